@@ -1,0 +1,74 @@
+package sekisho
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Code classifies an [Error]. Engines speak codes; each API door maps
+// (code, operation) to the error name its AWS service uses.
+type Code string
+
+// The codes an engine may return. Anything else is an internal fault.
+const (
+	CodeInvalid         Code = "invalid"         // the request is malformed or out of range
+	CodeUnauthenticated Code = "unauthenticated" // the caller could not be identified
+	CodeDenied          Code = "denied"          // policy refuses
+	CodeNotFound        Code = "not_found"
+	CodeConflict        Code = "conflict"    // it exists already, or changed meanwhile
+	CodeInUse           Code = "in_use"      // it cannot be deleted while something refers to it
+	CodeLimit           Code = "limit"       // a quota is full
+	CodeExpired         Code = "expired"     // a token, activation or credential is past its time
+	CodeThrottled       Code = "throttled"   // too many attempts
+	CodeUnreachable     Code = "unreachable" // the node is not connected
+	CodeMalformedPolicy Code = "malformed_policy"
+	CodeNotImplemented  Code = "not_implemented"
+	CodeInternal        Code = "internal"
+)
+
+// Error is the error of every engine: a code for programs, a sentence for
+// people and, where there is one, the remedy.
+type Error struct {
+	Code    Code
+	Message string
+	Hint    string // what the reader can do about it; may be empty
+	Err     error  // the cause; never shown to a caller
+}
+
+// Errorf builds an *Error. A %w verb sets the cause.
+func Errorf(code Code, format string, args ...any) *Error {
+	err := fmt.Errorf(format, args...)
+	return &Error{Code: code, Message: err.Error(), Err: errors.Unwrap(err)}
+}
+
+// WithHint returns e with its remedy set.
+func (e *Error) WithHint(format string, args ...any) *Error {
+	e.Hint = fmt.Sprintf(format, args...)
+	return e
+}
+
+// Error returns the message followed by the remedy.
+func (e *Error) Error() string {
+	if e.Hint == "" {
+		return e.Message
+	}
+	return e.Message + " " + e.Hint
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// CodeOf returns the code of the first *Error in err's chain, CodeInternal
+// for any other error, and "" for nil.
+func CodeOf(err error) Code {
+	if err == nil {
+		return ""
+	}
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Code
+	}
+	return CodeInternal
+}
+
+// IsNotFound reports whether err says that something does not exist.
+func IsNotFound(err error) bool { return CodeOf(err) == CodeNotFound }

@@ -1,0 +1,64 @@
+package sekisho
+
+import "time"
+
+// NodeID names a managed node: "mi-" or "i-" and 17 hexadecimal digits.
+type NodeID string
+
+// PingStatus is a node's health as SSM reports it.
+type PingStatus string
+
+// The ping statuses of DescribeInstanceInformation.
+const (
+	PingOnline         PingStatus = "Online"
+	PingConnectionLost PingStatus = "ConnectionLost"
+	PingInactive       PingStatus = "Inactive"
+)
+
+// Node is a machine with a registered agent.
+type Node struct {
+	ID           NodeID
+	Name         string // DefaultInstanceName of the activation; may be empty
+	ActivationID string
+	IAMRole      string // the role whose credentials the node receives: name or path/name
+	RegisteredAt time.Time
+
+	// PublicKey is the DER SubjectPublicKeyInfo of the node's RSA key; the
+	// node proves itself with the private half.
+	PublicKey   []byte
+	Fingerprint string // the agent's own UUID for this hardware
+
+	// Facts of the last UpdateInstanceInformation.
+	AgentName       string
+	AgentVersion    string
+	AgentStatus     string
+	PlatformType    string // Linux, Windows or MacOS
+	PlatformName    string
+	PlatformVersion string
+	ComputerName    string
+	IPAddress       string // as the agent reports it
+
+	// Presence, written on edges and on health pings.
+	LastPingAt       time.Time // last authenticated word from the agent, over any channel
+	LastSourceIP     string    // TCP peer of that word
+	ConnectedAt      time.Time // when the present control channel opened; zero when there is none
+	DisconnectedAt   time.Time // when the last control channel closed
+	DisconnectReason string
+
+	Tags map[string]string
+}
+
+// Activation is a permission to register machines.
+type Activation struct {
+	ID                  string // lower-case UUID
+	CodeHash            []byte // SHA-256 of the activation code; the code itself is shown once
+	Description         string
+	DefaultInstanceName string
+	IAMRole             string
+	RegistrationLimit   int // 1 to 1000
+	RegistrationCount   int
+	ExpiresAt           time.Time
+	CreatedAt           time.Time
+	CreatedBy           string // ARN
+	Tags                map[string]string
+}

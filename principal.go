@@ -1,0 +1,68 @@
+package sekisho
+
+import "time"
+
+// PrincipalType says what kind of identity signed a request. The values are
+// those of the aws:PrincipalType condition key.
+type PrincipalType string
+
+// The kinds of principal.
+const (
+	PrincipalRoot          PrincipalType = "Account"
+	PrincipalUser          PrincipalType = "User"
+	PrincipalAssumedRole   PrincipalType = "AssumedRole"
+	PrincipalFederatedUser PrincipalType = "FederatedUser"
+	PrincipalAnonymous     PrincipalType = "Anonymous"
+)
+
+// Principal is a verified caller: who signed a request and how strongly.
+// Every field is a fact the server established, never a request parameter.
+type Principal struct {
+	Type    PrincipalType
+	Account string // 12 digits
+
+	// ARN names the caller as AWS shows it: arn:aws:iam::ACCT:user/path/name,
+	// arn:aws:sts::ACCT:assumed-role/ROLE/SESSION, ….
+	ARN string
+	// PolicyARN is the value of aws:PrincipalArn: ARN itself, but the role's
+	// ARN for an assumed role.
+	PolicyARN string
+	// UserID is the value of aws:userid: AIDA…, or AROA…:session-name.
+	UserID string
+	// UserName is the IAM user's name; empty for every other kind.
+	UserName string
+	// RoleName and RoleSessionName are set for assumed roles.
+	RoleName        string
+	RoleSessionName string
+
+	// AccessKeyID identifies the credential that was used. Empty for a
+	// console cookie session that has not been given one.
+	AccessKeyID string
+	// TokenIssueTime is when temporary credentials were issued; zero for
+	// long-term keys.
+	TokenIssueTime time.Time
+	// MFATime is when the second factor was shown; zero when it was not.
+	MFATime time.Time
+
+	// Tags are the principal's tags; session tags override the role's.
+	Tags map[string]string
+
+	// Node is the managed node whose instance-role credentials these are;
+	// empty for people.
+	Node NodeID
+}
+
+// SessionPrefix is the first part of the IDs of sessions this principal
+// starts: the IAM user name or the role-session name.
+func (p *Principal) SessionPrefix() string {
+	switch p.Type {
+	case PrincipalUser:
+		return p.UserName
+	case PrincipalAssumedRole, PrincipalFederatedUser:
+		return p.RoleSessionName
+	case PrincipalRoot:
+		return "root"
+	case PrincipalAnonymous:
+	}
+	return "anonymous"
+}

@@ -1,0 +1,49 @@
+package sekisho
+
+import "time"
+
+// SessionID names a session: the owner's name, a hyphen and 26 characters of
+// [a-z2-7]; at most 96 bytes, all of them in [A-Za-z0-9._@=,+-].
+type SessionID string
+
+// SessionStatus is a session's state as DescribeSessions reports it.
+type SessionStatus string
+
+// The session statuses. The first three are active, the others history.
+const (
+	SessionConnected    SessionStatus = "Connected"    // both legs are attached
+	SessionConnecting   SessionStatus = "Connecting"   // a leg has yet to attach for the first time
+	SessionDisconnected SessionStatus = "Disconnected" // a leg went away and may come back
+	SessionTerminating  SessionStatus = "Terminating"
+	SessionTerminated   SessionStatus = "Terminated"
+	SessionFailed       SessionStatus = "Failed"
+)
+
+// Active reports whether a session in status s still runs.
+func (s SessionStatus) Active() bool {
+	switch s {
+	case SessionConnected, SessionConnecting, SessionDisconnected:
+		return true
+	case SessionTerminating, SessionTerminated, SessionFailed:
+	}
+	return false
+}
+
+// Session is one interactive access of a principal to a node.
+type Session struct {
+	ID           SessionID
+	Target       NodeID
+	Status       SessionStatus
+	Owner        string // ARN of the principal that started it
+	OwnerUserID  string // that principal's aws:userid
+	OwnerUser    string // IAM user name; empty for roles
+	AccessKeyID  string // credential it was started with
+	DocumentName string
+	Reason       string // as given by the owner
+	Details      string // why it ended, for people
+	StartedAt    time.Time
+	EndedAt      time.Time
+	SourceIP     string        // where StartSession came from
+	MaxDuration  time.Duration // 0 = none
+	IdleTimeout  time.Duration // 0 = none
+}

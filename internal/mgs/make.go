@@ -1,0 +1,156 @@
+package mgs
+
+import (
+	"bytes"
+	"errors"
+	"strconv"
+	"time"
+)
+
+// NewAck acknowledges a message of stream data.
+func NewAck(m *Message) Message {
+	return NewAckOf(m.Type, m.ID, m.Seq)
+}
+
+// NewAckOf acknowledges message number seq of a stream.
+func NewAckOf(typ string, id UUID, seq int64) Message {
+	ack := New(TypeAcknowledge, AppendAck(make([]byte, 0, 200), Acknowledge{Type: typ, ID: id, Seq: seq, Sequential: true}))
+	ack.Flags = FlagSYN | FlagFIN
+	return ack
+}
+
+// AppendAck appends the JSON of a, whose type is one of the message types, as
+// every known peer writes it.
+func AppendAck(dst []byte, a Acknowledge) []byte {
+	dst = append(dst, `{"AcknowledgedMessageType":"`...)
+	dst = append(dst, a.Type...)
+	dst = append(dst, `","AcknowledgedMessageId":"`...)
+	dst = a.ID.appendText(dst)
+	dst = append(dst, `","AcknowledgedMessageSequenceNumber":`...)
+	dst = strconv.AppendInt(dst, a.Seq, 10)
+	dst = append(dst, `,"IsSequentialMessage":`...)
+	dst = strconv.AppendBool(dst, a.Sequential)
+	return append(dst, '}')
+}
+
+// ParseAck reads the body of an acknowledgement: any JSON, but fastest and
+// without allocating in the form AppendAck writes. Only stream data can be
+// acknowledged.
+func ParseAck(b []byte) (Acknowledge, error) {
+	a, ok := parseUsualAck(b)
+	if !ok {
+		var err error
+		if a, err = ParseBody[Acknowledge](b); err != nil {
+			return Acknowledge{}, err
+		}
+	}
+	if a.Type != TypeInputStreamData && a.Type != TypeOutputStreamData {
+		return Acknowledge{}, errors.New("mgs: acknowledgement of something that is not stream data")
+	}
+	if a.Seq < 0 {
+		return Acknowledge{}, errors.New("mgs: acknowledgement of a negative sequence number")
+	}
+	return a, nil
+}
+
+func parseUsualAck(b []byte) (a Acknowledge, ok bool) {
+	b, ok = bytes.CutPrefix(b, []byte(`{"AcknowledgedMessageType":"`))
+	if !ok {
+		return a, false
+	}
+	typ, b, ok := bytes.Cut(b, []byte(`","AcknowledgedMessageId":"`))
+	if !ok {
+		return a, false
+	}
+	switch string(typ) {
+	case TypeInputStreamData:
+		a.Type = TypeInputStreamData
+	case TypeOutputStreamData:
+		a.Type = TypeOutputStreamData
+	default:
+		return a, false
+	}
+	if len(b) < 36 || a.ID.UnmarshalText(b[:36]) != nil {
+		return a, false
+	}
+	b, ok = bytes.CutPrefix(b[36:], []byte(`","AcknowledgedMessageSequenceNumber":`))
+	if !ok {
+		return a, false
+	}
+	digits := 0
+	for digits < len(b) && '0' <= b[digits] && b[digits] <= '9' {
+		a.Seq = a.Seq*10 + int64(b[digits]-'0')
+		digits++
+	}
+	if digits == 0 || digits > 18 || (digits > 1 && b[0] == '0') {
+		return a, false
+	}
+	switch string(b[digits:]) {
+	case `,"IsSequentialMessage":true}`:
+		a.Sequential = true
+	case `,"IsSequentialMessage":false}`:
+	default:
+		return a, false
+	}
+	return a, true
+}
+
+// NewChannelClosed ends a data channel, or on a control channel the session
+// of that ID. Output is the reason shown to the user; empty for a plain end.
+func NewChannelClosed(destination, session, output string) Message {
+	m := New(TypeChannelClosed, nil)
+	m.Payload = mustMarshal(ChannelClosed{
+		MessageID:     m.ID,
+		CreatedDate:   m.Created().UTC().Format(time.RFC3339Nano),
+		DestinationID: destination,
+		SessionID:     session,
+		MessageType:   TypeChannelClosed,
+		SchemaVersion: 1,
+		Output:        output,
+	})
+	return m
+}
+
+// NewAgentSessionState tells the server the state of an agent's session.
+func NewAgentSessionState(session, state string) Message {
+	m := New(TypeAgentSessionState, mustMarshal(AgentSessionState{SchemaVersion: 1, SessionState: state, SessionID: session}))
+	m.Flags = FlagSYN | FlagFIN
+	return m
+}
+
+// NewInteractiveShell tells an agent to start a session.
+func NewInteractiveShell(p AgentTaskPayload) (Message, error) {
+	content, err := MarshalBody(p)
+	if err != nil {
+		return Message{}, err
+	}
+	return New(TypeInteractiveShell, mustMarshal(AgentTask{
+		Content:       string(content),
+		TaskID:        p.SessionID,
+		Topic:         TypeInteractiveShell,
+		SchemaVersion: 1,
+	})), nil
+}
+
+// NewTaskComplete reports the end of a session to the server. It fills in
+// what is the same in all of them.
+func NewTaskComplete(c TaskComplete) Message {
+	c.SchemaVersion, c.Topic = 1, TypeAgentTaskComplete
+	return New(TypeAgentTaskComplete, mustMarshal(c))
+}
+
+// NewTaskAcknowledge acknowledges m, a TaskComplete for the given task.
+func NewTaskAcknowledge(m *Message, task string) Message {
+	return New(TypeAgentTaskAcknowledge, mustMarshal(TaskAcknowledge{
+		SchemaVersion: 1, MessageID: m.ID, TaskID: task, Topic: TypeAgentTaskComplete,
+	}))
+}
+
+// NewPublication tells a leg to send (start) or to hold (pause). Its body is
+// not empty because some readers cannot take an empty one.
+func NewPublication(start bool) Message {
+	if start {
+		return New(TypeStartPublication, []byte("{}"))
+	}
+	return New(TypePausePublication, []byte("{}"))
+}

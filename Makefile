@@ -1,0 +1,117 @@
+# Sekisho's build. `make run` tries it, `make test` proves it.
+
+SHELL       := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := build
+
+GO       ?= go
+PROGRAMS := sekishod sekisho-agent sekisho
+BUILD    := $(GO) build -trimpath -buildvcs=false
+DATA     ?= .sekisho
+FUZZTIME ?= 20s
+
+GOLANGCI_VERSION := v2.15.0
+
+# What the console is built from. web/dist and web/node_modules are products.
+WEB_SOURCES := $(shell find web -type f -not -path 'web/node_modules/*' -not -path 'web/dist/*' 2>/dev/null)
+CONSOLE     := internal/console/dist/index.html
+
+# The tools that only tests and lint need live in bin/ too: nothing is
+# installed outside this folder except Debian packages.
+PLUGIN   := bin/test/session-manager-plugin
+GOLANGCI := bin/tools/golangci-lint-$(GOLANGCI_VERSION)
+
+.PHONY: help build programs race-programs web run test unit web-unit e2e browser lint fmt vet check fuzz bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+## Building.
+
+build: web programs ## the console and bin/sekishod, bin/sekisho-agent, bin/sekisho
+
+programs:
+	@mkdir -p bin
+	CGO_ENABLED=0 $(BUILD) -o bin/ $(addprefix ./cmd/,$(PROGRAMS))
+
+# The same programs with the race detector inside, for the end-to-end tests.
+race-programs:
+	@mkdir -p bin/race
+	CGO_ENABLED=1 $(BUILD) -race -o bin/race/ $(addprefix ./cmd/,$(PROGRAMS))
+
+web: $(CONSOLE) ## the console, when its sources changed
+
+web/node_modules/.package-lock.json: web/package-lock.json
+	cd web && npm ci --no-audit --no-fund
+	@touch $@
+
+# The committed part of internal/console/dist (what a plain `go build` embeds)
+# stays; everything else there is replaced by the new build.
+$(CONSOLE): web/node_modules/.package-lock.json $(WEB_SOURCES)
+	cd web && npm run build
+	@mkdir -p $(@D)
+	find $(@D) -mindepth 1 -type f -not -name 'placeholder*' -not -name '.git*' -delete
+	cp -R web/dist/. $(@D)/
+	@touch $@
+
+run: build ## build, then start a server with one node of this machine; DATA=DIR
+	@echo
+	@echo "In another terminal:  . $(DATA)/env && aws ssm start-session --target \$$SEKISHO_TARGET"
+	@echo "In a browser:         the address after 'ready:' below; the user name and password are in $(DATA)/env"
+	@echo
+	exec bin/sekishod dev --data $(DATA)
+
+## Testing.
+
+test: ## install what is missing and run every test
+	scripts/test
+
+unit: ## unit tests, race detector on; PKG=./internal/... narrows
+	scripts/phase unit $(PKG)
+
+web-unit: web/node_modules/.package-lock.json ## the console's unit tests
+	cd web && npm test
+
+e2e: build race-programs $(PLUGIN) ## the real programs in a terminal; RUN=regexp narrows
+	scripts/phase e2e $(RUN)
+
+browser: build race-programs $(PLUGIN) ## the console in headless Chromium
+	scripts/phase browser
+
+check: fmt vet lint unit ## what to run before a commit
+
+fmt:
+	scripts/phase fmt
+
+vet:
+	$(GO) vet ./...
+
+lint: $(GOLANGCI) ## golangci-lint over the module
+	$(GOLANGCI) run ./...
+
+fuzz: ## every fuzz target for FUZZTIME each
+	scripts/fuzz $(FUZZTIME)
+
+bench: build $(PLUGIN) ## Go benchmarks, then session start and echo time beside ssh
+	scripts/setup bench
+	cd bench && $(GO) test -run '^$$' -bench . -benchmem ./...
+	cd bench && $(GO) run ./session -bin ../bin -plugin ../$(PLUGIN)
+
+## Tools.
+
+# AWS's own plugin is an ordinary Go module, pinned in a module of its own.
+$(PLUGIN): tools/session-manager-plugin/go.mod tools/session-manager-plugin/go.sum
+	@mkdir -p $(@D)
+	cd tools/session-manager-plugin && CGO_ENABLED=0 $(GO) build -mod=readonly -trimpath -buildvcs=false -ldflags '-s -w' \
+		-o ../../$@ github.com/aws/session-manager-plugin/src/sessionmanagerplugin-main
+	@touch $@
+
+$(GOLANGCI):
+	@mkdir -p $(@D)
+	GOBIN=$(CURDIR)/bin/tools $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	mv bin/tools/golangci-lint $@
+
+clean: ## remove everything that was built
+	rm -rf bin web/dist web/node_modules e2e/browser/node_modules
+	find internal/console/dist -mindepth 1 -type f -not -name 'placeholder*' -not -name '.git*' -delete

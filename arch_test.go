@@ -1,0 +1,417 @@
+package sekisho_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// The layers of the system, lowest first. A package belongs to the layer of
+// its longest prefix here, and may import its own layer and those below. A
+// package that is not covered fails TestLayers: give it its place.
+var layers = []struct {
+	name     string
+	prefixes []string
+}{
+	{"L0 vocabulary", []string{"sekisho"}},
+	{"L1 formats", []string{
+		"sekisho/internal/arn",
+		"sekisho/internal/awsproto",
+		"sekisho/internal/cast",
+		"sekisho/internal/document",
+		"sekisho/internal/id",
+		"sekisho/internal/mgs",
+		"sekisho/internal/policy",
+		"sekisho/internal/sigv4",
+	}},
+	{"L2 engines", []string{
+		"sekisho/internal/audit",
+		"sekisho/internal/authz",
+		"sekisho/internal/broker",
+		"sekisho/internal/control",
+		"sekisho/internal/datachannel",
+		"sekisho/internal/fleet",
+		"sekisho/internal/identity",
+		"sekisho/internal/keyring",
+		"sekisho/internal/record",
+		"sekisho/internal/relay",
+	}},
+	{"L3 adapters", []string{
+		"sekisho/internal/api",
+		"sekisho/internal/console",
+		"sekisho/internal/link",
+		"sekisho/internal/sqlstore",
+	}},
+	{"L4 programs", []string{
+		"sekisho/internal/agent",
+		"sekisho/internal/cli",
+		"sekisho/internal/client",
+		"sekisho/internal/config",
+		"sekisho/internal/server",
+	}},
+	{"commands", []string{"sekisho/cmd"}},
+	{"test apparatus", []string{
+		"sekisho/e2e",
+		"sekisho/internal/servertest",
+		"sekisho/internal/storetest",
+	}},
+}
+
+// engineImports are the imports between engines: along the way of a session
+// and no other. Everything else goes through an interface of the consumer.
+var engineImports = map[string][]string{
+	"broker": {"audit", "authz", "control", "fleet"},
+	"relay":  {"record"},
+}
+
+// owners are third-party modules that one folder wraps, so that replacing
+// one touches that folder alone.
+var owners = []struct{ module, owner, why string }{
+	{"github.com/coder/websocket", "sekisho/internal/link", "websockets are dialled and accepted in one place, with one set of limits"},
+	{"modernc.org/sqlite", "sekisho/internal/sqlstore", "the database driver is sqlstore's own business"},
+	{"github.com/pressly/goose/v3", "sekisho/internal/sqlstore", "migrations are sqlstore's own business"},
+	{"github.com/creack/pty", "sekisho/internal/agent/pty", "terminals are opened in one place"},
+	{"go.yaml.in/yaml/v3", "sekisho/internal/config", "YAML is how files are written, not how the system speaks"},
+	{"github.com/spf13/cobra", "sekisho/internal/cli", "commands are parsed in one place"},
+}
+
+// banned are imports nobody makes, tests included.
+var banned = map[string]string{
+	"github.com/gorilla/websocket": "internal/link wraps coder/websocket",
+	"github.com/pkg/errors":        "errors and fmt do it",
+	"github.com/sirupsen/logrus":   "log/slog is the logger",
+	"github.com/stretchr/testify":  "the standard library and go-cmp are enough",
+	"go.uber.org/zap":              "log/slog is the logger",
+	"gopkg.in/yaml.v3":             "frozen; go.yaml.in/yaml/v3 replaces it",
+	"io/ioutil":                    "deprecated; io and os do it",
+	"log":                          "log/slog is the logger",
+	"math/rand":                    "crypto/rand, or math/rand/v2 where nothing secret depends on it",
+}
+
+// agentBadDeps must not be linked into the agent, which runs as root on
+// every node and is downloaded by each of them.
+var agentBadDeps = map[string]string{
+	"database/sql":              "the agent keeps no database",
+	"modernc.org/sqlite":        "the agent keeps no database",
+	"sekisho/internal/api":      "the agent calls doors, it has none",
+	"sekisho/internal/authz":    "the agent obeys, it does not decide",
+	"sekisho/internal/broker":   "the agent obeys, it does not decide",
+	"sekisho/internal/console":  "the agent serves no one",
+	"sekisho/internal/fleet":    "the agent knows itself only",
+	"sekisho/internal/identity": "the agent knows no users of Sekisho",
+	"sekisho/internal/keyring":  "the server's keys never reach a node",
+	"sekisho/internal/relay":    "the relay is the server's",
+	"sekisho/internal/server":   "the agent is not the server",
+	"sekisho/internal/sqlstore": "the agent keeps no database",
+}
+
+// agentOwnImports is all of Sekisho that agent packages may import.
+var agentOwnImports = []string{
+	"sekisho",
+	"sekisho/internal/agent",
+	"sekisho/internal/config",
+	"sekisho/internal/datachannel",
+	"sekisho/internal/link",
+}
+
+// goPackage is what the tests read of go list's answer.
+type goPackage struct {
+	ImportPath   string
+	Dir          string
+	GoFiles      []string
+	TestGoFiles  []string
+	XTestGoFiles []string
+	Imports      []string
+	TestImports  []string
+	XTestImports []string
+	Deps         []string
+}
+
+// packages lists the module's packages, once for all tests.
+var packages = sync.OnceValues(func() ([]goPackage, error) {
+	// -e: whether everything compiles is for the compiler to say.
+	cmd := exec.Command("go", "list", "-e", "-json", "./...")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, errors.Join(err, errors.New(stderr.String()))
+	}
+	var all []goPackage
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p goPackage
+		if err := d.Decode(&p); err == io.EOF {
+			return all, nil
+		} else if err != nil {
+			return nil, err
+		}
+		all = append(all, p)
+	}
+})
+
+func listPackages(t *testing.T) []goPackage {
+	t.Helper()
+	all, err := packages()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	if len(all) < 5 {
+		t.Fatalf("go list found %d packages only; these tests would prove nothing", len(all))
+	}
+	return all
+}
+
+// within reports whether the import path lies in the folder of prefix.
+func within(path, prefix string) bool {
+	return path == prefix || strings.HasPrefix(path, prefix+"/")
+}
+
+// layerOf returns the layer of one of the module's own packages.
+func layerOf(path string) (int, bool) {
+	best, layer := "", -1
+	for i, l := range layers {
+		for _, p := range l.prefixes {
+			// The vocabulary is the root package itself, not all beneath it.
+			if (path == p || p != "sekisho" && within(path, p)) && len(p) > len(best) {
+				best, layer = p, i
+			}
+		}
+	}
+	return layer, layer >= 0
+}
+
+func layerNamed(name string) int {
+	for i, l := range layers {
+		if strings.HasPrefix(l.name, name) {
+			return i
+		}
+	}
+	panic("no layer " + name)
+}
+
+func isOwn(path string) bool { return within(path, "sekisho") }
+
+func isStdlib(path string) bool {
+	first, _, _ := strings.Cut(path, "/")
+	return !strings.Contains(first, ".") && !isOwn(path)
+}
+
+// apparatus reports whether path is a package of tests, which may reach
+// anything.
+func apparatus(path string) bool {
+	l, ok := layerOf(path)
+	return ok && l == layerNamed("test apparatus")
+}
+
+func TestPackageDocs(t *testing.T) {
+	t.Parallel()
+	for _, p := range listPackages(t) {
+		if len(p.GoFiles) == 0 {
+			continue // a package of tests only
+		}
+		var documented []string
+		fset := token.NewFileSet()
+		for _, name := range p.GoFiles {
+			f, err := parser.ParseFile(fset, filepath.Join(p.Dir, name), nil, parser.PackageClauseOnly|parser.ParseComments)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if f.Doc != nil {
+				documented = append(documented, name)
+			}
+		}
+		switch len(documented) {
+		case 1:
+		case 0:
+			t.Errorf("%s has no package doc: say in one sentence what the package is", p.ImportPath)
+		default:
+			t.Errorf("%s has a package doc in each of %v: keep one", p.ImportPath, documented)
+		}
+	}
+}
+
+func TestLayers(t *testing.T) {
+	t.Parallel()
+	engines := layerNamed("L2")
+	for _, p := range listPackages(t) {
+		layer, ok := layerOf(p.ImportPath)
+		if !ok {
+			t.Errorf("%s has no layer: add it to the table in arch_test.go", p.ImportPath)
+			continue
+		}
+		for _, imp := range p.Imports {
+			if !isOwn(imp) {
+				if layer <= layerNamed("L1") && !isStdlib(imp) {
+					t.Errorf("%s (%s) imports %s: formats and vocabulary import the standard library only",
+						p.ImportPath, layers[layer].name, imp)
+				}
+				continue
+			}
+			below, ok := layerOf(imp)
+			if !ok {
+				continue // reported as a package of its own
+			}
+			if below > layer {
+				t.Errorf("%s (%s) imports %s (%s): imports go downward only",
+					p.ImportPath, layers[layer].name, imp, layers[below].name)
+			}
+			if layer == engines && below == engines {
+				from, to := engineName(p.ImportPath), engineName(imp)
+				if from != to && !slices.Contains(engineImports[from], to) {
+					t.Errorf("engine %s imports engine %s, which is not on its way (engineImports in arch_test.go): declare the interface it needs",
+						from, to)
+				}
+			}
+		}
+	}
+}
+
+// engineName returns "broker" for sekisho/internal/broker and all beneath it.
+func engineName(path string) string {
+	name, _, _ := strings.Cut(strings.TrimPrefix(path, "sekisho/internal/"), "/")
+	return name
+}
+
+func TestAdaptersStandAlone(t *testing.T) {
+	t.Parallel()
+	adapters := layerNamed("L3")
+	adapter := func(path string) string {
+		for _, p := range layers[adapters].prefixes {
+			if within(path, p) {
+				return p
+			}
+		}
+		return ""
+	}
+	for _, p := range listPackages(t) {
+		from := adapter(p.ImportPath)
+		if from == "" {
+			continue
+		}
+		for _, imp := range p.Imports {
+			to := adapter(imp)
+			if to == "" || to == from || to == "sekisho/internal/link" {
+				continue
+			}
+			t.Errorf("%s imports %s: adapters know each other only through engines (link excepted)", p.ImportPath, imp)
+		}
+	}
+}
+
+func TestProgramsAreRoots(t *testing.T) {
+	t.Parallel()
+	for _, p := range listPackages(t) {
+		for _, imp := range p.Imports {
+			for _, program := range []string{"sekisho/internal/server", "sekisho/internal/cli"} {
+				if !within(imp, program) || within(p.ImportPath, program) || apparatus(p.ImportPath) ||
+					within(p.ImportPath, "sekisho/cmd") || within(p.ImportPath, "sekisho/internal/cli") {
+					continue
+				}
+				t.Errorf("%s imports %s: only commands put programs together", p.ImportPath, imp)
+			}
+		}
+	}
+}
+
+func TestOwnedModules(t *testing.T) {
+	t.Parallel()
+	for _, p := range listPackages(t) {
+		if apparatus(p.ImportPath) {
+			continue
+		}
+		for _, imp := range p.Imports {
+			for _, o := range owners {
+				if !within(imp, o.module) || within(p.ImportPath, o.owner) {
+					continue
+				}
+				if o.module == "github.com/spf13/cobra" && within(p.ImportPath, "sekisho/cmd") {
+					continue
+				}
+				t.Errorf("%s imports %s, which is for %s alone: %s", p.ImportPath, imp, o.owner, o.why)
+			}
+		}
+	}
+}
+
+func TestBannedImports(t *testing.T) {
+	t.Parallel()
+	for _, p := range listPackages(t) {
+		for _, imp := range slices.Concat(p.Imports, p.TestImports, p.XTestImports) {
+			for module, why := range banned {
+				if imp == module || strings.Contains(module, ".") && within(imp, module) {
+					t.Errorf("%s imports %s: %s", p.ImportPath, imp, why)
+				}
+			}
+		}
+	}
+}
+
+func TestAgentBadDeps(t *testing.T) {
+	t.Parallel()
+	found := false
+	for _, p := range listPackages(t) {
+		if !within(p.ImportPath, "sekisho/cmd/sekisho-agent") && !within(p.ImportPath, "sekisho/internal/agent") {
+			continue
+		}
+		found = true
+		for _, dep := range p.Deps {
+			for bad, why := range agentBadDeps {
+				if within(dep, bad) {
+					t.Errorf("%s links %s: %s", p.ImportPath, dep, why)
+				}
+			}
+		}
+		if !within(p.ImportPath, "sekisho/internal/agent") {
+			continue
+		}
+		for _, imp := range p.Imports {
+			if !isOwn(imp) {
+				continue
+			}
+			if layer, _ := layerOf(imp); layer <= layerNamed("L1") {
+				continue
+			}
+			if !slices.ContainsFunc(agentOwnImports, func(own string) bool { return within(imp, own) && own != "sekisho" }) {
+				t.Errorf("%s imports %s: an agent may reach formats, %v only", p.ImportPath, imp, agentOwnImports[1:])
+			}
+		}
+	}
+	if !found {
+		t.Error("no package of the agent was found; this test proved nothing")
+	}
+}
+
+// TestNoSleep holds for tests too: a sleep is either too short on a slow
+// machine or too long on a fast one.
+func TestNoSleep(t *testing.T) {
+	t.Parallel()
+	for _, p := range listPackages(t) {
+		fset := token.NewFileSet()
+		for _, name := range slices.Concat(p.GoFiles, p.TestGoFiles, p.XTestGoFiles) {
+			f, err := parser.ParseFile(fset, filepath.Join(p.Dir, name), nil, parser.SkipObjectResolution)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ast.Inspect(f, func(n ast.Node) bool {
+				sel, ok := n.(*ast.SelectorExpr)
+				if !ok || sel.Sel.Name != "Sleep" {
+					return true
+				}
+				if x, ok := sel.X.(*ast.Ident); ok && x.Name == "time" {
+					t.Errorf("%s: time.Sleep: wait for the condition itself, with a deadline", fset.Position(sel.Pos()))
+				}
+				return true
+			})
+		}
+	}
+}

@@ -1,0 +1,530 @@
+// DataChannel is the client leg of a session's data channel: it carries a
+// person's keystrokes to the node and the node's output back, in order and
+// without loss, across reconnects.
+//
+// Both directions are numbered from 0 and the numbers live as long as the
+// session: a new WebSocket after ResumeSession goes on where the last one
+// broke. Every stream frame is acknowledged after it has been processed, a
+// frame seen before is acknowledged again, and what has not been acknowledged
+// to us is sent again, oldest first.
+
+import { decode, encode, FrameError, MessageType, newMessageId, PayloadType, type Frame } from './frame'
+
+/** Grant is what StartSession and ResumeSession give. */
+export interface Grant {
+  url: string
+  token: string
+}
+
+/** Size is a terminal's size in character cells. */
+export interface Size {
+  cols: number
+  rows: number
+}
+
+/** ChannelState is what the person should know about the channel. */
+export type ChannelState =
+  | { kind: 'connecting' }
+  | { kind: 'open' }
+  | { kind: 'reconnecting'; attempt: number; because: string; retryAt: number }
+  | { kind: 'ended'; reason: string; clean: boolean }
+
+/** GoneError, thrown by `resume`, says that trying again is of no use. */
+export class GoneError extends Error {
+  override name = 'GoneError'
+}
+
+/** WireSocket is the part of WebSocket that the channel uses. */
+export interface WireSocket {
+  binaryType: string
+  onopen: ((ev: Event) => void) | null
+  onmessage: ((ev: MessageEvent) => void) | null
+  onclose: ((ev: CloseEvent) => void) | null
+  onerror: ((ev: Event) => void) | null
+  send(data: string | Uint8Array<ArrayBuffer>): void
+  close(code?: number, reason?: string): void
+}
+
+/** ChannelOptions connects a channel with its surroundings. */
+export interface ChannelOptions {
+  grant: Grant
+  clientId: string
+  /** Asks for a new token; null when the session is over. */
+  resume(): Promise<Grant | null>
+  dial(url: string): WireSocket
+  /** What the node wrote. Returning means processed: it is then acknowledged. */
+  onOutput(data: Uint8Array): void
+  onState(state: ChannelState): void
+  /** The node has not acknowledged what was typed for a while, or has again. */
+  onStall?(stalled: boolean): void
+  /** A sentence of the session's administrator, shown when it starts. */
+  onMessage?(text: string): void
+  onExitCode?(code: number): void
+}
+
+interface Unacknowledged {
+  frame: Uint8Array<ArrayBuffer>
+  sentAt: number
+  firstSentAt: number
+}
+
+const CLIENT_VERSION = 'sekisho-console'
+// A client that names a version gets the handshake; the field must look like one.
+const HANDSHAKE_VERSION = '1.3.0.0'
+const MAX_PAYLOAD = 1024
+const MAX_REORDER = 4096
+const WINDOW = 256
+const RESEND_SCAN_MS = 100
+const RTO_START_MS = 200
+const RTO_MAX_MS = 1000
+const STALL_MS = 3000
+const DEAD_MS = 20_000
+const DIAL_TIMEOUT_MS = 15_000
+const RETRY_FIRST_MS = 150
+const RETRY_MAX_MS = 5000
+
+const ACTION_SUCCESS = 1
+const ACTION_FAILED = 2
+const ACTION_UNSUPPORTED = 3
+const SHELL_TYPES = new Set(['Standard_Stream', 'InteractiveCommands', 'NonInteractiveCommands'])
+
+const utf8 = new TextEncoder()
+const text = (b: Uint8Array) => new TextDecoder().decode(b)
+
+/** DataChannel is one session's client leg. */
+export class DataChannel {
+  private readonly opts: ChannelOptions
+  private grant: Grant
+  private socket: WireSocket | null = null
+  private state: ChannelState = { kind: 'connecting' }
+
+  private nextIn = 0
+  private readonly early = new Map<number, Frame>()
+
+  private nextOut = 0
+  private readonly unacked = new Map<number, Unacknowledged>()
+  private waiting: { payloadType: number; payload: Uint8Array }[] = []
+  private rtt = 100
+  private rttVar = 0
+  private rto = RTO_START_MS
+  private stalled = false
+
+  /** The node accepts input: the handshake is over, or was skipped. */
+  private started = false
+  private size: Size = { cols: 80, rows: 24 }
+  private sentSize = ''
+
+  private attempt = 0
+  private scanTimer: ReturnType<typeof setInterval> | undefined
+  private retryTimer: ReturnType<typeof setTimeout> | undefined
+  private dialTimer: ReturnType<typeof setTimeout> | undefined
+
+  constructor(opts: ChannelOptions) {
+    this.opts = opts
+    this.grant = opts.grant
+  }
+
+  /** open dials for the first time. */
+  open(): void {
+    this.dial()
+  }
+
+  /** send queues what a person typed or pasted. */
+  send(data: string | Uint8Array): void {
+    if (this.state.kind === 'ended') return
+    const bytes = typeof data === 'string' ? utf8.encode(data) : data
+    for (let i = 0; i < bytes.length; i += MAX_PAYLOAD) {
+      this.waiting.push({ payloadType: PayloadType.output, payload: bytes.slice(i, i + MAX_PAYLOAD) })
+    }
+    this.flush()
+  }
+
+  /** resize tells the node the size of the terminal, once it is listening. */
+  resize(size: Size): void {
+    this.size = size
+    if (this.started) this.sendSize()
+  }
+
+  /** retryNow cuts short the wait before the next attempt to reconnect. */
+  retryNow(): void {
+    if (this.retryTimer === undefined) return
+    clearTimeout(this.retryTimer)
+    this.retryTimer = undefined
+    void this.resume()
+  }
+
+  /** close drops the channel without a word to the server; the session goes on there. */
+  close(reason = 'closed'): void {
+    this.end(reason, true)
+  }
+
+  // ── the socket ───────────────────────────────────────────────────────────
+
+  private dial(): void {
+    let socket: WireSocket
+    try {
+      socket = this.opts.dial(this.grant.url)
+    } catch (err) {
+      this.lost(err instanceof Error ? err.message : String(err))
+      return
+    }
+    this.socket = socket
+    socket.binaryType = 'arraybuffer'
+    this.dialTimer = setTimeout(() => this.abandon(socket, 'the server does not answer'), DIAL_TIMEOUT_MS)
+    socket.onopen = () => {
+      clearTimeout(this.dialTimer)
+      socket.send(
+        JSON.stringify({
+          MessageSchemaVersion: '1.0',
+          RequestId: newMessageId(),
+          TokenValue: this.grant.token,
+          ClientId: this.opts.clientId,
+          ClientVersion: CLIENT_VERSION,
+        }),
+      )
+      this.setState({ kind: 'open' })
+      const now = Date.now()
+      for (const u of this.unacked.values()) {
+        u.sentAt = now
+        u.firstSentAt = now
+        socket.send(u.frame)
+      }
+      this.scanTimer ??= setInterval(() => this.scan(), RESEND_SCAN_MS)
+      this.flush()
+    }
+    socket.onmessage = (ev) => {
+      if (socket === this.socket) this.receive(ev.data)
+    }
+    socket.onclose = (ev) => {
+      if (socket === this.socket) this.lost(ev.reason || 'the connection was lost')
+    }
+    socket.onerror = () => {}
+  }
+
+  /** abandon gives a socket up without waiting for its closing handshake. */
+  private abandon(socket: WireSocket, because: string): void {
+    if (socket !== this.socket) return
+    socket.onclose = null
+    socket.onmessage = null
+    socket.onopen = null
+    try {
+      socket.close()
+    } catch {
+      // It was never open.
+    }
+    this.lost(because)
+  }
+
+  private lost(because: string): void {
+    if (this.state.kind === 'ended') return
+    this.socket = null
+    clearTimeout(this.dialTimer)
+    clearInterval(this.scanTimer)
+    this.scanTimer = undefined
+    this.setStalled(false)
+    this.attempt++
+    const steps = Math.min(this.attempt - 1, 6)
+    const delay = Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** steps) * (0.8 + Math.random() * 0.4)
+    this.setState({ kind: 'reconnecting', attempt: this.attempt, because, retryAt: Date.now() + delay })
+    this.retryTimer = setTimeout(() => {
+      this.retryTimer = undefined
+      void this.resume()
+    }, delay)
+  }
+
+  private async resume(): Promise<void> {
+    let grant: Grant | null
+    try {
+      grant = await this.opts.resume()
+    } catch (err) {
+      const message = err instanceof Error ? err.message : String(err)
+      if (err instanceof GoneError) this.end(message, false)
+      else this.lost(message)
+      return
+    }
+    if (this.state.kind === 'ended') return
+    if (grant === null) {
+      this.end('The session timed out.', false)
+      return
+    }
+    // The first stream URL stays valid for the life of the session.
+    this.grant = { url: grant.url || this.grant.url, token: grant.token }
+    this.dial()
+  }
+
+  private end(reason: string, clean: boolean): void {
+    if (this.state.kind === 'ended') return
+    clearTimeout(this.retryTimer)
+    clearTimeout(this.dialTimer)
+    clearInterval(this.scanTimer)
+    this.retryTimer = undefined
+    this.scanTimer = undefined
+    const socket = this.socket
+    this.socket = null
+    this.unacked.clear()
+    this.early.clear()
+    this.waiting = []
+    this.setStalled(false)
+    this.setState({ kind: 'ended', reason, clean })
+    try {
+      socket?.close(1000)
+    } catch {
+      // Already closing.
+    }
+  }
+
+  private setState(state: ChannelState): void {
+    this.state = state
+    this.opts.onState(state)
+  }
+
+  private setStalled(stalled: boolean): void {
+    if (stalled === this.stalled) return
+    this.stalled = stalled
+    this.opts.onStall?.(stalled)
+  }
+
+  // ── receiving ────────────────────────────────────────────────────────────
+
+  private receive(data: unknown): void {
+    const bytes =
+      data instanceof ArrayBuffer ? new Uint8Array(data) : typeof data === 'string' ? utf8.encode(data) : null
+    if (bytes === null) return
+    let frame: Frame
+    try {
+      frame = decode(bytes)
+    } catch (err) {
+      // The peer will send it again if it was damaged on the way; a frame we
+      // do not understand is not acted on.
+      console.warn('data channel: dropped a frame:', err instanceof FrameError ? err.message : err)
+      return
+    }
+    // A peer that talks to us accepted the token: the next loss starts afresh.
+    this.attempt = 0
+    switch (frame.messageType) {
+      case MessageType.output:
+        this.receiveStream(frame)
+        return
+      case MessageType.acknowledge:
+        this.receiveAcknowledge(frame)
+        return
+      case MessageType.channelClosed:
+        this.receiveClosed(frame)
+        return
+    }
+  }
+
+  private receiveStream(frame: Frame): void {
+    if (frame.sequenceNumber < this.nextIn) {
+      this.acknowledge(frame)
+      return
+    }
+    if (frame.sequenceNumber > this.nextIn) {
+      if (this.early.size < MAX_REORDER || this.early.has(frame.sequenceNumber)) {
+        this.early.set(frame.sequenceNumber, frame)
+        this.acknowledge(frame)
+      }
+      return
+    }
+    this.process(frame)
+    this.nextIn++
+    this.acknowledge(frame)
+    this.afterProcess(frame)
+    for (;;) {
+      const next = this.early.get(this.nextIn)
+      if (next === undefined) return
+      this.early.delete(this.nextIn)
+      this.process(next)
+      this.nextIn++
+      this.afterProcess(next)
+    }
+  }
+
+  private process(frame: Frame): void {
+    switch (frame.payloadType) {
+      case PayloadType.output:
+      case PayloadType.stderr:
+        this.opts.onOutput(frame.payload)
+        return
+      case PayloadType.exitCode: {
+        const code = /^EXIT_CODE: (-?\d+)/.exec(text(frame.payload))
+        if (code) this.opts.onExitCode?.(Number(code[1]))
+        return
+      }
+    }
+  }
+
+  /** Answers that must follow the acknowledgement of what they answer. */
+  private afterProcess(frame: Frame): void {
+    switch (frame.payloadType) {
+      case PayloadType.handshakeRequest:
+        this.answerHandshake(frame)
+        return
+      case PayloadType.handshakeComplete: {
+        const body = parseJSON(frame.payload) as { CustomerMessage?: unknown } | null
+        if (typeof body?.CustomerMessage === 'string' && body.CustomerMessage !== '') {
+          this.opts.onMessage?.(body.CustomerMessage)
+        }
+        this.start()
+        return
+      }
+      case PayloadType.output:
+        // Some agents skip the handshake; their first output says they are ready.
+        this.start()
+        return
+    }
+  }
+
+  private answerHandshake(frame: Frame): void {
+    const body = parseJSON(frame.payload) as { RequestedClientActions?: unknown } | null
+    const actions = Array.isArray(body?.RequestedClientActions) ? body.RequestedClientActions : []
+    const processed = actions.map((action: unknown) => {
+      const a = (action ?? {}) as { ActionType?: unknown; ActionParameters?: { SessionType?: unknown } }
+      const type = String(a.ActionType ?? '')
+      if (type === 'SessionType') {
+        const session = String(a.ActionParameters?.SessionType ?? '')
+        return SHELL_TYPES.has(session)
+          ? { ActionType: type, ActionStatus: ACTION_SUCCESS, ActionResult: null, Error: '' }
+          : {
+              ActionType: type,
+              ActionStatus: ACTION_FAILED,
+              ActionResult: null,
+              Error: `A browser cannot open a session of type ${session}.`,
+            }
+      }
+      return {
+        ActionType: type,
+        ActionStatus: ACTION_UNSUPPORTED,
+        ActionResult: null,
+        Error: `The console does not support ${type}.`,
+      }
+    })
+    this.transmit(
+      PayloadType.handshakeResponse,
+      utf8.encode(
+        JSON.stringify({ ClientVersion: HANDSHAKE_VERSION, ProcessedClientActions: processed, Errors: null }),
+      ),
+    )
+  }
+
+  private start(): void {
+    if (this.started) return
+    this.started = true
+    this.sendSize()
+    this.flush()
+  }
+
+  private receiveAcknowledge(frame: Frame): void {
+    const body = parseJSON(frame.payload) as { AcknowledgedMessageSequenceNumber?: unknown } | null
+    const seq = body?.AcknowledgedMessageSequenceNumber
+    if (typeof seq !== 'number') return
+    const u = this.unacked.get(seq)
+    if (u === undefined) return
+    this.unacked.delete(seq)
+    const sample = Date.now() - u.sentAt
+    this.rttVar = 0.75 * this.rttVar + 0.25 * Math.abs(sample - this.rtt)
+    this.rtt = 0.875 * this.rtt + 0.125 * sample
+    this.rto = Math.min(RTO_MAX_MS, this.rtt + Math.max(10, 4 * this.rttVar))
+    if (this.stalled) this.checkStall()
+    this.flush()
+  }
+
+  private receiveClosed(frame: Frame): void {
+    const body = parseJSON(frame.payload) as { Output?: unknown } | null
+    const reason = typeof body?.Output === 'string' ? body.Output : ''
+    this.end(reason, reason === '')
+  }
+
+  private acknowledge(frame: Frame): void {
+    this.socketSend(
+      encode({
+        messageType: MessageType.acknowledge,
+        schemaVersion: 1,
+        createdDate: Date.now(),
+        sequenceNumber: 0,
+        flags: 3,
+        messageId: newMessageId(),
+        payloadType: PayloadType.none,
+        payload: utf8.encode(
+          JSON.stringify({
+            AcknowledgedMessageType: frame.messageType,
+            AcknowledgedMessageId: frame.messageId,
+            AcknowledgedMessageSequenceNumber: frame.sequenceNumber,
+            IsSequentialMessage: true,
+          }),
+        ),
+      }),
+    )
+  }
+
+  // ── sending ──────────────────────────────────────────────────────────────
+
+  private sendSize(): void {
+    const body = JSON.stringify({ cols: this.size.cols, rows: this.size.rows })
+    if (body === this.sentSize || this.state.kind === 'ended') return
+    this.sentSize = body
+    this.transmit(PayloadType.size, utf8.encode(body))
+  }
+
+  private flush(): void {
+    if (!this.started || this.socket === null || this.state.kind !== 'open') return
+    while (this.waiting.length > 0 && this.unacked.size < WINDOW) {
+      const next = this.waiting.shift()!
+      this.transmit(next.payloadType, next.payload)
+    }
+  }
+
+  /** transmit numbers a payload and sends it; it is kept until acknowledged. */
+  private transmit(payloadType: number, payload: Uint8Array): void {
+    const seq = this.nextOut++
+    const frame = encode({
+      messageType: MessageType.input,
+      schemaVersion: 1,
+      createdDate: Date.now(),
+      sequenceNumber: seq,
+      flags: 0,
+      messageId: newMessageId(),
+      payloadType,
+      payload,
+    })
+    const now = Date.now()
+    this.unacked.set(seq, { frame, sentAt: now, firstSentAt: now })
+    this.socketSend(frame)
+  }
+
+  private socketSend(frame: Uint8Array<ArrayBuffer>): void {
+    if (this.state.kind === 'open') this.socket?.send(frame)
+  }
+
+  /** scan sends the oldest unacknowledged frame again when it is overdue. */
+  private scan(): void {
+    const oldest = this.unacked.values().next().value
+    if (oldest === undefined || this.socket === null) {
+      this.setStalled(false)
+      return
+    }
+    const now = Date.now()
+    if (now - oldest.firstSentAt > DEAD_MS) {
+      this.abandon(this.socket, 'the server went silent')
+      return
+    }
+    this.checkStall()
+    if (now - oldest.sentAt > this.rto) {
+      oldest.sentAt = now
+      this.socket.send(oldest.frame)
+    }
+  }
+
+  private checkStall(): void {
+    const oldest = this.unacked.values().next().value
+    this.setStalled(oldest !== undefined && Date.now() - oldest.firstSentAt > STALL_MS)
+  }
+}
+
+function parseJSON(payload: Uint8Array): unknown {
+  try {
+    return JSON.parse(text(payload))
+  } catch {
+    return null
+  }
+}

@@ -1,0 +1,22 @@
+import react from '@vitejs/plugin-react'
+import { defineConfig } from 'vitest/config'
+
+export default defineConfig({
+  base: '/console/',
+  plugins: [react()],
+  build: {
+    target: 'es2022',
+    // The browsers we serve have had modulepreload for years; the polyfill
+    // would be an inline script.
+    modulePreload: { polyfill: false },
+    chunkSizeWarningLimit: 1100,
+    sourcemap: false,
+  },
+  server: {
+    proxy: {
+      '/console/api': 'http://127.0.0.1:8092',
+      '/v1/data-channel': { target: 'ws://127.0.0.1:8092', ws: true },
+    },
+  },
+  test: { include: ['test/**/*.test.ts'], environment: 'node' },
+})

@@ -1,0 +1,159 @@
+// Package hostinfo reads what a node reports about itself: its name, its
+// platform and the address it speaks from.
+package hostinfo
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+	"strings"
+	"unicode/utf8"
+)
+
+// Info are the facts of UpdateInstanceInformation.
+type Info struct {
+	ComputerName    string
+	IPAddress       string
+	PlatformType    string // Linux, as SSM writes it
+	PlatformName    string
+	PlatformVersion string
+}
+
+// maxFact bounds every fact: the service refuses longer ones.
+const maxFact = 255
+
+// Read collects the facts. Server is "host:port" of the server, which decides
+// which of several addresses is reported. A fact that cannot be had is empty.
+func Read(server string) Info {
+	info := Info{PlatformType: platformType(), IPAddress: Address(server)}
+	if name, err := os.Hostname(); err == nil {
+		info.ComputerName = clean(name)
+	}
+	for _, path := range []string{"/etc/os-release", "/usr/lib/os-release"} {
+		b, err := readBounded(path, 64<<10)
+		if err != nil {
+			continue
+		}
+		info.PlatformName, info.PlatformVersion = ParseOSRelease(b)
+		break
+	}
+	if info.PlatformName == "" {
+		info.PlatformName = runtime.GOOS
+	}
+	return info
+}
+
+func platformType() string {
+	switch runtime.GOOS {
+	case "darwin":
+		return "MacOS"
+	case "windows":
+		return "Windows"
+	}
+	return "Linux"
+}
+
+// Address is the local address from which this machine would reach server, or
+// the first usable address of an interface, or "". It sends nothing.
+func Address(server string) string {
+	if conn, err := net.Dial("udp", server); err == nil {
+		defer conn.Close()
+		if a, ok := conn.LocalAddr().(*net.UDPAddr); ok && usable(a.IP) {
+			return a.IP.String()
+		}
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return ""
+	}
+	second := ""
+	for _, a := range addrs {
+		n, ok := a.(*net.IPNet)
+		if !ok || !usable(n.IP) {
+			continue
+		}
+		if n.IP.To4() != nil {
+			return n.IP.String()
+		}
+		if second == "" {
+			second = n.IP.String()
+		}
+	}
+	return second
+}
+
+func usable(ip net.IP) bool {
+	a, ok := netip.AddrFromSlice(ip)
+	return ok && !a.Unmap().IsLoopback() && !a.IsUnspecified() && !a.IsLinkLocalUnicast()
+}
+
+func readBounded(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, limit))
+}
+
+// ParseOSRelease reads NAME and VERSION_ID out of an os-release file. A
+// distribution without VERSION_ID (a rolling one) is reported with its
+// BUILD_ID or codename.
+func ParseOSRelease(b []byte) (name, version string) {
+	values := make(map[string]string)
+	for s := bufio.NewScanner(bytes.NewReader(b)); s.Scan(); {
+		key, value, ok := strings.Cut(strings.TrimSpace(s.Text()), "=")
+		if ok && !strings.HasPrefix(key, "#") {
+			values[key] = clean(unquote(value))
+		}
+	}
+	name = first(values["NAME"], values["ID"])
+	version = first(values["VERSION_ID"], values["BUILD_ID"], values["VERSION_CODENAME"])
+	return name, version
+}
+
+func first(values ...string) string {
+	for _, v := range values {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
+}
+
+func unquote(s string) string {
+	if len(s) < 2 || s[0] != s[len(s)-1] || (s[0] != '"' && s[0] != '\'') {
+		return s
+	}
+	quote, s := s[0], s[1:len(s)-1]
+	if quote == '\'' {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+1 < len(s) {
+			i++
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+// clean drops what is not printable text and cuts to maxFact bytes.
+func clean(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || r == utf8.RuneError {
+			return -1
+		}
+		return r
+	}, s)
+	for len(s) > maxFact {
+		_, n := utf8.DecodeLastRuneInString(s)
+		s = s[:len(s)-n]
+	}
+	return s
+}

@@ -1,0 +1,366 @@
+// Package runas decides which OS user a session runs as, and makes a process
+// that user's and nothing more: its IDs, groups, home and environment.
+//
+// # Rules
+//
+// An agent that is root never runs a session as root. It runs it as the user
+// the session names, who must exist, or else as [DefaultUser], which it makes
+// when it is missing: without a password and without any sudoers file. There
+// is no silent fallback from one to the other. An agent that is not root runs
+// every session as its own user and refuses any other name.
+package runas
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"sekisho"
+)
+
+// DefaultUser is whom sessions run as when they name nobody. It is AWS's name
+// for the same user.
+const DefaultUser = "ssm-user"
+
+// User is an OS user.
+type User struct {
+	Name   string
+	UID    uint32
+	GID    uint32
+	Groups []uint32 // supplementary
+	Home   string   // absolute; it may not exist
+	Shell  string   // absolute
+}
+
+// Host is the machine's user database. The zero value is not usable: see
+// [System].
+type Host struct {
+	Passwd string // path of the passwd file
+	Group  string // path of the group file
+	UID    int    // effective user ID of the agent
+	// Run runs a program by its absolute path and returns what it printed.
+	// Used for users who are not in the files, and to make DefaultUser.
+	Run func(ctx context.Context, path string, args ...string) ([]byte, error)
+	// Find gives the absolute path of a system program, or "".
+	Find func(name string) string
+}
+
+// System is the user database of this machine.
+func System() *Host {
+	return &Host{Passwd: "/etc/passwd", Group: "/etc/group", UID: os.Geteuid(), Run: run, Find: find}
+}
+
+func run(ctx context.Context, path string, args ...string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Dir = "/"
+	cmd.Env = []string{"PATH=" + Path, "LANG=C"}
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil && stderr.Len() > 0 {
+		line, _, _ := strings.Cut(strings.TrimSpace(stderr.String()), "\n")
+		return out, fmt.Errorf("%w: %.200q", err, line)
+	}
+	return out, err
+}
+
+// find looks only where the system's own programs are, whatever PATH says.
+func find(name string) string {
+	for _, dir := range []string{"/usr/sbin", "/usr/bin", "/sbin", "/bin"} {
+		path := filepath.Join(dir, name)
+		if st, err := os.Stat(path); err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0 {
+			return path
+		}
+	}
+	return ""
+}
+
+// ValidName reports whether s may be asked for as a user name: up to 32
+// letters, digits and "._@-", and perhaps a final "$", beginning with a
+// letter or "_". So it can be neither a number, which the system's tools
+// would take for a user ID, nor an option, nor anything to a shell.
+func ValidName(s string) bool {
+	s = strings.TrimSuffix(s, "$")
+	if s == "" || len(s) > 32 {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', c == '_':
+		case i > 0 && ('0' <= c && c <= '9' || c == '.' || c == '@' || c == '-'):
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// Resolve returns whom a session runs as. Wanted is the name that the session
+// asks for, or "". Its errors are sentences for the person who wanted the
+// session.
+func (h *Host) Resolve(ctx context.Context, wanted string) (User, error) {
+	if wanted != "" && !ValidName(wanted) {
+		return User{}, sekisho.Errorf(sekisho.CodeInvalid, "%.64q is not a valid OS user name for run as.", wanted)
+	}
+	if h.UID != 0 {
+		return h.own(ctx, wanted)
+	}
+	name := wanted
+	if name == "" {
+		name = DefaultUser
+	}
+	u, err := h.lookup(ctx, name)
+	if sekisho.IsNotFound(err) && wanted == "" {
+		if err := h.create(ctx); err != nil {
+			return User{}, err
+		}
+		u, err = h.lookup(ctx, name)
+	}
+	if sekisho.IsNotFound(err) {
+		return User{}, sekisho.Errorf(sekisho.CodeNotFound, "The OS user %q, whom this session is to run as, does not exist on the node.", name)
+	}
+	if err != nil {
+		return User{}, err
+	}
+	if u.UID == 0 || u.GID == 0 {
+		return User{}, sekisho.Errorf(sekisho.CodeDenied, "The OS user %q has user ID %d and group ID %d; sessions do not run as root.", name, u.UID, u.GID)
+	}
+	return u, nil
+}
+
+// own is the user that an unprivileged agent already is.
+func (h *Host) own(ctx context.Context, wanted string) (User, error) {
+	u, err := h.lookupEntry(ctx, strconv.Itoa(h.UID), func(e entry) bool { return int(e.uid) == h.UID })
+	if sekisho.IsNotFound(err) {
+		// Containers run under user IDs that no file names.
+		u, err = User{Name: strconv.Itoa(h.UID), UID: uint32(h.UID), GID: uint32(os.Getegid()), Home: "/", Shell: "/bin/sh"}, nil
+	}
+	if err != nil {
+		return User{}, err
+	}
+	if wanted != "" && wanted != u.Name {
+		return User{}, sekisho.Errorf(sekisho.CodeDenied, "This session is to run as %q, but the node's agent runs as %q and cannot become another user.", wanted, u.Name)
+	}
+	return u, nil
+}
+
+// create makes DefaultUser.
+func (h *Host) create(ctx context.Context) error {
+	useradd := h.Find("useradd")
+	if useradd == "" {
+		return sekisho.Errorf(sekisho.CodeInternal, "The OS user %q does not exist and the node has no useradd to make it with.", DefaultUser).
+			WithHint("Make the user on the node, or name another one for run as.")
+	}
+	shell := "/bin/sh"
+	if bash := h.Find("bash"); bash != "" {
+		shell = bash
+	}
+	_, err := h.Run(ctx, useradd, "--create-home", "--user-group", "--shell", shell, "--comment", "Sekisho sessions", DefaultUser)
+	if err == nil {
+		return nil
+	}
+	// Two first sessions at once: the other one has made it.
+	if _, again := h.lookup(ctx, DefaultUser); again == nil {
+		return nil
+	}
+	return sekisho.Errorf(sekisho.CodeInternal, "The OS user %q does not exist and could not be made: %w.", DefaultUser, err)
+}
+
+func (h *Host) lookup(ctx context.Context, name string) (User, error) {
+	return h.lookupEntry(ctx, name, func(e entry) bool { return e.name == name })
+}
+
+// lookupEntry finds a user in the passwd file or, so that directory services
+// count, in what getent says about key.
+func (h *Host) lookupEntry(ctx context.Context, key string, match func(entry) bool) (User, error) {
+	b, err := readBounded(h.Passwd)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return User{}, fmt.Errorf("read the user database: %w", err)
+	}
+	e, found := findEntry(b, match)
+	local := found
+	if getent := h.Find("getent"); !found && getent != "" {
+		// Its failure means that it knows no such user.
+		if b, err := h.Run(ctx, getent, "passwd", key); err == nil {
+			e, found = findEntry(b, match)
+		}
+	}
+	if !found {
+		return User{}, sekisho.Errorf(sekisho.CodeNotFound, "no OS user %q", key)
+	}
+	u := User{Name: e.name, UID: e.uid, GID: e.gid, Home: e.home, Shell: e.shell}
+	if !filepath.IsAbs(u.Home) {
+		u.Home = "/"
+	}
+	if !filepath.IsAbs(u.Shell) {
+		u.Shell = "/bin/sh"
+	}
+	if h.UID != 0 {
+		return u, nil // its groups are those the agent has
+	}
+	if u.Groups, err = h.groups(ctx, u, local); err != nil {
+		return User{}, err
+	}
+	return u, nil
+}
+
+// groups are all groups of u but its first.
+func (h *Host) groups(ctx context.Context, u User, local bool) ([]uint32, error) {
+	if id := h.Find("id"); !local && id != "" {
+		out, err := h.Run(ctx, id, "-G", u.Name)
+		if err != nil {
+			return nil, fmt.Errorf("groups of %q: %w", u.Name, err)
+		}
+		return parseIDs(out, u.GID), nil
+	}
+	b, err := readBounded(h.Group)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the group database: %w", err)
+	}
+	return groupsOf(b, u.Name, u.GID), nil
+}
+
+// maxGroups is what the kernel accepts.
+const maxGroups = 65536
+
+func parseIDs(b []byte, except uint32) []uint32 {
+	var ids []uint32
+	for f := range strings.FieldsSeq(string(b)) {
+		n, err := strconv.ParseUint(f, 10, 32)
+		if err == nil && uint32(n) != except && len(ids) < maxGroups {
+			ids = append(ids, uint32(n))
+		}
+	}
+	return ids
+}
+
+func groupsOf(b []byte, name string, except uint32) []uint32 {
+	var ids []uint32
+	for s := scanLines(b); s.Scan(); {
+		f := strings.Split(s.Text(), ":")
+		if len(f) != 4 || !slices.Contains(strings.Split(f[3], ","), name) {
+			continue
+		}
+		if gid, ok := parseID(f[2]); ok && gid != except && len(ids) < maxGroups {
+			ids = append(ids, gid)
+		}
+	}
+	return ids
+}
+
+// maxDatabase bounds the user database files.
+const maxDatabase = 64 << 20
+
+func readBounded(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxDatabase))
+}
+
+// entry is one line of a passwd file.
+type entry struct {
+	name, home, shell string
+	uid, gid          uint32
+}
+
+func findEntry(b []byte, match func(entry) bool) (entry, bool) {
+	for s := scanLines(b); s.Scan(); {
+		if e, ok := parseEntry(s.Text()); ok && match(e) {
+			return e, true
+		}
+	}
+	return entry{}, false
+}
+
+func scanLines(b []byte) *bufio.Scanner {
+	s := bufio.NewScanner(bytes.NewReader(b))
+	s.Buffer(nil, len(b)+1)
+	return s
+}
+
+// parseEntry reads one line. Lines of another form are nobody's, also the
+// "+" and "-" lines of NIS and entries whose IDs are not plain numbers.
+func parseEntry(line string) (entry, bool) {
+	f := strings.Split(line, ":")
+	if len(f) != 7 || f[0] == "" || strings.ContainsAny(f[0], "+#\x00") || strings.ContainsRune(line, 0) {
+		return entry{}, false
+	}
+	uid, ok := parseID(f[2])
+	if !ok {
+		return entry{}, false
+	}
+	gid, ok := parseID(f[3])
+	if !ok {
+		return entry{}, false
+	}
+	return entry{name: f[0], uid: uid, gid: gid, home: f[5], shell: f[6]}, true
+}
+
+// parseID reads a user or group ID. The greatest number is not one: the
+// kernel takes it for "leave unchanged", which for a root process is root.
+func parseID(s string) (uint32, bool) {
+	n, err := strconv.ParseUint(s, 10, 32)
+	return uint32(n), err == nil && n != math.MaxUint32 && s[0] != '+'
+}
+
+// Path is the PATH of sessions.
+const Path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// LoginShell returns the user's login shell, not yet started: with the
+// user's own IDs, in the user's home, and with a new environment to which
+// extra ("NAME=value") is added. Nothing of the agent's own environment
+// passes but LANG.
+func (h *Host) LoginShell(u User, extra ...string) *exec.Cmd {
+	lang := os.Getenv("LANG")
+	if lang == "" {
+		lang = "C.UTF-8"
+	}
+	cmd := &exec.Cmd{
+		Path: u.Shell,
+		Args: []string{"-" + filepath.Base(u.Shell)},
+		Dir:  h.workingDir(u),
+		Env: append([]string{
+			"HOME=" + u.Home,
+			"USER=" + u.Name,
+			"LOGNAME=" + u.Name,
+			"SHELL=" + u.Shell,
+			"PATH=" + Path,
+			"LANG=" + lang,
+		}, extra...),
+		SysProcAttr: &syscall.SysProcAttr{},
+	}
+	if h.UID == 0 {
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: u.UID, Gid: u.GID, Groups: u.Groups}
+	}
+	return cmd
+}
+
+// workingDir is the home, or the root where there is no home. Whether the
+// user may enter it is known only when the process starts.
+func (h *Host) workingDir(u User) string {
+	if st, err := os.Stat(u.Home); err == nil && st.IsDir() {
+		return u.Home
+	}
+	return "/"
+}

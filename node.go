@@ -45,6 +45,8 @@ type Node struct {
 	DisconnectedAt   time.Time // when the last control channel closed
 	DisconnectReason string
 
+	DeregisteredAt time.Time // zero while the node is managed
+
 	Tags map[string]string
 }
 

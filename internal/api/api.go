@@ -1,0 +1,613 @@
+// Package api is the one way in. Every call of every door, from a signed
+// request or from the console, becomes (principal, action, resource, context),
+// is decided by policy, and is written to the audit trail.
+//
+// A [Door] is one AWS service: its names, its wire protocol, its operations.
+// The packages below this one each make a door. A handler must ask
+// [Call.Authorize] before it answers; an answer of one that did not is
+// withheld.
+package api
+
+import (
+	"context"
+	"crypto/rsa"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"sekisho"
+	"sekisho/internal/audit"
+	"sekisho/internal/authz"
+	"sekisho/internal/awsproto"
+	"sekisho/internal/id"
+	"sekisho/internal/sigv4"
+)
+
+// maxBody bounds a request of the JSON and query protocols. The largest
+// legitimate ones carry a session document of 64 KiB.
+const maxBody = 1 << 20
+
+// Protocol is how a service puts calls on the wire.
+type Protocol int
+
+// The protocols of AWS's services.
+const (
+	JSON11 Protocol = iota
+	Query
+	EC2
+)
+
+// Auth says how callers of an operation prove who they are.
+type Auth int
+
+// The ways.
+const (
+	Signed    Auth = iota // SigV4, or a console sign-in
+	Anonymous             // the operation checks what it needs by itself
+	NodeKey               // the RSA key of a managed node (RequestManagedInstanceRoleToken)
+)
+
+// Operation is one operation of a door.
+type Operation struct {
+	// Handle answers a call. See [Handle] for the typed form.
+	Handle func(ctx context.Context, c *Call) (any, error)
+	Auth   Auth
+	// NoPolicy is the reason why no policy is asked; empty for all but a
+	// few operations that AWS leaves open too.
+	NoPolicy string
+	ReadOnly bool
+}
+
+// Door is one AWS service.
+type Door struct {
+	Service    string // SigV4 service name: "ssm"
+	Protocol   Protocol
+	XMLNS      string   // namespace of answers; query protocols only
+	Targets    []string // X-Amz-Target prefixes: "AmazonSSM"; JSON only
+	Version    string   // API version: "2010-05-08"; query protocols only
+	Global     bool     // signed for any region, as IAM and STS are
+	Operations map[string]Operation
+	// Errors overrides the error name of a code for this service.
+	Errors map[sekisho.Code]string
+}
+
+// Source is the event source of the audit trail: "ssm.amazonaws.com".
+func (d *Door) Source() string { return d.Service + ".amazonaws.com" }
+
+// Handle makes an operation's handler from a typed function: the request is
+// decoded by the door's protocol before f is called.
+func Handle[In, Out any](f func(ctx context.Context, c *Call, in *In) (*Out, error)) func(context.Context, *Call) (any, error) {
+	return func(ctx context.Context, c *Call) (any, error) {
+		in := new(In)
+		if err := c.Decode(in); err != nil {
+			return nil, err
+		}
+		return f(ctx, c, in)
+	}
+}
+
+// Credentials resolves an access key for signature checks.
+type Credentials interface {
+	// Credential returns the secret and the principal of an access key.
+	// sessionToken is empty for long-term keys.
+	Credential(ctx context.Context, accessKeyID, sessionToken string) (secret string, p *sekisho.Principal, err error)
+	// TouchKey notes the use of a long-term key.
+	TouchKey(accessKeyID, service, region string, t time.Time)
+}
+
+// NodeKeys finds the public key of a managed node.
+type NodeKeys interface {
+	NodePublicKey(ctx context.Context, node sekisho.NodeID) (*rsa.PublicKey, error)
+}
+
+// Trail keeps audit events.
+type Trail interface {
+	Record(ctx context.Context, e audit.Event) error
+}
+
+// Config is what a Server needs.
+type Config struct {
+	Doors       []*Door
+	Credentials Credentials
+	NodeKeys    NodeKeys
+	Authorizer  *authz.Authorizer
+	Trail       Trail
+	Account     string
+	Region      string
+	Now         func() time.Time // for aws:CurrentTime; nil = time.Now
+	// SourceIP finds the caller's address; nil = the TCP peer.
+	SourceIP func(r *http.Request) netip.Addr
+	Log      *slog.Logger
+}
+
+// Server answers calls of all doors that speak JSON 1.1 or a query protocol.
+type Server struct {
+	Config
+	byService map[string]*Door
+	byTarget  map[string]*Door
+}
+
+// New returns a Server.
+func New(cfg Config) *Server {
+	s := &Server{Config: cfg, byService: map[string]*Door{}, byTarget: map[string]*Door{}}
+	if s.Now == nil {
+		s.Now = time.Now
+	}
+	if s.SourceIP == nil {
+		s.SourceIP = peer
+	}
+	for _, d := range cfg.Doors {
+		s.byService[d.Service] = d
+		for _, t := range d.Targets {
+			s.byTarget[t] = d
+		}
+	}
+	return s
+}
+
+// peer is the TCP peer of r.
+func peer(r *http.Request) netip.Addr {
+	ap, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return ap.Addr().Unmap().WithZone("")
+}
+
+// Call is one call of one operation.
+type Call struct {
+	Service   string
+	Operation string
+	RequestID string
+	Region    string
+	Account   string
+	Time      time.Time
+	Principal *sekisho.Principal // nil for an anonymous call
+	SourceIP  netip.Addr
+	UserAgent string
+	Host      string // as the client addressed the server: scheme-less host[:port]
+
+	server     *Server
+	door       *Door
+	facts      authz.Facts
+	body       []byte
+	form       url.Values
+	authorized bool
+
+	// What the audit event will say.
+	params    any
+	response  any
+	reasons   []string
+	resources []audit.Resource
+}
+
+// Decode reads the request into v by the door's protocol.
+func (c *Call) Decode(v any) error {
+	if c.door.Protocol == JSON11 {
+		return awsproto.DecodeJSON(c.body, v)
+	}
+	return awsproto.DecodeQuery(c.form, v)
+}
+
+// Authorize asks the caller's policies for action ("ssm:StartSession") on
+// resource (an ARN, or "*" for actions without resources). The error is the
+// refusal to hand to the caller.
+func (c *Call) Authorize(ctx context.Context, action, resource string, keys ...authz.Key) error {
+	v, err := c.Decide(ctx, action, resource, keys...)
+	if err != nil {
+		return err
+	}
+	if !v.Allowed {
+		return Denied(v)
+	}
+	c.authorized = true
+	return nil
+}
+
+// Decide is Authorize for handlers that combine several decisions: they call
+// [Call.Allow] themselves, or return [Denied].
+func (c *Call) Decide(ctx context.Context, action, resource string, keys ...authz.Key) (authz.Verdict, error) {
+	v, err := c.server.Authorizer.Decide(ctx, &c.facts, action, resource, keys...)
+	if err != nil {
+		return v, err
+	}
+	c.reasons = append(c.reasons, v.Reason)
+	c.resources = append(c.resources, audit.Resource{ARN: resource})
+	return v, nil
+}
+
+// Allow notes that the handler reached a positive decision.
+func (c *Call) Allow() { c.authorized = true }
+
+// Facts returns what policy conditions see of this call.
+func (c *Call) Facts() authz.Facts { return c.facts }
+
+// Annotate adds what the answer was to the audit event. Secrets in it are
+// redacted by their names.
+func (c *Call) Annotate(response any) { c.response = response }
+
+// Denied is the refusal of v.
+func Denied(v authz.Verdict) error {
+	return sekisho.Errorf(sekisho.CodeDenied, "%s", v.Message)
+}
+
+// ServeHTTP answers a signed (or, where an operation says so, anonymous) call.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c, err := s.begin(w, r)
+	if err == nil {
+		err = s.route(c, r)
+	}
+	if err != nil {
+		s.fail(w, r, c, err)
+		return
+	}
+	op, known := c.door.Operations[c.Operation]
+	if !known || op.Auth != Anonymous {
+		if err := s.authenticate(r, c, op.Auth); err != nil {
+			s.fail(w, r, c, err)
+			return
+		}
+	}
+	s.serve(w, r, c)
+}
+
+// ServeAs answers a call of a principal that the console has verified.
+// service is needed for query protocols, whose requests do not name it.
+func (s *Server) ServeAs(w http.ResponseWriter, r *http.Request, p *sekisho.Principal, service string) {
+	c, err := s.begin(w, r)
+	if err == nil {
+		c.Service = service
+		c.Region = s.Region
+		err = s.route(c, r)
+	}
+	if err != nil {
+		s.fail(w, r, c, err)
+		return
+	}
+	s.as(c, p)
+	s.serve(w, r, c)
+}
+
+func (s *Server) begin(w http.ResponseWriter, r *http.Request) (*Call, error) {
+	c := &Call{
+		RequestID: id.UUID(), Account: s.Account, Region: s.Region, Time: s.Now(),
+		SourceIP: s.SourceIP(r), UserAgent: r.UserAgent(), Host: r.Host, server: s,
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err != nil {
+		return c, &awsproto.Error{Code: "RequestEntityTooLarge", Message: "The request is larger than " + byteSize(maxBody) + ", or was cut off.", Status: http.StatusRequestEntityTooLarge}
+	}
+	c.body = body
+	c.facts = authz.Facts{
+		Time: c.Time, SourceIP: c.SourceIP, Secure: r.TLS != nil,
+		UserAgent: c.UserAgent, Referer: r.Referer(), Region: s.Region,
+	}
+	return c, nil
+}
+
+func byteSize(n int) string { return fmt.Sprintf("%d KiB", n>>10) }
+
+// route finds the door and the operation: by X-Amz-Target, else by the
+// Action of a form and the service it was signed for.
+func (s *Server) route(c *Call, r *http.Request) error {
+	if prefix, op, ok := strings.Cut(r.Header.Get("X-Amz-Target"), "."); ok {
+		// com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101.LookupEvents
+		if i := strings.LastIndexByte(op, '.'); i >= 0 {
+			prefix, op = prefix+"."+op[:i], op[i+1:]
+		}
+		d := s.byTarget[prefix]
+		if d == nil {
+			return &awsproto.Error{Code: "UnknownOperationException", Message: fmt.Sprintf("Sekisho has no service %q.", clip(prefix)), Status: http.StatusNotFound}
+		}
+		c.door, c.Service, c.Operation = d, d.Service, op
+		return nil
+	}
+	form, err := formOf(r, c.body)
+	if err != nil {
+		return &awsproto.Error{Code: "MalformedQueryString", Message: "The form of the request cannot be read.", Status: http.StatusBadRequest}
+	}
+	action := form.Get("Action")
+	if action == "" {
+		return &awsproto.Error{Code: "MissingAction", Message: "The request names no operation: neither an X-Amz-Target header nor an Action.", Status: http.StatusBadRequest}
+	}
+	service := c.Service
+	if p, err := sigv4.Parse(r); service == "" && err == nil {
+		service = p.Service
+	}
+	d := s.byService[service]
+	if service == "" { // unsigned: only the API version tells
+		for _, cand := range s.Doors {
+			if op, ok := cand.Operations[action]; ok && op.Auth == Anonymous && cand.Version == form.Get("Version") {
+				d = cand
+			}
+		}
+	}
+	if d == nil || d.Protocol == JSON11 {
+		return &awsproto.Error{Code: "InvalidAction", Message: fmt.Sprintf("Sekisho has no query service for the action %q.", clip(action)), Status: http.StatusBadRequest}
+	}
+	c.door, c.Service, c.Operation, c.form = d, d.Service, action, form
+	return nil
+}
+
+func clip(s string) string {
+	if len(s) > 100 {
+		return s[:100] + "…"
+	}
+	return s
+}
+
+func formOf(r *http.Request, body []byte) (url.Values, error) {
+	form, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, err
+	}
+	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded") {
+		post, err := url.ParseQuery(string(body))
+		if err != nil {
+			return nil, err
+		}
+		for k, v := range post {
+			form[k] = append(v, form[k]...)
+		}
+	}
+	return form, nil
+}
+
+// authenticate verifies the signature of r and fills in the caller.
+func (s *Server) authenticate(r *http.Request, c *Call, how Auth) error {
+	p, principal, err := s.verify(r, c, how)
+	if err != nil {
+		return err
+	}
+	c.Region = p.Region
+	s.as(c, principal)
+	return nil
+}
+
+func (s *Server) as(c *Call, p *sekisho.Principal) {
+	c.Principal = p
+	c.facts.Principal = p
+	c.facts.Region = c.Region
+}
+
+func (s *Server) verify(r *http.Request, c *Call, how Auth) (*sigv4.Parsed, *sekisho.Principal, error) {
+	p, err := sigv4.Parse(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	if p.Service != c.Service {
+		return nil, nil, &sigv4.Error{Code: "SignatureDoesNotMatch", Message: fmt.Sprintf("Credential should be scoped to correct service: '%s'.", c.Service)}
+	}
+	if p.Region != s.Region && (c.door == nil || !c.door.Global) {
+		return nil, nil, &sigv4.Error{Code: "SignatureDoesNotMatch", Message: fmt.Sprintf("Credential should be scoped to a valid region: this server's is '%s', the request was signed for '%s'.", s.Region, clip(p.Region))}
+	}
+	if how == NodeKey {
+		node := sekisho.NodeID(p.AccessKeyID)
+		key, err := s.NodeKeys.NodePublicKey(r.Context(), node)
+		if err != nil {
+			return nil, nil, err
+		}
+		if err := sigv4.VerifyRSA(p, key, r, sigv4.HashBody(c.body), time.Now()); err != nil {
+			return nil, nil, err
+		}
+		return p, &sekisho.Principal{Type: sekisho.PrincipalAnonymous, Account: s.Account, ARN: nodeARN(s.Region, s.Account, node), UserID: "anonymous", Node: node}, nil
+	}
+	secret, principal, err := s.Credentials.Credential(r.Context(), p.AccessKeyID, p.SecurityToken)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := p.Verify(secret, r, sigv4.HashBody(c.body), time.Now()); err != nil {
+		return nil, nil, err
+	}
+	if p.SecurityToken == "" {
+		s.Credentials.TouchKey(p.AccessKeyID, p.Service, p.Region, c.Time)
+	}
+	return p, principal, nil
+}
+
+func nodeARN(region, account string, node sekisho.NodeID) string {
+	return "arn:aws:ssm:" + region + ":" + account + ":managed-instance/" + string(node)
+}
+
+// serve runs the operation and writes its answer and its audit event.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, c *Call) {
+	c.params = s.paramsOf(c)
+	op, ok := c.door.Operations[c.Operation]
+	if !ok {
+		s.fail(w, r, c, sekisho.Errorf(sekisho.CodeNotImplemented, "%s:%s is not implemented by Sekisho.", c.Service, clip(c.Operation)))
+		return
+	}
+	out, err := op.Handle(r.Context(), c)
+	if err == nil && !c.authorized && op.NoPolicy == "" {
+		err = fmt.Errorf("%s:%s answered without asking policy", c.Service, c.Operation)
+	}
+	if err != nil {
+		s.fail(w, r, c, err)
+		return
+	}
+	if err := s.record(r, c, op.ReadOnly, nil); err != nil {
+		s.fail(w, r, nil, err)
+		return
+	}
+	switch c.door.Protocol {
+	case JSON11:
+		awsproto.WriteJSON(w, c.RequestID, out)
+	case Query:
+		awsproto.WriteQuery(w, c.RequestID, c.Operation, c.door.XMLNS, out)
+	case EC2:
+		awsproto.WriteEC2(w, c.RequestID, c.Operation, c.door.XMLNS, out)
+	}
+}
+
+// paramsOf is the request as the audit trail keeps it.
+func (s *Server) paramsOf(c *Call) any {
+	m := map[string]any{}
+	if c.door.Protocol == JSON11 {
+		if len(c.body) > 0 && json.Unmarshal(c.body, &m) != nil {
+			return nil
+		}
+	} else {
+		for k, v := range c.form {
+			if k != "Action" && k != "Version" && !strings.HasPrefix(k, "X-Amz-") && len(v) > 0 {
+				m[k] = v[0]
+			}
+		}
+	}
+	if len(m) == 0 {
+		return nil
+	}
+	out := make(map[string]any, len(m))
+	for k, v := range m {
+		out[lowerFirst(k)] = v
+	}
+	return out
+}
+
+func lowerFirst(s string) string {
+	if s == "" || s[0] < 'A' || s[0] > 'Z' {
+		return s
+	}
+	return string(s[0]+'a'-'A') + s[1:]
+}
+
+// fail answers with an error in the door's shape and records it. c may lack
+// a door when the request could not be routed.
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, c *Call, err error) {
+	if c == nil {
+		c = &Call{RequestID: id.UUID(), Time: s.Now()}
+	}
+	e := s.errorOf(c.door, err)
+	if e.Status >= 500 && sekisho.CodeOf(err) == sekisho.CodeInternal {
+		s.Log.ErrorContext(r.Context(), "call failed", "service", c.Service, "operation", c.Operation, "request_id", c.RequestID, "error", err)
+	}
+	if c.door != nil {
+		if err := s.record(r, c, c.door.Operations[c.Operation].ReadOnly, e); err != nil {
+			s.Log.ErrorContext(r.Context(), "audit event lost", "request_id", c.RequestID, "error", err)
+			e = &awsproto.Error{Code: "InternalServerError", Message: "The call could not be written to the audit trail.", Status: http.StatusInternalServerError}
+		}
+	}
+	switch {
+	case c.door == nil && r.Header.Get("X-Amz-Target") == "":
+		awsproto.WriteQueryError(w, c.RequestID, e)
+	case c.door == nil || c.door.Protocol == JSON11:
+		awsproto.WriteJSONError(w, c.RequestID, e)
+	case c.door.Protocol == EC2:
+		awsproto.WriteEC2Error(w, c.RequestID, e)
+	default:
+		awsproto.WriteQueryError(w, c.RequestID, e)
+	}
+}
+
+// record writes the audit event of c.
+func (s *Server) record(r *http.Request, c *Call, readOnly bool, e *awsproto.Error) error {
+	ev := audit.Event{
+		Time: c.Time, EventSource: c.door.Source(), EventName: clip(c.Operation), Region: c.Region,
+		SourceIP: c.SourceIP.String(), UserAgent: clip(c.UserAgent), RequestID: c.RequestID,
+		UserIdentity: audit.IdentityOf(c.Principal), RequestParameters: c.params, ResponseElements: c.response,
+		Resources: slices.CompactFunc(c.resources, func(a, b audit.Resource) bool { return a == b }),
+		ReadOnly:  readOnly, Reason: strings.Join(c.reasons, "; "),
+	}
+	if e != nil {
+		ev.ErrorCode, ev.ErrorMessage = e.Code, e.Message
+	}
+	// The event outlives a client that hangs up.
+	return s.Trail.Record(context.WithoutCancel(r.Context()), ev)
+}
+
+// errorOf words err for the door's protocol.
+func (s *Server) errorOf(d *Door, err error) *awsproto.Error {
+	if e, ok := errors.AsType[*awsproto.Error](err); ok {
+		return e
+	}
+	proto := Query
+	if d == nil || d.Protocol == JSON11 {
+		proto = JSON11
+	} else if d.Protocol == EC2 {
+		proto = EC2
+	}
+	if e, ok := errors.AsType[*sigv4.Error](err); ok {
+		return signatureError(proto, e)
+	}
+	code := sekisho.CodeOf(err)
+	if code == sekisho.CodeInternal {
+		return &awsproto.Error{Code: internalName(proto), Message: "An internal error has occurred. The server's log has it under this request ID.", Status: http.StatusInternalServerError}
+	}
+	n := names[code]
+	name, status := n.query, n.status
+	switch proto {
+	case JSON11:
+		name = n.json
+		if status < 500 {
+			status = http.StatusBadRequest // JSON 1.1 services answer 400 whatever the fault
+		}
+	case EC2:
+		name = n.ec2
+	case Query:
+	}
+	if d != nil && d.Errors[code] != "" {
+		name = d.Errors[code]
+	}
+	e, _ := errors.AsType[*sekisho.Error](err)
+	return &awsproto.Error{Code: name, Message: e.Error(), Status: status}
+}
+
+func internalName(p Protocol) string {
+	switch p {
+	case JSON11:
+		return "InternalServerError"
+	case EC2:
+		return "InternalError"
+	case Query:
+	}
+	return "ServiceFailure"
+}
+
+// names are the error names AWS uses for a code, by protocol.
+var names = map[sekisho.Code]struct {
+	json, query, ec2 string
+	status           int // of the query protocols
+}{
+	sekisho.CodeInvalid:         {"ValidationException", "ValidationError", "InvalidParameterValue", http.StatusBadRequest},
+	sekisho.CodeUnauthenticated: {"UnrecognizedClientException", "InvalidClientTokenId", "AuthFailure", http.StatusForbidden},
+	sekisho.CodeDenied:          {"AccessDeniedException", "AccessDenied", "UnauthorizedOperation", http.StatusForbidden},
+	sekisho.CodeNotFound:        {"ResourceNotFoundException", "NoSuchEntity", "InvalidInstanceID.NotFound", http.StatusNotFound},
+	sekisho.CodeConflict:        {"AlreadyExistsException", "EntityAlreadyExists", "ResourceAlreadyExists", http.StatusConflict},
+	sekisho.CodeInUse:           {"ResourceInUseException", "DeleteConflict", "DependencyViolation", http.StatusConflict},
+	sekisho.CodeLimit:           {"LimitExceededException", "LimitExceeded", "ResourceLimitExceeded", http.StatusConflict},
+	sekisho.CodeExpired:         {"ExpiredTokenException", "ExpiredToken", "RequestExpired", http.StatusForbidden},
+	sekisho.CodeThrottled:       {"ThrottlingException", "Throttling", "RequestLimitExceeded", http.StatusTooManyRequests},
+	sekisho.CodeUnreachable:     {"TargetNotConnected", "TargetNotConnected", "TargetNotConnected", http.StatusBadRequest},
+	sekisho.CodeMalformedPolicy: {"MalformedPolicyDocumentException", "MalformedPolicyDocument", "MalformedPolicyDocument", http.StatusBadRequest},
+	sekisho.CodeNotImplemented:  {"NotImplemented", "NotImplemented", "NotImplemented", http.StatusNotImplemented},
+}
+
+// signatureError names a signature fault as the protocol's services do.
+func signatureError(p Protocol, e *sigv4.Error) *awsproto.Error {
+	out := &awsproto.Error{Code: e.Code, Message: e.Message, Status: http.StatusForbidden}
+	switch p {
+	case JSON11:
+		out.Status = http.StatusBadRequest
+		switch e.Code {
+		case "MissingAuthenticationToken":
+			out.Code = "MissingAuthenticationTokenException"
+		case "IncompleteSignature":
+			out.Code = "IncompleteSignatureException"
+		default:
+			out.Code = "InvalidSignatureException"
+		}
+	case EC2:
+		if e.Code == "SignatureDoesNotMatch" {
+			out.Code, out.Status = "AuthFailure", http.StatusUnauthorized
+		}
+	case Query:
+	}
+	return out
+}

@@ -1,0 +1,391 @@
+// Package fleet knows the managed nodes: the activations that let machines
+// in, their registration, the facts they report, and whether and why each of
+// them can or cannot be reached. A node once registered is never forgotten
+// until somebody deregisters it.
+package fleet
+
+import (
+	"context"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/subtle"
+	"crypto/x509"
+	"encoding/base64"
+	"fmt"
+	"time"
+	"unicode/utf8"
+
+	"sekisho"
+	"sekisho/internal/id"
+)
+
+// Store keeps nodes and activations.
+type Store interface {
+	CreateActivation(ctx context.Context, a *sekisho.Activation) error
+	Activation(ctx context.Context, id string) (*sekisho.Activation, error)
+	// Activations returns all of them, newest first.
+	Activations(ctx context.Context) ([]*sekisho.Activation, error)
+	DeleteActivation(ctx context.Context, id string) error
+
+	// RegisterNode stores n and counts it against its activation, both or
+	// neither. A full activation is CodeLimit.
+	RegisterNode(ctx context.Context, n *sekisho.Node) error
+	Node(ctx context.Context, id sekisho.NodeID) (*sekisho.Node, error)
+	// Nodes returns every node that is not deregistered, by ID.
+	Nodes(ctx context.Context) ([]*sekisho.Node, error)
+	// UpdateNode reads the node, lets change alter it, and stores it, as one
+	// step. An error of change is returned and nothing is stored.
+	UpdateNode(ctx context.Context, id sekisho.NodeID, change func(n *sekisho.Node) error) error
+	// CloseConnections marks every node that was connected as disconnected.
+	CloseConnections(ctx context.Context, at time.Time, reason string) error
+}
+
+// Links tells whether a node's control channel is open, anywhere in the
+// cluster.
+type Links interface {
+	Connected(node sekisho.NodeID) bool
+}
+
+// Fleet is the registry of nodes. It is safe for concurrent use.
+type Fleet struct {
+	store   Store
+	links   Links
+	now     func() time.Time
+	changed func(sekisho.NodeID)
+}
+
+// Config is what a Fleet needs.
+type Config struct {
+	Store   Store
+	Links   Links
+	Now     func() time.Time        // nil = time.Now
+	Changed func(id sekisho.NodeID) // called after a node's state changed; may be nil
+}
+
+// New returns a Fleet.
+func New(cfg Config) *Fleet {
+	f := &Fleet{store: cfg.Store, links: cfg.Links, now: cfg.Now, changed: cfg.Changed}
+	if f.now == nil {
+		f.now = time.Now
+	}
+	if f.changed == nil {
+		f.changed = func(sekisho.NodeID) {}
+	}
+	return f
+}
+
+// lostAfter is how long a node may be silent before its ping status becomes
+// ConnectionLost: agents speak every 5 minutes, and miss one at most.
+const lostAfter = 11 * time.Minute
+
+// The bounds of an activation, as AWS has them.
+const (
+	maxRegistrations  = 1000
+	defaultActivation = 24 * time.Hour
+	maxActivation     = 30 * 24 * time.Hour
+	maxDescription    = 256
+)
+
+// NewActivation is the request of [Fleet.CreateActivation].
+type NewActivation struct {
+	IAMRole             string
+	Description         string
+	DefaultInstanceName string
+	RegistrationLimit   int       // 0 = 1
+	ExpiresAt           time.Time // zero = 24 hours from now
+	CreatedBy           string    // ARN
+	Tags                map[string]string
+}
+
+// CreateActivation makes a permission to register machines and returns it
+// with its code, which is not kept and cannot be shown again.
+func (f *Fleet) CreateActivation(ctx context.Context, in NewActivation) (*sekisho.Activation, string, error) {
+	now := f.now()
+	if in.RegistrationLimit == 0 {
+		in.RegistrationLimit = 1
+	}
+	if in.RegistrationLimit < 1 || in.RegistrationLimit > maxRegistrations {
+		return nil, "", sekisho.Errorf(sekisho.CodeInvalid, "RegistrationLimit must be between 1 and %d.", maxRegistrations)
+	}
+	if in.ExpiresAt.IsZero() {
+		in.ExpiresAt = now.Add(defaultActivation)
+	}
+	if !in.ExpiresAt.After(now) || in.ExpiresAt.After(now.Add(maxActivation)) {
+		return nil, "", sekisho.Errorf(sekisho.CodeInvalid, "ExpirationDate must lie in the next 30 days.")
+	}
+	for field, v := range map[string]string{"Description": in.Description, "DefaultInstanceName": in.DefaultInstanceName} {
+		if utf8.RuneCountInString(v) > maxDescription {
+			return nil, "", sekisho.Errorf(sekisho.CodeInvalid, "%s must have at most %d characters.", field, maxDescription)
+		}
+	}
+	code := id.ActivationCode()
+	a := &sekisho.Activation{
+		ID: id.UUID(), CodeHash: hash(code), Description: in.Description, DefaultInstanceName: in.DefaultInstanceName,
+		IAMRole: in.IAMRole, RegistrationLimit: in.RegistrationLimit, ExpiresAt: in.ExpiresAt, CreatedAt: now,
+		CreatedBy: in.CreatedBy, Tags: in.Tags,
+	}
+	if err := f.store.CreateActivation(ctx, a); err != nil {
+		return nil, "", err
+	}
+	return a, code, nil
+}
+
+func hash(code string) []byte {
+	h := sha256.Sum256([]byte(code))
+	return h[:]
+}
+
+// Activations returns all activations, newest first.
+func (f *Fleet) Activations(ctx context.Context) ([]*sekisho.Activation, error) {
+	return f.store.Activations(ctx)
+}
+
+// DeleteActivation ends a permission to register. Machines that registered
+// with it stay.
+func (f *Fleet) DeleteActivation(ctx context.Context, id string) error {
+	return f.store.DeleteActivation(ctx, id)
+}
+
+// Registration is what a new agent sends.
+type Registration struct {
+	ActivationID, ActivationCode string
+	PublicKey                    string // base64 of the DER SubjectPublicKeyInfo
+	PublicKeyType                string // Rsa
+	Fingerprint                  string
+	SourceIP                     string
+}
+
+// Register admits a machine: the activation must exist, its code match, and
+// both its time and its number of registrations be left. Whoever guesses
+// learns nothing about which activations exist.
+func (f *Fleet) Register(ctx context.Context, in Registration) (*sekisho.Node, error) {
+	wrong := sekisho.Errorf(sekisho.CodeUnauthenticated, "The activation ID and code do not match an activation.").
+		WithHint("Check both, or make a new activation.")
+	a, err := f.store.Activation(ctx, in.ActivationID)
+	if err != nil && !sekisho.IsNotFound(err) {
+		return nil, err
+	}
+	var want []byte
+	if a != nil {
+		want = a.CodeHash
+	} else {
+		want = hash("") // as much work as for an activation that exists
+	}
+	if subtle.ConstantTimeCompare(want, hash(in.ActivationCode)) != 1 || a == nil {
+		return nil, wrong
+	}
+	now := f.now()
+	if !now.Before(a.ExpiresAt) {
+		return nil, sekisho.Errorf(sekisho.CodeExpired, "The activation expired at %s.", a.ExpiresAt.UTC().Format(time.RFC3339)).
+			WithHint("Make a new activation.")
+	}
+	key, err := parsePublicKey(in.PublicKey, in.PublicKeyType)
+	if err != nil {
+		return nil, err
+	}
+	if n := len(in.Fingerprint); n == 0 || n > 128 {
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "Fingerprint must have 1 to 128 characters.")
+	}
+	n := &sekisho.Node{
+		ID: id.Node(), Name: a.DefaultInstanceName, ActivationID: a.ID, IAMRole: a.IAMRole, RegisteredAt: now,
+		PublicKey: key, Fingerprint: in.Fingerprint, LastPingAt: now, LastSourceIP: in.SourceIP, Tags: a.Tags,
+	}
+	if err := f.store.RegisterNode(ctx, n); err != nil {
+		return nil, err
+	}
+	f.changed(n.ID)
+	return n, nil
+}
+
+func parsePublicKey(text, typ string) ([]byte, error) {
+	bad := func(why string) error {
+		return sekisho.Errorf(sekisho.CodeInvalid, "The node's public key was not accepted: %s.", why)
+	}
+	if typ != "Rsa" {
+		return nil, bad("its type must be Rsa")
+	}
+	if len(text) > 4096 {
+		return nil, bad("it is too long")
+	}
+	der, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return nil, bad("it is not base64")
+	}
+	pub, err := x509.ParsePKIXPublicKey(der)
+	if err != nil {
+		return nil, bad("it is not a DER SubjectPublicKeyInfo")
+	}
+	rsaKey, ok := pub.(*rsa.PublicKey)
+	if !ok || rsaKey.N.BitLen() < 2048 || rsaKey.N.BitLen() > 8192 {
+		return nil, bad("it must be an RSA key of 2048 to 8192 bits")
+	}
+	return der, nil
+}
+
+// Node returns a managed node.
+func (f *Fleet) Node(ctx context.Context, id sekisho.NodeID) (*sekisho.Node, error) {
+	n, err := f.store.Node(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if !n.DeregisteredAt.IsZero() {
+		return nil, sekisho.Errorf(sekisho.CodeNotFound, "node %s was deregistered at %s", id, n.DeregisteredAt.Format(time.RFC3339))
+	}
+	return n, nil
+}
+
+// NodePublicKey returns the key that proves node's identity.
+func (f *Fleet) NodePublicKey(ctx context.Context, node sekisho.NodeID) (*rsa.PublicKey, error) {
+	n, err := f.Node(ctx, node)
+	if err != nil {
+		if sekisho.IsNotFound(err) {
+			return nil, sekisho.Errorf(sekisho.CodeUnauthenticated, "The node %s is not registered here.", node)
+		}
+		return nil, err
+	}
+	pub, err := x509.ParsePKIXPublicKey(n.PublicKey)
+	if err != nil {
+		return nil, fmt.Errorf("stored key of %s: %w", node, err)
+	}
+	key, ok := pub.(*rsa.PublicKey)
+	if !ok {
+		return nil, fmt.Errorf("stored key of %s is not RSA", node)
+	}
+	return key, nil
+}
+
+// Nodes returns every managed node, by ID.
+func (f *Fleet) Nodes(ctx context.Context) ([]*sekisho.Node, error) { return f.store.Nodes(ctx) }
+
+// Deregister removes a node: its key and its credentials are refused from now
+// on. Its record stays for the history.
+func (f *Fleet) Deregister(ctx context.Context, node sekisho.NodeID) error {
+	err := f.update(ctx, node, func(n *sekisho.Node) error {
+		n.DeregisteredAt = f.now()
+		return nil
+	})
+	return err
+}
+
+// Facts is what an agent reports about its machine. Empty fields change
+// nothing: the short form of the report lacks most of them.
+type Facts struct {
+	AgentName, AgentVersion, AgentStatus        string
+	PlatformType, PlatformName, PlatformVersion string
+	ComputerName, IPAddress                     string
+	SourceIP                                    string // TCP peer; a fact of the server's
+}
+
+// maxFact bounds every field an agent reports.
+const maxFact = 256
+
+// Report stores what an agent says about its machine.
+func (f *Fleet) Report(ctx context.Context, node sekisho.NodeID, in Facts) error {
+	return f.update(ctx, node, func(n *sekisho.Node) error {
+		for _, x := range []struct {
+			field *string
+			value string
+		}{
+			{&n.AgentName, in.AgentName}, {&n.AgentVersion, in.AgentVersion}, {&n.AgentStatus, in.AgentStatus},
+			{&n.PlatformType, in.PlatformType}, {&n.PlatformName, in.PlatformName}, {&n.PlatformVersion, in.PlatformVersion},
+			{&n.ComputerName, in.ComputerName}, {&n.IPAddress, in.IPAddress},
+		} {
+			if len(x.value) > maxFact || !utf8.ValidString(x.value) {
+				return sekisho.Errorf(sekisho.CodeInvalid, "A reported fact is longer than %d bytes or not UTF-8.", maxFact)
+			}
+			if x.value != "" {
+				*x.field = x.value
+			}
+		}
+		f.heard(n, in.SourceIP)
+		return nil
+	})
+}
+
+func (f *Fleet) heard(n *sekisho.Node, sourceIP string) {
+	n.LastPingAt = f.now()
+	n.LastSourceIP = sourceIP
+}
+
+// Connected notes that a node's control channel opened.
+func (f *Fleet) Connected(ctx context.Context, node sekisho.NodeID, sourceIP string) error {
+	return f.update(ctx, node, func(n *sekisho.Node) error {
+		f.heard(n, sourceIP)
+		n.ConnectedAt, n.DisconnectReason = n.LastPingAt, ""
+		return nil
+	})
+}
+
+// Disconnected notes that a node's control channel closed, and why.
+func (f *Fleet) Disconnected(ctx context.Context, node sekisho.NodeID, reason string) error {
+	return f.update(ctx, node, func(n *sekisho.Node) error {
+		n.DisconnectedAt, n.DisconnectReason = f.now(), reason
+		n.ConnectedAt = time.Time{}
+		return nil
+	})
+}
+
+// Recover marks what an earlier server process left connected.
+func (f *Fleet) Recover(ctx context.Context) error {
+	return f.store.CloseConnections(ctx, f.now(), "the server stopped")
+}
+
+func (f *Fleet) update(ctx context.Context, node sekisho.NodeID, change func(n *sekisho.Node) error) error {
+	err := f.store.UpdateNode(ctx, node, func(n *sekisho.Node) error {
+		if !n.DeregisteredAt.IsZero() {
+			return sekisho.Errorf(sekisho.CodeNotFound, "node %s was deregistered", node)
+		}
+		return change(n)
+	})
+	if err == nil {
+		f.changed(node)
+	}
+	return err
+}
+
+// IsConnected reports whether a session could be started on node now.
+func (f *Fleet) IsConnected(node sekisho.NodeID) bool { return f.links.Connected(node) }
+
+// PingStatus is n's health as DescribeInstanceInformation shows it.
+func (f *Fleet) PingStatus(n *sekisho.Node) sekisho.PingStatus {
+	switch {
+	case f.links.Connected(n.ID):
+		return sekisho.PingOnline
+	case n.LastPingAt.IsZero():
+		return sekisho.PingInactive
+	case f.now().Sub(n.LastPingAt) > lostAfter:
+		return sekisho.PingConnectionLost
+	}
+	return sekisho.PingOnline
+}
+
+// WhyNotConnected says in one or two sentences why target cannot be reached:
+// it never registered, was last heard from at some time, or is alive without
+// a message channel. It is empty for a node that is connected.
+func (f *Fleet) WhyNotConnected(ctx context.Context, target string) (string, error) {
+	if !id.ValidNode(target) {
+		return "It is not a node ID (mi- or i- and 17 hexadecimal digits).", nil
+	}
+	n, err := f.store.Node(ctx, sekisho.NodeID(target))
+	if sekisho.IsNotFound(err) {
+		return "No node of this ID ever registered with this server. Make an activation and register the machine, or check the ID.", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	stamp := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+	switch {
+	case f.links.Connected(n.ID):
+		return "", nil
+	case !n.DeregisteredAt.IsZero():
+		return fmt.Sprintf("The node was deregistered at %s. Register the machine again to use it.", stamp(n.DeregisteredAt)), nil
+	case n.ConnectedAt.IsZero() && n.DisconnectedAt.IsZero():
+		return fmt.Sprintf("The node registered at %s from %s but its agent never opened its message channel. Check on the machine that the agent runs (sekisho-agent doctor).",
+			stamp(n.RegisteredAt), n.LastSourceIP), nil
+	case n.LastPingAt.After(n.DisconnectedAt) && f.now().Sub(n.LastPingAt) <= lostAfter:
+		return fmt.Sprintf("Its agent is up (last heard %s from %s) but its message channel is down since %s: %s. It reconnects by itself; if it does not, look for a proxy that blocks WebSockets.",
+			stamp(n.LastPingAt), n.LastSourceIP, stamp(n.DisconnectedAt), n.DisconnectReason), nil
+	}
+	return fmt.Sprintf("The node is registered but was last heard at %s from %s: %s. Check that the machine is running, that its agent runs, and that it can reach this server.",
+		stamp(n.LastPingAt), n.LastSourceIP, n.DisconnectReason), nil
+}

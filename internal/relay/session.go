@@ -1,0 +1,414 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"sekisho"
+	"sekisho/internal/mgs"
+)
+
+// side is one of the two legs.
+type side int
+
+const (
+	agentSide side = iota
+	clientSide
+)
+
+func (s side) other() side { return 1 - s }
+
+func (s side) String() string {
+	if s == agentSide {
+		return "agent"
+	}
+	return "client"
+}
+
+// leg is an attached connection.
+type leg struct {
+	conn   Conn
+	cancel context.CancelCauseFunc
+	wake   chan struct{} // capacity 1: there is something to write
+	urgent [][]byte      // acknowledgements and the like: they go first
+	final  []byte        // channel_closed: goes after everything else
+}
+
+func (l *leg) poke() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// session is the hub of one session.
+type session struct {
+	relay *Relay
+	rec   Recording
+
+	// notifying keeps what the observer hears in order. It comes before mu.
+	notifying sync.Mutex
+
+	mu         sync.Mutex
+	info       sekisho.Session
+	legs       [2]*leg
+	seen       [2]bool // this side has attached before
+	toClient   stream
+	toAgent    stream
+	lastData   time.Time // the last byte either way
+	agentAway  time.Time // since when there is no agent leg
+	clientAway time.Time
+	ended      bool
+}
+
+// incoming is the direction whose frames the given side sends.
+func (s *session) incoming(from side) *stream {
+	if from == agentSide {
+		return &s.toClient
+	}
+	return &s.toAgent
+}
+
+// outgoing is the direction whose frames the given side receives.
+func (s *session) outgoing(to side) *stream { return s.incoming(to.other()) }
+
+func (s *session) serve(ctx context.Context, conn Conn, at side) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	l := &leg{conn: conn, cancel: cancel, wake: make(chan struct{}, 1)}
+	if err := s.attach(l, at); err != nil {
+		conn.Close(err.Error())
+		return err
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := s.write(ctx, l, at); err != nil {
+			cancel(err)
+		}
+	})
+	err := s.read(ctx, l, at)
+	cancel(err)
+	wg.Wait()
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	s.detach(l, at)
+	conn.Close(closeReason(err))
+	return err
+}
+
+// closeReason is what a peer may know of err.
+func closeReason(err error) string {
+	if e, ok := errors.AsType[*violation](err); ok {
+		return e.Error()
+	}
+	return "the channel ended"
+}
+
+// violation is a breach of the protocol by a peer: its channel is closed.
+type violation struct{ err error }
+
+func (v *violation) Error() string { return "protocol error: " + v.err.Error() }
+
+func (s *session) attach(l *leg, at side) error {
+	s.mu.Lock()
+	if s.ended {
+		s.mu.Unlock()
+		return errEnded
+	}
+	old := s.legs[at]
+	s.legs[at] = l
+	s.seen[at] = true
+	// Whoever is new has seen nothing that it has not acknowledged.
+	s.outgoing(at).rewind()
+	l.poke()
+	s.mu.Unlock()
+	if old != nil {
+		old.cancel(errors.New("replaced by a newer connection"))
+	}
+	s.notify()
+	return nil
+}
+
+// notify tells the observer the present status.
+func (s *session) notify() {
+	s.notifying.Lock()
+	defer s.notifying.Unlock()
+	s.mu.Lock()
+	status, ended := s.status(), s.ended
+	s.mu.Unlock()
+	if !ended {
+		s.relay.cfg.Observer.SessionStatus(s.info.ID, status)
+	}
+}
+
+func (s *session) detach(l *leg, at side) {
+	s.mu.Lock()
+	if s.legs[at] != l || s.ended {
+		s.mu.Unlock()
+		return
+	}
+	s.legs[at] = nil
+	if at == agentSide {
+		s.agentAway = time.Now()
+		s.toAgent.paused = false // a new connection publishes again by itself
+		s.toClient.paused = false
+	} else {
+		s.clientAway = time.Now()
+	}
+	s.mu.Unlock()
+	s.notify()
+}
+
+// status is what the attached legs make of the session.
+func (s *session) status() sekisho.SessionStatus {
+	switch {
+	case s.legs[agentSide] != nil && s.legs[clientSide] != nil:
+		return sekisho.SessionConnected
+	case s.seen[agentSide] && s.seen[clientSide]:
+		return sekisho.SessionDisconnected
+	}
+	return sekisho.SessionConnecting
+}
+
+// read takes frames from a leg until its connection fails.
+func (s *session) read(ctx context.Context, l *leg, from side) error {
+	for {
+		frame, err := l.conn.Read(ctx)
+		if err != nil {
+			return err
+		}
+		m, err := mgs.Parse(frame)
+		if err != nil {
+			return &violation{err}
+		}
+		if err := s.take(&m, frame, l, from); err != nil {
+			return err
+		}
+	}
+}
+
+// take handles one frame from a leg.
+func (s *session) take(m *mgs.Message, frame []byte, l *leg, from side) error {
+	switch m.Type {
+	case s.incoming(from).typ:
+		return s.data(m, frame, l, from)
+	case mgs.TypeAcknowledge:
+		return s.ack(m, frame, from)
+	case mgs.TypeAgentSessionState:
+		if from != agentSide {
+			return &violation{fmt.Errorf("a client sent %s", m.Type)}
+		}
+		state, err := mgs.ParseBody[mgs.AgentSessionState](m.Payload)
+		if err != nil {
+			return &violation{err}
+		}
+		if state.SessionState == mgs.SessionStateTerminating {
+			s.end(sekisho.SessionTerminated, "")
+		}
+		return nil
+	case mgs.TypeInputStreamData, mgs.TypeOutputStreamData:
+		return &violation{fmt.Errorf("the %s sent %s", from, m.Type)}
+	}
+	return nil // later versions may say more; nothing else concerns the peer
+}
+
+func (s *session) data(m *mgs.Message, frame []byte, l *leg, from side) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return errEnded
+	}
+	st := s.incoming(from)
+	v, err := st.accept(m, frame, func(m *mgs.Message) error { return s.tap(m, from) })
+	if err != nil {
+		return s.recordingFailed(err)
+	}
+	to := s.legs[from.other()]
+	switch v {
+	case fresh:
+		s.lastData = time.Now()
+		if to != nil {
+			to.poke()
+		}
+		if start, tell := st.publication(); tell && from == agentSide {
+			s.urgentLocked(l, mgs.NewPublication(start))
+		}
+	case repeated:
+		if to != nil {
+			to.urgent = append(to.urgent, frame)
+			to.poke()
+		}
+	case confirmed:
+		s.urgentLocked(l, mgs.NewAck(m))
+	case ignored:
+	}
+	return nil
+}
+
+// tap records a frame in sequence. The mutex is held: frames reach the
+// recording in the order in which they leave.
+func (s *session) tap(m *mgs.Message, from side) error {
+	switch m.PayloadType {
+	case mgs.PayloadOutput, mgs.PayloadStdErr:
+		if from == agentSide {
+			return s.rec.Output(m.Payload)
+		}
+		return s.rec.Input(m.Payload)
+	case mgs.PayloadSize:
+		if from == clientSide {
+			if size, err := mgs.ParseBody[mgs.Size](m.Payload); err == nil {
+				return s.rec.Resize(int(size.Cols), int(size.Rows))
+			}
+		}
+	}
+	return nil
+}
+
+// recordingFailed ends the session: what cannot be recorded is not shown.
+func (s *session) recordingFailed(err error) error {
+	s.relay.cfg.Log.Error("recording failed; session ended", "session", s.info.ID, "error", err)
+	go s.end(sekisho.SessionFailed, "The session was ended because it could not be recorded any longer.")
+	return err
+}
+
+func (s *session) ack(m *mgs.Message, frame []byte, from side) error {
+	a, err := mgs.ParseAck(m.Payload)
+	if err != nil {
+		return &violation{err}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.outgoing(from)
+	if a.Type != st.typ {
+		return &violation{fmt.Errorf("the %s acknowledged %s", from, a.Type)}
+	}
+	sender := s.legs[from.other()]
+	st.acknowledge(a.Seq, func(h held) {
+		if sender != nil {
+			s.urgentLocked(sender, mgs.NewAckOf(st.typ, h.id, h.seq))
+		}
+	})
+	if sender == nil {
+		return nil
+	}
+	sender.urgent = append(sender.urgent, frame)
+	sender.poke()
+	if start, tell := st.publication(); tell && from == clientSide {
+		s.urgentLocked(sender, mgs.NewPublication(start))
+	}
+	return nil
+}
+
+func (s *session) urgentLocked(l *leg, m mgs.Message) {
+	l.urgent = append(l.urgent, m.AppendTo(make([]byte, 0, m.Size())))
+	l.poke()
+}
+
+// batchFrames is how many frames the writer takes at once, so that an
+// acknowledgement never waits behind more than these.
+const batchFrames = 32
+
+// write sends a leg what is meant for it until ctx ends, or until the final
+// frame of an ended session is out.
+func (s *session) write(ctx context.Context, l *leg, to side) error {
+	batch := make([][]byte, 0, batchFrames)
+	for {
+		var last bool
+		s.mu.Lock()
+		st := s.outgoing(to)
+		batch = append(batch[:0], l.urgent...)
+		l.urgent = nil
+		for len(batch) < batchFrames && st.sent < len(st.queue) && s.legs[to] == l {
+			batch = append(batch, st.queue[st.sent].frame)
+			st.sent++
+		}
+		if len(batch) == 0 && l.final != nil {
+			batch, last = append(batch, l.final), true
+		}
+		s.mu.Unlock()
+		if len(batch) == 0 {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-l.wake:
+			}
+			continue
+		}
+		for i, frame := range batch {
+			if err := l.conn.Write(ctx, frame); err != nil {
+				return err
+			}
+			batch[i] = nil
+		}
+		if last {
+			return errEnded
+		}
+	}
+}
+
+// end closes the session once.
+func (s *session) end(status sekisho.SessionStatus, output string) {
+	s.mu.Lock()
+	if s.ended {
+		s.mu.Unlock()
+		return
+	}
+	s.ended = true
+	closed := mgs.NewChannelClosed(string(s.info.Target), string(s.info.ID), output)
+	frame := closed.AppendTo(nil)
+	for _, l := range s.legs {
+		if l != nil {
+			l.final = frame
+			l.poke()
+		}
+	}
+	s.mu.Unlock()
+	s.relay.forget(s.info.ID)
+	if err := s.rec.Seal(output); err != nil {
+		s.relay.cfg.Log.Error("recording not sealed", "session", s.info.ID, "error", err)
+	}
+	s.notifying.Lock()
+	defer s.notifying.Unlock()
+	s.relay.cfg.Observer.SessionEnded(s.info.ID, status, output)
+}
+
+// drop detaches both legs without ending the session.
+func (s *session) drop() {
+	s.mu.Lock()
+	s.ended = true // nothing is taken any more; the recording stays unsealed
+	legs := s.legs
+	s.mu.Unlock()
+	for _, l := range legs {
+		if l != nil {
+			l.cancel(errors.New("the server is stopping"))
+		}
+	}
+}
+
+// checkDeadlines ends the session when one of its deadlines has passed.
+func (s *session) checkDeadlines(now time.Time) {
+	cfg := &s.relay.cfg
+	s.mu.Lock()
+	status, why := sekisho.SessionTerminated, ""
+	switch {
+	case s.ended:
+	case s.legs[agentSide] == nil && !s.seen[agentSide] && now.Sub(s.agentAway) > cfg.StartGrace:
+		status, why = sekisho.SessionFailed, fmt.Sprintf("The agent of %s did not open the session within %s.", s.info.Target, cfg.StartGrace)
+	case s.legs[agentSide] == nil && s.seen[agentSide] && now.Sub(s.agentAway) > cfg.AgentGrace:
+		why = fmt.Sprintf("The agent of %s went away and did not come back within %s.", s.info.Target, cfg.AgentGrace)
+	case !s.seen[clientSide] && now.Sub(s.clientAway) > cfg.ClientGrace:
+		why = fmt.Sprintf("No client opened the session within %s.", cfg.ClientGrace)
+	case s.info.IdleTimeout > 0 && now.Sub(s.lastData) > s.info.IdleTimeout:
+		why = fmt.Sprintf("The session was idle for %s.", s.info.IdleTimeout)
+	case s.info.MaxDuration > 0 && now.Sub(s.info.StartedAt) > s.info.MaxDuration:
+		why = fmt.Sprintf("The session reached its maximum duration of %s.", s.info.MaxDuration)
+	}
+	s.mu.Unlock()
+	if why != "" {
+		s.end(status, why)
+	}
+}

@@ -1,0 +1,152 @@
+package relay
+
+import (
+	"sekisho/internal/mgs"
+)
+
+// The most one direction of a session may hold while its receiver is away or
+// slow. Above pauseBytes the sender is asked to pause; above holdBytes a frame
+// is dropped, which loses nothing: it has not been acknowledged, so its
+// sender keeps it and sends it again.
+const (
+	pauseBytes  = 4 << 20
+	resumeBytes = 1 << 20
+	holdBytes   = 16 << 20
+	holdFrames  = 32 << 10
+	holdAhead   = 4 << 10 // how far ahead of the expected number a frame may be
+)
+
+// held is a frame the receiver has yet to acknowledge.
+type held struct {
+	seq   int64
+	id    mgs.UUID
+	frame []byte
+}
+
+// stream is one direction of a session: stream data on its way from one leg
+// to the other, in order. Its fields are guarded by the session's mutex.
+//
+// The real plugin neither survives reordering nor acknowledges a duplicate,
+// and senders repeat only their oldest unacknowledged frame. So frames leave
+// in sequence, whatever order they came in; a frame the receiver has
+// acknowledged once is acknowledged by the relay ever after; and what the
+// receiver has not acknowledged is sent again when it comes back.
+type stream struct {
+	typ     string // the message type of this direction
+	started bool   // next is known
+	next    int64  // the number expected from the sender
+	ahead   map[int64]held
+	queue   []held // unacknowledged, in order; queue[:sent] has been written to the present receiver
+	sent    int
+	bytes   int
+	acked   int64 // every number up to this one is acknowledged by the receiver
+	paused  bool
+}
+
+// verdict is what becomes of a frame that came in.
+type verdict int
+
+const (
+	fresh     verdict = iota // in sequence, or completing one: accepted
+	repeated                 // known and still unacknowledged: pass it on once more
+	confirmed                // acknowledged by the receiver: answer in its place
+	ignored                  // held already, or too much to hold
+)
+
+// accept takes a frame from the sender. The accepted messages, in order, are
+// handed to tap before they can leave.
+func (s *stream) accept(m *mgs.Message, frame []byte, tap func(*mgs.Message) error) (verdict, error) {
+	if !s.started {
+		// After a restart the relay learns where the sender stands from the
+		// first frame: senders begin with their oldest.
+		s.started, s.next, s.acked = true, m.Seq, m.Seq-1
+	}
+	switch {
+	case m.Seq <= s.acked:
+		return confirmed, nil
+	case m.Seq < s.next:
+		if i := int(m.Seq - s.next + int64(len(s.queue))); i >= 0 && i >= s.sent {
+			return ignored, nil // still waiting to be written
+		}
+		return repeated, nil
+	case s.bytes+len(frame) > holdBytes || len(s.queue)+len(s.ahead) >= holdFrames || m.Seq-s.next > holdAhead:
+		return ignored, nil
+	case m.Seq > s.next:
+		if _, ok := s.ahead[m.Seq]; !ok {
+			if s.ahead == nil {
+				s.ahead = map[int64]held{}
+			}
+			s.ahead[m.Seq] = held{m.Seq, m.ID, frame}
+			s.bytes += len(frame)
+		}
+		return ignored, nil
+	}
+	if err := s.push(m, held{m.Seq, m.ID, frame}, tap); err != nil {
+		return ignored, err
+	}
+	s.bytes += len(frame)
+	for {
+		h, ok := s.ahead[s.next]
+		if !ok {
+			return fresh, nil
+		}
+		delete(s.ahead, s.next)
+		m, err := mgs.Peek(h.frame)
+		if err != nil {
+			return ignored, err
+		}
+		if err := s.push(&m, h, tap); err != nil {
+			return ignored, err
+		}
+	}
+}
+
+func (s *stream) push(m *mgs.Message, h held, tap func(*mgs.Message) error) error {
+	if err := tap(m); err != nil {
+		return err
+	}
+	s.queue = append(s.queue, h)
+	s.next++
+	return nil
+}
+
+// acknowledge takes an acknowledgement of number seq from the receiver and
+// calls missed for every earlier frame whose own acknowledgement was lost:
+// the receiver takes frames in order, so it has them.
+func (s *stream) acknowledge(seq int64, missed func(held)) {
+	if !s.started || seq >= s.next || seq <= s.acked {
+		return
+	}
+	n := 0
+	for n < len(s.queue) && n < s.sent && s.queue[n].seq <= seq {
+		if s.queue[n].seq < seq {
+			missed(s.queue[n])
+		}
+		s.bytes -= len(s.queue[n].frame)
+		s.queue[n] = held{}
+		n++
+	}
+	s.queue = s.queue[n:]
+	s.sent -= n
+	if len(s.queue) == 0 {
+		s.queue = nil // let go of the backing array of a burst
+	}
+	s.acked = seq
+}
+
+// rewind makes everything unacknowledged unsent: a new receiver is attached.
+func (s *stream) rewind() { s.sent = 0 }
+
+// publication says whether the sender must be told to pause (false) or to go
+// on (true), and whether to tell it anything at all.
+func (s *stream) publication() (start, tell bool) {
+	switch {
+	case !s.paused && s.bytes > pauseBytes:
+		s.paused = true
+		return false, true
+	case s.paused && s.bytes < resumeBytes:
+		s.paused = false
+		return true, true
+	}
+	return false, false
+}

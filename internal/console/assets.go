@@ -1,0 +1,146 @@
+package console
+
+import (
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"path"
+	"strconv"
+	"strings"
+)
+
+// dist is the built page; a placeholder alone when it has not been built.
+//
+//go:embed all:dist
+var dist embed.FS
+
+// asset is one file of the page.
+type asset struct {
+	contentType string
+	etag        string
+	raw, br     []byte
+	// immutable files have their content's hash in their name.
+	immutable bool
+}
+
+// assets serves the page's files by their path under Prefix.
+type assets map[string]*asset
+
+// contentTypes is fixed, since the system's table differs between machines.
+var contentTypes = map[string]string{
+	".html":  "text/html; charset=utf-8",
+	".js":    "text/javascript; charset=utf-8",
+	".css":   "text/css; charset=utf-8",
+	".svg":   "image/svg+xml",
+	".png":   "image/png",
+	".ico":   "image/x-icon",
+	".woff2": "font/woff2",
+	".json":  "application/json",
+	".txt":   "text/plain; charset=utf-8",
+}
+
+func loadAssets() (assets, error) {
+	sub, err := fs.Sub(dist, "dist")
+	if err != nil {
+		return nil, err
+	}
+	return readAssets(sub)
+}
+
+// readAssets reads a built page. Files with the suffix .br are the
+// precompressed form of their namesakes.
+func readAssets(fsys fs.FS) (assets, error) {
+	a := make(assets)
+	err := fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || strings.HasSuffix(name, ".br") {
+			return err
+		}
+		ct, ok := contentTypes[path.Ext(name)]
+		if !ok {
+			return nil
+		}
+		raw, err := fs.ReadFile(fsys, name)
+		if err != nil {
+			return err
+		}
+		br, err := fs.ReadFile(fsys, name+".br")
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		sum := sha256.Sum256(raw)
+		a[name] = &asset{
+			contentType: ct, raw: raw, br: br,
+			etag:      `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`,
+			immutable: strings.HasPrefix(name, "assets/"),
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the console's page: %w", err)
+	}
+	if a["index.html"] == nil {
+		a["index.html"] = a["placeholder.html"]
+	}
+	if a["index.html"] == nil {
+		return nil, errors.New("the console's page has no index.html")
+	}
+	return a, nil
+}
+
+// ServeHTTP serves a file, or the page itself for the paths that the page's
+// own router knows.
+func (a assets) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+		return
+	}
+	name := strings.TrimPrefix(r.URL.Path, Prefix)
+	f, ok := a[name]
+	if !ok {
+		if strings.HasPrefix(name, "assets/") {
+			http.NotFound(w, r)
+			return
+		}
+		f = a["index.html"]
+	}
+	h := w.Header()
+	h.Set("Content-Type", f.contentType)
+	h.Add("Vary", "Accept-Encoding")
+	if f.immutable {
+		h.Set("Cache-Control", "public, max-age=31536000, immutable")
+	} else {
+		h.Set("Cache-Control", "no-cache")
+	}
+	h.Set("ETag", f.etag)
+	if r.Header.Get("If-None-Match") == f.etag {
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	body := f.raw
+	if f.br != nil && accepts(r, "br") {
+		h.Set("Content-Encoding", "br")
+		body = f.br
+	}
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(http.StatusOK)
+	if r.Method != http.MethodHead {
+		w.Write(body) //nolint:errcheck // the reader went away
+	}
+}
+
+// accepts reports whether the client takes a content coding.
+func accepts(r *http.Request, coding string) bool {
+	for part := range strings.SplitSeq(r.Header.Get("Accept-Encoding"), ",") {
+		name, params, _ := strings.Cut(part, ";")
+		if strings.TrimSpace(name) == coding {
+			q := strings.ReplaceAll(params, " ", "")
+			return q != "q=0" && q != "q=0.0"
+		}
+	}
+	return false
+}

@@ -1,0 +1,64 @@
+package console
+
+import (
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// jsonServices maps the prefix of X-Amz-Target to the service it names.
+var jsonServices = map[string]string{
+	"AmazonSSM":     "ssm",
+	"Sekisho":       "sekisho",
+	"TrentService":  "kms",
+	"Logs_20140328": "logs",
+}
+
+// queryServices are the services that X-Sekisho-Service may name.
+var queryServices = map[string]bool{"iam": true, "sts": true, "ec2": true}
+
+// call passes an AWS call to its door in the name of the signed-in user.
+func (c *Console) call(w http.ResponseWriter, r *http.Request) {
+	who, ok := c.requireOwn(w, r)
+	if !ok {
+		return
+	}
+	service, ok := serviceOf(r)
+	if !ok {
+		refuseAs(w, http.StatusBadRequest, "UnknownOperationException", "The request names no service that the console may call.")
+		return
+	}
+
+	in := r.Clone(r.Context())
+	in.URL = &url.URL{Path: "/"}
+	in.RequestURI = "/"
+	in.Body = http.MaxBytesReader(w, r.Body, maxCallBody)
+	// The doors see the call and nothing of the cookie that stands for the
+	// user, nor any signature that somebody may have added.
+	in.Header = http.Header{}
+	for _, name := range []string{"Content-Type", "X-Amz-Target", "User-Agent"} {
+		if v := r.Header.Get(name); v != "" {
+			in.Header.Set(name, v)
+		}
+	}
+	c.cfg.Doors.ServeAs(w, in, who.principal, service)
+}
+
+// serviceOf finds the service that a call is for.
+func serviceOf(r *http.Request) (string, bool) {
+	mt, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil {
+		return "", false
+	}
+	switch mt {
+	case "application/x-amz-json-1.1":
+		prefix, _, found := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
+		service, known := jsonServices[prefix]
+		return service, found && known
+	case "application/x-www-form-urlencoded":
+		service := r.Header.Get(ServiceHeader)
+		return service, queryServices[service]
+	}
+	return "", false
+}

@@ -1,0 +1,265 @@
+// Package console is the door for people with a browser. It serves the
+// single-page console, signs users in with a cookie, pushes what changed as
+// server-sent events, and passes the page's AWS calls to the doors that
+// signed requests enter by: same policy, same audit, same errors.
+//
+// A sign-in is an opaque random token in a host-only cookie; the store knows
+// its SHA-256 alone. The principal is read anew for every request, so that a
+// deleted user is out at once. Requests that change something, and every AWS
+// call, must come from the console's own origin and carry a token derived
+// from the cookie's secret, which no other site can read.
+package console
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"sekisho"
+)
+
+// Prefix is the path that everything of the console lives under.
+const Prefix = "/console/"
+
+// CookieName names the sign-in cookie. Its prefix has browsers refuse it
+// unless it is Secure, host-only and for the path "/".
+const CookieName = "__Host-sekisho"
+
+// CSRFHeader carries the token that GET and POST of the session resource
+// answer with.
+const CSRFHeader = "X-Sekisho-Csrf"
+
+// ServiceHeader names the service of a query-protocol call.
+const ServiceHeader = "X-Sekisho-Service"
+
+// BackgroundHeader marks a request that no person caused (a refetch after an
+// event): it does not count as activity.
+const BackgroundHeader = "X-Sekisho-Background"
+
+const (
+	lifetime = 12 * time.Hour
+	idle     = time.Hour
+	// touchEvery bounds how often activity is written down.
+	touchEvery = time.Minute
+
+	maxSignInBody = 4 << 10
+	maxCallBody   = 1 << 20
+	// maxPasswordChecks bounds the memory that password hashing takes.
+	maxPasswordChecks = 4
+	maxStreamsPerUser = 16
+)
+
+// ErrCodeRequired is what a Directory answers when the password is right and
+// the user's second factor is wanted and was not given.
+var ErrCodeRequired = errors.New("a code of the user's authenticator is required")
+
+// Directory knows the users.
+type Directory interface {
+	// CheckPassword verifies a user's password and, where one is enrolled,
+	// the code of the second factor. It takes the same time for users that
+	// do not exist. A missing code is ErrCodeRequired.
+	CheckPassword(ctx context.Context, user, password, code string) (sekisho.Principal, error)
+	// UserPrincipal returns the principal of a user; not_found when there is none.
+	UserPrincipal(ctx context.Context, user string) (sekisho.Principal, error)
+}
+
+// Doors are the AWS API doors.
+type Doors interface {
+	// ServeAs serves an AWS call of a principal that was verified already.
+	ServeAs(w http.ResponseWriter, r *http.Request, p *sekisho.Principal, service string)
+}
+
+// SignIn is one signed-in browser.
+type SignIn struct {
+	User      string
+	UserID    string // aws:userid: a user made anew under an old name is another one
+	MFATime   time.Time
+	CreatedAt time.Time
+	SeenAt    time.Time
+	ExpiresAt time.Time
+	SourceIP  string
+	UserAgent string
+}
+
+// Store keeps sign-ins, by the SHA-256 of their tokens.
+type Store interface {
+	// PutSignIn adds a sign-in and drops those that expired before now.
+	PutSignIn(ctx context.Context, tokenHash []byte, s SignIn, now time.Time) error
+	// SignIn finds a sign-in; not_found when there is none.
+	SignIn(ctx context.Context, tokenHash []byte) (SignIn, error)
+	TouchSignIn(ctx context.Context, tokenHash []byte, seen time.Time) error
+	DeleteSignIn(ctx context.Context, tokenHash []byte) error
+}
+
+// Event says that a node or a session changed. It carries no more than the
+// name: whoever hears it asks again, and policy decides on the answer.
+type Event struct {
+	Kind string // node or session
+	ID   string
+}
+
+// Events tells what changed.
+type Events interface {
+	// Subscribe returns a channel of events and the function that ends the
+	// subscription. A subscriber that is too slow finds its channel closed.
+	Subscribe() (<-chan Event, func())
+}
+
+// AuditEvent is a sign-in, an attempt at one, or a sign-out.
+type AuditEvent struct {
+	Time      time.Time
+	Name      string // ConsoleLogin or ConsoleLogout
+	Principal *sekisho.Principal
+	// User is what was typed; empty when nobody is known to have that name,
+	// since people type passwords into that field.
+	User      string
+	SourceIP  netip.Addr
+	UserAgent string
+	MFAUsed   bool
+	Failure   string // why it was refused; empty for success
+}
+
+// Audit keeps who signed in. An error refuses the sign-in.
+type Audit interface {
+	ConsoleEvent(ctx context.Context, e AuditEvent) error
+}
+
+// Config is what a console needs. Every field but those marked is required.
+type Config struct {
+	Account   string
+	Region    string
+	Target    sekisho.NodeID // optional: the node of this machine, shown first
+	Directory Directory
+	Doors     Doors
+	Store     Store
+	Events    Events
+	Audit     Audit
+	// SourceIP finds where a request came from. Optional: the TCP peer.
+	SourceIP func(*http.Request) netip.Addr
+	Log      *slog.Logger
+}
+
+// Console serves the console. It is safe for concurrent use.
+type Console struct {
+	cfg    Config
+	mux    *http.ServeMux
+	assets assets
+
+	bySource *limiter
+	byUser   *limiter
+	checks   chan struct{}
+	streams  *counter
+}
+
+// New returns the console's handler.
+func New(cfg Config) (*Console, error) {
+	if cfg.Directory == nil || cfg.Doors == nil || cfg.Store == nil || cfg.Events == nil || cfg.Audit == nil || cfg.Log == nil {
+		return nil, errors.New("console: a required part of the configuration is missing")
+	}
+	if cfg.SourceIP == nil {
+		cfg.SourceIP = peer
+	}
+	a, err := loadAssets()
+	if err != nil {
+		return nil, err
+	}
+	c := &Console{
+		cfg:    cfg,
+		mux:    http.NewServeMux(),
+		assets: a,
+		// A person mistypes a few times in a row; a machine does not stop.
+		bySource: newLimiter(20, 6*time.Second),
+		byUser:   newLimiter(6, 20*time.Second),
+		checks:   make(chan struct{}, maxPasswordChecks),
+		streams:  newCounter(maxStreamsPerUser),
+	}
+	c.mux.HandleFunc("POST /console/api/session", c.signIn)
+	c.mux.HandleFunc("GET /console/api/session", c.session)
+	c.mux.HandleFunc("DELETE /console/api/session", c.signOut)
+	c.mux.HandleFunc("POST /console/api/aws", c.call)
+	c.mux.HandleFunc("GET /console/api/events", c.events)
+	c.mux.HandleFunc("/console/api/", func(w http.ResponseWriter, _ *http.Request) {
+		refuse(w, http.StatusNotFound, "The console has no such interface.")
+	})
+	c.mux.Handle("/console/", c.assets)
+	c.mux.Handle("GET /console", http.RedirectHandler(Prefix, http.StatusFound))
+	c.mux.Handle("GET /{$}", http.RedirectHandler(Prefix, http.StatusFound))
+	return c, nil
+}
+
+// Wants reports whether a request is for the console: it is under its
+// prefix, or a browser opened the root of the server.
+func Wants(r *http.Request) bool {
+	if r.URL.Path == strings.TrimSuffix(Prefix, "/") || strings.HasPrefix(r.URL.Path, Prefix) {
+		return true
+	}
+	return r.URL.Path == "/" && r.URL.RawQuery == "" &&
+		(r.Method == http.MethodGet || r.Method == http.MethodHead) &&
+		r.Header.Get("Authorization") == "" && r.Header.Get("X-Amz-Target") == "" &&
+		strings.Contains(r.Header.Get("Accept"), "text/html")
+}
+
+// ServeHTTP serves the requests that Wants reports.
+func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	secure(w.Header(), r)
+	c.mux.ServeHTTP(w, r)
+}
+
+// secure sets the headers of every answer.
+func secure(h http.Header, r *http.Request) {
+	connect := "'self'"
+	if host := r.Host; hostForm(host) {
+		// Browsers before 2023 do not count wss: as 'self'.
+		connect += " wss://" + host
+	}
+	h.Set("Content-Security-Policy", "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; "+
+		"img-src 'self' data:; font-src 'self' data:; connect-src "+connect+"; "+
+		"object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Permissions-Policy", "camera=(), microphone=(), geolocation=(), payment=(), usb=()")
+	h.Set("Cache-Control", "no-store")
+	if !local(r.Host) {
+		h.Set("Strict-Transport-Security", "max-age=31536000")
+	}
+}
+
+// hostForm reports whether s can stand in a header as a host and port.
+func hostForm(s string) bool {
+	for _, c := range s {
+		if !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-:[]", c) {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 260
+}
+
+// local reports whether a host is this machine or a bare address. A browser
+// would apply HSTS for localhost to every other program there.
+func local(host string) bool {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	_, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil
+}
+
+// peer is the address of the TCP peer.
+func peer(r *http.Request) netip.Addr {
+	ap, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return ap.Addr().Unmap()
+}

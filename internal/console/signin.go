@@ -1,0 +1,365 @@
+package console
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"mime"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"sekisho"
+)
+
+const (
+	tokenBytes = 32
+
+	wrongCredentials = "The user name or the password is not right."
+	wrongCode        = "The code is not right. Wait for the next one and try again."
+	needCode         = "Enter the code that your authenticator shows."
+	signedOut        = "You are not signed in, or your sign-in has expired."
+	tooMany          = "Too many attempts. Wait a moment and try again."
+)
+
+// sessionAnswer is the body of the session resource.
+type sessionAnswer struct {
+	User    string         `json:"user"`
+	ARN     string         `json:"arn"`
+	Account string         `json:"account"`
+	Region  string         `json:"region"`
+	CSRF    string         `json:"csrf"`
+	Expires time.Time      `json:"expires"`
+	Target  sekisho.NodeID `json:"target,omitempty"`
+}
+
+// caller is who a cookie stands for.
+type caller struct {
+	principal *sekisho.Principal
+	signIn    SignIn
+	token     []byte
+	hash      []byte
+}
+
+// errSignedOut means that the request brought no valid cookie.
+var errSignedOut = errors.New("not signed in")
+
+// signIn checks a password and gives out a cookie.
+func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
+	if !sameOrigin(r) {
+		refuse(w, http.StatusForbidden, "This request did not come from the console's own page.")
+		return
+	}
+	var in struct {
+		User     string `json:"user"`
+		Password string `json:"password"`
+		Code     string `json:"code"`
+	}
+	if err := readJSON(w, r, &in); err != nil {
+		refuse(w, http.StatusBadRequest, "The request is not a sign-in.")
+		return
+	}
+	if in.User == "" || len(in.User) > 128 || len(in.Password) > 1024 || len(in.Code) > 16 {
+		refuse(w, http.StatusUnauthorized, wrongCredentials)
+		return
+	}
+
+	source := c.cfg.SourceIP(r)
+	now := time.Now()
+	e := AuditEvent{Time: now, Name: "ConsoleLogin", SourceIP: source, UserAgent: r.UserAgent(), MFAUsed: in.Code != ""}
+	// User names do not differ in case alone, so neither do their buckets.
+	sourceKey, userKey := sourceKey(source), strings.ToLower(in.User)
+	if wait, ok := c.bySource.take(sourceKey, now); !ok {
+		c.tooMany(w, r, e, wait)
+		return
+	}
+	if wait, ok := c.byUser.take(userKey, now); !ok {
+		c.tooMany(w, r, e, wait)
+		return
+	}
+
+	p, err := c.checkPassword(r.Context(), in.User, in.Password, in.Code)
+	switch {
+	case errors.Is(err, ErrCodeRequired):
+		// The password was right, but the attempt still counts: otherwise
+		// codes could be skipped to try passwords without end.
+		e.User, e.Failure = in.User, "code required"
+		c.audit(r, e)
+		answer(w, http.StatusUnauthorized, map[string]any{"message": needCode, "mfaRequired": true})
+		return
+	case sekisho.CodeOf(err) == sekisho.CodeThrottled:
+		c.tooMany(w, r, e, 30*time.Second)
+		return
+	case sekisho.CodeOf(err) == sekisho.CodeInternal:
+		c.fail(w, r, "check a password", err)
+		return
+	case err != nil:
+		e.Failure = "wrong user name, password or code"
+		c.audit(r, e)
+		if in.Code != "" {
+			answer(w, http.StatusUnauthorized, map[string]any{"message": wrongCode, "mfaRequired": true})
+			return
+		}
+		refuse(w, http.StatusUnauthorized, wrongCredentials)
+		return
+	}
+
+	e.Principal, e.User, e.MFAUsed = &p, p.UserName, !p.MFATime.IsZero()
+	if err := c.cfg.Audit.ConsoleEvent(r.Context(), e); err != nil {
+		c.fail(w, r, "audit a sign-in", err)
+		return
+	}
+	token := make([]byte, tokenBytes)
+	rand.Read(token)
+	s := SignIn{
+		User: p.UserName, UserID: p.UserID, MFATime: p.MFATime,
+		CreatedAt: now, SeenAt: now, ExpiresAt: now.Add(lifetime),
+		SourceIP: source.String(), UserAgent: clip(r.UserAgent(), 256),
+	}
+	hash := sha256.Sum256(token)
+	if err := c.cfg.Store.PutSignIn(r.Context(), hash[:], s, now); err != nil {
+		c.fail(w, r, "keep a sign-in", err)
+		return
+	}
+	c.bySource.giveBack(sourceKey)
+	c.byUser.giveBack(userKey)
+	http.SetCookie(w, cookie(base64.RawURLEncoding.EncodeToString(token), int(lifetime/time.Second)))
+	c.answerSession(w, &caller{principal: &p, signIn: s, token: token})
+}
+
+// checkPassword bounds how many passwords are hashed at a time.
+func (c *Console) checkPassword(ctx context.Context, user, password, code string) (sekisho.Principal, error) {
+	select {
+	case c.checks <- struct{}{}:
+		defer func() { <-c.checks }()
+	case <-ctx.Done():
+		return sekisho.Principal{}, sekisho.Errorf(sekisho.CodeThrottled, "%w", ctx.Err())
+	}
+	return c.cfg.Directory.CheckPassword(ctx, user, password, code)
+}
+
+// session answers who is signed in, and counts as activity.
+func (c *Console) session(w http.ResponseWriter, r *http.Request) {
+	who, ok := c.require(w, r)
+	if !ok {
+		return
+	}
+	c.answerSession(w, who)
+}
+
+// signOut forgets the sign-in.
+func (c *Console) signOut(w http.ResponseWriter, r *http.Request) {
+	who, ok := c.requireOwn(w, r)
+	if !ok {
+		return
+	}
+	if err := c.cfg.Store.DeleteSignIn(r.Context(), who.hash); err != nil {
+		c.fail(w, r, "forget a sign-in", err)
+		return
+	}
+	c.audit(r, AuditEvent{
+		Time: time.Now(), Name: "ConsoleLogout", Principal: who.principal, User: who.principal.UserName,
+		SourceIP: c.cfg.SourceIP(r), UserAgent: r.UserAgent(), MFAUsed: !who.signIn.MFATime.IsZero(),
+	})
+	http.SetCookie(w, cookie("", -1))
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func (c *Console) answerSession(w http.ResponseWriter, who *caller) {
+	answer(w, http.StatusOK, sessionAnswer{
+		User:    who.principal.UserName,
+		ARN:     who.principal.ARN,
+		Account: c.cfg.Account,
+		Region:  c.cfg.Region,
+		CSRF:    csrf(who.token),
+		Expires: who.signIn.ExpiresAt.UTC(),
+		Target:  c.cfg.Target,
+	})
+}
+
+// caller finds who a request's cookie stands for; errSignedOut for nobody.
+func (c *Console) caller(r *http.Request) (*caller, error) {
+	ck, err := r.Cookie(CookieName)
+	if err != nil {
+		return nil, errSignedOut
+	}
+	token, err := base64.RawURLEncoding.DecodeString(ck.Value)
+	if err != nil || len(token) != tokenBytes {
+		return nil, errSignedOut
+	}
+	sum := sha256.Sum256(token)
+	hash := sum[:]
+	ctx := r.Context()
+	s, err := c.cfg.Store.SignIn(ctx, hash)
+	if sekisho.IsNotFound(err) {
+		return nil, errSignedOut
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find a sign-in: %w", err)
+	}
+	now := time.Now()
+	if !now.Before(s.ExpiresAt) || now.Sub(s.SeenAt) >= idle {
+		if err := c.cfg.Store.DeleteSignIn(ctx, hash); err != nil {
+			return nil, fmt.Errorf("forget an expired sign-in: %w", err)
+		}
+		return nil, errSignedOut
+	}
+	p, err := c.cfg.Directory.UserPrincipal(ctx, s.User)
+	if sekisho.IsNotFound(err) || (err == nil && p.UserID != s.UserID) {
+		return nil, errSignedOut
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find the user of a sign-in: %w", err)
+	}
+	if now.Sub(s.SeenAt) >= touchEvery && r.Header.Get(BackgroundHeader) == "" {
+		if err := c.cfg.Store.TouchSignIn(ctx, hash, now); err != nil {
+			return nil, fmt.Errorf("note activity: %w", err)
+		}
+	}
+	p.MFATime = s.MFATime
+	return &caller{principal: &p, signIn: s, token: token, hash: hash}, nil
+}
+
+// require finds the caller, or answers for it.
+func (c *Console) require(w http.ResponseWriter, r *http.Request) (*caller, bool) {
+	who, err := c.caller(r)
+	switch {
+	case errors.Is(err, errSignedOut):
+		refuseAs(w, http.StatusUnauthorized, "ExpiredTokenException", signedOut)
+		return nil, false
+	case err != nil:
+		c.fail(w, r, "read a sign-in", err)
+		return nil, false
+	}
+	return who, true
+}
+
+// requireOwn is require for requests that do something: they must come from
+// the console's own page.
+func (c *Console) requireOwn(w http.ResponseWriter, r *http.Request) (*caller, bool) {
+	if !sameOrigin(r) {
+		refuseAs(w, http.StatusForbidden, "AccessDeniedException", "This request did not come from the console's own page.")
+		return nil, false
+	}
+	who, ok := c.require(w, r)
+	if !ok {
+		return nil, false
+	}
+	if !hmac.Equal([]byte(r.Header.Get(CSRFHeader)), []byte(csrf(who.token))) {
+		refuseAs(w, http.StatusForbidden, "AccessDeniedException", "The request lacks the console's "+CSRFHeader+" header. Reload the page.")
+		return nil, false
+	}
+	return who, true
+}
+
+// csrf derives the page's token from the cookie's secret: whoever cannot read
+// the cookie's answers cannot make it.
+func csrf(token []byte) string {
+	m := hmac.New(sha256.New, token)
+	m.Write([]byte("sekisho console csrf v1"))
+	return base64.RawURLEncoding.EncodeToString(m.Sum(nil))
+}
+
+// sameOrigin reports whether a browser says that this server's own page made
+// the request. A request that says nothing is refused.
+func sameOrigin(r *http.Request) bool {
+	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" {
+		return false
+	}
+	u, err := url.Parse(r.Header.Get("Origin"))
+	if err != nil || u.Host == "" || !strings.EqualFold(u.Host, r.Host) {
+		return false
+	}
+	// Plain http is for a proxy on the same machine that ends TLS for us.
+	return u.Scheme == "https" || (u.Scheme == "http" && r.TLS == nil)
+}
+
+func cookie(value string, maxAge int) *http.Cookie {
+	return &http.Cookie{
+		Name: CookieName, Value: value, Path: "/", MaxAge: maxAge,
+		Secure: true, HttpOnly: true, SameSite: http.SameSiteStrictMode,
+	}
+}
+
+// sourceKey names the bucket of a source: a whole /64 for IPv6, since one
+// customer has at least that many addresses.
+func sourceKey(a netip.Addr) string {
+	if a.Is6() && !a.Is4In6() {
+		if p, err := a.Prefix(64); err == nil {
+			return p.String()
+		}
+	}
+	return a.Unmap().String()
+}
+
+func (c *Console) tooMany(w http.ResponseWriter, r *http.Request, e AuditEvent, wait time.Duration) {
+	e.Failure = "too many attempts"
+	c.audit(r, e)
+	w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
+	refuse(w, http.StatusTooManyRequests, tooMany)
+}
+
+// audit keeps an event whose outcome no longer depends on it.
+func (c *Console) audit(r *http.Request, e AuditEvent) {
+	if err := c.cfg.Audit.ConsoleEvent(r.Context(), e); err != nil {
+		c.cfg.Log.ErrorContext(r.Context(), "audit", "event", e.Name, "error", err)
+	}
+}
+
+// fail answers a fault of ours, and logs it.
+func (c *Console) fail(w http.ResponseWriter, r *http.Request, what string, err error) {
+	c.cfg.Log.ErrorContext(r.Context(), what, "error", err)
+	refuseAs(w, http.StatusInternalServerError, "InternalServerError", "The server could not do this. Its log says why.")
+}
+
+// readJSON reads a small JSON body strictly.
+func readJSON(w http.ResponseWriter, r *http.Request, v any) error {
+	if mt, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || mt != "application/json" {
+		return errors.New("the body is not JSON")
+	}
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxSignInBody))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return err
+	}
+	if d.More() {
+		return errors.New("more than one JSON value")
+	}
+	return nil
+}
+
+func answer(w http.ResponseWriter, status int, v any) {
+	b, err := json.Marshal(v)
+	if err != nil { // only our own structs and maps of strings come here
+		panic(err)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	w.Write(b) //nolint:errcheck // the reader went away
+}
+
+func refuse(w http.ResponseWriter, status int, message string) {
+	answer(w, status, map[string]any{"message": message})
+}
+
+// refuseAs refuses in the shape of an AWS JSON error, so that the page shows
+// it as it shows every other.
+func refuseAs(w http.ResponseWriter, status int, code, message string) {
+	w.Header().Set("X-Amzn-Errortype", code)
+	answer(w, status, map[string]any{"__type": code, "message": message})
+}
+
+func clip(s string, n int) string {
+	if len(s) > n {
+		s = s[:n]
+	}
+	return strings.ToValidUTF8(s, "")
+}

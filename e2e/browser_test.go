@@ -1,0 +1,32 @@
+package e2e_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// TestBrowser runs the console's tests, which stand in browser/*.mjs, in
+// headless Chromium against a server of its own.
+func TestBrowser(t *testing.T) {
+	t.Parallel()
+	tests, err := filepath.Glob("browser/*.test.mjs")
+	if err != nil || len(tests) == 0 {
+		t.Fatalf("no tests in browser (%v)", err)
+	}
+	s := ownServer(t)
+	shots := os.Getenv("SCREENSHOT_DIR")
+	if shots == "" {
+		shots = t.TempDir()
+	}
+	cmd := exec.CommandContext(t.Context(), "node", append([]string{"--test", "--test-reporter=spec"}, tests...)...)
+	cmd.Env = append(os.Environ(), "SCREENSHOT_DIR="+shots)
+	for name, value := range env(t, s) {
+		cmd.Env = append(cmd.Env, name+"="+value)
+	}
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	if err := cmd.Run(); err != nil {
+		t.Errorf("node --test: %v", err)
+	}
+}

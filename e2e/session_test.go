@@ -1,0 +1,156 @@
+package e2e_test
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+
+	"sekisho/e2e/harness"
+)
+
+// TestShell is the main job: a working shell through AWS's own programs.
+func TestShell(t *testing.T) {
+	t.Parallel()
+	eachCLI(t, func(t *testing.T, path []string) {
+		term, id := startSession(t, shared, path, 37, 113, env(t, shared)["SEKISHO_TARGET"])
+
+		// The very first command: the size came before the first keystroke.
+		term.Send("stty size\r")
+		term.Expect(soon, `(?m)^37 113$`)
+		term.Expect(soon, harness.Prompt)
+
+		// What the shell was told differs from what is typed, so the echo of
+		// the typing is never mistaken for an answer.
+		term.Send("echo he''llo from \"th\"ere\r")
+		term.Expect(soon, `(?m)^hello from there$`)
+		term.Expect(soon, harness.Prompt)
+
+		term.Send(`printf '\033[1;31mred\033[0m \033[38;2;1;22;133mtrue\033[m \342\226\210 \343\201\202\n'` + "\r")
+		term.Expect(soon, `(?m)^red true █ あ$`)
+		want := []byte("\x1b[1;31mred\x1b[0m \x1b[38;2;1;22;133mtrue\x1b[m \u2588 \u3042\r\n")
+		if !bytes.Contains(term.Raw(), want) {
+			t.Errorf("colours did not pass unchanged: want %q in %q", want, term.Raw())
+		}
+		term.Expect(soon, harness.Prompt)
+
+		term.Resize(51, 140)
+		harness.Eventually(t, soon, func() error {
+			term.Send("stty size\r")
+			size := term.Expect(soon, `(?m)^(\d+ \d+)$`)[1]
+			term.Expect(soon, harness.Prompt)
+			if size != "51 140" {
+				return fmt.Errorf("stty says %s", size)
+			}
+			return nil
+		})
+
+		term.Send("sleep 100\r")
+		term.Expect(soon, `sleep 100\n`)
+		term.Send("\x03")
+		term.Expect(soon, harness.Prompt)
+		term.Send("echo st''atus=$?\r")
+		term.Expect(soon, `(?m)^status=130$`)
+		term.Expect(soon, harness.Prompt)
+
+		term.Send("exit\r")
+		term.Expect(soon, `Exiting session with sessionId: `+id)
+		if code := term.Wait(soon); code != 0 {
+			t.Errorf("aws exits with %d", code)
+		}
+	})
+}
+
+// TestMuchOutput moves a megabyte and more through the session and counts it.
+func TestMuchOutput(t *testing.T) {
+	t.Parallel()
+	term, _ := startSession(t, shared, nil, 24, 80, env(t, shared)["SEKISHO_TARGET"])
+	const lines = 100000
+	term.Send(fmt.Sprintf("seq 1 %d; echo do''ne\r", lines))
+	term.Expect(awhile, `(?m)^done$`)
+	text := term.Text()
+	var want strings.Builder
+	for i := 1; i <= lines; i++ {
+		fmt.Fprintf(&want, "%d\n", i)
+	}
+	if !strings.Contains(text, want.String()) {
+		t.Errorf("the numbers 1 to %d did not arrive whole and in order (%d bytes arrived)", lines, len(text))
+	}
+}
+
+// TestSessionIsKept follows one session through what the server keeps of it.
+func TestSessionIsKept(t *testing.T) {
+	t.Parallel()
+	target := env(t, shared)["SEKISHO_TARGET"]
+	term, id := startSession(t, shared, nil, 30, 100, target)
+
+	describe := func(state string) string {
+		t.Helper()
+		r := harness.Do(t, shared.Shell(t.Context(), nil,
+			`aws ssm describe-sessions --state "$1" --filters "key=SessionId,value=$2" --output text --query 'Sessions[].[SessionId,Target,Status,Owner]'`, state, id))
+		if r.Code != 0 {
+			t.Fatalf("describe-sessions: exit %d: %s", r.Code, r.Stderr)
+		}
+		return strings.TrimSpace(r.Stdout)
+	}
+	active := strings.Fields(describe("Active"))
+	if len(active) != 4 || active[0] != id || active[1] != target || active[2] != "Connected" || !strings.HasPrefix(active[3], "arn:aws:") {
+		t.Errorf("describe-sessions Active says %q", active)
+	}
+
+	term.Send("echo unfor''gettable\r")
+	term.Expect(soon, `(?m)^unforgettable$`)
+	term.Send("exit\r")
+	term.Expect(soon, `Exiting session`)
+	term.Wait(soon)
+
+	harness.Eventually(t, soon, func() error {
+		if got := strings.Fields(describe("History")); len(got) != 4 || got[2] != "Terminated" {
+			return fmt.Errorf("describe-sessions History says %q", got)
+		}
+		return nil
+	})
+	if got := describe("Active"); got != "" {
+		t.Errorf("an ended session is still active: %q", got)
+	}
+
+	replay(t, shared, id, "unforgettable")
+	verify(t, shared, id)
+}
+
+// replay plays the recording of a session and wants text in what it shows.
+func replay(t *testing.T, s *harness.Server, id, text string) {
+	t.Helper()
+	harness.Eventually(t, soon, func() error {
+		r := harness.Do(t, s.Shell(t.Context(), nil, `sekisho replay --speed 1000 "$1"`, id))
+		if r.Code != 0 {
+			return fmt.Errorf("sekisho replay: exit %d: %s", r.Code, r.Stderr)
+		}
+		if !strings.Contains(r.Stdout, text) {
+			return fmt.Errorf("the recording does not hold %q: %q", text, r.Stdout)
+		}
+		return nil
+	})
+}
+
+// verify wants the recording's chain and seal to hold.
+func verify(t *testing.T, s *harness.Server, id string) {
+	t.Helper()
+	if r := harness.Do(t, s.Shell(t.Context(), nil, `sekisho verify "$1"`, id)); r.Code != 0 {
+		t.Errorf("sekisho verify: exit %d: %s%s", r.Code, r.Stdout, r.Stderr)
+	}
+}
+
+// TestOwnClient opens a shell with our own client.
+func TestOwnClient(t *testing.T) {
+	t.Parallel()
+	term := harness.OpenTerminal(t, 41, 99, shared.Shell(t.Context(), nil, `sekisho start-session "$SEKISHO_TARGET"`))
+	term.Expect(awhile, harness.Prompt)
+	term.Send("stty size\r")
+	term.Expect(soon, `(?m)^41 99$`)
+	term.Expect(soon, harness.Prompt)
+	term.Send("exit\r")
+	if code := term.Wait(soon); code != 0 {
+		t.Errorf("sekisho start-session exits with %d", code)
+	}
+}

@@ -1,0 +1,190 @@
+package record
+
+import (
+	"bufio"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"sekisho"
+)
+
+// The kinds of ledger entries.
+const (
+	ledgerStarted = "started"
+	ledgerSealed  = "sealed"
+)
+
+// entry is one line of ledger.ndjson.
+type entry struct {
+	N       int64             `json:"n"` // counted from 0
+	Key     string            `json:"key"`
+	Kind    string            `json:"kind"`
+	Session sekisho.SessionID `json:"session"`
+	Path    string            `json:"path"`
+	Time    time.Time         `json:"time"`
+	Seal    string            `json:"seal,omitempty"` // SHA-256 of seal.json
+	Prev    string            `json:"prev"`           // SHA-256 of the line before, without its line feed
+}
+
+// ledgerWalker follows a ledger line by line.
+type ledgerWalker struct {
+	keys  Keys
+	br    *bufio.Reader
+	count int64
+	head  string
+	size  int64
+	torn  bool
+}
+
+func newLedgerWalker(r io.Reader, keys Keys) *ledgerWalker {
+	return &ledgerWalker{keys: keys, br: bufio.NewReaderSize(r, maxSignedLine+1)}
+}
+
+func (w *ledgerWalker) next() (entry, error) {
+	line, err := w.br.ReadSlice('\n')
+	switch {
+	case errors.Is(err, io.EOF):
+		w.torn = len(line) > 0
+		return entry{}, io.EOF
+	case errors.Is(err, bufio.ErrBufferFull):
+		return entry{}, w.flaw("it is too long")
+	case err != nil:
+		return entry{}, fmt.Errorf("record: %s: %w", LedgerFile, err)
+	}
+	size := int64(len(line))
+	line = line[:len(line)-1]
+	var e entry
+	err = unsign(line, purposeLedger, &e, func() (ed25519.PublicKey, bool) {
+		pub, ok := w.keys[e.Key]
+		return pub, ok
+	})
+	switch {
+	case err != nil:
+		return entry{}, w.flaw(err.Error())
+	case e.N != w.count:
+		return entry{}, w.flaw(fmt.Sprintf("entry %d stands where entry %d belongs", e.N, w.count))
+	case e.Prev != w.head:
+		return entry{}, w.flaw("it does not follow the line before it")
+	}
+	w.count++
+	w.head = hexDigest(line)
+	w.size += size
+	return e, nil
+}
+
+func (w *ledgerWalker) flaw(problem string) *Flaw {
+	return &Flaw{File: LedgerFile, Line: w.count + 1, Problem: problem}
+}
+
+// ledger appends to ledger.ndjson.
+type ledger struct {
+	mu   sync.Mutex
+	f    file
+	sign ed25519.PrivateKey
+	key  string
+
+	count    int64
+	head     string // digest of the last line
+	lastSeal string // digest of the last seal
+	size     int64
+	// started holds the recordings that have no seal.
+	started map[sekisho.SessionID]string
+}
+
+// openLedger reads the whole ledger: a server must not build upon one that
+// was tampered with.
+func openLedger(f *os.File, signer ed25519.PrivateKey, key string, keys Keys) (*ledger, error) {
+	l := &ledger{f: f, sign: signer, key: key, started: make(map[sekisho.SessionID]string)}
+	w := newLedgerWalker(f, keys)
+	for {
+		e, err := w.next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		switch e.Kind {
+		case ledgerStarted:
+			l.started[e.Session] = e.Path
+		case ledgerSealed:
+			delete(l.started, e.Session)
+			l.lastSeal = e.Seal
+		default:
+			return nil, &Flaw{File: LedgerFile, Line: w.count, Problem: fmt.Sprintf("unknown kind %q", e.Kind)}
+		}
+	}
+	l.count, l.head, l.size = w.count, w.head, w.size
+	if w.torn {
+		if err := f.Truncate(w.size); err != nil {
+			return nil, fmt.Errorf("record: %s: cut torn line: %w", LedgerFile, err)
+		}
+	}
+	return l, nil
+}
+
+// append adds an entry; l.mu is held.
+func (l *ledger) append(e entry) error {
+	st, err := l.f.Stat()
+	if err != nil {
+		return fmt.Errorf("record: %s: %w", LedgerFile, err)
+	}
+	if st.Size() != l.size {
+		return fmt.Errorf("record: %s: another process writes to it or cut it: it has %d bytes instead of %d",
+			LedgerFile, st.Size(), l.size)
+	}
+	e.N, e.Key, e.Prev, e.Time = l.count, l.key, l.head, time.Now().UTC()
+	line, err := sign(l.sign, purposeLedger, e)
+	if err != nil {
+		return err
+	}
+	head := hexDigest(line)
+	line = append(line, '\n')
+	if _, err := l.f.Write(line); err != nil {
+		// A torn line would make the next one unreadable.
+		err = errors.Join(err, l.f.Truncate(l.size))
+		return fmt.Errorf("record: %s: %w", LedgerFile, err)
+	}
+	l.count++
+	l.head = head
+	l.size += int64(len(line))
+	switch e.Kind {
+	case ledgerStarted:
+		l.started[e.Session] = e.Path
+	case ledgerSealed:
+		delete(l.started, e.Session)
+		l.lastSeal = e.Seal
+	}
+	return nil
+}
+
+// begin lists a recording as started, unless it is.
+func (l *ledger) begin(id sekisho.SessionID, path string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, ok := l.started[id]; ok {
+		return nil
+	}
+	return l.append(entry{Kind: ledgerStarted, Session: id, Path: path})
+}
+
+func (l *ledger) knows(id sekisho.SessionID) (path string, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	path, ok = l.started[id]
+	return path, ok
+}
+
+// file is what recordings and the ledger need of an *os.File.
+type file interface {
+	io.Writer
+	Stat() (os.FileInfo, error)
+	Truncate(size int64) error
+	Sync() error
+	Close() error
+}

@@ -1,0 +1,175 @@
+package record
+
+import (
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"time"
+
+	"sekisho"
+)
+
+const sealFormat = "sekisho-seal-1"
+
+// Seal is the content of seal.json, but for the signature.
+type Seal struct {
+	Format       string            `json:"format"`
+	Key          string            `json:"key"` // fingerprint of the signing key
+	Session      sekisho.SessionID `json:"session"`
+	Path         string            `json:"path"`          // under the directory of recordings
+	HeaderSHA256 string            `json:"header_sha256"` // of the cast's first line, line feed included
+	CastBytes    int64             `json:"cast_bytes"`
+	CastSHA256   string            `json:"cast_sha256"`
+	Checkpoints  int64             `json:"checkpoints"`
+	ChainHead    string            `json:"chain_head"` // SHA-256 of the last checkpoint, without its line feed
+	Events       int64             `json:"events"`
+	BytesOut     int64             `json:"bytes_out"`
+	BytesIn      int64             `json:"bytes_in"`
+	Start        time.Time         `json:"start"`
+	End          time.Time         `json:"end"`
+	Micros       int64             `json:"duration_us"`
+	Status       int               `json:"status"`
+	Reason       string            `json:"reason"`
+	SealedAt     time.Time         `json:"sealed_at"`
+	// Damage says what was already wrong when the seal was made: then the
+	// seal only proves that nothing was changed since. ChainSHA256 is that of
+	// the whole chain file, and set only with it.
+	Damage      string `json:"damage,omitempty"`
+	ChainSHA256 string `json:"chain_sha256,omitempty"`
+	Previous    string `json:"previous"` // SHA-256 of the seal.json made before; "" for the first
+}
+
+// parseSeal verifies and decodes the content of a seal.json.
+func parseSeal(text []byte, keys Keys) (*Seal, error) {
+	if len(text) == 0 || text[len(text)-1] != '\n' {
+		return nil, &Flaw{File: SealFile, Problem: "it is cut short"}
+	}
+	var s Seal
+	err := unsign(text[:len(text)-1], purposeSeal, &s, func() (ed25519.PublicKey, bool) {
+		pub, ok := keys[s.Key]
+		return pub, ok
+	})
+	if err == nil && s.Format != sealFormat {
+		err = fmt.Errorf("its format %q is not supported", s.Format)
+	}
+	if err != nil {
+		return nil, &Flaw{File: SealFile, Problem: err.Error()}
+	}
+	return &s, nil
+}
+
+// seal signs s, lists it in the ledger and puts seal.json in its place. The
+// new file is there under a temporary name before the ledger names it, so a
+// crash between leaves the rest to finishSeal.
+func (r *Recorder) seal(dir string, s *Seal) (text []byte, err error) {
+	r.ledger.mu.Lock()
+	defer r.ledger.mu.Unlock()
+	s.Format, s.Key, s.Path, s.Previous = sealFormat, r.key, dir, r.ledger.lastSeal
+	s.SealedAt = time.Now().UTC()
+	text, err = sign(r.signer, purposeSeal, s)
+	if err != nil {
+		return nil, err
+	}
+	text = append(text, '\n')
+	tmp := path.Join(dir, sealTemp)
+	if err := r.writeSync(tmp, text); err != nil {
+		return nil, err
+	}
+	if _, ok := r.ledger.started[s.Session]; !ok {
+		if err := r.ledger.append(entry{Kind: ledgerStarted, Session: s.Session, Path: dir}); err != nil {
+			return nil, err
+		}
+	}
+	if err := r.ledger.append(entry{Kind: ledgerSealed, Session: s.Session, Path: dir, Seal: hexDigest(text)}); err != nil {
+		return nil, err
+	}
+	if err := r.ledger.f.Sync(); err != nil {
+		return nil, fmt.Errorf("record: %s: %w", LedgerFile, err)
+	}
+	return text, r.placeSeal(dir)
+}
+
+const sealTemp = SealFile + ".tmp"
+
+func (r *Recorder) placeSeal(dir string) error {
+	if err := r.root.Rename(path.Join(dir, sealTemp), path.Join(dir, SealFile)); err != nil {
+		return fmt.Errorf("record: %w", err)
+	}
+	d, err := r.root.Open(dir)
+	if err != nil {
+		return fmt.Errorf("record: %w", err)
+	}
+	defer d.Close()
+	if err := d.Sync(); err != nil {
+		return fmt.Errorf("record: sync %s: %w", dir, err)
+	}
+	return nil
+}
+
+// finishSeal puts in place a seal that the ledger names but that a crash kept
+// under its temporary name. It reports whether there was one.
+func (r *Recorder) finishSeal(id sekisho.SessionID, dir string) (bool, error) {
+	text, err := r.readSmall(path.Join(dir, sealTemp))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	digest := hexDigest(text)
+	f, err := r.root.Open(LedgerFile)
+	if err != nil {
+		return false, fmt.Errorf("record: %w", err)
+	}
+	defer f.Close()
+	for w := newLedgerWalker(f, r.keys); ; {
+		e, err := w.next()
+		if errors.Is(err, io.EOF) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		if e.Kind == ledgerSealed && e.Session == id && e.Seal == digest {
+			return true, r.placeSeal(dir)
+		}
+	}
+}
+
+// sealDamaged seals what cannot be continued, just as it lies there.
+func (r *Recorder) sealDamaged(id sekisho.SessionID, dir string, exit Exit, flaw error) error {
+	s := &Seal{Session: id, Status: exit.Status, Reason: exit.Reason, Damage: flaw.Error()}
+	var err error
+	if s.CastSHA256, s.CastBytes, err = r.digest(path.Join(dir, CastFile)); err != nil {
+		return err
+	}
+	if s.ChainSHA256, _, err = r.digest(path.Join(dir, ChainFile)); err != nil {
+		return err
+	}
+	_, err = r.seal(dir, s)
+	return err
+}
+
+// digest returns SHA-256 and length of a file, "" for one that is not there.
+func (r *Recorder) digest(name string) (string, int64, error) {
+	f, err := r.openRegular(name, os.O_RDONLY)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", 0, nil
+	}
+	if err != nil {
+		return "", 0, err
+	}
+	defer f.Close()
+	h := sha256.New()
+	n, err := io.Copy(h, f)
+	if err != nil {
+		return "", 0, fmt.Errorf("record: %w", err)
+	}
+	return hex.EncodeToString(h.Sum(nil)), n, nil
+}

@@ -69,7 +69,10 @@ func TestSkewedClock(t *testing.T) {
 }
 
 // opened is what StartSession answers.
-type opened struct{ SessionId, TokenValue, StreamUrl string }
+type opened struct {
+	TokenValue string
+	StreamURL  string `json:"StreamUrl"`
+}
 
 func start(t *testing.T, e map[string]string) opened {
 	t.Helper()
@@ -127,23 +130,23 @@ func TestTokenIsUsedOnce(t *testing.T) {
 	e := env(t, shared)
 
 	o := start(t, e)
-	if err := join(t, e, o.StreamUrl, o.TokenValue, nil); err != nil {
+	if err := join(t, e, o.StreamURL, o.TokenValue, nil); err != nil {
 		t.Fatalf("the token does not open its session: %v", err)
 	}
-	if err := join(t, e, o.StreamUrl, o.TokenValue, nil); err == nil {
+	if err := join(t, e, o.StreamURL, o.TokenValue, nil); err == nil {
 		t.Error("the token opened a second connection")
 	}
 
 	one, other := start(t, e), start(t, e)
-	if err := join(t, e, one.StreamUrl, other.TokenValue, nil); err == nil {
+	if err := join(t, e, one.StreamURL, other.TokenValue, nil); err == nil {
 		t.Error("a token opened another session than its own")
 	}
-	if err := join(t, e, one.StreamUrl, "AAEAAinvented", nil); err == nil {
+	if err := join(t, e, one.StreamURL, "AAEAAinvented", nil); err == nil {
 		t.Error("an invented token opened a session")
 	}
 
 	foreign := start(t, e)
-	if err := join(t, e, foreign.StreamUrl, foreign.TokenValue, http.Header{"Origin": {"https://elsewhere.example"}}); err == nil {
+	if err := join(t, e, foreign.StreamURL, foreign.TokenValue, http.Header{"Origin": {"https://elsewhere.example"}}); err == nil {
 		t.Error("a page of another origin opened a session")
 	}
 	console, err := url.Parse(e["SEKISHO_CONSOLE_URL"])
@@ -151,7 +154,7 @@ func TestTokenIsUsedOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	own := start(t, e)
-	if err := join(t, e, own.StreamUrl, own.TokenValue, http.Header{"Origin": {console.Scheme + "://" + console.Host}}); err != nil {
+	if err := join(t, e, own.StreamURL, own.TokenValue, http.Header{"Origin": {console.Scheme + "://" + console.Host}}); err != nil {
 		t.Errorf("the console's own origin is refused: %v", err)
 	}
 }

@@ -31,7 +31,10 @@ type Agent struct {
 func (s *Server) StartAgent(t testing.TB, name string, uid int) *Agent {
 	t.Helper()
 	r := Do(t, s.Shell(t.Context(), nil, `aws ssm create-activation --iam-role SekishoNode --default-instance-name "$1" --output json`, name))
-	var activation struct{ ActivationId, ActivationCode string }
+	var activation struct {
+		ID   string `json:"ActivationId"`
+		Code string `json:"ActivationCode"`
+	}
 	if err := json.Unmarshal([]byte(r.Stdout), &activation); err != nil || r.Code != 0 {
 		t.Fatalf("create-activation: exit %d, %v\n%s%s", r.Code, err, r.Stdout, r.Stderr)
 	}
@@ -42,7 +45,7 @@ func (s *Server) StartAgent(t testing.TB, name string, uid int) *Agent {
 
 	// Everything the agent needs is copied to where its user may read it:
 	// the clone and the server's folder need not be open to others.
-	dir, err := os.MkdirTemp("", "sekisho-agent-")
+	dir, err := os.MkdirTemp("", "sekisho-agent-") //nolint:usetesting // the folder above t.TempDir is closed to other users
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +78,7 @@ func (s *Server) StartAgent(t testing.TB, name string, uid int) *Agent {
 	}
 
 	register := command("register", "--state-dir", state, "--endpoint", env["AWS_ENDPOINT_URL"], "--region", env["AWS_REGION"],
-		"--activation-id", activation.ActivationId, "--activation-code", activation.ActivationCode, "--ca", ca)
+		"--activation-id", activation.ID, "--activation-code", activation.Code, "--ca", ca)
 	if r := Do(t, register); r.Code != 0 {
 		t.Fatalf("sekisho-agent register: exit %d\n%s%s", r.Code, r.Stdout, r.Stderr)
 	}
@@ -97,7 +100,7 @@ func (s *Server) StartAgent(t testing.TB, name string, uid int) *Agent {
 	// The activation belongs to this agent alone, so it names its node.
 	Eventually(t, 30*time.Second, func() error {
 		r := Do(t, s.Shell(t.Context(), nil, `aws ssm describe-instance-information --output text \
-			--filters "Key=ActivationIds,Values=$1" --query 'InstanceInformationList[].InstanceId'`, activation.ActivationId))
+			--filters "Key=ActivationIds,Values=$1" --query 'InstanceInformationList[].InstanceId'`, activation.ID))
 		a.NodeID = strings.TrimSpace(r.Stdout)
 		if r.Code != 0 || !strings.HasPrefix(a.NodeID, "mi-") {
 			return fmt.Errorf("describe-instance-information: exit %d: %s%s", r.Code, r.Stdout, r.Stderr)

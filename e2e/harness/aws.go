@@ -44,10 +44,7 @@ func CLIs(t testing.TB, home string) []CLI {
 			continue
 		}
 		// A folder with this aws alone, to stand first on PATH.
-		dir, err := os.MkdirTemp(home, "aws-")
-		if err != nil {
-			t.Fatal(err)
-		}
+		dir := t.TempDir()
 		if err := os.Symlink(candidate, filepath.Join(dir, "aws")); err != nil {
 			t.Fatal(err)
 		}

@@ -231,8 +231,7 @@ func Do(t testing.TB, cmd *exec.Cmd) Result {
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
+	if _, ended := errors.AsType[*exec.ExitError](err); err != nil && !ended {
 		t.Fatalf("%s: %v\n%s", cmd, err, stderr.String())
 	}
 	return Result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
@@ -308,8 +307,7 @@ func (p *process) stop(sig syscall.Signal) error {
 		<-p.done
 		return fmt.Errorf("%s did not end within %s of %s", filepath.Base(p.cmd.Path), stopDeadline, sig)
 	}
-	var exit *exec.ExitError
-	if errors.As(p.err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](p.err); ok {
 		if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() && status.Signal() == sig {
 			return nil
 		}

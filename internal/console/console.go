@@ -74,26 +74,16 @@ type Doors interface {
 	ServeAs(w http.ResponseWriter, r *http.Request, p *sekisho.Principal, service string)
 }
 
-// SignIn is one signed-in browser.
-type SignIn struct {
-	User      string
-	UserID    string // aws:userid: a user made anew under an old name is another one
-	MFATime   time.Time
-	CreatedAt time.Time
-	SeenAt    time.Time
-	ExpiresAt time.Time
-	SourceIP  string
-	UserAgent string
-}
-
-// Store keeps sign-ins, by the SHA-256 of their tokens.
+// Store keeps sign-ins by the SHA-256 of their tokens. What it keeps of each
+// is the console's own: the store need not understand it.
 type Store interface {
-	// PutSignIn adds a sign-in and drops those that expired before now.
-	PutSignIn(ctx context.Context, tokenHash []byte, s SignIn, now time.Time) error
-	// SignIn finds a sign-in; not_found when there is none.
-	SignIn(ctx context.Context, tokenHash []byte) (SignIn, error)
-	TouchSignIn(ctx context.Context, tokenHash []byte, seen time.Time) error
-	DeleteSignIn(ctx context.Context, tokenHash []byte) error
+	// PutConsoleSignIn adds a sign-in, and drops those that expired before now.
+	PutConsoleSignIn(ctx context.Context, tokenHash, data []byte, expires, now time.Time) error
+	// ConsoleSignIn finds a sign-in; not_found when there is none.
+	ConsoleSignIn(ctx context.Context, tokenHash []byte) (data []byte, err error)
+	// UpdateConsoleSignIn replaces the data of a sign-in, if it is there.
+	UpdateConsoleSignIn(ctx context.Context, tokenHash, data []byte) error
+	DeleteConsoleSignIn(ctx context.Context, tokenHash []byte) error
 }
 
 // Event says that a node or a session changed. It carries no more than the

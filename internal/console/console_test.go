@@ -32,42 +32,47 @@ const (
 // store is a console.Store in memory.
 type store struct {
 	mu   sync.Mutex
-	rows map[string]console.SignIn
+	rows map[string]row
 }
 
-func (s *store) PutSignIn(_ context.Context, hash []byte, in console.SignIn, now time.Time) error {
+type row struct {
+	data    []byte
+	expires time.Time
+}
+
+func (s *store) PutConsoleSignIn(_ context.Context, hash, data []byte, expires, now time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for k, v := range s.rows {
-		if !v.ExpiresAt.After(now) {
+		if !v.expires.After(now) {
 			delete(s.rows, k)
 		}
 	}
-	s.rows[hex.EncodeToString(hash)] = in
+	s.rows[hex.EncodeToString(hash)] = row{data, expires}
 	return nil
 }
 
-func (s *store) SignIn(_ context.Context, hash []byte) (console.SignIn, error) {
+func (s *store) ConsoleSignIn(_ context.Context, hash []byte) ([]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	in, ok := s.rows[hex.EncodeToString(hash)]
+	r, ok := s.rows[hex.EncodeToString(hash)]
 	if !ok {
-		return in, sekisho.Errorf(sekisho.CodeNotFound, "no such sign-in")
+		return nil, sekisho.Errorf(sekisho.CodeNotFound, "no such sign-in")
 	}
-	return in, nil
+	return r.data, nil
 }
 
-func (s *store) TouchSignIn(_ context.Context, hash []byte, seen time.Time) error {
+func (s *store) UpdateConsoleSignIn(_ context.Context, hash, data []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	k := hex.EncodeToString(hash)
-	in := s.rows[k]
-	in.SeenAt = seen
-	s.rows[k] = in
+	if r, ok := s.rows[k]; ok {
+		s.rows[k] = row{data, r.expires}
+	}
 	return nil
 }
 
-func (s *store) DeleteSignIn(_ context.Context, hash []byte) error {
+func (s *store) DeleteConsoleSignIn(_ context.Context, hash []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.rows, hex.EncodeToString(hash))
@@ -184,7 +189,7 @@ type fixture struct {
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	f := &fixture{
-		store: &store{rows: map[string]console.SignIn{}},
+		store: &store{rows: map[string]row{}},
 		dir:   &directory{users: map[string]string{"alice": "AIDAALICE", "carol": "AIDACAROL"}},
 		doors: &doors{}, trail: &trail{}, hub: &console.Hub{}, log: &bytes.Buffer{},
 	}
@@ -322,8 +327,8 @@ func TestSignIn(t *testing.T) {
 	if e := f.trail.last(); e.Name != "ConsoleLogin" || e.Failure != "" || e.Principal.UserName != "alice" {
 		t.Errorf("audit %+v", e)
 	}
-	for k := range f.store.rows {
-		if strings.Contains(c.Value, k) {
+	for k, v := range f.store.rows {
+		if strings.Contains(k+string(v.data), c.Value) {
 			t.Error("the store holds the token itself")
 		}
 	}

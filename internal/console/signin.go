@@ -41,10 +41,28 @@ type sessionAnswer struct {
 	Target  sekisho.NodeID `json:"target,omitempty"`
 }
 
+// signIn is one signed-in browser, as the store keeps it.
+type signIn struct {
+	User      string    `json:"user"`
+	UserID    string    `json:"user_id"` // a user made anew under an old name is another one
+	MFATime   time.Time `json:"mfa_time,omitzero"`
+	SeenAt    time.Time `json:"seen_at"`
+	ExpiresAt time.Time `json:"expires_at"`
+}
+
+// encode is the stored form.
+func (s signIn) encode() []byte {
+	b, err := json.Marshal(s)
+	if err != nil { // strings and times always marshal
+		panic(err)
+	}
+	return b
+}
+
 // caller is who a cookie stands for.
 type caller struct {
 	principal *sekisho.Principal
-	signIn    SignIn
+	signIn    signIn
 	token     []byte
 	hash      []byte
 }
@@ -119,13 +137,9 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
 	}
 	token := make([]byte, tokenBytes)
 	rand.Read(token)
-	s := SignIn{
-		User: p.UserName, UserID: p.UserID, MFATime: p.MFATime,
-		CreatedAt: now, SeenAt: now, ExpiresAt: now.Add(lifetime),
-		SourceIP: source.String(), UserAgent: clip(r.UserAgent(), 256),
-	}
+	s := signIn{User: p.UserName, UserID: p.UserID, MFATime: p.MFATime, SeenAt: now, ExpiresAt: now.Add(lifetime)}
 	hash := sha256.Sum256(token)
-	if err := c.cfg.Store.PutSignIn(r.Context(), hash[:], s, now); err != nil {
+	if err := c.cfg.Store.PutConsoleSignIn(r.Context(), hash[:], s.encode(), s.ExpiresAt, now); err != nil {
 		c.fail(w, r, "keep a sign-in", err)
 		return
 	}
@@ -161,7 +175,7 @@ func (c *Console) signOut(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	if err := c.cfg.Store.DeleteSignIn(r.Context(), who.hash); err != nil {
+	if err := c.cfg.Store.DeleteConsoleSignIn(r.Context(), who.hash); err != nil {
 		c.fail(w, r, "forget a sign-in", err)
 		return
 	}
@@ -198,16 +212,20 @@ func (c *Console) caller(r *http.Request) (*caller, error) {
 	sum := sha256.Sum256(token)
 	hash := sum[:]
 	ctx := r.Context()
-	s, err := c.cfg.Store.SignIn(ctx, hash)
+	data, err := c.cfg.Store.ConsoleSignIn(ctx, hash)
 	if sekisho.IsNotFound(err) {
 		return nil, errSignedOut
 	}
 	if err != nil {
 		return nil, fmt.Errorf("find a sign-in: %w", err)
 	}
+	var s signIn
+	if err := json.Unmarshal(data, &s); err != nil {
+		return nil, fmt.Errorf("stored sign-in: %w", err)
+	}
 	now := time.Now()
 	if !now.Before(s.ExpiresAt) || now.Sub(s.SeenAt) >= idle {
-		if err := c.cfg.Store.DeleteSignIn(ctx, hash); err != nil {
+		if err := c.cfg.Store.DeleteConsoleSignIn(ctx, hash); err != nil {
 			return nil, fmt.Errorf("forget an expired sign-in: %w", err)
 		}
 		return nil, errSignedOut
@@ -220,7 +238,8 @@ func (c *Console) caller(r *http.Request) (*caller, error) {
 		return nil, fmt.Errorf("find the user of a sign-in: %w", err)
 	}
 	if now.Sub(s.SeenAt) >= touchEvery && r.Header.Get(BackgroundHeader) == "" {
-		if err := c.cfg.Store.TouchSignIn(ctx, hash, now); err != nil {
+		s.SeenAt = now
+		if err := c.cfg.Store.UpdateConsoleSignIn(ctx, hash, s.encode()); err != nil {
 			return nil, fmt.Errorf("note activity: %w", err)
 		}
 	}
@@ -355,11 +374,4 @@ func refuse(w http.ResponseWriter, status int, message string) {
 func refuseAs(w http.ResponseWriter, status int, code, message string) {
 	w.Header().Set("X-Amzn-Errortype", code)
 	answer(w, status, map[string]any{"__type": code, "message": message})
-}
-
-func clip(s string, n int) string {
-	if len(s) > n {
-		s = s[:n]
-	}
-	return strings.ToValidUTF8(s, "")
 }

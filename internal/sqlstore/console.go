@@ -1,0 +1,38 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"time"
+)
+
+// PutConsoleSignIn implements the console's Store.
+func (d *DB) PutConsoleSignIn(ctx context.Context, tokenHash, data []byte, expires, now time.Time) error {
+	return d.inTx(ctx, func(tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM console_sign_ins WHERE expires_at <= $1`, micros(now)); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, `INSERT INTO console_sign_ins (token_hash, data, expires_at) VALUES ($1, $2, $3)`,
+			tokenHash, data, micros(expires))
+		return err
+	})
+}
+
+// ConsoleSignIn implements the console's Store.
+func (d *DB) ConsoleSignIn(ctx context.Context, tokenHash []byte) ([]byte, error) {
+	var data []byte
+	err := d.sql.QueryRowContext(ctx, `SELECT data FROM console_sign_ins WHERE token_hash = $1`, tokenHash).Scan(&data)
+	return data, notFound(err, "no such sign-in")
+}
+
+// UpdateConsoleSignIn implements the console's Store.
+func (d *DB) UpdateConsoleSignIn(ctx context.Context, tokenHash, data []byte) error {
+	_, err := d.sql.ExecContext(ctx, `UPDATE console_sign_ins SET data = $1 WHERE token_hash = $2`, data, tokenHash)
+	return err
+}
+
+// DeleteConsoleSignIn implements the console's Store.
+func (d *DB) DeleteConsoleSignIn(ctx context.Context, tokenHash []byte) error {
+	_, err := d.sql.ExecContext(ctx, `DELETE FROM console_sign_ins WHERE token_hash = $1`, tokenHash)
+	return err
+}

@@ -1,0 +1,121 @@
+package enroll
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+
+	"sekisho"
+	"sekisho/internal/agent/uplink"
+	"sekisho/internal/id"
+)
+
+// keyBits is the size of a node's key: what AWS's agent makes.
+const keyBits = 2048
+
+// Registration is a wish to become a managed node.
+type Registration struct {
+	Server         uplink.Server
+	ActivationID   string
+	ActivationCode string
+	Force          bool // replace the present identity
+}
+
+// Registered is the outcome of Register.
+type Registered struct {
+	Node        sekisho.NodeID
+	OldIdentity string // file the old identity was moved to; may be empty
+}
+
+type registerRequest struct {
+	ActivationCode string
+	ActivationID   string `json:"ActivationId"`
+	Fingerprint    string
+	PublicKey      string // base64 of the DER SubjectPublicKeyInfo
+	PublicKeyType  string
+}
+
+type registerResponse struct {
+	InstanceID sekisho.NodeID `json:"InstanceId"`
+}
+
+// Register makes this machine a node and keeps its new identity in v, which
+// must be locked.
+func Register(ctx context.Context, v *Vault, r Registration) (Registered, error) {
+	_, err := v.Identity()
+	switch {
+	case r.Force || sekisho.IsNotFound(err):
+	case err != nil:
+		return Registered{}, err
+	default:
+		return Registered{}, sekisho.Errorf(sekisho.CodeConflict, "this machine is registered already (%s).", v.path).
+			WithHint("Use --force to register it anew; the old identity is kept aside.")
+	}
+	if r.ActivationID == "" || r.ActivationCode == "" {
+		return Registered{}, sekisho.Errorf(sekisho.CodeInvalid, "an activation ID and an activation code are needed.").
+			WithHint("aws ssm create-activation prints both.")
+	}
+	client, err := uplink.New(r.Server, nil)
+	if err != nil {
+		return Registered{}, err
+	}
+	defer client.Close()
+	key, err := rsa.GenerateKey(rand.Reader, keyBits)
+	if err != nil {
+		return Registered{}, fmt.Errorf("make a key: %w", err)
+	}
+	public, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	if err != nil {
+		return Registered{}, fmt.Errorf("make a key: %w", err)
+	}
+	// A directory that cannot be written must be found out before the
+	// activation is spent.
+	const probe = "probe.json"
+	if err := errors.Join(v.write(probe, r.Server), v.root.Remove(probe)); err != nil {
+		return Registered{}, err
+	}
+	ident := Identity{Fingerprint: id.UUID(), Key: key}
+	var answer registerResponse
+	err = client.Register(ctx, registerRequest{
+		ActivationCode: r.ActivationCode,
+		ActivationID:   r.ActivationID,
+		Fingerprint:    ident.Fingerprint,
+		PublicKey:      base64.StdEncoding.EncodeToString(public),
+		PublicKeyType:  "Rsa",
+	}, &answer)
+	if err != nil {
+		return Registered{}, registerError(err)
+	}
+	ident.Node = answer.InstanceID
+	if !id.ValidNode(string(ident.Node)) {
+		return Registered{}, sekisho.Errorf(sekisho.CodeInternal, "the server gave %.40q as the node ID, which is not one", ident.Node)
+	}
+	done := Registered{Node: ident.Node}
+	if done.OldIdentity, err = v.retire(); err != nil {
+		return Registered{}, err
+	}
+	if err := v.write(configFile, r.Server); err != nil {
+		return Registered{}, err
+	}
+	return done, v.saveIdentity(ident)
+}
+
+// registerError adds to a refusal what can be done about it.
+func registerError(err error) error {
+	api, ok := errors.AsType[*uplink.APIError](err)
+	if !ok {
+		return err
+	}
+	e := sekisho.Errorf(sekisho.CodeDenied, "%w", err)
+	switch api.Code {
+	case "InvalidActivation", "InvalidActivationId":
+		return e.WithHint("Check the activation's ID and code, and the region.")
+	case "ActivationExpired":
+		return e.WithHint("Make a new activation.")
+	}
+	return e
+}

@@ -1,0 +1,163 @@
+package enroll
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"sekisho"
+	"sekisho/internal/agent/uplink"
+	"sekisho/internal/sigv4"
+)
+
+// Limits of the pause between two attempts to get credentials.
+const (
+	minRetry = time.Second
+	maxRetry = time.Minute
+)
+
+// Role is the node's role: credentials that are renewed at half their life.
+// Run must be running for them to be.
+type Role struct {
+	ident  Identity
+	client *uplink.Client
+	log    *slog.Logger
+	renew  chan struct{} // asks Run to renew now
+
+	mu      sync.Mutex
+	creds   sigv4.Credentials
+	expires time.Time
+	refused error         // why there are none, while there are none
+	ready   chan struct{} // closed when creds or refused is set
+}
+
+// NewRole returns the role of ident, whose credentials client fetches.
+func NewRole(ident Identity, client *uplink.Client, log *slog.Logger) *Role {
+	return &Role{ident: ident, client: client, log: log, renew: make(chan struct{}, 1), ready: make(chan struct{})}
+}
+
+// Credentials returns valid credentials. While the first attempt is under way
+// it waits; when the last one failed and nothing valid is left, it says why.
+func (r *Role) Credentials(ctx context.Context) (sigv4.Credentials, error) {
+	r.mu.Lock()
+	ready := r.ready
+	r.mu.Unlock()
+	select {
+	case <-ready:
+	case <-ctx.Done():
+		return sigv4.Credentials{}, ctx.Err()
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case time.Now().Before(r.expires):
+		return r.creds, nil
+	case r.refused != nil:
+		return sigv4.Credentials{}, r.refused
+	}
+	return sigv4.Credentials{}, errors.New("the node's role credentials have expired and are being renewed")
+}
+
+// Renew asks for new credentials at once: a server that refuses the present
+// ones may have forgotten them.
+func (r *Role) Renew() {
+	select {
+	case r.renew <- struct{}{}:
+	default:
+	}
+}
+
+// Run fetches and renews the credentials until ctx ends.
+func (r *Role) Run(ctx context.Context) {
+	pause := minRetry
+	for {
+		wait, err := r.fetch(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			wait = jitter(pause)
+			r.log.Warn("no role credentials; trying again", "error", err, "in", wait.Round(time.Millisecond))
+			pause = min(2*pause, maxRetry)
+		default:
+			pause = minRetry
+		}
+		renew := r.renew
+		if err != nil || wait < minRetry {
+			renew = nil // impatience does not make a failing server answer
+		}
+		t := time.NewTimer(max(wait, minRetry/2))
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return
+		case <-renew:
+			t.Stop()
+		case <-t.C:
+		}
+	}
+}
+
+// jitter spreads d over 75 to 125 %, so that nodes which lost the server
+// together do not come back together.
+func jitter(d time.Duration) time.Duration {
+	return time.Duration(float64(d) * (0.75 + rand.Float64()/2))
+}
+
+type roleTokenResponse struct {
+	AccessKeyID         string `json:"AccessKeyId"`
+	SecretAccessKey     string
+	SessionToken        string
+	TokenExpirationDate json.Number // seconds since 1970
+}
+
+// fetch gets credentials and returns how long they last well.
+func (r *Role) fetch(ctx context.Context) (time.Duration, error) {
+	var answer roleTokenResponse
+	err := r.client.RoleToken(ctx, r.ident.Node, r.ident.Key, struct{ Fingerprint string }{r.ident.Fingerprint}, &answer)
+	var expires time.Time
+	if err == nil {
+		expires, err = answer.check(time.Now())
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err != nil {
+		r.refused = err
+	} else {
+		r.creds = sigv4.Credentials{
+			AccessKeyID:     answer.AccessKeyID,
+			SecretAccessKey: answer.SecretAccessKey,
+			SessionToken:    answer.SessionToken,
+		}
+		r.expires, r.refused = expires, nil
+	}
+	select {
+	case <-r.ready:
+	default:
+		close(r.ready)
+	}
+	return time.Until(expires) / 2, err
+}
+
+// maxLife is the longest that credentials are kept, whatever the server says.
+const maxLife = 24 * time.Hour
+
+func (a *roleTokenResponse) check(now time.Time) (time.Time, error) {
+	seconds, err := a.TokenExpirationDate.Float64()
+	if err != nil || a.AccessKeyID == "" || a.SecretAccessKey == "" {
+		return time.Time{}, sekisho.Errorf(sekisho.CodeInternal, "the server's answer to RequestManagedInstanceRoleToken is not complete")
+	}
+	if seconds > float64(now.Add(maxLife).Unix()) {
+		return now.Add(maxLife), nil
+	}
+	expires := time.Unix(int64(max(seconds, 0)), 0)
+	if !expires.After(now) {
+		return time.Time{}, sekisho.Errorf(sekisho.CodeExpired, "the server gave credentials that expired at %s", expires.UTC().Format(time.RFC3339)).
+			WithHint("Set this machine's clock.")
+	}
+	return expires, nil
+}

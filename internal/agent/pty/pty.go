@@ -1,0 +1,273 @@
+// Package pty runs a process at a pseudo-terminal of its own. It is the only
+// importer of the PTY library.
+//
+// The process leads a new session, whose controlling terminal the PTY is. It
+// inherits no other open file.
+package pty
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/creack/pty"
+	"golang.org/x/sys/unix"
+)
+
+// KillDelay is how long after the hang-up a process that is still there is
+// killed.
+const KillDelay = 5 * time.Second
+
+// Process is a running process and the master side of its terminal. Read and
+// Write may be called concurrently with everything else.
+type Process struct {
+	master *os.File
+	cmd    *exec.Cmd
+	exited chan struct{} // closed once the process has been waited for
+	state  *os.ProcessState
+}
+
+// Start starts cmd, whose standard files must be unset, at a new terminal of
+// the given size. The terminal belongs to the user of cmd.
+func Start(cmd *exec.Cmd, cols, rows uint16) (*Process, error) {
+	master, tty, err := open()
+	if err != nil {
+		return nil, fmt.Errorf("open a terminal: %w", err)
+	}
+	defer tty.Close()
+	p := &Process{master: master, cmd: cmd, exited: make(chan struct{})}
+	if err := p.start(tty, cols, rows); err != nil {
+		master.Close()
+		return nil, err
+	}
+	go func() {
+		defer close(p.exited)
+		_ = cmd.Wait() // how it ended is in ProcessState
+		p.state = cmd.ProcessState
+	}()
+	return p, nil
+}
+
+func (p *Process) start(tty *os.File, cols, rows uint16) error {
+	if cols > 0 && rows > 0 {
+		if err := p.Resize(cols, rows); err != nil {
+			return err
+		}
+	}
+	attr := p.cmd.SysProcAttr
+	if attr == nil {
+		attr = &syscall.SysProcAttr{}
+		p.cmd.SysProcAttr = attr
+	}
+	if c := attr.Credential; c != nil {
+		// As login does: or else the user could not open the own terminal
+		// by its name, which screen, gpg and others do.
+		if err := errors.Join(tty.Chmod(0o620), chownTTY(tty, int(c.Uid))); err != nil {
+			return fmt.Errorf("give the terminal to its user: %w", err)
+		}
+	}
+	attr.Setsid, attr.Setctty, attr.Ctty = true, true, 0
+	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = tty, tty, tty
+	if err := shutInherited(); err != nil {
+		return err
+	}
+	return p.cmd.Start()
+}
+
+func chownTTY(tty *os.File, uid int) error {
+	return control(tty, func(fd int) error { return unix.Fchown(fd, uid, -1) })
+}
+
+// open returns both sides of a new terminal. The master is non-blocking, so
+// that closing it and deadlines end a Read.
+func open() (master, tty *os.File, err error) {
+	m, tty, err := pty.Open()
+	if err != nil {
+		return nil, nil, err
+	}
+	// The library has put the descriptor into blocking mode, and an os.File
+	// never goes back: hence a new one.
+	fd, err := unix.FcntlInt(m.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	m.Close()
+	if err == nil {
+		if err = unix.SetNonblock(fd, true); err != nil {
+			unix.Close(fd)
+		}
+	}
+	if err != nil {
+		tty.Close()
+		return nil, nil, err
+	}
+	return os.NewFile(uintptr(fd), "ptmx"), tty, nil
+}
+
+// shutInherited marks whatever this process was itself started with as not to
+// be passed on. Go marks all that it opens.
+func shutInherited() error {
+	err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
+	if err == nil {
+		return nil
+	}
+	entries, err := os.ReadDir("/proc/self/fd") // kernels before 5.11
+	if err != nil {
+		return fmt.Errorf("list open files: %w", err)
+	}
+	for _, e := range entries {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > 2 {
+			unix.CloseOnExec(fd)
+		}
+	}
+	return nil
+}
+
+// Read reads what the process wrote to its terminal. When the process has
+// gone it returns io.EOF or another error.
+func (p *Process) Read(b []byte) (int, error) { return p.master.Read(b) }
+
+// Write types b.
+func (p *Process) Write(b []byte) (int, error) { return p.master.Write(b) }
+
+// SetReadDeadline ends a Read that waits longer.
+func (p *Process) SetReadDeadline(t time.Time) error { return p.master.SetReadDeadline(t) }
+
+// Resize sets the size of the terminal, whose foreground processes are told.
+func (p *Process) Resize(cols, rows uint16) error {
+	return control(p.master, func(fd int) error {
+		return unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Col: cols, Row: rows})
+	})
+}
+
+func control(f *os.File, do func(fd int) error) error {
+	c, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var inner error
+	if err := c.Control(func(fd uintptr) { inner = do(int(fd)) }); err != nil {
+		return err
+	}
+	return inner
+}
+
+// Exited is closed when the process has ended.
+func (p *Process) Exited() <-chan struct{} { return p.exited }
+
+// ExitCode is the exit code of an ended process, or -1 when a signal ended it.
+func (p *Process) ExitCode() int {
+	<-p.exited
+	return p.state.ExitCode()
+}
+
+// PID is the process ID, which is also that of its session.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Close closes the terminal. Processes that are still at it are hung up.
+func (p *Process) Close() error { return p.master.Close() }
+
+// End ends the process and whatever else belongs to its session: a hang-up
+// first, and what remains after [KillDelay] is killed. It closes the terminal
+// and returns when the process is gone. When ctx ends it kills at once.
+func (p *Process) End(ctx context.Context) {
+	sid := p.PID()
+	signalSession(sid, syscall.SIGHUP)
+	// A stopped process gets to see the hang-up only when it goes on.
+	signalSession(sid, syscall.SIGCONT)
+	p.Close()
+	t := time.NewTimer(KillDelay)
+	defer t.Stop()
+	poll := time.NewTicker(50 * time.Millisecond)
+	defer poll.Stop()
+	for waiting := true; waiting && len(members(sid)) > 0; {
+		select {
+		case <-poll.C:
+		case <-t.C:
+			waiting = false
+		case <-ctx.Done():
+			waiting = false
+		}
+	}
+	// One that forks while it is being killed is found the next time.
+	for range 100 {
+		if !signalSession(sid, syscall.SIGKILL) {
+			break
+		}
+		select {
+		case <-poll.C:
+		case <-p.exited:
+		}
+	}
+	<-p.exited
+}
+
+// signalSession signals every process of session sid and reports whether
+// there was one.
+func signalSession(sid int, sig syscall.Signal) bool {
+	pids := members(sid)
+	for _, pid := range pids {
+		signalMember(pid, sid, sig)
+	}
+	return len(pids) > 0
+}
+
+// signalMember signals pid if it still is of session sid. The process handle
+// is taken before the check, so the signal cannot reach a stranger who has
+// been given the same ID meanwhile.
+func signalMember(pid, sid int, sig syscall.Signal) {
+	h, err := os.FindProcess(pid)
+	if err != nil {
+		return
+	}
+	defer func() { _ = h.Release() }()
+	if b, err := os.ReadFile(statPath(pid)); err != nil {
+		return
+	} else if _, ok := memberOf(b, sid); ok {
+		_ = h.Signal(sig) // it may be gone by now
+	}
+}
+
+func statPath(pid int) string { return "/proc/" + strconv.Itoa(pid) + "/stat" }
+
+// members lists the living processes of session sid. An interactive shell
+// puts each job into a process group of its own, so signalling one group
+// would miss most.
+func members(sid int) []int {
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		return nil
+	}
+	var pids []int
+	for _, path := range stats {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		if pid, ok := memberOf(b, sid); ok {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// memberOf reads "PID (NAME) STATE PPID PGRP SESSION …", where NAME may hold
+// anything.
+func memberOf(stat []byte, sid int) (pid int, ok bool) {
+	first, rest, ok := bytes.Cut(stat, []byte(" ("))
+	end := bytes.LastIndexByte(rest, ')')
+	if !ok || end < 0 {
+		return 0, false
+	}
+	f := bytes.Fields(rest[end+1:])
+	if len(f) < 4 || string(f[3]) != strconv.Itoa(sid) || string(f[0]) == "Z" || string(f[0]) == "X" {
+		return 0, false
+	}
+	pid, err := strconv.Atoi(string(first))
+	return pid, err == nil && pid > 1
+}

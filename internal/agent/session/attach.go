@@ -1,0 +1,133 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"sekisho/internal/agent/uplink"
+	"sekisho/internal/datachannel"
+	"sekisho/internal/link"
+	"sekisho/internal/mgs"
+)
+
+// How the data channel's connection is watched, and how soon it is opened
+// again.
+const (
+	pingInterval = 20 * time.Second
+	pongTimeout  = 15 * time.Second
+	minBackoff   = 100 * time.Millisecond
+	maxBackoff   = 5 * time.Second
+	// A connection that lived this long was a good one.
+	goodLife = 10 * time.Second
+)
+
+// DefaultPatience is how long a session outlives its connection.
+const DefaultPatience = 10 * time.Minute
+
+// errGone says that the server has ended the session while the agent was away.
+var errGone = errors.New("the server has ended the session")
+
+// attachment keeps a channel connected to the server.
+type attachment struct {
+	s  *Session
+	ch *datachannel.Channel
+
+	mu   sync.Mutex
+	conn *link.Conn // the present one, or nil
+}
+
+// run connects and serves until ctx ends, the channel closes or there is no
+// hope; it says which.
+func (a *attachment) run(ctx context.Context) error {
+	lost := time.Now()
+	backoff := time.Duration(0)
+	for {
+		conn, err := a.s.Open(ctx)
+		if err == nil {
+			opened := time.Now()
+			err = a.serve(ctx, conn)
+			if time.Since(opened) >= goodLife {
+				lost, backoff = time.Now(), 0
+			}
+		}
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case errors.Is(err, datachannel.ErrClosed):
+			return err
+		case uplink.SessionGone(err):
+			return errGone
+		case time.Since(lost) > a.s.Patience:
+			return fmt.Errorf("no data channel for %v: %w", a.s.Patience, err)
+		}
+		wait := time.Duration(float64(backoff) * (0.5 + rand.Float64()))
+		a.s.Log.Info("data channel lost", "error", err, "retry_in", wait.Round(time.Millisecond))
+		backoff = min(max(2*backoff, minBackoff), maxBackoff)
+		t := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+		case <-a.ch.Done():
+		case <-t.C:
+		}
+		t.Stop()
+	}
+}
+
+func (a *attachment) serve(ctx context.Context, conn *link.Conn) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer func() { _ = conn.CloseNow() }() // it may be closed already
+	if err := a.state(ctx, conn, mgs.SessionStateConnected); err != nil {
+		return err
+	}
+	a.set(conn)
+	defer a.set(nil)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel(nil)
+	wg.Go(func() { cancel(conn.KeepAlive(ctx, pingInterval, pongTimeout)) })
+	err := a.ch.Serve(ctx, link.NewFrames(conn))
+	if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.Canceled) {
+		return cause
+	}
+	return err
+}
+
+func (a *attachment) set(conn *link.Conn) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.conn = conn
+}
+
+func (a *attachment) state(ctx context.Context, conn *link.Conn, state string) error {
+	m := mgs.NewAgentSessionState(string(a.s.id), state)
+	return conn.Write(ctx, link.Binary, m.AppendTo(nil))
+}
+
+// terminating tells the server, if it is there, that nothing more will come.
+func (a *attachment) terminating(ctx context.Context) {
+	a.mu.Lock()
+	conn := a.conn
+	a.mu.Unlock()
+	if conn == nil {
+		return
+	}
+	if err := a.state(ctx, conn, mgs.SessionStateTerminating); err != nil {
+		a.s.Log.Debug("could not tell the end on the data channel", "error", err)
+	}
+}
+
+// part says goodbye. Dropping the connection with words of the server unread
+// could take our own last words with it.
+func (a *attachment) part() {
+	a.mu.Lock()
+	conn := a.conn
+	a.mu.Unlock()
+	if conn != nil {
+		_ = conn.Close(link.CloseNormal, "") // it is as good as gone
+	}
+}

@@ -1,0 +1,409 @@
+// Package uplink is the server as an agent reaches it: signed calls, channels
+// made and opened. It sends what AWS's agent sends, so that a server needs
+// one code path for both.
+package uplink
+
+import (
+	"bytes"
+	"context"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+
+	"sekisho"
+	"sekisho/internal/id"
+	"sekisho/internal/link"
+	"sekisho/internal/mgs"
+	"sekisho/internal/sigv4"
+)
+
+// Names of services in signatures.
+const (
+	serviceSSM = "ssm"
+	serviceMGS = "ssmmessages"
+)
+
+// maxAnswer bounds the body of every answer.
+const maxAnswer = 256 << 10
+
+// callTimeout bounds one call, and one WebSocket handshake.
+const callTimeout = 15 * time.Second
+
+// Server is a server's address and how to know that it is the right one.
+type Server struct {
+	Endpoint string // https://host[:port]
+	Region   string
+	CA       string // PEM; when it is set, nothing else is trusted
+}
+
+// Client calls a server. It is safe for concurrent use.
+type Client struct {
+	base   *url.URL
+	region string
+	tls    *tls.Config
+	http   *http.Client
+	dialer *net.Dialer
+	// creds gives the credentials to sign with.
+	creds func(context.Context) (sigv4.Credentials, error)
+}
+
+// New returns a client of s. Credentials is called for each signed call; a
+// client that makes none may leave it nil.
+func New(s Server, credentials func(context.Context) (sigv4.Credentials, error)) (*Client, error) {
+	base, err := parseEndpoint(s.Endpoint)
+	if err != nil {
+		return nil, err
+	}
+	if !validRegion(s.Region) {
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "region %.40q is not valid: up to 63 letters, digits and hyphens", s.Region)
+	}
+	conf := &tls.Config{MinVersion: tls.VersionTLS12}
+	if s.CA != "" {
+		conf.RootCAs = x509.NewCertPool()
+		if !conf.RootCAs.AppendCertsFromPEM([]byte(s.CA)) {
+			return nil, sekisho.Errorf(sekisho.CodeInvalid, "the CA file holds no certificate in PEM form")
+		}
+	}
+	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}
+	return &Client{
+		base:   base,
+		region: s.Region,
+		tls:    conf,
+		dialer: dialer,
+		creds:  credentials,
+		http: &http.Client{
+			Timeout: callTimeout,
+			Transport: &http.Transport{
+				Proxy:                 http.ProxyFromEnvironment,
+				DialContext:           dialer.DialContext,
+				TLSClientConfig:       conf.Clone(),
+				TLSHandshakeTimeout:   10 * time.Second,
+				ResponseHeaderTimeout: callTimeout,
+				// Calls are minutes apart; an idle connection would only
+				// be found dead by the next one.
+				IdleConnTimeout: 20 * time.Second,
+				MaxIdleConns:    2,
+			},
+			// A redirect would carry signed headers to somebody else.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}, nil
+}
+
+// parseEndpoint accepts https, and http to this very machine.
+func parseEndpoint(s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	if err != nil || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || (u.Path != "" && u.Path != "/") {
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "endpoint %.200q is not of the form https://host[:port]", s)
+	}
+	switch u.Scheme {
+	case "https":
+	case "http":
+		if a, err := netip.ParseAddr(u.Hostname()); u.Hostname() != "localhost" && (err != nil || !a.IsLoopback()) {
+			return nil, sekisho.Errorf(sekisho.CodeInvalid, "endpoint %.200q has no TLS; that is allowed for this machine only", s).WithHint("Use https.")
+		}
+	default:
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "endpoint %.200q is not of the form https://host[:port]", s)
+	}
+	// Signer and verifier must agree on the host: the port that goes without
+	// saying is not said.
+	if p := u.Port(); (u.Scheme == "https" && p == "443") || (u.Scheme == "http" && p == "80") {
+		u.Host = strings.TrimSuffix(u.Host, ":"+p)
+	}
+	return &url.URL{Scheme: u.Scheme, Host: u.Host}, nil
+}
+
+func validRegion(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && (c != '-' || i == 0) {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 63
+}
+
+// HostPort is the server's address for a TCP connection.
+func (c *Client) HostPort() string {
+	if c.base.Port() != "" {
+		return c.base.Host
+	}
+	if c.base.Scheme == "http" {
+		return net.JoinHostPort(c.base.Hostname(), "80")
+	}
+	return net.JoinHostPort(c.base.Hostname(), "443")
+}
+
+// TLS is how the server's certificate is checked, nil when there is none.
+func (c *Client) TLS() *tls.Config {
+	if c.base.Scheme != "https" {
+		return nil
+	}
+	return c.tls.Clone()
+}
+
+// Close ends idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// APIError is a server's refusal.
+type APIError struct {
+	Op      string
+	Status  int    // of HTTP
+	Code    string // such as AccessDeniedException; may be empty
+	Message string
+	Date    time.Time // the server's clock; zero when it did not say
+}
+
+// Error implements error.
+func (e *APIError) Error() string {
+	s := fmt.Sprintf("%s: the server answered %d", e.Op, e.Status)
+	if e.Code != "" {
+		s += " " + e.Code
+	}
+	if e.Message != "" {
+		s += ": " + e.Message
+	}
+	return s
+}
+
+// sessionGone is what a server says of a session it will never resume, in the
+// words that AWS's agent looks for.
+const sessionGone = "Session is already terminated"
+
+// SessionGone reports whether err is the server's word that a session is over.
+func SessionGone(err error) bool {
+	e, ok := errors.AsType[*APIError](err)
+	return ok && strings.Contains(e.Message, sessionGone)
+}
+
+// signer adds the Authorization header.
+type signer func(ctx context.Context, req *http.Request, hash string) error
+
+func unsigned(context.Context, *http.Request, string) error { return nil }
+
+func (c *Client) signed(service string) signer {
+	return func(ctx context.Context, req *http.Request, hash string) error {
+		creds, err := c.creds(ctx)
+		if err != nil {
+			return err
+		}
+		sigv4.Sign(req, creds, c.region, service, time.Now(), hash)
+		return nil
+	}
+}
+
+// Register calls an operation without a signature.
+func (c *Client) Register(ctx context.Context, in, out any) error {
+	return c.ssm(ctx, "RegisterManagedInstance", in, out, unsigned)
+}
+
+// RoleToken calls RequestManagedInstanceRoleToken as a node, which proves
+// itself with its own key.
+func (c *Client) RoleToken(ctx context.Context, node sekisho.NodeID, key *rsa.PrivateKey, in, out any) error {
+	return c.ssm(ctx, "RequestManagedInstanceRoleToken", in, out, func(_ context.Context, req *http.Request, hash string) error {
+		return sigv4.SignRSA(req, key, string(node), c.region, serviceSSM, time.Now(), hash)
+	})
+}
+
+// SSM calls a signed operation of SSM.
+func (c *Client) SSM(ctx context.Context, op string, in, out any) error {
+	return c.ssm(ctx, op, in, out, c.signed(serviceSSM))
+}
+
+func (c *Client) ssm(ctx context.Context, op string, in, out any, sign signer) error {
+	body, err := json.Marshal(in)
+	if err != nil {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	h := http.Header{
+		"Content-Type": {"application/x-amz-json-1.1"},
+		"X-Amz-Target": {"AmazonSSM." + op},
+	}
+	answer, err := c.post(ctx, op, "/", h, body, http.StatusOK, sign)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(answer, out); err != nil {
+		return fmt.Errorf("%s: the server's answer is not the JSON expected: %w", op, err)
+	}
+	return nil
+}
+
+func (c *Client) post(ctx context.Context, op, path string, h http.Header, body []byte, want int, sign signer) ([]byte, error) {
+	// Not the client's own timeout alone: waiting for credentials counts.
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	u := *c.base
+	u.Path = path
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", op, err)
+	}
+	req.Header = h
+	req.Header.Set("User-Agent", "sekisho-agent")
+	if err := sign(ctx, req, sigv4.HashBody(body)); err != nil {
+		return nil, fmt.Errorf("%s: %w", op, err)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", op, err)
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("%s: read the answer: %w", op, err)
+	case len(answer) > maxAnswer:
+		return nil, fmt.Errorf("%s: the server's answer is larger than %d bytes", op, maxAnswer)
+	case resp.StatusCode != want:
+		return nil, apiError(op, resp, answer)
+	}
+	return answer, nil
+}
+
+var xmlMessage = regexp.MustCompile(`<[Mm]essage>([^<]*)</[Mm]essage>`)
+
+func apiError(op string, resp *http.Response, body []byte) *APIError {
+	e := &APIError{Op: op, Status: resp.StatusCode}
+	if t, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+		e.Date = t
+	}
+	var j struct {
+		Type     string `json:"__type"`
+		Message  string `json:"message"`
+		Message2 string `json:"Message"`
+	}
+	switch {
+	case json.Unmarshal(body, &j) == nil && (j.Type != "" || j.Message != "" || j.Message2 != ""):
+		e.Code, e.Message = j.Type[strings.LastIndexByte(j.Type, '#')+1:], j.Message
+		if e.Message == "" {
+			e.Message = j.Message2
+		}
+	default:
+		if m := xmlMessage.FindSubmatch(body); m != nil {
+			body = m[1]
+		}
+		e.Message = string(body)
+	}
+	e.Code, e.Message = printable(e.Code, 100), printable(e.Message, 400)
+	return e
+}
+
+// printable keeps a server's words from playing tricks on a terminal or log.
+func printable(s string, limit int) string {
+	s = strings.Join(strings.Fields(strings.ToValidUTF8(s, "")), " ")
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) {
+			return -1
+		}
+		return r
+	}, s)
+	if len(s) > limit {
+		s = strings.ToValidUTF8(s[:limit], "") + "…"
+	}
+	return s
+}
+
+// OpenControl makes and opens the control channel of a node.
+func (c *Client) OpenControl(ctx context.Context, node sekisho.NodeID) (*link.Conn, error) {
+	const op = "CreateControlChannel"
+	path := "/v1/control-channel/" + url.PathEscape(string(node))
+	request := id.UUID()
+	body, err := mgs.MarshalBody(mgs.CreateControlChannelRequest{MessageSchemaVersion: mgs.SchemaVersion10, RequestID: request})
+	if err != nil {
+		return nil, err
+	}
+	token, err := c.create(ctx, op, path, body)
+	if err != nil {
+		return nil, err
+	}
+	open, err := mgs.MarshalBody(mgs.OpenControlChannel{
+		MessageSchemaVersion: mgs.SchemaVersion10,
+		RequestID:            request,
+		TokenValue:           token,
+		AgentVersion:         Version,
+		PlatformType:         "linux",
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c.open(ctx, op, path, "role=subscribe&stream=input", open)
+}
+
+// OpenData makes and opens the agent's leg of a session's data channel.
+func (c *Client) OpenData(ctx context.Context, node sekisho.NodeID, session sekisho.SessionID) (*link.Conn, error) {
+	const op = "CreateDataChannel"
+	path := "/v1/data-channel/" + url.PathEscape(string(session))
+	request := id.UUID()
+	body, err := mgs.MarshalBody(mgs.CreateDataChannelRequest{MessageSchemaVersion: mgs.SchemaVersion10, RequestID: request})
+	if err != nil {
+		return nil, err
+	}
+	token, err := c.create(ctx, op, path, body)
+	if err != nil {
+		return nil, err
+	}
+	open, err := mgs.MarshalBody(mgs.OpenDataChannel{
+		MessageSchemaVersion: mgs.SchemaVersion10,
+		RequestID:            request,
+		TokenValue:           token,
+		ClientInstanceID:     string(node),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c.open(ctx, op, path, "role=publish_subscribe", open)
+}
+
+// create asks for a channel and returns its token.
+func (c *Client) create(ctx context.Context, op, path string, body []byte) (string, error) {
+	h := http.Header{"Content-Type": {"application/json"}}
+	answer, err := c.post(ctx, op, path, h, body, http.StatusCreated, c.signed(serviceMGS))
+	if err != nil {
+		return "", err
+	}
+	r, err := mgs.ParseChannelResponse(answer)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", op, err)
+	}
+	return r.TokenValue, nil
+}
+
+// open dials a channel and sends its first frame.
+func (c *Client) open(ctx context.Context, op, path, query string, first []byte) (*link.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	u := *c.base
+	u.Path, u.RawQuery = path, query
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", op, err)
+	}
+	if err := c.signed(serviceMGS)(ctx, req, sigv4.HashBody(nil)); err != nil {
+		return nil, fmt.Errorf("%s: %w", op, err)
+	}
+	u.Scheme = "ws" + strings.TrimPrefix(u.Scheme, "http") // https → wss
+	conn, err := link.Dial(ctx, u.String(), link.DialOptions{Header: req.Header, TLS: c.tls.Clone()})
+	if e, ok := errors.AsType[*link.HandshakeError](err); ok {
+		return nil, &APIError{Op: op, Status: e.StatusCode, Message: printable(e.Body, 400)}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", op, err)
+	}
+	if err := conn.Write(ctx, link.Text, first); err != nil {
+		_ = conn.CloseNow()
+		return nil, fmt.Errorf("%s: %w", op, err)
+	}
+	return conn, nil
+}

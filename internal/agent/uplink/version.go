@@ -1,0 +1,11 @@
+package uplink
+
+// Version is the agent's version as it reports it. AWS's plugin compares the
+// version in the handshake, part by part, with those of AWS's agent that
+// learned multiplexing and to do without its keep-alive; ours has both, so
+// its version is above all of them.
+const Version = "4.0.0.0"
+
+// Name is the agent's name in UpdateInstanceInformation: it must be the one
+// that the SSM model allows.
+const Name = "amazon-ssm-agent"

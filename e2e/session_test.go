@@ -3,6 +3,8 @@ package e2e_test
 import (
 	"bytes"
 	"fmt"
+	"os"
+	"os/user"
 	"strings"
 	"testing"
 
@@ -24,6 +26,19 @@ func TestShell(t *testing.T) {
 		// the typing is never mistaken for an answer.
 		term.Send("echo he''llo from \"th\"ere\r")
 		term.Expect(soon, `(?m)^hello from there$`)
+		term.Expect(soon, harness.Prompt)
+
+		// An agent that is root makes the shell ssm-user's, never root's.
+		name := "ssm-user"
+		if os.Getuid() != 0 {
+			u, err := user.Current()
+			if err != nil {
+				t.Fatal(err)
+			}
+			name = u.Username
+		}
+		term.Send("echo i=$(id -un)\r")
+		term.Expect(soon, `(?m)^i=`+name+`$`)
 		term.Expect(soon, harness.Prompt)
 
 		term.Send(`printf '\033[1;31mred\033[0m \033[38;2;1;22;133mtrue\033[m \342\226\210 \343\201\202\n'` + "\r")

@@ -13,7 +13,9 @@ import (
 )
 
 // sshd is an OpenSSH server of this run alone: its own port on loopback, its
-// own host key, one key that may enter.
+// own host key, one key that may enter. It is as quick as sshd can be, without
+// PAM, and its shell starts in an empty home, so that what a person has in a
+// profile does not count against it.
 type sshd struct {
 	ctx  context.Context
 	cmd  *exec.Cmd
@@ -50,6 +52,10 @@ func startSSHD(ctx context.Context, dir string) (*sshd, error) {
 			return nil, err
 		}
 	}
+	home := filepath.Join(dir, "shell-home")
+	if err := os.Mkdir(home, 0o755); err != nil {
+		return nil, err
+	}
 	config := fmt.Sprintf(`ListenAddress 127.0.0.1
 Port %d
 HostKey %s
@@ -63,7 +69,8 @@ PermitRootLogin prohibit-password
 PrintMotd no
 PrintLastLog no
 UseDNS no
-`, port, filepath.Join(dir, "host"), filepath.Join(dir, "client.pub"))
+ForceCommand exec env -i HOME=%s TERM="$TERM" PATH="$PATH" bash -l
+`, port, filepath.Join(dir, "host"), filepath.Join(dir, "client.pub"), home)
 	path := filepath.Join(dir, "sshd_config")
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		return nil, err

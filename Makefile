@@ -14,7 +14,7 @@ FUZZTIME ?= 20s
 GOLANGCI_VERSION := v2.15.0
 
 # What the console is built from. web/dist and web/node_modules are products.
-WEB_SOURCES := $(shell find web -type f -not -path 'web/node_modules/*' -not -path 'web/dist/*' 2>/dev/null)
+WEB_SOURCES := $(shell find web -type f -not -path 'web/node_modules/*' -not -path 'web/dist/*' -not -path 'web/test/*' 2>/dev/null)
 CONSOLE     := internal/console/dist/index.html
 
 # The tools that only tests and lint need live in bin/ too: nothing is
@@ -51,7 +51,7 @@ web/node_modules/.package-lock.json: web/package-lock.json
 $(CONSOLE): web/node_modules/.package-lock.json $(WEB_SOURCES)
 	cd web && npm run build
 	@mkdir -p $(@D)
-	find $(@D) -mindepth 1 -type f -not -name 'placeholder*' -not -name '.git*' -delete
+	find $(@D) -mindepth 1 -type f -not -name placeholder.html -delete
 	cp -R web/dist/. $(@D)/
 	@touch $@
 
@@ -114,4 +114,4 @@ $(GOLANGCI):
 
 clean: ## remove everything that was built
 	rm -rf bin web/dist web/node_modules e2e/browser/node_modules
-	find internal/console/dist -mindepth 1 -type f -not -name 'placeholder*' -not -name '.git*' -delete
+	find internal/console/dist -mindepth 1 -type f -not -name placeholder.html -delete

@@ -51,14 +51,15 @@ echo "cloned after $(since "$began")"
 mkfifo "$work/out"
 env "${environment[@]}" make --no-print-directory run DATA="$work/data" >"$work/out" 2>"$work/log" &
 server=$!
+exec 3<"$work/out" # held open: the server may print more
 url=
-while IFS= read -r line; do
+while IFS= read -r line <&3; do
   printf '  %s\n' "$line"
   if [[ $line == "ready: "* ]]; then
     url=${line#ready: }
     break
   fi
-done <"$work/out"
+done
 if [[ -z $url ]]; then
   tail -n 40 "$work/log" >&2
   echo "make run ended before it was ready" >&2

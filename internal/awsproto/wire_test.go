@@ -228,7 +228,7 @@ func TestXMLForms(t *testing.T) {
 		"ec2 error": {func(w http.ResponseWriter) error { return awsproto.EC2.WriteError(w, "id", failure) },
 			409, `<Response><Errors><Error><Code>C</Code><Message>a&lt;b</Message><BucketName>b</BucketName></Error></Errors><RequestID>id</RequestID></Response>`},
 		"query error": {func(w http.ResponseWriter) error { return awsproto.Query.WriteError(w, "id", failure) },
-			409, `<ErrorResponse><Error><Type>Receiver</Type><Code>C</Code><Message>a&lt;b</Message><BucketName>b</BucketName></Error><RequestId>id</RequestId></ErrorResponse>`},
+			409, `<ErrorResponse><Error><Type>Sender</Type><Code>C</Code><Message>a&lt;b</Message><BucketName>b</BucketName></Error><RequestId>id</RequestId></ErrorResponse>`},
 		"rest error": {func(w http.ResponseWriter) error { return awsproto.RESTXML.WriteError(w, "id", failure) },
 			409, `<Error><Code>C</Code><Message>a&lt;b</Message><BucketName>b</BucketName><RequestId>id</RequestId></Error>`},
 		"rest": {func(w http.ResponseWriter) error { return awsproto.WriteXML(w, 201, "id", root{Token: "t"}) },

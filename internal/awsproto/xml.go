@@ -35,7 +35,7 @@ func WriteQueryError(w http.ResponseWriter, requestID string, e *Error) error {
 	var d document
 	d.open("ErrorResponse", "")
 	d.open("Error", "")
-	if e.Sender {
+	if e.status() < http.StatusInternalServerError {
 		d.text("Type", "Sender")
 	} else {
 		d.text("Type", "Receiver")

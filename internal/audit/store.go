@@ -1,0 +1,147 @@
+package audit
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Record is an event as a store keeps it.
+type Record struct {
+	Seq  int64  // 1, 2, 3, …
+	Hash []byte // see the package comment
+	Body []byte // the event as JSON; a store keeps the very bytes
+	Index
+}
+
+// Index is what a store can look a record up by. It follows from the body.
+type Index struct {
+	EventID     string
+	Time        time.Time // to the microsecond
+	EventName   string
+	EventSource string
+	Username    string
+	AccessKeyID string
+	ReadOnly    bool
+	Resources   []ResourceIndex
+}
+
+// ResourceIndex is one resource of a record, found by name or by ARN.
+type ResourceIndex struct{ Name, ARN, Type string }
+
+// Query selects records. Zero fields select all.
+type Query struct {
+	EventID      string
+	EventName    string
+	EventSource  string
+	Username     string
+	AccessKeyID  string
+	ReadOnly     *bool
+	ResourceType string
+	ResourceName string // a name or an ARN
+	Start, End   time.Time
+	Before       int64 // records with a smaller number only; 0 = from the newest
+	Limit        int   // must be positive
+}
+
+// Head is a signed statement: when it was made, record Seq was the newest and
+// had this hash.
+type Head struct {
+	Seq       int64     `json:"seq"`
+	Hash      []byte    `json:"hash"`
+	Time      time.Time `json:"time"`
+	Signature []byte    `json:"signature"`
+}
+
+// Store keeps records and heads. It never alters or removes one.
+type Store interface {
+	// AppendAudit adds a record; a conflict error (sekisho.CodeConflict)
+	// says that its number is taken.
+	AppendAudit(ctx context.Context, r Record) error
+	// LastAudit returns the record with the greatest number; the zero Record
+	// when there is none.
+	LastAudit(ctx context.Context) (Record, error)
+	// AuditAfter returns up to limit records with numbers above seq, the
+	// smallest first.
+	AuditAfter(ctx context.Context, seq int64, limit int) ([]Record, error)
+	// LookupAudit returns the records q selects, the greatest number first.
+	LookupAudit(ctx context.Context, q Query) ([]Record, error)
+	// PutAuditHead adds a head. A second one of the same number is ignored.
+	PutAuditHead(ctx context.Context, h Head) error
+	// AuditHeads returns all heads, the smallest number first.
+	AuditHeads(ctx context.Context) ([]Head, error)
+}
+
+// newRecord makes the record of e that follows one with the hash prev.
+func newRecord(seq int64, prev []byte, e Event) (Record, error) {
+	body, err := json.Marshal(e)
+	if err != nil {
+		return Record{}, fmt.Errorf("audit: event %s: %w", e.ID, err)
+	}
+	r := Record{Seq: seq, Hash: chain(prev, body), Body: body}
+	// The index must follow from the body, where invalid UTF-8 is gone.
+	stored, err := r.Event()
+	if err != nil {
+		return Record{}, err
+	}
+	r.Index = indexOf(&stored)
+	return r, nil
+}
+
+func chain(prev, body []byte) []byte {
+	h := sha256.New()
+	h.Write(prev)
+	h.Write(body)
+	return h.Sum(nil)
+}
+
+func indexOf(e *Event) Index {
+	x := Index{
+		EventID: column(e.ID), Time: e.Time.UTC().Truncate(time.Microsecond), EventName: column(e.EventName), EventSource: column(e.EventSource),
+		Username: column(e.UserIdentity.Name()), AccessKeyID: column(e.UserIdentity.AccessKeyID), ReadOnly: e.ReadOnly,
+	}
+	for _, r := range e.Resources {
+		x.Resources = append(x.Resources, ResourceIndex{Name: column(r.Name()), ARN: column(r.ARN), Type: column(r.Type)})
+	}
+	return x
+}
+
+// column makes s fit for a text column: callers choose some of these, and a
+// name with a NUL must not keep an event out of the trail.
+func column(s string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
+}
+
+func (x Index) equal(y Index) bool {
+	a, b := slices.Clone(x.Resources), slices.Clone(y.Resources)
+	less := func(p, q ResourceIndex) int { return strings.Compare(p.ARN+"\x00"+p.Type, q.ARN+"\x00"+q.Type) }
+	slices.SortFunc(a, less)
+	slices.SortFunc(b, less)
+	return slices.Equal(a, b) && x.Time.Equal(y.Time) && x.EventID == y.EventID && x.EventName == y.EventName &&
+		x.EventSource == y.EventSource && x.Username == y.Username && x.AccessKeyID == y.AccessKeyID && x.ReadOnly == y.ReadOnly
+}
+
+// Event reads the event back.
+func (r Record) Event() (Event, error) {
+	var stored struct {
+		Event
+		RequestParameters json.RawMessage `json:"request"`
+		ResponseElements  json.RawMessage `json:"response"`
+	}
+	if err := json.Unmarshal(r.Body, &stored); err != nil {
+		return Event{}, fmt.Errorf("audit: record %d: %w", r.Seq, err)
+	}
+	e := stored.Event
+	if len(stored.RequestParameters) > 0 {
+		e.RequestParameters = json.RawMessage(bytes.Clone(stored.RequestParameters))
+	}
+	if len(stored.ResponseElements) > 0 {
+		e.ResponseElements = json.RawMessage(bytes.Clone(stored.ResponseElements))
+	}
+	return e, nil
+}

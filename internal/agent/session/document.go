@@ -29,6 +29,8 @@ type document struct {
 // flag is a boolean that documents also write as a string.
 type flag bool
 
+var _ json.Unmarshaler = (*flag)(nil)
+
 // UnmarshalJSON implements [json.Unmarshaler]. It refuses what is neither
 // true nor false: a run-as that is on must not be taken for off.
 func (f *flag) UnmarshalJSON(b []byte) error {

@@ -5,7 +5,6 @@ package session
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -91,9 +90,11 @@ func (s *Session) Run(ctx context.Context) {
 		}
 		done()
 	}
-	word, done := context.WithTimeout(serveCtx, wordTimeout)
-	attached.terminating(word)
-	done()
+	if err == nil || shell.IsTerminate(err) {
+		word, done := context.WithTimeout(serveCtx, wordTimeout)
+		attached.terminating(word)
+		done()
+	}
 	s.report(err)
 	attached.part()
 	ch.Close("the session has ended")
@@ -252,5 +253,3 @@ func maxPayload(version string) int {
 	}
 	return payloadOther
 }
-
-var _ json.Unmarshaler = (*flag)(nil)

@@ -203,7 +203,8 @@ func (c *Client) signed(service string) signer {
 	}
 }
 
-// Register calls an operation without a signature.
+// Register calls RegisterManagedInstance, which is not signed: the caller has
+// no identity yet.
 func (c *Client) Register(ctx context.Context, in, out any) error {
 	return c.ssm(ctx, "RegisterManagedInstance", in, out, unsigned)
 }
@@ -317,14 +318,8 @@ func printable(s string, limit int) string {
 
 // OpenControl makes and opens the control channel of a node.
 func (c *Client) OpenControl(ctx context.Context, node sekisho.NodeID) (*link.Conn, error) {
-	const op = "CreateControlChannel"
-	path := "/v1/control-channel/" + url.PathEscape(string(node))
 	request := id.UUID()
-	body, err := mgs.MarshalBody(mgs.CreateControlChannelRequest{MessageSchemaVersion: mgs.SchemaVersion10, RequestID: request})
-	if err != nil {
-		return nil, err
-	}
-	token, err := c.create(ctx, op, path, body)
+	token, err := c.createControl(ctx, node, request)
 	if err != nil {
 		return nil, err
 	}
@@ -338,7 +333,28 @@ func (c *Client) OpenControl(ctx context.Context, node sekisho.NodeID) (*link.Co
 	if err != nil {
 		return nil, err
 	}
-	return c.open(ctx, op, path, "role=subscribe&stream=input", open)
+	return c.open(ctx, opControl, controlPath(node), "role=subscribe&stream=input", open)
+}
+
+// CheckControl makes a control channel and does not open it, which leaves one
+// that is open undisturbed.
+func (c *Client) CheckControl(ctx context.Context, node sekisho.NodeID) error {
+	_, err := c.createControl(ctx, node, id.UUID())
+	return err
+}
+
+const opControl = "CreateControlChannel"
+
+func controlPath(node sekisho.NodeID) string {
+	return "/v1/control-channel/" + url.PathEscape(string(node))
+}
+
+func (c *Client) createControl(ctx context.Context, node sekisho.NodeID, request string) (string, error) {
+	body, err := mgs.MarshalBody(mgs.CreateControlChannelRequest{MessageSchemaVersion: mgs.SchemaVersion10, RequestID: request})
+	if err != nil {
+		return "", err
+	}
+	return c.create(ctx, opControl, controlPath(node), body)
 }
 
 // OpenData makes and opens the agent's leg of a session's data channel.

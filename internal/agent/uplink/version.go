@@ -6,6 +6,5 @@ package uplink
 // its version is above all of them.
 const Version = "4.0.0.0"
 
-// Name is the agent's name in UpdateInstanceInformation: it must be the one
-// that the SSM model allows.
-const Name = "amazon-ssm-agent"
+// Name is the agent's name in UpdateInstanceInformation.
+const Name = "sekisho-agent"

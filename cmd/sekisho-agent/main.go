@@ -1,0 +1,191 @@
+// Command sekisho-agent makes a machine a managed node and runs the sessions
+// that people open on it. It dials out to the server and listens on nothing.
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"sekisho"
+	"sekisho/internal/agent"
+	"sekisho/internal/agent/doctor"
+	"sekisho/internal/agent/enroll"
+	"sekisho/internal/agent/runas"
+	"sekisho/internal/agent/uplink"
+)
+
+func main() {
+	// Children take over what this process ignores and its umask. Notifying
+	// undoes an ignored hang-up or interrupt (nohup, "&" in a script), without
+	// which Ctrl-C would do nothing in sessions.
+	syscall.Umask(0o022)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	defer stop()
+	if err := command(os.Stdin, os.Stdout, os.Stderr, os.Getenv).ExecuteContext(ctx); err != nil {
+		fmt.Fprintf(os.Stderr, "sekisho-agent: %v\n", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+// command is the whole command line.
+func command(stdin io.Reader, stdout, stderr io.Writer, getenv func(string) string) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "sekisho-agent",
+		Short:         "Make this machine a managed node of Sekisho",
+		Version:       uplink.Version,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	root.AddCommand(registerCommand(getenv), runCommand(), doctorCommand())
+	for _, c := range root.Commands() {
+		c.Args = cobra.NoArgs
+		c.Flags().String("state", agent.DefaultStateDir, "directory of the agent's identity and configuration")
+	}
+	return root
+}
+
+// stateOf is the --state flag.
+func stateOf(c *cobra.Command) string { return c.Flag("state").Value.String() }
+
+func registerCommand(getenv func(string) string) *cobra.Command {
+	var r enroll.Registration
+	var ca string
+	c := &cobra.Command{
+		Use:   "register --endpoint URL --activation-id ID --activation-code CODE",
+		Short: "Register this machine with an activation",
+		Long: `Register this machine with an activation.
+
+The activation code is a secret for as long as the activation lives. On a
+machine that others use, keep it off the command line: put it into the
+environment variable SEKISHO_ACTIVATION_CODE, or give "-" to read it from the
+standard input.`,
+		RunE: func(c *cobra.Command, _ []string) error {
+			var err error
+			if r.ActivationCode, err = activationCode(r.ActivationCode, c.InOrStdin(), getenv); err != nil {
+				return err
+			}
+			if r.Server.CA, err = readCA(ca); err != nil {
+				return err
+			}
+			if r.Server.Region == "" {
+				r.Server.Region = getenv("AWS_REGION")
+			}
+			if r.Server.Region == "" {
+				r.Server.Region = "us-east-1"
+			}
+			vault, err := enroll.OpenVault(stateOf(c), true)
+			if err != nil {
+				return err
+			}
+			defer vault.Close()
+			if err := vault.Lock(); err != nil {
+				return err
+			}
+			done, err := enroll.Register(c.Context(), vault, r)
+			if err != nil {
+				return err
+			}
+			if done.OldIdentity != "" {
+				fmt.Fprintf(c.ErrOrStderr(), "the old identity is kept in %s\n", done.OldIdentity)
+			}
+			fmt.Fprintf(c.OutOrStdout(), "%s\n", done.Node)
+			return nil
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&r.Server.Endpoint, "endpoint", "", "the server, https://host[:port]")
+	f.StringVar(&r.ActivationID, "activation-id", "", "ID of the activation")
+	f.StringVar(&r.ActivationCode, "activation-code", "", `code of the activation; "-" reads it from the standard input`)
+	f.StringVar(&ca, "ca", "", "PEM file of the one CA to trust; default: the system's")
+	f.StringVar(&r.Server.Region, "region", "", "region of the server (default: AWS_REGION, or us-east-1)")
+	f.BoolVar(&r.Force, "force", false, "register anew; the old identity is kept aside")
+	return c
+}
+
+// maxSecret bounds what is read as an activation code.
+const maxSecret = 1024
+
+func activationCode(flag string, stdin io.Reader, getenv func(string) string) (string, error) {
+	switch flag {
+	case "":
+		return getenv("SEKISHO_ACTIVATION_CODE"), nil
+	case "-":
+		line, err := bufio.NewReader(io.LimitReader(stdin, maxSecret)).ReadString('\n')
+		if err != nil && !errors.Is(err, io.EOF) {
+			return "", fmt.Errorf("read the activation code: %w", err)
+		}
+		return strings.TrimSpace(line), nil
+	}
+	return flag, nil
+}
+
+// maxCA bounds a CA file.
+const maxCA = 1 << 19
+
+func readCA(path string) (string, error) {
+	if path == "" {
+		return "", nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("CA file: %w", err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxCA+1))
+	if err != nil {
+		return "", fmt.Errorf("CA file: %w", err)
+	}
+	if len(b) > maxCA {
+		return "", sekisho.Errorf(sekisho.CodeInvalid, "CA file %s is larger than %d bytes", path, maxCA)
+	}
+	return string(b), nil
+}
+
+func runCommand() *cobra.Command {
+	var debug bool
+	c := &cobra.Command{
+		Use:   "run",
+		Short: "Run the agent",
+		RunE: func(c *cobra.Command, _ []string) error {
+			level := slog.LevelInfo
+			if debug {
+				level = slog.LevelDebug
+			}
+			return agent.Run(c.Context(), agent.Config{
+				StateDir: stateOf(c),
+				Users:    runas.System(),
+				Log:      slog.New(slog.NewTextHandler(c.ErrOrStderr(), &slog.HandlerOptions{Level: level})),
+			})
+		},
+	}
+	c.Flags().BoolVar(&debug, "debug", false, "log more")
+	return c
+}
+
+func doctorCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "doctor",
+		Short: "Find out why the agent does not reach its server",
+		RunE: func(c *cobra.Command, _ []string) error {
+			if !doctor.Run(c.Context(), stateOf(c), c.OutOrStdout()) {
+				return errors.New("not all is well")
+			}
+			return nil
+		},
+	}
+}

@@ -1,0 +1,368 @@
+// Package agent is the program on each managed node. It dials out and listens
+// on nothing: it keeps a control channel to the server, and when the server
+// says so it runs a session as an OS user of the node. It may run as root,
+// and so links neither the database nor any door of the server.
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"sekisho"
+	"sekisho/internal/agent/control"
+	"sekisho/internal/agent/enroll"
+	"sekisho/internal/agent/hostinfo"
+	"sekisho/internal/agent/session"
+	"sekisho/internal/agent/uplink"
+	"sekisho/internal/id"
+	"sekisho/internal/link"
+	"sekisho/internal/mgs"
+)
+
+// DefaultStateDir is where a system-wide agent keeps its state.
+const DefaultStateDir = "/var/lib/sekisho-agent"
+
+// DefaultMaxSessions is how many sessions a node runs at once.
+const DefaultMaxSessions = 1000
+
+// How long a stopping agent waits for sessions to end, and for the server to
+// take note.
+const (
+	stopTimeout   = 8 * time.Second
+	reportTimeout = 2 * time.Second
+)
+
+// Config says what an agent works with.
+type Config struct {
+	StateDir string
+	Users    session.Users
+	Log      *slog.Logger
+
+	MaxSessions int           // 0 means DefaultMaxSessions
+	Patience    time.Duration // how long a session outlives its connection; 0 means session.DefaultPatience
+	Reports     Intervals     // zero fields mean the defaults
+}
+
+// Intervals are how often the node's facts are told and looked at.
+type Intervals struct {
+	Full    time.Duration // between two full reports; 0 means 5 minutes
+	Address time.Duration // between two looks at the node's address; 0 means 30 seconds
+}
+
+// Agent is a running agent.
+type Agent struct {
+	cfg     Config
+	ident   enroll.Identity
+	client  *uplink.Client
+	role    *enroll.Role
+	control *control.Channel
+	ctx     context.Context // that sessions run in
+
+	wg       sync.WaitGroup // sessions
+	mu       sync.Mutex
+	stopping bool
+	sessions map[string]context.CancelCauseFunc
+	ended    recent
+}
+
+// Run runs the agent whose state is in cfg.StateDir until ctx ends. It returns
+// an error only when it cannot start.
+func Run(ctx context.Context, cfg Config) error {
+	if cfg.MaxSessions <= 0 {
+		cfg.MaxSessions = DefaultMaxSessions
+	}
+	if cfg.Patience <= 0 {
+		cfg.Patience = session.DefaultPatience
+	}
+	vault, err := enroll.OpenVault(cfg.StateDir, false)
+	if err != nil {
+		return err
+	}
+	defer vault.Close()
+	server, err := vault.Server()
+	if err != nil {
+		return err
+	}
+	ident, err := vault.Identity()
+	if err != nil {
+		return err
+	}
+	if err := vault.Lock(); err != nil {
+		return err
+	}
+	cfg.Log = cfg.Log.With("node", ident.Node)
+	a := &Agent{cfg: cfg, ident: ident, sessions: make(map[string]context.CancelCauseFunc)}
+	roleClient, err := uplink.New(server, nil)
+	if err != nil {
+		return err
+	}
+	defer roleClient.Close()
+	a.role = enroll.NewRole(ident, roleClient, cfg.Log)
+	if a.client, err = uplink.New(server, a.role.Credentials); err != nil {
+		return err
+	}
+	defer a.client.Close()
+	a.control = control.New(control.Config{
+		Open: func(ctx context.Context) (*link.Conn, error) {
+			conn, err := a.client.OpenControl(ctx, ident.Node)
+			return conn, a.renewOn(err)
+		},
+		Sessions: a,
+		Log:      cfg.Log,
+	})
+	cfg.Log.Info("agent starts", "version", uplink.Version, "endpoint", server.Endpoint, "region", server.Region)
+	a.run(ctx)
+	cfg.Log.Info("agent stopped")
+	return nil
+}
+
+// run supervises until ctx ends, and then stops everything in an order that
+// lets the server hear how each session ended.
+func (a *Agent) run(ctx context.Context) {
+	links, stopLinks := context.WithCancel(context.WithoutCancel(ctx))
+	sessions, stopSessions := context.WithCancelCause(context.WithoutCancel(ctx))
+	a.ctx = sessions
+	var wg sync.WaitGroup
+	wg.Go(func() { a.role.Run(links) })
+	wg.Go(func() { a.control.Run(links) })
+	wg.Go(func() { a.report(links) })
+
+	<-ctx.Done()
+	a.mu.Lock()
+	a.stopping = true
+	a.mu.Unlock()
+	stopSessions(session.ErrStopped)
+	ended := make(chan struct{})
+	wg.Go(func() {
+		a.wg.Wait()
+		close(ended)
+	})
+	waitFor(ended, stopTimeout)
+	a.awaitReports()
+	stopLinks()
+	wg.Wait()
+}
+
+func waitFor(done <-chan struct{}, most time.Duration) {
+	t := time.NewTimer(most)
+	defer t.Stop()
+	select {
+	case <-done:
+	case <-t.C:
+	}
+}
+
+// awaitReports waits a moment for the server to acknowledge the sessions'
+// ends.
+func (a *Agent) awaitReports() {
+	ctx, cancel := context.WithTimeout(context.Background(), reportTimeout)
+	defer cancel()
+	t := time.NewTicker(20 * time.Millisecond)
+	defer t.Stop()
+	for a.control.Pending() > 0 {
+		if open, _ := a.control.Connected(); !open {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+	}
+}
+
+// renewOn has the credentials renewed when err says that the server does not
+// accept them, and returns err.
+func (a *Agent) renewOn(err error) error {
+	e, ok := errors.AsType[*uplink.APIError](err)
+	if !ok {
+		return err
+	}
+	for _, about := range []string{"Token", "Credential", "UnrecognizedClient", "Signature", "AccessDenied"} {
+		if e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden || strings.Contains(e.Code, about) {
+			a.role.Renew()
+			break
+		}
+	}
+	return err
+}
+
+// Start starts a session. A session that runs already, or has just ended, is
+// not started again.
+func (a *Agent) Start(task mgs.AgentTaskPayload) {
+	log := a.cfg.Log.With("session", task.SessionID)
+	if !id.ValidSession(task.SessionID) {
+		log.Warn("refused a session with a malformed ID")
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case a.stopping || a.sessions[task.SessionID] != nil || a.ended.has(task.SessionID):
+		log.Debug("not started again")
+		return
+	case len(a.sessions) >= a.cfg.MaxSessions:
+		a.control.Complete(mgs.TaskComplete{
+			TaskID:          task.SessionID,
+			InstanceID:      string(a.ident.Node),
+			FinalTaskStatus: mgs.TaskFailed,
+			Output:          "The node runs as many sessions as it may.",
+		})
+		return
+	}
+	ctx, cancel := context.WithCancelCause(a.ctx)
+	a.sessions[task.SessionID] = cancel
+	s := &session.Session{
+		Open: func(ctx context.Context) (*link.Conn, error) {
+			conn, err := a.client.OpenData(ctx, a.ident.Node, sekisho.SessionID(task.SessionID))
+			return conn, a.renewOn(err)
+		},
+		Users:    a.cfg.Users,
+		Node:     a.ident.Node,
+		Task:     task,
+		Report:   a.control.Complete,
+		Log:      log,
+		Patience: a.cfg.Patience,
+	}
+	a.wg.Go(func() {
+		defer a.forget(task.SessionID)
+		defer cancel(nil)
+		s.Run(ctx)
+	})
+}
+
+func (a *Agent) forget(session string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.sessions, session)
+	a.ended.add(session)
+}
+
+// Cancel ends a session.
+func (a *Agent) Cancel(sessionID string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if cancel := a.sessions[sessionID]; cancel != nil {
+		cancel(session.ErrCancelled)
+	} else if id.ValidSession(sessionID) {
+		// Its start may still be on the way.
+		a.ended.add(sessionID)
+	}
+}
+
+// recent remembers the last session IDs it was given.
+type recent struct {
+	ids  map[string]struct{}
+	ring []string
+	next int
+}
+
+// maxRecent bounds recent.
+const maxRecent = 4096
+
+func (r *recent) has(id string) bool {
+	_, ok := r.ids[id]
+	return ok
+}
+
+func (r *recent) add(id string) {
+	if r.has(id) {
+		return
+	}
+	if r.ids == nil {
+		r.ids = make(map[string]struct{})
+	}
+	if len(r.ring) < maxRecent {
+		r.ring = append(r.ring, id)
+	} else {
+		delete(r.ids, r.ring[r.next])
+		r.ring[r.next] = id
+		r.next = (r.next + 1) % maxRecent
+	}
+	r.ids[id] = struct{}{}
+}
+
+// information is the body of UpdateInstanceInformation. The short form is
+// its first four fields.
+type information struct {
+	AgentName    string
+	AgentVersion string
+	InstanceID   sekisho.NodeID `json:"InstanceId"`
+	PlatformType string
+
+	AgentStatus          string `json:",omitempty"`
+	ComputerName         string `json:",omitempty"`
+	IPAddress            string `json:",omitempty"`
+	PlatformName         string `json:",omitempty"`
+	PlatformVersion      string `json:",omitempty"`
+	SSMConnectionChannel string `json:",omitempty"`
+}
+
+// ShortInformation is the least an agent tells of itself: what proves that
+// its credentials are good.
+func ShortInformation(node sekisho.NodeID) any {
+	return information{AgentName: uplink.Name, AgentVersion: uplink.Version, InstanceID: node, PlatformType: "Linux"}
+}
+
+// report tells the server about the node: in short at once, in full then and
+// every few minutes, and when the node's address or channel changes.
+func (a *Agent) report(ctx context.Context) {
+	every, look := a.cfg.Reports.Full, a.cfg.Reports.Address
+	if every <= 0 {
+		every = 5 * time.Minute
+	}
+	if look <= 0 {
+		look = 30 * time.Second
+	}
+	a.tell(ctx, ShortInformation(a.ident.Node))
+	tick := time.NewTicker(look)
+	defer tick.Stop()
+	var last information
+	var due time.Time
+	for ctx.Err() == nil {
+		open, changed := a.control.Connected()
+		now := a.information(open)
+		if now != last || !time.Now().Before(due) {
+			if a.tell(ctx, now) {
+				last, due = now, time.Now().Add(every)
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-changed:
+		case <-tick.C:
+		}
+	}
+}
+
+func (a *Agent) information(connected bool) information {
+	host := hostinfo.Read(a.client.HostPort())
+	info := information{
+		AgentName:       uplink.Name,
+		AgentVersion:    uplink.Version,
+		InstanceID:      a.ident.Node,
+		PlatformType:    host.PlatformType,
+		AgentStatus:     "Active",
+		ComputerName:    host.ComputerName,
+		IPAddress:       host.IPAddress,
+		PlatformName:    host.PlatformName,
+		PlatformVersion: host.PlatformVersion,
+	}
+	if connected {
+		info.SSMConnectionChannel = "ssmmessages"
+	}
+	return info
+}
+
+func (a *Agent) tell(ctx context.Context, info any) bool {
+	err := a.renewOn(a.client.SSM(ctx, "UpdateInstanceInformation", info, &struct{}{}))
+	if err != nil && ctx.Err() == nil {
+		a.cfg.Log.Warn("could not report to the server", "error", err)
+	}
+	return err == nil
+}

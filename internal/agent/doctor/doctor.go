@@ -1,0 +1,214 @@
+// Package doctor finds out why an agent does not reach its server: it goes
+// the way of the agent step by step, and says at which step it ends and what
+// can be done.
+package doctor
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"sekisho"
+	"sekisho/internal/agent"
+	"sekisho/internal/agent/enroll"
+	"sekisho/internal/agent/uplink"
+	"sekisho/internal/sigv4"
+)
+
+// Clocks further apart than maxSkew make signatures invalid.
+const maxSkew = 5 * time.Minute
+
+// stepTimeout bounds one check.
+const stepTimeout = 15 * time.Second
+
+// examination is one run of the doctor.
+type examination struct {
+	out    io.Writer
+	state  string
+	server uplink.Server
+	ident  enroll.Identity
+	plain  *uplink.Client // without credentials
+	client *uplink.Client
+	busy   bool // an agent is running
+}
+
+// Run examines the agent whose state is in the directory state, writes one
+// line a check, and reports whether all is well. It stops at the first check
+// that fails, since the next ones need it.
+func Run(ctx context.Context, state string, out io.Writer) bool {
+	x := &examination{out: out, state: state}
+	defer x.close()
+	for _, check := range []struct {
+		name string
+		do   func(context.Context) (string, error)
+	}{
+		{"config", x.config},
+		{"DNS", x.dns},
+		{"TCP", x.tcp},
+		{"TLS", x.tls},
+		{"clock", x.clock},
+		{"identity", x.identity},
+		{"signature", x.signature},
+		{"channel", x.channel},
+	} {
+		step, cancel := context.WithTimeout(ctx, stepTimeout)
+		found, err := check.do(step)
+		cancel()
+		if err != nil {
+			fmt.Fprintf(out, "FAIL  %-9s  %v\n", check.name, err)
+			if e, ok := errors.AsType[*sekisho.Error](err); !ok || e.Hint == "" {
+				fmt.Fprintf(out, "                 %s\n", hint[check.name])
+			}
+			return false
+		}
+		fmt.Fprintf(out, "OK    %-9s  %s\n", check.name, found)
+	}
+	return true
+}
+
+// hint is what can be done when an error does not say it itself.
+var hint = map[string]string{
+	"config":    "Correct what it names, or register the machine anew with --force.",
+	"DNS":       "Check the endpoint's name and this machine's /etc/resolv.conf.",
+	"TCP":       "Check that the server runs, and that no firewall stops this machine from reaching it.",
+	"TLS":       "Check that the server's certificate is for this name and not expired. If its CA is your own, register with --ca FILE.",
+	"clock":     "Set this machine's clock, for example with: timedatectl set-ntp true",
+	"identity":  "If the node was deregistered, register it anew with --force and a new activation.",
+	"signature": "Check that the role of the activation may call ssm:UpdateInstanceInformation, and this machine's clock.",
+	"channel":   "Check that the role of the activation may call ssmmessages:CreateControlChannel, and that proxies on the way let WebSockets pass.",
+}
+
+func (x *examination) close() {
+	if x.plain != nil {
+		x.plain.Close()
+	}
+	if x.client != nil {
+		x.client.Close()
+	}
+}
+
+func (x *examination) config(context.Context) (string, error) {
+	v, err := enroll.OpenVault(x.state, false)
+	if err != nil {
+		return "", err
+	}
+	defer v.Close()
+	if x.server, err = v.Server(); err != nil {
+		return "", err
+	}
+	if x.ident, err = v.Identity(); err != nil {
+		return "", err
+	}
+	if err := v.Lock(); err != nil {
+		if sekisho.CodeOf(err) != sekisho.CodeInUse {
+			return "", err
+		}
+		x.busy = true
+	}
+	if x.plain, err = uplink.New(x.server, nil); err != nil {
+		return "", err
+	}
+	running := "no agent runs"
+	if x.busy {
+		running = "the agent runs"
+	}
+	return fmt.Sprintf("%s, %s, region %s; %s", x.ident.Node, x.server.Endpoint, x.server.Region, running), nil
+}
+
+func (x *examination) dns(ctx context.Context) (string, error) {
+	host, _, err := net.SplitHostPort(x.plain.HostPort())
+	if err != nil {
+		return "", err
+	}
+	addrs, err := net.DefaultResolver.LookupHost(ctx, host)
+	if err != nil {
+		return "", err
+	}
+	return host + " is " + strings.Join(addrs, ", "), nil
+}
+
+func (x *examination) tcp(ctx context.Context) (string, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", x.plain.HostPort())
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	return fmt.Sprintf("%s reaches %s", conn.LocalAddr(), conn.RemoteAddr()), nil
+}
+
+func (x *examination) tls(ctx context.Context) (string, error) {
+	conf := x.plain.TLS()
+	if conf == nil {
+		return "not in use: the server is this machine", nil
+	}
+	conn, err := (&tls.Dialer{Config: conf}).DialContext(ctx, "tcp", x.plain.HostPort())
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	leaf := conn.(*tls.Conn).ConnectionState().PeerCertificates[0]
+	return fmt.Sprintf("certificate of %q, good until %s", leaf.Subject.CommonName, leaf.NotAfter.UTC().Format(time.DateOnly)), nil
+}
+
+// clock compares clocks by the Date of any answer.
+func (x *examination) clock(ctx context.Context) (string, error) {
+	tr := &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: x.plain.TLS(), DisableKeepAlives: true}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, x.server.Endpoint, nil)
+	if err != nil {
+		return "", err
+	}
+	resp, err := tr.RoundTrip(req)
+	if err != nil {
+		return "", err
+	}
+	resp.Body.Close()
+	theirs, err := http.ParseTime(resp.Header.Get("Date"))
+	if err != nil {
+		return "the server does not tell its time", nil
+	}
+	skew := time.Since(theirs).Abs().Truncate(time.Second)
+	if skew > maxSkew {
+		return "", fmt.Errorf("this machine's clock is %v from the server's", skew)
+	}
+	return fmt.Sprintf("within %v of the server's", max(skew, time.Second)), nil
+}
+
+func (x *examination) identity(ctx context.Context) (string, error) {
+	ctx, stop := context.WithCancel(ctx)
+	role := enroll.NewRole(x.ident, x.plain, slog.New(slog.DiscardHandler))
+	done := make(chan struct{})
+	go func() { defer close(done); role.Run(ctx) }()
+	creds, err := role.Credentials(ctx)
+	stop()
+	<-done
+	if err != nil {
+		return "", err
+	}
+	x.client, err = uplink.New(x.server, func(context.Context) (sigv4.Credentials, error) { return creds, nil })
+	return "the server knows this node and gave role credentials", err
+}
+
+func (x *examination) signature(ctx context.Context) (string, error) {
+	err := x.client.SSM(ctx, "UpdateInstanceInformation", agent.ShortInformation(x.ident.Node), &struct{}{})
+	return "the server accepts the credentials", err
+}
+
+func (x *examination) channel(ctx context.Context) (string, error) {
+	if x.busy {
+		// Opening it would throw the running agent off.
+		return "may be opened; the running agent has it", x.client.CheckControl(ctx, x.ident.Node)
+	}
+	conn, err := x.client.OpenControl(ctx, x.ident.Node)
+	if err != nil {
+		return "", err
+	}
+	_ = conn.CloseNow() // it has served
+	return "opened", nil
+}

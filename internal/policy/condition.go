@@ -1,0 +1,320 @@
+package policy
+
+import (
+	"encoding/base64"
+	"net/netip"
+	"strings"
+)
+
+type comparison uint8
+
+const (
+	cmpString comparison = iota
+	cmpFold
+	cmpLike
+	cmpNumeric
+	cmpDate
+	cmpBool
+	cmpBinary
+	cmpAddress
+	cmpARN
+	cmpNull
+)
+
+type setOperator uint8
+
+const (
+	setNone setOperator = iota
+	setAll
+	setAny
+)
+
+// operator is a condition operator without prefix and suffix.
+type operator struct {
+	cmp comparison
+	rel relation
+	neg bool
+}
+
+// baseOperator returns the operator called name: in its canonical spelling if
+// strict, otherwise in any case.
+func baseOperator(name string, strict bool) (operator, bool) {
+	for _, o := range [...]struct {
+		name string
+		op   operator
+	}{
+		{"StringEquals", operator{cmp: cmpString}},
+		{"StringNotEquals", operator{cmp: cmpString, neg: true}},
+		{"StringEqualsIgnoreCase", operator{cmp: cmpFold}},
+		{"StringNotEqualsIgnoreCase", operator{cmp: cmpFold, neg: true}},
+		{"StringLike", operator{cmp: cmpLike}},
+		{"StringNotLike", operator{cmp: cmpLike, neg: true}},
+		{"NumericEquals", operator{cmp: cmpNumeric}},
+		{"NumericNotEquals", operator{cmp: cmpNumeric, neg: true}},
+		{"NumericLessThan", operator{cmp: cmpNumeric, rel: relLess}},
+		{"NumericLessThanEquals", operator{cmp: cmpNumeric, rel: relLessEqual}},
+		{"NumericGreaterThan", operator{cmp: cmpNumeric, rel: relGreater}},
+		{"NumericGreaterThanEquals", operator{cmp: cmpNumeric, rel: relGreaterEqual}},
+		{"DateEquals", operator{cmp: cmpDate}},
+		{"DateNotEquals", operator{cmp: cmpDate, neg: true}},
+		{"DateLessThan", operator{cmp: cmpDate, rel: relLess}},
+		{"DateLessThanEquals", operator{cmp: cmpDate, rel: relLessEqual}},
+		{"DateGreaterThan", operator{cmp: cmpDate, rel: relGreater}},
+		{"DateGreaterThanEquals", operator{cmp: cmpDate, rel: relGreaterEqual}},
+		{"Bool", operator{cmp: cmpBool}},
+		{"BinaryEquals", operator{cmp: cmpBinary}},
+		{"IpAddress", operator{cmp: cmpAddress}},
+		{"NotIpAddress", operator{cmp: cmpAddress, neg: true}},
+		{"ArnEquals", operator{cmp: cmpARN}},
+		{"ArnNotEquals", operator{cmp: cmpARN, neg: true}},
+		{"ArnLike", operator{cmp: cmpARN}},
+		{"ArnNotLike", operator{cmp: cmpARN, neg: true}},
+		{"Null", operator{cmp: cmpNull}},
+	} {
+		if o.name == name || !strict && strings.EqualFold(o.name, name) {
+			return o.op, true
+		}
+	}
+	return operator{}, false
+}
+
+type fullOperator struct {
+	operator
+	set      setOperator
+	ifExists bool
+}
+
+// parseOperator reads an operator with its prefix and suffix.
+func parseOperator(name string, strict bool) (fullOperator, bool) {
+	var f fullOperator
+	if !strict {
+		name = lowerASCII(name)
+	}
+	affix := func(canonical string) string {
+		if strict {
+			return canonical
+		}
+		return lowerASCII(canonical)
+	}
+	if rest, ok := strings.CutPrefix(name, affix("ForAllValues:")); ok {
+		f.set, name = setAll, rest
+	} else if rest, ok := strings.CutPrefix(name, affix("ForAnyValue:")); ok {
+		f.set, name = setAny, rest
+	}
+	base, ifExists := strings.CutSuffix(name, affix("IfExists"))
+	op, ok := baseOperator(base, strict)
+	f.operator, f.ifExists = op, ifExists
+	return f, ok && !(ifExists && op.cmp == cmpNull)
+}
+
+// condition is one key under one operator, with every value parsed.
+type condition struct {
+	fullOperator
+	name   string // operator as written
+	key    string // lower case
+	rawKey string
+	raw    []string
+
+	patterns  []pattern           // string-like comparisons
+	plain     map[string]struct{} // cmpString: many values without variables
+	numbers   []decimal
+	instants  []instant
+	nets      []netip.Prefix
+	wantTrue  bool // cmpNull
+	wantFalse bool
+}
+
+// manyValues is from where on a hash table beats comparing one by one.
+const manyValues = 8
+
+func compileCondition(opName string, op fullOperator, key string, values []string, vars bool) *condition {
+	c := &condition{fullOperator: op, name: opName, key: strings.ToLower(key), rawKey: key, raw: values}
+	switch op.cmp {
+	case cmpString, cmpFold, cmpBool:
+		plain := op.cmp == cmpString && len(values) > manyValues
+		for _, v := range values {
+			p := compilePattern(v, modePlain, vars)
+			plain = plain && !p.vars
+			c.patterns = append(c.patterns, p)
+		}
+		if plain {
+			c.plain = make(map[string]struct{}, len(values))
+			for i := range c.patterns {
+				c.plain[c.patterns[i].lit] = struct{}{}
+			}
+		}
+	case cmpLike:
+		for _, v := range values {
+			c.patterns = append(c.patterns, compilePattern(v, modeLike, vars))
+		}
+	case cmpARN:
+		for _, v := range values {
+			c.patterns = append(c.patterns, compilePattern(v, modeARN, vars))
+		}
+	case cmpBinary:
+		for _, v := range values {
+			if b, err := base64.StdEncoding.DecodeString(v); err == nil {
+				c.patterns = append(c.patterns, compilePattern(base64.StdEncoding.EncodeToString(b), modePlain, false))
+			}
+		}
+	case cmpNumeric:
+		for _, v := range values {
+			if d, ok := parseDecimal(v); ok {
+				c.numbers = append(c.numbers, d)
+			}
+		}
+	case cmpDate:
+		for _, v := range values {
+			if d, ok := parseInstant(v); ok {
+				c.instants = append(c.instants, d)
+			}
+		}
+	case cmpAddress:
+		for _, v := range values {
+			if n, ok := parseNet(v); ok {
+				c.nets = append(c.nets, n)
+			}
+		}
+	case cmpNull:
+		for _, v := range values {
+			c.wantTrue = c.wantTrue || strings.EqualFold(v, "true")
+			c.wantFalse = c.wantFalse || strings.EqualFold(v, "false")
+		}
+	}
+	return c
+}
+
+// holds decides the condition for a request.
+func (c *condition) holds(ctx *Context) bool {
+	v, present := ctx.lookup(c.key)
+	present = present && !v.empty()
+	if c.cmp == cmpNull {
+		return present && c.wantFalse || !present && c.wantTrue
+	}
+	switch c.set {
+	case setAll:
+		if !present {
+			return true
+		}
+		if !v.multi {
+			return v.single == "" || c.test(v.single, ctx)
+		}
+		for _, r := range v.list {
+			if r != "" && !c.test(r, ctx) {
+				return false
+			}
+		}
+		return true
+	case setAny:
+		// Also with IfExists an absent key is false here: of the two
+		// documented readings this one grants less.
+		if !present {
+			return false
+		}
+		if !v.multi {
+			return v.single != "" && c.test(v.single, ctx)
+		}
+		for _, r := range v.list {
+			if r != "" && c.test(r, ctx) {
+				return true
+			}
+		}
+		return false
+	case setNone:
+	}
+	switch {
+	case !present:
+		return c.ifExists || c.neg
+	case v.multi:
+		return false
+	}
+	return c.test(v.single, ctx)
+}
+
+// test compares one request value: with any policy value, or, negated, with
+// none of them.
+func (c *condition) test(r string, ctx *Context) bool { return c.anyEqual(r, ctx) != c.neg }
+
+func (c *condition) anyEqual(r string, ctx *Context) bool {
+	switch c.cmp {
+	case cmpString, cmpLike, cmpARN:
+		if c.plain != nil {
+			_, ok := c.plain[r]
+			return ok
+		}
+		for i := range c.patterns {
+			if c.patterns[i].match(r, ctx) {
+				return true
+			}
+		}
+	case cmpFold:
+		for i := range c.patterns {
+			if c.patterns[i].equalFold(r, ctx) {
+				return true
+			}
+		}
+	case cmpBool:
+		if !strings.EqualFold(r, "true") && !strings.EqualFold(r, "false") {
+			return false
+		}
+		for i := range c.patterns {
+			if c.patterns[i].equalFold(r, ctx) {
+				return true
+			}
+		}
+	case cmpNumeric:
+		d, ok := parseDecimal(r)
+		if !ok {
+			return false
+		}
+		for i := range c.numbers {
+			if c.rel.holds(d.compare(&c.numbers[i])) {
+				return true
+			}
+		}
+	case cmpDate:
+		t, ok := parseInstant(r)
+		if !ok {
+			return false
+		}
+		for i := range c.instants {
+			if c.rel.holds(t.compare(c.instants[i])) {
+				return true
+			}
+		}
+	case cmpBinary:
+		return c.binaryEqual(r)
+	case cmpAddress:
+		a, ok := parseAddr(r)
+		if !ok {
+			return false
+		}
+		for i := range c.nets {
+			if c.nets[i].Contains(a) {
+				return true
+			}
+		}
+	case cmpNull:
+	}
+	return false
+}
+
+func (c *condition) binaryEqual(r string) bool {
+	for i := range c.patterns {
+		if c.patterns[i].lit == r {
+			return true
+		}
+	}
+	// The same bytes may have been written in another base64 form.
+	b, err := base64.StdEncoding.DecodeString(r)
+	if err != nil {
+		return false
+	}
+	canonical := base64.StdEncoding.EncodeToString(b)
+	for i := range c.patterns {
+		if c.patterns[i].lit == canonical {
+			return true
+		}
+	}
+	return false
+}

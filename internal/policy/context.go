@@ -1,0 +1,94 @@
+package policy
+
+import (
+	"encoding/base64"
+	"iter"
+	"maps"
+	"strings"
+)
+
+// Value is the value of a condition key in a request: one text, or a list.
+// The difference matters: a list is only compared under ForAllValues and
+// ForAnyValue and cannot be used as a policy variable.
+type Value struct {
+	single string
+	list   []string
+	multi  bool
+}
+
+// Single is the value of a single-valued key.
+func Single(s string) Value { return Value{single: s} }
+
+// Multi is the value of a multivalued key; without arguments it counts as an
+// absent key.
+func Multi(ss ...string) Value { return Value{list: ss, multi: true} }
+
+// Binary is the value of a binary key. Binary values are carried as standard
+// base64, in requests as in policies.
+func Binary(b []byte) Value { return Single(base64.StdEncoding.EncodeToString(b)) }
+
+// Bool is the value of a boolean key.
+func Bool(b bool) Value {
+	if b {
+		return Single("true")
+	}
+	return Single("false")
+}
+
+// Multivalued reports whether v is a list.
+func (v Value) Multivalued() bool { return v.multi }
+
+// Strings returns the texts of v.
+func (v Value) Strings() []string {
+	if v.multi {
+		return v.list
+	}
+	return []string{v.single}
+}
+
+func (v *Value) empty() bool { return v.multi && len(v.list) == 0 }
+
+// Context holds the condition keys of one request. The case of key names does
+// not matter. A Context must not be changed while requests that refer to it
+// are evaluated.
+type Context struct {
+	values map[string]Value
+}
+
+// NewContext returns a context without keys.
+func NewContext() *Context { return &Context{values: make(map[string]Value, 24)} }
+
+// Set gives key the value v, replacing any other.
+func (c *Context) Set(key string, v Value) { c.values[strings.ToLower(key)] = v }
+
+// Delete makes key absent.
+func (c *Context) Delete(key string) { delete(c.values, strings.ToLower(key)) }
+
+// Get returns the value of key.
+func (c *Context) Get(key string) (Value, bool) { return c.lookup(strings.ToLower(key)) }
+
+// Clone returns an independent copy; a nil context gives an empty one.
+func (c *Context) Clone() *Context {
+	n := NewContext()
+	if c != nil {
+		maps.Copy(n.values, c.values)
+	}
+	return n
+}
+
+// All returns every key, in lower case, with its value, in no order.
+func (c *Context) All() iter.Seq2[string, Value] {
+	if c == nil {
+		return func(func(string, Value) bool) {}
+	}
+	return maps.All(c.values)
+}
+
+// lookup expects a lower-case key.
+func (c *Context) lookup(key string) (Value, bool) {
+	if c == nil {
+		return Value{}, false
+	}
+	v, ok := c.values[key]
+	return v, ok
+}

@@ -1,0 +1,399 @@
+package policy
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// StatementRef names a statement for people and for the policy simulator.
+type StatementRef struct {
+	SourcePolicyID   string
+	SourcePolicyType string // one of the Source constants
+	PolicyType       PolicyType
+	Sid              string
+	Index            int // from 0
+	Start            Position
+	End              Position // just behind the closing brace
+}
+
+// Element is the part of a statement that a request failed.
+type Element string
+
+// The elements of a Failure.
+const (
+	ElementAction    Element = "Action"
+	ElementResource  Element = "Resource"
+	ElementPrincipal Element = "Principal"
+	ElementCondition Element = "Condition"
+)
+
+// Failure is one thing that kept a statement from applying.
+type Failure struct {
+	Element  Element
+	Operator string   // conditions: as written
+	Key      string   // conditions: as written
+	Present  bool     // conditions: the request has the key
+	Have     []string // what the request has
+	Want     []string // what the statement asks for
+	Reason   string   // "aws:CurrentTime: window opens 2026-04-15T00:00:00Z"
+}
+
+// Miss is an Allow statement that did not apply, and why.
+type Miss struct {
+	Statement StatementRef
+	Failed    []Failure
+}
+
+// Explanation is a decision with its grounds.
+type Explanation struct {
+	Decision
+	// Matched are the statements that made the decision: for an allowed request
+	// the Allow statements of identity, resource and trust policies, for an
+	// explicit deny the Deny statements, otherwise none. The policy simulator
+	// never shows those of PolicySCP.
+	Matched []StatementRef
+	// Missing are the condition keys that the policies mention and the request
+	// lacks, in the policies' spelling, sorted.
+	Missing []string
+	// Nearest are, for an implicit deny, the Allow statements that came closest
+	// to being the one that was lacking, closest first.
+	Nearest []Miss
+	// AllowedByBoundary and AllowedBySCP are nil without such policies.
+	AllowedByBoundary *bool
+	AllowedBySCP      *bool
+	// Sentence says it in one sentence.
+	Sentence string
+}
+
+// maxNearest bounds Explanation.Nearest.
+const maxNearest = 3
+
+// Explain decides r as Evaluate does and says why. It looks at every statement
+// and is meant for denials and for people.
+func (s *Set) Explain(r *Request) Explanation {
+	e := Explanation{Decision: s.Evaluate(r), Missing: s.missing(r.Context)}
+	root := r.Principal.Type == TypeRoot
+	if s.boundary != nil {
+		ok := root || !s.boundary.denies(r) && s.boundary.allows(r) != grantNone
+		e.AllowedByBoundary = &ok
+	}
+	if len(s.scp) > 0 {
+		ok := true
+		for _, sc := range s.scp {
+			ok = ok && !sc.denies(r) && sc.allows(r) != grantNone
+		}
+		e.AllowedBySCP = &ok
+	}
+	switch e.Effect {
+	case Allowed:
+		granting := []*scope{s.resource, s.trust}
+		if !root {
+			granting = append(granting, s.identity)
+		}
+		for _, sc := range granting {
+			e.Matched = append(e.Matched, sc.matched(r, false)...)
+		}
+	case ExplicitDeny:
+		denying := append(slices.Clone(s.scp), s.resource, s.trust, s.session)
+		if !root {
+			denying = append(denying, s.identity, s.boundary)
+		}
+		for _, sc := range denying {
+			e.Matched = append(e.Matched, sc.matched(r, true)...)
+		}
+	case ImplicitDeny:
+		e.Nearest = s.nearest(r, e.DeniedBy)
+	}
+	e.Sentence = e.sentence()
+	return e
+}
+
+func (e *Explanation) sentence() string {
+	switch e.Effect {
+	case Allowed:
+		for _, m := range e.Matched {
+			return "allowed by " + m.describe()
+		}
+		return "allowed"
+	case ExplicitDeny:
+		for _, m := range e.Matched {
+			if m.PolicyType == e.DeniedBy {
+				return "denied by " + m.describe()
+			}
+		}
+		return "denied by a " + string(e.DeniedBy)
+	case ImplicitDeny:
+	}
+	if len(e.Nearest) == 0 || slices.ContainsFunc(e.Nearest[0].Failed, func(f Failure) bool { return f.Element == ElementAction }) {
+		return "no " + string(e.DeniedBy) + " allows the action"
+	}
+	var reasons []string
+	for _, f := range e.Nearest[0].Failed {
+		reasons = append(reasons, f.Reason)
+	}
+	return "allowed but for " + strings.Join(reasons, "; and for ")
+}
+
+func (ref *StatementRef) describe() string {
+	name := "statement " + strconv.Itoa(ref.Index+1)
+	if ref.Sid != "" {
+		name = "statement " + ref.Sid
+	}
+	if ref.SourcePolicyID != "" {
+		name += " of " + ref.SourcePolicyID
+	}
+	return name + " (" + string(ref.PolicyType) + ")"
+}
+
+// missing returns the keys of all documents but SCPs that ctx lacks.
+func (s *Set) missing(ctx *Context) []string {
+	lacking := map[string]string{}
+	for _, sc := range []*scope{s.identity, s.resource, s.trust, s.boundary, s.session} {
+		if sc == nil {
+			continue
+		}
+		for _, d := range sc.docs {
+			if d == nil {
+				continue
+			}
+			for _, raw := range d.keys {
+				key := strings.ToLower(raw)
+				if _, ok := ctx.lookup(key); ok {
+					continue
+				}
+				if _, ok := lacking[key]; !ok {
+					lacking[key] = raw
+				}
+			}
+		}
+	}
+	return sortedKeys(lacking)
+}
+
+func refOf(sc *scope, d *Document, st *statement) StatementRef {
+	return StatementRef{
+		SourcePolicyID:   d.id,
+		SourcePolicyType: d.sourceType,
+		PolicyType:       sc.kind,
+		Sid:              st.sid,
+		Index:            st.index,
+		Start:            st.start,
+		End:              st.end,
+	}
+}
+
+// matched returns the statements of one effect that apply to r.
+func (sc *scope) matched(r *Request, deny bool) []StatementRef {
+	if sc == nil {
+		return nil
+	}
+	var refs []StatementRef
+	for _, d := range sc.docs {
+		if d.Err() != nil {
+			continue
+		}
+		for _, st := range d.statements {
+			if st.deny == deny && sc.canMatch(st) && st.matchesAction(r.Action) && sc.matchesResource(st, r) &&
+				sc.grantOf(st, r) != grantNone {
+				refs = append(refs, refOf(sc, d, st))
+			}
+		}
+	}
+	return refs
+}
+
+// nearest returns the Allow statements, of the policies whose grant is
+// lacking, that r failed least.
+func (s *Set) nearest(r *Request, by PolicyType) []Miss {
+	var scopes []*scope
+	switch by {
+	case PolicyIdentity:
+		// A resource policy could have granted it as well.
+		scopes = []*scope{s.identity, s.resource}
+	case PolicyBoundary:
+		scopes = []*scope{s.boundary}
+	case PolicySession:
+		scopes = []*scope{s.session}
+	case PolicyResource:
+		scopes = []*scope{s.resource}
+	case PolicyTrust:
+		scopes = []*scope{s.trust}
+	case PolicySCP:
+		for _, sc := range s.scp {
+			if sc.allows(r) == grantNone {
+				scopes = []*scope{sc}
+				break
+			}
+		}
+	case PolicyEndpoint:
+	}
+	type scored struct {
+		Miss
+		score int
+	}
+	var misses []scored
+	for _, sc := range scopes {
+		if sc == nil || sc.broken {
+			continue
+		}
+		for _, d := range sc.docs {
+			for _, st := range d.statements {
+				if st.deny || !sc.canMatch(st) {
+					continue
+				}
+				failed, score := sc.failures(st, r)
+				if len(failed) > 0 {
+					misses = append(misses, scored{Miss{refOf(sc, d, st), failed}, score})
+				}
+			}
+		}
+	}
+	slices.SortStableFunc(misses, func(a, b scored) int { return cmp.Compare(a.score, b.score) })
+	var out []Miss
+	for _, m := range misses[:min(len(misses), maxNearest)] {
+		out = append(out, m.Miss)
+	}
+	return out
+}
+
+// failures returns what r fails of an Allow statement, and how far off that
+// is: another action is further than another resource, another resource
+// further than a few conditions.
+func (sc *scope) failures(st *statement, r *Request) (failed []Failure, score int) {
+	if !st.matchesAction(r.Action) {
+		f := Failure{Element: ElementAction, Have: []string{r.Action}, Present: true}
+		for _, a := range st.actions {
+			f.Want = append(f.Want, a.glob)
+		}
+		f.Reason = "the action: the statement is about " + list(st.notAction, f.Want)
+		failed, score = append(failed, f), score+10000
+	}
+	if !sc.matchesResource(st, r) {
+		f := Failure{Element: ElementResource, Have: []string{r.Resource}, Present: true}
+		for i := range st.resources {
+			f.Want = append(f.Want, st.resources[i].src)
+		}
+		f.Reason = "the resource: the statement covers " + list(st.notRes, f.Want)
+		failed, score = append(failed, f), score+100
+	}
+	if sc.namesPrincipals() && st.who.grant(&r.Principal, false, sc.bounded) == grantNone {
+		f := Failure{Element: ElementPrincipal, Have: []string{r.Principal.ARN}, Present: r.Principal.ARN != ""}
+		for i := range st.who.entries {
+			f.Want = append(f.Want, st.who.entries[i].ref.Value)
+		}
+		f.Reason = "the principal: the statement names " + list(st.who.not, f.Want)
+		failed, score = append(failed, f), score+100
+	}
+	for _, c := range st.conditions {
+		if !c.holds(r.Context) {
+			failed, score = append(failed, c.failure(r.Context)), score+10
+		}
+	}
+	return failed, score
+}
+
+func list(not bool, values []string) string {
+	text := strings.Join(values, ", ")
+	if len(values) > 4 {
+		text = strings.Join(values[:4], ", ") + ", …"
+	}
+	if not {
+		return "everything but " + text
+	}
+	return text
+}
+
+// failure says why the condition did not hold.
+func (c *condition) failure(ctx *Context) Failure {
+	v, present := ctx.lookup(c.key)
+	f := Failure{Element: ElementCondition, Operator: c.name, Key: c.rawKey, Present: present, Want: c.raw}
+	if present {
+		f.Have = v.Strings()
+	}
+	f.Reason = c.rawKey + ": " + c.reason(v, present && !v.empty(), ctx)
+	return f
+}
+
+func (c *condition) reason(v Value, present bool, ctx *Context) string {
+	want := list(false, c.expand(ctx))
+	switch {
+	case c.cmp == cmpNull && present:
+		return "must not be in the request"
+	case c.cmp == cmpNull:
+		return "must be in the request"
+	case !present:
+		return "is not in the request"
+	case v.multi && c.set == setNone:
+		return "has several values and the policy compares one"
+	}
+	have := list(false, v.Strings())
+	if len(v.Strings()) == 1 && len(c.raw) == 1 && c.cmp == cmpDate && !c.neg {
+		if text := c.window(v.Strings()[0]); text != "" {
+			return text
+		}
+	}
+	if c.neg {
+		return "is " + have + ", must not be " + want
+	}
+	switch c.rel {
+	case relLess:
+		return "is " + have + ", must be less than " + want
+	case relLessEqual:
+		return "is " + have + ", must be at most " + want
+	case relGreater:
+		return "is " + have + ", must be more than " + want
+	case relGreaterEqual:
+		return "is " + have + ", must be at least " + want
+	case relEqual:
+	}
+	return "is " + have + ", must be " + want
+}
+
+// window words a bound in time.
+func (c *condition) window(have string) string {
+	t, ok := parseInstant(have)
+	if !ok || len(c.instants) == 0 {
+		return ""
+	}
+	bound := c.instants[0]
+	switch {
+	case (c.rel == relGreater || c.rel == relGreaterEqual) && t.compare(bound) <= 0:
+		return "window opens " + bound.String()
+	case (c.rel == relLess || c.rel == relLessEqual) && t.compare(bound) >= 0:
+		return "window closed " + bound.String()
+	}
+	return ""
+}
+
+// expand returns the policy values with variables replaced where they have a
+// value.
+func (c *condition) expand(ctx *Context) []string {
+	var out []string
+	for i, raw := range c.raw {
+		if i >= len(c.patterns) || len(c.patterns) != len(c.raw) || !c.patterns[i].vars {
+			out = append(out, raw)
+			continue
+		}
+		var b strings.Builder
+		for _, t := range c.patterns[i].toks {
+			switch t.kind {
+			case tokStar:
+				b.WriteByte('*')
+			case tokOne:
+				b.WriteByte('?')
+			case tokLiteral:
+				b.WriteString(t.text)
+			case tokVar:
+				if s, ok := t.value(ctx); ok {
+					b.WriteString(s)
+				} else {
+					b.WriteString("${" + t.rawKey + "}")
+				}
+			}
+		}
+		out = append(out, b.String())
+	}
+	return out
+}

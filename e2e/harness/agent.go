@@ -77,12 +77,13 @@ func (s *Server) StartAgent(t testing.TB, name string, uid int) *Agent {
 		return cmd
 	}
 
-	register := command("register", "--state-dir", state, "--endpoint", env["AWS_ENDPOINT_URL"], "--region", env["AWS_REGION"],
+	register := command("register", "--state", state, "--endpoint", env["AWS_ENDPOINT_URL"], "--region", env["AWS_REGION"],
 		"--activation-id", activation.ID, "--activation-code", activation.Code, "--ca", ca)
-	if r := Do(t, register); r.Code != 0 {
+	r = Do(t, register)
+	if a.NodeID = strings.TrimSpace(r.Stdout); r.Code != 0 || !strings.HasPrefix(a.NodeID, "mi-") {
 		t.Fatalf("sekisho-agent register: exit %d\n%s%s", r.Code, r.Stdout, r.Stderr)
 	}
-	if a.proc, err = startProcess(command("run", "--state-dir", state), filepath.Join(dir, "log")); err != nil {
+	if a.proc, err = startProcess(command("run", "--state", state), filepath.Join(dir, "log")); err != nil {
 		t.Fatal(err)
 	}
 	a.Pid = a.proc.cmd.Process.Pid
@@ -97,16 +98,6 @@ func (s *Server) StartAgent(t testing.TB, name string, uid int) *Agent {
 		}
 	})
 
-	// The activation belongs to this agent alone, so it names its node.
-	Eventually(t, 30*time.Second, func() error {
-		r := Do(t, s.Shell(t.Context(), nil, `aws ssm describe-instance-information --output text \
-			--filters "Key=ActivationIds,Values=$1" --query 'InstanceInformationList[].InstanceId'`, activation.ID))
-		a.NodeID = strings.TrimSpace(r.Stdout)
-		if r.Code != 0 || !strings.HasPrefix(a.NodeID, "mi-") {
-			return fmt.Errorf("describe-instance-information: exit %d: %s%s", r.Code, r.Stdout, r.Stderr)
-		}
-		return nil
-	})
 	s.AwaitConnected(t, a.NodeID, 30*time.Second)
 	return a
 }

@@ -50,6 +50,26 @@ type Principal struct {
 	// Node is the managed node whose instance-role credentials these are;
 	// empty for people.
 	Node NodeID
+
+	// Session is what temporary credentials carry with them; nil for
+	// long-term keys.
+	Session *PrincipalSession
+}
+
+// PrincipalSession is what temporary credentials say about themselves.
+type PrincipalSession struct {
+	Expires time.Time
+	// Policies (JSON) and PolicyARNs (managed policies) limit what the
+	// identity's own policies allow.
+	Policies   []string
+	PolicyARNs []string
+	// TransitiveTags are the names of the tags that go on to further roles.
+	TransitiveTags []string
+	SourceIdentity string
+	// SourceUserID and SourceAccessKeyID name the long-term identity that the
+	// chain of credentials began with. What began with it ends with it.
+	SourceUserID      string
+	SourceAccessKeyID string
 }
 
 // SessionPrefix is the first part of the IDs of sessions this principal

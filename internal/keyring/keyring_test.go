@@ -148,7 +148,9 @@ func TestUnsafeOrBrokenFilesAreRefused(t *testing.T) {
 		"missing master key":  func(d string) error { return os.Remove(filepath.Join(d, "master.key")) },
 		"missing keyring":     func(d string) error { return os.Remove(filepath.Join(d, "keyring.json")) },
 		"keyring is not JSON": func(d string) error { return os.WriteFile(filepath.Join(d, "keyring.json"), []byte("{"), 0o600) },
-		"keyring is empty":    func(d string) error { return os.WriteFile(filepath.Join(d, "keyring.json"), []byte(`{"version":1}`), 0o600) },
+		"keyring is empty": func(d string) error {
+			return os.WriteFile(filepath.Join(d, "keyring.json"), []byte(`{"version":1}`), 0o600)
+		},
 	} {
 		dir := t.TempDir()
 		load(t, dir)

@@ -1,0 +1,104 @@
+package identity
+
+import (
+	"context"
+	"crypto/sha256"
+	"embed"
+	"encoding/base32"
+	"errors"
+	"path"
+	"strings"
+	"time"
+)
+
+//go:embed managed/*.json
+var managedFiles embed.FS
+
+const (
+	awsPolicyPrefix = "arn:aws:iam::aws:policy/"
+
+	// AdministratorAccess allows everything.
+	AdministratorAccess = awsPolicyPrefix + "AdministratorAccess"
+	// ManagedInstanceCore allows what an agent needs.
+	ManagedInstanceCore = awsPolicyPrefix + "AmazonSSMManagedInstanceCore"
+
+	// NodeRole is the role that nodes get when an activation names no other.
+	NodeRole = "AmazonEC2RunCommandRoleForManagedInstances"
+
+	nodeRolePath  = "/service-role/"
+	nodeRoleTrust = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ssm.amazonaws.com"},"Action":"sts:AssumeRole"}]}`
+)
+
+// managedSince is the date AWS-managed policies bear here.
+var managedSince = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+
+// awsManaged returns the AWS-managed policies we know. They are part of the
+// program, not of the store: a newer program brings newer texts.
+func awsManaged() ([]*Policy, error) {
+	files, err := managedFiles.ReadDir("managed")
+	if err != nil {
+		return nil, err
+	}
+	out := make([]*Policy, 0, len(files))
+	for _, f := range files {
+		text, err := managedFiles.ReadFile(path.Join("managed", f.Name()))
+		if err != nil {
+			return nil, err
+		}
+		name := strings.TrimSuffix(f.Name(), ".json")
+		sum := sha256.Sum256([]byte(name))
+		out = append(out, &Policy{
+			Path: "/", Name: name, ARN: awsPolicyPrefix + name,
+			ID:      "ANPA" + base32.StdEncoding.EncodeToString(sum[:])[:17],
+			Created: managedSince, Updated: managedSince,
+			Versions: []PolicyVersion{{ID: "v1", Document: strings.TrimSpace(string(text)), Created: managedSince}}, Default: "v1",
+		})
+	}
+	return out, nil
+}
+
+// FirstAdministrator is how to get in for the first time. It is shown once.
+type FirstAdministrator struct {
+	AccessKeyID     string
+	SecretAccessKey string
+	Password        string
+}
+
+var errNotFirst = errors.New("the account has users already")
+
+// Bootstrap makes the first administrator and the role of nodes, in an
+// account without a single user or role; made is false otherwise.
+func (d *Directory) Bootstrap(ctx context.Context, adminName string) (first FirstAdministrator, made bool, err error) {
+	password := newPassword()
+	hash := hashPassword(password)
+	err = d.update(ctx, func(t *tx) error {
+		if len(t.users)+len(t.roles) > 0 {
+			return errNotFirst
+		}
+		h, err := t.newHolder(KindUser, "AIDA", "/", adminName, nil)
+		if err != nil {
+			return err
+		}
+		h.Attached = []string{AdministratorAccess}
+		k, err := t.newKey()
+		if err != nil {
+			return err
+		}
+		role, err := t.newRole(NewRole{
+			Path: nodeRolePath, Name: NodeRole, Trust: nodeRoleTrust,
+			Description: "Lets registered nodes be managed: the role activations use unless they name another.",
+		})
+		if err != nil {
+			return err
+		}
+		role.Attached = []string{ManagedInstanceCore}
+		t.put(&User{Holder: h, Keys: []AccessKey{k.AccessKey}, Login: &LoginProfile{Hash: hash, Created: t.now}})
+		t.put(role)
+		first = FirstAdministrator{AccessKeyID: k.ID, SecretAccessKey: k.Secret, Password: password}
+		return nil
+	})
+	if errors.Is(err, errNotFirst) {
+		return FirstAdministrator{}, false, nil
+	}
+	return first, err == nil, err
+}

@@ -1,0 +1,435 @@
+package identity
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"maps"
+	"strings"
+	"time"
+
+	"sekisho"
+)
+
+// What the keyring seals for this package.
+const (
+	purposeAccessKey    = "iam access key"
+	purposeSessionToken = "sts session token"
+	purposeTOTP         = "iam totp seed"
+)
+
+const (
+	maxTokenText = 16 << 10
+	// maxPacked bounds the policies and tags that a session token carries, as
+	// AWS's packed size limit does: the token travels with every request.
+	maxPacked = 6 << 10
+)
+
+var (
+	errUnknownKey   = sekisho.Errorf(sekisho.CodeUnauthenticated, "The security token included in the request is invalid.")
+	errExpiredToken = sekisho.Errorf(sekisho.CodeExpired, "The security token included in the request is expired")
+)
+
+// TemporaryCredentials are credentials with an end.
+type TemporaryCredentials struct {
+	AccessKeyID     string
+	SecretAccessKey string
+	SessionToken    string
+	Expiration      time.Time
+}
+
+// claims is the sealed content of a session token.
+type claims struct {
+	Kind    string `json:"k"` // claimUser, claimRole or claimFederated
+	Secret  string `json:"s"`
+	ID      string `json:"i"`           // ID of the user or role
+	Name    string `json:"n,omitempty"` // name of the role session or federated user
+	Issued  int64  `json:"t"`
+	Expires int64  `json:"e"`
+	MFA     int64  `json:"m,omitempty"`
+
+	Policies       []string          `json:"p,omitempty"`
+	PolicyARNs     []string          `json:"a,omitempty"`
+	Tags           map[string]string `json:"g,omitempty"`
+	Transitive     []string          `json:"r,omitempty"`
+	SourceIdentity string            `json:"si,omitempty"`
+	SourceUser     string            `json:"su,omitempty"`
+	SourceKey      string            `json:"sk,omitempty"`
+	Node           sekisho.NodeID    `json:"d,omitempty"`
+}
+
+const (
+	claimUser      = "user"
+	claimRole      = "role"
+	claimFederated = "federated"
+)
+
+// Credential returns the secret and the principal of an access key; token is
+// the session token, empty for long-term keys. It refuses, as unauthenticated
+// or expired, whatever does not stand for somebody right now.
+func (d *Directory) Credential(ctx context.Context, accessKeyID, token string) (secret string, p *sekisho.Principal, err error) {
+	if token != "" {
+		return d.temporary(ctx, accessKeyID, token)
+	}
+	var sealed []byte
+	err = d.read(ctx, func(s *state) error {
+		u, k := s.activeKey(accessKeyID)
+		if k == nil {
+			return errUnknownKey
+		}
+		sealed = k.Sealed
+		up := d.userPrincipal(u)
+		up.AccessKeyID = accessKeyID
+		p = &up
+		return nil
+	})
+	if err != nil {
+		return "", nil, err
+	}
+	plain, err := d.ring.Open(purposeAccessKey, sealed, []byte(accessKeyID))
+	if err != nil {
+		return "", nil, err
+	}
+	return string(plain), p, nil
+}
+
+func (s *state) activeKey(id string) (*User, *AccessKey) {
+	u := s.keyOwners[id]
+	if u == nil {
+		return nil, nil
+	}
+	for i := range u.Keys {
+		if u.Keys[i].ID == id && u.Keys[i].Active {
+			return u, &u.Keys[i]
+		}
+	}
+	return nil, nil
+}
+
+func (d *Directory) temporary(ctx context.Context, accessKeyID, token string) (string, *sekisho.Principal, error) {
+	if len(token) > maxTokenText || !strings.HasPrefix(accessKeyID, "ASIA") {
+		return "", nil, errUnknownKey
+	}
+	sealed, err := base64.StdEncoding.DecodeString(token)
+	if err != nil {
+		return "", nil, errUnknownKey
+	}
+	plain, err := d.ring.Open(purposeSessionToken, sealed, []byte(accessKeyID))
+	if err != nil {
+		return "", nil, errUnknownKey
+	}
+	var c claims
+	if err := json.Unmarshal(plain, &c); err != nil {
+		return "", nil, errUnknownKey
+	}
+	if d.now().Unix() >= c.Expires {
+		return "", nil, errExpiredToken
+	}
+	var p *sekisho.Principal
+	err = d.read(ctx, func(s *state) (err error) {
+		p, err = d.claimed(s, &c)
+		return err
+	})
+	if err != nil {
+		return "", nil, err
+	}
+	p.AccessKeyID = accessKeyID
+	return c.Secret, p, nil
+}
+
+// claimed is the principal of a session token, if those it rests on are still
+// there.
+func (d *Directory) claimed(s *state, c *claims) (*sekisho.Principal, error) {
+	if c.SourceUser != "" && s.userIDs[c.SourceUser] == nil {
+		return nil, errUnknownKey
+	}
+	if c.SourceKey != "" {
+		if _, k := s.activeKey(c.SourceKey); k == nil {
+			return nil, errUnknownKey
+		}
+	}
+	var p sekisho.Principal
+	switch c.Kind {
+	case claimUser:
+		u := s.userIDs[c.ID]
+		if u == nil {
+			return nil, errUnknownKey
+		}
+		p = d.userPrincipal(u)
+	case claimRole:
+		r := s.roleIDs[c.ID]
+		if r == nil {
+			return nil, errUnknownKey
+		}
+		p = d.rolePrincipal(r, c.Name)
+		p.Tags = overlay(r.Tags, c.Tags)
+	case claimFederated:
+		arn := "arn:aws:sts::" + d.account + ":federated-user/" + c.Name
+		p = sekisho.Principal{
+			Type: sekisho.PrincipalFederatedUser, Account: d.account, ARN: arn, PolicyARN: arn,
+			UserID: d.account + ":" + c.Name, RoleSessionName: c.Name, Tags: c.Tags,
+		}
+	default:
+		return nil, errUnknownKey
+	}
+	p.TokenIssueTime = time.Unix(c.Issued, 0).UTC()
+	if c.MFA != 0 {
+		p.MFATime = time.Unix(c.MFA, 0).UTC()
+	}
+	p.Node = c.Node
+	p.Session = &sekisho.PrincipalSession{
+		Expires: time.Unix(c.Expires, 0).UTC(), Policies: c.Policies, PolicyARNs: c.PolicyARNs,
+		TransitiveTags: c.Transitive, SourceIdentity: c.SourceIdentity,
+		SourceUserID: c.SourceUser, SourceAccessKeyID: c.SourceKey,
+	}
+	return &p, nil
+}
+
+func (d *Directory) rolePrincipal(r *Role, session string) sekisho.Principal {
+	return sekisho.Principal{
+		Type: sekisho.PrincipalAssumedRole, Account: d.account,
+		ARN:       "arn:aws:sts::" + d.account + ":assumed-role/" + r.Name + "/" + session,
+		PolicyARN: r.ARN, UserID: r.ID + ":" + session,
+		RoleName: r.Name, RoleSessionName: session, Tags: r.Tags,
+	}
+}
+
+// overlay returns base with the tags of top, which win in any letter case.
+func overlay(base, top map[string]string) map[string]string {
+	if len(top) == 0 {
+		return base
+	}
+	out := maps.Clone(top)
+	folded := map[string]bool{}
+	for k := range top {
+		folded[strings.ToLower(k)] = true
+	}
+	for k, v := range base {
+		if !folded[strings.ToLower(k)] {
+			out[k] = v
+		}
+	}
+	return out
+}
+
+// issue makes temporary credentials of claims.
+func (d *Directory) issue(c claims, ttl time.Duration) (TemporaryCredentials, error) {
+	packed := 0
+	for _, p := range c.Policies {
+		packed += len(p)
+	}
+	for _, a := range c.PolicyARNs {
+		packed += len(a)
+	}
+	for k, v := range c.Tags {
+		packed += len(k) + len(v)
+	}
+	if packed > maxPacked {
+		return TemporaryCredentials{}, &sekisho.Error{
+			Code: sekisho.CodeLimit, Err: ErrPackedPolicy,
+			Message: "The session policies and tags are too large together.",
+		}
+	}
+	now := d.now()
+	c.Issued, c.Expires = now.Unix(), now.Add(ttl).Unix()
+	c.Secret = newSecret()
+	out := TemporaryCredentials{
+		AccessKeyID: newID("ASIA", 16), SecretAccessKey: c.Secret,
+		Expiration: time.Unix(c.Expires, 0).UTC(),
+	}
+	plain, err := json.Marshal(c)
+	if err != nil {
+		return TemporaryCredentials{}, err
+	}
+	sealed, err := d.ring.Seal(purposeSessionToken, plain, []byte(out.AccessKeyID))
+	if err != nil {
+		return TemporaryCredentials{}, err
+	}
+	out.SessionToken = base64.StdEncoding.EncodeToString(sealed)
+	return out, nil
+}
+
+// SessionRequest is what temporary credentials are asked to carry. What it
+// says has been checked by the caller against policy; its form is checked here.
+type SessionRequest struct {
+	Name           string // of the role session or federated user
+	Duration       time.Duration
+	Policies       []string
+	PolicyARNs     []string
+	Tags           map[string]string
+	TransitiveTags []string
+	SourceIdentity string
+	MFATime        time.Time
+}
+
+// AssumeRole issues credentials of a role to caller. That caller may have
+// them is for the caller of this method to know: see [Directory.TrustSet].
+func (d *Directory) AssumeRole(ctx context.Context, caller *sekisho.Principal, role *Role, r SessionRequest) (TemporaryCredentials, *sekisho.Principal, error) {
+	if err := checkSessionName("roleSessionName", r.Name); err != nil {
+		return TemporaryCredentials{}, nil, err
+	}
+	if r.Duration == 0 {
+		r.Duration = time.Hour
+	}
+	longest := role.MaxSession
+	if caller.Type == sekisho.PrincipalAssumedRole { // role chaining
+		longest = min(longest, time.Hour)
+	}
+	if r.Duration < 15*time.Minute || r.Duration > longest {
+		return TemporaryCredentials{}, nil, invalid("The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")
+	}
+	tags, transitive, err := sessionTags(caller, r)
+	if err != nil {
+		return TemporaryCredentials{}, nil, err
+	}
+	if err := d.checkSessionPolicies(ctx, r); err != nil {
+		return TemporaryCredentials{}, nil, err
+	}
+	user, key := source(caller)
+	c := claims{
+		Kind: claimRole, ID: role.ID, Name: r.Name, Policies: r.Policies, PolicyARNs: r.PolicyARNs,
+		Tags: tags, Transitive: transitive, SourceIdentity: r.SourceIdentity, SourceUser: user, SourceKey: key,
+	}
+	// A second factor does not pass on to a role session, as in AWS:
+	// aws:MultiFactorAuthPresent there is about this call.
+	if !r.MFATime.IsZero() {
+		c.MFA = r.MFATime.Unix()
+	}
+	out, err := d.issue(c, r.Duration)
+	if err != nil {
+		return TemporaryCredentials{}, nil, err
+	}
+	p := d.rolePrincipal(role, r.Name)
+	return out, &p, nil
+}
+
+// sessionTags joins the tags that caller's own session passes on.
+func sessionTags(caller *sekisho.Principal, r SessionRequest) (map[string]string, []string, error) {
+	tags, err := mergeTags(nil, r.Tags)
+	if err != nil {
+		return nil, nil, err
+	}
+	transitive := r.TransitiveTags
+	if caller.Session == nil {
+		return tags, transitive, nil
+	}
+	for _, name := range caller.Session.TransitiveTags {
+		for have := range tags {
+			if strings.EqualFold(have, name) {
+				return nil, nil, invalid("One of the specified transitive tag keys can't be set because it conflicts with a transitive tag key from the calling session.")
+			}
+		}
+		if v, ok := caller.Tags[name]; ok {
+			tags[name] = v
+		}
+		transitive = append(transitive[:len(transitive):len(transitive)], name)
+	}
+	return tags, transitive, nil
+}
+
+// source is the long-term identity that a chain of credentials began with.
+func source(p *sekisho.Principal) (userID, accessKeyID string) {
+	if p.Session != nil {
+		return p.Session.SourceUserID, p.Session.SourceAccessKeyID
+	}
+	if p.Type == sekisho.PrincipalUser {
+		return p.UserID, p.AccessKeyID
+	}
+	return "", ""
+}
+
+// SessionToken issues credentials of the user caller itself
+// (GetSessionToken).
+func (d *Directory) SessionToken(_ context.Context, caller *sekisho.Principal, duration time.Duration, mfa time.Time) (TemporaryCredentials, error) {
+	if caller.Type != sekisho.PrincipalUser || caller.Session != nil {
+		return TemporaryCredentials{}, sekisho.Errorf(sekisho.CodeDenied, "Cannot call GetSessionToken with session credentials")
+	}
+	if duration == 0 {
+		duration = 12 * time.Hour
+	}
+	if err := checkLongDuration(duration); err != nil {
+		return TemporaryCredentials{}, err
+	}
+	user, key := source(caller)
+	c := claims{Kind: claimUser, ID: caller.UserID, SourceUser: user, SourceKey: key}
+	if !mfa.IsZero() {
+		c.MFA = mfa.Unix()
+	}
+	return d.issue(c, duration)
+}
+
+// FederationToken issues credentials of a named guest of the user caller, who
+// can do what both the caller's policies and the session policies allow.
+func (d *Directory) FederationToken(ctx context.Context, caller *sekisho.Principal, r SessionRequest) (TemporaryCredentials, *sekisho.Principal, error) {
+	if caller.Type != sekisho.PrincipalUser || caller.Session != nil {
+		return TemporaryCredentials{}, nil, sekisho.Errorf(sekisho.CodeDenied, "Cannot call GetFederationToken with session credentials")
+	}
+	if len(r.Name) > 32 {
+		return TemporaryCredentials{}, nil, invalid("1 validation error detected: Value '%s' at 'name' failed to satisfy constraint: Member must have length less than or equal to 32", printable(r.Name))
+	}
+	if err := checkSessionName("name", r.Name); err != nil {
+		return TemporaryCredentials{}, nil, err
+	}
+	if r.Duration == 0 {
+		r.Duration = 12 * time.Hour
+	}
+	if err := checkLongDuration(r.Duration); err != nil {
+		return TemporaryCredentials{}, nil, err
+	}
+	tags, err := mergeTags(caller.Tags, r.Tags)
+	if err != nil {
+		return TemporaryCredentials{}, nil, err
+	}
+	if err := d.checkSessionPolicies(ctx, r); err != nil {
+		return TemporaryCredentials{}, nil, err
+	}
+	user, key := source(caller)
+	c := claims{Kind: claimFederated, ID: caller.UserID, Name: r.Name, Policies: r.Policies, PolicyARNs: r.PolicyARNs, Tags: tags, SourceUser: user, SourceKey: key}
+	out, err := d.issue(c, r.Duration)
+	if err != nil {
+		return TemporaryCredentials{}, nil, err
+	}
+	return out, &sekisho.Principal{
+		Type: sekisho.PrincipalFederatedUser, Account: d.account,
+		ARN: "arn:aws:sts::" + d.account + ":federated-user/" + r.Name, UserID: d.account + ":" + r.Name,
+	}, nil
+}
+
+// IssueNodeCredentials issues a node the credentials of its role. The role
+// must still trust ssm.amazonaws.com.
+func (d *Directory) IssueNodeCredentials(ctx context.Context, node sekisho.NodeID, role string, ttl time.Duration) (TemporaryCredentials, error) {
+	r, err := d.Role(ctx, role)
+	if err != nil {
+		return TemporaryCredentials{}, err
+	}
+	trusted, err := d.TrustsService(ctx, r, "ssm.amazonaws.com")
+	if err != nil {
+		return TemporaryCredentials{}, err
+	}
+	if !trusted {
+		return TemporaryCredentials{}, sekisho.Errorf(sekisho.CodeDenied, "The role %s does not trust ssm.amazonaws.com.", r.Name)
+	}
+	return d.issue(claims{Kind: claimRole, ID: r.ID, Name: string(node), Node: node}, ttl)
+}
+
+func checkSessionName(field, name string) error {
+	if len(name) < 2 {
+		return invalid("1 validation error detected: Value '%s' at '%s' failed to satisfy constraint: Member must have length greater than or equal to 2", printable(name), field)
+	}
+	if len(name) > 64 {
+		return invalid("1 validation error detected: Value '%s' at '%s' failed to satisfy constraint: Member must have length less than or equal to 64", printable(name), field)
+	}
+	for _, r := range name {
+		if !nameRune(r) {
+			return invalid(`1 validation error detected: Value '%s' at '%s' failed to satisfy constraint: Member must satisfy regular expression pattern: [\w+=,.@-]*`, printable(name), field)
+		}
+	}
+	return nil
+}
+
+func checkLongDuration(d time.Duration) error {
+	if d < 15*time.Minute || d > 36*time.Hour {
+		return invalid("1 validation error detected: Value '%d' at 'durationSeconds' failed to satisfy constraint: Member must have value between 900 and 129600", int(d/time.Second))
+	}
+	return nil
+}

@@ -1,0 +1,158 @@
+package identity
+
+import (
+	"context"
+	"slices"
+)
+
+// CreateGroup makes a group.
+func (d *Directory) CreateGroup(ctx context.Context, path, name string) (*Group, error) {
+	var g *Group
+	err := d.update(ctx, func(t *tx) error {
+		h, err := t.newHolder(KindGroup, "AGPA", path, name, nil)
+		if err != nil {
+			return err
+		}
+		g = &Group{Holder: h}
+		if t.groups[g.key()] != nil {
+			return exists("Group with name %s already exists.", name)
+		}
+		if len(t.groups) >= maxGroups {
+			return limit("Cannot exceed quota for GroupsPerAccount: %d", maxGroups)
+		}
+		t.put(g)
+		return nil
+	})
+	return g, err
+}
+
+// Group returns a group and its members, by name.
+func (d *Directory) Group(ctx context.Context, name string) (*Group, []*User, error) {
+	var members []*User
+	g, err := get(ctx, d, func(s *state) (*Group, error) {
+		g, err := s.group(name)
+		if err != nil {
+			return nil, err
+		}
+		for _, u := range sorted(s.users) {
+			if slices.Contains(u.Groups, g.ID) {
+				members = append(members, u)
+			}
+		}
+		return g, nil
+	})
+	return g, members, err
+}
+
+// Groups returns every group, by name.
+func (d *Directory) Groups(ctx context.Context) ([]*Group, error) {
+	return get(ctx, d, func(s *state) ([]*Group, error) { return sorted(s.groups), nil })
+}
+
+// GroupsOf returns the groups of a user, by name.
+func (d *Directory) GroupsOf(ctx context.Context, user string) ([]*Group, error) {
+	return get(ctx, d, func(s *state) ([]*Group, error) {
+		u, err := s.user(user)
+		if err != nil {
+			return nil, err
+		}
+		return s.groupsOf(u), nil
+	})
+}
+
+// UpdateGroup renames or moves a group; an empty argument leaves as it is.
+func (d *Directory) UpdateGroup(ctx context.Context, name, newPath, newName string) error {
+	return d.update(ctx, func(t *tx) error {
+		old, err := t.group(name)
+		if err != nil {
+			return err
+		}
+		g := edit(old)
+		if newName != "" {
+			if err := checkName("newGroupName", newName, 128); err != nil {
+				return err
+			}
+			g.Name = newName
+			if other := t.groups[g.key()]; other != nil && other != old {
+				return exists("Group with name %s already exists.", newName)
+			}
+		}
+		if newPath != "" {
+			if g.Path, err = checkPath(newPath); err != nil {
+				return err
+			}
+		}
+		g.ARN = d.arn("group", g.Path, g.Name)
+		if g.key() != old.key() {
+			t.drop(old)
+		}
+		t.put(g)
+		return nil
+	})
+}
+
+// DeleteGroup removes a group without members and policies.
+func (d *Directory) DeleteGroup(ctx context.Context, name string) error {
+	return d.update(ctx, func(t *tx) error {
+		g, err := t.group(name)
+		if err != nil {
+			return err
+		}
+		for _, u := range t.users {
+			if slices.Contains(u.Groups, g.ID) {
+				return inUse("Cannot delete entity, must remove users from group first.")
+			}
+		}
+		switch {
+		case len(g.Attached) > 0:
+			return inUse("Cannot delete entity, must detach all policies first.")
+		case len(g.Inline) > 0:
+			return inUse("Cannot delete entity, must delete policies first.")
+		}
+		t.drop(g)
+		return nil
+	})
+}
+
+// AddToGroup makes a user a member of a group; it may be one already.
+func (d *Directory) AddToGroup(ctx context.Context, user, group string) error {
+	return d.update(ctx, func(t *tx) error {
+		g, err := t.group(group)
+		if err != nil {
+			return err
+		}
+		old, err := t.user(user)
+		if err != nil || slices.Contains(old.Groups, g.ID) {
+			return err
+		}
+		if len(old.Groups) >= maxGroupsPerUser {
+			return limit("Cannot exceed quota for GroupsPerUser: %d", maxGroupsPerUser)
+		}
+		u := edit(old)
+		u.Groups = append(u.Groups, g.ID)
+		t.put(u)
+		return nil
+	})
+}
+
+// RemoveFromGroup ends a user's membership of a group.
+func (d *Directory) RemoveFromGroup(ctx context.Context, user, group string) error {
+	return d.update(ctx, func(t *tx) error {
+		g, err := t.group(group)
+		if err != nil {
+			return err
+		}
+		old, err := t.user(user)
+		if err != nil {
+			return err
+		}
+		i := slices.Index(old.Groups, g.ID)
+		if i < 0 {
+			return notFound("User %s is not in group %s.", user, group)
+		}
+		u := edit(old)
+		u.Groups = slices.Delete(u.Groups, i, i+1)
+		t.put(u)
+		return nil
+	})
+}

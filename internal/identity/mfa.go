@@ -1,0 +1,283 @@
+package identity
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/base32"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pquerna/otp"
+	"github.com/pquerna/otp/hotp"
+
+	"sekisho"
+)
+
+const (
+	totpPeriod = 30 // seconds
+	totpSeed   = 20 // bytes
+	// totpSkew is how many steps a device's clock may be off, either way.
+	totpSkew = 1
+	// enableSkew is the same when a device is enabled: a person types two
+	// codes one after the other.
+	enableSkew = 3
+)
+
+// NewMFADevice is a device with its seed, which is shown once.
+type NewMFADevice struct {
+	*MFADevice
+	Seed string // base32
+}
+
+// CreateMFADevice makes a virtual device, which is nobody's until enabled.
+func (d *Directory) CreateMFADevice(ctx context.Context, path, name string, tags map[string]string) (*NewMFADevice, error) {
+	var n *NewMFADevice
+	err := d.update(ctx, func(t *tx) error {
+		if err := checkName("virtualMFADeviceName", name, 226); err != nil {
+			return err
+		}
+		path, err := checkPath(path)
+		if err != nil {
+			return err
+		}
+		tags, err := mergeTags(nil, tags)
+		if err != nil {
+			return err
+		}
+		m := &MFADevice{Name: name, Path: path, Serial: d.arn("mfa", path, name), Created: t.now, Tags: tags}
+		if t.devices[m.key()] != nil {
+			return exists("MFADevice entity at the same path and name already exists.")
+		}
+		seed := base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(random(totpSeed))
+		if m.Sealed, err = d.ring.Seal(purposeTOTP, []byte(seed), []byte(m.Serial)); err != nil {
+			return err
+		}
+		n = &NewMFADevice{MFADevice: m, Seed: seed}
+		t.put(m)
+		return nil
+	})
+	return n, err
+}
+
+// MFADevice returns a device by its serial number, and its user, who may be
+// nil.
+func (d *Directory) MFADevice(ctx context.Context, serial string) (*MFADevice, *User, error) {
+	var u *User
+	m, err := get(ctx, d, func(s *state) (*MFADevice, error) {
+		m, err := s.device(serial)
+		if err == nil {
+			u = s.userIDs[m.UserID]
+		}
+		return m, err
+	})
+	return m, u, err
+}
+
+// MFADevices returns every device, by name, and the users by ID.
+func (d *Directory) MFADevices(ctx context.Context) ([]*MFADevice, error) {
+	return get(ctx, d, func(s *state) ([]*MFADevice, error) { return sorted(s.devices), nil })
+}
+
+// UserByID returns a user by AIDA ID.
+func (d *Directory) UserByID(ctx context.Context, id string) (*User, error) {
+	return get(ctx, d, func(s *state) (*User, error) {
+		if u := s.userIDs[id]; u != nil {
+			return u, nil
+		}
+		return nil, notFound("The user with ID %s cannot be found.", printable(id))
+	})
+}
+
+// EnableMFA gives a device to a user, who proves to have it with two codes in
+// a row.
+func (d *Directory) EnableMFA(ctx context.Context, user, serial, code1, code2 string) error {
+	if err := d.guesses.attempt("mfa "+serial, d.now()); err != nil {
+		return err
+	}
+	err := d.update(ctx, func(t *tx) error {
+		old, err := t.user(user)
+		if err != nil {
+			return err
+		}
+		m, err := t.device(serial)
+		if err != nil {
+			return err
+		}
+		if m.UserID != "" {
+			return exists("MFA Device is already in use.")
+		}
+		if len(old.MFA) >= maxMFAPerUser {
+			return limit("Cannot exceed quota for MFADevicesPerUser: %d", maxMFAPerUser)
+		}
+		step, err := d.consecutive(m, code1, code2)
+		if err != nil {
+			return err
+		}
+		u, dev := edit(old), edit(m)
+		u.MFA = append(u.MFA, serial)
+		dev.UserID, dev.Enabled, dev.LastStep = u.ID, t.now, step
+		t.put(u)
+		t.put(dev)
+		return nil
+	})
+	if err == nil {
+		d.guesses.right("mfa " + serial)
+	}
+	return err
+}
+
+// ResyncMFA sets a device's clock by two codes in a row.
+func (d *Directory) ResyncMFA(ctx context.Context, user, serial, code1, code2 string) error {
+	if err := d.guesses.attempt("mfa "+serial, d.now()); err != nil {
+		return err
+	}
+	err := d.update(ctx, func(t *tx) error {
+		u, err := t.user(user)
+		if err != nil {
+			return err
+		}
+		m, err := t.device(serial)
+		if err != nil {
+			return err
+		}
+		if m.UserID != u.ID {
+			return notFound("MFA device with serial number %s does not exist.", printable(serial))
+		}
+		step, err := d.consecutive(m, code1, code2)
+		if err != nil {
+			return err
+		}
+		dev := edit(m)
+		dev.LastStep = max(step, m.LastStep)
+		t.put(dev)
+		return nil
+	})
+	if err == nil {
+		d.guesses.right("mfa " + serial)
+	}
+	return err
+}
+
+// DeactivateMFA takes a device from its user.
+func (d *Directory) DeactivateMFA(ctx context.Context, user, serial string) error {
+	return d.update(ctx, func(t *tx) error {
+		old, err := t.user(user)
+		if err != nil {
+			return err
+		}
+		i := slices.Index(old.MFA, serial)
+		if i < 0 {
+			return notFound("MFA device with serial number %s does not exist.", printable(serial))
+		}
+		u := edit(old)
+		u.MFA = slices.Delete(u.MFA, i, i+1)
+		t.put(u)
+		if m := t.serials[serial]; m != nil {
+			dev := edit(m)
+			dev.UserID, dev.Enabled = "", time.Time{}
+			t.put(dev)
+		}
+		return nil
+	})
+}
+
+// DeleteMFADevice removes a device that nobody has.
+func (d *Directory) DeleteMFADevice(ctx context.Context, serial string) error {
+	return d.update(ctx, func(t *tx) error {
+		m, err := t.device(serial)
+		if err != nil {
+			return err
+		}
+		if m.UserID != "" {
+			return inUse("Cannot delete entity, must deactivate MFA device first.")
+		}
+		t.drop(m)
+		return nil
+	})
+}
+
+// VerifyMFA accepts a code of one of user's devices, once. It returns when.
+func (d *Directory) VerifyMFA(ctx context.Context, user, serial, code string) (time.Time, error) {
+	if err := d.guesses.attempt("mfa "+serial, d.now()); err != nil {
+		return time.Time{}, err
+	}
+	u, err := d.User(ctx, user)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if !slices.Contains(u.MFA, serial) {
+		return time.Time{}, wrongCode()
+	}
+	if err := d.acceptCode(ctx, u, serial, code); err != nil {
+		return time.Time{}, err
+	}
+	d.guesses.right("mfa " + serial)
+	return d.now().UTC().Truncate(time.Second), nil
+}
+
+// acceptCode finds the device the code is of (any of u's when serial is
+// empty), and notes the step, so that the code works once in the cluster.
+func (d *Directory) acceptCode(ctx context.Context, u *User, serial, code string) error {
+	return d.update(ctx, func(t *tx) error {
+		now := t.d.now().Unix() / totpPeriod
+		for _, s := range u.MFA {
+			m := t.serials[s]
+			if m == nil || m.UserID != u.ID || (serial != "" && s != serial) {
+				continue
+			}
+			for step := max(now-totpSkew, m.LastStep+1); step <= now+totpSkew; step++ {
+				ok, err := d.codeIs(m, step, code)
+				if err != nil {
+					return err
+				}
+				if ok {
+					dev := edit(m)
+					dev.LastStep = step
+					t.put(dev)
+					return nil
+				}
+			}
+		}
+		return wrongCode()
+	})
+}
+
+func wrongCode() error {
+	return &sekisho.Error{Code: sekisho.CodeDenied, Err: ErrMFACode, Message: "MultiFactorAuthentication failed with invalid MFA one time pass code."}
+}
+
+// consecutive finds the step whose code is code2 and that follows code1's.
+func (d *Directory) consecutive(m *MFADevice, code1, code2 string) (int64, error) {
+	now := d.now().Unix() / totpPeriod
+	for step := now - enableSkew; step <= now+totpSkew; step++ {
+		first, err := d.codeIs(m, step-1, code1)
+		if err != nil {
+			return 0, err
+		}
+		second, err := d.codeIs(m, step, code2)
+		if err != nil {
+			return 0, err
+		}
+		if first && second {
+			return step, nil
+		}
+	}
+	return 0, &sekisho.Error{Code: sekisho.CodeDenied, Err: ErrMFACode, Message: "Authentication code for device is not valid."}
+}
+
+// codeIs reports whether code is the device's at a step.
+func (d *Directory) codeIs(m *MFADevice, step int64, code string) (bool, error) {
+	if step < 0 {
+		return false, nil
+	}
+	seed, err := d.ring.Open(purposeTOTP, m.Sealed, []byte(m.Serial))
+	if err != nil {
+		return false, err
+	}
+	want, err := hotp.GenerateCodeCustom(string(seed), uint64(step), hotp.ValidateOpts{Digits: otp.DigitsSix, Algorithm: otp.AlgorithmSHA1})
+	if err != nil {
+		return false, err
+	}
+	return subtle.ConstantTimeCompare([]byte(want), []byte(strings.TrimSpace(code))) == 1, nil
+}

@@ -1,0 +1,261 @@
+package identity
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"sekisho"
+)
+
+// What an error of this package may wrap, for doors that must name it as AWS
+// does.
+var (
+	// ErrMFARequired: the password is right, and a code is needed as well.
+	ErrMFARequired = errors.New("a second factor is required")
+	// ErrMFACode: the code is wrong, or was used before.
+	ErrMFACode = errors.New("wrong authentication code")
+	// ErrPasswordPolicy: the new password is too weak.
+	ErrPasswordPolicy = errors.New("password policy")
+	// ErrPackedPolicy: session policies and tags are too large together.
+	ErrPackedPolicy = errors.New("packed policy too large")
+)
+
+// guesses slows down those who try passwords and codes. Names fall into a
+// fixed number of buckets under a key drawn at start: memory is bounded, a
+// flood of made-up names pushes nobody out, and a name that exists is treated
+// like one that does not.
+type guesses struct {
+	mu      sync.Mutex
+	key     []byte
+	buckets [guessBuckets]guessBucket
+}
+
+type guessBucket struct {
+	failures int
+	last     time.Time
+	until    time.Time // no attempt before this
+}
+
+const (
+	guessBuckets  = 1 << 13
+	freeGuesses   = 5
+	firstLockout  = 30 * time.Second
+	longestLock   = 15 * time.Minute
+	forgetGuesses = time.Hour
+)
+
+func newGuesses() *guesses { return &guesses{key: random(32)} }
+
+func (g *guesses) bucket(name string) *guessBucket {
+	mac := hmac.New(sha256.New, g.key)
+	mac.Write([]byte(strings.ToLower(name)))
+	return &g.buckets[binary.BigEndian.Uint32(mac.Sum(nil))%guessBuckets]
+}
+
+// attempt counts an attempt as failed, until right says otherwise: of many
+// attempts at once no more get through than of many in a row.
+func (g *guesses) attempt(name string, now time.Time) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	b := g.bucket(name)
+	if now.Before(b.until) {
+		return sekisho.Errorf(sekisho.CodeThrottled, "Too many failed attempts. Wait a while and try again.")
+	}
+	if now.Sub(b.last) > forgetGuesses {
+		b.failures = 0
+	}
+	b.failures++
+	b.last = now
+	if over := b.failures - freeGuesses; over >= 0 {
+		b.until = now.Add(min(longestLock, firstLockout<<min(over, 10)))
+	}
+	return nil
+}
+
+// right forgets the failures of name.
+func (g *guesses) right(name string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	*g.bucket(name) = guessBucket{}
+}
+
+// forgive takes back one attempt that was neither right nor wrong.
+func (g *guesses) forgive(name string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	b := g.bucket(name)
+	if b.failures--; b.failures < freeGuesses {
+		b.until = time.Time{}
+	}
+}
+
+var errSignIn = sekisho.Errorf(sekisho.CodeUnauthenticated, "The user name, the password or the code is wrong.")
+
+// CheckPassword signs a user in with a password and, where a device is
+// enabled, a TOTP code. Whether the name or the password was wrong cannot be
+// told from the answer or its time. The error wraps [ErrMFARequired] when the
+// password is right and totp is empty.
+func (d *Directory) CheckPassword(ctx context.Context, user, password, totp string) (sekisho.Principal, error) {
+	guess := "password " + user
+	if err := d.guesses.attempt(guess, d.now()); err != nil {
+		return sekisho.Principal{}, err
+	}
+	u, err := d.passwordOf(ctx, user, password)
+	if err != nil {
+		return sekisho.Principal{}, err
+	}
+	p := d.userPrincipal(u)
+	if len(u.MFA) > 0 {
+		if totp == "" {
+			d.guesses.forgive(guess)
+			return sekisho.Principal{}, &sekisho.Error{Code: sekisho.CodeUnauthenticated, Err: ErrMFARequired, Message: "A code of your authentication device is needed."}
+		}
+		if err := d.acceptCode(ctx, u, "", totp); err != nil {
+			return sekisho.Principal{}, errSignIn
+		}
+		p.MFATime = d.now().UTC().Truncate(time.Second)
+	}
+	d.guesses.right(guess)
+	d.touch(Use{ID: u.ID, At: d.now(), Service: "signin"})
+	return p, nil
+}
+
+// passwordOf returns the user whose password this is.
+func (d *Directory) passwordOf(ctx context.Context, user, password string) (*User, error) {
+	if len(password) > maxPassword {
+		return nil, errSignIn
+	}
+	u, err := d.User(ctx, user)
+	if err != nil && !sekisho.IsNotFound(err) {
+		return nil, err
+	}
+	hash := dummyHash
+	if u != nil && u.Login != nil {
+		hash = u.Login.Hash
+	}
+	select {
+	case d.hashing <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	matches := passwordMatches(hash, password)
+	<-d.hashing
+	if !matches || u == nil || u.Login == nil {
+		return nil, errSignIn
+	}
+	return u, nil
+}
+
+func loginExists(user string) error {
+	return exists("Login Profile for user %s already exists.", user)
+}
+
+func noLogin(user string) error {
+	return notFound("Login Profile for User %s cannot be found.", user)
+}
+
+// CreateLogin gives a user a password.
+func (d *Directory) CreateLogin(ctx context.Context, user, password string, reset bool) (*LoginProfile, error) {
+	if err := checkPassword(user, password); err != nil {
+		return nil, err
+	}
+	hash := hashPassword(password)
+	var l *LoginProfile
+	err := d.update(ctx, func(t *tx) error {
+		old, err := t.user(user)
+		if err != nil {
+			return err
+		}
+		if old.Login != nil {
+			return loginExists(user)
+		}
+		u := edit(old)
+		l = &LoginProfile{Hash: hash, Created: t.now, ResetRequired: reset}
+		u.Login = l
+		t.put(u)
+		return nil
+	})
+	return l, err
+}
+
+// UpdateLogin changes a user's password, or whether it must be changed; nil
+// leaves as it is.
+func (d *Directory) UpdateLogin(ctx context.Context, user string, password *string, reset *bool) error {
+	hash := ""
+	if password != nil {
+		if err := checkPassword(user, *password); err != nil {
+			return err
+		}
+		hash = hashPassword(*password)
+	}
+	return d.update(ctx, func(t *tx) error {
+		old, err := t.user(user)
+		if err != nil {
+			return err
+		}
+		if old.Login == nil {
+			return noLogin(user)
+		}
+		u := edit(old)
+		if hash != "" {
+			u.Login.Hash = hash
+		}
+		if reset != nil {
+			u.Login.ResetRequired = *reset
+		}
+		t.put(u)
+		return nil
+	})
+}
+
+// DeleteLogin takes a user's password away.
+func (d *Directory) DeleteLogin(ctx context.Context, user string) error {
+	return d.update(ctx, func(t *tx) error {
+		old, err := t.user(user)
+		if err != nil {
+			return err
+		}
+		if old.Login == nil {
+			return noLogin(user)
+		}
+		u := edit(old)
+		u.Login = nil
+		t.put(u)
+		return nil
+	})
+}
+
+// Login returns a user's login profile.
+func (d *Directory) Login(ctx context.Context, user string) (*LoginProfile, error) {
+	u, err := d.User(ctx, user)
+	if err != nil {
+		return nil, err
+	}
+	if u.Login == nil {
+		return nil, noLogin(user)
+	}
+	return u.Login, nil
+}
+
+// ChangePassword changes a user's own password, who must know the old one.
+func (d *Directory) ChangePassword(ctx context.Context, user, old, password string) error {
+	guess := "password " + user
+	if err := d.guesses.attempt(guess, d.now()); err != nil {
+		return err
+	}
+	if _, err := d.passwordOf(ctx, user, old); err != nil {
+		if sekisho.CodeOf(err) == sekisho.CodeUnauthenticated {
+			return sekisho.Errorf(sekisho.CodeDenied, "The old password was incorrect.")
+		}
+		return err
+	}
+	d.guesses.right(guess)
+	no := false
+	return d.UpdateLogin(ctx, user, &password, &no)
+}

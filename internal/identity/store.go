@@ -1,0 +1,50 @@
+package identity
+
+import (
+	"context"
+	"time"
+)
+
+// Kind says what an [Object] is.
+type Kind string
+
+// The kinds of object.
+const (
+	KindUser            Kind = "user"
+	KindGroup           Kind = "group"
+	KindRole            Kind = "role"
+	KindInstanceProfile Kind = "instance-profile"
+	KindPolicy          Kind = "policy"
+	KindMFADevice       Kind = "mfa"
+)
+
+// Object is one stored entity. (Kind, Key) names it; Key is the name without
+// regard to case.
+type Object struct {
+	Kind    Kind
+	Key     string
+	Deleted bool
+	Body    []byte // JSON; empty when Deleted
+}
+
+// Use is when, and for what, a key, role or password was last used.
+type Use struct {
+	ID      string // access key ID, role ID, or user ID for passwords
+	At      time.Time
+	Service string
+	Region  string
+}
+
+// Store keeps the objects of the directory.
+type Store interface {
+	// Changes returns the objects written after generation since, deletions
+	// included, and the newest generation; both at one moment.
+	Changes(ctx context.Context, since int64) (objects []Object, newest int64, err error)
+	// Commit writes all the objects as generation base+1 if base is still the
+	// newest. It reports whether it did; when it did not, nothing is written.
+	Commit(ctx context.Context, base int64, objects []Object) (bool, error)
+	// Touch keeps each use, unless a later one is kept already.
+	Touch(ctx context.Context, uses []Use) error
+	// LastUses returns the last use of each of ids that was ever used.
+	LastUses(ctx context.Context, ids []string) (map[string]Use, error)
+}

@@ -1,0 +1,228 @@
+package identity
+
+import (
+	"context"
+	"slices"
+
+	"sekisho"
+)
+
+func (d *Directory) arn(what, path, name string) string {
+	return "arn:aws:iam::" + d.account + ":" + what + path + name
+}
+
+// newHolder checks the parts of a new user, group or role.
+func (t *tx) newHolder(kind Kind, prefix, path, name string, tags map[string]string) (Holder, error) {
+	most := 64
+	if kind == KindGroup {
+		most = 128
+	}
+	if err := checkName(string(kind)+"Name", name, most); err != nil {
+		return Holder{}, err
+	}
+	path, err := checkPath(path)
+	if err != nil {
+		return Holder{}, err
+	}
+	if tags, err = mergeTags(nil, tags); err != nil {
+		return Holder{}, err
+	}
+	return Holder{
+		Path: path, Name: name, ID: newEntityID(prefix), ARN: t.d.arn(string(kind), path, name),
+		Created: t.now, Tags: tags,
+	}, nil
+}
+
+// CreateUser makes a user; boundary may be empty.
+func (d *Directory) CreateUser(ctx context.Context, path, name, boundary string, tags map[string]string) (*User, error) {
+	var u *User
+	err := d.update(ctx, func(t *tx) error {
+		h, err := t.newHolder(KindUser, "AIDA", path, name, tags)
+		if err != nil {
+			return err
+		}
+		if t.users[(&User{Holder: h}).key()] != nil {
+			return exists("User with name %s already exists.", name)
+		}
+		if len(t.users) >= maxUsers {
+			return limit("Cannot exceed quota for UsersPerAccount: %d", maxUsers)
+		}
+		if h.Boundary, err = t.boundary(boundary); err != nil {
+			return err
+		}
+		u = &User{Holder: h}
+		t.put(u)
+		return nil
+	})
+	return u, err
+}
+
+// User returns a user.
+func (d *Directory) User(ctx context.Context, name string) (*User, error) {
+	return get(ctx, d, func(s *state) (*User, error) { return s.user(name) })
+}
+
+// UserByKey returns the user an access key belongs to.
+func (d *Directory) UserByKey(ctx context.Context, accessKeyID string) (*User, error) {
+	return get(ctx, d, func(s *state) (*User, error) {
+		if u := s.keyOwners[accessKeyID]; u != nil {
+			return u, nil
+		}
+		return nil, notFound("The Access Key with id %s cannot be found.", printable(accessKeyID))
+	})
+}
+
+// Users returns every user, by name.
+func (d *Directory) Users(ctx context.Context) ([]*User, error) {
+	return get(ctx, d, func(s *state) ([]*User, error) { return sorted(s.users), nil })
+}
+
+// UpdateUser renames or moves a user; an empty argument leaves as it is.
+func (d *Directory) UpdateUser(ctx context.Context, name, newPath, newName string) error {
+	return d.update(ctx, func(t *tx) error {
+		old, err := t.user(name)
+		if err != nil {
+			return err
+		}
+		u := edit(old)
+		if newName != "" {
+			if err := checkName("newUserName", newName, 64); err != nil {
+				return err
+			}
+			u.Name = newName
+			if other := t.users[u.key()]; other != nil && other != old {
+				return exists("User with name %s already exists.", newName)
+			}
+		}
+		if newPath != "" {
+			if u.Path, err = checkPath(newPath); err != nil {
+				return err
+			}
+		}
+		u.ARN = d.arn("user", u.Path, u.Name)
+		if u.key() != old.key() {
+			t.drop(old)
+		}
+		t.put(u)
+		return nil
+	})
+}
+
+// DeleteUser removes a user that holds nothing any more.
+func (d *Directory) DeleteUser(ctx context.Context, name string) error {
+	return d.update(ctx, func(t *tx) error {
+		u, err := t.user(name)
+		if err != nil {
+			return err
+		}
+		switch {
+		case len(u.Keys) > 0:
+			return inUse("Cannot delete entity, must delete access keys first.")
+		case len(u.Attached) > 0:
+			return inUse("Cannot delete entity, must detach all policies first.")
+		case len(u.Inline) > 0:
+			return inUse("Cannot delete entity, must delete policies first.")
+		case len(u.Groups) > 0:
+			return inUse("Cannot delete entity, must remove users from group first.")
+		case u.Login != nil:
+			return inUse("Cannot delete entity, must delete login profile first.")
+		case len(u.MFA) > 0:
+			return inUse("Cannot delete entity, must delete MFA device first.")
+		}
+		t.drop(u)
+		return nil
+	})
+}
+
+// NewAccessKey is a key with its secret, which is shown once.
+type NewAccessKey struct {
+	AccessKey
+	Secret string
+}
+
+// CreateAccessKey gives a user another access key.
+func (d *Directory) CreateAccessKey(ctx context.Context, user string) (*NewAccessKey, error) {
+	var k *NewAccessKey
+	err := d.update(ctx, func(t *tx) error {
+		old, err := t.user(user)
+		if err != nil {
+			return err
+		}
+		if len(old.Keys) >= maxKeysPerUser {
+			return limit("Cannot exceed quota for AccessKeysPerUser: %d", maxKeysPerUser)
+		}
+		u := edit(old)
+		if k, err = t.newKey(); err != nil {
+			return err
+		}
+		u.Keys = append(u.Keys, k.AccessKey)
+		t.put(u)
+		return nil
+	})
+	return k, err
+}
+
+func (t *tx) newKey() (*NewAccessKey, error) {
+	k := &NewAccessKey{AccessKey: AccessKey{ID: newID("AKIA", 16), Active: true, Created: t.now}, Secret: newSecret()}
+	var err error
+	k.Sealed, err = t.d.ring.Seal(purposeAccessKey, []byte(k.Secret), []byte(k.ID))
+	return k, err
+}
+
+func (t *tx) editKey(user, id string) (*User, int, error) {
+	old, err := t.user(user)
+	if err != nil {
+		return nil, 0, err
+	}
+	i := slices.IndexFunc(old.Keys, func(k AccessKey) bool { return k.ID == id })
+	if i < 0 {
+		return nil, 0, notFound("The Access Key with id %s cannot be found.", printable(id))
+	}
+	u := edit(old)
+	t.put(u)
+	return u, i, nil
+}
+
+// SetAccessKeyActive activates or deactivates a key. What was issued from a
+// deactivated key ends with it.
+func (d *Directory) SetAccessKeyActive(ctx context.Context, user, id string, active bool) error {
+	return d.update(ctx, func(t *tx) error {
+		u, i, err := t.editKey(user, id)
+		if err != nil {
+			return err
+		}
+		u.Keys[i].Active = active
+		return nil
+	})
+}
+
+// DeleteAccessKey removes a key.
+func (d *Directory) DeleteAccessKey(ctx context.Context, user, id string) error {
+	return d.update(ctx, func(t *tx) error {
+		u, i, err := t.editKey(user, id)
+		if err != nil {
+			return err
+		}
+		u.Keys = slices.Delete(u.Keys, i, i+1)
+		return nil
+	})
+}
+
+// UserPrincipal returns the principal of a user, as the console has it after
+// sign-in: no access key, no second factor.
+func (d *Directory) UserPrincipal(ctx context.Context, name string) (sekisho.Principal, error) {
+	return get(ctx, d, func(s *state) (sekisho.Principal, error) {
+		u, err := s.user(name)
+		if err != nil {
+			return sekisho.Principal{}, err
+		}
+		return d.userPrincipal(u), nil
+	})
+}
+
+func (d *Directory) userPrincipal(u *User) sekisho.Principal {
+	return sekisho.Principal{
+		Type: sekisho.PrincipalUser, Account: d.account, ARN: u.ARN, PolicyARN: u.ARN,
+		UserID: u.ID, UserName: u.Name, Tags: u.Tags,
+	}
+}

@@ -30,7 +30,7 @@ type Agent struct {
 // returns when the server says that the node is connected.
 func (s *Server) StartAgent(t testing.TB, name string, uid int) *Agent {
 	t.Helper()
-	r := Do(t, s.Shell(t.Context(), nil, `aws ssm create-activation --iam-role SekishoNode --default-instance-name "$1" --output json`, name))
+	r := Do(t, s.Shell(t.Context(), nil, `aws ssm create-activation --iam-role service-role/AmazonEC2RunCommandRoleForManagedInstances --default-instance-name "$1" --output json`, name))
 	var activation struct {
 		ID   string `json:"ActivationId"`
 		Code string `json:"ActivationCode"`

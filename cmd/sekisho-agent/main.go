@@ -158,6 +158,7 @@ func readCA(path string) (string, error) {
 
 func runCommand() *cobra.Command {
 	var debug bool
+	var endpoint string
 	c := &cobra.Command{
 		Use:   "run",
 		Short: "Run the agent",
@@ -168,12 +169,14 @@ func runCommand() *cobra.Command {
 			}
 			return agent.Run(c.Context(), agent.Config{
 				StateDir: stateOf(c),
+				Endpoint: endpoint,
 				Users:    runas.System(),
 				Log:      slog.New(slog.NewTextHandler(c.ErrOrStderr(), &slog.HandlerOptions{Level: level})),
 			})
 		},
 	}
 	c.Flags().BoolVar(&debug, "debug", false, "log more")
+	c.Flags().StringVar(&endpoint, "endpoint", "", "where the server is now, if it moved since the registration")
 	return c
 }
 

@@ -40,6 +40,7 @@ const (
 // Config says what an agent works with.
 type Config struct {
 	StateDir string
+	Endpoint string // overrides the one registered with, if not empty
 	Users    session.Users
 	Log      *slog.Logger
 
@@ -87,6 +88,9 @@ func Run(ctx context.Context, cfg Config) error {
 	server, err := vault.Server()
 	if err != nil {
 		return err
+	}
+	if cfg.Endpoint != "" {
+		server.Endpoint = cfg.Endpoint
 	}
 	ident, err := vault.Identity()
 	if err != nil {

@@ -35,16 +35,6 @@ import (
 // legitimate ones carry a session document of 64 KiB.
 const maxBody = 1 << 20
 
-// Protocol is how a service puts calls on the wire.
-type Protocol int
-
-// The protocols of AWS's services.
-const (
-	JSON11 Protocol = iota
-	Query
-	EC2
-)
-
 // Auth says how callers of an operation prove who they are.
 type Auth int
 
@@ -69,11 +59,10 @@ type Operation struct {
 // Door is one AWS service.
 type Door struct {
 	Service    string // SigV4 service name: "ssm"
-	Protocol   Protocol
-	XMLNS      string   // namespace of answers; query protocols only
-	Targets    []string // X-Amz-Target prefixes: "AmazonSSM"; JSON only
-	Version    string   // API version: "2010-05-08"; query protocols only
-	Global     bool     // signed for any region, as IAM and STS are
+	Protocol   awsproto.Protocol
+	XMLNS      string // namespace of answers; query protocols only
+	Version    string // API version: "2010-05-08"; query protocols only
+	Global     bool   // signed for any region, as IAM and STS are
 	Operations map[string]Operation
 	// Errors overrides the error name of a code for this service.
 	Errors map[sekisho.Code]string
@@ -132,12 +121,11 @@ type Config struct {
 type Server struct {
 	Config
 	byService map[string]*Door
-	byTarget  map[string]*Door
 }
 
 // New returns a Server.
 func New(cfg Config) *Server {
-	s := &Server{Config: cfg, byService: map[string]*Door{}, byTarget: map[string]*Door{}}
+	s := &Server{Config: cfg, byService: map[string]*Door{}}
 	if s.Now == nil {
 		s.Now = time.Now
 	}
@@ -146,9 +134,6 @@ func New(cfg Config) *Server {
 	}
 	for _, d := range cfg.Doors {
 		s.byService[d.Service] = d
-		for _, t := range d.Targets {
-			s.byTarget[t] = d
-		}
 	}
 	return s
 }
@@ -191,7 +176,7 @@ type Call struct {
 
 // Decode reads the request into v by the door's protocol.
 func (c *Call) Decode(v any) error {
-	if c.door.Protocol == JSON11 {
+	if c.door.Protocol == awsproto.JSON {
 		return awsproto.DecodeJSON(c.body, v)
 	}
 	return awsproto.DecodeQuery(c.form, v)
@@ -298,14 +283,11 @@ func byteSize(n int) string { return fmt.Sprintf("%d KiB", n>>10) }
 // route finds the door and the operation: by X-Amz-Target, else by the
 // Action of a form and the service it was signed for.
 func (s *Server) route(c *Call, r *http.Request) error {
-	if prefix, op, ok := strings.Cut(r.Header.Get("X-Amz-Target"), "."); ok {
-		// com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101.LookupEvents
-		if i := strings.LastIndexByte(op, '.'); i >= 0 {
-			prefix, op = prefix+"."+op[:i], op[i+1:]
-		}
-		d := s.byTarget[prefix]
-		if d == nil {
-			return &awsproto.Error{Code: "UnknownOperationException", Message: fmt.Sprintf("Sekisho has no service %q.", clip(prefix)), Status: http.StatusNotFound}
+	if r.Header.Get("X-Amz-Target") != "" {
+		service, op, ok := awsproto.Target(r)
+		d := s.byService[service]
+		if !ok || d == nil || d.Protocol != awsproto.JSON {
+			return &awsproto.Error{Code: "UnknownOperationException", Message: fmt.Sprintf("Sekisho has no operation %q.", clip(r.Header.Get("X-Amz-Target"))), Status: http.StatusNotFound}
 		}
 		c.door, c.Service, c.Operation = d, d.Service, op
 		return nil
@@ -330,7 +312,7 @@ func (s *Server) route(c *Call, r *http.Request) error {
 			}
 		}
 	}
-	if d == nil || d.Protocol == JSON11 {
+	if d == nil || d.Protocol != awsproto.Query && d.Protocol != awsproto.EC2 {
 		return &awsproto.Error{Code: "InvalidAction", Message: fmt.Sprintf("Sekisho has no query service for the action %q.", clip(action)), Status: http.StatusBadRequest}
 	}
 	c.door, c.Service, c.Operation, c.form = d, d.Service, action, form
@@ -437,20 +419,29 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, c *Call) {
 		s.fail(w, r, nil, err)
 		return
 	}
-	switch c.door.Protocol {
-	case JSON11:
-		awsproto.WriteJSON(w, c.RequestID, out)
-	case Query:
-		awsproto.WriteQuery(w, c.RequestID, c.Operation, c.door.XMLNS, out)
-	case EC2:
-		awsproto.WriteEC2(w, c.RequestID, c.Operation, c.door.XMLNS, out)
+	if err := write(w, c, out); err != nil {
+		s.Log.WarnContext(r.Context(), "answer not delivered", "request_id", c.RequestID, "error", err)
 	}
+}
+
+// write answers in the door's protocol.
+func write(w http.ResponseWriter, c *Call, out any) error {
+	switch c.door.Protocol {
+	case awsproto.JSON:
+		return awsproto.WriteJSON(w, c.RequestID, out)
+	case awsproto.EC2:
+		return awsproto.WriteEC2(w, c.RequestID, c.Operation, c.door.XMLNS, out)
+	case awsproto.RESTXML:
+		return awsproto.WriteXML(w, http.StatusOK, c.RequestID, out)
+	case awsproto.Query:
+	}
+	return awsproto.WriteQuery(w, c.RequestID, c.Operation, c.door.XMLNS, out)
 }
 
 // paramsOf is the request as the audit trail keeps it.
 func (s *Server) paramsOf(c *Call) any {
 	m := map[string]any{}
-	if c.door.Protocol == JSON11 {
+	if c.door.Protocol == awsproto.JSON {
 		if len(c.body) > 0 && json.Unmarshal(c.body, &m) != nil {
 			return nil
 		}
@@ -494,15 +485,15 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, c *Call, err error
 			e = &awsproto.Error{Code: "InternalServerError", Message: "The call could not be written to the audit trail.", Status: http.StatusInternalServerError}
 		}
 	}
+	proto := awsproto.Query
 	switch {
-	case c.door == nil && r.Header.Get("X-Amz-Target") == "":
-		awsproto.WriteQueryError(w, c.RequestID, e)
-	case c.door == nil || c.door.Protocol == JSON11:
-		awsproto.WriteJSONError(w, c.RequestID, e)
-	case c.door.Protocol == EC2:
-		awsproto.WriteEC2Error(w, c.RequestID, e)
-	default:
-		awsproto.WriteQueryError(w, c.RequestID, e)
+	case c.door != nil:
+		proto = c.door.Protocol
+	case r.Header.Get("X-Amz-Target") != "":
+		proto = awsproto.JSON
+	}
+	if err := proto.WriteError(w, c.RequestID, e); err != nil {
+		s.Log.WarnContext(r.Context(), "answer not delivered", "request_id", c.RequestID, "error", err)
 	}
 }
 
@@ -527,11 +518,9 @@ func (s *Server) errorOf(d *Door, err error) *awsproto.Error {
 	if e, ok := errors.AsType[*awsproto.Error](err); ok {
 		return e
 	}
-	proto := Query
-	if d == nil || d.Protocol == JSON11 {
-		proto = JSON11
-	} else if d.Protocol == EC2 {
-		proto = EC2
+	proto := awsproto.JSON
+	if d != nil {
+		proto = d.Protocol
 	}
 	if e, ok := errors.AsType[*sigv4.Error](err); ok {
 		return signatureError(proto, e)
@@ -543,31 +532,33 @@ func (s *Server) errorOf(d *Door, err error) *awsproto.Error {
 	n := names[code]
 	name, status := n.query, n.status
 	switch proto {
-	case JSON11:
+	case awsproto.JSON:
 		name = n.json
 		if status < 500 {
 			status = http.StatusBadRequest // JSON 1.1 services answer 400 whatever the fault
 		}
-	case EC2:
+	case awsproto.EC2:
 		name = n.ec2
-	case Query:
+	case awsproto.RESTXML:
+		name = n.json // ssmmessages names errors as ssm does
+	case awsproto.Query:
 	}
 	if d != nil && d.Errors[code] != "" {
 		name = d.Errors[code]
 	}
 	e, _ := errors.AsType[*sekisho.Error](err)
-	return &awsproto.Error{Code: name, Message: e.Error(), Status: status}
+	return &awsproto.Error{Code: name, Message: e.Error(), Status: status, Sender: status < 500}
 }
 
-func internalName(p Protocol) string {
+func internalName(p awsproto.Protocol) string {
 	switch p {
-	case JSON11:
-		return "InternalServerError"
-	case EC2:
+	case awsproto.EC2, awsproto.RESTXML:
 		return "InternalError"
-	case Query:
+	case awsproto.Query:
+		return "ServiceFailure"
+	case awsproto.JSON:
 	}
-	return "ServiceFailure"
+	return "InternalServerError"
 }
 
 // names are the error names AWS uses for a code, by protocol.
@@ -590,24 +581,65 @@ var names = map[sekisho.Code]struct {
 }
 
 // signatureError names a signature fault as the protocol's services do.
-func signatureError(p Protocol, e *sigv4.Error) *awsproto.Error {
-	out := &awsproto.Error{Code: e.Code, Message: e.Message, Status: http.StatusForbidden}
+func signatureError(p awsproto.Protocol, e *sigv4.Error) *awsproto.Error {
+	out := &awsproto.Error{Code: e.Code, Message: e.Message, Status: e.Status(), Sender: true}
 	switch p {
-	case JSON11:
-		out.Status = http.StatusBadRequest
-		switch e.Code {
-		case "MissingAuthenticationToken":
-			out.Code = "MissingAuthenticationTokenException"
-		case "IncompleteSignature":
-			out.Code = "IncompleteSignatureException"
-		default:
-			out.Code = "InvalidSignatureException"
-		}
-	case EC2:
-		if e.Code == "SignatureDoesNotMatch" {
+	case awsproto.JSON, awsproto.RESTXML:
+		out.Code, out.Status = e.JSONCode(), http.StatusBadRequest
+	case awsproto.EC2:
+		if e.Code == sigv4.CodeMismatch {
 			out.Code, out.Status = "AuthFailure", http.StatusUnauthorized
 		}
-	case Query:
+	case awsproto.Query:
 	}
 	return out
 }
+
+// Enter begins a call of an operation that is chosen by its path: the caller
+// is verified, nothing more. When ok is false the answer has been given.
+func (s *Server) Enter(w http.ResponseWriter, r *http.Request, d *Door, operation string) (c *Call, ok bool) {
+	c, err := s.begin(w, r)
+	c.door, c.Service, c.Operation = d, d.Service, operation
+	if err == nil && d.Operations[operation].Auth == Signed {
+		err = s.authenticate(r, c, Signed)
+	}
+	if err != nil {
+		s.fail(w, r, c, err)
+		return nil, false
+	}
+	return c, true
+}
+
+// Identify verifies the signature of a call that may come unsigned. Without
+// one the call stays anonymous.
+func (c *Call) Identify(r *http.Request) error {
+	if r.Header.Get("Authorization") == "" {
+		return nil
+	}
+	return c.server.authenticate(r, c, Signed)
+}
+
+// Body is the request's body.
+func (c *Call) Body() []byte { return c.body }
+
+// Refuse answers a call begun with Enter with an error, and records it.
+func (c *Call) Refuse(w http.ResponseWriter, r *http.Request, err error) { c.server.fail(w, r, c, err) }
+
+// Accept records a call begun with Enter as answered. An error means that it
+// could not be recorded and must not be answered.
+func (c *Call) Accept(r *http.Request) error {
+	if !c.authorized {
+		return fmt.Errorf("%s:%s answered without asking policy", c.Service, c.Operation)
+	}
+	return c.server.record(r, c, c.door.Operations[c.Operation].ReadOnly, nil)
+}
+
+// Refused records a call begun with Enter whose channel was closed before an
+// answer in HTTP was possible.
+func (c *Call) Refused(r *http.Request, err error) error {
+	return c.server.record(r, c, false, c.server.errorOf(c.door, err))
+}
+
+// SetParams says what the audit event shows as the request's parameters, for
+// calls whose parameters are in the path or in a frame.
+func (c *Call) SetParams(params map[string]any) { c.params = params }

@@ -120,7 +120,7 @@ func (a *Authorizer) Decide(ctx context.Context, f *Facts, action, resource stri
 	return Verdict{
 		Explicit: d.Effect == policy.ExplicitDeny,
 		Message:  d.Message(f.Principal.ARN, action, resource),
-		Reason:   set.Explain(req).Sentence(),
+		Reason:   set.Explain(req).Sentence,
 	}, nil
 }
 

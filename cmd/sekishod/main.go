@@ -1,0 +1,66 @@
+// Command sekishod is the Sekisho server.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"sekisho/internal/dev"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	if err := command().ExecuteContext(ctx); err != nil {
+		fmt.Fprintf(os.Stderr, "sekishod: %v\n", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+func command() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "sekishod",
+		Short:         "The server of Sekisho, a self-hosted Session Manager",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.AddCommand(devCommand())
+	return root
+}
+
+func devCommand() *cobra.Command {
+	o := dev.Options{Stdout: os.Stdout, Stderr: os.Stderr}
+	var verbose bool
+	c := &cobra.Command{
+		Use:   "dev",
+		Short: "Run everything on this machine: server, console and an agent",
+		Long: `Run everything on this machine: server, console and an agent.
+
+What it makes lies in the data directory and is found again at the next start.
+DIR/env, to be sourced by a shell, points the aws CLI here.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			level := slog.LevelInfo
+			if verbose {
+				level = slog.LevelDebug
+			}
+			o.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+			return dev.Run(c.Context(), o)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&o.DataDir, "data", ".sekisho", "data directory")
+	f.StringVar(&o.Listen, "listen", "127.0.0.1:8443", "address to listen on; port 0 takes a free one")
+	f.StringVar(&o.Region, "region", "", "region name (default us-east-1)")
+	f.StringVar(&o.Account, "account-id", "", "account ID, 12 digits (default 100000000000)")
+	f.IntVar(&o.Nodes, "nodes", 1, "number of agents to run")
+	f.BoolVar(&verbose, "verbose", false, "log more")
+	return c
+}

@@ -1,0 +1,158 @@
+package ssm
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"sekisho"
+	"sekisho/internal/api"
+	"sekisho/internal/authz"
+	"sekisho/internal/awsproto"
+	"sekisho/internal/fleet"
+)
+
+type createActivationRequest struct {
+	IamRole             string
+	Description         string
+	DefaultInstanceName string
+	RegistrationLimit   *int64
+	ExpirationDate      awsproto.Epoch
+	Tags                []tag
+}
+
+type createActivationAnswer struct {
+	ActivationID   string `json:"ActivationId"`
+	ActivationCode string
+}
+
+func (d *door) createActivation(ctx context.Context, c *api.Call, in *createActivationRequest) (*createActivationAnswer, error) {
+	var v awsproto.Constraints
+	v.Require("iamRole", in.IamRole != "")
+	v.Length("iamRole", in.IamRole, 0, 64)
+	limit := int64(1)
+	if in.RegistrationLimit != nil {
+		limit = *in.RegistrationLimit
+		v.Range("registrationLimit", limit, 1, 1000)
+	}
+	if strings.HasPrefix(in.IamRole, "arn:") {
+		return nil, awsproto.SenderError("ValidationException", "IamRole takes the name of the role (or path/name), not its ARN: %s", in.IamRole[strings.LastIndexByte(in.IamRole, '/')+1:])
+	}
+	if err := v.Err(); err != nil {
+		return nil, err
+	}
+	tags, err := tagSet(in.Tags)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.Authorize(ctx, "ssm:CreateActivation", "*", authz.RequestTags(tags)...); err != nil {
+		return nil, err
+	}
+	role, err := d.Roles.ActivationRole(ctx, in.IamRole)
+	if err != nil {
+		return nil, awsproto.SenderError("ValidationException", "%s", err)
+	}
+	if err := c.Authorize(ctx, "iam:PassRole", role, authz.One("iam:PassedToService", "ssm.amazonaws.com")); err != nil {
+		return nil, err
+	}
+	a, code, err := d.Fleet.CreateActivation(ctx, fleet.NewActivation{
+		IAMRole: in.IamRole, Description: in.Description, DefaultInstanceName: in.DefaultInstanceName,
+		RegistrationLimit: int(limit), ExpiresAt: in.ExpirationDate.Time, CreatedBy: c.Principal.ARN, Tags: tags,
+	})
+	if err != nil {
+		return nil, err
+	}
+	c.Annotate(map[string]any{"activationId": a.ID})
+	return &createActivationAnswer{a.ID, code}, nil
+}
+
+type describeActivationsRequest struct {
+	Filters []struct {
+		FilterKey    string
+		FilterValues []string
+	}
+	MaxResults *int64
+	NextToken  string
+}
+
+type activation struct {
+	ActivationID        string         `json:"ActivationId"`
+	Description         string         `json:"Description,omitempty"`
+	DefaultInstanceName string         `json:"DefaultInstanceName,omitempty"`
+	IamRole             string         `json:"IamRole"`
+	RegistrationLimit   int            `json:"RegistrationLimit"`
+	RegistrationsCount  int            `json:"RegistrationsCount"`
+	ExpirationDate      awsproto.Epoch `json:"ExpirationDate"`
+	Expired             bool           `json:"Expired"`
+	CreatedDate         awsproto.Epoch `json:"CreatedDate"`
+	Tags                []tag          `json:"Tags,omitempty"`
+}
+
+type describeActivationsAnswer struct {
+	ActivationList []activation
+	NextToken      string `json:"NextToken,omitempty"`
+}
+
+func (d *door) describeActivations(ctx context.Context, c *api.Call, in *describeActivationsRequest) (*describeActivationsAnswer, error) {
+	var v awsproto.Constraints
+	limit := 0
+	if in.MaxResults != nil {
+		v.Range("maxResults", *in.MaxResults, 1, 50)
+		limit = int(*in.MaxResults)
+	}
+	for _, f := range in.Filters {
+		v.Enum("filters.member.filterKey", f.FilterKey, "ActivationIds", "DefaultInstanceName", "IamRole")
+	}
+	if err := v.Err(); err != nil {
+		return nil, err
+	}
+	if err := c.Authorize(ctx, "ssm:DescribeActivations", "*"); err != nil {
+		return nil, err
+	}
+	all, err := d.Fleet.Activations(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range in.Filters {
+		all = slices.DeleteFunc(all, func(a *sekisho.Activation) bool {
+			got := map[string]string{"ActivationIds": a.ID, "DefaultInstanceName": a.DefaultInstanceName, "IamRole": a.IAMRole}[f.FilterKey]
+			return !slices.Contains(f.FilterValues, got)
+		})
+	}
+	all, next, err := page(all, func(a *sekisho.Activation) string { return a.ID }, in.NextToken, limit, 50)
+	if err != nil {
+		return nil, err
+	}
+	out := &describeActivationsAnswer{ActivationList: []activation{}, NextToken: next}
+	for _, a := range all {
+		out.ActivationList = append(out.ActivationList, activation{
+			ActivationID: a.ID, Description: a.Description, DefaultInstanceName: a.DefaultInstanceName, IamRole: a.IAMRole,
+			RegistrationLimit: a.RegistrationLimit, RegistrationsCount: a.RegistrationCount,
+			ExpirationDate: awsproto.NewEpoch(a.ExpiresAt), Expired: !time.Now().Before(a.ExpiresAt),
+			CreatedDate: awsproto.NewEpoch(a.CreatedAt), Tags: tagList(a.Tags),
+		})
+	}
+	return out, nil
+}
+
+type deleteActivationRequest struct {
+	ActivationID string `json:"ActivationId"`
+}
+
+func (d *door) deleteActivation(ctx context.Context, c *api.Call, in *deleteActivationRequest) (*struct{}, error) {
+	var v awsproto.Constraints
+	v.Require("activationId", in.ActivationID != "")
+	v.Length("activationId", in.ActivationID, 0, 64)
+	if err := v.Err(); err != nil {
+		return nil, err
+	}
+	if err := c.Authorize(ctx, "ssm:DeleteActivation", "*"); err != nil {
+		return nil, err
+	}
+	err := d.Fleet.DeleteActivation(ctx, in.ActivationID)
+	if sekisho.IsNotFound(err) {
+		return nil, awsproto.SenderError("InvalidActivation", "There is no activation %s.", in.ActivationID)
+	}
+	return &struct{}{}, err
+}

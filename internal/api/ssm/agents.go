@@ -1,0 +1,114 @@
+package ssm
+
+import (
+	"context"
+	"crypto/subtle"
+	"time"
+
+	"sekisho"
+	"sekisho/internal/api"
+	"sekisho/internal/awsproto"
+	"sekisho/internal/fleet"
+)
+
+type registerRequest struct {
+	ActivationCode string
+	ActivationID   string `json:"ActivationId"`
+	Fingerprint    string
+	PublicKey      string
+	PublicKeyType  string
+}
+
+type registerAnswer struct {
+	InstanceID string `json:"InstanceId"`
+}
+
+func (d *door) registerManagedInstance(ctx context.Context, c *api.Call, in *registerRequest) (*registerAnswer, error) {
+	var v awsproto.Constraints
+	v.Hide("activationCode")
+	v.Length("activationCode", in.ActivationCode, 20, 250)
+	v.Length("activationId", in.ActivationID, 36, 36)
+	if err := v.Err(); err != nil {
+		return nil, err
+	}
+	n, err := d.Fleet.Register(ctx, fleet.Registration{
+		ActivationID: in.ActivationID, ActivationCode: in.ActivationCode, PublicKey: in.PublicKey,
+		PublicKeyType: in.PublicKeyType, Fingerprint: in.Fingerprint, SourceIP: c.SourceIP.String(),
+	})
+	switch sekisho.CodeOf(err) {
+	case "":
+	case sekisho.CodeUnauthenticated:
+		return nil, awsproto.SenderError("InvalidActivation", "%s", err)
+	case sekisho.CodeExpired, sekisho.CodeLimit:
+		return nil, awsproto.SenderError("ActivationExpired", "%s", err)
+	default:
+		return nil, err
+	}
+	c.Annotate(map[string]any{"instanceId": string(n.ID)})
+	return &registerAnswer{string(n.ID)}, nil
+}
+
+type roleTokenRequest struct{ Fingerprint string }
+
+// roleTokenAnswer has no optional fields: AWS's agent reads all of them.
+type roleTokenAnswer struct {
+	AccessKeyID         string `json:"AccessKeyId"`
+	SecretAccessKey     string
+	SessionToken        string
+	TokenExpirationDate awsproto.Epoch
+	UpdateKeyPair       bool
+}
+
+// roleTokenTTL is how long a node's credentials last; agents renew them at
+// half that time.
+const roleTokenTTL = time.Hour
+
+func (d *door) requestManagedInstanceRoleToken(ctx context.Context, c *api.Call, in *roleTokenRequest) (*roleTokenAnswer, error) {
+	n, err := d.Fleet.Node(ctx, c.Principal.Node)
+	if err != nil {
+		return nil, err
+	}
+	if subtle.ConstantTimeCompare([]byte(n.Fingerprint), []byte(in.Fingerprint)) != 1 {
+		return nil, awsproto.SenderError("MachineFingerprintDoesNotMatch",
+			"The machine's fingerprint is not the one that registered as %s: this is another machine, or its hardware changed.", n.ID)
+	}
+	creds, err := d.Roles.IssueNodeCredentials(ctx, n.ID, n.IAMRole, roleTokenTTL)
+	if err != nil {
+		return nil, err
+	}
+	return &roleTokenAnswer{
+		AccessKeyID: creds.AccessKeyID, SecretAccessKey: creds.SecretAccessKey, SessionToken: creds.SessionToken,
+		TokenExpirationDate: awsproto.NewEpoch(creds.Expiration),
+	}, nil
+}
+
+type updateInstanceInformationRequest struct {
+	InstanceID      string `json:"InstanceId"`
+	AgentName       string
+	AgentVersion    string
+	AgentStatus     string
+	PlatformType    string
+	PlatformName    string
+	PlatformVersion string
+	ComputerName    string
+	IPAddress       string
+}
+
+func (d *door) updateInstanceInformation(ctx context.Context, c *api.Call, in *updateInstanceInformationRequest) (*struct{}, error) {
+	if !knownNode(in.InstanceID) {
+		return nil, awsproto.SenderError("InvalidInstanceId", "%q is not the ID of a managed node.", in.InstanceID)
+	}
+	if err := c.Authorize(ctx, "ssm:UpdateInstanceInformation", d.nodeARN(in.InstanceID)); err != nil {
+		return nil, err
+	}
+	// Whatever a policy grants, a node speaks for itself alone.
+	if c.Principal.Node != sekisho.NodeID(in.InstanceID) {
+		return nil, sekisho.Errorf(sekisho.CodeDenied, "%s may not report facts of %s.", c.Principal.ARN, in.InstanceID)
+	}
+	err := d.Fleet.Report(ctx, c.Principal.Node, fleet.Facts{
+		AgentName: in.AgentName, AgentVersion: in.AgentVersion, AgentStatus: in.AgentStatus, PlatformType: in.PlatformType,
+		PlatformName: in.PlatformName, PlatformVersion: in.PlatformVersion, ComputerName: in.ComputerName,
+		IPAddress: in.IPAddress, SourceIP: c.SourceIP.String(),
+	})
+	return &struct{}{}, err
+}

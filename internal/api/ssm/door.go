@@ -1,0 +1,199 @@
+// Package ssm is the Systems Manager door: sessions, managed nodes,
+// activations, and what agents report.
+package ssm
+
+import (
+	"context"
+	"encoding/base64"
+	"strings"
+	"time"
+
+	"sekisho"
+	"sekisho/internal/api"
+	"sekisho/internal/awsproto"
+	"sekisho/internal/broker"
+	"sekisho/internal/fleet"
+	"sekisho/internal/id"
+)
+
+// Roles are the IAM roles that nodes may be given.
+type Roles interface {
+	// ActivationRole returns the ARN of the role called name (or path/name).
+	// It must exist and trust Systems Manager.
+	ActivationRole(ctx context.Context, name string) (arn string, err error)
+	// IssueNodeCredentials makes temporary credentials of the role for node.
+	IssueNodeCredentials(ctx context.Context, node sekisho.NodeID, role string, ttl time.Duration) (Credentials, error)
+}
+
+// Credentials are temporary credentials.
+type Credentials struct {
+	AccessKeyID, SecretAccessKey, SessionToken string
+	Expiration                                 time.Time
+}
+
+// Channels cuts nodes off.
+type Channels interface {
+	Drop(node sekisho.NodeID, reason string)
+}
+
+// Config is what the door needs.
+type Config struct {
+	Fleet    *fleet.Fleet
+	Broker   *broker.Broker
+	Roles    Roles
+	Channels Channels
+	Region   string
+	Account  string
+	// StrictDocuments demands that policies grant the default session
+	// document too, as AWS's newer pages say; without it a grant on the node
+	// is enough when a request names no document.
+	StrictDocuments bool
+}
+
+type door struct{ Config }
+
+// New returns the door.
+func New(cfg Config) *api.Door {
+	d := &door{cfg}
+	return &api.Door{
+		Service: "ssm", Protocol: awsproto.JSON,
+		Operations: map[string]api.Operation{
+			"StartSession":        {Handle: api.Handle(d.startSession)},
+			"ResumeSession":       {Handle: api.Handle(d.resumeSession)},
+			"TerminateSession":    {Handle: api.Handle(d.terminateSession)},
+			"DescribeSessions":    {Handle: api.Handle(d.describeSessions), ReadOnly: true},
+			"GetConnectionStatus": {Handle: api.Handle(d.getConnectionStatus), ReadOnly: true},
+
+			"DescribeInstanceInformation": {Handle: api.Handle(d.describeInstanceInformation), ReadOnly: true},
+			"DescribeInstanceProperties":  {Handle: api.Handle(d.describeInstanceProperties), ReadOnly: true},
+			"DeregisterManagedInstance":   {Handle: api.Handle(d.deregisterManagedInstance)},
+
+			"CreateActivation":    {Handle: api.Handle(d.createActivation)},
+			"DescribeActivations": {Handle: api.Handle(d.describeActivations), ReadOnly: true},
+			"DeleteActivation":    {Handle: api.Handle(d.deleteActivation)},
+
+			"RegisterManagedInstance": {
+				Handle: api.Handle(d.registerManagedInstance), Auth: api.Anonymous,
+				NoPolicy: "the activation code is the permission",
+			},
+			"RequestManagedInstanceRoleToken": {
+				Handle: api.Handle(d.requestManagedInstanceRoleToken), Auth: api.NodeKey,
+				NoPolicy: "the node's key is the permission, its role was fixed by whoever made the activation",
+			},
+			"UpdateInstanceInformation": {Handle: api.Handle(d.updateInstanceInformation)},
+		},
+	}
+}
+
+// nodeARN is the ARN that policies name a target by.
+func (d *door) nodeARN(target string) string {
+	if strings.HasPrefix(target, "i-") {
+		return "arn:aws:ec2:" + d.Region + ":" + d.Account + ":instance/" + target
+	}
+	return "arn:aws:ssm:" + d.Region + ":" + d.Account + ":managed-instance/" + target
+}
+
+// documentARN is the ARN of a session document. Those of AWS's own names have
+// an empty account.
+func (d *door) documentARN(name string) string {
+	account := d.Account
+	if strings.HasPrefix(name, "AWS-") {
+		account = ""
+	}
+	return "arn:aws:ssm:" + d.Region + ":" + account + ":document/" + name
+}
+
+func (d *door) sessionARN(name string) string {
+	return "arn:aws:ssm:" + d.Region + ":" + d.Account + ":session/" + name
+}
+
+// tag is a tag on the wire.
+type tag struct{ Key, Value string }
+
+// The bounds of a tag set.
+const (
+	maxTags     = 50
+	maxTagKey   = 128
+	maxTagValue = 256
+)
+
+// tagSet reads the tags of a request.
+func tagSet(tags []tag) (map[string]string, error) {
+	if len(tags) > maxTags {
+		return nil, awsproto.SenderError("TooManyTagsError", "A resource has at most %d tags.", maxTags)
+	}
+	set := make(map[string]string, len(tags))
+	folded := make(map[string]bool, len(tags))
+	for _, t := range tags {
+		var c awsproto.Constraints
+		c.Length("tags.member.key", t.Key, 1, maxTagKey)
+		c.Length("tags.member.value", t.Value, 0, maxTagValue)
+		if err := c.Err(); err != nil {
+			return nil, err
+		}
+		if strings.HasPrefix(strings.ToLower(t.Key), "aws:") {
+			return nil, awsproto.SenderError("ValidationException", "Tag keys that begin with aws: are reserved.")
+		}
+		// Condition keys ignore case, so two such tags could not be told apart.
+		if fold := strings.ToLower(t.Key); folded[fold] {
+			return nil, awsproto.SenderError("ValidationException", "Two tags have the key %q but for letter case.", t.Key)
+		} else {
+			folded[fold] = true
+		}
+		set[t.Key] = t.Value
+	}
+	return set, nil
+}
+
+func tagList(set map[string]string) []tag {
+	var tags []tag
+	for k, v := range set {
+		tags = append(tags, tag{k, v})
+	}
+	return tags
+}
+
+// page cuts one page out of a sorted list. The token names the last item of
+// the page before, so that items which come and go do not shift it.
+func page[T any](all []T, key func(T) string, token string, limit, defaultLimit int) (items []T, next string, err error) {
+	if limit == 0 {
+		limit = defaultLimit
+	}
+	if token != "" {
+		after, err := readToken(token)
+		if err != nil {
+			return nil, "", err
+		}
+		i := 0
+		for i < len(all) && key(all[i]) != after {
+			i++
+		}
+		if i == len(all) {
+			return nil, "", errToken
+		}
+		all = all[i+1:]
+	}
+	if len(all) <= limit {
+		return all, "", nil
+	}
+	return all[:limit], makeToken(key(all[limit-1])), nil
+}
+
+var errToken = awsproto.SenderError("InvalidNextToken", "The NextToken is not one that this operation returned.")
+
+func makeToken(after string) string {
+	return base64.RawURLEncoding.EncodeToString([]byte("v1:" + after))
+}
+
+func readToken(token string) (string, error) {
+	b, err := base64.RawURLEncoding.DecodeString(token)
+	after, ok := strings.CutPrefix(string(b), "v1:")
+	if err != nil || !ok || len(after) > 200 {
+		return "", errToken
+	}
+	return after, nil
+}
+
+// knownNode reports whether target has the form of a node ID; anything else
+// must not be put into an ARN.
+func knownNode(target string) bool { return id.ValidNode(target) }

@@ -1,0 +1,392 @@
+package ssm
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"sekisho"
+	"sekisho/internal/api"
+	"sekisho/internal/authz"
+	"sekisho/internal/awsproto"
+	"sekisho/internal/broker"
+	"sekisho/internal/document"
+	"sekisho/internal/id"
+)
+
+type startSessionRequest struct {
+	Target       string
+	DocumentName string
+	Reason       string
+	Parameters   map[string][]string
+}
+
+// channelAnswer is that of StartSession and ResumeSession.
+type channelAnswer struct {
+	SessionID  string `json:"SessionId"`
+	TokenValue string
+	StreamURL  string `json:"StreamUrl"`
+}
+
+// streamURL is where the client's leg of a session is opened: at the very
+// address the client has just called.
+func streamURL(c *api.Call, session sekisho.SessionID) string {
+	return "wss://" + c.Host + "/v1/data-channel/" + string(session) + "?role=publish_subscribe"
+}
+
+func (d *door) startSession(ctx context.Context, c *api.Call, in *startSessionRequest) (*channelAnswer, error) {
+	var v awsproto.Constraints
+	v.Require("target", in.Target != "")
+	v.Length("target", in.Target, 0, 400)
+	if in.Reason != "" {
+		v.Length("reason", in.Reason, 1, 256)
+	}
+	if err := v.Err(); err != nil {
+		return nil, err
+	}
+	if err := d.authorizeStart(ctx, c, in.Target, in.DocumentName); err != nil {
+		return nil, err
+	}
+	name := in.DocumentName
+	if name == "" {
+		name = document.Default
+	}
+	doc, err := document.Builtin(name)
+	if err != nil {
+		return nil, awsproto.SenderError("InvalidDocument", "%s", err)
+	}
+	// Asked after policy: whoever may not start a session learns nothing
+	// about which nodes exist.
+	if err := d.Broker.Reachable(ctx, in.Target); err != nil {
+		return nil, err
+	}
+	s, err := d.Broker.Start(ctx, broker.Request{
+		Target: sekisho.NodeID(in.Target), Document: doc, Name: name, Parameters: in.Parameters,
+		Reason: in.Reason, Owner: c.Principal, SourceIP: c.SourceIP.String(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := &channelAnswer{SessionID: string(s.ID), TokenValue: s.Token, StreamURL: streamURL(c, s.ID)}
+	c.Annotate(map[string]any{"sessionId": out.SessionID, "tokenValue": out.TokenValue, "streamUrl": out.StreamURL})
+	return out, nil
+}
+
+// authorizeStart decides on the node and on the document. As AWS has it, a
+// grant on the node is enough for the default document when the request names
+// none, unless the grant asks for ssm:SessionDocumentAccessCheck; a document
+// that is named must always be granted. So there are two passes: one without
+// the check, and one with it that counts when the first does not allow.
+func (d *door) authorizeStart(ctx context.Context, c *api.Call, target, docName string) error {
+	node, keys := "*", []authz.Key(nil)
+	if knownNode(target) {
+		node = d.nodeARN(target)
+		if n, err := d.Fleet.Node(ctx, sekisho.NodeID(target)); err == nil {
+			keys = authz.ResourceTags("ssm", n.Tags)
+		} else if !sekisho.IsNotFound(err) {
+			return err
+		}
+	}
+	name := docName
+	if name == "" {
+		name = document.Default
+	}
+	pass := func(check string, withDocument bool) (authz.Verdict, error) {
+		mark := authz.One("ssm:SessionDocumentAccessCheck", check)
+		v, err := c.Decide(ctx, "ssm:StartSession", node, append(keys[:len(keys):len(keys)], mark)...)
+		if err != nil || !v.Allowed || !withDocument {
+			return v, err
+		}
+		return c.Decide(ctx, "ssm:StartSession", d.documentARN(name), mark)
+	}
+	if !d.StrictDocuments {
+		v, err := pass("false", docName != "")
+		if err != nil {
+			return err
+		}
+		if v.Allowed {
+			c.Allow()
+			return nil
+		}
+		if v.Explicit {
+			return api.Denied(v)
+		}
+	}
+	v, err := pass("true", true)
+	if err != nil {
+		return err
+	}
+	if !v.Allowed {
+		return api.Denied(v)
+	}
+	c.Allow()
+	return nil
+}
+
+type sessionRequest struct {
+	SessionID string `json:"SessionId"`
+}
+
+func (r *sessionRequest) check() error {
+	var v awsproto.Constraints
+	v.Require("sessionId", r.SessionID != "")
+	v.Length("sessionId", r.SessionID, 0, 96)
+	return v.Err()
+}
+
+// authorizeSession decides on one session. It is known by two names: its ID,
+// which begins with the owner's name, and the same with the owner's unique
+// ID, so that the sample policies with ${aws:username} and with ${aws:userid}
+// both mean what they say. It is nil, without an error, when there is no such
+// session and the caller may know that.
+func (d *door) authorizeSession(ctx context.Context, c *api.Call, action, name string) (*sekisho.Session, error) {
+	var s *sekisho.Session
+	var keys []authz.Key
+	arns := []string{"*"}
+	if id.ValidSession(name) {
+		arns = []string{d.sessionARN(name)}
+		var err error
+		s, err = d.Broker.Session(ctx, sekisho.SessionID(name))
+		switch {
+		case err == nil:
+			keys = authz.ResourceTags("ssm", map[string]string{
+				"aws:ssmmessages:session-id": s.OwnerUserID,
+				"aws:ssmmessages:target-id":  string(s.Target),
+			})
+			if i := strings.LastIndexByte(name, '-'); i > 0 && s.OwnerUserID != "" {
+				arns = append(arns, d.sessionARN(s.OwnerUserID+name[i:]))
+			}
+		case !sekisho.IsNotFound(err):
+			return nil, err
+		}
+	}
+	var first authz.Verdict
+	allowed := false
+	for i, arn := range arns {
+		v, err := c.Decide(ctx, action, arn, keys...)
+		if err != nil {
+			return nil, err
+		}
+		if v.Explicit {
+			return nil, api.Denied(v)
+		}
+		if i == 0 {
+			first = v
+		}
+		allowed = allowed || v.Allowed
+	}
+	if !allowed {
+		return nil, api.Denied(first)
+	}
+	c.Allow()
+	return s, nil
+}
+
+func (d *door) resumeSession(ctx context.Context, c *api.Call, in *sessionRequest) (*channelAnswer, error) {
+	if err := in.check(); err != nil {
+		return nil, err
+	}
+	s, err := d.authorizeSession(ctx, c, "ssm:ResumeSession", in.SessionID)
+	if err != nil {
+		return nil, err
+	}
+	if s == nil {
+		return nil, awsproto.SenderError("DoesNotExistException", "Session with ID %s does not exist.", in.SessionID)
+	}
+	token, err := d.Broker.Resume(ctx, s.ID)
+	if err != nil {
+		return nil, err
+	}
+	out := &channelAnswer{SessionID: in.SessionID, TokenValue: token, StreamURL: streamURL(c, s.ID)}
+	c.Annotate(map[string]any{"sessionId": out.SessionID, "tokenValue": out.TokenValue, "streamUrl": out.StreamURL})
+	return out, nil
+}
+
+type sessionIDAnswer struct {
+	SessionID string `json:"SessionId"`
+}
+
+func (d *door) terminateSession(ctx context.Context, c *api.Call, in *sessionRequest) (*sessionIDAnswer, error) {
+	if err := in.check(); err != nil {
+		return nil, err
+	}
+	s, err := d.authorizeSession(ctx, c, "ssm:TerminateSession", in.SessionID)
+	if err != nil {
+		return nil, err
+	}
+	if s != nil { // ending what is not there succeeds, as it does in AWS
+		why := ""
+		if c.Principal.ARN != s.Owner {
+			why = "The session was terminated by " + c.Principal.ARN + "."
+		}
+		if err := d.Broker.Terminate(ctx, s.ID, why); err != nil {
+			return nil, err
+		}
+	}
+	return &sessionIDAnswer{in.SessionID}, nil
+}
+
+type describeSessionsRequest struct {
+	State      string
+	MaxResults *int64
+	NextToken  string
+	Filters    []struct {
+		Key   string `json:"key"`
+		Value string `json:"value"`
+	}
+}
+
+type session struct {
+	SessionID    string         `json:"SessionId"`
+	Target       string         `json:"Target"`
+	Status       string         `json:"Status"`
+	StartDate    awsproto.Epoch `json:"StartDate"`
+	EndDate      awsproto.Epoch `json:"EndDate,omitzero"`
+	DocumentName string         `json:"DocumentName"`
+	Owner        string         `json:"Owner"`
+	Reason       string         `json:"Reason,omitempty"`
+	Details      string         `json:"Details,omitempty"`
+	OutputURL    struct{}       `json:"OutputUrl"`
+	MaxDuration  string         `json:"MaxSessionDuration,omitempty"`
+	AccessType   string         `json:"AccessType"`
+}
+
+type describeSessionsAnswer struct {
+	Sessions  []session `json:"Sessions"`
+	NextToken string    `json:"NextToken,omitempty"`
+}
+
+// historyDays is how far back DescribeSessions looks, as in AWS.
+const historyDays = 30
+
+const maxSessionPage = 200
+
+func (d *door) describeSessions(ctx context.Context, c *api.Call, in *describeSessionsRequest) (*describeSessionsAnswer, error) {
+	var v awsproto.Constraints
+	v.Require("state", in.State != "")
+	if in.State != "" {
+		v.Enum("state", in.State, "Active", "History")
+	}
+	limit := int64(maxSessionPage)
+	if in.MaxResults != nil {
+		limit = *in.MaxResults
+		v.Range("maxResults", limit, 1, maxSessionPage)
+	}
+	if in.Filters != nil {
+		v.Count("filters", len(in.Filters), 1, 6)
+	}
+	if err := v.Err(); err != nil {
+		return nil, err
+	}
+	if err := c.Authorize(ctx, "ssm:DescribeSessions", "*"); err != nil {
+		return nil, err
+	}
+	q := broker.Query{Active: in.State == "Active", Limit: int(limit) + 1}
+	if !q.Active {
+		q.StartedAfter = time.Now().AddDate(0, 0, -historyDays)
+	}
+	for _, f := range in.Filters {
+		if f.Value == "" || len(f.Value) > 400 {
+			return nil, awsproto.SenderError("ValidationException", "The value of filter %s must have 1 to 400 characters.", f.Key)
+		}
+		if err := sessionFilter(&q, f.Key, f.Value); err != nil {
+			return nil, err
+		}
+	}
+	if in.NextToken != "" {
+		after, err := readToken(in.NextToken)
+		if err != nil {
+			return nil, err
+		}
+		q.After = sekisho.SessionID(after)
+	}
+	found, err := d.Broker.Sessions(ctx, q)
+	if err != nil {
+		if q.After != "" && sekisho.IsNotFound(err) {
+			return nil, errToken
+		}
+		return nil, err
+	}
+	out := &describeSessionsAnswer{Sessions: []session{}}
+	if len(found) > int(limit) {
+		found = found[:limit]
+		out.NextToken = makeToken(string(found[limit-1].ID))
+	}
+	for _, s := range found {
+		out.Sessions = append(out.Sessions, describeSession(s))
+	}
+	return out, nil
+}
+
+func sessionFilter(q *broker.Query, key, value string) error {
+	switch key {
+	case "InvokedAfter", "InvokedBefore":
+		t, err := time.Parse(time.RFC3339, value)
+		if err != nil {
+			return awsproto.SenderError("ValidationException", "The value of filter %s must be a time such as 2026-04-15T00:00:00Z.", key)
+		}
+		if key == "InvokedBefore" {
+			q.StartedBefore = t
+		} else if t.After(q.StartedAfter) {
+			q.StartedAfter = t
+		}
+	case "Target":
+		q.Target = value
+	case "Owner":
+		q.Owner = value
+	case "Status":
+		q.Status = sekisho.SessionStatus(value)
+	case "SessionId":
+		q.ID = value
+	case "AccessType":
+		if value != "Standard" { // just-in-time access does not exist here
+			q.ID = "-"
+		}
+	default:
+		return awsproto.SenderError("InvalidFilterKey", "The specified filter key %q is not valid: use InvokedAfter, InvokedBefore, Target, Owner, Status, SessionId or AccessType.", key)
+	}
+	return nil
+}
+
+func describeSession(s *sekisho.Session) session {
+	out := session{
+		SessionID: string(s.ID), Target: string(s.Target), Status: string(s.Status),
+		StartDate: awsproto.NewEpoch(s.StartedAt), EndDate: awsproto.NewEpoch(s.EndedAt),
+		DocumentName: s.DocumentName, Owner: s.Owner, Reason: s.Reason, Details: s.Details, AccessType: "Standard",
+	}
+	if s.MaxDuration > 0 {
+		out.MaxDuration = s.MaxDuration.String()
+	}
+	return out
+}
+
+type targetRequest struct{ Target string }
+
+type connectionStatusAnswer struct {
+	Target string
+	Status string
+}
+
+func (d *door) getConnectionStatus(ctx context.Context, c *api.Call, in *targetRequest) (*connectionStatusAnswer, error) {
+	var v awsproto.Constraints
+	v.Require("target", in.Target != "")
+	v.Length("target", in.Target, 0, 400)
+	if err := v.Err(); err != nil {
+		return nil, err
+	}
+	resource, keys := "*", []authz.Key(nil)
+	if knownNode(in.Target) {
+		resource = d.nodeARN(in.Target)
+		if n, err := d.Fleet.Node(ctx, sekisho.NodeID(in.Target)); err == nil {
+			keys = authz.ResourceTags("ssm", n.Tags)
+		}
+	}
+	if err := c.Authorize(ctx, "ssm:GetConnectionStatus", resource, keys...); err != nil {
+		return nil, err
+	}
+	status := "notconnected"
+	if d.Fleet.IsConnected(sekisho.NodeID(in.Target)) {
+		status = "connected"
+	}
+	return &connectionStatusAnswer{in.Target, status}, nil
+}

@@ -1,0 +1,366 @@
+// Package ssmmessages is the message gateway door: where agents open their
+// control channels, and where both legs of a session's data channel come in.
+//
+// A channel is opened with a single-use token, sent as the first frame. Agents
+// sign the upgrade as well; of clients the newer ones do and browsers cannot,
+// so a client's signature is checked when it is there and the token decides.
+package ssmmessages
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"sekisho"
+	"sekisho/internal/api"
+	"sekisho/internal/authz"
+	"sekisho/internal/awsproto"
+	"sekisho/internal/broker"
+	"sekisho/internal/control"
+	"sekisho/internal/fleet"
+	"sekisho/internal/id"
+	"sekisho/internal/link"
+	"sekisho/internal/mgs"
+	"sekisho/internal/relay"
+)
+
+// Config is what the door needs.
+type Config struct {
+	API     *api.Server
+	Broker  *broker.Broker
+	Hub     *control.Hub
+	Relay   *relay.Relay
+	Fleet   *fleet.Fleet
+	Region  string
+	Account string
+	Log     *slog.Logger
+	// Done ends all channels when the server stops.
+	Done context.Context
+}
+
+// How channels are kept: an agent that does not answer a ping is given up
+// within 15 s, so that its node shows as lost and the person is told.
+const (
+	agentPing     = 5 * time.Second
+	agentPong     = 10 * time.Second
+	clientPing    = 15 * time.Second
+	clientPong    = 30 * time.Second
+	firstFrame    = 15 * time.Second // for the frame with the token
+	maxFrame      = 256 << 10
+	maxFirstFrame = 8 << 10
+)
+
+type door struct {
+	Config
+	api *api.Door
+}
+
+// Register adds the door's paths to mux.
+func Register(mux *http.ServeMux, cfg Config) {
+	d := &door{Config: cfg, api: &api.Door{
+		Service: "ssmmessages", Protocol: awsproto.RESTXML,
+		Operations: map[string]api.Operation{
+			"CreateControlChannel": {},
+			"OpenControlChannel":   {},
+			"CreateDataChannel":    {},
+			"OpenDataChannel":      {Auth: api.Anonymous},
+		},
+	}}
+	mux.HandleFunc("POST /v1/control-channel/{node}", d.createControlChannel)
+	mux.HandleFunc("GET /v1/control-channel/{node}", d.openControlChannel)
+	mux.HandleFunc("POST /v1/data-channel/{session}", d.createDataChannel)
+	mux.HandleFunc("GET /v1/data-channel/{session}", d.openDataChannel)
+}
+
+// authorizeNode demands that the caller is the node it speaks for, and that
+// its role grants action.
+func (d *door) authorizeNode(ctx context.Context, c *api.Call, action, node string) error {
+	c.SetParams(map[string]any{"instanceId": node})
+	if !id.ValidNode(node) {
+		return awsproto.SenderError("ValidationException", "%q is not a node ID.", clip(node))
+	}
+	if err := c.Authorize(ctx, action, "*"); err != nil {
+		return err
+	}
+	return d.isNode(c, node)
+}
+
+func (d *door) isNode(c *api.Call, node string) error {
+	if c.Principal == nil || string(c.Principal.Node) != node {
+		return sekisho.Errorf(sekisho.CodeDenied, "These are not the credentials of %s.", node)
+	}
+	return nil
+}
+
+func clip(s string) string {
+	if len(s) > 100 {
+		return s[:100]
+	}
+	return s
+}
+
+func (d *door) createControlChannel(w http.ResponseWriter, r *http.Request) {
+	c, ok := d.API.Enter(w, r, d.api, "CreateControlChannel")
+	if !ok {
+		return
+	}
+	node := r.PathValue("node")
+	err := d.authorizeNode(r.Context(), c, "ssmmessages:CreateControlChannel", node)
+	if err == nil {
+		_, err = mgs.ParseBody[mgs.CreateControlChannelRequest](c.Body())
+		err = badRequest(err)
+	}
+	if err == nil {
+		_, err = d.Fleet.Node(r.Context(), sekisho.NodeID(node)) // not deregistered meanwhile
+	}
+	var token string
+	if err == nil {
+		token, err = d.Broker.NodeToken(r.Context(), sekisho.NodeID(node))
+	}
+	d.created(w, r, c, mgs.CreateControlChannelResponse, token, err)
+}
+
+func badRequest(err error) error {
+	if err == nil {
+		return nil
+	}
+	return awsproto.SenderError("ValidationException", "%s", err)
+}
+
+// created answers 201, which agents insist on, or the error.
+func (d *door) created(w http.ResponseWriter, r *http.Request, c *api.Call, root, token string, err error) {
+	if err == nil {
+		err = c.Accept(r)
+	}
+	if err != nil {
+		c.Refuse(w, r, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/xml")
+	w.Header().Set("X-Amzn-RequestId", c.RequestID)
+	w.WriteHeader(http.StatusCreated)
+	if _, err := w.Write(mgs.MarshalChannelResponse(root, mgs.ChannelResponse{MessageSchemaVersion: mgs.SchemaVersion10, TokenValue: token})); err != nil {
+		d.Log.Warn("answer not delivered", "request_id", c.RequestID, "error", err)
+	}
+}
+
+func (d *door) openControlChannel(w http.ResponseWriter, r *http.Request) {
+	c, ok := d.API.Enter(w, r, d.api, "OpenControlChannel")
+	if !ok {
+		return
+	}
+	node := r.PathValue("node")
+	if err := d.authorizeNode(r.Context(), c, "ssmmessages:OpenControlChannel", node); err != nil {
+		c.Refuse(w, r, err)
+		return
+	}
+	conn, err := link.Accept(w, r, link.AcceptOptions{ReadLimit: maxFrame})
+	if err != nil {
+		d.refused(c, r, nil, err)
+		return
+	}
+	open, err := readOpen[mgs.OpenControlChannel](d.Done, conn)
+	if err == nil {
+		err = d.Broker.Admit(d.Done, open.TokenValue, node, broker.ControlLeg)
+	}
+	if err == nil {
+		err = c.Accept(r)
+	}
+	if err != nil {
+		d.refused(c, r, conn, err)
+		return
+	}
+	d.serve(conn, agentPing, agentPong, func(ctx context.Context, f *frames) error {
+		return d.Hub.Serve(ctx, sekisho.NodeID(node), c.SourceIP.String(), f, d.Fleet, d.Broker)
+	})
+}
+
+// refused closes a channel that was not let in, says why, and records it.
+func (d *door) refused(c *api.Call, r *http.Request, conn *link.Conn, err error) {
+	if conn != nil {
+		reason := "the channel was not admitted"
+		if sekisho.CodeOf(err) != sekisho.CodeInternal {
+			reason = err.Error()
+		}
+		closeQuietly(conn, link.ClosePolicy, reason)
+	}
+	if rerr := c.Refused(r, err); rerr != nil {
+		d.Log.Error("audit event lost", "request_id", c.RequestID, "error", rerr)
+	}
+}
+
+// readOpen reads the text frame that opens a channel.
+func readOpen[B interface {
+	mgs.OpenControlChannel | mgs.OpenDataChannel
+}](ctx context.Context, conn *link.Conn) (B, error) {
+	ctx, cancel := context.WithTimeout(ctx, firstFrame)
+	defer cancel()
+	var zero B
+	kind, b, err := conn.Read(ctx)
+	if err != nil {
+		return zero, awsproto.SenderError("ValidationException", "No opening frame came: %s", err)
+	}
+	if kind != link.Text || len(b) > maxFirstFrame {
+		return zero, awsproto.SenderError("ValidationException", "The first frame must be a text frame of at most %d bytes.", maxFirstFrame)
+	}
+	open, err := mgs.ParseBody[B](b)
+	return open, badRequest(err)
+}
+
+func (d *door) createDataChannel(w http.ResponseWriter, r *http.Request) {
+	c, ok := d.API.Enter(w, r, d.api, "CreateDataChannel")
+	if !ok {
+		return
+	}
+	session := r.PathValue("session")
+	c.SetParams(map[string]any{"sessionId": clip(session)})
+	err := c.Authorize(r.Context(), "ssmmessages:CreateDataChannel", "*")
+	if err == nil && !id.ValidSession(session) {
+		err = awsproto.SenderError("ValidationException", "That is not a session ID.")
+	}
+	if err == nil && (c.Principal == nil || c.Principal.Node == "") {
+		err = sekisho.Errorf(sekisho.CodeDenied, "Only a managed node opens the agent's leg of a session.")
+	}
+	if err == nil {
+		_, err = mgs.ParseBody[mgs.CreateDataChannelRequest](c.Body())
+		err = badRequest(err)
+	}
+	var token string
+	if err == nil {
+		token, err = d.Broker.AgentToken(r.Context(), c.Principal.Node, sekisho.SessionID(session))
+	}
+	d.created(w, r, c, mgs.CreateDataChannelResponse, token, err)
+}
+
+func (d *door) openDataChannel(w http.ResponseWriter, r *http.Request) {
+	c, ok := d.API.Enter(w, r, d.api, "OpenDataChannel")
+	if !ok {
+		return
+	}
+	name := r.PathValue("session")
+	c.SetParams(map[string]any{"sessionId": clip(name)})
+	// A signature is checked if there is one; a policy that denies opening
+	// channels outright is heeded.
+	err := c.Identify(r)
+	if err == nil && !id.ValidSession(name) {
+		err = awsproto.SenderError("ValidationException", "That is not a session ID.")
+	}
+	if err == nil && c.Principal != nil {
+		var v authz.Verdict
+		v, err = c.Decide(r.Context(), "ssmmessages:OpenDataChannel", "arn:aws:ssm:"+d.Region+":"+d.Account+":session/"+name)
+		if err == nil && v.Explicit {
+			err = api.Denied(v)
+		}
+	}
+	if err != nil {
+		c.Refuse(w, r, err)
+		return
+	}
+	conn, err := link.Accept(w, r, link.AcceptOptions{ReadLimit: maxFrame, AllowOrigin: sameOrigin})
+	if err != nil {
+		d.refused(c, r, nil, sekisho.Errorf(sekisho.CodeDenied, "%v", err))
+		return
+	}
+	session := sekisho.SessionID(name)
+	leg, err := d.admit(c, conn, session)
+	if err == nil {
+		c.Allow() // the token was the permission
+		err = c.Accept(r)
+	}
+	if err != nil {
+		d.refused(c, r, conn, err)
+		return
+	}
+	if leg == broker.AgentLeg {
+		d.serve(conn, agentPing, agentPong, func(ctx context.Context, f *frames) error { return d.Relay.ServeAgent(ctx, session, f) })
+	} else {
+		d.serve(conn, clientPing, clientPong, func(ctx context.Context, f *frames) error { return d.Relay.ServeClient(ctx, session, f) })
+	}
+}
+
+// admit reads the opening frame and decides which leg, if any, this is.
+func (d *door) admit(c *api.Call, conn *link.Conn, session sekisho.SessionID) (broker.Leg, error) {
+	open, err := readOpen[mgs.OpenDataChannel](d.Done, conn)
+	if err != nil {
+		return "", err
+	}
+	leg := broker.ClientLeg
+	if open.ClientInstanceID != "" {
+		leg = broker.AgentLeg
+	}
+	if err := d.Broker.Admit(d.Done, open.TokenValue, string(session), leg); err != nil {
+		return "", err
+	}
+	s, err := d.Broker.Attachable(d.Done, session)
+	if err != nil {
+		return "", err
+	}
+	if leg == broker.AgentLeg {
+		return leg, d.isNode(c, string(s.Target))
+	}
+	return leg, nil
+}
+
+// sameOrigin allows the console, which this very server serves.
+func sameOrigin(origin string, r *http.Request) bool {
+	u, err := url.Parse(origin)
+	return err == nil && u.Scheme == "https" && u.Host == r.Host
+}
+
+// serve runs a channel with its pings until it ends.
+func (d *door) serve(conn *link.Conn, ping, pong time.Duration, run func(ctx context.Context, f *frames) error) {
+	ctx, cancel := context.WithCancelCause(d.Done)
+	var pings sync.WaitGroup
+	pings.Go(func() {
+		if err := conn.KeepAlive(ctx, ping, pong); err != nil && ctx.Err() == nil {
+			cancel(fmt.Errorf("no answer to a ping for %s", pong))
+		}
+	})
+	err := run(ctx, &frames{conn})
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	cancel(nil)
+	pings.Wait()
+	d.Log.Debug("channel ended", "remote", conn.RemoteAddr(), "reason", err)
+}
+
+// frames is a channel after its opening: binary frames only.
+type frames struct{ conn *link.Conn }
+
+// Read returns the next binary frame. Text after the opening is nothing a
+// peer sends.
+func (f *frames) Read(ctx context.Context) ([]byte, error) {
+	kind, b, err := f.conn.Read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if kind != link.Binary {
+		return nil, errors.New("a text frame came after the opening")
+	}
+	return b, nil
+}
+
+// Write sends a binary frame.
+func (f *frames) Write(ctx context.Context, frame []byte) error {
+	return f.conn.Write(ctx, link.Binary, frame)
+}
+
+// Close ends the connection.
+func (f *frames) Close(reason string) { closeQuietly(f.conn, link.CloseNormal, reason) }
+
+// closeQuietly ends a connection whose peer may be gone already.
+func closeQuietly(conn *link.Conn, code link.Code, reason string) {
+	const most = 120 // a close frame holds 123 bytes
+	if len(reason) > most {
+		reason = reason[:most]
+	}
+	if err := conn.Close(code, reason); err != nil {
+		_ = conn.CloseNow() // the peer did not answer: nothing is left to say
+	}
+}

@@ -1,0 +1,410 @@
+// Package broker leads a session through its life: it is asked for, its
+// agent is told, its legs are let in with single-use tokens, and it ends.
+package broker
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"log/slog"
+	"time"
+
+	"sekisho"
+	"sekisho/internal/document"
+	"sekisho/internal/id"
+	"sekisho/internal/mgs"
+)
+
+// Leg says which connection a token opens.
+type Leg string
+
+// The legs.
+const (
+	ClientLeg  Leg = "client"  // a person's side of a data channel; the subject is the session
+	AgentLeg   Leg = "agent"   // the node's side of a data channel; the subject is the session
+	ControlLeg Leg = "control" // a control channel; the subject is the node
+)
+
+// Token is the stored side of a channel token. The token itself is not kept.
+type Token struct {
+	Hash      []byte // SHA-256
+	Subject   string
+	Leg       Leg
+	ExpiresAt time.Time
+}
+
+// Query selects sessions. Zero fields select everything.
+type Query struct {
+	Active        bool // active sessions, or the history
+	StartedAfter  time.Time
+	StartedBefore time.Time
+	Target        string
+	Owner         string
+	Status        sekisho.SessionStatus
+	ID            string
+	// After is the session that ended the previous page.
+	After sekisho.SessionID
+	Limit int
+}
+
+// Store keeps sessions and tokens.
+type Store interface {
+	CreateSession(ctx context.Context, s *sekisho.Session) error
+	Session(ctx context.Context, id sekisho.SessionID) (*sekisho.Session, error)
+	// UpdateSession reads a session, lets change alter it, and stores it, as
+	// one step.
+	UpdateSession(ctx context.Context, id sekisho.SessionID, change func(s *sekisho.Session) error) error
+	// Sessions returns at most q.Limit sessions, the newest first.
+	Sessions(ctx context.Context, q Query) ([]*sekisho.Session, error)
+
+	PutToken(ctx context.Context, t Token) error
+	// UseToken marks the token with this hash as used and returns it. A token
+	// that was never made is CodeNotFound, one used before CodeConflict, one
+	// past its time CodeExpired.
+	UseToken(ctx context.Context, hash []byte, now time.Time) (Token, error)
+	// DropTokens removes tokens that expired before t.
+	DropTokens(ctx context.Context, t time.Time) error
+}
+
+// Relay carries sessions.
+type Relay interface {
+	Open(s *sekisho.Session) error
+	Live(id sekisho.SessionID) bool
+	End(id sekisho.SessionID, status sekisho.SessionStatus, output string)
+}
+
+// Links reaches agents.
+type Links interface {
+	Connected(node sekisho.NodeID) bool
+	Deliver(ctx context.Context, node sekisho.NodeID, frame []byte) error
+}
+
+// Nodes explains why a node cannot be reached.
+type Nodes interface {
+	WhyNotConnected(ctx context.Context, target string) (string, error)
+}
+
+// Config is what a Broker needs.
+type Config struct {
+	Store    Store
+	Relay    Relay
+	Links    Links
+	Nodes    Nodes
+	Log      *slog.Logger
+	TokenTTL time.Duration                  // 0 = 3 minutes
+	Changed  func(session sekisho.SessionID) // after a session's state changed; may be nil
+}
+
+// Broker is safe for concurrent use.
+type Broker struct {
+	cfg Config
+}
+
+// New returns a Broker.
+func New(cfg Config) *Broker {
+	if cfg.TokenTTL == 0 {
+		cfg.TokenTTL = 3 * time.Minute
+	}
+	if cfg.Changed == nil {
+		cfg.Changed = func(sekisho.SessionID) {}
+	}
+	return &Broker{cfg: cfg}
+}
+
+// The idle timeout of a session whose document says nothing, as in AWS.
+const defaultIdle = 20 * time.Minute
+
+// Request asks for a session. The caller has been authorized.
+type Request struct {
+	Target     sekisho.NodeID
+	Document   *document.Document
+	Name       string // of the document
+	Parameters map[string][]string
+	Reason     string
+	Owner      *sekisho.Principal
+	SourceIP   string
+}
+
+// Started is a session that waits for its client.
+type Started struct {
+	ID    sekisho.SessionID
+	Token string // opens the client's leg, once
+}
+
+// Reachable returns nil when a session can be started on target, and else an
+// error that says why not.
+func (b *Broker) Reachable(ctx context.Context, target string) error {
+	if b.cfg.Links.Connected(sekisho.NodeID(target)) {
+		return nil
+	}
+	why, err := b.cfg.Nodes.WhyNotConnected(ctx, target)
+	if err != nil {
+		return err
+	}
+	// The first sentence is AWS's; tools look for it.
+	return sekisho.Errorf(sekisho.CodeUnreachable, "%s is not connected.", target).WithHint("%s", why)
+}
+
+// Start begins a session: its agent is told at once, so that shell and client
+// get ready side by side.
+func (b *Broker) Start(ctx context.Context, in Request) (*Started, error) {
+	params, err := in.Document.Bind(in.Parameters)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.Reachable(ctx, string(in.Target)); err != nil {
+		return nil, err
+	}
+	s := &sekisho.Session{
+		ID: id.Session(in.Owner.SessionPrefix()), Target: in.Target, Status: sekisho.SessionConnecting,
+		Owner: in.Owner.ARN, OwnerUserID: in.Owner.UserID, OwnerUser: in.Owner.UserName, AccessKeyID: in.Owner.AccessKeyID,
+		DocumentName: in.Name, Reason: in.Reason, StartedAt: time.Now().UTC(), SourceIP: in.SourceIP, IdleTimeout: defaultIdle,
+	}
+	content, err := in.Document.Content()
+	if err != nil {
+		return nil, err
+	}
+	task, err := mgs.NewInteractiveShell(mgs.AgentTaskPayload{
+		DocumentName: in.Name, DocumentContent: content, SessionID: string(s.ID), Parameters: params, SessionOwner: s.Owner,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := b.cfg.Store.CreateSession(ctx, s); err != nil {
+		return nil, err
+	}
+	if err := b.cfg.Relay.Open(s); err != nil {
+		b.finish(ctx, s.ID, sekisho.SessionFailed, err.Error())
+		return nil, err
+	}
+	token, err := b.token(ctx, string(s.ID), ClientLeg)
+	if err == nil {
+		err = b.cfg.Links.Deliver(ctx, s.Target, task.AppendTo(nil))
+	}
+	if err != nil {
+		b.cfg.Relay.End(s.ID, sekisho.SessionFailed, "The node's agent could not be told.")
+		if sekisho.CodeOf(err) == sekisho.CodeInternal {
+			err = sekisho.Errorf(sekisho.CodeUnreachable, "%s is not connected.", s.Target).WithHint("Its message channel broke just now: %v", err)
+		}
+		return nil, err
+	}
+	b.cfg.Changed(s.ID)
+	return &Started{ID: s.ID, Token: token}, nil
+}
+
+// token makes a single-use token.
+func (b *Broker) token(ctx context.Context, subject string, leg Leg) (string, error) {
+	secret := id.Secret()
+	h := sha256.Sum256([]byte(secret))
+	return secret, b.cfg.Store.PutToken(ctx, Token{Hash: h[:], Subject: subject, Leg: leg, ExpiresAt: time.Now().Add(b.cfg.TokenTTL)})
+}
+
+// Resume returns a fresh token for the client's leg of a running session. For
+// one that has ended the token is empty, upon which clients stop trying.
+func (b *Broker) Resume(ctx context.Context, session sekisho.SessionID) (token string, err error) {
+	s, err := b.cfg.Store.Session(ctx, session)
+	if err != nil {
+		return "", err
+	}
+	if !s.Status.Active() {
+		return "", nil
+	}
+	return b.token(ctx, string(session), ClientLeg)
+}
+
+// Session returns a session's record.
+func (b *Broker) Session(ctx context.Context, session sekisho.SessionID) (*sekisho.Session, error) {
+	return b.cfg.Store.Session(ctx, session)
+}
+
+// Sessions returns sessions, newest first.
+func (b *Broker) Sessions(ctx context.Context, q Query) ([]*sekisho.Session, error) {
+	return b.cfg.Store.Sessions(ctx, q)
+}
+
+// Terminate ends a session for good. why is shown to the person and kept;
+// ending a session that has ended changes nothing.
+func (b *Broker) Terminate(ctx context.Context, session sekisho.SessionID, why string) error {
+	s, err := b.cfg.Store.Session(ctx, session)
+	if err != nil {
+		return err
+	}
+	if !s.Status.Active() {
+		return nil
+	}
+	if b.cfg.Relay.Live(session) {
+		b.cfg.Relay.End(session, sekisho.SessionTerminated, why)
+		return nil
+	}
+	b.SessionEnded(session, sekisho.SessionTerminated, why)
+	return nil
+}
+
+// NodeToken makes the token that opens node's control channel.
+func (b *Broker) NodeToken(ctx context.Context, node sekisho.NodeID) (string, error) {
+	return b.token(ctx, string(node), ControlLeg)
+}
+
+// AgentToken makes the token that opens the agent's leg of a session. The
+// error of a session that has ended carries the words that end an agent's
+// attempts.
+func (b *Broker) AgentToken(ctx context.Context, node sekisho.NodeID, session sekisho.SessionID) (string, error) {
+	if _, err := b.nodeSession(ctx, node, session); err != nil {
+		return "", err
+	}
+	return b.token(ctx, string(session), AgentLeg)
+}
+
+// nodeSession returns an active session of node.
+func (b *Broker) nodeSession(ctx context.Context, node sekisho.NodeID, session sekisho.SessionID) (*sekisho.Session, error) {
+	s, err := b.cfg.Store.Session(ctx, session)
+	if err != nil && !sekisho.IsNotFound(err) {
+		return nil, err
+	}
+	// A session of another node is answered like one that never was.
+	if err != nil || s.Target != node || !s.Status.Active() {
+		return nil, sekisho.Errorf(sekisho.CodeNotFound, "Session is already terminated")
+	}
+	return s, nil
+}
+
+// Admit lets one connection in: the token must open this leg of this subject,
+// once, in time. The error says which of these was wrong, for the audit trail.
+func (b *Broker) Admit(ctx context.Context, token, subject string, leg Leg) error {
+	if len(token) > 300 {
+		return sekisho.Errorf(sekisho.CodeUnauthenticated, "The token is too long.")
+	}
+	h := sha256.Sum256([]byte(token))
+	t, err := b.cfg.Store.UseToken(ctx, h[:], time.Now())
+	switch sekisho.CodeOf(err) {
+	case "":
+	case sekisho.CodeNotFound:
+		return sekisho.Errorf(sekisho.CodeUnauthenticated, "The token was not issued by this server.")
+	case sekisho.CodeConflict:
+		return sekisho.Errorf(sekisho.CodeUnauthenticated, "The token has been used before.")
+	case sekisho.CodeExpired:
+		return sekisho.Errorf(sekisho.CodeExpired, "The token has expired.")
+	default:
+		return err
+	}
+	if t.Leg != leg || t.Subject != subject {
+		return sekisho.Errorf(sekisho.CodeUnauthenticated, "The token was issued for another channel.")
+	}
+	return nil
+}
+
+// Attachable makes sure that a session's legs may attach here: it is active,
+// and the relay has it, again if need be after a restart.
+func (b *Broker) Attachable(ctx context.Context, session sekisho.SessionID) (*sekisho.Session, error) {
+	s, err := b.cfg.Store.Session(ctx, session)
+	if err != nil {
+		return nil, err
+	}
+	if !s.Status.Active() {
+		return nil, sekisho.Errorf(sekisho.CodeNotFound, "Session is already terminated")
+	}
+	return s, b.cfg.Relay.Open(s)
+}
+
+// Recover takes on again the sessions that an earlier server process left
+// active. Those whose agent does not come back end by the relay's deadlines.
+func (b *Broker) Recover(ctx context.Context) error {
+	if err := b.cfg.Store.DropTokens(ctx, time.Now()); err != nil {
+		return err
+	}
+	var after sekisho.SessionID
+	for {
+		const page = 200
+		active, err := b.cfg.Store.Sessions(ctx, Query{Active: true, After: after, Limit: page})
+		if err != nil {
+			return err
+		}
+		for _, s := range active {
+			if err := b.cfg.Relay.Open(s); err != nil {
+				b.finish(ctx, s.ID, sekisho.SessionFailed, err.Error())
+			}
+			after = s.ID
+		}
+		if len(active) < page {
+			return nil
+		}
+	}
+}
+
+// Sweep removes tokens nobody used. It is called now and then.
+func (b *Broker) Sweep(ctx context.Context) error {
+	return b.cfg.Store.DropTokens(ctx, time.Now())
+}
+
+// TaskComplete implements the control hub's Tasks: the session has ended on
+// its node. Only the session's own node is believed.
+func (b *Broker) TaskComplete(ctx context.Context, node sekisho.NodeID, done mgs.TaskComplete) {
+	session := sekisho.SessionID(done.TaskID)
+	if _, err := b.nodeSession(ctx, node, session); err != nil {
+		return // ended before, or none of this node's
+	}
+	status, output := sekisho.SessionTerminated, ""
+	if done.FinalTaskStatus == mgs.TaskFailed {
+		status, output = sekisho.SessionFailed, "The node could not run the session: "+clip(done.Output)
+	}
+	if b.cfg.Relay.Live(session) {
+		b.cfg.Relay.End(session, status, output)
+		return
+	}
+	b.SessionEnded(session, status, output)
+}
+
+// clip bounds what an agent may have shown to a person.
+func clip(s string) string {
+	const most = 1000
+	if len(s) > most {
+		return s[:most] + "…"
+	}
+	return s
+}
+
+// SessionStatus implements the relay's Observer.
+func (b *Broker) SessionStatus(session sekisho.SessionID, status sekisho.SessionStatus) {
+	b.update(context.Background(), session, func(s *sekisho.Session) { s.Status = status })
+}
+
+// SessionEnded implements the relay's Observer: the end is stored, and the
+// agent told over its control channel too, since its data channel may be the
+// very thing that broke.
+func (b *Broker) SessionEnded(session sekisho.SessionID, status sekisho.SessionStatus, details string) {
+	b.finish(context.Background(), session, status, details)
+}
+
+func (b *Broker) finish(ctx context.Context, session sekisho.SessionID, status sekisho.SessionStatus, details string) {
+	var node sekisho.NodeID
+	b.update(ctx, session, func(s *sekisho.Session) {
+		s.Status, s.Details, s.EndedAt = status, details, time.Now().UTC()
+		node = s.Target
+	})
+	closed := mgs.NewChannelClosed(string(node), string(session), details)
+	if node != "" && b.cfg.Links.Connected(node) {
+		if err := b.cfg.Links.Deliver(ctx, node, closed.AppendTo(nil)); err != nil {
+			b.cfg.Log.Warn("agent not told of a session's end", "session", session, "node", node, "error", err)
+		}
+	}
+}
+
+// update changes an active session. Its state is the server's own doing, so a
+// failure has nobody to be returned to.
+func (b *Broker) update(ctx context.Context, session sekisho.SessionID, change func(s *sekisho.Session)) {
+	err := b.cfg.Store.UpdateSession(ctx, session, func(s *sekisho.Session) error {
+		if !s.Status.Active() {
+			return errEnded
+		}
+		change(s)
+		return nil
+	})
+	switch {
+	case err == nil:
+		b.cfg.Changed(session)
+	case !errors.Is(err, errEnded):
+		b.cfg.Log.Error("session state not stored", "session", session, "error", err)
+	}
+}
+
+var errEnded = errors.New("the session has ended")

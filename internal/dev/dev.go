@@ -1,0 +1,273 @@
+// Package dev is "sekishod dev": a whole Sekisho on one machine, with one or
+// more agents, for a first session and for trying things out. It survives
+// being stopped and started again on the same directory.
+package dev
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"sekisho"
+	"sekisho/internal/server"
+)
+
+// Options are those of the command line.
+type Options struct {
+	DataDir string
+	Listen  string // host:port; port 0 takes a free one, and keeps it
+	Region  string // empty: the directory's, else us-east-1
+	Account string // empty: the directory's, else 100000000000
+	Nodes   int    // how many agents
+	Stdout  io.Writer
+	Stderr  io.Writer
+	Log     *slog.Logger
+}
+
+// What a new data directory gets unless told otherwise.
+const (
+	defaultRegion  = "us-east-1"
+	defaultAccount = "100000000000"
+	adminUser      = "admin"
+	maxNodes       = 1000
+)
+
+// readyTimeout bounds the wait for the agents to connect.
+const readyTimeout = 60 * time.Second
+
+// Run runs until ctx ends.
+func Run(ctx context.Context, o Options) (err error) {
+	if o.Nodes < 0 || o.Nodes > maxNodes {
+		return fmt.Errorf("--nodes must be between 0 and %d", maxNodes)
+	}
+	if err := os.MkdirAll(o.DataDir, 0o700); err != nil {
+		return err
+	}
+	dir, err := filepath.Abs(o.DataDir)
+	if err != nil {
+		return err
+	}
+	unlock, err := lock(dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	st, err := readState(dir)
+	if err != nil {
+		return err
+	}
+	if err := settle(st, o); err != nil {
+		return err
+	}
+	l, err := listen(o.Listen, st.Listen)
+	if err != nil {
+		return err
+	}
+	defer l.Close() // closed twice when the server ran; that is harmless
+	st.Listen = l.Addr().String()
+	endpoint := "https://" + dialable(l.Addr())
+	host, _, err := net.SplitHostPort(dialable(l.Addr()))
+	if err != nil {
+		return err
+	}
+	cert, caFile, err := certificates(filepath.Join(dir, "tls"), host)
+	if err != nil {
+		return err
+	}
+	srv, err := server.New(ctx, server.Config{DataDir: dir, Account: st.Account, Region: st.Region, Log: o.Log})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, srv.Close()) }()
+	if err := administrator(ctx, srv, st); err != nil {
+		return err
+	}
+	if err := st.write(dir); err != nil {
+		return err
+	}
+
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() {
+		if err := srv.Serve(ctx, l, cert); err != nil {
+			cancel(err)
+		}
+	})
+	defer cancel(nil)
+	agents, err := o.agents(dir, endpoint, caFile, st)
+	if err != nil {
+		return err
+	}
+	if st.Nodes == nil {
+		st.Nodes = map[string]string{}
+	}
+	for _, a := range agents {
+		node, err := a.register(ctx, srv.Fleet, sekisho.NodeID(st.Nodes[a.name]), "arn:aws:iam::"+st.Account+":user/"+st.AdminUser)
+		if err != nil {
+			return err
+		}
+		st.Nodes[a.name] = string(node)
+	}
+	if err := st.write(dir); err != nil {
+		return err
+	}
+	for _, a := range agents {
+		wg.Go(func() { a.run(ctx) })
+	}
+	target := ""
+	if len(agents) > 0 {
+		target = st.Nodes[agents[0].name]
+	}
+	if err := writeEnv(dir, []variable{
+		{"AWS_ENDPOINT_URL", endpoint},
+		{"AWS_REGION", st.Region},
+		{"AWS_DEFAULT_REGION", st.Region},
+		{"AWS_ACCESS_KEY_ID", st.AccessKeyID},
+		{"AWS_SECRET_ACCESS_KEY", st.SecretAccessKey},
+		{"AWS_CA_BUNDLE", caFile},
+		{"SSL_CERT_FILE", caFile},
+		{"AWS_EC2_METADATA_DISABLED", "true"}, // else the plugin may wait for it
+		{"SEKISHO_TARGET", target},
+		{"SEKISHO_CONSOLE_URL", endpoint + "/console/"},
+		{"SEKISHO_CONSOLE_USER", st.AdminUser},
+		{"SEKISHO_CONSOLE_PASSWORD", st.AdminPassword},
+	}); err != nil {
+		return err
+	}
+	if err := connected(ctx, srv, len(agents)); err != nil {
+		return err
+	}
+	fmt.Fprintf(o.Stderr, "\n  A session:  . %s && aws ssm start-session --target $SEKISHO_TARGET\n  Sign in as: %s, password in %s\n\n",
+		filepath.Join(o.DataDir, "env"), st.AdminUser, filepath.Join(o.DataDir, "env"))
+	if _, err := fmt.Fprintf(o.Stdout, "ready: %s/console/\n", endpoint); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
+}
+
+// settle fills in what the options leave open. A directory's account and
+// region are part of every ARN it has handed out, so they cannot change.
+func settle(st *state, o Options) error {
+	for _, x := range []struct {
+		flag, given, otherwise string
+		kept                   *string
+	}{
+		{"--region", o.Region, defaultRegion, &st.Region},
+		{"--account-id", o.Account, defaultAccount, &st.Account},
+	} {
+		if x.given != "" && *x.kept != "" && x.given != *x.kept {
+			return fmt.Errorf("%s was made with %s %s: start it so, or use another --data directory", o.DataDir, x.flag, *x.kept)
+		}
+		if *x.kept == "" {
+			*x.kept = x.otherwise
+			if x.given != "" {
+				*x.kept = x.given
+			}
+		}
+	}
+	if len(st.Account) != 12 || strings.Trim(st.Account, "0123456789") != "" {
+		return fmt.Errorf("--account-id must be 12 digits")
+	}
+	return nil
+}
+
+// listen takes the address asked for; with port 0, the port of the last start
+// if it is free, so that agents and open sessions find the server again.
+func listen(addr, last string) (net.Listener, error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, fmt.Errorf("--listen: %w", err)
+	}
+	if port == "0" && last != "" {
+		if lastHost, lastPort, err := net.SplitHostPort(last); err == nil && lastHost == host {
+			if l, err := net.Listen("tcp", net.JoinHostPort(host, lastPort)); err == nil {
+				return l, nil
+			}
+		}
+	}
+	return net.Listen("tcp", addr)
+}
+
+// dialable is where a client on this machine reaches a listener.
+func dialable(a net.Addr) string {
+	host, port, err := net.SplitHostPort(a.String())
+	if err != nil {
+		return a.String()
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// administrator makes the first administrator on first start.
+func administrator(ctx context.Context, srv *server.Server, st *state) error {
+	first, made, err := srv.Directory.Bootstrap(ctx, adminUser)
+	if err != nil {
+		return err
+	}
+	if made {
+		st.AdminUser, st.AdminPassword = adminUser, first.Password
+		st.AccessKeyID, st.SecretAccessKey = first.AccessKeyID, first.SecretAccessKey
+	}
+	return nil
+}
+
+func (o *Options) agents(dir, endpoint, caFile string, st *state) ([]*agent, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	binary := filepath.Join(filepath.Dir(self), "sekisho-agent")
+	if _, err := os.Stat(binary); o.Nodes > 0 && err != nil {
+		return nil, fmt.Errorf("sekisho-agent must lie beside sekishod: %w", err)
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return nil, err
+	}
+	var all []*agent
+	for i := range o.Nodes {
+		name, sub := host, "agent"
+		if i > 0 {
+			name, sub = fmt.Sprintf("%s-%d", host, i+1), fmt.Sprintf("agent-%d", i+1)
+		}
+		all = append(all, &agent{
+			name: name, state: filepath.Join(dir, sub), binary: binary, endpoint: endpoint, caFile: caFile,
+			region: st.Region, stderr: o.Stderr, log: o.Log,
+		})
+	}
+	return all, nil
+}
+
+// connected waits until n nodes hold a control channel.
+func connected(ctx context.Context, srv *server.Server, n int) error {
+	limit := time.NewTimer(readyTimeout)
+	defer limit.Stop()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for srv.Hub.Count() < n {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-limit.C:
+			return fmt.Errorf("%d of %d agents connected within %s", srv.Hub.Count(), n, readyTimeout)
+		case <-tick.C:
+		}
+	}
+	return nil
+}

@@ -1,0 +1,98 @@
+package dev
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// state is what dev remembers between starts: how it was set up, and the
+// first administrator's credentials, which DIR/env repeats.
+type state struct {
+	Account         string
+	Region          string
+	Listen          string // the address last listened on, so that port 0 stays put
+	AdminUser       string
+	AdminPassword   string
+	AccessKeyID     string
+	SecretAccessKey string
+	Nodes           map[string]string // agent's name to the node ID it registered under
+}
+
+func readState(dir string) (*state, error) {
+	b, err := os.ReadFile(filepath.Join(dir, "dev.json"))
+	if errors.Is(err, os.ErrNotExist) {
+		return &state{}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	s := new(state)
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(s); err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, "dev.json"), err)
+	}
+	return s, nil
+}
+
+func (s *state) write(dir string) error {
+	b, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return err
+	}
+	return writeSecret(filepath.Join(dir, "dev.json"), append(b, '\n'))
+}
+
+// writeSecret replaces a file of mode 0600 as one step.
+func writeSecret(path string, b []byte) error {
+	tmp := path + ".new"
+	if err := os.Remove(tmp); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	if _, err := f.Write(b); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return os.Rename(tmp, path)
+}
+
+// variable is one line of DIR/env.
+type variable struct{ name, value string }
+
+// writeEnv writes DIR/env, which a shell sources.
+func writeEnv(dir string, vars []variable) error {
+	var b strings.Builder
+	b.WriteString("# Written by sekishod dev. Source it: . " + quote(filepath.Join(dir, "env")) + "\n")
+	for _, v := range vars {
+		b.WriteString("export " + v.name + "=" + quote(v.value) + "\n")
+	}
+	// aws CLIs before 2.13 do not know AWS_ENDPOINT_URL.
+	b.WriteString(`aws() { command aws --endpoint-url "$AWS_ENDPOINT_URL" "$@"; }` + "\n")
+	return writeSecret(filepath.Join(dir, "env"), []byte(b.String()))
+}
+
+// quote makes one shell word of s; plain words stay as they are, so that
+// simpler readers than a shell can take them too.
+func quote(s string) string {
+	plain := s != ""
+	for _, r := range s {
+		if (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("/:._-+=@%,", r) {
+			plain = false
+		}
+	}
+	if plain {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}

@@ -1,0 +1,105 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"sekisho"
+	"sekisho/internal/api/ssm"
+	"sekisho/internal/audit"
+	"sekisho/internal/broker"
+	"sekisho/internal/console"
+	"sekisho/internal/identity"
+	"sekisho/internal/record"
+	"sekisho/internal/relay"
+)
+
+// Each type here fits one engine to the interface another one declares.
+
+// lateObserver breaks the circle of relay and broker: each is told of the
+// other's doings.
+type lateObserver struct{ *broker.Broker }
+
+// recordings makes the recorder the relay's.
+type recordings struct{ *record.Recorder }
+
+func (r recordings) Start(s *sekisho.Session) (relay.Recording, error) {
+	rec, err := r.Recorder.Start(record.Header{
+		SessionID: s.ID, Node: s.Target, Owner: s.Owner, Document: s.DocumentName,
+		Reason: s.Reason, SourceIP: s.SourceIP, Start: s.StartedAt,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return recording{rec}, nil
+}
+
+type recording struct{ *record.Recording }
+
+func (r recording) Seal(reason string) error {
+	_, err := r.Recording.Seal(record.Exit{Status: -1, Reason: reason})
+	return err
+}
+
+// nodeRoles gives nodes the credentials of their roles.
+type nodeRoles struct{ *identity.Directory }
+
+func (r nodeRoles) ActivationRole(ctx context.Context, name string) (string, error) {
+	role, err := r.Role(ctx, name)
+	if err != nil {
+		if sekisho.IsNotFound(err) {
+			return "", sekisho.Errorf(sekisho.CodeInvalid, "Nonexistent role or missing ssm service principal in trust policy: %s.", name)
+		}
+		return "", err
+	}
+	trusts, err := r.TrustsService(ctx, role, "ssm.amazonaws.com")
+	if err != nil {
+		return "", err
+	}
+	if !trusts {
+		return "", sekisho.Errorf(sekisho.CodeInvalid, "Nonexistent role or missing ssm service principal in trust policy: %s.", name).
+			WithHint("Let its trust policy allow sts:AssumeRole to ssm.amazonaws.com.")
+	}
+	return role.ARN, nil
+}
+
+func (r nodeRoles) IssueNodeCredentials(ctx context.Context, node sekisho.NodeID, role string, ttl time.Duration) (ssm.Credentials, error) {
+	c, err := r.Directory.IssueNodeCredentials(ctx, node, role, ttl)
+	return ssm.Credentials(c), err
+}
+
+// signIn is the directory as the console asks it.
+type signIn struct{ *identity.Directory }
+
+func (s signIn) CheckPassword(ctx context.Context, user, password, code string) (sekisho.Principal, error) {
+	p, err := s.Directory.CheckPassword(ctx, user, password, code)
+	if errors.Is(err, identity.ErrMFARequired) {
+		return p, console.ErrCodeRequired
+	}
+	return p, err
+}
+
+// consoleAudit keeps sign-ins in the trail.
+type consoleAudit struct {
+	trail  *audit.Trail
+	region string
+}
+
+func (a consoleAudit) ConsoleEvent(ctx context.Context, e console.AuditEvent) error {
+	mfa := "No"
+	if e.MFAUsed {
+		mfa = "Yes"
+	}
+	ev := audit.Event{
+		Time: e.Time, EventSource: "signin.amazonaws.com", EventName: e.Name, Region: a.region,
+		SourceIP: e.SourceIP.String(), UserAgent: e.UserAgent, UserIdentity: audit.IdentityOf(e.Principal),
+		Additional: map[string]any{"MFAUsed": mfa, "user": e.User},
+	}
+	ev.ResponseElements = map[string]any{e.Name: "Success"}
+	if e.Failure != "" {
+		ev.ErrorMessage = e.Failure
+		ev.ResponseElements = map[string]any{e.Name: "Failure"}
+	}
+	return a.trail.Record(ctx, ev)
+}

@@ -1,0 +1,271 @@
+// Package server wires the engines and doors of sekishod together, serves
+// them on one TLS port, and stops them in order.
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"sekisho"
+	"sekisho/internal/api"
+	"sekisho/internal/api/cloudtrail"
+	"sekisho/internal/api/iam"
+	sekishoapi "sekisho/internal/api/sekisho"
+	"sekisho/internal/api/ssm"
+	"sekisho/internal/api/ssmmessages"
+	"sekisho/internal/api/sts"
+	"sekisho/internal/audit"
+	"sekisho/internal/authz"
+	"sekisho/internal/broker"
+	"sekisho/internal/console"
+	"sekisho/internal/control"
+	"sekisho/internal/fleet"
+	"sekisho/internal/identity"
+	"sekisho/internal/keyring"
+	"sekisho/internal/record"
+	"sekisho/internal/relay"
+	"sekisho/internal/sqlstore"
+)
+
+// Config says how a server runs.
+type Config struct {
+	DataDir string // state: database, keys, recordings
+	Account string // 12 digits
+	Region  string
+	Log     *slog.Logger
+	// Now is the clock that policies see (aws:CurrentTime); nil = time.Now.
+	Now func() time.Time
+	// StrictDocuments: see [ssm.Config].
+	StrictDocuments bool
+}
+
+// Server is one member: everything in one process.
+type Server struct {
+	Directory *identity.Directory
+	Fleet     *fleet.Fleet
+	Hub       *control.Hub
+
+	cfg      Config
+	db       *sqlstore.DB
+	ring     *keyring.Ring
+	trail    *audit.Trail
+	recorder *record.Recorder
+	relay    *relay.Relay
+	broker   *broker.Broker
+	api      *api.Server
+	events   *console.Hub
+	console  http.Handler
+	handler  http.Handler
+
+	// done ends the channels, which outlive the HTTP requests that opened
+	// them.
+	done context.Context
+	stop context.CancelFunc
+}
+
+// New opens the state in cfg.DataDir, making it when it is new, and takes on
+// again what an earlier process left running.
+func New(ctx context.Context, cfg Config) (*Server, error) {
+	s := &Server{cfg: cfg}
+	s.done, s.stop = context.WithCancel(context.Background())
+	if err := s.open(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *Server) open(ctx context.Context) error {
+	var err error
+	if s.ring, err = keyring.Load(filepath.Join(s.cfg.DataDir, "keys")); err != nil {
+		return err
+	}
+	if s.db, err = sqlstore.OpenSQLite(ctx, filepath.Join(s.cfg.DataDir, "sekisho.db")); err != nil {
+		return err
+	}
+	if s.recorder, err = record.Open(s.cfg.DataDir, s.ring.Signer(), record.Options{}); err != nil {
+		return err
+	}
+	s.trail = audit.New(s.db, audit.Config{Signer: s.ring.Signer()})
+	if s.Directory, err = identity.New(ctx, identity.Config{Store: s.db, Keyring: s.ring, Account: s.cfg.Account}); err != nil {
+		return err
+	}
+	s.events = &console.Hub{}
+	s.Hub = control.NewHub(s.cfg.Log)
+	s.Fleet = fleet.New(fleet.Config{Store: s.db, Links: s.Hub, Changed: func(id sekisho.NodeID) {
+		s.events.Publish(console.Event{Kind: "node", ID: string(id)})
+	}})
+	observer := &lateObserver{}
+	s.relay = relay.New(relay.Config{Recorder: recordings{s.recorder}, Observer: observer, Log: s.cfg.Log})
+	s.broker = broker.New(broker.Config{
+		Store: s.db, Relay: s.relay, Links: s.Hub, Nodes: s.Fleet, Log: s.cfg.Log,
+		Changed: func(id sekisho.SessionID) { s.events.Publish(console.Event{Kind: "session", ID: string(id)}) },
+	})
+	observer.Broker = s.broker
+	if err := s.Fleet.Recover(ctx); err != nil {
+		return err
+	}
+	if err := s.broker.Recover(ctx); err != nil {
+		return err
+	}
+	if _, err := s.recorder.Recover(ctx, func(id sekisho.SessionID) bool { return !s.relay.Live(id) }); err != nil {
+		return fmt.Errorf("recordings left open: %w", err)
+	}
+	return s.routes()
+}
+
+func (s *Server) routes() error {
+	authorizer := authz.New(s.Directory)
+	s.api = api.New(api.Config{
+		Doors: []*api.Door{
+			ssm.New(ssm.Config{
+				Fleet: s.Fleet, Broker: s.broker, Roles: nodeRoles{s.Directory}, Channels: s.Hub,
+				Region: s.cfg.Region, Account: s.cfg.Account, StrictDocuments: s.cfg.StrictDocuments,
+			}),
+			iam.New(iam.Config{Directory: s.Directory}),
+			sts.New(sts.Config{Directory: s.Directory}),
+			cloudtrail.New(cloudtrail.Config{Trail: s.trail, Account: s.cfg.Account}),
+			sekishoapi.New(sekishoapi.Config{Recorder: s.recorder, Account: s.cfg.Account, Region: s.cfg.Region}),
+		},
+		Credentials: s.Directory, NodeKeys: s.Fleet, Authorizer: authorizer, Trail: s.trail,
+		Account: s.cfg.Account, Region: s.cfg.Region, Now: s.cfg.Now, Log: s.cfg.Log,
+	})
+	var err error
+	s.console, err = console.New(console.Config{
+		Account: s.cfg.Account, Region: s.cfg.Region, Directory: signIn{s.Directory}, Doors: s.api, Store: s.db,
+		Events: s.events, Audit: consoleAudit{s.trail, s.cfg.Region}, Log: s.cfg.Log,
+	})
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	ssmmessages.Register(mux, ssmmessages.Config{
+		API: s.api, Broker: s.broker, Hub: s.Hub, Relay: s.relay, Fleet: s.Fleet,
+		Region: s.cfg.Region, Account: s.cfg.Account, Log: s.cfg.Log, Done: s.done,
+	})
+	mux.HandleFunc("GET /healthz", s.health)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		if console.Wants(r) {
+			s.console.ServeHTTP(w, r)
+			return
+		}
+		s.api.ServeHTTP(w, r)
+	})
+	s.handler = mux
+	return nil
+}
+
+// health answers load balancers.
+func (s *Server) health(w http.ResponseWriter, r *http.Request) {
+	if err := s.db.Ping(r.Context()); err != nil {
+		http.Error(w, "the database does not answer", http.StatusServiceUnavailable)
+		return
+	}
+	if _, err := fmt.Fprintln(w, "ok"); err != nil {
+		s.cfg.Log.Debug("health answer not delivered", "error", err)
+	}
+}
+
+// How long clients may take. Channels are not bound by these: they leave HTTP
+// with their upgrade.
+const (
+	headerTimeout = 10 * time.Second
+	idleTimeout   = 2 * time.Minute
+	maxHeader     = 64 << 10
+	stopTimeout   = 10 * time.Second
+)
+
+// Serve answers on l until ctx ends, then stops in order: no new requests,
+// then the channels, then what is behind them.
+func (s *Server) Serve(ctx context.Context, l net.Listener, cert tls.Certificate) error {
+	srv := &http.Server{
+		Handler:           s.handler,
+		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+		TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
+		ErrorLog:  slog.NewLogLogger(quietTLS{s.cfg.Log.Handler()}, slog.LevelDebug),
+	}
+	var wg sync.WaitGroup
+	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	wg.Go(func() { s.relay.Run(background) })
+	wg.Go(func() {
+		if err := s.Directory.Run(background); err != nil && background.Err() == nil {
+			s.cfg.Log.Error("uses of access keys are not kept", "error", err)
+		}
+	})
+	wg.Go(func() { s.sweep(background) })
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		<-ctx.Done()
+		s.relay.Shutdown()
+		s.stop()
+		limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+		defer cancel()
+		if err := srv.Shutdown(limit); err != nil {
+			s.cfg.Log.Warn("requests cut off at the stop", "error", err)
+			_ = srv.Close() // nothing more can be done for them
+		}
+	}()
+	err := srv.ServeTLS(l, "", "")
+	if errors.Is(err, http.ErrServerClosed) {
+		<-stopped
+		err = nil
+	}
+	cancel()
+	wg.Wait()
+	return err
+}
+
+// sweep removes what has run out.
+func (s *Server) sweep(ctx context.Context) {
+	tick := time.NewTicker(time.Minute)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if err := s.broker.Sweep(ctx); err != nil && ctx.Err() == nil {
+				s.cfg.Log.Warn("old tokens not removed", "error", err)
+			}
+		}
+	}
+}
+
+// Close lets go of the state. Serve must have returned.
+func (s *Server) Close() error {
+	s.stop()
+	var errs []error
+	if s.relay != nil {
+		s.relay.Shutdown()
+	}
+	if s.recorder != nil {
+		errs = append(errs, s.recorder.Close())
+	}
+	if s.trail != nil {
+		errs = append(errs, s.trail.Close(context.Background()))
+	}
+	if s.db != nil {
+		errs = append(errs, s.db.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// quietTLS drops what every scanner causes.
+type quietTLS struct{ slog.Handler }
+
+// Handle implements slog.Handler.
+func (q quietTLS) Handle(ctx context.Context, r slog.Record) error {
+	if strings.Contains(r.Message, "TLS handshake error") {
+		return nil
+	}
+	return q.Handler.Handle(ctx, r)
+}

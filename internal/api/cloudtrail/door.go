@@ -22,11 +22,17 @@ type Trail interface {
 	Lookup(ctx context.Context, q audit.Query) (events []audit.Event, next int64, err error)
 }
 
-type door struct{ trail Trail }
+// Config is what the door needs.
+type Config struct {
+	Trail   Trail
+	Account string
+}
+
+type door struct{ Config }
 
 // New returns the door.
-func New(trail Trail) *api.Door {
-	d := &door{trail}
+func New(cfg Config) *api.Door {
+	d := &door{cfg}
 	return &api.Door{
 		Service: "cloudtrail", Protocol: awsproto.JSON,
 		Operations: map[string]api.Operation{
@@ -79,13 +85,13 @@ func (d *door) lookupEvents(ctx context.Context, c *api.Call, in *lookupRequest)
 	if err != nil {
 		return nil, err
 	}
-	events, next, err := d.trail.Lookup(ctx, q)
+	events, next, err := d.Trail.Lookup(ctx, q)
 	if err != nil {
 		return nil, err
 	}
 	out := &lookupAnswer{Events: []event{}}
 	for i := range events {
-		e, err := onWire(&events[i], c.Account, why.Allowed)
+		e, err := onWire(&events[i], d.Account, why.Allowed)
 		if err != nil {
 			return nil, err
 		}

@@ -70,7 +70,7 @@ var keys = callers{
 func lookup(t *testing.T, tr *trail, key, body string) (int, string) {
 	t.Helper()
 	srv := api.New(api.Config{
-		Doors: []*api.Door{cloudtrail.New(tr)}, Credentials: keys, Authorizer: authz.New(keys), Trail: tr,
+		Doors: []*api.Door{cloudtrail.New(cloudtrail.Config{Trail: tr, Account: "123456789012"})}, Credentials: keys, Authorizer: authz.New(keys), Trail: tr,
 		Account: "123456789012", Region: "eu-west-1", Log: slog.New(slog.DiscardHandler),
 	})
 	r := httptest.NewRequest(http.MethodPost, "https://h.example/", strings.NewReader(body))

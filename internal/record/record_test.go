@@ -238,7 +238,7 @@ func TestHostileSessionIDs(t *testing.T) {
 	dir := t.TempDir()
 	r := open(t, dir, record.Options{})
 	for _, id := range []sekisho.SessionID{
-		"", ".", "..", "...", ".hidden", "../x", "a/b", "a/../../b", "/etc", `a\b`, "a\x00b", "a b", "a\n", "é", "a:b", "%2e%2e",
+		"", ".", "..", "...", "a..b", "-rf", ".hidden", "../x", "a/b", "a/../../b", "/etc", `a\b`, "a\x00b", "a b", "a\n", "é", "a:b", "%2e%2e",
 		sekisho.SessionID(strings.Repeat("a", 97)), "../recordings-sibling",
 	} {
 		h := header(id)
@@ -1064,6 +1064,44 @@ func TestLongStream(t *testing.T) {
 	if got.BytesOut != s.BytesOut || got.BytesOut < int64(total) {
 		t.Errorf("%d bytes", got.BytesOut)
 	}
+}
+
+// FuzzVerify changes one of the three files in any way: what verifies is what
+// was recorded.
+func FuzzVerify(f *testing.F) {
+	r, err := record.Open(f.TempDir(), testKey(1), record.Options{})
+	ok(f, err)
+	defer r.Close()
+	rec, err := r.Start(header(alice))
+	ok(f, err)
+	ok(f, rec.Output([]byte("text\r\n\xff")))
+	_, err = rec.Seal(record.Exit{})
+	ok(f, err)
+	var b bytes.Buffer
+	ok(f, r.Export(&b, alice))
+	z, err := zip.NewReader(bytes.NewReader(b.Bytes()), int64(b.Len()))
+	ok(f, err)
+	good := make(map[string][]byte)
+	for i, n := range []string{record.CastFile, record.ChainFile, record.SealFile} {
+		good[n], err = fs.ReadFile(z, n)
+		ok(f, err)
+		f.Add(uint8(i), good[n])
+		f.Add(uint8(i), good[n][:len(good[n])/2])
+		f.Add(uint8(i), append(bytes.Clone(good[n]), good[n]...))
+	}
+	f.Add(uint8(1), []byte(`{"n":0,"offset":-1,"sha256":"","prev":"","sig":"`+strings.Repeat("A", 86)+"==\"}\n"))
+	keys := publicKeys(testKey(1))
+	f.Fuzz(func(t *testing.T, which uint8, text []byte) {
+		name := []string{record.CastFile, record.ChainFile, record.SealFile}[which%3]
+		files := make(map[string][]byte)
+		for n, b := range good {
+			files[n] = b
+		}
+		files[name] = text
+		if _, err := record.Verify(memFS(files), keys, alice); err == nil && !bytes.Equal(text, good[name]) {
+			t.Errorf("a changed %s verifies", name)
+		}
+	})
 }
 
 // memFS is a directory of files in memory.

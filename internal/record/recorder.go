@@ -19,6 +19,7 @@ import (
 
 	"sekisho"
 	"sekisho/internal/cast"
+	"sekisho/internal/id"
 )
 
 // Options are the settings of a Recorder. The zero value is the default.
@@ -500,15 +501,9 @@ func (r *Recorder) recording(id sekisho.SessionID) *Recording {
 
 // checkID refuses everything that is not a session ID before it comes near a
 // file name.
-func checkID(id sekisho.SessionID) error {
-	ok := len(id) > 0 && len(id) <= 96 && id[0] != '.'
-	for i := range len(id) {
-		c := id[i]
-		ok = ok && (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' ||
-			c == '.' || c == '_' || c == '@' || c == '=' || c == ',' || c == '+' || c == '-')
-	}
-	if !ok {
-		return sekisho.Errorf(sekisho.CodeInvalid, "%.100q is not a session ID.", string(id))
+func checkID(name sekisho.SessionID) error {
+	if !id.ValidSession(string(name)) {
+		return sekisho.Errorf(sekisho.CodeInvalid, "%.100q is not a session ID.", string(name))
 	}
 	return nil
 }

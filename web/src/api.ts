@@ -1,0 +1,138 @@
+// Calls to the server: signing in and out, and AWS calls in the name of the
+// signed-in user.
+
+import { Store } from './store'
+
+/** SignedIn is who is signed in, as the server says. */
+export interface SignedIn {
+  user: string
+  arn: string
+  account: string
+  region: string
+  csrf: string
+  expires: string
+  target?: string
+}
+
+/** undefined: not asked yet; null: signed out. */
+export const signedIn = new Store<SignedIn | null | undefined>(undefined)
+
+/** CallError is a refusal, with the code and the words that the server gave. */
+export class CallError extends Error {
+  override name = 'CallError'
+  constructor(
+    readonly code: string,
+    message: string,
+    readonly status: number,
+    readonly requestId: string,
+  ) {
+    super(message)
+  }
+}
+
+/** SignInRefused is a refused sign-in; codeNeeded when a second factor is wanted. */
+export class SignInRefused extends Error {
+  override name = 'SignInRefused'
+  constructor(
+    message: string,
+    readonly codeNeeded: boolean,
+  ) {
+    super(message)
+  }
+}
+
+const SESSION = '/console/api/session'
+const JSON_TYPE = 'application/x-amz-json-1.1'
+
+async function reach(path: string, init: RequestInit): Promise<Response> {
+  try {
+    return await fetch(path, { ...init, credentials: 'same-origin', cache: 'no-store' })
+  } catch {
+    throw new CallError('Unreachable', 'The server does not answer. It may be restarting, or the network is down.', 0, '')
+  }
+}
+
+/** readSession asks who is signed in. */
+export async function readSession(): Promise<void> {
+  const res = await reach(SESSION, {})
+  if (res.status === 401) {
+    signedIn.set(null)
+    return
+  }
+  if (!res.ok) throw await refusal(res)
+  signedIn.set((await res.json()) as SignedIn)
+}
+
+/** signIn signs in, or throws SignInRefused. */
+export async function signIn(user: string, password: string, code: string): Promise<void> {
+  const res = await reach(SESSION, {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json' },
+    body: JSON.stringify(code === '' ? { user, password } : { user, password, code }),
+  })
+  if (res.ok) {
+    signedIn.set((await res.json()) as SignedIn)
+    return
+  }
+  const body = (await res.json().catch(() => ({}))) as { message?: string; mfaRequired?: boolean }
+  const wait = Number(res.headers.get('Retry-After'))
+  const message = body.message ?? `The server answered ${res.status}.`
+  throw new SignInRefused(wait > 0 ? `${message} (${wait} s)` : message, body.mfaRequired === true)
+}
+
+/** signOut forgets the sign-in, here and on the server. */
+export async function signOut(): Promise<void> {
+  await reach(SESSION, { method: 'DELETE', headers: { 'X-Sekisho-Csrf': signedIn.get()?.csrf ?? '' } })
+  signedIn.set(null)
+}
+
+/**
+ * call makes a JSON call such as `AmazonSSM.DescribeSessions`. In the
+ * background means that no person caused it.
+ */
+export async function call<T>(target: string, input: object, background = false): Promise<T> {
+  const headers: Record<string, string> = {
+    'Content-Type': JSON_TYPE,
+    'X-Amz-Target': target,
+    'X-Sekisho-Csrf': signedIn.get()?.csrf ?? '',
+  }
+  if (background) headers['X-Sekisho-Background'] = '1'
+  const res = await reach('/console/api/aws', { method: 'POST', headers, body: JSON.stringify(input) })
+  if (res.ok) return (await res.json()) as T
+  const err = await refusal(res)
+  if (res.status === 401) signedIn.set(null)
+  throw err
+}
+
+async function refusal(res: Response): Promise<CallError> {
+  const body = (await res.json().catch(() => ({}))) as Record<string, unknown>
+  const type = String(body['__type'] ?? res.headers.get('X-Amzn-Errortype') ?? `HTTP ${res.status}`)
+  const message = body['message'] ?? body['Message'] ?? `The server answered ${res.status}.`
+  return new CallError(
+    type.slice(type.lastIndexOf('#') + 1).split(':')[0]!,
+    String(message),
+    res.status,
+    res.headers.get('X-Amzn-Requestid') ?? '',
+  )
+}
+
+const KEEP_ALIVE_MS = 4 * 60_000
+
+/**
+ * keepAlive tells the server that the person is active: typing in a terminal
+ * makes no calls, and would otherwise count as idle.
+ */
+export function keepAlive(): () => void {
+  let last = Date.now()
+  const active = () => {
+    if (Date.now() - last < KEEP_ALIVE_MS || !signedIn.get()) return
+    last = Date.now()
+    void readSession().catch(() => {})
+  }
+  addEventListener('keydown', active, { capture: true, passive: true })
+  addEventListener('pointerdown', active, { capture: true, passive: true })
+  return () => {
+    removeEventListener('keydown', active, { capture: true })
+    removeEventListener('pointerdown', active, { capture: true })
+  }
+}

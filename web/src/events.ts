@@ -1,0 +1,70 @@
+// What the server pushes: nodes and sessions that changed.
+
+import { readSession, signedIn } from './api'
+import { Store } from './store'
+
+/** Whether changes arrive by themselves at the moment. */
+export const pushing = new Store(false)
+
+/** Change is what changed; "all" after an interruption. */
+export type Change = { kind: 'node' | 'session'; id: string } | { kind: 'all' }
+
+const listeners = new Set<(c: Change) => void>()
+
+/** onChange hears of changes until the returned function is called. */
+export function onChange(listener: (c: Change) => void): () => void {
+  listeners.add(listener)
+  return () => {
+    listeners.delete(listener)
+  }
+}
+
+function tell(c: Change): void {
+  for (const l of listeners) l(c)
+}
+
+const RETRY_MS = 3000
+
+/** listen opens the stream of events, and opens it again when it breaks. */
+export function listen(): () => void {
+  let source: EventSource | null = null
+  let timer: ReturnType<typeof setTimeout> | undefined
+  let interrupted = false
+  let stopped = false
+
+  const open = () => {
+    source = new EventSource('/console/api/events')
+    source.onopen = () => {
+      pushing.set(true)
+      // Whatever happened meanwhile went unheard.
+      if (interrupted) tell({ kind: 'all' })
+      interrupted = false
+    }
+    for (const kind of ['node', 'session'] as const) {
+      source.addEventListener(kind, (ev) => {
+        const id = (JSON.parse((ev as MessageEvent<string>).data) as { id?: unknown }).id
+        if (typeof id === 'string') tell({ kind, id })
+      })
+    }
+    source.addEventListener('signedout', () => signedIn.set(null))
+    source.onerror = () => {
+      pushing.set(false)
+      interrupted = true
+      if (source?.readyState !== EventSource.CLOSED) return
+      source.close()
+      if (stopped) return
+      timer = setTimeout(() => {
+        // A refusal closes the stream for good: find out whether we are out.
+        readSession().catch(() => {})
+        open()
+      }, RETRY_MS)
+    }
+  }
+  open()
+  return () => {
+    stopped = true
+    clearTimeout(timer)
+    source?.close()
+    pushing.set(false)
+  }
+}

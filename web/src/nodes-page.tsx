@@ -1,0 +1,290 @@
+import { useCollection } from '@cloudscape-design/collection-hooks'
+import Badge from '@cloudscape-design/components/badge'
+import Box from '@cloudscape-design/components/box'
+import Button from '@cloudscape-design/components/button'
+import Cards from '@cloudscape-design/components/cards'
+import CopyToClipboard from '@cloudscape-design/components/copy-to-clipboard'
+import Header from '@cloudscape-design/components/header'
+import KeyValuePairs from '@cloudscape-design/components/key-value-pairs'
+import Link from '@cloudscape-design/components/link'
+import Pagination from '@cloudscape-design/components/pagination'
+import Select from '@cloudscape-design/components/select'
+import SpaceBetween from '@cloudscape-design/components/space-between'
+import SplitPanel from '@cloudscape-design/components/split-panel'
+import StatusIndicator from '@cloudscape-design/components/status-indicator'
+import Table, { type TableProps } from '@cloudscape-design/components/table'
+import TextFilter from '@cloudscape-design/components/text-filter'
+import { useEffect, useState } from 'react'
+import { signedIn } from './api'
+import { pushing } from './events'
+import { ago, useNow, when } from './format'
+import { askConnections, loadNodes, nodes, whyNotConnected, type Node } from './nodes'
+import { Refusal } from './refusal'
+import { FirstNode, RegisterModal } from './register'
+import { useStore } from './store'
+import { useNarrow } from './narrow'
+import { startSession } from './workspace'
+
+const PAGE_SIZE = 20
+const STATUSES = [
+  { value: '', label: 'Any connection status' },
+  { value: 'connected', label: 'Connected' },
+  { value: 'notconnected', label: 'Not connected' },
+]
+
+function ConnectionStatus({ node }: { node: Node }) {
+  switch (node.connection) {
+    case 'connected':
+      return <StatusIndicator type="success">Connected</StatusIndicator>
+    case 'notconnected':
+      return <StatusIndicator type={node.lastPingAt === 0 ? 'pending' : 'stopped'}>Not connected</StatusIndicator>
+    case 'unknown':
+      return <StatusIndicator type="loading">Asking</StatusIndicator>
+  }
+}
+
+/** NodesPage lists the nodes, with their connection status as it is now. */
+export function NodesPage(props: { selected: string | null; onSelect: (id: string | null) => void }) {
+  const state = useStore(nodes)
+  const live = useStore(pushing)
+  const target = useStore(signedIn)?.target
+  const now = useNow()
+  const narrow = useNarrow()
+  const [status, setStatus] = useState('')
+  const [registering, setRegistering] = useState(false)
+
+  const shown = status === '' ? state.nodes : state.nodes.filter((n) => n.connection === status)
+  const noMatch = (
+    <Box textAlign="center" color="inherit" padding="l">
+      <SpaceBetween size="s">
+        <b>No node matches</b>
+        <Button
+          onClick={() => {
+            actions.setFiltering('')
+            setStatus('')
+          }}
+        >
+          Clear the filter
+        </Button>
+      </SpaceBetween>
+    </Box>
+  )
+  const { items, actions, filterProps, paginationProps, collectionProps, filteredItemsCount } = useCollection(shown, {
+    filtering: {
+      filteringFunction: (n, text) =>
+        text
+          .toLowerCase()
+          .split(/\s+/)
+          .every((word) =>
+            [n.id, n.name, n.platform, n.agentVersion, n.ipAddress, n.sourceAddress, n.computerName, n.connection]
+              .join(' ')
+              .toLowerCase()
+              .includes(word),
+          ),
+      noMatch,
+      empty: status === '' ? <FirstNode /> : noMatch,
+    },
+    pagination: { pageSize: PAGE_SIZE },
+    sorting: { defaultState: { sortingColumn: { sortingField: 'name' } } },
+  })
+
+  const unknown = items.filter((n) => n.connection === 'unknown').map((n) => n.id)
+  useEffect(() => {
+    if (unknown.length > 0) void askConnections(unknown)
+    // eslint-disable-next-line -- the list of names is the dependency
+  }, [unknown.join(' ')])
+
+  const selected = state.nodes.find((n) => n.id === props.selected)
+  const start = (n: Node) => startSession({ id: n.id, name: n.name })
+  const name = (n: Node) => (
+    <span className="node-name">
+      <Link onFollow={() => props.onSelect(n.id)} ariaLabel={`Details of ${n.name || n.id}`}>
+        {n.name || '(no name)'}
+      </Link>
+      {n.id === target && <Badge color="grey">this server</Badge>}
+    </span>
+  )
+
+  const header = (
+    <Header
+      variant="awsui-h1-sticky"
+      counter={state.loading ? undefined : `(${state.nodes.length})`}
+      description={
+        live ? (
+          <StatusIndicator type="success">Live: changes appear by themselves</StatusIndicator>
+        ) : (
+          <StatusIndicator type="pending">Connecting to live updates…</StatusIndicator>
+        )
+      }
+      actions={
+        <SpaceBetween size="xs" direction="horizontal">
+          <Button iconName="refresh" ariaLabel="Refresh" onClick={() => void loadNodes()} />
+          <Button onClick={() => setRegistering(true)}>Register a node</Button>
+          <Button variant="primary" disabled={selected === undefined} onClick={() => selected && start(selected)}>
+            Start session
+          </Button>
+        </SpaceBetween>
+      }
+    >
+      Nodes
+    </Header>
+  )
+  const filter = (
+    <div className="filters">
+      <TextFilter
+        {...filterProps}
+        filteringPlaceholder="Find nodes by name, ID, platform, address"
+        countText={`${filteredItemsCount ?? 0} of ${state.nodes.length}`}
+      />
+      <Select
+        selectedOption={STATUSES.find((s) => s.value === status)!}
+        options={STATUSES}
+        onChange={(ev) => setStatus(ev.detail.selectedOption.value ?? '')}
+        ariaLabel="Connection status"
+      />
+    </div>
+  )
+
+  const columns: TableProps.ColumnDefinition<Node>[] = [
+    { id: 'name', header: 'Name', cell: name, sortingField: 'name', isRowHeader: true, minWidth: 150 },
+    { id: 'id', header: 'Node ID', cell: (n) => <code className="nowrap">{n.id}</code>, sortingField: 'id' },
+    { id: 'status', header: 'Connection', cell: (n) => <ConnectionStatus node={n} />, sortingField: 'connection', minWidth: 150 },
+    { id: 'platform', header: 'Platform', cell: (n) => n.platform || '–', sortingField: 'platform' },
+    { id: 'agent', header: 'Agent', cell: (n) => n.agentVersion || '–', sortingField: 'agentVersion' },
+    {
+      id: 'ping',
+      header: 'Last heard',
+      cell: (n) => <span title={when(n.lastPingAt)}>{ago(n.lastPingAt, now)}</span>,
+      sortingField: 'lastPingAt',
+      minWidth: 130,
+    },
+    {
+      id: 'address',
+      header: 'Address',
+      cell: (n) => n.sourceAddress || n.ipAddress || '–',
+      sortingField: 'ipAddress',
+    },
+    {
+      id: 'action',
+      header: 'Session',
+      cell: (n) => (
+        <Button variant="inline-link" onClick={() => start(n)} ariaLabel={`Start session on ${n.name || n.id}`}>
+          Start session
+        </Button>
+      ),
+    },
+  ]
+
+  return (
+    <SpaceBetween size="m">
+      {state.error !== null && <Refusal error={state.error} what="The nodes could not be listed" />}
+      {narrow ? (
+        <Cards
+          {...collectionProps}
+          items={items}
+          trackBy="id"
+          loading={state.loading}
+          loadingText="Loading the nodes"
+          header={header}
+          filter={filter}
+          pagination={state.nodes.length > PAGE_SIZE ? <Pagination {...paginationProps} /> : undefined}
+          cardDefinition={{
+            header: name,
+            sections: [
+              { id: 'status', content: (n) => <ConnectionStatus node={n} /> },
+              { id: 'id', header: 'Node ID', content: (n) => <code>{n.id}</code>, width: 60 },
+              { id: 'ping', header: 'Last heard', content: (n) => ago(n.lastPingAt, now), width: 40 },
+              { id: 'platform', header: 'Platform', content: (n) => n.platform || '–', width: 60 },
+              { id: 'agent', header: 'Agent', content: (n) => n.agentVersion || '–', width: 40 },
+              {
+                id: 'action',
+                content: (n) => (
+                  <Button fullWidth onClick={() => start(n)} ariaLabel={`Start session on ${n.name || n.id}`}>
+                    Start session
+                  </Button>
+                ),
+              },
+            ],
+          }}
+        />
+      ) : (
+        <Table
+          {...collectionProps}
+          items={items}
+          columnDefinitions={columns}
+          trackBy="id"
+          variant="full-page"
+          stickyHeader
+          loading={state.loading}
+          loadingText="Loading the nodes"
+          selectionType="single"
+          selectedItems={selected === undefined ? [] : [selected]}
+          onSelectionChange={(ev) => props.onSelect(ev.detail.selectedItems[0]?.id ?? null)}
+          onRowClick={(ev) => props.onSelect(ev.detail.item.id)}
+          header={header}
+          filter={filter}
+          pagination={state.nodes.length > PAGE_SIZE ? <Pagination {...paginationProps} /> : undefined}
+          ariaLabels={{
+            selectionGroupLabel: 'Nodes',
+            itemSelectionLabel: (_, n) => `Select ${n.name || n.id}`,
+          }}
+        />
+      )}
+      {registering && <RegisterModal onDismiss={() => setRegistering(false)} />}
+    </SpaceBetween>
+  )
+}
+
+/** NodeDetails shows the facts about one node. */
+export function NodeDetails({ id }: { id: string | null }) {
+  const node = useStore(nodes).nodes.find((n) => n.id === id)
+  const now = useNow()
+  if (node === undefined) {
+    return (
+      <SplitPanel header="No node selected" hidePreferencesButton>
+        Select a node to see its facts.
+      </SplitPanel>
+    )
+  }
+  const why = whyNotConnected(node)
+  const time = (ms: number) => (ms === 0 ? '–' : `${ago(ms, now)} (${when(ms)})`)
+  return (
+    <SplitPanel header={node.name || node.id} hidePreferencesButton>
+      <SpaceBetween size="l">
+        <KeyValuePairs
+          columns={4}
+          items={[
+            {
+              label: 'Node ID',
+              value: <CopyToClipboard variant="inline" textToCopy={node.id} copySuccessText="Copied" copyErrorText="Not copied" />,
+            },
+            {
+              label: 'Connection',
+              value: (
+                <>
+                  <ConnectionStatus node={node} />
+                  {why !== '' && <Box color="text-body-secondary">{why}</Box>}
+                </>
+              ),
+            },
+            { label: 'Last heard', value: time(node.lastPingAt) },
+            node.connection === 'connected'
+              ? { label: 'Connected since', value: time(node.connectedAt) }
+              : { label: 'Disconnected', value: time(node.disconnectedAt) },
+            { label: 'Platform', value: node.platform || '–' },
+            { label: 'Agent version', value: node.agentVersion || '–' },
+            { label: 'Host name', value: node.computerName || '–' },
+            { label: 'Source address', value: node.sourceAddress || '–' },
+            { label: 'Address on the machine', value: node.ipAddress || '–' },
+            { label: 'Role', value: node.role || '–' },
+            { label: 'Registered', value: when(node.registeredAt) },
+            { label: 'Activation', value: node.activationId === '' ? '–' : <code>{node.activationId}</code> },
+          ]}
+        />
+        <Button variant="primary" onClick={() => startSession({ id: node.id, name: node.name })}>
+          Start session
+        </Button>
+      </SpaceBetween>
+    </SplitPanel>
+  )
+}

@@ -1,0 +1,365 @@
+// The open terminals, one tab each.
+
+import Box from '@cloudscape-design/components/box'
+import Button from '@cloudscape-design/components/button'
+import ButtonDropdown from '@cloudscape-design/components/button-dropdown'
+import CopyToClipboard from '@cloudscape-design/components/copy-to-clipboard'
+import Icon from '@cloudscape-design/components/icon'
+import Input from '@cloudscape-design/components/input'
+import Modal from '@cloudscape-design/components/modal'
+import SpaceBetween from '@cloudscape-design/components/space-between'
+import Spinner from '@cloudscape-design/components/spinner'
+import StatusIndicator from '@cloudscape-design/components/status-indicator'
+import { useEffect, useLayoutEffect, useRef, useState, type KeyboardEvent } from 'react'
+import { lasting, ownerName, timeOfDay, useNow, when } from './format'
+import type { LiveSession } from './live-session'
+import { nodes } from './nodes'
+import { Refusal } from './refusal'
+import { navigate } from './router'
+import { Store, useStore } from './store'
+import { closeTab, fontSize, isRunning, setFontSize, startAgain, startSession, workspace, type Tab } from './workspace'
+
+const nothing = new Store(null)
+
+/** TerminalsPage shows the terminals of this page. */
+export default function TerminalsPage({ owner }: { owner: string }) {
+  const { tabs, active } = useStore(workspace)
+  const [closing, setClosing] = useState<Tab | null>(null)
+  const page = useRef<HTMLDivElement>(null)
+
+  // The terminal takes what is left of the window under the bars above it.
+  useLayoutEffect(() => {
+    const measure = () => {
+      const el = page.current
+      if (el) el.style.setProperty('--above', `${Math.round(el.getBoundingClientRect().top + scrollY)}px`)
+    }
+    measure()
+    const observer = new ResizeObserver(measure)
+    observer.observe(document.body)
+    return () => observer.disconnect()
+  }, [])
+
+  const shown = tabs.find((t) => t.key === active)
+  const close = (tab: Tab) => (isRunning(tab) ? setClosing(tab) : closeTab(tab.key))
+  const onTabKey = (ev: KeyboardEvent, at: number) => {
+    const step = ev.key === 'ArrowRight' ? 1 : ev.key === 'ArrowLeft' ? -1 : 0
+    const to = tabs[at + step]
+    if (step !== 0 && to) {
+      workspace.update({ active: to.key })
+      ;(ev.currentTarget.parentElement?.children[at + step]?.querySelector('[role=tab]') as HTMLElement | null)?.focus()
+    }
+  }
+
+  return (
+    <div className="terminals" ref={page}>
+      {tabs.length === 0 ? (
+        <NoTerminals />
+      ) : (
+        <>
+          <div className="terminal-tabs" role="tablist" aria-label="Terminals">
+            {tabs.map((t, at) => (
+              <div key={t.key} className={t.key === active ? 'terminal-tab active' : 'terminal-tab'}>
+                <button
+                  role="tab"
+                  type="button"
+                  aria-selected={t.key === active}
+                  tabIndex={t.key === active ? 0 : -1}
+                  onClick={() => workspace.update({ active: t.key })}
+                  onKeyDown={(ev) => onTabKey(ev, at)}
+                  onAuxClick={(ev) => ev.button === 1 && close(t)}
+                >
+                  <TabDot tab={t} />
+                  <span className="terminal-tab-name">{t.target.name || t.target.id}</span>
+                </button>
+                <button type="button" className="terminal-tab-close" aria-label={`Close ${t.target.name || t.target.id}`} onClick={() => close(t)}>
+                  <Icon name="close" size="small" />
+                </button>
+              </div>
+            ))}
+            <AnotherTerminal />
+          </div>
+          {shown !== undefined && <TabBody key={shown.key + (shown.live?.id ?? '')} tab={shown} owner={owner} onClose={() => close(shown)} />}
+        </>
+      )}
+      {closing !== null && (
+        <Modal
+          visible
+          header="End this session?"
+          onDismiss={() => setClosing(null)}
+          footer={
+            <Box float="right">
+              <SpaceBetween direction="horizontal" size="xs">
+                <Button variant="link" onClick={() => setClosing(null)}>
+                  Keep it
+                </Button>
+                <Button
+                  variant="primary"
+                  onClick={() => {
+                    closeTab(closing.key)
+                    setClosing(null)
+                  }}
+                >
+                  End session
+                </Button>
+              </SpaceBetween>
+            </Box>
+          }
+        >
+          Closing the tab ends the session on <b>{closing.target.name || closing.target.id}</b>, and what runs in it is stopped.
+        </Modal>
+      )}
+    </div>
+  )
+}
+
+function NoTerminals() {
+  return (
+    <Box textAlign="center" padding="xxxl" color="inherit">
+      <SpaceBetween size="m">
+        <Box variant="h2">No terminal is open</Box>
+        <Box color="text-body-secondary">Choose a node and press “Start session”. Several can be open at a time.</Box>
+        <Button variant="primary" onClick={() => navigate('nodes')}>
+          Choose a node
+        </Button>
+      </SpaceBetween>
+    </Box>
+  )
+}
+
+function AnotherTerminal() {
+  const connected = useStore(nodes)
+    .nodes.filter((n) => n.connection === 'connected')
+    .slice(0, 30)
+  return (
+    <div className="terminal-more">
+      <ButtonDropdown
+        variant="icon"
+        ariaLabel="Open another terminal"
+        expandToViewport
+        items={[
+          ...connected.map((n) => ({ id: n.id, text: n.name || n.id, description: n.id })),
+          { id: '', text: 'All nodes…' },
+        ]}
+        onItemClick={(ev) => {
+          const n = connected.find((c) => c.id === ev.detail.id)
+          if (n === undefined) navigate('nodes')
+          else startSession({ id: n.id, name: n.name })
+        }}
+      />
+    </div>
+  )
+}
+
+function TabDot({ tab }: { tab: Tab }) {
+  const state = useStore<unknown>(tab.live?.state ?? nothing) as ReturnType<LiveSession['state']['get']> | null
+  let kind = tab.phase as string
+  if (state !== null) kind = state.channel.kind
+  return <span className={`dot dot-${kind}`} aria-hidden="true" />
+}
+
+function TabBody({ tab, owner, onClose }: { tab: Tab; owner: string; onClose: () => void }) {
+  switch (tab.phase) {
+    case 'starting':
+      return (
+        <div className="terminal-wait">
+          <Spinner size="large" />
+          <Box color="text-body-secondary">Starting a session on {tab.target.name || tab.target.id}</Box>
+        </div>
+      )
+    case 'refused':
+      return (
+        <div className="terminal-refused">
+          <Refusal
+            error={tab.error}
+            what="The session was not started"
+            action={
+              <SpaceBetween direction="horizontal" size="xs">
+                <Button onClick={() => startAgain(tab)}>Try again</Button>
+                <Button onClick={onClose}>Close</Button>
+              </SpaceBetween>
+            }
+          />
+        </div>
+      )
+    case 'live':
+      return <LiveTab tab={tab} live={tab.live!} owner={owner} onClose={onClose} />
+  }
+}
+
+function LiveTab({ tab, live, owner, onClose }: { tab: Tab; live: LiveSession; owner: string; onClose: () => void }) {
+  const state = useStore(live.state)
+  const size = useStore(fontSize)
+  const place = useRef<HTMLDivElement>(null)
+  const [searching, setSearching] = useState(false)
+  const [ending, setEnding] = useState(false)
+  const [error, setError] = useState<unknown>(null)
+  const channel = state.channel
+  const ended = channel.kind === 'ended'
+
+  useEffect(() => (place.current ? live.attach(place.current) : undefined), [live])
+
+  const end = async () => {
+    setEnding(true)
+    setError(null)
+    try {
+      await live.terminate()
+    } catch (err) {
+      setError(err)
+    }
+    setEnding(false)
+  }
+
+  return (
+    <div className="terminal-pane" role="tabpanel">
+      <div className="terminal-bar">
+        <div className="terminal-facts">
+          <span className="terminal-node">{tab.target.name || tab.target.id}</span>
+          <Fact label="Node">
+            <CopyToClipboard variant="inline" textToCopy={tab.target.id} copySuccessText="Copied" copyErrorText="Not copied" />
+          </Fact>
+          <Fact label="Owner">
+            <span title={owner}>{ownerName(owner)}</span>
+          </Fact>
+          <Fact label="Started">
+            <span title={when(live.startedAt)}>{timeOfDay(live.startedAt)}</span> <Elapsed from={live.startedAt} to={state.endedAt} />
+          </Fact>
+          {state.title !== '' && <Fact label="Title">{state.title}</Fact>}
+          {!ended && (
+            <span className="recording" title="Everything that is shown here is recorded">
+              <span className="dot dot-recording" aria-hidden="true" /> Recording
+            </span>
+          )}
+        </div>
+        <div className="terminal-tools">
+          <Button variant="icon" iconName="search" ariaLabel="Find in the terminal" onClick={() => setSearching(!searching)} />
+          <Button variant="icon" iconName="zoom-out" ariaLabel="Smaller letters" onClick={() => setFontSize(size - 1)} />
+          <Button variant="icon" iconName="zoom-in" ariaLabel="Larger letters" onClick={() => setFontSize(size + 1)} />
+          {!ended && (
+            <Button loading={ending} onClick={() => void end()}>
+              End session
+            </Button>
+          )}
+        </div>
+      </div>
+      {searching && <Find live={live} onClose={() => setSearching(false)} />}
+      {error !== null && <Refusal error={error} what="The session was not ended" />}
+      {state.message !== '' && <div className="terminal-notice">{state.message}</div>}
+      <div className="terminal-place" ref={place} />
+      <KeyBar live={live} hidden={ended} />
+      <div className="terminal-status" aria-live="polite">
+        {channel.kind === 'connecting' && <StatusIndicator type="in-progress">Connecting to the node</StatusIndicator>}
+        {channel.kind === 'open' && state.stalled && (
+          <StatusIndicator type="warning">The node does not answer; what you type is kept and sent</StatusIndicator>
+        )}
+        {channel.kind === 'reconnecting' && (
+          <>
+            <StatusIndicator type="in-progress">
+              Reconnecting… {channel.because}
+              {channel.attempt > 1 ? ` (attempt ${channel.attempt})` : ''}
+            </StatusIndicator>
+            <Button variant="inline-link" onClick={() => live.retryNow()}>
+              Try now
+            </Button>
+          </>
+        )}
+        {ended && (
+          <>
+            <StatusIndicator type={channel.clean ? 'stopped' : 'warning'}>
+              Session ended{channel.reason === '' ? '' : `: ${channel.reason}`}
+              {state.exitCode === null ? '' : ` (exit code ${state.exitCode})`}
+            </StatusIndicator>
+            <SpaceBetween direction="horizontal" size="xs">
+              <Button onClick={() => startAgain(tab)}>Start again</Button>
+              <Button onClick={() => navigate('sessions', 'replay', live.id)}>Replay</Button>
+              <Button onClick={onClose}>Close</Button>
+            </SpaceBetween>
+          </>
+        )}
+      </div>
+    </div>
+  )
+}
+
+function Fact({ label, children }: { label: string; children: React.ReactNode }) {
+  return (
+    <span className="fact">
+      <span className="fact-label">{label}</span> {children}
+    </span>
+  )
+}
+
+function Elapsed({ from, to }: { from: number; to: number }) {
+  const now = useNow(1000)
+  return <span className="faint">{lasting((to || now) - from)}</span>
+}
+
+function Find({ live, onClose }: { live: LiveSession; onClose: () => void }) {
+  const [text, setText] = useState('')
+  const field = useRef<HTMLDivElement>(null)
+  useEffect(() => {
+    field.current?.querySelector('input')?.focus()
+    return () => live.search.clearDecorations()
+  }, [live])
+  const leave = () => {
+    onClose()
+    live.term.focus()
+  }
+  return (
+    <div className="terminal-find" ref={field}>
+      <Input
+        type="search"
+        value={text}
+        placeholder="Find in what was shown"
+        ariaLabel="Find"
+        onChange={(ev) => {
+          setText(ev.detail.value)
+          live.search.findPrevious(ev.detail.value, { incremental: true })
+        }}
+        onKeyDown={(ev) => {
+          if (ev.detail.key === 'Escape') leave()
+          if (ev.detail.key === 'Enter') {
+            if (ev.detail.shiftKey) live.search.findNext(text)
+            else live.search.findPrevious(text)
+          }
+        }}
+      />
+      <Button variant="icon" iconName="angle-up" ariaLabel="Find the one before" onClick={() => live.search.findPrevious(text)} />
+      <Button variant="icon" iconName="angle-down" ariaLabel="Find the next one" onClick={() => live.search.findNext(text)} />
+      <Button variant="icon" iconName="close" ariaLabel="Stop finding" onClick={leave} />
+    </div>
+  )
+}
+
+const KEYS: [string, string][] = [
+  ['Esc', '\x1b'],
+  ['Tab', '\t'],
+  ['↑', '\x1b[A'],
+  ['↓', '\x1b[B'],
+  ['←', '\x1b[D'],
+  ['→', '\x1b[C'],
+  ['^C', '\x03'],
+  ['^D', '\x04'],
+  ['|', '|'],
+  ['~', '~'],
+  ['/', '/'],
+  ['-', '-'],
+]
+
+/** KeyBar has the keys that a phone's keyboard lacks. */
+function KeyBar({ live, hidden }: { live: LiveSession; hidden: boolean }) {
+  const ctrl = useStore(live.ctrl)
+  if (hidden) return null
+  return (
+    // Pressing a key here must not take the focus, or the phone's keyboard goes away.
+    <div className="key-bar" onPointerDown={(ev) => ev.preventDefault()}>
+      <button type="button" aria-pressed={ctrl} onClick={() => live.ctrl.set(!ctrl)}>
+        Ctrl
+      </button>
+      {KEYS.map(([label, data]) => (
+        <button key={label} type="button" onClick={() => live.type(data)}>
+          {label}
+        </button>
+      ))}
+    </div>
+  )
+}

@@ -1,0 +1,39 @@
+package cli
+
+import (
+	"context"
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"sekisho/internal/client"
+)
+
+func replay(dial dialer) *cobra.Command {
+	var opt client.ReplayOptions
+	cmd := &cobra.Command{
+		Use:   "replay SESSION-ID",
+		Short: "Play the recording of a session",
+		Long: `replay plays the recording of a session in this terminal, with its pauses.
+A session that is still going on is followed.
+
+Sequences that would reach beyond the screen (clipboard, title, answers typed
+back, mouse) are left out.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := dial()
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			err = c.Replay(cmd.Context(), args[0], opt, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			if errors.Is(err, context.Canceled) {
+				return nil // Ctrl-C is how one stops watching
+			}
+			return err
+		},
+	}
+	cmd.Flags().Float64Var(&opt.Speed, "speed", 1, "times as fast")
+	cmd.Flags().DurationVar(&opt.IdleLimit, "idle-limit", 0, "longest pause, such as 2s; the recording's own limit when 0")
+	return cmd
+}

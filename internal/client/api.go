@@ -1,0 +1,265 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"sekisho/internal/sigv4"
+)
+
+// maxAnswer bounds an answer of the API: a page of a recording is the largest.
+const maxAnswer = 8 << 20
+
+// Client calls the API.
+type Client struct {
+	cfg  Config
+	http *http.Client
+}
+
+// New returns a client of the server cfg names.
+func New(cfg Config) *Client {
+	return &Client{cfg: cfg, http: &http.Client{
+		Timeout:       time.Minute,
+		Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: cfg.tls(), IdleConnTimeout: 30 * time.Second, ForceAttemptHTTP2: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // a signature is for one host
+	}}
+}
+
+// Close drops idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// APIError is a refusal by the API.
+type APIError struct {
+	Operation  string
+	StatusCode int
+	Code       string // such as AccessDeniedException; may be empty
+	Message    string
+}
+
+// Error implements error. It is safe to print.
+func (e *APIError) Error() string {
+	code := first(e.Code, http.StatusText(e.StatusCode))
+	if e.Message == "" {
+		return fmt.Sprintf("%s: %s", e.Operation, Printable(code))
+	}
+	return fmt.Sprintf("%s: %s (%s)", e.Operation, Printable(e.Message), Printable(code))
+}
+
+// call is one operation of a JSON 1.1 service.
+func (c *Client) call(ctx context.Context, service, target string, in, out any) error {
+	_, operation, _ := strings.Cut(target, ".")
+	body, err := json.Marshal(in)
+	if err != nil {
+		return fmt.Errorf("%s: %w", operation, err)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(c.cfg.Endpoint, "/")+"/", bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("%s: %w", operation, err)
+	}
+	req.Header.Set("Content-Type", "application/x-amz-json-1.1")
+	req.Header.Set("X-Amz-Target", target)
+	sigv4.Sign(req, c.cfg.Credentials, c.cfg.Region, service, time.Now(), sigv4.HashBody(body))
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return fmt.Errorf("%s: %w", operation, err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if err != nil {
+		return fmt.Errorf("%s: %w", operation, err)
+	}
+	if len(answer) > maxAnswer {
+		return fmt.Errorf("%s: the answer is larger than %d bytes", operation, maxAnswer)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return apiError(operation, resp.StatusCode, answer)
+	}
+	if err := json.Unmarshal(answer, out); err != nil {
+		return fmt.Errorf("%s: malformed answer: %w", operation, err)
+	}
+	return nil
+}
+
+func apiError(operation string, status int, answer []byte) error {
+	var body struct {
+		Type    string `json:"__type"`
+		Message string `json:"message"` // "Message" is matched as well
+	}
+	_ = json.Unmarshal(answer, &body) // a proxy answers anything
+	code := body.Type
+	if _, name, ok := strings.Cut(code, "#"); ok {
+		code = name
+	}
+	return &APIError{Operation: operation, StatusCode: status, Code: code, Message: body.Message}
+}
+
+func (c *Client) ssm(ctx context.Context, operation string, in, out any) error {
+	return c.call(ctx, "ssm", "AmazonSSM."+operation, in, out)
+}
+
+// StartInput says which session to start.
+type StartInput struct {
+	Target       string
+	DocumentName string              `json:",omitempty"`
+	Reason       string              `json:",omitempty"`
+	Parameters   map[string][]string `json:",omitempty"`
+}
+
+// Stream is what opens a client's leg.
+type Stream struct {
+	SessionID  string `json:"SessionId"`
+	TokenValue string
+	StreamURL  string `json:"StreamUrl"`
+}
+
+// StartSession starts a session.
+func (c *Client) StartSession(ctx context.Context, in StartInput) (Stream, error) {
+	var out Stream
+	err := c.ssm(ctx, "StartSession", in, &out)
+	return out, err
+}
+
+type sessionInput struct {
+	SessionID string `json:"SessionId"`
+}
+
+// ResumeSession returns a fresh token for a session. An empty one means that
+// the session is over.
+func (c *Client) ResumeSession(ctx context.Context, id string) (Stream, error) {
+	var out Stream
+	err := c.ssm(ctx, "ResumeSession", sessionInput{id}, &out)
+	return out, err
+}
+
+// TerminateSession ends a session.
+func (c *Client) TerminateSession(ctx context.Context, id string) error {
+	return c.ssm(ctx, "TerminateSession", sessionInput{id}, &struct{}{})
+}
+
+// Time is a time as JSON 1.1 has it: seconds since 1970, with a fraction.
+type Time struct{ time.Time }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (t *Time) UnmarshalJSON(b []byte) error {
+	var seconds float64
+	if err := json.Unmarshal(b, &seconds); err != nil {
+		return fmt.Errorf("time: %w", err)
+	}
+	if seconds > 0 && seconds < 1e11 {
+		t.Time = time.UnixMilli(int64(seconds * 1000))
+	}
+	return nil
+}
+
+// Session is a session as DescribeSessions lists it.
+type Session struct {
+	SessionID    string `json:"SessionId"`
+	Target       string
+	Status       string
+	StartDate    Time
+	EndDate      Time
+	DocumentName string
+	Owner        string
+	Reason       string
+}
+
+// maxPages bounds a listing against a server that never comes to an end.
+const maxPages = 1000
+
+// Sessions lists the sessions that run, or those that are over.
+func (c *Client) Sessions(ctx context.Context, history bool) ([]Session, error) {
+	in := struct {
+		State     string
+		NextToken string `json:",omitempty"`
+	}{State: "Active"}
+	if history {
+		in.State = "History"
+	}
+	var all []Session
+	for range maxPages {
+		var out struct {
+			Sessions  []Session
+			NextToken string
+		}
+		if err := c.ssm(ctx, "DescribeSessions", in, &out); err != nil {
+			return nil, err
+		}
+		all = append(all, out.Sessions...)
+		if out.NextToken == "" {
+			break
+		}
+		in.NextToken = out.NextToken
+	}
+	return all, nil
+}
+
+// Node is a managed node as DescribeInstanceInformation lists it.
+type Node struct {
+	InstanceID       string `json:"InstanceId"`
+	Name             string
+	ComputerName     string
+	IPAddress        string
+	PlatformName     string
+	PlatformVersion  string
+	AgentVersion     string
+	PingStatus       string
+	LastPingDateTime Time
+}
+
+// Nodes lists the managed nodes.
+func (c *Client) Nodes(ctx context.Context) ([]Node, error) {
+	in := struct {
+		NextToken string `json:",omitempty"`
+	}{}
+	var all []Node
+	for range maxPages {
+		var out struct {
+			InstanceInformationList []Node
+			NextToken               string
+		}
+		if err := c.ssm(ctx, "DescribeInstanceInformation", in, &out); err != nil {
+			return nil, err
+		}
+		all = append(all, out.InstanceInformationList...)
+		if out.NextToken == "" {
+			break
+		}
+		in.NextToken = out.NextToken
+	}
+	return all, nil
+}
+
+// ConnectionStatus says whether sessions can be started on a node:
+// "connected" or "notconnected".
+func (c *Client) ConnectionStatus(ctx context.Context, target string) (string, error) {
+	var out struct{ Status string }
+	err := c.ssm(ctx, "GetConnectionStatus", struct{ Target string }{target}, &out)
+	return out.Status, err
+}
+
+// RecordingPage is a piece of a session's recording.
+type RecordingPage struct {
+	Data       []byte
+	NextOffset int64
+	TotalBytes int64
+	Complete   bool
+	Sealed     bool
+	Live       bool
+}
+
+// RecordingPage returns what is recorded of a session from an offset on.
+func (c *Client) RecordingPage(ctx context.Context, session string, offset int64) (RecordingPage, error) {
+	in := struct {
+		SessionID   string `json:"SessionId"`
+		StartOffset int64
+	}{session, offset}
+	var out RecordingPage
+	err := c.call(ctx, "sekisho", "Sekisho.GetSessionRecording", in, &out)
+	return out, err
+}

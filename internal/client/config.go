@@ -1,0 +1,167 @@
+// Package client is what a person's machine does: it calls the API, opens
+// sessions in a terminal and replays recordings. Everything it knows of the
+// server comes from the variables and files the aws command reads too.
+package client
+
+import (
+	"bufio"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"sekisho"
+	"sekisho/internal/sigv4"
+)
+
+// Config is where the API is and who calls it.
+type Config struct {
+	Endpoint    string // https://HOST[:PORT]
+	Region      string
+	Credentials sigv4.Credentials
+	Roots       *x509.CertPool // nil means the system's
+}
+
+// Load reads the configuration as the aws command does: the AWS_ variables
+// first, then the profile in ~/.aws. profile may be empty; one that is named
+// comes before the credentials in the environment.
+func Load(profile string, getenv func(string) string) (Config, error) {
+	named := profile != ""
+	if !named {
+		profile = getenv("AWS_PROFILE")
+	}
+	file, err := readProfile(profile, getenv)
+	if err != nil {
+		return Config{}, err
+	}
+	cfg := Config{
+		Endpoint: first(getenv("AWS_ENDPOINT_URL_SSM"), getenv("AWS_ENDPOINT_URL"), file["endpoint_url"]),
+		Region:   first(getenv("AWS_REGION"), getenv("AWS_DEFAULT_REGION"), file["region"], "us-east-1"),
+	}
+	fromFile := sigv4.Credentials{
+		AccessKeyID: file["aws_access_key_id"], SecretAccessKey: file["aws_secret_access_key"], SessionToken: file["aws_session_token"],
+	}
+	fromEnv := sigv4.Credentials{
+		AccessKeyID: getenv("AWS_ACCESS_KEY_ID"), SecretAccessKey: getenv("AWS_SECRET_ACCESS_KEY"), SessionToken: getenv("AWS_SESSION_TOKEN"),
+	}
+	cfg.Credentials = fromEnv
+	if fromEnv.AccessKeyID == "" || named && fromFile.AccessKeyID != "" {
+		cfg.Credentials = fromFile
+	}
+	if bundle := first(getenv("AWS_CA_BUNDLE"), file["ca_bundle"], getenv("SSL_CERT_FILE")); bundle != "" {
+		if cfg.Roots, err = readRoots(bundle); err != nil {
+			return Config{}, err
+		}
+	}
+	return cfg, cfg.check()
+}
+
+func (c *Config) check() error {
+	if c.Endpoint == "" {
+		return sekisho.Errorf(sekisho.CodeInvalid, "No server is configured.").
+			WithHint("Set AWS_ENDPOINT_URL, for example to https://sekisho.example.com.")
+	}
+	u, err := url.Parse(c.Endpoint)
+	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+		return sekisho.Errorf(sekisho.CodeInvalid, "The endpoint %q is no https:// URL.", Printable(c.Endpoint))
+	}
+	if c.Credentials.AccessKeyID == "" || c.Credentials.SecretAccessKey == "" {
+		return sekisho.Errorf(sekisho.CodeUnauthenticated, "There are no credentials.").
+			WithHint("Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile of ~/.aws/credentials.")
+	}
+	return nil
+}
+
+func (c *Config) tls() *tls.Config {
+	return &tls.Config{RootCAs: c.Roots, MinVersion: tls.VersionTLS12}
+}
+
+func first(values ...string) string {
+	for _, v := range values {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
+}
+
+func readRoots(name string) (*x509.CertPool, error) {
+	pem, err := os.ReadFile(name)
+	if err != nil {
+		return nil, fmt.Errorf("certificate authority: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "There is no certificate in %s.", Printable(name))
+	}
+	return pool, nil
+}
+
+// readProfile merges a profile's section of the configuration file and of the
+// credentials file; the latter wins.
+func readProfile(profile string, getenv func(string) string) (map[string]string, error) {
+	section := first(profile, "default")
+	dir := filepath.Join(first(getenv("HOME"), getenv("USERPROFILE")), ".aws")
+	configFile := first(getenv("AWS_CONFIG_FILE"), filepath.Join(dir, "config"))
+	credentialsFile := first(getenv("AWS_SHARED_CREDENTIALS_FILE"), filepath.Join(dir, "credentials"))
+	values := make(map[string]string)
+	found := false
+	for _, src := range []struct{ name, section string }{
+		{configFile, "profile " + section}, {configFile, section}, {credentialsFile, section},
+	} {
+		if src.name == configFile && src.section == section && section != "default" {
+			continue // only "default" goes without the word in front
+		}
+		ok, err := readSection(src.name, src.section, values)
+		if err != nil {
+			return nil, err
+		}
+		found = found || ok
+	}
+	if profile != "" && !found {
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "There is no profile %q in %s or %s.", Printable(profile), configFile, credentialsFile)
+	}
+	return values, nil
+}
+
+// readSection adds the keys of one section of an INI file to values. Nested
+// settings, which are indented, and everything else are passed over.
+func readSection(name, section string, values map[string]string) (found bool, err error) {
+	f, err := os.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("profile: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	in := false
+	scanner := bufio.NewScanner(f)
+	for scanner.Scan() {
+		line := scanner.Text()
+		trimmed := strings.TrimSpace(line)
+		if head, ok := strings.CutPrefix(trimmed, "["); ok {
+			head, _, _ = strings.Cut(head, "]")
+			in = strings.Join(strings.Fields(head), " ") == section
+			found = found || in
+			continue
+		}
+		key, value, ok := strings.Cut(trimmed, "=")
+		if !in || !ok || line != strings.TrimLeft(line, " \t") || strings.HasPrefix(trimmed, "#") || strings.HasPrefix(trimmed, ";") {
+			continue
+		}
+		if i := strings.Index(value, " #"); i >= 0 {
+			value = value[:i]
+		}
+		values[strings.ToLower(strings.TrimSpace(key))] = strings.TrimSpace(value)
+	}
+	if err := scanner.Err(); err != nil {
+		return false, fmt.Errorf("profile: %s: %w", name, err)
+	}
+	return found, nil
+}

@@ -1,0 +1,42 @@
+package client
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+)
+
+// Printable returns s with everything escaped that could move the cursor,
+// hide text or make a terminal answer: names and reasons come from strangers.
+func Printable(s string) string {
+	clean := true
+	for _, r := range s {
+		if !printable(r) {
+			clean = false
+			break
+		}
+	}
+	if clean {
+		return s
+	}
+	var b strings.Builder
+	for i, r := range s {
+		switch {
+		case printable(r):
+			b.WriteRune(r)
+		case r == unicode.ReplacementChar:
+			fmt.Fprintf(&b, `\x%02x`, s[i])
+		case r < 0x100:
+			fmt.Fprintf(&b, `\x%02x`, r)
+		default:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		}
+	}
+	return b.String()
+}
+
+func printable(r rune) bool {
+	// IsPrint leaves out controls, and the format characters that turn the
+	// direction of text.
+	return r != unicode.ReplacementChar && unicode.IsPrint(r)
+}

@@ -133,7 +133,7 @@ func (s *Server) routes() error {
 			iam.New(iam.Config{Directory: s.Directory}),
 			sts.New(sts.Config{Directory: s.Directory}),
 			cloudtrail.New(cloudtrail.Config{Trail: s.trail, Account: s.cfg.Account}),
-			sekishoapi.New(sekishoapi.Config{Recorder: s.recorder, Account: s.cfg.Account, Region: s.cfg.Region}),
+			sekishoapi.New(sekishoapi.Config{Recorder: s.recorder, Sessions: s.broker, Account: s.cfg.Account, Region: s.cfg.Region}),
 		},
 		Credentials: s.Directory, NodeKeys: s.Fleet, Authorizer: authorizer, Trail: s.trail,
 		Account: s.cfg.Account, Region: s.cfg.Region, Now: s.cfg.Now, Log: s.cfg.Log,

@@ -11,7 +11,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sekisho/internal/config"
 	"sekisho/internal/dev"
+	"sekisho/internal/server"
 )
 
 func main() {
@@ -31,8 +33,59 @@ func command() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(devCommand())
+	root.AddCommand(devCommand(), serveCommand(), configCommand())
 	return root
+}
+
+func logger(verbose bool) *slog.Logger {
+	level := slog.LevelInfo
+	if verbose {
+		level = slog.LevelDebug
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+}
+
+func serveCommand() *cobra.Command {
+	var file string
+	var verbose bool
+	c := &cobra.Command{
+		Use:   "serve --config FILE",
+		Short: "Run the server",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := config.Read(file)
+			if err != nil {
+				return err
+			}
+			return server.Run(c.Context(), cfg, os.Stdout, logger(verbose))
+		},
+	}
+	c.Flags().StringVar(&file, "config", "/etc/sekisho/sekishod.yaml", "configuration file")
+	c.Flags().BoolVar(&verbose, "verbose", false, "log more")
+	return c
+}
+
+func configCommand() *cobra.Command {
+	var file string
+	check := &cobra.Command{
+		Use:   "check --config FILE",
+		Short: "Say what is wrong with a configuration file, and how to mend it",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			cfg, err := config.Read(file)
+			if err == nil {
+				err = cfg.Check()
+			}
+			if err == nil {
+				_, err = fmt.Fprintf(os.Stdout, "%s is good\n", file)
+			}
+			return err
+		},
+	}
+	check.Flags().StringVar(&file, "config", "/etc/sekisho/sekishod.yaml", "configuration file")
+	c := &cobra.Command{Use: "config", Short: "Work with the configuration file"}
+	c.AddCommand(check)
+	return c
 }
 
 func devCommand() *cobra.Command {
@@ -47,11 +100,7 @@ What it makes lies in the data directory and is found again at the next start.
 DIR/env, to be sourced by a shell, points the aws CLI here.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			level := slog.LevelInfo
-			if verbose {
-				level = slog.LevelDebug
-			}
-			o.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+			o.Log = logger(verbose)
 			return dev.Run(c.Context(), o)
 		},
 	}

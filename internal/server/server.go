@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -46,6 +47,8 @@ type Config struct {
 	Now func() time.Time
 	// StrictDocuments: see [ssm.Config].
 	StrictDocuments bool
+	// TrustedProxies are believed about where a request came from.
+	TrustedProxies []netip.Prefix
 }
 
 // Server is one member: everything in one process.
@@ -137,11 +140,12 @@ func (s *Server) routes() error {
 		},
 		Credentials: s.Directory, NodeKeys: s.Fleet, Authorizer: authorizer, Trail: s.trail,
 		Account: s.cfg.Account, Region: s.cfg.Region, Now: s.cfg.Now, Log: s.cfg.Log,
+		SourceIP: sourceIP(s.cfg.TrustedProxies),
 	})
 	var err error
 	s.console, err = console.New(console.Config{
 		Account: s.cfg.Account, Region: s.cfg.Region, Directory: signIn{s.Directory}, Doors: s.api, Store: s.db,
-		Events: s.events, Audit: consoleAudit{s.trail, s.cfg.Region}, Log: s.cfg.Log,
+		Events: s.events, Audit: consoleAudit{s.trail, s.cfg.Region}, Log: s.cfg.Log, SourceIP: sourceIP(s.cfg.TrustedProxies),
 	})
 	if err != nil {
 		return err

@@ -1,0 +1,157 @@
+// Package config reads the configuration file of sekishod. Unknown keys are
+// errors, and what is wrong is said with its remedy, all of it at once.
+package config
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"regexp"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Server is the configuration of sekishod serve. Everything in it takes a
+// restart to change.
+type Server struct {
+	// Data is the directory of the database, keys and recordings.
+	Data string `yaml:"data"`
+	// Listen is host:port of the one TLS port.
+	Listen string `yaml:"listen"`
+	// Account is the 12-digit account ID in every ARN. It cannot be changed
+	// once there is data.
+	Account string `yaml:"account"`
+	// Region is the region name in every ARN and signature.
+	Region string `yaml:"region"`
+	TLS    TLS    `yaml:"tls"`
+	// TrustedProxies are the networks whose X-Forwarded-For is believed.
+	TrustedProxies []string `yaml:"trusted_proxies"`
+	// StrictDocuments demands that policies grant the default session
+	// document too.
+	StrictDocuments bool `yaml:"strict_documents"`
+}
+
+// TLS is the server's certificate.
+type TLS struct {
+	Certificate string `yaml:"certificate"` // PEM file: the certificate, then its chain
+	Key         string `yaml:"key"`         // PEM file
+}
+
+// maxFile bounds the configuration file.
+const maxFile = 1 << 20
+
+// regionPattern is what the SDKs accept as a region name.
+var regionPattern = regexp.MustCompile(`^[a-z]{2}(-[a-z0-9]+)+$`)
+
+// Read reads and checks a configuration file.
+func Read(path string) (*Server, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(b) > maxFile {
+		return nil, fmt.Errorf("%s is larger than %d bytes", path, maxFile)
+	}
+	c, err := Parse(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return c, nil
+}
+
+// Parse reads a configuration and checks its form. Files it names are not
+// looked at; [Server.Check] does that.
+func Parse(b []byte) (*Server, error) {
+	c := &Server{Listen: "0.0.0.0:8443", Region: "us-east-1", Data: "/var/lib/sekisho"}
+	dec := yaml.NewDecoder(bytes.NewReader(b))
+	dec.KnownFields(true)
+	if err := dec.Decode(c); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	if err := dec.Decode(new(any)); !errors.Is(err, io.EOF) {
+		return nil, errors.New("the file holds more than one document")
+	}
+	return c, c.form()
+}
+
+// form checks what can be checked without looking at the machine.
+func (c *Server) form() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if c.Data == "" {
+		bad("data: name the directory that keeps the state")
+	}
+	if _, port, err := net.SplitHostPort(c.Listen); err != nil || port == "" {
+		bad("listen: %q is not host:port, such as 0.0.0.0:8443", c.Listen)
+	}
+	if len(c.Account) != 12 || strings.Trim(c.Account, "0123456789") != "" {
+		bad("account: %q is not 12 digits; choose any, such as \"100000000000\" (in quotes)", c.Account)
+	}
+	if !regionPattern.MatchString(c.Region) || len(c.Region) > 63 {
+		bad("region: %q does not look like a region name, such as us-east-1; clients insist on that form", c.Region)
+	}
+	if c.TLS.Certificate == "" || c.TLS.Key == "" {
+		bad("tls: certificate and key must both name PEM files: agents and clients speak TLS only")
+	}
+	if _, err := c.Proxies(); err != nil {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// Proxies are the trusted proxies' networks.
+func (c *Server) Proxies() ([]netip.Prefix, error) {
+	var all []netip.Prefix
+	for _, s := range c.TrustedProxies {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			a, aerr := netip.ParseAddr(s)
+			if aerr != nil {
+				return nil, fmt.Errorf("trusted_proxies: %q is neither an address nor a network such as 10.0.0.0/24", s)
+			}
+			p = netip.PrefixFrom(a, a.BitLen())
+		}
+		if p.Bits() == 0 {
+			return nil, fmt.Errorf("trusted_proxies: %q would believe everybody about their address; name the proxies", s)
+		}
+		all = append(all, p.Masked())
+	}
+	return all, nil
+}
+
+// Certificate reads the server's certificate and key.
+func (c *Server) Certificate() (tls.Certificate, error) {
+	cert, err := tls.LoadX509KeyPair(c.TLS.Certificate, c.TLS.Key)
+	if err != nil {
+		return cert, fmt.Errorf("tls: %w; both files must be PEM and belong together", err)
+	}
+	return cert, nil
+}
+
+// Check looks at the machine: whether the files are there and usable.
+func (c *Server) Check() error {
+	var errs []error
+	if _, err := c.Certificate(); err != nil {
+		errs = append(errs, err)
+	}
+	if st, err := os.Stat(c.TLS.Key); err == nil && st.Mode().Perm()&0o007 != 0 {
+		errs = append(errs, fmt.Errorf("tls: everybody on this machine can read %s; chmod 600 it", c.TLS.Key))
+	}
+	if st, err := os.Stat(c.Data); err == nil && !st.IsDir() {
+		errs = append(errs, fmt.Errorf("data: %s is not a directory", c.Data))
+	} else if err == nil && st.Mode().Perm()&0o077 != 0 {
+		errs = append(errs, fmt.Errorf("data: others can look into %s; chmod 700 it", c.Data))
+	}
+	return errors.Join(errs...)
+}

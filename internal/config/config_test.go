@@ -1,0 +1,73 @@
+package config_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"sekisho/internal/config"
+)
+
+const good = `
+account: "123456789012"
+tls: {certificate: /c.pem, key: /k.pem}
+trusted_proxies: [10.0.0.0/24, "2001:db8::1"]
+`
+
+func TestAGoodFileIsReadWithDefaults(t *testing.T) {
+	t.Parallel()
+	c, err := config.Parse([]byte(good))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Listen != "0.0.0.0:8443" || c.Region != "us-east-1" || c.Data != "/var/lib/sekisho" || c.StrictDocuments {
+		t.Errorf("defaults: %+v", c)
+	}
+	p, err := c.Proxies()
+	if err != nil || len(p) != 2 || p[1].String() != "2001:db8::1/128" {
+		t.Errorf("proxies: %v, %v", p, err)
+	}
+}
+
+func TestEveryMistakeIsNamed(t *testing.T) {
+	t.Parallel()
+	_, err := config.Parse([]byte(`{listen: "8443", account: 12, region: here, trusted_proxies: [somewhere]}`))
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	for _, want := range []string{"listen:", "account:", "region:", "tls:", "trusted_proxies:"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not mentioned in: %v", want, err)
+		}
+	}
+	for name, text := range map[string]string{
+		"unknown key":     good + "\nlog_levle: debug\n",
+		"two documents":   good + "\n---\n{}\n",
+		"not YAML":        "account: [",
+		"trusts everyone": strings.Replace(good, "10.0.0.0/24", "0.0.0.0/0", 1),
+	} {
+		if _, err := config.Parse([]byte(text)); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+func TestCheckLooksAtTheMachine(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	key := filepath.Join(dir, "k.pem")
+	if err := os.WriteFile(key, []byte("nothing"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	c := &config.Server{Data: dir, TLS: config.TLS{Certificate: filepath.Join(dir, "missing.pem"), Key: key}}
+	err := c.Check()
+	for _, want := range []string{"missing.pem", "chmod 600", "chmod 700"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not mentioned in: %v", want, err)
+		}
+	}
+}

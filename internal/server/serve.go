@@ -1,0 +1,60 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+
+	"sekisho/internal/config"
+)
+
+// adminUser is the name of the first administrator.
+const adminUser = "admin"
+
+// Run is "sekishod serve": it runs by a configuration file until ctx ends. On
+// first start it makes the first administrator and shows the secrets on w,
+// once.
+func Run(ctx context.Context, c *config.Server, w io.Writer, log *slog.Logger) (err error) {
+	if err := c.Check(); err != nil {
+		return err
+	}
+	cert, err := c.Certificate()
+	if err != nil {
+		return err
+	}
+	proxies, err := c.Proxies()
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(c.Data, 0o700); err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return err
+	}
+	defer l.Close() // closed twice when the server ran; that is harmless
+	s, err := New(ctx, Config{
+		DataDir: c.Data, Account: c.Account, Region: c.Region, Log: log, StrictDocuments: c.StrictDocuments, TrustedProxies: proxies,
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	first, made, err := s.Directory.Bootstrap(ctx, adminUser)
+	if err != nil {
+		return err
+	}
+	if made {
+		if _, err := fmt.Fprintf(w, "First administrator, shown this once:\n  user name          %s\n  console password   %s\n  access key ID      %s\n  secret access key  %s\n",
+			adminUser, first.Password, first.AccessKeyID, first.SecretAccessKey); err != nil {
+			return fmt.Errorf("the first administrator's secrets could not be shown: %w", err)
+		}
+	}
+	log.Info("serving", "listen", l.Addr().String(), "account", c.Account, "region", c.Region)
+	return s.Serve(ctx, l, cert)
+}

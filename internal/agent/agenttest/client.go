@@ -1,0 +1,369 @@
+package agenttest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+
+	"sekisho/internal/datachannel"
+	"sekisho/internal/id"
+	"sekisho/internal/link"
+	"sekisho/internal/mgs"
+)
+
+// Start says how to start a session. The zero value is a plain shell for
+// AWS's plugin in an 80x24 terminal.
+type Start struct {
+	ID       string // default: a fresh one
+	Document string // default: Standard_Stream
+	RunAs    string
+	Version  string   // of the client; default: AWS's plugin
+	Size     mgs.Size // default: 80x24
+	NoSize   bool     // never tell a size
+	Refuse   bool     // refuse the handshake
+	Silent   bool     // until Greet, do not answer the handshake
+	// Cuts are after how many bytes from the agent its connections are cut,
+	// one after the other.
+	Cuts []int
+}
+
+// ShellDocument is the plainest session document.
+const ShellDocument = `{"schemaVersion":"1.0","description":"","sessionType":"Standard_Stream","inputs":{}}`
+
+// Client is the person's end of a session, and the relay before it.
+type Client struct {
+	ID      string
+	Channel *datachannel.Channel
+
+	s     *Server
+	start Start
+	greet chan struct{}
+
+	// Guarded by the server's lock.
+	output     strings.Builder
+	states     []string
+	request    *mgs.HandshakeRequest
+	complete   bool
+	terminated bool
+	conn       *link.Conn
+	conns      int
+	largest    int
+	open       mgs.OpenDataChannel
+}
+
+// StartSession tells the agent to start a session.
+func (s *Server) StartSession(st Start) *Client {
+	s.t.Helper()
+	c := s.Expect(st)
+	s.Control().Send(c.Message())
+	return c
+}
+
+// Expect prepares for a session without telling the agent.
+func (s *Server) Expect(st Start) *Client {
+	if st.ID == "" {
+		st.ID = string(id.Session("alice"))
+	}
+	if st.Document == "" {
+		st.Document = ShellDocument
+	}
+	if st.Version == "" {
+		st.Version = "1.3.0.0"
+	}
+	if st.Size == (mgs.Size{}) {
+		st.Size = mgs.Size{Cols: 80, Rows: 24}
+	}
+	c := &Client{
+		ID: st.ID, s: s, start: st, greet: make(chan struct{}),
+		Channel: datachannel.New(datachannel.Config{Role: datachannel.ClientLeg}),
+	}
+	if !st.Silent {
+		close(c.greet)
+	}
+	s.update(func() { s.clients[st.ID] = c })
+	ctx, cancel := context.WithCancel(s.ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { c.run(ctx) })
+	s.t.Cleanup(func() {
+		cancel()
+		wg.Wait()
+	})
+	return c
+}
+
+// Message is what starts the session.
+func (c *Client) Message() mgs.Message {
+	m, err := mgs.NewInteractiveShell(mgs.AgentTaskPayload{
+		DocumentName:    "SSM-SessionManagerRunShell",
+		DocumentContent: json.RawMessage(c.start.Document),
+		SessionID:       c.ID,
+		RunAsUser:       c.start.RunAs,
+		SessionOwner:    "arn:aws:iam::123456789012:user/alice",
+	})
+	if err != nil {
+		c.s.t.Error(err)
+	}
+	return m
+}
+
+// Greet lets a silent client answer.
+func (c *Client) Greet() { close(c.greet) }
+
+// run is the client program.
+func (c *Client) run(ctx context.Context) {
+	for {
+		pt, b, err := c.Channel.Receive(ctx)
+		if err != nil {
+			return
+		}
+		switch pt {
+		case mgs.PayloadHandshakeRequest:
+			c.answer(ctx, b)
+		case mgs.PayloadHandshakeComplete:
+			if !c.start.NoSize {
+				c.Resize(c.start.Size)
+			}
+			c.s.update(func() { c.complete = true })
+		case mgs.PayloadOutput:
+			c.s.update(func() {
+				c.output.Write(b)
+				c.largest = max(c.largest, len(b))
+			})
+		default:
+			c.s.t.Errorf("payload type %d from the agent", pt)
+		}
+	}
+}
+
+func (c *Client) answer(ctx context.Context, b []byte) {
+	request, err := mgs.ParseBody[mgs.HandshakeRequest](b)
+	if err != nil {
+		c.s.t.Errorf("handshake request: %v", err)
+		return
+	}
+	c.s.update(func() { c.request = &request })
+	select {
+	case <-c.greet:
+	case <-ctx.Done():
+		return
+	}
+	r := mgs.HandshakeResponse{ClientVersion: c.start.Version}
+	for _, a := range request.RequestedClientActions {
+		p := mgs.ProcessedAction{ActionType: a.ActionType, ActionStatus: mgs.ActionSuccess}
+		if c.start.Refuse {
+			p.ActionStatus, p.Error = mgs.ActionFailed, "no\x1b[2J such\nthing"
+		}
+		r.ProcessedClientActions = append(r.ProcessedClientActions, p)
+	}
+	body, err := mgs.MarshalBody(r)
+	if err != nil {
+		c.s.t.Error(err)
+	}
+	c.send(mgs.PayloadHandshakeResponse, body)
+}
+
+func (c *Client) send(pt mgs.PayloadType, b []byte) {
+	if err := c.Channel.Send(c.s.ctx, pt, b); err != nil && c.s.ctx.Err() == nil && !errors.Is(err, datachannel.ErrClosed) {
+		c.s.t.Errorf("send: %v", err)
+	}
+}
+
+// Type types text, with a carriage return for each line end, once the session
+// has begun: like AWS's, our agent drops what comes before.
+func (c *Client) Type(text string) {
+	c.s.t.Helper()
+	c.s.await("the end of the handshake of "+c.ID, func() bool { return c.complete })
+	c.send(mgs.PayloadOutput, []byte(strings.ReplaceAll(text, "\n", "\r")))
+}
+
+// Resize tells the agent the terminal's size.
+func (c *Client) Resize(size mgs.Size) {
+	b, err := mgs.MarshalBody(size)
+	if err != nil {
+		c.s.t.Error(err)
+	}
+	c.send(mgs.PayloadSize, b)
+}
+
+// Flag sends a flag.
+func (c *Client) Flag(f mgs.Flag) { c.send(mgs.PayloadFlag, f.Bytes()) }
+
+// AwaitOutput waits until the session's output contains part, and returns all
+// of it.
+func (c *Client) AwaitOutput(part string) string {
+	c.s.t.Helper()
+	return c.awaitOutput(part, func(out string) bool { return strings.Contains(out, part) })
+}
+
+// AwaitMatch waits until the session's output matches, and returns what
+// FindStringSubmatch does.
+func (c *Client) AwaitMatch(re *regexp.Regexp) []string {
+	c.s.t.Helper()
+	return re.FindStringSubmatch(c.awaitOutput(re.String(), re.MatchString))
+}
+
+func (c *Client) awaitOutput(what string, good func(string) bool) string {
+	c.s.t.Helper()
+	var got string
+	ok := c.s.wait(func() bool {
+		got = c.output.String()
+		return good(got)
+	})
+	if !ok {
+		c.s.t.Fatalf("waited %v for output with %q; got %d bytes, ending %q", Patience, what, len(got), got[max(0, len(got)-1000):])
+	}
+	return got
+}
+
+// Output is what has come so far.
+func (c *Client) Output() string {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	return c.output.String()
+}
+
+// AwaitAttached waits until the agent has connected n times.
+func (c *Client) AwaitAttached(n int) {
+	c.s.t.Helper()
+	c.s.await(fmt.Sprintf("connection %d of %s", n, c.ID), func() bool { return c.conns >= n })
+}
+
+// AwaitRequest waits for the handshake request.
+func (c *Client) AwaitRequest() mgs.HandshakeRequest {
+	c.s.t.Helper()
+	c.s.await("the handshake of "+c.ID, func() bool { return c.request != nil })
+	return *c.request
+}
+
+// AwaitStates waits until the agent has told n states, and returns them.
+func (c *Client) AwaitStates(n int) []string {
+	c.s.t.Helper()
+	var got []string
+	c.s.await("states of "+c.ID, func() bool {
+		got = slices.Clone(c.states)
+		return len(got) >= n
+	})
+	return got
+}
+
+// Largest is the size of the largest output payload.
+func (c *Client) Largest() int {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	return c.largest
+}
+
+// OpenFrame is the first frame of the agent's last connection.
+func (c *Client) OpenFrame() mgs.OpenDataChannel {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	return c.open
+}
+
+// Terminate makes the double refuse the session from now on.
+func (c *Client) Terminate() { c.s.update(func() { c.terminated = true }) }
+
+func (c *Client) over() bool {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	return c.terminated
+}
+
+// Drop cuts the agent's connection.
+func (c *Client) Drop() {
+	c.s.mu.Lock()
+	conn := c.conn
+	c.s.mu.Unlock()
+	if conn != nil {
+		_ = conn.CloseNow()
+	}
+}
+
+// Write sends anything to the agent's leg.
+func (c *Client) Write(kind link.Kind, b []byte) {
+	c.s.mu.Lock()
+	conn := c.conn
+	c.s.mu.Unlock()
+	if conn != nil {
+		_ = conn.Write(c.s.ctx, kind, b)
+	}
+}
+
+func (s *Server) dataChannel(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	c := s.clients[r.PathValue("id")]
+	s.mu.Unlock()
+	if c == nil {
+		http.Error(w, "no such session", http.StatusBadRequest)
+		return
+	}
+	conn, first := s.accept(w, r, "role=publish_subscribe")
+	if conn == nil {
+		return
+	}
+	defer func() { _ = conn.CloseNow() }()
+	open, err := mgs.ParseBody[mgs.OpenDataChannel](first)
+	if err != nil {
+		s.t.Errorf("open frame: %v", err)
+		return
+	}
+	w2 := &wire{Frames: link.NewFrames(conn), c: c, left: -1}
+	s.update(func() {
+		if c.conns < len(c.start.Cuts) {
+			w2.left = c.start.Cuts[c.conns]
+		}
+		c.conns++
+		c.conn = conn
+		c.open = open
+	})
+	_ = c.Channel.Serve(s.ctx, w2) // how it ends is what tests look at elsewhere
+	s.update(func() {
+		if c.conn == conn {
+			c.conn = nil
+		}
+	})
+}
+
+// wire is the agent's connection as a relay sees it.
+type wire struct {
+	*link.Frames
+	c    *Client
+	left int // bytes until the cut; negative for never
+}
+
+var errCut = errors.New("the connection is cut")
+
+// Read implements [datachannel.Conn].
+func (w *wire) Read(ctx context.Context) (bool, []byte, error) {
+	for {
+		binary, b, err := w.Frames.Read(ctx)
+		if err != nil {
+			return false, nil, err
+		}
+		if w.left >= 0 {
+			if w.left -= len(b); w.left < 0 {
+				_ = w.Conn.CloseNow()
+				return false, nil, errCut
+			}
+		}
+		m, err := mgs.Parse(b)
+		if err != nil {
+			w.c.s.t.Errorf("the agent sent a malformed frame: %v", err)
+			return false, nil, err
+		}
+		if m.Type != mgs.TypeAgentSessionState {
+			return binary, b, nil
+		}
+		state, err := mgs.ParseBody[mgs.AgentSessionState](m.Payload)
+		if err != nil || state.SessionID != w.c.ID {
+			w.c.s.t.Errorf("state %+v of %s: %v", state, w.c.ID, err)
+		}
+		w.c.s.update(func() { w.c.states = append(w.c.states, state.SessionState) })
+	}
+}

@@ -34,6 +34,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 
 	"sekisho"
 	"sekisho/internal/cast"
@@ -133,13 +134,26 @@ func (h *Header) cast() *cast.Header {
 		"document": h.Document, "reason": h.Reason, "source_ip": h.SourceIP,
 	} {
 		if v != "" {
-			tags[k] = strings.ToValidUTF8(v[:min(len(v), maxText)], "\uFFFD")
+			tags[k] = text(v)
 		}
 	}
 	return &cast.Header{
 		Cols: h.Cols, Rows: h.Rows, TermType: defaultTerm, Timestamp: h.Start.Unix(),
-		Title: strings.ToValidUTF8(title, "\uFFFD"), Tags: tags,
+		// Players print the title as it is, and the node chose its name.
+		Title: strings.Map(printable, text(title)), Tags: tags,
 	}
+}
+
+// text bounds a free text and makes it valid.
+func text(s string) string {
+	return strings.ToValidUTF8(s[:min(len(s), maxText)], "\uFFFD")
+}
+
+func printable(c rune) rune {
+	if !unicode.IsPrint(c) {
+		return -1
+	}
+	return c
 }
 
 func headerOf(c cast.Header) (Header, error) {

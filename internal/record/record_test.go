@@ -233,6 +233,31 @@ func TestOmitInput(t *testing.T) {
 	}
 }
 
+// TestHostileTexts: texts that others choose neither break a seal nor reach a
+// player's title bar with control characters.
+func TestHostileTexts(t *testing.T) {
+	t.Parallel()
+	r := open(t, t.TempDir(), record.Options{})
+	h := header(alice)
+	h.NodeName = "web\x1b]0;owned\a\u202e\u009b\xff"
+	h.Reason = strings.Repeat("r", 1<<20)
+	h.Cols, h.Rows = 1<<30, -1
+	rec, err := r.Start(h)
+	ok(t, err)
+	s, err := rec.Seal(record.Exit{Reason: strings.Repeat("\x00\xff", 1<<20)})
+	ok(t, err)
+	c, _ := events(t, r, alice)
+	if want := string(alice) + " on mi-0123456789abcdef0 (web]0;owned\uFFFD)"; c.Title != want {
+		t.Errorf("title %q, want %q", c.Title, want)
+	}
+	if len(s.Exit.Reason) > 4096 || c.Cols > 2048 {
+		t.Errorf("reason of %d bytes, %d columns", len(s.Exit.Reason), c.Cols)
+	}
+	if _, err := r.Verify(alice); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestHostileSessionIDs(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -167,6 +167,7 @@ func (rec *Recording) sealAt(exit Exit, now func() time.Duration) (Summary, erro
 		return Summary{}, errClosed
 	}
 	if rec.exit == nil {
+		exit.Reason = text(exit.Reason)
 		_, saved, err := rec.begin()
 		if err != nil {
 			return Summary{}, err
@@ -191,7 +192,7 @@ func (rec *Recording) sealAt(exit Exit, now func() time.Duration) (Summary, erro
 		return Summary{}, fmt.Errorf("record: sync: %w", err)
 	}
 	start := rec.header.Start.UTC()
-	text, err := rec.r.seal(rec.dir, &Seal{
+	seal, err := rec.r.seal(rec.dir, &Seal{
 		Session: rec.header.SessionID, HeaderSHA256: rec.first, CastBytes: rec.size,
 		CastSHA256: hex.EncodeToString(rec.hash.Sum(nil)), Checkpoints: rec.count, ChainHead: rec.head,
 		Events: rec.enc.Events(), BytesOut: rec.out, BytesIn: rec.in,
@@ -202,7 +203,7 @@ func (rec *Recording) sealAt(exit Exit, now func() time.Duration) (Summary, erro
 		return Summary{}, err
 	}
 	s := rec.summary()
-	s.Live, s.Sealed, s.SealedAt, s.Exit, s.SealDigest = false, true, time.Now().UTC(), *rec.exit, hexDigest(text)
+	s.Live, s.Sealed, s.SealedAt, s.Exit, s.SealDigest = false, true, time.Now().UTC(), *rec.exit, hexDigest(seal)
 	rec.sealed = &s
 	return s, rec.close()
 }

@@ -144,7 +144,7 @@ func (r *Recorder) finishSeal(id sekisho.SessionID, dir string) (bool, error) {
 
 // sealDamaged seals what cannot be continued, just as it lies there.
 func (r *Recorder) sealDamaged(id sekisho.SessionID, dir string, exit Exit, flaw error) error {
-	s := &Seal{Session: id, Status: exit.Status, Reason: exit.Reason, Damage: flaw.Error()}
+	s := &Seal{Session: id, Status: exit.Status, Reason: text(exit.Reason), Damage: text(flaw.Error())}
 	var err error
 	if s.CastSHA256, s.CastBytes, err = r.digest(path.Join(dir, CastFile)); err != nil {
 		return err

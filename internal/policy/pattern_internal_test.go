@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 )
 
 // slowMatch is the definition of wildcard matching, character by character,
@@ -104,7 +105,7 @@ func FuzzWildcards(f *testing.F) {
 	f.Add("a:*:c*d:*x?:*:?*é", "a:b:ccd:xx:y:zé")
 	f.Add("*a*a*a*a*b", "aaaaaaaaaaaaaaaa")
 	f.Fuzz(func(t *testing.T, pat, text string) {
-		if len(pat) > 200 || len(text) > 200 || strings.ToValidUTF8(pat+text, "") != pat+text {
+		if len(pat) > 200 || len(text) > 200 || !utf8.ValidString(pat) || !utf8.ValidString(text) {
 			t.Skip()
 		}
 		for _, mode := range []patternMode{modeLike, modeResource} {

@@ -200,7 +200,13 @@ func (c *Call) Authorize(ctx context.Context, action, resource string, keys ...a
 // Decide is Authorize for handlers that combine several decisions: they call
 // [Call.Allow] themselves, or return [Denied].
 func (c *Call) Decide(ctx context.Context, action, resource string, keys ...authz.Key) (authz.Verdict, error) {
-	v, err := c.server.Authorizer.Decide(ctx, &c.facts, action, resource, keys...)
+	return c.DecideBy(ctx, c.server.Authorizer, action, resource, keys...)
+}
+
+// DecideBy is Decide with other policies than the caller's alone: those of a
+// role's trust, too.
+func (c *Call) DecideBy(ctx context.Context, a *authz.Authorizer, action, resource string, keys ...authz.Key) (authz.Verdict, error) {
+	v, err := a.Decide(ctx, &c.facts, action, resource, keys...)
 	if err != nil {
 		return v, err
 	}

@@ -134,6 +134,9 @@ func (d *Directory) temporary(ctx context.Context, accessKeyID, token string) (s
 		return "", nil, err
 	}
 	p.AccessKeyID = accessKeyID
+	if c.Kind == claimRole {
+		d.touch(Use{ID: c.ID, At: d.now(), Service: "sts"})
+	}
 	return c.Secret, p, nil
 }
 

@@ -3,6 +3,7 @@ package identity
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -12,8 +13,12 @@ const flushEvery = 10 * time.Second
 // maxPendingUses bounds what is gathered while the store cannot be written.
 const maxPendingUses = 100_000
 
-// TouchKey notes that a key was used. It writes nothing by itself: see Run.
+// TouchKey notes that a long-term key was used. It writes nothing by itself:
+// see Run.
 func (d *Directory) TouchKey(accessKeyID, service, region string, t time.Time) {
+	if !strings.HasPrefix(accessKeyID, "AKIA") {
+		return
+	}
 	d.touch(Use{ID: accessKeyID, At: t, Service: service, Region: region})
 }
 

@@ -1,0 +1,217 @@
+package iam
+
+import (
+	"context"
+	"net/http"
+	"slices"
+
+	"sekisho"
+	"sekisho/internal/api"
+	"sekisho/internal/awsproto"
+	"sekisho/internal/identity"
+)
+
+func (d *door) credentialOperations() map[string]api.Operation {
+	return map[string]api.Operation{
+		"CreateAccessKey":      write(d.createAccessKey),
+		"ListAccessKeys":       read(d.listAccessKeys),
+		"UpdateAccessKey":      write(d.updateAccessKey),
+		"DeleteAccessKey":      write(d.deleteAccessKey),
+		"GetAccessKeyLastUsed": read(d.getAccessKeyLastUsed),
+		"CreateLoginProfile":   write(d.createLoginProfile),
+		"GetLoginProfile":      read(d.getLoginProfile),
+		"UpdateLoginProfile":   write(d.updateLoginProfile),
+		"DeleteLoginProfile":   write(d.deleteLoginProfile),
+		"ChangePassword":       write(d.changePassword),
+	}
+}
+
+// owner authorizes a call on the user it names, or on the caller.
+func (d *door) owner(ctx context.Context, c *api.Call, name string) (*identity.User, error) {
+	name, err := userName(c, name)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := d.holder(ctx, c, identity.KindUser, name); err != nil {
+		return nil, err
+	}
+	return d.User(ctx, name)
+}
+
+type accessKeyAnswer struct{ AccessKey accessKey }
+
+func (d *door) createAccessKey(ctx context.Context, c *api.Call, in *userRequest) (*accessKeyAnswer, error) {
+	u, err := d.owner(ctx, c, in.UserName)
+	if err != nil {
+		return nil, err
+	}
+	k, err := d.CreateAccessKey(ctx, u.Name)
+	if err != nil {
+		return nil, err
+	}
+	out := &accessKeyAnswer{keyShape(u.Name, &k.AccessKey)}
+	out.AccessKey.SecretAccessKey = k.Secret
+	c.Annotate(map[string]any{"accessKey": map[string]any{"userName": u.Name, "accessKeyId": k.ID, "status": "Active"}})
+	return out, nil
+}
+
+type accessKeysAnswer struct {
+	UserName          string
+	AccessKeyMetadata list[accessKey]
+	more
+}
+
+func (d *door) listAccessKeys(ctx context.Context, c *api.Call, in *userListRequest) (*accessKeysAnswer, error) {
+	u, err := d.owner(ctx, c, in.UserName)
+	if err != nil {
+		return nil, err
+	}
+	keys := slices.SortedFunc(slices.Values(u.Keys), func(a, b identity.AccessKey) int {
+		if a.ID < b.ID {
+			return -1
+		}
+		return 1
+	})
+	keys, next, err := page(keys, func(k identity.AccessKey) string { return k.ID }, in.paging)
+	return &accessKeysAnswer{u.Name, listed(keys, func(k identity.AccessKey) accessKey { return keyShape(u.Name, &k) }), next}, err
+}
+
+type accessKeyRequest struct {
+	UserName    string
+	AccessKeyID string `query:"AccessKeyId"`
+	Status      string
+}
+
+func (d *door) updateAccessKey(ctx context.Context, c *api.Call, in *accessKeyRequest) (*struct{}, error) {
+	v := awsproto.Constraints{Code: "ValidationError"}
+	v.Enum("status", in.Status, "Active", "Inactive")
+	if err := v.Err(); err != nil {
+		return nil, err
+	}
+	u, err := d.owner(ctx, c, in.UserName)
+	if err != nil {
+		return nil, err
+	}
+	return nil, d.SetAccessKeyActive(ctx, u.Name, in.AccessKeyID, in.Status == "Active")
+}
+
+func (d *door) deleteAccessKey(ctx context.Context, c *api.Call, in *accessKeyRequest) (*struct{}, error) {
+	u, err := d.owner(ctx, c, in.UserName)
+	if err != nil {
+		return nil, err
+	}
+	return nil, d.DeleteAccessKey(ctx, u.Name, in.AccessKeyID)
+}
+
+type lastUsedAnswer struct {
+	UserName          string
+	AccessKeyLastUsed struct {
+		LastUsedDate *awsproto.Epoch `xml:",omitempty"`
+		ServiceName  string
+		Region       string
+	}
+}
+
+func (d *door) getAccessKeyLastUsed(ctx context.Context, c *api.Call, in *accessKeyRequest) (*lastUsedAnswer, error) {
+	u, err := d.UserByKey(ctx, in.AccessKeyID)
+	if err != nil {
+		// Whether a key exists is only for those who may ask about anybody.
+		if refused := on(ctx, c, arn(c, identity.KindUser, "/", "*"), nil); refused != nil {
+			return nil, refused
+		}
+		return nil, &awsproto.Error{Code: "AccessDenied", Message: "The Access Key with id " + clip(in.AccessKeyID) + " cannot be found.", Status: http.StatusForbidden, Sender: true}
+	}
+	if err := on(ctx, c, u.ARN, u.Tags); err != nil {
+		return nil, err
+	}
+	uses, err := d.LastUses(ctx, in.AccessKeyID)
+	if err != nil {
+		return nil, err
+	}
+	out := &lastUsedAnswer{UserName: u.Name}
+	out.AccessKeyLastUsed.ServiceName, out.AccessKeyLastUsed.Region = "N/A", "N/A"
+	if use, ok := uses[in.AccessKeyID]; ok {
+		out.AccessKeyLastUsed.LastUsedDate = date(use.At)
+		out.AccessKeyLastUsed.ServiceName, out.AccessKeyLastUsed.Region = use.Service, use.Region
+	}
+	return out, nil
+}
+
+type loginRequest struct {
+	UserName, Password    string
+	PasswordResetRequired bool
+}
+
+type login struct {
+	UserName              string
+	CreateDate            *awsproto.Epoch
+	PasswordResetRequired bool
+}
+
+type loginAnswer struct{ LoginProfile login }
+
+func loginShape(user string, l *identity.LoginProfile) *loginAnswer {
+	return &loginAnswer{login{user, date(l.Created), l.ResetRequired}}
+}
+
+func (d *door) createLoginProfile(ctx context.Context, c *api.Call, in *loginRequest) (*loginAnswer, error) {
+	u, err := d.owner(ctx, c, in.UserName)
+	if err != nil {
+		return nil, err
+	}
+	l, err := d.CreateLogin(ctx, u.Name, in.Password, in.PasswordResetRequired)
+	if err != nil {
+		return nil, err
+	}
+	return loginShape(u.Name, l), nil
+}
+
+func (d *door) getLoginProfile(ctx context.Context, c *api.Call, in *userRequest) (*loginAnswer, error) {
+	u, err := d.owner(ctx, c, in.UserName)
+	if err != nil {
+		return nil, err
+	}
+	l, err := d.Login(ctx, u.Name)
+	if err != nil {
+		return nil, err
+	}
+	return loginShape(u.Name, l), nil
+}
+
+type updateLoginRequest struct {
+	UserName              string
+	Password              *string
+	PasswordResetRequired *bool
+}
+
+func (d *door) updateLoginProfile(ctx context.Context, c *api.Call, in *updateLoginRequest) (*struct{}, error) {
+	if err := require("userName", in.UserName); err != nil {
+		return nil, err
+	}
+	u, err := d.owner(ctx, c, in.UserName)
+	if err != nil {
+		return nil, err
+	}
+	return nil, d.UpdateLogin(ctx, u.Name, in.Password, in.PasswordResetRequired)
+}
+
+func (d *door) deleteLoginProfile(ctx context.Context, c *api.Call, in *userRequest) (*struct{}, error) {
+	u, err := d.owner(ctx, c, in.UserName)
+	if err != nil {
+		return nil, err
+	}
+	return nil, d.DeleteLogin(ctx, u.Name)
+}
+
+type changePasswordRequest struct{ OldPassword, NewPassword string }
+
+func (d *door) changePassword(ctx context.Context, c *api.Call, in *changePasswordRequest) (*struct{}, error) {
+	if c.Principal.Type != sekisho.PrincipalUser {
+		return nil, sekisho.Errorf(sekisho.CodeDenied, "Only an IAM user can change its password.")
+	}
+	u, err := d.owner(ctx, c, "")
+	if err != nil {
+		return nil, err
+	}
+	return nil, d.ChangePassword(ctx, u.Name, in.OldPassword, in.NewPassword)
+}

@@ -1,0 +1,200 @@
+// Package iam is the IAM door: users, groups, roles, policies and credentials
+// as AWS's API shows them, over [sekisho/internal/identity].
+//
+// Every operation is authorized on the ARN of the object as it is stored, with
+// the object's tags, the request's tags, iam:PolicyARN and
+// iam:PermissionsBoundary as context.
+package iam
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+
+	"sekisho"
+	"sekisho/internal/api"
+	"sekisho/internal/authz"
+	"sekisho/internal/awsproto"
+	"sekisho/internal/identity"
+)
+
+type door struct{ *identity.Directory }
+
+// New returns the IAM door of a directory.
+func New(dir *identity.Directory) *api.Door {
+	d := &door{dir}
+	ops := map[string]api.Operation{}
+	for _, part := range []map[string]api.Operation{
+		d.userOperations(), d.groupOperations(), d.roleOperations(), d.policyOperations(),
+		d.credentialOperations(), d.mfaOperations(), d.accountOperations(), d.simulateOperations(),
+	} {
+		for name, op := range part {
+			ops[name] = op
+		}
+	}
+	return &api.Door{
+		Service: "iam", Protocol: awsproto.Query, XMLNS: "https://iam.amazonaws.com/doc/2010-05-08/",
+		Version: "2010-05-08", Global: true, Operations: ops,
+	}
+}
+
+// read and write make operations of handlers.
+func read[In, Out any](f func(context.Context, *api.Call, *In) (*Out, error)) api.Operation {
+	return api.Operation{Handle: api.Handle(guarded(f)), ReadOnly: true}
+}
+
+func write[In, Out any](f func(context.Context, *api.Call, *In) (*Out, error)) api.Operation {
+	return api.Operation{Handle: api.Handle(guarded(f))}
+}
+
+// guarded keeps out the temporary credentials that AWS lets nowhere near IAM,
+// and names errors as IAM does.
+func guarded[In, Out any](f func(context.Context, *api.Call, *In) (*Out, error)) func(context.Context, *api.Call, *In) (*Out, error) {
+	return func(ctx context.Context, c *api.Call, in *In) (*Out, error) {
+		p := c.Principal
+		if p.Session != nil && (p.Type == sekisho.PrincipalFederatedUser || (p.Type == sekisho.PrincipalUser && p.MFATime.IsZero())) {
+			return nil, sekisho.Errorf(sekisho.CodeDenied, "IAM cannot be called with credentials of GetFederationToken, or of GetSessionToken without MFA.")
+		}
+		out, err := f(ctx, c, in)
+		return out, named(err)
+	}
+}
+
+// named gives the errors of identity that AWS names by more than their code
+// their names.
+func named(err error) error {
+	e, ok := errors.AsType[*sekisho.Error](err)
+	switch {
+	case !ok:
+		return err
+	case errors.Is(err, identity.ErrPasswordPolicy):
+		return awsproto.SenderError("PasswordPolicyViolation", "%s", e.Message)
+	case errors.Is(err, identity.ErrMFACode):
+		return &awsproto.Error{Code: "InvalidAuthenticationCode", Message: e.Message, Status: http.StatusForbidden, Sender: true}
+	}
+	return err
+}
+
+// action is the action of the operation that was called.
+func action(c *api.Call) string { return "iam:" + c.Operation }
+
+// on authorizes the call on an ARN with the tags it has.
+func on(ctx context.Context, c *api.Call, arn string, tags map[string]string, keys ...authz.Key) error {
+	return c.Authorize(ctx, action(c), arn, append(keys, authz.ResourceTags("iam", tags)...)...)
+}
+
+// everything authorizes a call that is about no object.
+func everything(ctx context.Context, c *api.Call) error { return c.Authorize(ctx, action(c), "*") }
+
+// arn is the ARN of an object that is not there, or not yet.
+func arn(c *api.Call, kind identity.Kind, path, name string) string {
+	if path == "" {
+		path = "/"
+	}
+	return "arn:aws:iam::" + c.Account + ":" + string(kind) + path + name
+}
+
+// holder authorizes the call on a user, group or role. Who may not know
+// whether it exists is refused before being told.
+func (d *door) holder(ctx context.Context, c *api.Call, kind identity.Kind, name string, keys ...authz.Key) (*identity.Holder, error) {
+	h, err := d.Holder(ctx, kind, name)
+	if sekisho.IsNotFound(err) {
+		if refused := on(ctx, c, arn(c, kind, "/", name), nil, keys...); refused != nil {
+			return nil, refused
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if h.Boundary != "" && !slices.ContainsFunc(keys, func(k authz.Key) bool { return k.Name == keyBoundary }) {
+		keys = append(keys, authz.One(keyBoundary, h.Boundary))
+	}
+	return h, on(ctx, c, h.ARN, h.Tags, keys...)
+}
+
+const (
+	keyBoundary  = "iam:PermissionsBoundary"
+	keyPolicyARN = "iam:PolicyARN"
+)
+
+// created are the condition keys of a request that makes something.
+func created(boundary string, tags map[string]string) []authz.Key {
+	keys := authz.RequestTags(tags)
+	if boundary != "" {
+		keys = append(keys, authz.One(keyBoundary, boundary))
+	}
+	return keys
+}
+
+// userName is the user a request names, or the caller.
+func userName(c *api.Call, name string) (string, error) {
+	if name != "" {
+		return name, nil
+	}
+	if c.Principal.UserName == "" {
+		return "", awsproto.SenderError("ValidationError", "Must specify userName when calling with non-User credentials")
+	}
+	return c.Principal.UserName, nil
+}
+
+// require refuses a request that lacks a parameter.
+func require(name, value string) error {
+	if value != "" {
+		return nil
+	}
+	c := awsproto.Constraints{Code: "ValidationError"}
+	c.Require(name, false)
+	return c.Err()
+}
+
+const (
+	defaultItems = 100
+	mostItems    = 1000
+)
+
+// page cuts a listing that is in the order of key.
+func page[T any](all []T, key func(T) string, in paging) ([]T, more, error) {
+	items := defaultItems
+	if in.MaxItems != nil {
+		items = *in.MaxItems
+		c := awsproto.Constraints{Code: "ValidationError"}
+		c.Range("maxItems", int64(items), 1, mostItems)
+		if err := c.Err(); err != nil {
+			return nil, more{}, err
+		}
+	}
+	if in.Marker != "" {
+		after, err := base64.RawURLEncoding.DecodeString(in.Marker)
+		if err != nil {
+			return nil, more{}, awsproto.SenderError("ValidationError", "Invalid Marker.")
+		}
+		i := slices.IndexFunc(all, func(v T) bool { return key(v) > string(after) })
+		if i < 0 {
+			i = len(all)
+		}
+		all = all[i:]
+	}
+	if len(all) <= items {
+		return all, more{}, nil
+	}
+	all = all[:items]
+	return all, more{true, base64.RawURLEncoding.EncodeToString([]byte(key(all[items-1])))}, nil
+}
+
+// under keeps what has a path prefix.
+func under[T any](all []T, prefix string, path func(T) string) []T {
+	if prefix == "" {
+		return all
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(v T) bool { return !strings.HasPrefix(path(v), prefix) })
+}
+
+// whole pages a list of texts.
+func whole(s string) string { return s }
+
+func userKey(u *identity.User) string   { return strings.ToLower(u.Name) }
+func groupKey(g *identity.Group) string { return strings.ToLower(g.Name) }
+func roleKey(r *identity.Role) string   { return strings.ToLower(r.Name) }

@@ -1,0 +1,279 @@
+package iam
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"image/png"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/pquerna/otp"
+
+	"sekisho"
+	"sekisho/internal/api"
+	"sekisho/internal/authz"
+	"sekisho/internal/awsproto"
+	"sekisho/internal/identity"
+)
+
+func (d *door) mfaOperations() map[string]api.Operation {
+	return map[string]api.Operation{
+		"CreateVirtualMFADevice": write(d.createVirtualMFADevice),
+		"DeleteVirtualMFADevice": write(d.deleteVirtualMFADevice),
+		"ListVirtualMFADevices":  read(d.listVirtualMFADevices),
+		"EnableMFADevice":        write(d.enableMFADevice),
+		"ResyncMFADevice":        write(d.resyncMFADevice),
+		"DeactivateMFADevice":    write(d.deactivateMFADevice),
+		"ListMFADevices":         read(d.listMFADevices),
+		"GetMFADevice":           read(d.getMFADevice),
+		"TagMFADevice":           write(d.tagMFADevice),
+		"UntagMFADevice":         write(d.untagMFADevice),
+		"ListMFADeviceTags":      read(d.listMFADeviceTags),
+	}
+}
+
+type createDeviceRequest struct {
+	Path, VirtualMFADeviceName string
+	Tags                       []tag
+}
+
+type virtualDevice struct {
+	SerialNumber     string
+	Base32StringSeed string          `xml:",omitempty"` // base64 of the seed's base32 text
+	QRCodePNG        string          `xml:",omitempty"` // base64
+	User             *user           `xml:",omitempty"`
+	EnableDate       *awsproto.Epoch `xml:",omitempty"`
+	Tags             *list[tag]      `xml:",omitempty"`
+}
+
+type deviceAnswer struct{ VirtualMFADevice virtualDevice }
+
+func (d *door) createVirtualMFADevice(ctx context.Context, c *api.Call, in *createDeviceRequest) (*deviceAnswer, error) {
+	tags, err := tagMap(in.Tags)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.Authorize(ctx, action(c), arn(c, identity.KindMFADevice, in.Path, in.VirtualMFADeviceName), authz.RequestTags(tags)...); err != nil {
+		return nil, err
+	}
+	m, err := d.CreateMFADevice(ctx, in.Path, in.VirtualMFADeviceName, tags)
+	if err != nil {
+		return nil, err
+	}
+	picture, err := qrCode(c.Account, m)
+	if err != nil {
+		return nil, err
+	}
+	c.Annotate(map[string]any{"virtualMFADevice": map[string]any{"serialNumber": m.Serial}})
+	return &deviceAnswer{virtualDevice{
+		SerialNumber: m.Serial, Base32StringSeed: base64Text([]byte(m.Seed)), QRCodePNG: base64Text(picture), Tags: tagList(m.Tags),
+	}}, nil
+}
+
+// qrCode is the picture an authenticator application scans.
+func qrCode(account string, m *identity.NewMFADevice) ([]byte, error) {
+	label := url.PathEscape("Sekisho:" + m.Name + "@" + account)
+	key, err := otp.NewKeyFromURL(fmt.Sprintf("otpauth://totp/%s?secret=%s&issuer=Sekisho", label, m.Seed))
+	if err != nil {
+		return nil, fmt.Errorf("QR code: %w", err)
+	}
+	img, err := key.Image(256, 256)
+	if err != nil {
+		return nil, fmt.Errorf("QR code: %w", err)
+	}
+	var b bytes.Buffer
+	if err := png.Encode(&b, img); err != nil {
+		return nil, fmt.Errorf("QR code: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+type deviceRequest struct {
+	UserName, SerialNumber                   string
+	AuthenticationCode1, AuthenticationCode2 string
+	Tags                                     []tag
+	TagKeys                                  []string
+	paging
+}
+
+// device authorizes the call on a device.
+func (d *door) device(ctx context.Context, c *api.Call, serial string, keys ...authz.Key) (*identity.MFADevice, *identity.User, error) {
+	if err := require("serialNumber", serial); err != nil {
+		return nil, nil, err
+	}
+	m, u, err := d.MFADevice(ctx, serial)
+	if sekisho.IsNotFound(err) {
+		if refused := on(ctx, c, serial, nil, keys...); refused != nil {
+			return nil, nil, refused
+		}
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return m, u, on(ctx, c, m.Serial, m.Tags, keys...)
+}
+
+func (d *door) deleteVirtualMFADevice(ctx context.Context, c *api.Call, in *deviceRequest) (*struct{}, error) {
+	if _, _, err := d.device(ctx, c, in.SerialNumber); err != nil {
+		return nil, err
+	}
+	return nil, d.DeleteMFADevice(ctx, in.SerialNumber)
+}
+
+type listDevicesRequest struct {
+	AssignmentStatus string
+	paging
+}
+
+type virtualDevicesAnswer struct {
+	VirtualMFADevices list[virtualDevice]
+	more
+}
+
+func (d *door) listVirtualMFADevices(ctx context.Context, c *api.Call, in *listDevicesRequest) (*virtualDevicesAnswer, error) {
+	if in.AssignmentStatus != "" {
+		v := awsproto.Constraints{Code: "ValidationError"}
+		v.Enum("assignmentStatus", in.AssignmentStatus, "Any", "Assigned", "Unassigned")
+		if err := v.Err(); err != nil {
+			return nil, err
+		}
+	}
+	if err := everything(ctx, c); err != nil {
+		return nil, err
+	}
+	all, err := d.MFADevices(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all = slices.DeleteFunc(all, func(m *identity.MFADevice) bool {
+		return in.AssignmentStatus == "Assigned" && m.UserID == "" || in.AssignmentStatus == "Unassigned" && m.UserID != ""
+	})
+	all, next, err := page(all, func(m *identity.MFADevice) string { return strings.ToLower(m.Name) }, in.paging)
+	if err != nil {
+		return nil, err
+	}
+	out := &virtualDevicesAnswer{more: next}
+	for _, m := range all {
+		s := virtualDevice{SerialNumber: m.Serial, EnableDate: date(m.Enabled)}
+		if m.UserID != "" {
+			u, err := d.UserByID(ctx, m.UserID)
+			if err != nil {
+				return nil, err
+			}
+			shape := userShape(u)
+			s.User = &shape
+		}
+		out.VirtualMFADevices.Member = append(out.VirtualMFADevices.Member, s)
+	}
+	return out, nil
+}
+
+// user authorizes the call on the user it names.
+func (d *door) deviceUser(ctx context.Context, c *api.Call, in *deviceRequest) error {
+	if err := require("serialNumber", in.SerialNumber); err != nil {
+		return err
+	}
+	if err := require("userName", in.UserName); err != nil {
+		return err
+	}
+	_, err := d.holder(ctx, c, identity.KindUser, in.UserName)
+	return err
+}
+
+func (d *door) enableMFADevice(ctx context.Context, c *api.Call, in *deviceRequest) (*struct{}, error) {
+	if err := d.deviceUser(ctx, c, in); err != nil {
+		return nil, err
+	}
+	return nil, d.EnableMFA(ctx, in.UserName, in.SerialNumber, in.AuthenticationCode1, in.AuthenticationCode2)
+}
+
+func (d *door) resyncMFADevice(ctx context.Context, c *api.Call, in *deviceRequest) (*struct{}, error) {
+	if err := d.deviceUser(ctx, c, in); err != nil {
+		return nil, err
+	}
+	return nil, d.ResyncMFA(ctx, in.UserName, in.SerialNumber, in.AuthenticationCode1, in.AuthenticationCode2)
+}
+
+func (d *door) deactivateMFADevice(ctx context.Context, c *api.Call, in *deviceRequest) (*struct{}, error) {
+	if err := d.deviceUser(ctx, c, in); err != nil {
+		return nil, err
+	}
+	return nil, d.DeactivateMFA(ctx, in.UserName, in.SerialNumber)
+}
+
+type mfaDevice struct {
+	UserName     string
+	SerialNumber string
+	EnableDate   *awsproto.Epoch
+}
+
+type devicesAnswer struct {
+	MFADevices list[mfaDevice]
+	more
+}
+
+func (d *door) listMFADevices(ctx context.Context, c *api.Call, in *userListRequest) (*devicesAnswer, error) {
+	u, err := d.owner(ctx, c, in.UserName)
+	if err != nil {
+		return nil, err
+	}
+	serials, next, err := page(slices.Sorted(slices.Values(u.MFA)), whole, in.paging)
+	if err != nil {
+		return nil, err
+	}
+	out := &devicesAnswer{more: next}
+	for _, serial := range serials {
+		m, _, err := d.MFADevice(ctx, serial)
+		if err != nil {
+			return nil, err
+		}
+		out.MFADevices.Member = append(out.MFADevices.Member, mfaDevice{u.Name, m.Serial, date(m.Enabled)})
+	}
+	return out, nil
+}
+
+type getDeviceAnswer struct {
+	UserName     string `xml:",omitempty"`
+	SerialNumber string
+	EnableDate   *awsproto.Epoch `xml:",omitempty"`
+}
+
+func (d *door) getMFADevice(ctx context.Context, c *api.Call, in *deviceRequest) (*getDeviceAnswer, error) {
+	m, u, err := d.device(ctx, c, in.SerialNumber)
+	if err != nil {
+		return nil, err
+	}
+	out := &getDeviceAnswer{SerialNumber: m.Serial, EnableDate: date(m.Enabled)}
+	if u != nil {
+		out.UserName = u.Name
+	}
+	return out, nil
+}
+
+func (d *door) tagMFADevice(ctx context.Context, c *api.Call, in *deviceRequest) (*struct{}, error) {
+	tags, err := tagMap(in.Tags)
+	if err != nil {
+		return nil, err
+	}
+	if _, _, err := d.device(ctx, c, in.SerialNumber, authz.RequestTags(tags)...); err != nil {
+		return nil, err
+	}
+	return nil, d.Tag(ctx, identity.KindMFADevice, in.SerialNumber, tags)
+}
+
+func (d *door) untagMFADevice(ctx context.Context, c *api.Call, in *deviceRequest) (*struct{}, error) {
+	if _, _, err := d.device(ctx, c, in.SerialNumber, authz.Many("aws:TagKeys", in.TagKeys)); err != nil {
+		return nil, err
+	}
+	return nil, d.Untag(ctx, identity.KindMFADevice, in.SerialNumber, in.TagKeys)
+}
+
+func (d *door) listMFADeviceTags(ctx context.Context, c *api.Call, in *deviceRequest) (*tagsAnswer, error) {
+	m, _, err := d.device(ctx, c, in.SerialNumber)
+	if err != nil {
+		return nil, err
+	}
+	return tagPage(m.Tags, in.paging)
+}

@@ -1,0 +1,313 @@
+package iam
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"sekisho"
+	"sekisho/internal/api"
+	"sekisho/internal/authz"
+	"sekisho/internal/awsproto"
+	"sekisho/internal/identity"
+)
+
+func (d *door) policyOperations() map[string]api.Operation {
+	return map[string]api.Operation{
+		"CreatePolicy":            write(d.createPolicy),
+		"GetPolicy":               read(d.getPolicy),
+		"ListPolicies":            read(d.listPolicies),
+		"DeletePolicy":            write(d.deletePolicy),
+		"CreatePolicyVersion":     write(d.createPolicyVersion),
+		"GetPolicyVersion":        read(d.getPolicyVersion),
+		"ListPolicyVersions":      read(d.listPolicyVersions),
+		"SetDefaultPolicyVersion": write(d.setDefaultPolicyVersion),
+		"DeletePolicyVersion":     write(d.deletePolicyVersion),
+		"ListEntitiesForPolicy":   read(d.listEntitiesForPolicy),
+		"TagPolicy":               write(d.tagPolicy),
+		"UntagPolicy":             write(d.untagPolicy),
+		"ListPolicyTags":          read(d.listPolicyTags),
+	}
+}
+
+// managed authorizes the call on a managed policy.
+func (d *door) managed(ctx context.Context, c *api.Call, policyARN string, keys ...authz.Key) (*identity.Policy, error) {
+	if !strings.HasPrefix(policyARN, "arn:") || len(policyARN) < 20 || len(policyARN) > 2048 {
+		return nil, awsproto.SenderError("ValidationError", "Invalid ARN: %s", clip(policyARN))
+	}
+	p, err := d.Policy(ctx, policyARN)
+	if sekisho.IsNotFound(err) {
+		if refused := on(ctx, c, policyARN, nil, keys...); refused != nil {
+			return nil, refused
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return p, on(ctx, c, p.ARN, p.Tags, keys...)
+}
+
+// policyPath is the path in the ARN of a policy.
+func policyPath(policyARN string) string {
+	_, rest, _ := strings.Cut(policyARN, ":policy")
+	return rest[:strings.LastIndexByte(rest, '/')+1]
+}
+
+type createPolicyRequest struct {
+	Path, PolicyName, PolicyDocument, Description string
+	Tags                                          []tag
+}
+
+type policyAnswer struct{ Policy managedPolicy }
+
+func (d *door) createPolicy(ctx context.Context, c *api.Call, in *createPolicyRequest) (*policyAnswer, error) {
+	tags, err := tagMap(in.Tags)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.Authorize(ctx, action(c), arn(c, identity.KindPolicy, in.Path, in.PolicyName), authz.RequestTags(tags)...); err != nil {
+		return nil, err
+	}
+	p, err := d.CreatePolicy(ctx, in.Path, in.PolicyName, in.Description, in.PolicyDocument, tags)
+	if err != nil {
+		return nil, err
+	}
+	out := &policyAnswer{policyShape(p, 0, 0)}
+	out.Policy.Tags = tagList(p.Tags)
+	return out, nil
+}
+
+type getPolicyRequest struct{ PolicyArn string }
+
+func (d *door) getPolicy(ctx context.Context, c *api.Call, in *getPolicyRequest) (*policyAnswer, error) {
+	p, err := d.managed(ctx, c, in.PolicyArn)
+	if err != nil {
+		return nil, err
+	}
+	attached, boundaries, err := d.PolicyUses(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := &policyAnswer{policyShape(p, attached[p.ARN], boundaries[p.ARN])}
+	out.Policy.Description, out.Policy.Tags = p.Description, tagList(p.Tags)
+	return out, nil
+}
+
+type listPoliciesRequest struct {
+	Scope, PathPrefix, PolicyUsageFilter string
+	OnlyAttached                         bool
+	paging
+}
+
+type policiesAnswer struct {
+	Policies list[managedPolicy]
+	more
+}
+
+func (d *door) listPolicies(ctx context.Context, c *api.Call, in *listPoliciesRequest) (*policiesAnswer, error) {
+	v := awsproto.Constraints{Code: "ValidationError"}
+	if in.Scope != "" {
+		v.Enum("scope", in.Scope, "All", "AWS", "Local")
+	}
+	if in.PolicyUsageFilter != "" {
+		v.Enum("policyUsageFilter", in.PolicyUsageFilter, "PermissionsPolicy", "PermissionsBoundary")
+	}
+	if err := v.Err(); err != nil {
+		return nil, err
+	}
+	if err := everything(ctx, c); err != nil {
+		return nil, err
+	}
+	all, err := d.ManagedPolicies(ctx)
+	if err != nil {
+		return nil, err
+	}
+	attached, boundaries, err := d.PolicyUses(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all = slices.DeleteFunc(under(all, in.PathPrefix, func(p *identity.Policy) string { return p.Path }), func(p *identity.Policy) bool {
+		switch {
+		case in.Scope == "AWS" && !p.AWSManaged(), in.Scope == "Local" && p.AWSManaged(),
+			in.OnlyAttached && attached[p.ARN] == 0,
+			in.PolicyUsageFilter == "PermissionsPolicy" && attached[p.ARN] == 0,
+			in.PolicyUsageFilter == "PermissionsBoundary" && boundaries[p.ARN] == 0:
+			return true
+		}
+		return false
+	})
+	all, next, err := page(all, func(p *identity.Policy) string { return p.ARN }, in.paging)
+	return &policiesAnswer{listed(all, func(p *identity.Policy) managedPolicy {
+		return policyShape(p, attached[p.ARN], boundaries[p.ARN])
+	}), next}, err
+}
+
+func (d *door) deletePolicy(ctx context.Context, c *api.Call, in *getPolicyRequest) (*struct{}, error) {
+	if _, err := d.managed(ctx, c, in.PolicyArn); err != nil {
+		return nil, err
+	}
+	return nil, d.DeletePolicy(ctx, in.PolicyArn)
+}
+
+type createVersionRequest struct {
+	PolicyArn, PolicyDocument string
+	SetAsDefault              bool
+}
+
+type versionAnswer struct{ PolicyVersion policyVersion }
+
+func (d *door) createPolicyVersion(ctx context.Context, c *api.Call, in *createVersionRequest) (*versionAnswer, error) {
+	if _, err := d.managed(ctx, c, in.PolicyArn); err != nil {
+		return nil, err
+	}
+	v, err := d.CreatePolicyVersion(ctx, in.PolicyArn, in.PolicyDocument, in.SetAsDefault)
+	if err != nil {
+		return nil, err
+	}
+	return &versionAnswer{policyVersion{VersionID: v.ID, IsDefaultVersion: in.SetAsDefault, CreateDate: date(v.Created)}}, nil
+}
+
+type versionRequest struct {
+	PolicyArn string
+	VersionID string `query:"VersionId"`
+}
+
+func (d *door) getPolicyVersion(ctx context.Context, c *api.Call, in *versionRequest) (*versionAnswer, error) {
+	p, err := d.managed(ctx, c, in.PolicyArn)
+	if err != nil {
+		return nil, err
+	}
+	v := p.Version(in.VersionID)
+	if v == nil {
+		return nil, sekisho.Errorf(sekisho.CodeNotFound, "Policy %s version %s does not exist or is not attachable.", in.PolicyArn, clip(in.VersionID))
+	}
+	return &versionAnswer{versionShape(p, v, true)}, nil
+}
+
+type policyListRequest struct {
+	PolicyArn string
+	paging
+}
+
+type versionsAnswer struct {
+	Versions list[policyVersion]
+	more
+}
+
+func (d *door) listPolicyVersions(ctx context.Context, c *api.Call, in *policyListRequest) (*versionsAnswer, error) {
+	p, err := d.managed(ctx, c, in.PolicyArn)
+	if err != nil {
+		return nil, err
+	}
+	out := &versionsAnswer{}
+	for i := range slices.Backward(p.Versions) { // at most five: never more than a page
+		out.Versions.Member = append(out.Versions.Member, versionShape(p, &p.Versions[i], false))
+	}
+	return out, nil
+}
+
+func (d *door) setDefaultPolicyVersion(ctx context.Context, c *api.Call, in *versionRequest) (*struct{}, error) {
+	if _, err := d.managed(ctx, c, in.PolicyArn); err != nil {
+		return nil, err
+	}
+	return nil, d.SetDefaultPolicyVersion(ctx, in.PolicyArn, in.VersionID)
+}
+
+func (d *door) deletePolicyVersion(ctx context.Context, c *api.Call, in *versionRequest) (*struct{}, error) {
+	if _, err := d.managed(ctx, c, in.PolicyArn); err != nil {
+		return nil, err
+	}
+	return nil, d.DeletePolicyVersion(ctx, in.PolicyArn, in.VersionID)
+}
+
+type entitiesRequest struct {
+	PolicyArn, EntityFilter, PathPrefix, PolicyUsageFilter string
+	paging
+}
+
+type policyUser struct {
+	UserName string
+	UserID   string `xml:"UserId"`
+}
+
+type policyGroup struct {
+	GroupName string
+	GroupID   string `xml:"GroupId"`
+}
+
+type policyRole struct {
+	RoleName string
+	RoleID   string `xml:"RoleId"`
+}
+
+type entitiesAnswer struct {
+	PolicyGroups list[policyGroup]
+	PolicyUsers  list[policyUser]
+	PolicyRoles  list[policyRole]
+	more
+}
+
+func (d *door) listEntitiesForPolicy(ctx context.Context, c *api.Call, in *entitiesRequest) (*entitiesAnswer, error) {
+	if _, err := d.managed(ctx, c, in.PolicyArn); err != nil {
+		return nil, err
+	}
+	all, err := d.PolicyHolders(ctx, in.PolicyArn)
+	if err != nil {
+		return nil, err
+	}
+	kind := map[string]identity.Kind{"User": identity.KindUser, "Group": identity.KindGroup, "Role": identity.KindRole}[in.EntityFilter]
+	all = slices.DeleteFunc(all, func(a identity.Attachment) bool {
+		return kind != "" && a.Kind != kind || !strings.HasPrefix(a.Holder.Path, in.PathPrefix) ||
+			in.PolicyUsageFilter == "PermissionsPolicy" && a.Boundary || in.PolicyUsageFilter == "PermissionsBoundary" && !a.Boundary
+	})
+	all, next, err := page(all, func(a identity.Attachment) string { return string(a.Kind) + "/" + a.Holder.Name }, in.paging)
+	if err != nil {
+		return nil, err
+	}
+	out := &entitiesAnswer{more: next}
+	for _, a := range all {
+		switch a.Kind {
+		case identity.KindUser:
+			out.PolicyUsers.Member = append(out.PolicyUsers.Member, policyUser{a.Holder.Name, a.Holder.ID})
+		case identity.KindGroup:
+			out.PolicyGroups.Member = append(out.PolicyGroups.Member, policyGroup{a.Holder.Name, a.Holder.ID})
+		case identity.KindRole:
+			out.PolicyRoles.Member = append(out.PolicyRoles.Member, policyRole{a.Holder.Name, a.Holder.ID})
+		case identity.KindInstanceProfile, identity.KindPolicy, identity.KindMFADevice:
+		}
+	}
+	return out, nil
+}
+
+type tagPolicyRequest struct {
+	PolicyArn string
+	Tags      []tag
+	TagKeys   []string
+	paging
+}
+
+func (d *door) tagPolicy(ctx context.Context, c *api.Call, in *tagPolicyRequest) (*struct{}, error) {
+	tags, err := tagMap(in.Tags)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := d.managed(ctx, c, in.PolicyArn, authz.RequestTags(tags)...); err != nil {
+		return nil, err
+	}
+	return nil, d.Tag(ctx, identity.KindPolicy, in.PolicyArn, tags)
+}
+
+func (d *door) untagPolicy(ctx context.Context, c *api.Call, in *tagPolicyRequest) (*struct{}, error) {
+	if _, err := d.managed(ctx, c, in.PolicyArn, authz.Many("aws:TagKeys", in.TagKeys)); err != nil {
+		return nil, err
+	}
+	return nil, d.Untag(ctx, identity.KindPolicy, in.PolicyArn, in.TagKeys)
+}
+
+func (d *door) listPolicyTags(ctx context.Context, c *api.Call, in *tagPolicyRequest) (*tagsAnswer, error) {
+	p, err := d.managed(ctx, c, in.PolicyArn)
+	if err != nil {
+		return nil, err
+	}
+	return tagPage(p.Tags, in.paging)
+}

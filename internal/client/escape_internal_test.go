@@ -1,0 +1,38 @@
+package client
+
+import "testing"
+
+func TestEscape(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		in, want string
+		leave    bool
+	}{
+		{"~.", "", true},
+		{"ls\r~.more", "ls\r", true},
+		{"ls\n~.", "ls\n", true},
+		{"a~.", "a~.", false},
+		{"~~.", "~.", false},
+		{"~/bin\r", "~/bin\r", false},
+		{"~", "", false},
+		{"~\r~.", "~\r", true},
+		{"\r~~\r~.", "\r~\r", true},
+		{"~a~.", "~a~.", false},
+	} {
+		for _, each := range []bool{false, true} { // at once, and key by key
+			var e escape
+			var got []byte
+			var leave bool
+			if each {
+				for i := 0; i < len(tc.in) && !leave; i++ {
+					got, leave = e.filter(got, []byte{tc.in[i]})
+				}
+			} else {
+				got, leave = e.filter(nil, []byte(tc.in))
+			}
+			if string(got) != tc.want || leave != tc.leave {
+				t.Errorf("%q (key by key: %v) gives %q, %v; want %q, %v", tc.in, each, got, leave, tc.want, tc.leave)
+			}
+		}
+	}
+}

@@ -1,0 +1,281 @@
+package client_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+
+	"sekisho/internal/client"
+	"sekisho/internal/mgs"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const shellAction = `{"ActionType":"SessionType","ActionParameters":{"SessionType":"Standard_Stream","Properties":null}}`
+
+func TestShell(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	var started map[string]any
+	s.answers["StartSession"] = func(in map[string]any) any { started = in; return s.answer("StartSession") }
+	p := newPerson(t, true)
+	done := s.shell(t.Context(), p)
+
+	r := s.handshake(shellAction)
+	if len(r.ProcessedClientActions) != 1 || r.ProcessedClientActions[0].ActionStatus != mgs.ActionSuccess || r.ClientVersion == "" {
+		t.Errorf("handshake: %+v", r)
+	}
+	s.send(mgs.PayloadHandshakeComplete, `{"HandshakeTimeToComplete":1,"CustomerMessage":"be\u001b]0;x\u0007 good"}`)
+	s.expect(mgs.PayloadSize, `{"cols":120,"rows":40}`)
+
+	// Keys pass as they are, Ctrl-C, Ctrl-Z and Ctrl-\ among them.
+	p.typeKeys(t, "ls\r\x03\x1a\x1c\n")
+	s.expect(mgs.PayloadOutput, "ls\r\x03\x1a\x1c\n")
+	p.resize(mgs.Size{Cols: 100, Rows: 30})
+	s.expect(mgs.PayloadSize, `{"cols":100,"rows":30}`)
+
+	s.send(mgs.PayloadOutput, "out\xff\x1b[0m")
+	s.send(mgs.PayloadStdErr, "problem")
+	s.send(mgs.PayloadOutput, "put")
+	s.end("")
+	if err := <-done; err != nil {
+		t.Errorf("ended with %v", err)
+	}
+	if got := p.out.String(); got != "out\xff\x1b[0mput" {
+		t.Errorf("stdout: %q", got)
+	}
+	stderr := p.err.String()
+	for _, want := range []string{"Session alice-abc on mi-0.", "problem", `be\x1b]0;x\x07 good`} {
+		if !strings.Contains(stderr, want) {
+			t.Errorf("stderr %q lacks %q", stderr, want)
+		}
+	}
+	if p.restored != 1 {
+		t.Errorf("the terminal was restored %d times", p.restored)
+	}
+	if want := map[string]any{"Target": "mi-0", "Reason": "test"}; !cmp.Equal(started, want) {
+		t.Errorf("StartSession got %v", started)
+	}
+	if n := s.called("TerminateSession"); n != 0 {
+		t.Errorf("a session that had ended was terminated %d times", n)
+	}
+}
+
+// TestShellWithoutHandshake is what AWS's agent does for a plain shell.
+func TestShellWithoutHandshake(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	p := newPerson(t, true)
+	done := s.shell(t.Context(), p)
+	s.send(mgs.PayloadOutput, "$ ")
+	s.expect(mgs.PayloadSize, `{"cols":120,"rows":40}`)
+	p.typeKeys(t, "exit\r")
+	s.expect(mgs.PayloadOutput, "exit\r")
+	s.end("")
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if got := p.out.String(); got != "$ " {
+		t.Errorf("stdout: %q", got)
+	}
+}
+
+func TestShellReconnects(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	p := newPerson(t, true)
+	done := s.shell(t.Context(), p)
+	s.send(mgs.PayloadOutput, "one ")
+	s.expect(mgs.PayloadSize, `{"cols":120,"rows":40}`)
+	for i := range 3 {
+		s.cut()
+		s.send(mgs.PayloadOutput, "more ")
+		p.typeKeys(t, "k")
+		s.expect(mgs.PayloadOutput, "k")
+		if err := s.node.Drain(s.ctx); err != nil {
+			t.Fatalf("round %d: %v", i, err)
+		}
+	}
+	s.end("")
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if got := p.out.String(); got != "one more more more " {
+		t.Errorf("stdout: %q", got)
+	}
+	if !strings.Contains(p.err.String(), "reconnecting…") {
+		t.Errorf("stderr: %q", p.err.String())
+	}
+	if n := s.called("ResumeSession"); n != 3 {
+		t.Errorf("%d resumptions", n)
+	}
+	if n := s.called("StartSession"); n != 1 {
+		t.Errorf("%d starts", n)
+	}
+}
+
+func TestShellEnds(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		answers map[string]func(map[string]any) any
+		act     func(s *server, p *person, cancel context.CancelFunc)
+		want    string
+		ended   bool // by the server: it need not be told
+	}{
+		"for a reason": {
+			act:  func(s *server, _ *person, _ context.CancelFunc) { s.end("idle for 20 minutes\x1b[2J") },
+			want: `idle for 20 minutes\x1b[2J`, ended: true,
+		},
+		"by escape": {
+			act:  func(s *server, p *person, _ context.CancelFunc) { p.typeKeys(s.t, "\r~.") },
+			want: "You left the session.",
+		},
+		"by escape while the line is down": {
+			answers: map[string]func(map[string]any) any{"ResumeSession": func(map[string]any) any { return refusal{500, "InternalServerError", ""} }},
+			act:     func(s *server, p *person, _ context.CancelFunc) { s.cut(); p.typeKeys(s.t, "~.") },
+			want:    "You left the session.",
+		},
+		"by signal": {
+			act:  func(_ *server, _ *person, cancel context.CancelFunc) { cancel() },
+			want: "context canceled",
+		},
+		"while away": {
+			answers: map[string]func(map[string]any) any{"ResumeSession": func(map[string]any) any { return map[string]string{"SessionId": "alice-abc"} }},
+			act:     func(s *server, _ *person, _ context.CancelFunc) { s.cut() },
+			want:    "The session is over.",
+		},
+		"by refusal to resume": {
+			answers: map[string]func(map[string]any) any{"ResumeSession": func(map[string]any) any { return refusal{400, "DoesNotExistException", "no such session"} }},
+			act:     func(s *server, _ *person, _ context.CancelFunc) { s.cut() },
+			want:    "no such session",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newServer(t)
+			for op, f := range tc.answers {
+				s.answers[op] = f
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			p := newPerson(t, true)
+			done := s.shell(ctx, p)
+			s.send(mgs.PayloadOutput, "$ ")
+			s.expect(mgs.PayloadSize, `{"cols":120,"rows":40}`)
+			tc.act(s, p, cancel)
+			if err := <-done; err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("ended with %v, want %q", err, tc.want)
+			}
+			if p.restored != 1 {
+				t.Error("the terminal was not restored")
+			}
+			if told := s.called("TerminateSession") == 1; told == tc.ended {
+				t.Errorf("the server was told: %v", told)
+			}
+		})
+	}
+}
+
+func TestShellRefusals(t *testing.T) {
+	t.Parallel()
+	t.Run("start", func(t *testing.T) {
+		t.Parallel()
+		s := newServer(t)
+		s.answers["StartSession"] = func(map[string]any) any {
+			return refusal{400, "TargetNotConnected", "mi-0 is not connected."}
+		}
+		p := newPerson(t, true)
+		err := <-s.shell(t.Context(), p)
+		if err == nil || err.Error() != "StartSession: mi-0 is not connected. (TargetNotConnected)" {
+			t.Errorf("got %v", err)
+		}
+		if p.restored != 0 || p.out.String() != "" {
+			t.Error("the terminal was touched")
+		}
+	})
+	t.Run("stream in the clear", func(t *testing.T) {
+		t.Parallel()
+		s := newServer(t)
+		s.answers["StartSession"] = func(map[string]any) any {
+			return map[string]string{"SessionId": "alice-abc", "TokenValue": "t", "StreamUrl": "ws://203.0.113.1/stream"}
+		}
+		if err := <-s.shell(t.Context(), newPerson(t, true)); err == nil || !strings.Contains(err.Error(), "not wss://") {
+			t.Errorf("got %v", err)
+		}
+		if s.called("TerminateSession") != 1 {
+			t.Error("the session was left behind")
+		}
+	})
+	t.Run("no stream", func(t *testing.T) {
+		t.Parallel()
+		s := newServer(t)
+		s.answers["StartSession"] = func(map[string]any) any {
+			return map[string]string{"SessionId": "alice-abc", "TokenValue": "t", "StreamUrl": "wss" + strings.TrimPrefix(s.http.URL, "https") + "/"}
+		}
+		s.answers["ResumeSession"] = func(map[string]any) any { return refusal{503, "ServiceUnavailable", ""} }
+		s.http.Config.Handler = handleOnlyAPI(s)
+		if err := <-s.shell(t.Context(), newPerson(t, true)); err == nil || !strings.Contains(err.Error(), "no connection to the stream") {
+			t.Errorf("got %v", err)
+		}
+	})
+	for name, action := range map[string]string{
+		"port session": `{"ActionType":"SessionType","ActionParameters":{"SessionType":"Port","Properties":{}}}`,
+		"encryption":   `{"ActionType":"KMSEncryption","ActionParameters":{"KMSKeyId":"k","Challenge":"AAAA"}}`,
+		"unknown":      `{"ActionType":"Dance","ActionParameters":null}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newServer(t)
+			done := s.shell(t.Context(), newPerson(t, true))
+			r := s.handshake(shellAction + "," + action)
+			if len(r.ProcessedClientActions) != 2 || r.ProcessedClientActions[1].ActionStatus != mgs.ActionUnsupported ||
+				r.ProcessedClientActions[1].Error == "" || len(r.Errors) != 1 {
+				t.Errorf("%+v", r)
+			}
+			s.end("Handshake failed.")
+			if err := <-done; err == nil || !strings.Contains(err.Error(), "Handshake failed.") {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+func TestPipedInput(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	p := newPerson(t, false)
+	done := s.shell(t.Context(), p)
+	s.send(mgs.PayloadOutput, "$ ")
+	s.expect(mgs.PayloadSize, `{"cols":120,"rows":40}`)
+	p.typeKeys(t, "~.\n") // data, no escape
+	s.expect(mgs.PayloadOutput, "~.\n")
+	if err := p.keys.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s.expect(mgs.PayloadOutput, "\x04")
+	s.end("")
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestPrintable(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"":                          "",
+		"Web server (é, 日本)":        "Web server (é, 日本)",
+		"a\x1b[2Jb":                 `a\x1b[2Jb`,
+		"a\r\nb\tc\x7f":             `a\x0d\x0ab\x09c\x7f`,
+		"\u009b31m":                 `\x9b31m`,
+		"right\u202eleft":           `right\u202eleft`,
+		"bad\xff\xfe":               `bad\xff\xfe`,
+		"zero\u200bwidth \u2028sep": `zero\u200bwidth \u2028sep`,
+	} {
+		if got := client.Printable(in); got != want {
+			t.Errorf("%q is printed %q, want %q", in, got, want)
+		}
+	}
+}

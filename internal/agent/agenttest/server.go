@@ -59,6 +59,7 @@ type Server struct {
 	paths     []string
 	tokenLife time.Duration
 	deaf      int // completes to leave unacknowledged
+	secrets   []string
 }
 
 type node struct {
@@ -290,6 +291,7 @@ func (s *Server) roleToken(r *http.Request, in map[string]any, body []byte) (any
 	var expires float64
 	s.update(func() {
 		s.keys[c.AccessKeyID] = c
+		s.secrets = append(s.secrets, c.SecretAccessKey, c.SessionToken)
 		s.issued++
 		expires = float64(time.Now().Add(s.tokenLife).UnixMilli()) / 1000
 	})
@@ -339,7 +341,10 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	token := id.Secret()
-	s.update(func() { s.tokens[token] = r.URL.Path })
+	s.update(func() {
+		s.tokens[token] = r.URL.Path
+		s.secrets = append(s.secrets, token)
+	})
 	w.WriteHeader(http.StatusCreated)
 	_, _ = w.Write(mgs.MarshalChannelResponse(root, mgs.ChannelResponse{MessageSchemaVersion: "1.0", TokenValue: token}))
 }
@@ -462,6 +467,13 @@ func (c *Control) Write(kind link.Kind, b []byte) { _ = c.conn.Write(c.s.ctx, ki
 
 // Drop cuts the connection.
 func (c *Control) Drop() { _ = c.conn.CloseNow() }
+
+// Secrets are all the secrets the agent has been given.
+func (s *Server) Secrets() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]string{ActivationCode}, s.secrets...)
+}
 
 // Sessions lists the sessions that were started.
 func (s *Server) Sessions() []string {

@@ -81,7 +81,7 @@ var hint = map[string]string{
 	"TLS":       "Check that the server's certificate is for this name and not expired. If its CA is your own, register with --ca FILE.",
 	"clock":     "Set this machine's clock, for example with: timedatectl set-ntp true",
 	"identity":  "If the node was deregistered, register it anew with --force and a new activation.",
-	"signature": "Check that the role of the activation may call ssm:UpdateInstanceInformation, and this machine's clock.",
+	"signature": "Check that the region is the server's, that the role of the activation may call ssm:UpdateInstanceInformation, and this machine's clock.",
 	"channel":   "Check that the role of the activation may call ssmmessages:CreateControlChannel, and that proxies on the way let WebSockets pass.",
 }
 

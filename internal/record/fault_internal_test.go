@@ -215,6 +215,27 @@ func TestFullDiskInTheLedger(t *testing.T) {
 	}
 }
 
+// TestSealsAreLinked: a seal that does not name the one before it is found,
+// though it is signed and in the ledger.
+func TestSealsAreLinked(t *testing.T) {
+	t.Parallel()
+	r, rec := testRecorder(t)
+	if _, err := rec.Seal(Exit{}); err != nil {
+		t.Fatal(err)
+	}
+	r.ledger.lastSeal = ""
+	rec, err := r.Start(Header{SessionID: "alice-2", Start: time.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := rec.Seal(Exit{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := VerifyLedger(r.root.FS(), r.keys, ""); err == nil || !strings.Contains(err.Error(), "contradicts ledger line 4") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // TestOutputDoesNotAllocate between checkpoints.
 func TestOutputDoesNotAllocate(t *testing.T) {
 	_, rec := testRecorder(t)

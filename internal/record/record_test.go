@@ -585,6 +585,41 @@ func TestEveryByteCounts(t *testing.T) {
 	}
 }
 
+// TestCheckpointOfAnotherHistory: the same session under the same key, recorded
+// twice with the same cast, and one checkpoint of the one put into the other.
+// All it says of the cast is true; only the link of the next line is not.
+func TestCheckpointOfAnotherHistory(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		history := func(typed string) (*record.Recorder, string, string) {
+			dir := t.TempDir()
+			r := open(t, dir, record.Options{OmitInput: true})
+			rec := start(t, r, alice)
+			ok(t, rec.Input([]byte(typed)))
+			ok(t, rec.Output([]byte("same")))
+			ok(t, rec.Flush())
+			_, err := rec.Seal(record.Exit{})
+			ok(t, err)
+			name := filepath.Join(dirOf(t, dir, alice), record.ChainFile)
+			b, err := os.ReadFile(name)
+			ok(t, err)
+			return r, name, string(b)
+		}
+		r, name, chain := history("12345")
+		_, _, other := history("1")
+		mine, theirs := strings.SplitAfter(chain, "\n"), strings.SplitAfter(other, "\n")
+		if mine[0] != theirs[0] || mine[1] == theirs[1] {
+			t.Fatal("the histories do not part after the first line")
+		}
+		mine[1] = theirs[1]
+		ok(t, os.WriteFile(name, []byte(strings.Join(mine, "")), 0o600))
+		_, err := r.Verify(alice)
+		if flaw := wantFlaw(t, err, record.ChainFile, "does not follow"); flaw.Line != 3 {
+			t.Error(err)
+		}
+	})
+}
+
 func TestLedgerTampering(t *testing.T) {
 	t.Parallel()
 	const b1, b2 = sekisho.SessionID("bob-1"), sekisho.SessionID("bob-2")
@@ -724,6 +759,33 @@ func TestRestartContinues(t *testing.T) {
 		_, evs := events(t, r, alice)
 		if d := cmp.Diff([]string{"o before", "m resumed", "i typed", "o after", "x 0"}, evs); d != "" {
 			t.Error(d)
+		}
+		if _, err := r.Verify(alice); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestCrashKeepsCounting: times and counts go on from what lies behind the
+// last checkpoint.
+func TestCrashKeepsCounting(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		dead := start(t, open(t, dir, record.Options{}), alice)
+		<-time.After(3 * time.Second)
+		ok(t, dead.Output([]byte("before \xff")))
+		ok(t, dead.Input([]byte("typed")))
+		<-time.After(7 * time.Second)
+		r := open(t, dir, record.Options{})
+		rec := start(t, r, alice)
+		if s := rec.Summary(); s.Duration != 10*time.Second || s.BytesOut != 8 || s.BytesIn != 5 || s.Events != 4 {
+			t.Errorf("continued: %+v", s)
+		}
+		s, err := rec.Seal(record.Exit{})
+		ok(t, err)
+		if s.Duration != 10*time.Second || s.Events != 5 {
+			t.Errorf("sealed: %+v", s)
 		}
 		if _, err := r.Verify(alice); err != nil {
 			t.Error(err)

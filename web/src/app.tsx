@@ -42,6 +42,15 @@ export function App() {
   return who === null ? <SignInPage /> : <Console who={who} />
 }
 
+function HalfMoon() {
+  return (
+    <svg viewBox="0 0 16 16" focusable="false" aria-hidden="true">
+      <circle cx="8" cy="8" r="6" />
+      <path d="M8 2a6 6 0 0 1 0 12Z" fill="currentColor" stroke="none" />
+    </svg>
+  )
+}
+
 function Console({ who }: { who: SignedIn }) {
   const route = useRoute()
   const isDark = useStore(dark)
@@ -85,7 +94,7 @@ function Console({ who }: { who: SignedIn }) {
           utilities={[
             {
               type: 'button',
-              text: isDark ? 'Light' : 'Dark',
+              iconSvg: <HalfMoon />,
               ariaLabel: isDark ? 'Switch to light colours' : 'Switch to dark colours',
               onClick: toggleTheme,
             },
@@ -142,7 +151,7 @@ function Console({ who }: { who: SignedIn }) {
             ]}
           />
         }
-        splitPanel={section === 'nodes' ? <NodeDetails id={selected} /> : undefined}
+        splitPanel={section === 'nodes' && selected !== null ? <NodeDetails id={selected} /> : undefined}
         splitPanelOpen={splitOpen && selected !== null}
         onSplitPanelToggle={(ev) => setSplitOpen(ev.detail.open)}
         splitPanelPreferences={{ position: 'bottom' }}

@@ -88,7 +88,7 @@ export class LiveSession {
       onState: (channel) => {
         this.state.update({ channel, endedAt: channel.kind === 'ended' ? Date.now() : 0 })
         if (channel.kind === 'ended') {
-          this.term.options.cursorBlink = false
+          this.term.write('\x1b[?25l')
           this.term.options.disableStdin = true
         }
       },

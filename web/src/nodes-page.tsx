@@ -104,25 +104,32 @@ export function NodesPage(props: { selected: string | null; onSelect: (id: strin
       {n.id === target && <Badge color="grey">this server</Badge>}
     </span>
   )
+  const nameAndId = (n: Node) => (
+    <>
+      {name(n)}
+      <code className="nowrap faint under">{n.id}</code>
+    </>
+  )
 
   const header = (
     <Header
       variant="awsui-h1-sticky"
       counter={state.loading ? undefined : `(${state.nodes.length})`}
       description={
-        live ? (
-          <StatusIndicator type="success">Live: changes appear by themselves</StatusIndicator>
-        ) : (
-          <StatusIndicator type="pending">Connecting to live updates…</StatusIndicator>
-        )
+        <span className="live">
+          <span className={live ? 'dot dot-open' : 'dot'} aria-hidden="true" />
+          {live ? 'Live: changes appear by themselves' : 'Connecting to live updates…'}
+        </span>
       }
       actions={
         <SpaceBetween size="xs" direction="horizontal">
           <Button iconName="refresh" ariaLabel="Refresh" onClick={() => void loadNodes()} />
           <Button onClick={() => setRegistering(true)}>Register a node</Button>
-          <Button variant="primary" disabled={selected === undefined} onClick={() => selected && start(selected)}>
-            Start session
-          </Button>
+          {!narrow && (
+            <Button variant="primary" disabled={selected === undefined} onClick={() => selected && start(selected)}>
+              Start session
+            </Button>
+          )}
         </SpaceBetween>
       }
     >
@@ -146,8 +153,7 @@ export function NodesPage(props: { selected: string | null; onSelect: (id: strin
   )
 
   const columns: TableProps.ColumnDefinition<Node>[] = [
-    { id: 'name', header: 'Name', cell: name, sortingField: 'name', isRowHeader: true, minWidth: 150 },
-    { id: 'id', header: 'Node ID', cell: (n) => <code className="nowrap">{n.id}</code>, sortingField: 'id' },
+    { id: 'name', header: 'Node', cell: nameAndId, sortingField: 'name', isRowHeader: true, minWidth: 210 },
     { id: 'status', header: 'Connection', cell: (n) => <ConnectionStatus node={n} />, sortingField: 'connection', minWidth: 150 },
     { id: 'platform', header: 'Platform', cell: (n) => n.platform || '–', sortingField: 'platform' },
     { id: 'agent', header: 'Agent', cell: (n) => n.agentVersion || '–', sortingField: 'agentVersion' },
@@ -169,7 +175,7 @@ export function NodesPage(props: { selected: string | null; onSelect: (id: strin
       header: 'Session',
       cell: (n) => (
         <Button variant="inline-link" onClick={() => start(n)} ariaLabel={`Start session on ${n.name || n.id}`}>
-          Start session
+          Start
         </Button>
       ),
     },

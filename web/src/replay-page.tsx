@@ -29,6 +29,9 @@ import { FONT, themeFor } from './terminal-look'
 import { dark } from './theme'
 
 const POLL_MS = 1000
+const LINE = 1.15
+/** What stands above and below the screen, in pixels. */
+const AROUND_SCREEN = 270
 const SPEEDS = ['0.5', '1', '2', '4', '8']
 
 /** ReplayPage shows what is known of a session, and plays its recording. */
@@ -57,9 +60,7 @@ export default function ReplayPage({ id }: { id: string }) {
         ]}
         onFollow={follow}
       />
-      <Header variant="h1" description={<code className="wrap">{id}</code>}>
-        {name || session?.target || 'Recording'}
-      </Header>
+      <Header variant="h1">{name || session?.target || 'Recording'}</Header>
       <Player id={id} onSealed={setSealed} />
       <Container header={<Header variant="h2">Session</Header>}>
         <KeyValuePairs
@@ -137,7 +138,7 @@ function Player({ id, onSealed }: { id: string; onSealed: (sealed: boolean) => v
       disableStdin: true,
       cursorBlink: false,
       fontFamily: FONT,
-      lineHeight: 1.15,
+      lineHeight: LINE,
       scrollback: 5000,
       theme: themeFor(dark.get()),
     })
@@ -167,20 +168,26 @@ function Player({ id, onSealed }: { id: string; onSealed: (sealed: boolean) => v
     if (term.current) term.current.options.theme = themeFor(isDark)
   }, [isDark])
 
-  // Letters as large as fit the recorded width.
+  // Letters as large as let the recorded screen fit.
   useLayoutEffect(() => {
     const fit = () => {
       const box = frame.current
       const t = term.current
       if (!box || !t || box.clientWidth === 0) return
-      const ideal = Math.floor(((box.clientWidth - 34) / (size.cols * 0.605)) * 2) / 2
-      t.options.fontSize = Math.max(5, Math.min(15, ideal))
+      const byWidth = (box.clientWidth - 34) / (size.cols * 0.605)
+      // The controls stay in sight, unless letters would get too small for that.
+      const byHeight = Math.max(9, (innerHeight - AROUND_SCREEN) / (size.rows * LINE * 1.18))
+      t.options.fontSize = Math.max(5, Math.floor(Math.min(15, byWidth, byHeight) * 2) / 2)
     }
     fit()
     const observer = new ResizeObserver(fit)
     if (frame.current) observer.observe(frame.current)
-    return () => observer.disconnect()
-  }, [size.cols])
+    addEventListener('resize', fit)
+    return () => {
+      observer.disconnect()
+      removeEventListener('resize', fit)
+    }
+  }, [size.cols, size.rows])
 
   // The recording, page by page; a live one is followed.
   useEffect(() => {

@@ -146,7 +146,7 @@ export function SessionsPage({ history }: { history: boolean }) {
       cell: (s) => (
         <>
           <div>{nodeName(s)}</div>
-          {nodeName(s) !== s.target && <code className="nowrap faint">{s.target}</code>}
+          {nodeName(s) !== s.target && <code className="nowrap faint under">{s.target}</code>}
         </>
       ),
       isRowHeader: true,
@@ -160,8 +160,6 @@ export function SessionsPage({ history }: { history: boolean }) {
     { id: 'status', header: 'Status', cell: (s) => <SessionStatus status={s.status} />, sortingField: 'status', minWidth: 130 },
     { id: 'started', header: 'Started', cell: started, sortingField: 'startedAt', minWidth: 130 },
     { id: 'duration', header: 'Duration', cell: duration, minWidth: 110 },
-    { id: 'why', header: history ? 'Ended because' : 'Reason', cell: (s) => (history ? s.details : s.reason) || '–' },
-    { id: 'id', header: 'Session ID', cell: (s) => <code className="nowrap">{s.id}</code>, sortingField: 'id' },
     {
       id: 'action',
       header: 'Actions',
@@ -177,6 +175,8 @@ export function SessionsPage({ history }: { history: boolean }) {
       ),
       minWidth: 120,
     },
+    { id: 'why', header: history ? 'Ended because' : 'Reason', cell: (s) => (history ? s.details : s.reason) || '–' },
+    { id: 'id', header: 'Session ID', cell: (s) => <code className="nowrap">{s.id}</code>, sortingField: 'id' },
   ]
   const header = (
     <Header

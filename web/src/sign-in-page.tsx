@@ -110,9 +110,7 @@ export function SignInPage() {
             </Form>
           </Container>
         </form>
-        <Box variant="small" color="text-body-secondary" textAlign="center" padding={{ top: 'l' }}>
-          Sessions are recorded.
-        </Box>
+        <div className="sign-in-note">Sessions are recorded.</div>
       </div>
     </main>
   )

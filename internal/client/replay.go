@@ -28,6 +28,9 @@ type ReplayOptions struct {
 func (c *Client) Replay(ctx context.Context, session string, opt ReplayOptions, out, errOut io.Writer) error {
 	pages := &pages{ctx: ctx, client: c, session: session}
 	err := Play(ctx, pages, opt, out)
+	if pages.err != nil {
+		err = pages.err // without what the reader of casts makes of it
+	}
 	if pages.unproved {
 		fmt.Fprintln(errOut, "The recording is not sealed: the server stopped while it was made.")
 	}
@@ -105,6 +108,7 @@ type pages struct {
 	offset   int64
 	over     bool
 	unproved bool // the end came without a seal
+	err      error
 }
 
 // Read implements io.Reader.
@@ -113,28 +117,34 @@ func (p *pages) Read(b []byte) (int, error) {
 		if p.over {
 			return 0, io.EOF
 		}
-		page, err := p.client.RecordingPage(p.ctx, p.session, p.offset)
-		if err != nil {
-			return 0, err
-		}
-		if page.NextOffset != p.offset+int64(len(page.Data)) {
-			return 0, errors.New("the server's pages do not follow one another")
-		}
-		p.rest, p.offset = page.Data, page.NextOffset
-		caughtUp := page.NextOffset >= page.TotalBytes
-		switch {
-		case page.Complete, caughtUp && !page.Live:
-			p.over, p.unproved = true, !page.Sealed
-		case len(page.Data) > 0:
-		case caughtUp:
-			if err := wait(p.ctx, livePoll); err != nil {
-				return 0, err
-			}
-		default:
-			return 0, errors.New("the server sent an empty page of a recording that goes on")
+		if p.err = p.next(); p.err != nil {
+			return 0, p.err
 		}
 	}
 	n := copy(b, p.rest)
 	p.rest = p.rest[n:]
 	return n, nil
+}
+
+// next gets a page, or waits a moment where there is none yet.
+func (p *pages) next() error {
+	page, err := p.client.RecordingPage(p.ctx, p.session, p.offset)
+	if err != nil {
+		return err
+	}
+	if page.NextOffset != p.offset+int64(len(page.Data)) {
+		return errors.New("the server's pages do not follow one another")
+	}
+	p.rest, p.offset = page.Data, page.NextOffset
+	caughtUp := page.NextOffset >= page.TotalBytes
+	switch {
+	case page.Complete, caughtUp && !page.Live:
+		p.over, p.unproved = true, !page.Sealed
+	case len(page.Data) > 0:
+	case caughtUp:
+		return wait(p.ctx, livePoll)
+	default:
+		return errors.New("the server sent an empty page of a recording that goes on")
+	}
+	return nil
 }

@@ -128,6 +128,19 @@ func TestReplay(t *testing.T) {
 			}
 		})
 	}
+	t.Run("refused", func(t *testing.T) {
+		t.Parallel()
+		s := newServer(t)
+		s.answers["GetSessionRecording"] = func(map[string]any) any {
+			return refusal{400, "ResourceNotFoundException", "No recording."}
+		}
+		c := client.New(s.config())
+		defer c.Close()
+		err := c.Replay(t.Context(), "alice-abc", client.ReplayOptions{}, &bytes.Buffer{}, &bytes.Buffer{})
+		if err == nil || err.Error() != "GetSessionRecording: No recording. (ResourceNotFoundException)" {
+			t.Errorf("got %v", err)
+		}
+	})
 	t.Run("pages that never end", func(t *testing.T) {
 		t.Parallel()
 		s := newServer(t)

@@ -22,11 +22,20 @@ import (
 type lateObserver struct{ *broker.Broker }
 
 // recordings makes the recorder the relay's.
-type recordings struct{ *record.Recorder }
+type recordings struct {
+	*record.Recorder
+	nodes interface {
+		Node(ctx context.Context, id sekisho.NodeID) (*sekisho.Node, error)
+	}
+}
 
 func (r recordings) Start(s *sekisho.Session) (relay.Recording, error) {
+	name := ""
+	if n, err := r.nodes.Node(context.Background(), s.Target); err == nil {
+		name = n.Name
+	}
 	rec, err := r.Recorder.Start(record.Header{
-		SessionID: s.ID, Node: s.Target, Owner: s.Owner, Document: s.DocumentName,
+		SessionID: s.ID, Node: s.Target, NodeName: name, Owner: s.Owner, Document: s.DocumentName,
 		Reason: s.Reason, SourceIP: s.SourceIP, Start: s.StartedAt,
 	})
 	if err != nil {

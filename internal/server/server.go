@@ -107,7 +107,7 @@ func (s *Server) open(ctx context.Context) error {
 		s.events.Publish(console.Event{Kind: "node", ID: string(id)})
 	}})
 	observer := &lateObserver{}
-	s.relay = relay.New(relay.Config{Recorder: recordings{s.recorder}, Observer: observer, Log: s.cfg.Log})
+	s.relay = relay.New(relay.Config{Recorder: recordings{s.recorder, s.db}, Observer: observer, Log: s.cfg.Log})
 	s.broker = broker.New(broker.Config{
 		Store: s.db, Relay: s.relay, Links: s.Hub, Nodes: s.Fleet, Log: s.cfg.Log,
 		Changed: func(id sekisho.SessionID) { s.events.Publish(console.Event{Kind: "session", ID: string(id)}) },
@@ -119,10 +119,31 @@ func (s *Server) open(ctx context.Context) error {
 	if err := s.broker.Recover(ctx); err != nil {
 		return err
 	}
-	if _, err := s.recorder.Recover(ctx, func(id sekisho.SessionID) bool { return !s.relay.Live(id) }); err != nil {
-		return fmt.Errorf("recordings left open: %w", err)
+	return errors.Join(s.recoverRecordings(ctx), s.routes())
+}
+
+// recoverRecordings seals what an earlier process left open and nobody
+// continues. A recording that was damaged meanwhile is reported, and is no
+// reason not to start.
+func (s *Server) recoverRecordings(ctx context.Context) error {
+	sealed, err := s.recorder.Recover(ctx, func(id sekisho.SessionID) bool { return !s.relay.Live(id) })
+	if err != nil {
+		s.cfg.Log.Error("recordings left open could not all be sealed", "error", err)
 	}
-	return s.routes()
+	for _, sum := range sealed {
+		if sum.Damage == "" {
+			continue
+		}
+		s.cfg.Log.Error("a recording was damaged while the server was stopped", "session", sum.SessionID, "damage", sum.Damage)
+		if err := s.trail.Record(ctx, s.recordingEvent("RecordingDamaged", map[string]any{"sessionId": string(sum.SessionID), "damage": sum.Damage})); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Server) recordingEvent(name string, details map[string]any) audit.Event {
+	return audit.Event{EventSource: "sekisho.amazonaws.com", EventName: name, Region: s.cfg.Region, Additional: details}
 }
 
 func (s *Server) routes() error {
@@ -228,18 +249,34 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, cert tls.Certificate
 	return err
 }
 
-// sweep removes what has run out.
+// sweep does what is due now and then.
 func (s *Server) sweep(ctx context.Context) {
-	tick := time.NewTicker(time.Minute)
-	defer tick.Stop()
+	tokens := time.NewTicker(time.Minute)
+	defer tokens.Stop()
+	checkpoints := time.NewTicker(10 * time.Second)
+	defer checkpoints.Stop()
+	heads := time.NewTicker(10 * time.Minute)
+	defer heads.Stop()
+	var kept string
 	for {
+		var err error
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
-			if err := s.broker.Sweep(ctx); err != nil && ctx.Err() == nil {
-				s.cfg.Log.Warn("old tokens not removed", "error", err)
+		case <-tokens.C:
+			err = s.broker.Sweep(ctx)
+		case <-checkpoints.C: // signs what silent sessions have written
+			err = s.recorder.Flush()
+		case <-heads.C:
+			// The audit trail keeps the ledger's head: cutting off the end of
+			// either shows against the other.
+			if digest, lines := s.recorder.Head(); digest != kept {
+				kept = digest
+				err = s.trail.Record(ctx, s.recordingEvent("RecordingLedgerHead", map[string]any{"digest": digest, "lines": lines}))
 			}
+		}
+		if err != nil && ctx.Err() == nil {
+			s.cfg.Log.Error("housekeeping failed", "error", err)
 		}
 	}
 }

@@ -28,9 +28,9 @@ const base = { AgentVersion: '1.0.0', PlatformType: 'Linux', PlatformName: 'Debi
 const nodes = process.env.EMPTY
   ? []
   : [
-      { ...base, InstanceId: 'mi-0a1b2c3d4e5f60718', Name: 'web-1', PingStatus: 'Online', IPAddress: '10.0.4.17', LastPingDateTime: now() - 4, SourceIPAddress: '192.0.2.17', ConnectedAt: now() - 7200 },
+      { ...base, InstanceId: 'mi-0a1b2c3d4e5f60718', Name: 'web-1', PingStatus: 'Online', IPAddress: '10.0.4.17', LastPingDateTime: now() - 4, SourceIp: '192.0.2.17', Tags: [{ Key: 'env', Value: 'prod' }] },
       { ...base, InstanceId: 'mi-0b2c3d4e5f6071829', Name: 'db-primary', PingStatus: 'Online', IPAddress: '10.0.4.30', LastPingDateTime: now() - 55, PlatformName: 'Ubuntu', PlatformVersion: '24.04' },
-      { ...base, InstanceId: 'mi-0c3d4e5f607182930', Name: 'build-7', PingStatus: 'ConnectionLost', IPAddress: '10.0.9.7', LastPingDateTime: now() - 86400 * 2.2, DisconnectedAt: now() - 86400 * 2.2, DisconnectReason: 'the connection timed out', AgentVersion: '3.3.987.0', PlatformName: 'Amazon Linux', PlatformVersion: '2023' },
+      { ...base, InstanceId: 'mi-0c3d4e5f607182930', Name: 'build-7', PingStatus: 'ConnectionLost', IPAddress: '10.0.9.7', LastPingDateTime: now() - 86400 * 2.2, NotConnectedReason: 'registered, last heard 2 days ago from 10.0.9.7; the connection timed out', AgentVersion: '3.3.987.0', PlatformName: 'Amazon Linux', PlatformVersion: '2023' },
       { ...base, InstanceId: 'mi-0d4e5f60718293a41', Name: 'edge-tokyo', PingStatus: 'Inactive', IPAddress: '', AgentVersion: '', PlatformName: '', PlatformVersion: '', PlatformType: '' },
     ]
 const connected = new Set(['mi-0a1b2c3d4e5f60718', 'mi-0b2c3d4e5f6071829'])

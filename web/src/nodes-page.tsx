@@ -76,7 +76,7 @@ export function NodesPage(props: { selected: string | null; onSelect: (id: strin
           .toLowerCase()
           .split(/\s+/)
           .every((word) =>
-            [n.id, n.name, n.platform, n.agentVersion, n.ipAddress, n.sourceAddress, n.computerName, n.connection]
+            [n.id, n.name, n.platform, n.agentVersion, n.ipAddress, n.sourceAddress, n.computerName, n.connection, ...n.tags.map((t) => `${t.key}=${t.value}`)]
               .join(' ')
               .toLowerCase()
               .includes(word),
@@ -140,7 +140,7 @@ export function NodesPage(props: { selected: string | null; onSelect: (id: strin
     <div className="filters">
       <TextFilter
         {...filterProps}
-        filteringPlaceholder="Find nodes by name, ID, platform, address"
+        filteringPlaceholder="Find nodes by name, ID, platform, address, tag"
         countText={`${filteredItemsCount ?? 0} of ${state.nodes.length}`}
       />
       <Select
@@ -274,17 +274,15 @@ export function NodeDetails({ id }: { id: string | null }) {
               ),
             },
             { label: 'Last heard', value: time(node.lastPingAt) },
-            node.connection === 'connected'
-              ? { label: 'Connected since', value: time(node.connectedAt) }
-              : { label: 'Disconnected', value: time(node.disconnectedAt) },
+            { label: 'Registered', value: when(node.registeredAt) },
             { label: 'Platform', value: node.platform || '–' },
             { label: 'Agent version', value: node.agentVersion || '–' },
             { label: 'Host name', value: node.computerName || '–' },
             { label: 'Source address', value: node.sourceAddress || '–' },
             { label: 'Address on the machine', value: node.ipAddress || '–' },
             { label: 'Role', value: node.role || '–' },
-            { label: 'Registered', value: when(node.registeredAt) },
-            { label: 'Activation', value: node.activationId === '' ? '–' : <code>{node.activationId}</code> },
+            { label: 'Activation', value: node.activationId === '' ? '–' : <code className="wrap">{node.activationId}</code> },
+            { label: 'Tags', value: node.tags.length === 0 ? '–' : node.tags.map((t) => `${t.key}=${t.value}`).join(', ') },
           ]}
         />
         <Button variant="primary" onClick={() => startSession({ id: node.id, name: node.name })}>

@@ -25,10 +25,9 @@ export interface Node {
   activationId: string
   registeredAt: number
   lastPingAt: number
-  connectedAt: number
-  disconnectedAt: number
-  /** Why the node is not connected; empty when it is. */
+  /** Why the node is not connected, as the server says; empty when it does not. */
   why: string
+  tags: { key: string; value: string }[]
 }
 
 interface Properties {
@@ -47,10 +46,9 @@ interface Properties {
   RegistrationDate?: AwsTime
   // What Sekisho says beyond the AWS members.
   ConnectionStatus?: string
-  SourceIPAddress?: string
-  ConnectedAt?: AwsTime
-  DisconnectedAt?: AwsTime
-  DisconnectReason?: string
+  NotConnectedReason?: string
+  SourceIp?: string
+  Tags?: { Key: string; Value: string }[]
 }
 
 interface NodeState {
@@ -73,25 +71,24 @@ function fromProperties(p: Properties): Node {
     agentVersion: p.AgentVersion ?? '',
     computerName: p.ComputerName ?? '',
     ipAddress: p.IPAddress ?? '',
-    sourceAddress: p.SourceIPAddress ?? '',
+    sourceAddress: p.SourceIp ?? '',
     role: p.IamRole ?? '',
     activationId: p.ActivationId ?? '',
     registeredAt: millis(p.RegistrationDate),
     lastPingAt: millis(p.LastPingDateTime),
-    connectedAt: millis(p.ConnectedAt),
-    disconnectedAt: millis(p.DisconnectedAt),
-    why: p.DisconnectReason ?? '',
+    why: p.NotConnectedReason ?? '',
+    tags: (p.Tags ?? []).map((t) => ({ key: t.Key, value: t.Value })),
   }
   return node
 }
 
-/** whyNotConnected puts the reason in words, from the facts at hand. */
+/** whyNotConnected puts the reason in words: the server's, or what the facts tell. */
 export function whyNotConnected(n: Node): string {
   if (n.connection !== 'notconnected') return ''
+  if (n.why !== '') return `${n.why.charAt(0).toUpperCase()}${n.why.slice(1)}${n.why.endsWith('.') ? '' : '.'}`
   if (n.lastPingAt === 0) return 'It is registered, but its agent has never been heard from. Is the agent running?'
-  const reason = n.why === '' ? '' : ` ${n.why.charAt(0).toUpperCase()}${n.why.slice(1)}${n.why.endsWith('.') ? '' : '.'}`
-  if (n.pingStatus === 'Online') return `Its agent is up, but its message channel is down.${reason}`
-  return `Its agent has gone silent: the machine is off, the agent has stopped, or the network between is down.${reason}`
+  if (n.pingStatus === 'Online') return 'Its agent is up, but its message channel is down.'
+  return 'Its agent has gone silent: the machine is off, the agent has stopped, or the network between is down.'
 }
 
 const PAGE = 1000

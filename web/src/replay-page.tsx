@@ -177,7 +177,7 @@ function Player({ id, onSealed }: { id: string; onSealed: (sealed: boolean) => v
       const byWidth = (box.clientWidth - 34) / (size.cols * 0.605)
       // The controls stay in sight, unless letters would get too small for that.
       const byHeight = Math.max(9, (innerHeight - AROUND_SCREEN) / (size.rows * LINE * 1.18))
-      t.options.fontSize = Math.max(5, Math.floor(Math.min(15, byWidth, byHeight) * 2) / 2)
+      t.options.fontSize = Math.max(7, Math.floor(Math.min(15, byWidth, byHeight) * 2) / 2)
     }
     fit()
     const observer = new ResizeObserver(fit)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"sekisho"
 	"sekisho/internal/policy"
@@ -29,9 +30,10 @@ type setKey struct {
 }
 
 type compiledSet struct {
-	made []entity // what it was compiled from, in order
-	set  *policy.Set
-	err  error
+	made       []entity // what it was compiled from, in order
+	set        *policy.Set
+	err        error
+	generation atomic.Int64 // the newest for which it is known to hold
 }
 
 // Policies returns the compiled policies of a principal. If one of them cannot
@@ -41,17 +43,31 @@ func (d *Directory) Policies(ctx context.Context, p *sekisho.Principal) (*policy
 	if err != nil {
 		return nil, err
 	}
-	src, err := get(ctx, d, func(s *state) (*sources, error) { return s.sources(p) })
-	if err != nil {
+	if err := d.fresh(ctx); err != nil {
 		return nil, err
 	}
+	d.mu.RLock()
+	generation := d.st.generation
+	d.mu.RUnlock()
 	d.compiled.mu.RLock()
 	have := d.compiled.sets[key]
 	d.compiled.mu.RUnlock()
+	if have != nil && have.generation.Load() == generation {
+		return have.set, have.err
+	}
+	src, err := get(ctx, d, func(s *state) (*sources, error) {
+		generation = s.generation
+		return s.sources(p)
+	})
+	if err != nil {
+		return nil, err
+	}
 	if have != nil && slices.Equal(have.made, src.made) {
+		have.generation.Store(generation)
 		return have.set, have.err
 	}
 	c := &compiledSet{made: src.made}
+	c.generation.Store(generation)
 	if in, err := src.parse(); err != nil {
 		c.err = err
 	} else {

@@ -627,3 +627,37 @@ func TestLastUsesAreGatheredThenWritten(t *testing.T) {
 		t.Errorf("the store has %v", f.store.uses)
 	}
 }
+
+// BenchmarkRequest is what the directory does for each signed request.
+func BenchmarkRequest(b *testing.B) {
+	ring, err := keyring.Load(b.TempDir())
+	if err != nil {
+		b.Fatal(err)
+	}
+	d, err := identity.New(b.Context(), identity.Config{Store: &memStore{}, Keyring: ring, Account: account})
+	if err != nil {
+		b.Fatal(err)
+	}
+	first, _, err := d.Bootstrap(b.Context(), "admin")
+	if err != nil {
+		b.Fatal(err)
+	}
+	node, err := d.IssueNodeCredentials(b.Context(), "mi-0123456789abcdef0", identity.NodeRole, time.Hour)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for name, c := range map[string][2]string{"key": {first.AccessKeyID, ""}, "token": {node.AccessKeyID, node.SessionToken}} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				_, p, err := d.Credential(b.Context(), c[0], c[1])
+				if err != nil {
+					b.Fatal(err)
+				}
+				if _, err := d.Policies(b.Context(), p); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

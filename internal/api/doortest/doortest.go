@@ -1,0 +1,112 @@
+// Package doortest runs the IAM and STS doors on a fresh account behind a real
+// HTTP server, for tests that call them with AWS's own client library.
+package doortest
+
+import (
+	"context"
+	"log/slog"
+	"net/http/httptest"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsiam "github.com/aws/aws-sdk-go-v2/service/iam"
+	awssts "github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"sekisho/internal/api"
+	"sekisho/internal/api/iam"
+	"sekisho/internal/api/sts"
+	"sekisho/internal/audit"
+	"sekisho/internal/authz"
+	"sekisho/internal/identity"
+	"sekisho/internal/keyring"
+	"sekisho/internal/sqlstore"
+)
+
+// Account and Region are those of the server.
+const (
+	Account = "123456789012"
+	Region  = "us-east-1"
+)
+
+// Server is a running server.
+type Server struct {
+	Directory *identity.Directory
+	Admin     aws.Credentials // of the first administrator
+	Trail     *Trail
+	url       string
+}
+
+// Trail keeps audit events in memory.
+type Trail struct {
+	mu     sync.Mutex
+	events []audit.Event
+}
+
+// Record keeps e.
+func (t *Trail) Record(_ context.Context, e audit.Event) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.events = append(t.events, e)
+	return nil
+}
+
+// Last returns the newest event.
+func (t *Trail) Last() audit.Event {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.events) == 0 {
+		return audit.Event{}
+	}
+	return t.events[len(t.events)-1]
+}
+
+// Start starts a server whose clock is now; nil means the real one.
+func Start(t *testing.T, now func() time.Time) *Server {
+	t.Helper()
+	ring, err := keyring.Load(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := sqlstore.OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	dir, err := identity.New(t.Context(), identity.Config{Store: db, Keyring: ring, Account: Account, Now: now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, made, err := dir.Bootstrap(t.Context(), "admin")
+	if err != nil || !made {
+		t.Fatalf("Bootstrap: %v, %v", made, err)
+	}
+	s := &Server{Directory: dir, Admin: aws.Credentials{AccessKeyID: first.AccessKeyID, SecretAccessKey: first.SecretAccessKey}, Trail: &Trail{}}
+	web := httptest.NewServer(api.New(api.Config{
+		Doors: []*api.Door{iam.New(dir), sts.New(dir)}, Credentials: dir, Authorizer: authz.New(dir),
+		Trail: s.Trail, Account: Account, Region: Region, Log: slog.New(slog.DiscardHandler),
+	}))
+	t.Cleanup(web.Close)
+	s.url = web.URL
+	return s
+}
+
+func (s *Server) config(c aws.Credentials) aws.Config {
+	return aws.Config{
+		Region: Region, BaseEndpoint: &s.url,
+		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return c, nil }),
+		Retryer:     func() aws.Retryer { return aws.NopRetryer{} },
+	}
+}
+
+// IAM returns an IAM client.
+func (s *Server) IAM(c aws.Credentials) *awsiam.Client { return awsiam.NewFromConfig(s.config(c)) }
+
+// STS returns an STS client.
+func (s *Server) STS(c aws.Credentials) *awssts.Client { return awssts.NewFromConfig(s.config(c)) }

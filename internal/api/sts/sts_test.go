@@ -1,0 +1,335 @@
+package sts_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsiam "github.com/aws/aws-sdk-go-v2/service/iam"
+	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
+	awssts "github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/aws-sdk-go-v2/service/sts/types"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+	"github.com/pquerna/otp/totp"
+
+	"sekisho/internal/api/doortest"
+	"sekisho/internal/identity"
+)
+
+const account = doortest.Account
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wantError(t *testing.T, err error, code string, status int, text string) {
+	t.Helper()
+	var apiErr smithy.APIError
+	var response *smithyhttp.ResponseError
+	if !errors.As(err, &apiErr) || !errors.As(err, &response) {
+		t.Errorf("got %v, want %s", err, code)
+		return
+	}
+	if apiErr.ErrorCode() != code || response.HTTPStatusCode() != status || !strings.Contains(apiErr.ErrorMessage(), text) {
+		t.Errorf("got %s %d %q, want %s %d %q", apiErr.ErrorCode(), response.HTTPStatusCode(), apiErr.ErrorMessage(), code, status, text)
+	}
+}
+
+// clock is a clock that is moved by hand; it begins now, since requests are
+// signed with the real time.
+type clock struct {
+	mu     sync.Mutex
+	offset time.Duration
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Now().Add(c.offset)
+}
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.offset += d
+}
+
+type person struct {
+	*awssts.Client
+	creds aws.Credentials
+}
+
+// newPerson makes a user with a key and, unless it is empty, a policy.
+func newPerson(t *testing.T, s *doortest.Server, name, document string) person {
+	t.Helper()
+	ctx := t.Context()
+	_, err := s.Directory.CreateUser(ctx, "/", name, "", nil)
+	check(t, err)
+	if document != "" {
+		check(t, s.Directory.PutInline(ctx, identity.KindUser, name, "p", document))
+	}
+	k, err := s.Directory.CreateAccessKey(ctx, name)
+	check(t, err)
+	c := aws.Credentials{AccessKeyID: k.ID, SecretAccessKey: k.Secret}
+	return person{s.STS(c), c}
+}
+
+func newRole(t *testing.T, s *doortest.Server, name, statement string) *string {
+	t.Helper()
+	r, err := s.Directory.CreateRole(t.Context(), identity.NewRole{Name: name, Trust: `{"Version":"2012-10-17","Statement":[` + statement + `]}`})
+	check(t, err)
+	return &r.ARN
+}
+
+func allow(action string) string {
+	return fmt.Sprintf(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":%q,"Resource":"*"}]}`, action)
+}
+
+func trust(principal, condition string) string {
+	return fmt.Sprintf(`{"Effect":"Allow","Principal":{"AWS":%q},"Action":["sts:AssumeRole","sts:TagSession"],"Condition":%s}`, principal, condition)
+}
+
+func temporary(c *types.Credentials) aws.Credentials {
+	return aws.Credentials{AccessKeyID: *c.AccessKeyId, SecretAccessKey: *c.SecretAccessKey, SessionToken: *c.SessionToken}
+}
+
+func whoami(t *testing.T, c *awssts.Client) string {
+	t.Helper()
+	out, err := c.GetCallerIdentity(t.Context(), &awssts.GetCallerIdentityInput{})
+	if err != nil {
+		return err.Error()
+	}
+	return *out.Account + " " + *out.UserId + " " + *out.Arn
+}
+
+func TestEverybodyMayAskWhoTheyAre(t *testing.T) {
+	t.Parallel()
+	s := doortest.Start(t, nil)
+	p := newPerson(t, s, "alice", `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}`)
+	u, err := s.Directory.User(t.Context(), "alice")
+	check(t, err)
+	if got, want := whoami(t, p.Client), account+" "+u.ID+" arn:aws:iam::"+account+":user/alice"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	_, err = s.STS(aws.Credentials{AccessKeyID: "AKIAIOSFODNN7EXAMPLE", SecretAccessKey: "x"}).GetCallerIdentity(t.Context(), &awssts.GetCallerIdentityInput{})
+	wantError(t, err, "InvalidClientTokenId", 403, "The security token included in the request is invalid.")
+	_, err = s.STS(aws.Credentials{AccessKeyID: p.creds.AccessKeyID, SecretAccessKey: "x"}).GetCallerIdentity(t.Context(), &awssts.GetCallerIdentityInput{})
+	wantError(t, err, "SignatureDoesNotMatch", 403, "")
+}
+
+func TestWhoMayAssumeARole(t *testing.T) {
+	t.Parallel()
+	s := doortest.Start(t, nil)
+	ctx := t.Context()
+	plain := newPerson(t, s, "plain", "")
+	granted := newPerson(t, s, "granted", allow("sts:*"))
+	denied := newPerson(t, s, "denied", `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"sts:AssumeRole","Resource":"*"}]}`)
+	everybody := newRole(t, s, "everybody", trust("*", "{}"))
+	byAccount := newRole(t, s, "by-account", trust(account, "{}"))
+	byName := newRole(t, s, "by-name", trust("arn:aws:iam::"+account+":user/plain", "{}"))
+	external := newRole(t, s, "external", trust(account, `{"StringEquals":{"sts:ExternalId":"ticket-7"}}`))
+	service := newRole(t, s, "service", `{"Effect":"Allow","Principal":{"Service":"ssm.amazonaws.com"},"Action":"sts:AssumeRole"}`)
+	ghost := aws.String("arn:aws:iam::" + account + ":role/ghost")
+	for _, c := range []struct {
+		who      string
+		client   person
+		role     *string
+		external *string
+		allowed  bool
+	}{
+		{"plain", plain, everybody, nil, true},
+		{"plain", plain, byName, nil, true},
+		{"plain", plain, byAccount, nil, false}, // the account delegates to policies, and plain has none
+		{"granted", granted, byAccount, nil, true},
+		{"granted", granted, byName, nil, false},
+		{"granted", granted, external, nil, false},
+		{"granted", granted, external, aws.String("ticket-8"), false},
+		{"granted", granted, external, aws.String("ticket-7"), true},
+		{"granted", granted, service, nil, false},
+		{"granted", granted, ghost, nil, false},
+		{"denied", denied, everybody, nil, false},
+	} {
+		out, err := c.client.AssumeRole(ctx, &awssts.AssumeRoleInput{RoleArn: c.role, RoleSessionName: aws.String("work"), ExternalId: c.external})
+		if !c.allowed {
+			wantError(t, err, "AccessDenied", 403, "arn:aws:iam::"+account+":user/"+c.who+" is not authorized to perform: sts:AssumeRole on resource: "+*c.role)
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s, %s: %v", c.who, *c.role, err)
+			continue
+		}
+		if e := fmt.Sprintf("%+v", s.Trail.Last()); !strings.Contains(e, *out.Credentials.AccessKeyId) ||
+			strings.Contains(e, *out.Credentials.SecretAccessKey) || strings.Contains(e, *out.Credentials.SessionToken) {
+			t.Errorf("audit event %s", e)
+		}
+		name := (*c.role)[strings.LastIndexByte(*c.role, '/')+1:]
+		r, err := s.Directory.Role(ctx, name)
+		check(t, err)
+		want := account + " " + r.ID + ":work arn:aws:sts::" + account + ":assumed-role/" + name + "/work"
+		if got := whoami(t, s.STS(temporary(out.Credentials))); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+		if *out.AssumedRoleUser.AssumedRoleId != r.ID+":work" || out.Credentials.Expiration.Sub(time.Now()) < 59*time.Minute {
+			t.Errorf("answer = %+v", out.AssumedRoleUser)
+		}
+	}
+}
+
+func TestSessionPolicyTagsAndDurationOfARole(t *testing.T) {
+	t.Parallel()
+	s := doortest.Start(t, nil)
+	ctx := t.Context()
+	alice := newPerson(t, s, "alice", "")
+	arn := newRole(t, s, "r", trust("*", "{}"))
+	check(t, s.Directory.PutInline(ctx, identity.KindRole, "r", "p", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iam:List*","Resource":"*","Condition":{"StringEquals":{"aws:PrincipalTag/Team":"blue"}}}]}`))
+	assume := func(in awssts.AssumeRoleInput) (*awsiam.Client, error) {
+		in.RoleArn, in.RoleSessionName = arn, aws.String("work")
+		out, err := alice.AssumeRole(ctx, &in)
+		if err != nil {
+			return nil, err
+		}
+		return s.IAM(temporary(out.Credentials)), nil
+	}
+	blue := []types.Tag{{Key: aws.String("Team"), Value: aws.String("blue")}}
+	for name, c := range map[string]struct {
+		in            awssts.AssumeRoleInput
+		users, groups bool
+	}{
+		"no tag":                            {awssts.AssumeRoleInput{}, false, false},
+		"tag":                               {awssts.AssumeRoleInput{Tags: blue}, true, true},
+		"tag and policy":                    {awssts.AssumeRoleInput{Tags: blue, Policy: aws.String(allow("iam:ListUsers"))}, true, false},
+		"tag and a policy that grants more": {awssts.AssumeRoleInput{Tags: blue, PolicyArns: []types.PolicyDescriptorType{{Arn: aws.String("arn:aws:iam::aws:policy/AdministratorAccess")}}}, true, true},
+	} {
+		client, err := assume(c.in)
+		check(t, err)
+		_, users := client.ListUsers(ctx, &awsiam.ListUsersInput{})
+		_, groups := client.ListGroups(ctx, &awsiam.ListGroupsInput{})
+		_, more := client.GetAccountSummary(ctx, &awsiam.GetAccountSummaryInput{})
+		if (users == nil) != c.users || (groups == nil) != c.groups || more == nil {
+			t.Errorf("%s: users %v, groups %v, summary %v", name, users, groups, more)
+		}
+	}
+	_, err := assume(awssts.AssumeRoleInput{DurationSeconds: aws.Int32(7200)})
+	wantError(t, err, "ValidationError", 400, "exceeds the MaxSessionDuration")
+	_, err = assume(awssts.AssumeRoleInput{DurationSeconds: aws.Int32(60)})
+	wantError(t, err, "ValidationError", 400, "durationSeconds")
+	_, err = assume(awssts.AssumeRoleInput{Policy: aws.String("{")})
+	wantError(t, err, "MalformedPolicyDocument", 400, "Syntax errors")
+	_, err = assume(awssts.AssumeRoleInput{Policy: aws.String(allow("ssm:" + strings.Repeat("x", 3000)))})
+	wantError(t, err, "PackedPolicyTooLarge", 400, "larger than")
+
+	strict := newRole(t, s, "no-tags", `{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"sts:AssumeRole"}`)
+	_, err = alice.AssumeRole(ctx, &awssts.AssumeRoleInput{RoleArn: strict, RoleSessionName: aws.String("work"), Tags: blue})
+	wantError(t, err, "AccessDenied", 403, "sts:TagSession")
+}
+
+func TestTheSecondFactor(t *testing.T) {
+	t.Parallel()
+	now := &clock{}
+	s := doortest.Start(t, now.Now)
+	ctx := t.Context()
+	alice := newPerson(t, s, "alice", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iam:ListUsers","Resource":"*","Condition":{"Bool":{"aws:MultiFactorAuthPresent":"true"}}}]}`)
+	dev, err := s.Directory.CreateMFADevice(ctx, "/", "alice", nil)
+	check(t, err)
+	code := func(offset time.Duration) *string {
+		c, err := totp.GenerateCode(dev.Seed, now.Now().Add(offset))
+		check(t, err)
+		return &c
+	}
+	check(t, s.Directory.EnableMFA(ctx, "alice", dev.Serial, *code(-30 * time.Second), *code(0)))
+	now.advance(time.Minute)
+	lists := func(c aws.Credentials) bool {
+		_, err := s.IAM(c).ListUsers(ctx, &awsiam.ListUsersInput{})
+		return err == nil
+	}
+	if lists(alice.creds) {
+		t.Error("a long-term key passes for a second factor")
+	}
+	without, err := alice.GetSessionToken(ctx, &awssts.GetSessionTokenInput{})
+	check(t, err)
+	if lists(temporary(without.Credentials)) {
+		t.Error("a session without a code passes for a second factor")
+	}
+	_, err = alice.GetSessionToken(ctx, &awssts.GetSessionTokenInput{SerialNumber: &dev.Serial, TokenCode: aws.String("000000")})
+	wantError(t, err, "AccessDenied", http.StatusForbidden, "invalid MFA one time pass code")
+	used := code(0)
+	with, err := alice.GetSessionToken(ctx, &awssts.GetSessionTokenInput{SerialNumber: &dev.Serial, TokenCode: used})
+	check(t, err)
+	if !lists(temporary(with.Credentials)) {
+		t.Error("a session with a code does not count")
+	}
+	_, err = alice.GetSessionToken(ctx, &awssts.GetSessionTokenInput{SerialNumber: &dev.Serial, TokenCode: used})
+	wantError(t, err, "AccessDenied", 403, "invalid MFA")
+	_, err = s.STS(temporary(with.Credentials)).GetSessionToken(ctx, &awssts.GetSessionTokenInput{})
+	wantError(t, err, "AccessDenied", 403, "with session credentials")
+
+	role := newRole(t, s, "careful", trust("*", `{"Bool":{"aws:MultiFactorAuthPresent":"true"}}`))
+	_, err = alice.AssumeRole(ctx, &awssts.AssumeRoleInput{RoleArn: role, RoleSessionName: aws.String("work")})
+	wantError(t, err, "AccessDenied", 403, "sts:AssumeRole")
+	_, err = s.STS(temporary(with.Credentials)).AssumeRole(ctx, &awssts.AssumeRoleInput{RoleArn: role, RoleSessionName: aws.String("work")})
+	check(t, err)
+	now.advance(time.Minute)
+	_, err = alice.AssumeRole(ctx, &awssts.AssumeRoleInput{RoleArn: role, RoleSessionName: aws.String("work"), SerialNumber: &dev.Serial, TokenCode: code(0)})
+	check(t, err)
+
+	now.advance(13 * time.Hour)
+	if got := whoami(t, s.STS(temporary(with.Credentials))); !strings.Contains(got, "ExpiredToken") {
+		t.Errorf("after 13 hours: %s", got)
+	}
+}
+
+func TestFederation(t *testing.T) {
+	t.Parallel()
+	s := doortest.Start(t, nil)
+	ctx := t.Context()
+	alice := newPerson(t, s, "alice", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["sts:GetFederationToken","ssm:*"],"Resource":"*"}]}`)
+	out, err := alice.GetFederationToken(ctx, &awssts.GetFederationTokenInput{Name: aws.String("guest"), Policy: aws.String(allow("*"))})
+	check(t, err)
+	want := account + " " + account + ":guest arn:aws:sts::" + account + ":federated-user/guest"
+	if got := whoami(t, s.STS(temporary(out.Credentials))); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	_, err = s.IAM(temporary(out.Credentials)).GetUser(ctx, &awsiam.GetUserInput{UserName: aws.String("alice")})
+	wantError(t, err, "AccessDenied", 403, "GetFederationToken")
+	_, err = s.STS(temporary(out.Credentials)).AssumeRole(ctx, &awssts.AssumeRoleInput{RoleArn: newRole(t, s, "r", trust("*", "{}")), RoleSessionName: aws.String("work")})
+	wantError(t, err, "AccessDenied", 403, "GetFederationToken")
+	_, err = newPerson(t, s, "bob", "").GetFederationToken(ctx, &awssts.GetFederationTokenInput{Name: aws.String("guest")})
+	wantError(t, err, "AccessDenied", 403, "sts:GetFederationToken on resource: arn:aws:sts::"+account+":federated-user/guest")
+}
+
+func TestADeactivatedKeyEndsWhatItIssued(t *testing.T) {
+	t.Parallel()
+	s := doortest.Start(t, nil)
+	ctx := t.Context()
+	alice := newPerson(t, s, "alice", "")
+	out, err := alice.AssumeRole(ctx, &awssts.AssumeRoleInput{RoleArn: newRole(t, s, "r", trust("*", "{}")), RoleSessionName: aws.String("work")})
+	check(t, err)
+	_, err = s.IAM(s.Admin).UpdateAccessKey(ctx, &awsiam.UpdateAccessKeyInput{UserName: aws.String("alice"), AccessKeyId: &alice.creds.AccessKeyID, Status: iamtypes.StatusTypeInactive})
+	check(t, err)
+	for _, c := range []aws.Credentials{alice.creds, temporary(out.Credentials)} {
+		_, err := s.STS(c).GetCallerIdentity(ctx, &awssts.GetCallerIdentityInput{})
+		wantError(t, err, "InvalidClientTokenId", 403, "security token")
+	}
+}
+
+func TestKeysRememberTheirLastUse(t *testing.T) {
+	t.Parallel()
+	s := doortest.Start(t, nil)
+	whoami(t, s.STS(s.Admin))
+	check(t, s.Directory.Flush(context.Background()))
+	u, err := s.IAM(s.Admin).GetAccessKeyLastUsed(t.Context(), &awsiam.GetAccessKeyLastUsedInput{AccessKeyId: &s.Admin.AccessKeyID})
+	check(t, err)
+	if *u.UserName != "admin" || u.AccessKeyLastUsed.LastUsedDate == nil || *u.AccessKeyLastUsed.Region != doortest.Region {
+		t.Errorf("last used = %+v", u.AccessKeyLastUsed)
+	}
+}

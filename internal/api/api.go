@@ -19,6 +19,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -233,8 +234,10 @@ func Denied(v authz.Verdict) error {
 // ServeHTTP answers a signed (or, where an operation says so, anonymous) call.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c, err := s.begin(w, r)
-	if err == nil {
-		err = s.route(c, r)
+	// A request whose body could not be read still says by its head whom it
+	// is for, and so is refused in the right shape and recorded.
+	if rerr := s.route(c, r); err == nil {
+		err = rerr
 	}
 	if err != nil {
 		s.fail(w, r, c, err)
@@ -254,16 +257,18 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // service is needed for query protocols, whose requests do not name it.
 func (s *Server) ServeAs(w http.ResponseWriter, r *http.Request, p *sekisho.Principal, service string) {
 	c, err := s.begin(w, r)
-	if err == nil {
-		c.Service = service
-		c.Region = s.Region
-		err = s.route(c, r)
+	c.Service = service
+	if rerr := s.route(c, r); err == nil {
+		err = rerr
+	}
+	s.as(c, p)
+	if err == nil && c.door.Operations[c.Operation].Auth == NodeKey {
+		err = sekisho.Errorf(sekisho.CodeUnauthenticated, "%s:%s is for managed nodes: it is signed with a node's key.", c.Service, c.Operation)
 	}
 	if err != nil {
 		s.fail(w, r, c, err)
 		return
 	}
-	s.as(c, p)
 	s.serve(w, r, c)
 }
 
@@ -272,15 +277,18 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request) (*Call, error) {
 		RequestID: id.UUID(), Account: s.Account, Region: s.Region, Time: s.Now(),
 		SourceIP: s.SourceIP(r), UserAgent: r.UserAgent(), Host: r.Host, server: s,
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if err != nil {
-		return c, &awsproto.Error{Code: "RequestEntityTooLarge", Message: "The request is larger than " + byteSize(maxBody) + ", or was cut off.", Status: http.StatusRequestEntityTooLarge}
-	}
-	c.body = body
 	c.facts = authz.Facts{
 		Time: c.Time, SourceIP: c.SourceIP, Secure: r.TLS != nil,
 		UserAgent: c.UserAgent, Referer: r.Referer(), Region: s.Region,
 	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return c, &awsproto.Error{Code: "RequestEntityTooLarge", Message: "The request is larger than " + byteSize(maxBody) + ".", Status: http.StatusRequestEntityTooLarge}
+	}
+	if err != nil {
+		return c, &awsproto.Error{Code: "IncompleteBody", Message: "The request ended before its body did.", Status: http.StatusBadRequest}
+	}
+	c.body = body
 	return c, nil
 }
 
@@ -325,9 +333,15 @@ func (s *Server) route(c *Call, r *http.Request) error {
 	return nil
 }
 
-func clip(s string) string {
-	if len(s) > 100 {
-		return s[:100] + "…"
+// maxUserAgent bounds what an audit event keeps of a program's name: those of
+// the AWS CLI have some 200 bytes.
+const maxUserAgent = 512
+
+func clip(s string) string { return clipTo(s, 100) }
+
+func clipTo(s string, most int) string {
+	if len(s) > most {
+		return strings.ToValidUTF8(s[:most], "") + "…"
 	}
 	return s
 }
@@ -395,6 +409,12 @@ func (s *Server) verify(r *http.Request, c *Call, how Auth) (*sigv4.Parsed, *sek
 	if err := p.Verify(secret, r, sigv4.HashBody(c.body), time.Now()); err != nil {
 		return nil, nil, err
 	}
+	// A node's credentials end with the node, not with their hour.
+	if principal.Node != "" {
+		if _, err := s.NodeKeys.NodePublicKey(r.Context(), principal.Node); err != nil {
+			return nil, nil, err
+		}
+	}
 	if p.SecurityToken == "" {
 		s.Credentials.TouchKey(p.AccessKeyID, p.Service, p.Region, c.Time)
 	}
@@ -413,7 +433,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, c *Call) {
 		s.fail(w, r, c, sekisho.Errorf(sekisho.CodeNotImplemented, "%s:%s is not implemented by Sekisho.", c.Service, clip(c.Operation)))
 		return
 	}
-	out, err := op.Handle(r.Context(), c)
+	out, err := handle(r.Context(), op, c)
 	if err == nil && !c.authorized && op.NoPolicy == "" {
 		err = fmt.Errorf("%s:%s answered without asking policy", c.Service, c.Operation)
 	}
@@ -422,12 +442,23 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, c *Call) {
 		return
 	}
 	if err := s.record(r, c, op.ReadOnly, nil); err != nil {
-		s.fail(w, r, nil, err)
+		s.unrecorded(w, r, c, err)
 		return
 	}
 	if err := write(w, c, out); err != nil {
 		s.Log.WarnContext(r.Context(), "answer not delivered", "request_id", c.RequestID, "error", err)
 	}
+}
+
+// handle runs op. A panic is an internal error like any other: it is answered
+// and recorded.
+func handle(ctx context.Context, op Operation, c *Call) (out any, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			out, err = nil, fmt.Errorf("panic: %v\n%s", v, debug.Stack())
+		}
+	}()
+	return op.Handle(ctx, c)
 }
 
 // write answers in the door's protocol.
@@ -478,19 +509,50 @@ func lowerFirst(s string) string {
 // fail answers with an error in the door's shape and records it. c may lack
 // a door when the request could not be routed.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, c *Call, err error) {
-	if c == nil {
-		c = &Call{RequestID: id.UUID(), Time: s.Now()}
-	}
-	e := s.errorOf(c.door, err)
-	if e.Status >= 500 && sekisho.CodeOf(err) == sekisho.CodeInternal {
-		s.Log.ErrorContext(r.Context(), "call failed", "service", c.Service, "operation", c.Operation, "request_id", c.RequestID, "error", err)
-	}
+	e := s.refusal(r, c, err)
 	if c.door != nil {
 		if err := s.record(r, c, c.door.Operations[c.Operation].ReadOnly, e); err != nil {
-			s.Log.ErrorContext(r.Context(), "audit event lost", "request_id", c.RequestID, "error", err)
-			e = &awsproto.Error{Code: "InternalServerError", Message: "The call could not be written to the audit trail.", Status: http.StatusInternalServerError}
+			s.unrecorded(w, r, c, err)
+			return
 		}
 	}
+	s.answerError(w, r, c, e)
+}
+
+// refusal words err for the caller. What only the server may know goes to its
+// log and to the reason in the audit trail.
+func (s *Server) refusal(r *http.Request, c *Call, err error) *awsproto.Error {
+	e := s.errorOf(c.door, err)
+	if internal(err) {
+		s.Log.ErrorContext(r.Context(), "call failed", "service", c.Service, "operation", c.Operation, "request_id", c.RequestID, "error", err)
+		c.reasons = append(c.reasons, "internal error: "+clip(err.Error()))
+	}
+	return e
+}
+
+// internal reports whether err is a fault of the server rather than a refusal
+// that somebody worded.
+func internal(err error) bool {
+	if e, ok := errors.AsType[*awsproto.Error](err); ok {
+		return e.Status >= http.StatusInternalServerError
+	}
+	if _, ok := errors.AsType[*sigv4.Error](err); ok {
+		return false
+	}
+	_, known := names[sekisho.CodeOf(err)]
+	return !known
+}
+
+// unrecorded answers a call that the audit trail does not have: whatever it
+// would have been answered is withheld.
+func (s *Server) unrecorded(w http.ResponseWriter, r *http.Request, c *Call, err error) {
+	s.Log.ErrorContext(r.Context(), "audit event lost", "service", c.Service, "operation", c.Operation, "request_id", c.RequestID, "error", err)
+	s.answerError(w, r, c, &awsproto.Error{
+		Code: internalName(c.door.Protocol), Message: "The call could not be written to the audit trail.", Status: http.StatusInternalServerError,
+	})
+}
+
+func (s *Server) answerError(w http.ResponseWriter, r *http.Request, c *Call, e *awsproto.Error) {
 	proto := awsproto.Query
 	switch {
 	case c.door != nil:
@@ -507,7 +569,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, c *Call, err error
 func (s *Server) record(r *http.Request, c *Call, readOnly bool, e *awsproto.Error) error {
 	ev := audit.Event{
 		Time: c.Time, EventSource: c.door.Source(), EventName: clip(c.Operation), Region: c.Region,
-		SourceIP: c.SourceIP.String(), UserAgent: clip(c.UserAgent), RequestID: c.RequestID,
+		SourceIP: c.SourceIP.String(), UserAgent: clipTo(c.UserAgent, maxUserAgent), RequestID: c.RequestID,
 		UserIdentity: audit.IdentityOf(c.Principal), RequestParameters: c.params, ResponseElements: c.response,
 		Resources: slices.CompactFunc(c.resources, func(a, b audit.Resource) bool { return a == b }),
 		ReadOnly:  readOnly, Reason: strings.Join(c.reasons, "; "),
@@ -532,10 +594,10 @@ func (s *Server) errorOf(d *Door, err error) *awsproto.Error {
 		return signatureError(proto, e)
 	}
 	code := sekisho.CodeOf(err)
-	if code == sekisho.CodeInternal {
+	n, known := names[code]
+	if !known {
 		return &awsproto.Error{Code: internalName(proto), Message: "An internal error has occurred. The server's log has it under this request ID.", Status: http.StatusInternalServerError}
 	}
-	n := names[code]
 	name, status := n.query, n.status
 	switch proto {
 	case awsproto.JSON:
@@ -631,6 +693,11 @@ func (c *Call) Body() []byte { return c.body }
 // Refuse answers a call begun with Enter with an error, and records it.
 func (c *Call) Refuse(w http.ResponseWriter, r *http.Request, err error) { c.server.fail(w, r, c, err) }
 
+// Unrecorded answers a call begun with Enter that Accept could not record.
+func (c *Call) Unrecorded(w http.ResponseWriter, r *http.Request, err error) {
+	c.server.unrecorded(w, r, c, err)
+}
+
 // Accept records a call begun with Enter as answered. An error means that it
 // could not be recorded and must not be answered.
 func (c *Call) Accept(r *http.Request) error {
@@ -640,10 +707,11 @@ func (c *Call) Accept(r *http.Request) error {
 	return c.server.record(r, c, c.door.Operations[c.Operation].ReadOnly, nil)
 }
 
-// Refused records a call begun with Enter whose channel was closed before an
-// answer in HTTP was possible.
-func (c *Call) Refused(r *http.Request, err error) error {
-	return c.server.record(r, c, false, c.server.errorOf(c.door, err))
+// Refused records a call begun with Enter whose channel is closed since an
+// answer in HTTP is no longer possible, and returns what its peer may know.
+func (c *Call) Refused(r *http.Request, err error) (message string, recordErr error) {
+	e := c.server.refusal(r, c, err)
+	return e.Message, c.server.record(r, c, false, e)
 }
 
 // SetParams says what the audit event shows as the request's parameters, for

@@ -7,7 +7,10 @@ import (
 	"crypto/sha256"
 	"errors"
 	"log/slog"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"sekisho"
 	"sekisho/internal/document"
@@ -91,7 +94,7 @@ type Config struct {
 	Links    Links
 	Nodes    Nodes
 	Log      *slog.Logger
-	TokenTTL time.Duration                  // 0 = 3 minutes
+	TokenTTL time.Duration                   // 0 = 3 minutes
 	Changed  func(session sekisho.SessionID) // after a session's state changed; may be nil
 }
 
@@ -174,7 +177,8 @@ func (b *Broker) Start(ctx context.Context, in Request) (*Started, error) {
 		return nil, err
 	}
 	if err := b.cfg.Relay.Open(s); err != nil {
-		b.finish(ctx, s.ID, sekisho.SessionFailed, err.Error())
+		// Whatever became of the caller, the session must not stay active.
+		b.finish(context.WithoutCancel(ctx), s.ID, sekisho.SessionFailed, "The session could not be recorded.")
 		return nil, err
 	}
 	token, err := b.token(ctx, string(s.ID), ClientLeg)
@@ -238,6 +242,33 @@ func (b *Broker) Terminate(ctx context.Context, session sekisho.SessionID, why s
 	}
 	b.SessionEnded(session, sekisho.SessionTerminated, why)
 	return nil
+}
+
+// EndNode ends every session of a node that is no longer managed.
+func (b *Broker) EndNode(ctx context.Context, node sekisho.NodeID, why string) error {
+	return b.eachActive(ctx, Query{Target: string(node)}, func(s *sekisho.Session) error {
+		return b.Terminate(ctx, s.ID, why)
+	})
+}
+
+// eachActive calls do with every active session that q selects.
+func (b *Broker) eachActive(ctx context.Context, q Query, do func(s *sekisho.Session) error) error {
+	q.Active, q.Limit = true, 200
+	for {
+		page, err := b.cfg.Store.Sessions(ctx, q)
+		if err != nil {
+			return err
+		}
+		for _, s := range page {
+			q.After = s.ID
+			if err := do(s); err != nil {
+				return err
+			}
+		}
+		if len(page) < q.Limit {
+			return nil
+		}
+	}
 }
 
 // NodeToken makes the token that opens node's control channel.
@@ -312,23 +343,17 @@ func (b *Broker) Recover(ctx context.Context) error {
 	if err := b.cfg.Store.DropTokens(ctx, time.Now()); err != nil {
 		return err
 	}
-	var after sekisho.SessionID
-	for {
-		const page = 200
-		active, err := b.cfg.Store.Sessions(ctx, Query{Active: true, After: after, Limit: page})
-		if err != nil {
-			return err
-		}
-		for _, s := range active {
-			if err := b.cfg.Relay.Open(s); err != nil {
-				b.finish(ctx, s.ID, sekisho.SessionFailed, err.Error())
-			}
-			after = s.ID
-		}
-		if len(active) < page {
+	return b.eachActive(ctx, Query{}, func(s *sekisho.Session) error {
+		if err := b.cfg.Relay.Open(s); err != nil {
+			b.cfg.Log.Error("session not taken on again", "session", s.ID, "error", err)
+			b.finish(ctx, s.ID, sekisho.SessionFailed, "The session could not be recorded any longer after the server had stopped.")
 			return nil
 		}
-	}
+		if s.Status == sekisho.SessionConnected {
+			b.SessionStatus(s.ID, sekisho.SessionDisconnected) // until its legs are back
+		}
+		return nil
+	})
 }
 
 // Sweep removes tokens nobody used. It is called now and then.
@@ -354,11 +379,18 @@ func (b *Broker) TaskComplete(ctx context.Context, node sekisho.NodeID, done mgs
 	b.SessionEnded(session, status, output)
 }
 
-// clip bounds what an agent may have shown to a person.
+// clip bounds what an agent may have shown to a person, and drops what a
+// terminal would obey.
 func clip(s string) string {
 	const most = 1000
-	if len(s) > most {
-		return s[:most] + "…"
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) && r != utf8.RuneError {
+			return r
+		}
+		return ' '
+	}, s[:min(len(s), 4*most)])
+	if n := utf8.RuneCountInString(s); n > most {
+		s = string([]rune(s)[:most]) + "…"
 	}
 	return s
 }

@@ -1,13 +1,18 @@
 // Package control is the server's end of the control channels: the standing
 // connections over which agents are told to start and to end sessions. A node
 // whose control channel is open is connected.
+//
+// Locks: slot.edge before Hub.mu. Presence is told under edge alone.
 package control
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
+	"time"
 
 	"sekisho"
 	"sekisho/internal/mgs"
@@ -40,6 +45,7 @@ type Hub struct {
 
 	mu    sync.Mutex
 	links map[sekisho.NodeID]*channel
+	slots map[sekisho.NodeID]*slot
 }
 
 type channel struct {
@@ -47,9 +53,16 @@ type channel struct {
 	cancel context.CancelCauseFunc
 }
 
+// slot keeps the edges of one node in order: when its channel is replaced,
+// the end of the old one must not be noted after the beginning of the new.
+type slot struct {
+	edge  sync.Mutex
+	users int // guarded by Hub.mu
+}
+
 // NewHub returns an empty Hub.
 func NewHub(log *slog.Logger) *Hub {
-	return &Hub{log: log, links: map[sekisho.NodeID]*channel{}}
+	return &Hub{log: log, links: map[sekisho.NodeID]*channel{}, slots: map[sekisho.NodeID]*slot{}}
 }
 
 // Connected reports whether node's control channel is open.
@@ -66,8 +79,14 @@ func (h *Hub) Count() int {
 	return len(h.links)
 }
 
+// deliverTimeout is how long an agent that does not read may hold up a caller.
+const deliverTimeout = 10 * time.Second
+
 // Deliver sends a frame to node's agent. The agent does not answer: what it
 // does is its answer.
+//
+// A caller who goes away does not interrupt it: a frame cut in its middle
+// would cost the agent its channel.
 func (h *Hub) Deliver(ctx context.Context, node sekisho.NodeID, frame []byte) error {
 	h.mu.Lock()
 	c := h.links[node]
@@ -75,6 +94,8 @@ func (h *Hub) Deliver(ctx context.Context, node sekisho.NodeID, frame []byte) er
 	if c == nil {
 		return sekisho.Errorf(sekisho.CodeUnreachable, "%s is not connected.", node)
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), deliverTimeout)
+	defer cancel()
 	return c.conn.Write(ctx, frame)
 }
 
@@ -97,16 +118,10 @@ func (h *Hub) Serve(ctx context.Context, node sekisho.NodeID, sourceIP string, c
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	c := &channel{conn, cancel}
-	h.mu.Lock()
-	old := h.links[node]
-	h.links[node] = c
-	h.mu.Unlock()
-	if old != nil {
-		old.cancel(errReplaced)
-	}
-	if err := presence.Connected(ctx, node, sourceIP); err != nil {
-		h.remove(node, c)
-		conn.Close("not accepted")
+	s := h.enter(node)
+	defer h.leave(node, s)
+	if err := h.open(ctx, s, node, sourceIP, c, presence); err != nil {
+		conn.Close("the control channel was not accepted")
 		return err
 	}
 	h.log.Info("node connected", "node", node, "source_ip", sourceIP)
@@ -114,15 +129,68 @@ func (h *Hub) Serve(ctx context.Context, node sekisho.NodeID, sourceIP string, c
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}
-	conn.Close("the control channel ended")
-	if h.remove(node, c) {
-		h.log.Info("node disconnected", "node", node, "reason", err)
-		// The edge is kept although the request it belongs to is over.
-		if perr := presence.Disconnected(context.WithoutCancel(ctx), node, reasonOf(err)); perr != nil {
-			return perr
-		}
+	perr := h.close(ctx, s, node, c, presence, err)
+	// Only now: a peer that does not answer makes this slow.
+	conn.Close(reasonOf(err))
+	if perr != nil {
+		return perr
 	}
 	return err
+}
+
+func (h *Hub) enter(node sekisho.NodeID) *slot {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := h.slots[node]
+	if s == nil {
+		s = &slot{}
+		h.slots[node] = s
+	}
+	s.users++
+	return s
+}
+
+func (h *Hub) leave(node sekisho.NodeID, s *slot) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s.users--; s.users == 0 {
+		delete(h.slots, node)
+	}
+}
+
+// open makes c node's channel, in the place of any other.
+func (h *Hub) open(ctx context.Context, s *slot, node sekisho.NodeID, sourceIP string, c *channel, presence Presence) error {
+	s.edge.Lock()
+	defer s.edge.Unlock()
+	h.mu.Lock()
+	old := h.links[node]
+	h.links[node] = c
+	h.mu.Unlock()
+	if old != nil {
+		old.cancel(errReplaced)
+	}
+	err := presence.Connected(ctx, node, sourceIP)
+	if err == nil {
+		return nil
+	}
+	h.remove(node, c)
+	if old != nil {
+		// The old channel leaves this edge to whoever replaced it.
+		err = errors.Join(err, presence.Disconnected(context.WithoutCancel(ctx), node, errReplaced.Error()))
+	}
+	return err
+}
+
+// close notes the end of c, unless another channel has taken its place.
+func (h *Hub) close(ctx context.Context, s *slot, node sekisho.NodeID, c *channel, presence Presence, why error) error {
+	s.edge.Lock()
+	defer s.edge.Unlock()
+	if !h.remove(node, c) {
+		return nil
+	}
+	h.log.Info("node disconnected", "node", node, "reason", why)
+	// The edge is kept although the request it belongs to is over.
+	return presence.Disconnected(context.WithoutCancel(ctx), node, reasonOf(why))
 }
 
 // reasonOf words the end of a channel for people.
@@ -133,7 +201,7 @@ func reasonOf(err error) string {
 	const most = 200
 	s := err.Error()
 	if len(s) > most {
-		s = s[:most]
+		s = strings.ToValidUTF8(s[:most], "")
 	}
 	return s
 }
@@ -149,6 +217,8 @@ func (h *Hub) remove(node sekisho.NodeID, c *channel) bool {
 	return true
 }
 
+func malformed(err error) error { return fmt.Errorf("protocol error: %w", err) }
+
 func (h *Hub) read(ctx context.Context, node sekisho.NodeID, conn Conn, tasks Tasks) error {
 	for {
 		frame, err := conn.Read(ctx)
@@ -157,14 +227,14 @@ func (h *Hub) read(ctx context.Context, node sekisho.NodeID, conn Conn, tasks Ta
 		}
 		m, err := mgs.Parse(frame)
 		if err != nil {
-			return err
+			return malformed(err)
 		}
 		if m.Type != mgs.TypeAgentTaskComplete {
 			continue // telemetry and what later agents may add
 		}
 		done, err := mgs.ParseBody[mgs.TaskComplete](m.Payload)
 		if err != nil {
-			return err
+			return malformed(err)
 		}
 		tasks.TaskComplete(ctx, node, done)
 		ack := mgs.NewTaskAcknowledge(&m, done.TaskID)

@@ -12,7 +12,9 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"fmt"
+	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"sekisho"
@@ -28,7 +30,7 @@ type Store interface {
 	DeleteActivation(ctx context.Context, id string) error
 
 	// RegisterNode stores n and counts it against its activation, both or
-	// neither. A full activation is CodeLimit.
+	// neither. A full activation is CodeLimit, one that is gone CodeNotFound.
 	RegisterNode(ctx context.Context, n *sekisho.Node) error
 	Node(ctx context.Context, id sekisho.NodeID) (*sekisho.Node, error)
 	// Nodes returns every node that is not deregistered, by ID.
@@ -52,6 +54,7 @@ type Fleet struct {
 	links   Links
 	now     func() time.Time
 	changed func(sekisho.NodeID)
+	guesses guesses
 }
 
 // Config is what a Fleet needs.
@@ -84,6 +87,7 @@ const (
 	defaultActivation = 24 * time.Hour
 	maxActivation     = 30 * 24 * time.Hour
 	maxDescription    = 256
+	maxFingerprint    = 128
 )
 
 // NewActivation is the request of [Fleet.CreateActivation].
@@ -159,6 +163,11 @@ type Registration struct {
 // both its time and its number of registrations be left. Whoever guesses
 // learns nothing about which activations exist.
 func (f *Fleet) Register(ctx context.Context, in Registration) (*sekisho.Node, error) {
+	from := source(in.SourceIP)
+	if !f.guesses.take(from, f.now()) {
+		return nil, sekisho.Errorf(sekisho.CodeThrottled, "Too many attempts to register came from %s.", in.SourceIP).
+			WithHint("Wait a minute, and check the activation ID and code.")
+	}
 	wrong := sekisho.Errorf(sekisho.CodeUnauthenticated, "The activation ID and code do not match an activation.").
 		WithHint("Check both, or make a new activation.")
 	a, err := f.store.Activation(ctx, in.ActivationID)
@@ -174,6 +183,7 @@ func (f *Fleet) Register(ctx context.Context, in Registration) (*sekisho.Node, e
 	if subtle.ConstantTimeCompare(want, hash(in.ActivationCode)) != 1 || a == nil {
 		return nil, wrong
 	}
+	f.guesses.forgive(from)
 	now := f.now()
 	if !now.Before(a.ExpiresAt) {
 		return nil, sekisho.Errorf(sekisho.CodeExpired, "The activation expired at %s.", a.ExpiresAt.UTC().Format(time.RFC3339)).
@@ -183,14 +193,17 @@ func (f *Fleet) Register(ctx context.Context, in Registration) (*sekisho.Node, e
 	if err != nil {
 		return nil, err
 	}
-	if n := len(in.Fingerprint); n == 0 || n > 128 {
-		return nil, sekisho.Errorf(sekisho.CodeInvalid, "Fingerprint must have 1 to 128 characters.")
+	if n := len(in.Fingerprint); n == 0 || n > maxFingerprint {
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "Fingerprint must have 1 to %d bytes.", maxFingerprint)
 	}
 	n := &sekisho.Node{
 		ID: id.Node(), Name: a.DefaultInstanceName, ActivationID: a.ID, IAMRole: a.IAMRole, RegisteredAt: now,
 		PublicKey: key, Fingerprint: in.Fingerprint, LastPingAt: now, LastSourceIP: in.SourceIP, Tags: a.Tags,
 	}
 	if err := f.store.RegisterNode(ctx, n); err != nil {
+		if sekisho.IsNotFound(err) {
+			return nil, wrong // deleted just now
+		}
 		return nil, err
 	}
 	f.changed(n.ID)
@@ -260,11 +273,10 @@ func (f *Fleet) Nodes(ctx context.Context) ([]*sekisho.Node, error) { return f.s
 // Deregister removes a node: its key and its credentials are refused from now
 // on. Its record stays for the history.
 func (f *Fleet) Deregister(ctx context.Context, node sekisho.NodeID) error {
-	err := f.update(ctx, node, func(n *sekisho.Node) error {
+	return f.update(ctx, node, func(n *sekisho.Node) error {
 		n.DeregisteredAt = f.now()
 		return nil
 	})
-	return err
 }
 
 // Facts is what an agent reports about its machine. Empty fields change
@@ -290,16 +302,27 @@ func (f *Fleet) Report(ctx context.Context, node sekisho.NodeID, in Facts) error
 			{&n.PlatformType, in.PlatformType}, {&n.PlatformName, in.PlatformName}, {&n.PlatformVersion, in.PlatformVersion},
 			{&n.ComputerName, in.ComputerName}, {&n.IPAddress, in.IPAddress},
 		} {
-			if len(x.value) > maxFact || !utf8.ValidString(x.value) {
-				return sekisho.Errorf(sekisho.CodeInvalid, "A reported fact is longer than %d bytes or not UTF-8.", maxFact)
+			if len(x.value) > maxFact {
+				return sekisho.Errorf(sekisho.CodeInvalid, "A reported fact is longer than %d bytes.", maxFact)
 			}
-			if x.value != "" {
-				*x.field = x.value
+			if v := printable(x.value); v != "" {
+				*x.field = v
 			}
 		}
 		f.heard(n, in.SourceIP)
 		return nil
 	})
+}
+
+// printable is s without what a terminal would obey: texts of nodes are shown
+// to administrators.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) && r != utf8.RuneError {
+			return r
+		}
+		return -1
+	}, s)
 }
 
 func (f *Fleet) heard(n *sekisho.Node, sourceIP string) {
@@ -319,7 +342,7 @@ func (f *Fleet) Connected(ctx context.Context, node sekisho.NodeID, sourceIP str
 // Disconnected notes that a node's control channel closed, and why.
 func (f *Fleet) Disconnected(ctx context.Context, node sekisho.NodeID, reason string) error {
 	return f.update(ctx, node, func(n *sekisho.Node) error {
-		n.DisconnectedAt, n.DisconnectReason = f.now(), reason
+		n.DisconnectedAt, n.DisconnectReason = f.now(), printable(reason)
 		n.ConnectedAt = time.Time{}
 		return nil
 	})
@@ -373,19 +396,28 @@ func (f *Fleet) WhyNotConnected(ctx context.Context, target string) (string, err
 	if err != nil {
 		return "", err
 	}
+	return f.WhyNot(n), nil
+}
+
+// WhyNot is [Fleet.WhyNotConnected] for a node that has been read already.
+func (f *Fleet) WhyNot(n *sekisho.Node) string {
 	stamp := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+	reason := n.DisconnectReason
+	if reason == "" {
+		reason = "the channel was closed"
+	}
 	switch {
 	case f.links.Connected(n.ID):
-		return "", nil
+		return ""
 	case !n.DeregisteredAt.IsZero():
-		return fmt.Sprintf("The node was deregistered at %s. Register the machine again to use it.", stamp(n.DeregisteredAt)), nil
+		return fmt.Sprintf("The node was deregistered at %s. Register the machine again to use it.", stamp(n.DeregisteredAt))
 	case n.ConnectedAt.IsZero() && n.DisconnectedAt.IsZero():
 		return fmt.Sprintf("The node registered at %s from %s but its agent never opened its message channel. Check on the machine that the agent runs (sekisho-agent doctor).",
-			stamp(n.RegisteredAt), n.LastSourceIP), nil
+			stamp(n.RegisteredAt), n.LastSourceIP)
 	case n.LastPingAt.After(n.DisconnectedAt) && f.now().Sub(n.LastPingAt) <= lostAfter:
 		return fmt.Sprintf("Its agent is up (last heard %s from %s) but its message channel is down since %s: %s. It reconnects by itself; if it does not, look for a proxy that blocks WebSockets.",
-			stamp(n.LastPingAt), n.LastSourceIP, stamp(n.DisconnectedAt), n.DisconnectReason), nil
+			stamp(n.LastPingAt), n.LastSourceIP, stamp(n.DisconnectedAt), reason)
 	}
 	return fmt.Sprintf("The node is registered but was last heard at %s from %s: %s. Check that the machine is running, that its agent runs, and that it can reach this server.",
-		stamp(n.LastPingAt), n.LastSourceIP, n.DisconnectReason), nil
+		stamp(n.LastPingAt), n.LastSourceIP, reason)
 }

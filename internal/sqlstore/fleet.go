@@ -119,6 +119,10 @@ func (d *DB) RegisterNode(ctx context.Context, n *sekisho.Node) error {
 		if rows, err := res.RowsAffected(); err != nil {
 			return err
 		} else if rows == 0 {
+			var one int
+			if err := tx.QueryRowContext(ctx, `SELECT 1 FROM activations WHERE id = $1`, n.ActivationID).Scan(&one); err != nil {
+				return notFound(err, "activation %s does not exist", n.ActivationID)
+			}
 			return sekisho.Errorf(sekisho.CodeLimit, "The activation has been used as often as it allows.").
 				WithHint("Make a new activation, or one with a higher registration limit.")
 		}

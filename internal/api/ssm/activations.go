@@ -51,7 +51,7 @@ func (d *door) createActivation(ctx context.Context, c *api.Call, in *createActi
 	}
 	role, err := d.Roles.ActivationRole(ctx, in.IamRole)
 	if err != nil {
-		return nil, awsproto.SenderError("ValidationException", "%s", err)
+		return nil, err
 	}
 	if err := c.Authorize(ctx, "iam:PassRole", role, authz.One("iam:PassedToService", "ssm.amazonaws.com")); err != nil {
 		return nil, err
@@ -101,6 +101,7 @@ func (d *door) describeActivations(ctx context.Context, c *api.Call, in *describ
 		v.Range("maxResults", *in.MaxResults, 1, 50)
 		limit = int(*in.MaxResults)
 	}
+	v.Count("filters", len(in.Filters), 0, maxFilters)
 	for _, f := range in.Filters {
 		v.Enum("filters.member.filterKey", f.FilterKey, "ActivationIds", "DefaultInstanceName", "IamRole")
 	}
@@ -120,7 +121,7 @@ func (d *door) describeActivations(ctx context.Context, c *api.Call, in *describ
 			return !slices.Contains(f.FilterValues, got)
 		})
 	}
-	all, next, err := page(all, func(a *sekisho.Activation) string { return a.ID }, in.NextToken, limit, 50)
+	all, next, err := page(all, placeOfActivation, in.NextToken, limit, 50)
 	if err != nil {
 		return nil, err
 	}

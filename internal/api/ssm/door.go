@@ -5,6 +5,11 @@ package ssm
 import (
 	"context"
 	"encoding/base64"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -85,6 +90,9 @@ func New(cfg Config) *api.Door {
 	}
 }
 
+// maxFilters bounds the filters of one request.
+const maxFilters = 50
+
 // nodeARN is the ARN that policies name a target by.
 func (d *door) nodeARN(target string) string {
 	if strings.HasPrefix(target, "i-") {
@@ -145,17 +153,19 @@ func tagSet(tags []tag) (map[string]string, error) {
 	return set, nil
 }
 
+// tagList is set on the wire, by key.
 func tagList(set map[string]string) []tag {
 	var tags []tag
-	for k, v := range set {
-		tags = append(tags, tag{k, v})
+	for _, k := range slices.Sorted(maps.Keys(set)) {
+		tags = append(tags, tag{k, set[k]})
 	}
 	return tags
 }
 
-// page cuts one page out of a sorted list. The token names the last item of
-// the page before, so that items which come and go do not shift it.
-func page[T any](all []T, key func(T) string, token string, limit, defaultLimit int) (items []T, next string, err error) {
+// page cuts one page out of a list that is sorted by place. The token is the
+// place where the page before ended, so that items which come and go, even
+// that very one, neither shift nor break it.
+func page[T any](all []T, place func(T) string, token string, limit, defaultLimit int) (items []T, next string, err error) {
 	if limit == 0 {
 		limit = defaultLimit
 	}
@@ -164,19 +174,19 @@ func page[T any](all []T, key func(T) string, token string, limit, defaultLimit 
 		if err != nil {
 			return nil, "", err
 		}
-		i := 0
-		for i < len(all) && key(all[i]) != after {
-			i++
-		}
-		if i == len(all) {
-			return nil, "", errToken
-		}
-		all = all[i+1:]
+		all = all[sort.Search(len(all), func(i int) bool { return place(all[i]) > after }):]
 	}
 	if len(all) <= limit {
 		return all, "", nil
 	}
-	return all[:limit], makeToken(key(all[limit-1])), nil
+	return all[:limit], makeToken(place(all[limit-1])), nil
+}
+
+func placeOfNode(n *sekisho.Node) string { return string(n.ID) }
+
+// placeOfActivation sorts the newest first, as the fleet lists them.
+func placeOfActivation(a *sekisho.Activation) string {
+	return fmt.Sprintf("%019d %s", math.MaxInt64-a.CreatedAt.UnixMicro(), a.ID)
 }
 
 var errToken = awsproto.SenderError("InvalidNextToken", "The NextToken is not one that this operation returned.")

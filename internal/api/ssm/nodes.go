@@ -1,8 +1,10 @@
 package ssm
 
 import (
+	"cmp"
 	"context"
 	"slices"
+	"strconv"
 	"strings"
 
 	"sekisho"
@@ -109,9 +111,9 @@ func (f *nodeFilter) matches(got string) bool {
 		case "BeginWith":
 			hit = strings.HasPrefix(got, want)
 		case "LessThan":
-			hit = got < want
+			hit = compareVersions(got, want) < 0
 		case "GreaterThan":
-			hit = got > want
+			hit = compareVersions(got, want) > 0
 		default: // Equal, NotEqual
 			hit = got == want
 		}
@@ -122,8 +124,31 @@ func (f *nodeFilter) matches(got string) bool {
 	return f.operator == "NotEqual"
 }
 
-// select returns the nodes that pass every filter, by ID.
+// compareVersions orders texts such as "3.3.987.0" by the numbers in them;
+// parts that are not numbers are compared as text.
+func compareVersions(a, b string) int {
+	as, bs := strings.Split(a, "."), strings.Split(b, ".")
+	for i := range min(len(as), len(bs)) {
+		x, errX := strconv.ParseUint(as[i], 10, 64)
+		y, errY := strconv.ParseUint(bs[i], 10, 64)
+		c := cmp.Compare(x, y)
+		if errX != nil || errY != nil {
+			c = strings.Compare(as[i], bs[i])
+		}
+		if c != 0 {
+			return c
+		}
+	}
+	return cmp.Compare(len(as), len(bs))
+}
+
+// selectNodes returns the nodes that pass every filter, by ID.
 func (d *door) selectNodes(ctx context.Context, filters []nodeFilter) ([]*sekisho.Node, error) {
+	var v awsproto.Constraints
+	v.Count("filters", len(filters), 0, maxFilters)
+	if err := v.Err(); err != nil {
+		return nil, err
+	}
 	for _, f := range filters {
 		if _, ok := d.attribute(&sekisho.Node{}, f.key); !ok {
 			return nil, awsproto.SenderError("InvalidFilterKey", "The specified filter key %q is not valid.", f.key)
@@ -146,11 +171,8 @@ func (d *door) selectNodes(ctx context.Context, filters []nodeFilter) ([]*sekish
 	}), nil
 }
 
-func (d *door) describeNode(ctx context.Context, n *sekisho.Node) (instanceInformation, error) {
-	why, err := d.Fleet.WhyNotConnected(ctx, string(n.ID))
-	if err != nil {
-		return instanceInformation{}, err
-	}
+func (d *door) describeNode(n *sekisho.Node) instanceInformation {
+	why := d.Fleet.WhyNot(n)
 	status := "connected"
 	if why != "" {
 		status = "notconnected"
@@ -162,7 +184,7 @@ func (d *door) describeNode(ctx context.Context, n *sekisho.Node) (instanceInfor
 		RegistrationDate: awsproto.NewEpoch(n.RegisteredAt), ResourceType: resourceType(n), Name: n.Name,
 		IPAddress: n.IPAddress, ComputerName: n.ComputerName, SourceID: string(n.ID), SourceType: "AWS::SSM::ManagedInstance",
 		ConnectionStatus: status, NotConnectedFor: why, SourceIP: n.LastSourceIP, Tags: tagList(n.Tags),
-	}, nil
+	}
 }
 
 func (d *door) describeInstanceInformation(ctx context.Context, c *api.Call, in *describeInstanceInformationRequest) (*describeInstanceInformationAnswer, error) {
@@ -189,17 +211,13 @@ func (d *door) describeInstanceInformation(ctx context.Context, c *api.Call, in 
 	if err != nil {
 		return nil, err
 	}
-	nodes, next, err := page(nodes, func(n *sekisho.Node) string { return string(n.ID) }, in.NextToken, limit, 50)
+	nodes, next, err := page(nodes, placeOfNode, in.NextToken, limit, 50)
 	if err != nil {
 		return nil, err
 	}
 	out := &describeInstanceInformationAnswer{InstanceInformationList: []instanceInformation{}, NextToken: next}
 	for _, n := range nodes {
-		info, err := d.describeNode(ctx, n)
-		if err != nil {
-			return nil, err
-		}
-		out.InstanceInformationList = append(out.InstanceInformationList, info)
+		out.InstanceInformationList = append(out.InstanceInformationList, d.describeNode(n))
 	}
 	return out, nil
 }
@@ -247,6 +265,9 @@ func (d *door) describeInstanceProperties(ctx context.Context, c *api.Call, in *
 		filters = append(filters, nodeFilter{key: f.Key, values: f.ValueSet})
 	}
 	for _, f := range in.FiltersWithOperator {
+		if f.Operator == "" {
+			f.Operator = "Equal"
+		}
 		v.Enum("filtersWithOperator.member.operator", f.Operator, "Equal", "NotEqual", "BeginWith", "LessThan", "GreaterThan")
 		filters = append(filters, nodeFilter{key: f.Key, values: f.Values, operator: f.Operator})
 	}
@@ -257,17 +278,13 @@ func (d *door) describeInstanceProperties(ctx context.Context, c *api.Call, in *
 	if err != nil {
 		return nil, err
 	}
-	nodes, next, err := page(nodes, func(n *sekisho.Node) string { return string(n.ID) }, in.NextToken, limit, 1000)
+	nodes, next, err := page(nodes, placeOfNode, in.NextToken, limit, 1000)
 	if err != nil {
 		return nil, err
 	}
 	out := &describeInstancePropertiesAnswer{InstanceProperties: []instanceProperty{}, NextToken: next}
 	for _, n := range nodes {
-		info, err := d.describeNode(ctx, n)
-		if err != nil {
-			return nil, err
-		}
-		out.InstanceProperties = append(out.InstanceProperties, instanceProperty{info, "running", n.IAMRole})
+		out.InstanceProperties = append(out.InstanceProperties, instanceProperty{d.describeNode(n), "running", n.IAMRole})
 	}
 	return out, nil
 }
@@ -296,6 +313,7 @@ func (d *door) deregisterManagedInstance(ctx context.Context, c *api.Call, in *i
 	if err := d.Fleet.Deregister(ctx, n.ID); err != nil {
 		return nil, err
 	}
-	d.Channels.Drop(n.ID, "the node was deregistered")
-	return &struct{}{}, nil
+	const why = "The node was deregistered."
+	d.Channels.Drop(n.ID, why)
+	return &struct{}{}, d.Broker.EndNode(ctx, n.ID, why)
 }

@@ -2,6 +2,7 @@ package ssm
 
 import (
 	"context"
+	"strconv"
 	"strings"
 	"time"
 
@@ -285,7 +286,12 @@ func (d *door) describeSessions(ctx context.Context, c *api.Call, in *describeSe
 	if !q.Active {
 		q.StartedAfter = time.Now().AddDate(0, 0, -historyDays)
 	}
+	given := map[string]bool{}
 	for _, f := range in.Filters {
+		if given[f.Key] {
+			return nil, awsproto.SenderError("ValidationException", "The filter %s is given twice.", f.Key)
+		}
+		given[f.Key] = true
 		if f.Value == "" || len(f.Value) > 400 {
 			return nil, awsproto.SenderError("ValidationException", "The value of filter %s must have 1 to 400 characters.", f.Key)
 		}
@@ -355,7 +361,7 @@ func describeSession(s *sekisho.Session) session {
 		DocumentName: s.DocumentName, Owner: s.Owner, Reason: s.Reason, Details: s.Details, AccessType: "Standard",
 	}
 	if s.MaxDuration > 0 {
-		out.MaxDuration = s.MaxDuration.String()
+		out.MaxDuration = strconv.Itoa(int(s.MaxDuration / time.Minute))
 	}
 	return out
 }

@@ -10,10 +10,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"sekisho"
@@ -99,7 +103,7 @@ func (d *door) isNode(c *api.Call, node string) error {
 
 func clip(s string) string {
 	if len(s) > 100 {
-		return s[:100]
+		return strings.ToValidUTF8(s[:100], "")
 	}
 	return s
 }
@@ -134,11 +138,12 @@ func badRequest(err error) error {
 
 // created answers 201, which agents insist on, or the error.
 func (d *door) created(w http.ResponseWriter, r *http.Request, c *api.Call, root, token string, err error) {
-	if err == nil {
-		err = c.Accept(r)
-	}
 	if err != nil {
 		c.Refuse(w, r, err)
+		return
+	}
+	if err := c.Accept(r); err != nil {
+		c.Unrecorded(w, r, err)
 		return
 	}
 	w.Header().Set("Content-Type", "application/xml")
@@ -161,7 +166,7 @@ func (d *door) openControlChannel(w http.ResponseWriter, r *http.Request) {
 	}
 	conn, err := link.Accept(w, r, link.AcceptOptions{ReadLimit: maxFrame})
 	if err != nil {
-		d.refused(c, r, nil, err)
+		d.refused(c, r, nil, notUpgraded(r, nil))
 		return
 	}
 	open, err := readOpen[mgs.OpenControlChannel](d.Done, conn)
@@ -180,17 +185,24 @@ func (d *door) openControlChannel(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
+// notUpgraded says why [link.Accept] answered with an error.
+func notUpgraded(r *http.Request, allow func(string, *http.Request) bool) error {
+	if origins := r.Header.Values("Origin"); len(origins) > 0 {
+		if len(origins) > 1 || allow == nil || !allow(origins[0], r) {
+			return sekisho.Errorf(sekisho.CodeDenied, "The origin %q may not open this channel.", clip(origins[0]))
+		}
+	}
+	return sekisho.Errorf(sekisho.CodeInvalid, "The request is not a WebSocket upgrade.")
+}
+
 // refused closes a channel that was not let in, says why, and records it.
 func (d *door) refused(c *api.Call, r *http.Request, conn *link.Conn, err error) {
-	if conn != nil {
-		reason := "the channel was not admitted"
-		if sekisho.CodeOf(err) != sekisho.CodeInternal {
-			reason = err.Error()
-		}
-		closeQuietly(conn, link.ClosePolicy, reason)
-	}
-	if rerr := c.Refused(r, err); rerr != nil {
+	reason, rerr := c.Refused(r, err)
+	if rerr != nil {
 		d.Log.Error("audit event lost", "request_id", c.RequestID, "error", rerr)
+	}
+	if conn != nil {
+		closeQuietly(conn, link.ClosePolicy, reason)
 	}
 }
 
@@ -263,7 +275,7 @@ func (d *door) openDataChannel(w http.ResponseWriter, r *http.Request) {
 	}
 	conn, err := link.Accept(w, r, link.AcceptOptions{ReadLimit: maxFrame, AllowOrigin: sameOrigin})
 	if err != nil {
-		d.refused(c, r, nil, sekisho.Errorf(sekisho.CodeDenied, "%v", err))
+		d.refused(c, r, nil, notUpgraded(r, sameOrigin))
 		return
 	}
 	session := sekisho.SessionID(name)
@@ -338,12 +350,29 @@ type frames struct{ conn *link.Conn }
 func (f *frames) Read(ctx context.Context) ([]byte, error) {
 	kind, b, err := f.conn.Read(ctx)
 	if err != nil {
-		return nil, err
+		return nil, worded(err)
 	}
 	if kind != link.Binary {
-		return nil, errors.New("a text frame came after the opening")
+		return nil, errors.New("protocol error: a text frame came after the opening")
 	}
 	return b, nil
+}
+
+// worded says in people's words how a connection ended.
+func worded(err error) error {
+	if code, reason, ok := link.CloseStatus(err); ok {
+		if reason == "" {
+			return fmt.Errorf("the peer closed the channel (%d)", code)
+		}
+		return fmt.Errorf("the peer closed the channel (%d: %s)", code, reason)
+	}
+	switch {
+	case errors.Is(err, link.ErrTooBig):
+		return fmt.Errorf("protocol error: a frame has more than %d bytes", maxFrame)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed), errors.Is(err, syscall.ECONNRESET):
+		return errors.New("the connection broke off")
+	}
+	return err
 }
 
 // Write sends a binary frame.
@@ -352,14 +381,16 @@ func (f *frames) Write(ctx context.Context, frame []byte) error {
 }
 
 // Close ends the connection.
-func (f *frames) Close(reason string) { closeQuietly(f.conn, link.CloseNormal, reason) }
+func (f *frames) Close(reason string) {
+	code := link.CloseNormal
+	if strings.HasPrefix(reason, "protocol error") {
+		code = link.CloseProtocol
+	}
+	closeQuietly(f.conn, code, reason)
+}
 
 // closeQuietly ends a connection whose peer may be gone already.
 func closeQuietly(conn *link.Conn, code link.Code, reason string) {
-	const most = 120 // a close frame holds 123 bytes
-	if len(reason) > most {
-		reason = reason[:most]
-	}
 	if err := conn.Close(code, reason); err != nil {
 		_ = conn.CloseNow() // the peer did not answer: nothing is left to say
 	}

@@ -43,7 +43,7 @@ func TestShell(t *testing.T) {
 
 		term.Send(`printf '\033[1;31mred\033[0m \033[38;2;1;22;133mtrue\033[m \342\226\210 \343\201\202\n'` + "\r")
 		term.Expect(soon, `(?m)^red true █ あ$`)
-		want := []byte("\x1b[1;31mred\x1b[0m \x1b[38;2;1;22;133mtrue\x1b[m \u2588 \u3042\r\n")
+		want := []byte("\x1b[1;31mred\x1b[0m \x1b[38;2;1;22;133mtrue\x1b[m \u2588 \u3042")
 		if !bytes.Contains(term.Raw(), want) {
 			t.Errorf("colours did not pass unchanged: want %q in %q", want, term.Raw())
 		}

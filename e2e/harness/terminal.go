@@ -144,6 +144,9 @@ func (x *Terminal) Wait(limit time.Duration) int {
 	defer deadline.Stop()
 	select {
 	case <-x.done:
+		if !x.cmd.ProcessState.Exited() {
+			x.t.Fatalf("the program did not end by itself: %s", x.cmd.ProcessState)
+		}
 		return x.cmd.ProcessState.ExitCode()
 	case <-deadline.C:
 		x.t.Fatalf("the program still runs after %s", limit)

@@ -125,8 +125,9 @@ func TestShellSession(t *testing.T) {
 	c.Resize(mgs.Size{Cols: 71, Rows: 17})
 	c.Type("stty size\n")
 	c.AwaitOutput("17 71")
-	c.Type("sleep 1000; echo not interrupted\n")
-	c.AwaitOutput("sleep 1000")
+	// Only once the program is in the foreground is Ctrl-C its own.
+	c.Type("sh -c 'echo slee''ping; exec sleep 1000'; echo not-interrupted\n")
+	c.AwaitOutput("\nsleeping")
 	c.Type("\x03")
 	c.Type("umask; grep SigIgn /proc/self/status | tr -s '\\t0' '  '; echo bye-$((1+1)); exit 3\n")
 	out := c.AwaitOutput("bye-2")

@@ -135,7 +135,7 @@ func (c *Channel) Run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		wait := time.Duration(float64(backoff) * (0.5 + rand.Float64()))
+		wait := time.Duration(float64(backoff) * (0.5 + rand.Float64()/2)) // spread: many come back at once
 		c.cfg.Log.Warn("control channel closed", "error", err, "retry_in", wait.Round(time.Millisecond))
 		backoff = min(max(2*backoff, minBackoff), maxBackoff)
 		t := time.NewTimer(wait)

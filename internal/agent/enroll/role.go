@@ -17,7 +17,7 @@ import (
 // Limits of the pause between two attempts to get credentials.
 const (
 	minRetry = time.Second
-	maxRetry = time.Minute
+	maxRetry = 15 * time.Second
 )
 
 // Role is the node's role: credentials that are renewed at half their life.

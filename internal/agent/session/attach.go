@@ -64,7 +64,7 @@ func (a *attachment) run(ctx context.Context) error {
 		case time.Since(lost) > a.s.Patience:
 			return fmt.Errorf("no data channel for %v: %w", a.s.Patience, err)
 		}
-		wait := time.Duration(float64(backoff) * (0.5 + rand.Float64()))
+		wait := time.Duration(float64(backoff) * (0.5 + rand.Float64()/2)) // spread: many come back at once
 		a.s.Log.Info("data channel lost", "error", err, "retry_in", wait.Round(time.Millisecond))
 		backoff = min(max(2*backoff, minBackoff), maxBackoff)
 		t := time.NewTimer(wait)

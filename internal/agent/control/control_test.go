@@ -1,0 +1,68 @@
+package control_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sekisho/internal/agent/control"
+	"sekisho/internal/link"
+	"sekisho/internal/mgs"
+)
+
+type nobody struct{}
+
+func (nobody) Start(mgs.AgentTaskPayload) {}
+func (nobody) Cancel(string)              {}
+
+// TestNeverGivesUp has a server away for a day.
+func TestNeverGivesUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var tries []time.Time
+		began := time.Now()
+		c := control.New(control.Config{
+			Open: func(context.Context) (*link.Conn, error) {
+				tries = append(tries, time.Now())
+				return nil, errors.New("connection refused")
+			},
+			Sessions: nobody{},
+			Log:      slog.New(slog.DiscardHandler),
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 24*time.Hour)
+		defer cancel()
+		c.Run(ctx)
+
+		if tries[0] != began || tries[1] != began {
+			t.Errorf("the first tries are not at once: %v, %v", tries[0].Sub(began), tries[1].Sub(began))
+		}
+		last := time.Duration(0)
+		for i := 2; i < len(tries); i++ {
+			gap := tries[i].Sub(tries[i-1])
+			if gap < 50*time.Millisecond || gap > 15*time.Second {
+				t.Fatalf("pause %d is %v", i, gap)
+			}
+			last = max(last, gap)
+		}
+		if last < 10*time.Second {
+			t.Errorf("pauses grow to %v only: a server that is coming back would be crowded", last)
+		}
+		if since := tries[len(tries)-1].Sub(began); since < 24*time.Hour-15*time.Second {
+			t.Errorf("no try after %v", since)
+		}
+	})
+}
+
+func TestPendingIsBounded(t *testing.T) {
+	t.Parallel()
+	c := control.New(control.Config{Sessions: nobody{}, Log: slog.New(slog.DiscardHandler)})
+	for range 10_000 {
+		c.Complete(mgs.TaskComplete{TaskID: "x"})
+	}
+	if got := c.Pending(); got != 4096 {
+		t.Errorf("%d ends are kept", got)
+	}
+}

@@ -1,0 +1,63 @@
+package shell
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+
+	"sekisho/internal/mgs"
+)
+
+type endless struct{}
+
+func (endless) Read(b []byte) (int, error) { return len(b), nil }
+
+type stalled struct{}
+
+func (stalled) Receive(ctx context.Context) (mgs.PayloadType, []byte, error) {
+	<-ctx.Done()
+	return 0, nil, ctx.Err()
+}
+
+func (stalled) Send(ctx context.Context, _ mgs.PayloadType, _ []byte) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// TestBufferIsBounded: behind a client that takes nothing, an endless program
+// is not read.
+func TestBufferIsBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		o := newBuffer()
+		go o.fill(endless{})
+		sent := make(chan error, 1)
+		go func() { sent <- o.send(ctx, stalled{}) }()
+		synctest.Wait()
+		o.mu.Lock()
+		held := len(o.b)
+		o.mu.Unlock()
+		if held == 0 || held > bufferSize {
+			t.Errorf("%d bytes are held", held)
+		}
+		cancel()
+		if err := <-sent; err == nil {
+			t.Error("the send did not fail")
+		}
+		o.close()
+		synctest.Wait()
+	})
+}
+
+func TestUnfinished(t *testing.T) {
+	t.Parallel()
+	for s, want := range map[string]int{
+		"": 0, "a": 0, "é": 0, "a\xc3": 1, "€": 0, "\xe2": 1, "\xe2\x82": 2, "\xf0\x9f\x98": 3, "😀": 0,
+		"\x82": 0, "\x82\x82\x82\x82": 0, "\xff": 0, "\xe9a": 0, "\xc3\xc3": 1,
+	} {
+		if got := unfinished([]byte(s)); got != want {
+			t.Errorf("%q: %d, want %d", s, got, want)
+		}
+	}
+}

@@ -661,3 +661,52 @@ func BenchmarkRequest(b *testing.B) {
 		})
 	}
 }
+
+func TestANameTakenOverInOneBreathIsAnother(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	other := f.member(t)
+	_, first := f.user(t, "alice")
+	f.clock.advance(2 * time.Second)
+	_, _, err := other.Credential(t.Context(), first.ID, "")
+	must(t, err)
+	// The other member learns of both at once.
+	must(t, f.UpdateUser(t.Context(), "alice", "", "alicia"))
+	_, second := f.user(t, "alice")
+	f.clock.advance(2 * time.Second)
+	for key, name := range map[string]string{first.ID: "alicia", second.ID: "alice"} {
+		_, p, err := other.Credential(t.Context(), key, "")
+		if err != nil || p.UserName != name {
+			t.Errorf("key of %s: %+v, %v", name, p, err)
+		}
+	}
+}
+
+func FuzzSessionToken(f *testing.F) {
+	ring, err := keyring.Load(f.TempDir())
+	if err != nil {
+		f.Fatal(err)
+	}
+	d, err := identity.New(context.Background(), identity.Config{Store: &memStore{}, Keyring: ring, Account: account})
+	if err != nil {
+		f.Fatal(err)
+	}
+	if _, _, err := d.Bootstrap(context.Background(), "admin"); err != nil {
+		f.Fatal(err)
+	}
+	c, err := d.IssueNodeCredentials(context.Background(), "mi-0123456789abcdef0", identity.NodeRole, time.Hour)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(c.AccessKeyID, "")
+	f.Add(c.AccessKeyID, c.SessionToken[:40])
+	f.Add("AKIA", "AAAA")
+	f.Fuzz(func(t *testing.T, id, token string) {
+		if id == c.AccessKeyID && token == c.SessionToken {
+			return
+		}
+		if _, p, err := d.Credential(t.Context(), id, token); err == nil {
+			t.Errorf("%q %q is %s", id, token, p.ARN)
+		}
+	})
+}

@@ -111,6 +111,9 @@ func (d *Directory) CheckPassword(ctx context.Context, user, password, totp stri
 		return sekisho.Principal{}, err
 	}
 	p := d.userPrincipal(u)
+	// A sign-in is temporary: unlike a long-term key it says whether a second
+	// factor was shown.
+	p.TokenIssueTime = d.now().UTC().Truncate(time.Second)
 	if len(u.MFA) > 0 {
 		if totp == "" {
 			d.guesses.forgive(guess)

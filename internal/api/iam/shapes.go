@@ -28,7 +28,11 @@ func listed[T, U any](in []T, f func(T) U) list[U] {
 
 type tag struct{ Key, Value string }
 
+// tagList is the tags of an object, nil when it has none.
 func tagList(tags map[string]string) *list[tag] {
+	if len(tags) == 0 {
+		return nil
+	}
 	out := &list[tag]{}
 	for _, k := range slices.Sorted(maps.Keys(tags)) {
 		out.Member = append(out.Member, tag{k, tags[k]})

@@ -348,7 +348,11 @@ func (d *door) holderTags(ctx context.Context, c *api.Call, kind identity.Kind, 
 }
 
 func tagPage(tags map[string]string, p paging) (*tagsAnswer, error) {
-	all, next, err := page(tagList(tags).Member, func(t tag) string { return t.Key }, p)
+	var all []tag
+	if l := tagList(tags); l != nil {
+		all = l.Member
+	}
+	all, next, err := page(all, func(t tag) string { return t.Key }, p)
 	return &tagsAnswer{list[tag]{all}, next}, err
 }
 

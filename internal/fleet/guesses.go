@@ -21,6 +21,7 @@ const (
 type guesses struct {
 	mu      sync.Mutex
 	sources map[netip.Prefix]*rate.Limiter
+	swept   time.Time // when sources was last looked through
 }
 
 // source is what addresses are counted by: one IPv6 subscriber has a /64.
@@ -50,7 +51,8 @@ func (g *guesses) take(from netip.Prefix, now time.Time) bool {
 }
 
 func (g *guesses) add(from netip.Prefix, now time.Time) *rate.Limiter {
-	if len(g.sources) >= maxSources {
+	if len(g.sources) >= maxSources && now.Sub(g.swept) >= guessStep {
+		g.swept = now
 		for p, l := range g.sources {
 			if l.TokensAt(now) >= guessBurst {
 				delete(g.sources, p)

@@ -1,0 +1,144 @@
+package fleet_test
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"sekisho"
+	"sekisho/internal/fleet"
+	"sekisho/internal/storetest"
+)
+
+// memStore is a [fleet.Store] in memory.
+type memStore struct {
+	mu          sync.Mutex
+	activations map[string]*sekisho.Activation
+	nodes       map[sekisho.NodeID]*sekisho.Node
+	broken      error // what every call answers when set
+}
+
+func newMemStore() *memStore {
+	return &memStore{activations: map[string]*sekisho.Activation{}, nodes: map[sekisho.NodeID]*sekisho.Node{}}
+}
+
+func copyOf[T any](v *T) *T {
+	c := *v
+	return &c
+}
+
+func (m *memStore) CreateActivation(_ context.Context, a *sekisho.Activation) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.activations[a.ID] = copyOf(a)
+	return m.broken
+}
+
+func (m *memStore) Activation(_ context.Context, id string) (*sekisho.Activation, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.broken != nil {
+		return nil, m.broken
+	}
+	a := m.activations[id]
+	if a == nil {
+		return nil, sekisho.Errorf(sekisho.CodeNotFound, "activation %s does not exist", id)
+	}
+	return copyOf(a), nil
+}
+
+func (m *memStore) Activations(context.Context) ([]*sekisho.Activation, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.SortedFunc(maps.Values(m.activations), func(a, b *sekisho.Activation) int {
+		return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), cmp.Compare(a.ID, b.ID))
+	}), m.broken
+}
+
+func (m *memStore) DeleteActivation(_ context.Context, id string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.activations[id] == nil {
+		return sekisho.Errorf(sekisho.CodeNotFound, "activation %s does not exist", id)
+	}
+	delete(m.activations, id)
+	return m.broken
+}
+
+func (m *memStore) RegisterNode(_ context.Context, n *sekisho.Node) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	a := m.activations[n.ActivationID]
+	switch {
+	case a == nil:
+		return sekisho.Errorf(sekisho.CodeNotFound, "activation %s does not exist", n.ActivationID)
+	case a.RegistrationCount >= a.RegistrationLimit:
+		return sekisho.Errorf(sekisho.CodeLimit, "The activation has been used as often as it allows.")
+	case m.nodes[n.ID] != nil:
+		return sekisho.Errorf(sekisho.CodeConflict, "node %s exists", n.ID)
+	}
+	a.RegistrationCount++
+	m.nodes[n.ID] = copyOf(n)
+	return m.broken
+}
+
+func (m *memStore) Node(_ context.Context, id sekisho.NodeID) (*sekisho.Node, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.broken != nil {
+		return nil, m.broken
+	}
+	n := m.nodes[id]
+	if n == nil {
+		return nil, sekisho.Errorf(sekisho.CodeNotFound, "node %s does not exist", id)
+	}
+	return copyOf(n), nil
+}
+
+func (m *memStore) Nodes(context.Context) ([]*sekisho.Node, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var all []*sekisho.Node
+	for _, id := range slices.Sorted(maps.Keys(m.nodes)) {
+		if m.nodes[id].DeregisteredAt.IsZero() {
+			all = append(all, copyOf(m.nodes[id]))
+		}
+	}
+	return all, m.broken
+}
+
+func (m *memStore) UpdateNode(_ context.Context, id sekisho.NodeID, change func(n *sekisho.Node) error) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := m.nodes[id]
+	if n == nil {
+		return sekisho.Errorf(sekisho.CodeNotFound, "node %s does not exist", id)
+	}
+	n = copyOf(n)
+	if err := change(n); err != nil {
+		return err
+	}
+	m.nodes[id] = n
+	return m.broken
+}
+
+func (m *memStore) CloseConnections(_ context.Context, at time.Time, reason string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, n := range m.nodes {
+		if !n.ConnectedAt.IsZero() {
+			n.ConnectedAt, n.DisconnectedAt, n.DisconnectReason = time.Time{}, at, reason
+		}
+	}
+	return m.broken
+}
+
+// The double does what the stores do.
+func TestMemStore(t *testing.T) {
+	t.Parallel()
+	storetest.Fleet(t, func(*testing.T) fleet.Store { return newMemStore() })
+}

@@ -335,7 +335,7 @@ func (c *Console) audit(r *http.Request, e AuditEvent) {
 
 // fail answers a fault of ours, and logs it.
 func (c *Console) fail(w http.ResponseWriter, r *http.Request, what string, err error) {
-	c.cfg.Log.ErrorContext(r.Context(), what, "error", err)
+	c.cfg.Log.ErrorContext(r.Context(), "console request failed", "doing", what, "error", err)
 	refuseAs(w, http.StatusInternalServerError, "InternalServerError", "The server could not do this. Its log says why.")
 }
 
@@ -362,7 +362,7 @@ func answer(w http.ResponseWriter, status int, v any) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	w.Write(b) //nolint:errcheck // the reader went away
+	w.Write(b)
 }
 
 func refuse(w http.ResponseWriter, status int, message string) {

@@ -1,4 +1,5 @@
 import { useCollection } from '@cloudscape-design/collection-hooks'
+import Alert from '@cloudscape-design/components/alert'
 import Badge from '@cloudscape-design/components/badge'
 import Box from '@cloudscape-design/components/box'
 import Button from '@cloudscape-design/components/button'
@@ -257,6 +258,11 @@ export function NodeDetails({ id }: { id: string | null }) {
   return (
     <SplitPanel header={node.name || node.id} hidePreferencesButton>
       <SpaceBetween size="l">
+        {why !== '' && (
+          <Alert type="info" header="Why it is not connected">
+            {why}
+          </Alert>
+        )}
         <KeyValuePairs
           columns={4}
           items={[
@@ -266,12 +272,7 @@ export function NodeDetails({ id }: { id: string | null }) {
             },
             {
               label: 'Connection',
-              value: (
-                <>
-                  <ConnectionStatus node={node} />
-                  {why !== '' && <Box color="text-body-secondary">{why}</Box>}
-                </>
-              ),
+              value: <ConnectionStatus node={node} />,
             },
             { label: 'Last heard', value: time(node.lastPingAt) },
             { label: 'Registered', value: when(node.registeredAt) },

@@ -223,6 +223,9 @@ function LiveTab({ tab, live, owner, onClose }: { tab: Tab; live: LiveSession; o
           <Fact label="Started">
             <span title={when(live.startedAt)}>{timeOfDay(live.startedAt)}</span> <Elapsed from={live.startedAt} to={state.endedAt} />
           </Fact>
+          <Fact label="Session">
+            <CopyToClipboard variant="inline" textToCopy={live.id} copySuccessText="Copied" copyErrorText="Not copied" />
+          </Fact>
           {state.title !== '' && <Fact label="Title">{state.title}</Fact>}
           {!ended && (
             <span className="recording" title="Everything that is shown here is recorded">

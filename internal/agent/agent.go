@@ -5,6 +5,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -169,7 +170,7 @@ func (a *Agent) awaitReports() {
 	t := time.NewTicker(20 * time.Millisecond)
 	defer t.Stop()
 	for a.control.Pending() > 0 {
-		if open, _ := a.control.Connected(); !open {
+		if server, _ := a.control.Connected(); server == "" {
 			return
 		}
 		select {
@@ -329,8 +330,8 @@ func (a *Agent) report(ctx context.Context) {
 	var last information
 	var due time.Time
 	for ctx.Err() == nil {
-		open, changed := a.control.Connected()
-		now := a.information(open)
+		server, changed := a.control.Connected()
+		now := a.information(ctx, server)
 		if now != last || !time.Now().Before(due) {
 			if a.tell(ctx, now) {
 				last, due = now, time.Now().Add(every)
@@ -344,8 +345,9 @@ func (a *Agent) report(ctx context.Context) {
 	}
 }
 
-func (a *Agent) information(connected bool) information {
-	host := hostinfo.Read(a.client.HostPort())
+// information is the full form. Server is where the control channel leads.
+func (a *Agent) information(ctx context.Context, server string) information {
+	host := hostinfo.Read(ctx, cmp.Or(server, a.client.HostPort()))
 	info := information{
 		AgentName:       uplink.Name,
 		AgentVersion:    uplink.Version,
@@ -357,7 +359,7 @@ func (a *Agent) information(connected bool) information {
 		PlatformName:    host.PlatformName,
 		PlatformVersion: host.PlatformVersion,
 	}
-	if connected {
+	if server != "" {
 		info.SSMConnectionChannel = "ssmmessages"
 	}
 	return info

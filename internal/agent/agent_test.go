@@ -127,7 +127,7 @@ func TestShellSession(t *testing.T) {
 	c.AwaitOutput("17 71")
 	// Only once the program is in the foreground is Ctrl-C its own.
 	c.Type("sh -c 'echo slee''ping; exec sleep 1000'; echo not-interrupted\n")
-	c.AwaitOutput("\nsleeping")
+	c.AwaitOutput("sleeping\r")
 	c.Type("\x03")
 	c.Type("umask; grep SigIgn /proc/self/status | tr -s '\\t0' '  '; echo bye-$((1+1)); exit 3\n")
 	out := c.AwaitOutput("bye-2")
@@ -496,11 +496,11 @@ func TestEndIsToldUntilAcknowledged(t *testing.T) {
 	c := srv.StartSession(agenttest.Start{})
 	srv.IgnoreCompletes(2)
 	c.Type("exit\n")
-	got := srv.Completes(c.ID, 2)
+	srv.Completes(c.ID, 2)
 	control := srv.Control()
 	control.Drop() // the third comes over the next connection
 	srv.ControlAfter(control.N)
-	got = srv.Completes(c.ID, 3)
+	got := srv.Completes(c.ID, 3)
 	for i, g := range got {
 		if g.RetryNumber != i+1 || g.MessageID != got[0].MessageID || g.FinalTaskStatus != mgs.TaskSuccess {
 			t.Errorf("report %d: %+v", i, g)

@@ -57,10 +57,10 @@ type Channel struct {
 	cfg  Config
 	wake chan struct{} // there is something new to tell
 
-	mu        sync.Mutex
-	connected bool
-	changed   chan struct{} // closed when connected changes
-	pending   []*ending     // oldest first
+	mu      sync.Mutex
+	server  string        // address of the present connection; empty when there is none
+	changed chan struct{} // closed when server changes
+	pending []*ending     // oldest first
 }
 
 // ending is the end of a session that the server has yet to acknowledge.
@@ -76,19 +76,19 @@ func New(cfg Config) *Channel {
 	return &Channel{cfg: cfg, wake: make(chan struct{}, 1), changed: make(chan struct{})}
 }
 
-// Connected reports whether the channel is open, and gives a channel that is
-// closed when that changes.
-func (c *Channel) Connected() (bool, <-chan struct{}) {
+// Connected returns the server's address while the channel is open, and
+// otherwise "". It also gives a channel that is closed when that changes.
+func (c *Channel) Connected() (server string, changed <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.connected, c.changed
+	return c.server, c.changed
 }
 
-func (c *Channel) setConnected(v bool) {
+func (c *Channel) setServer(addr string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.connected != v {
-		c.connected = v
+	if c.server != addr {
+		c.server = addr
 		close(c.changed)
 		c.changed = make(chan struct{})
 	}
@@ -125,9 +125,9 @@ func (c *Channel) Run(ctx context.Context) {
 		if err == nil {
 			opened := time.Now()
 			c.cfg.Log.Info("control channel open", "server", conn.RemoteAddr())
-			c.setConnected(true)
+			c.setServer(conn.RemoteAddr())
 			err = c.serve(ctx, conn)
-			c.setConnected(false)
+			c.setServer("")
 			if time.Since(opened) >= goodLife {
 				backoff = 0
 			}

@@ -169,9 +169,13 @@ func (x *examination) clock(ctx context.Context) (string, error) {
 		return "", err
 	}
 	resp.Body.Close()
-	theirs, err := http.ParseTime(resp.Header.Get("Date"))
-	if err != nil {
+	date := resp.Header.Get("Date")
+	if date == "" {
 		return "the server does not tell its time", nil
+	}
+	theirs, err := http.ParseTime(date)
+	if err != nil {
+		return "", err
 	}
 	skew := time.Since(theirs).Abs().Truncate(time.Second)
 	if skew > maxSkew {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -272,10 +273,7 @@ func TestDamagedIdentity(t *testing.T) {
 		t.Fatal(err)
 	}
 	with := func(key string, value any) []byte {
-		changed := map[string]any{}
-		for k, v := range fields {
-			changed[k] = v
-		}
+		changed := maps.Clone(fields)
 		changed[key] = value
 		b, err := json.Marshal(changed)
 		if err != nil {

@@ -5,12 +5,14 @@ package hostinfo
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"io"
 	"net"
 	"net/netip"
 	"os"
 	"runtime"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -23,13 +25,16 @@ type Info struct {
 	PlatformVersion string
 }
 
+// lookupTimeout bounds finding the server's address, when it is a name.
+const lookupTimeout = 3 * time.Second
+
 // maxFact bounds every fact: the service refuses longer ones.
 const maxFact = 255
 
 // Read collects the facts. Server is "host:port" of the server, which decides
 // which of several addresses is reported. A fact that cannot be had is empty.
-func Read(server string) Info {
-	info := Info{PlatformType: platformType(), IPAddress: Address(server)}
+func Read(ctx context.Context, server string) Info {
+	info := Info{PlatformType: platformType(), IPAddress: address(ctx, server)}
 	if name, err := os.Hostname(); err == nil {
 		info.ComputerName = clean(name)
 	}
@@ -57,10 +62,10 @@ func platformType() string {
 	return "Linux"
 }
 
-// Address is the local address from which this machine would reach server, or
+// address is the local address from which this machine would reach server, or
 // the first usable address of an interface, or "". It sends nothing.
-func Address(server string) string {
-	if conn, err := net.Dial("udp", server); err == nil {
+func address(ctx context.Context, server string) string {
+	if conn, err := (&net.Dialer{Timeout: lookupTimeout}).DialContext(ctx, "udp", server); err == nil {
 		defer conn.Close()
 		if a, ok := conn.LocalAddr().(*net.UDPAddr); ok && usable(a.IP) {
 			return a.IP.String()

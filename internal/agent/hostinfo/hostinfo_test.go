@@ -52,7 +52,7 @@ func second(_, b string) string { return b }
 
 func TestReadThisMachine(t *testing.T) {
 	t.Parallel()
-	info := hostinfo.Read("127.0.0.1:443")
+	info := hostinfo.Read(t.Context(), "127.0.0.1:443")
 	if info.PlatformType == "" || info.PlatformName == "" || info.ComputerName == "" {
 		t.Errorf("incomplete: %+v", info)
 	}

@@ -64,9 +64,7 @@ func (s *Shell) Run(ctx context.Context, stream Stream) error {
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if err := s.input(ctx, stream, p, first); err != nil {
-			cancel(err)
-		}
+		cancel(s.input(ctx, stream, p, first))
 	})
 	out := newBuffer()
 	wg.Go(func() { out.fill(p) })
@@ -155,7 +153,7 @@ var errTerminate = errors.New("the client ended the session")
 // IsTerminate reports whether err means that the client wished the end.
 func IsTerminate(err error) bool { return errors.Is(err, errTerminate) }
 
-// input does what the client sends until there is no more of it.
+// input does what the client sends until there is no more of it, and says why.
 func (s *Shell) input(ctx context.Context, stream Stream, p *pty.Process, first *payload) error {
 	if first != nil {
 		if err := s.handle(p, first.pt, first.b); err != nil {

@@ -213,7 +213,7 @@ function LiveTab({ tab, live, owner, onClose }: { tab: Tab; live: LiveSession; o
     <div className="terminal-pane" role="tabpanel">
       <div className="terminal-bar">
         <div className="terminal-facts">
-          <span className="terminal-node">{tab.target.name || tab.target.id}</span>
+          <span className="terminal-node" title={state.title}>{tab.target.name || tab.target.id}</span>
           <Fact label="Node">
             <CopyToClipboard variant="inline" textToCopy={tab.target.id} copySuccessText="Copied" copyErrorText="Not copied" />
           </Fact>
@@ -226,7 +226,6 @@ function LiveTab({ tab, live, owner, onClose }: { tab: Tab; live: LiveSession; o
           <Fact label="Session">
             <CopyToClipboard variant="inline" textToCopy={live.id} copySuccessText="Copied" copyErrorText="Not copied" />
           </Fact>
-          {state.title !== '' && <Fact label="Title">{state.title}</Fact>}
           {!ended && (
             <span className="recording" title="Everything that is shown here is recorded">
               <span className="dot dot-recording" aria-hidden="true" /> Recording

@@ -176,6 +176,9 @@ func contextOf(f *Facts, keys []Key) *policy.Context {
 	// depends on the key being absent, not false.
 	if !p.TokenIssueTime.IsZero() {
 		set("aws:TokenIssueTime", p.TokenIssueTime.UTC().Format(time.RFC3339))
+	}
+	// A console sign-in is no key either, and may have shown a second factor.
+	if !p.TokenIssueTime.IsZero() || !p.MFATime.IsZero() {
 		set("aws:MultiFactorAuthPresent", strconv.FormatBool(!p.MFATime.IsZero()))
 		if !p.MFATime.IsZero() {
 			set("aws:MultiFactorAuthAge", strconv.FormatInt(int64(f.Time.Sub(p.MFATime)/time.Second), 10))

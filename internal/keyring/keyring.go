@@ -42,6 +42,7 @@ type Ring struct {
 	dir string
 
 	mu     sync.RWMutex
+	looked time.Time // when the files were last read for a key that was not known
 	master []byte
 	keys   []dataKey // oldest first; the last one writes
 	aeads  map[aeadName]cipher.AEAD
@@ -81,30 +82,33 @@ func Load(dir string) (*Ring, error) {
 		return nil, fmt.Errorf("make the keyring folder: %w", err)
 	}
 	r := &Ring{dir: dir, aeads: map[aeadName]cipher.AEAD{}}
-	_, ringErr := os.Stat(r.path(ringFile))
-	_, masterErr := os.Stat(r.path(masterFile))
-	switch {
-	case errors.Is(ringErr, fs.ErrNotExist) && errors.Is(masterErr, fs.ErrNotExist):
-		if err := r.create(); err != nil {
-			return nil, err
-		}
-	case errors.Is(ringErr, fs.ErrNotExist):
-		return nil, sekisho.Errorf(sekisho.CodeInvalid, "%s is there, but %s is missing.", r.path(masterFile), ringFile).
-			WithHint("Restore it from a backup: without it nothing that was sealed can be read. If this was a first start that was cut short, remove %s and start again.", masterFile)
-	case ringErr != nil:
-		return nil, fmt.Errorf("read the keyring: %w", ringErr)
-	}
-	if err := r.read(); err != nil {
+	if err := r.locked(r.load); err != nil {
 		return nil, err
 	}
 	return r, nil
 }
 
+func (r *Ring) load() error {
+	_, ringErr := os.Stat(r.path(ringFile))
+	_, masterErr := os.Stat(r.path(masterFile))
+	switch {
+	case errors.Is(ringErr, fs.ErrNotExist) && errors.Is(masterErr, fs.ErrNotExist):
+		if err := r.create(); err != nil {
+			return err
+		}
+	case errors.Is(ringErr, fs.ErrNotExist):
+		return sekisho.Errorf(sekisho.CodeInvalid, "%s is there, but %s is missing.", r.path(masterFile), ringFile).
+			WithHint("Restore it from a backup: without it nothing that was sealed can be read. If this was a first start that was cut short, remove %s and start again.", masterFile)
+	case ringErr != nil:
+		return fmt.Errorf("read the keyring: %w", ringErr)
+	}
+	return r.read()
+}
+
 func (r *Ring) path(name string) string { return filepath.Join(r.dir, name) }
 
 // create writes a new keyring. The master key is put in place first and never
-// over another: of two processes that start at once, one makes it and the
-// other is told so.
+// over another.
 func (r *Ring) create() error {
 	now := time.Now().UTC()
 	r.master = random(keySize)
@@ -173,7 +177,7 @@ func (r *Ring) unwrapAll(doc onDisk) error {
 	if err != nil {
 		return err
 	}
-	r.keys = nil
+	keys := make([]dataKey, 0, len(doc.Keys))
 	for _, w := range doc.Keys {
 		n, err := parseKeyID(w.ID)
 		if err != nil {
@@ -183,12 +187,13 @@ func (r *Ring) unwrapAll(doc onDisk) error {
 		if err != nil {
 			return fmt.Errorf("%s: data key %s: %w", r.path(ringFile), w.ID, err)
 		}
-		r.keys = append(r.keys, dataKey{id: n, made: w.Made, secret: secret})
+		keys = append(keys, dataKey{id: n, made: w.Made, secret: secret})
 	}
-	if r.seed, err = unwrap(kek, doc.Signing); err != nil {
+	seed, err := unwrap(kek, doc.Signing)
+	if err != nil {
 		return fmt.Errorf("%s: signing key: %w", r.path(ringFile), err)
 	}
-	r.signer = ed25519.NewKeyFromSeed(r.seed)
+	r.keys, r.seed, r.signer = keys, seed, ed25519.NewKeyFromSeed(seed)
 	return nil
 }
 
@@ -268,7 +273,9 @@ func (r *Ring) aead(id uint32, purpose string) (cipher.AEAD, error) {
 		return a, nil
 	}
 	if secret == nil {
-		return nil, errSealed
+		if secret = r.lookAgain(id); secret == nil {
+			return nil, errSealed
+		}
 	}
 	a, err := deriveAEAD(secret, "sekisho data "+purpose)
 	if err != nil {
@@ -280,10 +287,37 @@ func (r *Ring) aead(id uint32, purpose string) (cipher.AEAD, error) {
 	return a, nil
 }
 
+// lookAgain reads the files anew for a data key that is not known: another
+// process may have rotated the keyring. Made-up key IDs cost one look a second.
+func (r *Ring) lookAgain(id uint32) []byte {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if now := time.Now(); now.Sub(r.looked) >= time.Second {
+		r.looked = now
+		before, master := r.keys, r.master
+		if err := r.locked(r.read); err != nil {
+			r.keys, r.master = before, master
+		}
+	}
+	for _, k := range r.keys {
+		if k.id == id {
+			return k.secret
+		}
+	}
+	return nil
+}
+
 // Rotate replaces the master key and adds a data key that seals from now on.
 func (r *Ring) Rotate() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return r.locked(r.rotate)
+}
+
+func (r *Ring) rotate() error {
+	if err := r.read(); err != nil { // another process may have rotated it
+		return err
+	}
 	now := time.Now().UTC()
 	master := random(keySize)
 	keys := append(append([]dataKey(nil), r.keys...), dataKey{id: newKeyID(r.keys), made: now, secret: random(keySize)})
@@ -306,14 +340,18 @@ func (r *Ring) Rotate() error {
 }
 
 // Sign signs message with the signing key.
-func (r *Ring) Sign(message []byte) []byte { return ed25519.Sign(r.signer, message) }
+func (r *Ring) Sign(message []byte) []byte { return ed25519.Sign(r.Signer(), message) }
 
 // Signer returns the signing key, for recordings and audit heads.
-func (r *Ring) Signer() ed25519.PrivateKey { return r.signer }
+func (r *Ring) Signer() ed25519.PrivateKey {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.signer
+}
 
 // PublicKey returns the public half of the signing key.
 func (r *Ring) PublicKey() ed25519.PublicKey {
-	pub, _ := r.signer.Public().(ed25519.PublicKey)
+	pub, _ := r.Signer().Public().(ed25519.PublicKey)
 	return pub
 }
 

@@ -103,6 +103,44 @@ func TestRotationKeepsOldValuesReadableAndRetiresTheOldMaster(t *testing.T) {
 	}
 }
 
+func TestOtherProcessesFollowARotation(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	a, b := load(t, dir), load(t, dir)
+	if err := a.Rotate(); err != nil {
+		t.Fatal(err)
+	}
+	mustOpen(t, b, "p", seal(t, a, "p", "x", ""), "", "x")
+	if err := b.Rotate(); err != nil {
+		t.Fatal(err)
+	}
+	sealed := seal(t, b, "p", "y", "")
+	mustOpen(t, a, "p", sealed, "", "y")
+	mustOpen(t, load(t, dir), "p", sealed, "", "y")
+}
+
+func TestProcessesThatStartWhileOthersRotateLoseNothing(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 5 {
+				r, err := keyring.Load(dir)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if err := r.Rotate(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	load(t, dir)
+}
+
 func TestARotationCutShortIsFinishedOrForgotten(t *testing.T) {
 	t.Parallel()
 	for _, replaced := range []bool{true, false} {

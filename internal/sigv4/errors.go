@@ -14,6 +14,7 @@ const (
 	CodeExpired          = "RequestExpired"
 	CodeQueryParameters  = "AuthorizationQueryParametersError"
 	CodePayloadHash      = "XAmzContentSHA256Mismatch"
+	CodeIncompleteBody   = "IncompleteBody" // S3 only
 	codeJSONIncomplete   = "IncompleteSignatureException"
 	codeJSONInvalid      = "InvalidSignatureException"
 	codeJSONMissingToken = "MissingAuthenticationTokenException"
@@ -33,7 +34,7 @@ func (e *Error) Error() string { return e.Code + ": " + e.Message }
 // Status is the HTTP status of the query services and S3 for this error.
 func (e *Error) Status() int {
 	switch e.Code {
-	case CodeIncomplete, CodeQueryParameters, CodePayloadHash:
+	case CodeIncomplete, CodeQueryParameters, CodePayloadHash, CodeIncompleteBody:
 		return http.StatusBadRequest
 	}
 	return http.StatusForbidden

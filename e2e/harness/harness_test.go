@@ -28,6 +28,7 @@ func TestTerminal(t *testing.T) {
 	if !strings.Contains(string(term.Raw()), "\x1b[1;31mred\x1b[0m") {
 		t.Errorf("the raw bytes lack their colours: %q", term.Raw())
 	}
+	term.Expect(10*time.Second, harness.Prompt)
 	term.Resize(10, 20)
 	term.Send("stty size\r")
 	term.Expect(10*time.Second, `(?m)^10 20$`)

@@ -21,9 +21,11 @@ type Terminal struct {
 	done chan struct{} // closed when the program has ended and all it wrote is read
 
 	mu      sync.Mutex
-	raw     []byte
-	changed chan struct{} // closed and replaced whenever raw grows
-	mark    int           // Expect has consumed the text up to here
+	raw     []byte        // all that was shown
+	text    []byte        // the same without escape sequences
+	pending []byte        // the end of raw that is not in text yet: a sequence has begun
+	changed chan struct{} // closed and replaced whenever they grow
+	mark    int           // Expect has consumed text up to here
 }
 
 // Prompt matches a shell that waits for a command, at the end of the screen.
@@ -46,7 +48,7 @@ func OpenTerminal(t testing.TB, rows, cols uint16, cmd *exec.Cmd) *Terminal {
 		_ = tty.Close()
 		<-term.done
 		if t.Failed() {
-			t.Logf("the terminal showed:\n%s", term.Text())
+			t.Logf("the terminal showed:\n%s", tail([]byte(term.Text()), 100))
 		}
 	})
 	return term
@@ -59,6 +61,7 @@ func (x *Terminal) read() {
 		n, err := x.tty.Read(buf)
 		x.mu.Lock()
 		x.raw = append(x.raw, buf[:n]...)
+		x.pending = x.say(append(x.pending, buf[:n]...))
 		close(x.changed)
 		x.changed = make(chan struct{})
 		x.mu.Unlock()
@@ -87,19 +90,21 @@ func (x *Terminal) Resize(rows, cols uint16) {
 
 // Expect waits until the text that was not expected before matches pattern,
 // and returns the match with its groups. Escape sequences and carriage
-// returns are no part of the text. Lines can be matched with (?m).
+// returns are no part of the text. Lines can be matched with (?m); a match is
+// at most a few kilobytes long.
 func (x *Terminal) Expect(limit time.Duration, pattern string) []string {
 	x.t.Helper()
 	re := regexp.MustCompile(pattern)
 	deadline := time.NewTimer(limit)
 	defer deadline.Stop()
+	from := -1 // where a match can still begin
 	for ended := false; ; {
 		x.mu.Lock()
-		text := plain(x.raw)
 		changed := x.changed
-		unseen := text[min(x.mark, len(text)):]
+		from = max(from, x.mark)
+		unseen := x.text[from:]
 		if at := re.FindSubmatchIndex(unseen); at != nil {
-			x.mark += at[1]
+			x.mark = from + at[1]
 			x.mu.Unlock()
 			groups := make([]string, len(at)/2)
 			for i := range groups {
@@ -110,15 +115,18 @@ func (x *Terminal) Expect(limit time.Duration, pattern string) []string {
 			return groups
 		}
 		x.mu.Unlock()
+		if i := bytes.LastIndexByte(unseen[:max(0, len(unseen)-longestMatch)], '\n'); i >= 0 {
+			from += i + 1 // a line's begin, so that ^ means the same
+		}
 		if ended {
-			x.t.Fatalf("the program ended and never showed %q; what it showed last:\n%s", pattern, unseen)
+			x.t.Fatalf("the program ended and never showed %q; what it showed last:\n%s", pattern, tail(unseen, 40))
 		}
 		select {
 		case <-changed:
 		case <-x.done:
 			ended = true
 		case <-deadline.C:
-			x.t.Fatalf("%q did not appear within %s; what was there instead:\n%s", pattern, limit, unseen)
+			x.t.Fatalf("%q did not appear within %s; what was there instead:\n%s", pattern, limit, tail(unseen, 40))
 		}
 	}
 }
@@ -127,7 +135,7 @@ func (x *Terminal) Expect(limit time.Duration, pattern string) []string {
 func (x *Terminal) Text() string {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return string(plain(x.raw))
+	return string(x.text)
 }
 
 // Raw returns all bytes that were shown.
@@ -160,4 +168,26 @@ var escapes = regexp.MustCompile(`\x1b\[[0-?]*[ -/]*[@-~]` + // CSI
 	`|\x1b[ -/]+[0-~]|\x1b[0-Z\\^-~]` + // the rest
 	`|[\r\x00\x07]`)
 
-func plain(raw []byte) []byte { return escapes.ReplaceAll(raw, nil) }
+// longestMatch bounds what Expect matches, lest it read a long text anew with
+// each piece that arrives.
+const longestMatch = 4096
+
+// longestEscape bounds a sequence: what is longer was none.
+const longestEscape = 4096
+
+// say appends what b says to the text, and returns the end of b that begins a
+// sequence whose rest is still to come.
+func (x *Terminal) say(b []byte) (rest []byte) {
+	said := 0
+	for _, at := range escapes.FindAllIndex(b, -1) {
+		x.text = append(x.text, b[said:at[0]]...)
+		said = at[1]
+	}
+	b = b[said:]
+	if i := bytes.IndexByte(b, '\x1b'); i >= 0 && len(b)-i < longestEscape {
+		x.text = append(x.text, b[:i]...)
+		return bytes.Clone(b[i:])
+	}
+	x.text = append(x.text, b...)
+	return nil
+}

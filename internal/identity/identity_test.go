@@ -567,6 +567,17 @@ func TestPasswordsAndCodes(t *testing.T) {
 	if _, err := f.VerifyMFA(ctx, "alice", dev.Serial, code(0)); !errors.Is(err, identity.ErrMFACode) {
 		t.Errorf("a code used on another member: %v", err)
 	}
+	// After a lock-out has passed, the password and then the code get in.
+	for range 5 {
+		_, err = f.CheckPassword(ctx, "alice", "Wrong-Horse-1", "")
+		wantCode(t, err, sekisho.CodeUnauthenticated, "is wrong")
+	}
+	f.clock.advance(time.Minute)
+	if _, err = f.CheckPassword(ctx, "alice", password, ""); !errors.Is(err, identity.ErrMFARequired) {
+		t.Errorf("after a lock-out, without a code: %v", err)
+	}
+	_, err = f.CheckPassword(ctx, "alice", password, code(0))
+	must(t, err)
 	wantCode(t, f.DeleteMFADevice(ctx, dev.Serial), sekisho.CodeInUse, "deactivate")
 	must(t, f.DeactivateMFA(ctx, "alice", dev.Serial))
 	must(t, f.DeleteMFADevice(ctx, dev.Serial))
@@ -709,4 +720,26 @@ func FuzzSessionToken(f *testing.F) {
 			t.Errorf("%q %q is %s", id, token, p.ARN)
 		}
 	})
+}
+
+func TestARotationReachesEverySecret(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	ctx := t.Context()
+	_, k := f.user(t, "alice")
+	_, err := f.CreateMFADevice(ctx, "/", "phone", nil)
+	must(t, err)
+	token, err := f.SessionToken(ctx, f.principal(t, k), time.Hour, time.Time{})
+	must(t, err)
+	must(t, f.ring.Rotate())
+	f.principal(t, k)
+	for _, want := range []int{2, 0} {
+		if n, err := f.Reseal(ctx); err != nil || n != want {
+			t.Errorf("Reseal = %d, %v; want %d", n, err, want)
+		}
+	}
+	f.principal(t, k)
+	if _, _, err := f.Credential(ctx, token.AccessKeyID, token.SessionToken); err != nil {
+		t.Errorf("a session token from before the rotation: %v", err)
+	}
 }

@@ -85,14 +85,14 @@ func (g *guesses) right(name string) {
 	*g.bucket(name) = guessBucket{}
 }
 
-// forgive takes back one attempt that was neither right nor wrong.
+// forgive takes back one attempt that was neither right nor wrong. It got in,
+// so that what kept others out before it is over.
 func (g *guesses) forgive(name string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	b := g.bucket(name)
-	if b.failures--; b.failures < freeGuesses {
-		b.until = time.Time{}
-	}
+	b.failures--
+	b.until = time.Time{}
 }
 
 var errSignIn = sekisho.Errorf(sekisho.CodeUnauthenticated, "The user name, the password or the code is wrong.")

@@ -20,7 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/pquerna/otp/totp"
 
-	"sekisho/internal/api/doortest"
+	"sekisho/internal/servertest/doortest"
 )
 
 func must[T any](t *testing.T) func(T, error) T {

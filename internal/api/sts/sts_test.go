@@ -19,8 +19,8 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 	"github.com/pquerna/otp/totp"
 
-	"sekisho/internal/api/doortest"
 	"sekisho/internal/identity"
+	"sekisho/internal/servertest/doortest"
 )
 
 const account = doortest.Account

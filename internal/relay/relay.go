@@ -64,6 +64,9 @@ type Config struct {
 	AgentGrace  time.Duration // how long an agent's leg may be away; 0 = 15 s
 	ClientGrace time.Duration // how long a session waits for its first client; 0 = 2 min
 	StartGrace  time.Duration // how long it waits for its agent's first leg; 0 = 25 s
+	// RecoverGrace is added to AgentGrace for the sessions of an earlier
+	// process; 0 = 30 s.
+	RecoverGrace time.Duration
 }
 
 // Relay holds the sessions of this process.
@@ -78,6 +81,7 @@ func New(cfg Config) *Relay {
 	cfg.AgentGrace = or(cfg.AgentGrace, 15*time.Second)
 	cfg.ClientGrace = or(cfg.ClientGrace, 2*time.Minute)
 	cfg.StartGrace = or(cfg.StartGrace, 25*time.Second)
+	cfg.RecoverGrace = or(cfg.RecoverGrace, 30*time.Second)
 	return &Relay{cfg: cfg, sessions: map[sekisho.SessionID]*session{}}
 }
 
@@ -104,6 +108,12 @@ func (r *Relay) Open(s *sekisho.Session) error {
 	hub := &session{
 		relay: r, info: *s, rec: rec, lastData: now, agentAway: now, clientAway: now,
 		toClient: stream{typ: mgs.TypeOutputStreamData}, toAgent: stream{typ: mgs.TypeInputStreamData},
+	}
+	if s.Status == sekisho.SessionConnected || s.Status == sekisho.SessionDisconnected {
+		// An earlier process had both legs. The agent may be waiting between
+		// two attempts, and the person's laptop may be asleep.
+		hub.seen = [2]bool{true, true}
+		hub.agentAway = now.Add(r.cfg.RecoverGrace)
 	}
 	r.sessions[s.ID] = hub
 	return nil

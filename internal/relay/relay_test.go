@@ -533,6 +533,23 @@ func TestAfterARestartBothLegsGoOn(t *testing.T) {
 	})
 }
 
+func TestASessionOfAnEarlierProcessIsGivenTimeToComeBack(t *testing.T) {
+	with(t, sekisho.Session{Status: sekisho.SessionConnected}, func(w *world) {
+		<-time.After(40 * time.Second)
+		want(t, "both may come back", w.endings(), "")
+		agent := w.agent()
+		<-time.After(time.Hour)
+		want(t, "a sleeping client is waited for", w.endings(), "")
+		agent.Close("")
+	})
+	t.Run("not for ever", func(t *testing.T) {
+		with(t, sekisho.Session{Status: sekisho.SessionDisconnected}, func(w *world) {
+			<-time.After(time.Minute)
+			want(t, "end", w.endings(), "Terminated: The agent of mi-0123456789abcdef0 went away and did not come back within 15s.")
+		})
+	})
+}
+
 func TestStatusFollowsTheLegs(t *testing.T) {
 	with(t, sekisho.Session{}, func(w *world) {
 		agent := w.agent()

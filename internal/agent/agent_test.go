@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -29,11 +28,7 @@ import (
 type me struct{ home string }
 
 func (m me) Resolve(context.Context, string) (runas.User, error) {
-	u, err := user.Current()
-	if err != nil {
-		return runas.User{}, err
-	}
-	return runas.User{Name: u.Username, Home: m.home, Shell: "/bin/sh"}, nil
+	return runas.User{Name: "tester", Home: m.home, Shell: "/bin/sh"}, nil
 }
 
 func (m me) LoginShell(u runas.User, extra ...string) *exec.Cmd {

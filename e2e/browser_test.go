@@ -22,6 +22,12 @@ func TestBrowser(t *testing.T) {
 	}
 	cmd := exec.CommandContext(t.Context(), "node", append([]string{"--test", "--test-reporter=spec"}, tests...)...)
 	cmd.Env = append(os.Environ(), "SCREENSHOT_DIR="+shots)
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if path, err := exec.LookPath(name); err == nil {
+			cmd.Env = append(cmd.Env, "CHROMIUM="+path)
+			break
+		}
+	}
 	for name, value := range env(t, s) {
 		cmd.Env = append(cmd.Env, name+"="+value)
 	}

@@ -167,7 +167,7 @@ const patience = 30 * time.Second
 
 var (
 	prompt  = regexp.MustCompile(`[#$] (\x1b\[[0-9;?]*[a-zA-Z])*$`)
-	waiting = []byte("wait-for-keys\r\n")
+	waiting = []byte("wait-for-keys\r")
 )
 
 // open starts a contender and returns when its prompt stands.

@@ -333,3 +333,33 @@ func TestKeysRememberTheirLastUse(t *testing.T) {
 		t.Errorf("last used = %+v", u.AccessKeyLastUsed)
 	}
 }
+
+func TestRolesAssumeRoles(t *testing.T) {
+	t.Parallel()
+	s := doortest.Start(t, nil)
+	ctx := t.Context()
+	alice := newPerson(t, s, "alice", "")
+	first := newRole(t, s, "first", trust("arn:aws:iam::"+account+":user/alice", "{}"))
+	second := newRole(t, s, "second", trust(*first, "{}"))
+	r, err := s.Directory.Role(ctx, "second")
+	check(t, err)
+	_, err = alice.AssumeRole(ctx, &awssts.AssumeRoleInput{RoleArn: second, RoleSessionName: aws.String("work")})
+	wantError(t, err, "AccessDenied", 403, "sts:AssumeRole")
+	out, err := alice.AssumeRole(ctx, &awssts.AssumeRoleInput{RoleArn: first, RoleSessionName: aws.String("work")})
+	check(t, err)
+	role := s.STS(temporary(out.Credentials))
+	// A grant to the role's ARN is the role's, and its policies need not repeat it.
+	chained, err := role.AssumeRole(ctx, &awssts.AssumeRoleInput{RoleArn: second, RoleSessionName: aws.String("deep")})
+	check(t, err)
+	if got, want := whoami(t, s.STS(temporary(chained.Credentials))), account+" "+r.ID+":deep arn:aws:sts::"+account+":assumed-role/second/deep"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	check(t, s.Directory.UpdateRole(ctx, "second", nil, 2*time.Hour))
+	_, err = role.AssumeRole(ctx, &awssts.AssumeRoleInput{RoleArn: second, RoleSessionName: aws.String("deep"), DurationSeconds: aws.Int32(7200)})
+	wantError(t, err, "ValidationError", 400, "exceeds")
+	// What began with alice ends with alice.
+	check(t, s.Directory.SetAccessKeyActive(ctx, "alice", alice.creds.AccessKeyID, false))
+	if got := whoami(t, s.STS(temporary(chained.Credentials))); !strings.Contains(got, "InvalidClientTokenId") {
+		t.Errorf("after the key was deactivated: %s", got)
+	}
+}

@@ -19,10 +19,11 @@ CONSOLE     := internal/console/dist/index.html
 
 # The tools that only tests and lint need live in bin/ too: nothing is
 # installed outside this folder except Debian packages.
-PLUGIN   := bin/test/session-manager-plugin
-GOLANGCI := bin/tools/golangci-lint-$(GOLANGCI_VERSION)
+PLUGIN     := bin/test/session-manager-plugin
+PLAYWRIGHT := e2e/browser/node_modules/.package-lock.json
+GOLANGCI   := bin/tools/golangci-lint-$(GOLANGCI_VERSION)
 
-.PHONY: help build programs race-programs web run test unit web-unit e2e browser lint fmt vet check fuzz bench clean
+.PHONY: help build programs race-programs test-programs web run test unit web-unit e2e browser lint fmt vet check fuzz bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,6 +42,9 @@ race-programs:
 	@mkdir -p bin/race
 	CGO_ENABLED=1 $(GO) build -buildvcs=false -race -o bin/race/ $(addprefix ./cmd/,$(PROGRAMS))
 
+# All that the end-to-end tests run beside the built programs.
+test-programs: race-programs $(PLUGIN) $(PLAYWRIGHT)
+
 web: $(CONSOLE) ## the console, when its sources changed
 
 web/node_modules/.package-lock.json: web/package-lock.json
@@ -56,12 +60,12 @@ $(CONSOLE): web/node_modules/.package-lock.json $(WEB_SOURCES)
 	cp -R web/dist/. $(@D)/
 	@touch $@
 
-run: build ## build, then start a server with one node of this machine; DATA=DIR
+run: build ## build, then start a server with one node of this machine; DATA=DIR LISTEN=HOST:PORT
 	@echo
 	@echo "In another terminal:  . $(DATA)/env && aws ssm start-session --target \$$SEKISHO_TARGET"
 	@echo "In a browser:         the address after 'ready:' below; the user name and password are in $(DATA)/env"
 	@echo
-	exec bin/sekishod dev --data $(DATA)
+	exec bin/sekishod dev --data $(DATA) $(if $(LISTEN),--listen $(LISTEN))
 
 ## Testing.
 
@@ -75,9 +79,9 @@ web-unit: web/node_modules/.package-lock.json ## the console's unit tests
 	cd web && npm test
 
 e2e: build race-programs $(PLUGIN) ## the real programs in a terminal; RUN=regexp narrows
-	scripts/phase e2e $(RUN)
+	scripts/phase e2e $(if $(RUN),'$(RUN)')
 
-browser: build race-programs $(PLUGIN) ## the console in headless Chromium
+browser: build race-programs $(PLUGIN) $(PLAYWRIGHT) ## the console in headless Chromium
 	scripts/phase browser
 
 check: fmt vet lint unit ## what to run before a commit
@@ -106,6 +110,10 @@ $(PLUGIN): tools/session-manager-plugin/go.mod tools/session-manager-plugin/go.s
 	@mkdir -p $(@D)
 	cd tools/session-manager-plugin && CGO_ENABLED=0 $(GO) build -mod=readonly -trimpath -buildvcs=false -ldflags '-s -w' \
 		-o ../../$@ github.com/aws/session-manager-plugin/src/sessionmanagerplugin-main
+	@touch $@
+
+$(PLAYWRIGHT): e2e/browser/package-lock.json
+	cd e2e/browser && npm ci --no-audit --no-fund
 	@touch $@
 
 $(GOLANGCI):

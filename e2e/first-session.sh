@@ -49,7 +49,7 @@ git clone -q "$repository" "$work/clone"
 cd "$work/clone"
 echo "cloned after $(since "$began")"
 mkfifo "$work/out"
-env "${environment[@]}" make --no-print-directory run DATA="$work/data" >"$work/out" 2>"$work/log" &
+env "${environment[@]}" make --no-print-directory run DATA="$work/data" LISTEN=127.0.0.1:0 >"$work/out" 2>"$work/log" &
 server=$!
 exec 3<"$work/out" # held open: the server may print more
 url=

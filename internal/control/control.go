@@ -56,8 +56,8 @@ type channel struct {
 // slot keeps the edges of one node in order: when its channel is replaced,
 // the end of the old one must not be noted after the beginning of the new.
 type slot struct {
-	edge  sync.Mutex
-	users int // guarded by Hub.mu
+	edge  chan struct{} // holds one element while somebody notes an edge
+	users int           // guarded by Hub.mu
 }
 
 // NewHub returns an empty Hub.
@@ -143,7 +143,7 @@ func (h *Hub) enter(node sekisho.NodeID) *slot {
 	defer h.mu.Unlock()
 	s := h.slots[node]
 	if s == nil {
-		s = &slot{}
+		s = &slot{edge: make(chan struct{}, 1)}
 		h.slots[node] = s
 	}
 	s.users++
@@ -160,8 +160,8 @@ func (h *Hub) leave(node sekisho.NodeID, s *slot) {
 
 // open makes c node's channel, in the place of any other.
 func (h *Hub) open(ctx context.Context, s *slot, node sekisho.NodeID, sourceIP string, c *channel, presence Presence) error {
-	s.edge.Lock()
-	defer s.edge.Unlock()
+	s.edge <- struct{}{}
+	defer func() { <-s.edge }()
 	h.mu.Lock()
 	old := h.links[node]
 	h.links[node] = c
@@ -183,8 +183,8 @@ func (h *Hub) open(ctx context.Context, s *slot, node sekisho.NodeID, sourceIP s
 
 // close notes the end of c, unless another channel has taken its place.
 func (h *Hub) close(ctx context.Context, s *slot, node sekisho.NodeID, c *channel, presence Presence, why error) error {
-	s.edge.Lock()
-	defer s.edge.Unlock()
+	s.edge <- struct{}{}
+	defer func() { <-s.edge }()
 	if !h.remove(node, c) {
 		return nil
 	}

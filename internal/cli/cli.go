@@ -46,7 +46,7 @@ AWS_SESSION_TOKEN and AWS_CA_BUNDLE, or from a profile in ~/.aws.`,
 		}
 		return client.New(cfg), nil
 	}
-	root.AddCommand(startSession(std, dial), sessions(dial), replay(dial), nodes(dial))
+	root.AddCommand(startSession(std, dial), sessions(dial), replay(dial), verify(dial), nodes(dial))
 	return root
 }
 

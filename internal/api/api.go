@@ -534,7 +534,7 @@ func (s *Server) refusal(r *http.Request, c *Call, err error) *awsproto.Error {
 // that somebody worded.
 func internal(err error) bool {
 	if e, ok := errors.AsType[*awsproto.Error](err); ok {
-		return e.Status >= http.StatusInternalServerError
+		return e.Status >= http.StatusInternalServerError || e.Status == 0 && !e.Sender
 	}
 	if _, ok := errors.AsType[*sigv4.Error](err); ok {
 		return false

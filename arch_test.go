@@ -40,9 +40,11 @@ var layers = []struct {
 		"sekisho/internal/broker",
 		"sekisho/internal/control",
 		"sekisho/internal/datachannel",
+		"sekisho/internal/documents",
 		"sekisho/internal/fleet",
 		"sekisho/internal/identity",
 		"sekisho/internal/keyring",
+		"sekisho/internal/mux",
 		"sekisho/internal/record",
 		"sekisho/internal/relay",
 	}},
@@ -126,6 +128,7 @@ var agentOwnImports = []string{
 	"sekisho/internal/config",
 	"sekisho/internal/datachannel",
 	"sekisho/internal/link",
+	"sekisho/internal/mux",
 }
 
 // goPackage is what the tests read of go list's answer.

@@ -39,11 +39,16 @@ type Session struct {
 	OwnerUser    string // IAM user name; empty for roles
 	AccessKeyID  string // credential it was started with
 	DocumentName string
-	Reason       string // as given by the owner
-	Details      string // why it ended, for people
-	StartedAt    time.Time
-	EndedAt      time.Time
-	SourceIP     string        // where StartSession came from
-	MaxDuration  time.Duration // 0 = none
-	IdleTimeout  time.Duration // 0 = none
+	// DocumentVersion is empty for a document that comes with the server.
+	DocumentVersion string
+	RunAsUser       string // OS user the session was to run as; empty for the agent's default
+	Reason          string // as given by the owner
+	Details         string // why it ended, for people
+	StartedAt       time.Time
+	EndedAt         time.Time
+	SourceIP        string        // where StartSession came from
+	MaxDuration     time.Duration // 0 = none
+	IdleTimeout     time.Duration // 0 = none
+	// OmitInput keeps what is typed out of the recording.
+	OmitInput bool
 }

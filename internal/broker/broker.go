@@ -8,6 +8,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -100,7 +101,8 @@ type Config struct {
 
 // Broker is safe for concurrent use.
 type Broker struct {
-	cfg Config
+	cfg    Config
+	limits sync.Mutex // held from counting sessions to making one more
 }
 
 // New returns a Broker.
@@ -114,18 +116,15 @@ func New(cfg Config) *Broker {
 	return &Broker{cfg: cfg}
 }
 
-// The idle timeout of a session whose document says nothing, as in AWS.
-const defaultIdle = 20 * time.Minute
-
 // Request asks for a session. The caller has been authorized.
 type Request struct {
-	Target     sekisho.NodeID
-	Document   *document.Document
-	Name       string // of the document
-	Parameters map[string][]string
-	Reason     string
-	Owner      *sekisho.Principal
-	SourceIP   string
+	Target   sekisho.NodeID
+	Plan     *document.Plan
+	Document string // name
+	Version  string // of the document; empty for one that comes with the server
+	Reason   string
+	Owner    *sekisho.Principal
+	SourceIP string
 }
 
 // Started is a session that waits for its client.
@@ -151,29 +150,24 @@ func (b *Broker) Reachable(ctx context.Context, target string) error {
 // Start begins a session: its agent is told at once, so that shell and client
 // get ready side by side.
 func (b *Broker) Start(ctx context.Context, in Request) (*Started, error) {
-	params, err := in.Document.Bind(in.Parameters)
-	if err != nil {
-		return nil, err
-	}
 	if err := b.Reachable(ctx, string(in.Target)); err != nil {
 		return nil, err
 	}
 	s := &sekisho.Session{
 		ID: id.Session(in.Owner.SessionPrefix()), Target: in.Target, Status: sekisho.SessionConnecting,
 		Owner: in.Owner.ARN, OwnerUserID: in.Owner.UserID, OwnerUser: in.Owner.UserName, AccessKeyID: in.Owner.AccessKeyID,
-		DocumentName: in.Name, Reason: in.Reason, StartedAt: time.Now().UTC(), SourceIP: in.SourceIP, IdleTimeout: defaultIdle,
-	}
-	content, err := in.Document.Content()
-	if err != nil {
-		return nil, err
+		DocumentName: in.Document, DocumentVersion: in.Version, Reason: in.Reason, StartedAt: time.Now().UTC(), SourceIP: in.SourceIP,
+		IdleTimeout: in.Plan.IdleTimeout, MaxDuration: in.Plan.MaxDuration, RunAsUser: in.Plan.RunAsUser,
+		OmitInput: in.Plan.RecordInput == document.Off,
 	}
 	task, err := mgs.NewInteractiveShell(mgs.AgentTaskPayload{
-		DocumentName: in.Name, DocumentContent: content, SessionID: string(s.ID), Parameters: params, SessionOwner: s.Owner,
+		DocumentName: in.Document, DocumentContent: in.Plan.Content, SessionID: string(s.ID), Parameters: in.Plan.Parameters,
+		RunAsUser: in.Plan.RunAsUser, SessionOwner: s.Owner,
 	})
 	if err != nil {
 		return nil, err
 	}
-	if err := b.cfg.Store.CreateSession(ctx, s); err != nil {
+	if err := b.create(ctx, s, in.Plan); err != nil {
 		return nil, err
 	}
 	if err := b.cfg.Relay.Open(s); err != nil {
@@ -194,6 +188,38 @@ func (b *Broker) Start(ctx context.Context, in Request) (*Started, error) {
 	}
 	b.cfg.Changed(s.ID)
 	return &Started{ID: s.ID, Token: token}, nil
+}
+
+// create stores a new session unless its owner or its node has as many as the
+// plan allows.
+func (b *Broker) create(ctx context.Context, s *sekisho.Session, p *document.Plan) error {
+	if p.MaxPerOwner > 0 || p.MaxPerNode > 0 {
+		// Of two requests at once each must see the other's session.
+		b.limits.Lock()
+		defer b.limits.Unlock()
+	}
+	for _, l := range []struct {
+		most int
+		q    Query
+		what string
+	}{
+		{p.MaxPerOwner, Query{Owner: s.Owner}, s.Owner},
+		{p.MaxPerNode, Query{Target: string(s.Target)}, string(s.Target)},
+	} {
+		if l.most == 0 {
+			continue
+		}
+		l.q.Active, l.q.Limit = true, l.most
+		active, err := b.cfg.Store.Sessions(ctx, l.q)
+		if err != nil {
+			return err
+		}
+		if len(active) >= l.most {
+			return sekisho.Errorf(sekisho.CodeLimit, "%s has %d active sessions, as many as the session preferences allow.", l.what, len(active)).
+				WithHint("End one of them (aws ssm terminate-session) and try again.")
+		}
+	}
+	return b.cfg.Store.CreateSession(ctx, s)
 }
 
 // token makes a single-use token.

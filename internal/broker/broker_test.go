@@ -101,10 +101,10 @@ func wantError(t *testing.T, err error, code sekisho.Code, text string) {
 
 func (f *fixture) request(node sekisho.NodeID) broker.Request {
 	f.t.Helper()
-	doc, err := document.Builtin(document.Default)
+	plan, err := document.Unsaved().Plan(nil, document.Ask{Node: node})
 	must(f.t, err)
 	return broker.Request{
-		Target: node, Document: doc, Name: document.Default, Reason: "ticket 7", SourceIP: "192.0.2.1",
+		Target: node, Plan: plan, Document: document.Default, Reason: "ticket 7", SourceIP: "192.0.2.1",
 		Owner: &sekisho.Principal{Type: sekisho.PrincipalUser, ARN: "arn:aws:iam::123456789012:user/alice", UserID: "AIDA1", UserName: "alice", AccessKeyID: "AKIA1"},
 	}
 }
@@ -173,10 +173,6 @@ func TestStartRefused(t *testing.T) {
 	_, err := f.Start(ctx, in)
 	wantError(t, err, sekisho.CodeUnreachable, "mi-00000000000000000 is not connected. It is asleep.")
 	wantError(t, f.Reachable(ctx, "broken"), sekisho.CodeInternal, "disk")
-	in = f.request(nodeA)
-	in.Parameters = map[string][]string{"command": {"id"}}
-	_, err = f.Start(ctx, in)
-	wantError(t, err, sekisho.CodeInvalid, `"command"`)
 	if len(f.store.sessions) != 0 || len(f.links[nodeA]) != 0 {
 		t.Errorf("left behind: %v, %v", f.store.sessions, f.links)
 	}

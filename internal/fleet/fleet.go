@@ -279,6 +279,15 @@ func (f *Fleet) Deregister(ctx context.Context, node sekisho.NodeID) error {
 	})
 }
 
+// SetTags changes a node's tags: change is given them and returns the new
+// ones.
+func (f *Fleet) SetTags(ctx context.Context, node sekisho.NodeID, change func(tags map[string]string) (map[string]string, error)) error {
+	return f.update(ctx, node, func(n *sekisho.Node) (err error) {
+		n.Tags, err = change(n.Tags)
+		return err
+	})
+}
+
 // Facts is what an agent reports about its machine. Empty fields change
 // nothing: the short form of the report lacks most of them.
 type Facts struct {

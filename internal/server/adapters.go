@@ -36,7 +36,7 @@ func (r recordings) Start(s *sekisho.Session) (relay.Recording, error) {
 	}
 	rec, err := r.Recorder.Start(record.Header{
 		SessionID: s.ID, Node: s.Target, NodeName: name, Owner: s.Owner, Document: s.DocumentName,
-		Reason: s.Reason, SourceIP: s.SourceIP, Start: s.StartedAt,
+		Reason: s.Reason, SourceIP: s.SourceIP, Start: s.StartedAt, OmitsInput: s.OmitInput,
 	})
 	if err != nil {
 		return nil, err

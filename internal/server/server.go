@@ -27,8 +27,10 @@ import (
 	"sekisho/internal/audit"
 	"sekisho/internal/authz"
 	"sekisho/internal/broker"
+	"sekisho/internal/config/yamljson"
 	"sekisho/internal/console"
 	"sekisho/internal/control"
+	"sekisho/internal/documents"
 	"sekisho/internal/fleet"
 	"sekisho/internal/identity"
 	"sekisho/internal/keyring"
@@ -151,7 +153,7 @@ func (s *Server) routes() error {
 	s.api = api.New(api.Config{
 		Doors: []*api.Door{
 			ssm.New(ssm.Config{
-				Fleet: s.Fleet, Broker: s.broker, Roles: nodeRoles{s.Directory}, Channels: s.Hub,
+				Fleet: s.Fleet, Broker: s.broker, Documents: documents.New(s.db, yamljson.Texts{}, nil), Roles: nodeRoles{s.Directory}, Channels: s.Hub,
 				Region: s.cfg.Region, Account: s.cfg.Account, StrictDocuments: s.cfg.StrictDocuments,
 			}),
 			iam.New(s.Directory),

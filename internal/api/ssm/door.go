@@ -17,6 +17,8 @@ import (
 	"sekisho/internal/api"
 	"sekisho/internal/awsproto"
 	"sekisho/internal/broker"
+	"sekisho/internal/document"
+	"sekisho/internal/documents"
 	"sekisho/internal/fleet"
 	"sekisho/internal/id"
 )
@@ -43,12 +45,13 @@ type Channels interface {
 
 // Config is what the door needs.
 type Config struct {
-	Fleet    *fleet.Fleet
-	Broker   *broker.Broker
-	Roles    Roles
-	Channels Channels
-	Region   string
-	Account  string
+	Fleet     *fleet.Fleet
+	Broker    *broker.Broker
+	Documents *documents.Library
+	Roles     Roles
+	Channels  Channels
+	Region    string
+	Account   string
 	// StrictDocuments demands that policies grant the default session
 	// document too, as AWS's newer pages say; without it a grant on the node
 	// is enough when a request names no document.
@@ -77,6 +80,21 @@ func New(cfg Config) *api.Door {
 			"DescribeActivations": {Handle: api.Handle(d.describeActivations), ReadOnly: true},
 			"DeleteActivation":    {Handle: api.Handle(d.deleteActivation)},
 
+			"CreateDocument":               {Handle: api.Handle(d.createDocument)},
+			"UpdateDocument":               {Handle: api.Handle(d.updateDocument)},
+			"UpdateDocumentDefaultVersion": {Handle: api.Handle(d.updateDocumentDefaultVersion)},
+			"GetDocument":                  {Handle: api.Handle(d.getDocument), ReadOnly: true},
+			"DescribeDocument":             {Handle: api.Handle(d.describeDocument), ReadOnly: true},
+			"ListDocuments":                {Handle: api.Handle(d.listDocuments), ReadOnly: true},
+			"ListDocumentVersions":         {Handle: api.Handle(d.listDocumentVersions), ReadOnly: true},
+			"DeleteDocument":               {Handle: api.Handle(d.deleteDocument)},
+			"ModifyDocumentPermission":     {Handle: api.Handle(d.modifyDocumentPermission)},
+			"DescribeDocumentPermission":   {Handle: api.Handle(d.describeDocumentPermission), ReadOnly: true},
+
+			"AddTagsToResource":      {Handle: api.Handle(d.addTagsToResource)},
+			"RemoveTagsFromResource": {Handle: api.Handle(d.removeTagsFromResource)},
+			"ListTagsForResource":    {Handle: api.Handle(d.listTagsForResource), ReadOnly: true},
+
 			"RegisterManagedInstance": {
 				Handle: api.Handle(d.registerManagedInstance), Auth: api.Anonymous,
 				NoPolicy: "the activation code is the permission",
@@ -101,11 +119,11 @@ func (d *door) nodeARN(target string) string {
 	return "arn:aws:ssm:" + d.Region + ":" + d.Account + ":managed-instance/" + target
 }
 
-// documentARN is the ARN of a session document. Those of AWS's own names have
-// an empty account.
+// documentARN is the ARN of a session document. Those that come with the
+// server have an empty account, as AWS's own have.
 func (d *door) documentARN(name string) string {
 	account := d.Account
-	if strings.HasPrefix(name, "AWS-") {
+	if document.Reserved(name) {
 		account = ""
 	}
 	return "arn:aws:ssm:" + d.Region + ":" + account + ":document/" + name
@@ -186,8 +204,11 @@ func placeOfNode(n *sekisho.Node) string { return string(n.ID) }
 
 // placeOfActivation sorts the newest first, as the fleet lists them.
 func placeOfActivation(a *sekisho.Activation) string {
-	return fmt.Sprintf("%019d %s", math.MaxInt64-a.CreatedAt.UnixMicro(), a.ID)
+	return descending(a.CreatedAt.UnixMicro()) + " " + a.ID
 }
+
+// descending is a place that sorts larger numbers first.
+func descending(n int64) string { return fmt.Sprintf("%019d", math.MaxInt64-n) }
 
 var errToken = awsproto.SenderError("InvalidNextToken", "The NextToken is not one that this operation returned.")
 

@@ -2,6 +2,7 @@ package ssm
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -45,24 +46,36 @@ func (d *door) startSession(ctx context.Context, c *api.Call, in *startSessionRe
 	if err := v.Err(); err != nil {
 		return nil, err
 	}
-	if err := d.authorizeStart(ctx, c, in.Target, in.DocumentName); err != nil {
+	name, err := d.documentName(in.DocumentName)
+	if err != nil {
 		return nil, err
 	}
-	name := in.DocumentName
-	if name == "" {
-		name = document.Default
-	}
-	doc, err := document.Builtin(name)
+	node, err := d.authorizeStart(ctx, c, in.Target, name)
 	if err != nil {
-		return nil, awsproto.SenderError("InvalidDocument", "%s", err)
+		return nil, err
 	}
 	// Asked after policy: whoever may not start a session learns nothing
-	// about which nodes exist.
-	if err := d.Broker.Reachable(ctx, in.Target); err != nil {
+	// about which documents and nodes exist.
+	doc, err := d.Documents.ForSession(ctx, name)
+	if err != nil {
+		return nil, documentError(err)
+	}
+	ask := document.Ask{
+		Parameters: in.Parameters, Reason: in.Reason, RunAs: c.Principal.Tags[document.RunAsTag],
+		Person: personal(c.UserAgent), Node: sekisho.NodeID(in.Target),
+	}
+	if node != nil {
+		ask.NodeName, ask.NodeTags = node.Name, node.Tags
+	}
+	plan, err := doc.Plan(doc.Account, ask)
+	if errors.Is(err, document.ErrParameters) {
+		return nil, awsproto.SenderError("InvalidParameters", "%s", err)
+	}
+	if err != nil {
 		return nil, err
 	}
 	s, err := d.Broker.Start(ctx, broker.Request{
-		Target: sekisho.NodeID(in.Target), Document: doc, Name: name, Parameters: in.Parameters,
+		Target: sekisho.NodeID(in.Target), Plan: plan, Document: doc.Name, Version: doc.Version,
 		Reason: in.Reason, Owner: c.Principal, SourceIP: c.SourceIP.String(),
 	})
 	if err != nil {
@@ -73,55 +86,75 @@ func (d *door) startSession(ctx context.Context, c *api.Call, in *startSessionRe
 	return out, nil
 }
 
+// personal reports whether a user agent is that of a program that people sit
+// at. It decides how a shell greets, never what may be done.
+func personal(userAgent string) bool {
+	for _, p := range []string{"aws-cli/", "sekisho/", "sekisho-", "Mozilla/"} {
+		if strings.HasPrefix(userAgent, p) {
+			return true
+		}
+	}
+	return false
+}
+
 // authorizeStart decides on the node and on the document. As AWS has it, a
 // grant on the node is enough for the default document when the request names
 // none, unless the grant asks for ssm:SessionDocumentAccessCheck; a document
 // that is named must always be granted. So there are two passes: one without
 // the check, and one with it that counts when the first does not allow.
-func (d *door) authorizeStart(ctx context.Context, c *api.Call, target, docName string) error {
-	node, keys := "*", []authz.Key(nil)
+//
+// It returns the node, which is nil when there is none of that name.
+func (d *door) authorizeStart(ctx context.Context, c *api.Call, target, docName string) (*sekisho.Node, error) {
+	arn, keys := "*", []authz.Key(nil)
+	var node *sekisho.Node
 	if knownNode(target) {
-		node = d.nodeARN(target)
-		if n, err := d.Fleet.Node(ctx, sekisho.NodeID(target)); err == nil {
-			keys = authz.ResourceTags("ssm", n.Tags)
-		} else if !sekisho.IsNotFound(err) {
-			return err
+		arn = d.nodeARN(target)
+		n, err := d.Fleet.Node(ctx, sekisho.NodeID(target))
+		switch {
+		case err == nil:
+			node, keys = n, authz.ResourceTags("ssm", n.Tags)
+		case !sekisho.IsNotFound(err):
+			return nil, err
 		}
 	}
 	name := docName
 	if name == "" {
 		name = document.Default
 	}
+	docKeys, err := d.documentKeys(ctx, name)
+	if err != nil {
+		return nil, err
+	}
 	pass := func(check string, withDocument bool) (authz.Verdict, error) {
 		mark := authz.One("ssm:SessionDocumentAccessCheck", check)
-		v, err := c.Decide(ctx, "ssm:StartSession", node, append(keys[:len(keys):len(keys)], mark)...)
+		v, err := c.Decide(ctx, "ssm:StartSession", arn, append(keys[:len(keys):len(keys)], mark)...)
 		if err != nil || !v.Allowed || !withDocument {
 			return v, err
 		}
-		return c.Decide(ctx, "ssm:StartSession", d.documentARN(name), mark)
+		return c.Decide(ctx, "ssm:StartSession", d.documentARN(name), append(docKeys[:len(docKeys):len(docKeys)], mark)...)
 	}
 	if !d.StrictDocuments {
 		v, err := pass("false", docName != "")
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if v.Allowed {
 			c.Allow()
-			return nil
+			return node, nil
 		}
 		if v.Explicit {
-			return api.Denied(v)
+			return nil, api.Denied(v)
 		}
 	}
 	v, err := pass("true", true)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if !v.Allowed {
-		return api.Denied(v)
+		return nil, api.Denied(v)
 	}
 	c.Allow()
-	return nil
+	return node, nil
 }
 
 type sessionRequest struct {

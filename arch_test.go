@@ -44,6 +44,8 @@ var layers = []struct {
 		"sekisho/internal/fleet",
 		"sekisho/internal/identity",
 		"sekisho/internal/keyring",
+		"sekisho/internal/logs",
+		"sekisho/internal/objects",
 		"sekisho/internal/mux",
 		"sekisho/internal/record",
 		"sekisho/internal/relay",

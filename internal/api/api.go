@@ -165,6 +165,7 @@ type Call struct {
 	door       *Door
 	facts      authz.Facts
 	body       []byte
+	content    *content // of a streaming call, in place of body
 	form       url.Values
 	authorized bool
 
@@ -273,14 +274,7 @@ func (s *Server) ServeAs(w http.ResponseWriter, r *http.Request, p *sekisho.Prin
 }
 
 func (s *Server) begin(w http.ResponseWriter, r *http.Request) (*Call, error) {
-	c := &Call{
-		RequestID: id.UUID(), Account: s.Account, Region: s.Region, Time: s.Now(),
-		SourceIP: s.SourceIP(r), UserAgent: r.UserAgent(), Host: r.Host, server: s,
-	}
-	c.facts = authz.Facts{
-		Time: c.Time, SourceIP: c.SourceIP, Secure: r.TLS != nil,
-		UserAgent: c.UserAgent, Referer: r.Referer(), Region: s.Region,
-	}
+	c := s.call(r)
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return c, &awsproto.Error{Code: "RequestEntityTooLarge", Message: "The request is larger than " + byteSize(maxBody) + ".", Status: http.StatusRequestEntityTooLarge}
@@ -290,6 +284,19 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request) (*Call, error) {
 	}
 	c.body = body
 	return c, nil
+}
+
+// call is what is known of a request before its body is read.
+func (s *Server) call(r *http.Request) *Call {
+	c := &Call{
+		RequestID: id.UUID(), Account: s.Account, Region: s.Region, Time: s.Now(),
+		SourceIP: s.SourceIP(r), UserAgent: r.UserAgent(), Host: r.Host, server: s,
+	}
+	c.facts = authz.Facts{
+		Time: c.Time, SourceIP: c.SourceIP, Secure: r.TLS != nil,
+		UserAgent: c.UserAgent, Referer: r.Referer(), Region: s.Region,
+	}
+	return c
 }
 
 func byteSize(n int) string { return fmt.Sprintf("%d KiB", n>>10) }
@@ -388,6 +395,9 @@ func (s *Server) verify(r *http.Request, c *Call, how Auth) (*sigv4.Parsed, *sek
 	if p.Service != c.Service {
 		return nil, nil, &sigv4.Error{Code: "SignatureDoesNotMatch", Message: fmt.Sprintf("Credential should be scoped to correct service: '%s'.", c.Service)}
 	}
+	if p.Region != s.Region && c.content != nil {
+		return nil, nil, wrongRegion(s.Region, p.Region)
+	}
 	if p.Region != s.Region && (c.door == nil || !c.door.Global) {
 		return nil, nil, &sigv4.Error{Code: "SignatureDoesNotMatch", Message: fmt.Sprintf("Credential should be scoped to a valid region: this server's is '%s', the request was signed for '%s'.", s.Region, clip(p.Region))}
 	}
@@ -406,8 +416,15 @@ func (s *Server) verify(r *http.Request, c *Call, how Auth) (*sigv4.Parsed, *sek
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := p.Verify(secret, r, sigv4.HashBody(c.body), time.Now()); err != nil {
+	hash := sigv4.HashBody(c.body)
+	if c.content != nil {
+		hash = "" // the body is held to what was signed while it is read
+	}
+	if err := p.Verify(secret, r, hash, time.Now()); err != nil {
 		return nil, nil, err
+	}
+	if c.content != nil {
+		c.content.body, c.content.signed = p.Body(secret, c.content.raw), p
 	}
 	// A node's credentials end with the node, not with their hour.
 	if principal.Node != "" {
@@ -591,6 +608,9 @@ func (s *Server) errorOf(d *Door, err error) *awsproto.Error {
 		proto = d.Protocol
 	}
 	if e, ok := errors.AsType[*sigv4.Error](err); ok {
+		if d != nil && d.Service == "s3" {
+			return &awsproto.Error{Code: e.S3Code(), Message: e.Message, Status: e.Status(), Sender: true}
+		}
 		return signatureError(proto, e)
 	}
 	code := sekisho.CodeOf(err)

@@ -44,7 +44,7 @@ func certificates(dir, host string) (cert tls.Certificate, caFile string, err er
 		SerialNumber: serial(), Subject: pkix.Name{CommonName: "sekishod dev"},
 		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(leafLife),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
+		DNSNames: []string{"localhost", "*.localhost", "*.s3.localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 	}
 	if ip := net.ParseIP(host); ip != nil {
 		leaf.IPAddresses = append(leaf.IPAddresses, ip)

@@ -20,6 +20,7 @@ import (
 	"sekisho/internal/api"
 	"sekisho/internal/api/cloudtrail"
 	"sekisho/internal/api/iam"
+	"sekisho/internal/api/s3"
 	sekishoapi "sekisho/internal/api/sekisho"
 	"sekisho/internal/api/ssm"
 	"sekisho/internal/api/ssmmessages"
@@ -34,6 +35,7 @@ import (
 	"sekisho/internal/fleet"
 	"sekisho/internal/identity"
 	"sekisho/internal/keyring"
+	"sekisho/internal/objects"
 	"sekisho/internal/record"
 	"sekisho/internal/relay"
 	"sekisho/internal/sqlstore"
@@ -64,6 +66,8 @@ type Server struct {
 	ring     *keyring.Ring
 	trail    *audit.Trail
 	recorder *record.Recorder
+	objects  *objects.Store
+	buckets  *s3.Door
 	relay    *relay.Relay
 	broker   *broker.Broker
 	api      *api.Server
@@ -121,7 +125,7 @@ func (s *Server) open(ctx context.Context) error {
 	if err := s.broker.Recover(ctx); err != nil {
 		return err
 	}
-	return errors.Join(s.recoverRecordings(ctx), s.routes())
+	return errors.Join(s.recoverRecordings(ctx), s.openObjects(ctx), s.routes())
 }
 
 // recoverRecordings seals what an earlier process left open and nobody
@@ -173,6 +177,7 @@ func (s *Server) routes() error {
 	if err != nil {
 		return err
 	}
+	s.buckets = s3.New(s3.Config{API: s.api, Objects: s.objects, Policies: s.Directory, Account: s.cfg.Account, Region: s.cfg.Region})
 	mux := http.NewServeMux()
 	ssmmessages.Register(mux, ssmmessages.Config{
 		API: s.api, Broker: s.broker, Hub: s.Hub, Relay: s.relay, Fleet: s.Fleet,
@@ -214,7 +219,7 @@ const (
 // then the channels, then what is behind them.
 func (s *Server) Serve(ctx context.Context, l net.Listener, cert tls.Certificate) error {
 	srv := &http.Server{
-		Handler:           s.handler,
+		Handler:           s.buckets.Front(bucketHosts(cert), s.handler),
 		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
 		ErrorLog:  slog.NewLogLogger(quietTLS{s.cfg.Log.Handler()}, slog.LevelDebug),

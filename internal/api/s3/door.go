@@ -1,0 +1,434 @@
+// Package s3 is the S3 door: the REST API of Amazon S3 over
+// [sekisho/internal/objects].
+//
+// Buckets are addressed by path (host/bucket/key) and by host
+// (bucket.host/key). Requests are signed in the header or presigned; bodies
+// come as they are or in aws-chunked framing, and are never held in memory.
+// Nobody is let in unsigned, whatever a bucket's policy says.
+package s3
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"sekisho"
+	"sekisho/internal/api"
+	"sekisho/internal/authz"
+	"sekisho/internal/awsproto"
+	"sekisho/internal/objects"
+	"sekisho/internal/policy"
+	"sekisho/internal/sigv4"
+)
+
+const xmlns = "http://s3.amazonaws.com/doc/2006-03-01/"
+
+// Policies joins a caller's policies with that of a resource.
+type Policies interface {
+	SetWithResource(ctx context.Context, p *sekisho.Principal, resource *policy.Document) (*policy.Set, error)
+}
+
+// Config is what the door needs.
+type Config struct {
+	API      *api.Server
+	Objects  *objects.Store
+	Policies Policies
+	Account  string
+	Region   string
+}
+
+// Door is the S3 door.
+type Door struct {
+	Config
+	door *api.Door
+}
+
+// New returns the door.
+func New(cfg Config) *Door {
+	d := &Door{Config: cfg, door: &api.Door{
+		Service: "s3", Protocol: awsproto.RESTXML, Operations: map[string]api.Operation{},
+		Errors: map[sekisho.Code]string{
+			sekisho.CodeInvalid: "InvalidArgument", sekisho.CodeDenied: "AccessDenied", sekisho.CodeUnauthenticated: "InvalidAccessKeyId",
+			sekisho.CodeExpired: "ExpiredToken", sekisho.CodeNotImplemented: "NotImplemented", sekisho.CodeMalformedPolicy: "MalformedPolicy",
+			sekisho.CodeThrottled: "SlowDown",
+		},
+	}}
+	for _, ops := range []map[string]operation{serviceOps, bucketOps, objectOps} {
+		for route, op := range ops {
+			method, _, _ := strings.Cut(route, " ")
+			d.door.Operations[op.name] = api.Operation{ReadOnly: method == http.MethodGet || method == http.MethodHead}
+		}
+	}
+	return d
+}
+
+// Front answers the requests that are for S3 and hands the others to next.
+// hosts are the names of this server whose subdomains are buckets.
+func (d *Door) Front(hosts []string, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !wanted(r) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		d.serve(w, r, hosts)
+	})
+}
+
+// wanted reports whether a request is for S3: it is signed for S3.
+func wanted(r *http.Request) bool {
+	scope := ""
+	if auth := r.Header.Get("Authorization"); auth != "" {
+		_, scope, _ = strings.Cut(auth, "Credential=")
+		scope, _, _ = strings.Cut(scope, ",")
+	} else if strings.Contains(r.URL.RawQuery, "X-Amz-Credential=") {
+		scope = r.URL.Query().Get("X-Amz-Credential")
+	}
+	parts := strings.Split(strings.TrimSpace(scope), "/")
+	return len(parts) == 5 && parts[3] == "s3"
+}
+
+// address finds the bucket and the key that a request is about.
+func address(r *http.Request, hosts []string) (bucket, key string) {
+	bucket = hostBucket(r.Host, hosts)
+	path := strings.TrimPrefix(r.URL.Path, "/")
+	if bucket != "" {
+		return bucket, path
+	}
+	bucket, key, _ = strings.Cut(path, "/")
+	return bucket, key
+}
+
+// hostBucket is the bucket that a host names: what stands before one of the
+// server's own names, or before the label "s3" or "s3-…".
+func hostBucket(host string, hosts []string) string {
+	if i := strings.LastIndexByte(host, ':'); i > strings.LastIndexByte(host, ']') {
+		host = host[:i]
+	}
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	if slices.Contains(hosts, host) {
+		return ""
+	}
+	best := ""
+	for _, h := range hosts {
+		if len(h) > len(best) && strings.HasSuffix(host, "."+h) {
+			best = h
+		}
+	}
+	if best != "" {
+		bucket := strings.TrimSuffix(host, "."+best)
+		if bucket == "s3" || strings.HasPrefix(bucket, "s3.") {
+			return ""
+		}
+		return strings.TrimSuffix(bucket, ".s3")
+	}
+	labels := strings.Split(host, ".")
+	for i := len(labels) - 1; i > 0; i-- {
+		if labels[i] == "s3" || strings.HasPrefix(labels[i], "s3-") {
+			return strings.Join(labels[:i], ".")
+		}
+	}
+	return ""
+}
+
+// request is one call.
+type request struct {
+	*api.Call
+	*Door
+	w      http.ResponseWriter
+	r      *http.Request
+	query  url.Values
+	bucket string
+	key    string
+	config *objects.Bucket // nil when there is no such bucket
+}
+
+// operation is one operation of S3.
+type operation struct {
+	name   string
+	handle func(ctx context.Context, q *request) (answer, error)
+}
+
+// answer is what remains to be sent once a call is in the audit trail.
+type answer struct {
+	status int
+	xml    any // nil = no body
+	body   func(w http.ResponseWriter) error
+	done   func() // always called
+}
+
+// subresources are the query parameters that choose an operation.
+var subresources = []string{
+	"accelerate", "acl", "analytics", "attributes", "cors", "delete", "encryption", "intelligent-tiering", "inventory", "legal-hold",
+	"lifecycle", "location", "logging", "metrics", "notification", "object-lock", "ownershipControls", "policy", "policyStatus",
+	"publicAccessBlock", "replication", "requestPayment", "restore", "retention", "select", "session", "tagging", "torrent",
+	"uploadId", "uploads", "versioning", "versions", "website", "metadataTable", "metadataConfiguration", "renameObject",
+}
+
+// find chooses the operation by method, level and subresource.
+func (q *request) find() (operation, bool) {
+	ops, level := objectOps, "Object"
+	switch {
+	case q.bucket == "":
+		ops, level = serviceOps, "Service"
+	case q.key == "":
+		ops, level = bucketOps, "Bucket"
+	}
+	route := q.r.Method
+	for _, s := range subresources {
+		if q.query.Has(s) {
+			route += " " + s
+		}
+	}
+	switch {
+	case level == "Object" && q.r.Method == http.MethodPut && q.header("X-Amz-Copy-Source") != "":
+		route += " copy"
+	case level == "Bucket" && route == http.MethodGet && q.query.Get("list-type") == "2":
+		route += " list-type"
+	}
+	op, ok := ops[route]
+	if !ok {
+		op.name = title(q.r.Method) + level
+		if _, sub, found := strings.Cut(route, " "); found {
+			op.name += title(strings.ReplaceAll(sub, " ", ""))
+		}
+	}
+	return op, ok
+}
+
+func title(s string) string {
+	if len(s) > 40 {
+		s = s[:40]
+	}
+	s = strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' {
+			return r
+		}
+		return -1
+	}, s)
+	if s == strings.ToUpper(s) {
+		s = strings.ToLower(s)
+	}
+	if s == "" {
+		return s
+	}
+	return strings.ToUpper(s[:1]) + s[1:]
+}
+
+func (d *Door) serve(w http.ResponseWriter, r *http.Request, hosts []string) {
+	q := &request{Door: d, w: w, r: r, query: r.URL.Query()}
+	q.bucket, q.key = address(r, hosts)
+	op, known := q.find()
+	h := w.Header()
+	// An object may be a page of scripts, and must not run as one of ours.
+	h.Set("Content-Security-Policy", "sandbox; default-src 'none'")
+	h.Set("X-Content-Type-Options", "nosniff")
+	if q.bucket != "" {
+		h.Set("X-Amz-Bucket-Region", d.Region)
+	}
+	var ok bool
+	if q.Call, ok = d.API.EnterStream(w, r, d.door, op.name); !ok {
+		return
+	}
+	q.SetParams(q.params())
+	h.Set("X-Amz-Request-Id", q.RequestID)
+	if !known {
+		q.Refuse(w, r, sekisho.Errorf(sekisho.CodeNotImplemented, "A header or query you provided implies functionality that is not implemented: s3:%s.", op.name))
+		return
+	}
+	ans, err := q.run(r.Context(), op)
+	if ans.done != nil {
+		defer ans.done()
+	}
+	if err != nil {
+		q.Refuse(w, r, q.onWire(err))
+		return
+	}
+	if err := q.Accept(r); err != nil {
+		q.Unrecorded(w, r, err)
+		return
+	}
+	if err := q.send(ans); err != nil {
+		// The client learns by the missing rest: a status is no longer possible.
+		d.API.Log.WarnContext(r.Context(), "answer not delivered", "service", "s3", "operation", op.name, "request_id", q.RequestID, "error", err)
+		panic(http.ErrAbortHandler)
+	}
+}
+
+func (q *request) run(ctx context.Context, op operation) (answer, error) {
+	if owner := q.header("X-Amz-Expected-Bucket-Owner"); owner != "" && owner != q.Account {
+		return answer{}, sekisho.Errorf(sekisho.CodeDenied, "The bucket is not owned by account %s.", clip(owner))
+	}
+	if q.bucket != "" {
+		var err error
+		if q.config, err = q.Objects.Bucket(ctx, q.bucket); err != nil && !errors.Is(err, objects.ErrNoBucket) {
+			return answer{}, err
+		}
+	}
+	return op.handle(ctx, q)
+}
+
+func (q *request) send(ans answer) error {
+	if ans.status == 0 {
+		ans.status = http.StatusOK
+	}
+	switch {
+	case ans.body != nil:
+		return ans.body(q.w)
+	case ans.xml != nil:
+		return awsproto.WriteXML(q.w, ans.status, q.RequestID, ans.xml)
+	}
+	q.w.WriteHeader(ans.status)
+	return nil
+}
+
+// params is the request as the audit trail shows it.
+func (q *request) params() map[string]any {
+	m := map[string]any{}
+	if q.bucket != "" {
+		m["bucketName"] = clip(q.bucket)
+	}
+	if q.key != "" {
+		m["key"] = clip(q.key)
+	}
+	for _, name := range []string{"versionId", "uploadId", "partNumber", "prefix"} {
+		if v := q.query.Get(name); v != "" {
+			m[name] = clip(v)
+		}
+	}
+	for _, name := range []string{"X-Amz-Copy-Source", "Range", "X-Amz-Acl"} {
+		if v := q.header(name); v != "" {
+			m[strings.ToLower(name)] = clip(v)
+		}
+	}
+	return m
+}
+
+// clip bounds what strangers write into messages and records. The longest key
+// fits.
+func clip(s string) string {
+	if len(s) > objects.MaxKey {
+		s = s[:objects.MaxKey] + "…"
+	}
+	return strings.ToValidUTF8(s, "�")
+}
+
+// header is a header field, or the query parameter in which a presigned URL
+// carries it.
+func (q *request) header(name string) string {
+	if v := q.r.Header.Get(name); v != "" {
+		return v
+	}
+	if strings.HasPrefix(name, "X-Amz-") && q.query.Has("X-Amz-Signature") {
+		for k, v := range q.query {
+			if strings.EqualFold(k, name) && len(v) > 0 {
+				return v[0]
+			}
+		}
+	}
+	return ""
+}
+
+// allow asks the caller's policies and the bucket's for action on resource,
+// and fails where there is no such bucket.
+func (q *request) allow(ctx context.Context, action, resource string, keys ...authz.Key) error {
+	if err := q.may(ctx, q.config, action, resource, keys...); err != nil {
+		return err
+	}
+	if q.config == nil && q.bucket != "" {
+		return objects.ErrNoBucket
+	}
+	return nil
+}
+
+// may is allow for any bucket; nil is one that does not exist.
+func (q *request) may(ctx context.Context, b *objects.Bucket, action, resource string, keys ...authz.Key) error {
+	keys = append(keys, q.keys()...)
+	if b == nil || b.Settings.Policy == "" {
+		return q.Authorize(ctx, action, resource, keys...)
+	}
+	doc, err := policy.Parse([]byte(b.Settings.Policy))
+	if err != nil {
+		doc = policy.Unusable(b.Name, err)
+	}
+	v, err := q.DecideBy(ctx, authz.New(together{q.Policies, doc.WithSource(b.Name, policy.SourceResource)}), action, resource, keys...)
+	if err != nil {
+		return err
+	}
+	if !v.Allowed {
+		return api.Denied(v)
+	}
+	q.Allow()
+	return nil
+}
+
+// together is a caller's policies and a bucket's.
+type together struct {
+	callers Policies
+	bucket  *policy.Document
+}
+
+// Policies implements [authz.Policies].
+func (t together) Policies(ctx context.Context, p *sekisho.Principal) (*policy.Set, error) {
+	return t.callers.SetWithResource(ctx, p, t.bucket)
+}
+
+// keys are the condition keys of every S3 request.
+func (q *request) keys() []authz.Key {
+	sig := q.Signature()
+	how := "REST-HEADER"
+	if sig.Presigned {
+		how = "REST-QUERY-STRING"
+	}
+	keys := []authz.Key{
+		authz.One("s3:authType", how), authz.One("s3:signatureversion", "AWS4-HMAC-SHA256"),
+		authz.One("s3:ResourceAccount", q.Account),
+		authz.One("s3:signatureAge", itoa(max(0, q.Time.Sub(sig.Time).Milliseconds()))),
+	}
+	if sig.PayloadHash != "" {
+		keys = append(keys, authz.One("s3:x-amz-content-sha256", sig.PayloadHash))
+	}
+	for _, name := range []string{"X-Amz-Acl", "X-Amz-Server-Side-Encryption", "X-Amz-Copy-Source", "X-Amz-Metadata-Directive", "X-Amz-Storage-Class"} {
+		if v := q.header(name); v != "" {
+			keys = append(keys, authz.One("s3:"+strings.ToLower(name), v))
+		}
+	}
+	if q.query.Has("versionId") {
+		keys = append(keys, authz.One("s3:VersionId", q.query.Get("versionId")))
+	}
+	return keys
+}
+
+// ownerID stands for the account where S3 shows a canonical user ID.
+func (d *Door) ownerID() string {
+	sum := sha256.Sum256([]byte("canonical user of " + d.Account))
+	return hex.EncodeToString(sum[:])
+}
+
+type owner struct {
+	ID          string
+	DisplayName string `xml:",omitempty"`
+}
+
+func (d *Door) owner() *owner { return &owner{ID: d.ownerID(), DisplayName: d.Account} }
+
+// isoTime is a time in XML.
+type isoTime struct{ time.Time }
+
+// MarshalText implements [encoding.TextMarshaler].
+func (t isoTime) MarshalText() ([]byte, error) {
+	return []byte(t.UTC().Format("2006-01-02T15:04:05.000Z")), nil
+}
+
+// bodyError words what went wrong while a body was read.
+func bodyError(err error) error {
+	if e, ok := errors.AsType[*sigv4.Error](err); ok {
+		return e
+	}
+	return err
+}

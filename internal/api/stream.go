@@ -1,0 +1,68 @@
+package api
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"sekisho/internal/awsproto"
+	"sekisho/internal/sigv4"
+)
+
+// streamTimeout is how long a peer may be silent in the middle of a body.
+const streamTimeout = time.Minute
+
+// content is the body of a streaming call.
+type content struct {
+	raw    io.Reader
+	body   *sigv4.Body
+	signed *sigv4.Parsed
+}
+
+// EnterStream begins a call whose body is read while it is handled, however
+// large: that of an object. The caller is verified as by [Server.Enter]. When
+// ok is false the answer has been given.
+func (s *Server) EnterStream(w http.ResponseWriter, r *http.Request, d *Door, operation string) (c *Call, ok bool) {
+	c = s.call(r)
+	c.door, c.Service, c.Operation = d, d.Service, operation
+	c.content = &content{raw: &patient{r.Body, http.NewResponseController(w)}}
+	if err := s.authenticate(r, c, Signed); err != nil {
+		s.fail(w, r, c, err)
+		return nil, false
+	}
+	return c, true
+}
+
+// Content is the body of a call begun with EnterStream. Nothing may be done
+// with what it gave before it gave io.EOF.
+func (c *Call) Content() *sigv4.Body { return c.content.body }
+
+// Signature is how a call begun with EnterStream was signed.
+func (c *Call) Signature() *sigv4.Parsed { return c.content.signed }
+
+// patient reads from a peer as long as it goes on sending.
+type patient struct {
+	src  io.Reader
+	conn *http.ResponseController
+}
+
+func (p *patient) Read(b []byte) (int, error) {
+	// Not every connection has deadlines; those of tests in memory do not.
+	_ = p.conn.SetReadDeadline(time.Now().Add(streamTimeout))
+	n, err := p.src.Read(b)
+	if err != nil {
+		_ = p.conn.SetReadDeadline(time.Time{})
+	}
+	return n, err
+}
+
+// wrongRegion is S3's refusal of a signature for another region. Clients sign
+// anew for the region it names.
+func wrongRegion(here, there string) error {
+	return &awsproto.Error{
+		Code:    "AuthorizationHeaderMalformed",
+		Message: fmt.Sprintf("The authorization header is malformed; the region '%s' is wrong; expecting '%s'", clip(there), here),
+		Status:  http.StatusBadRequest, Sender: true, Extra: map[string]string{"Region": here},
+	}
+}

@@ -1,0 +1,398 @@
+package objects
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"sekisho"
+)
+
+// Limits of S3.
+const (
+	MaxObject   = 5 << 30 // of one upload; larger objects come in parts
+	MinPart     = 5 << 20 // of all but the last
+	MaxPart     = 10_000  // the number
+	MaxKey      = 1024
+	MaxMetadata = 2 << 10
+	MaxPolicy   = 20 << 10
+	MaxBuckets  = 1000
+)
+
+// NullVersion is the ID of the version that a bucket without versioning
+// writes.
+const NullVersion = "null"
+
+// The errors that callers tell apart.
+var (
+	ErrNoBucket       = sekisho.Errorf(sekisho.CodeNotFound, "The specified bucket does not exist")
+	ErrBucketExists   = sekisho.Errorf(sekisho.CodeConflict, "Your previous request to create the named bucket succeeded and you already own it.")
+	ErrBucketNotEmpty = sekisho.Errorf(sekisho.CodeInUse, "The bucket you tried to delete is not empty.").WithHint("You must delete all versions in the bucket.")
+	ErrBucketName     = sekisho.Errorf(sekisho.CodeInvalid, "The specified bucket is not valid.").WithHint("A name has 3 to 63 characters: lower-case letters, digits, hyphens and dots, beginning and ending with a letter or digit.")
+	ErrTooManyBuckets = sekisho.Errorf(sekisho.CodeLimit, "You have attempted to create more buckets than allowed: %d.", MaxBuckets)
+	ErrNoKey          = sekisho.Errorf(sekisho.CodeNotFound, "The specified key does not exist.")
+	ErrNoVersion      = sekisho.Errorf(sekisho.CodeNotFound, "The specified version does not exist.")
+	ErrDeleteMarker   = sekisho.Errorf(sekisho.CodeInvalid, "The specified method is not allowed against this resource.")
+	ErrKeyTooLong     = sekisho.Errorf(sekisho.CodeInvalid, "Your key is too long").WithHint("A key has at most %d bytes.", MaxKey)
+	ErrKey            = sekisho.Errorf(sekisho.CodeInvalid, "A key is UTF-8 text of at least one byte.")
+	ErrTooLarge       = sekisho.Errorf(sekisho.CodeInvalid, "Your proposed upload exceeds the maximum allowed size")
+	ErrIncomplete     = sekisho.Errorf(sekisho.CodeInvalid, "You did not provide the number of bytes specified by the Content-Length HTTP header")
+	ErrDigest         = sekisho.Errorf(sekisho.CodeInvalid, "The Content-MD5 you specified did not match what we received.")
+	ErrChecksum       = sekisho.Errorf(sekisho.CodeInvalid, "The checksum you specified did not match the calculated checksum.")
+	ErrPrecondition   = sekisho.Errorf(sekisho.CodeConflict, "At least one of the pre-conditions you specified did not hold")
+	ErrNoUpload       = sekisho.Errorf(sekisho.CodeNotFound, "The specified multipart upload does not exist. The upload ID might be invalid, or the multipart upload might have been aborted or completed.")
+	ErrPart           = sekisho.Errorf(sekisho.CodeInvalid, "One or more of the specified parts could not be found.").WithHint("The part might not have been uploaded, or the specified entity tag might not have matched the part's entity tag.")
+	ErrPartOrder      = sekisho.Errorf(sekisho.CodeInvalid, "The list of parts was not in ascending order.").WithHint("Parts must be ordered by part number.")
+	ErrPartSize       = sekisho.Errorf(sekisho.CodeInvalid, "Your proposed upload is smaller than the minimum allowed size")
+	ErrAlgorithm      = sekisho.Errorf(sekisho.CodeInvalid, "The checksum algorithm is not the one the upload was begun with.")
+)
+
+// Versioning is whether a bucket keeps old versions.
+type Versioning string
+
+// The states of versioning. A new bucket has none.
+const (
+	VersioningNever     Versioning = ""
+	VersioningEnabled   Versioning = "Enabled"
+	VersioningSuspended Versioning = "Suspended"
+)
+
+// Bucket is a bucket. All that is in it is encrypted with AES-256, whatever
+// it says.
+type Bucket struct {
+	Name       string
+	CreatedAt  time.Time
+	Versioning Versioning
+	Settings   Settings
+}
+
+// Settings are what is configured on a bucket.
+type Settings struct {
+	PublicAccess *PublicAccess     `json:"publicAccess,omitempty"`
+	Ownership    string            `json:"ownership,omitempty"`
+	Policy       string            `json:"policy,omitempty"`
+	BucketKey    bool              `json:"bucketKey,omitempty"`
+	Tags         map[string]string `json:"tags,omitempty"`
+}
+
+// PublicAccess blocks what would open a bucket to everybody.
+type PublicAccess struct {
+	BlockACLs       bool `json:"blockACLs"`
+	IgnoreACLs      bool `json:"ignoreACLs"`
+	BlockPolicy     bool `json:"blockPolicy"`
+	RestrictBuckets bool `json:"restrictBuckets"`
+}
+
+// ARN is the bucket's ARN.
+func ARN(bucket string) string { return "arn:aws:s3:::" + bucket }
+
+// ObjectARN is the ARN of an object.
+func ObjectARN(bucket, key string) string { return "arn:aws:s3:::" + bucket + "/" + key }
+
+// Facts are what a version says about itself besides its content.
+type Facts struct {
+	ContentType        string            `json:"contentType,omitempty"`
+	ContentEncoding    string            `json:"contentEncoding,omitempty"`
+	ContentLanguage    string            `json:"contentLanguage,omitempty"`
+	ContentDisposition string            `json:"contentDisposition,omitempty"`
+	CacheControl       string            `json:"cacheControl,omitempty"`
+	Expires            string            `json:"expires,omitempty"`
+	Metadata           map[string]string `json:"metadata,omitempty"` // lower-case names
+	Checksum           Checksum          `json:"checksum,omitzero"`
+	Parts              int               `json:"parts,omitempty"` // 0 = not a multipart object
+}
+
+// Version is one version of an object, or a delete marker.
+type Version struct {
+	Bucket       string
+	Key          string
+	ID           string
+	Seq          int64 // grows with every version of a key
+	Latest       bool
+	DeleteMarker bool
+	Size         int64
+	ETag         string // without quotes
+	ModifiedAt   time.Time
+	Facts        Facts
+	Pieces       []Piece // nil in listings
+}
+
+// Piece is a blob of a version: a part, or all of it.
+type Piece struct {
+	Blob     string `json:"blob"`
+	Size     int64  `json:"size"`
+	Checksum string `json:"checksum,omitempty"`
+	Number   int    `json:"number,omitempty"` // of the part
+}
+
+// Upload is an unfinished multipart upload.
+type Upload struct {
+	ID        string
+	Bucket    string
+	Key       string
+	StartedAt time.Time
+	StartedBy string // ARN
+	Facts     Facts
+}
+
+// Part is one part of an upload.
+type Part struct {
+	Upload     string
+	Number     int
+	Blob       string
+	Size       int64
+	ETag       string
+	Checksum   string
+	ModifiedAt time.Time
+}
+
+// Condition is what must hold at the moment of a write.
+type Condition struct {
+	Absent bool   // the key has no current version
+	ETag   string // the current version has this ETag
+}
+
+// Range is a part of an ordered listing: keys from From (inclusive) below To
+// ("" = no end), and of From itself only what comes after the place given.
+type Range struct {
+	Bucket string
+	From   string
+	To     string
+	Before int64  // versions: of From only those with a smaller Seq; 0 = all
+	After  string // uploads: of From only IDs greater than this; "" = all
+	Limit  int
+}
+
+// Index keeps everything but content. A method that makes blobs useless
+// marks them dead in the same transaction and returns them.
+type Index interface {
+	CreateBucket(ctx context.Context, b *Bucket) error // ErrBucketExists
+	Bucket(ctx context.Context, name string) (*Bucket, error)
+	Buckets(ctx context.Context) ([]*Bucket, error)
+	UpdateBucket(ctx context.Context, name string, change func(*Bucket) error) error
+	// DeleteBucket removes an empty bucket with its unfinished uploads.
+	DeleteBucket(ctx context.Context, name string) (dead []string, err error)
+
+	// PutVersion makes v the current version of its key. It sets Seq and,
+	// unless the bucket's versioning is enabled, the ID null, whose former
+	// holder goes. When upload is not empty that upload ends with it: its
+	// parts that v does not use go too.
+	PutVersion(ctx context.Context, v *Version, c Condition, upload string) (dead []string, err error)
+	// Version returns a version with its pieces; id "" is the current one.
+	Version(ctx context.Context, bucket, key, id string) (*Version, error)
+	// DeleteVersion removes a version for good; nil when there is none.
+	DeleteVersion(ctx context.Context, bucket, key, id string) (gone *Version, dead []string, err error)
+	// Versions lists by key, the newest version of each first.
+	Versions(ctx context.Context, r Range) ([]*Version, error)
+	// Current lists the current versions that are no delete markers.
+	Current(ctx context.Context, r Range) ([]*Version, error)
+
+	PutUpload(ctx context.Context, u *Upload) error
+	Upload(ctx context.Context, bucket, key, id string) (*Upload, error)
+	Uploads(ctx context.Context, r Range) ([]*Upload, error)
+	DeleteUpload(ctx context.Context, id string) (dead []string, err error)
+	PutPart(ctx context.Context, p *Part) (dead []string, err error)
+	// Parts lists the parts of an upload with greater numbers than after.
+	Parts(ctx context.Context, upload string, after, limit int) ([]*Part, error)
+
+	// Blobs returns the blobs, living and dead, whose IDs begin with prefix.
+	Blobs(ctx context.Context, prefix string) (map[string]bool, error)
+	DeadBlobs(ctx context.Context) ([]string, error)
+	ForgetBlobs(ctx context.Context, ids []string) error
+}
+
+// Config is what a Store needs.
+type Config struct {
+	Dir   string
+	Index Index
+	Keys  Keys
+	Log   *slog.Logger
+	Now   func() time.Time // nil = time.Now
+}
+
+// Store is an object store. It is safe for concurrent use.
+type Store struct {
+	index Index
+	files folder
+	log   *slog.Logger
+	now   func() time.Time
+
+	// looking is held for reading from the look-up of a version to the pin of
+	// its blobs, and for writing when dead blobs are removed: no blob goes
+	// between the two.
+	looking sync.RWMutex
+	pins    map[string]*pin
+	pinning sync.Mutex // guards pins; taken inside looking
+}
+
+type pin struct {
+	readers int
+	doomed  bool
+}
+
+// Open opens the store and clears away what a crash left.
+func Open(ctx context.Context, cfg Config) (*Store, error) {
+	s := &Store{index: cfg.Index, files: folder{filepath.Clean(cfg.Dir), cfg.Keys}, log: cfg.Log, now: cfg.Now, pins: map[string]*pin{}}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	dead, err := s.index.DeadBlobs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.files.sweep(ctx, s.index.Blobs); err != nil {
+		return nil, fmt.Errorf("open the object store in %s: %w", cfg.Dir, err)
+	}
+	s.bury(ctx, dead)
+	return s, nil
+}
+
+// bury removes the files of dead blobs. What fails is done at the next start.
+func (s *Store) bury(ctx context.Context, dead []string) {
+	if len(dead) == 0 {
+		return
+	}
+	s.looking.Lock()
+	gone := make([]string, 0, len(dead))
+	s.pinning.Lock()
+	for _, id := range dead {
+		if p := s.pins[id]; p != nil {
+			p.doomed = true
+			continue
+		}
+		gone = append(gone, id)
+	}
+	s.pinning.Unlock()
+	s.looking.Unlock()
+	s.erase(context.WithoutCancel(ctx), gone)
+}
+
+func (s *Store) erase(ctx context.Context, ids []string) {
+	gone := ids[:0]
+	for _, id := range ids {
+		if err := s.files.remove(id); err != nil {
+			s.log.Error("a deleted object's file stays until the next start", "blob", id, "error", err)
+			continue
+		}
+		gone = append(gone, id)
+	}
+	if len(gone) == 0 {
+		return
+	}
+	if err := s.index.ForgetBlobs(ctx, gone); err != nil {
+		s.log.Error("removed files stay in the index until the next start", "error", err)
+	}
+}
+
+func (s *Store) pin(pieces []Piece) {
+	s.pinning.Lock()
+	defer s.pinning.Unlock()
+	for _, p := range pieces {
+		if s.pins[p.Blob] == nil {
+			s.pins[p.Blob] = &pin{}
+		}
+		s.pins[p.Blob].readers++
+	}
+}
+
+func (s *Store) unpin(pieces []Piece) {
+	var gone []string
+	s.pinning.Lock()
+	for _, p := range pieces {
+		have := s.pins[p.Blob]
+		if have.readers--; have.readers > 0 {
+			continue
+		}
+		if have.doomed {
+			gone = append(gone, p.Blob)
+		}
+		delete(s.pins, p.Blob)
+	}
+	s.pinning.Unlock()
+	if len(gone) > 0 {
+		s.erase(context.Background(), gone)
+	}
+}
+
+// CreateBucket makes a bucket that is closed to the public, as AWS does.
+func (s *Store) CreateBucket(ctx context.Context, name string, tags map[string]string) (*Bucket, error) {
+	if !ValidBucket(name) {
+		return nil, ErrBucketName
+	}
+	all, err := s.index.Buckets(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(all) >= MaxBuckets {
+		return nil, ErrTooManyBuckets
+	}
+	b := &Bucket{Name: name, CreatedAt: s.time(), Settings: Settings{
+		PublicAccess: &PublicAccess{true, true, true, true}, Ownership: "BucketOwnerEnforced", Tags: tags,
+	}}
+	return b, s.index.CreateBucket(ctx, b)
+}
+
+// time is now as it is stored.
+func (s *Store) time() time.Time { return s.now().UTC().Truncate(time.Millisecond) }
+
+// Bucket returns a bucket.
+func (s *Store) Bucket(ctx context.Context, name string) (*Bucket, error) {
+	if !ValidBucket(name) {
+		return nil, ErrNoBucket
+	}
+	return s.index.Bucket(ctx, name)
+}
+
+// Buckets returns all buckets by name.
+func (s *Store) Buckets(ctx context.Context) ([]*Bucket, error) { return s.index.Buckets(ctx) }
+
+// UpdateBucket changes a bucket's versioning and settings.
+func (s *Store) UpdateBucket(ctx context.Context, name string, change func(*Bucket) error) error {
+	return s.index.UpdateBucket(ctx, name, change)
+}
+
+// DeleteBucket removes an empty bucket.
+func (s *Store) DeleteBucket(ctx context.Context, name string) error {
+	dead, err := s.index.DeleteBucket(ctx, name)
+	s.bury(ctx, dead)
+	return err
+}
+
+// ValidBucket reports whether name may name a bucket.
+func ValidBucket(name string) bool {
+	if len(name) < 3 || len(name) > 63 || strings.Contains(name, "..") || net.ParseIP(name) != nil {
+		return false
+	}
+	if strings.HasPrefix(name, "xn--") || strings.HasPrefix(name, "sthree-") || strings.HasSuffix(name, "-s3alias") || strings.HasSuffix(name, "--ol-s3") {
+		return false
+	}
+	for i := range len(name) {
+		c := name[i]
+		inner := i > 0 && i < len(name)-1
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && (!inner || c != '-' && c != '.') {
+			return false
+		}
+	}
+	return true
+}
+
+// CheckKey says what is wrong with a key.
+func CheckKey(key string) error {
+	switch {
+	case key == "" || !utf8.ValidString(key):
+		return ErrKey
+	case len(key) > MaxKey:
+		return ErrKeyTooLong
+	}
+	return nil
+}
+
+// newID makes the ID of a version or an upload.
+func newID() string { return base64.RawURLEncoding.EncodeToString(random(24)) }

@@ -1,0 +1,235 @@
+package objects
+
+import (
+	"context"
+	"io"
+	"strings"
+)
+
+// Object is a version whose content can be read. It must be closed.
+type Object struct {
+	*Version
+	store *Store
+}
+
+// Head returns a version without its content; id "" is the current one. A
+// delete marker is returned together with ErrNoKey when it is the current
+// version, with ErrDeleteMarker when it was asked for by its ID.
+func (s *Store) Head(ctx context.Context, bucket, key, id string) (*Version, error) {
+	v, err := s.index.Version(ctx, bucket, key, id)
+	switch {
+	case err != nil:
+		return nil, err
+	case v.DeleteMarker && id == "":
+		return v, ErrNoKey
+	case v.DeleteMarker:
+		return v, ErrDeleteMarker
+	}
+	return v, nil
+}
+
+// Get is Head with content.
+func (s *Store) Get(ctx context.Context, bucket, key, id string) (*Object, error) {
+	s.looking.RLock()
+	defer s.looking.RUnlock()
+	v, err := s.Head(ctx, bucket, key, id)
+	if err != nil {
+		return &Object{Version: v}, err
+	}
+	s.pin(v.Pieces)
+	return &Object{v, s}, nil
+}
+
+// Close lets the content go.
+func (o *Object) Close() {
+	if o.store != nil {
+		o.store.unpin(o.Pieces)
+		o.store = nil
+	}
+}
+
+// WriteTo writes n bytes of the content from off on.
+func (o *Object) WriteTo(w io.Writer, off, n int64) error {
+	buf := make([]byte, chunkSize)
+	for _, p := range o.Pieces {
+		if off >= p.Size {
+			off -= p.Size
+			continue
+		}
+		if n == 0 {
+			break
+		}
+		take := min(n, p.Size-off)
+		if err := o.copyPiece(w, p, off, take, buf); err != nil {
+			return err
+		}
+		off, n = 0, n-take
+	}
+	if n > 0 {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+
+func (o *Object) copyPiece(w io.Writer, p Piece, off, n int64, buf []byte) error {
+	r, err := o.store.files.open(p.Blob, p.Size, off)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	copied, err := io.CopyBuffer(struct{ io.Writer }{w}, io.LimitReader(r, n), buf)
+	if err == nil && copied < n {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// Reader reads n bytes of the content from off on. It must be read to its
+// end, or closed.
+func (o *Object) Reader(off, n int64) io.ReadCloser {
+	r, w := io.Pipe()
+	go func() { w.CloseWithError(o.WriteTo(w, off, n)) }() // ends when r is closed
+	return r
+}
+
+// Part returns where part number n of the content is; ok is false when there
+// is none. An object that did not come in parts has the part 1.
+func (v *Version) Part(n int) (off, size int64, ok bool) {
+	if v.Facts.Parts == 0 {
+		return 0, v.Size, n == 1
+	}
+	for i, p := range v.Pieces {
+		if i+1 == n {
+			return off, p.Size, true
+		}
+		off += p.Size
+	}
+	return 0, 0, false
+}
+
+// Listing asks for one page of names.
+type Listing struct {
+	Bucket    string
+	Prefix    string
+	Delimiter string
+	After     string // begin behind this key
+	Place     string // and, where a key has many entries, behind this one of After's
+	Limit     int
+}
+
+// Page is one page of a listing.
+type Page[T any] struct {
+	Entries   []T
+	Prefixes  []string // common to all keys that the delimiter folds
+	Truncated bool
+	NextKey   string // with Truncated: After of the next page
+	NextPlace string // and Place
+}
+
+// ListCurrent lists the objects of a bucket.
+func (s *Store) ListCurrent(ctx context.Context, l Listing) (*Page[*Version], error) {
+	l.Place = ""
+	return list(ctx, l, s.index.Current, Range{}, func(v *Version) (string, string) { return v.Key, "" })
+}
+
+// ListVersions lists all versions and delete markers.
+func (s *Store) ListVersions(ctx context.Context, l Listing) (*Page[*Version], error) {
+	var first Range
+	if l.Place != "" {
+		v, err := s.index.Version(ctx, l.Bucket, l.After, l.Place)
+		switch {
+		case err == nil:
+			first = Range{From: l.After, Before: v.Seq}
+		case err == ErrNoVersion || err == ErrNoKey: // it went meanwhile
+		default:
+			return nil, err
+		}
+	}
+	return list(ctx, l, s.index.Versions, first, func(v *Version) (string, string) { return v.Key, v.ID })
+}
+
+// ListUploads lists unfinished uploads.
+func (s *Store) ListUploads(ctx context.Context, l Listing) (*Page[*Upload], error) {
+	var first Range
+	if l.Place != "" {
+		first = Range{From: l.After, After: l.Place}
+	}
+	return list(ctx, l, s.index.Uploads, first, func(u *Upload) (string, string) { return u.Key, u.ID })
+}
+
+// list reads as many pages of the index as it takes to fill one page for the
+// caller. Keys that the delimiter folds are skipped over, not read.
+func list[T any](ctx context.Context, l Listing, read func(context.Context, Range) ([]T, error), first Range, place func(T) (key, id string)) (*Page[T], error) {
+	page := &Page[T]{}
+	if l.Limit <= 0 {
+		return page, nil
+	}
+	r := first
+	if r.From == "" {
+		r.From = l.Prefix
+		if l.After >= l.Prefix && l.After != "" {
+			r.From = l.After + "\x00"
+			// A marker that is itself folded was given for all of its prefix.
+			if common, ok := fold(l.After, l.Prefix, l.Delimiter); ok && common == l.After {
+				if r.From, ok = successor(common); !ok {
+					return page, nil
+				}
+			}
+		}
+	}
+	r.Bucket = l.Bucket
+	r.To, _ = successor(l.Prefix)
+	for {
+		// One more than fits tells whether there is more.
+		r.Limit = l.Limit - len(page.Entries) - len(page.Prefixes) + 1
+		entries, err := read(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		skipped := false
+		for _, e := range entries {
+			key, id := place(e)
+			if len(page.Entries)+len(page.Prefixes) == l.Limit {
+				page.Truncated = true
+				return page, nil
+			}
+			if common, ok := fold(key, l.Prefix, l.Delimiter); ok {
+				page.Prefixes = append(page.Prefixes, common)
+				page.NextKey, page.NextPlace = common, ""
+				next, more := successor(common)
+				if !more {
+					return page, nil
+				}
+				r.From, r.Before, r.After, skipped = next, 0, "", true
+				break
+			}
+			page.Entries = append(page.Entries, e)
+			page.NextKey, page.NextPlace = key, id
+		}
+		if !skipped {
+			return page, nil
+		}
+	}
+}
+
+// fold returns the common prefix under which a key is listed.
+func fold(key, prefix, delimiter string) (string, bool) {
+	if delimiter == "" || !strings.HasPrefix(key, prefix) {
+		return "", false
+	}
+	i := strings.Index(key[len(prefix):], delimiter)
+	if i < 0 {
+		return "", false
+	}
+	return key[:len(prefix)+i+len(delimiter)], true
+}
+
+// successor is the least string greater than all that begin with prefix.
+func successor(prefix string) (string, bool) {
+	for i := len(prefix) - 1; i >= 0; i-- {
+		if prefix[i] < 0xff {
+			return prefix[:i] + string([]byte{prefix[i] + 1}), true
+		}
+	}
+	return "", false
+}

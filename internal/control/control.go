@@ -195,8 +195,11 @@ func (h *Hub) close(ctx context.Context, s *slot, node sekisho.NodeID, c *channe
 
 // reasonOf words the end of a channel for people.
 func reasonOf(err error) string {
-	if err == nil {
+	switch {
+	case err == nil:
 		return "the channel was closed"
+	case errors.Is(err, context.Canceled):
+		return "the server stopped"
 	}
 	const most = 200
 	s := err.Error()

@@ -170,6 +170,13 @@ func TestTheServerStops(t *testing.T) {
 		stop(errors.New("the server is stopping"))
 		<-end
 		w.want(t, "up ", "down the server is stopping") // kept although the context has ended
+
+		ctx, cancel := context.WithCancel(t.Context())
+		end = serve(ctx, h, node, "", newConn(), w)
+		synctest.Wait()
+		cancel()
+		<-end
+		w.want(t, "up ", "down the server is stopping", "up ", "down the server stopped") // in people's words
 	})
 }
 

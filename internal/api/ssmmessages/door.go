@@ -64,9 +64,10 @@ type door struct {
 	api *api.Door
 }
 
-// Register adds the door's paths to mux.
-func Register(mux *http.ServeMux, cfg Config) {
-	d := &door{Config: cfg, api: &api.Door{
+// New describes the door. Its operations are chosen by their paths: Register
+// has the handlers.
+func New() *api.Door {
+	return &api.Door{
 		Service: "ssmmessages", Protocol: awsproto.RESTXML,
 		Operations: map[string]api.Operation{
 			"CreateControlChannel": {},
@@ -74,7 +75,12 @@ func Register(mux *http.ServeMux, cfg Config) {
 			"CreateDataChannel":    {},
 			"OpenDataChannel":      {Auth: api.Anonymous},
 		},
-	}}
+	}
+}
+
+// Register adds the door's paths to mux.
+func Register(mux *http.ServeMux, cfg Config) {
+	d := &door{Config: cfg, api: New()}
 	mux.HandleFunc("POST /v1/control-channel/{node}", d.createControlChannel)
 	mux.HandleFunc("GET /v1/control-channel/{node}", d.openControlChannel)
 	mux.HandleFunc("POST /v1/data-channel/{session}", d.createDataChannel)

@@ -1,0 +1,296 @@
+// Package servertest runs a whole server in the test's process, on a loopback
+// TLS listener with its state in a temporary directory, and stands in for
+// everybody who talks to it: administrators and users with AWS's own client
+// library, agents and clients with the bare protocol.
+package servertest
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsssm "github.com/aws/aws-sdk-go-v2/service/ssm"
+
+	"sekisho/internal/identity"
+	"sekisho/internal/server"
+	"sekisho/internal/sigv4"
+)
+
+// Account and Region are those of the server.
+const (
+	Account = "123456789012"
+	Region  = "eu-central-1"
+)
+
+// Patience is how long a test waits for what must happen.
+const Patience = 20 * time.Second
+
+// Server is a running server.
+type Server struct {
+	*server.Server
+	URL   string // https://127.0.0.1:port
+	Host  string // 127.0.0.1:port
+	Admin sigv4.Credentials
+
+	t    testing.TB
+	dir  string
+	cert tls.Certificate
+	pool *x509.CertPool
+	http *http.Client
+	stop func()
+}
+
+// Start starts a server that ends with the test.
+func Start(t testing.TB) *Server {
+	t.Helper()
+	// The certificate of httptest is good for the loopback addresses.
+	ts := httptest.NewTLSServer(nil)
+	cert, leaf := ts.TLS.Certificates[0], ts.Certificate()
+	ts.Close()
+	s := &Server{t: t, dir: t.TempDir(), cert: cert, pool: x509.NewCertPool()}
+	s.pool.AddCert(leaf)
+	s.http = &http.Client{Transport: &http.Transport{TLSClientConfig: s.TLS()}}
+	l := s.open("127.0.0.1:0")
+	first, made, err := s.Directory.Bootstrap(t.Context(), "admin")
+	if err != nil || !made {
+		t.Fatalf("bootstrap: %v, %v", made, err)
+	}
+	s.Admin = sigv4.Credentials{AccessKeyID: first.AccessKeyID, SecretAccessKey: first.SecretAccessKey}
+	s.serve(l)
+	t.Cleanup(func() {
+		s.stop()
+		s.http.CloseIdleConnections()
+	})
+	return s
+}
+
+// Restart stops the server and starts another on the same state and address.
+func (s *Server) Restart() {
+	s.t.Helper()
+	s.stop()
+	s.http.CloseIdleConnections()
+	s.serve(s.open(s.Host))
+}
+
+func (s *Server) open(addr string) net.Listener {
+	s.t.Helper()
+	srv, err := server.New(context.Background(), server.Config{
+		DataDir: s.dir, Account: Account, Region: Region, Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.Server, s.Host = srv, l.Addr().String()
+	s.URL = "https://" + s.Host
+	return l
+}
+
+func (s *Server) serve(l net.Listener) {
+	ctx, cancel := context.WithCancel(context.Background())
+	srv := s.Server
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := srv.Serve(ctx, l, s.cert); err != nil {
+			s.t.Errorf("serve: %v", err)
+		}
+		if err := srv.Close(); err != nil {
+			s.t.Errorf("close: %v", err)
+		}
+	})
+	s.stop = sync.OnceFunc(func() {
+		cancel()
+		wg.Wait()
+	})
+}
+
+// TLS trusts the server.
+func (s *Server) TLS() *tls.Config { return &tls.Config{RootCAs: s.pool, MinVersion: tls.VersionTLS12} }
+
+// User makes a user with one inline policy, unless the policy is empty, and
+// returns a key.
+func (s *Server) User(name, policy string) sigv4.Credentials {
+	s.t.Helper()
+	ctx := s.t.Context()
+	if _, err := s.Directory.CreateUser(ctx, "/", name, "", nil); err != nil {
+		s.t.Fatal(err)
+	}
+	if policy != "" {
+		if err := s.Directory.PutInline(ctx, identity.KindUser, name, "inline", policy); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	k, err := s.Directory.CreateAccessKey(ctx, name)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return sigv4.Credentials{AccessKeyID: k.ID, SecretAccessKey: k.Secret}
+}
+
+// Allow is a policy with one statement.
+func Allow(resource string, actions ...string) string {
+	b, err := json.Marshal(map[string]any{
+		"Version":   "2012-10-17",
+		"Statement": []any{map[string]any{"Effect": "Allow", "Action": actions, "Resource": resource}},
+	})
+	if err != nil {
+		panic(err) // strings always marshal
+	}
+	return string(b)
+}
+
+// SSM is AWS's client with these credentials. It does not retry.
+func (s *Server) SSM(c sigv4.Credentials) *awsssm.Client {
+	return awsssm.NewFromConfig(aws.Config{
+		Region: Region, BaseEndpoint: &s.URL, HTTPClient: s.http,
+		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken}, nil
+		}),
+		Retryer: func() aws.Retryer { return aws.NopRetryer{} },
+	})
+}
+
+// Answer is an answer of any door.
+type Answer struct {
+	Status int
+	Header http.Header
+	Body   string
+}
+
+// Code is the name of the error, without its namespace; empty for a success.
+func (a Answer) Code() string {
+	if a.Status < 300 {
+		return ""
+	}
+	var e struct {
+		Type string `json:"__type"`
+	}
+	if json.Unmarshal([]byte(a.Body), &e) == nil && e.Type != "" {
+		return e.Type[strings.LastIndexByte(e.Type, '#')+1:]
+	}
+	_, rest, ok := strings.Cut(a.Body, "<Code>")
+	if !ok {
+		return "unknown"
+	}
+	code, _, _ := strings.Cut(rest, "</Code>")
+	return code
+}
+
+// Decode reads a JSON answer.
+func (a Answer) Decode(t testing.TB, v any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(a.Body), v); err != nil {
+		t.Fatalf("%d %s: %v", a.Status, a.Body, err)
+	}
+}
+
+// Targets are the prefixes of X-Amz-Target by service.
+var targets = map[string]string{"ssm": "AmazonSSM", "cloudtrail": "CloudTrail_20131101"}
+
+// JSON calls an operation of a JSON door. Without a key it is not signed.
+func (s *Server) JSON(c sigv4.Credentials, service, operation string, in any) Answer {
+	s.t.Helper()
+	body, err := json.Marshal(in)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return s.Do(func(r *http.Request) {
+		r.Header.Set("X-Amz-Target", targetOf(service)+"."+operation)
+		r.Header.Set("Content-Type", "application/x-amz-json-1.1")
+	}, c, service, http.MethodPost, "/", string(body))
+}
+
+func targetOf(service string) string {
+	if t := targets[service]; t != "" {
+		return t
+	}
+	return service
+}
+
+// Do sends any request, signed when there is a key.
+func (s *Server) Do(prepare func(r *http.Request), c sigv4.Credentials, service, method, path, body string) Answer {
+	s.t.Helper()
+	r, err := http.NewRequestWithContext(s.t.Context(), method, s.URL+path, strings.NewReader(body))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if prepare != nil {
+		prepare(r)
+	}
+	if c.AccessKeyID != "" {
+		sigv4.Sign(r, c, Region, service, time.Now(), sigv4.HashBody([]byte(body)))
+	}
+	return s.send(r)
+}
+
+func (s *Server) send(r *http.Request) Answer {
+	s.t.Helper()
+	resp, err := s.http.Do(r)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return Answer{Status: resp.StatusCode, Header: resp.Header, Body: string(bytes.TrimSpace(b))}
+}
+
+// Event is an event of the audit trail, as LookupEvents gives it.
+type Event struct {
+	EventName, ErrorCode, ErrorMessage, SourceIPAddress, UserAgent string
+	UserIdentity                                                   struct{ Type, UserName, Arn, PrincipalID, AccessKeyID string }
+	RequestParameters, ResponseElements                            map[string]any
+}
+
+// Events returns the events of one name, the newest first.
+func (s *Server) Events(name string) []Event {
+	s.t.Helper()
+	var out struct {
+		Events []struct{ CloudTrailEvent string }
+	}
+	s.JSON(s.Admin, "cloudtrail", "LookupEvents", map[string]any{
+		"LookupAttributes": []any{map[string]string{"AttributeKey": "EventName", "AttributeValue": name}},
+	}).Decode(s.t, &out)
+	var events []Event
+	for _, e := range out.Events {
+		var one Event
+		if err := json.Unmarshal([]byte(e.CloudTrailEvent), &one); err != nil {
+			s.t.Fatal(err)
+		}
+		events = append(events, one)
+	}
+	return events
+}
+
+// Eventually waits until happened is true.
+func (s *Server) Eventually(what string, happened func() bool) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), Patience)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !happened() {
+		select {
+		case <-ctx.Done():
+			s.t.Fatalf("waited %s for %s", Patience, what)
+		case <-tick.C:
+		}
+	}
+}

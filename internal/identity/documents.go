@@ -34,9 +34,20 @@ func (t *tx) setTrust(r *Role, document string) error {
 	if policy.Size([]byte(document)) > maxTrustSize {
 		return limit("Cannot exceed quota for ACLSizePerRole: %d", maxTrustSize)
 	}
+	ids, err := t.principals(document)
+	if err != nil {
+		return err
+	}
+	r.Trust, r.TrustIDs = document, ids
+	return nil
+}
+
+// principals returns the IDs of the users and roles that a policy names; each
+// of them must exist.
+func (s *state) principals(document string) (map[string]string, error) {
 	ids := map[string]string{}
 	_, err := rewritePrincipals(document, func(name string) (string, error) {
-		id, ours := t.principalID(name)
+		id, ours := s.principalID(name)
 		if ours && id == "" {
 			return "", sekisho.Errorf(sekisho.CodeMalformedPolicy, `Invalid principal in policy: "AWS":"%s"`, printable(name))
 		}
@@ -45,11 +56,7 @@ func (t *tx) setTrust(r *Role, document string) error {
 		}
 		return name, nil
 	})
-	if err != nil {
-		return err
-	}
-	r.Trust, r.TrustIDs = document, ids
-	return nil
+	return ids, err
 }
 
 // principalID finds whom a principal of a trust policy names in this account;
@@ -94,12 +101,15 @@ func (s *state) principalID(name string) (id string, ours bool) {
 	return "", false
 }
 
-// trustText is a role's trust policy as it stands today: a name that was given
-// to somebody else since is replaced by the ID of whom it meant, and a renamed
-// user is followed.
-func (s *state) trustText(r *Role) string {
-	text, err := rewritePrincipals(r.Trust, func(name string) (string, error) {
-		id := r.TrustIDs[name]
+// trustText is a role's trust policy as it stands today: see textToday.
+func (s *state) trustText(r *Role) string { return s.textToday(r.Trust, r.TrustIDs) }
+
+// textToday is a policy as it stands today: a name that was given to somebody
+// else since is replaced by the ID of whom it meant, and a renamed user is
+// followed.
+func (s *state) textToday(document string, ids map[string]string) string {
+	text, err := rewritePrincipals(document, func(name string) (string, error) {
+		id := ids[name]
 		if id == "" {
 			return name, nil
 		}

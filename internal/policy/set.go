@@ -36,6 +36,9 @@ type Policies struct {
 	HasSession bool
 	// Resource is the resource's policy.
 	Resource *Document
+	// ResourceDecides says that Resource has to allow, whatever the identity
+	// policies say, as the policy of a KMS key has to.
+	ResourceDecides bool
 	// Trust is the trust policy of the role to be assumed. Unlike Resource it
 	// has to allow, whatever the identity policies say.
 	Trust *Document
@@ -47,6 +50,7 @@ type Policies struct {
 // Set is compiled Policies. It is immutable and safe for concurrent use.
 type Set struct {
 	scp      []*scope
+	decides  bool // the resource policy has to allow
 	resource *scope
 	trust    *scope
 	identity *scope
@@ -64,6 +68,9 @@ func Compile(p Policies) *Set {
 	}
 	if p.Resource != nil {
 		s.resource = newScope(PolicyResource, []*Document{p.Resource}, bounded)
+	}
+	if p.ResourceDecides {
+		s.decides = true
 	}
 	if p.Trust != nil {
 		s.trust = newScope(PolicyTrust, []*Document{p.Trust}, bounded)
@@ -245,8 +252,8 @@ func (s *Set) Evaluate(r *Request) Decision {
 	}
 	cross := r.ResourceAccount != "" && r.ResourceAccount != r.Principal.Account
 	if !cross {
-		if s.trust != nil && level == grantNone {
-			return Decision{ImplicitDeny, PolicyTrust}
+		if (s.trust != nil || s.decides) && level == grantNone {
+			return Decision{ImplicitDeny, owner}
 		}
 		if level == grantDirect {
 			return Decision{Effect: Allowed}

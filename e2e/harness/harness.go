@@ -280,6 +280,7 @@ func startProcess(cmd *exec.Cmd, log string) (*process, error) {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
 	cmd.SysProcAttr.Setpgid = true
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGTERM // when the tests themselves are killed
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}

@@ -138,7 +138,7 @@ func TestBoundsOfActivations(t *testing.T) {
 		if a.RegistrationLimit < 1 || !a.ExpiresAt.After(f.now) || len(code) != 20 {
 			t.Errorf("%s: %+v, code of %d", tc.name, a, len(code))
 		}
-		if strings.Contains(fmt.Sprintf("%s", a.CodeHash), code) {
+		if strings.Contains(string(a.CodeHash), code) {
 			t.Errorf("%s: the code is kept", tc.name)
 		}
 	}

@@ -64,7 +64,7 @@ func (d *Directory) Policy(ctx context.Context, arn string) (*Policy, error) {
 	return get(ctx, d, func(s *state) (*Policy, error) { return s.policy(arn) })
 }
 
-// Policies of the account and of AWS, by ARN.
+// ManagedPolicies returns those of the account and of AWS, by ARN.
 func (d *Directory) ManagedPolicies(ctx context.Context) ([]*Policy, error) {
 	return get(ctx, d, func(s *state) ([]*Policy, error) { return sorted(s.policies), nil })
 }

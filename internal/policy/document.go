@@ -354,7 +354,7 @@ func compileResource(src string, wide, vars bool) pattern {
 	return p
 }
 
-func (s *statement) collectKeys(keys map[string]string) {
+func (st *statement) collectKeys(keys map[string]string) {
 	add := func(key, raw string) {
 		if _, ok := keys[key]; !ok {
 			keys[key] = raw
@@ -369,8 +369,8 @@ func (s *statement) collectKeys(keys map[string]string) {
 			}
 		}
 	}
-	patterns(s.resources)
-	for _, c := range s.conditions {
+	patterns(st.resources)
+	for _, c := range st.conditions {
 		add(c.key, c.rawKey)
 		patterns(c.patterns)
 	}

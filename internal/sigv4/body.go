@@ -100,7 +100,7 @@ func (b *Body) readPlain(p []byte) (int, error) {
 	n, err := b.src.Read(p)
 	if b.sum != nil {
 		b.sum.Write(p[:n])
-		if err == io.EOF && !hmac.Equal([]byte(hex.EncodeToString(b.sum.Sum(nil))), []byte(b.want)) {
+		if errors.Is(err, io.EOF) && !hmac.Equal([]byte(hex.EncodeToString(b.sum.Sum(nil))), []byte(b.want)) {
 			err = errorf(CodePayloadHash, "The provided 'x-amz-content-sha256' header does not match what was computed from the body.")
 		}
 	}
@@ -200,7 +200,7 @@ func (b *Body) end() error {
 	signature := ""
 	for n := 0; ; n++ {
 		line, err := b.line(maxTrailerLine)
-		if err == errCut && n == 0 && !b.trailers {
+		if errors.Is(err, errCut) && n == 0 && !b.trailers {
 			break // some signers leave the last empty line out
 		}
 		if err != nil {

@@ -50,7 +50,7 @@ func readBody(p *sigv4.Parsed, body string) (string, http.Header, error) {
 	got, err := io.ReadAll(b)
 	if err == nil {
 		// A body that was read to its end stays there.
-		if _, again := b.Read(make([]byte, 1)); again != io.EOF {
+		if _, again := b.Read(make([]byte, 1)); !errors.Is(again, io.EOF) {
 			err = fmt.Errorf("read after the end: %w", again)
 		}
 	}

@@ -179,7 +179,7 @@ func TestWhoMayAssumeARole(t *testing.T) {
 		if got := whoami(t, s.STS(temporary(out.Credentials))); got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}
-		if *out.AssumedRoleUser.AssumedRoleId != r.ID+":work" || out.Credentials.Expiration.Sub(time.Now()) < 59*time.Minute {
+		if *out.AssumedRoleUser.AssumedRoleId != r.ID+":work" || time.Until(*out.Credentials.Expiration) < 59*time.Minute {
 			t.Errorf("answer = %+v", out.AssumedRoleUser)
 		}
 	}

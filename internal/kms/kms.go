@@ -23,6 +23,8 @@ var (
 	// ErrWrongKey says that a ciphertext was made with another key than the
 	// request names.
 	ErrWrongKey = errors.New("another key made the ciphertext")
+	// ErrARN says that an ARN is of another service, region or account.
+	ErrARN = errors.New("the ARN leads elsewhere")
 )
 
 // Store keeps keys and aliases.
@@ -219,10 +221,10 @@ func (s *Keys) Resolve(ctx context.Context, keyID string) (Resolved, error) {
 	if strings.HasPrefix(keyID, "arn:") {
 		rest, ok := strings.CutPrefix(keyID, s.prefix)
 		if !ok {
-			return Resolved{}, sekisho.Errorf(sekisho.CodeInvalid, "Invalid arn %s", printable(keyID))
+			return Resolved{}, &sekisho.Error{Code: sekisho.CodeInvalid, Message: "Invalid arn " + printable(keyID), Err: ErrARN}
 		}
 		if name, ok = strings.CutPrefix(rest, "key/"); !ok && !strings.HasPrefix(rest, aliasPrefix) {
-			return Resolved{}, sekisho.Errorf(sekisho.CodeInvalid, "Invalid arn %s", printable(keyID))
+			return Resolved{}, &sekisho.Error{Code: sekisho.CodeInvalid, Message: "Invalid arn " + printable(keyID), Err: ErrARN}
 		} else if !ok {
 			name = rest
 		}

@@ -1,0 +1,333 @@
+// Package kms is the KMS door: keys, aliases and the operations that encrypt
+// with them, over [sekisho/internal/kms].
+//
+// Every operation on a key is decided by the key's policy and the caller's
+// policies together: the key's policy has to allow, and where it allows the
+// account only, as the default policy does, the caller's own policies have to
+// allow too.
+package kms
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	"sekisho"
+	"sekisho/internal/api"
+	"sekisho/internal/authz"
+	"sekisho/internal/awsproto"
+	"sekisho/internal/kms"
+	"sekisho/internal/policy"
+)
+
+// Policies are the policies of principals and of resources.
+type Policies interface {
+	// SetUnderResource joins the policies of p with that of a resource, which
+	// has to allow whatever the others say.
+	SetUnderResource(ctx context.Context, p *sekisho.Principal, resource *policy.Document) (*policy.Set, error)
+	// ResourcePolicy checks a resource's policy and finds whom it names.
+	ResourcePolicy(ctx context.Context, document string) (names map[string]string, err error)
+	// ResourcePolicyToday is the policy with the names they have today.
+	ResourcePolicyToday(ctx context.Context, document string, names map[string]string) (string, error)
+}
+
+// Config is what the door needs.
+type Config struct {
+	Keys     *kms.Keys
+	Policies Policies
+	Account  string
+}
+
+type door struct{ Config }
+
+// New returns the door.
+func New(cfg Config) *api.Door {
+	d := &door{cfg}
+	return &api.Door{
+		Service: "kms", Protocol: awsproto.JSON,
+		Errors: map[sekisho.Code]string{sekisho.CodeNotFound: "NotFoundException"},
+		Operations: map[string]api.Operation{
+			"CreateKey":            write(d.createKey),
+			"DescribeKey":          read(d.describeKey),
+			"ListKeys":             read(d.listKeys),
+			"UpdateKeyDescription": write(d.updateKeyDescription),
+			"EnableKey":            write(d.enableKey),
+			"DisableKey":           write(d.disableKey),
+			"ScheduleKeyDeletion":  write(d.scheduleKeyDeletion),
+			"CancelKeyDeletion":    write(d.cancelKeyDeletion),
+
+			"EnableKeyRotation":    write(d.enableKeyRotation),
+			"DisableKeyRotation":   write(d.disableKeyRotation),
+			"GetKeyRotationStatus": read(d.getKeyRotationStatus),
+
+			"CreateAlias": write(d.createAlias),
+			"UpdateAlias": write(d.updateAlias),
+			"DeleteAlias": write(d.deleteAlias),
+			"ListAliases": read(d.listAliases),
+
+			"PutKeyPolicy":    write(d.putKeyPolicy),
+			"GetKeyPolicy":    read(d.getKeyPolicy),
+			"ListKeyPolicies": read(d.listKeyPolicies),
+
+			"TagResource":      write(d.tagResource),
+			"UntagResource":    write(d.untagResource),
+			"ListResourceTags": read(d.listResourceTags),
+
+			// CloudTrail calls these read-only: they change nothing.
+			"GenerateDataKey":                 read(d.generateDataKey),
+			"GenerateDataKeyWithoutPlaintext": read(d.generateDataKeyWithoutPlaintext),
+			"GenerateRandom":                  read(d.generateRandom),
+			"Encrypt":                         read(d.encrypt),
+			"Decrypt":                         read(d.decrypt),
+			"ReEncrypt":                       read(d.reEncrypt),
+		},
+	}
+}
+
+func read[In, Out any](f func(context.Context, *api.Call, *In) (*Out, error)) api.Operation {
+	return api.Operation{Handle: api.Handle(named(f)), ReadOnly: true}
+}
+
+func write[In, Out any](f func(context.Context, *api.Call, *In) (*Out, error)) api.Operation {
+	return api.Operation{Handle: api.Handle(named(f))}
+}
+
+// named gives the faults that KMS has names for their names.
+func named[In, Out any](f func(context.Context, *api.Call, *In) (*Out, error)) func(context.Context, *api.Call, *In) (*Out, error) {
+	return func(ctx context.Context, c *api.Call, in *In) (*Out, error) {
+		out, err := f(ctx, c, in)
+		return out, name(err)
+	}
+}
+
+func name(err error) error {
+	for _, f := range []struct {
+		fault error
+		name  string
+	}{
+		{kms.ErrCiphertext, "InvalidCiphertextException"},
+		{kms.ErrDisabled, "DisabledException"},
+		{kms.ErrState, "KMSInvalidStateException"},
+		{kms.ErrWrongKey, "IncorrectKeyException"},
+		{kms.ErrARN, "InvalidArnException"},
+	} {
+		if errors.Is(err, f.fault) {
+			return awsproto.SenderError(f.name, "%s", err)
+		}
+	}
+	return err
+}
+
+// action is the action of the operation that was called.
+func action(c *api.Call) string { return "kms:" + c.Operation }
+
+// keyed decides by a principal's policies and a key's.
+type keyed struct {
+	of  Policies
+	key *policy.Document
+}
+
+func (k keyed) Policies(ctx context.Context, p *sekisho.Principal) (*policy.Set, error) {
+	return k.of.SetUnderResource(ctx, p, k.key)
+}
+
+// authorizer decides about a key by the policy it has.
+func (d *door) authorizer(ctx context.Context, p kms.Policy) (*authz.Authorizer, error) {
+	text, err := d.Policies.ResourcePolicyToday(ctx, p.Document, p.Names)
+	if err != nil {
+		return nil, err
+	}
+	doc, err := policy.Parse([]byte(text))
+	if err != nil {
+		doc = policy.Unusable("key policy", err)
+	}
+	return authz.New(keyed{d.Policies, doc.WithSource("the key policy", policy.SourceResource)}), nil
+}
+
+// decide asks for an action on a key.
+func (d *door) decide(ctx context.Context, c *api.Call, action string, k *kms.Key, keys ...authz.Key) (authz.Verdict, error) {
+	a, err := d.authorizer(ctx, k.Policy)
+	if err != nil {
+		return authz.Verdict{}, err
+	}
+	aliases, err := d.Keys.AliasesOf(ctx, k.ID)
+	if err != nil {
+		return authz.Verdict{}, err
+	}
+	keys = append(keys, keySpec(d.Account)...)
+	keys = append(keys, authz.ResourceTags("", k.Tags)...)
+	keys = append(keys, authz.Many("kms:ResourceAliases", aliases))
+	return c.DecideBy(ctx, a, action, d.Keys.ARN(k.ID), keys...)
+}
+
+// keySpec is what policies see of every key.
+func keySpec(account string) []authz.Key {
+	return []authz.Key{
+		authz.One("kms:CallerAccount", account), authz.One("kms:KeySpec", symmetric), authz.One("kms:KeyUsage", encryptDecrypt),
+		authz.One("kms:KeyOrigin", originKMS), authz.One("kms:MultiRegion", "false"),
+	}
+}
+
+// The one kind of key there is.
+const (
+	symmetric      = "SYMMETRIC_DEFAULT"
+	encryptDecrypt = "ENCRYPT_DECRYPT"
+	originKMS      = "AWS_KMS"
+)
+
+// authorize asks for an action on a key.
+func (d *door) authorize(ctx context.Context, c *api.Call, action string, k *kms.Key, keys ...authz.Key) error {
+	v, err := d.decide(ctx, c, action, k, keys...)
+	if err != nil {
+		return err
+	}
+	if !v.Allowed {
+		return api.Denied(v)
+	}
+	c.Allow()
+	return nil
+}
+
+// find returns the key that a request names, once the caller may do the
+// operation with it. Who may not know whether a key exists is refused before
+// being told.
+func (d *door) find(ctx context.Context, c *api.Call, keyID string, keys ...authz.Key) (*kms.Key, error) {
+	return d.findFor(ctx, c, action(c), keyID, keys...)
+}
+
+func (d *door) findFor(ctx context.Context, c *api.Call, action, keyID string, keys ...authz.Key) (*kms.Key, error) {
+	var v awsproto.Constraints
+	v.Require("keyId", keyID != "")
+	v.Length("keyId", keyID, 0, 2048)
+	if err := v.Err(); err != nil {
+		return nil, err
+	}
+	to, err := d.Keys.Resolve(ctx, keyID)
+	at := "*"
+	var k *kms.Key
+	if err == nil {
+		at = to.ARN
+		k, err = d.Keys.Key(ctx, to.KeyID)
+	}
+	if sekisho.IsNotFound(err) {
+		if denied := c.Authorize(ctx, action, at, keys...); denied != nil {
+			return nil, denied
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if to.Alias != "" {
+		keys = append(keys, authz.One("kms:RequestAlias", to.Alias))
+	}
+	return k, d.authorize(ctx, c, action, k, keys...)
+}
+
+// byID is find for operations that take no alias.
+func (d *door) byID(ctx context.Context, c *api.Call, keyID string, keys ...authz.Key) (*kms.Key, error) {
+	if strings.HasPrefix(keyID, "alias/") || strings.Contains(keyID, ":alias/") {
+		return nil, awsproto.SenderError("InvalidArnException", "%s takes the ID or the ARN of a key, not an alias.", c.Operation)
+	}
+	return d.find(ctx, c, keyID, keys...)
+}
+
+// tag is a tag on the wire.
+type tag struct{ TagKey, TagValue string }
+
+const maxTags = 50
+
+func tagSet(tags []tag) (map[string]string, error) {
+	set := make(map[string]string, len(tags))
+	folded := map[string]bool{}
+	for _, t := range tags {
+		if err := checkTagKey(t.TagKey); err != nil {
+			return nil, err
+		}
+		if len([]rune(t.TagValue)) > 256 {
+			return nil, awsproto.SenderError("TagException", "The value of the tag %q has more than 256 characters.", t.TagKey)
+		}
+		if fold := strings.ToLower(t.TagKey); folded[fold] {
+			return nil, awsproto.SenderError("TagException", "Duplicate tag keys: %q.", t.TagKey)
+		} else {
+			folded[fold] = true
+		}
+		set[t.TagKey] = t.TagValue
+	}
+	return set, nil
+}
+
+func checkTagKey(key string) error {
+	if n := len([]rune(key)); n < 1 || n > 128 {
+		return awsproto.SenderError("TagException", "The key of a tag has 1 to 128 characters.")
+	}
+	if strings.HasPrefix(strings.ToLower(key), "aws:") {
+		return awsproto.SenderError("TagException", "Tags that begin with aws: are reserved.")
+	}
+	return nil
+}
+
+func tagList(set map[string]string) []tag {
+	tags := make([]tag, 0, len(set))
+	for _, k := range slices.Sorted(maps.Keys(set)) {
+		tags = append(tags, tag{k, set[k]})
+	}
+	return tags
+}
+
+// paging is what every listing takes.
+type paging struct {
+	Limit  *int64
+	Marker string
+}
+
+// more is what every listing answers with.
+type more struct {
+	NextMarker string `json:"NextMarker,omitempty"`
+	Truncated  bool
+}
+
+// page cuts one page out of a listing in the order of place.
+func page[T any](all []T, place func(T) string, in paging, most, usual int64) ([]T, more, error) {
+	limit := usual
+	if in.Limit != nil {
+		var v awsproto.Constraints
+		limit = *in.Limit
+		v.Range("limit", limit, 1, most)
+		if err := v.Err(); err != nil {
+			return nil, more{}, err
+		}
+	}
+	if in.Marker != "" {
+		after, err := base64.RawURLEncoding.DecodeString(in.Marker)
+		if err != nil || len(in.Marker) > 1024 {
+			return nil, more{}, awsproto.SenderError("InvalidMarkerException", "The marker is not one that this operation returned.")
+		}
+		i := slices.IndexFunc(all, func(v T) bool { return place(v) > string(after) })
+		if i < 0 {
+			i = len(all)
+		}
+		all = all[i:]
+	}
+	if int64(len(all)) <= limit {
+		return all, more{}, nil
+	}
+	all = all[:limit]
+	return all, more{base64.RawURLEncoding.EncodeToString([]byte(place(all[limit-1]))), true}, nil
+}
+
+// dryRun is the answer to a request that only asked whether it would succeed.
+func dryRun(asked bool) error {
+	if !asked {
+		return nil
+	}
+	return &awsproto.Error{Code: "DryRunOperationException", Message: "The request would have succeeded, but the DryRun option is set.", Status: http.StatusPreconditionFailed, Sender: true}
+}
+
+// unsupported refuses what other kinds of keys would need.
+func unsupported(format string, args ...any) error {
+	return awsproto.SenderError("UnsupportedOperationException", format, args...)
+}

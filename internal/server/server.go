@@ -20,6 +20,7 @@ import (
 	"sekisho/internal/api"
 	"sekisho/internal/api/cloudtrail"
 	"sekisho/internal/api/iam"
+	kmsapi "sekisho/internal/api/kms"
 	"sekisho/internal/api/s3"
 	sekishoapi "sekisho/internal/api/sekisho"
 	"sekisho/internal/api/ssm"
@@ -35,6 +36,7 @@ import (
 	"sekisho/internal/fleet"
 	"sekisho/internal/identity"
 	"sekisho/internal/keyring"
+	"sekisho/internal/kms"
 	"sekisho/internal/objects"
 	"sekisho/internal/record"
 	"sekisho/internal/relay"
@@ -63,6 +65,7 @@ type Server struct {
 
 	cfg      Config
 	db       *sqlstore.DB
+	keys     *kms.Keys
 	ring     *keyring.Ring
 	trail    *audit.Trail
 	recorder *record.Recorder
@@ -107,6 +110,7 @@ func (s *Server) open(ctx context.Context) error {
 	if s.Directory, err = identity.New(ctx, identity.Config{Store: s.db, Keyring: s.ring, Account: s.cfg.Account}); err != nil {
 		return err
 	}
+	s.keys = kms.New(kms.Config{Store: s.db, Sealer: s.ring, Region: s.cfg.Region, Account: s.cfg.Account})
 	s.events = &console.Hub{}
 	s.Hub = control.NewHub(s.cfg.Log)
 	s.Fleet = fleet.New(fleet.Config{Store: s.db, Links: s.Hub, Changed: func(id sekisho.NodeID) {
@@ -162,6 +166,7 @@ func (s *Server) routes() error {
 			}),
 			iam.New(s.Directory),
 			sts.New(s.Directory),
+			kmsapi.New(kmsapi.Config{Keys: s.keys, Policies: s.Directory, Account: s.cfg.Account}),
 			cloudtrail.New(cloudtrail.Config{Trail: s.trail, Account: s.cfg.Account}),
 			sekishoapi.New(sekishoapi.Config{Recorder: s.recorder, Sessions: s.broker, Account: s.cfg.Account, Region: s.cfg.Region}),
 		},
@@ -271,7 +276,7 @@ func (s *Server) sweep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tokens.C:
-			err = s.broker.Sweep(ctx)
+			err = errors.Join(s.broker.Sweep(ctx), s.keys.Sweep(ctx))
 		case <-checkpoints.C: // signs what silent sessions have written
 			err = s.recorder.Flush()
 		case <-heads.C:

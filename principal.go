@@ -13,6 +13,9 @@ const (
 	PrincipalAssumedRole   PrincipalType = "AssumedRole"
 	PrincipalFederatedUser PrincipalType = "FederatedUser"
 	PrincipalAnonymous     PrincipalType = "Anonymous"
+	// PrincipalWebIdentity is known to an identity provider only. It can
+	// assume a role that trusts the provider, and nothing else.
+	PrincipalWebIdentity PrincipalType = "Federated"
 )
 
 // Principal is a verified caller: who signed a request and how strongly.
@@ -51,6 +54,11 @@ type Principal struct {
 	// empty for people.
 	Node NodeID
 
+	// Lease names what the credentials rest on: the user, the key, the
+	// password. When one of these goes, so does what was begun with them. Only
+	// the directory reads it.
+	Lease string
+
 	// Session is what temporary credentials carry with them; nil for
 	// long-term keys.
 	Session *PrincipalSession
@@ -66,6 +74,9 @@ type PrincipalSession struct {
 	// TransitiveTags are the names of the tags that go on to further roles.
 	TransitiveTags []string
 	SourceIdentity string
+	// FederatedProvider is the ARN of the identity provider whose token the
+	// chain of credentials began with; empty when it began with a user.
+	FederatedProvider string
 	// SourceUserID and SourceAccessKeyID name the long-term identity that the
 	// chain of credentials began with. What began with it ends with it.
 	SourceUserID      string
@@ -82,7 +93,7 @@ func (p *Principal) SessionPrefix() string {
 		return p.RoleSessionName
 	case PrincipalRoot:
 		return "root"
-	case PrincipalAnonymous:
+	case PrincipalAnonymous, PrincipalWebIdentity:
 	}
 	return "anonymous"
 }

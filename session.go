@@ -38,6 +38,7 @@ type Session struct {
 	OwnerUserID  string // that principal's aws:userid
 	OwnerUser    string // IAM user name; empty for roles
 	AccessKeyID  string // credential it was started with
+	Lease        string // what that credential rests on: see Principal
 	DocumentName string
 	// DocumentVersion is empty for a document that comes with the server.
 	DocumentVersion string

@@ -70,6 +70,7 @@ type Identity struct {
 	RoleARN     string    `json:"roleArn,omitempty"`
 	RoleName    string    `json:"roleName,omitempty"`
 	SessionName string    `json:"sessionName,omitempty"`
+	Provider    string    `json:"identityProvider,omitempty"` // of a web identity
 	IssuedAt    time.Time `json:"issuedAt,omitzero"`
 	MFA         bool      `json:"mfa,omitempty"`
 }
@@ -82,6 +83,7 @@ const (
 	IdentityFederatedUser = "FederatedUser"
 	IdentityNobody        = "AWSAccount"
 	IdentityNode          = "Unknown"
+	IdentityWeb           = "WebIdentityUser"
 )
 
 // IdentityOf returns how the trail shows p; nil is nobody.
@@ -102,6 +104,8 @@ func IdentityOf(p *sekisho.Principal) Identity {
 		id.Type, id.RoleARN, id.RoleName, id.SessionName = IdentityAssumedRole, p.PolicyARN, p.RoleName, p.RoleSessionName
 	case sekisho.PrincipalFederatedUser:
 		id.Type, id.SessionName = IdentityFederatedUser, p.RoleSessionName
+	case sekisho.PrincipalWebIdentity:
+		return Identity{Type: IdentityWeb, PrincipalID: p.UserID, AccountID: p.Account, UserName: p.UserName, Provider: p.ARN}
 	case sekisho.PrincipalAnonymous:
 		if p.Node == "" {
 			return Identity{Type: IdentityNobody, AccountID: "ANONYMOUS_PRINCIPAL"}
@@ -116,7 +120,7 @@ func (id Identity) Name() string {
 	switch id.Type {
 	case IdentityRoot:
 		return "root"
-	case IdentityUser:
+	case IdentityUser, IdentityWeb:
 		return id.UserName
 	case IdentityAssumedRole, IdentityFederatedUser:
 		return id.SessionName
@@ -131,6 +135,7 @@ type cloudTrailIdentity struct {
 	AccountID      string          `json:"accountId,omitempty"`
 	AccessKeyID    string          `json:"accessKeyId,omitempty"`
 	UserName       string          `json:"userName,omitempty"`
+	Provider       string          `json:"identityProvider,omitempty"`
 	SessionContext *sessionContext `json:"sessionContext,omitempty"`
 }
 
@@ -147,7 +152,7 @@ type sessionAttributes struct {
 func (id Identity) cloudTrail() cloudTrailIdentity {
 	out := cloudTrailIdentity{
 		Type: id.Type, PrincipalID: id.PrincipalID, ARN: id.ARN, AccountID: id.AccountID,
-		AccessKeyID: id.AccessKeyID, UserName: id.UserName,
+		AccessKeyID: id.AccessKeyID, UserName: id.UserName, Provider: id.Provider,
 	}
 	if !id.IssuedAt.IsZero() {
 		out.SessionContext = &sessionContext{Attributes: sessionAttributes{

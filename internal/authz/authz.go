@@ -10,7 +10,9 @@ import (
 	"fmt"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
+	"unicode"
 
 	"sekisho"
 	"sekisho/internal/policy"
@@ -126,6 +128,9 @@ func (a *Authorizer) Decide(ctx context.Context, f *Facts, action, resource stri
 
 // PolicyPrincipal is p as resource and trust policies name it.
 func PolicyPrincipal(p *sekisho.Principal) policy.Principal {
+	if p.Type == sekisho.PrincipalWebIdentity {
+		return policy.Principal{Type: policy.TypeFederated, Federated: p.ARN}
+	}
 	return policy.Principal{ARN: p.ARN, RoleARN: roleARN(p), Account: p.Account, UserID: p.UserID, Type: string(p.Type)}
 }
 
@@ -158,7 +163,25 @@ func contextOf(f *Facts, keys []Key) *policy.Context {
 	if f.Region != "" {
 		set("aws:RequestedRegion", f.Region)
 	}
+	ofPrincipal(set, f)
+	for _, k := range keys {
+		if k.Multi {
+			c.Set(k.Name, policy.Multi(k.Values...))
+		} else if len(k.Values) == 1 {
+			c.Set(k.Name, policy.Single(k.Values[0]))
+		}
+	}
+	return c
+}
+
+// ofPrincipal publishes the keys that are about the caller.
+func ofPrincipal(set func(k, v string), f *Facts) {
 	p := f.Principal
+	if p.Type == sekisho.PrincipalWebIdentity {
+		// Nobody here yet: the provider's own keys are the request's.
+		set("aws:FederatedProvider", p.ARN)
+		return
+	}
 	set("aws:PrincipalType", string(p.Type))
 	set("aws:PrincipalAccount", p.Account)
 	set("aws:ResourceAccount", p.Account)
@@ -172,24 +195,56 @@ func contextOf(f *Facts, keys []Key) *policy.Context {
 	for k, v := range p.Tags {
 		set("aws:PrincipalTag/"+k, v)
 	}
+	if s := p.Session; s != nil {
+		if s.SourceIdentity != "" {
+			set("aws:SourceIdentity", s.SourceIdentity)
+		}
+		if s.FederatedProvider != "" {
+			set("aws:FederatedProvider", s.FederatedProvider)
+		}
+	}
+	if p.Node != "" {
+		set(nodeKey(f))
+	}
 	// Long-term keys have neither: BoolIfExists in AWS's sample policies
 	// depends on the key being absent, not false.
 	if !p.TokenIssueTime.IsZero() {
 		set("aws:TokenIssueTime", p.TokenIssueTime.UTC().Format(time.RFC3339))
-	}
-	// A console sign-in is no key either, and may have shown a second factor.
-	if !p.TokenIssueTime.IsZero() || !p.MFATime.IsZero() {
 		set("aws:MultiFactorAuthPresent", strconv.FormatBool(!p.MFATime.IsZero()))
 		if !p.MFATime.IsZero() {
-			set("aws:MultiFactorAuthAge", strconv.FormatInt(int64(f.Time.Sub(p.MFATime)/time.Second), 10))
+			set("aws:MultiFactorAuthAge", strconv.FormatInt(max(0, int64(f.Time.Sub(p.MFATime)/time.Second)), 10))
 		}
 	}
-	for _, k := range keys {
-		if k.Multi {
-			c.Set(k.Name, policy.Multi(k.Values...))
-		} else if len(k.Values) == 1 {
-			c.Set(k.Name, policy.Single(k.Values[0]))
+}
+
+// nodeKey says which machine the credentials of a role were given to. A node
+// named like an EC2 instance is one to policies, any other a hybrid node.
+func nodeKey(f *Facts) (key, arn string) {
+	p := f.Principal
+	if strings.HasPrefix(string(p.Node), "i-") {
+		return "ec2:SourceInstanceARN", "arn:aws:ec2:" + f.Region + ":" + p.Account + ":instance/" + string(p.Node)
+	}
+	return "ssm:SourceInstanceARN", "arn:aws:ssm:" + f.Region + ":" + p.Account + ":managed-instance/" + string(p.Node)
+}
+
+// SessionTags publishes the two system tags of a session. AWS sets them only
+// when their values have the form of a tag value.
+func SessionTags(ownerUserID string, target sekisho.NodeID) []Key {
+	tags := map[string]string{}
+	if tagValue(ownerUserID) {
+		tags["aws:ssmmessages:session-id"] = ownerUserID
+	}
+	if tagValue(string(target)) {
+		tags["aws:ssmmessages:target-id"] = string(target)
+	}
+	return ResourceTags("ssm", tags)
+}
+
+func tagValue(s string) bool {
+	for _, r := range s {
+		if !unicode.In(r, unicode.L, unicode.Z, unicode.N) && !strings.ContainsRune("_.:/=+-@", r) {
+			return false
 		}
 	}
-	return c
+	return s != "" && len(s) <= 256
 }

@@ -155,7 +155,7 @@ func (b *Broker) Start(ctx context.Context, in Request) (*Started, error) {
 	}
 	s := &sekisho.Session{
 		ID: id.Session(in.Owner.SessionPrefix()), Target: in.Target, Status: sekisho.SessionConnecting,
-		Owner: in.Owner.ARN, OwnerUserID: in.Owner.UserID, OwnerUser: in.Owner.UserName, AccessKeyID: in.Owner.AccessKeyID,
+		Owner: in.Owner.ARN, OwnerUserID: in.Owner.UserID, OwnerUser: in.Owner.UserName, AccessKeyID: in.Owner.AccessKeyID, Lease: in.Owner.Lease,
 		DocumentName: in.Document, DocumentVersion: in.Version, Reason: in.Reason, StartedAt: time.Now().UTC(), SourceIP: in.SourceIP,
 		IdleTimeout: in.Plan.IdleTimeout, MaxDuration: in.Plan.MaxDuration, RunAsUser: in.Plan.RunAsUser,
 		OmitInput: in.Plan.RecordInput == document.Off,

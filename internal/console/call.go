@@ -30,6 +30,16 @@ func (c *Console) call(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 
+	first, err := c.cfg.Directory.FirstRun(r.Context(), who.principal.UserID)
+	if err != nil {
+		c.fail(w, r, "read the state of the account", err)
+		return
+	}
+	if first && !firstRunCall(r) {
+		refuseAs(w, http.StatusForbidden, "AccessDeniedException", "Choose a second factor first, or decline one.")
+		return
+	}
+
 	in := r.Clone(r.Context())
 	in.URL = &url.URL{Path: "/"}
 	in.RequestURI = "/"
@@ -61,4 +71,17 @@ func serviceOf(r *http.Request) (string, bool) {
 		return service, queryServices[service]
 	}
 	return "", false
+}
+
+// firstRunTargets are the calls of the first-run flow.
+var firstRunTargets = map[string]bool{
+	"Sekisho.BeginPasskeyRegistration": true, "Sekisho.RegisterPasskey": true, "Sekisho.FinishFirstRun": true,
+}
+
+// firstRunCall reports whether a call is one of the first-run flow: enrolling
+// a second factor or declining it. The IAM calls are those on MFA devices; who
+// is signed in may make them all, so that letting IAM in gives nothing away.
+func firstRunCall(r *http.Request) bool {
+	return firstRunTargets[r.Header.Get("X-Amz-Target")] ||
+		r.Header.Get("X-Amz-Target") == "" && r.Header.Get(ServiceHeader) == "iam"
 }

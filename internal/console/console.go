@@ -17,10 +17,13 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 	"time"
 
 	"sekisho"
+	"sekisho/internal/authz"
+	"sekisho/internal/identity"
 )
 
 // Prefix is the path that everything of the console lives under.
@@ -47,25 +50,37 @@ const (
 	// touchEvery bounds how often activity is written down.
 	touchEvery = time.Minute
 
-	maxSignInBody = 4 << 10
+	maxSignInBody = 64 << 10 // an answer of an authenticator is the largest part
 	maxCallBody   = 1 << 20
 	// maxPasswordChecks bounds the memory that password hashing takes.
 	maxPasswordChecks = 4
 	maxStreamsPerUser = 16
 )
 
-// ErrCodeRequired is what a Directory answers when the password is right and
-// the user's second factor is wanted and was not given.
-var ErrCodeRequired = errors.New("a code of the user's authenticator is required")
-
-// Directory knows the users.
+// Directory knows who may sign in. [identity.Directory] is one.
 type Directory interface {
-	// CheckPassword verifies a user's password and, where one is enrolled,
-	// the code of the second factor. It takes the same time for users that
-	// do not exist. A missing code is ErrCodeRequired.
-	CheckPassword(ctx context.Context, user, password, code string) (sekisho.Principal, error)
-	// UserPrincipal returns the principal of a user; not_found when there is none.
-	UserPrincipal(ctx context.Context, user string) (sekisho.Principal, error)
+	// CheckPassword verifies a user's password and, where one is enrolled, the
+	// second factor. It takes the same time for users that do not exist. A
+	// missing second factor is an [*identity.MFARequired].
+	CheckPassword(ctx context.Context, user, password, host string, second identity.Second) (identity.SignIn, error)
+	// BeginPasskeySignIn and PasskeySignIn sign in by a passkey alone.
+	BeginPasskeySignIn(ctx context.Context, host string) (*identity.Challenge, error)
+	PasskeySignIn(ctx context.Context, host, state string, answer []byte) (identity.SignIn, error)
+	// Granted reads the principal of a sign-in anew; unauthenticated or
+	// expired when it is over.
+	Granted(ctx context.Context, grant []byte) (*sekisho.Principal, error)
+	// FirstRun reports whether the first-run flow waits for a user.
+	FirstRun(ctx context.Context, userID string) (bool, error)
+}
+
+// Federation signs people in who are known to another identity provider.
+type Federation interface {
+	// Providers are the names of the providers, as they are shown.
+	Providers() []string
+	// Begin returns where to send the browser, and what Finish needs.
+	Begin(ctx context.Context, provider, redirect string) (address string, state []byte, err error)
+	// Finish redeems what the provider sent back.
+	Finish(ctx context.Context, state []byte, answer url.Values, facts authz.Facts) (identity.SignIn, error)
 }
 
 // Doors are the AWS API doors.
@@ -129,6 +144,11 @@ type Config struct {
 	Store     Store
 	Events    Events
 	Audit     Audit
+	// Federation is nil when no identity provider is configured.
+	Federation Federation
+	// SignedOut is told the access key ID of a sign-in that its user ended.
+	// Optional.
+	SignedOut func(ctx context.Context, accessKeyID string)
 	// SourceIP finds where a request came from. Optional: the TCP peer.
 	SourceIP func(*http.Request) netip.Addr
 	Log      *slog.Logger
@@ -171,6 +191,10 @@ func New(cfg Config) (*Console, error) {
 	c.mux.HandleFunc("POST /console/api/session", c.signIn)
 	c.mux.HandleFunc("GET /console/api/session", c.session)
 	c.mux.HandleFunc("DELETE /console/api/session", c.signOut)
+	c.mux.HandleFunc("POST /console/api/passkey", c.beginPasskey)
+	c.mux.HandleFunc("GET /console/api/providers", c.providers)
+	c.mux.HandleFunc("POST /console/api/federation", c.beginFederation)
+	c.mux.HandleFunc("GET /console/federation", c.finishFederation)
 	c.mux.HandleFunc("POST /console/api/aws", c.call)
 	c.mux.HandleFunc("GET /console/api/events", c.events)
 	c.mux.HandleFunc("/console/api/", func(w http.ResponseWriter, _ *http.Request) {
@@ -215,7 +239,7 @@ func secure(h http.Header, r *http.Request) {
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	h.Set("Permissions-Policy", "camera=(), microphone=(), geolocation=(), payment=(), usb=()")
+	h.Set("Permissions-Policy", "camera=(), microphone=(), geolocation=(), payment=(), usb=(), publickey-credentials-create=(self), publickey-credentials-get=(self)")
 	h.Set("Cache-Control", "no-store")
 	if !local(r.Host) {
 		h.Set("Strict-Transport-Security", "max-age=31536000")

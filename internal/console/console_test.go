@@ -21,6 +21,7 @@ import (
 
 	"sekisho"
 	"sekisho/internal/console"
+	"sekisho/internal/identity"
 )
 
 const (
@@ -81,47 +82,86 @@ func (s *store) DeleteConsoleSignIn(_ context.Context, hash []byte) error {
 
 // directory knows alice, and carol who has a second factor.
 type directory struct {
-	mu      sync.Mutex
-	users   map[string]string // name to user ID
-	checked []string
-	broken  error
+	mu       sync.Mutex
+	users    map[string]string // name to user ID
+	checked  []string
+	firstRun bool
+	broken   error
 }
 
-func (d *directory) CheckPassword(_ context.Context, user, pass, code string) (sekisho.Principal, error) {
+// grant is what the directory here has the console keep.
+type grant struct {
+	User, ID string
+	MFA      time.Time
+}
+
+func (d *directory) CheckPassword(_ context.Context, user, pass, _ string, second identity.Second) (identity.SignIn, error) {
 	d.mu.Lock()
 	d.checked = append(d.checked, user)
 	broken := d.broken
 	d.mu.Unlock()
 	if broken != nil {
-		return sekisho.Principal{}, broken
+		return identity.SignIn{}, broken
 	}
-	p, err := d.UserPrincipal(context.Background(), user)
-	if err != nil || pass != password {
-		return sekisho.Principal{}, sekisho.Errorf(sekisho.CodeUnauthenticated, "wrong")
+	g := grant{User: user}
+	d.mu.Lock()
+	id, ok := d.users[user]
+	d.mu.Unlock()
+	if g.ID = id; !ok || pass != password {
+		return identity.SignIn{}, sekisho.Errorf(sekisho.CodeUnauthenticated, "wrong")
 	}
 	if user == "carol" {
-		if code == "" {
-			return sekisho.Principal{}, console.ErrCodeRequired
+		if second.Code == "" && second.State == "" {
+			return identity.SignIn{}, &identity.MFARequired{TOTP: true, Passkey: &identity.Challenge{Options: "options", State: "sealed"}}
 		}
-		if code != mfaCode {
-			return sekisho.Principal{}, sekisho.Errorf(sekisho.CodeUnauthenticated, "wrong code")
+		if second.Code != mfaCode && (second.State != "sealed" || string(second.Answer) != `{"id":"carols"}`) {
+			return identity.SignIn{}, sekisho.Errorf(sekisho.CodeUnauthenticated, "wrong second factor")
 		}
-		p.MFATime = time.Now()
+		g.MFA = time.Now()
 	}
-	return p, nil
+	return d.signIn(g)
 }
 
-func (d *directory) UserPrincipal(_ context.Context, user string) (sekisho.Principal, error) {
+func (d *directory) signIn(g grant) (identity.SignIn, error) {
+	b, err := json.Marshal(g)
+	if err != nil {
+		return identity.SignIn{}, err
+	}
+	p, err := d.Granted(context.Background(), b)
+	return identity.SignIn{Principal: p, Grant: b}, err
+}
+
+func (d *directory) BeginPasskeySignIn(context.Context, string) (*identity.Challenge, error) {
+	return &identity.Challenge{Options: map[string]string{"challenge": "c"}, State: "alone"}, nil
+}
+
+func (d *directory) PasskeySignIn(_ context.Context, host, state string, answer []byte) (identity.SignIn, error) {
+	if host != "sekisho.test" || state != "alone" || string(answer) != `{"id":"carols"}` {
+		return identity.SignIn{}, sekisho.Errorf(sekisho.CodeUnauthenticated, "wrong")
+	}
+	return d.signIn(grant{User: "carol", ID: "AIDACAROL", MFA: time.Now()})
+}
+
+func (d *directory) Granted(_ context.Context, data []byte) (*sekisho.Principal, error) {
+	var g grant
+	if err := json.Unmarshal(data, &g); err != nil {
+		return nil, err
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	id, ok := d.users[user]
-	if !ok {
-		return sekisho.Principal{}, sekisho.Errorf(sekisho.CodeNotFound, "no such user")
+	if id, ok := d.users[g.User]; !ok || id != g.ID {
+		return nil, sekisho.Errorf(sekisho.CodeUnauthenticated, "it is over")
 	}
-	return sekisho.Principal{
-		Type: sekisho.PrincipalUser, Account: "123456789012", UserName: user, UserID: id,
-		ARN: "arn:aws:iam::123456789012:user/" + user, PolicyARN: "arn:aws:iam::123456789012:user/" + user,
+	return &sekisho.Principal{
+		Type: sekisho.PrincipalUser, Account: "123456789012", UserName: g.User, UserID: g.ID, MFATime: g.MFA,
+		ARN: "arn:aws:iam::123456789012:user/" + g.User, PolicyARN: "arn:aws:iam::123456789012:user/" + g.User,
 	}, nil
+}
+
+func (d *directory) FirstRun(_ context.Context, userID string) (bool, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.firstRun && userID == "AIDAALICE", nil
 }
 
 func (d *directory) checks() int {
@@ -371,7 +411,7 @@ func TestSignInRefused(t *testing.T) {
 		"not JSON":       f.do("POST", "/console/api/session", "user=alice"),
 		"unknown member": f.do("POST", "/console/api/session", `{"user":"alice","password":"x","admin":true}`),
 		"two values":     f.do("POST", "/console/api/session", `{"user":"alice","password":"x"}{}`),
-		"too large":      f.do("POST", "/console/api/session", `{"user":"`+strings.Repeat("a", 8<<10)+`"}`),
+		"too large":      f.do("POST", "/console/api/session", `{"user":"`+strings.Repeat("a", 65<<10)+`"}`),
 	} {
 		if res.StatusCode != http.StatusBadRequest {
 			t.Errorf("%s: %s", name, res.Status)

@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	pingEvery = 15 * time.Second
+	pingEvery = 5 * time.Second // and how long a sign-in that is over may listen on
 	// writeWithin is how long a browser may take to read one event.
 	writeWithin = 10 * time.Second
 	// subscriberEvents is how far a subscriber may fall behind.

@@ -1,10 +1,10 @@
 package console
 
 import (
-	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/base32"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"sekisho"
+	"sekisho/internal/identity"
 )
 
 const (
@@ -25,7 +26,10 @@ const (
 
 	wrongCredentials = "The user name or the password is not right."
 	wrongCode        = "The code is not right. Wait for the next one and try again."
+	wrongPasskey     = "The passkey was not accepted. Try again."
 	needCode         = "Enter the code that your authenticator shows."
+	needPasskey      = "Use your passkey."
+	otherHost        = "Your passkeys are for another name of this server: open the console by the name they were made under."
 	signedOut        = "You are not signed in, or your sign-in has expired."
 	tooMany          = "Too many attempts. Wait a moment and try again."
 )
@@ -39,15 +43,16 @@ type sessionAnswer struct {
 	CSRF    string         `json:"csrf"`
 	Expires time.Time      `json:"expires"`
 	Target  sekisho.NodeID `json:"target,omitempty"`
+	// FirstRun: the account waits for its administrator to choose a second
+	// factor, and answers nothing else before.
+	FirstRun bool `json:"firstRun,omitempty"`
 }
 
 // signIn is one signed-in browser, as the store keeps it.
 type signIn struct {
-	User      string    `json:"user"`
-	UserID    string    `json:"user_id"` // a user made anew under an old name is another one
-	MFATime   time.Time `json:"mfa_time,omitzero"`
-	SeenAt    time.Time `json:"seen_at"`
-	ExpiresAt time.Time `json:"expires_at"`
+	Grant     json.RawMessage `json:"grant"` // what the directory said of it; no secret
+	SeenAt    time.Time       `json:"seen_at"`
+	ExpiresAt time.Time       `json:"expires_at"`
 }
 
 // encode is the stored form.
@@ -70,94 +75,184 @@ type caller struct {
 // errSignedOut means that the request brought no valid cookie.
 var errSignedOut = errors.New("not signed in")
 
-// signIn checks a password and gives out a cookie.
+// passkeyAnswer is what a browser hands back of a passkey ceremony.
+type passkeyAnswer struct {
+	State  string          `json:"state"`
+	Answer json.RawMessage `json:"answer"`
+}
+
+// signInRequest is a sign-in by password, with a second factor or without, or
+// by a passkey alone.
+type signInRequest struct {
+	User     string         `json:"user"`
+	Password string         `json:"password"`
+	Code     string         `json:"code"`
+	Passkey  *passkeyAnswer `json:"passkey"`
+}
+
+func (in *signInRequest) fits() bool {
+	if in.User == "" {
+		return in.Password == "" && in.Code == "" && in.Passkey != nil
+	}
+	return len(in.User) <= 128 && len(in.Password) <= 1024 && len(in.Code) <= 16
+}
+
+// signIn checks what somebody shows and gives out a cookie.
 func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
 	if !sameOrigin(r) {
 		refuse(w, http.StatusForbidden, "This request did not come from the console's own page.")
 		return
 	}
-	var in struct {
-		User     string `json:"user"`
-		Password string `json:"password"`
-		Code     string `json:"code"`
-	}
+	var in signInRequest
 	if err := readJSON(w, r, &in); err != nil {
 		refuse(w, http.StatusBadRequest, "The request is not a sign-in.")
 		return
 	}
-	if in.User == "" || len(in.User) > 128 || len(in.Password) > 1024 || len(in.Code) > 16 {
+	if !in.fits() {
 		refuse(w, http.StatusUnauthorized, wrongCredentials)
 		return
 	}
 
 	source := c.cfg.SourceIP(r)
 	now := time.Now()
-	e := AuditEvent{Time: now, Name: "ConsoleLogin", SourceIP: source, UserAgent: r.UserAgent(), MFAUsed: in.Code != ""}
+	e := AuditEvent{Time: now, Name: "ConsoleLogin", SourceIP: source, UserAgent: r.UserAgent(), MFAUsed: in.Code != "" || in.Passkey != nil}
 	// User names do not differ in case alone, so neither do their buckets.
 	sourceKey, userKey := sourceKey(source), strings.ToLower(in.User)
 	if wait, ok := c.bySource.take(sourceKey, now); !ok {
 		c.tooMany(w, r, e, wait)
 		return
 	}
-	if wait, ok := c.byUser.take(userKey, now); !ok {
-		c.tooMany(w, r, e, wait)
-		return
+	if in.User != "" {
+		if wait, ok := c.byUser.take(userKey, now); !ok {
+			c.tooMany(w, r, e, wait)
+			return
+		}
 	}
 
-	p, err := c.checkPassword(r.Context(), in.User, in.Password, in.Code)
+	s, err := c.check(r, &in)
+	required, missing := errors.AsType[*identity.MFARequired](err)
 	switch {
-	case errors.Is(err, ErrCodeRequired):
+	case missing:
 		// The password was right, but the attempt still counts: otherwise
 		// codes could be skipped to try passwords without end.
-		e.User, e.Failure = in.User, "code required"
+		e.User, e.Failure = in.User, "second factor required"
 		c.audit(r, e)
-		answer(w, http.StatusUnauthorized, map[string]any{"message": needCode, "mfaRequired": true})
+		body := map[string]any{"message": needCode, "mfaRequired": true, "totp": required.TOTP}
+		if required.Passkey != nil {
+			body["passkey"] = challengeAnswer(required.Passkey)
+			if !required.TOTP {
+				body["message"] = needPasskey
+			}
+		} else if !required.TOTP {
+			body["message"] = otherHost
+		}
+		answer(w, http.StatusUnauthorized, body)
 		return
 	case sekisho.CodeOf(err) == sekisho.CodeThrottled:
 		c.tooMany(w, r, e, 30*time.Second)
 		return
 	case sekisho.CodeOf(err) == sekisho.CodeInternal:
-		c.fail(w, r, "check a password", err)
+		c.fail(w, r, "check a sign-in", err)
 		return
 	case err != nil:
-		e.Failure = "wrong user name, password or code"
+		e.Failure = "wrong user name, password or second factor"
 		c.audit(r, e)
-		if in.Code != "" {
-			answer(w, http.StatusUnauthorized, map[string]any{"message": wrongCode, "mfaRequired": true})
-			return
+		switch {
+		case in.Code != "":
+			answer(w, http.StatusUnauthorized, map[string]any{"message": wrongCode, "mfaRequired": true, "totp": true})
+		case in.Passkey != nil:
+			refuse(w, http.StatusUnauthorized, wrongPasskey)
+		default:
+			refuse(w, http.StatusUnauthorized, wrongCredentials)
 		}
-		refuse(w, http.StatusUnauthorized, wrongCredentials)
 		return
 	}
-
-	e.Principal, e.User, e.MFAUsed = &p, p.UserName, !p.MFATime.IsZero()
-	if err := c.cfg.Audit.ConsoleEvent(r.Context(), e); err != nil {
-		c.fail(w, r, "audit a sign-in", err)
-		return
-	}
-	token := make([]byte, tokenBytes)
-	rand.Read(token)
-	s := signIn{User: p.UserName, UserID: p.UserID, MFATime: p.MFATime, SeenAt: now, ExpiresAt: now.Add(lifetime)}
-	hash := sha256.Sum256(token)
-	if err := c.cfg.Store.PutConsoleSignIn(r.Context(), hash[:], s.encode(), s.ExpiresAt, now); err != nil {
-		c.fail(w, r, "keep a sign-in", err)
+	who, ok := c.admit(w, r, s, e)
+	if !ok {
 		return
 	}
 	c.bySource.giveBack(sourceKey)
 	c.byUser.giveBack(userKey)
-	http.SetCookie(w, cookie(base64.RawURLEncoding.EncodeToString(token), int(lifetime/time.Second)))
-	c.answerSession(w, &caller{principal: &p, signIn: s, token: token})
+	c.answerSession(w, r, who)
 }
 
-// checkPassword bounds how many passwords are hashed at a time.
-func (c *Console) checkPassword(ctx context.Context, user, password, code string) (sekisho.Principal, error) {
+// check asks the directory. It bounds how many passwords are hashed at a time.
+func (c *Console) check(r *http.Request, in *signInRequest) (identity.SignIn, error) {
+	ctx := r.Context()
+	if in.User == "" {
+		return c.cfg.Directory.PasskeySignIn(ctx, r.Host, in.Passkey.State, in.Passkey.Answer)
+	}
 	select {
 	case c.checks <- struct{}{}:
 		defer func() { <-c.checks }()
 	case <-ctx.Done():
-		return sekisho.Principal{}, sekisho.Errorf(sekisho.CodeThrottled, "%w", ctx.Err())
+		return identity.SignIn{}, sekisho.Errorf(sekisho.CodeThrottled, "%w", ctx.Err())
 	}
-	return c.cfg.Directory.CheckPassword(ctx, user, password, code)
+	second := identity.Second{Code: in.Code}
+	if in.Passkey != nil {
+		second = identity.Second{State: in.Passkey.State, Answer: in.Passkey.Answer}
+	}
+	return c.cfg.Directory.CheckPassword(ctx, in.User, in.Password, r.Host, second)
+}
+
+// admit records a sign-in and sets its cookie. When ok is false the answer has
+// been given.
+func (c *Console) admit(w http.ResponseWriter, r *http.Request, s identity.SignIn, e AuditEvent) (who *caller, ok bool) {
+	p := s.Principal
+	token := make([]byte, tokenBytes)
+	rand.Read(token)
+	sum := sha256.Sum256(token)
+	p.AccessKeyID = accessKeyID(sum[:])
+	e.Principal, e.User, e.MFAUsed = p, displayName(p), !p.MFATime.IsZero()
+	if err := c.cfg.Audit.ConsoleEvent(r.Context(), e); err != nil {
+		c.fail(w, r, "audit a sign-in", err)
+		return nil, false
+	}
+	kept := signIn{Grant: s.Grant, SeenAt: e.Time, ExpiresAt: e.Time.Add(lifetime)}
+	if !s.Expires.IsZero() && s.Expires.Before(kept.ExpiresAt) {
+		kept.ExpiresAt = s.Expires
+	}
+	if err := c.cfg.Store.PutConsoleSignIn(r.Context(), sum[:], kept.encode(), kept.ExpiresAt, e.Time); err != nil {
+		c.fail(w, r, "keep a sign-in", err)
+		return nil, false
+	}
+	http.SetCookie(w, cookie(base64.RawURLEncoding.EncodeToString(token), int(kept.ExpiresAt.Sub(e.Time)/time.Second)))
+	return &caller{principal: p, signIn: kept, token: token, hash: sum[:]}, true
+}
+
+// accessKeyID names a sign-in where AWS names the temporary key of one: in the
+// audit trail, and in what is begun with it.
+func accessKeyID(hash []byte) string {
+	return "ASIA" + base32.StdEncoding.EncodeToString(hash)[:16]
+}
+
+// displayName is how people know a principal.
+func displayName(p *sekisho.Principal) string {
+	if p.UserName != "" {
+		return p.UserName
+	}
+	return p.RoleSessionName
+}
+
+func challengeAnswer(c *identity.Challenge) map[string]any {
+	return map[string]any{"options": c.Options, "state": c.State}
+}
+
+// beginPasskey begins a sign-in by passkey alone.
+func (c *Console) beginPasskey(w http.ResponseWriter, r *http.Request) {
+	if !sameOrigin(r) {
+		refuse(w, http.StatusForbidden, "This request did not come from the console's own page.")
+		return
+	}
+	challenge, err := c.cfg.Directory.BeginPasskeySignIn(r.Context(), r.Host)
+	switch {
+	case sekisho.CodeOf(err) == sekisho.CodeInvalid:
+		refuse(w, http.StatusBadRequest, err.Error())
+	case err != nil:
+		c.fail(w, r, "begin a passkey sign-in", err)
+	default:
+		answer(w, http.StatusOK, challengeAnswer(challenge))
+	}
 }
 
 // session answers who is signed in, and counts as activity.
@@ -166,7 +261,7 @@ func (c *Console) session(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	c.answerSession(w, who)
+	c.answerSession(w, r, who)
 }
 
 // signOut forgets the sign-in.
@@ -179,23 +274,32 @@ func (c *Console) signOut(w http.ResponseWriter, r *http.Request) {
 		c.fail(w, r, "forget a sign-in", err)
 		return
 	}
+	if c.cfg.SignedOut != nil {
+		c.cfg.SignedOut(r.Context(), who.principal.AccessKeyID)
+	}
 	c.audit(r, AuditEvent{
-		Time: time.Now(), Name: "ConsoleLogout", Principal: who.principal, User: who.principal.UserName,
-		SourceIP: c.cfg.SourceIP(r), UserAgent: r.UserAgent(), MFAUsed: !who.signIn.MFATime.IsZero(),
+		Time: time.Now(), Name: "ConsoleLogout", Principal: who.principal, User: displayName(who.principal),
+		SourceIP: c.cfg.SourceIP(r), UserAgent: r.UserAgent(), MFAUsed: !who.principal.MFATime.IsZero(),
 	})
 	http.SetCookie(w, cookie("", -1))
 	w.WriteHeader(http.StatusNoContent)
 }
 
-func (c *Console) answerSession(w http.ResponseWriter, who *caller) {
+func (c *Console) answerSession(w http.ResponseWriter, r *http.Request, who *caller) {
+	first, err := c.cfg.Directory.FirstRun(r.Context(), who.principal.UserID)
+	if err != nil {
+		c.fail(w, r, "read the state of the account", err)
+		return
+	}
 	answer(w, http.StatusOK, sessionAnswer{
-		User:    who.principal.UserName,
-		ARN:     who.principal.ARN,
-		Account: c.cfg.Account,
-		Region:  c.cfg.Region,
-		CSRF:    csrf(who.token),
-		Expires: who.signIn.ExpiresAt.UTC(),
-		Target:  c.cfg.Target,
+		User:     displayName(who.principal),
+		ARN:      who.principal.ARN,
+		Account:  c.cfg.Account,
+		Region:   c.cfg.Region,
+		CSRF:     csrf(who.token),
+		Expires:  who.signIn.ExpiresAt.UTC(),
+		Target:   c.cfg.Target,
+		FirstRun: first,
 	})
 }
 
@@ -230,12 +334,16 @@ func (c *Console) caller(r *http.Request) (*caller, error) {
 		}
 		return nil, errSignedOut
 	}
-	p, err := c.cfg.Directory.UserPrincipal(ctx, s.User)
-	if sekisho.IsNotFound(err) || (err == nil && p.UserID != s.UserID) {
+	p, err := c.cfg.Directory.Granted(ctx, s.Grant)
+	switch sekisho.CodeOf(err) {
+	case "":
+	case sekisho.CodeUnauthenticated, sekisho.CodeExpired, sekisho.CodeNotFound:
+		if err := c.cfg.Store.DeleteConsoleSignIn(ctx, hash); err != nil {
+			return nil, fmt.Errorf("forget a sign-in that is over: %w", err)
+		}
 		return nil, errSignedOut
-	}
-	if err != nil {
-		return nil, fmt.Errorf("find the user of a sign-in: %w", err)
+	default:
+		return nil, fmt.Errorf("find who signed in: %w", err)
 	}
 	if now.Sub(s.SeenAt) >= touchEvery && r.Header.Get(BackgroundHeader) == "" {
 		s.SeenAt = now
@@ -243,8 +351,8 @@ func (c *Console) caller(r *http.Request) (*caller, error) {
 			return nil, fmt.Errorf("note activity: %w", err)
 		}
 	}
-	p.MFATime = s.MFATime
-	return &caller{principal: &p, signIn: s, token: token, hash: hash}, nil
+	p.AccessKeyID = accessKeyID(hash)
+	return &caller{principal: p, signIn: s, token: token, hash: hash}, nil
 }
 
 // require finds the caller, or answers for it.

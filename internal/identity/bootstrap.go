@@ -92,6 +92,7 @@ func (d *Directory) Bootstrap(ctx context.Context, adminName string) (first Firs
 			return err
 		}
 		role.Attached = []string{ManagedInstanceCore}
+		t.put(&Settings{FirstUserID: h.ID})
 		t.put(&User{Holder: h, Keys: []AccessKey{k.AccessKey}, Login: &LoginProfile{Hash: hash, Created: t.now}})
 		t.put(role)
 		first = FirstAdministrator{AccessKeyID: k.ID, SecretAccessKey: k.Secret, Password: password}

@@ -94,7 +94,7 @@ func identityID(p *sekisho.Principal) string {
 		if p.Session != nil {
 			return p.Session.SourceUserID
 		}
-	case sekisho.PrincipalRoot, sekisho.PrincipalAnonymous:
+	case sekisho.PrincipalRoot, sekisho.PrincipalAnonymous, sekisho.PrincipalWebIdentity:
 	}
 	return ""
 }

@@ -55,6 +55,9 @@ type claims struct {
 	SourceIdentity string            `json:"si,omitempty"`
 	SourceUser     string            `json:"su,omitempty"`
 	SourceKey      string            `json:"sk,omitempty"`
+	Provider       string            `json:"fp,omitempty"` // ARN of the identity provider
+	SignedIn       string            `json:"l,omitempty"`  // the lease term of what was shown to the console
+	Console        bool              `json:"c,omitempty"`  // a sign-in itself, not credentials that came of it
 	Node           sekisho.NodeID    `json:"d,omitempty"`
 }
 
@@ -79,7 +82,7 @@ func (d *Directory) Credential(ctx context.Context, accessKeyID, token string) (
 		}
 		sealed = k.Sealed
 		up := d.userPrincipal(u)
-		up.AccessKeyID = accessKeyID
+		up.AccessKeyID, up.Lease = accessKeyID, lease(term(termUser, u.ID), term(termKey, accessKeyID))
 		p = &up
 		return nil
 	})
@@ -143,13 +146,9 @@ func (d *Directory) temporary(ctx context.Context, accessKeyID, token string) (s
 // claimed is the principal of a session token, if those it rests on are still
 // there.
 func (d *Directory) claimed(s *state, c *claims) (*sekisho.Principal, error) {
-	if c.SourceUser != "" && s.userIDs[c.SourceUser] == nil {
+	held := c.lease()
+	if !s.stands(held) {
 		return nil, errUnknownKey
-	}
-	if c.SourceKey != "" {
-		if _, k := s.activeKey(c.SourceKey); k == nil {
-			return nil, errUnknownKey
-		}
 	}
 	var p sekisho.Principal
 	switch c.Kind {
@@ -179,10 +178,13 @@ func (d *Directory) claimed(s *state, c *claims) (*sekisho.Principal, error) {
 	if c.MFA != 0 {
 		p.MFATime = time.Unix(c.MFA, 0).UTC()
 	}
-	p.Node = c.Node
+	p.Node, p.Lease = c.Node, held
+	if c.Console && c.Kind == claimUser {
+		return &p, nil // a user at the console acts as itself
+	}
 	p.Session = &sekisho.PrincipalSession{
 		Expires: time.Unix(c.Expires, 0).UTC(), Policies: c.Policies, PolicyARNs: c.PolicyARNs,
-		TransitiveTags: c.Transitive, SourceIdentity: c.SourceIdentity,
+		TransitiveTags: c.Transitive, SourceIdentity: c.SourceIdentity, FederatedProvider: c.Provider,
 		SourceUserID: c.SourceUser, SourceAccessKeyID: c.SourceKey,
 	}
 	return &p, nil
@@ -292,6 +294,10 @@ func (d *Directory) AssumeRole(ctx context.Context, caller *sekisho.Principal, r
 	c := claims{
 		Kind: claimRole, ID: role.ID, Name: r.Name, Policies: r.Policies, PolicyARNs: r.PolicyARNs,
 		Tags: tags, Transitive: transitive, SourceIdentity: r.SourceIdentity, SourceUser: user, SourceKey: key,
+		SignedIn: signedIn(caller.Lease),
+	}
+	if caller.Session != nil {
+		c.Provider = caller.Session.FederatedProvider
 	}
 	// A second factor does not pass on to a role session, as in AWS:
 	// aws:MultiFactorAuthPresent there is about this call.
@@ -335,8 +341,11 @@ func source(p *sekisho.Principal) (userID, accessKeyID string) {
 	if p.Session != nil {
 		return p.Session.SourceUserID, p.Session.SourceAccessKeyID
 	}
-	if p.Type == sekisho.PrincipalUser {
+	if p.Type == sekisho.PrincipalUser && strings.HasPrefix(p.AccessKeyID, "AKIA") {
 		return p.UserID, p.AccessKeyID
+	}
+	if p.Type == sekisho.PrincipalUser { // at the console
+		return p.UserID, ""
 	}
 	return "", ""
 }
@@ -354,7 +363,7 @@ func (d *Directory) SessionToken(_ context.Context, caller *sekisho.Principal, d
 		return TemporaryCredentials{}, err
 	}
 	user, key := source(caller)
-	c := claims{Kind: claimUser, ID: caller.UserID, SourceUser: user, SourceKey: key}
+	c := claims{Kind: claimUser, ID: caller.UserID, SourceUser: user, SourceKey: key, SignedIn: signedIn(caller.Lease)}
 	if !mfa.IsZero() {
 		c.MFA = mfa.Unix()
 	}
@@ -387,7 +396,7 @@ func (d *Directory) FederationToken(ctx context.Context, caller *sekisho.Princip
 		return TemporaryCredentials{}, nil, err
 	}
 	user, key := source(caller)
-	c := claims{Kind: claimFederated, ID: caller.UserID, Name: r.Name, Policies: r.Policies, PolicyARNs: r.PolicyARNs, Tags: tags, SourceUser: user, SourceKey: key}
+	c := claims{Kind: claimFederated, ID: caller.UserID, Name: r.Name, Policies: r.Policies, PolicyARNs: r.PolicyARNs, Tags: tags, SourceUser: user, SourceKey: key, SignedIn: signedIn(caller.Lease)}
 	out, err := d.issue(c, r.Duration)
 	if err != nil {
 		return TemporaryCredentials{}, nil, err

@@ -17,7 +17,10 @@ import (
 	"sekisho/internal/policy"
 )
 
-const account = "123456789012"
+const (
+	account = "123456789012"
+	host    = "sekisho.test"
+)
 
 // fixture is a directory with a clock that is moved by hand.
 type fixture struct {
@@ -131,7 +134,7 @@ func TestBootstrapHappensOnce(t *testing.T) {
 	if !allows(t, f.Directory, p, "ssm:StartSession", "*") {
 		t.Error("the administrator may not do everything")
 	}
-	if _, err := f.CheckPassword(t.Context(), "admin", first.Password, ""); err != nil {
+	if _, err := f.CheckPassword(t.Context(), "admin", first.Password, host, identity.Second{}); err != nil {
 		t.Errorf("the first password: %v", err)
 	}
 	creds, err := f.IssueNodeCredentials(t.Context(), "mi-0123456789abcdef0", "service-role/"+identity.NodeRole, time.Hour)
@@ -528,12 +531,12 @@ func TestPasswordsAndCodes(t *testing.T) {
 	}
 	_, err := f.CreateLogin(ctx, "alice", password, false)
 	must(t, err)
-	p, err := f.CheckPassword(ctx, "alice", password, "")
-	if err != nil || p.UserName != "alice" || !p.MFATime.IsZero() {
+	p, err := f.CheckPassword(ctx, "alice", password, host, identity.Second{})
+	if err != nil || p.Principal.UserName != "alice" || !p.Principal.MFATime.IsZero() {
 		t.Errorf("CheckPassword = %+v, %v", p, err)
 	}
 	for _, c := range [][2]string{{"alice", "Wrong-Horse-1"}, {"nobody", password}, {"ALICE", password}} {
-		_, err := f.CheckPassword(ctx, c[0], c[1], "")
+		_, err := f.CheckPassword(ctx, c[0], c[1], host, identity.Second{})
 		wantCode(t, err, sekisho.CodeUnauthenticated, "is wrong")
 	}
 	dev, err := f.CreateMFADevice(ctx, "/", "phone", nil)
@@ -547,15 +550,15 @@ func TestPasswordsAndCodes(t *testing.T) {
 		t.Errorf("enabling with wrong codes: %v", err)
 	}
 	must(t, f.EnableMFA(ctx, "alice", dev.Serial, code(-30*time.Second), code(0)))
-	_, err = f.CheckPassword(ctx, "alice", password, "")
+	_, err = f.CheckPassword(ctx, "alice", password, host, identity.Second{})
 	if !errors.Is(err, identity.ErrMFARequired) {
 		t.Errorf("without a code: %v", err)
 	}
-	_, err = f.CheckPassword(ctx, "alice", password, code(0))
+	_, err = f.CheckPassword(ctx, "alice", password, host, identity.Second{Code: code(0)})
 	wantCode(t, err, sekisho.CodeUnauthenticated, "is wrong") // it enabled the device: each code works once
 	f.clock.advance(time.Minute)
-	p, err = f.CheckPassword(ctx, "alice", password, code(0))
-	if err != nil || !p.MFATime.Equal(f.clock.Now()) {
+	p, err = f.CheckPassword(ctx, "alice", password, host, identity.Second{Code: code(0)})
+	if err != nil || !p.Principal.MFATime.Equal(f.clock.Now()) {
 		t.Errorf("with a code: %+v, %v", p, err)
 	}
 	if _, err := f.VerifyMFA(ctx, "alice", dev.Serial, code(0)); !errors.Is(err, identity.ErrMFACode) {
@@ -569,14 +572,14 @@ func TestPasswordsAndCodes(t *testing.T) {
 	}
 	// After a lock-out has passed, the password and then the code get in.
 	for range 5 {
-		_, err = f.CheckPassword(ctx, "alice", "Wrong-Horse-1", "")
+		_, err = f.CheckPassword(ctx, "alice", "Wrong-Horse-1", host, identity.Second{})
 		wantCode(t, err, sekisho.CodeUnauthenticated, "is wrong")
 	}
 	f.clock.advance(time.Minute)
-	if _, err = f.CheckPassword(ctx, "alice", password, ""); !errors.Is(err, identity.ErrMFARequired) {
+	if _, err = f.CheckPassword(ctx, "alice", password, host, identity.Second{}); !errors.Is(err, identity.ErrMFARequired) {
 		t.Errorf("after a lock-out, without a code: %v", err)
 	}
-	_, err = f.CheckPassword(ctx, "alice", password, code(0))
+	_, err = f.CheckPassword(ctx, "alice", password, host, identity.Second{Code: code(0)})
 	must(t, err)
 	wantCode(t, f.DeleteMFADevice(ctx, dev.Serial), sekisho.CodeInUse, "deactivate")
 	must(t, f.DeactivateMFA(ctx, "alice", dev.Serial))
@@ -592,16 +595,16 @@ func TestGuessingIsSlowedDown(t *testing.T) {
 		_, err := f.CreateLogin(ctx, "alice", "Correct-Horse-1", false)
 		must(t, err)
 		for range 5 {
-			_, err := f.CheckPassword(ctx, name, "Wrong-Horse-1", "")
+			_, err := f.CheckPassword(ctx, name, "Wrong-Horse-1", host, identity.Second{})
 			wantCode(t, err, sekisho.CodeUnauthenticated, "is wrong")
 		}
-		_, err = f.CheckPassword(ctx, name, "Correct-Horse-1", "")
+		_, err = f.CheckPassword(ctx, name, "Correct-Horse-1", host, identity.Second{})
 		wantCode(t, err, sekisho.CodeThrottled, "Too many")
 		f.clock.advance(31 * time.Second)
-		_, err = f.CheckPassword(ctx, name, "Wrong-Horse-1", "")
+		_, err = f.CheckPassword(ctx, name, "Wrong-Horse-1", host, identity.Second{})
 		wantCode(t, err, sekisho.CodeUnauthenticated, "is wrong")
 		f.clock.advance(31 * time.Second)
-		_, err = f.CheckPassword(ctx, name, "Wrong-Horse-1", "")
+		_, err = f.CheckPassword(ctx, name, "Wrong-Horse-1", host, identity.Second{})
 		wantCode(t, err, sekisho.CodeThrottled, "Too many") // twice as long now
 	}
 }

@@ -160,6 +160,12 @@ func newEntity(k Kind) entity {
 		return new(Policy)
 	case KindMFADevice:
 		return new(MFADevice)
+	case KindPasskey:
+		return new(Passkey)
+	case KindOIDCProvider:
+		return new(OIDCProvider)
+	case KindSettings:
+		return new(Settings)
 	}
 	return nil
 }

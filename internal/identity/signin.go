@@ -97,36 +97,69 @@ func (g *guesses) forgive(name string) {
 
 var errSignIn = sekisho.Errorf(sekisho.CodeUnauthenticated, "The user name, the password or the code is wrong.")
 
-// CheckPassword signs a user in with a password and, where a device is
-// enabled, a TOTP code. Whether the name or the password was wrong cannot be
-// told from the answer or its time. The error wraps [ErrMFARequired] when the
-// password is right and totp is empty.
-func (d *Directory) CheckPassword(ctx context.Context, user, password, totp string) (sekisho.Principal, error) {
+// Second is a second factor, as a person shows it.
+type Second struct {
+	Code string // of an authenticator application
+	// State and Answer are those of a passkey ceremony.
+	State  string
+	Answer []byte
+}
+
+func (s *Second) shown() bool { return s.Code != "" || s.State != "" }
+
+// MFARequired is the refusal of a sign-in whose password is right: it says
+// with what the second factor can be shown.
+type MFARequired struct {
+	TOTP    bool
+	Passkey *Challenge // nil when the user has no passkey for this host name
+}
+
+// Error implements error.
+func (*MFARequired) Error() string { return "A second factor is needed." }
+
+// Unwrap has errors.Is find ErrMFARequired.
+func (*MFARequired) Unwrap() error { return ErrMFARequired }
+
+// CheckPassword signs a user in with a password and, where one is enrolled, a
+// second factor. host is what the browser called the server by. Whether the
+// name or the password was wrong cannot be told from the answer or its time.
+// The error is a [*MFARequired] when the password is right and no second
+// factor was shown.
+func (d *Directory) CheckPassword(ctx context.Context, user, password, host string, second Second) (SignIn, error) {
 	guess := "password " + user
 	if err := d.guesses.attempt(guess, d.now()); err != nil {
-		return sekisho.Principal{}, err
+		return SignIn{}, err
 	}
 	u, err := d.passwordOf(ctx, user, password)
 	if err != nil {
-		return sekisho.Principal{}, err
+		return SignIn{}, err
 	}
-	p := d.userPrincipal(u)
-	// A sign-in is temporary: unlike a long-term key it says whether a second
-	// factor was shown.
-	p.TokenIssueTime = d.now().UTC().Truncate(time.Second)
-	if len(u.MFA) > 0 {
-		if totp == "" {
-			d.guesses.forgive(guess)
-			return sekisho.Principal{}, &sekisho.Error{Code: sekisho.CodeUnauthenticated, Err: ErrMFARequired, Message: "A code of your authentication device is needed."}
+	passkeys, err := d.Passkeys(ctx, user)
+	if err != nil {
+		return SignIn{}, err
+	}
+	mfa := len(u.MFA) > 0 || len(passkeys) > 0
+	switch {
+	case !mfa:
+	case !second.shown():
+		d.guesses.forgive(guess)
+		challenge, err := d.secondFactorChallenge(ctx, u, host)
+		if err != nil {
+			return SignIn{}, err
 		}
-		if err := d.acceptCode(ctx, u, "", totp); err != nil {
-			return sekisho.Principal{}, errSignIn
+		return SignIn{}, &MFARequired{TOTP: len(u.MFA) > 0, Passkey: challenge}
+	case second.State != "":
+		if _, _, err := d.assert(ctx, ceremonySecond, host, second.State, u.ID, second.Answer); err != nil {
+			return SignIn{}, errSignIn
 		}
-		p.MFATime = d.now().UTC().Truncate(time.Second)
+	default:
+		if err := d.acceptCode(ctx, u, "", second.Code); err != nil {
+			return SignIn{}, errSignIn
+		}
 	}
 	d.guesses.right(guess)
 	d.touch(Use{ID: u.ID, At: d.now(), Service: "signin"})
-	return p, nil
+	return d.userSignIn(u, term(termPassword, u.ID+"/"+u.Login.fingerprint()), mfa), nil
 }
 
 // passwordOf returns the user whose password this is.

@@ -18,6 +18,9 @@ type state struct {
 	profiles   map[string]*InstanceProfile
 	policies   map[string]*Policy // by ARN
 	devices    map[string]*MFADevice
+	passkeys   map[string]*Passkey      // by ID
+	providers  map[string]*OIDCProvider // by ARN
+	settings   *Settings
 
 	policyNames map[string]string // customer policies: name without case to ARN
 	keyOwners   map[string]*User  // by access key ID
@@ -32,6 +35,7 @@ func newState(account string) *state {
 		account: account,
 		users:   map[string]*User{}, groups: map[string]*Group{}, roles: map[string]*Role{},
 		profiles: map[string]*InstanceProfile{}, policies: map[string]*Policy{}, devices: map[string]*MFADevice{},
+		passkeys: map[string]*Passkey{}, providers: map[string]*OIDCProvider{}, settings: &Settings{},
 		policyNames: map[string]string{}, keyOwners: map[string]*User{},
 		userIDs: map[string]*User{}, groupIDs: map[string]*Group{}, roleIDs: map[string]*Role{}, serials: map[string]*MFADevice{},
 	}
@@ -78,6 +82,12 @@ func (s *state) remove(kind Kind, key string) {
 			delete(s.devices, key)
 			delete(s.serials, m.Serial)
 		}
+	case KindPasskey:
+		delete(s.passkeys, key)
+	case KindOIDCProvider:
+		delete(s.providers, "arn:aws:iam::"+s.account+":oidc-provider/"+key)
+	case KindSettings:
+		s.settings = &Settings{}
 	}
 }
 
@@ -106,6 +116,12 @@ func (s *state) put(e entity) {
 	case *MFADevice:
 		s.devices[key] = e
 		s.serials[e.Serial] = e
+	case *Passkey:
+		s.passkeys[key] = e
+	case *OIDCProvider:
+		s.providers[e.ARN] = e
+	case *Settings:
+		s.settings = e
 	}
 }
 
@@ -172,7 +188,7 @@ func (s *state) holder(kind Kind, name string) (entity, *Holder, error) {
 			return nil, nil, err
 		}
 		return r, &r.Holder, nil
-	case KindInstanceProfile, KindPolicy, KindMFADevice:
+	case KindInstanceProfile, KindPolicy, KindMFADevice, KindPasskey, KindOIDCProvider, KindSettings:
 	}
 	return nil, nil, notFound("No %s holds policies.", kind)
 }

@@ -16,6 +16,9 @@ const (
 	KindInstanceProfile Kind = "instance-profile"
 	KindPolicy          Kind = "policy"
 	KindMFADevice       Kind = "mfa"
+	KindPasskey         Kind = "passkey"
+	KindOIDCProvider    Kind = "oidc-provider"
+	KindSettings        Kind = "settings" // of the account: one object
 )
 
 // Object is one stored entity. (Kind, Key) names it; Key is the name without

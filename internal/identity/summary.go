@@ -37,7 +37,7 @@ func (d *Directory) Summary(ctx context.Context) (map[string]int, error) {
 			"AssumeRolePolicySizeQuota": maxTrustSize,
 			// There is no root user: nobody can act beyond policy.
 			"AccountMFAEnabled": 0, "AccountAccessKeysPresent": 0, "AccountSigningCertificatesPresent": 0, "AccountPasswordPresent": 0,
-			"ServerCertificates": 0, "Providers": 0,
+			"ServerCertificates": 0, "Providers": len(s.providers),
 		}, nil
 	})
 }

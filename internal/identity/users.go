@@ -126,7 +126,7 @@ func (d *Directory) DeleteUser(ctx context.Context, name string) error {
 			return inUse("Cannot delete entity, must remove users from group first.")
 		case u.Login != nil:
 			return inUse("Cannot delete entity, must delete login profile first.")
-		case len(u.MFA) > 0:
+		case len(u.MFA) > 0 || len(t.passkeysOf(u.ID)) > 0:
 			return inUse("Cannot delete entity, must delete MFA device first.")
 		}
 		t.drop(u)

@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"sekisho"
@@ -76,17 +75,6 @@ func (r nodeRoles) ActivationRole(ctx context.Context, name string) (string, err
 func (r nodeRoles) IssueNodeCredentials(ctx context.Context, node sekisho.NodeID, role string, ttl time.Duration) (ssm.Credentials, error) {
 	c, err := r.Directory.IssueNodeCredentials(ctx, node, role, ttl)
 	return ssm.Credentials(c), err
-}
-
-// signIn is the directory as the console asks it.
-type signIn struct{ *identity.Directory }
-
-func (s signIn) CheckPassword(ctx context.Context, user, password, code string) (sekisho.Principal, error) {
-	p, err := s.Directory.CheckPassword(ctx, user, password, code)
-	if errors.Is(err, identity.ErrMFARequired) {
-		return p, console.ErrCodeRequired
-	}
-	return p, err
 }
 
 // consoleAudit keeps sign-ins in the trail.

@@ -55,6 +55,9 @@ type Config struct {
 	StrictDocuments bool
 	// TrustedProxies are believed about where a request came from.
 	TrustedProxies []netip.Prefix
+	// KeepSessions leaves open sessions alone when what their owner showed is
+	// revoked. Their tokens end all the same.
+	KeepSessions bool
 }
 
 // Server is one member: everything in one process.
@@ -176,8 +179,8 @@ func (s *Server) routes() error {
 	})
 	var err error
 	s.console, err = console.New(console.Config{
-		Account: s.cfg.Account, Region: s.cfg.Region, Directory: signIn{s.Directory}, Doors: s.api, Store: s.db,
-		Events: s.events, Audit: consoleAudit{s.trail, s.cfg.Region}, Log: s.cfg.Log, SourceIP: sourceIP(s.cfg.TrustedProxies),
+		Account: s.cfg.Account, Region: s.cfg.Region, Directory: s.Directory, Doors: s.api, Store: s.db,
+		SignedOut: s.signedOut, Events: s.events, Audit: consoleAudit{s.trail, s.cfg.Region}, Log: s.cfg.Log, SourceIP: sourceIP(s.cfg.TrustedProxies),
 	})
 	if err != nil {
 		return err
@@ -238,6 +241,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, cert tls.Certificate
 		}
 	})
 	wg.Go(func() { s.sweep(background) })
+	wg.Go(func() { s.watchAccess(background) })
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)

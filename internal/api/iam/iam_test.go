@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/pquerna/otp/totp"
 
+	"sekisho/internal/identity"
 	"sekisho/internal/servertest/doortest"
 )
 
@@ -472,7 +473,7 @@ func TestPasswordsAreChangedByThoseWhoKnowThem(t *testing.T) {
 	_, err := alice.ChangePassword(ctx, &awsiam.ChangePasswordInput{OldPassword: aws.String("Wrong-Horse-1"), NewPassword: aws.String("Battery-Staple-2")})
 	wantError(t, err, "AccessDenied", 403, "old password")
 	must[*awsiam.ChangePasswordOutput](t)(alice.ChangePassword(ctx, &awsiam.ChangePasswordInput{OldPassword: aws.String("Correct-Horse-1"), NewPassword: aws.String("Battery-Staple-2")}))
-	if _, err := s.Directory.CheckPassword(ctx, "alice", "Battery-Staple-2", ""); err != nil {
+	if _, err := s.Directory.CheckPassword(ctx, "alice", "Battery-Staple-2", "sekisho.test", identity.Second{}); err != nil {
 		t.Errorf("the new password: %v", err)
 	}
 }

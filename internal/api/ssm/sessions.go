@@ -183,10 +183,7 @@ func (d *door) authorizeSession(ctx context.Context, c *api.Call, action, name s
 		s, err = d.Broker.Session(ctx, sekisho.SessionID(name))
 		switch {
 		case err == nil:
-			keys = authz.ResourceTags("ssm", map[string]string{
-				"aws:ssmmessages:session-id": s.OwnerUserID,
-				"aws:ssmmessages:target-id":  string(s.Target),
-			})
+			keys = authz.SessionTags(s.OwnerUserID, s.Target)
 			if i := strings.LastIndexByte(name, '-'); i > 0 && s.OwnerUserID != "" {
 				arns = append(arns, d.sessionARN(s.OwnerUserID+name[i:]))
 			}

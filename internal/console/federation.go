@@ -1,0 +1,131 @@
+package console
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"net/http"
+	"time"
+
+	"sekisho"
+	"sekisho/internal/authz"
+)
+
+// federationCookie binds an answer of an identity provider to the browser
+// that asked. It comes back with a navigation from another site, so it cannot
+// be strict; it opens nothing by itself.
+const federationCookie = "__Host-sekisho-federation"
+
+// federationTime is how long a person has at the identity provider.
+const federationTime = 10 * time.Minute
+
+// providers answers which identity providers people may sign in by.
+func (c *Console) providers(w http.ResponseWriter, _ *http.Request) {
+	names := []string{}
+	if c.cfg.Federation != nil {
+		names = append(names, c.cfg.Federation.Providers()...)
+	}
+	answer(w, http.StatusOK, map[string]any{"providers": names})
+}
+
+// beginFederation sends a browser to an identity provider.
+func (c *Console) beginFederation(w http.ResponseWriter, r *http.Request) {
+	if !sameOrigin(r) || c.cfg.Federation == nil {
+		refuse(w, http.StatusForbidden, "This request did not come from the console's own page.")
+		return
+	}
+	var in struct {
+		Provider string `json:"provider"`
+	}
+	if err := readJSON(w, r, &in); err != nil {
+		refuse(w, http.StatusBadRequest, "The request is not a sign-in.")
+		return
+	}
+	now := time.Now()
+	if wait, ok := c.bySource.take(sourceKey(c.cfg.SourceIP(r)), now); !ok {
+		c.tooMany(w, r, AuditEvent{Time: now, Name: "ConsoleLogin", SourceIP: c.cfg.SourceIP(r), UserAgent: r.UserAgent()}, wait)
+		return
+	}
+	address, state, err := c.cfg.Federation.Begin(r.Context(), in.Provider, "https://"+r.Host+"/console/federation")
+	switch {
+	case sekisho.CodeOf(err) == sekisho.CodeNotFound:
+		refuse(w, http.StatusNotFound, "There is no such identity provider.")
+		return
+	case err != nil:
+		c.cfg.Log.WarnContext(r.Context(), "identity provider", "provider", in.Provider, "error", err)
+		refuse(w, http.StatusBadGateway, "The identity provider does not answer.")
+		return
+	}
+	token := make([]byte, tokenBytes)
+	rand.Read(token)
+	sum := sha256.Sum256(token)
+	if err := c.cfg.Store.PutConsoleSignIn(r.Context(), sum[:], state, now.Add(federationTime), now); err != nil {
+		c.fail(w, r, "keep the state of a sign-in", err)
+		return
+	}
+	ck := cookie(base64.RawURLEncoding.EncodeToString(token), int(federationTime/time.Second))
+	ck.Name, ck.SameSite = federationCookie, http.SameSiteLaxMode
+	http.SetCookie(w, ck)
+	answer(w, http.StatusOK, map[string]any{"address": address})
+}
+
+// finishFederation takes the answer that an identity provider sent a browser
+// back with.
+func (c *Console) finishFederation(w http.ResponseWriter, r *http.Request) {
+	if c.cfg.Federation == nil {
+		refuse(w, http.StatusNotFound, "The console has no such interface.")
+		return
+	}
+	now := time.Now()
+	e := AuditEvent{Time: now, Name: "ConsoleLogin", SourceIP: c.cfg.SourceIP(r), UserAgent: r.UserAgent()}
+	state, ok := c.federationState(w, r)
+	if !ok {
+		e.Failure = "federation: not the browser that asked"
+		c.audit(r, e)
+		c.backToSignIn(w, r, "again")
+		return
+	}
+	s, err := c.cfg.Federation.Finish(r.Context(), state, r.URL.Query(), authz.Facts{
+		Time: now, SourceIP: e.SourceIP, Secure: r.TLS != nil, UserAgent: e.UserAgent, Region: c.cfg.Region,
+	})
+	if err != nil {
+		e.Failure = "federation: " + err.Error()
+		c.audit(r, e)
+		c.backToSignIn(w, r, "refused")
+		return
+	}
+	if _, ok := c.admit(w, r, s, e); ok {
+		http.Redirect(w, r, Prefix, http.StatusSeeOther)
+	}
+}
+
+// federationState finds, once, what was kept for the browser's cookie.
+func (c *Console) federationState(w http.ResponseWriter, r *http.Request) ([]byte, bool) {
+	ck, err := r.Cookie(federationCookie)
+	if err != nil {
+		return nil, false
+	}
+	gone := cookie("", -1)
+	gone.Name, gone.SameSite = federationCookie, http.SameSiteLaxMode
+	http.SetCookie(w, gone)
+	token, err := base64.RawURLEncoding.DecodeString(ck.Value)
+	if err != nil || len(token) != tokenBytes {
+		return nil, false
+	}
+	sum := sha256.Sum256(token)
+	state, err := c.cfg.Store.ConsoleSignIn(r.Context(), sum[:])
+	if err != nil {
+		return nil, false
+	}
+	if err := c.cfg.Store.DeleteConsoleSignIn(r.Context(), sum[:]); err != nil {
+		c.cfg.Log.ErrorContext(r.Context(), "forget the state of a sign-in", "error", err)
+		return nil, false
+	}
+	return state, true
+}
+
+// backToSignIn shows the sign-in page with the outcome in words of its own:
+// what an identity provider says is not shown under our name.
+func (c *Console) backToSignIn(w http.ResponseWriter, r *http.Request, why string) {
+	http.Redirect(w, r, Prefix+"?federation="+why, http.StatusSeeOther)
+}

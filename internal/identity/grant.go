@@ -1,0 +1,70 @@
+package identity
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"sekisho"
+)
+
+// SignIn is somebody at the console. Grant is what the console keeps of it and
+// asks about at every request: it holds no secret.
+type SignIn struct {
+	Principal *sekisho.Principal
+	Grant     []byte
+	// Expires is when it ends whatever else happens; zero when the console
+	// may say.
+	Expires time.Time
+}
+
+// userSignIn is a user who has shown what the lease term says.
+func (d *Directory) userSignIn(u *User, shown string, mfa bool) SignIn {
+	now := d.now().UTC().Truncate(time.Second)
+	c := claims{Kind: claimUser, ID: u.ID, Issued: now.Unix(), SignedIn: shown, Console: true}
+	if mfa {
+		c.MFA = now.Unix()
+	}
+	p := d.userPrincipal(u)
+	p.TokenIssueTime, p.Lease = now, c.lease()
+	if mfa {
+		p.MFATime = now
+	}
+	return SignIn{Principal: &p, Grant: c.grant()}
+}
+
+// WebSignIn signs in whoever an identity provider vouches for, as a session of
+// a role. That the role trusts them is for the caller of this method to know.
+func (d *Directory) WebSignIn(ctx context.Context, who *WebIdentity, role *Role, r SessionRequest) (SignIn, error) {
+	c, ttl, err := d.webClaims(ctx, who, role, r)
+	if err != nil {
+		return SignIn{}, err
+	}
+	now := d.now()
+	c.Issued, c.Expires, c.Console = now.Unix(), now.Add(ttl).Unix(), true
+	grant := c.grant()
+	p, err := d.Granted(ctx, grant)
+	return SignIn{Principal: p, Grant: grant, Expires: time.Unix(c.Expires, 0)}, err
+}
+
+func (c *claims) grant() []byte {
+	b, err := json.Marshal(c)
+	if err != nil { // strings, numbers and maps of strings always marshal
+		panic(err)
+	}
+	return b
+}
+
+// Granted returns the principal of a console sign-in, read anew. It refuses,
+// as unauthenticated or expired, when what the sign-in rests on is gone: the
+// user, the password that was typed, the passkey, the role, the provider.
+func (d *Directory) Granted(ctx context.Context, grant []byte) (*sekisho.Principal, error) {
+	var c claims
+	if err := json.Unmarshal(grant, &c); err != nil || !c.Console || c.SignedIn == "" {
+		return nil, errUnknownKey
+	}
+	if c.Expires != 0 && d.now().Unix() >= c.Expires {
+		return nil, errExpiredToken
+	}
+	return get(ctx, d, func(s *state) (*sekisho.Principal, error) { return d.claimed(s, &c) })
+}

@@ -1,0 +1,105 @@
+package identity
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"strings"
+)
+
+// A lease names everything that credentials rest on, as terms "kind:value"
+// with spaces between. It stands while all of its terms do. One that is not
+// understood does not stand.
+const (
+	termUser     = "user"     // a user's ID
+	termKey      = "key"      // an access key, which must be active
+	termRole     = "role"     // a role's ID
+	termPassword = "password" // USERID/FINGERPRINT of the password that was shown
+	termPasskey  = "passkey"  // ID of the passkey that was shown
+	termWeb      = "web"      // ARN of the identity provider
+)
+
+func term(kind, value string) string { return kind + ":" + value }
+
+func lease(terms ...string) string { return strings.Join(terms, " ") }
+
+// fingerprint tells one password of a user from the next, and nothing else of
+// either: it is of the salted hash.
+func (l *LoginProfile) fingerprint() string {
+	sum := sha256.Sum256([]byte("sekisho password fingerprint " + l.Hash))
+	return base64.RawURLEncoding.EncodeToString(sum[:12])
+}
+
+// signedIn is the term of a lease that a console sign-in put there.
+func signedIn(held string) string {
+	for t := range strings.FieldsSeq(held) {
+		kind, _, _ := strings.Cut(t, ":")
+		switch kind {
+		case termPassword, termPasskey, termWeb:
+			return t
+		}
+	}
+	return ""
+}
+
+// lease names what the credentials of the claims rest on.
+func (c *claims) lease() string {
+	var terms []string
+	switch c.Kind {
+	case claimUser, claimFederated:
+		terms = append(terms, term(termUser, c.ID))
+	case claimRole:
+		terms = append(terms, term(termRole, c.ID))
+	}
+	if c.SourceUser != "" && c.SourceUser != c.ID {
+		terms = append(terms, term(termUser, c.SourceUser))
+	}
+	if c.SourceKey != "" {
+		terms = append(terms, term(termKey, c.SourceKey))
+	}
+	if c.SignedIn != "" {
+		terms = append(terms, c.SignedIn)
+	}
+	return lease(terms...)
+}
+
+// stands reports whether all that a lease names is still there.
+func (s *state) stands(held string) bool {
+	for t := range strings.FieldsSeq(held) {
+		kind, value, _ := strings.Cut(t, ":")
+		there := false
+		switch kind {
+		case termUser:
+			there = s.userIDs[value] != nil
+		case termKey:
+			_, k := s.activeKey(value)
+			there = k != nil
+		case termRole:
+			there = s.roleIDs[value] != nil
+		case termPassword:
+			id, print, _ := strings.Cut(value, "/")
+			u := s.userIDs[id]
+			there = u != nil && u.Login != nil && u.Login.fingerprint() == print
+		case termPasskey:
+			k := s.passkeys[value]
+			there = k != nil && s.userIDs[k.UserID] != nil
+		case termWeb:
+			there = s.providers[value] != nil
+		}
+		if !there {
+			return false
+		}
+	}
+	return held != ""
+}
+
+// Stands reports whether all that a principal's lease names is still there.
+func (d *Directory) Stands(ctx context.Context, held string) (bool, error) {
+	return get(ctx, d, func(s *state) (bool, error) { return s.stands(held), nil })
+}
+
+// Generation counts the writes of the directory: while it stays, every lease
+// that stood still stands.
+func (d *Directory) Generation(ctx context.Context) (int64, error) {
+	return get(ctx, d, func(s *state) (int64, error) { return s.generation, nil })
+}

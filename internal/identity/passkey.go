@@ -1,0 +1,396 @@
+package identity
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-webauthn/webauthn/protocol"
+	"github.com/go-webauthn/webauthn/webauthn"
+
+	"sekisho"
+)
+
+const (
+	maxPasskeysPerUser = 8
+	purposeCeremony    = "webauthn ceremony"
+	// ceremonyTime is how long a person has to touch the authenticator.
+	ceremonyTime     = 5 * time.Minute
+	maxCeremonyState = 16 << 10
+	maxPasskeyAnswer = 64 << 10
+	defaultPasskey   = "passkey"
+)
+
+// Passkey is a WebAuthn credential of a user: a second factor, and with a PIN
+// or a finger a way to sign in by itself.
+type Passkey struct {
+	ID         string // of the credential, base64url
+	Name       string
+	Serial     string // ARN, as AWS names FIDO devices
+	UserID     string
+	RPID       string // the host name it is for
+	Credential webauthn.Credential
+	Created    time.Time
+	Used       time.Time `json:",omitzero"`
+	// Newest is the newest challenge that was answered: an answer to one made
+	// before it is a repetition.
+	Newest int64 `json:",omitempty"`
+}
+
+func (k *Passkey) kind() Kind  { return KindPasskey }
+func (k *Passkey) key() string { return k.ID }
+
+// passkeysOf returns a user's passkeys, the oldest first.
+func (s *state) passkeysOf(userID string) []*Passkey {
+	var out []*Passkey
+	for _, k := range s.passkeys {
+		if k.UserID == userID {
+			out = append(out, k)
+		}
+	}
+	slices.SortFunc(out, func(a, b *Passkey) int {
+		if c := a.Created.Compare(b.Created); c != 0 {
+			return c
+		}
+		return strings.Compare(a.ID, b.ID)
+	})
+	return out
+}
+
+// Passkeys returns a user's passkeys, the oldest first.
+func (d *Directory) Passkeys(ctx context.Context, user string) ([]*Passkey, error) {
+	return get(ctx, d, func(s *state) ([]*Passkey, error) {
+		u, err := s.user(user)
+		if err != nil {
+			return nil, err
+		}
+		return s.passkeysOf(u.ID), nil
+	})
+}
+
+// PasskeyBySerial returns a passkey and its user.
+func (d *Directory) PasskeyBySerial(ctx context.Context, serial string) (*Passkey, *User, error) {
+	var u *User
+	k, err := get(ctx, d, func(s *state) (*Passkey, error) {
+		for _, k := range s.passkeys {
+			if k.Serial == serial {
+				u = s.userIDs[k.UserID]
+				return k, nil
+			}
+		}
+		return nil, notFound("MFA device with serial number %s does not exist.", printable(serial))
+	})
+	return k, u, err
+}
+
+// DeletePasskey takes a passkey from its user. Sign-ins by it end.
+func (d *Directory) DeletePasskey(ctx context.Context, user, serial string) error {
+	return d.update(ctx, func(t *tx) error {
+		u, err := t.user(user)
+		if err != nil {
+			return err
+		}
+		for _, k := range t.passkeysOf(u.ID) {
+			if k.Serial == serial {
+				t.drop(k)
+				return nil
+			}
+		}
+		return notFound("MFA device with serial number %s does not exist.", printable(serial))
+	})
+}
+
+// Challenge is one half of a ceremony: what the browser is given, and what it
+// hands back with its answer.
+type Challenge struct {
+	Options any    // for navigator.credentials, as JSON
+	State   string // sealed
+}
+
+// ceremony is the sealed content of a Challenge's State.
+type ceremony struct {
+	Kind    string `json:"k"` // what the answer may be used for
+	Made    int64  `json:"m"` // microseconds: the order of challenges
+	Host    string `json:"h"`
+	UserID  string `json:"u,omitempty"`
+	Session webauthn.SessionData
+}
+
+const (
+	ceremonyRegister = "register"
+	ceremonySignIn   = "sign in"
+	ceremonySecond   = "second factor"
+)
+
+// relyingParty is this server under the host name a browser called it by. The
+// browser sees to it that a passkey of one name is never shown to another.
+func relyingParty(host string) (*webauthn.WebAuthn, error) {
+	name := host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		name = h
+	}
+	if _, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil || name == "" {
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "Browsers have no passkeys for an address such as %s.", printable(name)).
+			WithHint("Open the console by a name: on this machine, https://localhost and the same port.")
+	}
+	w, err := webauthn.New(&webauthn.Config{RPID: strings.ToLower(name), RPDisplayName: "Sekisho", RPOrigins: []string{"https://" + host}})
+	if err != nil {
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "The host name %s cannot have passkeys.", printable(name))
+	}
+	return w, nil
+}
+
+// passkeyUser is a user as the WebAuthn library asks for it.
+type passkeyUser struct {
+	u    *User
+	keys []*Passkey
+}
+
+func (p passkeyUser) WebAuthnID() []byte          { return []byte(p.u.ID) }
+func (p passkeyUser) WebAuthnName() string        { return p.u.Name }
+func (p passkeyUser) WebAuthnDisplayName() string { return p.u.Name }
+func (p passkeyUser) WebAuthnCredentials() []webauthn.Credential {
+	out := make([]webauthn.Credential, 0, len(p.keys))
+	for _, k := range p.keys {
+		out = append(out, k.Credential)
+	}
+	return out
+}
+
+// passkeyUser returns a user with the passkeys it has for a host name.
+func (s *state) passkeyUser(u *User, rp *webauthn.WebAuthn) passkeyUser {
+	p := passkeyUser{u: u}
+	for _, k := range s.passkeysOf(u.ID) {
+		if k.RPID == rp.Config.RPID {
+			p.keys = append(p.keys, k)
+		}
+	}
+	return p
+}
+
+func (d *Directory) challenge(kind, host, userID string, options any, session *webauthn.SessionData) (*Challenge, error) {
+	now := d.now()
+	session.Expires = now.Add(ceremonyTime)
+	plain, err := json.Marshal(ceremony{Kind: kind, Made: now.UnixMicro(), Host: host, UserID: userID, Session: *session})
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := d.ring.Seal(purposeCeremony, plain, nil)
+	if err != nil {
+		return nil, err
+	}
+	return &Challenge{options, base64.RawURLEncoding.EncodeToString(sealed)}, nil
+}
+
+var errCeremony = sekisho.Errorf(sekisho.CodeInvalid, "The passkey was not accepted: begin again.")
+
+func (d *Directory) openCeremony(kind, host, state string) (*ceremony, error) {
+	if len(state) > maxCeremonyState {
+		return nil, errCeremony
+	}
+	sealed, err := base64.RawURLEncoding.DecodeString(state)
+	if err != nil {
+		return nil, errCeremony
+	}
+	plain, err := d.ring.Open(purposeCeremony, sealed, nil)
+	if err != nil {
+		return nil, errCeremony
+	}
+	var c ceremony
+	if err := json.Unmarshal(plain, &c); err != nil || c.Kind != kind || c.Host != host || !d.now().Before(c.Session.Expires) {
+		return nil, errCeremony
+	}
+	// The library looks at the wall clock by itself.
+	c.Session.Expires = time.Time{}
+	return &c, nil
+}
+
+// BeginPasskey begins the registration of a passkey by a user, who has called
+// the server by host.
+func (d *Directory) BeginPasskey(ctx context.Context, user, host string) (*Challenge, error) {
+	rp, err := relyingParty(host)
+	if err != nil {
+		return nil, err
+	}
+	who, err := get(ctx, d, func(s *state) (passkeyUser, error) {
+		u, err := s.user(user)
+		if err != nil {
+			return passkeyUser{}, err
+		}
+		return s.passkeyUser(u, rp), nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	var have []protocol.CredentialDescriptor
+	for _, c := range who.WebAuthnCredentials() {
+		have = append(have, c.Descriptor())
+	}
+	options, session, err := rp.BeginRegistration(who,
+		webauthn.WithExclusions(have),
+		webauthn.WithConveyancePreference(protocol.PreferNoAttestation),
+		webauthn.WithAuthenticatorSelection(protocol.AuthenticatorSelection{
+			ResidentKey: protocol.ResidentKeyRequirementRequired, UserVerification: protocol.VerificationRequired,
+		}))
+	if err != nil {
+		return nil, err
+	}
+	return d.challenge(ceremonyRegister, host, who.u.ID, options, session)
+}
+
+// FinishPasskey registers the passkey that a browser has made for a challenge
+// of BeginPasskey.
+func (d *Directory) FinishPasskey(ctx context.Context, user, host, name, state string, answer []byte) (*Passkey, error) {
+	rp, err := relyingParty(host)
+	if err != nil {
+		return nil, err
+	}
+	c, err := d.openCeremony(ceremonyRegister, host, state)
+	if err != nil {
+		return nil, err
+	}
+	if name == "" {
+		name = defaultPasskey
+	}
+	if err := checkName("name", name, 64); err != nil {
+		return nil, err
+	}
+	if len(answer) > maxPasskeyAnswer {
+		return nil, errCeremony
+	}
+	parsed, err := protocol.ParseCredentialCreationResponseBytes(answer)
+	if err != nil {
+		return nil, errCeremony
+	}
+	var k *Passkey
+	err = d.update(ctx, func(t *tx) error {
+		u, err := t.user(user)
+		if err != nil {
+			return err
+		}
+		if u.ID != c.UserID {
+			return errCeremony
+		}
+		if len(t.passkeysOf(u.ID)) >= maxPasskeysPerUser {
+			return limit("Cannot exceed quota for MFADevicesPerUser: %d", maxPasskeysPerUser)
+		}
+		cred, err := rp.CreateCredential(t.passkeyUser(u, rp), c.Session, parsed)
+		if err != nil {
+			return errCeremony
+		}
+		id := base64.RawURLEncoding.EncodeToString(cred.ID)
+		if t.passkeys[id] != nil {
+			return exists("This passkey is registered already.")
+		}
+		cred.Attestation = webauthn.CredentialAttestation{} // who made the authenticator is not asked
+		k = &Passkey{
+			ID: id, Name: name, UserID: u.ID, RPID: rp.Config.RPID, Credential: *cred, Created: t.now, Newest: c.Made,
+			Serial: d.arn("u2f", "/user/"+u.Name+"/", name+"-"+newID("", 8)),
+		}
+		t.put(k)
+		return nil
+	})
+	return k, err
+}
+
+// BeginPasskeySignIn begins a sign-in by passkey alone.
+func (d *Directory) BeginPasskeySignIn(_ context.Context, host string) (*Challenge, error) {
+	rp, err := relyingParty(host)
+	if err != nil {
+		return nil, err
+	}
+	options, session, err := rp.BeginDiscoverableLogin(webauthn.WithUserVerification(protocol.VerificationRequired))
+	if err != nil {
+		return nil, err
+	}
+	return d.challenge(ceremonySignIn, host, "", options, session)
+}
+
+// PasskeySignIn signs in whoever the passkey belongs to. The authenticator has
+// asked for a PIN or a finger, so that it is two factors in one.
+func (d *Directory) PasskeySignIn(ctx context.Context, host, state string, answer []byte) (SignIn, error) {
+	k, u, err := d.assert(ctx, ceremonySignIn, host, state, "", answer)
+	if err != nil {
+		return SignIn{}, err
+	}
+	d.touch(Use{ID: u.ID, At: d.now(), Service: "signin"})
+	return d.userSignIn(u, term(termPasskey, k.ID), true), nil
+}
+
+// secondFactorChallenge is for a user whose password was right.
+func (d *Directory) secondFactorChallenge(ctx context.Context, u *User, host string) (*Challenge, error) {
+	rp, err := relyingParty(host)
+	if err != nil {
+		return nil, nil //nolint:nilerr // there are no passkeys under such a name, so none is asked for
+	}
+	who, err := get(ctx, d, func(s *state) (passkeyUser, error) { return s.passkeyUser(u, rp), nil })
+	if err != nil || len(who.keys) == 0 {
+		return nil, err
+	}
+	options, session, err := rp.BeginLogin(who, webauthn.WithUserVerification(protocol.VerificationPreferred))
+	if err != nil {
+		return nil, err
+	}
+	return d.challenge(ceremonySecond, host, u.ID, options, session)
+}
+
+// assert verifies an answer to a challenge and returns whose it is. Each
+// challenge is answered once in the cluster.
+func (d *Directory) assert(ctx context.Context, kind, host, state, userID string, answer []byte) (*Passkey, *User, error) {
+	rp, err := relyingParty(host)
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := d.openCeremony(kind, host, state)
+	if err != nil {
+		return nil, nil, errSignIn
+	}
+	if len(answer) > maxPasskeyAnswer || c.UserID != userID {
+		return nil, nil, errSignIn
+	}
+	parsed, err := protocol.ParseCredentialRequestResponseBytes(answer)
+	if err != nil {
+		return nil, nil, errSignIn
+	}
+	id := base64.RawURLEncoding.EncodeToString(parsed.RawID)
+	var key *Passkey
+	var user *User
+	err = d.update(ctx, func(t *tx) error {
+		k := t.passkeys[id]
+		if k == nil || k.RPID != rp.Config.RPID || c.Made <= k.Newest {
+			return errSignIn
+		}
+		u := t.userIDs[k.UserID]
+		if u == nil || userID != "" && u.ID != userID {
+			return errSignIn
+		}
+		who := t.passkeyUser(u, rp)
+		var cred *webauthn.Credential
+		if userID != "" {
+			cred, err = rp.ValidateLogin(who, c.Session, parsed)
+		} else {
+			cred, err = rp.ValidateDiscoverableLogin(func(_, handle []byte) (webauthn.User, error) {
+				if string(handle) != u.ID {
+					return nil, errors.New("another user's passkey")
+				}
+				return who, nil
+			}, c.Session, parsed)
+		}
+		if err != nil || cred.Authenticator.CloneWarning || userID == "" && !parsed.Response.AuthenticatorData.Flags.HasUserVerified() {
+			return errSignIn
+		}
+		used := edit(k)
+		used.Credential.Authenticator.SignCount, used.Credential.Flags = cred.Authenticator.SignCount, cred.Flags
+		used.Newest, used.Used = c.Made, t.now
+		t.put(used)
+		key, user = used, u
+		return nil
+	})
+	return key, user, err
+}

@@ -275,9 +275,13 @@ func (s *Server) ServeAs(w http.ResponseWriter, r *http.Request, p *sekisho.Prin
 
 func (s *Server) begin(w http.ResponseWriter, r *http.Request) (*Call, error) {
 	c := s.call(r)
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	limit := maxBody
+	if strings.HasPrefix(r.Header.Get("X-Amz-Target"), "Logs_") {
+		limit = awsproto.MaxBody // a batch of log events has up to 1 MiB before it is JSON
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(limit)))
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return c, &awsproto.Error{Code: "RequestEntityTooLarge", Message: "The request is larger than " + byteSize(maxBody) + ".", Status: http.StatusRequestEntityTooLarge}
+		return c, &awsproto.Error{Code: "RequestEntityTooLarge", Message: "The request is larger than " + byteSize(limit) + ".", Status: http.StatusRequestEntityTooLarge}
 	}
 	if err != nil {
 		return c, &awsproto.Error{Code: "IncompleteBody", Message: "The request ended before its body did.", Status: http.StatusBadRequest}

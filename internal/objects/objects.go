@@ -78,6 +78,7 @@ type Settings struct {
 	PublicAccess *PublicAccess     `json:"publicAccess,omitempty"`
 	Ownership    string            `json:"ownership,omitempty"`
 	Policy       string            `json:"policy,omitempty"`
+	PolicyNames  map[string]string `json:"policyNames,omitempty"` // whom it names, and their IDs
 	BucketKey    bool              `json:"bucketKey,omitempty"`
 	Tags         map[string]string `json:"tags,omitempty"`
 }

@@ -21,6 +21,7 @@ import (
 	"sekisho/internal/api/cloudtrail"
 	"sekisho/internal/api/iam"
 	kmsapi "sekisho/internal/api/kms"
+	logsapi "sekisho/internal/api/logs"
 	"sekisho/internal/api/s3"
 	sekishoapi "sekisho/internal/api/sekisho"
 	"sekisho/internal/api/ssm"
@@ -37,6 +38,7 @@ import (
 	"sekisho/internal/identity"
 	"sekisho/internal/keyring"
 	"sekisho/internal/kms"
+	"sekisho/internal/logs"
 	"sekisho/internal/objects"
 	"sekisho/internal/record"
 	"sekisho/internal/relay"
@@ -74,6 +76,7 @@ type Server struct {
 	recorder *record.Recorder
 	objects  *objects.Store
 	buckets  *s3.Door
+	logs     *logs.Service
 	relay    *relay.Relay
 	broker   *broker.Broker
 	api      *api.Server
@@ -161,6 +164,7 @@ func (s *Server) recordingEvent(name string, details map[string]any) audit.Event
 
 func (s *Server) routes() error {
 	authorizer := authz.New(s.Directory)
+	s.logs = logs.New(s.db, s.ring, nil)
 	s.api = api.New(api.Config{
 		Doors: []*api.Door{
 			ssm.New(ssm.Config{
@@ -170,6 +174,7 @@ func (s *Server) routes() error {
 			iam.New(s.Directory),
 			sts.New(s.Directory),
 			kmsapi.New(kmsapi.Config{Keys: s.keys, Policies: s.Directory, Account: s.cfg.Account}),
+			logsapi.New(logsapi.Config{Logs: s.logs, Account: s.cfg.Account, Region: s.cfg.Region}),
 			cloudtrail.New(cloudtrail.Config{Trail: s.trail, Account: s.cfg.Account}),
 			sekishoapi.New(sekishoapi.Config{Recorder: s.recorder, Sessions: s.broker, Account: s.cfg.Account, Region: s.cfg.Region}),
 		},
@@ -290,6 +295,7 @@ func (s *Server) sweep(ctx context.Context) {
 				kept = digest
 				err = s.trail.Record(ctx, s.recordingEvent("RecordingLedgerHead", map[string]any{"digest": digest, "lines": lines}))
 			}
+			err = errors.Join(err, s.logs.Expire(ctx))
 		}
 		if err != nil && ctx.Err() == nil {
 			s.cfg.Log.Error("housekeeping failed", "error", err)

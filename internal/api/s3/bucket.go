@@ -460,9 +460,12 @@ func getPolicy(ctx context.Context, q *request) (answer, error) {
 	if err := q.allow(ctx, "s3:GetBucketPolicy", objects.ARN(q.bucket)); err != nil {
 		return answer{}, err
 	}
-	text := q.config.Settings.Policy
-	if text == "" {
+	if q.config.Settings.Policy == "" {
 		return answer{}, missing("NoSuchBucketPolicy", "The bucket policy does not exist")
+	}
+	text, err := q.policy(ctx, q.config)
+	if err != nil {
+		return answer{}, err
 	}
 	return answer{body: func(w http.ResponseWriter) error {
 		w.Header().Set("Content-Type", "application/json")
@@ -488,13 +491,17 @@ func putPolicy(ctx context.Context, q *request) (answer, error) {
 	if _, err := policy.Parse(text); err != nil {
 		return answer{}, fault("MalformedPolicy", "%s", err.Error())
 	}
+	names, err := q.Policies.ResourcePolicy(ctx, string(text))
+	if err != nil {
+		return answer{}, err
+	}
 	public := isPublic(text)
 	return answer{status: http.StatusNoContent}, q.Objects.UpdateBucket(ctx, q.bucket, func(b *objects.Bucket) error {
 		if p := b.Settings.PublicAccess; public && p != nil && p.BlockPolicy {
 			return sekisho.Errorf(sekisho.CodeDenied, "User: %s is not authorized to perform: s3:PutBucketPolicy on resource: %q because public policies are prevented by the BlockPublicPolicy setting in S3 Block Public Access.",
 				q.Principal.ARN, objects.ARN(q.bucket))
 		}
-		b.Settings.Policy = string(text)
+		b.Settings.Policy, b.Settings.PolicyNames = string(text), names
 		return nil
 	})
 }
@@ -504,7 +511,7 @@ func deletePolicy(ctx context.Context, q *request) (answer, error) {
 		return answer{}, err
 	}
 	return answer{status: http.StatusNoContent}, q.Objects.UpdateBucket(ctx, q.bucket, func(b *objects.Bucket) error {
-		b.Settings.Policy = ""
+		b.Settings.Policy, b.Settings.PolicyNames = "", nil
 		return nil
 	})
 }

@@ -22,6 +22,7 @@ import (
 	"sekisho/internal/api"
 	"sekisho/internal/authz"
 	"sekisho/internal/awsproto"
+	"sekisho/internal/id"
 	"sekisho/internal/objects"
 	"sekisho/internal/policy"
 	"sekisho/internal/sigv4"
@@ -29,8 +30,11 @@ import (
 
 const xmlns = "http://s3.amazonaws.com/doc/2006-03-01/"
 
-// Policies joins a caller's policies with that of a resource.
+// Policies joins a caller's policies with that of a resource, and knows whom
+// the latter names.
 type Policies interface {
+	ResourcePolicy(ctx context.Context, document string) (names map[string]string, err error)
+	ResourcePolicyToday(ctx context.Context, document string, names map[string]string) (string, error)
 	SetWithResource(ctx context.Context, p *sekisho.Principal, resource *policy.Document) (*policy.Set, error)
 }
 
@@ -80,8 +84,18 @@ func (d *Door) Front(hosts []string, next http.Handler) http.Handler {
 	})
 }
 
+// old reports whether a request is signed with version 2, which clients in
+// us-east-1 still use for presigned URLs.
+func old(r *http.Request) bool {
+	q := r.URL.Query()
+	return strings.HasPrefix(r.Header.Get("Authorization"), "AWS ") || q.Has("AWSAccessKeyId") && q.Has("Signature") && q.Has("Expires")
+}
+
 // wanted reports whether a request is for S3: it is signed for S3.
 func wanted(r *http.Request) bool {
+	if old(r) {
+		return true
+	}
 	scope := ""
 	if auth := r.Header.Get("Authorization"); auth != "" {
 		_, scope, _ = strings.Cut(auth, "Credential=")
@@ -231,6 +245,13 @@ func (d *Door) serve(w http.ResponseWriter, r *http.Request, hosts []string) {
 	if q.bucket != "" {
 		h.Set("X-Amz-Bucket-Region", d.Region)
 	}
+	if old(r) {
+		e := fault("InvalidRequest", "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256: set the client's signature version for S3 to s3v4.")
+		if err := awsproto.WriteRESTXMLError(w, id.UUID(), e); err != nil {
+			d.API.Log.DebugContext(r.Context(), "answer not delivered", "service", "s3", "error", err)
+		}
+		return
+	}
 	var ok bool
 	if q.Call, ok = d.API.EnterStream(w, r, d.door, op.name); !ok {
 		return
@@ -352,7 +373,11 @@ func (q *request) may(ctx context.Context, b *objects.Bucket, action, resource s
 	if b == nil || b.Settings.Policy == "" {
 		return q.Authorize(ctx, action, resource, keys...)
 	}
-	doc, err := policy.Parse([]byte(b.Settings.Policy))
+	text, err := q.policy(ctx, b)
+	if err != nil {
+		return err
+	}
+	doc, err := policy.Parse([]byte(text))
 	if err != nil {
 		doc = policy.Unusable(b.Name, err)
 	}
@@ -365,6 +390,11 @@ func (q *request) may(ctx context.Context, b *objects.Bucket, action, resource s
 	}
 	q.Allow()
 	return nil
+}
+
+// policy is a bucket's policy with the names of today.
+func (q *request) policy(ctx context.Context, b *objects.Bucket) (string, error) {
+	return q.Policies.ResourcePolicyToday(ctx, b.Settings.Policy, b.Settings.PolicyNames)
 }
 
 // together is a caller's policies and a bucket's.

@@ -371,7 +371,7 @@ func (q *request) describe(v *objects.Version, whole bool) {
 	h.Set("X-Amz-Server-Side-Encryption", "AES256")
 	q.versionHeader(v.ID)
 	for name, value := range f.Metadata {
-		h.Set("X-Amz-Meta-"+name, value)
+		h["x-amz-meta-"+name] = []string{value} // Set would change the case, which readers keep
 	}
 	if c := f.Checksum; whole && c.Value != "" && strings.EqualFold(q.header("X-Amz-Checksum-Mode"), "ENABLED") {
 		h.Set(checksumHeader(c.Algorithm), c.Value)

@@ -1,0 +1,668 @@
+// Package logs is the CloudWatch Logs door over [sekisho/internal/logs].
+package logs
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"sekisho"
+	"sekisho/internal/api"
+	"sekisho/internal/authz"
+	"sekisho/internal/awsproto"
+	"sekisho/internal/logs"
+)
+
+// Config is what the door needs.
+type Config struct {
+	Logs    *logs.Service
+	Account string
+	Region  string
+}
+
+type door struct{ Config }
+
+// New returns the door.
+func New(cfg Config) *api.Door {
+	d := &door{cfg}
+	return &api.Door{
+		Service: "logs", Protocol: awsproto.JSON,
+		Errors: map[sekisho.Code]string{
+			sekisho.CodeInvalid: "InvalidParameterException", sekisho.CodeConflict: "ResourceAlreadyExistsException",
+			sekisho.CodeMalformedPolicy: "InvalidParameterException",
+		},
+		Operations: map[string]api.Operation{
+			"CreateLogGroup":        {Handle: api.Handle(d.createLogGroup)},
+			"DeleteLogGroup":        {Handle: api.Handle(d.deleteLogGroup)},
+			"DescribeLogGroups":     {Handle: api.Handle(d.describeLogGroups), ReadOnly: true},
+			"PutRetentionPolicy":    {Handle: api.Handle(d.putRetentionPolicy)},
+			"DeleteRetentionPolicy": {Handle: api.Handle(d.deleteRetentionPolicy)},
+			"AssociateKmsKey":       {Handle: api.Handle(d.associateKMSKey)},
+			"DisassociateKmsKey":    {Handle: api.Handle(d.disassociateKMSKey)},
+			"CreateLogStream":       {Handle: api.Handle(d.createLogStream)},
+			"DescribeLogStreams":    {Handle: api.Handle(d.describeLogStreams), ReadOnly: true},
+			"DeleteLogStream":       {Handle: api.Handle(d.deleteLogStream)},
+			"PutLogEvents":          {Handle: d.quiet(api.Handle(d.putLogEvents))},
+			"GetLogEvents":          {Handle: api.Handle(d.getLogEvents), ReadOnly: true},
+			"FilterLogEvents":       {Handle: api.Handle(d.filterLogEvents), ReadOnly: true},
+			"TagResource":           {Handle: api.Handle(d.tagResource)},
+			"UntagResource":         {Handle: api.Handle(d.untagResource)},
+			"ListTagsForResource":   {Handle: api.Handle(d.listTags), ReadOnly: true},
+		},
+	}
+}
+
+// quiet keeps the messages of events out of the audit trail.
+func (d *door) quiet(handle func(context.Context, *api.Call) (any, error)) func(context.Context, *api.Call) (any, error) {
+	return func(ctx context.Context, c *api.Call) (any, error) {
+		c.SetParams(nil)
+		return handle(ctx, c)
+	}
+}
+
+func (d *door) arn(group string) string {
+	return "arn:aws:logs:" + d.Region + ":" + d.Account + ":log-group:" + group
+}
+
+// onGroup asks policy for an action on a group. Policies name a group with
+// and without what is in it ("NAME:*"), and either grants.
+func (d *door) onGroup(ctx context.Context, c *api.Call, action, group string, keys ...authz.Key) error {
+	inside, err := c.Decide(ctx, action, d.arn(group)+":log-stream:", keys...)
+	if err != nil {
+		return err
+	}
+	itself, err := c.Decide(ctx, action, d.arn(group), keys...)
+	switch {
+	case err != nil:
+		return err
+	case inside.Explicit || !itself.Explicit && !itself.Allowed && !inside.Allowed:
+		return api.Denied(inside)
+	case itself.Explicit:
+		return api.Denied(itself)
+	}
+	c.Allow()
+	return nil
+}
+
+func (d *door) onStream(ctx context.Context, c *api.Call, action, group, stream string) error {
+	return c.Authorize(ctx, action, d.arn(group)+":log-stream:"+stream)
+}
+
+// groupOf is the group that a name or an ARN means.
+func (d *door) groupOf(name, identifier string) (string, error) {
+	if name != "" && identifier != "" {
+		return "", sekisho.Errorf(sekisho.CodeInvalid, "LogGroup name and LogGroup ARN cannot both be given.")
+	}
+	if name == "" {
+		name = identifier
+	}
+	if strings.HasPrefix(name, "arn:") {
+		group, ok := strings.CutPrefix(strings.TrimSuffix(name, ":*"), d.arn(""))
+		if !ok {
+			return "", sekisho.Errorf(sekisho.CodeNotFound, "The specified log group does not exist.")
+		}
+		name = group
+	}
+	if name == "" {
+		return "", sekisho.Errorf(sekisho.CodeInvalid, "logGroupName is missing.")
+	}
+	return name, nil
+}
+
+type empty struct{}
+
+type groupRequest struct {
+	LogGroupName       string            `json:"logGroupName"`
+	LogGroupIdentifier string            `json:"logGroupIdentifier"`
+	ResourceIdentifier string            `json:"resourceIdentifier"`
+	LogStreamName      string            `json:"logStreamName"`
+	KMSKeyID           string            `json:"kmsKeyId"`
+	LogGroupClass      string            `json:"logGroupClass"`
+	Tags               map[string]string `json:"tags"`
+	RetentionInDays    int               `json:"retentionInDays"`
+}
+
+func (d *door) createLogGroup(ctx context.Context, c *api.Call, in *groupRequest) (*empty, error) {
+	if in.LogGroupClass != "" && in.LogGroupClass != "STANDARD" {
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "STANDARD is the only log group class here.")
+	}
+	if err := checkTags(in.Tags); err != nil {
+		return nil, err
+	}
+	if err := d.onGroup(ctx, c, "logs:CreateLogGroup", in.LogGroupName, authz.RequestTags(in.Tags)...); err != nil {
+		return nil, err
+	}
+	return &empty{}, d.Logs.CreateGroup(ctx, logs.Group{Name: in.LogGroupName, KMSKey: in.KMSKeyID, Tags: in.Tags})
+}
+
+func (d *door) deleteLogGroup(ctx context.Context, c *api.Call, in *groupRequest) (*empty, error) {
+	if err := d.onGroup(ctx, c, "logs:DeleteLogGroup", in.LogGroupName); err != nil {
+		return nil, err
+	}
+	return &empty{}, d.Logs.DeleteGroup(ctx, in.LogGroupName)
+}
+
+type describeGroupsRequest struct {
+	Prefix    string `json:"logGroupNamePrefix"`
+	Pattern   string `json:"logGroupNamePattern"`
+	NextToken string `json:"nextToken"`
+	Limit     *int   `json:"limit"`
+}
+
+type groupAnswer struct {
+	LogGroupName      string `json:"logGroupName"`
+	CreationTime      int64  `json:"creationTime"`
+	RetentionInDays   int    `json:"retentionInDays,omitempty"`
+	MetricFilterCount int    `json:"metricFilterCount"`
+	ARN               string `json:"arn"`
+	StoredBytes       int64  `json:"storedBytes"`
+	KMSKeyID          string `json:"kmsKeyId,omitempty"`
+	LogGroupClass     string `json:"logGroupClass"`
+	LogGroupARN       string `json:"logGroupArn"`
+}
+
+type describeGroupsAnswer struct {
+	LogGroups []groupAnswer `json:"logGroups"`
+	NextToken string        `json:"nextToken,omitempty"`
+}
+
+// limitOf checks a page size.
+func limitOf(asked *int, most int) (int, error) {
+	if asked == nil {
+		return most, nil
+	}
+	if *asked < 1 || *asked > most {
+		return 0, sekisho.Errorf(sekisho.CodeInvalid, "1 validation error detected: Value '%d' at 'limit' failed to satisfy constraint: Member must have value between 1 and %d", *asked, most)
+	}
+	return *asked, nil
+}
+
+func (d *door) describeLogGroups(ctx context.Context, c *api.Call, in *describeGroupsRequest) (*describeGroupsAnswer, error) {
+	limit, err := limitOf(in.Limit, 50)
+	if err != nil {
+		return nil, err
+	}
+	if in.Prefix != "" && in.Pattern != "" {
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "LogGroup name prefix and LogGroup name pattern are mutually exclusive parameters.")
+	}
+	if err := c.Authorize(ctx, "logs:DescribeLogGroups", "*"); err != nil {
+		return nil, err
+	}
+	after, err := readToken(in.NextToken)
+	if err != nil {
+		return nil, err
+	}
+	out := &describeGroupsAnswer{LogGroups: []groupAnswer{}}
+	for {
+		groups, err := d.Logs.Groups(ctx, in.Prefix, after, 100)
+		if err != nil || len(groups) == 0 {
+			return out, err
+		}
+		for _, g := range groups {
+			if in.Pattern != "" && !strings.Contains(g.Name, in.Pattern) {
+				after = g.Name
+				continue
+			}
+			if len(out.LogGroups) == limit {
+				out.NextToken = makeToken(after)
+				return out, nil
+			}
+			after = g.Name
+			out.LogGroups = append(out.LogGroups, groupAnswer{
+				LogGroupName: g.Name, CreationTime: g.CreatedAt.UnixMilli(), RetentionInDays: g.Retention, KMSKeyID: g.KMSKey,
+				ARN: d.arn(g.Name) + ":*", LogGroupARN: d.arn(g.Name), LogGroupClass: "STANDARD",
+			})
+		}
+	}
+}
+
+func makeToken(after string) string {
+	return base64.RawURLEncoding.EncodeToString([]byte("1" + after))
+}
+
+func readToken(token string) (string, error) {
+	if token == "" {
+		return "", nil
+	}
+	b, err := base64.RawURLEncoding.DecodeString(token)
+	if err != nil || len(b) < 2 || b[0] != '1' {
+		return "", sekisho.Errorf(sekisho.CodeInvalid, "The specified nextToken is invalid.")
+	}
+	return string(b[1:]), nil
+}
+
+func (d *door) putRetentionPolicy(ctx context.Context, c *api.Call, in *groupRequest) (*empty, error) {
+	if err := d.onGroup(ctx, c, "logs:PutRetentionPolicy", in.LogGroupName); err != nil {
+		return nil, err
+	}
+	if in.RetentionInDays == 0 {
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "retentionInDays is missing.")
+	}
+	return &empty{}, d.Logs.SetRetention(ctx, in.LogGroupName, in.RetentionInDays)
+}
+
+func (d *door) deleteRetentionPolicy(ctx context.Context, c *api.Call, in *groupRequest) (*empty, error) {
+	if err := d.onGroup(ctx, c, "logs:DeleteRetentionPolicy", in.LogGroupName); err != nil {
+		return nil, err
+	}
+	return &empty{}, d.Logs.SetRetention(ctx, in.LogGroupName, 0)
+}
+
+func (d *door) associateKMSKey(ctx context.Context, c *api.Call, in *groupRequest) (*empty, error) {
+	if in.KMSKeyID == "" {
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "kmsKeyId is missing.")
+	}
+	return d.setKey(ctx, c, "logs:AssociateKmsKey", in, in.KMSKeyID)
+}
+
+func (d *door) disassociateKMSKey(ctx context.Context, c *api.Call, in *groupRequest) (*empty, error) {
+	return d.setKey(ctx, c, "logs:DisassociateKmsKey", in, "")
+}
+
+func (d *door) setKey(ctx context.Context, c *api.Call, action string, in *groupRequest, key string) (*empty, error) {
+	group, err := d.groupOf(in.LogGroupName, in.ResourceIdentifier)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.onGroup(ctx, c, action, group); err != nil {
+		return nil, err
+	}
+	return &empty{}, d.Logs.UpdateGroup(ctx, group, func(g *logs.Group) error { g.KMSKey = key; return nil })
+}
+
+func (d *door) createLogStream(ctx context.Context, c *api.Call, in *groupRequest) (*empty, error) {
+	if err := d.onGroup(ctx, c, "logs:CreateLogStream", in.LogGroupName); err != nil {
+		return nil, err
+	}
+	return &empty{}, d.Logs.CreateStream(ctx, in.LogGroupName, in.LogStreamName)
+}
+
+func (d *door) deleteLogStream(ctx context.Context, c *api.Call, in *groupRequest) (*empty, error) {
+	if err := d.onStream(ctx, c, "logs:DeleteLogStream", in.LogGroupName, in.LogStreamName); err != nil {
+		return nil, err
+	}
+	return &empty{}, d.Logs.DeleteStream(ctx, in.LogGroupName, in.LogStreamName)
+}
+
+type describeStreamsRequest struct {
+	LogGroupName       string `json:"logGroupName"`
+	LogGroupIdentifier string `json:"logGroupIdentifier"`
+	Prefix             string `json:"logStreamNamePrefix"`
+	OrderBy            string `json:"orderBy"`
+	Descending         bool   `json:"descending"`
+	NextToken          string `json:"nextToken"`
+	Limit              *int   `json:"limit"`
+}
+
+type streamAnswer struct {
+	LogStreamName       string `json:"logStreamName"`
+	CreationTime        int64  `json:"creationTime"`
+	FirstEventTimestamp int64  `json:"firstEventTimestamp,omitempty"`
+	LastEventTimestamp  int64  `json:"lastEventTimestamp,omitempty"`
+	LastIngestionTime   int64  `json:"lastIngestionTime,omitempty"`
+	UploadSequenceToken string `json:"uploadSequenceToken"`
+	ARN                 string `json:"arn"`
+	StoredBytes         int64  `json:"storedBytes"`
+}
+
+type describeStreamsAnswer struct {
+	LogStreams []streamAnswer `json:"logStreams"`
+	NextToken  string         `json:"nextToken,omitempty"`
+}
+
+// sequenceToken is what clients of older days send back. It means nothing.
+const sequenceToken = "49590000000000000000000000000000000000000000000000000000"
+
+func (d *door) describeLogStreams(ctx context.Context, c *api.Call, in *describeStreamsRequest) (*describeStreamsAnswer, error) {
+	limit, err := limitOf(in.Limit, 50)
+	if err != nil {
+		return nil, err
+	}
+	group, err := d.groupOf(in.LogGroupName, in.LogGroupIdentifier)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case in.OrderBy != "" && in.OrderBy != "LogStreamName" && in.OrderBy != "LastEventTime":
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "orderBy is LogStreamName or LastEventTime.")
+	case in.OrderBy == "LastEventTime" && in.Prefix != "":
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "Cannot order by LastEventTime with a logStreamNamePrefix.")
+	}
+	if err := d.onGroup(ctx, c, "logs:DescribeLogStreams", group); err != nil {
+		return nil, err
+	}
+	streams, err := d.Logs.Streams(ctx, group, in.Prefix)
+	if err != nil {
+		return nil, err
+	}
+	if in.OrderBy == "LastEventTime" {
+		slices.SortStableFunc(streams, func(a, b *logs.Stream) int { return a.LastEvent.Compare(b.LastEvent) })
+	}
+	if in.Descending {
+		slices.Reverse(streams)
+	}
+	after, err := readToken(in.NextToken)
+	if err != nil {
+		return nil, err
+	}
+	if after != "" {
+		i := slices.IndexFunc(streams, func(s *logs.Stream) bool { return s.Name == after })
+		streams = streams[i+1:] // from the start when it went meanwhile
+	}
+	out := &describeStreamsAnswer{LogStreams: []streamAnswer{}}
+	for i, s := range streams {
+		if i == limit {
+			out.NextToken = makeToken(streams[i-1].Name)
+			break
+		}
+		out.LogStreams = append(out.LogStreams, streamAnswer{
+			LogStreamName: s.Name, CreationTime: s.CreatedAt.UnixMilli(), FirstEventTimestamp: millis(s.FirstEvent),
+			LastEventTimestamp: millis(s.LastEvent), LastIngestionTime: millis(s.LastIngestion), UploadSequenceToken: sequenceToken,
+			ARN: d.arn(group) + ":log-stream:" + s.Name,
+		})
+	}
+	return out, nil
+}
+
+func millis(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+type putEventsRequest struct {
+	LogGroupName  string `json:"logGroupName"`
+	LogStreamName string `json:"logStreamName"`
+	SequenceToken string `json:"sequenceToken"`
+	LogEvents     []struct {
+		Timestamp int64  `json:"timestamp"`
+		Message   string `json:"message"`
+	} `json:"logEvents"`
+}
+
+type rejectedAnswer struct {
+	TooNewStart *int `json:"tooNewLogEventStartIndex,omitempty"`
+	TooOldEnd   *int `json:"tooOldLogEventEndIndex,omitempty"`
+	ExpiredEnd  *int `json:"expiredLogEventEndIndex,omitempty"`
+}
+
+type putEventsAnswer struct {
+	NextSequenceToken string          `json:"nextSequenceToken"`
+	Rejected          *rejectedAnswer `json:"rejectedLogEventsInfo,omitempty"`
+}
+
+func (d *door) putLogEvents(ctx context.Context, c *api.Call, in *putEventsRequest) (*putEventsAnswer, error) {
+	c.SetParams(map[string]any{"logGroupName": in.LogGroupName, "logStreamName": in.LogStreamName, "logEvents": len(in.LogEvents)})
+	if err := d.onStream(ctx, c, "logs:PutLogEvents", in.LogGroupName, in.LogStreamName); err != nil {
+		return nil, err
+	}
+	batch := make([]logs.Event, 0, len(in.LogEvents))
+	for _, e := range in.LogEvents {
+		if e.Timestamp < 0 || e.Timestamp > maxMillis {
+			return nil, sekisho.Errorf(sekisho.CodeInvalid, "The timestamp %d is not a time in milliseconds since 1970.", e.Timestamp)
+		}
+		batch = append(batch, logs.Event{Time: time.UnixMilli(e.Timestamp).UTC(), Message: []byte(e.Message)})
+	}
+	rejected, err := d.Logs.Put(ctx, in.LogGroupName, in.LogStreamName, batch)
+	if err != nil {
+		return nil, err
+	}
+	out := &putEventsAnswer{NextSequenceToken: sequenceToken}
+	if rejected.Any() {
+		out.Rejected = &rejectedAnswer{index(rejected.TooNewStart), index(rejected.TooOldEnd), index(rejected.ExpiredEnd)}
+	}
+	return out, nil
+}
+
+func index(n int) *int {
+	if n < 0 {
+		return nil
+	}
+	return &n
+}
+
+// maxMillis is the end of the year 9999.
+const maxMillis = 253402300799999
+
+type eventsRequest struct {
+	LogGroupName       string   `json:"logGroupName"`
+	LogGroupIdentifier string   `json:"logGroupIdentifier"`
+	LogStreamName      string   `json:"logStreamName"`
+	LogStreamNames     []string `json:"logStreamNames"`
+	Prefix             string   `json:"logStreamNamePrefix"`
+	StartTime          *int64   `json:"startTime"`
+	EndTime            *int64   `json:"endTime"`
+	FilterPattern      string   `json:"filterPattern"`
+	NextToken          string   `json:"nextToken"`
+	Limit              *int     `json:"limit"`
+	StartFromHead      bool     `json:"startFromHead"`
+}
+
+// query reads what both ways of reading have in common.
+func (d *door) query(in *eventsRequest) (logs.Query, int, error) {
+	q := logs.Query{}
+	limit, err := limitOf(in.Limit, logs.MaxEvents)
+	if err != nil {
+		return q, 0, err
+	}
+	if q.Group, err = d.groupOf(in.LogGroupName, in.LogGroupIdentifier); err != nil {
+		return q, 0, err
+	}
+	for _, x := range []struct {
+		at   *int64
+		into *time.Time
+	}{{in.StartTime, &q.Start}, {in.EndTime, &q.End}} {
+		if x.at == nil {
+			continue
+		}
+		if *x.at < 0 || *x.at > maxMillis {
+			return q, 0, sekisho.Errorf(sekisho.CodeInvalid, "%d is not a time in milliseconds since 1970.", *x.at)
+		}
+		*x.into = time.UnixMilli(*x.at)
+	}
+	return q, limit, nil
+}
+
+type eventAnswer struct {
+	LogStreamName string `json:"logStreamName,omitempty"`
+	Timestamp     int64  `json:"timestamp"`
+	Message       string `json:"message"`
+	IngestionTime int64  `json:"ingestionTime"`
+	EventID       string `json:"eventId,omitempty"`
+}
+
+type getEventsAnswer struct {
+	Events            []eventAnswer `json:"events"`
+	NextForwardToken  string        `json:"nextForwardToken"`
+	NextBackwardToken string        `json:"nextBackwardToken"`
+}
+
+func placeToken(direction string, p logs.Place) string {
+	return fmt.Sprintf("%s/%d/%d", direction, p.Time.UnixMilli(), p.Seq)
+}
+
+func readPlace(token string) (direction string, p logs.Place, err error) {
+	parts := strings.Split(token, "/")
+	bad := sekisho.Errorf(sekisho.CodeInvalid, "The specified nextToken is invalid.")
+	if len(parts) != 3 || parts[0] != "f" && parts[0] != "b" {
+		return "", p, bad
+	}
+	at, err1 := strconv.ParseInt(parts[1], 10, 64)
+	seq, err2 := strconv.ParseInt(parts[2], 10, 64)
+	if err1 != nil || err2 != nil || at < 0 || at > maxMillis+1 || seq < 0 {
+		return "", p, bad
+	}
+	return parts[0], logs.Place{Time: time.UnixMilli(at).UTC(), Seq: seq}, nil
+}
+
+func (d *door) getLogEvents(ctx context.Context, c *api.Call, in *eventsRequest) (*getEventsAnswer, error) {
+	q, limit, err := d.query(in)
+	if err != nil {
+		return nil, err
+	}
+	if in.LogStreamName == "" {
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "logStreamName is missing.")
+	}
+	if err := d.onStream(ctx, c, "logs:GetLogEvents", q.Group, in.LogStreamName); err != nil {
+		return nil, err
+	}
+	q.Streams = []string{in.LogStreamName}
+	q.Backward = !in.StartFromHead
+	// Where an empty page stands: before everything, or behind it.
+	first, last := logs.Place{Time: time.UnixMilli(0)}, logs.Place{Time: time.UnixMilli(0)}
+	if in.NextToken != "" {
+		direction, place, err := readPlace(in.NextToken)
+		if err != nil {
+			return nil, err
+		}
+		q.After, q.Backward = &place, direction == "b"
+		first, last = place, place
+	}
+	found, err := d.Logs.Find(ctx, q, limit, logs.Pattern{})
+	if err != nil {
+		return nil, err
+	}
+	out := &getEventsAnswer{Events: []eventAnswer{}}
+	for i, e := range found.Events {
+		if i == 0 {
+			first = logs.Place{Time: e.Time, Seq: e.Seq}
+		}
+		last = logs.Place{Time: e.Time, Seq: e.Seq}
+		out.Events = append(out.Events, eventAnswer{Timestamp: e.Time.UnixMilli(), Message: string(e.Message), IngestionTime: e.IngestedAt.UnixMilli()})
+	}
+	out.NextForwardToken, out.NextBackwardToken = placeToken("f", last), placeToken("b", first)
+	return out, nil
+}
+
+type filterAnswer struct {
+	Events             []eventAnswer `json:"events"`
+	NextToken          string        `json:"nextToken,omitempty"`
+	SearchedLogStreams []empty       `json:"searchedLogStreams"`
+}
+
+func (d *door) filterLogEvents(ctx context.Context, c *api.Call, in *eventsRequest) (*filterAnswer, error) {
+	q, limit, err := d.query(in)
+	if err != nil {
+		return nil, err
+	}
+	pattern, err := logs.ParsePattern(in.FilterPattern)
+	if err != nil {
+		return nil, err
+	}
+	if len(in.LogStreamNames) > 0 && in.Prefix != "" {
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "logStreamNames and logStreamNamePrefix cannot both be given.")
+	}
+	if len(in.LogStreamNames) > 100 {
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "logStreamNames has at most 100 names.")
+	}
+	if err := d.onGroup(ctx, c, "logs:FilterLogEvents", q.Group); err != nil {
+		return nil, err
+	}
+	if len(in.LogStreamNames) > 0 {
+		q.Streams = in.LogStreamNames
+	}
+	q.Prefix = in.Prefix
+	if in.NextToken != "" {
+		direction, place, err := readPlace(in.NextToken)
+		if err != nil || direction != "f" {
+			return nil, sekisho.Errorf(sekisho.CodeInvalid, "The specified nextToken is invalid.")
+		}
+		q.After = &place
+	}
+	found, err := d.Logs.Find(ctx, q, limit, pattern)
+	if err != nil {
+		return nil, err
+	}
+	out := &filterAnswer{Events: []eventAnswer{}, SearchedLogStreams: []empty{}}
+	for _, e := range found.Events {
+		out.Events = append(out.Events, eventAnswer{
+			LogStreamName: e.Stream, Timestamp: e.Time.UnixMilli(), Message: string(e.Message), IngestionTime: e.IngestedAt.UnixMilli(),
+			EventID: fmt.Sprintf("%020d%036d", e.Time.UnixMilli(), e.Seq),
+		})
+	}
+	if found.Next != nil {
+		out.NextToken = placeToken("f", *found.Next)
+	}
+	return out, nil
+}
+
+type tagRequest struct {
+	ResourceARN string            `json:"resourceArn"`
+	Tags        map[string]string `json:"tags"`
+	TagKeys     []string          `json:"tagKeys"`
+}
+
+type tagsAnswer struct {
+	Tags map[string]string `json:"tags"`
+}
+
+func checkTags(tags map[string]string) error {
+	if len(tags) > 50 {
+		return sekisho.Errorf(sekisho.CodeInvalid, "A log group has at most 50 tags.")
+	}
+	for k, v := range tags {
+		if k == "" || len([]rune(k)) > 128 || len([]rune(v)) > 256 || strings.HasPrefix(k, "aws:") {
+			return sekisho.Errorf(sekisho.CodeInvalid, "A tag's key has 1 to 128 characters and does not begin with aws:, its value has up to 256.")
+		}
+	}
+	return nil
+}
+
+func (d *door) tagResource(ctx context.Context, c *api.Call, in *tagRequest) (*empty, error) {
+	group, err := d.groupOf("", in.ResourceARN)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.onGroup(ctx, c, "logs:TagResource", group, authz.RequestTags(in.Tags)...); err != nil {
+		return nil, err
+	}
+	return &empty{}, d.Logs.UpdateGroup(ctx, group, func(g *logs.Group) error {
+		if g.Tags == nil {
+			g.Tags = map[string]string{}
+		}
+		for k, v := range in.Tags {
+			g.Tags[k] = v
+		}
+		return checkTags(g.Tags)
+	})
+}
+
+func (d *door) untagResource(ctx context.Context, c *api.Call, in *tagRequest) (*empty, error) {
+	group, err := d.groupOf("", in.ResourceARN)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.onGroup(ctx, c, "logs:UntagResource", group, authz.Many("aws:TagKeys", in.TagKeys)); err != nil {
+		return nil, err
+	}
+	return &empty{}, d.Logs.UpdateGroup(ctx, group, func(g *logs.Group) error {
+		for _, k := range in.TagKeys {
+			delete(g.Tags, k)
+		}
+		return nil
+	})
+}
+
+func (d *door) listTags(ctx context.Context, c *api.Call, in *tagRequest) (*tagsAnswer, error) {
+	group, err := d.groupOf("", in.ResourceARN)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.onGroup(ctx, c, "logs:ListTagsForResource", group); err != nil {
+		return nil, err
+	}
+	g, err := d.Logs.Group(ctx, group)
+	if err != nil {
+		return nil, err
+	}
+	out := &tagsAnswer{Tags: map[string]string{}}
+	for k, v := range g.Tags {
+		out.Tags[k] = v
+	}
+	return out, nil
+}

@@ -1,24 +1,41 @@
 // Command sekisho is what a person runs: it opens sessions on managed nodes,
-// lists them and replays their recordings.
+// lists them and replays their recordings. Under the name
+// session-manager-plugin it is that of the aws command.
 package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"sekisho/internal/cli"
+	"sekisho/internal/client"
 )
 
 func main() {
 	// In a session Ctrl-C is a key; anywhere else it ends the command. SIGTERM
 	// and SIGHUP end both, and the terminal is put right on the way.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	err := cli.New(cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv}).ExecuteContext(ctx)
+	std := cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv}
+	var err error
+	if cli.IsPlugin(os.Args[0]) {
+		err = cli.Plugin(ctx, std, os.Args[1:])
+	} else {
+		err = cli.New(std).ExecuteContext(ctx)
+	}
+	interrupted := ctx.Err() != nil
 	stop()
-	if err != nil {
+	exit, isExit := errors.AsType[*client.ExitError](err)
+	switch {
+	case err == nil:
+	case isExit:
+		os.Exit(exit.Code)
+	case interrupted && errors.Is(err, context.Canceled):
+		os.Exit(130) // as shells say it of Ctrl-C
+	default:
 		fmt.Fprintf(os.Stderr, "sekisho: %v\n", err)
 		os.Exit(1)
 	}

@@ -10,37 +10,70 @@ import (
 	"sekisho/internal/client"
 )
 
+const targetHelp = `TARGET is the ID of a node (mi-… or i-…), a name that only one node has, or
+tag:KEY=VALUE that selects only one. Names and tags are looked up in the list
+of nodes that you may see; policies decide on the ID.`
+
 func startSession(std Streams, dial dialer) *cobra.Command {
 	var in client.StartInput
 	var parameters []string
 	cmd := &cobra.Command{
 		Use:   "start-session TARGET",
 		Short: "Open a session on a node",
-		Long: `start-session opens a session on the node TARGET, mi-… or i-….
+		Long: `start-session opens a session on a node: a shell, or whatever the document says.
+
+` + targetHelp + `
 
 Keys pass to the node as they are, Ctrl-C and Ctrl-Z included. "~." at the
-beginning of a line leaves a session that no longer answers; "~~" is a tilde.`,
+beginning of a line leaves a session that no longer answers; "~~" is a tilde.
+A connection that is lost is opened again, and nothing of the session is lost.
+
+The exit code is that of the command, where the document runs one without a
+terminal.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			in.Target = args[0]
 			var err error
 			if in.Parameters, err = parseParameters(parameters); err != nil {
 				return err
 			}
-			c, err := dial()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			terminal, release := client.OpenTerminal(std.In, std.Out, std.Err)
-			defer release()
-			return c.Shell(cmd.Context(), in, terminal)
+			return withTarget(cmd, dial, args[0], func(c *client.Client, target string) error {
+				in.Target = target
+				terminal, release := client.OpenTerminal(std.In, std.Out, std.Err)
+				defer release()
+				return c.Shell(cmd.Context(), in, terminal)
+			})
 		},
 	}
 	cmd.Flags().StringVar(&in.DocumentName, "document-name", "", "session document; the server's default when empty")
-	cmd.Flags().StringVar(&in.Reason, "reason", "", "why, for the record")
+	reasonFlag(cmd, &in.Reason)
 	cmd.Flags().StringArrayVar(&parameters, "parameters", nil, `parameter of the document, NAME=VALUE; may be repeated; or all of them as JSON, {"NAME":["VALUE"]}`)
 	return cmd
+}
+
+func reasonFlag(cmd *cobra.Command, reason *string) {
+	cmd.Flags().StringVar(reason, "reason", "", "why, for the record")
+}
+
+// withTarget calls do with a client and the ID that target means.
+func withTarget(cmd *cobra.Command, dial dialer, target string, do func(c *client.Client, target string) error) error {
+	c, err := dial()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	id, err := c.Resolve(cmd.Context(), target)
+	if err != nil {
+		return err
+	}
+	return do(c, id)
+}
+
+// onStderr is the voice of commands whose stdout belongs to others.
+func onStderr(cmd *cobra.Command) client.Voice {
+	return client.Voice{
+		Notice:    func(text string) { fmt.Fprintf(cmd.ErrOrStderr(), "sekisho: %s\n", text) },
+		Listening: func(address string) { fmt.Fprintf(cmd.ErrOrStderr(), "Listening on %s.\n", address) },
+	}
 }
 
 func parseParameters(args []string) (map[string][]string, error) {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"sekisho"
 	"sekisho/internal/sigv4"
 )
 
@@ -53,18 +54,31 @@ func (e *APIError) Error() string {
 
 // call is one operation of a JSON 1.1 service.
 func (c *Client) call(ctx context.Context, service, target string, in, out any) error {
+	return c.callAt(ctx, c.cfg.Endpoint, service, target, in, out)
+}
+
+// callAt is call for a service with an endpoint of its own.
+func (c *Client) callAt(ctx context.Context, endpoint, service, target string, in, out any) error {
 	_, operation, _ := strings.Cut(target, ".")
 	body, err := json.Marshal(in)
 	if err != nil {
 		return fmt.Errorf("%s: %w", operation, err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(c.cfg.Endpoint, "/")+"/", bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(endpoint, "/")+"/", bytes.NewReader(body))
 	if err != nil {
 		return fmt.Errorf("%s: %w", operation, err)
 	}
 	req.Header.Set("Content-Type", "application/x-amz-json-1.1")
 	req.Header.Set("X-Amz-Target", target)
+	if c.cfg.Credentials.AccessKeyID == "" {
+		return sekisho.Errorf(sekisho.CodeUnauthenticated, "%s: there are no credentials.", operation)
+	}
 	sigv4.Sign(req, c.cfg.Credentials, c.cfg.Region, service, time.Now(), sigv4.HashBody(body))
+	return c.do(req, operation, out)
+}
+
+// do sends a request and reads the answer.
+func (c *Client) do(req *http.Request, operation string, out any) error {
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return fmt.Errorf("%s: %w", operation, err)
@@ -212,11 +226,19 @@ type Node struct {
 	LastPingDateTime Time
 }
 
-// Nodes lists the managed nodes.
-func (c *Client) Nodes(ctx context.Context) ([]Node, error) {
+// NodeFilter selects nodes: those whose key, such as tag:Role, has one of the
+// values.
+type NodeFilter struct {
+	Key    string
+	Values []string
+}
+
+// Nodes lists the managed nodes that all filters select.
+func (c *Client) Nodes(ctx context.Context, filters ...NodeFilter) ([]Node, error) {
 	in := struct {
-		NextToken string `json:",omitempty"`
-	}{}
+		Filters   []NodeFilter `json:",omitempty"`
+		NextToken string       `json:",omitempty"`
+	}{Filters: filters}
 	var all []Node
 	for range maxPages {
 		var out struct {

@@ -22,6 +22,7 @@ import (
 // Config is where the API is and who calls it.
 type Config struct {
 	Endpoint    string // https://HOST[:PORT]
+	KMSEndpoint string // the same, of KMS; empty where Endpoint does both
 	Region      string
 	Credentials sigv4.Credentials
 	Roots       *x509.CertPool // nil means the system's
@@ -31,6 +32,15 @@ type Config struct {
 // first, then the profile in ~/.aws. profile may be empty; one that is named
 // comes before the credentials in the environment.
 func Load(profile string, getenv func(string) string) (Config, error) {
+	cfg, err := read(profile, getenv)
+	if err != nil {
+		return Config{}, err
+	}
+	return cfg, cfg.check()
+}
+
+// read is Load without asking whether anything is missing.
+func read(profile string, getenv func(string) string) (Config, error) {
 	named := profile != ""
 	if !named {
 		profile = getenv("AWS_PROFILE")
@@ -40,8 +50,9 @@ func Load(profile string, getenv func(string) string) (Config, error) {
 		return Config{}, err
 	}
 	cfg := Config{
-		Endpoint: first(getenv("AWS_ENDPOINT_URL_SSM"), getenv("AWS_ENDPOINT_URL"), file["endpoint_url"]),
-		Region:   first(getenv("AWS_REGION"), getenv("AWS_DEFAULT_REGION"), file["region"], "us-east-1"),
+		Endpoint:    first(getenv("AWS_ENDPOINT_URL_SSM"), getenv("AWS_ENDPOINT_URL"), file["endpoint_url"]),
+		KMSEndpoint: first(getenv("AWS_ENDPOINT_URL_KMS"), getenv("AWS_ENDPOINT_URL"), file["endpoint_url"]),
+		Region:      first(getenv("AWS_REGION"), getenv("AWS_DEFAULT_REGION"), file["region"], "us-east-1"),
 	}
 	fromFile := sigv4.Credentials{
 		AccessKeyID: file["aws_access_key_id"], SecretAccessKey: file["aws_secret_access_key"], SessionToken: file["aws_session_token"],
@@ -58,7 +69,7 @@ func Load(profile string, getenv func(string) string) (Config, error) {
 			return Config{}, err
 		}
 	}
-	return cfg, cfg.check()
+	return cfg, nil
 }
 
 func (c *Config) check() error {

@@ -222,8 +222,7 @@ func TestShellRefusals(t *testing.T) {
 		}
 	})
 	for name, action := range map[string]string{
-		"port session": `{"ActionType":"SessionType","ActionParameters":{"SessionType":"Port","Properties":{}}}`,
-		"encryption":   `{"ActionType":"KMSEncryption","ActionParameters":{"KMSKeyId":"k","Challenge":"AAAA"}}`,
+		"session type": `{"ActionType":"SessionType","ActionParameters":{"SessionType":"Song","Properties":{}}}`,
 		"unknown":      `{"ActionType":"Dance","ActionParameters":null}`,
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -64,6 +64,16 @@ func OpenTerminal(stdin, stdout, stderr *os.File) (t *Terminal, close func()) {
 	return t, func() { signal.Stop(resized) }
 }
 
+// Pipe is what stands where a session's bytes are another program's: no
+// terminal, and nothing is typed.
+func Pipe(in io.Reader, out, errOut io.Writer) *Terminal {
+	return &Terminal{
+		In: in, Out: out, Err: errOut,
+		Raw:  func() (func(), error) { return func() {}, nil },
+		Size: func() mgs.Size { return unknownSize },
+	}
+}
+
 // escape finds "~." typed at the beginning of a line, which leaves a session
 // that no longer answers. "~~" is one tilde.
 type escape struct {

@@ -1,0 +1,34 @@
+package cli
+
+import (
+	"github.com/spf13/cobra"
+
+	"sekisho/internal/client"
+)
+
+func execute(std Streams, dial dialer) *cobra.Command {
+	var in client.ExecInput
+	cmd := &cobra.Command{
+		Use:   "exec TARGET -- PROGRAM [ARGUMENT…]",
+		Short: "Run a program on a node, without a terminal",
+		Long: `exec runs a program on a node. Standard input, output and error stay apart
+and pass as they are; the exit code is the program's.
+
+` + targetHelp + `
+
+The arguments reach the program as they are written. Where a shell is wanted,
+say so: sekisho exec web-1 -- sh -c 'ls | wc -l'
+
+On a node with AWS's agent the program gets no standard input.`,
+		Args: cobra.MinimumNArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return withTarget(cmd, dial, args[0], func(c *client.Client, target string) error {
+				in.Target, in.Args = target, args[1:]
+				return c.Exec(cmd.Context(), in, std.In, cmd.OutOrStdout(), cmd.ErrOrStderr(), onStderr(cmd))
+			})
+		},
+	}
+	cmd.Flags().SetInterspersed(false) // what follows the target is the program's
+	reasonFlag(cmd, &in.Reason)
+	return cmd
+}

@@ -1,0 +1,83 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"sekisho/internal/client"
+)
+
+func sshProxy(std Streams, dial dialer) *cobra.Command {
+	var reason string
+	cmd := &cobra.Command{
+		Use:   "ssh-proxy TARGET [PORT]",
+		Short: "Carry an SSH connection: a ProxyCommand",
+		Long: `ssh-proxy joins its standard input and output to the SSH server of a node.
+It is what a ProxyCommand of ssh runs; "sekisho ssh-config" writes that.
+
+` + targetHelp,
+		Args: cobra.RangeArgs(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			port := "22"
+			if len(args) == 2 {
+				port = args[1]
+			}
+			return withTarget(cmd, dial, args[0], func(c *client.Client, target string) error {
+				in, err := client.SSHInput(target, port, reason)
+				if err != nil {
+					return err
+				}
+				terminal := client.Pipe(std.In, cmd.OutOrStdout(), cmd.ErrOrStderr())
+				return c.Run(cmd.Context(), in, terminal, onStderr(cmd))
+			})
+		},
+	}
+	reasonFlag(cmd, &reason)
+	return cmd
+}
+
+func sshConfig(dial dialer) *cobra.Command {
+	var config client.SSHConfig
+	cmd := &cobra.Command{
+		Use:   "ssh-config",
+		Short: "Write an SSH configuration with all nodes",
+		Long: `ssh-config prints an SSH configuration by which "ssh NAME" reaches every node
+that you may list, and with it scp, sftp, rsync and editors. For example:
+
+  sekisho ssh-config > ~/.ssh/sekisho.conf
+  echo 'Include sekisho.conf' >> ~/.ssh/config     (as its first line)
+
+A node whose name is no host name is left out and told of on standard error.
+Of nodes with the same name each goes by its ID.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var err error
+			if config.Program == "" {
+				if config.Program, err = os.Executable(); err != nil {
+					return err
+				}
+			}
+			config.Profile = cmd.Flag("profile").Value.String()
+			c, err := dial()
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			nodes, err := c.Nodes(cmd.Context())
+			if err != nil {
+				return err
+			}
+			refused, err := config.Write(cmd.OutOrStdout(), nodes)
+			for _, n := range refused {
+				fmt.Fprintf(cmd.ErrOrStderr(), "sekisho: node %s is left out: its name %q is no host name\n", client.Printable(n.InstanceID), n.Name)
+			}
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&config.Prefix, "prefix", "", "what each name begins with")
+	cmd.Flags().StringVar(&config.User, "user", "", "OS user of the SSH connections")
+	cmd.Flags().StringVar(&config.Program, "program", "", "path of sekisho; this program's own when empty")
+	return cmd
+}

@@ -1,0 +1,319 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sekisho"
+	"sekisho/internal/datachannel"
+	"sekisho/internal/link"
+	"sekisho/internal/mgs"
+)
+
+// Version is what the client tells the node in the handshake, and what it
+// says it is under the name session-manager-plugin. Agents compare it with
+// versions of the stock client: it says what this one can do.
+const Version = "1.2.700.0"
+
+const (
+	pingInterval  = 15 * time.Second
+	pingTimeout   = 10 * time.Second
+	dialTimeout   = 15 * time.Second
+	firstAttempts = 5 // before the first connection; after it, there is no end to them
+	lastWordTime  = 3 * time.Second
+	minDelay      = 100 * time.Millisecond
+	maxDelay      = 5 * time.Second
+)
+
+// What one message carries at most: AWS's agent is sent what AWS's client
+// sends, our own takes more.
+const (
+	payloadStock = 1 << 10
+	payloadOurs  = 16 << 10
+)
+
+// errLeft is why a session ended whose owner left it with "~.".
+const errLeft = "You left the session."
+
+// leg is the client's leg of one session: a channel that is kept connected.
+type leg struct {
+	client *Client
+	target string
+	stream Stream
+	ch     *datachannel.Channel
+	notice func(format string, args ...any) // of what the connection does
+	hint   string                           // how to leave while it is away
+
+	stop    context.CancelFunc
+	serving sync.WaitGroup
+
+	attached bool                   // a connection stood once
+	resume   atomic.Pointer[string] // resumes the session where credentials cannot
+
+	hello  hello // what the node said in the handshake
+	cipher *cipherPair
+	first  *payload // came in place of a handshake
+}
+
+type payload struct {
+	pt mgs.PayloadType
+	b  []byte
+}
+
+// start starts a session and returns its leg, not yet attached.
+func (c *Client) start(ctx context.Context, in StartInput, notice func(string, ...any)) (*leg, error) {
+	stream, err := c.StartSession(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	l, err := c.legOf(stream, in.Target, notice)
+	if err != nil {
+		return nil, errors.Join(err, c.terminate(ctx, stream.SessionID))
+	}
+	return l, nil
+}
+
+// legOf is the leg of a session that was started.
+func (c *Client) legOf(stream Stream, target string, notice func(string, ...any)) (*leg, error) {
+	if stream.SessionID == "" || stream.TokenValue == "" || stream.StreamURL == "" {
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "The server's answer names no session, no token or no stream.")
+	}
+	if err := c.checkStream(stream.StreamURL); err != nil {
+		return nil, err
+	}
+	return &leg{
+		client: c, target: target, stream: stream, notice: notice,
+		ch: datachannel.New(datachannel.Config{Role: datachannel.ClientLeg}),
+	}, nil
+}
+
+// checkStream refuses a stream URL that would carry in the clear what the API
+// call had encrypted.
+func (c *Client) checkStream(raw string) error {
+	u, err := url.Parse(raw)
+	if err != nil || u.Host == "" || u.Scheme != "wss" && (u.Scheme != "ws" || strings.HasPrefix(c.cfg.Endpoint, "https:")) {
+		return sekisho.Errorf(sekisho.CodeInvalid, "The server gave the stream URL %q, which is not wss://.", Printable(raw))
+	}
+	return nil
+}
+
+// terminate tells the server that nobody will come back, also when ctx ended.
+func (c *Client) terminate(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWordTime)
+	defer cancel()
+	return c.TerminateSession(ctx, id)
+}
+
+// attach connects the leg and keeps it connected until it is ended, also
+// after ctx ended: there are last words to say.
+func (l *leg) attach(ctx context.Context) {
+	ctx, l.stop = context.WithCancel(context.WithoutCancel(ctx))
+	l.serving.Go(func() { l.connect(ctx) })
+}
+
+// detach lets go of the connection.
+func (l *leg) detach() {
+	l.stop()
+	l.serving.Wait()
+}
+
+// end detaches the leg and says what err, which ended the session, means to
+// people: nil when it ended as sessions do. A server that does not know of the
+// end is told.
+func (l *leg) end(ctx context.Context, err error) error {
+	l.detach()
+	closed, ok := errors.AsType[*datachannel.ClosedError](err)
+	if !ok || !closed.Remote {
+		_ = l.client.terminate(ctx, l.stream.SessionID) // best effort: there is a reason to report
+	}
+	switch {
+	case !ok:
+		return err
+	case closed.Remote && closed.Reason == "":
+		return nil
+	}
+	return &EndedError{SessionID: l.stream.SessionID, Reason: closed.Reason}
+}
+
+// EndedError says why a session ended that did not end as its owner wished.
+type EndedError struct {
+	SessionID string
+	Reason    string
+}
+
+// Error implements error. It is safe to print.
+func (e *EndedError) Error() string {
+	return fmt.Sprintf("session %s: %s", Printable(e.SessionID), Printable(e.Reason))
+}
+
+// ExitError is the exit code, not 0, of what ran on the node.
+type ExitError struct{ Code int }
+
+// Error implements error.
+func (e *ExitError) Error() string { return fmt.Sprintf("exit code %d", e.Code) }
+
+// send sends stream data, encrypted if that was agreed.
+func (l *leg) send(ctx context.Context, pt mgs.PayloadType, p []byte) error {
+	if l.cipher == nil || pt != mgs.PayloadOutput {
+		return l.ch.Send(ctx, pt, p)
+	}
+	for len(p) > 0 {
+		piece := p[:min(len(p), l.payloadSize())]
+		p = p[len(piece):]
+		if err := l.ch.Send(ctx, pt, l.cipher.seal(piece)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// receive returns the next stream data, decrypted.
+func (l *leg) receive(ctx context.Context) (mgs.PayloadType, []byte, error) {
+	if p := l.first; p != nil {
+		l.first = nil
+		return p.pt, p.b, nil
+	}
+	pt, b, err := l.ch.Receive(ctx)
+	if err != nil || l.cipher == nil {
+		return pt, b, err
+	}
+	switch pt {
+	case mgs.PayloadOutput, mgs.PayloadStdErr, mgs.PayloadExitCode:
+		b, err = l.cipher.open(b)
+	}
+	return pt, b, err
+}
+
+func (l *leg) payloadSize() int {
+	if l.hello.ours() {
+		return payloadOurs
+	}
+	return payloadStock
+}
+
+// connect keeps the channel connected, until it is closed or ctx ends. What
+// cannot be mended closes the channel.
+func (l *leg) connect(ctx context.Context) {
+	delay := minDelay
+	away := false
+	for failures := 1; ; failures++ {
+		began := time.Now()
+		err := l.serve(ctx, func() {
+			if away {
+				l.notice("connected again")
+			}
+			away = false
+		})
+		if _, closed := l.ch.Closed(); closed || ctx.Err() != nil {
+			return
+		}
+		if time.Since(began) > maxDelay {
+			delay = minDelay // it stood for a while
+		}
+		switch {
+		case l.attached:
+			if !away {
+				away = true
+				l.notice("connection lost; reconnecting…%s", l.hint)
+			}
+		case failures >= firstAttempts:
+			l.ch.Close(fmt.Sprintf("There is no connection to the stream: %v", err))
+			return
+		}
+		timer := time.NewTimer(delay + rand.N(delay))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-l.ch.Done():
+			timer.Stop()
+			return
+		}
+		delay = min(delay*2, maxDelay)
+		stream, err := l.renew(ctx)
+		refused, isRefusal := errors.AsType[*APIError](err)
+		switch {
+		case isRefusal && refused.final():
+			l.ch.Close(refused.Error())
+			return
+		case sekisho.CodeOf(err) == sekisho.CodeUnauthenticated:
+			l.ch.Close(err.Error())
+			return
+		case err == nil && stream.TokenValue == "":
+			l.ch.Close("The session is over.")
+			return
+		case err == nil:
+			l.stream.TokenValue = stream.TokenValue
+		}
+	}
+}
+
+// final reports whether asking again would not help.
+func (e *APIError) final() bool {
+	return e.StatusCode < 500 && e.StatusCode != 429 && !strings.Contains(e.Code, "Throttl")
+}
+
+// renew gets a token for the next connection: with the caller's credentials,
+// or, when they have lapsed, with the session's own token.
+func (l *leg) renew(ctx context.Context) (Stream, error) {
+	stream, err := l.client.ResumeSession(ctx, l.stream.SessionID)
+	token := l.resume.Load()
+	if token == nil || *token == "" {
+		return stream, err
+	}
+	refused, isRefusal := errors.AsType[*APIError](err)
+	if isRefusal && refused.final() || sekisho.CodeOf(err) == sekisho.CodeUnauthenticated {
+		if again, rerr := l.client.resumeByToken(ctx, l.stream.SessionID, *token); rerr == nil {
+			return again, nil
+		}
+	}
+	return stream, err
+}
+
+// serve runs one connection. It calls connected when it stands.
+func (l *leg) serve(ctx context.Context, connected func()) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	dialCtx, done := context.WithTimeout(ctx, dialTimeout)
+	conn, err := link.Dial(dialCtx, l.stream.StreamURL, link.DialOptions{TLS: l.client.cfg.tls()})
+	done()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.CloseNow() }()
+	open, err := mgs.MarshalBody(mgs.OpenDataChannel{
+		MessageSchemaVersion: mgs.SchemaVersion10,
+		RequestID:            mgs.NewUUID().String(),
+		TokenValue:           l.stream.TokenValue,
+		ClientID:             mgs.NewUUID().String(),
+		ClientVersion:        Version,
+	})
+	if err != nil {
+		return err
+	}
+	if err := conn.Write(ctx, link.Text, open); err != nil {
+		return err
+	}
+	if !l.attached {
+		l.attached = true
+		l.serving.Go(func() {
+			if token, err := l.client.resumeToken(ctx, l.stream.SessionID); err == nil { // most servers give none
+				l.resume.Store(&token)
+			}
+		})
+	}
+	connected()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	wg.Go(func() { _ = conn.KeepAlive(ctx, pingInterval, pingTimeout) }) // it closes the connection, which Serve reports
+	return l.ch.Serve(ctx, link.NewFrames(conn))
+}

@@ -1,0 +1,272 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"sekisho"
+	"sekisho/internal/mgs"
+	"sekisho/internal/mux"
+)
+
+// portForwarding is the type in the properties of a session whose client
+// takes connections. A Port session without it is one connection, that of
+// stdin and stdout.
+const portForwarding = "LocalPortForwarding"
+
+// lingerTime is how long a connection whose input has ended is kept while
+// nothing comes from the other side.
+const lingerTime = 5 * time.Second
+
+// stdio joins in and out to the one connection of a session.
+func (l *leg) stdio(ctx context.Context, in io.Reader, out io.Writer) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	alive := make(chan struct{}, 1)
+	go func() { // may be stuck in a Read: not waited for
+		buf := make([]byte, 32<<10)
+		_, err := io.CopyBuffer(&outputWriter{ctx, l}, onlyReader{in}, buf)
+		if err != nil && ctx.Err() == nil {
+			cancel(fmt.Errorf("input: %w", err))
+			return
+		}
+		idle := time.NewTimer(lingerTime)
+		defer idle.Stop()
+		for {
+			select {
+			case <-alive:
+				idle.Reset(lingerTime)
+			case <-idle.C:
+				cancel(errInputOver)
+				return
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	for {
+		pt, b, err := l.receive(ctx)
+		if err != nil {
+			if errors.Is(context.Cause(ctx), errInputOver) {
+				l.terminateFlag(ctx)
+				return nil
+			}
+			if cause := context.Cause(ctx); cause != nil {
+				return cause
+			}
+			return err
+		}
+		select {
+		case alive <- struct{}{}:
+		default:
+		}
+		if pt != mgs.PayloadOutput {
+			continue
+		}
+		if _, err := out.Write(b); err != nil {
+			return fmt.Errorf("output: %w", err)
+		}
+	}
+}
+
+// errInputOver ends a session whose person has nothing more to say and whose
+// node is silent.
+var errInputOver = errors.New("the input has ended")
+
+// onlyReader hides a WriteTo that would not use the buffer.
+type onlyReader struct{ io.Reader }
+
+// streams are the connections of one forwarding session.
+type streams struct {
+	l    *leg
+	mux  *mux.Session
+	pipe *io.PipeWriter
+	over chan struct{} // closed when the session is over
+	err  error         // why; read after over
+
+	settled chan struct{} // of a tunnel: closed when the server knows, too
+}
+
+// multiplex begins to carry connections over the leg, until it is closed or
+// the session ends.
+func (l *leg) multiplex(ctx context.Context, refused func()) *streams {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	r, w := io.Pipe()
+	s := &streams{l: l, pipe: w, over: make(chan struct{}), settled: make(chan struct{})}
+	s.mux = mux.Client(struct {
+		io.Reader
+		io.Writer
+		io.Closer
+	}{r, &outputWriter{ctx, l}, closer(func() error { cancel(); return r.Close() })})
+	go func() {
+		defer close(s.over)
+		defer cancel()
+		s.err = s.receive(ctx, refused)
+		_ = w.CloseWithError(io.ErrUnexpectedEOF) // never fails
+		_ = s.mux.Close()                         // never fails
+	}()
+	return s
+}
+
+type closer func() error
+
+// Close implements io.Closer.
+func (c closer) Close() error { return c() }
+
+func (s *streams) receive(ctx context.Context, refused func()) error {
+	for {
+		pt, b, err := s.l.receive(ctx)
+		if err != nil {
+			return err
+		}
+		switch pt {
+		case mgs.PayloadOutput:
+			if _, err := s.pipe.Write(b); err != nil {
+				return fmt.Errorf("the node's agent broke the protocol of forwarded connections: %w", err)
+			}
+		case mgs.PayloadFlag:
+			if f, err := mgs.ParseFlag(b); err == nil && f == mgs.FlagConnectToPortError {
+				refused()
+			}
+		}
+	}
+}
+
+// close ends the session in peace.
+func (s *streams) close(ctx context.Context) {
+	select {
+	case <-s.over:
+	default:
+		s.l.terminateFlag(ctx)
+	}
+	_ = s.mux.Close() // never fails
+	<-s.over
+}
+
+// halfCloser is a connection one of whose directions can end by itself.
+type halfCloser interface {
+	io.ReadWriteCloser
+	CloseWrite() error
+}
+
+// join copies between two connections until both directions have ended.
+func join(a, b halfCloser) {
+	var both sync.WaitGroup
+	for _, way := range []struct{ from, to halfCloser }{{a, b}, {b, a}} {
+		both.Go(func() {
+			_, err := io.CopyBuffer(struct{ io.Writer }{way.to}, onlyReader{way.from}, make([]byte, 32<<10))
+			if err == nil {
+				err = way.to.CloseWrite()
+			}
+			if err != nil { // one is broken: so is the pair
+				_ = a.Close()
+				_ = b.Close()
+			}
+		})
+	}
+	both.Wait()
+	_ = a.Close()
+	_ = b.Close()
+}
+
+// listenAsAsked takes connections where the session's document says, as
+// AWS's client does.
+func (l *leg) listenAsAsked(ctx context.Context, voice Voice) error {
+	listener, err := l.askedListener()
+	if err != nil {
+		return err
+	}
+	voice.listening(listener.Addr().String())
+	carried := l.multiplex(ctx, func() {
+		voice.notice("The node could not connect to port %s.", Printable(string(l.hello.PortNumber)))
+	})
+	err = serveListener(ctx, listener, carried.over, func() (halfCloser, error) { return carried.mux.Open() }, voice)
+	carried.close(ctx)
+	switch {
+	case errors.Is(carried.err, context.Canceled) && ctx.Err() == nil:
+		return err
+	case ctx.Err() != nil:
+		return ctx.Err()
+	}
+	return carried.err
+}
+
+func (l *leg) askedListener() (net.Listener, error) {
+	if l.hello.LocalConnectionType == "unix" || l.hello.LocalUnixSocket != "" {
+		return listenUnix(l.hello.LocalUnixSocket)
+	}
+	port := first(string(l.hello.LocalPortNumber), "0")
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "The session's local port %q is no port number.", Printable(port))
+	}
+	listener, err := net.Listen("tcp", net.JoinHostPort("localhost", port))
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	return listener, nil
+}
+
+// listenUnix listens on a Unix socket that only its owner may use.
+func listenUnix(path string) (net.Listener, error) {
+	if path == "" {
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "The session names no Unix socket to listen on.")
+	}
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("listen: %w", err), listener.Close())
+	}
+	return listener, nil
+}
+
+// serveListener joins each connection that comes to one that open makes,
+// until ctx ends, over is closed or the listener fails, and all have ended.
+func serveListener(ctx context.Context, listener net.Listener, over <-chan struct{}, open func() (halfCloser, error), voice Voice) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer cancel()
+	all.Go(func() {
+		select {
+		case <-ctx.Done():
+		case <-over:
+			cancel()
+		}
+		_ = listener.Close() // Accept returns
+	})
+	for {
+		conn, err := listener.Accept()
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("listen: %w", err)
+		}
+		near, ok := conn.(halfCloser)
+		if !ok {
+			return fmt.Errorf("listen: connections of %T cannot be joined", conn)
+		}
+		all.Go(func() {
+			stop := context.AfterFunc(ctx, func() { _ = near.Close() })
+			defer stop()
+			far, err := open()
+			if err != nil {
+				voice.notice("A connection could not be forwarded: %s", Printable(err.Error()))
+				_ = near.Close()
+				return
+			}
+			stopFar := context.AfterFunc(ctx, func() { _ = far.Close() })
+			defer stopFar()
+			join(near, far)
+		})
+	}
+}

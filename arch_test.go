@@ -44,6 +44,7 @@ var layers = []struct {
 		"sekisho/internal/fleet",
 		"sekisho/internal/identity",
 		"sekisho/internal/keyring",
+		"sekisho/internal/kms",
 		"sekisho/internal/logs",
 		"sekisho/internal/objects",
 		"sekisho/internal/mux",

@@ -32,6 +32,12 @@ type Server struct {
 	TLS    TLS    `yaml:"tls"`
 	// TrustedProxies are the networks whose X-Forwarded-For is believed.
 	TrustedProxies []string `yaml:"trusted_proxies"`
+	// ProxyProtocol are the networks of load balancers whose connections begin
+	// with a PROXY protocol header, version 1 or 2.
+	ProxyProtocol []string `yaml:"proxy_protocol"`
+	// EndSessionsOnRevocation ends open sessions when the user, key or sign-in
+	// that began them is revoked. True unless set.
+	EndSessionsOnRevocation bool `yaml:"end_sessions_on_revocation"`
 	// StrictDocuments demands that policies grant the default session
 	// document too.
 	StrictDocuments bool `yaml:"strict_documents"`
@@ -73,7 +79,7 @@ func Read(path string) (*Server, error) {
 // Parse reads a configuration and checks its form. Files it names are not
 // looked at; [Server.Check] does that.
 func Parse(b []byte) (*Server, error) {
-	c := &Server{Listen: "0.0.0.0:8443", Region: "us-east-1", Data: "/var/lib/sekisho"}
+	c := &Server{Listen: "0.0.0.0:8443", Region: "us-east-1", Data: "/var/lib/sekisho", EndSessionsOnRevocation: true}
 	dec := yaml.NewDecoder(bytes.NewReader(b))
 	dec.KnownFields(true)
 	if err := dec.Decode(c); err != nil && !errors.Is(err, io.EOF) {
@@ -107,23 +113,35 @@ func (c *Server) form() error {
 	if _, err := c.Proxies(); err != nil {
 		errs = append(errs, err)
 	}
+	if _, err := c.Balancers(); err != nil {
+		errs = append(errs, err)
+	}
 	return errors.Join(errs...)
 }
 
 // Proxies are the trusted proxies' networks.
 func (c *Server) Proxies() ([]netip.Prefix, error) {
+	return networks("trusted_proxies", c.TrustedProxies)
+}
+
+// Balancers are the networks that speak the PROXY protocol.
+func (c *Server) Balancers() ([]netip.Prefix, error) {
+	return networks("proxy_protocol", c.ProxyProtocol)
+}
+
+func networks(key string, list []string) ([]netip.Prefix, error) {
 	var all []netip.Prefix
-	for _, s := range c.TrustedProxies {
+	for _, s := range list {
 		p, err := netip.ParsePrefix(s)
 		if err != nil {
 			a, aerr := netip.ParseAddr(s)
 			if aerr != nil {
-				return nil, fmt.Errorf("trusted_proxies: %q is neither an address nor a network such as 10.0.0.0/24", s)
+				return nil, fmt.Errorf("%s: %q is neither an address nor a network such as 10.0.0.0/24", key, s)
 			}
 			p = netip.PrefixFrom(a, a.BitLen())
 		}
 		if p.Bits() == 0 {
-			return nil, fmt.Errorf("trusted_proxies: %q would believe everybody about their address; name the proxies", s)
+			return nil, fmt.Errorf("%s: %q would believe everybody about their address; name the proxies", key, s)
 		}
 		all = append(all, p.Masked())
 	}

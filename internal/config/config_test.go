@@ -13,6 +13,7 @@ const good = `
 account: "123456789012"
 tls: {certificate: /c.pem, key: /k.pem}
 trusted_proxies: [10.0.0.0/24, "2001:db8::1"]
+proxy_protocol: [10.0.1.7]
 `
 
 func TestAGoodFileIsReadWithDefaults(t *testing.T) {
@@ -21,22 +22,28 @@ func TestAGoodFileIsReadWithDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Listen != "0.0.0.0:8443" || c.Region != "us-east-1" || c.Data != "/var/lib/sekisho" || c.StrictDocuments {
+	if c.Listen != "0.0.0.0:8443" || c.Region != "us-east-1" || c.Data != "/var/lib/sekisho" || c.StrictDocuments || !c.EndSessionsOnRevocation {
 		t.Errorf("defaults: %+v", c)
 	}
 	p, err := c.Proxies()
 	if err != nil || len(p) != 2 || p[1].String() != "2001:db8::1/128" {
 		t.Errorf("proxies: %v, %v", p, err)
 	}
+	if p, err := c.Balancers(); err != nil || len(p) != 1 || p[0].String() != "10.0.1.7/32" {
+		t.Errorf("balancers: %v, %v", p, err)
+	}
+	if c, err := config.Parse([]byte(good + "end_sessions_on_revocation: false\n")); err != nil || c.EndSessionsOnRevocation {
+		t.Errorf("set to false: %+v, %v", c, err)
+	}
 }
 
 func TestEveryMistakeIsNamed(t *testing.T) {
 	t.Parallel()
-	_, err := config.Parse([]byte(`{listen: "8443", account: 12, region: here, trusted_proxies: [somewhere]}`))
+	_, err := config.Parse([]byte(`{listen: "8443", account: 12, region: here, trusted_proxies: [somewhere], proxy_protocol: [0.0.0.0/0]}`))
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	for _, want := range []string{"listen:", "account:", "region:", "tls:", "trusted_proxies:"} {
+	for _, want := range []string{"listen:", "account:", "region:", "tls:", "trusted_proxies:", "proxy_protocol:"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not mentioned in: %v", want, err)
 		}

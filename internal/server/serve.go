@@ -10,6 +10,7 @@ import (
 	"os"
 
 	"sekisho/internal/config"
+	"sekisho/internal/server/proxyproto"
 )
 
 // adminUser is the name of the first administrator.
@@ -30,6 +31,10 @@ func Run(ctx context.Context, c *config.Server, w io.Writer, log *slog.Logger) (
 	if err != nil {
 		return err
 	}
+	balancers, err := c.Balancers()
+	if err != nil {
+		return err
+	}
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
 		return err
 	}
@@ -38,8 +43,12 @@ func Run(ctx context.Context, c *config.Server, w io.Writer, log *slog.Logger) (
 		return err
 	}
 	defer l.Close() // closed twice when the server ran; that is harmless
+	if len(balancers) > 0 {
+		l = &proxyproto.Listener{Listener: l, Balancers: balancers}
+	}
 	s, err := New(ctx, Config{
 		DataDir: c.Data, Account: c.Account, Region: c.Region, Log: log, StrictDocuments: c.StrictDocuments, TrustedProxies: proxies,
+		KeepSessions: !c.EndSessionsOnRevocation,
 	})
 	if err != nil {
 		return err

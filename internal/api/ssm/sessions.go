@@ -13,7 +13,6 @@ import (
 	"sekisho/internal/awsproto"
 	"sekisho/internal/broker"
 	"sekisho/internal/document"
-	"sekisho/internal/id"
 )
 
 type startSessionRequest struct {
@@ -97,56 +96,15 @@ func personal(userAgent string) bool {
 	return false
 }
 
-// authorizeStart decides on the node and on the document. As AWS has it, a
-// grant on the node is enough for the default document when the request names
-// none, unless the grant asks for ssm:SessionDocumentAccessCheck; a document
-// that is named must always be granted. So there are two passes: one without
-// the check, and one with it that counts when the first does not allow.
-//
-// It returns the node, which is nil when there is none of that name.
+// authorizeStart decides on the node and on the document, by the two passes of
+// [authz.StartSession]. It returns the node, which is nil when there is none of
+// that name.
 func (d *door) authorizeStart(ctx context.Context, c *api.Call, target, docName string) (*sekisho.Node, error) {
-	arn, keys := "*", []authz.Key(nil)
-	var node *sekisho.Node
-	if knownNode(target) {
-		arn = d.nodeARN(target)
-		n, err := d.Fleet.Node(ctx, sekisho.NodeID(target))
-		switch {
-		case err == nil:
-			node, keys = n, authz.ResourceTags("ssm", n.Tags)
-		case !sekisho.IsNotFound(err):
-			return nil, err
-		}
-	}
-	name := docName
-	if name == "" {
-		name = document.Default
-	}
-	docKeys, err := d.documentKeys(ctx, name)
+	question, node, err := d.startQuestion(ctx, target, docName)
 	if err != nil {
 		return nil, err
 	}
-	pass := func(check string, withDocument bool) (authz.Verdict, error) {
-		mark := authz.One("ssm:SessionDocumentAccessCheck", check)
-		v, err := c.Decide(ctx, "ssm:StartSession", arn, append(keys[:len(keys):len(keys)], mark)...)
-		if err != nil || !v.Allowed || !withDocument {
-			return v, err
-		}
-		return c.Decide(ctx, "ssm:StartSession", d.documentARN(name), append(docKeys[:len(docKeys):len(docKeys)], mark)...)
-	}
-	if !d.StrictDocuments {
-		v, err := pass("false", docName != "")
-		if err != nil {
-			return nil, err
-		}
-		if v.Allowed {
-			c.Allow()
-			return node, nil
-		}
-		if v.Explicit {
-			return nil, api.Denied(v)
-		}
-	}
-	v, err := pass("true", true)
+	v, _, err := question.Decide(ctx, c.Decide)
 	if err != nil {
 		return nil, err
 	}
@@ -168,46 +126,19 @@ func (r *sessionRequest) check() error {
 	return v.Err()
 }
 
-// authorizeSession decides on one session. It is known by two names: its ID,
-// which begins with the owner's name, and the same with the owner's unique
-// ID, so that the sample policies with ${aws:username} and with ${aws:userid}
-// both mean what they say. It is nil, without an error, when there is no such
-// session and the caller may know that.
+// authorizeSession decides on one session. It is nil, without an error, when
+// there is no such session and the caller may know that.
 func (d *door) authorizeSession(ctx context.Context, c *api.Call, action, name string) (*sekisho.Session, error) {
-	var s *sekisho.Session
-	var keys []authz.Key
-	arns := []string{"*"}
-	if id.ValidSession(name) {
-		arns = []string{d.sessionARN(name)}
-		var err error
-		s, err = d.Broker.Session(ctx, sekisho.SessionID(name))
-		switch {
-		case err == nil:
-			keys = authz.SessionTags(s.OwnerUserID, s.Target)
-			if i := strings.LastIndexByte(name, '-'); i > 0 && s.OwnerUserID != "" {
-				arns = append(arns, d.sessionARN(s.OwnerUserID+name[i:]))
-			}
-		case !sekisho.IsNotFound(err):
-			return nil, err
-		}
+	s, arns, keys, err := d.sessionResource(ctx, name)
+	if err != nil {
+		return nil, err
 	}
-	var first authz.Verdict
-	allowed := false
-	for i, arn := range arns {
-		v, err := c.Decide(ctx, action, arn, keys...)
-		if err != nil {
-			return nil, err
-		}
-		if v.Explicit {
-			return nil, api.Denied(v)
-		}
-		if i == 0 {
-			first = v
-		}
-		allowed = allowed || v.Allowed
+	v, _, err := authz.AnyName(ctx, c.Decide, action, arns, keys)
+	if err != nil {
+		return nil, err
 	}
-	if !allowed {
-		return nil, api.Denied(first)
+	if !v.Allowed {
+		return nil, api.Denied(v)
 	}
 	c.Allow()
 	return s, nil

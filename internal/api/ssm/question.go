@@ -1,0 +1,77 @@
+package ssm
+
+import (
+	"context"
+	"strings"
+
+	"sekisho"
+	"sekisho/internal/authz"
+	"sekisho/internal/document"
+	"sekisho/internal/id"
+)
+
+// Questions knows what policies are asked about the door's resources, for
+// those who want to know the answer without making the call.
+type Questions struct{ door door }
+
+// NewQuestions returns the questions of a door with the same configuration.
+func NewQuestions(cfg Config) *Questions { return &Questions{door{cfg}} }
+
+// StartSession is what starting a session on target asks.
+func (q *Questions) StartSession(ctx context.Context, target, docName string) (authz.StartSession, error) {
+	s, _, err := q.door.startQuestion(ctx, target, docName)
+	return s, err
+}
+
+// Session returns the ARNs that a session is known by, and its condition keys.
+func (q *Questions) Session(ctx context.Context, name string) (arns []string, keys []authz.Key, err error) {
+	_, arns, keys, err = q.door.sessionResource(ctx, name)
+	return arns, keys, err
+}
+
+// startQuestion is what starting a session asks. The node is nil when there is
+// none of that name.
+func (d *door) startQuestion(ctx context.Context, target, docName string) (authz.StartSession, *sekisho.Node, error) {
+	q := authz.StartSession{Node: "*", Named: docName != "", Strict: d.StrictDocuments}
+	var node *sekisho.Node
+	if knownNode(target) {
+		q.Node = d.nodeARN(target)
+		n, err := d.Fleet.Node(ctx, sekisho.NodeID(target))
+		switch {
+		case err == nil:
+			node, q.NodeKeys = n, authz.ResourceTags("ssm", n.Tags)
+		case !sekisho.IsNotFound(err):
+			return q, nil, err
+		}
+	}
+	name := docName
+	if name == "" {
+		name = document.Default
+	}
+	q.Document = d.documentARN(name)
+	var err error
+	q.DocumentKeys, err = d.documentKeys(ctx, name)
+	return q, node, err
+}
+
+// sessionResource finds a session as policies know it: by its ID, which begins
+// with the owner's name, and by the same with the owner's unique ID, so that
+// the sample policies with ${aws:username} and with ${aws:userid} both mean
+// what they say. The session is nil when there is none.
+func (d *door) sessionResource(ctx context.Context, name string) (s *sekisho.Session, arns []string, keys []authz.Key, err error) {
+	if !id.ValidSession(name) {
+		return nil, []string{"*"}, nil, nil
+	}
+	arns = []string{d.sessionARN(name)}
+	s, err = d.Broker.Session(ctx, sekisho.SessionID(name))
+	if sekisho.IsNotFound(err) {
+		return nil, arns, nil, nil
+	}
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if i := strings.LastIndexByte(name, '-'); i > 0 && s.OwnerUserID != "" {
+		arns = append(arns, d.sessionARN(s.OwnerUserID+name[i:]))
+	}
+	return s, arns, authz.SessionTags(s.OwnerUserID, s.Target), nil
+}

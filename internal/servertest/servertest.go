@@ -200,7 +200,7 @@ func (a Answer) Decode(t testing.TB, v any) {
 }
 
 // Targets are the prefixes of X-Amz-Target by service.
-var targets = map[string]string{"ssm": "AmazonSSM", "cloudtrail": "CloudTrail_20131101"}
+var targets = map[string]string{"ssm": "AmazonSSM", "cloudtrail": "CloudTrail_20131101", "kms": "TrentService"}
 
 // JSON calls an operation of a JSON door. Without a key it is not signed.
 func (s *Server) JSON(c sigv4.Credentials, service, operation string, in any) Answer {

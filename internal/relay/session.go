@@ -28,13 +28,29 @@ func (s side) String() string {
 	return "client"
 }
 
-// leg is an attached connection.
+// leg is an attached connection. urgent and final are guarded by the session's
+// mutex.
 type leg struct {
 	conn   Conn
 	cancel context.CancelCauseFunc
 	wake   chan struct{} // capacity 1: there is something to write
 	urgent [][]byte      // acknowledgements and the like: they go first
 	final  []byte        // channel_closed: goes after everything else
+
+	// writing is held by whoever writes: the leg's own goroutine, or the
+	// other leg's reader for a keystroke's sake. It comes before the
+	// session's mutex.
+	writing sync.Mutex
+}
+
+// mostUrgent bounds what waits for a leg that does not read. What is dropped
+// is repeated by its sender, and answered then.
+const mostUrgent = 4096
+
+func (l *leg) hurry(frame []byte) {
+	if len(l.urgent) < mostUrgent {
+		l.urgent = append(l.urgent, frame)
+	}
 }
 
 func (l *leg) poke() {
@@ -217,36 +233,44 @@ func (s *session) take(m *mgs.Message, frame []byte, l *leg, from side) error {
 }
 
 func (s *session) data(m *mgs.Message, frame []byte, l *leg, from side) error {
+	to, err := s.acceptData(m, frame, l, from)
+	if to != nil {
+		s.flushSoon(to, from.other())
+	}
+	return err
+}
+
+// acceptData takes a frame of stream data and returns the leg that has
+// something to be written, if any.
+func (s *session) acceptData(m *mgs.Message, frame []byte, l *leg, from side) (*leg, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended {
-		return errEnded
+		return nil, errEnded
 	}
 	st := s.incoming(from)
 	v, err := st.accept(m, frame, func(m *mgs.Message) error { return s.tap(m, from) })
 	if err != nil {
-		return s.recordingFailed(err)
+		return nil, s.recordingFailed(err)
 	}
 	to := s.legs[from.other()]
 	switch v {
 	case fresh:
 		s.lastData = time.Now()
-		if to != nil {
-			to.poke()
-		}
 		if start, tell := st.publication(); tell && from == agentSide {
 			s.urgentLocked(l, mgs.NewPublication(start))
 		}
 	case repeated:
 		if to != nil {
-			to.urgent = append(to.urgent, frame)
-			to.poke()
+			to.hurry(frame)
 		}
 	case confirmed:
 		s.urgentLocked(l, mgs.NewAck(m))
+		return nil, nil
 	case ignored:
+		return nil, nil
 	}
-	return nil
+	return to, nil
 }
 
 // tap records a frame in sequence. The mutex is held: frames reach the
@@ -280,11 +304,19 @@ func (s *session) ack(m *mgs.Message, frame []byte, from side) error {
 	if err != nil {
 		return &violation{err}
 	}
+	sender, err := s.acceptAck(a, frame, from)
+	if sender != nil {
+		s.flushSoon(sender, from.other())
+	}
+	return err
+}
+
+func (s *session) acceptAck(a mgs.Acknowledge, frame []byte, from side) (*leg, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := s.outgoing(from)
 	if a.Type != st.typ {
-		return &violation{fmt.Errorf("the %s acknowledged %s", from, a.Type)}
+		return nil, &violation{fmt.Errorf("the %s acknowledged %s", from, a.Type)}
 	}
 	sender := s.legs[from.other()]
 	st.acknowledge(a.Seq, func(h held) {
@@ -293,18 +325,17 @@ func (s *session) ack(m *mgs.Message, frame []byte, from side) error {
 		}
 	})
 	if sender == nil {
-		return nil
+		return nil, nil
 	}
-	sender.urgent = append(sender.urgent, frame)
-	sender.poke()
+	sender.hurry(frame)
 	if start, tell := st.publication(); tell && from == clientSide {
 		s.urgentLocked(sender, mgs.NewPublication(start))
 	}
-	return nil
+	return sender, nil
 }
 
 func (s *session) urgentLocked(l *leg, m mgs.Message) {
-	l.urgent = append(l.urgent, m.AppendTo(make([]byte, 0, m.Size())))
+	l.hurry(m.AppendTo(make([]byte, 0, m.Size())))
 	l.poke()
 }
 
@@ -312,15 +343,64 @@ func (s *session) urgentLocked(l *leg, m mgs.Message) {
 // acknowledgement never waits behind more than these.
 const batchFrames = 32
 
+// inlineBytes is how much may be on its way to a leg for another goroutine to
+// write to it: so little fits into the socket's buffer, and the write returns
+// at once.
+const inlineBytes = 32 << 10
+
+// flushSoon has what is due written to l: at once, where that cannot block,
+// since waking another goroutine costs more than the write.
+func (s *session) flushSoon(l *leg, to side) {
+	s.mu.Lock()
+	small := s.outgoing(to).bytes <= inlineBytes && len(l.urgent) < batchFrames && l.final == nil
+	s.mu.Unlock()
+	if !small || !l.writing.TryLock() {
+		l.poke()
+		return
+	}
+	defer l.writing.Unlock()
+	if _, err := s.flush(context.Background(), l, to, 1); err != nil {
+		l.cancel(err)
+		return
+	}
+	s.mu.Lock()
+	more := len(l.urgent) > 0 || s.outgoing(to).sent < len(s.outgoing(to).queue) || l.final != nil
+	s.mu.Unlock()
+	if more { // it came meanwhile, or was more than a batch
+		l.poke()
+	}
+}
+
 // write sends a leg what is meant for it until ctx ends, or until the final
 // frame of an ended session is out.
 func (s *session) write(ctx context.Context, l *leg, to side) error {
-	batch := make([][]byte, 0, batchFrames)
 	for {
-		var last bool
+		l.writing.Lock()
+		last, err := s.flush(ctx, l, to, -1)
+		l.writing.Unlock()
+		if err != nil {
+			return err
+		}
+		if last {
+			return errEnded
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-l.wake:
+		}
+	}
+}
+
+// flush writes batches until nothing is due, or as many as it is allowed. It
+// reports whether the final frame went out. l.writing is held.
+func (s *session) flush(ctx context.Context, l *leg, to side, batches int) (last bool, err error) {
+	var room [batchFrames][]byte
+	for ; batches != 0; batches-- {
+		batch := room[:0]
 		s.mu.Lock()
 		st := s.outgoing(to)
-		batch = append(batch[:0], l.urgent...)
+		batch = append(batch, l.urgent...)
 		l.urgent = nil
 		for len(batch) < batchFrames && st.sent < len(st.queue) && s.legs[to] == l {
 			batch = append(batch, st.queue[st.sent].frame)
@@ -331,23 +411,18 @@ func (s *session) write(ctx context.Context, l *leg, to side) error {
 		}
 		s.mu.Unlock()
 		if len(batch) == 0 {
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-l.wake:
-			}
-			continue
+			return false, nil
 		}
-		for i, frame := range batch {
+		for _, frame := range batch {
 			if err := l.conn.Write(ctx, frame); err != nil {
-				return err
+				return false, err
 			}
-			batch[i] = nil
 		}
 		if last {
-			return errEnded
+			return true, nil
 		}
 	}
+	return false, nil
 }
 
 // end closes the session once.

@@ -23,6 +23,8 @@ import (
 type Conn interface {
 	Read(ctx context.Context) ([]byte, error)
 	Write(ctx context.Context, frame []byte) error
+	// Ping asks the agent for a sign of life.
+	Ping(ctx context.Context) error
 	Close(reason string)
 }
 
@@ -30,6 +32,8 @@ type Conn interface {
 type Presence interface {
 	Connected(ctx context.Context, node sekisho.NodeID, sourceIP string) error
 	Disconnected(ctx context.Context, node sekisho.NodeID, reason string) error
+	// Doubled tells of a second agent with node's identity, which was refused.
+	Doubled(ctx context.Context, node sekisho.NodeID, first, second string)
 }
 
 // Tasks is told what agents report of their sessions.
@@ -50,6 +54,7 @@ type Hub struct {
 
 type channel struct {
 	conn   Conn
+	source string
 	cancel context.CancelCauseFunc
 }
 
@@ -70,6 +75,35 @@ func (h *Hub) Connected(node sekisho.NodeID) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.links[node] != nil
+}
+
+// Source is the address that node's channel comes from, empty when it is not
+// open.
+func (h *Hub) Source(node sekisho.NodeID) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if c := h.links[node]; c != nil {
+		return c.source
+	}
+	return ""
+}
+
+// Alive reports whether node's agent answers on its channel.
+func (h *Hub) Alive(ctx context.Context, node sekisho.NodeID) bool {
+	h.mu.Lock()
+	c := h.links[node]
+	h.mu.Unlock()
+	return c != nil && c.alive(ctx)
+}
+
+// aliveTimeout is how long an agent may take to show that it lives. It delays
+// the return of a node whose old channel is dead.
+const aliveTimeout = 2 * time.Second
+
+func (c *channel) alive(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, aliveTimeout)
+	defer cancel()
+	return c.conn.Ping(ctx) == nil
 }
 
 // Count is the number of open channels.
@@ -113,15 +147,21 @@ func (h *Hub) Drop(node sekisho.NodeID, reason string) {
 }
 
 // Serve runs node's control channel over conn until it fails, is replaced by
-// a newer one, or ctx ends.
+// a newer one, or ctx ends. A newer one replaces one that is dead. While the
+// older answers there are two agents of one identity, and the newer is
+// refused.
 func (h *Hub) Serve(ctx context.Context, node sekisho.NodeID, sourceIP string, conn Conn, presence Presence, tasks Tasks) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	c := &channel{conn, cancel}
+	c := &channel{conn, sourceIP, cancel}
 	s := h.enter(node)
 	defer h.leave(node, s)
-	if err := h.open(ctx, s, node, sourceIP, c, presence); err != nil {
-		conn.Close("the control channel was not accepted")
+	if err := h.open(ctx, s, node, c, presence); err != nil {
+		reason := "the control channel was not accepted"
+		if sekisho.CodeOf(err) == sekisho.CodeInUse {
+			reason = err.Error()
+		}
+		conn.Close(reason)
 		return err
 	}
 	h.log.Info("node connected", "node", node, "source_ip", sourceIP)
@@ -158,18 +198,27 @@ func (h *Hub) leave(node sekisho.NodeID, s *slot) {
 	}
 }
 
-// open makes c node's channel, in the place of any other.
-func (h *Hub) open(ctx context.Context, s *slot, node sekisho.NodeID, sourceIP string, c *channel, presence Presence) error {
+// open makes c node's channel, in the place of any that is dead.
+func (h *Hub) open(ctx context.Context, s *slot, node sekisho.NodeID, c *channel, presence Presence) error {
 	s.edge <- struct{}{}
 	defer func() { <-s.edge }()
 	h.mu.Lock()
 	old := h.links[node]
+	h.mu.Unlock()
+	if old != nil && old.alive(ctx) {
+		presence.Doubled(ctx, node, old.source, c.source)
+		return sekisho.Errorf(sekisho.CodeInUse, "another machine with this identity is connected from %s", old.source)
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	h.mu.Lock()
 	h.links[node] = c
 	h.mu.Unlock()
 	if old != nil {
 		old.cancel(errReplaced)
 	}
-	err := presence.Connected(ctx, node, sourceIP)
+	err := presence.Connected(ctx, node, c.source)
 	if err == nil {
 		return nil
 	}

@@ -24,6 +24,7 @@ const node = sekisho.NodeID("mi-0123456789abcdef0")
 type conn struct {
 	in, out chan []byte
 	stuck   bool // Write does not return before its context ends
+	alive   bool // Ping is answered
 
 	mu     sync.Mutex
 	closed []string
@@ -53,6 +54,14 @@ func (c *conn) Write(ctx context.Context, b []byte) error {
 	}
 	c.out <- b
 	return nil
+}
+
+func (c *conn) Ping(ctx context.Context) error {
+	if c.alive {
+		return nil
+	}
+	<-ctx.Done()
+	return ctx.Err()
 }
 
 func (c *conn) Close(reason string) {
@@ -99,6 +108,10 @@ func (w *world) Disconnected(ctx context.Context, n sekisho.NodeID, reason strin
 	}
 	w.note("down %s", reason)
 	return nil
+}
+
+func (w *world) Doubled(_ context.Context, _ sekisho.NodeID, first, second string) {
+	w.note("twice %s %s", first, second)
 }
 
 func (w *world) TaskComplete(_ context.Context, _ sekisho.NodeID, done mgs.TaskComplete) {
@@ -199,6 +212,56 @@ func TestANewerChannelReplaces(t *testing.T) {
 		close(newer.in)
 		<-endNewer
 		w.want(t, "up old", "up new", "down EOF")
+	})
+}
+
+// While the first agent answers, a second one with its identity is refused,
+// and both are named.
+func TestTwoOfOneIdentity(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h, w := newHub(), &world{}
+		first, second := newConn(), newConn()
+		first.alive = true
+		end := serve(t.Context(), h, node, "192.0.2.1", first, w)
+		synctest.Wait()
+		if !h.Alive(t.Context(), node) || h.Source(node) != "192.0.2.1" || h.Source("mi-0123456789abcdef1") != "" {
+			t.Errorf("alive %v, from %q", h.Alive(t.Context(), node), h.Source(node))
+		}
+		err := h.Serve(t.Context(), node, "192.0.2.2", second, w, w)
+		if sekisho.CodeOf(err) != sekisho.CodeInUse || len(second.reasons()) != 1 || !strings.Contains(second.reasons()[0], "192.0.2.1") {
+			t.Errorf("got %v, told %q", err, second.reasons())
+		}
+		if err := h.Deliver(t.Context(), node, []byte("x")); err != nil || string(<-first.out) != "x" {
+			t.Errorf("the first has lost its channel: %v", err)
+		}
+		close(first.in)
+		<-end
+		w.want(t, "up 192.0.2.1", "twice 192.0.2.1 192.0.2.2", "down EOF")
+	})
+}
+
+// A dead channel delays the return of its node by seconds, not more.
+func TestDeadChannelGivesWay(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h, w := newHub(), &world{}
+		dead, back := newConn(), newConn()
+		end := serve(t.Context(), h, node, "192.0.2.1", dead, w)
+		synctest.Wait()
+		began := time.Now()
+		endBack := serve(t.Context(), h, node, "198.51.100.1", back, w)
+		<-end
+		if took := time.Since(began); took > 3*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		synctest.Wait()
+		if h.Source(node) != "198.51.100.1" {
+			t.Errorf("connected from %q", h.Source(node))
+		}
+		close(back.in)
+		<-endBack
+		w.want(t, "up 192.0.2.1", "up 198.51.100.1", "down EOF")
 	})
 }
 

@@ -12,6 +12,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 	"unicode"
@@ -40,12 +41,20 @@ type Store interface {
 	UpdateNode(ctx context.Context, id sekisho.NodeID, change func(n *sekisho.Node) error) error
 	// CloseConnections marks every node that was connected as disconnected.
 	CloseConnections(ctx context.Context, at time.Time, reason string) error
+
+	SightingStore
 }
 
 // Links tells whether a node's control channel is open, anywhere in the
 // cluster.
 type Links interface {
 	Connected(node sekisho.NodeID) bool
+	// Source is the address that node's channel comes from, empty when it is
+	// not open.
+	Source(node sekisho.NodeID) string
+	// Alive asks the node's agent for a sign of life, and waits a moment for
+	// it.
+	Alive(ctx context.Context, node sekisho.NodeID) bool
 }
 
 // Fleet is the registry of nodes. It is safe for concurrent use.
@@ -54,7 +63,12 @@ type Fleet struct {
 	links   Links
 	now     func() time.Time
 	changed func(sekisho.NodeID)
+	alarm   func(context.Context, Sighting)
+	role    func(sekisho.NodeID)
+	log     *slog.Logger
 	guesses guesses
+
+	elsewhere once // whose credentials were looked at, and from where
 }
 
 // Config is what a Fleet needs.
@@ -63,16 +77,30 @@ type Config struct {
 	Links   Links
 	Now     func() time.Time        // nil = time.Now
 	Changed func(id sekisho.NodeID) // called after a node's state changed; may be nil
+	// Alarm is told when the identity of a node is in doubt; may be nil.
+	Alarm func(ctx context.Context, s Sighting)
+	// RoleChanged is told when a node was given another role; may be nil.
+	RoleChanged func(id sekisho.NodeID)
+	Log         *slog.Logger // nil = none
 }
 
 // New returns a Fleet.
 func New(cfg Config) *Fleet {
-	f := &Fleet{store: cfg.Store, links: cfg.Links, now: cfg.Now, changed: cfg.Changed}
+	f := &Fleet{store: cfg.Store, links: cfg.Links, now: cfg.Now, changed: cfg.Changed, alarm: cfg.Alarm, role: cfg.RoleChanged, log: cfg.Log}
 	if f.now == nil {
 		f.now = time.Now
 	}
 	if f.changed == nil {
 		f.changed = func(sekisho.NodeID) {}
+	}
+	if f.alarm == nil {
+		f.alarm = func(context.Context, Sighting) {}
+	}
+	if f.role == nil {
+		f.role = func(sekisho.NodeID) {}
+	}
+	if f.log == nil {
+		f.log = slog.New(slog.DiscardHandler)
 	}
 	return f
 }
@@ -161,8 +189,17 @@ type Registration struct {
 
 // Register admits a machine: the activation must exist, its code match, and
 // both its time and its number of registrations be left. Whoever guesses
-// learns nothing about which activations exist.
+// learns nothing about which activations exist. A machine that is refused is
+// kept among the strays.
 func (f *Fleet) Register(ctx context.Context, in Registration) (*sekisho.Node, error) {
+	n, err := f.register(ctx, in)
+	if err != nil {
+		f.noteRegistration(ctx, in, err)
+	}
+	return n, err
+}
+
+func (f *Fleet) register(ctx context.Context, in Registration) (*sekisho.Node, error) {
 	from := source(in.SourceIP)
 	if !f.guesses.take(from, f.now()) {
 		return nil, sekisho.Errorf(sekisho.CodeThrottled, "Too many attempts to register came from %s.", in.SourceIP).
@@ -273,10 +310,29 @@ func (f *Fleet) Nodes(ctx context.Context) ([]*sekisho.Node, error) { return f.s
 // Deregister removes a node: its key and its credentials are refused from now
 // on. Its record stays for the history.
 func (f *Fleet) Deregister(ctx context.Context, node sekisho.NodeID) error {
-	return f.update(ctx, node, func(n *sekisho.Node) error {
+	err := f.update(ctx, node, func(n *sekisho.Node) error {
 		n.DeregisteredAt = f.now()
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	return f.store.ForgetSightings(ctx, node, "")
+}
+
+// SetRole gives a node another role. Its agent takes it over without a
+// restart.
+func (f *Fleet) SetRole(ctx context.Context, node sekisho.NodeID, role string) error {
+	changed := false
+	err := f.update(ctx, node, func(n *sekisho.Node) error {
+		changed = n.IAMRole != role
+		n.IAMRole = role
+		return nil
+	})
+	if err == nil && changed {
+		f.role(node)
+	}
+	return err
 }
 
 // SetTags changes a node's tags: change is given them and returns the new
@@ -302,7 +358,8 @@ const maxFact = 256
 
 // Report stores what an agent says about its machine.
 func (f *Fleet) Report(ctx context.Context, node sekisho.NodeID, in Facts) error {
-	return f.update(ctx, node, func(n *sekisho.Node) error {
+	moved := ""
+	err := f.update(ctx, node, func(n *sekisho.Node) error {
 		for _, x := range []struct {
 			field *string
 			value string
@@ -318,9 +375,11 @@ func (f *Fleet) Report(ctx context.Context, node sekisho.NodeID, in Facts) error
 				*x.field = v
 			}
 		}
-		f.heard(n, in.SourceIP)
+		moved = f.heard(n, in.SourceIP)
 		return nil
 	})
+	f.noteMove(ctx, node, moved, in.SourceIP, err)
+	return err
 }
 
 // printable is s without what a terminal would obey: texts of nodes are shown
@@ -334,18 +393,34 @@ func printable(s string) string {
 	}, s)
 }
 
-func (f *Fleet) heard(n *sekisho.Node, sourceIP string) {
+// heard notes a sign of life, and returns the address of the one before if
+// that was another.
+func (f *Fleet) heard(n *sekisho.Node, sourceIP string) (moved string) {
+	if n.LastSourceIP != sourceIP {
+		moved = n.LastSourceIP
+	}
 	n.LastPingAt = f.now()
 	n.LastSourceIP = sourceIP
+	return moved
+}
+
+// noteMove keeps that a node has another address than before.
+func (f *Fleet) noteMove(ctx context.Context, node sekisho.NodeID, from, to string, err error) {
+	if err == nil && from != "" && to != "" {
+		f.note(ctx, Sighting{Kind: SeenAddressChanged, Node: node, SourceIP: to, Other: from, Detail: fmt.Sprintf("Its address changed from %s to %s.", from, to)})
+	}
 }
 
 // Connected notes that a node's control channel opened.
 func (f *Fleet) Connected(ctx context.Context, node sekisho.NodeID, sourceIP string) error {
-	return f.update(ctx, node, func(n *sekisho.Node) error {
-		f.heard(n, sourceIP)
+	moved := ""
+	err := f.update(ctx, node, func(n *sekisho.Node) error {
+		moved = f.heard(n, sourceIP)
 		n.ConnectedAt, n.DisconnectReason = n.LastPingAt, ""
 		return nil
 	})
+	f.noteMove(ctx, node, moved, sourceIP, err)
+	return err
 }
 
 // Disconnected notes that a node's control channel closed, and why.
@@ -405,10 +480,14 @@ func (f *Fleet) WhyNotConnected(ctx context.Context, target string) (string, err
 	if err != nil {
 		return "", err
 	}
-	return f.WhyNot(n), nil
+	seen, err := f.store.Sightings(ctx, n.ID)
+	if err != nil {
+		return "", err
+	}
+	return f.standing(n, seen).Why, nil
 }
 
-// WhyNot is [Fleet.WhyNotConnected] for a node that has been read already.
+// WhyNot is [Fleet.WhyNotConnected] by what the node's record says alone.
 func (f *Fleet) WhyNot(n *sekisho.Node) string {
 	stamp := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 	reason := n.DisconnectReason

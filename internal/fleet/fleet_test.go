@@ -1,6 +1,7 @@
 package fleet_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -19,10 +20,22 @@ import (
 	"sekisho/internal/id"
 )
 
-// links is the set of nodes whose channel is open.
+// links are the nodes whose channel is open.
 type links map[sekisho.NodeID]bool
 
+// linkedFrom is where the channels of links come from.
+const linkedFrom = "192.0.2.1"
+
 func (l links) Connected(n sekisho.NodeID) bool { return l[n] }
+
+func (l links) Source(n sekisho.NodeID) string {
+	if l[n] {
+		return linkedFrom
+	}
+	return ""
+}
+
+func (l links) Alive(_ context.Context, n sekisho.NodeID) bool { return l[n] && !l["dead "+n] }
 
 type fixture struct {
 	*fleet.Fleet
@@ -31,6 +44,7 @@ type fixture struct {
 	links   links
 	now     time.Time
 	changed []sekisho.NodeID
+	alarms  []fleet.Sighting
 }
 
 func setup(t *testing.T) *fixture {
@@ -39,6 +53,7 @@ func setup(t *testing.T) *fixture {
 	f.Fleet = fleet.New(fleet.Config{
 		Store: f.store, Links: f.links, Now: func() time.Time { return f.now },
 		Changed: func(n sekisho.NodeID) { f.changed = append(f.changed, n) },
+		Alarm:   func(_ context.Context, s fleet.Sighting) { f.alarms = append(f.alarms, s) },
 	})
 	return f
 }

@@ -19,11 +19,12 @@ type memStore struct {
 	mu          sync.Mutex
 	activations map[string]*sekisho.Activation
 	nodes       map[sekisho.NodeID]*sekisho.Node
+	sightings   map[string]*fleet.Sighting
 	broken      error // what every call answers when set
 }
 
 func newMemStore() *memStore {
-	return &memStore{activations: map[string]*sekisho.Activation{}, nodes: map[sekisho.NodeID]*sekisho.Node{}}
+	return &memStore{activations: map[string]*sekisho.Activation{}, nodes: map[sekisho.NodeID]*sekisho.Node{}, sightings: map[string]*fleet.Sighting{}}
 }
 
 func copyOf[T any](v *T) *T {
@@ -137,8 +138,56 @@ func (m *memStore) CloseConnections(_ context.Context, at time.Time, reason stri
 	return m.broken
 }
 
+func (m *memStore) NoteSighting(_ context.Context, s *fleet.Sighting, most int) (before time.Time, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c := copyOf(s)
+	if old := m.sightings[s.Key]; old != nil {
+		before = old.LastAt
+		c.FirstAt, c.Count = old.FirstAt, old.Count+1
+	}
+	m.sightings[s.Key] = c
+	strays := slices.DeleteFunc(m.newest(), func(s *fleet.Sighting) bool { return s.Node != "" })
+	for i := most; i < len(strays); i++ {
+		delete(m.sightings, strays[i].Key)
+	}
+	return before, m.broken
+}
+
+func (m *memStore) newest() []*fleet.Sighting {
+	return slices.SortedFunc(maps.Values(m.sightings), func(a, b *fleet.Sighting) int {
+		return cmp.Or(b.LastAt.Compare(a.LastAt), cmp.Compare(a.Key, b.Key))
+	})
+}
+
+func (m *memStore) Sightings(_ context.Context, node sekisho.NodeID) ([]*fleet.Sighting, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.DeleteFunc(m.newest(), func(s *fleet.Sighting) bool { return node != "" && s.Node != node }), m.broken
+}
+
+func (m *memStore) ForgetSightings(_ context.Context, node sekisho.NodeID, kind fleet.SightingKind) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	maps.DeleteFunc(m.sightings, func(_ string, s *fleet.Sighting) bool {
+		return node != "" && s.Node == node && (kind == "" || s.Kind == kind)
+	})
+	return m.broken
+}
+
+func (m *memStore) DeregisteredNodes(_ context.Context, most int) ([]*sekisho.Node, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := slices.SortedFunc(maps.Values(m.nodes), func(a, b *sekisho.Node) int {
+		return cmp.Or(b.DeregisteredAt.Compare(a.DeregisteredAt), cmp.Compare(a.ID, b.ID))
+	})
+	all = slices.DeleteFunc(all, func(n *sekisho.Node) bool { return n.DeregisteredAt.IsZero() })
+	return all[:min(most, len(all))], m.broken
+}
+
 // The double does what the stores do.
 func TestMemStore(t *testing.T) {
 	t.Parallel()
 	storetest.Fleet(t, func(*testing.T) fleet.Store { return newMemStore() })
+	storetest.Sightings(t, func(*testing.T) fleet.Store { return newMemStore() })
 }

@@ -386,6 +386,9 @@ func (f *frames) Write(ctx context.Context, frame []byte) error {
 	return f.conn.Write(ctx, link.Binary, frame)
 }
 
+// Ping asks the peer for a sign of life.
+func (f *frames) Ping(ctx context.Context) error { return f.conn.Ping(ctx) }
+
 // Close ends the connection.
 func (f *frames) Close(reason string) {
 	code := link.CloseNormal

@@ -52,4 +52,17 @@ type Session struct {
 	IdleTimeout     time.Duration // 0 = none
 	// OmitInput keeps what is typed out of the recording.
 	OmitInput bool
+	Recording SessionRecording
 }
+
+// SessionRecording says who can record what passes in a session.
+type SessionRecording string
+
+// The ways of recording.
+const (
+	// RecordingServer: the server records what passes.
+	RecordingServer SessionRecording = "Server"
+	// RecordingEncrypted: agent and client encrypt what passes from end to
+	// end; the server records that there was a session, and no content.
+	RecordingEncrypted SessionRecording = "Encrypted"
+)

@@ -78,6 +78,7 @@ type session struct {
 	agentAway  time.Time // since when there is no agent leg
 	clientAway time.Time
 	ended      bool
+	encryption encryption
 }
 
 // incoming is the direction whose frames the given side sends.
@@ -277,7 +278,12 @@ func (s *session) acceptData(m *mgs.Message, frame []byte, l *leg, from side) (*
 // recording in the order in which they leave.
 func (s *session) tap(m *mgs.Message, from side) error {
 	switch m.PayloadType {
+	case mgs.PayloadHandshakeRequest, mgs.PayloadHandshakeResponse:
+		return s.watchHandshake(m, from)
 	case mgs.PayloadOutput, mgs.PayloadStdErr:
+		if s.encryption.agreed {
+			return nil
+		}
 		if from == agentSide {
 			return s.rec.Output(m.Payload)
 		}
@@ -295,7 +301,11 @@ func (s *session) tap(m *mgs.Message, from side) error {
 // recordingFailed ends the session: what cannot be recorded is not shown.
 func (s *session) recordingFailed(err error) error {
 	s.relay.cfg.Log.Error("recording failed; session ended", "session", s.info.ID, "error", err)
-	go s.end(sekisho.SessionFailed, "The session was ended because it could not be recorded any longer.")
+	why := "The session was ended because it could not be recorded any longer."
+	if errors.Is(err, errEncrypts) {
+		why = "The session was ended: " + err.Error() + "."
+	}
+	go s.end(sekisho.SessionFailed, why)
 	return err
 }
 

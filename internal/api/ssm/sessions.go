@@ -211,6 +211,9 @@ type session struct {
 	OutputURL    struct{}       `json:"OutputUrl"`
 	MaxDuration  string         `json:"MaxSessionDuration,omitempty"`
 	AccessType   string         `json:"AccessType"`
+
+	// Beyond AWS's shape: who can record what passes, Server or Encrypted.
+	Recording string `json:"Recording,omitempty"`
 }
 
 type describeSessionsAnswer struct {
@@ -320,6 +323,7 @@ func describeSession(s *sekisho.Session) session {
 		SessionID: string(s.ID), Target: string(s.Target), Status: string(s.Status),
 		StartDate: awsproto.NewEpoch(s.StartedAt), EndDate: awsproto.NewEpoch(s.EndedAt),
 		DocumentName: s.DocumentName, Owner: s.Owner, Reason: s.Reason, Details: s.Details, AccessType: "Standard",
+		Recording: string(s.Recording),
 	}
 	if s.MaxDuration > 0 {
 		out.MaxDuration = strconv.Itoa(int(s.MaxDuration / time.Minute))

@@ -88,6 +88,8 @@ type Server struct {
 	// them.
 	done context.Context
 	stop context.CancelFunc
+	// channels waits for them.
+	channels func()
 }
 
 // New opens the state in cfg.DataDir, making it when it is new, and takes on
@@ -192,7 +194,7 @@ func (s *Server) routes() error {
 	}
 	s.buckets = s3.New(s3.Config{API: s.api, Objects: s.objects, Policies: s.Directory, Account: s.cfg.Account, Region: s.cfg.Region})
 	mux := http.NewServeMux()
-	ssmmessages.Register(mux, ssmmessages.Config{
+	s.channels = ssmmessages.Register(mux, ssmmessages.Config{
 		API: s.api, Broker: s.broker, Hub: s.Hub, Relay: s.relay, Fleet: s.Fleet,
 		Region: s.cfg.Region, Account: s.cfg.Account, Log: s.cfg.Log, Done: s.done,
 	})
@@ -309,6 +311,9 @@ func (s *Server) Close() error {
 	var errs []error
 	if s.relay != nil {
 		s.relay.Shutdown()
+	}
+	if s.channels != nil {
+		s.channels()
 	}
 	if s.recorder != nil {
 		errs = append(errs, s.recorder.Close())

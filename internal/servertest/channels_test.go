@@ -250,7 +250,7 @@ func TestNodesSpeakForThemselves(t *testing.T) {
 	s := servertest.Start(t)
 	a, b := s.Node(), s.Node()
 	a.Connect()
-	b.Connect()
+	bControl := b.Connect()
 	x := s.Session(s.Admin, a)
 	if r := s.CreateChannel(b.Credentials, "control-channel", a.ID); r.Code() != "AccessDeniedException" {
 		t.Errorf("created another node's control channel: %d %s", r.Status, r.Body)
@@ -268,7 +268,6 @@ func TestNodesSpeakForThemselves(t *testing.T) {
 		t.Errorf("another machine's fingerprint: %d %s", r.Status, r.Body)
 	}
 	// Another node's word does not end a session.
-	bControl := b.Connect()
 	bControl.Send(mgs.NewTaskComplete(mgs.TaskComplete{TaskID: x.ID, FinalTaskStatus: mgs.TaskFailed}))
 	bControl.Receive(mgs.TypeAgentTaskAcknowledge)
 	x.Check(t)

@@ -246,7 +246,10 @@ func (c *Channel) WaitClosed() (link.Code, string) {
 		if late {
 			c.t.Fatalf("the channel was not closed within %s", Patience)
 		}
-		code, reason, _ := link.CloseStatus(err)
+		code, reason, ok := link.CloseStatus(err)
+		if !ok {
+			reason = err.Error()
+		}
 		return code, reason
 	}
 }

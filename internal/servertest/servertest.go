@@ -10,11 +10,15 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -62,18 +66,65 @@ func Start(t testing.TB) *Server {
 	s := &Server{t: t, dir: t.TempDir(), cert: cert, pool: x509.NewCertPool()}
 	s.pool.AddCert(leaf)
 	s.http = &http.Client{Transport: &http.Transport{TLSClientConfig: s.TLS()}}
-	l := s.open("127.0.0.1:0")
-	first, made, err := s.Directory.Bootstrap(t.Context(), "admin")
-	if err != nil || !made {
-		t.Fatalf("bootstrap: %v, %v", made, err)
+	begun, err := fresh()
+	if err != nil {
+		t.Fatal(err)
 	}
-	s.Admin = sigv4.Credentials{AccessKeyID: first.AccessKeyID, SecretAccessKey: first.SecretAccessKey}
+	s.Admin = begun.admin
+	for path, data := range begun.state {
+		path = filepath.Join(s.dir, path)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, data, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l := s.open("127.0.0.1:0")
 	s.serve(l)
 	t.Cleanup(func() {
 		s.stop()
 		s.http.CloseIdleConnections()
 	})
 	return s
+}
+
+// beginning is the state of a server on its first day.
+type beginning struct {
+	state map[string][]byte // files by path
+	admin sigv4.Credentials
+}
+
+// fresh makes one server's state once: migrations and the hash of a password
+// take longer than most tests.
+var fresh = sync.OnceValues(func() (b beginning, err error) {
+	dir, err := os.MkdirTemp("", "sekisho")
+	if err != nil {
+		return b, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	srv, err := server.New(context.Background(), config(dir))
+	if err != nil {
+		return b, err
+	}
+	first, made, err := srv.Directory.Bootstrap(context.Background(), "admin")
+	if err = errors.Join(err, srv.Close()); err != nil {
+		return b, err
+	}
+	if !made {
+		return b, errors.New("the first administrator was there already")
+	}
+	b.admin = sigv4.Credentials{AccessKeyID: first.AccessKeyID, SecretAccessKey: first.SecretAccessKey}
+	b.state = map[string][]byte{}
+	err = fs.WalkDir(os.DirFS(dir), ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b.state[path], err = os.ReadFile(filepath.Join(dir, path))
+		return err
+	})
+	return b, err
+})
+
+func config(dir string) server.Config {
+	return server.Config{DataDir: dir, Account: Account, Region: Region, Log: slog.New(slog.DiscardHandler)}
 }
 
 // Restart stops the server and starts another on the same state and address.
@@ -86,9 +137,7 @@ func (s *Server) Restart() {
 
 func (s *Server) open(addr string) net.Listener {
 	s.t.Helper()
-	srv, err := server.New(context.Background(), server.Config{
-		DataDir: s.dir, Account: Account, Region: Region, Log: slog.New(slog.DiscardHandler),
-	})
+	srv, err := server.New(context.Background(), config(s.dir))
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -199,9 +248,6 @@ func (a Answer) Decode(t testing.TB, v any) {
 	}
 }
 
-// Targets are the prefixes of X-Amz-Target by service.
-var targets = map[string]string{"ssm": "AmazonSSM", "cloudtrail": "CloudTrail_20131101", "kms": "TrentService"}
-
 // JSON calls an operation of a JSON door. Without a key it is not signed.
 func (s *Server) JSON(c sigv4.Credentials, service, operation string, in any) Answer {
 	s.t.Helper()
@@ -215,9 +261,19 @@ func (s *Server) JSON(c sigv4.Credentials, service, operation string, in any) An
 	}, c, service, http.MethodPost, "/", string(body))
 }
 
+// targetOf is the prefix of X-Amz-Target.
 func targetOf(service string) string {
-	if t := targets[service]; t != "" {
-		return t
+	switch service {
+	case "ssm":
+		return "AmazonSSM"
+	case "cloudtrail":
+		return "CloudTrail_20131101"
+	case "sekisho":
+		return "Sekisho"
+	case "logs":
+		return "Logs_20140328"
+	case "kms":
+		return "TrentService"
 	}
 	return service
 }

@@ -78,13 +78,23 @@ func New() *api.Door {
 	}
 }
 
-// Register adds the door's paths to mux.
-func Register(mux *http.ServeMux, cfg Config) {
+// Register adds the door's paths to mux. wait returns once no channel is left
+// after the server has stopped: HTTP servers do not wait for channels.
+func Register(mux *http.ServeMux, cfg Config) (wait func()) {
 	d := &door{Config: cfg, api: New()}
+	var channels sync.WaitGroup
+	counted := func(open http.HandlerFunc) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			channels.Add(1)
+			defer channels.Done()
+			open(w, r)
+		}
+	}
 	mux.HandleFunc("POST /v1/control-channel/{node}", d.createControlChannel)
-	mux.HandleFunc("GET /v1/control-channel/{node}", d.openControlChannel)
+	mux.HandleFunc("GET /v1/control-channel/{node}", counted(d.openControlChannel))
 	mux.HandleFunc("POST /v1/data-channel/{session}", d.createDataChannel)
-	mux.HandleFunc("GET /v1/data-channel/{session}", d.openDataChannel)
+	mux.HandleFunc("GET /v1/data-channel/{session}", counted(d.openDataChannel))
+	return channels.Wait
 }
 
 // authorizeNode demands that the caller is the node it speaks for, and that
@@ -285,7 +295,7 @@ func (d *door) openDataChannel(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	session := sekisho.SessionID(name)
-	leg, err := d.admit(c, conn, session)
+	side, err := d.admit(c, conn, session)
 	if err == nil {
 		c.Allow() // the token was the permission
 		err = c.Accept(r)
@@ -294,10 +304,10 @@ func (d *door) openDataChannel(w http.ResponseWriter, r *http.Request) {
 		d.refused(c, r, conn, err)
 		return
 	}
-	if leg == broker.AgentLeg {
-		d.serve(conn, agentPing, agentPong, func(ctx context.Context, f *frames) error { return d.Relay.ServeAgent(ctx, session, f) })
+	if side == broker.AgentLeg {
+		d.serve(conn, agentPing, agentPong, func(ctx context.Context, f *frames) error { return d.Relay.ServeAgent(ctx, session, leg{f}) })
 	} else {
-		d.serve(conn, clientPing, clientPong, func(ctx context.Context, f *frames) error { return d.Relay.ServeClient(ctx, session, f) })
+		d.serve(conn, clientPing, clientPong, func(ctx context.Context, f *frames) error { return d.Relay.ServeClient(ctx, session, leg{f}) })
 	}
 }
 
@@ -339,7 +349,7 @@ func (d *door) serve(conn *link.Conn, ping, pong time.Duration, run func(ctx con
 			cancel(fmt.Errorf("no answer to a ping for %s", pong))
 		}
 	})
-	err := run(ctx, &frames{conn})
+	err := run(ctx, &frames{conn, ctx})
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}
@@ -349,7 +359,10 @@ func (d *door) serve(conn *link.Conn, ping, pong time.Duration, run func(ctx con
 }
 
 // frames is a channel after its opening: binary frames only.
-type frames struct{ conn *link.Conn }
+type frames struct {
+	conn *link.Conn
+	life context.Context // ends with the channel, at the latest when its peer answers no ping
+}
 
 // Read returns the next binary frame. Text after the opening is nothing a
 // peer sends.
@@ -384,6 +397,19 @@ func worded(err error) error {
 // Write sends a binary frame.
 func (f *frames) Write(ctx context.Context, frame []byte) error {
 	return f.conn.Write(ctx, link.Binary, frame)
+}
+
+// leg is a channel of the relay's. What the relay has begun to write it does
+// not interrupt: a frame cut in its middle would break the connection before
+// the peer is told why it ends.
+type leg struct{ *frames }
+
+// Write sends a binary frame.
+func (l leg) Write(ctx context.Context, frame []byte) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return l.conn.Write(l.life, link.Binary, frame)
 }
 
 // Ping asks the peer for a sign of life.

@@ -38,9 +38,52 @@ type Server struct {
 	// EndSessionsOnRevocation ends open sessions when the user, key or sign-in
 	// that began them is revoked. True unless set.
 	EndSessionsOnRevocation bool `yaml:"end_sessions_on_revocation"`
+	// SignIn are identity providers that people sign in to the console by.
+	SignIn []SignIn `yaml:"sign_in"`
 	// StrictDocuments demands that policies grant the default session
 	// document too.
 	StrictDocuments bool `yaml:"strict_documents"`
+}
+
+// SignIn is an OpenID Connect provider that people sign in to the console by.
+// The account must have it as an OpenID Connect provider with this client, and
+// the role's trust policy must trust that.
+type SignIn struct {
+	Name             string   `yaml:"name"`   // as the sign-in page shows it
+	Issuer           string   `yaml:"issuer"` // https URL
+	ClientID         string   `yaml:"client_id"`
+	ClientSecretFile string   `yaml:"client_secret_file"` // empty for a public client
+	Role             string   `yaml:"role"`               // ARN of the role that people get
+	Scopes           []string `yaml:"scopes"`             // beside openid
+}
+
+// ClientSecret reads the client's secret.
+func (s *SignIn) ClientSecret() (string, error) {
+	if s.ClientSecretFile == "" {
+		return "", nil
+	}
+	b, err := os.ReadFile(s.ClientSecretFile)
+	if err != nil {
+		return "", fmt.Errorf("sign_in: %w", err)
+	}
+	return strings.TrimSpace(string(b)), nil
+}
+
+func (s *SignIn) form() error {
+	var errs []error
+	if s.Name == "" {
+		errs = append(errs, errors.New("sign_in: name: every provider needs one, for people to choose by"))
+	}
+	if !strings.HasPrefix(s.Issuer, "https://") {
+		errs = append(errs, fmt.Errorf("sign_in: issuer: %q is not an https:// URL", s.Issuer))
+	}
+	if s.ClientID == "" {
+		errs = append(errs, errors.New("sign_in: client_id: the provider gives one when Sekisho is registered there"))
+	}
+	if !strings.HasPrefix(s.Role, "arn:aws:iam::") || !strings.Contains(s.Role, ":role/") {
+		errs = append(errs, fmt.Errorf("sign_in: role: %q is not the ARN of a role", s.Role))
+	}
+	return errors.Join(errs...)
 }
 
 // TLS is the server's certificate.
@@ -116,6 +159,16 @@ func (c *Server) form() error {
 	if _, err := c.Balancers(); err != nil {
 		errs = append(errs, err)
 	}
+	names := map[string]bool{}
+	for _, p := range c.SignIn {
+		if err := p.form(); err != nil {
+			errs = append(errs, err)
+		}
+		if names[p.Name] {
+			bad("sign_in: there are two providers named %q", p.Name)
+		}
+		names[p.Name] = true
+	}
 	return errors.Join(errs...)
 }
 
@@ -165,6 +218,11 @@ func (c *Server) Check() error {
 	}
 	if st, err := os.Stat(c.TLS.Key); err == nil && st.Mode().Perm()&0o007 != 0 {
 		errs = append(errs, fmt.Errorf("tls: everybody on this machine can read %s; chmod 600 it", c.TLS.Key))
+	}
+	for _, p := range c.SignIn {
+		if _, err := p.ClientSecret(); err != nil {
+			errs = append(errs, err)
+		}
 	}
 	if st, err := os.Stat(c.Data); err == nil && !st.IsDir() {
 		errs = append(errs, fmt.Errorf("data: %s is not a directory", c.Data))

@@ -71,3 +71,20 @@ func (d *Directory) PoliciesOf(ctx context.Context, arn string) (policy.Policies
 	ps, err := src.parse()
 	return ps, who, err
 }
+
+// PrincipalOf returns the principal that the ARN of a user or role stands for,
+// for questions of what it could do. A role is asked about as a session of it.
+func (d *Directory) PrincipalOf(ctx context.Context, arn string) (*sekisho.Principal, error) {
+	return get(ctx, d, func(s *state) (*sekisho.Principal, error) {
+		name := strings.ToLower(arn[strings.LastIndexByte(arn, '/')+1:])
+		if u := s.users[name]; u != nil && u.ARN == arn {
+			p := d.userPrincipal(u)
+			return &p, nil
+		}
+		if r := s.roles[name]; r != nil && r.ARN == arn {
+			p := d.rolePrincipal(r, "simulation")
+			return &p, nil
+		}
+		return nil, notFound("The entity %s cannot be found.", printable(arn))
+	})
+}

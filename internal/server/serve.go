@@ -10,6 +10,7 @@ import (
 	"os"
 
 	"sekisho/internal/config"
+	"sekisho/internal/identity/webid"
 	"sekisho/internal/server/proxyproto"
 )
 
@@ -35,6 +36,16 @@ func Run(ctx context.Context, c *config.Server, w io.Writer, log *slog.Logger) (
 	if err != nil {
 		return err
 	}
+	var federation []webid.ConsoleProvider
+	for _, p := range c.SignIn {
+		secret, err := p.ClientSecret()
+		if err != nil {
+			return err
+		}
+		federation = append(federation, webid.ConsoleProvider{
+			Name: p.Name, Issuer: p.Issuer, ClientID: p.ClientID, ClientSecret: secret, Role: p.Role, Scopes: p.Scopes,
+		})
+	}
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
 		return err
 	}
@@ -48,7 +59,7 @@ func Run(ctx context.Context, c *config.Server, w io.Writer, log *slog.Logger) (
 	}
 	s, err := New(ctx, Config{
 		DataDir: c.Data, Account: c.Account, Region: c.Region, Log: log, StrictDocuments: c.StrictDocuments, TrustedProxies: proxies,
-		KeepSessions: !c.EndSessionsOnRevocation,
+		KeepSessions: !c.EndSessionsOnRevocation, Federation: federation,
 	})
 	if err != nil {
 		return err

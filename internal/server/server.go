@@ -36,6 +36,7 @@ import (
 	"sekisho/internal/documents"
 	"sekisho/internal/fleet"
 	"sekisho/internal/identity"
+	"sekisho/internal/identity/webid"
 	"sekisho/internal/keyring"
 	"sekisho/internal/kms"
 	"sekisho/internal/logs"
@@ -60,6 +61,12 @@ type Config struct {
 	// KeepSessions leaves open sessions alone when what their owner showed is
 	// revoked. Their tokens end all the same.
 	KeepSessions bool
+	// Federation are the identity providers that people sign in to the console
+	// by.
+	Federation []webid.ConsoleProvider
+	// ProviderTransport reaches identity providers; nil = the system's
+	// certificates.
+	ProviderTransport http.RoundTripper
 }
 
 // Server is one member: everything in one process.
@@ -166,27 +173,37 @@ func (s *Server) recordingEvent(name string, details map[string]any) audit.Event
 
 func (s *Server) routes() error {
 	authorizer := authz.New(s.Directory)
+	web := webid.New(webid.Config{Directory: s.Directory, Transport: s.cfg.ProviderTransport})
 	s.logs = logs.New(s.db, s.ring, nil)
+	forSSM := ssm.Config{
+		Fleet: s.Fleet, Broker: s.broker, Documents: documents.New(s.db, yamljson.Texts{}, nil), Roles: nodeRoles{s.Directory}, Channels: s.Hub,
+		Region: s.cfg.Region, Account: s.cfg.Account, StrictDocuments: s.cfg.StrictDocuments,
+	}
 	s.api = api.New(api.Config{
 		Doors: []*api.Door{
-			ssm.New(ssm.Config{
-				Fleet: s.Fleet, Broker: s.broker, Documents: documents.New(s.db, yamljson.Texts{}, nil), Roles: nodeRoles{s.Directory}, Channels: s.Hub,
-				Region: s.cfg.Region, Account: s.cfg.Account, StrictDocuments: s.cfg.StrictDocuments,
-			}),
+			ssm.New(forSSM),
 			iam.New(s.Directory),
-			sts.New(s.Directory),
+			sts.New(s.Directory, web),
 			kmsapi.New(kmsapi.Config{Keys: s.keys, Policies: s.Directory, Account: s.cfg.Account}),
 			logsapi.New(logsapi.Config{Logs: s.logs, Account: s.cfg.Account, Region: s.cfg.Region}),
 			cloudtrail.New(cloudtrail.Config{Trail: s.trail, Account: s.cfg.Account}),
-			sekishoapi.New(sekishoapi.Config{Recorder: s.recorder, Sessions: s.broker, Account: s.cfg.Account, Region: s.cfg.Region}),
+			sekishoapi.New(sekishoapi.Config{
+				Recorder: s.recorder, Sessions: s.broker, Account: s.cfg.Account, Region: s.cfg.Region,
+				Directory: s.Directory, Authorizer: authorizer, Questions: ssm.NewQuestions(forSSM),
+			}),
 		},
 		Credentials: s.Directory, NodeKeys: s.Fleet, Authorizer: authorizer, Trail: s.trail,
 		Account: s.cfg.Account, Region: s.cfg.Region, Now: s.cfg.Now, Log: s.cfg.Log,
 		SourceIP: sourceIP(s.cfg.TrustedProxies),
 	})
+	var federation console.Federation
+	if len(s.cfg.Federation) > 0 {
+		federation = webid.NewConsole(web, s.ring, s.cfg.Federation)
+	}
 	var err error
 	s.console, err = console.New(console.Config{
-		Account: s.cfg.Account, Region: s.cfg.Region, Directory: s.Directory, Doors: s.api, Store: s.db,
+		Federation: federation,
+		Account:    s.cfg.Account, Region: s.cfg.Region, Directory: s.Directory, Doors: s.api, Store: s.db,
 		SignedOut: s.signedOut, Events: s.events, Audit: consoleAudit{s.trail, s.cfg.Region}, Log: s.cfg.Log, SourceIP: sourceIP(s.cfg.TrustedProxies),
 	})
 	if err != nil {

@@ -29,7 +29,7 @@ func New(dir *identity.Directory) *api.Door {
 	ops := map[string]api.Operation{}
 	for _, part := range []map[string]api.Operation{
 		d.userOperations(), d.groupOperations(), d.roleOperations(), d.policyOperations(),
-		d.credentialOperations(), d.mfaOperations(), d.accountOperations(), d.simulateOperations(),
+		d.credentialOperations(), d.mfaOperations(), d.accountOperations(), d.simulateOperations(), d.providerOperations(),
 	} {
 		for name, op := range part {
 			ops[name] = op

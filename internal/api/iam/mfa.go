@@ -200,6 +200,9 @@ func (d *door) deactivateMFADevice(ctx context.Context, c *api.Call, in *deviceR
 	if err := d.deviceUser(ctx, c, in); err != nil {
 		return nil, err
 	}
+	if strings.Contains(in.SerialNumber, ":u2f/") {
+		return nil, d.DeletePasskey(ctx, in.UserName, in.SerialNumber)
+	}
 	return nil, d.DeactivateMFA(ctx, in.UserName, in.SerialNumber)
 }
 
@@ -219,19 +222,28 @@ func (d *door) listMFADevices(ctx context.Context, c *api.Call, in *userListRequ
 	if err != nil {
 		return nil, err
 	}
-	serials, next, err := page(slices.Sorted(slices.Values(u.MFA)), whole, in.paging)
-	if err != nil {
-		return nil, err
-	}
-	out := &devicesAnswer{more: next}
-	for _, serial := range serials {
+	var all []mfaDevice
+	for _, serial := range u.MFA {
 		m, _, err := d.MFADevice(ctx, serial)
 		if err != nil {
 			return nil, err
 		}
-		out.MFADevices.Member = append(out.MFADevices.Member, mfaDevice{u.Name, m.Serial, date(m.Enabled)})
+		all = append(all, mfaDevice{u.Name, m.Serial, date(m.Enabled)})
 	}
-	return out, nil
+	passkeys, err := d.Passkeys(ctx, u.Name)
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range passkeys {
+		all = append(all, mfaDevice{u.Name, k.Serial, date(k.Created)})
+	}
+	serial := func(m mfaDevice) string { return m.SerialNumber }
+	slices.SortFunc(all, func(a, b mfaDevice) int { return strings.Compare(serial(a), serial(b)) })
+	all, next, err := page(all, serial, in.paging)
+	if err != nil {
+		return nil, err
+	}
+	return &devicesAnswer{list[mfaDevice]{all}, next}, nil
 }
 
 type getDeviceAnswer struct {

@@ -62,6 +62,7 @@ type resourceResult struct {
 	MatchedStatements                 list[matchedStatement]
 	MissingContextValues              list[string]
 	PermissionsBoundaryDecisionDetail *boundaryDetail `xml:",omitempty"`
+	SekishoReason                     string          // no member of AWS's: the decision in one sentence
 }
 
 type evaluation struct {
@@ -72,6 +73,7 @@ type evaluation struct {
 	MissingContextValues              list[string]
 	PermissionsBoundaryDecisionDetail *boundaryDetail       `xml:",omitempty"`
 	ResourceSpecificResults           *list[resourceResult] `xml:",omitempty"`
+	SekishoReason                     string
 }
 
 type simulationAnswer struct {
@@ -213,6 +215,7 @@ func (in *simulation) evaluate(set *policy.Set, action string, resources []strin
 		res := resourceResult{
 			EvalResourceName: r, EvalResourceDecision: decision(e.Effect),
 			MatchedStatements: statements(e.Matched), MissingContextValues: list[string]{e.Missing},
+			SekishoReason: e.Sentence,
 		}
 		if e.AllowedByBoundary != nil {
 			res.PermissionsBoundaryDecisionDetail = &boundaryDetail{*e.AllowedByBoundary}
@@ -224,6 +227,7 @@ func (in *simulation) evaluate(set *policy.Set, action string, resources []strin
 		}
 		if s := severity[e.Effect]; s > worst {
 			worst = s
+			out.SekishoReason = e.Sentence
 			out.EvalDecision, out.MatchedStatements, out.PermissionsBoundaryDecisionDetail = res.EvalResourceDecision, res.MatchedStatements, res.PermissionsBoundaryDecisionDetail
 		}
 		results.Member = append(results.Member, res)

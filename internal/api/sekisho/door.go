@@ -1,5 +1,6 @@
 // Package sekisho is the door to what AWS's services have no operations for:
-// the recordings of sessions. It speaks JSON 1.1 as the service "sekisho".
+// the recordings of sessions, why policies decide as they do, passkeys. It
+// speaks JSON 1.1 as the service "sekisho".
 package sekisho
 
 import (
@@ -15,6 +16,7 @@ import (
 	"sekisho/internal/authz"
 	"sekisho/internal/awsproto"
 	"sekisho/internal/id"
+	"sekisho/internal/identity"
 	"sekisho/internal/record"
 )
 
@@ -31,8 +33,14 @@ type Sessions interface {
 type Config struct {
 	Recorder *record.Recorder
 	Sessions Sessions
-	Region   string
-	Account  string
+	Fleet    Machines
+	// Directory, Authorizer and Questions answer why somebody may or may not
+	// do something; the directory keeps passkeys as well.
+	Directory  *identity.Directory
+	Authorizer *authz.Authorizer
+	Questions  Questions
+	Region     string
+	Account    string
 }
 
 type door struct{ Config }
@@ -45,6 +53,19 @@ func New(cfg Config) *api.Door {
 		Operations: map[string]api.Operation{
 			"GetSessionRecording":    {Handle: api.Handle(d.getSessionRecording), ReadOnly: true},
 			"VerifySessionRecording": {Handle: api.Handle(d.verifySessionRecording), ReadOnly: true},
+
+			"ListSeenMachines":    {Handle: api.Handle(d.listSeenMachines), ReadOnly: true},
+			"ApproveNodeIdentity": {Handle: api.Handle(d.approveNodeIdentity)},
+
+			"ExplainAccess": {Handle: api.Handle(d.explainAccess), ReadOnly: true},
+
+			"BeginPasskeyRegistration": {Handle: api.Handle(d.beginPasskeyRegistration)},
+			"RegisterPasskey":          {Handle: api.Handle(d.registerPasskey)},
+			"ListPasskeys":             {Handle: api.Handle(d.listPasskeys), ReadOnly: true},
+			"FinishFirstRun": {
+				Handle:   api.Handle(d.finishFirstRun),
+				NoPolicy: "the flow is the first administrator's own, and ends once",
+			},
 		},
 	}
 }

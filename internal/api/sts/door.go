@@ -14,14 +14,19 @@ import (
 	"sekisho/internal/authz"
 	"sekisho/internal/awsproto"
 	"sekisho/internal/identity"
+	"sekisho/internal/identity/webid"
 	"sekisho/internal/policy"
 )
 
-type door struct{ *identity.Directory }
+type door struct {
+	*identity.Directory
+	web *webid.Verifier
+}
 
-// New returns the STS door of a directory.
-func New(dir *identity.Directory) *api.Door {
-	d := &door{dir}
+// New returns the STS door of a directory. Tokens of identity providers are
+// verified by web.
+func New(dir *identity.Directory, web *webid.Verifier) *api.Door {
+	d := &door{dir, web}
 	return &api.Door{
 		Service: "sts", Protocol: awsproto.Query, XMLNS: "https://sts.amazonaws.com/doc/2011-06-15/",
 		Version: "2011-06-15", Global: true,
@@ -34,7 +39,10 @@ func New(dir *identity.Directory) *api.Door {
 				Handle:   api.Handle(d.getSessionToken),
 				NoPolicy: "it proves who somebody is and gives nothing they did not have; AWS asks no policy either",
 			},
-			"AssumeRole":         {Handle: api.Handle(d.assumeRole)},
+			"AssumeRole": {Handle: api.Handle(d.assumeRole)},
+			"AssumeRoleWithWebIdentity": {
+				Handle: api.Handle(d.assumeRoleWithWebIdentity), Auth: api.Anonymous,
+			},
 			"GetFederationToken": {Handle: api.Handle(d.getFederationToken)},
 			"GetAccessKeyInfo":   {Handle: api.Handle(d.getAccessKeyInfo), ReadOnly: true},
 		},

@@ -5,6 +5,7 @@ package doortest
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"path/filepath"
 	"sync"
@@ -21,6 +22,7 @@ import (
 	"sekisho/internal/audit"
 	"sekisho/internal/authz"
 	"sekisho/internal/identity"
+	"sekisho/internal/identity/webid"
 	"sekisho/internal/keyring"
 	"sekisho/internal/sqlstore"
 )
@@ -66,6 +68,12 @@ func (t *Trail) Last() audit.Event {
 // Start starts a server whose clock is now; nil means the real one.
 func Start(t *testing.T, now func() time.Time) *Server {
 	t.Helper()
+	return StartFederated(t, now, nil)
+}
+
+// StartFederated is Start with a transport that reaches identity providers.
+func StartFederated(t *testing.T, now func() time.Time, transport http.RoundTripper) *Server {
+	t.Helper()
 	ring, err := keyring.Load(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -88,8 +96,9 @@ func Start(t *testing.T, now func() time.Time) *Server {
 		t.Fatalf("Bootstrap: %v, %v", made, err)
 	}
 	s := &Server{Directory: dir, Admin: aws.Credentials{AccessKeyID: first.AccessKeyID, SecretAccessKey: first.SecretAccessKey}, Trail: &Trail{}}
+	verifier := webid.New(webid.Config{Directory: dir, Transport: transport, Now: now})
 	web := httptest.NewServer(api.New(api.Config{
-		Doors: []*api.Door{iam.New(dir), sts.New(dir)}, Credentials: dir, Authorizer: authz.New(dir),
+		Doors: []*api.Door{iam.New(dir), sts.New(dir, verifier)}, Credentials: dir, Authorizer: authz.New(dir),
 		Trail: s.Trail, Account: Account, Region: Region, Log: slog.New(slog.DiscardHandler),
 	}))
 	t.Cleanup(web.Close)

@@ -1,0 +1,188 @@
+package iam
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"sekisho"
+	"sekisho/internal/api"
+	"sekisho/internal/authz"
+	"sekisho/internal/awsproto"
+	"sekisho/internal/identity"
+)
+
+func (d *door) providerOperations() map[string]api.Operation {
+	return map[string]api.Operation{
+		"CreateOpenIDConnectProvider":             write(d.createProvider),
+		"GetOpenIDConnectProvider":                read(d.getProvider),
+		"ListOpenIDConnectProviders":              read(d.listProviders),
+		"DeleteOpenIDConnectProvider":             write(d.deleteProvider),
+		"AddClientIDToOpenIDConnectProvider":      write(d.addClientID),
+		"RemoveClientIDFromOpenIDConnectProvider": write(d.removeClientID),
+		"UpdateOpenIDConnectProviderThumbprint":   write(d.updateThumbprint),
+		"TagOpenIDConnectProvider":                write(d.tagProvider),
+		"UntagOpenIDConnectProvider":              write(d.untagProvider),
+		"ListOpenIDConnectProviderTags":           read(d.listProviderTags),
+	}
+}
+
+type providerRequest struct {
+	URL            string `query:"Url"`
+	Arn            string `query:"OpenIDConnectProviderArn"`
+	ClientID       string
+	ClientIDList   []string
+	ThumbprintList []string
+	Tags           []tag
+	TagKeys        []string
+	paging
+}
+
+type createProviderAnswer struct {
+	Arn  string     `xml:"OpenIDConnectProviderArn"`
+	Tags *list[tag] `xml:",omitempty"`
+}
+
+func (d *door) createProvider(ctx context.Context, c *api.Call, in *providerRequest) (*createProviderAnswer, error) {
+	if err := require("url", in.URL); err != nil {
+		return nil, err
+	}
+	tags, err := tagMap(in.Tags)
+	if err != nil {
+		return nil, err
+	}
+	resource := "arn:aws:iam::" + c.Account + ":oidc-provider/" + strings.TrimPrefix(in.URL, "https://")
+	if err := c.Authorize(ctx, action(c), resource, authz.RequestTags(tags)...); err != nil {
+		return nil, err
+	}
+	p, err := d.CreateOIDCProvider(ctx, in.URL, in.ClientIDList, in.ThumbprintList, tags)
+	if err != nil {
+		return nil, err
+	}
+	return &createProviderAnswer{p.ARN, tagList(p.Tags)}, nil
+}
+
+// provider authorizes the call on a provider. Who may not know whether it
+// exists is refused before being told.
+func (d *door) provider(ctx context.Context, c *api.Call, arn string, keys ...authz.Key) (*identity.OIDCProvider, error) {
+	if err := require("openIDConnectProviderArn", arn); err != nil {
+		return nil, err
+	}
+	p, err := d.OIDCProvider(ctx, arn)
+	if sekisho.IsNotFound(err) {
+		if refused := on(ctx, c, arn, nil, keys...); refused != nil {
+			return nil, refused
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return p, on(ctx, c, p.ARN, p.Tags, keys...)
+}
+
+type providerAnswer struct {
+	URL            string `xml:"Url"`
+	ClientIDList   list[string]
+	ThumbprintList list[string]
+	CreateDate     awsproto.Epoch
+	Tags           *list[tag] `xml:",omitempty"`
+}
+
+func (d *door) getProvider(ctx context.Context, c *api.Call, in *providerRequest) (*providerAnswer, error) {
+	p, err := d.provider(ctx, c, in.Arn)
+	if err != nil {
+		return nil, err
+	}
+	return &providerAnswer{p.URL, list[string]{p.ClientIDs}, list[string]{p.Thumbprints}, awsproto.NewEpoch(p.Created), tagList(p.Tags)}, nil
+}
+
+type providerEntry struct{ Arn string }
+
+type providersAnswer struct{ OpenIDConnectProviderList list[providerEntry] }
+
+func (d *door) listProviders(ctx context.Context, c *api.Call, _ *struct{}) (*providersAnswer, error) {
+	if err := everything(ctx, c); err != nil {
+		return nil, err
+	}
+	all, err := d.OIDCProviders(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &providersAnswer{listed(all, func(p *identity.OIDCProvider) providerEntry { return providerEntry{p.ARN} })}, nil
+}
+
+func (d *door) deleteProvider(ctx context.Context, c *api.Call, in *providerRequest) (*struct{}, error) {
+	if _, err := d.provider(ctx, c, in.Arn); err != nil && !sekisho.IsNotFound(err) {
+		return nil, err
+	}
+	return nil, d.DeleteOIDCProvider(ctx, in.Arn)
+}
+
+// editProvider changes a provider of the request.
+func (d *door) editProvider(ctx context.Context, c *api.Call, in *providerRequest, change func(p *identity.OIDCProvider) error, keys ...authz.Key) (*struct{}, error) {
+	if _, err := d.provider(ctx, c, in.Arn, keys...); err != nil {
+		return nil, err
+	}
+	return nil, d.EditOIDCProvider(ctx, in.Arn, change)
+}
+
+func (d *door) addClientID(ctx context.Context, c *api.Call, in *providerRequest) (*struct{}, error) {
+	return d.editProvider(ctx, c, in, func(p *identity.OIDCProvider) error {
+		p.ClientIDs = append(p.ClientIDs, in.ClientID)
+		return nil
+	})
+}
+
+func (d *door) removeClientID(ctx context.Context, c *api.Call, in *providerRequest) (*struct{}, error) {
+	return d.editProvider(ctx, c, in, func(p *identity.OIDCProvider) error {
+		p.ClientIDs = slices.DeleteFunc(p.ClientIDs, func(id string) bool { return id == in.ClientID })
+		return nil
+	})
+}
+
+func (d *door) updateThumbprint(ctx context.Context, c *api.Call, in *providerRequest) (*struct{}, error) {
+	return d.editProvider(ctx, c, in, func(p *identity.OIDCProvider) error {
+		p.Thumbprints = in.ThumbprintList
+		return nil
+	})
+}
+
+func (d *door) tagProvider(ctx context.Context, c *api.Call, in *providerRequest) (*struct{}, error) {
+	tags, err := tagMap(in.Tags)
+	if err != nil {
+		return nil, err
+	}
+	return d.editProvider(ctx, c, in, func(p *identity.OIDCProvider) error {
+		for k, v := range tags {
+			for have := range p.Tags {
+				if strings.EqualFold(have, k) {
+					delete(p.Tags, have)
+				}
+			}
+			if p.Tags == nil {
+				p.Tags = map[string]string{}
+			}
+			p.Tags[k] = v
+		}
+		return nil
+	}, authz.RequestTags(tags)...)
+}
+
+func (d *door) untagProvider(ctx context.Context, c *api.Call, in *providerRequest) (*struct{}, error) {
+	return d.editProvider(ctx, c, in, func(p *identity.OIDCProvider) error {
+		for have := range p.Tags {
+			if slices.ContainsFunc(in.TagKeys, func(k string) bool { return strings.EqualFold(have, k) }) {
+				delete(p.Tags, have)
+			}
+		}
+		return nil
+	}, authz.Many("aws:TagKeys", in.TagKeys))
+}
+
+func (d *door) listProviderTags(ctx context.Context, c *api.Call, in *providerRequest) (*tagsAnswer, error) {
+	p, err := d.provider(ctx, c, in.Arn)
+	if err != nil {
+		return nil, err
+	}
+	return tagPage(p.Tags, in.paging)
+}

@@ -74,6 +74,10 @@ type Config struct {
 	WindowBytes  int
 	WindowFrames int
 	MaxPayload   int // Send cuts payloads at this many bytes
+	// MaxDelay, if not zero, narrows the window of WindowBytes while messages
+	// take this much longer to be acknowledged than the path needs: what a
+	// person sees stays this close to what the program writes.
+	MaxDelay time.Duration
 
 	// What may be received and not yet taken by Receive. They should exceed
 	// the peer's window: beyond them the connection is not read, and pings go
@@ -154,6 +158,7 @@ type Channel struct {
 	base, next    int64
 	cursor        int64 // first message not yet written to the present connection
 	unacked       int   // bytes
+	pace          pace
 	rtt, rttVar   time.Duration
 	rto           time.Duration
 	paused        bool
@@ -222,6 +227,7 @@ func New(cfg Config) *Channel {
 		rtt:        initialRTT,
 		rto:        initialRTO,
 		maxPayload: cfg.MaxPayload,
+		pace:       newPace(cfg.WindowBytes, cfg.MaxDelay),
 	}
 	if cfg.Role == AgentLeg {
 		c.sends, c.receives = c.receives, c.sends
@@ -358,7 +364,7 @@ func (c *Channel) enqueue(ctx context.Context, seq int64, pt mgs.PayloadType, pi
 			return c.closed
 		}
 		waiting := len(c.queue) - c.head
-		if waiting == 0 || waiting < c.cfg.WindowFrames && c.unacked+len(buf) <= c.cfg.WindowBytes {
+		if waiting == 0 || waiting < c.cfg.WindowFrames && c.unacked+len(buf) <= c.pace.window {
 			c.queue = append(c.queue, outgoing{frame: buf})
 			c.next++
 			c.unacked += len(buf)

@@ -182,7 +182,11 @@ func (c *Channel) handleAck(a mgs.Acknowledge) error {
 		return nil
 	}
 	if o.sends > 0 {
-		c.sampleRTT(time.Since(o.sentAt))
+		now := time.Now()
+		c.sampleRTT(now.Sub(o.sentAt))
+		if o.sends == 1 {
+			c.pace.acknowledged(now, now.Sub(o.sentAt), len(o.frame), c.unacked)
+		}
 	}
 	c.unacked -= len(o.frame)
 	if a.Seq < c.busyLo || a.Seq >= c.busyHi {

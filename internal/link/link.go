@@ -22,6 +22,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -66,6 +67,8 @@ var ErrTooBig = websocket.ErrMessageTooBig
 type Conn struct {
 	ws     *websocket.Conn
 	remote string
+	began  time.Time
+	heard  atomic.Int64 // when the last message came, in nanoseconds since began
 }
 
 // AcceptOptions says which connections Accept takes.
@@ -166,7 +169,7 @@ func newConn(ws *websocket.Conn, remote string, limit int) *Conn {
 		limit = DefaultReadLimit
 	}
 	ws.SetReadLimit(int64(limit))
-	return &Conn{ws: ws, remote: remote}
+	return &Conn{ws: ws, remote: remote, began: time.Now()}
 }
 
 // RemoteAddr is the peer's address, host:port. Behind a proxy it is the
@@ -192,6 +195,7 @@ func (c *Conn) ReadInto(ctx context.Context, buf []byte) (Kind, []byte, error) {
 		}
 		n, err := r.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
+		c.heard.Store(int64(time.Since(c.began)))
 		if err == io.EOF {
 			return Kind(kind), buf, nil
 		}
@@ -218,10 +222,11 @@ func (c *Conn) Ping(ctx context.Context) error {
 	return nil
 }
 
-// KeepAlive pings every interval until a pong does not come within timeout:
-// then it closes the connection and returns an error that wraps ErrNoPong. It
-// returns ctx's error when ctx ends first, and another error when the
-// connection breaks.
+// KeepAlive pings every interval until neither a pong nor anything else comes
+// within timeout: then it closes the connection and returns an error that
+// wraps ErrNoPong. A pong may stand behind much data on a slow link, and so
+// be late on one that lives. KeepAlive returns ctx's error when ctx ends
+// first, and another error when the connection breaks.
 func (c *Conn) KeepAlive(ctx context.Context, interval, timeout time.Duration) error {
 	t := time.NewTicker(interval)
 	defer t.Stop()
@@ -231,6 +236,7 @@ func (c *Conn) KeepAlive(ctx context.Context, interval, timeout time.Duration) e
 			return ctx.Err()
 		case <-t.C:
 		}
+		asked := int64(time.Since(c.began))
 		pingCtx, cancel := context.WithTimeout(ctx, timeout)
 		err := c.Ping(pingCtx)
 		late := pingCtx.Err() != nil
@@ -238,6 +244,8 @@ func (c *Conn) KeepAlive(ctx context.Context, interval, timeout time.Duration) e
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
+		case err != nil && c.heard.Load() > asked && (late || errors.Is(err, context.DeadlineExceeded)):
+			// Not silent, only slow.
 		case err != nil && late:
 			_ = c.CloseNow() // it is broken already
 			return fmt.Errorf("%w within %v", ErrNoPong, timeout)

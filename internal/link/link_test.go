@@ -288,6 +288,46 @@ func TestKeepAlive(t *testing.T) {
 		}
 		wg.Wait()
 	})
+	t.Run("slow, not silent", func(t *testing.T) {
+		t.Parallel()
+		stop := make(chan struct{})
+		url, conf := serve(t, link.AcceptOptions{}, func(ctx context.Context, c *link.Conn) {
+			for { // never reads, so never answers, but speaks
+				select {
+				case <-stop:
+					<-ctx.Done()
+					return
+				default:
+				}
+				if c.Write(ctx, link.Binary, []byte("x")) != nil {
+					return
+				}
+			}
+		})
+		c := dial(t, url, conf)
+		messages := 0
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for {
+				if _, _, err := c.Read(t.Context()); err != nil {
+					return
+				}
+				messages++
+			}
+		})
+		done := make(chan error, 1)
+		wg.Go(func() { done <- c.KeepAlive(t.Context(), time.Millisecond, 50*time.Millisecond) })
+		select {
+		case err := <-done:
+			t.Errorf("a connection that brings messages is given up: %v", err)
+		case <-time.After(400 * time.Millisecond): // eight times what would have been the end
+		}
+		close(stop)
+		if err := <-done; !errors.Is(err, link.ErrNoPong) {
+			t.Errorf("once silent: %v", err)
+		}
+		wg.Wait()
+	})
 	t.Run("unanswered", func(t *testing.T) {
 		t.Parallel()
 		url, conf := serve(t, link.AcceptOptions{}, func(ctx context.Context, _ *link.Conn) {

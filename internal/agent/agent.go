@@ -117,8 +117,9 @@ func Run(ctx context.Context, cfg Config) error {
 			conn, err := a.client.OpenControl(ctx, ident.Node)
 			return conn, a.renewOn(err)
 		},
-		Sessions: a,
-		Log:      cfg.Log,
+		Sessions:    a,
+		RoleChanged: a.role.Renew,
+		Log:         cfg.Log,
 	})
 	cfg.Log.Info("agent starts", "version", uplink.Version, "endpoint", server.Endpoint, "region", server.Region)
 	a.run(ctx)

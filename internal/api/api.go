@@ -108,6 +108,7 @@ type Config struct {
 	Doors       []*Door
 	Credentials Credentials
 	NodeKeys    NodeKeys
+	Nodes       NodeWatch // may be nil
 	Authorizer  *authz.Authorizer
 	Trail       Trail
 	Account     string
@@ -408,11 +409,11 @@ func (s *Server) verify(r *http.Request, c *Call, how Auth) (*sigv4.Parsed, *sek
 	if how == NodeKey {
 		node := sekisho.NodeID(p.AccessKeyID)
 		key, err := s.NodeKeys.NodePublicKey(r.Context(), node)
-		if err != nil {
-			return nil, nil, err
+		if err == nil {
+			err = sigv4.VerifyRSA(p, key, r, sigv4.HashBody(c.body), time.Now())
 		}
-		if err := sigv4.VerifyRSA(p, key, r, sigv4.HashBody(c.body), time.Now()); err != nil {
-			return nil, nil, err
+		if err != nil {
+			return nil, nil, s.nodeRefused(r.Context(), c, node, err)
 		}
 		return p, &sekisho.Principal{Type: sekisho.PrincipalAnonymous, Account: s.Account, ARN: nodeARN(s.Region, s.Account, node), UserID: "anonymous", Node: node}, nil
 	}
@@ -425,6 +426,9 @@ func (s *Server) verify(r *http.Request, c *Call, how Auth) (*sigv4.Parsed, *sek
 		hash = "" // the body is held to what was signed while it is read
 	}
 	if err := p.Verify(secret, r, hash, time.Now()); err != nil {
+		if principal.Node != "" {
+			err = s.nodeRefused(r.Context(), c, principal.Node, err)
+		}
 		return nil, nil, err
 	}
 	if c.content != nil {
@@ -433,8 +437,9 @@ func (s *Server) verify(r *http.Request, c *Call, how Auth) (*sigv4.Parsed, *sek
 	// A node's credentials end with the node, not with their hour.
 	if principal.Node != "" {
 		if _, err := s.NodeKeys.NodePublicKey(r.Context(), principal.Node); err != nil {
-			return nil, nil, err
+			return nil, nil, s.nodeRefused(r.Context(), c, principal.Node, err)
 		}
+		s.nodeCalled(r.Context(), c, principal.Node)
 	}
 	if p.SecurityToken == "" {
 		s.Credentials.TouchKey(p.AccessKeyID, p.Service, p.Region, c.Time)

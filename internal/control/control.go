@@ -146,6 +146,16 @@ func (h *Hub) Drop(node sekisho.NodeID, reason string) {
 	}
 }
 
+// Reopen has node's agent close its channel and open another.
+func (h *Hub) Reopen(node sekisho.NodeID, reason string) {
+	h.mu.Lock()
+	c := h.links[node]
+	h.mu.Unlock()
+	if c != nil {
+		go c.conn.Close(reason) // waits a while for the agent to answer
+	}
+}
+
 // Serve runs node's control channel over conn until it fails, is replaced by
 // a newer one, or ctx ends. A newer one replaces one that is dead. While the
 // older answers there are two agents of one identity, and the newer is

@@ -379,6 +379,9 @@ func (f *Fleet) Report(ctx context.Context, node sekisho.NodeID, in Facts) error
 		return nil
 	})
 	f.noteMove(ctx, node, moved, in.SourceIP, err)
+	if sekisho.CodeOf(err) == sekisho.CodeInvalid {
+		f.note(ctx, Sighting{Kind: SeenOversizedReport, Node: node, SourceIP: in.SourceIP, Detail: err.Error()})
+	}
 	return err
 }
 

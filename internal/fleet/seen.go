@@ -160,6 +160,15 @@ func (f *Fleet) Refused(ctx context.Context, node sekisho.NodeID, sourceIP strin
 	f.note(ctx, s)
 }
 
+// FalseClaim keeps that somebody with the credentials of node said to be
+// another. It was refused.
+func (f *Fleet) FalseClaim(ctx context.Context, node, claimed sekisho.NodeID, sourceIP string) {
+	f.note(ctx, Sighting{
+		Kind: SeenFalseClaim, Node: node, SourceIP: sourceIP,
+		Detail: fmt.Sprintf("With the credentials of %s somebody at %s said to be %s, and was refused. No agent does that by itself: look at the machine.", node, sourceIP, claimed),
+	})
+}
+
 // Called looks at where a call with node's credentials came from. While the
 // node's agent is connected from one address and its credentials are used from
 // another, they may have been stolen: that is reported, and not refused, for

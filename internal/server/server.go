@@ -40,6 +40,7 @@ import (
 	"sekisho/internal/keyring"
 	"sekisho/internal/kms"
 	"sekisho/internal/logs"
+	"sekisho/internal/mgs"
 	"sekisho/internal/objects"
 	"sekisho/internal/record"
 	"sekisho/internal/relay"
@@ -130,7 +131,7 @@ func (s *Server) open(ctx context.Context) error {
 	s.Hub = control.NewHub(s.cfg.Log)
 	s.Fleet = fleet.New(fleet.Config{Store: s.db, Links: s.Hub, Changed: func(id sekisho.NodeID) {
 		s.events.Publish(console.Event{Kind: "node", ID: string(id)})
-	}})
+	}, Alarm: s.nodeAlarm, Log: s.cfg.Log, RoleChanged: func(id sekisho.NodeID) { s.Hub.Reopen(id, mgs.ReasonRoleChanged) }})
 	observer := &lateObserver{}
 	s.relay = relay.New(relay.Config{Recorder: recordings{s.recorder, s.db}, Observer: observer, Log: s.cfg.Log})
 	s.broker = broker.New(broker.Config{
@@ -188,11 +189,11 @@ func (s *Server) routes() error {
 			logsapi.New(logsapi.Config{Logs: s.logs, Account: s.cfg.Account, Region: s.cfg.Region}),
 			cloudtrail.New(cloudtrail.Config{Trail: s.trail, Account: s.cfg.Account}),
 			sekishoapi.New(sekishoapi.Config{
-				Recorder: s.recorder, Sessions: s.broker, Account: s.cfg.Account, Region: s.cfg.Region,
+				Recorder: s.recorder, Sessions: s.broker, Fleet: s.Fleet, Account: s.cfg.Account, Region: s.cfg.Region,
 				Directory: s.Directory, Authorizer: authorizer, Questions: ssm.NewQuestions(forSSM),
 			}),
 		},
-		Credentials: s.Directory, NodeKeys: s.Fleet, Authorizer: authorizer, Trail: s.trail,
+		Credentials: s.Directory, NodeKeys: s.Fleet, Nodes: s.Fleet, Authorizer: authorizer, Trail: s.trail,
 		Account: s.cfg.Account, Region: s.cfg.Region, Now: s.cfg.Now, Log: s.cfg.Log,
 		SourceIP: sourceIP(s.cfg.TrustedProxies),
 	})

@@ -294,6 +294,19 @@ func (s *Server) Do(prepare func(r *http.Request), c sigv4.Credentials, service,
 	return s.send(r)
 }
 
+// Send sends a request as it is.
+func (s *Server) Send(r *http.Request) Answer { return s.send(r) }
+
+// From lets do make its calls from another of the loopback addresses.
+func (s *Server) From(addr string, do func()) {
+	s.t.Helper()
+	before := s.http
+	defer func() { s.http = before }()
+	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(addr)}}
+	s.http = &http.Client{Transport: &http.Transport{TLSClientConfig: s.TLS(), DialContext: dialer.DialContext, DisableKeepAlives: true}}
+	do()
+}
+
 func (s *Server) send(r *http.Request) Answer {
 	s.t.Helper()
 	resp, err := s.http.Do(r)

@@ -49,7 +49,10 @@ type Sessions interface {
 type Config struct {
 	Open     func(ctx context.Context) (*link.Conn, error)
 	Sessions Sessions
-	Log      *slog.Logger
+	// RoleChanged is called when the server says that the node has another
+	// role now; may be nil.
+	RoleChanged func()
+	Log         *slog.Logger
 }
 
 // Channel is the control channel over all its connections.
@@ -128,6 +131,9 @@ func (c *Channel) Run(ctx context.Context) {
 			c.setServer(conn.RemoteAddr())
 			err = c.serve(ctx, conn)
 			c.setServer("")
+			if _, reason, ok := link.CloseStatus(err); ok && reason == mgs.ReasonRoleChanged && c.cfg.RoleChanged != nil {
+				c.cfg.RoleChanged()
+			}
 			if time.Since(opened) >= goodLife {
 				backoff = 0
 			}

@@ -2,7 +2,6 @@ package ssm
 
 import (
 	"context"
-	"crypto/subtle"
 	"time"
 
 	"sekisho"
@@ -68,9 +67,8 @@ func (d *door) requestManagedInstanceRoleToken(ctx context.Context, c *api.Call,
 	if err != nil {
 		return nil, err
 	}
-	if subtle.ConstantTimeCompare([]byte(n.Fingerprint), []byte(in.Fingerprint)) != 1 {
-		return nil, awsproto.SenderError("MachineFingerprintDoesNotMatch",
-			"The machine's fingerprint is not the one that registered as %s: this is another machine, or its hardware changed.", n.ID)
+	if err := d.Fleet.CheckFingerprint(ctx, n, in.Fingerprint, c.SourceIP.String()); err != nil {
+		return nil, awsproto.SenderError("MachineFingerprintDoesNotMatch", "%s", err)
 	}
 	creds, err := d.Roles.IssueNodeCredentials(ctx, n.ID, n.IAMRole, roleTokenTTL)
 	if err != nil {
@@ -103,6 +101,9 @@ func (d *door) updateInstanceInformation(ctx context.Context, c *api.Call, in *u
 	}
 	// Whatever a policy grants, a node speaks for itself alone.
 	if c.Principal.Node != sekisho.NodeID(in.InstanceID) {
+		if c.Principal.Node != "" {
+			d.Fleet.FalseClaim(ctx, c.Principal.Node, sekisho.NodeID(in.InstanceID), c.SourceIP.String())
+		}
 		return nil, sekisho.Errorf(sekisho.CodeDenied, "%s may not report facts of %s.", c.Principal.ARN, in.InstanceID)
 	}
 	err := d.Fleet.Report(ctx, c.Principal.Node, fleet.Facts{

@@ -75,6 +75,7 @@ func New(cfg Config) *api.Door {
 			"DescribeInstanceInformation": {Handle: api.Handle(d.describeInstanceInformation), ReadOnly: true},
 			"DescribeInstanceProperties":  {Handle: api.Handle(d.describeInstanceProperties), ReadOnly: true},
 			"DeregisterManagedInstance":   {Handle: api.Handle(d.deregisterManagedInstance)},
+			"UpdateManagedInstanceRole":   {Handle: api.Handle(d.updateManagedInstanceRole)},
 
 			"CreateActivation":    {Handle: api.Handle(d.createActivation)},
 			"DescribeActivations": {Handle: api.Handle(d.describeActivations), ReadOnly: true},

@@ -11,6 +11,7 @@ import (
 	"sekisho/internal/api"
 	"sekisho/internal/authz"
 	"sekisho/internal/awsproto"
+	"sekisho/internal/fleet"
 )
 
 type nodeFilter struct {
@@ -55,7 +56,21 @@ type instanceInformation struct {
 	ConnectionStatus string `json:"ConnectionStatus"`
 	NotConnectedFor  string `json:"NotConnectedReason,omitempty"`
 	SourceIP         string `json:"SourceIp,omitempty"`
+	State            string `json:"State"`
+	Notes            []note `json:"Notes,omitempty"`
 	Tags             []tag  `json:"Tags,omitempty"`
+}
+
+// note is something that was seen of a node.
+type note struct {
+	Kind        string
+	Text        string
+	SourceIP    string `json:"SourceIp,omitempty"`
+	OtherIP     string `json:"OtherIp,omitempty"`
+	Fingerprint string `json:",omitempty"`
+	FirstAt     awsproto.Epoch
+	LastAt      awsproto.Epoch
+	Count       int
 }
 
 type describeInstanceInformationAnswer struct {
@@ -171,11 +186,17 @@ func (d *door) selectNodes(ctx context.Context, filters []nodeFilter) ([]*sekish
 	}), nil
 }
 
-func (d *door) describeNode(n *sekisho.Node) instanceInformation {
-	why := d.Fleet.WhyNot(n)
+func (d *door) describeNode(n *sekisho.Node, standing fleet.Standing) instanceInformation {
 	status := "connected"
-	if why != "" {
+	if standing.State != fleet.StateConnected {
 		status = "notconnected"
+	}
+	var notes []note
+	for _, s := range standing.Notes {
+		notes = append(notes, note{
+			Kind: string(s.Kind), Text: s.Detail, SourceIP: s.SourceIP, OtherIP: s.Other, Fingerprint: s.Fingerprint,
+			FirstAt: awsproto.NewEpoch(s.FirstAt), LastAt: awsproto.NewEpoch(s.LastAt), Count: s.Count,
+		})
 	}
 	return instanceInformation{
 		InstanceID: string(n.ID), PingStatus: string(d.Fleet.PingStatus(n)), LastPingDateTime: awsproto.NewEpoch(n.LastPingAt),
@@ -183,7 +204,7 @@ func (d *door) describeNode(n *sekisho.Node) instanceInformation {
 		PlatformVersion: n.PlatformVersion, ActivationID: n.ActivationID, IamRole: n.IAMRole,
 		RegistrationDate: awsproto.NewEpoch(n.RegisteredAt), ResourceType: resourceType(n), Name: n.Name,
 		IPAddress: n.IPAddress, ComputerName: n.ComputerName, SourceID: string(n.ID), SourceType: "AWS::SSM::ManagedInstance",
-		ConnectionStatus: status, NotConnectedFor: why, SourceIP: n.LastSourceIP, Tags: tagList(n.Tags),
+		ConnectionStatus: status, NotConnectedFor: standing.Why, State: string(standing.State), Notes: notes, SourceIP: n.LastSourceIP, Tags: tagList(n.Tags),
 	}
 }
 
@@ -215,9 +236,13 @@ func (d *door) describeInstanceInformation(ctx context.Context, c *api.Call, in 
 	if err != nil {
 		return nil, err
 	}
+	standing, err := d.Fleet.Standings(ctx)
+	if err != nil {
+		return nil, err
+	}
 	out := &describeInstanceInformationAnswer{InstanceInformationList: []instanceInformation{}, NextToken: next}
 	for _, n := range nodes {
-		out.InstanceInformationList = append(out.InstanceInformationList, d.describeNode(n))
+		out.InstanceInformationList = append(out.InstanceInformationList, d.describeNode(n, standing(n)))
 	}
 	return out, nil
 }
@@ -282,9 +307,13 @@ func (d *door) describeInstanceProperties(ctx context.Context, c *api.Call, in *
 	if err != nil {
 		return nil, err
 	}
+	standing, err := d.Fleet.Standings(ctx)
+	if err != nil {
+		return nil, err
+	}
 	out := &describeInstancePropertiesAnswer{InstanceProperties: []instanceProperty{}, NextToken: next}
 	for _, n := range nodes {
-		out.InstanceProperties = append(out.InstanceProperties, instanceProperty{d.describeNode(n), "running", n.IAMRole})
+		out.InstanceProperties = append(out.InstanceProperties, instanceProperty{d.describeNode(n, standing(n)), "running", n.IAMRole})
 	}
 	return out, nil
 }

@@ -107,11 +107,14 @@ func (d *door) authorizeNode(ctx context.Context, c *api.Call, action, node stri
 	if err := c.Authorize(ctx, action, "*"); err != nil {
 		return err
 	}
-	return d.isNode(c, node)
+	return d.isNode(ctx, c, node)
 }
 
-func (d *door) isNode(c *api.Call, node string) error {
+func (d *door) isNode(ctx context.Context, c *api.Call, node string) error {
 	if c.Principal == nil || string(c.Principal.Node) != node {
+		if c.Principal != nil && c.Principal.Node != "" {
+			d.Fleet.FalseClaim(ctx, c.Principal.Node, sekisho.NodeID(node), c.SourceIP.String())
+		}
 		return sekisho.Errorf(sekisho.CodeDenied, "These are not the credentials of %s.", node)
 	}
 	return nil
@@ -329,7 +332,7 @@ func (d *door) admit(c *api.Call, conn *link.Conn, session sekisho.SessionID) (b
 		return "", err
 	}
 	if leg == broker.AgentLeg {
-		return leg, d.isNode(c, string(s.Target))
+		return leg, d.isNode(d.Done, c, string(s.Target))
 	}
 	return leg, nil
 }

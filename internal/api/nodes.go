@@ -1,0 +1,45 @@
+package api
+
+import (
+	"context"
+	"errors"
+
+	"sekisho"
+	"sekisho/internal/fleet"
+	"sekisho/internal/sigv4"
+)
+
+// NodeWatch is told of the calls of managed nodes: a node that is refused must
+// show as such, and not just fall silent.
+type NodeWatch interface {
+	// Called tells of a call with node's credentials.
+	Called(ctx context.Context, node sekisho.NodeID, sourceIP string)
+	// Refused tells of a call said to be node's that was not accepted.
+	Refused(ctx context.Context, node sekisho.NodeID, sourceIP string, kind fleet.SightingKind, why string)
+}
+
+// nodeRefused tells of a call in node's name that was refused with err, which
+// it returns.
+func (s *Server) nodeRefused(ctx context.Context, c *Call, node sekisho.NodeID, err error) error {
+	if s.Nodes == nil || err == nil || internal(err) {
+		return err
+	}
+	kind, why := fleet.SeenBadCredentials, err.Error()
+	if e, ok := errors.AsType[*sigv4.Error](err); ok {
+		why = e.Message
+		if e.Code == sigv4.CodeExpired {
+			kind = fleet.SeenClockSkew
+		}
+	}
+	s.Nodes.Refused(ctx, node, c.SourceIP.String(), kind, why)
+	return err
+}
+
+// nodeCalled tells of a call with node's credentials.
+func (s *Server) nodeCalled(ctx context.Context, c *Call, node sekisho.NodeID) {
+	// A node that has moved opens its channel anew, and has an old one until
+	// then: the hub looks at that.
+	if s.Nodes != nil && c.Operation != "CreateControlChannel" && c.Operation != "OpenControlChannel" {
+		s.Nodes.Called(ctx, node, c.SourceIP.String())
+	}
+}

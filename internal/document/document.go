@@ -96,14 +96,14 @@ func Parse(text []byte) (*Document, error) {
 var sessionTypes = []string{StandardStream, InteractiveCommands, NonInteractiveCommands, Port}
 
 func (c *checker) document(root *object) *Document {
-	c.known("", root, "schemaVersion", "description", "sessionType", "parameters", "inputs", "properties")
 	d := &Document{}
 	d.SchemaVersion, _ = c.text("schemaVersion", root, "schemaVersion")
 	if d.SchemaVersion != SchemaVersion && len(c.problems) == 0 {
 		c.cause = ErrSchemaVersion
 		c.failf("schemaVersion", "is %q: documents of type Session have schema version %q", clip(d.SchemaVersion), SchemaVersion)
-		return d
+		return d // everything else would seem wrong too
 	}
+	c.known("", root, "schemaVersion", "description", "sessionType", "parameters", "inputs", "properties")
 	d.Description, _ = c.text("description", root, "description")
 	d.SessionType, _ = c.text("sessionType", root, "sessionType")
 	c.oneOf("sessionType", d.SessionType, sessionTypes...)

@@ -141,20 +141,18 @@ func matching(pattern, rule string) func(string) error {
 }
 
 // allInputs are the preferences that AWS has.
-func allInputs() []input {
-	return []input{
-		textInput("s3BucketName", matching(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`, "the name of a bucket"), func(s *Settings) *string { return &s.S3BucketName }),
-		textInput("s3KeyPrefix", keyPrefix, func(s *Settings) *string { return &s.S3KeyPrefix }),
-		boolInput("s3EncryptionEnabled", func(s *Settings) *bool { return &s.S3EncryptionEnabled }),
-		textInput("cloudWatchLogGroupName", matching(`^[.\-_/#A-Za-z0-9]{1,512}$`, "the name of a log group"), func(s *Settings) *string { return &s.CloudWatchLogGroupName }),
-		boolInput("cloudWatchEncryptionEnabled", func(s *Settings) *bool { return &s.CloudWatchEncryptionEnabled }),
-		boolInput("cloudWatchStreamingEnabled", func(s *Settings) *bool { return &s.CloudWatchStreamingEnabled }),
-		textInput("kmsKeyId", matching(`^[a-zA-Z0-9:/_-]{1,2048}$`, "a key's ID, ARN or alias"), func(s *Settings) *string { return &s.KMSKeyID }),
-		boolInput("runAsEnabled", func(s *Settings) *bool { return &s.RunAsEnabled }),
-		textInput("runAsDefaultUser", runAsUser, func(s *Settings) *string { return &s.RunAsDefaultUser }),
-		minutesInput("idleSessionTimeout", maxIdle, func(s *Settings) *time.Duration { return &s.IdleTimeout }),
-		minutesInput("maxSessionDuration", maxDuration, func(s *Settings) *time.Duration { return &s.MaxDuration }),
-	}
+var allInputs = []input{
+	textInput("s3BucketName", matching(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`, "the name of a bucket"), func(s *Settings) *string { return &s.S3BucketName }),
+	textInput("s3KeyPrefix", keyPrefix, func(s *Settings) *string { return &s.S3KeyPrefix }),
+	boolInput("s3EncryptionEnabled", func(s *Settings) *bool { return &s.S3EncryptionEnabled }),
+	textInput("cloudWatchLogGroupName", matching(`^[.\-_/#A-Za-z0-9]{1,512}$`, "the name of a log group"), func(s *Settings) *string { return &s.CloudWatchLogGroupName }),
+	boolInput("cloudWatchEncryptionEnabled", func(s *Settings) *bool { return &s.CloudWatchEncryptionEnabled }),
+	boolInput("cloudWatchStreamingEnabled", func(s *Settings) *bool { return &s.CloudWatchStreamingEnabled }),
+	textInput("kmsKeyId", matching(`^[a-zA-Z0-9:/_-]{1,512}$`, "a key's ID, ARN or alias"), func(s *Settings) *string { return &s.KMSKeyID }),
+	boolInput("runAsEnabled", func(s *Settings) *bool { return &s.RunAsEnabled }),
+	textInput("runAsDefaultUser", runAsUser, func(s *Settings) *string { return &s.RunAsDefaultUser }),
+	minutesInput("idleSessionTimeout", maxIdle, func(s *Settings) *time.Duration { return &s.IdleTimeout }),
+	minutesInput("maxSessionDuration", maxDuration, func(s *Settings) *time.Duration { return &s.MaxDuration }),
 }
 
 func keyPrefix(s string) error {
@@ -220,7 +218,7 @@ func (c *checker) inputs(v any) *inputs {
 		return nil
 	}
 	names := []string{"shellProfile", "sekisho"}
-	for _, in := range allInputs() {
+	for _, in := range allInputs {
 		names = append(names, in.name)
 	}
 	c.known("inputs", o, names...)
@@ -231,7 +229,7 @@ func (c *checker) inputs(v any) *inputs {
 // settings reads inputs. later reports whether a text cannot be judged yet.
 func (c *checker) settings(o *object, later func(string) bool) Settings {
 	var s Settings
-	for _, in := range allInputs() {
+	for _, in := range allInputs {
 		v, ok := o.get(in.name)
 		if text, isText := v.(string); !ok || isText && later(text) {
 			continue

@@ -33,7 +33,7 @@ func command() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(devCommand(), serveCommand(), configCommand())
+	root.AddCommand(devCommand(), serveCommand(), configCommand(), keysCommand())
 	return root
 }
 
@@ -111,5 +111,12 @@ DIR/env, to be sourced by a shell, points the aws CLI here.`,
 	f.StringVar(&o.Account, "account-id", "", "account ID, 12 digits (default 100000000000)")
 	f.IntVar(&o.Nodes, "nodes", 1, "number of agents to run")
 	f.BoolVar(&verbose, "verbose", false, "log more")
+	f.StringVar(&o.PolicyClock, "policy-clock", "", "time that policies see, or a file that holds one")
+	f.BoolVar(&o.FirstRun, "first-run", false, "leave the first-run flow to the console")
+	for _, name := range []string{"policy-clock", "first-run"} { // for tests
+		if err := f.MarkHidden(name); err != nil {
+			panic(err)
+		}
+	}
 	return c
 }

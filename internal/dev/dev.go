@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"sekisho"
+	"sekisho/internal/identity"
 	"sekisho/internal/server"
 )
 
@@ -27,9 +28,15 @@ type Options struct {
 	Region  string // empty: the directory's, else us-east-1
 	Account string // empty: the directory's, else 100000000000
 	Nodes   int    // how many agents
-	Stdout  io.Writer
-	Stderr  io.Writer
-	Log     *slog.Logger
+	// PolicyClock sets the clock that policies see, for tests: a time, or the
+	// name of a file that holds one and is read anew for each decision.
+	PolicyClock string
+	// FirstRun leaves the first-run flow to the console. Otherwise a second
+	// factor is declined: the password lies in the directory's env file.
+	FirstRun bool
+	Stdout   io.Writer
+	Stderr   io.Writer
+	Log      *slog.Logger
 }
 
 // What a new data directory gets unless told otherwise.
@@ -82,12 +89,16 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	srv, err := server.New(ctx, server.Config{DataDir: dir, Account: st.Account, Region: st.Region, Log: o.Log})
+	clock, err := policyClock(o.PolicyClock)
+	if err != nil {
+		return err
+	}
+	srv, err := server.New(ctx, server.Config{DataDir: dir, Account: st.Account, Region: st.Region, Log: o.Log, Now: clock})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, srv.Close()) }()
-	if err := administrator(ctx, srv, st); err != nil {
+	if err := o.administrator(ctx, srv, st); err != nil {
 		return err
 	}
 	if err := st.write(dir); err != nil {
@@ -215,16 +226,48 @@ func dialable(a net.Addr) string {
 }
 
 // administrator makes the first administrator on first start.
-func administrator(ctx context.Context, srv *server.Server, st *state) error {
+func (o *Options) administrator(ctx context.Context, srv *server.Server, st *state) error {
 	first, made, err := srv.Directory.Bootstrap(ctx, adminUser)
+	if err != nil || !made {
+		return err
+	}
+	st.AdminUser, st.AdminPassword = adminUser, first.Password
+	st.AccessKeyID, st.SecretAccessKey = first.AccessKeyID, first.SecretAccessKey
+	if o.FirstRun {
+		return nil
+	}
+	p, err := srv.Directory.UserPrincipal(ctx, adminUser)
 	if err != nil {
 		return err
 	}
-	if made {
-		st.AdminUser, st.AdminPassword = adminUser, first.Password
-		st.AccessKeyID, st.SecretAccessKey = first.AccessKeyID, first.SecretAccessKey
+	return srv.Directory.FinishFirstRun(ctx, p.UserID, identity.DeclineMFAStatement)
+}
+
+// policyClock is the clock of --policy-clock; nil is the real one.
+func policyClock(s string) (func() time.Time, error) {
+	if s == "" {
+		return nil, nil
 	}
-	return nil
+	if t, err := time.Parse(time.RFC3339, s); err == nil {
+		return func() time.Time { return t }, nil
+	}
+	read := func() (time.Time, error) {
+		b, err := os.ReadFile(s)
+		if err != nil {
+			return time.Time{}, fmt.Errorf("--policy-clock: %w", err)
+		}
+		return time.Parse(time.RFC3339, strings.TrimSpace(string(b)))
+	}
+	if _, err := read(); err != nil {
+		return nil, err
+	}
+	return func() time.Time {
+		t, err := read()
+		if err != nil { // the beginning of time is in no window
+			return time.Time{}
+		}
+		return t
+	}, nil
 }
 
 func (o *Options) agents(dir, endpoint, caFile string, st *state) ([]*agent, error) {

@@ -1,0 +1,46 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+
+	"sekisho"
+	"sekisho/internal/identity"
+	"sekisho/internal/keyring"
+	"sekisho/internal/kms"
+	"sekisho/internal/sqlstore"
+)
+
+// RotateKeys makes a new master key for the state in a data directory, and
+// seals every stored secret under it. The server may run meanwhile: it looks
+// for keys it does not know. It returns how many secrets it sealed.
+func RotateKeys(ctx context.Context, dir string) (sealed int, err error) {
+	if _, err := os.Stat(filepath.Join(dir, "sekisho.db")); err != nil {
+		return 0, sekisho.Errorf(sekisho.CodeNotFound, "There is no server's state in %s.", dir)
+	}
+	ring, err := keyring.Load(filepath.Join(dir, "keys"))
+	if err != nil {
+		return 0, err
+	}
+	db, err := sqlstore.OpenSQLite(ctx, filepath.Join(dir, "sekisho.db"))
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	if err := ring.Rotate(); err != nil {
+		return 0, err
+	}
+	// Which account it is plays no part in sealing.
+	directory, err := identity.New(ctx, identity.Config{Store: db, Keyring: ring, Account: "000000000000"})
+	if err != nil {
+		return 0, err
+	}
+	sealed, err = directory.Reseal(ctx)
+	if err != nil {
+		return sealed, err
+	}
+	keys, err := kms.New(kms.Config{Store: db, Sealer: ring}).Reseal(ctx)
+	return sealed + keys, err
+}

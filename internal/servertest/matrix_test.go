@@ -10,12 +10,7 @@ import (
 	"testing"
 
 	"sekisho/internal/api"
-	"sekisho/internal/api/cloudtrail"
-	"sekisho/internal/api/iam"
-	sekishoapi "sekisho/internal/api/sekisho"
-	"sekisho/internal/api/ssm"
 	"sekisho/internal/api/ssmmessages"
-	"sekisho/internal/api/sts"
 	"sekisho/internal/awsproto"
 	"sekisho/internal/servertest"
 	"sekisho/internal/sigv4"
@@ -37,9 +32,25 @@ var inputs = map[string]map[string]any{
 		"CreateDocument":         map[string]any{"Name": "My-Document", "Content": `{"schemaVersion":"1.0","sessionType":"Standard_Stream"}`, "DocumentType": "Session"},
 	},
 	"cloudtrail": {"": map[string]any{}},
-	"sekisho":    {"": map[string]any{"SessionId": "alice-aaaaaaaaaaaaaaaaaaaaaaaaaa"}},
-	"iam":        {"": iamInput},
-	"sts":        {"": map[string]any{"RoleArn": "arn:aws:iam::123456789012:role/service-role/AmazonEC2RunCommandRoleForManagedInstances", "RoleSessionName": "name", "Name": "name", "AccessKeyId": "AKIAIOSFODNN7EXAMPLE"}},
+	"kms": {
+		"": map[string]any{
+			"KeyId": "KEY", "DestinationKeyId": "KEY", "TargetKeyId": "KEY", "AliasName": "alias/name", "Plaintext": "eA==", "CiphertextBlob": "SEALED",
+			"KeySpec": "AES_256",
+		},
+		"CreateKey":      map[string]any{},
+		"GenerateRandom": map[string]any{"NumberOfBytes": 16},
+	},
+	"logs": {"": map[string]any{
+		"logGroupName": "group", "logStreamName": "stream", "retentionInDays": 7, "logEvents": []any{map[string]any{"timestamp": 1, "message": "x"}},
+		"kmsKeyId":    "arn:aws:kms:eu-central-1:123456789012:key/00000000-0000-4000-8000-000000000000",
+		"resourceArn": "arn:aws:logs:eu-central-1:123456789012:log-group:group", "tags": map[string]string{"k": "v"}, "tagKeys": []string{"k"},
+	}},
+	"sekisho": {"": map[string]any{
+		"SessionId": "alice-aaaaaaaaaaaaaaaaaaaaaaaaaa", "Fingerprint": "0f1e", "InstanceId": "TARGET", "PrincipalArn": "arn:aws:iam::123456789012:user/nobody",
+		"Action": "ssm:StartSession", "Target": "TARGET", "State": "state", "Answer": map[string]any{"id": "x"},
+	}},
+	"iam": {"": iamInput},
+	"sts": {"": map[string]any{"RoleArn": "arn:aws:iam::123456789012:role/service-role/AmazonEC2RunCommandRoleForManagedInstances", "RoleSessionName": "name", "Name": "name", "AccessKeyId": "AKIAIOSFODNN7EXAMPLE"}},
 }
 
 // iamInput holds every parameter at once: the door takes what it knows.
@@ -50,6 +61,8 @@ var iamInput = map[string]any{
 	"AccessKeyId": "AKIAIOSFODNN7EXAMPLE", "Status": "Inactive", "Password": "Abc123!?Abc123!?", "OldPassword": "Abc123!?Abc123!?", "NewPassword": "Abc123!?Abc123!?x",
 	"SerialNumber": "arn:aws:iam::123456789012:mfa/device", "AuthenticationCode1": "123456", "AuthenticationCode2": "654321", "VirtualMFADeviceName": "device",
 	"Tags.member.1.Key": "k", "Tags.member.1.Value": "v", "TagKeys.member.1": "k", "AccountAlias": "alias", "PolicySourceArn": "arn:aws:iam::123456789012:user/somebody",
+	"OpenIDConnectProviderArn": "arn:aws:iam::123456789012:oidc-provider/idp.example", "Url": "https://idp.example", "ClientID": "client",
+	"ThumbprintList.member.1": "0000000000000000000000000000000000000000", "ClientIDList.member.1": "client",
 	"ActionNames.member.1": "ssm:StartSession", "PolicyInputList.member.1": `{"Version":"2012-10-17","Statement":[]}`, "Description": "x", "MaxSessionDuration": "3600",
 }
 
@@ -65,6 +78,7 @@ var open = map[string]struct {
 	"ssm.DescribeDocument":                {node: true, why: "AmazonSSMManagedInstanceCore"},
 	"sts.GetCallerIdentity":               {user: true, node: true, why: "whoever is somebody may know who"},
 	"sts.GetSessionToken":                 {user: true, why: "it gives nothing that the caller does not have"},
+	"sts.AssumeRoleWithWebIdentity":       {anonymous: true, user: true, node: true, why: "the identity provider's token is the permission"},
 	"ssmmessages.CreateControlChannel":    {node: true, why: "a node opens its own channel"},
 	"ssmmessages.OpenControlChannel":      {node: true, why: "a node opens its own channel"},
 	"ssmmessages.CreateDataChannel":       {node: true, why: "a node opens its own sessions"},
@@ -91,9 +105,9 @@ func TestCrossPrincipalMatrix(t *testing.T) {
 	s := servertest.Start(t)
 	n := s.Node()
 	callers := map[string]sigv4.Credentials{"anonymous": {}, "user": s.User("nobody", ""), "node": n.Credentials}
-	doors := []*api.Door{
-		ssm.New(ssm.Config{}), iam.New(nil), sts.New(nil), cloudtrail.New(cloudtrail.Config{}), sekishoapi.New(sekishoapi.Config{}), ssmmessages.New(),
-	}
+	doors := append(slices.Clone(s.Doors()), ssmmessages.New())
+	w := &words{node: n.ID}
+	w.makeKey(t, s)
 	seen := map[string]bool{}
 	for _, d := range doors {
 		if len(d.Operations) == 0 {
@@ -104,7 +118,7 @@ func TestCrossPrincipalMatrix(t *testing.T) {
 			seen[name] = true
 			for _, who := range []string{"anonymous", "user", "node"} {
 				may := map[string]bool{"anonymous": open[name].anonymous, "user": open[name].user, "node": open[name].node}[who]
-				a := call(t, s, d, op, callers[who], n)
+				a := call(t, s, d, op, callers[who], w)
 				refused := isRefusal(who, name, a.Code())
 				switch {
 				case refused == may:
@@ -122,17 +136,31 @@ func TestCrossPrincipalMatrix(t *testing.T) {
 	}
 }
 
-func call(t *testing.T, s *servertest.Server, d *api.Door, op string, as sigv4.Credentials, n *servertest.Node) servertest.Answer {
+// words stand in inputs for what only the running server knows.
+type words struct{ node, key, sealed string }
+
+func (w *words) makeKey(t *testing.T, s *servertest.Server) {
+	t.Helper()
+	var key struct{ KeyMetadata struct{ KeyID string } }
+	s.JSON(s.Admin, "kms", "CreateKey", map[string]any{}).Decode(t, &key)
+	var sealed struct{ CiphertextBlob string }
+	s.JSON(s.Admin, "kms", "Encrypt", map[string]any{"KeyId": key.KeyMetadata.KeyID, "Plaintext": "eA=="}).Decode(t, &sealed)
+	if w.key, w.sealed = key.KeyMetadata.KeyID, sealed.CiphertextBlob; w.key == "" || w.sealed == "" {
+		t.Fatal("no key was made")
+	}
+}
+
+func call(t *testing.T, s *servertest.Server, d *api.Door, op string, as sigv4.Credentials, w *words) servertest.Answer {
 	t.Helper()
 	if d.Service == "ssmmessages" {
 		const session = "alice-aaaaaaaaaaaaaaaaaaaaaaaaaa"
 		switch op {
 		case "CreateControlChannel":
-			return s.CreateChannel(as, "control-channel", n.ID)
+			return s.CreateChannel(as, "control-channel", w.node)
 		case "CreateDataChannel":
 			return s.CreateChannel(as, "data-channel", session)
 		case "OpenControlChannel":
-			return s.Do(nil, as, "ssmmessages", http.MethodGet, "/v1/control-channel/"+n.ID, "")
+			return s.Do(nil, as, "ssmmessages", http.MethodGet, "/v1/control-channel/"+w.node, "")
 		case "OpenDataChannel":
 			return s.Do(nil, as, "ssmmessages", http.MethodGet, "/v1/data-channel/"+session, "")
 		}
@@ -145,7 +173,7 @@ func call(t *testing.T, s *servertest.Server, d *api.Door, op string, as sigv4.C
 	if d.Protocol == awsproto.JSON {
 		text, err := json.Marshal(in)
 		must(t, err)
-		return s.JSON(as, d.Service, op, json.RawMessage(strings.ReplaceAll(string(text), "TARGET", n.ID)))
+		return s.JSON(as, d.Service, op, json.RawMessage(strings.NewReplacer(`"TARGET"`, quoted(w.node), `"KEY"`, quoted(w.key), `"SEALED"`, quoted(w.sealed)).Replace(string(text))))
 	}
 	form := url.Values{"Action": {op}, "Version": {d.Version}}
 	for k, v := range in.(map[string]any) {
@@ -153,3 +181,5 @@ func call(t *testing.T, s *servertest.Server, d *api.Door, op string, as sigv4.C
 	}
 	return s.Do(func(r *http.Request) { r.Header.Set("Content-Type", "application/x-www-form-urlencoded") }, as, d.Service, http.MethodPost, "/", form.Encode())
 }
+
+func quoted(s string) string { return `"` + s + `"` }

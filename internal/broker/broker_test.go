@@ -431,3 +431,57 @@ func TestRecover(t *testing.T) {
 		}
 	}
 }
+
+func TestLimits(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	f := setup(t)
+	limited := func(node sekisho.NodeID, perOwner, perNode int) broker.Request {
+		in := f.request(node)
+		plan := *in.Plan
+		plan.MaxPerOwner, plan.MaxPerNode = perOwner, perNode
+		in.Plan = &plan
+		return in
+	}
+	first := f.begin(nodeA)
+	_, err := f.Start(ctx, limited(nodeB, 1, 0))
+	wantError(t, err, sekisho.CodeLimit, "user/alice has 1 active sessions")
+	_, err = f.Start(ctx, limited(nodeA, 0, 1))
+	wantError(t, err, sekisho.CodeLimit, string(nodeA)+" has 1 active sessions")
+	bob := limited(nodeB, 1, 1)
+	owner := *bob.Owner
+	owner.ARN, owner.UserName = "arn:aws:iam::123456789012:user/bob", "bob"
+	bob.Owner = &owner
+	if _, err := f.Start(ctx, bob); err != nil {
+		t.Errorf("another's session on another node counts: %v", err)
+	}
+	must(t, f.Terminate(ctx, first.ID, ""))
+	if _, err := f.Start(ctx, limited(nodeA, 1, 1)); err != nil {
+		t.Errorf("an ended session counts: %v", err)
+	}
+}
+
+func TestPlanIsFollowed(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	in := f.request(nodeA)
+	in.Document, in.Version = "Doc", "4"
+	in.Plan = &document.Plan{
+		Content: []byte(`{"sessionType":"InteractiveCommands"}`), Parameters: map[string]any{"command": "id"}, RunAsUser: "ops",
+		IdleTimeout: 5 * time.Minute, MaxDuration: time.Hour, RecordInput: document.Off,
+	}
+	s, err := f.Start(t.Context(), in)
+	must(t, err)
+	kept, err := f.Session(t.Context(), s.ID)
+	must(t, err)
+	if kept.DocumentName != "Doc" || kept.DocumentVersion != "4" || kept.RunAsUser != "ops" || kept.IdleTimeout != 5*time.Minute || kept.MaxDuration != time.Hour || !kept.OmitInput {
+		t.Errorf("%+v", kept)
+	}
+	task, err := mgs.ParseBody[mgs.AgentTask](f.links[nodeA][0].Payload)
+	must(t, err)
+	p, err := task.Payload()
+	must(t, err)
+	if p.DocumentName != "Doc" || p.RunAsUser != "ops" || p.Parameters["command"] != "id" || string(p.DocumentContent) != string(in.Plan.Content) {
+		t.Errorf("%+v", p)
+	}
+}

@@ -1,0 +1,260 @@
+package documents_test
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"sekisho"
+	"sekisho/internal/config/yamljson"
+	"sekisho/internal/document"
+	"sekisho/internal/documents"
+	"sekisho/internal/sqlstore"
+)
+
+func library(t *testing.T) *documents.Library {
+	t.Helper()
+	db, err := sqlstore.OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return documents.New(db, yamljson.Texts{}, func() time.Time { return time.Unix(1_700_000_000, 0) })
+}
+
+// shell is a document whose idle timeout tells it from others.
+func shell(minutes int) string {
+	return fmt.Sprintf(`{"schemaVersion":"1.0","sessionType":"Standard_Stream","inputs":{"idleSessionTimeout":"%d"}}`, minutes)
+}
+
+func create(t *testing.T, l *documents.Library, name string, minutes int) {
+	t.Helper()
+	if _, err := l.Create(t.Context(), documents.Draft{Name: name, Content: shell(minutes)}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func update(t *testing.T, l *documents.Library, name string, minutes int) {
+	t.Helper()
+	if _, err := l.Update(t.Context(), documents.Draft{Name: name, Content: shell(minutes)}, documents.Latest); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wantFault(t *testing.T, err, cause error) {
+	t.Helper()
+	if !errors.Is(err, cause) {
+		t.Errorf("%v is not %v", err, cause)
+	}
+}
+
+// idle is the timeout of a session of the document called name.
+func idle(t *testing.T, l *documents.Library, name string) time.Duration {
+	t.Helper()
+	s, err := l.ForSession(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := s.Plan(s.Account, document.Ask{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.IdleTimeout
+}
+
+func TestSessionsTakeTheDefaultVersion(t *testing.T) {
+	t.Parallel()
+	l := library(t)
+	if got := idle(t, l, ""); got != 20*time.Minute {
+		t.Errorf("unsaved: %s", got)
+	}
+	create(t, l, document.Default, 5)
+	create(t, l, "Other", 30)
+	if a, b := idle(t, l, ""), idle(t, l, "Other"); a != 5*time.Minute || b != 30*time.Minute {
+		t.Errorf("%s %s", a, b)
+	}
+	update(t, l, document.Default, 6)
+	if got := idle(t, l, document.Default); got != 5*time.Minute {
+		t.Errorf("a version that is not the default one is used: %s", got)
+	}
+	if v, err := l.SetDefault(t.Context(), document.Default, 2); err != nil || v.Number != 2 {
+		t.Fatal(v, err)
+	}
+	if a, b := idle(t, l, ""), idle(t, l, "AWS-StartSSHSession"); a != 6*time.Minute || b != 6*time.Minute {
+		t.Errorf("%s %s", a, b)
+	}
+	s, err := l.ForSession(t.Context(), "")
+	if err != nil || s.Name != document.Default || s.Version != "2" {
+		t.Errorf("%+v %v", s, err)
+	}
+	if err := l.Delete(t.Context(), document.Default, "", ""); err != nil {
+		t.Fatal(err)
+	}
+	if got := idle(t, l, ""); got != 20*time.Minute {
+		t.Errorf("deleted: %s", got)
+	}
+	_, err = l.ForSession(t.Context(), "Nope")
+	if !sekisho.IsNotFound(err) {
+		t.Error(err)
+	}
+}
+
+func TestUpdate(t *testing.T) {
+	t.Parallel()
+	l, ctx := library(t), t.Context()
+	create(t, l, "Doc", 1)
+	draft := func(minutes int) documents.Draft { return documents.Draft{Name: "Doc", Content: shell(minutes)} }
+
+	_, err := l.Update(ctx, draft(1), documents.Latest)
+	wantFault(t, err, documents.ErrSameContent)
+	_, err = l.Update(ctx, draft(99), documents.Latest)
+	wantFault(t, err, documents.ErrInvalidContent)
+	_, err = l.Update(ctx, documents.Draft{Name: "Nope", Content: shell(1)}, "")
+	if !sekisho.IsNotFound(err) {
+		t.Error(err)
+	}
+	_, err = l.Update(ctx, documents.Draft{Name: "AWS-StartSSHSession", Content: shell(1)}, "")
+	wantFault(t, err, documents.ErrOperation)
+
+	named := draft(2)
+	named.VersionName = "two"
+	s, err := l.Update(ctx, named, "1")
+	if err != nil || s.Version.Number != 2 || s.DefaultVersion != 1 || s.LatestVersion != 2 {
+		t.Fatalf("%+v %v", s, err)
+	}
+	for _, base := range []string{"1", documents.DefaultName, "7"} {
+		_, err = l.Update(ctx, draft(3), base)
+		wantFault(t, err, documents.ErrNotLatest)
+	}
+	again := draft(3)
+	again.VersionName = "two"
+	_, err = l.Update(ctx, again, "")
+	wantFault(t, err, documents.ErrVersionName)
+	update(t, l, "Doc", 1) // an older content may come back
+	for version, want := range map[string]int64{"": 1, documents.DefaultName: 1, documents.Latest: 3, "2": 2} {
+		s, err := l.Find(ctx, "Doc", version, "")
+		if err != nil || s.Version.Number != want {
+			t.Errorf("%q: %+v %v", version, s, err)
+		}
+	}
+	if s, err := l.Find(ctx, "Doc", "", "two"); err != nil || s.Version.Number != 2 {
+		t.Errorf("%+v %v", s, err)
+	}
+	for _, v := range [][2]string{{"9", ""}, {"", "nine"}, {"1", "two"}} {
+		_, err := l.Find(ctx, "Doc", v[0], v[1])
+		wantFault(t, err, documents.ErrVersion)
+	}
+	_, err = l.SetDefault(ctx, "Doc", 9)
+	wantFault(t, err, documents.ErrVersion)
+	_, err = l.SetDefault(ctx, "Nope", 1)
+	if !sekisho.IsNotFound(err) || errors.Is(err, documents.ErrVersion) {
+		t.Error(err)
+	}
+	// A deleted latest version neither comes back nor gives its number away.
+	if err := l.Delete(ctx, "Doc", "3", ""); err != nil {
+		t.Fatal(err)
+	}
+	s, err = l.Update(ctx, draft(4), documents.Latest)
+	if err != nil || s.Version.Number != 4 {
+		t.Fatalf("%+v %v", s, err)
+	}
+}
+
+func TestCreateRefuses(t *testing.T) {
+	t.Parallel()
+	l, ctx := library(t), t.Context()
+	for name, c := range map[string]struct {
+		draft documents.Draft
+		want  error
+	}{
+		"AWS's name":      {documents.Draft{Name: "aws-Mine", Content: shell(1)}, documents.ErrReserved},
+		"the house's":     {documents.Draft{Name: "Sekisho-Mine", Content: shell(1)}, documents.ErrReserved},
+		"another schema":  {documents.Draft{Name: "Doc", Content: `{"schemaVersion":"0.3"}`}, document.ErrSchemaVersion},
+		"wrong":           {documents.Draft{Name: "Doc", Content: `{"schemaVersion":"1.0"}`}, documents.ErrInvalidContent},
+		"too large":       {documents.Draft{Name: "Doc", Content: strings.Repeat(" ", document.MaxSize+1)}, documents.ErrSize},
+		"not YAML":        {documents.Draft{Name: "Doc", Format: documents.YAML, Content: "a: ["}, documents.ErrInvalidContent},
+		"an alias bomb":   {documents.Draft{Name: "Doc", Format: documents.YAML, Content: "a: &a [x]\nb: [*a, *a]"}, documents.ErrInvalidContent},
+		"not preferences": {documents.Draft{Name: document.Default, Content: `{"schemaVersion":"1.0","sessionType":"Port","properties":{"portNumber":"1"}}`}, documents.ErrInvalidContent},
+	} {
+		_, err := l.Create(ctx, c.draft)
+		if !errors.Is(err, c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	create(t, l, "Doc", 1)
+	_, err := l.Create(ctx, documents.Draft{Name: "Doc", Content: shell(2)})
+	if sekisho.CodeOf(err) != sekisho.CodeConflict {
+		t.Error(err)
+	}
+}
+
+func TestFormats(t *testing.T) {
+	t.Parallel()
+	l, ctx := library(t), t.Context()
+	const text = "schemaVersion: '1.0' # a remark\nsessionType: Standard_Stream\ninputs: {idleSessionTimeout: 7}\n"
+	s, err := l.Create(ctx, documents.Draft{Name: "Doc", Format: documents.YAML, Content: text})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := l.Text(s.Version, documents.YAML); err != nil || got != text {
+		t.Errorf("%q %v", got, err)
+	}
+	got, err := l.Text(s.Version, "")
+	if err != nil || !strings.HasPrefix(strings.Join(strings.Fields(got), ""), `{"schemaVersion":"1.0","sessionType":"Standard_Stream"`) {
+		t.Errorf("%q %v", got, err)
+	}
+	if got := idle(t, l, "Doc"); got != 7*time.Minute {
+		t.Error(got)
+	}
+}
+
+func TestDelete(t *testing.T) {
+	t.Parallel()
+	l, ctx := library(t), t.Context()
+	create(t, l, "Doc", 1)
+	update(t, l, "Doc", 2)
+	wantFault(t, l.Delete(ctx, "Doc", "1", ""), documents.ErrOperation)
+	wantFault(t, l.Delete(ctx, "Doc", documents.DefaultName, ""), documents.ErrOperation)
+	wantFault(t, l.Delete(ctx, "Doc", "7", ""), documents.ErrVersion)
+	wantFault(t, l.Delete(ctx, "AWS-StartSSHSession", "", ""), documents.ErrOperation)
+	if err := l.Share(ctx, "Doc", documents.DefaultName, []string{"ALL", "123456789012"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	wantFault(t, l.Delete(ctx, "Doc", "", ""), documents.ErrOperation)
+	if err := l.Share(ctx, "Doc", documents.DefaultName, nil, []string{"all", "123456789012"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Delete(ctx, "Doc", "", ""); err != nil {
+		t.Error(err)
+	}
+	if !sekisho.IsNotFound(l.Delete(ctx, "Doc", "", "")) {
+		t.Error("deleted twice")
+	}
+}
+
+func TestRetag(t *testing.T) {
+	t.Parallel()
+	got, err := documents.Retag(map[string]string{"a": "1", "b": "2"}, map[string]string{"b": "3", "c": "4"}, []string{"a", "x"})
+	if err != nil || len(got) != 2 || got["b"] != "3" || got["c"] != "4" {
+		t.Errorf("%v %v", got, err)
+	}
+	if _, err := documents.Retag(map[string]string{"a": "1"}, map[string]string{"A": "2"}, nil); sekisho.CodeOf(err) != sekisho.CodeInvalid {
+		t.Errorf("two keys that differ in case: %v", err)
+	}
+	if _, err := documents.Retag(map[string]string{"a": "1"}, map[string]string{"A": "2"}, []string{"a"}); err != nil {
+		t.Errorf("one in place of the other: %v", err)
+	}
+	many := map[string]string{}
+	for i := range 51 {
+		many[fmt.Sprint(i)] = ""
+	}
+	_, err = documents.Retag(nil, many, nil)
+	wantFault(t, err, documents.ErrTooManyTags)
+}

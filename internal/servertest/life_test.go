@@ -98,7 +98,7 @@ func TestRegistrationsRefusedAreSeen(t *testing.T) {
 	}
 	soon := time.Now().Add(time.Second)
 	b, err := s.SSM(s.Admin).CreateActivation(t.Context(), &awsssm.CreateActivationInput{
-		IamRole: aws.String("service-role/" + identity.NodeRole), ExpirationDate: &soon, RegistrationLimit: aws.Int32(9),
+		IamRole: aws.String("service-role/" + identity.NodeRole), ExpirationDate: &soon, RegistrationLimit: aws.Int32(1000),
 	})
 	if err != nil {
 		t.Fatal(err)

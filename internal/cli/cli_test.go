@@ -108,7 +108,7 @@ func TestNodes(t *testing.T) {
 	for line := range strings.Lines(out) {
 		got = append(got, strings.Fields(line)[:4])
 	}
-	want := [][]string{{"NODE", "NAME", "CONNECTION", "PING"}, {"mi-1", `web\x1b[8m`, "connected", "Online"}, {"mi-2", "db", "notconnected", "ConnectionLost"}}
+	want := [][]string{{"NODE", "NAME", "STATE", "PING"}, {"mi-1", `web\x1b[8m`, "connected", "Online"}, {"mi-2", "db", "notconnected", "ConnectionLost"}}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}

@@ -1,16 +1,23 @@
 package cli
 
 import (
+	"context"
+	"fmt"
+	"io"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
+
+	"sekisho/internal/client"
 )
 
 func nodes(dial dialer) *cobra.Command {
-	return &cobra.Command{
+	var seen bool
+	c := &cobra.Command{
 		Use:   "nodes",
-		Short: "List managed nodes and whether they are connected",
+		Short: "List managed nodes, whether they are connected, and why not",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := dial()
@@ -18,29 +25,115 @@ func nodes(dial dialer) *cobra.Command {
 				return err
 			}
 			defer c.Close()
+			if seen {
+				return seenMachines(cmd.Context(), c, cmd.OutOrStdout())
+			}
 			list, err := c.Nodes(cmd.Context())
 			if err != nil {
 				return err
 			}
+			if err := askStates(cmd.Context(), c, list); err != nil {
+				return err
+			}
 			rows := make([][]string, len(list))
-			group, ctx := errgroup.WithContext(cmd.Context())
-			group.SetLimit(8)
 			for i, n := range list {
 				name := n.Name
 				if name == "" {
 					name = n.ComputerName
 				}
+				address := n.SourceIP
+				if address == "" {
+					address = n.IPAddress
+				}
 				platform := strings.TrimSpace(n.PlatformName + " " + n.PlatformVersion)
-				group.Go(func() error {
-					status, err := c.ConnectionStatus(ctx, n.InstanceID)
-					rows[i] = []string{n.InstanceID, name, status, n.PingStatus, when(n.LastPingDateTime), n.IPAddress, platform, n.AgentVersion}
-					return err
-				})
+				rows[i] = []string{n.InstanceID, name, n.State, n.PingStatus, when(n.LastPingDateTime), address, platform, n.AgentVersion}
 			}
-			if err := group.Wait(); err != nil {
+			if err := table(cmd.OutOrStdout(), []string{"NODE", "NAME", "STATE", "PING", "LAST PING", "ADDRESS", "PLATFORM", "AGENT"}, rows); err != nil {
 				return err
 			}
-			return table(cmd.OutOrStdout(), []string{"NODE", "NAME", "CONNECTION", "PING", "LAST PING", "ADDRESS", "PLATFORM", "AGENT"}, rows)
+			return remarks(cmd.OutOrStdout(), list)
+		},
+	}
+	c.Flags().BoolVar(&seen, "seen", false, "list machines that are not managed: refused ones, and those deregistered")
+	return c
+}
+
+// askStates fills in the states of a server that does not list them.
+func askStates(ctx context.Context, c *client.Client, list []client.Node) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(8)
+	for i := range list {
+		if list[i].State != "" {
+			continue
+		}
+		group.Go(func() (err error) {
+			list[i].State, err = c.ConnectionStatus(ctx, list[i].InstanceID)
+			return err
+		})
+	}
+	return group.Wait()
+}
+
+// remarks prints what there is to say of each node.
+func remarks(w io.Writer, list []client.Node) error {
+	for _, n := range list {
+		var lines []string
+		if n.NotConnectedReason != "" {
+			lines = append(lines, n.NotConnectedReason)
+		}
+		for _, x := range n.Notes {
+			line := fmt.Sprintf("%s (%s, %d times)", x.Text, when(x.LastAt), x.Count)
+			if x.Kind == "IdentityChanged" {
+				line += " To approve: sekisho approve-identity " + n.InstanceID + " " + x.Fingerprint
+			}
+			lines = append(lines, line)
+		}
+		for i, line := range lines {
+			head := "  "
+			if i == 0 {
+				head = "\n" + n.InstanceID + "\n  "
+			}
+			if _, err := fmt.Fprintf(w, "%s%s\n", head, client.Printable(line)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func seenMachines(ctx context.Context, c *client.Client, w io.Writer) error {
+	seen, gone, err := c.SeenMachines(ctx)
+	if err != nil {
+		return err
+	}
+	var rows [][]string
+	for _, m := range seen {
+		rows = append(rows, []string{m.SourceIP, m.Kind, m.InstanceID, when(m.LastSeenAt), strconv.Itoa(m.Count), m.Reason})
+	}
+	for _, n := range gone {
+		rows = append(rows, []string{n.SourceIP, "Deregistered", n.InstanceID, when(n.DeregisteredAt), "", strings.TrimSpace(n.Name + " " + n.ComputerName)})
+	}
+	return table(w, []string{"ADDRESS", "WHAT", "NODE", "WHEN", "TIMES", "REASON"}, rows)
+}
+
+func approveIdentity(dial dialer) *cobra.Command {
+	return &cobra.Command{
+		Use:   "approve-identity NODE FINGERPRINT",
+		Short: "Let a node go on whose machine changed",
+		Long: `Let a node go on whose machine changed.
+
+A node whose fingerprint is another than the one that registered is refused:
+its hardware changed, or its disk was copied to another machine. "sekisho nodes"
+shows the fingerprint. Once approved, the machine that shows it is the node,
+and the one before is refused.`,
+		Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := dial()
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			return c.ApproveIdentity(cmd.Context(), args[0], args[1])
 		},
 	}
 }

@@ -224,6 +224,19 @@ type Node struct {
 	AgentVersion     string
 	PingStatus       string
 	LastPingDateTime Time
+
+	// What Sekisho says beyond AWS's shape.
+	State              string // empty: the server is not Sekisho's
+	NotConnectedReason string
+	SourceIP           string `json:"SourceIp"`
+	Notes              []Note
+}
+
+// Note is something that the server has seen of a node.
+type Note struct {
+	Kind, Text, Fingerprint string
+	LastAt                  Time
+	Count                   int
 }
 
 // NodeFilter selects nodes: those whose key, such as tag:Role, has one of the

@@ -47,7 +47,7 @@ func FuzzParseIdentity(f *testing.F) {
 	f.Add([]byte(`{}`))
 	f.Add([]byte(`{"PrivateKey":5}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		ident, err := parseIdentity(b)
+		ident, _, err := parseIdentity(b)
 		if err == nil && (ident.Key == nil || strings.ContainsAny(string(ident.Node), "/.\x00")) {
 			t.Errorf("accepted %+v", ident)
 		}

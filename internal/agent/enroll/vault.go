@@ -44,9 +44,10 @@ const (
 
 // Vault is an open state directory.
 type Vault struct {
-	path string
-	root *os.Root
-	lock *os.File
+	path    string
+	root    *os.Root
+	lock    *os.File
+	machine machine // this one
 }
 
 // Identity is who this node is.
@@ -78,7 +79,7 @@ func OpenVault(path string, create bool) (*Vault, error) {
 	if err != nil {
 		return nil, fmt.Errorf("state directory: %w", err)
 	}
-	v := &Vault{path: path, root: root}
+	v := &Vault{path: path, root: root, machine: thisMachine()}
 	// What was opened is checked, and that it is what has the name.
 	opened, err := root.Stat(".")
 	if err == nil && !os.SameFile(st, opened) {
@@ -228,12 +229,15 @@ type identityJSON struct {
 	Fingerprint  string
 	PrivateKey   string // PEM, PKCS #8
 	RegisteredAt time.Time
+	Machine      machine // that registered
 }
 
 const pemType = "PRIVATE KEY"
 
 // Identity returns who this node is. It is a not-found error where the
-// machine has not been registered.
+// machine has not been registered. On another machine than the one that
+// registered, the fingerprint is another: who copies a disk copies the key,
+// and the server must see that there are two.
 func (v *Vault) Identity() (Identity, error) {
 	b, err := v.read(identityFile)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -242,7 +246,10 @@ func (v *Vault) Identity() (Identity, error) {
 	if err != nil {
 		return Identity{}, fmt.Errorf("identity: %w", err)
 	}
-	ident, err := parseIdentity(b)
+	ident, from, err := parseIdentity(b)
+	if err == nil && !from.same(v.machine) {
+		ident.Fingerprint = fingerprintOn(ident.Fingerprint, v.machine)
+	}
 	if err != nil {
 		return Identity{}, sekisho.Errorf(sekisho.CodeInvalid, "%s is damaged: %w.", filepath.Join(v.path, identityFile), err).
 			WithHint("Restore it, or register the machine anew with --force.")
@@ -250,27 +257,27 @@ func (v *Vault) Identity() (Identity, error) {
 	return ident, nil
 }
 
-func parseIdentity(b []byte) (Identity, error) {
+func parseIdentity(b []byte) (Identity, machine, error) {
 	var j identityJSON
 	if err := strict(b, &j); err != nil {
-		return Identity{}, err
+		return Identity{}, machine{}, err
 	}
 	block, _ := pem.Decode([]byte(j.PrivateKey))
 	if block == nil || block.Type != pemType {
-		return Identity{}, errors.New("it holds no private key")
+		return Identity{}, machine{}, errors.New("it holds no private key")
 	}
 	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	if err != nil {
-		return Identity{}, errors.New("its private key cannot be read") // the cause may quote the key
+		return Identity{}, machine{}, errors.New("its private key cannot be read") // the cause may quote the key
 	}
 	key, ok := parsed.(*rsa.PrivateKey)
 	if !ok {
-		return Identity{}, errors.New("its private key is not RSA")
+		return Identity{}, machine{}, errors.New("its private key is not RSA")
 	}
 	if !id.ValidNode(string(j.Node)) {
-		return Identity{}, fmt.Errorf("%.40q is not a node ID", j.Node)
+		return Identity{}, machine{}, fmt.Errorf("%.40q is not a node ID", j.Node)
 	}
-	return Identity{Node: j.Node, Fingerprint: j.Fingerprint, Key: key}, nil
+	return Identity{Node: j.Node, Fingerprint: j.Fingerprint, Key: key}, j.Machine, nil
 }
 
 func strict(b []byte, v any) error {
@@ -295,6 +302,7 @@ func (v *Vault) saveIdentity(i Identity) error {
 		Fingerprint:  i.Fingerprint,
 		PrivateKey:   string(pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: der})),
 		RegisteredAt: time.Now().UTC().Truncate(time.Second),
+		Machine:      v.machine,
 	})
 }
 

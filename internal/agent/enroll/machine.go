@@ -1,0 +1,52 @@
+package enroll
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"io"
+	"os"
+	"strings"
+)
+
+// machine tells two machines apart that have the same disk: by what the
+// hardware and what the operating system call this one, each as a hash. A
+// part that cannot be read is empty.
+type machine struct {
+	Board string `json:",omitempty"`
+	OS    string `json:",omitempty"`
+}
+
+// thisMachine reads the machine that the agent runs on.
+func thisMachine() machine {
+	return machine{Board: named("/sys/class/dmi/id/product_uuid"), OS: named("/etc/machine-id")}
+}
+
+// named is a hash of a name in a file: the name itself is nobody's business.
+func named(path string) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, 256))
+	name := strings.TrimSpace(string(b))
+	if err != nil || name == "" {
+		return ""
+	}
+	h := sha256.Sum256([]byte("sekisho machine " + name))
+	return hex.EncodeToString(h[:16])
+}
+
+// same reports whether nothing that is known of both differs.
+func (m machine) same(other machine) bool {
+	differ := func(a, b string) bool { return a != "" && b != "" && a != b }
+	return !differ(m.Board, other.Board) && !differ(m.OS, other.OS)
+}
+
+// fingerprintOn is what a machine shows of an identity that registered with
+// fingerprint on another: always the same, so that it can be approved.
+func fingerprintOn(fingerprint string, now machine) string {
+	h := sha256.Sum256([]byte(fingerprint + "\n" + now.Board + "\n" + now.OS))
+	x := hex.EncodeToString(h[:16])
+	return x[:8] + "-" + x[8:12] + "-" + x[12:16] + "-" + x[16:20] + "-" + x[20:]
+}

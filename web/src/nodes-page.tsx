@@ -4,6 +4,7 @@ import Badge from '@cloudscape-design/components/badge'
 import Box from '@cloudscape-design/components/box'
 import Button from '@cloudscape-design/components/button'
 import Cards from '@cloudscape-design/components/cards'
+import ExpandableSection from '@cloudscape-design/components/expandable-section'
 import CopyToClipboard from '@cloudscape-design/components/copy-to-clipboard'
 import Header from '@cloudscape-design/components/header'
 import KeyValuePairs from '@cloudscape-design/components/key-value-pairs'
@@ -12,14 +13,14 @@ import Pagination from '@cloudscape-design/components/pagination'
 import Select from '@cloudscape-design/components/select'
 import SpaceBetween from '@cloudscape-design/components/space-between'
 import SplitPanel from '@cloudscape-design/components/split-panel'
-import StatusIndicator from '@cloudscape-design/components/status-indicator'
+import StatusIndicator, { type StatusIndicatorProps } from '@cloudscape-design/components/status-indicator'
 import Table, { type TableProps } from '@cloudscape-design/components/table'
 import TextFilter from '@cloudscape-design/components/text-filter'
 import { useEffect, useState } from 'react'
 import { signedIn } from './api'
 import { pushing } from './events'
 import { ago, useNow, when } from './format'
-import { askConnections, loadNodes, nodes, whyNotConnected, type Node } from './nodes'
+import { approveIdentity, askConnections, loadNodes, loadStrays, nodes, whyNotConnected, type Node, type Note, type Stray } from './nodes'
 import { Refusal } from './refusal'
 import { FirstNode, RegisterModal } from './register'
 import { useStore } from './store'
@@ -33,12 +34,27 @@ const STATUSES = [
   { value: 'notconnected', label: 'Not connected' },
 ]
 
+/** STATES words how a node stands that is not connected. */
+const STATES: Record<string, [StatusIndicatorProps.Type, string]> = {
+  ChannelDown: ['warning', 'Message channel down'],
+  NeverConnected: ['pending', 'Never connected'],
+  Lost: ['stopped', 'Not heard from'],
+  ClockSkewed: ['error', 'Clock is wrong'],
+  CredentialsRefused: ['error', 'Credentials refused'],
+  IdentityChanged: ['error', 'Identity changed'],
+}
+
+/** DOUBTS are the notes that somebody should look at. */
+const DOUBTS = ['IdentityChanged', 'IdentityTwice', 'CredentialsElsewhere', 'ClaimsOtherNode']
+
 function ConnectionStatus({ node }: { node: Node }) {
   switch (node.connection) {
     case 'connected':
       return <StatusIndicator type="success">Connected</StatusIndicator>
-    case 'notconnected':
-      return <StatusIndicator type={node.lastPingAt === 0 ? 'pending' : 'stopped'}>Not connected</StatusIndicator>
+    case 'notconnected': {
+      const [type, text] = STATES[node.state] ?? [node.lastPingAt === 0 ? 'pending' : 'stopped', 'Not connected']
+      return <StatusIndicator type={type}>{text}</StatusIndicator>
+    }
     case 'unknown':
       return <StatusIndicator type="loading">Asking</StatusIndicator>
   }
@@ -237,8 +253,57 @@ export function NodesPage(props: { selected: string | null; onSelect: (id: strin
           }}
         />
       )}
+      <Strays />
       {registering && <RegisterModal onDismiss={() => setRegistering(false)} />}
     </SpaceBetween>
+  )
+}
+
+/** Strays lists machines that were heard of and are not managed. */
+function Strays() {
+  const [list, setList] = useState<Stray[]>([])
+  const known = useStore(nodes).nodes
+  const now = useNow()
+  useEffect(() => {
+    // Who may not list them is not told that there are any.
+    loadStrays().then(setList, () => setList([]))
+  }, [known])
+  if (list.length === 0) return null
+  return (
+    <ExpandableSection variant="container" headerText="Seen, not managed" headerCounter={`(${list.length})`}>
+      <Table
+        variant="embedded"
+        items={list}
+        trackBy="key"
+        columnDefinitions={[
+          { id: 'address', header: 'Address', cell: (s) => s.address || '–', isRowHeader: true },
+          { id: 'what', header: 'What', cell: (s) => s.what },
+          { id: 'reason', header: 'Reason', cell: (s) => s.reason || '–' },
+          { id: 'node', header: 'Node', cell: (s) => (s.node === '' ? '–' : <code>{s.node}</code>) },
+          { id: 'times', header: 'Times', cell: (s) => s.count },
+          { id: 'last', header: 'Last', cell: (s) => <span title={when(s.lastAt)}>{ago(s.lastAt, now)}</span> },
+        ]}
+      />
+    </ExpandableSection>
+  )
+}
+
+/** NoteAlert shows a note, and what can be done about it. */
+function NoteAlert({ node, note }: { node: string; note: Note }) {
+  const [error, setError] = useState<unknown>(null)
+  const now = useNow()
+  return (
+    <Alert
+      type={DOUBTS.includes(note.kind) ? 'warning' : 'info'}
+      action={
+        note.kind === 'IdentityChanged' && (
+          <Button onClick={() => approveIdentity(node, note.fingerprint).catch(setError)}>Approve this machine</Button>
+        )
+      }
+    >
+      {note.text} Last {ago(note.lastAt, now)}
+      {note.count > 1 && `, ${note.count} times`}.{error !== null && <Refusal error={error} what="Not approved" />}
+    </Alert>
   )
 }
 
@@ -263,6 +328,9 @@ export function NodeDetails({ id }: { id: string | null }) {
             {why}
           </Alert>
         )}
+        {node.notes.map((n) => (
+          <NoteAlert key={n.kind} node={node.id} note={n} />
+        ))}
         <KeyValuePairs
           columns={4}
           items={[

@@ -27,7 +27,20 @@ export interface Node {
   lastPingAt: number
   /** Why the node is not connected, as the server says; empty when it does not. */
   why: string
+  /** How it stands, in the server's word; empty when it does not say. */
+  state: string
+  /** What the server has seen of it, the newest first. */
+  notes: Note[]
   tags: { key: string; value: string }[]
+}
+
+/** Note is something the server has seen of a node. */
+export interface Note {
+  kind: string
+  text: string
+  fingerprint: string
+  lastAt: number
+  count: number
 }
 
 interface Properties {
@@ -48,6 +61,8 @@ interface Properties {
   ConnectionStatus?: string
   NotConnectedReason?: string
   SourceIp?: string
+  State?: string
+  Notes?: { Kind: string; Text: string; Fingerprint?: string; LastAt?: AwsTime; Count: number }[]
   Tags?: { Key: string; Value: string }[]
 }
 
@@ -77,6 +92,14 @@ function fromProperties(p: Properties): Node {
     registeredAt: millis(p.RegistrationDate),
     lastPingAt: millis(p.LastPingDateTime),
     why: p.NotConnectedReason ?? '',
+    state: p.State ?? '',
+    notes: (p.Notes ?? []).map((x) => ({
+      kind: x.Kind,
+      text: x.Text,
+      fingerprint: x.Fingerprint ?? '',
+      lastAt: millis(x.LastAt),
+      count: x.Count,
+    })),
     tags: (p.Tags ?? []).map((t) => ({ key: t.Key, value: t.Value })),
   }
   return node
@@ -89,6 +112,51 @@ export function whyNotConnected(n: Node): string {
   if (n.lastPingAt === 0) return 'It is registered, but its agent has never been heard from. Is the agent running?'
   if (n.pingStatus === 'Online') return 'Its agent is up, but its message channel is down.'
   return 'Its agent has gone silent: the machine is off, the agent has stopped, or the network between is down.'
+}
+
+/** Stray is a machine that is not managed but was heard of. */
+export interface Stray {
+  key: string
+  what: string
+  address: string
+  node: string
+  reason: string
+  lastAt: number
+  count: number
+}
+
+/** loadStrays lists the machines that were refused, and the nodes deregistered. */
+export async function loadStrays(): Promise<Stray[]> {
+  const r = await call<{
+    Machines?: { Kind: string; Reason: string; SourceIp?: string; InstanceId?: string; LastSeenAt?: AwsTime; Count: number }[]
+    Deregistered?: { InstanceId: string; Name?: string; ComputerName?: string; SourceIp?: string; DeregisteredAt?: AwsTime }[]
+  }>('Sekisho.ListSeenMachines', {}, true)
+  return [
+    ...(r.Machines ?? []).map((m) => ({
+      key: `${m.Kind} ${m.InstanceId ?? ''} ${m.SourceIp ?? ''}`,
+      what: m.Kind,
+      address: m.SourceIp ?? '',
+      node: m.InstanceId ?? '',
+      reason: m.Reason,
+      lastAt: millis(m.LastSeenAt),
+      count: m.Count,
+    })),
+    ...(r.Deregistered ?? []).map((n) => ({
+      key: n.InstanceId,
+      what: 'Deregistered',
+      address: n.SourceIp ?? '',
+      node: n.InstanceId,
+      reason: [n.Name, n.ComputerName].filter(Boolean).join(' '),
+      lastAt: millis(n.DeregisteredAt),
+      count: 1,
+    })),
+  ]
+}
+
+/** approveIdentity makes the machine that shows a changed fingerprint the node. */
+export async function approveIdentity(node: string, fingerprint: string): Promise<void> {
+  await call('Sekisho.ApproveNodeIdentity', { InstanceId: node, Fingerprint: fingerprint })
+  await refreshNodes([node])
 }
 
 const PAGE = 1000

@@ -8,10 +8,13 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"math/big"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -25,6 +28,7 @@ import (
 	"time"
 
 	"sekisho/internal/agent/agenttest"
+	"sekisho/internal/agent/uplink"
 	"sekisho/internal/mgs"
 )
 
@@ -438,10 +442,60 @@ func TestDoctorNamesTheStep(t *testing.T) {
 	stranger.TLS = &tls.Config{Certificates: []tls.Certificate{selfSigned(t)}}
 	stranger.StartTLS()
 	t.Cleanup(stranger.Close)
+	// fake is a server that answers as each says, by X-Amz-Target or path, and
+	// else as a good one would.
+	fake := func(answers map[string]http.HandlerFunc) func(*testing.T, string) {
+		return func(t *testing.T, state string) {
+			t.Helper()
+			ts := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, op, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
+				if strings.HasPrefix(r.URL.Path, "/v1/") {
+					op = r.Method + " channel"
+				}
+				if answer := answers[op]; answer != nil {
+					answer(w, r)
+					return
+				}
+				switch op {
+				case "RequestManagedInstanceRoleToken":
+					fmt.Fprintf(w, `{"AccessKeyId":"ASIAEXAMPLE","SecretAccessKey":"s","SessionToken":"t","TokenExpirationDate":%d}`, time.Now().Add(time.Hour).Unix())
+				case "UpdateInstanceInformation":
+					fmt.Fprint(w, "{}")
+				case "POST channel":
+					w.WriteHeader(http.StatusCreated)
+					fmt.Fprint(w, `<CreateControlChannelResponse><TokenValue>token</TokenValue><MessageSchemaVersion>1.0</MessageSchemaVersion></CreateControlChannelResponse>`)
+				}
+			}))
+			t.Cleanup(ts.Close)
+			ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ts.Certificate().Raw})
+			b, err := json.Marshal(uplink.Server{Endpoint: ts.URL, Region: agenttest.Region, CA: string(ca)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(state, "config.json"), b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	refuse := func(code string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusBadRequest)
+			fmt.Fprintf(w, `{"__type":%q,"message":"no"}`, code)
+		}
+	}
 	tests := []struct {
 		name, fails, says string
 		change            func(*testing.T, string)
 	}{
+		{"clock", "clock", "timedatectl", fake(map[string]http.HandlerFunc{"": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Date", time.Now().Add(-2*time.Hour).UTC().Format(http.TimeFormat))
+		}})},
+		{"deregistered", "identity", "register it anew", fake(map[string]http.HandlerFunc{"RequestManagedInstanceRoleToken": refuse("UnrecognizedClientException")})},
+		{"another machine", "identity", "approve the change", fake(map[string]http.HandlerFunc{"RequestManagedInstanceRoleToken": refuse("MachineFingerprintDoesNotMatch")})},
+		{"role may not", "signature", "ssm:UpdateInstanceInformation", fake(map[string]http.HandlerFunc{"UpdateInstanceInformation": refuse("AccessDeniedException")})},
+		{"channel refused", "channel", "ssmmessages:CreateControlChannel", fake(map[string]http.HandlerFunc{"POST channel": refuse("AccessDeniedException")})},
+		{"a proxy without WebSockets", "channel", "proxies", fake(nil)},
+		{"disk", "", "MiB free in", func(*testing.T, string) {}},
 		{"all is well", "", "opened", func(*testing.T, string) {}},
 		{"not registered", "config", "Run: sekisho-agent register", func(t *testing.T, state string) {
 			t.Helper()

@@ -50,6 +50,7 @@ func Run(ctx context.Context, state string, out io.Writer) bool {
 		do   func(context.Context) (string, error)
 	}{
 		{"config", x.config},
+		{"disk", x.disk},
 		{"DNS", x.dns},
 		{"TCP", x.tcp},
 		{"TLS", x.tls},
@@ -76,6 +77,7 @@ func Run(ctx context.Context, state string, out io.Writer) bool {
 // hint is what can be done when an error does not say it itself.
 var hint = map[string]string{
 	"config":    "Correct what it names, or register the machine anew with --force.",
+	"disk":      "Check the file system of the state directory.",
 	"DNS":       "Check the endpoint's name and this machine's /etc/resolv.conf.",
 	"TCP":       "Check that the server runs, and that no firewall stops this machine from reaching it.",
 	"TLS":       "Check that the server's certificate is for this name and not expired. If its CA is your own, register with --ca FILE.",
@@ -192,6 +194,10 @@ func (x *examination) identity(ctx context.Context) (string, error) {
 	creds, err := role.Credentials(ctx)
 	stop()
 	<-done
+	if e, ok := errors.AsType[*uplink.APIError](err); ok && e.Code == "MachineFingerprintDoesNotMatch" {
+		return "", sekisho.Errorf(sekisho.CodeDenied, "%w", err).
+			WithHint("If this is the machine that registered, have an administrator approve the change (sekisho nodes shows how). If its disk was copied from another, register this one anew with --force.")
+	}
 	if err != nil {
 		return "", err
 	}

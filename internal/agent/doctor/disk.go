@@ -1,0 +1,51 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"sekisho"
+)
+
+// What the agent needs on the file system of its state directory: it writes
+// its identity anew when that changes, and logs of sessions for a while.
+const (
+	minFree  = 16 << 20 // bytes
+	minFiles = 64
+)
+
+// space is what is left of a file system.
+type space struct {
+	free, files uint64
+	countsFiles bool // some file systems have no fixed number of files
+	readOnly    bool
+}
+
+func (x *examination) disk(context.Context) (string, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(x.state, &st); err != nil {
+		return "", err
+	}
+	s := space{
+		free: st.Bavail * uint64(st.Bsize), files: st.Ffree, countsFiles: st.Files > 0, //nolint:unconvert,gosec // differs by platform, never negative
+		readOnly: st.Flags&unix.ST_RDONLY != 0,
+	}
+	return s.verdict(x.state)
+}
+
+func (s space) verdict(dir string) (string, error) {
+	switch {
+	case s.readOnly:
+		return "", sekisho.Errorf(sekisho.CodeInvalid, "%s is on a file system that is read-only", dir).
+			WithHint("Mount it for writing; look for errors of the disk with dmesg.")
+	case s.free < minFree:
+		return "", sekisho.Errorf(sekisho.CodeInvalid, "%s has %d KiB left, and the agent needs %d", dir, s.free>>10, minFree>>10).
+			WithHint("Make room on its file system (df %s).", dir)
+	case s.countsFiles && s.files < minFiles:
+		return "", sekisho.Errorf(sekisho.CodeInvalid, "%s has room for %d more files, and the agent needs %d", dir, s.files, minFiles).
+			WithHint("Delete files on its file system (df -i %s).", dir)
+	}
+	return fmt.Sprintf("%d MiB free in %s", s.free>>20, dir), nil
+}

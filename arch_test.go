@@ -50,6 +50,7 @@ var layers = []struct {
 		"sekisho/internal/mux",
 		"sekisho/internal/record",
 		"sekisho/internal/relay",
+		"sekisho/internal/transfer",
 	}},
 	{"L3 adapters", []string{
 		"sekisho/internal/api",
@@ -132,6 +133,7 @@ var agentOwnImports = []string{
 	"sekisho/internal/datachannel",
 	"sekisho/internal/link",
 	"sekisho/internal/mux",
+	"sekisho/internal/transfer",
 }
 
 // goPackage is what the tests read of go list's answer.

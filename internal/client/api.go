@@ -181,6 +181,25 @@ type Session struct {
 	DocumentName string
 	Owner        string
 	Reason       string
+	Details      string // why it ended
+}
+
+// whyOver says why a session ended that went on without this client.
+func (c *Client) whyOver(ctx context.Context, id string) string {
+	type filter struct {
+		Key   string `json:"key"`
+		Value string `json:"value"`
+	}
+	in := struct {
+		State   string
+		Filters []filter
+	}{"History", []filter{{"SessionId", id}}}
+	var out struct{ Sessions []Session }
+	// Who may not list sessions is told less.
+	if err := c.ssm(ctx, "DescribeSessions", in, &out); err == nil && len(out.Sessions) == 1 && out.Sessions[0].Details != "" {
+		return out.Sessions[0].Details
+	}
+	return "The session is over."
 }
 
 // maxPages bounds a listing against a server that never comes to an end.

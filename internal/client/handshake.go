@@ -96,6 +96,12 @@ func atLeast(version string, least ...int) bool {
 // greet answers the node's handshake and returns when the session may begin.
 // A node that begins with output makes none.
 func (l *leg) greet(ctx context.Context) error {
+	err := l.awaitStart(ctx)
+	l.greeted.Store(err == nil)
+	return err
+}
+
+func (l *leg) awaitStart(ctx context.Context) error {
 	l.hello.kind = typeStandardStream
 	for {
 		pt, b, err := l.ch.Receive(ctx)

@@ -55,6 +55,7 @@ type leg struct {
 	serving sync.WaitGroup
 
 	attached bool                   // a connection stood once
+	greeted  atomic.Bool            // the session began
 	resume   atomic.Pointer[string] // resumes the session where credentials cannot
 
 	hello  hello // what the node said in the handshake
@@ -219,7 +220,7 @@ func (l *leg) connect(ctx context.Context) {
 		}
 		switch {
 		case l.attached:
-			if !away {
+			if !away && l.greeted.Load() {
 				away = true
 				l.notice("connection lost; reconnecting…%s", l.hint)
 			}
@@ -248,7 +249,7 @@ func (l *leg) connect(ctx context.Context) {
 			l.ch.Close(err.Error())
 			return
 		case err == nil && stream.TokenValue == "":
-			l.ch.Close("The session is over.")
+			l.ch.Close(l.client.whyOver(ctx, l.stream.SessionID))
 			return
 		case err == nil:
 			l.stream.TokenValue = stream.TokenValue

@@ -1,0 +1,237 @@
+// Package exec runs a program on the node without a terminal: what the client
+// sends is its standard input, its standard output and error go out apart, and
+// its exit code comes last.
+package exec
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+	"time"
+
+	"sekisho"
+	"sekisho/internal/mgs"
+)
+
+// Stream is the session's data channel.
+type Stream interface {
+	Send(ctx context.Context, pt mgs.PayloadType, p []byte) error
+	Receive(ctx context.Context) (mgs.PayloadType, []byte, error)
+}
+
+// ErrTerminate ends a session whose client asked for it.
+var ErrTerminate = errors.New("the client ended the session")
+
+// patience is how long a program has to end between the signals that ask it
+// to; and how long its output is read after its end, when a program that it
+// left behind keeps it open.
+const patience = 2 * time.Second
+
+// lastLook is how long is waited once more for what an ended program has
+// written.
+const lastLook = 50 * time.Millisecond
+
+// chunk is how much output is sent at once.
+const chunk = 32 << 10
+
+// Program is one run of a program.
+type Program struct {
+	// Command is ready to be started, but for its standard streams.
+	Command *exec.Cmd
+	// Data is the payload type of the program's input and output; zero means
+	// mgs.PayloadOutput. What is sent under another one is not recorded.
+	Data mgs.PayloadType
+	Log  *slog.Logger
+}
+
+// Run runs the program to its end: then everything it wrote, and its exit
+// code, have been given to stream. When ctx ends or stream closes, the program
+// and what it started are ended, and Run returns why.
+func (p *Program) Run(ctx context.Context, stream Stream) error {
+	if p.Data == 0 {
+		p.Data = mgs.PayloadOutput
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	files, err := p.start()
+	if err != nil {
+		return err
+	}
+	var input, output sync.WaitGroup
+	input.Go(func() { cancel(p.input(ctx, stream, files.in)) })
+	sent := make(chan error, 2)
+	for pt, from := range map[mgs.PayloadType]*os.File{p.Data: files.out, mgs.PayloadStdErr: files.err} {
+		output.Go(func() { sent <- copyOut(ctx, stream, pt, from) })
+	}
+	stop := context.AfterFunc(ctx, func() { p.signal(syscall.SIGTERM) })
+	kill := context.AfterFunc(ctx, func() {
+		timer := time.NewTimer(patience)
+		defer timer.Stop()
+		select {
+		case <-files.ended:
+		case <-timer.C:
+			p.signal(syscall.SIGKILL)
+		}
+	})
+	waitErr := p.Command.Wait()
+	close(files.ended)
+	stop()
+	kill()
+	deadline := time.Now().Add(patience)
+	_ = files.out.SetReadDeadline(deadline) // pipes can be polled
+	_ = files.err.SetReadDeadline(deadline)
+	output.Wait()
+	err = errors.Join(<-sent, <-sent)
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	} else if err == nil {
+		var code int
+		if code, err = exitCode(waitErr); err == nil {
+			err = stream.Send(ctx, mgs.PayloadExitCode, mgs.AppendExitCode(nil, code))
+		}
+	}
+	cancel(nil)
+	_ = files.in.Close() // input may be writing to nobody
+	input.Wait()
+	_ = files.out.Close()
+	_ = files.err.Close()
+	return err
+}
+
+// files are our ends of the program's standard streams.
+type files struct {
+	in, out, err *os.File
+	ended        chan struct{}
+}
+
+func (p *Program) start() (*files, error) {
+	var ours, theirs [3]*os.File
+	closeAll := func(all [3]*os.File) {
+		for _, f := range all {
+			if f != nil {
+				_ = f.Close()
+			}
+		}
+	}
+	for i := range ours {
+		r, w, err := os.Pipe()
+		if err != nil {
+			closeAll(ours)
+			closeAll(theirs)
+			return nil, fmt.Errorf("pipe: %w", err)
+		}
+		ours[i], theirs[i] = r, w
+		if i == 0 {
+			ours[i], theirs[i] = w, r
+		}
+	}
+	defer closeAll(theirs)
+	cmd := p.Command
+	begin := func() error {
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = theirs[0], theirs[1], theirs[2]
+		if cmd.SysProcAttr == nil {
+			cmd.SysProcAttr = &syscall.SysProcAttr{}
+		}
+		cmd.SysProcAttr.Setsid = true // it has no terminal, and its jobs are known by its group
+		return cmd.Start()
+	}
+	err := begin()
+	if err != nil && cmd.Dir != "/" && (errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist)) {
+		// The home may be closed to its own user, who comes in anyway.
+		cmd = &exec.Cmd{Path: cmd.Path, Args: cmd.Args, Env: cmd.Env, Dir: "/", SysProcAttr: cmd.SysProcAttr}
+		p.Command = cmd
+		err = begin()
+	}
+	if err != nil {
+		closeAll(ours)
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "The program %.200q could not be started: %w.", cmd.Path, err)
+	}
+	return &files{in: ours[0], out: ours[1], err: ours[2], ended: make(chan struct{})}, nil
+}
+
+// signal reaches the program and all it started and did not send away.
+func (p *Program) signal(sig syscall.Signal) {
+	if err := syscall.Kill(-p.Command.Process.Pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
+		p.Log.Warn("program not signalled", "signal", sig, "error", err)
+	}
+}
+
+// input writes to the program what the client sends, and says why there is
+// no more.
+func (p *Program) input(ctx context.Context, stream Stream, in *os.File) error {
+	for {
+		pt, b, err := stream.Receive(ctx)
+		if err != nil {
+			return err
+		}
+		switch pt {
+		case p.Data:
+			// A program that reads nothing makes the client wait.
+			if _, err := in.Write(b); err != nil {
+				p.Log.Debug("input is lost", "error", err)
+			}
+		case mgs.PayloadFlag:
+			f, err := mgs.ParseFlag(b)
+			if err != nil {
+				continue
+			}
+			switch f {
+			case mgs.FlagDisconnectToPort:
+				_ = in.Close() // the end of the input; more of it is lost
+			case mgs.FlagTerminateSession:
+				return ErrTerminate
+			}
+		}
+	}
+}
+
+// copyOut sends everything that from yields.
+func copyOut(ctx context.Context, stream Stream, pt mgs.PayloadType, from *os.File) error {
+	buf := make([]byte, chunk)
+	late := false
+	for {
+		n, err := from.Read(buf)
+		if n > 0 {
+			late = false
+			if err := stream.Send(ctx, pt, bytes.Clone(buf[:n])); err != nil {
+				// The program must not wait for a reader that is gone.
+				_, _ = io.Copy(io.Discard, from)
+				return fmt.Errorf("send output: %w", err)
+			}
+		}
+		switch {
+		case errors.Is(err, io.EOF), errors.Is(err, os.ErrDeadlineExceeded) && late:
+			return nil
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			// The client may have been slow: what is there is still read.
+			late = true
+			_ = from.SetReadDeadline(time.Now().Add(lastLook))
+		case err != nil:
+			return fmt.Errorf("read output: %w", err)
+		}
+	}
+}
+
+// exitCode is what a shell would say: 128 and the signal's number for a
+// program that a signal ended.
+func exitCode(err error) (int, error) {
+	if err == nil {
+		return 0, nil
+	}
+	exit, ok := errors.AsType[*exec.ExitError](err)
+	if !ok {
+		return 0, fmt.Errorf("wait: %w", err)
+	}
+	if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		return 128 + int(status.Signal()), nil
+	}
+	return exit.ExitCode(), nil
+}

@@ -129,7 +129,13 @@ func (w *world) SessionStatus(_ sekisho.SessionID, s sekisho.SessionStatus) {
 	w.statuses = append(w.statuses, s)
 }
 
-func (w *world) SessionEnded(_ sekisho.SessionID, s sekisho.SessionStatus, details string) {
+func (w *world) SessionEnded(id sekisho.SessionID, s sekisho.SessionStatus, details string) {
+	// The end is not stored yet: a leg that comes now must not open the
+	// session again.
+	late := newPipe()
+	if err := w.ServeClient(w.ctx, id, late); err == nil || !w.Live(id) {
+		w.t.Errorf("a leg was let into an ended session: %v", err)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.ended = append(w.ended, string(s)+": "+details)
@@ -354,6 +360,7 @@ func TestExitReachesTheClientAfterAllOutput(t *testing.T) {
 		want(t, "end", w.endings(), "Terminated: ")
 		want(t, "recording", w.tape.String(), "o:logout\r\n seal:")
 		<-client.closed
+		synctest.Wait()
 		if w.Live(sid) {
 			t.Error("the session is still open")
 		}

@@ -452,13 +452,15 @@ func (s *session) end(status sekisho.SessionStatus, output string) {
 		}
 	}
 	s.mu.Unlock()
-	s.relay.forget(s.info.ID)
 	if err := s.rec.Seal(output); err != nil {
 		s.relay.cfg.Log.Error("recording not sealed", "session", s.info.ID, "error", err)
 	}
 	s.notifying.Lock()
 	defer s.notifying.Unlock()
 	s.relay.cfg.Observer.SessionEnded(s.info.ID, status, output)
+	// Last: until its end is stored, a leg that comes must find the ended
+	// session here, and not open it again.
+	s.relay.forget(s.info.ID)
 }
 
 // drop detaches both legs without ending the session.

@@ -234,7 +234,11 @@ func meant(s string, names []string) string {
 	}
 	best, distance := "", 4
 	for _, n := range names {
-		if d := edits(strings.ToLower(s), strings.ToLower(n)); d < distance && d < len(n)/2+1 {
+		d := edits(strings.ToLower(s), strings.ToLower(n))
+		if len(s) > 3 && strings.HasPrefix(strings.ToLower(n), strings.ToLower(s)) {
+			d = 1
+		}
+		if d < distance && d < len(n)/2+1 {
 			best, distance = n, d
 		}
 	}

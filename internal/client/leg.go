@@ -162,7 +162,7 @@ func (e *ExitError) Error() string { return fmt.Sprintf("exit code %d", e.Code) 
 
 // send sends stream data, encrypted if that was agreed.
 func (l *leg) send(ctx context.Context, pt mgs.PayloadType, p []byte) error {
-	if l.cipher == nil || pt != mgs.PayloadOutput {
+	if l.cipher == nil || pt != mgs.PayloadOutput && pt != mgs.PayloadCopy {
 		return l.ch.Send(ctx, pt, p)
 	}
 	for len(p) > 0 {
@@ -186,7 +186,7 @@ func (l *leg) receive(ctx context.Context) (mgs.PayloadType, []byte, error) {
 		return pt, b, err
 	}
 	switch pt {
-	case mgs.PayloadOutput, mgs.PayloadStdErr, mgs.PayloadExitCode:
+	case mgs.PayloadOutput, mgs.PayloadStdErr, mgs.PayloadExitCode, mgs.PayloadCopy:
 		b, err = l.cipher.open(b)
 	}
 	return pt, b, err

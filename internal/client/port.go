@@ -32,7 +32,7 @@ func (l *leg) stdio(ctx context.Context, in io.Reader, out io.Writer) error {
 	alive := make(chan struct{}, 1)
 	go func() { // may be stuck in a Read: not waited for
 		buf := make([]byte, 32<<10)
-		_, err := io.CopyBuffer(&outputWriter{ctx, l}, onlyReader{in}, buf)
+		_, err := io.CopyBuffer(&outputWriter{ctx: ctx, l: l}, onlyReader{in}, buf)
 		if err != nil && ctx.Err() == nil {
 			cancel(fmt.Errorf("input: %w", err))
 			return
@@ -104,7 +104,7 @@ func (l *leg) multiplex(ctx context.Context, refused func()) *streams {
 		io.Reader
 		io.Writer
 		io.Closer
-	}{r, &outputWriter{ctx, l}, closer(func() error { cancel(); return r.Close() })})
+	}{r, &outputWriter{ctx: ctx, l: l}, closer(func() error { cancel(); return r.Close() })})
 	go func() {
 		defer close(s.over)
 		defer cancel()

@@ -133,15 +133,21 @@ func (l *leg) terminateFlag(ctx context.Context) {
 
 var _ io.Writer = (*outputWriter)(nil)
 
-// outputWriter sends what is written to it as stream data.
+// outputWriter sends what is written to it as stream data of one type; the
+// zero one means output.
 type outputWriter struct {
 	ctx context.Context
 	l   *leg
+	pt  mgs.PayloadType
 }
 
 // Write implements io.Writer.
 func (w *outputWriter) Write(p []byte) (int, error) {
-	if err := w.l.send(w.ctx, mgs.PayloadOutput, p); err != nil {
+	pt := w.pt
+	if pt == 0 {
+		pt = mgs.PayloadOutput
+	}
+	if err := w.l.send(w.ctx, pt, p); err != nil {
 		return 0, err
 	}
 	return len(p), nil

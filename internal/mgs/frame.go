@@ -52,6 +52,10 @@ const (
 	PayloadFlag                 PayloadType = 10 // [Flag]
 	PayloadStdErr               PayloadType = 11 // raw bytes
 	PayloadExitCode             PayloadType = 12 // [AppendExitCode]
+
+	// PayloadCopy is Sekisho's own: files on their way, in either direction.
+	// It is relayed like output and not recorded as what a person saw.
+	PayloadCopy PayloadType = 1000
 )
 
 // The bits of Message.Flags.

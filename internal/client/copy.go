@@ -1,0 +1,133 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"sekisho"
+	"sekisho/internal/mgs"
+	"sekisho/internal/transfer"
+)
+
+// documentCopy is the document of copies.
+const documentCopy = "Sekisho-Copy"
+
+// Place is one side of a copy: a path here, or one on a node.
+type Place struct {
+	Target string // empty for here
+	Path   string
+}
+
+// ParsePlace reads TARGET:PATH or PATH. A path here whose first part holds a
+// colon begins with "./".
+func ParsePlace(s string) Place {
+	head, path, ok := strings.Cut(s, ":")
+	if tag, isTag := strings.CutPrefix(s, "tag:"); isTag {
+		if head, path, ok = strings.Cut(tag, ":"); !ok {
+			return Place{Path: s}
+		}
+		head = "tag:" + head
+	}
+	if !ok || head == "" || strings.ContainsAny(head, `/\`) {
+		return Place{Path: s}
+	}
+	return Place{Target: head, Path: path}
+}
+
+// CopyInput says what to copy. One of the places is on a node.
+type CopyInput struct {
+	From, To Place
+	Reason   string
+}
+
+// Copy copies a file or a folder to a node or from one. The node's side runs
+// as the session's user.
+func (c *Client) Copy(ctx context.Context, in CopyInput, o transfer.Options, voice Voice) error {
+	direction, local, remote := "upload", in.From.Path, in.To
+	if in.From.Target != "" {
+		direction, local, remote = "download", in.To.Path, in.From
+	}
+	l, err := c.start(ctx, StartInput{
+		Target: remote.Target, Reason: in.Reason, DocumentName: documentCopy,
+		Parameters: map[string][]string{"direction": {direction}, "path": {first(remote.Path, ".")}},
+	}, voice.notice)
+	if err != nil {
+		return err
+	}
+	l.attach(ctx)
+	if err = l.greet(ctx); err == nil && !l.hello.offers("copy") {
+		err = sekisho.Errorf(sekisho.CodeInvalid, "The node's agent does not copy files: that needs Sekisho's agent.").
+			WithHint("scp works: sekisho ssh-config writes what it needs.")
+	}
+	if err != nil {
+		return firstError(l.end(ctx, err), err)
+	}
+	voice.started(l.stream.SessionID, false)
+	r, w := io.Pipe()
+	type ending struct {
+		exit *ExitError
+		err  error
+	}
+	ended := make(chan ending, 1)
+	go func() {
+		exit, err := l.collect(ctx, w)
+		_ = w.CloseWithError(io.ErrUnexpectedEOF) // never fails
+		ended <- ending{exit, err}
+	}()
+	conn := struct {
+		io.Reader
+		io.Writer
+	}{r, &outputWriter{ctx: ctx, l: l, pt: mgs.PayloadCopy}}
+	if direction == "upload" {
+		err = transfer.Send(conn, local, o)
+	} else {
+		err = transfer.Receive(conn, local, o)
+	}
+	_ = l.send(ctx, mgs.PayloadFlag, mgs.FlagDisconnectToPort.Bytes()) // the other side may be gone
+	if err != nil {
+		_ = r.Close() // what still comes is not wanted
+		if peer, ok := errors.AsType[*transfer.PeerError](err); ok {
+			err = fmt.Errorf("on the node: %s", Printable(peer.Text))
+		}
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		return firstError(l.end(ctx, err), err)
+	}
+	how := <-ended
+	switch {
+	case how.exit != nil && how.exit.Code == 0:
+		l.detach()
+		return nil
+	case how.exit != nil:
+		l.detach()
+		return fmt.Errorf("the node's side of the copy failed with exit code %d", how.exit.Code)
+	}
+	return firstError(l.end(ctx, how.err), errors.New("the node's side of the copy ended early"))
+}
+
+// collect writes what the node sends of a copy to w, until the session ends.
+func (l *leg) collect(ctx context.Context, w *io.PipeWriter) (*ExitError, error) {
+	var exit *ExitError
+	for {
+		pt, b, err := l.receive(ctx)
+		if err != nil {
+			return exit, err
+		}
+		switch pt {
+		case mgs.PayloadCopy:
+			if _, err := w.Write(b); err != nil {
+				continue // our side has ended; the node's is still to say how it did
+			}
+		case mgs.PayloadExitCode:
+			code, err := mgs.ParseExitCode(b)
+			if err != nil {
+				return nil, err
+			}
+			exit = &ExitError{code}
+		}
+	}
+}

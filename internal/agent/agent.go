@@ -18,6 +18,7 @@ import (
 	"sekisho/internal/agent/control"
 	"sekisho/internal/agent/enroll"
 	"sekisho/internal/agent/hostinfo"
+	"sekisho/internal/agent/port"
 	"sekisho/internal/agent/session"
 	"sekisho/internal/agent/uplink"
 	"sekisho/internal/id"
@@ -45,6 +46,7 @@ type Config struct {
 	Users    session.Users
 	Log      *slog.Logger
 
+	Forwarding  port.Rules    // for connections to other hosts
 	MaxSessions int           // 0 means DefaultMaxSessions
 	Patience    time.Duration // how long a session outlives its connection; 0 means session.DefaultPatience
 	Reports     Intervals     // zero fields mean the defaults
@@ -228,7 +230,9 @@ func (a *Agent) Start(task mgs.AgentTaskPayload) {
 			conn, err := a.client.OpenData(ctx, a.ident.Node, sekisho.SessionID(task.SessionID))
 			return conn, a.renewOn(err)
 		},
+		Decrypt:  a.client.Decrypt,
 		Users:    a.cfg.Users,
+		Rules:    a.cfg.Forwarding,
 		Node:     a.ident.Node,
 		Task:     task,
 		Report:   a.control.Complete,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -31,9 +32,15 @@ func (m me) Resolve(context.Context, string) (runas.User, error) {
 	return runas.User{Name: "tester", Home: m.home, Shell: "/bin/sh"}, nil
 }
 
-func (m me) LoginShell(u runas.User, extra ...string) *exec.Cmd {
+func (m me) Elevated() (runas.User, error) { return (&runas.Host{UID: 1}).Elevated() }
+
+func (m me) Command(u runas.User, path string, args []string, extra ...string) *exec.Cmd {
 	// The user ID of nobody in particular: no credentials are set then.
-	return (&runas.Host{UID: 1}).LoginShell(u, extra...)
+	return (&runas.Host{UID: 1}).Command(u, path, args, extra...)
+}
+
+func (m me) DialSocket(ctx context.Context, u runas.User, path string) (net.Conn, error) {
+	return (&runas.Host{UID: 1}).DialSocket(ctx, u, path)
 }
 
 type logWriter struct{ t *testing.T }
@@ -274,9 +281,9 @@ func TestSessionsThatCannotStart(t *testing.T) {
 		start agenttest.Start
 		want  string
 	}{
-		{"port", agenttest.Start{Document: document("Port", `{}`)}, "session type Port is not supported by this agent yet"},
-		{"command", agenttest.Start{Document: document("InteractiveCommands", `{}`)}, "session type InteractiveCommands is not supported by this agent yet"},
-		{"command without terminal", agenttest.Start{Document: document("NonInteractiveCommands", `{}`)}, "session type NonInteractiveCommands is not supported by this agent yet"},
+		{"port", agenttest.Start{Document: document("Port", `{}`)}, "is not a port number"},
+		{"command", agenttest.Start{Document: document("InteractiveCommands", `{}`)}, "has no command for Linux"},
+		{"command without terminal", agenttest.Start{Document: document("NonInteractiveCommands", `{}`)}, "has no command for Linux"},
 		{"unknown type", agenttest.Start{Document: document("Telepathy", `{}`)}, `"Telepathy" is not known`},
 		{"schema", agenttest.Start{Document: `{"schemaVersion":"2.2","sessionType":"Standard_Stream"}`}, `schemaVersion "2.2"`},
 		{"no object", agenttest.Start{Document: `[]`}, "not valid"},
@@ -287,7 +294,7 @@ func TestSessionsThatCannotStart(t *testing.T) {
 		{"run-as root", agenttest.Start{Document: document("Standard_Stream", `{"runAsEnabled":true}`), RunAs: "root"}, "do not run as root"},
 		{"run-as with shell characters", agenttest.Start{Document: document("Standard_Stream", `{"runAsEnabled":true}`), RunAs: "x;reboot"}, "not a valid OS user name"},
 		{"run-as with an option", agenttest.Start{Document: document("Standard_Stream", `{"runAsEnabled":true}`), RunAs: "-G"}, "not a valid OS user name"},
-		{"no shell", agenttest.Start{Document: document("Standard_Stream", `{"runAsEnabled":true}`), RunAs: "shell-less"}, `"/does/not/exist" of the OS user "shell-less" could not be started`},
+		{"no shell", agenttest.Start{Document: document("Standard_Stream", `{"runAsEnabled":true}`), RunAs: "shell-less"}, `"/does/not/exist" could not be started as the OS user "shell-less"`},
 		{"the client refuses", agenttest.Start{Document: document("Standard_Stream", `{"runAsEnabled":true}`), RunAs: "shell-less", Refuse: true}, "The client cannot run this type of session: no [2J such thing"},
 	}
 	srv := agenttest.New(t)

@@ -24,6 +24,7 @@ func TestAgentDependencies(t *testing.T) {
 		"sekisho/internal/document":    "format",
 		"sekisho/internal/link":        "the way out",
 		"sekisho/internal/datachannel": "shared with clients",
+		"sekisho/internal/mux":         "shared with clients",
 	}
 	refused := []struct{ prefix, why string }{
 		{"modernc.org/", "a node has no database"},

@@ -20,8 +20,8 @@ import (
 
 // How the channel is watched, and how soon it is opened again.
 const (
-	pingInterval = 20 * time.Second
-	pongTimeout  = 15 * time.Second
+	pingInterval = 5 * time.Second
+	pongTimeout  = 10 * time.Second
 	minBackoff   = 100 * time.Millisecond
 	maxBackoff   = 15 * time.Second
 	// A connection that lived this long was a good one.

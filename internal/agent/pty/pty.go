@@ -76,7 +76,7 @@ func (p *Process) start(tty *os.File, cols, rows uint16) error {
 	}
 	attr.Setsid, attr.Setctty, attr.Ctty = true, true, 0
 	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = tty, tty, tty
-	if err := shutInherited(); err != nil {
+	if err := ShutInherited(); err != nil {
 		return err
 	}
 	return p.cmd.Start()
@@ -109,9 +109,9 @@ func open() (master, tty *os.File, err error) {
 	return os.NewFile(uintptr(fd), "ptmx"), tty, nil
 }
 
-// shutInherited marks whatever this process was itself started with as not to
+// ShutInherited marks whatever this process was itself started with as not to
 // be passed on. Go marks all that it opens.
-func shutInherited() error {
+func ShutInherited() error {
 	err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
 	if err == nil {
 		return nil
@@ -172,15 +172,29 @@ func (p *Process) PID() int { return p.cmd.Process.Pid }
 // Close closes the terminal. Processes that are still at it are hung up.
 func (p *Process) Close() error { return p.master.Close() }
 
-// End ends the process and whatever else belongs to its session: a hang-up
-// first, and what remains after [KillDelay] is killed. It closes the terminal
-// and returns when the process is gone. When ctx ends it kills at once.
+// End ends the process and whatever else belongs to its session, as
+// [EndSession] does. It closes the terminal.
 func (p *Process) End(ctx context.Context) {
-	sid := p.PID()
+	hangUp(p.PID())
+	p.Close()
+	awaitEnd(ctx, p.PID(), p.exited)
+}
+
+// EndSession ends every process of session sid: a hang-up first, and what
+// remains after [KillDelay] is killed. It returns when the session's leader,
+// whose end closes exited, is gone. When ctx ends it kills at once.
+func EndSession(ctx context.Context, sid int, exited <-chan struct{}) {
+	hangUp(sid)
+	awaitEnd(ctx, sid, exited)
+}
+
+func hangUp(sid int) {
 	signalSession(sid, syscall.SIGHUP)
 	// A stopped process gets to see the hang-up only when it goes on.
 	signalSession(sid, syscall.SIGCONT)
-	p.Close()
+}
+
+func awaitEnd(ctx context.Context, sid int, exited <-chan struct{}) {
 	t := time.NewTimer(KillDelay)
 	defer t.Stop()
 	poll := time.NewTicker(50 * time.Millisecond)
@@ -201,11 +215,15 @@ func (p *Process) End(ctx context.Context) {
 		}
 		select {
 		case <-poll.C:
-		case <-p.exited:
+		case <-exited:
 		}
 	}
-	<-p.exited
+	<-exited
 }
+
+// Signal signals the processes of session sid that are still in the group of
+// its leader.
+func Signal(sid int, sig syscall.Signal) error { return syscall.Kill(-sid, sig) }
 
 // signalSession signals every process of session sid and reports whether
 // there was one.

@@ -3,7 +3,8 @@
 //
 // # Rules
 //
-// An agent that is root never runs a session as root. It runs it as the user
+// An agent that is root never runs a session as root, but for the commands of
+// documents that ask for elevated rights. It runs it as the user
 // the session names, who must exist, or else as [DefaultUser], which it makes
 // when it is missing: without a password and without any sudoers file. There
 // is no silent fallback from one to the other. An agent that is not root runs
@@ -327,18 +328,24 @@ func parseID(s string) (uint32, bool) {
 // Path is the PATH of sessions.
 const Path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// LoginShell returns the user's login shell, not yet started: with the
+// LoginShell returns the user's login shell, not yet started; see
+// [Host.Command].
+func (h *Host) LoginShell(u User, extra ...string) *exec.Cmd {
+	return h.Command(u, u.Shell, []string{"-" + filepath.Base(u.Shell)}, extra...)
+}
+
+// Command returns a program of args[0] and so on, not yet started: with the
 // user's own IDs, in the user's home, and with a new environment to which
 // extra ("NAME=value") is added. Nothing of the agent's own environment
 // passes but LANG.
-func (h *Host) LoginShell(u User, extra ...string) *exec.Cmd {
+func (h *Host) Command(u User, path string, args []string, extra ...string) *exec.Cmd {
 	lang := os.Getenv("LANG")
 	if lang == "" {
 		lang = "C.UTF-8"
 	}
 	cmd := &exec.Cmd{
-		Path: u.Shell,
-		Args: []string{"-" + filepath.Base(u.Shell)},
+		Path: path,
+		Args: args,
 		Dir:  h.workingDir(u),
 		Env: append([]string{
 			"HOME=" + u.Home,
@@ -354,6 +361,29 @@ func (h *Host) LoginShell(u User, extra ...string) *exec.Cmd {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: u.UID, Gid: u.GID, Groups: u.Groups}
 	}
 	return cmd
+}
+
+// Elevated is the user of commands whose document asks for elevated rights:
+// root, whom only an agent that is root has to give.
+func (h *Host) Elevated() (User, error) {
+	if h.UID != 0 {
+		return User{}, sekisho.Errorf(sekisho.CodeDenied, "The document asks for elevated rights, and the node's agent does not run as root.")
+	}
+	return User{Name: "root", Home: "/root", Shell: "/bin/sh"}, nil
+}
+
+// Program finds a program as a shell would find it in the PATH of sessions.
+func Program(name string) (string, error) {
+	if strings.Contains(name, "/") {
+		return name, nil
+	}
+	for _, dir := range filepath.SplitList(Path) {
+		path := filepath.Join(dir, name)
+		if st, err := os.Stat(path); err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0 {
+			return path, nil
+		}
+	}
+	return "", sekisho.Errorf(sekisho.CodeNotFound, "The program %.100q was not found on the node.", name)
 }
 
 // workingDir is the home, or the root where there is no home. Whether the

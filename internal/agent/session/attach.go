@@ -17,8 +17,8 @@ import (
 // How the data channel's connection is watched, and how soon it is opened
 // again.
 const (
-	pingInterval = 20 * time.Second
-	pongTimeout  = 15 * time.Second
+	pingInterval = 5 * time.Second
+	pongTimeout  = 10 * time.Second
 	minBackoff   = 100 * time.Millisecond
 	maxBackoff   = 5 * time.Second
 	// A connection that lived this long was a good one.
@@ -36,8 +36,9 @@ type attachment struct {
 	s  *Session
 	ch *datachannel.Channel
 
-	mu   sync.Mutex
-	conn *link.Conn // the present one, or nil
+	mu     sync.Mutex
+	conn   *link.Conn // the present one, or nil
+	parted bool       // nothing more will come: another connection is not wanted
 }
 
 // run connects and serves until ctx ends, the channel closes or there is no
@@ -54,9 +55,14 @@ func (a *attachment) run(ctx context.Context) error {
 				lost, backoff = time.Now(), 0
 			}
 		}
+		a.mu.Lock()
+		parted := a.parted
+		a.mu.Unlock()
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
+		case parted:
+			return nil
 		case errors.Is(err, datachannel.ErrClosed):
 			return err
 		case uplink.SessionGone(err):
@@ -112,6 +118,7 @@ func (a *attachment) state(ctx context.Context, conn *link.Conn, state string) e
 func (a *attachment) terminating(ctx context.Context) {
 	a.mu.Lock()
 	conn := a.conn
+	a.parted = true
 	a.mu.Unlock()
 	if conn == nil {
 		return
@@ -126,6 +133,7 @@ func (a *attachment) terminating(ctx context.Context) {
 func (a *attachment) part() {
 	a.mu.Lock()
 	conn := a.conn
+	a.parted = true
 	a.mu.Unlock()
 	if conn != nil {
 		_ = conn.Close(link.CloseNormal, "") // it is as good as gone

@@ -1,29 +1,71 @@
 package session
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
 
 	"sekisho"
+	"sekisho/internal/document"
 )
 
-// The session types of AWS's documents.
-const (
-	typeStandardStream         = "Standard_Stream"
-	typeInteractiveCommands    = "InteractiveCommands"
-	typeNonInteractiveCommands = "NonInteractiveCommands"
-	typePort                   = "Port"
-)
-
-// document is what the agent reads of a session document. Like AWS's agent it
+// content is what the agent reads of a session document. Like AWS's agent it
 // ignores what it does not know: the server enforces the rest.
-type document struct {
-	SchemaVersion string `json:"schemaVersion"`
-	SessionType   string `json:"sessionType"`
-	Inputs        struct {
-		RunAsEnabled     flag   `json:"runAsEnabled"`
-		RunAsDefaultUser string `json:"runAsDefaultUser"`
-	} `json:"inputs"`
+type content struct {
+	SessionType string          `json:"sessionType"`
+	Inputs      inputs          `json:"inputs"`
+	Properties  json.RawMessage `json:"properties"`
+}
+
+// header is what tells how to read the rest.
+type header struct {
+	SchemaVersion string               `json:"schemaVersion"`
+	SessionType   string               `json:"sessionType"`
+	Parameters    map[string]parameter `json:"parameters"`
+}
+
+type inputs struct {
+	KMSKeyID         string `json:"kmsKeyId"`
+	RunAsEnabled     flag   `json:"runAsEnabled"`
+	RunAsDefaultUser string `json:"runAsDefaultUser"`
+	ShellProfile     struct {
+		Linux string `json:"linux"`
+	} `json:"shellProfile"`
+	Sekisho struct {
+		LoginShell *bool  `json:"loginShell"` // absent: true
+		Prompt     string `json:"prompt"`
+		Banner     string `json:"banner"`
+	} `json:"sekisho"`
+}
+
+type parameter struct {
+	Type           string   `json:"type"`
+	Default        any      `json:"default"`
+	AllowedPattern string   `json:"allowedPattern"`
+	AllowedValues  []string `json:"allowedValues"`
+}
+
+// commands are the properties of sessions that run a command.
+type commands struct {
+	Linux *struct {
+		Commands              string `json:"commands"`
+		RunAsElevated         flag   `json:"runAsElevated"`
+		SeparateOutputStream  flag   `json:"separateOutputStream"`
+		StdOutSeparatorPrefix string `json:"stdOutSeparatorPrefix"`
+		StdErrSeparatorPrefix string `json:"stdErrSeparatorPrefix"`
+	} `json:"linux"`
+}
+
+// portProperties are those of Port sessions.
+type portProperties struct {
+	PortNumber looseText `json:"portNumber"`
+	Host       looseText `json:"host"`
+	Type       looseText `json:"type"`
+	Socket     string    `json:"socket"`
 }
 
 // flag is a boolean that documents also write as a string.
@@ -45,25 +87,221 @@ func (f *flag) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-func parseDocument(b []byte) (document, error) {
-	var d document
-	if err := json.Unmarshal(b, &d); err != nil {
+// looseText is a text that some requests bring as a number or as a list of
+// one.
+type looseText string
+
+var _ json.Unmarshaler = (*looseText)(nil)
+
+// UnmarshalJSON implements [json.Unmarshaler].
+func (t *looseText) UnmarshalJSON(b []byte) error {
+	var s string
+	var n json.Number
+	var list []string
+	switch {
+	case json.Unmarshal(b, &s) == nil:
+		*t = looseText(s)
+	case json.Unmarshal(b, &n) == nil:
+		*t = looseText(n)
+	case json.Unmarshal(b, &list) == nil && len(list) == 1:
+		*t = looseText(list[0])
+	default:
+		return fmt.Errorf("%.40q is not a text", b)
+	}
+	return nil
+}
+
+// properties reads the document's into v. A document without any has none of
+// what v looks for.
+func (d *content) properties(v any) error {
+	if len(d.Properties) == 0 {
+		return nil
+	}
+	if err := json.Unmarshal(d.Properties, v); err != nil {
+		return sekisho.Errorf(sekisho.CodeInvalid, "The session document's properties are not valid: %w.", err)
+	}
+	return nil
+}
+
+// parseDocument reads a document and puts the values of its parameters into
+// it.
+func parseDocument(b []byte, given map[string]any) (content, error) {
+	var d content
+	invalid := func(err error) (content, error) {
 		return d, sekisho.Errorf(sekisho.CodeInvalid, "The session document is not valid: %w.", err)
 	}
-	if d.SchemaVersion != "1.0" {
-		return d, sekisho.Errorf(sekisho.CodeInvalid, "The session document has schemaVersion %.40q; this agent knows \"1.0\".", d.SchemaVersion)
+	var head header
+	if err := json.Unmarshal(b, &head); err != nil {
+		return invalid(err)
 	}
-	switch d.SessionType {
-	case typeStandardStream:
-		return d, nil
-	case typeInteractiveCommands, typeNonInteractiveCommands, typePort:
-		return d, sekisho.Errorf(sekisho.CodeNotImplemented, "session type %s is not supported by this agent yet", d.SessionType)
+	if head.SchemaVersion != document.SchemaVersion {
+		return d, sekisho.Errorf(sekisho.CodeInvalid, "The session document has schemaVersion %.40q; this agent knows %q.", head.SchemaVersion, document.SchemaVersion)
 	}
-	return d, sekisho.Errorf(sekisho.CodeInvalid, "session type %.40q is not known to this agent", d.SessionType)
+	switch head.SessionType {
+	case document.StandardStream, document.InteractiveCommands, document.NonInteractiveCommands, document.Port:
+	default:
+		return d, sekisho.Errorf(sekisho.CodeInvalid, "session type %.40q is not known to this agent", head.SessionType)
+	}
+	values, err := bind(head.Parameters, given)
+	if err != nil {
+		return d, err
+	}
+	var tree map[string]json.RawMessage
+	if err := json.Unmarshal(b, &tree); err != nil {
+		return invalid(err)
+	}
+	for _, part := range []string{"inputs", "properties"} {
+		if raw, ok := tree[part]; ok {
+			if tree[part], err = values.fill(raw); err != nil {
+				return invalid(err)
+			}
+		}
+	}
+	delete(tree, "parameters") // they have been read
+	filled, err := json.Marshal(tree)
+	if err == nil {
+		err = json.Unmarshal(filled, &d)
+	}
+	if err != nil {
+		return invalid(err)
+	}
+	return d, nil
+}
+
+// values are the parameters' by name.
+type values map[string]any
+
+var parameterName = regexp.MustCompile(`^[a-zA-Z0-9]+$`)
+
+// bind gives every parameter of a document its value and checks it against
+// what the document allows, whatever the server has checked before.
+func bind(declared map[string]parameter, given map[string]any) (values, error) {
+	out := make(values, len(declared))
+	for name, p := range declared {
+		if !parameterName.MatchString(name) {
+			continue // AWS's agent drops such names
+		}
+		value, ok := given[name]
+		if !ok {
+			value = p.Default
+		}
+		if value == nil {
+			return nil, sekisho.Errorf(sekisho.CodeInvalid, "The parameter %q of the session document has no value.", name)
+		}
+		// Texts come as a list of one, too.
+		if list, ok := value.([]any); ok && len(list) == 1 && p.Type == document.TypeString {
+			value = list[0]
+		}
+		if err := p.check(value); err != nil {
+			return nil, sekisho.Errorf(sekisho.CodeInvalid, "The parameter %q of the session document: %w.", name, err)
+		}
+		out[name] = value
+	}
+	return out, nil
+}
+
+func (p *parameter) check(value any) error {
+	var pattern *regexp.Regexp
+	if p.AllowedPattern != "" {
+		var err error
+		if pattern, err = regexp.Compile(p.AllowedPattern); err != nil {
+			return fmt.Errorf("its allowedPattern cannot be used: %w", err)
+		}
+	}
+	texts := []any{value}
+	if list, ok := value.([]any); ok {
+		texts = list
+	}
+	for _, v := range texts {
+		s, ok := text(v)
+		if !ok {
+			return fmt.Errorf("%.60q is neither a text nor a list of texts", fmt.Sprint(v))
+		}
+		if strings.ContainsRune(s, 0) {
+			return fmt.Errorf("%.60q holds a NUL", s)
+		}
+		if pattern != nil && !pattern.MatchString(s) {
+			return fmt.Errorf("%.60q does not match %.200s", s, p.AllowedPattern)
+		}
+		if len(p.AllowedValues) > 0 && !slices.Contains(p.AllowedValues, s) {
+			return fmt.Errorf("%.60q is not one of the values allowed", s)
+		}
+	}
+	return nil
+}
+
+// text is a plain value as it stands in a text.
+func text(v any) (string, bool) {
+	switch v := v.(type) {
+	case string:
+		return v, true
+	case bool:
+		return strconv.FormatBool(v), true
+	case json.Number:
+		return v.String(), true
+	case float64:
+		return strconv.FormatFloat(v, 'f', -1, 64), true
+	}
+	return "", false
+}
+
+// reference is where a parameter's value goes.
+var reference = regexp.MustCompile(`{{\s*([a-zA-Z0-9]+)\s*}}`)
+
+// fill puts the values into every text of a JSON value.
+func (v values) fill(raw json.RawMessage) (json.RawMessage, error) {
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.UseNumber()
+	var tree any
+	if err := dec.Decode(&tree); err != nil {
+		return nil, err
+	}
+	return json.Marshal(v.tree(tree))
+}
+
+func (v values) tree(t any) any {
+	switch t := t.(type) {
+	case string:
+		return v.expand(t)
+	case []any:
+		for i := range t {
+			t[i] = v.tree(t[i])
+		}
+	case map[string]any:
+		for k := range t {
+			t[k] = v.tree(t[k])
+		}
+	}
+	return t
+}
+
+// expand puts values into s, once: what a value brings is not looked at
+// again. A text that is one reference and nothing else becomes the value
+// itself, whatever its type.
+func (v values) expand(s string) any {
+	if at := reference.FindStringSubmatchIndex(s); at != nil && at[0] == 0 && at[1] == len(s) {
+		if value, ok := v[s[at[2]:at[3]]]; ok {
+			return value
+		}
+	}
+	return reference.ReplaceAllStringFunc(s, func(ref string) string {
+		value, ok := v[reference.FindStringSubmatch(ref)[1]]
+		if !ok {
+			return ref
+		}
+		if s, ok := text(value); ok {
+			return s
+		}
+		b, err := json.Marshal(value)
+		if err != nil { // it came as JSON
+			return ref
+		}
+		return string(b)
+	})
 }
 
 // runAs is the user the document and the start message ask for, or "".
-func (d *document) runAs(user string) (string, error) {
+func (d *content) runAs(user string) (string, error) {
 	if !d.Inputs.RunAsEnabled {
 		return "", nil
 	}

@@ -6,8 +6,8 @@ package session
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
+	"net"
 	"os/exec"
 	"strings"
 	"sync"
@@ -15,10 +15,11 @@ import (
 	"unicode/utf8"
 
 	"sekisho"
+	"sekisho/internal/agent/plugin"
+	"sekisho/internal/agent/port"
 	"sekisho/internal/agent/runas"
-	"sekisho/internal/agent/shell"
-	"sekisho/internal/agent/uplink"
 	"sekisho/internal/datachannel"
+	"sekisho/internal/document"
 	"sekisho/internal/link"
 	"sekisho/internal/mgs"
 )
@@ -26,16 +27,21 @@ import (
 // Users is the node's user database; see [runas.Host].
 type Users interface {
 	Resolve(ctx context.Context, wanted string) (runas.User, error)
-	LoginShell(u runas.User, extra ...string) *exec.Cmd
+	Elevated() (runas.User, error)
+	Command(u runas.User, path string, args []string, extra ...string) *exec.Cmd
+	DialSocket(ctx context.Context, u runas.User, path string) (net.Conn, error)
 }
 
 // Session is one session to run.
 type Session struct {
 	// Open makes and opens the agent's leg of the data channel.
-	Open  func(ctx context.Context) (*link.Conn, error)
-	Users Users
-	Node  sekisho.NodeID
-	Task  mgs.AgentTaskPayload // its SessionID has been checked
+	Open func(ctx context.Context) (*link.Conn, error)
+	// Decrypt has KMS decrypt a key for an encryption context.
+	Decrypt func(ctx context.Context, keyID string, wrapped []byte, encryptionContext map[string]string) ([]byte, error)
+	Users   Users
+	Rules   port.Rules // for connections to other hosts
+	Node    sekisho.NodeID
+	Task    mgs.AgentTaskPayload // its SessionID has been checked
 	// Report is called once, when the session has ended.
 	Report func(mgs.TaskComplete)
 	Log    *slog.Logger
@@ -58,39 +64,47 @@ const (
 	wordTimeout  = 2 * time.Second
 )
 
-// windowBytes is how much output may be on its way: what a person sees before
-// the answer to Ctrl-C.
-const windowBytes = 1 << 20
+// maxDelay is how far what a person sees may be behind what the program
+// writes, beyond what the way takes: the wait for the answer to Ctrl-C.
+const maxDelay = 50 * time.Millisecond
 
 // Run runs the session to its end.
 func (s *Session) Run(ctx context.Context) {
 	s.id = sekisho.SessionID(s.Task.SessionID)
-	doc, user, err := s.prepare(ctx)
+	job, err := s.prepare(ctx)
 	if err != nil {
 		s.report(err)
 		return
 	}
-	s.Log.Info("session starts", "document", s.Task.DocumentName, "type", doc.SessionType, "user", user.Name, "owner", s.Task.SessionOwner)
+	s.Log.Info("session starts", "document", s.Task.DocumentName, "type", job.doc.SessionType, "user", job.user.Name, "owner", s.Task.SessionOwner)
 
-	ch := datachannel.New(datachannel.Config{Role: datachannel.AgentLeg, WindowBytes: windowBytes})
+	config := datachannel.Config{Role: datachannel.AgentLeg}
+	if job.doc.SessionType != document.Port {
+		config.MaxDelay = maxDelay
+	}
+	ch := datachannel.New(config)
 	attached := &attachment{s: s, ch: ch}
 	serveCtx, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	runCtx, cancel := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() { cancel(attached.run(serveCtx)) })
 
-	err = s.converse(runCtx, ch, doc, user)
+	err = s.converse(runCtx, ch, job)
 	if cause := context.Cause(runCtx); cause != nil {
 		err = cause
 	}
-	if err == nil {
-		drain, done := context.WithTimeout(runCtx, drainTimeout)
+	if context.Cause(runCtx) == nil && !errors.Is(err, datachannel.ErrClosed) {
+		patience := drainTimeout
+		if err != nil {
+			patience = wordTimeout
+		}
+		drain, done := context.WithTimeout(runCtx, patience)
 		if derr := ch.Drain(drain); derr != nil {
 			s.Log.Info("the client did not take the last output", "error", derr)
 		}
 		done()
 	}
-	if err == nil || shell.IsTerminate(err) {
+	if err == nil || errors.Is(err, plugin.ErrTerminate) {
 		word, done := context.WithTimeout(serveCtx, wordTimeout)
 		attached.terminating(word)
 		done()
@@ -103,26 +117,12 @@ func (s *Session) Run(ctx context.Context) {
 	wg.Wait()
 }
 
-// prepare decides what is to run, and as whom, before anything is opened.
-func (s *Session) prepare(ctx context.Context) (document, runas.User, error) {
-	doc, err := parseDocument(s.Task.DocumentContent)
-	if err != nil {
-		return doc, runas.User{}, err
-	}
-	wanted, err := doc.runAs(s.Task.RunAsUser)
-	if err != nil {
-		return doc, runas.User{}, err
-	}
-	user, err := s.Users.Resolve(ctx, wanted)
-	return doc, user, err
-}
-
 // report tells how the session ended.
 func (s *Session) report(err error) {
 	t := mgs.TaskComplete{TaskID: string(s.id), InstanceID: string(s.Node), FinalTaskStatus: mgs.TaskSuccess}
 	closed, isClosed := errors.AsType[*datachannel.ClosedError](err)
 	switch {
-	case err == nil, errors.Is(err, ErrCancelled), errors.Is(err, errGone), shell.IsTerminate(err):
+	case err == nil, errors.Is(err, ErrCancelled), errors.Is(err, errGone), errors.Is(err, plugin.ErrTerminate):
 	case isClosed && closed.Remote:
 	case errors.Is(err, ErrStopped):
 		t.FinalTaskStatus, t.Output = mgs.TaskFailed, "The node's agent was stopped."
@@ -153,103 +153,14 @@ func sentence(s string) string {
 }
 
 // converse greets the client and runs the plugin.
-func (s *Session) converse(ctx context.Context, ch *datachannel.Channel, doc document, user runas.User) error {
-	size, err := s.handshake(ctx, ch, doc)
+func (s *Session) converse(ctx context.Context, ch *datachannel.Channel, j *job) error {
+	c, err := s.handshake(ctx, ch, &j.doc, j.properties)
 	if err != nil {
 		return err
 	}
-	sh := &shell.Shell{
-		Command: s.Users.LoginShell(user, shell.Environment(s.id)...),
-		User:    user.Name,
-		Size:    size,
-		Log:     s.Log,
-	}
-	return sh.Run(ctx, ch)
-}
-
-// handshake agrees with the client on the session's type. It waits for the
-// client for as long as the session is not cancelled, as the client may come
-// much later. It returns the terminal size, if the client told it meanwhile.
-func (s *Session) handshake(ctx context.Context, ch *datachannel.Channel, doc document) (mgs.Size, error) {
-	began := time.Now()
-	params, err := mgs.MarshalBody(mgs.SessionTypeRequest{SessionType: doc.SessionType})
+	run, err := j.plugin(s, c)
 	if err != nil {
-		return mgs.Size{}, err
+		return err
 	}
-	request, err := mgs.MarshalBody(mgs.HandshakeRequest{
-		AgentVersion:           uplink.Version,
-		RequestedClientActions: []mgs.RequestedAction{{ActionType: mgs.ActionSessionType, ActionParameters: params}},
-	})
-	if err != nil {
-		return mgs.Size{}, err
-	}
-	if err := ch.Send(ctx, mgs.PayloadHandshakeRequest, request); err != nil {
-		return mgs.Size{}, fmt.Errorf("handshake: %w", err)
-	}
-	var size mgs.Size
-	for {
-		pt, b, err := ch.Receive(ctx)
-		if err != nil {
-			return size, fmt.Errorf("handshake: %w", err)
-		}
-		switch pt {
-		case mgs.PayloadSize:
-			if got, err := mgs.ParseBody[mgs.Size](b); err == nil && got.Cols > 0 && got.Rows > 0 {
-				size = got
-			}
-		case mgs.PayloadFlag:
-			if f, err := mgs.ParseFlag(b); err == nil && f == mgs.FlagTerminateSession {
-				return size, ErrCancelled
-			}
-		case mgs.PayloadHandshakeResponse:
-			response, err := mgs.ParseBody[mgs.HandshakeResponse](b)
-			if err != nil {
-				return size, sekisho.Errorf(sekisho.CodeInvalid, "The client's handshake cannot be read.")
-			}
-			if err := accepted(response); err != nil {
-				return size, err
-			}
-			complete, err := mgs.MarshalBody(mgs.HandshakeComplete{HandshakeTimeToComplete: time.Since(began)})
-			if err != nil {
-				return size, err
-			}
-			ch.SetMaxPayload(maxPayload(response.ClientVersion))
-			return size, ch.Send(ctx, mgs.PayloadHandshakeComplete, complete)
-		}
-		// Anything else before the handshake is dropped, as AWS's agent does.
-	}
-}
-
-// accepted checks that the client does what it was asked to do.
-func accepted(r mgs.HandshakeResponse) error {
-	for _, a := range r.ProcessedClientActions {
-		if a.ActionType != mgs.ActionSessionType {
-			continue
-		}
-		if a.ActionStatus == mgs.ActionSuccess {
-			return nil
-		}
-		return sekisho.Errorf(sekisho.CodeInvalid, "The client cannot run this type of session: %.200s", a.Error)
-	}
-	return sekisho.Errorf(sekisho.CodeInvalid, "The client did not answer what type of session it runs: %.200s", strings.Join(r.Errors, "; "))
-}
-
-// Largest payloads that clients take. AWS's plugin reads whatever follows the
-// header. Other programs of AWS's protocol use fixed buffers of 2048 bytes.
-const (
-	payloadOurs   = 32 << 10
-	payloadPlugin = 8 << 10
-	payloadOther  = 1 << 10
-)
-
-// maxPayload tells by a client's version how large messages to it may be:
-// AWS's plugin is "1." and three more numbers.
-func maxPayload(version string) int {
-	switch {
-	case strings.HasPrefix(version, "sekisho"):
-		return payloadOurs
-	case strings.HasPrefix(version, "1.") && strings.Count(version, ".") == 3:
-		return payloadPlugin
-	}
-	return payloadOther
+	return run.Run(ctx, c.stream)
 }

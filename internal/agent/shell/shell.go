@@ -1,29 +1,23 @@
-// Package shell is the plugin of Standard_Stream sessions: a person's login
-// shell at a terminal.
+// Package shell is the plugin of Standard_Stream and InteractiveCommands
+// sessions: a person's shell, or one command, at a terminal.
 package shell
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"os/exec"
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"sekisho"
+	"sekisho/internal/agent/output"
+	"sekisho/internal/agent/plugin"
 	"sekisho/internal/agent/pty"
 	"sekisho/internal/mgs"
 )
-
-// Stream is a session's data channel.
-type Stream interface {
-	Send(ctx context.Context, pt mgs.PayloadType, p []byte) error
-	Receive(ctx context.Context) (mgs.PayloadType, []byte, error)
-}
 
 // sizeWait is how long the shell waits to learn the size of the person's
 // terminal, so that its first prompt is drawn for it.
@@ -38,12 +32,15 @@ const defaultCols, defaultRows = 80, 24
 
 // Shell is one shell session.
 type Shell struct {
-	// Command is the shell, ready to be started.
+	// Command is the shell, ready to be started. Its extra files are closed
+	// once it runs.
 	Command *exec.Cmd
 	// User is whose shell it is, for error messages.
 	User string
 	// Size is the size the client gave before the shell was run, if it did.
 	Size mgs.Size
+	// Type is typed as soon as the terminal is there.
+	Type string
 	Log  *slog.Logger
 }
 
@@ -51,7 +48,7 @@ type Shell struct {
 // everything it wrote has been given to stream, and Run returns nil. When ctx
 // ends or stream closes, the shell and its jobs are ended, and Run returns
 // why.
-func (s *Shell) Run(ctx context.Context, stream Stream) error {
+func (s *Shell) Run(ctx context.Context, stream plugin.Stream) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	first, err := s.awaitSize(ctx, stream)
@@ -66,10 +63,12 @@ func (s *Shell) Run(ctx context.Context, stream Stream) error {
 	wg.Go(func() {
 		cancel(s.input(ctx, stream, p, first))
 	})
-	out := newBuffer()
-	wg.Go(func() { out.fill(p) })
+	out := output.New()
+	wg.Go(func() { out.Fill(&output.Tail{From: p}) })
 	sent := make(chan error, 1)
-	wg.Go(func() { sent <- out.send(ctx, stream) })
+	wg.Go(func() {
+		sent <- out.Send(func(b []byte) error { return stream.Send(ctx, mgs.PayloadOutput, b) })
+	})
 
 	select {
 	case <-p.Exited():
@@ -90,7 +89,7 @@ func (s *Shell) Run(ctx context.Context, stream Stream) error {
 	// as they do after ssh; the rest is hung up by this.
 	p.Close()
 	cancel(nil)
-	out.close()
+	out.Close()
 	wg.Wait()
 	return err
 }
@@ -103,7 +102,7 @@ type payload struct {
 
 // awaitSize waits for the client's first Size. Anything else that comes first
 // ends the wait and is returned.
-func (s *Shell) awaitSize(ctx context.Context, stream Stream) (*payload, error) {
+func (s *Shell) awaitSize(ctx context.Context, stream plugin.Stream) (*payload, error) {
 	if s.Size != (mgs.Size{}) {
 		return nil, nil
 	}
@@ -131,6 +130,11 @@ func (s *Shell) awaitSize(ctx context.Context, stream Stream) (*payload, error) 
 }
 
 func (s *Shell) start() (*pty.Process, error) {
+	defer func() {
+		for _, f := range s.Command.ExtraFiles {
+			_ = f.Close() // nothing is written to them
+		}
+	}()
 	size := s.Size
 	if size == (mgs.Size{}) {
 		size = mgs.Size{Cols: defaultCols, Rows: defaultRows}
@@ -138,23 +142,25 @@ func (s *Shell) start() (*pty.Process, error) {
 	p, err := pty.Start(s.Command, size.Cols, size.Rows)
 	if err != nil && s.Command.Dir != "/" && (errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist)) {
 		// The home may be closed to its own user, who comes in anyway.
-		again := &exec.Cmd{Path: s.Command.Path, Args: s.Command.Args, Env: s.Command.Env, Dir: "/", SysProcAttr: s.Command.SysProcAttr}
+		again := &exec.Cmd{
+			Path: s.Command.Path, Args: s.Command.Args, Env: s.Command.Env, Dir: "/",
+			SysProcAttr: s.Command.SysProcAttr, ExtraFiles: s.Command.ExtraFiles,
+		}
 		p, err = pty.Start(again, size.Cols, size.Rows)
 	}
 	if err != nil {
-		return nil, sekisho.Errorf(sekisho.CodeInternal, "The shell %q of the OS user %q could not be started: %w.", s.Command.Path, s.User, err)
+		return nil, sekisho.Errorf(sekisho.CodeInternal, "%q could not be started as the OS user %q: %w.", s.Command.Path, s.User, err)
 	}
 	return p, nil
 }
 
-// errTerminate ends a session whose client asked for it.
-var errTerminate = errors.New("the client ended the session")
-
-// IsTerminate reports whether err means that the client wished the end.
-func IsTerminate(err error) bool { return errors.Is(err, errTerminate) }
-
 // input does what the client sends until there is no more of it, and says why.
-func (s *Shell) input(ctx context.Context, stream Stream, p *pty.Process, first *payload) error {
+func (s *Shell) input(ctx context.Context, stream plugin.Stream, p *pty.Process, first *payload) error {
+	if s.Type != "" {
+		if _, err := p.Write([]byte(s.Type)); err != nil {
+			s.Log.Debug("input is lost", "error", err)
+		}
+	}
 	if first != nil {
 		if err := s.handle(p, first.pt, first.b); err != nil {
 			return err
@@ -188,112 +194,13 @@ func (s *Shell) handle(p *pty.Process, pt mgs.PayloadType, b []byte) error {
 			s.Log.Debug("resize", "error", err)
 		}
 	case mgs.PayloadFlag:
-		if f, err := mgs.ParseFlag(b); err == nil && f == mgs.FlagTerminateSession {
-			return errTerminate
+		if plugin.Terminates(pt, b) {
+			return plugin.ErrTerminate
 		}
 	default:
 		s.Log.Debug("ignored a payload", "payload_type", pt)
 	}
 	return nil
-}
-
-// bufferSize is how much output may wait for the channel. While it is full
-// the terminal is not read, and so the programs wait.
-const bufferSize = 64 << 10
-
-// buffer is output between the terminal and the channel. What gathers while
-// the channel is busy goes out as one.
-type buffer struct {
-	mu     sync.Mutex
-	change sync.Cond
-	b      []byte
-	eof    bool // nothing more comes
-	closed bool // nothing more is wanted
-}
-
-func newBuffer() *buffer {
-	o := &buffer{}
-	o.change.L = &o.mu
-	return o
-}
-
-// fill reads r to its end.
-func (o *buffer) fill(r interface{ Read([]byte) (int, error) }) {
-	chunk := make([]byte, 16<<10)
-	for {
-		// Any error is the end: the terminal of an ended process fails with EIO.
-		n, err := r.Read(chunk)
-		o.mu.Lock()
-		for len(o.b)+n > bufferSize && !o.closed {
-			o.change.Wait()
-		}
-		o.b = append(o.b, chunk[:n]...)
-		o.eof = o.eof || err != nil
-		end := o.eof || o.closed
-		o.change.Broadcast()
-		o.mu.Unlock()
-		if end {
-			return
-		}
-	}
-}
-
-// send gives everything to stream.
-func (o *buffer) send(ctx context.Context, stream Stream) error {
-	var b []byte
-	for {
-		b = o.take(b[:0])
-		if len(b) == 0 {
-			return nil
-		}
-		if err := stream.Send(ctx, mgs.PayloadOutput, b); err != nil {
-			return fmt.Errorf("send output: %w", err)
-		}
-	}
-}
-
-// take waits for output and moves it to the end of b. Nothing is the end. A
-// character that is not whole yet stays behind: who shows or records output
-// frame by frame need not put characters together.
-func (o *buffer) take(b []byte) []byte {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for {
-		n := len(o.b)
-		if !o.eof {
-			n -= unfinished(o.b)
-		}
-		if n > 0 || o.eof || o.closed {
-			b = append(b, o.b[:n]...)
-			o.b = append(o.b[:0], o.b[n:]...)
-			o.change.Broadcast()
-			return b
-		}
-		o.change.Wait()
-	}
-}
-
-func (o *buffer) close() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.closed = true
-	o.b = nil
-	o.change.Broadcast()
-}
-
-// unfinished is the number of bytes at the end of b that begin a UTF-8
-// character whose rest is still to come.
-func unfinished(b []byte) int {
-	for i := 1; i < utf8.UTFMax && i <= len(b); i++ {
-		c := b[len(b)-i]
-		if utf8.RuneStart(c) {
-			if c >= utf8.RuneSelf && !utf8.FullRune(b[len(b)-i:]) {
-				return i
-			}
-			return 0
-		}
-	}
-	return 0
 }
 
 // Environment is what a shell's environment holds beyond its user's own.

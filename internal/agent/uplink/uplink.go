@@ -32,6 +32,7 @@ import (
 const (
 	serviceSSM = "ssm"
 	serviceMGS = "ssmmessages"
+	serviceKMS = "kms"
 )
 
 // maxAnswer bounds the body of every answer.
@@ -222,14 +223,31 @@ func (c *Client) SSM(ctx context.Context, op string, in, out any) error {
 	return c.ssm(ctx, op, in, out, c.signed(serviceSSM))
 }
 
+// Decrypt has KMS decrypt a key that a client had encrypted under keyID for
+// the same context.
+func (c *Client) Decrypt(ctx context.Context, keyID string, wrapped []byte, encryptionContext map[string]string) ([]byte, error) {
+	in := struct {
+		KeyID             string `json:"KeyId"`
+		CiphertextBlob    []byte
+		EncryptionContext map[string]string
+	}{keyID, wrapped, encryptionContext}
+	var out struct{ Plaintext []byte }
+	err := c.call(ctx, "TrentService", "Decrypt", in, &out, c.signed(serviceKMS))
+	return out.Plaintext, err
+}
+
 func (c *Client) ssm(ctx context.Context, op string, in, out any, sign signer) error {
+	return c.call(ctx, "AmazonSSM", op, in, out, sign)
+}
+
+func (c *Client) call(ctx context.Context, service, op string, in, out any, sign signer) error {
 	body, err := json.Marshal(in)
 	if err != nil {
 		return fmt.Errorf("%s: %w", op, err)
 	}
 	h := http.Header{
 		"Content-Type": {"application/x-amz-json-1.1"},
-		"X-Amz-Target": {"AmazonSSM." + op},
+		"X-Amz-Target": {service + "." + op},
 	}
 	answer, err := c.post(ctx, op, "/", h, body, http.StatusOK, sign)
 	if err != nil {

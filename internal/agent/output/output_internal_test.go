@@ -1,28 +1,14 @@
-package shell
+package output
 
 import (
 	"context"
 	"testing"
 	"testing/synctest"
-
-	"sekisho/internal/mgs"
 )
 
 type endless struct{}
 
 func (endless) Read(b []byte) (int, error) { return len(b), nil }
-
-type stalled struct{}
-
-func (stalled) Receive(ctx context.Context) (mgs.PayloadType, []byte, error) {
-	<-ctx.Done()
-	return 0, nil, ctx.Err()
-}
-
-func (stalled) Send(ctx context.Context, _ mgs.PayloadType, _ []byte) error {
-	<-ctx.Done()
-	return ctx.Err()
-}
 
 // TestBufferIsBounded: behind a client that takes nothing, an endless program
 // is not read.
@@ -30,22 +16,22 @@ func TestBufferIsBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		o := newBuffer()
-		go o.fill(endless{})
+		o := New()
+		go o.Fill(endless{})
 		sent := make(chan error, 1)
-		go func() { sent <- o.send(ctx, stalled{}) }()
+		go func() { sent <- o.Send(func([]byte) error { <-ctx.Done(); return ctx.Err() }) }()
 		synctest.Wait()
 		o.mu.Lock()
 		held := len(o.b)
 		o.mu.Unlock()
-		if held == 0 || held > bufferSize {
+		if held == 0 || held > size {
 			t.Errorf("%d bytes are held", held)
 		}
 		cancel()
 		if err := <-sent; err == nil {
 			t.Error("the send did not fail")
 		}
-		o.close()
+		o.Close()
 		synctest.Wait()
 	})
 }

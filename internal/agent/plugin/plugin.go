@@ -1,0 +1,30 @@
+// Package plugin is what the plugins of all session types share. A plugin is the
+// agent's code for one type.
+package plugin
+
+import (
+	"context"
+	"errors"
+
+	"sekisho/internal/mgs"
+)
+
+// Stream is a session's data channel, as a plugin sees it: without the
+// handshake, and decrypted.
+type Stream interface {
+	Send(ctx context.Context, pt mgs.PayloadType, p []byte) error
+	Receive(ctx context.Context) (mgs.PayloadType, []byte, error)
+}
+
+// ErrTerminate ends a session whose client asked for it.
+var ErrTerminate = errors.New("the client ended the session")
+
+// Terminates reports whether a payload is the client's wish to end the
+// session.
+func Terminates(pt mgs.PayloadType, b []byte) bool {
+	if pt != mgs.PayloadFlag {
+		return false
+	}
+	f, err := mgs.ParseFlag(b)
+	return err == nil && f == mgs.FlagTerminateSession
+}

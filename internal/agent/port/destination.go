@@ -1,0 +1,192 @@
+package port
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"sekisho"
+)
+
+// alwaysDenied are addresses that no forwarded connection reaches: those of
+// instance metadata, where credentials are had for the asking, and those that
+// are no single machine's.
+var alwaysDenied = prefixes(
+	"0.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4",
+	"::/128", "fe80::/10", "ff00::/8",
+	"fd00:ec2::/32",      // AWS's metadata and its neighbours
+	"100.100.100.200/32", // Alibaba Cloud's metadata
+	"168.63.129.16/32",   // Azure's
+	"192.0.0.192/32",     // Oracle Cloud's
+)
+
+func prefixes(all ...string) []netip.Prefix {
+	out := make([]netip.Prefix, len(all))
+	for i, s := range all {
+		out[i] = netip.MustParsePrefix(s)
+	}
+	return out
+}
+
+// Rules say which addresses connections to other hosts may reach. The zero
+// value denies what is never wanted; see docs/sessions.md.
+type Rules struct {
+	// Deny is denied on top of that.
+	Deny []netip.Prefix
+	// Allow is allowed whatever else is said.
+	Allow []netip.Prefix
+}
+
+// embedded are prefixes of IPv6 whose last 32 bits are an IPv4 address.
+var embedded = prefixes("::ffff:0:0/96", "::/96", "64:ff9b::/96")
+
+// plain is the address that packets to a really go to.
+func plain(a netip.Addr) netip.Addr {
+	a = a.WithZone("")
+	for _, p := range embedded {
+		if a.Is6() && p.Contains(a) && a != netip.IPv6Loopback() && !a.IsUnspecified() {
+			b := a.As16()
+			return netip.AddrFrom4([4]byte(b[12:]))
+		}
+	}
+	return a.Unmap()
+}
+
+// denied reports whether an address must not be reached under the name host.
+func (r *Rules) denied(a netip.Addr, host string) bool {
+	if a.Is4In6() { // as netip.Prefix.Contains would not find it
+		a = a.Unmap()
+	}
+	real := plain(a)
+	in := func(all []netip.Prefix) bool {
+		for _, p := range all {
+			if p.Contains(real) || p.Contains(a.WithZone("")) {
+				return true
+			}
+		}
+		return false
+	}
+	if in(r.Allow) {
+		return false
+	}
+	// A name of somebody else's that leads here would get around what only
+	// listens here.
+	return in(alwaysDenied) || in(r.Deny) || real.IsLoopback() && !own(host)
+}
+
+// own reports whether host means this machine by itself.
+func own(host string) bool {
+	if a, err := netip.ParseAddr(host); err == nil {
+		return plain(a).IsLoopback()
+	}
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	name, _ := os.Hostname() // without a name there is nothing to compare with
+	return host == "localhost" || name != "" && host == strings.ToLower(name)
+}
+
+// Destination is where a session's connections go.
+type Destination struct {
+	Host   string // empty: this machine
+	Port   uint16
+	Socket string // path of a Unix socket, instead of the two above
+	Rules  Rules
+	// DialSocket connects to a Unix socket as the session's user.
+	DialSocket func(ctx context.Context, path string) (net.Conn, error)
+	// Lookup resolves names; nil means the system's resolver.
+	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
+}
+
+// dialTimeout bounds one attempt at one address.
+const dialTimeout = 10 * time.Second
+
+// String names the destination for people.
+func (d *Destination) String() string {
+	if d.Socket != "" {
+		return d.Socket
+	}
+	host := d.Host
+	if host == "" {
+		host = "localhost"
+	}
+	return net.JoinHostPort(host, strconv.Itoa(int(d.Port)))
+}
+
+// addresses are those that may be connected to. An error that is a
+// [sekisho.Error] is a refusal.
+func (d *Destination) addresses(ctx context.Context) ([]netip.Addr, error) {
+	if d.Host == "" {
+		return []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}, nil
+	}
+	host := strings.Trim(d.Host, "[]")
+	all := []netip.Addr{}
+	if a, err := netip.ParseAddr(host); err == nil {
+		all = append(all, a)
+	} else {
+		lookup := d.Lookup
+		if lookup == nil {
+			lookup = func(ctx context.Context, host string) ([]netip.Addr, error) {
+				return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+			}
+		}
+		ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+		defer cancel()
+		if all, err = lookup(ctx, host); err != nil {
+			return nil, fmt.Errorf("resolve %.253q: %w", host, err)
+		}
+	}
+	var good []netip.Addr
+	for _, a := range all {
+		if !d.Rules.denied(a, host) {
+			good = append(good, a)
+		}
+	}
+	if len(good) == 0 {
+		what := ""
+		if len(all) > 0 && all[0].String() != host {
+			what = " (" + all[0].String() + ")"
+		}
+		return nil, sekisho.Errorf(sekisho.CodeDenied, "Connections from this node to %.253s%s are denied.", host, what).
+			WithHint("Link-local, metadata and similar addresses are denied; the agent's --allow-forward makes exceptions.")
+	}
+	return good, nil
+}
+
+// Check refuses a destination that would be refused every time. A name that
+// cannot be resolved now may be later.
+func (d *Destination) Check(ctx context.Context) error {
+	if d.Socket != "" || d.Host == "" {
+		return nil
+	}
+	_, err := d.addresses(ctx)
+	if _, refused := errors.AsType[*sekisho.Error](err); refused {
+		return err
+	}
+	return nil
+}
+
+// Dial connects. The very address that was judged is the one that is dialled.
+func (d *Destination) Dial(ctx context.Context) (net.Conn, error) {
+	if d.Socket != "" {
+		return d.DialSocket(ctx, d.Socket)
+	}
+	all, err := d.addresses(ctx)
+	if err != nil {
+		return nil, err
+	}
+	dialer := net.Dialer{Timeout: dialTimeout}
+	var failed []error
+	for _, a := range all {
+		conn, err := dialer.DialContext(ctx, "tcp", netip.AddrPortFrom(a, d.Port).String())
+		if err == nil {
+			return conn, nil
+		}
+		failed = append(failed, err)
+	}
+	return nil, errors.Join(failed...)
+}

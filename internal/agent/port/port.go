@@ -1,0 +1,342 @@
+// Package port is the plugin of Port sessions: connections that the client's
+// machine takes go on from the node, to a port of its own, to another host, or
+// to a Unix socket.
+//
+// A session carries one connection, as for SSH, or many at once, in the way of
+// package mux.
+package port
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"sekisho"
+	"sekisho/internal/agent/plugin"
+	"sekisho/internal/mgs"
+	"sekisho/internal/mux"
+)
+
+// Mode is how a session carries connections.
+type Mode int
+
+// The modes.
+const (
+	// Single is one connection, with whose end the session ends.
+	Single Mode = iota
+	// Serial is one connection after the other: for clients that cannot
+	// multiplex.
+	Serial
+	// Many connections at once.
+	Many
+)
+
+// Port is one Port session.
+type Port struct {
+	Mode Mode
+	To   Destination
+	// HalfClose says that the client tells the end of one direction of a
+	// connection from the end of both. AWS's does not.
+	HalfClose bool
+	Log       *slog.Logger
+}
+
+// copySize is what is read from a connection at once.
+const copySize = 32 << 10
+
+// Run carries connections until the client ends the session, its one
+// connection ends, ctx ends or stream closes.
+func (p *Port) Run(ctx context.Context, stream plugin.Stream) error {
+	if p.Mode == Many {
+		return p.many(ctx, stream)
+	}
+	return p.serial(ctx, stream)
+}
+
+// halfCloser is a connection one of whose directions can end by itself.
+type halfCloser interface {
+	io.ReadWriteCloser
+	CloseWrite() error
+}
+
+// serial carries one connection at a time.
+func (p *Port) serial(ctx context.Context, stream plugin.Stream) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	conn, err := p.To.Dial(ctx)
+	if err != nil {
+		return p.unreachable(err)
+	}
+	var reading sync.WaitGroup
+	defer reading.Wait()
+	current := &line{conn: conn}
+	defer current.close()
+	stop := context.AfterFunc(ctx, current.close)
+	defer stop()
+	read := func(conn net.Conn) {
+		reading.Go(func() {
+			err := copyOut(ctx, stream, conn)
+			if p.Mode == Single {
+				cancel(errors.Join(errOver, err))
+				return
+			}
+			if current.drop(conn) && err != nil {
+				p.Log.Info("connection ended", "to", p.To.String(), "error", err)
+			}
+		})
+	}
+	read(conn)
+	for {
+		pt, b, err := stream.Receive(ctx)
+		if err != nil {
+			if cause := context.Cause(ctx); cause != nil {
+				err = cause
+			}
+			if errors.Is(err, errOver) {
+				return nil
+			}
+			return err
+		}
+		switch pt {
+		case mgs.PayloadOutput:
+			conn := current.get()
+			if conn == nil {
+				if conn, err = p.To.Dial(ctx); err != nil {
+					p.Log.Info("not connected", "to", p.To.String(), "error", err)
+					tellRefused(ctx, stream)
+					continue
+				}
+				if !current.set(conn) {
+					continue // closed meanwhile
+				}
+				read(conn)
+			}
+			if _, err := conn.Write(b); err != nil {
+				p.Log.Debug("input is lost", "error", err)
+			}
+		case mgs.PayloadFlag:
+			switch f, _ := mgs.ParseFlag(b); f { // none is an error's
+			case mgs.FlagTerminateSession:
+				return plugin.ErrTerminate
+			case mgs.FlagDisconnectToPort:
+				p.disconnect(current)
+			}
+		}
+	}
+}
+
+// disconnect takes the client's word that its connection has ended. The
+// destination of a single one may still have something to say.
+func (p *Port) disconnect(current *line) {
+	conn := current.get()
+	if conn == nil {
+		return
+	}
+	if half, ok := conn.(halfCloser); ok && p.Mode == Single {
+		_ = half.CloseWrite() // it may be closed already
+		return
+	}
+	current.drop(conn)
+}
+
+// errOver says that the one connection of a session has ended.
+var errOver = errors.New("the connection has ended")
+
+func (p *Port) unreachable(err error) error {
+	if _, refused := errors.AsType[*sekisho.Error](err); refused {
+		return err
+	}
+	return sekisho.Errorf(sekisho.CodeUnreachable, "The node could not connect to %s: %w.", p.To.String(), err)
+}
+
+// tellRefused tells the client that the destination was not reached.
+func tellRefused(ctx context.Context, stream plugin.Stream) {
+	// If that fails, so does the session.
+	_ = stream.Send(ctx, mgs.PayloadFlag, mgs.FlagConnectToPortError.Bytes())
+}
+
+// copyOut sends what conn yields to the client. The end is no error.
+func copyOut(ctx context.Context, stream plugin.Stream, conn io.Reader) error {
+	buf := make([]byte, copySize)
+	for {
+		n, err := conn.Read(buf)
+		if n > 0 {
+			if err := stream.Send(ctx, mgs.PayloadOutput, buf[:n]); err != nil {
+				return err
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// line is the present connection of a session that carries one at a time.
+type line struct {
+	mu     sync.Mutex
+	conn   net.Conn // nil when there is none
+	closed bool
+}
+
+func (l *line) get() net.Conn {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.conn
+}
+
+// set makes conn the present one. When there is to be none any more, it
+// closes conn and returns false.
+func (l *line) set(conn net.Conn) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		_ = conn.Close() // nothing was written
+		return false
+	}
+	l.conn = conn
+	return true
+}
+
+// drop closes conn and reports whether it was the present one.
+func (l *line) drop(conn net.Conn) bool {
+	_ = conn.Close() // it may be closed already
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.conn != conn {
+		return false
+	}
+	l.conn = nil
+	return true
+}
+
+func (l *line) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	if l.conn != nil {
+		_ = l.conn.Close() // as wished
+	}
+}
+
+// many carries connections at once.
+func (p *Port) many(ctx context.Context, stream plugin.Stream) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer cancel(nil)
+	r, w := io.Pipe()
+	m := mux.Server(struct {
+		io.Reader
+		io.Writer
+		io.Closer
+	}{r, &writer{ctx, stream}, closer(func() error { cancel(nil); return r.Close() })})
+	defer func() {
+		_ = w.Close() // never fails
+		_ = m.Close() // never fails
+	}()
+	stop := context.AfterFunc(ctx, func() { _ = w.CloseWithError(context.Cause(ctx)) })
+	defer stop()
+	all.Go(func() {
+		for {
+			st, err := m.Accept()
+			if err != nil {
+				cancel(fmt.Errorf("The client broke the protocol of forwarded connections: %w.", err)) //nolint:staticcheck // a sentence for a person
+				return
+			}
+			all.Go(func() { p.carry(ctx, stream, st) })
+		}
+	})
+	for {
+		pt, b, err := stream.Receive(ctx)
+		if err != nil {
+			if cause := context.Cause(ctx); cause != nil {
+				err = cause
+			}
+			return err
+		}
+		if plugin.Terminates(pt, b) {
+			return plugin.ErrTerminate
+		}
+		if pt != mgs.PayloadOutput {
+			continue
+		}
+		if _, err := w.Write(b); err != nil {
+			if cause := context.Cause(ctx); cause != nil {
+				err = cause
+			}
+			return err
+		}
+	}
+}
+
+// writer is the stream as the multiplexer writes to it.
+type writer struct {
+	ctx    context.Context
+	stream plugin.Stream
+}
+
+// Write implements io.Writer.
+func (w *writer) Write(b []byte) (int, error) {
+	if err := w.stream.Send(w.ctx, mgs.PayloadOutput, b); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
+type closer func() error
+
+// Close implements io.Closer.
+func (c closer) Close() error { return c() }
+
+// lingerTime is how long a destination has to end a connection whose client
+// has gone, so that it still reads the last it was sent.
+const lingerTime = 10 * time.Second
+
+// carry joins one stream to a connection of its own.
+func (p *Port) carry(ctx context.Context, stream plugin.Stream, st *mux.Stream) {
+	defer func() { _ = st.Close() }() // the session is over if it fails
+	conn, err := p.To.Dial(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			p.Log.Info("not connected", "to", p.To.String(), "error", err)
+			tellRefused(ctx, stream)
+		}
+		return
+	}
+	defer func() { _ = conn.Close() }()
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close(); _ = st.Close() })
+	defer stop()
+	var both sync.WaitGroup
+	defer both.Wait()
+	both.Go(func() {
+		_, err := io.CopyBuffer(struct{ io.Writer }{conn}, struct{ io.Reader }{st}, make([]byte, copySize))
+		if half, ok := conn.(halfCloser); ok && err == nil {
+			err = half.CloseWrite()
+		}
+		switch {
+		case err != nil: // one is broken: so is the pair
+			_ = conn.Close()
+			_ = st.Close()
+		case !p.HalfClose:
+			// The client has closed both ways and reads no more.
+			_ = conn.SetReadDeadline(time.Now().Add(lingerTime))
+		}
+	})
+	_, err = io.CopyBuffer(struct{ io.Writer }{st}, struct{ io.Reader }{conn}, make([]byte, copySize))
+	if err == nil {
+		err = st.CloseWrite()
+	}
+	if err != nil || !p.HalfClose {
+		// Such a client takes our end for that of the whole connection.
+		_ = st.Close()
+		_ = conn.Close()
+	}
+}

@@ -1,0 +1,81 @@
+package runas
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"runtime"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"sekisho"
+)
+
+// DialSocket connects to a Unix socket as u: whom the socket's permissions
+// refuse is refused here, whatever the agent itself may do.
+func (h *Host) DialSocket(ctx context.Context, u User, path string) (net.Conn, error) {
+	if h.UID != 0 {
+		return (&net.Dialer{}).DialContext(ctx, "unix", path)
+	}
+	if u.UID == 0 || u.GID == 0 {
+		return nil, sekisho.Errorf(sekisho.CodeDenied, "sockets are not connected to as root")
+	}
+	type result struct {
+		fd  int
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		// The thread is never unlocked: it ends with the goroutine, and no
+		// other one ever runs under its IDs.
+		runtime.LockOSThread()
+		fd, err := connectAs(u, path)
+		done <- result{fd, err}
+	}()
+	r := <-done
+	if r.err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", path, r.err)
+	}
+	f := os.NewFile(uintptr(r.fd), path)
+	defer f.Close()
+	return net.FileConn(f)
+}
+
+func connectAs(u User, path string) (int, error) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return 0, err
+	}
+	if err = becomeThread(u); err == nil {
+		// Non-blocking: a socket nobody accepts at is busy, not awaited.
+		err = unix.Connect(fd, &unix.SockaddrUnix{Name: path})
+	}
+	if err != nil {
+		return 0, errors.Join(err, unix.Close(fd))
+	}
+	return fd, nil
+}
+
+// becomeThread gives the calling thread, and no other, the IDs of u. The
+// standard library's calls would change every thread.
+func becomeThread(u User) error {
+	groups := u.Groups
+	var first unsafe.Pointer
+	if len(groups) > 0 {
+		first = unsafe.Pointer(&groups[0])
+	}
+	if _, _, e := syscall.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(groups)), uintptr(first), 0); e != 0 {
+		return e
+	}
+	if _, _, e := syscall.RawSyscall(unix.SYS_SETRESGID, uintptr(u.GID), uintptr(u.GID), uintptr(u.GID)); e != 0 {
+		return e
+	}
+	if _, _, e := syscall.RawSyscall(unix.SYS_SETRESUID, uintptr(u.UID), uintptr(u.UID), uintptr(u.UID)); e != 0 {
+		return e
+	}
+	return nil
+}

@@ -1,0 +1,229 @@
+package session
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"sekisho"
+	"sekisho/internal/agent/plugin"
+	"sekisho/internal/agent/uplink"
+	"sekisho/internal/datachannel"
+	"sekisho/internal/mgs"
+)
+
+// client is what the handshake tells of the client.
+type client struct {
+	version string
+	size    mgs.Size // zero when it was not told yet
+	able    []string // what it can beyond AWS's: "half-close"
+	stream  plugin.Stream
+}
+
+// can reports whether the client says that it can do something.
+func (c *client) can(what string) bool {
+	for _, a := range c.able {
+		if a == what {
+			return true
+		}
+	}
+	return false
+}
+
+// encryptedNote is what the client shows of an encrypted session.
+const encryptedNote = "This session is encrypted from end to end with a key of KMS."
+
+// handshake agrees with the client on the session's type and, where the
+// document has a key, on encryption. It waits for the client for as long as
+// the session is not cancelled, as the client may come much later.
+func (s *Session) handshake(ctx context.Context, ch *datachannel.Channel, doc *content, properties json.RawMessage) (*client, error) {
+	began := time.Now()
+	request, err := s.request(doc, properties)
+	if err != nil {
+		return nil, err
+	}
+	if err := ch.Send(ctx, mgs.PayloadHandshakeRequest, request); err != nil {
+		return nil, fmt.Errorf("handshake: %w", err)
+	}
+	c := &client{stream: ch}
+	response, err := c.await(ctx, ch)
+	if err != nil {
+		return nil, err
+	}
+	c.version = response.ClientVersion
+	most := maxPayload(c.version)
+	answer, err := accepted(response, mgs.ActionSessionType, "run this type of session")
+	if err != nil {
+		return nil, err
+	}
+	c.able = abilities(answer.ActionResult)
+	if c.can("large-frames") {
+		most = payloadOurs
+	}
+	notes := []string{}
+	if doc.Inputs.Sekisho.Banner != "" {
+		notes = append(notes, doc.Inputs.Sekisho.Banner)
+	}
+	if doc.Inputs.KMSKeyID != "" {
+		sealed, err := s.encrypt(ctx, ch, doc.Inputs.KMSKeyID, response)
+		if err != nil {
+			return nil, err
+		}
+		sealed.most = most
+		most += sealOverhead
+		c.stream = sealed
+		notes = append(notes, encryptedNote)
+	}
+	note := strings.Join(notes, "\n")
+	if most < payloadPlugin && len(note) > payloadOther/2 {
+		note = strings.ToValidUTF8(note[:payloadOther/2], "") + "…"
+	}
+	complete, err := mgs.MarshalBody(mgs.HandshakeComplete{HandshakeTimeToComplete: time.Since(began), CustomerMessage: note})
+	if err != nil {
+		return nil, err
+	}
+	ch.SetMaxPayload(max(most, len(complete))) // no client puts a message of this kind together
+	err = ch.Send(ctx, mgs.PayloadHandshakeComplete, complete)
+	ch.SetMaxPayload(most)
+	return c, err
+}
+
+func (s *Session) request(doc *content, properties json.RawMessage) ([]byte, error) {
+	params, err := mgs.MarshalBody(mgs.SessionTypeRequest{SessionType: doc.SessionType, Properties: properties})
+	if err != nil {
+		return nil, err
+	}
+	request := mgs.HandshakeRequest{
+		AgentVersion:           uplink.Version,
+		RequestedClientActions: []mgs.RequestedAction{{ActionType: mgs.ActionSessionType, ActionParameters: params}},
+	}
+	if doc.Inputs.KMSKeyID != "" {
+		challenge := make([]byte, 16)
+		_, _ = rand.Read(challenge) // never fails
+		params, err := mgs.MarshalBody(mgs.KMSEncryptionRequest{
+			KMSKeyID: doc.Inputs.KMSKeyID, Challenge: base64.StdEncoding.EncodeToString(challenge),
+		})
+		if err != nil {
+			return nil, err
+		}
+		request.RequestedClientActions = append(request.RequestedClientActions,
+			mgs.RequestedAction{ActionType: mgs.ActionKMSEncryption, ActionParameters: params})
+	}
+	return mgs.MarshalBody(request)
+}
+
+// await waits for the client's answer. Like AWS's agent it drops whatever
+// else comes first, but for the size of the terminal.
+func (c *client) await(ctx context.Context, ch *datachannel.Channel) (mgs.HandshakeResponse, error) {
+	for {
+		pt, b, err := ch.Receive(ctx)
+		if err != nil {
+			return mgs.HandshakeResponse{}, fmt.Errorf("handshake: %w", err)
+		}
+		switch {
+		case pt == mgs.PayloadSize:
+			if got, err := mgs.ParseBody[mgs.Size](b); err == nil && got.Cols > 0 && got.Rows > 0 {
+				c.size = got
+			}
+		case plugin.Terminates(pt, b):
+			return mgs.HandshakeResponse{}, plugin.ErrTerminate
+		case pt == mgs.PayloadHandshakeResponse:
+			response, err := mgs.ParseBody[mgs.HandshakeResponse](b)
+			if err != nil {
+				err = sekisho.Errorf(sekisho.CodeInvalid, "The client's handshake cannot be read.")
+			}
+			return response, err
+		}
+	}
+}
+
+// encrypt has both ends encrypt, and makes sure that the client does.
+func (s *Session) encrypt(ctx context.Context, ch *datachannel.Channel, keyID string, response mgs.HandshakeResponse) (*sealed, error) {
+	answer, err := accepted(response, mgs.ActionKMSEncryption, "encrypt this session")
+	if err != nil {
+		return nil, err
+	}
+	key, err := s.unwrap(ctx, keyID, answer)
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := newSealed(ch, key)
+	if err != nil {
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "The session cannot be encrypted: %w.", err)
+	}
+	return sealed, sealed.challenge(ctx)
+}
+
+// accepted is the client's answer to an action it was asked for, and does.
+func accepted(r mgs.HandshakeResponse, action, what string) (mgs.ProcessedAction, error) {
+	for _, a := range r.ProcessedClientActions {
+		if a.ActionType != action {
+			continue
+		}
+		if a.ActionStatus == mgs.ActionSuccess {
+			return a, nil
+		}
+		return a, sekisho.Errorf(sekisho.CodeInvalid, "The client cannot %s: %.200s", what, a.Error)
+	}
+	return mgs.ProcessedAction{}, sekisho.Errorf(sekisho.CodeInvalid, "The client did not answer whether it can %s: %.200s", what, strings.Join(r.Errors, "; "))
+}
+
+// abilities are what our client says of itself. Others give no result.
+func abilities(result json.RawMessage) []string {
+	var told struct {
+		Sekisho []string `json:"sekisho"`
+	}
+	if json.Unmarshal(result, &told) != nil {
+		return nil
+	}
+	return told.Sekisho
+}
+
+// Largest payloads that clients take. AWS's plugin reads whatever follows the
+// header. Other programs of AWS's protocol use fixed buffers of 2048 bytes.
+const (
+	payloadOurs   = 32 << 10
+	payloadPlugin = 8 << 10
+	payloadOther  = 1 << 10
+)
+
+// maxPayload tells by a client's version how large messages to it may be:
+// AWS's plugin is "1." and three more numbers.
+func maxPayload(version string) int {
+	switch {
+	case strings.HasPrefix(version, "sekisho"):
+		return payloadOurs
+	case strings.HasPrefix(version, "1.") && strings.Count(version, ".") == 3:
+		return payloadPlugin
+	}
+	return payloadOther
+}
+
+// atLeast compares a client's version with one of three or more numbers.
+func atLeast(version string, least ...int) bool {
+	parts := strings.Split(version, ".")
+	for i, want := range least {
+		if i == len(parts) {
+			return false
+		}
+		n, err := strconv.Atoi(parts[i])
+		if err != nil {
+			return false
+		}
+		if c := cmp.Compare(n, want); c != 0 {
+			return c > 0
+		}
+	}
+	return true
+}
+
+// multiplexes reports whether a client carries many connections at once.
+func (c *client) multiplexes() bool {
+	return strings.HasPrefix(c.version, "sekisho") || atLeast(c.version, 1, 1, 70)
+}

@@ -1,0 +1,165 @@
+package session
+
+import (
+	"context"
+	"encoding/json"
+	"net"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"sekisho"
+	"sekisho/internal/agent/command"
+	"sekisho/internal/agent/plugin"
+	"sekisho/internal/agent/port"
+	"sekisho/internal/agent/runas"
+	"sekisho/internal/agent/shell"
+	"sekisho/internal/document"
+)
+
+// job is what a session is to do, decided before anything is opened.
+type job struct {
+	doc  content
+	user runas.User // of types that run something or connect to a socket
+	// properties are what the client is told of the document's.
+	properties json.RawMessage
+	plugin     func(s *Session, c *client) (runner, error)
+}
+
+// runner is a plugin, ready to be run.
+type runner interface {
+	Run(ctx context.Context, stream plugin.Stream) error
+}
+
+// prepare decides what is to run, and as whom.
+func (s *Session) prepare(ctx context.Context) (*job, error) {
+	doc, err := parseDocument(s.Task.DocumentContent, s.Task.Parameters)
+	if err != nil {
+		return nil, err
+	}
+	j := &job{doc: doc}
+	switch doc.SessionType {
+	case document.StandardStream:
+		err = s.prepareShell(ctx, j)
+	case document.InteractiveCommands, document.NonInteractiveCommands:
+		err = s.prepareCommand(ctx, j)
+	case document.Port:
+		err = s.preparePort(ctx, j)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return j, nil
+}
+
+// asUser finds whom the session runs as.
+func (s *Session) asUser(ctx context.Context, j *job) error {
+	wanted, err := j.doc.runAs(s.Task.RunAsUser)
+	if err != nil {
+		return err
+	}
+	j.user, err = s.Users.Resolve(ctx, wanted)
+	return err
+}
+
+func (s *Session) prepareShell(ctx context.Context, j *job) error {
+	if err := s.asUser(ctx, j); err != nil {
+		return err
+	}
+	in := &j.doc.Inputs
+	j.plugin = func(s *Session, c *client) (runner, error) {
+		startup := shell.Startup{
+			Login: in.Sekisho.LoginShell == nil || *in.Sekisho.LoginShell,
+			Name:  in.Sekisho.Prompt, Fallback: string(s.Node),
+			Profile: in.ShellProfile.Linux,
+		}
+		cmd, typed, err := startup.Shell(s.Users, j.user, shell.Environment(s.id)...)
+		if err != nil {
+			return nil, err
+		}
+		return &shell.Shell{Command: cmd, User: j.user.Name, Size: c.size, Type: typed, Log: s.Log}, nil
+	}
+	return nil
+}
+
+func (s *Session) prepareCommand(ctx context.Context, j *job) error {
+	var p commands
+	if err := j.doc.properties(&p); err != nil {
+		return err
+	}
+	if p.Linux == nil || strings.TrimSpace(p.Linux.Commands) == "" {
+		return sekisho.Errorf(sekisho.CodeInvalid, "The session document has no command for Linux.")
+	}
+	if strings.ContainsRune(p.Linux.Commands, 0) {
+		return sekisho.Errorf(sekisho.CodeInvalid, "The session document's command holds a NUL.")
+	}
+	var err error
+	if p.Linux.RunAsElevated {
+		j.user, err = s.Users.Elevated()
+	} else {
+		err = s.asUser(ctx, j)
+	}
+	if err != nil {
+		return err
+	}
+	args := []string{"sh", "-c", p.Linux.Commands}
+	if j.doc.SessionType == document.NonInteractiveCommands {
+		if args, err = command.Split(p.Linux.Commands); err != nil {
+			return err
+		}
+	}
+	j.plugin = func(s *Session, c *client) (runner, error) {
+		path, err := runas.Program(args[0])
+		if err != nil {
+			return nil, err
+		}
+		cmd := s.Users.Command(j.user, path, args, shell.Environment(s.id)...)
+		if j.doc.SessionType == document.InteractiveCommands {
+			return &shell.Shell{Command: cmd, User: j.user.Name, Size: c.size, Log: s.Log}, nil
+		}
+		return &command.Command{
+			Exec: cmd, Separate: bool(p.Linux.SeparateOutputStream),
+			OutPrefix: p.Linux.StdOutSeparatorPrefix, ErrPrefix: p.Linux.StdErrSeparatorPrefix, Log: s.Log,
+		}, nil
+	}
+	return nil
+}
+
+func (s *Session) preparePort(ctx context.Context, j *job) error {
+	var p portProperties
+	if err := j.doc.properties(&p); err != nil {
+		return err
+	}
+	to := port.Destination{Host: string(p.Host), Socket: p.Socket, Rules: s.Rules}
+	if p.Socket != "" {
+		if !filepath.IsAbs(p.Socket) || strings.ContainsRune(p.Socket, 0) || p.PortNumber != "" || p.Host != "" {
+			return sekisho.Errorf(sekisho.CodeInvalid, "The session document's socket must be an absolute path, without a port or host beside it.")
+		}
+		if err := s.asUser(ctx, j); err != nil {
+			return err
+		}
+		to.DialSocket = func(ctx context.Context, path string) (net.Conn, error) { return s.Users.DialSocket(ctx, j.user, path) }
+	} else {
+		n, err := strconv.ParseUint(string(p.PortNumber), 10, 16)
+		if err != nil || n == 0 {
+			return sekisho.Errorf(sekisho.CodeInvalid, "%.40q is not a port number from 1 to 65535.", string(p.PortNumber))
+		}
+		to.Port = uint16(n)
+	}
+	if err := to.Check(ctx); err != nil {
+		return err
+	}
+	j.properties = j.doc.Properties
+	j.doc.Inputs.KMSKeyID = "" // what ports carry is never encrypted, as with AWS's agent
+	j.plugin = func(s *Session, c *client) (runner, error) {
+		out := &port.Port{To: to, HalfClose: c.can("half-close"), Log: s.Log}
+		if string(p.Type) == document.LocalPortForwarding {
+			out.Mode = port.Serial
+			if c.multiplexes() {
+				out.Mode = port.Many
+			}
+		}
+		return out, nil
+	}
+	return nil
+}

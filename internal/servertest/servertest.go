@@ -54,16 +54,24 @@ type Server struct {
 	pool *x509.CertPool
 	http *http.Client
 	stop func()
+
+	configure func(c *server.Config)
 }
 
 // Start starts a server that ends with the test.
 func Start(t testing.TB) *Server {
 	t.Helper()
+	return StartWith(t, func(*server.Config) {})
+}
+
+// StartWith is Start with a changed configuration.
+func StartWith(t testing.TB, configure func(c *server.Config)) *Server {
+	t.Helper()
 	// The certificate of httptest is good for the loopback addresses.
 	ts := httptest.NewTLSServer(nil)
 	cert, leaf := ts.TLS.Certificates[0], ts.Certificate()
 	ts.Close()
-	s := &Server{t: t, dir: t.TempDir(), cert: cert, pool: x509.NewCertPool()}
+	s := &Server{t: t, dir: t.TempDir(), cert: cert, pool: x509.NewCertPool(), configure: configure}
 	s.pool.AddCert(leaf)
 	s.http = &http.Client{Transport: &http.Transport{TLSClientConfig: s.TLS()}}
 	begun, err := fresh()
@@ -137,7 +145,9 @@ func (s *Server) Restart() {
 
 func (s *Server) open(addr string) net.Listener {
 	s.t.Helper()
-	srv, err := server.New(context.Background(), config(s.dir))
+	cfg := config(s.dir)
+	s.configure(&cfg)
+	srv, err := server.New(context.Background(), cfg)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -326,6 +336,13 @@ type Event struct {
 	EventName, ErrorCode, ErrorMessage, SourceIPAddress, UserAgent string
 	UserIdentity                                                   struct{ Type, UserName, Arn, PrincipalID, AccessKeyID string }
 	RequestParameters, ResponseElements                            map[string]any
+	AdditionalEventData                                            map[string]any
+}
+
+// Reason is why policy decided as it did.
+func (e Event) Reason() string {
+	reason, _ := e.AdditionalEventData["decisionReason"].(string)
+	return reason
 }
 
 // Events returns the events of one name, the newest first.

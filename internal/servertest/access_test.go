@@ -1,0 +1,416 @@
+package servertest_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsssm "github.com/aws/aws-sdk-go-v2/service/ssm"
+	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
+
+	"sekisho/internal/identity"
+	"sekisho/internal/mgs"
+	"sekisho/internal/server"
+	"sekisho/internal/servertest"
+	"sekisho/internal/sigv4"
+)
+
+const password = "Correct-Horse-1"
+
+// ended waits until a session has ended, and returns why.
+func ended(s *servertest.Server, id string) (details string) {
+	s.Eventually(id+" to end", func() bool {
+		out, err := s.SSM(s.Admin).DescribeSessions(context.Background(), &awsssm.DescribeSessionsInput{
+			State: types.SessionStateHistory, Filters: []types.SessionFilter{{Key: types.SessionFilterKeySessionId, Value: &id}},
+		})
+		if err != nil || len(out.Sessions) == 0 {
+			return false
+		}
+		details = aws.ToString(out.Sessions[0].Details)
+		return true
+	})
+	return details
+}
+
+// TestRevokedAccessEndsSessions: whoever loses what a session was begun with
+// is out of it within seconds, at both ends, and others are not.
+func TestRevokedAccessEndsSessions(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t)
+	ctx := t.Context()
+	n := s.Node()
+	n.Connect()
+	user := func(name string) sigv4.Credentials {
+		c := s.User(name, servertest.Allow("*", "ssm:StartSession", "sts:AssumeRole"))
+		_, err := s.Directory.CreateLogin(ctx, name, password, false)
+		must(t, err)
+		return c
+	}
+	console := func(name string) string {
+		b := s.Browser()
+		if a := b.SignIn(name, password); a.Status != http.StatusOK {
+			t.Fatalf("sign in: %d %s", a.Status, a.Body)
+		}
+		var out struct{ SessionID string }
+		b.Call("AmazonSSM.StartSession", map[string]string{"Target": n.ID}).Decode(t, &out)
+		return out.SessionID
+	}
+	bystander := s.Session(user("bystander"), n)
+
+	disabled := user("disabled")
+	x := s.Session(disabled, n)
+	must(t, s.Directory.SetAccessKeyActive(ctx, "disabled", disabled.AccessKeyID, false))
+	for _, leg := range []*servertest.Channel{x.Client, x.Agent} {
+		closed, err := mgs.ParseBody[mgs.ChannelClosed](leg.Receive(mgs.TypeChannelClosed).Payload)
+		if err != nil || closed.SessionID != x.ID || leg == x.Client && !strings.Contains(closed.Output, "access was revoked") {
+			t.Errorf("%+v, %v", closed, err)
+		}
+	}
+	if got := ended(s, x.ID); got != "access was revoked" {
+		t.Errorf("a deactivated key's session: %q", got)
+	}
+	if a := s.JSON(disabled, "ssm", "DescribeSessions", map[string]string{"State": "Active"}); a.Code() != "UnrecognizedClientException" {
+		t.Errorf("a deactivated key: %s", a.Body)
+	}
+
+	user("changed")
+	b := s.Browser()
+	b.SignIn("changed", password)
+	id := console("changed")
+	must(t, s.Directory.ChangePassword(ctx, "changed", password, "Battery-Staple-2"))
+	if got := ended(s, id); got != "access was revoked" {
+		t.Errorf("a session of a sign-in whose password changed: %q", got)
+	}
+	if a := b.Request(http.MethodGet, "/console/api/session", nil); a.Status != http.StatusUnauthorized {
+		t.Errorf("a sign-in outlived its password: %d %s", a.Status, a.Body)
+	}
+
+	out := user("signedout")
+	keyed, _ := s.StartSession(out, n)
+	b = s.Browser()
+	b.SignIn("signedout", password)
+	var began struct{ SessionID string }
+	b.Call("AmazonSSM.StartSession", map[string]string{"Target": n.ID}).Decode(t, &began)
+	other := console("signedout")
+	if a := b.Request(http.MethodDelete, "/console/api/session", nil); a.Status != http.StatusNoContent {
+		t.Fatalf("sign out: %d %s", a.Status, a.Body)
+	}
+	if got := ended(s, began.SessionID); got != "access was revoked" {
+		t.Errorf("a session of a sign-in that was ended: %q", got)
+	}
+	active, err := s.SSM(s.Admin).DescribeSessions(ctx, &awsssm.DescribeSessionsInput{State: types.SessionStateActive})
+	must(t, err)
+	alive := map[string]bool{}
+	for _, x := range active.Sessions {
+		alive[*x.SessionId] = true
+	}
+	if !alive[keyed] || !alive[other] || !alive[bystander.ID] {
+		t.Errorf("of the key's, the other sign-in's and the bystander's sessions these live: %v", alive)
+	}
+	bystander.Check(t)
+}
+
+// TestSessionsMayOutliveAccess: with the setting off, sessions stay and tokens
+// end all the same.
+func TestSessionsMayOutliveAccess(t *testing.T) {
+	t.Parallel()
+	s := servertest.StartWith(t, func(c *server.Config) { c.KeepSessions = true })
+	n := s.Node()
+	n.Connect()
+	c := s.User("alice", servertest.Allow("*", "ssm:StartSession"))
+	x := s.Session(c, n)
+	must(t, s.Directory.DeleteAccessKey(t.Context(), "alice", c.AccessKeyID))
+	if a := s.JSON(c, "ssm", "ResumeSession", map[string]string{"SessionId": x.ID}); a.Code() != "UnrecognizedClientException" {
+		t.Errorf("a deleted key: %s", a.Body)
+	}
+	// Long enough for a watch that should not be there.
+	until := time.Now().Add(2500 * time.Millisecond)
+	s.Eventually("a while to pass", func() bool { return time.Now().After(until) })
+	x.Check(t)
+}
+
+// answerOf is what ExplainAccess says.
+type answerOf struct {
+	Allowed          bool
+	Decision, Reason string
+	Steps            []struct{ ResourceArn, Decision, Reason string }
+	Windows          []struct{ From, To float64 }
+}
+
+// TestWhy: the five probes of "user X, from IP Y, to machine Z, between T1 and
+// T2", each failing alone, in the words of what failed; and the answer is that
+// of the call itself.
+func TestWhy(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	clock := time.Date(2026, 4, 15, 2, 0, 0, 0, time.UTC)
+	s := servertest.StartWith(t, func(c *server.Config) {
+		c.Now = func() time.Time {
+			mu.Lock()
+			defer mu.Unlock()
+			return clock
+		}
+	})
+	n, another := s.Node(), s.Node()
+	n.Connect()
+	another.Connect()
+	from, to := time.Date(2026, 4, 15, 0, 0, 0, 0, time.UTC), time.Date(2026, 4, 15, 4, 0, 0, 0, time.UTC)
+	window := `{"Version":"2012-10-17","Statement":[{"Sid":"Window","Effect":"Allow","Action":"ssm:StartSession",
+		"Resource":"arn:aws:ssm:` + servertest.Region + `:` + servertest.Account + `:managed-instance/` + n.ID + `",
+		"Condition":{"IpAddress":{"aws:SourceIp":"127.0.0.2/32"},"DateGreaterThan":{"aws:CurrentTime":"2026-04-15T00:00:00Z"},"DateLessThan":{"aws:CurrentTime":"2026-04-15T04:00:00Z"}}}]}`
+	keys := map[string]sigv4.Credentials{"alice": s.User("alice", window), "bob": s.User("bob", "")}
+	middle := from.Add(2 * time.Hour)
+	for name, c := range map[string]struct {
+		user, ip, node string
+		at             time.Time
+		want           string // "": allowed
+	}{
+		"all as it should be": {"alice", "127.0.0.2", n.ID, middle, ""},
+		"first second":        {"alice", "127.0.0.2", n.ID, from.Add(time.Second), ""},
+		"last second":         {"alice", "127.0.0.2", n.ID, to.Add(-time.Second), ""},
+		"another user":        {"bob", "127.0.0.2", n.ID, middle, "no identity-based policy allows the action"},
+		"another address":     {"alice", "127.0.0.3", n.ID, middle, "aws:SourceIp: is 127.0.0.3, must be 127.0.0.2/32"},
+		"another machine":     {"alice", "127.0.0.2", another.ID, middle, "the resource: the statement covers"},
+		"too early":           {"alice", "127.0.0.2", n.ID, from, "aws:CurrentTime: window opens 2026-04-15T00:00:00Z"},
+		"too late":            {"alice", "127.0.0.2", n.ID, to, "aws:CurrentTime: window closed 2026-04-15T04:00:00Z"},
+	} {
+		var why answerOf
+		s.JSON(s.Admin, "sekisho", "ExplainAccess", map[string]any{
+			"UserName": c.user, "Target": c.node, "SourceIp": c.ip, "At": c.at.Unix(),
+		}).Decode(t, &why)
+		if why.Allowed != (c.want == "") || !strings.Contains(why.Reason, c.want) {
+			t.Errorf("%s: %+v, want %q", name, why, c.want)
+		}
+		mu.Lock()
+		clock = c.at
+		mu.Unlock()
+		s.From(c.ip, func() {
+			a := s.JSON(keys[c.user], "ssm", "StartSession", map[string]string{"Target": c.node})
+			if (a.Status == http.StatusOK) != (c.want == "") {
+				t.Errorf("%s: the call was answered %d %s", name, a.Status, a.Body)
+			}
+			if c.want != "" && (a.Code() != "AccessDeniedException" || strings.Contains(a.Body, c.want)) {
+				t.Errorf("%s: the caller was told %s", name, a.Body)
+			}
+		})
+		if c.want != "" {
+			if e := s.Events("StartSession")[0]; e.ErrorCode != "AccessDenied" && e.ErrorCode != "AccessDeniedException" || !strings.Contains(e.Reason(), c.want) {
+				t.Errorf("%s: the trail says %q %q", name, e.ErrorCode, e.Reason())
+			}
+		}
+	}
+
+	var why answerOf
+	s.JSON(s.Admin, "sekisho", "ExplainAccess", map[string]any{
+		"UserName": "alice", "Target": n.ID, "SourceIp": "127.0.0.2", "At": middle.Unix(),
+		"From": from.Add(-24 * time.Hour).Unix(), "To": to.Add(24 * time.Hour).Unix(),
+	}).Decode(t, &why)
+	if len(why.Windows) != 1 || int64(why.Windows[0].From) != from.Unix()+1 || int64(why.Windows[0].To) != to.Unix() {
+		t.Errorf("windows %+v, want %d to %d", why.Windows, from.Unix()+1, to.Unix())
+	}
+
+	// Documents, second factors, sessions of others, bad questions.
+	must(t, s.Directory.PutInline(t.Context(), identity.KindUser, "bob", "inline", `{"Version":"2012-10-17","Statement":[
+		{"Effect":"Allow","Action":"ssm:StartSession","Resource":"arn:aws:ssm:*:*:managed-instance/*","Condition":{"Bool":{"aws:MultiFactorAuthPresent":"true"}}},
+		{"Effect":"Allow","Action":"ssm:TerminateSession","Resource":"arn:aws:ssm:*:*:session/${aws:userid}-*"}]}`))
+	mine, _ := s.StartSession(s.Admin, another)
+	mu.Lock()
+	clock = middle
+	mu.Unlock()
+	for name, c := range map[string]struct {
+		in   map[string]any
+		want string
+	}{
+		"without a second factor": {map[string]any{"UserName": "bob", "Target": n.ID}, "aws:MultiFactorAuthPresent: is not in the request"},
+		"with one":                {map[string]any{"UserName": "bob", "Target": n.ID, "MFA": true}, ""},
+		"a document":              {map[string]any{"UserName": "bob", "Target": n.ID, "MFA": true, "DocumentName": "AWS-StartSSHSession"}, "resource"},
+		"another's session":       {map[string]any{"UserName": "bob", "Action": "ssm:TerminateSession", "Target": mine}, "session/${aws:userid}-*"},
+		"an action without one":   {map[string]any{"UserName": "admin", "Action": "ssm:DescribeSessions"}, ""},
+	} {
+		var why answerOf
+		s.JSON(s.Admin, "sekisho", "ExplainAccess", c.in).Decode(t, &why)
+		if why.Allowed != (c.want == "") || !strings.Contains(why.Reason, c.want) {
+			t.Errorf("%s: %+v, want %q", name, why, c.want)
+		}
+	}
+	for name, in := range map[string]map[string]any{
+		"nobody":          {"Target": n.ID},
+		"no address":      {"UserName": "alice", "Target": n.ID, "SourceIp": "here"},
+		"half a span":     {"UserName": "alice", "Target": n.ID, "From": 1},
+		"a long span":     {"UserName": "alice", "Target": n.ID, "From": 1, "To": 40 * 86400},
+		"several actions": {"UserName": "alice", "Action": "ssm:*"},
+	} {
+		if a := s.JSON(s.Admin, "sekisho", "ExplainAccess", in); a.Code() != "ValidationException" {
+			t.Errorf("%s: %s", name, a.Body)
+		}
+	}
+	if a := s.JSON(s.Admin, "sekisho", "ExplainAccess", map[string]any{"UserName": "nobody"}); a.Code() != "ResourceNotFoundException" {
+		t.Errorf("of nobody: %s", a.Body)
+	}
+	if a := s.JSON(keys["alice"], "sekisho", "ExplainAccess", map[string]any{"UserName": "alice", "Target": n.ID}); a.Code() != "AccessDeniedException" {
+		t.Errorf("by alice: %s", a.Body)
+	}
+}
+
+// TestSecretsAtRest: nothing secret that the server was ever told or gave out
+// is in clear in its files or its log.
+func TestSecretsAtRest(t *testing.T) {
+	t.Parallel()
+	var dir string
+	var log bytes.Buffer
+	var logMu sync.Mutex
+	s := servertest.StartWith(t, func(c *server.Config) {
+		dir = c.DataDir
+		c.Log = slog.New(slog.NewTextHandler(writer(func(b []byte) (int, error) {
+			logMu.Lock()
+			defer logMu.Unlock()
+			return log.Write(b)
+		}), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	})
+	ctx := t.Context()
+	secrets := map[string]string{"an administrator's key": s.Admin.SecretAccessKey}
+	c := s.User("alice", servertest.Allow("*", "*"))
+	secrets["a secret access key"] = c.SecretAccessKey
+	_, err := s.Directory.CreateLogin(ctx, "alice", password, false)
+	must(t, err)
+	secrets["a password"] = password
+	device, err := s.Directory.CreateMFADevice(ctx, "/", "phone", nil)
+	must(t, err)
+	secrets["a TOTP seed"] = device.Seed
+	_, p, err := s.Directory.Credential(ctx, c.AccessKeyID, "")
+	must(t, err)
+	temporary, err := s.Directory.SessionToken(ctx, p, 0, time.Time{})
+	must(t, err)
+	secrets["a temporary secret"], secrets["a session token"] = temporary.SecretAccessKey, temporary.SessionToken
+	if a := s.JSON(sigv4.Credentials{AccessKeyID: temporary.AccessKeyID, SecretAccessKey: temporary.SecretAccessKey, SessionToken: temporary.SessionToken}, "ssm", "DescribeSessions", map[string]string{"State": "Active"}); a.Status != http.StatusOK {
+		t.Fatalf("the temporary key: %s", a.Body)
+	}
+	activation, err := s.SSM(s.Admin).CreateActivation(ctx, &awsssm.CreateActivationInput{IamRole: aws.String("service-role/" + identity.NodeRole)})
+	must(t, err)
+	secrets["an activation code"] = *activation.ActivationCode
+	n := s.NodeOf(*activation.ActivationId, *activation.ActivationCode)
+	secrets["a node's secret"], secrets["a node's token"] = n.Credentials.SecretAccessKey, n.Credentials.SessionToken
+	n.Connect()
+	x := s.Session(c, n)
+	secrets["a channel token"] = x.Token
+	b := s.Browser()
+	if a := b.SignIn("alice", password); a.Status != http.StatusOK {
+		t.Fatalf("sign in: %s", a.Body)
+	}
+	secrets["a console cookie"] = b.Cookie("__Host-sekisho")
+	if a := s.Browser().SignIn("alice", "Wrong-Horse-And-Staple"); a.Status == http.StatusOK {
+		t.Fatal("signed in by a wrong password")
+	}
+	secrets["a wrong password"] = "Wrong-Horse-And-Staple"
+	if a := s.JSON(s.Admin, "ssm", "Nonsense", map[string]string{"Password": "Planted-In-A-Request"}); a.Status == http.StatusOK {
+		t.Fatal("nonsense was answered")
+	}
+	secrets["a password in a request"] = "Planted-In-A-Request"
+
+	read := 0
+	grep := func(where string, content []byte) {
+		read += len(content)
+		for what, secret := range secrets {
+			if secret == "" {
+				t.Fatalf("%s is empty: the test proves nothing", what)
+			}
+			forms := [][]byte{[]byte(secret), []byte(base64.StdEncoding.EncodeToString([]byte(secret)))}
+			if raw, err := base64.RawURLEncoding.DecodeString(secret); err == nil && len(raw) >= 16 {
+				forms = append(forms, raw)
+			}
+			for _, form := range forms {
+				if bytes.Contains(content, form) {
+					t.Errorf("%s is in clear in %s", what, where)
+				}
+			}
+		}
+	}
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		grep(path, content)
+		return err
+	})
+	must(t, err)
+	logMu.Lock()
+	defer logMu.Unlock()
+	grep("the log", log.Bytes())
+	if read < 100_000 || !bytes.Contains(readFiles(t, dir), []byte("alice")) {
+		t.Errorf("only %d bytes were read: the test proves nothing", read)
+	}
+}
+
+type writer func(b []byte) (int, error)
+
+func (w writer) Write(b []byte) (int, error) { return w(b) }
+
+func readFiles(t *testing.T, dir string) []byte {
+	t.Helper()
+	var all []byte
+	names, err := filepath.Glob(filepath.Join(dir, "sekisho.db*"))
+	must(t, err)
+	for _, name := range names {
+		b, err := os.ReadFile(name)
+		must(t, err)
+		all = append(all, b...)
+	}
+	return all
+}
+
+// TestKeysRotateUnderARunningServer: what was sealed before still opens, what
+// is sealed after is under the new key, and the old master key is worth
+// nothing.
+func TestKeysRotateUnderARunningServer(t *testing.T) {
+	t.Parallel()
+	var dir string
+	s := servertest.StartWith(t, func(c *server.Config) { dir = c.DataDir })
+	c := s.User("alice", servertest.Allow("*", "ssm:DescribeSessions"))
+	works := func(when string, c sigv4.Credentials) {
+		t.Helper()
+		if a := s.JSON(c, "ssm", "DescribeSessions", map[string]string{"State": "Active"}); a.Status != http.StatusOK {
+			t.Errorf("%s: %d %s", when, a.Status, a.Body)
+		}
+	}
+	works("before", c)
+	_, p, err := s.Directory.Credential(t.Context(), c.AccessKeyID, "")
+	must(t, err)
+	temporary, err := s.Directory.SessionToken(t.Context(), p, 0, time.Time{})
+	must(t, err)
+	token := sigv4.Credentials{AccessKeyID: temporary.AccessKeyID, SecretAccessKey: temporary.SecretAccessKey, SessionToken: temporary.SessionToken}
+	master := filepath.Join(dir, "keys", "master.key")
+	old, err := os.ReadFile(master)
+	must(t, err)
+
+	sealed, err := server.RotateKeys(t.Context(), dir)
+	if err != nil || sealed < 2 { // the administrator's key and alice's
+		t.Fatalf("%d were sealed anew, %v", sealed, err)
+	}
+	if again, err := os.ReadFile(master); err != nil || bytes.Equal(old, again) {
+		t.Errorf("the master key is the old one, %v", err)
+	}
+	works("the key, after", c)
+	works("the token, after", token)
+	works("a key made after", s.User("bob", servertest.Allow("*", "ssm:DescribeSessions")))
+	s.Restart()
+	works("the key, after a restart", c)
+	works("the token, after a restart", token)
+	if _, err := server.RotateKeys(t.Context(), t.TempDir()); err == nil {
+		t.Error("keys were rotated where there is no server's state")
+	}
+}

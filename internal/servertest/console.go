@@ -1,0 +1,66 @@
+package servertest
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+)
+
+// Browser is a page of the console with its cookies.
+type Browser struct {
+	s       *Server
+	cookies map[string]string
+	csrf    string
+}
+
+// Browser opens the console, signed out.
+func (s *Server) Browser() *Browser { return &Browser{s: s, cookies: map[string]string{}} }
+
+// Request sends a request as the console's own page does.
+func (b *Browser) Request(method, path string, in any, header ...string) Answer {
+	b.s.t.Helper()
+	body, err := json.Marshal(in)
+	if err != nil {
+		b.s.t.Fatal(err)
+	}
+	r, err := http.NewRequestWithContext(b.s.t.Context(), method, b.s.URL+path, strings.NewReader(string(body)))
+	if err != nil {
+		b.s.t.Fatal(err)
+	}
+	r.Header.Set("Origin", b.s.URL)
+	r.Header.Set("Sec-Fetch-Site", "same-origin")
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("X-Sekisho-Csrf", b.csrf)
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	for k, v := range b.cookies {
+		r.AddCookie(&http.Cookie{Name: k, Value: v})
+	}
+	a := b.s.send(r)
+	for _, c := range (&http.Response{Header: a.Header}).Cookies() {
+		if b.cookies[c.Name] = c.Value; c.MaxAge < 0 {
+			delete(b.cookies, c.Name)
+		}
+	}
+	var out struct{ CSRF string }
+	if json.Unmarshal([]byte(a.Body), &out) == nil && out.CSRF != "" {
+		b.csrf = out.CSRF
+	}
+	return a
+}
+
+// SignIn signs in by password.
+func (b *Browser) SignIn(user, password string) Answer {
+	b.s.t.Helper()
+	return b.Request(http.MethodPost, "/console/api/session", map[string]string{"user": user, "password": password})
+}
+
+// Call makes an AWS call, such as AmazonSSM.StartSession.
+func (b *Browser) Call(target string, in any) Answer {
+	b.s.t.Helper()
+	return b.Request(http.MethodPost, "/console/api/aws", in, "Content-Type", "application/x-amz-json-1.1", "X-Amz-Target", target)
+}
+
+// Cookie returns the value of a cookie.
+func (b *Browser) Cookie(name string) string { return b.cookies[name] }

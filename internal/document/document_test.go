@@ -360,6 +360,10 @@ func TestPreferences(t *testing.T) {
 	if in := read(t, port).Inputs; port.Encrypted || port.RunAsUser != "" || in["s3BucketName"] != "" || in["runAsEnabled"] != false || in["sekisho"].(map[string]any)["banner"] != "" {
 		t.Errorf("%+v %v", port, in)
 	}
+	socket, err := document.FindBuiltin("Sekisho-StartPortForwardingSessionToSocket").Plan(account, document.Ask{Reason: "r", Parameters: map[string][]string{"socket": {"/run/docker.sock"}}})
+	if err != nil || socket.RunAsUser != "ops" || socket.Encrypted || socket.Parameters["socket"] != "/run/docker.sock" {
+		t.Errorf("%+v %v", socket, err)
+	}
 	if port.IdleTimeout != 5*time.Minute || port.MaxDuration != time.Hour || port.MaxPerOwner != 2 {
 		t.Errorf("%+v", port)
 	}

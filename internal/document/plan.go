@@ -62,6 +62,16 @@ func (d *Document) CheckPreferences() error {
 	return nil
 }
 
+// hasSocket reports whether a Port session ends at a Unix socket of the node.
+func (d *Document) hasSocket() bool {
+	o, ok := d.properties.(*object)
+	if !ok {
+		return false
+	}
+	_, ok = o.get("socket")
+	return ok
+}
+
 func never(string) bool { return false }
 
 // Plan checks a request against the document and composes the session.
@@ -98,9 +108,10 @@ func (d *Document) Plan(account *Document, ask Ask) (*Plan, error) {
 		p.IdleTimeout = defaultIdle
 	}
 	if d.SessionType == Port {
-		// Bytes of a port are neither logged nor encrypted, and nobody's
-		// shell runs.
-		s = Settings{IdleTimeout: s.IdleTimeout, MaxDuration: s.MaxDuration}
+		// Bytes of a port are neither logged nor encrypted. Nothing runs as
+		// anybody, but a socket asks who comes.
+		s.RunAsEnabled = s.RunAsEnabled && d.hasSocket()
+		s = Settings{IdleTimeout: s.IdleTimeout, MaxDuration: s.MaxDuration, RunAsEnabled: s.RunAsEnabled, RunAsDefaultUser: s.RunAsDefaultUser}
 	}
 	if p.RunAsUser, err = s.runAs(ask.RunAs); err != nil {
 		return nil, err

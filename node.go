@@ -48,7 +48,28 @@ type Node struct {
 	DeregisteredAt time.Time // zero while the node is managed
 
 	Tags map[string]string
+
+	Profile *NodeProfile // the instance profile the role comes from; nil when none was associated
 }
+
+// NodeProfile is the association of an instance profile with a node.
+type NodeProfile struct {
+	Association string // iip-assoc-…
+	ID          string // of the profile
+	ARN         string
+	Role        string // path/name of the profile's role when it was associated
+	RoleBefore  string // the node's role before that
+	Since       time.Time
+}
+
+// NodeKind says what a machine is to policies and in listings.
+type NodeKind string
+
+// The kinds of node.
+const (
+	NodeManaged  NodeKind = ""         // mi-…: arn:aws:ssm:REGION:ACCOUNT:managed-instance/…
+	NodeInstance NodeKind = "instance" // i-…: arn:aws:ec2:REGION:ACCOUNT:instance/…
+)
 
 // Activation is a permission to register machines.
 type Activation struct {
@@ -63,4 +84,7 @@ type Activation struct {
 	CreatedAt           time.Time
 	CreatedBy           string // ARN
 	Tags                map[string]string
+
+	NodeKind NodeKind // of the machines that register with it
+	NodeID   NodeID   // the very ID that the one machine gets; empty for a new one
 }

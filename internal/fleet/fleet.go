@@ -127,6 +127,8 @@ type NewActivation struct {
 	ExpiresAt           time.Time // zero = 24 hours from now
 	CreatedBy           string    // ARN
 	Tags                map[string]string
+	NodeKind            sekisho.NodeKind
+	NodeID              sekisho.NodeID // see [sekisho.Activation]
 }
 
 // CreateActivation makes a permission to register machines and returns it
@@ -150,11 +152,14 @@ func (f *Fleet) CreateActivation(ctx context.Context, in NewActivation) (*sekish
 			return nil, "", sekisho.Errorf(sekisho.CodeInvalid, "%s must have at most %d characters.", field, maxDescription)
 		}
 	}
+	if err := f.checkNodeID(ctx, &in); err != nil {
+		return nil, "", err
+	}
 	code := id.ActivationCode()
 	a := &sekisho.Activation{
 		ID: id.UUID(), CodeHash: hash(code), Description: in.Description, DefaultInstanceName: in.DefaultInstanceName,
 		IAMRole: in.IAMRole, RegistrationLimit: in.RegistrationLimit, ExpiresAt: in.ExpiresAt, CreatedAt: now,
-		CreatedBy: in.CreatedBy, Tags: in.Tags,
+		CreatedBy: in.CreatedBy, Tags: in.Tags, NodeKind: in.NodeKind, NodeID: in.NodeID,
 	}
 	if err := f.store.CreateActivation(ctx, a); err != nil {
 		return nil, "", err
@@ -234,7 +239,7 @@ func (f *Fleet) register(ctx context.Context, in Registration) (*sekisho.Node, e
 		return nil, sekisho.Errorf(sekisho.CodeInvalid, "Fingerprint must have 1 to %d bytes.", maxFingerprint)
 	}
 	n := &sekisho.Node{
-		ID: id.Node(), Name: a.DefaultInstanceName, ActivationID: a.ID, IAMRole: a.IAMRole, RegisteredAt: now,
+		ID: newNodeID(a), Name: a.DefaultInstanceName, ActivationID: a.ID, IAMRole: a.IAMRole, RegisteredAt: now,
 		PublicKey: key, Fingerprint: in.Fingerprint, LastPingAt: now, LastSourceIP: in.SourceIP, Tags: a.Tags,
 	}
 	if err := f.store.RegisterNode(ctx, n); err != nil {

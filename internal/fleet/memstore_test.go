@@ -79,7 +79,7 @@ func (m *memStore) RegisterNode(_ context.Context, n *sekisho.Node) error {
 		return sekisho.Errorf(sekisho.CodeNotFound, "activation %s does not exist", n.ActivationID)
 	case a.RegistrationCount >= a.RegistrationLimit:
 		return sekisho.Errorf(sekisho.CodeLimit, "The activation has been used as often as it allows.")
-	case m.nodes[n.ID] != nil:
+	case m.nodes[n.ID] != nil && m.nodes[n.ID].DeregisteredAt.IsZero():
 		return sekisho.Errorf(sekisho.CodeConflict, "node %s exists", n.ID)
 	}
 	a.RegistrationCount++

@@ -32,6 +32,14 @@ func Node() sekisho.NodeID {
 	return sekisho.NodeID("mi-" + hex.EncodeToString(random(9))[:17])
 }
 
+// Instance returns the ID of a new instance: "i-" and 17 hexadecimal digits.
+func Instance() sekisho.NodeID {
+	return sekisho.NodeID("i-" + hex.EncodeToString(random(9))[:17])
+}
+
+// Association returns the ID of a new association of an instance profile.
+func Association() string { return "iip-assoc-" + hex.EncodeToString(random(9))[:17] }
+
 // ActivationCode returns the secret half of an activation: 20 letters and
 // digits, 100 bits.
 func ActivationCode() string { return base32Text(13)[:20] }

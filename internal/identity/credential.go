@@ -408,7 +408,8 @@ func (d *Directory) FederationToken(ctx context.Context, caller *sekisho.Princip
 }
 
 // IssueNodeCredentials issues a node the credentials of its role. The role
-// must still trust ssm.amazonaws.com.
+// must still trust ssm.amazonaws.com or, as those of instance profiles do,
+// ec2.amazonaws.com.
 func (d *Directory) IssueNodeCredentials(ctx context.Context, node sekisho.NodeID, role string, ttl time.Duration) (TemporaryCredentials, error) {
 	r, err := d.Role(ctx, role)
 	if err != nil {
@@ -419,7 +420,12 @@ func (d *Directory) IssueNodeCredentials(ctx context.Context, node sekisho.NodeI
 		return TemporaryCredentials{}, err
 	}
 	if !trusted {
-		return TemporaryCredentials{}, sekisho.Errorf(sekisho.CodeDenied, "The role %s does not trust ssm.amazonaws.com.", r.Name)
+		if trusted, err = d.TrustsService(ctx, r, "ec2.amazonaws.com"); err != nil {
+			return TemporaryCredentials{}, err
+		}
+	}
+	if !trusted {
+		return TemporaryCredentials{}, sekisho.Errorf(sekisho.CodeDenied, "The role %s does not trust ssm.amazonaws.com, nor ec2.amazonaws.com.", r.Name)
 	}
 	return d.issue(claims{Kind: claimRole, ID: r.ID, Name: string(node), Node: node}, ttl)
 }

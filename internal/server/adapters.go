@@ -50,6 +50,31 @@ func (r recording) Seal(reason string) error {
 	return err
 }
 
+// nodeCredentials are the directory's credentials, less those of machines that
+// another one has followed under the same ID.
+type nodeCredentials struct {
+	*identity.Directory
+	nodes interface {
+		Node(ctx context.Context, id sekisho.NodeID) (*sekisho.Node, error)
+	}
+}
+
+func (c nodeCredentials) Credential(ctx context.Context, accessKeyID, token string) (string, *sekisho.Principal, error) {
+	secret, p, err := c.Directory.Credential(ctx, accessKeyID, token)
+	if err != nil || p.Node == "" {
+		return secret, p, err
+	}
+	n, err := c.nodes.Node(ctx, p.Node)
+	if err != nil && !sekisho.IsNotFound(err) {
+		return "", nil, err
+	}
+	// Tokens are dated to the second.
+	if n == nil || p.TokenIssueTime.Before(n.RegisteredAt.Truncate(time.Second)) {
+		return "", nil, sekisho.Errorf(sekisho.CodeUnauthenticated, "The node %s of these credentials is not registered here any more.", p.Node)
+	}
+	return secret, p, nil
+}
+
 // nodeRoles gives nodes the credentials of their roles.
 type nodeRoles struct{ *identity.Directory }
 

@@ -19,6 +19,7 @@ import (
 	"sekisho"
 	"sekisho/internal/api"
 	"sekisho/internal/api/cloudtrail"
+	"sekisho/internal/api/ec2"
 	"sekisho/internal/api/iam"
 	kmsapi "sekisho/internal/api/kms"
 	logsapi "sekisho/internal/api/logs"
@@ -185,6 +186,7 @@ func (s *Server) routes() error {
 			ssm.New(forSSM),
 			iam.New(s.Directory),
 			sts.New(s.Directory, web),
+			ec2.New(ec2.Config{Fleet: s.Fleet, Directory: s.Directory, Region: s.cfg.Region, Account: s.cfg.Account}),
 			kmsapi.New(kmsapi.Config{Keys: s.keys, Policies: s.Directory, Account: s.cfg.Account}),
 			logsapi.New(logsapi.Config{Logs: s.logs, Account: s.cfg.Account, Region: s.cfg.Region}),
 			cloudtrail.New(cloudtrail.Config{Trail: s.trail, Account: s.cfg.Account}),
@@ -193,7 +195,7 @@ func (s *Server) routes() error {
 				Directory: s.Directory, Authorizer: authorizer, Questions: ssm.NewQuestions(forSSM),
 			}),
 		},
-		Credentials: s.Directory, NodeKeys: s.Fleet, Nodes: s.Fleet, Authorizer: authorizer, Trail: s.trail,
+		Credentials: nodeCredentials{s.Directory, s.Fleet}, NodeKeys: s.Fleet, Nodes: s.Fleet, Authorizer: authorizer, Trail: s.trail,
 		Account: s.cfg.Account, Region: s.cfg.Region, Now: s.cfg.Now, Log: s.cfg.Log,
 		SourceIP: sourceIP(s.cfg.TrustedProxies),
 	})

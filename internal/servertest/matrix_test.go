@@ -32,6 +32,10 @@ var inputs = map[string]map[string]any{
 		"CreateDocument":         map[string]any{"Name": "My-Document", "Content": `{"schemaVersion":"1.0","sessionType":"Standard_Stream"}`, "DocumentType": "Session"},
 	},
 	"cloudtrail": {"": map[string]any{}},
+	"ec2": {"": map[string]any{
+		"ResourceId.1": "i-01234567890abcdef", "Tag.1.Key": "k", "Tag.1.Value": "v", "InstanceId": "i-01234567890abcdef",
+		"IamInstanceProfile.Name": "profile", "AssociationId": "iip-assoc-01234567890abcdef",
+	}, "DescribeInstances": map[string]any{}, "DescribeInstanceStatus": map[string]any{}, "DescribeIamInstanceProfileAssociations": map[string]any{}},
 	"kms": {
 		"": map[string]any{
 			"KeyId": "KEY", "DestinationKeyId": "KEY", "TargetKeyId": "KEY", "AliasName": "alias/name", "Plaintext": "eA==", "CiphertextBlob": "SEALED",
@@ -95,7 +99,7 @@ func isRefusal(who, operation, code string) bool {
 	case operation == "ssm.RequestManagedInstanceRoleToken":
 		return code == "UnrecognizedClientException"
 	}
-	return code == "AccessDeniedException" || code == "AccessDenied"
+	return slices.Contains([]string{"AccessDeniedException", "AccessDenied", "UnauthorizedOperation"}, code)
 }
 
 // Every operation of every door refuses those who were granted nothing: it is

@@ -47,6 +47,7 @@ func activation(id string, minute, limit int) *sekisho.Activation {
 		ID: id, CodeHash: []byte("hash\x00of " + id), Description: "für die Büros", DefaultInstanceName: "office",
 		IAMRole: "path/role", RegistrationLimit: limit, ExpiresAt: at(59), CreatedAt: at(minute),
 		CreatedBy: "arn:aws:iam::123456789012:user/alice", Tags: map[string]string{"Env": "prod", "naïve": "'; DROP TABLE nodes; --"},
+		NodeKind: sekisho.NodeInstance, NodeID: "i-01234567890abcdef",
 	}
 }
 
@@ -56,7 +57,8 @@ func node(id, activation string) *sekisho.Node {
 		PublicKey: []byte{0, 1, 2, 0xff}, Fingerprint: "print", AgentName: "agent", AgentVersion: "1.2", AgentStatus: "Active",
 		PlatformType: "Linux", PlatformName: "Debian", PlatformVersion: "13", ComputerName: "büro", IPAddress: "10.0.0.9",
 		LastPingAt: at(2), LastSourceIP: "192.0.2.1", ConnectedAt: at(3), DisconnectedAt: at(4), DisconnectReason: "why",
-		Tags: map[string]string{"k": "v"},
+		Tags:    map[string]string{"k": "v"},
+		Profile: &sekisho.NodeProfile{Association: "iip-assoc-1", ID: "AIPA", ARN: "arn:x", Role: "role", RoleBefore: "'before'", Since: at(5)},
 	}
 }
 
@@ -151,6 +153,26 @@ func Fleet(t *testing.T, open func(t *testing.T) fleet.Store) {
 		must(t, err)
 		if a.RegistrationCount != 1 {
 			t.Errorf("a failed registration was counted: %d", a.RegistrationCount)
+		}
+	})
+
+	t.Run("an ID is free again when its machine is gone", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		must(t, s.CreateActivation(ctx, activation("act", 1, 3)))
+		must(t, s.RegisterNode(ctx, node("i-01234567890abcdef", "act")))
+		wantCode(t, s.RegisterNode(ctx, node("i-01234567890abcdef", "act")), sekisho.CodeConflict)
+		must(t, s.UpdateNode(ctx, "i-01234567890abcdef", func(n *sekisho.Node) error { n.DeregisteredAt = at(7); return nil }))
+		next := node("i-01234567890abcdef", "act")
+		next.Name = "the next"
+		must(t, s.RegisterNode(ctx, next))
+		all, err := s.Nodes(ctx)
+		must(t, err)
+		same(t, []*sekisho.Node{next}, all)
+		a, err := s.Activation(ctx, "act")
+		must(t, err)
+		if a.RegistrationCount != 2 {
+			t.Errorf("counted %d registrations, not 2", a.RegistrationCount)
 		}
 	})
 

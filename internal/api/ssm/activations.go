@@ -20,6 +20,61 @@ type createActivationRequest struct {
 	RegistrationLimit   *int64
 	ExpirationDate      awsproto.Epoch
 	Tags                []tag
+	// RegistrationMetadata says which IDs the machines get; see nodeKind.
+	RegistrationMetadata []metadata
+}
+
+type metadata struct{ Key, Value string }
+
+// The keys of RegistrationMetadata. AWS keeps the member for itself.
+const (
+	metadataKind = "sekisho:NodeIdType"
+	metadataID   = "sekisho:InstanceId"
+)
+
+// nodeKind reads the metadata of an activation. What is not understood is
+// refused: it might have been meant to matter.
+func nodeKind(all []metadata) (kind sekisho.NodeKind, node sekisho.NodeID, err error) {
+	seen := map[string]bool{}
+	for _, m := range all {
+		if seen[m.Key] {
+			return "", "", awsproto.SenderError("ValidationException", "RegistrationMetadata has the key %q twice.", m.Key)
+		}
+		seen[m.Key] = true
+		switch m.Key {
+		case metadataKind:
+			switch m.Value {
+			case "managed-instance":
+			case "instance":
+				kind = sekisho.NodeInstance
+			default:
+				return "", "", awsproto.SenderError("ValidationException", "%s is managed-instance or instance, not %q.", m.Key, m.Value)
+			}
+		case metadataID:
+			node = sekisho.NodeID(m.Value)
+		default:
+			return "", "", awsproto.SenderError("ValidationException", "RegistrationMetadata may have the keys %s and %s, not %q.", metadataKind, metadataID, m.Key)
+		}
+	}
+	if node != "" && seen[metadataKind] && kind != sekisho.NodeInstance {
+		return "", "", awsproto.SenderError("ValidationException", "%s gives the ID of an instance: %s cannot be another kind.", metadataID, metadataKind)
+	}
+	if node == "" && seen[metadataID] {
+		return "", "", awsproto.SenderError("ValidationException", "%s is empty.", metadataID)
+	}
+	return kind, node, nil
+}
+
+// describeKind is the metadata that nodeKind reads.
+func describeKind(a *sekisho.Activation) []metadata {
+	var all []metadata
+	if a.NodeKind == sekisho.NodeInstance {
+		all = append(all, metadata{metadataKind, "instance"})
+	}
+	if a.NodeID != "" {
+		all = append(all, metadata{metadataID, string(a.NodeID)})
+	}
+	return all
 }
 
 type createActivationAnswer struct {
@@ -46,6 +101,10 @@ func (d *door) createActivation(ctx context.Context, c *api.Call, in *createActi
 	if err != nil {
 		return nil, err
 	}
+	kind, node, err := nodeKind(in.RegistrationMetadata)
+	if err != nil {
+		return nil, err
+	}
 	if err := c.Authorize(ctx, "ssm:CreateActivation", "*", authz.RequestTags(tags)...); err != nil {
 		return nil, err
 	}
@@ -59,6 +118,7 @@ func (d *door) createActivation(ctx context.Context, c *api.Call, in *createActi
 	a, code, err := d.Fleet.CreateActivation(ctx, fleet.NewActivation{
 		IAMRole: in.IamRole, Description: in.Description, DefaultInstanceName: in.DefaultInstanceName,
 		RegistrationLimit: int(limit), ExpiresAt: in.ExpirationDate.Time, CreatedBy: c.Principal.ARN, Tags: tags,
+		NodeKind: kind, NodeID: node,
 	})
 	if err != nil {
 		return nil, err
@@ -87,6 +147,9 @@ type activation struct {
 	Expired             bool           `json:"Expired"`
 	CreatedDate         awsproto.Epoch `json:"CreatedDate"`
 	Tags                []tag          `json:"Tags,omitempty"`
+
+	// Beyond AWS's shape.
+	RegistrationMetadata []metadata `json:"RegistrationMetadata,omitempty"`
 }
 
 type describeActivationsAnswer struct {
@@ -132,6 +195,7 @@ func (d *door) describeActivations(ctx context.Context, c *api.Call, in *describ
 			RegistrationLimit: a.RegistrationLimit, RegistrationsCount: a.RegistrationCount,
 			ExpirationDate: awsproto.NewEpoch(a.ExpiresAt), Expired: !time.Now().Before(a.ExpiresAt),
 			CreatedDate: awsproto.NewEpoch(a.CreatedAt), Tags: tagList(a.Tags),
+			RegistrationMetadata: describeKind(a),
 		})
 	}
 	return out, nil

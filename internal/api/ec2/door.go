@@ -1,0 +1,222 @@
+// Package ec2 is the EC2 door: managed nodes as instances, for programs that
+// look them up and tag them there. It starts and stops no machines.
+//
+// Every node appears, whatever its ID begins with. Policies name a node i-… as
+// arn:aws:ec2:REGION:ACCOUNT:instance/ID and a node mi-… as
+// arn:aws:ssm:REGION:ACCOUNT:managed-instance/ID, here as everywhere.
+package ec2
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+
+	"sekisho"
+	"sekisho/internal/api"
+	"sekisho/internal/authz"
+	"sekisho/internal/awsproto"
+	"sekisho/internal/fleet"
+	"sekisho/internal/id"
+	"sekisho/internal/identity"
+)
+
+// Config is what the door needs.
+type Config struct {
+	Fleet     *fleet.Fleet
+	Directory *identity.Directory // of instance profiles
+	Region    string
+	Account   string
+}
+
+type door struct{ Config }
+
+// New returns the door.
+func New(cfg Config) *api.Door {
+	d := &door{cfg}
+	return &api.Door{
+		Service: "ec2", Protocol: awsproto.EC2, XMLNS: "http://ec2.amazonaws.com/doc/2016-11-15/", Version: "2016-11-15",
+		Operations: map[string]api.Operation{
+			"DescribeInstances":         read(d.describeInstances),
+			"DescribeInstanceStatus":    read(d.describeInstanceStatus),
+			"DescribeTags":              read(d.describeTags),
+			"CreateTags":                write(d.createTags),
+			"DeleteTags":                write(d.deleteTags),
+			"DescribeRegions":           read(d.describeRegions),
+			"DescribeAvailabilityZones": read(d.describeAvailabilityZones),
+
+			"AssociateIamInstanceProfile":            write(d.associateProfile),
+			"DescribeIamInstanceProfileAssociations": read(d.describeAssociations),
+			"DisassociateIamInstanceProfile":         write(d.disassociateProfile),
+			"ReplaceIamInstanceProfileAssociation":   write(d.replaceAssociation),
+		},
+	}
+}
+
+func read[In, Out any](f func(context.Context, *api.Call, *In) (*Out, error)) api.Operation {
+	return api.Operation{Handle: api.Handle(worded(f)), ReadOnly: true}
+}
+
+func write[In, Out any](f func(context.Context, *api.Call, *In) (*Out, error)) api.Operation {
+	return api.Operation{Handle: api.Handle(worded(f))}
+}
+
+// worded begins refusals with EC2's sentence.
+func worded[In, Out any](f func(context.Context, *api.Call, *In) (*Out, error)) func(context.Context, *api.Call, *In) (*Out, error) {
+	return func(ctx context.Context, c *api.Call, in *In) (*Out, error) {
+		out, err := f(ctx, c, in)
+		if e, ok := errors.AsType[*sekisho.Error](err); ok && e.Code == sekisho.CodeDenied {
+			err = sekisho.Errorf(sekisho.CodeDenied, "You are not authorized to perform this operation. %s", e)
+		}
+		return out, err
+	}
+}
+
+// action is the action of the operation that was called.
+func action(c *api.Call) string { return "ec2:" + c.Operation }
+
+// everything authorizes a call that is about no one resource.
+func everything(ctx context.Context, c *api.Call) error { return c.Authorize(ctx, action(c), "*") }
+
+// arn is the ARN that policies name a node by.
+func (d *door) arn(node string) string {
+	if strings.HasPrefix(node, "i-") {
+		return "arn:aws:ec2:" + d.Region + ":" + d.Account + ":instance/" + node
+	}
+	return "arn:aws:ssm:" + d.Region + ":" + d.Account + ":managed-instance/" + node
+}
+
+// resourceKeys is what policies see of a node.
+func (d *door) resourceKeys(n *sekisho.Node) []authz.Key {
+	keys := []authz.Key{
+		authz.One("ec2:InstanceID", string(n.ID)), authz.One("ec2:Region", d.Region), authz.One("ec2:AvailabilityZone", d.zone()),
+	}
+	for k, v := range n.Tags {
+		keys = append(keys, authz.One("aws:ResourceTag/"+k, v), authz.One("ec2:ResourceTag/"+k, v))
+	}
+	if n.Profile != nil {
+		keys = append(keys, authz.One("ec2:InstanceProfile", n.Profile.ARN))
+	}
+	return keys
+}
+
+// onNode returns the node that a request names, once the caller may do the
+// operation with it.
+func (d *door) onNode(ctx context.Context, c *api.Call, node string, keys ...authz.Key) (*sekisho.Node, error) {
+	if !id.ValidNode(node) {
+		return nil, malformed(node)
+	}
+	n, err := d.Fleet.Node(ctx, sekisho.NodeID(node))
+	if err != nil && !sekisho.IsNotFound(err) {
+		return nil, err
+	}
+	if n != nil {
+		keys = append(keys, d.resourceKeys(n)...)
+	}
+	if err := c.Authorize(ctx, action(c), d.arn(node), keys...); err != nil {
+		return nil, err
+	}
+	if n == nil {
+		return nil, noInstance(node)
+	}
+	return n, nil
+}
+
+func malformed(node string) error {
+	if len(node) > 64 {
+		node = node[:64] + "…"
+	}
+	return awsproto.SenderError("InvalidInstanceID.Malformed", "Invalid id: %q", node)
+}
+
+func noInstance(nodes ...string) error {
+	if len(nodes) == 1 {
+		return awsproto.SenderError("InvalidInstanceID.NotFound", "The instance ID '%s' does not exist", nodes[0])
+	}
+	return awsproto.SenderError("InvalidInstanceID.NotFound", "The instance IDs '%s' do not exist", strings.Join(nodes, ", "))
+}
+
+// zone is the one availability zone.
+func (d *door) zone() string { return d.Region + "a" }
+
+// tried is what every request may say: that it only wants to know whether it
+// would be answered.
+type tried struct{ DryRun bool }
+
+func (t tried) done() error {
+	if !t.DryRun {
+		return nil
+	}
+	return &awsproto.Error{Code: "DryRunOperation", Message: "Request would have succeeded, but DryRun flag is set.", Status: http.StatusPreconditionFailed, Sender: true}
+}
+
+// set is a list on the wire. It is written when it is empty as well: clients
+// written in Python index the member without asking.
+type set[T any] struct {
+	Item []T `xml:"item"`
+}
+
+// paging is what most listings take.
+type paging struct {
+	MaxResults *int64
+	NextToken  string
+}
+
+// page cuts one page out of a listing in the order of place.
+func page[T any](all []T, place func(T) string, in paging) ([]T, string, error) {
+	most := int64(1000)
+	if in.MaxResults != nil {
+		if most = *in.MaxResults; most < 5 || most > 1000 {
+			return nil, "", awsproto.SenderError("InvalidParameterValue", "Value ( %d ) for parameter maxResults is invalid. Expecting a value between 5 and 1000.", most)
+		}
+	}
+	if in.NextToken != "" {
+		after, err := base64.RawURLEncoding.DecodeString(in.NextToken)
+		if err != nil || len(after) > 1024 {
+			return nil, "", awsproto.SenderError("InvalidNextToken", "The NextToken is not one that this operation returned.")
+		}
+		i := slices.IndexFunc(all, func(v T) bool { return place(v) > string(after) })
+		if i < 0 {
+			i = len(all)
+		}
+		all = all[i:]
+	}
+	if int64(len(all)) <= most {
+		return all, "", nil
+	}
+	all = all[:most]
+	return all, base64.RawURLEncoding.EncodeToString([]byte(place(all[most-1]))), nil
+}
+
+func placeOfNode(n *sekisho.Node) string { return string(n.ID) }
+
+// maxIDs bounds the IDs of one request.
+const maxIDs = 1000
+
+// nodes returns the nodes of a request: those it names, each of which must
+// exist, or all.
+func (d *door) nodes(ctx context.Context, ids []string) ([]*sekisho.Node, error) {
+	if len(ids) > maxIDs {
+		return nil, awsproto.SenderError("InvalidParameterValue", "A request may name %d instances.", maxIDs)
+	}
+	for _, node := range ids {
+		if !id.ValidNode(node) {
+			return nil, malformed(node)
+		}
+	}
+	all, err := d.Fleet.Nodes(ctx)
+	if err != nil || len(ids) == 0 {
+		return all, err
+	}
+	known := map[string]bool{}
+	named := slices.DeleteFunc(all, func(n *sekisho.Node) bool {
+		known[string(n.ID)] = true
+		return !slices.Contains(ids, string(n.ID))
+	})
+	if missing := slices.DeleteFunc(slices.Clone(ids), func(node string) bool { return known[node] }); len(missing) > 0 {
+		return nil, noInstance(missing...)
+	}
+	return named, nil
+}

@@ -1,0 +1,89 @@
+package ec2
+
+import (
+	"slices"
+
+	"sekisho/internal/awsproto"
+)
+
+// filter is one of a request: any of its values may match, and all filters
+// must.
+type filter struct {
+	Name  string
+	Value []string
+}
+
+// The bounds of AWS.
+const (
+	maxFilters = 50
+	maxValues  = 200
+)
+
+// attributes returns what an attribute of an item may be compared with: none
+// when the item lacks it. Known is false for an attribute that there is not.
+type attributes[T any] func(item T, name string) (values []string, known bool)
+
+// selected returns the items that pass every filter. A filter that is not
+// understood is refused: without it more would match than was asked for.
+func selected[T any](all []T, filters []filter, of attributes[T]) ([]T, error) {
+	if len(filters) > maxFilters {
+		return nil, awsproto.SenderError("FilterLimitExceeded", "A request may have %d filters.", maxFilters)
+	}
+	var none T
+	for _, f := range filters {
+		if _, known := of(none, f.Name); !known {
+			return nil, awsproto.SenderError("InvalidParameterValue", "The filter '%.100s' is invalid", f.Name)
+		}
+		if len(f.Value) > maxValues {
+			return nil, awsproto.SenderError("FilterLimitExceeded", "A filter may have %d values.", maxValues)
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(item T) bool {
+		return slices.ContainsFunc(filters, func(f filter) bool {
+			values, _ := of(item, f.Name)
+			return !slices.ContainsFunc(f.Value, func(pattern string) bool {
+				return slices.ContainsFunc(values, func(v string) bool { return like(pattern, v) })
+			})
+		})
+	}), nil
+}
+
+// like reports whether s is what pattern says: * stands for any text, ? for
+// one byte, and a backslash takes the meaning of what follows it.
+func like(pattern, s string) bool {
+	// Where to go on when a comparison fails: behind the last star, which then
+	// stands for one byte more.
+	star, from := -1, 0
+	p, i := 0, 0
+	for i < len(s) {
+		switch {
+		case p < len(pattern) && pattern[p] == '*':
+			star, from = p, i
+			p++
+			continue
+		case p < len(pattern) && pattern[p] == '?':
+			p++
+			i++
+			continue
+		case p < len(pattern) && pattern[p] == '\\' && p+1 < len(pattern):
+			if pattern[p+1] == s[i] {
+				p += 2
+				i++
+				continue
+			}
+		case p < len(pattern) && pattern[p] == s[i]:
+			p++
+			i++
+			continue
+		}
+		if star < 0 {
+			return false
+		}
+		from++
+		p, i = star+1, from
+	}
+	for p < len(pattern) && pattern[p] == '*' {
+		p++
+	}
+	return p == len(pattern)
+}

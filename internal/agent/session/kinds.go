@@ -24,7 +24,10 @@ type job struct {
 	// properties are what the client is told of the document's.
 	properties json.RawMessage
 	plugin     func(s *Session, c *client) (runner, error)
+	refused    error // the session cannot be
 }
+
+func refusal(err error) *job { return &job{refused: err} }
 
 // runner is a plugin, ready to be run.
 type runner interface {

@@ -62,6 +62,7 @@ var ErrStopped = errors.New("the node's agent was stopped")
 const (
 	drainTimeout = 10 * time.Second // for the client to take the last output
 	wordTimeout  = 2 * time.Second
+	comeTimeout  = 15 * time.Second // for the client of a session that cannot be
 )
 
 // maxDelay is how far what a person sees may be behind what the program
@@ -73,8 +74,7 @@ func (s *Session) Run(ctx context.Context) {
 	s.id = sekisho.SessionID(s.Task.SessionID)
 	job, err := s.prepare(ctx)
 	if err != nil {
-		s.report(err)
-		return
+		job = refusal(err)
 	}
 	s.Log.Info("session starts", "document", s.Task.DocumentName, "type", job.doc.SessionType, "user", job.user.Name, "owner", s.Task.SessionOwner)
 
@@ -154,6 +154,9 @@ func sentence(s string) string {
 
 // converse greets the client and runs the plugin.
 func (s *Session) converse(ctx context.Context, ch *datachannel.Channel, j *job) error {
+	if j.refused != nil {
+		return s.refuse(ctx, ch, j.refused)
+	}
 	c, err := s.handshake(ctx, ch, &j.doc, j.properties)
 	if err != nil {
 		return err
@@ -163,4 +166,19 @@ func (s *Session) converse(ctx context.Context, ch *datachannel.Channel, j *job)
 		return err
 	}
 	return run.Run(ctx, c.stream)
+}
+
+// refuse waits for the client and returns why the session cannot be: only a
+// client that has come is shown the reason.
+func (s *Session) refuse(ctx context.Context, ch *datachannel.Channel, why error) error {
+	request, err := s.request(&content{SessionType: document.StandardStream}, nil)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, comeTimeout)
+	defer cancel()
+	if err := ch.Send(ctx, mgs.PayloadHandshakeRequest, request); err == nil {
+		_ = ch.Drain(ctx) // it has not come; why is as true
+	}
+	return why
 }

@@ -144,6 +144,11 @@ func (l *leg) awaitStart(ctx context.Context) error {
 	}
 }
 
+// abilities are what this client tells our agent of itself: that it knows one
+// direction of a connection to end before the other, and takes messages larger
+// than AWS's client does.
+const abilities = `{"sekisho":["half-close","large-frames"]}`
+
 // answer says to each request of the node whether it is met. One that is not
 // ends the session, and the node gives the reason.
 func (l *leg) answer(ctx context.Context, req mgs.HandshakeRequest) mgs.HandshakeResponse {
@@ -156,6 +161,9 @@ func (l *leg) answer(ctx context.Context, req mgs.HandshakeRequest) mgs.Handshak
 		switch action.ActionType {
 		case mgs.ActionSessionType:
 			status, reason = l.takeType(action)
+			if l.hello.ours() {
+				done.ActionResult = json.RawMessage(abilities)
+			}
 			if l.hello.ours() {
 				done.ActionResult = json.RawMessage(abilities)
 			}

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"errors"
+
 	"github.com/spf13/cobra"
 
 	"sekisho/internal/client"
@@ -22,8 +24,15 @@ say so: sekisho exec web-1 -- sh -c 'ls | wc -l'
 On a node with AWS's agent the program gets no standard input.`,
 		Args: cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return withTarget(cmd, dial, args[0], func(c *client.Client, target string) error {
-				in.Target, in.Args = target, args[1:]
+			target, program := args[0], args[1:]
+			if program[0] == "--" {
+				program = program[1:]
+			}
+			if len(program) == 0 {
+				return errors.New("exec: name the program to run: sekisho exec TARGET -- PROGRAM [ARGUMENT…]")
+			}
+			return withTarget(cmd, dial, target, func(c *client.Client, target string) error {
+				in.Target, in.Args = target, program
 				return c.Exec(cmd.Context(), in, std.In, cmd.OutOrStdout(), cmd.ErrOrStderr(), onStderr(cmd))
 			})
 		},

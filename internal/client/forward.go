@@ -357,7 +357,7 @@ const connectTimeout = 10 * time.Second
 func (c *Client) reverse(ctx context.Context, in ForwardInput, f Forwarding, voice Voice) error {
 	l, err := c.start(ctx, StartInput{
 		Target: in.Target, Reason: in.Reason, DocumentName: documentReverse,
-		Parameters: map[string][]string{"portNumber": {f.Port}, "bindAddress": {first(f.Bind, "*")}},
+		Parameters: map[string][]string{"portNumber": {f.Port}, "bindAddress": {first(f.Bind, "::")}},
 	}, voice.notice)
 	if err != nil {
 		return err

@@ -37,6 +37,11 @@ func (l *leg) stdio(ctx context.Context, in io.Reader, out io.Writer) error {
 			cancel(fmt.Errorf("input: %w", err))
 			return
 		}
+		if l.hello.ours() {
+			// It ends that direction, and the other by itself.
+			_ = l.send(ctx, mgs.PayloadFlag, mgs.FlagDisconnectToPort.Bytes())
+			return
+		}
 		idle := time.NewTimer(lingerTime)
 		defer idle.Stop()
 		for {

@@ -402,6 +402,10 @@ func (c *Client) OpenData(ctx context.Context, node sekisho.NodeID, session seki
 
 // create asks for a channel and returns its token.
 func (c *Client) create(ctx context.Context, op, path string, body []byte) (string, error) {
+	// A channel is made when there was none or one was lost, and then idle
+	// connections of the same time are likely lost too: waiting for one of them
+	// would cost the session.
+	c.http.CloseIdleConnections()
 	h := http.Header{"Content-Type": {"application/json"}}
 	answer, err := c.post(ctx, op, path, h, body, http.StatusCreated, c.signed(serviceMGS))
 	if err != nil {

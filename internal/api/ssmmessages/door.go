@@ -346,13 +346,18 @@ func sameOrigin(origin string, r *http.Request) bool {
 // serve runs a channel with its pings until it ends.
 func (d *door) serve(conn *link.Conn, ping, pong time.Duration, run func(ctx context.Context, f *frames) error) {
 	ctx, cancel := context.WithCancelCause(d.Done)
+	f := &frames{conn: conn, life: ctx, pinged: make(chan struct{})}
 	var pings sync.WaitGroup
 	pings.Go(func() {
-		if err := conn.KeepAlive(ctx, ping, pong); err != nil && ctx.Err() == nil {
-			cancel(fmt.Errorf("no answer to a ping for %s", pong))
+		defer close(f.pinged)
+		if err := conn.KeepAlive(ctx, ping, pong); errors.Is(err, link.ErrNoPong) {
+			f.silent = fmt.Errorf("no answer to a ping for %s", pong)
+			cancel(f.silent)
+		} else if err != nil && ctx.Err() == nil {
+			cancel(worded(err))
 		}
 	})
-	err := run(ctx, &frames{conn, ctx})
+	err := run(ctx, f)
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}
@@ -365,12 +370,25 @@ func (d *door) serve(conn *link.Conn, ping, pong time.Duration, run func(ctx con
 type frames struct {
 	conn *link.Conn
 	life context.Context // ends with the channel, at the latest when its peer answers no ping
+
+	pinged chan struct{} // closed when nobody pings any more
+	silent error         // read after pinged: the peer left a ping unanswered
 }
 
 // Read returns the next binary frame. Text after the opening is nothing a
 // peer sends.
 func (f *frames) Read(ctx context.Context) ([]byte, error) {
 	kind, b, err := f.conn.Read(ctx)
+	if errors.Is(err, net.ErrClosed) {
+		// This side closed it: most likely for want of an answer to a ping.
+		select {
+		case <-f.pinged:
+			if f.silent != nil {
+				return nil, f.silent
+			}
+		case <-ctx.Done():
+		}
+	}
 	if err != nil {
 		return nil, worded(err)
 	}

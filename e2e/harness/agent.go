@@ -27,10 +27,16 @@ type Agent struct {
 
 // StartAgent makes an activation with the aws CLI, registers an agent with
 // it and runs it, as the user uid (the test's own when that is negative). It
-// returns when the server says that the node is connected.
-func (s *Server) StartAgent(t testing.TB, name string, uid int) *Agent {
+// returns when the server says that the node is connected. The metadata are
+// those of the activation, as Key=…,Value=…
+func (s *Server) StartAgent(t testing.TB, name string, uid int, metadata ...string) *Agent {
 	t.Helper()
-	r := Do(t, s.Shell(t.Context(), nil, `aws ssm create-activation --iam-role service-role/AmazonEC2RunCommandRoleForManagedInstances --default-instance-name "$1" --output json`, name))
+	script := `aws ssm create-activation --iam-role service-role/AmazonEC2RunCommandRoleForManagedInstances --output json --default-instance-name "$@"`
+	args := []string{name}
+	if len(metadata) > 0 {
+		args = append(append(args, "--registration-metadata"), metadata...)
+	}
+	r := Do(t, s.Shell(t.Context(), nil, script, args...))
 	var activation struct {
 		ID   string `json:"ActivationId"`
 		Code string `json:"ActivationCode"`
@@ -80,7 +86,7 @@ func (s *Server) StartAgent(t testing.TB, name string, uid int) *Agent {
 	register := command("register", "--state", state, "--endpoint", env["AWS_ENDPOINT_URL"], "--region", env["AWS_REGION"],
 		"--activation-id", activation.ID, "--activation-code", activation.Code, "--ca", ca)
 	r = Do(t, register)
-	if a.NodeID = strings.TrimSpace(r.Stdout); r.Code != 0 || !strings.HasPrefix(a.NodeID, "mi-") {
+	if a.NodeID = strings.TrimSpace(r.Stdout); r.Code != 0 || !strings.HasPrefix(a.NodeID, "mi-") && !strings.HasPrefix(a.NodeID, "i-") {
 		t.Fatalf("sekisho-agent register: exit %d\n%s%s", r.Code, r.Stdout, r.Stderr)
 	}
 	if a.proc, err = startProcess(command("run", "--state", state), filepath.Join(dir, "log")); err != nil {

@@ -162,7 +162,7 @@ func TestParseRefuses(t *testing.T) {
 func TestParseListsManyFaults(t *testing.T) {
 	t.Parallel()
 	var members []string
-	for _, n := range strings.Split("abcdefghijklmn", "") {
+	for n := range strings.SplitSeq("abcdefghijklmn", "") {
 		members = append(members, `"`+n+`":1`)
 	}
 	_, err := document.Parse([]byte(inputs(strings.Join(members, ","))))

@@ -185,7 +185,7 @@ func runAsUser(name string) error {
 // maxProfile bounds a shell profile.
 const maxProfile = 4096
 
-func shellProfile(s *Settings, v any, later func(string) bool, fail func(where, format string, args ...any)) {
+func shellProfile(s *Settings, v any, fail func(where, format string, args ...any)) {
 	if v == nil {
 		return
 	}
@@ -239,7 +239,7 @@ func (c *checker) settings(o *object, later func(string) bool) Settings {
 		}
 	}
 	if v, ok := o.get("shellProfile"); ok {
-		shellProfile(&s, v, later, c.failf)
+		shellProfile(&s, v, c.failf)
 	}
 	if v, ok := o.get("sekisho"); ok && v != nil {
 		s.House = c.house(v)

@@ -2,6 +2,7 @@ package document
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -137,7 +138,7 @@ func (d *Document) checkFilledIn(bound values) error {
 
 func (c *checker) withParameters() error {
 	err := c.err()
-	if e, ok := err.(*sekisho.Error); ok {
+	if e, ok := errors.AsType[*sekisho.Error](err); ok {
 		e.Err = ErrParameters
 		e.Message = "With these parameters the session cannot be started: " + e.Message
 	}

@@ -232,7 +232,7 @@ func (l *Library) Update(ctx context.Context, in Draft, base string) (*Saved, er
 		return nil, err
 	}
 	if len(versions) >= maxVersions {
-		return nil, fault(ErrVersionLimit, sekisho.CodeLimit, "%s has %d versions, as many as a document may have.", in.Name, len(versions)).(*sekisho.Error).WithHint("Delete old ones.")
+		return nil, fault(ErrVersionLimit, sekisho.CodeLimit, "%s has %d versions, as many as a document may have. Delete old ones.", in.Name, len(versions))
 	}
 	newest := versions[0]
 	err = l.store.UpdateDocument(ctx, in.Name, func(d *Document) (*Version, error) {

@@ -75,12 +75,12 @@ func (d *door) documentKeys(ctx context.Context, name string) ([]authz.Key, erro
 }
 
 // authorizeDocument decides on an action on a document.
-func (d *door) authorizeDocument(ctx context.Context, c *api.Call, action, name string, more ...authz.Key) error {
+func (d *door) authorizeDocument(ctx context.Context, c *api.Call, action, name string) error {
 	keys, err := d.documentKeys(ctx, name)
 	if err != nil {
 		return err
 	}
-	return c.Authorize(ctx, action, d.documentARN(name), append(keys, more...)...)
+	return c.Authorize(ctx, action, d.documentARN(name), keys...)
 }
 
 // documentFaults are the library's faults by the names AWS has for them.

@@ -18,6 +18,7 @@ import (
 
 	"sekisho"
 	"sekisho/internal/agent"
+	"sekisho/internal/agent/copy"
 	"sekisho/internal/agent/doctor"
 	"sekisho/internal/agent/enroll"
 	"sekisho/internal/agent/runas"
@@ -56,7 +57,21 @@ func command(stdin io.Reader, stdout, stderr io.Writer, getenv func(string) stri
 		c.Args = cobra.NoArgs
 		c.Flags().String("state", agent.DefaultStateDir, "directory of the agent's identity and configuration")
 	}
+	root.AddCommand(copyCommand(getenv))
 	return root
+}
+
+// copyCommand is what the agent runs as a session's user for sekisho cp.
+func copyCommand(getenv func(string) string) *cobra.Command {
+	return &cobra.Command{
+		Use:    "copy DIRECTION PATH",
+		Short:  "Be the node's side of a copy",
+		Hidden: true,
+		Args:   cobra.ExactArgs(2),
+		RunE: func(c *cobra.Command, args []string) error {
+			return copy.Run(args[0], args[1], getenv("HOME"), c.InOrStdin(), c.OutOrStdout(), c.ErrOrStderr())
+		},
+	}
 }
 
 // stateOf is the --state flag.

@@ -71,10 +71,6 @@ func (t *looseText) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// abilities tell our own agent what this client can beyond AWS's: end one
-// direction of a forwarded connection, and take large messages.
-const abilities = `{"sekisho":["half-close","large-frames"]}`
-
 // ours reports whether the node runs Sekisho's agent, whose versions begin
 // where those of AWS's have not got to.
 func (h *hello) ours() bool { return atLeast(h.agent, 4, 0, 0, 0) }
@@ -161,9 +157,6 @@ func (l *leg) answer(ctx context.Context, req mgs.HandshakeRequest) mgs.Handshak
 		switch action.ActionType {
 		case mgs.ActionSessionType:
 			status, reason = l.takeType(action)
-			if l.hello.ours() {
-				done.ActionResult = json.RawMessage(abilities)
-			}
 			if l.hello.ours() {
 				done.ActionResult = json.RawMessage(abilities)
 			}

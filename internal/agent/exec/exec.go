@@ -4,7 +4,6 @@
 package exec
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -17,18 +16,10 @@ import (
 	"syscall"
 	"time"
 
-	"sekisho"
+	"sekisho/internal/agent/plugin"
+	"sekisho/internal/agent/pty"
 	"sekisho/internal/mgs"
 )
-
-// Stream is the session's data channel.
-type Stream interface {
-	Send(ctx context.Context, pt mgs.PayloadType, p []byte) error
-	Receive(ctx context.Context) (mgs.PayloadType, []byte, error)
-}
-
-// ErrTerminate ends a session whose client asked for it.
-var ErrTerminate = errors.New("the client ended the session")
 
 // patience is how long a program has to end between the signals that ask it
 // to; and how long its output is read after its end, when a program that it
@@ -55,7 +46,7 @@ type Program struct {
 // Run runs the program to its end: then everything it wrote, and its exit
 // code, have been given to stream. When ctx ends or stream closes, the program
 // and what it started are ended, and Run returns why.
-func (p *Program) Run(ctx context.Context, stream Stream) error {
+func (p *Program) Run(ctx context.Context, stream plugin.Stream) error {
 	if p.Data == 0 {
 		p.Data = mgs.PayloadOutput
 	}
@@ -63,7 +54,7 @@ func (p *Program) Run(ctx context.Context, stream Stream) error {
 	defer cancel(nil)
 	files, err := p.start()
 	if err != nil {
-		return err
+		return p.notStarted(ctx, stream, err)
 	}
 	var input, output sync.WaitGroup
 	input.Go(func() { cancel(p.input(ctx, stream, files.in)) })
@@ -106,6 +97,20 @@ func (p *Program) Run(ctx context.Context, stream Stream) error {
 	return err
 }
 
+// notStarted says so as a shell would: on standard error, and by the exit
+// code.
+func (p *Program) notStarted(ctx context.Context, stream plugin.Stream, why error) error {
+	code := 126
+	if errors.Is(why, fs.ErrNotExist) {
+		code = 127
+	}
+	text := fmt.Sprintf("%.200q could not be started: %v\n", p.Command.Args[0], why)
+	if err := stream.Send(ctx, mgs.PayloadStdErr, []byte(text)); err != nil {
+		return err
+	}
+	return stream.Send(ctx, mgs.PayloadExitCode, mgs.AppendExitCode(nil, code))
+}
+
 // files are our ends of the program's standard streams.
 type files struct {
 	in, out, err *os.File
@@ -134,6 +139,10 @@ func (p *Program) start() (*files, error) {
 		}
 	}
 	defer closeAll(theirs)
+	if err := pty.ShutInherited(); err != nil {
+		closeAll(ours)
+		return nil, err
+	}
 	cmd := p.Command
 	begin := func() error {
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = theirs[0], theirs[1], theirs[2]
@@ -152,7 +161,7 @@ func (p *Program) start() (*files, error) {
 	}
 	if err != nil {
 		closeAll(ours)
-		return nil, sekisho.Errorf(sekisho.CodeInvalid, "The program %.200q could not be started: %w.", cmd.Path, err)
+		return nil, err
 	}
 	return &files{in: ours[0], out: ours[1], err: ours[2], ended: make(chan struct{})}, nil
 }
@@ -166,7 +175,7 @@ func (p *Program) signal(sig syscall.Signal) {
 
 // input writes to the program what the client sends, and says why there is
 // no more.
-func (p *Program) input(ctx context.Context, stream Stream, in *os.File) error {
+func (p *Program) input(ctx context.Context, stream plugin.Stream, in *os.File) error {
 	for {
 		pt, b, err := stream.Receive(ctx)
 		if err != nil {
@@ -187,21 +196,21 @@ func (p *Program) input(ctx context.Context, stream Stream, in *os.File) error {
 			case mgs.FlagDisconnectToPort:
 				_ = in.Close() // the end of the input; more of it is lost
 			case mgs.FlagTerminateSession:
-				return ErrTerminate
+				return plugin.ErrTerminate
 			}
 		}
 	}
 }
 
 // copyOut sends everything that from yields.
-func copyOut(ctx context.Context, stream Stream, pt mgs.PayloadType, from *os.File) error {
+func copyOut(ctx context.Context, stream plugin.Stream, pt mgs.PayloadType, from *os.File) error {
 	buf := make([]byte, chunk)
 	late := false
 	for {
 		n, err := from.Read(buf)
 		if n > 0 {
 			late = false
-			if err := stream.Send(ctx, pt, bytes.Clone(buf[:n])); err != nil {
+			if err := stream.Send(ctx, pt, buf[:n]); err != nil {
 				// The program must not wait for a reader that is gone.
 				_, _ = io.Copy(io.Discard, from)
 				return fmt.Errorf("send output: %w", err)

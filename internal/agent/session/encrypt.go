@@ -80,7 +80,7 @@ func (s *sealed) unseal(b []byte) ([]byte, error) {
 // Send implements [plugin.Stream].
 func (s *sealed) Send(ctx context.Context, pt mgs.PayloadType, p []byte) error {
 	switch pt {
-	case mgs.PayloadOutput, mgs.PayloadStdErr, mgs.PayloadExitCode:
+	case mgs.PayloadOutput, mgs.PayloadStdErr, mgs.PayloadExitCode, mgs.PayloadCopy:
 	default:
 		return s.ch.Send(ctx, pt, p)
 	}
@@ -97,7 +97,7 @@ func (s *sealed) Send(ctx context.Context, pt mgs.PayloadType, p []byte) error {
 // Receive implements [plugin.Stream].
 func (s *sealed) Receive(ctx context.Context) (mgs.PayloadType, []byte, error) {
 	pt, b, err := s.ch.Receive(ctx)
-	if err == nil && pt == mgs.PayloadOutput {
+	if err == nil && (pt == mgs.PayloadOutput || pt == mgs.PayloadCopy) {
 		b, err = s.unseal(b)
 	}
 	return pt, b, err

@@ -13,6 +13,7 @@ import (
 	"sekisho/internal/agent/plugin"
 	"sekisho/internal/agent/port"
 	"sekisho/internal/agent/runas"
+	"sekisho/internal/agent/sessionlog"
 	"sekisho/internal/agent/shell"
 	"sekisho/internal/document"
 )
@@ -24,6 +25,7 @@ type job struct {
 	// properties are what the client is told of the document's.
 	properties json.RawMessage
 	plugin     func(s *Session, c *client) (runner, error)
+	log        *sessionlog.Log // nil = none
 	refused    error // the session cannot be
 }
 
@@ -110,6 +112,9 @@ func (s *Session) prepareCommand(ctx context.Context, j *job) error {
 		if args, err = command.Split(p.Linux.Commands); err != nil {
 			return err
 		}
+	}
+	if s.prepareOwn(j, args) {
+		return nil
 	}
 	j.plugin = func(s *Session, c *client) (runner, error) {
 		path, err := runas.Program(args[0])

@@ -13,7 +13,6 @@ import (
 	"sekisho/internal/agent/plugin"
 	"sekisho/internal/agent/port"
 	"sekisho/internal/agent/runas"
-	"sekisho/internal/agent/sessionlog"
 	"sekisho/internal/agent/shell"
 	"sekisho/internal/document"
 )
@@ -25,7 +24,6 @@ type job struct {
 	// properties are what the client is told of the document's.
 	properties json.RawMessage
 	plugin     func(s *Session, c *client) (runner, error)
-	log        *sessionlog.Log // nil = none
 	refused    error // the session cannot be
 }
 

@@ -55,6 +55,7 @@ var layers = []struct {
 	{"L3 adapters", []string{
 		"sekisho/internal/api",
 		"sekisho/internal/console",
+		"sekisho/internal/install",
 		"sekisho/internal/link",
 		"sekisho/internal/sqlstore",
 	}},

@@ -93,7 +93,15 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	srv, err := server.New(ctx, server.Config{DataDir: dir, Account: st.Account, Region: st.Region, Log: o.Log, Now: clock})
+	ca, err := os.ReadFile(caFile)
+	if err != nil {
+		return err
+	}
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	srv, err := server.New(ctx, server.Config{AgentDir: filepath.Dir(program), CA: string(ca), DataDir: dir, Account: st.Account, Region: st.Region, Log: o.Log, Now: clock})
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 
 	"sekisho/internal/config"
 	"sekisho/internal/identity/webid"
@@ -57,7 +58,12 @@ func Run(ctx context.Context, c *config.Server, w io.Writer, log *slog.Logger) (
 	if len(balancers) > 0 {
 		l = &proxyproto.Listener{Listener: l, Balancers: balancers}
 	}
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
 	s, err := New(ctx, Config{
+		AgentDir: filepath.Dir(program), CA: ownCA(cert),
 		DataDir: c.Data, Account: c.Account, Region: c.Region, Log: log, StrictDocuments: c.StrictDocuments, TrustedProxies: proxies,
 		KeepSessions: !c.EndSessionsOnRevocation, Federation: federation,
 	})

@@ -38,6 +38,7 @@ import (
 	"sekisho/internal/fleet"
 	"sekisho/internal/identity"
 	"sekisho/internal/identity/webid"
+	"sekisho/internal/install"
 	"sekisho/internal/keyring"
 	"sekisho/internal/kms"
 	"sekisho/internal/logs"
@@ -60,6 +61,9 @@ type Config struct {
 	StrictDocuments bool
 	// TrustedProxies are believed about where a request came from.
 	TrustedProxies []netip.Prefix
+	// AgentDir holds the agents that machines may fetch, CA (PEM) is what they
+	// trust the server by; empty when they do anyway.
+	AgentDir, CA string
 	// KeepSessions leaves open sessions alone when what their owner showed is
 	// revoked. Their tokens end all the same.
 	KeepSessions bool
@@ -219,6 +223,11 @@ func (s *Server) routes() error {
 		Region: s.cfg.Region, Account: s.cfg.Account, Log: s.cfg.Log, Done: s.done,
 	})
 	mux.HandleFunc("GET /healthz", s.health)
+	installs, err := install.New(install.Config{Dir: s.cfg.AgentDir, CA: s.cfg.CA, Region: s.cfg.Region})
+	if err != nil {
+		return err
+	}
+	mux.Handle("GET "+install.Prefix, installs)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if console.Wants(r) {
 			s.console.ServeHTTP(w, r)

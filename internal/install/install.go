@@ -1,0 +1,176 @@
+// Package install serves what makes a machine a node: a script, and the agent
+// for each kind of machine. They are no secret and need no signature; what
+// lets a machine in is the activation, which the script is given on its
+// standard input with everything else.
+package install
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"text/template"
+	"time"
+
+	"sekisho"
+)
+
+// Prefix is where everything is served.
+const Prefix = "/install/"
+
+// architectures are the machines there is an agent for, as uname calls them
+// and as Go does.
+var architectures = []string{"amd64", "arm64"}
+
+// Config says what is served.
+type Config struct {
+	// Dir holds sekisho-agent-linux-amd64 and sekisho-agent-linux-arm64. One
+	// that is missing is not offered; for machines like the server a plain
+	// sekisho-agent will do.
+	Dir    string
+	CA     string // PEM of the server's own CA; empty when machines trust it anyway
+	Region string
+}
+
+//go:embed agent.sh.tmpl
+var scriptText string
+
+// Handler serves the script and the agents.
+type Handler struct {
+	cfg    Config
+	script *template.Template
+}
+
+// New returns a Handler.
+func New(cfg Config) (*Handler, error) {
+	if strings.Contains(cfg.CA, "'") || strings.Contains(cfg.Region, "'") {
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "the CA and the region must not contain quotes")
+	}
+	t, err := template.New("agent.sh").Option("missingkey=error").Parse(scriptText)
+	return &Handler{cfg, t}, err
+}
+
+// host is a Host header that may stand in a script.
+var host = regexp.MustCompile(`^([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?$`)
+
+// ServeHTTP implements http.Handler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		http.Error(w, "only GET", http.StatusMethodNotAllowed)
+		return
+	}
+	name := strings.TrimPrefix(r.URL.Path, Prefix)
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	switch name {
+	case "agent.sh", "SHA256SUMS":
+		if !host.MatchString(r.Host) {
+			http.Error(w, "the Host header is not a host name", http.StatusBadRequest)
+			return
+		}
+		text, err := h.text(r.Context(), name, r.Host)
+		if err != nil {
+			http.Error(w, "not available", http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Cache-Control", "no-store") // it goes with the agents of this moment
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(text))
+		return
+	}
+	for _, arch := range architectures {
+		if name == agentName(arch) {
+			h.agent(w, r, name)
+			return
+		}
+	}
+	http.NotFound(w, r)
+}
+
+func agentName(arch string) string { return "sekisho-agent-linux-" + arch }
+
+func (h *Handler) agent(w http.ResponseWriter, r *http.Request, name string) {
+	f, st, err := h.open(name)
+	if err != nil {
+		http.Error(w, "This server has no "+name+": put it beside sekishod.", http.StatusNotFound)
+		return
+	}
+	defer f.Close()
+	w.Header().Set("Content-Type", "application/octet-stream")
+	http.ServeContent(w, r, "", st.ModTime(), f)
+}
+
+func (h *Handler) open(name string) (*os.File, fs.FileInfo, error) {
+	f, err := os.Open(filepath.Join(h.cfg.Dir, name))
+	if errors.Is(err, fs.ErrNotExist) && name == agentName(runtime.GOARCH) && runtime.GOOS == "linux" {
+		f, err = os.Open(filepath.Join(h.cfg.Dir, "sekisho-agent")) // as it was built for this very machine
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	st, err := f.Stat()
+	if err == nil && !st.Mode().IsRegular() {
+		err = errors.New("not a regular file")
+	}
+	if err != nil {
+		f.Close()
+		return nil, nil, err
+	}
+	return f, st, nil
+}
+
+// sums are the SHA-256 sums of the agents that are there.
+func (h *Handler) sums(ctx context.Context) (map[string]string, error) {
+	sums := map[string]string{}
+	for _, arch := range architectures {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		f, _, err := h.open(agentName(arch))
+		if err != nil {
+			continue // not offered
+		}
+		sum := sha256.New()
+		_, err = io.Copy(sum, f)
+		f.Close()
+		if err != nil {
+			return nil, err
+		}
+		sums[arch] = hex.EncodeToString(sum.Sum(nil))
+	}
+	return sums, nil
+}
+
+func (h *Handler) text(ctx context.Context, name, at string) ([]byte, error) {
+	sums, err := h.sums(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var script bytes.Buffer
+	if err := h.script.Execute(&script, map[string]any{
+		"Endpoint": "https://" + at, "CA": strings.TrimSpace(h.cfg.CA), "Region": h.cfg.Region, "AMD64": sums["amd64"], "ARM64": sums["arm64"],
+	}); err != nil {
+		return nil, err
+	}
+	if name == "agent.sh" {
+		return script.Bytes(), nil
+	}
+	var list bytes.Buffer
+	fmt.Fprintf(&list, "%x  agent.sh\n", sha256.Sum256(script.Bytes()))
+	for _, arch := range architectures {
+		if sums[arch] != "" {
+			fmt.Fprintf(&list, "%s  %s\n", sums[arch], agentName(arch))
+		}
+	}
+	return list.Bytes(), nil
+}

@@ -1,5 +1,6 @@
 // Command sekisho-agent makes a machine a managed node and runs the sessions
-// that people open on it. It dials out to the server and listens on nothing.
+// that people open on it. It dials out to the server and, unless it is told to
+// answer the instance metadata service, listens on nothing.
 package main
 
 import (
@@ -21,6 +22,7 @@ import (
 	"sekisho/internal/agent/copy"
 	"sekisho/internal/agent/doctor"
 	"sekisho/internal/agent/enroll"
+	"sekisho/internal/agent/imds"
 	"sekisho/internal/agent/runas"
 	"sekisho/internal/agent/uplink"
 )
@@ -172,8 +174,8 @@ func readCA(path string) (string, error) {
 }
 
 func runCommand() *cobra.Command {
-	var debug bool
-	var endpoint string
+	var debug, v1, addAddress bool
+	var endpoint, metadata string
 	c := &cobra.Command{
 		Use:   "run",
 		Short: "Run the agent",
@@ -182,7 +184,15 @@ func runCommand() *cobra.Command {
 			if debug {
 				level = slog.LevelDebug
 			}
+			answer := agent.Metadata{V1: v1, AddAddress: addAddress}
+			if metadata != "off" {
+				var err error
+				if answer.Listen, err = imds.ParseAddress(metadata); err != nil {
+					return err
+				}
+			}
 			return agent.Run(c.Context(), agent.Config{
+				Metadata: answer,
 				StateDir: stateOf(c),
 				Endpoint: endpoint,
 				Users:    runas.System(),
@@ -191,6 +201,9 @@ func runCommand() *cobra.Command {
 		},
 	}
 	c.Flags().BoolVar(&debug, "debug", false, "log more")
+	c.Flags().StringVar(&metadata, "imds", "off", "answer the instance metadata service: 127.0.0.1:PORT, 169.254.169.254:80 or off")
+	c.Flags().BoolVar(&v1, "imds-v1", false, "answer metadata requests without a token, too (version 1)")
+	c.Flags().BoolVar(&addAddress, "imds-add-address", false, "give the loopback interface the address of --imds while the agent runs")
 	c.Flags().StringVar(&endpoint, "endpoint", "", "where the server is now, if it moved since the registration")
 	return c
 }

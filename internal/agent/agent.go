@@ -1,5 +1,5 @@
-// Package agent is the program on each managed node. It dials out and listens
-// on nothing: it keeps a control channel to the server, and when the server
+// Package agent is the program on each managed node. It dials out and, unless
+// an operator wants the instance metadata service, listens on nothing: it keeps a control channel to the server, and when the server
 // says so it runs a session as an OS user of the node. It may run as root,
 // and so links neither the database nor any door of the server.
 package agent
@@ -50,6 +50,7 @@ type Config struct {
 	MaxSessions int           // 0 means DefaultMaxSessions
 	Patience    time.Duration // how long a session outlives its connection; 0 means session.DefaultPatience
 	Reports     Intervals     // zero fields mean the defaults
+	Metadata    Metadata
 }
 
 // Intervals are how often the node's facts are told and looked at.
@@ -62,10 +63,14 @@ type Intervals struct {
 type Agent struct {
 	cfg     Config
 	ident   enroll.Identity
+	region  string
+	started time.Time
 	client  *uplink.Client
 	role    *enroll.Role
 	control *control.Channel
-	ctx     context.Context // that sessions run in
+	// metadata serves the metadata service; nil when that is off.
+	metadata func(ctx context.Context)
+	ctx      context.Context // that sessions run in
 
 	wg       sync.WaitGroup // sessions
 	mu       sync.Mutex
@@ -103,7 +108,7 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	cfg.Log = cfg.Log.With("node", ident.Node)
-	a := &Agent{cfg: cfg, ident: ident, sessions: make(map[string]context.CancelCauseFunc)}
+	a := &Agent{cfg: cfg, ident: ident, region: server.Region, started: time.Now(), sessions: make(map[string]context.CancelCauseFunc)}
 	roleClient, err := uplink.New(server, nil)
 	if err != nil {
 		return err
@@ -123,6 +128,9 @@ func Run(ctx context.Context, cfg Config) error {
 		RoleChanged: a.role.Renew,
 		Log:         cfg.Log,
 	})
+	if a.metadata, err = a.listenMetadata(); err != nil {
+		return err
+	}
 	cfg.Log.Info("agent starts", "version", uplink.Version, "endpoint", server.Endpoint, "region", server.Region)
 	a.run(ctx)
 	cfg.Log.Info("agent stopped")
@@ -139,6 +147,9 @@ func (a *Agent) run(ctx context.Context) {
 	wg.Go(func() { a.role.Run(links) })
 	wg.Go(func() { a.control.Run(links) })
 	wg.Go(func() { a.report(links) })
+	if a.metadata != nil {
+		wg.Go(func() { a.metadata(links) })
+	}
 
 	<-ctx.Done()
 	a.mu.Lock()

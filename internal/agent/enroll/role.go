@@ -30,6 +30,7 @@ type Role struct {
 
 	mu      sync.Mutex
 	creds   sigv4.Credentials
+	since   time.Time // when creds were had
 	expires time.Time
 	refused error         // why there are none, while there are none
 	ready   chan struct{} // closed when creds or refused is set
@@ -43,23 +44,29 @@ func NewRole(ident Identity, client *uplink.Client, log *slog.Logger) *Role {
 // Credentials returns valid credentials. While the first attempt is under way
 // it waits; when the last one failed and nothing valid is left, it says why.
 func (r *Role) Credentials(ctx context.Context) (sigv4.Credentials, error) {
+	creds, _, _, err := r.Term(ctx)
+	return creds, err
+}
+
+// Term is Credentials with the time since when and until when they are good.
+func (r *Role) Term(ctx context.Context) (creds sigv4.Credentials, since, expires time.Time, err error) {
 	r.mu.Lock()
 	ready := r.ready
 	r.mu.Unlock()
 	select {
 	case <-ready:
 	case <-ctx.Done():
-		return sigv4.Credentials{}, ctx.Err()
+		return creds, since, expires, ctx.Err()
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
 	case time.Now().Before(r.expires):
-		return r.creds, nil
+		return r.creds, r.since, r.expires, nil
 	case r.refused != nil:
-		return sigv4.Credentials{}, r.refused
+		return creds, since, expires, r.refused
 	}
-	return sigv4.Credentials{}, errors.New("the node's role credentials have expired and are being renewed")
+	return creds, since, expires, errors.New("the node's role credentials have expired and are being renewed")
 }
 
 // Renew asks for new credentials at once: a server that refuses the present
@@ -133,7 +140,7 @@ func (r *Role) fetch(ctx context.Context) (time.Duration, error) {
 			SecretAccessKey: answer.SecretAccessKey,
 			SessionToken:    answer.SessionToken,
 		}
-		r.expires, r.refused = expires, nil
+		r.since, r.expires, r.refused = time.Now(), expires, nil
 	}
 	select {
 	case <-r.ready:

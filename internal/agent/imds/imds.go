@@ -1,0 +1,417 @@
+// Package imds answers the instance metadata service on a node, so that
+// programs which ask it where they run find out: its ID, its place, its tags,
+// its role's credentials.
+//
+// It answers nobody but programs of the same machine, and no browser that was
+// led here by somebody else's page. Version 2 asks for a token first; version
+// 1, without one, is answered only where the operator wants it.
+package imds
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"sekisho"
+)
+
+// Credentials are those of the node's role.
+type Credentials struct {
+	AccessKeyID, SecretAccessKey, SessionToken string
+	Since, Expires                             time.Time
+}
+
+// Role is who the node is to the server.
+type Role struct {
+	Name    string // of the role
+	Account string
+}
+
+// Host is what the machine knows of itself.
+type Host struct {
+	Name      string
+	IPAddress string // may be empty
+}
+
+// Source knows the facts. Its methods are called for each request and keep
+// what is dear to find out. An error that says access is denied or forbidden
+// is told the asker as such.
+type Source interface {
+	Host(ctx context.Context) Host
+	Tags(ctx context.Context) (map[string]string, error)
+	Role(ctx context.Context) (Role, error)
+	Credentials(ctx context.Context) (Credentials, error)
+}
+
+// Config is what a Server needs.
+type Config struct {
+	Node   sekisho.NodeID
+	Region string
+	Since  time.Time // when the machine became a node
+	Source Source
+	V1     bool // answers requests without a token, too
+	Log    *slog.Logger
+}
+
+// Server is the service.
+type Server struct {
+	cfg Config
+	key [32]byte // of the tokens
+}
+
+// New returns a Server. Its tokens are good for as long as it lives.
+func New(cfg Config) *Server {
+	s := &Server{cfg: cfg}
+	rand.Read(s.key[:]) // never fails: see crypto/rand
+	return s
+}
+
+// LinkLocal is where programs look for the service.
+var LinkLocal = netip.AddrPortFrom(netip.AddrFrom4([4]byte{169, 254, 169, 254}), 80)
+
+// ParseAddress reads where to listen: on a loopback address, or on
+// 169.254.169.254.
+func ParseAddress(s string) (netip.AddrPort, error) {
+	a, err := netip.ParseAddrPort(s)
+	if err != nil {
+		return a, sekisho.Errorf(sekisho.CodeInvalid, "%.100q is not an address and a port, such as %s.", s, LinkLocal)
+	}
+	if !a.Addr().Is4() || !a.Addr().IsLoopback() && a.Addr() != LinkLocal.Addr() {
+		return a, sekisho.Errorf(sekisho.CodeInvalid, "The metadata service hands out the node's credentials: it listens on 127.0.0.0/8 or on %s, not on %s.", LinkLocal.Addr(), a.Addr())
+	}
+	return a, nil
+}
+
+// The bounds of a request.
+const (
+	maxHeader    = 8 << 10
+	readTimeout  = 5 * time.Second
+	writeTimeout = 15 * time.Second
+	idleTimeout  = 30 * time.Second
+	maxConns     = 64
+	answerIn     = 10 * time.Second // for a source that asks the server
+)
+
+// Serve answers on l until ctx ends.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	srv := &http.Server{
+		Handler: s, MaxHeaderBytes: maxHeader, ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout,
+		WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, ErrorLog: slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug),
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		<-ctx.Done()
+		_ = srv.Close() // an answer that is cut off is asked for again
+	}()
+	err := srv.Serve(newLocal(l, maxConns, s.cfg.Log))
+	if errors.Is(err, http.ErrServerClosed) {
+		<-ended
+		return nil
+	}
+	return err
+}
+
+const (
+	tokenPath   = "/latest/api/token"
+	tokenHeader = "X-Aws-Ec2-Metadata-Token"
+	ttlHeader   = "X-Aws-Ec2-Metadata-Token-Ttl-Seconds"
+	maxTTL      = 21600 // seconds
+)
+
+// ServeHTTP implements [http.Handler].
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), answerIn)
+	defer cancel()
+	answer, err := s.answer(ctx, w.Header(), r)
+	if err != nil {
+		e, ok := errors.AsType[*failure](err)
+		if !ok {
+			s.cfg.Log.Warn("metadata not answered", "path", clip(r.URL.Path), "error", err)
+			e = fail(http.StatusServiceUnavailable, "The agent cannot tell at present.")
+		}
+		http.Error(w, e.text, e.status)
+		return
+	}
+	kind := "text/plain"
+	if strings.HasPrefix(answer, "{") {
+		kind = "application/json"
+	}
+	w.Header().Set("Content-Type", kind)
+	w.Header().Set("Cache-Control", "no-store")
+	if _, err := io.WriteString(w, answer); err != nil {
+		s.cfg.Log.Debug("metadata not delivered", "error", err)
+	}
+}
+
+// failure is a refusal that is told the asker.
+type failure struct {
+	status int
+	text   string
+}
+
+func (f *failure) Error() string { return f.text }
+
+func fail(status int, text string) *failure { return &failure{status, text} }
+
+var errNotFound = fail(http.StatusNotFound, "There is nothing here.")
+
+func (s *Server) answer(ctx context.Context, header http.Header, r *http.Request) (string, error) {
+	switch {
+	case r.Header.Get("X-Forwarded-For") != "":
+		// It came through a proxy, on behalf of who knows whom.
+		return "", fail(http.StatusForbidden, "Requests that were passed on are not answered.")
+	case r.Header.Get("Origin") != "" || !localHost(r):
+		return "", fail(http.StatusForbidden, "Requests that a web page led here are not answered.")
+	case r.URL.Path == tokenPath:
+		if r.Method != http.MethodPut {
+			return "", fail(http.StatusMethodNotAllowed, "Tokens are made with PUT.")
+		}
+		return s.makeToken(header, r.Header.Get(ttlHeader))
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		return "", fail(http.StatusMethodNotAllowed, "Metadata are read with GET.")
+	}
+	token := r.Header.Get(tokenHeader)
+	if token == "" && !s.cfg.V1 || token != "" && !s.validToken(token) {
+		return "", fail(http.StatusUnauthorized, "A token is needed: PUT "+tokenPath+".")
+	}
+	path, ok := strings.CutPrefix(r.URL.EscapedPath(), "/latest")
+	if !ok {
+		if r.URL.Path == "/" {
+			return "latest", nil
+		}
+		return "", errNotFound
+	}
+	return s.look(ctx, strings.Trim(path, "/"))
+}
+
+// localHost reports whether a request names the service by an address. A name
+// may have been made to lead here by whoever owns it.
+func localHost(r *http.Request) bool {
+	host := r.Host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	if host == "localhost" {
+		return true
+	}
+	a, err := netip.ParseAddr(host)
+	return err == nil && (a.IsLoopback() || a == LinkLocal.Addr())
+}
+
+// Tokens are their time of expiry, something random, and a MAC of both: there
+// is nothing to keep, and so nothing to fill up.
+const (
+	tokenBody = 8 + 8
+	tokenSize = tokenBody + sha256.Size
+)
+
+func (s *Server) makeToken(header http.Header, ttl string) (string, error) {
+	seconds, err := strconv.Atoi(ttl)
+	if err != nil || seconds < 1 || seconds > maxTTL {
+		return "", fail(http.StatusBadRequest, ttlHeader+" must be between 1 and "+strconv.Itoa(maxTTL)+".")
+	}
+	b := make([]byte, tokenBody, tokenSize)
+	binary.BigEndian.PutUint64(b, uint64(time.Now().Add(time.Duration(seconds)*time.Second).Unix()))
+	rand.Read(b[8:]) // never fails: see crypto/rand
+	header.Set(ttlHeader, strconv.Itoa(seconds))
+	return base64.URLEncoding.EncodeToString(s.mac(b)), nil
+}
+
+// mac appends the MAC of a token's body to it.
+func (s *Server) mac(b []byte) []byte {
+	h := hmac.New(sha256.New, s.key[:])
+	h.Write(b)
+	return h.Sum(b)
+}
+
+func (s *Server) validToken(text string) bool {
+	b, err := base64.URLEncoding.DecodeString(text)
+	if err != nil || len(b) != tokenSize || !hmac.Equal(s.mac(b[:tokenBody:tokenBody]), b) {
+		return false
+	}
+	return time.Now().Unix() < int64(binary.BigEndian.Uint64(b))
+}
+
+// leaf gives the value of one path.
+type leaf func(ctx context.Context, s *Server) (string, error)
+
+func fixed(value func(s *Server) string) leaf {
+	return func(_ context.Context, s *Server) (string, error) { return value(s), nil }
+}
+
+// leaves are the paths with a value of their own. What lies above them is a
+// listing.
+func leaves() map[string]leaf {
+	hostname := func(ctx context.Context, s *Server) (string, error) { return s.cfg.Source.Host(ctx).Name, nil }
+	return map[string]leaf{
+		"meta-data/instance-id":                 fixed(func(s *Server) string { return string(s.cfg.Node) }),
+		"meta-data/hostname":                    hostname,
+		"meta-data/local-hostname":              hostname,
+		"meta-data/local-ipv4":                  func(ctx context.Context, s *Server) (string, error) { return s.address(ctx) },
+		"meta-data/placement/availability-zone": fixed(func(s *Server) string { return s.cfg.Region + "a" }),
+		"meta-data/placement/region":            fixed(func(s *Server) string { return s.cfg.Region }),
+		"meta-data/services/domain":             fixed(func(*Server) string { return "amazonaws.com" }),
+		"meta-data/services/partition":          fixed(func(*Server) string { return "aws" }),
+		"dynamic/instance-identity/document":    func(ctx context.Context, s *Server) (string, error) { return s.document(ctx) },
+	}
+}
+
+// The branches whose contents are asked for.
+const (
+	tagsPath  = "meta-data/tags/instance"
+	rolesPath = "meta-data/iam/security-credentials"
+)
+
+func (s *Server) look(ctx context.Context, path string) (string, error) {
+	if strings.HasSuffix(path, "\x00") || len(path) > 1024 {
+		return "", errNotFound
+	}
+	all := leaves()
+	if l := all[path]; l != nil {
+		return l(ctx, s)
+	}
+	switch {
+	case path == tagsPath:
+		tags, err := s.tags(ctx)
+		return strings.Join(slices.Sorted(maps.Keys(tags)), "\n"), err
+	case strings.HasPrefix(path, tagsPath+"/"):
+		return s.tag(ctx, strings.TrimPrefix(path, tagsPath+"/"))
+	case path == rolesPath:
+		role, err := s.cfg.Source.Role(ctx)
+		return role.Name, err
+	case strings.HasPrefix(path, rolesPath+"/"):
+		return s.credentials(ctx, strings.TrimPrefix(path, rolesPath+"/"))
+	}
+	return listing(path, append(slices.Collect(maps.Keys(all)), tagsPath+"/x", rolesPath+"/x"))
+}
+
+// listing names what lies directly below path; a slash ends what has more
+// below it.
+func listing(path string, all []string) (string, error) {
+	if path != "" {
+		path += "/"
+	}
+	names := map[string]bool{}
+	for _, p := range all {
+		if rest, ok := strings.CutPrefix(p, path); ok {
+			name, _, deeper := strings.Cut(rest, "/")
+			if deeper {
+				name += "/"
+			}
+			names[name] = true
+		}
+	}
+	if len(names) == 0 {
+		return "", errNotFound
+	}
+	return strings.Join(slices.Sorted(maps.Keys(names)), "\n"), nil
+}
+
+func (s *Server) address(ctx context.Context) (string, error) {
+	if a := s.cfg.Source.Host(ctx).IPAddress; a != "" {
+		return a, nil
+	}
+	return "", errNotFound
+}
+
+// Denied is the error of a source that the server refused.
+type Denied struct{ Reason string }
+
+func (d *Denied) Error() string { return d.Reason }
+
+func (s *Server) tags(ctx context.Context) (map[string]string, error) {
+	tags, err := s.cfg.Source.Tags(ctx)
+	if d, ok := errors.AsType[*Denied](err); ok {
+		return nil, fail(http.StatusForbidden, d.Reason)
+	}
+	return tags, err
+}
+
+func (s *Server) tag(ctx context.Context, escaped string) (string, error) {
+	key, err := url.PathUnescape(escaped)
+	if err != nil {
+		return "", errNotFound
+	}
+	tags, err := s.tags(ctx)
+	if err != nil {
+		return "", err
+	}
+	v, ok := tags[key]
+	if !ok {
+		return "", errNotFound
+	}
+	return v, nil
+}
+
+func (s *Server) credentials(ctx context.Context, name string) (string, error) {
+	role, err := s.cfg.Source.Role(ctx)
+	if err != nil {
+		return "", err
+	}
+	if name != role.Name {
+		return "", errNotFound
+	}
+	c, err := s.cfg.Source.Credentials(ctx)
+	if err != nil {
+		return "", err
+	}
+	return text(struct {
+		Code            string
+		LastUpdated     time.Time
+		Type            string
+		AccessKeyID     string `json:"AccessKeyId"`
+		SecretAccessKey string
+		Token           string
+		Expiration      time.Time
+	}{"Success", second(c.Since), "AWS-HMAC", c.AccessKeyID, c.SecretAccessKey, c.SessionToken, second(c.Expires)})
+}
+
+func second(t time.Time) time.Time { return t.UTC().Truncate(time.Second) }
+
+func (s *Server) document(ctx context.Context) (string, error) {
+	role, err := s.cfg.Source.Role(ctx)
+	if err != nil {
+		return "", err
+	}
+	architecture := map[string]string{"amd64": "x86_64", "arm64": "arm64"}[runtime.GOARCH]
+	return text(struct {
+		AccountID        string    `json:"accountId"`
+		Architecture     string    `json:"architecture"`
+		AvailabilityZone string    `json:"availabilityZone"`
+		InstanceID       string    `json:"instanceId"`
+		PendingTime      time.Time `json:"pendingTime"`
+		PrivateIP        string    `json:"privateIp"`
+		Region           string    `json:"region"`
+		Version          string    `json:"version"`
+	}{role.Account, architecture, s.cfg.Region + "a", string(s.cfg.Node), second(s.cfg.Since), s.cfg.Source.Host(ctx).IPAddress, s.cfg.Region, "2017-09-30"})
+}
+
+func text(v any) (string, error) {
+	b, err := json.MarshalIndent(v, "", "  ")
+	return string(b), err
+}
+
+func clip(s string) string {
+	if len(s) > 100 {
+		return s[:100] + "…"
+	}
+	return s
+}

@@ -119,19 +119,28 @@ const (
 	maxTags      = 50
 )
 
-// Library is safe for concurrent use.
-type Library struct {
-	store Store
-	texts Texts
-	now   func() time.Time
+// Places knows where logs of sessions can go.
+type Places interface {
+	// CheckLogs says why logs cannot go where preferences want them, and what
+	// can be done about it.
+	CheckLogs(ctx context.Context, s *document.Settings) error
 }
 
-// New returns a Library; now nil is time.Now.
-func New(store Store, texts Texts, now func() time.Time) *Library {
+// Library is safe for concurrent use.
+type Library struct {
+	store  Store
+	texts  Texts
+	places Places
+	now    func() time.Time
+}
+
+// New returns a Library. Places nil takes every preference; now nil is
+// time.Now.
+func New(store Store, texts Texts, places Places, now func() time.Time) *Library {
 	if now == nil {
 		now = time.Now
 	}
-	return &Library{store, texts, now}
+	return &Library{store, texts, places, now}
 }
 
 // Draft is a document's text to be saved.
@@ -168,6 +177,23 @@ func (l *Library) parse(name, format, content string) (*document.Document, error
 	return d, err
 }
 
+// draft checks a text that is to be saved. What was saved stays valid when
+// its bucket goes.
+func (l *Library) draft(ctx context.Context, in *Draft) (*document.Document, error) {
+	d, err := l.parse(in.Name, in.Format, in.Content)
+	if err != nil || in.Name != document.Default || l.places == nil {
+		return d, err
+	}
+	s, err := d.Settings()
+	if err == nil {
+		err = l.places.CheckLogs(ctx, &s)
+	}
+	if err != nil && sekisho.CodeOf(err) != sekisho.CodeInternal {
+		err = fault(ErrInvalidContent, sekisho.CodeInvalid, "%s", err)
+	}
+	return d, err
+}
+
 // Create saves a new document as its version 1, which is the default one.
 func (l *Library) Create(ctx context.Context, in Draft) (*Saved, error) {
 	if document.Reserved(in.Name) {
@@ -176,7 +202,7 @@ func (l *Library) Create(ctx context.Context, in Draft) (*Saved, error) {
 	if in.Format == "" {
 		in.Format = JSON
 	}
-	parsed, err := l.parse(in.Name, in.Format, in.Content)
+	parsed, err := l.draft(ctx, &in)
 	if err != nil {
 		return nil, err
 	}
@@ -227,7 +253,7 @@ func (l *Library) Update(ctx context.Context, in Draft, base string) (*Saved, er
 	if in.Format == "" {
 		in.Format = JSON
 	}
-	parsed, err := l.parse(in.Name, in.Format, in.Content)
+	parsed, err := l.draft(ctx, &in)
 	if err != nil {
 		return nil, err
 	}
@@ -255,6 +281,11 @@ func (l *Library) Update(ctx context.Context, in Draft, base string) (*Saved, er
 			d.TargetType = in.TargetType
 		}
 		d.LatestVersion++
+		if in.Name == document.Default {
+			// AWS's guide to changing the preferences ends with UpdateDocument:
+			// what is saved there is what sessions get.
+			d.DefaultVersion = d.LatestVersion
+		}
 		v := in.version(d.LatestVersion, l.now())
 		if v.DisplayName == "" {
 			v.DisplayName = newest.DisplayName

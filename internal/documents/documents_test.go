@@ -26,7 +26,7 @@ func library(t *testing.T) *documents.Library {
 			t.Error(err)
 		}
 	})
-	return documents.New(db, yamljson.Texts{}, func() time.Time { return time.Unix(1_700_000_000, 0) })
+	return documents.New(db, yamljson.Texts{}, nil, func() time.Time { return time.Unix(1_700_000_000, 0) })
 }
 
 // shell is a document whose idle timeout tells it from others.
@@ -80,13 +80,18 @@ func TestSessionsTakeTheDefaultVersion(t *testing.T) {
 	if a, b := idle(t, l, ""), idle(t, l, "Other"); a != 5*time.Minute || b != 30*time.Minute {
 		t.Errorf("%s %s", a, b)
 	}
-	update(t, l, document.Default, 6)
-	if got := idle(t, l, document.Default); got != 5*time.Minute {
+	update(t, l, "Other", 31)
+	if got := idle(t, l, "Other"); got != 30*time.Minute {
 		t.Errorf("a version that is not the default one is used: %s", got)
 	}
-	if v, err := l.SetDefault(t.Context(), document.Default, 2); err != nil || v.Number != 2 {
+	if v, err := l.SetDefault(t.Context(), "Other", 2); err != nil || v.Number != 2 {
 		t.Fatal(v, err)
 	}
+	if got := idle(t, l, "Other"); got != 31*time.Minute {
+		t.Errorf("the new default: %s", got)
+	}
+	// Preferences take effect as they are saved.
+	update(t, l, document.Default, 6)
 	if a, b := idle(t, l, ""), idle(t, l, "AWS-StartSSHSession"); a != 6*time.Minute || b != 6*time.Minute {
 		t.Errorf("%s %s", a, b)
 	}

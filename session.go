@@ -53,6 +53,32 @@ type Session struct {
 	// OmitInput keeps what is typed out of the recording.
 	OmitInput bool
 	Recording SessionRecording
+	Logs      SessionLogs
+}
+
+// SessionLogs is where a session's node writes the session's log, and what
+// became of it.
+type SessionLogs struct {
+	Bucket string `json:"bucket,omitempty"`
+	Key    string `json:"key,omitempty"` // in Bucket
+	Group  string `json:"group,omitempty"`
+	Stream string `json:"stream,omitempty"` // in Group
+	// Told is whether the node has said what became of it.
+	Told bool `json:"told,omitempty"`
+	// Problem is why not all of it was delivered, for people.
+	Problem string `json:"problem,omitempty"`
+}
+
+// Missing says why the log of s was not delivered; "" when it was, or is none,
+// or the session still runs.
+func (s *Session) Missing() string {
+	switch {
+	case s.Logs.Problem != "":
+		return s.Logs.Problem
+	case s.Logs.Told || s.Status.Active() || s.Status == SessionTerminating || s.Logs.Bucket == "" && s.Logs.Group == "":
+		return ""
+	}
+	return "the node has not said that it was."
 }
 
 // SessionRecording says who can record what passes in a session.

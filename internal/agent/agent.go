@@ -246,6 +246,8 @@ func (a *Agent) Start(task mgs.AgentTaskPayload) {
 		Rules:    a.cfg.Forwarding,
 		Node:     a.ident.Node,
 		Task:     task,
+		Logs:     a.client,
+		LogDir:   a.cfg.StateDir,
 		Report:   a.control.Complete,
 		Log:      log,
 		Patience: a.cfg.Patience,

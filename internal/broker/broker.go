@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -95,8 +96,16 @@ type Config struct {
 	Links    Links
 	Nodes    Nodes
 	Log      *slog.Logger
+	Logs     Logs                            // nil = nodes are believed
 	TokenTTL time.Duration                   // 0 = 3 minutes
 	Changed  func(session sekisho.SessionID) // after a session's state changed; may be nil
+}
+
+// Logs is where nodes write the logs of sessions.
+type Logs interface {
+	// Absent says which of a session's logs is not where it should be; "" is
+	// none, or none that can be looked at.
+	Absent(ctx context.Context, l sekisho.SessionLogs) string
 }
 
 // Broker is safe for concurrent use.
@@ -162,6 +171,14 @@ func (b *Broker) Start(ctx context.Context, in Request) (*Started, error) {
 	}
 	if in.Plan.Encrypted {
 		s.Recording = sekisho.RecordingEncrypted
+	}
+	logs, err := in.Plan.Logs(string(s.ID))
+	if err != nil {
+		return nil, fmt.Errorf("where session logs go: %w", err)
+	}
+	s.Logs = sekisho.SessionLogs{Bucket: logs.Bucket, Key: logs.Key, Group: logs.Group}
+	if logs.Group != "" {
+		s.Logs.Stream = string(s.ID)
 	}
 	task, err := mgs.NewInteractiveShell(mgs.AgentTaskPayload{
 		DocumentName: in.Document, DocumentContent: in.Plan.Content, SessionID: string(s.ID), Parameters: in.Plan.Parameters,
@@ -394,8 +411,13 @@ func (b *Broker) Sweep(ctx context.Context) error {
 // its node. Only the session's own node is believed.
 func (b *Broker) TaskComplete(ctx context.Context, node sekisho.NodeID, done mgs.TaskComplete) {
 	session := sekisho.SessionID(done.TaskID)
-	if _, err := b.nodeSession(ctx, node, session); err != nil {
-		return // ended before, or none of this node's
+	s, err := b.cfg.Store.Session(ctx, session)
+	if err != nil || s.Target != node {
+		return
+	}
+	b.logged(ctx, s, done)
+	if !s.Status.Active() {
+		return
 	}
 	status, output := sekisho.SessionTerminated, ""
 	if done.FinalTaskStatus == mgs.TaskFailed {
@@ -406,6 +428,35 @@ func (b *Broker) TaskComplete(ctx context.Context, node sekisho.NodeID, done mgs
 		return
 	}
 	b.SessionEnded(session, status, output)
+}
+
+// logged notes what became of a session's log. It comes after the session's
+// end, which does not wait for the log, and is told once.
+func (b *Broker) logged(ctx context.Context, s *sekisho.Session, done mgs.TaskComplete) {
+	if s.Logs.Bucket == "" && s.Logs.Group == "" || s.Logs.Told {
+		return
+	}
+	problem := clip(done.LogProblem)
+	never := done.FinalTaskStatus == mgs.TaskFailed && problem == "" && done.S3Bucket == "" && done.CwlGroup == ""
+	if !never && problem == "" && b.cfg.Logs != nil {
+		problem = b.cfg.Logs.Absent(ctx, s.Logs)
+	}
+	err := b.cfg.Store.UpdateSession(ctx, s.ID, func(s *sekisho.Session) error {
+		if s.Logs.Told {
+			return errEnded
+		}
+		if never { // it failed before it had begun: there is no log
+			s.Logs = sekisho.SessionLogs{}
+		}
+		s.Logs.Told, s.Logs.Problem = true, problem
+		return nil
+	})
+	switch {
+	case err == nil:
+		b.cfg.Changed(s.ID)
+	case !errors.Is(err, errEnded):
+		b.cfg.Log.Error("what became of a session's log not stored", "session", s.ID, "error", err)
+	}
 }
 
 // clip bounds what an agent may have shown to a person, and drops what a

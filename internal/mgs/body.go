@@ -181,6 +181,10 @@ type TaskComplete struct {
 	CwlGroup         string
 	CwlStream        string
 	RetryNumber      int
+
+	// LogProblem, of Sekisho's agent, says why it could not deliver the
+	// session's log.
+	LogProblem string `json:"SekishoLogProblem,omitempty"`
 }
 
 // TaskAcknowledge is the body of [TypeAgentTaskAcknowledge]: the server has

@@ -140,7 +140,7 @@ func (s *Server) open(ctx context.Context) error {
 	observer := &lateObserver{}
 	s.relay = relay.New(relay.Config{Recorder: recordings{s.recorder, s.db}, Observer: observer, Log: s.cfg.Log})
 	s.broker = broker.New(broker.Config{
-		Store: s.db, Relay: s.relay, Links: s.Hub, Nodes: s.Fleet, Log: s.cfg.Log,
+		Store: s.db, Relay: s.relay, Links: s.Hub, Nodes: s.Fleet, Logs: sessionLogs{s}, Log: s.cfg.Log,
 		Changed: func(id sekisho.SessionID) { s.events.Publish(console.Event{Kind: "session", ID: string(id)}) },
 	})
 	observer.Broker = s.broker
@@ -182,7 +182,7 @@ func (s *Server) routes() error {
 	web := webid.New(webid.Config{Directory: s.Directory, Transport: s.cfg.ProviderTransport})
 	s.logs = logs.New(s.db, s.ring, nil)
 	forSSM := ssm.Config{
-		Fleet: s.Fleet, Broker: s.broker, Documents: documents.New(s.db, yamljson.Texts{}, nil), Roles: nodeRoles{s.Directory}, Channels: s.Hub,
+		Fleet: s.Fleet, Broker: s.broker, Documents: documents.New(s.db, yamljson.Texts{}, sessionLogs{s}, nil), Roles: nodeRoles{s.Directory}, Channels: s.Hub,
 		Region: s.cfg.Region, Account: s.cfg.Account, StrictDocuments: s.cfg.StrictDocuments,
 	}
 	s.api = api.New(api.Config{

@@ -29,6 +29,13 @@ type header struct {
 }
 
 type inputs struct {
+	S3BucketName                string `json:"s3BucketName"`
+	S3KeyPrefix                 string `json:"s3KeyPrefix"`
+	S3EncryptionEnabled         flag   `json:"s3EncryptionEnabled"`
+	CloudWatchLogGroupName      string `json:"cloudWatchLogGroupName"`
+	CloudWatchEncryptionEnabled flag   `json:"cloudWatchEncryptionEnabled"`
+	CloudWatchStreamingEnabled  flag   `json:"cloudWatchStreamingEnabled"`
+
 	KMSKeyID         string `json:"kmsKeyId"`
 	RunAsEnabled     flag   `json:"runAsEnabled"`
 	RunAsDefaultUser string `json:"runAsDefaultUser"`

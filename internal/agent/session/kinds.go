@@ -13,6 +13,7 @@ import (
 	"sekisho/internal/agent/plugin"
 	"sekisho/internal/agent/port"
 	"sekisho/internal/agent/runas"
+	"sekisho/internal/agent/sessionlog"
 	"sekisho/internal/agent/shell"
 	"sekisho/internal/document"
 )
@@ -24,7 +25,8 @@ type job struct {
 	// properties are what the client is told of the document's.
 	properties json.RawMessage
 	plugin     func(s *Session, c *client) (runner, error)
-	refused    error // the session cannot be
+	log        *sessionlog.Log // nil = none
+	refused    error           // the session cannot be
 }
 
 func refusal(err error) *job { return &job{refused: err} }

@@ -18,6 +18,7 @@ import (
 	"sekisho/internal/agent/plugin"
 	"sekisho/internal/agent/port"
 	"sekisho/internal/agent/runas"
+	"sekisho/internal/agent/sessionlog"
 	"sekisho/internal/datachannel"
 	"sekisho/internal/document"
 	"sekisho/internal/link"
@@ -42,6 +43,10 @@ type Session struct {
 	Rules   port.Rules // for connections to other hosts
 	Node    sekisho.NodeID
 	Task    mgs.AgentTaskPayload // its SessionID has been checked
+	// Logs are the doors that session logs are delivered to; they are kept in
+	// LogDir meanwhile.
+	Logs   sessionlog.Doors
+	LogDir string
 	// Report is called once, when the session has ended.
 	Report func(mgs.TaskComplete)
 	Log    *slog.Logger
@@ -73,6 +78,9 @@ const maxDelay = 50 * time.Millisecond
 func (s *Session) Run(ctx context.Context) {
 	s.id = sekisho.SessionID(s.Task.SessionID)
 	job, err := s.prepare(ctx)
+	if err == nil {
+		job.log, err = s.openLog(ctx, job)
+	}
 	if err != nil {
 		job = refusal(err)
 	}
@@ -109,7 +117,8 @@ func (s *Session) Run(ctx context.Context) {
 		attached.terminating(word)
 		done()
 	}
-	s.report(err)
+	// Whatever ended the session, its log is delivered.
+	s.report(err, job.log.Deliver(context.WithoutCancel(ctx)))
 	attached.part()
 	ch.Close("the session has ended")
 	stop(nil)
@@ -117,9 +126,28 @@ func (s *Session) Run(ctx context.Context) {
 	wg.Wait()
 }
 
-// report tells how the session ended.
-func (s *Session) report(err error) {
-	t := mgs.TaskComplete{TaskID: string(s.id), InstanceID: string(s.Node), FinalTaskStatus: mgs.TaskSuccess}
+// openLog begins the session's log, if its document wants one.
+func (s *Session) openLog(ctx context.Context, j *job) (*sessionlog.Log, error) {
+	if j.doc.SessionType == document.Port {
+		return nil, nil
+	}
+	in := &j.doc.Inputs
+	return sessionlog.Open(ctx, sessionlog.Config{
+		Places: sessionlog.Places{
+			Bucket: in.S3BucketName, Prefix: in.S3KeyPrefix, BucketEncrypted: bool(in.S3EncryptionEnabled),
+			Group: in.CloudWatchLogGroupName, GroupEncrypted: bool(in.CloudWatchEncryptionEnabled),
+			Streaming: bool(in.CloudWatchStreamingEnabled) && j.doc.SessionType == document.StandardStream,
+		},
+		Doors: s.Logs, Dir: s.LogDir, Session: s.id, Node: s.Node, Owner: s.Task.SessionOwner, User: j.user.Name, Log: s.Log,
+	})
+}
+
+// report tells how the session ended, and what became of its log.
+func (s *Session) report(err error, log sessionlog.Delivery) {
+	t := mgs.TaskComplete{
+		TaskID: string(s.id), InstanceID: string(s.Node), FinalTaskStatus: mgs.TaskSuccess,
+		S3Bucket: log.Bucket, S3URLSuffix: log.Key, CwlGroup: log.Group, CwlStream: log.Stream, LogProblem: sentence(log.Problem),
+	}
 	closed, isClosed := errors.AsType[*datachannel.ClosedError](err)
 	switch {
 	case err == nil, errors.Is(err, ErrCancelled), errors.Is(err, errGone), errors.Is(err, plugin.ErrTerminate):
@@ -165,7 +193,7 @@ func (s *Session) converse(ctx context.Context, ch *datachannel.Channel, j *job)
 	if err != nil {
 		return err
 	}
-	return run.Run(ctx, c.stream)
+	return run.Run(ctx, j.log.Stream(c.stream))
 }
 
 // refuse waits for the client and returns why the session cannot be: only a

@@ -208,12 +208,20 @@ type session struct {
 	Owner        string         `json:"Owner"`
 	Reason       string         `json:"Reason,omitempty"`
 	Details      string         `json:"Details,omitempty"`
-	OutputURL    struct{}       `json:"OutputUrl"`
+	OutputURL    outputURL      `json:"OutputUrl"`
 	MaxDuration  string         `json:"MaxSessionDuration,omitempty"`
 	AccessType   string         `json:"AccessType"`
 
 	// Beyond AWS's shape: who can record what passes, Server or Encrypted.
 	Recording string `json:"Recording,omitempty"`
+	// And why the session's log is not where OutputURL says.
+	LogNotDelivered string `json:"LogNotDelivered,omitempty"`
+}
+
+// outputURL is where a session's log is.
+type outputURL struct {
+	S3         string `json:"S3OutputUrl,omitempty"`
+	CloudWatch string `json:"CloudWatchOutputUrl,omitempty"`
 }
 
 type describeSessionsAnswer struct {
@@ -283,7 +291,7 @@ func (d *door) describeSessions(ctx context.Context, c *api.Call, in *describeSe
 		out.NextToken = makeToken(string(found[limit-1].ID))
 	}
 	for _, s := range found {
-		out.Sessions = append(out.Sessions, describeSession(s))
+		out.Sessions = append(out.Sessions, d.describeSession(s))
 	}
 	return out, nil
 }
@@ -318,12 +326,21 @@ func sessionFilter(q *broker.Query, key, value string) error {
 	return nil
 }
 
-func describeSession(s *sekisho.Session) session {
+func (d *door) describeSession(s *sekisho.Session) session {
 	out := session{
 		SessionID: string(s.ID), Target: string(s.Target), Status: string(s.Status),
 		StartDate: awsproto.NewEpoch(s.StartedAt), EndDate: awsproto.NewEpoch(s.EndedAt),
 		DocumentName: s.DocumentName, Owner: s.Owner, Reason: s.Reason, Details: s.Details, AccessType: "Standard",
-		Recording: string(s.Recording),
+		Recording: string(s.Recording), LogNotDelivered: s.Missing(),
+	}
+	if s.Logs.Bucket != "" {
+		out.OutputURL.S3 = "s3://" + s.Logs.Bucket + "/" + s.Logs.Key
+	}
+	if s.Logs.Group != "" {
+		out.OutputURL.CloudWatch = "arn:aws:logs:" + d.Region + ":" + d.Account + ":log-group:" + s.Logs.Group + ":log-stream:" + s.Logs.Stream
+	}
+	if out.LogNotDelivered != "" { // AWS's programs do not show that field
+		out.Details = strings.TrimSpace(out.Details + " The session's log was not delivered: " + out.LogNotDelivered)
 	}
 	if s.MaxDuration > 0 {
 		out.MaxDuration = strconv.Itoa(int(s.MaxDuration / time.Minute))

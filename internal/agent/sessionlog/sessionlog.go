@@ -1,0 +1,250 @@
+// Package sessionlog keeps what a session shows on its node and delivers it to
+// where the session's document wants it: a bucket, a log group or both. It does
+// so as the node, with the credentials of the node's role.
+package sessionlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path"
+	"strings"
+	"sync"
+	"time"
+
+	"sekisho"
+	"sekisho/internal/agent/plugin"
+	"sekisho/internal/agent/uplink"
+	"sekisho/internal/mgs"
+)
+
+// Places are where the log goes.
+type Places struct {
+	Bucket          string
+	Prefix          string // of the log's key
+	BucketEncrypted bool   // demands that the bucket encrypts
+	Group           string
+	GroupEncrypted  bool // demands that the group encrypts
+	Streaming       bool // to the group while the session runs
+}
+
+// Doors are where logs are delivered; see [uplink.Client].
+type Doors interface {
+	BucketEncryption(ctx context.Context, bucket string) (string, error)
+	PutObject(ctx context.Context, bucket, key string, content io.ReaderAt, size int64, headers http.Header) error
+	Logs(ctx context.Context, op string, in, out any) error
+	Region() string
+}
+
+// Config is what a log is of.
+type Config struct {
+	Places  Places
+	Doors   Doors
+	Dir     string // where it is kept meanwhile
+	Session sekisho.SessionID
+	Node    sekisho.NodeID
+	Owner   string // ARN
+	User    string // OS user
+	Log     *slog.Logger
+}
+
+// maxLog is how much of a session is kept on the node.
+const maxLog = 1 << 30
+
+// deliveryTimeout bounds the delivery of a log, with what is tried again.
+const deliveryTimeout = 15 * time.Minute
+
+// Log is the log of one session. A nil Log is that of a session without one.
+type Log struct {
+	cfg   Config
+	group *group // nil = none
+
+	mu       sync.Mutex
+	file     *os.File // has no name any more
+	size     int64
+	problems []string
+}
+
+// Delivery is what became of a log: the places that have it, and why others
+// do not.
+type Delivery struct {
+	Bucket, Key   string
+	Group, Stream string
+	Problem       string
+}
+
+// Open begins a log. It is an error when a place is to encrypt the log and
+// does not. What else may be wrong is no reason not to have the session: it is
+// told in the end.
+func Open(ctx context.Context, cfg Config) (*Log, error) {
+	p := cfg.Places
+	if p.Bucket == "" && p.Group == "" {
+		return nil, nil
+	}
+	l := &Log{cfg: cfg}
+	if p.Bucket != "" && p.BucketEncrypted {
+		if err := l.checkBucket(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if p.Group != "" {
+		var err error
+		if l.group, err = openGroup(ctx, cfg); err != nil {
+			return nil, err
+		}
+	}
+	if err := l.openFile(); err != nil {
+		cfg.Log.Error("the session's log cannot be kept on this node", "error", err)
+		l.problems = append(l.problems, fmt.Sprintf("the node could not keep it: %v.", err))
+	}
+	l.write([]byte("Script started on " + stamp() + " [session=" + string(cfg.Session) + "]\n"))
+	return l, nil
+}
+
+func stamp() string { return time.Now().UTC().Format("2006-01-02 15:04:05+00:00") }
+
+func (l *Log) checkBucket(ctx context.Context) error {
+	bucket := l.cfg.Places.Bucket
+	algorithm, err := l.cfg.Doors.BucketEncryption(ctx, bucket)
+	if err != nil {
+		return sekisho.Errorf(sekisho.CodeInvalid, "The session's log must be encrypted, and the node cannot tell whether the bucket %q is. Allow the node's role s3:GetEncryptionConfiguration, or switch off s3EncryptionEnabled in the session preferences. (%w)", bucket, err)
+	}
+	if algorithm != "AES256" && algorithm != "aws:kms" {
+		return sekisho.Errorf(sekisho.CodeInvalid, "The session's log must be encrypted, and encryption is not set up on the bucket %q.", bucket).WithHint("Encrypt the bucket, or switch off s3EncryptionEnabled in the session preferences.")
+	}
+	return nil
+}
+
+// openFile makes the file that the log is kept in. It loses its name at once,
+// so that nothing of it stays behind whatever happens.
+func (l *Log) openFile() error {
+	f, err := os.CreateTemp(l.cfg.Dir, ".session-*.log")
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	l.file = f
+	return nil
+}
+
+// write keeps b. A log that is full or broken stays as it is.
+func (l *Log) write(b []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.file == nil || len(l.problems) > 0 {
+		return
+	}
+	if l.size+int64(len(b)) > maxLog {
+		l.problems = append(l.problems, fmt.Sprintf("it was cut at %d MiB.", maxLog>>20))
+		return
+	}
+	n, err := l.file.WriteAt(b, l.size)
+	l.size += int64(n)
+	if err != nil {
+		l.problems = append(l.problems, fmt.Sprintf("the node could not keep all of it: %v.", err))
+	}
+}
+
+// Stream is s with all that is shown on it kept in the log.
+func (l *Log) Stream(s plugin.Stream) plugin.Stream {
+	if l == nil {
+		return s
+	}
+	return &tap{s, l}
+}
+
+type tap struct {
+	plugin.Stream
+	log *Log
+}
+
+func (t *tap) Send(ctx context.Context, pt mgs.PayloadType, b []byte) error {
+	if pt == mgs.PayloadOutput || pt == mgs.PayloadStdErr {
+		t.log.write(b)
+		if t.log.group != nil {
+			t.log.group.write(b)
+		}
+	}
+	return t.Stream.Send(ctx, pt, b)
+}
+
+// Deliver brings the log to its places and forgets it.
+func (l *Log) Deliver(ctx context.Context) Delivery {
+	if l == nil {
+		return Delivery{}
+	}
+	ctx, cancel := context.WithTimeout(ctx, deliveryTimeout)
+	defer cancel()
+	l.write([]byte("\nScript done on " + stamp() + "\n"))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	d := Delivery{Problem: strings.Join(l.problems, " ")}
+	fail := func(err error) {
+		l.cfg.Log.Error("the session's log was not delivered", "error", err)
+		d.Problem = strings.TrimSpace(d.Problem + " " + err.Error() + ".")
+	}
+	if bucket := l.cfg.Places.Bucket; bucket != "" && l.file != nil {
+		key := path.Join(l.cfg.Places.Prefix, string(l.cfg.Session)+".log")
+		if err := l.upload(ctx, bucket, key); err != nil {
+			fail(fmt.Errorf("to s3://%s/%s: %w", bucket, key, err))
+		} else {
+			d.Bucket, d.Key = bucket, key
+		}
+	}
+	if l.group != nil {
+		var kept io.Reader = strings.NewReader("")
+		if l.file != nil {
+			kept = io.NewSectionReader(l.file, 0, l.size)
+		}
+		if err := l.group.deliver(ctx, kept); err != nil {
+			fail(fmt.Errorf("to the log group %s: %w", l.cfg.Places.Group, err))
+		} else {
+			d.Group, d.Stream = l.cfg.Places.Group, string(l.cfg.Session)
+		}
+	}
+	if l.file != nil {
+		_ = l.file.Close() // nothing of it is needed any longer
+		l.file = nil
+	}
+	return d
+}
+
+func (l *Log) upload(ctx context.Context, bucket, key string) error {
+	h := http.Header{
+		"Content-Type": {"text/plain"},
+		"X-Amz-Acl":    {"bucket-owner-full-control"}, // the bucket may be another account's
+	}
+	// A role that may not ask leaves it to the bucket.
+	if algorithm, err := l.cfg.Doors.BucketEncryption(ctx, bucket); err == nil && algorithm != "" {
+		h.Set("X-Amz-Server-Side-Encryption", algorithm)
+	}
+	return again(ctx, func() error { return l.cfg.Doors.PutObject(ctx, bucket, key, l.file, l.size, h.Clone()) })
+}
+
+// attempts is how often a delivery is tried, at growing intervals: a server
+// that is started again is away for less.
+const attempts = 7
+
+// again tries f until it succeeds or is refused.
+func again(ctx context.Context, f func() error) error {
+	for n := 0; ; n++ {
+		err := f()
+		e, refused := errors.AsType[*uplink.APIError](err)
+		if err == nil || n == attempts-1 || refused && e.Status < http.StatusInternalServerError && e.Status != http.StatusTooManyRequests {
+			return err
+		}
+		t := time.NewTimer(500 * time.Millisecond << n)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return err
+		case <-t.C:
+		}
+	}
+}

@@ -242,6 +242,7 @@ type Node struct {
 	PlatformVersion  string
 	AgentVersion     string
 	PingStatus       string
+	IamRole          string
 	LastPingDateTime Time
 
 	// What Sekisho says beyond AWS's shape.

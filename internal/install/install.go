@@ -88,6 +88,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(text))
 		return
 	}
+	if name == "ca.pem" && h.cfg.CA != "" {
+		w.Header().Set("Content-Type", "application/x-pem-file")
+		http.ServeContent(w, r, "", time.Time{}, strings.NewReader(h.cfg.CA))
+		return
+	}
 	for _, arch := range architectures {
 		if name == agentName(arch) {
 			h.agent(w, r, name)

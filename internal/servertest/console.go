@@ -11,10 +11,28 @@ type Browser struct {
 	s       *Server
 	cookies map[string]string
 	csrf    string
+	host    string // as the browser has it; empty for the server's own
 }
 
 // Browser opens the console, signed out.
 func (s *Server) Browser() *Browser { return &Browser{s: s, cookies: map[string]string{}} }
+
+// At has the browser call the server by another name.
+func (b *Browser) At(host string) *Browser {
+	b.host = host
+	return b
+}
+
+// Visit follows a link from another site. It does not follow where that leads.
+func (b *Browser) Visit(path string) Answer {
+	b.s.t.Helper()
+	r, err := http.NewRequestWithContext(b.s.t.Context(), http.MethodGet, b.s.URL+path, nil)
+	if err != nil {
+		b.s.t.Fatal(err)
+	}
+	r.Header.Set("Sec-Fetch-Site", "cross-site")
+	return b.send(r)
+}
 
 // Request sends a request as the console's own page does.
 func (b *Browser) Request(method, path string, in any, header ...string) Answer {
@@ -28,24 +46,39 @@ func (b *Browser) Request(method, path string, in any, header ...string) Answer 
 		b.s.t.Fatal(err)
 	}
 	r.Header.Set("Origin", b.s.URL)
+	if b.host != "" {
+		r.Host = b.host
+		r.Header.Set("Origin", "https://"+b.host)
+	}
 	r.Header.Set("Sec-Fetch-Site", "same-origin")
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("X-Sekisho-Csrf", b.csrf)
 	for i := 0; i+1 < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
 	}
+	a := b.send(r)
+	var out struct{ CSRF string }
+	if json.Unmarshal([]byte(a.Body), &out) == nil && out.CSRF != "" {
+		b.csrf = out.CSRF
+	}
+	return a
+}
+
+// send sends a request with the browser's cookies, and keeps those of the
+// answer.
+func (b *Browser) send(r *http.Request) Answer {
+	b.s.t.Helper()
 	for k, v := range b.cookies {
 		r.AddCookie(&http.Cookie{Name: k, Value: v})
 	}
+	before := b.s.http.CheckRedirect
+	b.s.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	defer func() { b.s.http.CheckRedirect = before }()
 	a := b.s.send(r)
 	for _, c := range (&http.Response{Header: a.Header}).Cookies() {
 		if b.cookies[c.Name] = c.Value; c.MaxAge < 0 {
 			delete(b.cookies, c.Name)
 		}
-	}
-	var out struct{ CSRF string }
-	if json.Unmarshal([]byte(a.Body), &out) == nil && out.CSRF != "" {
-		b.csrf = out.CSRF
 	}
 	return a
 }

@@ -12,6 +12,7 @@ export interface SignedIn {
   csrf: string
   expires: string
   target?: string
+  firstRun?: boolean
 }
 
 /** undefined: not asked yet; null: signed out. */
@@ -30,12 +31,16 @@ export class CallError extends Error {
   }
 }
 
-/** SignInRefused is a refused sign-in; codeNeeded when a second factor is wanted. */
+/**
+ * SignInRefused is a refused sign-in. codeNeeded: the code of an application is
+ * wanted; passkey: what a passkey may answer instead.
+ */
 export class SignInRefused extends Error {
   override name = 'SignInRefused'
   constructor(
     message: string,
     readonly codeNeeded: boolean,
+    readonly passkey?: { options: { publicKey: Record<string, unknown> }; state: string },
   ) {
     super(message)
   }
@@ -44,7 +49,8 @@ export class SignInRefused extends Error {
 const SESSION = '/console/api/session'
 const JSON_TYPE = 'application/x-amz-json-1.1'
 
-async function reach(path: string, init: RequestInit): Promise<Response> {
+/** reach is fetch for this server. */
+export async function reach(path: string, init: RequestInit): Promise<Response> {
   try {
     return await fetch(path, { ...init, credentials: 'same-origin', cache: 'no-store' })
   } catch {
@@ -64,20 +70,34 @@ export async function readSession(): Promise<void> {
 }
 
 /** signIn signs in, or throws SignInRefused. */
-export async function signIn(user: string, password: string, code: string): Promise<void> {
+export async function signIn(
+  user: string,
+  password: string,
+  code: string,
+  passkey?: { state: string; answer: unknown },
+): Promise<void> {
   const res = await reach(SESSION, {
     method: 'POST',
     headers: { 'Content-Type': 'application/json' },
-    body: JSON.stringify(code === '' ? { user, password } : { user, password, code }),
+    body: JSON.stringify({ user, password, code: code === '' ? undefined : code, passkey }),
   })
   if (res.ok) {
     signedIn.set((await res.json()) as SignedIn)
     return
   }
-  const body = (await res.json().catch(() => ({}))) as { message?: string; mfaRequired?: boolean }
+  const body = (await res.json().catch(() => ({}))) as {
+    message?: string
+    mfaRequired?: boolean
+    totp?: boolean
+    passkey?: SignInRefused['passkey']
+  }
   const wait = Number(res.headers.get('Retry-After'))
   const message = body.message ?? `The server answered ${res.status}.`
-  throw new SignInRefused(wait > 0 ? `${message} (${wait} s)` : message, body.mfaRequired === true)
+  throw new SignInRefused(
+    wait > 0 ? `${message} (${wait} s)` : message,
+    body.mfaRequired === true && body.totp !== false,
+    body.passkey,
+  )
 }
 
 /** signOut forgets the sign-in, here and on the server. */
@@ -104,7 +124,32 @@ export async function call<T>(target: string, input: object, background = false)
   throw err
 }
 
-async function refusal(res: Response): Promise<CallError> {
+/** queryCall makes a call of a query-protocol service, such as iam. */
+export async function queryCall(service: 'iam', action: string, params: Record<string, string>): Promise<Document> {
+  const res = await reach('/console/api/aws', {
+    method: 'POST',
+    headers: {
+      'Content-Type': 'application/x-www-form-urlencoded',
+      'X-Sekisho-Service': service,
+      'X-Sekisho-Csrf': signedIn.get()?.csrf ?? '',
+    },
+    body: new URLSearchParams({ ...params, Action: action, Version: '2010-05-08' }).toString(),
+  })
+  if (!res.ok) {
+    const err = await refusal(res)
+    if (res.status === 401) signedIn.set(null)
+    throw err
+  }
+  return new DOMParser().parseFromString(await res.text(), 'text/xml')
+}
+
+/** refusal reads an error in the shape of either protocol. */
+export async function refusal(res: Response): Promise<CallError> {
+  if (res.headers.get('Content-Type')?.includes('xml')) {
+    const xml = new DOMParser().parseFromString(await res.text(), 'text/xml')
+    const of = (name: string) => xml.querySelector(name)?.textContent ?? ''
+    return new CallError(of('Code'), of('Message'), res.status, of('RequestId'))
+  }
   const body = (await res.json().catch(() => ({}))) as Record<string, unknown>
   const type = String(body['__type'] ?? res.headers.get('X-Amzn-Errortype') ?? `HTTP ${res.status}`)
   const message = body['message'] ?? body['Message'] ?? `The server answered ${res.status}.`

@@ -13,7 +13,7 @@ import { listen } from './events'
 import { followNodes, loadNodes } from './nodes'
 import { NodeDetails, NodesPage } from './nodes-page'
 import { Refusal } from './refusal'
-import { follow, href, useRoute } from './router'
+import { follow, href, navigate, useRoute } from './router'
 import { SessionsPage } from './sessions-page'
 import { SignInPage } from './sign-in-page'
 import { useStore } from './store'
@@ -22,6 +22,9 @@ import { warnBeforeLeaving, workspace } from './workspace'
 
 const TerminalsPage = lazy(() => import('./terminals-page'))
 const ReplayPage = lazy(() => import('./replay-page'))
+const FirstRunPage = lazy(() => import('./first-run-page'))
+const AccountPage = lazy(() => import('./factors'))
+const SimulatorPage = lazy(() => import('./simulator-page'))
 
 const narrow = matchMedia('(max-width: 688px)')
 
@@ -39,7 +42,13 @@ export function App() {
       </div>
     )
   }
-  return who === null ? <SignInPage /> : <Console who={who} />
+  if (who === null) return <SignInPage />
+  if (!who.firstRun) return <Console who={who} />
+  return (
+    <Suspense fallback={<Spinner size="large" />}>
+      <FirstRunPage user={who.user} />
+    </Suspense>
+  )
 }
 
 function HalfMoon() {
@@ -67,7 +76,7 @@ function Console({ who }: { who: SignedIn }) {
 
   const section = route[0] ?? 'nodes'
   useEffect(() => {
-    document.title = { nodes: 'Nodes', terminals: 'Terminals', sessions: 'Sessions' }[section] + ' · Sekisho'
+    document.title = { nodes: 'Nodes', terminals: 'Terminals', sessions: 'Sessions', simulator: 'Policy simulator', account: 'Your account' }[section] + ' · Sekisho'
   }, [section])
   const select = (id: string | null) => {
     setSelected(id)
@@ -79,6 +88,8 @@ function Console({ who }: { who: SignedIn }) {
   else if (section === 'sessions' && route[1] === 'replay' && route[2] !== undefined) {
     content = <ReplayPage key={route[2]} id={route[2]} />
   } else if (section === 'sessions') content = <SessionsPage history={route[1] === 'history'} />
+  else if (section === 'account') content = <AccountPage user={who.user} />
+  else if (section === 'simulator') content = <SimulatorPage />
   else content = <NodesPage selected={selected} onSelect={select} />
 
   return (
@@ -106,10 +117,12 @@ function Console({ who }: { who: SignedIn }) {
               description: `Account ${who.account}`,
               items: [
                 { id: 'arn', text: who.arn, disabled: true },
+                { id: 'account', text: 'Second factors' },
                 { id: 'out', text: 'Sign out' },
               ],
               onItemClick: (ev) => {
                 if (ev.detail.id === 'out') void signOut()
+                if (ev.detail.id === 'account') navigate('account')
               },
             },
           ]}
@@ -147,6 +160,11 @@ function Console({ who }: { who: SignedIn }) {
                   { type: 'link', text: 'Active', href: href('sessions', 'active') },
                   { type: 'link', text: 'History', href: href('sessions', 'history') },
                 ],
+              },
+              {
+                type: 'section-group',
+                title: 'Access',
+                items: [{ type: 'link', text: 'Policy simulator', href: href('simulator') }],
               },
             ]}
           />

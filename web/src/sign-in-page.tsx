@@ -7,7 +7,14 @@ import FormField from '@cloudscape-design/components/form-field'
 import Input from '@cloudscape-design/components/input'
 import SpaceBetween from '@cloudscape-design/components/space-between'
 import { useEffect, useRef, useState, type FormEvent } from 'react'
+import { loadProviders, passkeysPossible, prove, signInBy, signInByPasskey } from './account'
 import { signIn, SignInRefused } from './api'
+
+/** The words for how a sign-in at an identity provider ended. */
+const FEDERATION: Record<string, string> = {
+  refused: 'You were not signed in. The reason is in the audit trail.',
+  again: 'That sign-in was not begun in this browser, or too long ago. Try again.',
+}
 
 /** SignInPage asks who it is. */
 export function SignInPage() {
@@ -15,16 +22,32 @@ export function SignInPage() {
   const [password, setPassword] = useState('')
   const [code, setCode] = useState('')
   const [codeNeeded, setCodeNeeded] = useState(false)
-  const [error, setError] = useState('')
+  const [error, setError] = useState(() => FEDERATION[new URLSearchParams(location.search).get('federation') ?? ''] ?? '')
+  const [providers, setProviders] = useState<string[]>([])
   const [busy, setBusy] = useState(false)
   const codeField = useRef<HTMLDivElement>(null)
 
   useEffect(() => {
     document.title = 'Sign in · Sekisho'
+    loadProviders().then(setProviders, () => {})
+    if (location.search !== '') history.replaceState(null, '', location.pathname)
   }, [])
   useEffect(() => {
     if (codeNeeded) codeField.current?.querySelector('input')?.focus()
   }, [codeNeeded])
+
+  const attempt = async (how: () => Promise<void>) => {
+    if (busy) return
+    setBusy(true)
+    setError('')
+    try {
+      await how()
+    } catch (err) {
+      setError(err instanceof Error ? err.message : String(err))
+    } finally {
+      setBusy(false)
+    }
+  }
 
   const submit = async (ev: FormEvent) => {
     ev.preventDefault()
@@ -34,6 +57,18 @@ export function SignInPage() {
     try {
       await signIn(user.trim(), password, codeNeeded ? code.trim() : '')
     } catch (err) {
+      if (err instanceof SignInRefused && err.passkey !== undefined && !codeNeeded) {
+        const { passkey } = err
+        try {
+          await signIn(user.trim(), password, '', await prove(passkey))
+          return
+        } catch (refused) {
+          if (!err.codeNeeded) {
+            setError(refused instanceof Error ? refused.message : String(refused))
+            return
+          }
+        }
+      }
       if (err instanceof SignInRefused && err.codeNeeded) {
         if (codeNeeded) setError(err.message)
         setCodeNeeded(true)
@@ -106,6 +141,16 @@ export function SignInPage() {
                 <Button variant="primary" formAction="submit" fullWidth loading={busy} disabled={user === '' || password === ''}>
                   Sign in
                 </Button>
+                {passkeysPossible() && (
+                  <Button formAction="none" fullWidth disabled={busy} onClick={() => void attempt(signInByPasskey)}>
+                    Sign in with a passkey
+                  </Button>
+                )}
+                {providers.map((name) => (
+                  <Button key={name} formAction="none" fullWidth disabled={busy} onClick={() => void attempt(() => signInBy(name))}>
+                    Sign in with {name}
+                  </Button>
+                ))}
               </SpaceBetween>
             </Form>
           </Container>

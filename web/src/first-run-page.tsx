@@ -1,0 +1,75 @@
+import Box from '@cloudscape-design/components/box'
+import Button from '@cloudscape-design/components/button'
+import Container from '@cloudscape-design/components/container'
+import ExpandableSection from '@cloudscape-design/components/expandable-section'
+import FormField from '@cloudscape-design/components/form-field'
+import Header from '@cloudscape-design/components/header'
+import Input from '@cloudscape-design/components/input'
+import SpaceBetween from '@cloudscape-design/components/space-between'
+import { useEffect, useState } from 'react'
+import { DECLINE, finishFirstRun } from './account'
+import { signOut } from './api'
+import { AddFactor } from './factors'
+import { Refusal } from './refusal'
+
+/**
+ * FirstRunPage is what the first administrator sees until a second factor is
+ * there, or declined in so many words. The server answers nothing else before.
+ */
+export default function FirstRunPage({ user }: { user: string }) {
+  const [words, setWords] = useState('')
+  const [error, setError] = useState<unknown>(null)
+  useEffect(() => {
+    document.title = 'First run · Sekisho'
+  }, [])
+  const finish = (statement: string) => {
+    setError(null)
+    finishFirstRun(statement).catch(setError)
+  }
+  return (
+    <main className="sign-in">
+      <div className="first-run">
+        <Container
+          header={
+            <Header variant="h1" description={`You are ${user}, the first administrator of this account.`}>
+              Protect the account
+            </Header>
+          }
+        >
+          <SpaceBetween size="l">
+            <Box>
+              Whoever knows your password can open every machine of this account. A second factor stops them: an authenticator
+              app, or a passkey of this device.
+            </Box>
+            <AddFactor user={user} onDone={() => finish('')} />
+            {error !== null && <Refusal error={error} />}
+            <ExpandableSection headerText="Go on without a second factor">
+              <form
+                onSubmit={(ev) => {
+                  ev.preventDefault()
+                  finish(words.trim())
+                }}
+              >
+                <SpaceBetween size="s">
+                  <FormField
+                    label="Type these words"
+                    description={DECLINE}
+                    errorText={words !== '' && !DECLINE.startsWith(words.trim()) ? 'These are other words.' : undefined}
+                  >
+                    <Input value={words} autoComplete="off" spellcheck={false} onChange={(ev) => setWords(ev.detail.value)} />
+                  </FormField>
+                  <Button formAction="submit" disabled={words.trim() !== DECLINE}>
+                    Decline a second factor
+                  </Button>
+                </SpaceBetween>
+              </form>
+            </ExpandableSection>
+            <Button variant="link" onClick={() => void signOut()}>
+              Sign out
+            </Button>
+          </SpaceBetween>
+        </Container>
+      </div>
+    </main>
+  )
+}

@@ -31,6 +31,7 @@ type fixture struct {
 	links   map[sekisho.NodeID][]mgs.Message // connected nodes, and what they were told
 	linkErr error
 	changed []sekisho.SessionID
+	absent  string // of logs
 }
 
 func setup(t *testing.T) *fixture {
@@ -42,7 +43,7 @@ func setup(t *testing.T) *fixture {
 // start makes a new server process on the same store.
 func (f *fixture) start() {
 	f.Broker = broker.New(broker.Config{
-		Store: f.store, Relay: relay{f}, Links: links{f}, Nodes: nodes{}, Log: slog.New(slog.DiscardHandler),
+		Store: f.store, Relay: relay{f}, Links: links{f}, Nodes: nodes{}, Logs: logPlaces{f}, Log: slog.New(slog.DiscardHandler),
 		Changed: func(id sekisho.SessionID) { f.changed = append(f.changed, id) },
 	})
 }

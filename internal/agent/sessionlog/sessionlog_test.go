@@ -1,0 +1,287 @@
+package sessionlog_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sekisho/internal/agent/sessionlog"
+	"sekisho/internal/agent/uplink"
+	"sekisho/internal/mgs"
+)
+
+// doors are a server's S3 and Logs.
+type doors struct {
+	mu        sync.Mutex
+	algorithm string
+	refuse    map[string][]error // by operation, what it answers first
+	objects   map[string]string
+	headers   http.Header
+	key       string   // of the log group
+	streams   []string // made
+	events    []string
+}
+
+func (d *doors) next(op string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	all := d.refuse[op]
+	if len(all) == 0 {
+		return nil
+	}
+	d.refuse[op] = all[1:]
+	return all[0]
+}
+
+func (d *doors) Region() string { return "ap-northeast-1" }
+
+func (d *doors) BucketEncryption(context.Context, string) (string, error) {
+	return d.algorithm, d.next("GetBucketEncryption")
+}
+
+func (d *doors) PutObject(_ context.Context, bucket, key string, content io.ReaderAt, size int64, h http.Header) error {
+	if err := d.next("PutObject"); err != nil {
+		return err
+	}
+	b, err := io.ReadAll(io.NewSectionReader(content, 0, size))
+	d.objects[bucket+"/"+key], d.headers = string(b), h
+	return err
+}
+
+func (d *doors) Logs(_ context.Context, op string, in, out any) error {
+	if err := d.next(op); err != nil {
+		return err
+	}
+	b, err := json.Marshal(in)
+	if err != nil {
+		return err
+	}
+	var call struct {
+		LogGroupName, LogStreamName string
+		LogEvents                   []struct{ Message string }
+	}
+	if err := json.Unmarshal(b, &call); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch op {
+	case "DescribeLogGroups":
+		return json.Unmarshal([]byte(`{"logGroups":[{"logGroupName":"/sessions-of-others","kmsKeyId":"x"},{"logGroupName":"/sessions","kmsKeyId":"`+d.key+`"}]}`), out)
+	case "CreateLogStream":
+		d.streams = append(d.streams, call.LogGroupName+" "+call.LogStreamName)
+	case "PutLogEvents":
+		for _, e := range call.LogEvents {
+			d.events = append(d.events, e.Message)
+		}
+	}
+	return nil
+}
+
+// sink is a session's channel.
+type sink struct{ sent []string }
+
+func (s *sink) Send(_ context.Context, _ mgs.PayloadType, b []byte) error {
+	s.sent = append(s.sent, string(b))
+	return nil
+}
+
+func (s *sink) Receive(context.Context) (mgs.PayloadType, []byte, error) { return 0, nil, io.EOF }
+
+func config(t *testing.T, d *doors, p sessionlog.Places) sessionlog.Config {
+	d.objects = map[string]string{}
+	return sessionlog.Config{
+		Places: p, Doors: d, Dir: t.TempDir(), Session: "alice-0123", Node: "mi-1", Owner: "arn:aws:iam::1:user/alice", User: "ssm-user",
+		Log: slog.New(slog.DiscardHandler),
+	}
+}
+
+var refused = &uplink.APIError{Op: "PutObject", Status: http.StatusForbidden, Code: "AccessDenied", Message: "not authorized to perform s3:PutObject"}
+
+// show runs a session that shows texts, and delivers its log.
+func show(t *testing.T, cfg sessionlog.Config, texts ...string) sessionlog.Delivery {
+	t.Helper()
+	l, err := sessionlog.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(cfg.Dir); err != nil || len(left) > 0 {
+		t.Errorf("a crash would leave %v behind (%v)", left, err)
+	}
+	channel := &sink{}
+	s := l.Stream(channel)
+	for _, text := range texts {
+		if err := s.Send(t.Context(), mgs.PayloadOutput, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Send(t.Context(), mgs.PayloadExitCode, []byte("0")); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(channel.sent, append(texts, "0")) {
+		t.Errorf("the client got %q", channel.sent)
+	}
+	return l.Deliver(t.Context())
+}
+
+func TestNoLog(t *testing.T) {
+	t.Parallel()
+	l, err := sessionlog.Open(t.Context(), config(t, &doors{}, sessionlog.Places{Prefix: "x", BucketEncrypted: true}))
+	if l != nil || err != nil {
+		t.Fatalf("%v, %v", l, err)
+	}
+	channel := &sink{}
+	if l.Stream(channel) != channel || l.Deliver(t.Context()) != (sessionlog.Delivery{}) {
+		t.Error("a session without a log does something with it")
+	}
+}
+
+func TestBucket(t *testing.T) {
+	t.Parallel()
+	d := &doors{algorithm: "AES256"}
+	got := show(t, config(t, d, sessionlog.Places{Bucket: "logs", Prefix: "nodes/web", BucketEncrypted: true}), "a\x1b[31mb\r\n", "c")
+	if want := (sessionlog.Delivery{Bucket: "logs", Key: "nodes/web/alice-0123.log"}); got != want {
+		t.Errorf("delivered %+v, want %+v", got, want)
+	}
+	log := d.objects["logs/nodes/web/alice-0123.log"]
+	if !strings.HasPrefix(log, "Script started on ") || !strings.Contains(log, "]\na\x1b[31mb\r\nc\nScript done on ") {
+		t.Errorf("the log is %q", log)
+	}
+	for name, want := range map[string]string{
+		"X-Amz-Acl": "bucket-owner-full-control", "X-Amz-Server-Side-Encryption": "AES256", "Content-Type": "text/plain",
+	} {
+		if d.headers.Get(name) != want {
+			t.Errorf("%s: %q", name, d.headers.Get(name))
+		}
+	}
+}
+
+// TestRefusedUpload: the session's owner is told what was refused, and what
+// can be delivered is.
+func TestRefusedUpload(t *testing.T) {
+	t.Parallel()
+	d := &doors{refuse: map[string][]error{"PutObject": {refused, nil}, "GetBucketEncryption": {refused}}}
+	got := show(t, config(t, d, sessionlog.Places{Bucket: "logs", Group: "/sessions"}), "x\n")
+	if got.Bucket != "" || got.Group != "/sessions" || got.Stream != "alice-0123" ||
+		!strings.HasPrefix(got.Problem, "to s3://logs/alice-0123.log: ") || !strings.Contains(got.Problem, "not authorized to perform s3:PutObject") {
+		t.Errorf("delivered %+v", got)
+	}
+	if len(d.objects) != 0 || len(d.events) != 1 || !strings.Contains(d.events[0], "]\nx\n\nScript done") {
+		t.Errorf("objects %v, events %q", d.objects, d.events)
+	}
+}
+
+// TestServerAway: a log waits for a server that comes back, and not for ever.
+func TestServerAway(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		away := errors.New("connection refused")
+		d := &doors{refuse: map[string][]error{"PutObject": {away, &uplink.APIError{Status: http.StatusServiceUnavailable}, away}}}
+		if got := show(t, config(t, d, sessionlog.Places{Bucket: "logs"}), "x"); got.Problem != "" || len(d.objects) != 1 {
+			t.Errorf("delivered %+v, %v", got, d.objects)
+		}
+		d = &doors{refuse: map[string][]error{"PutObject": slices.Repeat([]error{away}, 100)}}
+		began := time.Now()
+		got := show(t, config(t, d, sessionlog.Places{Bucket: "logs"}), "x")
+		if !strings.Contains(got.Problem, "connection refused") || time.Since(began) > 5*time.Minute {
+			t.Errorf("delivered %+v after %v", got, time.Since(began))
+		}
+	})
+}
+
+func TestEncryptionDemanded(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		doors  doors
+		places sessionlog.Places
+		want   string
+	}{
+		"a bucket without":    {doors{}, sessionlog.Places{Bucket: "logs", BucketEncrypted: true}, `encryption is not set up on the bucket "logs". Encrypt the bucket, or switch off s3EncryptionEnabled`},
+		"a bucket unknown":    {doors{refuse: map[string][]error{"GetBucketEncryption": {refused}}}, sessionlog.Places{Bucket: "logs", BucketEncrypted: true}, "s3:GetEncryptionConfiguration"},
+		"a group without key": {doors{}, sessionlog.Places{Group: "/sessions", GroupEncrypted: true}, `encryption is not set up on the log group "/sessions". Associate`},
+		"a group not there":   {doors{key: "k"}, sessionlog.Places{Group: "/sess", GroupEncrypted: true}, "not set up"},
+		"a group unknown":     {doors{refuse: map[string][]error{"DescribeLogGroups": {refused}}}, sessionlog.Places{Group: "/sessions", GroupEncrypted: true}, "logs:DescribeLogGroups"},
+	} {
+		if _, err := sessionlog.Open(t.Context(), config(t, &c.doors, c.places)); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if got := show(t, config(t, &doors{key: "k"}, sessionlog.Places{Group: "/sessions", GroupEncrypted: true}), "x"); got.Problem != "" || got.Group == "" {
+		t.Errorf("with a key: %+v", got)
+	}
+}
+
+// TestStreaming: lines come while the session runs, readable, and the last
+// one at its end.
+func TestStreaming(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := &doors{}
+		l, err := sessionlog.Open(t.Context(), config(t, d, sessionlog.Places{Group: "/sessions", Streaming: true}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := l.Stream(&sink{})
+		for _, text := range []string{"\x1b]0;title\x07\x1b[1mfirst\x1b[0m\tline\r\nsec", "ond\r\n", "prompt$ "} {
+			if err := s.Send(t.Context(), mgs.PayloadOutput, []byte(text)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(1500 * time.Millisecond)
+		synctest.Wait()
+		d.mu.Lock()
+		sent := slices.Clone(d.events)
+		d.mu.Unlock()
+		if len(sent) != 1 {
+			t.Fatalf("streamed %q", sent)
+		}
+		var r struct {
+			EventVersion, AwsRegion, RunAsUser, SessionID string
+			Target                                        struct{ ID string }
+			UserIdentity                                  struct{ Arn string }
+			SessionData                                   []string
+		}
+		if err := json.Unmarshal([]byte(sent[0]), &r); err != nil {
+			t.Fatal(err)
+		}
+		if r.EventVersion != "1.0" || r.AwsRegion != "ap-northeast-1" || r.RunAsUser != "ssm-user" || r.SessionID != "alice-0123" ||
+			r.Target.ID != "mi-1" || r.UserIdentity.Arn != "arn:aws:iam::1:user/alice" || !slices.Equal(r.SessionData, []string{"first line", "second"}) {
+			t.Errorf("streamed %+v", r)
+		}
+		if got := l.Deliver(t.Context()); got.Problem != "" || got.Stream != "alice-0123" {
+			t.Errorf("delivered %+v", got)
+		}
+		if len(d.events) != 2 || !strings.Contains(d.events[1], `"sessionData":["prompt$ "]`) || len(d.streams) != 1 {
+			t.Errorf("at the end %q in %q", d.events, d.streams)
+		}
+	})
+}
+
+// TestLargeLogs: everything arrives in the group, in events of a size it
+// takes, cut between lines.
+func TestLargeLogs(t *testing.T) {
+	t.Parallel()
+	d := &doors{}
+	line := strings.Repeat("x", 999) + "\n"
+	if got := show(t, config(t, d, sessionlog.Places{Group: "/sessions"}), slices.Repeat([]string{line}, 1000)...); got.Problem != "" {
+		t.Fatal(got.Problem)
+	}
+	for i, e := range d.events {
+		if len(e) > 256<<10 || i < len(d.events)-1 && !strings.HasSuffix(e, "x\n") {
+			t.Errorf("event %d has %d bytes and ends with %q", i, len(e), e[len(e)-5:])
+		}
+	}
+	if got := strings.Count(strings.Join(d.events, ""), line); got != 1000 {
+		t.Errorf("%d lines of 1000", got)
+	}
+}

@@ -87,7 +87,7 @@ func TestQuickSetup(t *testing.T) {
 	cmd.Env = []string{"PATH=" + filepath.Join(dir, "bin") + ":/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + dir, "SANDBOX=" + dir, "TMPDIR=" + dir}
 	t.Cleanup(func() {
 		pids, _ := os.ReadFile(filepath.Join(dir, "pid"))
-		for _, p := range strings.Fields(string(pids)) {
+		for p := range strings.FieldsSeq(string(pids)) {
 			if pid, err := strconv.Atoi(p); err == nil {
 				_ = syscall.Kill(-pid, syscall.SIGKILL)
 			}

@@ -70,7 +70,7 @@ func (c *cipherPair) open(b []byte) ([]byte, error) {
 func (l *leg) encrypt(ctx context.Context, action mgs.RequestedAction) (json.RawMessage, error) {
 	req, err := mgs.ParseBody[mgs.KMSEncryptionRequest](action.ActionParameters)
 	if err != nil {
-		return nil, errors.New("The request to encrypt cannot be read.") //nolint:staticcheck // a sentence for the person at the other end
+		return nil, errors.New("The request to encrypt cannot be read.") // a sentence for the person at the other end
 	}
 	wrapped, key, err := l.client.generateDataKey(ctx, req.KMSKeyID, map[string]string{
 		"aws:ssm:SessionId": l.stream.SessionID,

@@ -212,11 +212,6 @@ type tunnel struct {
 	closed  bool
 }
 
-func isNodeItself(host string) bool {
-	ip := net.ParseIP(host)
-	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
-}
-
 func (c *Client) tunnel(in ForwardInput, host, port, localPort string, voice Voice) *tunnel {
 	t := &tunnel{c: c, where: net.JoinHostPort(host, port), voice: voice}
 	t.in = StartInput{Target: in.Target, Reason: in.Reason, DocumentName: in.Document, Parameters: map[string][]string{"portNumber": {port}}}

@@ -417,3 +417,37 @@ func TestParsePlugin(t *testing.T) {
 		}
 	}
 }
+
+// TestLapsedCredentials: the session's own token is used when the signature
+// is no longer accepted, and only then.
+func TestLapsedCredentials(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.answers["GetResumeToken"] = func(map[string]any) any { return map[string]string{"ResumeToken": "own"} }
+	s.answers["ResumeSession"] = func(map[string]any) any {
+		return refusal{400, "ExpiredTokenException", "The security token has expired."}
+	}
+	s.answers["ResumeSessionByToken"] = func(in map[string]any) any {
+		if in["ResumeToken"] != "own" || in["SessionId"] != "alice-abc" {
+			t.Errorf("asked with %v", in)
+		}
+		return s.answer("ResumeSession")
+	}
+	p := newPerson(t, true)
+	done := s.shell(t.Context(), p)
+	s.send(mgs.PayloadOutput, "one ")
+	s.expect(mgs.PayloadSize, `{"cols":120,"rows":40}`)
+	s.await("GetResumeToken")
+	s.cut()
+	s.send(mgs.PayloadOutput, "two")
+	if err := s.node.Drain(s.ctx); err != nil {
+		t.Fatal(err)
+	}
+	s.end("")
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if got := p.out.String(); got != "one two" {
+		t.Errorf("stdout: %q", got)
+	}
+}

@@ -54,9 +54,12 @@ type leg struct {
 	stop    context.CancelFunc
 	serving sync.WaitGroup
 
-	attached bool                   // a connection stood once
-	greeted  atomic.Bool            // the session began
-	resume   atomic.Pointer[string] // resumes the session where credentials cannot
+	attached bool        // a connection stood once
+	greeted  atomic.Bool // the session began
+	// resume gives, once, what resumes the session where credentials cannot;
+	// token keeps it.
+	resume chan string
+	token  string
 
 	hello  hello // what the node said in the handshake
 	cipher *cipherPair
@@ -266,13 +269,20 @@ func (e *APIError) final() bool {
 // or, when they have lapsed, with the session's own token.
 func (l *leg) renew(ctx context.Context) (Stream, error) {
 	stream, err := l.client.ResumeSession(ctx, l.stream.SessionID)
-	token := l.resume.Load()
-	if token == nil || *token == "" {
+	refused, isRefusal := errors.AsType[*APIError](err)
+	if l.resume == nil || !(isRefusal && refused.final()) && sekisho.CodeOf(err) != sekisho.CodeUnauthenticated {
 		return stream, err
 	}
-	refused, isRefusal := errors.AsType[*APIError](err)
-	if isRefusal && refused.final() || sekisho.CodeOf(err) == sekisho.CodeUnauthenticated {
-		if again, rerr := l.client.resumeByToken(ctx, l.stream.SessionID, *token); rerr == nil {
+	select {
+	case token, ok := <-l.resume:
+		if ok {
+			l.token = token
+		}
+	case <-ctx.Done():
+		return stream, err
+	}
+	if l.token != "" {
+		if again, rerr := l.client.resumeByToken(ctx, l.stream.SessionID, l.token); rerr == nil {
 			return again, nil
 		}
 	}
@@ -280,8 +290,8 @@ func (l *leg) renew(ctx context.Context) (Stream, error) {
 }
 
 // serve runs one connection. It calls connected when it stands.
-func (l *leg) serve(ctx context.Context, connected func()) error {
-	ctx, cancel := context.WithCancel(ctx)
+func (l *leg) serve(legCtx context.Context, connected func()) error {
+	ctx, cancel := context.WithCancel(legCtx)
 	defer cancel()
 	dialCtx, done := context.WithTimeout(ctx, dialTimeout)
 	conn, err := link.Dial(dialCtx, l.stream.StreamURL, link.DialOptions{TLS: l.client.cfg.tls()})
@@ -305,9 +315,11 @@ func (l *leg) serve(ctx context.Context, connected func()) error {
 	}
 	if !l.attached {
 		l.attached = true
+		l.resume = make(chan string, 1)
 		l.serving.Go(func() {
-			if token, err := l.client.resumeToken(ctx, l.stream.SessionID); err == nil { // most servers give none
-				l.resume.Store(&token)
+			defer close(l.resume)
+			if token, err := l.client.resumeToken(legCtx, l.stream.SessionID); err == nil { // most servers give none
+				l.resume <- token
 			}
 		})
 	}

@@ -43,6 +43,9 @@ type Server struct {
 	// StrictDocuments demands that policies grant the default session
 	// document too.
 	StrictDocuments bool `yaml:"strict_documents"`
+	// ResumeWithSessionToken lets a client that lost its connection go on
+	// with its session after its credentials have lapsed.
+	ResumeWithSessionToken bool `yaml:"resume_with_session_token"`
 }
 
 // SignIn is an OpenID Connect provider that people sign in to the console by.

@@ -65,7 +65,8 @@ func Run(ctx context.Context, c *config.Server, w io.Writer, log *slog.Logger) (
 	s, err := New(ctx, Config{
 		AgentDir: filepath.Dir(program), CA: ownCA(cert),
 		DataDir: c.Data, Account: c.Account, Region: c.Region, Log: log, StrictDocuments: c.StrictDocuments, TrustedProxies: proxies,
-		KeepSessions: !c.EndSessionsOnRevocation, Federation: federation,
+		ResumeWithSessionToken: c.ResumeWithSessionToken,
+		KeepSessions:           !c.EndSessionsOnRevocation, Federation: federation,
 	})
 	if err != nil {
 		return err

@@ -59,6 +59,9 @@ type Config struct {
 	Now func() time.Time
 	// StrictDocuments: see [ssm.Config].
 	StrictDocuments bool
+	// ResumeWithSessionToken lets clients resume their session with a token
+	// of its own when their credentials have lapsed.
+	ResumeWithSessionToken bool
 	// TrustedProxies are believed about where a request came from.
 	TrustedProxies []netip.Prefix
 	// AgentDir holds the agents that machines may fetch, CA (PEM) is what they
@@ -196,7 +199,7 @@ func (s *Server) routes() error {
 			cloudtrail.New(cloudtrail.Config{Trail: s.trail, Account: s.cfg.Account}),
 			sekishoapi.New(sekishoapi.Config{
 				Recorder: s.recorder, Sessions: s.broker, Fleet: s.Fleet, Account: s.cfg.Account, Region: s.cfg.Region,
-				Directory: s.Directory, Authorizer: authorizer, Questions: ssm.NewQuestions(forSSM),
+				Directory: s.Directory, Authorizer: authorizer, Questions: ssm.NewQuestions(forSSM), Resumer: s.resumer(),
 			}),
 		},
 		Credentials: nodeCredentials{s.Directory, s.Fleet}, NodeKeys: s.Fleet, Nodes: s.Fleet, Authorizer: authorizer, Trail: s.trail,

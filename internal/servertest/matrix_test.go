@@ -77,6 +77,7 @@ var open = map[string]struct {
 }{
 	"ssm.RegisterManagedInstance":         {anonymous: true, user: true, node: true, why: "the activation code is the permission"},
 	"ssm.RequestManagedInstanceRoleToken": {why: "signed with a node's key only"},
+	"sekisho.ResumeSessionByToken":        {anonymous: true, why: "the session's own token is the permission; it is off by default"},
 	"ssm.UpdateInstanceInformation":       {node: true, why: "a node reports its own facts"},
 	"ssm.GetDocument":                     {node: true, why: "AmazonSSMManagedInstanceCore"},
 	"ssm.DescribeDocument":                {node: true, why: "AmazonSSMManagedInstanceCore"},

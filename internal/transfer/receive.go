@@ -11,6 +11,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -83,8 +84,7 @@ func (r *receiver) all() error {
 		case kindDone:
 			// Last, as every file written into a folder changes its time,
 			// and its mode may forbid writing.
-			for i := len(r.dirs) - 1; i >= 0; i-- {
-				d := r.dirs[i]
+			for _, d := range slices.Backward(r.dirs) {
 				if err := r.attributes(d.Path, d); err != nil {
 					return err
 				}
@@ -211,9 +211,9 @@ func (r *receiver) file(e entry) error {
 	if err := decode(body, &b); err != nil {
 		return err
 	}
-	switch {
-	case b.Offset == have:
-	case b.Offset == 0:
+	switch b.Offset {
+	case have:
+	case 0:
 		sum, complete = sha256.New(), false
 		if err := part.Truncate(0); err != nil {
 			return err

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"strings"
 
 	root "sekisho"
@@ -39,8 +40,10 @@ type Config struct {
 	Directory  *identity.Directory
 	Authorizer *authz.Authorizer
 	Questions  Questions
-	Region     string
-	Account    string
+	// Resumer is nil where sessions are resumed with credentials only.
+	Resumer Resumer
+	Region  string
+	Account string
 }
 
 type door struct{ Config }
@@ -48,7 +51,7 @@ type door struct{ Config }
 // New returns the door.
 func New(cfg Config) *api.Door {
 	d := &door{cfg}
-	return &api.Door{
+	out := &api.Door{
 		Service: "sekisho", Protocol: awsproto.JSON,
 		Operations: map[string]api.Operation{
 			"GetSessionRecording":    {Handle: api.Handle(d.getSessionRecording), ReadOnly: true},
@@ -68,6 +71,8 @@ func New(cfg Config) *api.Door {
 			},
 		},
 	}
+	maps.Copy(out.Operations, d.resumeOperations())
+	return out
 }
 
 type getRequest struct {

@@ -1,0 +1,11 @@
+package server
+
+import sekishoapi "sekisho/internal/api/sekisho"
+
+// resumer resumes sessions by their own tokens, where that is wanted.
+func (s *Server) resumer() sekishoapi.Resumer {
+	if !s.cfg.ResumeWithSessionToken {
+		return nil
+	}
+	return s.broker
+}

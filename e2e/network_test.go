@@ -32,7 +32,8 @@ func newNetwork(t *testing.T) *network {
 	if os.Geteuid() != 0 && os.Getenv("CI") == "" {
 		t.Skip("network namespaces need root")
 	}
-	n := &network{t: t, server: fmt.Sprintf("sks%d", os.Getpid()), node: fmt.Sprintf("skn%d", os.Getpid())}
+	of := fmt.Sprintf("%d-%s", os.Getpid(), t.Name())
+	n := &network{t: t, server: "sks" + of, node: "skn" + of}
 	for _, ns := range []string{n.server, n.node} {
 		n.ip("netns", "add", ns)
 		t.Cleanup(func() { n.ip("netns", "del", ns) }) // and the cable with it

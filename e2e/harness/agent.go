@@ -123,6 +123,14 @@ func (s *Server) AwaitConnected(t testing.TB, node string, limit time.Duration) 
 // Kill ends the agent as a crash does.
 func (a *Agent) Kill() { _ = a.proc.stop(syscall.SIGKILL) }
 
+// Stop ends the agent as a service manager does.
+func (a *Agent) Stop(t testing.TB) {
+	t.Helper()
+	if err := a.proc.stop(syscall.SIGTERM); err != nil {
+		t.Error(err)
+	}
+}
+
 // Alive reports whether the agent's process still runs.
 func (a *Agent) Alive() bool {
 	select {

@@ -132,7 +132,7 @@ func TestCopy(t *testing.T) {
 	r := harness.Do(t, shared.Shell(t.Context(), nil,
 		`aws ssm describe-sessions --state History --output text --query "Sessions[?DocumentName=='Sekisho-Copy'].SessionId"`))
 	found := false
-	for _, id := range strings.Fields(r.Stdout) {
+	for id := range strings.FieldsSeq(r.Stdout) {
 		shown := harness.Do(t, shared.Shell(t.Context(), nil, `sekisho replay --speed 1000 "$1"`, id))
 		found = found || strings.Contains(shown.Stdout, far+"/big: 5242880 bytes") && strings.Contains(shown.Stdout, "sha256")
 	}

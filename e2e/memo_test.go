@@ -319,8 +319,8 @@ func forwarder(t *testing.T, from, upstream string) string {
 					return
 				}
 				defer out.Close()
-				go io.Copy(out, in) //nolint:errcheck // either end closing ends both
-				io.Copy(in, out)    //nolint:errcheck // either end closing ends both
+				go io.Copy(out, in) // either end closing ends both
+				io.Copy(in, out)    // either end closing ends both
 			}()
 		}
 	}()

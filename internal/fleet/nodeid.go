@@ -67,13 +67,14 @@ func newNodeID(a *sekisho.Activation) sekisho.NodeID {
 func (f *Fleet) SetProfile(ctx context.Context, node sekisho.NodeID, p *sekisho.NodeProfile, instead string) error {
 	changed := false
 	err := f.update(ctx, node, func(n *sekisho.Node) error {
-		held, role, before := "", n.IAMRole, n.IAMRole
+		held, before := "", n.IAMRole
 		if n.Profile != nil {
 			held = n.Profile.Association
 			if n.IAMRole == n.Profile.Role { // it was not given another one meanwhile
 				before = n.Profile.RoleBefore
 			}
 		}
+		var role string
 		switch {
 		case held != instead && instead == "":
 			return sekisho.Errorf(sekisho.CodeConflict, "There is an existing association for instance %s", node)

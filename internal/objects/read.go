@@ -2,6 +2,7 @@ package objects
 
 import (
 	"context"
+	"errors"
 	"io"
 	"strings"
 )
@@ -140,7 +141,7 @@ func (s *Store) ListVersions(ctx context.Context, l Listing) (*Page[*Version], e
 		switch {
 		case err == nil:
 			first = Range{From: l.After, Before: v.Seq}
-		case err == ErrNoVersion || err == ErrNoKey: // it went meanwhile
+		case errors.Is(err, ErrNoVersion), errors.Is(err, ErrNoKey): // it went meanwhile
 		default:
 			return nil, err
 		}

@@ -238,12 +238,11 @@ func (s *Set) Evaluate(r *Request) Decision {
 		}
 	}
 
-	owner, level := PolicyResource, grantNone
+	owner, granting := PolicyResource, s.resource
 	if s.trust != nil {
-		owner, level = PolicyTrust, s.trust.allows(r)
-	} else {
-		level = s.resource.allows(r)
+		owner, granting = PolicyTrust, s.trust
 	}
+	level := granting.allows(r)
 	if r.Principal.external() {
 		if level == grantNone {
 			return Decision{ImplicitDeny, owner}

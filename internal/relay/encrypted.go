@@ -29,7 +29,7 @@ func (s *session) watchHandshake(m *mgs.Message, from side) error {
 	case m.PayloadType == mgs.PayloadHandshakeRequest && from == agentSide:
 		r, err := mgs.ParseBody[mgs.HandshakeRequest](m.Payload)
 		if err != nil {
-			return nil // the client will refuse it
+			return nil //nolint:nilerr // the client will refuse it
 		}
 		if slices.ContainsFunc(r.RequestedClientActions, func(a mgs.RequestedAction) bool { return a.ActionType == mgs.ActionKMSEncryption }) {
 			if s.info.Recording != sekisho.RecordingEncrypted {
@@ -40,7 +40,7 @@ func (s *session) watchHandshake(m *mgs.Message, from side) error {
 	case m.PayloadType == mgs.PayloadHandshakeResponse && from == clientSide && s.encryption.asked && !s.encryption.agreed:
 		r, err := mgs.ParseBody[mgs.HandshakeResponse](m.Payload)
 		if err != nil {
-			return nil // the agent will refuse it
+			return nil //nolint:nilerr // the agent will refuse it
 		}
 		if slices.ContainsFunc(r.ProcessedClientActions, func(a mgs.ProcessedAction) bool {
 			return a.ActionType == mgs.ActionKMSEncryption && a.ActionStatus == mgs.ActionSuccess

@@ -124,23 +124,23 @@ func scanText(row scanner) (string, error) {
 const versionColumns = `bucket, key, seq, version_id, latest, delete_marker, size, etag, modified_at, facts`
 
 func scanVersion(row scanner) (*objects.Version, error) {
-	v, _, err := scanVersionWith(row)
-	return v, err
+	return scanVersionWith(row)
 }
 
-func scanVersionWith(row scanner, more ...any) (*objects.Version, []any, error) {
+// scanVersionWith scans what is selected after the versionColumns into more.
+func scanVersionWith(row scanner, more ...any) (*objects.Version, error) {
 	v := new(objects.Version)
 	var key []byte
 	var modified int64
 	var facts string
 	if err := row.Scan(append([]any{&v.Bucket, &key, &v.Seq, &v.ID, &v.Latest, &v.DeleteMarker, &v.Size, &v.ETag, &modified, &facts}, more...)...); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	v.Key, v.ModifiedAt = string(key), fromMicros(modified)
 	if err := json.Unmarshal([]byte(facts), &v.Facts); err != nil {
-		return nil, nil, fmt.Errorf("stored facts of %s/%s: %w", v.Bucket, v.Key, err)
+		return nil, fmt.Errorf("stored facts of %s/%s: %w", v.Bucket, v.Key, err)
 	}
-	return v, more, nil
+	return v, nil
 }
 
 // versionIn returns a version with its pieces; id "" is the current one.
@@ -150,7 +150,7 @@ func versionIn(ctx context.Context, q querier, bucket, key, id string) (*objects
 		where, args = `version_id = $3`, append(args, id)
 	}
 	var pieces string
-	v, _, err := scanVersionWith(q.QueryRowContext(ctx, `SELECT `+versionColumns+`, pieces FROM object_versions WHERE bucket = $1 AND key = $2 AND `+where, args...), &pieces)
+	v, err := scanVersionWith(q.QueryRowContext(ctx, `SELECT `+versionColumns+`, pieces FROM object_versions WHERE bucket = $1 AND key = $2 AND `+where, args...), &pieces)
 	if err != nil {
 		return nil, err
 	}

@@ -29,7 +29,7 @@ func (x *examination) disk(context.Context) (string, error) {
 		return "", err
 	}
 	s := space{
-		free: st.Bavail * uint64(st.Bsize), files: st.Ffree, countsFiles: st.Files > 0, //nolint:unconvert,gosec // differs by platform, never negative
+		free: st.Bavail * uint64(st.Bsize), files: st.Ffree, countsFiles: st.Files > 0, // signed on some platforms, never negative
 		readOnly: st.Flags&unix.ST_RDONLY != 0,
 	}
 	return s.verdict(x.state)

@@ -248,7 +248,7 @@ func (p *Port) many(ctx context.Context, stream plugin.Stream) error {
 		for {
 			st, err := m.Accept()
 			if err != nil {
-				cancel(fmt.Errorf("The client broke the protocol of forwarded connections: %w.", err)) //nolint:staticcheck // a sentence for a person
+				cancel(fmt.Errorf("The client broke the protocol of forwarded connections: %w.", err)) // a sentence for a person
 				return
 			}
 			all.Go(func() { p.carry(ctx, stream, st) })

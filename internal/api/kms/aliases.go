@@ -57,31 +57,31 @@ func (d *door) createAlias(ctx context.Context, c *api.Call, in *aliasRequest) (
 	return &struct{}{}, d.Keys.CreateAlias(ctx, in.AliasName, k.ID)
 }
 
-// named returns an alias and asks for the operation on the key that it leads
-// to now.
-func (d *door) leadsTo(ctx context.Context, c *api.Call, name string) (*kms.Alias, error) {
+// leadsTo asks for the operation on an alias, and on the key that it leads to
+// now.
+func (d *door) leadsTo(ctx context.Context, c *api.Call, name string) error {
 	if err := c.Authorize(ctx, action(c), d.Keys.AliasARN(name)); err != nil {
-		return nil, err
+		return err
 	}
 	a, err := d.Keys.Alias(ctx, name)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	k, err := d.Keys.Key(ctx, a.KeyID)
 	if sekisho.IsNotFound(err) {
-		return a, nil // its day of deletion has come
+		return nil // its day of deletion has come
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return a, d.authorize(ctx, c, action(c), k)
+	return d.authorize(ctx, c, action(c), k)
 }
 
 func (d *door) updateAlias(ctx context.Context, c *api.Call, in *aliasRequest) (*struct{}, error) {
 	if err := checkAlias(in.AliasName); err != nil {
 		return nil, err
 	}
-	if _, err := d.leadsTo(ctx, c, in.AliasName); err != nil {
+	if err := d.leadsTo(ctx, c, in.AliasName); err != nil {
 		return nil, err
 	}
 	k, err := d.target(ctx, c, in)
@@ -97,7 +97,7 @@ func (d *door) deleteAlias(ctx context.Context, c *api.Call, in *deleteAliasRequ
 	if err := checkAlias(in.AliasName); err != nil {
 		return nil, err
 	}
-	if _, err := d.leadsTo(ctx, c, in.AliasName); err != nil {
+	if err := d.leadsTo(ctx, c, in.AliasName); err != nil {
 		return nil, err
 	}
 	return &struct{}{}, d.Keys.DeleteAlias(ctx, in.AliasName)

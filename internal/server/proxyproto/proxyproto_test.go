@@ -91,9 +91,9 @@ func TestListener(t *testing.T) {
 			t.Fatal(err)
 		}
 		srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			io.WriteString(w, r.RemoteAddr) //nolint:errcheck // the client will tell
+			io.WriteString(w, r.RemoteAddr) // the client will tell
 		})}
-		go srv.Serve(&proxyproto.Listener{Listener: l, Balancers: balancers}) //nolint:errcheck // ends with Close
+		go srv.Serve(&proxyproto.Listener{Listener: l, Balancers: balancers}) // ends with Close
 		t.Cleanup(func() { srv.Close() })
 		return l.Addr().String()
 	}

@@ -144,7 +144,7 @@ func (p *Provider) marshal(v any) []byte {
 
 func (p *Provider) json(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
-	w.Write(p.marshal(v)) //nolint:errcheck // the client will tell
+	w.Write(p.marshal(v)) // the client will tell
 }
 
 // Person sets whom the provider signs in by browser.

@@ -5,9 +5,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"sekisho/e2e/harness"
 )
 
-// TestBrowser runs the console's tests, which stand in browser/*.mjs, in
+// TestBrowser runs the console's tests, which stand in browser/*.test.mjs, in
 // headless Chromium against a server of its own.
 func TestBrowser(t *testing.T) {
 	t.Parallel()
@@ -15,7 +17,27 @@ func TestBrowser(t *testing.T) {
 	if err != nil || len(tests) == 0 {
 		t.Fatalf("no tests in browser (%v)", err)
 	}
-	s := ownServer(t)
+	inBrowser(t, ownServer(t), tests...)
+}
+
+// TestBrowserAccount is the first run of an account, and its passkeys.
+func TestBrowserAccount(t *testing.T) {
+	t.Parallel()
+	s, err := harness.Start(shared.Programs, t.TempDir(), "--nodes", "0", "--first-run")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	inBrowser(t, s, "browser/account.mjs")
+}
+
+// inBrowser runs tests with node.
+func inBrowser(t *testing.T, s *harness.Server, tests ...string) {
+	t.Helper()
 	shots := os.Getenv("SCREENSHOT_DIR")
 	if shots == "" {
 		shots = t.TempDir()

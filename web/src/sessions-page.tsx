@@ -127,11 +127,14 @@ export function SessionsPage({ history }: { history: boolean }) {
     sorting: { defaultState: { sortingColumn: { sortingField: 'startedAt' }, isDescending: true } },
   })
 
-  const replay = (s: Session) => (
-    <Link href={href('sessions', 'replay', s.id)} onFollow={follow}>
-      {history ? 'Replay' : 'Watch'}
-    </Link>
-  )
+  const replay = (s: Session) =>
+    s.encrypted ? (
+      <span title="Encrypted from end to end: the server could not record it">Encrypted</span>
+    ) : (
+      <Link href={href('sessions', 'replay', s.id)} onFollow={follow}>
+        {history ? 'Replay' : 'Watch'}
+      </Link>
+    )
   const duration = (s: Session) => lasting((s.endedAt || now) - s.startedAt)
   const started = (s: Session) => (
     <span title={when(s.startedAt)}>

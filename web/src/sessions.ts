@@ -14,6 +14,8 @@ export interface Session {
   document: string
   reason: string
   details: string
+  /** Encrypted from end to end: the server has no recording of what was said. */
+  encrypted: boolean
 }
 
 interface SessionAnswer {
@@ -26,6 +28,7 @@ interface SessionAnswer {
   Owner?: string
   Reason?: string
   Details?: string
+  Recording?: string
 }
 
 function fromAnswer(s: SessionAnswer): Session {
@@ -39,6 +42,7 @@ function fromAnswer(s: SessionAnswer): Session {
     document: s.DocumentName ?? '',
     reason: s.Reason ?? '',
     details: s.Details ?? '',
+    encrypted: s.Recording === 'Encrypted',
   }
 }
 

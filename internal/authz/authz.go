@@ -44,14 +44,8 @@ type Facts struct {
 	Region    string
 }
 
-// Key is one more condition key of a request: a resource tag, a request tag,
-// the document check of StartSession. More than one value makes the key
-// multivalued.
-type Key struct {
-	Name   string
-	Values []string
-	Multi  bool
-}
+// Key is one more condition key of a request.
+type Key = policy.Key
 
 // One returns a single-valued key.
 func One(name, value string) Key { return Key{Name: name, Values: []string{value}} }

@@ -22,8 +22,8 @@ import (
 	"time"
 
 	"sekisho"
-	"sekisho/internal/authz"
 	"sekisho/internal/identity"
+	"sekisho/internal/identity/webid"
 )
 
 // Prefix is the path that everything of the console lives under.
@@ -80,7 +80,7 @@ type Federation interface {
 	// Begin returns where to send the browser, and what Finish needs.
 	Begin(ctx context.Context, provider, redirect string) (address string, state []byte, err error)
 	// Finish redeems what the provider sent back.
-	Finish(ctx context.Context, state []byte, answer url.Values, facts authz.Facts) (identity.SignIn, error)
+	Finish(ctx context.Context, state []byte, answer url.Values, ask webid.Ask) (identity.SignIn, error)
 }
 
 // Doors are the AWS API doors.

@@ -1,14 +1,18 @@
 package console
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"net/http"
+	"slices"
 	"time"
 
 	"sekisho"
 	"sekisho/internal/authz"
+	"sekisho/internal/identity/webid"
+	"sekisho/internal/policy"
 )
 
 // federationCookie binds an answer of an identity provider to the browser
@@ -85,9 +89,9 @@ func (c *Console) finishFederation(w http.ResponseWriter, r *http.Request) {
 		c.backToSignIn(w, r, "again")
 		return
 	}
-	s, err := c.cfg.Federation.Finish(r.Context(), state, r.URL.Query(), authz.Facts{
+	s, err := c.cfg.Federation.Finish(r.Context(), state, r.URL.Query(), asker(authz.Facts{
 		Time: now, SourceIP: e.SourceIP, Secure: r.TLS != nil, UserAgent: e.UserAgent, Region: c.cfg.Region,
-	})
+	}))
 	if err != nil {
 		e.Failure = "federation: " + err.Error()
 		c.audit(r, e)
@@ -96,6 +100,22 @@ func (c *Console) finishFederation(w http.ResponseWriter, r *http.Request) {
 	}
 	if _, ok := c.admit(w, r, s, e); ok {
 		http.Redirect(w, r, Prefix, http.StatusSeeOther)
+	}
+}
+
+// asker has roles' trust policies decide over what facts says of a request.
+func asker(facts authz.Facts) webid.Ask {
+	return func(ctx context.Context, who *sekisho.Principal, t webid.Trust, action string, token *webid.Token, keys []policy.Key) error {
+		facts.Principal = who
+		keys = slices.Concat(keys, authz.ResourceTags("iam", t.Role.Tags), authz.RequestTags(token.Tags))
+		v, err := authz.New(t).Decide(ctx, &facts, action, t.Role.ARN, keys...)
+		if err != nil {
+			return err
+		}
+		if !v.Allowed {
+			return sekisho.Errorf(sekisho.CodeDenied, "%s of %s: %s", action, t.Role.ARN, v.Reason)
+		}
+		return nil
 	}
 }
 

@@ -48,6 +48,15 @@ func (v Value) Strings() []string {
 
 func (v *Value) empty() bool { return v.multi && len(v.list) == 0 }
 
+// Key is a condition key that one who asks adds to a request: a resource tag,
+// a request tag, the document check of StartSession. More than one value makes
+// the key multivalued.
+type Key struct {
+	Name   string
+	Values []string
+	Multi  bool
+}
+
 // Context holds the condition keys of one request. The case of key names does
 // not matter. A Context must not be changed while requests that refer to it
 // are evaluated.

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 
 	"sekisho"
 	"sekisho/internal/api"
+	"sekisho/internal/authz"
 	"sekisho/internal/awsproto"
 	"sekisho/internal/identity"
 	"sekisho/internal/identity/webid"
@@ -66,9 +68,11 @@ func (d *door) assumeRoleWithWebIdentity(ctx context.Context, c *api.Call, in *w
 	if err != nil {
 		return nil, err
 	}
-	actions, keys := token.Questions(role, in.RoleSessionName)
+	trust := authz.New(webid.Trust{Directory: d.Directory, Role: role})
+	actions, keys := token.Questions(in.RoleSessionName)
+	keys = slices.Concat(keys, authz.ResourceTags("iam", role.Tags), authz.RequestTags(token.Tags))
 	for _, a := range actions {
-		v, err := c.DecideBy(ctx, webid.Trust(d.Directory, role), a, role.ARN, keys...)
+		v, err := c.DecideBy(ctx, trust, a, role.ARN, keys...)
 		if err != nil {
 			return nil, err
 		}

@@ -18,8 +18,8 @@ import (
 	"golang.org/x/oauth2"
 
 	"sekisho"
-	"sekisho/internal/authz"
 	"sekisho/internal/identity"
+	"sekisho/internal/policy"
 )
 
 // ConsoleProvider is an identity provider that people sign in to the console
@@ -39,6 +39,10 @@ type Sealer interface {
 	Seal(purpose string, plaintext, aad []byte) ([]byte, error)
 	Open(purpose string, sealed, aad []byte) ([]byte, error)
 }
+
+// Ask has a role's trust policy decide whether somebody may do action. The
+// error is a refusal, or why there was no decision.
+type Ask func(ctx context.Context, who *sekisho.Principal, t Trust, action string, token *Token, keys []policy.Key) error
 
 // Console signs people in to the console: the authorization code flow with
 // state, nonce and PKCE. It implements the console's Federation.
@@ -120,7 +124,7 @@ func (c *Console) Begin(ctx context.Context, provider, redirect string) (address
 }
 
 // Finish implements the console's Federation.
-func (c *Console) Finish(ctx context.Context, state []byte, answer url.Values, facts authz.Facts) (identity.SignIn, error) {
+func (c *Console) Finish(ctx context.Context, state []byte, answer url.Values, ask Ask) (identity.SignIn, error) {
 	plain, err := c.seal.Open(purposeFlow, state, nil)
 	if err != nil {
 		return identity.SignIn{}, bad("the answer is not to a question of ours")
@@ -161,25 +165,21 @@ func (c *Console) Finish(ctx context.Context, state []byte, answer url.Values, f
 	if subtle.ConstantTimeCompare([]byte(t.Nonce), []byte(f.Nonce)) != 1 {
 		return identity.SignIn{}, bad("its nonce is another")
 	}
-	return c.signIn(ctx, p, t, facts)
+	return c.signIn(ctx, p, t, ask)
 }
 
 // signIn asks the role's trust policy and signs in.
-func (c *Console) signIn(ctx context.Context, p *ConsoleProvider, t *Token, facts authz.Facts) (identity.SignIn, error) {
+func (c *Console) signIn(ctx context.Context, p *ConsoleProvider, t *Token, ask Ask) (identity.SignIn, error) {
 	role, err := c.v.dir.RoleByARN(ctx, p.Role)
 	if err != nil {
 		return identity.SignIn{}, err
 	}
 	name := sessionName(t)
-	facts.Principal = t.Principal(c.v.dir.Account())
-	actions, keys := t.Questions(role, name)
+	who := t.Principal(c.v.dir.Account())
+	actions, keys := t.Questions(name)
 	for _, action := range actions {
-		v, err := Trust(c.v.dir, role).Decide(ctx, &facts, action, role.ARN, keys...)
-		if err != nil {
+		if err := ask(ctx, who, Trust{c.v.dir, role}, action, t, keys); err != nil {
 			return identity.SignIn{}, err
-		}
-		if !v.Allowed {
-			return identity.SignIn{}, sekisho.Errorf(sekisho.CodeDenied, "%s of %s: %s", action, role.ARN, v.Reason)
 		}
 	}
 	return c.v.dir.WebSignIn(ctx, &t.WebIdentity, role, identity.SessionRequest{Name: name, Duration: role.MaxSession})

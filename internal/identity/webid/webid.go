@@ -24,7 +24,6 @@ import (
 	"github.com/coreos/go-oidc/v3/oidc"
 
 	"sekisho"
-	"sekisho/internal/authz"
 	"sekisho/internal/identity"
 	"sekisho/internal/policy"
 )
@@ -171,7 +170,7 @@ type Token struct {
 	identity.WebIdentity
 	Nonce string
 	Email string // empty unless the provider says that it has verified it
-	keys  []authz.Key
+	keys  []policy.Key
 }
 
 // claims are those of an ID token that are understood. A claim of another
@@ -298,16 +297,16 @@ func (c *claims) token(t *oidc.IDToken, p *identity.OIDCProvider) (*Token, error
 		Nonce: t.Nonce,
 	}
 	key := func(name string) string { return p.URL + ":" + name }
-	out.keys = append(out.keys, authz.One(key("aud"), audience), authz.One(key("sub"), t.Subject), authz.Many(key("oaud"), t.Audience))
+	out.keys = append(out.keys, one(key("aud"), audience), one(key("sub"), t.Subject), many(key("oaud"), t.Audience))
 	if len(c.Methods) > 0 {
-		out.keys = append(out.keys, authz.Many(key("amr"), c.Methods))
+		out.keys = append(out.keys, many(key("amr"), c.Methods))
 	}
 	if len(c.Groups) > 0 {
-		out.keys = append(out.keys, authz.Many(key("groups"), c.Groups))
+		out.keys = append(out.keys, many(key("groups"), c.Groups))
 	}
 	if c.Email != "" && c.EmailVerified {
 		out.Email = c.Email
-		out.keys = append(out.keys, authz.One(key("email"), c.Email))
+		out.keys = append(out.keys, one(key("email"), c.Email))
 	}
 	return out, nil
 }
@@ -320,39 +319,39 @@ func (t *Token) Principal(account string) *sekisho.Principal {
 	}
 }
 
-// trust decides by the trust policy of a role alone.
-type trust struct {
-	dir  *identity.Directory
-	role *identity.Role
+// Trust has the trust policy of a role alone decide: whether the bearers of
+// tokens may assume it.
+type Trust struct {
+	Directory *identity.Directory
+	Role      *identity.Role
 }
 
 // Policies implements authz.Policies.
-func (t trust) Policies(ctx context.Context, _ *sekisho.Principal) (*policy.Set, error) {
-	return t.dir.TrustOf(ctx, t.role)
-}
-
-// Trust returns what decides whether a role may be assumed by the bearers of
-// tokens.
-func Trust(dir *identity.Directory, role *identity.Role) *authz.Authorizer {
-	return authz.New(trust{dir, role})
+func (t Trust) Policies(ctx context.Context, _ *sekisho.Principal) (*policy.Set, error) {
+	return t.Directory.TrustOf(ctx, t.Role)
 }
 
 // Questions are the actions that a role's trust policy must allow for the
-// token, and the condition keys they are asked with.
-func (t *Token) Questions(role *identity.Role, sessionName string) (actions []string, keys []authz.Key) {
+// token, and the condition keys they are asked with, beside those of the
+// role's tags and the token's.
+func (t *Token) Questions(sessionName string) (actions []string, keys []policy.Key) {
 	actions = []string{"sts:AssumeRoleWithWebIdentity"}
-	keys = append(slices.Clone(t.keys), authz.ResourceTags("iam", role.Tags)...)
-	keys = append(keys, authz.One("sts:RoleSessionName", sessionName))
+	keys = append(slices.Clone(t.keys), one("sts:RoleSessionName", sessionName))
 	if len(t.Tags) > 0 {
 		actions = append(actions, "sts:TagSession")
-		keys = append(keys, authz.RequestTags(t.Tags)...)
 	}
 	if len(t.TransitiveTags) > 0 {
-		keys = append(keys, authz.Many("sts:TransitiveTagKeys", t.TransitiveTags))
+		keys = append(keys, many("sts:TransitiveTagKeys", t.TransitiveTags))
 	}
 	if t.SourceIdentity != "" {
 		actions = append(actions, "sts:SetSourceIdentity")
-		keys = append(keys, authz.One("sts:SourceIdentity", t.SourceIdentity))
+		keys = append(keys, one("sts:SourceIdentity", t.SourceIdentity))
 	}
 	return actions, keys
+}
+
+func one(name, value string) policy.Key { return policy.Key{Name: name, Values: []string{value}} }
+
+func many(name string, values []string) policy.Key {
+	return policy.Key{Name: name, Values: values, Multi: true}
 }

@@ -499,3 +499,46 @@ func TestSSHConfig(t *testing.T) {
 		t.Errorf("exit %d: %s%s", r.Code, r.Stdout, r.Stderr)
 	}
 }
+
+// TestReverse: the node takes connections for the client, and nobody does so
+// without a grant of the document.
+func TestReverse(t *testing.T) {
+	t.Parallel()
+	body := bytesOf(t, 300000)
+	port := website(t, body)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, far, _ := net.SplitHostPort(l.Addr().String())
+	_ = l.Close()
+	background(t, shared.Shell(t.Context(), nil, `exec sekisho forward "$SEKISHO_TARGET" -R "$1:localhost:$2"`, far, port),
+		regexp.MustCompile(`Listening on localhost:`+far+` on the node`))
+	harness.Eventually(t, soon, func() error {
+		resp, err := http.Get("http://localhost:" + far)
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		if got, err := io.ReadAll(resp.Body); err != nil || !bytes.Equal(got, body) {
+			return fmt.Errorf("%d bytes, %v", len(got), err)
+		}
+		return nil
+	})
+
+	run := func(script string, args ...string) harness.Result {
+		return harness.Do(t, shared.Shell(t.Context(), nil, script, args...))
+	}
+	if r := run(`aws iam create-user --user-name rita && aws iam put-user-policy --user-name rita --policy-name p --policy-document "$1"`,
+		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"ssm:StartSession","Resource":["arn:aws:ssm:*:*:managed-instance/*","arn:aws:ssm:*:*:document/AWS-*"]}]}`); r.Code != 0 {
+		t.Fatal(r.Stderr)
+	}
+	key := strings.Fields(run(`aws iam create-access-key --user-name rita --output text --query 'AccessKey.[AccessKeyId,SecretAccessKey]'`).Stdout)
+	if len(key) != 2 {
+		t.Fatal("no key for rita")
+	}
+	r := run(`AWS_ACCESS_KEY_ID=$1 AWS_SECRET_ACCESS_KEY=$2; export AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY; sekisho forward "$SEKISHO_TARGET" -R 9999:localhost:1`, key[0], key[1])
+	if r.Code == 0 || !strings.Contains(r.Stderr, "AccessDenied") {
+		t.Errorf("without a grant: exit %d, %s", r.Code, r.Stderr)
+	}
+}

@@ -138,6 +138,9 @@ func (s *Session) preparePort(ctx context.Context, j *job) error {
 	if err := j.doc.properties(&p); err != nil {
 		return err
 	}
+	if own, err := s.prepareReverse(j, string(p.Host), string(p.PortNumber)); own {
+		return err
+	}
 	to := port.Destination{Host: string(p.Host), Socket: p.Socket, Rules: s.Rules}
 	if p.Socket != "" {
 		if !filepath.IsAbs(p.Socket) || strings.ContainsRune(p.Socket, 0) || p.PortNumber != "" || p.Host != "" {

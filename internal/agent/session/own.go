@@ -3,8 +3,11 @@ package session
 import (
 	"encoding/json"
 	"os"
+	"strconv"
 
+	"sekisho"
 	"sekisho/internal/agent/exec"
+	"sekisho/internal/agent/reverse"
 	"sekisho/internal/agent/runas"
 	"sekisho/internal/agent/shell"
 	"sekisho/internal/mgs"
@@ -15,6 +18,8 @@ import (
 const (
 	documentExec = "Sekisho-Exec"
 	documentCopy = "Sekisho-Copy"
+
+	documentReverse = "Sekisho-StartReversePortForwardingSession"
 )
 
 // prepareOwn prepares a command that has input, if the document is one of
@@ -45,6 +50,22 @@ func (s *Session) prepareOwn(j *job, args []string) bool {
 		return &exec.Program{Command: cmd, Data: data, Log: s.Log}, nil
 	}
 	return true
+}
+
+// prepareReverse prepares a port of the node's own, if the document is that
+// one.
+func (s *Session) prepareReverse(j *job, host, port string) (bool, error) {
+	if s.Task.DocumentName != documentReverse {
+		return false, nil
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return true, sekisho.Errorf(sekisho.CodeInvalid, "%.40q is not a port number.", port)
+	}
+	listener := &reverse.Reverse{Host: host, Port: uint16(n), Log: s.Log}
+	j.properties = json.RawMessage(`{"type":"LocalPortForwarding","sekisho":["reverse"]}`)
+	j.plugin = func(*Session, *client) (runner, error) { return listener, nil }
+	return true, listener.Check()
 }
 
 // self is this program's own file, also where its folder is closed to the

@@ -1,0 +1,176 @@
+// Package reverse takes connections on the node and has the client carry them
+// on: the other way round than a forwarded port.
+package reverse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+
+	"sekisho"
+	"sekisho/internal/agent/plugin"
+	"sekisho/internal/mgs"
+	"sekisho/internal/mux"
+)
+
+// maxConnections bounds what one session holds at a time; more wait.
+const maxConnections = 1024
+
+// Reverse is one session.
+type Reverse struct {
+	// Host is the loopback address to listen on, or localhost.
+	Host string
+	Port uint16
+	Log  *slog.Logger
+}
+
+// Check refuses to listen where others than this node's users reach, or where
+// only root may.
+func (r *Reverse) Check() error {
+	a, err := netip.ParseAddr(r.Host)
+	if r.Host != "localhost" && (err != nil || !a.Unmap().IsLoopback()) {
+		return sekisho.Errorf(sekisho.CodeDenied, "A node takes connections for a client on its loopback addresses only, not on %.100q.", r.Host)
+	}
+	if r.Port < 1024 {
+		return sekisho.Errorf(sekisho.CodeDenied, "A node takes connections for a client on ports from 1024 up, not on %d.", r.Port)
+	}
+	return nil
+}
+
+// Run listens until the client or ctx ends the session.
+func (r *Reverse) Run(ctx context.Context, stream plugin.Stream) error {
+	if err := r.Check(); err != nil {
+		return err
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(r.Host, strconv.Itoa(int(r.Port))))
+	if err != nil {
+		return sekisho.Errorf(sekisho.CodeConflict, "The node cannot listen: %w.", err)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer cancel(nil)
+	in, w := io.Pipe()
+	m := mux.Server(struct {
+		io.Reader
+		io.Writer
+		io.Closer
+	}{in, &writer{ctx, stream}, closer(func() error { cancel(errors.New("the session's connection broke")); return in.Close() })})
+	stop := context.AfterFunc(ctx, func() {
+		_ = l.Close() // Accept returns
+		_ = w.CloseWithError(context.Cause(ctx))
+		_ = m.Close() // so do all streams
+	})
+	defer stop()
+	all.Go(func() { r.accept(ctx, l, m, &all) })
+	all.Go(func() {
+		for { // the client opens none
+			st, err := m.Accept()
+			if err != nil {
+				return
+			}
+			_ = st.Close()
+		}
+	})
+	for {
+		pt, b, err := stream.Receive(ctx)
+		if err != nil {
+			if cause := context.Cause(ctx); cause != nil {
+				err = cause
+			}
+			cancel(err)
+			return err
+		}
+		if plugin.Terminates(pt, b) {
+			cancel(plugin.ErrTerminate)
+			return plugin.ErrTerminate
+		}
+		if pt != mgs.PayloadOutput {
+			continue
+		}
+		if _, err := w.Write(b); err != nil {
+			err = fmt.Errorf("the client broke the protocol of forwarded connections: %w", err)
+			cancel(err)
+			return err
+		}
+	}
+}
+
+func (r *Reverse) accept(ctx context.Context, l net.Listener, m *mux.Session, all *sync.WaitGroup) {
+	room := make(chan struct{}, maxConnections)
+	for {
+		select {
+		case room <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
+		conn, err := l.Accept()
+		if err != nil {
+			if ctx.Err() == nil {
+				r.Log.Warn("no more connections are taken", "error", err)
+			}
+			return
+		}
+		all.Go(func() {
+			defer func() { <-room }()
+			defer func() { _ = conn.Close() }()
+			stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+			defer stop()
+			st, err := m.Open()
+			if err != nil {
+				r.Log.Info("connection not carried on", "error", err)
+				return
+			}
+			join(conn.(*net.TCPConn), st)
+		})
+	}
+}
+
+// halfCloser is a connection one of whose directions can end by itself.
+type halfCloser interface {
+	io.ReadWriteCloser
+	CloseWrite() error
+}
+
+func join(a, b halfCloser) {
+	var both sync.WaitGroup
+	for _, way := range []struct{ from, to halfCloser }{{a, b}, {b, a}} {
+		both.Go(func() {
+			_, err := io.Copy(struct{ io.Writer }{way.to}, struct{ io.Reader }{way.from})
+			if err == nil {
+				err = way.to.CloseWrite()
+			}
+			if err != nil { // one is broken: so is the pair
+				_ = a.Close()
+				_ = b.Close()
+			}
+		})
+	}
+	both.Wait()
+	_ = a.Close()
+	_ = b.Close()
+}
+
+type writer struct {
+	ctx    context.Context
+	stream plugin.Stream
+}
+
+// Write implements [io.Writer].
+func (w *writer) Write(p []byte) (int, error) {
+	if err := w.stream.Send(w.ctx, mgs.PayloadOutput, p); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+type closer func() error
+
+// Close implements [io.Closer].
+func (c closer) Close() error { return c() }

@@ -123,11 +123,12 @@ type Config struct {
 type Server struct {
 	Config
 	byService map[string]*Door
+	refusals  *refusals
 }
 
 // New returns a Server.
 func New(cfg Config) *Server {
-	s := &Server{Config: cfg, byService: map[string]*Door{}}
+	s := &Server{Config: cfg, byService: map[string]*Door{}, refusals: newRefusals()}
 	if s.Now == nil {
 		s.Now = time.Now
 	}
@@ -591,8 +592,11 @@ func (s *Server) answerError(w http.ResponseWriter, r *http.Request, c *Call, e 
 	}
 }
 
-// record writes the audit event of c.
+// record writes the audit event of c, or sums it up with others.
 func (s *Server) record(r *http.Request, c *Call, readOnly bool, e *awsproto.Error) error {
+	if e != nil && c.Principal == nil && s.refusals.sum(c.SourceIP, c.Time, func() { s.flush(false) }) {
+		return nil
+	}
 	ev := audit.Event{
 		Time: c.Time, EventSource: c.door.Source(), EventName: clip(c.Operation), Region: c.Region,
 		SourceIP: c.SourceIP.String(), UserAgent: clipTo(c.UserAgent, maxUserAgent), RequestID: c.RequestID,

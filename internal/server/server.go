@@ -350,6 +350,9 @@ func (s *Server) Close() error {
 	if s.recorder != nil {
 		errs = append(errs, s.recorder.Close())
 	}
+	if s.api != nil {
+		s.api.Close()
+	}
 	if s.trail != nil {
 		errs = append(errs, s.trail.Close(context.Background()))
 	}

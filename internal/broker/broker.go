@@ -421,7 +421,12 @@ func (b *Broker) TaskComplete(ctx context.Context, node sekisho.NodeID, done mgs
 	}
 	status, output := sekisho.SessionTerminated, ""
 	if done.FinalTaskStatus == mgs.TaskFailed {
-		status, output = sekisho.SessionFailed, "The node could not run the session: "+clip(done.Output)
+		// AWS's agent says nothing more than this of a command without a
+		// terminal that failed: what it printed has been shown.
+		status, output = sekisho.SessionFailed, "The session failed on the node."
+		if said := strings.TrimSpace(clip(done.Output)); said != "" {
+			output = "The node could not run the session: " + said
+		}
 	}
 	if b.cfg.Relay.Live(session) {
 		b.cfg.Relay.End(session, status, output)

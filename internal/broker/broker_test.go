@@ -365,6 +365,10 @@ func TestTaskComplete(t *testing.T) {
 	f.wantStatus(s.ID, sekisho.SessionTerminated, "")
 
 	s = f.begin(nodeA)
+	f.TaskComplete(ctx, nodeA, mgs.TaskComplete{TaskID: string(s.ID), FinalTaskStatus: mgs.TaskFailed, Output: " \n"})
+	f.wantStatus(s.ID, sekisho.SessionFailed, "The session failed on the node.")
+
+	s = f.begin(nodeA)
 	clear(f.open) // as after a restart
 	f.TaskComplete(ctx, nodeA, mgs.TaskComplete{TaskID: string(s.ID), FinalTaskStatus: mgs.TaskFailed, Output: "no \x1b[2Jsuch user\xff" + strings.Repeat("ü", 5000)})
 	f.wantStatus(s.ID, sekisho.SessionFailed, "The node could not run the session: no  [2Jsuch user")

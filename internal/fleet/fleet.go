@@ -309,6 +309,19 @@ func (f *Fleet) NodePublicKey(ctx context.Context, node sekisho.NodeID) (*rsa.Pu
 	return key, nil
 }
 
+// SetPublicKey replaces the key that proves node's identity. The old one is
+// worth nothing from then on.
+func (f *Fleet) SetPublicKey(ctx context.Context, node sekisho.NodeID, text, typ string) error {
+	key, err := parsePublicKey(text, typ)
+	if err != nil {
+		return err
+	}
+	return f.update(ctx, node, func(n *sekisho.Node) error {
+		n.PublicKey = key
+		return nil
+	})
+}
+
 // Nodes returns every managed node, by ID.
 func (f *Fleet) Nodes(ctx context.Context) ([]*sekisho.Node, error) { return f.store.Nodes(ctx) }
 

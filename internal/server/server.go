@@ -20,6 +20,7 @@ import (
 	"sekisho/internal/api"
 	"sekisho/internal/api/cloudtrail"
 	"sekisho/internal/api/ec2"
+	"sekisho/internal/api/ec2messages"
 	"sekisho/internal/api/iam"
 	kmsapi "sekisho/internal/api/kms"
 	logsapi "sekisho/internal/api/logs"
@@ -194,6 +195,7 @@ func (s *Server) routes() error {
 			iam.New(s.Directory),
 			sts.New(s.Directory, web),
 			ec2.New(ec2.Config{Fleet: s.Fleet, Directory: s.Directory, Region: s.cfg.Region, Account: s.cfg.Account}),
+			ec2messages.New(ec2messages.Config{Fleet: s.Fleet, Done: s.done}),
 			kmsapi.New(kmsapi.Config{Keys: s.keys, Policies: s.Directory, Account: s.cfg.Account}),
 			logsapi.New(logsapi.Config{Logs: s.logs, Account: s.cfg.Account, Region: s.cfg.Region}),
 			cloudtrail.New(cloudtrail.Config{Trail: s.trail, Account: s.cfg.Account}),

@@ -284,7 +284,7 @@ func TestNodesSpeakForThemselves(t *testing.T) {
 	wantRefused(t, s, "CreateControlChannel", "not the credentials of "+a.ID)
 	wantRefused(t, s, "OpenControlChannel", "not the credentials of "+a.ID)
 	wantRefused(t, s, "CreateDataChannel", "already terminated")
-	wantRefused(t, s, "UpdateInstanceInformation", "may not report facts of "+a.ID)
+	wantRefused(t, s, "UpdateInstanceInformation", "may not speak for "+a.ID)
 	for _, bad := range []string{"x", "mi-", "..%2f..", strings.Repeat("a", 300)} {
 		if r := s.CreateChannel(a.Credentials, "control-channel", bad); r.Status < 400 {
 			t.Errorf("%q: %d %s", bad, r.Status, r.Body)

@@ -29,9 +29,13 @@ var inputs = map[string]map[string]any{
 		},
 		"AddTagsToResource":      map[string]any{"ResourceType": "ManagedInstance", "ResourceId": "TARGET", "Tags": []any{map[string]string{"Key": "k", "Value": "v"}}},
 		"RemoveTagsFromResource": map[string]any{"ResourceType": "ManagedInstance", "ResourceId": "TARGET", "TagKeys": []string{"k"}},
+		"GetParameters":          map[string]any{"Names": []string{"name"}},
 		"CreateDocument":         map[string]any{"Name": "My-Document", "Content": `{"schemaVersion":"1.0","sessionType":"Standard_Stream"}`, "DocumentType": "Session"},
 	},
 	"cloudtrail": {"": map[string]any{}},
+	// Without an ID a request to poll is refused once it is known to be the
+	// node's own: nothing is waited for.
+	"ec2messages": {"": map[string]any{"Destination": "TARGET", "MessageId": "0123456789abcdef", "ReplyId": "0123456789abcdef"}},
 	"ec2": {"": map[string]any{
 		"ResourceId.1": "i-01234567890abcdef", "Tag.1.Key": "k", "Tag.1.Value": "v", "InstanceId": "i-01234567890abcdef",
 		"IamInstanceProfile.Name": "profile", "AssociationId": "iip-assoc-01234567890abcdef",
@@ -81,6 +85,19 @@ var open = map[string]struct {
 	"ssm.UpdateInstanceInformation":       {node: true, why: "a node reports its own facts"},
 	"ssm.GetDocument":                     {node: true, why: "AmazonSSMManagedInstanceCore"},
 	"ssm.DescribeDocument":                {node: true, why: "AmazonSSMManagedInstanceCore"},
+	"ssm.UpdateManagedInstancePublicKey":  {why: "signed with a node's key only"},
+	"ssm.ListInstanceAssociations":        {node: true, why: "a node asks for itself"},
+	"ssm.ListAssociations":                {node: true, why: "AmazonSSMManagedInstanceCore; there are none"},
+	"ssm.DescribeAssociation":             {node: true, why: "AmazonSSMManagedInstanceCore; there are none"},
+	"ssm.UpdateInstanceAssociationStatus": {node: true, why: "a node reports of itself"},
+	"ssm.PutComplianceItems":              {node: true, why: "a node reports of itself"},
+	"ssm.GetManifest":                     {node: true, why: "AmazonSSMManagedInstanceCore; there are no packages"},
+	"ssm.GetParameters":                   {node: true, why: "AmazonSSMManagedInstanceCore; there are no parameters"},
+	"ec2messages.GetMessages":             {node: true, why: "a node polls its own messages"},
+	"ec2messages.AcknowledgeMessage":      {node: true, why: "AmazonSSMManagedInstanceCore; there are no messages"},
+	"ec2messages.DeleteMessage":           {node: true, why: "AmazonSSMManagedInstanceCore; there are no messages"},
+	"ec2messages.FailMessage":             {node: true, why: "AmazonSSMManagedInstanceCore; there are no messages"},
+	"ec2messages.SendReply":               {node: true, why: "AmazonSSMManagedInstanceCore; there are no messages"},
 	"sts.GetCallerIdentity":               {user: true, node: true, why: "whoever is somebody may know who"},
 	"sts.GetSessionToken":                 {user: true, why: "it gives nothing that the caller does not have"},
 	"sts.AssumeRoleWithWebIdentity":       {anonymous: true, user: true, node: true, why: "the identity provider's token is the permission"},
@@ -97,7 +114,7 @@ func isRefusal(who, operation, code string) bool {
 	switch {
 	case who == "anonymous":
 		return slices.Contains([]string{"MissingAuthenticationTokenException", "MissingAuthenticationToken", "InvalidAction"}, code)
-	case operation == "ssm.RequestManagedInstanceRoleToken":
+	case operation == "ssm.RequestManagedInstanceRoleToken", operation == "ssm.UpdateManagedInstancePublicKey":
 		return code == "UnrecognizedClientException"
 	}
 	return slices.Contains([]string{"AccessDeniedException", "AccessDenied", "UnauthorizedOperation"}, code)

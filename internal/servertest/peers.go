@@ -38,7 +38,8 @@ type Node struct {
 	Fingerprint string
 	Credentials sigv4.Credentials // of its role
 
-	s *Server
+	s   *Server
+	key *rsa.PrivateKey // nil = nodeKey
 }
 
 // Node registers a machine with a fresh activation.
@@ -93,7 +94,29 @@ func (n *Node) Renew() {
 // RoleToken asks for the node's credentials.
 func (n *Node) RoleToken(fingerprint string) Answer {
 	n.s.t.Helper()
-	body, err := json.Marshal(map[string]string{"Fingerprint": fingerprint})
+	return n.signed("RequestManagedInstanceRoleToken", map[string]string{"Fingerprint": fingerprint})
+}
+
+// ReplaceKey makes key the one that n signs with, if the server agrees.
+func (n *Node) ReplaceKey(key *rsa.PrivateKey) Answer {
+	n.s.t.Helper()
+	der, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	if err != nil {
+		n.s.t.Fatal(err)
+	}
+	a := n.signed("UpdateManagedInstancePublicKey", map[string]string{
+		"NewPublicKey": base64.StdEncoding.EncodeToString(der), "NewPublicKeyType": "Rsa",
+	})
+	if a.Status == http.StatusOK {
+		n.key = key
+	}
+	return a
+}
+
+// signed calls an operation of ssm, signed with the node's key.
+func (n *Node) signed(operation string, in any) Answer {
+	n.s.t.Helper()
+	body, err := json.Marshal(in)
 	if err != nil {
 		n.s.t.Fatal(err)
 	}
@@ -101,9 +124,13 @@ func (n *Node) RoleToken(fingerprint string) Answer {
 	if err != nil {
 		n.s.t.Fatal(err)
 	}
-	r.Header.Set("X-Amz-Target", "AmazonSSM.RequestManagedInstanceRoleToken")
+	r.Header.Set("X-Amz-Target", "AmazonSSM."+operation)
 	r.Header.Set("Content-Type", "application/x-amz-json-1.1")
-	if err := sigv4.SignRSA(r, nodeKey(), n.ID, Region, "ssm", time.Now(), sigv4.HashBody(body)); err != nil {
+	key := n.key
+	if key == nil {
+		key = nodeKey()
+	}
+	if err := sigv4.SignRSA(r, key, n.ID, Region, "ssm", time.Now(), sigv4.HashBody(body)); err != nil {
 		n.s.t.Fatal(err)
 	}
 	return n.s.send(r)

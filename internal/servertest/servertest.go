@@ -276,6 +276,8 @@ func targetOf(service string) string {
 	switch service {
 	case "ssm":
 		return "AmazonSSM"
+	case "ec2messages":
+		return "EC2WindowsMessageDeliveryService"
 	case "cloudtrail":
 		return "CloudTrail_20131101"
 	case "sekisho":

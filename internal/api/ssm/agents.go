@@ -93,18 +93,8 @@ type updateInstanceInformationRequest struct {
 }
 
 func (d *door) updateInstanceInformation(ctx context.Context, c *api.Call, in *updateInstanceInformationRequest) (*struct{}, error) {
-	if !knownNode(in.InstanceID) {
-		return nil, awsproto.SenderError("InvalidInstanceId", "%q is not the ID of a managed node.", in.InstanceID)
-	}
-	if err := c.Authorize(ctx, "ssm:UpdateInstanceInformation", d.nodeARN(in.InstanceID)); err != nil {
+	if err := d.asNode(ctx, c, in.InstanceID); err != nil {
 		return nil, err
-	}
-	// Whatever a policy grants, a node speaks for itself alone.
-	if c.Principal.Node != sekisho.NodeID(in.InstanceID) {
-		if c.Principal.Node != "" {
-			d.Fleet.FalseClaim(ctx, c.Principal.Node, sekisho.NodeID(in.InstanceID), c.SourceIP.String())
-		}
-		return nil, sekisho.Errorf(sekisho.CodeDenied, "%s may not report facts of %s.", c.Principal.ARN, in.InstanceID)
 	}
 	err := d.Fleet.Report(ctx, c.Principal.Node, fleet.Facts{
 		AgentName: in.AgentName, AgentVersion: in.AgentVersion, AgentStatus: in.AgentStatus, PlatformType: in.PlatformType,

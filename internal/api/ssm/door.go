@@ -104,7 +104,19 @@ func New(cfg Config) *api.Door {
 				Handle: api.Handle(d.requestManagedInstanceRoleToken), Auth: api.NodeKey,
 				NoPolicy: "the node's key is the permission, its role was fixed by whoever made the activation",
 			},
+			"UpdateManagedInstancePublicKey": {
+				Handle: api.Handle(d.updateManagedInstancePublicKey), Auth: api.NodeKey,
+				NoPolicy: "the node's key is the permission to replace it",
+			},
 			"UpdateInstanceInformation": {Handle: api.Handle(d.updateInstanceInformation)},
+
+			"ListInstanceAssociations":        {Handle: api.Handle(d.listInstanceAssociations), ReadOnly: true},
+			"ListAssociations":                {Handle: api.Handle(d.listAssociations), ReadOnly: true},
+			"DescribeAssociation":             {Handle: api.Handle(d.describeAssociation), ReadOnly: true},
+			"UpdateInstanceAssociationStatus": {Handle: api.Handle(d.updateInstanceAssociationStatus)},
+			"PutComplianceItems":              {Handle: api.Handle(d.putComplianceItems)},
+			"GetManifest":                     {Handle: api.Handle(d.getManifest), ReadOnly: true},
+			"GetParameters":                   {Handle: api.Handle(d.getParameters), ReadOnly: true},
 		},
 	}
 }

@@ -1,0 +1,128 @@
+// Package ec2messages is the door of the older channel, which AWS's agent polls
+// until its control channel is up and whenever that is refused. Nothing is ever
+// sent by it: commands and sessions go by the control channel. The answers only
+// keep the agent from taking the server for broken.
+package ec2messages
+
+import (
+	"context"
+	"time"
+
+	"sekisho"
+	"sekisho/internal/api"
+	"sekisho/internal/awsproto"
+	"sekisho/internal/fleet"
+	"sekisho/internal/id"
+)
+
+// poll is how long GetMessages waits. The agent gives up after 20 s, and takes
+// an answer within a second for a reason to pause.
+const poll = 15 * time.Second
+
+// Config is what the door needs.
+type Config struct {
+	Fleet *fleet.Fleet
+	// Done ends every poll when the server stops.
+	Done context.Context
+}
+
+type door struct{ Config }
+
+// New returns the door.
+func New(cfg Config) *api.Door {
+	d := &door{cfg}
+	return &api.Door{
+		Service: "ec2messages", Protocol: awsproto.JSON,
+		Operations: map[string]api.Operation{
+			"GetMessages":        {Handle: api.Handle(d.getMessages), ReadOnly: true},
+			"AcknowledgeMessage": {Handle: api.Handle(d.aboutMessage)},
+			"DeleteMessage":      {Handle: api.Handle(d.aboutMessage)},
+			"FailMessage":        {Handle: api.Handle(d.aboutMessage)},
+			"SendReply":          {Handle: api.Handle(d.sendReply)},
+		},
+	}
+}
+
+type getMessagesRequest struct {
+	Destination       string
+	MessagesRequestID string `json:"MessagesRequestId"`
+}
+
+type getMessagesAnswer struct {
+	Destination       string
+	MessagesRequestID string `json:"MessagesRequestId"`
+	Messages          []struct{}
+}
+
+func (d *door) getMessages(ctx context.Context, c *api.Call, in *getMessagesRequest) (*getMessagesAnswer, error) {
+	if err := d.authorize(ctx, c); err != nil {
+		return nil, err
+	}
+	var v awsproto.Constraints
+	v.Length("destination", in.Destination, 10, 124)
+	v.Length("messagesRequestId", in.MessagesRequestID, 16, 128)
+	if err := v.Err(); err != nil {
+		return nil, err
+	}
+	if node := c.Principal.Node; string(node) != in.Destination {
+		if id.ValidNode(in.Destination) {
+			d.Fleet.FalseClaim(ctx, node, sekisho.NodeID(in.Destination), c.SourceIP.String())
+		}
+		return nil, sekisho.Errorf(sekisho.CodeDenied, "These are not the credentials of that destination.")
+	}
+	d.quiet(ctx)
+	return &getMessagesAnswer{in.Destination, in.MessagesRequestID, []struct{}{}}, nil
+}
+
+// quiet waits as long as a poll without messages does.
+func (d *door) quiet(ctx context.Context) {
+	timer := time.NewTimer(poll)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	case <-d.Done.Done():
+	}
+}
+
+type messageRequest struct {
+	MessageID string `json:"MessageId"`
+}
+
+// aboutMessage answers what an agent says of a message. It can only be one of
+// another server's, which the agent kept: accepted, so that it lets go of it.
+func (d *door) aboutMessage(ctx context.Context, c *api.Call, in *messageRequest) (*struct{}, error) {
+	if err := d.authorize(ctx, c); err != nil {
+		return nil, err
+	}
+	var v awsproto.Constraints
+	v.Length("messageId", in.MessageID, 16, 256)
+	return &struct{}{}, v.Err()
+}
+
+type replyRequest struct {
+	MessageID string `json:"MessageId"`
+	ReplyID   string `json:"ReplyId"`
+}
+
+// sendReply is [door.aboutMessage] of a reply.
+func (d *door) sendReply(ctx context.Context, c *api.Call, in *replyRequest) (*struct{}, error) {
+	if err := d.authorize(ctx, c); err != nil {
+		return nil, err
+	}
+	var v awsproto.Constraints
+	v.Length("messageId", in.MessageID, 16, 256)
+	v.Length("replyId", in.ReplyID, 16, 256)
+	return &struct{}{}, v.Err()
+}
+
+// authorize demands a node whose role grants the operation.
+func (d *door) authorize(ctx context.Context, c *api.Call) error {
+	if err := c.Authorize(ctx, "ec2messages:"+c.Operation, "*"); err != nil {
+		return err
+	}
+	if c.Principal.Node == "" {
+		return sekisho.Errorf(sekisho.CodeDenied, "Only managed nodes have messages.")
+	}
+	return nil
+}

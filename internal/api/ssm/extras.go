@@ -1,0 +1,158 @@
+package ssm
+
+import (
+	"context"
+	"regexp"
+
+	"sekisho"
+	"sekisho/internal/api"
+	"sekisho/internal/awsproto"
+)
+
+// What AWS's agent asks of State Manager, Distributor, Parameter Store and
+// compliance. None of these is kept here: the answers are those of an account
+// that has nothing in them, so that the agent neither hibernates nor asks again
+// and again.
+
+// asNode authorizes what an agent says of itself. Whatever a policy grants, a
+// node speaks for itself alone.
+func (d *door) asNode(ctx context.Context, c *api.Call, node string) error {
+	if !knownNode(node) {
+		return awsproto.SenderError("InvalidInstanceId", "%q is not the ID of a managed node.", node)
+	}
+	if err := c.Authorize(ctx, "ssm:"+c.Operation, d.nodeARN(node)); err != nil {
+		return err
+	}
+	if c.Principal.Node == sekisho.NodeID(node) {
+		return nil
+	}
+	if c.Principal.Node != "" {
+		d.Fleet.FalseClaim(ctx, c.Principal.Node, sekisho.NodeID(node), c.SourceIP.String())
+	}
+	return sekisho.Errorf(sekisho.CodeDenied, "%s may not speak for %s.", c.Principal.ARN, node)
+}
+
+type instanceAssociationsRequest struct {
+	InstanceID string `json:"InstanceId"`
+}
+
+type associationsAnswer struct{ Associations []struct{} }
+
+func (d *door) listInstanceAssociations(ctx context.Context, c *api.Call, in *instanceAssociationsRequest) (*associationsAnswer, error) {
+	if err := d.asNode(ctx, c, in.InstanceID); err != nil {
+		return nil, err
+	}
+	return &associationsAnswer{[]struct{}{}}, nil
+}
+
+func (d *door) listAssociations(ctx context.Context, c *api.Call, _ *struct{}) (*associationsAnswer, error) {
+	if err := c.Authorize(ctx, "ssm:ListAssociations", "*"); err != nil {
+		return nil, err
+	}
+	return &associationsAnswer{[]struct{}{}}, nil
+}
+
+var errNoAssociation = awsproto.SenderError("AssociationDoesNotExist", "Sekisho has no associations.")
+
+func (d *door) describeAssociation(ctx context.Context, c *api.Call, _ *struct{}) (*struct{}, error) {
+	// What does not exist has no ARN: only a grant on all of them answers.
+	if err := c.Authorize(ctx, "ssm:DescribeAssociation", "*"); err != nil {
+		return nil, err
+	}
+	return nil, errNoAssociation
+}
+
+func (d *door) updateInstanceAssociationStatus(ctx context.Context, c *api.Call, in *instanceAssociationsRequest) (*struct{}, error) {
+	if err := d.asNode(ctx, c, in.InstanceID); err != nil {
+		return nil, err
+	}
+	return nil, errNoAssociation
+}
+
+type putComplianceRequest struct {
+	ResourceID     string `json:"ResourceId"`
+	ResourceType   string
+	ComplianceType string
+	Items          []struct{}
+}
+
+// maxComplianceItems is AWS's bound of one request.
+const maxComplianceItems = 10000
+
+// putComplianceItems accepts what a node says of its compliance, of which
+// nothing is kept: an agent that was refused would say it again.
+func (d *door) putComplianceItems(ctx context.Context, c *api.Call, in *putComplianceRequest) (*struct{}, error) {
+	if err := d.asNode(ctx, c, in.ResourceID); err != nil {
+		return nil, err
+	}
+	var v awsproto.Constraints
+	v.Enum("resourceType", in.ResourceType, "ManagedInstance")
+	v.Length("complianceType", in.ComplianceType, 1, 100)
+	v.Count("items", len(in.Items), 0, maxComplianceItems)
+	return &struct{}{}, v.Err()
+}
+
+type manifestRequest struct {
+	PackageName    string
+	PackageVersion string
+}
+
+func (d *door) getManifest(ctx context.Context, c *api.Call, in *manifestRequest) (*struct{}, error) {
+	if err := c.Authorize(ctx, "ssm:GetManifest", "*"); err != nil {
+		return nil, err
+	}
+	var v awsproto.Constraints
+	v.Length("packageName", in.PackageName, 1, 512)
+	if err := v.Err(); err != nil {
+		return nil, err
+	}
+	return nil, awsproto.SenderError("ResourceNotFoundException", "Sekisho has no packages.")
+}
+
+type parametersRequest struct{ Names []string }
+
+type parametersAnswer struct {
+	Parameters        []struct{}
+	InvalidParameters []string
+}
+
+var parameterName = regexp.MustCompile(`^[a-zA-Z0-9_./-]+$`)
+
+// getParameters names every parameter as one that is not there.
+func (d *door) getParameters(ctx context.Context, c *api.Call, in *parametersRequest) (*parametersAnswer, error) {
+	var v awsproto.Constraints
+	v.Count("names", len(in.Names), 1, 10)
+	for _, name := range in.Names {
+		v.Length("names", name, 1, 2048)
+		v.Pattern("names", name, parameterName)
+	}
+	if err := v.Err(); err != nil {
+		return nil, err
+	}
+	for _, name := range in.Names {
+		if err := c.Authorize(ctx, "ssm:GetParameters", d.parameterARN(name)); err != nil {
+			return nil, err
+		}
+	}
+	return &parametersAnswer{[]struct{}{}, in.Names}, nil
+}
+
+// parameterARN is the ARN of a parameter. The slash that begins the names of
+// hierarchies is not doubled.
+func (d *door) parameterARN(name string) string {
+	if name[0] != '/' {
+		name = "/" + name
+	}
+	return "arn:aws:ssm:" + d.Region + ":" + d.Account + ":parameter" + name
+}
+
+type publicKeyRequest struct {
+	NewPublicKey     string
+	NewPublicKeyType string
+}
+
+// updateManagedInstancePublicKey changes the key that a node proves itself
+// with. The request is signed with the old one.
+func (d *door) updateManagedInstancePublicKey(ctx context.Context, c *api.Call, in *publicKeyRequest) (*struct{}, error) {
+	return &struct{}{}, d.Fleet.SetPublicKey(ctx, c.Principal.Node, in.NewPublicKey, in.NewPublicKeyType)
+}

@@ -202,17 +202,17 @@ func TestServerAway(t *testing.T) {
 func TestEncryptionDemanded(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		doors  doors
+		doors  *doors
 		places sessionlog.Places
 		want   string
 	}{
-		"a bucket without":    {doors{}, sessionlog.Places{Bucket: "logs", BucketEncrypted: true}, `encryption is not set up on the bucket "logs". Encrypt the bucket, or switch off s3EncryptionEnabled`},
-		"a bucket unknown":    {doors{refuse: map[string][]error{"GetBucketEncryption": {refused}}}, sessionlog.Places{Bucket: "logs", BucketEncrypted: true}, "s3:GetEncryptionConfiguration"},
-		"a group without key": {doors{}, sessionlog.Places{Group: "/sessions", GroupEncrypted: true}, `encryption is not set up on the log group "/sessions". Associate`},
-		"a group not there":   {doors{key: "k"}, sessionlog.Places{Group: "/sess", GroupEncrypted: true}, "not set up"},
-		"a group unknown":     {doors{refuse: map[string][]error{"DescribeLogGroups": {refused}}}, sessionlog.Places{Group: "/sessions", GroupEncrypted: true}, "logs:DescribeLogGroups"},
+		"a bucket without":    {&doors{}, sessionlog.Places{Bucket: "logs", BucketEncrypted: true}, `encryption is not set up on the bucket "logs". Encrypt the bucket, or switch off s3EncryptionEnabled`},
+		"a bucket unknown":    {&doors{refuse: map[string][]error{"GetBucketEncryption": {refused}}}, sessionlog.Places{Bucket: "logs", BucketEncrypted: true}, "s3:GetEncryptionConfiguration"},
+		"a group without key": {&doors{}, sessionlog.Places{Group: "/sessions", GroupEncrypted: true}, `encryption is not set up on the log group "/sessions". Associate`},
+		"a group not there":   {&doors{key: "k"}, sessionlog.Places{Group: "/sess", GroupEncrypted: true}, "not set up"},
+		"a group unknown":     {&doors{refuse: map[string][]error{"DescribeLogGroups": {refused}}}, sessionlog.Places{Group: "/sessions", GroupEncrypted: true}, "logs:DescribeLogGroups"},
 	} {
-		if _, err := sessionlog.Open(t.Context(), config(t, &c.doors, c.places)); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := sessionlog.Open(t.Context(), config(t, c.doors, c.places)); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

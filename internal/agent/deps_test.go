@@ -25,6 +25,7 @@ func TestAgentDependencies(t *testing.T) {
 		"sekisho/internal/link":        "the way out",
 		"sekisho/internal/datachannel": "shared with clients",
 		"sekisho/internal/mux":         "shared with clients",
+		"sekisho/internal/transfer":    "shared with clients; runs as the session's user",
 	}
 	refused := []struct{ prefix, why string }{
 		{"modernc.org/", "a node has no database"},

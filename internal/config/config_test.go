@@ -49,10 +49,14 @@ func TestEveryMistakeIsNamed(t *testing.T) {
 		}
 	}
 	for name, text := range map[string]string{
-		"unknown key":     good + "\nlog_levle: debug\n",
-		"two documents":   good + "\n---\n{}\n",
-		"not YAML":        "account: [",
-		"trusts everyone": strings.Replace(good, "10.0.0.0/24", "0.0.0.0/0", 1),
+		"unknown key":               good + "\nlog_levle: debug\n",
+		"two documents":             good + "\n---\n{}\n",
+		"not YAML":                  "account: [",
+		"a provider without a name": good + "\nsign_in: [{issuer: \"https://idp.example.com\", client_id: x, role: \"arn:aws:iam::100000000000:role/people\"}]\n",
+		"a provider in clear":       good + "\nsign_in: [{name: x, issuer: \"http://idp.example.com\", client_id: x, role: \"arn:aws:iam::100000000000:role/people\"}]\n",
+		"a provider without a role": good + "\nsign_in: [{name: x, issuer: \"https://idp.example.com\", client_id: x}]\n",
+		"two providers of one name": good + "\nsign_in: [{name: x, issuer: \"https://a.example\", client_id: x, role: \"arn:aws:iam::100000000000:role/p\"}, {name: x, issuer: \"https://b.example\", client_id: x, role: \"arn:aws:iam::100000000000:role/p\"}]\n",
+		"trusts everyone":           strings.Replace(good, "10.0.0.0/24", "0.0.0.0/0", 1),
 	} {
 		if _, err := config.Parse([]byte(text)); err == nil {
 			t.Errorf("%s: accepted", name)

@@ -263,6 +263,26 @@ func TestWhy(t *testing.T) {
 	}
 }
 
+// TestSimulatorSaysWhy: the simulator's answers carry the reason beside AWS's
+// members.
+func TestSimulatorSaysWhy(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t)
+	s.User("alice", `{"Version":"2012-10-17","Statement":[{"Sid":"Window","Effect":"Allow","Action":"ssm:StartSession","Resource":"*","Condition":{"DateLessThan":{"aws:CurrentTime":"2026-04-15T04:00:00Z"}}}]}`)
+	simulate := func(when string) string {
+		return s.Do(func(r *http.Request) { r.Header.Set("Content-Type", "application/x-www-form-urlencoded") }, s.Admin, "iam", http.MethodPost, "/",
+			"Action=SimulatePrincipalPolicy&Version=2010-05-08&PolicySourceArn=arn:aws:iam::"+servertest.Account+":user/alice&ActionNames.member.1=ssm:StartSession"+
+				"&ContextEntries.member.1.ContextKeyName=aws:CurrentTime&ContextEntries.member.1.ContextKeyType=date&ContextEntries.member.1.ContextKeyValues.member.1="+when).Body
+	}
+	if got := simulate("2026-04-15T05:00:00Z"); !strings.Contains(got, "<EvalDecision>implicitDeny</EvalDecision>") ||
+		!strings.Contains(got, "<SekishoReason>allowed but for aws:CurrentTime: window closed 2026-04-15T04:00:00Z</SekishoReason>") {
+		t.Errorf("after the window: %s", got)
+	}
+	if got := simulate("2026-04-15T03:00:00Z"); !strings.Contains(got, "<SekishoReason>allowed by statement Window of inline (identity-based policy)</SekishoReason>") {
+		t.Errorf("within: %s", got)
+	}
+}
+
 // TestSecretsAtRest: nothing secret that the server was ever told or gave out
 // is in clear in its files or its log.
 func TestSecretsAtRest(t *testing.T) {

@@ -196,7 +196,7 @@ func TestProcess(t *testing.T) {
 	// A doctor looks at the running agent and does not disturb it.
 	exam := m.command(t.Context(), "doctor", "--state", m.state())
 	report, err := exam.CombinedOutput()
-	if err != nil || strings.Count(string(report), "OK ") != 8 || strings.Contains(string(report), "FAIL") {
+	if err != nil || strings.Count(string(report), "OK ") != 9 || strings.Contains(string(report), "FAIL") {
 		t.Errorf("doctor: %v\n%s", err, report)
 	}
 	if srv.Control().N != 1 {

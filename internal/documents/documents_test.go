@@ -1,6 +1,7 @@
 package documents_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -15,7 +16,7 @@ import (
 	"sekisho/internal/sqlstore"
 )
 
-func library(t *testing.T) *documents.Library {
+func newStore(t *testing.T) *sqlstore.DB {
 	t.Helper()
 	db, err := sqlstore.OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "db"))
 	if err != nil {
@@ -26,7 +27,12 @@ func library(t *testing.T) *documents.Library {
 			t.Error(err)
 		}
 	})
-	return documents.New(db, yamljson.Texts{}, nil, func() time.Time { return time.Unix(1_700_000_000, 0) })
+	return db
+}
+
+func library(t *testing.T) *documents.Library {
+	t.Helper()
+	return documents.New(newStore(t), yamljson.Texts{}, nil, func() time.Time { return time.Unix(1_700_000_000, 0) })
 }
 
 // shell is a document whose idle timeout tells it from others.
@@ -262,4 +268,44 @@ func TestRetag(t *testing.T) {
 	}
 	_, err = documents.Retag(nil, many, nil)
 	wantFault(t, err, documents.ErrTooManyTags)
+}
+
+// onlyBucket knows of one bucket.
+type onlyBucket string
+
+func (b onlyBucket) CheckLogs(_ context.Context, s *document.Settings) error {
+	if s.S3BucketName != string(b) {
+		return sekisho.Errorf(sekisho.CodeInvalid, "there is no bucket %q.", s.S3BucketName)
+	}
+	return nil
+}
+
+// TestPlacesOfLogs: preferences are not saved when logs cannot go where they
+// want them; other documents are, and what is saved already can be read.
+func TestPlacesOfLogs(t *testing.T) {
+	t.Parallel()
+	db := newStore(t)
+	save := func(places documents.Places, name, bucket string) error {
+		_, err := documents.New(db, yamljson.Texts{}, places, nil).Create(t.Context(), documents.Draft{
+			Name: name, Content: `{"schemaVersion":"1.0","sessionType":"Standard_Stream","inputs":{"s3BucketName":"` + bucket + `"}}`,
+		})
+		return err
+	}
+	if err := save(onlyBucket("logs"), document.Default, "log"); !errors.Is(err, documents.ErrInvalidContent) || !strings.Contains(err.Error(), `there is no bucket "log"`) {
+		t.Errorf("a bucket that is not there: %v", err)
+	}
+	for name, bucket := range map[string]string{document.Default: "logs", "Other": "elsewhere"} {
+		if err := save(onlyBucket("logs"), name, bucket); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	l := documents.New(db, yamljson.Texts{}, onlyBucket("another"), nil)
+	if _, err := l.Find(t.Context(), document.Default, "", ""); err != nil {
+		t.Errorf("what was saved cannot be read: %v", err)
+	}
+	if _, err := l.Update(t.Context(), documents.Draft{
+		Name: document.Default, Content: `{"schemaVersion":"1.0","sessionType":"Standard_Stream","inputs":{"s3BucketName":"gone"}}`,
+	}, ""); !errors.Is(err, documents.ErrInvalidContent) {
+		t.Errorf("an update: %v", err)
+	}
 }

@@ -157,10 +157,51 @@ func (a Answer) Token(t testing.TB) string {
 	return r.TokenValue
 }
 
-// Channel is a WebSocket of the message gateway.
+// Channel is a WebSocket of the message gateway. Like any peer it reads, and so
+// answers pings, whatever the test does meanwhile.
 type Channel struct {
 	*link.Conn
-	t testing.TB
+	t      testing.TB
+	frames chan frame // closed after the last
+	ended  error      // read after frames is closed
+}
+
+type frame struct {
+	kind link.Kind
+	body []byte
+}
+
+// unread is how far a test may be behind before its peer reads no more.
+const unread = 4096
+
+func (c *Channel) read(ctx context.Context) {
+	defer close(c.frames)
+	for {
+		kind, body, err := c.Conn.Read(ctx)
+		if err != nil {
+			c.ended = err
+			return
+		}
+		select {
+		case c.frames <- frame{kind, body}:
+		case <-ctx.Done():
+			c.ended = ctx.Err()
+			return
+		}
+	}
+}
+
+// Read returns the next frame, and why there are no more after the last.
+func (c *Channel) Read(ctx context.Context) (link.Kind, []byte, error) {
+	select {
+	case f, ok := <-c.frames:
+		if !ok {
+			return 0, nil, c.ended
+		}
+		return f.kind, f.body, nil
+	case <-ctx.Done():
+		return 0, nil, ctx.Err()
+	}
 }
 
 // Dial opens a channel up to its upgrade. Without a key it is not signed.
@@ -187,7 +228,9 @@ func (s *Server) Dial(c sigv4.Credentials, kind, name string, header http.Header
 		return nil, err
 	}
 	s.t.Cleanup(func() { _ = conn.CloseNow() })
-	return &Channel{conn, s.t}, nil
+	ch := &Channel{Conn: conn, t: s.t, frames: make(chan frame, unread)}
+	go ch.read(s.t.Context())
+	return ch, nil
 }
 
 // MustDial is Dial for channels that must get that far.
@@ -244,7 +287,7 @@ func (c *Channel) Receive(typ string) mgs.Message {
 	c.t.Helper()
 	for {
 		ctx, cancel := c.context()
-		_, b, err := c.Conn.Read(ctx)
+		_, b, err := c.Read(ctx)
 		cancel()
 		if err != nil {
 			c.t.Fatalf("no %s came: %v", typ, err)
@@ -264,7 +307,7 @@ func (c *Channel) WaitClosed() (link.Code, string) {
 	c.t.Helper()
 	for {
 		ctx, cancel := c.context()
-		_, _, err := c.Conn.Read(ctx)
+		_, _, err := c.Read(ctx)
 		late := ctx.Err() != nil
 		cancel()
 		if err == nil {

@@ -289,7 +289,9 @@ func TestTheRelayAcknowledgesForAClientThatHas(t *testing.T) {
 	})
 }
 
-func TestALaterAcknowledgementCoversEarlierOnes(t *testing.T) {
+// An acknowledgement is lost with its connection, and the real plugin never
+// gives another one for what it has.
+func TestALaterAcknowledgementCoversWhatAnEarlierConnectionCarried(t *testing.T) {
 	with(t, sekisho.Session{}, func(w *world) {
 		agent, client := w.agent(), w.client()
 		var sent []mgs.Message
@@ -298,8 +300,42 @@ func TestALaterAcknowledgementCoversEarlierOnes(t *testing.T) {
 			agent.send(sent[i])
 		}
 		client.drain(t)
+		client.Close("")
+		synctest.Wait()
+		client = w.client()
+		want(t, "written again", say(client.drain(t)), "0=x, 1=x, 2=x, 3=x")
 		client.send(ackOf(sent[3]))
 		want(t, "the agent hears", say(agent.drain(t)), "ack 0, ack 1, ack 2, ack 3")
+	})
+}
+
+// AWS's agent does so while it connects to the port of a session: it refuses
+// the first frame without a word, and keeps those that come after.
+func TestAReceiverThatIsNotReadyIsSentTheFirstFrameAgain(t *testing.T) {
+	with(t, sekisho.Session{}, func(w *world) {
+		agent, client := w.agent(), w.client()
+		var sent []mgs.Message
+		for i := range 3 {
+			sent = append(sent, input(int64(i), string(rune('a'+i))))
+			client.send(sent[i])
+		}
+		want(t, "all", say(agent.drain(t)), "0=a, 1=b, 2=c")
+		agent.send(ackOf(sent[1]))
+		agent.send(ackOf(sent[2]))
+		want(t, "the client hears of these alone", say(client.drain(t)), "ack 1, ack 2")
+		client.send(sent[0])
+		want(t, "the first is passed on again", say(agent.drain(t)), "0=a")
+		client.send(sent[1])
+		want(t, "what the agent keeps is not", say(agent.drain(t)), "")
+		want(t, "but answered", say(client.drain(t)), "ack 1")
+		agent.Close("")
+		synctest.Wait()
+		agent = w.agent()
+		want(t, "nor is it for a new connection", say(agent.drain(t)), "0=a")
+		agent.send(ackOf(sent[0]))
+		want(t, "ready at last", say(client.drain(t)), "ack 0")
+		client.send(input(3, "d"))
+		want(t, "and on it goes", say(agent.drain(t)), "3=d")
 	})
 }
 
@@ -324,6 +360,7 @@ func TestOutputWaitsForTheClientAndComesOnceInOrder(t *testing.T) {
 		synctest.Wait()
 		client := w.client()
 		want(t, "first client", say(client.drain(t)), "0=a, 1=b, 2=c, 3=d, 4=e")
+		client.send(ackOf(output(0, "")))
 		client.send(ackOf(output(1, "")))
 		synctest.Wait()
 		client.Close("")

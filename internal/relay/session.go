@@ -413,7 +413,9 @@ func (s *session) flush(ctx context.Context, l *leg, to side, batches int) (last
 		batch = append(batch, l.urgent...)
 		l.urgent = nil
 		for len(batch) < batchFrames && st.sent < len(st.queue) && s.legs[to] == l {
-			batch = append(batch, st.queue[st.sent].frame)
+			if h := &st.queue[st.sent]; !h.acked {
+				batch = append(batch, h.frame)
+			}
 			st.sent++
 		}
 		if len(batch) == 0 && l.final != nil {

@@ -21,6 +21,8 @@ type held struct {
 	seq   int64
 	id    mgs.UUID
 	frame []byte
+	acked bool // though an earlier one is not
+	again bool // was written to an earlier connection of the receiver
 }
 
 // stream is one direction of a session: stream data on its way from one leg
@@ -65,7 +67,10 @@ func (s *stream) accept(m *mgs.Message, frame []byte, tap func(*mgs.Message) err
 	case m.Seq <= s.acked:
 		return confirmed, nil
 	case m.Seq < s.next:
-		if i := int(m.Seq - s.next + int64(len(s.queue))); i >= 0 && i >= s.sent {
+		switch i := int(m.Seq - s.next + int64(len(s.queue))); {
+		case s.queue[i].acked:
+			return confirmed, nil
+		case i >= s.sent:
 			return ignored, nil // still waiting to be written
 		}
 		return repeated, nil
@@ -76,12 +81,12 @@ func (s *stream) accept(m *mgs.Message, frame []byte, tap func(*mgs.Message) err
 			if s.ahead == nil {
 				s.ahead = map[int64]held{}
 			}
-			s.ahead[m.Seq] = held{m.Seq, m.ID, frame}
+			s.ahead[m.Seq] = held{seq: m.Seq, id: m.ID, frame: frame}
 			s.bytes += len(frame)
 		}
 		return ignored, nil
 	}
-	if err := s.push(m, held{m.Seq, m.ID, frame}, tap); err != nil {
+	if err := s.push(m, held{seq: m.Seq, id: m.ID, frame: frame}, tap); err != nil {
 		return ignored, err
 	}
 	s.bytes += len(frame)
@@ -110,19 +115,28 @@ func (s *stream) push(m *mgs.Message, h held, tap func(*mgs.Message) error) erro
 	return nil
 }
 
-// acknowledge takes an acknowledgement of number seq from the receiver and
-// calls missed for every earlier frame whose own acknowledgement was lost:
-// the receiver takes frames in order, so it has them.
+// acknowledge takes an acknowledgement of number seq from the receiver. It
+// says nothing of the frames before: a receiver that is not ready yet, such as
+// AWS's agent while it connects to a port, refuses one in silence, keeps and
+// acknowledges the next, and waits for the first to be repeated. Only what an
+// earlier connection carried is taken for received as well, since an
+// acknowledgement may have been lost with it; missed is called for those.
 func (s *stream) acknowledge(seq int64, missed func(held)) {
-	if !s.started || seq >= s.next || seq <= s.acked {
+	i := int(seq - s.next + int64(len(s.queue)))
+	if !s.started || seq >= s.next || seq <= s.acked || i >= s.sent {
 		return
 	}
-	n := 0
-	for n < len(s.queue) && n < s.sent && s.queue[n].seq <= seq {
-		if s.queue[n].seq < seq {
-			missed(s.queue[n])
+	s.queue[i].acked = true
+	for j := range s.queue[:i] {
+		if h := &s.queue[j]; h.again && !h.acked {
+			h.acked = true
+			missed(*h)
 		}
+	}
+	n := 0
+	for n < s.sent && s.queue[n].acked {
 		s.bytes -= len(s.queue[n].frame)
+		s.acked = s.queue[n].seq
 		s.queue[n] = held{}
 		n++
 	}
@@ -131,11 +145,15 @@ func (s *stream) acknowledge(seq int64, missed func(held)) {
 	if len(s.queue) == 0 {
 		s.queue = nil // let go of the backing array of a burst
 	}
-	s.acked = seq
 }
 
 // rewind makes everything unacknowledged unsent: a new receiver is attached.
-func (s *stream) rewind() { s.sent = 0 }
+func (s *stream) rewind() {
+	for i := range s.queue[:s.sent] {
+		s.queue[i].again = true
+	}
+	s.sent = 0
+}
 
 // publication says whether the sender must be told to pause (false) or to go
 // on (true), and whether to tell it anything at all.

@@ -520,8 +520,12 @@ func TestReverse(t *testing.T) {
 			return err
 		}
 		defer resp.Body.Close()
-		if got, err := io.ReadAll(resp.Body); err != nil || !bytes.Equal(got, body) {
-			return fmt.Errorf("%d bytes, %v", len(got), err)
+		got, err := io.ReadAll(resp.Body)
+		if err != nil {
+			return err
+		}
+		if !bytes.Equal(got, body) {
+			return fmt.Errorf("%d other bytes", len(got))
 		}
 		return nil
 	})

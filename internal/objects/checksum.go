@@ -1,7 +1,7 @@
 package objects
 
 import (
-	"crypto/sha1" //nolint:gosec // one of the checksums S3 has; nothing trusts it
+	"crypto/sha1"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"

@@ -3,6 +3,7 @@ package identity_test
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"testing"
 	"time"
 
@@ -28,41 +29,45 @@ func TestWhatRestsOnRevokedAccessEnds(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	const password = "Correct-Horse-1"
-	type held struct{ lease map[string]string }
-	begin := func(t *testing.T) (*fixture, held, *identity.NewAccessKey) {
-		f := setup(t)
-		_, k := f.user(t, "alice")
-		_, err := f.CreateLogin(ctx, "alice", password, false)
+	// Hashing passwords takes long: one account is made, and copied.
+	origin := setup(t)
+	_, k := origin.user(t, "alice")
+	_, err := origin.CreateLogin(ctx, "alice", password, false)
+	must(t, err)
+	p := origin.principal(t, k)
+	leases := map[string]string{"key": p.Lease}
+	keep := func(name string, c identity.TemporaryCredentials, err error) {
 		must(t, err)
-		p := f.principal(t, k)
-		h := held{map[string]string{"key": p.Lease}}
-		keep := func(name string, c identity.TemporaryCredentials, err error) {
-			must(t, err)
-			_, p, err := f.Credential(ctx, c.AccessKeyID, c.SessionToken)
-			must(t, err)
-			h.lease[name] = p.Lease
-		}
-		c, err := f.SessionToken(ctx, p, 0, time.Time{})
-		keep("session token", c, err)
-		role, err := f.CreateRole(ctx, identity.NewRole{Name: "ops", Trust: trusting(`{"AWS":"` + account + `"}`)})
+		_, p, err := origin.Credential(ctx, c.AccessKeyID, c.SessionToken)
 		must(t, err)
-		c, _, err = f.AssumeRole(ctx, p, role, identity.SessionRequest{Name: "alice"})
-		keep("role", c, err)
-		s, err := f.CheckPassword(ctx, "alice", password, host, identity.Second{})
-		must(t, err)
-		h.lease["console"] = s.Principal.Lease
-		granted, err := f.Granted(ctx, s.Grant)
-		must(t, err)
-		if granted.Lease != s.Principal.Lease || granted.TokenIssueTime.IsZero() || granted.ARN != p.ARN || granted.Session != nil {
-			t.Errorf("a sign-in read anew: %+v", granted)
-		}
-		c, _, err = f.AssumeRole(ctx, granted, role, identity.SessionRequest{Name: "alice"})
-		keep("role by the console", c, err)
-		for what, l := range h.lease {
-			f.stands(t, what, l, true)
-		}
-		return f, h, k
+		leases[name] = p.Lease
 	}
+	c, err := origin.SessionToken(ctx, p, 0, time.Time{})
+	keep("session token", c, err)
+	role, err := origin.CreateRole(ctx, identity.NewRole{Name: "ops", Trust: trusting(`{"AWS":"` + account + `"}`)})
+	must(t, err)
+	c, _, err = origin.AssumeRole(ctx, p, role, identity.SessionRequest{Name: "alice"})
+	keep("role", c, err)
+	s, err := origin.CheckPassword(ctx, "alice", password, host, identity.Second{})
+	must(t, err)
+	leases["console"] = s.Principal.Lease
+	granted, err := origin.Granted(ctx, s.Grant)
+	must(t, err)
+	if granted.Lease != s.Principal.Lease || granted.TokenIssueTime.IsZero() || granted.ARN != p.ARN || granted.Session != nil {
+		t.Errorf("a sign-in read anew: %+v", granted)
+	}
+	c, _, err = origin.AssumeRole(ctx, granted, role, identity.SessionRequest{Name: "alice"})
+	keep("role by the console", c, err)
+	for what, l := range leases {
+		origin.stands(t, what, l, true)
+	}
+	copied := func(t *testing.T) *fixture {
+		t.Helper()
+		f := &fixture{store: &memStore{log: slices.Clone(origin.store.log), newest: origin.store.newest}, ring: origin.ring, clock: origin.clock}
+		f.Directory = f.member(t)
+		return f
+	}
+
 	all := []string{"key", "session token", "role", "console", "role by the console"}
 	for name, c := range map[string]struct {
 		revoke func(f *fixture, k *identity.NewAccessKey) error
@@ -104,7 +109,7 @@ func TestWhatRestsOnRevokedAccessEnds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f, h, k := begin(t)
+			f := copied(t)
 			before, err := f.Generation(ctx)
 			must(t, err)
 			must(t, c.revoke(f, k))
@@ -118,7 +123,7 @@ func TestWhatRestsOnRevokedAccessEnds(t *testing.T) {
 				ended[e] = true
 			}
 			for _, what := range all {
-				f.stands(t, what, h.lease[what], !ended[what])
+				f.stands(t, what, leases[what], !ended[what])
 			}
 		})
 	}

@@ -129,7 +129,7 @@ test('a session: typing, colours, resizing, Ctrl-C, exit', async () => {
   const [, rows, cols] = await sees(/^first (\d+) (\d+)/)
   assert.notEqual(`${rows} ${cols}`, '24 80', 'the size of the window reached the node')
   await page.setViewportSize({ width: 1000, height: 620 })
-  await type('sleep 1; echo then $(stty size)')
+  await type(`while [ "$(stty size)" = "${rows} ${cols}" ]; do sleep 0.1; done; echo then $(stty size)`)
   const [, rows2, cols2] = await sees(/^then (\d+) (\d+)/)
   assert.ok(Number(rows2) < Number(rows) && Number(cols2) < Number(cols), `${rows} ${cols} became ${rows2} ${cols2}`)
   await page.setViewportSize({ width: 1280, height: 800 })
@@ -138,7 +138,9 @@ test('a session: typing, colours, resizing, Ctrl-C, exit', async () => {
   await sees(/^red plain 関所/)
   assert.ok(await page.locator('.xterm-rows .xterm-fg-1', { hasText: 'red' }).count(), 'colour is drawn')
 
-  await type('sleep 600')
+  // Only what is seen to run can be interrupted.
+  await type("echo run''ning; sleep 600")
+  await sees(/^running/)
   await page.keyboard.press('Control+c')
   await type('echo after=$?')
   await sees(/^after=130/)

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 )
 
 // A frame is a version, a command, the length of what follows and the number
@@ -190,7 +191,7 @@ func (s *Session) take(cmd byte, id uint32, data []byte) error {
 		if st != nil || id%2 == s.next%2 || len(s.streams) >= maxStreams {
 			return fmt.Errorf("mux: stream %d cannot be opened", id)
 		}
-		st = &Stream{s: s, id: id}
+		st = &Stream{s: s, id: id, taken: time.Now()}
 		select {
 		case s.arrived <- st:
 			s.streams[id] = st
@@ -208,9 +209,7 @@ func (s *Session) take(cmd byte, id uint32, data []byte) error {
 		if st == nil || st.theirEnd || len(data) == 0 {
 			return nil // closed on our side meanwhile
 		}
-		for st.held.len() >= slowAt && len(s.streams) == 1 && s.err == nil && !st.theirEnd {
-			s.change.Wait() // alone: its sender waits with us
-		}
+		s.slow(st)
 		if st.theirEnd {
 			return nil
 		}
@@ -222,6 +221,35 @@ func (s *Session) take(cmd byte, id uint32, data []byte) error {
 		return fmt.Errorf("mux: command %d", cmd)
 	}
 	return nil
+}
+
+// slow has the sender of a stream that is alone wait with us for the stream's
+// reader. What waits with it may be the opening of another stream, where it is
+// the peer that opens them: such a wait has an end.
+func (s *Session) slow(st *Stream) {
+	alone := func() bool {
+		return st.held.len() >= slowAt && len(s.streams) == 1 && s.err == nil && !st.theirEnd
+	}
+	if !alone() {
+		return
+	}
+	ends := time.Time{}
+	if s.next%2 == 0 {
+		now := time.Now()
+		switch {
+		case now.Sub(st.taken) < stallTime:
+			ends = now.Add(stallTime)
+		case st.held.len() < freeSpill:
+			return
+		default:
+			ends = now.Add(trickleTime)
+		}
+		wake := time.AfterFunc(ends.Sub(now), s.change.Broadcast)
+		defer wake.Stop()
+	}
+	for alone() && (ends.IsZero() || time.Now().Before(ends)) {
+		s.change.Wait()
+	}
 }
 
 // settle forgets a stream that has ended both ways.
@@ -240,6 +268,7 @@ type Stream struct {
 
 	// Guarded by s.mu.
 	held     spill
+	taken    time.Time // when something was last read
 	ourEnd   bool
 	theirEnd bool
 	readErr  error // instead of io.EOF
@@ -262,6 +291,7 @@ func (st *Stream) Read(p []byte) (int, error) {
 		st.s.change.Wait()
 	}
 	n, err := st.held.take(p)
+	st.taken = time.Now()
 	st.s.change.Broadcast()
 	return n, err
 }

@@ -4,6 +4,15 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
+)
+
+// A reader that takes nothing for stallTime has stalled: its stream may hold
+// freeSpill at once, and more only frame by frame, each trickleTime apart.
+const (
+	stallTime   = time.Second
+	freeSpill   = 16 << 20
+	trickleTime = 100 * time.Millisecond
 )
 
 const (

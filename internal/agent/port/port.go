@@ -237,7 +237,7 @@ func (p *Port) many(ctx context.Context, stream plugin.Stream) error {
 		io.Reader
 		io.Writer
 		io.Closer
-	}{r, &writer{ctx, stream}, closer(func() error { cancel(nil); return r.Close() })})
+	}{r, &writer{ctx, stream}, closer(r.Close)})
 	defer func() {
 		_ = w.Close() // never fails
 		_ = m.Close() // never fails

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"os/signal"
 	"strings"
@@ -23,6 +24,7 @@ import (
 	"sekisho/internal/agent/doctor"
 	"sekisho/internal/agent/enroll"
 	"sekisho/internal/agent/imds"
+	"sekisho/internal/agent/port"
 	"sekisho/internal/agent/runas"
 	"sekisho/internal/agent/uplink"
 )
@@ -173,9 +175,26 @@ func readCA(path string) (string, error) {
 	return string(b), nil
 }
 
+// parsePrefixes reads addresses and ranges of them, such as 10.0.0.0/8.
+func parsePrefixes(texts []string) ([]netip.Prefix, error) {
+	var all []netip.Prefix
+	for _, s := range texts {
+		p, err := netip.ParsePrefix(s)
+		if a, aerr := netip.ParseAddr(s); aerr == nil {
+			p, err = a.Prefix(a.BitLen())
+		}
+		if err != nil {
+			return nil, sekisho.Errorf(sekisho.CodeInvalid, "%.60q is neither an address nor a range such as 10.0.0.0/8.", s)
+		}
+		all = append(all, p.Masked())
+	}
+	return all, nil
+}
+
 func runCommand() *cobra.Command {
 	var debug, v1, addAddress bool
 	var endpoint, metadata string
+	var deny, allow []string
 	c := &cobra.Command{
 		Use:   "run",
 		Short: "Run the agent",
@@ -191,8 +210,18 @@ func runCommand() *cobra.Command {
 					return err
 				}
 			}
+			var rules port.Rules
+			for _, to := range []struct {
+				all   *[]netip.Prefix
+				texts []string
+			}{{&rules.Deny, deny}, {&rules.Allow, allow}} {
+				var err error
+				if *to.all, err = parsePrefixes(to.texts); err != nil {
+					return err
+				}
+			}
 			return agent.Run(c.Context(), agent.Config{
-				Metadata: answer,
+				Metadata: answer, Forwarding: rules,
 				StateDir: stateOf(c),
 				Endpoint: endpoint,
 				Users:    runas.System(),
@@ -201,6 +230,8 @@ func runCommand() *cobra.Command {
 		},
 	}
 	c.Flags().BoolVar(&debug, "debug", false, "log more")
+	c.Flags().StringSliceVar(&deny, "deny-forward", nil, "addresses and ranges that sessions may not forward to, beside link-local and metadata addresses")
+	c.Flags().StringSliceVar(&allow, "allow-forward", nil, "exceptions to what sessions may not forward to")
 	c.Flags().StringVar(&metadata, "imds", "off", "answer the instance metadata service: 127.0.0.1:PORT, 169.254.169.254:80 or off")
 	c.Flags().BoolVar(&v1, "imds-v1", false, "answer metadata requests without a token, too (version 1)")
 	c.Flags().BoolVar(&addAddress, "imds-add-address", false, "give the loopback interface the address of --imds while the agent runs")

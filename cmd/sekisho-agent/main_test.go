@@ -524,3 +524,16 @@ func TestDoctorNamesTheStep(t *testing.T) {
 		})
 	}
 }
+
+func TestParsePrefixes(t *testing.T) {
+	t.Parallel()
+	got, err := parsePrefixes([]string{"10.1.2.3/8", "192.168.0.1", "fd00::1"})
+	if err != nil || len(got) != 3 || got[0].String() != "10.0.0.0/8" || got[1].String() != "192.168.0.1/32" || got[2].String() != "fd00::1/128" {
+		t.Errorf("got %v, %v", got, err)
+	}
+	for _, bad := range []string{"", "10.0.0.0/33", "host.example", "10.0.0.0/8,"} {
+		if got, err := parsePrefixes([]string{bad}); err == nil {
+			t.Errorf("%q gives %v", bad, got)
+		}
+	}
+}

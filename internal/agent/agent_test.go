@@ -332,7 +332,7 @@ func TestHostileControlFrames(t *testing.T) {
 	srv := agenttest.New(t)
 	start(t, srv, nil)
 	c := srv.Expect(agenttest.Start{})
-	good := c.Message()
+	good := c.Start()
 	frame := good.AppendTo(nil)
 	long := mgs.New(mgs.TypeInteractiveShell, []byte(strings.Repeat("[", 200<<10)))
 
@@ -472,7 +472,7 @@ func TestControlReconnect(t *testing.T) {
 	c.Type("echo kept$((1+1))\n") // the session does not notice
 	c.AwaitOutput("kept2")
 	// The start of a session that runs is no second session.
-	second.Send(c.Message())
+	second.Send(c.Start())
 	other := srv.StartSession(agenttest.Start{})
 	other.Type("exit\n")
 	srv.Completes(other.ID, 1)
@@ -482,7 +482,7 @@ func TestControlReconnect(t *testing.T) {
 	c.Type("exit\n")
 	srv.Completes(c.ID, 1)
 	// Nor is the start of one that has ended.
-	second.Send(c.Message())
+	second.Send(c.Start())
 	third := srv.StartSession(agenttest.Start{})
 	third.Type("exit\n")
 	srv.Completes(third.ID, 1)

@@ -28,6 +28,17 @@ type Start struct {
 	NoSize   bool     // never tell a size
 	Refuse   bool     // refuse the handshake
 	Silent   bool     // until Greet, do not answer the handshake
+	// Parameters are the document's.
+	Parameters map[string]any
+	// Key is the data key that the client has for a document with a key of
+	// KMS; nil means that the double's own is used. Naked sends no key.
+	Key   []byte
+	Naked bool
+	// Forge changes the answer to the challenge.
+	Forge bool
+	// HangUp has the double end the connection, and forget the session, as
+	// soon as the agent says that it is terminating.
+	HangUp bool
 	// Cuts are after how many bytes from the agent its connections are cut,
 	// one after the other.
 	Cuts []int
@@ -50,6 +61,11 @@ type Client struct {
 	states     []string
 	request    *mgs.HandshakeRequest
 	complete   bool
+	message    string // of the handshake's end
+	stderr     strings.Builder
+	exit       string
+	wire       strings.Builder // what passed the relay, either way
+	seal       *sealing
 	terminated bool
 	conn       *link.Conn
 	conns      int
@@ -61,7 +77,7 @@ type Client struct {
 func (s *Server) StartSession(st Start) *Client {
 	s.t.Helper()
 	c := s.Expect(st)
-	s.Control().Send(c.Message())
+	s.Control().Send(c.Start())
 	return c
 }
 
@@ -97,13 +113,14 @@ func (s *Server) Expect(st Start) *Client {
 	return c
 }
 
-// Message is what starts the session.
-func (c *Client) Message() mgs.Message {
+// Start is the message that starts the session.
+func (c *Client) Start() mgs.Message {
 	m, err := mgs.NewInteractiveShell(mgs.AgentTaskPayload{
 		DocumentName:    "SSM-SessionManagerRunShell",
 		DocumentContent: json.RawMessage(c.start.Document),
 		SessionID:       c.ID,
 		RunAsUser:       c.start.RunAs,
+		Parameters:      c.start.Parameters,
 		SessionOwner:    "arn:aws:iam::123456789012:user/alice",
 	})
 	if err != nil {
@@ -125,15 +142,34 @@ func (c *Client) run(ctx context.Context) {
 		switch pt {
 		case mgs.PayloadHandshakeRequest:
 			c.answer(ctx, b)
+		case mgs.PayloadEncChallengeRequest:
+			c.prove(b)
 		case mgs.PayloadHandshakeComplete:
+			done, err := mgs.ParseBody[mgs.HandshakeComplete](b)
+			if err != nil {
+				c.s.t.Errorf("handshake complete: %v", err)
+			}
 			if !c.start.NoSize {
 				c.Resize(c.start.Size)
 			}
-			c.s.update(func() { c.complete = true })
-		case mgs.PayloadOutput:
+			c.s.update(func() { c.complete, c.message = true, done.CustomerMessage })
+		case mgs.PayloadOutput, mgs.PayloadStdErr, mgs.PayloadExitCode:
+			largest := len(b)
+			if c.seal != nil {
+				if b, err = c.seal.open(c.seal.in, b); err != nil {
+					c.s.t.Errorf("payload type %d: %v", pt, err)
+				}
+			}
 			c.s.update(func() {
-				c.output.Write(b)
-				c.largest = max(c.largest, len(b))
+				c.largest = max(c.largest, largest)
+				switch pt {
+				case mgs.PayloadStdErr:
+					c.stderr.Write(b)
+				case mgs.PayloadExitCode:
+					c.exit += string(b)
+				default:
+					c.output.Write(b)
+				}
 			})
 		default:
 			c.s.t.Errorf("payload type %d from the agent", pt)
@@ -156,6 +192,9 @@ func (c *Client) answer(ctx context.Context, b []byte) {
 	r := mgs.HandshakeResponse{ClientVersion: c.start.Version}
 	for _, a := range request.RequestedClientActions {
 		p := mgs.ProcessedAction{ActionType: a.ActionType, ActionStatus: mgs.ActionSuccess}
+		if a.ActionType == mgs.ActionKMSEncryption && !c.start.Refuse {
+			p.ActionResult = c.encrypt()
+		}
 		if c.start.Refuse {
 			p.ActionStatus, p.Error = mgs.ActionFailed, "no\x1b[2J such\nthing"
 		}
@@ -179,7 +218,11 @@ func (c *Client) send(pt mgs.PayloadType, b []byte) {
 func (c *Client) Type(text string) {
 	c.s.t.Helper()
 	c.s.await("the end of the handshake of "+c.ID, func() bool { return c.complete })
-	c.send(mgs.PayloadOutput, []byte(strings.ReplaceAll(text, "\n", "\r")))
+	b := []byte(strings.ReplaceAll(text, "\n", "\r"))
+	if c.seal != nil {
+		b = c.seal.seal(c.seal.out, b)
+	}
+	c.send(mgs.PayloadOutput, b)
 }
 
 // Resize tells the agent the terminal's size.
@@ -358,6 +401,7 @@ func (w *wire) Read(ctx context.Context) (bool, []byte, error) {
 			return false, nil, err
 		}
 		if m.Type != mgs.TypeAgentSessionState {
+			w.c.s.update(func() { w.c.wire.Write(b) })
 			return binary, b, nil
 		}
 		state, err := mgs.ParseBody[mgs.AgentSessionState](m.Payload)
@@ -365,5 +409,15 @@ func (w *wire) Read(ctx context.Context) (bool, []byte, error) {
 			w.c.s.t.Errorf("state %+v of %s: %v", state, w.c.ID, err)
 		}
 		w.c.s.update(func() { w.c.states = append(w.c.states, state.SessionState) })
+		if w.c.start.HangUp && state.SessionState == mgs.SessionStateTerminating {
+			w.c.Terminate()
+			_ = w.Conn.CloseNow()
+		}
 	}
+}
+
+// Write implements [datachannel.Conn].
+func (w *wire) Write(ctx context.Context, b []byte) error {
+	w.c.s.update(func() { w.c.wire.Write(b) })
+	return w.Frames.Write(ctx, b)
 }

@@ -191,6 +191,19 @@ func (s *Server) Requested(part string) bool {
 	return slices.ContainsFunc(s.paths, func(p string) bool { return strings.Contains(p, part) })
 }
 
+// Creations is how often the agent has asked for a session's data channel.
+func (s *Server) Creations(session string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, p := range s.paths {
+		if p == "POST /v1/data-channel/"+session {
+			n++
+		}
+	}
+	return n
+}
+
 // Completes waits until the end of a session has been reported n times and
 // returns the reports.
 func (s *Server) Completes(session string, n int) []Complete {
@@ -221,6 +234,9 @@ func (s *Server) ssm(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	op, _ := strings.CutPrefix(r.Header.Get("X-Amz-Target"), "AmazonSSM.")
+	if _, kms := strings.CutPrefix(op, "TrentService."); kms {
+		op = "KMS " + op
+	}
 	if got := r.Header.Get("Content-Type"); got != "application/x-amz-json-1.1" {
 		s.t.Errorf("%s with Content-Type %q", op, got)
 	}
@@ -233,6 +249,8 @@ func (s *Server) ssm(w http.ResponseWriter, r *http.Request) {
 		out, err = s.register(in)
 	case "RequestManagedInstanceRoleToken":
 		out, err = s.roleToken(r, in, body)
+	case "KMS TrentService.Decrypt":
+		out, err = s.decrypt(r, body)
 	case "UpdateInstanceInformation":
 		if err = s.signed(r, "ssm", body); err == nil {
 			s.update(func() { s.updates = append(s.updates, in) })

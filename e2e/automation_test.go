@@ -74,7 +74,7 @@ func peak(t *testing.T, pid int) int64 {
 func TestMuchOutputTakesLittleMemory(t *testing.T) {
 	t.Parallel()
 	const size, most = 300 << 20, 240 << 20 // most of it is the race detector's
-	own := ownServer(t) // nothing else may take its memory meanwhile
+	own := ownServer(t)                     // nothing else may take its memory meanwhile
 	agent := own.StartAgent(t, "flood", -1)
 	serverBefore, agentBefore := peak(t, own.Pid()), peak(t, agent.Pid)
 	cmd := own.Shell(t.Context(), nil, `exec "$1" exec "$2" -- sh -c "yes 0123456789abcdef0123456789abcde | head -c $3"`,

@@ -70,6 +70,7 @@ func (c *Client) callAt(ctx context.Context, endpoint, service, target string, i
 	}
 	req.Header.Set("Content-Type", "application/x-amz-json-1.1")
 	req.Header.Set("X-Amz-Target", target)
+	req.Header.Set("User-Agent", "sekisho/"+Version)
 	if c.cfg.Credentials.AccessKeyID == "" {
 		return sekisho.Errorf(sekisho.CodeUnauthenticated, "%s: there are no credentials.", operation)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"sekisho/internal/mgs"
 )
@@ -92,8 +93,8 @@ func (l *leg) run(ctx context.Context, t *Terminal, voice Voice) error {
 	if err == nil {
 		stdio := l.hello.kind == typePort && l.hello.Type != portForwarding
 		voice.started(l.stream.SessionID, stdio)
-		if l.hello.message != "" {
-			voice.notice("%s", Printable(l.hello.message))
+		for line := range strings.Lines(l.hello.message) {
+			voice.notice("%s", Printable(strings.TrimRight(line, "\r\n")))
 		}
 		switch {
 		case stdio:

@@ -146,7 +146,7 @@ func TestEndIsGentleFirst(t *testing.T) {
 	mark := t.TempDir() + "/hup"
 	// It waits without children: dash may lose a trap for a signal that comes
 	// while it starts one.
-	cmd := exec.Command("/bin/sh", "-c", `trap 'echo bye >"$MARK"; exit' HUP; echo ready; read -r never`)
+	cmd := exec.Command("/bin/sh", "-c", `trap 'echo bye >"$MARK"; exit' HUP; echo ready; while :; do read -r never; done`)
 	cmd.Env = append(os.Environ(), "MARK="+mark)
 	p, err := pty.Start(cmd, 80, 24)
 	if err != nil {

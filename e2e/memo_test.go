@@ -158,8 +158,10 @@ func TestMemo(t *testing.T) {
 	looker := a.user("looker", "console")
 	for script, want := range map[string]string{
 		`aws ssm describe-instance-properties --query 'InstanceProperties[].InstanceId' --output text`: instance,
-		`aws ssm get-connection-status --target i-01234567890abcdef --query Status --output text`:      "connected",
-		`aws ssm describe-sessions --state Active --output json`:                                       "Sessions",
+		// Granted as ec2:describeInstances: the case of an action's name is no matter.
+		`aws ec2 describe-instances --query 'Reservations[].Instances[].InstanceId' --output text`: instance,
+		`aws ssm get-connection-status --target i-01234567890abcdef --query Status --output text`:  "connected",
+		`aws ssm describe-sessions --state Active --output json`:                                   "Sessions",
 	} {
 		if got := a.run(looker, script); !strings.Contains(got, want) {
 			t.Errorf("%s: %s", script, got)

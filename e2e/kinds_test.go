@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -67,8 +68,14 @@ func TestNonInteractiveCommand(t *testing.T) {
 		}
 		term = runDocument(t, path, "AWS-StartNonInteractiveCommand", `{"command":["sh -c \"trap '' HUP; echo wai''ting; sleep 100\""]}`)
 		term.Expect(awhile, `(?m)^waiting$`)
-		term.Send("\x03")
-		term.Expect(soon, `Exiting session with sessionId`)
+		// The plugin shows output before it takes note of Ctrl-C.
+		harness.Eventually(t, soon, func() error {
+			if strings.Contains(term.Text(), "Exiting session") {
+				return nil
+			}
+			term.Send("\x03")
+			return errors.New("the command goes on")
+		})
 		term = runDocument(t, path, "AWS-StartNonInteractiveCommand", `{"command":["no-such-program --x"]}`)
 		term.Expect(awhile, `SessionId: \S+ : .*The program "no-such-program" was not found on the node`)
 	})

@@ -116,11 +116,11 @@ func (s *Session) prepareCommand(ctx context.Context, j *job) error {
 	if s.prepareOwn(j, args) {
 		return nil
 	}
+	path, err := runas.Program(args[0])
+	if err != nil {
+		return err
+	}
 	j.plugin = func(s *Session, c *client) (runner, error) {
-		path, err := runas.Program(args[0])
-		if err != nil {
-			return nil, err
-		}
 		cmd := s.Users.Command(j.user, path, args, shell.Environment(s.id)...)
 		if j.doc.SessionType == document.InteractiveCommands {
 			return &shell.Shell{Command: cmd, User: j.user.Name, Size: c.size, Log: s.Log}, nil

@@ -6,7 +6,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 
 	"sekisho/e2e/harness"
@@ -54,17 +53,20 @@ os.execvp("session-manager-plugin", ["session-manager-plugin", json.dumps(s), re
 	term.Wait(soon)
 }
 
-// peak is the most memory a process has had, in bytes.
-func peak(t *testing.T, pid int) int64 {
-	t.Helper()
+// peak is the most memory a process has had, in bytes; 0 when it is gone.
+func peak(pid int) int64 {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
-		t.Fatal(err)
+		return 0
 	}
 	_, rest, _ := strings.Cut(string(status), "VmHWM:")
-	kb, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
+	fields := strings.Fields(rest)
+	if len(fields) == 0 {
+		return 0 // a zombie has no memory
+	}
+	kb, err := strconv.ParseInt(fields[0], 10, 64)
 	if err != nil {
-		t.Fatal(err)
+		return 0
 	}
 	return kb << 10
 }
@@ -73,10 +75,12 @@ func peak(t *testing.T, pid int) int64 {
 // and client may hold, and counts every byte.
 func TestMuchOutputTakesLittleMemory(t *testing.T) {
 	t.Parallel()
-	const size, most = 300 << 20, 240 << 20 // most of it is the race detector's
+	// Under the race detector held data costs several times its size: whoever
+	// kept all of it would need more than a gigabyte.
+	const size, most = 300 << 20, 450 << 20
 	own := ownServer(t)                     // nothing else may take its memory meanwhile
 	agent := own.StartAgent(t, "flood", -1)
-	serverBefore, agentBefore := peak(t, own.Pid()), peak(t, agent.Pid)
+	serverBefore, agentBefore := peak(own.Pid()), peak(agent.Pid)
 	cmd := own.Shell(t.Context(), nil, `exec "$1" exec "$2" -- sh -c "yes 0123456789abcdef0123456789abcde | head -c $3"`,
 		own.Programs.Bin+"/sekisho", agent.NodeID, strconv.Itoa(size))
 	out, err := cmd.StdoutPipe()
@@ -86,22 +90,28 @@ func TestMuchOutputTakesLittleMemory(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	n, err := io.Copy(io.Discard, out)
-	if err != nil || n != size {
-		t.Errorf("%d bytes came, %v", n, err)
+	// The client's peak is looked at on the way: what the system keeps of it
+	// afterwards counts the test's own memory, which it began as.
+	var n, client int64
+	for {
+		got, err := io.CopyN(io.Discard, out, 16<<20)
+		n += got
+		client = max(client, peak(cmd.Process.Pid))
+		if err != nil {
+			break
+		}
+	}
+	if n != size {
+		t.Errorf("%d bytes came", n)
 	}
 	if err := cmd.Wait(); err != nil {
 		t.Error(err)
 	}
-	usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
-	if !ok {
-		t.Fatal("no resource usage")
+	server, node := peak(own.Pid()), peak(agent.Pid)
+	if server == 0 || node == 0 || client == 0 {
+		t.Fatal("a peak could not be read")
 	}
-	for name, grown := range map[string]int64{
-		"server": peak(t, own.Pid()) - serverBefore,
-		"agent":  peak(t, agent.Pid) - agentBefore,
-		"client": usage.Maxrss << 10,
-	} {
+	for name, grown := range map[string]int64{"server": server - serverBefore, "agent": node - agentBefore, "client": client} {
 		t.Logf("%s: %d MiB", name, grown>>20)
 		if grown > most {
 			t.Errorf("the %s took %d MiB more for %d MiB of output", name, grown>>20, size>>20)

@@ -78,7 +78,7 @@ func TestMuchOutputTakesLittleMemory(t *testing.T) {
 	// Under the race detector held data costs several times its size: whoever
 	// kept all of it would need more than a gigabyte.
 	const size, most = 300 << 20, 450 << 20
-	own := ownServer(t)                     // nothing else may take its memory meanwhile
+	own := ownServer(t) // nothing else may take its memory meanwhile
 	agent := own.StartAgent(t, "flood", -1)
 	serverBefore, agentBefore := peak(own.Pid()), peak(agent.Pid)
 	cmd := own.Shell(t.Context(), nil, `exec "$1" exec "$2" -- sh -c "yes 0123456789abcdef0123456789abcde | head -c $3"`,

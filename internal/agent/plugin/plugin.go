@@ -28,3 +28,23 @@ func Terminates(pt mgs.PayloadType, b []byte) bool {
 	f, err := mgs.ParseFlag(b)
 	return err == nil && f == mgs.FlagTerminateSession
 }
+
+// Writer is a stream as a multiplexer writes to it: everything is output.
+type Writer struct {
+	Context context.Context // bounds every write
+	Stream  Stream
+}
+
+// Write implements io.Writer.
+func (w Writer) Write(b []byte) (int, error) {
+	if err := w.Stream.Send(w.Context, mgs.PayloadOutput, b); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
+// Closer makes an io.Closer of a function.
+type Closer func() error
+
+// Close implements io.Closer.
+func (c Closer) Close() error { return c() }

@@ -237,7 +237,7 @@ func (p *Port) many(ctx context.Context, stream plugin.Stream) error {
 		io.Reader
 		io.Writer
 		io.Closer
-	}{r, &writer{ctx, stream}, closer(r.Close)})
+	}{r, plugin.Writer{Context: ctx, Stream: stream}, plugin.Closer(r.Close)})
 	defer func() {
 		_ = w.Close() // never fails
 		_ = m.Close() // never fails
@@ -276,25 +276,6 @@ func (p *Port) many(ctx context.Context, stream plugin.Stream) error {
 		}
 	}
 }
-
-// writer is the stream as the multiplexer writes to it.
-type writer struct {
-	ctx    context.Context
-	stream plugin.Stream
-}
-
-// Write implements io.Writer.
-func (w *writer) Write(b []byte) (int, error) {
-	if err := w.stream.Send(w.ctx, mgs.PayloadOutput, b); err != nil {
-		return 0, err
-	}
-	return len(b), nil
-}
-
-type closer func() error
-
-// Close implements io.Closer.
-func (c closer) Close() error { return c() }
 
 // lingerTime is how long a destination has to end a connection whose client
 // has gone, so that it still reads the last it was sent.

@@ -61,7 +61,7 @@ func (r *Reverse) Run(ctx context.Context, stream plugin.Stream) error {
 		io.Reader
 		io.Writer
 		io.Closer
-	}{in, &writer{ctx, stream}, closer(func() error { cancel(errors.New("the session's connection broke")); return in.Close() })})
+	}{in, plugin.Writer{Context: ctx, Stream: stream}, plugin.Closer(func() error { cancel(errors.New("the session's connection broke")); return in.Close() })})
 	stop := context.AfterFunc(ctx, func() {
 		_ = l.Close() // Accept returns
 		_ = w.CloseWithError(context.Cause(ctx))
@@ -156,21 +156,3 @@ func join(a, b halfCloser) {
 	_ = a.Close()
 	_ = b.Close()
 }
-
-type writer struct {
-	ctx    context.Context
-	stream plugin.Stream
-}
-
-// Write implements [io.Writer].
-func (w *writer) Write(p []byte) (int, error) {
-	if err := w.stream.Send(w.ctx, mgs.PayloadOutput, p); err != nil {
-		return 0, err
-	}
-	return len(p), nil
-}
-
-type closer func() error
-
-// Close implements [io.Closer].
-func (c closer) Close() error { return c() }

@@ -236,7 +236,8 @@ type Body interface {
 	Acknowledge | HandshakeRequest | SessionTypeRequest | KMSEncryptionRequest | KMSEncryptionResponse |
 		HandshakeResponse | HandshakeComplete | EncChallenge | Size | ChannelClosed | AgentSessionState |
 		AgentTask | AgentTaskPayload | TaskComplete | TaskAcknowledge | OpenControlChannel | OpenDataChannel |
-		CreateControlChannelRequest | CreateDataChannelRequest
+		CreateControlChannelRequest | CreateDataChannelRequest |
+		AgentJob | SendCommand | CancelCommand | JobAck | JobReply | CommandReply | JobReplyAck
 }
 
 // ParseBody reads a JSON body of at most [MaxBody] bytes. Unknown fields are

@@ -1,7 +1,8 @@
 // Package document reads session documents (schema 1.0): which kind of
-// session they start, with which parameters, inputs and properties. It checks
-// a document when it is saved, a request's parameters when a session is asked
-// for, and composes what the node's agent is sent.
+// session they start, with which parameters, inputs and properties; and
+// command documents (schema 2.2): which steps they run. It checks a document
+// when it is saved, a request's parameters when a session or a command is
+// asked for, and composes what the node's agent is sent.
 package document
 
 import (
@@ -40,13 +41,15 @@ var (
 	ErrParameters = errors.New("parameters")
 )
 
-// Document is a session document that has passed every check.
+// Document is a document that has passed every check.
 type Document struct {
+	Type          string // TypeSession or TypeCommand
 	SchemaVersion string
 	Description   string
-	SessionType   string
+	SessionType   string // of a session
 	// Parameters are in the order of the text.
 	Parameters []*Parameter
+	Steps      []*Step // of a command
 
 	inputs     *inputs // nil when the document has none
 	properties any
@@ -74,8 +77,8 @@ func Reserved(name string) bool {
 	return false
 }
 
-// Parse reads a document in JSON and checks everything in it. The error lists
-// what is wrong and where.
+// Parse reads a document of type Session in JSON and checks everything in it.
+// The error lists what is wrong and where.
 func Parse(text []byte) (*Document, error) {
 	if len(text) > MaxSize {
 		return nil, sekisho.Errorf(sekisho.CodeInvalid, "The document has %d bytes; it may have %d.", len(text), MaxSize)
@@ -96,7 +99,7 @@ func Parse(text []byte) (*Document, error) {
 var sessionTypes = []string{StandardStream, InteractiveCommands, NonInteractiveCommands, Port}
 
 func (c *checker) document(root *object) *Document {
-	d := &Document{}
+	d := &Document{Type: TypeSession}
 	d.SchemaVersion, _ = c.text("schemaVersion", root, "schemaVersion")
 	if d.SchemaVersion != SchemaVersion && len(c.problems) == 0 {
 		c.cause = ErrSchemaVersion
@@ -123,7 +126,10 @@ func (c *checker) document(root *object) *Document {
 // Platforms are the operating systems that the document is for, as
 // DescribeDocument names them.
 func (d *Document) Platforms() []string {
-	all := []string{"Windows", "Linux", "MacOS"}
+	if d.Type == TypeCommand {
+		return d.commandPlatforms()
+	}
+	all := platforms
 	o, ok := d.properties.(*object)
 	if d.SessionType != InteractiveCommands && d.SessionType != NonInteractiveCommands || !ok {
 		return all
@@ -152,6 +158,7 @@ const maxProblems = 8
 
 // checker collects what is wrong with a document.
 type checker struct {
+	command  bool // the document is of type Command
 	problems []string
 	more     int
 	cause    error

@@ -15,6 +15,8 @@ import (
 const (
 	TypeString     = "String"
 	TypeStringList = "StringList"
+	// TypeStringMap is for commands: a JSON object.
+	TypeStringMap = "StringMap"
 )
 
 // Parameter is one parameter of a document.
@@ -34,6 +36,7 @@ type Parameter struct {
 	chars, items   bounds
 	displayType    string
 	quote          bool // its value is quoted for a POSIX shell
+	lines          bool // its values may have line breaks
 	allowedPresent bool
 }
 
@@ -89,7 +92,11 @@ func (c *checker) parameter(where, name string, o *object) *Parameter {
 	c.known(where, o, "type", "description", "default", "allowedPattern", "allowedValues", "minChars", "maxChars", "minItems", "maxItems", "displayType", "sekisho")
 	p := &Parameter{Name: name}
 	p.Type, _ = c.text(where+".type", o, "type")
-	c.oneOf(where+".type", p.Type, TypeString, TypeStringList)
+	types := []string{TypeString, TypeStringList}
+	if c.command {
+		types = append(types, TypeStringMap)
+	}
+	c.oneOf(where+".type", p.Type, types...)
 	p.Description, _ = c.text(where+".description", o, "description")
 	if p.displayType, _ = c.text(where+".displayType", o, "displayType"); p.displayType != "" {
 		c.oneOf(where+".displayType", p.displayType, "textfield", "textarea")
@@ -109,10 +116,14 @@ func (c *checker) parameter(where, name string, o *object) *Parameter {
 	}
 	p.chars = c.bounds(where, o, "minChars", "maxChars")
 	p.items = c.bounds(where, o, "minItems", "maxItems")
-	if p.Type == TypeString && (p.items.hasMin || p.items.hasMost) {
+	// Scripts have lines, and steps of a command run scripts.
+	p.lines = c.command && (p.Type != TypeString || p.displayType == "textarea")
+	if p.Type != TypeStringList && (p.items.hasMin || p.items.hasMost) {
 		c.failf(where, "has minItems or maxItems, which are for parameters of type StringList")
 	}
-	if v, ok := o.get("sekisho"); ok {
+	if v, ok := o.get("sekisho"); ok && c.command {
+		c.failf(where+".sekisho", "is for documents of type Session")
+	} else if ok {
 		p.quote = c.quoting(where+".sekisho", v)
 		if p.quote && p.Type == TypeStringList {
 			c.failf(where+".sekisho.quote", "is for parameters of type String")
@@ -212,6 +223,18 @@ func (c *checker) defaultOf(where string, p *Parameter, v any) {
 			return
 		}
 		p.Default = string(b)
+	case TypeStringMap:
+		o, ok := v.(*object)
+		if !ok {
+			c.failf(where, "must be an object, as the parameter's type is StringMap")
+			return
+		}
+		b, err := json.Marshal(o)
+		if err != nil {
+			c.failf(where, "must be an object")
+			return
+		}
+		p.Default, p.defaults = string(b), []string{string(b)}
 	}
 	p.HasDefault = true
 	if err := p.check(p.defaults); err != nil {
@@ -222,7 +245,7 @@ func (c *checker) defaultOf(where string, p *Parameter, v any) {
 // check reports what is wrong with a parameter's values, worded to follow the
 // parameter's name.
 func (p *Parameter) check(values []string) error {
-	if p.Type == TypeString && len(values) != 1 {
+	if p.Type != TypeStringList && len(values) != 1 {
 		return fmt.Errorf("takes one value, not %d", len(values))
 	}
 	if len(values) > maxItems {
@@ -234,6 +257,11 @@ func (p *Parameter) check(values []string) error {
 	for _, v := range values {
 		if err := p.checkValue(v); err != nil {
 			return err
+		}
+		if p.Type == TypeStringMap {
+			if _, err := stringMap(v); err != nil {
+				return fmt.Errorf("takes a JSON object: %w", err)
+			}
 		}
 	}
 	return nil
@@ -253,7 +281,7 @@ func (p *Parameter) checkValue(v string) error {
 		return fmt.Errorf("must match the pattern %s", clipTo(p.patternText, 300))
 	// Whoever writes a pattern or lists values says what may pass. Otherwise a
 	// value stays on the line where the document put it.
-	case p.pattern == nil && !p.allowedPresent && strings.ContainsFunc(v, breaksLine):
+	case p.pattern == nil && !p.allowedPresent && !p.lines && strings.ContainsFunc(v, breaksLine):
 		return fmt.Errorf("has a value with a line break or another control character, and no allowedPattern that says it may")
 	}
 	return p.chars.check(utf8.RuneCountInString(v), "characters")
@@ -288,7 +316,8 @@ func parametersError(format string, args ...any) error {
 }
 
 // values are a request's parameters with the defaults of those it left out:
-// a string for each String, a []string for each StringList.
+// a string for each String, a []string for each StringList, an *object for
+// each StringMap.
 type values map[string]any
 
 // bind checks a request's parameters.
@@ -324,9 +353,16 @@ func (d *Document) bind(given map[string][]string) (values, error) {
 		if err := p.check(list); err != nil {
 			return nil, parametersError("The parameter %q %v.", p.Name, err)
 		}
-		if p.Type == TypeString {
+		switch p.Type {
+		case TypeString:
 			bound[p.Name] = list[0]
-		} else {
+		case TypeStringMap:
+			o, err := stringMap(list[0])
+			if err != nil {
+				return nil, parametersError("The parameter %q takes a JSON object: %v.", p.Name, err)
+			}
+			bound[p.Name] = o
+		default:
 			bound[p.Name] = append([]string{}, list...)
 		}
 	}

@@ -305,23 +305,31 @@ func (d *Document) content(s *Settings, ask Ask) (json.RawMessage, error) {
 		out.Inputs.ShellProfile[platform] = profile
 	}
 	for _, p := range d.Parameters {
-		a := &agentParameter{Type: p.Type, Description: p.Description}
-		if !p.quote { // a value in quotes no longer fits these
-			a.AllowedPattern, a.AllowedValues = p.patternText, p.allowed
-			switch {
-			case p.HasDefault && p.Type == TypeString:
-				a.Default = p.defaults[0]
-			case p.HasDefault:
-				a.Default = p.defaults
-			}
-		}
-		out.Parameters[p.Name] = a
+		out.Parameters[p.Name] = p.forAgent()
 	}
 	b, err := json.Marshal(out)
 	if err != nil {
 		return nil, fmt.Errorf("document: %w", err)
 	}
 	return b, nil
+}
+
+func (p *Parameter) forAgent() *agentParameter {
+	a := &agentParameter{Type: p.Type, Description: p.Description}
+	if p.quote { // a value in quotes no longer fits the rest
+		return a
+	}
+	a.AllowedPattern, a.AllowedValues = p.patternText, p.allowed
+	switch {
+	case !p.HasDefault:
+	case p.Type == TypeString:
+		a.Default = p.defaults[0]
+	case p.Type == TypeStringMap:
+		a.Default = json.RawMessage(p.defaults[0])
+	default:
+		a.Default = p.defaults
+	}
+	return a
 }
 
 func minutes(d time.Duration) string {

@@ -50,6 +50,24 @@ func (c *checker) references(d *Document) {
 	}
 }
 
+// referencesIn checks every {{ name }} in the inputs of a command's step.
+func (c *checker) referencesIn(d *Document, where string, inputs *object) {
+	walk(where, inputs, func(where, text string) {
+		if storeReference.MatchString(text) {
+			c.failf(where, "names a parameter of Parameter Store, which Sekisho does not have")
+		}
+		for _, at := range reference.FindAllStringSubmatch(text, -1) {
+			if d.Parameter(at[1]) == nil {
+				var names []string
+				for _, p := range d.Parameters {
+					names = append(names, p.Name)
+				}
+				c.failf(where, "has {{ %s }}, but the document has no such parameter%s", at[1], meant(at[1], names))
+			}
+		}
+	})
+}
+
 // cannotQuote says why a value in single quotes, put behind before, would not
 // be one word, or part of one, of the command whole. It knows only the plain
 // parts of the shell's grammar, and refuses the others.
@@ -120,7 +138,7 @@ func (v values) expandText(text string) string {
 		switch value := v[name].(type) {
 		case string:
 			return value
-		case []string:
+		case []string, *object:
 			b, err := json.Marshal(value)
 			if err != nil { // texts always marshal
 				panic(err)

@@ -1,6 +1,6 @@
-// Package documents is the library of session documents: those that come with
-// the server and those that people make, with their versions, default
-// version, tags and shares.
+// Package documents is the library of documents, of sessions and of commands:
+// those that come with the server and those that people make, with their
+// versions, default version, tags and shares.
 package documents
 
 import (
@@ -32,6 +32,7 @@ const (
 // Document is a document that somebody made.
 type Document struct {
 	Name           string
+	Type           string // document.TypeSession or document.TypeCommand
 	TargetType     string
 	DefaultVersion int64
 	LatestVersion  int64 // the newest ever made
@@ -102,6 +103,7 @@ var (
 	ErrReserved       = errors.New("reserved name")
 	ErrNotLatest      = errors.New("not the latest version")
 	ErrInvalidContent = errors.New("invalid content")
+	ErrType           = errors.New("another type of document")
 )
 
 // fault is an error of this package: e wrapping cause.
@@ -146,6 +148,7 @@ func New(store Store, texts Texts, places Places, now func() time.Time) *Library
 // Draft is a document's text to be saved.
 type Draft struct {
 	Name        string
+	Type        string // of a new document
 	Content     string
 	Format      string // JSON when empty
 	VersionName string
@@ -156,7 +159,7 @@ type Draft struct {
 }
 
 // parse checks a text.
-func (l *Library) parse(name, format, content string) (*document.Document, error) {
+func (l *Library) parse(kind, name, format, content string) (*document.Document, error) {
 	if len(content) > document.MaxSize {
 		return nil, fault(ErrSize, sekisho.CodeInvalid, "The document has %d bytes; it may have %d.", len(content), document.MaxSize)
 	}
@@ -167,7 +170,11 @@ func (l *Library) parse(name, format, content string) (*document.Document, error
 			return nil, fault(ErrInvalidContent, sekisho.CodeInvalid, "The document is not valid YAML: %v.", err)
 		}
 	}
-	d, err := document.Parse(text)
+	parse := document.Parse
+	if kind == document.TypeCommand {
+		parse = document.ParseCommand
+	}
+	d, err := parse(text)
 	if err == nil && name == document.Default {
 		err = d.CheckPreferences()
 	}
@@ -180,7 +187,10 @@ func (l *Library) parse(name, format, content string) (*document.Document, error
 // draft checks a text that is to be saved. What was saved stays valid when
 // its bucket goes.
 func (l *Library) draft(ctx context.Context, in *Draft) (*document.Document, error) {
-	d, err := l.parse(in.Name, in.Format, in.Content)
+	if in.Name == document.Default && in.Type != document.TypeSession {
+		return nil, fault(ErrInvalidContent, sekisho.CodeInvalid, "The document %s holds the account's session preferences: its type must be %s.", document.Default, document.TypeSession)
+	}
+	d, err := l.parse(in.Type, in.Name, in.Format, in.Content)
 	if err != nil || in.Name != document.Default || l.places == nil {
 		return d, err
 	}
@@ -196,6 +206,9 @@ func (l *Library) draft(ctx context.Context, in *Draft) (*document.Document, err
 
 // Create saves a new document as its version 1, which is the default one.
 func (l *Library) Create(ctx context.Context, in Draft) (*Saved, error) {
+	if in.Type == "" {
+		in.Type = document.TypeSession
+	}
 	if document.Reserved(in.Name) {
 		return nil, fault(ErrReserved, sekisho.CodeInvalid, "The name %q is reserved: names that begin with AWS-, amazon, amzn or Sekisho- are those of documents that come with the server.", in.Name)
 	}
@@ -214,7 +227,7 @@ func (l *Library) Create(ctx context.Context, in Draft) (*Saved, error) {
 		return nil, fault(ErrDocumentLimit, sekisho.CodeLimit, "There are %d documents, as many as an account may have.", len(all))
 	}
 	now := l.now()
-	d := &Document{Name: in.Name, TargetType: in.TargetType, DefaultVersion: 1, LatestVersion: 1, CreatedAt: now, Tags: in.Tags}
+	d := &Document{Name: in.Name, Type: in.Type, TargetType: in.TargetType, DefaultVersion: 1, LatestVersion: 1, CreatedAt: now, Tags: in.Tags}
 	v := in.version(1, now)
 	if err := l.store.CreateDocument(ctx, d, v); err != nil {
 		if sekisho.CodeOf(err) == sekisho.CodeConflict {
@@ -253,6 +266,11 @@ func (l *Library) Update(ctx context.Context, in Draft, base string) (*Saved, er
 	if in.Format == "" {
 		in.Format = JSON
 	}
+	of, err := l.store.Document(ctx, in.Name)
+	if err != nil {
+		return nil, missing(err, in.Name)
+	}
+	in.Type = of.Type
 	parsed, err := l.draft(ctx, &in)
 	if err != nil {
 		return nil, err
@@ -357,7 +375,7 @@ func (l *Library) Find(ctx context.Context, name, version, versionName string) (
 	if err != nil {
 		return nil, err
 	}
-	parsed, err := l.parse(name, v.Format, v.Content)
+	parsed, err := l.parse(d.Type, name, v.Format, v.Content)
 	if err != nil {
 		// It was valid when it was saved.
 		return nil, sekisho.Errorf(sekisho.CodeInternal, "version %d of document %s: %w", v.Number, name, err)
@@ -552,7 +570,7 @@ func (l *Library) ForSession(ctx context.Context, name string) (*Session, error)
 	}
 	if b := document.FindBuiltin(name); b != nil {
 		out.Document = b.Document
-		return out, nil
+		return out, mustBe(b.Document, name, document.TypeSession)
 	}
 	if name == document.Default {
 		if out.Account == nil {
@@ -567,5 +585,43 @@ func (l *Library) ForSession(ctx context.Context, name string) (*Session, error)
 		return nil, err
 	}
 	out.Document, out.Version = d.Parsed, strconv.FormatInt(d.Version.Number, 10)
-	return out, nil
+	return out, mustBe(d.Parsed, name, document.TypeSession)
+}
+
+// mustBe refuses to use a document for what it is not for.
+func mustBe(d *document.Document, name, kind string) error {
+	switch {
+	case d.Type == kind:
+		return nil
+	case kind == document.TypeSession:
+		return fault(ErrType, sekisho.CodeInvalid, "The document %s is of type %s: it is sent with SendCommand, and starts no session.", name, d.Type)
+	}
+	return fault(ErrType, sekisho.CodeInvalid, "The document %s is of type %s: it starts sessions, and is not sent as a command.", name, d.Type)
+}
+
+// Command is the document of a command to be sent.
+type Command struct {
+	Name    string
+	Version string // number
+	Hash    string // SHA-256 of the content, in hexadecimal
+	*document.Document
+}
+
+// ForCommand returns a version of the document called name: see
+// [Library.Find].
+func (l *Library) ForCommand(ctx context.Context, name, version string) (*Command, error) {
+	if b := document.FindBuiltin(name); b != nil {
+		if version != "" && version != "1" && version != Latest && version != DefaultName {
+			return nil, noVersion(name, version)
+		}
+		v := Version{Content: b.Content}
+		return &Command{Name: name, Version: "1", Hash: v.Hash(), Document: b.Document}, mustBe(b.Document, name, document.TypeCommand)
+	}
+	s, err := l.Find(ctx, name, version, "")
+	if err != nil {
+		return nil, err
+	}
+	return &Command{
+		Name: name, Version: strconv.FormatInt(s.Version.Number, 10), Hash: s.Version.Hash(), Document: s.Parsed,
+	}, mustBe(s.Parsed, name, document.TypeCommand)
 }

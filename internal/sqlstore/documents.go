@@ -10,17 +10,17 @@ import (
 
 var _ documents.Store = (*DB)(nil)
 
-const documentColumns = `name, target_type, default_version, latest_version, created_at, tags, shares`
+const documentColumns = `name, target_type, default_version, latest_version, created_at, tags, shares, type`
 
 func documentValues(d *documents.Document) []any {
-	return []any{d.Name, d.TargetType, d.DefaultVersion, d.LatestVersion, micros(d.CreatedAt), tagsJSON(d.Tags), tagsJSON(d.Shares)}
+	return []any{d.Name, d.TargetType, d.DefaultVersion, d.LatestVersion, micros(d.CreatedAt), tagsJSON(d.Tags), tagsJSON(d.Shares), d.Type}
 }
 
 func scanDocument(row scanner) (*documents.Document, error) {
 	d := new(documents.Document)
 	var created int64
 	var tags, shares string
-	err := row.Scan(&d.Name, &d.TargetType, &d.DefaultVersion, &d.LatestVersion, &created, &tags, &shares)
+	err := row.Scan(&d.Name, &d.TargetType, &d.DefaultVersion, &d.LatestVersion, &created, &tags, &shares, &d.Type)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +54,7 @@ func insertDocumentVersion(ctx context.Context, tx *sql.Tx, v *documents.Version
 // CreateDocument implements [documents.Store].
 func (d *DB) CreateDocument(ctx context.Context, doc *documents.Document, v *documents.Version) error {
 	return d.inTx(ctx, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `INSERT INTO documents (`+documentColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7)`, documentValues(doc)...)
+		_, err := tx.ExecContext(ctx, `INSERT INTO documents (`+documentColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`, documentValues(doc)...)
 		if isUnique(err) {
 			return sekisho.Errorf(sekisho.CodeConflict, "document %s exists", doc.Name)
 		}
@@ -101,7 +101,7 @@ func (d *DB) UpdateDocument(ctx context.Context, name string, change func(*docum
 			return notFound(err, "document %s has no version %d", name, doc.DefaultVersion)
 		}
 		_, err = tx.ExecContext(ctx, `UPDATE documents SET target_type = $2, default_version = $3, latest_version = $4, created_at = $5,
-			tags = $6, shares = $7 WHERE name = $1`, documentValues(doc)...)
+			tags = $6, shares = $7, type = $8 WHERE name = $1`, documentValues(doc)...)
 		return err
 	})
 }

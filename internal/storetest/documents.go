@@ -13,7 +13,7 @@ import (
 
 func savedDocument(name string) *documents.Document {
 	return &documents.Document{
-		Name: name, TargetType: "/AWS::EC2::Instance", DefaultVersion: 1, LatestVersion: 1, CreatedAt: at(1),
+		Name: name, Type: "Command", TargetType: "/AWS::EC2::Instance", DefaultVersion: 1, LatestVersion: 1, CreatedAt: at(1),
 		Tags: map[string]string{"team": "größer"}, Shares: map[string]string{"all": "$DEFAULT"},
 	}
 }

@@ -17,9 +17,6 @@ import (
 	"sekisho/internal/documents"
 )
 
-// documentType is the only one there is.
-const documentType = "Session"
-
 // The patterns of the SSM model.
 var (
 	documentNamePattern = regexp.MustCompile(`^[a-zA-Z0-9_\-.]{3,128}$`)
@@ -64,14 +61,17 @@ func (d *door) existingName(given string) (string, error) {
 
 // documentKeys are the condition keys of a document as a resource.
 func (d *door) documentKeys(ctx context.Context, name string) ([]authz.Key, error) {
-	keys := []authz.Key{authz.One("ssm:DocumentType", documentType)}
+	if b := document.FindBuiltin(name); b != nil {
+		return []authz.Key{authz.One("ssm:DocumentType", b.Type)}, nil
+	}
 	doc, err := d.Documents.Document(ctx, name)
-	if err == nil {
-		keys = append(keys, authz.ResourceTags("ssm", doc.Tags)...)
-	} else if !sekisho.IsNotFound(err) {
+	if sekisho.IsNotFound(err) {
+		return []authz.Key{authz.One("ssm:DocumentType", document.TypeSession)}, nil
+	}
+	if err != nil {
 		return nil, err
 	}
-	return keys, nil
+	return append(authz.ResourceTags("ssm", doc.Tags), authz.One("ssm:DocumentType", doc.Type)), nil
 }
 
 // authorizeDocument decides on an action on a document.
@@ -99,6 +99,7 @@ var documentFaults = []struct {
 	{documents.ErrTooManyTags, "TooManyTagsError"},
 	{documents.ErrShareLimit, "DocumentPermissionLimit"},
 	{documents.ErrReserved, "ValidationException"},
+	{documents.ErrType, "InvalidDocument"},
 	{documents.ErrInvalidContent, "InvalidDocumentContent"},
 	{document.ErrSchemaVersion, "InvalidDocumentSchemaVersion"},
 }
@@ -176,7 +177,7 @@ func number(n int64) string { return strconv.FormatInt(n, 10) }
 func (d *door) describe(name string, parsed *document.Document) documentDescription {
 	out := documentDescription{
 		Name: name, Status: "Active", Description: parsed.Description, PlatformTypes: parsed.Platforms(),
-		DocumentType: documentType, SchemaVersion: parsed.SchemaVersion, Tags: []tag{},
+		DocumentType: parsed.Type, SchemaVersion: parsed.SchemaVersion, Tags: []tag{},
 	}
 	for _, p := range parsed.Parameters {
 		param := documentParameter{Name: p.Name, Type: p.Type, Description: p.Description}
@@ -226,7 +227,7 @@ func checkText(v *awsproto.Constraints, content, name, displayName, versionName,
 	}
 }
 
-var errTextFormat = awsproto.SenderError("ValidationException", "Documents of type Session are JSON or YAML, not TEXT.")
+var errTextFormat = awsproto.SenderError("ValidationException", "Documents are JSON or YAML here, not TEXT.")
 
 func (d *door) createDocument(ctx context.Context, c *api.Call, in *createDocumentRequest) (*documentDescriptionAnswer, error) {
 	var v awsproto.Constraints
@@ -252,15 +253,15 @@ func (d *door) createDocument(ctx context.Context, c *api.Call, in *createDocume
 		}
 	}
 	switch {
-	case kind != documentType:
-		return nil, awsproto.SenderError("ValidationException", "Sekisho has documents of type Session only, and this one is to be of type %s. Give DocumentType as Session (aws ssm create-document --document-type Session).", kind)
+	case kind != document.TypeSession && kind != document.TypeCommand:
+		return nil, awsproto.SenderError("ValidationException", "Sekisho has documents of the types Session and Command, and this one is to be of type %s. Give DocumentType as one of these (aws ssm create-document --document-type Session).", kind)
 	case in.DocumentFormat == "TEXT":
 		return nil, errTextFormat
 	case len(in.Requires) > 0 || len(in.Attachments) > 0:
-		return nil, awsproto.SenderError("ValidationException", "Documents of type Session take neither Requires nor Attachments.")
+		return nil, awsproto.SenderError("ValidationException", "Documents take neither Requires nor Attachments here.")
 	}
 	s, err := d.Documents.Create(ctx, documents.Draft{
-		Name: in.Name, Content: in.Content, Format: in.DocumentFormat, VersionName: in.VersionName, DisplayName: in.DisplayName,
+		Name: in.Name, Type: kind, Content: in.Content, Format: in.DocumentFormat, VersionName: in.VersionName, DisplayName: in.DisplayName,
 		TargetType: in.TargetType, Tags: tags, By: c.Principal.ARN,
 	})
 	if sekisho.CodeOf(err) == sekisho.CodeConflict {
@@ -299,7 +300,7 @@ func (d *door) updateDocument(ctx context.Context, c *api.Call, in *updateDocume
 	case in.DocumentFormat == "TEXT":
 		return nil, errTextFormat
 	case len(in.Attachments) > 0:
-		return nil, awsproto.SenderError("ValidationException", "Documents of type Session take no Attachments.")
+		return nil, awsproto.SenderError("ValidationException", "Documents take no Attachments here.")
 	}
 	s, err := d.Documents.Update(ctx, documents.Draft{
 		Name: in.Name, Content: in.Content, Format: in.DocumentFormat, VersionName: in.VersionName, DisplayName: in.DisplayName,
@@ -418,7 +419,7 @@ func (d *door) getDocument(ctx context.Context, c *api.Call, in *documentVersion
 	if err != nil {
 		return nil, err
 	}
-	out := &getDocumentAnswer{Status: "Active", DocumentType: documentType, DocumentFormat: in.DocumentFormat}
+	out := &getDocumentAnswer{Status: "Active", DocumentFormat: in.DocumentFormat}
 	if out.DocumentFormat == "" {
 		out.DocumentFormat = documents.JSON
 	}
@@ -426,11 +427,12 @@ func (d *door) getDocument(ctx context.Context, c *api.Call, in *documentVersion
 		return nil, errTextFormat
 	}
 	if b != nil {
-		out.Name, out.DocumentVersion = b.Name, "1"
+		out.Name, out.DocumentVersion, out.DocumentType = b.Name, "1", b.Type
 		out.Content, err = d.Documents.BuiltinText(b, out.DocumentFormat)
 		return out, err
 	}
 	v := s.Version
+	out.DocumentType = s.Type
 	out.Name, out.DocumentVersion, out.DisplayName, out.VersionName = s.Name, number(v.Number), v.DisplayName, v.VersionName
 	out.CreatedDate = awsproto.NewEpoch(v.CreatedAt)
 	out.Content, err = d.Documents.Text(v, out.DocumentFormat)
@@ -595,6 +597,9 @@ func (d *door) modifyDocumentPermission(ctx context.Context, c *api.Call, in *mo
 		return nil, err
 	}
 	if err := d.authorizeDocument(ctx, c, "ssm:ModifyDocumentPermission", in.Name); err != nil {
+		return nil, err
+	}
+	if err := d.mayShare(ctx, in.AccountIdsToAdd); err != nil {
 		return nil, err
 	}
 	return &struct{}{}, documentError(d.Documents.Share(ctx, in.Name, version, in.AccountIdsToAdd, in.AccountIdsToRemove))

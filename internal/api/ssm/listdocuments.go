@@ -58,6 +58,13 @@ func (l *listed) tags() map[string]string {
 	return l.made.Tags
 }
 
+func (l *listed) kind() string {
+	if l.made == nil {
+		return l.builtin.Type
+	}
+	return l.made.Type
+}
+
 func (l *listed) targetType() string {
 	if l.made == nil {
 		return ""
@@ -106,7 +113,7 @@ func (f *documentFilter) matches(l *listed) bool {
 		case "Owner":
 			hit = ownedBy(l, v)
 		case "DocumentType":
-			hit = v == documentType
+			hit = v == l.kind()
 		case "TargetType":
 			hit = l.targetType() == v
 		case "tag-key":

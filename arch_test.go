@@ -43,6 +43,7 @@ var layers = []struct {
 		"sekisho/internal/documents",
 		"sekisho/internal/fleet",
 		"sekisho/internal/identity",
+		"sekisho/internal/inventory",
 		"sekisho/internal/keyring",
 		"sekisho/internal/kms",
 		"sekisho/internal/logs",
@@ -50,6 +51,7 @@ var layers = []struct {
 		"sekisho/internal/mux",
 		"sekisho/internal/record",
 		"sekisho/internal/relay",
+		"sekisho/internal/settings",
 		"sekisho/internal/transfer",
 	}},
 	{"L3 adapters", []string{

@@ -278,8 +278,8 @@ func (s *Server) ServeAs(w http.ResponseWriter, r *http.Request, p *sekisho.Prin
 func (s *Server) begin(w http.ResponseWriter, r *http.Request) (*Call, error) {
 	c := s.call(r)
 	limit := maxBody
-	if strings.HasPrefix(r.Header.Get("X-Amz-Target"), "Logs_") {
-		limit = awsproto.MaxBody // a batch of log events has up to 1 MiB before it is JSON
+	if target := r.Header.Get("X-Amz-Target"); strings.HasPrefix(target, "Logs_") || target == "AmazonSSM.PutInventory" {
+		limit = awsproto.MaxBody // a batch of log events has up to 1 MiB before it is JSON, and an item of the inventory
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(limit)))
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {

@@ -353,6 +353,18 @@ func (f *Fleet) SetRole(ctx context.Context, node sekisho.NodeID, role string) e
 	return err
 }
 
+// DefaultRoleChanged tells the nodes without a role of their own that the one
+// they have in its place is another.
+func (f *Fleet) DefaultRoleChanged(ctx context.Context) error {
+	nodes, err := f.store.Nodes(ctx)
+	for _, n := range nodes {
+		if n.IAMRole == "" {
+			f.role(n.ID)
+		}
+	}
+	return err
+}
+
 // SetTags changes a node's tags: change is given them and returns the new
 // ones.
 func (f *Fleet) SetTags(ctx context.Context, node sekisho.NodeID, change func(tags map[string]string) (map[string]string, error)) error {
@@ -398,7 +410,7 @@ func (f *Fleet) Report(ctx context.Context, node sekisho.NodeID, in Facts) error
 	})
 	f.noteMove(ctx, node, moved, in.SourceIP, err)
 	if sekisho.CodeOf(err) == sekisho.CodeInvalid {
-		f.note(ctx, Sighting{Kind: SeenOversizedReport, Node: node, SourceIP: in.SourceIP, Detail: err.Error()})
+		f.Oversized(ctx, node, in.SourceIP, err.Error())
 	}
 	return err
 }

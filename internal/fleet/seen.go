@@ -187,6 +187,12 @@ func (f *Fleet) Called(ctx context.Context, node sekisho.NodeID, sourceIP string
 	})
 }
 
+// Oversized keeps that a node reported more than is taken: detail says of
+// what.
+func (f *Fleet) Oversized(ctx context.Context, node sekisho.NodeID, sourceIP, detail string) {
+	f.note(ctx, Sighting{Kind: SeenOversizedReport, Node: node, SourceIP: sourceIP, Detail: detail})
+}
+
 // Doubled keeps that a second agent with node's identity came from second
 // while the first, from first, was connected and answered. The second was
 // refused.

@@ -40,6 +40,7 @@ import (
 	"sekisho/internal/identity"
 	"sekisho/internal/identity/webid"
 	"sekisho/internal/install"
+	"sekisho/internal/inventory"
 	"sekisho/internal/keyring"
 	"sekisho/internal/kms"
 	"sekisho/internal/logs"
@@ -47,6 +48,7 @@ import (
 	"sekisho/internal/objects"
 	"sekisho/internal/record"
 	"sekisho/internal/relay"
+	"sekisho/internal/settings"
 	"sekisho/internal/sqlstore"
 )
 
@@ -187,6 +189,7 @@ func (s *Server) routes() error {
 	s.logs = logs.New(s.db, s.ring, nil)
 	forSSM := ssm.Config{
 		Fleet: s.Fleet, Broker: s.broker, Documents: documents.New(s.db, yamljson.Texts{}, sessionLogs{s}, nil), Roles: nodeRoles{s.Directory}, Channels: s.Hub,
+		Inventory: inventory.New(s.db), Settings: settings.New(s.db, nil),
 		Region: s.cfg.Region, Account: s.cfg.Account, StrictDocuments: s.cfg.StrictDocuments,
 	}
 	s.api = api.New(api.Config{

@@ -84,7 +84,6 @@ type createActivationAnswer struct {
 
 func (d *door) createActivation(ctx context.Context, c *api.Call, in *createActivationRequest) (*createActivationAnswer, error) {
 	var v awsproto.Constraints
-	v.Require("iamRole", in.IamRole != "")
 	v.Length("iamRole", in.IamRole, 0, 64)
 	limit := int64(1)
 	if in.RegistrationLimit != nil {
@@ -105,15 +104,21 @@ func (d *door) createActivation(ctx context.Context, c *api.Call, in *createActi
 	if err != nil {
 		return nil, err
 	}
+	// An instance may have no role of its own, as in EC2.
+	if v.Require("iamRole", in.IamRole != "" || node != "" || kind == sekisho.NodeInstance); v.Err() != nil {
+		return nil, v.Err()
+	}
 	if err := c.Authorize(ctx, "ssm:CreateActivation", "*", authz.RequestTags(tags)...); err != nil {
 		return nil, err
 	}
-	role, err := d.Roles.ActivationRole(ctx, in.IamRole)
-	if err != nil {
-		return nil, err
-	}
-	if err := c.Authorize(ctx, "iam:PassRole", role, authz.One("iam:PassedToService", "ssm.amazonaws.com")); err != nil {
-		return nil, err
+	if in.IamRole != "" {
+		role, err := d.Roles.ActivationRole(ctx, in.IamRole)
+		if err != nil {
+			return nil, err
+		}
+		if err := c.Authorize(ctx, "iam:PassRole", role, authz.One("iam:PassedToService", "ssm.amazonaws.com")); err != nil {
+			return nil, err
+		}
 	}
 	a, code, err := d.Fleet.CreateActivation(ctx, fleet.NewActivation{
 		IAMRole: in.IamRole, Description: in.Description, DefaultInstanceName: in.DefaultInstanceName,

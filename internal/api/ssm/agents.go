@@ -70,7 +70,11 @@ func (d *door) requestManagedInstanceRoleToken(ctx context.Context, c *api.Call,
 	if err := d.Fleet.CheckFingerprint(ctx, n, in.Fingerprint, c.SourceIP.String()); err != nil {
 		return nil, awsproto.SenderError("MachineFingerprintDoesNotMatch", "%s", err)
 	}
-	creds, err := d.Roles.IssueNodeCredentials(ctx, n.ID, n.IAMRole, roleTokenTTL)
+	role, err := d.roleOf(ctx, n, c.SourceIP.String())
+	if err != nil {
+		return nil, err
+	}
+	creds, err := d.Roles.IssueNodeCredentials(ctx, n.ID, role, roleTokenTTL)
 	if err != nil {
 		return nil, err
 	}

@@ -21,6 +21,8 @@ import (
 	"sekisho/internal/documents"
 	"sekisho/internal/fleet"
 	"sekisho/internal/id"
+	"sekisho/internal/inventory"
+	"sekisho/internal/settings"
 )
 
 // Roles are the IAM roles that nodes may be given.
@@ -50,6 +52,8 @@ type Config struct {
 	Documents *documents.Library
 	Roles     Roles
 	Channels  Channels
+	Inventory *inventory.Book
+	Settings  *settings.Settings
 	Region    string
 	Account   string
 	// StrictDocuments demands that policies grant the default session
@@ -109,6 +113,17 @@ func New(cfg Config) *api.Door {
 				NoPolicy: "the node's key is the permission to replace it",
 			},
 			"UpdateInstanceInformation": {Handle: api.Handle(d.updateInstanceInformation)},
+
+			"PutInventory":         {Handle: api.Handle(d.putInventory)},
+			"GetInventory":         {Handle: api.Handle(d.getInventory), ReadOnly: true},
+			"ListInventoryEntries": {Handle: api.Handle(d.listInventoryEntries), ReadOnly: true},
+			"GetInventorySchema":   {Handle: api.Handle(d.getInventorySchema), ReadOnly: true},
+			"ListNodes":            {Handle: api.Handle(d.listNodes), ReadOnly: true},
+			"ListNodesSummary":     {Handle: api.Handle(d.listNodesSummary), ReadOnly: true},
+
+			"GetServiceSetting":    {Handle: api.Handle(d.getServiceSetting), ReadOnly: true},
+			"UpdateServiceSetting": {Handle: api.Handle(d.updateServiceSetting)},
+			"ResetServiceSetting":  {Handle: api.Handle(d.resetServiceSetting)},
 
 			"ListInstanceAssociations":        {Handle: api.Handle(d.listInstanceAssociations), ReadOnly: true},
 			"ListAssociations":                {Handle: api.Handle(d.listAssociations), ReadOnly: true},

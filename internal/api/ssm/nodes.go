@@ -1,17 +1,16 @@
 package ssm
 
 import (
-	"cmp"
 	"context"
+	"errors"
 	"slices"
-	"strconv"
 	"strings"
 
 	"sekisho"
 	"sekisho/internal/api"
-	"sekisho/internal/authz"
 	"sekisho/internal/awsproto"
 	"sekisho/internal/fleet"
+	"sekisho/internal/inventory"
 )
 
 type nodeFilter struct {
@@ -126,9 +125,9 @@ func (f *nodeFilter) matches(got string) bool {
 		case "BeginWith":
 			hit = strings.HasPrefix(got, want)
 		case "LessThan":
-			hit = compareVersions(got, want) < 0
+			hit = inventory.Compare(got, want) < 0
 		case "GreaterThan":
-			hit = compareVersions(got, want) > 0
+			hit = inventory.Compare(got, want) > 0
 		default: // Equal, NotEqual
 			hit = got == want
 		}
@@ -137,24 +136,6 @@ func (f *nodeFilter) matches(got string) bool {
 		}
 	}
 	return f.operator == "NotEqual"
-}
-
-// compareVersions orders texts such as "3.3.987.0" by the numbers in them;
-// parts that are not numbers are compared as text.
-func compareVersions(a, b string) int {
-	as, bs := strings.Split(a, "."), strings.Split(b, ".")
-	for i := range min(len(as), len(bs)) {
-		x, errX := strconv.ParseUint(as[i], 10, 64)
-		y, errY := strconv.ParseUint(bs[i], 10, 64)
-		c := cmp.Compare(x, y)
-		if errX != nil || errY != nil {
-			c = strings.Compare(as[i], bs[i])
-		}
-		if c != 0 {
-			return c
-		}
-	}
-	return cmp.Compare(len(as), len(bs))
 }
 
 // selectNodes returns the nodes that pass every filter, by ID.
@@ -323,26 +304,14 @@ type instanceRequest struct {
 }
 
 func (d *door) deregisterManagedInstance(ctx context.Context, c *api.Call, in *instanceRequest) (*struct{}, error) {
-	if !knownNode(in.InstanceID) {
-		return nil, awsproto.SenderError("InvalidInstanceId", "%q is not the ID of a managed node.", in.InstanceID)
-	}
-	var keys []authz.Key
-	n, err := d.Fleet.Node(ctx, sekisho.NodeID(in.InstanceID))
-	if err == nil {
-		keys = authz.ResourceTags("ssm", n.Tags)
-	} else if !sekisho.IsNotFound(err) {
+	n, err := d.authorizeNode(ctx, c, "ssm:DeregisterManagedInstance", in.InstanceID)
+	if err != nil {
 		return nil, err
-	}
-	if err := c.Authorize(ctx, "ssm:DeregisterManagedInstance", d.nodeARN(in.InstanceID), keys...); err != nil {
-		return nil, err
-	}
-	if n == nil {
-		return nil, awsproto.SenderError("InvalidInstanceId", "%s is not registered.", in.InstanceID)
 	}
 	if err := d.Fleet.Deregister(ctx, n.ID); err != nil {
 		return nil, err
 	}
 	const why = "The node was deregistered."
 	d.Channels.Drop(n.ID, why)
-	return &struct{}{}, d.Broker.EndNode(ctx, n.ID, why)
+	return &struct{}{}, errors.Join(d.Broker.EndNode(ctx, n.ID, why), d.Inventory.Forget(ctx, n.ID))
 }

@@ -3,7 +3,6 @@ package ssm
 import (
 	"context"
 
-	"sekisho"
 	"sekisho/internal/api"
 	"sekisho/internal/authz"
 	"sekisho/internal/awsproto"
@@ -23,21 +22,9 @@ func (d *door) updateManagedInstanceRole(ctx context.Context, c *api.Call, in *u
 	if err := v.Err(); err != nil {
 		return nil, err
 	}
-	if !knownNode(in.InstanceID) {
-		return nil, awsproto.SenderError("InvalidInstanceId", "%q is not the ID of a managed node.", in.InstanceID)
-	}
-	var keys []authz.Key
-	n, err := d.Fleet.Node(ctx, sekisho.NodeID(in.InstanceID))
-	if err == nil {
-		keys = authz.ResourceTags("ssm", n.Tags)
-	} else if !sekisho.IsNotFound(err) {
+	n, err := d.authorizeNode(ctx, c, "ssm:UpdateManagedInstanceRole", in.InstanceID)
+	if err != nil {
 		return nil, err
-	}
-	if err := c.Authorize(ctx, "ssm:UpdateManagedInstanceRole", d.nodeARN(in.InstanceID), keys...); err != nil {
-		return nil, err
-	}
-	if n == nil {
-		return nil, awsproto.SenderError("InvalidInstanceId", "%s is not registered.", in.InstanceID)
 	}
 	role, err := d.Roles.ActivationRole(ctx, in.IamRole)
 	if err != nil {

@@ -1,0 +1,156 @@
+package ssm
+
+import (
+	"context"
+	"regexp"
+	"slices"
+	"strings"
+
+	"sekisho"
+	"sekisho/internal/api"
+	"sekisho/internal/authz"
+	"sekisho/internal/awsproto"
+	"sekisho/internal/fleet"
+	"sekisho/internal/settings"
+)
+
+type settingRequest struct {
+	SettingID    string `json:"SettingId"`
+	SettingValue string
+}
+
+type serviceSetting struct {
+	SettingID        string         `json:"SettingId"`
+	SettingValue     string         `json:"SettingValue"`
+	LastModifiedDate awsproto.Epoch `json:"LastModifiedDate,omitzero"`
+	LastModifiedUser string         `json:"LastModifiedUser"`
+	ARN              string         `json:"ARN"`
+	Status           string         `json:"Status"`
+}
+
+type settingAnswer struct{ ServiceSetting serviceSetting }
+
+var settingPattern = regexp.MustCompile(`^/[a-zA-Z0-9_./-]+$`)
+
+// authorizeSetting authorizes a call on the setting that it names, by its ID or
+// its ARN, and returns the ID.
+func (d *door) authorizeSetting(ctx context.Context, c *api.Call, in *settingRequest) (string, error) {
+	id := strings.TrimPrefix(in.SettingID, d.settingARN(""))
+	var v awsproto.Constraints
+	v.Length("settingId", in.SettingID, 1, 1000)
+	v.Pattern("settingId", id, settingPattern)
+	if err := v.Err(); err != nil {
+		return "", err
+	}
+	return id, c.Authorize(ctx, "ssm:"+c.Operation, d.settingARN(id))
+}
+
+func (d *door) settingARN(id string) string {
+	return "arn:aws:ssm:" + d.Region + ":" + d.Account + ":servicesetting" + id
+}
+
+func (d *door) describeSetting(s *settings.Setting) *settingAnswer {
+	out := serviceSetting{
+		SettingID: s.ID, SettingValue: s.Value, LastModifiedDate: awsproto.NewEpoch(s.ModifiedAt), LastModifiedUser: s.ModifiedBy,
+		ARN: d.settingARN(s.ID), Status: "Customized",
+	}
+	if s.ModifiedAt.IsZero() {
+		out.Status, out.LastModifiedUser = "Default", "System"
+	}
+	return &settingAnswer{out}
+}
+
+// settingError words the faults of settings.
+func settingError(err error) error {
+	if sekisho.IsNotFound(err) {
+		return awsproto.SenderError("ServiceSettingNotFound", "%s", err)
+	}
+	return err
+}
+
+func (d *door) getServiceSetting(ctx context.Context, c *api.Call, in *settingRequest) (*settingAnswer, error) {
+	id, err := d.authorizeSetting(ctx, c, in)
+	if err != nil {
+		return nil, err
+	}
+	s, err := d.Settings.Get(ctx, id)
+	if err != nil {
+		return nil, settingError(err)
+	}
+	return d.describeSetting(s), nil
+}
+
+func (d *door) updateServiceSetting(ctx context.Context, c *api.Call, in *settingRequest) (*struct{}, error) {
+	var v awsproto.Constraints
+	v.Length("settingValue", in.SettingValue, 1, 4096)
+	if err := v.Err(); err != nil {
+		return nil, err
+	}
+	id, err := d.authorizeSetting(ctx, c, in)
+	if err != nil {
+		return nil, err
+	}
+	if id == settings.HostRole && in.SettingValue != settings.None {
+		role, err := d.Roles.ActivationRole(ctx, in.SettingValue)
+		if err != nil {
+			return nil, err
+		}
+		if err := c.Authorize(ctx, "iam:PassRole", role, authz.One("iam:PassedToService", "ssm.amazonaws.com")); err != nil {
+			return nil, err
+		}
+	}
+	if err := d.Settings.Set(ctx, id, in.SettingValue, c.Principal.ARN); err != nil {
+		return nil, settingError(err)
+	}
+	return &struct{}{}, d.settingChanged(ctx, id)
+}
+
+func (d *door) resetServiceSetting(ctx context.Context, c *api.Call, in *settingRequest) (*settingAnswer, error) {
+	id, err := d.authorizeSetting(ctx, c, in)
+	if err != nil {
+		return nil, err
+	}
+	s, err := d.Settings.Reset(ctx, id)
+	if err != nil {
+		return nil, settingError(err)
+	}
+	return d.describeSetting(s), d.settingChanged(ctx, id)
+}
+
+// settingChanged tells those whom a setting is about.
+func (d *door) settingChanged(ctx context.Context, id string) error {
+	if id != settings.HostRole {
+		return nil
+	}
+	return d.Fleet.DefaultRoleChanged(ctx)
+}
+
+// roleOf is the role whose credentials a node gets: its own, or that of
+// instances without one.
+func (d *door) roleOf(ctx context.Context, n *sekisho.Node, sourceIP string) (string, error) {
+	if n.IAMRole != "" {
+		return n.IAMRole, nil
+	}
+	s, err := d.Settings.Get(ctx, settings.HostRole)
+	if err != nil {
+		return "", err
+	}
+	if s.Value != settings.None {
+		return s.Value, nil
+	}
+	const why = "Systems Manager's instance management role is not configured for account: "
+	d.Fleet.Refused(ctx, n.ID, sourceIP, fleet.SeenBadCredentials, "It has no role of its own, and there is none for such instances: the setting "+settings.HostRole+" is "+settings.None+".")
+	return "", sekisho.Errorf(sekisho.CodeDenied, "%s%s", why, d.Account)
+}
+
+// mayShare refuses to share a document with everybody where that is off.
+func (d *door) mayShare(ctx context.Context, accounts []string) error {
+	if !slices.ContainsFunc(accounts, func(a string) bool { return strings.EqualFold(a, "all") }) {
+		return nil
+	}
+	s, err := d.Settings.Get(ctx, settings.PublicSharing)
+	if err != nil || s.Value == settings.Enable {
+		return err
+	}
+	return awsproto.SenderError("InvalidPermissionType", "Documents are not shared with everybody: the setting %s is %s.", settings.PublicSharing, s.Value)
+}

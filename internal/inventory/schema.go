@@ -1,0 +1,93 @@
+package inventory
+
+import (
+	"context"
+	"slices"
+	"strings"
+)
+
+// InstanceInformation is the type that the server itself fills, from what it
+// knows of each node.
+const InstanceInformation = "AWS:InstanceInformation"
+
+const (
+	awsPrefix    = "AWS:"
+	customPrefix = "Custom:"
+)
+
+// Schema says what attributes the entries of a type have.
+type Schema struct {
+	Type, Version string
+	Attributes    []string
+}
+
+// known are AWS's types, by name: those that its agent collects, and the one
+// of the server.
+func known() []Schema {
+	program := []string{"Name", "ApplicationType", "Publisher", "Version", "Release", "Epoch", "InstalledTime", "Architecture", "URL", "Summary", "PackageId"}
+	return []Schema{
+		{"AWS:AWSComponent", "1.0", program},
+		{"AWS:Application", "1.1", program},
+		{"AWS:BillingInfo", "1.0", []string{"BillingProductId"}},
+		{"AWS:File", "1.0", []string{
+			"Name", "Size", "Description", "FileVersion", "InstalledDate", "ModificationTime", "LastAccessTime", "ProductName", "InstalledDir",
+			"ProductLanguage", "CompanyName", "ProductVersion",
+		}},
+		{"AWS:InstanceDetailedInformation", "1.0", []string{
+			"CPUModel", "CPUCores", "CPUs", "CPUSpeedMHz", "CPUSockets", "CPUHyperThreadEnabled", "OSServicePack", "KernelVersion",
+		}},
+		{InstanceInformation, "1.0", []string{
+			"AgentType", "AgentVersion", "ComputerName", "InstanceId", "InstanceStatus", "IpAddress", "PlatformName", "PlatformType", "PlatformVersion", "ResourceType",
+		}},
+		{"AWS:Network", "1.0", []string{"Name", "SubnetMask", "Gateway", "DHCPServer", "DNSServer", "MacAddress", "IPV4", "IPV6"}},
+		{"AWS:Service", "1.0", []string{"Name", "DisplayName", "ServiceType", "Status", "DependentServices", "ServicesDependedOn", "StartType"}},
+		{"AWS:WindowsRegistry", "1.0", []string{"ValueName", "ValueType", "KeyPath", "Value"}},
+		{"AWS:WindowsRole", "1.0", []string{
+			"Name", "DisplayName", "Description", "Path", "FeatureType", "DependsOn", "SubFeatures", "Installed", "InstalledState", "ServerComponentDescriptor", "Parent",
+		}},
+		{"AWS:WindowsUpdate", "1.0", []string{"HotFixId", "Description", "InstalledTime", "InstalledBy"}},
+	}
+}
+
+// Known reports whether there can be anything of a type: it is one of AWS's,
+// or an operator's own.
+func Known(typ string) bool {
+	name, own := strings.CutPrefix(typ, customPrefix)
+	return own && name != "" || slices.ContainsFunc(known(), func(s Schema) bool { return s.Type == typ })
+}
+
+// checkType refuses what is not understood. The attributes of AWS's types are
+// not held to the schema: agents of other ages send others.
+func checkType(typ, version string) error {
+	if !Known(typ) {
+		return refuse(UnknownType, typ, "There is no inventory type %q. Types of your own begin with %s.", typ, customPrefix)
+	}
+	if strings.HasPrefix(typ, awsPrefix) && !strings.HasPrefix(version, "1.") {
+		return refuse(UnknownSchema, typ, "The schema of %s has version 1, not %s.", typ, version)
+	}
+	return nil
+}
+
+// Schemas returns AWS's types and those that nodes have of their own, by name.
+func (b *Book) Schemas(ctx context.Context) ([]Schema, error) {
+	all := known()
+	rows, err := b.store.InventoryTypes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range rows {
+		if !strings.HasPrefix(r.Type, customPrefix) {
+			continue
+		}
+		// What nodes have of one type may differ.
+		if last := &all[len(all)-1]; last.Type == r.Type && last.Version == r.Version {
+			more := append(slices.Clone(last.Attributes), r.Attributes...)
+			slices.Sort(more)
+			more = slices.Compact(more)
+			last.Attributes = more[:min(len(more), maxAttrsAll)]
+			continue
+		}
+		all = append(all, Schema{r.Type, r.Version, r.Attributes})
+	}
+	return all, nil
+}

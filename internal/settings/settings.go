@@ -1,0 +1,134 @@
+// Package settings keeps the settings of the account that Systems Manager
+// calls service settings: each has a name that AWS gave it, a value it comes
+// with, and values it may have.
+package settings
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"sekisho"
+)
+
+// The settings that mean something here.
+const (
+	// HostRole is the role, as name or path/name, of instances that have none
+	// of their own; None when they get no credentials.
+	HostRole = "/ssm/managed-instance/default-ec2-instance-management-role"
+	// ActivationTier is always advanced: nothing costs anything here.
+	ActivationTier = "/ssm/managed-instance/activation-tier"
+	// PublicSharing says whether documents may be shared with everybody.
+	PublicSharing = "/ssm/documents/console/public-sharing-permission"
+)
+
+// Values that settings have.
+const (
+	None    = "$None" // of HostRole
+	Enable  = "Enable"
+	Disable = "Disable"
+)
+
+// Setting is a setting and how it stands.
+type Setting struct {
+	ID, Value  string
+	ModifiedAt time.Time // zero while it has the value it comes with
+	ModifiedBy string    // ARN
+}
+
+// Store keeps the settings that were changed.
+type Store interface {
+	// ServiceSetting returns a setting, or CodeNotFound when it was not
+	// changed.
+	ServiceSetting(ctx context.Context, id string) (*Setting, error)
+	PutServiceSetting(ctx context.Context, s *Setting) error
+	// DeleteServiceSetting has the setting as it came. There need be none.
+	DeleteServiceSetting(ctx context.Context, id string) error
+}
+
+// kind is what is known of a setting.
+type kind struct {
+	id, value string
+	// allowed are its values; nil when the caller of Set knows.
+	allowed []string
+	// why says why it cannot have another value than it comes with.
+	why string
+}
+
+const noParameters = "Sekisho has no Parameter Store: the setting changes nothing."
+
+func kinds() []kind {
+	return []kind{
+		{id: HostRole, value: None},
+		{id: ActivationTier, value: "advanced", allowed: []string{"advanced"}, why: "Every node has the advanced tier, which costs nothing here."},
+		{id: PublicSharing, value: Enable, allowed: []string{Enable, Disable}},
+		{id: "/ssm/parameter-store/default-parameter-tier", value: "Standard", allowed: []string{"Standard"}, why: noParameters},
+		{id: "/ssm/parameter-store/high-throughput-enabled", value: "false", allowed: []string{"false"}, why: noParameters},
+	}
+}
+
+// Settings are the account's.
+type Settings struct {
+	store Store
+	now   func() time.Time
+}
+
+// New returns the settings that store keeps; now is nil for time.Now.
+func New(store Store, now func() time.Time) *Settings {
+	if now == nil {
+		now = time.Now
+	}
+	return &Settings{store, now}
+}
+
+func find(id string) (kind, error) {
+	all := kinds()
+	if i := slices.IndexFunc(all, func(k kind) bool { return k.id == id }); i >= 0 {
+		return all[i], nil
+	}
+	return kind{}, sekisho.Errorf(sekisho.CodeNotFound, "There is no setting %.200q.", id)
+}
+
+// Get returns a setting, or CodeNotFound when there is none of that name.
+func (s *Settings) Get(ctx context.Context, id string) (*Setting, error) {
+	k, err := find(id)
+	if err != nil {
+		return nil, err
+	}
+	held, err := s.store.ServiceSetting(ctx, id)
+	if sekisho.IsNotFound(err) {
+		return &Setting{ID: id, Value: k.value}, nil
+	}
+	return held, err
+}
+
+// Set changes a setting. Whether a role is one is for the caller to know.
+func (s *Settings) Set(ctx context.Context, id, value, by string) error {
+	k, err := find(id)
+	if err != nil {
+		return err
+	}
+	if k.allowed != nil && !slices.Contains(k.allowed, value) {
+		e := sekisho.Errorf(sekisho.CodeInvalid, "The setting %s may be %s, not %.100q.", id, strings.Join(k.allowed, " or "), value)
+		if k.why != "" {
+			e = e.WithHint("%s", k.why)
+		}
+		return e
+	}
+	if k.why != "" || value == k.value {
+		return s.store.DeleteServiceSetting(ctx, id)
+	}
+	return s.store.PutServiceSetting(ctx, &Setting{ID: id, Value: value, ModifiedAt: s.now(), ModifiedBy: by})
+}
+
+// Reset gives a setting the value it comes with, and returns it.
+func (s *Settings) Reset(ctx context.Context, id string) (*Setting, error) {
+	if _, err := find(id); err != nil {
+		return nil, err
+	}
+	if err := s.store.DeleteServiceSetting(ctx, id); err != nil {
+		return nil, err
+	}
+	return s.Get(ctx, id)
+}

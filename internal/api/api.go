@@ -170,6 +170,7 @@ type Call struct {
 	content    *content // of a streaming call, in place of body
 	form       url.Values
 	authorized bool
+	calledFor  *Call // the call that this one was made within
 
 	// What the audit event will say.
 	params    any
@@ -597,18 +598,23 @@ func (s *Server) record(r *http.Request, c *Call, readOnly bool, e *awsproto.Err
 	if e != nil && c.Principal == nil && s.refusals.sum(c.SourceIP, c.Time, func() { s.flush(false) }) {
 		return nil
 	}
+	// The event outlives a client that hangs up.
+	return s.recordCall(context.WithoutCancel(r.Context()), c, readOnly, e)
+}
+
+// recordCall writes the audit event of c.
+func (s *Server) recordCall(ctx context.Context, c *Call, readOnly bool, e *awsproto.Error) error {
 	ev := audit.Event{
 		Time: c.Time, EventSource: c.door.Source(), EventName: clip(c.Operation), Region: c.Region,
 		SourceIP: c.SourceIP.String(), UserAgent: clipTo(c.UserAgent, maxUserAgent), RequestID: c.RequestID,
 		UserIdentity: audit.IdentityOf(c.Principal), RequestParameters: c.params, ResponseElements: c.response,
 		Resources: slices.CompactFunc(c.resources, func(a, b audit.Resource) bool { return a == b }),
-		ReadOnly:  readOnly, Reason: strings.Join(c.reasons, "; "),
+		ReadOnly:  readOnly, Reason: strings.Join(c.reasons, "; "), Additional: calledFor(c.calledFor),
 	}
 	if e != nil {
 		ev.ErrorCode, ev.ErrorMessage = e.Code, e.Message
 	}
-	// The event outlives a client that hangs up.
-	return s.Trail.Record(context.WithoutCancel(r.Context()), ev)
+	return s.Trail.Record(ctx, ev)
 }
 
 // errorOf words err for the door's protocol.

@@ -1,10 +1,10 @@
 package cli
 
 import (
-	"encoding/base64"
 	"fmt"
-	"regexp"
+	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -13,9 +13,9 @@ import (
 )
 
 func quickSetup(dial dialer) *cobra.Command {
-	var targets, tags []string
-	var register int
-	var name string
+	var targets, tags, nodeTags []string
+	var register client.InstallInput
+	var expires time.Duration
 	c := &cobra.Command{
 		Use:   "quick-setup",
 		Short: "Make the roles that nodes need, give them to nodes, and print how to add machines",
@@ -31,76 +31,102 @@ and registers the agent, and the same for cloud-init. Both hold the activation's
 code: whoever reads them can add machines until the activation is used up or a
 day has passed.`,
 		Example: `  sekisho quick-setup --target mi-0123456789abcdef0
-  sekisho quick-setup --tag Env=prod --register 10 --name web`,
+  sekisho quick-setup --tag Env=prod --register 10 --name web
+  sekisho quick-setup --register 1 --node-tag Hostname=web1 --id-type instance`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			in := client.QuickSetupInput{Nodes: targets}
-			for _, t := range tags {
-				k, v, ok := strings.Cut(t, "=")
-				if !ok || k == "" {
-					return sekisho.Errorf(sekisho.CodeInvalid, "--tag takes KEY=VALUE, not %q", t)
-				}
-				in.Tags = append(in.Tags, client.NodeFilter{Key: "tag:" + k, Values: []string{v}})
+			var err error
+			if in.Tags, err = tagsOf("--tag", tags); err != nil {
+				return err
+			}
+			if register.Tags, err = tagsOf("--node-tag", nodeTags); err != nil {
+				return err
+			}
+			if expires != 0 {
+				register.ExpirationDate = float64(time.Now().Add(expires).Unix())
 			}
 			c, err := dial()
 			if err != nil {
 				return err
 			}
 			defer c.Close()
-			out := cmd.OutOrStdout()
-			changes, err := c.QuickSetup(cmd.Context(), in, func(what string) { fmt.Fprintln(out, client.Printable(what)) })
+			steps, err := c.QuickSetup(cmd.Context(), in)
+			if err := writeSteps(cmd.OutOrStdout(), steps, err == nil); err != nil {
+				return err
+			}
+			if err != nil || register.RegistrationLimit == 0 {
+				return err
+			}
+			install, err := c.CreateInstallCommand(cmd.Context(), register)
 			if err != nil {
 				return err
 			}
-			if changes == 0 {
-				fmt.Fprintln(out, "Everything was there already: nothing was changed.")
-			}
-			if register == 0 {
-				return nil
-			}
-			from, err := c.Installation(cmd.Context())
-			if err != nil {
-				return err
-			}
-			a, err := c.CreateActivation(cmd.Context(), client.ActivationInput{IamRole: client.InstanceRole, DefaultInstanceName: name, RegistrationLimit: register})
-			if err != nil {
-				return err
-			}
-			line, err := installLine(from, a)
-			if err != nil {
-				return err
-			}
-			_, err = fmt.Fprintf(out, "\nOn each machine:\n\n%s\n\nOr as user data of cloud-init:\n\n#cloud-config\nruncmd:\n  - ['sh', '-c', %s]\n", line, yamlQuote(strings.Replace(line, "| sudo sh", "| sh", 1)))
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "\nOn each machine (%d until %s):\n\n%s\n\nOr as user data of cloud-init:\n\n%s\nTo remove it again:\n\n%s\n",
+				install.RegistrationLimit, install.ExpirationDate.Local().Format(time.DateTime),
+				text(install.Command), text(install.UserData), text(install.UninstallCommand))
 			return err
 		},
 	}
 	f := c.Flags()
 	f.StringSliceVar(&targets, "target", nil, "node that gets the role: its ID, its name, or tag:KEY=VALUE")
 	f.StringSliceVar(&tags, "tag", nil, "KEY=VALUE: all nodes with this tag get the role")
-	f.IntVar(&register, "register", 0, "make an activation for so many machines and print how to add them")
-	f.StringVar(&name, "name", "", "name of the machines that are added")
+	f.IntVar(&register.RegistrationLimit, "register", 0, "make an activation for so many machines and print how to add them")
+	f.StringVar(&register.DefaultInstanceName, "name", "", "name of the machines that are added")
+	f.StringSliceVar(&nodeTags, "node-tag", nil, "KEY=VALUE: tag of the machines that are added")
+	f.DurationVar(&expires, "expires", 0, "how long machines can be added, such as 2h (default 24h, at most 720h)")
+	f.StringVar(&register.NodeIDType, "id-type", "", "IDs of the machines that are added: managed-instance (mi-…, default) or instance (i-…)")
+	f.StringVar(&register.Agent, "agent", "", `agent of the machines that are added: sekisho (default), or amazon for AWS's`)
+	f.StringVar(&register.Architecture, "arch", "", "architecture of the machines that are added, amd64 or arm64: refused when the server has no agent for it")
+	f.StringVar(&register.PackageURL, "agent-package", "", "path or https:// address of AWS's agent as .deb or .rpm, for machines that do not have it")
+	f.StringVar(&register.PackageSha256, "agent-sha256", "", "SHA-256 of --agent-package")
 	return c
 }
 
-// installLine is one line for a shell. What is secret goes through a pipe and
-// is nobody's argument: echo is a part of the shell.
-func installLine(from client.Installation, a client.Activation) (string, error) {
-	// They become a part of a script that root runs.
-	if !plain.MatchString(a.ActivationID) || !plain.MatchString(a.ActivationCode) {
-		return "", sekisho.Errorf(sekisho.CodeInternal, "the server made an activation of characters that activations do not have")
+func tagsOf(flag string, list []string) ([]client.Tag, error) {
+	var all []client.Tag
+	for _, t := range list {
+		k, v, ok := strings.Cut(t, "=")
+		if !ok || k == "" {
+			return nil, sekisho.Errorf(sekisho.CodeInvalid, "%s takes KEY=VALUE, not %q", flag, t)
+		}
+		all = append(all, client.Tag{Key: k, Value: v})
 	}
-	secrets := fmt.Sprintf("echo SEKISHO_ACTIVATION_ID=%s; echo SEKISHO_ACTIVATION_CODE=%s; ", a.ActivationID, a.ActivationCode)
-	if from.CA == "" {
-		return "{ " + secrets + "curl -fsSL " + shellQuote(from.Endpoint+"/install/agent.sh") + "; } | sudo sh", nil
-	}
-	return "ca=$(mktemp) && echo " + base64.StdEncoding.EncodeToString([]byte(from.CA)) + ` | base64 -d > "$ca" && { ` + secrets +
-		`curl -fsSL --cacert "$ca" ` + shellQuote(from.Endpoint+"/install/agent.sh") + "; } | sudo sh", nil
+	return all, nil
 }
 
-// plain is what needs no quotes anywhere.
-var plain = regexp.MustCompile(`^[A-Za-z0-9+/=-]{1,250}$`)
+// writeSteps says what was changed, and what stays as it is though it is not
+// what Quick Setup makes.
+func writeSteps(w io.Writer, steps []client.QuickSetupStep, whole bool) error {
+	changes := 0
+	for _, s := range steps {
+		line := ""
+		switch s.Outcome {
+		case "Made":
+			changes++
+			line = s.Text
+		case "Differs":
+			line = "note: " + s.Resource + ": " + s.Detail
+		}
+		if line == "" {
+			continue
+		}
+		if _, err := fmt.Fprintln(w, client.Printable(line)); err != nil {
+			return err
+		}
+	}
+	if changes > 0 || !whole {
+		return nil
+	}
+	_, err := fmt.Fprintln(w, "Everything was there already: nothing was changed.")
+	return err
+}
 
-func shellQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
-
-// yamlQuote is s as a single-quoted scalar.
-func yamlQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+// text is a server's text of several lines, made safe to print.
+func text(s string) string {
+	lines := strings.Split(s, "\n")
+	for i, l := range lines {
+		lines[i] = client.Printable(l)
+	}
+	return strings.Join(lines, "\n")
+}

@@ -1,7 +1,8 @@
 // Package install serves what makes a machine a node: a script, and the agent
 // for each kind of machine. They are no secret and need no signature; what
 // lets a machine in is the activation, which the script is given on its
-// standard input with everything else.
+// standard input with everything else; [Handler.Command] words the line for
+// that.
 package install
 
 import (
@@ -29,8 +30,8 @@ import (
 // Prefix is where everything is served.
 const Prefix = "/install/"
 
-// architectures are the machines there is an agent for, as uname calls them
-// and as Go does.
+// architectures are the machines that there may be an agent for, as Go names
+// them.
 var architectures = []string{"amd64", "arm64"}
 
 // Config says what is served.
@@ -107,7 +108,7 @@ func agentName(arch string) string { return "sekisho-agent-linux-" + arch }
 func (h *Handler) agent(w http.ResponseWriter, r *http.Request, name string) {
 	f, st, err := h.open(name)
 	if err != nil {
-		http.Error(w, "This server has no "+name+": put it beside sekishod.", http.StatusNotFound)
+		http.Error(w, "This server offers no "+name+": its administrator puts it into the directory of the agents.", http.StatusNotFound)
 		return
 	}
 	defer f.Close()
@@ -116,6 +117,9 @@ func (h *Handler) agent(w http.ResponseWriter, r *http.Request, name string) {
 }
 
 func (h *Handler) open(name string) (*os.File, fs.FileInfo, error) {
+	if h.cfg.Dir == "" {
+		return nil, nil, fs.ErrNotExist
+	}
 	f, err := os.Open(filepath.Join(h.cfg.Dir, name))
 	if errors.Is(err, fs.ErrNotExist) && name == agentName(runtime.GOARCH) && runtime.GOOS == "linux" {
 		f, err = os.Open(filepath.Join(h.cfg.Dir, "sekisho-agent")) // as it was built for this very machine
@@ -134,8 +138,9 @@ func (h *Handler) open(name string) (*os.File, fs.FileInfo, error) {
 	return f, st, nil
 }
 
-// sums are the SHA-256 sums of the agents that are there.
-func (h *Handler) sums(ctx context.Context) (map[string]string, error) {
+// Offered returns the SHA-256 sums of the agents that are there, by
+// architecture.
+func (h *Handler) Offered(ctx context.Context) (map[string]string, error) {
 	sums := map[string]string{}
 	for _, arch := range architectures {
 		if err := ctx.Err(); err != nil {
@@ -157,7 +162,7 @@ func (h *Handler) sums(ctx context.Context) (map[string]string, error) {
 }
 
 func (h *Handler) text(ctx context.Context, name, at string) ([]byte, error) {
-	sums, err := h.sums(ctx)
+	sums, err := h.Offered(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -56,7 +56,7 @@ func TestServed(t *testing.T) {
 			t.Errorf("%q is not in the script", want)
 		}
 	}
-	if !strings.HasSuffix(script, "\nmain\n") {
+	if !strings.HasSuffix(script, "\nmain \"$@\"\n") {
 		t.Error("half a script would run")
 	}
 	if !strings.Contains(sums, fmt.Sprintf("%x  agent.sh\n", sha256.Sum256([]byte(script)))) {
@@ -117,9 +117,34 @@ func TestScript(t *testing.T) {
 		t.Errorf("%v: %s", err, out)
 	}
 	half := exec.CommandContext(t.Context(), "sh")
-	half.Stdin = strings.NewReader(strings.TrimSuffix(script, "main\n"))
+	half.Stdin = strings.NewReader(strings.TrimSuffix(script, "main \"$@\"\n"))
 	half.Env = cmd.Env
 	if out, err := half.CombinedOutput(); err != nil || len(out) > 0 {
 		t.Errorf("half a script did something: %v, %s", err, out)
+	}
+}
+
+// The unit that the script writes is the one that packages bring, but for the
+// place of the program.
+func TestUnit(t *testing.T) {
+	t.Parallel()
+	packaged, err := os.ReadFile("../../packaging/sekisho-agent.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := get(t, handler(t, install.Config{Dir: agents(t)}), http.MethodGet, "h", "/install/agent.sh").Body.String()
+	_, unit, _ := strings.Cut(script, "<<'UNIT'\n")
+	unit, _, ok := strings.Cut(unit, "UNIT\n")
+	settings := func(text string) string {
+		var keep []string
+		for line := range strings.SplitSeq(text, "\n") {
+			if line != "" && !strings.HasPrefix(line, "#") {
+				keep = append(keep, line)
+			}
+		}
+		return strings.Join(keep, "\n")
+	}
+	if got, want := settings(unit), settings(strings.Replace(string(packaged), "/usr/bin/", "/usr/local/bin/", 1)); !ok || got != want {
+		t.Errorf("the script's unit is\n%s\nthe package's\n%s", got, want)
 	}
 }

@@ -5,11 +5,13 @@ import (
 	"time"
 
 	"sekisho"
+	sekishoapi "sekisho/internal/api/sekisho"
 	"sekisho/internal/api/ssm"
 	"sekisho/internal/audit"
 	"sekisho/internal/broker"
 	"sekisho/internal/console"
 	"sekisho/internal/identity"
+	"sekisho/internal/install"
 	"sekisho/internal/record"
 	"sekisho/internal/relay"
 )
@@ -124,4 +126,24 @@ func (a consoleAudit) ConsoleEvent(ctx context.Context, e console.AuditEvent) er
 		ev.ResponseElements = map[string]any{e.Name: "Failure"}
 	}
 	return a.trail.Record(ctx, ev)
+}
+
+// installer words how machines get their agent.
+type installer struct{ *install.Handler }
+
+func orderOf(o sekishoapi.Installation) install.Order {
+	return install.Order{
+		Host: o.Host, ActivationID: o.ActivationID, ActivationCode: o.ActivationCode,
+		Agent: o.Agent, Package: o.Package, PackageSHA256: o.PackageHash,
+	}
+}
+
+func (i installer) Check(o sekishoapi.Installation) error {
+	order := orderOf(o)
+	return order.Check()
+}
+
+func (i installer) Command(o sekishoapi.Installation) (sekishoapi.InstallCommand, error) {
+	c, err := i.Handler.Command(orderOf(o))
+	return sekishoapi.InstallCommand(c), err
 }

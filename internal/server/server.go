@@ -187,6 +187,10 @@ func (s *Server) routes() error {
 	authorizer := authz.New(s.Directory)
 	web := webid.New(webid.Config{Directory: s.Directory, Transport: s.cfg.ProviderTransport})
 	s.logs = logs.New(s.db, s.ring, nil)
+	installs, err := install.New(install.Config{Dir: s.cfg.AgentDir, CA: s.cfg.CA, Region: s.cfg.Region})
+	if err != nil {
+		return err
+	}
 	forSSM := ssm.Config{
 		Fleet: s.Fleet, Broker: s.broker, Documents: documents.New(s.db, yamljson.Texts{}, sessionLogs{s}, nil), Roles: nodeRoles{s.Directory}, Channels: s.Hub,
 		Inventory: inventory.New(s.db), Settings: settings.New(s.db, nil),
@@ -205,6 +209,7 @@ func (s *Server) routes() error {
 			sekishoapi.New(sekishoapi.Config{
 				Recorder: s.recorder, Sessions: s.broker, Fleet: s.Fleet, Account: s.cfg.Account, Region: s.cfg.Region,
 				Directory: s.Directory, Authorizer: authorizer, Questions: ssm.NewQuestions(forSSM), Resumer: s.resumer(),
+				Installer: installer{installs},
 			}),
 		},
 		Credentials: nodeCredentials{s.Directory, s.Fleet}, NodeKeys: s.Fleet, Nodes: s.Fleet, Authorizer: authorizer, Trail: s.trail,
@@ -215,7 +220,6 @@ func (s *Server) routes() error {
 	if len(s.cfg.Federation) > 0 {
 		federation = webid.NewConsole(web, s.ring, s.cfg.Federation)
 	}
-	var err error
 	s.console, err = console.New(console.Config{
 		Federation: federation,
 		Account:    s.cfg.Account, Region: s.cfg.Region, Directory: s.Directory, Doors: s.api, Store: s.db,
@@ -231,10 +235,6 @@ func (s *Server) routes() error {
 		Region: s.cfg.Region, Account: s.cfg.Account, Log: s.cfg.Log, Done: s.done,
 	})
 	mux.HandleFunc("GET /healthz", s.health)
-	installs, err := install.New(install.Config{Dir: s.cfg.AgentDir, CA: s.cfg.CA, Region: s.cfg.Region})
-	if err != nil {
-		return err
-	}
 	mux.Handle("GET "+install.Prefix, installs)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if console.Wants(r) {

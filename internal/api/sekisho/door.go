@@ -42,8 +42,10 @@ type Config struct {
 	Questions  Questions
 	// Resumer is nil where sessions are resumed with credentials only.
 	Resumer Resumer
-	Region  string
-	Account string
+	// Installer words how a machine gets its agent.
+	Installer Installer
+	Region    string
+	Account   string
 }
 
 type door struct{ Config }
@@ -72,6 +74,7 @@ func New(cfg Config) *api.Door {
 		},
 	}
 	maps.Copy(out.Operations, d.resumeOperations())
+	maps.Copy(out.Operations, d.quickSetupOperations())
 	return out
 }
 

@@ -41,6 +41,7 @@ var layers = []struct {
 		"sekisho/internal/control",
 		"sekisho/internal/datachannel",
 		"sekisho/internal/documents",
+		"sekisho/internal/event",
 		"sekisho/internal/fleet",
 		"sekisho/internal/identity",
 		"sekisho/internal/inventory",
@@ -60,6 +61,7 @@ var layers = []struct {
 		"sekisho/internal/install",
 		"sekisho/internal/link",
 		"sekisho/internal/sqlstore",
+		"sekisho/internal/webhook",
 	}},
 	{"L4 programs", []string{
 		"sekisho/internal/agent",

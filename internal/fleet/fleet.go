@@ -64,11 +64,14 @@ type Fleet struct {
 	now     func() time.Time
 	changed func(sekisho.NodeID)
 	alarm   func(context.Context, Sighting)
+	seen    func(context.Context, Sighting)
 	role    func(sekisho.NodeID)
 	log     *slog.Logger
 	guesses guesses
 
 	elsewhere once // whose credentials were looked at, and from where
+	moves     once // of whom it was told that it moved, and from where to where
+	strangers once // of whose registrations it was told that they were refused
 }
 
 // Config is what a Fleet needs.
@@ -79,6 +82,10 @@ type Config struct {
 	Changed func(id sekisho.NodeID) // called after a node's state changed; may be nil
 	// Alarm is told when the identity of a node is in doubt; may be nil.
 	Alarm func(ctx context.Context, s Sighting)
+	// Seen is told of registrations that were refused, of addresses that
+	// changed, and of all that Alarm is told of, of what goes on once an hour.
+	// It must not wait; may be nil.
+	Seen func(ctx context.Context, s Sighting)
 	// RoleChanged is told when a node was given another role; may be nil.
 	RoleChanged func(id sekisho.NodeID)
 	Log         *slog.Logger // nil = none
@@ -86,7 +93,7 @@ type Config struct {
 
 // New returns a Fleet.
 func New(cfg Config) *Fleet {
-	f := &Fleet{store: cfg.Store, links: cfg.Links, now: cfg.Now, changed: cfg.Changed, alarm: cfg.Alarm, role: cfg.RoleChanged, log: cfg.Log}
+	f := &Fleet{store: cfg.Store, links: cfg.Links, now: cfg.Now, changed: cfg.Changed, alarm: cfg.Alarm, seen: cfg.Seen, role: cfg.RoleChanged, log: cfg.Log}
 	if f.now == nil {
 		f.now = time.Now
 	}
@@ -95,6 +102,9 @@ func New(cfg Config) *Fleet {
 	}
 	if f.alarm == nil {
 		f.alarm = func(context.Context, Sighting) {}
+	}
+	if f.seen == nil {
+		f.seen = func(context.Context, Sighting) {}
 	}
 	if f.role == nil {
 		f.role = func(sekisho.NodeID) {}

@@ -107,9 +107,29 @@ func (f *Fleet) note(ctx context.Context, s Sighting) {
 		f.log.Warn("a node's identity is in doubt", "kind", s.Kind, "node", s.Node, "source_ip", s.SourceIP, "detail", s.Detail)
 		f.alarm(ctx, s)
 	}
+	if f.newsworthy(s, before) {
+		f.seen(ctx, s)
+	}
 	if s.Node != "" {
 		f.changed(s.Node)
 	}
+}
+
+// newsworthy reports whether somebody should hear of s, which was seen before
+// at a time. Strangers cannot make more news than is remembered of them.
+func (f *Fleet) newsworthy(s Sighting, before time.Time) bool {
+	switch {
+	case s.Kind == SeenAddressChanged:
+		return f.moves.first(string(s.Node)+" "+s.Other+" "+s.SourceIP, s.LastAt)
+	case s.Kind.Registration():
+		return f.strangers.first(s.Key, s.LastAt)
+	}
+	return alarming(s.Kind) && s.LastAt.Sub(before) >= alarmEvery
+}
+
+// Registration reports whether k is a registration that was refused.
+func (k SightingKind) Registration() bool {
+	return slices.Contains([]SightingKind{SeenWrongActivation, SeenExpiredActivation, SeenUsedUpActivation, SeenThrottled, SeenBadRegistration}, k)
 }
 
 func clip(s string, most int) string {

@@ -99,6 +99,9 @@ type Config struct {
 	Logs     Logs                            // nil = nodes are believed
 	TokenTTL time.Duration                   // 0 = 3 minutes
 	Changed  func(session sekisho.SessionID) // after a session's state changed; may be nil
+	// Started and Ended are told once of every session, when it is stored that
+	// it was granted and that it is over. They must not wait; may be nil.
+	Started, Ended func(s sekisho.Session)
 }
 
 // Logs is where nodes write the logs of sessions.
@@ -121,6 +124,12 @@ func New(cfg Config) *Broker {
 	}
 	if cfg.Changed == nil {
 		cfg.Changed = func(sekisho.SessionID) {}
+	}
+	if cfg.Started == nil {
+		cfg.Started = func(sekisho.Session) {}
+	}
+	if cfg.Ended == nil {
+		cfg.Ended = func(sekisho.Session) {}
 	}
 	return &Broker{cfg: cfg}
 }
@@ -190,6 +199,7 @@ func (b *Broker) Start(ctx context.Context, in Request) (*Started, error) {
 	if err := b.create(ctx, s, in.Plan); err != nil {
 		return nil, err
 	}
+	b.cfg.Started(*s)
 	if err := b.cfg.Relay.Open(s); err != nil {
 		// Whatever became of the caller, the session must not stay active.
 		b.finish(context.WithoutCancel(ctx), s.ID, sekisho.SessionFailed, "The session could not be recorded.")
@@ -370,15 +380,16 @@ func (b *Broker) Admit(ctx context.Context, token, subject string, leg Leg) erro
 	return nil
 }
 
-// Attachable makes sure that a session's legs may attach here: it is active,
-// and the relay has it, again if need be after a restart.
+// Attachable makes sure that a session's legs may attach here: the relay has
+// it, again if need be after a restart. A session that has ended is returned
+// with the error.
 func (b *Broker) Attachable(ctx context.Context, session sekisho.SessionID) (*sekisho.Session, error) {
 	s, err := b.cfg.Store.Session(ctx, session)
 	if err != nil {
 		return nil, err
 	}
 	if !s.Status.Active() {
-		return nil, sekisho.Errorf(sekisho.CodeNotFound, "Session is already terminated")
+		return s, sekisho.Errorf(sekisho.CodeNotFound, "Session is already terminated")
 	}
 	return s, b.cfg.Relay.Open(s)
 }
@@ -494,10 +505,13 @@ func (b *Broker) SessionEnded(session sekisho.SessionID, status sekisho.SessionS
 
 func (b *Broker) finish(ctx context.Context, session sekisho.SessionID, status sekisho.SessionStatus, details string) {
 	var node sekisho.NodeID
-	b.update(ctx, session, func(s *sekisho.Session) {
+	var over sekisho.Session
+	if b.update(ctx, session, func(s *sekisho.Session) {
 		s.Status, s.Details, s.EndedAt = status, details, time.Now().UTC()
-		node = s.Target
-	})
+		node, over = s.Target, *s
+	}) {
+		b.cfg.Ended(over)
+	}
 	closed := mgs.NewChannelClosed(string(node), string(session), details)
 	if node != "" && b.cfg.Links.Connected(node) {
 		if err := b.cfg.Links.Deliver(ctx, node, closed.AppendTo(nil)); err != nil {
@@ -506,9 +520,9 @@ func (b *Broker) finish(ctx context.Context, session sekisho.SessionID, status s
 	}
 }
 
-// update changes an active session. Its state is the server's own doing, so a
-// failure has nobody to be returned to.
-func (b *Broker) update(ctx context.Context, session sekisho.SessionID, change func(s *sekisho.Session)) {
+// update changes an active session, and reports whether it did. Its state is
+// the server's own doing, so a failure has nobody to be returned to.
+func (b *Broker) update(ctx context.Context, session sekisho.SessionID, change func(s *sekisho.Session)) bool {
 	err := b.cfg.Store.UpdateSession(ctx, session, func(s *sekisho.Session) error {
 		if !s.Status.Active() {
 			return errEnded
@@ -522,6 +536,7 @@ func (b *Broker) update(ctx context.Context, session sekisho.SessionID, change f
 	case !errors.Is(err, errEnded):
 		b.cfg.Log.Error("session state not stored", "session", session, "error", err)
 	}
+	return err == nil
 }
 
 var errEnded = errors.New("the session has ended")

@@ -150,8 +150,7 @@ func (r *Relay) ServeClient(ctx context.Context, id sekisho.SessionID, conn Conn
 func (r *Relay) serve(ctx context.Context, id sekisho.SessionID, conn Conn, side side) error {
 	s, err := r.session(id)
 	if err != nil {
-		conn.Close("the session has ended")
-		return err
+		return fmt.Errorf("%w: %w", ErrNotOpen, err)
 	}
 	return s.serve(ctx, conn, side)
 }
@@ -204,4 +203,21 @@ func (r *Relay) Shutdown() {
 	}
 }
 
-var errEnded = errors.New("the session has ended")
+// Farewell tells a client that comes after the end how the session ended, in
+// place of [Relay.ServeClient]: an agent may fail before the person's program
+// is there to be told.
+func Farewell(ctx context.Context, s *sekisho.Session, conn Conn) error {
+	closed := mgs.NewChannelClosed(string(s.Target), string(s.ID), s.Details)
+	err := conn.Write(ctx, closed.AppendTo(nil))
+	conn.Close(closeReason(errEnded))
+	return err
+}
+
+var (
+	// ErrNotOpen is wrapped where a leg comes for a session that the relay
+	// does not have (any more). The connection is left open.
+	ErrNotOpen = errors.New("the session is not open")
+
+	errEnded    = errors.New("the session has ended")
+	errStopping = errors.New("the server is stopping")
+)

@@ -136,6 +136,9 @@ func (w *world) SessionEnded(id sekisho.SessionID, s sekisho.SessionStatus, deta
 	if err := w.ServeClient(w.ctx, id, late); err == nil || !w.Live(id) {
 		w.t.Errorf("a leg was let into an ended session: %v", err)
 	}
+	if m, err := mgs.Parse(<-late.out); err != nil || m.Type != mgs.TypeChannelClosed {
+		w.t.Errorf("a late leg is told %s, %v", m.Type, err)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.ended = append(w.ended, string(s)+": "+details)
@@ -552,9 +555,60 @@ func TestAnEndedSessionTakesNoLeg(t *testing.T) {
 		w.End(sid, sekisho.SessionTerminated, "done")
 		w.End(sid, sekisho.SessionTerminated, "twice")
 		want(t, "once", w.endings(), "Terminated: done")
-		p := w.client()
+		p := newPipe()
+		if err := w.ServeClient(w.ctx, sid, p); !errors.Is(err, relay.ErrNotOpen) {
+			t.Errorf("a leg was served: %v", err)
+		}
+		if err := relay.Farewell(w.ctx, &sekisho.Session{ID: sid, Details: "done"}, p); err != nil {
+			t.Error(err)
+		}
 		<-p.closed
+		want(t, "the client is told", say(p.drain(t)), "closed done")
 	})
+}
+
+// A leg that does not read at the moment of the end, and goes on sending, is
+// told of it all the same.
+func TestTheEndReachesALegThatGoesOnSending(t *testing.T) {
+	for _, fails := range []bool{false, true} {
+		t.Run(map[bool]string{false: "ended", true: "recording failed"}[fails], func(t *testing.T) {
+			with(t, sekisho.Session{}, func(w *world) {
+				agent := w.agent()
+				client := newPipe()
+				client.out = make(chan []byte)
+				go func() { _ = w.ServeClient(w.ctx, sid, client) }()
+				agent.send(output(0, "x"))
+				synctest.Wait() // it is being written
+				if fails {
+					w.tape.mu.Lock()
+					w.tape.fail = true
+					w.tape.mu.Unlock()
+				} else {
+					w.End(sid, sekisho.SessionTerminated, "done")
+				}
+				client.send(input(0, "k"))
+				synctest.Wait()
+				var got []mgs.Message
+				for open := true; open; {
+					select {
+					case b := <-client.out:
+						m, err := mgs.Parse(b)
+						if err != nil {
+							t.Fatal(err)
+						}
+						got = append(got, m)
+					case <-client.closed:
+						open = false
+					}
+				}
+				end := "done"
+				if fails {
+					end = "The session was ended because it could not be recorded any longer."
+				}
+				want(t, "the client sees", say(got), "0=x, closed "+end)
+			})
+		})
+	}
 }
 
 func TestAfterARestartBothLegsGoOn(t *testing.T) {

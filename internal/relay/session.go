@@ -78,7 +78,9 @@ type session struct {
 	agentAway  time.Time // since when there is no agent leg
 	clientAway time.Time
 	ended      bool
+	closed     []byte // channel_closed, of an ended session
 	encryption encryption
+	greeting   greeting
 }
 
 // incoming is the direction whose frames the given side sends.
@@ -102,7 +104,14 @@ func (s *session) serve(ctx context.Context, conn Conn, at side) error {
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if err := s.write(ctx, l, at); err != nil {
+		err := s.write(ctx, l, at)
+		if errors.Is(err, errEnded) {
+			// The reader goes on until the peer has hung up too: a connection
+			// that is dropped with anything unread in it takes the last words
+			// with it.
+			conn.Close(closeReason(err))
+		}
+		if err != nil {
 			cancel(err)
 		}
 	})
@@ -132,9 +141,15 @@ func (v *violation) Error() string { return "protocol error: " + v.err.Error() }
 
 func (s *session) attach(l *leg, at side) error {
 	s.mu.Lock()
-	if s.ended {
+	if s.ended && s.closed == nil {
 		s.mu.Unlock()
-		return errEnded
+		return errStopping
+	}
+	if s.ended {
+		l.final = s.closed
+		l.poke()
+		s.mu.Unlock()
+		return nil
 	}
 	old := s.legs[at]
 	s.legs[at] = l
@@ -247,12 +262,13 @@ func (s *session) acceptData(m *mgs.Message, frame []byte, l *leg, from side) (*
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended {
-		return nil, errEnded
+		return nil, nil // it has not been told yet
 	}
 	st := s.incoming(from)
 	v, err := st.accept(m, frame, func(m *mgs.Message) error { return s.tap(m, from) })
 	if err != nil {
-		return nil, s.recordingFailed(err)
+		s.recordingFailed(err)
+		return nil, nil
 	}
 	to := s.legs[from.other()]
 	switch v {
@@ -278,8 +294,10 @@ func (s *session) acceptData(m *mgs.Message, frame []byte, l *leg, from side) (*
 // recording in the order in which they leave.
 func (s *session) tap(m *mgs.Message, from side) error {
 	switch m.PayloadType {
-	case mgs.PayloadHandshakeRequest, mgs.PayloadHandshakeResponse:
-		return s.watchHandshake(m, from)
+	case mgs.PayloadHandshakeRequest, mgs.PayloadHandshakeResponse, mgs.PayloadEncChallengeResponse, mgs.PayloadHandshakeComplete:
+		err := s.watchHandshake(m, from)
+		s.greet(m, from)
+		return err
 	case mgs.PayloadOutput, mgs.PayloadStdErr:
 		if s.encryption.agreed {
 			return nil
@@ -298,15 +316,17 @@ func (s *session) tap(m *mgs.Message, from side) error {
 	return nil
 }
 
-// recordingFailed ends the session: what cannot be recorded is not shown.
-func (s *session) recordingFailed(err error) error {
+// recordingFailed ends the session: what cannot be recorded is not shown. The
+// mutex is held. Both legs live on until they have been told.
+func (s *session) recordingFailed(err error) {
 	s.relay.cfg.Log.Error("recording failed; session ended", "session", s.info.ID, "error", err)
 	why := "The session was ended because it could not be recorded any longer."
 	if errors.Is(err, errEncrypts) {
 		why = "The session was ended: " + err.Error() + "."
 	}
-	go s.end(sekisho.SessionFailed, why)
-	return err
+	if s.endLocked(why) {
+		go s.finish(sekisho.SessionFailed, why)
+	}
 }
 
 func (s *session) ack(m *mgs.Message, frame []byte, from side) error {
@@ -329,6 +349,9 @@ func (s *session) acceptAck(a mgs.Acknowledge, frame []byte, from side) (*leg, e
 		return nil, &violation{fmt.Errorf("the %s acknowledged %s", from, a.Type)}
 	}
 	sender := s.legs[from.other()]
+	if from == agentSide {
+		s.answered(a.Seq)
+	}
 	st.acknowledge(a.Seq, func(h held) {
 		if sender != nil {
 			s.urgentLocked(sender, mgs.NewAckOf(st.typ, h.id, h.seq))
@@ -374,7 +397,7 @@ func (s *session) flushSoon(l *leg, to side) {
 		return
 	}
 	s.mu.Lock()
-	more := len(l.urgent) > 0 || s.outgoing(to).sent < len(s.outgoing(to).queue) || l.final != nil
+	more := len(l.urgent) > 0 || s.outgoing(to).due() || l.final != nil
 	s.mu.Unlock()
 	if more { // it came meanwhile, or was more than a batch
 		l.poke()
@@ -412,7 +435,7 @@ func (s *session) flush(ctx context.Context, l *leg, to side, batches int) (last
 		st := s.outgoing(to)
 		batch = append(batch, l.urgent...)
 		l.urgent = nil
-		for len(batch) < batchFrames && st.sent < len(st.queue) && s.legs[to] == l {
+		for len(batch) < batchFrames && st.due() && s.legs[to] == l {
 			if h := &st.queue[st.sent]; !h.acked {
 				batch = append(batch, h.frame)
 			}
@@ -440,20 +463,34 @@ func (s *session) flush(ctx context.Context, l *leg, to side, batches int) (last
 // end closes the session once.
 func (s *session) end(status sekisho.SessionStatus, output string) {
 	s.mu.Lock()
+	first := s.endLocked(output)
+	s.mu.Unlock()
+	if first {
+		s.finish(status, output)
+	}
+}
+
+// endLocked takes nothing more from the legs and has them told. It reports
+// whether the session was open; then finish is due.
+func (s *session) endLocked(output string) bool {
 	if s.ended {
-		s.mu.Unlock()
-		return
+		return false
 	}
 	s.ended = true
 	closed := mgs.NewChannelClosed(string(s.info.Target), string(s.info.ID), output)
-	frame := closed.AppendTo(nil)
+	s.closed = closed.AppendTo(nil)
 	for _, l := range s.legs {
 		if l != nil {
-			l.final = frame
+			l.final = s.closed
 			l.poke()
 		}
 	}
-	s.mu.Unlock()
+	return true
+}
+
+// finish seals the recording of a session that was just ended, and tells the
+// observer.
+func (s *session) finish(status sekisho.SessionStatus, output string) {
 	if err := s.rec.Seal(output); err != nil {
 		s.relay.cfg.Log.Error("recording not sealed", "session", s.info.ID, "error", err)
 	}
@@ -461,7 +498,7 @@ func (s *session) end(status sekisho.SessionStatus, output string) {
 	defer s.notifying.Unlock()
 	s.relay.cfg.Observer.SessionEnded(s.info.ID, status, output)
 	// Last: until its end is stored, a leg that comes must find the ended
-	// session here, and not open it again.
+	// session here and be told so, and not open it again.
 	s.relay.forget(s.info.ID)
 }
 
@@ -473,7 +510,7 @@ func (s *session) drop() {
 	s.mu.Unlock()
 	for _, l := range legs {
 		if l != nil {
-			l.cancel(errors.New("the server is stopping"))
+			l.cancel(errStopping)
 		}
 	}
 }

@@ -43,6 +43,13 @@ type stream struct {
 	bytes   int
 	acked   int64 // every number up to this one is acknowledged by the receiver
 	paused  bool
+	barred  bool // frames from number bar on do not leave yet
+	bar     int64
+}
+
+// due reports whether there is a frame to be written to the receiver.
+func (s *stream) due() bool {
+	return s.sent < len(s.queue) && !(s.barred && s.queue[s.sent].seq >= s.bar)
 }
 
 // verdict is what becomes of a frame that came in.

@@ -298,7 +298,7 @@ func (d *door) openDataChannel(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	session := sekisho.SessionID(name)
-	side, err := d.admit(c, conn, session)
+	side, ended, err := d.admit(c, conn, session)
 	if err == nil {
 		c.Allow() // the token was the permission
 		err = c.Accept(r)
@@ -307,34 +307,63 @@ func (d *door) openDataChannel(w http.ResponseWriter, r *http.Request) {
 		d.refused(c, r, conn, err)
 		return
 	}
-	if side == broker.AgentLeg {
-		d.serve(conn, agentPing, agentPong, func(ctx context.Context, f *frames) error { return d.Relay.ServeAgent(ctx, session, leg{f}) })
-	} else {
-		d.serve(conn, clientPing, clientPong, func(ctx context.Context, f *frames) error { return d.Relay.ServeClient(ctx, session, leg{f}) })
+	switch {
+	case side == broker.AgentLeg:
+		d.serve(conn, agentPing, agentPong, func(ctx context.Context, f *frames) error {
+			err := d.Relay.ServeAgent(ctx, session, leg{f})
+			if errors.Is(err, relay.ErrNotOpen) {
+				f.Close("the session has ended")
+			}
+			return err
+		})
+	default:
+		d.serve(conn, clientPing, clientPong, func(ctx context.Context, f *frames) error {
+			return d.serveClient(ctx, session, ended, leg{f})
+		})
 	}
 }
 
-// admit reads the opening frame and decides which leg, if any, this is.
-func (d *door) admit(c *api.Call, conn *link.Conn, session sekisho.SessionID) (broker.Leg, error) {
+// serveClient runs a client's leg, or tells it how the session ended.
+func (d *door) serveClient(ctx context.Context, session sekisho.SessionID, ended *sekisho.Session, l leg) error {
+	if ended == nil {
+		err := d.Relay.ServeClient(ctx, session, l)
+		if !errors.Is(err, relay.ErrNotOpen) {
+			return err
+		}
+		// It has ended since it was admitted.
+		if ended, err = d.Broker.Session(ctx, session); err != nil {
+			l.Close("the session has ended")
+			return err
+		}
+	}
+	return relay.Farewell(ctx, ended, l)
+}
+
+// admit reads the opening frame and decides which leg, if any, this is. A
+// client whose session has ended meanwhile is admitted to hear how: then the
+// session is returned too.
+func (d *door) admit(c *api.Call, conn *link.Conn, session sekisho.SessionID) (broker.Leg, *sekisho.Session, error) {
 	open, err := readOpen[mgs.OpenDataChannel](d.Done, conn)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	leg := broker.ClientLeg
 	if open.ClientInstanceID != "" {
 		leg = broker.AgentLeg
 	}
 	if err := d.Broker.Admit(d.Done, open.TokenValue, string(session), leg); err != nil {
-		return "", err
+		return "", nil, err
 	}
 	s, err := d.Broker.Attachable(d.Done, session)
-	if err != nil {
-		return "", err
+	switch {
+	case leg == broker.ClientLeg && s != nil && !s.Status.Active():
+		return leg, s, nil
+	case err != nil:
+		return "", nil, err
+	case leg == broker.AgentLeg:
+		return leg, nil, d.isNode(d.Done, c, string(s.Target))
 	}
-	if leg == broker.AgentLeg {
-		return leg, d.isNode(d.Done, c, string(s.Target))
-	}
-	return leg, nil
+	return leg, nil, nil
 }
 
 // sameOrigin allows the console, which this very server serves.

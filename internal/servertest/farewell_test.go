@@ -1,0 +1,36 @@
+package servertest_test
+
+import (
+	"testing"
+
+	"sekisho/internal/link"
+	"sekisho/internal/mgs"
+	"sekisho/internal/servertest"
+)
+
+// An agent may fail before the person's program has opened its channel: the
+// program is told why all the same, once.
+func TestClientThatComesAfterTheEnd(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t)
+	n := s.Node()
+	control := n.Connect()
+	session, token := s.StartSession(s.Admin, n)
+	control.Send(mgs.NewTaskComplete(mgs.TaskComplete{TaskID: session, FinalTaskStatus: mgs.TaskFailed, Output: "no such program"}))
+	control.Receive(mgs.TypeAgentTaskAcknowledge)
+	late := s.MustDial(s.Admin, "data-channel", session)
+	late.Text(servertest.ClientFrame(token))
+	m := late.Receive(mgs.TypeChannelClosed)
+	closed, err := mgs.ParseBody[mgs.ChannelClosed](m.Payload)
+	if err != nil || closed.Output != "The node could not run the session: no such program" {
+		t.Errorf("told %q, %v", closed.Output, err)
+	}
+	if code, _ := late.WaitClosed(); code != link.CloseNormal {
+		t.Errorf("closed with %d", code)
+	}
+	again := s.MustDial(s.Admin, "data-channel", session)
+	again.Text(servertest.ClientFrame(token))
+	if code, _ := again.WaitClosed(); code != link.ClosePolicy {
+		t.Errorf("the same token again: closed with %d", code)
+	}
+}

@@ -9,6 +9,8 @@ GO       ?= go
 PROGRAMS := sekishod sekisho-agent sekisho
 BUILD    := $(GO) build -trimpath -buildvcs=false
 DATA     ?= .sekisho
+
+AGENT_ARCHITECTURES := amd64 arm64
 FUZZTIME ?= 20s
 
 GOLANGCI_VERSION := v2.15.0
@@ -23,18 +25,26 @@ PLUGIN     := bin/test/session-manager-plugin
 PLAYWRIGHT := e2e/browser/node_modules/.package-lock.json
 GOLANGCI   := bin/tools/golangci-lint-$(GOLANGCI_VERSION)
 
-.PHONY: help build programs race-programs test-programs web run test unit web-unit e2e browser lint fmt vet check fuzz bench clean
+.PHONY: help build programs agents race-programs test-programs web run test unit web-unit e2e browser lint fmt vet check fuzz bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 ## Building.
 
-build: web programs ## the console and bin/sekishod, bin/sekisho-agent, bin/sekisho
+build: web programs agents ## the console and bin/sekishod, bin/sekisho-agent, bin/sekisho
 
 programs:
 	@mkdir -p bin
 	CGO_ENABLED=0 $(BUILD) -o bin/ $(addprefix ./cmd/,$(PROGRAMS))
+
+# The agents that machines fetch from the server (docs/quick-setup.md). The
+# same sources and the same Go make the same bytes anywhere.
+agents: $(addprefix agent-linux-,$(AGENT_ARCHITECTURES)) ## bin/sekisho-agent-linux-amd64 and -arm64
+
+agent-linux-%:
+	@mkdir -p bin
+	CGO_ENABLED=0 GOOS=linux GOARCH=$* $(BUILD) -o bin/sekisho-agent-linux-$* ./cmd/sekisho-agent
 
 # The same programs with the race detector inside, for the end-to-end tests.
 # Without -trimpath they share their compiled packages with `go test -race`.

@@ -110,6 +110,7 @@ DIR/env, to be sourced by a shell, points the aws CLI here.`,
 	f.StringVar(&o.Region, "region", "", "region name (default us-east-1)")
 	f.StringVar(&o.Account, "account-id", "", "account ID, 12 digits (default 100000000000)")
 	f.IntVar(&o.Nodes, "nodes", 1, "number of agents to run")
+	f.StringVar(&o.AgentsDir, "agents-dir", "", "directory of the agents that machines may fetch (default: beside sekishod)")
 	f.BoolVar(&verbose, "verbose", false, "log more")
 	f.StringVar(&o.PolicyClock, "policy-clock", "", "time that policies see, or a file that holds one")
 	f.BoolVar(&o.FirstRun, "first-run", false, "leave the first-run flow to the console")

@@ -43,6 +43,9 @@ type Server struct {
 	// StrictDocuments demands that policies grant the default session
 	// document too.
 	StrictDocuments bool `yaml:"strict_documents"`
+	// AgentsDir holds the agents that machines may fetch: see docs/quick-setup.md.
+	// Empty means the directory of sekishod itself.
+	AgentsDir string `yaml:"agents_dir"`
 	// ResumeWithSessionToken lets a client that lost its connection go on
 	// with its session after its credentials have lapsed.
 	ResumeWithSessionToken bool `yaml:"resume_with_session_token"`
@@ -225,6 +228,13 @@ func (c *Server) Check() error {
 	for _, p := range c.SignIn {
 		if _, err := p.ClientSecret(); err != nil {
 			errs = append(errs, err)
+		}
+	}
+	if c.AgentsDir != "" {
+		if st, err := os.Stat(c.AgentsDir); err != nil {
+			errs = append(errs, fmt.Errorf("agents_dir: %w; make it, or leave the setting out to offer what lies beside sekishod", err))
+		} else if !st.IsDir() {
+			errs = append(errs, fmt.Errorf("agents_dir: %s is not a directory", c.AgentsDir))
 		}
 	}
 	if st, err := os.Stat(c.Data); err == nil && !st.IsDir() {

@@ -74,9 +74,9 @@ func TestCheckLooksAtTheMachine(t *testing.T) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	c := &config.Server{Data: dir, TLS: config.TLS{Certificate: filepath.Join(dir, "missing.pem"), Key: key}}
+	c := &config.Server{Data: dir, AgentsDir: key, TLS: config.TLS{Certificate: filepath.Join(dir, "missing.pem"), Key: key}}
 	err := c.Check()
-	for _, want := range []string{"missing.pem", "chmod 600", "chmod 700"} {
+	for _, want := range []string{"missing.pem", "chmod 600", "chmod 700", "agents_dir: " + key + " is not a directory"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not mentioned in: %v", want, err)
 		}

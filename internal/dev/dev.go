@@ -28,6 +28,9 @@ type Options struct {
 	Region  string // empty: the directory's, else us-east-1
 	Account string // empty: the directory's, else 100000000000
 	Nodes   int    // how many agents
+	// AgentsDir holds the agents that machines may fetch; empty: the program's
+	// own directory.
+	AgentsDir string
 	// PolicyClock sets the clock that policies see, for tests: a time, or the
 	// name of a file that holds one and is read anew for each decision.
 	PolicyClock string
@@ -97,11 +100,14 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	program, err := os.Executable()
-	if err != nil {
-		return err
+	if o.AgentsDir == "" {
+		program, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		o.AgentsDir = filepath.Dir(program)
 	}
-	srv, err := server.New(ctx, server.Config{AgentDir: filepath.Dir(program), CA: string(ca), DataDir: dir, Account: st.Account, Region: st.Region, Log: o.Log, Now: clock})
+	srv, err := server.New(ctx, server.Config{AgentDir: o.AgentsDir, CA: string(ca), DataDir: dir, Account: st.Account, Region: st.Region, Log: o.Log, Now: clock})
 	if err != nil {
 		return err
 	}

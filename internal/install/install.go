@@ -21,6 +21,7 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+	"sync"
 	"text/template"
 	"time"
 
@@ -51,6 +52,15 @@ var scriptText string
 type Handler struct {
 	cfg    Config
 	script *template.Template
+
+	mu   sync.Mutex
+	sums map[string]summed // by file name: nobody makes the server read an agent again and again
+}
+
+// summed is the sum of a file as it was.
+type summed struct {
+	file fs.FileInfo
+	sum  string
 }
 
 // New returns a Handler.
@@ -59,7 +69,7 @@ func New(cfg Config) (*Handler, error) {
 		return nil, sekisho.Errorf(sekisho.CodeInvalid, "the CA and the region must not contain quotes")
 	}
 	t, err := template.New("agent.sh").Option("missingkey=error").Parse(scriptText)
-	return &Handler{cfg, t}, err
+	return &Handler{cfg: cfg, script: t, sums: map[string]summed{}}, err
 }
 
 // host is a Host header that may stand in a script.
@@ -146,19 +156,33 @@ func (h *Handler) Offered(ctx context.Context) (map[string]string, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		f, _, err := h.open(agentName(arch))
+		f, st, err := h.open(agentName(arch))
 		if err != nil {
 			continue // not offered
 		}
-		sum := sha256.New()
-		_, err = io.Copy(sum, f)
+		sums[arch], err = h.sum(f, st)
 		f.Close()
 		if err != nil {
 			return nil, err
 		}
-		sums[arch] = hex.EncodeToString(sum.Sum(nil))
 	}
 	return sums, nil
+}
+
+// sum is the SHA-256 sum of a file, which is read when it has changed.
+func (h *Handler) sum(f *os.File, st fs.FileInfo) (string, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if have, ok := h.sums[f.Name()]; ok && os.SameFile(have.file, st) && have.file.Size() == st.Size() && have.file.ModTime().Equal(st.ModTime()) {
+		return have.sum, nil
+	}
+	sum := sha256.New()
+	if _, err := io.Copy(sum, f); err != nil {
+		return "", err
+	}
+	text := hex.EncodeToString(sum.Sum(nil))
+	h.sums[f.Name()] = summed{st, text}
+	return text, nil
 }
 
 func (h *Handler) text(ctx context.Context, name, at string) ([]byte, error) {

@@ -71,6 +71,34 @@ func TestServed(t *testing.T) {
 	}
 }
 
+// An agent that is put there anew is announced anew.
+func TestReplacedAgent(t *testing.T) {
+	t.Parallel()
+	dir := agents(t)
+	h := handler(t, install.Config{Dir: dir})
+	before, err := h.Offered(t.Context())
+	if err != nil || len(before) != 2 {
+		t.Fatalf("%v, %v", before, err)
+	}
+	if again, err := h.Offered(t.Context()); err != nil || again["arm64"] != before["arm64"] {
+		t.Errorf("again: %v, %v", again, err)
+	}
+	file := filepath.Join(dir, "sekisho-agent-linux-arm64")
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if gone, err := h.Offered(t.Context()); err != nil || len(gone) != 1 || gone["amd64"] == "" {
+		t.Errorf("without arm64: %v, %v", gone, err)
+	}
+	if err := os.WriteFile(file, []byte("another agent for arm64"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	after, err := h.Offered(t.Context())
+	if want := fmt.Sprintf("%x", sha256.Sum256([]byte("another agent for arm64"))); err != nil || after["arm64"] != want || after["amd64"] != before["amd64"] {
+		t.Errorf("afterwards: %v, %v", after, err)
+	}
+}
+
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	h := handler(t, install.Config{Dir: agents(t)})

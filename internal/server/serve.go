@@ -58,12 +58,16 @@ func Run(ctx context.Context, c *config.Server, w io.Writer, log *slog.Logger) (
 	if len(balancers) > 0 {
 		l = &proxyproto.Listener{Listener: l, Balancers: balancers}
 	}
-	program, err := os.Executable()
-	if err != nil {
-		return err
+	agents := c.AgentsDir
+	if agents == "" {
+		program, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		agents = filepath.Dir(program)
 	}
 	s, err := New(ctx, Config{
-		AgentDir: filepath.Dir(program), CA: ownCA(cert),
+		AgentDir: agents, CA: ownCA(cert),
 		DataDir: c.Data, Account: c.Account, Region: c.Region, Log: log, StrictDocuments: c.StrictDocuments, TrustedProxies: proxies,
 		ResumeWithSessionToken: c.ResumeWithSessionToken,
 		KeepSessions:           !c.EndSessionsOnRevocation, Federation: federation,

@@ -3,7 +3,6 @@ package ssm
 import (
 	"context"
 	"slices"
-	"strings"
 	"time"
 
 	"sekisho"
@@ -90,8 +89,8 @@ func (d *door) createActivation(ctx context.Context, c *api.Call, in *createActi
 		limit = *in.RegistrationLimit
 		v.Range("registrationLimit", limit, 1, 1000)
 	}
-	if strings.HasPrefix(in.IamRole, "arn:") {
-		return nil, awsproto.SenderError("ValidationException", "IamRole takes the name of the role (or path/name), not its ARN: %s", in.IamRole[strings.LastIndexByte(in.IamRole, '/')+1:])
+	if err := roleName("IamRole", in.IamRole); err != nil {
+		return nil, err
 	}
 	if err := v.Err(); err != nil {
 		return nil, err

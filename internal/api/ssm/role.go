@@ -2,6 +2,7 @@ package ssm
 
 import (
 	"context"
+	"strings"
 
 	"sekisho/internal/api"
 	"sekisho/internal/authz"
@@ -13,12 +14,24 @@ type updateManagedInstanceRoleRequest struct {
 	IamRole    string
 }
 
+// roleName refuses an ARN where the name of a role is expected.
+func roleName(field, role string) error {
+	if !strings.HasPrefix(role, "arn:") {
+		return nil
+	}
+	_, name, _ := strings.Cut(role, ":role/")
+	return awsproto.SenderError("ValidationException", "%s takes the name of the role (or path/name), not its ARN: %.64s", field, name)
+}
+
 // updateManagedInstanceRole gives a node another role. Its agent fetches the
 // new credentials at once.
 func (d *door) updateManagedInstanceRole(ctx context.Context, c *api.Call, in *updateManagedInstanceRoleRequest) (*struct{}, error) {
 	var v awsproto.Constraints
 	v.Require("iamRole", in.IamRole != "")
 	v.Length("iamRole", in.IamRole, 0, 64)
+	if err := roleName("IamRole", in.IamRole); err != nil {
+		return nil, err
+	}
 	if err := v.Err(); err != nil {
 		return nil, err
 	}

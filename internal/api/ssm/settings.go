@@ -91,6 +91,9 @@ func (d *door) updateServiceSetting(ctx context.Context, c *api.Call, in *settin
 		return nil, err
 	}
 	if id == settings.HostRole && in.SettingValue != settings.None {
+		if err := roleName("SettingValue", in.SettingValue); err != nil {
+			return nil, err
+		}
 		role, err := d.Roles.ActivationRole(ctx, in.SettingValue)
 		if err != nil {
 			return nil, err

@@ -112,6 +112,7 @@ DIR/env, to be sourced by a shell, points the aws CLI here.`,
 	f.IntVar(&o.Nodes, "nodes", 1, "number of agents to run")
 	f.StringVar(&o.AgentsDir, "agents-dir", "", "directory of the agents that machines may fetch (default: beside sekishod)")
 	f.BoolVar(&verbose, "verbose", false, "log more")
+	f.StringVar(&o.Webhook, "webhook", "", "URL on this machine that gets every event (docs/events.md)")
 	f.StringVar(&o.PolicyClock, "policy-clock", "", "time that policies see, or a file that holds one")
 	f.BoolVar(&o.FirstRun, "first-run", false, "leave the first-run flow to the console")
 	for _, name := range []string{"policy-clock", "first-run"} { // for tests

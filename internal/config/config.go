@@ -49,6 +49,8 @@ type Server struct {
 	// ResumeWithSessionToken lets a client that lost its connection go on
 	// with its session after its credentials have lapsed.
 	ResumeWithSessionToken bool `yaml:"resume_with_session_token"`
+	// Webhooks receive events.
+	Webhooks []Webhook `yaml:"webhooks"`
 }
 
 // SignIn is an OpenID Connect provider that people sign in to the console by.
@@ -175,6 +177,9 @@ func (c *Server) form() error {
 		}
 		names[p.Name] = true
 	}
+	if err := c.webhooksForm(); err != nil {
+		errs = append(errs, err)
+	}
 	return errors.Join(errs...)
 }
 
@@ -227,6 +232,11 @@ func (c *Server) Check() error {
 	}
 	for _, p := range c.SignIn {
 		if _, err := p.ClientSecret(); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	for i := range c.Webhooks {
+		if err := c.Webhooks[i].check(); err != nil {
 			errs = append(errs, err)
 		}
 	}

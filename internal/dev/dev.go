@@ -5,6 +5,8 @@ package dev
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +19,7 @@ import (
 	"time"
 
 	"sekisho"
+	"sekisho/internal/event"
 	"sekisho/internal/identity"
 	"sekisho/internal/server"
 )
@@ -37,7 +40,10 @@ type Options struct {
 	// FirstRun leaves the first-run flow to the console. Otherwise a second
 	// factor is declined: the password lies in the directory's env file.
 	FirstRun bool
-	Stdout   io.Writer
+	// Webhook is a URL on this machine that gets all events; empty for none.
+	// The secret that they are signed with is in the directory's env file.
+	Webhook string
+	Stdout  io.Writer
 	Stderr   io.Writer
 	Log      *slog.Logger
 }
@@ -107,7 +113,13 @@ func Run(ctx context.Context, o Options) (err error) {
 		}
 		o.AgentsDir = filepath.Dir(program)
 	}
-	srv, err := server.New(ctx, server.Config{AgentDir: o.AgentsDir, CA: string(ca), DataDir: dir, Account: st.Account, Region: st.Region, Log: o.Log, Now: clock})
+	webhooks, err := o.webhooks(st)
+	if err != nil {
+		return err
+	}
+	srv, err := server.New(ctx, server.Config{
+		AgentDir: o.AgentsDir, CA: string(ca), DataDir: dir, Account: st.Account, Region: st.Region, Log: o.Log, Now: clock, Webhooks: webhooks,
+	})
 	if err != nil {
 		return err
 	}
@@ -153,7 +165,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if len(agents) > 0 {
 		target = st.Nodes[agents[0].name]
 	}
-	if err := writeEnv(dir, []variable{
+	vars := []variable{
 		{"AWS_ENDPOINT_URL", endpoint},
 		{"AWS_REGION", st.Region},
 		{"AWS_DEFAULT_REGION", st.Region},
@@ -166,7 +178,11 @@ func Run(ctx context.Context, o Options) (err error) {
 		{"SEKISHO_CONSOLE_URL", endpoint + "/console/"},
 		{"SEKISHO_CONSOLE_USER", st.AdminUser},
 		{"SEKISHO_CONSOLE_PASSWORD", st.AdminPassword},
-	}); err != nil {
+	}
+	if o.Webhook != "" {
+		vars = append(vars, variable{"SEKISHO_WEBHOOK_SECRET", st.WebhookSecret})
+	}
+	if err := writeEnv(dir, vars); err != nil {
 		return err
 	}
 	if err := connected(ctx, srv, len(agents)); err != nil {
@@ -182,6 +198,23 @@ func Run(ctx context.Context, o Options) (err error) {
 		return cause
 	}
 	return nil
+}
+
+// webhooks is the receiver of events, if there is one. Its secret is made once.
+func (o *Options) webhooks(st *state) ([]event.Webhook, error) {
+	if o.Webhook == "" {
+		return nil, nil
+	}
+	if st.WebhookSecret == "" {
+		key := make([]byte, 32)
+		rand.Read(key) // never fails: see crypto/rand
+		st.WebhookSecret = "whsec_" + base64.StdEncoding.EncodeToString(key)
+	}
+	w, err := server.DevWebhook(o.Webhook, st.WebhookSecret)
+	if err != nil {
+		return nil, fmt.Errorf("--webhook: %w", err)
+	}
+	return []event.Webhook{w}, nil
 }
 
 // settle fills in what the options leave open. A directory's account and

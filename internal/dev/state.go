@@ -20,6 +20,7 @@ type state struct {
 	AdminPassword   string
 	AccessKeyID     string
 	SecretAccessKey string
+	WebhookSecret   string            `json:",omitempty"`
 	Nodes           map[string]string // agent's name to the node ID it registered under
 }
 

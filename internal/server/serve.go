@@ -47,6 +47,10 @@ func Run(ctx context.Context, c *config.Server, w io.Writer, log *slog.Logger) (
 			Name: p.Name, Issuer: p.Issuer, ClientID: p.ClientID, ClientSecret: secret, Role: p.Role, Scopes: p.Scopes,
 		})
 	}
+	webhooks, err := webhooksOf(c.Webhooks)
+	if err != nil {
+		return err
+	}
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
 		return err
 	}
@@ -70,7 +74,7 @@ func Run(ctx context.Context, c *config.Server, w io.Writer, log *slog.Logger) (
 		AgentDir: agents, CA: ownCA(cert),
 		DataDir: c.Data, Account: c.Account, Region: c.Region, Log: log, StrictDocuments: c.StrictDocuments, TrustedProxies: proxies,
 		ResumeWithSessionToken: c.ResumeWithSessionToken,
-		KeepSessions:           !c.EndSessionsOnRevocation, Federation: federation,
+		KeepSessions:           !c.EndSessionsOnRevocation, Federation: federation, Webhooks: webhooks,
 	})
 	if err != nil {
 		return err

@@ -36,6 +36,7 @@ import (
 	"sekisho/internal/console"
 	"sekisho/internal/control"
 	"sekisho/internal/documents"
+	"sekisho/internal/event"
 	"sekisho/internal/fleet"
 	"sekisho/internal/identity"
 	"sekisho/internal/identity/webid"
@@ -76,6 +77,11 @@ type Config struct {
 	// Federation are the identity providers that people sign in to the console
 	// by.
 	Federation []webid.ConsoleProvider
+	// Webhooks receive events.
+	Webhooks []event.Webhook
+	// NodeDownAfter is how long a node is away before it is said to be down;
+	// 0 = 1 minute.
+	NodeDownAfter time.Duration
 	// ProviderTransport reaches identity providers; nil = the system's
 	// certificates.
 	ProviderTransport http.RoundTripper
@@ -100,6 +106,7 @@ type Server struct {
 	broker   *broker.Broker
 	api      *api.Server
 	events   *console.Hub
+	bus      *event.Bus
 	console  http.Handler
 	handler  http.Handler
 
@@ -139,15 +146,20 @@ func (s *Server) open(ctx context.Context) error {
 	}
 	s.keys = kms.New(kms.Config{Store: s.db, Sealer: s.ring, Region: s.cfg.Region, Account: s.cfg.Account})
 	s.events = &console.Hub{}
+	if err := s.openEvents(ctx); err != nil {
+		return err
+	}
 	s.Hub = control.NewHub(s.cfg.Log)
 	s.Fleet = fleet.New(fleet.Config{Store: s.db, Links: s.Hub, Changed: func(id sekisho.NodeID) {
 		s.events.Publish(console.Event{Kind: "node", ID: string(id)})
-	}, Alarm: s.nodeAlarm, Log: s.cfg.Log, RoleChanged: func(id sekisho.NodeID) { s.Hub.Reopen(id, mgs.ReasonRoleChanged) }})
+		s.bus.NodeChanged(id)
+	}, Alarm: s.nodeAlarm, Seen: s.machineSeen, Log: s.cfg.Log, RoleChanged: func(id sekisho.NodeID) { s.Hub.Reopen(id, mgs.ReasonRoleChanged) }})
 	observer := &lateObserver{}
 	s.relay = relay.New(relay.Config{Recorder: recordings{s.recorder, s.db}, Observer: observer, Log: s.cfg.Log})
 	s.broker = broker.New(broker.Config{
 		Store: s.db, Relay: s.relay, Links: s.Hub, Nodes: s.Fleet, Logs: sessionLogs{s}, Log: s.cfg.Log,
 		Changed: func(id sekisho.SessionID) { s.events.Publish(console.Event{Kind: "session", ID: string(id)}) },
+		Started: s.sessionStarted, Ended: s.sessionEnded,
 	})
 	observer.Broker = s.broker
 	if err := s.Fleet.Recover(ctx); err != nil {
@@ -208,11 +220,11 @@ func (s *Server) routes() error {
 			cloudtrail.New(cloudtrail.Config{Trail: s.trail, Account: s.cfg.Account}),
 			sekishoapi.New(sekishoapi.Config{
 				Recorder: s.recorder, Sessions: s.broker, Fleet: s.Fleet, Account: s.cfg.Account, Region: s.cfg.Region,
-				Directory: s.Directory, Authorizer: authorizer, Questions: ssm.NewQuestions(forSSM), Resumer: s.resumer(),
+				Directory: s.Directory, Authorizer: authorizer, Questions: ssm.NewQuestions(forSSM), Events: s.bus, Resumer: s.resumer(),
 				Installer: installer{installs},
 			}),
 		},
-		Credentials: nodeCredentials{s.Directory, s.Fleet}, NodeKeys: s.Fleet, Nodes: s.Fleet, Authorizer: authorizer, Trail: s.trail,
+		Credentials: nodeCredentials{s.Directory, s.Fleet}, NodeKeys: s.Fleet, Nodes: s.Fleet, Authorizer: authorizer, Trail: denials{s.trail, s.bus},
 		Account: s.cfg.Account, Region: s.cfg.Region, Now: s.cfg.Now, Log: s.cfg.Log,
 		SourceIP: sourceIP(s.cfg.TrustedProxies),
 	})
@@ -279,6 +291,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, cert tls.Certificate
 	var wg sync.WaitGroup
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	wg.Go(func() { s.relay.Run(background) })
+	wg.Go(func() { s.bus.Run(background) })
 	wg.Go(func() {
 		if err := s.Directory.Run(background); err != nil && background.Err() == nil {
 			s.cfg.Log.Error("uses of access keys are not kept", "error", err)
@@ -360,6 +373,9 @@ func (s *Server) Close() error {
 	}
 	if s.trail != nil {
 		errs = append(errs, s.trail.Close(context.Background()))
+	}
+	if s.bus != nil {
+		errs = append(errs, s.bus.Flush(context.Background()))
 	}
 	if s.db != nil {
 		errs = append(errs, s.db.Close())

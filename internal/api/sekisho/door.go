@@ -40,6 +40,7 @@ type Config struct {
 	Directory  *identity.Directory
 	Authorizer *authz.Authorizer
 	Questions  Questions
+	Events     Events
 	// Resumer is nil where sessions are resumed with credentials only.
 	Resumer Resumer
 	// Installer words how a machine gets its agent.
@@ -74,6 +75,7 @@ func New(cfg Config) *api.Door {
 		},
 	}
 	maps.Copy(out.Operations, d.resumeOperations())
+	maps.Copy(out.Operations, d.eventOperations())
 	maps.Copy(out.Operations, d.quickSetupOperations())
 	return out
 }

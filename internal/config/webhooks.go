@@ -1,0 +1,188 @@
+package config
+
+import (
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"regexp"
+	"strings"
+	"time"
+
+	"sekisho/internal/event"
+	"sekisho/internal/webhook"
+)
+
+// Webhook is a receiver of events: see docs/events.md.
+type Webhook struct {
+	Name string `yaml:"name"`
+	URL  string `yaml:"url"`
+	// SecretFile or SecretEnv names where the secret is that deliveries are
+	// signed with; two of them during a rotation.
+	SecretFile string `yaml:"secret_file"`
+	SecretEnv  string `yaml:"secret_env"`
+	// Events are the detail-types it gets, Pattern an event pattern in their
+	// place. With neither it gets all.
+	Events  []string       `yaml:"events"`
+	Pattern map[string]any `yaml:"pattern"`
+	// AllowNetworks are private networks that it may lie in.
+	AllowNetworks []string `yaml:"allow_networks"`
+	// CA is a PEM file of authorities that its certificate may be from, in
+	// place of the system's.
+	CA string `yaml:"ca"`
+	// GiveUpAfter is how long an event is tried; 0 = 24h.
+	GiveUpAfter time.Duration `yaml:"give_up_after"`
+	// Concurrency is how many events are delivered at once; 0 = 4.
+	Concurrency int `yaml:"concurrency"`
+}
+
+// Bounds of a webhook's settings.
+const (
+	maxSecretFile  = 4 << 10
+	maxConcurrency = 64
+	maxGiveUp      = 14 * 24 * time.Hour
+)
+
+var webhookName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`)
+
+// Secret reads the secret's text.
+func (w *Webhook) Secret() (string, error) {
+	if w.SecretEnv != "" {
+		return os.Getenv(w.SecretEnv), nil
+	}
+	st, err := os.Stat(w.SecretFile)
+	if err != nil {
+		return "", err
+	}
+	if st.Size() > maxSecretFile {
+		return "", fmt.Errorf("%s is larger than %d bytes", w.SecretFile, maxSecretFile)
+	}
+	b, err := os.ReadFile(w.SecretFile)
+	return string(b), err
+}
+
+// Filter is which events it gets.
+func (w *Webhook) Filter() (*event.Pattern, error) {
+	if len(w.Pattern) == 0 {
+		return event.OfTypes(w.Events)
+	}
+	if len(w.Events) > 0 {
+		return nil, errors.New("events and pattern exclude each other: a pattern selects by detail-type too")
+	}
+	b, err := json.Marshal(w.Pattern)
+	if err != nil {
+		return nil, err
+	}
+	return event.ParsePattern(b)
+}
+
+// Networks are the private networks that it may lie in.
+func (w *Webhook) Networks() ([]netip.Prefix, error) {
+	var all []netip.Prefix
+	for _, s := range w.AllowNetworks {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			a, aerr := netip.ParseAddr(s)
+			if aerr != nil {
+				return nil, fmt.Errorf("allow_networks: %q is neither an address nor a network such as 10.0.0.0/24", s)
+			}
+			p = netip.PrefixFrom(a, a.BitLen())
+		}
+		if p.Bits() == 0 {
+			return nil, fmt.Errorf("allow_networks: %q would open every private network; name the receiver's", s)
+		}
+		all = append(all, p.Masked())
+	}
+	return all, nil
+}
+
+// Roots are the authorities that its certificate may be from; nil = the
+// system's.
+func (w *Webhook) Roots() (*x509.CertPool, error) {
+	if w.CA == "" {
+		return nil, nil
+	}
+	b, err := os.ReadFile(w.CA)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(b) {
+		return nil, fmt.Errorf("ca: %s holds no certificate", w.CA)
+	}
+	return pool, nil
+}
+
+// form checks what can be checked without looking at the machine.
+func (w *Webhook) form() error {
+	var errs []error
+	bad := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("webhooks: %s: %w", w.Name, fmt.Errorf(format, args...)))
+	}
+	if !webhookName.MatchString(w.Name) {
+		bad("name: %q is not a name of lower-case letters, digits, - and _; what waits is kept by it", w.Name)
+	}
+	u, err := webhook.CheckURL(w.URL)
+	if err != nil {
+		bad("url: %w", err)
+	} else if u.Scheme == "http" && len(w.AllowNetworks) == 0 {
+		bad("url: it must begin with https://; http:// is for receivers on this machine, with allow_networks: [127.0.0.1]")
+	}
+	if (w.SecretFile == "") == (w.SecretEnv == "") {
+		bad("one of secret_file and secret_env must say where the secret is, whsec_ and base64, as from: echo whsec_$(openssl rand -base64 32)")
+	}
+	if _, err := w.Filter(); err != nil {
+		bad("%w", err)
+	}
+	if _, err := w.Networks(); err != nil {
+		bad("%w", err)
+	}
+	if w.GiveUpAfter < 0 || w.GiveUpAfter > 0 && w.GiveUpAfter < time.Minute || w.GiveUpAfter > maxGiveUp {
+		bad("give_up_after: %s is not between 1m and %s", w.GiveUpAfter, maxGiveUp)
+	}
+	if w.Concurrency < 0 || w.Concurrency > maxConcurrency {
+		bad("concurrency: %d is not between 1 and %d", w.Concurrency, maxConcurrency)
+	}
+	return errors.Join(errs...)
+}
+
+// check looks at the machine.
+func (w *Webhook) check() error {
+	var errs []error
+	text, err := w.Secret()
+	if err == nil {
+		_, err = webhook.ParseSecrets(text)
+	}
+	if err != nil {
+		from := w.SecretFile
+		if w.SecretEnv != "" {
+			from = "the environment's " + w.SecretEnv
+		}
+		errs = append(errs, fmt.Errorf("webhooks: %s: secret of %s: %w", w.Name, from, err))
+	}
+	if st, err := os.Stat(w.SecretFile); err == nil && st.Mode().Perm()&0o007 != 0 {
+		errs = append(errs, fmt.Errorf("webhooks: %s: everybody on this machine can read %s; chmod 600 it", w.Name, w.SecretFile))
+	}
+	if _, err := w.Roots(); err != nil {
+		errs = append(errs, fmt.Errorf("webhooks: %s: %w", w.Name, err))
+	}
+	return errors.Join(errs...)
+}
+
+// webhooksForm checks all of them.
+func (c *Server) webhooksForm() error {
+	var errs []error
+	names := map[string]bool{}
+	for i := range c.Webhooks {
+		w := &c.Webhooks[i]
+		errs = append(errs, w.form())
+		if folded := strings.ToLower(w.Name); names[folded] {
+			errs = append(errs, fmt.Errorf("webhooks: there are two named %q", w.Name))
+		} else {
+			names[folded] = true
+		}
+	}
+	return errors.Join(errs...)
+}

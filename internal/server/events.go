@@ -1,0 +1,129 @@
+package server
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"sekisho"
+	"sekisho/internal/audit"
+	"sekisho/internal/config"
+	"sekisho/internal/event"
+	"sekisho/internal/fleet"
+	"sekisho/internal/webhook"
+)
+
+// openEvents makes the bus. Engines tell it through the functions here; it
+// knows none of them.
+func (s *Server) openEvents(ctx context.Context) error {
+	var err error
+	s.bus, err = event.New(ctx, event.Config{
+		Store: s.db, Nodes: s.db, Origin: event.Origin{Account: s.cfg.Account, Region: s.cfg.Region},
+		Webhooks: s.cfg.Webhooks, DownAfter: s.cfg.NodeDownAfter, Log: s.cfg.Log,
+	})
+	return err
+}
+
+func (s *Server) sessionStarted(x sekisho.Session) { s.bus.Publish(s.bus.Origin().Started(&x)) }
+
+func (s *Server) sessionEnded(x sekisho.Session) { s.bus.Publish(s.bus.Origin().Ended(&x)) }
+
+// machineSeen publishes what fleets tell of.
+func (s *Server) machineSeen(_ context.Context, x fleet.Sighting) {
+	t := event.NodeIdentityInDoubt
+	switch {
+	case x.Kind.Registration():
+		t = event.RegistrationRefused
+	case x.Kind == fleet.SeenAddressChanged:
+		t = event.NodeAddressChanged
+	case x.Kind == fleet.SeenNewFingerprint:
+		t = event.NodeIdentityChanged
+	}
+	s.bus.Publish(s.bus.Origin().Seen(event.Sight{
+		Type: t, At: x.LastAt, Node: x.Node, Kind: string(x.Kind), SourceIP: x.SourceIP, Other: x.Other, Fingerprint: x.Fingerprint, Message: x.Detail,
+	}))
+}
+
+// denials publishes the sessions that policy refuses. It stands before the
+// audit trail, which hears of every call and of what became of it.
+type denials struct {
+	*audit.Trail
+	bus *event.Bus
+}
+
+// Record implements [api.Trail].
+func (d denials) Record(ctx context.Context, e audit.Event) error {
+	if err := d.Trail.Record(ctx, e); err != nil {
+		return err
+	}
+	// A caller who could not show who it is was not denied: it is nobody.
+	if e.EventSource != "ssm.amazonaws.com" || e.ErrorCode != "AccessDeniedException" || !slices.Contains([]string{"StartSession", "ResumeSession"}, e.EventName) {
+		return nil
+	}
+	asked, _ := e.RequestParameters.(map[string]any)
+	text := func(name string) string {
+		v, _ := asked[name].(string)
+		return v
+	}
+	d.bus.Publish(d.bus.Origin().Denied(event.Denial{
+		At: e.Time, Operation: e.EventName, Principal: e.UserIdentity.ARN, Target: text("target"), SessionID: text("sessionId"),
+		Document: text("documentName"), Reason: text("reason"), SourceIP: e.SourceIP, UserAgent: e.UserAgent, RequestID: e.RequestID,
+		Code: e.ErrorCode, Message: e.ErrorMessage,
+	}))
+	return nil
+}
+
+// webhooksOf makes the webhooks of a configuration.
+func webhooksOf(all []config.Webhook) ([]event.Webhook, error) {
+	var out []event.Webhook
+	for i := range all {
+		c := &all[i]
+		pattern, err := c.Filter()
+		if err != nil {
+			return nil, err
+		}
+		networks, err := c.Networks()
+		if err != nil {
+			return nil, err
+		}
+		roots, err := c.Roots()
+		if err != nil {
+			return nil, err
+		}
+		end, err := webhook.New(webhook.Config{
+			URL: c.URL, Allow: networks, Roots: roots,
+			Secrets: func() ([]webhook.Secret, error) {
+				text, err := c.Secret()
+				if err != nil {
+					return nil, err
+				}
+				return webhook.ParseSecrets(text)
+			},
+		})
+		if err != nil {
+			return nil, err
+		}
+		words := strings.Join(c.Events, ", ")
+		if len(c.Pattern) > 0 {
+			words = "those of a pattern"
+		}
+		out = append(out, event.Webhook{
+			Name: c.Name, Endpoint: end, Pattern: pattern, Events: words, GiveUpAfter: c.GiveUpAfter, Concurrency: c.Concurrency,
+		})
+	}
+	return out, nil
+}
+
+// DevWebhook is a receiver on this machine, for trying out.
+func DevWebhook(url, secret string) (event.Webhook, error) {
+	secrets, err := webhook.ParseSecrets(secret)
+	if err != nil {
+		return event.Webhook{}, err
+	}
+	end, err := webhook.New(webhook.Config{
+		URL: url, Secrets: func() ([]webhook.Secret, error) { return secrets, nil },
+		Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")},
+	})
+	return event.Webhook{Name: "dev", Endpoint: end}, err
+}

@@ -38,6 +38,7 @@ var layers = []struct {
 		"sekisho/internal/audit",
 		"sekisho/internal/authz",
 		"sekisho/internal/broker",
+		"sekisho/internal/command",
 		"sekisho/internal/control",
 		"sekisho/internal/datachannel",
 		"sekisho/internal/documents",

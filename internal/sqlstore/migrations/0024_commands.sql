@@ -8,7 +8,8 @@ CREATE TABLE commands (
   status       TEXT NOT NULL,
   active       BOOLEAN NOT NULL,
   requested_at BIGINT NOT NULL,
-  body         TEXT NOT NULL -- the rest, as JSON
+  body         TEXT NOT NULL, -- the rest, as JSON
+  job          TEXT NOT NULL  -- what never changes
 );
 CREATE UNIQUE INDEX commands_by_seq ON commands (seq);
 CREATE INDEX commands_by_active ON commands (active, seq);

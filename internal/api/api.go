@@ -67,6 +67,10 @@ type Door struct {
 	Operations map[string]Operation
 	// Errors overrides the error name of a code for this service.
 	Errors map[sekisho.Code]string
+	// Guard refuses a call before its operation runs; nil refuses none.
+	Guard func(c *Call) error
+	// Fault words an operation's error as this service does; nil leaves it.
+	Fault func(err error) error
 }
 
 // Source is the event source of the audit trail: "ssm.amazonaws.com".
@@ -82,6 +86,16 @@ func Handle[In, Out any](f func(ctx context.Context, c *Call, in *In) (*Out, err
 		}
 		return f(ctx, c, in)
 	}
+}
+
+// Read is the operation of a handler that changes nothing.
+func Read[In, Out any](f func(ctx context.Context, c *Call, in *In) (*Out, error)) Operation {
+	return Operation{Handle: Handle(f), ReadOnly: true}
+}
+
+// Write is the operation of a handler that may change something.
+func Write[In, Out any](f func(ctx context.Context, c *Call, in *In) (*Out, error)) Operation {
+	return Operation{Handle: Handle(f)}
 }
 
 // Credentials resolves an access key for signature checks.
@@ -486,7 +500,16 @@ func handle(ctx context.Context, op Operation, c *Call) (out any, err error) {
 			out, err = nil, fmt.Errorf("panic: %v\n%s", v, debug.Stack())
 		}
 	}()
-	return op.Handle(ctx, c)
+	if guard := c.door.Guard; guard != nil {
+		err = guard(c)
+	}
+	if err == nil {
+		out, err = op.Handle(ctx, c)
+	}
+	if fault := c.door.Fault; err != nil && fault != nil {
+		err = fault(err)
+	}
+	return out, err
 }
 
 // write answers in the door's protocol.

@@ -38,40 +38,30 @@ func New(cfg Config) *api.Door {
 	d := &door{cfg}
 	return &api.Door{
 		Service: "ec2", Protocol: awsproto.EC2, XMLNS: "http://ec2.amazonaws.com/doc/2016-11-15/", Version: "2016-11-15",
+		Fault: worded,
 		Operations: map[string]api.Operation{
-			"DescribeInstances":         read(d.describeInstances),
-			"DescribeInstanceStatus":    read(d.describeInstanceStatus),
-			"DescribeTags":              read(d.describeTags),
-			"CreateTags":                write(d.createTags),
-			"DeleteTags":                write(d.deleteTags),
-			"DescribeRegions":           read(d.describeRegions),
-			"DescribeAvailabilityZones": read(d.describeAvailabilityZones),
+			"DescribeInstances":         api.Read(d.describeInstances),
+			"DescribeInstanceStatus":    api.Read(d.describeInstanceStatus),
+			"DescribeTags":              api.Read(d.describeTags),
+			"CreateTags":                api.Write(d.createTags),
+			"DeleteTags":                api.Write(d.deleteTags),
+			"DescribeRegions":           api.Read(d.describeRegions),
+			"DescribeAvailabilityZones": api.Read(d.describeAvailabilityZones),
 
-			"AssociateIamInstanceProfile":            write(d.associateProfile),
-			"DescribeIamInstanceProfileAssociations": read(d.describeAssociations),
-			"DisassociateIamInstanceProfile":         write(d.disassociateProfile),
-			"ReplaceIamInstanceProfileAssociation":   write(d.replaceAssociation),
+			"AssociateIamInstanceProfile":            api.Write(d.associateProfile),
+			"DescribeIamInstanceProfileAssociations": api.Read(d.describeAssociations),
+			"DisassociateIamInstanceProfile":         api.Write(d.disassociateProfile),
+			"ReplaceIamInstanceProfileAssociation":   api.Write(d.replaceAssociation),
 		},
 	}
 }
 
-func read[In, Out any](f func(context.Context, *api.Call, *In) (*Out, error)) api.Operation {
-	return api.Operation{Handle: api.Handle(worded(f)), ReadOnly: true}
-}
-
-func write[In, Out any](f func(context.Context, *api.Call, *In) (*Out, error)) api.Operation {
-	return api.Operation{Handle: api.Handle(worded(f))}
-}
-
 // worded begins refusals with EC2's sentence.
-func worded[In, Out any](f func(context.Context, *api.Call, *In) (*Out, error)) func(context.Context, *api.Call, *In) (*Out, error) {
-	return func(ctx context.Context, c *api.Call, in *In) (*Out, error) {
-		out, err := f(ctx, c, in)
-		if e, ok := errors.AsType[*sekisho.Error](err); ok && e.Code == sekisho.CodeDenied {
-			err = sekisho.Errorf(sekisho.CodeDenied, "You are not authorized to perform this operation. %s", e)
-		}
-		return out, err
+func worded(err error) error {
+	if e, ok := errors.AsType[*sekisho.Error](err); ok && e.Code == sekisho.CodeDenied {
+		return sekisho.Errorf(sekisho.CodeDenied, "You are not authorized to perform this operation. %s", e)
 	}
+	return err
 }
 
 // action is the action of the operation that was called.

@@ -13,10 +13,10 @@ import (
 
 func (d *door) accountOperations() map[string]api.Operation {
 	return map[string]api.Operation{
-		"GetAccountSummary":              read(d.getAccountSummary),
-		"GetAccountAuthorizationDetails": read(d.getAccountAuthorizationDetails),
-		"GetAccountPasswordPolicy":       read(d.getAccountPasswordPolicy),
-		"ListAccountAliases":             read(d.listAccountAliases),
+		"GetAccountSummary":              api.Read(d.getAccountSummary),
+		"GetAccountAuthorizationDetails": api.Read(d.getAccountAuthorizationDetails),
+		"GetAccountPasswordPolicy":       api.Read(d.getAccountPasswordPolicy),
+		"ListAccountAliases":             api.Read(d.listAccountAliases),
 	}
 }
 

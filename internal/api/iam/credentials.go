@@ -13,16 +13,16 @@ import (
 
 func (d *door) credentialOperations() map[string]api.Operation {
 	return map[string]api.Operation{
-		"CreateAccessKey":      write(d.createAccessKey),
-		"ListAccessKeys":       read(d.listAccessKeys),
-		"UpdateAccessKey":      write(d.updateAccessKey),
-		"DeleteAccessKey":      write(d.deleteAccessKey),
-		"GetAccessKeyLastUsed": read(d.getAccessKeyLastUsed),
-		"CreateLoginProfile":   write(d.createLoginProfile),
-		"GetLoginProfile":      read(d.getLoginProfile),
-		"UpdateLoginProfile":   write(d.updateLoginProfile),
-		"DeleteLoginProfile":   write(d.deleteLoginProfile),
-		"ChangePassword":       write(d.changePassword),
+		"CreateAccessKey":      api.Write(d.createAccessKey),
+		"ListAccessKeys":       api.Read(d.listAccessKeys),
+		"UpdateAccessKey":      api.Write(d.updateAccessKey),
+		"DeleteAccessKey":      api.Write(d.deleteAccessKey),
+		"GetAccessKeyLastUsed": api.Read(d.getAccessKeyLastUsed),
+		"CreateLoginProfile":   api.Write(d.createLoginProfile),
+		"GetLoginProfile":      api.Read(d.getLoginProfile),
+		"UpdateLoginProfile":   api.Write(d.updateLoginProfile),
+		"DeleteLoginProfile":   api.Write(d.deleteLoginProfile),
+		"ChangePassword":       api.Write(d.changePassword),
 	}
 }
 

@@ -37,30 +37,17 @@ func New(dir *identity.Directory) *api.Door {
 	}
 	return &api.Door{
 		Service: "iam", Protocol: awsproto.Query, XMLNS: "https://iam.amazonaws.com/doc/2010-05-08/",
-		Version: "2010-05-08", Global: true, Operations: ops,
+		Version: "2010-05-08", Global: true, Operations: ops, Guard: guard, Fault: named,
 	}
 }
 
-// read and write make operations of handlers.
-func read[In, Out any](f func(context.Context, *api.Call, *In) (*Out, error)) api.Operation {
-	return api.Operation{Handle: api.Handle(guarded(f)), ReadOnly: true}
-}
-
-func write[In, Out any](f func(context.Context, *api.Call, *In) (*Out, error)) api.Operation {
-	return api.Operation{Handle: api.Handle(guarded(f))}
-}
-
-// guarded keeps out the temporary credentials that AWS lets nowhere near IAM,
-// and names errors as IAM does.
-func guarded[In, Out any](f func(context.Context, *api.Call, *In) (*Out, error)) func(context.Context, *api.Call, *In) (*Out, error) {
-	return func(ctx context.Context, c *api.Call, in *In) (*Out, error) {
-		p := c.Principal
-		if p.Session != nil && (p.Type == sekisho.PrincipalFederatedUser || (p.Type == sekisho.PrincipalUser && p.MFATime.IsZero())) {
-			return nil, sekisho.Errorf(sekisho.CodeDenied, "IAM cannot be called with credentials of GetFederationToken, or of GetSessionToken without MFA.")
-		}
-		out, err := f(ctx, c, in)
-		return out, named(err)
+// guard keeps out the temporary credentials that AWS lets nowhere near IAM.
+func guard(c *api.Call) error {
+	p := c.Principal
+	if p.Session != nil && (p.Type == sekisho.PrincipalFederatedUser || (p.Type == sekisho.PrincipalUser && p.MFATime.IsZero())) {
+		return sekisho.Errorf(sekisho.CodeDenied, "IAM cannot be called with credentials of GetFederationToken, or of GetSessionToken without MFA.")
 	}
+	return nil
 }
 
 // named gives the errors of identity that AWS names by more than their code

@@ -9,20 +9,20 @@ import (
 
 func (d *door) groupOperations() map[string]api.Operation {
 	return map[string]api.Operation{
-		"CreateGroup":               write(d.createGroup),
-		"GetGroup":                  read(d.getGroup),
-		"ListGroups":                read(d.listGroups),
-		"UpdateGroup":               write(d.updateGroup),
-		"DeleteGroup":               write(d.deleteGroup),
-		"AddUserToGroup":            write(d.addUserToGroup),
-		"RemoveUserFromGroup":       write(d.removeUserFromGroup),
-		"PutGroupPolicy":            write(d.putGroupPolicy),
-		"GetGroupPolicy":            read(d.getGroupPolicy),
-		"ListGroupPolicies":         read(d.listGroupPolicies),
-		"DeleteGroupPolicy":         write(d.deleteGroupPolicy),
-		"AttachGroupPolicy":         write(d.attachGroupPolicy),
-		"DetachGroupPolicy":         write(d.detachGroupPolicy),
-		"ListAttachedGroupPolicies": read(d.listAttachedGroupPolicies),
+		"CreateGroup":               api.Write(d.createGroup),
+		"GetGroup":                  api.Read(d.getGroup),
+		"ListGroups":                api.Read(d.listGroups),
+		"UpdateGroup":               api.Write(d.updateGroup),
+		"DeleteGroup":               api.Write(d.deleteGroup),
+		"AddUserToGroup":            api.Write(d.addUserToGroup),
+		"RemoveUserFromGroup":       api.Write(d.removeUserFromGroup),
+		"PutGroupPolicy":            api.Write(d.putGroupPolicy),
+		"GetGroupPolicy":            api.Read(d.getGroupPolicy),
+		"ListGroupPolicies":         api.Read(d.listGroupPolicies),
+		"DeleteGroupPolicy":         api.Write(d.deleteGroupPolicy),
+		"AttachGroupPolicy":         api.Write(d.attachGroupPolicy),
+		"DetachGroupPolicy":         api.Write(d.detachGroupPolicy),
+		"ListAttachedGroupPolicies": api.Read(d.listAttachedGroupPolicies),
 	}
 }
 

@@ -20,17 +20,17 @@ import (
 
 func (d *door) mfaOperations() map[string]api.Operation {
 	return map[string]api.Operation{
-		"CreateVirtualMFADevice": write(d.createVirtualMFADevice),
-		"DeleteVirtualMFADevice": write(d.deleteVirtualMFADevice),
-		"ListVirtualMFADevices":  read(d.listVirtualMFADevices),
-		"EnableMFADevice":        write(d.enableMFADevice),
-		"ResyncMFADevice":        write(d.resyncMFADevice),
-		"DeactivateMFADevice":    write(d.deactivateMFADevice),
-		"ListMFADevices":         read(d.listMFADevices),
-		"GetMFADevice":           read(d.getMFADevice),
-		"TagMFADevice":           write(d.tagMFADevice),
-		"UntagMFADevice":         write(d.untagMFADevice),
-		"ListMFADeviceTags":      read(d.listMFADeviceTags),
+		"CreateVirtualMFADevice": api.Write(d.createVirtualMFADevice),
+		"DeleteVirtualMFADevice": api.Write(d.deleteVirtualMFADevice),
+		"ListVirtualMFADevices":  api.Read(d.listVirtualMFADevices),
+		"EnableMFADevice":        api.Write(d.enableMFADevice),
+		"ResyncMFADevice":        api.Write(d.resyncMFADevice),
+		"DeactivateMFADevice":    api.Write(d.deactivateMFADevice),
+		"ListMFADevices":         api.Read(d.listMFADevices),
+		"GetMFADevice":           api.Read(d.getMFADevice),
+		"TagMFADevice":           api.Write(d.tagMFADevice),
+		"UntagMFADevice":         api.Write(d.untagMFADevice),
+		"ListMFADeviceTags":      api.Read(d.listMFADeviceTags),
 	}
 }
 

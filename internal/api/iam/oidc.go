@@ -14,16 +14,16 @@ import (
 
 func (d *door) providerOperations() map[string]api.Operation {
 	return map[string]api.Operation{
-		"CreateOpenIDConnectProvider":             write(d.createProvider),
-		"GetOpenIDConnectProvider":                read(d.getProvider),
-		"ListOpenIDConnectProviders":              read(d.listProviders),
-		"DeleteOpenIDConnectProvider":             write(d.deleteProvider),
-		"AddClientIDToOpenIDConnectProvider":      write(d.addClientID),
-		"RemoveClientIDFromOpenIDConnectProvider": write(d.removeClientID),
-		"UpdateOpenIDConnectProviderThumbprint":   write(d.updateThumbprint),
-		"TagOpenIDConnectProvider":                write(d.tagProvider),
-		"UntagOpenIDConnectProvider":              write(d.untagProvider),
-		"ListOpenIDConnectProviderTags":           read(d.listProviderTags),
+		"CreateOpenIDConnectProvider":             api.Write(d.createProvider),
+		"GetOpenIDConnectProvider":                api.Read(d.getProvider),
+		"ListOpenIDConnectProviders":              api.Read(d.listProviders),
+		"DeleteOpenIDConnectProvider":             api.Write(d.deleteProvider),
+		"AddClientIDToOpenIDConnectProvider":      api.Write(d.addClientID),
+		"RemoveClientIDFromOpenIDConnectProvider": api.Write(d.removeClientID),
+		"UpdateOpenIDConnectProviderThumbprint":   api.Write(d.updateThumbprint),
+		"TagOpenIDConnectProvider":                api.Write(d.tagProvider),
+		"UntagOpenIDConnectProvider":              api.Write(d.untagProvider),
+		"ListOpenIDConnectProviderTags":           api.Read(d.listProviderTags),
 	}
 }
 

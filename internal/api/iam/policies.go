@@ -14,19 +14,19 @@ import (
 
 func (d *door) policyOperations() map[string]api.Operation {
 	return map[string]api.Operation{
-		"CreatePolicy":            write(d.createPolicy),
-		"GetPolicy":               read(d.getPolicy),
-		"ListPolicies":            read(d.listPolicies),
-		"DeletePolicy":            write(d.deletePolicy),
-		"CreatePolicyVersion":     write(d.createPolicyVersion),
-		"GetPolicyVersion":        read(d.getPolicyVersion),
-		"ListPolicyVersions":      read(d.listPolicyVersions),
-		"SetDefaultPolicyVersion": write(d.setDefaultPolicyVersion),
-		"DeletePolicyVersion":     write(d.deletePolicyVersion),
-		"ListEntitiesForPolicy":   read(d.listEntitiesForPolicy),
-		"TagPolicy":               write(d.tagPolicy),
-		"UntagPolicy":             write(d.untagPolicy),
-		"ListPolicyTags":          read(d.listPolicyTags),
+		"CreatePolicy":            api.Write(d.createPolicy),
+		"GetPolicy":               api.Read(d.getPolicy),
+		"ListPolicies":            api.Read(d.listPolicies),
+		"DeletePolicy":            api.Write(d.deletePolicy),
+		"CreatePolicyVersion":     api.Write(d.createPolicyVersion),
+		"GetPolicyVersion":        api.Read(d.getPolicyVersion),
+		"ListPolicyVersions":      api.Read(d.listPolicyVersions),
+		"SetDefaultPolicyVersion": api.Write(d.setDefaultPolicyVersion),
+		"DeletePolicyVersion":     api.Write(d.deletePolicyVersion),
+		"ListEntitiesForPolicy":   api.Read(d.listEntitiesForPolicy),
+		"TagPolicy":               api.Write(d.tagPolicy),
+		"UntagPolicy":             api.Write(d.untagPolicy),
+		"ListPolicyTags":          api.Read(d.listPolicyTags),
 	}
 }
 

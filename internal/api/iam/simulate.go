@@ -13,10 +13,10 @@ import (
 
 func (d *door) simulateOperations() map[string]api.Operation {
 	return map[string]api.Operation{
-		"SimulateCustomPolicy":             read(d.simulateCustomPolicy),
-		"SimulatePrincipalPolicy":          read(d.simulatePrincipalPolicy),
-		"GetContextKeysForCustomPolicy":    read(d.getContextKeysForCustomPolicy),
-		"GetContextKeysForPrincipalPolicy": read(d.getContextKeysForPrincipalPolicy),
+		"SimulateCustomPolicy":             api.Read(d.simulateCustomPolicy),
+		"SimulatePrincipalPolicy":          api.Read(d.simulatePrincipalPolicy),
+		"GetContextKeysForCustomPolicy":    api.Read(d.getContextKeysForCustomPolicy),
+		"GetContextKeysForPrincipalPolicy": api.Read(d.getContextKeysForPrincipalPolicy),
 	}
 }
 

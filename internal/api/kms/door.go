@@ -50,61 +50,47 @@ func New(cfg Config) *api.Door {
 	return &api.Door{
 		Service: "kms", Protocol: awsproto.JSON,
 		Errors: map[sekisho.Code]string{sekisho.CodeNotFound: "NotFoundException"},
+		Fault:  named,
 		Operations: map[string]api.Operation{
-			"CreateKey":            write(d.createKey),
-			"DescribeKey":          read(d.describeKey),
-			"ListKeys":             read(d.listKeys),
-			"UpdateKeyDescription": write(d.updateKeyDescription),
-			"EnableKey":            write(d.enableKey),
-			"DisableKey":           write(d.disableKey),
-			"ScheduleKeyDeletion":  write(d.scheduleKeyDeletion),
-			"CancelKeyDeletion":    write(d.cancelKeyDeletion),
+			"CreateKey":            api.Write(d.createKey),
+			"DescribeKey":          api.Read(d.describeKey),
+			"ListKeys":             api.Read(d.listKeys),
+			"UpdateKeyDescription": api.Write(d.updateKeyDescription),
+			"EnableKey":            api.Write(d.enableKey),
+			"DisableKey":           api.Write(d.disableKey),
+			"ScheduleKeyDeletion":  api.Write(d.scheduleKeyDeletion),
+			"CancelKeyDeletion":    api.Write(d.cancelKeyDeletion),
 
-			"EnableKeyRotation":    write(d.enableKeyRotation),
-			"DisableKeyRotation":   write(d.disableKeyRotation),
-			"GetKeyRotationStatus": read(d.getKeyRotationStatus),
+			"EnableKeyRotation":    api.Write(d.enableKeyRotation),
+			"DisableKeyRotation":   api.Write(d.disableKeyRotation),
+			"GetKeyRotationStatus": api.Read(d.getKeyRotationStatus),
 
-			"CreateAlias": write(d.createAlias),
-			"UpdateAlias": write(d.updateAlias),
-			"DeleteAlias": write(d.deleteAlias),
-			"ListAliases": read(d.listAliases),
+			"CreateAlias": api.Write(d.createAlias),
+			"UpdateAlias": api.Write(d.updateAlias),
+			"DeleteAlias": api.Write(d.deleteAlias),
+			"ListAliases": api.Read(d.listAliases),
 
-			"PutKeyPolicy":    write(d.putKeyPolicy),
-			"GetKeyPolicy":    read(d.getKeyPolicy),
-			"ListKeyPolicies": read(d.listKeyPolicies),
+			"PutKeyPolicy":    api.Write(d.putKeyPolicy),
+			"GetKeyPolicy":    api.Read(d.getKeyPolicy),
+			"ListKeyPolicies": api.Read(d.listKeyPolicies),
 
-			"TagResource":      write(d.tagResource),
-			"UntagResource":    write(d.untagResource),
-			"ListResourceTags": read(d.listResourceTags),
+			"TagResource":      api.Write(d.tagResource),
+			"UntagResource":    api.Write(d.untagResource),
+			"ListResourceTags": api.Read(d.listResourceTags),
 
 			// CloudTrail calls these read-only: they change nothing.
-			"GenerateDataKey":                 read(d.generateDataKey),
-			"GenerateDataKeyWithoutPlaintext": read(d.generateDataKeyWithoutPlaintext),
-			"GenerateRandom":                  read(d.generateRandom),
-			"Encrypt":                         read(d.encrypt),
-			"Decrypt":                         read(d.decrypt),
-			"ReEncrypt":                       read(d.reEncrypt),
+			"GenerateDataKey":                 api.Read(d.generateDataKey),
+			"GenerateDataKeyWithoutPlaintext": api.Read(d.generateDataKeyWithoutPlaintext),
+			"GenerateRandom":                  api.Read(d.generateRandom),
+			"Encrypt":                         api.Read(d.encrypt),
+			"Decrypt":                         api.Read(d.decrypt),
+			"ReEncrypt":                       api.Read(d.reEncrypt),
 		},
 	}
 }
 
-func read[In, Out any](f func(context.Context, *api.Call, *In) (*Out, error)) api.Operation {
-	return api.Operation{Handle: api.Handle(named(f)), ReadOnly: true}
-}
-
-func write[In, Out any](f func(context.Context, *api.Call, *In) (*Out, error)) api.Operation {
-	return api.Operation{Handle: api.Handle(named(f))}
-}
-
 // named gives the faults that KMS has names for their names.
-func named[In, Out any](f func(context.Context, *api.Call, *In) (*Out, error)) func(context.Context, *api.Call, *In) (*Out, error) {
-	return func(ctx context.Context, c *api.Call, in *In) (*Out, error) {
-		out, err := f(ctx, c, in)
-		return out, name(err)
-	}
-}
-
-func name(err error) error {
+func named(err error) error {
 	for _, f := range []struct {
 		fault error
 		name  string

@@ -30,10 +30,10 @@ func (s *Service) DataKey(ctx context.Context, c *api.Call, keyID string, n int,
 	}
 	k, err := s.d.findFor(ctx, c, "kms:GenerateDataKey", keyID, keys...)
 	if err != nil {
-		return nil, nil, "", name(err)
+		return nil, nil, "", named(err)
 	}
 	plain, sealed, err = s.d.Keys.DataKey(ctx, k.ID, n, context)
-	return plain, sealed, s.d.Keys.ARN(k.ID), name(err)
+	return plain, sealed, s.d.Keys.ARN(k.ID), named(err)
 }
 
 // Decrypt opens a ciphertext for the caller of c.
@@ -43,8 +43,8 @@ func (s *Service) Decrypt(ctx context.Context, c *api.Call, blob []byte, context
 		return nil, err
 	}
 	if _, _, err := s.d.maker(ctx, c, "kms:Decrypt", "", blob, keys); err != nil {
-		return nil, name(err)
+		return nil, named(err)
 	}
 	plain, err := s.d.Keys.Decrypt(ctx, "", blob, context)
-	return plain, name(err)
+	return plain, named(err)
 }

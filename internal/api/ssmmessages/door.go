@@ -35,14 +35,16 @@ import (
 
 // Config is what the door needs.
 type Config struct {
-	API     *api.Server
-	Broker  *broker.Broker
-	Hub     *control.Hub
-	Relay   *relay.Relay
-	Fleet   *fleet.Fleet
-	Region  string
-	Account string
-	Log     *slog.Logger
+	API    *api.Server
+	Broker *broker.Broker
+	Hub    *control.Hub
+	Relay  *relay.Relay
+	Fleet  *fleet.Fleet
+	// Commands are told what agents report of them.
+	Commands control.Jobs
+	Region   string
+	Account  string
+	Log      *slog.Logger
 	// Done ends all channels when the server stops.
 	Done context.Context
 }
@@ -50,7 +52,7 @@ type Config struct {
 // How channels are kept: an agent that does not answer a ping is given up
 // within 15 s, so that its node shows as lost and the person is told.
 const (
-	agentPing     = 5 * time.Second
+	agentPing     = 4 * time.Second
 	agentPong     = 10 * time.Second
 	clientPing    = 15 * time.Second
 	clientPong    = 30 * time.Second
@@ -200,7 +202,7 @@ func (d *door) openControlChannel(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	d.serve(conn, agentPing, agentPong, func(ctx context.Context, f *frames) error {
-		return d.Hub.Serve(ctx, sekisho.NodeID(node), c.SourceIP.String(), f, d.Fleet, d.Broker)
+		return d.Hub.Serve(ctx, sekisho.NodeID(node), c.SourceIP.String(), f, d.Fleet, d.Broker, d.Commands)
 	})
 }
 

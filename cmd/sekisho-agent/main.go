@@ -15,6 +15,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -191,10 +192,14 @@ func parsePrefixes(texts []string) ([]netip.Prefix, error) {
 	return all, nil
 }
 
+// minInventory is how often the inventory may be told at most.
+const minInventory = time.Minute
+
 func runCommand() *cobra.Command {
 	var debug, v1, addAddress bool
 	var endpoint, metadata string
 	var deny, allow []string
+	var stock time.Duration
 	c := &cobra.Command{
 		Use:   "run",
 		Short: "Run the agent",
@@ -220,8 +225,12 @@ func runCommand() *cobra.Command {
 					return err
 				}
 			}
+			if stock != 0 && stock < minInventory {
+				return sekisho.Errorf(sekisho.CodeInvalid, "--inventory is 0, for never, or at least %s.", minInventory)
+			}
 			return agent.Run(c.Context(), agent.Config{
-				Metadata: answer, Forwarding: rules,
+				Inventory: stock,
+				Metadata:  answer, Forwarding: rules,
 				StateDir: stateOf(c),
 				Endpoint: endpoint,
 				Users:    runas.System(),
@@ -232,6 +241,7 @@ func runCommand() *cobra.Command {
 	c.Flags().BoolVar(&debug, "debug", false, "log more")
 	c.Flags().StringSliceVar(&deny, "deny-forward", nil, "addresses and ranges that sessions may not forward to, beside link-local and metadata addresses")
 	c.Flags().StringSliceVar(&allow, "allow-forward", nil, "exceptions to what sessions may not forward to")
+	c.Flags().DurationVar(&stock, "inventory", 0, "how often packages and network interfaces are told to the server, such as 12h; 0 is never")
 	c.Flags().StringVar(&metadata, "imds", "off", "answer the instance metadata service: 127.0.0.1:PORT, 169.254.169.254:80 or off")
 	c.Flags().BoolVar(&v1, "imds-v1", false, "answer metadata requests without a token, too (version 1)")
 	c.Flags().BoolVar(&addAddress, "imds-add-address", false, "give the loopback interface the address of --imds while the agent runs")

@@ -18,6 +18,7 @@ import (
 	"sekisho/internal/agent/control"
 	"sekisho/internal/agent/enroll"
 	"sekisho/internal/agent/hostinfo"
+	"sekisho/internal/agent/inventory"
 	"sekisho/internal/agent/port"
 	"sekisho/internal/agent/session"
 	"sekisho/internal/agent/uplink"
@@ -50,6 +51,7 @@ type Config struct {
 	MaxSessions int           // 0 means DefaultMaxSessions
 	Patience    time.Duration // how long a session outlives its connection; 0 means session.DefaultPatience
 	Reports     Intervals     // zero fields mean the defaults
+	Inventory   time.Duration // how often what is on the node is told; 0 means never
 	Metadata    Metadata
 }
 
@@ -147,6 +149,12 @@ func (a *Agent) run(ctx context.Context) {
 	wg.Go(func() { a.role.Run(links) })
 	wg.Go(func() { a.control.Run(links) })
 	wg.Go(func() { a.report(links) })
+	if a.cfg.Inventory > 0 {
+		keeper := inventory.Keeper{Node: a.ident.Node, Every: a.cfg.Inventory, Log: a.cfg.Log, Call: func(ctx context.Context, operation string, in, out any) error {
+			return a.renewOn(a.client.SSM(ctx, operation, in, out))
+		}}
+		wg.Go(func() { keeper.Run(links) })
+	}
 	if a.metadata != nil {
 		wg.Go(func() { a.metadata(links) })
 	}

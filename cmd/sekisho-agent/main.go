@@ -196,7 +196,7 @@ func parsePrefixes(texts []string) ([]netip.Prefix, error) {
 const minInventory = time.Minute
 
 func runCommand() *cobra.Command {
-	var debug, v1, addAddress bool
+	var debug, v1, addAddress, noCommands bool
 	var endpoint, metadata string
 	var deny, allow []string
 	var stock time.Duration
@@ -230,7 +230,7 @@ func runCommand() *cobra.Command {
 			}
 			return agent.Run(c.Context(), agent.Config{
 				Inventory: stock,
-				Metadata:  answer, Forwarding: rules,
+				Metadata:  answer, Forwarding: rules, NoCommands: noCommands,
 				StateDir: stateOf(c),
 				Endpoint: endpoint,
 				Users:    runas.System(),
@@ -241,6 +241,7 @@ func runCommand() *cobra.Command {
 	c.Flags().BoolVar(&debug, "debug", false, "log more")
 	c.Flags().StringSliceVar(&deny, "deny-forward", nil, "addresses and ranges that sessions may not forward to, beside link-local and metadata addresses")
 	c.Flags().StringSliceVar(&allow, "allow-forward", nil, "exceptions to what sessions may not forward to")
+	c.Flags().BoolVar(&noCommands, "no-commands", false, "refuse every command of Run Command")
 	c.Flags().DurationVar(&stock, "inventory", 0, "how often packages and network interfaces are told to the server, such as 12h; 0 is never")
 	c.Flags().StringVar(&metadata, "imds", "off", "answer the instance metadata service: 127.0.0.1:PORT, 169.254.169.254:80 or off")
 	c.Flags().BoolVar(&v1, "imds-v1", false, "answer metadata requests without a token, too (version 1)")

@@ -1,7 +1,8 @@
 // Package agent is the program on each managed node. It dials out and, unless
-// an operator wants the instance metadata service, listens on nothing: it keeps a control channel to the server, and when the server
-// says so it runs a session as an OS user of the node. It may run as root,
-// and so links neither the database nor any door of the server.
+// an operator wants the instance metadata service, listens on nothing: it keeps
+// a control channel to the server, and when the server says so it runs a session
+// as an OS user of the node, or a command as its own. It may run as root, and so
+// links neither the database nor any door of the server.
 package agent
 
 import (
@@ -20,6 +21,7 @@ import (
 	"sekisho/internal/agent/hostinfo"
 	"sekisho/internal/agent/inventory"
 	"sekisho/internal/agent/port"
+	"sekisho/internal/agent/runcommand"
 	"sekisho/internal/agent/session"
 	"sekisho/internal/agent/uplink"
 	"sekisho/internal/id"
@@ -53,6 +55,8 @@ type Config struct {
 	Reports     Intervals     // zero fields mean the defaults
 	Inventory   time.Duration // how often what is on the node is told; 0 means never
 	Metadata    Metadata
+	NoCommands  bool // refuse every command
+	MaxCommands int  // at once; 0 means 5
 }
 
 // Intervals are how often the node's facts are told and looked at.
@@ -70,6 +74,7 @@ type Agent struct {
 	client  *uplink.Client
 	role    *enroll.Role
 	control *control.Channel
+	command *runcommand.Runner
 	// metadata serves the metadata service; nil when that is off.
 	metadata func(ctx context.Context)
 	ctx      context.Context // that sessions run in
@@ -121,12 +126,17 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer a.client.Close()
+	if a.command, err = a.openCommands(); err != nil {
+		return err
+	}
+	defer a.command.Close()
 	a.control = control.New(control.Config{
 		Open: func(ctx context.Context) (*link.Conn, error) {
 			conn, err := a.client.OpenControl(ctx, ident.Node)
 			return conn, a.renewOn(err)
 		},
 		Sessions:    a,
+		Jobs:        a.command,
 		RoleChanged: a.role.Renew,
 		Log:         cfg.Log,
 	})
@@ -145,6 +155,7 @@ func (a *Agent) run(ctx context.Context) {
 	links, stopLinks := context.WithCancel(context.WithoutCancel(ctx))
 	sessions, stopSessions := context.WithCancelCause(context.WithoutCancel(ctx))
 	a.ctx = sessions
+	a.command.Resume()
 	var wg sync.WaitGroup
 	wg.Go(func() { a.role.Run(links) })
 	wg.Go(func() { a.control.Run(links) })
@@ -164,6 +175,7 @@ func (a *Agent) run(ctx context.Context) {
 	a.stopping = true
 	a.mu.Unlock()
 	stopSessions(session.ErrStopped)
+	a.wg.Go(a.command.Stop)
 	ended := make(chan struct{})
 	wg.Go(func() {
 		a.wg.Wait()

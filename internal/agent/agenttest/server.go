@@ -60,6 +60,9 @@ type Server struct {
 	tokenLife time.Duration
 	deaf      int // completes to leave unacknowledged
 	secrets   []string
+	jobAcks   []mgs.JobAck
+	replies   []Reply
+	deafTo    int // replies to leave unacknowledged
 }
 
 type node struct {
@@ -440,6 +443,12 @@ func (s *Server) controlChannel(w http.ResponseWriter, r *http.Request) {
 		if err != nil {
 			s.t.Errorf("the agent sent a malformed frame: %v", err)
 			return
+		}
+		if m.Type == mgs.TypeAgentJobAck || m.Type == mgs.TypeAgentJobReply {
+			if err := c.job(&m); err != nil {
+				s.t.Errorf("%s: %v", m.Type, err)
+			}
+			continue
 		}
 		if m.Type != mgs.TypeAgentTaskComplete {
 			continue

@@ -1,6 +1,6 @@
 // Package control is the agent's end of its control channel: the standing
-// connection over which the server starts and ends sessions, and learns how
-// they ended. It is opened again for as long as the agent lives.
+// connection over which the server starts and ends sessions and commands, and
+// learns how they ended. It is opened again for as long as the agent lives.
 package control
 
 import (
@@ -28,14 +28,17 @@ const (
 	goodLife = 10 * time.Second
 )
 
-// How often an end that the server has not taken note of is told again.
+// How often what the server has not taken note of is told again.
 const (
 	minResend = time.Second
 	maxResend = 30 * time.Second
 )
 
-// maxPending bounds the ends that are kept to be told.
+// maxPending bounds what is kept to be told.
 const maxPending = 4096
+
+// maxAnswers bounds the acknowledgements that wait for the connection.
+const maxAnswers = 256
 
 // Sessions are what the server commands. Neither method may block.
 type Sessions interface {
@@ -45,10 +48,21 @@ type Sessions interface {
 	Cancel(session string)
 }
 
+// Jobs are the commands that the server has the node run. Neither method may
+// block.
+type Jobs interface {
+	// Job takes a job, and says with one of the codes of [mgs.JobAck] what
+	// it makes of it before anything else about it is said.
+	Job(job mgs.AgentJob, answer func(code string))
+	// Acknowledged says that the server has taken note of a reply.
+	Acknowledged(job string, reply mgs.UUID)
+}
+
 // Config says what a Channel works with.
 type Config struct {
 	Open     func(ctx context.Context) (*link.Conn, error)
 	Sessions Sessions
+	Jobs     Jobs
 	// RoleChanged is called when the server says that the node has another
 	// role now; may be nil.
 	RoleChanged func()
@@ -63,15 +77,18 @@ type Channel struct {
 	mu      sync.Mutex
 	server  string        // address of the present connection; empty when there is none
 	changed chan struct{} // closed when server changes
-	pending []*ending     // oldest first
+	pending []*telling    // oldest first
+	answers []mgs.Message // to jobs of the present connection
 }
 
-// ending is the end of a session that the server has yet to acknowledge.
-type ending struct {
-	task   mgs.TaskComplete
-	id     mgs.UUID
-	due    time.Time
-	resend time.Duration
+// telling is something that the server has yet to acknowledge: the end of a
+// session, a reply about a command.
+type telling struct {
+	about   string // the session or the job
+	id      mgs.UUID
+	message func() (mgs.Message, error)
+	due     time.Time
+	resend  time.Duration
 }
 
 // New returns a channel that Run opens.
@@ -100,20 +117,43 @@ func (c *Channel) setServer(addr string) {
 // Complete tells the server that a session has ended, again and again until
 // it acknowledges.
 func (c *Channel) Complete(task mgs.TaskComplete) {
+	c.keepTelling(task.TaskID, mgs.NewUUID(), func() (mgs.Message, error) {
+		task.RetryNumber++
+		return mgs.NewTaskComplete(task), nil
+	})
+}
+
+// Reply tells the server how far the command of a job has come, again and
+// again until it acknowledges. Load gives the reply each time it is sent.
+func (c *Channel) Reply(job string, reply mgs.UUID, load func() (mgs.CommandReply, error)) {
+	c.keepTelling(job, reply, func() (mgs.Message, error) {
+		r, err := load()
+		if err != nil {
+			return mgs.Message{}, err
+		}
+		return mgs.NewJobReply(job, r)
+	})
+}
+
+func (c *Channel) keepTelling(about string, id mgs.UUID, message func() (mgs.Message, error)) {
 	c.mu.Lock()
 	if len(c.pending) >= maxPending {
-		c.cfg.Log.Error("the end of a session will not be reported: too many wait", "session", c.pending[0].task.TaskID)
+		c.cfg.Log.Error("the end of a session or command will not be reported: too many wait", "about", c.pending[0].about)
 		c.pending = slices.Delete(c.pending, 0, 1)
 	}
-	c.pending = append(c.pending, &ending{task: task, id: mgs.NewUUID(), resend: minResend})
+	c.pending = append(c.pending, &telling{about: about, id: id, message: message, resend: minResend})
 	c.mu.Unlock()
+	c.wakeUp()
+}
+
+func (c *Channel) wakeUp() {
 	select {
 	case c.wake <- struct{}{}:
 	default:
 	}
 }
 
-// Pending is the number of ends the server has not acknowledged.
+// Pending is the number of things told that the server has not acknowledged.
 func (c *Channel) Pending() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -207,9 +247,40 @@ func (c *Channel) handle(m *mgs.Message) error {
 		if err != nil {
 			return err
 		}
-		c.acknowledged(ack)
+		c.acknowledged(ack.TaskID, ack.MessageID)
+	case mgs.TypeAgentJob:
+		return c.job(m)
+	case mgs.TypeAgentJobReplyAck:
+		ack, err := mgs.ParseBody[mgs.JobReplyAck](m.Payload)
+		if err != nil {
+			return err
+		}
+		if c.acknowledged(ack.JobID, ack.MessageID) {
+			c.cfg.Jobs.Acknowledged(ack.JobID, ack.MessageID)
+		}
 	}
 	return nil
+}
+
+func (c *Channel) job(m *mgs.Message) error {
+	job, err := mgs.ParseBody[mgs.AgentJob](m.Payload)
+	if err != nil {
+		c.answer(m, "", mgs.JobUnreadable)
+		return err
+	}
+	c.cfg.Jobs.Job(job, func(code string) { c.answer(m, job.JobID, code) })
+	return nil
+}
+
+// answer acknowledges a job. A connection that ends before takes the answer
+// with it: a server that has not had it sends the job again.
+func (c *Channel) answer(m *mgs.Message, job, code string) {
+	c.mu.Lock()
+	if len(c.answers) < maxAnswers {
+		c.answers = append(c.answers, mgs.NewJobAck(m, job, code))
+	}
+	c.mu.Unlock()
+	c.wakeUp()
 }
 
 func (c *Channel) start(m *mgs.Message) error {
@@ -232,28 +303,34 @@ func (c *Channel) start(m *mgs.Message) error {
 	return err
 }
 
-func (c *Channel) acknowledged(ack mgs.TaskAcknowledge) {
+// acknowledged forgets what the server has taken note of, and reports whether
+// it was waited for.
+func (c *Channel) acknowledged(about string, id mgs.UUID) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.pending = slices.DeleteFunc(c.pending, func(e *ending) bool { return e.id == ack.MessageID && e.task.TaskID == ack.TaskID })
+	before := len(c.pending)
+	c.pending = slices.DeleteFunc(c.pending, func(t *telling) bool { return t.id == id && t.about == about })
+	return len(c.pending) < before
 }
 
-// tell sends the ends that are pending: each at once on a new connection, and
+// tell sends what is pending: each thing at once on a new connection, and
 // then at growing intervals.
 func (c *Channel) tell(ctx context.Context, conn *link.Conn) error {
 	c.mu.Lock()
-	for _, e := range c.pending {
-		e.due, e.resend = time.Time{}, minResend
+	c.answers = nil
+	for _, t := range c.pending {
+		t.due, t.resend = time.Time{}, minResend
 	}
 	c.mu.Unlock()
 	for {
-		frames, next := c.due(time.Now())
-		for _, f := range frames {
-			if err := conn.Write(ctx, link.Binary, f); err != nil {
+		m, wait := c.next(time.Now())
+		if m != nil {
+			if err := conn.Write(ctx, link.Binary, m.AppendTo(nil)); err != nil {
 				return err
 			}
+			continue
 		}
-		t := time.NewTimer(next)
+		t := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
 			t.Stop()
@@ -265,21 +342,42 @@ func (c *Channel) tell(ctx context.Context, conn *link.Conn) error {
 	}
 }
 
-// due returns the frames to send now, and when to look again.
-func (c *Channel) due(now time.Time) (frames [][]byte, next time.Duration) {
+// next returns the message to send now, or nil and when to look again. One at
+// a time, for replies may be large and many.
+func (c *Channel) next(now time.Time) (*mgs.Message, time.Duration) {
+	for {
+		answer, t, wait := c.due(now)
+		if t == nil {
+			return answer, wait
+		}
+		m, err := t.message()
+		if err == nil {
+			m.ID = t.id // so that whichever arrives, its acknowledgement counts
+			return &m, 0
+		}
+		c.cfg.Log.Error("what happened to a command is lost", "job", t.about, "error", err)
+		c.acknowledged(t.about, t.id)
+	}
+}
+
+// due returns the first answer, or else the first thing to tell that is due,
+// or else when one will be.
+func (c *Channel) due(now time.Time) (answer *mgs.Message, t *telling, wait time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	next = maxResend
-	for _, e := range c.pending {
-		if !e.due.After(now) {
-			e.task.RetryNumber++
-			m := mgs.NewTaskComplete(e.task)
-			m.ID = e.id // so that whichever arrives, its acknowledgement counts
-			frames = append(frames, m.AppendTo(nil))
-			e.due = now.Add(e.resend)
-			e.resend = min(2*e.resend, maxResend)
-		}
-		next = min(next, e.due.Sub(now))
+	if len(c.answers) > 0 {
+		answer = &c.answers[0]
+		c.answers = c.answers[1:]
+		return answer, nil, 0
 	}
-	return frames, next
+	wait = maxResend
+	for _, t := range c.pending {
+		if !t.due.After(now) {
+			t.due = now.Add(t.resend)
+			t.resend = min(2*t.resend, maxResend)
+			return nil, t, 0
+		}
+		wait = min(wait, t.due.Sub(now))
+	}
+	return nil, nil, wait
 }

@@ -38,18 +38,22 @@ func Read(ctx context.Context, server string) Info {
 	if name, err := os.Hostname(); err == nil {
 		info.ComputerName = clean(name)
 	}
-	for _, path := range []string{"/etc/os-release", "/usr/lib/os-release"} {
-		b, err := readBounded(path, 64<<10)
-		if err != nil {
-			continue
-		}
-		info.PlatformName, info.PlatformVersion = ParseOSRelease(b)
-		break
-	}
-	if info.PlatformName == "" {
-		info.PlatformName = runtime.GOOS
-	}
+	info.PlatformName, info.PlatformVersion = Platform()
 	return info
+}
+
+// Platform is the name and the version of the operating system.
+func Platform() (name, version string) {
+	for _, path := range []string{"/etc/os-release", "/usr/lib/os-release"} {
+		if b, err := readBounded(path, 64<<10); err == nil {
+			name, version = ParseOSRelease(b)
+			break
+		}
+	}
+	if name == "" {
+		name = runtime.GOOS
+	}
+	return name, version
 }
 
 func platformType() string {

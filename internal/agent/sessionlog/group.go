@@ -70,7 +70,7 @@ func openGroup(ctx context.Context, cfg Config) (*group, error) {
 	if !cfg.Places.Streaming {
 		return g, nil
 	}
-	if err := g.create(ctx); err != nil {
+	if err := g.stream().create(ctx); err != nil {
 		// It is tried once more at the end, with all of the log.
 		cfg.Log.Warn("the session's log is not streamed", "error", err)
 		return g, nil
@@ -99,24 +99,45 @@ func (g *group) check(ctx context.Context) error {
 		WithHint("Associate a KMS key with the log group, or switch off cloudWatchEncryptionEnabled in the session preferences.")
 }
 
-func (g *group) name() streamName {
-	return streamName{g.cfg.Places.Group, string(g.cfg.Session)}
+func (g *group) stream() logStream {
+	return logStream{g.cfg.Doors, streamName{g.cfg.Places.Group, string(g.cfg.Session)}}
 }
 
-func (g *group) create(ctx context.Context) error {
-	err := g.cfg.Doors.Logs(ctx, "CreateLogStream", g.name(), &struct{}{})
+// logStream is a stream of a log group.
+type logStream struct {
+	doors Doors
+	name  streamName
+}
+
+func (s logStream) create(ctx context.Context) error {
+	return unlessThere(s.doors.Logs(ctx, "CreateLogStream", s.name, &struct{}{}))
+}
+
+func unlessThere(err error) error {
 	if e, ok := errors.AsType[*uplink.APIError](err); ok && e.Code == "ResourceAlreadyExistsException" {
 		return nil
 	}
 	return err
 }
 
-func (g *group) put(ctx context.Context, messages ...string) error {
-	in := putEvents{streamName: g.name()}
+func (s logStream) put(ctx context.Context, messages ...string) error {
+	in := putEvents{streamName: s.name}
 	for _, m := range messages {
 		in.Events = append(in.Events, logEvent{time.Now().UnixMilli(), m})
 	}
-	return again(ctx, func() error { return g.cfg.Doors.Logs(ctx, "PutLogEvents", in, &struct{}{}) })
+	return again(ctx, func() error { return s.doors.Logs(ctx, "PutLogEvents", in, &struct{}{}) })
+}
+
+// PutLog puts all of a text into a stream of a log group. Both are made when
+// they are not there.
+func PutLog(ctx context.Context, doors Doors, group, stream string, text io.Reader) error {
+	err := again(ctx, func() error {
+		return unlessThere(doors.Logs(ctx, "CreateLogGroup", map[string]string{"logGroupName": group}, &struct{}{}))
+	})
+	if err != nil {
+		return err
+	}
+	return logStream{doors, streamName{group, stream}}.all(ctx, text)
 }
 
 // write takes what the session shows, if it is streamed.
@@ -192,7 +213,7 @@ func (g *group) flush(ctx context.Context) error {
 		if n == 0 {
 			return nil
 		}
-		if err := g.put(ctx, g.record(lines)); err != nil {
+		if err := g.stream().put(ctx, g.record(lines)); err != nil {
 			return err
 		}
 	}
@@ -243,7 +264,12 @@ func (g *group) deliver(ctx context.Context, kept io.Reader) error {
 		}
 		return g.lost
 	}
-	if err := again(ctx, func() error { return g.create(ctx) }); err != nil {
+	return g.stream().all(ctx, kept)
+}
+
+// all makes the stream and puts all of a text into it.
+func (s logStream) all(ctx context.Context, kept io.Reader) error {
+	if err := again(ctx, func() error { return s.create(ctx) }); err != nil {
 		return err
 	}
 	buf := make([]byte, wholeEvent)
@@ -262,7 +288,7 @@ func (g *group) deliver(ctx context.Context, kept io.Reader) error {
 		if i := bytes.LastIndexByte(text, '\n'); !end && i > 0 {
 			cut = i + 1
 		}
-		if err := g.put(ctx, strings.ToValidUTF8(string(text[:cut]), "\ufffd")); err != nil {
+		if err := s.put(ctx, strings.ToValidUTF8(string(text[:cut]), "\ufffd")); err != nil {
 			return err
 		}
 		held = copy(buf, text[cut:])

@@ -1,6 +1,7 @@
 // Package sessionlog keeps what a session shows on its node and delivers it to
 // where the session's document wants it: a bucket, a log group or both. It does
-// so as the node, with the credentials of the node's role.
+// so as the node, with the credentials of the node's role. What commands print
+// is delivered in the same way.
 package sessionlog
 
 import (
@@ -216,15 +217,20 @@ func (l *Log) Deliver(ctx context.Context) Delivery {
 }
 
 func (l *Log) upload(ctx context.Context, bucket, key string) error {
+	return Upload(ctx, l.cfg.Doors, bucket, key, l.file, l.size)
+}
+
+// Upload puts size bytes of content into a bucket as AWS's agent does.
+func Upload(ctx context.Context, doors Doors, bucket, key string, content io.ReaderAt, size int64) error {
 	h := http.Header{
 		"Content-Type": {"text/plain"},
 		"X-Amz-Acl":    {"bucket-owner-full-control"}, // the bucket may be another account's
 	}
 	// A role that may not ask leaves it to the bucket.
-	if algorithm, err := l.cfg.Doors.BucketEncryption(ctx, bucket); err == nil && algorithm != "" {
+	if algorithm, err := doors.BucketEncryption(ctx, bucket); err == nil && algorithm != "" {
 		h.Set("X-Amz-Server-Side-Encryption", algorithm)
 	}
-	return again(ctx, func() error { return l.cfg.Doors.PutObject(ctx, bucket, key, l.file, l.size, h.Clone()) })
+	return again(ctx, func() error { return doors.PutObject(ctx, bucket, key, content, size, h.Clone()) })
 }
 
 // attempts is how often a delivery is tried, at growing intervals: a server

@@ -93,13 +93,17 @@ func (c *Client) s3(ctx context.Context, op, method, path, query string, h http.
 	case err != nil:
 		return nil, fmt.Errorf("%s: read the answer: %w", op, err)
 	case resp.StatusCode != http.StatusOK:
-		e := apiError(op, resp, answer)
-		if m := xmlCode.FindSubmatch(answer); m != nil {
-			e.Code = string(m[1])
-		}
-		return nil, e
+		return nil, s3Error(op, resp, answer)
 	}
 	return answer, nil
+}
+
+func s3Error(op string, resp *http.Response, answer []byte) *APIError {
+	e := apiError(op, resp, answer)
+	if m := xmlCode.FindSubmatch(answer); m != nil {
+		e.Code = string(m[1])
+	}
+	return e
 }
 
 // Logs calls an operation of CloudWatch Logs.

@@ -1,0 +1,37 @@
+package agent
+
+import (
+	"path/filepath"
+
+	"sekisho/internal/agent/hostinfo"
+	"sekisho/internal/agent/runcommand"
+	"sekisho/internal/agent/uplink"
+	"sekisho/internal/mgs"
+)
+
+// openCommands makes what runs the commands that the server sends.
+func (a *Agent) openCommands() (*runcommand.Runner, error) {
+	name, version := hostinfo.Platform()
+	env := map[string]string{
+		"AWS_SSM_INSTANCE_ID":      string(a.ident.Node),
+		"AWS_SSM_REGION_NAME":      a.region,
+		"AWS_SSM_PLATFORM_NAME":    name,
+		"AWS_SSM_PLATFORM_VERSION": version,
+	}
+	if user, err := a.cfg.Users.Elevated(); err == nil {
+		env["HOME"], env["USER"], env["LOGNAME"] = user.Home, user.Name, user.Name
+	}
+	return runcommand.Open(runcommand.Config{
+		Dir:         filepath.Join(a.cfg.StateDir, "commands"),
+		Node:        a.ident.Node,
+		Off:         a.cfg.NoCommands,
+		Workers:     a.cfg.MaxCommands,
+		Doors:       a.client,
+		Agent:       mgs.CommandAgent{Lang: "en-US", Name: uplink.Name, OS: "linux", OSVersion: "1", Version: uplink.Version},
+		Environment: env,
+		Log:         a.cfg.Log,
+		Reply: func(job string, reply mgs.UUID, load func() (mgs.CommandReply, error)) {
+			a.control.Reply(job, reply, load)
+		},
+	})
+}

@@ -1,0 +1,302 @@
+// Package runcommand runs the commands that the server sends to the node: the
+// steps of a command document, as the agent's own user.
+//
+// A command is noted on disk before it begins, and never begins twice. What
+// there is to say about it is kept there until the server has taken note, so
+// that an agent that ends in the middle says so when it is back.
+package runcommand
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"sekisho"
+	"sekisho/internal/agent/sessionlog"
+	"sekisho/internal/mgs"
+)
+
+// How many commands run at once, and how many more may wait.
+const (
+	defaultWorkers = 5
+	maxWaiting     = 50
+)
+
+// Doors are the services that a command uses; see [uplink.Client].
+type Doors interface {
+	sessionlog.Doors
+	GetObject(ctx context.Context, bucket, key string, w io.Writer, limit int64) error
+	ListObjects(ctx context.Context, bucket, prefix string, limit int) ([]string, error)
+	Host() string
+}
+
+// Config says what a Runner works with.
+type Config struct {
+	Dir     string // of its own
+	Node    sekisho.NodeID
+	Off     bool // no command is taken
+	Workers int  // commands at once; 0 means 5
+	Doors   Doors
+	// Web is how step download from elsewhere; nil means as usual.
+	Web http.RoundTripper
+	// Reply tells the server; see control.Channel.Reply.
+	Reply func(job string, reply mgs.UUID, load func() (mgs.CommandReply, error))
+	Agent mgs.CommandAgent
+	// Environment is what scripts see beside what the agent was started with.
+	Environment map[string]string
+	Log         *slog.Logger
+}
+
+// Runner runs commands.
+type Runner struct {
+	cfg    Config
+	store  *store
+	jobs   map[string]record // that an earlier agent left
+	unsaid []storedReply     // by an earlier agent
+	ctx    context.Context
+	stop   context.CancelCauseFunc
+	slots  chan struct{}
+
+	wg     sync.WaitGroup
+	mu     sync.Mutex
+	closed bool
+	active map[string]context.CancelCauseFunc // by command
+}
+
+// Open returns a runner. It runs nothing yet.
+func Open(cfg Config) (*Runner, error) {
+	if cfg.Workers <= 0 {
+		cfg.Workers = defaultWorkers
+	}
+	s, jobs, unsaid, err := openStore(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	r := &Runner{
+		cfg: cfg, store: s, jobs: jobs, unsaid: unsaid,
+		slots:  make(chan struct{}, cfg.Workers),
+		active: make(map[string]context.CancelCauseFunc),
+	}
+	r.ctx, r.stop = context.WithCancelCause(context.Background())
+	return r, nil
+}
+
+// Resume says what an earlier agent left unsaid, and that what it was doing
+// has failed.
+func (r *Runner) Resume() {
+	ended := make(map[string]bool)
+	for _, s := range r.unsaid {
+		ended[s.Job] = ended[s.Job] || s.Final
+		r.cfg.Reply(s.Job, s.ID, r.store.loader(s.Job, s.ID))
+	}
+	for command, rec := range r.jobs {
+		if !ended[rec.Job] {
+			r.killLeftover(command, rec.Group)
+			r.reportLost(rec)
+		}
+		r.store.over(rec.Job)
+	}
+	for _, command := range r.store.leftovers() {
+		r.clean(command)
+	}
+	r.jobs, r.unsaid = nil, nil
+}
+
+// Stop ends all commands, and waits until what there is to say about them is
+// kept and given to Reply.
+func (r *Runner) Stop() {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
+	r.stop(errStopped)
+	r.wg.Wait()
+}
+
+// Close is called when nothing is told any more.
+func (r *Runner) Close() { r.store.close() }
+
+// Acknowledged forgets a reply that the server has taken note of.
+func (r *Runner) Acknowledged(job string, reply mgs.UUID) { r.store.forget(job, reply) }
+
+// Job takes a job of the server.
+func (r *Runner) Job(job mgs.AgentJob, answer func(code string)) {
+	log := r.cfg.Log.With("job", job.JobID)
+	command, node, err := mgs.ParseJobID(job.JobID)
+	switch {
+	case err != nil || node != string(r.cfg.Node):
+		log.Warn("refused a job that is not this node's")
+		answer(mgs.JobInvalid)
+	case job.Cancels():
+		cancelled, err := job.Cancelled()
+		if err != nil {
+			log.Warn("refused a job", "error", err)
+			answer(mgs.JobUnreadable)
+			return
+		}
+		answer(mgs.JobAccepted)
+		r.cancel(cancelled)
+	case job.Sends():
+		r.take(command, job, log, answer)
+	default:
+		log.Warn("refused a job of an unknown topic", "topic", job.Topic)
+		answer(mgs.JobUnexpected)
+	}
+}
+
+func (r *Runner) cancel(command string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if cancel := r.active[command]; cancel != nil {
+		cancel(errCancelled)
+	}
+}
+
+// take has a command run, or says why it is not.
+func (r *Runner) take(command string, job mgs.AgentJob, log *slog.Logger, answer func(string)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.cfg.Off:
+		log.Warn("a command is not taken: this agent runs none")
+		answer(mgs.JobUnsupported)
+		return
+	case r.closed:
+		answer(mgs.JobClosed)
+		return
+	case r.active[command] != nil:
+		answer(mgs.JobDuplicate)
+		return
+	case len(r.active) >= r.cfg.Workers+maxWaiting:
+		log.Warn("a command is not taken: too many run and wait")
+		answer(mgs.JobBufferFull)
+		return
+	}
+	run := &run{r: r, command: command, log: log, record: record{Job: job.JobID}}
+	var refusal error
+	if run.send, refusal = job.Command(); refusal != nil {
+		refusal = refuse("The agent cannot read the command: %w.", refusal)
+	} else {
+		run.plan, refusal = newPlan(run.send)
+	}
+	if run.plan != nil {
+		for _, s := range run.plan.steps {
+			run.record.Steps = append(run.record.Steps, stepRecord{Name: s.name, Plugin: s.plugin})
+		}
+	}
+	news, err := r.store.take(command, run.record)
+	switch {
+	case err != nil:
+		log.Error("a command is not taken", "error", err)
+		answer(mgs.JobError)
+		return
+	case !news:
+		log.Info("a command is not run again")
+		answer(mgs.JobDuplicate)
+		return
+	}
+	answer(mgs.JobAccepted)
+	if refusal != nil {
+		log.Warn("a command is refused", "document", run.send.DocumentName, "error", refusal)
+		run.refuse(refusal)
+		return
+	}
+	ctx, cancel := context.WithCancelCause(r.ctx)
+	r.active[command] = cancel
+	run.tell(mgs.CommandReply{DocumentStatus: mgs.CommandInProgress}, false)
+	r.wg.Go(func() {
+		defer cancel(nil)
+		select {
+		case r.slots <- struct{}{}:
+			defer func() { <-r.slots }()
+		case <-ctx.Done():
+		}
+		run.run(ctx)
+		r.mu.Lock()
+		delete(r.active, command)
+		r.mu.Unlock()
+	})
+}
+
+// killLeftover ends the script that an earlier agent left behind. Its group's
+// number may be somebody else's by now: the command's ID in their environment
+// tells.
+func (r *Runner) killLeftover(command string, group int) {
+	if group <= 1 {
+		return
+	}
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return // there is no telling
+	}
+	mark := "\x00" + variableCommand + "=" + command + "\x00"
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		if g, err := syscall.Getpgid(pid); err != nil || g != group {
+			continue
+		}
+		env, err := os.ReadFile(filepath.Join("/proc", e.Name(), "environ"))
+		if err == nil && strings.Contains("\x00"+string(env), mark) {
+			r.cfg.Log.Warn("a command's script outlived the agent; it is ended", "command", command)
+			if err := syscall.Kill(-group, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+				r.cfg.Log.Error("the script of a command was not ended", "command", command, "error", err)
+			}
+			return
+		}
+	}
+}
+
+// reportLost says that a command ended with the agent that ran it.
+func (r *Runner) reportLost(rec record) {
+	why := "The agent ended while the command ran, and is back. What the command was doing was ended, and its output is lost."
+	if !rec.Began {
+		why = "The agent ended before the command began, and is back. The command was not run."
+	}
+	run := &run{r: r, log: r.cfg.Log, record: rec}
+	run.trace = append(run.trace, why)
+	if rec.Number < len(rec.Steps) {
+		now := time.Now()
+		run.stepOver(rec.Number, mgs.StepStatus{
+			Status: mgs.CommandFailed, Code: 1, Output: why, StandardError: why,
+			StartDateTime: mgs.FormatJobTime(now), EndDateTime: mgs.FormatJobTime(now),
+		})
+	}
+	run.final(mgs.CommandFailed)
+}
+
+func (r *Runner) clean(command string) {
+	if err := r.store.clean(command); err != nil {
+		r.cfg.Log.Warn("the directory of a command stays", "path", r.store.workPath(command), "error", err)
+	}
+}
+
+// summary is what a document's steps come to.
+func summary(steps []stepRecord) (status string, counts map[string]int) {
+	counts = make(map[string]int)
+	for _, s := range steps {
+		if s.Status != "" {
+			counts[s.Status]++
+		}
+	}
+	for _, s := range []string{mgs.CommandFailed, mgs.CommandTimedOut, mgs.CommandCancelled} {
+		if counts[s] > 0 {
+			return s, counts
+		}
+	}
+	return mgs.CommandSuccess, counts
+}
+
+// note is an outcome in a log line.
+func note(s *mgs.StepStatus) string { return fmt.Sprintf("%s (%d)", s.Status, s.Code) }

@@ -258,8 +258,8 @@ func (p *Pattern) Match(body []byte) bool {
 	}
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.UseNumber()
-	var v any
-	return dec.Decode(&v) == nil && p.match(v)
+	var v map[string]any
+	return dec.Decode(&v) == nil && v != nil && p.match(v)
 }
 
 func (p *Pattern) match(v any) bool {

@@ -17,6 +17,8 @@ type Endpoint interface {
 	Deliver(ctx context.Context, id string, body []byte) error
 	// Address names the endpoint without anything that may be secret.
 	Address() string
+	// Close lets go of idle connections. Deliver works on after it.
+	Close()
 }
 
 // Failure is why an event was not delivered.
@@ -157,6 +159,15 @@ func (q *queue) state() WebhookState {
 	}
 	if q.failures > 0 {
 		s.RetryAt = q.paused
+		var first time.Time
+		for i, w := range q.items {
+			if i == 0 || w.next.Before(first) {
+				first = w.next
+			}
+		}
+		if first.After(q.paused) {
+			s.RetryAt = first
+		}
 	}
 	return s
 }
@@ -164,6 +175,7 @@ func (q *queue) state() WebhookState {
 // run delivers until ctx ends.
 func (q *queue) run(ctx context.Context) {
 	var wg sync.WaitGroup
+	defer q.Endpoint.Close()
 	defer wg.Wait()
 	for ctx.Err() == nil {
 		w, wait := q.take(q.cfg.Now())

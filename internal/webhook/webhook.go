@@ -125,7 +125,7 @@ func (e *Endpoint) control(_, address string, _ syscall.RawConn) error {
 // Address implements [event.Endpoint]: a path may hold a secret.
 func (e *Endpoint) Address() string { return e.url.Scheme + "://" + e.url.Host }
 
-// Close lets go of idle connections.
+// Close implements [event.Endpoint].
 func (e *Endpoint) Close() { e.client.CloseIdleConnections() }
 
 // Deliver implements [event.Endpoint].

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"sekisho"
 	"sekisho/internal/awsproto"
 	"sekisho/internal/sigv4"
 )
@@ -32,6 +33,18 @@ func (s *Server) EnterStream(w http.ResponseWriter, r *http.Request, d *Door, op
 		return nil, false
 	}
 	return c, true
+}
+
+// EnterStreamAs is EnterStream for a caller that the console has verified, who
+// has signed nothing.
+func (s *Server) EnterStreamAs(w http.ResponseWriter, r *http.Request, p *sekisho.Principal, d *Door, operation string) *Call {
+	c := s.call(r)
+	c.door, c.Service, c.Operation = d, d.Service, operation
+	unsigned := &sigv4.Parsed{PayloadHash: sigv4.UnsignedPayload, Time: c.Time}
+	raw := &patient{r.Body, http.NewResponseController(w)}
+	c.content = &content{raw: raw, body: unsigned.Body("", raw), signed: unsigned}
+	s.as(c, p)
+	return c
 }
 
 // Content is the body of a call begun with EnterStream. Nothing may be done

@@ -30,13 +30,7 @@ func (c *Console) call(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 
-	first, err := c.cfg.Directory.FirstRun(r.Context(), who.principal.UserID)
-	if err != nil {
-		c.fail(w, r, "read the state of the account", err)
-		return
-	}
-	if first && !firstRunCall(r) {
-		refuseAs(w, http.StatusForbidden, "AccessDeniedException", "Choose a second factor first, or decline one.")
+	if !c.pastFirstRun(w, r, who, firstRunCall(r)) {
 		return
 	}
 
@@ -53,6 +47,54 @@ func (c *Console) call(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	c.cfg.Doors.ServeAs(w, in, who.principal, service)
+}
+
+// bucketCall passes an S3 call to its door in the name of the signed-in user.
+// The request line stands in a header: a path of the console's own would not
+// keep every key as it is, and browsers say where a request comes from with
+// POST alone.
+func (c *Console) bucketCall(w http.ResponseWriter, r *http.Request) {
+	who, ok := c.requireOwn(w, r)
+	if !ok {
+		return
+	}
+	method, target, _ := strings.Cut(r.Header.Get(BucketHeader), " ")
+	u, err := url.ParseRequestURI(target)
+	if c.cfg.Buckets == nil || err != nil || !bucketMethods[method] || !strings.HasPrefix(target, "/") {
+		refuseAs(w, http.StatusBadRequest, "UnknownOperationException", "The request names no S3 operation that the console may call.")
+		return
+	}
+	if !c.pastFirstRun(w, r, who, false) {
+		return
+	}
+	in := r.Clone(r.Context())
+	in.Method, in.URL, in.RequestURI = method, u, target
+	in.Body = http.MaxBytesReader(w, r.Body, maxCallBody)
+	in.Header = http.Header{}
+	for _, name := range []string{"Content-Type", "Range", "User-Agent"} {
+		if v := r.Header.Get(name); v != "" {
+			in.Header.Set(name, v)
+		}
+	}
+	c.cfg.Buckets.ServeAs(w, in, who.principal)
+}
+
+// bucketMethods are those that the console has a use for.
+var bucketMethods = map[string]bool{http.MethodGet: true, http.MethodHead: true, http.MethodPut: true}
+
+// pastFirstRun refuses calls of somebody whose first run is not over, but for
+// those that are part of it.
+func (c *Console) pastFirstRun(w http.ResponseWriter, r *http.Request, who *caller, part bool) bool {
+	first, err := c.cfg.Directory.FirstRun(r.Context(), who.principal.UserID)
+	if err != nil {
+		c.fail(w, r, "read the state of the account", err)
+		return false
+	}
+	if first && !part {
+		refuseAs(w, http.StatusForbidden, "AccessDeniedException", "Choose a second factor first, or decline one.")
+		return false
+	}
+	return true
 }
 
 // serviceOf finds the service that a call is for.

@@ -40,6 +40,10 @@ const CSRFHeader = "X-Sekisho-Csrf"
 // ServiceHeader names the service of a query-protocol call.
 const ServiceHeader = "X-Sekisho-Service"
 
+// BucketHeader is the request line of an S3 call: a method and a path with its
+// query, as in "GET /logs?versions".
+const BucketHeader = "X-Sekisho-S3"
+
 // BackgroundHeader marks a request that no person caused (a refetch after an
 // event): it does not count as activity.
 const BackgroundHeader = "X-Sekisho-Background"
@@ -87,6 +91,13 @@ type Federation interface {
 type Doors interface {
 	// ServeAs serves an AWS call of a principal that was verified already.
 	ServeAs(w http.ResponseWriter, r *http.Request, p *sekisho.Principal, service string)
+}
+
+// Buckets are the S3 door.
+type Buckets interface {
+	// ServeAs serves an S3 request of a principal that was verified already;
+	// its path is that of path-style addresses.
+	ServeAs(w http.ResponseWriter, r *http.Request, p *sekisho.Principal)
 }
 
 // Store keeps sign-ins by the SHA-256 of their tokens. What it keeps of each
@@ -141,6 +152,7 @@ type Config struct {
 	Target    sekisho.NodeID // optional: the node of this machine, shown first
 	Directory Directory
 	Doors     Doors
+	Buckets   Buckets // optional
 	Store     Store
 	Events    Events
 	Audit     Audit
@@ -196,6 +208,7 @@ func New(cfg Config) (*Console, error) {
 	c.mux.HandleFunc("POST /console/api/federation", c.beginFederation)
 	c.mux.HandleFunc("GET /console/federation", c.finishFederation)
 	c.mux.HandleFunc("POST /console/api/aws", c.call)
+	c.mux.HandleFunc("POST /console/api/s3", c.bucketCall)
 	c.mux.HandleFunc("GET /console/api/events", c.events)
 	c.mux.HandleFunc("/console/api/", func(w http.ResponseWriter, _ *http.Request) {
 		refuse(w, http.StatusNotFound, "The console has no such interface.")

@@ -195,6 +195,13 @@ func (d *doors) ServeAs(w http.ResponseWriter, r *http.Request, p *sekisho.Princ
 	io.WriteString(w, `{"ok":true}`)
 }
 
+// buckets notes the S3 calls that arrive, as calls of the doors.
+type buckets struct{ *doors }
+
+func (b buckets) ServeAs(w http.ResponseWriter, r *http.Request, p *sekisho.Principal) {
+	b.doors.ServeAs(w, r, p, "s3 "+r.Method)
+}
+
 // trail is an audit trail in memory.
 type trail struct {
 	mu     sync.Mutex
@@ -242,7 +249,7 @@ func (f *fixture) restart(t *testing.T) {
 	t.Helper()
 	c, err := console.New(console.Config{
 		Account: "123456789012", Region: "eu-central-1", Target: "mi-0123456789abcdef0",
-		Directory: f.dir, Doors: f.doors, Store: f.store, Events: f.hub, Audit: f.trail,
+		Directory: f.dir, Doors: f.doors, Buckets: buckets{f.doors}, Store: f.store, Events: f.hub, Audit: f.trail,
 		Log: slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {
@@ -534,6 +541,48 @@ func TestCallRefused(t *testing.T) {
 	if res := b.do("POST", "/console/api/aws", strings.Repeat("x", 2<<20),
 		header("Content-Type", "application/x-amz-json-1.1"), header("X-Amz-Target", "AmazonSSM.X")); res.StatusCode != http.StatusRequestEntityTooLarge {
 		t.Errorf("oversized: %s", res.Status)
+	}
+}
+
+func TestBucketCall(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	b := f.signIn(t, "carol", mfaCode)
+	res := b.do(http.MethodPost, "/console/api/s3", "body", header("Content-Type", "text/plain"),
+		header(console.BucketHeader, "PUT /logs/a//b%20c.log?versionId=1"), header("Range", "bytes=0-9"),
+		header("Authorization", "AWS4-HMAC-SHA256 nonsense"), header("X-Amz-Acl", "public-read"))
+	if res.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %s", res.Status, read(res))
+	}
+	want := []doorCall{{
+		Service: "s3 PUT", Path: "/logs/a//b%20c.log?versionId=1", Body: "body", ARN: "arn:aws:iam::123456789012:user/carol", MFA: true,
+		Header: http.Header{"Content-Type": {"text/plain"}, "Range": {"bytes=0-9"}},
+	}}
+	if diff := cmp.Diff(want, f.doors.calls); diff != "" {
+		t.Error(diff)
+	}
+
+	f.dir.firstRun = true
+	alice := f.signIn(t, "alice", "")
+	for name, tc := range map[string]struct {
+		who  *browser
+		with []option
+		want int
+	}{
+		"another site":         {b, []option{header("Origin", "https://elsewhere.test")}, http.StatusForbidden},
+		"no token of the page": {b, []option{header(console.CSRFHeader, "")}, http.StatusForbidden},
+		"no request line":      {b, []option{header(console.BucketHeader, "")}, http.StatusBadRequest},
+		"a whole address":      {b, []option{header(console.BucketHeader, "GET https://elsewhere.test/logs")}, http.StatusBadRequest},
+		"a deletion":           {b, []option{header(console.BucketHeader, "DELETE /logs/key")}, http.StatusBadRequest},
+		"an unfinished start":  {alice, nil, http.StatusForbidden},
+	} {
+		res := tc.who.do(http.MethodPost, "/console/api/s3", "", append([]option{header(console.BucketHeader, "GET /logs")}, tc.with...)...)
+		if res.StatusCode != tc.want {
+			t.Errorf("%s: %s: %s", name, res.Status, read(res))
+		}
+	}
+	if len(f.doors.calls) != 1 {
+		t.Errorf("refused calls reached the door: %+v", f.doors.calls[1:])
 	}
 }
 

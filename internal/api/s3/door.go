@@ -234,9 +234,32 @@ func title(s string) string {
 	return strings.ToUpper(s[:1]) + s[1:]
 }
 
+// ServeAs answers a request of a principal that the console has verified. The
+// bucket and the key stand in its path.
+func (d *Door) ServeAs(w http.ResponseWriter, r *http.Request, p *sekisho.Principal) {
+	q := &request{Door: d, w: w, r: r, query: r.URL.Query()}
+	q.bucket, q.key, _ = strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	d.answer(q, func(operation string) (*api.Call, bool) { return d.API.EnterStreamAs(w, r, p, d.door, operation), true })
+}
+
 func (d *Door) serve(w http.ResponseWriter, r *http.Request, hosts []string) {
 	q := &request{Door: d, w: w, r: r, query: r.URL.Query()}
 	q.bucket, q.key = address(r, hosts)
+	d.answer(q, func(operation string) (*api.Call, bool) {
+		if old(r) {
+			e := fault("InvalidRequest", "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256: set the client's signature version for S3 to s3v4.")
+			if err := awsproto.WriteRESTXMLError(w, id.UUID(), e); err != nil {
+				d.API.Log.DebugContext(r.Context(), "answer not delivered", "service", "s3", "error", err)
+			}
+			return nil, false
+		}
+		return d.API.EnterStream(w, r, d.door, operation)
+	})
+}
+
+// answer answers a request, once enter has verified whose it is.
+func (d *Door) answer(q *request, enter func(operation string) (*api.Call, bool)) {
+	w, r := q.w, q.r
 	op, known := q.find()
 	h := w.Header()
 	// An object may be a page of scripts, and must not run as one of ours.
@@ -245,15 +268,8 @@ func (d *Door) serve(w http.ResponseWriter, r *http.Request, hosts []string) {
 	if q.bucket != "" {
 		h.Set("X-Amz-Bucket-Region", d.Region)
 	}
-	if old(r) {
-		e := fault("InvalidRequest", "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256: set the client's signature version for S3 to s3v4.")
-		if err := awsproto.WriteRESTXMLError(w, id.UUID(), e); err != nil {
-			d.API.Log.DebugContext(r.Context(), "answer not delivered", "service", "s3", "error", err)
-		}
-		return
-	}
 	var ok bool
-	if q.Call, ok = d.API.EnterStream(w, r, d.door, op.name); !ok {
+	if q.Call, ok = enter(op.name); !ok {
 		return
 	}
 	q.SetParams(q.params())

@@ -66,7 +66,7 @@ func backoff(n int, longest time.Duration) time.Duration {
 	if n < 20 {
 		d = min(longest, firstPause<<max(0, n-1))
 	}
-	return d/2 + rand.N(d/2+1) //nolint:gosec // chance, not a secret
+	return d/2 + rand.N(d/2+1)
 }
 
 // waiting is an item in memory.

@@ -120,6 +120,17 @@ func (a *Authorizer) Decide(ctx context.Context, f *Facts, action, resource stri
 	}, nil
 }
 
+// Times returns the seconds at which what p may do can change as time passes.
+// Exact is false when it can change at others, too: see [policy.Set.Times].
+func (a *Authorizer) Times(ctx context.Context, p *sekisho.Principal) (at []time.Time, exact bool, err error) {
+	set, err := a.policies.Policies(ctx, p)
+	if err != nil {
+		return nil, false, fmt.Errorf("policies of %s: %w", p.ARN, err)
+	}
+	at, exact = set.Times()
+	return at, exact, nil
+}
+
 // PolicyPrincipal is p as resource and trust policies name it.
 func PolicyPrincipal(p *sekisho.Principal) policy.Principal {
 	if p.Type == sekisho.PrincipalWebIdentity {

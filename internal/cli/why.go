@@ -103,6 +103,9 @@ func printWhy(w io.Writer, a client.Why, windows bool) error {
 		return nil
 	}
 	fmt.Fprintln(w)
+	if a.Sampled {
+		fmt.Fprint(w, "The policies look at the time as a text: this was tried at 288 moments of the span, and shorter windows may be missing.\n\n")
+	}
 	if len(a.Windows) == 0 {
 		_, err := fmt.Fprintln(w, "at no time within the span")
 		return err

@@ -49,6 +49,7 @@ type Why struct {
 	Reason       string
 	Steps        []WhyStep
 	Windows      []Window
+	Sampled      bool // short windows may be missing
 }
 
 // ExplainAccess asks whether somebody could do something, and why not.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"net/http"
@@ -145,6 +146,7 @@ type answerOf struct {
 	Decision, Reason string
 	Steps            []struct{ ResourceArn, Decision, Reason string }
 	Windows          []struct{ From, To float64 }
+	Sampled          bool
 }
 
 // TestWhy: the five probes of "user X, from IP Y, to machine Z, between T1 and
@@ -217,6 +219,23 @@ func TestWhy(t *testing.T) {
 	}).Decode(t, &why)
 	if len(why.Windows) != 1 || int64(why.Windows[0].From) != from.Unix()+1 || int64(why.Windows[0].To) != to.Unix() {
 		t.Errorf("windows %+v, want %d to %d", why.Windows, from.Unix()+1, to.Unix())
+	}
+
+	// Windows of seconds are found in a month, for policies name them; not so
+	// where the time is a text.
+	month := map[string]any{"UserName": "bob", "Target": n.ID, "From": from.Unix(), "To": from.Add(31 * 24 * time.Hour).Unix()}
+	for condition, want := range map[string]string{
+		`"DateEquals":{"aws:CurrentTime":["2026-04-20T01:02:03Z","2026-05-01T00:00:00Z"]}`:                                           "[{1.776646923e+09 1.776646924e+09} {1.7775936e+09 1.777593601e+09}] false",
+		`"NumericGreaterThanEquals":{"aws:EpochTime":"1776646923"},"DateLessThan":{"aws:CurrentTime":"2026-04-20T10:02:05.5+09:00"}`: "[{1.776646923e+09 1.776646926e+09}] false",
+		`"StringLike":{"aws:CurrentTime":"2026-04-2*"}`:                                                                              "[{1.7766432e+09 1.7775072e+09}] true",
+	} {
+		must(t, s.Directory.PutInline(t.Context(), identity.KindUser, "bob", "inline", `{"Version":"2012-10-17","Statement":[
+			{"Effect":"Allow","Action":"ssm:StartSession","Resource":"*","Condition":{`+condition+`}}]}`))
+		var why answerOf
+		s.JSON(s.Admin, "sekisho", "ExplainAccess", month).Decode(t, &why)
+		if got := fmt.Sprint(why.Windows, why.Sampled); got != want {
+			t.Errorf("%s: %s; want %s", condition, got, want)
+		}
 	}
 
 	// Documents, second factors, sessions of others, bad questions.

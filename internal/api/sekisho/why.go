@@ -3,6 +3,7 @@ package sekisho
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,11 +21,11 @@ type Questions interface {
 }
 
 // windowSteps is into how many steps a span of time is divided to look for the
-// moments when the answer changes; between two steps these are found to the
-// second.
+// moments when the answer changes, where policies do not name them; between two
+// steps these are found to the second.
 const windowSteps = 288
 
-// maxSpan bounds the span: a step is then two minutes and a half hours.
+// maxSpan bounds the span: such a step is then two and a half hours.
 const maxSpan = 31 * 24 * time.Hour
 
 type explainRequest struct {
@@ -60,6 +61,9 @@ type explainAnswer struct {
 	Message      string `json:",omitempty"` // what the caller itself is told
 	Steps        []explainStep
 	Windows      []window `json:",omitzero"` // when it is allowed, of what was asked for
+	// Sampled says that policies look at the time as a text, so that shorter
+	// windows than a part in 288 of the span may be missing.
+	Sampled bool `json:",omitempty"`
 }
 
 // explainAccess answers whether somebody could do something, from an address
@@ -97,14 +101,22 @@ func (d *door) explainAccess(ctx context.Context, c *api.Call, in *explainReques
 		out.Steps = append(out.Steps, explainStep{s.Resource, s.Check, decision(s.Verdict), s.Verdict.Reason})
 	}
 	if !in.From.IsZero() {
-		out.Windows, err = windows(in.From.Time, in.To.Time, func(t time.Time) (bool, error) {
+		at, exact, err := d.Authorizer.Times(ctx, p)
+		if err != nil {
+			return nil, err
+		}
+		out.Sampled = !exact
+		out.Windows, err = windows(in.From.Time, in.To.Time, at, exact, func(t time.Time) (bool, error) {
 			at := f
 			at.Time = t
 			v, _, err := ask(ctx, d.asking(at, in.MFA))
 			return v.Allowed, err
 		})
+		if err != nil {
+			return nil, err
+		}
 	}
-	return out, err
+	return out, nil
 }
 
 func (in *explainRequest) check(c *api.Call) error {
@@ -197,49 +209,64 @@ func decision(v authz.Verdict) string {
 }
 
 // windows returns the parts of a span of time in which allowed holds. To is
-// the first second in which it does not.
-func windows(from, to time.Time, allowed func(t time.Time) (bool, error)) ([]window, error) {
+// the first second in which it does not. At are the seconds at which it may
+// change; unless that is exact it is looked for between them, too.
+func windows(from, to time.Time, at []time.Time, exact bool, allowed func(t time.Time) (bool, error)) ([]window, error) {
 	from, to = from.Truncate(time.Second), to.Truncate(time.Second)
-	step := max(to.Sub(from)/windowSteps, time.Second).Round(time.Second)
-	out := []window{}
-	before, err := allowed(from)
-	if err != nil {
-		return nil, err
-	}
-	begin := from
-	for at := from; at.Before(to); {
-		next := at.Add(step)
-		if next.After(to) {
-			next = to
+	places := []time.Time{from}
+	for _, t := range at {
+		if t.After(from) && t.Before(to) {
+			places = append(places, t)
 		}
-		now, err := allowed(next)
+	}
+	if !exact {
+		step := max(to.Sub(from)/windowSteps, time.Second).Round(time.Second)
+		for t := from.Add(step); t.Before(to); t = t.Add(step) {
+			places = append(places, t)
+		}
+		slices.SortFunc(places, time.Time.Compare)
+	}
+	out := []window{}
+	open := false
+	var begin time.Time
+	for i, t := range places {
+		now, err := allowed(t)
 		if err != nil {
 			return nil, err
 		}
-		if now != before {
-			// between at and next it changes: find the second
-			low, high := at, next
-			for high.Sub(low) > time.Second {
-				middle := low.Add(high.Sub(low) / 2).Truncate(time.Second)
-				ok, err := allowed(middle)
-				if err != nil {
-					return nil, err
-				}
-				if ok == before {
-					low = middle
-				} else {
-					high = middle
-				}
-			}
-			if before {
-				out = append(out, window{awsproto.NewEpoch(begin), awsproto.NewEpoch(high)})
-			}
-			begin, before = high, now
+		if now == open {
+			continue
 		}
-		at = next
+		if !exact && i > 0 {
+			if t, err = turn(places[i-1], t, open, allowed); err != nil {
+				return nil, err
+			}
+		}
+		if open {
+			out = append(out, window{awsproto.NewEpoch(begin), awsproto.NewEpoch(t)})
+		}
+		begin, open = t, now
 	}
-	if before {
+	if open {
 		out = append(out, window{awsproto.NewEpoch(begin), awsproto.NewEpoch(to)})
 	}
 	return out, nil
+}
+
+// turn is the second at which the answer turns between low, where it is
+// before, and high, where it is not.
+func turn(low, high time.Time, before bool, allowed func(t time.Time) (bool, error)) (time.Time, error) {
+	for high.Sub(low) > time.Second {
+		middle := low.Add(high.Sub(low) / 2).Truncate(time.Second)
+		ok, err := allowed(middle)
+		if err != nil {
+			return high, err
+		}
+		if ok == before {
+			low = middle
+		} else {
+			high = middle
+		}
+	}
+	return high, nil
 }

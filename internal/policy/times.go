@@ -1,0 +1,92 @@
+package policy
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// timeKeys are the keys whose values follow the time of a request; that a
+// token was issued at that time is for the caller to see to.
+func timeKeys() []string { return []string{"aws:currenttime", "aws:epochtime", "aws:tokenissuetime"} }
+
+// Times returns the whole seconds at which what the set decides may change as
+// time passes, in order: those that conditions on the time name, and the ones
+// after them. Exact is false when policies look at the time as a text, too: as
+// a variable, or by an operator for texts. Then it may change at others.
+func (s *Set) Times() (at []time.Time, exact bool) {
+	seconds, exact := []int64{}, true
+	for _, sc := range append(slices.Clone(s.scp), s.resource, s.trust, s.identity, s.boundary, s.session) {
+		if sc == nil {
+			continue
+		}
+		for _, d := range sc.docs {
+			if d.Err() != nil {
+				continue // it denies everything, always
+			}
+			for _, st := range d.statements {
+				exact = exact && !variesByText(st.resources)
+				for _, c := range st.conditions {
+					named, ok := c.seconds()
+					seconds = append(seconds, named...)
+					exact = exact && ok && !variesByText(c.patterns)
+				}
+			}
+		}
+	}
+	slices.Sort(seconds)
+	for _, sec := range slices.Compact(seconds) {
+		at = append(at, time.Unix(sec, 0).UTC())
+	}
+	return at, exact
+}
+
+// variesByText reports whether patterns have the time in them.
+func variesByText(patterns []pattern) bool {
+	return slices.ContainsFunc(patterns, func(p pattern) bool {
+		return slices.ContainsFunc(p.toks, func(t token) bool { return t.kind == tokVar && slices.Contains(timeKeys(), t.key) })
+	})
+}
+
+// seconds are when the answer of a condition may change; ok is false when it
+// may at other times, too.
+func (c *condition) seconds() (at []int64, ok bool) {
+	if !slices.Contains(timeKeys(), c.key) {
+		return nil, true
+	}
+	switch c.cmp {
+	case cmpDate:
+		for _, t := range c.instants {
+			at = append(at, t.sec, t.sec+1)
+		}
+	case cmpNumeric:
+		for _, text := range c.raw {
+			if sec, found := floor(text); found {
+				at = append(at, sec, sec+1)
+			}
+		}
+	case cmpString, cmpFold, cmpLike, cmpARN, cmpBinary:
+		return nil, false
+	case cmpBool, cmpAddress, cmpNull: // no time is any of these
+	}
+	return at, true
+}
+
+// floor is the whole number of seconds of a decimal number, as far as times
+// reach.
+func floor(text string) (int64, bool) {
+	if _, ok := parseDecimal(text); !ok {
+		return 0, false
+	}
+	f, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+	const most = 1 << 40
+	if err != nil || f > most || f < -most {
+		return 0, false
+	}
+	sec := int64(f)
+	if float64(sec) > f {
+		sec--
+	}
+	return sec, true
+}

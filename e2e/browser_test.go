@@ -35,6 +35,12 @@ func TestBrowserAccount(t *testing.T) {
 	inBrowser(t, s, "browser/account.mjs")
 }
 
+// TestBrowserQuickSetup is Quick Setup's page.
+func TestBrowserQuickSetup(t *testing.T) {
+	t.Parallel()
+	inBrowser(t, ownServer(t), "browser/quick-setup.mjs")
+}
+
 // inBrowser runs tests with node.
 func inBrowser(t *testing.T, s *harness.Server, tests ...string) {
 	t.Helper()
@@ -43,7 +49,7 @@ func inBrowser(t *testing.T, s *harness.Server, tests ...string) {
 		shots = t.TempDir()
 	}
 	cmd := exec.CommandContext(t.Context(), "node", append([]string{"--test", "--test-reporter=spec"}, tests...)...)
-	cmd.Env = append(os.Environ(), "SCREENSHOT_DIR="+shots)
+	cmd.Env = append(os.Environ(), "SCREENSHOT_DIR="+shots, "SEKISHO_BIN="+shared.Bin)
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
 		if path, err := exec.LookPath(name); err == nil {
 			cmd.Env = append(cmd.Env, "CHROMIUM="+path)

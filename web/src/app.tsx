@@ -24,6 +24,7 @@ const TerminalsPage = lazy(() => import('./terminals-page'))
 const ReplayPage = lazy(() => import('./replay-page'))
 const FirstRunPage = lazy(() => import('./first-run-page'))
 const AccountPage = lazy(() => import('./factors'))
+const QuickSetupPage = lazy(() => import('./quick-setup-page'))
 const SimulatorPage = lazy(() => import('./simulator-page'))
 
 const narrow = matchMedia('(max-width: 688px)')
@@ -76,7 +77,7 @@ function Console({ who }: { who: SignedIn }) {
 
   const section = route[0] ?? 'nodes'
   useEffect(() => {
-    document.title = { nodes: 'Nodes', terminals: 'Terminals', sessions: 'Sessions', simulator: 'Policy simulator', account: 'Your account' }[section] + ' · Sekisho'
+    document.title = { nodes: 'Nodes', terminals: 'Terminals', sessions: 'Sessions', setup: 'Quick Setup', simulator: 'Policy simulator', account: 'Your account' }[section] + ' · Sekisho'
   }, [section])
   const select = (id: string | null) => {
     setSelected(id)
@@ -89,6 +90,7 @@ function Console({ who }: { who: SignedIn }) {
     content = <ReplayPage key={route[2]} id={route[2]} />
   } else if (section === 'sessions') content = <SessionsPage history={route[1] === 'history'} />
   else if (section === 'account') content = <AccountPage user={who.user} />
+  else if (section === 'setup') content = <QuickSetupPage />
   else if (section === 'simulator') content = <SimulatorPage />
   else content = <NodesPage selected={selected} onSelect={select} />
 
@@ -152,6 +154,7 @@ function Console({ who }: { who: SignedIn }) {
                 href: href('terminals'),
                 info: tabs.length > 0 ? <Badge color="blue">{tabs.length}</Badge> : undefined,
               },
+              { type: 'link', text: 'Quick Setup', href: href('setup') },
               { type: 'divider' },
               {
                 type: 'section-group',

@@ -3,11 +3,13 @@
 import Box from '@cloudscape-design/components/box'
 import Button from '@cloudscape-design/components/button'
 import CopyToClipboard from '@cloudscape-design/components/copy-to-clipboard'
+import Link from '@cloudscape-design/components/link'
 import Modal from '@cloudscape-design/components/modal'
 import SpaceBetween from '@cloudscape-design/components/space-between'
 import { useState } from 'react'
 import { call, signedIn } from './api'
 import { Refusal } from './refusal'
+import { follow, href } from './router'
 import { useStore } from './store'
 
 const ROLE = 'service-role/AmazonEC2RunCommandRoleForManagedInstances'
@@ -59,6 +61,12 @@ export function RegisterSteps() {
   const code = activation?.ActivationCode ?? 'ACTIVATION-CODE'
   return (
     <SpaceBetween size="m">
+      <Box>
+        <Link href={href('setup')} onFollow={follow}>
+          Quick Setup
+        </Link>{' '}
+        does it all with one line, the agent's installation included. By hand, with the agent installed:
+      </Box>
       <div>
         <Box variant="h4">1. Create an activation</Box>
         <Box color="text-body-secondary" margin={{ bottom: 'xs' }}>

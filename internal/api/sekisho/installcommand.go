@@ -151,9 +151,6 @@ func (d *door) order(ctx context.Context, c *api.Call, in *installCommandRequest
 	if err := v.Err(); err != nil {
 		return o, nil, err
 	}
-	if in.Agent == "amazon" && in.NodeIDType == "instance" {
-		return o, nil, root.Errorf(root.CodeInvalid, "AWS's agent registers as a managed instance only: machines with the ID of an instance take Sekisho's agent.")
-	}
 	o = Installation{Host: in.Host, Agent: in.Agent, Package: in.PackageURL, PackageHash: in.PackageSha256}
 	if o.Host == "" {
 		o.Host = c.Host

@@ -37,3 +37,13 @@ func (d *Document) Settings() (Settings, error) {
 	}
 	return d.settings(nil, bound)
 }
+
+// SettingsFor are the preferences of a session of d, with the account's where
+// d has none, as far as a request's parameters do not change them.
+func (d *Document) SettingsFor(account *Document) (Settings, error) {
+	bound, err := d.bind(nil)
+	if err != nil {
+		return Settings{}, err
+	}
+	return d.settings(account, bound)
+}

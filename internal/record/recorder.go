@@ -667,3 +667,19 @@ func missing(err error, name string) error {
 	}
 	return err
 }
+
+// Ready reports why a recording could not be begun now: the disk is full, or
+// not to be written to.
+func (r *Recorder) Ready() error {
+	const name = ".ready"
+	if err := r.root.WriteFile(name, bytes.Repeat([]byte{'.'}, readySize), 0o600); err != nil {
+		return errors.Join(fmt.Errorf("record: %w", err), r.root.Remove(name))
+	}
+	if err := r.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) { // another one was quicker
+		return fmt.Errorf("record: %w", err)
+	}
+	return nil
+}
+
+// readySize is room for the beginning of a recording.
+const readySize = 64 << 10

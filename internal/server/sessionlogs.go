@@ -3,11 +3,16 @@ package server
 import (
 	"context"
 	"fmt"
+	"net/netip"
+	"time"
 
 	"sekisho"
+	sekishoapi "sekisho/internal/api/sekisho"
+	"sekisho/internal/authz"
 	"sekisho/internal/broker"
 	"sekisho/internal/document"
 	"sekisho/internal/documents"
+	"sekisho/internal/objects"
 )
 
 // sessionLogs are the server's buckets and log groups, as places of session
@@ -62,4 +67,72 @@ func (l sessionLogs) CheckLogs(ctx context.Context, s *document.Settings) error 
 			WithHint("Associate a key with it (aws logs associate-kms-key --log-group-name %s --kms-key-id KEY), or switch off cloudWatchEncryptionEnabled.", name)
 	}
 	return nil
+}
+
+// starts tells how sessions would stand.
+type starts struct{ s *Server }
+
+var _ sekishoapi.Starts = starts{}
+
+// NotConnected implements [sekishoapi.Starts].
+func (x starts) NotConnected(n *sekisho.Node) string { return x.s.Fleet.WhyNot(n) }
+
+// CheckNodeLogs implements [sekishoapi.Starts]: the places are there, and the
+// node's role may write to them.
+func (x starts) CheckNodeLogs(ctx context.Context, n *sekisho.Node, s *document.Settings) error {
+	if err := (sessionLogs{x.s}).CheckLogs(ctx, s); err != nil {
+		return err
+	}
+	role, err := x.s.Directory.Role(ctx, n.IAMRole)
+	if sekisho.IsNotFound(err) {
+		return sekisho.Errorf(sekisho.CodeInvalid, "The session's log would not be delivered: the node's role %s does not exist.", n.IAMRole)
+	}
+	if err != nil {
+		return err
+	}
+	p, err := x.s.Directory.PrincipalOf(ctx, role.ARN)
+	if err != nil {
+		return err
+	}
+	p.Node = n.ID
+	facts := authz.Facts{Principal: p, Time: time.Now(), Secure: true, Region: x.s.cfg.Region}
+	if x.s.cfg.Now != nil {
+		facts.Time = x.s.cfg.Now()
+	}
+	policies := authz.New(x.s.Directory)
+	facts.SourceIP, _ = netip.ParseAddr(n.LastSourceIP) // one that is not known is in no condition
+	for _, need := range x.needs(ctx, s) {
+		v, err := policies.Decide(ctx, &facts, need.action, need.resource)
+		if err != nil {
+			return err
+		}
+		if !v.Allowed && (v.Explicit || !need.elsewhere) {
+			return sekisho.Errorf(sekisho.CodeInvalid, "The session's log would not be delivered: the node's role %s may not %s on %s.", n.IAMRole, need.action, need.resource)
+		}
+	}
+	return nil
+}
+
+type need struct {
+	action, resource string
+	// elsewhere: another policy than the role's own may grant it.
+	elsewhere bool
+}
+
+// needs are what a node must be allowed to deliver logs.
+func (x starts) needs(ctx context.Context, s *document.Settings) []need {
+	var all []need
+	if name := s.S3BucketName; name != "" {
+		b, err := x.s.objects.Bucket(ctx, name)
+		elsewhere := err == nil && b.Settings.Policy != ""
+		all = append(all, need{"s3:PutObject", objects.ObjectARN(name, document.LogKey(s.S3KeyPrefix, "session")), elsewhere})
+		if s.S3EncryptionEnabled {
+			all = append(all, need{"s3:GetEncryptionConfiguration", "arn:aws:s3:::" + name, elsewhere})
+		}
+	}
+	if name := s.CloudWatchLogGroupName; name != "" {
+		group := "arn:aws:logs:" + x.s.cfg.Region + ":" + x.s.cfg.Account + ":log-group:" + name
+		all = append(all, need{"logs:CreateLogStream", group + ":log-stream:session", false}, need{"logs:PutLogEvents", group + ":log-stream:session", false})
+	}
+	return all
 }

@@ -121,6 +121,15 @@ func TestDocumentLife(t *testing.T) {
 	if diff := cmp.Diff([]string{"2 twenty true", "1  false"}, versions); diff != "" {
 		t.Error(diff)
 	}
+	admin := "arn:aws:iam::" + servertest.Account + ":user/admin"
+	described, err := c.DescribeDocument(ctx, &awsssm.DescribeDocumentInput{Name: name, DocumentVersion: aws.String("1")})
+	must(t, err)
+	if got := aws.ToString(described.Document.Author); got != admin {
+		t.Errorf("version 1 is of %q", got)
+	}
+	if a := s.JSON(s.Admin, "ssm", "ListDocumentVersions", map[string]any{"Name": *name}); strings.Count(a.Body, `"Author":"`+admin+`"`) != 2 {
+		t.Errorf("the authors of the versions: %s", a.Body)
+	}
 	_, err = c.DeleteDocument(ctx, &awsssm.DeleteDocumentInput{Name: name, DocumentVersion: aws.String("2")})
 	wantAPIError(t, "the default version", err, "InvalidDocumentOperation", "default version")
 	_, err = c.DeleteDocument(ctx, &awsssm.DeleteDocumentInput{Name: name, DocumentVersion: aws.String("1")})

@@ -40,7 +40,9 @@ type Config struct {
 	Directory  *identity.Directory
 	Authorizer *authz.Authorizer
 	Questions  Questions
-	Events     Events
+	// Starts tells how sessions would stand.
+	Starts Starts
+	Events Events
 	// Resumer is nil where sessions are resumed with credentials only.
 	Resumer Resumer
 	// Installer words how a machine gets its agent.
@@ -77,6 +79,7 @@ func New(cfg Config) *api.Door {
 	maps.Copy(out.Operations, d.resumeOperations())
 	maps.Copy(out.Operations, d.eventOperations())
 	maps.Copy(out.Operations, d.quickSetupOperations())
+	maps.Copy(out.Operations, d.startOperations())
 	return out
 }
 

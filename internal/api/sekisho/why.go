@@ -11,6 +11,7 @@ import (
 	"sekisho/internal/api"
 	"sekisho/internal/authz"
 	"sekisho/internal/awsproto"
+	"sekisho/internal/document"
 	"sekisho/internal/id"
 )
 
@@ -18,6 +19,9 @@ import (
 type Questions interface {
 	StartSession(ctx context.Context, target, docName string) (authz.StartSession, error)
 	Session(ctx context.Context, name string) (arns []string, keys []authz.Key, err error)
+	Document(ctx context.Context, name string) (arn string, keys []authz.Key, err error)
+	// Settings are the preferences of a session by a document.
+	Settings(ctx context.Context, docName string) (document.Settings, error)
 }
 
 // windowSteps is into how many steps a span of time is divided to look for the

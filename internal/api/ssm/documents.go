@@ -155,6 +155,7 @@ type documentDescription struct {
 	DisplayName     string `json:",omitempty"`
 	VersionName     string `json:",omitempty"`
 	Owner           string
+	Author          string         `json:",omitempty"` // of the version
 	CreatedDate     awsproto.Epoch `json:",omitzero"`
 	Status          string
 	DocumentVersion string
@@ -193,6 +194,7 @@ func (d *door) describeSaved(s *documents.Saved) documentDescription {
 	out := d.describe(s.Name, s.Parsed)
 	v := s.Version
 	out.Hash, out.HashType, out.Owner, out.CreatedDate = v.Hash(), "Sha256", d.Account, awsproto.NewEpoch(v.CreatedAt)
+	out.Author = v.CreatedBy
 	out.DisplayName, out.VersionName, out.DocumentVersion, out.DocumentFormat = v.DisplayName, v.VersionName, number(v.Number), v.Format
 	out.LatestVersion, out.DefaultVersion, out.TargetType = number(s.LatestVersion), number(s.DefaultVersion), s.TargetType
 	out.Tags = append(out.Tags, tagList(s.Tags)...)
@@ -467,6 +469,8 @@ type documentVersionInfo struct {
 	IsDefaultVersion bool
 	DocumentFormat   string
 	Status           string
+	// Beyond AWS's shape: who made the version.
+	Author string `json:",omitempty"`
 }
 
 type listDocumentVersionsAnswer struct {
@@ -520,6 +524,7 @@ func (d *door) listDocumentVersions(ctx context.Context, c *api.Call, in *listDo
 		out.DocumentVersions = append(out.DocumentVersions, documentVersionInfo{
 			Name: name, DisplayName: v.DisplayName, DocumentVersion: number(v.Number), VersionName: v.VersionName,
 			CreatedDate: awsproto.NewEpoch(v.CreatedAt), IsDefaultVersion: v.Number == doc.DefaultVersion, DocumentFormat: v.Format, Status: "Active",
+			Author: v.CreatedBy,
 		})
 	}
 	return out, nil

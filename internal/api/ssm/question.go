@@ -75,3 +75,19 @@ func (d *door) sessionResource(ctx context.Context, name string) (s *sekisho.Ses
 	}
 	return s, arns, authz.SessionTags(s.OwnerUserID, s.Target), nil
 }
+
+// Document returns a document's ARN and its condition keys.
+func (q *Questions) Document(ctx context.Context, name string) (arn string, keys []authz.Key, err error) {
+	keys, err = q.door.documentKeys(ctx, name)
+	return q.door.documentARN(name), keys, err
+}
+
+// Settings are the preferences that a session by the document docName would
+// have, the default one when it is empty.
+func (q *Questions) Settings(ctx context.Context, docName string) (document.Settings, error) {
+	doc, err := q.door.Documents.ForSession(ctx, docName)
+	if err != nil {
+		return document.Settings{}, err
+	}
+	return doc.SettingsFor(doc.Account)
+}

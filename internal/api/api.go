@@ -55,7 +55,12 @@ type Operation struct {
 	// few operations that AWS leaves open too.
 	NoPolicy string
 	ReadOnly bool
+	// Hidden is a member of the request that nobody reads in the audit trail.
+	Hidden string
 }
+
+// hiddenValue stands in the audit trail for a member that is hidden whole.
+const hiddenValue = "HIDDEN_DUE_TO_SECURITY_REASONS"
 
 // Door is one AWS service.
 type Door struct {
@@ -543,8 +548,12 @@ func (s *Server) paramsOf(c *Call) any {
 	if len(m) == 0 {
 		return nil
 	}
+	hidden := c.door.Operations[c.Operation].Hidden
 	out := make(map[string]any, len(m))
 	for k, v := range m {
+		if hidden != "" && strings.EqualFold(k, hidden) {
+			v = hiddenValue
+		}
 		out[lowerFirst(k)] = v
 	}
 	return out

@@ -152,8 +152,8 @@ type Step struct {
 	Output    string // both streams, or what went wrong
 	Stdout    string
 	Stderr    string
-	// Where the agent has put it, in whole.
-	Bucket, KeyPrefix string
+	// Where the agent has put it, in whole: in Folder under KeyPrefix.
+	Bucket, KeyPrefix, Folder string
 }
 
 // What is kept of the output of a step, in bytes. AWS's agent sends no more.

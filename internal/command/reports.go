@@ -191,6 +191,7 @@ func stepsOf(c *Command, node sekisho.NodeID, said *mgs.CommandReply, ended bool
 			StartedAt: timeOf(s.StartDateTime), EndedAt: timeOf(s.EndDateTime),
 			Output: clip(s.Output, MaxOutput), Stdout: clip(s.StandardOutput, MaxStdout), Stderr: clip(s.StandardError, MaxStderr),
 			Bucket: clip(s.OutputS3BucketName, 63), KeyPrefix: clip(s.OutputS3KeyPrefix, 1024),
+			Folder: clip(s.StepName, 200),
 		}
 		if step.Status.Over() || !ended {
 			all = append(all, StepOf{node, step})

@@ -43,6 +43,17 @@ type Tasks interface {
 	TaskComplete(ctx context.Context, node sekisho.NodeID, done mgs.TaskComplete)
 }
 
+// Jobs is told what agents report of commands.
+type Jobs interface {
+	// NodeConnected tells that node's channel has opened.
+	NodeConnected(node sekisho.NodeID)
+	// JobAck is whether node's agent has taken a job.
+	JobAck(ctx context.Context, node sekisho.NodeID, ack mgs.JobAck) error
+	// JobReply is how far a job has come. It may come more than once. What
+	// ends in an error is not acknowledged, so that the agent says it again.
+	JobReply(ctx context.Context, node sekisho.NodeID, reply mgs.JobReply) error
+}
+
 // Hub holds the control channels of this process.
 type Hub struct {
 	log *slog.Logger
@@ -160,7 +171,7 @@ func (h *Hub) Reopen(node sekisho.NodeID, reason string) {
 // a newer one, or ctx ends. A newer one replaces one that is dead. While the
 // older answers there are two agents of one identity, and the newer is
 // refused.
-func (h *Hub) Serve(ctx context.Context, node sekisho.NodeID, sourceIP string, conn Conn, presence Presence, tasks Tasks) error {
+func (h *Hub) Serve(ctx context.Context, node sekisho.NodeID, sourceIP string, conn Conn, presence Presence, tasks Tasks, jobs Jobs) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	c := &channel{conn, sourceIP, cancel}
@@ -175,7 +186,8 @@ func (h *Hub) Serve(ctx context.Context, node sekisho.NodeID, sourceIP string, c
 		return err
 	}
 	h.log.Info("node connected", "node", node, "source_ip", sourceIP)
-	err := h.read(ctx, node, conn, tasks)
+	jobs.NodeConnected(node)
+	err := h.read(ctx, node, conn, tasks, jobs)
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}
@@ -281,7 +293,7 @@ func (h *Hub) remove(node sekisho.NodeID, c *channel) bool {
 
 func malformed(err error) error { return fmt.Errorf("protocol error: %w", err) }
 
-func (h *Hub) read(ctx context.Context, node sekisho.NodeID, conn Conn, tasks Tasks) error {
+func (h *Hub) read(ctx context.Context, node sekisho.NodeID, conn Conn, tasks Tasks, jobs Jobs) error {
 	for {
 		frame, err := conn.Read(ctx)
 		if err != nil {
@@ -291,17 +303,57 @@ func (h *Hub) read(ctx context.Context, node sekisho.NodeID, conn Conn, tasks Ta
 		if err != nil {
 			return malformed(err)
 		}
-		if m.Type != mgs.TypeAgentTaskComplete {
-			continue // telemetry and what later agents may add
+		var answer *mgs.Message
+		switch m.Type {
+		case mgs.TypeAgentTaskComplete:
+			answer, err = taskComplete(ctx, node, &m, tasks)
+		case mgs.TypeAgentJobAck:
+			h.jobAck(ctx, node, &m, jobs)
+		case mgs.TypeAgentJobReply:
+			answer = h.jobReply(ctx, node, &m, jobs)
+		default: // telemetry and what later agents may add
 		}
-		done, err := mgs.ParseBody[mgs.TaskComplete](m.Payload)
+		if err == nil && answer != nil {
+			err = conn.Write(ctx, answer.AppendTo(nil))
+		}
 		if err != nil {
-			return malformed(err)
-		}
-		tasks.TaskComplete(ctx, node, done)
-		ack := mgs.NewTaskAcknowledge(&m, done.TaskID)
-		if err := conn.Write(ctx, ack.AppendTo(nil)); err != nil {
 			return err
 		}
 	}
+}
+
+func taskComplete(ctx context.Context, node sekisho.NodeID, m *mgs.Message, tasks Tasks) (*mgs.Message, error) {
+	done, err := mgs.ParseBody[mgs.TaskComplete](m.Payload)
+	if err != nil {
+		return nil, malformed(err)
+	}
+	tasks.TaskComplete(ctx, node, done)
+	ack := mgs.NewTaskAcknowledge(m, done.TaskID)
+	return &ack, nil
+}
+
+// An agent sends what it could not deliver again and again: what cannot be
+// read must not cost it its channel each time.
+
+func (h *Hub) jobAck(ctx context.Context, node sekisho.NodeID, m *mgs.Message, jobs Jobs) {
+	ack, err := mgs.ParseBody[mgs.JobAck](m.Payload)
+	if err == nil {
+		err = jobs.JobAck(ctx, node, ack)
+	}
+	if err != nil {
+		h.log.Warn("acknowledgement of a job not taken", "node", node, "error", err)
+	}
+}
+
+func (h *Hub) jobReply(ctx context.Context, node sekisho.NodeID, m *mgs.Message, jobs Jobs) *mgs.Message {
+	reply, err := mgs.ParseBody[mgs.JobReply](m.Payload)
+	if err == nil {
+		err = jobs.JobReply(ctx, node, reply)
+	}
+	if err != nil {
+		h.log.Warn("reply about a job not taken", "node", node, "error", err)
+		return nil
+	}
+	ack := mgs.NewJobReplyAck(m, reply.JobID)
+	return &ack
 }

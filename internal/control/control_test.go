@@ -120,6 +120,21 @@ func (w *world) TaskComplete(_ context.Context, _ sekisho.NodeID, done mgs.TaskC
 	w.done = append(w.done, done)
 }
 
+func (w *world) NodeConnected(sekisho.NodeID) {}
+
+func (w *world) JobAck(_ context.Context, n sekisho.NodeID, ack mgs.JobAck) error {
+	w.note("ack %s %s", ack.JobID, ack.StatusCode)
+	return nil
+}
+
+func (w *world) JobReply(_ context.Context, n sekisho.NodeID, reply mgs.JobReply) error {
+	if reply.JobID == "another's" {
+		return errors.New("not its own")
+	}
+	w.note("reply %s", reply.JobID)
+	return nil
+}
+
 func (w *world) want(t *testing.T, edges ...string) {
 	t.Helper()
 	w.mu.Lock()
@@ -134,7 +149,7 @@ func newHub() *control.Hub { return control.NewHub(slog.New(slog.DiscardHandler)
 // serve runs a channel and returns where its end can be read.
 func serve(ctx context.Context, h *control.Hub, n sekisho.NodeID, ip string, c *conn, w *world) chan error {
 	end := make(chan error, 1)
-	go func() { end <- h.Serve(ctx, n, ip, c, w, w) }()
+	go func() { end <- h.Serve(ctx, n, ip, c, w, w, w) }()
 	return end
 }
 
@@ -228,7 +243,7 @@ func TestTwoOfOneIdentity(t *testing.T) {
 		if !h.Alive(t.Context(), node) || h.Source(node) != "192.0.2.1" || h.Source("mi-0123456789abcdef1") != "" {
 			t.Errorf("alive %v, from %q", h.Alive(t.Context(), node), h.Source(node))
 		}
-		err := h.Serve(t.Context(), node, "192.0.2.2", second, w, w)
+		err := h.Serve(t.Context(), node, "192.0.2.2", second, w, w, w)
 		if sekisho.CodeOf(err) != sekisho.CodeInUse || len(second.reasons()) != 1 || !strings.Contains(second.reasons()[0], "192.0.2.1") {
 			t.Errorf("got %v, told %q", err, second.reasons())
 		}
@@ -295,7 +310,7 @@ func TestNotAccepted(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h, c, w := newHub(), newConn(), &world{refuse: sekisho.Errorf(sekisho.CodeNotFound, "deregistered")}
-		if err := h.Serve(t.Context(), node, "", c, w, w); !sekisho.IsNotFound(err) {
+		if err := h.Serve(t.Context(), node, "", c, w, w, w); !sekisho.IsNotFound(err) {
 			t.Errorf("got %v", err)
 		}
 		if h.Connected(node) || len(c.reasons()) != 1 {
@@ -308,7 +323,7 @@ func TestNotAccepted(t *testing.T) {
 		end := serve(t.Context(), h, node, "old", newConn(), w)
 		synctest.Wait()
 		w.refuse = errors.New("disk")
-		if err := h.Serve(t.Context(), node, "new", newConn(), w, w); err == nil {
+		if err := h.Serve(t.Context(), node, "new", newConn(), w, w, w); err == nil {
 			t.Error("accepted")
 		}
 		<-end
@@ -428,4 +443,41 @@ func TestDeliverOutlivesItsCallerAndEndsAtLast(t *testing.T) {
 		close(c.in)
 		<-end
 	})
+}
+
+// TestJobs: what agents say of commands is passed on, and acknowledged when it
+// was taken. What nobody can read costs an agent nothing.
+func TestJobs(t *testing.T) {
+	t.Parallel()
+	h, w, c := newHub(), &world{}, newConn()
+	end := serve(t.Context(), h, node, "192.0.2.1", c, w)
+	send := func(m mgs.Message) mgs.Message {
+		c.in <- m.AppendTo(nil)
+		return m
+	}
+	job := mgs.New(mgs.TypeAgentJob, []byte("{}"))
+	send(mgs.NewJobAck(&job, "a", mgs.JobAccepted))
+	send(mgs.New(mgs.TypeAgentJobAck, []byte("x")))
+	send(mgs.New(mgs.TypeAgentJobReply, []byte("x")))
+	reply := func(job string) mgs.Message {
+		t.Helper()
+		m, err := mgs.NewJobReply(job, mgs.CommandReply{DocumentStatus: mgs.CommandSuccess})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	send(reply("another's"))
+	m := send(reply("b"))
+	got, err := mgs.Parse(<-c.out)
+	if err != nil || got.Type != mgs.TypeAgentJobReplyAck {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	ack, err := mgs.ParseBody[mgs.JobReplyAck](got.Payload)
+	if err != nil || ack.JobID != "b" || ack.MessageID != m.ID {
+		t.Errorf("%+v, %v", ack, err)
+	}
+	w.want(t, "up 192.0.2.1", "ack a 200", "reply b")
+	close(c.in)
+	<-end
 }

@@ -32,6 +32,7 @@ import (
 	"sekisho/internal/audit"
 	"sekisho/internal/authz"
 	"sekisho/internal/broker"
+	"sekisho/internal/command"
 	"sekisho/internal/config/yamljson"
 	"sekisho/internal/console"
 	"sekisho/internal/control"
@@ -104,6 +105,8 @@ type Server struct {
 	logs     *logs.Service
 	relay    *relay.Relay
 	broker   *broker.Broker
+	commands *command.Engine
+	foreign  seldom
 	api      *api.Server
 	events   *console.Hub
 	bus      *event.Bus
@@ -162,10 +165,14 @@ func (s *Server) open(ctx context.Context) error {
 		Started: s.sessionStarted, Ended: s.sessionEnded,
 	})
 	observer.Broker = s.broker
+	s.commands = command.New(command.Config{Store: s.db, Links: s.Hub, Log: s.cfg.Log, Refused: s.foreignJob})
 	if err := s.Fleet.Recover(ctx); err != nil {
 		return err
 	}
 	if err := s.broker.Recover(ctx); err != nil {
+		return err
+	}
+	if err := s.commands.Recover(ctx); err != nil {
 		return err
 	}
 	return errors.Join(s.recoverRecordings(ctx), s.openObjects(ctx), s.routes())
@@ -205,7 +212,7 @@ func (s *Server) routes() error {
 	}
 	forSSM := ssm.Config{
 		Fleet: s.Fleet, Broker: s.broker, Documents: documents.New(s.db, yamljson.Texts{}, sessionLogs{s}, nil), Roles: nodeRoles{s.Directory}, Channels: s.Hub,
-		Inventory: inventory.New(s.db), Settings: settings.New(s.db, nil),
+		Inventory: inventory.New(s.db), Settings: settings.New(s.db, nil), Commands: s.commands, Outputs: outputs{s},
 		Region: s.cfg.Region, Account: s.cfg.Account, StrictDocuments: s.cfg.StrictDocuments,
 	}
 	s.api = api.New(api.Config{
@@ -243,7 +250,7 @@ func (s *Server) routes() error {
 	s.buckets = s3.New(s3.Config{API: s.api, Objects: s.objects, Policies: s.Directory, Account: s.cfg.Account, Region: s.cfg.Region})
 	mux := http.NewServeMux()
 	s.channels = ssmmessages.Register(mux, ssmmessages.Config{
-		API: s.api, Broker: s.broker, Hub: s.Hub, Relay: s.relay, Fleet: s.Fleet,
+		API: s.api, Broker: s.broker, Hub: s.Hub, Relay: s.relay, Fleet: s.Fleet, Commands: s.commands,
 		Region: s.cfg.Region, Account: s.cfg.Account, Log: s.cfg.Log, Done: s.done,
 	})
 	mux.HandleFunc("GET /healthz", s.health)
@@ -299,6 +306,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, cert tls.Certificate
 	})
 	wg.Go(func() { s.sweep(background) })
 	wg.Go(func() { s.watchAccess(background) })
+	wg.Go(func() { s.commands.Run(background) })
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
@@ -347,7 +355,7 @@ func (s *Server) sweep(ctx context.Context) {
 				kept = digest
 				err = s.trail.Record(ctx, s.recordingEvent("RecordingLedgerHead", map[string]any{"digest": digest, "lines": lines}))
 			}
-			err = errors.Join(err, s.logs.Expire(ctx))
+			err = errors.Join(err, s.logs.Expire(ctx), s.commands.Sweep(ctx))
 		}
 		if err != nil && ctx.Err() == nil {
 			s.cfg.Log.Error("housekeeping failed", "error", err)

@@ -122,7 +122,7 @@ func TestDocumentLife(t *testing.T) {
 		t.Error(diff)
 	}
 	admin := "arn:aws:iam::" + servertest.Account + ":user/admin"
-	described, err := c.DescribeDocument(ctx, &awsssm.DescribeDocumentInput{Name: name, DocumentVersion: aws.String("1")})
+	described, err = c.DescribeDocument(ctx, &awsssm.DescribeDocumentInput{Name: name, DocumentVersion: aws.String("1")})
 	must(t, err)
 	if got := aws.ToString(described.Document.Author); got != admin {
 		t.Errorf("version 1 is of %q", got)
@@ -160,7 +160,7 @@ func TestDocumentsRefused(t *testing.T) {
 		in         awsssm.CreateDocumentInput
 		code, text string
 	}{
-		"no type":         {awsssm.CreateDocumentInput{Name: aws.String("Doc"), Content: shellText("")}, "ValidationException", "--document-type Session"},
+		"no type":         {awsssm.CreateDocumentInput{Name: aws.String("Doc"), Content: shellText("")}, "InvalidDocumentSchemaVersion", "--document-type Session"},
 		"another type":    {awsssm.CreateDocumentInput{Name: aws.String("Doc"), Content: shellText(""), DocumentType: "Automation"}, "ValidationException", "Automation"},
 		"a path":          {awsssm.CreateDocumentInput{Name: aws.String("../Doc"), Content: shellText(""), DocumentType: "Session"}, "ValidationException", "'name'"},
 		"a long name":     {awsssm.CreateDocumentInput{Name: aws.String(strings.Repeat("x", 129)), Content: shellText(""), DocumentType: "Session"}, "ValidationException", "'name'"},
@@ -210,7 +210,7 @@ func TestListDocuments(t *testing.T) {
 		{filter("Name", "Ops-S", "AWS-StartSSH"), []string{"AWS-StartSSHSession", "Ops-Shell"}},
 		{filter("tag:team", "ops"), []string{"Ops-Shell"}},
 		{filter("tag-key", "team"), []string{"Ops-Shell"}},
-		{filter("DocumentType", "Command"), []string{}},
+		{filter("DocumentType", "Command"), []string{"AWS-RunRemoteScript", "AWS-RunShellScript"}},
 		{filter("SearchKeyword", "passwordreset"), []string{"AWS-PasswordReset"}},
 		{&awsssm.ListDocumentsInput{Filters: []types.DocumentKeyValuesFilter{
 			{Key: aws.String("Owner"), Values: []string{"Self"}}, {Key: aws.String("PlatformTypes"), Values: []string{"Windows"}},

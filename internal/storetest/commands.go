@@ -81,7 +81,7 @@ func Commands(t *testing.T, open func(t *testing.T) command.Store) {
 		first.Status, first.EndedAt, first.Trace = command.Failed, at(5), "why"
 		step := &command.Step{
 			Index: 1, Name: "b", Plugin: "aws:runShellScript", Status: command.Failed, Code: 3, StartedAt: at(2), EndedAt: at(3),
-			Output: "o", Stdout: "out\x00", Stderr: "err", Bucket: "b", KeyPrefix: "k",
+			Output: "o", Stdout: "out\x00", Stderr: "err", Bucket: "b", KeyPrefix: "k", Folder: "f",
 		}
 		zero := &command.Step{Index: 0, Name: "a"}
 		must(t, s.SaveCommand(ctx, command.Change{Command: c, Invocations: []*command.Invocation{&first}, Steps: []command.StepOf{{Node: "mi-1", Step: step}, {Node: "mi-1", Step: zero}}}))

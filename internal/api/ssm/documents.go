@@ -269,6 +269,9 @@ func (d *door) createDocument(ctx context.Context, c *api.Call, in *createDocume
 	if sekisho.CodeOf(err) == sekisho.CodeConflict {
 		return nil, awsproto.SenderError("DocumentAlreadyExists", "%s", err)
 	}
+	if in.DocumentType == "" && errors.Is(err, document.ErrSchemaVersion) {
+		return nil, awsproto.SenderError("InvalidDocumentSchemaVersion", "%s A document is of type Command unless DocumentType says Session (aws ssm create-document --document-type Session).", err)
+	}
 	if err != nil {
 		return nil, documentError(err)
 	}

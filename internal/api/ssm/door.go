@@ -1,4 +1,4 @@
-// Package ssm is the Systems Manager door: sessions, managed nodes,
+// Package ssm is the Systems Manager door: sessions, commands, managed nodes,
 // activations, and what agents report.
 package ssm
 
@@ -17,6 +17,7 @@ import (
 	"sekisho/internal/api"
 	"sekisho/internal/awsproto"
 	"sekisho/internal/broker"
+	"sekisho/internal/command"
 	"sekisho/internal/document"
 	"sekisho/internal/documents"
 	"sekisho/internal/fleet"
@@ -45,6 +46,12 @@ type Channels interface {
 	Drop(node sekisho.NodeID, reason string)
 }
 
+// Outputs are where nodes put what commands write.
+type Outputs interface {
+	// HasBucket reports whether there is a bucket called name.
+	HasBucket(ctx context.Context, name string) (bool, error)
+}
+
 // Config is what the door needs.
 type Config struct {
 	Fleet     *fleet.Fleet
@@ -54,6 +61,8 @@ type Config struct {
 	Channels  Channels
 	Inventory *inventory.Book
 	Settings  *settings.Settings
+	Commands  *command.Engine
+	Outputs   Outputs // nil takes every bucket
 	Region    string
 	Account   string
 	// StrictDocuments demands that policies grant the default session
@@ -80,6 +89,12 @@ func New(cfg Config) *api.Door {
 			"DescribeInstanceProperties":  {Handle: api.Handle(d.describeInstanceProperties), ReadOnly: true},
 			"DeregisterManagedInstance":   {Handle: api.Handle(d.deregisterManagedInstance)},
 			"UpdateManagedInstanceRole":   {Handle: api.Handle(d.updateManagedInstanceRole)},
+
+			"SendCommand":            {Handle: api.Handle(d.sendCommand), Hidden: "Parameters"},
+			"GetCommandInvocation":   {Handle: api.Handle(d.getCommandInvocation), ReadOnly: true},
+			"ListCommands":           {Handle: api.Handle(d.listCommands), ReadOnly: true},
+			"ListCommandInvocations": {Handle: api.Handle(d.listCommandInvocations), ReadOnly: true},
+			"CancelCommand":          {Handle: api.Handle(d.cancelCommand)},
 
 			"CreateActivation":    {Handle: api.Handle(d.createActivation)},
 			"DescribeActivations": {Handle: api.Handle(d.describeActivations), ReadOnly: true},

@@ -1,0 +1,54 @@
+package server
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"sekisho"
+)
+
+// seldom lets something through once a minute for each node.
+type seldom struct {
+	mu   sync.Mutex
+	last map[sekisho.NodeID]time.Time
+}
+
+func (s *seldom) now(node sekisho.NodeID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if now.Sub(s.last[node]) < time.Minute {
+		return false
+	}
+	if s.last == nil {
+		s.last = map[sekisho.NodeID]time.Time{}
+	}
+	s.last[node] = now
+	return true
+}
+
+// foreignJob keeps in the audit trail that a node spoke of a command that is
+// not its own.
+func (s *Server) foreignJob(ctx context.Context, node sekisho.NodeID, job string) {
+	if !s.foreign.now(node) {
+		return
+	}
+	ev := s.recordingEvent("ForeignCommandReply", map[string]any{"instanceId": string(node), "jobId": job})
+	ev.SourceIP = s.Hub.Source(node)
+	if err := s.trail.Record(context.WithoutCancel(ctx), ev); err != nil {
+		s.cfg.Log.Error("audit event lost", "event", ev.EventName, "node", node, "error", err)
+	}
+}
+
+// outputs are the server's buckets, as places for what commands write.
+type outputs struct{ s *Server }
+
+// HasBucket implements the ssm door's Outputs.
+func (o outputs) HasBucket(ctx context.Context, name string) (bool, error) {
+	_, err := o.s.objects.Bucket(ctx, name)
+	if sekisho.IsNotFound(err) {
+		return false, nil
+	}
+	return err == nil, err
+}

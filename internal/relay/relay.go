@@ -113,6 +113,7 @@ func (r *Relay) Open(s *sekisho.Session) error {
 		// An earlier process had both legs. The agent may be waiting between
 		// two attempts, and the person's laptop may be asleep.
 		hub.seen = [2]bool{true, true}
+		hub.toClient.doubt.open = true
 		hub.encryption.agreed = s.Recording == sekisho.RecordingEncrypted
 		hub.agentAway = now.Add(r.cfg.RecoverGrace)
 	}

@@ -184,6 +184,7 @@ func (s *session) detach(l *leg, at side) {
 		return
 	}
 	s.legs[at] = nil
+	s.outgoing(at).rewind()
 	if at == agentSide {
 		s.agentAway = time.Now()
 		s.toAgent.paused = false // a new connection publishes again by itself

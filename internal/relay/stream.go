@@ -1,6 +1,8 @@
 package relay
 
 import (
+	"time"
+
 	"sekisho/internal/mgs"
 )
 
@@ -45,6 +47,39 @@ type stream struct {
 	paused  bool
 	barred  bool // frames from number bar on do not leave yet
 	bar     int64
+	doubt   doubt
+}
+
+// doubt is for the streams that an earlier process began. Acknowledgements may
+// have been lost with it, the plugin does not repeat them, and the agent sends
+// nothing else again before it has them: so what a connected receiver leaves
+// unacknowledged while its sender repeats it is taken for received. It ends
+// with the receiver's first acknowledgement.
+type doubt struct {
+	open  bool
+	seq   int64     // was repeated first at
+	since time.Time // zero: none was yet
+	taken bool      // for received: the next ones are sooner
+}
+
+// doubtful is how long a message is repeated in vain before it is taken for
+// received.
+const doubtful = 1500 * time.Millisecond
+
+// has reports whether the receiver is taken to have message seq, which was
+// repeated now.
+func (d *doubt) has(seq int64, now time.Time) bool {
+	switch {
+	case !d.open:
+		return false
+	case d.since.IsZero() || d.seq != seq:
+		d.seq, d.since = seq, now
+		return false
+	case !d.taken && now.Sub(d.since) < doubtful:
+		return false
+	}
+	d.taken = true
+	return true
 }
 
 // due reports whether there is a frame to be written to the receiver.
@@ -79,6 +114,9 @@ func (s *stream) accept(m *mgs.Message, frame []byte, tap func(*mgs.Message) err
 			return confirmed, nil
 		case i >= s.sent:
 			return ignored, nil // still waiting to be written
+		case i == 0 && s.doubt.has(m.Seq, time.Now()):
+			s.receive(0, func(held) {})
+			return confirmed, nil
 		}
 		return repeated, nil
 	case s.bytes+len(frame) > holdBytes || len(s.queue)+len(s.ahead) >= holdFrames || m.Seq-s.next > holdAhead:
@@ -133,6 +171,12 @@ func (s *stream) acknowledge(seq int64, missed func(held)) {
 	if !s.started || seq >= s.next || seq <= s.acked || i >= s.sent {
 		return
 	}
+	s.doubt = doubt{}
+	s.receive(i, missed)
+}
+
+// receive takes queue[i] for received.
+func (s *stream) receive(i int, missed func(held)) {
 	s.queue[i].acked = true
 	for j := range s.queue[:i] {
 		if h := &s.queue[j]; h.again && !h.acked {
@@ -156,6 +200,7 @@ func (s *stream) acknowledge(seq int64, missed func(held)) {
 
 // rewind makes everything unacknowledged unsent: a new receiver is attached.
 func (s *stream) rewind() {
+	s.doubt.since = time.Time{}
 	for i := range s.queue[:s.sent] {
 		s.queue[i].again = true
 	}

@@ -1,0 +1,69 @@
+package relay_test
+
+import (
+	"testing"
+	"time"
+
+	"sekisho"
+)
+
+// AWS's plugin does not acknowledge what it has had, and AWS's agent sends
+// nothing but its oldest message again: an acknowledgement that was lost with
+// the server must not stop them for good.
+func TestAcknowledgementsLostWithTheServer(t *testing.T) {
+	with(t, sekisho.Session{Status: sekisho.SessionConnected}, func(w *world) {
+		agent, client := w.agent(), w.client()
+		// The client has had 7 and 8, and says nothing of them.
+		agent.send(output(7, "seven"))
+		want(t, "the client is asked", say(client.drain(t)), "7=seven")
+		for range 2 {
+			time.Sleep(time.Second)
+			agent.send(output(7, "seven"))
+			want(t, "and again", say(client.drain(t)), "7=seven")
+			want(t, "while the agent waits", say(agent.drain(t)), "")
+		}
+		time.Sleep(time.Second)
+		agent.send(output(7, "seven"))
+		want(t, "in the client's place", say(agent.drain(t)), "ack 7")
+		agent.send(output(8, "eight"))
+		agent.send(output(8, "eight"))
+		agent.send(output(8, "eight"))
+		want(t, "sooner", say(agent.drain(t)), "ack 8")
+		client.drain(t)
+		// It has not had 9.
+		nine := output(9, "nine")
+		agent.send(nine)
+		want(t, "what is new", say(client.drain(t)), "9=nine")
+		client.send(ackOf(nine))
+		want(t, "is acknowledged", say(agent.drain(t)), "ack 9")
+		// From here on nothing is guessed.
+		agent.send(output(10, "ten"))
+		for range 5 {
+			client.drain(t)
+			time.Sleep(time.Second)
+			agent.send(output(10, "ten"))
+		}
+		want(t, "nothing is guessed any more", say(agent.drain(t)), "")
+	})
+}
+
+// A client that is away has not received what is repeated.
+func TestNothingIsGuessedOfAClientThatIsAway(t *testing.T) {
+	with(t, sekisho.Session{Status: sekisho.SessionConnected}, func(w *world) {
+		agent := w.agent()
+		repeat := func() {
+			t.Helper()
+			for range 8 {
+				agent.send(output(7, "seven"))
+				time.Sleep(time.Second)
+			}
+			want(t, "the agent waits", say(agent.drain(t)), "")
+		}
+		repeat()
+		client := w.client()
+		want(t, "for the client", say(client.drain(t)), "7=seven")
+		client.Close("cut")
+		repeat()
+		want(t, "for the next", say(w.client().drain(t)), "7=seven")
+	})
+}

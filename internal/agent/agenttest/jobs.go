@@ -11,9 +11,10 @@ import (
 // Reply is what the agent said about a command, as it came.
 type Reply struct {
 	mgs.CommandReply
-	Job string
-	ID  mgs.UUID
-	Ack bool // whether the double acknowledged it
+	Job     string
+	ID      mgs.UUID
+	Ack     bool // whether the double acknowledged it
+	Control int  // over which control channel it came
 }
 
 // job takes what the agent says about a job.
@@ -32,7 +33,7 @@ func (c *Control) job(m *mgs.Message) error {
 	if err != nil {
 		return err
 	}
-	reply := Reply{CommandReply: body, Job: r.JobID, ID: m.ID}
+	reply := Reply{CommandReply: body, Job: r.JobID, ID: m.ID, Control: c.N}
 	s.update(func() {
 		reply.Ack = s.deafTo == 0
 		s.deafTo = max(0, s.deafTo-1)
@@ -94,16 +95,13 @@ func (s *Server) Replies(job string) []Reply {
 	return slices.DeleteFunc(slices.Clone(s.replies), func(r Reply) bool { return r.Job != job })
 }
 
-// AwaitReply waits for a reply about a job that cond accepts.
-func (s *Server) AwaitReply(what, job string, cond func(Reply) bool) Reply {
+// AwaitReplies waits for n replies about a job that cond accepts.
+func (s *Server) AwaitReplies(what, job string, n int, cond func(Reply) bool) []Reply {
 	s.t.Helper()
-	var found Reply
-	s.await(what+" about "+job, func() bool {
-		i := slices.IndexFunc(s.replies, func(r Reply) bool { return r.Job == job && cond(r) })
-		if i >= 0 {
-			found = s.replies[i]
-		}
-		return i >= 0
+	var found []Reply
+	s.await(fmt.Sprintf("%s about %s, %d times", what, job, n), func() bool {
+		found = slices.DeleteFunc(slices.Clone(s.replies), func(r Reply) bool { return r.Job != job || !cond(r) })
+		return len(found) >= n
 	})
 	return found
 }
@@ -111,5 +109,5 @@ func (s *Server) AwaitReply(what, job string, cond func(Reply) bool) Reply {
 // Over waits for the last reply about a job.
 func (s *Server) Over(job string) Reply {
 	s.t.Helper()
-	return s.AwaitReply("the last reply", job, func(r Reply) bool { return r.DocumentStatus != mgs.CommandInProgress })
+	return s.AwaitReplies("the last reply", job, 1, func(r Reply) bool { return r.DocumentStatus != mgs.CommandInProgress })[0]
 }

@@ -336,13 +336,21 @@ func (s *store) clean(command string) error {
 	if err != nil {
 		return err
 	}
-	real = strings.NewReplacer("\\", `\134`, " ", `\040`, "\t", `\011`, "\n", `\012`).Replace(real)
-	for line := range strings.Lines(string(mounts)) {
-		if f := strings.Fields(line); len(f) > 4 && strings.HasPrefix(f[4]+"/", real+"/") {
-			return fmt.Errorf("something is mounted at %s", f[4])
-		}
+	if at := mountedUnder(string(mounts), real); at != "" {
+		return fmt.Errorf("something is mounted at %s", at)
 	}
 	return s.root.RemoveAll(filepath.Join(workDir, command))
+}
+
+// mountedUnder is a mount point at or beneath path, or "".
+func mountedUnder(mountinfo, path string) string {
+	path = strings.NewReplacer("\\", `\134`, " ", `\040`, "\t", `\011`, "\n", `\012`).Replace(path)
+	for line := range strings.Lines(mountinfo) {
+		if f := strings.Fields(line); len(f) > 4 && strings.HasPrefix(f[4]+"/", path+"/") {
+			return f[4]
+		}
+	}
+	return ""
 }
 
 // leftovers are the commands whose directories are still there.

@@ -44,8 +44,8 @@ type Options struct {
 	// The secret that they are signed with is in the directory's env file.
 	Webhook string
 	Stdout  io.Writer
-	Stderr   io.Writer
-	Log      *slog.Logger
+	Stderr  io.Writer
+	Log     *slog.Logger
 }
 
 // What a new data directory gets unless told otherwise.

@@ -235,7 +235,7 @@ func (f *fixture) say(session, reason string) {
 }
 
 func (f *fixture) after(d time.Duration) {
-	time.Sleep(d)
+	<-time.After(d)
 	synctest.Wait()
 }
 
@@ -359,7 +359,7 @@ func TestRefusedEvent(t *testing.T) {
 func TestOrderAndConcurrency(t *testing.T) {
 	t.Parallel()
 	r := &receiver{answer: func(e got) error {
-		time.Sleep(time.Duration(1+len(e.ID+e.Detail.Reason)*7%5) * time.Second) // inside a bubble
+		<-time.After(time.Duration(1+len(e.ID+e.Detail.Reason)*7%5) * time.Second)
 		return nil
 	}}
 	bubble(t, event.Config{Webhooks: []event.Webhook{{Name: "w", Endpoint: r, Concurrency: 3}}}, func(t *testing.T, f *fixture) {

@@ -64,3 +64,17 @@ func inBrowser(t *testing.T, s *harness.Server, tests ...string) {
 		t.Errorf("node --test: %v", err)
 	}
 }
+
+// TestBrowserPassword is a password that has to be changed.
+func TestBrowserPassword(t *testing.T) {
+	t.Parallel()
+	s := ownServer(t)
+	r := harness.Do(t, s.Shell(t.Context(), nil, `aws iam create-user --user-name newcomer &&
+		aws iam create-login-profile --user-name newcomer --password Correct-Horse-1 --password-reset-required &&
+		aws iam attach-user-policy --user-name newcomer --policy-arn arn:aws:iam::aws:policy/IAMUserChangePassword &&
+		aws iam attach-user-policy --user-name newcomer --policy-arn arn:aws:iam::aws:policy/AmazonSSMReadOnlyAccess`))
+	if r.Code != 0 {
+		t.Fatalf("exit %d\n%s%s", r.Code, r.Stdout, r.Stderr)
+	}
+	inBrowser(t, s, "browser/password.mjs")
+}

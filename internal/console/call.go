@@ -1,6 +1,8 @@
 package console
 
 import (
+	"bytes"
+	"io"
 	"mime"
 	"net/http"
 	"net/url"
@@ -30,7 +32,7 @@ func (c *Console) call(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 
-	if !c.pastFirstRun(w, r, who, firstRunCall(r)) {
+	if !c.pastFirstRun(w, r, who, firstRunCall(r)) || !c.pastReset(w, r, who, isChange) {
 		return
 	}
 
@@ -64,7 +66,7 @@ func (c *Console) bucketCall(w http.ResponseWriter, r *http.Request) {
 		refuseAs(w, http.StatusBadRequest, "UnknownOperationException", "The request names no S3 operation that the console may call.")
 		return
 	}
-	if !c.pastFirstRun(w, r, who, false) {
+	if !c.pastFirstRun(w, r, who, false) || !c.pastReset(w, r, who, nil) {
 		return
 	}
 	in := r.Clone(r.Context())
@@ -95,6 +97,36 @@ func (c *Console) pastFirstRun(w http.ResponseWriter, r *http.Request, who *call
 		return false
 	}
 	return true
+}
+
+// pastReset refuses calls of somebody whose password has to be changed, but for
+// the one that changes it, which change knows.
+func (c *Console) pastReset(w http.ResponseWriter, r *http.Request, who *caller, change func(http.ResponseWriter, *http.Request) bool) bool {
+	reset, err := c.cfg.Directory.PasswordReset(r.Context(), who.principal)
+	if err != nil {
+		c.fail(w, r, "read whether a password has to be changed", err)
+		return false
+	}
+	if reset && (change == nil || !change(w, r)) {
+		refuseAs(w, http.StatusForbidden, "AccessDeniedException", "Change your password first.")
+		return false
+	}
+	return true
+}
+
+// isChange reports whether a call is ChangePassword of IAM. It has to read the
+// body for that, and puts it back.
+func isChange(w http.ResponseWriter, r *http.Request) bool {
+	if r.Header.Get("X-Amz-Target") != "" || r.Header.Get(ServiceHeader) != "iam" {
+		return false
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxCallBody))
+	if err != nil {
+		return false // the door says the same of what is left of the body
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	form, err := url.ParseQuery(string(body))
+	return err == nil && len(form["Action"]) == 1 && form.Get("Action") == "ChangePassword"
 }
 
 // serviceOf finds the service that a call is for.

@@ -70,6 +70,9 @@ type Directory interface {
 	// BeginPasskeySignIn and PasskeySignIn sign in by a passkey alone.
 	BeginPasskeySignIn(ctx context.Context, host string) (*identity.Challenge, error)
 	PasskeySignIn(ctx context.Context, host, state string, answer []byte) (identity.SignIn, error)
+	// PasswordReset tells of a sign-in whose password has to be changed before
+	// anything else.
+	PasswordReset(ctx context.Context, p *sekisho.Principal) (bool, error)
 	// Granted reads the principal of a sign-in anew; unauthenticated or
 	// expired when it is over.
 	Granted(ctx context.Context, grant []byte) (*sekisho.Principal, error)

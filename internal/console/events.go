@@ -21,7 +21,7 @@ func (c *Console) events(w http.ResponseWriter, r *http.Request) {
 	// Listening is not activity.
 	r.Header.Set(BackgroundHeader, "1")
 	who, ok := c.require(w, r)
-	if !ok {
+	if !ok || !c.pastReset(w, r, who, nil) {
 		return
 	}
 	if !c.streams.add(who.principal.UserID) {

@@ -46,6 +46,9 @@ type sessionAnswer struct {
 	// FirstRun: the account waits for its administrator to choose a second
 	// factor, and answers nothing else before.
 	FirstRun bool `json:"firstRun,omitempty"`
+	// PasswordReset: the password has to be changed, and nothing else is
+	// answered before.
+	PasswordReset bool `json:"passwordReset,omitempty"`
 }
 
 // signIn is one signed-in browser, as the store keeps it.
@@ -291,6 +294,11 @@ func (c *Console) answerSession(w http.ResponseWriter, r *http.Request, who *cal
 		c.fail(w, r, "read the state of the account", err)
 		return
 	}
+	reset, err := c.cfg.Directory.PasswordReset(r.Context(), who.principal)
+	if err != nil {
+		c.fail(w, r, "read whether a password has to be changed", err)
+		return
+	}
 	answer(w, http.StatusOK, sessionAnswer{
 		User:     displayName(who.principal),
 		ARN:      who.principal.ARN,
@@ -299,7 +307,7 @@ func (c *Console) answerSession(w http.ResponseWriter, r *http.Request, who *cal
 		CSRF:     csrf(who.token),
 		Expires:  who.signIn.ExpiresAt.UTC(),
 		Target:   c.cfg.Target,
-		FirstRun: first,
+		FirstRun: first, PasswordReset: reset,
 	})
 }
 

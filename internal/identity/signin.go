@@ -279,19 +279,38 @@ func (d *Directory) Login(ctx context.Context, user string) (*LoginProfile, erro
 	return u.Login, nil
 }
 
-// ChangePassword changes a user's own password, who must know the old one.
+// PasswordReset reports whether p has signed in to the console by a password
+// that has to be changed first.
+func (d *Directory) PasswordReset(ctx context.Context, p *sekisho.Principal) (bool, error) {
+	kind, value, _ := strings.Cut(signedIn(p.Lease), ":")
+	if kind != termPassword {
+		return false, nil
+	}
+	id, _, _ := strings.Cut(value, "/")
+	return get(ctx, d, func(s *state) (bool, error) {
+		u := s.userIDs[id]
+		return u != nil && u.Login != nil && u.Login.ResetRequired, nil
+	})
+}
+
+// ChangePassword changes a user's own password, who must know the old one. One
+// that has to be changed does not stay the same.
 func (d *Directory) ChangePassword(ctx context.Context, user, old, password string) error {
 	guess := "password " + user
 	if err := d.guesses.attempt(guess, d.now()); err != nil {
 		return err
 	}
-	if _, err := d.passwordOf(ctx, user, old); err != nil {
+	u, err := d.passwordOf(ctx, user, old)
+	if err != nil {
 		if sekisho.CodeOf(err) == sekisho.CodeUnauthenticated {
 			return sekisho.Errorf(sekisho.CodeDenied, "The old password was incorrect.")
 		}
 		return err
 	}
 	d.guesses.right(guess)
+	if u.Login.ResetRequired && old == password {
+		return &sekisho.Error{Code: sekisho.CodeInvalid, Err: ErrPasswordPolicy, Message: "The new password is the old one: it has to be another."}
+	}
 	no := false
 	return d.UpdateLogin(ctx, user, &password, &no)
 }

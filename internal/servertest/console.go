@@ -3,6 +3,7 @@ package servertest
 import (
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"strings"
 )
 
@@ -41,7 +42,12 @@ func (b *Browser) Request(method, path string, in any, header ...string) Answer 
 	if err != nil {
 		b.s.t.Fatal(err)
 	}
-	r, err := http.NewRequestWithContext(b.s.t.Context(), method, b.s.URL+path, strings.NewReader(string(body)))
+	return b.request(method, path, string(body), header...)
+}
+
+func (b *Browser) request(method, path, body string, header ...string) Answer {
+	b.s.t.Helper()
+	r, err := http.NewRequestWithContext(b.s.t.Context(), method, b.s.URL+path, strings.NewReader(body))
 	if err != nil {
 		b.s.t.Fatal(err)
 	}
@@ -93,6 +99,16 @@ func (b *Browser) SignIn(user, password string) Answer {
 func (b *Browser) Call(target string, in any) Answer {
 	b.s.t.Helper()
 	return b.Request(http.MethodPost, "/console/api/aws", in, "Content-Type", "application/x-amz-json-1.1", "X-Amz-Target", target)
+}
+
+// Query makes a call of IAM, such as ChangePassword.
+func (b *Browser) Query(action string, pairs ...string) Answer {
+	b.s.t.Helper()
+	form := url.Values{"Action": {action}, "Version": {"2010-05-08"}}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		form.Add(pairs[i], pairs[i+1])
+	}
+	return b.request(http.MethodPost, "/console/api/aws", form.Encode(), "Content-Type", "application/x-www-form-urlencoded", "X-Sekisho-Service", "iam")
 }
 
 // Cookie returns the value of a cookie.

@@ -1,7 +1,7 @@
 // The account of whoever is signed in: second factors, passkeys, sign-in by
 // identity providers, the first run.
 
-import { call, queryCall, readSession, reach, refusal, signedIn, type SignedIn } from './api'
+import { call, queryCall, readSession, reach, refusal, signedIn, signIn, type SignedIn } from './api'
 
 /** Factor is an enrolled second factor. */
 export interface Factor {
@@ -27,6 +27,20 @@ export async function loadFactors(): Promise<Factor[]> {
 
 function text(of: Element | Document, name: string): string {
   return of.querySelector(name)?.textContent ?? ''
+}
+
+/**
+ * changePassword changes the signed-in user's password, which ends the sign-in,
+ * and signs in with the new one. Where that needs a second factor, it is for the
+ * sign-in page to ask.
+ */
+export async function changePassword(user: string, old: string, next: string): Promise<void> {
+  await queryCall('iam', 'ChangePassword', { OldPassword: old, NewPassword: next })
+  try {
+    await signIn(user, next, '')
+  } catch {
+    signedIn.set(null)
+  }
 }
 
 /** NewApp is an authenticator application that waits for its first codes. */

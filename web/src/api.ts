@@ -13,6 +13,7 @@ export interface SignedIn {
   expires: string
   target?: string
   firstRun?: boolean
+  passwordReset?: boolean
 }
 
 /** undefined: not asked yet; null: signed out. */

@@ -22,9 +22,11 @@ import { warnBeforeLeaving, workspace } from './workspace'
 
 const TerminalsPage = lazy(() => import('./terminals-page'))
 const ReplayPage = lazy(() => import('./replay-page'))
+const PasswordPage = lazy(() => import('./password-page'))
 const FirstRunPage = lazy(() => import('./first-run-page'))
 const AccountPage = lazy(() => import('./factors'))
 const QuickSetupPage = lazy(() => import('./quick-setup-page'))
+const PreferencesPage = lazy(() => import('./preferences-page'))
 const SimulatorPage = lazy(() => import('./simulator-page'))
 
 const narrow = matchMedia('(max-width: 688px)')
@@ -44,10 +46,10 @@ export function App() {
     )
   }
   if (who === null) return <SignInPage />
-  if (!who.firstRun) return <Console who={who} />
+  if (!who.firstRun && !who.passwordReset) return <Console who={who} />
   return (
     <Suspense fallback={<Spinner size="large" />}>
-      <FirstRunPage user={who.user} />
+      {who.passwordReset ? <PasswordPage user={who.user} /> : <FirstRunPage user={who.user} />}
     </Suspense>
   )
 }
@@ -77,7 +79,7 @@ function Console({ who }: { who: SignedIn }) {
 
   const section = route[0] ?? 'nodes'
   useEffect(() => {
-    document.title = { nodes: 'Nodes', terminals: 'Terminals', sessions: 'Sessions', setup: 'Quick Setup', simulator: 'Policy simulator', account: 'Your account' }[section] + ' · Sekisho'
+    document.title = { nodes: 'Nodes', terminals: 'Terminals', sessions: 'Sessions', setup: 'Quick Setup', preferences: 'Session preferences', simulator: 'Policy simulator', account: 'Your account' }[section] + ' · Sekisho'
   }, [section])
   const select = (id: string | null) => {
     setSelected(id)
@@ -91,6 +93,7 @@ function Console({ who }: { who: SignedIn }) {
   } else if (section === 'sessions') content = <SessionsPage history={route[1] === 'history'} />
   else if (section === 'account') content = <AccountPage user={who.user} />
   else if (section === 'setup') content = <QuickSetupPage />
+  else if (section === 'preferences') content = <PreferencesPage />
   else if (section === 'simulator') content = <SimulatorPage />
   else content = <NodesPage selected={selected} onSelect={select} />
 
@@ -162,6 +165,7 @@ function Console({ who }: { who: SignedIn }) {
                 items: [
                   { type: 'link', text: 'Active', href: href('sessions', 'active') },
                   { type: 'link', text: 'History', href: href('sessions', 'history') },
+                  { type: 'link', text: 'Preferences', href: href('preferences') },
                 ],
               },
               {

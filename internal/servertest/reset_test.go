@@ -1,0 +1,103 @@
+package servertest_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"sekisho/internal/identity"
+	"sekisho/internal/servertest"
+)
+
+// TestPasswordsThatMustBeChanged: until it is, the console answers nothing
+// else.
+func TestPasswordsThatMustBeChanged(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t)
+	ctx := t.Context()
+	for name, policy := range map[string]string{
+		"alice": `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ssm:DescribeSessions","iam:*"],"Resource":"*"}]}`,
+		"bob":   servertest.Allow("*", "ssm:DescribeSessions"),
+	} {
+		s.User(name, policy)
+		_, err := s.Directory.CreateLogin(ctx, name, password, true)
+		must(t, err)
+	}
+	list := func(b *servertest.Browser) servertest.Answer {
+		return b.Call("AmazonSSM.DescribeSessions", map[string]string{"State": "Active"})
+	}
+	due := func(a servertest.Answer) bool {
+		var who struct{ PasswordReset bool }
+		a.Decode(t, &who)
+		return who.PasswordReset
+	}
+	b := s.Browser()
+	if a := b.SignIn("alice", password); a.Status != http.StatusOK || !due(a) {
+		t.Fatalf("the sign-in was answered %d %s", a.Status, a.Body)
+	}
+	refused := func(what string, a servertest.Answer) {
+		t.Helper()
+		if a.Status != http.StatusForbidden || !strings.Contains(a.Body, "Change your password first.") {
+			t.Errorf("%s: %d %.200s", what, a.Status, a.Body)
+		}
+	}
+	refused("a call", list(b))
+	refused("events", b.Request(http.MethodGet, "/console/api/events", nil))
+	refused("a bucket", b.Request(http.MethodPost, "/console/api/s3", nil, "X-Sekisho-S3", "GET /bucket"))
+	refused("another call of IAM", b.Query("CreateAccessKey", "UserName", "alice"))
+	refused("two calls in one", b.Query("ChangePassword", "Action", "CreateAccessKey", "OldPassword", password, "NewPassword", "Battery-Staple-2"))
+	refused("its own demand", b.Query("UpdateLoginProfile", "UserName", "alice", "PasswordResetRequired", "false"))
+	for name, tc := range map[string]struct{ old, next, code string }{
+		"the wrong one": {"Wrong-Horse-9", "Battery-Staple-2", "AccessDenied"},
+		"a weak one":    {password, "weak", "PasswordPolicyViolation"},
+		"the same":      {password, password, "PasswordPolicyViolation"},
+	} {
+		if a := b.Query("ChangePassword", "OldPassword", tc.old, "NewPassword", tc.next); a.Code() != tc.code {
+			t.Errorf("%s: %d %s", name, a.Status, a.Body)
+		}
+	}
+	refused("after failures", list(b))
+	const next = "Battery-Staple-2"
+	if a := b.Query("ChangePassword", "OldPassword", password, "NewPassword", next); a.Status != http.StatusOK {
+		t.Fatalf("%d %s", a.Status, a.Body)
+	}
+	// The sign-in rested on the password that is gone.
+	if a := list(b); a.Status != http.StatusUnauthorized {
+		t.Errorf("the old sign-in: %d %s", a.Status, a.Body)
+	}
+	if a := b.SignIn("alice", password); a.Status != http.StatusUnauthorized {
+		t.Errorf("the old password: %d %s", a.Status, a.Body)
+	}
+	if a := b.SignIn("alice", next); a.Status != http.StatusOK || due(a) {
+		t.Errorf("the new password: %d %s", a.Status, a.Body)
+	}
+	if a := list(b); a.Status != http.StatusOK {
+		t.Errorf("afterwards: %d %s", a.Status, a.Body)
+	}
+	for _, e := range s.Events("ChangePassword") {
+		for _, v := range e.RequestParameters {
+			if v == next || v == password {
+				t.Errorf("the trail has a password: %v", e.RequestParameters)
+			}
+		}
+	}
+	// What is asked of somebody who is signed in counts at once.
+	yes := true
+	must(t, s.Directory.UpdateLogin(ctx, "alice", nil, &yes))
+	refused("a reset meanwhile", list(b))
+
+	// Whoever may not change it is stuck, as in AWS, until the administrator
+	// grants it.
+	b = s.Browser()
+	b.SignIn("bob", password)
+	change := func() servertest.Answer {
+		return b.Query("ChangePassword", "OldPassword", password, "NewPassword", next)
+	}
+	if a := change(); a.Code() != "AccessDenied" || !strings.Contains(a.Body, "iam:ChangePassword") {
+		t.Errorf("%d %s", a.Status, a.Body)
+	}
+	must(t, s.Directory.Attach(ctx, identity.KindUser, "bob", "arn:aws:iam::aws:policy/IAMUserChangePassword"))
+	if a := change(); a.Status != http.StatusOK {
+		t.Errorf("%d %s", a.Status, a.Body)
+	}
+}

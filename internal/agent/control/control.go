@@ -198,6 +198,12 @@ func (c *Channel) Run(ctx context.Context) {
 func (c *Channel) serve(ctx context.Context, conn *link.Conn) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	c.mu.Lock()
+	c.answers = nil // to jobs of the connection before
+	for _, t := range c.pending {
+		t.due, t.resend = time.Time{}, minResend
+	}
+	c.mu.Unlock()
 	var wg sync.WaitGroup
 	wg.Go(func() { cancel(conn.KeepAlive(ctx, pingInterval, pongTimeout)) })
 	wg.Go(func() { cancel(c.tell(ctx, conn)) })
@@ -316,12 +322,6 @@ func (c *Channel) acknowledged(about string, id mgs.UUID) bool {
 // tell sends what is pending: each thing at once on a new connection, and
 // then at growing intervals.
 func (c *Channel) tell(ctx context.Context, conn *link.Conn) error {
-	c.mu.Lock()
-	c.answers = nil
-	for _, t := range c.pending {
-		t.due, t.resend = time.Time{}, minResend
-	}
-	c.mu.Unlock()
 	for {
 		m, wait := c.next(time.Now())
 		if m != nil {

@@ -1,0 +1,135 @@
+// The versions of the preferences, and what differs between them.
+
+import Badge from '@cloudscape-design/components/badge'
+import Box from '@cloudscape-design/components/box'
+import Button from '@cloudscape-design/components/button'
+import Container from '@cloudscape-design/components/container'
+import Header from '@cloudscape-design/components/header'
+import Select from '@cloudscape-design/components/select'
+import SpaceBetween from '@cloudscape-design/components/space-between'
+import Table from '@cloudscape-design/components/table'
+import { useEffect, useState } from 'react'
+import { ownerName, when } from './format'
+import { differences, readVersion, useVersion as choose, type Change, type Loaded } from './preferences'
+import { Refusal } from './refusal'
+
+/** PreferencesVersions lists who saved what, and when. */
+export function PreferencesVersions({ loaded, onChanged }: { loaded: Loaded; onChanged: () => Promise<void> }) {
+  const { versions } = loaded
+  const [picked, setPicked] = useState(versions[0]!.number)
+  const [error, setError] = useState<unknown>(null)
+  const [busy, setBusy] = useState('')
+  const latest = versions[0]!.number
+  useEffect(() => setPicked(latest), [latest])
+  const again = async (number: string) => {
+    setBusy(number)
+    try {
+      await choose(number)
+      setError(null)
+      await onChanged()
+    } catch (err) {
+      setError(err)
+    }
+    setBusy('')
+  }
+  const mayChoose = !loaded.missing.has('ssm:UpdateDocumentDefaultVersion')
+  return (
+    <Container header={<Header variant="h2" counter={`(${versions.length})`}>Versions</Header>}>
+      <SpaceBetween size="l">
+        {error !== null && <Refusal error={error} what="The version was not put in force" />}
+        <Table
+          variant="embedded"
+          items={versions}
+          trackBy="number"
+          columnDefinitions={[
+            {
+              id: 'number',
+              header: 'Version',
+              isRowHeader: true,
+              cell: (v) => (
+                <span className="node-name">
+                  {v.number}
+                  {v.inForce && <Badge color="green">in force</Badge>}
+                </span>
+              ),
+            },
+            { id: 'who', header: 'Saved by', cell: (v) => (v.author === '' ? '–' : <span title={v.author}>{ownerName(v.author)}</span>) },
+            { id: 'when', header: 'Saved', cell: (v) => when(v.at) },
+            {
+              id: 'actions',
+              header: 'Actions',
+              cell: (v) => (
+                <SpaceBetween direction="horizontal" size="s">
+                  <Button formAction="none" variant="inline-link" ariaLabel={`Show what version ${v.number} changed`} onClick={() => setPicked(v.number)}>
+                    Changes
+                  </Button>
+                  {!v.inForce && mayChoose && (
+                    <Button formAction="none" variant="inline-link" loading={busy === v.number} ariaLabel={`Put version ${v.number} in force again`} onClick={() => void again(v.number)}>
+                      Put in force
+                    </Button>
+                  )}
+                </SpaceBetween>
+              ),
+            },
+          ]}
+        />
+        <Differences key={picked} after={picked} loaded={loaded} />
+      </SpaceBetween>
+    </Container>
+  )
+}
+
+function Differences({ after, loaded }: { after: string; loaded: Loaded }) {
+  const numbers = loaded.versions.map((v) => v.number)
+  const [before, setBefore] = useState(numbers[numbers.indexOf(after) + 1] ?? '')
+  const [list, setList] = useState<Change[] | null>(null)
+  const [error, setError] = useState<unknown>(null)
+  useEffect(() => {
+    let over = false
+    setList(null)
+    Promise.all([before === '' ? null : readVersion(before), readVersion(after)]).then(
+      ([a, b]) => {
+        if (!over) setList(differences(a, b ?? '{}'))
+      },
+      (err: unknown) => {
+        if (!over) setError(err)
+      },
+    )
+    return () => {
+      over = true
+    }
+  }, [before, after])
+  if (error !== null) return <Refusal error={error} what="The versions could not be compared" />
+  const options = [{ value: '', label: 'nothing' }, ...numbers.filter((n) => n !== after).map((n) => ({ value: n, label: `version ${n}` }))]
+  return (
+    <Table
+      variant="embedded"
+      header={
+        <Header
+          variant="h3"
+          actions={
+            <Select
+              ariaLabel="Compare with"
+              selectedOption={options.find((o) => o.value === before) ?? options[0]!}
+              options={options}
+              onChange={(ev) => setBefore(ev.detail.selectedOption.value ?? '')}
+            />
+          }
+        >
+          Version {after} compared with
+        </Header>
+      }
+      loading={list === null}
+      loadingText="Comparing"
+      items={list ?? []}
+      trackBy="setting"
+      wrapLines
+      empty={<Box padding="s">They are the same.</Box>}
+      columnDefinitions={[
+        { id: 'setting', header: 'Setting', cell: (c) => <code className="wrap">{c.setting}</code>, isRowHeader: true },
+        { id: 'before', header: 'Before', cell: (c) => (c.before === '' ? <span className="faint">–</span> : <del className="wrap removed">{c.before}</del>) },
+        { id: 'after', header: 'After', cell: (c) => (c.after === '' ? <span className="faint">–</span> : <ins className="wrap added">{c.after}</ins>) },
+      ]}
+    />
+  )
+}

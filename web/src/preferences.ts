@@ -1,0 +1,265 @@
+// The account's session preferences: the document they are kept in, and the
+// form that people fill in.
+
+import { call, CallError } from './api'
+import { millis, type AwsTime } from './format'
+import { myRights, type Right } from './access'
+
+/** DOCUMENT holds the preferences. */
+export const DOCUMENT = 'SSM-SessionManagerRunShell'
+
+type Tree = Record<string, unknown>
+
+/** Form is the preferences as they are edited: texts as they are typed. */
+export interface Form {
+  idleMinutes: string
+  maxMinutes: string
+  reasonRequired: boolean
+  reasonPattern: string
+  perOwner: string
+  perNode: string
+  bucket: string
+  prefix: string
+  bucketEncryption: boolean
+  group: string
+  groupEncryption: boolean
+  streaming: boolean
+  runAs: boolean
+  runAsUser: string
+  friendlyPrompt: Switch
+  promptTag: string
+  loginShell: Switch
+  banner: string
+  profileLinux: string
+  profileMac: string
+  profileWindows: string
+  kmsKey: string
+  recordInput: boolean
+  requireServerRecording: boolean
+}
+
+/** Switch is on, off, or left to the server. */
+export type Switch = 'auto' | 'on' | 'off'
+
+const tree = (v: unknown): Tree => (typeof v === 'object' && v !== null && !Array.isArray(v) ? (v as Tree) : {})
+const text = (v: unknown): string => (typeof v === 'string' || typeof v === 'number' ? String(v) : '')
+const flag = (v: unknown): boolean => v === true || v === 'true'
+const switchOf = (v: unknown): Switch => (v === true ? 'on' : v === false ? 'off' : 'auto')
+
+/** formOf reads a document's preferences into a form; null is what holds before any are saved. */
+export function formOf(content: string | null): Form {
+  const inputs = tree(content === null ? {} : tree(JSON.parse(content))['inputs'])
+  const house = tree(inputs['sekisho'])
+  const limits = tree(house['maxConcurrentSessions'])
+  const profile = tree(inputs['shellProfile'])
+  return {
+    idleMinutes: text(inputs['idleSessionTimeout']),
+    maxMinutes: text(inputs['maxSessionDuration']),
+    reasonRequired: flag(house['reasonRequired']),
+    reasonPattern: text(house['reasonPattern']),
+    perOwner: text(limits['perOwner']),
+    perNode: text(limits['perNode']),
+    bucket: text(inputs['s3BucketName']),
+    prefix: text(inputs['s3KeyPrefix']),
+    bucketEncryption: flag(inputs['s3EncryptionEnabled']),
+    group: text(inputs['cloudWatchLogGroupName']),
+    groupEncryption: flag(inputs['cloudWatchEncryptionEnabled']),
+    streaming: flag(inputs['cloudWatchStreamingEnabled']),
+    runAs: flag(inputs['runAsEnabled']),
+    runAsUser: text(inputs['runAsDefaultUser']),
+    friendlyPrompt: switchOf(house['friendlyPrompt']),
+    promptTag: text(house['promptTag']),
+    loginShell: switchOf(house['loginShell']),
+    banner: text(house['banner']),
+    profileLinux: text(profile['linux']),
+    profileMac: text(profile['macos']),
+    profileWindows: text(profile['windows']),
+    kmsKey: text(inputs['kmsKeyId']),
+    recordInput: house['recordInput'] !== false,
+    requireServerRecording: flag(house['requireServerRecording']),
+  }
+}
+
+/** put sets what is not the default, and takes away what is. */
+function put(into: Tree, name: string, value: unknown): void {
+  const none = value === '' || value === false || value === undefined || (typeof value === 'object' && Object.keys(tree(value)).length === 0)
+  if (none) delete into[name]
+  else into[name] = value
+}
+
+/** contentOf writes a form as a document, over the one it was read from: what the form does not know stays. */
+export function contentOf(f: Form, before: string | null): string {
+  const doc: Tree = before === null ? {} : (JSON.parse(before) as Tree)
+  doc['schemaVersion'] ??= '1.0'
+  doc['description'] ??= 'Session preferences of the account'
+  doc['sessionType'] ??= 'Standard_Stream'
+  const inputs = (doc['inputs'] = { ...tree(doc['inputs']) })
+  const number = (s: string) => (/^\d+$/.test(s.trim()) ? Number(s.trim()) : s.trim())
+  const on = (s: Switch) => (s === 'on' ? true : s === 'off' ? false : undefined)
+  put(inputs, 'idleSessionTimeout', f.idleMinutes.trim())
+  put(inputs, 'maxSessionDuration', f.maxMinutes.trim())
+  put(inputs, 's3BucketName', f.bucket.trim())
+  put(inputs, 's3KeyPrefix', f.prefix.trim())
+  put(inputs, 's3EncryptionEnabled', f.bucket.trim() !== '' && f.bucketEncryption)
+  put(inputs, 'cloudWatchLogGroupName', f.group.trim())
+  put(inputs, 'cloudWatchEncryptionEnabled', f.group.trim() !== '' && f.groupEncryption)
+  put(inputs, 'cloudWatchStreamingEnabled', f.group.trim() !== '' && f.streaming)
+  put(inputs, 'runAsEnabled', f.runAs)
+  put(inputs, 'runAsDefaultUser', f.runAsUser.trim())
+  put(inputs, 'kmsKeyId', f.kmsKey.trim())
+  const profile = { ...tree(inputs['shellProfile']) }
+  put(profile, 'linux', f.profileLinux)
+  put(profile, 'macos', f.profileMac)
+  put(profile, 'windows', f.profileWindows)
+  put(inputs, 'shellProfile', profile)
+  const house = { ...tree(inputs['sekisho']) }
+  put(house, 'reasonRequired', f.reasonRequired)
+  put(house, 'reasonPattern', f.reasonPattern)
+  put(house, 'banner', f.banner)
+  const limits = { ...tree(house['maxConcurrentSessions']) }
+  put(limits, 'perOwner', f.perOwner.trim() === '' ? '' : number(f.perOwner))
+  put(limits, 'perNode', f.perNode.trim() === '' ? '' : number(f.perNode))
+  put(house, 'maxConcurrentSessions', limits)
+  setSwitch(house, 'friendlyPrompt', on(f.friendlyPrompt))
+  put(house, 'promptTag', f.promptTag.trim())
+  setSwitch(house, 'loginShell', on(f.loginShell))
+  setSwitch(house, 'recordInput', f.recordInput ? undefined : false)
+  put(house, 'requireServerRecording', f.requireServerRecording)
+  put(inputs, 'sekisho', house)
+  return JSON.stringify(doc, null, 2)
+}
+
+function setSwitch(into: Tree, name: string, value: boolean | undefined): void {
+  if (value === undefined) delete into[name]
+  else into[name] = value
+}
+
+/** mistakes says what is wrong with a form, by field, before it is sent. */
+export function mistakes(f: Form): Partial<Record<keyof Form, string>> {
+  const out: Partial<Record<keyof Form, string>> = {}
+  const within = (name: keyof Form, least: number, most: number) => {
+    const s = String(f[name]).trim()
+    if (s !== '' && !(/^\d+$/.test(s) && Number(s) >= least && Number(s) <= most)) {
+      out[name] = `A whole number from ${least} to ${most}, or nothing`
+    }
+  }
+  within('idleMinutes', 1, 60)
+  within('maxMinutes', 1, 1440)
+  within('perOwner', 1, 100000)
+  within('perNode', 1, 100000)
+  if (f.runAsUser.trim() === 'root') out.runAsUser = 'Sessions do not run as root'
+  if (f.requireServerRecording && f.kmsKey.trim() !== '') {
+    out.requireServerRecording = 'The server cannot record sessions that are encrypted with a key: clear this box, or the key'
+  }
+  return out
+}
+
+/** Change is one setting that differs between two versions. */
+export interface Change {
+  setting: string
+  before: string
+  after: string
+}
+
+function leaves(v: unknown, at: string, into: Map<string, string>): void {
+  if (typeof v === 'object' && v !== null && Object.keys(v).length > 0) {
+    for (const [k, child] of Object.entries(v)) leaves(child, at === '' ? k : `${at}.${k}`, into)
+  } else into.set(at, typeof v === 'string' ? v : JSON.stringify(v))
+}
+
+/** differences lists what differs between two documents; null is one that does not exist. */
+export function differences(before: string | null, after: string): Change[] {
+  const [a, b] = [new Map<string, string>(), new Map<string, string>()]
+  if (before !== null) leaves(JSON.parse(before), '', a)
+  leaves(JSON.parse(after), '', b)
+  return [...new Set([...a.keys(), ...b.keys()])]
+    .filter((k) => a.get(k) !== b.get(k))
+    .map((k) => ({ setting: k.replace(/^inputs\./, ''), before: a.get(k) ?? '', after: b.get(k) ?? '' }))
+}
+
+/** Remedy is something that makes refused preferences acceptable. */
+export type Remedy = 'createBucket' | 'clearBucket' | 'createGroup' | 'clearGroup' | 'encryptGroup' | 'clearGroupEncryption'
+
+/** remediesFor are the ways out of a refusal of the preferences. */
+export function remediesFor(error: unknown): Remedy[] {
+  if (!(error instanceof CallError) || error.code !== 'InvalidDocumentContent') return []
+  const says = (field: string, what: string) => error.message.includes(field) && error.message.includes(what)
+  if (says('s3BucketName', 'does not exist')) return ['createBucket', 'clearBucket']
+  if (says('cloudWatchLogGroupName', 'does not exist')) return ['createGroup', 'clearGroup']
+  if (says('cloudWatchEncryptionEnabled', 'has no key')) return ['encryptGroup', 'clearGroupEncryption']
+  return []
+}
+
+/** Saved is a version of the preferences. */
+export interface Saved {
+  number: string
+  author: string
+  at: number
+  inForce: boolean
+}
+
+/** Loaded is what there is, and what the signed-in user may do with it. */
+export interface Loaded {
+  /** null: none were saved. */
+  content: string | null
+  /** The versions, the newest first; empty for who may not list them. */
+  versions: Saved[]
+  /** What the user may not do, of what the page needs; by action. */
+  missing: Map<string, Right>
+}
+
+/** loadPreferences reads the preferences in force. */
+export async function loadPreferences(): Promise<Loaded> {
+  const rights = await myRights(
+    ['ssm:GetDocument', 'ssm:CreateDocument', 'ssm:UpdateDocument', 'ssm:UpdateDocumentDefaultVersion', 'ssm:ListDocumentVersions'].map((Action) => ({
+      Action,
+      DocumentName: DOCUMENT,
+    })),
+  )
+  const missing = new Map(rights.filter((r) => !r.allowed).map((r) => [r.action, r]))
+  const content = missing.has('ssm:GetDocument') ? null : await readVersion('$DEFAULT')
+  const versions = content === null || missing.has('ssm:ListDocumentVersions') ? [] : await listVersions()
+  return { content, versions, missing }
+}
+
+/** readVersion reads a version of the preferences; null when there is none. */
+export async function readVersion(version: string): Promise<string | null> {
+  try {
+    const r = await call<{ Content: string }>('AmazonSSM.GetDocument', { Name: DOCUMENT, DocumentVersion: version, DocumentFormat: 'JSON' })
+    return r.Content
+  } catch (err) {
+    if (err instanceof CallError && err.code === 'InvalidDocument') return null
+    throw err
+  }
+}
+
+async function listVersions(): Promise<Saved[]> {
+  const r = await call<{
+    DocumentVersions: { DocumentVersion: string; CreatedDate?: AwsTime; IsDefaultVersion: boolean; Author?: string }[]
+  }>('AmazonSSM.ListDocumentVersions', { Name: DOCUMENT, MaxResults: 50 })
+  return r.DocumentVersions.map((v) => ({
+    number: v.DocumentVersion,
+    author: v.Author ?? '',
+    at: millis(v.CreatedDate),
+    inForce: v.IsDefaultVersion,
+  }))
+}
+
+/** savePreferences saves a new version, over the one that was the latest when it was read. */
+export async function savePreferences(content: string, loaded: Loaded): Promise<void> {
+  if (loaded.content === null) {
+    await call('AmazonSSM.CreateDocument', { Name: DOCUMENT, DocumentType: 'Session', DocumentFormat: 'JSON', Content: content })
+    return
+  }
+  await call('AmazonSSM.UpdateDocument', {
+    Name: DOCUMENT,
+    DocumentFormat: 'JSON',
+    DocumentVersion: loaded.versions[0]?.number ?? '$LATEST',
+    Content: content,
+  })
+}
+
+/** useVersion makes an earlier version the one that holds. */
+export async function useVersion(version: string): Promise<void> {
+  await call('AmazonSSM.UpdateDocumentDefaultVersion', { Name: DOCUMENT, DocumentVersion: version })
+}

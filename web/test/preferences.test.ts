@@ -1,0 +1,79 @@
+import { describe, expect, it } from 'vitest'
+import { CallError } from '../src/api'
+import { contentOf, differences, formOf, mistakes, remediesFor } from '../src/preferences'
+
+const saved = JSON.stringify({
+  schemaVersion: '1.0',
+  description: 'Ours',
+  sessionType: 'Standard_Stream',
+  inputs: {
+    s3BucketName: 'logs',
+    s3EncryptionEnabled: true,
+    idleSessionTimeout: '30',
+    shellProfile: { linux: 'cd /tmp', windows: 'cd \\' },
+    sekisho: { reasonRequired: true, friendlyPrompt: false, maxConcurrentSessions: { perOwner: 2 }, future: { a: 1 } },
+    unknown: 'kept',
+  },
+})
+
+describe('preferences', () => {
+  it('are the defaults before any are saved', () => {
+    const f = formOf(null)
+    expect(f.friendlyPrompt).toBe('auto')
+    expect(f.recordInput).toBe(true)
+    expect(f.bucket).toBe('')
+    expect(JSON.parse(contentOf(f, null))).toEqual({
+      schemaVersion: '1.0',
+      description: 'Session preferences of the account',
+      sessionType: 'Standard_Stream',
+      inputs: {},
+    })
+  })
+
+  it('come back as they were when nothing is changed', () => {
+    expect(JSON.parse(contentOf(formOf(saved), saved))).toEqual(JSON.parse(saved))
+    expect(differences(saved, contentOf(formOf(saved), saved))).toEqual([])
+  })
+
+  it('are written where the document has them, and what the form does not know stays', () => {
+    const f = { ...formOf(saved), bucket: '', prefix: 'p', group: 'g', streaming: true, loginShell: 'on' as const, recordInput: false, perOwner: '', perNode: '3', profileLinux: '' }
+    const doc = JSON.parse(contentOf(f, saved)) as { inputs: Record<string, unknown> }
+    expect(doc.inputs).toEqual({
+      s3KeyPrefix: 'p',
+      idleSessionTimeout: '30',
+      cloudWatchLogGroupName: 'g',
+      cloudWatchStreamingEnabled: true,
+      shellProfile: { windows: 'cd \\' },
+      sekisho: { reasonRequired: true, friendlyPrompt: false, loginShell: true, recordInput: false, maxConcurrentSessions: { perNode: 3 }, future: { a: 1 } },
+      unknown: 'kept',
+    })
+  })
+
+  it('say what is wrong with them', () => {
+    expect(mistakes(formOf(saved))).toEqual({})
+    const f = { ...formOf(null), idleMinutes: '61', maxMinutes: 'x', perNode: '0', runAsUser: 'root', requireServerRecording: true, kmsKey: 'alias/k' }
+    expect(Object.keys(mistakes(f)).sort()).toEqual(['idleMinutes', 'maxMinutes', 'perNode', 'requireServerRecording', 'runAsUser'])
+  })
+
+  it('differ by setting', () => {
+    const after = contentOf({ ...formOf(saved), bucket: 'other', reasonRequired: false, banner: 'Mind\nthe gap' }, saved)
+    expect(differences(saved, after)).toEqual([
+      { setting: 's3BucketName', before: 'logs', after: 'other' },
+      { setting: 'sekisho.reasonRequired', before: 'true', after: '' },
+      { setting: 'sekisho.banner', before: '', after: 'Mind\nthe gap' },
+    ])
+    expect(differences(null, '{"inputs":{"a":1}}')).toEqual([{ setting: 'a', before: '', after: '1' }])
+  })
+
+  it('that are refused can be mended', () => {
+    const refused = (message: string, code = 'InvalidDocumentContent') => remediesFor(new CallError(code, message, 400, ''))
+    expect(refused('The bucket "x" of s3BucketName does not exist, so that no log could be delivered to it.')).toEqual(['createBucket', 'clearBucket'])
+    expect(refused('The log group "x" of cloudWatchLogGroupName does not exist, so that')).toEqual(['createGroup', 'clearGroup'])
+    expect(refused('The log group "x" has no key, and cloudWatchEncryptionEnabled demands one: no session could be started.')).toEqual([
+      'encryptGroup',
+      'clearGroupEncryption',
+    ])
+    expect(refused('The bucket "x" of s3BucketName does not exist', 'AccessDeniedException')).toEqual([])
+    expect(remediesFor(new Error('s3BucketName does not exist'))).toEqual([])
+  })
+})

@@ -227,7 +227,7 @@ func (s *Server) routes() error {
 			cloudtrail.New(cloudtrail.Config{Trail: s.trail, Account: s.cfg.Account}),
 			sekishoapi.New(sekishoapi.Config{
 				Recorder: s.recorder, Sessions: s.broker, Fleet: s.Fleet, Account: s.cfg.Account, Region: s.cfg.Region,
-				Directory: s.Directory, Authorizer: authorizer, Questions: ssm.NewQuestions(forSSM), Events: s.bus, Resumer: s.resumer(),
+				Directory: s.Directory, Authorizer: authorizer, Questions: ssm.NewQuestions(forSSM), Starts: starts{s}, Events: s.bus, Resumer: s.resumer(),
 				Installer: installer{installs},
 			}),
 		},
@@ -239,15 +239,15 @@ func (s *Server) routes() error {
 	if len(s.cfg.Federation) > 0 {
 		federation = webid.NewConsole(web, s.ring, s.cfg.Federation)
 	}
+	s.buckets = s3.New(s3.Config{API: s.api, Objects: s.objects, Policies: s.Directory, Account: s.cfg.Account, Region: s.cfg.Region})
 	s.console, err = console.New(console.Config{
-		Federation: federation,
-		Account:    s.cfg.Account, Region: s.cfg.Region, Directory: s.Directory, Doors: s.api, Store: s.db,
+		Federation: federation, Buckets: s.buckets,
+		Account: s.cfg.Account, Region: s.cfg.Region, Directory: s.Directory, Doors: s.api, Store: s.db,
 		SignedOut: s.signedOut, Events: s.events, Audit: consoleAudit{s.trail, s.cfg.Region}, Log: s.cfg.Log, SourceIP: sourceIP(s.cfg.TrustedProxies),
 	})
 	if err != nil {
 		return err
 	}
-	s.buckets = s3.New(s3.Config{API: s.api, Objects: s.objects, Policies: s.Directory, Account: s.cfg.Account, Region: s.cfg.Region})
 	mux := http.NewServeMux()
 	s.channels = ssmmessages.Register(mux, ssmmessages.Config{
 		API: s.api, Broker: s.broker, Hub: s.Hub, Relay: s.relay, Fleet: s.Fleet, Commands: s.commands,

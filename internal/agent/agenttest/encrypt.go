@@ -126,6 +126,14 @@ func (c *Client) Exit() string {
 	return c.exit
 }
 
+// AwaitExit waits for the exit code, which is the last of a program's output,
+// and returns it.
+func (c *Client) AwaitExit() string {
+	c.s.t.Helper()
+	c.s.await("the exit code of "+c.ID, func() bool { return c.exit != "" })
+	return c.Exit()
+}
+
 // Message is what the client shows of the handshake's end.
 func (c *Client) Message() string {
 	c.s.mu.Lock()

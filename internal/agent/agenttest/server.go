@@ -53,6 +53,7 @@ type Server struct {
 	control   *Control
 	opened    int // control channels so far
 	updates   []map[string]any
+	inventory map[string]int // how often an item came, by type and hash
 	issued    int
 	clients   map[string]*Client
 	completes map[string][]Complete
@@ -86,6 +87,7 @@ func New(t testing.TB) *Server {
 		changed:   make(chan struct{}),
 		nodes:     make(map[sekisho.NodeID]node),
 		keys:      make(map[string]sigv4.Credentials),
+		inventory: make(map[string]int),
 		tokens:    make(map[string]string),
 		clients:   make(map[string]*Client),
 		completes: make(map[string][]Complete),
@@ -187,6 +189,38 @@ func (s *Server) AwaitUpdate(what string, cond func(map[string]any) bool) map[st
 	return found
 }
 
+// takeInventory knows items by their hash once they came with content.
+func (s *Server) takeInventory(in map[string]any) error {
+	items, _ := in["Items"].([]any)
+	var err error
+	s.update(func() {
+		for _, it := range items {
+			item, _ := it.(map[string]any)
+			hash := fmt.Sprint(item["TypeName"], item["ContentHash"])
+			if _, whole := item["Content"]; !whole && s.inventory[hash] == 0 {
+				err = fmt.Errorf("ItemContentMismatchException: %s", hash)
+				return
+			}
+			s.inventory[hash]++
+		}
+	})
+	return err
+}
+
+// AwaitInventory waits until an item of the inventory came with content, and
+// then by its hash alone.
+func (s *Server) AwaitInventory() {
+	s.t.Helper()
+	s.await("an item of the inventory, and its hash", func() bool {
+		for _, times := range s.inventory {
+			if times > 1 {
+				return true
+			}
+		}
+		return false
+	})
+}
+
 // Requested reports whether any request was made to a path that contains s.
 func (s *Server) Requested(part string) bool {
 	s.mu.Lock()
@@ -257,6 +291,10 @@ func (s *Server) ssm(w http.ResponseWriter, r *http.Request) {
 	case "UpdateInstanceInformation":
 		if err = s.signed(r, "ssm", body); err == nil {
 			s.update(func() { s.updates = append(s.updates, in) })
+		}
+	case "PutInventory":
+		if err = s.signed(r, "ssm", body); err == nil {
+			err = s.takeInventory(in)
 		}
 	default:
 		err = fmt.Errorf("UnknownOperationException: %s", op)

@@ -275,6 +275,9 @@ func (s *session) acceptData(m *mgs.Message, frame []byte, l *leg, from side) (*
 	switch v {
 	case fresh:
 		s.lastData = time.Now()
+		if st.doubt.vouches {
+			s.urgentLocked(l, mgs.NewAck(m))
+		}
 		if start, tell := st.publication(); tell && from == agentSide {
 			s.urgentLocked(l, mgs.NewPublication(start))
 		}

@@ -25,6 +25,8 @@ type held struct {
 	frame []byte
 	acked bool // though an earlier one is not
 	again bool // was written to an earlier connection of the receiver
+
+	vouched bool // the relay has acknowledged it
 }
 
 // stream is one direction of a session: stream data on its way from one leg
@@ -52,34 +54,32 @@ type stream struct {
 
 // doubt is for the streams that an earlier process began. Acknowledgements may
 // have been lost with it, the plugin does not repeat them, and the agent sends
-// nothing else again before it has them: so what a connected receiver leaves
-// unacknowledged while its sender repeats it is taken for received. It ends
-// with the receiver's first acknowledgement.
+// nothing else again before it has them. So when a connected receiver leaves
+// unacknowledged what its sender repeats, the relay vouches for it: it
+// acknowledges this and what follows, and keeps it until the receiver
+// acknowledges anything, which ends the doubt.
 type doubt struct {
-	open  bool
-	seq   int64     // was repeated first at
-	since time.Time // zero: none was yet
-	taken bool      // for received: the next ones are sooner
+	open    bool
+	since   time.Time // when the oldest message was repeated first; zero: not yet
+	vouches bool
 }
 
-// doubtful is how long a message is repeated in vain before it is taken for
-// received.
-const doubtful = 1500 * time.Millisecond
+// doubtful is how long a message is repeated in vain before the relay vouches
+// for it.
+const doubtful = 500 * time.Millisecond
 
-// has reports whether the receiver is taken to have message seq, which was
+// vouch reports whether the relay vouches for the oldest message, which is
 // repeated now.
-func (d *doubt) has(seq int64, now time.Time) bool {
+func (d *doubt) vouch(now time.Time) bool {
 	switch {
 	case !d.open:
 		return false
-	case d.since.IsZero() || d.seq != seq:
-		d.seq, d.since = seq, now
-		return false
-	case !d.taken && now.Sub(d.since) < doubtful:
-		return false
+	case d.since.IsZero():
+		d.since = now
+	case now.Sub(d.since) >= doubtful:
+		d.vouches = true
 	}
-	d.taken = true
-	return true
+	return d.vouches
 }
 
 // due reports whether there is a frame to be written to the receiver.
@@ -114,8 +114,8 @@ func (s *stream) accept(m *mgs.Message, frame []byte, tap func(*mgs.Message) err
 			return confirmed, nil
 		case i >= s.sent:
 			return ignored, nil // still waiting to be written
-		case i == 0 && s.doubt.has(m.Seq, time.Now()):
-			s.receive(0, func(held) {})
+		case s.queue[i].vouched, i == 0 && s.doubt.vouch(time.Now()):
+			s.queue[i].vouched = true
 			return confirmed, nil
 		}
 		return repeated, nil
@@ -155,6 +155,7 @@ func (s *stream) push(m *mgs.Message, h held, tap func(*mgs.Message) error) erro
 	if err := tap(m); err != nil {
 		return err
 	}
+	h.vouched = s.doubt.vouches
 	s.queue = append(s.queue, h)
 	s.next++
 	return nil
@@ -171,15 +172,11 @@ func (s *stream) acknowledge(seq int64, missed func(held)) {
 	if !s.started || seq >= s.next || seq <= s.acked || i >= s.sent {
 		return
 	}
+	doubted := s.doubt.open
 	s.doubt = doubt{}
-	s.receive(i, missed)
-}
-
-// receive takes queue[i] for received.
-func (s *stream) receive(i int, missed func(held)) {
 	s.queue[i].acked = true
 	for j := range s.queue[:i] {
-		if h := &s.queue[j]; h.again && !h.acked {
+		if h := &s.queue[j]; (h.again || doubted) && !h.acked {
 			h.acked = true
 			missed(*h)
 		}

@@ -1,0 +1,483 @@
+package ssmagent_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sekisho"
+	"sekisho/internal/mgs"
+	"sekisho/internal/servertest/ssmagent"
+)
+
+const shell = "Standard_Stream"
+
+// numbers is what "seq n" prints in a terminal.
+func numbers(n int) string {
+	var b strings.Builder
+	for i := 1; i <= n; i++ {
+		fmt.Fprintf(&b, "%d\r\n", i)
+	}
+	return b.String()
+}
+
+// whole runs a session of a shell to its end and checks all that was printed.
+func (w *world) whole() {
+	w.t.Helper()
+	w.start(sekisho.Session{}, shell, nil)
+	c := w.attach()
+	c.prints(w.ctx, "$ ")
+	c.typed(w.ctx, "seq 3000\r")
+	c.prints(w.ctx, "3000\r\n$ ")
+	c.typed(w.ctx, "echo one; echo two\r")
+	c.prints(w.ctx, "two\r\n$ ")
+	// What the client has once acknowledged does not stay with the agent: it
+	// sends only the oldest again, and so would send nothing else again.
+	for range 60 {
+		synctest.Wait()
+		if w.agent.Backlog() == 0 {
+			break
+		}
+		time.Sleep(time.Second)
+	}
+	if n := w.agent.Backlog(); n > 0 {
+		w.t.Errorf("%d messages were never acknowledged to the agent", n)
+	}
+	c.typed(w.ctx, "exit\r")
+	if why := c.reason(w.ctx); why != "" {
+		w.t.Errorf("the person is told %q", why)
+	}
+	want := "$ seq 3000\r\n" + numbers(3000) + "$ echo one; echo two\r\none\r\ntwo\r\n$ exit\r\n"
+	if got := c.output.String(); got != want {
+		w.t.Errorf("the person saw %d bytes, not %d: %.200q", len(got), len(want), got)
+	}
+	w.gone()
+}
+
+// What the network does to single frames reaches nobody's eyes.
+func TestFramesLostAndDoubled(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		lose func(n int, kind string, fromServer bool, m *mgs.Message) int
+	}{
+		{"none", func(int, string, bool, *mgs.Message) int { return 1 }},
+		{"acknowledgements to the agent", func(n int, kind string, fromServer bool, m *mgs.Message) int {
+			if kind == "data-channel" && fromServer && m.Type == mgs.TypeAcknowledge && n%5 == 0 {
+				return 0
+			}
+			return 1
+		}},
+		{"output of the agent", func(n int, kind string, fromServer bool, m *mgs.Message) int {
+			if kind == "data-channel" && !fromServer && m.Type == mgs.TypeOutputStreamData && n%7 == 0 {
+				return 0
+			}
+			return 1
+		}},
+		{"acknowledgements of the agent", func(n int, kind string, fromServer bool, m *mgs.Message) int {
+			if kind == "data-channel" && !fromServer && m.Type == mgs.TypeAcknowledge && n%2 == 0 {
+				return 0
+			}
+			return 1
+		}},
+		{"everything twice", func(int, string, bool, *mgs.Message) int { return 2 }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			with(t, ssmagent.Config{}, func(w *world) {
+				n := 0
+				w.mu.Lock()
+				w.lose = func(kind string, fromServer bool, m *mgs.Message) int {
+					n++
+					return tc.lose(n, kind, fromServer, m)
+				}
+				w.mu.Unlock()
+				w.whole()
+			})
+		})
+	}
+}
+
+// An agent whose data channel breaks is back within six seconds, and nothing
+// is lost or doubled.
+func TestDataChannelBreaks(t *testing.T) {
+	with(t, ssmagent.Config{}, func(w *world) {
+		w.start(sekisho.Session{}, shell, nil)
+		c := w.attach()
+		c.prints(w.ctx, "$ ")
+		c.typed(w.ctx, "seq 20000\r")
+		for range 5 {
+			time.Sleep(20 * time.Millisecond)
+			w.cut("data-channel")
+		}
+		w.set("data-channel", true)
+		w.cut("data-channel")
+		c.typed(w.ctx, "echo typed meanwhile\r")
+		time.Sleep(2 * time.Second)
+		w.set("data-channel", false)
+		c.prints(w.ctx, "typed meanwhile\r\n$ ")
+		want := "$ seq 20000\r\n" + numbers(20000) + "$ echo typed meanwhile\r\ntyped meanwhile\r\n$ "
+		if got := c.output.String(); got != want {
+			t.Errorf("the person saw %d bytes, not %d", len(got), len(want))
+		}
+		if len(w.endings()) != 0 {
+			t.Errorf("ended: %v", w.endings())
+		}
+	})
+}
+
+// An agent gives up its data channel after six attempts and tells nobody. The
+// person is told, and the worker that lives on is ended.
+func TestAgentGivesUp(t *testing.T) {
+	with(t, ssmagent.Config{}, func(w *world) {
+		w.start(sekisho.Session{}, shell, nil)
+		c := w.attach()
+		c.prints(w.ctx, "$ ")
+		before := w.asked("data-channel")
+		w.set("data-channel", true)
+		w.cut("data-channel")
+		time.Sleep(10 * time.Second)
+		if n := w.asked("data-channel") - before; n != 6 {
+			t.Errorf("it tried %d times", n)
+		}
+		w.set("data-channel", false) // too late
+		if why := c.reason(w.ctx); !strings.Contains(why, "went away and did not come back") {
+			t.Errorf("the person is told %q", why)
+		}
+		w.gone()
+		if n := w.asked("data-channel") - before; n != 6 {
+			t.Errorf("it tried %d times in all", n)
+		}
+	})
+}
+
+// The agent takes every end of a connection for a broken one. It is told once
+// that the session is over, and asks no more.
+func TestAfterTheEndTheAgentIsQuiet(t *testing.T) {
+	with(t, ssmagent.Config{}, func(w *world) {
+		w.start(sekisho.Session{}, shell, nil)
+		c := w.attach()
+		c.prints(w.ctx, "$ ")
+		w.relay.End(sid, sekisho.SessionTerminated, "Terminated by alice.")
+		if why := c.reason(w.ctx); why != "Terminated by alice." {
+			t.Errorf("the person is told %q", why)
+		}
+		w.gone()
+		time.Sleep(time.Minute)
+		if n := w.asked("data-channel"); n > 3 {
+			t.Errorf("%d tokens were asked for", n)
+		}
+		if done := w.completions(); len(done) != 1 || done[0].FinalTaskStatus != mgs.TaskSuccess || len(w.agent.Untold()) != 0 {
+			t.Errorf("told %+v, in vain %v", done, w.agent.Untold())
+		}
+	})
+}
+
+func TestIdleAndMaximumDuration(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		session sekisho.Session
+		keys    bool // somebody types all the time
+		want    string
+		after   time.Duration
+	}{
+		{"idle", sekisho.Session{IdleTimeout: time.Minute, MaxDuration: time.Hour}, false, "was idle for 1m0s", 61 * time.Second},
+		{"not idle", sekisho.Session{IdleTimeout: time.Minute, MaxDuration: 10 * time.Minute}, true, "reached its maximum duration of 10m0s", 600 * time.Second},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			with(t, ssmagent.Config{}, func(w *world) {
+				began := time.Now()
+				w.start(tc.session, shell, nil)
+				c := w.attach()
+				c.prints(w.ctx, "$ ")
+				for tc.keys && time.Since(began) < tc.after-40*time.Second {
+					c.typed(w.ctx, "echo here\r")
+					time.Sleep(30 * time.Second)
+				}
+				if why := c.reason(w.ctx); !strings.Contains(why, tc.want) {
+					t.Errorf("the person is told %q", why)
+				}
+				if d := time.Since(began); d < tc.after-2*time.Second || d > tc.after+5*time.Second {
+					t.Errorf("it lasted %s", d)
+				}
+				w.gone()
+				if done := w.completions(); len(done) != 1 {
+					t.Errorf("the agent told of %d ends", len(done))
+				}
+			})
+		})
+	}
+}
+
+// The agent's handshake ends after 15 seconds, whether or not a client came.
+// Whoever comes is told.
+func TestNobodyAnswersTheHandshake(t *testing.T) {
+	with(t, ssmagent.Config{}, func(w *world) {
+		w.start(sekisho.Session{}, "NonInteractiveCommands", map[string]any{"linux": map[string]any{"commands": "echo hi"}})
+		time.Sleep(20 * time.Second)
+		if got := w.endings(); len(got) != 1 || !strings.Contains(got[0], "Failed: ") || !strings.Contains(got[0], "Handshake timed out") {
+			t.Errorf("%q", got)
+		}
+		w.gone()
+	})
+}
+
+// A client that comes late, and yet in time, has its session.
+func TestClientComesLate(t *testing.T) {
+	with(t, ssmagent.Config{}, func(w *world) {
+		w.start(sekisho.Session{}, "NonInteractiveCommands", map[string]any{"linux": map[string]any{"commands": "echo hi"}})
+		time.Sleep(14 * time.Second)
+		c := w.attach()
+		if why := c.reason(w.ctx); why != "" || c.output.String() != "hi\n" {
+			t.Errorf("%q, told %q", c.output.String(), why)
+		}
+		w.gone()
+	})
+}
+
+// The agent says that the handshake is complete a moment before it heeds what
+// comes, and may acknowledge the client's answer only after that. Neither
+// loses input, and the client's program is not disturbed meanwhile.
+func TestTheEndOfTheHandshake(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		cfg  ssmagent.Config
+	}{
+		{"in order", ssmagent.Config{}},
+		{"noted late", ssmagent.Config{NotesLate: 80 * time.Millisecond}},
+		{"acknowledged late", ssmagent.Config{AcksLate: true}},
+		{"both", ssmagent.Config{NotesLate: 80 * time.Millisecond, AcksLate: true}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			tc.cfg.DialPort = func(context.Context, string) (net.Conn, error) {
+				ours, theirs := net.Pipe()
+				go func() { _, _ = io.Copy(theirs, theirs) }()
+				return ours, nil
+			}
+			with(t, tc.cfg, func(w *world) {
+				w.start(sekisho.Session{}, "Port", map[string]any{"portNumber": "7"})
+				c := newPlugin(t, w.clientDial())
+				w.client = c
+				c.brittleAfter = 50 * time.Millisecond
+				go c.run(w.ctx)
+				c.until(w.ctx, "the handshake", func() bool { return c.greeted })
+				c.typed(w.ctx, "typed at once")
+				c.prints(w.ctx, "typed at once")
+			})
+		})
+	}
+}
+
+// The end of a session is told three times and no more. It is acknowledged
+// whether or not the session is known, and once more if the answer is lost.
+func TestTheEndIsToldUntilAcknowledged(t *testing.T) {
+	for lost := range 4 {
+		t.Run(fmt.Sprint(lost, " lost"), func(t *testing.T) {
+			with(t, ssmagent.Config{}, func(w *world) {
+				n := 0
+				w.mu.Lock()
+				w.lose = func(_ string, _ bool, m *mgs.Message) int {
+					if m.Type == mgs.TypeAgentTaskAcknowledge {
+						if n++; n <= lost {
+							return 0
+						}
+					}
+					return 1
+				}
+				w.mu.Unlock()
+				w.start(sekisho.Session{}, shell, nil)
+				c := w.attach()
+				c.prints(w.ctx, "$ ")
+				c.typed(w.ctx, "exit\r")
+				c.reason(w.ctx)
+				w.gone()
+				time.Sleep(10 * time.Second)
+				if got, want := len(w.completions()), min(lost+1, 3); got != want {
+					t.Errorf("the server was told %d times, want %d", got, want)
+				}
+				if got := len(w.endings()); got != 1 {
+					t.Errorf("the session ended %d times", got)
+				}
+				if untold := len(w.agent.Untold()); (untold == 1) != (lost == 3) {
+					t.Errorf("%d ends told in vain", untold)
+				}
+			})
+		})
+	}
+}
+
+// Sessions go on without the control channel, and the agent is back soon.
+func TestControlChannelBreaks(t *testing.T) {
+	with(t, ssmagent.Config{}, func(w *world) {
+		w.start(sekisho.Session{}, shell, nil)
+		c := w.attach()
+		c.prints(w.ctx, "$ ")
+		w.cut("control-channel")
+		c.typed(w.ctx, "echo still here\r")
+		c.prints(w.ctx, "still here\r\n$ ")
+		time.Sleep(3 * time.Second)
+		if !w.hub.Connected(nodeID) {
+			t.Error("the node is not back after three seconds")
+		}
+		// A long time without the server: it comes back by its schedule.
+		w.set("control-channel", true)
+		w.cut("control-channel")
+		time.Sleep(90 * time.Second)
+		if n := w.asked("control-channel"); n > 8 {
+			t.Errorf("it asked %d times", n)
+		}
+		w.set("control-channel", false)
+		time.Sleep(4 * time.Minute)
+		if !w.hub.Connected(nodeID) {
+			t.Error("the node did not come back")
+		}
+		c.typed(w.ctx, "exit\r")
+		c.reason(w.ctx)
+		w.gone()
+	})
+}
+
+// An end that comes while the control channel is down is told by the relay's
+// own means: the worker is not forgotten.
+func TestTerminatedWhileTheAgentIsAway(t *testing.T) {
+	with(t, ssmagent.Config{}, func(w *world) {
+		w.start(sekisho.Session{}, shell, nil)
+		c := w.attach()
+		c.prints(w.ctx, "$ ")
+		w.set("control-channel", true)
+		w.cut("control-channel")
+		synctest.Wait()
+		w.relay.End(sid, sekisho.SessionTerminated, "bye")
+		if why := c.reason(w.ctx); why != "bye" {
+			t.Errorf("the person is told %q", why)
+		}
+		w.gone() // by channel_closed on the data channel
+	})
+}
+
+// A session is started once, however often the agent is told.
+func TestStartedTwice(t *testing.T) {
+	with(t, ssmagent.Config{}, func(w *world) {
+		w.start(sekisho.Session{}, shell, nil)
+		w.command(shell, nil)
+		c := w.attach()
+		c.prints(w.ctx, "$ ")
+		w.command(shell, nil)
+		c.typed(w.ctx, "echo once\r")
+		c.prints(w.ctx, "once\r\n$ ")
+		if n := w.asked("data-channel"); n != 1 || w.agent.Workers() != 1 {
+			t.Errorf("%d tokens, %d workers", n, w.agent.Workers())
+		}
+	})
+}
+
+// An agent that cannot read its orders says nothing: the person is told after
+// the time that a start may take.
+func TestOrdersThatAreNotUnderstood(t *testing.T) {
+	with(t, ssmagent.Config{}, func(w *world) {
+		s := sekisho.Session{ID: sid, Target: nodeID, StartedAt: time.Now()}
+		if err := w.relay.Open(&s); err != nil {
+			t.Fatal(err)
+		}
+		c := w.attach()
+		m := mgs.New(mgs.TypeInteractiveShell, []byte(`{"Content":"not JSON"}`))
+		if err := w.hub.Deliver(w.ctx, nodeID, m.AppendTo(nil)); err != nil {
+			t.Fatal(err)
+		}
+		if why := c.reason(w.ctx); !strings.Contains(why, "did not open the session within 25s") {
+			t.Errorf("the person is told %q", why)
+		}
+	})
+}
+
+// With nobody listening at the port the agent's worker dies without a word.
+func TestWorkerDies(t *testing.T) {
+	refused := func(context.Context, string) (net.Conn, error) { return nil, errors.New("connection refused") }
+	with(t, ssmagent.Config{DialPort: refused}, func(w *world) {
+		w.start(sekisho.Session{}, "Port", map[string]any{"portNumber": "7"})
+		c := w.attach()
+		began := time.Now()
+		if why := c.reason(w.ctx); !strings.Contains(why, "went away and did not come back") {
+			t.Errorf("the person is told %q", why)
+		}
+		if d := time.Since(began); d > 20*time.Second {
+			t.Errorf("after %s", d)
+		}
+		w.gone()
+	})
+}
+
+// A worker that no longer hears is ended through its control channel.
+func TestDeafAgent(t *testing.T) {
+	with(t, ssmagent.Config{}, func(w *world) {
+		w.start(sekisho.Session{}, shell, nil)
+		c := w.attach()
+		c.prints(w.ctx, "$ ")
+		w.mu.Lock()
+		var agent *wire
+		for _, o := range w.open {
+			if o.kind == "data-channel" {
+				agent = o
+			}
+		}
+		w.mu.Unlock()
+		agent.in <- packet{b: []byte("\xff\xff\xff\xffa header that lies")}
+		c.typed(w.ctx, "echo anybody?\r")
+		time.Sleep(5 * time.Second)
+		if strings.Contains(c.output.String(), "anybody") {
+			t.Fatal("the agent hears")
+		}
+		w.relay.End(sid, sekisho.SessionTerminated, "")
+		c.reason(w.ctx)
+		w.gone()
+	})
+}
+
+// What no honest client sends is not passed on: the agent would be deaf.
+func TestFramesThatWouldDeafenAreKept(t *testing.T) {
+	with(t, ssmagent.Config{}, func(w *world) {
+		w.start(sekisho.Session{}, shell, nil)
+		c := w.attach()
+		c.prints(w.ctx, "$ ")
+		m := mgs.NewStreamData(mgs.TypeInputStreamData, 0, mgs.PayloadOutput, []byte("x"))
+		frame := m.AppendTo(nil)
+		frame[0] = 0xff
+		c.mu.Lock()
+		conn := c.conn
+		c.mu.Unlock()
+		if err := conn.Write(w.ctx, false, frame); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		c.typed(w.ctx, "echo hears\r")
+		c.prints(w.ctx, "hears\r\n$ ")
+	})
+}
+
+func TestSchedules(t *testing.T) {
+	t.Parallel()
+	for range 100 {
+		next := ssmagent.DataSchedule().Delays()
+		total := time.Duration(0)
+		for range ssmagent.DataSchedule().Attempts {
+			total += next()
+		}
+		if total < 3*time.Second || total >= 6300*time.Millisecond {
+			t.Errorf("the data channel is given up after %s", total)
+		}
+		next = ssmagent.ControlSchedule().Delays()
+		if d := next(); d < 5*time.Second || d >= 15*time.Second {
+			t.Errorf("first wait: %s", d)
+		}
+		for range 20 {
+			next()
+		}
+		if d := next(); d < 40*time.Minute || d >= time.Hour {
+			t.Errorf("longest wait: %s", d)
+		}
+	}
+}

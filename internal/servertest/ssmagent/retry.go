@@ -1,0 +1,61 @@
+package ssmagent
+
+import (
+	"context"
+	"math"
+	"math/rand/v2"
+	"strings"
+	"time"
+)
+
+// Schedule is how the original tries again.
+type Schedule struct {
+	First    time.Duration // before the second attempt; up to twice as much
+	Max      time.Duration
+	Jitter   float64 // share added at random
+	Attempts int     // after the first; negative = for ever
+}
+
+// ControlSchedule is that of the control channel.
+func ControlSchedule() Schedule {
+	return Schedule{First: 5 * time.Second, Max: 40 * time.Minute, Jitter: 0.5, Attempts: -1}
+}
+
+// DataSchedule is that of a session's channel.
+func DataSchedule() Schedule {
+	return Schedule{First: 100 * time.Millisecond, Max: 5 * time.Second, Attempts: 5}
+}
+
+// Delays returns the waits before each further attempt. first is drawn once
+// for all of them; once the longest wait is reached it stays.
+func (s Schedule) Delays() func() time.Duration {
+	first := s.First + time.Duration(rand.Int64N(int64(s.First)))
+	attempt := 0
+	return func() time.Duration {
+		d := time.Duration(float64(first) * math.Pow(2, float64(attempt)))
+		if d > s.Max {
+			d = s.Max
+		} else {
+			attempt++
+		}
+		if most := int64(float64(d) * s.Jitter); most > 0 {
+			d += time.Duration(rand.Int64N(most))
+		}
+		return d
+	}
+}
+
+// retry calls do until it succeeds, is answered that the session has ended, or
+// has been tried often enough.
+func (a *Agent) retry(ctx context.Context, s Schedule, do func() error) error {
+	delays := s.Delays()
+	for failed := 0; ; failed++ {
+		err := do()
+		if err == nil || failed == s.Attempts || strings.Contains(err.Error(), alreadyTerminated) {
+			return err
+		}
+		if !a.rest(ctx, delays()) {
+			return ctx.Err()
+		}
+	}
+}

@@ -44,6 +44,9 @@ const (
 	// defaultStepTimeout is what agents allow a step that says nothing.
 	defaultStepTimeout = 3600
 	maxStepTimeout     = 172800
+	// leastTimeout is the shortest that agents know: they take less for none
+	// at all, and wait an hour.
+	leastTimeout = 5
 )
 
 // stepName is what agents take for a file's name and report a step under.
@@ -157,8 +160,9 @@ func (c *checker) stepInputs(where string, s *Step, o *object, later func(string
 			c.failf(where+"."+name, "must be a text")
 		}
 	}
+	c.modifiers(where, o)
 	if s.Action == DownloadContent {
-		c.known(where, o, "sourceType", "sourceInfo", "destinationPath")
+		c.known(where, o, append([]string{"sourceType", "sourceInfo", "destinationPath"}, modifiers...)...)
 		text("sourceType", true)
 		text("destinationPath", false)
 		switch v := o.values["sourceInfo"].(type) {
@@ -175,17 +179,9 @@ func (c *checker) stepInputs(where string, s *Step, o *object, later func(string
 		}
 		return
 	}
-	c.known(where, o, "id", "runCommand", "workingDirectory", "timeoutSeconds", "onFailure", "onSuccess", "finallyStep")
+	c.known(where, o, append([]string{"id", "runCommand", "workingDirectory", "timeoutSeconds"}, modifiers...)...)
 	text("id", false)
 	text("workingDirectory", false)
-	for _, name := range []string{"onFailure", "onSuccess"} {
-		if v, ok := o.get(name); ok && v != "exit" && !(name == "onFailure" && v == "successAndExit") {
-			c.failf(where+"."+name, "must be exit%s", map[bool]string{true: " or successAndExit"}[name == "onFailure"])
-		}
-	}
-	if v, ok := o.get("finallyStep"); ok && v != true && v != false && v != "true" && v != "false" {
-		c.failf(where+".finallyStep", "must be true or false")
-	}
 	switch v := o.values["runCommand"].(type) {
 	case []any:
 		c.texts(where+".runCommand", v)
@@ -198,6 +194,21 @@ func (c *checker) stepInputs(where string, s *Step, o *object, later func(string
 		c.failf(where+".runCommand", "must be a list of lines")
 	}
 	c.stepTimeout(where, o, later)
+}
+
+// modifiers are inputs of every step: how the next ones go on.
+var modifiers = []string{"onFailure", "onSuccess", "finallyStep"}
+
+func (c *checker) modifiers(where string, o *object) {
+	if v, ok := o.get("onFailure"); ok && v != "exit" && v != "successAndExit" {
+		c.failf(where+".onFailure", "must be exit or successAndExit")
+	}
+	if v, ok := o.get("onSuccess"); ok && v != "exit" {
+		c.failf(where+".onSuccess", "must be exit")
+	}
+	if v, ok := o.get("finallyStep"); ok && v != true && v != false && v != "true" && v != "false" {
+		c.failf(where+".finallyStep", "must be true or false")
+	}
 }
 
 // stepTimeout is after how many seconds a step is stopped.
@@ -275,16 +286,23 @@ func (d *Document) Command(given map[string][]string) (*CommandPlan, error) {
 			}
 		})
 	}
+	inputs := make([]*object, len(d.Steps))
 	for i, s := range d.Steps {
 		where := fmt.Sprintf("mainSteps[%d].inputs", i)
 		filled := bound.expandTree(s.inputs).(*object)
 		c.stepInputs(where, s, filled, never)
-		p.Timeout += time.Duration(c.stepTimeout(where, filled, never)) * time.Second
+		inputs[i] = s.inputs
+		n := c.stepTimeout(where, filled, never)
+		if n < leastTimeout {
+			n = leastTimeout
+			inputs[i] = s.inputs.with("timeoutSeconds", strconv.Itoa(n))
+		}
+		p.Timeout += time.Duration(n) * time.Second
 	}
 	if err := c.withParameters(); err != nil {
 		return nil, err
 	}
-	p.Content, err = d.commandContent()
+	p.Content, err = d.commandContent(inputs)
 	return p, err
 }
 
@@ -302,8 +320,8 @@ func walkValue(v any, f func(text string)) {
 }
 
 // commandContent is the document as agents read it, who fill the parameters
-// in.
-func (d *Document) commandContent() (json.RawMessage, error) {
+// in. The inputs are those of its steps.
+func (d *Document) commandContent(inputs []*object) (json.RawMessage, error) {
 	type step struct {
 		Action       string              `json:"action"`
 		Name         string              `json:"name"`
@@ -319,8 +337,8 @@ func (d *Document) commandContent() (json.RawMessage, error) {
 	for _, p := range d.Parameters {
 		out.Parameters[p.Name] = p.forAgent()
 	}
-	for _, s := range d.Steps {
-		to := step{Action: s.Action, Name: s.Name, Inputs: s.inputs}
+	for i, s := range d.Steps {
+		to := step{Action: s.Action, Name: s.Name, Inputs: inputs[i]}
 		if s.platform != "" {
 			to.Precondition = map[string][]string{"StringEquals": {"platformType", s.platform}}
 		}

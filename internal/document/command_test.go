@@ -38,6 +38,11 @@ func TestCommandBuiltins(t *testing.T) {
 	if diff := cmp.Diff(want, p.Parameters); diff != "" {
 		t.Error(diff)
 	}
+	// Agents know no less than five seconds.
+	p, err = shell.Command(map[string][]string{"commands": {"id"}, "executionTimeout": {"1"}})
+	if err != nil || p.Timeout != 5*time.Second || !strings.Contains(string(p.Content), `"timeoutSeconds":"5"`) {
+		t.Errorf("%s %s, %v", p.Timeout, p.Content, err)
+	}
 	remote := document.FindBuiltin("AWS-RunRemoteScript")
 	p, err = remote.Command(map[string][]string{"sourceType": {"S3"}, "sourceInfo": {`{"path":"https://h/b/k"}`}, "commandLine": {"k"}})
 	if err != nil {

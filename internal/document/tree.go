@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"unicode/utf8"
 )
 
@@ -19,6 +20,13 @@ type object struct {
 func (o *object) get(name string) (any, bool) {
 	v, ok := o.values[name]
 	return v, ok
+}
+
+// with is o with another value of a name that it has.
+func (o *object) with(name string, value any) *object {
+	out := &object{keys: o.keys, values: maps.Clone(o.values)}
+	out.values[name] = value
+	return out
 }
 
 // MarshalJSON implements [json.Marshaler].

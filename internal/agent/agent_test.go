@@ -190,6 +190,14 @@ func TestReport(t *testing.T) {
 	}
 }
 
+// What is on the node is told where that is wanted, and not otherwise.
+func TestInventory(t *testing.T) {
+	t.Parallel()
+	srv := agenttest.New(t)
+	start(t, srv, func(c *agent.Config) { c.Inventory = 50 * time.Millisecond })
+	srv.AwaitInventory()
+}
+
 func awaitGone(t *testing.T, pid int) {
 	t.Helper()
 	deadline := time.NewTimer(agenttest.Patience)

@@ -158,7 +158,9 @@ func (d *directory) Granted(_ context.Context, data []byte) (*sekisho.Principal,
 	}, nil
 }
 
-func (d *directory) PasswordReset(context.Context, *sekisho.Principal) (bool, error) { return false, nil }
+func (d *directory) PasswordReset(context.Context, *sekisho.Principal) (bool, error) {
+	return false, nil
+}
 
 func (d *directory) FirstRun(_ context.Context, userID string) (bool, error) {
 	d.mu.Lock()

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -119,6 +120,7 @@ func TestFit(t *testing.T) {
 
 // server is what PutInventory does.
 type server struct {
+	mu     sync.Mutex
 	hashes map[string]string
 	whole  []string // types that came with content
 	calls  int
@@ -126,6 +128,8 @@ type server struct {
 }
 
 func (s *server) call(_ context.Context, operation string, in, _ any) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.calls++
 	if s.err != nil {
 		return s.err
@@ -203,16 +207,23 @@ func TestKeeper(t *testing.T) {
 			t.Helper()
 			time.Sleep(d)
 			synctest.Wait()
+			s.mu.Lock()
+			defer s.mu.Unlock()
 			if s.calls != want {
 				t.Errorf("%d calls; want %d", s.calls, want)
 			}
 		}
 		after(31*time.Second, 2)
 		after(time.Hour, 3)
-		s.err = errors.New("down")
+		fail := func(err error) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.err = err
+		}
+		fail(errors.New("down"))
 		after(time.Hour, 4)
 		after(5*time.Minute, 5)
-		s.err = nil
+		fail(nil)
 		after(5*time.Minute, 6)
 		after(30*time.Minute, 6)
 		cancel()

@@ -187,6 +187,45 @@ test('a dropped connection is picked up where it broke', async () => {
   await page.getByText(/^Reconnecting/).waitFor({ state: 'detached' })
 })
 
+test('a page that is loaded anew has its terminals, and no byte is lost', async () => {
+  const tabs = page.getByRole('tab')
+  page.on('dialog', (d) => d.accept()) // leaving the page is asked about
+  const ticks = Array.from({ length: 20 }, (_, i) => `tick-${i + 1}\\n`).join('')
+  await type('clear; for i in $(seq 20); do echo tick-$i; sleep 0.2; done; echo counted; printf "\\033[c"')
+  await sees(/^tick-2/)
+  // A second one, which is shown, while the first goes on behind it.
+  await page.getByRole('link', { name: /^Nodes/ }).first().click()
+  await page.getByRole('row').filter({ hasText: target ?? 'Connected' }).first().getByRole('button', { name: /^Start session/ }).click()
+  await sees(/[$#] *$/)
+  await type('stty -echo; echo mine-$((3*4)); read word; echo "read <$word>"; stty echo')
+  await sees(/^mine-12/)
+  await page.keyboard.type('half a ')
+
+  await page.reload()
+  await sees(/^mine-12/)
+  assert.equal(await tabs.count(), 2)
+  assert.equal(await tabs.nth(1).getAttribute('aria-selected'), 'true')
+  await page.getByText(/^Reconnecting/).waitFor({ state: 'detached' })
+  await page.locator('.xterm-helper-textarea').first().focus()
+  await type('word')
+  await sees(/^read <half a word>/)
+  assert.equal(await page.evaluate(() => sessionStorage.length), 0, 'nothing of it stays in the storage')
+  await type('exit')
+  await page.getByText(/^Session ended/).waitFor()
+  await page.getByRole('button', { name: 'Close', exact: true }).click()
+
+  // Each line once, in their order, and no answer of the terminal typed twice.
+  await sees(new RegExp(`^${ticks}counted`))
+  await page.reload()
+  await sees(new RegExp(`^${ticks}counted`))
+  await page.getByText(/^Reconnecting/).waitFor({ state: 'detached' })
+  await page.locator('.xterm-helper-textarea').first().focus()
+  await page.keyboard.press('Control+u')
+  await type('echo again-$((6*7))')
+  await sees(/^again-42/)
+  await picture('loaded-anew')
+})
+
 test('exit ends it, and says so', async () => {
   await type('exit')
   await page.getByText(/^Session ended/).waitFor()

@@ -18,7 +18,7 @@ import { SessionsPage } from './sessions-page'
 import { SignInPage } from './sign-in-page'
 import { useStore } from './store'
 import { dark, toggleTheme } from './theme'
-import { warnBeforeLeaving, workspace } from './workspace'
+import { keepOverReload, takeUpKept, warnBeforeLeaving, workspace } from './workspace'
 
 const TerminalsPage = lazy(() => import('./terminals-page'))
 const ReplayPage = lazy(() => import('./replay-page'))
@@ -73,7 +73,8 @@ function Console({ who }: { who: SignedIn }) {
 
   useEffect(() => {
     void loadNodes()
-    const stops = [listen(), followNodes(), keepAlive(), warnBeforeLeaving()]
+    void takeUpKept(who.arn)
+    const stops = [listen(), followNodes(), keepAlive(), warnBeforeLeaving(), keepOverReload(who.arn)]
     return () => stops.forEach((stop) => stop())
   }, [who.arn])
 

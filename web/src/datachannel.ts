@@ -8,6 +8,7 @@
 // frame seen before is acknowledged again, and what has not been acknowledged
 // to us is sent again, oldest first.
 
+import { fromBase64, toBase64 } from './base64'
 import { decode, encode, FrameError, MessageType, newMessageId, PayloadType, type Frame } from './frame'
 
 /** Grant is what StartSession and ResumeSession give. */
@@ -60,6 +61,25 @@ export interface ChannelOptions {
   /** A sentence of the session's administrator, shown when it starts. */
   onMessage?(text: string): void
   onExitCode?(code: number): void
+}
+
+/**
+ * Saved is what a channel needs to go on in another page: how far either
+ * direction has come, and what is under way. Frames are in Base64. There is no
+ * token in it: whoever goes on asks for one.
+ */
+export interface Saved {
+  clientId: string
+  nextIn: number
+  nextOut: number
+  started: boolean
+  sentSize: string
+  /** Frames of the node that came before their turn, and were acknowledged. */
+  early: string[]
+  /** Frames of the person that the node has not acknowledged. */
+  unacked: [seq: number, frame: string][]
+  /** What was typed and has no frame yet. */
+  waiting: [payloadType: number, payload: string][]
 }
 
 interface Unacknowledged {
@@ -119,9 +139,47 @@ export class DataChannel {
   private retryTimer: ReturnType<typeof setTimeout> | undefined
   private dialTimer: ReturnType<typeof setTimeout> | undefined
 
-  constructor(opts: ChannelOptions) {
+  /** With what another page saved, it goes on where that one stopped. */
+  constructor(opts: ChannelOptions, saved?: Saved) {
     this.opts = opts
     this.grant = opts.grant
+    if (saved === undefined) return
+    this.nextIn = saved.nextIn
+    this.nextOut = saved.nextOut
+    this.started = saved.started
+    this.sentSize = saved.sentSize
+    for (const text of saved.early) {
+      const frame = decode(fromBase64(text))
+      this.early.set(frame.sequenceNumber, frame)
+    }
+    for (const [seq, text] of saved.unacked) this.unacked.set(seq, { frame: fromBase64(text), sentAt: 0, firstSentAt: 0 })
+    this.waiting = saved.waiting.map(([payloadType, text]) => ({ payloadType, payload: fromBase64(text) }))
+  }
+
+  /** takeUp goes on with a session: it asks for a token, and dials. */
+  takeUp(): void {
+    this.setState({ kind: 'reconnecting', attempt: 0, because: 'the page was loaded anew', retryAt: Date.now() })
+    void this.resume()
+  }
+
+  /**
+   * save is for the last moment of a page: from then on nothing that comes is
+   * taken, so that whoever goes on gets it. Null when there is nothing to go
+   * on with.
+   */
+  save(): Saved | null {
+    if (this.state.kind === 'ended') return null
+    if (this.socket !== null) this.socket.onmessage = null
+    return {
+      clientId: this.opts.clientId,
+      nextIn: this.nextIn,
+      nextOut: this.nextOut,
+      started: this.started,
+      sentSize: this.sentSize,
+      early: [...this.early.values()].map((f) => toBase64(encode(f))),
+      unacked: [...this.unacked].map(([seq, u]) => [seq, toBase64(u.frame)]),
+      waiting: this.waiting.map((w) => [w.payloadType, toBase64(w.payload)]),
+    }
   }
 
   /** open dials for the first time. */

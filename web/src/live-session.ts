@@ -7,8 +7,10 @@ import { SearchAddon } from '@xterm/addon-search'
 import { WebLinksAddon } from '@xterm/addon-web-links'
 import { Terminal } from '@xterm/xterm'
 import { call, CallError } from './api'
-import { DataChannel, GoneError, type ChannelState, type Grant } from './datachannel'
+import { fromBase64, toBase64 } from './base64'
+import { DataChannel, GoneError, type ChannelState, type Grant, type Saved } from './datachannel'
 import { newMessageId } from './frame'
+import { Scrollback } from './scrollback'
 import { Store } from './store'
 import { FONT, quicken, themeFor } from './terminal-look'
 import { dark } from './theme'
@@ -18,6 +20,22 @@ export interface StartedSession {
   SessionId: string
   TokenValue: string
   StreamUrl: string
+}
+
+/** SavedSession is what a session needs to go on in another page. No token. */
+export interface SavedSession {
+  id: string
+  /** Where its stream is; the channel's token is asked for. */
+  url: string
+  startedAt: number
+  cols: number
+  rows: number
+  title: string
+  message: string
+  exitCode: number | null
+  channel: Saved
+  /** The last of the output, to show it again. */
+  output: string
 }
 
 /** LiveState is what the page shows of a session. */
@@ -35,10 +53,13 @@ export interface LiveState {
 /** Refusals that trying again does not mend. */
 const FINAL = new Set(['AccessDeniedException', 'AccessDenied', 'DoesNotExistException', 'ValidationException'])
 
+/** How much of the output is kept to be shown again, in bytes. */
+const KEPT_OUTPUT = 256 * 1024
+
 /** LiveSession is one open session. */
 export class LiveSession {
   readonly id: string
-  readonly startedAt = Date.now()
+  readonly startedAt: number
   readonly state: Store<LiveState>
   readonly term: Terminal
   readonly search = new SearchAddon()
@@ -47,18 +68,26 @@ export class LiveSession {
   private readonly host = document.createElement('div')
   private readonly observer: ResizeObserver
   private readonly stops: (() => void)[] = []
+  private readonly url: string
+  private readonly shown = new Scrollback(KEPT_OUTPUT)
+  /** Old output is drawn: what the terminal answers to it was answered then. */
+  private redrawing = false
   private opened = false
   /** The next key is pressed with Ctrl, as the key bar of a phone has it. */
   readonly ctrl = new Store(false)
 
-  constructor(started: StartedSession, fontSize: number) {
-    this.id = started.SessionId
+  constructor(started: StartedSession | SavedSession, fontSize: number) {
+    const saved = 'channel' in started ? started : undefined
+    this.id = 'channel' in started ? started.id : started.SessionId
+    this.url = 'channel' in started ? started.url : started.StreamUrl
+    this.startedAt = saved?.startedAt ?? Date.now()
     this.host.className = 'terminal-host'
     this.term = new Terminal({
       allowProposedApi: false,
       cursorBlink: true,
       fontFamily: FONT,
       fontSize,
+      ...(saved === undefined ? {} : { cols: saved.cols, rows: saved.rows }),
       lineHeight: 1.15,
       scrollback: 10_000,
       macOptionIsMeta: true,
@@ -68,9 +97,9 @@ export class LiveSession {
     this.state = new Store<LiveState>({
       channel: { kind: 'connecting' },
       stalled: false,
-      exitCode: null,
-      message: '',
-      title: '',
+      exitCode: saved?.exitCode ?? null,
+      message: saved?.message ?? '',
+      title: saved?.title ?? '',
       cols: this.term.cols,
       rows: this.term.rows,
       endedAt: 0,
@@ -79,26 +108,30 @@ export class LiveSession {
     this.term.loadAddon(this.search)
     this.term.loadAddon(new WebLinksAddon())
 
-    this.channel = new DataChannel({
-      grant: here({ url: started.StreamUrl, token: started.TokenValue }),
-      clientId: newMessageId(),
+    const options = {
+      grant: here({ url: this.url, token: 'channel' in started ? '' : started.TokenValue }),
+      clientId: saved?.channel.clientId ?? newMessageId(),
       resume: () => this.resume(),
-      dial: (url) => new WebSocket(url),
-      onOutput: (data) => this.term.write(data),
-      onState: (channel) => {
+      dial: (url: string) => new WebSocket(url),
+      onOutput: (data: Uint8Array) => {
+        this.shown.push(data)
+        this.term.write(data)
+      },
+      onState: (channel: ChannelState) => {
         this.state.update({ channel, endedAt: channel.kind === 'ended' ? Date.now() : 0 })
         if (channel.kind === 'ended') {
           this.term.write('\x1b[?25l')
           this.term.options.disableStdin = true
         }
       },
-      onStall: (stalled) => this.state.update({ stalled }),
-      onMessage: (message) => this.state.update({ message }),
-      onExitCode: (exitCode) => this.state.update({ exitCode }),
-    })
+      onStall: (stalled: boolean) => this.state.update({ stalled }),
+      onMessage: (message: string) => this.state.update({ message }),
+      onExitCode: (exitCode: number) => this.state.update({ exitCode }),
+    }
+    this.channel = new DataChannel(options, saved?.channel)
 
-    this.term.onData((data) => this.type(data))
-    this.term.onBinary((data) => this.channel.send(Uint8Array.from(data, (c) => c.charCodeAt(0))))
+    this.term.onData((data) => this.redrawing || this.type(data))
+    this.term.onBinary((data) => this.redrawing || this.channel.send(Uint8Array.from(data, (c) => c.charCodeAt(0))))
     this.term.onResize((size) => {
       this.channel.resize(size)
       this.state.update(size)
@@ -110,6 +143,39 @@ export class LiveSession {
     const hurry = () => this.channel.retryNow()
     addEventListener('online', hurry)
     this.stops.push(() => removeEventListener('online', hurry))
+    if (saved !== undefined) this.takeUp(saved)
+  }
+
+  /** takeUp shows what was shown, and goes on at once: the node is waiting. */
+  private takeUp(saved: SavedSession): void {
+    const output = fromBase64(saved.output)
+    this.shown.push(output)
+    this.redrawing = true
+    this.term.write(output, () => (this.redrawing = false))
+    this.opened = true
+    this.channel.takeUp()
+  }
+
+  /**
+   * save is for the last moment of a page; see DataChannel.save. At most so
+   * many bytes of output are saved with it.
+   */
+  save(output: number): SavedSession | null {
+    const channel = this.channel.save()
+    if (channel === null || !this.opened) return null
+    const { cols, rows, title, message, exitCode } = this.state.get()
+    return {
+      id: this.id,
+      url: this.url,
+      startedAt: this.startedAt,
+      cols,
+      rows,
+      title,
+      message,
+      exitCode,
+      channel,
+      output: toBase64(this.shown.bytes(output)),
+    }
   }
 
   /** attach shows the terminal in an element of the page. */

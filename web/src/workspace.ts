@@ -1,7 +1,7 @@
 // The open terminals of this page, as tabs.
 
 import { call } from './api'
-import type { LiveSession, StartedSession } from './live-session'
+import type { LiveSession, SavedSession, StartedSession } from './live-session'
 import { navigate } from './router'
 import { Store } from './store'
 
@@ -113,4 +113,84 @@ export function warnBeforeLeaving(): () => void {
   }
   addEventListener('beforeunload', ask)
   return () => removeEventListener('beforeunload', ask)
+}
+
+const KEPT_KEY = 'sekisho-terminals'
+/** How much output may be kept of all terminals together, in bytes. */
+const KEPT_OUTPUT = 1024 * 1024
+
+/** Kept are the terminals of a page that was loaded anew. */
+interface Kept {
+  owner: string
+  active: number
+  tabs: { target: Target; session: SavedSession }[]
+}
+
+/**
+ * keepOverReload leaves the terminals to the page that comes after this one,
+ * if it is this one loaded anew: in the tab's own storage, from the moment it
+ * goes until the next one has read it. No token is kept: the next page asks
+ * for them as whoever is signed in then.
+ */
+export function keepOverReload(owner: string): () => void {
+  const leave = () => {
+    const { tabs, active } = workspace.get()
+    const running = tabs.filter(isRunning)
+    if (running.length === 0) return
+    // Without the output at last: the sessions are worth more.
+    for (const output of [Math.floor(KEPT_OUTPUT / running.length), 0]) {
+      const kept: Kept = { owner, active: 0, tabs: [] }
+      for (const t of running) {
+        const session = t.live!.save(output)
+        if (session === null) continue
+        if (t.key === active) kept.active = kept.tabs.length
+        kept.tabs.push({ target: t.target, session })
+      }
+      try {
+        sessionStorage.setItem(KEPT_KEY, JSON.stringify(kept))
+        return
+      } catch {
+        // Too much, or no storage at all.
+      }
+    }
+  }
+  // A page that was only put aside has its terminals still.
+  const back = (ev: PageTransitionEvent) => {
+    if (ev.persisted) location.reload()
+  }
+  addEventListener('pagehide', leave)
+  addEventListener('pageshow', back)
+  return () => {
+    removeEventListener('pagehide', leave)
+    removeEventListener('pageshow', back)
+  }
+}
+
+/** takeUpKept goes on with the terminals that were left, if they are the owner's. */
+export async function takeUpKept(owner: string): Promise<void> {
+  let kept: Kept
+  try {
+    const text = sessionStorage.getItem(KEPT_KEY)
+    sessionStorage.removeItem(KEPT_KEY)
+    if (text === null) return
+    kept = JSON.parse(text) as Kept
+  } catch {
+    return // Nothing that could be read: the sessions end by themselves.
+  }
+  if (kept.owner !== owner || !Array.isArray(kept.tabs) || kept.tabs.length === 0) return
+  const tabs: Tab[] = kept.tabs.map((t) => ({ key: `t${++made}`, target: t.target, phase: 'starting' }))
+  workspace.set({ tabs: [...workspace.get().tabs, ...tabs], active: tabs[kept.active]?.key ?? tabs[0]!.key })
+  const { LiveSession } = await import('./live-session')
+  kept.tabs.forEach((t, i) => {
+    const key = tabs[i]!.key
+    if (!workspace.get().tabs.some((x) => x.key === key)) {
+      void call('AmazonSSM.TerminateSession', { SessionId: t.session.id }).catch(() => {})
+      return
+    }
+    try {
+      change(key, { phase: 'live', live: new LiveSession(t.session, fontSize.get()) })
+    } catch (error) {
+      change(key, { phase: 'refused', error })
+    }
+  })
 }

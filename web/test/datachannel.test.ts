@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { DataChannel, GoneError, type ChannelOptions, type ChannelState, type Grant, type WireSocket } from '../src/datachannel'
+import { DataChannel, GoneError, type ChannelOptions, type ChannelState, type Grant, type Saved, type WireSocket } from '../src/datachannel'
 import { decode, encode, newMessageId, type Frame } from '../src/frame'
 
 const str = (b: Uint8Array) => Buffer.from(b).toString()
@@ -80,7 +80,7 @@ const handshakeRequest = (sessionType = 'Standard_Stream', extra: object[] = [])
   })
 const handshakeComplete = (message = '') => JSON.stringify({ HandshakeTimeToComplete: 20712449, CustomerMessage: message })
 
-function open(overrides: Partial<ChannelOptions> = {}) {
+function open(overrides: Partial<ChannelOptions> = {}, saved?: Saved) {
   const sockets: FakeSocket[] = []
   const states: ChannelState[] = []
   let out = ''
@@ -98,9 +98,10 @@ function open(overrides: Partial<ChannelOptions> = {}) {
     },
     onState: (s) => states.push(s),
     ...overrides,
-  })
+  }, saved)
   channel.resize({ cols: 120, rows: 33 })
-  channel.open()
+  if (saved === undefined) channel.open()
+  else channel.takeUp()
   return {
     channel,
     sockets,
@@ -422,5 +423,76 @@ describe('reconnecting', () => {
     expect(t.sockets).toHaveLength(2)
     await vi.advanceTimersByTimeAsync(1000)
     expect(t.sockets).toHaveLength(2)
+  })
+})
+
+describe('another page', () => {
+  /** What a page leaves, as its storage gives it back. */
+  const left = (t: ReturnType<typeof open>) => JSON.parse(JSON.stringify(t.channel.save())) as Saved
+
+  it('goes on where the last one stopped, with nothing lost and nothing twice', async () => {
+    const before = open()
+    before.socket.accept()
+    before.socket.output(0, handshakeRequest(), 5)
+    before.socket.output(1, handshakeComplete(), 7)
+    before.socket.acknowledge(0)
+    before.socket.acknowledge(1)
+    before.socket.output(2, 'seen ')
+    before.socket.output(4, 'early ') // acknowledged, though it waits for its turn
+    before.channel.send('typed')
+    const saved = left(before)
+    expect(JSON.stringify(saved)).not.toContain('token')
+    before.socket.output(3, 'too late ') // nobody would show it
+    expect([before.out, before.socket.ackedSeqs]).toEqual(['seen ', [0, 1, 2, 4]])
+
+    const after = open({}, saved)
+    await vi.advanceTimersByTimeAsync(0)
+    after.socket.accept()
+    expect(JSON.parse(after.socket.text[0]!)).toMatchObject({ TokenValue: 'token-2', ClientId: saved.clientId })
+    expect(after.socket.stream.map((f) => [f.sequenceNumber, str(f.payload)])).toEqual([[2, 'typed']])
+    after.socket.output(2, 'seen ') // again
+    after.socket.output(3, 'missing ')
+    expect(after.out).toBe('missing early ')
+    expect(after.socket.ackedSeqs).toEqual([2, 3])
+    after.channel.send('more')
+    expect(after.socket.stream.at(-1)).toMatchObject({ sequenceNumber: 3 })
+  })
+
+  it('tells the new size of its window, and the same one not again', async () => {
+    const before = open()
+    before.socket.accept()
+    before.socket.output(0, '$ ')
+    before.socket.acknowledge(0)
+    const after = open({}, left(before))
+    await vi.advanceTimersByTimeAsync(0)
+    after.socket.accept()
+    expect(after.socket.stream).toEqual([])
+    after.channel.resize({ cols: 80, rows: 20 })
+    expect(after.socket.stream.map((f) => str(f.payload))).toEqual(['{"cols":80,"rows":20}'])
+  })
+
+  it('keeps what was typed before the node was ready', async () => {
+    const before = open()
+    before.channel.send('ls')
+    const after = open({}, left(before))
+    await vi.advanceTimersByTimeAsync(0)
+    after.socket.accept()
+    after.socket.output(0, '$ ')
+    expect(after.socket.stream.map((f) => str(f.payload))).toEqual(['{"cols":120,"rows":33}', 'ls'])
+  })
+
+  it('is told that the session is over', async () => {
+    const before = open()
+    before.socket.accept()
+    const after = open({ resume: () => Promise.resolve(null) }, left(before))
+    await vi.advanceTimersByTimeAsync(0)
+    expect(after.state).toMatchObject({ kind: 'ended' })
+  })
+
+  it('gets nothing of a session that has ended', () => {
+    const t = open()
+    t.socket.accept()
+    t.channel.close()
+    expect(t.channel.save()).toBeNull()
   })
 })

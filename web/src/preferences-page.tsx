@@ -53,6 +53,8 @@ export default function PreferencesPage() {
   const [refused, setRefused] = useState<unknown>(null)
   const [busy, setBusy] = useState('')
   const [done, setDone] = useState('')
+  // What is verified is verified anew when something may have been made.
+  const [round, setRound] = useState(0)
   const now = useNow()
 
   const load = useCallback(async () => {
@@ -93,6 +95,7 @@ export default function PreferencesPage() {
   const save = async (f: Form, doing: string) => {
     setBusy(doing)
     setDone('')
+    setRound((n) => n + 1)
     try {
       await savePreferences(contentOf(f, loaded.content), loaded)
       setRefused(null)
@@ -212,16 +215,16 @@ export default function PreferencesPage() {
         {unseen === undefined && (
           <>
             <General {...field} />
-            <Logs {...field} />
+            <Logs {...field} round={round} />
             <RunAs {...field} />
             <Shell {...field} />
             <Recording {...field} />
             {!readOnly && !unchanged && (
-              <Box float="right">
+              <div className="form-end">
                 <Button variant="primary" formAction="submit" loading={busy === 'save'} disabled={Object.keys(wrong).length > 0}>
                   {changes.length === 1 ? 'Save 1 change' : `Save ${changes.length} changes`}
                 </Button>
-              </Box>
+              </div>
             )}
             {loaded.versions.length > 0 && <PreferencesVersions loaded={loaded} onChanged={load} />}
           </>
@@ -305,7 +308,7 @@ function General(p: Part) {
 /** What is known of a bucket or a log group that was named. */
 type Known = { type: StatusIndicatorProps.Type; text: string; versioning?: string }
 
-function Logs(p: Part) {
+function Logs(p: Part & { round: number }) {
   const [buckets, setBuckets] = useState<string[] | string>([])
   const [groups, setGroups] = useState<Group[] | string>([])
   const [bucket, setBucket] = useState<Known | null>(null)
@@ -319,11 +322,11 @@ function Logs(p: Part) {
     listBuckets().then(setBuckets, (err: unknown) => setBuckets(missingAction(err, 's3:ListAllMyBuckets')))
     listGroups().then(setGroups, (err: unknown) => setGroups(missingAction(err, 'logs:DescribeLogGroups')))
   }, [])
-  useAsked(bucketName, asked, setBucket, async () => {
+  useAsked(bucketName, asked + p.round, setBucket, async () => {
     const versioning = await bucketVersioning(bucketName)
     return { type: 'success', text: versioning === 'Enabled' ? 'It is there, and keeps old versions' : 'It is there', versioning }
   })
-  useAsked(groupName, asked, setGroup, async () => {
+  useAsked(groupName, asked + p.round, setGroup, async () => {
     const g = await findGroup(groupName)
     if (g === null) return { type: 'error', text: 'There is no such log group' }
     return { type: 'success', text: g.key === '' ? 'It is there, without a key' : 'It is there, encrypted with a key' }

@@ -225,6 +225,8 @@ export interface Answer {
   Reason: string
   Steps: { ResourceArn: string; DocumentCheck: boolean; Decision: string; Reason: string }[]
   Windows?: { From: number; To: number }[]
+  /** Policies look at the time as a text: short windows may be missing. */
+  Sampled?: boolean
 }
 
 /** Question is what the policy simulator asks. */

@@ -121,6 +121,11 @@ export default function SimulatorPage() {
                   ? `Yes, ${answer.Windows.map((w) => `${new Date(w.From * 1000).toLocaleString()} – ${new Date(w.To * 1000).toLocaleString()}`).join(', ')}`
                   : 'No, at no time in this span'}
             </StatusIndicator>
+            {answer.Sampled === true && (
+              <Box color="text-body-secondary">
+                The policies look at the time as a text, so the span was tried at 288 moments: shorter windows may be missing.
+              </Box>
+            )}
             <Box>
               <b>At the beginning:</b> {answer.Reason}
             </Box>

@@ -160,6 +160,9 @@ func (p *plan) mainSteps(doc *content, v *values) error {
 		if err := s.input(in.Inputs, v); err != nil {
 			return err
 		}
+		if s.script != nil && s.name == s.plugin {
+			s.folder = noColon(s.script.ID) // as in the older schema
+		}
 		p.steps = append(p.steps, s)
 	}
 	return nil

@@ -532,25 +532,32 @@ func TestParameters(t *testing.T) {
 	}
 }
 
-// TestOlderSchema has a document as AWS-RunShellScript is at AWS.
-func TestOlderSchema(t *testing.T) {
+// TestStepsNamedAsPlugins has documents as AWS-RunShellScript is at AWS, and
+// as it is here: output lies where AWS's agent puts it.
+func TestStepsNamedAsPlugins(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
-	b.open(nil)
-	job, _ := b.send(mgs.SendCommand{
-		DocumentContent: json.RawMessage(`{"schemaVersion":"1.2","parameters":{"commands":{"type":"StringList"}},
-			"runtimeConfig":{"aws:runShellScript":{"properties":[{"id":"0.aws:runShellScript","runCommand":"{{ commands }}"}]}}}`),
-		Parameters:         map[string]any{"commands": []any{"echo old"}},
-		OutputS3BucketName: "bucket", OutputS3KeyPrefix: "pre/fix",
-	})
-	s := b.over(job).RuntimeStatus[pluginShell]
-	if s == nil || s.StandardOutput != "old\n" {
-		t.Fatalf("%+v", s)
-	}
-	command, _, _ := mgs.ParseJobID(job)
-	key := "bucket/pre/fix/" + command + "/" + testNode + "/awsrunShellScript/0.awsrunShellScript/stdout"
-	if b.doors.objects[key] != "old\n" || len(b.doors.objects) != 1 {
-		t.Errorf("bucket: %q", b.doors.objects)
+	inputs := `{"id":"0.aws:runShellScript","runCommand":"{{ commands }}"}`
+	for schema, body := range map[string]string{
+		"1.2": `"runtimeConfig":{"aws:runShellScript":{"properties":[` + inputs + `]}}`,
+		"1.0": `"runtimeConfig":{"aws:runShellScript":{"properties":` + inputs + `}}`,
+		"2.2": `"mainSteps":[{"action":"aws:runShellScript","name":"aws:runShellScript","inputs":` + inputs + `}]`,
+	} {
+		b := newBench(t)
+		b.open(nil)
+		job, _ := b.send(mgs.SendCommand{
+			DocumentContent:    json.RawMessage(`{"schemaVersion":"` + schema + `","parameters":{"commands":{"type":"StringList"}},` + body + `}`),
+			Parameters:         map[string]any{"commands": []any{"echo old"}},
+			OutputS3BucketName: "bucket", OutputS3KeyPrefix: "pre/fix",
+		})
+		s := b.over(job).RuntimeStatus[pluginShell]
+		if s == nil || s.StandardOutput != "old\n" || s.StepName != "0.awsrunShellScript" {
+			t.Fatalf("%s: %+v", schema, s)
+		}
+		command, _, _ := mgs.ParseJobID(job)
+		key := "bucket/pre/fix/" + command + "/" + testNode + "/awsrunShellScript/0.awsrunShellScript/stdout"
+		if b.doors.objects[key] != "old\n" || len(b.doors.objects) != 1 {
+			t.Errorf("%s: bucket: %q", schema, b.doors.objects)
+		}
 	}
 }
 

@@ -16,6 +16,7 @@ import { Refusal } from './refusal'
 import { follow, href, navigate, useRoute } from './router'
 import { SessionsPage } from './sessions-page'
 import { SignInPage } from './sign-in-page'
+import { StartModal } from './start-panel'
 import { useStore } from './store'
 import { dark, toggleTheme } from './theme'
 import { keepOverReload, takeUpKept, warnBeforeLeaving, workspace } from './workspace'
@@ -100,6 +101,7 @@ function Console({ who }: { who: SignedIn }) {
 
   return (
     <>
+      <StartModal />
       <div id="top" className="top">
         <TopNavigation
           identity={{

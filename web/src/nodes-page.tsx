@@ -25,7 +25,10 @@ import { Refusal } from './refusal'
 import { FirstNode, RegisterModal } from './register'
 import { useStore } from './store'
 import { useNarrow } from './narrow'
-import { startSession } from './workspace'
+import { NodeTags } from './node-tags'
+import { refusalOf } from './start-check'
+import { requestStart } from './start-request'
+import { StartPanel, useStartCheck } from './start-panel'
 
 const PAGE_SIZE = 20
 const STATUSES = [
@@ -112,7 +115,8 @@ export function NodesPage(props: { selected: string | null; onSelect: (id: strin
   }, [unknown.join(' ')])
 
   const selected = state.nodes.find((n) => n.id === props.selected)
-  const start = (n: Node) => startSession({ id: n.id, name: n.name })
+  const check = useStartCheck(selected?.id ?? null, selected?.connection ?? '')
+  const start = (n: Node) => void requestStart({ id: n.id, name: n.name })
   const name = (n: Node) => (
     <span className="node-name">
       <Link onFollow={() => props.onSelect(n.id)} ariaLabel={`Details of ${n.name || n.id}`}>
@@ -143,7 +147,12 @@ export function NodesPage(props: { selected: string | null; onSelect: (id: strin
           <Button iconName="refresh" ariaLabel="Refresh" onClick={() => void loadNodes()} />
           <Button onClick={() => setRegistering(true)}>Register a node</Button>
           {!narrow && (
-            <Button variant="primary" disabled={selected === undefined} onClick={() => selected && start(selected)}>
+            <Button
+              variant="primary"
+              disabled={selected === undefined || refusalOf(check) !== ''}
+              disabledReason={selected === undefined ? undefined : refusalOf(check)}
+              onClick={() => selected && start(selected)}
+            >
               Start session
             </Button>
           )}
@@ -307,10 +316,32 @@ function NoteAlert({ node, note }: { node: string; note: Note }) {
   )
 }
 
+/** ReconnectHelp tells how to start only the agent again. */
+function ReconnectHelp() {
+  return (
+    <ExpandableSection headerText="How to bring it back, without restarting the machine">
+      <SpaceBetween size="s">
+        <Box>
+          It comes back by itself when the network does: this page shows it without being loaded anew. Where it does not, look on the machine what is
+          wrong, and restart only the agent:
+        </Box>
+        <div className="command">
+          <pre>{'sudo sekisho-agent doctor\nsudo systemctl restart sekisho-agent'}</pre>
+        </div>
+        <Box>With AWS's agent it is</Box>
+        <div className="command">
+          <pre>sudo systemctl restart amazon-ssm-agent</pre>
+        </div>
+      </SpaceBetween>
+    </ExpandableSection>
+  )
+}
+
 /** NodeDetails shows the facts about one node. */
 export function NodeDetails({ id }: { id: string | null }) {
   const node = useStore(nodes).nodes.find((n) => n.id === id)
   const now = useNow()
+  const check = useStartCheck(node?.id ?? null, node?.connection ?? '')
   if (node === undefined) {
     return (
       <SplitPanel header="No node selected" hidePreferencesButton>
@@ -351,12 +382,11 @@ export function NodeDetails({ id }: { id: string | null }) {
             { label: 'Address on the machine', value: node.ipAddress || '–' },
             { label: 'Role', value: node.role || '–' },
             { label: 'Activation', value: node.activationId === '' ? '–' : <code className="wrap">{node.activationId}</code> },
-            { label: 'Tags', value: node.tags.length === 0 ? '–' : node.tags.map((t) => `${t.key}=${t.value}`).join(', ') },
           ]}
         />
-        <Button variant="primary" onClick={() => startSession({ id: node.id, name: node.name })}>
-          Start session
-        </Button>
+        <NodeTags key={node.id} node={node} />
+        <StartPanel target={{ id: node.id, name: node.name }} check={check} />
+        {node.connection === 'notconnected' && <ReconnectHelp />}
       </SpaceBetween>
     </SplitPanel>
   )

@@ -195,7 +195,8 @@ export async function loadNodes(background = false): Promise<void> {
   }
 }
 
-async function refreshNodes(ids: string[]): Promise<void> {
+/** refreshNodes reads some nodes anew. */
+export async function refreshNodes(ids: string[]): Promise<void> {
   try {
     const fresh = new Map<string, Node>()
     for (const n of await fetchNodes({ InstancePropertyFilterList: [{ key: 'InstanceIds', valueSet: ids }] }, true)) {

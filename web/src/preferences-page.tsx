@@ -213,7 +213,7 @@ export default function PreferencesPage() {
           </SpaceBetween>
         )}
         {unseen === undefined && (
-          <>
+          <SpaceBetween size="l">
             <General {...field} />
             <Logs {...field} round={round} />
             <RunAs {...field} />
@@ -227,7 +227,7 @@ export default function PreferencesPage() {
               </div>
             )}
             {loaded.versions.length > 0 && <PreferencesVersions loaded={loaded} onChanged={load} />}
-          </>
+          </SpaceBetween>
         )}
       </SpaceBetween>
     </form>

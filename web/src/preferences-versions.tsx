@@ -10,7 +10,8 @@ import SpaceBetween from '@cloudscape-design/components/space-between'
 import Table from '@cloudscape-design/components/table'
 import { useEffect, useState } from 'react'
 import { ownerName, when } from './format'
-import { differences, readVersion, useVersion as choose, type Change, type Loaded } from './preferences'
+import { useNarrow } from './narrow'
+import { differences, readVersion, useVersion as choose, type Change, type Loaded, type Saved } from './preferences'
 import { Refusal } from './refusal'
 
 /** PreferencesVersions lists who saved what, and when. */
@@ -32,6 +33,8 @@ export function PreferencesVersions({ loaded, onChanged }: { loaded: Loaded; onC
     }
     setBusy('')
   }
+  const narrow = useNarrow()
+  const who = (v: Saved) => (v.author === '' ? '–' : <span title={v.author}>{ownerName(v.author)}</span>)
   const mayChoose = !loaded.missing.has('ssm:UpdateDocumentDefaultVersion')
   return (
     <Container header={<Header variant="h2" counter={`(${versions.length})`}>Versions</Header>}>
@@ -41,20 +44,32 @@ export function PreferencesVersions({ loaded, onChanged }: { loaded: Loaded; onC
           variant="embedded"
           items={versions}
           trackBy="number"
+          wrapLines={narrow}
           columnDefinitions={[
             {
               id: 'number',
               header: 'Version',
               isRowHeader: true,
               cell: (v) => (
-                <span className="node-name">
-                  {v.number}
-                  {v.inForce && <Badge color="green">in force</Badge>}
-                </span>
+                <>
+                  <span className="node-name">
+                    {v.number}
+                    {v.inForce && <Badge color="green">in force</Badge>}
+                  </span>
+                  {narrow && (
+                    <span className="under faint">
+                      {who(v)}, {when(v.at)}
+                    </span>
+                  )}
+                </>
               ),
             },
-            { id: 'who', header: 'Saved by', cell: (v) => (v.author === '' ? '–' : <span title={v.author}>{ownerName(v.author)}</span>) },
-            { id: 'when', header: 'Saved', cell: (v) => when(v.at) },
+            ...(narrow
+              ? []
+              : [
+                  { id: 'who', header: 'Saved by', cell: who },
+                  { id: 'when', header: 'Saved', cell: (v: Saved) => when(v.at) },
+                ]),
             {
               id: 'actions',
               header: 'Actions',
@@ -79,11 +94,16 @@ export function PreferencesVersions({ loaded, onChanged }: { loaded: Loaded; onC
   )
 }
 
+const nothing = <span className="faint">–</span>
+const old = (c: Change) => (c.before === '' ? nothing : <del className="wrap removed">{c.before}</del>)
+const fresh = (c: Change) => (c.after === '' ? nothing : <ins className="wrap added">{c.after}</ins>)
+
 function Differences({ after, loaded }: { after: string; loaded: Loaded }) {
   const numbers = loaded.versions.map((v) => v.number)
   const [before, setBefore] = useState(numbers[numbers.indexOf(after) + 1] ?? '')
   const [list, setList] = useState<Change[] | null>(null)
   const [error, setError] = useState<unknown>(null)
+  const narrow = useNarrow()
   useEffect(() => {
     let over = false
     setList(null)
@@ -125,11 +145,29 @@ function Differences({ after, loaded }: { after: string; loaded: Loaded }) {
       trackBy="setting"
       wrapLines
       empty={<Box padding="s">They are the same.</Box>}
-      columnDefinitions={[
-        { id: 'setting', header: 'Setting', cell: (c) => <code className="wrap">{c.setting}</code>, isRowHeader: true },
-        { id: 'before', header: 'Before', cell: (c) => (c.before === '' ? <span className="faint">–</span> : <del className="wrap removed">{c.before}</del>) },
-        { id: 'after', header: 'After', cell: (c) => (c.after === '' ? <span className="faint">–</span> : <ins className="wrap added">{c.after}</ins>) },
-      ]}
+      columnDefinitions={
+        narrow
+          ? [
+              {
+                id: 'all',
+                header: 'Setting',
+                isRowHeader: true,
+                cell: (c) => (
+                  <>
+                    <code className="wrap">{c.setting}</code>
+                    <span className="under">
+                      {old(c)} → {fresh(c)}
+                    </span>
+                  </>
+                ),
+              },
+            ]
+          : [
+              { id: 'setting', header: 'Setting', cell: (c) => <code className="wrap">{c.setting}</code>, isRowHeader: true },
+              { id: 'before', header: 'Before', cell: old },
+              { id: 'after', header: 'After', cell: fresh },
+            ]
+      }
     />
   )
 }

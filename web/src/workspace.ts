@@ -9,6 +9,8 @@ import { Store } from './store'
 export interface Target {
   id: string
   name: string
+  /** Why the session is needed, where that must be said. */
+  reason?: string
 }
 
 /** Tab is one terminal: being started, refused, or live. */
@@ -75,7 +77,7 @@ export function startAgain(tab: Tab): void {
 async function start(key: string, target: Target): Promise<void> {
   try {
     const loading = import('./live-session')
-    const started = await call<StartedSession>('AmazonSSM.StartSession', { Target: target.id })
+    const started = await call<StartedSession>('AmazonSSM.StartSession', { Target: target.id, Reason: target.reason })
     const { LiveSession } = await loading
     if (!workspace.get().tabs.some((t) => t.key === key)) {
       // The person closed the tab before the session was there.

@@ -1,0 +1,78 @@
+import { describe, expect, it } from 'vitest'
+import { nextTurn, refusalOf, windowText } from '../src/start-check'
+import { environment, mistakenTag, tagChanges } from '../src/tags'
+
+const at = (iso: string) => Date.parse(iso) / 1000
+const night = { From: at('2026-04-15T00:00:01Z'), To: at('2026-04-15T04:00:00Z') }
+const next = { From: at('2026-04-16T12:00:00Z'), To: at('2026-04-17T12:00:00Z') }
+const plain = (s: string) => s.replaceAll(/[\u202f\u2009]/g, ' ')
+
+describe('windows of a permission', () => {
+  it('open and close in the zone of who looks', () => {
+    expect(plain(windowText([night], at('2026-04-14T12:00:00Z'), 'Asia/Tokyo', 'en-US'))).toBe('Policy allows it from Apr 15, 2026, 9:00 AM to 1:00 PM (Asia/Tokyo).')
+    expect(plain(windowText([night], at('2026-04-15T01:00:00Z'), 'Asia/Tokyo', 'en-US'))).toBe('Policy allows it until Apr 15, 2026, 1:00 PM (Asia/Tokyo).')
+    expect(plain(windowText([night, next], at('2026-04-14T12:00:00Z'), 'UTC', 'en-US'))).toBe(
+      'Policy allows it from Apr 15, 2026, 12:00 AM to 4:00 AM, then from Apr 16, 2026, 12:00 PM to Apr 17, 2026, 12:00 PM (UTC).',
+    )
+  })
+  it('are not told of when the time makes no difference, or when they are over', () => {
+    expect(windowText(undefined, 0, 'UTC')).toBe('')
+    expect(windowText([], 0, 'UTC')).toBe('')
+    expect(windowText([night], at('2026-04-15T04:00:00Z'), 'UTC')).toBe('')
+  })
+  it('turn at their edges', () => {
+    expect(nextTurn([night, next], at('2026-04-14T00:00:00Z'))).toBe(night.From)
+    expect(nextTurn([night, next], night.From)).toBe(night.To)
+    expect(nextTurn([night], night.To)).toBe(0)
+    expect(nextTurn(undefined, 0)).toBe(0)
+  })
+})
+
+describe('a refusal', () => {
+  it('is that of policy alone', () => {
+    const check = (Kind: 'Access' | 'Node', Outcome: 'Ready' | 'Failing') => ({ Ready: false, Checks: [{ Kind, Outcome, Text: 'why' }] })
+    expect(refusalOf(check('Access', 'Failing'))).toBe('why')
+    expect(refusalOf(check('Node', 'Failing'))).toBe('')
+    expect(refusalOf(check('Access', 'Ready'))).toBe('')
+    expect(refusalOf(null)).toBe('')
+  })
+})
+
+describe('tags', () => {
+  it('become others by as few changes as there are', () => {
+    const before = [
+      { key: 'Name', value: '受付サーバー' },
+      { key: 'Env', value: 'dev' },
+      { key: 'Old', value: '' },
+    ]
+    const after = [
+      { key: 'Name', value: '受付サーバー' },
+      { key: 'Env', value: 'prod' },
+      { key: 'New', value: 'ü' },
+    ]
+    expect(tagChanges(before, after)).toEqual({ set: [after[1], after[2]], remove: ['Old'] })
+    expect(tagChanges(before, before)).toEqual({ set: [], remove: [] })
+  })
+  it('have rules', () => {
+    const t = (key: string, value = 'v') => ({ key, value })
+    expect(mistakenTag(t('', ''), [])).toBe('')
+    expect(mistakenTag(t(''), [])).toMatch(/key is needed/)
+    expect(mistakenTag(t('aws:x'), [])).toMatch(/reserved/)
+    expect(mistakenTag(t('a'), [t('a')])).toMatch(/twice/)
+    expect(mistakenTag(t('名'.repeat(128)), [])).toBe('')
+    expect(mistakenTag(t('名'.repeat(129)), [])).toMatch(/128/)
+    expect(mistakenTag(t('a', 'x'.repeat(257)), [])).toMatch(/256/)
+  })
+  it('tell the environment', () => {
+    const env = (key: string, value: string) => environment([{ key, value }])
+    expect(env('Environment', 'Production')).toEqual({ name: 'Production', kind: 'prod' })
+    expect(env('env', 'prod')?.kind).toBe('prod')
+    expect(env('ENV', 'prod-eu')?.kind).toBe('prod')
+    expect(env('Env', 'staging')?.kind).toBe('stage')
+    expect(env('Env', 'pre-prod')?.kind).toBe('stage')
+    expect(env('Env', 'development')?.kind).toBe('dev')
+    expect(env('Env', 'blue')?.kind).toBe('other')
+    expect(env('Env', ' ')).toBe(null)
+    expect(env('Name', 'prod')).toBe(null)
+  })
+})

@@ -212,6 +212,7 @@ type Store interface {
 	// Invocations returns those of the newest command first, by node.
 	Invocations(ctx context.Context, q Query) ([]*Invocation, error)
 	// DropCommands forgets commands that are over: those that were sent
-	// before t, and the oldest beyond keep.
+	// before t, and the oldest where commands and their invocations are
+	// more than keep.
 	DropCommands(ctx context.Context, t time.Time, keep int) error
 }

@@ -33,7 +33,7 @@ type Config struct {
 	// MaxPending bounds how many nodes may have a command ahead of them, all
 	// commands counted; 0 = 50,000.
 	MaxPending int
-	// Keep bounds how many commands are kept; 0 = 10,000.
+	// Keep bounds how many commands and invocations are kept; 0 = 200,000.
 	Keep int
 }
 
@@ -100,7 +100,7 @@ func New(cfg Config) *Engine {
 		cfg.MaxPending = 50000
 	}
 	if cfg.Keep == 0 {
-		cfg.Keep = 10000
+		cfg.Keep = 200000
 	}
 	if cfg.Refused == nil {
 		cfg.Refused = func(context.Context, sekisho.NodeID, string) {}

@@ -228,7 +228,9 @@ func (d *DB) Invocations(ctx context.Context, q command.Query) ([]*command.Invoc
 
 // DropCommands implements [command.Store].
 func (d *DB) DropCommands(ctx context.Context, t time.Time, keep int) error {
-	_, err := d.sql.ExecContext(ctx, `DELETE FROM commands WHERE active = $1 AND (requested_at < $2
-		OR seq NOT IN (SELECT seq FROM commands ORDER BY seq DESC LIMIT $3))`, false, micros(t), keep)
+	_, err := d.sql.ExecContext(ctx, `DELETE FROM commands WHERE active = $1 AND (requested_at < $2 OR seq IN (
+		SELECT seq FROM (SELECT seq, SUM(size) OVER (ORDER BY seq DESC) AS total FROM (
+			SELECT seq, 1 + (SELECT COUNT(*) FROM command_invocations WHERE command = commands.id) AS size FROM commands) AS sizes) AS totals
+		WHERE total > $3))`, false, micros(t), keep)
 	return err
 }

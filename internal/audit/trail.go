@@ -30,6 +30,9 @@ type Config struct {
 	// Witness keeps a head outside the store. Optional. Its error fails the
 	// Record or Close that made the head.
 	Witness func(ctx context.Context, h Head) error
+	// Recorded is told of each event when it is in the store, as it is there:
+	// secrets are hidden. It must not wait. Optional.
+	Recorded func(e Event)
 	// Now is the clock for heads and for events without a time; nil means
 	// time.Now.
 	Now func() time.Time
@@ -66,6 +69,9 @@ func (t *Trail) Record(ctx context.Context, e Event) error {
 	defer t.mu.Unlock()
 	if err := t.append(ctx, e); err != nil {
 		return fmt.Errorf("audit: record %s: %w", e.EventName, err)
+	}
+	if t.cfg.Recorded != nil {
+		t.cfg.Recorded(e)
 	}
 	if t.last.Seq%t.cfg.HeadEvery == 0 {
 		return t.sign(ctx)

@@ -74,7 +74,7 @@ func printEvents(cmd *cobra.Command, list []client.Event, asJSON bool) error {
 		}
 		rows = append(rows, []string{
 			at, e.DetailType, said("session-id"), strings.TrimSpace(said("instance-id") + " " + said("instance-name")),
-			said("owner", "principal", "source-ip"), said("cause", "error-message", "message", "reason"),
+			said("owner", "principal", "source-ip"), said("cause", "error-message", "message", "reason", "eventName"),
 		})
 	}
 	if asJSON {

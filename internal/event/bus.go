@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -207,18 +206,26 @@ func (b *Bus) Flush(ctx context.Context) error {
 func (b *Bus) keep(ctx context.Context, events []*Event, lost int64) error {
 	batch := Batch{Dropped: map[string]int64{}, Told: map[sekisho.NodeID]bool{}, Keep: b.cfg.Limits.Keep}
 	last := b.last
+	added := make([][]Item, len(b.queues))
+	now := b.cfg.Now().UTC().Truncate(time.Microsecond)
 	for _, e := range events {
-		if node := e.node(); node != "" && b.cfg.Nodes != nil {
-			n, err := b.cfg.Nodes.Node(ctx, node)
-			if err == nil {
-				e.describe(n)
-			} else if !sekisho.IsNotFound(err) {
-				return err
-			}
+		if err := b.describe(ctx, e); err != nil {
+			return err
 		}
 		body, err := json.Marshal(e)
-		if err != nil {
-			return fmt.Errorf("event %s: %w", e.Type, err)
+		if err != nil { // it would be no better the next time
+			b.cfg.Log.Error("an event is lost: it cannot be written", "type", e.Type, "error", err)
+			continue
+		}
+		wanted := false
+		for i, q := range b.queues {
+			if q.Pattern.Match(body) && (!e.asked || q.Pattern.asks()) {
+				added[i] = append(added[i], Item{Webhook: q.Name, Seq: last + 1, Subject: e.Subject, At: now})
+				wanted = true
+			}
+		}
+		if e.asked && !wanted {
+			continue
 		}
 		last++
 		batch.Records = append(batch.Records, Record{
@@ -228,15 +235,11 @@ func (b *Bus) keep(ctx context.Context, events []*Event, lost int64) error {
 			batch.Told[sekisho.NodeID(e.Subject)] = e.Type == NodeUp
 		}
 	}
-	now := b.cfg.Now().UTC().Truncate(time.Microsecond)
-	added := make([][]Item, len(b.queues))
+	if len(batch.Records) == 0 && lost == 0 {
+		return nil
+	}
 	drops := make([][]Item, len(b.queues))
 	for i, q := range b.queues {
-		for _, r := range batch.Records {
-			if q.Pattern.Match(r.Body) {
-				added[i] = append(added[i], Item{Webhook: q.Name, Seq: r.Seq, Subject: r.Subject, At: now})
-			}
-		}
 		// A batch is never larger than the inbox; what is too much of it is
 		// the next one's to drop.
 		drops[i] = q.surplus(len(added[i]))
@@ -258,6 +261,22 @@ func (b *Bus) keep(ctx context.Context, events []*Event, lost int64) error {
 		q.add(added[i])
 	}
 	return nil
+}
+
+// describe adds to an event what is known of the node that it concerns.
+func (b *Bus) describe(ctx context.Context, e *Event) error {
+	node := e.node()
+	if node == "" || b.cfg.Nodes == nil {
+		return nil
+	}
+	n, err := b.cfg.Nodes.Node(ctx, node)
+	if err == nil {
+		e.describe(n)
+	}
+	if sekisho.IsNotFound(err) {
+		return nil
+	}
+	return err
 }
 
 // Events returns kept events, the newest first.

@@ -571,6 +571,47 @@ func TestPatternOfWebhook(t *testing.T) {
 	})
 }
 
+// Calls in AWS's form are for those who ask for them, and kept for nobody else.
+func TestCallsAreForThoseWhoAsk(t *testing.T) {
+	t.Parallel()
+	pattern := func(text string) *event.Pattern {
+		p, err := event.ParsePattern([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	none, vague, aws, other := &receiver{}, &receiver{}, &receiver{}, &receiver{}
+	hooks := []event.Webhook{
+		{Name: "none", Endpoint: none}, {Name: "vague", Endpoint: vague, Pattern: pattern(`{"account":["` + account + `"]}`)},
+		{Name: "other", Endpoint: other, Pattern: pattern(`{"source":["aws.ssm"],"detail":{"eventName":["TerminateSession"]}}`)},
+		// This is the pattern that AWS's guide to Session Manager has.
+		{Name: "aws", Endpoint: aws, Pattern: pattern(`{"source":["aws.ssm"],"detail-type":["AWS API Call via CloudTrail"],"detail":{"eventSource":["ssm.amazonaws.com"],"eventName":["StartSession"]}}`)},
+	}
+	for _, tc := range []struct {
+		hooks []event.Webhook
+		kept  int
+	}{{hooks[:3], 1}, {hooks, 2}} {
+		bubble(t, event.Config{Webhooks: tc.hooks}, func(t *testing.T, f *fixture) {
+			f.Publish(f.Origin().Call("ssm", time.Now(), json.RawMessage(`{"eventSource":"ssm.amazonaws.com","eventName":"StartSession"}`)))
+			f.say("s-1", "")
+			f.Publish(f.Origin().Call("ssm", time.Now(), json.RawMessage(`{`))) // which cannot be
+			f.after(time.Second)
+			all, err := f.Events(t.Context(), event.Query{Limit: 10})
+			if err != nil || len(all) != tc.kept {
+				t.Errorf("%d events are kept, %v", len(all), err)
+			}
+			if !strings.Contains(f.log.String(), "an event is lost") {
+				t.Errorf("not said:\n%s", f.log)
+			}
+		})
+	}
+	none.want(t, "s-1", "s-1")
+	vague.want(t, "s-1", "s-1")
+	aws.want(t, "")
+	other.want(t)
+}
+
 // The newest events can be looked at, and they are bounded too.
 func TestEventsKept(t *testing.T) {
 	t.Parallel()

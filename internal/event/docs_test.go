@@ -3,6 +3,7 @@ package event_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -13,6 +14,15 @@ import (
 	"sekisho"
 	"sekisho/internal/event"
 )
+
+// call is a record of CloudTrail.
+const call = `{"eventVersion":"1.08","userIdentity":{"type":"IAMUser","principalId":"AIDAIOSFODNN7EXAMPLE","arn":"arn:aws:iam::123456789012:user/alice",` +
+	`"accountId":"123456789012","accessKeyId":"AKIAIOSFODNN7EXAMPLE","userName":"alice"},"eventTime":"2026-11-23T12:00:00Z","eventSource":"ssm.amazonaws.com",` +
+	`"eventName":"StartSession","awsRegion":"eu-central-1","sourceIPAddress":"203.0.113.9","userAgent":"aws-cli/1.45.11",` +
+	`"requestParameters":{"reason":"ticket 4711","target":"mi-0123456789abcdef0"},` +
+	`"responseElements":{"sessionId":"alice-3w5dpsrsb4cyqj2kbdzc3gb7aa","tokenValue":"Value hidden due to security reasons."},` +
+	`"requestID":"9e1c1d3f-52b6-4c7e-8a53-2f0d8d6b7c11","eventID":"0b8a6c1e-8d0f-4a8e-9d53-5f0f6f5c3a21","readOnly":false,` +
+	`"eventType":"AwsApiCall","managementEvent":true,"recipientAccountId":"123456789012","eventCategory":"Management"}`
 
 // examples are one event of each type, as the documentation shows them.
 func examples(o event.Origin) []*event.Event {
@@ -51,9 +61,10 @@ func examples(o event.Origin) []*event.Event {
 			Message: "User: arn:aws:iam::123456789012:user/bob is not authorized to perform: ssm:StartSession on resource: arn:aws:ssm:eu-central-1:123456789012:managed-instance/mi-0123456789abcdef0",
 		}),
 		o.Up(n), o.Down(n, at(31, 1)), o.Seen(moved), o.Seen(changed), o.Seen(doubt), o.Seen(refused),
+		o.Call("ssm", at(0, 0), json.RawMessage(call)),
 	}
 	for i, e := range all {
-		e.ID = "6a7e8feb-b491-4cf7-a9f1-00000000000" + string(rune('0'+i))
+		e.ID = fmt.Sprintf("6a7e8feb-b491-4cf7-a9f1-%012d", i)
 	}
 	return all
 }
@@ -65,7 +76,11 @@ func TestDocumentedExamples(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bubble(t, event.Config{}, func(t *testing.T, f *fixture) {
+	calls, err := event.OfTypes([]string{string(event.APICall)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bubble(t, event.Config{Webhooks: []event.Webhook{{Name: "calls", Endpoint: &receiver{}, Pattern: calls}}}, func(t *testing.T, f *fixture) {
 		f.nodes.mu.Lock()
 		f.nodes.all[node] = &sekisho.Node{ID: node, Name: "web-1", Tags: map[string]string{"Env": "prod"}}
 		f.nodes.mu.Unlock()

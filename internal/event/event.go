@@ -12,8 +12,8 @@ import (
 // Type is what happened: an event's detail-type.
 type Type string
 
-// The events. AWS has none of these: to EventBridge a session is an "AWS API
-// Call via CloudTrail", and its end on the node is nothing.
+// The events. AWS has but the last of these: to EventBridge a session is the
+// calls that concern it, and its end on the node is nothing.
 const (
 	SessionStarted Type = "Session Started" // asked for, and granted
 	SessionEnded   Type = "Session Ended"
@@ -26,6 +26,11 @@ const (
 	NodeIdentityChanged Type = "Node Identity Changed" // the node's key on another machine
 	NodeIdentityInDoubt Type = "Node Identity In Doubt"
 	RegistrationRefused Type = "Registration Refused"
+
+	// APICall is a call that begins, resumes or ends a session, in the very
+	// form that AWS has. Who does not ask for it gets the others only, which
+	// say the same and more.
+	APICall Type = "AWS API Call via CloudTrail"
 )
 
 // The sources.
@@ -39,6 +44,7 @@ func Types() []Type {
 	return []Type{
 		SessionStarted, SessionEnded, SessionFailed, SessionDenied,
 		NodeUp, NodeDown, NodeAddressChanged, NodeIdentityChanged, NodeIdentityInDoubt, RegistrationRefused,
+		APICall,
 	}
 }
 
@@ -55,6 +61,7 @@ type Event struct {
 
 	source  string
 	origin  Origin
+	asked   bool     // only for webhooks that ask for it
 	machine *Machine // a part of Detail, to be filled in; nil when no node is concerned
 }
 
@@ -224,6 +231,11 @@ func (o Origin) Seen(in Sight) *Event {
 		Message: clip(in.Message),
 	}
 	return o.event(in.Type, sourceNode, in.At, string(in.Node), d, &d.Machine)
+}
+
+// Call is the event of a call of an AWS service ("ssm"): record is CloudTrail's.
+func (o Origin) Call(service string, at time.Time, record json.RawMessage) *Event {
+	return &Event{ID: id.UUID(), Type: APICall, Time: at, Detail: record, source: "aws." + service, origin: o, asked: true}
 }
 
 func (o Origin) event(t Type, source string, at time.Time, subject string, detail any, m *Machine, resources ...string) *Event {

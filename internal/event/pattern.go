@@ -251,6 +251,11 @@ func equal(v, want any) bool {
 	return false
 }
 
+// asks reports whether p names types or sources of events.
+func (p *Pattern) asks() bool {
+	return p != nil && slices.ContainsFunc(p.fields, func(f field) bool { return f.name == "detail-type" || f.name == "source" })
+}
+
 // Match reports whether an event's JSON matches.
 func (p *Pattern) Match(body []byte) bool {
 	if p == nil || len(p.fields) == 0 {

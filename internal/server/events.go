@@ -45,34 +45,42 @@ func (s *Server) machineSeen(_ context.Context, x fleet.Sighting) {
 	}))
 }
 
-// denials publishes the sessions that policy refuses. It stands before the
-// audit trail, which hears of every call and of what became of it.
-type denials struct {
-	*audit.Trail
-	bus *event.Bus
-}
-
-// Record implements [api.Trail].
-func (d denials) Record(ctx context.Context, e audit.Event) error {
-	if err := d.Trail.Record(ctx, e); err != nil {
-		return err
+// recorded publishes what the audit trail tells of sessions: the calls that
+// begin, resume and end them, and those that policy refused. Strangers, who
+// could not show who they are, make no events.
+func (s *Server) recorded(e audit.Event) {
+	if e.EventSource != "ssm.amazonaws.com" || e.UserIdentity.Type == audit.IdentityNobody ||
+		!slices.Contains([]string{"StartSession", "ResumeSession", "TerminateSession"}, e.EventName) {
+		return
 	}
-	// A caller who could not show who it is was not denied: it is nobody.
-	if e.EventSource != "ssm.amazonaws.com" || e.ErrorCode != "AccessDeniedException" || !slices.Contains([]string{"StartSession", "ResumeSession"}, e.EventName) {
-		return nil
+	record, err := e.CloudTrail(s.cfg.Account)
+	if err == nil && len(record) > maxCall {
+		short := e
+		short.RequestParameters = map[string]any{"omitted": "the audit trail has them"}
+		record, err = short.CloudTrail(s.cfg.Account)
+	}
+	if err != nil {
+		s.cfg.Log.Error("an event is lost", "call", e.EventName, "request_id", e.RequestID, "error", err)
+	} else {
+		s.bus.Publish(s.bus.Origin().Call("ssm", e.Time, record))
+	}
+	if e.EventName == "TerminateSession" || e.ErrorCode != "AccessDeniedException" {
+		return
 	}
 	asked, _ := e.RequestParameters.(map[string]any)
 	text := func(name string) string {
 		v, _ := asked[name].(string)
 		return v
 	}
-	d.bus.Publish(d.bus.Origin().Denied(event.Denial{
+	s.bus.Publish(s.bus.Origin().Denied(event.Denial{
 		At: e.Time, Operation: e.EventName, Principal: e.UserIdentity.ARN, Target: text("target"), SessionID: text("sessionId"),
 		Document: text("documentName"), Reason: text("reason"), SourceIP: e.SourceIP, UserAgent: e.UserAgent, RequestID: e.RequestID,
 		Code: e.ErrorCode, Message: e.ErrorMessage,
 	}))
-	return nil
 }
+
+// maxCall bounds the record of a call in an event.
+const maxCall = 32 << 10
 
 // webhooksOf makes the webhooks of a configuration.
 func webhooksOf(all []config.Webhook) ([]event.Webhook, error) {

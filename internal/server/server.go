@@ -143,15 +143,15 @@ func (s *Server) open(ctx context.Context) error {
 	if s.recorder, err = record.Open(s.cfg.DataDir, s.ring.Signer(), record.Options{}); err != nil {
 		return err
 	}
-	s.trail = audit.New(s.db, audit.Config{Signer: s.ring.Signer()})
+	if err := s.openEvents(ctx); err != nil {
+		return err
+	}
+	s.trail = audit.New(s.db, audit.Config{Signer: s.ring.Signer(), Recorded: s.recorded})
 	if s.Directory, err = identity.New(ctx, identity.Config{Store: s.db, Keyring: s.ring, Account: s.cfg.Account}); err != nil {
 		return err
 	}
 	s.keys = kms.New(kms.Config{Store: s.db, Sealer: s.ring, Region: s.cfg.Region, Account: s.cfg.Account})
 	s.events = &console.Hub{}
-	if err := s.openEvents(ctx); err != nil {
-		return err
-	}
 	s.Hub = control.NewHub(s.cfg.Log)
 	s.Fleet = fleet.New(fleet.Config{Store: s.db, Links: s.Hub, Changed: func(id sekisho.NodeID) {
 		s.events.Publish(console.Event{Kind: "node", ID: string(id)})
@@ -231,7 +231,7 @@ func (s *Server) routes() error {
 				Installer: installer{installs},
 			}),
 		},
-		Credentials: nodeCredentials{s.Directory, s.Fleet}, NodeKeys: s.Fleet, Nodes: s.Fleet, Authorizer: authorizer, Trail: denials{s.trail, s.bus},
+		Credentials: nodeCredentials{s.Directory, s.Fleet}, NodeKeys: s.Fleet, Nodes: s.Fleet, Authorizer: authorizer, Trail: s.trail,
 		Account: s.cfg.Account, Region: s.cfg.Region, Now: s.cfg.Now, Log: s.cfg.Log,
 		SourceIP: sourceIP(s.cfg.TrustedProxies),
 	})

@@ -24,6 +24,7 @@ import (
 	"sekisho/internal/mgs"
 	"sekisho/internal/server"
 	"sekisho/internal/servertest"
+	"sekisho/internal/sigv4"
 	"sekisho/internal/webhook"
 )
 
@@ -123,15 +124,17 @@ func (r *receiver) await(s *servertest.Server, typ, name, value string) happened
 
 // withReceiver starts a server that tells r what happens. A node is down after
 // that time; 0 is the default, longer than any test.
-func withReceiver(t *testing.T, r *receiver, downAfter time.Duration) *servertest.Server {
+func withReceiver(t *testing.T, r *receiver, downAfter time.Duration, types ...string) *servertest.Server {
 	t.Helper()
+	pattern, err := event.OfTypes(types)
+	must(t, err)
 	return servertest.StartWith(t, func(c *server.Config) {
 		end, err := webhook.New(webhook.Config{
 			URL: r.url, Secrets: func() ([]webhook.Secret, error) { return r.secrets, nil }, Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")},
 		})
 		must(t, err)
 		c.NodeDownAfter = downAfter
-		c.Webhooks = []event.Webhook{{Name: "hook", Endpoint: end}}
+		c.Webhooks = []event.Webhook{{Name: "hook", Endpoint: end, Pattern: pattern}}
 	})
 }
 
@@ -208,6 +211,47 @@ func TestSessionsAreToldOf(t *testing.T) {
 		if got := r.of("Session Denied", "reason", "curiosity of "+who); len(got) != 0 {
 			t.Errorf("%+v", got)
 		}
+	}
+}
+
+// Who asks for AWS's own events gets them: calls as CloudTrail has them.
+func TestCallsAreToldOfAsByAWS(t *testing.T) {
+	t.Parallel()
+	r := newReceiver(t)
+	s := withReceiver(t, r, 0, string(event.APICall))
+	n := s.Node()
+	n.Connect()
+	id, token := s.StartSession(s.Admin, n)
+	bob := s.User("bob", servertest.Allow("*", "ssm:DescribeSessions"))
+	long := strings.Repeat("x", 60_000)
+	for _, in := range []map[string]any{{"Target": n.ID, "Parameters": map[string]any{"command": []string{long}}}, {"Target": n.ID}} {
+		if got := s.JSON(bob, "ssm", "StartSession", in).Code(); got != "AccessDeniedException" {
+			t.Errorf("bob: %s", got)
+		}
+	}
+	if got := s.JSON(sigv4.Credentials{}, "ssm", "StartSession", map[string]string{"Target": n.ID}).Code(); got != "MissingAuthenticationTokenException" {
+		t.Errorf("nobody: %s", got)
+	}
+	if _, err := s.SSM(s.Admin).TerminateSession(t.Context(), &awsssm.TerminateSessionInput{SessionId: &id}); err != nil {
+		t.Fatal(err)
+	}
+	r.await(s, "AWS API Call via CloudTrail", "eventName", "TerminateSession")
+	s.Eventually("three calls", func() bool { return len(r.of("AWS API Call via CloudTrail", "eventName", "StartSession")) == 3 })
+	refused := 0
+	for _, h := range r.of("AWS API Call via CloudTrail", "eventName", "StartSession") {
+		text, err := json.Marshal(h)
+		must(t, err)
+		if h.Source != "aws.ssm" || h.says("eventSource") != "ssm.amazonaws.com" || strings.Contains(string(text), token) || strings.Contains(string(text), long) {
+			t.Errorf("%.500s", text)
+		}
+		if h.says("errorCode") == "AccessDeniedException" {
+			refused++
+		} else if answer, _ := h.Detail["responseElements"].(map[string]any); answer["sessionId"] != id {
+			t.Errorf("%.500s", text)
+		}
+	}
+	if got := r.types("session-id", id); refused != 2 || len(got) != 0 {
+		t.Errorf("%d refusals; what was not asked for: %q", refused, got)
 	}
 }
 

@@ -41,6 +41,22 @@ func TestBrowserQuickSetup(t *testing.T) {
 	inBrowser(t, ownServer(t), "browser/quick-setup.mjs")
 }
 
+// TestBrowserEncrypted is a session that only the page and the node can read.
+func TestBrowserEncrypted(t *testing.T) {
+	t.Parallel()
+	s := ownServer(t)
+	r := harness.Do(t, s.Shell(t.Context(), nil, `set -eu
+		key=$(aws kms create-key --query KeyMetadata.Arn --output text)
+		aws iam put-role-policy --role-name AmazonEC2RunCommandRoleForManagedInstances --policy-name kms \
+			--policy-document '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"kms:Decrypt","Resource":"'$key'"}]}'
+		aws ssm create-document --name SSM-SessionManagerRunShell --document-type Session \
+			--content '{"schemaVersion":"1.0","sessionType":"Standard_Stream","inputs":{"kmsKeyId":"'$key'"}}'`))
+	if r.Code != 0 {
+		t.Fatalf("exit %d: %s", r.Code, r.Stderr)
+	}
+	inBrowser(t, s, "browser/encrypted.mjs")
+}
+
 // inBrowser runs tests with node.
 func inBrowser(t *testing.T, s *harness.Server, tests ...string) {
 	t.Helper()

@@ -10,6 +10,7 @@
 
 import { fromBase64, toBase64 } from './base64'
 import { decode, encode, FrameError, MessageType, newMessageId, PayloadType, type Frame } from './frame'
+import type { Cipher } from './seal'
 
 /** Grant is what StartSession and ResumeSession give. */
 export interface Grant {
@@ -61,6 +62,14 @@ export interface ChannelOptions {
   /** A sentence of the session's administrator, shown when it starts. */
   onMessage?(text: string): void
   onExitCode?(code: number): void
+  /**
+   * Makes a key for a session that is encrypted from end to end, under a key
+   * of KMS: the cipher, and the key as the node gets it, in Base64. Without
+   * this such sessions are refused.
+   */
+  encrypt?(keyId: string): Promise<{ cipher: Cipher; wrapped: string }>
+  /** Something came that the node cannot have sent; the channel has ended. */
+  onForged?(): void
 }
 
 /**
@@ -80,6 +89,8 @@ export interface Saved {
   unacked: [seq: number, frame: string][]
   /** What was typed and has no frame yet. */
   waiting: [payloadType: number, payload: string][]
+  /** The session's key as KMS encrypted it; empty when the session is not encrypted. */
+  wrapped: string
 }
 
 interface Unacknowledged {
@@ -106,7 +117,15 @@ const RETRY_MAX_MS = 5000
 const ACTION_SUCCESS = 1
 const ACTION_FAILED = 2
 const ACTION_UNSUPPORTED = 3
+/** What the node encrypts, when it was agreed. */
+const SEALED = new Set<number>([PayloadType.output, PayloadType.stderr, PayloadType.exitCode])
 const SHELL_TYPES = new Set(['Standard_Stream', 'InteractiveCommands', 'NonInteractiveCommands'])
+
+/** Action is something that the node asks for in its handshake. */
+interface Action {
+  ActionType?: unknown
+  ActionParameters?: { SessionType?: unknown; KMSKeyId?: unknown } | null
+}
 
 const utf8 = new TextEncoder()
 const text = (b: Uint8Array) => new TextDecoder().decode(b)
@@ -124,6 +143,13 @@ export class DataChannel {
   private nextOut = 0
   private readonly unacked = new Map<number, Unacknowledged>()
   private waiting: { payloadType: number; payload: Uint8Array }[] = []
+
+  private cipher: Cipher | null = null
+  private wrapped = ''
+  /** The frame of number nextIn is being decrypted. */
+  private opening = false
+  /** What is being encrypted, oldest first, one after the other. */
+  private sealing: { payloadType: number; payload: Uint8Array }[] = []
   private rtt = 100
   private rttVar = 0
   private rto = RTO_START_MS
@@ -148,12 +174,18 @@ export class DataChannel {
     this.nextOut = saved.nextOut
     this.started = saved.started
     this.sentSize = saved.sentSize
+    this.wrapped = saved.wrapped
     for (const text of saved.early) {
       const frame = decode(fromBase64(text))
       this.early.set(frame.sequenceNumber, frame)
     }
     for (const [seq, text] of saved.unacked) this.unacked.set(seq, { frame: fromBase64(text), sentAt: 0, firstSentAt: 0 })
     this.waiting = saved.waiting.map(([payloadType, text]) => ({ payloadType, payload: fromBase64(text) }))
+  }
+
+  /** sealWith is for a session that was taken up and is encrypted. */
+  sealWith(cipher: Cipher): void {
+    this.cipher = cipher
   }
 
   /** takeUp goes on with a session: it asks for a token, and dials. */
@@ -178,7 +210,8 @@ export class DataChannel {
       sentSize: this.sentSize,
       early: [...this.early.values()].map((f) => toBase64(encode(f))),
       unacked: [...this.unacked].map(([seq, u]) => [seq, toBase64(u.frame)]),
-      waiting: this.waiting.map((w) => [w.payloadType, toBase64(w.payload)]),
+      wrapped: this.wrapped,
+      waiting: [...this.sealing, ...this.waiting].map((w) => [w.payloadType, toBase64(w.payload)]),
     }
   }
 
@@ -322,6 +355,7 @@ export class DataChannel {
     this.unacked.clear()
     this.early.clear()
     this.waiting = []
+    this.sealing = []
     this.setStalled(false)
     this.setState({ kind: 'ended', reason, clean })
     try {
@@ -384,28 +418,60 @@ export class DataChannel {
       }
       return
     }
-    this.process(frame)
-    this.nextIn++
-    this.acknowledge(frame)
-    this.afterProcess(frame)
+    if (this.opening || !this.take(frame, true)) return
+    this.takeEarly()
+  }
+
+  private takeEarly(): void {
     for (;;) {
       const next = this.early.get(this.nextIn)
-      if (next === undefined) return
-      this.early.delete(this.nextIn)
-      this.process(next)
-      this.nextIn++
-      this.afterProcess(next)
+      if (next === undefined || !this.take(next, false)) return
     }
   }
 
-  private process(frame: Frame): void {
-    switch (frame.payloadType) {
+  /**
+   * take processes the frame whose turn it is, and acknowledges it afterwards
+   * when it has not been. False: it is being decrypted, and the rest waits.
+   */
+  private take(frame: Frame, acknowledge: boolean): boolean {
+    const done = (payload: Uint8Array) => {
+      this.early.delete(frame.sequenceNumber)
+      this.process(frame.payloadType, payload)
+      this.nextIn++
+      if (acknowledge) this.acknowledge(frame)
+      this.afterProcess(frame)
+    }
+    if (this.cipher === null || !SEALED.has(frame.payloadType)) {
+      done(frame.payload)
+      return true
+    }
+    this.opening = true
+    this.cipher.open(frame.payload).then(
+      (payload) => {
+        this.opening = false
+        if (this.state.kind === 'ended') return
+        done(payload)
+        this.takeEarly()
+      },
+      () => this.forged('What the node sent does not decrypt: it was changed on the way, or encrypted with another key.'),
+    )
+    return false
+  }
+
+  private forged(reason: string): void {
+    if (this.state.kind === 'ended') return
+    this.end(reason, false)
+    this.opts.onForged?.()
+  }
+
+  private process(payloadType: number, payload: Uint8Array): void {
+    switch (payloadType) {
       case PayloadType.output:
       case PayloadType.stderr:
-        this.opts.onOutput(frame.payload)
+        this.opts.onOutput(payload)
         return
       case PayloadType.exitCode: {
-        const code = /^EXIT_CODE: (-?\d+)/.exec(text(frame.payload))
+        const code = /^EXIT_CODE: (-?\d+)/.exec(text(payload))
         if (code) this.opts.onExitCode?.(Number(code[1]))
         return
       }
@@ -417,6 +483,9 @@ export class DataChannel {
     switch (frame.payloadType) {
       case PayloadType.handshakeRequest:
         this.answerHandshake(frame)
+        return
+      case PayloadType.encryptionChallenge:
+        void this.answerChallenge(frame)
         return
       case PayloadType.handshakeComplete: {
         const body = parseJSON(frame.payload) as { CustomerMessage?: unknown } | null
@@ -436,33 +505,46 @@ export class DataChannel {
   private answerHandshake(frame: Frame): void {
     const body = parseJSON(frame.payload) as { RequestedClientActions?: unknown } | null
     const actions = Array.isArray(body?.RequestedClientActions) ? body.RequestedClientActions : []
-    const processed = actions.map((action: unknown) => {
-      const a = (action ?? {}) as { ActionType?: unknown; ActionParameters?: { SessionType?: unknown } }
-      const type = String(a.ActionType ?? '')
-      if (type === 'SessionType') {
-        const session = String(a.ActionParameters?.SessionType ?? '')
-        return SHELL_TYPES.has(session)
-          ? { ActionType: type, ActionStatus: ACTION_SUCCESS, ActionResult: null, Error: '' }
-          : {
-              ActionType: type,
-              ActionStatus: ACTION_FAILED,
-              ActionResult: null,
-              Error: `A browser cannot open a session of type ${session}.`,
-            }
-      }
-      return {
-        ActionType: type,
-        ActionStatus: ACTION_UNSUPPORTED,
-        ActionResult: null,
-        Error: `The console does not support ${type}.`,
-      }
-    })
-    this.transmit(
-      PayloadType.handshakeResponse,
-      utf8.encode(
-        JSON.stringify({ ClientVersion: HANDSHAKE_VERSION, ProcessedClientActions: processed, Errors: null }),
-      ),
-    )
+    const answers = actions.map((action: unknown) => this.answerAction((action ?? {}) as Action))
+    const send = (processed: unknown[]) =>
+      this.transmit(
+        PayloadType.handshakeResponse,
+        utf8.encode(JSON.stringify({ ClientVersion: HANDSHAKE_VERSION, ProcessedClientActions: processed, Errors: null })),
+      )
+    if (answers.some((a) => a instanceof Promise)) void Promise.all(answers).then(send)
+    else send(answers)
+  }
+
+  private answerAction(a: Action): object | Promise<object> {
+    const type = String(a.ActionType ?? '')
+    const answer = (ActionStatus: number, ActionResult: unknown, Error = '') => ({ ActionType: type, ActionStatus, ActionResult, Error })
+    if (type === 'SessionType') {
+      const session = String(a.ActionParameters?.SessionType ?? '')
+      return SHELL_TYPES.has(session) ? answer(ACTION_SUCCESS, null) : answer(ACTION_FAILED, null, `A browser cannot open a session of type ${session}.`)
+    }
+    if (type === 'KMSEncryption' && this.opts.encrypt !== undefined) {
+      return this.opts.encrypt(String(a.ActionParameters?.KMSKeyId ?? '')).then(
+        ({ cipher, wrapped }) => {
+          this.cipher = cipher
+          this.wrapped = wrapped
+          return answer(ACTION_SUCCESS, { KMSCipherTextKey: wrapped, KMSCipherTextHash: null })
+        },
+        (err: unknown) => answer(ACTION_FAILED, null, `There is no key to encrypt the session with: ${err instanceof Error ? err.message : String(err)}`),
+      )
+    }
+    return answer(ACTION_UNSUPPORTED, null, `The console does not support ${type}.`)
+  }
+
+  /** The node has to see that this end holds the key. */
+  private async answerChallenge(frame: Frame): Promise<void> {
+    const body = parseJSON(frame.payload) as { Challenge?: unknown } | null
+    try {
+      if (this.cipher === null) throw new Error('no encryption was agreed')
+      const sealed = await this.cipher.seal(await this.cipher.open(fromBase64(String(body?.Challenge ?? ''))))
+      this.transmit(PayloadType.encryptionAnswer, utf8.encode(JSON.stringify({ Challenge: toBase64(sealed) })))
+    } catch {
+      this.forged('The node did not show that it has the key of the session.')
+    }
   }
 
   private start(): void {
@@ -526,9 +608,20 @@ export class DataChannel {
 
   private flush(): void {
     if (!this.started || this.socket === null || this.state.kind !== 'open') return
-    while (this.waiting.length > 0 && this.unacked.size < WINDOW) {
+    while (this.waiting.length > 0 && this.unacked.size + this.sealing.length < WINDOW) {
       const next = this.waiting.shift()!
-      this.transmit(next.payloadType, next.payload)
+      if (this.cipher === null) this.transmit(next.payloadType, next.payload)
+      else if (this.sealing.push(next) === 1) void this.sealAll(this.cipher)
+    }
+  }
+
+  /** sealAll encrypts and sends what is to be, in its order. */
+  private async sealAll(cipher: Cipher): Promise<void> {
+    for (let next = this.sealing[0]; next !== undefined; next = this.sealing[0]) {
+      const sealed = await cipher.seal(next.payload)
+      if (this.state.kind === 'ended') return
+      this.transmit(next.payloadType, sealed)
+      this.sealing.shift()
     }
   }
 

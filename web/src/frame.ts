@@ -36,6 +36,7 @@ export const PayloadType = {
   handshakeResponse: 6,
   handshakeComplete: 7,
   encryptionChallenge: 8,
+  encryptionAnswer: 9,
   flag: 10,
   stderr: 11,
   exitCode: 12,

@@ -10,6 +10,7 @@ import { call, CallError } from './api'
 import { fromBase64, toBase64 } from './base64'
 import { DataChannel, GoneError, type ChannelState, type Grant, type Saved } from './datachannel'
 import { newMessageId } from './frame'
+import { cipherOf, type Cipher } from './seal'
 import { Scrollback } from './scrollback'
 import { Store } from './store'
 import { FONT, quicken, themeFor } from './terminal-look'
@@ -25,6 +26,7 @@ export interface StartedSession {
 /** SavedSession is what a session needs to go on in another page. No token. */
 export interface SavedSession {
   id: string
+  node: string
   /** Where its stream is; the channel's token is asked for. */
   url: string
   startedAt: number
@@ -34,7 +36,7 @@ export interface SavedSession {
   message: string
   exitCode: number | null
   channel: Saved
-  /** The last of the output, to show it again. */
+  /** The last of the output, to show it again. Nothing of an encrypted session. */
   output: string
 }
 
@@ -48,6 +50,8 @@ export interface LiveState {
   cols: number
   rows: number
   endedAt: number
+  /** Nobody but this page and the node can read it. */
+  encrypted: boolean
 }
 
 /** Refusals that trying again does not mend. */
@@ -70,13 +74,15 @@ export class LiveSession {
   private readonly stops: (() => void)[] = []
   private readonly url: string
   private readonly shown = new Scrollback(KEPT_OUTPUT)
+  /** The key of a session that was taken up, which KMS has to decrypt first. */
+  private locked = ''
   /** Old output is drawn: what the terminal answers to it was answered then. */
   private redrawing = false
   private opened = false
   /** The next key is pressed with Ctrl, as the key bar of a phone has it. */
   readonly ctrl = new Store(false)
 
-  constructor(started: StartedSession | SavedSession, fontSize: number) {
+  constructor(started: StartedSession | SavedSession, private readonly node: string, fontSize: number) {
     const saved = 'channel' in started ? started : undefined
     this.id = 'channel' in started ? started.id : started.SessionId
     this.url = 'channel' in started ? started.url : started.StreamUrl
@@ -103,6 +109,7 @@ export class LiveSession {
       cols: this.term.cols,
       rows: this.term.rows,
       endedAt: 0,
+      encrypted: saved !== undefined && saved.channel.wrapped !== '',
     })
     this.term.loadAddon(this.fit)
     this.term.loadAddon(this.search)
@@ -112,6 +119,8 @@ export class LiveSession {
       grant: here({ url: this.url, token: 'channel' in started ? '' : started.TokenValue }),
       clientId: saved?.channel.clientId ?? newMessageId(),
       resume: () => this.resume(),
+      encrypt: (keyId: string) => this.encrypt(keyId),
+      onForged: () => void this.terminate().catch(() => {}),
       dial: (url: string) => new WebSocket(url),
       onOutput: (data: Uint8Array) => {
         this.shown.push(data)
@@ -148,6 +157,7 @@ export class LiveSession {
 
   /** takeUp shows what was shown, and goes on at once: the node is waiting. */
   private takeUp(saved: SavedSession): void {
+    this.locked = saved.channel.wrapped
     const output = fromBase64(saved.output)
     this.shown.push(output)
     this.redrawing = true
@@ -166,6 +176,7 @@ export class LiveSession {
     const { cols, rows, title, message, exitCode } = this.state.get()
     return {
       id: this.id,
+      node: this.node,
       url: this.url,
       startedAt: this.startedAt,
       cols,
@@ -174,7 +185,7 @@ export class LiveSession {
       message,
       exitCode,
       channel,
-      output: toBase64(this.shown.bytes(output)),
+      output: channel.wrapped === '' ? toBase64(this.shown.bytes(output)) : '',
     }
   }
 
@@ -251,8 +262,36 @@ export class LiveSession {
     return !(ev.shiftKey && ev.code === 'KeyV')
   }
 
+  /** What a key of this session is bound to. */
+  private get context() {
+    return { 'aws:ssm:SessionId': this.id, 'aws:ssm:TargetId': this.node }
+  }
+
+  /** encrypt has KMS make a key for this session, as whoever is signed in. */
+  private async encrypt(keyId: string): Promise<{ cipher: Cipher; wrapped: string }> {
+    const made = await call<{ CiphertextBlob: string; Plaintext: string }>('TrentService.GenerateDataKey', {
+      KeyId: keyId,
+      NumberOfBytes: 64,
+      EncryptionContext: this.context,
+    })
+    const cipher = await cipherOf(fromBase64(made.Plaintext))
+    this.state.update({ encrypted: true })
+    return { cipher, wrapped: made.CiphertextBlob }
+  }
+
+  /** unlock gets the key of a session that was taken up. */
+  private async unlock(): Promise<void> {
+    const key = await call<{ Plaintext: string }>('TrentService.Decrypt', { CiphertextBlob: this.locked, EncryptionContext: this.context }, true).catch((err: unknown) => {
+      if (!(err instanceof CallError) || ![400, 403].includes(err.status)) throw err // it may be mended
+      throw new GoneError(`This page has lost the session's key, and may not ask for it again: ${err.message}`)
+    })
+    this.channel.sealWith(await cipherOf(fromBase64(key.Plaintext)))
+    this.locked = ''
+  }
+
   private async resume(): Promise<Grant | null> {
     try {
+      if (this.locked !== '') await this.unlock()
       const r = await call<Partial<StartedSession>>('AmazonSSM.ResumeSession', { SessionId: this.id }, true)
       if (!r.TokenValue) return null
       return here({ url: r.StreamUrl ?? '', token: r.TokenValue })

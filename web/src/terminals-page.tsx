@@ -226,11 +226,16 @@ function LiveTab({ tab, live, owner, onClose }: { tab: Tab; live: LiveSession; o
           <Fact label="Session">
             <CopyToClipboard variant="inline" textToCopy={live.id} copySuccessText="Copied" copyErrorText="Not copied" />
           </Fact>
-          {!ended && (
-            <span className="recording" title="Everything that is shown here is recorded">
-              <span className="dot dot-recording" aria-hidden="true" /> Recording
-            </span>
-          )}
+          {!ended &&
+            (state.encrypted ? (
+              <span className="encrypted" title="Only this page and the node can read what is typed and shown: the server has no recording of it">
+                <Icon name="lock-private" size="small" /> Encrypted
+              </span>
+            ) : (
+              <span className="recording" title="Everything that is shown here is recorded">
+                <span className="dot dot-recording" aria-hidden="true" /> Recording
+              </span>
+            ))}
         </div>
         <div className="terminal-tools">
           <Button variant="icon" iconName="search" ariaLabel="Find in the terminal" onClick={() => setSearching(!searching)} />
@@ -272,7 +277,7 @@ function LiveTab({ tab, live, owner, onClose }: { tab: Tab; live: LiveSession; o
             </StatusIndicator>
             <SpaceBetween direction="horizontal" size="xs">
               <Button onClick={() => startAgain(tab)}>Start again</Button>
-              <Button onClick={() => navigate('sessions', 'replay', live.id)}>Replay</Button>
+              {!state.encrypted && <Button onClick={() => navigate('sessions', 'replay', live.id)}>Replay</Button>}
               <Button onClick={onClose}>Close</Button>
             </SpaceBetween>
           </>

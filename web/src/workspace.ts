@@ -84,7 +84,7 @@ async function start(key: string, target: Target): Promise<void> {
       await call('AmazonSSM.TerminateSession', { SessionId: started.SessionId })
       return
     }
-    change(key, { phase: 'live', live: new LiveSession(started, fontSize.get()) })
+    change(key, { phase: 'live', live: new LiveSession(started, target.id, fontSize.get()) })
   } catch (error) {
     change(key, { phase: 'refused', error })
   }
@@ -190,7 +190,7 @@ export async function takeUpKept(owner: string): Promise<void> {
       return
     }
     try {
-      change(key, { phase: 'live', live: new LiveSession(t.session, fontSize.get()) })
+      change(key, { phase: 'live', live: new LiveSession(t.session, t.session.node, fontSize.get()) })
     } catch (error) {
       change(key, { phase: 'refused', error })
     }

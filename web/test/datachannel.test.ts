@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { DataChannel, GoneError, type ChannelOptions, type ChannelState, type Grant, type Saved, type WireSocket } from '../src/datachannel'
+import { cipherOf, type Cipher } from '../src/seal'
 import { decode, encode, newMessageId, type Frame } from '../src/frame'
 
 const str = (b: Uint8Array) => Buffer.from(b).toString()
@@ -494,5 +495,108 @@ describe('another page', () => {
     t.socket.accept()
     t.channel.close()
     expect(t.channel.save()).toBeNull()
+  })
+})
+
+describe('a session that is encrypted', { timeout: 30_000 }, () => {
+  const soon = (check: () => void) => vi.waitFor(check, { timeout: 20_000 })
+  const wrapped = 'd3JhcHBlZA=='
+  const key = Uint8Array.from({ length: 64 }, (_, i) => i)
+  const b64 = (b: Uint8Array) => Buffer.from(b).toString('base64')
+  const kms = { ActionType: 'KMSEncryption', ActionParameters: { KMSKeyId: 'alias/sessions', Challenge: '' } }
+  let node: Cipher // the other end: its halves are the other way round
+  beforeEach(async () => {
+    vi.useRealTimers()
+    node = await cipherOf(Uint8Array.from([...key.slice(32), ...key.slice(0, 32)]))
+  })
+  const encrypt = async (keyId: string) => {
+    expect(keyId).toBe('alias/sessions')
+    return { cipher: await cipherOf(key), wrapped }
+  }
+  const body = (f: Frame) => JSON.parse(str(f.payload)) as Record<string, unknown>
+  const raw = (t: ReturnType<typeof open>, seq: number, payload: Uint8Array, payloadType = 1) =>
+    t.socket.deliver({ ...frame('output_stream_data', seq, payloadType, ''), payload })
+
+  async function opened(overrides: Partial<ChannelOptions> = {}) {
+    const t = open({ encrypt, ...overrides })
+    t.socket.accept()
+    t.socket.output(0, handshakeRequest('Standard_Stream', [kms]), 5)
+    await soon(() => expect(t.socket.stream).toHaveLength(1))
+    expect(body(t.socket.stream[0]!)['ProcessedClientActions']).toEqual([
+      { ActionType: 'SessionType', ActionStatus: 1, ActionResult: null, Error: '' },
+      { ActionType: 'KMSEncryption', ActionStatus: 1, ActionResult: { KMSCipherTextKey: wrapped, KMSCipherTextHash: null }, Error: '' },
+    ])
+    const secret = Uint8Array.from([1, 2, 3])
+    t.socket.output(1, JSON.stringify({ Challenge: b64(await node.seal(secret)) }), 8)
+    await soon(() => expect(t.socket.stream).toHaveLength(2))
+    const answer = t.socket.stream[1]!
+    expect(answer.payloadType).toBe(9)
+    expect(await node.open(Buffer.from(String(body(answer)['Challenge']), 'base64'))).toEqual(secret)
+    t.socket.output(2, handshakeComplete(), 7)
+    return t
+  }
+
+  it('proves that it has the key, and then sends and shows what nobody else can read', async () => {
+    const t = await opened()
+    for (const word of ['one ', 'two ', 'three ']) t.channel.send(word)
+    await soon(() => expect(t.socket.stream).toHaveLength(6))
+    const typed = t.socket.stream.slice(3)
+    expect(typed.map((f) => f.sequenceNumber)).toEqual([3, 4, 5])
+    expect(typed.some((f) => /one|two|three/.test(str(f.payload)))).toBe(false)
+    expect(await Promise.all(typed.map(async (f) => str(await node.open(f.payload))))).toEqual(['one ', 'two ', 'three '])
+
+    // The second comes first, and the first again while it is being opened.
+    const [a, b] = [await node.seal(Buffer.from('A')), await node.seal(Buffer.from('B'))]
+    raw(t, 4, b)
+    raw(t, 3, a)
+    raw(t, 3, a)
+    await soon(() => expect(t.out).toBe('AB'))
+    expect(t.socket.ackedSeqs).toEqual([0, 1, 2, 4, 3])
+    raw(t, 3, a)
+    expect(t.socket.ackedSeqs).toEqual([0, 1, 2, 4, 3, 3])
+  })
+
+  it('acknowledges what it could read, and nothing before', async () => {
+    const t = await opened()
+    raw(t, 3, await node.seal(Buffer.from('A')))
+    const saved = t.channel.save()!
+    expect([saved.nextIn, saved.wrapped, t.socket.ackedSeqs.includes(3)]).toEqual([3, wrapped, false])
+  })
+
+  it('saves what is being encrypted as typed', async () => {
+    const t = await opened()
+    t.channel.send('half')
+    expect(t.channel.save()!.waiting).toEqual([[1, b64(Buffer.from('half'))]])
+  })
+
+  it.each([
+    ['in the clear', () => Promise.resolve(Buffer.from('$ '))],
+    ['of another key', async () => (await cipherOf(new Uint8Array(64))).seal(Buffer.from('$ '))],
+  ])('ends when something comes %s', async (_, payload) => {
+    const onForged = vi.fn()
+    const t = await opened({ onForged })
+    raw(t, 3, await payload())
+    await soon(() => expect(onForged).toHaveBeenCalledOnce())
+    expect(t.state).toMatchObject({ kind: 'ended', clean: false })
+    expect(t.out).toBe('')
+  })
+
+  it('ends when the node does not have the key', async () => {
+    const onForged = vi.fn()
+    const t = open({ encrypt, onForged })
+    t.socket.accept()
+    t.socket.output(0, handshakeRequest('Standard_Stream', [kms]), 5)
+    await soon(() => expect(t.socket.stream).toHaveLength(1))
+    t.socket.output(1, JSON.stringify({ Challenge: b64(new Uint8Array(80)) }), 8)
+    await soon(() => expect(onForged).toHaveBeenCalledOnce())
+  })
+
+  it('tells the node why there is no key', async () => {
+    const t = open({ encrypt: () => Promise.reject(new Error('not authorized to perform: kms:GenerateDataKey')) })
+    t.socket.accept()
+    t.socket.output(0, handshakeRequest('Standard_Stream', [kms]), 5)
+    await soon(() => expect(t.socket.stream).toHaveLength(1))
+    const answers = body(t.socket.stream[0]!)['ProcessedClientActions'] as { ActionStatus: number; Error: string }[]
+    expect([answers[1]!.ActionStatus, answers[1]!.Error]).toEqual([2, expect.stringContaining('kms:GenerateDataKey')])
   })
 })

@@ -362,6 +362,7 @@ export function NodeDetails({ id }: { id: string | null }) {
         {node.notes.map((n) => (
           <NoteAlert key={n.kind} node={node.id} note={n} />
         ))}
+        <StartPanel target={{ id: node.id, name: node.name }} check={check} />
         <KeyValuePairs
           columns={4}
           items={[
@@ -385,7 +386,6 @@ export function NodeDetails({ id }: { id: string | null }) {
           ]}
         />
         <NodeTags key={node.id} node={node} />
-        <StartPanel target={{ id: node.id, name: node.name }} check={check} />
         {node.connection === 'notconnected' && <ReconnectHelp />}
       </SpaceBetween>
     </SplitPanel>

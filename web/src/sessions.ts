@@ -16,6 +16,16 @@ export interface Session {
   details: string
   /** Encrypted from end to end: the server has no recording of what was said. */
   encrypted: boolean
+  /** The OS user it was to run as; '' for the agent's default. */
+  runAs: string
+  /** How long it may be idle, and last, in milliseconds; 0 for ever. */
+  idleFor: number
+  lastsFor: number
+  /** Where its log goes: an object, and a stream of a log group; null for nowhere. */
+  object: { bucket: string; key: string } | null
+  stream: { group: string; stream: string } | null
+  /** Why the log is not there; '' when it is, or is none, or is not due. */
+  undelivered: string
 }
 
 interface SessionAnswer {
@@ -29,6 +39,25 @@ interface SessionAnswer {
   Reason?: string
   Details?: string
   Recording?: string
+  RunAsUser?: string
+  IdleSessionTimeout?: string
+  MaxSessionDuration?: string
+  OutputUrl?: { S3OutputUrl?: string; CloudWatchOutputUrl?: string }
+  LogNotDelivered?: string
+}
+
+const minutes = (m: string | undefined) => (m === undefined ? 0 : Number(m) * 60_000)
+
+/** objectOf reads s3://BUCKET/KEY. */
+export function objectOf(url: string | undefined): Session['object'] {
+  const m = /^s3:\/\/([^/]+)\/(.+)$/.exec(url ?? '')
+  return m === null ? null : { bucket: m[1]!, key: m[2]! }
+}
+
+/** streamOf reads the ARN of a stream. */
+export function streamOf(arn: string | undefined): Session['stream'] {
+  const m = /:log-group:(.+):log-stream:(.+)$/.exec(arn ?? '')
+  return m === null ? null : { group: m[1]!, stream: m[2]! }
 }
 
 function fromAnswer(s: SessionAnswer): Session {
@@ -43,6 +72,12 @@ function fromAnswer(s: SessionAnswer): Session {
     reason: s.Reason ?? '',
     details: s.Details ?? '',
     encrypted: s.Recording === 'Encrypted',
+    runAs: s.RunAsUser ?? '',
+    idleFor: minutes(s.IdleSessionTimeout),
+    lastsFor: minutes(s.MaxSessionDuration),
+    object: objectOf(s.OutputUrl?.S3OutputUrl),
+    stream: streamOf(s.OutputUrl?.CloudWatchOutputUrl),
+    undelivered: s.LogNotDelivered ?? '',
   }
 }
 
@@ -63,12 +98,9 @@ export async function listSessions(state: 'Active' | 'History', next?: string, b
 }
 
 /** findSession finds one session, running or over; null when it cannot be seen. */
-export async function findSession(id: string): Promise<Session | null> {
-  for (const State of ['History', 'Active']) {
-    const r = await call<{ Sessions?: SessionAnswer[] }>('AmazonSSM.DescribeSessions', {
-      State,
-      Filters: [{ key: 'SessionId', value: id }],
-    })
+export async function findSession(id: string, states: ('History' | 'Active')[] = ['History', 'Active'], background = false): Promise<Session | null> {
+  for (const State of states) {
+    const r = await call<{ Sessions?: SessionAnswer[] }>('AmazonSSM.DescribeSessions', { State, Filters: [{ key: 'SessionId', value: id }] }, background)
     const found = r.Sessions?.find((s) => s.SessionId === id)
     if (found !== undefined) return fromAnswer(found)
   }

@@ -3,7 +3,6 @@
 import Box from '@cloudscape-design/components/box'
 import Button from '@cloudscape-design/components/button'
 import ButtonDropdown from '@cloudscape-design/components/button-dropdown'
-import CopyToClipboard from '@cloudscape-design/components/copy-to-clipboard'
 import Icon from '@cloudscape-design/components/icon'
 import Input from '@cloudscape-design/components/input'
 import Modal from '@cloudscape-design/components/modal'
@@ -11,13 +10,14 @@ import SpaceBetween from '@cloudscape-design/components/space-between'
 import Spinner from '@cloudscape-design/components/spinner'
 import StatusIndicator from '@cloudscape-design/components/status-indicator'
 import { useEffect, useLayoutEffect, useRef, useState, type KeyboardEvent } from 'react'
-import { lasting, ownerName, timeOfDay, useNow, when } from './format'
 import type { LiveSession } from './live-session'
 import { nodes } from './nodes'
 import { Refusal } from './refusal'
 import { navigate } from './router'
+import { SessionFacts, useEnvironment } from './session-facts'
+import { requestStart } from './start-request'
 import { Store, useStore } from './store'
-import { closeTab, fontSize, isRunning, setFontSize, startAgain, startSession, workspace, type Tab } from './workspace'
+import { closeTab, fontSize, isRunning, setFontSize, startAgain, workspace, type Tab } from './workspace'
 
 const nothing = new Store(null)
 
@@ -143,7 +143,7 @@ function AnotherTerminal() {
         onItemClick={(ev) => {
           const n = connected.find((c) => c.id === ev.detail.id)
           if (n === undefined) navigate('nodes')
-          else startSession({ id: n.id, name: n.name })
+          else void requestStart({ id: n.id, name: n.name })
         }}
       />
     </div>
@@ -195,6 +195,7 @@ function LiveTab({ tab, live, owner, onClose }: { tab: Tab; live: LiveSession; o
   const [error, setError] = useState<unknown>(null)
   const channel = state.channel
   const ended = channel.kind === 'ended'
+  const env = useEnvironment(tab.target.id)
 
   useEffect(() => (place.current ? live.attach(place.current) : undefined), [live])
 
@@ -211,32 +212,8 @@ function LiveTab({ tab, live, owner, onClose }: { tab: Tab; live: LiveSession; o
 
   return (
     <div className="terminal-pane" role="tabpanel">
-      <div className="terminal-bar">
-        <div className="terminal-facts">
-          <span className="terminal-node" title={state.title}>{tab.target.name || tab.target.id}</span>
-          <Fact label="Node">
-            <CopyToClipboard variant="inline" textToCopy={tab.target.id} copySuccessText="Copied" copyErrorText="Not copied" />
-          </Fact>
-          <Fact label="Owner">
-            <span title={owner}>{ownerName(owner)}</span>
-          </Fact>
-          <Fact label="Started">
-            <span title={when(live.startedAt)}>{timeOfDay(live.startedAt)}</span> <Elapsed from={live.startedAt} to={state.endedAt} />
-          </Fact>
-          <Fact label="Session">
-            <CopyToClipboard variant="inline" textToCopy={live.id} copySuccessText="Copied" copyErrorText="Not copied" />
-          </Fact>
-          {!ended &&
-            (state.encrypted ? (
-              <span className="encrypted" title="Only this page and the node can read what is typed and shown: the server has no recording of it">
-                <Icon name="lock-private" size="small" /> Encrypted
-              </span>
-            ) : (
-              <span className="recording" title="Everything that is shown here is recorded">
-                <span className="dot dot-recording" aria-hidden="true" /> Recording
-              </span>
-            ))}
-        </div>
+      <div className={env === null ? 'terminal-bar' : `terminal-bar band band-${env.kind}`}>
+        <SessionFacts target={tab.target} live={live} owner={owner} />
         <div className="terminal-tools">
           <Button variant="icon" iconName="search" ariaLabel="Find in the terminal" onClick={() => setSearching(!searching)} />
           <Button variant="icon" iconName="zoom-out" ariaLabel="Smaller letters" onClick={() => setFontSize(size - 1)} />
@@ -285,19 +262,6 @@ function LiveTab({ tab, live, owner, onClose }: { tab: Tab; live: LiveSession; o
       </div>
     </div>
   )
-}
-
-function Fact({ label, children }: { label: string; children: React.ReactNode }) {
-  return (
-    <span className="fact">
-      <span className="fact-label">{label}</span> {children}
-    </span>
-  )
-}
-
-function Elapsed({ from, to }: { from: number; to: number }) {
-  const now = useNow(1000)
-  return <span className="faint">{lasting((to || now) - from)}</span>
 }
 
 function Find({ live, onClose }: { live: LiveSession; onClose: () => void }) {

@@ -216,6 +216,10 @@ type session struct {
 	Recording string `json:"Recording,omitempty"`
 	// And why the session's log is not where OutputURL says.
 	LogNotDelivered string `json:"LogNotDelivered,omitempty"`
+	// And as whom it runs on the node, empty for the agent's default, and how
+	// many minutes it may be idle.
+	RunAsUser   string `json:"RunAsUser,omitempty"`
+	IdleTimeout string `json:"IdleSessionTimeout,omitempty"`
 }
 
 // outputURL is where a session's log is.
@@ -341,6 +345,10 @@ func (d *door) describeSession(s *sekisho.Session) session {
 	}
 	if out.LogNotDelivered != "" { // AWS's programs do not show that field
 		out.Details = strings.TrimSpace(out.Details + " The session's log was not delivered: " + out.LogNotDelivered)
+	}
+	out.RunAsUser = s.RunAsUser
+	if s.IdleTimeout > 0 {
+		out.IdleTimeout = strconv.Itoa(int(s.IdleTimeout / time.Minute))
 	}
 	if s.MaxDuration > 0 {
 		out.MaxDuration = strconv.Itoa(int(s.MaxDuration / time.Minute))

@@ -1,0 +1,123 @@
+// The facts about a session that stand above its terminal: where one is, as
+// whom, since when, and how long still.
+
+import CopyToClipboard from '@cloudscape-design/components/copy-to-clipboard'
+import Icon from '@cloudscape-design/components/icon'
+import { useEffect, useState } from 'react'
+import { signedIn } from './api'
+import { lasting, ownerName, timeOfDay, useNow, when } from './format'
+import type { LiveSession } from './live-session'
+import { nodes } from './nodes'
+import { findSession, type Session } from './sessions'
+import { useStore } from './store'
+import { environment } from './tags'
+import type { Target } from './workspace'
+
+/** useEnvironment is the environment that a node's tags name; null for none. */
+export function useEnvironment(node: string): ReturnType<typeof environment> {
+  return environment(useStore(nodes).nodes.find((n) => n.id === node)?.tags ?? [])
+}
+
+/** SessionFacts are the facts about a session that is open here. */
+export function SessionFacts({ target, live, owner }: { target: Target; live: LiveSession; owner: string }) {
+  const { endedAt, title, encrypted, channel } = useStore(live.state)
+  const who = useStore(signedIn)
+  const env = useEnvironment(target.id)
+  const [session, setSession] = useState<Session | null>(null)
+  useEffect(() => {
+    let over = false
+    findSession(live.id, ['Active'], true).then(
+      (s) => {
+        if (!over) setSession(s)
+      },
+      () => {}, // who may not list sessions sees what is known without
+    )
+    return () => {
+      over = true
+    }
+  }, [live])
+  const ended = channel.kind === 'ended'
+  return (
+    <div className="terminal-facts">
+      <span className="terminal-node" title={title}>
+        {target.name || target.id}
+      </span>
+      {env !== null && (
+        <span className={`environment environment-${env.kind}`} title="The environment that the node's tags name">
+          {env.name}
+        </span>
+      )}
+      <Fact label="Node">
+        <CopyToClipboard variant="inline" textToCopy={target.id} copySuccessText="Copied" copyErrorText="Not copied" />
+      </Fact>
+      <Fact label="Account">
+        {who?.account} / {who?.region}
+      </Fact>
+      {session !== null && (
+        <Fact label="OS user">
+          {session.runAs || <span title="ssm-user, or the agent's own user where it is not root">default</span>}
+        </Fact>
+      )}
+      <Fact label="Owner">
+        <span title={owner}>{ownerName(owner)}</span>
+      </Fact>
+      <Fact label="Started">
+        <span title={when(live.startedAt)}>{timeOfDay(live.startedAt)}</span> <Elapsed from={live.startedAt} to={endedAt} />
+      </Fact>
+      <Fact label="Session">
+        <CopyToClipboard variant="inline" textToCopy={live.id} copySuccessText="Copied" copyErrorText="Not copied" />
+      </Fact>
+      {!ended && session !== null && session.idleFor > 0 && <Remaining live={live} session={session} />}
+      {!ended &&
+        (encrypted ? (
+          <>
+            <span className="encrypted" title="Only this page and the node can read what is typed and shown: the server has no recording of it">
+              <Icon name="lock-private" size="small" /> Encrypted
+            </span>
+            <span className="faint nowrap">Not recorded</span>
+          </>
+        ) : (
+          <span className="recording" title="Everything that is shown here is recorded">
+            <span className="dot dot-recording" aria-hidden="true" /> Recording
+          </span>
+        ))}
+    </div>
+  )
+}
+
+function Fact({ label, children }: { label: string; children: React.ReactNode }) {
+  return (
+    <span className="fact">
+      <span className="fact-label">{label}</span> {children}
+    </span>
+  )
+}
+
+function Elapsed({ from, to }: { from: number; to: number }) {
+  const now = useNow(1000)
+  return <span className="faint">{lasting((to || now) - from)}</span>
+}
+
+/** How long before the end it is shown in another colour. */
+const SOON_MS = 120_000
+
+/** Remaining is how long the session may still be idle: it is not while either side sends. */
+function Remaining({ live, session }: { live: LiveSession; session: Session }) {
+  const [active, setActive] = useState(() => Date.now())
+  const now = useNow(1000)
+  useEffect(() => {
+    const heard = () => setActive((last) => (Date.now() - last < 500 ? last : Date.now()))
+    const stops = [live.term.onData(heard), live.term.onWriteParsed(heard)]
+    return () => stops.forEach((s) => s.dispose())
+  }, [live])
+  const idle = Math.max(0, session.idleFor - (now - active))
+  const rest = session.lastsFor === 0 ? Infinity : Math.max(0, session.lastsFor - (now - live.startedAt))
+  const left = Math.min(idle, rest)
+  return (
+    <Fact label={idle <= rest ? 'Idle end in' : 'Ends in'}>
+      <span className={left < SOON_MS ? 'soon' : undefined} title={`It ends when nothing is typed or shown for ${lasting(session.idleFor)}`}>
+        {lasting(left)}
+      </span>
+    </Fact>
+  )
+}

@@ -316,10 +316,13 @@ func TestInstallAmazonAgent(t *testing.T) {
 	if err := json.Unmarshal([]byte(m.read("config")), &config); err != nil {
 		t.Fatal(err)
 	}
-	for _, part := range []string{"Mds", "Ssm", "Mgs", "S3", "Kms"} {
+	for _, part := range []string{"Mds", "Ssm", "Mgs", "Kms"} {
 		if config[part]["Endpoint"] != endpoint {
 			t.Errorf("%s is at %v", part, config[part]["Endpoint"])
 		}
+	}
+	if got, want := config["S3"]["Endpoint"], strings.Replace(endpoint, "https://", "s3.", 1); got != want {
+		t.Errorf("S3 is at %v, want %s", got, want)
 	}
 	before, after, _ := strings.Cut(r.Stdout, "==\n")
 	for _, want := range []string{"SSL_CERT_FILE=/etc/amazon/ssm/sekisho-ca.pem", "600\n", "CA is good", "registered already"} {

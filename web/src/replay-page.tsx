@@ -22,6 +22,7 @@ import { Playback } from './playback'
 import { readRecording, verifyRecording, type Verification } from './recordings'
 import { Refusal } from './refusal'
 import { follow, href } from './router'
+import { SessionLog } from './session-log'
 import { findSession, type Session } from './sessions'
 import { SessionStatus } from './sessions-page'
 import { useStore } from './store'
@@ -42,11 +43,14 @@ export default function ReplayPage({ id }: { id: string }) {
   const [sealed, setSealed] = useState(false)
   const name = useStore(nodes).nodes.find((n) => n.id === session?.target)?.name
 
+  const [looked, setLooked] = useState(false)
   useEffect(() => {
-    findSession(id).then(setSession, () => {
-      // The recording may be open to someone who may not list sessions.
-    })
-  }, [id])
+    findSession(id)
+      .then(setSession, () => {
+        // The recording may be open to someone who may not list sessions.
+      })
+      .finally(() => setLooked(true))
+  }, [id, sealed])
   useEffect(() => {
     if (sealed) verifyRecording(id).then(setProof, setProofError)
   }, [id, sealed])
@@ -61,14 +65,20 @@ export default function ReplayPage({ id }: { id: string }) {
         onFollow={follow}
       />
       <Header variant="h1">{name || session?.target || 'Recording'}</Header>
-      <Player id={id} onSealed={setSealed} />
+      {session?.encrypted === true ? (
+        <Alert type="info">Encrypted from end to end: the server has no recording of what was shown.</Alert>
+      ) : (
+        looked && <Player id={id} onSealed={setSealed} />
+      )}
       <Container header={<Header variant="h2">Session</Header>}>
         <KeyValuePairs
           columns={4}
           items={[
             {
               label: 'Recording',
-              value: !sealed ? (
+              value: session?.encrypted === true ? (
+                <StatusIndicator type="stopped">None of what was shown</StatusIndicator>
+              ) : !sealed ? (
                 <StatusIndicator type="in-progress">Not sealed yet</StatusIndicator>
               ) : proof === null ? (
                 proofError !== null ? (
@@ -98,6 +108,7 @@ export default function ReplayPage({ id }: { id: string }) {
           ]}
         />
       </Container>
+      {session !== null && <SessionLog session={session} />}
       {proofError !== null && <Refusal error={proofError} what="The recording could not be verified" />}
       {proof !== null && !proof.Verified && (
         <Alert type="error" header="The recording is not as it was sealed">

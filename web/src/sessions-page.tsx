@@ -129,7 +129,12 @@ export function SessionsPage({ history }: { history: boolean }) {
 
   const replay = (s: Session) =>
     s.encrypted ? (
-      <span title="Encrypted from end to end: the server could not record it">Encrypted</span>
+      <span title="Encrypted from end to end: the server could not record it">
+        Encrypted{' '}
+        <Link href={href('sessions', 'replay', s.id)} onFollow={follow}>
+          Details
+        </Link>
+      </span>
     ) : (
       <Link href={href('sessions', 'replay', s.id)} onFollow={follow}>
         {history ? 'Replay' : 'Watch'}

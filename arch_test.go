@@ -35,6 +35,7 @@ var layers = []struct {
 		"sekisho/internal/sigv4",
 	}},
 	{"L2 engines", []string{
+		"sekisho/internal/admit",
 		"sekisho/internal/audit",
 		"sekisho/internal/authz",
 		"sekisho/internal/broker",

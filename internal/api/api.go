@@ -9,6 +9,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"crypto/rsa"
 	"encoding/json"
@@ -21,10 +22,12 @@ import (
 	"net/url"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"sekisho"
+	"sekisho/internal/admit"
 	"sekisho/internal/audit"
 	"sekisho/internal/authz"
 	"sekisho/internal/awsproto"
@@ -57,6 +60,9 @@ type Operation struct {
 	ReadOnly bool
 	// Hidden is a member of the request that nobody reads in the audit trail.
 	Hidden string
+	// Busy is the name of the error when there are too many such calls; empty
+	// = ThrottlingException.
+	Busy string
 }
 
 // hiddenValue stands in the audit trail for a member that is hidden whole.
@@ -569,6 +575,10 @@ func lowerFirst(s string) string {
 // fail answers with an error in the door's shape and records it. c may lack
 // a door when the request could not be routed.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, c *Call, err error) {
+	if busy, ok := errors.AsType[*admit.Busy](err); ok {
+		s.failBusy(w, r, c, busy)
+		return
+	}
 	e := s.refusal(r, c, err)
 	if c.door != nil {
 		if err := s.record(r, c, c.door.Operations[c.Operation].ReadOnly, e); err != nil {
@@ -577,6 +587,15 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, c *Call, err error
 		}
 	}
 	s.answerError(w, r, c, e)
+}
+
+// failBusy answers a call for which there is no room. It is not recorded: that
+// would be as much work as the call, and the gate counts it.
+func (s *Server) failBusy(w http.ResponseWriter, r *http.Request, c *Call, busy *admit.Busy) {
+	w.Header().Set("Retry-After", strconv.Itoa(int(busy.After.Seconds())+1))
+	s.answerError(w, r, c, &awsproto.Error{
+		Code: cmp.Or(c.door.Operations[c.Operation].Busy, "ThrottlingException"), Message: busy.Error(), Status: http.StatusTooManyRequests, Sender: true,
+	})
 }
 
 // refusal words err for the caller. What only the server may know goes to its

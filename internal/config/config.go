@@ -49,6 +49,9 @@ type Server struct {
 	// ResumeWithSessionToken lets a client that lost its connection go on
 	// with its session after its credentials have lapsed.
 	ResumeWithSessionToken bool `yaml:"resume_with_session_token"`
+	// AgentsPerSecond is how many agents are let in in a second when many come
+	// at once.
+	AgentsPerSecond float64 `yaml:"agents_per_second"`
 	// Webhooks receive events.
 	Webhooks []Webhook `yaml:"webhooks"`
 }
@@ -130,7 +133,7 @@ func Read(path string) (*Server, error) {
 // Parse reads a configuration and checks its form. Files it names are not
 // looked at; [Server.Check] does that.
 func Parse(b []byte) (*Server, error) {
-	c := &Server{Listen: "0.0.0.0:8443", Region: "us-east-1", Data: "/var/lib/sekisho", EndSessionsOnRevocation: true}
+	c := &Server{Listen: "0.0.0.0:8443", Region: "us-east-1", Data: "/var/lib/sekisho", EndSessionsOnRevocation: true, AgentsPerSecond: 200}
 	dec := yaml.NewDecoder(bytes.NewReader(b))
 	dec.KnownFields(true)
 	if err := dec.Decode(c); err != nil && !errors.Is(err, io.EOF) {
@@ -160,6 +163,9 @@ func (c *Server) form() error {
 	}
 	if c.TLS.Certificate == "" || c.TLS.Key == "" {
 		bad("tls: certificate and key must both name PEM files: agents and clients speak TLS only")
+	}
+	if !(c.AgentsPerSecond >= 1 && c.AgentsPerSecond <= 1e6) {
+		bad("agents_per_second: %v is not between 1 and 1000000; 200 is usual", c.AgentsPerSecond)
 	}
 	if _, err := c.Proxies(); err != nil {
 		errs = append(errs, err)

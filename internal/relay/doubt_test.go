@@ -20,7 +20,7 @@ func TestAcknowledgementsLostWithTheServer(t *testing.T) {
 		agent.send(output(7, "seven"))
 		want(t, "and again", say(client.drain(t)), "7=seven")
 		want(t, "while the agent waits", say(agent.drain(t)), "")
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		agent.send(output(7, "seven"))
 		want(t, "in the client's place", say(agent.drain(t)), "ack 7")
 		agent.send(output(8, "eight"))
@@ -45,7 +45,7 @@ func TestAcknowledgementsLostWithTheServer(t *testing.T) {
 		for range 5 {
 			agent.send(ten)
 			want(t, "it is passed on", say(client.drain(t)), "10=ten")
-			time.Sleep(time.Second)
+			<-time.After(time.Second)
 		}
 		want(t, "and not vouched for", say(agent.drain(t)), "")
 		client.send(ackOf(ten))
@@ -61,7 +61,7 @@ func TestNothingIsGuessedOfAClientThatIsAway(t *testing.T) {
 			t.Helper()
 			for range 8 {
 				agent.send(output(7, "seven"))
-				time.Sleep(time.Second)
+				<-time.After(time.Second)
 			}
 			want(t, "the agent waits", say(agent.drain(t)), "")
 		}

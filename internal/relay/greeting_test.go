@@ -82,9 +82,9 @@ func TestInputWaitsUntilTheAgentHasNotedItsHandshake(t *testing.T) {
 				client.send(key)
 				if tc.held > 0 {
 					want(t, "at once", say(agent.drain(t)), "")
-					time.Sleep(tc.held - time.Millisecond)
+					<-time.After(tc.held - time.Millisecond)
 					want(t, "a moment later", say(agent.drain(t)), "")
-					time.Sleep(time.Millisecond)
+					<-time.After(time.Millisecond)
 				}
 				want(t, "then", say(agent.drain(t)), say([]mgs.Message{key}))
 				client.send(input(next+1, "l"))
@@ -111,7 +111,7 @@ func TestHeldInputReachesAnAgentThatReconnects(t *testing.T) {
 		agent.Close("cut")
 		synctest.Wait()
 		again := w.agent()
-		time.Sleep(100 * time.Millisecond)
+		<-time.After(100 * time.Millisecond)
 		want(t, "the new connection", say(again.drain(t)), "1=k")
 	})
 }

@@ -40,7 +40,23 @@ type leg struct {
 	// writing is held by whoever writes: the leg's own goroutine, or the
 	// other leg's reader for a keystroke's sake. It comes before the
 	// session's mutex.
-	writing sync.Mutex
+	writing turn
+}
+
+// turn is a mutex that is a channel, since it may be held for as long as a
+// peer does not read: tests in virtual time see that whoever waits for it
+// waits.
+type turn chan struct{}
+
+func (t turn) take() { t <- struct{}{} }
+func (t turn) give() { <-t }
+func (t turn) try() bool {
+	select {
+	case t <- struct{}{}:
+		return true
+	default:
+		return false
+	}
 }
 
 // mostUrgent bounds what waits for a leg that does not read. What is dropped
@@ -97,7 +113,7 @@ func (s *session) outgoing(to side) *stream { return s.incoming(to.other()) }
 func (s *session) serve(ctx context.Context, conn Conn, at side) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	l := &leg{conn: conn, cancel: cancel, wake: make(chan struct{}, 1)}
+	l := &leg{conn: conn, cancel: cancel, wake: make(chan struct{}, 1), writing: make(turn, 1)}
 	if err := s.attach(l, at); err != nil {
 		conn.Close(err.Error())
 		return err
@@ -391,11 +407,11 @@ func (s *session) flushSoon(l *leg, to side) {
 	s.mu.Lock()
 	small := s.outgoing(to).bytes <= inlineBytes && len(l.urgent) < batchFrames && l.final == nil
 	s.mu.Unlock()
-	if !small || !l.writing.TryLock() {
+	if !small || !l.writing.try() {
 		l.poke()
 		return
 	}
-	defer l.writing.Unlock()
+	defer l.writing.give()
 	if _, err := s.flush(context.Background(), l, to, 1); err != nil {
 		l.cancel(err)
 		return
@@ -412,9 +428,9 @@ func (s *session) flushSoon(l *leg, to side) {
 // frame of an ended session is out.
 func (s *session) write(ctx context.Context, l *leg, to side) error {
 	for {
-		l.writing.Lock()
+		l.writing.take()
 		last, err := s.flush(ctx, l, to, -1)
-		l.writing.Unlock()
+		l.writing.give()
 		if err != nil {
 			return err
 		}

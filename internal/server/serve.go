@@ -74,7 +74,7 @@ func Run(ctx context.Context, c *config.Server, w io.Writer, log *slog.Logger) (
 		AgentDir: agents, CA: ownCA(cert),
 		DataDir: c.Data, Account: c.Account, Region: c.Region, Log: log, StrictDocuments: c.StrictDocuments, TrustedProxies: proxies,
 		ResumeWithSessionToken: c.ResumeWithSessionToken,
-		KeepSessions:           !c.EndSessionsOnRevocation, Federation: federation, Webhooks: webhooks,
+		KeepSessions:           !c.EndSessionsOnRevocation, Federation: federation, Webhooks: webhooks, AgentsPerSecond: c.AgentsPerSecond,
 	})
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"sekisho"
+	"sekisho/internal/admit"
 	"sekisho/internal/api"
 	"sekisho/internal/api/cloudtrail"
 	"sekisho/internal/api/ec2"
@@ -80,6 +82,10 @@ type Config struct {
 	Federation []webid.ConsoleProvider
 	// Webhooks receive events.
 	Webhooks []event.Webhook
+	// AgentsPerSecond is how many agents may open their control channel in a
+	// second, and how many may renew their credentials or register; 0 = 200,
+	// negative = any number.
+	AgentsPerSecond float64
 	// NodeDownAfter is how long a node is away before it is said to be down;
 	// 0 = 1 minute.
 	NodeDownAfter time.Duration
@@ -214,6 +220,7 @@ func (s *Server) routes() error {
 		Fleet: s.Fleet, Broker: s.broker, Documents: documents.New(s.db, yamljson.Texts{}, sessionLogs{s}, nil), Roles: nodeRoles{s.Directory}, Channels: s.Hub,
 		Inventory: inventory.New(s.db), Settings: settings.New(s.db, nil), Commands: s.commands, Outputs: outputs{s},
 		Region: s.cfg.Region, Account: s.cfg.Account, StrictDocuments: s.cfg.StrictDocuments,
+		Registrations: s.gate("registrations"), Renewals: s.gate("requests for credentials"),
 	}
 	s.api = api.New(api.Config{
 		Doors: []*api.Door{
@@ -250,7 +257,7 @@ func (s *Server) routes() error {
 	}
 	mux := http.NewServeMux()
 	s.channels = ssmmessages.Register(mux, ssmmessages.Config{
-		API: s.api, Broker: s.broker, Hub: s.Hub, Relay: s.relay, Fleet: s.Fleet, Commands: s.commands,
+		API: s.api, Admission: s.gate("control channels"), Broker: s.broker, Hub: s.Hub, Relay: s.relay, Fleet: s.Fleet, Commands: s.commands,
 		Region: s.cfg.Region, Account: s.cfg.Account, Log: s.cfg.Log, Done: s.done,
 	})
 	mux.HandleFunc("GET /healthz", s.health)
@@ -264,6 +271,15 @@ func (s *Server) routes() error {
 	})
 	s.handler = mux
 	return nil
+}
+
+// agentsPerSecond is a rate that two processors keep up with while they serve
+// people.
+const agentsPerSecond = 200
+
+// gate lets agents in.
+func (s *Server) gate(what string) *admit.Gate {
+	return admit.New(admit.Config{Name: what, Rate: max(0, cmp.Or(s.cfg.AgentsPerSecond, agentsPerSecond)), Log: s.cfg.Log})
 }
 
 // health answers load balancers.

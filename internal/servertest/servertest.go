@@ -216,7 +216,7 @@ func Allow(resource string, actions ...string) string {
 // SSM is AWS's client with these credentials. It does not retry.
 func (s *Server) SSM(c sigv4.Credentials) *awsssm.Client {
 	return awsssm.NewFromConfig(aws.Config{
-		Region: Region, BaseEndpoint: &s.URL, HTTPClient: s.http,
+		Region: Region, BaseEndpoint: aws.String(s.URL), HTTPClient: s.http,
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 			return aws.Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken}, nil
 		}),

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"sekisho/internal/agent/uplink"
 	"sekisho/internal/id"
 	"sekisho/internal/link"
 	"sekisho/internal/mgs"
@@ -181,7 +182,12 @@ func (c *Channel) Run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		wait := time.Duration(float64(backoff) * (0.5 + rand.Float64()/2)) // spread: many come back at once
+		// Anywhere in the time: many come back at once. A server that has too
+		// many already says how long those will take.
+		wait := max(backoff, 2*uplink.Pause(err))
+		if least := minBackoff / 2; wait > least {
+			wait = least + rand.N(wait-least)
+		}
 		c.cfg.Log.Warn("control channel closed", "error", err, "retry_in", wait.Round(time.Millisecond))
 		backoff = min(max(2*backoff, minBackoff), maxBackoff)
 		t := time.NewTimer(wait)

@@ -3,12 +3,14 @@ package control_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"sekisho/internal/agent/control"
+	"sekisho/internal/agent/uplink"
 	"sekisho/internal/link"
 	"sekisho/internal/mgs"
 )
@@ -52,6 +54,41 @@ func TestNeverGivesUp(t *testing.T) {
 		}
 		if since := tries[len(tries)-1].Sub(began); since < 24*time.Hour-15*time.Second {
 			t.Errorf("no try after %v", since)
+		}
+	})
+}
+
+// TestComesAgainWhenTold has a server to which too many agents come: this one
+// comes again within twice the time that it was told, whenever in it.
+func TestComesAgainWhenTold(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var tries []time.Time
+		c := control.New(control.Config{
+			Open: func(context.Context) (*link.Conn, error) {
+				tries = append(tries, time.Now())
+				return nil, fmt.Errorf("open: %w", &uplink.APIError{Status: 429, After: 20 * time.Second})
+			},
+			Sessions: nobody{},
+			Log:      slog.New(slog.DiscardHandler),
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Hour)
+		defer cancel()
+		c.Run(ctx)
+		var early, late int
+		for i := 1; i < len(tries); i++ {
+			gap := tries[i].Sub(tries[i-1])
+			if gap < 50*time.Millisecond || gap > 40*time.Second {
+				t.Fatalf("pause %d is %v", i, gap)
+			}
+			if gap < 20*time.Second {
+				early++
+			} else {
+				late++
+			}
+		}
+		if early < 60 || late < 60 {
+			t.Errorf("%d pauses of less than 20 s, %d of more", early, late)
 		}
 	})
 }

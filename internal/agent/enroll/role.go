@@ -87,7 +87,7 @@ func (r *Role) Run(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		case err != nil:
-			wait = jitter(pause)
+			wait = max(jitter(pause), time.Duration(float64(2*uplink.Pause(err))*rand.Float64()))
 			r.log.Warn("no role credentials; trying again", "error", err, "in", wait.Round(time.Millisecond))
 			pause = min(2*pause, maxRetry)
 		default:

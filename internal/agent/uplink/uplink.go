@@ -18,6 +18,7 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -164,7 +165,21 @@ type APIError struct {
 	Code    string // such as AccessDeniedException; may be empty
 	Message string
 	Date    time.Time // the server's clock; zero when it did not say
+	// After is how long the server wants to be left alone; usually 0.
+	After time.Duration
 }
+
+// Pause is how long the server that gave err wants to be left alone, as one to
+// which too many come at once.
+func Pause(err error) time.Duration {
+	if e, ok := errors.AsType[*APIError](err); ok {
+		return e.After
+	}
+	return 0
+}
+
+// maxPause bounds what a server may ask for.
+const maxPause = time.Minute
 
 // Error implements error.
 func (e *APIError) Error() string {
@@ -297,6 +312,9 @@ func apiError(op string, resp *http.Response, body []byte) *APIError {
 	e := &APIError{Op: op, Status: resp.StatusCode}
 	if t, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
 		e.Date = t
+	}
+	if n, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && n > 0 {
+		e.After = min(time.Duration(n)*time.Second, maxPause)
 	}
 	var j struct {
 		Type     string `json:"__type"`

@@ -30,6 +30,9 @@ func (d *door) registerManagedInstance(ctx context.Context, c *api.Call, in *reg
 	if err := v.Err(); err != nil {
 		return nil, err
 	}
+	if err := d.Registrations.Enter(ctx); err != nil {
+		return nil, err
+	}
 	n, err := d.Fleet.Register(ctx, fleet.Registration{
 		ActivationID: in.ActivationID, ActivationCode: in.ActivationCode, PublicKey: in.PublicKey,
 		PublicKeyType: in.PublicKeyType, Fingerprint: in.Fingerprint, SourceIP: c.SourceIP.String(),
@@ -63,6 +66,9 @@ type roleTokenAnswer struct {
 const roleTokenTTL = time.Hour
 
 func (d *door) requestManagedInstanceRoleToken(ctx context.Context, c *api.Call, in *roleTokenRequest) (*roleTokenAnswer, error) {
+	if err := d.Renewals.Enter(ctx); err != nil {
+		return nil, err
+	}
 	n, err := d.Fleet.Node(ctx, c.Principal.Node)
 	if err != nil {
 		return nil, err

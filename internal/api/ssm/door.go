@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"sekisho"
+	"sekisho/internal/admit"
 	"sekisho/internal/api"
 	"sekisho/internal/awsproto"
 	"sekisho/internal/broker"
@@ -63,8 +64,10 @@ type Config struct {
 	Settings  *settings.Settings
 	Commands  *command.Engine
 	Outputs   Outputs // nil takes every bucket
-	Region    string
-	Account   string
+	// Registrations and Renewals let machines in; nil lets in all.
+	Registrations, Renewals *admit.Gate
+	Region                  string
+	Account                 string
 	// StrictDocuments demands that policies grant the default session
 	// document too, as AWS's newer pages say; without it a grant on the node
 	// is enough when a request names no document.
@@ -118,6 +121,7 @@ func New(cfg Config) *api.Door {
 			"RegisterManagedInstance": {
 				Handle: api.Handle(d.registerManagedInstance), Auth: api.Anonymous,
 				NoPolicy: "the activation code is the permission",
+				Busy:     "TooManyUpdates", // the only refusal upon which AWS's agent tries again
 			},
 			"RequestManagedInstanceRoleToken": {
 				Handle: api.Handle(d.requestManagedInstanceRoleToken), Auth: api.NodeKey,

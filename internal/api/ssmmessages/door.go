@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"sekisho"
+	"sekisho/internal/admit"
 	"sekisho/internal/api"
 	"sekisho/internal/authz"
 	"sekisho/internal/awsproto"
@@ -45,6 +46,9 @@ type Config struct {
 	Region   string
 	Account  string
 	Log      *slog.Logger
+	// Admission lets in agents that open their control channel; nil lets in
+	// all.
+	Admission *admit.Gate
 	// Done ends all channels when the server stops.
 	Done context.Context
 }
@@ -142,6 +146,10 @@ func (d *door) createControlChannel(w http.ResponseWriter, r *http.Request) {
 	}
 	if err == nil {
 		_, err = d.Fleet.Node(r.Context(), sekisho.NodeID(node)) // not deregistered meanwhile
+	}
+	if err == nil {
+		// Whoever has a token is in: what is costly begins here.
+		err = d.Admission.Enter(r.Context())
 	}
 	var token string
 	if err == nil {

@@ -44,7 +44,7 @@ func (w *world) whole() {
 		if w.agent.Backlog() == 0 {
 			break
 		}
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 	}
 	if n := w.agent.Backlog(); n > 0 {
 		w.t.Errorf("%d messages were never acknowledged to the agent", n)
@@ -111,13 +111,13 @@ func TestDataChannelBreaks(t *testing.T) {
 		c.prints(w.ctx, "$ ")
 		c.typed(w.ctx, "seq 20000\r")
 		for range 5 {
-			time.Sleep(20 * time.Millisecond)
+			<-time.After(20 * time.Millisecond)
 			w.cut("data-channel")
 		}
 		w.set("data-channel", true)
 		w.cut("data-channel")
 		c.typed(w.ctx, "echo typed meanwhile\r")
-		time.Sleep(2 * time.Second)
+		<-time.After(2 * time.Second)
 		w.set("data-channel", false)
 		c.prints(w.ctx, "typed meanwhile\r\n$ ")
 		want := "$ seq 20000\r\n" + numbers(20000) + "$ echo typed meanwhile\r\ntyped meanwhile\r\n$ "
@@ -140,7 +140,7 @@ func TestAgentGivesUp(t *testing.T) {
 		before := w.asked("data-channel")
 		w.set("data-channel", true)
 		w.cut("data-channel")
-		time.Sleep(10 * time.Second)
+		<-time.After(10 * time.Second)
 		if n := w.asked("data-channel") - before; n != 6 {
 			t.Errorf("it tried %d times", n)
 		}
@@ -167,7 +167,7 @@ func TestAfterTheEndTheAgentIsQuiet(t *testing.T) {
 			t.Errorf("the person is told %q", why)
 		}
 		w.gone()
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		if n := w.asked("data-channel"); n > 3 {
 			t.Errorf("%d tokens were asked for", n)
 		}
@@ -196,7 +196,7 @@ func TestIdleAndMaximumDuration(t *testing.T) {
 				c.prints(w.ctx, "$ ")
 				for tc.keys && time.Since(began) < tc.after-40*time.Second {
 					c.typed(w.ctx, "echo here\r")
-					time.Sleep(30 * time.Second)
+					<-time.After(30 * time.Second)
 				}
 				if why := c.reason(w.ctx); !strings.Contains(why, tc.want) {
 					t.Errorf("the person is told %q", why)
@@ -218,7 +218,7 @@ func TestIdleAndMaximumDuration(t *testing.T) {
 func TestNobodyAnswersTheHandshake(t *testing.T) {
 	with(t, ssmagent.Config{}, func(w *world) {
 		w.start(sekisho.Session{}, "NonInteractiveCommands", map[string]any{"linux": map[string]any{"commands": "echo hi"}})
-		time.Sleep(20 * time.Second)
+		<-time.After(20 * time.Second)
 		if got := w.endings(); len(got) != 1 || !strings.Contains(got[0], "Failed: ") || !strings.Contains(got[0], "Handshake timed out") {
 			t.Errorf("%q", got)
 		}
@@ -230,7 +230,7 @@ func TestNobodyAnswersTheHandshake(t *testing.T) {
 func TestClientComesLate(t *testing.T) {
 	with(t, ssmagent.Config{}, func(w *world) {
 		w.start(sekisho.Session{}, "NonInteractiveCommands", map[string]any{"linux": map[string]any{"commands": "echo hi"}})
-		time.Sleep(14 * time.Second)
+		<-time.After(14 * time.Second)
 		c := w.attach()
 		if why := c.reason(w.ctx); why != "" || c.output.String() != "hi\n" {
 			t.Errorf("%q, told %q", c.output.String(), why)
@@ -295,7 +295,7 @@ func TestTheEndIsToldUntilAcknowledged(t *testing.T) {
 				c.typed(w.ctx, "exit\r")
 				c.reason(w.ctx)
 				w.gone()
-				time.Sleep(10 * time.Second)
+				<-time.After(10 * time.Second)
 				if got, want := len(w.completions()), min(lost+1, 3); got != want {
 					t.Errorf("the server was told %d times, want %d", got, want)
 				}
@@ -319,19 +319,19 @@ func TestControlChannelBreaks(t *testing.T) {
 		w.cut("control-channel")
 		c.typed(w.ctx, "echo still here\r")
 		c.prints(w.ctx, "still here\r\n$ ")
-		time.Sleep(3 * time.Second)
+		<-time.After(3 * time.Second)
 		if !w.hub.Connected(nodeID) {
 			t.Error("the node is not back after three seconds")
 		}
 		// A long time without the server: it comes back by its schedule.
 		w.set("control-channel", true)
 		w.cut("control-channel")
-		time.Sleep(90 * time.Second)
+		<-time.After(90 * time.Second)
 		if n := w.asked("control-channel"); n > 8 {
 			t.Errorf("it asked %d times", n)
 		}
 		w.set("control-channel", false)
-		time.Sleep(4 * time.Minute)
+		<-time.After(4 * time.Minute)
 		if !w.hub.Connected(nodeID) {
 			t.Error("the node did not come back")
 		}
@@ -427,7 +427,7 @@ func TestDeafAgent(t *testing.T) {
 		w.mu.Unlock()
 		agent.in <- packet{b: []byte("\xff\xff\xff\xffa header that lies")}
 		c.typed(w.ctx, "echo anybody?\r")
-		time.Sleep(5 * time.Second)
+		<-time.After(5 * time.Second)
 		if strings.Contains(c.output.String(), "anybody") {
 			t.Fatal("the agent hears")
 		}

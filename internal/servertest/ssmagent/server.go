@@ -19,6 +19,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -70,6 +71,7 @@ func (m *Machine) Close() { m.client.CloseIdleConnections() }
 type StatusError struct {
 	Status int
 	Body   string
+	After  time.Duration // of Retry-After
 }
 
 // Error implements error.
@@ -85,7 +87,8 @@ func (m *Machine) call(r *http.Request, want int) ([]byte, error) {
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
 	if err == nil && resp.StatusCode != want {
-		err = &StatusError{resp.StatusCode, string(b)}
+		after, _ := strconv.Atoi(resp.Header.Get("Retry-After")) // none is 0
+		err = &StatusError{resp.StatusCode, string(b), time.Duration(after) * time.Second}
 	}
 	return b, err
 }

@@ -351,7 +351,7 @@ func (w *world) gone() {
 		if w.agent.Workers() == 0 {
 			return
 		}
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 	}
 	w.t.Errorf("%d workers live on", w.agent.Workers())
 }

@@ -1,0 +1,83 @@
+package ssmagent_test
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awsssm "github.com/aws/aws-sdk-go-v2/service/ssm"
+
+	"sekisho/internal/identity"
+	"sekisho/internal/server"
+	"sekisho/internal/servertest"
+	"sekisho/internal/servertest/ssmagent"
+)
+
+// When more agents come than are let in, those who would wait too long are
+// told so in words upon which AWS's agent comes again, and people are served.
+func TestMoreAgentsThanAreLetIn(t *testing.T) {
+	t.Parallel()
+	// One a minute: after the first nobody is let in while the test runs.
+	s := servertest.StartWith(t, func(c *server.Config) { c.AgentsPerSecond = 1.0 / 60 })
+	limit := int32(10)
+	a, err := s.SSM(s.Admin).CreateActivation(t.Context(), &awsssm.CreateActivationInput{
+		IamRole: aws.String("service-role/" + identity.NodeRole), RegistrationLimit: &limit,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := ssmagent.NewMachine(s.URL, servertest.Region, s.TLS(), key())
+	defer m.Close()
+	ctx := t.Context()
+	register := func() error { return m.Register(ctx, *a.ActivationId, *a.ActivationCode) }
+	token := func() error {
+		_, err := m.Token(ctx, "control-channel", m.ID)
+		return err
+	}
+	for _, tc := range []struct {
+		name string
+		do   func() error
+		code string
+	}{
+		{"register", register, "TooManyUpdates"},
+		{"renew", func() error { return m.RoleToken(ctx) }, "ThrottlingException"},
+		{"control channel", token, "ThrottlingException"},
+	} {
+		if err := tc.do(); err != nil {
+			t.Fatalf("%s: the first is refused: %v", tc.name, err)
+		}
+		id := m.ID
+		err := tc.do()
+		m.ID = id
+		refused, ok := errors.AsType[*ssmagent.StatusError](err)
+		if !ok || refused.Status != http.StatusTooManyRequests || !strings.Contains(refused.Body, tc.code) || refused.After < time.Second {
+			t.Errorf("%s: %+v", tc.name, err)
+		}
+		// AWS's agent takes this for a reason not to come again.
+		if ok && strings.Contains(refused.Body, "AccessDenied") {
+			t.Errorf("%s: %s", tc.name, refused.Body)
+		}
+	}
+	// What an agent says of itself at its start is never refused: it would
+	// sleep for minutes.
+	for range 5 {
+		if err := m.Report(ctx); err != nil {
+			t.Error(err)
+		}
+	}
+	// A channel whose token was given is opened, and people are not counted.
+	for range 20 {
+		if _, err := s.SSM(s.Admin).DescribeInstanceInformation(ctx, &awsssm.DescribeInstanceInformationInput{}); err != nil {
+			t.Error(err)
+		}
+	}
+	// The refusals fill no audit trail.
+	for _, name := range []string{"RegisterManagedInstance", "RequestManagedInstanceRoleToken", "CreateControlChannel"} {
+		if e := s.Events(name); len(e) != 1 || e[0].ErrorCode != "" {
+			t.Errorf("%s: %d events", name, len(e))
+		}
+	}
+}

@@ -93,6 +93,9 @@ func (w *Webhook) Networks() ([]netip.Prefix, error) {
 		if p.Bits() == 0 {
 			return nil, fmt.Errorf("allow_networks: %q would open every private network; name the receiver's", s)
 		}
+		if err := webhook.CheckAllowed(p.Masked()); err != nil {
+			return nil, fmt.Errorf("allow_networks: %w", err)
+		}
 		all = append(all, p.Masked())
 	}
 	return all, nil
@@ -136,8 +139,15 @@ func (w *Webhook) form() error {
 	if _, err := w.Filter(); err != nil {
 		bad("%w", err)
 	}
-	if _, err := w.Networks(); err != nil {
+	allowed, err := w.Networks()
+	if err != nil {
 		bad("%w", err)
+	}
+	if u != nil {
+		// A name is looked at when it is dialled; an address can be now.
+		if a, err := netip.ParseAddr(u.Hostname()); err == nil && webhook.CheckAddress(a, allowed) != nil {
+			bad("url: %w", webhook.CheckAddress(a, allowed))
+		}
 	}
 	if w.GiveUpAfter < 0 || w.GiveUpAfter > 0 && w.GiveUpAfter < time.Minute || w.GiveUpAfter > maxGiveUp {
 		bad("give_up_after: %s is not between 1m and %s", w.GiveUpAfter, maxGiveUp)

@@ -123,7 +123,8 @@ func (r *receiver) await(s *servertest.Server, typ, name, value string) happened
 }
 
 // withReceiver starts a server that tells r what happens. A node is down after
-// that time; 0 is the default, longer than any test.
+// that time; 0 is the default, longer than any test. A receiver that was down
+// is back when a server starts again.
 func withReceiver(t *testing.T, r *receiver, downAfter time.Duration, types ...string) *servertest.Server {
 	t.Helper()
 	pattern, err := event.OfTypes(types)
@@ -133,6 +134,7 @@ func withReceiver(t *testing.T, r *receiver, downAfter time.Duration, types ...s
 			URL: r.url, Secrets: func() ([]webhook.Secret, error) { return r.secrets, nil }, Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")},
 		})
 		must(t, err)
+		r.down.Store(false)
 		c.NodeDownAfter = downAfter
 		c.Webhooks = []event.Webhook{{Name: "hook", Endpoint: end, Pattern: pattern}}
 	})
@@ -334,7 +336,6 @@ func TestEventsSurvive(t *testing.T) {
 	}
 	s.Restart()
 	n.Connect()
-	r.down.Store(false)
 	for _, id := range ids {
 		r.await(s, "Session Ended", "session-id", id)
 		if got := r.types("session-id", id); !slices.Equal(got, []string{"Session Started", "Session Ended"}) {

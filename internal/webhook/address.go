@@ -57,6 +57,16 @@ func reached(a netip.Addr) netip.Addr {
 	return a
 }
 
+// CheckAllowed refuses a network that cannot be allowed.
+func CheckAllowed(network netip.Prefix) error {
+	for _, p := range never() {
+		if p.Bits() <= network.Bits() && p.Contains(network.Addr()) {
+			return fmt.Errorf("%s cannot be allowed: events are never sent to link-local and metadata addresses", network)
+		}
+	}
+	return nil
+}
+
 // CheckAddress refuses the addresses that only somebody who means harm would
 // have a server connect to, and private ones that are not allowed.
 func CheckAddress(a netip.Addr, allow []netip.Prefix) error {

@@ -264,6 +264,12 @@ func TestAddresses(t *testing.T) {
 		}
 	}
 
+	for network, can := range map[string]bool{"10.0.0.0/8": true, "::1/128": true, "fd00::/8": true, "169.254.0.0/16": false, "169.254.169.254/32": false, "fe80::/64": false} {
+		if got := webhook.CheckAllowed(netip.MustParsePrefix(network)) == nil; got != can {
+			t.Errorf("%s can be allowed: %v", network, got)
+		}
+	}
+
 	var came atomic.Int32
 	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { came.Add(1) }))
 	defer srv.Close()

@@ -131,7 +131,7 @@ func (d *door) settingChanged(ctx context.Context, id string) error {
 // roleOf is the role whose credentials a node gets: its own, or that of
 // instances without one.
 func (d *door) roleOf(ctx context.Context, n *sekisho.Node, sourceIP string) (string, error) {
-	if n.IAMRole != "" {
+	if n.IAMRole != "" || resourceType(n) != "EC2Instance" {
 		return n.IAMRole, nil
 	}
 	s, err := d.Settings.Get(ctx, settings.HostRole)

@@ -484,6 +484,22 @@ func TestCancelledOutOfReach(t *testing.T) {
 	})
 }
 
+func TestNodeThatIsGone(t *testing.T) {
+	inWorld(t, 1, func(w *world) {
+		id, other := w.send(2, nil), w.send(1, nil)
+		w.ack(id, 1, mgs.JobAccepted)
+		w.ack(other, 1, mgs.JobAccepted)
+		w.reply(other, 1, mgs.CommandSuccess)
+		for _, n := range []sekisho.NodeID{"mi-1", "mi-2", "mi-9"} {
+			if err := w.engine.EndNode(t.Context(), n, "It is gone."); err != nil {
+				t.Error(err)
+			}
+		}
+		w.want(id, "Failed 2/2 e1 d0: Failed Undeliverable")
+		w.want(other, "Success 1/1 e0 d0: Success")
+	})
+}
+
 // TestRestart: what was under way goes on in another process.
 func TestRestart(t *testing.T) {
 	inWorld(t, 2, func(w *world) {

@@ -56,6 +56,7 @@ const (
 	// retryPause is after how long what the store has refused is tried again.
 	retryPause = 5 * time.Second
 	maxSends   = 64 // at a time
+	maxFrame   = 256 << 10
 )
 
 // Engine is safe for concurrent use.
@@ -307,6 +308,9 @@ func (c *Command) frame(node sekisho.NodeID) ([]byte, error) {
 	m, err := mgs.NewSendCommand(string(node), send)
 	if err != nil {
 		return nil, err
+	}
+	if m.Size() > maxFrame {
+		return nil, fmt.Errorf("a job of %d bytes is more than agents read", m.Size())
 	}
 	return m.AppendTo(nil), nil
 }

@@ -22,6 +22,28 @@ func (e *Engine) NodeConnected(node sekisho.NodeID) {
 	e.wakeUp()
 }
 
+// EndNode ends the commands of a node that will not come back.
+func (e *Engine) EndNode(ctx context.Context, node sekisho.NodeID, why string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	defer e.wakeUp()
+	var errs []error
+	for _, r := range e.active {
+		p := r.on[node]
+		if p == nil || p.inv.Status.Over() {
+			continue
+		}
+		s := Undeliverable
+		if p.inv.Status == InProgress || p.inv.Status == Cancelling {
+			s = Failed
+		}
+		ed := r.edit()
+		ed.end(p, s, why)
+		errs = append(errs, e.commit(ctx, ed))
+	}
+	return errors.Join(errs...)
+}
+
 // errForeign says that a node speaks of what is not its own.
 var errForeign = sekisho.Errorf(sekisho.CodeDenied, "the job is not one of this node")
 

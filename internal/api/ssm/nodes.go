@@ -313,5 +313,5 @@ func (d *door) deregisterManagedInstance(ctx context.Context, c *api.Call, in *i
 	}
 	const why = "The node was deregistered."
 	d.Channels.Drop(n.ID, why)
-	return &struct{}{}, errors.Join(d.Broker.EndNode(ctx, n.ID, why), d.Inventory.Forget(ctx, n.ID))
+	return &struct{}{}, errors.Join(d.Broker.EndNode(ctx, n.ID, why), d.Commands.EndNode(ctx, n.ID, why), d.Inventory.Forget(ctx, n.ID))
 }

@@ -220,3 +220,46 @@ func TestRunCommandOutlivesTheServer(t *testing.T) {
 		t.Errorf("%+v", o)
 	}
 }
+
+// TestRunCommandAgentKilled: a command whose agent dies is reported as failed
+// by the next one, ended on the node, and not run again.
+func TestRunCommandAgentKilled(t *testing.T) {
+	t.Parallel()
+	agent := shared.StartAgent(t, "dies under a command", -1)
+	dir := t.TempDir()
+	id := send(t, shared, nil, agent.NodeID, fmt.Sprintf(`{"commands":["echo $$ >> %s/pids","while :; do sleep 1; done"]}`, dir))
+	var pid string
+	running := func() error {
+		text, err := os.ReadFile(filepath.Join(dir, "pids"))
+		if pid = strings.TrimSpace(string(text)); err != nil || !strings.HasSuffix(string(text), "\n") {
+			return fmt.Errorf("%q, %v", text, err)
+		}
+		return nil
+	}
+	harness.Eventually(t, awhile, running)
+	awaitOutcome(t, shared, id, agent.NodeID, "InProgress")
+	agent.Kill()
+	if _, err := os.Stat("/proc/" + pid); err != nil {
+		t.Fatalf("the script ended with its agent: %v", err)
+	}
+	agent.Run(t)
+	o := awaitOutcome(t, shared, id, agent.NodeID, "Failed", "Success", "TimedOut")
+	if o.Status != "Failed" || !strings.Contains(o.StandardErrorContent, "agent ended while the command ran") {
+		t.Errorf("%+v", o)
+	}
+	harness.Eventually(t, soon, func() error {
+		stat, err := os.ReadFile("/proc/" + pid + "/stat")
+		if err == nil && !strings.Contains(string(stat), ") Z ") {
+			return fmt.Errorf("the script still runs: %s", stat)
+		}
+		return nil
+	})
+	// The next command runs, and the one before did not begin again.
+	id = send(t, shared, nil, agent.NodeID, `{"commands":["echo back"]}`)
+	if o := awaitOutcome(t, shared, id, agent.NodeID, "Failed", "Success", "TimedOut"); o.StandardOutputContent != "back\n" {
+		t.Errorf("%+v", o)
+	}
+	if err := running(); err != nil || strings.Contains(pid, "\n") {
+		t.Errorf("it began more than once: %q, %v", pid, err)
+	}
+}

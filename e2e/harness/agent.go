@@ -22,6 +22,7 @@ type Agent struct {
 	Pid    int
 
 	dir  string
+	run  func() (*process, error)
 	proc *process
 }
 
@@ -89,10 +90,10 @@ func (s *Server) StartAgent(t testing.TB, name string, uid int, metadata ...stri
 	if a.NodeID = strings.TrimSpace(r.Stdout); r.Code != 0 || !strings.HasPrefix(a.NodeID, "mi-") && !strings.HasPrefix(a.NodeID, "i-") {
 		t.Fatalf("sekisho-agent register: exit %d\n%s%s", r.Code, r.Stdout, r.Stderr)
 	}
-	if a.proc, err = startProcess(command("run", "--state", state), filepath.Join(dir, "log")); err != nil {
-		t.Fatal(err)
+	a.run = func() (*process, error) {
+		return startProcess(command("run", "--state", state), filepath.Join(dir, "log"))
 	}
-	a.Pid = a.proc.cmd.Process.Pid
+	a.Run(t)
 	t.Cleanup(func() {
 		a.Kill()
 		log, err := os.ReadFile(filepath.Join(dir, "log"))
@@ -118,6 +119,16 @@ func (s *Server) AwaitConnected(t testing.TB, node string, limit time.Duration) 
 		}
 		return nil
 	})
+}
+
+// Run starts the agent, again when it has ended.
+func (a *Agent) Run(t testing.TB) {
+	t.Helper()
+	var err error
+	if a.proc, err = a.run(); err != nil {
+		t.Fatal(err)
+	}
+	a.Pid = a.proc.cmd.Process.Pid
 }
 
 // Kill ends the agent as a crash does.

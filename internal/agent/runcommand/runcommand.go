@@ -101,7 +101,7 @@ func (r *Runner) Resume() {
 	}
 	for command, rec := range r.jobs {
 		if !ended[rec.Job] {
-			r.killLeftover(command, rec.Group)
+			r.killLeftover(command, rec)
 			r.reportLost(rec)
 		}
 		r.store.over(rec.Job)
@@ -229,9 +229,10 @@ func (r *Runner) take(command string, job mgs.AgentJob, log *slog.Logger, answer
 
 // killLeftover ends the script that an earlier agent left behind. Its group's
 // number may be somebody else's by now: the command's ID in their environment
-// tells.
-func (r *Runner) killLeftover(command string, group int) {
-	if group <= 1 {
+// tells. Where the agent had no time to note the group, it is one that has its
+// leader.
+func (r *Runner) killLeftover(command string, rec record) {
+	if !rec.Began {
 		return
 	}
 	entries, err := os.ReadDir("/proc")
@@ -244,7 +245,8 @@ func (r *Runner) killLeftover(command string, group int) {
 		if err != nil {
 			continue
 		}
-		if g, err := syscall.Getpgid(pid); err != nil || g != group {
+		group, err := syscall.Getpgid(pid)
+		if err != nil || group <= 1 || group != rec.Group && (rec.Group != 0 || group != pid) {
 			continue
 		}
 		env, err := os.ReadFile(filepath.Join("/proc", e.Name(), "environ"))

@@ -867,6 +867,11 @@ func TestStop(t *testing.T) {
 // what it was doing still going on.
 func TestBackAgain(t *testing.T) {
 	t.Parallel()
+	t.Run("noted", func(t *testing.T) { t.Parallel(); testBackAgain(t, true) })
+	t.Run("not noted yet", func(t *testing.T) { t.Parallel(); testBackAgain(t, false) })
+}
+
+func testBackAgain(t *testing.T, noted bool) {
 	b := newBench(t)
 	stop := b.open(nil)
 	pids := t.TempDir()
@@ -898,6 +903,16 @@ func TestBackAgain(t *testing.T) {
 	}
 	if strconv.Itoa(rec.Group) != self {
 		t.Errorf("the record has the group %d, it is %s", rec.Group, self)
+	}
+	if !noted { // the agent was killed just then
+		rec.Group = 0
+		text, err := json.Marshal(rec)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(left, command+jobSuffix), text, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 
 	back := newBench(t)

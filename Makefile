@@ -108,10 +108,11 @@ lint: $(GOLANGCI) ## golangci-lint over the module
 fuzz: ## every fuzz target for FUZZTIME each
 	scripts/fuzz $(FUZZTIME)
 
-bench: build $(PLUGIN) ## Go benchmarks, then session start and echo time beside ssh
+bench: build $(PLUGIN) ## Go benchmarks, session start and echo time beside ssh, agents that come back at once
 	scripts/setup bench
 	cd bench && $(GO) test -run '^$$' -bench . -benchmem ./...
 	cd bench && $(GO) run ./session -bin ../bin -plugin ../$(PLUGIN)
+	cd bench && $(GO) run ./admission -bin ../bin -agents 300
 
 ## Tools.
 

@@ -312,6 +312,15 @@ func (m *Machine) Token(ctx context.Context, kind, name string) (string, error) 
 
 // Dial implements [Gateway].
 func (m *Machine) Dial(ctx context.Context, kind, name string) (Conn, error) {
+	conn, err := m.Link(ctx, kind, name)
+	if err != nil {
+		return nil, err
+	}
+	return socket{conn}, nil
+}
+
+// Link opens a channel up to its first frame.
+func (m *Machine) Link(ctx context.Context, kind, name string) (*link.Conn, error) {
 	query := "?role=publish_subscribe"
 	if kind == "control-channel" {
 		query = "?role=subscribe&stream=input"
@@ -323,11 +332,7 @@ func (m *Machine) Dial(ctx context.Context, kind, name string) (Conn, error) {
 	if err := m.sign(r, "ssmmessages", "host", "x-amz-date", "x-amz-security-token"); err != nil {
 		return nil, err
 	}
-	conn, err := link.Dial(ctx, "wss"+strings.TrimPrefix(r.URL.String(), "https"), link.DialOptions{Header: r.Header, TLS: m.tls})
-	if err != nil {
-		return nil, err
-	}
-	return socket{conn}, nil
+	return link.Dial(ctx, "wss"+strings.TrimPrefix(r.URL.String(), "https"), link.DialOptions{Header: r.Header, TLS: m.tls})
 }
 
 // Decrypt implements [Gateway].

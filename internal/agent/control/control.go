@@ -174,6 +174,7 @@ func (c *Channel) Run(ctx context.Context) {
 			c.setServer("")
 			if _, reason, ok := link.CloseStatus(err); ok && reason == mgs.ReasonRoleChanged && c.cfg.RoleChanged != nil {
 				c.cfg.RoleChanged()
+				backoff = min(backoff, minBackoff) // it is expected back
 			}
 			if time.Since(opened) >= goodLife {
 				backoff = 0

@@ -159,8 +159,9 @@ func operations() map[string]api.Operation {
 		"NodeOnly": {Handle: api.Handle(func(_ context.Context, c *api.Call, _ *struct{}) (*pingAnswer, error) {
 			return &pingAnswer{string(c.Principal.Node)}, nil
 		}), Auth: api.NodeKey, NoPolicy: "a test"},
-		"Panic": {Handle: func(context.Context, *api.Call) (any, error) { panic("oh no " + secretOutput) }},
-		"Fault": {Handle: func(context.Context, *api.Call) (any, error) { return nil, errors.New("sql: " + secretOutput) }},
+		"Around": {Handle: api.Handle(around), NoPolicy: "each operation that it calls asks by itself"},
+		"Panic":  {Handle: func(context.Context, *api.Call) (any, error) { panic("oh no " + secretOutput) }},
+		"Fault":  {Handle: func(context.Context, *api.Call) (any, error) { return nil, errors.New("sql: " + secretOutput) }},
 		"Uncoded": {Handle: func(context.Context, *api.Call) (any, error) {
 			return nil, &sekisho.Error{Code: "nonsense", Message: secretOutput}
 		}},

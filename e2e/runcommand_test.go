@@ -231,10 +231,10 @@ func TestRunCommandAgentKilled(t *testing.T) {
 	var pid string
 	running := func() error {
 		text, err := os.ReadFile(filepath.Join(dir, "pids"))
-		if pid = strings.TrimSpace(string(text)); err != nil || !strings.HasSuffix(string(text), "\n") {
-			return fmt.Errorf("%q, %v", text, err)
+		if pid = strings.TrimSpace(string(text)); err == nil && !strings.HasSuffix(string(text), "\n") {
+			err = fmt.Errorf("it has written %q", text)
 		}
-		return nil
+		return err
 	}
 	harness.Eventually(t, awhile, running)
 	awaitOutcome(t, shared, id, agent.NodeID, "InProgress")

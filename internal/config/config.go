@@ -49,6 +49,9 @@ type Server struct {
 	// ResumeWithSessionToken lets a client that lost its connection go on
 	// with its session after its credentials have lapsed.
 	ResumeWithSessionToken bool `yaml:"resume_with_session_token"`
+	// RefuseLogRewrites refuses to nodes to write the log of a session a second
+	// time, or to delete it, in buckets that keep versions, too.
+	RefuseLogRewrites bool `yaml:"refuse_log_rewrites"`
 	// AgentsPerSecond is how many agents are let in in a second when many come
 	// at once.
 	AgentsPerSecond float64 `yaml:"agents_per_second"`

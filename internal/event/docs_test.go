@@ -62,6 +62,12 @@ func examples(o event.Origin) []*event.Event {
 		}),
 		o.Up(n), o.Down(n, at(31, 1)), o.Seen(moved), o.Seen(changed), o.Seen(doubt), o.Seen(refused),
 		o.Call("ssm", at(0, 0), json.RawMessage(call)),
+		o.Rewritten(event.Rewrite{
+			At: at(55, 0), Session: s, Node: node, SourceIP: "198.51.100.7", RequestID: "2b0f4a53-9d2c-4a8e-8f57-1f1f5f1c9a20",
+			Principal: "arn:aws:sts::123456789012:assumed-role/AmazonSSMRoleForInstancesQuickSetup/mi-0123456789abcdef0",
+			Operation: "PutObject", Bucket: "session-logs", Key: "prefix/" + string(s.ID) + ".log", Outcome: "NewVersion",
+			Version: "6xiMqrpDETjonfDyUVmJvKfJUdvGKPb5", Former: "Zk3WnO1yQ0bq7m5iBJwqY3W0ZcXo8uV2",
+		}),
 	}
 	for i, e := range all {
 		e.ID = fmt.Sprintf("6a7e8feb-b491-4cf7-a9f1-%012d", i)

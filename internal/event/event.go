@@ -19,6 +19,9 @@ const (
 	SessionEnded   Type = "Session Ended"
 	SessionFailed  Type = "Session Failed"
 	SessionDenied  Type = "Session Denied" // refused by policy
+	// SessionLogRewritten: a node wrote to a session's log that was there, or
+	// tried to.
+	SessionLogRewritten Type = "Session Log Rewritten"
 
 	NodeUp              Type = "Node Up"
 	NodeDown            Type = "Node Down" // and not back within a while
@@ -44,7 +47,7 @@ func Types() []Type {
 	return []Type{
 		SessionStarted, SessionEnded, SessionFailed, SessionDenied,
 		NodeUp, NodeDown, NodeAddressChanged, NodeIdentityChanged, NodeIdentityInDoubt, RegistrationRefused,
-		APICall,
+		APICall, SessionLogRewritten,
 	}
 }
 

@@ -73,8 +73,8 @@ func Run(ctx context.Context, c *config.Server, w io.Writer, log *slog.Logger) (
 	s, err := New(ctx, Config{
 		AgentDir: agents, CA: ownCA(cert),
 		DataDir: c.Data, Account: c.Account, Region: c.Region, Log: log, StrictDocuments: c.StrictDocuments, TrustedProxies: proxies,
-		ResumeWithSessionToken: c.ResumeWithSessionToken,
-		KeepSessions:           !c.EndSessionsOnRevocation, Federation: federation, Webhooks: webhooks, AgentsPerSecond: c.AgentsPerSecond,
+		ResumeWithSessionToken: c.ResumeWithSessionToken, RefuseLogRewrites: c.RefuseLogRewrites,
+		KeepSessions: !c.EndSessionsOnRevocation, Federation: federation, Webhooks: webhooks, AgentsPerSecond: c.AgentsPerSecond,
 	})
 	if err != nil {
 		return err

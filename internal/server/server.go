@@ -69,6 +69,8 @@ type Config struct {
 	// ResumeWithSessionToken lets clients resume their session with a token
 	// of its own when their credentials have lapsed.
 	ResumeWithSessionToken bool
+	// RefuseLogRewrites: see [s3.Config].
+	RefuseLogRewrites bool
 	// TrustedProxies are believed about where a request came from.
 	TrustedProxies []netip.Prefix
 	// AgentDir holds the agents that machines may fetch, CA (PEM) is what they
@@ -246,7 +248,10 @@ func (s *Server) routes() error {
 	if len(s.cfg.Federation) > 0 {
 		federation = webid.NewConsole(web, s.ring, s.cfg.Federation)
 	}
-	s.buckets = s3.New(s3.Config{API: s.api, Objects: s.objects, Policies: s.Directory, Account: s.cfg.Account, Region: s.cfg.Region})
+	s.buckets = s3.New(s3.Config{
+		API: s.api, Objects: s.objects, Policies: s.Directory, Account: s.cfg.Account, Region: s.cfg.Region,
+		SessionLogs: sessionLogs{s}, RefuseLogRewrites: s.cfg.RefuseLogRewrites,
+	})
 	s.console, err = console.New(console.Config{
 		Federation: federation, Buckets: s.buckets,
 		Account: s.cfg.Account, Region: s.cfg.Region, Directory: s.Directory, Doors: s.api, Store: s.db,

@@ -4,14 +4,19 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"path"
+	"strings"
 	"time"
 
 	"sekisho"
+	"sekisho/internal/api/s3"
 	sekishoapi "sekisho/internal/api/sekisho"
 	"sekisho/internal/authz"
 	"sekisho/internal/broker"
 	"sekisho/internal/document"
 	"sekisho/internal/documents"
+	"sekisho/internal/event"
+	"sekisho/internal/id"
 	"sekisho/internal/objects"
 )
 
@@ -67,6 +72,42 @@ func (l sessionLogs) CheckLogs(ctx context.Context, s *document.Settings) error 
 			WithHint("Associate a key with it (aws logs associate-kms-key --log-group-name %s --kms-key-id KEY), or switch off cloudWatchEncryptionEnabled.", name)
 	}
 	return nil
+}
+
+var _ s3.SessionLogs = sessionLogs{}
+
+// SessionOfLog implements [s3.SessionLogs].
+func (l sessionLogs) SessionOfLog(ctx context.Context, bucket, key string) (*sekisho.Session, error) {
+	name, ok := strings.CutSuffix(path.Base(key), ".log")
+	if !ok || !id.ValidSession(name) {
+		return nil, nil
+	}
+	x, err := l.s.broker.Session(ctx, sekisho.SessionID(name))
+	if sekisho.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil || x.Logs.Bucket != bucket || x.Logs.Key != key {
+		return nil, err
+	}
+	return x, nil
+}
+
+// LogRewritten implements [s3.SessionLogs]: whoever watches the log of a
+// session is told.
+func (l sessionLogs) LogRewritten(ctx context.Context, x s3.LogRewrite) {
+	ctx = context.WithoutCancel(ctx)
+	ev := l.s.recordingEvent("SessionLogRewritten", map[string]any{
+		"sessionId": string(x.Session.ID), "instanceId": string(x.Node), "bucketName": x.Bucket, "key": x.Key, "versionId": x.Version,
+		"formerVersionId": x.Former, "outcome": x.Outcome, "operation": x.Operation, "requestID": x.RequestID,
+	})
+	ev.SourceIP, ev.UserAgent = x.SourceIP, x.UserAgent
+	if err := l.s.trail.Record(ctx, ev); err != nil {
+		l.s.cfg.Log.Error("audit event lost", "event", ev.EventName, "session", x.Session.ID, "error", err)
+	}
+	l.s.bus.Publish(l.s.bus.Origin().Rewritten(event.Rewrite{
+		At: x.Time, Session: x.Session, Node: x.Node, Principal: x.Principal, SourceIP: x.SourceIP, RequestID: x.RequestID, Operation: x.Operation,
+		Bucket: x.Bucket, Key: x.Key, Version: x.Version, Former: x.Former, Outcome: x.Outcome,
+	}))
 }
 
 // starts tells how sessions would stand.

@@ -45,6 +45,12 @@ type Config struct {
 	Policies Policies
 	Account  string
 	Region   string
+	// SessionLogs guards the logs of sessions against the nodes that write
+	// them; nil guards none.
+	SessionLogs SessionLogs
+	// RefuseLogRewrites refuses to nodes to write logs a second time where that
+	// would be kept as a version, too.
+	RefuseLogRewrites bool
 }
 
 // Door is the S3 door.

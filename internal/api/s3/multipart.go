@@ -163,7 +163,11 @@ func completeUpload(ctx context.Context, q *request) (answer, error) {
 			return answer{}, fault("InvalidRequest", "Value for x-amz-mp-object-size header is invalid.")
 		}
 	}
-	v, err := q.Objects.CompleteUpload(ctx, u, chosen, want, size, cond)
+	log, err := q.rewriteOf(ctx, q.key, "")
+	if err != nil {
+		return answer{}, err
+	}
+	v, err := log.write(ctx, func() (*objects.Version, error) { return q.Objects.CompleteUpload(ctx, u, chosen, want, size, cond) })
 	if err != nil {
 		return answer{}, err
 	}

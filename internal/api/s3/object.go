@@ -249,7 +249,11 @@ func putObject(ctx context.Context, q *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	v, err := q.Objects.Put(ctx, q.bucket, q.key, facts, body, cond)
+	log, err := q.rewriteOf(ctx, q.key, "")
+	if err != nil {
+		return answer{}, err
+	}
+	v, err := log.write(ctx, func() (*objects.Version, error) { return q.Objects.Put(ctx, q.bucket, q.key, facts, body, cond) })
 	if err != nil {
 		return answer{}, bodyError(err)
 	}
@@ -518,7 +522,7 @@ func deleteObject(ctx context.Context, q *request) (answer, error) {
 	if q.r.Header.Get("If-Match") != "" {
 		return answer{}, notImplemented("If-Match for a deletion")
 	}
-	gone, err := q.Objects.Delete(ctx, q.bucket, q.key, version)
+	gone, err := q.remove(ctx, q.key, version)
 	if err != nil {
 		return answer{}, err
 	}
@@ -529,6 +533,14 @@ func deleteObject(ctx context.Context, q *request) (answer, error) {
 		q.w.Header().Set("X-Amz-Delete-Marker", "true")
 	}
 	return answer{status: http.StatusNoContent}, nil
+}
+
+func (q *request) remove(ctx context.Context, key, version string) (objects.Deleted, error) {
+	log, err := q.rewriteOf(ctx, key, version)
+	if err != nil {
+		return objects.Deleted{}, err
+	}
+	return log.remove(ctx, version, func() (objects.Deleted, error) { return q.Objects.Delete(ctx, q.bucket, key, version) })
 }
 
 func deleteAction(version string) string {
@@ -600,7 +612,7 @@ func deleteObjects(ctx context.Context, q *request) (answer, error) {
 		if q.config == nil {
 			return answer{}, objects.ErrNoBucket
 		}
-		gone, err := q.Objects.Delete(ctx, q.bucket, o.Key, o.VersionID)
+		gone, err := q.remove(ctx, o.Key, o.VersionID)
 		if err != nil {
 			if err := fail(err); err != nil {
 				return answer{}, err
@@ -739,7 +751,11 @@ func copyObject(ctx context.Context, q *request) (answer, error) {
 	body := from.Reader(0, from.Size)
 	defer body.Close()
 	content.Body = body
-	v, err := q.Objects.Put(ctx, q.bucket, q.key, facts, content, cond)
+	log, err := q.rewriteOf(ctx, q.key, "")
+	if err != nil {
+		return answer{}, err
+	}
+	v, err := log.write(ctx, func() (*objects.Version, error) { return q.Objects.Put(ctx, q.bucket, q.key, facts, content, cond) })
 	if err != nil {
 		return answer{}, err
 	}

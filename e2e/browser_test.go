@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"sekisho/e2e/harness"
 )
@@ -93,4 +94,45 @@ func TestBrowserPassword(t *testing.T) {
 		t.Fatalf("exit %d\n%s%s", r.Code, r.Stdout, r.Stderr)
 	}
 	inBrowser(t, s, "browser/password.mjs")
+}
+
+// setUp runs commands of the aws CLI as the administrator.
+func setUp(t *testing.T, s *harness.Server, script string) {
+	t.Helper()
+	if r := harness.Do(t, s.Shell(t.Context(), nil, script)); r.Code != 0 {
+		t.Fatalf("exit %d\n%s%s", r.Code, r.Stdout, r.Stderr)
+	}
+}
+
+// TestBrowserPreferences is the page of the session preferences.
+func TestBrowserPreferences(t *testing.T) {
+	t.Parallel()
+	s := ownServer(t)
+	setUp(t, s, `aws iam create-user --user-name looker &&
+		aws iam create-login-profile --user-name looker --password Correct-Horse-1 &&
+		aws iam attach-user-policy --user-name looker --policy-arn arn:aws:iam::aws:policy/AmazonSSMReadOnlyAccess`)
+	inBrowser(t, s, "browser/preferences.mjs")
+}
+
+// TestBrowserStarts is what happens before, above and after a session.
+func TestBrowserStarts(t *testing.T) {
+	t.Parallel()
+	s := ownServer(t)
+	day := func(n int) string { return time.Now().AddDate(0, 0, n).UTC().Format(time.RFC3339) }
+	look := `{"Effect":"Allow","Action":["ssm:DescribeSessions","ssm:DescribeInstanceProperties","ec2:describeInstances","ssm:GetConnectionStatus"],"Resource":"*"}`
+	setUp(t, s, `set -e
+		aws s3api create-bucket --bucket session-logs
+		aws s3api put-bucket-versioning --bucket session-logs --versioning-configuration Status=Enabled
+		aws logs create-log-group --log-group-name /sessions
+		aws ssm create-document --document-type Session --name SSM-SessionManagerRunShell --content '{"schemaVersion":"1.0","sessionType":"Standard_Stream",
+			"inputs":{"s3BucketName":"session-logs","s3KeyPrefix":"nodes","s3EncryptionEnabled":true,"cloudWatchLogGroupName":"/sessions","cloudWatchStreamingEnabled":true,
+			"sekisho":{"reasonRequired":true}}}'
+		for name in watcher tomorrow; do
+			aws iam create-user --user-name $name
+			aws iam create-login-profile --user-name $name --password Correct-Horse-1
+			aws iam put-user-policy --user-name $name --policy-name look --policy-document '{"Version":"2012-10-17","Statement":`+look+`}'
+		done
+		aws iam put-user-policy --user-name tomorrow --policy-name start --policy-document '{"Version":"2012-10-17","Statement":{"Effect":"Allow",
+			"Action":"ssm:StartSession","Resource":"*","Condition":{"DateGreaterThan":{"aws:CurrentTime":"`+day(1)+`"},"DateLessThan":{"aws:CurrentTime":"`+day(2)+`"}}}}'`)
+	inBrowser(t, s, "browser/starts.mjs")
 }

@@ -121,7 +121,7 @@ func (x starts) NotConnected(n *sekisho.Node) string { return x.s.Fleet.WhyNot(n
 // CheckNodeLogs implements [sekishoapi.Starts]: the places are there, and the
 // node's role may write to them.
 func (x starts) CheckNodeLogs(ctx context.Context, n *sekisho.Node, s *document.Settings) error {
-	if err := (sessionLogs{x.s}).CheckLogs(ctx, s); err != nil {
+	if err := sessionLogs(x).CheckLogs(ctx, s); err != nil {
 		return err
 	}
 	role, err := x.s.Directory.Role(ctx, n.IAMRole)

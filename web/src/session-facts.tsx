@@ -110,7 +110,8 @@ function Remaining({ live, session }: { live: LiveSession; session: Session }) {
     const stops = [live.term.onData(heard), live.term.onWriteParsed(heard)]
     return () => stops.forEach((s) => s.dispose())
   }, [live])
-  const idle = Math.max(0, session.idleFor - (now - active))
+  // The clock that ticks is behind what was just heard.
+  const idle = Math.max(0, session.idleFor - Math.max(0, now - active))
   const rest = session.lastsFor === 0 ? Infinity : Math.max(0, session.lastsFor - (now - live.startedAt))
   const left = Math.min(idle, rest)
   return (

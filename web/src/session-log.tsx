@@ -98,7 +98,7 @@ function LogObject({ bucket, objectKey, over }: { bucket: string; objectKey: str
         {error !== null && <Refusal error={error} what={versions?.length === 0 ? 'The versions could not be listed' : 'The log could not be read'} />}
         {written > 1 && (
           <Alert type="warning" header={`It was written ${written} times`}>
-            The oldest version is what the session's node delivered. Whatever came after it replaced it, and does not take it away.
+            The oldest version was there first. What came after it stands in its place, and has not taken it away.
           </Alert>
         )}
         <Table
@@ -120,15 +120,25 @@ function LogObject({ bucket, objectKey, over }: { bucket: string; objectKey: str
                     {when(v.at)}
                     {v.latest && <Badge color={v.deleted ? 'red' : 'blue'}>{v.deleted ? 'deleted' : 'latest'}</Badge>}
                   </span>
-                  {narrow && <code className="under faint wrap">{v.id}</code>}
+                  {narrow && (
+                    <span className="under faint wrap">
+                      {v.deleted ? '' : `${bytes(v.size)}, `}
+                      <code>{v.id}</code>
+                    </span>
+                  )}
                 </>
               ),
             },
-            { id: 'size', header: 'Size', cell: (v) => (v.deleted ? '–' : bytes(v.size)) },
-            ...(narrow ? [] : [{ id: 'version', header: 'Version', cell: (v: Version) => (v.id === 'null' ? <span className="faint">none is kept</span> : <code className="wrap">{v.id}</code>) }]),
+            ...(narrow
+              ? []
+              : [
+                  { id: 'size', header: 'Size', cell: (v: Version) => (v.deleted ? '–' : bytes(v.size)) },
+                  { id: 'version', header: 'Version', cell: (v: Version) => (v.id === 'null' ? <span className="faint">none is kept</span> : <code className="wrap">{v.id}</code>) },
+                ]),
             {
               id: 'actions',
               header: 'Actions',
+              minWidth: 120,
               cell: (v) =>
                 v.deleted ? (
                   '–'

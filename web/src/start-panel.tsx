@@ -67,7 +67,7 @@ export function StartPanel({ target, check }: { target: Target; check: StartChec
   useEffect(() => setAnyway(false), [target.id])
   const denied = refusalOf(check)
   return (
-    <SpaceBetween size="s">
+    <div className="start-panel">
       {check === null ? <StatusIndicator type="loading">Looking what a session needs</StatusIndicator> : <Checklist check={check} />}
       {check !== null && !check.Ready && denied === '' && (
         <Checkbox checked={anyway} onChange={(ev) => setAnyway(ev.detail.checked)}>
@@ -82,7 +82,7 @@ export function StartPanel({ target, check }: { target: Target; check: StartChec
       >
         Start session
       </Button>
-    </SpaceBetween>
+    </div>
   )
 }
 

@@ -178,7 +178,8 @@ test('several terminals, each its own', async () => {
 test('a dropped connection is picked up where it broke', async () => {
   await sees(/^pasted-6/)
   await page.locator('.xterm-helper-textarea').first().focus()
-  await type('for i in 1 2 3; do sleep 1; echo line-$i; done')
+  // Without echo: what is typed meanwhile must not stand among the lines.
+  await type('stty -echo; for i in 1 2 3; do sleep 1; echo line-$i; done; stty echo')
   await sees(/^line-1/)
   cutChannels()
   await page.getByText(/^Reconnecting/).waitFor()

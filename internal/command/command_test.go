@@ -549,12 +549,12 @@ func TestForeign(t *testing.T) {
 			"another's ack":     w.engine.JobAck(t.Context(), "mi-2", mgs.JobAck{JobID: mgs.JobID(id, "mi-1"), StatusCode: "200"}),
 			"a command's ack":   w.engine.JobAck(t.Context(), "mi-2", mgs.JobAck{JobID: mgs.JobID(id, "mi-2"), StatusCode: "200"}),
 		} {
-			if !command.IsForeign(err) {
+			if sekisho.CodeOf(err) != sekisho.CodeDenied {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
 		w.reply(id, 1, mgs.CommandSuccess)
-		if err := w.engine.JobReply(t.Context(), "mi-2", replyOf(id, "mi-2", "Failed", nil)); !command.IsForeign(err) {
+		if err := w.engine.JobReply(t.Context(), "mi-2", replyOf(id, "mi-2", "Failed", nil)); sekisho.CodeOf(err) != sekisho.CodeDenied {
 			t.Errorf("a command that is over: %v", err)
 		}
 		if len(w.refused) != 5 {
@@ -565,7 +565,10 @@ func TestForeign(t *testing.T) {
 		if err := w.engine.JobReply(t.Context(), "mi-2", replyOf("0-0", "mi-2", "InProgress", nil)); err != nil {
 			t.Error(err)
 		}
-		if err := w.engine.JobReply(t.Context(), "mi-2", mgs.JobReply{JobID: "x"}); err == nil || command.IsForeign(err) {
+		if err := w.engine.JobReply(t.Context(), "mi-2", mgs.JobReply{JobID: mgs.JobID(id, "mi-2"), Content: "x"}); sekisho.CodeOf(err) != sekisho.CodeInvalid {
+			t.Error(err)
+		}
+		if err := w.engine.JobReply(t.Context(), "mi-2", mgs.JobReply{JobID: "x"}); sekisho.CodeOf(err) != sekisho.CodeInvalid {
 			t.Error(err)
 		}
 	})

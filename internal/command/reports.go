@@ -51,7 +51,7 @@ var errForeign = sekisho.Errorf(sekisho.CodeDenied, "the job is not one of this 
 func (e *Engine) own(ctx context.Context, node sekisho.NodeID, job string) (string, error) {
 	command, of, err := mgs.ParseJobID(job)
 	if err != nil {
-		return "", err
+		return "", sekisho.Errorf(sekisho.CodeInvalid, "%w", err)
 	}
 	if of != string(node) {
 		e.cfg.Refused(ctx, node, job)
@@ -60,8 +60,8 @@ func (e *Engine) own(ctx context.Context, node sekisho.NodeID, job string) (stri
 	return command, nil
 }
 
-// JobAck is what node's agent makes of a job. An error says that it was none
-// of its business, or that it could not be noted.
+// JobAck is what node's agent makes of a job. CodeDenied says that the job is
+// none of the node's, CodeInvalid that it cannot be understood.
 func (e *Engine) JobAck(ctx context.Context, node sekisho.NodeID, ack mgs.JobAck) error {
 	command, err := e.own(ctx, node, ack.JobID)
 	if err != nil {
@@ -104,7 +104,8 @@ func (e *Engine) JobAck(ctx context.Context, node sekisho.NodeID, ack mgs.JobAck
 }
 
 // JobReply is how far a job of node has come. It may come more than once, and
-// late. An error says that it must not be acknowledged.
+// late. It must not be acknowledged when there is an error: CodeDenied and
+// CodeInvalid are as in [Engine.JobAck].
 func (e *Engine) JobReply(ctx context.Context, node sekisho.NodeID, reply mgs.JobReply) error {
 	command, err := e.own(ctx, node, reply.JobID)
 	if err != nil {
@@ -112,7 +113,7 @@ func (e *Engine) JobReply(ctx context.Context, node sekisho.NodeID, reply mgs.Jo
 	}
 	said, err := reply.Reply()
 	if err != nil {
-		return err
+		return sekisho.Errorf(sekisho.CodeInvalid, "%w", err)
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -231,6 +232,3 @@ func timeOf(s string) time.Time {
 	}
 	return t.UTC()
 }
-
-// IsForeign reports whether err says that a node spoke of what is not its own.
-func IsForeign(err error) bool { return errors.Is(err, errForeign) }

@@ -337,21 +337,35 @@ func taskComplete(ctx context.Context, node sekisho.NodeID, m *mgs.Message, task
 
 func (h *Hub) jobAck(ctx context.Context, node sekisho.NodeID, m *mgs.Message, jobs Jobs) {
 	ack, err := mgs.ParseBody[mgs.JobAck](m.Payload)
-	if err == nil {
+	if err != nil {
+		err = sekisho.Errorf(sekisho.CodeInvalid, "%w", err)
+	} else {
 		err = jobs.JobAck(ctx, node, ack)
 	}
 	if err != nil {
-		h.log.Warn("acknowledgement of a job not taken", "node", node, "error", err)
+		h.notTaken(ctx, node, m, err)
 	}
+}
+
+// notTaken notes that what an agent said was not understood or not kept. What
+// an agent can cause, it can cause often.
+func (h *Hub) notTaken(ctx context.Context, node sekisho.NodeID, m *mgs.Message, err error) {
+	level := slog.LevelError
+	if code := sekisho.CodeOf(err); code == sekisho.CodeInvalid || code == sekisho.CodeDenied {
+		level = slog.LevelDebug
+	}
+	h.log.Log(ctx, level, "message of an agent not taken", "node", node, "type", m.Type, "error", err)
 }
 
 func (h *Hub) jobReply(ctx context.Context, node sekisho.NodeID, m *mgs.Message, jobs Jobs) *mgs.Message {
 	reply, err := mgs.ParseBody[mgs.JobReply](m.Payload)
-	if err == nil {
+	if err != nil {
+		err = sekisho.Errorf(sekisho.CodeInvalid, "%w", err)
+	} else {
 		err = jobs.JobReply(ctx, node, reply)
 	}
 	if err != nil {
-		h.log.Warn("reply about a job not taken", "node", node, "error", err)
+		h.notTaken(ctx, node, m, err)
 		return nil
 	}
 	ack := mgs.NewJobReplyAck(m, reply.JobID)

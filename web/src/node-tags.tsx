@@ -80,7 +80,7 @@ function TagsModal({ node, mayRemove, onDone }: { node: Node; mayRemove: boolean
   return (
     <Modal
       visible
-      size="medium"
+      size="large"
       header={`Tags of ${node.name || node.id}`}
       onDismiss={onDone}
       footer={

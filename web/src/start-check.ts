@@ -31,10 +31,12 @@ export async function checkStart(node: string, background = true): Promise<Start
   return call<StartCheck>('Sekisho.CheckSessionStart', { Target: node }, background)
 }
 
-/** refusalOf is why policy does not allow a session; '' when it does. */
+/** refusalOf names the action that policy does not allow, for the button that cannot be pressed; '' when it does. */
 export function refusalOf(c: StartCheck | null): string {
-  const access = c?.Checks.find((x) => x.Kind === 'Access' && x.Outcome === 'Failing')
-  return access === undefined ? '' : access.Text
+  if (!c?.Checks.some((x) => x.Kind === 'Access' && x.Outcome === 'Failing')) return ''
+  return (c.Windows ?? []).length > 0
+    ? 'The action ssm:StartSession is not allowed on this node at this time.'
+    : 'The action ssm:StartSession is missing on this node.'
 }
 
 /** windowText says when a permission opens and closes, in the viewer's own zone and language. */

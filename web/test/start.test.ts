@@ -31,7 +31,8 @@ describe('windows of a permission', () => {
 describe('a refusal', () => {
   it('is that of policy alone', () => {
     const check = (Kind: 'Access' | 'Node', Outcome: 'Ready' | 'Failing') => ({ Ready: false, Checks: [{ Kind, Outcome, Text: 'why' }] })
-    expect(refusalOf(check('Access', 'Failing'))).toBe('why')
+    expect(refusalOf(check('Access', 'Failing'))).toBe('The action ssm:StartSession is missing on this node.')
+    expect(refusalOf({ ...check('Access', 'Failing'), Windows: [night] })).toMatch(/not allowed on this node at this time/)
     expect(refusalOf(check('Node', 'Failing'))).toBe('')
     expect(refusalOf(check('Access', 'Ready'))).toBe('')
     expect(refusalOf(null)).toBe('')

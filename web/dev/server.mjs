@@ -35,6 +35,41 @@ const nodes = process.env.EMPTY
     ]
 const connected = new Set(['mi-0a1b2c3d4e5f60718', 'mi-0b2c3d4e5f6071829'])
 
+// ── Quick Setup ────────────────────────────────────────────────────────────
+
+const made = new Set()
+function quickSetup(apply, chosen = []) {
+  const nodesRole = 'AmazonSSMRoleForInstancesQuickSetup'
+  const automation = 'AmazonSSMRoleForAutomationAssumeQuickSetup'
+  const wanted = [
+    ['Role', nodesRole],
+    ['Trust', nodesRole],
+    ['ManagedPolicy', nodesRole, 'AmazonSSMManagedInstanceCore'],
+    ['InstanceProfile', nodesRole],
+    ['ProfileRole', nodesRole],
+    ['Role', automation],
+    ['Trust', automation],
+    ['InlinePolicy', automation, 'AttachInstanceRole'],
+    ...chosen.map((id) => ['NodeRole', id]),
+  ]
+  const Steps = wanted.map(([Kind, Resource, Detail]) => {
+    const key = `${Kind} ${Resource}`
+    const Outcome = made.has(key) ? 'Present' : apply ? 'Made' : 'Missing'
+    if (apply) made.add(key)
+    if (apply && Kind === 'NodeRole') {
+      nodes.find((n) => n.InstanceId === Resource).IamRole = nodesRole
+      push('node', Resource)
+    }
+    return { Kind, Resource, Detail, Outcome, Text: key }
+  })
+  return {
+    Steps,
+    Changes: Steps.filter((s) => s.Outcome === 'Made').length,
+    Ready: Steps.every((s) => s.Outcome !== 'Missing'),
+    Agents: [{ Architecture: 'amd64', Sha256: '0'.repeat(64), Available: true }, { Architecture: 'arm64', Available: false }],
+  }
+}
+
 // ── events ─────────────────────────────────────────────────────────────────
 
 const streams = new Set()
@@ -252,6 +287,19 @@ const operations = {
     return { Sessions: [...sessions.values()].filter((s) => (i.State === 'Active') === (s.end === 0) && (!id || s.id === id)).map((s) => s.describe()) }
   },
   'AmazonSSM.CreateActivation': () => ({ ActivationId: randomUUID(), ActivationCode: randomUUID().replaceAll('-', '').slice(0, 20) }),
+  'Sekisho.DescribeQuickSetup': () => quickSetup(false),
+  'Sekisho.ApplyQuickSetup': (i) => quickSetup(true, i.InstanceIds),
+  'Sekisho.CreateInstallCommand': (i) => {
+    const line = `{ echo SEKISHO_ACTIVATION_ID=${randomUUID()}; echo SEKISHO_ACTIVATION_CODE=not-a-code; curl -fsSL 'https://sekisho.invalid/install/agent.sh'; } | sudo sh`
+    return {
+      ActivationId: randomUUID(),
+      ExpirationDate: i.ExpirationDate,
+      RegistrationLimit: i.RegistrationLimit,
+      Command: line,
+      UserData: `#cloud-config\nruncmd:\n  - ['sh', '-c', '${line.replaceAll("'", "''")}']\n`,
+      UninstallCommand: `${line} -s -- --uninstall`,
+    }
+  },
   'Sekisho.GetSessionRecording': (i) => {
     const s = sessions.get(i.SessionId)
     if (!s) throw new Refused('ResourceNotFoundException', `There is no recording of session ${i.SessionId}.`)

@@ -67,7 +67,7 @@ func run(ctx context.Context, out io.Writer, args []string) error {
 	bin := flags.String("bin", "bin", "folder of sekishod")
 	agents := flags.Int("agents", 5000, "how many agents come back")
 	ours := flags.Float64("ours", 0.5, "share of them that are ours; the others are AWS's")
-	rates := flags.String("rates", "200,1000000", "settings of agents_per_second to measure with")
+	rates := flags.String("rates", "100,1000000", "settings of agents_per_second to measure with")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -84,17 +84,23 @@ func run(ctx context.Context, out io.Writer, args []string) error {
 		return err
 	}
 	defer s.kill()
+	began := time.Now()
 	machines, err := s.machines(ctx, *agents)
 	if err != nil {
 		return err
 	}
+	fmt.Fprintf(out, "%d machines registered in %s\n", len(machines), time.Since(began).Round(time.Second))
+	began = time.Now()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	c := &crowd{}
 	var all sync.WaitGroup
 	defer all.Wait()
 	defer cancel()
+	pace := time.NewTicker(5 * time.Millisecond) // how they come the first time is not measured
+	defer pace.Stop()
 	for i, m := range machines {
+		<-pace.C
 		if float64(i) < *ours*float64(len(machines)) {
 			all.Go(func() { c.ours(ctx, m) })
 		} else {
@@ -104,6 +110,7 @@ func run(ctx context.Context, out io.Writer, args []string) error {
 	if err := c.await(ctx, len(machines)); err != nil {
 		return err
 	}
+	fmt.Fprintf(out, "connected in %s\n", time.Since(began).Round(time.Second))
 	tab := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(tab, "%d agents, %.0f %% of them ours\n", len(machines), *ours*100)
 	fmt.Fprintln(tab, "agents a second\tall are back after\thalf\tcalls, median\t99 %\tlongest\tfailed")

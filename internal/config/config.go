@@ -136,7 +136,7 @@ func Read(path string) (*Server, error) {
 // Parse reads a configuration and checks its form. Files it names are not
 // looked at; [Server.Check] does that.
 func Parse(b []byte) (*Server, error) {
-	c := &Server{Listen: "0.0.0.0:8443", Region: "us-east-1", Data: "/var/lib/sekisho", EndSessionsOnRevocation: true, AgentsPerSecond: 200}
+	c := &Server{Listen: "0.0.0.0:8443", Region: "us-east-1", Data: "/var/lib/sekisho", EndSessionsOnRevocation: true, AgentsPerSecond: 100}
 	dec := yaml.NewDecoder(bytes.NewReader(b))
 	dec.KnownFields(true)
 	if err := dec.Decode(c); err != nil && !errors.Is(err, io.EOF) {
@@ -168,7 +168,7 @@ func (c *Server) form() error {
 		bad("tls: certificate and key must both name PEM files: agents and clients speak TLS only")
 	}
 	if !(c.AgentsPerSecond >= 1 && c.AgentsPerSecond <= 1e6) {
-		bad("agents_per_second: %v is not between 1 and 1000000; 200 is usual", c.AgentsPerSecond)
+		bad("agents_per_second: %v is not between 1 and 1000000; 100 is usual", c.AgentsPerSecond)
 	}
 	if _, err := c.Proxies(); err != nil {
 		errs = append(errs, err)

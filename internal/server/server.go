@@ -85,7 +85,7 @@ type Config struct {
 	// Webhooks receive events.
 	Webhooks []event.Webhook
 	// AgentsPerSecond is how many agents may open their control channel in a
-	// second, and how many may renew their credentials or register; 0 = 200,
+	// second, and how many may renew their credentials or register; 0 = 100,
 	// negative = any number.
 	AgentsPerSecond float64
 	// NodeDownAfter is how long a node is away before it is said to be down;
@@ -280,7 +280,7 @@ func (s *Server) routes() error {
 
 // agentsPerSecond is a rate that two processors keep up with while they serve
 // people.
-const agentsPerSecond = 200
+const agentsPerSecond = 100
 
 // gate lets agents in.
 func (s *Server) gate(what string) *admit.Gate {

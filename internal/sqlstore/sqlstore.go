@@ -30,7 +30,35 @@ var migrations embed.FS
 
 // DB is the store of every engine.
 type DB struct {
-	sql *sql.DB
+	sql pool
+}
+
+// pool is a database whose writers take turns. SQLite lets one write at a time
+// and has the others ask again at growing intervals: of many some would wait
+// for seconds, each with a connection of its own.
+type pool struct {
+	*sql.DB
+	turn chan struct{} // holds one element while somebody writes
+}
+
+func (p pool) take(ctx context.Context) error {
+	select {
+	case p.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (p pool) give() { <-p.turn }
+
+// ExecContext runs one statement, in turn.
+func (p pool) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	if err := p.take(ctx); err != nil {
+		return nil, err
+	}
+	defer p.give()
+	return p.DB.ExecContext(ctx, query, args...)
 }
 
 // querier is what *sql.DB and *sql.Tx have in common.
@@ -66,7 +94,7 @@ func OpenSQLite(ctx context.Context, path string) (*DB, error) {
 	if _, err := p.Up(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("migrate %s: %w", path, err), db.Close())
 	}
-	return &DB{sql: db}, nil
+	return &DB{sql: pool{DB: db, turn: make(chan struct{}, 1)}}, nil
 }
 
 // Close closes the database.
@@ -77,6 +105,10 @@ func (d *DB) Ping(ctx context.Context) error { return d.sql.PingContext(ctx) }
 
 // inTx runs f in one transaction: all of it happens, or none.
 func (d *DB) inTx(ctx context.Context, f func(tx *sql.Tx) error) error {
+	if err := d.sql.take(ctx); err != nil {
+		return err
+	}
+	defer d.sql.give()
 	tx, err := d.sql.BeginTx(ctx, nil)
 	if err != nil {
 		return err

@@ -25,6 +25,8 @@ const (
 	pongTimeout  = 10 * time.Second
 	minBackoff   = 100 * time.Millisecond
 	maxBackoff   = 15 * time.Second
+	// Many lose a server at the same moment: they come back within this time.
+	lossSpread = time.Second
 	// A connection that lived this long was a good one.
 	goodLife = 10 * time.Second
 )
@@ -165,8 +167,10 @@ func (c *Channel) Pending() int {
 func (c *Channel) Run(ctx context.Context) {
 	backoff := time.Duration(0)
 	for {
+		spread := time.Duration(0)
 		conn, err := c.cfg.Open(ctx)
 		if err == nil {
+			spread = lossSpread
 			opened := time.Now()
 			c.cfg.Log.Info("control channel open", "server", conn.RemoteAddr())
 			c.setServer(conn.RemoteAddr())
@@ -174,6 +178,7 @@ func (c *Channel) Run(ctx context.Context) {
 			c.setServer("")
 			if _, reason, ok := link.CloseStatus(err); ok && reason == mgs.ReasonRoleChanged && c.cfg.RoleChanged != nil {
 				c.cfg.RoleChanged()
+				spread = 0
 				backoff = min(backoff, minBackoff) // it is expected back
 			}
 			if time.Since(opened) >= goodLife {
@@ -185,7 +190,7 @@ func (c *Channel) Run(ctx context.Context) {
 		}
 		// Anywhere in the time: many come back at once. A server that has too
 		// many already says how long those will take.
-		wait := max(backoff, 2*uplink.Pause(err))
+		wait := max(backoff, spread, 2*uplink.Pause(err))
 		if least := minBackoff / 2; wait > least {
 			wait = least + rand.N(wait-least)
 		}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"net/http"
 	"path/filepath"
 
 	"sekisho/internal/agent/hostinfo"
@@ -27,6 +28,7 @@ func (a *Agent) openCommands() (*runcommand.Runner, error) {
 		Off:         a.cfg.NoCommands,
 		Workers:     a.cfg.MaxCommands,
 		Doors:       a.client,
+		Web:         web{a.client},
 		Agent:       mgs.CommandAgent{Lang: "en-US", Name: uplink.Name, OS: "linux", OSVersion: "1", Version: uplink.Version},
 		Environment: env,
 		Log:         a.cfg.Log,
@@ -34,4 +36,17 @@ func (a *Agent) openCommands() (*runcommand.Runner, error) {
 			a.control.Reply(job, reply, load)
 		},
 	})
+}
+
+// web is how commands download from the web: from the agent's own server, too,
+// whose certificate may be one that only the agent knows.
+type web struct{ client *uplink.Client }
+
+// RoundTrip implements http.RoundTripper.
+func (w web) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.Host != w.client.Host() || req.URL.Scheme != "https" {
+		return http.DefaultTransport.RoundTrip(req)
+	}
+	own := &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: w.client.TLS(), DisableKeepAlives: true}
+	return own.RoundTrip(req)
 }

@@ -228,9 +228,9 @@ func (r *Runner) downloadHTTP(ctx context.Context, from source, to string) error
 	u, err := url.Parse(from.URL)
 	switch {
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
-		return refuse("The url %.200q is not an address of the web.", from.URL)
+		return refuse("The url is not an address of the web.")
 	case u.Scheme == "http" && !from.AllowInsecure:
-		return refuse("The url %.200q has no TLS; set allowInsecureDownload to have it all the same.", u.Redacted())
+		return refuse("The url %.200q has no TLS; set allowInsecureDownload to have it all the same.", plain(u))
 	case from.AuthMethod != "" && !strings.EqualFold(from.AuthMethod, "None"):
 		return refuse("The authMethod %.40q is not known to this agent, which downloads what needs no password.", from.AuthMethod)
 	}
@@ -250,12 +250,15 @@ func (r *Runner) downloadHTTP(ctx context.Context, from source, to string) error
 		return nil
 	}, Transport: r.cfg.Web}
 	resp, err := client.Do(req)
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		err = fmt.Errorf("%s: %w", plain(u), e.Err) // and not all of the address
+	}
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return refuse("%s answered %s.", u.Redacted(), resp.Status)
+		return refuse("%s answered %s.", plain(u), resp.Status)
 	}
 	name := path.Base(u.Path)
 	if !filepath.IsLocal(name) || name == "." {
@@ -268,4 +271,10 @@ func (r *Runner) downloadHTTP(ctx context.Context, from source, to string) error
 		}
 		return err
 	})
+}
+
+// plain is an address without what may be a secret in it: who has the query of
+// a presigned one has what it is of.
+func plain(u *url.URL) string {
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 }

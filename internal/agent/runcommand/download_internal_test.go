@@ -92,7 +92,8 @@ func TestDownload(t *testing.T) {
 		"a host like S3":    {"S3", `{"path":"https://s3.amazonaws.com.evil.example/bucket/one.txt"}`, "", "", "not the address"},
 		"no path":           {"S3", `{}`, "", "", "names no path"},
 		"no JSON":           {"S3", `path`, "", "", "not a JSON object"},
-		"not there":         {"HTTP", map[string]any{"url": web.URL + "/none"}, "", "", "404"},
+		"not there":         {"HTTP", map[string]any{"url": web.URL + "/none?X-Amz-Signature=secret"}, "", "", "/none answered 404"},
+		"nobody":            {"HTTP", map[string]any{"url": "https://127.0.0.1:1/x?X-Amz-Signature=secret"}, "", "", "connection refused"},
 		"no TLS":            {"HTTP", map[string]any{"url": "http://127.0.0.1:1/x"}, "", "", "no TLS"},
 		"led away from TLS": {"HTTP", map[string]any{"url": web.URL + "/down"}, "", "", "without TLS"},
 		"with a password":   {"HTTP", map[string]any{"url": web.URL, "authMethod": "Basic"}, "", "", "needs no password"},
@@ -117,7 +118,7 @@ func TestDownload(t *testing.T) {
 			b.over(job)
 			get, show := b.step(job, "get"), b.step(job, "show")
 			if tt.refuse != "" {
-				if outcome(get) != "Failed 1" || !strings.Contains(get.StandardError, tt.refuse) {
+				if outcome(get) != "Failed 1" || !strings.Contains(get.StandardError, tt.refuse) || strings.Contains(get.StandardError, "secret") {
 					t.Errorf("%+v", get)
 				}
 				return

@@ -14,7 +14,8 @@
 //   - A frame whose header lies makes it deaf for good.
 //   - After six attempts at its data channel it gives up and tells nobody; its
 //     worker lives on until the control channel says that the session is closed.
-//   - It tells the end of a session three times at most.
+//   - It tells the end of a session three times at most. What it has to tell of
+//     commands it keeps, and tells again every five minutes.
 //   - With nobody listening at the port of a session its worker dies.
 package ssmagent
 
@@ -25,6 +26,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"sekisho/internal/mgs"
 )
 
 // Version is the version it says it is.
@@ -80,6 +83,7 @@ type Agent struct {
 	acks     map[string]chan struct{} // by task: closed when its end is acknowledged
 	told     []string                 // tasks whose end was told in vain
 	workers  sync.WaitGroup
+	jobs     jobs
 }
 
 // New returns an agent that Run runs.
@@ -88,7 +92,8 @@ func New(cfg Config) *Agent {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Agent{cfg: cfg, log: cfg.Log, sessions: map[string]*worker{}, acks: map[string]chan struct{}{}}
+	return &Agent{cfg: cfg, log: cfg.Log, sessions: map[string]*worker{}, acks: map[string]chan struct{}{},
+		jobs: jobs{cancels: map[string]context.CancelFunc{}, acks: map[mgs.UUID]chan struct{}{}}}
 }
 
 // Run keeps the control channel and serves sessions until ctx ends.

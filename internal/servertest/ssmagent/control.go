@@ -67,7 +67,7 @@ func (a *Agent) keepControl(ctx context.Context) {
 		conn := a.control
 		a.mu.Unlock()
 		stop := a.ping(ctx, conn)
-		err := a.readFrames(ctx, conn, a.command)
+		err := a.readFrames(ctx, conn, a.order)
 		stop()
 		conn.Drop()
 		a.log.Info("control channel ended", "error", err)
@@ -120,8 +120,8 @@ func (a *Agent) readFrames(ctx context.Context, conn Conn, handle func(ctx conte
 	}
 }
 
-// command does what the server says on the control channel.
-func (a *Agent) command(ctx context.Context, m *mgs.Message) {
+// order does what the server says on the control channel.
+func (a *Agent) order(ctx context.Context, m *mgs.Message) {
 	switch m.Type {
 	case mgs.TypeInteractiveShell:
 		task, err := mgs.ParseBody[mgs.AgentTask](m.Payload)
@@ -133,6 +133,10 @@ func (a *Agent) command(ctx context.Context, m *mgs.Message) {
 			return
 		}
 		a.start(ctx, p)
+	case mgs.TypeAgentJob:
+		a.job(ctx, m)
+	case mgs.TypeAgentJobReplyAck:
+		a.replied(m)
 	case mgs.TypeChannelClosed:
 		closed, err := mgs.ParseBody[mgs.ChannelClosed](m.Payload)
 		if err != nil {
@@ -170,14 +174,7 @@ func (a *Agent) tell(ctx context.Context, session, status, output string) {
 			TaskID: session, FinalTaskStatus: status, InstanceID: a.cfg.ID, Output: output, RetryNumber: try,
 		})
 		m.ID = ident
-		a.mu.Lock()
-		conn := a.control
-		a.mu.Unlock()
-		if conn != nil {
-			if err := conn.Write(ctx, false, m.AppendTo(nil)); err != nil {
-				a.log.Warn("end not told", "error", err)
-			}
-		}
+		a.say(ctx, m)
 		t := time.NewTimer(time.Second)
 		select {
 		case <-done:

@@ -118,10 +118,11 @@ func TestRunCommandBoto3(t *testing.T) {
 	t.Parallel()
 	const script = `
 import os, boto3, botocore
+greet = "Greet" + os.urandom(4).hex() # the test may run more than once
 ssm = boto3.client("ssm", endpoint_url=os.environ["AWS_ENDPOINT_URL"], region_name=os.environ["AWS_REGION"])
 target = os.environ["SEKISHO_TARGET"]
 ssm.add_tags_to_resource(ResourceType="ManagedInstance", ResourceId=target, Tags=[{"Key": "greets", "Value": "yes"}])
-ssm.create_document(Name="Greet", DocumentType="Command", DocumentFormat="YAML", Content="""
+ssm.create_document(Name=greet, DocumentType="Command", DocumentFormat="YAML", Content="""
 schemaVersion: "2.2"
 parameters:
   who: {type: String, allowedPattern: "[a-z]+"}
@@ -130,7 +131,7 @@ mainSteps:
 - {action: "aws:runShellScript", name: never, precondition: {StringEquals: [platformType, Windows]}, inputs: {runCommand: ["exit 1"]}}
 - {action: "aws:runShellScript", name: goodbye, inputs: {runCommand: ["echo bye"]}}
 """)
-sent = ssm.send_command(DocumentName="Greet", Targets=[{"Key": "tag:greets", "Values": ["yes"]}], Parameters={"who": ["you"]}, MaxConcurrency="50%", MaxErrors="0")["Command"]
+sent = ssm.send_command(DocumentName=greet, Targets=[{"Key": "tag:greets", "Values": ["yes"]}], Parameters={"who": ["you"]}, MaxConcurrency="50%", MaxErrors="0")["Command"]
 assert sent["Status"] == "Pending" and sent["TargetCount"] == 1, sent
 cid = sent["CommandId"]
 ssm.get_waiter("command_executed").wait(CommandId=cid, InstanceId=target)
@@ -140,7 +141,7 @@ assert step("hello")["StandardOutputContent"] == "hello you\n", step("hello")
 assert step("goodbye")["StandardOutputContent"] == "bye\n", step("goodbye")
 assert step("never")["Status"] == "Success", step("never")
 try:
-    ssm.send_command(DocumentName="Greet", InstanceIds=[target], Parameters={"who": ["$(reboot)"]})
+    ssm.send_command(DocumentName=greet, InstanceIds=[target], Parameters={"who": ["$(reboot)"]})
     raise SystemExit("a parameter that does not match was taken")
 except ssm.exceptions.InvalidParameters as e:
     assert "reboot" not in str(e), e
@@ -149,7 +150,7 @@ try:
     raise SystemExit("there is no such invocation")
 except ssm.exceptions.InvocationDoesNotExist:
     pass
-found = [c["CommandId"] for page in ssm.get_paginator("list_commands").paginate(Filters=[{"key": "DocumentName", "value": "Greet"}]) for c in page["Commands"]]
+found = [c["CommandId"] for page in ssm.get_paginator("list_commands").paginate(Filters=[{"key": "DocumentName", "value": greet}]) for c in page["Commands"]]
 assert found == [cid], found
 nobody = ssm.send_command(DocumentName="AWS-RunShellScript", Targets=[{"Key": "tag:greets", "Values": ["no"]}], Parameters={"commands": ["id"]})["Command"]
 assert nobody["StatusDetails"] == "NoInstancesInTag", nobody

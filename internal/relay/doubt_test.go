@@ -73,3 +73,55 @@ func TestNothingIsGuessedOfAClientThatIsAway(t *testing.T) {
 		want(t, "for the next", say(w.client().drain(t)), "7=seven")
 	})
 }
+
+// AWS's agent misses an acknowledgement that comes before it has noted what it
+// sent, so that later messages are acknowledged and earlier ones are not. After
+// a restart it repeats the one after such a gap.
+func TestAGapInWhatASenderRepeats(t *testing.T) {
+	with(t, sekisho.Session{Status: sekisho.SessionConnected}, func(w *world) {
+		agent, client := w.agent(), w.client()
+		agent.send(output(6, "six"))
+		for range 2 { // the client has had it
+			<-time.After(600 * time.Millisecond)
+			agent.send(output(6, "six"))
+		}
+		want(t, "the agent goes on", say(agent.drain(t)), "ack 6")
+		client.drain(t)
+		// 7 and 8 were acknowledged, 9 was not.
+		for range 3 {
+			agent.send(output(9, "nine"))
+			want(t, "the relay waits for 7", say(client.drain(t)), "")
+			<-time.After(200 * time.Millisecond)
+		}
+		agent.send(output(9, "nine"))
+		want(t, "and no longer", say(client.drain(t)), "9=nine")
+		want(t, "for either", say(agent.drain(t)), "ack 9")
+		ten := output(10, "ten")
+		agent.send(ten)
+		want(t, "what follows comes", say(client.drain(t)), "10=ten")
+		client.send(ackOf(ten))
+		agent.drain(t)
+		eleven := output(11, "eleven")
+		agent.send(eleven)
+		want(t, "and so on", say(client.drain(t)), "11=eleven")
+		client.send(ackOf(eleven))
+		want(t, "acknowledged by the client", say(agent.drain(t)), "ack 11")
+	})
+}
+
+// In a session of this process a gap is waited for: the relay knows what was
+// acknowledged.
+func TestAGapIsWaitedFor(t *testing.T) {
+	with(t, sekisho.Session{}, func(w *world) {
+		agent, client := w.agent(), w.client()
+		agent.send(output(0, "zero"))
+		client.drain(t)
+		for range 5 {
+			agent.send(output(2, "two"))
+			<-time.After(time.Second)
+		}
+		want(t, "nothing out of order", say(client.drain(t)), "")
+		agent.send(output(1, "one"))
+		want(t, "until it is filled", say(client.drain(t)), "1=one, 2=two")
+	})
+}

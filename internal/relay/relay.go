@@ -114,6 +114,7 @@ func (r *Relay) Open(s *sekisho.Session) error {
 		// two attempts, and the person's laptop may be asleep.
 		hub.seen = [2]bool{true, true}
 		hub.toClient.doubt.open = true
+		hub.toClient.begun, hub.toAgent.begun = true, true
 		hub.encryption.agreed = s.Recording == sekisho.RecordingEncrypted
 		hub.agentAway = now.Add(r.cfg.RecoverGrace)
 	}

@@ -26,7 +26,8 @@ type held struct {
 	acked bool // though an earlier one is not
 	again bool // was written to an earlier connection of the receiver
 
-	vouched bool // the relay has acknowledged it
+	vouched bool      // the relay has acknowledged it
+	came    time.Time // before those that it follows
 }
 
 // stream is one direction of a session: stream data on its way from one leg
@@ -50,6 +51,7 @@ type stream struct {
 	barred  bool // frames from number bar on do not leave yet
 	bar     int64
 	doubt   doubt
+	begun   bool // by an earlier process
 }
 
 // doubt is for the streams that an earlier process began. Acknowledgements may
@@ -122,14 +124,18 @@ func (s *stream) accept(m *mgs.Message, frame []byte, tap func(*mgs.Message) err
 	case s.bytes+len(frame) > holdBytes || len(s.queue)+len(s.ahead) >= holdFrames || m.Seq-s.next > holdAhead:
 		return ignored, nil
 	case m.Seq > s.next:
-		if _, ok := s.ahead[m.Seq]; !ok {
-			if s.ahead == nil {
-				s.ahead = map[int64]held{}
-			}
-			s.ahead[m.Seq] = held{seq: m.Seq, id: m.ID, frame: frame}
+		if s.ahead == nil {
+			s.ahead = map[int64]held{}
+		}
+		h, repeats := s.ahead[m.Seq]
+		if !repeats {
+			s.ahead[m.Seq] = held{seq: m.Seq, id: m.ID, frame: frame, came: time.Now()}
 			s.bytes += len(frame)
 		}
-		return ignored, nil
+		if !s.begun || !repeats || time.Since(h.came) < doubtful {
+			return ignored, nil
+		}
+		s.skip(m.Seq)
 	}
 	if err := s.push(m, held{seq: m.Seq, id: m.ID, frame: frame}, tap); err != nil {
 		return ignored, err
@@ -149,6 +155,19 @@ func (s *stream) accept(m *mgs.Message, frame []byte, tap func(*mgs.Message) err
 			return ignored, err
 		}
 	}
+}
+
+// skip takes all before number seq for received. A sender repeats its oldest
+// message; those before, which an earlier process passed on, its receiver has
+// acknowledged.
+func (s *stream) skip(seq int64) {
+	for _, h := range s.queue {
+		s.bytes -= len(h.frame)
+	}
+	s.queue, s.sent = nil, 0
+	s.bytes -= len(s.ahead[seq].frame) // it is about to be taken
+	delete(s.ahead, seq)
+	s.next, s.acked = seq, seq-1
 }
 
 func (s *stream) push(m *mgs.Message, h held, tap func(*mgs.Message) error) error {

@@ -7,7 +7,9 @@
 //
 //   - It hangs up without a WebSocket close, and takes any end of a connection
 //     for a broken one, whatever the server says in closing it.
-//   - Of what is not acknowledged it sends only the oldest message again.
+//   - Of what is not acknowledged it sends only the oldest message again. It
+//     notes a message after it has sent it, and misses an acknowledgement that
+//     is quicker.
 //   - It refuses in silence what comes before it is ready, acknowledges and
 //     keeps what comes after that, and acknowledges and throws away what comes
 //     during the handshake, and for a moment after it has said that this is over.

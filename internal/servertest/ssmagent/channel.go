@@ -41,7 +41,7 @@ type channel struct {
 	handler func(m *mgs.Message) error
 	stop    context.CancelFunc // what channel_closed does
 
-	writing sync.Mutex
+	sending, writing sync.Mutex // in this order, before mu
 
 	mu       sync.Mutex
 	conn     Conn // nil once given up or closed
@@ -149,21 +149,26 @@ func (c *channel) send(ctx context.Context, pt mgs.PayloadType, payload []byte) 
 	if len(payload) == 0 {
 		return
 	}
+	c.sending.Lock()
+	defer c.sending.Unlock()
 	c.mu.Lock()
 	if c.seal != nil && (pt == mgs.PayloadOutput || pt == mgs.PayloadStdErr || pt == mgs.PayloadExitCode) {
 		payload = sealed(c.seal, payload)
 	}
 	m := mgs.NewStreamData(mgs.TypeOutputStreamData, c.next, pt, payload)
-	s := sent{c.next, m.AppendTo(nil), time.Now()}
-	c.next++
-	if len(c.out) < bufferFrames { // else it is sent and forgotten
-		c.out = append(c.out, s)
-	}
+	frame := m.AppendTo(nil)
 	paused := c.paused
 	c.mu.Unlock()
 	if !paused {
-		c.write(ctx, s.frame)
+		c.write(ctx, frame)
 	}
+	// An acknowledgement that came meanwhile has found nothing.
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.out) < bufferFrames { // else it is sent and forgotten
+		c.out = append(c.out, sent{c.next, frame, time.Now()})
+	}
+	c.next++
 }
 
 // output sends bytes in pieces, with the original's pause after each.

@@ -1227,3 +1227,30 @@ func (f *memFile) Mode() fs.FileMode          { return 0o600 }
 func (f *memFile) ModTime() time.Time         { return time.Time{} }
 func (f *memFile) IsDir() bool                { return false }
 func (f *memFile) Sys() any                   { return nil }
+
+// TestReady: what would keep a recording from being begun is known before.
+func TestReady(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	r := open(t, dir, record.Options{})
+	for range 2 {
+		if err := r.Ready(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	left, err := os.ReadDir(filepath.Join(dir, "recordings"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range left {
+		if f.Name() == ".ready" {
+			t.Error("the trial was left behind")
+		}
+	}
+	if err := os.RemoveAll(filepath.Join(dir, "recordings")); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Ready(); err == nil {
+		t.Error("ready, without a place to write to")
+	}
+}

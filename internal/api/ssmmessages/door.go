@@ -317,8 +317,8 @@ func (d *door) openDataChannel(w http.ResponseWriter, r *http.Request) {
 		d.refused(c, r, conn, err)
 		return
 	}
-	switch {
-	case side == broker.AgentLeg:
+	switch side {
+	case broker.AgentLeg:
 		d.serve(conn, agentPing, agentPong, func(ctx context.Context, f *frames) error {
 			err := d.Relay.ServeAgent(ctx, session, leg{f})
 			if errors.Is(err, relay.ErrNotOpen) {

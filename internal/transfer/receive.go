@@ -34,6 +34,7 @@ type receiver struct {
 	root  *os.Root
 	base  string // path of root, to show
 	top   string // below root: what is received
+	mark  string // below root: says that the folder top is not whole; or empty
 	dirs  []entry
 }
 
@@ -89,6 +90,9 @@ func (r *receiver) all() error {
 					return err
 				}
 			}
+			if err := r.unmark(); err != nil {
+				return err
+			}
 			return r.raw(kindDone, nil)
 		default:
 			return unexpected(k)
@@ -100,7 +104,10 @@ func (r *receiver) all() error {
 func (r *receiver) settle(h hello) error {
 	where := filepath.Clean(r.where)
 	st, err := os.Stat(where)
+	named := false // where is what the folder itself is to be called
 	switch {
+	case err == nil && st.IsDir() && h.Dir && unfinished(where):
+		r.base, r.top, named = filepath.Dir(where), filepath.Base(where), true
 	case err == nil && st.IsDir():
 		r.base, r.top = where, h.Name
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
@@ -110,13 +117,51 @@ func (r *receiver) settle(h hello) error {
 	case err == nil && h.Dir:
 		return fmt.Errorf("%s is a file, and a folder is to be copied there", where)
 	default:
-		r.base, r.top = filepath.Dir(where), filepath.Base(where)
+		r.base, r.top, named = filepath.Dir(where), filepath.Base(where), h.Dir
 	}
 	if r.top == "." || r.top == ".." || !filepath.IsLocal(r.top) || strings.ContainsAny(r.top, "/\x00"+string(filepath.Separator)) {
 		return fmt.Errorf("%q is no name of a file", r.top)
 	}
-	r.root, err = os.OpenRoot(r.base)
+	if r.root, err = os.OpenRoot(r.base); err != nil || !named {
+		return err
+	}
+	return r.markUnfinished()
+}
+
+// markName is the file that says of a folder that it was copied under a name
+// of its own and is not whole. Without it the same command, run again after an
+// interruption, would find a folder and copy into it.
+func markName(name string) string { return partName(name) + "-folder" }
+
+// unfinished tells whether the folder at where is to be gone on with.
+func unfinished(where string) bool {
+	if base := filepath.Base(where); base == "." || base == ".." || !filepath.IsLocal(base) {
+		return false
+	}
+	st, err := os.Lstat(filepath.Join(filepath.Dir(where), markName(filepath.Base(where))))
+	return err == nil && st.Mode().IsRegular() && ownAlone(st)
+}
+
+func (r *receiver) markUnfinished() error {
+	name := markName(r.top)
+	f, err := r.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|careful, 0o600)
+	if err == nil {
+		err = f.Close()
+	} else if errors.Is(err, fs.ErrExist) {
+		err = nil
+	}
+	r.mark = name
 	return err
+}
+
+func (r *receiver) unmark() error {
+	if r.mark == "" {
+		return nil
+	}
+	if err := r.root.Remove(r.mark); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // entry receives one folder or file.

@@ -255,6 +255,57 @@ func TestResume(t *testing.T) {
 	}
 }
 
+// TestResumeFolder copies a folder under a name of its own: the same copy, run
+// again after an interruption, goes on in it and does not go inside.
+func TestResumeFolder(t *testing.T) {
+	t.Parallel()
+	src, dir := filepath.Join(t.TempDir(), "src"), t.TempDir()
+	write(t, filepath.Join(src, "a"), noise(300000), 0o644)
+	write(t, filepath.Join(src, "deep", "b"), noise(1<<20), 0o644)
+	dst := filepath.Join(dir, "named")
+	for _, left := range []int{400000, 500000} { // the second is cut, too
+		if _, _, err, rerr := cp(t, src, dst, func(rw io.ReadWriter) io.ReadWriter { return &breaks{rw, left} }); err == nil || rerr == nil {
+			t.Fatalf("%v, %v", err, rerr)
+		}
+	}
+	_, received, err, rerr := cp(t, src, dst, nil)
+	if err != nil || rerr != nil {
+		t.Fatalf("%v, %v", err, rerr)
+	}
+	if d := cmp.Diff(tree(t, src), tree(t, dst)); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+	for _, i := range received.copied {
+		if i.Resumed == 0 {
+			t.Errorf("sent from the start: %+v", i)
+		}
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	// Whole, it is a folder like any other.
+	if _, _, err, rerr := cp(t, src, dst, nil); err != nil || rerr != nil {
+		t.Fatalf("%v, %v", err, rerr)
+	}
+	if d := cmp.Diff(tree(t, src), tree(t, filepath.Join(dst, "src"))); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+	// What another may have laid there says nothing.
+	other := filepath.Join(dir, "other")
+	if err := os.Mkdir(other, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Join(src, "a"), filepath.Join(dir, ".other.sekisho-part-folder")); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err, rerr := cp(t, src, other, nil); err != nil || rerr != nil {
+		t.Fatalf("%v, %v", err, rerr)
+	}
+	if _, err := os.Stat(filepath.Join(other, "src", "a")); err != nil {
+		t.Error(err)
+	}
+}
+
 // frames makes the frames of a sender that lies. Every other argument is a
 // kind, the ones between its body.
 func frames(parts ...any) []byte {

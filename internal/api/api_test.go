@@ -337,7 +337,8 @@ func TestRefusals(t *testing.T) {
 		none   bool // nothing can be recorded: no service was named
 	}{
 		"unsigned":           {c: call{target: good, sign: unsigned}, status: 400, code: "MissingAuthenticationTokenException"},
-		"unsigned query":     {c: call{service: "iam", sign: unsigned, body: "Action=Ping&Version=2010-05-08"}, status: 400, code: "InvalidAction", none: true},
+		"unsigned query":     {c: call{service: "iam", sign: unsigned, body: "Action=Ping&Version=2010-05-08"}, status: 403, code: "MissingAuthenticationToken"},
+		"unsigned, no API":   {c: call{service: "iam", sign: unsigned, body: "Action=Ping&Version=1999-01-01"}, status: 400, code: "InvalidAction", none: true},
 		"garbage":            {c: call{target: good, sign: func(r *http.Request) { r.Header.Set("Authorization", "AWS4-HMAC-SHA256 \xff=,,") }}, status: 400, code: "IncompleteSignatureException"},
 		"another scheme":     {c: call{target: good, sign: func(r *http.Request) { r.SetBasicAuth("alice", "x") }}, status: 400},
 		"unknown key":        {c: call{target: good, as: sigv4.Credentials{AccessKeyID: "AKIAOTHER", SecretAccessKey: "x"}}, status: 400, code: "UnrecognizedClientException", text: "security token included in the request is invalid"},

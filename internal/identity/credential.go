@@ -319,6 +319,12 @@ func sessionTags(caller *sekisho.Principal, r SessionRequest) (map[string]string
 		return nil, nil, err
 	}
 	transitive := r.TransitiveTags
+	for _, name := range transitive {
+		// Else a tag of the role itself would pass on to the next one.
+		if _, ok := tags[name]; !ok {
+			return nil, nil, invalid("The specified transitive tag key must be included in the requested tags.")
+		}
+	}
 	if caller.Session == nil {
 		return tags, transitive, nil
 	}

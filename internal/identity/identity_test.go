@@ -514,6 +514,8 @@ func TestSessionTagsOverrideAndPassOn(t *testing.T) {
 	}
 	_, _, err = f.AssumeRole(ctx, second, role, identity.SessionRequest{Name: "s1", Tags: map[string]string{"TEAM": "x"}})
 	wantCode(t, err, sekisho.CodeInvalid, "transitive")
+	_, _, err = f.AssumeRole(ctx, second, role, identity.SessionRequest{Name: "s1", TransitiveTags: []string{"own"}})
+	wantCode(t, err, sekisho.CodeInvalid, "must be included in the requested tags")
 	_, _, err = f.AssumeRole(ctx, second, role, identity.SessionRequest{Name: "s1", Duration: 2 * time.Hour})
 	wantCode(t, err, sekisho.CodeInvalid, "exceeds")
 }

@@ -117,6 +117,7 @@ var open = map[string]struct {
 	"sts.GetCallerIdentity":               {user: true, node: true, why: "whoever is somebody may know who"},
 	"sts.GetSessionToken":                 {user: true, why: "it gives nothing that the caller does not have"},
 	"sts.AssumeRoleWithWebIdentity":       {anonymous: true, user: true, node: true, why: "the identity provider's token is the permission"},
+	"sts.AssumeRoleWithSAML":              {anonymous: true, user: true, node: true, why: "everybody is told that it is not there"},
 	"ssmmessages.CreateControlChannel":    {node: true, why: "a node opens its own channel"},
 	"ssmmessages.OpenControlChannel":      {node: true, why: "a node opens its own channel"},
 	"ssmmessages.CreateDataChannel":       {node: true, why: "a node opens its own sessions"},

@@ -5,6 +5,7 @@ package sts
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -43,6 +44,9 @@ func New(dir *identity.Directory, web *webid.Verifier) *api.Door {
 			"AssumeRoleWithWebIdentity": {
 				Handle: api.Handle(d.assumeRoleWithWebIdentity), Auth: api.Anonymous,
 			},
+			// Its callers cannot sign, so that without an entry they would be told
+			// to.
+			"AssumeRoleWithSAML": {Handle: api.Handle(assumeRoleWithSAML), Auth: api.Anonymous},
 			"GetFederationToken": {Handle: api.Handle(d.getFederationToken)},
 			"GetAccessKeyInfo":   {Handle: api.Handle(d.getAccessKeyInfo), ReadOnly: true},
 		},
@@ -148,8 +152,9 @@ func (d *door) assumeRole(ctx context.Context, c *api.Call, in *assumeRoleReques
 		if !sekisho.IsNotFound(err) {
 			return nil, err
 		}
-		// Whether a role exists is told to nobody who may not assume it.
-		return nil, sekisho.Errorf(sekisho.CodeDenied, "User: %s is not authorized to perform: sts:AssumeRole on resource: %s", c.Principal.ARN, in.RoleArn)
+		// Whether a role exists is told to nobody whom it does not trust: the
+		// answer is that of a role that trusts nobody.
+		role = &identity.Role{Holder: identity.Holder{ARN: in.RoleArn}, Trust: trustsNobody}
 	}
 	mfa, err := d.secondFactor(ctx, c, in.SerialNumber, in.TokenCode)
 	if err != nil {
@@ -165,6 +170,9 @@ func (d *door) assumeRole(ctx context.Context, c *api.Call, in *assumeRoleReques
 	if err := d.mayAssume(ctx, c, in, role, tags, mfa); err != nil {
 		return nil, err
 	}
+	if role.ID == "" {
+		return nil, fmt.Errorf("the role %s is not there, and may be assumed", in.RoleArn)
+	}
 	req := identity.SessionRequest{
 		Name: in.RoleSessionName, Policies: inline(in.Policy), PolicyARNs: arns(in.PolicyArns),
 		Tags: tags, TransitiveTags: in.TransitiveTagKeys, SourceIdentity: identitySource, MFATime: mfa, Duration: seconds(in.DurationSeconds),
@@ -179,6 +187,14 @@ func (d *door) assumeRole(ctx context.Context, c *api.Call, in *assumeRoleReques
 		PackedPolicySize: packed(in.Policy, in.PolicyArns), SourceIdentity: identitySource,
 	}, nil
 }
+
+func assumeRoleWithSAML(context.Context, *api.Call, *struct{}) (*struct{}, error) {
+	return nil, sekisho.Errorf(sekisho.CodeNotImplemented, "sts:AssumeRoleWithSAML is not implemented by Sekisho. Use AssumeRoleWithWebIdentity with an OpenID Connect provider.")
+}
+
+// trustsNobody is the trust policy of roles that are not there. It has a
+// statement because a policy must.
+const trustsNobody = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"nobody.invalid"},"Action":"sts:AssumeRole"}]}`
 
 // trusting decides by the caller's policies and a role's trust policy
 // together.

@@ -162,6 +162,9 @@ func TestWhoMayAssumeARole(t *testing.T) {
 		out, err := c.client.AssumeRole(ctx, &awssts.AssumeRoleInput{RoleArn: c.role, RoleSessionName: aws.String("work"), ExternalId: c.external})
 		if !c.allowed {
 			wantError(t, err, "AccessDenied", 403, "arn:aws:iam::"+account+":user/"+c.who+" is not authorized to perform: sts:AssumeRole on resource: "+*c.role)
+			if c.role == ghost || c.role == service { // whether a role is there is not told
+				wantError(t, err, "AccessDenied", 403, "because no role trust policy allows the sts:AssumeRole action")
+			}
 			continue
 		}
 		if err != nil {
@@ -231,6 +234,15 @@ func TestSessionPolicyTagsAndDurationOfARole(t *testing.T) {
 	strict := newRole(t, s, "no-tags", `{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"sts:AssumeRole"}`)
 	_, err = alice.AssumeRole(ctx, &awssts.AssumeRoleInput{RoleArn: strict, RoleSessionName: aws.String("work"), Tags: blue})
 	wantError(t, err, "AccessDenied", 403, "sts:TagSession")
+}
+
+func TestNotImplemented(t *testing.T) {
+	t.Parallel()
+	s := doortest.Start(t, nil)
+	_, err := newPerson(t, s, "alice", "").AssumeRoleWithSAML(t.Context(), &awssts.AssumeRoleWithSAMLInput{
+		RoleArn: aws.String("arn:aws:iam::" + account + ":role/r"), PrincipalArn: aws.String("arn:aws:iam::" + account + ":saml-provider/p"), SAMLAssertion: aws.String("PHg+"),
+	})
+	wantError(t, err, "NotImplemented", 501, "sts:AssumeRoleWithSAML is not implemented by Sekisho")
 }
 
 func TestTheSecondFactor(t *testing.T) {

@@ -97,6 +97,8 @@ func TestStartSessionInput(t *testing.T) {
 		"unknown document": {awsssm.StartSessionInput{Target: &n.ID, DocumentName: aws.String("No-Such-Document")}, "InvalidDocument", "No-Such-Document"},
 		"odd document":     {awsssm.StartSessionInput{Target: &n.ID, DocumentName: aws.String("no such document")}, "ValidationException", "documentName"},
 		"long reason":      {awsssm.StartSessionInput{Target: &n.ID, Reason: aws.String(strings.Repeat("x", 257))}, "ValidationException", "reason"},
+		"two-line reason":  {awsssm.StartSessionInput{Target: &n.ID, Reason: aws.String("OPS-1\nOPS-2")}, "ValidationException", "reason"},
+		"escaped reason":   {awsssm.StartSessionInput{Target: &n.ID, Reason: aws.String("\x1b]0;title\a")}, "ValidationException", "reason"},
 		"long target":      {awsssm.StartSessionInput{Target: aws.String(strings.Repeat("x", 401))}, "ValidationException", "target"},
 	} {
 		_, err := s.SSM(s.Admin).StartSession(t.Context(), &tc.in)
@@ -128,6 +130,7 @@ func TestCreateActivation(t *testing.T) {
 		"expired":        {awsssm.CreateActivationInput{IamRole: aws.String(nodeRole), ExpirationDate: aws.Time(time.Now().Add(-time.Hour))}, "ValidationException", "ExpirationDate"},
 		"for a year":     {awsssm.CreateActivationInput{IamRole: aws.String(nodeRole), ExpirationDate: aws.Time(time.Now().AddDate(1, 0, 0))}, "ValidationException", "ExpirationDate"},
 		"long name":      {awsssm.CreateActivationInput{IamRole: aws.String(nodeRole), DefaultInstanceName: aws.String(strings.Repeat("x", 257))}, "ValidationException", "DefaultInstanceName"},
+		"escaped name":   {awsssm.CreateActivationInput{IamRole: aws.String(nodeRole), DefaultInstanceName: aws.String("web\x1b[2J")}, "ValidationException", "defaultInstanceName"},
 		"reserved tag":   {awsssm.CreateActivationInput{IamRole: aws.String(nodeRole), Tags: []types.Tag{{Key: aws.String("AWS:x"), Value: aws.String("")}}}, "ValidationException", "reserved"},
 		"ambiguous tags": {awsssm.CreateActivationInput{IamRole: aws.String(nodeRole), Tags: []types.Tag{{Key: aws.String("a"), Value: aws.String("1")}, {Key: aws.String("A"), Value: aws.String("2")}}}, "ValidationException", "letter case"},
 	} {

@@ -89,6 +89,7 @@ func (d *door) createActivation(ctx context.Context, c *api.Call, in *createActi
 		limit = *in.RegistrationLimit
 		v.Range("registrationLimit", limit, 1, 1000)
 	}
+	v.Pattern("defaultInstanceName", in.DefaultInstanceName, linePattern)
 	if err := roleName("IamRole", in.IamRole); err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package ssm
 import (
 	"context"
 	"errors"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -35,12 +36,17 @@ func streamURL(c *api.Call, session sekisho.SessionID) string {
 	return "wss://" + c.Host + "/v1/data-channel/" + string(session) + "?role=publish_subscribe"
 }
 
+// linePattern is one line of text without control characters: it is read in
+// terminals and logs.
+var linePattern = regexp.MustCompile(`^\P{Cc}*$`)
+
 func (d *door) startSession(ctx context.Context, c *api.Call, in *startSessionRequest) (*channelAnswer, error) {
 	var v awsproto.Constraints
 	v.Require("target", in.Target != "")
 	v.Length("target", in.Target, 0, 400)
 	if in.Reason != "" {
 		v.Length("reason", in.Reason, 1, 256)
+		v.Pattern("reason", in.Reason, linePattern)
 	}
 	if err := v.Err(); err != nil {
 		return nil, err

@@ -10,8 +10,6 @@ import (
 	"log/slog"
 	"sync"
 	"time"
-
-	"golang.org/x/time/rate"
 )
 
 // Config says how a Gate works.
@@ -40,11 +38,12 @@ func (b *Busy) Error() string {
 
 // Gate lets in at a bounded rate, first come, first served.
 type Gate struct {
-	cfg   Config
-	limit *rate.Limiter
+	cfg      Config
+	interval time.Duration // between two who are let in; 0 = no bound
 
 	mu      sync.Mutex
-	crowd   crowd // since it was last empty
+	last    time.Time // when the last who came was let in, or will be
+	crowd   crowd     // since it was last empty
 	waiting int
 	logged  time.Time
 }
@@ -64,11 +63,9 @@ func New(cfg Config) *Gate {
 	if g.cfg.Wait == 0 {
 		g.cfg.Wait = 8 * time.Second
 	}
-	limit := rate.Inf
 	if cfg.Rate > 0 {
-		limit = rate.Limit(cfg.Rate)
+		g.interval = time.Duration(float64(time.Second) / cfg.Rate)
 	}
-	g.limit = rate.NewLimiter(limit, g.cfg.Burst)
 	return g
 }
 
@@ -78,13 +75,11 @@ func (g *Gate) Enter(ctx context.Context) error {
 	if g == nil {
 		return nil
 	}
-	r := g.limit.Reserve()
-	delay := r.Delay()
-	if delay == 0 {
+	delay, ok := g.place(time.Now())
+	if delay <= 0 {
 		return nil
 	}
-	if delay > g.cfg.Wait {
-		r.Cancel()
+	if !ok {
 		g.note(0, 1)
 		return &Busy{Name: g.cfg.Name, After: delay}
 	}
@@ -96,9 +91,31 @@ func (g *Gate) Enter(ctx context.Context) error {
 	case <-t.C:
 		return nil
 	case <-ctx.Done():
-		r.Cancel()
+		g.mu.Lock()
+		g.last = g.last.Add(-g.interval) // the place is the next one's
+		g.mu.Unlock()
 		return ctx.Err()
 	}
+}
+
+// place takes the next place in the queue, unless it is too far back, and
+// returns how long that one waits.
+func (g *Gate) place(now time.Time) (delay time.Duration, ok bool) {
+	if g.interval == 0 {
+		return 0, true
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	at := g.last
+	if earliest := now.Add(-time.Duration(g.cfg.Burst) * g.interval); at.Before(earliest) {
+		at = earliest
+	}
+	at = at.Add(g.interval)
+	if delay = at.Sub(now); delay > g.cfg.Wait {
+		return delay, false
+	}
+	g.last = at
+	return delay, true
 }
 
 // note counts one who came while there was no room.

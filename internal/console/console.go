@@ -115,8 +115,9 @@ type Store interface {
 	DeleteConsoleSignIn(ctx context.Context, tokenHash []byte) error
 }
 
-// Event says that a node or a session changed. It carries no more than the
-// name: whoever hears it asks again, and policy decides on the answer.
+// Event says that a node or a session changed. Whoever hears it asks again, and
+// policy decides on the answer: it carries no more than the ID, and pages are
+// told only those of nodes.
 type Event struct {
 	Kind string // node or session
 	ID   string

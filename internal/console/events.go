@@ -58,6 +58,11 @@ func (c *Console) events(w http.ResponseWriter, r *http.Request) {
 				// It fell behind: the page connects again and asks for everything.
 				return
 			}
+			if e.Kind == "session" {
+				// It begins with the name of whose session it is, and not
+				// everybody here may list sessions. The page lists them anew.
+				e.ID = ""
+			}
 			data, err := json.Marshal(struct {
 				ID   string `json:"id"`
 				Kind string `json:"kind"`

@@ -176,6 +176,7 @@ test('dark, and as wide as a phone', async () => {
 test('who may only read them is told which action is missing', async () => {
   await page.getByRole('button', { name: user }).first().click()
   await page.getByRole('menuitem', { name: 'Sign out' }).click()
+  await page.getByLabel('User name').waitFor()
   await signIn('looker', 'Correct-Horse-1')
   await open()
   await page.getByText('You may look, and not change').waitFor()

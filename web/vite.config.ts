@@ -18,5 +18,6 @@ export default defineConfig({
       '/v1/data-channel': { target: 'ws://127.0.0.1:8092', ws: true },
     },
   },
-  test: { include: ['test/**/*.test.ts'], environment: 'node' },
+  // A test that waits for what never comes is to fail; one on a busy machine is not.
+  test: { include: ['test/**/*.test.ts'], environment: 'node', testTimeout: 60_000, hookTimeout: 60_000 },
 })

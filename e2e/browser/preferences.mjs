@@ -58,6 +58,7 @@ test('before any are saved, the defaults apply', async () => {
   await open()
   await page.getByText('No preferences are saved yet: the defaults apply.').waitFor()
   assert.equal(await value('Idle timeout'), '')
+  assert.equal(await page.getByRole('button', { name: /^Save \d/ }).count(), 0, 'nothing was changed')
   await picture('none')
 })
 

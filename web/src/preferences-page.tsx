@@ -84,8 +84,9 @@ export default function PreferencesPage() {
   const readOnly = lacking.length > 0 || unseen !== undefined
   const wrong = mistakes(form)
   const content = contentOf(form, loaded.content)
-  const changes = differences(loaded.content, content)
-  const unchanged = loaded.content !== null && changes.length === 0
+  const changes = differences(loaded.content ?? contentOf(formOf(null), null), content)
+  const untouched = changes.length === 0
+  const unchanged = loaded.content !== null && untouched // the defaults may be saved as they are
   const inForce = loaded.versions.find((v) => v.inForce)
 
   const change = (to: Partial<Form>) => {
@@ -166,7 +167,7 @@ export default function PreferencesPage() {
           actions={
             !readOnly && (
               <SpaceBetween direction="horizontal" size="xs">
-                <Button formAction="none" disabled={unchanged || busy !== ''} onClick={() => setForm(formOf(loaded.content))}>
+                <Button formAction="none" disabled={untouched || busy !== ''} onClick={() => setForm(formOf(loaded.content))}>
                   Undo
                 </Button>
                 <Button variant="primary" formAction="submit" loading={busy === 'save'} disabled={unchanged || Object.keys(wrong).length > 0}>
@@ -219,7 +220,7 @@ export default function PreferencesPage() {
             <RunAs {...field} />
             <Shell {...field} />
             <Recording {...field} />
-            {!readOnly && !unchanged && (
+            {!readOnly && !untouched && (
               <div className="form-end">
                 <Button variant="primary" formAction="submit" loading={busy === 'save'} disabled={Object.keys(wrong).length > 0}>
                   {changes.length === 1 ? 'Save 1 change' : `Save ${changes.length} changes`}

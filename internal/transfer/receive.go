@@ -106,7 +106,7 @@ func (r *receiver) settle(h hello) error {
 	st, err := os.Stat(where)
 	named := false // where is what the folder itself is to be called
 	switch {
-	case err == nil && st.IsDir() && h.Dir && unfinished(where):
+	case err == nil && st.IsDir() && h.Dir && unfinished(where, h.Name):
 		r.base, r.top, named = filepath.Dir(where), filepath.Base(where), true
 	case err == nil && st.IsDir():
 		r.base, r.top = where, h.Name
@@ -125,33 +125,46 @@ func (r *receiver) settle(h hello) error {
 	if r.root, err = os.OpenRoot(r.base); err != nil || !named {
 		return err
 	}
-	return r.markUnfinished()
+	return r.markUnfinished(h.Name)
 }
 
 // markName is the file that says of a folder that it was copied under a name
 // of its own and is not whole. Without it the same command, run again after an
-// interruption, would find a folder and copy into it.
+// interruption, would find a folder and copy into it. It holds the name at the
+// sender: another folder is not mixed with this one.
 func markName(name string) string { return partName(name) + "-folder" }
 
-// unfinished tells whether the folder at where is to be gone on with.
-func unfinished(where string) bool {
-	if base := filepath.Base(where); base == "." || base == ".." || !filepath.IsLocal(base) {
+// unfinished tells whether the folder at where is to be gone on with by what
+// is called name at the sender.
+func unfinished(where, name string) bool {
+	base := filepath.Base(where)
+	if base == "." || base == ".." || !filepath.IsLocal(base) {
 		return false
 	}
-	st, err := os.Lstat(filepath.Join(filepath.Dir(where), markName(filepath.Base(where))))
-	return err == nil && st.Mode().IsRegular() && ownAlone(st)
+	f, err := os.OpenFile(filepath.Join(filepath.Dir(where), markName(base)), os.O_RDONLY|careful, 0)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = f.Close() }()
+	st, err := f.Stat()
+	if err != nil || !st.Mode().IsRegular() || !ownAlone(st) {
+		return false
+	}
+	of, err := io.ReadAll(io.LimitReader(f, int64(len(name))+1))
+	return err == nil && string(of) == name
 }
 
-func (r *receiver) markUnfinished() error {
-	name := markName(r.top)
-	f, err := r.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|careful, 0o600)
-	if err == nil {
-		err = f.Close()
-	} else if errors.Is(err, fs.ErrExist) {
-		err = nil
+func (r *receiver) markUnfinished(name string) error {
+	r.mark = markName(r.top)
+	if err := r.unmark(); err != nil { // of a folder that has gone since
+		return err
 	}
-	r.mark = name
-	return err
+	f, err := r.root.OpenFile(r.mark, os.O_WRONLY|os.O_CREATE|os.O_EXCL|careful, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(name)
+	return errors.Join(err, f.Close())
 }
 
 func (r *receiver) unmark() error {

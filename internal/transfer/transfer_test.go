@@ -263,11 +263,30 @@ func TestResumeFolder(t *testing.T) {
 	write(t, filepath.Join(src, "a"), noise(300000), 0o644)
 	write(t, filepath.Join(src, "deep", "b"), noise(1<<20), 0o644)
 	dst := filepath.Join(dir, "named")
-	for _, left := range []int{400000, 500000} { // the second is cut, too
+	cut := func(left int) {
+		t.Helper()
 		if _, _, err, rerr := cp(t, src, dst, func(rw io.ReadWriter) io.ReadWriter { return &breaks{rw, left} }); err == nil || rerr == nil {
 			t.Fatalf("%v, %v", err, rerr)
 		}
 	}
+	// A folder that somebody removed since leaves its mark.
+	if err := os.WriteFile(filepath.Join(dir, ".named.sekisho-part-folder"), []byte("else"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cut(400000)
+	// Another folder goes inside, and is not mixed with this one.
+	another := filepath.Join(t.TempDir(), "another")
+	write(t, filepath.Join(another, "c"), []byte("c"), 0o644)
+	if _, _, err, rerr := cp(t, another, dst, nil); err != nil || rerr != nil {
+		t.Fatalf("%v, %v", err, rerr)
+	}
+	if _, err := os.Stat(filepath.Join(dst, "another", "c")); err != nil {
+		t.Errorf("it did not go inside: %v", err)
+	}
+	if err := os.RemoveAll(filepath.Join(dst, "another")); err != nil {
+		t.Fatal(err)
+	}
+	cut(500000)
 	_, received, err, rerr := cp(t, src, dst, nil)
 	if err != nil || rerr != nil {
 		t.Fatalf("%v, %v", err, rerr)

@@ -611,6 +611,41 @@ func TestGuessingIsSlowedDown(t *testing.T) {
 	}
 }
 
+// TestGuessingAtAnothersDevice is refused and locks nobody out but who guesses
+// at their own.
+func TestGuessingAtAnothersDevice(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	ctx := t.Context()
+	f.user(t, "alice")
+	f.user(t, "bob")
+	dev, err := f.CreateMFADevice(ctx, "/", "phone", nil)
+	must(t, err)
+	code := func(offset time.Duration) string {
+		c, err := totp.GenerateCode(dev.Seed, f.clock.Now().Add(offset))
+		must(t, err)
+		return c
+	}
+	must(t, f.EnableMFA(ctx, "alice", dev.Serial, code(-30*time.Second), code(0)))
+	f.clock.advance(time.Minute)
+	for range 10 {
+		if _, err := f.VerifyMFA(ctx, "bob", dev.Serial, code(0)); !errors.Is(err, identity.ErrMFACode) {
+			t.Fatalf("another's code: %v", err)
+		}
+		wantCode(t, f.EnableMFA(ctx, "bob", dev.Serial, "000000", "000001"), sekisho.CodeConflict, "in use")
+		wantCode(t, f.ResyncMFA(ctx, "bob", dev.Serial, "000000", "000001"), sekisho.CodeNotFound, "does not exist")
+	}
+	_, err = f.VerifyMFA(ctx, "alice", dev.Serial, code(0))
+	must(t, err)
+	for range 5 {
+		if _, err := f.VerifyMFA(ctx, "alice", dev.Serial, "x"); !errors.Is(err, identity.ErrMFACode) {
+			t.Fatalf("her own: %v", err)
+		}
+	}
+	_, err = f.VerifyMFA(ctx, "alice", dev.Serial, code(0))
+	wantCode(t, err, sekisho.CodeThrottled, "Too many")
+}
+
 func TestAStoreThatIsAwayStopsEverybodyAfterAWhile(t *testing.T) {
 	t.Parallel()
 	f := setup(t)

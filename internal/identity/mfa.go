@@ -89,10 +89,28 @@ func (d *Directory) UserByID(ctx context.Context, id string) (*User, error) {
 	})
 }
 
+// guessMFA counts a guess at the codes of a device that user has, or nobody if
+// user is empty. One at another's device cannot be right, and counting it would
+// let anybody who is signed in lock others out.
+func (d *Directory) guessMFA(ctx context.Context, user, serial string) error {
+	theirs, err := get(ctx, d, func(s *state) (bool, error) {
+		m := s.serials[serial]
+		if m == nil || user == "" {
+			return m != nil && m.UserID == "", nil
+		}
+		u, err := s.user(user)
+		return err == nil && u.ID == m.UserID, nil
+	})
+	if err != nil || !theirs {
+		return err
+	}
+	return d.guesses.attempt("mfa "+serial, d.now())
+}
+
 // EnableMFA gives a device to a user, who proves to have it with two codes in
 // a row.
 func (d *Directory) EnableMFA(ctx context.Context, user, serial, code1, code2 string) error {
-	if err := d.guesses.attempt("mfa "+serial, d.now()); err != nil {
+	if err := d.guessMFA(ctx, "", serial); err != nil {
 		return err
 	}
 	err := d.update(ctx, func(t *tx) error {
@@ -129,7 +147,7 @@ func (d *Directory) EnableMFA(ctx context.Context, user, serial, code1, code2 st
 
 // ResyncMFA sets a device's clock by two codes in a row.
 func (d *Directory) ResyncMFA(ctx context.Context, user, serial, code1, code2 string) error {
-	if err := d.guesses.attempt("mfa "+serial, d.now()); err != nil {
+	if err := d.guessMFA(ctx, user, serial); err != nil {
 		return err
 	}
 	err := d.update(ctx, func(t *tx) error {
@@ -199,15 +217,15 @@ func (d *Directory) DeleteMFADevice(ctx context.Context, serial string) error {
 
 // VerifyMFA accepts a code of one of user's devices, once. It returns when.
 func (d *Directory) VerifyMFA(ctx context.Context, user, serial, code string) (time.Time, error) {
-	if err := d.guesses.attempt("mfa "+serial, d.now()); err != nil {
-		return time.Time{}, err
-	}
 	u, err := d.User(ctx, user)
 	if err != nil {
 		return time.Time{}, err
 	}
 	if !slices.Contains(u.MFA, serial) {
 		return time.Time{}, wrongCode()
+	}
+	if err := d.guessMFA(ctx, user, serial); err != nil {
+		return time.Time{}, err
 	}
 	if err := d.acceptCode(ctx, u, serial, code); err != nil {
 		return time.Time{}, err

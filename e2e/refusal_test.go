@@ -39,7 +39,7 @@ func TestBadCredentials(t *testing.T) {
 			"SignatureDoesNotMatch"},
 		{"invented session token", `AWS_SESSION_TOKEN=invented; export AWS_SESSION_TOKEN; aws ssm describe-sessions --state Active`,
 			"UnrecognizedClientException"},
-		{"not there yet", `aws ssm list-commands`, "Sekisho"},
+		{"not there yet", `aws ssm describe-patch-groups`, "ssm:DescribePatchGroups is not implemented by Sekisho"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

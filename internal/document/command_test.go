@@ -75,8 +75,8 @@ func TestCommandBuiltins(t *testing.T) {
 
 func TestCommandParameters(t *testing.T) {
 	t.Parallel()
-	d, err := document.ParseCommand([]byte(commandDoc(`{"who":{"type":"String"},"note":{"type":"String","displayType":"textarea","default":""},"wait":{"type":"String","default":"5"},"more":{"type":"StringMap","default":{}}}`,
-		`{"runCommand":["echo {{ who }} {{note}}"],"timeoutSeconds":"{{ wait }}"}`)))
+	d, err := document.ParseCommand([]byte(commandDoc(`{"who":{"type":"String","displayType":"textarea"},"note":{"type":"String","displayType":"textarea","default":""},"wait":{"type":"String","default":"5"},"more":{"type":"StringMap","default":{}}}`,
+		`{"runCommand":["echo {{ who }}"," {{note}} "],"timeoutSeconds":"{{ wait }}"}`)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +84,8 @@ func TestCommandParameters(t *testing.T) {
 		given map[string][]string
 		want  string // "": fits
 	}{
-		"fits":            {map[string][]string{"who": {"you"}, "note": {"a\nb"}}, ""},
+		"fits":            {map[string][]string{"who": {"you, -n"}, "note": {"a; $(b)\nc"}}, ""},
+		"another command": {map[string][]string{"who": {"a; reboot"}}, `has a value with ';'`},
 		"a map":           {map[string][]string{"who": {"you"}, "more": {`{"a":1}`}}, ""},
 		"not a map":       {map[string][]string{"who": {"you"}, "more": {`[1]`}}, "takes a JSON object"},
 		"missing":         {nil, `needs the parameter "who"`},

@@ -169,6 +169,56 @@ func TestParseListsManyFaults(t *testing.T) {
 	wantError(t, err, `"a"`, `"b"`, "and 6 more")
 }
 
+// A value beside other text of a command is words, and cannot begin another
+// command, unless the document's author says what may pass.
+func TestInterpolationIsNotBrokenOutOf(t *testing.T) {
+	t.Parallel()
+	attacks := []string{
+		"x; id", "x & id", "x | id", "x > /etc/passwd", "x < /etc/shadow", "$(id)", "`id`", "${HOME}", "x' id '", `x" id "`, `x\`, "* ", "?", "[a]", "x # ",
+		"x\nid",
+	}
+	type doc struct{ name, text string }
+	for _, d := range []doc{
+		{"a command", command("echo {{ v }} done", `"v":{"type":"String"}`)},
+		{"in quotes", command("echo '{{ v }}'", `"v":{"type":"String"}`)},
+		{"twice", command("{{ v }}{{ v }}", `"v":{"type":"String"}`)},
+		{"a list", command("echo {{ v }} done", `"v":{"type":"StringList"}`)},
+		{"a profile", `{"schemaVersion":"1.0","sessionType":"Standard_Stream","parameters":{"v":{"type":"String"}},"inputs":{"shellProfile":{"linux":"cd {{ v }}"}}}`},
+	} {
+		t.Run(d.name, func(t *testing.T) {
+			t.Parallel()
+			doc := parse(t, d.text)
+			for _, v := range attacks {
+				_, err := doc.Plan(nil, document.Ask{Parameters: map[string][]string{"v": {v}}})
+				wantError(t, err, `"v" has a value with`)
+			}
+			for _, v := range []string{"plain", "two words", "-l --all=yes", "/var/log/x_1.log", "a@b:c,d%e+f", "東京", "~"} {
+				if _, err := doc.Plan(nil, document.Ask{Parameters: map[string][]string{"v": {v}}}); err != nil {
+					t.Errorf("%q: %v", v, err)
+				}
+			}
+		})
+	}
+	for _, d := range []doc{
+		{"the whole command", command(" {{ v }} ", `"v":{"type":"String"}`)},
+		{"allowed by a pattern", command("sh -c {{ v }}", `"v":{"type":"String","allowedPattern":".*"}`)},
+		{"one of a list", command("sh -c {{ v }}", `"v":{"type":"String","allowedValues":["x; id"]}`)},
+		{"the author's own", command("sh -c {{ v }}", `"v":{"type":"String","default":"x; id"}`)},
+		{"quoted", command("echo {{ v }}", `"v":{"type":"String","sekisho":{"quote":"shell"}}`)},
+	} {
+		t.Run(d.name, func(t *testing.T) {
+			t.Parallel()
+			ask := document.Ask{Parameters: map[string][]string{"v": {"x; id"}}}
+			if strings.HasPrefix(d.name, "the author") {
+				ask.Parameters = nil
+			}
+			if _, err := parse(t, d.text).Plan(nil, ask); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 func TestParametersRefused(t *testing.T) {
 	t.Parallel()
 	d := parse(t, command("run {{ n }} {{ mode }} {{ list }} {{ free }}", `

@@ -37,6 +37,7 @@ type Parameter struct {
 	displayType    string
 	quote          bool // its value is quoted for a POSIX shell
 	lines          bool // its values may have line breaks
+	within         bool // it stands in a shell's command beside other text
 	allowedPresent bool
 }
 
@@ -281,11 +282,16 @@ func (p *Parameter) checkValue(v string) error {
 		return fmt.Errorf("must match the pattern %s", clipTo(p.patternText, 300))
 	// Whoever writes a pattern or lists values says what may pass. Otherwise a
 	// value stays on the line where the document put it.
-	case p.pattern == nil && !p.allowedPresent && !p.lines && strings.ContainsFunc(v, breaksLine):
+	case p.pattern == nil && !p.allowedPresent && (!p.lines || p.within) && strings.ContainsFunc(v, breaksLine):
 		return fmt.Errorf("has a value with a line break or another control character, and no allowedPattern that says it may")
+	case p.pattern == nil && !p.allowedPresent && p.within && !p.quote && strings.ContainsAny(v, shellMeans):
+		return fmt.Errorf("has a value with %q, which would be more than a word to the shell, and no allowedPattern that says it may", v[strings.IndexAny(v, shellMeans)])
 	}
 	return p.chars.check(utf8.RuneCountInString(v), "characters")
 }
+
+// shellMeans is what ends, redirects, expands or quotes in one of the shells.
+const shellMeans = ";&|<>()$`\\\"'*?[]#"
 
 // breaksLine reports whether r ends a line or steers a terminal.
 func breaksLine(r rune) bool {
@@ -348,9 +354,8 @@ func (d *Document) bind(given map[string][]string) (values, error) {
 			if !p.HasDefault {
 				return nil, parametersError("The document needs the parameter %q%s.", p.Name, about(p.Description))
 			}
-			list = p.defaults
-		}
-		if err := p.check(list); err != nil {
+			list = p.defaults // which the author has chosen
+		} else if err := p.check(list); err != nil {
 			return nil, parametersError("The parameter %q %v.", p.Name, err)
 		}
 		switch p.Type {

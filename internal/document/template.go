@@ -39,6 +39,8 @@ func (c *checker) references(d *Document) {
 				if why := cannotQuote(text[:at[0]], text); why != "" {
 					c.failf(where, "has {{ %s }}, a parameter quoted for a shell, %s", name, why)
 				}
+			case shellText(where) && !alone(text, at):
+				p.within = true
 			}
 		}
 	}
@@ -56,16 +58,33 @@ func (c *checker) referencesIn(d *Document, where string, inputs *object) {
 		if storeReference.MatchString(text) {
 			c.failf(where, "names a parameter of Parameter Store, which Sekisho does not have")
 		}
-		for _, at := range reference.FindAllStringSubmatch(text, -1) {
-			if d.Parameter(at[1]) == nil {
+		for _, at := range reference.FindAllStringSubmatchIndex(text, -1) {
+			name := text[at[2]:at[3]]
+			p := d.Parameter(name)
+			switch {
+			case p == nil:
 				var names []string
 				for _, p := range d.Parameters {
 					names = append(names, p.Name)
 				}
-				c.failf(where, "has {{ %s }}, but the document has no such parameter%s", at[1], meant(at[1], names))
+				c.failf(where, "has {{ %s }}, but the document has no such parameter%s", name, meant(name, names))
+			case shellText(where) && !alone(text, at):
+				p.within = true
 			}
 		}
 	})
+}
+
+// shellText reports whether a shell reads what stands there.
+func shellText(where string) bool {
+	return strings.HasPrefix(where, "properties.") && strings.HasSuffix(where, ".commands") ||
+		strings.HasPrefix(where, "inputs.shellProfile.") || strings.Contains(where, ".inputs.runCommand")
+}
+
+// alone reports whether the reference is all of text: then the document wants
+// a whole command, and whoever may use it may run anything.
+func alone(text string, at []int) bool {
+	return strings.TrimSpace(text[:at[0]]) == "" && strings.TrimSpace(text[at[1]:]) == ""
 }
 
 // cannotQuote says why a value in single quotes, put behind before, would not

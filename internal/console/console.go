@@ -117,7 +117,7 @@ type Store interface {
 
 // Event says that a node or a session changed. Whoever hears it asks again, and
 // policy decides on the answer: it carries no more than the ID, and pages are
-// told only those of nodes.
+// told only those of nodes, if their user may list them.
 type Event struct {
 	Kind string // node or session
 	ID   string

@@ -176,8 +176,9 @@ func (d *directory) checks() int {
 
 // doors notes the calls that arrive.
 type doors struct {
-	mu    sync.Mutex
-	calls []doorCall
+	mu     sync.Mutex
+	calls  []doorCall
+	denied string // the target that is refused
 }
 
 type doorCall struct {
@@ -196,6 +197,10 @@ func (d *doors) ServeAs(w http.ResponseWriter, r *http.Request, p *sekisho.Princ
 	defer d.mu.Unlock()
 	d.calls = append(d.calls, doorCall{service, r.URL.String(), string(body), p.ARN, !p.MFATime.IsZero(), r.Header.Clone()})
 	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+	if target := r.Header.Get("X-Amz-Target"); target != "" && target == d.denied {
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
 	io.WriteString(w, `{"ok":true}`)
 }
 
@@ -824,7 +829,22 @@ func TestNoSecretsInLogs(t *testing.T) {
 
 func TestEvents(t *testing.T) {
 	t.Parallel()
+	for name, c := range map[string]struct{ denied, node string }{
+		"may list nodes":     {"", "mi-0123456789abcdef0"},
+		"may not list nodes": {"AmazonSSM.DescribeInstanceInformation", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testEvents(t, c.denied, c.node)
+		})
+	}
+}
+
+// testEvents reads what a page is told whose user is denied an operation: of a
+// node that changed, wantNode is the ID.
+func testEvents(t *testing.T, denied, wantNode string) {
 	f := newFixture(t)
+	f.doors.denied = denied
 	if res := f.do("GET", "/console/api/events", ""); res.StatusCode != 401 {
 		t.Errorf("signed out: %s", res.Status)
 	}
@@ -864,7 +884,7 @@ func TestEvents(t *testing.T) {
 	expect("retry: 2000")
 	f.hub.Publish(console.Event{Kind: "node", ID: "mi-0123456789abcdef0"})
 	expect("event: node")
-	expect(`data: {"id":"mi-0123456789abcdef0","kind":"node"}`)
+	expect(`data: {"id":"` + wantNode + `","kind":"node"}`)
 	f.hub.Publish(console.Event{Kind: "session", ID: "alice-x"})
 	expect("event: session")
 	expect(`data: {"id":"","kind":"session"}`) // whose session it is, is for those to know who may list them

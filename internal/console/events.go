@@ -3,7 +3,10 @@ package console
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
+	"net/url"
+	"strings"
 	"sync"
 	"time"
 )
@@ -29,6 +32,7 @@ func (c *Console) events(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer c.streams.remove(who.principal.UserID)
+	ids := c.mayListNodes(r, who)
 	ch, cancel := c.cfg.Events.Subscribe()
 	defer cancel()
 
@@ -58,9 +62,10 @@ func (c *Console) events(w http.ResponseWriter, r *http.Request) {
 				// It fell behind: the page connects again and asks for everything.
 				return
 			}
-			if e.Kind == "session" {
-				// It begins with the name of whose session it is, and not
-				// everybody here may list sessions. The page lists them anew.
+			if e.Kind == "session" || !ids {
+				// The ID of a session begins with the name of whose it is, and
+				// not everybody here may list sessions or nodes. The page lists
+				// them anew.
 				e.ID = ""
 			}
 			data, err := json.Marshal(struct {
@@ -81,6 +86,30 @@ func (c *Console) events(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 }
+
+// mayListNodes asks the door whether the signed-in user may list nodes.
+func (c *Console) mayListNodes(r *http.Request, who *caller) bool {
+	in := r.Clone(r.Context())
+	in.Method, in.URL, in.RequestURI = http.MethodPost, &url.URL{Path: "/"}, "/"
+	in.Body = io.NopCloser(strings.NewReader(`{"MaxResults":5}`))
+	in.Header = http.Header{
+		"Content-Type": {"application/x-amz-json-1.1"}, "X-Amz-Target": {"AmazonSSM.DescribeInstanceInformation"},
+		"User-Agent": r.Header["User-Agent"],
+	}
+	w := verdict{header: http.Header{}, status: http.StatusOK}
+	c.cfg.Doors.ServeAs(&w, in, who.principal, "ssm")
+	return w.status == http.StatusOK
+}
+
+// verdict keeps of an answer whether it is one.
+type verdict struct {
+	header http.Header
+	status int
+}
+
+func (v *verdict) Header() http.Header         { return v.header }
+func (v *verdict) WriteHeader(status int)      { v.status = status }
+func (v *verdict) Write(p []byte) (int, error) { return len(p), nil }
 
 // Hub is an Events for one process: what is published reaches every
 // subscriber. The zero value is ready to use.

@@ -244,7 +244,8 @@ export function followNodes(): () => void {
   let timer: ReturnType<typeof setTimeout> | undefined
   const stop = onChange((c) => {
     if (c.kind === 'session') return
-    if (c.kind === 'all') all = true
+    // Who may not list nodes is not told which one it was.
+    if (c.kind === 'all' || c.id === '') all = true
     else pending.add(c.id)
     timer ??= setTimeout(() => {
       timer = undefined

@@ -192,7 +192,7 @@ test('a page that is loaded anew has its terminals, and no byte is lost', async 
   const tabs = page.getByRole('tab')
   page.on('dialog', (d) => d.accept()) // leaving the page is asked about
   const ticks = Array.from({ length: 20 }, (_, i) => `tick-${i + 1}\\n`).join('')
-  await type('clear; for i in $(seq 20); do echo tick-$i; sleep 0.2; done; echo counted; bash -c \'printf "\\033[c"; IFS= read -rsd c answer; echo answered\'')
+  await type('clear; for i in $(seq 20); do echo tick-$i; sleep 0.2; done; echo counted; stty -echo; bash -c \'printf "\\033[c"; IFS= read -rd c answer; echo answered\'; stty echo')
   await sees(/^tick-2/)
   // A second one, which is shown, while the first goes on behind it.
   await page.getByRole('link', { name: /^Nodes/ }).first().click()

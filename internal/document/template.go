@@ -19,60 +19,46 @@ func (c *checker) isTemplate(s string) bool { return reference.MatchString(s) }
 
 // references checks every {{ name }} of a document.
 func (c *checker) references(d *Document) {
-	check := func(where, text string, quotable bool) {
-		if storeReference.MatchString(text) {
-			c.failf(where, "names a parameter of Parameter Store, which Sekisho does not have")
-		}
-		for _, at := range reference.FindAllStringSubmatchIndex(text, -1) {
-			name := text[at[2]:at[3]]
-			p := d.Parameter(name)
-			switch {
-			case p == nil:
-				var names []string
-				for _, p := range d.Parameters {
-					names = append(names, p.Name)
-				}
-				c.failf(where, "has {{ %s }}, but the document has no such parameter%s", name, meant(name, names))
-			case p.quote && !quotable:
-				c.failf(where, "has {{ %s }}, a parameter quoted for a shell; such values go into linux.commands and macos.commands only", name)
-			case p.quote:
-				if why := cannotQuote(text[:at[0]], text); why != "" {
-					c.failf(where, "has {{ %s }}, a parameter quoted for a shell, %s", name, why)
-				}
-			case shellText(where) && !alone(text, at):
-				p.within = true
-			}
-		}
-	}
 	walk("properties", d.properties, func(where, text string) {
-		check(where, text, where == "properties.linux.commands" || where == "properties.macos.commands")
+		c.referencesOf(d, where, text, where == "properties.linux.commands" || where == "properties.macos.commands")
 	})
 	if d.inputs != nil {
-		walk("inputs", d.inputs.tree, func(where, text string) { check(where, text, false) })
+		c.referencesIn(d, "inputs", d.inputs.tree)
 	}
 }
 
-// referencesIn checks every {{ name }} in the inputs of a command's step.
+// referencesIn checks every {{ name }} in inputs, of the document or of a
+// command's step.
 func (c *checker) referencesIn(d *Document, where string, inputs *object) {
-	walk(where, inputs, func(where, text string) {
-		if storeReference.MatchString(text) {
-			c.failf(where, "names a parameter of Parameter Store, which Sekisho does not have")
-		}
-		for _, at := range reference.FindAllStringSubmatchIndex(text, -1) {
-			name := text[at[2]:at[3]]
-			p := d.Parameter(name)
-			switch {
-			case p == nil:
-				var names []string
-				for _, p := range d.Parameters {
-					names = append(names, p.Name)
-				}
-				c.failf(where, "has {{ %s }}, but the document has no such parameter%s", name, meant(name, names))
-			case shellText(where) && !alone(text, at):
-				p.within = true
+	walk(where, inputs, func(where, text string) { c.referencesOf(d, where, text, false) })
+}
+
+// referencesOf checks every {{ name }} of one text. Values quoted for a shell
+// may stand in it if it is quotable.
+func (c *checker) referencesOf(d *Document, where, text string, quotable bool) {
+	if storeReference.MatchString(text) {
+		c.failf(where, "names a parameter of Parameter Store, which Sekisho does not have")
+	}
+	for _, at := range reference.FindAllStringSubmatchIndex(text, -1) {
+		name := text[at[2]:at[3]]
+		p := d.Parameter(name)
+		switch {
+		case p == nil:
+			var names []string
+			for _, p := range d.Parameters {
+				names = append(names, p.Name)
 			}
+			c.failf(where, "has {{ %s }}, but the document has no such parameter%s", name, meant(name, names))
+		case p.quote && !quotable:
+			c.failf(where, "has {{ %s }}, a parameter quoted for a shell; such values go into linux.commands and macos.commands only", name)
+		case p.quote:
+			if why := cannotQuote(text[:at[0]], text); why != "" {
+				c.failf(where, "has {{ %s }}, a parameter quoted for a shell, %s", name, why)
+			}
+		case shellText(where) && !alone(text, at):
+			p.within = true
 		}
-	})
+	}
 }
 
 // shellText reports whether a shell reads what stands there.

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"sekisho"
+
+	"sekisho/internal/mux"
 )
 
 // The documents of forwarded connections.
@@ -284,7 +286,7 @@ func firstError(err, instead error) error {
 }
 
 // open opens a connection to the destination.
-func (t *tunnel) open(ctx context.Context) (halfCloser, error) {
+func (t *tunnel) open(ctx context.Context) (mux.HalfCloser, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s, err := t.session(ctx)
@@ -319,8 +321,8 @@ func (t *tunnel) carry(ctx context.Context, conn net.Conn) {
 	defer t.release()
 	stop := context.AfterFunc(ctx, func() { _ = far.Close() })
 	defer stop()
-	if near, ok := conn.(halfCloser); ok {
-		join(near, far)
+	if near, ok := conn.(mux.HalfCloser); ok {
+		mux.Join(near, far)
 	}
 }
 
@@ -383,8 +385,8 @@ func (c *Client) reverse(ctx context.Context, in ForwardInput, f Forwarding, voi
 			}
 			stop := context.AfterFunc(ctx, func() { _ = near.Close(); _ = far.Close() })
 			defer stop()
-			if near, ok := near.(halfCloser); ok {
-				join(near, far)
+			if near, ok := near.(mux.HalfCloser); ok {
+				mux.Join(near, far)
 			}
 		})
 	}

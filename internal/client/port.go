@@ -155,32 +155,6 @@ func (s *streams) close(ctx context.Context) {
 	<-s.over
 }
 
-// halfCloser is a connection one of whose directions can end by itself.
-type halfCloser interface {
-	io.ReadWriteCloser
-	CloseWrite() error
-}
-
-// join copies between two connections until both directions have ended.
-func join(a, b halfCloser) {
-	var both sync.WaitGroup
-	for _, way := range []struct{ from, to halfCloser }{{a, b}, {b, a}} {
-		both.Go(func() {
-			_, err := io.CopyBuffer(struct{ io.Writer }{way.to}, onlyReader{way.from}, make([]byte, 32<<10))
-			if err == nil {
-				err = way.to.CloseWrite()
-			}
-			if err != nil { // one is broken: so is the pair
-				_ = a.Close()
-				_ = b.Close()
-			}
-		})
-	}
-	both.Wait()
-	_ = a.Close()
-	_ = b.Close()
-}
-
 // listenAsAsked takes connections where the session's document says, as
 // AWS's client does.
 func (l *leg) listenAsAsked(ctx context.Context, voice Voice) error {
@@ -192,7 +166,7 @@ func (l *leg) listenAsAsked(ctx context.Context, voice Voice) error {
 	carried := l.multiplex(ctx, func() {
 		voice.notice("The node could not connect to port %s.", Printable(string(l.hello.PortNumber)))
 	})
-	err = serveListener(ctx, listener, carried.over, func() (halfCloser, error) { return carried.mux.Open() }, voice)
+	err = serveListener(ctx, listener, carried.over, func() (mux.HalfCloser, error) { return carried.mux.Open() }, voice)
 	carried.close(ctx)
 	switch {
 	case errors.Is(carried.err, context.Canceled) && ctx.Err() == nil:
@@ -235,7 +209,7 @@ func listenUnix(path string) (net.Listener, error) {
 
 // serveListener joins each connection that comes to one that open makes,
 // until ctx ends, over is closed or the listener fails, and all have ended.
-func serveListener(ctx context.Context, listener net.Listener, over <-chan struct{}, open func() (halfCloser, error), voice Voice) error {
+func serveListener(ctx context.Context, listener net.Listener, over <-chan struct{}, open func() (mux.HalfCloser, error), voice Voice) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var all sync.WaitGroup
 	defer all.Wait()
@@ -256,7 +230,7 @@ func serveListener(ctx context.Context, listener net.Listener, over <-chan struc
 			}
 			return fmt.Errorf("listen: %w", err)
 		}
-		near, ok := conn.(halfCloser)
+		near, ok := conn.(mux.HalfCloser)
 		if !ok {
 			return fmt.Errorf("listen: connections of %T cannot be joined", conn)
 		}
@@ -271,7 +245,7 @@ func serveListener(ctx context.Context, listener net.Listener, over <-chan struc
 			}
 			stopFar := context.AfterFunc(ctx, func() { _ = far.Close() })
 			defer stopFar()
-			join(near, far)
+			mux.Join(near, far)
 		})
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"sekisho"
+	"sekisho/internal/mux"
 )
 
 // socksTimeout bounds the conversation before a connection is forwarded.
@@ -87,7 +88,7 @@ func (s *socks) serve(ctx context.Context, conn net.Conn) {
 	_ = conn.SetDeadline(time.Now().Add(socksTimeout)) // a closed connection fails at the next step
 	r := bufio.NewReaderSize(conn, 512)
 	host, port, reply := readSOCKS(r, conn)
-	var far halfCloser
+	var far mux.HalfCloser
 	var t *tunnel
 	if reply == socksGranted {
 		var err error
@@ -108,18 +109,18 @@ func (s *socks) serve(ctx context.Context, conn net.Conn) {
 	}
 	defer t.release()
 	defer func() { _ = far.Close() }()
-	near, ok := conn.(halfCloser)
+	near, ok := conn.(mux.HalfCloser)
 	if err != nil || !ok || conn.SetDeadline(time.Time{}) != nil {
 		return
 	}
 	stop := context.AfterFunc(ctx, func() { _ = far.Close() })
 	defer stop()
-	join(&buffered{near, r}, far)
+	mux.Join(&buffered{near, r}, far)
 }
 
 // buffered is a connection of which some was read ahead.
 type buffered struct {
-	halfCloser
+	mux.HalfCloser
 	r *bufio.Reader
 }
 

@@ -58,12 +58,6 @@ func (p *Port) Run(ctx context.Context, stream plugin.Stream) error {
 	return p.serial(ctx, stream)
 }
 
-// halfCloser is a connection one of whose directions can end by itself.
-type halfCloser interface {
-	io.ReadWriteCloser
-	CloseWrite() error
-}
-
 // serial carries one connection at a time.
 func (p *Port) serial(ctx context.Context, stream plugin.Stream) error {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -137,7 +131,7 @@ func (p *Port) disconnect(current *line) {
 	if conn == nil {
 		return
 	}
-	if half, ok := conn.(halfCloser); ok && p.Mode == Single {
+	if half, ok := conn.(mux.HalfCloser); ok && p.Mode == Single {
 		_ = half.CloseWrite() // it may be closed already
 		return
 	}
@@ -299,7 +293,7 @@ func (p *Port) carry(ctx context.Context, stream plugin.Stream, st *mux.Stream) 
 	defer both.Wait()
 	both.Go(func() {
 		_, err := io.CopyBuffer(struct{ io.Writer }{conn}, struct{ io.Reader }{st}, make([]byte, copySize))
-		if half, ok := conn.(halfCloser); ok && err == nil {
+		if half, ok := conn.(mux.HalfCloser); ok && err == nil {
 			err = half.CloseWrite()
 		}
 		switch {

@@ -127,32 +127,7 @@ func (r *Reverse) accept(ctx context.Context, l net.Listener, m *mux.Session, al
 				r.Log.Info("connection not carried on", "error", err)
 				return
 			}
-			join(conn.(*net.TCPConn), st)
+			mux.Join(conn.(*net.TCPConn), st)
 		})
 	}
-}
-
-// halfCloser is a connection one of whose directions can end by itself.
-type halfCloser interface {
-	io.ReadWriteCloser
-	CloseWrite() error
-}
-
-func join(a, b halfCloser) {
-	var both sync.WaitGroup
-	for _, way := range []struct{ from, to halfCloser }{{a, b}, {b, a}} {
-		both.Go(func() {
-			_, err := io.Copy(struct{ io.Writer }{way.to}, struct{ io.Reader }{way.from})
-			if err == nil {
-				err = way.to.CloseWrite()
-			}
-			if err != nil { // one is broken: so is the pair
-				_ = a.Close()
-				_ = b.Close()
-			}
-		})
-	}
-	both.Wait()
-	_ = a.Close()
-	_ = b.Close()
 }

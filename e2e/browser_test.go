@@ -24,15 +24,7 @@ func TestBrowser(t *testing.T) {
 // TestBrowserAccount is the first run of an account, and its passkeys.
 func TestBrowserAccount(t *testing.T) {
 	t.Parallel()
-	s, err := harness.Start(shared.Programs, t.TempDir(), "--nodes", "0", "--first-run")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	s := startServer(t, shared.Programs, t.TempDir(), "--nodes", "0", "--first-run")
 	inBrowser(t, s, "browser/account.mjs")
 }
 

@@ -52,11 +52,11 @@ func run(m *testing.M) (code int) {
 	return code
 }
 
-// ownServer starts a server that the test may stop and kill.
-func ownServer(t *testing.T) *harness.Server {
+// startServer starts sekishod dev with a data directory, and stops it when the
+// test ends.
+func startServer(t *testing.T, programs harness.Programs, dir string, args ...string) *harness.Server {
 	t.Helper()
-	dir := t.TempDir()
-	s, err := harness.Start(shared.Programs, dir)
+	s, err := harness.Start(programs, dir, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,6 +69,12 @@ func ownServer(t *testing.T) *harness.Server {
 		}
 	})
 	return s
+}
+
+// ownServer starts a server that the test may stop and kill.
+func ownServer(t *testing.T) *harness.Server {
+	t.Helper()
+	return startServer(t, shared.Programs, t.TempDir())
 }
 
 // env sources the server's environment file.

@@ -134,18 +134,7 @@ func shortSession(t *testing.T, s *harness.Server) string {
 func TestWebhook(t *testing.T) {
 	t.Parallel()
 	h := openHook(t)
-	s, err := harness.Start(shared.Programs, t.TempDir(), "--webhook", h.url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("the server's log ends:\n%s", s.LogTail())
-		}
-		if err := s.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	s := startServer(t, shared.Programs, t.TempDir(), "--webhook", h.url)
 	id := shortSession(t, s)
 	got := h.await(t, id)
 	if owner := got[0].event.Detail.Owner; !strings.HasSuffix(owner, ":user/admin") {

@@ -33,19 +33,7 @@ func memoAccount(t *testing.T) *account {
 	if err := os.WriteFile(filepath.Join(a.stub, "session-manager-plugin"), []byte("#!/bin/sh\nexit 0\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	s, err := harness.Start(shared.Programs, dir, "--nodes", "0", "--region", "ap-northeast-1", "--account-id", "999999999999", "--policy-clock", a.clock)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("the server's log ends:\n%s", s.LogTail())
-		}
-		if err := s.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	a.Server = s
+	a.Server = startServer(t, shared.Programs, dir, "--nodes", "0", "--region", "ap-northeast-1", "--account-id", "999999999999", "--policy-clock", a.clock)
 	return a
 }
 

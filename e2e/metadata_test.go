@@ -34,15 +34,7 @@ func TestMetadataService(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "sekisho-agent"), []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	s, err := harness.Start(programs, t.TempDir(), "--listen", serverIP+":0", "--nodes", "0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	s := startServer(t, programs, t.TempDir(), "--listen", serverIP+":0", "--nodes", "0")
 	agent := s.StartAgent(t, "metadata", -1, "Key=sekisho:InstanceId,Value=i-01234567890abcdef")
 	if r := harness.Do(t, s.Shell(t.Context(), nil, `aws ec2 create-tags --resources "$1" --tags Key=Hostname,Value=MyEC2Instance`, agent.NodeID)); r.Code != 0 {
 		t.Fatalf("create-tags: exit %d: %s", r.Code, r.Stderr)

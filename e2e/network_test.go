@@ -81,18 +81,7 @@ func (n *network) programs(dir string) harness.Programs {
 func TestNodeMovesAndVanishes(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t)
-	s, err := harness.Start(n.programs(t.TempDir()), t.TempDir(), "--listen", serverIP+":0", "--nodes", "0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("the server's log ends:\n%s", s.LogTail())
-		}
-		if err := s.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	s := startServer(t, n.programs(t.TempDir()), t.TempDir(), "--listen", serverIP+":0", "--nodes", "0")
 	agent := s.StartAgent(t, "roams", -1)
 	term, _ := startSession(t, s, nil, 24, 80, agent.NodeID)
 	term.Send("here=sti''ll; echo be''fore\r")

@@ -227,15 +227,7 @@ esac
 func agentsServer(t *testing.T) (*harness.Server, string) {
 	t.Helper()
 	dir := t.TempDir()
-	s, err := harness.Start(shared.Programs, t.TempDir(), "--nodes", "0", "--agents-dir", dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	s := startServer(t, shared.Programs, t.TempDir(), "--nodes", "0", "--agents-dir", dir)
 	return s, dir
 }
 

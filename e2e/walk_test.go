@@ -49,16 +49,8 @@ func TestMemoWalk(t *testing.T) {
 		t.Fatal(err)
 	}
 	var err error
-	a.Server, err = harness.Start(programs, t.TempDir(), "--listen", serverIP+":0", "--nodes", "0",
+	a.Server = startServer(t, programs, t.TempDir(), "--listen", serverIP+":0", "--nodes", "0",
 		"--region", "ap-northeast-1", "--account-id", "999999999999", "--policy-clock", a.clock)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := a.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
 
 	// The administrator, with a second factor.
 	serial := a.run("", `aws iam create-virtual-mfa-device --virtual-mfa-device-name admin --bootstrap-method Base32StringSeed --outfile "$1" --query VirtualMFADevice.SerialNumber --output text`,

@@ -25,45 +25,44 @@ var layers = []struct {
 }{
 	{"L0 vocabulary", []string{"sekisho"}},
 	{"L1 formats", []string{
-		"sekisho/internal/arn",
-		"sekisho/internal/awsproto",
-		"sekisho/internal/cast",
-		"sekisho/internal/document",
-		"sekisho/internal/id",
-		"sekisho/internal/mgs",
-		"sekisho/internal/policy",
-		"sekisho/internal/sigv4",
+		"sekisho/internal/wire/awsproto",
+		"sekisho/internal/session/cast",
+		"sekisho/internal/ssmdoc",
+		"sekisho/internal/wire/id",
+		"sekisho/internal/wire/mgs",
+		"sekisho/internal/iam/policy",
+		"sekisho/internal/wire/sigv4",
 	}},
 	{"L2 engines", []string{
-		"sekisho/internal/admit",
-		"sekisho/internal/audit",
-		"sekisho/internal/authz",
-		"sekisho/internal/broker",
-		"sekisho/internal/command",
-		"sekisho/internal/control",
-		"sekisho/internal/datachannel",
-		"sekisho/internal/documents",
-		"sekisho/internal/event",
-		"sekisho/internal/fleet",
-		"sekisho/internal/identity",
-		"sekisho/internal/inventory",
-		"sekisho/internal/keyring",
-		"sekisho/internal/kms",
-		"sekisho/internal/logs",
-		"sekisho/internal/objects",
-		"sekisho/internal/mux",
-		"sekisho/internal/record",
-		"sekisho/internal/relay",
-		"sekisho/internal/settings",
-		"sekisho/internal/transfer",
+		"sekisho/internal/node/admission",
+		"sekisho/internal/activity/audit",
+		"sekisho/internal/iam/authz",
+		"sekisho/internal/session/broker",
+		"sekisho/internal/runcommand",
+		"sekisho/internal/node/control",
+		"sekisho/internal/wire/datachannel",
+		"sekisho/internal/ssmdoc/doclibrary",
+		"sekisho/internal/activity/event",
+		"sekisho/internal/node/fleet",
+		"sekisho/internal/iam/identity",
+		"sekisho/internal/node/inventory",
+		"sekisho/internal/storage/keyring",
+		"sekisho/internal/storage/kmskey",
+		"sekisho/internal/storage/loggroup",
+		"sekisho/internal/storage/objects",
+		"sekisho/internal/wire/mux",
+		"sekisho/internal/session/record",
+		"sekisho/internal/session/relay",
+		"sekisho/internal/session/settings",
+		"sekisho/internal/session/transfer",
 	}},
 	{"L3 adapters", []string{
 		"sekisho/internal/api",
 		"sekisho/internal/console",
-		"sekisho/internal/install",
-		"sekisho/internal/link",
-		"sekisho/internal/sqlstore",
-		"sekisho/internal/webhook",
+		"sekisho/internal/node/install",
+		"sekisho/internal/wire/link",
+		"sekisho/internal/store/sqlstore",
+		"sekisho/internal/activity/webhook",
 	}},
 	{"L4 programs", []string{
 		"sekisho/internal/agent",
@@ -79,7 +78,7 @@ var layers = []struct {
 	{"test apparatus", []string{
 		"sekisho/e2e",
 		"sekisho/internal/servertest",
-		"sekisho/internal/storetest",
+		"sekisho/internal/store/storetest",
 	}},
 }
 
@@ -94,9 +93,9 @@ var engineImports = map[string][]string{
 // owners are third-party modules that one folder wraps, so that replacing
 // one touches that folder alone.
 var owners = []struct{ module, owner, why string }{
-	{"github.com/coder/websocket", "sekisho/internal/link", "websockets are dialled and accepted in one place, with one set of limits"},
-	{"modernc.org/sqlite", "sekisho/internal/sqlstore", "the database driver is sqlstore's own business"},
-	{"github.com/pressly/goose/v3", "sekisho/internal/sqlstore", "migrations are sqlstore's own business"},
+	{"github.com/coder/websocket", "sekisho/internal/wire/link", "websockets are dialled and accepted in one place, with one set of limits"},
+	{"modernc.org/sqlite", "sekisho/internal/store/sqlstore", "the database driver is sqlstore's own business"},
+	{"github.com/pressly/goose/v3", "sekisho/internal/store/sqlstore", "migrations are sqlstore's own business"},
 	{"github.com/creack/pty", "sekisho/internal/agent/pty", "terminals are opened in one place"},
 	{"go.yaml.in/yaml/v3", "sekisho/internal/config", "YAML is how files are written, not how the system speaks"},
 	{"github.com/spf13/cobra", "sekisho/internal/cli", "commands are parsed in one place"},
@@ -104,7 +103,7 @@ var owners = []struct{ module, owner, why string }{
 
 // banned are imports nobody makes, tests included.
 var banned = map[string]string{
-	"github.com/gorilla/websocket": "internal/link wraps coder/websocket",
+	"github.com/gorilla/websocket": "internal/wire/link wraps coder/websocket",
 	"github.com/pkg/errors":        "errors and fmt do it",
 	"github.com/sirupsen/logrus":   "log/slog is the logger",
 	"github.com/stretchr/testify":  "the standard library and go-cmp are enough",
@@ -118,18 +117,18 @@ var banned = map[string]string{
 // agentBadDeps must not be linked into the agent, which runs as root on
 // every node and is downloaded by each of them.
 var agentBadDeps = map[string]string{
-	"database/sql":              "the agent keeps no database",
-	"modernc.org/sqlite":        "the agent keeps no database",
-	"sekisho/internal/api":      "the agent calls doors, it has none",
-	"sekisho/internal/authz":    "the agent obeys, it does not decide",
-	"sekisho/internal/broker":   "the agent obeys, it does not decide",
-	"sekisho/internal/console":  "the agent serves no one",
-	"sekisho/internal/fleet":    "the agent knows itself only",
-	"sekisho/internal/identity": "the agent knows no users of Sekisho",
-	"sekisho/internal/keyring":  "the server's keys never reach a node",
-	"sekisho/internal/relay":    "the relay is the server's",
-	"sekisho/internal/server":   "the agent is not the server",
-	"sekisho/internal/sqlstore": "the agent keeps no database",
+	"database/sql":                     "the agent keeps no database",
+	"modernc.org/sqlite":               "the agent keeps no database",
+	"sekisho/internal/api":             "the agent calls doors, it has none",
+	"sekisho/internal/iam/authz":       "the agent obeys, it does not decide",
+	"sekisho/internal/session/broker":  "the agent obeys, it does not decide",
+	"sekisho/internal/console":         "the agent serves no one",
+	"sekisho/internal/node/fleet":      "the agent knows itself only",
+	"sekisho/internal/iam/identity":    "the agent knows no users of Sekisho",
+	"sekisho/internal/storage/keyring": "the server's keys never reach a node",
+	"sekisho/internal/session/relay":   "the relay is the server's",
+	"sekisho/internal/server":          "the agent is not the server",
+	"sekisho/internal/store/sqlstore":  "the agent keeps no database",
 }
 
 // agentOwnImports is all of Sekisho that agent packages may import.
@@ -137,10 +136,10 @@ var agentOwnImports = []string{
 	"sekisho",
 	"sekisho/internal/agent",
 	"sekisho/internal/config",
-	"sekisho/internal/datachannel",
-	"sekisho/internal/link",
-	"sekisho/internal/mux",
-	"sekisho/internal/transfer",
+	"sekisho/internal/wire/datachannel",
+	"sekisho/internal/wire/link",
+	"sekisho/internal/wire/mux",
+	"sekisho/internal/session/transfer",
 }
 
 // goPackage is what the tests read of go list's answer.
@@ -295,10 +294,16 @@ func TestLayers(t *testing.T) {
 	}
 }
 
-// engineName returns "broker" for sekisho/internal/broker and all beneath it.
+// engineName returns "broker" for sekisho/internal/session/broker and all
+// beneath it.
 func engineName(path string) string {
-	name, _, _ := strings.Cut(strings.TrimPrefix(path, "sekisho/internal/"), "/")
-	return name
+	best := ""
+	for _, p := range layers[layerNamed("L2")].prefixes {
+		if within(path, p) && len(p) > len(best) {
+			best = p
+		}
+	}
+	return best[strings.LastIndex(best, "/")+1:]
 }
 
 func TestAdaptersStandAlone(t *testing.T) {
@@ -319,7 +324,7 @@ func TestAdaptersStandAlone(t *testing.T) {
 		}
 		for _, imp := range p.Imports {
 			to := adapter(imp)
-			if to == "" || to == from || to == "sekisho/internal/link" {
+			if to == "" || to == from || to == "sekisho/internal/wire/link" {
 				continue
 			}
 			t.Errorf("%s imports %s: adapters know each other only through engines (link excepted)", p.ImportPath, imp)

@@ -11,7 +11,7 @@ import (
 
 	"sekisho"
 	"sekisho/e2e/harness"
-	"sekisho/internal/record"
+	"sekisho/internal/session/record"
 )
 
 // TestShell is the main job: a working shell through AWS's own programs.

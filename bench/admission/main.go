@@ -44,11 +44,11 @@ import (
 
 	"sekisho/internal/agent/control"
 	"sekisho/internal/agent/uplink"
-	"sekisho/internal/id"
-	"sekisho/internal/link"
-	"sekisho/internal/mgs"
 	"sekisho/internal/servertest/ssmagent"
-	"sekisho/internal/sigv4"
+	"sekisho/internal/wire/id"
+	"sekisho/internal/wire/link"
+	"sekisho/internal/wire/mgs"
+	"sekisho/internal/wire/sigv4"
 )
 
 const region = "us-east-1"

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"sekisho/internal/policy"
+	"sekisho/internal/iam/policy"
 )
 
 type sekishoEngine struct{ set *policy.Set }

@@ -29,7 +29,7 @@ import (
 
 	"sekisho/internal/agent/agenttest"
 	"sekisho/internal/agent/uplink"
-	"sekisho/internal/mgs"
+	"sekisho/internal/wire/mgs"
 )
 
 // asAgent in the environment makes the test's binary the agent.

@@ -24,9 +24,9 @@ import (
 	"sekisho/internal/agent/runcommand"
 	"sekisho/internal/agent/session"
 	"sekisho/internal/agent/uplink"
-	"sekisho/internal/id"
-	"sekisho/internal/link"
-	"sekisho/internal/mgs"
+	"sekisho/internal/wire/id"
+	"sekisho/internal/wire/link"
+	"sekisho/internal/wire/mgs"
 )
 
 // DefaultStateDir is where a system-wide agent keeps its state.

@@ -21,8 +21,8 @@ import (
 	"sekisho/internal/agent/agenttest"
 	"sekisho/internal/agent/enroll"
 	"sekisho/internal/agent/runas"
-	"sekisho/internal/link"
-	"sekisho/internal/mgs"
+	"sekisho/internal/wire/link"
+	"sekisho/internal/wire/mgs"
 )
 
 // me runs sessions as whoever runs the tests, in a home of the test's own.

@@ -7,7 +7,7 @@ import (
 	"sekisho/internal/agent/hostinfo"
 	"sekisho/internal/agent/runcommand"
 	"sekisho/internal/agent/uplink"
-	"sekisho/internal/mgs"
+	"sekisho/internal/wire/mgs"
 )
 
 // openCommands makes what runs the commands that the server sends.

@@ -10,8 +10,8 @@ import (
 
 	"sekisho/internal/agent"
 	"sekisho/internal/agent/agenttest"
-	"sekisho/internal/id"
-	"sekisho/internal/mgs"
+	"sekisho/internal/wire/id"
+	"sekisho/internal/wire/mgs"
 )
 
 // script is a command of one step that runs lines.

@@ -16,16 +16,16 @@ func TestAgentDependencies(t *testing.T) {
 		t.Fatalf("go list: %v\n%s", err, out)
 	}
 	allowed := map[string]string{
-		"sekisho":                      "vocabulary",
-		"sekisho/cmd/sekisho-agent":    "the program",
-		"sekisho/internal/id":          "format",
-		"sekisho/internal/mgs":         "format",
-		"sekisho/internal/sigv4":       "format; signs",
-		"sekisho/internal/document":    "format",
-		"sekisho/internal/link":        "the way out",
-		"sekisho/internal/datachannel": "shared with clients",
-		"sekisho/internal/mux":         "shared with clients",
-		"sekisho/internal/transfer":    "shared with clients; runs as the session's user",
+		"sekisho":                           "vocabulary",
+		"sekisho/cmd/sekisho-agent":         "the program",
+		"sekisho/internal/wire/id":          "format",
+		"sekisho/internal/wire/mgs":         "format",
+		"sekisho/internal/wire/sigv4":       "format; signs",
+		"sekisho/internal/ssmdoc":           "format",
+		"sekisho/internal/wire/link":        "the way out",
+		"sekisho/internal/wire/datachannel": "shared with clients",
+		"sekisho/internal/wire/mux":         "shared with clients",
+		"sekisho/internal/session/transfer": "shared with clients; runs as the session's user",
 	}
 	refused := []struct{ prefix, why string }{
 		{"modernc.org/", "a node has no database"},

@@ -17,7 +17,7 @@ import (
 	"sekisho/internal/agent"
 	"sekisho/internal/agent/agenttest"
 	"sekisho/internal/agent/runas"
-	"sekisho/internal/mgs"
+	"sekisho/internal/wire/mgs"
 )
 
 // inputs is a document of a shell with these inputs.

@@ -27,12 +27,12 @@ import (
 	"time"
 
 	"sekisho"
-	"sekisho/internal/admit"
-	"sekisho/internal/audit"
-	"sekisho/internal/authz"
-	"sekisho/internal/awsproto"
-	"sekisho/internal/id"
-	"sekisho/internal/sigv4"
+	"sekisho/internal/activity/audit"
+	"sekisho/internal/iam/authz"
+	"sekisho/internal/node/admission"
+	"sekisho/internal/wire/awsproto"
+	"sekisho/internal/wire/id"
+	"sekisho/internal/wire/sigv4"
 )
 
 // maxBody bounds a request of the JSON and query protocols. The largest
@@ -575,7 +575,7 @@ func lowerFirst(s string) string {
 // fail answers with an error in the door's shape and records it. c may lack
 // a door when the request could not be routed.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, c *Call, err error) {
-	if busy, ok := errors.AsType[*admit.Busy](err); ok {
+	if busy, ok := errors.AsType[*admission.Busy](err); ok {
 		s.failBusy(w, r, c, busy)
 		return
 	}
@@ -591,7 +591,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, c *Call, err error
 
 // failBusy answers a call for which there is no room. It is not recorded: that
 // would be as much work as the call, and the gate counts it.
-func (s *Server) failBusy(w http.ResponseWriter, r *http.Request, c *Call, busy *admit.Busy) {
+func (s *Server) failBusy(w http.ResponseWriter, r *http.Request, c *Call, busy *admission.Busy) {
 	w.Header().Set("Retry-After", strconv.Itoa(int(busy.After.Seconds())+1))
 	s.answerError(w, r, c, &awsproto.Error{
 		Code: cmp.Or(c.door.Operations[c.Operation].Busy, "ThrottlingException"), Message: busy.Error(), Status: http.StatusTooManyRequests, Sender: true,

@@ -20,12 +20,12 @@ import (
 	"time"
 
 	"sekisho"
+	"sekisho/internal/activity/audit"
 	"sekisho/internal/api"
-	"sekisho/internal/audit"
-	"sekisho/internal/authz"
-	"sekisho/internal/awsproto"
-	"sekisho/internal/policy"
-	"sekisho/internal/sigv4"
+	"sekisho/internal/iam/authz"
+	"sekisho/internal/iam/policy"
+	"sekisho/internal/wire/awsproto"
+	"sekisho/internal/wire/sigv4"
 )
 
 const (

@@ -9,8 +9,8 @@ import (
 	"net/http"
 	"net/url"
 
-	"sekisho/internal/awsproto"
-	"sekisho/internal/id"
+	"sekisho/internal/wire/awsproto"
+	"sekisho/internal/wire/id"
 )
 
 // Do calls an operation of another door within c, as c's caller: it decodes,

@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"sekisho/internal/api"
-	"sekisho/internal/sigv4"
+	"sekisho/internal/wire/sigv4"
 )
 
 type aroundRequest struct {

@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 
-	"sekisho/internal/audit"
-	"sekisho/internal/authz"
+	"sekisho/internal/activity/audit"
+	"sekisho/internal/iam/authz"
 )
 
 // Resource is something to act on, as policies know it.

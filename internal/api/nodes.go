@@ -5,8 +5,8 @@ import (
 	"errors"
 
 	"sekisho"
-	"sekisho/internal/fleet"
-	"sekisho/internal/sigv4"
+	"sekisho/internal/node/fleet"
+	"sekisho/internal/wire/sigv4"
 )
 
 // NodeWatch is told of the calls of managed nodes: a node that is refused must

@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"sekisho/internal/audit"
+	"sekisho/internal/activity/audit"
 )
 
 // How many refusals of callers nobody knows have an audit event each: so many

@@ -9,8 +9,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"sekisho/internal/audit"
-	"sekisho/internal/sigv4"
+	"sekisho/internal/activity/audit"
+	"sekisho/internal/wire/sigv4"
 )
 
 // stranger calls without a key that anybody knows.

@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"sekisho"
-	"sekisho/internal/awsproto"
-	"sekisho/internal/sigv4"
+	"sekisho/internal/wire/awsproto"
+	"sekisho/internal/wire/sigv4"
 )
 
 // streamTimeout is how long a peer may be silent in the middle of a body.

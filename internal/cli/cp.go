@@ -10,7 +10,7 @@ import (
 	"golang.org/x/term"
 
 	"sekisho/internal/client"
-	"sekisho/internal/transfer"
+	"sekisho/internal/session/transfer"
 )
 
 func cp(std Streams, dial dialer) *cobra.Command {

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"sekisho"
-	"sekisho/internal/record"
+	"sekisho/internal/session/record"
 )
 
 func TestVerifySession(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"sekisho"
-	"sekisho/internal/sigv4"
+	"sekisho/internal/wire/sigv4"
 )
 
 // maxAnswer bounds an answer of the API: a page of a recording is the largest.

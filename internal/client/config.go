@@ -16,7 +16,7 @@ import (
 	"strings"
 
 	"sekisho"
-	"sekisho/internal/sigv4"
+	"sekisho/internal/wire/sigv4"
 )
 
 // Config is where the API is and who calls it.

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"sekisho/internal/client"
-	"sekisho/internal/sigv4"
+	"sekisho/internal/wire/sigv4"
 )
 
 func home(t *testing.T) string {

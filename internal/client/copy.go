@@ -8,8 +8,8 @@ import (
 	"strings"
 
 	"sekisho"
-	"sekisho/internal/mgs"
-	"sekisho/internal/transfer"
+	"sekisho/internal/session/transfer"
+	"sekisho/internal/wire/mgs"
 )
 
 // documentCopy is the document of copies.

@@ -9,7 +9,7 @@ import (
 	"errors"
 	"fmt"
 
-	"sekisho/internal/mgs"
+	"sekisho/internal/wire/mgs"
 )
 
 // dataKeySize is that of the key that both ends derive theirs from.

@@ -6,7 +6,7 @@ import (
 	"io"
 	"strings"
 
-	"sekisho/internal/mgs"
+	"sekisho/internal/wire/mgs"
 )
 
 // The documents of commands without a terminal.

@@ -12,7 +12,7 @@ import (
 
 	"sekisho"
 
-	"sekisho/internal/mux"
+	"sekisho/internal/wire/mux"
 )
 
 // The documents of forwarded connections.

@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"sekisho/internal/mgs"
+	"sekisho/internal/wire/mgs"
 )
 
 // The session types this client runs.

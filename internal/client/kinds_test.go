@@ -18,8 +18,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"sekisho/internal/client"
-	"sekisho/internal/mgs"
-	"sekisho/internal/mux"
+	"sekisho/internal/wire/mgs"
+	"sekisho/internal/wire/mux"
 )
 
 // begin answers for a node up to the start of a session.

@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"sekisho"
-	"sekisho/internal/datachannel"
-	"sekisho/internal/link"
-	"sekisho/internal/mgs"
+	"sekisho/internal/wire/datachannel"
+	"sekisho/internal/wire/link"
+	"sekisho/internal/wire/mgs"
 )
 
 // Version is what the client tells the node in the handshake, and what it

@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"sekisho"
-	"sekisho/internal/mgs"
-	"sekisho/internal/mux"
+	"sekisho/internal/wire/mgs"
+	"sekisho/internal/wire/mux"
 )
 
 // portForwarding is the type in the properties of a session whose client

@@ -7,7 +7,7 @@ import (
 	"io"
 	"time"
 
-	"sekisho/internal/cast"
+	"sekisho/internal/session/cast"
 )
 
 // livePoll is how often a recording that is being made is asked for more.

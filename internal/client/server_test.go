@@ -17,10 +17,10 @@ import (
 	"time"
 
 	"sekisho/internal/client"
-	"sekisho/internal/datachannel"
-	"sekisho/internal/link"
-	"sekisho/internal/mgs"
-	"sekisho/internal/sigv4"
+	"sekisho/internal/wire/datachannel"
+	"sekisho/internal/wire/link"
+	"sekisho/internal/wire/mgs"
+	"sekisho/internal/wire/sigv4"
 )
 
 const (

@@ -7,7 +7,7 @@ import (
 	"io"
 	"strings"
 
-	"sekisho/internal/mgs"
+	"sekisho/internal/wire/mgs"
 )
 
 // Voice is how a session speaks to the person beside what the node sends. Nil

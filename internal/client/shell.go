@@ -7,8 +7,8 @@ import (
 	"io"
 	"sync"
 
-	"sekisho/internal/datachannel"
-	"sekisho/internal/mgs"
+	"sekisho/internal/wire/datachannel"
+	"sekisho/internal/wire/mgs"
 )
 
 // notice tells the person something, on a line of its own in raw mode too.

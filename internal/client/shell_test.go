@@ -9,7 +9,7 @@ import (
 	"go.uber.org/goleak"
 
 	"sekisho/internal/client"
-	"sekisho/internal/mgs"
+	"sekisho/internal/wire/mgs"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

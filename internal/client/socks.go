@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"sekisho"
-	"sekisho/internal/mux"
+	"sekisho/internal/wire/mux"
 )
 
 // socksTimeout bounds the conversation before a connection is forwarded.

@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/term"
 
-	"sekisho/internal/mgs"
+	"sekisho/internal/wire/mgs"
 )
 
 // Terminal is the person's side of a session.

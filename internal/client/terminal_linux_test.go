@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sekisho/internal/client"
-	"sekisho/internal/mgs"
+	"sekisho/internal/wire/mgs"
 )
 
 // openPTY returns both ends of a pseudo terminal.

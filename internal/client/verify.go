@@ -9,7 +9,7 @@ import (
 	"os"
 
 	"sekisho"
-	"sekisho/internal/record"
+	"sekisho/internal/session/record"
 )
 
 // Verification is what is known of a recording after it was looked at.

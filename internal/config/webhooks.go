@@ -11,8 +11,8 @@ import (
 	"strings"
 	"time"
 
-	"sekisho/internal/event"
-	"sekisho/internal/webhook"
+	"sekisho/internal/activity/event"
+	"sekisho/internal/activity/webhook"
 )
 
 // Webhook is a receiver of events: see docs/events.md.

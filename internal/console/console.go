@@ -22,8 +22,8 @@ import (
 	"time"
 
 	"sekisho"
-	"sekisho/internal/identity"
-	"sekisho/internal/identity/webid"
+	"sekisho/internal/iam/identity"
+	"sekisho/internal/iam/identity/webid"
 )
 
 // Prefix is the path that everything of the console lives under.

@@ -21,7 +21,7 @@ import (
 
 	"sekisho"
 	"sekisho/internal/console"
-	"sekisho/internal/identity"
+	"sekisho/internal/iam/identity"
 )
 
 const (

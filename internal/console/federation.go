@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"sekisho"
-	"sekisho/internal/authz"
-	"sekisho/internal/identity/webid"
-	"sekisho/internal/policy"
+	"sekisho/internal/iam/authz"
+	"sekisho/internal/iam/identity/webid"
+	"sekisho/internal/iam/policy"
 )
 
 // federationCookie binds an answer of an identity provider to the browser

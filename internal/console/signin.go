@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"sekisho"
-	"sekisho/internal/identity"
+	"sekisho/internal/iam/identity"
 )
 
 const (

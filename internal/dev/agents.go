@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"sekisho"
-	"sekisho/internal/fleet"
-	"sekisho/internal/identity"
+	"sekisho/internal/iam/identity"
+	"sekisho/internal/node/fleet"
 )
 
 // agent is one sekisho-agent that dev keeps running.

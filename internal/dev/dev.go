@@ -19,8 +19,8 @@ import (
 	"time"
 
 	"sekisho"
-	"sekisho/internal/event"
-	"sekisho/internal/identity"
+	"sekisho/internal/activity/event"
+	"sekisho/internal/iam/identity"
 	"sekisho/internal/server"
 )
 

@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"sekisho/internal/broker"
+	"sekisho/internal/session/broker"
 )
 
 // How long a session may outlive the access of its owner.

@@ -5,15 +5,15 @@ import (
 	"time"
 
 	"sekisho"
-	sekishoapi "sekisho/internal/api/sekisho"
+	"sekisho/internal/activity/audit"
+	"sekisho/internal/api/sekishoapi"
 	"sekisho/internal/api/ssm"
-	"sekisho/internal/audit"
-	"sekisho/internal/broker"
 	"sekisho/internal/console"
-	"sekisho/internal/identity"
-	"sekisho/internal/install"
-	"sekisho/internal/record"
-	"sekisho/internal/relay"
+	"sekisho/internal/iam/identity"
+	"sekisho/internal/node/install"
+	"sekisho/internal/session/broker"
+	"sekisho/internal/session/record"
+	"sekisho/internal/session/relay"
 )
 
 // Each type here fits one engine to the interface another one declares.

@@ -3,7 +3,7 @@ package server
 import (
 	"context"
 
-	"sekisho/internal/fleet"
+	"sekisho/internal/node/fleet"
 )
 
 // nodeAlarm keeps in the audit trail that a node's identity is in doubt.

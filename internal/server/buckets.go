@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"sekisho/internal/objects"
+	"sekisho/internal/storage/objects"
 )
 
 // openObjects opens the store of the S3 door.

@@ -7,11 +7,11 @@ import (
 	"strings"
 
 	"sekisho"
-	"sekisho/internal/audit"
+	"sekisho/internal/activity/audit"
+	"sekisho/internal/activity/event"
+	"sekisho/internal/activity/webhook"
 	"sekisho/internal/config"
-	"sekisho/internal/event"
-	"sekisho/internal/fleet"
-	"sekisho/internal/webhook"
+	"sekisho/internal/node/fleet"
 )
 
 // openEvents makes the bus. Engines tell it through the functions here; it

@@ -7,10 +7,10 @@ import (
 	"path/filepath"
 
 	"sekisho"
-	"sekisho/internal/identity"
-	"sekisho/internal/keyring"
-	"sekisho/internal/kms"
-	"sekisho/internal/sqlstore"
+	"sekisho/internal/iam/identity"
+	"sekisho/internal/storage/keyring"
+	"sekisho/internal/storage/kmskey"
+	"sekisho/internal/store/sqlstore"
 )
 
 // RotateKeys makes a new master key for the state in a data directory, and
@@ -41,6 +41,6 @@ func RotateKeys(ctx context.Context, dir string) (sealed int, err error) {
 	if err != nil {
 		return sealed, err
 	}
-	keys, err := kms.New(kms.Config{Store: db, Sealer: ring}).Reseal(ctx)
+	keys, err := kmskey.New(kmskey.Config{Store: db, Sealer: ring}).Reseal(ctx)
 	return sealed + keys, err
 }

@@ -1,6 +1,6 @@
 package server
 
-import sekishoapi "sekisho/internal/api/sekisho"
+import "sekisho/internal/api/sekishoapi"
 
 // resumer resumes sessions by their own tokens, where that is wanted.
 func (s *Server) resumer() sekishoapi.Resumer {

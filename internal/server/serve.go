@@ -11,7 +11,7 @@ import (
 	"path/filepath"
 
 	"sekisho/internal/config"
-	"sekisho/internal/identity/webid"
+	"sekisho/internal/iam/identity/webid"
 	"sekisho/internal/server/proxyproto"
 )
 

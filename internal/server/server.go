@@ -18,7 +18,8 @@ import (
 	"time"
 
 	"sekisho"
-	"sekisho/internal/admit"
+	"sekisho/internal/activity/audit"
+	"sekisho/internal/activity/event"
 	"sekisho/internal/api"
 	"sekisho/internal/api/cloudtrail"
 	"sekisho/internal/api/ec2"
@@ -27,33 +28,32 @@ import (
 	kmsapi "sekisho/internal/api/kms"
 	logsapi "sekisho/internal/api/logs"
 	"sekisho/internal/api/s3"
-	sekishoapi "sekisho/internal/api/sekisho"
+	"sekisho/internal/api/sekishoapi"
 	"sekisho/internal/api/ssm"
 	"sekisho/internal/api/ssmmessages"
 	"sekisho/internal/api/sts"
-	"sekisho/internal/audit"
-	"sekisho/internal/authz"
-	"sekisho/internal/broker"
-	"sekisho/internal/command"
 	"sekisho/internal/config/yamljson"
 	"sekisho/internal/console"
-	"sekisho/internal/control"
-	"sekisho/internal/documents"
-	"sekisho/internal/event"
-	"sekisho/internal/fleet"
-	"sekisho/internal/identity"
-	"sekisho/internal/identity/webid"
-	"sekisho/internal/install"
-	"sekisho/internal/inventory"
-	"sekisho/internal/keyring"
-	"sekisho/internal/kms"
-	"sekisho/internal/logs"
-	"sekisho/internal/mgs"
-	"sekisho/internal/objects"
-	"sekisho/internal/record"
-	"sekisho/internal/relay"
-	"sekisho/internal/settings"
-	"sekisho/internal/sqlstore"
+	"sekisho/internal/iam/authz"
+	"sekisho/internal/iam/identity"
+	"sekisho/internal/iam/identity/webid"
+	"sekisho/internal/node/admission"
+	"sekisho/internal/node/control"
+	"sekisho/internal/node/fleet"
+	"sekisho/internal/node/install"
+	"sekisho/internal/node/inventory"
+	"sekisho/internal/runcommand"
+	"sekisho/internal/session/broker"
+	"sekisho/internal/session/record"
+	"sekisho/internal/session/relay"
+	"sekisho/internal/session/settings"
+	"sekisho/internal/ssmdoc/doclibrary"
+	"sekisho/internal/storage/keyring"
+	"sekisho/internal/storage/kmskey"
+	"sekisho/internal/storage/loggroup"
+	"sekisho/internal/storage/objects"
+	"sekisho/internal/store/sqlstore"
+	"sekisho/internal/wire/mgs"
 )
 
 // Config says how a server runs.
@@ -104,16 +104,16 @@ type Server struct {
 
 	cfg      Config
 	db       *sqlstore.DB
-	keys     *kms.Keys
+	keys     *kmskey.Keys
 	ring     *keyring.Ring
 	trail    *audit.Trail
 	recorder *record.Recorder
 	objects  *objects.Store
 	buckets  *s3.Door
-	logs     *logs.Service
+	logs     *loggroup.Service
 	relay    *relay.Relay
 	broker   *broker.Broker
-	commands *command.Engine
+	commands *runcommand.Engine
 	foreign  seldom
 	api      *api.Server
 	events   *console.Hub
@@ -158,7 +158,7 @@ func (s *Server) open(ctx context.Context) error {
 	if s.Directory, err = identity.New(ctx, identity.Config{Store: s.db, Keyring: s.ring, Account: s.cfg.Account}); err != nil {
 		return err
 	}
-	s.keys = kms.New(kms.Config{Store: s.db, Sealer: s.ring, Region: s.cfg.Region, Account: s.cfg.Account})
+	s.keys = kmskey.New(kmskey.Config{Store: s.db, Sealer: s.ring, Region: s.cfg.Region, Account: s.cfg.Account})
 	s.events = &console.Hub{}
 	s.Hub = control.NewHub(s.cfg.Log)
 	s.Fleet = fleet.New(fleet.Config{Store: s.db, Links: s.Hub, Changed: func(id sekisho.NodeID) {
@@ -173,7 +173,7 @@ func (s *Server) open(ctx context.Context) error {
 		Started: s.sessionStarted, Ended: s.sessionEnded,
 	})
 	observer.Broker = s.broker
-	s.commands = command.New(command.Config{Store: s.db, Links: s.Hub, Log: s.cfg.Log, Refused: s.foreignJob})
+	s.commands = runcommand.New(runcommand.Config{Store: s.db, Links: s.Hub, Log: s.cfg.Log, Refused: s.foreignJob})
 	if err := s.Fleet.Recover(ctx); err != nil {
 		return err
 	}
@@ -213,13 +213,13 @@ func (s *Server) recordingEvent(name string, details map[string]any) audit.Event
 func (s *Server) routes() error {
 	authorizer := authz.New(s.Directory)
 	web := webid.New(webid.Config{Directory: s.Directory, Transport: s.cfg.ProviderTransport})
-	s.logs = logs.New(s.db, s.ring, nil)
+	s.logs = loggroup.New(s.db, s.ring, nil)
 	installs, err := install.New(install.Config{Dir: s.cfg.AgentDir, CA: s.cfg.CA, Region: s.cfg.Region})
 	if err != nil {
 		return err
 	}
 	forSSM := ssm.Config{
-		Fleet: s.Fleet, Broker: s.broker, Documents: documents.New(s.db, yamljson.Texts{}, sessionLogs{s}, nil), Roles: nodeRoles{s.Directory}, Channels: s.Hub,
+		Fleet: s.Fleet, Broker: s.broker, Documents: doclibrary.New(s.db, yamljson.Texts{}, sessionLogs{s}, nil), Roles: nodeRoles{s.Directory}, Channels: s.Hub,
 		Inventory: inventory.New(s.db), Settings: settings.New(s.db, nil), Commands: s.commands, Outputs: outputs{s},
 		Region: s.cfg.Region, Account: s.cfg.Account, StrictDocuments: s.cfg.StrictDocuments,
 		Registrations: s.gate("registrations"), Renewals: s.gate("requests for credentials"),
@@ -283,8 +283,8 @@ func (s *Server) routes() error {
 const agentsPerSecond = 100
 
 // gate lets agents in.
-func (s *Server) gate(what string) *admit.Gate {
-	return admit.New(admit.Config{Name: what, Rate: max(0, cmp.Or(s.cfg.AgentsPerSecond, agentsPerSecond)), Log: s.cfg.Log})
+func (s *Server) gate(what string) *admission.Gate {
+	return admission.New(admission.Config{Name: what, Rate: max(0, cmp.Or(s.cfg.AgentsPerSecond, agentsPerSecond)), Log: s.cfg.Log})
 }
 
 // health answers load balancers.

@@ -9,15 +9,15 @@ import (
 	"time"
 
 	"sekisho"
+	"sekisho/internal/activity/event"
 	"sekisho/internal/api/s3"
-	sekishoapi "sekisho/internal/api/sekisho"
-	"sekisho/internal/authz"
-	"sekisho/internal/broker"
-	"sekisho/internal/document"
-	"sekisho/internal/documents"
-	"sekisho/internal/event"
-	"sekisho/internal/id"
-	"sekisho/internal/objects"
+	"sekisho/internal/api/sekishoapi"
+	"sekisho/internal/iam/authz"
+	"sekisho/internal/session/broker"
+	"sekisho/internal/ssmdoc"
+	"sekisho/internal/ssmdoc/doclibrary"
+	"sekisho/internal/storage/objects"
+	"sekisho/internal/wire/id"
 )
 
 // sessionLogs are the server's buckets and log groups, as places of session
@@ -25,8 +25,8 @@ import (
 type sessionLogs struct{ s *Server }
 
 var (
-	_ broker.Logs      = sessionLogs{}
-	_ documents.Places = sessionLogs{}
+	_ broker.Logs       = sessionLogs{}
+	_ doclibrary.Places = sessionLogs{}
 )
 
 // Absent implements [broker.Logs]. AWS's agent says that it has delivered
@@ -45,7 +45,7 @@ func (l sessionLogs) Absent(ctx context.Context, at sekisho.SessionLogs) string 
 
 // CheckLogs implements [documents.Places]. Every bucket of this server
 // encrypts, so that it suits s3EncryptionEnabled on and off.
-func (l sessionLogs) CheckLogs(ctx context.Context, s *document.Settings) error {
+func (l sessionLogs) CheckLogs(ctx context.Context, s *ssmdoc.Settings) error {
 	if s.S3BucketName != "" {
 		_, err := l.s.objects.Bucket(ctx, s.S3BucketName)
 		if sekisho.IsNotFound(err) {
@@ -120,7 +120,7 @@ func (x starts) NotConnected(n *sekisho.Node) string { return x.s.Fleet.WhyNot(n
 
 // CheckNodeLogs implements [sekishoapi.Starts]: the places are there, and the
 // node's role may write to them.
-func (x starts) CheckNodeLogs(ctx context.Context, n *sekisho.Node, s *document.Settings) error {
+func (x starts) CheckNodeLogs(ctx context.Context, n *sekisho.Node, s *ssmdoc.Settings) error {
 	if err := sessionLogs(x).CheckLogs(ctx, s); err != nil {
 		return err
 	}
@@ -161,12 +161,12 @@ type need struct {
 }
 
 // needs are what a node must be allowed to deliver logs.
-func (x starts) needs(ctx context.Context, s *document.Settings) []need {
+func (x starts) needs(ctx context.Context, s *ssmdoc.Settings) []need {
 	var all []need
 	if name := s.S3BucketName; name != "" {
 		b, err := x.s.objects.Bucket(ctx, name)
 		elsewhere := err == nil && b.Settings.Policy != ""
-		all = append(all, need{"s3:PutObject", objects.ObjectARN(name, document.LogKey(s.S3KeyPrefix, "session")), elsewhere})
+		all = append(all, need{"s3:PutObject", objects.ObjectARN(name, ssmdoc.LogKey(s.S3KeyPrefix, "session")), elsewhere})
 		if s.S3EncryptionEnabled {
 			all = append(all, need{"s3:GetEncryptionConfiguration", "arn:aws:s3:::" + name, elsewhere})
 		}

@@ -20,11 +20,11 @@ import (
 	awsssm "github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 
-	"sekisho/internal/identity"
-	"sekisho/internal/mgs"
+	"sekisho/internal/iam/identity"
 	"sekisho/internal/server"
 	"sekisho/internal/servertest"
-	"sekisho/internal/sigv4"
+	"sekisho/internal/wire/mgs"
+	"sekisho/internal/wire/sigv4"
 )
 
 const password = "Correct-Horse-1"

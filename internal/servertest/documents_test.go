@@ -12,9 +12,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 	"github.com/google/go-cmp/cmp"
 
-	"sekisho/internal/identity"
-	"sekisho/internal/mgs"
+	"sekisho/internal/iam/identity"
 	"sekisho/internal/servertest"
+	"sekisho/internal/wire/mgs"
 )
 
 const preferencesName = "SSM-SessionManagerRunShell"

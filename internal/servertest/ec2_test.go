@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"sekisho/internal/servertest"
-	"sekisho/internal/sigv4"
+	"sekisho/internal/wire/sigv4"
 )
 
 // ec2 calls an operation of the EC2 door and demands this error, or none.

@@ -18,14 +18,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsssm "github.com/aws/aws-sdk-go-v2/service/ssm"
 
-	"sekisho/internal/event"
-	"sekisho/internal/identity"
-	"sekisho/internal/link"
-	"sekisho/internal/mgs"
+	"sekisho/internal/activity/event"
+	"sekisho/internal/activity/webhook"
+	"sekisho/internal/iam/identity"
 	"sekisho/internal/server"
 	"sekisho/internal/servertest"
-	"sekisho/internal/sigv4"
-	"sekisho/internal/webhook"
+	"sekisho/internal/wire/link"
+	"sekisho/internal/wire/mgs"
+	"sekisho/internal/wire/sigv4"
 )
 
 // happened is an event as a receiver gets it.

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"sekisho/internal/servertest"
-	"sekisho/internal/sigv4"
+	"sekisho/internal/wire/sigv4"
 )
 
 // AWS's agent asks for much that is not kept here. It gets the answers of an

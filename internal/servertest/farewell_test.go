@@ -3,9 +3,9 @@ package servertest_test
 import (
 	"testing"
 
-	"sekisho/internal/link"
-	"sekisho/internal/mgs"
 	"sekisho/internal/servertest"
+	"sekisho/internal/wire/link"
+	"sekisho/internal/wire/mgs"
 )
 
 // An agent may fail before the person's program has opened its channel: the

@@ -10,11 +10,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsssm "github.com/aws/aws-sdk-go-v2/service/ssm"
 
-	"sekisho/internal/identity"
-	"sekisho/internal/link"
-	"sekisho/internal/mgs"
+	"sekisho/internal/iam/identity"
 	"sekisho/internal/servertest"
-	"sekisho/internal/sigv4"
+	"sekisho/internal/wire/link"
+	"sekisho/internal/wire/mgs"
+	"sekisho/internal/wire/sigv4"
 )
 
 // standing is what the server says of a node beyond AWS's shape.

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"sekisho/internal/identity"
+	"sekisho/internal/iam/identity"
 	"sekisho/internal/server"
 	"sekisho/internal/servertest"
 )

@@ -11,9 +11,9 @@ import (
 
 	"sekisho/internal/api"
 	"sekisho/internal/api/ssmmessages"
-	"sekisho/internal/awsproto"
 	"sekisho/internal/servertest"
-	"sekisho/internal/sigv4"
+	"sekisho/internal/wire/awsproto"
+	"sekisho/internal/wire/sigv4"
 )
 
 // inputs are requests that are good enough to reach policy. An operation

@@ -16,11 +16,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsssm "github.com/aws/aws-sdk-go-v2/service/ssm"
 
-	"sekisho/internal/id"
-	"sekisho/internal/identity"
-	"sekisho/internal/link"
-	"sekisho/internal/mgs"
-	"sekisho/internal/sigv4"
+	"sekisho/internal/iam/identity"
+	"sekisho/internal/wire/id"
+	"sekisho/internal/wire/link"
+	"sekisho/internal/wire/mgs"
+	"sekisho/internal/wire/sigv4"
 )
 
 // nodeKey is the key of every node of the test: making one is slow.

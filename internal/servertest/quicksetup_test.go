@@ -11,7 +11,7 @@ import (
 
 	"sekisho/internal/server"
 	"sekisho/internal/servertest"
-	"sekisho/internal/sigv4"
+	"sekisho/internal/wire/sigv4"
 )
 
 const nodesRole = "AmazonSSMRoleForInstancesQuickSetup"

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"sekisho/internal/identity"
+	"sekisho/internal/iam/identity"
 	"sekisho/internal/servertest"
 )
 

@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"sekisho/internal/servertest"
-	"sekisho/internal/sigv4"
+	"sekisho/internal/wire/sigv4"
 )
 
 const (

@@ -8,8 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"sekisho/internal/identity"
-	"sekisho/internal/identity/webid"
+	"sekisho/internal/iam/identity"
+	"sekisho/internal/iam/identity/webid"
 	"sekisho/internal/server"
 	"sekisho/internal/servertest"
 	"sekisho/internal/servertest/authenticator"

@@ -13,7 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 	"github.com/aws/smithy-go"
 
-	"sekisho/internal/identity"
+	"sekisho/internal/iam/identity"
 	"sekisho/internal/servertest"
 )
 

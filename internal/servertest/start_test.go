@@ -6,10 +6,10 @@ import (
 	"testing"
 	"time"
 
-	"sekisho/internal/identity"
+	"sekisho/internal/iam/identity"
 	"sekisho/internal/server"
 	"sekisho/internal/servertest"
-	"sekisho/internal/sigv4"
+	"sekisho/internal/wire/sigv4"
 )
 
 // startAnswer is what CheckSessionStart says.

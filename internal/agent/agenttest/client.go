@@ -11,10 +11,10 @@ import (
 	"strings"
 	"sync"
 
-	"sekisho/internal/datachannel"
-	"sekisho/internal/id"
-	"sekisho/internal/link"
-	"sekisho/internal/mgs"
+	"sekisho/internal/wire/datachannel"
+	"sekisho/internal/wire/id"
+	"sekisho/internal/wire/link"
+	"sekisho/internal/wire/mgs"
 )
 
 // Start says how to start a session. The zero value is a plain shell for

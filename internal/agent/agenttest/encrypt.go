@@ -10,7 +10,7 @@ import (
 	"net/http"
 	"strings"
 
-	"sekisho/internal/mgs"
+	"sekisho/internal/wire/mgs"
 )
 
 // KeyID is the KMS key that the double knows.

@@ -5,7 +5,7 @@ import (
 	"slices"
 
 	"sekisho"
-	"sekisho/internal/mgs"
+	"sekisho/internal/wire/mgs"
 )
 
 // Reply is what the agent said about a command, as it came.

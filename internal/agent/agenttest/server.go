@@ -23,10 +23,10 @@ import (
 
 	"sekisho"
 	"sekisho/internal/agent/uplink"
-	"sekisho/internal/id"
-	"sekisho/internal/link"
-	"sekisho/internal/mgs"
-	"sekisho/internal/sigv4"
+	"sekisho/internal/wire/id"
+	"sekisho/internal/wire/link"
+	"sekisho/internal/wire/mgs"
+	"sekisho/internal/wire/sigv4"
 )
 
 // What the double accepts.

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"sekisho/internal/mgs"
+	"sekisho/internal/wire/mgs"
 )
 
 // Payload is one message of a stream.

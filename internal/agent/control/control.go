@@ -14,9 +14,9 @@ import (
 	"time"
 
 	"sekisho/internal/agent/uplink"
-	"sekisho/internal/id"
-	"sekisho/internal/link"
-	"sekisho/internal/mgs"
+	"sekisho/internal/wire/id"
+	"sekisho/internal/wire/link"
+	"sekisho/internal/wire/mgs"
 )
 
 // How the channel is watched, and how soon it is opened again.

@@ -11,8 +11,8 @@ import (
 
 	"sekisho/internal/agent/control"
 	"sekisho/internal/agent/uplink"
-	"sekisho/internal/link"
-	"sekisho/internal/mgs"
+	"sekisho/internal/wire/link"
+	"sekisho/internal/wire/mgs"
 )
 
 type nobody struct{}

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"sekisho/internal/agent/control"
-	"sekisho/internal/link"
-	"sekisho/internal/mgs"
+	"sekisho/internal/wire/link"
+	"sekisho/internal/wire/mgs"
 )
 
 // pauses are the pauses that a log tells of.

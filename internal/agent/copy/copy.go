@@ -11,7 +11,7 @@ import (
 	"strings"
 
 	"sekisho"
-	"sekisho/internal/transfer"
+	"sekisho/internal/session/transfer"
 )
 
 // The directions, as the client sees them.

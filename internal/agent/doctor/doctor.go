@@ -19,7 +19,7 @@ import (
 	"sekisho/internal/agent"
 	"sekisho/internal/agent/enroll"
 	"sekisho/internal/agent/uplink"
-	"sekisho/internal/sigv4"
+	"sekisho/internal/wire/sigv4"
 )
 
 // Clocks further apart than maxSkew make signatures invalid.

@@ -11,7 +11,7 @@ import (
 
 	"sekisho"
 	"sekisho/internal/agent/uplink"
-	"sekisho/internal/id"
+	"sekisho/internal/wire/id"
 )
 
 // keyBits is the size of a node's key: what AWS's agent makes.

@@ -32,7 +32,7 @@ import (
 
 	"sekisho"
 	"sekisho/internal/agent/uplink"
-	"sekisho/internal/id"
+	"sekisho/internal/wire/id"
 )
 
 const (

@@ -18,7 +18,7 @@ import (
 
 	"sekisho/internal/agent/plugin"
 	"sekisho/internal/agent/pty"
-	"sekisho/internal/mgs"
+	"sekisho/internal/wire/mgs"
 )
 
 // patience is how long a program has to end between the signals that ask it

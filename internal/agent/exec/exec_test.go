@@ -14,7 +14,7 @@ import (
 
 	"sekisho/internal/agent/exec"
 	"sekisho/internal/agent/plugin"
-	"sekisho/internal/mgs"
+	"sekisho/internal/wire/mgs"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -6,7 +6,7 @@ import (
 	"context"
 	"errors"
 
-	"sekisho/internal/mgs"
+	"sekisho/internal/wire/mgs"
 )
 
 // Stream is a session's data channel, as a plugin sees it: without the

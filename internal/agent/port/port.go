@@ -18,8 +18,8 @@ import (
 
 	"sekisho"
 	"sekisho/internal/agent/plugin"
-	"sekisho/internal/mgs"
-	"sekisho/internal/mux"
+	"sekisho/internal/wire/mgs"
+	"sekisho/internal/wire/mux"
 )
 
 // Mode is how a session carries connections.

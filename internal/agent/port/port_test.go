@@ -19,8 +19,8 @@ import (
 	"sekisho/internal/agent/agenttest"
 	"sekisho/internal/agent/plugin"
 	"sekisho/internal/agent/port"
-	"sekisho/internal/mgs"
-	"sekisho/internal/mux"
+	"sekisho/internal/wire/mgs"
+	"sekisho/internal/wire/mux"
 )
 
 // listen serves connections on the loopback until the test ends, and returns

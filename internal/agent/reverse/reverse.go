@@ -15,8 +15,8 @@ import (
 
 	"sekisho"
 	"sekisho/internal/agent/plugin"
-	"sekisho/internal/mgs"
-	"sekisho/internal/mux"
+	"sekisho/internal/wire/mgs"
+	"sekisho/internal/wire/mux"
 )
 
 // maxConnections bounds what one session holds at a time; more wait.

@@ -13,8 +13,8 @@ import (
 
 	"sekisho/internal/agent/plugin"
 	"sekisho/internal/agent/reverse"
-	"sekisho/internal/mgs"
-	"sekisho/internal/mux"
+	"sekisho/internal/wire/mgs"
+	"sekisho/internal/wire/mux"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

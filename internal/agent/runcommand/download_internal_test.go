@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"sekisho/internal/mgs"
+	"sekisho/internal/wire/mgs"
 )
 
 func downloadStep(kind string, info any, to string) map[string]any {

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"sekisho"
-	"sekisho/internal/mgs"
+	"sekisho/internal/wire/mgs"
 )
 
 // Bounds of a command.

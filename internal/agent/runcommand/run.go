@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"sekisho/internal/agent/sessionlog"
-	"sekisho/internal/mgs"
+	"sekisho/internal/wire/mgs"
 )
 
 // variableCommand tells a script, and everything it starts, which command it

@@ -23,7 +23,7 @@ import (
 
 	"sekisho"
 	"sekisho/internal/agent/sessionlog"
-	"sekisho/internal/mgs"
+	"sekisho/internal/wire/mgs"
 )
 
 // How many commands run at once, and how many more may wait.

@@ -20,8 +20,8 @@ import (
 	"time"
 
 	"sekisho/internal/agent/uplink"
-	"sekisho/internal/id"
-	"sekisho/internal/mgs"
+	"sekisho/internal/wire/id"
+	"sekisho/internal/wire/mgs"
 )
 
 const testNode = "mi-0123456789abcdef0"

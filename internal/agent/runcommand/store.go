@@ -16,8 +16,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"sekisho/internal/id"
-	"sekisho/internal/mgs"
+	"sekisho/internal/wire/id"
+	"sekisho/internal/wire/mgs"
 )
 
 // Bounds of what is kept.

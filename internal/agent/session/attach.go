@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"sekisho/internal/agent/uplink"
-	"sekisho/internal/datachannel"
-	"sekisho/internal/link"
-	"sekisho/internal/mgs"
+	"sekisho/internal/wire/datachannel"
+	"sekisho/internal/wire/link"
+	"sekisho/internal/wire/mgs"
 )
 
 // How the data channel's connection is watched, and how soon it is opened

@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"sekisho"
-	"sekisho/internal/document"
+	"sekisho/internal/ssmdoc"
 )
 
 // content is what the agent reads of a session document. Like AWS's agent it
@@ -141,11 +141,11 @@ func parseDocument(b []byte, given map[string]any) (content, error) {
 	if err := json.Unmarshal(b, &head); err != nil {
 		return invalid(err)
 	}
-	if head.SchemaVersion != document.SchemaVersion {
-		return d, sekisho.Errorf(sekisho.CodeInvalid, "The session document has schemaVersion %.40q; this agent knows %q.", head.SchemaVersion, document.SchemaVersion)
+	if head.SchemaVersion != ssmdoc.SchemaVersion {
+		return d, sekisho.Errorf(sekisho.CodeInvalid, "The session document has schemaVersion %.40q; this agent knows %q.", head.SchemaVersion, ssmdoc.SchemaVersion)
 	}
 	switch head.SessionType {
-	case document.StandardStream, document.InteractiveCommands, document.NonInteractiveCommands, document.Port:
+	case ssmdoc.StandardStream, ssmdoc.InteractiveCommands, ssmdoc.NonInteractiveCommands, ssmdoc.Port:
 	default:
 		return d, sekisho.Errorf(sekisho.CodeInvalid, "session type %.40q is not known to this agent", head.SessionType)
 	}
@@ -196,7 +196,7 @@ func bind(declared map[string]parameter, given map[string]any) (values, error) {
 			return nil, sekisho.Errorf(sekisho.CodeInvalid, "The parameter %q of the session document has no value.", name)
 		}
 		// Texts come as a list of one, too.
-		if list, ok := value.([]any); ok && len(list) == 1 && p.Type == document.TypeString {
+		if list, ok := value.([]any); ok && len(list) == 1 && p.Type == ssmdoc.TypeString {
 			value = list[0]
 		}
 		if err := p.check(value); err != nil {

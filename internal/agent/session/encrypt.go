@@ -11,8 +11,8 @@ import (
 
 	"sekisho"
 	"sekisho/internal/agent/plugin"
-	"sekisho/internal/datachannel"
-	"sekisho/internal/mgs"
+	"sekisho/internal/wire/datachannel"
+	"sekisho/internal/wire/mgs"
 )
 
 // Sizes of AES-256-GCM as sessions use it. The data key is two keys: the

@@ -14,8 +14,8 @@ import (
 	"sekisho"
 	"sekisho/internal/agent/plugin"
 	"sekisho/internal/agent/uplink"
-	"sekisho/internal/datachannel"
-	"sekisho/internal/mgs"
+	"sekisho/internal/wire/datachannel"
+	"sekisho/internal/wire/mgs"
 )
 
 // client is what the handshake tells of the client.

@@ -9,13 +9,13 @@ import (
 	"strings"
 
 	"sekisho"
-	"sekisho/internal/agent/command"
+	"sekisho/internal/agent/noninteractive"
 	"sekisho/internal/agent/plugin"
 	"sekisho/internal/agent/port"
 	"sekisho/internal/agent/runas"
 	"sekisho/internal/agent/sessionlog"
 	"sekisho/internal/agent/shell"
-	"sekisho/internal/document"
+	"sekisho/internal/ssmdoc"
 )
 
 // job is what a session is to do, decided before anything is opened.
@@ -44,11 +44,11 @@ func (s *Session) prepare(ctx context.Context) (*job, error) {
 	}
 	j := &job{doc: doc}
 	switch doc.SessionType {
-	case document.StandardStream:
+	case ssmdoc.StandardStream:
 		err = s.prepareShell(ctx, j)
-	case document.InteractiveCommands, document.NonInteractiveCommands:
+	case ssmdoc.InteractiveCommands, ssmdoc.NonInteractiveCommands:
 		err = s.prepareCommand(ctx, j)
-	case document.Port:
+	case ssmdoc.Port:
 		err = s.preparePort(ctx, j)
 	}
 	if err != nil {
@@ -108,8 +108,8 @@ func (s *Session) prepareCommand(ctx context.Context, j *job) error {
 		return err
 	}
 	args := []string{"sh", "-c", p.Linux.Commands}
-	if j.doc.SessionType == document.NonInteractiveCommands {
-		if args, err = command.Split(p.Linux.Commands); err != nil {
+	if j.doc.SessionType == ssmdoc.NonInteractiveCommands {
+		if args, err = noninteractive.Split(p.Linux.Commands); err != nil {
 			return err
 		}
 	}
@@ -122,10 +122,10 @@ func (s *Session) prepareCommand(ctx context.Context, j *job) error {
 	}
 	j.plugin = func(s *Session, c *client) (runner, error) {
 		cmd := s.Users.Command(j.user, path, args, shell.Environment(s.id)...)
-		if j.doc.SessionType == document.InteractiveCommands {
+		if j.doc.SessionType == ssmdoc.InteractiveCommands {
 			return &shell.Shell{Command: cmd, User: j.user.Name, Size: c.size, Log: s.Log}, nil
 		}
-		return &command.Command{
+		return &noninteractive.Command{
 			Exec: cmd, Separate: bool(p.Linux.SeparateOutputStream),
 			OutPrefix: p.Linux.StdOutSeparatorPrefix, ErrPrefix: p.Linux.StdErrSeparatorPrefix, Log: s.Log,
 		}, nil
@@ -164,7 +164,7 @@ func (s *Session) preparePort(ctx context.Context, j *job) error {
 	j.doc.Inputs.KMSKeyID = "" // what ports carry is never encrypted, as with AWS's agent
 	j.plugin = func(s *Session, c *client) (runner, error) {
 		out := &port.Port{To: to, HalfClose: c.can("half-close"), Log: s.Log}
-		if string(p.Type) == document.LocalPortForwarding {
+		if string(p.Type) == ssmdoc.LocalPortForwarding {
 			out.Mode = port.Serial
 			if c.multiplexes() {
 				out.Mode = port.Many

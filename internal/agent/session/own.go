@@ -10,7 +10,7 @@ import (
 	"sekisho/internal/agent/reverse"
 	"sekisho/internal/agent/runas"
 	"sekisho/internal/agent/shell"
-	"sekisho/internal/mgs"
+	"sekisho/internal/wire/mgs"
 )
 
 // The documents for which this agent does more than AWS's. Nobody else's may

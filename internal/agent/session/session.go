@@ -19,10 +19,10 @@ import (
 	"sekisho/internal/agent/port"
 	"sekisho/internal/agent/runas"
 	"sekisho/internal/agent/sessionlog"
-	"sekisho/internal/datachannel"
-	"sekisho/internal/document"
-	"sekisho/internal/link"
-	"sekisho/internal/mgs"
+	"sekisho/internal/ssmdoc"
+	"sekisho/internal/wire/datachannel"
+	"sekisho/internal/wire/link"
+	"sekisho/internal/wire/mgs"
 )
 
 // Users is the node's user database; see [runas.Host].
@@ -87,7 +87,7 @@ func (s *Session) Run(ctx context.Context) {
 	s.Log.Info("session starts", "document", s.Task.DocumentName, "type", job.doc.SessionType, "user", job.user.Name, "owner", s.Task.SessionOwner)
 
 	config := datachannel.Config{Role: datachannel.AgentLeg}
-	if job.doc.SessionType != document.Port {
+	if job.doc.SessionType != ssmdoc.Port {
 		config.MaxDelay = maxDelay
 	}
 	ch := datachannel.New(config)
@@ -128,7 +128,7 @@ func (s *Session) Run(ctx context.Context) {
 
 // openLog begins the session's log, if its document wants one.
 func (s *Session) openLog(ctx context.Context, j *job) (*sessionlog.Log, error) {
-	if j.doc.SessionType == document.Port {
+	if j.doc.SessionType == ssmdoc.Port {
 		return nil, nil
 	}
 	in := &j.doc.Inputs
@@ -136,7 +136,7 @@ func (s *Session) openLog(ctx context.Context, j *job) (*sessionlog.Log, error) 
 		Places: sessionlog.Places{
 			Bucket: in.S3BucketName, Prefix: in.S3KeyPrefix, BucketEncrypted: bool(in.S3EncryptionEnabled),
 			Group: in.CloudWatchLogGroupName, GroupEncrypted: bool(in.CloudWatchEncryptionEnabled),
-			Streaming: bool(in.CloudWatchStreamingEnabled) && j.doc.SessionType == document.StandardStream,
+			Streaming: bool(in.CloudWatchStreamingEnabled) && j.doc.SessionType == ssmdoc.StandardStream,
 		},
 		Doors: s.Logs, Dir: s.LogDir, Session: s.id, Node: s.Node, Owner: s.Task.SessionOwner, User: j.user.Name, Log: s.Log,
 	})
@@ -199,7 +199,7 @@ func (s *Session) converse(ctx context.Context, ch *datachannel.Channel, j *job)
 // refuse waits for the client and returns why the session cannot be: only a
 // client that has come is shown the reason.
 func (s *Session) refuse(ctx context.Context, ch *datachannel.Channel, why error) error {
-	request, err := s.request(&content{SessionType: document.StandardStream}, nil)
+	request, err := s.request(&content{SessionType: ssmdoc.StandardStream}, nil)
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,7 @@ import (
 	"sekisho"
 	"sekisho/internal/agent/plugin"
 	"sekisho/internal/agent/uplink"
-	"sekisho/internal/mgs"
+	"sekisho/internal/wire/mgs"
 )
 
 // Places are where the log goes.

@@ -17,7 +17,7 @@ import (
 
 	"sekisho/internal/agent/sessionlog"
 	"sekisho/internal/agent/uplink"
-	"sekisho/internal/mgs"
+	"sekisho/internal/wire/mgs"
 )
 
 // doors are a server's S3 and Logs.

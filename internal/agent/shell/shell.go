@@ -16,7 +16,7 @@ import (
 	"sekisho/internal/agent/output"
 	"sekisho/internal/agent/plugin"
 	"sekisho/internal/agent/pty"
-	"sekisho/internal/mgs"
+	"sekisho/internal/wire/mgs"
 )
 
 // sizeWait is how long the shell waits to learn the size of the person's

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"sekisho/internal/agent/shell"
-	"sekisho/internal/mgs"
+	"sekisho/internal/wire/mgs"
 )
 
 // stream is a client in the test's hands.

@@ -12,7 +12,7 @@ import (
 	"sekisho/internal/agent/agenttest"
 	"sekisho/internal/agent/runas"
 	"sekisho/internal/agent/shell"
-	"sekisho/internal/mgs"
+	"sekisho/internal/wire/mgs"
 )
 
 // open starts a shell as a session would and returns its stream.

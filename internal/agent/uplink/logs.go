@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"sekisho/internal/sigv4"
+	"sekisho/internal/wire/sigv4"
 )
 
 // Names of services in signatures.

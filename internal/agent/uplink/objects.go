@@ -11,7 +11,7 @@ import (
 	"strconv"
 	"strings"
 
-	"sekisho/internal/sigv4"
+	"sekisho/internal/wire/sigv4"
 )
 
 // ErrTooLarge is the end of a download that is larger than was allowed.

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"sekisho/internal/agent/uplink"
-	"sekisho/internal/sigv4"
+	"sekisho/internal/wire/sigv4"
 )
 
 // TestObjects has a bucket that holds one object, and a folder of 3.

@@ -23,10 +23,10 @@ import (
 	"time"
 
 	"sekisho"
-	"sekisho/internal/id"
-	"sekisho/internal/link"
-	"sekisho/internal/mgs"
-	"sekisho/internal/sigv4"
+	"sekisho/internal/wire/id"
+	"sekisho/internal/wire/link"
+	"sekisho/internal/wire/mgs"
+	"sekisho/internal/wire/sigv4"
 )
 
 // Names of services in signatures.

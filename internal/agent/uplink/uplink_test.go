@@ -11,7 +11,7 @@ import (
 
 	"sekisho"
 	"sekisho/internal/agent/uplink"
-	"sekisho/internal/sigv4"
+	"sekisho/internal/wire/sigv4"
 )
 
 func creds(context.Context) (sigv4.Credentials, error) {

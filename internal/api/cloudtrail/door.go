@@ -10,9 +10,9 @@ import (
 	"encoding/json"
 	"strconv"
 
+	"sekisho/internal/activity/audit"
 	"sekisho/internal/api"
-	"sekisho/internal/audit"
-	"sekisho/internal/awsproto"
+	"sekisho/internal/wire/awsproto"
 )
 
 const maxResults = 50

@@ -14,12 +14,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"sekisho"
+	"sekisho/internal/activity/audit"
 	"sekisho/internal/api"
 	"sekisho/internal/api/cloudtrail"
-	"sekisho/internal/audit"
-	"sekisho/internal/authz"
-	"sekisho/internal/policy"
-	"sekisho/internal/sigv4"
+	"sekisho/internal/iam/authz"
+	"sekisho/internal/iam/policy"
+	"sekisho/internal/wire/sigv4"
 )
 
 // trail answers every look-up with its events, as far as the limit goes, and

@@ -16,11 +16,11 @@ import (
 
 	"sekisho"
 	"sekisho/internal/api"
-	"sekisho/internal/authz"
-	"sekisho/internal/awsproto"
-	"sekisho/internal/fleet"
-	"sekisho/internal/id"
-	"sekisho/internal/identity"
+	"sekisho/internal/iam/authz"
+	"sekisho/internal/iam/identity"
+	"sekisho/internal/node/fleet"
+	"sekisho/internal/wire/awsproto"
+	"sekisho/internal/wire/id"
 )
 
 // Config is what the door needs.

@@ -3,7 +3,7 @@ package ec2
 import (
 	"slices"
 
-	"sekisho/internal/awsproto"
+	"sekisho/internal/wire/awsproto"
 )
 
 // filter is one of a request: any of its values may match, and all filters

@@ -12,7 +12,7 @@ import (
 
 	"sekisho"
 	"sekisho/internal/api"
-	"sekisho/internal/awsproto"
+	"sekisho/internal/wire/awsproto"
 )
 
 type describeInstancesRequest struct {

@@ -8,9 +8,9 @@ import (
 
 	"sekisho"
 	"sekisho/internal/api"
-	"sekisho/internal/authz"
-	"sekisho/internal/awsproto"
-	"sekisho/internal/id"
+	"sekisho/internal/iam/authz"
+	"sekisho/internal/wire/awsproto"
+	"sekisho/internal/wire/id"
 )
 
 type profileName struct{ Arn, Name string }

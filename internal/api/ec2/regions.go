@@ -5,7 +5,7 @@ import (
 	"slices"
 
 	"sekisho/internal/api"
-	"sekisho/internal/awsproto"
+	"sekisho/internal/wire/awsproto"
 )
 
 type describeRegionsRequest struct {

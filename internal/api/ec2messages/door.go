@@ -10,9 +10,9 @@ import (
 
 	"sekisho"
 	"sekisho/internal/api"
-	"sekisho/internal/awsproto"
-	"sekisho/internal/fleet"
-	"sekisho/internal/id"
+	"sekisho/internal/node/fleet"
+	"sekisho/internal/wire/awsproto"
+	"sekisho/internal/wire/id"
 )
 
 // poll is how long GetMessages waits. The agent gives up after 20 s, and takes

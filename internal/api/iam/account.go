@@ -7,8 +7,8 @@ import (
 	"slices"
 
 	"sekisho/internal/api"
-	"sekisho/internal/awsproto"
-	"sekisho/internal/identity"
+	"sekisho/internal/iam/identity"
+	"sekisho/internal/wire/awsproto"
 )
 
 func (d *door) accountOperations() map[string]api.Operation {

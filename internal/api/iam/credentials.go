@@ -7,8 +7,8 @@ import (
 
 	"sekisho"
 	"sekisho/internal/api"
-	"sekisho/internal/awsproto"
-	"sekisho/internal/identity"
+	"sekisho/internal/iam/identity"
+	"sekisho/internal/wire/awsproto"
 )
 
 func (d *door) credentialOperations() map[string]api.Operation {

@@ -1,5 +1,5 @@
 // Package iam is the IAM door: users, groups, roles, policies and credentials
-// as AWS's API shows them, over [sekisho/internal/identity].
+// as AWS's API shows them, over [sekisho/internal/iam/identity].
 //
 // Every operation is authorized on the ARN of the object as it is stored, with
 // the object's tags, the request's tags, iam:PolicyARN and
@@ -16,9 +16,9 @@ import (
 
 	"sekisho"
 	"sekisho/internal/api"
-	"sekisho/internal/authz"
-	"sekisho/internal/awsproto"
-	"sekisho/internal/identity"
+	"sekisho/internal/iam/authz"
+	"sekisho/internal/iam/identity"
+	"sekisho/internal/wire/awsproto"
 )
 
 type door struct{ *identity.Directory }

@@ -4,7 +4,7 @@ import (
 	"context"
 
 	"sekisho/internal/api"
-	"sekisho/internal/identity"
+	"sekisho/internal/iam/identity"
 )
 
 func (d *door) groupOperations() map[string]api.Operation {

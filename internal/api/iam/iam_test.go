@@ -20,7 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/pquerna/otp/totp"
 
-	"sekisho/internal/identity"
+	"sekisho/internal/iam/identity"
 	"sekisho/internal/servertest/doortest"
 )
 

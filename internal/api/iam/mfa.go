@@ -13,9 +13,9 @@ import (
 
 	"sekisho"
 	"sekisho/internal/api"
-	"sekisho/internal/authz"
-	"sekisho/internal/awsproto"
-	"sekisho/internal/identity"
+	"sekisho/internal/iam/authz"
+	"sekisho/internal/iam/identity"
+	"sekisho/internal/wire/awsproto"
 )
 
 func (d *door) mfaOperations() map[string]api.Operation {

@@ -8,8 +8,8 @@ import (
 
 	"sekisho"
 	"sekisho/internal/api"
-	"sekisho/internal/authz"
-	"sekisho/internal/identity"
+	"sekisho/internal/iam/authz"
+	"sekisho/internal/iam/identity"
 )
 
 func (d *door) roleOperations() map[string]api.Operation {

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"sekisho/internal/awsproto"
-	"sekisho/internal/identity"
+	"sekisho/internal/iam/identity"
+	"sekisho/internal/wire/awsproto"
 )
 
 // list is a list on the wire. It is written when it is empty as well: clients

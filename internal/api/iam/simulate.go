@@ -7,8 +7,8 @@ import (
 	"strings"
 
 	"sekisho/internal/api"
-	"sekisho/internal/awsproto"
-	"sekisho/internal/policy"
+	"sekisho/internal/iam/policy"
+	"sekisho/internal/wire/awsproto"
 )
 
 func (d *door) simulateOperations() map[string]api.Operation {

@@ -6,9 +6,9 @@ import (
 	"slices"
 
 	"sekisho/internal/api"
-	"sekisho/internal/authz"
-	"sekisho/internal/awsproto"
-	"sekisho/internal/identity"
+	"sekisho/internal/iam/authz"
+	"sekisho/internal/iam/identity"
+	"sekisho/internal/wire/awsproto"
 )
 
 func (d *door) userOperations() map[string]api.Operation {

@@ -7,8 +7,8 @@ import (
 
 	"sekisho"
 	"sekisho/internal/api"
-	"sekisho/internal/awsproto"
-	"sekisho/internal/kms"
+	"sekisho/internal/storage/kmskey"
+	"sekisho/internal/wire/awsproto"
 )
 
 type aliasRequest struct {
@@ -28,7 +28,7 @@ func checkAlias(name string) error {
 		return awsproto.SenderError("ValidationException", "Alias must start with the prefix \"alias/\". Please see https://docs.aws.amazon.com/kms/latest/developerguide/kms-alias.html")
 	case strings.HasPrefix(name, "alias/aws/"):
 		return awsproto.SenderError("NotAuthorizedException", "Aliases that begin with alias/aws/ are reserved.")
-	case !kms.ValidAlias(name):
+	case !kmskey.ValidAlias(name):
 		return awsproto.SenderError("InvalidAliasNameException", "%q is not a name for a key: after alias/ come letters, digits and /_-.", name)
 	}
 	return nil
@@ -36,7 +36,7 @@ func checkAlias(name string) error {
 
 // target is the key that an alias is to lead to; the caller may give it a
 // name.
-func (d *door) target(ctx context.Context, c *api.Call, in *aliasRequest) (*kms.Key, error) {
+func (d *door) target(ctx context.Context, c *api.Call, in *aliasRequest) (*kmskey.Key, error) {
 	if strings.HasPrefix(in.TargetKeyID, "alias/") || strings.Contains(in.TargetKeyID, ":alias/") {
 		return nil, awsproto.SenderError("ValidationException", "Aliases must refer to keys, not to aliases.")
 	}
@@ -137,9 +137,9 @@ func (d *door) listAliases(ctx context.Context, c *api.Call, in *listAliasesRequ
 		if err != nil {
 			return nil, err
 		}
-		all = slices.DeleteFunc(all, func(a *kms.Alias) bool { return a.KeyID != to.KeyID })
+		all = slices.DeleteFunc(all, func(a *kmskey.Alias) bool { return a.KeyID != to.KeyID })
 	}
-	all, rest, err := page(all, func(a *kms.Alias) string { return a.Name }, in.paging, 100, 50)
+	all, rest, err := page(all, func(a *kmskey.Alias) string { return a.Name }, in.paging, 100, 50)
 	if err != nil {
 		return nil, err
 	}

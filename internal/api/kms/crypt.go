@@ -10,15 +10,15 @@ import (
 
 	"sekisho"
 	"sekisho/internal/api"
-	"sekisho/internal/authz"
-	"sekisho/internal/awsproto"
-	"sekisho/internal/kms"
+	"sekisho/internal/iam/authz"
+	"sekisho/internal/storage/kmskey"
+	"sekisho/internal/wire/awsproto"
 )
 
 // contextKeys publishes an encryption context to policies.
 func contextKeys(context map[string]string, more ...authz.Key) ([]authz.Key, error) {
 	keys := slices.Clone(more)
-	if err := kms.CheckContext(context); err != nil {
+	if err := kmskey.CheckContext(context); err != nil {
 		return nil, err
 	}
 	for k, v := range context {
@@ -189,8 +189,8 @@ type decryptAnswer struct {
 
 // maker returns the key that made a ciphertext, once the caller may do action
 // with it, and the key that the request says has made it, if it names one.
-func (d *door) maker(ctx context.Context, c *api.Call, action, named string, blob []byte, keys []authz.Key) (k *kms.Key, demanded string, err error) {
-	made, err := kms.MadeBy(blob)
+func (d *door) maker(ctx context.Context, c *api.Call, action, named string, blob []byte, keys []authz.Key) (k *kmskey.Key, demanded string, err error) {
+	made, err := kmskey.MadeBy(blob)
 	if err != nil {
 		return nil, "", err
 	}
@@ -260,7 +260,7 @@ func (d *door) reEncrypt(ctx context.Context, c *api.Call, in *reEncryptRequest)
 			return nil, err
 		}
 	}
-	made, err := kms.MadeBy(in.CiphertextBlob)
+	made, err := kmskey.MadeBy(in.CiphertextBlob)
 	if err != nil {
 		return nil, err
 	}

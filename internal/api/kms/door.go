@@ -1,5 +1,5 @@
 // Package kms is the KMS door: keys, aliases and the operations that encrypt
-// with them, over [sekisho/internal/kms].
+// with them, over [sekisho/internal/storage/kmskey].
 //
 // Every operation on a key is decided by the key's policy and the caller's
 // policies together: the key's policy has to allow, and where it allows the
@@ -18,10 +18,10 @@ import (
 
 	"sekisho"
 	"sekisho/internal/api"
-	"sekisho/internal/authz"
-	"sekisho/internal/awsproto"
-	"sekisho/internal/kms"
-	"sekisho/internal/policy"
+	"sekisho/internal/iam/authz"
+	"sekisho/internal/iam/policy"
+	"sekisho/internal/storage/kmskey"
+	"sekisho/internal/wire/awsproto"
 )
 
 // Policies are the policies of principals and of resources.
@@ -37,7 +37,7 @@ type Policies interface {
 
 // Config is what the door needs.
 type Config struct {
-	Keys     *kms.Keys
+	Keys     *kmskey.Keys
 	Policies Policies
 	Account  string
 }
@@ -95,11 +95,11 @@ func named(err error) error {
 		fault error
 		name  string
 	}{
-		{kms.ErrCiphertext, "InvalidCiphertextException"},
-		{kms.ErrDisabled, "DisabledException"},
-		{kms.ErrState, "KMSInvalidStateException"},
-		{kms.ErrWrongKey, "IncorrectKeyException"},
-		{kms.ErrARN, "InvalidArnException"},
+		{kmskey.ErrCiphertext, "InvalidCiphertextException"},
+		{kmskey.ErrDisabled, "DisabledException"},
+		{kmskey.ErrState, "KMSInvalidStateException"},
+		{kmskey.ErrWrongKey, "IncorrectKeyException"},
+		{kmskey.ErrARN, "InvalidArnException"},
 	} {
 		if errors.Is(err, f.fault) {
 			return awsproto.SenderError(f.name, "%s", err)
@@ -122,7 +122,7 @@ func (k keyed) Policies(ctx context.Context, p *sekisho.Principal) (*policy.Set,
 }
 
 // authorizer decides about a key by the policy it has.
-func (d *door) authorizer(ctx context.Context, p kms.Policy) (*authz.Authorizer, error) {
+func (d *door) authorizer(ctx context.Context, p kmskey.Policy) (*authz.Authorizer, error) {
 	text, err := d.Policies.ResourcePolicyToday(ctx, p.Document, p.Names)
 	if err != nil {
 		return nil, err
@@ -135,7 +135,7 @@ func (d *door) authorizer(ctx context.Context, p kms.Policy) (*authz.Authorizer,
 }
 
 // decide asks for an action on a key.
-func (d *door) decide(ctx context.Context, c *api.Call, action string, k *kms.Key, keys ...authz.Key) (authz.Verdict, error) {
+func (d *door) decide(ctx context.Context, c *api.Call, action string, k *kmskey.Key, keys ...authz.Key) (authz.Verdict, error) {
 	a, err := d.authorizer(ctx, k.Policy)
 	if err != nil {
 		return authz.Verdict{}, err
@@ -166,7 +166,7 @@ const (
 )
 
 // authorize asks for an action on a key.
-func (d *door) authorize(ctx context.Context, c *api.Call, action string, k *kms.Key, keys ...authz.Key) error {
+func (d *door) authorize(ctx context.Context, c *api.Call, action string, k *kmskey.Key, keys ...authz.Key) error {
 	v, err := d.decide(ctx, c, action, k, keys...)
 	if err != nil {
 		return err
@@ -181,11 +181,11 @@ func (d *door) authorize(ctx context.Context, c *api.Call, action string, k *kms
 // find returns the key that a request names, once the caller may do the
 // operation with it. Who may not know whether a key exists is refused before
 // being told.
-func (d *door) find(ctx context.Context, c *api.Call, keyID string, keys ...authz.Key) (*kms.Key, error) {
+func (d *door) find(ctx context.Context, c *api.Call, keyID string, keys ...authz.Key) (*kmskey.Key, error) {
 	return d.findFor(ctx, c, action(c), keyID, keys...)
 }
 
-func (d *door) findFor(ctx context.Context, c *api.Call, action, keyID string, keys ...authz.Key) (*kms.Key, error) {
+func (d *door) findFor(ctx context.Context, c *api.Call, action, keyID string, keys ...authz.Key) (*kmskey.Key, error) {
 	var v awsproto.Constraints
 	v.Require("keyId", keyID != "")
 	v.Length("keyId", keyID, 0, 2048)
@@ -194,7 +194,7 @@ func (d *door) findFor(ctx context.Context, c *api.Call, action, keyID string, k
 	}
 	to, err := d.Keys.Resolve(ctx, keyID)
 	at := "*"
-	var k *kms.Key
+	var k *kmskey.Key
 	if err == nil {
 		at = to.ARN
 		k, err = d.Keys.Key(ctx, to.KeyID)
@@ -214,7 +214,7 @@ func (d *door) findFor(ctx context.Context, c *api.Call, action, keyID string, k
 }
 
 // byID is find for operations that take no alias.
-func (d *door) byID(ctx context.Context, c *api.Call, keyID string, keys ...authz.Key) (*kms.Key, error) {
+func (d *door) byID(ctx context.Context, c *api.Call, keyID string, keys ...authz.Key) (*kmskey.Key, error) {
 	if strings.HasPrefix(keyID, "alias/") || strings.Contains(keyID, ":alias/") {
 		return nil, awsproto.SenderError("InvalidArnException", "%s takes the ID or the ARN of a key, not an alias.", c.Operation)
 	}

@@ -6,9 +6,9 @@ import (
 
 	"sekisho"
 	"sekisho/internal/api"
-	"sekisho/internal/authz"
-	"sekisho/internal/awsproto"
-	"sekisho/internal/kms"
+	"sekisho/internal/iam/authz"
+	"sekisho/internal/storage/kmskey"
+	"sekisho/internal/wire/awsproto"
 )
 
 type createKeyRequest struct {
@@ -44,10 +44,10 @@ type keyMetadata struct {
 	MultiRegion           bool
 }
 
-func (d *door) metadata(k *kms.Key) keyMetadata {
+func (d *door) metadata(k *kmskey.Key) keyMetadata {
 	return keyMetadata{
 		AWSAccountID: d.Account, KeyID: k.ID, Arn: d.Keys.ARN(k.ID), CreationDate: awsproto.NewEpoch(k.CreatedAt),
-		Enabled: k.State == kms.Enabled, Description: k.Description, KeyUsage: encryptDecrypt, KeyState: string(k.State),
+		Enabled: k.State == kmskey.Enabled, Description: k.Description, KeyUsage: encryptDecrypt, KeyState: string(k.State),
 		DeletionDate: awsproto.NewEpoch(k.DeletionAt), Origin: originKMS, KeyManager: "CUSTOMER",
 		CustomerMasterKeySpec: symmetric, KeySpec: symmetric, EncryptionAlgorithms: []string{symmetric},
 	}
@@ -114,9 +114,9 @@ func (d *door) createKey(ctx context.Context, c *api.Call, in *createKeyRequest)
 	if document == "" {
 		document = defaultPolicy(d.Account)
 	}
-	k, err := d.Keys.Create(ctx, kms.NewKey{
+	k, err := d.Keys.Create(ctx, kmskey.NewKey{
 		Description: in.Description, Tags: tags,
-		Policy: func(arn string) (kms.Policy, error) {
+		Policy: func(arn string) (kmskey.Policy, error) {
 			return d.checkPolicy(ctx, c, arn, document, in.BypassPolicyLockoutSafetyCheck)
 		},
 	})
@@ -157,7 +157,7 @@ func (d *door) listKeys(ctx context.Context, c *api.Call, in *paging) (*listKeys
 	if err != nil {
 		return nil, err
 	}
-	all, rest, err := page(all, func(k *kms.Key) string { return k.ID }, *in, 1000, 100)
+	all, rest, err := page(all, func(k *kmskey.Key) string { return k.ID }, *in, 1000, 100)
 	if err != nil {
 		return nil, err
 	}
@@ -229,7 +229,7 @@ func (d *door) scheduleKeyDeletion(ctx context.Context, c *api.Call, in *schedul
 	if err != nil {
 		return nil, err
 	}
-	return &scheduleAnswer{d.Keys.ARN(k.ID), awsproto.NewEpoch(at), string(kms.PendingDeletion), days}, nil
+	return &scheduleAnswer{d.Keys.ARN(k.ID), awsproto.NewEpoch(at), string(kmskey.PendingDeletion), days}, nil
 }
 
 type keyIDAnswer struct {
@@ -288,7 +288,7 @@ func (d *door) getKeyRotationStatus(ctx context.Context, c *api.Call, in *keyReq
 	if err != nil {
 		return nil, err
 	}
-	out := &rotationAnswer{KeyID: d.Keys.ARN(k.ID), KeyRotationEnabled: k.Rotates && k.State != kms.PendingDeletion}
+	out := &rotationAnswer{KeyID: d.Keys.ARN(k.ID), KeyRotationEnabled: k.Rotates && k.State != kmskey.PendingDeletion}
 	if out.KeyRotationEnabled {
 		out.NextRotationDate = awsproto.NewEpoch(k.NextRotation())
 		out.RotationPeriodInDays = int64(k.RotateEvery / day)

@@ -8,10 +8,10 @@ import (
 
 	"sekisho"
 	"sekisho/internal/api"
-	"sekisho/internal/authz"
-	"sekisho/internal/awsproto"
-	"sekisho/internal/kms"
-	"sekisho/internal/policy"
+	"sekisho/internal/iam/authz"
+	"sekisho/internal/iam/policy"
+	"sekisho/internal/storage/kmskey"
+	"sekisho/internal/wire/awsproto"
 )
 
 func decimal(n int64) string { return strconv.FormatInt(n, 10) }
@@ -30,32 +30,32 @@ func bypass(asked bool) authz.Key {
 
 // checkPolicy refuses a key policy that is wrong or, unless the caller insists,
 // one after which the caller could not change it again.
-func (d *door) checkPolicy(ctx context.Context, c *api.Call, arn, document string, insists bool) (kms.Policy, error) {
+func (d *door) checkPolicy(ctx context.Context, c *api.Call, arn, document string, insists bool) (kmskey.Policy, error) {
 	if len(document) > maxPolicy {
-		return kms.Policy{}, sekisho.Errorf(sekisho.CodeLimit, "A key policy has at most %d bytes.", maxPolicy)
+		return kmskey.Policy{}, sekisho.Errorf(sekisho.CodeLimit, "A key policy has at most %d bytes.", maxPolicy)
 	}
 	names, err := d.Policies.ResourcePolicy(ctx, document)
 	if err != nil {
 		if _, ok := errors.AsType[*policy.ValidationError](err); ok || sekisho.CodeOf(err) == sekisho.CodeMalformedPolicy {
 			err = awsproto.SenderError("MalformedPolicyDocumentException", "%s", err)
 		}
-		return kms.Policy{}, err
+		return kmskey.Policy{}, err
 	}
-	p := kms.Policy{Document: document, Names: names}
+	p := kmskey.Policy{Document: document, Names: names}
 	if insists {
 		return p, nil
 	}
 	a, err := d.authorizer(ctx, p)
 	if err != nil {
-		return kms.Policy{}, err
+		return kmskey.Policy{}, err
 	}
 	facts := c.Facts()
 	v, err := a.Decide(ctx, &facts, "kms:PutKeyPolicy", arn, append(keySpec(d.Account), bypass(false))...)
 	if err != nil {
-		return kms.Policy{}, err
+		return kmskey.Policy{}, err
 	}
 	if !v.Allowed {
-		return kms.Policy{}, awsproto.SenderError("MalformedPolicyDocumentException", "The new key policy will not allow you to update the key policy in the future.")
+		return kmskey.Policy{}, awsproto.SenderError("MalformedPolicyDocumentException", "The new key policy will not allow you to update the key policy in the future.")
 	}
 	return p, nil
 }

@@ -4,7 +4,7 @@ import (
 	"context"
 
 	"sekisho/internal/api"
-	"sekisho/internal/authz"
+	"sekisho/internal/iam/authz"
 )
 
 // Service uses keys on behalf of the callers of another service. Whether they

@@ -1,4 +1,4 @@
-// Package logs is the CloudWatch Logs door over [sekisho/internal/logs].
+// Package logs is the CloudWatch Logs door over [sekisho/internal/storage/loggroup].
 package logs
 
 import (
@@ -12,14 +12,14 @@ import (
 
 	"sekisho"
 	"sekisho/internal/api"
-	"sekisho/internal/authz"
-	"sekisho/internal/awsproto"
-	"sekisho/internal/logs"
+	"sekisho/internal/iam/authz"
+	"sekisho/internal/storage/loggroup"
+	"sekisho/internal/wire/awsproto"
 )
 
 // Config is what the door needs.
 type Config struct {
-	Logs    *logs.Service
+	Logs    *loggroup.Service
 	Account string
 	Region  string
 }
@@ -136,7 +136,7 @@ func (d *door) createLogGroup(ctx context.Context, c *api.Call, in *groupRequest
 	if err := d.onGroup(ctx, c, "logs:CreateLogGroup", in.LogGroupName, authz.RequestTags(in.Tags)...); err != nil {
 		return nil, err
 	}
-	return &empty{}, d.Logs.CreateGroup(ctx, logs.Group{Name: in.LogGroupName, KMSKey: in.KMSKeyID, Tags: in.Tags})
+	return &empty{}, d.Logs.CreateGroup(ctx, loggroup.Group{Name: in.LogGroupName, KMSKey: in.KMSKeyID, Tags: in.Tags})
 }
 
 func (d *door) deleteLogGroup(ctx context.Context, c *api.Call, in *groupRequest) (*empty, error) {
@@ -271,7 +271,7 @@ func (d *door) setKey(ctx context.Context, c *api.Call, action string, in *group
 	if err := d.onGroup(ctx, c, action, group); err != nil {
 		return nil, err
 	}
-	return &empty{}, d.Logs.UpdateGroup(ctx, group, func(g *logs.Group) error { g.KMSKey = key; return nil })
+	return &empty{}, d.Logs.UpdateGroup(ctx, group, func(g *loggroup.Group) error { g.KMSKey = key; return nil })
 }
 
 func (d *door) createLogStream(ctx context.Context, c *api.Call, in *groupRequest) (*empty, error) {
@@ -340,7 +340,7 @@ func (d *door) describeLogStreams(ctx context.Context, c *api.Call, in *describe
 		return nil, err
 	}
 	if in.OrderBy == "LastEventTime" {
-		slices.SortStableFunc(streams, func(a, b *logs.Stream) int { return a.LastEvent.Compare(b.LastEvent) })
+		slices.SortStableFunc(streams, func(a, b *loggroup.Stream) int { return a.LastEvent.Compare(b.LastEvent) })
 	}
 	if in.Descending {
 		slices.Reverse(streams)
@@ -350,7 +350,7 @@ func (d *door) describeLogStreams(ctx context.Context, c *api.Call, in *describe
 		return nil, err
 	}
 	if after != "" {
-		i := slices.IndexFunc(streams, func(s *logs.Stream) bool { return s.Name == after })
+		i := slices.IndexFunc(streams, func(s *loggroup.Stream) bool { return s.Name == after })
 		streams = streams[i+1:] // from the start when it went meanwhile
 	}
 	out := &describeStreamsAnswer{LogStreams: []streamAnswer{}}
@@ -401,12 +401,12 @@ func (d *door) putLogEvents(ctx context.Context, c *api.Call, in *putEventsReque
 	if err := d.onStream(ctx, c, "logs:PutLogEvents", in.LogGroupName, in.LogStreamName); err != nil {
 		return nil, err
 	}
-	batch := make([]logs.Event, 0, len(in.LogEvents))
+	batch := make([]loggroup.Event, 0, len(in.LogEvents))
 	for _, e := range in.LogEvents {
 		if e.Timestamp < 0 || e.Timestamp > maxMillis {
 			return nil, sekisho.Errorf(sekisho.CodeInvalid, "The timestamp %d is not a time in milliseconds since 1970.", e.Timestamp)
 		}
-		batch = append(batch, logs.Event{Time: time.UnixMilli(e.Timestamp).UTC(), Message: []byte(e.Message)})
+		batch = append(batch, loggroup.Event{Time: time.UnixMilli(e.Timestamp).UTC(), Message: []byte(e.Message)})
 	}
 	rejected, err := d.Logs.Put(ctx, in.LogGroupName, in.LogStreamName, batch)
 	if err != nil {
@@ -444,9 +444,9 @@ type eventsRequest struct {
 }
 
 // query reads what both ways of reading have in common.
-func (d *door) query(in *eventsRequest) (logs.Query, int, error) {
-	q := logs.Query{}
-	limit, err := limitOf(in.Limit, logs.MaxEvents)
+func (d *door) query(in *eventsRequest) (loggroup.Query, int, error) {
+	q := loggroup.Query{}
+	limit, err := limitOf(in.Limit, loggroup.MaxEvents)
 	if err != nil {
 		return q, 0, err
 	}
@@ -482,11 +482,11 @@ type getEventsAnswer struct {
 	NextBackwardToken string        `json:"nextBackwardToken"`
 }
 
-func placeToken(direction string, p logs.Place) string {
+func placeToken(direction string, p loggroup.Place) string {
 	return fmt.Sprintf("%s/%d/%d", direction, p.Time.UnixMilli(), p.Seq)
 }
 
-func readPlace(token string) (direction string, p logs.Place, err error) {
+func readPlace(token string) (direction string, p loggroup.Place, err error) {
 	parts := strings.Split(token, "/")
 	bad := sekisho.Errorf(sekisho.CodeInvalid, "The specified nextToken is invalid.")
 	if len(parts) != 3 || parts[0] != "f" && parts[0] != "b" {
@@ -497,7 +497,7 @@ func readPlace(token string) (direction string, p logs.Place, err error) {
 	if err1 != nil || err2 != nil || at < 0 || at > maxMillis+1 || seq < 0 {
 		return "", p, bad
 	}
-	return parts[0], logs.Place{Time: time.UnixMilli(at).UTC(), Seq: seq}, nil
+	return parts[0], loggroup.Place{Time: time.UnixMilli(at).UTC(), Seq: seq}, nil
 }
 
 func (d *door) getLogEvents(ctx context.Context, c *api.Call, in *eventsRequest) (*getEventsAnswer, error) {
@@ -514,7 +514,7 @@ func (d *door) getLogEvents(ctx context.Context, c *api.Call, in *eventsRequest)
 	q.Streams = []string{in.LogStreamName}
 	q.Backward = !in.StartFromHead
 	// Where an empty page stands: before everything, or behind it.
-	first, last := logs.Place{Time: time.UnixMilli(0)}, logs.Place{Time: time.UnixMilli(0)}
+	first, last := loggroup.Place{Time: time.UnixMilli(0)}, loggroup.Place{Time: time.UnixMilli(0)}
 	if in.NextToken != "" {
 		direction, place, err := readPlace(in.NextToken)
 		if err != nil {
@@ -523,16 +523,16 @@ func (d *door) getLogEvents(ctx context.Context, c *api.Call, in *eventsRequest)
 		q.After, q.Backward = &place, direction == "b"
 		first, last = place, place
 	}
-	found, err := d.Logs.Find(ctx, q, limit, logs.Pattern{})
+	found, err := d.Logs.Find(ctx, q, limit, loggroup.Pattern{})
 	if err != nil {
 		return nil, err
 	}
 	out := &getEventsAnswer{Events: []eventAnswer{}}
 	for i, e := range found.Events {
 		if i == 0 {
-			first = logs.Place{Time: e.Time, Seq: e.Seq}
+			first = loggroup.Place{Time: e.Time, Seq: e.Seq}
 		}
-		last = logs.Place{Time: e.Time, Seq: e.Seq}
+		last = loggroup.Place{Time: e.Time, Seq: e.Seq}
 		out.Events = append(out.Events, eventAnswer{Timestamp: e.Time.UnixMilli(), Message: string(e.Message), IngestionTime: e.IngestedAt.UnixMilli()})
 	}
 	out.NextForwardToken, out.NextBackwardToken = placeToken("f", last), placeToken("b", first)
@@ -550,7 +550,7 @@ func (d *door) filterLogEvents(ctx context.Context, c *api.Call, in *eventsReque
 	if err != nil {
 		return nil, err
 	}
-	pattern, err := logs.ParsePattern(in.FilterPattern)
+	pattern, err := loggroup.ParsePattern(in.FilterPattern)
 	if err != nil {
 		return nil, err
 	}
@@ -621,7 +621,7 @@ func (d *door) tagResource(ctx context.Context, c *api.Call, in *tagRequest) (*e
 	if err := d.onGroup(ctx, c, "logs:TagResource", group, authz.RequestTags(in.Tags)...); err != nil {
 		return nil, err
 	}
-	return &empty{}, d.Logs.UpdateGroup(ctx, group, func(g *logs.Group) error {
+	return &empty{}, d.Logs.UpdateGroup(ctx, group, func(g *loggroup.Group) error {
 		if g.Tags == nil {
 			g.Tags = map[string]string{}
 		}
@@ -640,7 +640,7 @@ func (d *door) untagResource(ctx context.Context, c *api.Call, in *tagRequest) (
 	if err := d.onGroup(ctx, c, "logs:UntagResource", group, authz.Many("aws:TagKeys", in.TagKeys)); err != nil {
 		return nil, err
 	}
-	return &empty{}, d.Logs.UpdateGroup(ctx, group, func(g *logs.Group) error {
+	return &empty{}, d.Logs.UpdateGroup(ctx, group, func(g *loggroup.Group) error {
 		for _, k := range in.TagKeys {
 			delete(g.Tags, k)
 		}

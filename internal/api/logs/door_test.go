@@ -13,15 +13,15 @@ import (
 	"time"
 
 	"sekisho"
+	"sekisho/internal/activity/audit"
 	"sekisho/internal/api"
 	logsapi "sekisho/internal/api/logs"
-	"sekisho/internal/audit"
-	"sekisho/internal/authz"
-	"sekisho/internal/keyring"
-	"sekisho/internal/logs"
-	"sekisho/internal/policy"
-	"sekisho/internal/sigv4"
-	"sekisho/internal/sqlstore"
+	"sekisho/internal/iam/authz"
+	"sekisho/internal/iam/policy"
+	"sekisho/internal/storage/keyring"
+	"sekisho/internal/storage/loggroup"
+	"sekisho/internal/store/sqlstore"
+	"sekisho/internal/wire/sigv4"
 )
 
 // callers gives each access key its statements.
@@ -82,7 +82,7 @@ func start(t *testing.T) *rig {
 	})
 	r := &rig{t: t, trail: &trail{}}
 	r.srv = api.New(api.Config{
-		Doors:       []*api.Door{logsapi.New(logsapi.Config{Logs: logs.New(db, ring, nil), Account: "123456789012", Region: "us-east-1"})},
+		Doors:       []*api.Door{logsapi.New(logsapi.Config{Logs: loggroup.New(db, ring, nil), Account: "123456789012", Region: "us-east-1"})},
 		Credentials: keys, Authorizer: authz.New(keys), Trail: r.trail, Account: "123456789012", Region: "us-east-1", Log: slog.New(slog.DiscardHandler),
 	})
 	r.must("CreateLogGroup", `{"logGroupName":"/g"}`, nil)

@@ -11,10 +11,10 @@ import (
 	"slices"
 
 	"sekisho"
-	"sekisho/internal/authz"
-	"sekisho/internal/awsproto"
-	"sekisho/internal/objects"
-	"sekisho/internal/policy"
+	"sekisho/internal/iam/authz"
+	"sekisho/internal/iam/policy"
+	"sekisho/internal/storage/objects"
+	"sekisho/internal/wire/awsproto"
 )
 
 // maxXML bounds a request body in XML: a thousand keys to be deleted fit.

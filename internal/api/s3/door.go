@@ -1,5 +1,5 @@
 // Package s3 is the S3 door: the REST API of Amazon S3 over
-// [sekisho/internal/objects].
+// [sekisho/internal/storage/objects].
 //
 // Buckets are addressed by path (host/bucket/key) and by host
 // (bucket.host/key). Requests are signed in the header or presigned; bodies
@@ -20,12 +20,12 @@ import (
 
 	"sekisho"
 	"sekisho/internal/api"
-	"sekisho/internal/authz"
-	"sekisho/internal/awsproto"
-	"sekisho/internal/id"
-	"sekisho/internal/objects"
-	"sekisho/internal/policy"
-	"sekisho/internal/sigv4"
+	"sekisho/internal/iam/authz"
+	"sekisho/internal/iam/policy"
+	"sekisho/internal/storage/objects"
+	"sekisho/internal/wire/awsproto"
+	"sekisho/internal/wire/id"
+	"sekisho/internal/wire/sigv4"
 )
 
 const xmlns = "http://s3.amazonaws.com/doc/2006-03-01/"

@@ -9,8 +9,8 @@ import (
 	"strconv"
 
 	"sekisho"
-	"sekisho/internal/awsproto"
-	"sekisho/internal/objects"
+	"sekisho/internal/storage/objects"
+	"sekisho/internal/wire/awsproto"
 )
 
 // faults are the names that S3 has for errors of the object store.

@@ -6,8 +6,8 @@ import (
 	"strconv"
 	"strings"
 
-	"sekisho/internal/authz"
-	"sekisho/internal/objects"
+	"sekisho/internal/iam/authz"
+	"sekisho/internal/storage/objects"
 )
 
 // maxPage is the largest page of a listing; more may be asked for and are not

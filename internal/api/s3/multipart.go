@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"sekisho/internal/objects"
+	"sekisho/internal/storage/objects"
 )
 
 func startUpload(ctx context.Context, q *request) (answer, error) {

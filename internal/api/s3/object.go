@@ -15,9 +15,9 @@ import (
 	"time"
 
 	"sekisho"
-	"sekisho/internal/authz"
-	"sekisho/internal/awsproto"
-	"sekisho/internal/objects"
+	"sekisho/internal/iam/authz"
+	"sekisho/internal/storage/objects"
+	"sekisho/internal/wire/awsproto"
 )
 
 var objectOps = map[string]operation{

@@ -16,15 +16,15 @@ import (
 	"testing"
 	"time"
 
+	"sekisho/internal/activity/audit"
 	"sekisho/internal/api"
 	"sekisho/internal/api/s3"
-	"sekisho/internal/audit"
-	"sekisho/internal/authz"
-	"sekisho/internal/identity"
-	"sekisho/internal/keyring"
-	"sekisho/internal/objects"
-	"sekisho/internal/sigv4"
-	"sekisho/internal/sqlstore"
+	"sekisho/internal/iam/authz"
+	"sekisho/internal/iam/identity"
+	"sekisho/internal/storage/keyring"
+	"sekisho/internal/storage/objects"
+	"sekisho/internal/store/sqlstore"
+	"sekisho/internal/wire/sigv4"
 )
 
 const (

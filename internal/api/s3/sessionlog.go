@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"sekisho"
-	"sekisho/internal/objects"
+	"sekisho/internal/storage/objects"
 )
 
 // SessionLogs knows which objects are logs of sessions.

@@ -7,9 +7,9 @@ import (
 
 	"sekisho"
 	"sekisho/internal/api"
-	"sekisho/internal/authz"
-	"sekisho/internal/awsproto"
-	"sekisho/internal/fleet"
+	"sekisho/internal/iam/authz"
+	"sekisho/internal/node/fleet"
+	"sekisho/internal/wire/awsproto"
 )
 
 type createActivationRequest struct {

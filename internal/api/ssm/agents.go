@@ -6,8 +6,8 @@ import (
 
 	"sekisho"
 	"sekisho/internal/api"
-	"sekisho/internal/awsproto"
-	"sekisho/internal/fleet"
+	"sekisho/internal/node/fleet"
+	"sekisho/internal/wire/awsproto"
 )
 
 type registerRequest struct {

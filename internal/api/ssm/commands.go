@@ -11,8 +11,8 @@ import (
 
 	"sekisho"
 	"sekisho/internal/api"
-	"sekisho/internal/awsproto"
-	"sekisho/internal/command"
+	"sekisho/internal/runcommand"
+	"sekisho/internal/wire/awsproto"
 )
 
 type sendCommandAnswer struct{ Command commandInfo }
@@ -48,9 +48,9 @@ type commandInfo struct {
 // noNotification is what AWS answers where nobody is notified.
 var noNotification = notificationConfig{NotificationEvents: []string{}}
 
-func outputLogs(o command.Output) cloudWatchOutput { return cloudWatchOutput{o.LogGroup, o.Logs} }
+func outputLogs(o runcommand.Output) cloudWatchOutput { return cloudWatchOutput{o.LogGroup, o.Logs} }
 
-func describeCommand(c *command.Command) commandInfo {
+func describeCommand(c *runcommand.Command) commandInfo {
 	out := commandInfo{
 		CommandID: c.ID, DocumentName: c.Document, DocumentVersion: c.Version, Comment: c.Comment, ExpiresAfter: awsproto.NewEpoch(c.ExpiresAt()),
 		Parameters: c.Job.Parameters, InstanceIDs: []string{}, Targets: []commandTarget{}, RequestedDateTime: awsproto.NewEpoch(c.RequestedAt),
@@ -72,9 +72,9 @@ func describeCommand(c *command.Command) commandInfo {
 }
 
 // commandStatus is the status of a whole command, which knows no delay.
-func commandStatus(s command.Status) string {
-	if s == command.Delayed {
-		return string(command.Pending)
+func commandStatus(s runcommand.Status) string {
+	if s == runcommand.Delayed {
+		return string(runcommand.Pending)
 	}
 	return s.Short()
 }
@@ -119,7 +119,7 @@ func (d *door) getCommandInvocation(ctx context.Context, c *api.Call, in *getInv
 		return nil, err
 	}
 	cmd, err := d.Commands.Command(ctx, in.CommandID)
-	var inv *command.Invocation
+	var inv *runcommand.Invocation
 	if err == nil {
 		inv, err = d.Commands.Invocation(ctx, in.CommandID, sekisho.NodeID(in.InstanceID))
 	}
@@ -141,12 +141,12 @@ func (d *door) getCommandInvocation(ctx context.Context, c *api.Call, in *getInv
 		out.StandardErrorContent = inv.Trace
 		return out, nil
 	}
-	i := slices.IndexFunc(cmd.Steps, func(s command.StepName) bool { return s.Name == name })
+	i := slices.IndexFunc(cmd.Steps, func(s runcommand.StepName) bool { return s.Name == name })
 	if i < 0 {
 		return nil, awsproto.SenderError("InvalidPluginName", "The document %s has no step %q.", cmd.Document, name)
 	}
 	out.PluginName = name
-	var step *command.Step
+	var step *runcommand.Step
 	for _, s := range inv.Steps {
 		if s.Index == i {
 			step = s
@@ -155,7 +155,7 @@ func (d *door) getCommandInvocation(ctx context.Context, c *api.Call, in *getInv
 	if step == nil {
 		out.StandardErrorContent = inv.Trace
 		if in.PluginName != "" && len(cmd.Steps) > 1 && !inv.Status.Over() {
-			out.Status, out.StatusDetails = command.Pending.Short(), string(command.Pending)
+			out.Status, out.StatusDetails = runcommand.Pending.Short(), string(runcommand.Pending)
 		}
 		return out, nil
 	}
@@ -166,7 +166,7 @@ func (d *door) getCommandInvocation(ctx context.Context, c *api.Call, in *getInv
 	return out, nil
 }
 
-func (out *getInvocationAnswer) fill(c *api.Call, s *command.Step) {
+func (out *getInvocationAnswer) fill(c *api.Call, s *runcommand.Step) {
 	if s.Status.Over() {
 		out.ResponseCode = s.Code
 	}
@@ -202,7 +202,7 @@ func isoDuration(d time.Duration) string {
 
 // outputOf is where an agent has put the whole of what a step wrote: at the
 // very address the client has just called.
-func outputOf(c *api.Call, s *command.Step) (stdout, stderr string) {
+func outputOf(c *api.Call, s *runcommand.Step) (stdout, stderr string) {
 	if s.Bucket == "" {
 		return "", ""
 	}
@@ -227,7 +227,7 @@ type listCommandsRequest struct {
 const maxCommandPage = 50
 
 // query reads what ListCommands and ListCommandInvocations have in common.
-func (in *listCommandsRequest) query() (q command.Query, limit int, err error) {
+func (in *listCommandsRequest) query() (q runcommand.Query, limit int, err error) {
 	var v awsproto.Constraints
 	limit = pageSize(&v, in.MaxResults, maxCommandPage)
 	if limit == 0 {
@@ -248,7 +248,7 @@ func (in *listCommandsRequest) query() (q command.Query, limit int, err error) {
 	if err := v.Err(); err != nil {
 		return q, 0, err
 	}
-	q = command.Query{Command: in.CommandID, Node: sekisho.NodeID(in.InstanceID), Limit: limit + 1}
+	q = runcommand.Query{Command: in.CommandID, Node: sekisho.NodeID(in.InstanceID), Limit: limit + 1}
 	given := map[string]bool{}
 	for _, f := range in.Filters {
 		if given[f.Key] {
@@ -266,7 +266,7 @@ func (in *listCommandsRequest) query() (q command.Query, limit int, err error) {
 }
 
 // past reads where the previous page ended.
-func (in *listCommandsRequest) past(q *command.Query) error {
+func (in *listCommandsRequest) past(q *runcommand.Query) error {
 	if in.NextToken == "" {
 		return nil
 	}
@@ -283,13 +283,13 @@ func (in *listCommandsRequest) past(q *command.Query) error {
 }
 
 // statuses are all that a command or an invocation may have.
-var statuses = []command.Status{
-	command.Pending, command.InProgress, command.Delayed, command.Cancelling, command.Success, command.Failed, command.Cancelled,
-	command.DeliveryTimedOut, command.ExecutionTimedOut, command.Undeliverable, command.Terminated, command.InvalidPlatform,
-	command.Incomplete, command.RateExceeded, command.NoInstancesInTag,
+var statuses = []runcommand.Status{
+	runcommand.Pending, runcommand.InProgress, runcommand.Delayed, runcommand.Cancelling, runcommand.Success, runcommand.Failed, runcommand.Cancelled,
+	runcommand.DeliveryTimedOut, runcommand.ExecutionTimedOut, runcommand.Undeliverable, runcommand.Terminated, runcommand.InvalidPlatform,
+	runcommand.Incomplete, runcommand.RateExceeded, runcommand.NoInstancesInTag,
 }
 
-func (f *commandFilter) narrow(q *command.Query) error {
+func (f *commandFilter) narrow(q *runcommand.Query) error {
 	switch f.Key {
 	case "InvokedAfter", "InvokedBefore":
 		t, err := time.Parse(time.RFC3339, f.Value)
@@ -413,7 +413,7 @@ func (d *door) listCommandInvocations(ctx context.Context, c *api.Call, in *list
 		last := all[limit-1]
 		out.NextToken = makeToken(strconv.FormatInt(last.Seq, 10) + " " + string(last.Node))
 	}
-	of := map[string]*command.Command{}
+	of := map[string]*runcommand.Command{}
 	for _, inv := range all {
 		cmd := of[inv.Command]
 		if cmd == nil {
@@ -427,7 +427,7 @@ func (d *door) listCommandInvocations(ctx context.Context, c *api.Call, in *list
 	return out, nil
 }
 
-func describeInvocation(c *api.Call, cmd *command.Command, inv *command.Invocation, details bool) commandInvocation {
+func describeInvocation(c *api.Call, cmd *runcommand.Command, inv *runcommand.Invocation, details bool) commandInvocation {
 	out := commandInvocation{
 		CommandID: cmd.ID, InstanceID: string(inv.Node), InstanceName: inv.NodeName, Comment: cmd.Comment, DocumentName: cmd.Document,
 		DocumentVersion: cmd.Version, RequestedDateTime: awsproto.NewEpoch(inv.RequestedAt), Status: inv.Status.Short(), StatusDetails: string(inv.Status),

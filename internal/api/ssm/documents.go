@@ -11,10 +11,10 @@ import (
 
 	"sekisho"
 	"sekisho/internal/api"
-	"sekisho/internal/authz"
-	"sekisho/internal/awsproto"
-	"sekisho/internal/document"
-	"sekisho/internal/documents"
+	"sekisho/internal/iam/authz"
+	"sekisho/internal/ssmdoc"
+	"sekisho/internal/ssmdoc/doclibrary"
+	"sekisho/internal/wire/awsproto"
 )
 
 // The patterns of the SSM model.
@@ -43,7 +43,7 @@ func (d *door) documentName(given string) (string, error) {
 	if strings.HasPrefix(given, "arn:") {
 		name = given[strings.LastIndexByte(given, '/')+1:]
 	}
-	if !document.ValidName(name) || name != given && d.documentARN(name) != given {
+	if !ssmdoc.ValidName(name) || name != given && d.documentARN(name) != given {
 		return "", awsproto.SenderError("InvalidDocument", "Document with name %s does not exist.", given)
 	}
 	return name, nil
@@ -61,12 +61,12 @@ func (d *door) existingName(given string) (string, error) {
 
 // documentKeys are the condition keys of a document as a resource.
 func (d *door) documentKeys(ctx context.Context, name string) ([]authz.Key, error) {
-	if b := document.FindBuiltin(name); b != nil {
+	if b := ssmdoc.FindBuiltin(name); b != nil {
 		return []authz.Key{authz.One("ssm:DocumentType", b.Type)}, nil
 	}
 	doc, err := d.Documents.Document(ctx, name)
 	if sekisho.IsNotFound(err) {
-		return []authz.Key{authz.One("ssm:DocumentType", document.TypeSession)}, nil
+		return []authz.Key{authz.One("ssm:DocumentType", ssmdoc.TypeSession)}, nil
 	}
 	if err != nil {
 		return nil, err
@@ -88,20 +88,20 @@ var documentFaults = []struct {
 	cause error
 	name  string
 }{
-	{documents.ErrVersion, "InvalidDocumentVersion"},
-	{documents.ErrNotLatest, "InvalidDocumentVersion"},
-	{documents.ErrSameContent, "DuplicateDocumentContent"},
-	{documents.ErrVersionName, "DuplicateDocumentVersionName"},
-	{documents.ErrVersionLimit, "DocumentVersionLimitExceeded"},
-	{documents.ErrOperation, "InvalidDocumentOperation"},
-	{documents.ErrDocumentLimit, "DocumentLimitExceeded"},
-	{documents.ErrSize, "MaxDocumentSizeExceeded"},
-	{documents.ErrTooManyTags, "TooManyTagsError"},
-	{documents.ErrShareLimit, "DocumentPermissionLimit"},
-	{documents.ErrReserved, "ValidationException"},
-	{documents.ErrType, "InvalidDocument"},
-	{documents.ErrInvalidContent, "InvalidDocumentContent"},
-	{document.ErrSchemaVersion, "InvalidDocumentSchemaVersion"},
+	{doclibrary.ErrVersion, "InvalidDocumentVersion"},
+	{doclibrary.ErrNotLatest, "InvalidDocumentVersion"},
+	{doclibrary.ErrSameContent, "DuplicateDocumentContent"},
+	{doclibrary.ErrVersionName, "DuplicateDocumentVersionName"},
+	{doclibrary.ErrVersionLimit, "DocumentVersionLimitExceeded"},
+	{doclibrary.ErrOperation, "InvalidDocumentOperation"},
+	{doclibrary.ErrDocumentLimit, "DocumentLimitExceeded"},
+	{doclibrary.ErrSize, "MaxDocumentSizeExceeded"},
+	{doclibrary.ErrTooManyTags, "TooManyTagsError"},
+	{doclibrary.ErrShareLimit, "DocumentPermissionLimit"},
+	{doclibrary.ErrReserved, "ValidationException"},
+	{doclibrary.ErrType, "InvalidDocument"},
+	{doclibrary.ErrInvalidContent, "InvalidDocumentContent"},
+	{ssmdoc.ErrSchemaVersion, "InvalidDocumentSchemaVersion"},
 }
 
 // documentError words the library's errors as AWS does.
@@ -175,7 +175,7 @@ type documentDescriptionAnswer struct{ DocumentDescription documentDescription }
 
 func number(n int64) string { return strconv.FormatInt(n, 10) }
 
-func (d *door) describe(name string, parsed *document.Document) documentDescription {
+func (d *door) describe(name string, parsed *ssmdoc.Document) documentDescription {
 	out := documentDescription{
 		Name: name, Status: "Active", Description: parsed.Description, PlatformTypes: parsed.Platforms(),
 		DocumentType: parsed.Type, SchemaVersion: parsed.SchemaVersion, Tags: []tag{},
@@ -190,7 +190,7 @@ func (d *door) describe(name string, parsed *document.Document) documentDescript
 	return out
 }
 
-func (d *door) describeSaved(s *documents.Saved) documentDescription {
+func (d *door) describeSaved(s *doclibrary.Saved) documentDescription {
 	out := d.describe(s.Name, s.Parsed)
 	v := s.Version
 	out.Hash, out.HashType, out.Owner, out.CreatedDate = v.Hash(), "Sha256", d.Account, awsproto.NewEpoch(v.CreatedAt)
@@ -201,10 +201,10 @@ func (d *door) describeSaved(s *documents.Saved) documentDescription {
 	return out
 }
 
-func (d *door) describeBuiltin(b *document.Builtin) documentDescription {
+func (d *door) describeBuiltin(b *ssmdoc.Builtin) documentDescription {
 	out := d.describe(b.Name, b.Document)
-	v := documents.Version{Content: b.Content}
-	out.Hash, out.HashType, out.Owner, out.DocumentFormat = v.Hash(), "Sha256", b.Owner(), documents.JSON
+	v := doclibrary.Version{Content: b.Content}
+	out.Hash, out.HashType, out.Owner, out.DocumentFormat = v.Hash(), "Sha256", b.Owner(), doclibrary.JSON
 	out.DocumentVersion, out.LatestVersion, out.DefaultVersion = "1", "1", "1"
 	return out
 }
@@ -255,21 +255,21 @@ func (d *door) createDocument(ctx context.Context, c *api.Call, in *createDocume
 		}
 	}
 	switch {
-	case kind != document.TypeSession && kind != document.TypeCommand:
+	case kind != ssmdoc.TypeSession && kind != ssmdoc.TypeCommand:
 		return nil, awsproto.SenderError("ValidationException", "Sekisho has documents of the types Session and Command, and this one is to be of type %s. Give DocumentType as one of these (aws ssm create-document --document-type Session).", kind)
 	case in.DocumentFormat == "TEXT":
 		return nil, errTextFormat
 	case len(in.Requires) > 0 || len(in.Attachments) > 0:
 		return nil, awsproto.SenderError("ValidationException", "Documents take neither Requires nor Attachments here.")
 	}
-	s, err := d.Documents.Create(ctx, documents.Draft{
+	s, err := d.Documents.Create(ctx, doclibrary.Draft{
 		Name: in.Name, Type: kind, Content: in.Content, Format: in.DocumentFormat, VersionName: in.VersionName, DisplayName: in.DisplayName,
 		TargetType: in.TargetType, Tags: tags, By: c.Principal.ARN,
 	})
 	if sekisho.CodeOf(err) == sekisho.CodeConflict {
 		return nil, awsproto.SenderError("DocumentAlreadyExists", "%s", err)
 	}
-	if in.DocumentType == "" && errors.Is(err, document.ErrSchemaVersion) {
+	if in.DocumentType == "" && errors.Is(err, ssmdoc.ErrSchemaVersion) {
 		return nil, awsproto.SenderError("InvalidDocumentSchemaVersion", "%s A document is of type Command unless DocumentType says Session (aws ssm create-document --document-type Session).", err)
 	}
 	if err != nil {
@@ -307,7 +307,7 @@ func (d *door) updateDocument(ctx context.Context, c *api.Call, in *updateDocume
 	case len(in.Attachments) > 0:
 		return nil, awsproto.SenderError("ValidationException", "Documents take no Attachments here.")
 	}
-	s, err := d.Documents.Update(ctx, documents.Draft{
+	s, err := d.Documents.Update(ctx, doclibrary.Draft{
 		Name: in.Name, Content: in.Content, Format: in.DocumentFormat, VersionName: in.VersionName, DisplayName: in.DisplayName,
 		TargetType: in.TargetType, By: c.Principal.ARN,
 	}, in.DocumentVersion)
@@ -378,7 +378,7 @@ type documentVersionRequest struct {
 
 // read finds the version a request names: of a document that comes with the
 // server, or of one that somebody made.
-func (d *door) read(ctx context.Context, c *api.Call, action string, in *documentVersionRequest) (*document.Builtin, *documents.Saved, error) {
+func (d *door) read(ctx context.Context, c *api.Call, action string, in *documentVersionRequest) (*ssmdoc.Builtin, *doclibrary.Saved, error) {
 	var v awsproto.Constraints
 	checkVersion(&v, in.DocumentVersion)
 	if in.VersionName != "" {
@@ -397,8 +397,8 @@ func (d *door) read(ctx context.Context, c *api.Call, action string, in *documen
 	if err := d.authorizeDocument(ctx, c, action, name); err != nil {
 		return nil, nil, err
 	}
-	if b := document.FindBuiltin(name); b != nil {
-		if in.VersionName != "" || !slices.Contains([]string{"", "1", documents.Latest, documents.DefaultName}, in.DocumentVersion) {
+	if b := ssmdoc.FindBuiltin(name); b != nil {
+		if in.VersionName != "" || !slices.Contains([]string{"", "1", doclibrary.Latest, doclibrary.DefaultName}, in.DocumentVersion) {
 			return nil, nil, awsproto.SenderError("InvalidDocumentVersion", "%s has version 1 only.", name)
 		}
 		return b, nil, nil
@@ -426,7 +426,7 @@ func (d *door) getDocument(ctx context.Context, c *api.Call, in *documentVersion
 	}
 	out := &getDocumentAnswer{Status: "Active", DocumentFormat: in.DocumentFormat}
 	if out.DocumentFormat == "" {
-		out.DocumentFormat = documents.JSON
+		out.DocumentFormat = doclibrary.JSON
 	}
 	if out.DocumentFormat == "TEXT" {
 		return nil, errTextFormat
@@ -505,9 +505,9 @@ func (d *door) listDocumentVersions(ctx context.Context, c *api.Call, in *listDo
 	if err := d.authorizeDocument(ctx, c, "ssm:ListDocumentVersions", name); err != nil {
 		return nil, err
 	}
-	if document.FindBuiltin(name) != nil {
+	if ssmdoc.FindBuiltin(name) != nil {
 		return &listDocumentVersionsAnswer{DocumentVersions: []documentVersionInfo{{
-			Name: name, DocumentVersion: "1", IsDefaultVersion: true, DocumentFormat: documents.JSON, Status: "Active",
+			Name: name, DocumentVersion: "1", IsDefaultVersion: true, DocumentFormat: doclibrary.JSON, Status: "Active",
 		}}}, nil
 	}
 	doc, err := d.Documents.Document(ctx, name)
@@ -534,7 +534,7 @@ func (d *door) listDocumentVersions(ctx context.Context, c *api.Call, in *listDo
 }
 
 // placeOfVersion sorts the newest first.
-func placeOfVersion(v *documents.Version) string { return descending(v.Number) }
+func placeOfVersion(v *doclibrary.Version) string { return descending(v.Number) }
 
 type deleteDocumentRequest struct {
 	Name            string
@@ -598,9 +598,9 @@ func (d *door) modifyDocumentPermission(ctx context.Context, c *api.Call, in *mo
 	}
 	version := in.SharedDocumentVersion
 	if version == "" {
-		version = documents.DefaultName
+		version = doclibrary.DefaultName
 	}
-	v.Enum("sharedDocumentVersion", version, documents.Latest, documents.DefaultName, "$ALL")
+	v.Enum("sharedDocumentVersion", version, doclibrary.Latest, doclibrary.DefaultName, "$ALL")
 	if err := v.Err(); err != nil {
 		return nil, err
 	}
@@ -643,7 +643,7 @@ func (d *door) describeDocumentPermission(ctx context.Context, c *api.Call, in *
 	if err := d.authorizeDocument(ctx, c, "ssm:DescribeDocumentPermission", in.Name); err != nil {
 		return nil, err
 	}
-	if document.FindBuiltin(in.Name) != nil {
+	if ssmdoc.FindBuiltin(in.Name) != nil {
 		return nil, awsproto.SenderError("InvalidDocumentOperation", "%s comes with the server; it is shared with nobody in particular.", in.Name)
 	}
 	doc, err := d.Documents.Document(ctx, in.Name)

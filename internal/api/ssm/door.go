@@ -14,17 +14,17 @@ import (
 	"time"
 
 	"sekisho"
-	"sekisho/internal/admit"
 	"sekisho/internal/api"
-	"sekisho/internal/awsproto"
-	"sekisho/internal/broker"
-	"sekisho/internal/command"
-	"sekisho/internal/document"
-	"sekisho/internal/documents"
-	"sekisho/internal/fleet"
-	"sekisho/internal/id"
-	"sekisho/internal/inventory"
-	"sekisho/internal/settings"
+	"sekisho/internal/node/admission"
+	"sekisho/internal/node/fleet"
+	"sekisho/internal/node/inventory"
+	"sekisho/internal/runcommand"
+	"sekisho/internal/session/broker"
+	"sekisho/internal/session/settings"
+	"sekisho/internal/ssmdoc"
+	"sekisho/internal/ssmdoc/doclibrary"
+	"sekisho/internal/wire/awsproto"
+	"sekisho/internal/wire/id"
 )
 
 // Roles are the IAM roles that nodes may be given.
@@ -57,15 +57,15 @@ type Outputs interface {
 type Config struct {
 	Fleet     *fleet.Fleet
 	Broker    *broker.Broker
-	Documents *documents.Library
+	Documents *doclibrary.Library
 	Roles     Roles
 	Channels  Channels
 	Inventory *inventory.Book
 	Settings  *settings.Settings
-	Commands  *command.Engine
+	Commands  *runcommand.Engine
 	Outputs   Outputs // nil takes every bucket
 	// Registrations and Renewals let machines in; nil lets in all.
-	Registrations, Renewals *admit.Gate
+	Registrations, Renewals *admission.Gate
 	Region                  string
 	Account                 string
 	// StrictDocuments demands that policies grant the default session
@@ -170,7 +170,7 @@ func (d *door) nodeARN(target string) string {
 // server have an empty account, as AWS's own have.
 func (d *door) documentARN(name string) string {
 	account := d.Account
-	if document.Reserved(name) {
+	if ssmdoc.Reserved(name) {
 		account = ""
 	}
 	return "arn:aws:ssm:" + d.Region + ":" + account + ":document/" + name

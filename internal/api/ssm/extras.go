@@ -6,7 +6,7 @@ import (
 
 	"sekisho"
 	"sekisho/internal/api"
-	"sekisho/internal/awsproto"
+	"sekisho/internal/wire/awsproto"
 )
 
 // What AWS's agent asks of State Manager, Distributor, Parameter Store and

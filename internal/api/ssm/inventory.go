@@ -11,9 +11,9 @@ import (
 
 	"sekisho"
 	"sekisho/internal/api"
-	"sekisho/internal/authz"
-	"sekisho/internal/awsproto"
-	"sekisho/internal/inventory"
+	"sekisho/internal/iam/authz"
+	"sekisho/internal/node/inventory"
+	"sekisho/internal/wire/awsproto"
 )
 
 var (

@@ -6,9 +6,9 @@ import (
 	"strings"
 
 	"sekisho/internal/api"
-	"sekisho/internal/awsproto"
-	"sekisho/internal/document"
-	"sekisho/internal/documents"
+	"sekisho/internal/ssmdoc"
+	"sekisho/internal/ssmdoc/doclibrary"
+	"sekisho/internal/wire/awsproto"
 )
 
 type listDocumentsRequest struct {
@@ -47,8 +47,8 @@ type listDocumentsAnswer struct {
 // listed is a document of the list, before its text is looked at.
 type listed struct {
 	name    string
-	builtin *document.Builtin
-	made    *documents.Document
+	builtin *ssmdoc.Builtin
+	made    *doclibrary.Document
 }
 
 func (l *listed) tags() map[string]string {
@@ -197,7 +197,7 @@ func (d *door) listed(ctx context.Context, filters []documentFilter) ([]*listed,
 	for _, doc := range made {
 		all = append(all, &listed{name: doc.Name, made: doc})
 	}
-	for _, b := range document.Builtins() {
+	for _, b := range ssmdoc.Builtins() {
 		all = append(all, &listed{name: b.Name, builtin: b})
 	}
 	slices.SortFunc(all, func(a, b *listed) int { return strings.Compare(a.name, b.name) })

@@ -8,8 +8,8 @@ import (
 
 	"sekisho"
 	"sekisho/internal/api"
-	"sekisho/internal/awsproto"
-	"sekisho/internal/inventory"
+	"sekisho/internal/node/inventory"
+	"sekisho/internal/wire/awsproto"
 )
 
 type nodeListFilter struct {

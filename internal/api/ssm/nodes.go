@@ -8,9 +8,9 @@ import (
 
 	"sekisho"
 	"sekisho/internal/api"
-	"sekisho/internal/awsproto"
-	"sekisho/internal/fleet"
-	"sekisho/internal/inventory"
+	"sekisho/internal/node/fleet"
+	"sekisho/internal/node/inventory"
+	"sekisho/internal/wire/awsproto"
 )
 
 type nodeFilter struct {

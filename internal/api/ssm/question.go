@@ -5,9 +5,9 @@ import (
 	"strings"
 
 	"sekisho"
-	"sekisho/internal/authz"
-	"sekisho/internal/document"
-	"sekisho/internal/id"
+	"sekisho/internal/iam/authz"
+	"sekisho/internal/ssmdoc"
+	"sekisho/internal/wire/id"
 )
 
 // Questions knows what policies are asked about the door's resources, for
@@ -46,7 +46,7 @@ func (d *door) startQuestion(ctx context.Context, target, docName string) (authz
 	}
 	name := docName
 	if name == "" {
-		name = document.Default
+		name = ssmdoc.Default
 	}
 	q.Document = d.documentARN(name)
 	var err error
@@ -84,10 +84,10 @@ func (q *Questions) Document(ctx context.Context, name string) (arn string, keys
 
 // Settings are the preferences that a session by the document docName would
 // have, the default one when it is empty.
-func (q *Questions) Settings(ctx context.Context, docName string) (document.Settings, error) {
+func (q *Questions) Settings(ctx context.Context, docName string) (ssmdoc.Settings, error) {
 	doc, err := q.door.Documents.ForSession(ctx, docName)
 	if err != nil {
-		return document.Settings{}, err
+		return ssmdoc.Settings{}, err
 	}
 	return doc.SettingsFor(doc.Account)
 }

@@ -5,8 +5,8 @@ import (
 	"strings"
 
 	"sekisho/internal/api"
-	"sekisho/internal/authz"
-	"sekisho/internal/awsproto"
+	"sekisho/internal/iam/authz"
+	"sekisho/internal/wire/awsproto"
 )
 
 type updateManagedInstanceRoleRequest struct {

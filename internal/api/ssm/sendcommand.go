@@ -11,11 +11,11 @@ import (
 
 	"sekisho"
 	"sekisho/internal/api"
-	"sekisho/internal/authz"
-	"sekisho/internal/awsproto"
-	"sekisho/internal/command"
-	"sekisho/internal/document"
-	"sekisho/internal/documents"
+	"sekisho/internal/iam/authz"
+	"sekisho/internal/runcommand"
+	"sekisho/internal/ssmdoc"
+	"sekisho/internal/ssmdoc/doclibrary"
+	"sekisho/internal/wire/awsproto"
 )
 
 // The patterns of the SSM model, and the bounds of a request.
@@ -242,18 +242,18 @@ func (d *door) sendCommand(ctx context.Context, c *api.Call, in *sendCommandRequ
 }
 
 // request composes the command.
-func (in *sendCommandRequest) request(doc *documents.Command, nodes []*sekisho.Node) (*command.Request, error) {
+func (in *sendCommandRequest) request(doc *doclibrary.Command, nodes []*sekisho.Node) (*runcommand.Request, error) {
 	plan, err := doc.Command(in.Parameters)
-	if errors.Is(err, document.ErrParameters) {
+	if errors.Is(err, ssmdoc.ErrParameters) {
 		return nil, awsproto.SenderError("InvalidParameters", "%s", err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	req := &command.Request{
+	req := &runcommand.Request{
 		Document: doc.Name, Version: doc.Version, Plan: plan, Platforms: doc.Platforms(), Parameters: in.Parameters, Comment: in.Comment, Nodes: nodes,
 		Concurrency: in.MaxConcurrency, ErrorLimit: in.MaxErrors,
-		Output: command.Output{Bucket: in.OutputS3BucketName, KeyPrefix: in.OutputS3KeyPrefix, Region: in.OutputS3Region},
+		Output: runcommand.Output{Bucket: in.OutputS3BucketName, KeyPrefix: in.OutputS3KeyPrefix, Region: in.OutputS3Region},
 	}
 	if in.TimeoutSeconds != nil {
 		req.Timeout = time.Duration(*in.TimeoutSeconds) * time.Second
@@ -265,7 +265,7 @@ func (in *sendCommandRequest) request(doc *documents.Command, nodes []*sekisho.N
 		req.Named = append(req.Named, sekisho.NodeID(id))
 	}
 	for _, t := range in.Targets {
-		req.Targets = append(req.Targets, command.Target(t))
+		req.Targets = append(req.Targets, runcommand.Target(t))
 	}
 	if len(in.InstanceIDs) == 0 {
 		return req, nil

@@ -10,10 +10,10 @@ import (
 
 	"sekisho"
 	"sekisho/internal/api"
-	"sekisho/internal/authz"
-	"sekisho/internal/awsproto"
-	"sekisho/internal/broker"
-	"sekisho/internal/document"
+	"sekisho/internal/iam/authz"
+	"sekisho/internal/session/broker"
+	"sekisho/internal/ssmdoc"
+	"sekisho/internal/wire/awsproto"
 )
 
 type startSessionRequest struct {
@@ -65,15 +65,15 @@ func (d *door) startSession(ctx context.Context, c *api.Call, in *startSessionRe
 	if err != nil {
 		return nil, documentError(err)
 	}
-	ask := document.Ask{
-		Parameters: in.Parameters, Reason: in.Reason, RunAs: c.Principal.Tags[document.RunAsTag],
+	ask := ssmdoc.Ask{
+		Parameters: in.Parameters, Reason: in.Reason, RunAs: c.Principal.Tags[ssmdoc.RunAsTag],
 		Person: personal(c.UserAgent), Node: sekisho.NodeID(in.Target),
 	}
 	if node != nil {
 		ask.NodeName, ask.NodeTags = node.Name, node.Tags
 	}
 	plan, err := doc.Plan(doc.Account, ask)
-	if errors.Is(err, document.ErrParameters) {
+	if errors.Is(err, ssmdoc.ErrParameters) {
 		return nil, awsproto.SenderError("InvalidParameters", "%s", err)
 	}
 	if err != nil {

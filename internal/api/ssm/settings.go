@@ -8,10 +8,10 @@ import (
 
 	"sekisho"
 	"sekisho/internal/api"
-	"sekisho/internal/authz"
-	"sekisho/internal/awsproto"
-	"sekisho/internal/fleet"
-	"sekisho/internal/settings"
+	"sekisho/internal/iam/authz"
+	"sekisho/internal/node/fleet"
+	"sekisho/internal/session/settings"
+	"sekisho/internal/wire/awsproto"
 )
 
 type settingRequest struct {

@@ -6,10 +6,10 @@ import (
 
 	"sekisho"
 	"sekisho/internal/api"
-	"sekisho/internal/authz"
-	"sekisho/internal/awsproto"
-	"sekisho/internal/document"
-	"sekisho/internal/documents"
+	"sekisho/internal/iam/authz"
+	"sekisho/internal/ssmdoc"
+	"sekisho/internal/ssmdoc/doclibrary"
+	"sekisho/internal/wire/awsproto"
 )
 
 // tagged is a resource whose tags can be read and changed.
@@ -45,7 +45,7 @@ func (d *door) taggedResource(ctx context.Context, kind, id string) (*tagged, er
 			t.tags = doc.Tags
 		case !sekisho.IsNotFound(err):
 			return nil, err
-		case document.FindBuiltin(name) == nil:
+		case ssmdoc.FindBuiltin(name) == nil:
 			t.missing = awsproto.SenderError("InvalidResourceId", "There is no document %s.", name)
 		}
 		return t, nil
@@ -56,7 +56,7 @@ func (d *door) taggedResource(ctx context.Context, kind, id string) (*tagged, er
 		node := sekisho.NodeID(id)
 		t := &tagged{arn: d.nodeARN(id), retag: func(ctx context.Context, set map[string]string, remove []string) error {
 			return d.Fleet.SetTags(ctx, node, func(tags map[string]string) (map[string]string, error) {
-				return documents.Retag(tags, set, remove)
+				return doclibrary.Retag(tags, set, remove)
 			})
 		}}
 		n, err := d.Fleet.Node(ctx, node)
@@ -78,7 +78,7 @@ func (d *door) taggedResource(ctx context.Context, kind, id string) (*tagged, er
 
 // tagError words the faults of changing tags.
 func tagError(err error) error {
-	if errors.Is(err, documents.ErrOperation) || sekisho.IsNotFound(err) {
+	if errors.Is(err, doclibrary.ErrOperation) || sekisho.IsNotFound(err) {
 		return awsproto.SenderError("InvalidResourceId", "%s", err)
 	}
 	return documentError(err)

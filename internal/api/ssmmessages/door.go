@@ -21,17 +21,17 @@ import (
 	"time"
 
 	"sekisho"
-	"sekisho/internal/admit"
 	"sekisho/internal/api"
-	"sekisho/internal/authz"
-	"sekisho/internal/awsproto"
-	"sekisho/internal/broker"
-	"sekisho/internal/control"
-	"sekisho/internal/fleet"
-	"sekisho/internal/id"
-	"sekisho/internal/link"
-	"sekisho/internal/mgs"
-	"sekisho/internal/relay"
+	"sekisho/internal/iam/authz"
+	"sekisho/internal/node/admission"
+	"sekisho/internal/node/control"
+	"sekisho/internal/node/fleet"
+	"sekisho/internal/session/broker"
+	"sekisho/internal/session/relay"
+	"sekisho/internal/wire/awsproto"
+	"sekisho/internal/wire/id"
+	"sekisho/internal/wire/link"
+	"sekisho/internal/wire/mgs"
 )
 
 // Config is what the door needs.
@@ -48,7 +48,7 @@ type Config struct {
 	Log      *slog.Logger
 	// Admission lets in agents that open their control channel; nil lets in
 	// all.
-	Admission *admit.Gate
+	Admission *admission.Gate
 	// Done ends all channels when the server stops.
 	Done context.Context
 }

@@ -1,5 +1,5 @@
 // Package sts is the STS door: who a caller is, and temporary credentials,
-// over [sekisho/internal/identity].
+// over [sekisho/internal/iam/identity].
 package sts
 
 import (
@@ -12,11 +12,11 @@ import (
 
 	"sekisho"
 	"sekisho/internal/api"
-	"sekisho/internal/authz"
-	"sekisho/internal/awsproto"
-	"sekisho/internal/identity"
-	"sekisho/internal/identity/webid"
-	"sekisho/internal/policy"
+	"sekisho/internal/iam/authz"
+	"sekisho/internal/iam/identity"
+	"sekisho/internal/iam/identity/webid"
+	"sekisho/internal/iam/policy"
+	"sekisho/internal/wire/awsproto"
 )
 
 type door struct {

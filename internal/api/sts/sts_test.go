@@ -19,7 +19,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 	"github.com/pquerna/otp/totp"
 
-	"sekisho/internal/identity"
+	"sekisho/internal/iam/identity"
 	"sekisho/internal/servertest/doortest"
 )
 

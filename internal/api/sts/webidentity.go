@@ -8,10 +8,10 @@ import (
 
 	"sekisho"
 	"sekisho/internal/api"
-	"sekisho/internal/authz"
-	"sekisho/internal/awsproto"
-	"sekisho/internal/identity"
-	"sekisho/internal/identity/webid"
+	"sekisho/internal/iam/authz"
+	"sekisho/internal/iam/identity"
+	"sekisho/internal/iam/identity/webid"
+	"sekisho/internal/wire/awsproto"
 )
 
 type webIdentityRequest struct {

@@ -16,15 +16,15 @@ import (
 	awsiam "github.com/aws/aws-sdk-go-v2/service/iam"
 	awssts "github.com/aws/aws-sdk-go-v2/service/sts"
 
+	"sekisho/internal/activity/audit"
 	"sekisho/internal/api"
 	"sekisho/internal/api/iam"
 	"sekisho/internal/api/sts"
-	"sekisho/internal/audit"
-	"sekisho/internal/authz"
-	"sekisho/internal/identity"
-	"sekisho/internal/identity/webid"
-	"sekisho/internal/keyring"
-	"sekisho/internal/sqlstore"
+	"sekisho/internal/iam/authz"
+	"sekisho/internal/iam/identity"
+	"sekisho/internal/iam/identity/webid"
+	"sekisho/internal/storage/keyring"
+	"sekisho/internal/store/sqlstore"
 )
 
 // Account and Region are those of the server.

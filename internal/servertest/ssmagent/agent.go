@@ -29,7 +29,7 @@ import (
 	"sync"
 	"time"
 
-	"sekisho/internal/mgs"
+	"sekisho/internal/wire/mgs"
 )
 
 // Version is the version it says it is.

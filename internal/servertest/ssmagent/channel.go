@@ -8,8 +8,8 @@ import (
 	"sync"
 	"time"
 
-	"sekisho/internal/id"
-	"sekisho/internal/mgs"
+	"sekisho/internal/wire/id"
+	"sekisho/internal/wire/mgs"
 )
 
 // The original's numbers.

@@ -6,8 +6,8 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"sekisho/internal/id"
-	"sekisho/internal/mgs"
+	"sekisho/internal/wire/id"
+	"sekisho/internal/wire/mgs"
 )
 
 // How a connection is watched.

@@ -10,7 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsssm "github.com/aws/aws-sdk-go-v2/service/ssm"
 
-	"sekisho/internal/identity"
+	"sekisho/internal/iam/identity"
 	"sekisho/internal/server"
 	"sekisho/internal/servertest"
 	"sekisho/internal/servertest/ssmagent"

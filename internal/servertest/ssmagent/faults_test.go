@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"sekisho"
-	"sekisho/internal/mgs"
 	"sekisho/internal/servertest/ssmagent"
+	"sekisho/internal/wire/mgs"
 )
 
 const shell = "Standard_Stream"

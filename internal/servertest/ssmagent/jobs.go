@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"sekisho/internal/mgs"
+	"sekisho/internal/wire/mgs"
 )
 
 // jobs are the commands that the agent was sent.

@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"sekisho/internal/mgs"
-	"sekisho/internal/mux"
 	"sekisho/internal/servertest/ssmagent"
+	"sekisho/internal/wire/mgs"
+	"sekisho/internal/wire/mux"
 )
 
 // plugin is a double of session-manager-plugin: it does not acknowledge what

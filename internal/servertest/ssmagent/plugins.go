@@ -10,8 +10,8 @@ import (
 	"sync"
 	"time"
 
-	"sekisho/internal/mgs"
-	"sekisho/internal/mux"
+	"sekisho/internal/wire/mgs"
+	"sekisho/internal/wire/mux"
 )
 
 // plugin is a kind of session.

@@ -15,9 +15,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsssm "github.com/aws/aws-sdk-go-v2/service/ssm"
 
-	"sekisho/internal/mgs"
 	"sekisho/internal/servertest"
-	"sekisho/internal/sigv4"
+	"sekisho/internal/wire/mgs"
+	"sekisho/internal/wire/sigv4"
 )
 
 // testdata has sessions of the real agent, 3.3.0.0, with the real plugin,

@@ -24,8 +24,8 @@ import (
 	"sync"
 	"time"
 
-	"sekisho/internal/id"
-	"sekisho/internal/link"
+	"sekisho/internal/wire/id"
+	"sekisho/internal/wire/link"
 )
 
 const userAgent = "aws-sdk-go/1.51.20 (go1.26.8; linux; amd64) amazon-ssm-agent/" + Version

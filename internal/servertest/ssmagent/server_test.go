@@ -17,11 +17,11 @@ import (
 	awsssm "github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 
-	"sekisho/internal/id"
-	"sekisho/internal/identity"
-	"sekisho/internal/link"
+	"sekisho/internal/iam/identity"
 	"sekisho/internal/servertest"
 	"sekisho/internal/servertest/ssmagent"
+	"sekisho/internal/wire/id"
+	"sekisho/internal/wire/link"
 )
 
 // key is the key of every machine here: making one is slow.

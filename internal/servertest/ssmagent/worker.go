@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"sekisho/internal/mgs"
+	"sekisho/internal/wire/mgs"
 )
 
 // worker is a session's process.

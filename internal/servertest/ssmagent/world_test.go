@@ -13,10 +13,10 @@ import (
 	"time"
 
 	"sekisho"
-	"sekisho/internal/control"
-	"sekisho/internal/mgs"
-	"sekisho/internal/relay"
+	"sekisho/internal/node/control"
 	"sekisho/internal/servertest/ssmagent"
+	"sekisho/internal/session/relay"
+	"sekisho/internal/wire/mgs"
 )
 
 // patience is how long anything may take: of real time where a real server

@@ -1,0 +1,326 @@
+package sekishoapi_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	root "sekisho"
+	"sekisho/internal/activity/audit"
+	"sekisho/internal/api"
+	"sekisho/internal/api/sekishoapi"
+	"sekisho/internal/iam/authz"
+	"sekisho/internal/iam/policy"
+	"sekisho/internal/session/record"
+	"sekisho/internal/wire/sigv4"
+)
+
+const (
+	account = "123456789012"
+	region  = "eu-west-1"
+	alice   = root.SessionID("alice-abcdefghijklmnopqrstuvwxyz")
+	bob     = root.SessionID("bob-abcdefghijklmnopqrstuvwxyz")
+	session = "arn:aws:ssm:eu-west-1:123456789012:session/"
+)
+
+// callers gives each access key the policy statements of its name.
+type callers map[string]string
+
+func (c callers) Credential(_ context.Context, key, _ string) (string, *root.Principal, error) {
+	return "secret", &root.Principal{
+		Type: root.PrincipalUser, Account: account, UserName: key, UserID: "AIDA" + strings.ToUpper(key),
+		ARN: "arn:aws:iam::" + account + ":user/" + key,
+	}, nil
+}
+
+func (callers) TouchKey(string, string, string, time.Time) {}
+
+func (c callers) Policies(_ context.Context, p *root.Principal) (*policy.Set, error) {
+	doc, err := policy.Parse([]byte(`{"Version":"2012-10-17","Statement":[` + c[p.UserName] + `]}`))
+	if err != nil {
+		return nil, err
+	}
+	return policy.Compile(policy.Policies{Identity: []*policy.Document{doc}}), nil
+}
+
+func allow(action, resource string) string {
+	return fmt.Sprintf(`{"Effect":"Allow","Action":%q,"Resource":%q}`, action, resource)
+}
+
+type sessions map[root.SessionID]*root.Session
+
+func (s sessions) Session(_ context.Context, id root.SessionID) (*root.Session, error) {
+	if s[id] == nil {
+		return nil, root.Errorf(root.CodeNotFound, "no session %s", id)
+	}
+	return s[id], nil
+}
+
+type trail struct{ events []audit.Event }
+
+func (tr *trail) Record(_ context.Context, e audit.Event) error {
+	tr.events = append(tr.events, e)
+	return nil
+}
+
+// fixture is a door over a store with a sealed recording of alice's.
+type fixture struct {
+	dir   string
+	rec   *record.Recorder
+	keys  callers
+	trail trail
+	srv   *api.Server
+}
+
+func newFixture(t *testing.T) *fixture {
+	t.Helper()
+	f := &fixture{dir: t.TempDir(), keys: callers{
+		"admin":   allow("*", "*"),
+		"alice":   allow("sekisho:*", session+"${aws:username}-*"),
+		"byid":    allow("sekisho:*", session+"${aws:userid}-*"),
+		"reader":  allow("sekisho:GetSessionRecording", "*"),
+		"nobody":  allow("ssm:*", "*"),
+		"refused": allow("*", "*") + `,{"Effect":"Deny","Action":"*","Resource":"` + session + `AIDABYID-*"}`,
+	}}
+	var err error
+	f.rec, err = record.Open(f.dir, ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)), record.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.rec.Close() })
+	rec := f.start(t, alice)
+	for range 50 {
+		if err := rec.Output([]byte("hello \xff\r\n")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := rec.Seal(record.Exit{Reason: "done"}); err != nil {
+		t.Fatal(err)
+	}
+	f.srv = api.New(api.Config{
+		Doors: []*api.Door{sekishoapi.New(sekishoapi.Config{
+			Recorder: f.rec, Region: region, Account: account,
+			Sessions: sessions{
+				alice: {ID: alice, OwnerUserID: "AIDAALICE", Target: "mi-0123456789abcdef0"},
+				bob:   {ID: bob, OwnerUserID: "AIDABYID", Target: "mi-0123456789abcdef0"},
+			},
+		})},
+		Credentials: f.keys, Authorizer: authz.New(f.keys), Trail: &f.trail,
+		Account: account, Region: region, Log: slog.New(slog.DiscardHandler),
+	})
+	return f
+}
+
+func (f *fixture) start(t *testing.T, id root.SessionID) *record.Recording {
+	t.Helper()
+	rec, err := f.rec.Start(record.Header{SessionID: id, Node: "mi-0123456789abcdef0", Start: time.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rec
+}
+
+// call makes a signed call and decodes the answer into out.
+func (f *fixture) call(t *testing.T, key, operation, body string, out any) (status int, code string) {
+	t.Helper()
+	r := httptest.NewRequest(http.MethodPost, "https://h.example/", strings.NewReader(body))
+	r.Header.Set("Content-Type", "application/x-amz-json-1.1")
+	r.Header.Set("X-Amz-Target", "Sekisho."+operation)
+	sigv4.Sign(r, sigv4.Credentials{AccessKeyID: key, SecretAccessKey: "secret"}, region, "sekisho", time.Now(), sigv4.HashBody([]byte(body)))
+	w := httptest.NewRecorder()
+	f.srv.ServeHTTP(w, r)
+	if w.Code != http.StatusOK {
+		return w.Code, w.Header().Get("X-Amzn-Errortype")
+	}
+	if err := json.Unmarshal(w.Body.Bytes(), out); err != nil {
+		t.Fatal(err)
+	}
+	return w.Code, ""
+}
+
+type page struct {
+	SessionID              string `json:"SessionId"`
+	Data                   []byte
+	NextOffset, TotalBytes int64
+	Complete, Sealed, Live bool
+	Seal                   json.RawMessage
+}
+
+func TestPages(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	var got []byte
+	var pages int
+	var last page
+	for !last.Complete {
+		var p page
+		body := fmt.Sprintf(`{"SessionId":%q,"StartOffset":%d,"MaxBytes":100}`, alice, last.NextOffset)
+		if status, code := f.call(t, "reader", "GetSessionRecording", body, &p); status != http.StatusOK {
+			t.Fatal(status, code)
+		}
+		if len(p.Data) == 0 || len(p.Data) > 100 || !p.Sealed || p.Live || p.NextOffset != last.NextOffset+int64(len(p.Data)) {
+			t.Fatalf("page %d: %+v", pages, p)
+		}
+		got = append(got, p.Data...)
+		last = p
+		pages++
+	}
+	want, err := filepath.Glob(f.dir + "/recordings/*/*/" + string(alice))
+	if err != nil || len(want) != 1 {
+		t.Fatal(want, err)
+	}
+	castBytes, err := os.ReadFile(want[0] + "/" + record.CastFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, castBytes) || pages < 10 || last.TotalBytes != int64(len(castBytes)) {
+		t.Errorf("%d pages with %d bytes of %d", pages, len(got), len(castBytes))
+	}
+	seal, err := os.ReadFile(want[0] + "/" + record.SealFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The signature covers the bytes of the seal, so they must pass unchanged.
+	if string(last.Seal)+"\n" != string(seal) {
+		t.Errorf("seal %s, want %s", last.Seal, seal)
+	}
+	var all page
+	if f.call(t, "reader", "GetSessionRecording", fmt.Sprintf(`{"SessionId":%q}`, alice), &all); !all.Complete || !bytes.Equal(all.Data, castBytes) {
+		t.Error("the default page is not everything")
+	}
+	if e := f.trail.events[0]; e.EventName != "GetSessionRecording" || !e.ReadOnly || e.Resources[0].ARN != session+string(alice) {
+		t.Errorf("audit event %+v", e)
+	}
+}
+
+func TestLivePages(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	rec := f.start(t, bob)
+	var first, second, third page
+	f.call(t, "admin", "GetSessionRecording", fmt.Sprintf(`{"SessionId":%q}`, bob), &first)
+	if !first.Live || first.Complete || first.Sealed || first.Seal != nil || first.NextOffset != first.TotalBytes {
+		t.Errorf("%+v", first)
+	}
+	from := fmt.Sprintf(`{"SessionId":%q,"StartOffset":%d}`, bob, first.NextOffset)
+	f.call(t, "admin", "GetSessionRecording", from, &second)
+	if len(second.Data) != 0 || second.NextOffset != first.NextOffset {
+		t.Errorf("caught up: %+v", second)
+	}
+	if err := rec.Output([]byte("news")); err != nil {
+		t.Fatal(err)
+	}
+	f.call(t, "admin", "GetSessionRecording", from, &third)
+	if !strings.HasSuffix(string(third.Data), "\"news\"]\n") {
+		t.Errorf("got %q", third.Data)
+	}
+	var v struct {
+		Verified, Sealed, Live bool
+		Problem                string
+	}
+	f.call(t, "admin", "VerifySessionRecording", fmt.Sprintf(`{"SessionId":%q}`, bob), &v)
+	if v.Verified || v.Sealed || !v.Live || !strings.Contains(v.Problem, "not sealed yet") {
+		t.Errorf("%+v", v)
+	}
+}
+
+func TestVerify(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	type answer struct {
+		Verified, Sealed, Live  bool
+		Problem, KeyFingerprint string
+		Seal                    record.Seal
+	}
+	var good, bad answer
+	body := fmt.Sprintf(`{"SessionId":%q}`, alice)
+	if status, code := f.call(t, "alice", "VerifySessionRecording", body, &good); status != http.StatusOK {
+		t.Fatal(status, code)
+	}
+	if !good.Verified || !good.Sealed || good.Problem != "" || good.KeyFingerprint != f.rec.Key() {
+		t.Errorf("%+v", good)
+	}
+	names, err := filepath.Glob(f.dir + "/recordings/*/*/" + string(alice) + "/" + record.CastFile)
+	if err != nil || len(names) != 1 {
+		t.Fatal(names, err)
+	}
+	b, err := os.ReadFile(names[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)/2] ^= 1
+	if err := os.WriteFile(names[0], b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.call(t, "alice", "VerifySessionRecording", body, &bad)
+	if bad.Verified || !bad.Sealed || !strings.HasPrefix(bad.Problem, "session.cast: bytes ") {
+		t.Errorf("%+v", bad)
+	}
+	if err := os.Remove(names[0]); err != nil {
+		t.Fatal(err)
+	}
+	var gone answer
+	f.call(t, "alice", "VerifySessionRecording", body, &gone)
+	if gone.Verified || gone.Problem != "session.cast: it is missing" {
+		t.Errorf("%+v", gone)
+	}
+}
+
+func TestWhoMay(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	if _, err := f.start(t, bob).Seal(record.Exit{}); err != nil {
+		t.Fatal(err)
+	}
+	const get, verify = "GetSessionRecording", "VerifySessionRecording"
+	const denied = "AccessDeniedException"
+	for _, c := range []struct{ key, operation, id, code string }{
+		{"admin", get, string(alice), ""},
+		{"admin", get, "alice-nosuchsession", "ResourceNotFoundException"},
+		{"admin", verify, "alice-nosuchsession", "ResourceNotFoundException"},
+		{"admin", get, "", "ValidationException"},
+		{"admin", verify, strings.Repeat("a", 97), "ValidationException"},
+		{"admin", get, "../../ledger.ndjson", "ValidationException"},
+		{"admin", verify, "..", "ValidationException"},
+		{"reader", get, string(bob), ""},
+		{"reader", verify, string(bob), denied},
+		{"nobody", get, string(alice), denied},
+		{"nobody", get, "alice-nosuchsession", denied},
+		{"nobody", get, "../../ledger.ndjson", denied},
+		{"alice", get, string(alice), ""},
+		{"alice", verify, string(alice), ""},
+		{"alice", get, string(bob), denied},
+		{"byid", get, string(bob), ""},
+		{"byid", get, string(alice), denied},
+		{"refused", get, string(alice), ""},
+		{"refused", get, string(bob), denied},
+		{"refused", verify, string(bob), denied},
+	} {
+		var out struct{ Verified bool }
+		body := fmt.Sprintf(`{"SessionId":%q}`, c.id)
+		if status, code := f.call(t, c.key, c.operation, body, &out); code != c.code || (code == "") != (status == http.StatusOK) {
+			t.Errorf("%s %s %q: %d %q, want %q", c.key, c.operation, c.id, status, code, c.code)
+		}
+	}
+}
+
+func TestBounds(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	for _, in := range []string{`"StartOffset":-1`, `"StartOffset":1000000`, `"StartOffset":9007199254740993`, `"MaxBytes":-1`, `"MaxBytes":1048577`} {
+		var p page
+		if _, code := f.call(t, "admin", "GetSessionRecording", fmt.Sprintf(`{"SessionId":%q,%s}`, alice, in), &p); code != "ValidationException" {
+			t.Errorf("%s: %q", in, code)
+		}
+	}
+}

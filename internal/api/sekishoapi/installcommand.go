@@ -1,0 +1,186 @@
+package sekishoapi
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	root "sekisho"
+	"sekisho/internal/api"
+	"sekisho/internal/iam/authz"
+	"sekisho/internal/wire/awsproto"
+)
+
+// Installer words how a machine gets its agent.
+type Installer interface {
+	// Offered returns the SHA-256 sums of the server's agents, by
+	// architecture.
+	Offered(ctx context.Context) (map[string]string, error)
+	// Check refuses an order that cannot be worded.
+	Check(o Installation) error
+	// Command words an order.
+	Command(o Installation) (InstallCommand, error)
+}
+
+// Installation says how machines are to become nodes.
+type Installation struct {
+	Host                 string // host[:port] of the server, as they reach it
+	ActivationID         string
+	ActivationCode       string
+	Agent                string // "sekisho" or "amazon"
+	Package, PackageHash string // of AWS's agent, where it is not installed
+}
+
+// InstallCommand is how a machine becomes a node, and how that is undone.
+type InstallCommand struct {
+	Line, UserData, Uninstall string
+}
+
+type installCommandRequest struct {
+	IamRole             string // the role of Quick Setup when empty
+	DefaultInstanceName string
+	RegistrationLimit   *int64
+	ExpirationDate      awsproto.Epoch
+	Tags                []chosenTag
+	NodeIDType          string `json:"NodeIdType"` // managed-instance or instance
+	Agent               string
+	Architecture        string // the machines', when it is known
+	PackageURL          string `json:"PackageUrl"` // or path
+	PackageSha256       string
+	Host                string // where machines reach the server; as the caller did when empty
+}
+
+type offeredAgent struct {
+	Architecture string
+	Sha256       string `json:",omitempty"`
+	Available    bool
+}
+
+type installCommandAnswer struct {
+	ActivationID      string `json:"ActivationId"`
+	ExpirationDate    awsproto.Epoch
+	RegistrationLimit int64
+	Command           string // holds the activation code: a secret
+	UserData          string // so does this
+	UninstallCommand  string
+	Agents            []offeredAgent
+}
+
+// installArchitectures are those of the agents that a server may offer.
+var installArchitectures = []string{"amd64", "arm64"}
+
+// activationLife is how long an activation lasts unless it is said.
+const activationLife = 24 * time.Hour
+
+// createInstallCommand makes an activation, and words the line that makes a
+// machine a node with it.
+func (d *door) createInstallCommand(ctx context.Context, c *api.Call, in *installCommandRequest) (*installCommandAnswer, error) {
+	tags := map[string]string{}
+	for _, t := range in.Tags {
+		tags[t.Key] = t.Value
+	}
+	// Who may make no activation learns nothing else either.
+	if err := c.Authorize(ctx, "ssm:CreateActivation", "*", authz.RequestTags(tags)...); err != nil {
+		return nil, err
+	}
+	if d.Installer == nil {
+		return nil, root.Errorf(root.CodeNotImplemented, "This server offers no agents.")
+	}
+	order, agents, err := d.order(ctx, c, in)
+	if err != nil {
+		return nil, err
+	}
+	type metadata struct{ Key, Value string }
+	request := struct {
+		IamRole              string
+		Description          string
+		DefaultInstanceName  string `json:",omitempty"`
+		RegistrationLimit    int64
+		ExpirationDate       awsproto.Epoch
+		Tags                 []chosenTag `json:",omitempty"`
+		RegistrationMetadata []metadata  `json:",omitempty"`
+	}{
+		IamRole: in.IamRole, Description: "Made by Quick Setup", DefaultInstanceName: in.DefaultInstanceName,
+		RegistrationLimit: 1, ExpirationDate: in.ExpirationDate, Tags: in.Tags,
+	}
+	if request.IamRole == "" {
+		request.IamRole = instanceRole
+	}
+	if in.RegistrationLimit != nil {
+		request.RegistrationLimit = *in.RegistrationLimit
+	}
+	if request.ExpirationDate.IsZero() {
+		request.ExpirationDate = awsproto.NewEpoch(time.Now().Add(activationLife))
+	}
+	if in.NodeIDType == "instance" {
+		request.RegistrationMetadata = []metadata{{"sekisho:NodeIdType", "instance"}}
+	}
+	var made struct {
+		ActivationID   string `json:"ActivationId"`
+		ActivationCode string
+	}
+	if err := c.Do(ctx, "ssm", "CreateActivation", request, &made); err != nil {
+		return nil, err
+	}
+	order.ActivationID, order.ActivationCode = made.ActivationID, made.ActivationCode
+	command, err := d.Installer.Command(order)
+	if err != nil {
+		return nil, err
+	}
+	c.Annotate(map[string]any{"activationId": made.ActivationID})
+	return &installCommandAnswer{
+		ActivationID: made.ActivationID, ExpirationDate: request.ExpirationDate, RegistrationLimit: request.RegistrationLimit,
+		Command: command.Line, UserData: command.UserData, UninstallCommand: command.Uninstall, Agents: agents,
+	}, nil
+}
+
+// order reads what does not depend on an activation. Nothing is made for an
+// order that cannot be carried out.
+func (d *door) order(ctx context.Context, c *api.Call, in *installCommandRequest) (o Installation, agents []offeredAgent, err error) {
+	if in.Agent == "" {
+		in.Agent = "sekisho"
+	}
+	var v awsproto.Constraints
+	v.Enum("agent", in.Agent, "sekisho", "amazon")
+	if in.NodeIDType != "" {
+		v.Enum("nodeIdType", in.NodeIDType, "managed-instance", "instance")
+	}
+	if in.Architecture != "" {
+		v.Enum("architecture", in.Architecture, installArchitectures...)
+	}
+	if err := v.Err(); err != nil {
+		return o, nil, err
+	}
+	o = Installation{Host: in.Host, Agent: in.Agent, Package: in.PackageURL, PackageHash: in.PackageSha256}
+	if o.Host == "" {
+		o.Host = c.Host
+	}
+	if err := d.Installer.Check(o); err != nil {
+		return o, nil, err
+	}
+	if agents, err = d.offered(ctx); err != nil || in.Agent != "sekisho" {
+		return o, agents, err
+	}
+	var missing []string
+	for _, a := range agents {
+		if !a.Available && (in.Architecture == "" || in.Architecture == a.Architecture) {
+			missing = append(missing, "sekisho-agent-linux-"+a.Architecture)
+		}
+	}
+	if len(missing) > 0 && (in.Architecture != "" || len(missing) == len(agents)) {
+		return o, nil, root.Errorf(root.CodeInvalid, "This server does not offer %s: put it into the directory of the agents, which is that of sekishod unless agents_dir names another.", strings.Join(missing, " and "))
+	}
+	return o, agents, nil
+}
+
+func (d *door) offered(ctx context.Context) ([]offeredAgent, error) {
+	sums, err := d.Installer.Offered(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var agents []offeredAgent
+	for _, arch := range installArchitectures {
+		agents = append(agents, offeredAgent{arch, sums[arch], sums[arch] != ""})
+	}
+	return agents, nil
+}

@@ -1,0 +1,117 @@
+package sekishoapi
+
+import (
+	"context"
+	"strings"
+
+	root "sekisho"
+	"sekisho/internal/api"
+	"sekisho/internal/iam/authz"
+	"sekisho/internal/node/fleet"
+	"sekisho/internal/wire/awsproto"
+	"sekisho/internal/wire/id"
+)
+
+type seenMachine struct {
+	Kind        string
+	Reason      string
+	SourceIP    string         `json:"SourceIp,omitempty"`
+	InstanceID  string         `json:"InstanceId,omitempty"`
+	FirstSeenAt awsproto.Epoch // of what is seen again and again
+	LastSeenAt  awsproto.Epoch
+	Count       int
+}
+
+type formerNode struct {
+	InstanceID     string `json:"InstanceId"`
+	Name           string `json:",omitempty"`
+	ComputerName   string `json:",omitempty"`
+	SourceIP       string `json:"SourceIp,omitempty"`
+	DeregisteredAt awsproto.Epoch
+	LastPingAt     awsproto.Epoch `json:",omitzero"`
+}
+
+type seenAnswer struct {
+	Machines     []seenMachine // seen, not managed
+	Deregistered []formerNode
+}
+
+// listSeenMachines lists the machines that are not managed but were heard of:
+// those whose registration or whose calls were refused, and the nodes that
+// were deregistered.
+func (d *door) listSeenMachines(ctx context.Context, c *api.Call, _ *struct{}) (*seenAnswer, error) {
+	if err := c.Authorize(ctx, "sekisho:ListSeenMachines", "*"); err != nil {
+		return nil, err
+	}
+	seen, err := d.Fleet.Strays(ctx)
+	if err != nil {
+		return nil, err
+	}
+	gone, err := d.Fleet.Deregistered(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := &seenAnswer{Machines: []seenMachine{}, Deregistered: []formerNode{}}
+	for _, s := range seen {
+		out.Machines = append(out.Machines, seenMachine{
+			Kind: string(s.Kind), Reason: s.Detail, SourceIP: s.SourceIP, InstanceID: string(s.Node),
+			FirstSeenAt: awsproto.NewEpoch(s.FirstAt), LastSeenAt: awsproto.NewEpoch(s.LastAt), Count: s.Count,
+		})
+	}
+	for _, n := range gone {
+		out.Deregistered = append(out.Deregistered, formerNode{
+			InstanceID: string(n.ID), Name: n.Name, ComputerName: n.ComputerName, SourceIP: n.LastSourceIP,
+			DeregisteredAt: awsproto.NewEpoch(n.DeregisteredAt), LastPingAt: awsproto.NewEpoch(n.LastPingAt),
+		})
+	}
+	return out, nil
+}
+
+type approveRequest struct {
+	InstanceID  string `json:"InstanceId"`
+	Fingerprint string
+}
+
+// approveNodeIdentity makes the machine that shows a changed fingerprint the
+// node.
+func (d *door) approveNodeIdentity(ctx context.Context, c *api.Call, in *approveRequest) (*struct{}, error) {
+	var v awsproto.Constraints
+	v.Require("fingerprint", in.Fingerprint != "")
+	v.Length("fingerprint", in.Fingerprint, 0, 128)
+	if err := v.Err(); err != nil {
+		return nil, err
+	}
+	if !id.ValidNode(in.InstanceID) {
+		return nil, root.Errorf(root.CodeInvalid, "%q is not the ID of a managed node.", in.InstanceID)
+	}
+	var keys []authz.Key
+	n, err := d.Fleet.Node(ctx, root.NodeID(in.InstanceID))
+	if err == nil {
+		keys = authz.ResourceTags("ssm", n.Tags)
+	} else if !root.IsNotFound(err) {
+		return nil, err
+	}
+	if err := c.Authorize(ctx, "sekisho:ApproveNodeIdentity", d.nodeARN(in.InstanceID), keys...); err != nil {
+		return nil, err
+	}
+	if n == nil {
+		return nil, root.Errorf(root.CodeNotFound, "%s is not registered.", in.InstanceID)
+	}
+	return &struct{}{}, d.Fleet.ApproveIdentity(ctx, n.ID, in.Fingerprint)
+}
+
+// nodeARN is the ARN that policies name a node by.
+func (d *door) nodeARN(node string) string {
+	if strings.HasPrefix(node, "i-") {
+		return "arn:aws:ec2:" + d.Region + ":" + d.Account + ":instance/" + node
+	}
+	return "arn:aws:ssm:" + d.Region + ":" + d.Account + ":managed-instance/" + node
+}
+
+// Machines is the fleet, as this door needs it.
+type Machines interface {
+	Node(ctx context.Context, node root.NodeID) (*root.Node, error)
+	Strays(ctx context.Context) ([]*fleet.Sighting, error)
+	Deregistered(ctx context.Context) ([]*root.Node, error)
+	ApproveIdentity(ctx context.Context, node root.NodeID, fingerprint string) error
+}

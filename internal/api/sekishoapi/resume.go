@@ -1,0 +1,90 @@
+package sekishoapi
+
+import (
+	"context"
+
+	root "sekisho"
+	"sekisho/internal/api"
+	"sekisho/internal/wire/awsproto"
+	"sekisho/internal/wire/id"
+)
+
+// Resumer resumes sessions by tokens of their own.
+type Resumer interface {
+	ResumeToken(ctx context.Context, session root.SessionID) (string, error)
+	ResumeByToken(ctx context.Context, session root.SessionID, token string) (string, error)
+}
+
+func (d *door) resumeOperations() map[string]api.Operation {
+	return map[string]api.Operation{
+		"GetResumeToken": {Handle: api.Handle(d.getResumeToken)},
+		"ResumeSessionByToken": {
+			Handle: api.Handle(d.resumeSessionByToken), Auth: api.Anonymous,
+			NoPolicy: "the session's own token is the permission, where the server's setting allows that",
+		},
+	}
+}
+
+type resumeTokenRequest struct {
+	SessionID string `json:"SessionId"`
+}
+
+type resumeTokenAnswer struct {
+	SessionID   string `json:"SessionId"`
+	ResumeToken string // empty where the setting is off, or the session over
+}
+
+// getResumeToken gives the token to who may resume the session anyway.
+func (d *door) getResumeToken(ctx context.Context, c *api.Call, in *resumeTokenRequest) (*resumeTokenAnswer, error) {
+	var v awsproto.Constraints
+	v.Require("sessionId", in.SessionID != "")
+	v.Length("sessionId", in.SessionID, 0, 96)
+	if err := v.Err(); err != nil {
+		return nil, err
+	}
+	if err := d.authorize(ctx, c, "ssm:ResumeSession", in.SessionID); err != nil {
+		return nil, err
+	}
+	out := &resumeTokenAnswer{SessionID: in.SessionID}
+	if d.Resumer == nil {
+		return out, nil
+	}
+	var err error
+	out.ResumeToken, err = d.Resumer.ResumeToken(ctx, root.SessionID(in.SessionID))
+	return out, err
+}
+
+type resumeByTokenRequest struct {
+	SessionID   string `json:"SessionId"`
+	ResumeToken string
+}
+
+type resumeByTokenAnswer struct {
+	SessionID  string `json:"SessionId"`
+	TokenValue string
+	StreamURL  string `json:"StreamUrl"`
+}
+
+// resumeSessionByToken is ResumeSession of ssm without a signature.
+func (d *door) resumeSessionByToken(ctx context.Context, c *api.Call, in *resumeByTokenRequest) (*resumeByTokenAnswer, error) {
+	var v awsproto.Constraints
+	v.Require("sessionId", in.SessionID != "")
+	v.Length("sessionId", in.SessionID, 0, 96)
+	v.Length("resumeToken", in.ResumeToken, 0, 300)
+	if err := v.Err(); err != nil {
+		return nil, err
+	}
+	c.SetParams(map[string]any{"sessionId": in.SessionID}) // without the token
+	if d.Resumer == nil || !id.ValidSession(in.SessionID) {
+		return nil, root.Errorf(root.CodeDenied, "The token does not resume this session.")
+	}
+	token, err := d.Resumer.ResumeByToken(ctx, root.SessionID(in.SessionID), in.ResumeToken)
+	if err != nil {
+		return nil, err
+	}
+	c.Allow()
+	return &resumeByTokenAnswer{
+		SessionID: in.SessionID, TokenValue: token,
+		StreamURL: "wss://" + c.Host + "/v1/data-channel/" + in.SessionID + "?role=publish_subscribe",
+	}, nil
+}

@@ -1,0 +1,276 @@
+package sekishoapi
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	root "sekisho"
+	"sekisho/internal/api"
+	"sekisho/internal/iam/authz"
+	"sekisho/internal/ssmdoc"
+	"sekisho/internal/wire/awsproto"
+	"sekisho/internal/wire/id"
+)
+
+// Questions knows what policies are asked about nodes and sessions.
+type Questions interface {
+	StartSession(ctx context.Context, target, docName string) (authz.StartSession, error)
+	Session(ctx context.Context, name string) (arns []string, keys []authz.Key, err error)
+	Document(ctx context.Context, name string) (arn string, keys []authz.Key, err error)
+	// Settings are the preferences of a session by a document.
+	Settings(ctx context.Context, docName string) (ssmdoc.Settings, error)
+}
+
+// windowSteps is into how many steps a span of time is divided to look for the
+// moments when the answer changes, where policies do not name them; between two
+// steps these are found to the second.
+const windowSteps = 288
+
+// maxSpan bounds the span: such a step is then two and a half hours.
+const maxSpan = 31 * 24 * time.Hour
+
+type explainRequest struct {
+	PrincipalArn string
+	UserName     string // in place of PrincipalArn
+	Action       string // ssm:StartSession when empty
+	Target       string // a node, or a session
+	ResourceArn  string // in place of Target, for actions on other things
+	DocumentName string
+	SourceIP     string `json:"SourceIp"`
+	At           awsproto.Epoch
+	From, To     awsproto.Epoch // answers when, within a span of time
+	MFA          bool
+	Insecure     bool // not by TLS
+}
+
+type explainStep struct {
+	ResourceArn   string
+	DocumentCheck bool // the value of ssm:SessionDocumentAccessCheck
+	Decision      string
+	Reason        string
+}
+
+type window struct{ From, To awsproto.Epoch }
+
+type explainAnswer struct {
+	PrincipalArn string
+	Action       string
+	At           awsproto.Epoch
+	Allowed      bool
+	Decision     string // allowed, implicitDeny or explicitDeny, as the simulator has it
+	Reason       string // the deciding statement, or the nearest miss
+	Message      string `json:",omitempty"` // what the caller itself is told
+	Steps        []explainStep
+	Windows      []window `json:",omitzero"` // when it is allowed, of what was asked for
+	// Sampled says that policies look at the time as a text, so that shorter
+	// windows than a part in 288 of the span may be missing.
+	Sampled bool `json:",omitempty"`
+}
+
+// explainAccess answers whether somebody could do something, from an address
+// and at a time, and why not. It asks what the call itself would ask.
+func (d *door) explainAccess(ctx context.Context, c *api.Call, in *explainRequest) (*explainAnswer, error) {
+	if err := in.check(c); err != nil {
+		return nil, err
+	}
+	if err := c.Authorize(ctx, "iam:SimulatePrincipalPolicy", in.PrincipalArn); err != nil {
+		return nil, err
+	}
+	p, err := d.Directory.PrincipalOf(ctx, in.PrincipalArn)
+	if err != nil {
+		return nil, err
+	}
+	f := authz.Facts{Principal: p, Time: in.At.Time, Secure: !in.Insecure, Region: d.Region}
+	if in.SourceIP != "" {
+		if f.SourceIP, err = netip.ParseAddr(in.SourceIP); err != nil {
+			return nil, root.Errorf(root.CodeInvalid, "SourceIp is no IP address.")
+		}
+	}
+	ask, err := d.question(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	v, steps, err := ask(ctx, d.asking(f, in.MFA))
+	if err != nil {
+		return nil, err
+	}
+	out := &explainAnswer{
+		PrincipalArn: in.PrincipalArn, Action: in.Action, At: in.At, Allowed: v.Allowed, Decision: decision(v), Reason: v.Reason, Message: v.Message,
+		Steps: []explainStep{},
+	}
+	for _, s := range steps {
+		out.Steps = append(out.Steps, explainStep{s.Resource, s.Check, decision(s.Verdict), s.Verdict.Reason})
+	}
+	if !in.From.IsZero() {
+		at, exact, err := d.Authorizer.Times(ctx, p)
+		if err != nil {
+			return nil, err
+		}
+		out.Sampled = !exact
+		out.Windows, err = windows(in.From.Time, in.To.Time, at, exact, func(t time.Time) (bool, error) {
+			at := f
+			at.Time = t
+			v, _, err := ask(ctx, d.asking(at, in.MFA))
+			return v.Allowed, err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func (in *explainRequest) check(c *api.Call) error {
+	var v awsproto.Constraints
+	v.Require("principalArn", in.PrincipalArn != "" || in.UserName != "")
+	v.Length("principalArn", in.PrincipalArn, 0, 2048)
+	v.Length("userName", in.UserName, 0, 64)
+	v.Length("action", in.Action, 0, 128)
+	v.Length("target", in.Target, 0, 400)
+	v.Length("resourceArn", in.ResourceArn, 0, 2048)
+	v.Length("documentName", in.DocumentName, 0, 128)
+	if err := v.Err(); err != nil {
+		return err
+	}
+	if in.PrincipalArn == "" {
+		in.PrincipalArn = "arn:aws:iam::" + c.Account + ":user/" + in.UserName
+	}
+	if in.Action == "" {
+		in.Action = "ssm:StartSession"
+	}
+	if strings.Count(in.Action, ":") != 1 || strings.ContainsAny(in.Action, "*?") {
+		return root.Errorf(root.CodeInvalid, "Action must be one action, such as ssm:StartSession.")
+	}
+	if in.At.IsZero() {
+		in.At = awsproto.NewEpoch(c.Facts().Time)
+	}
+	switch span := in.To.Sub(in.From.Time); {
+	case in.From.IsZero() != in.To.IsZero():
+		return root.Errorf(root.CodeInvalid, "From and To go together.")
+	case !in.From.IsZero() && (span <= 0 || span > maxSpan):
+		return root.Errorf(root.CodeInvalid, "To must be later than From, by 31 days at most.")
+	}
+	return nil
+}
+
+// asking decides as the call of f's principal would be decided.
+func (d *door) asking(f authz.Facts, mfa bool) authz.Ask {
+	p := *f.Principal
+	if p.Type != root.PrincipalUser || mfa {
+		// A user with a second factor has temporary credentials, as a role has.
+		p.TokenIssueTime = f.Time
+	}
+	if mfa {
+		p.MFATime = f.Time
+	}
+	f.Principal = &p
+	return func(ctx context.Context, action, resource string, keys ...authz.Key) (authz.Verdict, error) {
+		return d.Authorizer.Decide(ctx, &f, action, resource, keys...)
+	}
+}
+
+// asked puts a question by ask.
+type asked func(ctx context.Context, ask authz.Ask) (authz.Verdict, []authz.Step, error)
+
+// question finds out what the call would ask.
+func (d *door) question(ctx context.Context, in *explainRequest) (asked, error) {
+	action := strings.ToLower(in.Action)
+	switch {
+	case in.ResourceArn == "" && action == "ssm:startsession":
+		q, err := d.Questions.StartSession(ctx, in.Target, in.DocumentName)
+		return q.Decide, err
+	case in.ResourceArn == "" && id.ValidNode(in.Target):
+		q, err := d.Questions.StartSession(ctx, in.Target, "")
+		return one(in.Action, q.Node, q.NodeKeys), err
+	case in.ResourceArn == "" && in.Target != "":
+		names, keys, err := d.Questions.Session(ctx, in.Target)
+		return func(ctx context.Context, ask authz.Ask) (authz.Verdict, []authz.Step, error) {
+			return authz.AnyName(ctx, ask, in.Action, names, keys)
+		}, err
+	case in.ResourceArn == "":
+		return one(in.Action, "*", nil), nil
+	}
+	return one(in.Action, in.ResourceArn, nil), nil
+}
+
+func one(action, resource string, keys []authz.Key) asked {
+	return func(ctx context.Context, ask authz.Ask) (authz.Verdict, []authz.Step, error) {
+		return authz.AnyName(ctx, ask, action, []string{resource}, keys)
+	}
+}
+
+func decision(v authz.Verdict) string {
+	switch {
+	case v.Allowed:
+		return "allowed"
+	case v.Explicit:
+		return "explicitDeny"
+	}
+	return "implicitDeny"
+}
+
+// windows returns the parts of a span of time in which allowed holds. To is
+// the first second in which it does not. At are the seconds at which it may
+// change; unless that is exact it is looked for between them, too.
+func windows(from, to time.Time, at []time.Time, exact bool, allowed func(t time.Time) (bool, error)) ([]window, error) {
+	from, to = from.Truncate(time.Second), to.Truncate(time.Second)
+	places := []time.Time{from}
+	for _, t := range at {
+		if t.After(from) && t.Before(to) {
+			places = append(places, t)
+		}
+	}
+	if !exact {
+		step := max(to.Sub(from)/windowSteps, time.Second).Round(time.Second)
+		for t := from.Add(step); t.Before(to); t = t.Add(step) {
+			places = append(places, t)
+		}
+		slices.SortFunc(places, time.Time.Compare)
+	}
+	out := []window{}
+	open := false
+	var begin time.Time
+	for i, t := range places {
+		now, err := allowed(t)
+		if err != nil {
+			return nil, err
+		}
+		if now == open {
+			continue
+		}
+		if !exact && i > 0 {
+			if t, err = turn(places[i-1], t, open, allowed); err != nil {
+				return nil, err
+			}
+		}
+		if open {
+			out = append(out, window{awsproto.NewEpoch(begin), awsproto.NewEpoch(t)})
+		}
+		begin, open = t, now
+	}
+	if open {
+		out = append(out, window{awsproto.NewEpoch(begin), awsproto.NewEpoch(to)})
+	}
+	return out, nil
+}
+
+// turn is the second at which the answer turns between low, where it is
+// before, and high, where it is not.
+func turn(low, high time.Time, before bool, allowed func(t time.Time) (bool, error)) (time.Time, error) {
+	for high.Sub(low) > time.Second {
+		middle := low.Add(high.Sub(low) / 2).Truncate(time.Second)
+		ok, err := allowed(middle)
+		if err != nil {
+			return high, err
+		}
+		if ok == before {
+			low = middle
+		} else {
+			high = middle
+		}
+	}
+	return high, nil
+}

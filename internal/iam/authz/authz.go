@@ -1,0 +1,255 @@
+// Package authz decides whether a verified caller may do what it asks. It
+// turns facts about the request into a policy context, has
+// [sekisho/internal/iam/policy] evaluate the caller's policies, and words the
+// answer twice: AWS's message for the caller, the full reason for the audit
+// trail.
+package authz
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"sekisho"
+	"sekisho/internal/iam/policy"
+)
+
+// Policies finds the compiled policies that bind a principal. An error means
+// that they could not be read or understood: nothing is allowed then.
+type Policies interface {
+	Policies(ctx context.Context, p *sekisho.Principal) (*policy.Set, error)
+}
+
+// Authorizer decides. It is safe for concurrent use.
+type Authorizer struct {
+	policies Policies
+}
+
+// New returns an Authorizer that reads policies from p.
+func New(p Policies) *Authorizer { return &Authorizer{policies: p} }
+
+// Facts are what the server knows about a request by itself. None of them
+// comes from a request parameter.
+type Facts struct {
+	Principal *sekisho.Principal
+	Time      time.Time
+	SourceIP  netip.Addr // the TCP peer, or what a trusted proxy says
+	Secure    bool       // TLS
+	UserAgent string     // as the client says: a policy must not trust it
+	Referer   string
+	Region    string
+}
+
+// Key is one more condition key of a request.
+type Key = policy.Key
+
+// One returns a single-valued key.
+func One(name, value string) Key { return Key{Name: name, Values: []string{value}} }
+
+// Many returns a multivalued key.
+func Many(name string, values []string) Key { return Key{Name: name, Values: values, Multi: true} }
+
+// ResourceTags publishes a resource's tags under aws:ResourceTag and, when
+// service is not empty, under SERVICE:resourceTag as well, since AWS's sample
+// policies use either.
+func ResourceTags(service string, tags map[string]string) []Key {
+	keys := make([]Key, 0, 2*len(tags))
+	for k, v := range tags {
+		keys = append(keys, One("aws:ResourceTag/"+k, v))
+		if service != "" {
+			keys = append(keys, One(service+":resourceTag/"+k, v))
+		}
+	}
+	return keys
+}
+
+// RequestTags publishes the tags that a request carries.
+func RequestTags(tags map[string]string) []Key {
+	if len(tags) == 0 {
+		return nil
+	}
+	names := make([]string, 0, len(tags))
+	keys := make([]Key, 0, len(tags)+1)
+	for k, v := range tags {
+		keys = append(keys, One("aws:RequestTag/"+k, v))
+		names = append(names, k)
+	}
+	return append(keys, Many("aws:TagKeys", names))
+}
+
+// Verdict is a decision with its wording.
+type Verdict struct {
+	Allowed bool
+	// Explicit is true when a Deny statement refused: nothing else can
+	// allow it then.
+	Explicit bool
+	// Message is what the caller may know: AWS's AccessDenied text. Empty
+	// when allowed.
+	Message string
+	// Reason is the whole story, for the audit trail.
+	Reason string
+}
+
+// Decide evaluates one action on one resource.
+func (a *Authorizer) Decide(ctx context.Context, f *Facts, action, resource string, keys ...Key) (Verdict, error) {
+	if f.Principal == nil {
+		return Verdict{}, sekisho.Errorf(sekisho.CodeUnauthenticated, "nobody is signed in")
+	}
+	set, err := a.policies.Policies(ctx, f.Principal)
+	if err != nil {
+		return Verdict{}, fmt.Errorf("policies of %s: %w", f.Principal.ARN, err)
+	}
+	req := &policy.Request{
+		Action:    action,
+		Resource:  resource,
+		Context:   contextOf(f, keys),
+		Principal: PolicyPrincipal(f.Principal),
+	}
+	d := set.Evaluate(req)
+	if d.Effect == policy.Allowed {
+		return Verdict{Allowed: true, Reason: "allowed: " + action + " on " + resource}, nil
+	}
+	return Verdict{
+		Explicit: d.Effect == policy.ExplicitDeny,
+		Message:  d.Message(f.Principal.ARN, action, resource),
+		Reason:   set.Explain(req).Sentence,
+	}, nil
+}
+
+// Times returns the seconds at which what p may do can change as time passes.
+// Exact is false when it can change at others, too: see [policy.Set.Times].
+func (a *Authorizer) Times(ctx context.Context, p *sekisho.Principal) (at []time.Time, exact bool, err error) {
+	set, err := a.policies.Policies(ctx, p)
+	if err != nil {
+		return nil, false, fmt.Errorf("policies of %s: %w", p.ARN, err)
+	}
+	at, exact = set.Times()
+	return at, exact, nil
+}
+
+// PolicyPrincipal is p as resource and trust policies name it.
+func PolicyPrincipal(p *sekisho.Principal) policy.Principal {
+	if p.Type == sekisho.PrincipalWebIdentity {
+		return policy.Principal{Type: policy.TypeFederated, Federated: p.ARN}
+	}
+	return policy.Principal{ARN: p.ARN, RoleARN: roleARN(p), Account: p.Account, UserID: p.UserID, Type: string(p.Type)}
+}
+
+func roleARN(p *sekisho.Principal) string {
+	if p.Type == sekisho.PrincipalAssumedRole {
+		return p.PolicyARN
+	}
+	return ""
+}
+
+// contextOf publishes the global condition keys (IAM User Guide, "AWS global
+// condition context keys"), then the request's own.
+func contextOf(f *Facts, keys []Key) *policy.Context {
+	c := policy.NewContext()
+	set := func(k, v string) { c.Set(k, policy.Single(v)) }
+	set("aws:CurrentTime", f.Time.UTC().Format(time.RFC3339))
+	set("aws:EpochTime", strconv.FormatInt(f.Time.Unix(), 10))
+	set("aws:SecureTransport", strconv.FormatBool(f.Secure))
+	set("aws:ViaAWSService", "false")
+	set("aws:PrincipalIsAWSService", "false")
+	if f.SourceIP.IsValid() {
+		set("aws:SourceIp", f.SourceIP.Unmap().String())
+	}
+	if f.UserAgent != "" {
+		set("aws:UserAgent", f.UserAgent)
+	}
+	if f.Referer != "" {
+		set("aws:Referer", f.Referer)
+	}
+	if f.Region != "" {
+		set("aws:RequestedRegion", f.Region)
+	}
+	ofPrincipal(set, f)
+	for _, k := range keys {
+		if k.Multi {
+			c.Set(k.Name, policy.Multi(k.Values...))
+		} else if len(k.Values) == 1 {
+			c.Set(k.Name, policy.Single(k.Values[0]))
+		}
+	}
+	return c
+}
+
+// ofPrincipal publishes the keys that are about the caller.
+func ofPrincipal(set func(k, v string), f *Facts) {
+	p := f.Principal
+	if p.Type == sekisho.PrincipalWebIdentity {
+		// Nobody here yet: the provider's own keys are the request's.
+		set("aws:FederatedProvider", p.ARN)
+		return
+	}
+	set("aws:PrincipalType", string(p.Type))
+	set("aws:PrincipalAccount", p.Account)
+	set("aws:ResourceAccount", p.Account)
+	set("aws:userid", p.UserID)
+	if p.PolicyARN != "" {
+		set("aws:PrincipalArn", p.PolicyARN)
+	}
+	if p.UserName != "" {
+		set("aws:username", p.UserName)
+	}
+	for k, v := range p.Tags {
+		set("aws:PrincipalTag/"+k, v)
+	}
+	if s := p.Session; s != nil {
+		if s.SourceIdentity != "" {
+			set("aws:SourceIdentity", s.SourceIdentity)
+		}
+		if s.FederatedProvider != "" {
+			set("aws:FederatedProvider", s.FederatedProvider)
+		}
+	}
+	if p.Node != "" {
+		set(nodeKey(f))
+	}
+	// Long-term keys have neither: BoolIfExists in AWS's sample policies
+	// depends on the key being absent, not false.
+	if !p.TokenIssueTime.IsZero() {
+		set("aws:TokenIssueTime", p.TokenIssueTime.UTC().Format(time.RFC3339))
+		set("aws:MultiFactorAuthPresent", strconv.FormatBool(!p.MFATime.IsZero()))
+		if !p.MFATime.IsZero() {
+			set("aws:MultiFactorAuthAge", strconv.FormatInt(max(0, int64(f.Time.Sub(p.MFATime)/time.Second)), 10))
+		}
+	}
+}
+
+// nodeKey says which machine the credentials of a role were given to. A node
+// named like an EC2 instance is one to policies, any other a hybrid node.
+func nodeKey(f *Facts) (key, arn string) {
+	p := f.Principal
+	if strings.HasPrefix(string(p.Node), "i-") {
+		return "ec2:SourceInstanceARN", "arn:aws:ec2:" + f.Region + ":" + p.Account + ":instance/" + string(p.Node)
+	}
+	return "ssm:SourceInstanceARN", "arn:aws:ssm:" + f.Region + ":" + p.Account + ":managed-instance/" + string(p.Node)
+}
+
+// SessionTags publishes the two system tags of a session. AWS sets them only
+// when their values have the form of a tag value.
+func SessionTags(ownerUserID string, target sekisho.NodeID) []Key {
+	tags := map[string]string{}
+	if tagValue(ownerUserID) {
+		tags["aws:ssmmessages:session-id"] = ownerUserID
+	}
+	if tagValue(string(target)) {
+		tags["aws:ssmmessages:target-id"] = string(target)
+	}
+	return ResourceTags("ssm", tags)
+}
+
+func tagValue(s string) bool {
+	for _, r := range s {
+		if !unicode.In(r, unicode.L, unicode.Z, unicode.N) && !strings.ContainsRune("_.:/=+-@", r) {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 256
+}

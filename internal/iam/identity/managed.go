@@ -1,0 +1,447 @@
+package identity
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"sekisho/internal/iam/policy"
+)
+
+// CreatePolicy makes a managed policy with its first version.
+func (d *Directory) CreatePolicy(ctx context.Context, path, name, description, document string, tags map[string]string) (*Policy, error) {
+	var p *Policy
+	err := d.update(ctx, func(t *tx) error {
+		if err := checkName("policyName", name, 128); err != nil {
+			return err
+		}
+		if len([]rune(description)) > 1000 {
+			return invalid("1 validation error detected: Value at 'description' failed to satisfy constraint: Member must have length less than or equal to 1000")
+		}
+		path, err := checkPath(path)
+		if err != nil {
+			return err
+		}
+		tags, err := mergeTags(nil, tags)
+		if err != nil {
+			return err
+		}
+		if err := checkManaged(document); err != nil {
+			return err
+		}
+		if t.policyNames[strings.ToLower(name)] != "" {
+			return exists("A policy called %s already exists. Duplicate names are not allowed.", name)
+		}
+		if len(t.policyNames) >= maxPolicies {
+			return limit("Cannot exceed quota for PoliciesPerAccount: %d", maxPolicies)
+		}
+		p = &Policy{
+			Path: path, Name: name, ID: newEntityID("ANPA"), ARN: d.arn("policy", path, name), Description: description,
+			Created: t.now, Updated: t.now, Tags: tags,
+			Versions: []PolicyVersion{{ID: "v1", Document: document, Created: t.now}}, Default: "v1", NextVersion: 2,
+		}
+		t.put(p)
+		return nil
+	})
+	return p, err
+}
+
+func checkManaged(document string) error {
+	if err := checkDocument(document, policy.KindIdentity); err != nil {
+		return err
+	}
+	if policy.Size([]byte(document)) > maxManagedSize {
+		return limit("Cannot exceed quota for PolicySize: %d", maxManagedSize)
+	}
+	return nil
+}
+
+// Policy returns a managed policy by its ARN.
+func (d *Directory) Policy(ctx context.Context, arn string) (*Policy, error) {
+	return get(ctx, d, func(s *state) (*Policy, error) { return s.policy(arn) })
+}
+
+// ManagedPolicies returns those of the account and of AWS, by ARN.
+func (d *Directory) ManagedPolicies(ctx context.Context) ([]*Policy, error) {
+	return get(ctx, d, func(s *state) ([]*Policy, error) { return sorted(s.policies), nil })
+}
+
+func (t *tx) editPolicy(arn string) (*Policy, error) {
+	old, err := t.policy(arn)
+	if err != nil {
+		return nil, err
+	}
+	if old.AWSManaged() {
+		return nil, invalid("Policy %s is managed by AWS and cannot be changed.", arn)
+	}
+	p := edit(old)
+	t.put(p)
+	return p, nil
+}
+
+// CreatePolicyVersion adds a version to a managed policy and, if asked, puts
+// it in force.
+func (d *Directory) CreatePolicyVersion(ctx context.Context, arn, document string, setDefault bool) (*PolicyVersion, error) {
+	var out *PolicyVersion
+	err := d.update(ctx, func(t *tx) error {
+		p, err := t.editPolicy(arn)
+		if err != nil {
+			return err
+		}
+		if err := checkManaged(document); err != nil {
+			return err
+		}
+		if len(p.Versions) >= maxVersions {
+			return limit("A managed policy can have up to %d versions. Before you create a new version, you must delete an existing version.", maxVersions)
+		}
+		out = &PolicyVersion{ID: "v" + strconv.Itoa(p.NextVersion), Document: document, Created: t.now}
+		p.NextVersion++
+		p.Versions = append(p.Versions, *out)
+		p.Updated = t.now
+		if setDefault {
+			p.Default = out.ID
+		}
+		return nil
+	})
+	return out, err
+}
+
+// SetDefaultPolicyVersion puts a version in force.
+func (d *Directory) SetDefaultPolicyVersion(ctx context.Context, arn, version string) error {
+	return d.update(ctx, func(t *tx) error {
+		p, err := t.editPolicy(arn)
+		if err != nil {
+			return err
+		}
+		if p.Version(version) == nil {
+			return noVersion(arn, version)
+		}
+		p.Default, p.Updated = version, t.now
+		return nil
+	})
+}
+
+func noVersion(arn, version string) error {
+	return notFound("Policy %s version %s does not exist or is not attachable.", arn, printable(version))
+}
+
+// DeletePolicyVersion removes a version that is not in force.
+func (d *Directory) DeletePolicyVersion(ctx context.Context, arn, version string) error {
+	return d.update(ctx, func(t *tx) error {
+		p, err := t.editPolicy(arn)
+		if err != nil {
+			return err
+		}
+		switch {
+		case p.Version(version) == nil:
+			return noVersion(arn, version)
+		case p.Default == version:
+			return inUse("Cannot delete the default version of a policy.")
+		}
+		p.Versions = slices.DeleteFunc(p.Versions, func(v PolicyVersion) bool { return v.ID == version })
+		p.Updated = t.now
+		return nil
+	})
+}
+
+// DeletePolicy removes a policy that nobody uses and that has one version.
+func (d *Directory) DeletePolicy(ctx context.Context, arn string) error {
+	return d.update(ctx, func(t *tx) error {
+		p, err := t.policy(arn)
+		if err != nil {
+			return err
+		}
+		if p.AWSManaged() {
+			return invalid("Policy %s is managed by AWS and cannot be changed.", arn)
+		}
+		if n, b := t.uses(arn); n+b > 0 {
+			return inUse("Cannot delete a policy attached to entities.")
+		}
+		if len(p.Versions) > 1 {
+			return inUse("This policy has more than one version. Before you delete a policy, you must delete the policy's versions. The default version is deleted with the policy.")
+		}
+		t.drop(p)
+		return nil
+	})
+}
+
+// uses counts the attachments of a policy, and how often it is a boundary.
+func (s *state) uses(arn string) (attached, boundaries int) {
+	for _, h := range s.holders {
+		if slices.Contains(h.Attached, arn) {
+			attached++
+		}
+		if h.Boundary == arn {
+			boundaries++
+		}
+	}
+	return attached, boundaries
+}
+
+// PolicyUses counts, for every policy in use, its attachments and its uses as
+// a boundary.
+func (d *Directory) PolicyUses(ctx context.Context) (attached, boundaries map[string]int, err error) {
+	attached, boundaries = map[string]int{}, map[string]int{}
+	err = d.read(ctx, func(s *state) error {
+		for _, h := range s.holders {
+			for _, arn := range h.Attached {
+				attached[arn]++
+			}
+			if h.Boundary != "" {
+				boundaries[h.Boundary]++
+			}
+		}
+		return nil
+	})
+	return attached, boundaries, err
+}
+
+// Attachment is one holder of a managed policy.
+type Attachment struct {
+	Kind     Kind
+	Holder   *Holder
+	Boundary bool // as its boundary, not as a policy
+}
+
+// PolicyHolders returns who has a managed policy, by kind and name.
+func (d *Directory) PolicyHolders(ctx context.Context, arn string) ([]Attachment, error) {
+	out, err := get(ctx, d, func(s *state) (out []Attachment, err error) {
+		if _, err := s.policy(arn); err != nil {
+			return nil, err
+		}
+		for kind, h := range s.holders {
+			if slices.Contains(h.Attached, arn) {
+				out = append(out, Attachment{Kind: kind, Holder: h})
+			}
+			if h.Boundary == arn {
+				out = append(out, Attachment{Kind: kind, Holder: h, Boundary: true})
+			}
+		}
+		return out, nil
+	})
+	slices.SortFunc(out, func(a, b Attachment) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Holder.Name, b.Holder.Name))
+	})
+	return out, err
+}
+
+// Attach gives a managed policy to a user, group or role.
+func (d *Directory) Attach(ctx context.Context, kind Kind, name, arn string) error {
+	return d.update(ctx, func(t *tx) error {
+		_, have, err := t.holder(kind, name)
+		if err != nil {
+			return err
+		}
+		if t.policies[arn] == nil {
+			return notFound("Policy %s does not exist or is not attachable.", printable(arn))
+		}
+		if slices.Contains(have.Attached, arn) {
+			return nil
+		}
+		if len(have.Attached) >= maxAttached {
+			return limit("Cannot exceed quota for PoliciesPer%s: %d", title(kind), maxAttached)
+		}
+		h, err := t.editHolder(kind, name)
+		if err != nil {
+			return err
+		}
+		h.Attached = append(h.Attached, arn)
+		return nil
+	})
+}
+
+// Detach takes a managed policy away.
+func (d *Directory) Detach(ctx context.Context, kind Kind, name, arn string) error {
+	return d.update(ctx, func(t *tx) error {
+		h, err := t.editHolder(kind, name)
+		if err != nil {
+			return err
+		}
+		i := slices.Index(h.Attached, arn)
+		if i < 0 {
+			return notFound("Policy %s was not found.", printable(arn))
+		}
+		h.Attached = slices.Delete(h.Attached, i, i+1)
+		return nil
+	})
+}
+
+func title(kind Kind) string {
+	return strings.ToUpper(string(kind[:1])) + string(kind[1:])
+}
+
+// PutInline writes an inline policy, over one of the same name.
+func (d *Directory) PutInline(ctx context.Context, kind Kind, name, policyName, document string) error {
+	return d.update(ctx, func(t *tx) error {
+		if err := checkName("policyName", policyName, 128); err != nil {
+			return err
+		}
+		h, err := t.editHolder(kind, name)
+		if err != nil {
+			return err
+		}
+		if err := checkDocument(document, policy.KindIdentity); err != nil {
+			return err
+		}
+		if h.Inline == nil {
+			h.Inline = map[string]string{}
+		}
+		h.Inline[policyName] = document
+		size := 0
+		for _, text := range h.Inline {
+			size += policy.Size([]byte(text))
+		}
+		if most := maxInline[kind]; size > most {
+			return limit("Maximum policy size of %d bytes exceeded for %s %s", most, kind, name)
+		}
+		return nil
+	})
+}
+
+// DeleteInline removes an inline policy.
+func (d *Directory) DeleteInline(ctx context.Context, kind Kind, name, policyName string) error {
+	return d.update(ctx, func(t *tx) error {
+		h, err := t.editHolder(kind, name)
+		if err != nil {
+			return err
+		}
+		if _, ok := h.Inline[policyName]; !ok {
+			return notFound("The %s policy with name %s cannot be found.", kind, printable(policyName))
+		}
+		delete(h.Inline, policyName)
+		return nil
+	})
+}
+
+// Holder returns what a user, group or role has in common with the others.
+func (d *Directory) Holder(ctx context.Context, kind Kind, name string) (*Holder, error) {
+	return get(ctx, d, func(s *state) (*Holder, error) {
+		_, h, err := s.holder(kind, name)
+		return h, err
+	})
+}
+
+// SetBoundary puts a managed policy in place as a user's or role's permissions
+// boundary; an empty ARN removes it.
+func (d *Directory) SetBoundary(ctx context.Context, kind Kind, name, arn string) error {
+	return d.update(ctx, func(t *tx) error {
+		h, err := t.editHolder(kind, name)
+		if err != nil {
+			return err
+		}
+		if arn == "" && h.Boundary == "" {
+			return notFound("%s %s does not have a permissions boundary.", title(kind), name)
+		}
+		h.Boundary, err = t.boundary(arn)
+		return err
+	})
+}
+
+// boundary checks the ARN of a permissions boundary; empty means none.
+func (t *tx) boundary(arn string) (string, error) {
+	if arn == "" || t.policies[arn] != nil {
+		return arn, nil
+	}
+	return "", notFound("Policy %s does not exist or is not attachable.", printable(arn))
+}
+
+// Tags returns the tags of an object.
+func (d *Directory) Tags(ctx context.Context, kind Kind, name string) (map[string]string, error) {
+	return get(ctx, d, func(s *state) (map[string]string, error) {
+		_, tags, err := s.tagged(kind, name)
+		if err != nil {
+			return nil, err
+		}
+		return maps.Clone(*tags), nil
+	})
+}
+
+// tagged finds an object with tags. Policies are named by ARN, devices by
+// serial number, others by name.
+func (s *state) tagged(kind Kind, name string) (entity, *map[string]string, error) {
+	switch kind {
+	case KindInstanceProfile:
+		p, err := s.profile(name)
+		if err != nil {
+			return nil, nil, err
+		}
+		return p, &p.Tags, nil
+	case KindPolicy:
+		p, err := s.policy(name)
+		if err != nil {
+			return nil, nil, err
+		}
+		return p, &p.Tags, nil
+	case KindMFADevice:
+		m, err := s.device(name)
+		if err != nil {
+			return nil, nil, err
+		}
+		return m, &m.Tags, nil
+	case KindUser, KindGroup, KindRole:
+	}
+	e, h, err := s.holder(kind, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	return e, &h.Tags, nil
+}
+
+func (t *tx) editTags(kind Kind, name string) (*map[string]string, error) {
+	e, _, err := t.tagged(kind, name)
+	if err != nil {
+		return nil, err
+	}
+	switch e := e.(type) {
+	case *InstanceProfile:
+		c := edit(e)
+		t.put(c)
+		return &c.Tags, nil
+	case *Policy:
+		c, err := t.editPolicy(name)
+		if err != nil {
+			return nil, err
+		}
+		return &c.Tags, nil
+	case *MFADevice:
+		c := edit(e)
+		t.put(c)
+		return &c.Tags, nil
+	}
+	h, err := t.editHolder(kind, name)
+	if err != nil {
+		return nil, err
+	}
+	return &h.Tags, nil
+}
+
+// Tag adds tags to an object.
+func (d *Directory) Tag(ctx context.Context, kind Kind, name string, set map[string]string) error {
+	return d.update(ctx, func(t *tx) error {
+		tags, err := t.editTags(kind, name)
+		if err != nil {
+			return err
+		}
+		*tags, err = mergeTags(*tags, set)
+		return err
+	})
+}
+
+// Untag removes tags from an object, by key in any letter case.
+func (d *Directory) Untag(ctx context.Context, kind Kind, name string, keys []string) error {
+	return d.update(ctx, func(t *tx) error {
+		tags, err := t.editTags(kind, name)
+		if err != nil {
+			return err
+		}
+		for have := range *tags {
+			if slices.ContainsFunc(keys, func(k string) bool { return strings.EqualFold(k, have) }) {
+				delete(*tags, have)
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,213 @@
+package identity
+
+import (
+	"context"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"sekisho"
+	"sekisho/internal/iam/policy"
+)
+
+// The quotas of AWS's identity providers.
+const (
+	maxProviders   = 100
+	maxClientIDs   = 100
+	maxThumbprints = 5
+)
+
+// OIDCProvider is an OpenID Connect identity provider that roles may trust.
+type OIDCProvider struct {
+	URL         string // the issuer without https://
+	ARN         string
+	ClientIDs   []string `json:",omitempty"`
+	Thumbprints []string `json:",omitempty"` // kept for tools; certificates are verified by authorities
+	Created     time.Time
+	Tags        map[string]string `json:",omitempty"`
+}
+
+func (p *OIDCProvider) kind() Kind  { return KindOIDCProvider }
+func (p *OIDCProvider) key() string { return p.URL }
+
+// Issuer is the provider's issuer identifier.
+func (p *OIDCProvider) Issuer() string { return "https://" + p.URL }
+
+// CreateOIDCProvider adds an identity provider by the URL of its issuer.
+func (d *Directory) CreateOIDCProvider(ctx context.Context, issuer string, clientIDs, thumbprints []string, tags map[string]string) (*OIDCProvider, error) {
+	u, err := url.Parse(issuer)
+	if err != nil || len(issuer) > 255 || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.ContainsAny(issuer, "?#") {
+		return nil, invalid("Invalid Open ID Connect Provider URL")
+	}
+	if err := checkClientIDs(clientIDs); err != nil {
+		return nil, err
+	}
+	if err := checkThumbprints(thumbprints); err != nil {
+		return nil, err
+	}
+	var p *OIDCProvider
+	err = d.update(ctx, func(t *tx) error {
+		tags, err := mergeTags(nil, tags)
+		if err != nil {
+			return err
+		}
+		p = &OIDCProvider{URL: strings.TrimPrefix(issuer, "https://"), ClientIDs: clientIDs, Thumbprints: thumbprints, Created: t.now, Tags: tags}
+		p.ARN = "arn:aws:iam::" + d.account + ":oidc-provider/" + p.URL
+		if t.providers[p.ARN] != nil {
+			return exists("Provider with url %s already exists.", issuer)
+		}
+		if len(t.providers) >= maxProviders {
+			return limit("Cannot exceed quota for OpenIdConnectProvidersPerAccount: %d", maxProviders)
+		}
+		t.put(p)
+		return nil
+	})
+	return p, err
+}
+
+func checkClientIDs(ids []string) error {
+	if len(ids) > maxClientIDs {
+		return limit("Cannot exceed quota for ClientIdsPerOpenIdConnectProvider: %d", maxClientIDs)
+	}
+	for _, id := range ids {
+		if id == "" || len(id) > 255 {
+			return invalid("1 validation error detected: Value at 'clientIDList' failed to satisfy constraint: Member must have length between 1 and 255")
+		}
+	}
+	return nil
+}
+
+func checkThumbprints(prints []string) error {
+	if len(prints) > maxThumbprints {
+		return invalid("Thumbprint list must contain fewer than 5 entries.")
+	}
+	for _, p := range prints {
+		if len(p) != 40 || strings.Trim(strings.ToLower(p), "0123456789abcdef") != "" {
+			return invalid("Thumbprint must be 40 hexadecimal digits.")
+		}
+	}
+	return nil
+}
+
+// OIDCProvider returns a provider by its ARN.
+func (d *Directory) OIDCProvider(ctx context.Context, arn string) (*OIDCProvider, error) {
+	return get(ctx, d, func(s *state) (*OIDCProvider, error) { return s.provider(arn) })
+}
+
+func (s *state) provider(arn string) (*OIDCProvider, error) {
+	if p := s.providers[arn]; p != nil {
+		return p, nil
+	}
+	return nil, notFound("OpenIDConnect Provider not found for arn %s", printable(arn))
+}
+
+// OIDCProviders returns every provider, by ARN.
+func (d *Directory) OIDCProviders(ctx context.Context) ([]*OIDCProvider, error) {
+	return get(ctx, d, func(s *state) ([]*OIDCProvider, error) { return sorted(s.providers), nil })
+}
+
+// EditOIDCProvider changes a provider: its client IDs, its thumbprints, its
+// tags.
+func (d *Directory) EditOIDCProvider(ctx context.Context, arn string, change func(p *OIDCProvider) error) error {
+	return d.update(ctx, func(t *tx) error {
+		old, err := t.provider(arn)
+		if err != nil {
+			return err
+		}
+		p := edit(old)
+		if err := change(p); err != nil {
+			return err
+		}
+		slices.Sort(p.ClientIDs)
+		p.ClientIDs = slices.Compact(p.ClientIDs)
+		if err := checkClientIDs(p.ClientIDs); err != nil {
+			return err
+		}
+		if err := checkThumbprints(p.Thumbprints); err != nil {
+			return err
+		}
+		if p.Tags, err = mergeTags(nil, p.Tags); err != nil {
+			return err
+		}
+		t.put(p)
+		return nil
+	})
+}
+
+// DeleteOIDCProvider removes a provider. What was begun with its tokens ends
+// with it.
+func (d *Directory) DeleteOIDCProvider(ctx context.Context, arn string) error {
+	return d.update(ctx, func(t *tx) error {
+		if p := t.providers[arn]; p != nil { // as AWS has it, deleting what is not there succeeds
+			t.drop(p)
+		}
+		return nil
+	})
+}
+
+// WebIdentity is who an identity provider says that somebody is. Whoever
+// makes one has verified the token.
+type WebIdentity struct {
+	Provider *OIDCProvider
+	Subject  string
+	Audience string
+	// SourceIdentity and the tags are what the token carries in the claims
+	// that AWS reserves for them.
+	SourceIdentity string
+	Tags           map[string]string
+	TransitiveTags []string
+}
+
+// TrustOf returns the compiled trust policy of a role alone, for callers who
+// have no policies of their own.
+func (d *Directory) TrustOf(ctx context.Context, role *Role) (*policy.Set, error) {
+	trust, err := get(ctx, d, func(s *state) (string, error) { return s.trustText(role), nil })
+	if err != nil {
+		return nil, err
+	}
+	doc, err := (sourceText{text: trust, id: role.Name, kind: "resource"}).parse()
+	if err != nil {
+		return nil, err
+	}
+	return policy.Compile(policy.Policies{Trust: doc}), nil
+}
+
+// AssumeRoleWithWebIdentity issues credentials of a role to who. That the role
+// trusts them is for the caller of this method to know: see [Directory.TrustOf].
+func (d *Directory) AssumeRoleWithWebIdentity(ctx context.Context, who *WebIdentity, role *Role, r SessionRequest) (TemporaryCredentials, *sekisho.Principal, error) {
+	c, ttl, err := d.webClaims(ctx, who, role, r)
+	if err != nil {
+		return TemporaryCredentials{}, nil, err
+	}
+	out, err := d.issue(c, ttl)
+	if err != nil {
+		return TemporaryCredentials{}, nil, err
+	}
+	p := d.rolePrincipal(role, r.Name)
+	return out, &p, nil
+}
+
+func (d *Directory) webClaims(ctx context.Context, who *WebIdentity, role *Role, r SessionRequest) (claims, time.Duration, error) {
+	if err := checkSessionName("roleSessionName", r.Name); err != nil {
+		return claims{}, 0, err
+	}
+	if r.Duration == 0 {
+		r.Duration = time.Hour
+	}
+	if r.Duration < 15*time.Minute || r.Duration > role.MaxSession {
+		return claims{}, 0, invalid("The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")
+	}
+	tags, err := mergeTags(nil, who.Tags)
+	if err != nil {
+		return claims{}, 0, err
+	}
+	if err := d.checkSessionPolicies(ctx, r); err != nil {
+		return claims{}, 0, err
+	}
+	return claims{
+		Kind: claimRole, ID: role.ID, Name: r.Name, Policies: r.Policies, PolicyARNs: r.PolicyARNs,
+		Tags: tags, Transitive: who.TransitiveTags, SourceIdentity: who.SourceIdentity,
+		Provider: who.Provider.ARN, SignedIn: term(termWeb, who.Provider.ARN),
+	}, r.Duration, nil
+}

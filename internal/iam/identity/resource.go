@@ -1,0 +1,49 @@
+package identity
+
+import (
+	"context"
+
+	"sekisho"
+	"sekisho/internal/iam/policy"
+)
+
+// SetWithResource returns the compiled policies that bind p, joined with the
+// policy of a resource.
+func (d *Directory) SetWithResource(ctx context.Context, p *sekisho.Principal, resource *policy.Document) (*policy.Set, error) {
+	return d.setOf(ctx, p, func(in *policy.Policies) { in.Resource = resource })
+}
+
+// SetUnderResource is SetWithResource for a resource whose policy has to
+// allow, whatever the others say, as that of a KMS key.
+func (d *Directory) SetUnderResource(ctx context.Context, p *sekisho.Principal, resource *policy.Document) (*policy.Set, error) {
+	return d.setOf(ctx, p, func(in *policy.Policies) { in.Resource, in.ResourceDecides = resource, true })
+}
+
+func (d *Directory) setOf(ctx context.Context, p *sekisho.Principal, join func(in *policy.Policies)) (*policy.Set, error) {
+	src, err := get(ctx, d, func(s *state) (*sources, error) { return s.sources(p) })
+	if err != nil {
+		return nil, err
+	}
+	in, err := src.parse()
+	if err != nil {
+		return nil, err
+	}
+	join(&in)
+	return policy.Compile(in), nil
+}
+
+// ResourcePolicy checks the policy of a resource and returns the IDs of the
+// users and roles that it names, which must exist. Whoever takes over one of
+// the names later is not meant by it.
+func (d *Directory) ResourcePolicy(ctx context.Context, document string) (names map[string]string, err error) {
+	if err := checkDocument(document, policy.KindResource); err != nil {
+		return nil, err
+	}
+	return get(ctx, d, func(s *state) (map[string]string, error) { return s.principals(document) })
+}
+
+// ResourcePolicyToday returns a resource's policy with the names that those
+// whom [Directory.ResourcePolicy] found have today.
+func (d *Directory) ResourcePolicyToday(ctx context.Context, document string, names map[string]string) (string, error) {
+	return get(ctx, d, func(s *state) (string, error) { return s.textToday(document, names), nil })
+}

@@ -1,0 +1,90 @@
+package identity
+
+import (
+	"context"
+	"strings"
+
+	"sekisho"
+	"sekisho/internal/iam/policy"
+)
+
+// Summary counts what the account has and may have, by the names of AWS's
+// GetAccountSummary.
+func (d *Directory) Summary(ctx context.Context) (map[string]int, error) {
+	return get(ctx, d, func(s *state) (map[string]int, error) {
+		versions, enabled := 0, 0
+		for _, p := range s.policies {
+			if !p.AWSManaged() {
+				versions += len(p.Versions)
+			}
+		}
+		for _, m := range s.devices {
+			if m.UserID != "" {
+				enabled++
+			}
+		}
+		return map[string]int{
+			"Users": len(s.users), "UsersQuota": maxUsers,
+			"Groups": len(s.groups), "GroupsQuota": maxGroups,
+			"Roles": len(s.roles), "RolesQuota": maxRoles,
+			"InstanceProfiles": len(s.profiles), "InstanceProfilesQuota": maxProfiles,
+			"Policies": len(s.policyNames), "PoliciesQuota": maxPolicies,
+			"PolicySizeQuota": maxManagedSize, "PolicyVersionsInUse": versions, "VersionsPerPolicyQuota": maxVersions,
+			"MFADevices": len(s.devices), "MFADevicesInUse": enabled,
+			"AccessKeysPerUserQuota": maxKeysPerUser, "GroupsPerUserQuota": maxGroupsPerUser,
+			"AttachedPoliciesPerUserQuota": maxAttached, "AttachedPoliciesPerGroupQuota": maxAttached, "AttachedPoliciesPerRoleQuota": maxAttached,
+			"UserPolicySizeQuota": maxInline[KindUser], "GroupPolicySizeQuota": maxInline[KindGroup], "RolePolicySizeQuota": maxInline[KindRole],
+			"AssumeRolePolicySizeQuota": maxTrustSize,
+			// There is no root user: nobody can act beyond policy.
+			"AccountMFAEnabled": 0, "AccountAccessKeysPresent": 0, "AccountSigningCertificatesPresent": 0, "AccountPasswordPresent": 0,
+			"ServerCertificates": 0, "Providers": len(s.providers),
+		}, nil
+	})
+}
+
+// PoliciesOf returns the policies of the user, group or role that an ARN
+// names, and the principal they bind, for simulations.
+func (d *Directory) PoliciesOf(ctx context.Context, arn string) (policy.Policies, policy.Principal, error) {
+	who := policy.Principal{Account: d.account, ARN: arn}
+	src, err := get(ctx, d, func(s *state) (*sources, error) {
+		src := &sources{}
+		name := strings.ToLower(arn[strings.LastIndexByte(arn, '/')+1:])
+		if u := s.users[name]; u != nil && u.ARN == arn {
+			who.Type, who.UserID = policy.TypeUser, u.ID
+			return src, s.userSources(src, u)
+		}
+		if r := s.roles[name]; r != nil && r.ARN == arn {
+			// The role is simulated as a session of it.
+			p := d.rolePrincipal(r, "simulation")
+			who = policy.Principal{Type: policy.TypeAssumedRole, Account: d.account, ARN: p.ARN, UserID: p.UserID, RoleARN: r.ARN}
+			return src, s.roleSources(src, r)
+		}
+		if g := s.groups[name]; g != nil && g.ARN == arn {
+			who.Type = policy.TypeUser
+			return src, s.holderSources(src, KindGroup, &g.Holder)
+		}
+		return nil, sekisho.Errorf(sekisho.CodeNotFound, "The entity %s cannot be found.", printable(arn))
+	})
+	if err != nil {
+		return policy.Policies{}, who, err
+	}
+	ps, err := src.parse()
+	return ps, who, err
+}
+
+// PrincipalOf returns the principal that the ARN of a user or role stands for,
+// for questions of what it could do. A role is asked about as a session of it.
+func (d *Directory) PrincipalOf(ctx context.Context, arn string) (*sekisho.Principal, error) {
+	return get(ctx, d, func(s *state) (*sekisho.Principal, error) {
+		name := strings.ToLower(arn[strings.LastIndexByte(arn, '/')+1:])
+		if u := s.users[name]; u != nil && u.ARN == arn {
+			p := d.userPrincipal(u)
+			return &p, nil
+		}
+		if r := s.roles[name]; r != nil && r.ARN == arn {
+			p := d.rolePrincipal(r, "simulation")
+			return &p, nil
+		}
+		return nil, notFound("The entity %s cannot be found.", printable(arn))
+	})
+}

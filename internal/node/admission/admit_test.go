@@ -1,0 +1,100 @@
+package admission_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sekisho/internal/node/admission"
+)
+
+func gate(rate float64, burst int, log *bytes.Buffer) *admission.Gate {
+	return admission.New(admission.Config{Name: "control channels", Rate: rate, Burst: burst, Log: slog.New(slog.NewTextHandler(log, nil))})
+}
+
+// Five thousand that come at once are let in at the rate, the first in the
+// order in which they came, and the others are told when to come again.
+func TestACrowd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		g := gate(200, 100, &log)
+		var mu sync.Mutex
+		var in []time.Duration
+		refused := 0
+		began := time.Now()
+		var all sync.WaitGroup
+		for range 5000 {
+			all.Go(func() {
+				err := g.Enter(t.Context())
+				mu.Lock()
+				defer mu.Unlock()
+				if err == nil {
+					in = append(in, time.Since(began))
+					return
+				}
+				busy, ok := errors.AsType[*admission.Busy](err)
+				if !ok || busy.After <= 8*time.Second || busy.After > 9*time.Second {
+					t.Errorf("%v", err)
+				}
+				refused++
+			})
+		}
+		all.Wait()
+		// 100 at once, and those of eight seconds.
+		if len(in) < 1690 || len(in) > 1710 || refused != 5000-len(in) {
+			t.Errorf("%d were let in, %d refused", len(in), refused)
+		}
+		for i, d := range in {
+			if due := time.Duration(max(0, i-99)) * 5 * time.Millisecond; d < due-6*time.Millisecond || d > due+6*time.Millisecond {
+				t.Fatalf("number %d came in after %s, not %s", i, d, due)
+			}
+		}
+		if !strings.Contains(log.String(), "faster than they are let in") || !strings.Contains(log.String(), "all waiting agents were let in") ||
+			strings.Count(log.String(), "\n") > 3 {
+			t.Errorf("%s", log.String())
+		}
+		if err := g.Enter(t.Context()); err != nil {
+			t.Errorf("afterwards: %v", err)
+		}
+	})
+}
+
+// Who leaves the queue leaves the place to others.
+func TestWhoGoesAwayMakesRoom(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := gate(1, 1, new(bytes.Buffer))
+		if err := g.Enter(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		gone := make(chan error, 1)
+		go func() { gone <- g.Enter(ctx) }()
+		synctest.Wait()
+		cancel()
+		if err := <-gone; !errors.Is(err, context.Canceled) {
+			t.Errorf("%v", err)
+		}
+		began := time.Now()
+		if err := g.Enter(t.Context()); err != nil || time.Since(began) > time.Second {
+			t.Errorf("%v after %s", err, time.Since(began))
+		}
+	})
+}
+
+func TestNoBound(t *testing.T) {
+	t.Parallel()
+	g := gate(0, 0, new(bytes.Buffer))
+	for range 10_000 {
+		if err := g.Enter(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,97 @@
+package fleet
+
+import (
+	"context"
+	"strings"
+
+	"sekisho"
+	"sekisho/internal/wire/id"
+)
+
+// checkNodeID checks what an activation says about the IDs of its machines.
+// An ID that is given in advance must be free, and is good for one machine.
+func (f *Fleet) checkNodeID(ctx context.Context, in *NewActivation) error {
+	switch in.NodeKind {
+	case sekisho.NodeManaged, sekisho.NodeInstance:
+	default:
+		return sekisho.Errorf(sekisho.CodeInvalid, "%q is no kind of node: there are %q and %q.", in.NodeKind, "managed-instance", "instance")
+	}
+	if in.NodeID == "" {
+		return nil
+	}
+	node := string(in.NodeID)
+	switch {
+	case !strings.HasPrefix(node, "i-") || !id.ValidNode(node):
+		return sekisho.Errorf(sekisho.CodeInvalid, "%q is not the ID of an instance: i- and 17 hexadecimal digits.", printable(node))
+	case in.RegistrationLimit != 1:
+		return sekisho.Errorf(sekisho.CodeInvalid, "An activation that fixes the ID of a machine is good for one machine: its RegistrationLimit must be 1.")
+	}
+	in.NodeKind = sekisho.NodeInstance
+	n, err := f.store.Node(ctx, in.NodeID)
+	if err != nil && !sekisho.IsNotFound(err) {
+		return err
+	}
+	if n != nil && n.DeregisteredAt.IsZero() {
+		return sekisho.Errorf(sekisho.CodeConflict, "The node %s is registered already.", in.NodeID).
+			WithHint("Deregister it first, or choose another ID.")
+	}
+	all, err := f.store.Activations(ctx)
+	if err != nil {
+		return err
+	}
+	now := f.now()
+	for _, a := range all {
+		if a.NodeID == in.NodeID && now.Before(a.ExpiresAt) && a.RegistrationCount < a.RegistrationLimit {
+			return sekisho.Errorf(sekisho.CodeConflict, "The activation %s gives the ID %s already.", a.ID, in.NodeID).
+				WithHint("Use it, or delete it first.")
+		}
+	}
+	return nil
+}
+
+// newNodeID is the ID of a machine that registers with a.
+func newNodeID(a *sekisho.Activation) sekisho.NodeID {
+	switch {
+	case a.NodeID != "":
+		return a.NodeID
+	case a.NodeKind == sekisho.NodeInstance:
+		return id.Instance()
+	}
+	return id.Node()
+}
+
+// SetProfile gives a node the role of an instance profile, in place of the
+// association that is named, if any. When p is nil the association just ends,
+// and the node has the role again that it had before. Its agent takes the role
+// over without a restart.
+func (f *Fleet) SetProfile(ctx context.Context, node sekisho.NodeID, p *sekisho.NodeProfile, instead string) error {
+	changed := false
+	err := f.update(ctx, node, func(n *sekisho.Node) error {
+		held, before := "", n.IAMRole
+		if n.Profile != nil {
+			held = n.Profile.Association
+			if n.IAMRole == n.Profile.Role { // it was not given another one meanwhile
+				before = n.Profile.RoleBefore
+			}
+		}
+		var role string
+		switch {
+		case held != instead && instead == "":
+			return sekisho.Errorf(sekisho.CodeConflict, "There is an existing association for instance %s", node)
+		case held != instead:
+			return sekisho.Errorf(sekisho.CodeConflict, "The association %s of instance %s has ended", instead, node)
+		case p == nil:
+			n.Profile, role = nil, before
+		default:
+			now := *p
+			now.RoleBefore, role = before, p.Role
+			n.Profile = &now
+		}
+		changed, n.IAMRole = n.IAMRole != role, role
+		return nil
+	})
+	if err == nil && changed {
+		f.role(node)
+	}
+	return err
+}

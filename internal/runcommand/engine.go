@@ -1,0 +1,461 @@
+package runcommand
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"sekisho"
+	"sekisho/internal/ssmdoc"
+	"sekisho/internal/wire/id"
+	"sekisho/internal/wire/mgs"
+)
+
+// Links reaches agents.
+type Links interface {
+	Connected(node sekisho.NodeID) bool
+	Deliver(ctx context.Context, node sekisho.NodeID, frame []byte) error
+}
+
+// Config is what an Engine needs.
+type Config struct {
+	Store Store
+	Links Links
+	Log   *slog.Logger
+	// Refused is told when a node says something of a command that is not
+	// its own.
+	Refused func(ctx context.Context, node sekisho.NodeID, job string)
+	// MaxPending bounds how many nodes may have a command ahead of them, all
+	// commands counted; 0 = 50,000.
+	MaxPending int
+	// Keep bounds how many commands and invocations are kept; 0 = 200,000.
+	Keep int
+}
+
+// The defaults of a command, as in AWS.
+const (
+	DefaultTimeout     = time.Hour
+	DefaultConcurrency = "50"
+	DefaultErrorLimit  = "0"
+)
+
+const (
+	retention = 30 * 24 * time.Hour
+	// The first pause before a frame that no agent has acknowledged is sent
+	// again. It doubles.
+	firstPause = 5 * time.Second
+	lastPause  = time.Minute
+	busyPause  = 30 * time.Second // an agent had too much to do
+	// grace is how long an agent's own word that time is over is waited for.
+	grace = time.Minute
+	// retryPause is after how long what the store has refused is tried again.
+	retryPause = 5 * time.Second
+	maxSends   = 64 // at a time
+	maxFrame   = 256 << 10
+)
+
+// Engine is safe for concurrent use.
+type Engine struct {
+	cfg   Config
+	wake  chan struct{}
+	sends chan struct{} // holds one element for each frame on its way
+
+	mu      sync.Mutex
+	active  map[string]*running // by command
+	pending int                 // invocations of active commands that are not over
+	stops   map[stop]bool       // cancellations to be sent
+}
+
+// stop is something that a node is to stop.
+type stop struct {
+	node    sekisho.NodeID
+	command string
+}
+
+// running is a command that is not over.
+type running struct {
+	cmd   *Command
+	parts []*part
+	on    map[sekisho.NodeID]*part
+}
+
+// part is an invocation and what is known of it while the process lives.
+type part struct {
+	inv     *Invocation
+	sent    bool // its agent may have it
+	slot    bool // it counts against the concurrency
+	sending bool // a frame is on its way
+	pause   time.Duration
+	next    time.Time // not to be sent again before
+}
+
+// New returns an Engine. It does nothing before [Engine.Recover] and
+// [Engine.Run].
+func New(cfg Config) *Engine {
+	if cfg.MaxPending == 0 {
+		cfg.MaxPending = 50000
+	}
+	if cfg.Keep == 0 {
+		cfg.Keep = 200000
+	}
+	if cfg.Refused == nil {
+		cfg.Refused = func(context.Context, sekisho.NodeID, string) {}
+	}
+	return &Engine{
+		cfg: cfg, wake: make(chan struct{}, 1), sends: make(chan struct{}, maxSends),
+		active: map[string]*running{}, stops: map[stop]bool{},
+	}
+}
+
+// Recover takes on again the commands that an earlier process left running.
+func (e *Engine) Recover(ctx context.Context) error {
+	all, err := e.cfg.Store.Commands(ctx, Query{Active: true})
+	if err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, c := range all {
+		invocations, err := e.cfg.Store.Invocations(ctx, Query{Command: c.ID})
+		if err != nil {
+			return err
+		}
+		e.track(c, invocations)
+	}
+	return nil
+}
+
+func (e *Engine) track(c *Command, invocations []*Invocation) {
+	r := &running{cmd: c, on: map[sekisho.NodeID]*part{}}
+	for _, inv := range invocations {
+		p := &part{inv: inv, slot: inv.Status == InProgress || inv.Status == Cancelling}
+		r.parts = append(r.parts, p)
+		r.on[inv.Node] = p
+		if !inv.Status.Over() {
+			e.pending++
+		}
+	}
+	e.active[c.ID] = r
+}
+
+// Request asks for a command to be sent. The caller has been authorized.
+type Request struct {
+	Document, Version string
+	Plan              *ssmdoc.CommandPlan
+	Platforms         []string // that the document is for
+	Parameters        map[string][]string
+	Comment           string
+	Named             []sekisho.NodeID
+	Targets           []Target
+	Nodes             []*sekisho.Node // all of them
+	Timeout           time.Duration   // 0 = DefaultTimeout
+	Concurrency       string          // "" = DefaultConcurrency
+	ErrorLimit        string          // "" = DefaultErrorLimit
+	Output            Output
+	Owner             string
+}
+
+// Send begins a command.
+func (e *Engine) Send(ctx context.Context, in Request) (*Command, error) {
+	bound, err := json.Marshal(in.Plan.Parameters)
+	if err != nil {
+		return nil, fmt.Errorf("parameters of a command: %w", err)
+	}
+	c := &Command{
+		ID: id.UUID(), Document: in.Document, Version: in.Version, Comment: in.Comment, Nodes: in.Named, Targets: in.Targets,
+		Concurrency: in.Concurrency, ErrorLimit: in.ErrorLimit, Output: in.Output, Owner: in.Owner,
+		RequestedAt: time.Now().UTC(), Timeout: in.Timeout, RunTimeout: in.Plan.Timeout, Job: Job{in.Parameters, in.Plan.Content, bound},
+		Status: Pending, Count: len(in.Nodes),
+	}
+	if c.Timeout == 0 {
+		c.Timeout = DefaultTimeout
+	}
+	if c.Concurrency == "" {
+		c.Concurrency = DefaultConcurrency
+	}
+	if c.ErrorLimit == "" {
+		c.ErrorLimit = DefaultErrorLimit
+	}
+	for _, s := range in.Plan.Steps {
+		c.Steps = append(c.Steps, StepName{s.Name, s.Action})
+	}
+	if _, err := c.frame(id.Node()); err != nil {
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "The document and the parameters are too large together to be sent to a node.")
+	}
+	var invocations []*Invocation
+	for _, n := range in.Nodes {
+		inv := &Invocation{Command: c.ID, Node: n.ID, NodeName: n.Name, Document: c.Document, RequestedAt: c.RequestedAt, Status: Pending}
+		if !runsOn(in.Platforms, n.PlatformType) {
+			inv.Status, inv.EndedAt = InvalidPlatform, c.RequestedAt
+			inv.Trace = fmt.Sprintf("The document is for %s, and the node is %s.", strings.Join(in.Platforms, ", "), n.PlatformType)
+		}
+		invocations = append(invocations, inv)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(invocations) > 0 && e.pending+len(invocations) > e.cfg.MaxPending {
+		c.Status, invocations = RateExceeded, nil
+	} else {
+		c.count(invocations)
+	}
+	if err := e.cfg.Store.CreateCommand(ctx, c, invocations); err != nil {
+		return nil, err
+	}
+	if !c.Status.Over() {
+		e.track(c, invocations)
+		e.wakeUp()
+	}
+	out := *c
+	return &out, nil
+}
+
+// runsOn reports whether something for platforms runs on a node. Of one that
+// has not said what it is nothing is known.
+func runsOn(platforms []string, node string) bool {
+	for _, p := range platforms {
+		if p == node {
+			return true
+		}
+	}
+	return node == ""
+}
+
+func (e *Engine) wakeUp() {
+	select {
+	case e.wake <- struct{}{}:
+	default:
+	}
+}
+
+// share is what s, a number or a percentage, makes of n.
+func share(s string, n int) int {
+	digits, percent := strings.CutSuffix(s, "%")
+	v, err := strconv.Atoi(digits)
+	if err != nil {
+		return 0 // not one that the door lets in
+	}
+	if percent {
+		return n * v / 100
+	}
+	return v
+}
+
+func (c *Command) concurrency() int { return max(1, share(c.Concurrency, c.Count)) }
+
+// stopped reports whether too many nodes have failed.
+func (c *Command) stopped() bool { return c.Errors > share(c.ErrorLimit, c.Count) }
+
+// count sets what follows from how the nodes stand.
+func (c *Command) count(invocations []*Invocation) {
+	c.Completed, c.Errors, c.TimedOut = 0, 0, 0
+	of := map[Status]int{}
+	for _, inv := range invocations {
+		of[inv.Status]++
+		if inv.Status.Over() {
+			c.Completed++
+		}
+		if inv.Status.isError() {
+			c.Errors++
+		}
+	}
+	c.TimedOut = of[DeliveryTimedOut]
+	n := len(invocations)
+	switch {
+	case n == 0:
+		c.Status = NoInstancesInTag
+	case c.Completed < n && c.Cancel:
+		c.Status = Cancelling
+	case c.Completed < n && of[Pending]+of[Delayed] == n:
+		c.Status = Pending
+	case c.Completed < n:
+		c.Status = InProgress
+	case c.Cancel && of[Cancelled] > 0:
+		c.Status = Cancelled
+	case c.stopped() && of[Failed] == 0:
+		c.Status = ExecutionTimedOut
+	case c.stopped():
+		c.Status = Failed
+	case of[Undeliverable]+of[InvalidPlatform] == n && of[InvalidPlatform] == 0:
+		c.Status = Undeliverable
+	case of[InvalidPlatform] == n:
+		c.Status = InvalidPlatform
+	case c.TimedOut > share(c.ErrorLimit, c.Count):
+		c.Status = DeliveryTimedOut
+	case of[Success]+of[Undeliverable] == n:
+		c.Status = Success
+	case of[Cancelled] == n:
+		c.Status = Cancelled // one node after the other
+	default:
+		c.Status = Incomplete
+	}
+}
+
+// frame is the message that gives the command to a node.
+func (c *Command) frame(node sekisho.NodeID) ([]byte, error) {
+	send := mgs.SendCommand{
+		DocumentContent: c.Job.Content, CommandID: c.ID, DocumentName: c.Document,
+		OutputS3BucketName: c.Output.Bucket, OutputS3KeyPrefix: c.Output.KeyPrefix,
+		CloudWatchLogGroupName: c.Output.LogGroup, CloudWatchOutputEnabled: strconv.FormatBool(c.Output.Logs),
+	}
+	if err := json.Unmarshal(c.Job.Bound, &send.Parameters); err != nil {
+		return nil, fmt.Errorf("parameters of command %s: %w", c.ID, err)
+	}
+	m, err := mgs.NewSendCommand(string(node), send)
+	if err != nil {
+		return nil, err
+	}
+	if m.Size() > maxFrame {
+		return nil, fmt.Errorf("a job of %d bytes is more than agents read", m.Size())
+	}
+	return m.AppendTo(nil), nil
+}
+
+// edit is a change of one command that is being put together.
+type edit struct {
+	r       *running
+	cancel  bool
+	changed map[*part]*Invocation
+	steps   []StepOf
+}
+
+func (r *running) edit() *edit { return &edit{r: r, changed: map[*part]*Invocation{}} }
+
+// of is p's invocation, to be changed.
+func (ed *edit) of(p *part) *Invocation {
+	inv := ed.changed[p]
+	if inv == nil {
+		c := *p.inv
+		inv = &c
+		ed.changed[p] = inv
+	}
+	return inv
+}
+
+// end ends p's invocation.
+func (ed *edit) end(p *part, s Status, trace string) {
+	inv := ed.of(p)
+	inv.Status, inv.EndedAt, inv.Trace = s, time.Now().UTC(), clip(trace, maxTrace)
+}
+
+// commit stores ed, and then has it hold.
+func (e *Engine) commit(ctx context.Context, ed *edit) error {
+	if len(ed.changed) == 0 && len(ed.steps) == 0 && !ed.cancel {
+		return nil
+	}
+	c := *ed.r.cmd
+	c.Cancel = c.Cancel || ed.cancel
+	all := make([]*Invocation, len(ed.r.parts))
+	ch := Change{Command: &c, Steps: ed.steps}
+	for i, p := range ed.r.parts {
+		all[i] = p.inv
+		if inv := ed.changed[p]; inv != nil {
+			all[i] = inv
+			ch.Invocations = append(ch.Invocations, inv)
+		}
+	}
+	c.count(all)
+	if err := e.cfg.Store.SaveCommand(ctx, ch); err != nil {
+		return err
+	}
+	ed.r.cmd = &c
+	for p, inv := range ed.changed {
+		if inv.Status.Over() && !p.inv.Status.Over() {
+			e.pending--
+			p.slot = false
+		}
+		p.inv = inv
+	}
+	if c.Status.Over() {
+		delete(e.active, c.ID)
+	}
+	return nil
+}
+
+// Cancel asks a command to end on some of its nodes, or on all when nodes is
+// empty.
+func (e *Engine) Cancel(ctx context.Context, command string, nodes []sekisho.NodeID) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	defer e.wakeUp()
+	r := e.active[command]
+	if r == nil {
+		_, err := e.cfg.Store.Command(ctx, command)
+		return err // what is over stays as it is
+	}
+	ed := r.edit()
+	ed.cancel = len(nodes) == 0
+	parts := r.parts
+	if len(nodes) > 0 {
+		parts = nil
+		for _, n := range nodes {
+			if p := r.on[n]; p != nil {
+				parts = append(parts, p)
+			}
+		}
+	}
+	var told []sekisho.NodeID
+	for _, p := range parts {
+		switch p.inv.Status {
+		case Pending, Delayed:
+			ed.end(p, Cancelled, "")
+			if p.sent { // its agent may be about to begin
+				told = append(told, p.inv.Node)
+			}
+		case InProgress:
+			ed.of(p).Status = Cancelling
+			p.pause, p.next = 0, time.Time{}
+		}
+	}
+	if err := e.commit(ctx, ed); err != nil {
+		return err
+	}
+	for _, n := range told {
+		e.tellCancel(n, command)
+	}
+	return nil
+}
+
+// tellCancel has a node stop a command, if it can be reached. [Engine.Run]
+// does it.
+func (e *Engine) tellCancel(node sekisho.NodeID, command string) {
+	e.stops[stop{node, command}] = true
+	e.wakeUp()
+}
+
+// Sweep forgets what is too old.
+func (e *Engine) Sweep(ctx context.Context) error {
+	return e.cfg.Store.DropCommands(ctx, time.Now().Add(-retention), e.cfg.Keep)
+}
+
+// Command returns a command.
+func (e *Engine) Command(ctx context.Context, command string) (*Command, error) {
+	return e.cfg.Store.Command(ctx, command)
+}
+
+// Commands returns commands, the newest first.
+func (e *Engine) Commands(ctx context.Context, q Query) ([]*Command, error) {
+	return e.cfg.Store.Commands(ctx, q)
+}
+
+// Invocation returns a command's part on one node, with its steps.
+func (e *Engine) Invocation(ctx context.Context, command string, node sekisho.NodeID) (*Invocation, error) {
+	return e.cfg.Store.Invocation(ctx, command, node)
+}
+
+// Invocations returns parts of commands, those of the newest first.
+func (e *Engine) Invocations(ctx context.Context, q Query) ([]*Invocation, error) {
+	return e.cfg.Store.Invocations(ctx, q)
+}
+
+// clip cuts s to most bytes, between characters.
+func clip(s string, most int) string {
+	if len(s) > most {
+		return strings.ToValidUTF8(s[:most], "")
+	}
+	return s
+}

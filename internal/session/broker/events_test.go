@@ -1,0 +1,68 @@
+package broker_test
+
+import (
+	"errors"
+	"log/slog"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"sekisho"
+	"sekisho/internal/session/broker"
+)
+
+// Whoever listens hears of each session that it started, then that it ended,
+// once each, whichever way it ended.
+func TestBeginningsAndEndsAreTold(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	f := setup(t)
+	var told []string
+	f.Broker = broker.New(broker.Config{
+		Store: f.store, Relay: relay{f}, Links: links{f}, Nodes: nodes{}, Log: slog.New(slog.DiscardHandler),
+		Started: func(s sekisho.Session) {
+			told = append(told, "started "+string(s.Status)+" "+s.Reason+" "+string(s.Target))
+		},
+		Ended: func(s sekisho.Session) {
+			if s.EndedAt.IsZero() || s.StartedAt.After(s.EndedAt) {
+				t.Errorf("%s ended at %v", s.ID, s.EndedAt)
+			}
+			told = append(told, "ended "+string(s.Status)+" "+s.Details)
+		},
+	})
+	want := func(text ...string) {
+		t.Helper()
+		if d := cmp.Diff(text, told); d != "" {
+			t.Errorf("(-want +got)\n%s", d)
+		}
+		told = nil
+	}
+	started := "started Connecting ticket 7 " + string(nodeA)
+
+	s := f.begin(nodeA)
+	f.SessionStatus(s.ID, sekisho.SessionConnected)
+	must(t, f.Terminate(ctx, s.ID, "by bob"))
+	must(t, f.Terminate(ctx, s.ID, "again"))
+	f.SessionEnded(s.ID, sekisho.SessionFailed, "late")
+	want(started, "ended Terminated by bob")
+
+	f.openErr = errors.New("disk full")
+	if _, err := f.Start(ctx, f.request(nodeA)); err == nil {
+		t.Error("a session that cannot be recorded was started")
+	}
+	want(started, "ended Failed The session could not be recorded.")
+	f.openErr = nil
+
+	f.linkErr = errors.New("broken pipe")
+	if _, err := f.Start(ctx, f.request(nodeA)); err == nil {
+		t.Error("a session was started that the agent does not know of")
+	}
+	want(started, "ended Failed The node's agent could not be told.")
+	f.linkErr = nil
+
+	delete(f.links, nodeB)
+	if _, err := f.Start(ctx, f.request(nodeB)); err == nil {
+		t.Error("a session was started on a node that is away")
+	}
+	want([]string(nil)...)
+}

@@ -1,0 +1,169 @@
+// Package record writes down what passes in a session, so that nobody can
+// change it afterwards unnoticed. The relay taps the agent's leg: it calls
+// [Recording.Output] before it forwards to the client, and what the call
+// returned for is in the hands of the kernel.
+//
+// A recording is a directory of three files:
+//
+//	session.cast    asciicast v3, plays in stock asciinema
+//	session.chain   signed checkpoints: SHA-256 of the cast up to an offset,
+//	                each line holding the digest of the line before it
+//	seal.json       made at the end: signed, names the last checkpoint, and the
+//	                seal made before it
+//
+// Above them lies ledger.ndjson, which lists every recording that was started
+// and every seal, hash-chained and signed too, so that a recording which
+// disappears as a whole is missed. docs/formats/recording.md has the bytes.
+// [Verify] and [VerifyLedger] check all this from a directory or a bundle with
+// nothing but the public keys.
+//
+// # What is and is not proved
+//
+// Whoever holds the signing key can write a different past; keep it away from
+// the disk that holds the recordings, or publish [Recorder.Head] elsewhere
+// from time to time. The end of the ledger and of a recording not yet sealed
+// can be cut off back to an earlier signed line; only such a published head
+// shows it.
+//
+// # Lock order
+//
+// Recording.mu, then ledger.mu, then Recorder.mu.
+package record
+
+import (
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+
+	"sekisho"
+	"sekisho/internal/session/cast"
+)
+
+// Header says what a recording is of.
+type Header struct {
+	SessionID  sekisho.SessionID
+	Node       sekisho.NodeID
+	NodeName   string
+	Owner      string // ARN
+	Document   string
+	Reason     string // as the owner gave it
+	SourceIP   string
+	Start      time.Time
+	Cols, Rows int // 0 = 80x24
+	// OmitsInput says that what was typed is not in the recording. The
+	// recorder sets it from its options.
+	OmitsInput bool
+}
+
+// Exit is how a session ended.
+type Exit struct {
+	Status int    // of the shell; -1 when it is not known
+	Reason string // for people
+}
+
+// Summary describes a recording.
+type Summary struct {
+	Header
+	Duration  time.Duration // until the last event
+	BytesOut  int64         // that the terminal showed
+	BytesIn   int64         // that were typed, recorded or not
+	Events    int64
+	CastBytes int64
+	Live      bool // this server is writing it
+	Sealed    bool
+	SealedAt  time.Time
+	Exit      Exit   // when sealed
+	Damage    string // when sealed: what was already wrong with it then
+	// ChainHead is the SHA-256 of the last checkpoint: it determines every
+	// byte of the cast up to there, and all of it when sealed.
+	ChainHead string
+	// SealDigest is the SHA-256 of seal.json.
+	SealDigest string
+}
+
+// A Flaw is a place where a recording is not what was recorded.
+type Flaw struct {
+	File     string // relative to what was verified
+	Line     int64  // counted from 1; 0 = not about a line
+	LastLine int64  // 0 = the same as Line
+	From, To int64  // bytes; To = 0: not about bytes
+	Problem  string
+}
+
+// Error says file, place and problem.
+func (f *Flaw) Error() string {
+	var b strings.Builder
+	b.WriteString(f.File)
+	if f.To > 0 {
+		fmt.Fprintf(&b, ": bytes %d to %d", f.From, f.To)
+	}
+	if f.LastLine > f.Line {
+		fmt.Fprintf(&b, ": lines %d to %d", f.Line, f.LastLine)
+	} else if f.Line > 0 {
+		fmt.Fprintf(&b, ": line %d", f.Line)
+	}
+	return b.String() + ": " + f.Problem
+}
+
+// The names of the files of a recording, and above it.
+const (
+	CastFile   = "session.cast"
+	ChainFile  = "session.chain"
+	SealFile   = "seal.json"
+	LedgerFile = "ledger.ndjson"
+	KeyDir     = "keys"
+)
+
+const (
+	maxText     = 1024 // bytes of one free text in a header
+	defaultTerm = "xterm-256color"
+)
+
+func (h *Header) cast() *cast.Header {
+	title := string(h.SessionID) + " on " + string(h.Node)
+	if h.NodeName != "" {
+		title += " (" + h.NodeName + ")"
+	}
+	tags := map[string]string{"start": h.Start.UTC().Format(time.RFC3339Nano), "input": "recorded"}
+	if h.OmitsInput {
+		tags["input"] = "omitted"
+	}
+	for k, v := range map[string]string{
+		"session_id": string(h.SessionID), "node_id": string(h.Node), "node_name": h.NodeName, "owner": h.Owner,
+		"document": h.Document, "reason": h.Reason, "source_ip": h.SourceIP,
+	} {
+		if v != "" {
+			tags[k] = text(v)
+		}
+	}
+	return &cast.Header{
+		Cols: h.Cols, Rows: h.Rows, TermType: defaultTerm, Timestamp: h.Start.Unix(),
+		// Players print the title as it is, and the node chose its name.
+		Title: strings.Map(printable, text(title)), Tags: tags,
+	}
+}
+
+// text bounds a free text and makes it valid.
+func text(s string) string {
+	return strings.ToValidUTF8(s[:min(len(s), maxText)], "\uFFFD")
+}
+
+func printable(c rune) rune {
+	if !unicode.IsPrint(c) {
+		return -1
+	}
+	return c
+}
+
+func headerOf(c cast.Header) (Header, error) {
+	start, err := time.Parse(time.RFC3339Nano, c.Tags["start"])
+	if err != nil {
+		return Header{}, fmt.Errorf("header has no start: %w", err)
+	}
+	return Header{
+		SessionID: sekisho.SessionID(c.Tags["session_id"]), Node: sekisho.NodeID(c.Tags["node_id"]),
+		NodeName: c.Tags["node_name"], Owner: c.Tags["owner"], Document: c.Tags["document"], Reason: c.Tags["reason"],
+		SourceIP: c.Tags["source_ip"], Start: start, Cols: c.Cols, Rows: c.Rows, OmitsInput: c.Tags["input"] == "omitted",
+	}, nil
+}

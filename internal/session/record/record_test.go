@@ -1,0 +1,1256 @@
+package record_test
+
+import (
+	"archive/zip"
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"sekisho"
+	"sekisho/internal/session/cast"
+	"sekisho/internal/session/record"
+)
+
+func testKey(n byte) ed25519.PrivateKey {
+	return ed25519.NewKeyFromSeed(bytes.Repeat([]byte{n}, ed25519.SeedSize))
+}
+
+func publicKeys(keys ...ed25519.PrivateKey) record.Keys {
+	var pub []ed25519.PublicKey
+	for _, k := range keys {
+		pub = append(pub, k.Public().(ed25519.PublicKey))
+	}
+	return record.KeysOf(pub...)
+}
+
+func open(t testing.TB, dir string, o record.Options) *record.Recorder {
+	t.Helper()
+	r, err := record.Open(dir, testKey(1), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close() })
+	return r
+}
+
+func header(id sekisho.SessionID) record.Header {
+	return record.Header{
+		SessionID: id, Node: "mi-0123456789abcdef0", NodeName: "web-1", Owner: "arn:aws:iam::123456789012:user/alice",
+		Document: "SSM-SessionManagerRunShell", Reason: "ticket 7", SourceIP: "192.0.2.7",
+		Start: time.Now(), Cols: 100, Rows: 30,
+	}
+}
+
+const alice = sekisho.SessionID("alice-abcdefghijklmnopqrstuvwxyz")
+
+func start(t testing.TB, r *record.Recorder, id sekisho.SessionID) *record.Recording {
+	t.Helper()
+	rec, err := r.Start(header(id))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rec
+}
+
+func ok(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// dirOf returns the directory of a recording.
+func dirOf(t testing.TB, dir string, id sekisho.SessionID) string {
+	t.Helper()
+	m, err := filepath.Glob(filepath.Join(dir, "recordings", "*", "*", string(id)))
+	if err != nil || len(m) != 1 {
+		t.Fatalf("%d directories of %s (%v)", len(m), id, err)
+	}
+	return m[0]
+}
+
+// events reads the cast of a recording: code and exact bytes of each event.
+func events(t testing.TB, r *record.Recorder, id sekisho.SessionID) (cast.Header, []string) {
+	t.Helper()
+	c, err := r.Open(id)
+	ok(t, err)
+	defer c.Close()
+	d, err := cast.NewReader(c)
+	ok(t, err)
+	var evs []string
+	for {
+		ev, err := d.Next()
+		if errors.Is(err, io.EOF) {
+			return d.Header(), evs
+		}
+		ok(t, err)
+		evs = append(evs, ev.Code+" "+string(ev.Bytes()))
+	}
+}
+
+func wantFlaw(t *testing.T, err error, file, problem string) *record.Flaw {
+	t.Helper()
+	flaw, is := errors.AsType[*record.Flaw](err)
+	if !is {
+		t.Fatalf("error %v is no flaw; want one of %s, %q", err, file, problem)
+	}
+	if flaw.File != file || !strings.Contains(err.Error(), problem) {
+		t.Errorf("flaw %q, want file %s and %q", err, file, problem)
+	}
+	return flaw
+}
+
+func TestRecordSealVerify(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		r := open(t, dir, record.Options{})
+		rec := start(t, r, alice)
+		<-time.After(time.Second)
+		ok(t, rec.Output([]byte("$ \xe9\x96")))
+		ok(t, rec.Outputs([][]byte{[]byte("\xa2"), []byte("所"), []byte("\xff")}))
+		<-time.After(time.Second)
+		ok(t, rec.Input([]byte("exit\r")))
+		ok(t, rec.Resize(90, 100000))
+		ok(t, rec.Marker("here"))
+		ok(t, rec.Flush())
+		ok(t, rec.Flush()) // nothing new
+
+		live, err := r.Stat(alice)
+		ok(t, err)
+		if !live.Live || live.Sealed || live.Duration != 2*time.Second || live.ChainHead == "" {
+			t.Errorf("live: %+v", live)
+		}
+		if _, err := r.Verify(alice); err == nil {
+			t.Error("a recording in progress verified")
+		}
+
+		sum, err := rec.Seal(record.Exit{Status: 3, Reason: "shell ended"})
+		ok(t, err)
+		again, err := rec.Seal(record.Exit{Status: 4})
+		ok(t, err)
+		if d := cmp.Diff(sum, again); d != "" {
+			t.Error("sealed twice:", d)
+		}
+		if err := rec.Output([]byte("late")); err == nil {
+			t.Error("output after the seal")
+		}
+
+		h, evs := events(t, r, alice)
+		if h.Cols != 100 || h.Rows != 30 || h.Tags["owner"] != header(alice).Owner || h.Tags["input"] != "recorded" {
+			t.Errorf("header %+v", h)
+		}
+		want := []string{"o $ ", "o 関", "o 所", "o \xff", "i exit\r", "r 90x2048", "m here", "m ended: shell ended", "x 3"}
+		if d := cmp.Diff(want, evs); d != "" {
+			t.Error(d)
+		}
+
+		got, err := r.Verify(alice)
+		ok(t, err)
+		if !got.Sealed || got.BytesOut != 9 || got.BytesIn != 5 || got.Events != 10 || got.Exit.Status != 3 ||
+			got.Duration != 2*time.Second || got.Owner != header(alice).Owner || got.SealDigest != sum.SealDigest {
+			t.Errorf("verified: %+v", got)
+		}
+		stat, err := r.Stat(alice)
+		ok(t, err)
+		if d := cmp.Diff(got, stat); d != "" {
+			t.Error("Stat differs from Verify:", d)
+		}
+		for s, err := range r.List() {
+			ok(t, err)
+			if d := cmp.Diff(stat, s); d != "" {
+				t.Error("List differs from Stat:", d)
+			}
+		}
+		if _, err := r.Start(header(alice)); sekisho.CodeOf(err) != sekisho.CodeConflict {
+			t.Errorf("started a sealed recording: %v", err)
+		}
+		rep, err := record.VerifyLedger(os.DirFS(filepath.Join(dir, "recordings")), publicKeys(testKey(1)), "")
+		ok(t, err)
+		if head, n := r.Head(); rep.Head != head || rep.Lines != n || n != 2 || rep.Sealed != 1 {
+			t.Errorf("ledger %+v, head %s %d", rep, head, n)
+		}
+	})
+}
+
+func TestModes(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	r := open(t, dir, record.Options{})
+	_, err := start(t, r, alice).Seal(record.Exit{})
+	ok(t, err)
+	ok(t, filepath.WalkDir(filepath.Join(dir, "recordings"), func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		st, err := d.Info()
+		if err != nil {
+			return err
+		}
+		want := fs.FileMode(0o600)
+		if d.IsDir() {
+			want = 0o700
+		}
+		if st.Mode().Perm() != want {
+			t.Errorf("%s has mode %v", p, st.Mode())
+		}
+		return nil
+	}))
+}
+
+func TestOmitInput(t *testing.T) {
+	t.Parallel()
+	r := open(t, t.TempDir(), record.Options{OmitInput: true})
+	rec := start(t, r, alice)
+	ok(t, rec.Input([]byte("hunter2\r")))
+	ok(t, rec.Output([]byte("Password: ")))
+	s, err := rec.Seal(record.Exit{})
+	ok(t, err)
+	h, evs := events(t, r, alice)
+	if d := cmp.Diff([]string{"o Password: ", "x 0"}, evs); d != "" {
+		t.Error(d)
+	}
+	if s.BytesIn != 8 || h.Tags["input"] != "omitted" {
+		t.Errorf("%d bytes in, input %s", s.BytesIn, h.Tags["input"])
+	}
+	if _, err := r.Verify(alice); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestHostileTexts: texts that others choose neither break a seal nor reach a
+// player's title bar with control characters.
+func TestHostileTexts(t *testing.T) {
+	t.Parallel()
+	r := open(t, t.TempDir(), record.Options{})
+	h := header(alice)
+	h.NodeName = "web\x1b]0;owned\a\u202e\u009b\xff"
+	h.Reason = strings.Repeat("r", 1<<20)
+	h.Cols, h.Rows = 1<<30, -1
+	rec, err := r.Start(h)
+	ok(t, err)
+	s, err := rec.Seal(record.Exit{Reason: strings.Repeat("\x00\xff", 1<<20)})
+	ok(t, err)
+	c, _ := events(t, r, alice)
+	if want := string(alice) + " on mi-0123456789abcdef0 (web]0;owned\uFFFD)"; c.Title != want {
+		t.Errorf("title %q, want %q", c.Title, want)
+	}
+	if len(s.Exit.Reason) > 4096 || c.Cols > 2048 {
+		t.Errorf("reason of %d bytes, %d columns", len(s.Exit.Reason), c.Cols)
+	}
+	if _, err := r.Verify(alice); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestHostileSessionIDs(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	r := open(t, dir, record.Options{})
+	for _, id := range []sekisho.SessionID{
+		"", ".", "..", "...", "a..b", "-rf", ".hidden", "../x", "a/b", "a/../../b", "/etc", `a\b`, "a\x00b", "a b", "a\n", "é", "a:b", "%2e%2e",
+		sekisho.SessionID(strings.Repeat("a", 97)), "../recordings-sibling",
+	} {
+		h := header(id)
+		if _, err := r.Start(h); sekisho.CodeOf(err) != sekisho.CodeInvalid {
+			t.Errorf("Start(%q): %v", id, err)
+		}
+		if _, err := r.Open(id); sekisho.CodeOf(err) != sekisho.CodeInvalid {
+			t.Errorf("Open(%q): %v", id, err)
+		}
+		if _, err := r.Verify(id); sekisho.CodeOf(err) != sekisho.CodeInvalid {
+			t.Errorf("Verify(%q): %v", id, err)
+		}
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
+		t.Errorf("something was made beside the store: %v %v", entries, err)
+	}
+	for _, id := range []sekisho.SessionID{"alice@example.com-a,b=c+d_e.f", sekisho.SessionID(strings.Repeat("a", 96)), "2026", "keys"} {
+		if _, err := start(t, r, id).Seal(record.Exit{}); err != nil {
+			t.Errorf("%s: %v", id, err)
+		}
+	}
+	if _, err := r.Open("nobody-abc"); !sekisho.IsNotFound(err) {
+		t.Errorf("unknown session: %v", err)
+	}
+}
+
+// TestLinksAreNotFollowed: whoever can plant links in the store must not make
+// the server read or write elsewhere.
+func TestLinksAreNotFollowed(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	secret := filepath.Join(dir, "secret")
+	ok(t, os.WriteFile(secret, []byte("secret\n"), 0o600))
+	r := open(t, dir, record.Options{})
+	ok(t, start(t, r, alice).Close())
+	castFile := filepath.Join(dirOf(t, dir, alice), record.CastFile)
+	ok(t, os.Remove(castFile))
+	ok(t, os.Symlink(secret, castFile))
+	if _, err := r.Open(alice); err == nil {
+		t.Error("read through a link")
+	}
+	if _, err := r.Start(header(alice)); err == nil {
+		t.Error("wrote through a link")
+	}
+	if b, err := os.ReadFile(secret); err != nil || string(b) != "secret\n" {
+		t.Errorf("%q %v", b, err)
+	}
+}
+
+func TestConcurrentRecordings(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	r := open(t, dir, record.Options{})
+	var wg sync.WaitGroup
+	for i := range 8 {
+		id := sekisho.SessionID(fmt.Sprintf("alice-%d", i))
+		rec := start(t, r, id)
+		if _, err := r.Start(header(id)); sekisho.CodeOf(err) != sekisho.CodeConflict {
+			t.Errorf("started twice: %v", err)
+		}
+		var both sync.WaitGroup
+		both.Go(func() {
+			for range 300 {
+				if err := rec.Output(bytes.Repeat([]byte{'o'}, 1000)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		both.Go(func() {
+			for range 300 {
+				if err := rec.Input([]byte("i")); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		wg.Go(func() {
+			both.Wait()
+			if _, err := rec.Seal(record.Exit{}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Go(func() {
+		for range 20 {
+			if err := r.Flush(); err != nil {
+				t.Error(err)
+			}
+			for _, err := range r.List() {
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	})
+	wg.Wait()
+	for i := range 8 {
+		s, err := r.Verify(sekisho.SessionID(fmt.Sprintf("alice-%d", i)))
+		if err != nil || s.BytesOut != 300_000 || s.BytesIn != 300 {
+			t.Errorf("recording %d: %+v %v", i, s, err)
+		}
+	}
+	if _, err := record.VerifyLedger(os.DirFS(filepath.Join(dir, "recordings")), publicKeys(testKey(1)), ""); err != nil {
+		t.Error(err)
+	}
+}
+
+// sealed makes a recording with several checkpoints.
+func sealed(t testing.TB, r *record.Recorder, id sekisho.SessionID, seed uint64) record.Summary {
+	t.Helper()
+	rec := start(t, r, id)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	for i := range 40 {
+		ok(t, rec.Output(fmt.Appendf(nil, "line %d %x\r\n", i, rng.Uint64())))
+		if i%10 == 9 {
+			ok(t, rec.Flush())
+		}
+	}
+	s, err := rec.Seal(record.Exit{Reason: "done"})
+	ok(t, err)
+	return s
+}
+
+func edit(t *testing.T, name string, f func([]byte) []byte) {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	ok(t, err)
+	ok(t, os.WriteFile(name, f(b), 0o600))
+}
+
+// TestTampering goes through every class of it and wants the place named.
+func TestTampering(t *testing.T) {
+	t.Parallel()
+	const other = sekisho.SessionID("alice-other")
+	lines := func(b []byte) [][]byte { return bytes.SplitAfter(b, []byte("\n")) }
+	tests := []struct {
+		name    string
+		tamper  func(t *testing.T, dir, otherDir string)
+		file    string
+		problem string
+		line    int64 // 0 = any
+	}{
+		{"bit flip in the cast", func(t *testing.T, dir, _ string) {
+			edit(t, dir+"/session.cast", func(b []byte) []byte {
+				i := bytes.Index(b, []byte("line 25"))
+				b[i] ^= 1
+				return b
+			})
+		}, record.CastFile, "not what was recorded (checkpoint 3)", 22},
+		{"bit flip in the header", func(t *testing.T, dir, _ string) {
+			edit(t, dir+"/session.cast", func(b []byte) []byte { b[20] ^= 1; return b })
+		}, record.CastFile, "(checkpoint 0)", 1},
+		{"a line of the cast dropped", func(t *testing.T, dir, _ string) {
+			edit(t, dir+"/session.cast", func(b []byte) []byte {
+				l := lines(b)
+				return bytes.Join(append(l[:15:15], l[16:]...), nil)
+			})
+		}, record.CastFile, "against the seal", 12},
+		{"two lines of the cast swapped", func(t *testing.T, dir, _ string) {
+			edit(t, dir+"/session.cast", func(b []byte) []byte {
+				l := lines(b)
+				l[33], l[34] = l[34], l[33]
+				return bytes.Join(l, nil)
+			})
+		}, record.CastFile, "(checkpoint 4)", 32},
+		{"tail of the cast cut", func(t *testing.T, dir, _ string) {
+			edit(t, dir+"/session.cast", func(b []byte) []byte { return b[:len(b)-1] })
+		}, record.CastFile, "the file ends at byte", 42},
+		{"cast emptied", func(t *testing.T, dir, _ string) {
+			edit(t, dir+"/session.cast", func([]byte) []byte { return nil })
+		}, record.CastFile, "the file ends at byte 0", 1},
+		{"cast extended", func(t *testing.T, dir, _ string) {
+			edit(t, dir+"/session.cast", func(b []byte) []byte { return append(b, "[0,\"o\",\"rm -rf /\"]\n"...) })
+		}, record.CastFile, "added after the seal", 44},
+		{"cast of another session", func(t *testing.T, dir, other string) {
+			ok(t, os.Rename(other+"/session.cast", dir+"/session.cast"))
+		}, record.CastFile, "(checkpoint 0)", 1},
+		{"cast missing", func(t *testing.T, dir, _ string) { ok(t, os.Remove(dir+"/session.cast")) },
+			record.CastFile, "missing", 0},
+		{"bit flip in the chain", func(t *testing.T, dir, _ string) {
+			edit(t, dir+"/session.chain", func(b []byte) []byte {
+				l := lines(b)
+				l[2][20] ^= 1
+				return bytes.Join(l, nil)
+			})
+		}, record.ChainFile, "line 3", 3},
+		{"signature of a checkpoint changed", func(t *testing.T, dir, _ string) {
+			edit(t, dir+"/session.chain", func(b []byte) []byte {
+				l := lines(b)
+				c := &l[1][len(l[1])-40]
+				if *c == 'A' {
+					*c = 'B'
+				} else {
+					*c = 'A'
+				}
+				return bytes.Join(l, nil)
+			})
+		}, record.ChainFile, "signature", 2},
+		{"checkpoint dropped", func(t *testing.T, dir, _ string) {
+			edit(t, dir+"/session.chain", func(b []byte) []byte {
+				l := lines(b)
+				return bytes.Join(append(l[:2:2], l[3:]...), nil)
+			})
+		}, record.ChainFile, "checkpoint 3 stands where checkpoint 2 belongs", 3},
+		{"end of the chain cut", func(t *testing.T, dir, _ string) {
+			edit(t, dir+"/session.chain", func(b []byte) []byte {
+				l := lines(b)
+				return bytes.Join(l[:len(l)-2], nil)
+			})
+		}, record.ChainFile, "it ends after 5 checkpoints, the seal covers 6", 6},
+		{"end of cast and chain cut alike", func(t *testing.T, dir, _ string) {
+			edit(t, dir+"/session.chain", func(b []byte) []byte { return bytes.Join(lines(b)[:3], nil) })
+			edit(t, dir+"/session.cast", func(b []byte) []byte { return bytes.Join(lines(b)[:21], nil) })
+		}, record.ChainFile, "the seal covers 6", 4},
+		{"chain cut within a line", func(t *testing.T, dir, _ string) {
+			edit(t, dir+"/session.chain", func(b []byte) []byte { return b[:len(b)-1] })
+		}, record.ChainFile, "cut off within the line", 6},
+		{"checkpoint repeated", func(t *testing.T, dir, _ string) {
+			edit(t, dir+"/session.chain", func(b []byte) []byte {
+				l := lines(b)
+				return append(b, l[len(l)-2]...)
+			})
+		}, record.ChainFile, "checkpoint 5 stands where checkpoint 6 belongs", 7},
+		{"chain of another session", func(t *testing.T, dir, other string) {
+			ok(t, os.Rename(other+"/session.chain", dir+"/session.chain"))
+		}, record.ChainFile, "another session", 1},
+		{"cast and chain of another session", func(t *testing.T, dir, other string) {
+			ok(t, os.Rename(other+"/session.chain", dir+"/session.chain"))
+			ok(t, os.Rename(other+"/session.cast", dir+"/session.cast"))
+		}, record.ChainFile, "another session", 1},
+		{"chain missing", func(t *testing.T, dir, _ string) { ok(t, os.Remove(dir+"/session.chain")) },
+			record.ChainFile, "missing", 0},
+		{"seal missing", func(t *testing.T, dir, _ string) { ok(t, os.Remove(dir+"/seal.json")) },
+			record.SealFile, "missing", 0},
+		{"seal changed", func(t *testing.T, dir, _ string) {
+			edit(t, dir+"/seal.json", func(b []byte) []byte { return bytes.Replace(b, []byte(`"done"`), []byte(`"gone"`), 1) })
+		}, record.SealFile, "signature", 0},
+		{"seal cut", func(t *testing.T, dir, _ string) {
+			edit(t, dir+"/seal.json", func(b []byte) []byte { return b[:len(b)-1] })
+		}, record.SealFile, "cut short", 0},
+		{"seal with a member more", func(t *testing.T, dir, _ string) {
+			edit(t, dir+"/seal.json", func(b []byte) []byte { return bytes.Replace(b, []byte(`{`), []byte(`{"x":1,`), 1) })
+		}, record.SealFile, "not a signed line", 0},
+		{"checkpoint passed off as seal", func(t *testing.T, dir, _ string) {
+			chain, err := os.ReadFile(dir + "/session.chain")
+			ok(t, err)
+			edit(t, dir+"/seal.json", func([]byte) []byte { return lines(chain)[0] })
+		}, record.SealFile, "not a signed line", 0},
+		{"seal of another session", func(t *testing.T, dir, other string) {
+			ok(t, os.Rename(other+"/seal.json", dir+"/seal.json"))
+		}, record.SealFile, "another session", 0},
+		{"all of another session", func(t *testing.T, dir, other string) {
+			ok(t, os.RemoveAll(dir))
+			ok(t, os.Rename(other, dir))
+		}, record.SealFile, "another session", 0},
+		{"seal of another key", func(t *testing.T, dir, _ string) {
+			forger, err := record.Open(filepath.Join(dir, "forger"), testKey(2), record.Options{})
+			ok(t, err)
+			sealed(t, forger, alice, 9)
+			ok(t, forger.Close())
+			forged := dirOf(t, filepath.Join(dir, "forger"), alice)
+			for _, n := range []string{record.CastFile, record.ChainFile, record.SealFile} {
+				ok(t, os.Rename(filepath.Join(forged, n), filepath.Join(dir, n)))
+			}
+		}, record.SealFile, "not among those given", 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			r := open(t, dir, record.Options{})
+			sealed(t, r, alice, 1)
+			sealed(t, r, other, 2)
+			if _, err := r.Verify(alice); err != nil {
+				t.Fatal("untouched: ", err)
+			}
+			tt.tamper(t, dirOf(t, dir, alice), dirOf(t, dir, other))
+			_, err := r.Verify(alice)
+			flaw := wantFlaw(t, err, tt.file, tt.problem)
+			if tt.line != 0 && flaw.Line != tt.line {
+				t.Errorf("line %d, want %d: %v", flaw.Line, tt.line, err)
+			}
+		})
+	}
+}
+
+// TestEveryByteCounts flips every bit's byte of the three files.
+func TestEveryByteCounts(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	r := open(t, dir, record.Options{})
+	rec := start(t, r, alice)
+	ok(t, rec.Output([]byte("short\n")))
+	_, err := rec.Seal(record.Exit{})
+	ok(t, err)
+	files := make(map[string][]byte)
+	for _, n := range []string{record.CastFile, record.ChainFile, record.SealFile} {
+		b, err := os.ReadFile(filepath.Join(dirOf(t, dir, alice), n))
+		ok(t, err)
+		files[n] = b
+	}
+	if _, err := record.Verify(memFS(files), publicKeys(testKey(1)), alice); err != nil {
+		t.Fatal(err)
+	}
+	for n, b := range files {
+		for i := range b {
+			b[i] ^= 0x20
+			if _, err := record.Verify(memFS(files), publicKeys(testKey(1)), alice); err == nil {
+				t.Errorf("byte %d of %s may be anything", i, n)
+			}
+			b[i] ^= 0x20
+		}
+		for i := range b {
+			files[n] = b[:i]
+			if _, err := record.Verify(memFS(files), publicKeys(testKey(1)), alice); err == nil {
+				t.Errorf("%s may end at byte %d", n, i)
+			}
+		}
+		files[n] = b
+	}
+}
+
+// TestCheckpointOfAnotherHistory: the same session under the same key, recorded
+// twice with the same cast, and one checkpoint of the one put into the other.
+// All it says of the cast is true; only the link of the next line is not.
+func TestCheckpointOfAnotherHistory(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		history := func(typed string) (*record.Recorder, string, string) {
+			dir := t.TempDir()
+			r := open(t, dir, record.Options{OmitInput: true})
+			rec := start(t, r, alice)
+			ok(t, rec.Input([]byte(typed)))
+			ok(t, rec.Output([]byte("same")))
+			ok(t, rec.Flush())
+			_, err := rec.Seal(record.Exit{})
+			ok(t, err)
+			name := filepath.Join(dirOf(t, dir, alice), record.ChainFile)
+			b, err := os.ReadFile(name)
+			ok(t, err)
+			return r, name, string(b)
+		}
+		r, name, chain := history("12345")
+		_, _, other := history("1")
+		mine, theirs := strings.SplitAfter(chain, "\n"), strings.SplitAfter(other, "\n")
+		if mine[0] != theirs[0] || mine[1] == theirs[1] {
+			t.Fatal("the histories do not part after the first line")
+		}
+		mine[1] = theirs[1]
+		ok(t, os.WriteFile(name, []byte(strings.Join(mine, "")), 0o600))
+		_, err := r.Verify(alice)
+		if flaw := wantFlaw(t, err, record.ChainFile, "does not follow"); flaw.Line != 3 {
+			t.Error(err)
+		}
+	})
+}
+
+func TestLedgerTampering(t *testing.T) {
+	t.Parallel()
+	const b1, b2 = sekisho.SessionID("bob-1"), sekisho.SessionID("bob-2")
+	ledger := func(root string) string { return filepath.Join(root, record.LedgerFile) }
+	lines := func(b []byte) [][]byte { return bytes.SplitAfter(b, []byte("\n")) }
+	tests := []struct {
+		name          string
+		tamper        func(t *testing.T, root, b1 string)
+		file, problem string
+	}{
+		{"sealed recording deleted", func(t *testing.T, _, b1 string) { ok(t, os.RemoveAll(b1)) }, "bob-1", "it was sealed at"},
+		{"unsealed recording deleted", func(t *testing.T, root, _ string) {
+			m, err := filepath.Glob(root + "/*/*/bob-live")
+			ok(t, err)
+			ok(t, os.RemoveAll(m[0]))
+		}, "bob-live", "started and never sealed"},
+		{"seal deleted", func(t *testing.T, _, b1 string) { ok(t, os.Remove(b1+"/seal.json")) }, "bob-1/seal.json", "missing"},
+		{"seal replaced", func(t *testing.T, root, b1 string) {
+			edit(t, b1+"/seal.json", func(b []byte) []byte { return bytes.Replace(b, []byte("done"), []byte("gone"), 1) })
+		}, "bob-1/seal.json", "not the seal of ledger line 2"},
+		{"recording slipped in", func(t *testing.T, root, b1 string) {
+			ok(t, os.CopyFS(filepath.Join(filepath.Dir(b1), "bob-9"), os.DirFS(b1)))
+		}, "bob-9", "knows of no such recording"},
+		{"recording moved", func(t *testing.T, root, b1 string) {
+			ok(t, os.MkdirAll(root+"/1999/01", 0o700))
+			ok(t, os.Rename(b1, root+"/1999/01/bob-1"))
+		}, "bob-1", "missing"},
+		{"entry dropped", func(t *testing.T, root, b1 string) {
+			ok(t, os.RemoveAll(b1))
+			edit(t, ledger(root), func(b []byte) []byte { return bytes.Join(lines(b)[2:], nil) })
+		}, record.LedgerFile, "entry 2 stands where entry 0 belongs"},
+		{"entry changed", func(t *testing.T, root, _ string) {
+			edit(t, ledger(root), func(b []byte) []byte { return bytes.Replace(b, []byte("bob-1"), []byte("bob-2"), 1) })
+		}, record.LedgerFile, "line 1: its signature"},
+		{"end cut off", func(t *testing.T, root, _ string) {
+			edit(t, ledger(root), func(b []byte) []byte { return bytes.Join(lines(b)[:2], nil) })
+		}, record.LedgerFile, "cut back"},
+		{"ledger deleted", func(t *testing.T, root, _ string) { ok(t, os.Remove(ledger(root))) }, record.LedgerFile, "missing"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			root := filepath.Join(dir, "recordings")
+			r := open(t, dir, record.Options{})
+			sealed(t, r, b1, 1)
+			sealed(t, r, b2, 2)
+			start(t, r, "bob-live")
+			head, _ := r.Head()
+			keys := publicKeys(testKey(1))
+			rep, err := record.VerifyLedger(os.DirFS(root), keys, head)
+			ok(t, err)
+			if d := cmp.Diff([]sekisho.SessionID{"bob-live"}, rep.Unsealed); d != "" || rep.Sealed != 2 {
+				t.Errorf("%+v", rep)
+			}
+			tt.tamper(t, root, dirOf(t, dir, b1))
+			_, err = record.VerifyLedger(os.DirFS(root), keys, head)
+			if err == nil || !strings.Contains(err.Error(), tt.file+":") || !strings.Contains(err.Error(), tt.problem) {
+				t.Errorf("got %v; want %s, %q", err, tt.file, tt.problem)
+			}
+		})
+	}
+}
+
+func TestTamperedLedgerIsNotBuiltUpon(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	r := open(t, dir, record.Options{})
+	sealed(t, r, alice, 1)
+	ok(t, r.Close())
+	name := filepath.Join(dir, "recordings", record.LedgerFile)
+	edit(t, name, func(b []byte) []byte { b[10] ^= 1; return b })
+	_, err := record.Open(dir, testKey(1), record.Options{})
+	wantFlaw(t, err, record.LedgerFile, "line 1")
+}
+
+func TestTornLedgerLineIsCut(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	r := open(t, dir, record.Options{})
+	sealed(t, r, alice, 1)
+	head, _ := r.Head()
+	ok(t, r.Close())
+	name := filepath.Join(dir, "recordings", record.LedgerFile)
+	edit(t, name, func(b []byte) []byte { return append(b, `{"n":2,"ke`...) })
+	r = open(t, dir, record.Options{})
+	if again, _ := r.Head(); again != head {
+		t.Errorf("head %s, was %s", again, head)
+	}
+	sealed(t, r, "alice-2", 2)
+	if _, err := record.VerifyLedger(os.DirFS(filepath.Join(dir, "recordings")), publicKeys(testKey(1)), head); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTwoWritersOfOneLedger(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	one, two := open(t, dir, record.Options{}), open(t, dir, record.Options{})
+	sealed(t, one, alice, 1)
+	if _, err := two.Start(header("alice-2")); err == nil || !strings.Contains(err.Error(), "another process") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := record.VerifyLedger(os.DirFS(filepath.Join(dir, "recordings")), publicKeys(testKey(1)), ""); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRestartContinues(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		r := open(t, dir, record.Options{})
+		rec := start(t, r, alice)
+		<-time.After(3 * time.Second)
+		ok(t, rec.Output([]byte("before")))
+		ok(t, r.Close())
+
+		<-time.After(7 * time.Second)
+		r = open(t, dir, record.Options{OmitInput: true}) // the recording keeps what its header says
+		none, err := r.Recover(t.Context(), func(sekisho.SessionID) bool { return false })
+		if err != nil || len(none) != 0 {
+			t.Fatalf("recovered %v, %v", none, err)
+		}
+		h := header(alice)
+		h.Owner = "somebody else"
+		rec, err = r.Start(h)
+		ok(t, err)
+		ok(t, rec.Input([]byte("typed")))
+		<-time.After(time.Second)
+		ok(t, rec.Output([]byte("after")))
+		s, err := rec.Seal(record.Exit{})
+		ok(t, err)
+		if s.Duration != 11*time.Second || s.BytesOut != 11 || s.Owner != header(alice).Owner {
+			t.Errorf("%+v", s)
+		}
+		_, evs := events(t, r, alice)
+		if d := cmp.Diff([]string{"o before", "m resumed", "i typed", "o after", "x 0"}, evs); d != "" {
+			t.Error(d)
+		}
+		if _, err := r.Verify(alice); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestCrashKeepsCounting: times and counts go on from what lies behind the
+// last checkpoint.
+func TestCrashKeepsCounting(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		dead := start(t, open(t, dir, record.Options{}), alice)
+		<-time.After(3 * time.Second)
+		ok(t, dead.Output([]byte("before \xff")))
+		ok(t, dead.Input([]byte("typed")))
+		<-time.After(7 * time.Second)
+		r := open(t, dir, record.Options{})
+		rec := start(t, r, alice)
+		if s := rec.Summary(); s.Duration != 10*time.Second || s.BytesOut != 8 || s.BytesIn != 5 || s.Events != 4 {
+			t.Errorf("continued: %+v", s)
+		}
+		s, err := rec.Seal(record.Exit{})
+		ok(t, err)
+		if s.Duration != 10*time.Second || s.Events != 5 {
+			t.Errorf("sealed: %+v", s)
+		}
+		c, err := r.Open(alice)
+		ok(t, err)
+		defer c.Close()
+		d, err := cast.NewReader(c)
+		ok(t, err)
+		var times []time.Duration
+		for ev, err := d.Next(); err == nil; ev, err = d.Next() {
+			times = append(times, ev.Time/time.Second)
+		}
+		if d := cmp.Diff([]time.Duration{3, 3, 10, 10}, times); d != "" {
+			t.Error(d)
+		}
+		if _, err := r.Verify(alice); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestKeyChangesWithinARecording(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	r := open(t, dir, record.Options{})
+	rec := start(t, r, alice)
+	ok(t, rec.Output([]byte("old key")))
+	ok(t, r.Close())
+	if _, err := record.Open(dir, testKey(2), record.Options{}); err == nil {
+		t.Error("opened a ledger of an unknown key")
+	}
+	old := testKey(1).Public().(ed25519.PublicKey)
+	r, err := record.Open(dir, testKey(2), record.Options{OldKeys: []ed25519.PublicKey{old}})
+	ok(t, err)
+	defer r.Close()
+	rec = start(t, r, alice)
+	ok(t, rec.Output([]byte("new key")))
+	_, err = rec.Seal(record.Exit{})
+	ok(t, err)
+	if _, err := r.Verify(alice); err != nil {
+		t.Error(err)
+	}
+	fsys := os.DirFS(dirOf(t, dir, alice))
+	if _, err := record.Verify(fsys, publicKeys(testKey(2)), alice); err == nil {
+		t.Error("the part of the old key was not checked")
+	}
+	if _, err := record.VerifyLedger(os.DirFS(filepath.Join(dir, "recordings")), publicKeys(testKey(1), testKey(2)), ""); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestCrashAnywhere takes the store as a killed server leaves it, cuts the
+// files at every byte after the last checkpoint, and wants everything before
+// the cut back, as whole lines, under a good seal.
+func TestCrashAnywhere(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	r := open(t, dir, record.Options{})
+	rec := start(t, r, alice)
+	ok(t, rec.Output([]byte("covered by a checkpoint\r\n")))
+	ok(t, rec.Flush())
+	before, err := os.ReadFile(filepath.Join(dirOf(t, dir, alice), record.CastFile))
+	ok(t, err)
+	ok(t, rec.Output([]byte("plain\r\n")))
+	ok(t, rec.Input([]byte("typed")))
+	ok(t, rec.Output([]byte("not \xff text"))) // companion and event
+	ok(t, rec.Output([]byte("the last words")))
+	// The server is dead from here on: nothing was closed, nothing flushed.
+	full, err := os.ReadFile(filepath.Join(dirOf(t, dir, alice), record.CastFile))
+	ok(t, err)
+	chain, err := os.ReadFile(filepath.Join(dirOf(t, dir, alice), record.ChainFile))
+	ok(t, err)
+	rel, err := filepath.Rel(dir, dirOf(t, dir, alice))
+	ok(t, err)
+
+	for cut := len(before); cut <= len(full); cut++ {
+		checkCrash(t, dir, rel, full[:cut], chain, len(before), false)
+		if cut%5 == 0 {
+			checkCrash(t, dir, rel, full[:cut], chain, len(before), true)
+		}
+	}
+	// The last checkpoint was under way.
+	first := bytes.IndexByte(chain, '\n') + 1
+	for cut := first; cut < len(chain); cut += 11 {
+		checkCrash(t, dir, rel, full, chain[:cut], len(before), cut%2 == 0)
+	}
+}
+
+func checkCrash(t *testing.T, dir, rel string, castBytes, chain []byte, covered int, resumed bool) {
+	t.Helper()
+	copied := t.TempDir()
+	ok(t, os.CopyFS(copied, os.DirFS(dir)))
+	ok(t, os.WriteFile(filepath.Join(copied, rel, record.CastFile), castBytes, 0o600))
+	ok(t, os.WriteFile(filepath.Join(copied, rel, record.ChainFile), chain, 0o600))
+	want := castBytes[:bytes.LastIndexByte(castBytes, '\n')+1]
+	// A companion whose event was torn off goes with it.
+	if l := bytes.SplitAfter(want, []byte("\n")); len(l) > 1 && bytes.Contains(l[len(l)-2], []byte(`,"B",`)) {
+		want = want[:len(want)-len(l[len(l)-2])]
+	}
+	r, err := record.Open(copied, testKey(1), record.Options{})
+	ok(t, err)
+	defer r.Close()
+	if resumed {
+		rec, err := r.Start(header(alice))
+		ok(t, err)
+		ok(t, rec.Output([]byte("go on")))
+		_, err = rec.Seal(record.Exit{})
+		ok(t, err)
+	} else {
+		sums, err := r.Recover(t.Context(), func(sekisho.SessionID) bool { return true })
+		ok(t, err)
+		if len(sums) != 1 || sums[0].Damage != "" || sums[0].Exit.Reason != "server stopped" {
+			t.Fatalf("cut at %d: recovered %+v", len(castBytes), sums)
+		}
+	}
+	if _, err := r.Verify(alice); err != nil {
+		t.Fatalf("cut at %d of %d: %v", len(castBytes), covered, err)
+	}
+	got, err := os.ReadFile(filepath.Join(copied, rel, record.CastFile))
+	ok(t, err)
+	if !bytes.HasPrefix(got, want) {
+		t.Fatalf("cut at %d: lost something that was whole", len(castBytes))
+	}
+	tail := "[0.000000,\"m\",\"ended: server stopped\"]\n[0.000000,\"x\",\"-1\"]\n"
+	if !resumed && string(got[len(want):]) != tail {
+		t.Fatalf("cut at %d: after the whole lines comes %q", len(castBytes), got[len(want):])
+	}
+	_, evs := events(t, r, alice)
+	if evs[0] != "o covered by a checkpoint\r\n" {
+		t.Fatalf("cut at %d: %q", len(castBytes), evs)
+	}
+	if _, err := record.VerifyLedger(os.DirFS(filepath.Join(copied, "recordings")), publicKeys(testKey(1)), ""); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestDamageFoundAtRecovery: what was changed before it was sealed stays
+// visible for ever, and the recording is left as it is.
+func TestDamageFoundAtRecovery(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name   string
+		damage func(t *testing.T, dir string)
+		want   string
+	}{
+		{"cast cut below a checkpoint", func(t *testing.T, dir string) {
+			edit(t, dir+"/session.cast", func(b []byte) []byte { return b[:len(b)-40] })
+		}, "session.cast"},
+		{"cast changed", func(t *testing.T, dir string) {
+			edit(t, dir+"/session.cast", func(b []byte) []byte { return bytes.Replace(b, []byte("secret"), []byte("public"), 1) })
+		}, "not what was recorded"},
+		{"nonsense after the last checkpoint", func(t *testing.T, dir string) {
+			edit(t, dir+"/session.cast", func(b []byte) []byte { return append(b, "\x00\x00\n"...) })
+		}, "line 3"},
+		{"chain gone", func(t *testing.T, dir string) { ok(t, os.Remove(dir+"/session.chain")) }, "session.chain"},
+		{"chain emptied", func(t *testing.T, dir string) {
+			edit(t, dir+"/session.chain", func([]byte) []byte { return nil })
+		}, "session.chain"},
+		{"cast gone", func(t *testing.T, dir string) { ok(t, os.Remove(dir+"/session.cast")) }, "session.cast"},
+		{"both emptied", func(t *testing.T, dir string) {
+			edit(t, dir+"/session.chain", func([]byte) []byte { return nil })
+			edit(t, dir+"/session.cast", func([]byte) []byte { return nil })
+		}, "session.chain"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			r := open(t, dir, record.Options{})
+			rec := start(t, r, alice)
+			ok(t, rec.Output([]byte("a secret of some length, longer than forty bytes")))
+			ok(t, r.Close())
+			where := dirOf(t, dir, alice)
+			tt.damage(t, where)
+			castBefore, _ := os.ReadFile(where + "/session.cast")
+
+			r = open(t, dir, record.Options{})
+			if _, err := r.Start(header(alice)); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("continued: %v", err)
+			}
+			sums, err := r.Recover(t.Context(), func(sekisho.SessionID) bool { return true })
+			ok(t, err)
+			if len(sums) != 1 || !strings.Contains(sums[0].Damage, tt.want) {
+				t.Fatalf("recovered %+v", sums)
+			}
+			if castAfter, _ := os.ReadFile(where + "/session.cast"); !bytes.Equal(castBefore, castAfter) {
+				t.Error("the evidence was changed")
+			}
+			_, err = r.Verify(alice)
+			wantFlaw(t, err, record.SealFile, "damaged already when it was sealed")
+			if _, err := record.VerifyLedger(os.DirFS(filepath.Join(dir, "recordings")), publicKeys(testKey(1)), ""); err != nil {
+				t.Error(err)
+			}
+			ok(t, os.WriteFile(where+"/session.cast", []byte("other evidence"), 0o600))
+			_, err = r.Verify(alice)
+			wantFlaw(t, err, record.CastFile, "changed since")
+		})
+	}
+}
+
+// TestStillbornLeavesNothing: a crash in the middle of Start, before anything
+// was recorded.
+func TestStillbornLeavesNothing(t *testing.T) {
+	t.Parallel()
+	month := filepath.Join("recordings", "2026", "11")
+	for name, files := range map[string]map[string]string{
+		"directory only": {},
+		"empty cast":     {record.CastFile: ""},
+		"torn header":    {record.CastFile: `{"version":3`},
+		"torn chain":     {record.CastFile: `{"version":3,"term":{"cols":80,"rows":24}}` + "\n", record.ChainFile: `{"n":0`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			plant := func() {
+				where := filepath.Join(dir, month, string(alice))
+				ok(t, os.MkdirAll(where, 0o700))
+				for n, text := range files {
+					ok(t, os.WriteFile(filepath.Join(where, n), []byte(text), 0o600))
+				}
+			}
+			plant()
+			r := open(t, dir, record.Options{})
+			sums, err := r.Recover(t.Context(), func(sekisho.SessionID) bool { return true })
+			if err != nil || len(sums) != 0 {
+				t.Fatalf("%v %v", sums, err)
+			}
+			if _, err := r.Open(alice); !sekisho.IsNotFound(err) {
+				t.Errorf("still there: %v", err)
+			}
+			plant()
+			rec := start(t, r, alice)
+			_, err = rec.Seal(record.Exit{})
+			ok(t, err)
+			if _, err := r.Verify(alice); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestCrashBetweenLedgerAndSeal: the ledger names a seal that is still under
+// its temporary name.
+func TestCrashBetweenLedgerAndSeal(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	r := open(t, dir, record.Options{})
+	sum := sealed(t, r, alice, 1)
+	sealed(t, r, "alice-2", 2)
+	ok(t, r.Close())
+	where := dirOf(t, dir, alice)
+	ok(t, os.Rename(where+"/seal.json", where+"/seal.json.tmp"))
+	// The other crash: the temporary file is there, the ledger does not know it.
+	r = open(t, dir, record.Options{})
+	ok(t, start(t, r, "alice-3").Close())
+	ok(t, os.WriteFile(dirOf(t, dir, "alice-3")+"/seal.json.tmp", []byte("torn"), 0o600))
+
+	sums, err := r.Recover(t.Context(), func(sekisho.SessionID) bool { return true })
+	ok(t, err)
+	got := make(map[sekisho.SessionID]record.Summary)
+	for _, s := range sums {
+		got[s.SessionID] = s
+	}
+	if len(got) != 2 || got[alice].SealDigest != sum.SealDigest || got["alice-3"].Exit.Reason != "server stopped" {
+		t.Errorf("recovered %+v", sums)
+	}
+	for _, id := range []sekisho.SessionID{alice, "alice-2", "alice-3"} {
+		if _, err := r.Verify(id); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := record.VerifyLedger(os.DirFS(filepath.Join(dir, "recordings")), publicKeys(testKey(1)), ""); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRecoverStopsWithItsContext(t *testing.T) {
+	t.Parallel()
+	r := open(t, t.TempDir(), record.Options{})
+	ok(t, start(t, r, alice).Close())
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := r.Recover(ctx, func(sekisho.SessionID) bool { return true }); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+func TestRecoverLeavesLiveRecordingsAlone(t *testing.T) {
+	t.Parallel()
+	r := open(t, t.TempDir(), record.Options{})
+	rec := start(t, r, alice)
+	sums, err := r.Recover(t.Context(), func(sekisho.SessionID) bool { return true })
+	if err != nil || len(sums) != 0 {
+		t.Errorf("%v %v", sums, err)
+	}
+	ok(t, rec.Output([]byte("still here")))
+}
+
+func TestExport(t *testing.T) {
+	t.Parallel()
+	r := open(t, t.TempDir(), record.Options{})
+	sum := sealed(t, r, alice, 1)
+	var b bytes.Buffer
+	ok(t, r.Export(&b, alice))
+	z, err := zip.NewReader(bytes.NewReader(b.Bytes()), int64(b.Len()))
+	ok(t, err)
+	pem, err := fs.ReadFile(z, record.KeyDir+"/"+r.Key()+".pem")
+	ok(t, err)
+	keys, err := record.ParseKeys(pem)
+	ok(t, err)
+	if d := cmp.Diff(r.Keys(), keys); d != "" {
+		t.Error(d)
+	}
+	got, err := record.Verify(z, keys, alice)
+	ok(t, err)
+	if got.SealDigest != sum.SealDigest {
+		t.Error("another seal")
+	}
+	ok(t, start(t, r, "alice-2").Close())
+	if err := r.Export(io.Discard, "alice-2"); sekisho.CodeOf(err) != sekisho.CodeConflict {
+		t.Errorf("exported without seal: %v", err)
+	}
+}
+
+// TestLiveReadersSeeWholeEvents: what Open gives of a live recording ends
+// where an event ends.
+func TestLiveReadersSeeWholeEvents(t *testing.T) {
+	t.Parallel()
+	r := open(t, t.TempDir(), record.Options{})
+	rec := start(t, r, alice)
+	ok(t, rec.Output([]byte("one")))
+	c, err := r.Open(alice)
+	ok(t, err)
+	defer c.Close()
+	ok(t, rec.Output([]byte("two")))
+	b, err := io.ReadAll(c)
+	ok(t, err)
+	if !c.Live || c.Seal != nil || !bytes.HasSuffix(b, []byte("\"one\"]\n")) {
+		t.Errorf("live %v, ends with %q", c.Live, b[len(b)-20:])
+	}
+}
+
+// TestLongStream: memory does not grow with the recording.
+func TestLongStream(t *testing.T) {
+	dir := t.TempDir()
+	r := open(t, dir, record.Options{})
+	rec := start(t, r, alice)
+	chunk := []byte(strings.Repeat("drwxr-xr-x 2 root root 4096 Nov 23 10:00 etc\r\n", 22))
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	write := func(total int) {
+		for n := 0; n < total; n += len(chunk) {
+			ok(t, rec.Output(chunk))
+		}
+	}
+	write(4 << 20)
+	early := heap()
+	total := 256 << 20
+	if testing.Short() {
+		total = 32 << 20
+	}
+	write(total)
+	if late := heap(); late > early+(4<<20) {
+		t.Errorf("heap grew from %d to %d", early, late)
+	}
+	s, err := rec.Seal(record.Exit{})
+	ok(t, err)
+	before := heap()
+	got, err := r.Verify(alice)
+	ok(t, err)
+	if after := heap(); after > before+(4<<20) {
+		t.Errorf("verification kept %d bytes", after-before)
+	}
+	if got.BytesOut != s.BytesOut || got.BytesOut < int64(total) {
+		t.Errorf("%d bytes", got.BytesOut)
+	}
+}
+
+// FuzzVerify changes one of the three files in any way: what verifies is what
+// was recorded.
+func FuzzVerify(f *testing.F) {
+	r, err := record.Open(f.TempDir(), testKey(1), record.Options{})
+	ok(f, err)
+	defer r.Close()
+	rec, err := r.Start(header(alice))
+	ok(f, err)
+	ok(f, rec.Output([]byte("text\r\n\xff")))
+	_, err = rec.Seal(record.Exit{})
+	ok(f, err)
+	var b bytes.Buffer
+	ok(f, r.Export(&b, alice))
+	z, err := zip.NewReader(bytes.NewReader(b.Bytes()), int64(b.Len()))
+	ok(f, err)
+	good := make(map[string][]byte)
+	for i, n := range []string{record.CastFile, record.ChainFile, record.SealFile} {
+		good[n], err = fs.ReadFile(z, n)
+		ok(f, err)
+		f.Add(uint8(i), good[n])
+		f.Add(uint8(i), good[n][:len(good[n])/2])
+		f.Add(uint8(i), append(bytes.Clone(good[n]), good[n]...))
+	}
+	f.Add(uint8(1), []byte(`{"n":0,"offset":-1,"sha256":"","prev":"","sig":"`+strings.Repeat("A", 86)+"==\"}\n"))
+	keys := publicKeys(testKey(1))
+	f.Fuzz(func(t *testing.T, which uint8, text []byte) {
+		name := []string{record.CastFile, record.ChainFile, record.SealFile}[which%3]
+		files := make(map[string][]byte)
+		for n, b := range good {
+			files[n] = b
+		}
+		files[name] = text
+		if _, err := record.Verify(memFS(files), keys, alice); err == nil && !bytes.Equal(text, good[name]) {
+			t.Errorf("a changed %s verifies", name)
+		}
+	})
+}
+
+// memFS is a directory of files in memory.
+type memFS map[string][]byte
+
+func (m memFS) Open(name string) (fs.File, error) {
+	b, ok := m[name]
+	if !ok {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	}
+	return &memFile{bytes.NewReader(b), name}, nil
+}
+
+type memFile struct {
+	*bytes.Reader
+	name string
+}
+
+func (f *memFile) Stat() (fs.FileInfo, error) { return f, nil }
+func (f *memFile) Close() error               { return nil }
+func (f *memFile) Name() string               { return f.name }
+func (f *memFile) Mode() fs.FileMode          { return 0o600 }
+func (f *memFile) ModTime() time.Time         { return time.Time{} }
+func (f *memFile) IsDir() bool                { return false }
+func (f *memFile) Sys() any                   { return nil }
+
+// TestReady: what would keep a recording from being begun is known before.
+func TestReady(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	r := open(t, dir, record.Options{})
+	for range 2 {
+		if err := r.Ready(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	left, err := os.ReadDir(filepath.Join(dir, "recordings"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range left {
+		if f.Name() == ".ready" {
+			t.Error("the trial was left behind")
+		}
+	}
+	if err := os.RemoveAll(filepath.Join(dir, "recordings")); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Ready(); err == nil {
+		t.Error("ready, without a place to write to")
+	}
+}

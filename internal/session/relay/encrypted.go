@@ -1,0 +1,53 @@
+package relay
+
+import (
+	"errors"
+	"slices"
+
+	"sekisho"
+	"sekisho/internal/wire/mgs"
+)
+
+// A session may be encrypted from end to end only where its document says so:
+// then everybody has known from the start that the server would not record
+// it. An agent that asks for encryption all the same wants to say something
+// that nobody sees.
+var errEncrypts = errors.New("the agent asked for an encryption that the session's document does not have")
+
+// encryptedMarker stands in the recording where the content would begin.
+const encryptedMarker = "encrypted from end to end: the server sees no content from here on, and records none"
+
+// encryption watches the handshake for the agreement to encrypt.
+type encryption struct {
+	asked  bool // the agent has asked for it
+	agreed bool // the client has agreed: from now on only ciphertext passes
+}
+
+// watchHandshake takes note of a handshake frame. The mutex is held.
+func (s *session) watchHandshake(m *mgs.Message, from side) error {
+	switch {
+	case m.PayloadType == mgs.PayloadHandshakeRequest && from == agentSide:
+		r, err := mgs.ParseBody[mgs.HandshakeRequest](m.Payload)
+		if err != nil {
+			return nil //nolint:nilerr // the client will refuse it
+		}
+		if slices.ContainsFunc(r.RequestedClientActions, func(a mgs.RequestedAction) bool { return a.ActionType == mgs.ActionKMSEncryption }) {
+			if s.info.Recording != sekisho.RecordingEncrypted {
+				return errEncrypts
+			}
+			s.encryption.asked = true
+		}
+	case m.PayloadType == mgs.PayloadHandshakeResponse && from == clientSide && s.encryption.asked && !s.encryption.agreed:
+		r, err := mgs.ParseBody[mgs.HandshakeResponse](m.Payload)
+		if err != nil {
+			return nil //nolint:nilerr // the agent will refuse it
+		}
+		if slices.ContainsFunc(r.ProcessedClientActions, func(a mgs.ProcessedAction) bool {
+			return a.ActionType == mgs.ActionKMSEncryption && a.ActionStatus == mgs.ActionSuccess
+		}) {
+			s.encryption.agreed = true
+			return s.rec.Marker(encryptedMarker)
+		}
+	}
+	return nil
+}

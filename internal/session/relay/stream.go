@@ -1,0 +1,238 @@
+package relay
+
+import (
+	"time"
+
+	"sekisho/internal/wire/mgs"
+)
+
+// The most one direction of a session may hold while its receiver is away or
+// slow. Above pauseBytes the sender is asked to pause; above holdBytes a frame
+// is dropped, which loses nothing: it has not been acknowledged, so its
+// sender keeps it and sends it again.
+const (
+	pauseBytes  = 4 << 20
+	resumeBytes = 1 << 20
+	holdBytes   = 16 << 20
+	holdFrames  = 32 << 10
+	holdAhead   = 4 << 10 // how far ahead of the expected number a frame may be
+)
+
+// held is a frame the receiver has yet to acknowledge.
+type held struct {
+	seq   int64
+	id    mgs.UUID
+	frame []byte
+	acked bool // though an earlier one is not
+	again bool // was written to an earlier connection of the receiver
+
+	vouched bool      // the relay has acknowledged it
+	came    time.Time // before those that it follows
+}
+
+// stream is one direction of a session: stream data on its way from one leg
+// to the other, in order. Its fields are guarded by the session's mutex.
+//
+// The real plugin neither survives reordering nor acknowledges a duplicate,
+// and senders repeat only their oldest unacknowledged frame. So frames leave
+// in sequence, whatever order they came in; a frame the receiver has
+// acknowledged once is acknowledged by the relay ever after; and what the
+// receiver has not acknowledged is sent again when it comes back.
+type stream struct {
+	typ     string // the message type of this direction
+	started bool   // next is known
+	next    int64  // the number expected from the sender
+	ahead   map[int64]held
+	queue   []held // unacknowledged, in order; queue[:sent] has been written to the present receiver
+	sent    int
+	bytes   int
+	acked   int64 // every number up to this one is acknowledged by the receiver
+	paused  bool
+	barred  bool // frames from number bar on do not leave yet
+	bar     int64
+	doubt   doubt
+	begun   bool // by an earlier process
+}
+
+// doubt is for the streams that an earlier process began. Acknowledgements may
+// have been lost with it, the plugin does not repeat them, and the agent sends
+// nothing else again before it has them. So when a connected receiver leaves
+// unacknowledged what its sender repeats, the relay vouches for it: it
+// acknowledges this and what follows, and keeps it until the receiver
+// acknowledges anything, which ends the doubt.
+type doubt struct {
+	open    bool
+	since   time.Time // when the oldest message was repeated first; zero: not yet
+	vouches bool
+}
+
+// doubtful is how long a message is repeated in vain before the relay vouches
+// for it.
+const doubtful = 500 * time.Millisecond
+
+// vouch reports whether the relay vouches for the oldest message, which is
+// repeated now.
+func (d *doubt) vouch(now time.Time) bool {
+	switch {
+	case !d.open:
+		return false
+	case d.since.IsZero():
+		d.since = now
+	case now.Sub(d.since) >= doubtful:
+		d.vouches = true
+	}
+	return d.vouches
+}
+
+// due reports whether there is a frame to be written to the receiver.
+func (s *stream) due() bool {
+	return s.sent < len(s.queue) && !(s.barred && s.queue[s.sent].seq >= s.bar)
+}
+
+// verdict is what becomes of a frame that came in.
+type verdict int
+
+const (
+	fresh     verdict = iota // in sequence, or completing one: accepted
+	repeated                 // known and still unacknowledged: pass it on once more
+	confirmed                // acknowledged by the receiver: answer in its place
+	ignored                  // held already, or too much to hold
+)
+
+// accept takes a frame from the sender. The accepted messages, in order, are
+// handed to tap before they can leave.
+func (s *stream) accept(m *mgs.Message, frame []byte, tap func(*mgs.Message) error) (verdict, error) {
+	if !s.started {
+		// After a restart the relay learns where the sender stands from the
+		// first frame: senders begin with their oldest.
+		s.started, s.next, s.acked = true, m.Seq, m.Seq-1
+	}
+	switch {
+	case m.Seq <= s.acked:
+		return confirmed, nil
+	case m.Seq < s.next:
+		switch i := int(m.Seq - s.next + int64(len(s.queue))); {
+		case s.queue[i].acked:
+			return confirmed, nil
+		case i >= s.sent:
+			return ignored, nil // still waiting to be written
+		case s.queue[i].vouched, i == 0 && s.doubt.vouch(time.Now()):
+			s.queue[i].vouched = true
+			return confirmed, nil
+		}
+		return repeated, nil
+	case s.bytes+len(frame) > holdBytes || len(s.queue)+len(s.ahead) >= holdFrames || m.Seq-s.next > holdAhead:
+		return ignored, nil
+	case m.Seq > s.next:
+		if s.ahead == nil {
+			s.ahead = map[int64]held{}
+		}
+		h, repeats := s.ahead[m.Seq]
+		if !repeats {
+			s.ahead[m.Seq] = held{seq: m.Seq, id: m.ID, frame: frame, came: time.Now()}
+			s.bytes += len(frame)
+		}
+		if !s.begun || !repeats || time.Since(h.came) < doubtful {
+			return ignored, nil
+		}
+		s.skip(m.Seq)
+	}
+	if err := s.push(m, held{seq: m.Seq, id: m.ID, frame: frame}, tap); err != nil {
+		return ignored, err
+	}
+	s.bytes += len(frame)
+	for {
+		h, ok := s.ahead[s.next]
+		if !ok {
+			return fresh, nil
+		}
+		delete(s.ahead, s.next)
+		m, err := mgs.Peek(h.frame)
+		if err != nil {
+			return ignored, err
+		}
+		if err := s.push(&m, h, tap); err != nil {
+			return ignored, err
+		}
+	}
+}
+
+// skip takes all before number seq for received. A sender repeats its oldest
+// message; those before, which an earlier process passed on, its receiver has
+// acknowledged.
+func (s *stream) skip(seq int64) {
+	for _, h := range s.queue {
+		s.bytes -= len(h.frame)
+	}
+	s.queue, s.sent = nil, 0
+	s.bytes -= len(s.ahead[seq].frame) // it is about to be taken
+	delete(s.ahead, seq)
+	s.next, s.acked = seq, seq-1
+}
+
+func (s *stream) push(m *mgs.Message, h held, tap func(*mgs.Message) error) error {
+	if err := tap(m); err != nil {
+		return err
+	}
+	h.vouched = s.doubt.vouches
+	s.queue = append(s.queue, h)
+	s.next++
+	return nil
+}
+
+// acknowledge takes an acknowledgement of number seq from the receiver. It
+// says nothing of the frames before: a receiver that is not ready yet, such as
+// AWS's agent while it connects to a port, refuses one in silence, keeps and
+// acknowledges the next, and waits for the first to be repeated. Only what an
+// earlier connection carried is taken for received as well, since an
+// acknowledgement may have been lost with it; missed is called for those.
+func (s *stream) acknowledge(seq int64, missed func(held)) {
+	i := int(seq - s.next + int64(len(s.queue)))
+	if !s.started || seq >= s.next || seq <= s.acked || i >= s.sent {
+		return
+	}
+	doubted := s.doubt.open
+	s.doubt = doubt{}
+	s.queue[i].acked = true
+	for j := range s.queue[:i] {
+		if h := &s.queue[j]; (h.again || doubted) && !h.acked {
+			h.acked = true
+			missed(*h)
+		}
+	}
+	n := 0
+	for n < s.sent && s.queue[n].acked {
+		s.bytes -= len(s.queue[n].frame)
+		s.acked = s.queue[n].seq
+		s.queue[n] = held{}
+		n++
+	}
+	s.queue = s.queue[n:]
+	s.sent -= n
+	if len(s.queue) == 0 {
+		s.queue = nil // let go of the backing array of a burst
+	}
+}
+
+// rewind makes everything unacknowledged unsent: a new receiver is attached.
+func (s *stream) rewind() {
+	s.doubt.since = time.Time{}
+	for i := range s.queue[:s.sent] {
+		s.queue[i].again = true
+	}
+	s.sent = 0
+}
+
+// publication says whether the sender must be told to pause (false) or to go
+// on (true), and whether to tell it anything at all.
+func (s *stream) publication() (start, tell bool) {
+	switch {
+	case !s.paused && s.bytes > pauseBytes:
+		s.paused = true
+		return false, true
+	case s.paused && s.bytes < resumeBytes:
+		s.paused = false
+		return true, true
+	}
+	return false, false
+}

@@ -1,0 +1,443 @@
+package transfer_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"sekisho/internal/session/transfer"
+)
+
+func noise(n int) []byte {
+	b := make([]byte, n)
+	_, _ = rand.NewChaCha8([32]byte{7}).Read(b)
+	return b
+}
+
+func write(t *testing.T, name string, text []byte, mode fs.FileMode) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, text, mode); err != nil {
+		t.Fatal(err)
+	}
+	when := time.Unix(1700000000, 123456789)
+	if err := os.Chtimes(name, when, when); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// transcript is what a copy told.
+type transcript struct {
+	copied []transfer.Item
+	notes  []string
+}
+
+func (x *transcript) options() transfer.Options {
+	return transfer.Options{
+		Copied: func(i transfer.Item) { x.copied = append(x.copied, i) },
+		Note:   func(s string) { x.notes = append(x.notes, s) },
+	}
+}
+
+// cp copies over a connection whose sender's side may be wrapped.
+func cp(t *testing.T, from, to string, wrap func(io.ReadWriter) io.ReadWriter) (sent, received transcript, sendErr, receiveErr error) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	a, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	go func() {
+		err := transfer.Receive(b, to, received.options())
+		_ = b.Close()
+		done <- err
+	}()
+	var conn io.ReadWriter = a
+	if wrap != nil {
+		conn = wrap(a)
+	}
+	sendErr = transfer.Send(conn, from, sent.options())
+	_ = a.Close()
+	return sent, received, sendErr, <-done
+}
+
+// tree describes what lies below a folder.
+func tree(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		st, err := d.Info()
+		if err != nil {
+			return err
+		}
+		rel, _ := filepath.Rel(dir, name)
+		all[rel] = fmt.Sprint(st.Mode(), st.ModTime().UnixNano())
+		if st.Mode().IsRegular() {
+			text, err := os.ReadFile(name)
+			if err != nil {
+				return err
+			}
+			sum := sha256.Sum256(text)
+			all[rel] += hex.EncodeToString(sum[:])
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func TestFolder(t *testing.T) {
+	t.Parallel()
+	src, dst := filepath.Join(t.TempDir(), "photos"), t.TempDir()
+	write(t, filepath.Join(src, "a"), noise(300000), 0o640)
+	write(t, filepath.Join(src, "empty"), nil, 0o600)
+	write(t, filepath.Join(src, "deep", "er", "ünï cödé \n.txt"), []byte("x"), 0o755)
+	write(t, filepath.Join(src, "closed", "b"), []byte("y"), 0o400)
+	if err := os.Symlink("/etc/passwd", filepath.Join(src, "link")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(filepath.Join(src, "closed"), 0o555); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = os.Chmod(filepath.Join(src, "closed"), 0o755)
+		_ = os.Chmod(filepath.Join(dst, "photos", "closed"), 0o755)
+	})
+	sent, received, err, rerr := cp(t, src, dst, nil)
+	if err != nil || rerr != nil {
+		t.Fatalf("%v, %v", err, rerr)
+	}
+	want := tree(t, src)
+	delete(want, "link")
+	// The links' folder has its own time all the same.
+	if d := cmp.Diff(want, tree(t, filepath.Join(dst, "photos"))); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+	if len(sent.copied) != 4 || len(received.copied) != 4 || len(sent.notes) != 1 || len(received.notes) != 1 {
+		t.Errorf("sent %+v, received %+v", sent, received)
+	}
+	sum := sha256.Sum256(noise(300000))
+	if got := received.copied[0]; got.Path != filepath.Join(dst, "photos", "a") || got.Size != 300000 || got.SHA256 != hex.EncodeToString(sum[:]) {
+		t.Errorf("%+v", got)
+	}
+	// Once more: nothing is sent that is there.
+	_, received, err, rerr = cp(t, src, dst, nil)
+	if err != nil || rerr != nil || received.copied[0].Resumed != 300000 {
+		t.Errorf("again: %+v, %v, %v", received.copied, err, rerr)
+	}
+}
+
+func TestFileNames(t *testing.T) {
+	t.Parallel()
+	src := filepath.Join(t.TempDir(), "src")
+	write(t, src, []byte("text"), 0o644)
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "old"), []byte("older and longer"), 0o600)
+	for where, want := range map[string]string{
+		dir:                        "src",
+		dir + "/":                  "src",
+		filepath.Join(dir, "new"):  "new",
+		filepath.Join(dir, "old"):  "old",
+		dir + "/none/":             "",
+		filepath.Join(dir, "a/b"):  "",
+		filepath.Join(dir, "old/"): "old",
+	} {
+		_, _, err, rerr := cp(t, src, where, nil)
+		if (rerr == nil) != (want != "") || (err == nil) != (want != "") {
+			t.Errorf("%s: %v, %v", where, err, rerr)
+			continue
+		}
+		if want == "" {
+			continue
+		}
+		if got, err := os.ReadFile(filepath.Join(dir, want)); err != nil || string(got) != "text" {
+			t.Errorf("%s: %q, %v", where, got, err)
+		}
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, ".*part")); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// breaks is cut after some bytes were written.
+type breaks struct {
+	io.ReadWriter
+	left int
+}
+
+func (b *breaks) Write(p []byte) (int, error) {
+	if b.left -= len(p); b.left < 0 {
+		_ = b.ReadWriter.(io.Closer).Close()
+		return 0, io.ErrClosedPipe
+	}
+	return b.ReadWriter.Write(p)
+}
+
+func TestResume(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		spoil  func(part string) error
+		resume bool
+	}{
+		"as it was": {func(string) error { return nil }, true},
+		"changed":   {func(part string) error { return os.WriteFile(part, bytes.Repeat([]byte("x"), 100000), 0o600) }, false},
+		"too long":  {func(part string) error { return os.Truncate(part, 2000000) }, false},
+		"linked":    {func(part string) error { return os.Link(part, part+"2") }, false},
+		"a link": {func(part string) error {
+			if err := os.Remove(part); err != nil {
+				return err
+			}
+			victim := filepath.Join(filepath.Dir(part), "victim")
+			if err := os.WriteFile(victim, noise(100000), 0o600); err != nil {
+				return err
+			}
+			return os.Symlink(victim, part)
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			src, dir := filepath.Join(t.TempDir(), "src"), t.TempDir()
+			write(t, src, noise(1<<20), 0o644)
+			if _, _, err, rerr := cp(t, src, dir, func(rw io.ReadWriter) io.ReadWriter { return &breaks{rw, 500000} }); err == nil || rerr == nil {
+				t.Fatalf("%v, %v", err, rerr)
+			}
+			if _, err := os.Stat(filepath.Join(dir, "src")); err == nil {
+				t.Error("half a file is there under its name")
+			}
+			part := filepath.Join(dir, ".src.sekisho-part")
+			if err := tc.spoil(part); err != nil {
+				t.Fatal(err)
+			}
+			_, received, err, rerr := cp(t, src, dir, nil)
+			if err != nil || rerr != nil {
+				t.Fatalf("%v, %v", err, rerr)
+			}
+			if got := received.copied[0].Resumed; (got > 0) != tc.resume {
+				t.Errorf("resumed at %d", got)
+			}
+			if got, err := os.ReadFile(filepath.Join(dir, "src")); err != nil || !bytes.Equal(got, noise(1<<20)) {
+				t.Errorf("%d bytes, %v", len(got), err)
+			}
+			if victim, err := os.ReadFile(filepath.Join(dir, "victim")); err == nil && !bytes.Equal(victim, noise(100000)) {
+				t.Error("a link was followed")
+			}
+		})
+	}
+}
+
+// TestResumeFolder copies a folder under a name of its own: the same copy, run
+// again after an interruption, goes on in it and does not go inside.
+func TestResumeFolder(t *testing.T) {
+	t.Parallel()
+	src, dir := filepath.Join(t.TempDir(), "src"), t.TempDir()
+	write(t, filepath.Join(src, "a"), noise(300000), 0o644)
+	write(t, filepath.Join(src, "deep", "b"), noise(1<<20), 0o644)
+	dst := filepath.Join(dir, "named")
+	cut := func(left int) {
+		t.Helper()
+		if _, _, err, rerr := cp(t, src, dst, func(rw io.ReadWriter) io.ReadWriter { return &breaks{rw, left} }); err == nil || rerr == nil {
+			t.Fatalf("%v, %v", err, rerr)
+		}
+	}
+	// A folder that somebody removed since leaves its mark.
+	if err := os.WriteFile(filepath.Join(dir, ".named.sekisho-part-folder"), []byte("else"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cut(400000)
+	// Another folder goes inside, and is not mixed with this one.
+	another := filepath.Join(t.TempDir(), "another")
+	write(t, filepath.Join(another, "c"), []byte("c"), 0o644)
+	if _, _, err, rerr := cp(t, another, dst, nil); err != nil || rerr != nil {
+		t.Fatalf("%v, %v", err, rerr)
+	}
+	if _, err := os.Stat(filepath.Join(dst, "another", "c")); err != nil {
+		t.Errorf("it did not go inside: %v", err)
+	}
+	if err := os.RemoveAll(filepath.Join(dst, "another")); err != nil {
+		t.Fatal(err)
+	}
+	cut(500000)
+	_, received, err, rerr := cp(t, src, dst, nil)
+	if err != nil || rerr != nil {
+		t.Fatalf("%v, %v", err, rerr)
+	}
+	if d := cmp.Diff(tree(t, src), tree(t, dst)); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+	for _, i := range received.copied {
+		if i.Resumed == 0 {
+			t.Errorf("sent from the start: %+v", i)
+		}
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	// Whole, it is a folder like any other.
+	if _, _, err, rerr := cp(t, src, dst, nil); err != nil || rerr != nil {
+		t.Fatalf("%v, %v", err, rerr)
+	}
+	if d := cmp.Diff(tree(t, src), tree(t, filepath.Join(dst, "src"))); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+	// What another may have laid there says nothing.
+	other := filepath.Join(dir, "other")
+	if err := os.Mkdir(other, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Join(src, "a"), filepath.Join(dir, ".other.sekisho-part-folder")); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err, rerr := cp(t, src, other, nil); err != nil || rerr != nil {
+		t.Fatalf("%v, %v", err, rerr)
+	}
+	if _, err := os.Stat(filepath.Join(other, "src", "a")); err != nil {
+		t.Error(err)
+	}
+}
+
+// frames makes the frames of a sender that lies. Every other argument is a
+// kind, the ones between its body.
+func frames(parts ...any) []byte {
+	var b []byte
+	for i := 0; i < len(parts); i += 2 {
+		body, ok := parts[i+1].(string)
+		if !ok {
+			text, _ := json.Marshal(parts[i+1])
+			body = string(text)
+		}
+		b = append(b, parts[i].(string)[0])
+		b = binary.BigEndian.AppendUint32(b, uint32(len(body)))
+		b = append(b, body...)
+	}
+	return b
+}
+
+type object = map[string]any
+
+func TestHostileSender(t *testing.T) {
+	t.Parallel()
+	empty := sha256.Sum256(nil)
+	end := object{"sha256": hex.EncodeToString(empty[:])}
+	dirHello := object{"version": 1, "name": "d", "dir": true}
+	top := object{"dir": true, "mode": 0o755}
+	file := func(path string) []any {
+		return []any{"e", object{"path": path, "mode": 0o644}, "b", object{"offset": 0}, "z", end}
+	}
+	for name, b := range map[string][]byte{
+		"name with folder": frames(append([]any{"h", object{"version": 1, "name": "../x"}}, file("")...)...),
+		"name dots":        frames(append([]any{"h", object{"version": 1, "name": ".."}}, file("")...)...),
+		"path above":       frames(append([]any{"h", dirHello, "e", top}, file("../../x")...)...),
+		"absolute":         frames(append([]any{"h", dirHello, "e", top}, file("/x")...)...),
+		"zero byte":        frames(append([]any{"h", dirHello, "e", top}, file("x\x00y")...)...),
+		"through a link":   frames(append([]any{"h", dirHello, "e", top}, file("out/x")...)...),
+		"over a link dir":  frames("h", dirHello, "e", top, "e", object{"path": "out", "dir": true, "mode": 0o777}),
+		"other version":    frames("h", object{"version": 9, "name": "x"}),
+		"more than said":   frames("h", object{"version": 1, "name": "x"}, "e", object{"size": 1}, "b", object{}, "d", "abc"),
+		"less than said":   frames("h", object{"version": 1, "name": "x"}, "e", object{"size": 1}, "b", object{}, "z", end),
+		"wrong digest":     frames("h", object{"version": 1, "name": "x"}, "e", object{"size": 1}, "b", object{}, "d", "a", "z", end),
+		"negative size":    frames("h", object{"version": 1, "name": "x"}, "e", object{"size": -1}),
+		"begins elsewhere": frames("h", object{"version": 1, "name": "x"}, "e", object{"size": 5}, "b", object{"offset": 3}, "d", "ab"),
+		"giant frame":      []byte("h\xff\xff\xff\xff"),
+		"out of turn":      frames("d", "abc"),
+		"error":            frames("x", object{"text": "I will not"}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			outside, inside := filepath.Join(dir, "outside"), filepath.Join(dir, "in", "side")
+			for _, d := range []string{outside, filepath.Join(inside, "d")} {
+				if err := os.MkdirAll(d, 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := os.Symlink(outside, filepath.Join(inside, "d", "out")); err != nil {
+				t.Fatal(err)
+			}
+			before := tree(t, outside)
+			conn := struct {
+				io.Reader
+				io.Writer
+			}{bytes.NewReader(b), io.Discard}
+			if err := transfer.Receive(conn, inside, transfer.Options{}); err == nil {
+				t.Error("accepted")
+			}
+			if d := cmp.Diff(before, tree(t, outside)); d != "" {
+				t.Errorf("something happened outside:\n%s", d)
+			}
+			for _, forbidden := range []string{filepath.Join(dir, "x"), filepath.Join(dir, "in", "x"), filepath.Join(inside, "x")} {
+				if _, err := os.Lstat(forbidden); err == nil {
+					t.Errorf("%s was made", forbidden)
+				}
+			}
+		})
+	}
+}
+
+// TestErrorsReachTheOther: both sides say the same.
+func TestErrorsReachTheOther(t *testing.T) {
+	t.Parallel()
+	_, _, err, rerr := cp(t, filepath.Join(t.TempDir(), "none"), t.TempDir(), nil)
+	if err == nil || rerr == nil || !strings.Contains(rerr.Error(), "no such file") {
+		t.Errorf("%v, %v", err, rerr)
+	}
+	src := filepath.Join(t.TempDir(), "src")
+	write(t, src, noise(1<<20), 0o644)
+	dst := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dst, "src"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err, rerr = cp(t, src, dst, nil)
+	if err == nil || rerr == nil || !strings.Contains(err.Error(), "is a folder") {
+		t.Errorf("%v, %v", err, rerr)
+	}
+}
+
+func FuzzReceive(f *testing.F) {
+	f.Add(frames("h", object{"version": 1, "name": "x"}, "e", object{"size": 1, "mode": 0o644}, "b", object{}, "d", "a", "z", object{"sha256": "00"}))
+	f.Add(frames("h", object{"version": 1, "name": "d", "dir": true}, "e", object{"dir": true}, "e", object{"path": "../x"}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		dir := t.TempDir()
+		inside := filepath.Join(dir, "inside")
+		if err := os.Mkdir(inside, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		conn := struct {
+			io.Reader
+			io.Writer
+		}{bytes.NewReader(b), io.Discard}
+		_ = transfer.Receive(conn, inside, transfer.Options{})
+		if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
+			t.Fatalf("outside: %v, %v", left, err)
+		}
+	})
+}

@@ -1,0 +1,169 @@
+package ssmdoc_test
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"sekisho/internal/ssmdoc"
+)
+
+// commandDoc is a command document whose only step has inputs, and whose
+// parameters are params.
+func commandDoc(params, inputs string) string {
+	return `{"schemaVersion":"2.2","parameters":` + params + `,"mainSteps":[{"action":"aws:runShellScript","name":"run","inputs":` + inputs + `}]}`
+}
+
+func TestCommandBuiltins(t *testing.T) {
+	t.Parallel()
+	shell := ssmdoc.FindBuiltin("AWS-RunShellScript")
+	if shell.Type != ssmdoc.TypeCommand || shell.Owner() != "Amazon" {
+		t.Fatalf("%+v", shell)
+	}
+	if diff := cmp.Diff([]string{"Linux", "MacOS"}, shell.Platforms()); diff != "" {
+		t.Error(diff)
+	}
+	p, err := shell.Command(map[string][]string{"commands": {"echo 'a\nb'", "id"}, "executionTimeout": {"60"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.Timeout != time.Minute {
+		t.Errorf("timeout %s", p.Timeout)
+	}
+	want := map[string]any{"commands": []string{"echo 'a\nb'", "id"}, "executionTimeout": "60", "workingDirectory": ""}
+	if diff := cmp.Diff(want, p.Parameters); diff != "" {
+		t.Error(diff)
+	}
+	// Agents know no less than five seconds.
+	p, err = shell.Command(map[string][]string{"commands": {"id"}, "executionTimeout": {"1"}})
+	if err != nil || p.Timeout != 5*time.Second || !strings.Contains(string(p.Content), `"timeoutSeconds":"5"`) {
+		t.Errorf("%s %s, %v", p.Timeout, p.Content, err)
+	}
+	remote := ssmdoc.FindBuiltin("AWS-RunRemoteScript")
+	p, err = remote.Command(map[string][]string{"sourceType": {"S3"}, "sourceInfo": {`{"path":"https://h/b/k"}`}, "commandLine": {"k"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := json.Marshal(p.Parameters)
+	if err != nil || !strings.Contains(string(b), `"sourceInfo":{"path":"https://h/b/k"}`) {
+		t.Errorf("%s, %v", b, err)
+	}
+	if p.Timeout != 2*time.Hour || len(p.Steps) != 2 || p.Steps[1].Name != "runShellScript" {
+		t.Errorf("%+v", p)
+	}
+	var content struct {
+		MainSteps []struct {
+			Action, Name string
+			Precondition map[string][]string
+		}
+		Parameters map[string]struct{ Default any }
+	}
+	if err := json.Unmarshal(p.Content, &content); err != nil {
+		t.Fatal(err)
+	}
+	if len(content.MainSteps) != 2 || content.MainSteps[1].Precondition["StringEquals"][1] != "Linux" || content.Parameters["executionTimeout"].Default != "3600" {
+		t.Errorf("%s", p.Content)
+	}
+	if !cmp.Equal(remote.Platforms(), []string{"Linux"}) {
+		t.Errorf("%v", remote.Platforms())
+	}
+}
+
+func TestCommandParameters(t *testing.T) {
+	t.Parallel()
+	d, err := ssmdoc.ParseCommand([]byte(commandDoc(`{"who":{"type":"String","displayType":"textarea"},"note":{"type":"String","displayType":"textarea","default":""},"wait":{"type":"String","default":"5"},"more":{"type":"StringMap","default":{}}}`,
+		`{"runCommand":["echo {{ who }}"," {{note}} "],"timeoutSeconds":"{{ wait }}"}`)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		given map[string][]string
+		want  string // "": fits
+	}{
+		"fits":            {map[string][]string{"who": {"you, -n"}, "note": {"a; $(b)\nc"}}, ""},
+		"another command": {map[string][]string{"who": {"a; reboot"}}, `has a value with ';'`},
+		"a map":           {map[string][]string{"who": {"you"}, "more": {`{"a":1}`}}, ""},
+		"not a map":       {map[string][]string{"who": {"you"}, "more": {`[1]`}}, "takes a JSON object"},
+		"missing":         {nil, `needs the parameter "who"`},
+		"unknown":         {map[string][]string{"who": {"you"}, "whom": {"me"}}, `did you mean "who"?`},
+		"two values":      {map[string][]string{"who": {"a", "b"}}, "takes one value"},
+		"a second line":   {map[string][]string{"who": {"a\nrm -rf /"}}, "line break"},
+		"no number":       {map[string][]string{"who": {"a"}, "wait": {"soon"}}, "must be a number of seconds"},
+		"too long":        {map[string][]string{"who": {"a"}, "wait": {"172801"}}, "must be a number of seconds"},
+		"Parameter Store": {map[string][]string{"who": {"{{ssm:secret}}"}}, "Parameter Store"},
+	} {
+		_, err := d.Command(c.given)
+		switch {
+		case c.want == "" && err != nil:
+			t.Errorf("%s: %v", name, err)
+		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want) || !errors.Is(err, ssmdoc.ErrParameters)):
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+	session, err := ssmdoc.Parse([]byte(`{"schemaVersion":"1.0","sessionType":"Standard_Stream"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := session.Command(nil); err == nil {
+		t.Error("a session's document was sent as a command")
+	}
+}
+
+func TestCommandDocumentsRefused(t *testing.T) {
+	t.Parallel()
+	run := `{"runCommand":["id"]}`
+	for name, c := range map[string]struct{ text, want string }{
+		"JSON":              {`{`, "not valid JSON"},
+		"schema":            {`{"schemaVersion":"1.2","mainSteps":[]}`, `have schema version "2.2"`},
+		"no steps":          {`{"schemaVersion":"2.2"}`, "must be a list of 1 to 50 steps"},
+		"a step of text":    {`{"schemaVersion":"2.2","mainSteps":["a"]}`, "must be an object"},
+		"action":            {`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:runDocker","name":"a","inputs":{}}]}`, "must be one of aws:runShellScript"},
+		"name":              {`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:runShellScript","name":"../a","inputs":` + run + `}]}`, "must have 1 to 128"},
+		"two of one name":   {`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:runShellScript","name":"a","inputs":` + run + `},{"action":"aws:runShellScript","name":"a","inputs":` + run + `}]}`, "as another step's is"},
+		"no inputs":         {`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:runShellScript","name":"a"}]}`, "inputs must be an object"},
+		"unknown of a step": {`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:runShellScript","name":"a","inputs":` + run + `,"isEnd":true}]}`, `"isEnd", which is not known`},
+		"precondition":      {`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:runShellScript","name":"a","inputs":` + run + `,"precondition":{"StringEquals":["platformType","Linx"]}}]}`, "where PLATFORM is"},
+		"input":             {commandDoc(`{}`, `{"runComand":["id"]}`), `did you mean "runCommand"?`},
+		"a script of text":  {commandDoc(`{}`, `{"runCommand":"id"}`), "must be a list of lines"},
+		"a line of number":  {commandDoc(`{}`, `{"runCommand":[1]}`), "must be a text"},
+		"timeout":           {commandDoc(`{}`, `{"runCommand":["id"],"timeoutSeconds":"0"}`), "must be a number of seconds"},
+		"modifier":          {commandDoc(`{}`, `{"runCommand":["id"],"onFailure":"shrug"}`), "must be exit"},
+		"reference":         {commandDoc(`{"name":{"type":"String"}}`, `{"runCommand":["{{ nmae }}"]}`), `did you mean "name"?`},
+		"Parameter Store":   {commandDoc(`{}`, `{"runCommand":["{{ssm:a}}"]}`), "Parameter Store"},
+		"quoting":           {commandDoc(`{"a":{"type":"String","sekisho":{"quote":"shell"}}}`, run), "is for documents of type Session"},
+		"type":              {commandDoc(`{"a":{"type":"Boolean"}}`, run), "must be one of String, StringList, StringMap"},
+		"default":           {commandDoc(`{"a":{"type":"StringMap","default":"{}"}}`, run), "must be an object"},
+		"source":            {`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:downloadContent","name":"a","inputs":{"sourceType":"S3","sourceInfo":"nope"}}]}`, "must be a JSON object"},
+		"size":              {commandDoc(`{}`, `{"runCommand":["`+strings.Repeat("a", ssmdoc.MaxSize)+`"]}`), "it may have 65536"},
+	} {
+		_, err := ssmdoc.ParseCommand([]byte(c.text))
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+}
+
+func FuzzParseCommand(f *testing.F) {
+	for _, b := range ssmdoc.Builtins() {
+		f.Add([]byte(b.Content))
+	}
+	f.Add([]byte(commandDoc(`{"a":{"type":"StringMap","default":{"b":["c"]}}}`, `{"runCommand":["{{ a }}"],"timeoutSeconds":1}`)))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		d, err := ssmdoc.ParseCommand(text)
+		if err != nil {
+			return
+		}
+		given := map[string][]string{}
+		for _, p := range d.Parameters {
+			given[p.Name] = []string{"1"}
+		}
+		p, err := d.Command(given)
+		if err == nil && !json.Valid(p.Content) {
+			t.Errorf("%s", p.Content)
+		}
+	})
+}

@@ -1,0 +1,277 @@
+// Package ssmdoc reads session documents (schema 1.0): which kind of
+// session they start, with which parameters, inputs and properties; and
+// command documents (schema 2.2): which steps they run. It checks a document
+// when it is saved, a request's parameters when a session or a command is
+// asked for, and composes what the node's agent is sent.
+package ssmdoc
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"sekisho"
+)
+
+// Default is the document of a StartSession that names none. It is also where
+// an account keeps its Session Manager preferences.
+const Default = "SSM-SessionManagerRunShell"
+
+// The session types of schema 1.0.
+const (
+	StandardStream         = "Standard_Stream"
+	InteractiveCommands    = "InteractiveCommands"
+	NonInteractiveCommands = "NonInteractiveCommands"
+	Port                   = "Port"
+)
+
+// SchemaVersion is the one that sessions have.
+const SchemaVersion = "1.0"
+
+// MaxSize is the size in bytes of the largest document, as in AWS.
+const MaxSize = 64 << 10
+
+// The faults that callers tell apart. An error of this package that wraps
+// neither says that a document's content is wrong.
+var (
+	// ErrSchemaVersion says that a document is of another schema.
+	ErrSchemaVersion = errors.New("schema version")
+	// ErrParameters says that a request's parameters do not fit a document.
+	ErrParameters = errors.New("parameters")
+)
+
+// Document is a document that has passed every check.
+type Document struct {
+	Type          string // TypeSession or TypeCommand
+	SchemaVersion string
+	Description   string
+	SessionType   string // of a session
+	// Parameters are in the order of the text.
+	Parameters []*Parameter
+	Steps      []*Step // of a command
+
+	inputs     *inputs // nil when the document has none
+	properties any
+}
+
+// namePattern is that of document names; a version of it with a colon and a
+// slash is that of names in requests, which may be ARNs.
+var namePattern = regexp.MustCompile(`^[a-zA-Z0-9_\-.]{3,128}$`)
+
+// ValidName reports whether a document may be called name.
+func ValidName(name string) bool { return namePattern.MatchString(name) }
+
+// reservedPrefixes begin the names of documents that come with the server.
+var reservedPrefixes = []string{"aws-", "amazon", "amzn", "sekisho-"}
+
+// Reserved reports whether names like this are kept for documents that come
+// with the server.
+func Reserved(name string) bool {
+	lower := strings.ToLower(name)
+	for _, p := range reservedPrefixes {
+		if strings.HasPrefix(lower, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// Parse reads a document of type Session in JSON and checks everything in it.
+// The error lists what is wrong and where.
+func Parse(text []byte) (*Document, error) {
+	if len(text) > MaxSize {
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "The document has %d bytes; it may have %d.", len(text), MaxSize)
+	}
+	root, err := decode(text)
+	if err != nil {
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "The document is not valid JSON: %v.", err)
+	}
+	var c checker
+	d := c.document(root)
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// sessionTypes are the kinds of session in the order people know them.
+var sessionTypes = []string{StandardStream, InteractiveCommands, NonInteractiveCommands, Port}
+
+func (c *checker) document(root *object) *Document {
+	d := &Document{Type: TypeSession}
+	d.SchemaVersion, _ = c.text("schemaVersion", root, "schemaVersion")
+	if d.SchemaVersion != SchemaVersion && len(c.problems) == 0 {
+		c.cause = ErrSchemaVersion
+		c.failf("schemaVersion", "is %q: documents of type Session have schema version %q", clip(d.SchemaVersion), SchemaVersion)
+		return d // everything else would seem wrong too
+	}
+	c.known("", root, "schemaVersion", "description", "sessionType", "parameters", "inputs", "properties")
+	d.Description, _ = c.text("description", root, "description")
+	d.SessionType, _ = c.text("sessionType", root, "sessionType")
+	c.oneOf("sessionType", d.SessionType, sessionTypes...)
+	d.Parameters = c.parameters(root)
+	if v, ok := root.get("inputs"); ok && v != nil {
+		d.inputs = c.inputs(v)
+	}
+	d.properties, _ = root.get("properties")
+	if len(c.problems) > 0 {
+		return d
+	}
+	c.references(d)
+	c.properties(d, d.properties, c.isTemplate)
+	return d
+}
+
+// Platforms are the operating systems that the document is for, as
+// DescribeDocument names them.
+func (d *Document) Platforms() []string {
+	if d.Type == TypeCommand {
+		return d.commandPlatforms()
+	}
+	all := platforms
+	o, ok := d.properties.(*object)
+	if d.SessionType != InteractiveCommands && d.SessionType != NonInteractiveCommands || !ok {
+		return all
+	}
+	var some []string
+	for _, p := range all {
+		if _, ok := o.get(strings.ToLower(p)); ok {
+			some = append(some, p)
+		}
+	}
+	return some
+}
+
+// Parameter returns the parameter called name, or nil.
+func (d *Document) Parameter(name string) *Parameter {
+	for _, p := range d.Parameters {
+		if p.Name == name {
+			return p
+		}
+	}
+	return nil
+}
+
+// maxProblems bounds how many faults of a document one error lists.
+const maxProblems = 8
+
+// checker collects what is wrong with a document.
+type checker struct {
+	command  bool // the document is of type Command
+	problems []string
+	more     int
+	cause    error
+}
+
+func (c *checker) failf(where, format string, args ...any) {
+	if len(c.problems) == maxProblems {
+		c.more++
+		return
+	}
+	if where == "" {
+		where = "the document"
+	}
+	c.problems = append(c.problems, where+" "+fmt.Sprintf(format, args...))
+}
+
+func (c *checker) err() error {
+	if len(c.problems) == 0 {
+		return nil
+	}
+	text := strings.Join(c.problems, "; ")
+	if c.more > 0 {
+		text += fmt.Sprintf("; and %d more", c.more)
+	}
+	e := sekisho.Errorf(sekisho.CodeInvalid, "The document is not valid: %s.", text)
+	e.Err = c.cause
+	return e
+}
+
+// known refuses every name in o that is not one of names, and says which one
+// was probably meant.
+func (c *checker) known(where string, o *object, names ...string) {
+	for _, k := range o.keys {
+		if !contains(names, k) {
+			c.failf(where, "has %q, which is not known%s", clip(k), meant(k, names))
+		}
+	}
+}
+
+// text returns the string called name; where is its place for errors.
+func (c *checker) text(where string, o *object, name string) (string, bool) {
+	v, ok := o.get(name)
+	if !ok || v == nil {
+		return "", false
+	}
+	s, ok := v.(string)
+	if !ok {
+		c.failf(where, "must be a text")
+	}
+	return s, ok
+}
+
+func (c *checker) oneOf(where, value string, allowed ...string) {
+	if !contains(allowed, value) {
+		c.failf(where, "is %q: it must be one of %s%s", clip(value), strings.Join(allowed, ", "), meant(value, allowed))
+	}
+}
+
+func contains(all []string, s string) bool {
+	for _, a := range all {
+		if a == s {
+			return true
+		}
+	}
+	return false
+}
+
+func clip(s string) string {
+	const most = 60
+	if len(s) > most {
+		return strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return s
+}
+
+// meant is "; did you mean …?" when one of names is close to s.
+func meant(s string, names []string) string {
+	if len(s) > 60 {
+		return ""
+	}
+	best, distance := "", 4
+	for _, n := range names {
+		d := edits(strings.ToLower(s), strings.ToLower(n))
+		if len(s) > 3 && strings.HasPrefix(strings.ToLower(n), strings.ToLower(s)) {
+			d = 1
+		}
+		if d < distance && d < len(n)/2+1 {
+			best, distance = n, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (did you mean %q?)", best)
+}
+
+// edits is the Levenshtein distance of two short texts.
+func edits(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

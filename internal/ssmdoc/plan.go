@@ -1,0 +1,378 @@
+package ssmdoc
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"sekisho"
+)
+
+// RunAsTag is the tag of an IAM principal that names its OS user.
+const RunAsTag = "SSMSessionRunAs"
+
+// defaultPromptTag is the tag of a node that a friendly prompt shows.
+const defaultPromptTag = "Hostname"
+
+// Ask is what a request for a session says, and what is known about who asks
+// and about the node.
+type Ask struct {
+	Parameters map[string][]string
+	Reason     string
+	RunAs      string // the principal's tag RunAsTag; "" when it has none
+	// Person is whether a person's program asks rather than automation.
+	Person   bool
+	Node     sekisho.NodeID
+	NodeName string
+	NodeTags map[string]string
+}
+
+// Plan is a session as it is to be run.
+type Plan struct {
+	SessionType string
+	// Content, Parameters and RunAsUser are for the agent.
+	Content     json.RawMessage
+	Parameters  map[string]any
+	RunAsUser   string
+	IdleTimeout time.Duration
+	MaxDuration time.Duration // 0 = none
+	MaxPerOwner int           // 0 = no limit
+	MaxPerNode  int           // 0 = no limit
+	RecordInput Switch
+	// Encrypted is whether agent and client encrypt what passes, so that
+	// the server cannot record it.
+	Encrypted bool
+}
+
+// CheckPreferences reports why d cannot hold the account's preferences: these
+// are used without a request's parameters.
+func (d *Document) CheckPreferences() error {
+	if d.SessionType != StandardStream {
+		return sekisho.Errorf(sekisho.CodeInvalid, "The document %s holds the account's preferences: its sessionType must be %s.", Default, StandardStream)
+	}
+	if d.inputs == nil {
+		return sekisho.Errorf(sekisho.CodeInvalid, "The document %s holds the account's preferences: it must have inputs.", Default)
+	}
+	for _, p := range d.Parameters {
+		if !p.HasDefault {
+			return sekisho.Errorf(sekisho.CodeInvalid, "The document %s holds the account's preferences: its parameter %q needs a default.", Default, p.Name)
+		}
+	}
+	return nil
+}
+
+// hasSocket reports whether a Port session ends at a Unix socket of the node.
+func (d *Document) hasSocket() bool {
+	o, ok := d.properties.(*object)
+	if !ok {
+		return false
+	}
+	_, ok = o.get("socket")
+	return ok
+}
+
+func never(string) bool { return false }
+
+// Plan checks a request against the document and composes the session.
+// Account is the document of the account's preferences, nil when nobody has
+// saved any. They hold where the document itself has no inputs; of the
+// preferences in inputs.sekisho each holds where the document does not say
+// another, so that a document that is silent lifts no guard.
+func (d *Document) Plan(account *Document, ask Ask) (*Plan, error) {
+	bound, err := d.bind(ask.Parameters)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range d.Parameters {
+		if p.quote {
+			bound[p.Name] = shellQuote(bound[p.Name].(string))
+		}
+	}
+	if err := d.checkFilledIn(bound); err != nil {
+		return nil, err
+	}
+	s, err := d.settings(account, bound)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.House.checkReason(ask.Reason); err != nil {
+		return nil, err
+	}
+	p := &Plan{
+		SessionType: d.SessionType, Parameters: bound,
+		IdleTimeout: s.IdleTimeout, MaxDuration: s.MaxDuration, MaxPerOwner: s.House.MaxPerOwner, MaxPerNode: s.House.MaxPerNode,
+		RecordInput: s.House.RecordInput,
+	}
+	if p.IdleTimeout == 0 {
+		p.IdleTimeout = defaultIdle
+	}
+	if d.SessionType == Port {
+		// Bytes of a port are neither logged nor encrypted. Nothing runs as
+		// anybody, but a socket asks who comes.
+		s.RunAsEnabled = s.RunAsEnabled && d.hasSocket()
+		s = Settings{IdleTimeout: s.IdleTimeout, MaxDuration: s.MaxDuration, RunAsEnabled: s.RunAsEnabled, RunAsDefaultUser: s.RunAsDefaultUser}
+	}
+	if p.RunAsUser, err = s.runAs(ask.RunAs); err != nil {
+		return nil, err
+	}
+	p.Encrypted = s.KMSKeyID != ""
+	p.Content, err = d.content(&s, ask)
+	return p, err
+}
+
+// checkFilledIn checks what the parameters make of the properties.
+func (d *Document) checkFilledIn(bound values) error {
+	var c checker
+	filled := bound.expandTree(d.properties)
+	walk("properties", filled, func(where, text string) {
+		// Agents look for these after they have put the values in.
+		if storeReference.MatchString(text) {
+			c.failf(where, "names a parameter of Parameter Store, which Sekisho does not have")
+		}
+	})
+	c.properties(d, filled, never)
+	return c.withParameters()
+}
+
+func (c *checker) withParameters() error {
+	err := c.err()
+	if e, ok := errors.AsType[*sekisho.Error](err); ok {
+		e.Err = ErrParameters
+		e.Message = "With these parameters the session cannot be started: " + e.Message
+	}
+	return err
+}
+
+// settings are the preferences that hold for a session of d.
+func (d *Document) settings(account *Document, bound values) (Settings, error) {
+	var own, others *object
+	if d.inputs != nil {
+		own = bound.expandTree(d.inputs.tree).(*object)
+	}
+	if account != nil && account.inputs != nil {
+		defaults, err := account.bind(nil)
+		if err != nil {
+			return Settings{}, err
+		}
+		others = defaults.expandTree(account.inputs.tree).(*object)
+	}
+	tree := own
+	if tree == nil {
+		tree = others
+	}
+	if tree == nil {
+		return Settings{}, nil
+	}
+	var c checker
+	walk("inputs", tree, func(where, text string) {
+		if reference.MatchString(text) || storeReference.MatchString(text) {
+			c.failf(where, "has a reference to a parameter in a value of a parameter")
+		}
+	})
+	s := c.settings(withHouse(tree, others), never)
+	return s, c.withParameters()
+}
+
+// withHouse is tree with what base says in inputs.sekisho and tree does not.
+func withHouse(tree, base *object) *object {
+	if base == nil || base == tree {
+		return tree
+	}
+	below, ok := base.values["sekisho"].(*object)
+	if !ok {
+		return tree
+	}
+	house := &object{keys: append([]string{}, below.keys...), values: map[string]any{}}
+	for k, v := range below.values {
+		house.values[k] = v
+	}
+	if above, ok := tree.values["sekisho"].(*object); ok {
+		for _, k := range above.keys {
+			if _, ok := house.values[k]; !ok {
+				house.keys = append(house.keys, k)
+			}
+			house.values[k] = above.values[k]
+		}
+	}
+	out := &object{keys: append([]string{}, tree.keys...), values: map[string]any{}}
+	for k, v := range tree.values {
+		out.values[k] = v
+	}
+	if _, ok := out.values["sekisho"]; !ok {
+		out.keys = append(out.keys, "sekisho")
+	}
+	out.values["sekisho"] = house
+	return out
+}
+
+func (h *House) checkReason(reason string) error {
+	if reason == "" {
+		if !h.ReasonRequired {
+			return nil
+		}
+		e := sekisho.Errorf(sekisho.CodeInvalid, "A reason is required to start a session.")
+		if h.ReasonPattern != "" {
+			return e.WithHint("Give one that matches %s (aws ssm start-session --reason).", clipTo(h.ReasonPattern, 300))
+		}
+		return e.WithHint("Give one (aws ssm start-session --reason).")
+	}
+	if h.reason != nil && !h.reason.MatchString(reason) {
+		return sekisho.Errorf(sekisho.CodeInvalid, "The reason does not match %s, as the account's session preferences demand.", clipTo(h.ReasonPattern, 300))
+	}
+	return nil
+}
+
+// runAs is the OS user of the session, or "" for the agent's own default,
+// which holds only when run as is off.
+func (s *Settings) runAs(tag string) (string, error) {
+	if !s.RunAsEnabled {
+		return "", nil
+	}
+	name, from := tag, "the tag "+RunAsTag+" of the IAM principal"
+	if name == "" {
+		name, from = s.RunAsDefaultUser, "runAsDefaultUser in the session preferences"
+	}
+	if name == "" {
+		return "", sekisho.Errorf(sekisho.CodeInvalid, "Run as is enabled, but no OS user is named for this session: the IAM principal has no tag %s, and the session preferences have no runAsDefaultUser.", RunAsTag).
+			WithHint("Tag the user or role with %s, or set runAsDefaultUser.", RunAsTag)
+	}
+	if err := runAsUser(name); err != nil {
+		return "", sekisho.Errorf(sekisho.CodeInvalid, "Run as: %s %v.", from, err)
+	}
+	return name, nil
+}
+
+// agentContent is a document as agents read it: inputs complete, since AWS's
+// agent reads them without asking whether they are there, and parameters not
+// yet put into the properties.
+type agentContent struct {
+	SchemaVersion string                     `json:"schemaVersion"`
+	Description   string                     `json:"description"`
+	SessionType   string                     `json:"sessionType"`
+	Inputs        agentInputs                `json:"inputs"`
+	Parameters    map[string]*agentParameter `json:"parameters"`
+	Properties    any                        `json:"properties,omitempty"`
+}
+
+type agentInputs struct {
+	S3BucketName                string            `json:"s3BucketName"`
+	S3KeyPrefix                 string            `json:"s3KeyPrefix"`
+	S3EncryptionEnabled         bool              `json:"s3EncryptionEnabled"`
+	CloudWatchLogGroupName      string            `json:"cloudWatchLogGroupName"`
+	CloudWatchEncryptionEnabled bool              `json:"cloudWatchEncryptionEnabled"`
+	CloudWatchStreamingEnabled  bool              `json:"cloudWatchStreamingEnabled"`
+	KMSKeyID                    string            `json:"kmsKeyId"`
+	RunAsEnabled                bool              `json:"runAsEnabled"`
+	RunAsDefaultUser            string            `json:"runAsDefaultUser"`
+	IdleSessionTimeout          string            `json:"idleSessionTimeout"`
+	MaxSessionDuration          string            `json:"maxSessionDuration"`
+	ShellProfile                map[string]string `json:"shellProfile"`
+	Sekisho                     agentHouse        `json:"sekisho"`
+}
+
+// agentHouse is what Sekisho's agent knows beyond AWS's.
+type agentHouse struct {
+	LoginShell bool   `json:"loginShell"`
+	Prompt     string `json:"prompt"` // what the prompt calls the node; "" for the shell's own prompt
+	Banner     string `json:"banner"`
+}
+
+type agentParameter struct {
+	Type           string   `json:"type"`
+	Description    string   `json:"description,omitempty"`
+	Default        any      `json:"default,omitempty"`
+	AllowedPattern string   `json:"allowedPattern,omitempty"`
+	AllowedValues  []string `json:"allowedValues,omitempty"`
+}
+
+func (d *Document) content(s *Settings, ask Ask) (json.RawMessage, error) {
+	out := agentContent{
+		SchemaVersion: SchemaVersion, Description: d.Description, SessionType: d.SessionType, Properties: d.properties,
+		Inputs: agentInputs{
+			S3BucketName: s.S3BucketName, S3KeyPrefix: s.S3KeyPrefix, S3EncryptionEnabled: s.S3EncryptionEnabled,
+			CloudWatchLogGroupName: s.CloudWatchLogGroupName, CloudWatchEncryptionEnabled: s.CloudWatchEncryptionEnabled,
+			CloudWatchStreamingEnabled: s.CloudWatchStreamingEnabled, KMSKeyID: s.KMSKeyID,
+			RunAsEnabled: s.RunAsEnabled, RunAsDefaultUser: s.RunAsDefaultUser,
+			IdleSessionTimeout: minutes(s.IdleTimeout), MaxSessionDuration: minutes(s.MaxDuration),
+			ShellProfile: map[string]string{"linux": "", "windows": ""},
+			Sekisho:      s.House.forAgent(d.SessionType, ask),
+		},
+		Parameters: map[string]*agentParameter{},
+	}
+	for platform, profile := range s.ShellProfile {
+		out.Inputs.ShellProfile[platform] = profile
+	}
+	for _, p := range d.Parameters {
+		out.Parameters[p.Name] = p.forAgent()
+	}
+	b, err := json.Marshal(out)
+	if err != nil {
+		return nil, fmt.Errorf("document: %w", err)
+	}
+	return b, nil
+}
+
+func (p *Parameter) forAgent() *agentParameter {
+	a := &agentParameter{Type: p.Type, Description: p.Description}
+	if p.quote { // a value in quotes no longer fits the rest
+		return a
+	}
+	a.AllowedPattern, a.AllowedValues = p.patternText, p.allowed
+	switch {
+	case !p.HasDefault:
+	case p.Type == TypeString:
+		a.Default = p.defaults[0]
+	case p.Type == TypeStringMap:
+		a.Default = json.RawMessage(p.defaults[0])
+	default:
+		a.Default = p.defaults
+	}
+	return a
+}
+
+func minutes(d time.Duration) string {
+	if d == 0 {
+		return ""
+	}
+	return strconv.Itoa(int(d / time.Minute))
+}
+
+func (h *House) forAgent(sessionType string, ask Ask) agentHouse {
+	var out agentHouse
+	if sessionType == StandardStream || sessionType == InteractiveCommands {
+		out.Banner = h.Banner
+	}
+	if sessionType == StandardStream {
+		out.LoginShell = h.LoginShell.On(ask.Person)
+		if h.FriendlyPrompt.On(ask.Person) {
+			out.Prompt = h.promptName(ask)
+		}
+	}
+	return out
+}
+
+// promptName is what a prompt calls the node: its tag, else its name, else
+// its ID; only names that every terminal shows as they are.
+func (h *House) promptName(ask Ask) string {
+	tag := h.PromptTag
+	if tag == "" {
+		tag = defaultPromptTag
+	}
+	for _, name := range []string{ask.NodeTags[tag], ask.NodeName} {
+		if plain(name) {
+			return name
+		}
+	}
+	return string(ask.Node)
+}
+
+func plain(s string) bool {
+	for _, r := range s {
+		if r < '!' || r > '~' {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 64
+}

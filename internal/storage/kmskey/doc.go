@@ -1,0 +1,22 @@
+// Package kmskey keeps symmetric keys that never leave the server, and encrypts,
+// decrypts and makes data keys with them, as AWS's Key Management Service
+// does. It decides nothing about who may: that is for its door.
+//
+// # Material
+//
+// A key has one or more generations of material, 32 random bytes each, sealed
+// under the keyring. Rotation adds a generation; older ones go on decrypting
+// what they encrypted. A key that was scheduled for deletion is gone for good
+// once its day has come: with the material goes everything it encrypted.
+//
+// # Ciphertexts
+//
+// A ciphertext names the key and the generation that opens it:
+//
+//	"SKC" (3 bytes) | format (1 byte, 1) | key ID (16) | generation (4) | salt (16) | nonce (12) | ciphertext and tag
+//
+// It is AES-256-GCM under a key that HKDF-SHA-256 derives from the material
+// and the salt. Everything before the ciphertext is authenticated with it, and
+// so is the encryption context: its pairs, sorted by name, each part behind
+// its length, so that no two contexts read alike.
+package kmskey

@@ -1,0 +1,88 @@
+package kmskey
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// State is the state of a key as DescribeKey reports it.
+type State string
+
+// The states of a key.
+const (
+	Enabled         State = "Enabled"
+	Disabled        State = "Disabled"
+	PendingDeletion State = "PendingDeletion"
+)
+
+// Key is a symmetric key.
+type Key struct {
+	ID          string // a UUID
+	Description string
+	State       State
+	CreatedAt   time.Time
+	DeletionAt  time.Time // when a key in PendingDeletion goes; zero otherwise
+	Policy      Policy
+	Rotates     bool
+	RotateEvery time.Duration // between two rotations
+	Tags        map[string]string
+	// Generations holds the material, oldest first; the last one encrypts.
+	Generations []Generation
+}
+
+// Policy is a key policy. Keys keep it for their door, which understands it.
+type Policy struct {
+	Document string
+	// Names are the IDs of the users and roles whose names are in it.
+	Names map[string]string
+}
+
+// Generation is one generation of a key's material.
+type Generation struct {
+	MadeAt time.Time
+	Sealed []byte // under the keyring, bound to its key and place
+}
+
+// NextRotation is when the material is due to be replaced; zero for a key that
+// does not rotate.
+func (k *Key) NextRotation() time.Time {
+	if !k.Rotates || k.State == PendingDeletion {
+		return time.Time{}
+	}
+	return k.Generations[len(k.Generations)-1].MadeAt.Add(k.RotateEvery)
+}
+
+// gone reports whether the key's day of deletion has come.
+func (k *Key) gone(now time.Time) bool {
+	return k.State == PendingDeletion && !now.Before(k.DeletionAt)
+}
+
+// Alias is a name of a key: "alias/" and more.
+type Alias struct {
+	Name      string
+	KeyID     string
+	CreatedAt time.Time
+	UpdatedAt time.Time
+}
+
+// aliasPrefix begins every alias.
+const aliasPrefix = "alias/"
+
+// ValidAlias reports whether a person may call a key name.
+func ValidAlias(name string) bool {
+	rest, ok := strings.CutPrefix(name, aliasPrefix)
+	return ok && rest != "" && len(name) <= 256 && !strings.HasPrefix(rest, "aws/") && !slices.ContainsFunc([]byte(rest), func(c byte) bool {
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+			return false
+		}
+		return strings.IndexByte("/_-", c) < 0
+	})
+}
+
+// validKeyID reports whether s has the form of a key's ID.
+func validKeyID(s string) bool {
+	_, err := parseUUID(s)
+	return err == nil
+}

@@ -1,0 +1,58 @@
+package sqlstore_test
+
+import (
+	"path/filepath"
+	"testing"
+	"time"
+
+	"sekisho"
+	"sekisho/internal/store/sqlstore"
+)
+
+func TestConsoleSignIns(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	path := filepath.Join(t.TempDir(), "db")
+	db, err := sqlstore.OpenSQLite(ctx, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(hash, data string) {
+		t.Helper()
+		got, err := db.ConsoleSignIn(ctx, []byte(hash))
+		if data == "" {
+			if !sekisho.IsNotFound(err) {
+				t.Errorf("%s: got %q, %v, want not found", hash, got, err)
+			}
+		} else if err != nil || string(got) != data {
+			t.Errorf("%s: got %q, %v, want %q", hash, got, err, data)
+		}
+	}
+	now := time.Now()
+	must(db.PutConsoleSignIn(ctx, []byte("a"), []byte("1"), now.Add(time.Hour), now))
+	must(db.PutConsoleSignIn(ctx, []byte("b"), []byte("2"), now.Add(3*time.Hour), now))
+	must(db.UpdateConsoleSignIn(ctx, []byte("b"), []byte("3")))
+	must(db.UpdateConsoleSignIn(ctx, []byte("gone"), []byte("x")))
+
+	must(db.Close())
+	db, err = sqlstore.OpenSQLite(ctx, path)
+	must(err)
+	t.Cleanup(func() { db.Close() })
+	want("a", "1")
+	want("b", "3")
+	want("gone", "")
+
+	// A later sign-in sweeps what has expired.
+	must(db.PutConsoleSignIn(ctx, []byte("c"), []byte("4"), now.Add(9*time.Hour), now.Add(2*time.Hour)))
+	want("a", "")
+	want("b", "3")
+	must(db.DeleteConsoleSignIn(ctx, []byte("b")))
+	want("b", "")
+	want("c", "4")
+}

@@ -1,0 +1,12 @@
+package sqlstore_test
+
+import (
+	"testing"
+
+	"sekisho/internal/store/storetest"
+)
+
+func TestInventory(t *testing.T) {
+	t.Parallel()
+	storetest.Inventory(t, func(t *testing.T) storetest.InventoryStore { return openSQLite(t) })
+}

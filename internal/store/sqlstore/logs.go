@@ -1,0 +1,243 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"sekisho"
+	"sekisho/internal/storage/loggroup"
+)
+
+var _ loggroup.Store = (*DB)(nil)
+
+const logGroupColumns = `name, created_at, retention, kms_key, tags`
+
+func scanLogGroup(row scanner) (*loggroup.Group, error) {
+	g := new(loggroup.Group)
+	var created int64
+	var tags string
+	if err := row.Scan(&g.Name, &created, &g.Retention, &g.KMSKey, &tags); err != nil {
+		return nil, err
+	}
+	g.CreatedAt = fromMicros(created)
+	var err error
+	g.Tags, err = tagsFromJSON(tags)
+	return g, err
+}
+
+// CreateLogGroup implements [logs.Store].
+func (d *DB) CreateLogGroup(ctx context.Context, g *loggroup.Group) error {
+	_, err := d.sql.ExecContext(ctx, `INSERT INTO log_groups (`+logGroupColumns+`, next_seq) VALUES ($1, $2, $3, $4, $5, 1)`,
+		g.Name, micros(g.CreatedAt), g.Retention, g.KMSKey, tagsJSON(g.Tags))
+	if isUnique(err) {
+		return sekisho.Errorf(sekisho.CodeConflict, "The specified log group already exists")
+	}
+	return err
+}
+
+func logGroupIn(ctx context.Context, q querier, name string) (*loggroup.Group, error) {
+	g, err := scanLogGroup(q.QueryRowContext(ctx, `SELECT `+logGroupColumns+` FROM log_groups WHERE name = $1`, name))
+	return g, notFound(err, "The specified log group does not exist.")
+}
+
+// LogGroup implements [logs.Store].
+func (d *DB) LogGroup(ctx context.Context, name string) (*loggroup.Group, error) {
+	return logGroupIn(ctx, d.sql, name)
+}
+
+// LogGroups implements [logs.Store].
+func (d *DB) LogGroups(ctx context.Context, prefix, after string, limit int) ([]*loggroup.Group, error) {
+	return queryAll(ctx, d.sql, scanLogGroup, `SELECT `+logGroupColumns+` FROM log_groups
+		WHERE name > $1 AND substr(name, 1, $2) = $3 ORDER BY name LIMIT $4`, after, len([]rune(prefix)), prefix, limit)
+}
+
+// UpdateLogGroup implements [logs.Store].
+func (d *DB) UpdateLogGroup(ctx context.Context, name string, change func(*loggroup.Group) error) error {
+	return d.inTx(ctx, func(tx *sql.Tx) error {
+		g, err := logGroupIn(ctx, tx, name)
+		if err != nil {
+			return err
+		}
+		if err := change(g); err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `UPDATE log_groups SET retention = $1, kms_key = $2, tags = $3 WHERE name = $4`, g.Retention, g.KMSKey, tagsJSON(g.Tags), name)
+		return err
+	})
+}
+
+// DeleteLogGroup implements [logs.Store].
+func (d *DB) DeleteLogGroup(ctx context.Context, name string) error {
+	return d.inTx(ctx, func(tx *sql.Tx) error {
+		if _, err := logGroupIn(ctx, tx, name); err != nil {
+			return err
+		}
+		for _, q := range []string{`DELETE FROM log_events WHERE group_name = $1`, `DELETE FROM log_streams WHERE group_name = $1`, `DELETE FROM log_groups WHERE name = $1`} {
+			if _, err := tx.ExecContext(ctx, q, name); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+const logStreamColumns = `group_name, name, created_at, first_event, last_event, last_ingestion`
+
+func scanLogStream(row scanner) (*loggroup.Stream, error) {
+	s := new(loggroup.Stream)
+	var created, first, last, ingested int64
+	if err := row.Scan(&s.Group, &s.Name, &created, &first, &last, &ingested); err != nil {
+		return nil, err
+	}
+	s.CreatedAt, s.FirstEvent, s.LastEvent, s.LastIngestion = fromMicros(created), fromMicros(first), fromMicros(last), fromMicros(ingested)
+	return s, nil
+}
+
+// CreateLogStream implements [logs.Store].
+func (d *DB) CreateLogStream(ctx context.Context, s *loggroup.Stream) error {
+	return d.inTx(ctx, func(tx *sql.Tx) error {
+		if _, err := logGroupIn(ctx, tx, s.Group); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, `INSERT INTO log_streams (`+logStreamColumns+`) VALUES ($1, $2, $3, 0, 0, 0)`, s.Group, s.Name, micros(s.CreatedAt))
+		if isUnique(err) {
+			return sekisho.Errorf(sekisho.CodeConflict, "The specified log stream already exists")
+		}
+		return err
+	})
+}
+
+func logStreamIn(ctx context.Context, q querier, group, name string) (*loggroup.Stream, error) {
+	s, err := scanLogStream(q.QueryRowContext(ctx, `SELECT `+logStreamColumns+` FROM log_streams WHERE group_name = $1 AND name = $2`, group, name))
+	if errors.Is(err, sql.ErrNoRows) {
+		if _, err := logGroupIn(ctx, q, group); err != nil {
+			return nil, err
+		}
+	}
+	return s, notFound(err, "The specified log stream does not exist.")
+}
+
+// LogStream implements [logs.Store].
+func (d *DB) LogStream(ctx context.Context, group, name string) (*loggroup.Stream, error) {
+	return logStreamIn(ctx, d.sql, group, name)
+}
+
+// LogStreams implements [logs.Store].
+func (d *DB) LogStreams(ctx context.Context, group, prefix string) ([]*loggroup.Stream, error) {
+	return queryAll(ctx, d.sql, scanLogStream, `SELECT `+logStreamColumns+` FROM log_streams
+		WHERE group_name = $1 AND substr(name, 1, $2) = $3 ORDER BY name`, group, len([]rune(prefix)), prefix)
+}
+
+// DeleteLogStream implements [logs.Store].
+func (d *DB) DeleteLogStream(ctx context.Context, group, name string) error {
+	return d.inTx(ctx, func(tx *sql.Tx) error {
+		if _, err := logStreamIn(ctx, tx, group, name); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, `DELETE FROM log_events WHERE group_name = $1 AND stream = $2`, group, name); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, `DELETE FROM log_streams WHERE group_name = $1 AND name = $2`, group, name)
+		return err
+	})
+}
+
+// AppendLogEvents implements [logs.Store].
+func (d *DB) AppendLogEvents(ctx context.Context, group, stream string, events []*loggroup.Event) error {
+	return d.inTx(ctx, func(tx *sql.Tx) error {
+		s, err := logStreamIn(ctx, tx, group, stream)
+		if err != nil {
+			return err
+		}
+		// The row is locked by the update before it is read.
+		if _, err := tx.ExecContext(ctx, `UPDATE log_groups SET next_seq = next_seq + $1 WHERE name = $2`, len(events), group); err != nil {
+			return err
+		}
+		var next int64
+		if err := tx.QueryRowContext(ctx, `SELECT next_seq FROM log_groups WHERE name = $1`, group).Scan(&next); err != nil {
+			return err
+		}
+		insert, err := tx.PrepareContext(ctx, `INSERT INTO log_events (group_name, stream, time, seq, ingested_at, message) VALUES ($1, $2, $3, $4, $5, $6)`)
+		if err != nil {
+			return err
+		}
+		defer insert.Close()
+		for i, e := range events {
+			e.Seq = next - int64(len(events)) + int64(i)
+			if _, err := insert.ExecContext(ctx, group, stream, e.Time.UnixMilli(), e.Seq, micros(e.IngestedAt), e.Message); err != nil {
+				return err
+			}
+			if s.FirstEvent.IsZero() || e.Time.Before(s.FirstEvent) {
+				s.FirstEvent = e.Time
+			}
+			if e.Time.After(s.LastEvent) {
+				s.LastEvent = e.Time
+			}
+			s.LastIngestion = e.IngestedAt
+		}
+		_, err = tx.ExecContext(ctx, `UPDATE log_streams SET first_event = $1, last_event = $2, last_ingestion = $3 WHERE group_name = $4 AND name = $5`,
+			micros(s.FirstEvent), micros(s.LastEvent), micros(s.LastIngestion), group, stream)
+		return err
+	})
+}
+
+// LogEvents implements [logs.Store].
+func (d *DB) LogEvents(ctx context.Context, q loggroup.Query, each func(*loggroup.Event) (bool, error)) error {
+	where, args := []string{"group_name = $1"}, []any{q.Group}
+	arg := func(v any) string {
+		args = append(args, v)
+		return fmt.Sprintf("$%d", len(args))
+	}
+	if q.Streams != nil {
+		var in []string
+		for _, s := range q.Streams {
+			in = append(in, arg(s))
+		}
+		where = append(where, "stream IN ("+strings.Join(append(in, "NULL"), ", ")+")")
+	}
+	if q.Prefix != "" {
+		where = append(where, fmt.Sprintf("substr(stream, 1, %d) = %s", len([]rune(q.Prefix)), arg(q.Prefix)))
+	}
+	if !q.Start.IsZero() {
+		where = append(where, "time >= "+arg(q.Start.UnixMilli()))
+	}
+	if !q.End.IsZero() {
+		where = append(where, "time < "+arg(q.End.UnixMilli()))
+	}
+	cmp, order := ">", ""
+	if q.Backward {
+		cmp, order = "<", " DESC"
+	}
+	if q.After != nil {
+		at := arg(q.After.Time.UnixMilli())
+		where = append(where, fmt.Sprintf("time %s= %s AND (time %s %s OR seq %s %s)", cmp, at, cmp, at, cmp, arg(q.After.Seq)))
+	}
+	rows, err := d.sql.QueryContext(ctx, `SELECT group_name, stream, time, seq, ingested_at, message FROM log_events WHERE `+
+		strings.Join(where, " AND ")+` ORDER BY time`+order+`, seq`+order, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		e := new(loggroup.Event)
+		var at, ingested int64
+		if err := rows.Scan(&e.Group, &e.Stream, &at, &e.Seq, &ingested, &e.Message); err != nil {
+			return err
+		}
+		e.Time, e.IngestedAt = time.UnixMilli(at).UTC(), fromMicros(ingested)
+		if more, err := each(e); err != nil || !more {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// ExpireLogEvents implements [logs.Store].
+func (d *DB) ExpireLogEvents(ctx context.Context, group string, before time.Time) error {
+	_, err := d.sql.ExecContext(ctx, `DELETE FROM log_events WHERE group_name = $1 AND time < $2`, group, before.UnixMilli())
+	return err
+}

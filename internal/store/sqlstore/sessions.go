@@ -1,0 +1,172 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"sekisho"
+	"sekisho/internal/session/broker"
+)
+
+var _ broker.Store = (*DB)(nil)
+
+const sessionColumns = `id, target, status, active, owner, owner_user_id, owner_user, access_key_id, document_name, reason, details,
+	started_at, ended_at, source_ip, max_duration, idle_timeout, document_version, run_as_user, omit_input, lease, recording, logs`
+
+func sessionValues(s *sekisho.Session) []any {
+	return []any{
+		s.ID, s.Target, s.Status, s.Status.Active(), s.Owner, s.OwnerUserID, s.OwnerUser, s.AccessKeyID, s.DocumentName, s.Reason, s.Details,
+		micros(s.StartedAt), micros(s.EndedAt), s.SourceIP, int64(s.MaxDuration), int64(s.IdleTimeout),
+		s.DocumentVersion, s.RunAsUser, s.OmitInput, s.Lease, s.Recording, logsJSON(s.Logs),
+	}
+}
+
+func logsJSON(l sekisho.SessionLogs) string {
+	b, err := json.Marshal(l)
+	if err != nil {
+		panic(err) // texts and a truth value
+	}
+	return string(b)
+}
+
+func scanSession(row scanner) (*sekisho.Session, error) {
+	s := new(sekisho.Session)
+	var started, ended int64
+	var active bool
+	var logs string
+	if err := row.Scan(&s.ID, &s.Target, &s.Status, &active, &s.Owner, &s.OwnerUserID, &s.OwnerUser, &s.AccessKeyID, &s.DocumentName,
+		&s.Reason, &s.Details, &started, &ended, &s.SourceIP, &s.MaxDuration, &s.IdleTimeout,
+		&s.DocumentVersion, &s.RunAsUser, &s.OmitInput, &s.Lease, &s.Recording, &logs); err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal([]byte(logs), &s.Logs); err != nil {
+		return nil, fmt.Errorf("session %s: its logs: %w", s.ID, err)
+	}
+	s.StartedAt, s.EndedAt = fromMicros(started), fromMicros(ended)
+	return s, nil
+}
+
+// CreateSession implements [broker.Store].
+func (d *DB) CreateSession(ctx context.Context, s *sekisho.Session) error {
+	_, err := d.sql.ExecContext(ctx, `INSERT INTO sessions (`+sessionColumns+`) VALUES
+		($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)`, sessionValues(s)...)
+	if isUnique(err) {
+		return sekisho.Errorf(sekisho.CodeConflict, "session %s exists", s.ID)
+	}
+	return err
+}
+
+func (d *DB) session(ctx context.Context, q querier, id sekisho.SessionID) (*sekisho.Session, error) {
+	s, err := scanSession(q.QueryRowContext(ctx, `SELECT `+sessionColumns+` FROM sessions WHERE id = $1`, id))
+	return s, notFound(err, "session %s does not exist", id)
+}
+
+// Session implements [broker.Store].
+func (d *DB) Session(ctx context.Context, id sekisho.SessionID) (*sekisho.Session, error) {
+	return d.session(ctx, d.sql, id)
+}
+
+// UpdateSession implements [broker.Store].
+func (d *DB) UpdateSession(ctx context.Context, id sekisho.SessionID, change func(s *sekisho.Session) error) error {
+	return d.inTx(ctx, func(tx *sql.Tx) error {
+		s, err := d.session(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		if err := change(s); err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `UPDATE sessions SET target = $2, status = $3, active = $4, owner = $5, owner_user_id = $6, owner_user = $7,
+			access_key_id = $8, document_name = $9, reason = $10, details = $11, started_at = $12, ended_at = $13, source_ip = $14,
+			max_duration = $15, idle_timeout = $16, document_version = $17, run_as_user = $18, omit_input = $19, lease = $20, recording = $21, logs = $22 WHERE id = $1`, sessionValues(s)...)
+		return err
+	})
+}
+
+// Sessions implements [broker.Store].
+func (d *DB) Sessions(ctx context.Context, q broker.Query) ([]*sekisho.Session, error) {
+	where, args := []string{"active = $1"}, []any{q.Active}
+	add := func(cond string, v any) {
+		args = append(args, v)
+		where = append(where, strings.ReplaceAll(cond, "?", fmt.Sprintf("$%d", len(args))))
+	}
+	if !q.StartedAfter.IsZero() {
+		add("started_at > ?", micros(q.StartedAfter))
+	}
+	if !q.StartedBefore.IsZero() {
+		add("started_at < ?", micros(q.StartedBefore))
+	}
+	if q.Target != "" {
+		add("target = ?", q.Target)
+	}
+	if q.Owner != "" {
+		add("owner = ?", q.Owner)
+	}
+	if q.Status != "" {
+		add("status = ?", q.Status)
+	}
+	if q.ID != "" {
+		add("id = ?", q.ID)
+	}
+	if q.After != "" {
+		last, err := d.Session(ctx, q.After)
+		if err != nil {
+			return nil, err
+		}
+		args = append(args, micros(last.StartedAt), last.ID)
+		n := len(args)
+		where = append(where, fmt.Sprintf("(started_at < $%d OR (started_at = $%d AND id > $%d))", n-1, n-1, n))
+	}
+	args = append(args, q.Limit)
+	return queryAll(ctx, d.sql, scanSession, fmt.Sprintf(`SELECT `+sessionColumns+` FROM sessions WHERE %s
+		ORDER BY started_at DESC, id LIMIT $%d`, strings.Join(where, " AND "), len(args)), args...)
+}
+
+// PutToken implements [broker.Store].
+func (d *DB) PutToken(ctx context.Context, t broker.Token) error {
+	_, err := d.sql.ExecContext(ctx, `INSERT INTO channel_tokens (hash, subject, leg, expires_at, used_at) VALUES ($1, $2, $3, $4, 0)`,
+		t.Hash, t.Subject, t.Leg, micros(t.ExpiresAt))
+	return err
+}
+
+// UseToken implements [broker.Store].
+func (d *DB) UseToken(ctx context.Context, hash []byte, now time.Time) (broker.Token, error) {
+	t := broker.Token{Hash: hash}
+	err := d.inTx(ctx, func(tx *sql.Tx) error {
+		var expires, used int64
+		err := tx.QueryRowContext(ctx, `SELECT subject, leg, expires_at, used_at FROM channel_tokens WHERE hash = $1`, hash).
+			Scan(&t.Subject, &t.Leg, &expires, &used)
+		if err != nil {
+			return notFound(err, "no such token")
+		}
+		t.ExpiresAt = fromMicros(expires)
+		if used != 0 {
+			return sekisho.Errorf(sekisho.CodeConflict, "the token was used before")
+		}
+		if !now.Before(t.ExpiresAt) {
+			return sekisho.Errorf(sekisho.CodeExpired, "the token has expired")
+		}
+		// The condition repeats what was read: of two who race, one wins.
+		res, err := tx.ExecContext(ctx, `UPDATE channel_tokens SET used_at = $2 WHERE hash = $1 AND used_at = 0`, hash, micros(now))
+		if err != nil {
+			return err
+		}
+		if n, err := res.RowsAffected(); err != nil {
+			return err
+		} else if n != 1 {
+			return sekisho.Errorf(sekisho.CodeConflict, "the token was used before")
+		}
+		return nil
+	})
+	return t, err
+}
+
+// DropTokens implements [broker.Store].
+func (d *DB) DropTokens(ctx context.Context, t time.Time) error {
+	_, err := d.sql.ExecContext(ctx, `DELETE FROM channel_tokens WHERE expires_at < $1`, micros(t))
+	return err
+}

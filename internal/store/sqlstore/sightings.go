@@ -1,0 +1,65 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"sekisho"
+	"sekisho/internal/node/fleet"
+)
+
+const sightingColumns = `key, kind, node_id, source_ip, other, fingerprint, detail, first_at, last_at, count`
+
+func scanSighting(row scanner) (*fleet.Sighting, error) {
+	s := new(fleet.Sighting)
+	var first, last int64
+	if err := row.Scan(&s.Key, &s.Kind, &s.Node, &s.SourceIP, &s.Other, &s.Fingerprint, &s.Detail, &first, &last, &s.Count); err != nil {
+		return nil, err
+	}
+	s.FirstAt, s.LastAt = fromMicros(first), fromMicros(last)
+	return s, nil
+}
+
+// NoteSighting implements [fleet.SightingStore].
+func (d *DB) NoteSighting(ctx context.Context, s *fleet.Sighting, most int) (before time.Time, err error) {
+	err = d.inTx(ctx, func(tx *sql.Tx) error {
+		var last int64
+		switch err := tx.QueryRowContext(ctx, `SELECT last_at FROM sightings WHERE key = $1`, s.Key).Scan(&last); {
+		case err == nil:
+			before = fromMicros(last)
+		case !errors.Is(err, sql.ErrNoRows):
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, `INSERT INTO sightings (`+sightingColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+			ON CONFLICT (key) DO UPDATE SET source_ip = excluded.source_ip, other = excluded.other, fingerprint = excluded.fingerprint,
+			detail = excluded.detail, last_at = excluded.last_at, count = sightings.count + 1`,
+			s.Key, s.Kind, s.Node, s.SourceIP, s.Other, s.Fingerprint, s.Detail, micros(s.FirstAt), micros(s.LastAt), s.Count); err != nil {
+			return err
+		}
+		if s.Node != "" || !before.IsZero() {
+			return nil
+		}
+		_, err := tx.ExecContext(ctx, `DELETE FROM sightings WHERE node_id = '' AND key NOT IN
+			(SELECT key FROM sightings WHERE node_id = '' ORDER BY last_at DESC, key LIMIT $1)`, most)
+		return err
+	})
+	return before, err
+}
+
+// Sightings implements [fleet.SightingStore].
+func (d *DB) Sightings(ctx context.Context, node sekisho.NodeID) ([]*fleet.Sighting, error) {
+	return queryAll(ctx, d.sql, scanSighting, `SELECT `+sightingColumns+` FROM sightings WHERE $1 = '' OR node_id = $1 ORDER BY last_at DESC, key`, string(node))
+}
+
+// ForgetSightings implements [fleet.SightingStore].
+func (d *DB) ForgetSightings(ctx context.Context, node sekisho.NodeID, kind fleet.SightingKind) error {
+	_, err := d.sql.ExecContext(ctx, `DELETE FROM sightings WHERE node_id = $1 AND node_id <> '' AND ($2 = '' OR kind = $2)`, string(node), string(kind))
+	return err
+}
+
+// DeregisteredNodes implements [fleet.SightingStore].
+func (d *DB) DeregisteredNodes(ctx context.Context, most int) ([]*sekisho.Node, error) {
+	return queryAll(ctx, d.sql, scanNode, `SELECT `+nodeColumns+` FROM nodes WHERE deregistered_at <> 0 ORDER BY deregistered_at DESC, id LIMIT $1`, most)
+}

@@ -1,0 +1,210 @@
+package storetest
+
+import (
+	"context"
+	"crypto/ed25519"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"sekisho"
+	"sekisho/internal/activity/audit"
+)
+
+// Audit runs the conformance suite of [audit.Store]. open returns an empty
+// store.
+func Audit(t *testing.T, open func(t *testing.T) audit.Store) {
+	t.Run("an empty store", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		last, err := s.LastAudit(ctx)
+		if err != nil || last.Seq != 0 {
+			t.Errorf("last %+v, %v", last, err)
+		}
+		if r, err := s.AuditAfter(ctx, 0, 10); err != nil || len(r) != 0 {
+			t.Errorf("after %+v, %v", r, err)
+		}
+		if r, err := s.LookupAudit(ctx, audit.Query{Limit: 10}); err != nil || len(r) != 0 {
+			t.Errorf("look-up %+v, %v", r, err)
+		}
+		if h, err := s.AuditHeads(ctx); err != nil || len(h) != 0 {
+			t.Errorf("heads %+v, %v", h, err)
+		}
+	})
+	t.Run("records come back whole", func(t *testing.T) {
+		t.Parallel()
+		s := open(t)
+		all := fill(t, s, 5)
+		got, err := s.AuditAfter(t.Context(), 0, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(all, got); d != "" {
+			t.Error(d)
+		}
+		got, err = s.AuditAfter(t.Context(), 2, 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(all[2:4], got); d != "" {
+			t.Error(d)
+		}
+		last, err := s.LastAudit(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(all[4], last); d != "" {
+			t.Error(d)
+		}
+	})
+	t.Run("a number is given once", func(t *testing.T) {
+		t.Parallel()
+		s := open(t)
+		all := fill(t, s, 2)
+		twin := record(2)
+		twin.Body = []byte("{}")
+		if err := s.AppendAudit(t.Context(), twin); sekisho.CodeOf(err) != sekisho.CodeConflict {
+			t.Errorf("got %v", err)
+		}
+		got, err := s.AuditAfter(t.Context(), 0, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(all, got); d != "" {
+			t.Error(d)
+		}
+	})
+	t.Run("look-up", func(t *testing.T) {
+		t.Parallel()
+		s := open(t)
+		fill(t, s, 40)
+		yes, no := true, false
+		at := func(i int) time.Time { return record(int64(i)).Time }
+		for name, c := range map[string]struct {
+			q    audit.Query
+			want []int64
+		}{
+			"newest first":   {audit.Query{Limit: 3}, []int64{40, 39, 38}},
+			"paging":         {audit.Query{Limit: 3, Before: 38}, []int64{37, 36, 35}},
+			"the end":        {audit.Query{Limit: 3, Before: 2}, []int64{1}},
+			"event ID":       {audit.Query{Limit: 3, EventID: "id-7"}, []int64{7}},
+			"event name":     {audit.Query{Limit: 2, EventName: "Name1"}, []int64{37, 33}},
+			"no such name":   {audit.Query{Limit: 2, EventName: "name1"}, nil},
+			"source":         {audit.Query{Limit: 2, EventSource: "s0.amazonaws.com"}, []int64{40, 38}},
+			"user":           {audit.Query{Limit: 2, Username: "user2"}, []int64{38, 35}},
+			"access key":     {audit.Query{Limit: 2, AccessKeyID: "AKIA3"}, []int64{38, 33}},
+			"read only":      {audit.Query{Limit: 2, ReadOnly: &yes}, []int64{40, 38}},
+			"not read only":  {audit.Query{Limit: 2, ReadOnly: &no}, []int64{39, 37}},
+			"resource name":  {audit.Query{Limit: 9, ResourceName: "mi-9"}, []int64{39, 29, 19, 9}},
+			"resource ARN":   {audit.Query{Limit: 9, ResourceName: "arn:mi-9", Before: 29}, []int64{19, 9}},
+			"resource type":  {audit.Query{Limit: 2, ResourceType: "AWS::SSM::Session"}, []int64{36, 30}},
+			"from a time on": {audit.Query{Limit: 9, Start: at(38)}, []int64{40, 39, 38}},
+			"up to a time":   {audit.Query{Limit: 9, End: at(2)}, []int64{2, 1}},
+			"both":           {audit.Query{Limit: 9, EventName: "Name1", Start: at(3), End: at(9)}, []int64{9, 5}},
+			"quotes":         {audit.Query{Limit: 9, Username: "' OR 1=1 --"}, nil},
+		} {
+			t.Run(name, func(t *testing.T) {
+				got, err := s.LookupAudit(t.Context(), c.q)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var seqs []int64
+				for _, r := range got {
+					seqs = append(seqs, r.Seq)
+					if d := cmp.Diff(record(r.Seq), r); d != "" {
+						t.Error(d)
+					}
+				}
+				if d := cmp.Diff(c.want, seqs); d != "" {
+					t.Error(d)
+				}
+			})
+		}
+	})
+	t.Run("heads", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		h := func(seq int64, hash string) audit.Head {
+			return audit.Head{Seq: seq, Hash: []byte(hash), Time: record(seq).Time, Signature: []byte{0, 1, byte(seq)}}
+		}
+		for _, x := range []audit.Head{h(8, "b"), h(4, "a"), h(8, "other")} {
+			if err := s.PutAuditHead(ctx, x); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := s.AuditHeads(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff([]audit.Head{h(4, "a"), h(8, "b")}, got); d != "" {
+			t.Error(d)
+		}
+	})
+	t.Run("trails of two members make one chain", func(t *testing.T) {
+		t.Parallel()
+		s := open(t)
+		_, key, err := ed25519.GenerateKey(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg := audit.Config{Signer: key, HeadEvery: 8}
+		trails := []*audit.Trail{audit.New(s, cfg), audit.New(s, cfg)}
+		const each = 20
+		var wg sync.WaitGroup
+		for _, trail := range trails {
+			wg.Go(func() {
+				for i := range each {
+					e := audit.Event{EventName: fmt.Sprint("E", i), Resources: []audit.Resource{{ARN: "arn:aws:iam::1:user/a"}}}
+					if err := trail.Record(context.Background(), e); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		for _, trail := range trails {
+			if err := trail.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := trails[0].Verify(t.Context()); err != nil {
+			t.Error(err)
+		}
+		last, err := s.LastAudit(t.Context())
+		if err != nil || last.Seq != 2*each {
+			t.Errorf("last %d, %v", last.Seq, err)
+		}
+	})
+}
+
+// record is a record that differs in every field from its neighbours.
+func record(seq int64) audit.Record {
+	resources := []audit.ResourceIndex{{Name: fmt.Sprint("mi-", seq%10), ARN: fmt.Sprint("arn:mi-", seq%10), Type: "AWS::SSM::ManagedInstance"}}
+	if seq%6 == 0 {
+		resources = append(resources, audit.ResourceIndex{Name: "s", ARN: "arn:s", Type: "AWS::SSM::Session"})
+	}
+	return audit.Record{
+		Seq: seq, Hash: []byte{0, byte(seq), 255}, Body: fmt.Appendf(nil, `{"b":%d,"text":"é\u0000 "}`, seq),
+		Index: audit.Index{
+			EventID: fmt.Sprint("id-", seq), Time: time.Date(2026, 11, 23, 12, 0, 0, 1000, time.UTC).Add(time.Duration(seq) * time.Second),
+			EventName: fmt.Sprint("Name", seq%4), EventSource: fmt.Sprintf("s%d.amazonaws.com", seq%2), Username: fmt.Sprint("user", seq%3),
+			AccessKeyID: fmt.Sprint("AKIA", seq%5), ReadOnly: seq%2 == 0, Resources: resources,
+		},
+	}
+}
+
+func fill(t *testing.T, s audit.Store, n int64) []audit.Record {
+	t.Helper()
+	var all []audit.Record
+	for i := range n {
+		r := record(i + 1)
+		if err := s.AppendAudit(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, r)
+	}
+	return all
+}

@@ -1,0 +1,278 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"sekisho"
+	"sekisho/internal/node/fleet"
+)
+
+// at is a time that every store keeps whole: to the microsecond, in UTC.
+func at(minutes int) time.Time {
+	return time.Date(2026, 11, 23, 10, minutes, 5, 123456000, time.UTC)
+}
+
+func wantCode(t *testing.T, err error, want sekisho.Code) {
+	t.Helper()
+	if got := sekisho.CodeOf(err); got != want {
+		t.Errorf("got %v (%q), want %q", err, got, want)
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func same(t *testing.T, want, got any) {
+	t.Helper()
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("-want +got\n%s", d)
+	}
+}
+
+func activation(id string, minute, limit int) *sekisho.Activation {
+	return &sekisho.Activation{
+		ID: id, CodeHash: []byte("hash\x00of " + id), Description: "für die Büros", DefaultInstanceName: "office",
+		IAMRole: "path/role", RegistrationLimit: limit, ExpiresAt: at(59), CreatedAt: at(minute),
+		CreatedBy: "arn:aws:iam::123456789012:user/alice", Tags: map[string]string{"Env": "prod", "naïve": "'; DROP TABLE nodes; --"},
+		NodeKind: sekisho.NodeInstance, NodeID: "i-01234567890abcdef",
+	}
+}
+
+func node(id, activation string) *sekisho.Node {
+	return &sekisho.Node{
+		ID: sekisho.NodeID(id), Name: "office", ActivationID: activation, IAMRole: "role", RegisteredAt: at(1),
+		PublicKey: []byte{0, 1, 2, 0xff}, Fingerprint: "print", AgentName: "agent", AgentVersion: "1.2", AgentStatus: "Active",
+		PlatformType: "Linux", PlatformName: "Debian", PlatformVersion: "13", ComputerName: "büro", IPAddress: "10.0.0.9",
+		LastPingAt: at(2), LastSourceIP: "192.0.2.1", ConnectedAt: at(3), DisconnectedAt: at(4), DisconnectReason: "why",
+		Tags:    map[string]string{"k": "v"},
+		Profile: &sekisho.NodeProfile{Association: "iip-assoc-1", ID: "AIPA", ARN: "arn:x", Role: "role", RoleBefore: "'before'", Since: at(5)},
+	}
+}
+
+// Fleet runs the conformance suite of [fleet.Store]; open returns an empty
+// store.
+func Fleet(t *testing.T, open func(t *testing.T) fleet.Store) {
+	t.Run("what is not there", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		_, err := s.Activation(ctx, "nope")
+		wantCode(t, err, sekisho.CodeNotFound)
+		wantCode(t, s.DeleteActivation(ctx, "nope"), sekisho.CodeNotFound)
+		_, err = s.Node(ctx, "mi-nope")
+		wantCode(t, err, sekisho.CodeNotFound)
+		wantCode(t, s.UpdateNode(ctx, "mi-nope", func(*sekisho.Node) error { return errors.New("called") }), sekisho.CodeNotFound)
+		wantCode(t, s.RegisterNode(ctx, node("mi-1", "nope")), sekisho.CodeNotFound)
+		if _, err := s.Node(ctx, "mi-1"); !sekisho.IsNotFound(err) {
+			t.Errorf("a node without an activation was stored: %v", err)
+		}
+		if all, err := s.Activations(ctx); err != nil || len(all) != 0 {
+			t.Errorf("%v, %v", all, err)
+		}
+		if all, err := s.Nodes(ctx); err != nil || len(all) != 0 {
+			t.Errorf("%v, %v", all, err)
+		}
+		must(t, s.CloseConnections(ctx, at(9), "the server stopped"))
+	})
+
+	t.Run("activations come back whole, the newest first", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		want := []*sekisho.Activation{activation("new", 9, 3), activation("mid-a", 5, 1), activation("mid-b", 5, 1), activation("old", 1, 1000)}
+		want[3].Tags = nil
+		for _, i := range []int{1, 3, 0, 2} {
+			must(t, s.CreateActivation(ctx, want[i]))
+		}
+		all, err := s.Activations(ctx)
+		must(t, err)
+		same(t, want, all)
+		one, err := s.Activation(ctx, "new")
+		must(t, err)
+		same(t, want[0], one)
+		must(t, s.DeleteActivation(ctx, "new"))
+		_, err = s.Activation(ctx, "new")
+		wantCode(t, err, sekisho.CodeNotFound)
+		wantCode(t, s.DeleteActivation(ctx, "new"), sekisho.CodeNotFound)
+	})
+
+	t.Run("nodes come back whole, by ID", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		must(t, s.CreateActivation(ctx, activation("a", 1, 9)))
+		full, bare, gone := node("mi-b", "a"), &sekisho.Node{ID: "mi-a", ActivationID: "a", RegisteredAt: at(0), PublicKey: []byte{1}}, node("mi-c", "a")
+		gone.DeregisteredAt = at(8)
+		for _, n := range []*sekisho.Node{full, bare, gone} {
+			must(t, s.RegisterNode(ctx, n))
+		}
+		got, err := s.Node(ctx, "mi-b")
+		must(t, err)
+		same(t, full, got)
+		got, err = s.Node(ctx, "mi-c")
+		must(t, err)
+		same(t, gone, got)
+		all, err := s.Nodes(ctx)
+		must(t, err)
+		same(t, []*sekisho.Node{bare, full}, all) // gone is not managed any more
+		a, err := s.Activation(ctx, "a")
+		must(t, err)
+		if a.RegistrationCount != 3 {
+			t.Errorf("counted %d registrations", a.RegistrationCount)
+		}
+		must(t, s.DeleteActivation(ctx, "a"))
+		if _, err := s.Node(ctx, "mi-b"); err != nil {
+			t.Errorf("a node went with its activation: %v", err)
+		}
+	})
+
+	t.Run("the same ID cannot register twice", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		must(t, s.CreateActivation(ctx, activation("a", 1, 9)))
+		must(t, s.RegisterNode(ctx, node("mi-1", "a")))
+		other := node("mi-1", "a")
+		other.Fingerprint = "another"
+		if err := s.RegisterNode(ctx, other); err == nil {
+			t.Error("a second node took the ID of the first")
+		}
+		got, err := s.Node(ctx, "mi-1")
+		must(t, err)
+		same(t, node("mi-1", "a"), got)
+		a, err := s.Activation(ctx, "a")
+		must(t, err)
+		if a.RegistrationCount != 1 {
+			t.Errorf("a failed registration was counted: %d", a.RegistrationCount)
+		}
+	})
+
+	t.Run("an ID is free again when its machine is gone", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		must(t, s.CreateActivation(ctx, activation("act", 1, 3)))
+		must(t, s.RegisterNode(ctx, node("i-01234567890abcdef", "act")))
+		wantCode(t, s.RegisterNode(ctx, node("i-01234567890abcdef", "act")), sekisho.CodeConflict)
+		must(t, s.UpdateNode(ctx, "i-01234567890abcdef", func(n *sekisho.Node) error { n.DeregisteredAt = at(7); return nil }))
+		next := node("i-01234567890abcdef", "act")
+		next.Name = "the next"
+		must(t, s.RegisterNode(ctx, next))
+		all, err := s.Nodes(ctx)
+		must(t, err)
+		same(t, []*sekisho.Node{next}, all)
+		a, err := s.Activation(ctx, "act")
+		must(t, err)
+		if a.RegistrationCount != 2 {
+			t.Errorf("counted %d registrations, not 2", a.RegistrationCount)
+		}
+	})
+
+	t.Run("of many machines the limit admits so many", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		const limit, machines = 3, 12
+		must(t, s.CreateActivation(ctx, activation("a", 1, limit)))
+		var admitted atomic.Int32
+		var wg sync.WaitGroup
+		for i := range machines {
+			wg.Go(func() {
+				switch err := s.RegisterNode(ctx, node(fmt.Sprintf("mi-%02d", i), "a")); sekisho.CodeOf(err) {
+				case "":
+					admitted.Add(1)
+				case sekisho.CodeLimit:
+				default:
+					t.Errorf("machine %d: %v", i, err)
+				}
+			})
+		}
+		wg.Wait()
+		all, err := s.Nodes(ctx)
+		must(t, err)
+		a, err := s.Activation(ctx, "a")
+		must(t, err)
+		if admitted.Load() != limit || len(all) != limit || a.RegistrationCount != limit {
+			t.Errorf("%d admitted, %d stored, %d counted; want %d of each", admitted.Load(), len(all), a.RegistrationCount, limit)
+		}
+	})
+
+	t.Run("an update is one step", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		must(t, s.CreateActivation(ctx, activation("a", 1, 9)))
+		must(t, s.RegisterNode(ctx, &sekisho.Node{ID: "mi-1", ActivationID: "a", RegisteredAt: at(0), PublicKey: []byte{1}}))
+		must(t, s.RegisterNode(ctx, node("mi-2", "a")))
+		want := node("mi-1", "a")
+		want.DeregisteredAt = at(7)
+		must(t, s.UpdateNode(ctx, "mi-1", func(n *sekisho.Node) error { *n = *want; return nil }))
+		got, err := s.Node(ctx, "mi-1")
+		must(t, err)
+		same(t, want, got)
+		got, err = s.Node(ctx, "mi-2")
+		must(t, err)
+		same(t, node("mi-2", "a"), got)
+
+		no := sekisho.Errorf(sekisho.CodeDenied, "no")
+		wantCode(t, s.UpdateNode(ctx, "mi-2", func(n *sekisho.Node) error { n.Name = "changed"; return no }), sekisho.CodeDenied)
+		got, err = s.Node(ctx, "mi-2")
+		must(t, err)
+		same(t, node("mi-2", "a"), got)
+
+		const writers = 8
+		var wg sync.WaitGroup
+		for range writers {
+			wg.Go(func() {
+				if err := s.UpdateNode(ctx, "mi-2", func(n *sekisho.Node) error { n.Name += "x"; return nil }); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		got, err = s.Node(ctx, "mi-2")
+		must(t, err)
+		if want := "office" + string(slices.Repeat([]byte("x"), writers)); got.Name != want {
+			t.Errorf("%q after %d updates, want %q", got.Name, writers, want)
+		}
+	})
+
+	t.Run("an update that panics leaves the store usable", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		must(t, s.CreateActivation(ctx, activation("a", 1, 9)))
+		must(t, s.RegisterNode(ctx, node("mi-1", "a")))
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("the panic was swallowed")
+				}
+			}()
+			_ = s.UpdateNode(ctx, "mi-1", func(n *sekisho.Node) error { panic("change") })
+		}()
+		ctx, cancel := context.WithTimeout(ctx, time.Minute)
+		defer cancel()
+		must(t, s.UpdateNode(ctx, "mi-1", func(n *sekisho.Node) error { n.Name = "after"; return nil }))
+	})
+
+	t.Run("what was connected is closed", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		must(t, s.CreateActivation(ctx, activation("a", 1, 9)))
+		up, down := node("mi-1", "a"), node("mi-2", "a")
+		down.ConnectedAt = time.Time{}
+		must(t, s.RegisterNode(ctx, up))
+		must(t, s.RegisterNode(ctx, down))
+		must(t, s.CloseConnections(ctx, at(30), "the server stopped"))
+		up.ConnectedAt, up.DisconnectedAt, up.DisconnectReason = time.Time{}, at(30), "the server stopped"
+		all, err := s.Nodes(ctx)
+		must(t, err)
+		same(t, []*sekisho.Node{up, down}, all)
+	})
+}

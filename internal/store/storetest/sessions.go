@@ -1,0 +1,270 @@
+package storetest
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"sekisho"
+	"sekisho/internal/session/broker"
+)
+
+func session(id string, minute int) *sekisho.Session {
+	return &sekisho.Session{
+		ID: sekisho.SessionID(id), Target: "mi-0123456789abcdef0", Status: sekisho.SessionConnecting,
+		Owner: "arn:aws:iam::123456789012:user/alice", OwnerUserID: "AIDAEXAMPLE", OwnerUser: "alice", AccessKeyID: "AKIAEXAMPLE", Lease: "user:AIDAEXAMPLE key:AKIAEXAMPLE",
+		DocumentName: "SSM-SessionManagerRunShell", Reason: "größer; ' --", Details: "so", StartedAt: at(minute), EndedAt: at(minute + 1),
+		SourceIP: "192.0.2.7", MaxDuration: 90*time.Minute + time.Nanosecond, IdleTimeout: 20 * time.Minute, Recording: sekisho.RecordingEncrypted,
+		DocumentVersion: "3", RunAsUser: "ops", OmitInput: true,
+		Logs: sekisho.SessionLogs{Bucket: "logs", Key: "nodes/alice.log", Group: "/sessions", Stream: "alice", Told: true, Problem: "größer"},
+	}
+}
+
+// Sessions runs the conformance suite of [broker.Store]; open returns an
+// empty store.
+func Sessions(t *testing.T, open func(t *testing.T) broker.Store) {
+	t.Run("what is not there", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		_, err := s.Session(ctx, "nope")
+		wantCode(t, err, sekisho.CodeNotFound)
+		wantCode(t, s.UpdateSession(ctx, "nope", func(*sekisho.Session) error { return errors.New("called") }), sekisho.CodeNotFound)
+		if all, err := s.Sessions(ctx, broker.Query{Active: true, Limit: 10}); err != nil || len(all) != 0 {
+			t.Errorf("%v, %v", all, err)
+		}
+		_, err = s.Sessions(ctx, broker.Query{After: "nope", Limit: 10})
+		wantCode(t, err, sekisho.CodeNotFound)
+	})
+
+	t.Run("sessions come back whole", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		want := session("alice-1", 1)
+		must(t, s.CreateSession(ctx, want))
+		wantCode(t, s.CreateSession(ctx, session("alice-1", 5)), sekisho.CodeConflict)
+		got, err := s.Session(ctx, "alice-1")
+		must(t, err)
+		same(t, want, got)
+		bare := &sekisho.Session{ID: "bare", Status: sekisho.SessionTerminated, StartedAt: at(2)}
+		must(t, s.CreateSession(ctx, bare))
+		got, err = s.Session(ctx, "bare")
+		must(t, err)
+		same(t, bare, got)
+	})
+
+	t.Run("an update is one step", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		must(t, s.CreateSession(ctx, &sekisho.Session{ID: "a", Status: sekisho.SessionConnecting}))
+		must(t, s.CreateSession(ctx, session("b", 3)))
+		want := session("a", 2)
+		want.Status = sekisho.SessionFailed
+		must(t, s.UpdateSession(ctx, "a", func(x *sekisho.Session) error { *x = *want; return nil }))
+		got, err := s.Session(ctx, "a")
+		must(t, err)
+		same(t, want, got)
+		no := errors.New("no")
+		if err := s.UpdateSession(ctx, "b", func(x *sekisho.Session) error { x.Reason = "changed"; return no }); !errors.Is(err, no) {
+			t.Errorf("got %v", err)
+		}
+		got, err = s.Session(ctx, "b")
+		must(t, err)
+		same(t, session("b", 3), got)
+		history, err := s.Sessions(ctx, broker.Query{Limit: 9})
+		must(t, err)
+		same(t, []*sekisho.Session{want}, history) // its status made it history
+	})
+
+	t.Run("of two who end a session one does", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		must(t, s.CreateSession(ctx, session("a", 1)))
+		ended := errors.New("ended")
+		var won atomic.Int32
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				err := s.UpdateSession(ctx, "a", func(x *sekisho.Session) error {
+					if !x.Status.Active() {
+						return ended
+					}
+					x.Status = sekisho.SessionTerminated
+					return nil
+				})
+				switch {
+				case err == nil:
+					won.Add(1)
+				case !errors.Is(err, ended):
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if won.Load() != 1 {
+			t.Errorf("%d ended it", won.Load())
+		}
+	})
+
+	t.Run("filters", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		for i, x := range []struct {
+			id     string
+			status sekisho.SessionStatus
+			target sekisho.NodeID
+			owner  string
+		}{
+			{"s0", sekisho.SessionConnected, "mi-a", "alice"},
+			{"s1", sekisho.SessionConnecting, "mi-b", "bob"},
+			{"s2", sekisho.SessionDisconnected, "mi-a", "bob"},
+			{"s3", sekisho.SessionTerminated, "mi-a", "alice"},
+			{"s4", sekisho.SessionTerminating, "mi-b", "alice"},
+			{"s5", sekisho.SessionFailed, "mi-b", "bob"},
+		} {
+			one := session(x.id, 10*i)
+			one.Status, one.Target, one.Owner = x.status, x.target, x.owner
+			must(t, s.CreateSession(ctx, one))
+		}
+		for _, tc := range []struct {
+			name string
+			q    broker.Query
+			want []string
+		}{
+			{"active", broker.Query{Active: true}, []string{"s2", "s1", "s0"}},
+			{"history", broker.Query{}, []string{"s5", "s4", "s3"}},
+			{"target", broker.Query{Active: true, Target: "mi-a"}, []string{"s2", "s0"}},
+			{"owner", broker.Query{Active: true, Owner: "bob"}, []string{"s2", "s1"}},
+			{"target and owner", broker.Query{Active: true, Target: "mi-a", Owner: "bob"}, []string{"s2"}},
+			{"status", broker.Query{Status: sekisho.SessionFailed}, []string{"s5"}},
+			{"a status of the other state", broker.Query{Active: true, Status: sekisho.SessionFailed}, nil},
+			{"ID", broker.Query{ID: "s3"}, []string{"s3"}},
+			{"ID of the other state", broker.Query{Active: true, ID: "s3"}, nil},
+			{"after", broker.Query{Active: true, StartedAfter: at(10)}, []string{"s2"}},
+			{"before", broker.Query{Active: true, StartedBefore: at(10)}, []string{"s0"}},
+			{"between", broker.Query{StartedAfter: at(30), StartedBefore: at(50)}, []string{"s4"}},
+			{"quotes are text", broker.Query{Active: true, Owner: "' OR 1=1 --"}, nil},
+			{"wildcards are text", broker.Query{Active: true, Target: "mi-%"}, nil},
+		} {
+			tc.q.Limit = 10
+			wantSessions(t, s, tc.name, tc.q, tc.want)
+		}
+	})
+
+	t.Run("pages", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		var want []string
+		for i := range 7 {
+			id := fmt.Sprintf("s%d", i)
+			must(t, s.CreateSession(ctx, session(id, 30-i/3))) // three at a time have the same start
+			want = append(want, id)
+		}
+		for size := 1; size <= 8; size++ {
+			var got []string
+			q := broker.Query{Active: true, Limit: size}
+			for {
+				page, err := s.Sessions(ctx, q)
+				must(t, err)
+				if len(page) > size {
+					t.Fatalf("a page of %d has %d", size, len(page))
+				}
+				for _, x := range page {
+					got = append(got, string(x.ID))
+					q.After = x.ID
+				}
+				if len(page) < size {
+					break
+				}
+			}
+			same(t, want, got)
+		}
+		// The session that ended a page may itself end before the next one.
+		must(t, s.UpdateSession(ctx, "s2", func(x *sekisho.Session) error { x.Status = sekisho.SessionTerminated; return nil }))
+		wantSessions(t, s, "after one that ended", broker.Query{Active: true, After: "s2", Limit: 2}, []string{"s3", "s4"})
+	})
+
+	t.Run("a token opens once", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		want := broker.Token{Hash: []byte("h\x001"), Subject: "alice-1", Leg: broker.AgentLeg, ExpiresAt: at(10)}
+		must(t, s.PutToken(ctx, want))
+		_, err := s.UseToken(ctx, []byte("h\x002"), at(1))
+		wantCode(t, err, sekisho.CodeNotFound)
+		_, err = s.UseToken(ctx, nil, at(1))
+		wantCode(t, err, sekisho.CodeNotFound)
+		got, err := s.UseToken(ctx, want.Hash, at(1))
+		must(t, err)
+		same(t, want, got)
+		_, err = s.UseToken(ctx, want.Hash, at(1))
+		wantCode(t, err, sekisho.CodeConflict)
+	})
+
+	t.Run("a token opens in time", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		must(t, s.PutToken(ctx, broker.Token{Hash: []byte("h"), ExpiresAt: at(10)}))
+		_, err := s.UseToken(ctx, []byte("h"), at(10))
+		wantCode(t, err, sekisho.CodeExpired)
+		_, err = s.UseToken(ctx, []byte("h"), at(10).Add(-time.Microsecond)) // being late did not use it
+		wantCode(t, err, "")
+	})
+
+	t.Run("of many who come with a token one gets in", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		must(t, s.PutToken(ctx, broker.Token{Hash: []byte("h"), Subject: "s", Leg: broker.ClientLeg, ExpiresAt: at(10)}))
+		var won atomic.Int32
+		var wg sync.WaitGroup
+		for range 16 {
+			wg.Go(func() {
+				switch _, err := s.UseToken(ctx, []byte("h"), at(1)); sekisho.CodeOf(err) {
+				case "":
+					won.Add(1)
+				case sekisho.CodeConflict:
+				default:
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if won.Load() != 1 {
+			t.Errorf("%d got in", won.Load())
+		}
+	})
+
+	t.Run("old tokens are dropped", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		must(t, s.PutToken(ctx, broker.Token{Hash: []byte("old"), ExpiresAt: at(1)}))
+		must(t, s.PutToken(ctx, broker.Token{Hash: []byte("used"), ExpiresAt: at(3)}))
+		must(t, s.PutToken(ctx, broker.Token{Hash: []byte("new"), ExpiresAt: at(3)}))
+		_, err := s.UseToken(ctx, []byte("used"), at(0))
+		must(t, err)
+		must(t, s.DropTokens(ctx, at(2)))
+		_, err = s.UseToken(ctx, []byte("old"), at(0))
+		wantCode(t, err, sekisho.CodeNotFound)
+		_, err = s.UseToken(ctx, []byte("used"), at(0)) // a replay is known as one as long as the token would live
+		wantCode(t, err, sekisho.CodeConflict)
+		_, err = s.UseToken(ctx, []byte("new"), at(0))
+		wantCode(t, err, "")
+	})
+}
+
+func wantSessions(t *testing.T, s broker.Store, name string, q broker.Query, want []string) {
+	t.Helper()
+	found, err := s.Sessions(t.Context(), q)
+	if err != nil {
+		t.Errorf("%s: %v", name, err)
+		return
+	}
+	var got []string
+	for _, x := range found {
+		got = append(got, string(x.ID))
+	}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("%s: got %v, want %v", name, got, want)
+	}
+}

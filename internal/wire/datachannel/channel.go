@@ -1,0 +1,561 @@
+// Package datachannel is one end of a session's data channel: an ordered
+// reliable stream of payloads in each direction over connections that lose
+// messages and break. The ends are durable and the middle is not: numbers and
+// buffers live here, so a session survives the loss of every connection under
+// it.
+//
+// # How it works
+//
+// Each direction numbers its messages from 0. The receiver acknowledges each
+// message on its own; the sender keeps what is not acknowledged and resends
+// the oldest of it when the retransmission timeout passes. On a new
+// connection everything unacknowledged is sent again, in order.
+//
+// Differences from the stock ends, none of which a stock peer notices:
+// duplicates are always acknowledged again; a message that arrives early is
+// acknowledged only when the gap before it is filled; what the application
+// has not taken is acknowledged only up to a small amount, so that a slow
+// reader slows the writer at the far end instead of filling memory; the
+// resend interval doubles while nothing comes back.
+//
+// # Hostile peers
+//
+// Everything a peer can make the channel hold is bounded by [Config]. Messages
+// outside the window are dropped. A message that is malformed, too large, of
+// the wrong direction, or that acknowledges what was never sent, closes the
+// channel with a reason.
+package datachannel
+
+import (
+	"context"
+	crand "crypto/rand"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"sekisho/internal/wire/mgs"
+)
+
+// Conn carries messages. link.Frames is one.
+type Conn interface {
+	// Read returns the next message, good until the next Read, and whether
+	// it is binary.
+	Read(ctx context.Context) (binary bool, b []byte, err error)
+	// Write sends one binary message and does not keep it.
+	Write(ctx context.Context, b []byte) error
+}
+
+// Role says which end of the data channel this is.
+type Role int
+
+// The roles.
+const (
+	AgentLeg  Role = iota + 1 // sends output_stream_data
+	ClientLeg                 // sends input_stream_data
+)
+
+// The values a zero Config field stands for.
+const (
+	DefaultWindowBytes       = 4 << 20
+	DefaultWindowFrames      = 4096 // well below the 10000 messages the stock client holds
+	DefaultMaxPayload        = 1024 // what every known peer can take
+	DefaultMaxReceivePayload = 64 << 10
+	DefaultReceiveBytes      = 16 << 20
+	DefaultReceiveFrames     = 16384
+)
+
+// Config shapes a Channel. Zero fields mean the defaults.
+type Config struct {
+	Role Role
+
+	// What may be unacknowledged before Send waits.
+	WindowBytes  int
+	WindowFrames int
+	MaxPayload   int // Send cuts payloads at this many bytes
+	// MaxDelay, if not zero, narrows the window of WindowBytes while messages
+	// take this much longer to be acknowledged than the path needs: what a
+	// person sees stays this close to what the program writes.
+	MaxDelay time.Duration
+
+	// What may be received and not yet taken by Receive. They should exceed
+	// the peer's window: beyond them the connection is not read, and pings go
+	// unanswered.
+	ReceiveBytes      int
+	ReceiveFrames     int
+	MaxReceivePayload int // a larger message closes the channel
+}
+
+// Retransmission, as the stock ends have it.
+const (
+	initialRTT = 100 * time.Millisecond
+	initialRTO = 200 * time.Millisecond
+	maxRTO     = time.Second
+	minRTOVar  = 10 * time.Millisecond
+)
+
+// Received and not taken, but acknowledged all the same: enough that a
+// person's keys are acknowledged while the program they type into is busy,
+// as the stock client ends a session that is silent for five minutes.
+const ackAhead = 64 << 10
+
+const (
+	maxQueuedAcks    = 8192 // beyond, acks are dropped: the peer resends, and is acknowledged then
+	maxQueuedControl = 64
+	writeBatch       = 16
+)
+
+// ErrClosed is matched by every error a closed channel returns.
+var ErrClosed = errors.New("datachannel: closed")
+
+// ClosedError says why a channel is closed.
+type ClosedError struct {
+	Reason string // what the peer said, or what the peer did wrong; may be empty
+	Remote bool   // the peer ended it with channel_closed
+	Peer   bool   // the peer broke the protocol
+}
+
+// Error implements error.
+func (e *ClosedError) Error() string {
+	if e.Reason == "" {
+		return ErrClosed.Error()
+	}
+	return ErrClosed.Error() + ": " + e.Reason
+}
+
+// Is makes errors.Is(err, ErrClosed) hold.
+func (e *ClosedError) Is(target error) bool { return target == ErrClosed }
+
+// Channel is one end of a data channel. All methods may be called
+// concurrently.
+type Channel struct {
+	cfg      Config
+	sends    string // message type of our stream
+	receives string // message type of the peer's
+
+	turn    chan struct{} // held by the one Send in progress, so that its pieces stay together
+	sendIDs *rand.ChaCha8 // guarded by turn
+	ackIDs  *rand.ChaCha8 // guarded by being the one Serve
+
+	done chan struct{} // closed together with the channel
+
+	// Each holds a token when what its waiter waits for may have come true.
+	wake    chan struct{} // the writer of the present Serve: there is something to write
+	space   chan struct{} // the present Send: the window opened
+	arrival chan struct{} // Receive: there is something to take
+	room    chan struct{} // the reader of the present Serve: something was taken
+
+	frames sync.Pool // *[]byte of acknowledged messages, to encode the next into
+
+	mu     sync.Mutex
+	closed *ClosedError
+	serve  *serving
+
+	// Sending. queue[head:] are the messages base, base+1, …, next-1.
+	queue         []outgoing
+	head          int
+	base, next    int64
+	cursor        int64 // first message not yet written to the present connection
+	unacked       int   // bytes
+	pace          pace
+	rtt, rttVar   time.Duration
+	rto           time.Duration
+	paused        bool
+	maxPayload    int
+	control       [][]byte
+	acks          []ack
+	busyLo        int64 // messages busyLo to busyHi-1 are being written: their memory is not ours to reuse
+	busyHi        int64
+	drainedSignal chan struct{} // non-nil while Drain waits
+
+	// Receiving. ready[rhead:] are expected-len, …, expected-1, not yet taken.
+	expected   int64
+	ready      []incoming
+	rhead      int
+	readyBytes int
+	acked      int // of ready[rhead:], how many are acknowledged
+	ackedBytes int
+	early      map[int64]incoming
+	earlyBytes int
+}
+
+type serving struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+type outgoing struct {
+	frame  []byte // nil when acknowledged
+	sentAt time.Time
+	sends  int // on the present connection
+}
+
+type incoming struct {
+	id      mgs.UUID
+	pt      mgs.PayloadType
+	payload []byte
+}
+
+func (in *incoming) size() int { return mgs.Overhead + len(in.payload) }
+
+type ack struct {
+	id  mgs.UUID
+	seq int64
+}
+
+// New returns a channel that Serve gives its connections.
+func New(cfg Config) *Channel {
+	setDefault(&cfg.WindowBytes, DefaultWindowBytes)
+	setDefault(&cfg.WindowFrames, DefaultWindowFrames)
+	setDefault(&cfg.MaxPayload, DefaultMaxPayload)
+	setDefault(&cfg.ReceiveBytes, DefaultReceiveBytes)
+	setDefault(&cfg.ReceiveFrames, DefaultReceiveFrames)
+	setDefault(&cfg.MaxReceivePayload, DefaultMaxReceivePayload)
+	c := &Channel{
+		cfg:        cfg,
+		sends:      mgs.TypeInputStreamData,
+		receives:   mgs.TypeOutputStreamData,
+		turn:       make(chan struct{}, 1),
+		sendIDs:    newIDs(),
+		ackIDs:     newIDs(),
+		done:       make(chan struct{}),
+		wake:       make(chan struct{}, 1),
+		space:      make(chan struct{}, 1),
+		arrival:    make(chan struct{}, 1),
+		room:       make(chan struct{}, 1),
+		rtt:        initialRTT,
+		rto:        initialRTO,
+		maxPayload: cfg.MaxPayload,
+		pace:       newPace(cfg.WindowBytes, cfg.MaxDelay),
+	}
+	if cfg.Role == AgentLeg {
+		c.sends, c.receives = c.receives, c.sends
+	}
+	return c
+}
+
+func setDefault(field *int, value int) {
+	if *field <= 0 {
+		*field = value
+	}
+}
+
+func newIDs() *rand.ChaCha8 {
+	var seed [32]byte
+	_, _ = crand.Read(seed[:]) // never fails
+	return rand.NewChaCha8(seed)
+}
+
+func newID(ids *rand.ChaCha8) (id mgs.UUID) {
+	_, _ = ids.Read(id[:]) // never fails
+	return id.V4()
+}
+
+func signal(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+// SetMaxPayload changes where Send cuts, once the peer is known to take more
+// than the default.
+func (c *Channel) SetMaxPayload(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.maxPayload = max(n, 1)
+}
+
+// Close closes this end: everything waiting returns, and what is unsent or
+// not taken is forgotten. It tells the peer nothing. Call Drain first to part
+// in peace.
+func (c *Channel) Close(reason string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closeLocked(&ClosedError{Reason: reason})
+	c.ready, c.rhead, c.acked, c.ackedBytes, c.readyBytes = nil, 0, 0, 0, 0
+}
+
+func (c *Channel) closeLocked(e *ClosedError) {
+	if c.closed != nil {
+		return
+	}
+	c.closed = e
+	c.early, c.earlyBytes = nil, 0
+	close(c.done)
+}
+
+// Closed reports whether the channel is closed, and why.
+func (c *Channel) Closed() (reason string, closed bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed == nil {
+		return "", false
+	}
+	return c.closed.Reason, true
+}
+
+// Done is closed when the channel is.
+func (c *Channel) Done() <-chan struct{} { return c.done }
+
+// closedErr is the *ClosedError of a closed channel, and nil for an open one.
+func (c *Channel) closedErr() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed == nil {
+		return nil
+	}
+	return c.closed
+}
+
+// Send queues p, cut into messages of at most MaxPayload bytes, and returns
+// when all of it is queued. It waits while the window is full. The pieces of
+// one Send are not mixed with those of another. An error means that p may be
+// queued in part. An empty p is not sent, as no peer can take it.
+func (c *Channel) Send(ctx context.Context, pt mgs.PayloadType, p []byte) error {
+	select {
+	case c.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-c.done:
+		return c.closedErr()
+	}
+	defer func() { <-c.turn }()
+	c.mu.Lock()
+	most := c.maxPayload
+	seq := c.next // only the holder of turn changes it
+	c.mu.Unlock()
+	for len(p) > 0 {
+		piece := p[:min(len(p), most)]
+		p = p[len(piece):]
+		if err := c.enqueue(ctx, seq, pt, piece); err != nil {
+			return err
+		}
+		seq++
+	}
+	return nil
+}
+
+func (c *Channel) enqueue(ctx context.Context, seq int64, pt mgs.PayloadType, piece []byte) error {
+	m := mgs.Message{
+		Type:          c.sends,
+		SchemaVersion: 1,
+		CreatedMillis: uint64(time.Now().UnixMilli()),
+		Seq:           seq,
+		ID:            newID(c.sendIDs),
+		PayloadType:   pt,
+		Payload:       piece,
+	}
+	if seq == 0 && c.cfg.Role == AgentLeg {
+		m.Flags = mgs.FlagSYN
+	}
+	var buf []byte
+	if b, ok := c.frames.Get().(*[]byte); ok && cap(*b) >= m.Size() {
+		buf = (*b)[:0]
+	} else {
+		buf = make([]byte, 0, m.Size())
+	}
+	buf = m.AppendTo(buf)
+	for {
+		c.mu.Lock()
+		if c.closed != nil {
+			defer c.mu.Unlock()
+			return c.closed
+		}
+		waiting := len(c.queue) - c.head
+		if waiting == 0 || waiting < c.cfg.WindowFrames && c.unacked+len(buf) <= c.pace.window {
+			c.queue = append(c.queue, outgoing{frame: buf})
+			c.next++
+			c.unacked += len(buf)
+			c.mu.Unlock()
+			signal(c.wake)
+			return nil
+		}
+		c.mu.Unlock()
+		select {
+		case <-c.space:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-c.done:
+		}
+	}
+}
+
+// SendControl queues a message that is not part of the stream, such as
+// agent_session_state, ahead of the stream data that is queued. Control
+// messages are neither acknowledged nor resent.
+func (c *Channel) SendControl(m mgs.Message) error {
+	frame := m.AppendTo(nil)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed != nil {
+		return c.closed
+	}
+	if len(c.control) >= maxQueuedControl {
+		return errors.New("datachannel: too many control messages are queued")
+	}
+	c.control = append(c.control, frame)
+	signal(c.wake)
+	return nil
+}
+
+// Drain waits until everything sent is acknowledged.
+func (c *Channel) Drain(ctx context.Context) error {
+	c.mu.Lock()
+	if c.base == c.next {
+		c.mu.Unlock()
+		return nil
+	}
+	if c.drainedSignal == nil {
+		c.drainedSignal = make(chan struct{})
+	}
+	drained := c.drainedSignal
+	c.mu.Unlock()
+	select {
+	case <-drained:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-c.done:
+		return c.closedErr()
+	}
+}
+
+// Receive returns the peer's payloads, each once and in the order they were
+// sent. The caller owns the bytes. After a channel_closed it returns what came
+// before it, then a *[ClosedError].
+func (c *Channel) Receive(ctx context.Context) (mgs.PayloadType, []byte, error) {
+	for {
+		c.mu.Lock()
+		if c.rhead < len(c.ready) {
+			in := c.take()
+			more := c.rhead < len(c.ready)
+			c.mu.Unlock()
+			signal(c.room)
+			if more {
+				signal(c.arrival) // for another Receive: one token may stand for many messages
+			}
+			return in.pt, in.payload, nil
+		}
+		if c.closed != nil {
+			defer c.mu.Unlock()
+			return 0, nil, c.closed
+		}
+		c.mu.Unlock()
+		select {
+		case <-c.arrival:
+		case <-ctx.Done():
+			return 0, nil, ctx.Err()
+		case <-c.done:
+		}
+	}
+}
+
+// take removes the first ready message and acknowledges what may be.
+func (c *Channel) take() incoming {
+	in := c.ready[c.rhead]
+	seq := c.expected - int64(len(c.ready)-c.rhead)
+	c.ready[c.rhead] = incoming{}
+	c.rhead++
+	c.readyBytes -= in.size()
+	if c.acked > 0 {
+		c.acked--
+		c.ackedBytes -= in.size()
+	} else {
+		c.queueAck(in.id, seq)
+	}
+	if c.rhead == len(c.ready) {
+		c.ready, c.rhead = c.ready[:0], 0
+	} else if c.rhead >= 256 && c.rhead*2 >= len(c.ready) {
+		n := copy(c.ready, c.ready[c.rhead:])
+		clear(c.ready[n:])
+		c.ready, c.rhead = c.ready[:n], 0
+	}
+	c.ackReady()
+	return in
+}
+
+// ackReady acknowledges messages that wait to be taken, as far as ackAhead
+// allows.
+func (c *Channel) ackReady() {
+	waiting := c.ready[c.rhead:]
+	for c.acked < len(waiting) {
+		in := &waiting[c.acked]
+		if c.ackedBytes+in.size() > ackAhead {
+			return
+		}
+		c.queueAck(in.id, c.expected-int64(len(waiting)-c.acked))
+		c.acked++
+		c.ackedBytes += in.size()
+	}
+}
+
+func (c *Channel) queueAck(id mgs.UUID, seq int64) {
+	if len(c.acks) < maxQueuedAcks {
+		c.acks = append(c.acks, ack{id, seq})
+	}
+	signal(c.wake)
+}
+
+// Serve runs the channel over conn until the connection fails, ctx ends or
+// the channel closes, and says which. It may be called again at any time with
+// another connection, which replaces the present one.
+//
+// Serve does not close conn, and returns only when no Read or Write of it is
+// in progress; both must return when their context ends.
+func (c *Channel) Serve(ctx context.Context, conn Conn) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s := &serving{cancel: cancel, done: make(chan struct{})}
+	defer close(s.done)
+
+	c.mu.Lock()
+	before := c.serve
+	c.serve = s
+	if before != nil {
+		before.cancel()
+	}
+	c.mu.Unlock()
+	if before != nil {
+		<-before.done
+	}
+	defer func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.serve == s {
+			c.serve = nil
+		}
+	}()
+
+	c.mu.Lock()
+	if c.closed != nil {
+		defer c.mu.Unlock()
+		return c.closed
+	}
+	c.paused = false // whoever asked for it is gone
+	c.cursor = c.base
+	for i := c.head; i < len(c.queue); i++ {
+		c.queue[i].sends = 0
+	}
+	c.mu.Unlock()
+
+	var wg sync.WaitGroup
+	var writeErr error
+	wg.Go(func() {
+		defer cancel()
+		writeErr = c.write(ctx, conn)
+	})
+	readErr := c.read(ctx, conn)
+	cancel()
+	wg.Wait()
+
+	if err := c.closedErr(); err != nil {
+		return err
+	}
+	// The one that failed first made the other end with context.Canceled.
+	if writeErr != nil && !errors.Is(writeErr, context.Canceled) {
+		return fmt.Errorf("datachannel: write: %w", writeErr)
+	}
+	return fmt.Errorf("datachannel: read: %w", readErr)
+}

@@ -1,0 +1,288 @@
+package datachannel
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"sekisho/internal/wire/mgs"
+)
+
+// write is the one writer of a connection: control messages first, then
+// acknowledgements, then stream data and its repetitions.
+func (c *Channel) write(ctx context.Context, conn Conn) error {
+	var (
+		buf   []byte
+		body  []byte
+		acks  []ack
+		batch [writeBatch][]byte
+	)
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		c.mu.Lock()
+		if c.closed != nil {
+			defer c.mu.Unlock()
+			return c.closed
+		}
+		control := c.control
+		c.control = nil
+		acks, c.acks = c.acks, acks[:0]
+		n, wait := c.nextBatch(&batch, time.Now())
+		c.mu.Unlock()
+
+		for _, frame := range control {
+			if err := conn.Write(ctx, frame); err != nil {
+				return err
+			}
+		}
+		for _, a := range acks {
+			body = mgs.AppendAck(body[:0], mgs.Acknowledge{Type: c.receives, ID: a.id, Seq: a.seq, Sequential: true})
+			m := mgs.Message{
+				Type:          mgs.TypeAcknowledge,
+				SchemaVersion: 1,
+				CreatedMillis: uint64(time.Now().UnixMilli()),
+				Flags:         mgs.FlagSYN | mgs.FlagFIN,
+				ID:            newID(c.ackIDs),
+				Payload:       body,
+			}
+			buf = m.AppendTo(buf[:0])
+			if err := conn.Write(ctx, buf); err != nil {
+				return err
+			}
+		}
+		for _, frame := range batch[:n] {
+			if err := conn.Write(ctx, frame); err != nil {
+				return err
+			}
+		}
+		if n > 0 || len(acks) > 0 || len(control) > 0 {
+			continue
+		}
+
+		var expired <-chan time.Time
+		if wait > 0 {
+			timer.Reset(wait)
+			expired = timer.C
+		}
+		select {
+		case <-c.wake:
+		case <-expired:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-c.done:
+		}
+	}
+}
+
+// nextBatch picks the stream data to write now. When there is none, it says
+// how long it will be until something must be resent; 0 means for ever.
+func (c *Channel) nextBatch(batch *[writeBatch][]byte, now time.Time) (n int, wait time.Duration) {
+	c.busyLo, c.busyHi = 0, 0
+	if c.paused {
+		return 0, 0
+	}
+	c.busyLo, c.busyHi = c.cursor, c.cursor
+	if c.base < c.cursor {
+		oldest := &c.queue[c.head]
+		interval := min(c.rto<<min(oldest.sends-1, 8), maxRTO)
+		if wait = oldest.sentAt.Add(interval).Sub(now); wait <= 0 {
+			batch[0], n = oldest.frame, 1
+			oldest.sentAt = now
+			oldest.sends++
+			c.busyLo = c.base
+			wait = interval
+		}
+	}
+	for ; n < len(batch) && c.cursor < c.next; c.cursor++ {
+		o := &c.queue[c.head+int(c.cursor-c.base)]
+		if o.frame == nil {
+			continue
+		}
+		o.sentAt = now
+		o.sends++
+		batch[n] = o.frame
+		n++
+	}
+	c.busyHi = c.cursor
+	return n, wait
+}
+
+// read is the one reader of a connection.
+func (c *Channel) read(ctx context.Context, conn Conn) error {
+	for {
+		binary, b, err := conn.Read(ctx)
+		if err != nil {
+			return err
+		}
+		if err := c.handle(ctx, binary, b); err != nil {
+			return err
+		}
+	}
+}
+
+func (c *Channel) handle(ctx context.Context, binary bool, b []byte) error {
+	if !binary {
+		return c.violation("text where a frame was expected")
+	}
+	m, err := mgs.Parse(b)
+	if err != nil {
+		return c.violation("%v", err)
+	}
+	switch m.Type {
+	case c.receives:
+		return c.handleData(ctx, &m)
+	case c.sends:
+		return c.violation("stream data in the wrong direction")
+	case mgs.TypeAcknowledge:
+		a, err := mgs.ParseAck(m.Payload)
+		if err != nil {
+			return c.violation("%v", err)
+		}
+		return c.handleAck(a)
+	case mgs.TypeChannelClosed:
+		// What cannot be read of it is only the reason.
+		body, _ := mgs.ParseBody[mgs.ChannelClosed](m.Payload)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.closeLocked(&ClosedError{Reason: body.Output, Remote: true})
+		return c.closed
+	case mgs.TypePausePublication, mgs.TypeStartPublication:
+		c.mu.Lock()
+		c.paused = m.Type == mgs.TypePausePublication
+		c.mu.Unlock()
+		signal(c.wake)
+	}
+	return nil // a type of some later day
+}
+
+func (c *Channel) violation(format string, args ...any) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closeLocked(&ClosedError{Reason: "protocol violation: " + fmt.Sprintf(format, args...), Peer: true})
+	return c.closed
+}
+
+func (c *Channel) handleAck(a mgs.Acknowledge) error {
+	if a.Type != c.sends {
+		return c.violation("acknowledgement of %s", a.Type)
+	}
+	c.mu.Lock()
+	switch {
+	case a.Seq >= c.next:
+		c.mu.Unlock()
+		return c.violation("acknowledgement of message %d, which was never sent", a.Seq)
+	case a.Seq < c.base:
+		c.mu.Unlock()
+		return nil
+	}
+	o := &c.queue[c.head+int(a.Seq-c.base)]
+	if o.frame == nil {
+		c.mu.Unlock()
+		return nil
+	}
+	if o.sends > 0 {
+		now := time.Now()
+		c.sampleRTT(now.Sub(o.sentAt))
+		if o.sends == 1 {
+			c.pace.acknowledged(now, now.Sub(o.sentAt), len(o.frame), c.unacked)
+		}
+	}
+	c.unacked -= len(o.frame)
+	if a.Seq < c.busyLo || a.Seq >= c.busyHi {
+		frame := o.frame
+		c.frames.Put(&frame)
+	}
+	o.frame = nil
+	for c.base < c.next && c.queue[c.head].frame == nil {
+		c.head++
+		c.base++
+	}
+	c.cursor = max(c.cursor, c.base)
+	if c.head == len(c.queue) {
+		c.queue, c.head = c.queue[:0], 0
+	} else if c.head >= 256 && c.head*2 >= len(c.queue) {
+		n := copy(c.queue, c.queue[c.head:])
+		clear(c.queue[n:])
+		c.queue, c.head = c.queue[:n], 0
+	}
+	if c.base == c.next && c.drainedSignal != nil {
+		close(c.drainedSignal)
+		c.drainedSignal = nil
+	}
+	c.mu.Unlock()
+	signal(c.space)
+	return nil
+}
+
+// sampleRTT takes a sample even of a repeated message, as the stock ends do:
+// on a path slower than the first timeout there would be no other.
+func (c *Channel) sampleRTT(sample time.Duration) {
+	c.rttVar = c.rttVar*3/4 + (c.rtt-sample).Abs()/4
+	c.rtt = c.rtt*7/8 + sample/8
+	c.rto = min(maxRTO, c.rtt+max(minRTOVar, 4*c.rttVar))
+}
+
+func (c *Channel) handleData(ctx context.Context, m *mgs.Message) error {
+	if len(m.Payload) > c.cfg.MaxReceivePayload {
+		return c.violation("payload of %d bytes", len(m.Payload))
+	}
+	in := incoming{id: m.ID, pt: m.PayloadType}
+	c.mu.Lock()
+	for {
+		waiting := len(c.ready) - c.rhead
+		switch {
+		case c.closed != nil:
+			defer c.mu.Unlock()
+			return c.closed
+
+		case m.Seq < c.expected:
+			// What waits to be taken is acknowledged when it is.
+			if m.Seq < c.expected-int64(waiting-c.acked) {
+				c.queueAck(m.ID, m.Seq)
+			}
+			c.mu.Unlock()
+			return nil
+
+		case m.Seq > c.expected:
+			size := mgs.Overhead + len(m.Payload)
+			_, have := c.early[m.Seq]
+			if !have && m.Seq-c.expected < int64(c.cfg.ReceiveFrames) && c.earlyBytes+size <= c.cfg.ReceiveBytes {
+				if c.early == nil {
+					c.early = make(map[int64]incoming)
+				}
+				in.payload = append([]byte(nil), m.Payload...)
+				c.early[m.Seq] = in
+				c.earlyBytes += size
+			}
+			c.mu.Unlock()
+			return nil
+
+		case waiting < c.cfg.ReceiveFrames && c.readyBytes < c.cfg.ReceiveBytes:
+			in.payload = append([]byte(nil), m.Payload...)
+			for ok := true; ok; {
+				c.ready = append(c.ready, in)
+				c.readyBytes += in.size()
+				c.expected++
+				if in, ok = c.early[c.expected]; ok {
+					delete(c.early, c.expected)
+					c.earlyBytes -= in.size()
+				}
+			}
+			c.ackReady()
+			c.mu.Unlock()
+			signal(c.arrival)
+			return nil
+		}
+		// The application is slow and the peer's window larger than our room:
+		// let the peer wait in its connection.
+		c.mu.Unlock()
+		select {
+		case <-c.room:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-c.done:
+		}
+		c.mu.Lock()
+	}
+}

@@ -37,7 +37,7 @@ func (r recordings) Start(s *sekisho.Session) (relay.Recording, error) {
 	}
 	rec, err := r.Recorder.Start(record.Header{
 		SessionID: s.ID, Node: s.Target, NodeName: name, Owner: s.Owner, Document: s.DocumentName,
-		Reason: s.Reason, SourceIP: s.SourceIP, Start: s.StartedAt, OmitsInput: s.OmitInput,
+		Reason: s.Reason, SourceIP: s.SourceIP, Start: s.StartedAt, OmitInput: s.OmitInput,
 	})
 	if err != nil {
 		return nil, err

@@ -236,7 +236,7 @@ func (s *Server) routes() error {
 			cloudtrail.New(cloudtrail.Config{Trail: s.trail, Account: s.cfg.Account}),
 			sekishoapi.New(sekishoapi.Config{
 				Recorder: s.recorder, Sessions: s.broker, Fleet: s.Fleet, Account: s.cfg.Account, Region: s.cfg.Region,
-				Directory: s.Directory, Authorizer: authorizer, Questions: ssm.NewQuestions(forSSM), Starts: starts{s}, Events: s.bus, Resumer: s.resumer(),
+				Directory: s.Directory, Authorizer: authorizer, Requests: ssm.NewPolicyRequests(forSSM), StartChecks: startChecks{s}, Events: s.bus, Resumer: s.resumer(),
 				Installer: installer{installs},
 			}),
 		},

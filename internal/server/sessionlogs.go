@@ -110,17 +110,17 @@ func (l sessionLogs) LogRewritten(ctx context.Context, x s3.LogRewrite) {
 	}))
 }
 
-// starts tells how sessions would stand.
-type starts struct{ s *Server }
+// startChecks tells how sessions would stand.
+type startChecks struct{ s *Server }
 
-var _ sekishoapi.Starts = starts{}
+var _ sekishoapi.StartChecks = startChecks{}
 
-// NotConnected implements [sekishoapi.Starts].
-func (x starts) NotConnected(n *sekisho.Node) string { return x.s.Fleet.WhyNot(n) }
+// NotConnected implements [sekishoapi.StartChecks].
+func (x startChecks) NotConnected(n *sekisho.Node) string { return x.s.Fleet.WhyNot(n) }
 
-// CheckNodeLogs implements [sekishoapi.Starts]: the places are there, and the
+// CheckNodeLogs implements [sekishoapi.StartChecks]: the places are there, and the
 // node's role may write to them.
-func (x starts) CheckNodeLogs(ctx context.Context, n *sekisho.Node, s *ssmdoc.Settings) error {
+func (x startChecks) CheckNodeLogs(ctx context.Context, n *sekisho.Node, s *ssmdoc.Settings) error {
 	if err := sessionLogs(x).CheckLogs(ctx, s); err != nil {
 		return err
 	}
@@ -161,7 +161,7 @@ type need struct {
 }
 
 // needs are what a node must be allowed to deliver logs.
-func (x starts) needs(ctx context.Context, s *ssmdoc.Settings) []need {
+func (x startChecks) needs(ctx context.Context, s *ssmdoc.Settings) []need {
 	var all []need
 	if name := s.S3BucketName; name != "" {
 		b, err := x.s.objects.Bucket(ctx, name)

@@ -189,11 +189,11 @@ func TestInterpolationIsNotBrokenOutOf(t *testing.T) {
 			t.Parallel()
 			doc := parse(t, d.text)
 			for _, v := range attacks {
-				_, err := doc.Plan(nil, ssmdoc.Ask{Parameters: map[string][]string{"v": {v}}})
+				_, err := doc.Plan(nil, ssmdoc.SessionRequest{Parameters: map[string][]string{"v": {v}}})
 				wantError(t, err, `"v" has a value with`)
 			}
 			for _, v := range []string{"plain", "two words", "-l --all=yes", "/var/log/x_1.log", "a@b:c,d%e+f", "東京", "~"} {
-				if _, err := doc.Plan(nil, ssmdoc.Ask{Parameters: map[string][]string{"v": {v}}}); err != nil {
+				if _, err := doc.Plan(nil, ssmdoc.SessionRequest{Parameters: map[string][]string{"v": {v}}}); err != nil {
 					t.Errorf("%q: %v", v, err)
 				}
 			}
@@ -208,11 +208,11 @@ func TestInterpolationIsNotBrokenOutOf(t *testing.T) {
 	} {
 		t.Run(d.name, func(t *testing.T) {
 			t.Parallel()
-			ask := ssmdoc.Ask{Parameters: map[string][]string{"v": {"x; id"}}}
+			req := ssmdoc.SessionRequest{Parameters: map[string][]string{"v": {"x; id"}}}
 			if strings.HasPrefix(d.name, "the author") {
-				ask.Parameters = nil
+				req.Parameters = nil
 			}
-			if _, err := parse(t, d.text).Plan(nil, ask); err != nil {
+			if _, err := parse(t, d.text).Plan(nil, req); err != nil {
 				t.Error(err)
 			}
 		})
@@ -256,7 +256,7 @@ func TestParametersRefused(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			_, err := d.Plan(nil, ssmdoc.Ask{Parameters: c.params})
+			_, err := d.Plan(nil, ssmdoc.SessionRequest{Parameters: c.params})
 			wantError(t, err, c.want...)
 			if !errors.Is(err, ssmdoc.ErrParameters) {
 				t.Errorf("%v is not ErrParameters", err)
@@ -264,7 +264,7 @@ func TestParametersRefused(t *testing.T) {
 		})
 	}
 	none := parse(t, inputs(""))
-	_, err := none.Plan(nil, ssmdoc.Ask{Parameters: map[string][]string{"x": {"1"}}})
+	_, err := none.Plan(nil, ssmdoc.SessionRequest{Parameters: map[string][]string{"x": {"1"}}})
 	wantError(t, err, "has no parameters", `"x"`)
 }
 
@@ -273,7 +273,7 @@ func TestParametersForAgents(t *testing.T) {
 	t.Parallel()
 	d := parse(t, command("run {{ a }} {{ b }} {{ c }}", `
 		"a":{"type":"String","allowedPattern":"[\\s\\S]+"},"b":{"type":"StringList","default":["x","y"]},"c":{"type":"String","default":"d"}`))
-	p, err := d.Plan(nil, ssmdoc.Ask{Parameters: map[string][]string{"a": {"{{ c }}\nok"}}})
+	p, err := d.Plan(nil, ssmdoc.SessionRequest{Parameters: map[string][]string{"a": {"{{ c }}\nok"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -296,7 +296,7 @@ func TestInputsTakeParameters(t *testing.T) {
 	d := parse(t, `{"schemaVersion":"1.0","sessionType":"Standard_Stream",
 		"parameters":{"user":{"type":"String"},"idle":{"type":"String","default":"7"},"dir":{"type":"String","default":"/"}},
 		"inputs":{"runAsEnabled":true,"runAsDefaultUser":"{{ user }}","idleSessionTimeout":"{{ idle }}","shellProfile":{"linux":"cd {{ dir }}"}}}`)
-	p, err := d.Plan(nil, ssmdoc.Ask{Parameters: map[string][]string{"user": {"alice"}}})
+	p, err := d.Plan(nil, ssmdoc.SessionRequest{Parameters: map[string][]string{"user": {"alice"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -309,7 +309,7 @@ func TestInputsTakeParameters(t *testing.T) {
 		{"user": {"root"}}, {"user": {"a b"}}, {"user": {"a"}, "idle": {"0"}}, {"user": {"a"}, "idle": {"61"}},
 		{"user": {"a"}, "dir": {"{{ user }}"}}, {"user": {"a"}, "dir": {"{{ssm:x}}"}},
 	} {
-		_, err := d.Plan(nil, ssmdoc.Ask{Parameters: params})
+		_, err := d.Plan(nil, ssmdoc.SessionRequest{Parameters: params})
 		if !errors.Is(err, ssmdoc.ErrParameters) {
 			t.Errorf("%v: %v", params, err)
 		}
@@ -328,7 +328,7 @@ func TestQuotedParameter(t *testing.T) {
 	for _, hostile := range []string{
 		"", "plain", "a b", "'; id; '", `'"$(id)"'`, "`id`", "$(id)", "${HOME}", `\`, `'\''`, "*", "~", "a\nb; id", "{{ a }}", "-rf", "#", `"`, "$'\\x27'", "!!",
 	} {
-		p, err := d.Plan(nil, ssmdoc.Ask{Parameters: map[string][]string{"a": {hostile}}})
+		p, err := d.Plan(nil, ssmdoc.SessionRequest{Parameters: map[string][]string{"a": {hostile}}})
 		if err != nil {
 			t.Errorf("%q: %v", hostile, err)
 			continue
@@ -356,10 +356,10 @@ func TestPreferences(t *testing.T) {
 	if err := account.CheckPreferences(); err != nil {
 		t.Fatal(err)
 	}
-	ask := ssmdoc.Ask{Reason: "r", Node: "mi-1", Person: true}
+	req := ssmdoc.SessionRequest{Reason: "r", Node: "mi-1", Person: true}
 	plan := func(d *ssmdoc.Document) *ssmdoc.Plan {
 		t.Helper()
-		p, err := d.Plan(account, ask)
+		p, err := d.Plan(account, req)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -368,7 +368,7 @@ func TestPreferences(t *testing.T) {
 
 	own := plan(account)
 	if own.IdleTimeout != 5*time.Minute || own.MaxDuration != time.Hour || own.RunAsUser != "ops" || !own.Encrypted ||
-		own.MaxPerOwner != 2 || own.MaxPerNode != 9 || own.RecordInput != ssmdoc.Off {
+		own.MaxPerOwner != 2 || own.MaxPerNode != 9 || !own.OmitInput {
 		t.Errorf("%+v", own)
 	}
 	in := read(t, own).Inputs
@@ -386,15 +386,15 @@ func TestPreferences(t *testing.T) {
 	// Another shell document has its own inputs; of the house's rules it lifts
 	// those only of which it speaks.
 	other := plan(parse(t, inputs(`"idleSessionTimeout":"30","sekisho":{"banner":"","maxConcurrentSessions":{"perOwner":1}}`)))
-	if other.IdleTimeout != 30*time.Minute || other.MaxDuration != 0 || other.RunAsUser != "" || other.Encrypted || other.MaxPerOwner != 1 || other.MaxPerNode != 0 || other.RecordInput != ssmdoc.Off {
+	if other.IdleTimeout != 30*time.Minute || other.MaxDuration != 0 || other.RunAsUser != "" || other.Encrypted || other.MaxPerOwner != 1 || other.MaxPerNode != 0 || !other.OmitInput {
 		t.Errorf("%+v", other)
 	}
 	if in := read(t, other).Inputs; in["s3BucketName"] != "" || in["sekisho"].(map[string]any)["banner"] != "" {
 		t.Errorf("%v", in)
 	}
-	_, err := parse(t, inputs(``)).Plan(account, ssmdoc.Ask{})
+	_, err := parse(t, inputs(``)).Plan(account, ssmdoc.SessionRequest{})
 	wantError(t, err, "A reason is required")
-	_, err = parse(t, inputs(`"sekisho":{"reasonRequired":false}`)).Plan(account, ssmdoc.Ask{})
+	_, err = parse(t, inputs(`"sekisho":{"reasonRequired":false}`)).Plan(account, ssmdoc.SessionRequest{})
 	if err != nil {
 		t.Errorf("a document that asks for no reason: %v", err)
 	}
@@ -410,7 +410,7 @@ func TestPreferences(t *testing.T) {
 	if in := read(t, port).Inputs; port.Encrypted || port.RunAsUser != "" || in["s3BucketName"] != "" || in["runAsEnabled"] != false || in["sekisho"].(map[string]any)["banner"] != "" {
 		t.Errorf("%+v %v", port, in)
 	}
-	socket, err := ssmdoc.FindBuiltin("Sekisho-StartPortForwardingSessionToSocket").Plan(account, ssmdoc.Ask{Reason: "r", Parameters: map[string][]string{"socket": {"/run/docker.sock"}}})
+	socket, err := ssmdoc.FindBuiltin("Sekisho-StartPortForwardingSessionToSocket").Plan(account, ssmdoc.SessionRequest{Reason: "r", Parameters: map[string][]string{"socket": {"/run/docker.sock"}}})
 	if err != nil || socket.RunAsUser != "ops" || socket.Encrypted || socket.Parameters["socket"] != "/run/docker.sock" {
 		t.Errorf("%+v %v", socket, err)
 	}
@@ -419,13 +419,13 @@ func TestPreferences(t *testing.T) {
 	}
 
 	// Encryption that a document asks for yields to the account's wish to record.
-	_, err = parse(t, inputs(`"kmsKeyId":"alias/k"`)).Plan(parse(t, inputs(`"sekisho":{"requireServerRecording":true}`)), ssmdoc.Ask{})
+	_, err = parse(t, inputs(`"kmsKeyId":"alias/k"`)).Plan(parse(t, inputs(`"sekisho":{"requireServerRecording":true}`)), ssmdoc.SessionRequest{})
 	wantError(t, err, "requireServerRecording")
 }
 
 func TestUnsaved(t *testing.T) {
 	t.Parallel()
-	p, err := ssmdoc.Unsaved().Plan(nil, ssmdoc.Ask{Node: "mi-1"})
+	p, err := ssmdoc.Unsaved().Plan(nil, ssmdoc.SessionRequest{Node: "mi-1"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -459,7 +459,7 @@ func TestRunAs(t *testing.T) {
 		{on, " ", "", `is " "`},
 		{on, "a\nb", "", "name of an OS user"},
 	} {
-		p, err := c.d.Plan(nil, ssmdoc.Ask{RunAs: c.tag})
+		p, err := c.d.Plan(nil, ssmdoc.SessionRequest{RunAs: c.tag})
 		if c.err != "" {
 			wantError(t, err, c.err)
 		} else if err != nil || p.RunAsUser != c.want {
@@ -474,16 +474,16 @@ func TestReason(t *testing.T) {
 	for reason, ok := range map[string]bool{
 		"TICKET-1": true, "NONE": true, "": false, "TICKET-": false, "TICKET-1 and more": false, "x TICKET-1": false, "TICKET-1\nx": false,
 	} {
-		_, err := d.Plan(nil, ssmdoc.Ask{Reason: reason})
+		_, err := d.Plan(nil, ssmdoc.SessionRequest{Reason: reason})
 		if (err == nil) != ok {
 			t.Errorf("reason %q: %v", reason, err)
 		}
 	}
 	free := parse(t, inputs(`"sekisho":{"reasonPattern":"T-[0-9]+"}`))
-	if _, err := free.Plan(nil, ssmdoc.Ask{}); err != nil {
+	if _, err := free.Plan(nil, ssmdoc.SessionRequest{}); err != nil {
 		t.Errorf("no reason where none is required: %v", err)
 	}
-	_, err := free.Plan(nil, ssmdoc.Ask{Reason: "because"})
+	_, err := free.Plan(nil, ssmdoc.SessionRequest{Reason: "because"})
 	wantError(t, err, "T-[0-9]+")
 }
 
@@ -493,25 +493,25 @@ func TestPrompt(t *testing.T) {
 	host := map[string]string{"Hostname": "MyEC2Instance", "Role": "db"}
 	for _, c := range []struct {
 		doc    string
-		ask    ssmdoc.Ask
+		req    ssmdoc.SessionRequest
 		prompt string
 		login  bool
 	}{
-		{auto, ssmdoc.Ask{Person: true, NodeTags: host, Node: "mi-1"}, "MyEC2Instance", true},
-		{auto, ssmdoc.Ask{NodeTags: host, Node: "mi-1"}, "", false},
-		{on, ssmdoc.Ask{NodeTags: host, Node: "mi-1"}, "db", false},
-		{off, ssmdoc.Ask{Person: true, NodeTags: host, Node: "mi-1"}, "", true},
-		{auto, ssmdoc.Ask{Person: true, NodeName: "web-1", Node: "mi-1"}, "web-1", true},
-		{auto, ssmdoc.Ask{Person: true, NodeTags: map[string]string{"Hostname": "私のサーバー"}, Node: "mi-1"}, "mi-1", true},
-		{auto, ssmdoc.Ask{Person: true, NodeTags: map[string]string{"Hostname": "a\x1b[31m"}, NodeName: "two words", Node: "mi-1"}, "mi-1", true},
+		{auto, ssmdoc.SessionRequest{Person: true, NodeTags: host, Node: "mi-1"}, "MyEC2Instance", true},
+		{auto, ssmdoc.SessionRequest{NodeTags: host, Node: "mi-1"}, "", false},
+		{on, ssmdoc.SessionRequest{NodeTags: host, Node: "mi-1"}, "db", false},
+		{off, ssmdoc.SessionRequest{Person: true, NodeTags: host, Node: "mi-1"}, "", true},
+		{auto, ssmdoc.SessionRequest{Person: true, NodeName: "web-1", Node: "mi-1"}, "web-1", true},
+		{auto, ssmdoc.SessionRequest{Person: true, NodeTags: map[string]string{"Hostname": "私のサーバー"}, Node: "mi-1"}, "mi-1", true},
+		{auto, ssmdoc.SessionRequest{Person: true, NodeTags: map[string]string{"Hostname": "a\x1b[31m"}, NodeName: "two words", Node: "mi-1"}, "mi-1", true},
 	} {
-		p, err := parse(t, c.doc).Plan(nil, c.ask)
+		p, err := parse(t, c.doc).Plan(nil, c.req)
 		if err != nil {
 			t.Fatal(err)
 		}
 		got := read(t, p).Inputs["sekisho"].(map[string]any)
 		if got["prompt"] != c.prompt || got["loginShell"] != c.login {
-			t.Errorf("%+v: %v, want %q %t", c.ask, got, c.prompt, c.login)
+			t.Errorf("%+v: %v, want %q %t", c.req, got, c.prompt, c.login)
 		}
 	}
 }
@@ -539,7 +539,7 @@ func TestBuiltins(t *testing.T) {
 			t.Errorf("no %s", c.name)
 			continue
 		}
-		p, err := b.Plan(nil, ssmdoc.Ask{Parameters: c.params})
+		p, err := b.Plan(nil, ssmdoc.SessionRequest{Parameters: c.params})
 		if err != nil {
 			t.Errorf("%s: %v", c.name, err)
 			continue
@@ -560,7 +560,7 @@ func TestBuiltins(t *testing.T) {
 		"AWS-StartNonInteractiveCommand":             {"command": {"id"}, "separateOutputStream": {"yes"}},
 		"AWS-PasswordReset":                          {"user": {"a; id"}},
 	} {
-		if _, err := ssmdoc.FindBuiltin(name).Plan(nil, ssmdoc.Ask{Parameters: params}); !errors.Is(err, ssmdoc.ErrParameters) {
+		if _, err := ssmdoc.FindBuiltin(name).Plan(nil, ssmdoc.SessionRequest{Parameters: params}); !errors.Is(err, ssmdoc.ErrParameters) {
 			t.Errorf("%s with %v: %v", name, params, err)
 		}
 	}
@@ -599,7 +599,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		p, err := d.Plan(d, ssmdoc.Ask{Parameters: map[string][]string{name: {value}}, Reason: value, Node: "mi-1"})
+		p, err := d.Plan(d, ssmdoc.SessionRequest{Parameters: map[string][]string{name: {value}}, Reason: value, Node: "mi-1"})
 		if err != nil {
 			if sekisho.CodeOf(err) != sekisho.CodeInvalid {
 				t.Fatalf("%v", err)

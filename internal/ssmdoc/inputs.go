@@ -35,12 +35,12 @@ type Settings struct {
 	MaxDuration                 time.Duration // 0 = none
 	// ShellProfile is by platform: linux, macos, windows.
 	ShellProfile map[string]string
-	House        House
+	Extensions   Extensions
 }
 
-// House are preferences that AWS does not have. They stand in inputs.sekisho,
+// Extensions are preferences that AWS does not have. They stand in inputs.sekisho,
 // which AWS's agent does not read.
-type House struct {
+type Extensions struct {
 	ReasonRequired bool
 	ReasonPattern  string
 	Banner         string
@@ -49,8 +49,9 @@ type House struct {
 	FriendlyPrompt Switch
 	PromptTag      string
 	LoginShell     Switch
-	// RecordInput is whether what a person types is recorded too.
-	RecordInput            Switch
+	// OmitInput keeps input out of recordings. Documents write it as
+	// recordInput: false.
+	OmitInput              bool
 	RequireServerRecording bool
 
 	reason *regexp.Regexp
@@ -242,8 +243,8 @@ func (c *checker) settings(o *object, later func(string) bool) Settings {
 		shellProfile(&s, v, c.failf)
 	}
 	if v, ok := o.get("sekisho"); ok && v != nil {
-		s.House = c.house(v)
-		if s.House.RequireServerRecording && s.KMSKeyID != "" {
+		s.Extensions = c.extensions(v)
+		if s.Extensions.RequireServerRecording && s.KMSKeyID != "" {
 			c.failf("inputs.sekisho.requireServerRecording", "cannot be had together with kmsKeyId: such sessions are encrypted from end to end, and the server cannot record them")
 		}
 	}
@@ -253,9 +254,9 @@ func (c *checker) settings(o *object, later func(string) bool) Settings {
 // maxBanner bounds a banner, in characters.
 const maxBanner = 4000
 
-func (c *checker) house(v any) House {
+func (c *checker) extensions(v any) Extensions {
 	const where = "inputs.sekisho"
-	var h House
+	var h Extensions
 	o, ok := v.(*object)
 	if !ok {
 		c.failf(where, "must be an object")
@@ -289,10 +290,7 @@ func (c *checker) house(v any) House {
 	h.FriendlyPrompt = c.switchOf(where, o, "friendlyPrompt")
 	h.LoginShell = c.switchOf(where, o, "loginShell")
 	if v, ok := o.get("recordInput"); ok && v != nil {
-		h.RecordInput = Off
-		if c.flag(where, o, "recordInput") {
-			h.RecordInput = On
-		}
+		h.OmitInput = !c.flag(where, o, "recordInput")
 	}
 	if v, ok := o.get("maxConcurrentSessions"); ok && v != nil {
 		limits, ok := v.(*object)

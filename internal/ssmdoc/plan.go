@@ -16,9 +16,9 @@ const RunAsTag = "SSMSessionRunAs"
 // defaultPromptTag is the tag of a node that a friendly prompt shows.
 const defaultPromptTag = "Hostname"
 
-// Ask is what a request for a session says, and what is known about who asks
+// SessionRequest is what a request for a session says, and what is known about who asks
 // and about the node.
-type Ask struct {
+type SessionRequest struct {
 	Parameters map[string][]string
 	Reason     string
 	RunAs      string // the principal's tag RunAsTag; "" when it has none
@@ -40,7 +40,7 @@ type Plan struct {
 	MaxDuration time.Duration // 0 = none
 	MaxPerOwner int           // 0 = no limit
 	MaxPerNode  int           // 0 = no limit
-	RecordInput Switch
+	OmitInput   bool          // keep input out of the recording
 	// Encrypted is whether agent and client encrypt what passes, so that
 	// the server cannot record it.
 	Encrypted bool
@@ -80,8 +80,8 @@ func never(string) bool { return false }
 // saved any. They hold where the document itself has no inputs; of the
 // preferences in inputs.sekisho each holds where the document does not say
 // another, so that a document that is silent lifts no guard.
-func (d *Document) Plan(account *Document, ask Ask) (*Plan, error) {
-	bound, err := d.bind(ask.Parameters)
+func (d *Document) Plan(account *Document, req SessionRequest) (*Plan, error) {
+	bound, err := d.bind(req.Parameters)
 	if err != nil {
 		return nil, err
 	}
@@ -97,13 +97,13 @@ func (d *Document) Plan(account *Document, ask Ask) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.House.checkReason(ask.Reason); err != nil {
+	if err := s.Extensions.checkReason(req.Reason); err != nil {
 		return nil, err
 	}
 	p := &Plan{
 		SessionType: d.SessionType, Parameters: bound,
-		IdleTimeout: s.IdleTimeout, MaxDuration: s.MaxDuration, MaxPerOwner: s.House.MaxPerOwner, MaxPerNode: s.House.MaxPerNode,
-		RecordInput: s.House.RecordInput,
+		IdleTimeout: s.IdleTimeout, MaxDuration: s.MaxDuration, MaxPerOwner: s.Extensions.MaxPerOwner, MaxPerNode: s.Extensions.MaxPerNode,
+		OmitInput: s.Extensions.OmitInput,
 	}
 	if p.IdleTimeout == 0 {
 		p.IdleTimeout = defaultIdle
@@ -114,11 +114,11 @@ func (d *Document) Plan(account *Document, ask Ask) (*Plan, error) {
 		s.RunAsEnabled = s.RunAsEnabled && d.hasSocket()
 		s = Settings{IdleTimeout: s.IdleTimeout, MaxDuration: s.MaxDuration, RunAsEnabled: s.RunAsEnabled, RunAsDefaultUser: s.RunAsDefaultUser}
 	}
-	if p.RunAsUser, err = s.runAs(ask.RunAs); err != nil {
+	if p.RunAsUser, err = s.runAs(req.RunAs); err != nil {
 		return nil, err
 	}
 	p.Encrypted = s.KMSKeyID != ""
-	p.Content, err = d.content(&s, ask)
+	p.Content, err = d.content(&s, req)
 	return p, err
 }
 
@@ -171,12 +171,12 @@ func (d *Document) settings(account *Document, bound values) (Settings, error) {
 			c.failf(where, "has a reference to a parameter in a value of a parameter")
 		}
 	})
-	s := c.settings(withHouse(tree, others), never)
+	s := c.settings(withExtensions(tree, others), never)
 	return s, c.withParameters()
 }
 
-// withHouse is tree with what base says in inputs.sekisho and tree does not.
-func withHouse(tree, base *object) *object {
+// withExtensions is tree with what base says in inputs.sekisho and tree does not.
+func withExtensions(tree, base *object) *object {
 	if base == nil || base == tree {
 		return tree
 	}
@@ -184,16 +184,16 @@ func withHouse(tree, base *object) *object {
 	if !ok {
 		return tree
 	}
-	house := &object{keys: append([]string{}, below.keys...), values: map[string]any{}}
+	merged := &object{keys: append([]string{}, below.keys...), values: map[string]any{}}
 	for k, v := range below.values {
-		house.values[k] = v
+		merged.values[k] = v
 	}
 	if above, ok := tree.values["sekisho"].(*object); ok {
 		for _, k := range above.keys {
-			if _, ok := house.values[k]; !ok {
-				house.keys = append(house.keys, k)
+			if _, ok := merged.values[k]; !ok {
+				merged.keys = append(merged.keys, k)
 			}
-			house.values[k] = above.values[k]
+			merged.values[k] = above.values[k]
 		}
 	}
 	out := &object{keys: append([]string{}, tree.keys...), values: map[string]any{}}
@@ -203,11 +203,11 @@ func withHouse(tree, base *object) *object {
 	if _, ok := out.values["sekisho"]; !ok {
 		out.keys = append(out.keys, "sekisho")
 	}
-	out.values["sekisho"] = house
+	out.values["sekisho"] = merged
 	return out
 }
 
-func (h *House) checkReason(reason string) error {
+func (h *Extensions) checkReason(reason string) error {
 	if reason == "" {
 		if !h.ReasonRequired {
 			return nil
@@ -269,11 +269,11 @@ type agentInputs struct {
 	IdleSessionTimeout          string            `json:"idleSessionTimeout"`
 	MaxSessionDuration          string            `json:"maxSessionDuration"`
 	ShellProfile                map[string]string `json:"shellProfile"`
-	Sekisho                     agentHouse        `json:"sekisho"`
+	Sekisho                     agentExtensions   `json:"sekisho"`
 }
 
-// agentHouse is what Sekisho's agent knows beyond AWS's.
-type agentHouse struct {
+// agentExtensions is what Sekisho's agent knows beyond AWS's.
+type agentExtensions struct {
 	LoginShell bool   `json:"loginShell"`
 	Prompt     string `json:"prompt"` // what the prompt calls the node; "" for the shell's own prompt
 	Banner     string `json:"banner"`
@@ -287,7 +287,7 @@ type agentParameter struct {
 	AllowedValues  []string `json:"allowedValues,omitempty"`
 }
 
-func (d *Document) content(s *Settings, ask Ask) (json.RawMessage, error) {
+func (d *Document) content(s *Settings, req SessionRequest) (json.RawMessage, error) {
 	out := agentContent{
 		SchemaVersion: SchemaVersion, Description: d.Description, SessionType: d.SessionType, Properties: d.properties,
 		Inputs: agentInputs{
@@ -297,7 +297,7 @@ func (d *Document) content(s *Settings, ask Ask) (json.RawMessage, error) {
 			RunAsEnabled: s.RunAsEnabled, RunAsDefaultUser: s.RunAsDefaultUser,
 			IdleSessionTimeout: minutes(s.IdleTimeout), MaxSessionDuration: minutes(s.MaxDuration),
 			ShellProfile: map[string]string{"linux": "", "windows": ""},
-			Sekisho:      s.House.forAgent(d.SessionType, ask),
+			Sekisho:      s.Extensions.forAgent(d.SessionType, req),
 		},
 		Parameters: map[string]*agentParameter{},
 	}
@@ -339,15 +339,15 @@ func minutes(d time.Duration) string {
 	return strconv.Itoa(int(d / time.Minute))
 }
 
-func (h *House) forAgent(sessionType string, ask Ask) agentHouse {
-	var out agentHouse
+func (h *Extensions) forAgent(sessionType string, req SessionRequest) agentExtensions {
+	var out agentExtensions
 	if sessionType == StandardStream || sessionType == InteractiveCommands {
 		out.Banner = h.Banner
 	}
 	if sessionType == StandardStream {
-		out.LoginShell = h.LoginShell.On(ask.Person)
-		if h.FriendlyPrompt.On(ask.Person) {
-			out.Prompt = h.promptName(ask)
+		out.LoginShell = h.LoginShell.On(req.Person)
+		if h.FriendlyPrompt.On(req.Person) {
+			out.Prompt = h.promptName(req)
 		}
 	}
 	return out
@@ -355,17 +355,17 @@ func (h *House) forAgent(sessionType string, ask Ask) agentHouse {
 
 // promptName is what a prompt calls the node: its tag, else its name, else
 // its ID; only names that every terminal shows as they are.
-func (h *House) promptName(ask Ask) string {
+func (h *Extensions) promptName(req SessionRequest) string {
 	tag := h.PromptTag
 	if tag == "" {
 		tag = defaultPromptTag
 	}
-	for _, name := range []string{ask.NodeTags[tag], ask.NodeName} {
+	for _, name := range []string{req.NodeTags[tag], req.NodeName} {
 		if plain(name) {
 			return name
 		}
 	}
-	return string(ask.Node)
+	return string(req.Node)
 }
 
 func plain(s string) bool {

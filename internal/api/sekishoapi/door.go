@@ -35,14 +35,14 @@ type Config struct {
 	Recorder *record.Recorder
 	Sessions Sessions
 	Fleet    Machines
-	// Directory, Authorizer and Questions answer why somebody may or may not
+	// Directory, Authorizer and Requests answer why somebody may or may not
 	// do something; the directory keeps passkeys as well.
 	Directory  *identity.Directory
 	Authorizer *authz.Authorizer
-	Questions  Questions
-	// Starts tells how sessions would stand.
-	Starts Starts
-	Events Events
+	Requests   PolicyRequests
+	// StartChecks reports whether a session could start now.
+	StartChecks StartChecks
+	Events      Events
 	// Resumer is nil where sessions are resumed with credentials only.
 	Resumer Resumer
 	// Installer words how a machine gets its agent.

@@ -12,8 +12,8 @@ import (
 	"sekisho/internal/wire/id"
 )
 
-// Starts knows what a session needs beyond the permission.
-type Starts interface {
+// StartChecks reports what a session needs beyond permission.
+type StartChecks interface {
 	// NotConnected says why a node is not connected; "" when it is.
 	NotConnected(n *root.Node) string
 	// CheckNodeLogs says why a node's logs could not go where s wants them.
@@ -96,16 +96,16 @@ func (d *door) checkSessionStart(ctx context.Context, c *api.Call, in *checkStar
 	if err != nil || !allowed {
 		return out, err
 	}
-	settings, err := d.Questions.Settings(ctx, in.DocumentName)
+	settings, err := d.Requests.Settings(ctx, in.DocumentName)
 	if err != nil {
 		return nil, err
 	}
-	out.ReasonRequired, out.ReasonPattern = settings.House.ReasonRequired, settings.House.ReasonPattern
+	out.ReasonRequired, out.ReasonPattern = settings.Extensions.ReasonRequired, settings.Extensions.ReasonPattern
 	d.checkRecording(&settings, out)
 	n, err := d.node(ctx, in.Target)
 	switch {
 	case err == nil:
-		if why := d.Starts.NotConnected(n); why != "" {
+		if why := d.StartChecks.NotConnected(n); why != "" {
 			out.add(checkNode, startFailing, "The node is not connected: "+why, "")
 		} else {
 			out.add(checkNode, startReady, "The node is connected.", "")
@@ -121,7 +121,7 @@ func (d *door) checkSessionStart(ctx context.Context, c *api.Call, in *checkStar
 	}
 	// The session starts all the same, but where encryption is demanded; its
 	// log would be missing.
-	switch err := d.Starts.CheckNodeLogs(ctx, n, &settings); {
+	switch err := d.StartChecks.CheckNodeLogs(ctx, n, &settings); {
 	case err == nil:
 		out.add(checkLogs, startReady, "The session's log can be delivered to "+logPlaces(&settings)+".", "")
 	case root.CodeOf(err) == root.CodeInternal:
@@ -141,7 +141,7 @@ func (d *door) node(ctx context.Context, target string) (*root.Node, error) {
 
 // checkAccess asks policy as StartSession would, now and from now on.
 func (d *door) checkAccess(ctx context.Context, c *api.Call, in *checkStartRequest, out *checkStartAnswer) (bool, error) {
-	q, err := d.Questions.StartSession(ctx, in.Target, in.DocumentName)
+	q, err := d.Requests.StartSession(ctx, in.Target, in.DocumentName)
 	if err != nil {
 		return false, err
 	}
@@ -185,14 +185,14 @@ func (d *door) asks(f authz.Facts) authz.Ask {
 
 func (d *door) checkRecording(s *ssmdoc.Settings, out *checkStartAnswer) {
 	switch err := d.Recorder.Ready(); {
-	case s.KMSKeyID != "" && s.House.RequireServerRecording:
+	case s.KMSKeyID != "" && s.Extensions.RequireServerRecording:
 		out.add(checkRecording, startFailing, "The preferences encrypt sessions from end to end, and demand a recording by the server, which then cannot be made.",
 			"Take the KMS key or requireServerRecording out of the preferences.")
 	case s.KMSKeyID != "":
 		out.add(checkRecording, startReady, "The session is encrypted from end to end: the server records that it was, and not what it showed.", "")
 	case err != nil:
 		out.add(checkRecording, startFailing, "The server cannot write recordings.", "See to the disk of the server: it is full, or not to be written to.")
-	case s.House.RecordInput == ssmdoc.Off:
+	case s.Extensions.OmitInput:
 		out.add(checkRecording, startReady, "The session is recorded, without what is typed.", "")
 	default:
 		out.add(checkRecording, startReady, "The session is recorded.", "")
@@ -265,6 +265,6 @@ func (d *door) ownQuestion(ctx context.Context, c *api.Call, q accessQuestion) (
 	if q.DocumentName == "" {
 		return d.question(ctx, &in)
 	}
-	arn, keys, err := d.Questions.Document(ctx, q.DocumentName)
+	arn, keys, err := d.Requests.Document(ctx, q.DocumentName)
 	return one(q.Action, arn, keys), err
 }

@@ -15,8 +15,8 @@ import (
 	"sekisho/internal/wire/id"
 )
 
-// Questions knows what policies are asked about nodes and sessions.
-type Questions interface {
+// PolicyRequests describes the policy decisions that an operation would request.
+type PolicyRequests interface {
 	StartSession(ctx context.Context, target, docName string) (authz.StartSession, error)
 	Session(ctx context.Context, name string) (arns []string, keys []authz.Key, err error)
 	Document(ctx context.Context, name string) (arn string, keys []authz.Key, err error)
@@ -180,13 +180,13 @@ func (d *door) question(ctx context.Context, in *explainRequest) (asked, error) 
 	action := strings.ToLower(in.Action)
 	switch {
 	case in.ResourceArn == "" && action == "ssm:startsession":
-		q, err := d.Questions.StartSession(ctx, in.Target, in.DocumentName)
+		q, err := d.Requests.StartSession(ctx, in.Target, in.DocumentName)
 		return q.Decide, err
 	case in.ResourceArn == "" && id.ValidNode(in.Target):
-		q, err := d.Questions.StartSession(ctx, in.Target, "")
+		q, err := d.Requests.StartSession(ctx, in.Target, "")
 		return one(in.Action, q.Node, q.NodeKeys), err
 	case in.ResourceArn == "" && in.Target != "":
-		names, keys, err := d.Questions.Session(ctx, in.Target)
+		names, keys, err := d.Requests.Session(ctx, in.Target)
 		return func(ctx context.Context, ask authz.Ask) (authz.Verdict, []authz.Step, error) {
 			return authz.AnyName(ctx, ask, in.Action, names, keys)
 		}, err

@@ -60,7 +60,7 @@ type Config struct {
 	Documents *doclibrary.Library
 	Roles     Roles
 	Channels  Channels
-	Inventory *inventory.Book
+	Inventory *inventory.Registry
 	Settings  *settings.Settings
 	Commands  *runcommand.Engine
 	Outputs   Outputs // nil takes every bucket

@@ -65,7 +65,7 @@ func (d *door) startSession(ctx context.Context, c *api.Call, in *startSessionRe
 	if err != nil {
 		return nil, documentError(err)
 	}
-	ask := ssmdoc.Ask{
+	ask := ssmdoc.SessionRequest{
 		Parameters: in.Parameters, Reason: in.Reason, RunAs: c.Principal.Tags[ssmdoc.RunAsTag],
 		Person: personal(c.UserAgent), Node: sekisho.NodeID(in.Target),
 	}
@@ -106,7 +106,7 @@ func personal(userAgent string) bool {
 // [authz.StartSession]. It returns the node, which is nil when there is none of
 // that name.
 func (d *door) authorizeStart(ctx context.Context, c *api.Call, target, docName string) (*sekisho.Node, error) {
-	question, node, err := d.startQuestion(ctx, target, docName)
+	question, node, err := d.startPolicyRequest(ctx, target, docName)
 	if err != nil {
 		return nil, err
 	}

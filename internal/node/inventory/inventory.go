@@ -92,15 +92,15 @@ func refuse(reason Reason, typ, format string, args ...any) error {
 	return &Refusal{reason, typ, fmt.Sprintf(format, args...)}
 }
 
-// Book is the inventory of all nodes.
-type Book struct{ store Store }
+// Registry is the inventory of all nodes.
+type Registry struct{ store Store }
 
-// New returns a Book.
-func New(store Store) *Book { return &Book{store} }
+// New returns a Registry.
+func New(store Store) *Registry { return &Registry{store} }
 
 // Put takes what a node has found, all of it or nothing. What does not come
 // with content must be known by its hash.
-func (b *Book) Put(ctx context.Context, node sekisho.NodeID, items []Item) error {
+func (r *Registry) Put(ctx context.Context, node sekisho.NodeID, items []Item) error {
 	rows := make([]*Row, 0, len(items))
 	seen := map[string]bool{}
 	for _, it := range items {
@@ -119,7 +119,7 @@ func (b *Book) Put(ctx context.Context, node sekisho.NodeID, items []Item) error
 	if len(rows) == 0 {
 		return nil
 	}
-	return b.store.UpdateInventory(ctx, node, func(have []*Row) ([]*Row, error) { return merge(have, rows) })
+	return r.store.UpdateInventory(ctx, node, func(have []*Row) ([]*Row, error) { return merge(have, rows) })
 }
 
 // merge is what to store of rows when the node has these already.
@@ -197,22 +197,22 @@ func (it *Item) row() (*Row, error) {
 }
 
 // Item returns what a node has of a type; nil when it has nothing of it.
-func (b *Book) Item(ctx context.Context, node sekisho.NodeID, typ string) (*Item, error) {
-	r, err := b.store.InventoryRow(ctx, node, typ)
+func (r *Registry) Item(ctx context.Context, node sekisho.NodeID, typ string) (*Item, error) {
+	row, err := r.store.InventoryRow(ctx, node, typ)
 	if sekisho.IsNotFound(err) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	it := &Item{Type: r.Type, Version: r.Version, CapturedAt: r.CapturedAt, Hash: r.Hash}
-	if err := json.Unmarshal(r.Content, &it.Content); err != nil {
+	it := &Item{Type: row.Type, Version: row.Version, CapturedAt: row.CapturedAt, Hash: row.Hash}
+	if err := json.Unmarshal(row.Content, &it.Content); err != nil {
 		return nil, fmt.Errorf("stored inventory of %s, %s: %w", node, typ, err)
 	}
 	return it, nil
 }
 
 // Forget removes all that a node has.
-func (b *Book) Forget(ctx context.Context, node sekisho.NodeID) error {
-	return b.store.DeleteInventory(ctx, node)
+func (r *Registry) Forget(ctx context.Context, node sekisho.NodeID) error {
+	return r.store.DeleteInventory(ctx, node)
 }

@@ -69,25 +69,25 @@ func checkType(typ, version string) error {
 }
 
 // Schemas returns AWS's types and those that nodes have of their own, by name.
-func (b *Book) Schemas(ctx context.Context) ([]Schema, error) {
+func (r *Registry) Schemas(ctx context.Context) ([]Schema, error) {
 	all := known()
-	rows, err := b.store.InventoryTypes(ctx)
+	rows, err := r.store.InventoryTypes(ctx)
 	if err != nil {
 		return nil, err
 	}
-	for _, r := range rows {
-		if !strings.HasPrefix(r.Type, customPrefix) {
+	for _, row := range rows {
+		if !strings.HasPrefix(row.Type, customPrefix) {
 			continue
 		}
 		// What nodes have of one type may differ.
-		if last := &all[len(all)-1]; last.Type == r.Type && last.Version == r.Version {
-			more := append(slices.Clone(last.Attributes), r.Attributes...)
+		if last := &all[len(all)-1]; last.Type == row.Type && last.Version == row.Version {
+			more := append(slices.Clone(last.Attributes), row.Attributes...)
 			slices.Sort(more)
 			more = slices.Compact(more)
 			last.Attributes = more[:min(len(more), maxAttrsAll)]
 			continue
 		}
-		all = append(all, Schema{r.Type, r.Version, r.Attributes})
+		all = append(all, Schema{row.Type, row.Version, row.Attributes})
 	}
 	return all, nil
 }

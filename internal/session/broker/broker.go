@@ -176,7 +176,7 @@ func (b *Broker) Start(ctx context.Context, in Request) (*Started, error) {
 		Owner: in.Owner.ARN, OwnerUserID: in.Owner.UserID, OwnerUser: in.Owner.UserName, AccessKeyID: in.Owner.AccessKeyID, Lease: in.Owner.Lease,
 		DocumentName: in.Document, DocumentVersion: in.Version, Reason: in.Reason, StartedAt: time.Now().UTC(), SourceIP: in.SourceIP,
 		IdleTimeout: in.Plan.IdleTimeout, MaxDuration: in.Plan.MaxDuration, RunAsUser: in.Plan.RunAsUser,
-		OmitInput: in.Plan.RecordInput == ssmdoc.Off, Recording: sekisho.RecordingServer,
+		OmitInput: in.Plan.OmitInput, Recording: sekisho.RecordingServer,
 	}
 	if in.Plan.Encrypted {
 		s.Recording = sekisho.RecordingEncrypted

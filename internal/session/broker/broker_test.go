@@ -102,7 +102,7 @@ func wantError(t *testing.T, err error, code sekisho.Code, text string) {
 
 func (f *fixture) request(node sekisho.NodeID) broker.Request {
 	f.t.Helper()
-	plan, err := ssmdoc.Unsaved().Plan(nil, ssmdoc.Ask{Node: node})
+	plan, err := ssmdoc.Unsaved().Plan(nil, ssmdoc.SessionRequest{Node: node})
 	must(f.t, err)
 	return broker.Request{
 		Target: node, Plan: plan, Document: ssmdoc.Default, Reason: "ticket 7", SourceIP: "192.0.2.1",
@@ -473,7 +473,7 @@ func TestPlanIsFollowed(t *testing.T) {
 	in.Document, in.Version = "Doc", "4"
 	in.Plan = &ssmdoc.Plan{
 		Content: []byte(`{"sessionType":"InteractiveCommands"}`), Parameters: map[string]any{"command": "id"}, RunAsUser: "ops",
-		IdleTimeout: 5 * time.Minute, MaxDuration: time.Hour, RecordInput: ssmdoc.Off,
+		IdleTimeout: 5 * time.Minute, MaxDuration: time.Hour, OmitInput: true,
 	}
 	s, err := f.Start(t.Context(), in)
 	must(t, err)

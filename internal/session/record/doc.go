@@ -51,9 +51,9 @@ type Header struct {
 	SourceIP   string
 	Start      time.Time
 	Cols, Rows int // 0 = 80x24
-	// OmitsInput says that what was typed is not in the recording. The
+	// OmitInput says that what was typed is not in the recording. The
 	// recorder sets it from its options.
-	OmitsInput bool
+	OmitInput bool
 }
 
 // Exit is how a session ended.
@@ -126,7 +126,7 @@ func (h *Header) cast() *cast.Header {
 		title += " (" + h.NodeName + ")"
 	}
 	tags := map[string]string{"start": h.Start.UTC().Format(time.RFC3339Nano), "input": "recorded"}
-	if h.OmitsInput {
+	if h.OmitInput {
 		tags["input"] = "omitted"
 	}
 	for k, v := range map[string]string{
@@ -164,6 +164,6 @@ func headerOf(c cast.Header) (Header, error) {
 	return Header{
 		SessionID: sekisho.SessionID(c.Tags["session_id"]), Node: sekisho.NodeID(c.Tags["node_id"]),
 		NodeName: c.Tags["node_name"], Owner: c.Tags["owner"], Document: c.Tags["document"], Reason: c.Tags["reason"],
-		SourceIP: c.Tags["source_ip"], Start: start, Cols: c.Cols, Rows: c.Rows, OmitsInput: c.Tags["input"] == "omitted",
+		SourceIP: c.Tags["source_ip"], Start: start, Cols: c.Cols, Rows: c.Rows, OmitInput: c.Tags["input"] == "omitted",
 	}, nil
 }

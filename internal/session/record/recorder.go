@@ -201,7 +201,7 @@ func (r *Recorder) resume(h Header, dir string) (*Recording, error) {
 }
 
 func (r *Recorder) create(h Header) (*Recording, error) {
-	h.OmitsInput = h.OmitsInput || r.omitInput
+	h.OmitInput = h.OmitInput || r.omitInput
 	if h.Start.IsZero() {
 		h.Start = time.Now()
 	}

@@ -105,7 +105,7 @@ func (rec *Recording) Input(p []byte) error {
 	if err != nil {
 		return err
 	}
-	if !rec.header.OmitsInput {
+	if !rec.header.OmitInput {
 		rec.buf = rec.enc.AppendInput(rec.buf, at, p)
 		if err := rec.commit(saved); err != nil {
 			return err

@@ -68,7 +68,7 @@ func idle(t *testing.T, l *doclibrary.Library, name string) time.Duration {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := s.Plan(s.Account, ssmdoc.Ask{})
+	p, err := s.Plan(s.Account, ssmdoc.SessionRequest{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,28 +10,28 @@ import (
 	"sekisho/internal/wire/id"
 )
 
-// Questions knows what policies are asked about the door's resources, for
+// PolicyRequests knows what policies are asked about the door's resources, for
 // those who want to know the answer without making the call.
-type Questions struct{ door door }
+type PolicyRequests struct{ door door }
 
-// NewQuestions returns the questions of a door with the same configuration.
-func NewQuestions(cfg Config) *Questions { return &Questions{door{cfg}} }
+// NewPolicyRequests returns the questions of a door with the same configuration.
+func NewPolicyRequests(cfg Config) *PolicyRequests { return &PolicyRequests{door{cfg}} }
 
 // StartSession is what starting a session on target asks.
-func (q *Questions) StartSession(ctx context.Context, target, docName string) (authz.StartSession, error) {
-	s, _, err := q.door.startQuestion(ctx, target, docName)
+func (q *PolicyRequests) StartSession(ctx context.Context, target, docName string) (authz.StartSession, error) {
+	s, _, err := q.door.startPolicyRequest(ctx, target, docName)
 	return s, err
 }
 
 // Session returns the ARNs that a session is known by, and its condition keys.
-func (q *Questions) Session(ctx context.Context, name string) (arns []string, keys []authz.Key, err error) {
+func (q *PolicyRequests) Session(ctx context.Context, name string) (arns []string, keys []authz.Key, err error) {
 	_, arns, keys, err = q.door.sessionResource(ctx, name)
 	return arns, keys, err
 }
 
-// startQuestion is what starting a session asks. The node is nil when there is
+// startPolicyRequest is what starting a session asks. The node is nil when there is
 // none of that name.
-func (d *door) startQuestion(ctx context.Context, target, docName string) (authz.StartSession, *sekisho.Node, error) {
+func (d *door) startPolicyRequest(ctx context.Context, target, docName string) (authz.StartSession, *sekisho.Node, error) {
 	q := authz.StartSession{Node: "*", Named: docName != "", Strict: d.StrictDocuments}
 	var node *sekisho.Node
 	if knownNode(target) {
@@ -77,14 +77,14 @@ func (d *door) sessionResource(ctx context.Context, name string) (s *sekisho.Ses
 }
 
 // Document returns a document's ARN and its condition keys.
-func (q *Questions) Document(ctx context.Context, name string) (arn string, keys []authz.Key, err error) {
+func (q *PolicyRequests) Document(ctx context.Context, name string) (arn string, keys []authz.Key, err error) {
 	keys, err = q.door.documentKeys(ctx, name)
 	return q.door.documentARN(name), keys, err
 }
 
 // Settings are the preferences that a session by the document docName would
 // have, the default one when it is empty.
-func (q *Questions) Settings(ctx context.Context, docName string) (ssmdoc.Settings, error) {
+func (q *PolicyRequests) Settings(ctx context.Context, docName string) (ssmdoc.Settings, error) {
 	doc, err := q.door.Documents.ForSession(ctx, docName)
 	if err != nil {
 		return ssmdoc.Settings{}, err

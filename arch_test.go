@@ -34,6 +34,7 @@ var layers = []struct {
 		"sekisho/internal/wire/id",
 		"sekisho/internal/wire/mgs",
 		"sekisho/internal/iam/policy",
+		"sekisho/internal/shellquote",
 		"sekisho/internal/wire/sigv4",
 	}},
 	{"L2 engines", []string{
@@ -143,6 +144,7 @@ var agentOwnImports = []string{
 	"sekisho/internal/wire/link",
 	"sekisho/internal/wire/mux",
 	"sekisho/internal/session/transfer",
+	"sekisho/internal/shellquote",
 }
 
 // goPackage is what the tests read of go list's answer.

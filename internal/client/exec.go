@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
-	"strings"
 
+	"sekisho/internal/shellquote"
 	"sekisho/internal/wire/mgs"
 )
 
@@ -28,7 +28,7 @@ type ExecInput struct {
 func (c *Client) Exec(ctx context.Context, in ExecInput, stdin io.Reader, stdout, stderr io.Writer, voice Voice) error {
 	start := StartInput{
 		Target: in.Target, Reason: in.Reason, DocumentName: documentExec,
-		Parameters: map[string][]string{"command": {quoteArgs(in.Args)}},
+		Parameters: map[string][]string{"command": {shellquote.Join(in.Args)}},
 	}
 	l, err := c.start(ctx, start, voice.notice)
 	if refused, ok := errors.AsType[*APIError](err); ok && refused.Code == "InvalidDocument" {
@@ -69,28 +69,4 @@ func (l *leg) feed(ctx context.Context, stdin io.Reader, voice Voice) {
 	if _, err := io.CopyBuffer(&outputWriter{ctx: ctx, l: l}, onlyReader{stdin}, buf); err == nil {
 		_ = l.send(ctx, mgs.PayloadFlag, mgs.FlagDisconnectToPort.Bytes()) // nothing more comes
 	}
-}
-
-// quoteArgs writes arguments so that shells, and what agents split commands
-// with, read them as they are.
-func quoteArgs(args []string) string {
-	quoted := make([]string, len(args))
-	for i, a := range args {
-		quoted[i] = shellQuote(a)
-	}
-	return strings.Join(quoted, " ")
-}
-
-// shellQuote writes one word of a shell's command line.
-func shellQuote(s string) string {
-	plain := s != ""
-	for _, r := range s {
-		if !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./=:,+@", r) {
-			plain = false
-		}
-	}
-	if plain {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }

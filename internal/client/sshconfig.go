@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"sekisho"
+	"sekisho/internal/shellquote"
 )
 
 // documentSSH is the document of connections to a node's SSH server.
@@ -35,7 +36,7 @@ type SSHConfig struct {
 // Write writes the configuration of nodes. It returns those it leaves out,
 // whose names would mean something else to ssh or to the shell.
 func (s SSHConfig) Write(w io.Writer, nodes []Node) (refused []Node, err error) {
-	proxy := []string{shellQuote(s.Program)}
+	proxy := []string{shellquote.Quote(s.Program)}
 	for _, value := range []string{s.Program, s.Profile, s.Prefix, s.User} {
 		if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f || r == '"' }) {
 			return nil, sekisho.Errorf(sekisho.CodeInvalid, "%s cannot stand in an SSH configuration.", quoted(value))
@@ -48,7 +49,7 @@ func (s SSHConfig) Write(w io.Writer, nodes []Node) (refused []Node, err error) 
 		return nil, sekisho.Errorf(sekisho.CodeInvalid, "%s is no user name.", quoted(s.User))
 	}
 	if s.Profile != "" {
-		proxy = append(proxy, "--profile", shellQuote(s.Profile))
+		proxy = append(proxy, "--profile", shellquote.Quote(s.Profile))
 	}
 	// ssh replaces %h and %p, and would replace every other % as well.
 	command := strings.ReplaceAll(strings.Join(proxy, " "), "%", "%%") + " ssh-proxy %h %p"

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"sekisho/internal/shellquote"
 )
 
 // state is what dev remembers between starts: how it was set up, and the
@@ -74,26 +76,12 @@ type variable struct{ name, value string }
 // writeEnv writes DIR/env, which a shell sources.
 func writeEnv(dir string, vars []variable) error {
 	var b strings.Builder
-	b.WriteString("# Written by sekishod dev. Source it: . " + quote(filepath.Join(dir, "env")) + "\n")
+	b.WriteString("# Written by sekishod dev. Source it: . " + shellquote.Quote(filepath.Join(dir, "env")) + "\n")
 	for _, v := range vars {
-		b.WriteString("export " + v.name + "=" + quote(v.value) + "\n")
+		// Plain values stay without quotes, for readers that are no shell.
+		b.WriteString("export " + v.name + "=" + shellquote.Quote(v.value) + "\n")
 	}
 	// aws CLIs before 2.13 do not know AWS_ENDPOINT_URL.
 	b.WriteString(`aws() { command aws --endpoint-url "$AWS_ENDPOINT_URL" "$@"; }` + "\n")
 	return writeSecret(filepath.Join(dir, "env"), []byte(b.String()))
-}
-
-// quote makes one shell word of s; plain words stay as they are, so that
-// simpler readers than a shell can take them too.
-func quote(s string) string {
-	plain := s != ""
-	for _, r := range s {
-		if (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("/:._-+=@%,", r) {
-			plain = false
-		}
-	}
-	if plain {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }

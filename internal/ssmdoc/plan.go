@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sekisho"
+	"sekisho/internal/shellquote"
 )
 
 // RunAsTag is the tag of an IAM principal that names its OS user.
@@ -87,7 +88,7 @@ func (d *Document) Plan(account *Document, req SessionRequest) (*Plan, error) {
 	}
 	for _, p := range d.Parameters {
 		if p.quote {
-			bound[p.Name] = shellQuote(bound[p.Name].(string))
+			bound[p.Name] = shellquote.Quote(bound[p.Name].(string))
 		}
 	}
 	if err := d.checkFilledIn(bound); err != nil {

@@ -121,9 +121,6 @@ func alphanumeric(r rune) bool {
 	return r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
 }
 
-// shellQuote makes s one word of a POSIX shell.
-func shellQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
-
 // expand puts values into text, once: what a value brings is not looked at
 // again. A text that is one reference and nothing else becomes the value
 // itself, whatever its type. Agents do the same.

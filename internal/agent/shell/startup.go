@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sekisho/internal/agent/runas"
+	"sekisho/internal/shellquote"
 )
 
 // Users makes commands that run as a user; see [runas.Host].
@@ -120,9 +121,6 @@ func memoryFile(text string) (*os.File, error) {
 	return f, nil
 }
 
-// quote makes s one word of a POSIX shell.
-func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
-
 // The name stands in a variable and the prompt names the variable: what a
 // variable holds is not read once more, whatever a tag may say.
 const nameVariable = "SEKISHO_NODE_NAME"
@@ -144,11 +142,11 @@ if shopt -q login_shell; then
 fi
 `)
 	if name != "" {
-		fmt.Fprintf(&b, "%s=%s\n", nameVariable, quote(name))
+		fmt.Fprintf(&b, "%s=%s\n", nameVariable, shellquote.Quote(name))
 		fmt.Fprintf(&b, "PS1='[\\u@${%s} \\W]\\$ '\n", nameVariable)
 	}
 	if profile != "" {
-		fmt.Fprintf(&b, "eval %s\n", quote(profile))
+		fmt.Fprintf(&b, "eval %s\n", shellquote.Quote(profile))
 	}
 	return b.String()
 }
@@ -159,12 +157,12 @@ func shScript(user, name, profile string) string {
 	var b strings.Builder
 	b.WriteString("exec 3<&-\nunset ENV\n")
 	if name != "" {
-		fmt.Fprintf(&b, "%s=%s\n", nameVariable, quote(name))
+		fmt.Fprintf(&b, "%s=%s\n", nameVariable, shellquote.Quote(name))
 		fmt.Fprintf(&b, `PS1='[%s@${%s} $(case $PWD in "$HOME") printf "~";; /) printf /;; *) printf %%s "${PWD##*/}";; esac)]$ '`+"\n",
 			user, nameVariable)
 	}
 	if profile != "" {
-		fmt.Fprintf(&b, "eval %s\n", quote(profile))
+		fmt.Fprintf(&b, "eval %s\n", shellquote.Quote(profile))
 	}
 	return b.String()
 }

@@ -78,6 +78,7 @@ var layers = []struct {
 	{"L5 commands", []string{
 		"sekisho/cmd",
 		"sekisho/internal/dev", // a server and its agents, put together for trying out
+		"sekisho/tools",
 	}},
 	{"test apparatus", []string{
 		"sekisho/e2e",

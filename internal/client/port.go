@@ -91,7 +91,7 @@ type onlyReader struct{ io.Reader }
 // streams are the connections of one forwarding session.
 type streams struct {
 	l    *leg
-	mux  *mux.Session
+	mux  *mux.Conn
 	pipe *io.PipeWriter
 	over chan struct{} // closed when the session is over
 	err  error         // why; read after over

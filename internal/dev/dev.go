@@ -350,12 +350,12 @@ func connected(ctx context.Context, srv *server.Server, n int) error {
 	defer limit.Stop()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for srv.Hub.Count() < n {
+	for srv.Channels.Count() < n {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-limit.C:
-			return fmt.Errorf("%d of %d agents connected within %s", srv.Hub.Count(), n, readyTimeout)
+			return fmt.Errorf("%d of %d agents connected within %s", srv.Channels.Count(), n, readyTimeout)
 		case <-tick.C:
 		}
 	}

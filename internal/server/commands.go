@@ -35,7 +35,7 @@ func (s *Server) foreignJob(ctx context.Context, node sekisho.NodeID, job string
 		return
 	}
 	ev := s.recordingEvent("ForeignCommandReply", map[string]any{"instanceId": string(node), "jobId": job})
-	ev.SourceIP = s.Hub.Source(node)
+	ev.SourceIP = s.Channels.Source(node)
 	if err := s.trail.Record(context.WithoutCancel(ctx), ev); err != nil {
 		s.cfg.Log.Error("audit event lost", "event", ev.EventName, "node", node, "error", err)
 	}

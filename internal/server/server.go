@@ -100,7 +100,7 @@ type Config struct {
 type Server struct {
 	Directory *identity.Directory
 	Fleet     *fleet.Fleet
-	Hub       *control.Hub
+	Channels  *control.Channels
 
 	cfg      Config
 	db       *sqlstore.DB
@@ -160,20 +160,20 @@ func (s *Server) open(ctx context.Context) error {
 	}
 	s.keys = kmskey.New(kmskey.Config{Store: s.db, Sealer: s.ring, Region: s.cfg.Region, Account: s.cfg.Account})
 	s.events = &console.Hub{}
-	s.Hub = control.NewHub(s.cfg.Log)
-	s.Fleet = fleet.New(fleet.Config{Store: s.db, Links: s.Hub, Changed: func(id sekisho.NodeID) {
+	s.Channels = control.New(s.cfg.Log)
+	s.Fleet = fleet.New(fleet.Config{Store: s.db, Links: s.Channels, Changed: func(id sekisho.NodeID) {
 		s.events.Publish(console.Event{Kind: "node", ID: string(id)})
 		s.bus.NodeChanged(id)
-	}, Alarm: s.nodeAlarm, Seen: s.machineSeen, Log: s.cfg.Log, RoleChanged: func(id sekisho.NodeID) { s.Hub.Reopen(id, mgs.ReasonRoleChanged) }})
+	}, Alarm: s.nodeAlarm, Seen: s.machineSeen, Log: s.cfg.Log, RoleChanged: func(id sekisho.NodeID) { s.Channels.Reopen(id, mgs.ReasonRoleChanged) }})
 	observer := &lateObserver{}
 	s.relay = relay.New(relay.Config{Recorder: recordings{s.recorder, s.db}, Observer: observer, Log: s.cfg.Log})
 	s.broker = broker.New(broker.Config{
-		Store: s.db, Relay: s.relay, Links: s.Hub, Nodes: s.Fleet, Logs: sessionLogs{s}, Log: s.cfg.Log,
+		Store: s.db, Relay: s.relay, Links: s.Channels, Nodes: s.Fleet, Logs: sessionLogs{s}, Log: s.cfg.Log,
 		Changed: func(id sekisho.SessionID) { s.events.Publish(console.Event{Kind: "session", ID: string(id)}) },
 		Started: s.sessionStarted, Ended: s.sessionEnded,
 	})
 	observer.Broker = s.broker
-	s.commands = runcommand.New(runcommand.Config{Store: s.db, Links: s.Hub, Log: s.cfg.Log, Refused: s.foreignJob})
+	s.commands = runcommand.New(runcommand.Config{Store: s.db, Links: s.Channels, Log: s.cfg.Log, Refused: s.foreignJob})
 	if err := s.Fleet.Recover(ctx); err != nil {
 		return err
 	}
@@ -219,7 +219,7 @@ func (s *Server) routes() error {
 		return err
 	}
 	forSSM := ssm.Config{
-		Fleet: s.Fleet, Broker: s.broker, Documents: doclibrary.New(s.db, yamljson.Texts{}, sessionLogs{s}, nil), Roles: nodeRoles{s.Directory}, Channels: s.Hub,
+		Fleet: s.Fleet, Broker: s.broker, Documents: doclibrary.New(s.db, yamljson.Texts{}, sessionLogs{s}, nil), Roles: nodeRoles{s.Directory}, Channels: s.Channels,
 		Inventory: inventory.New(s.db), Settings: settings.New(s.db, nil), Commands: s.commands, Outputs: outputs{s},
 		Region: s.cfg.Region, Account: s.cfg.Account, StrictDocuments: s.cfg.StrictDocuments,
 		Registrations: s.gate("registrations"), Renewals: s.gate("requests for credentials"),
@@ -262,7 +262,7 @@ func (s *Server) routes() error {
 	}
 	mux := http.NewServeMux()
 	s.channels = ssmmessages.Register(mux, ssmmessages.Config{
-		API: s.api, Admission: s.gate("control channels"), Broker: s.broker, Hub: s.Hub, Relay: s.relay, Fleet: s.Fleet, Commands: s.commands,
+		API: s.api, Admission: s.gate("control channels"), Broker: s.broker, Channels: s.Channels, Relay: s.relay, Fleet: s.Fleet, Commands: s.commands,
 		Region: s.cfg.Region, Account: s.cfg.Account, Log: s.cfg.Log, Done: s.done,
 	})
 	mux.HandleFunc("GET /healthz", s.health)

@@ -195,7 +195,7 @@ func (w *wire) Close() error { return nil }
 type client struct {
 	stream  *agenttest.Stream
 	conn    *wire
-	session *mux.Session
+	session *mux.Conn
 	wait    func() error
 }
 

@@ -102,7 +102,7 @@ func (r *Reverse) Run(ctx context.Context, stream plugin.Stream) error {
 	}
 }
 
-func (r *Reverse) accept(ctx context.Context, l net.Listener, m *mux.Session, all *sync.WaitGroup) {
+func (r *Reverse) accept(ctx context.Context, l net.Listener, m *mux.Conn, all *sync.WaitGroup) {
 	room := make(chan struct{}, maxConnections)
 	for {
 		select {

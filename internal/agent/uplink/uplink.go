@@ -193,14 +193,10 @@ func (e *APIError) Error() string {
 	return s
 }
 
-// sessionGone is what a server says of a session it will never resume, in the
-// words that AWS's agent looks for.
-const sessionGone = "Session is already terminated"
-
 // SessionGone reports whether err is the server's word that a session is over.
 func SessionGone(err error) bool {
 	e, ok := errors.AsType[*APIError](err)
-	return ok && strings.Contains(e.Message, sessionGone)
+	return ok && strings.Contains(e.Message, mgs.SessionTerminated)
 }
 
 // signer adds the Authorization header.

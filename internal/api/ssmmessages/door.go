@@ -36,11 +36,11 @@ import (
 
 // Config is what the door needs.
 type Config struct {
-	API    *api.Server
-	Broker *broker.Broker
-	Hub    *control.Hub
-	Relay  *relay.Relay
-	Fleet  *fleet.Fleet
+	API      *api.Server
+	Broker   *broker.Broker
+	Channels *control.Channels
+	Relay    *relay.Relay
+	Fleet    *fleet.Fleet
 	// Commands are told what agents report of them.
 	Commands control.Jobs
 	Region   string
@@ -200,7 +200,7 @@ func (d *door) openControlChannel(w http.ResponseWriter, r *http.Request) {
 	}
 	open, err := readOpen[mgs.OpenControlChannel](d.Done, conn)
 	if err == nil {
-		err = d.Broker.Admit(d.Done, open.TokenValue, node, broker.ControlLeg)
+		err = d.Broker.RedeemToken(d.Done, open.TokenValue, node, broker.ControlLeg)
 	}
 	if err == nil {
 		err = c.Accept(r)
@@ -210,7 +210,7 @@ func (d *door) openControlChannel(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	d.serve(conn, agentPing, agentPong, func(ctx context.Context, f *frames) error {
-		return d.Hub.Serve(ctx, sekisho.NodeID(node), c.SourceIP.String(), f, d.Fleet, d.Broker, d.Commands)
+		return d.Channels.Serve(ctx, sekisho.NodeID(node), c.SourceIP.String(), f, d.Fleet, d.Broker, d.Commands)
 	})
 }
 
@@ -361,7 +361,7 @@ func (d *door) admit(c *api.Call, conn *link.Conn, session sekisho.SessionID) (b
 	if open.ClientInstanceID != "" {
 		leg = broker.AgentLeg
 	}
-	if err := d.Broker.Admit(d.Done, open.TokenValue, string(session), leg); err != nil {
+	if err := d.Broker.RedeemToken(d.Done, open.TokenValue, string(session), leg); err != nil {
 		return "", nil, err
 	}
 	s, err := d.Broker.Attachable(d.Done, session)

@@ -2,7 +2,7 @@
 // connections over which agents are told to start and to end sessions. A node
 // whose control channel is open is connected.
 //
-// Locks: slot.edge before Hub.mu. Presence is told under edge alone.
+// Locks: slot.edge before Channels.mu. Presence is told under edge alone.
 package control
 
 import (
@@ -54,8 +54,8 @@ type Jobs interface {
 	JobReply(ctx context.Context, node sekisho.NodeID, reply mgs.JobReply) error
 }
 
-// Hub holds the control channels of this process.
-type Hub struct {
+// Channels holds the control channels of this process.
+type Channels struct {
 	log *slog.Logger
 
 	mu    sync.Mutex
@@ -73,16 +73,16 @@ type channel struct {
 // the end of the old one must not be noted after the beginning of the new.
 type slot struct {
 	edge  chan struct{} // holds one element while somebody notes an edge
-	users int           // guarded by Hub.mu
+	users int           // guarded by Channels.mu
 }
 
-// NewHub returns an empty Hub.
-func NewHub(log *slog.Logger) *Hub {
-	return &Hub{log: log, links: map[sekisho.NodeID]*channel{}, slots: map[sekisho.NodeID]*slot{}}
+// New returns an empty Channels.
+func New(log *slog.Logger) *Channels {
+	return &Channels{log: log, links: map[sekisho.NodeID]*channel{}, slots: map[sekisho.NodeID]*slot{}}
 }
 
 // Connected reports whether node's control channel is open.
-func (h *Hub) Connected(node sekisho.NodeID) bool {
+func (h *Channels) Connected(node sekisho.NodeID) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.links[node] != nil
@@ -90,7 +90,7 @@ func (h *Hub) Connected(node sekisho.NodeID) bool {
 
 // Source is the address that node's channel comes from, empty when it is not
 // open.
-func (h *Hub) Source(node sekisho.NodeID) string {
+func (h *Channels) Source(node sekisho.NodeID) string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if c := h.links[node]; c != nil {
@@ -100,7 +100,7 @@ func (h *Hub) Source(node sekisho.NodeID) string {
 }
 
 // Alive reports whether node's agent answers on its channel.
-func (h *Hub) Alive(ctx context.Context, node sekisho.NodeID) bool {
+func (h *Channels) Alive(ctx context.Context, node sekisho.NodeID) bool {
 	h.mu.Lock()
 	c := h.links[node]
 	h.mu.Unlock()
@@ -118,7 +118,7 @@ func (c *channel) alive(ctx context.Context) bool {
 }
 
 // Count is the number of open channels.
-func (h *Hub) Count() int {
+func (h *Channels) Count() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return len(h.links)
@@ -132,7 +132,7 @@ const deliverTimeout = 10 * time.Second
 //
 // A caller who goes away does not interrupt it: a frame cut in its middle
 // would cost the agent its channel.
-func (h *Hub) Deliver(ctx context.Context, node sekisho.NodeID, frame []byte) error {
+func (h *Channels) Deliver(ctx context.Context, node sekisho.NodeID, frame []byte) error {
 	h.mu.Lock()
 	c := h.links[node]
 	h.mu.Unlock()
@@ -148,7 +148,7 @@ var errReplaced = errors.New("replaced by a newer control channel of the same no
 
 // Drop closes node's channel, if it has one: its credentials are no longer
 // good.
-func (h *Hub) Drop(node sekisho.NodeID, reason string) {
+func (h *Channels) Drop(node sekisho.NodeID, reason string) {
 	h.mu.Lock()
 	c := h.links[node]
 	h.mu.Unlock()
@@ -158,7 +158,7 @@ func (h *Hub) Drop(node sekisho.NodeID, reason string) {
 }
 
 // Reopen has node's agent close its channel and open another.
-func (h *Hub) Reopen(node sekisho.NodeID, reason string) {
+func (h *Channels) Reopen(node sekisho.NodeID, reason string) {
 	h.mu.Lock()
 	c := h.links[node]
 	h.mu.Unlock()
@@ -171,7 +171,7 @@ func (h *Hub) Reopen(node sekisho.NodeID, reason string) {
 // a newer one, or ctx ends. A newer one replaces one that is dead. While the
 // older answers there are two agents of one identity, and the newer is
 // refused.
-func (h *Hub) Serve(ctx context.Context, node sekisho.NodeID, sourceIP string, conn Conn, presence Presence, tasks Tasks, jobs Jobs) error {
+func (h *Channels) Serve(ctx context.Context, node sekisho.NodeID, sourceIP string, conn Conn, presence Presence, tasks Tasks, jobs Jobs) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	c := &channel{conn, sourceIP, cancel}
@@ -200,7 +200,7 @@ func (h *Hub) Serve(ctx context.Context, node sekisho.NodeID, sourceIP string, c
 	return err
 }
 
-func (h *Hub) enter(node sekisho.NodeID) *slot {
+func (h *Channels) enter(node sekisho.NodeID) *slot {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s := h.slots[node]
@@ -212,7 +212,7 @@ func (h *Hub) enter(node sekisho.NodeID) *slot {
 	return s
 }
 
-func (h *Hub) leave(node sekisho.NodeID, s *slot) {
+func (h *Channels) leave(node sekisho.NodeID, s *slot) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if s.users--; s.users == 0 {
@@ -221,7 +221,7 @@ func (h *Hub) leave(node sekisho.NodeID, s *slot) {
 }
 
 // open makes c node's channel, in the place of any that is dead.
-func (h *Hub) open(ctx context.Context, s *slot, node sekisho.NodeID, c *channel, presence Presence) error {
+func (h *Channels) open(ctx context.Context, s *slot, node sekisho.NodeID, c *channel, presence Presence) error {
 	s.edge <- struct{}{}
 	defer func() { <-s.edge }()
 	h.mu.Lock()
@@ -253,7 +253,7 @@ func (h *Hub) open(ctx context.Context, s *slot, node sekisho.NodeID, c *channel
 }
 
 // close notes the end of c, unless another channel has taken its place.
-func (h *Hub) close(ctx context.Context, s *slot, node sekisho.NodeID, c *channel, presence Presence, why error) error {
+func (h *Channels) close(ctx context.Context, s *slot, node sekisho.NodeID, c *channel, presence Presence, why error) error {
 	s.edge <- struct{}{}
 	defer func() { <-s.edge }()
 	if !h.remove(node, c) {
@@ -281,7 +281,7 @@ func reasonOf(err error) string {
 }
 
 // remove forgets c and reports whether it was still node's channel.
-func (h *Hub) remove(node sekisho.NodeID, c *channel) bool {
+func (h *Channels) remove(node sekisho.NodeID, c *channel) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.links[node] != c {
@@ -293,7 +293,7 @@ func (h *Hub) remove(node sekisho.NodeID, c *channel) bool {
 
 func malformed(err error) error { return fmt.Errorf("protocol error: %w", err) }
 
-func (h *Hub) read(ctx context.Context, node sekisho.NodeID, conn Conn, tasks Tasks, jobs Jobs) error {
+func (h *Channels) read(ctx context.Context, node sekisho.NodeID, conn Conn, tasks Tasks, jobs Jobs) error {
 	for {
 		frame, err := conn.Read(ctx)
 		if err != nil {
@@ -335,7 +335,7 @@ func taskComplete(ctx context.Context, node sekisho.NodeID, m *mgs.Message, task
 // An agent sends what it could not deliver again and again: what cannot be
 // read must not cost it its channel each time.
 
-func (h *Hub) jobAck(ctx context.Context, node sekisho.NodeID, m *mgs.Message, jobs Jobs) {
+func (h *Channels) jobAck(ctx context.Context, node sekisho.NodeID, m *mgs.Message, jobs Jobs) {
 	ack, err := mgs.ParseBody[mgs.JobAck](m.Payload)
 	if err != nil {
 		err = sekisho.Errorf(sekisho.CodeInvalid, "%w", err)
@@ -349,7 +349,7 @@ func (h *Hub) jobAck(ctx context.Context, node sekisho.NodeID, m *mgs.Message, j
 
 // notTaken notes that what an agent said was not understood or not kept. What
 // an agent can cause, it can cause often.
-func (h *Hub) notTaken(ctx context.Context, node sekisho.NodeID, m *mgs.Message, err error) {
+func (h *Channels) notTaken(ctx context.Context, node sekisho.NodeID, m *mgs.Message, err error) {
 	level := slog.LevelError
 	if code := sekisho.CodeOf(err); code == sekisho.CodeInvalid || code == sekisho.CodeDenied {
 		level = slog.LevelDebug
@@ -357,7 +357,7 @@ func (h *Hub) notTaken(ctx context.Context, node sekisho.NodeID, m *mgs.Message,
 	h.log.Log(ctx, level, "message of an agent not taken", "node", node, "type", m.Type, "error", err)
 }
 
-func (h *Hub) jobReply(ctx context.Context, node sekisho.NodeID, m *mgs.Message, jobs Jobs) *mgs.Message {
+func (h *Channels) jobReply(ctx context.Context, node sekisho.NodeID, m *mgs.Message, jobs Jobs) *mgs.Message {
 	reply, err := mgs.ParseBody[mgs.JobReply](m.Payload)
 	if err != nil {
 		err = sekisho.Errorf(sekisho.CodeInvalid, "%w", err)

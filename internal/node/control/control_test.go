@@ -144,10 +144,10 @@ func (w *world) want(t *testing.T, edges ...string) {
 	}
 }
 
-func newHub() *control.Hub { return control.NewHub(slog.New(slog.DiscardHandler)) }
+func newChannels() *control.Channels { return control.New(slog.New(slog.DiscardHandler)) }
 
 // serve runs a channel and returns where its end can be read.
-func serve(ctx context.Context, h *control.Hub, n sekisho.NodeID, ip string, c *conn, w *world) chan error {
+func serve(ctx context.Context, h *control.Channels, n sekisho.NodeID, ip string, c *conn, w *world) chan error {
 	end := make(chan error, 1)
 	go func() { end <- h.Serve(ctx, n, ip, c, w, w, w) }()
 	return end
@@ -158,7 +158,7 @@ func frame(m mgs.Message) []byte { return m.AppendTo(nil) }
 func TestComingAndGoing(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h, c, w := newHub(), newConn(), &world{}
+		h, c, w := newChannels(), newConn(), &world{}
 		if err := h.Deliver(t.Context(), node, nil); sekisho.CodeOf(err) != sekisho.CodeUnreachable {
 			t.Errorf("delivered to nobody: %v", err)
 		}
@@ -191,7 +191,7 @@ func TestComingAndGoing(t *testing.T) {
 func TestTheServerStops(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h, c, w := newHub(), newConn(), &world{}
+		h, c, w := newChannels(), newConn(), &world{}
 		ctx, stop := context.WithCancelCause(t.Context())
 		end := serve(ctx, h, node, "", c, w)
 		synctest.Wait()
@@ -211,7 +211,7 @@ func TestTheServerStops(t *testing.T) {
 func TestANewerChannelReplaces(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h, w := newHub(), &world{}
+		h, w := newChannels(), &world{}
 		older, newer := newConn(), newConn()
 		endOlder := serve(t.Context(), h, node, "old", older, w)
 		synctest.Wait()
@@ -235,7 +235,7 @@ func TestANewerChannelReplaces(t *testing.T) {
 func TestTwoOfOneIdentity(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h, w := newHub(), &world{}
+		h, w := newChannels(), &world{}
 		first, second := newConn(), newConn()
 		first.alive = true
 		end := serve(t.Context(), h, node, "192.0.2.1", first, w)
@@ -260,7 +260,7 @@ func TestTwoOfOneIdentity(t *testing.T) {
 func TestDeadChannelGivesWay(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h, w := newHub(), &world{}
+		h, w := newChannels(), &world{}
 		dead, back := newConn(), newConn()
 		end := serve(t.Context(), h, node, "192.0.2.1", dead, w)
 		synctest.Wait()
@@ -285,7 +285,7 @@ func TestDeadChannelGivesWay(t *testing.T) {
 func TestEdgesAreInOrder(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h, w := newHub(), &world{slow: make(chan struct{})}
+		h, w := newChannels(), &world{slow: make(chan struct{})}
 		older, newer, other := newConn(), newConn(), newConn()
 		endOlder := serve(t.Context(), h, node, "old", older, w)
 		synctest.Wait()
@@ -309,7 +309,7 @@ func TestEdgesAreInOrder(t *testing.T) {
 func TestNotAccepted(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h, c, w := newHub(), newConn(), &world{refuse: sekisho.Errorf(sekisho.CodeNotFound, "deregistered")}
+		h, c, w := newChannels(), newConn(), &world{refuse: sekisho.Errorf(sekisho.CodeNotFound, "deregistered")}
 		if err := h.Serve(t.Context(), node, "", c, w, w, w); !sekisho.IsNotFound(err) {
 			t.Errorf("got %v", err)
 		}
@@ -337,7 +337,7 @@ func TestNotAccepted(t *testing.T) {
 func TestDrop(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h, c, w := newHub(), newConn(), &world{}
+		h, c, w := newChannels(), newConn(), &world{}
 		h.Drop(node, "nobody is there")
 		end := serve(t.Context(), h, node, "", c, w)
 		synctest.Wait()
@@ -352,7 +352,7 @@ func TestDrop(t *testing.T) {
 func TestTaskComplete(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h, c, w := newHub(), newConn(), &world{}
+		h, c, w := newChannels(), newConn(), &world{}
 		end := serve(t.Context(), h, node, "", c, w)
 		c.in <- frame(mgs.New(mgs.TypeAgentTelemetry, []byte("whatever")))
 		c.in <- frame(mgs.New("of_a_later_version", nil))
@@ -398,7 +398,7 @@ func TestMalformedFrames(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				h, w := newHub(), &world{}
+				h, w := newChannels(), &world{}
 				c, other := newConn(), newConn()
 				endOther := serve(t.Context(), h, "mi-0123456789abcdef1", "other", other, w)
 				synctest.Wait()
@@ -426,7 +426,7 @@ func TestMalformedFrames(t *testing.T) {
 func TestDeliverOutlivesItsCallerAndEndsAtLast(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h, c, w := newHub(), newConn(), &world{}
+		h, c, w := newChannels(), newConn(), &world{}
 		end := serve(t.Context(), h, node, "", c, w)
 		synctest.Wait()
 		ctx, cancel := context.WithCancel(t.Context())
@@ -449,7 +449,7 @@ func TestDeliverOutlivesItsCallerAndEndsAtLast(t *testing.T) {
 // was taken. What nobody can read costs an agent nothing.
 func TestJobs(t *testing.T) {
 	t.Parallel()
-	h, w, c := newHub(), &world{}, newConn()
+	h, w, c := newChannels(), &world{}, newConn()
 	end := serve(t.Context(), h, node, "192.0.2.1", c, w)
 	send := func(m mgs.Message) mgs.Message {
 		c.in <- m.AppendTo(nil)

@@ -320,7 +320,7 @@ func TestControlChannelBreaks(t *testing.T) {
 		c.typed(w.ctx, "echo still here\r")
 		c.prints(w.ctx, "still here\r\n$ ")
 		<-time.After(3 * time.Second)
-		if !w.hub.Connected(nodeID) {
+		if !w.channels.Connected(nodeID) {
 			t.Error("the node is not back after three seconds")
 		}
 		// A long time without the server: it comes back by its schedule.
@@ -332,7 +332,7 @@ func TestControlChannelBreaks(t *testing.T) {
 		}
 		w.set("control-channel", false)
 		<-time.After(4 * time.Minute)
-		if !w.hub.Connected(nodeID) {
+		if !w.channels.Connected(nodeID) {
 			t.Error("the node did not come back")
 		}
 		c.typed(w.ctx, "exit\r")
@@ -385,7 +385,7 @@ func TestOrdersThatAreNotUnderstood(t *testing.T) {
 		}
 		c := w.attach()
 		m := mgs.New(mgs.TypeInteractiveShell, []byte(`{"Content":"not JSON"}`))
-		if err := w.hub.Deliver(w.ctx, nodeID, m.AppendTo(nil)); err != nil {
+		if err := w.channels.Deliver(w.ctx, nodeID, m.AppendTo(nil)); err != nil {
 			t.Fatal(err)
 		}
 		if why := c.reason(w.ctx); !strings.Contains(why, "did not open the session within 25s") {

@@ -44,7 +44,7 @@ type plugin struct {
 	crypt  *sealer
 
 	local net.Conn // of a forwarded port: what comes goes there
-	muxed *mux.Session
+	muxed *mux.Conn
 }
 
 func newPlugin(t testing.TB, dial func(ctx context.Context) (ssmagent.Conn, error)) *plugin {
@@ -306,7 +306,7 @@ func (p *plugin) reason(ctx context.Context) string {
 }
 
 // forward carries connections over the session.
-func (p *plugin) forward(ctx context.Context) *mux.Session {
+func (p *plugin) forward(ctx context.Context) *mux.Conn {
 	p.t.Helper()
 	p.until(ctx, "the handshake", func() bool { return p.greeted })
 	ours, theirs := net.Pipe()

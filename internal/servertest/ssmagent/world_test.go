@@ -156,11 +156,11 @@ func (n *network) cut(kind string) {
 // of virtual time: the hub of control channels and the relay.
 type world struct {
 	network
-	t     *testing.T
-	ctx   context.Context
-	hub   *control.Hub
-	relay *relay.Relay
-	agent *ssmagent.Agent
+	t        *testing.T
+	ctx      context.Context
+	channels *control.Channels
+	relay    *relay.Relay
+	agent    *ssmagent.Agent
 
 	smu    sync.Mutex
 	ended  []string
@@ -175,7 +175,7 @@ func with(t *testing.T, cfg ssmagent.Config, f func(w *world)) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		log := slog.New(slog.DiscardHandler)
-		w := &world{t: t, ctx: ctx, hub: control.NewHub(log)}
+		w := &world{t: t, ctx: ctx, channels: control.New(log)}
 		w.down, w.tokens = map[string]bool{}, map[string]int{}
 		w.relay = relay.New(relay.Config{Recorder: w, Observer: w, Log: log})
 		cfg.ID, cfg.Gateway = string(nodeID), w
@@ -214,7 +214,7 @@ func (w *world) Dial(_ context.Context, kind, name string) (ssmagent.Conn, error
 			return
 		}
 		if kind == "control-channel" {
-			_ = w.hub.Serve(w.ctx, nodeID, "192.0.2.7", end{server}, w, w, w)
+			_ = w.channels.Serve(w.ctx, nodeID, "192.0.2.7", end{server}, w, w, w)
 		} else {
 			_ = w.relay.ServeAgent(w.ctx, sekisho.SessionID(name), end{server})
 		}
@@ -267,7 +267,7 @@ func (w *world) SessionEnded(id sekisho.SessionID, s sekisho.SessionStatus, deta
 	w.ended = append(w.ended, string(s)+": "+details)
 	w.smu.Unlock()
 	closed := mgs.NewChannelClosed(string(nodeID), string(id), details)
-	go func() { _ = w.hub.Deliver(w.ctx, nodeID, closed.AppendTo(nil)) }()
+	go func() { _ = w.channels.Deliver(w.ctx, nodeID, closed.AppendTo(nil)) }()
 }
 
 func (w *world) Start(*sekisho.Session) (relay.Recording, error) { return quiet{}, nil }
@@ -300,7 +300,7 @@ func (w *world) command(kind string, properties any) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if err := w.hub.Deliver(w.ctx, nodeID, m.AppendTo(nil)); err != nil {
+	if err := w.channels.Deliver(w.ctx, nodeID, m.AppendTo(nil)); err != nil {
 		w.t.Fatal(err)
 	}
 }

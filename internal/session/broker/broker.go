@@ -350,15 +350,18 @@ func (b *Broker) nodeSession(ctx context.Context, node sekisho.NodeID, session s
 	}
 	// A session of another node is answered like one that never was.
 	if err != nil || s.Target != node || !s.Status.Active() {
-		return nil, sekisho.Errorf(sekisho.CodeNotFound, "Session is already terminated")
+		return nil, sekisho.Errorf(sekisho.CodeNotFound, mgs.SessionTerminated)
 	}
 	return s, nil
 }
 
-// Admit lets one connection in: the token must open this leg of this subject,
+// maxToken bounds the length of a token that a peer presents.
+const maxToken = 300
+
+// RedeemToken lets one connection in: the token must open this leg of this subject,
 // once, in time. The error says which of these was wrong, for the audit trail.
-func (b *Broker) Admit(ctx context.Context, token, subject string, leg Leg) error {
-	if len(token) > 300 {
+func (b *Broker) RedeemToken(ctx context.Context, token, subject string, leg Leg) error {
+	if len(token) > maxToken {
 		return sekisho.Errorf(sekisho.CodeUnauthenticated, "The token is too long.")
 	}
 	h := sha256.Sum256([]byte(token))
@@ -389,7 +392,7 @@ func (b *Broker) Attachable(ctx context.Context, session sekisho.SessionID) (*se
 		return nil, err
 	}
 	if !s.Status.Active() {
-		return s, sekisho.Errorf(sekisho.CodeNotFound, "Session is already terminated")
+		return s, sekisho.Errorf(sekisho.CodeNotFound, mgs.SessionTerminated)
 	}
 	return s, b.cfg.Relay.Open(s)
 }

@@ -159,7 +159,7 @@ func TestStart(t *testing.T) {
 			t.Error("the token itself is kept")
 		}
 	}
-	must(t, f.Admit(t.Context(), s.Token, string(s.ID), broker.ClientLeg))
+	must(t, f.RedeemToken(t.Context(), s.Token, string(s.ID), broker.ClientLeg))
 	if !slices.Equal(f.changed, []sekisho.SessionID{s.ID}) {
 		t.Errorf("changes told: %v", f.changed)
 	}
@@ -256,15 +256,15 @@ func TestAdmit(t *testing.T) {
 		{"control for a session", control, string(s.ID), broker.AgentLeg, "another channel"},
 		{"of another node", func() string { tok, _ := f.NodeToken(ctx, nodeB); return tok }(), string(nodeA), broker.ControlLeg, "another channel"},
 	} {
-		err := f.Admit(ctx, tc.token, tc.subject, tc.leg)
+		err := f.RedeemToken(ctx, tc.token, tc.subject, tc.leg)
 		t.Run(tc.name, func(t *testing.T) { wantError(t, err, sekisho.CodeUnauthenticated, tc.want) })
 	}
 	tok := agent(nodeA, s.ID)
-	must(t, f.Admit(ctx, tok, string(s.ID), broker.AgentLeg))
-	wantError(t, f.Admit(ctx, tok, string(s.ID), broker.AgentLeg), sekisho.CodeUnauthenticated, "used before")
+	must(t, f.RedeemToken(ctx, tok, string(s.ID), broker.AgentLeg))
+	wantError(t, f.RedeemToken(ctx, tok, string(s.ID), broker.AgentLeg), sekisho.CodeUnauthenticated, "used before")
 	tok = agent(nodeA, s.ID)
 	f.store.broken = errors.New("disk")
-	wantError(t, f.Admit(ctx, tok, string(s.ID), broker.AgentLeg), sekisho.CodeInternal, "disk")
+	wantError(t, f.RedeemToken(ctx, tok, string(s.ID), broker.AgentLeg), sekisho.CodeInternal, "disk")
 }
 
 func TestTokensExpire(t *testing.T) {
@@ -273,12 +273,12 @@ func TestTokensExpire(t *testing.T) {
 		f := setup(t)
 		late, swept, s := f.begin(nodeA), f.begin(nodeA), f.begin(nodeA)
 		time.Sleep(3*time.Minute - time.Nanosecond)
-		must(t, f.Admit(t.Context(), s.Token, string(s.ID), broker.ClientLeg))
+		must(t, f.RedeemToken(t.Context(), s.Token, string(s.ID), broker.ClientLeg))
 		time.Sleep(time.Nanosecond)
-		wantError(t, f.Admit(t.Context(), late.Token, string(late.ID), broker.ClientLeg), sekisho.CodeExpired, "expired")
+		wantError(t, f.RedeemToken(t.Context(), late.Token, string(late.ID), broker.ClientLeg), sekisho.CodeExpired, "expired")
 		time.Sleep(time.Nanosecond)
 		must(t, f.Sweep(t.Context()))
-		wantError(t, f.Admit(t.Context(), swept.Token, string(swept.ID), broker.ClientLeg), sekisho.CodeUnauthenticated, "not issued")
+		wantError(t, f.RedeemToken(t.Context(), swept.Token, string(swept.ID), broker.ClientLeg), sekisho.CodeUnauthenticated, "not issued")
 		if n := len(f.store.tokens); n != 0 {
 			t.Errorf("%d tokens left", n)
 		}
@@ -295,8 +295,8 @@ func TestResume(t *testing.T) {
 	if tok == s.Token {
 		t.Error("the same token again")
 	}
-	must(t, f.Admit(ctx, tok, string(s.ID), broker.ClientLeg))
-	must(t, f.Admit(ctx, s.Token, string(s.ID), broker.ClientLeg))
+	must(t, f.RedeemToken(ctx, tok, string(s.ID), broker.ClientLeg))
+	must(t, f.RedeemToken(ctx, s.Token, string(s.ID), broker.ClientLeg))
 	must(t, f.Terminate(ctx, s.ID, "enough"))
 	if tok, err := f.Resume(ctx, s.ID); err != nil || tok != "" {
 		t.Errorf("token %q, %v for an ended session", tok, err)

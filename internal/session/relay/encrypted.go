@@ -24,7 +24,7 @@ type encryption struct {
 }
 
 // watchHandshake takes note of a handshake frame. The mutex is held.
-func (s *session) watchHandshake(m *mgs.Message, from side) error {
+func (p *pair) watchHandshake(m *mgs.Message, from side) error {
 	switch {
 	case m.PayloadType == mgs.PayloadHandshakeRequest && from == agentSide:
 		r, err := mgs.ParseBody[mgs.HandshakeRequest](m.Payload)
@@ -32,12 +32,12 @@ func (s *session) watchHandshake(m *mgs.Message, from side) error {
 			return nil //nolint:nilerr // the client will refuse it
 		}
 		if slices.ContainsFunc(r.RequestedClientActions, func(a mgs.RequestedAction) bool { return a.ActionType == mgs.ActionKMSEncryption }) {
-			if s.info.Recording != sekisho.RecordingEncrypted {
+			if p.info.Recording != sekisho.RecordingEncrypted {
 				return errEncrypts
 			}
-			s.encryption.asked = true
+			p.encryption.asked = true
 		}
-	case m.PayloadType == mgs.PayloadHandshakeResponse && from == clientSide && s.encryption.asked && !s.encryption.agreed:
+	case m.PayloadType == mgs.PayloadHandshakeResponse && from == clientSide && p.encryption.asked && !p.encryption.agreed:
 		r, err := mgs.ParseBody[mgs.HandshakeResponse](m.Payload)
 		if err != nil {
 			return nil //nolint:nilerr // the agent will refuse it
@@ -45,8 +45,8 @@ func (s *session) watchHandshake(m *mgs.Message, from side) error {
 		if slices.ContainsFunc(r.ProcessedClientActions, func(a mgs.ProcessedAction) bool {
 			return a.ActionType == mgs.ActionKMSEncryption && a.ActionStatus == mgs.ActionSuccess
 		}) {
-			s.encryption.agreed = true
-			return s.rec.Marker(encryptedMarker)
+			p.encryption.agreed = true
+			return p.rec.Marker(encryptedMarker)
 		}
 	}
 	return nil

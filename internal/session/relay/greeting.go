@@ -28,56 +28,56 @@ type greeting struct {
 // complete.
 const settle = 100 * time.Millisecond
 
-// stockAgent reports whether an agent of this version is AWS's. Ours is 4.
+// stockAgent reports whether an agent of this version is AWS'p. Ours is 4.
 func stockAgent(version string) bool {
 	return strings.HasPrefix(version, "3.") || strings.HasPrefix(version, "2.")
 }
 
 // greet takes note of a message of the handshake. The mutex is held.
-func (s *session) greet(m *mgs.Message, from side) {
-	g := &s.greeting
+func (p *pair) greet(m *mgs.Message, from side) {
+	g := &p.greeting
 	switch {
 	case m.PayloadType == mgs.PayloadHandshakeRequest && from == agentSide:
 		r, err := mgs.ParseBody[mgs.HandshakeRequest](m.Payload)
 		g.stock = err == nil && stockAgent(r.AgentVersion)
 	case m.PayloadType == mgs.PayloadHandshakeResponse && from == clientSide:
 		g.replied, g.reply = true, m.Seq
-		if !s.encryption.agreed {
-			s.holdInput(m.Seq)
+		if !p.encryption.agreed {
+			p.holdInput(m.Seq)
 		}
 	case m.PayloadType == mgs.PayloadEncChallengeResponse && from == clientSide:
-		s.holdInput(m.Seq)
+		p.holdInput(m.Seq)
 	case m.PayloadType == mgs.PayloadHandshakeComplete && from == agentSide:
 		if g.replied && !g.heard {
-			s.toClient.barred, s.toClient.bar = true, m.Seq
+			p.toClient.barred, p.toClient.bar = true, m.Seq
 		}
-		if s.toAgent.barred {
-			time.AfterFunc(settle, s.releaseInput)
+		if p.toAgent.barred {
+			time.AfterFunc(settle, p.releaseInput)
 		}
 	}
 }
 
 // holdInput keeps what the client sends after message number last of the
 // handshake until the agent is ready for it.
-func (s *session) holdInput(last int64) {
-	if s.greeting.stock {
-		s.toAgent.barred, s.toAgent.bar = true, last+1
+func (p *pair) holdInput(last int64) {
+	if p.greeting.stock {
+		p.toAgent.barred, p.toAgent.bar = true, last+1
 	}
 }
 
-func (s *session) releaseInput() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.toAgent.barred = false
-	if l := s.legs[agentSide]; l != nil {
+func (p *pair) releaseInput() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.toAgent.barred = false
+	if l := p.legs[agentSide]; l != nil {
 		l.poke()
 	}
 }
 
 // answered takes note that the agent acknowledged message seq. The mutex is
 // held; the caller writes to the client.
-func (s *session) answered(seq int64) {
-	if g := &s.greeting; g.replied && seq == g.reply {
-		g.heard, s.toClient.barred = true, false
+func (p *pair) answered(seq int64) {
+	if g := &p.greeting; g.replied && seq == g.reply {
+		g.heard, p.toClient.barred = true, false
 	}
 }

@@ -6,11 +6,12 @@
 // The ends keep what has not been acknowledged, so the relay may die: after a
 // restart both legs come back and the session goes on.
 //
-// Locks: Relay.mu before session.mu; neither is held while a leg or the
+// Locks: Relay.mu before pair.mu; neither is held while a leg or the
 // observer is called.
 package relay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -71,25 +72,18 @@ type Config struct {
 
 // Relay holds the sessions of this process.
 type Relay struct {
-	cfg      Config
-	mu       sync.Mutex
-	sessions map[sekisho.SessionID]*session
+	cfg   Config
+	mu    sync.Mutex
+	pairs map[sekisho.SessionID]*pair
 }
 
 // New returns a Relay. Run must be running for deadlines to be kept.
 func New(cfg Config) *Relay {
-	cfg.AgentGrace = or(cfg.AgentGrace, 15*time.Second)
-	cfg.ClientGrace = or(cfg.ClientGrace, 2*time.Minute)
-	cfg.StartGrace = or(cfg.StartGrace, 25*time.Second)
-	cfg.RecoverGrace = or(cfg.RecoverGrace, 30*time.Second)
-	return &Relay{cfg: cfg, sessions: map[sekisho.SessionID]*session{}}
-}
-
-func or(d, otherwise time.Duration) time.Duration {
-	if d == 0 {
-		return otherwise
-	}
-	return d
+	cfg.AgentGrace = cmp.Or(cfg.AgentGrace, 15*time.Second)
+	cfg.ClientGrace = cmp.Or(cfg.ClientGrace, 2*time.Minute)
+	cfg.StartGrace = cmp.Or(cfg.StartGrace, 25*time.Second)
+	cfg.RecoverGrace = cmp.Or(cfg.RecoverGrace, 30*time.Second)
+	return &Relay{cfg: cfg, pairs: map[sekisho.SessionID]*pair{}}
 }
 
 // Open takes a session on: from now on its legs may attach. A session that
@@ -97,7 +91,7 @@ func or(d, otherwise time.Duration) time.Duration {
 func (r *Relay) Open(s *sekisho.Session) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if _, ok := r.sessions[s.ID]; ok {
+	if _, ok := r.pairs[s.ID]; ok {
 		return nil
 	}
 	rec, err := r.cfg.Recorder.Start(s)
@@ -105,27 +99,27 @@ func (r *Relay) Open(s *sekisho.Session) error {
 		return fmt.Errorf("the session cannot be recorded: %w", err)
 	}
 	now := time.Now()
-	hub := &session{
+	p := &pair{
 		relay: r, info: *s, rec: rec, lastData: now, agentAway: now, clientAway: now,
 		toClient: stream{typ: mgs.TypeOutputStreamData}, toAgent: stream{typ: mgs.TypeInputStreamData},
 	}
 	if s.Status == sekisho.SessionConnected || s.Status == sekisho.SessionDisconnected {
 		// An earlier process had both legs. The agent may be waiting between
 		// two attempts, and the person's laptop may be asleep.
-		hub.seen = [2]bool{true, true}
-		hub.toClient.doubt.open = true
-		hub.toClient.begun, hub.toAgent.begun = true, true
-		hub.encryption.agreed = s.Recording == sekisho.RecordingEncrypted
-		hub.agentAway = now.Add(r.cfg.RecoverGrace)
+		p.seen = [2]bool{true, true}
+		p.toClient.doubt.open = true
+		p.toClient.begun, p.toAgent.begun = true, true
+		p.encryption.agreed = s.Recording == sekisho.RecordingEncrypted
+		p.agentAway = now.Add(r.cfg.RecoverGrace)
 	}
-	r.sessions[s.ID] = hub
+	r.pairs[s.ID] = p
 	return nil
 }
 
-func (r *Relay) session(id sekisho.SessionID) (*session, error) {
+func (r *Relay) pair(id sekisho.SessionID) (*pair, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := r.sessions[id]
+	s := r.pairs[id]
 	if s == nil {
 		return nil, sekisho.Errorf(sekisho.CodeNotFound, "session %s is not open", id)
 	}
@@ -134,7 +128,7 @@ func (r *Relay) session(id sekisho.SessionID) (*session, error) {
 
 // Live reports whether the session is open in this process.
 func (r *Relay) Live(id sekisho.SessionID) bool {
-	_, err := r.session(id)
+	_, err := r.pair(id)
 	return err == nil
 }
 
@@ -150,7 +144,7 @@ func (r *Relay) ServeClient(ctx context.Context, id sekisho.SessionID, conn Conn
 }
 
 func (r *Relay) serve(ctx context.Context, id sekisho.SessionID, conn Conn, side side) error {
-	s, err := r.session(id)
+	s, err := r.pair(id)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrNotOpen, err)
 	}
@@ -160,7 +154,7 @@ func (r *Relay) serve(ctx context.Context, id sekisho.SessionID, conn Conn, side
 // End closes a session: both legs are told, the recording is sealed. output
 // is shown to the person; empty is the ordinary end. Ending twice is once.
 func (r *Relay) End(id sekisho.SessionID, status sekisho.SessionStatus, output string) {
-	if s, err := r.session(id); err == nil {
+	if s, err := r.pair(id); err == nil {
 		s.end(status, output)
 	}
 }
@@ -168,7 +162,7 @@ func (r *Relay) End(id sekisho.SessionID, status sekisho.SessionStatus, output s
 func (r *Relay) forget(id sekisho.SessionID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.sessions, id)
+	delete(r.pairs, id)
 }
 
 // Run keeps the deadlines of all sessions until ctx ends.
@@ -181,8 +175,8 @@ func (r *Relay) Run(ctx context.Context) {
 			return
 		case now := <-tick.C:
 			r.mu.Lock()
-			all := make([]*session, 0, len(r.sessions))
-			for _, s := range r.sessions {
+			all := make([]*pair, 0, len(r.pairs))
+			for _, s := range r.pairs {
 				all = append(all, s)
 			}
 			r.mu.Unlock()
@@ -197,8 +191,8 @@ func (r *Relay) Run(ctx context.Context) {
 // and come back to the next server process, the recordings stay open.
 func (r *Relay) Shutdown() {
 	r.mu.Lock()
-	all := r.sessions
-	r.sessions = map[sekisho.SessionID]*session{}
+	all := r.pairs
+	r.pairs = map[sekisho.SessionID]*pair{}
 	r.mu.Unlock()
 	for _, s := range all {
 		s.drop()

@@ -43,16 +43,16 @@ const maxStreams = 4096
 // maxWaiting is how many streams of the peer wait for Accept.
 const maxWaiting = 256
 
-// ErrClosed is the error of a session or stream that was closed on this side.
+// ErrClosed is the error of a connection or stream that was closed on this side.
 var ErrClosed = errors.New("mux: closed")
 
 // errStalled is why a stream ends whose reader leaves too much behind.
 var errStalled = fmt.Errorf("mux: the reader left more than %d MiB", maxSpill>>20)
 
-// Session is one connection with its streams. All methods may be called
-// concurrently.
-type Session struct {
-	conn io.ReadWriteCloser
+// Conn is one connection and the streams that share it. All methods may be
+// called concurrently.
+type Conn struct {
+	under io.ReadWriteCloser
 
 	writing sync.Mutex
 	frame   []byte
@@ -67,98 +67,98 @@ type Session struct {
 	reading sync.WaitGroup
 }
 
-// Client returns the session of the side that opened the connection.
-func Client(conn io.ReadWriteCloser) *Session { return start(conn, 1) }
+// Client returns the connection of the side that opened the connection.
+func Client(conn io.ReadWriteCloser) *Conn { return start(conn, 1) }
 
-// Server returns the session of the side that was called.
-func Server(conn io.ReadWriteCloser) *Session { return start(conn, 2) }
+// Server returns the connection of the side that was called.
+func Server(conn io.ReadWriteCloser) *Conn { return start(conn, 2) }
 
-func start(conn io.ReadWriteCloser, first uint32) *Session {
-	s := &Session{
-		conn: conn, streams: make(map[uint32]*Stream), next: first, arrived: make(chan *Stream, maxWaiting),
+func start(conn io.ReadWriteCloser, first uint32) *Conn {
+	c := &Conn{
+		under: conn, streams: make(map[uint32]*Stream), next: first, arrived: make(chan *Stream, maxWaiting),
 		done: make(chan struct{}), frame: make([]byte, 0, headerSize+maxData),
 	}
-	s.change.L = &s.mu
-	s.reading.Go(func() { s.end(s.read()) })
-	return s
+	c.change.L = &c.mu
+	c.reading.Go(func() { c.end(c.read()) })
+	return c
 }
 
 // Open opens a stream.
-func (s *Session) Open() (*Stream, error) {
-	s.mu.Lock()
-	if s.err != nil {
-		defer s.mu.Unlock()
-		return nil, s.err
+func (c *Conn) Open() (*Stream, error) {
+	c.mu.Lock()
+	if c.err != nil {
+		defer c.mu.Unlock()
+		return nil, c.err
 	}
-	if len(s.streams) >= maxStreams {
-		s.mu.Unlock()
+	if len(c.streams) >= maxStreams {
+		c.mu.Unlock()
 		return nil, fmt.Errorf("mux: %d streams are open", maxStreams)
 	}
-	st := &Stream{s: s, id: s.next}
-	s.next += 2
-	s.streams[st.id] = st
-	s.change.Broadcast()
-	s.mu.Unlock()
-	if err := s.write(cmdOpen, st.id, nil); err != nil {
+	st := &Stream{c: c, id: c.next}
+	c.next += 2
+	c.streams[st.id] = st
+	c.change.Broadcast()
+	c.mu.Unlock()
+	if err := c.write(cmdOpen, st.id, nil); err != nil {
 		return nil, err
 	}
 	return st, nil
 }
 
 // Accept waits for the peer to open a stream.
-func (s *Session) Accept() (*Stream, error) {
+func (c *Conn) Accept() (*Stream, error) {
 	select {
-	case st := <-s.arrived:
+	case st := <-c.arrived:
 		return st, nil
-	case <-s.done:
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return nil, s.err
+	case <-c.done:
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return nil, c.err
 	}
 }
 
-// Done is closed when the session is over.
-func (s *Session) Done() <-chan struct{} { return s.done }
+// Done is closed when the connection is over.
+func (c *Conn) Done() <-chan struct{} { return c.done }
 
-// Close ends the session and its streams, and waits until the connection is
+// Close ends the connection and its streams, and waits until the connection is
 // no longer read.
-func (s *Session) Close() error {
-	s.end(ErrClosed)
-	s.reading.Wait()
+func (c *Conn) Close() error {
+	c.end(ErrClosed)
+	c.reading.Wait()
 	return nil
 }
 
-func (s *Session) end(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.err != nil {
+func (c *Conn) end(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
 		return
 	}
-	s.err = err
-	for _, st := range s.streams {
+	c.err = err
+	for _, st := range c.streams {
 		if !st.theirEnd {
 			st.theirEnd, st.readErr = true, err
 		}
 	}
-	s.change.Broadcast()
-	close(s.done)
-	_ = s.conn.Close() // there is nobody to tell
+	c.change.Broadcast()
+	close(c.done)
+	_ = c.under.Close() // there is nobody to tell
 }
 
-func (s *Session) write(cmd byte, id uint32, p []byte) error {
-	s.writing.Lock()
-	defer s.writing.Unlock()
-	b := append(s.frame[:0], version, cmd)
+func (c *Conn) write(cmd byte, id uint32, p []byte) error {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	b := append(c.frame[:0], version, cmd)
 	b = binary.LittleEndian.AppendUint16(b, uint16(len(p)))
 	b = binary.LittleEndian.AppendUint32(b, id)
 	b = append(b, p...)
-	_, err := s.conn.Write(b)
+	_, err := c.under.Write(b)
 	return err
 }
 
 // read is the one reader of the connection. It returns why it ended.
-func (s *Session) read() error {
-	r := bufio.NewReaderSize(s.conn, 64<<10)
+func (c *Conn) read() error {
+	r := bufio.NewReaderSize(c.under, 64<<10)
 	var header [headerSize]byte
 	data := make([]byte, 64<<10)
 	for {
@@ -175,48 +175,48 @@ func (s *Session) read() error {
 		if _, err := io.ReadFull(r, data[:n]); err != nil {
 			return err
 		}
-		if err := s.take(header[1], binary.LittleEndian.Uint32(header[4:]), data[:n]); err != nil {
+		if err := c.take(header[1], binary.LittleEndian.Uint32(header[4:]), data[:n]); err != nil {
 			return err
 		}
 	}
 }
 
-func (s *Session) take(cmd byte, id uint32, data []byte) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	st := s.streams[id]
+func (c *Conn) take(cmd byte, id uint32, data []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	st := c.streams[id]
 	switch cmd {
 	case cmdNothing:
 	case cmdOpen:
-		if st != nil || id%2 == s.next%2 || len(s.streams) >= maxStreams {
+		if st != nil || id%2 == c.next%2 || len(c.streams) >= maxStreams {
 			return fmt.Errorf("mux: stream %d cannot be opened", id)
 		}
-		st = &Stream{s: s, id: id, taken: time.Now()}
+		st = &Stream{c: c, id: id, taken: time.Now()}
 		select {
-		case s.arrived <- st:
-			s.streams[id] = st
-			s.change.Broadcast()
+		case c.arrived <- st:
+			c.streams[id] = st
+			c.change.Broadcast()
 		default:
 			return fmt.Errorf("mux: more than %d streams wait", maxWaiting)
 		}
 	case cmdEnd:
 		if st != nil && !st.theirEnd {
 			st.theirEnd = true
-			s.settle(st)
-			s.change.Broadcast()
+			c.settle(st)
+			c.change.Broadcast()
 		}
 	case cmdData:
 		if st == nil || st.theirEnd || len(data) == 0 {
 			return nil // closed on our side meanwhile
 		}
-		s.slow(st)
+		c.slow(st)
 		if st.theirEnd {
 			return nil
 		}
 		if err := st.held.put(data); err != nil {
 			st.theirEnd, st.readErr = true, err
 		}
-		s.change.Broadcast()
+		c.change.Broadcast()
 	default:
 		return fmt.Errorf("mux: command %d", cmd)
 	}
@@ -226,15 +226,15 @@ func (s *Session) take(cmd byte, id uint32, data []byte) error {
 // slow has the sender of a stream that is alone wait with us for the stream's
 // reader. What waits with it may be the opening of another stream, where it is
 // the peer that opens them: such a wait has an end.
-func (s *Session) slow(st *Stream) {
+func (c *Conn) slow(st *Stream) {
 	alone := func() bool {
-		return st.held.len() >= slowAt && len(s.streams) == 1 && s.err == nil && !st.theirEnd
+		return st.held.len() >= slowAt && len(c.streams) == 1 && c.err == nil && !st.theirEnd
 	}
 	if !alone() {
 		return
 	}
 	ends := time.Time{}
-	if s.next%2 == 0 {
+	if c.next%2 == 0 {
 		now := time.Now()
 		switch {
 		case now.Sub(st.taken) < stallTime:
@@ -244,29 +244,29 @@ func (s *Session) slow(st *Stream) {
 		default:
 			ends = now.Add(trickleTime)
 		}
-		wake := time.AfterFunc(ends.Sub(now), s.change.Broadcast)
+		wake := time.AfterFunc(ends.Sub(now), c.change.Broadcast)
 		defer wake.Stop()
 	}
 	for alone() && (ends.IsZero() || time.Now().Before(ends)) {
-		s.change.Wait()
+		c.change.Wait()
 	}
 }
 
 // settle forgets a stream that has ended both ways.
-func (s *Session) settle(st *Stream) {
+func (c *Conn) settle(st *Stream) {
 	if st.ourEnd && st.theirEnd {
-		delete(s.streams, st.id)
-		s.change.Broadcast()
+		delete(c.streams, st.id)
+		c.change.Broadcast()
 	}
 }
 
-// Stream is one stream of a session. One goroutine may read while another
+// Stream is one stream of a connection. One goroutine may read while another
 // writes.
 type Stream struct {
-	s  *Session
+	c  *Conn
 	id uint32
 
-	// Guarded by s.mu.
+	// Guarded by c.mu.
 	held     spill
 	taken    time.Time // when something was last read
 	ourEnd   bool
@@ -279,8 +279,8 @@ func (st *Stream) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	st.s.mu.Lock()
-	defer st.s.mu.Unlock()
+	st.c.mu.Lock()
+	defer st.c.mu.Unlock()
 	for st.held.len() == 0 {
 		if st.theirEnd {
 			if st.readErr != nil {
@@ -288,30 +288,30 @@ func (st *Stream) Read(p []byte) (int, error) {
 			}
 			return 0, io.EOF
 		}
-		st.s.change.Wait()
+		st.c.change.Wait()
 	}
 	n, err := st.held.take(p)
 	st.taken = time.Now()
-	st.s.change.Broadcast()
+	st.c.change.Broadcast()
 	return n, err
 }
 
 // Write implements io.Writer.
 func (st *Stream) Write(p []byte) (n int, err error) {
 	for len(p) > 0 {
-		st.s.mu.Lock()
+		st.c.mu.Lock()
 		switch {
-		case st.s.err != nil:
-			err = st.s.err
+		case st.c.err != nil:
+			err = st.c.err
 		case st.ourEnd:
 			err = ErrClosed
 		}
-		st.s.mu.Unlock()
+		st.c.mu.Unlock()
 		if err != nil {
 			return n, err
 		}
 		piece := p[:min(len(p), maxData)]
-		if err := st.s.write(cmdData, st.id, piece); err != nil {
+		if err := st.c.write(cmdData, st.id, piece); err != nil {
 			return n, err
 		}
 		n += len(piece)
@@ -322,31 +322,31 @@ func (st *Stream) Write(p []byte) (n int, err error) {
 
 // CloseWrite says that nothing more will be written. Reading goes on.
 func (st *Stream) CloseWrite() error {
-	st.s.mu.Lock()
-	if st.ourEnd || st.s.err != nil {
-		defer st.s.mu.Unlock()
-		return st.s.err
+	st.c.mu.Lock()
+	if st.ourEnd || st.c.err != nil {
+		defer st.c.mu.Unlock()
+		return st.c.err
 	}
 	st.ourEnd = true
-	st.s.mu.Unlock()
-	err := st.s.write(cmdEnd, st.id, nil)
-	st.s.mu.Lock()
-	defer st.s.mu.Unlock()
-	st.s.settle(st)
+	st.c.mu.Unlock()
+	err := st.c.write(cmdEnd, st.id, nil)
+	st.c.mu.Lock()
+	defer st.c.mu.Unlock()
+	st.c.settle(st)
 	return err
 }
 
 // Close ends the stream both ways. What was not read is forgotten.
 func (st *Stream) Close() error {
 	err := st.CloseWrite()
-	st.s.mu.Lock()
-	defer st.s.mu.Unlock()
+	st.c.mu.Lock()
+	defer st.c.mu.Unlock()
 	if !st.theirEnd {
 		st.theirEnd, st.readErr = true, ErrClosed
 	}
 	st.held.drop()
-	st.s.settle(st)
-	st.s.change.Broadcast()
+	st.c.settle(st)
+	st.c.change.Broadcast()
 	if errors.Is(err, ErrClosed) {
 		return nil
 	}

@@ -24,7 +24,7 @@ func noise(seed byte, n int) []byte {
 	return b
 }
 
-func pair(t *testing.T) (client, server *mux.Session) {
+func pair(t *testing.T) (client, server *mux.Conn) {
 	a, b := net.Pipe()
 	client, server = mux.Client(a), mux.Server(b)
 	t.Cleanup(func() { _ = client.Close(); _ = server.Close() })
@@ -35,7 +35,7 @@ func pair(t *testing.T) (client, server *mux.Session) {
 func TestHalfClose(t *testing.T) {
 	t.Parallel()
 	client, server := pair(t)
-	for _, way := range []struct{ from, to *mux.Session }{{client, server}, {server, client}} {
+	for _, way := range []struct{ from, to *mux.Conn }{{client, server}, {server, client}} {
 		st, err := way.from.Open()
 		if err != nil {
 			t.Fatal(err)
@@ -203,7 +203,7 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-func FuzzSession(f *testing.F) {
+func FuzzConn(f *testing.F) {
 	f.Add([]byte("\x01\x00\x00\x00\x02\x00\x00\x00\x01\x02\x03\x00\x02\x00\x00\x00abc\x01\x01\x00\x00\x02\x00\x00\x00"))
 	f.Add([]byte("\x01\x03\x00\x00\x00\x00\x00\x00"))
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -20,10 +20,10 @@ func TestResumeByToken(t *testing.T) {
 	for range 2 {
 		fresh, err := f.ResumeByToken(t.Context(), s.ID, token)
 		must(t, err)
-		must(t, f.Admit(t.Context(), fresh, string(s.ID), broker.ClientLeg))
+		must(t, f.RedeemToken(t.Context(), fresh, string(s.ID), broker.ClientLeg))
 	}
 	for _, leg := range []broker.Leg{broker.ClientLeg, broker.AgentLeg, "resume"} {
-		wantError(t, f.Admit(t.Context(), token, string(s.ID), leg), sekisho.CodeUnauthenticated, "not issued")
+		wantError(t, f.RedeemToken(t.Context(), token, string(s.ID), leg), sekisho.CodeUnauthenticated, "not issued")
 	}
 	for name, bad := range map[string]struct {
 		id    sekisho.SessionID

@@ -76,8 +76,8 @@ func (l *leg) poke() {
 	}
 }
 
-// session is the hub of one session.
-type session struct {
+// pair joins the two legs of one session.
+type pair struct {
 	relay *Relay
 	rec   Recording
 
@@ -100,27 +100,27 @@ type session struct {
 }
 
 // incoming is the direction whose frames the given side sends.
-func (s *session) incoming(from side) *stream {
+func (p *pair) incoming(from side) *stream {
 	if from == agentSide {
-		return &s.toClient
+		return &p.toClient
 	}
-	return &s.toAgent
+	return &p.toAgent
 }
 
 // outgoing is the direction whose frames the given side receives.
-func (s *session) outgoing(to side) *stream { return s.incoming(to.other()) }
+func (p *pair) outgoing(to side) *stream { return p.incoming(to.other()) }
 
-func (s *session) serve(ctx context.Context, conn Conn, at side) error {
+func (p *pair) serve(ctx context.Context, conn Conn, at side) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	l := &leg{conn: conn, cancel: cancel, wake: make(chan struct{}, 1), writing: make(turn, 1)}
-	if err := s.attach(l, at); err != nil {
+	if err := p.attach(l, at); err != nil {
 		conn.Close(err.Error())
 		return err
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		err := s.write(ctx, l, at)
+		err := p.write(ctx, l, at)
 		if errors.Is(err, errEnded) {
 			// The reader goes on until the peer has hung up too: a connection
 			// that is dropped with anything unread in it takes the last words
@@ -131,13 +131,13 @@ func (s *session) serve(ctx context.Context, conn Conn, at side) error {
 			cancel(err)
 		}
 	})
-	err := s.read(ctx, l, at)
+	err := p.read(ctx, l, at)
 	cancel(err)
 	wg.Wait()
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}
-	s.detach(l, at)
+	p.detach(l, at)
 	conn.Close(closeReason(err))
 	return err
 }
@@ -155,76 +155,76 @@ type violation struct{ err error }
 
 func (v *violation) Error() string { return "protocol error: " + v.err.Error() }
 
-func (s *session) attach(l *leg, at side) error {
-	s.mu.Lock()
-	if s.ended && s.closed == nil {
-		s.mu.Unlock()
+func (p *pair) attach(l *leg, at side) error {
+	p.mu.Lock()
+	if p.ended && p.closed == nil {
+		p.mu.Unlock()
 		return errStopping
 	}
-	if s.ended {
-		l.final = s.closed
+	if p.ended {
+		l.final = p.closed
 		l.poke()
-		s.mu.Unlock()
+		p.mu.Unlock()
 		return nil
 	}
-	old := s.legs[at]
-	s.legs[at] = l
-	s.seen[at] = true
+	old := p.legs[at]
+	p.legs[at] = l
+	p.seen[at] = true
 	// Whoever is new has seen nothing that it has not acknowledged.
-	s.outgoing(at).rewind()
+	p.outgoing(at).rewind()
 	l.poke()
-	s.mu.Unlock()
+	p.mu.Unlock()
 	if old != nil {
 		old.cancel(errors.New("replaced by a newer connection"))
 	}
-	s.notify()
+	p.notify()
 	return nil
 }
 
 // notify tells the observer the present status.
-func (s *session) notify() {
-	s.notifying.Lock()
-	defer s.notifying.Unlock()
-	s.mu.Lock()
-	status, ended := s.status(), s.ended
-	s.mu.Unlock()
+func (p *pair) notify() {
+	p.notifying.Lock()
+	defer p.notifying.Unlock()
+	p.mu.Lock()
+	status, ended := p.status(), p.ended
+	p.mu.Unlock()
 	if !ended {
-		s.relay.cfg.Observer.SessionStatus(s.info.ID, status)
+		p.relay.cfg.Observer.SessionStatus(p.info.ID, status)
 	}
 }
 
-func (s *session) detach(l *leg, at side) {
-	s.mu.Lock()
-	if s.legs[at] != l || s.ended {
-		s.mu.Unlock()
+func (p *pair) detach(l *leg, at side) {
+	p.mu.Lock()
+	if p.legs[at] != l || p.ended {
+		p.mu.Unlock()
 		return
 	}
-	s.legs[at] = nil
-	s.outgoing(at).rewind()
+	p.legs[at] = nil
+	p.outgoing(at).rewind()
 	if at == agentSide {
-		s.agentAway = time.Now()
-		s.toAgent.paused = false // a new connection publishes again by itself
-		s.toClient.paused = false
+		p.agentAway = time.Now()
+		p.toAgent.paused = false // a new connection publishes again by itself
+		p.toClient.paused = false
 	} else {
-		s.clientAway = time.Now()
+		p.clientAway = time.Now()
 	}
-	s.mu.Unlock()
-	s.notify()
+	p.mu.Unlock()
+	p.notify()
 }
 
 // status is what the attached legs make of the session.
-func (s *session) status() sekisho.SessionStatus {
+func (p *pair) status() sekisho.SessionStatus {
 	switch {
-	case s.legs[agentSide] != nil && s.legs[clientSide] != nil:
+	case p.legs[agentSide] != nil && p.legs[clientSide] != nil:
 		return sekisho.SessionConnected
-	case s.seen[agentSide] && s.seen[clientSide]:
+	case p.seen[agentSide] && p.seen[clientSide]:
 		return sekisho.SessionDisconnected
 	}
 	return sekisho.SessionConnecting
 }
 
 // read takes frames from a leg until its connection fails.
-func (s *session) read(ctx context.Context, l *leg, from side) error {
+func (p *pair) read(ctx context.Context, l *leg, from side) error {
 	for {
 		frame, err := l.conn.Read(ctx)
 		if err != nil {
@@ -234,19 +234,19 @@ func (s *session) read(ctx context.Context, l *leg, from side) error {
 		if err != nil {
 			return &violation{err}
 		}
-		if err := s.take(&m, frame, l, from); err != nil {
+		if err := p.take(&m, frame, l, from); err != nil {
 			return err
 		}
 	}
 }
 
 // take handles one frame from a leg.
-func (s *session) take(m *mgs.Message, frame []byte, l *leg, from side) error {
+func (p *pair) take(m *mgs.Message, frame []byte, l *leg, from side) error {
 	switch m.Type {
-	case s.incoming(from).typ:
-		return s.data(m, frame, l, from)
+	case p.incoming(from).typ:
+		return p.data(m, frame, l, from)
 	case mgs.TypeAcknowledge:
-		return s.ack(m, frame, from)
+		return p.ack(m, frame, from)
 	case mgs.TypeAgentSessionState:
 		if from != agentSide {
 			return &violation{fmt.Errorf("a client sent %s", m.Type)}
@@ -256,7 +256,7 @@ func (s *session) take(m *mgs.Message, frame []byte, l *leg, from side) error {
 			return &violation{err}
 		}
 		if state.SessionState == mgs.SessionStateTerminating {
-			s.end(sekisho.SessionTerminated, "")
+			p.end(sekisho.SessionTerminated, "")
 		}
 		return nil
 	case mgs.TypeInputStreamData, mgs.TypeOutputStreamData:
@@ -265,44 +265,44 @@ func (s *session) take(m *mgs.Message, frame []byte, l *leg, from side) error {
 	return nil // later versions may say more; nothing else concerns the peer
 }
 
-func (s *session) data(m *mgs.Message, frame []byte, l *leg, from side) error {
-	to, err := s.acceptData(m, frame, l, from)
+func (p *pair) data(m *mgs.Message, frame []byte, l *leg, from side) error {
+	to, err := p.acceptData(m, frame, l, from)
 	if to != nil {
-		s.flushSoon(to, from.other())
+		p.flushSoon(to, from.other())
 	}
 	return err
 }
 
 // acceptData takes a frame of stream data and returns the leg that has
 // something to be written, if any.
-func (s *session) acceptData(m *mgs.Message, frame []byte, l *leg, from side) (*leg, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ended {
+func (p *pair) acceptData(m *mgs.Message, frame []byte, l *leg, from side) (*leg, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ended {
 		return nil, nil // it has not been told yet
 	}
-	st := s.incoming(from)
-	v, err := st.accept(m, frame, func(m *mgs.Message) error { return s.tap(m, from) })
+	st := p.incoming(from)
+	v, err := st.accept(m, frame, func(m *mgs.Message) error { return p.tap(m, from) })
 	if err != nil {
-		s.recordingFailed(err)
+		p.recordingFailed(err)
 		return nil, nil
 	}
-	to := s.legs[from.other()]
+	to := p.legs[from.other()]
 	switch v {
 	case fresh:
-		s.lastData = time.Now()
+		p.lastData = time.Now()
 		if st.doubt.vouches {
-			s.urgentLocked(l, mgs.NewAck(m))
+			p.urgentLocked(l, mgs.NewAck(m))
 		}
 		if start, tell := st.publication(); tell && from == agentSide {
-			s.urgentLocked(l, mgs.NewPublication(start))
+			p.urgentLocked(l, mgs.NewPublication(start))
 		}
 	case repeated:
 		if to != nil {
 			to.hurry(frame)
 		}
 	case confirmed:
-		s.urgentLocked(l, mgs.NewAck(m))
+		p.urgentLocked(l, mgs.NewAck(m))
 		return nil, nil
 	case ignored:
 		return nil, nil
@@ -312,24 +312,24 @@ func (s *session) acceptData(m *mgs.Message, frame []byte, l *leg, from side) (*
 
 // tap records a frame in sequence. The mutex is held: frames reach the
 // recording in the order in which they leave.
-func (s *session) tap(m *mgs.Message, from side) error {
+func (p *pair) tap(m *mgs.Message, from side) error {
 	switch m.PayloadType {
 	case mgs.PayloadHandshakeRequest, mgs.PayloadHandshakeResponse, mgs.PayloadEncChallengeResponse, mgs.PayloadHandshakeComplete:
-		err := s.watchHandshake(m, from)
-		s.greet(m, from)
+		err := p.watchHandshake(m, from)
+		p.greet(m, from)
 		return err
 	case mgs.PayloadOutput, mgs.PayloadStdErr:
-		if s.encryption.agreed {
+		if p.encryption.agreed {
 			return nil
 		}
 		if from == agentSide {
-			return s.rec.Output(m.Payload)
+			return p.rec.Output(m.Payload)
 		}
-		return s.rec.Input(m.Payload)
+		return p.rec.Input(m.Payload)
 	case mgs.PayloadSize:
 		if from == clientSide {
 			if size, err := mgs.ParseBody[mgs.Size](m.Payload); err == nil {
-				return s.rec.Resize(int(size.Cols), int(size.Rows))
+				return p.rec.Resize(int(size.Cols), int(size.Rows))
 			}
 		}
 	}
@@ -338,43 +338,43 @@ func (s *session) tap(m *mgs.Message, from side) error {
 
 // recordingFailed ends the session: what cannot be recorded is not shown. The
 // mutex is held. Both legs live on until they have been told.
-func (s *session) recordingFailed(err error) {
-	s.relay.cfg.Log.Error("recording failed; session ended", "session", s.info.ID, "error", err)
+func (p *pair) recordingFailed(err error) {
+	p.relay.cfg.Log.Error("recording failed; session ended", "session", p.info.ID, "error", err)
 	why := "The session was ended because it could not be recorded any longer."
 	if errors.Is(err, errEncrypts) {
 		why = "The session was ended: " + err.Error() + "."
 	}
-	if s.endLocked(why) {
-		go s.finish(sekisho.SessionFailed, why)
+	if p.endLocked(why) {
+		go p.finish(sekisho.SessionFailed, why)
 	}
 }
 
-func (s *session) ack(m *mgs.Message, frame []byte, from side) error {
+func (p *pair) ack(m *mgs.Message, frame []byte, from side) error {
 	a, err := mgs.ParseAck(m.Payload)
 	if err != nil {
 		return &violation{err}
 	}
-	sender, err := s.acceptAck(a, frame, from)
+	sender, err := p.acceptAck(a, frame, from)
 	if sender != nil {
-		s.flushSoon(sender, from.other())
+		p.flushSoon(sender, from.other())
 	}
 	return err
 }
 
-func (s *session) acceptAck(a mgs.Acknowledge, frame []byte, from side) (*leg, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	st := s.outgoing(from)
+func (p *pair) acceptAck(a mgs.Acknowledge, frame []byte, from side) (*leg, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	st := p.outgoing(from)
 	if a.Type != st.typ {
 		return nil, &violation{fmt.Errorf("the %s acknowledged %s", from, a.Type)}
 	}
-	sender := s.legs[from.other()]
+	sender := p.legs[from.other()]
 	if from == agentSide {
-		s.answered(a.Seq)
+		p.answered(a.Seq)
 	}
 	st.acknowledge(a.Seq, func(h held) {
 		if sender != nil {
-			s.urgentLocked(sender, mgs.NewAckOf(st.typ, h.id, h.seq))
+			p.urgentLocked(sender, mgs.NewAckOf(st.typ, h.id, h.seq))
 		}
 	})
 	if sender == nil {
@@ -382,12 +382,12 @@ func (s *session) acceptAck(a mgs.Acknowledge, frame []byte, from side) (*leg, e
 	}
 	sender.hurry(frame)
 	if start, tell := st.publication(); tell && from == clientSide {
-		s.urgentLocked(sender, mgs.NewPublication(start))
+		p.urgentLocked(sender, mgs.NewPublication(start))
 	}
 	return sender, nil
 }
 
-func (s *session) urgentLocked(l *leg, m mgs.Message) {
+func (p *pair) urgentLocked(l *leg, m mgs.Message) {
 	l.hurry(m.AppendTo(make([]byte, 0, m.Size())))
 	l.poke()
 }
@@ -403,22 +403,22 @@ const inlineBytes = 32 << 10
 
 // flushSoon has what is due written to l: at once, where that cannot block,
 // since waking another goroutine costs more than the write.
-func (s *session) flushSoon(l *leg, to side) {
-	s.mu.Lock()
-	small := s.outgoing(to).bytes <= inlineBytes && len(l.urgent) < batchFrames && l.final == nil
-	s.mu.Unlock()
+func (p *pair) flushSoon(l *leg, to side) {
+	p.mu.Lock()
+	small := p.outgoing(to).bytes <= inlineBytes && len(l.urgent) < batchFrames && l.final == nil
+	p.mu.Unlock()
 	if !small || !l.writing.try() {
 		l.poke()
 		return
 	}
 	defer l.writing.give()
-	if _, err := s.flush(context.Background(), l, to, 1); err != nil {
+	if _, err := p.flush(context.Background(), l, to, 1); err != nil {
 		l.cancel(err)
 		return
 	}
-	s.mu.Lock()
-	more := len(l.urgent) > 0 || s.outgoing(to).due() || l.final != nil
-	s.mu.Unlock()
+	p.mu.Lock()
+	more := len(l.urgent) > 0 || p.outgoing(to).due() || l.final != nil
+	p.mu.Unlock()
 	if more { // it came meanwhile, or was more than a batch
 		l.poke()
 	}
@@ -426,10 +426,10 @@ func (s *session) flushSoon(l *leg, to side) {
 
 // write sends a leg what is meant for it until ctx ends, or until the final
 // frame of an ended session is out.
-func (s *session) write(ctx context.Context, l *leg, to side) error {
+func (p *pair) write(ctx context.Context, l *leg, to side) error {
 	for {
 		l.writing.take()
-		last, err := s.flush(ctx, l, to, -1)
+		last, err := p.flush(ctx, l, to, -1)
 		l.writing.give()
 		if err != nil {
 			return err
@@ -447,15 +447,15 @@ func (s *session) write(ctx context.Context, l *leg, to side) error {
 
 // flush writes batches until nothing is due, or as many as it is allowed. It
 // reports whether the final frame went out. l.writing is held.
-func (s *session) flush(ctx context.Context, l *leg, to side, batches int) (last bool, err error) {
+func (p *pair) flush(ctx context.Context, l *leg, to side, batches int) (last bool, err error) {
 	var room [batchFrames][]byte
 	for ; batches != 0; batches-- {
 		batch := room[:0]
-		s.mu.Lock()
-		st := s.outgoing(to)
+		p.mu.Lock()
+		st := p.outgoing(to)
 		batch = append(batch, l.urgent...)
 		l.urgent = nil
-		for len(batch) < batchFrames && st.due() && s.legs[to] == l {
+		for len(batch) < batchFrames && st.due() && p.legs[to] == l {
 			if h := &st.queue[st.sent]; !h.acked {
 				batch = append(batch, h.frame)
 			}
@@ -464,7 +464,7 @@ func (s *session) flush(ctx context.Context, l *leg, to side, batches int) (last
 		if len(batch) == 0 && l.final != nil {
 			batch, last = append(batch, l.final), true
 		}
-		s.mu.Unlock()
+		p.mu.Unlock()
 		if len(batch) == 0 {
 			return false, nil
 		}
@@ -481,27 +481,27 @@ func (s *session) flush(ctx context.Context, l *leg, to side, batches int) (last
 }
 
 // end closes the session once.
-func (s *session) end(status sekisho.SessionStatus, output string) {
-	s.mu.Lock()
-	first := s.endLocked(output)
-	s.mu.Unlock()
+func (p *pair) end(status sekisho.SessionStatus, output string) {
+	p.mu.Lock()
+	first := p.endLocked(output)
+	p.mu.Unlock()
 	if first {
-		s.finish(status, output)
+		p.finish(status, output)
 	}
 }
 
 // endLocked takes nothing more from the legs and has them told. It reports
 // whether the session was open; then finish is due.
-func (s *session) endLocked(output string) bool {
-	if s.ended {
+func (p *pair) endLocked(output string) bool {
+	if p.ended {
 		return false
 	}
-	s.ended = true
-	closed := mgs.NewChannelClosed(string(s.info.Target), string(s.info.ID), output)
-	s.closed = closed.AppendTo(nil)
-	for _, l := range s.legs {
+	p.ended = true
+	closed := mgs.NewChannelClosed(string(p.info.Target), string(p.info.ID), output)
+	p.closed = closed.AppendTo(nil)
+	for _, l := range p.legs {
 		if l != nil {
-			l.final = s.closed
+			l.final = p.closed
 			l.poke()
 		}
 	}
@@ -510,24 +510,24 @@ func (s *session) endLocked(output string) bool {
 
 // finish seals the recording of a session that was just ended, and tells the
 // observer.
-func (s *session) finish(status sekisho.SessionStatus, output string) {
-	if err := s.rec.Seal(output); err != nil {
-		s.relay.cfg.Log.Error("recording not sealed", "session", s.info.ID, "error", err)
+func (p *pair) finish(status sekisho.SessionStatus, output string) {
+	if err := p.rec.Seal(output); err != nil {
+		p.relay.cfg.Log.Error("recording not sealed", "session", p.info.ID, "error", err)
 	}
-	s.notifying.Lock()
-	defer s.notifying.Unlock()
-	s.relay.cfg.Observer.SessionEnded(s.info.ID, status, output)
+	p.notifying.Lock()
+	defer p.notifying.Unlock()
+	p.relay.cfg.Observer.SessionEnded(p.info.ID, status, output)
 	// Last: until its end is stored, a leg that comes must find the ended
 	// session here and be told so, and not open it again.
-	s.relay.forget(s.info.ID)
+	p.relay.forget(p.info.ID)
 }
 
 // drop detaches both legs without ending the session.
-func (s *session) drop() {
-	s.mu.Lock()
-	s.ended = true // nothing is taken any more; the recording stays unsealed
-	legs := s.legs
-	s.mu.Unlock()
+func (p *pair) drop() {
+	p.mu.Lock()
+	p.ended = true // nothing is taken any more; the recording stays unsealed
+	legs := p.legs
+	p.mu.Unlock()
 	for _, l := range legs {
 		if l != nil {
 			l.cancel(errStopping)
@@ -536,25 +536,25 @@ func (s *session) drop() {
 }
 
 // checkDeadlines ends the session when one of its deadlines has passed.
-func (s *session) checkDeadlines(now time.Time) {
-	cfg := &s.relay.cfg
-	s.mu.Lock()
+func (p *pair) checkDeadlines(now time.Time) {
+	cfg := &p.relay.cfg
+	p.mu.Lock()
 	status, why := sekisho.SessionTerminated, ""
 	switch {
-	case s.ended:
-	case s.legs[agentSide] == nil && !s.seen[agentSide] && now.Sub(s.agentAway) > cfg.StartGrace:
-		status, why = sekisho.SessionFailed, fmt.Sprintf("The agent of %s did not open the session within %s.", s.info.Target, cfg.StartGrace)
-	case s.legs[agentSide] == nil && s.seen[agentSide] && now.Sub(s.agentAway) > cfg.AgentGrace:
-		why = fmt.Sprintf("The agent of %s went away and did not come back within %s.", s.info.Target, cfg.AgentGrace)
-	case !s.seen[clientSide] && now.Sub(s.clientAway) > cfg.ClientGrace:
+	case p.ended:
+	case p.legs[agentSide] == nil && !p.seen[agentSide] && now.Sub(p.agentAway) > cfg.StartGrace:
+		status, why = sekisho.SessionFailed, fmt.Sprintf("The agent of %s did not open the session within %s.", p.info.Target, cfg.StartGrace)
+	case p.legs[agentSide] == nil && p.seen[agentSide] && now.Sub(p.agentAway) > cfg.AgentGrace:
+		why = fmt.Sprintf("The agent of %s went away and did not come back within %s.", p.info.Target, cfg.AgentGrace)
+	case !p.seen[clientSide] && now.Sub(p.clientAway) > cfg.ClientGrace:
 		why = fmt.Sprintf("No client opened the session within %s.", cfg.ClientGrace)
-	case s.info.IdleTimeout > 0 && now.Sub(s.lastData) > s.info.IdleTimeout:
-		why = fmt.Sprintf("The session was idle for %s.", s.info.IdleTimeout)
-	case s.info.MaxDuration > 0 && now.Sub(s.info.StartedAt) > s.info.MaxDuration:
-		why = fmt.Sprintf("The session reached its maximum duration of %s.", s.info.MaxDuration)
+	case p.info.IdleTimeout > 0 && now.Sub(p.lastData) > p.info.IdleTimeout:
+		why = fmt.Sprintf("The session was idle for %s.", p.info.IdleTimeout)
+	case p.info.MaxDuration > 0 && now.Sub(p.info.StartedAt) > p.info.MaxDuration:
+		why = fmt.Sprintf("The session reached its maximum duration of %s.", p.info.MaxDuration)
 	}
-	s.mu.Unlock()
+	p.mu.Unlock()
 	if why != "" {
-		s.end(status, why)
+		p.end(status, why)
 	}
 }

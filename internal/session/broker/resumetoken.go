@@ -43,7 +43,7 @@ func resumeHash(session sekisho.SessionID, secret string) []byte {
 // token may be used again, as the answer may be lost on its way.
 func (b *Broker) ResumeByToken(ctx context.Context, session sekisho.SessionID, token string) (string, error) {
 	refused := sekisho.Errorf(sekisho.CodeDenied, "The token does not resume this session.")
-	if token == "" || len(token) > 300 {
+	if token == "" || len(token) > maxToken {
 		return "", refused
 	}
 	_, err := b.cfg.Store.UseToken(ctx, resumeHash(session, token), time.Now())

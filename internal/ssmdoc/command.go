@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sekisho"
+	"sekisho/internal/safetext"
 )
 
 // The types of documents.
@@ -75,7 +76,7 @@ func (c *checker) commandDocument(root *object) *Document {
 	d.SchemaVersion, _ = c.text("schemaVersion", root, "schemaVersion")
 	if d.SchemaVersion != CommandSchemaVersion && len(c.problems) == 0 {
 		c.cause = ErrSchemaVersion
-		c.failf("schemaVersion", "is %q: documents of type Command have schema version %q here", clip(d.SchemaVersion), CommandSchemaVersion)
+		c.failf("schemaVersion", "is %q: documents of type Command have schema version %q here", safetext.Clip(d.SchemaVersion, maxQuoted), CommandSchemaVersion)
 		return d
 	}
 	c.known("", root, "schemaVersion", "description", "parameters", "mainSteps")
@@ -96,7 +97,7 @@ func (c *checker) commandDocument(root *object) *Document {
 		}
 		s := c.step(where, o)
 		if names[s.Name] {
-			c.failf(where+".name", "is %q, as another step's is", clip(s.Name))
+			c.failf(where+".name", "is %q, as another step's is", safetext.Clip(s.Name, maxQuoted))
 		}
 		names[s.Name] = true
 		d.Steps = append(d.Steps, s)
@@ -281,7 +282,7 @@ func (d *Document) Command(given map[string][]string) (*CommandPlan, error) {
 	for name, v := range bound {
 		walkValue(v, func(text string) {
 			// Agents look for these in the values themselves.
-			if storeReference.MatchString(text) {
+			if StoreReference(text) != "" {
 				c.failf("the parameter "+name, "names a parameter of Parameter Store, which Sekisho does not have")
 			}
 		})
@@ -289,7 +290,10 @@ func (d *Document) Command(given map[string][]string) (*CommandPlan, error) {
 	inputs := make([]*object, len(d.Steps))
 	for i, s := range d.Steps {
 		where := fmt.Sprintf("mainSteps[%d].inputs", i)
-		filled := bound.expandTree(s.inputs).(*object)
+		filled, err := bound.intoObject(s.inputs)
+		if err != nil {
+			return nil, err
+		}
 		c.stepInputs(where, s, filled, never)
 		inputs[i] = s.inputs
 		n := c.stepTimeout(where, filled, never)
@@ -314,7 +318,7 @@ func walkValue(v any, f func(text string)) {
 		for _, s := range v {
 			f(s)
 		}
-	case *object:
+	case *object, []any:
 		walk("", v, func(_, text string) { f(text) })
 	}
 }

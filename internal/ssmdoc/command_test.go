@@ -3,6 +3,7 @@ package ssmdoc_test
 import (
 	"encoding/json"
 	"errors"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -135,8 +136,12 @@ func TestCommandDocumentsRefused(t *testing.T) {
 		"reference":         {commandDoc(`{"name":{"type":"String"}}`, `{"runCommand":["{{ nmae }}"]}`), `did you mean "name"?`},
 		"Parameter Store":   {commandDoc(`{}`, `{"runCommand":["{{ssm:a}}"]}`), "Parameter Store"},
 		"quoting":           {commandDoc(`{"a":{"type":"String","sekisho":{"quote":"shell"}}}`, run), "is for documents of type Session"},
-		"type":              {commandDoc(`{"a":{"type":"Boolean"}}`, run), "must be one of String, StringList, StringMap"},
-		"default":           {commandDoc(`{"a":{"type":"StringMap","default":"{}"}}`, run), "must be an object"},
+		"type":              {commandDoc(`{"a":{"type":"Float"}}`, run), "must be one of String, StringList, Integer"},
+		"integer default":   {commandDoc(`{"a":{"type":"Integer","default":true}}`, run), "does not fit the parameter's type"},
+		"boolean default":   {commandDoc(`{"a":{"type":"Boolean","default":"maybe"}}`, run), "takes true or false"},
+		"map list default":  {commandDoc(`{"a":{"type":"MapList","default":["x"]}}`, run), "JSON objects"},
+		"allowed value":     {commandDoc(`{"a":{"type":"Integer","default":3,"allowedValues":[1,2]}}`, run), "must be one of 1, 2"},
+		"default":           {commandDoc(`{"a":{"type":"StringMap","default":"{}"}}`, run), "does not fit the parameter's type"},
 		"source":            {`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:downloadContent","name":"a","inputs":{"sourceType":"S3","sourceInfo":"nope"}}]}`, "must be a JSON object"},
 		"size":              {commandDoc(`{}`, `{"runCommand":["`+strings.Repeat("a", ssmdoc.MaxSize)+`"]}`), "it may have 65536"},
 	} {
@@ -144,6 +149,92 @@ func TestCommandDocumentsRefused(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
+	}
+}
+
+func TestTypedCommandParameters(t *testing.T) {
+	t.Parallel()
+	d, err := ssmdoc.ParseCommand([]byte(commandDoc(`{
+		"count":{"type":"Integer","default":3,"allowedValues":[3,"4",50]},
+		"force":{"type":"Boolean","default":false},
+		"disks":{"type":"MapList","default":[{"name":"a"}],"maxItems":2},
+		"wait":{"type":"Integer"}}`,
+		`{"runCommand":["echo {{ count }} {{force}}"],"timeoutSeconds":"{{ wait }}"}`)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := d.Command(map[string][]string{"wait": {"60"}})
+	if err != nil || p.Timeout != time.Minute {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	got, err := json.Marshal(p.Parameters)
+	if diff := cmp.Diff(`{"count":3,"disks":[{"name":"a"}],"force":false,"wait":60}`, string(got)); err != nil || diff != "" {
+		t.Errorf("%v\n%s", err, diff)
+	}
+	p, err = d.Command(map[string][]string{"wait": {"60"}, "count": {"50"}, "force": {"true"}, "disks": {`{"name":"a"}`, `{"name":"b"}`}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err = json.Marshal(p.Parameters)
+	if diff := cmp.Diff(`{"count":50,"disks":[{"name":"a"},{"name":"b"}],"force":true,"wait":60}`, string(got)); err != nil || diff != "" {
+		t.Errorf("%v\n%s", err, diff)
+	}
+	for name, bad := range map[string]map[string][]string{
+		"fraction":             {"count": {"3.5"}},
+		"value not allowed":    {"count": {"5"}},
+		"two integers":         {"count": {"3", "4"}},
+		"text for a boolean":   {"force": {"yes"}},
+		"text for a map list":  {"disks": {"a"}},
+		"number in a map list": {"disks": {"[1]"}},
+		"list among values":    {"disks": {"[]", "{}"}},
+		"too many values":      {"disks": {"{}", "{}", "{}"}},
+		"integer too large":    {"wait": {"99999999999999999999"}},
+	} {
+		given := map[string][]string{"wait": {"60"}}
+		for k, v := range bad {
+			given[k] = v
+		}
+		if _, err := d.Command(given); !errors.Is(err, ssmdoc.ErrParameters) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestPatternSizeIsBounded: short patterns whose counts expand to millions of
+// instructions are refused before they are compiled.
+func TestPatternSizeIsBounded(t *testing.T) { // not in parallel: it measures memory
+	document := func(patterns ...string) []byte {
+		params := map[string]any{}
+		for i, p := range patterns {
+			params["p"+string(rune('a'+i))] = map[string]any{"type": "String", "allowedPattern": p}
+		}
+		b, err := json.Marshal(params)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return []byte(commandDoc(string(b), `{"runCommand":["id"]}`))
+	}
+	large := strings.Repeat("(x{30}){30}", 1400)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if _, err := ssmdoc.ParseCommand(document(large)); err == nil {
+		t.Error("a pattern of a million instructions was accepted")
+	}
+	runtime.ReadMemStats(&after)
+	if allocated := after.TotalAlloc - before.TotalAlloc; allocated > 32<<20 {
+		t.Errorf("refusing a pattern allocated %d bytes", allocated)
+	}
+	for name, patterns := range map[string][]string{
+		"one pattern":        {strings.Repeat("(a{30}){30}", 12)},
+		"many patterns":      {strings.Repeat("(a{30}){30}", 9), strings.Repeat("(b{30}){30}", 9), strings.Repeat("(c{30}){30}", 9)},
+		"classes of Unicode": {`[\p{L}\p{N}]{1000}`},
+	} {
+		if _, err := ssmdoc.ParseCommand(document(patterns...)); err == nil || !strings.Contains(err.Error(), "too large when its counts are expanded") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := ssmdoc.ParseCommand(document(`^[\w.@:+/-]{1,1000}$`, `^([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3})$`)); err != nil {
+		t.Errorf("usual patterns: %v", err)
 	}
 }
 

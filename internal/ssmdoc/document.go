@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"sekisho"
+	"sekisho/internal/safetext"
 )
 
 // Default is the document of a StartSession that names none. It is also where
@@ -103,7 +104,7 @@ func (c *checker) document(root *object) *Document {
 	d.SchemaVersion, _ = c.text("schemaVersion", root, "schemaVersion")
 	if d.SchemaVersion != SchemaVersion && len(c.problems) == 0 {
 		c.cause = ErrSchemaVersion
-		c.failf("schemaVersion", "is %q: documents of type Session have schema version %q", clip(d.SchemaVersion), SchemaVersion)
+		c.failf("schemaVersion", "is %q: documents of type Session have schema version %q", safetext.Clip(d.SchemaVersion, maxQuoted), SchemaVersion)
 		return d // everything else would seem wrong too
 	}
 	c.known("", root, "schemaVersion", "description", "sessionType", "parameters", "inputs", "properties")
@@ -158,10 +159,11 @@ const maxProblems = 8
 
 // checker collects what is wrong with a document.
 type checker struct {
-	command  bool // the document is of type Command
-	problems []string
-	more     int
-	cause    error
+	command     bool // the document is of type Command
+	problems    []string
+	more        int
+	cause       error
+	patternSize int // of all patterns so far
 }
 
 func (c *checker) failf(where, format string, args ...any) {
@@ -193,7 +195,7 @@ func (c *checker) err() error {
 func (c *checker) known(where string, o *object, names ...string) {
 	for _, k := range o.keys {
 		if !contains(names, k) {
-			c.failf(where, "has %q, which is not known%s", clip(k), meant(k, names))
+			c.failf(where, "has %q, which is not known%s", safetext.Clip(k, maxQuoted), meant(k, names))
 		}
 	}
 }
@@ -213,7 +215,7 @@ func (c *checker) text(where string, o *object, name string) (string, bool) {
 
 func (c *checker) oneOf(where, value string, allowed ...string) {
 	if !contains(allowed, value) {
-		c.failf(where, "is %q: it must be one of %s%s", clip(value), strings.Join(allowed, ", "), meant(value, allowed))
+		c.failf(where, "is %q: it must be one of %s%s", safetext.Clip(value, maxQuoted), strings.Join(allowed, ", "), meant(value, allowed))
 	}
 }
 
@@ -226,13 +228,8 @@ func contains(all []string, s string) bool {
 	return false
 }
 
-func clip(s string) string {
-	const most = 60
-	if len(s) > most {
-		return strings.ToValidUTF8(s[:most], "") + "…"
-	}
-	return s
-}
+// maxQuoted bounds what an error quotes of a document or a request, in bytes.
+const maxQuoted = 60
 
 // meant is "; did you mean …?" when one of names is close to s.
 func meant(s string, names []string) string {

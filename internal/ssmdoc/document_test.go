@@ -82,7 +82,7 @@ func TestParseRefuses(t *testing.T) {
 		{"not JSON", `{"schemaVersion":`, "not valid JSON"},
 		{"empty", ``, "ends too early"},
 		{"a list", `[]`, "must be an object"},
-		{"two documents", `{} {}`, "follows its closing brace"},
+		{"two documents", `{} {}`, "something follows its end"},
 		{"a name twice", `{"schemaVersion":"1.0","schemaVersion":"1.0"}`, `"schemaVersion" appears twice`},
 		{"not UTF-8", "{\"description\":\"\xff\"}", "not UTF-8"},
 		{"too deep", strings.Repeat(`{"a":`, 40) + `1` + strings.Repeat(`}`, 40), "nested deeper"},

@@ -10,6 +10,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"sekisho/internal/safetext"
 )
 
 // The bounds of the timeouts, as in AWS.
@@ -124,7 +126,7 @@ func minutesInput(name string, most int, to func(s *Settings) *time.Duration) in
 		}
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 || n > most {
-			return fmt.Errorf("is %q: it must be a number of minutes from 1 to %d", clip(text), most)
+			return fmt.Errorf("is %q: it must be a number of minutes from 1 to %d", safetext.Clip(text, maxQuoted), most)
 		}
 		*to(s) = time.Duration(n) * time.Minute
 		return nil
@@ -135,7 +137,7 @@ func matching(pattern, rule string) func(string) error {
 	re := regexp.MustCompile(pattern)
 	return func(s string) error {
 		if !re.MatchString(s) {
-			return fmt.Errorf("is %q: it must be %s", clip(s), rule)
+			return fmt.Errorf("is %q: it must be %s", safetext.Clip(s, maxQuoted), rule)
 		}
 		return nil
 	}
@@ -175,7 +177,7 @@ var userName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.@-]{0,63}$`)
 // runAsUser refuses names that sessions never run as.
 func runAsUser(name string) error {
 	if !userName.MatchString(name) {
-		return fmt.Errorf("is %q: it must be the name of an OS user, of letters, digits and _ . @ -", clip(name))
+		return fmt.Errorf("is %q: it must be the name of an OS user, of letters, digits and _ . @ -", safetext.Clip(name, maxQuoted))
 	}
 	if name == "root" {
 		return errors.New("is root: sessions do not run as root")
@@ -197,7 +199,7 @@ func shellProfile(s *Settings, v any, fail func(where, format string, args ...an
 	}
 	s.ShellProfile = map[string]string{}
 	for _, platform := range o.keys {
-		where := "inputs.shellProfile." + clip(platform)
+		where := "inputs.shellProfile." + safetext.Clip(platform, maxQuoted)
 		text, ok := o.values[platform].(string)
 		switch {
 		case !contains([]string{"linux", "windows", "macos"}, platform):
@@ -264,18 +266,14 @@ func (c *checker) extensions(v any) Extensions {
 	}
 	c.known(where, o, "reasonRequired", "reasonPattern", "banner", "maxConcurrentSessions", "friendlyPrompt", "promptTag", "loginShell", "recordInput", "requireServerRecording")
 	walk(where, o, func(at, text string) {
-		if reference.MatchString(text) {
+		if HasReference(text) {
 			c.failf(at, "has a parameter in it: what %s says does not depend on a request", where)
 		}
 	})
 	h.ReasonRequired = c.flag(where, o, "reasonRequired")
 	h.RequireServerRecording = c.flag(where, o, "requireServerRecording")
 	if h.ReasonPattern, _ = c.text(where+".reasonPattern", o, "reasonPattern"); h.ReasonPattern != "" {
-		re, err := fullMatch(h.ReasonPattern)
-		if err != nil {
-			c.failf(where+".reasonPattern", "cannot be used: %v (patterns have the syntax of RE2)", err)
-		}
-		h.reason = re
+		h.reason = c.pattern(where+".reasonPattern", h.ReasonPattern)
 	}
 	h.Banner, _ = c.text(where+".banner", o, "banner")
 	if utf8.RuneCountInString(h.Banner) > maxBanner || strings.ContainsFunc(h.Banner, func(r rune) bool {

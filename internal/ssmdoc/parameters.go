@@ -2,6 +2,7 @@ package ssmdoc
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -9,14 +10,20 @@ import (
 	"unicode/utf8"
 
 	"sekisho"
+	"sekisho/internal/safetext"
 )
 
 // The types of parameters.
 const (
 	TypeString     = "String"
 	TypeStringList = "StringList"
-	// TypeStringMap is for commands: a JSON object.
-	TypeStringMap = "StringMap"
+
+	// The others are for commands.
+
+	TypeInteger   = "Integer"
+	TypeBoolean   = "Boolean"
+	TypeStringMap = "StringMap" // a JSON object
+	TypeMapList   = "MapList"   // JSON objects, one per value or a list of them
 )
 
 // Parameter is one parameter of a document.
@@ -74,7 +81,7 @@ func (c *checker) parameters(root *object) []*Parameter {
 	}
 	var all []*Parameter
 	for _, name := range o.keys {
-		where := "parameters." + clip(name)
+		where := "parameters." + safetext.Clip(name, maxQuoted)
 		if !parameterName.MatchString(name) {
 			c.failf(where, "has a name that agents do not take: use letters and digits only")
 			continue
@@ -95,7 +102,7 @@ func (c *checker) parameter(where, name string, o *object) *Parameter {
 	p.Type, _ = c.text(where+".type", o, "type")
 	types := []string{TypeString, TypeStringList}
 	if c.command {
-		types = append(types, TypeStringMap)
+		types = append(types, TypeInteger, TypeBoolean, TypeStringMap, TypeMapList)
 	}
 	c.oneOf(where+".type", p.Type, types...)
 	p.Description, _ = c.text(where+".description", o, "description")
@@ -103,14 +110,10 @@ func (c *checker) parameter(where, name string, o *object) *Parameter {
 		c.oneOf(where+".displayType", p.displayType, "textfield", "textarea")
 	}
 	if p.patternText, _ = c.text(where+".allowedPattern", o, "allowedPattern"); p.patternText != "" {
-		re, err := fullMatch(p.patternText)
-		if err != nil {
-			c.failf(where+".allowedPattern", "cannot be used: %v (patterns have the syntax of RE2: no look-around, no back-references)", err)
-		}
-		p.pattern = re
+		p.pattern = c.pattern(where+".allowedPattern", p.patternText)
 	}
 	if v, ok := o.get("allowedValues"); ok && v != nil {
-		p.allowed, p.allowedPresent = c.texts(where+".allowedValues", v), true
+		p.allowed, p.allowedPresent = c.allowedValues(where+".allowedValues", p.Type, v), true
 		if len(p.allowed) == 0 {
 			c.failf(where+".allowedValues", "must name at least one value")
 		}
@@ -119,8 +122,8 @@ func (c *checker) parameter(where, name string, o *object) *Parameter {
 	p.items = c.bounds(where, o, "minItems", "maxItems")
 	// Scripts have lines, and steps of a command run scripts.
 	p.lines = c.command && (p.Type != TypeString || p.displayType == "textarea")
-	if p.Type != TypeStringList && (p.items.hasMin || p.items.hasMost) {
-		c.failf(where, "has minItems or maxItems, which are for parameters of type StringList")
+	if !p.isList() && (p.items.hasMin || p.items.hasMost) {
+		c.failf(where, "has minItems or maxItems, which are for parameters of type StringList or MapList")
 	}
 	if v, ok := o.get("sekisho"); ok && c.command {
 		c.failf(where+".sekisho", "is for documents of type Session")
@@ -134,15 +137,6 @@ func (c *checker) parameter(where, name string, o *object) *Parameter {
 		c.defaultOf(where+".default", p, v)
 	}
 	return p
-}
-
-// fullMatch compiles pattern so that it must match a value from end to end,
-// whatever anchors and flags it has itself.
-func fullMatch(pattern string) (*regexp.Regexp, error) {
-	if _, err := regexp.Compile(pattern); err != nil {
-		return nil, err
-	}
-	return regexp.Compile(`\A(?:` + pattern + `)\z`)
 }
 
 func (c *checker) quoting(where string, v any) bool {
@@ -224,18 +218,13 @@ func (c *checker) defaultOf(where string, p *Parameter, v any) {
 			return
 		}
 		p.Default = string(b)
-	case TypeStringMap:
-		o, ok := v.(*object)
+	default:
+		text, ok := defaultText(p.Type, v)
 		if !ok {
-			c.failf(where, "must be an object, as the parameter's type is StringMap")
+			c.failf(where, "does not fit the parameter's type %s", p.Type)
 			return
 		}
-		b, err := json.Marshal(o)
-		if err != nil {
-			c.failf(where, "must be an object")
-			return
-		}
-		p.Default, p.defaults = string(b), []string{string(b)}
+		p.Default, p.defaults = text, []string{text}
 	}
 	p.HasDefault = true
 	if err := p.check(p.defaults); err != nil {
@@ -243,10 +232,47 @@ func (c *checker) defaultOf(where string, p *Parameter, v any) {
 	}
 }
 
+// defaultText returns the text of a default that is not a string. Documents
+// also write numbers and truth values as strings.
+func defaultText(kind string, v any) (string, bool) {
+	var fits bool
+	switch v.(type) {
+	case *object:
+		fits = kind == TypeStringMap
+	case []any:
+		fits = kind == TypeMapList
+	case json.Number, string:
+		fits = kind == TypeInteger || kind == TypeBoolean
+	case bool:
+		fits = kind == TypeBoolean
+	}
+	if text, ok := PlainText(v); ok || !fits {
+		return text, fits
+	}
+	b, err := json.Marshal(v)
+	return string(b), err == nil
+}
+
+// allowedValues reads a list of values. Those of numbers and truth values may
+// be written as such.
+func (c *checker) allowedValues(where, kind string, v any) []string {
+	if list, ok := v.([]any); ok && (kind == TypeInteger || kind == TypeBoolean) {
+		texts := make([]any, len(list))
+		for i, e := range list {
+			texts[i] = e
+			if text, ok := PlainText(e); ok {
+				texts[i] = text
+			}
+		}
+		v = texts
+	}
+	return c.texts(where, v)
+}
+
 // check reports what is wrong with a parameter's values, worded to follow the
 // parameter's name.
 func (p *Parameter) check(values []string) error {
-	if p.Type != TypeStringList && len(values) != 1 {
+	if !p.isList() && len(values) != 1 {
 		return fmt.Errorf("takes one value, not %d", len(values))
 	}
 	if len(values) > maxItems {
@@ -259,13 +285,71 @@ func (p *Parameter) check(values []string) error {
 		if err := p.checkValue(v); err != nil {
 			return err
 		}
-		if p.Type == TypeStringMap {
-			if _, err := stringMap(v); err != nil {
-				return fmt.Errorf("takes a JSON object: %w", err)
+	}
+	_, err := p.value(values)
+	return err
+}
+
+func (p *Parameter) isList() bool { return p.Type == TypeStringList || p.Type == TypeMapList }
+
+// value returns the parameter's value as agents take it, read from the texts
+// of a request. Its error is worded to follow the parameter's name.
+func (p *Parameter) value(texts []string) (any, error) {
+	switch p.Type {
+	case TypeStringList:
+		return append([]string{}, texts...), nil
+	case TypeMapList:
+		return mapList(texts)
+	case TypeStringMap:
+		o, err := stringMap(texts[0])
+		if err != nil {
+			return nil, fmt.Errorf("takes a JSON object: %w", err)
+		}
+		return o, nil
+	case TypeInteger:
+		n, err := strconv.ParseInt(texts[0], 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("takes a whole number, not %q", safetext.Clip(texts[0], maxQuoted))
+		}
+		return json.Number(strconv.FormatInt(n, 10)), nil
+	case TypeBoolean:
+		switch strings.ToLower(texts[0]) {
+		case "true":
+			return true, nil
+		case "false":
+			return false, nil
+		}
+		return nil, fmt.Errorf("takes true or false, not %q", safetext.Clip(texts[0], maxQuoted))
+	}
+	return texts[0], nil
+}
+
+// mapList reads the values of a MapList: JSON objects, or one JSON list of
+// them.
+func mapList(texts []string) ([]any, error) {
+	list := []any{}
+	for _, text := range texts {
+		v, err := decodeAny([]byte(text))
+		if err != nil {
+			return nil, fmt.Errorf("takes JSON objects: %w", err)
+		}
+		entries, isList := v.([]any)
+		if !isList {
+			entries = []any{v}
+		} else if len(texts) > 1 {
+			return nil, errors.New("takes JSON objects, or one JSON list of them")
+		}
+		for _, e := range entries {
+			if _, ok := e.(*object); !ok {
+				return nil, errors.New("takes JSON objects, or one JSON list of them")
 			}
+			list = append(list, e)
 		}
 	}
-	return nil
+	if len(list) > maxItems {
+		return nil, fmt.Errorf("takes at most %d values", maxItems)
+	}
+	return list, nil
 }
 
 func (p *Parameter) checkValue(v string) error {
@@ -277,9 +361,9 @@ func (p *Parameter) checkValue(v string) error {
 	case strings.ContainsRune(v, 0):
 		return fmt.Errorf("has a value with a NUL character")
 	case p.allowedPresent && !contains(p.allowed, v):
-		return fmt.Errorf("must be one of %s", clipTo(strings.Join(p.allowed, ", "), 300))
+		return fmt.Errorf("must be one of %s", safetext.Clip(strings.Join(p.allowed, ", "), 300))
 	case p.pattern != nil && !p.pattern.MatchString(v):
-		return fmt.Errorf("must match the pattern %s", clipTo(p.patternText, 300))
+		return fmt.Errorf("must match the pattern %s", safetext.Clip(p.patternText, 300))
 	// Whoever writes a pattern or lists values says what may pass. Otherwise a
 	// value stays on the line where the document put it.
 	case p.pattern == nil && !p.allowedPresent && (!p.lines || p.within) && strings.ContainsFunc(v, breaksLine):
@@ -308,23 +392,21 @@ func (b bounds) check(n int, what string) error {
 	return nil
 }
 
-func clipTo(s string, most int) string {
-	if len(s) > most {
-		return strings.ToValidUTF8(s[:most], "") + "…"
-	}
-	return s
-}
-
 func parametersError(format string, args ...any) error {
 	e := sekisho.Errorf(sekisho.CodeInvalid, format, args...)
 	e.Err = ErrParameters
 	return e
 }
 
-// values are a request's parameters with the defaults of those it left out:
-// a string for each String, a []string for each StringList, an *object for
-// each StringMap.
+// values are a request's parameters with the defaults of those it left out,
+// as [Parameter.value] returns them.
 type values map[string]any
+
+// into returns tree with the values put in.
+func (v values) into(tree any) (any, error) { return (&Substitution{Values: v}).Tree(tree) }
+
+// intoObject is into for an object.
+func (v values) intoObject(o *object) (*object, error) { return (&Substitution{Values: v}).object(o) }
 
 // bind checks a request's parameters.
 func (d *Document) bind(given map[string][]string) (values, error) {
@@ -336,9 +418,9 @@ func (d *Document) bind(given map[string][]string) (values, error) {
 				names = append(names, p.Name)
 			}
 			if len(names) == 0 {
-				return nil, parametersError("The document has no parameters; the request gives %q.", clip(name))
+				return nil, parametersError("The document has no parameters; the request gives %q.", safetext.Clip(name, maxQuoted))
 			}
-			return nil, parametersError("The document has no parameter %q%s; it has %s.", clip(name), meant(name, names), strings.Join(names, ", "))
+			return nil, parametersError("The document has no parameter %q%s; it has %s.", safetext.Clip(name, maxQuoted), meant(name, names), strings.Join(names, ", "))
 		}
 		for _, v := range list {
 			size += len(v)
@@ -358,18 +440,11 @@ func (d *Document) bind(given map[string][]string) (values, error) {
 		} else if err := p.check(list); err != nil {
 			return nil, parametersError("The parameter %q %v.", p.Name, err)
 		}
-		switch p.Type {
-		case TypeString:
-			bound[p.Name] = list[0]
-		case TypeStringMap:
-			o, err := stringMap(list[0])
-			if err != nil {
-				return nil, parametersError("The parameter %q takes a JSON object: %v.", p.Name, err)
-			}
-			bound[p.Name] = o
-		default:
-			bound[p.Name] = append([]string{}, list...)
+		value, err := p.value(list)
+		if err != nil {
+			return nil, parametersError("The parameter %q %v.", p.Name, err)
 		}
+		bound[p.Name] = value
 	}
 	return bound, nil
 }
@@ -378,5 +453,5 @@ func about(description string) string {
 	if description == "" {
 		return ""
 	}
-	return " (" + clipTo(strings.TrimSuffix(description, "."), 100) + ")"
+	return " (" + safetext.Clip(strings.TrimSuffix(description, "."), 100) + ")"
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sekisho"
+	"sekisho/internal/safetext"
 	"sekisho/internal/shellquote"
 )
 
@@ -126,10 +127,13 @@ func (d *Document) Plan(account *Document, req SessionRequest) (*Plan, error) {
 // checkFilledIn checks what the parameters make of the properties.
 func (d *Document) checkFilledIn(bound values) error {
 	var c checker
-	filled := bound.expandTree(d.properties)
+	filled, err := bound.into(d.properties)
+	if err != nil {
+		return err
+	}
 	walk("properties", filled, func(where, text string) {
 		// Agents look for these after they have put the values in.
-		if storeReference.MatchString(text) {
+		if StoreReference(text) != "" {
 			c.failf(where, "names a parameter of Parameter Store, which Sekisho does not have")
 		}
 	})
@@ -150,14 +154,19 @@ func (c *checker) withParameters() error {
 func (d *Document) settings(account *Document, bound values) (Settings, error) {
 	var own, others *object
 	if d.inputs != nil {
-		own = bound.expandTree(d.inputs.tree).(*object)
+		var err error
+		if own, err = bound.intoObject(d.inputs.tree); err != nil {
+			return Settings{}, err
+		}
 	}
 	if account != nil && account.inputs != nil {
 		defaults, err := account.bind(nil)
 		if err != nil {
 			return Settings{}, err
 		}
-		others = defaults.expandTree(account.inputs.tree).(*object)
+		if others, err = defaults.intoObject(account.inputs.tree); err != nil {
+			return Settings{}, err
+		}
 	}
 	tree := own
 	if tree == nil {
@@ -168,7 +177,7 @@ func (d *Document) settings(account *Document, bound values) (Settings, error) {
 	}
 	var c checker
 	walk("inputs", tree, func(where, text string) {
-		if reference.MatchString(text) || storeReference.MatchString(text) {
+		if HasReference(text) || StoreReference(text) != "" {
 			c.failf(where, "has a reference to a parameter in a value of a parameter")
 		}
 	})
@@ -215,12 +224,12 @@ func (h *Extensions) checkReason(reason string) error {
 		}
 		e := sekisho.Errorf(sekisho.CodeInvalid, "A reason is required to start a session.")
 		if h.ReasonPattern != "" {
-			return e.WithHint("Give one that matches %s (aws ssm start-session --reason).", clipTo(h.ReasonPattern, 300))
+			return e.WithHint("Give one that matches %s (aws ssm start-session --reason).", safetext.Clip(h.ReasonPattern, 300))
 		}
 		return e.WithHint("Give one (aws ssm start-session --reason).")
 	}
 	if h.reason != nil && !h.reason.MatchString(reason) {
-		return sekisho.Errorf(sekisho.CodeInvalid, "The reason does not match %s, as the account's session preferences demand.", clipTo(h.ReasonPattern, 300))
+		return sekisho.Errorf(sekisho.CodeInvalid, "The reason does not match %s, as the account's session preferences demand.", safetext.Clip(h.ReasonPattern, 300))
 	}
 	return nil
 }
@@ -325,10 +334,10 @@ func (p *Parameter) forAgent() *agentParameter {
 	case !p.HasDefault:
 	case p.Type == TypeString:
 		a.Default = p.defaults[0]
-	case p.Type == TypeStringMap:
-		a.Default = json.RawMessage(p.defaults[0])
-	default:
+	case p.Type == TypeStringList:
 		a.Default = p.defaults
+	default:
+		a.Default = json.RawMessage(p.defaults[0])
 	}
 	return a
 }

@@ -4,6 +4,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"sekisho/internal/safetext"
 )
 
 // separatorPrefix is what agents take before a line of separate output.
@@ -87,7 +89,7 @@ func (c *checker) port(o *object, later func(string) bool) {
 	text := func(name string, valid func(string) bool, rule string) string {
 		s, ok := c.text(where+"."+name, o, name)
 		if ok && !later(s) && !valid(s) {
-			c.failf(where+"."+name, "is %q: it must be %s", clip(s), rule)
+			c.failf(where+"."+name, "is %q: it must be %s", safetext.Clip(s, maxQuoted), rule)
 		}
 		return s
 	}

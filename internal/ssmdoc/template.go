@@ -1,21 +1,12 @@
 package ssmdoc
 
 import (
-	"encoding/json"
-	"regexp"
 	"strings"
 )
 
-// reference is a place where agents put a parameter's value, in properties
-// and inputs.
-var reference = regexp.MustCompile(`{{\s*([a-zA-Z0-9]+)\s*}}`)
-
-// storeReference is a place where agents put a value of Parameter Store.
-var storeReference = regexp.MustCompile(`{{\s*ssm(-secure)?\s*:`)
-
 // isTemplate reports whether s has a value put into it, so that it can be
 // checked only when a session starts.
-func (c *checker) isTemplate(s string) bool { return reference.MatchString(s) }
+func (c *checker) isTemplate(s string) bool { return HasReference(s) }
 
 // references checks every {{ name }} of a document.
 func (c *checker) references(d *Document) {
@@ -36,7 +27,7 @@ func (c *checker) referencesIn(d *Document, where string, inputs *object) {
 // referencesOf checks every {{ name }} of one text. Values quoted for a shell
 // may stand in it if it is quotable.
 func (c *checker) referencesOf(d *Document, where, text string, quotable bool) {
-	if storeReference.MatchString(text) {
+	if StoreReference(text) != "" {
 		c.failf(where, "names a parameter of Parameter Store, which Sekisho does not have")
 	}
 	for _, at := range reference.FindAllStringSubmatchIndex(text, -1) {
@@ -119,55 +110,4 @@ func cannotQuote(before, whole string) string {
 
 func alphanumeric(r rune) bool {
 	return r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
-}
-
-// expand puts values into text, once: what a value brings is not looked at
-// again. A text that is one reference and nothing else becomes the value
-// itself, whatever its type. Agents do the same.
-func (v values) expand(text string) any {
-	if at := reference.FindStringSubmatchIndex(text); at != nil && at[0] == 0 && at[1] == len(text) {
-		if value, ok := v[text[at[2]:at[3]]]; ok {
-			return value
-		}
-	}
-	return v.expandText(text)
-}
-
-// expandText is expand for places that take texts only.
-func (v values) expandText(text string) string {
-	return reference.ReplaceAllStringFunc(text, func(ref string) string {
-		name := reference.FindStringSubmatch(ref)[1]
-		switch value := v[name].(type) {
-		case string:
-			return value
-		case []string, *object:
-			b, err := json.Marshal(value)
-			if err != nil { // texts always marshal
-				panic(err)
-			}
-			return string(b)
-		}
-		return ref
-	})
-}
-
-// expandTree is tree with values put into every text of it.
-func (v values) expandTree(tree any) any {
-	switch t := tree.(type) {
-	case string:
-		return v.expand(t)
-	case []any:
-		list := make([]any, len(t))
-		for i, e := range t {
-			list[i] = v.expandTree(e)
-		}
-		return list
-	case *object:
-		o := &object{keys: t.keys, values: make(map[string]any, len(t.keys))}
-		for _, k := range t.keys {
-			o.values[k] = v.expandTree(t.values[k])
-		}
-		return o
-	}
-	return tree
 }

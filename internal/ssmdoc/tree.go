@@ -8,6 +8,8 @@ import (
 	"io"
 	"maps"
 	"unicode/utf8"
+
+	"sekisho/internal/safetext"
 )
 
 // object is a JSON object that remembers the order of its members. The other
@@ -59,6 +61,19 @@ const maxDepth = 16
 // decode reads a JSON object. It refuses what encoding/json lets pass:
 // duplicate names, invalid UTF-8, something after the end.
 func decode(text []byte) (*object, error) {
+	v, err := decodeAny(text)
+	if err != nil {
+		return nil, err
+	}
+	o, ok := v.(*object)
+	if !ok {
+		return nil, errors.New("it must be an object")
+	}
+	return o, nil
+}
+
+// decodeAny is decode for a JSON value of any kind.
+func decodeAny(text []byte) (any, error) {
 	if !utf8.Valid(text) {
 		return nil, errors.New("it is not UTF-8")
 	}
@@ -68,14 +83,10 @@ func decode(text []byte) (*object, error) {
 	if err != nil {
 		return nil, err
 	}
-	o, ok := v.(*object)
-	if !ok {
-		return nil, errors.New("it must be an object")
-	}
 	if _, err := dec.Token(); err != io.EOF {
-		return nil, errors.New("something follows its closing brace")
+		return nil, errors.New("something follows its end")
 	}
-	return o, nil
+	return v, nil
 }
 
 func decodeValue(dec *json.Decoder, depth int) (any, error) {
@@ -102,7 +113,7 @@ func decodeValue(dec *json.Decoder, depth int) (any, error) {
 				return nil, errors.New("a member has no name")
 			}
 			if _, dup := o.values[name]; dup {
-				return nil, fmt.Errorf("the name %q appears twice in one object", clip(name))
+				return nil, fmt.Errorf("the name %q appears twice in one object", safetext.Clip(name, maxQuoted))
 			}
 			if o.values[name], err = decodeValue(dec, depth+1); err != nil {
 				return nil, err

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"sekisho"
+	"sekisho/internal/ssmdoc"
 	"sekisho/internal/wire/mgs"
 )
 
@@ -119,11 +120,11 @@ func newPlan(c mgs.SendCommand) (*plan, error) {
 	if err := json.Unmarshal(c.DocumentContent, &doc); err != nil {
 		return nil, refuse("The document cannot be read: %w.", err)
 	}
-	v := &values{of: make(map[string]any), left: maxExpanded}
+	v := newValues()
 	for name, p := range doc.Parameters {
-		v.of[name] = p.Default
+		v.Values[name] = p.Default
 	}
-	maps.Copy(v.of, c.Parameters)
+	maps.Copy(v.Values, c.Parameters)
 	p := new(plan)
 	var err error
 	switch doc.SchemaVersion {
@@ -203,7 +204,7 @@ func (s *step) input(raw any, v *values) error {
 	if s.skip != "" || s.fail != "" {
 		return nil
 	}
-	inputs, err := v.expand(raw)
+	inputs, err := v.Tree(raw)
 	if err != nil {
 		return err
 	}
@@ -251,87 +252,20 @@ func remarshal(in, out any) error {
 
 // values are the parameters of a command.
 type values struct {
-	of   map[string]any
+	ssmdoc.Substitution
 	left int // bytes of text that may still be put in
 }
 
-var (
-	reference = regexp.MustCompile(`\{\{\s*([a-zA-Z0-9]+)\s*\}\}`)
-	stored    = regexp.MustCompile(`\{\{\s*ssm(-secure)?:[^}]*\}\}`)
-)
-
-// expand is raw with the parameters put in. A text that is nothing but one
-// reference becomes the value itself, whatever it is.
-func (v *values) expand(raw any) (any, error) {
-	switch raw := raw.(type) {
-	case string:
-		return v.text(raw)
-	case []any:
-		out := make([]any, len(raw))
-		for i := range raw {
-			var err error
-			if out[i], err = v.expand(raw[i]); err != nil {
-				return nil, err
-			}
-		}
-		return out, nil
-	case map[string]any:
-		out := make(map[string]any, len(raw))
-		for k := range raw {
-			var err error
-			if out[k], err = v.expand(raw[k]); err != nil {
-				return nil, err
-			}
-		}
-		return out, nil
-	}
-	return raw, nil
+func newValues() *values {
+	v := &values{left: maxExpanded}
+	v.Values, v.Check = make(map[string]any), v.take
+	return v
 }
 
-func (v *values) text(s string) (any, error) {
-	if m := reference.FindStringSubmatchIndex(s); m != nil && m[0] == 0 && m[1] == len(s) {
-		if value, ok := v.of[s[m[2]:m[3]]]; ok {
-			if value == nil {
-				return nil, refuse("The parameter %q has no value.", s[m[2]:m[3]])
-			}
-			text, err := asText(value) // for its size, and what is in it
-			if err == nil {
-				err = v.take(text)
-			}
-			return value, err
-		}
-	}
-	var failed error
-	out := reference.ReplaceAllStringFunc(s, func(ref string) string {
-		name := reference.FindStringSubmatch(ref)[1]
-		value, ok := v.of[name]
-		if !ok || failed != nil {
-			return ref // as AWS's agent leaves it
-		}
-		if value == nil {
-			failed = refuse("The parameter %q has no value.", name)
-			return ref
-		}
-		text, err := asText(value)
-		if err == nil {
-			err = v.take(text)
-		}
-		if err != nil {
-			failed = err
-			return ref
-		}
-		return text
-	})
-	if failed == nil {
-		failed = v.take(out)
-	}
-	return out, failed
-}
-
-// take counts what goes into the document.
+// take counts text that goes into the document.
 func (v *values) take(text string) error {
-	if stored.MatchString(text) {
-		return refuse("The command refers to Parameter Store (%.100q), which this agent does not read.", stored.FindString(text))
+	if ref := ssmdoc.StoreReference(text); ref != "" {
+		return refuse("The command refers to Parameter Store (%.100q), which this agent does not read.", ref)
 	}
 	if v.left -= len(text); v.left < 0 {
 		return refuse("The command with its parameters is larger than %d bytes.", maxExpanded)
@@ -387,11 +321,11 @@ func (v *values) equal(a, b string) (bool, error) {
 	if a == b {
 		return false, refuse("The precondition compares a value with itself.")
 	}
-	if stored.MatchString(a) || stored.MatchString(b) {
+	if ssmdoc.StoreReference(a) != "" || ssmdoc.StoreReference(b) != "" {
 		return false, refuse("The precondition refers to Parameter Store.")
 	}
 	if a == platformType {
-		if reference.MatchString(b) {
+		if ssmdoc.HasReference(b) {
 			return false, refuse("The precondition on platformType takes no parameter.")
 		}
 		return strings.EqualFold(b, runtime.GOOS), nil
@@ -411,7 +345,7 @@ func (v *values) equal(a, b string) (bool, error) {
 }
 
 func (v *values) argument(s string) (string, error) {
-	value, err := v.text(s)
+	value, err := v.Text(s)
 	if err != nil {
 		return "", err
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"sekisho"
@@ -220,7 +219,7 @@ func (p *parameter) check(value any) error {
 		texts = list
 	}
 	for _, v := range texts {
-		s, ok := text(v)
+		s, ok := ssmdoc.PlainText(v)
 		if !ok {
 			return fmt.Errorf("%.60q is neither a text nor a list of texts", fmt.Sprint(v))
 		}
@@ -237,24 +236,6 @@ func (p *parameter) check(value any) error {
 	return nil
 }
 
-// text is a plain value as it stands in a text.
-func text(v any) (string, bool) {
-	switch v := v.(type) {
-	case string:
-		return v, true
-	case bool:
-		return strconv.FormatBool(v), true
-	case json.Number:
-		return v.String(), true
-	case float64:
-		return strconv.FormatFloat(v, 'f', -1, 64), true
-	}
-	return "", false
-}
-
-// reference is where a parameter's value goes.
-var reference = regexp.MustCompile(`{{\s*([a-zA-Z0-9]+)\s*}}`)
-
 // fill puts the values into every text of a JSON value.
 func (v values) fill(raw json.RawMessage) (json.RawMessage, error) {
 	dec := json.NewDecoder(bytes.NewReader(raw))
@@ -263,48 +244,11 @@ func (v values) fill(raw json.RawMessage) (json.RawMessage, error) {
 	if err := dec.Decode(&tree); err != nil {
 		return nil, err
 	}
-	return json.Marshal(v.tree(tree))
-}
-
-func (v values) tree(t any) any {
-	switch t := t.(type) {
-	case string:
-		return v.expand(t)
-	case []any:
-		for i := range t {
-			t[i] = v.tree(t[i])
-		}
-	case map[string]any:
-		for k := range t {
-			t[k] = v.tree(t[k])
-		}
+	filled, err := (&ssmdoc.Substitution{Values: v}).Tree(tree)
+	if err != nil {
+		return nil, err
 	}
-	return t
-}
-
-// expand puts values into s, once: what a value brings is not looked at
-// again. A text that is one reference and nothing else becomes the value
-// itself, whatever its type.
-func (v values) expand(s string) any {
-	if at := reference.FindStringSubmatchIndex(s); at != nil && at[0] == 0 && at[1] == len(s) {
-		if value, ok := v[s[at[2]:at[3]]]; ok {
-			return value
-		}
-	}
-	return reference.ReplaceAllStringFunc(s, func(ref string) string {
-		value, ok := v[reference.FindStringSubmatch(ref)[1]]
-		if !ok {
-			return ref
-		}
-		if s, ok := text(value); ok {
-			return s
-		}
-		b, err := json.Marshal(value)
-		if err != nil { // it came as JSON
-			return ref
-		}
-		return string(b)
-	})
+	return json.Marshal(filled)
 }
 
 // runAs is the user the document and the start message ask for, or "".

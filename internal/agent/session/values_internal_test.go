@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"sekisho/internal/ssmdoc"
 )
 
 func TestParameters(t *testing.T) {
@@ -74,7 +76,11 @@ func FuzzExpand(f *testing.F) {
 		if strings.Contains(template, "secret") || strings.Contains(a+b, token) || strings.Contains(template, token) {
 			t.Skip()
 		}
-		got, _ := values{"a": a, "b": b, "secret": token}.expand(template).(string)
+		expanded, err := (&ssmdoc.Substitution{Values: values{"a": a, "b": b, "secret": token}}).Text(template)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, _ := expanded.(string)
 		if strings.Contains(got, token) {
 			t.Errorf("%q with %q and %q gives %q", template, a, b, got)
 		}

@@ -134,6 +134,7 @@ type Library struct {
 	texts  Texts
 	places Places
 	now    func() time.Time
+	parsed parsedDocuments
 }
 
 // New returns a Library. Places nil takes every preference; now nil is
@@ -142,7 +143,7 @@ func New(store Store, texts Texts, places Places, now func() time.Time) *Library
 	if now == nil {
 		now = time.Now
 	}
-	return &Library{store, texts, places, now}
+	return &Library{store: store, texts: texts, places: places, now: now}
 }
 
 // Draft is a document's text to be saved.
@@ -375,7 +376,9 @@ func (l *Library) Find(ctx context.Context, name, version, versionName string) (
 	if err != nil {
 		return nil, err
 	}
-	parsed, err := l.parse(d.Type, name, v.Format, v.Content)
+	parsed, err := l.parsed.get(d.Type, name, v, func() (*ssmdoc.Document, error) {
+		return l.parse(d.Type, name, v.Format, v.Content)
+	})
 	if err != nil {
 		// It was valid when it was saved.
 		return nil, sekisho.Errorf(sekisho.CodeInternal, "version %d of document %s: %w", v.Number, name, err)

@@ -134,7 +134,7 @@ func TestQuickSetup(t *testing.T) {
 			t.Errorf("%q is not in\n%s", want, first)
 		}
 	}
-	if again := quickSetup(t, s, "--target", target); again != "Everything was there already: nothing was changed.\n" {
+	if again := quickSetup(t, s, "--target", target); again != "Everything exists already. Nothing was changed.\n" {
 		t.Errorf("the second time:\n%s", again)
 	}
 	// The agent has the new role by now, and no restart.

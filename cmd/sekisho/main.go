@@ -1,6 +1,6 @@
-// Command sekisho is what a person runs: it opens sessions on managed nodes,
-// lists them and replays their recordings. Under the name
-// session-manager-plugin it is that of the aws command.
+// Command sekisho is the user's command: it opens sessions on managed nodes, lists
+// them and plays their recordings. Under the name session-manager-plugin it is
+// the plugin of the aws command.
 package main
 
 import (
@@ -16,8 +16,8 @@ import (
 )
 
 func main() {
-	// In a session Ctrl-C is a key; anywhere else it ends the command. SIGTERM
-	// and SIGHUP end both, and the terminal is put right on the way.
+	// In a session Ctrl-C is input; elsewhere it ends the command. SIGTERM and
+	// SIGHUP end both, and the terminal is restored first.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	std := cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv}
 	var err error
@@ -34,7 +34,7 @@ func main() {
 	case isExit:
 		os.Exit(exit.Code)
 	case interrupted && errors.Is(err, context.Canceled):
-		os.Exit(130) // as shells say it of Ctrl-C
+		os.Exit(130) // the exit code of shells after Ctrl-C
 	default:
 		fmt.Fprintf(os.Stderr, "sekisho: %v\n", err)
 		os.Exit(1)

@@ -1,4 +1,4 @@
-// Package cli is the command line of sekisho: one file per verb, which reads
+// Package cli is the command line of sekisho. Each command has a file that parses
 // flags, calls internal/client and prints.
 package cli
 
@@ -37,8 +37,8 @@ AWS_SESSION_TOKEN and AWS_CA_BUNDLE, or from a profile in ~/.aws.`,
 	root.SetIn(std.In)
 	root.SetOut(std.Out)
 	root.SetErr(std.Err)
-	profile := root.PersistentFlags().String("profile", "", "profile of ~/.aws/config and ~/.aws/credentials")
-	// Each verb makes its client when it runs: help needs no configuration.
+	profile := root.PersistentFlags().String("profile", "", "profile in ~/.aws/config and ~/.aws/credentials")
+	// Commands create their client when they run: help needs no configuration.
 	dial := func() (*client.Client, error) {
 		cfg, err := client.Load(*profile, std.Getenv)
 		if err != nil {
@@ -53,7 +53,7 @@ AWS_SESSION_TOKEN and AWS_CA_BUNDLE, or from a profile in ~/.aws.`,
 
 type dialer func() (*client.Client, error)
 
-// table prints rows in columns. What comes from the server is escaped.
+// table prints rows in columns. It escapes the cells, which are untrusted.
 func table(w io.Writer, head []string, rows [][]string) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, strings.Join(head, "\t"))

@@ -18,20 +18,20 @@ func cp(std Streams, dial dialer) *cobra.Command {
 	var quiet bool
 	cmd := &cobra.Command{
 		Use:   "cp SOURCE DESTINATION",
-		Short: "Copy files and folders to a node and from it",
-		Long: `cp copies a file or a folder, one of SOURCE and DESTINATION being TARGET:PATH.
+		Short: "Copy files and folders to or from a node",
+		Long: `cp copies a file or a folder. One of SOURCE and DESTINATION is TARGET:PATH.
 
 ` + targetHelp + `
 
-A path on the node is meant from the home of the session's user. A DESTINATION
-that is a folder receives SOURCE inside it.
+A relative path on the node starts at the home of the session's OS user. If
+DESTINATION is an existing folder, SOURCE is copied into it.
 
-Modes and times are kept. What arrives is compared by its SHA-256. Run the
-same command again after an interruption: it goes on where it stopped, and
-files that are there already are not sent. Symbolic links and everything else
-that is no regular file are left out, and told of.
+cp keeps modes and times and compares each copy by its SHA-256. Run the same
+command again after an interruption: it resumes, and does not send files that
+were already copied. It skips symbolic links and everything else that is not a
+regular file, and says so.
 
-What was copied is in the session's recording.`,
+The session's recording lists what was copied.`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in.From, in.To = client.ParsePlace(args[0]), client.ParsePlace(args[1])
@@ -40,7 +40,7 @@ What was copied is in the session's recording.`,
 				remote = &in.To
 			}
 			if (in.From.Target == "") == (in.To.Target == "") {
-				return errors.New("cp: one of SOURCE and DESTINATION must be on a node, TARGET:PATH")
+				return errors.New("cp: exactly one of SOURCE and DESTINATION must be on a node (TARGET:PATH)")
 			}
 			return withTarget(cmd, dial, remote.Target, func(c *client.Client, target string) error {
 				remote.Target = target
@@ -66,7 +66,7 @@ What was copied is in the session's recording.`,
 	return cmd
 }
 
-// progress draws one line for each file.
+// progress draws one line per file.
 type progress struct {
 	w     io.Writer
 	width func() int
@@ -77,7 +77,7 @@ type progress struct {
 	drawn time.Time
 }
 
-// drawEvery keeps the line from being drawn for every piece.
+// drawEvery limits how often the line is drawn.
 const drawEvery = 100 * time.Millisecond
 
 func (p *progress) progress(path string, done, size int64) {
@@ -112,7 +112,7 @@ func (p *progress) copied(i transfer.Item) {
 	p.path = ""
 }
 
-// bytesText is a number of bytes as people read it.
+// bytesText formats a number of bytes for people.
 func bytesText(n int64) string {
 	const units = "KMGTPE"
 	if n < 1024 {

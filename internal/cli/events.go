@@ -14,10 +14,10 @@ import (
 func events(dial dialer) *cobra.Command {
 	var webhooks, asJSON bool
 	var last int
-	var detailType, of string
+	var detailType, subject string
 	cmd := &cobra.Command{
 		Use:   "events",
-		Short: "List what happened: sessions, nodes, and how webhooks fare",
+		Short: "List session and node events, and webhook delivery status",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if last < 1 {
@@ -35,18 +35,18 @@ func events(dial dialer) *cobra.Command {
 				}
 				return printWebhooks(cmd, list)
 			}
-			list, err := c.Events(cmd.Context(), last, detailType, of)
+			list, err := c.Events(cmd.Context(), last, detailType, subject)
 			if err != nil {
 				return err
 			}
 			return printEvents(cmd, list, asJSON)
 		},
 	}
-	cmd.Flags().BoolVar(&webhooks, "webhooks", false, "list the webhooks, what waits for them and why")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print each event as it is sent, one a line, the oldest first")
-	cmd.Flags().IntVarP(&last, "last", "n", 20, "how many")
-	cmd.Flags().StringVar(&detailType, "type", "", `events of one type, such as "Session Denied"`)
-	cmd.Flags().StringVar(&of, "of", "", "events of one session or node")
+	cmd.Flags().BoolVar(&webhooks, "webhooks", false, "list webhooks and the state of their deliveries")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print each event as sent to webhooks, one per line, oldest first")
+	cmd.Flags().IntVarP(&last, "last", "n", 20, "number of events")
+	cmd.Flags().StringVar(&detailType, "type", "", `only events of this type, such as "Session Denied"`)
+	cmd.Flags().StringVar(&subject, "of", "", "only events of this session or node")
 	return cmd
 }
 
@@ -64,7 +64,7 @@ func printEvents(cmd *cobra.Command, list []client.Event, asJSON bool) error {
 		if t, err := time.Parse(time.RFC3339, e.Time); err == nil {
 			at = when(client.Time{Time: t})
 		}
-		said := func(names ...string) string {
+		detail := func(names ...string) string {
 			for _, name := range names {
 				if s, _ := e.Detail[name].(string); s != "" {
 					return s
@@ -73,8 +73,8 @@ func printEvents(cmd *cobra.Command, list []client.Event, asJSON bool) error {
 			return ""
 		}
 		rows = append(rows, []string{
-			at, e.DetailType, said("session-id"), strings.TrimSpace(said("instance-id") + " " + said("instance-name")),
-			said("owner", "principal", "source-ip"), said("cause", "error-message", "message", "reason", "eventName"),
+			at, e.DetailType, detail("session-id"), strings.TrimSpace(detail("instance-id") + " " + detail("instance-name")),
+			detail("owner", "principal", "source-ip"), detail("cause", "error-message", "message", "reason", "eventName"),
 		})
 	}
 	if asJSON {

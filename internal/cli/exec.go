@@ -13,13 +13,13 @@ func execute(std Streams, dial dialer) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "exec TARGET -- PROGRAM [ARGUMENT…]",
 		Short: "Run a program on a node, without a terminal",
-		Long: `exec runs a program on a node. Standard input, output and error stay apart
-and pass as they are; the exit code is the program's.
+		Long: `exec runs a program on a node. Standard input, output and error stay separate
+and unchanged. The exit code is the program's.
 
 ` + targetHelp + `
 
-The arguments reach the program as they are written. Where a shell is wanted,
-say so: sekisho exec web-1 -- sh -c 'ls | wc -l'
+The program gets the arguments unchanged; no shell reads them. To use a shell,
+name it: sekisho exec web-1 -- sh -c 'ls | wc -l'
 
 On a node with AWS's agent the program gets no standard input.`,
 		Args: cobra.MinimumNArgs(2),
@@ -37,7 +37,7 @@ On a node with AWS's agent the program gets no standard input.`,
 			})
 		},
 	}
-	cmd.Flags().SetInterspersed(false) // what follows the target is the program's
+	cmd.Flags().SetInterspersed(false) // everything after the target belongs to the program
 	reasonFlag(cmd, &in.Reason)
 	return cmd
 }

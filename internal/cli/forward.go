@@ -13,23 +13,23 @@ func forward(dial dialer) *cobra.Command {
 	var local, remote, dynamic []string
 	cmd := &cobra.Command{
 		Use:   "forward TARGET",
-		Short: "Forward ports through a node",
-		Long: `forward takes connections here and makes them from a node, until Ctrl-C.
+		Short: "Forward ports to or through a node",
+		Long: `forward listens on this machine and connects from a node, until Ctrl-C.
 
 ` + targetHelp + `
 
   -L [BIND:]PORT:HOST:HOSTPORT   listen here, connect from the node
-  -D [BIND:]PORT                 the same as a SOCKS 5 proxy, to anywhere
+  -D [BIND:]PORT                 listen here as a SOCKS 5 proxy
   -R [BIND:]PORT:HOST:HOSTPORT   listen on the node, connect from here
 
-Each may be repeated. BIND is localhost when it is left out and every address
-when it is "*"; PORT 0 is any free one. HOST "localhost" in -L is the node.
+You can repeat each option. BIND defaults to localhost; "*" means every address.
+PORT 0 means any free port. In -L, the HOST "localhost" is the node.
 
-Every destination is a session of its own: policies decide on each, and each
-is in the audit trail by itself. -L to the node needs the document
-AWS-StartPortForwardingSession, other destinations of -L and -D need
-AWS-StartPortForwardingSessionToRemoteHost or the one of --document-name,
-whose pattern for the parameter host is a list of what is allowed. -R needs
+Each destination has its own session: policies decide on it, and the audit trail
+records it. -L to the node needs the document AWS-StartPortForwardingSession.
+Other destinations of -L and -D need AWS-StartPortForwardingSessionToRemoteHost,
+or the document named with --document-name, whose pattern for the parameter
+host can restrict destinations. -R needs
 Sekisho-StartReversePortForwardingSession.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -51,7 +51,7 @@ Sekisho-StartReversePortForwardingSession.`,
 				}
 			}
 			if len(in.Local)+len(in.Remote)+len(in.Dynamic) == 0 {
-				return errors.New("forward: say what to forward with -L, -R or -D")
+				return errors.New("forward: nothing to forward: use -L, -R or -D")
 			}
 			return withTarget(cmd, dial, args[0], func(c *client.Client, target string) error {
 				in.Target = target
@@ -59,10 +59,10 @@ Sekisho-StartReversePortForwardingSession.`,
 			})
 		},
 	}
-	cmd.Flags().StringArrayVarP(&local, "local", "L", nil, "[BIND:]PORT:HOST:HOSTPORT to forward from here")
-	cmd.Flags().StringArrayVarP(&remote, "remote", "R", nil, "[BIND:]PORT:HOST:HOSTPORT to forward from the node")
-	cmd.Flags().StringArrayVarP(&dynamic, "dynamic", "D", nil, "[BIND:]PORT of a SOCKS 5 proxy")
-	cmd.Flags().StringVar(&in.Document, "document-name", "", "session document with the parameters host and portNumber")
+	cmd.Flags().StringArrayVarP(&local, "local", "L", nil, "listen here and connect from the node: [BIND:]PORT:HOST:HOSTPORT")
+	cmd.Flags().StringArrayVarP(&remote, "remote", "R", nil, "listen on the node and connect from here: [BIND:]PORT:HOST:HOSTPORT")
+	cmd.Flags().StringArrayVarP(&dynamic, "dynamic", "D", nil, "listen here as a SOCKS 5 proxy: [BIND:]PORT")
+	cmd.Flags().StringVar(&in.Document, "document-name", "", "session document, with the parameters host and portNumber")
 	reasonFlag(cmd, &in.Reason)
 	return cmd
 }

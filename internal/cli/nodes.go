@@ -17,7 +17,7 @@ func nodes(dial dialer) *cobra.Command {
 	var seen bool
 	c := &cobra.Command{
 		Use:   "nodes",
-		Short: "List managed nodes, whether they are connected, and why not",
+		Short: "List managed nodes and their connection state",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := dial()
@@ -32,7 +32,7 @@ func nodes(dial dialer) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := askStates(cmd.Context(), c, list); err != nil {
+			if err := fillStates(cmd.Context(), c, list); err != nil {
 				return err
 			}
 			rows := make([][]string, len(list))
@@ -51,15 +51,15 @@ func nodes(dial dialer) *cobra.Command {
 			if err := table(cmd.OutOrStdout(), []string{"NODE", "NAME", "STATE", "PING", "LAST PING", "ADDRESS", "PLATFORM", "AGENT"}, rows); err != nil {
 				return err
 			}
-			return remarks(cmd.OutOrStdout(), list)
+			return printRemarks(cmd.OutOrStdout(), list)
 		},
 	}
-	c.Flags().BoolVar(&seen, "seen", false, "list machines that are not managed: refused ones, and those deregistered")
+	c.Flags().BoolVar(&seen, "seen", false, "list unmanaged machines: refused and deregistered ones")
 	return c
 }
 
-// askStates fills in the states of a server that does not list them.
-func askStates(ctx context.Context, c *client.Client, list []client.Node) error {
+// fillStates gets the states from servers that do not list them.
+func fillStates(ctx context.Context, c *client.Client, list []client.Node) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(8)
 	for i := range list {
@@ -74,8 +74,8 @@ func askStates(ctx context.Context, c *client.Client, list []client.Node) error 
 	return group.Wait()
 }
 
-// remarks prints what there is to say of each node.
-func remarks(w io.Writer, list []client.Node) error {
+// printRemarks prints the remarks on each node.
+func printRemarks(w io.Writer, list []client.Node) error {
 	for _, n := range list {
 		var lines []string
 		if n.NotConnectedReason != "" {
@@ -119,13 +119,13 @@ func seenMachines(ctx context.Context, c *client.Client, w io.Writer) error {
 func approveIdentity(dial dialer) *cobra.Command {
 	return &cobra.Command{
 		Use:   "approve-identity NODE FINGERPRINT",
-		Short: "Let a node go on whose machine changed",
-		Long: `Let a node go on whose machine changed.
+		Short: "Approve a node whose machine identity changed",
+		Long: `Approve a node whose machine identity changed.
 
-A node whose fingerprint is another than the one that registered is refused:
-its hardware changed, or its disk was copied to another machine. "sekisho nodes"
-shows the fingerprint. Once approved, the machine that shows it is the node,
-and the one before is refused.`,
+The server refuses a node whose fingerprint differs from the one it registered
+with: its hardware changed, or its disk was copied to another machine. "sekisho
+nodes" shows the fingerprint. After approval, the machine with this fingerprint
+is the node, and the previous machine is refused.`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := dial()

@@ -5,9 +5,8 @@ import (
 	"testing"
 )
 
-// What the server says of its nodes and of strangers is told, with what to do,
-// and without what a terminal would obey.
-func TestNodesSayHowTheyStand(t *testing.T) {
+// The listing shows states and remedies, without terminal control sequences.
+func TestNodesShowStateAndRemedy(t *testing.T) {
 	t.Parallel()
 	answers := map[string]func(map[string]any) any{
 		"DescribeInstanceInformation": func(map[string]any) any {
@@ -35,7 +34,7 @@ func TestNodesSayHowTheyStand(t *testing.T) {
 			}
 		}
 		if strings.Contains(out, "\x1b") {
-			t.Errorf("a terminal would obey %q", out)
+			t.Errorf("control characters in %q", out)
 		}
 	}
 	out, asked, err := run(t, answers, "nodes")

@@ -11,15 +11,15 @@ import (
 	"sekisho/internal/client"
 )
 
-// IsPlugin reports whether the program was called by the name of AWS's
+// IsPlugin reports whether the program was started under the name of AWS's
 // plugin.
 func IsPlugin(name string) bool {
 	base := strings.TrimSuffix(filepath.Base(name), ".exe")
 	return base == "session-manager-plugin"
 }
 
-// Plugin does what AWS's session-manager-plugin does for the aws command.
-// What it prints is what that prints, for whoever reads it.
+// Plugin does what AWS's session-manager-plugin does for the aws command, with the
+// same output, which scripts parse.
 func Plugin(ctx context.Context, std Streams, args []string) error {
 	switch {
 	case len(args) == 1 && args[0] == "--version":
@@ -39,7 +39,7 @@ func Plugin(ctx context.Context, std Streams, args []string) error {
 	defer release()
 	session := client.Printable(call.Stream.SessionID)
 	quiet := false
-	voice := client.Voice{
+	on := client.Callbacks{
 		Started: func(_ string, stdio bool) {
 			quiet = stdio
 			if !quiet {
@@ -62,7 +62,7 @@ func Plugin(ctx context.Context, std Streams, args []string) error {
 			}
 		},
 	}
-	err = c.Join(ctx, call.Stream, call.Target, terminal, voice)
+	err = c.Join(ctx, call.Stream, call.Target, terminal, on)
 	if ended, ok := errors.AsType[*client.EndedError](err); ok && !quiet {
 		fmt.Fprintf(std.Out, "\n\nSessionId: %s : %s\n\n", session, client.Printable(ended.Reason))
 		return nil

@@ -18,18 +18,18 @@ func quickSetup(dial dialer) *cobra.Command {
 	var expires time.Duration
 	c := &cobra.Command{
 		Use:   "quick-setup",
-		Short: "Make the roles that nodes need, give them to nodes, and print how to add machines",
-		Long: `Make the roles that nodes need, give them to nodes, and print how to add machines.
+		Short: "Create the roles that nodes need, assign them, and print how to add machines",
+		Long: `Create the roles that nodes need, assign them, and print how to add machines.
 
-It makes ` + client.InstanceRole + ` and
+quick-setup creates ` + client.InstanceRole + ` and
 ` + client.AutomationRole + ` with their policies and
-the instance profile, and gives the first to the nodes named. What is there
-stays as it is: run it as often as you like.
+the instance profile, and gives the first role to the named nodes. It does not
+change what exists, so you can run it repeatedly.
 
-With --register it also makes an activation and prints one line that installs
-and registers the agent, and the same for cloud-init. Both hold the activation's
-code: whoever reads them can add machines until the activation is used up or a
-day has passed.`,
+With --register it also creates an activation and prints a command that installs
+and registers the agent, and the same as cloud-init user data. Both contain the
+activation's code: anyone who reads them can add machines until the activation is
+used up or expires.`,
 		Example: `  sekisho quick-setup --target mi-0123456789abcdef0
   sekisho quick-setup --tag Env=prod --register 10 --name web
   sekisho quick-setup --register 1 --node-tag Hostname=web1 --id-type instance`,
@@ -69,16 +69,16 @@ day has passed.`,
 		},
 	}
 	f := c.Flags()
-	f.StringSliceVar(&targets, "target", nil, "node that gets the role: its ID, its name, or tag:KEY=VALUE")
-	f.StringSliceVar(&tags, "tag", nil, "KEY=VALUE: all nodes with this tag get the role")
-	f.IntVar(&register.RegistrationLimit, "register", 0, "make an activation for so many machines and print how to add them")
-	f.StringVar(&register.DefaultInstanceName, "name", "", "name of the machines that are added")
-	f.StringSliceVar(&nodeTags, "node-tag", nil, "KEY=VALUE: tag of the machines that are added")
-	f.DurationVar(&expires, "expires", 0, "how long machines can be added, such as 2h (default 24h, at most 720h)")
-	f.StringVar(&register.NodeIDType, "id-type", "", "IDs of the machines that are added: managed-instance (mi-…, default) or instance (i-…)")
-	f.StringVar(&register.Agent, "agent", "", `agent of the machines that are added: sekisho (default), or amazon for AWS's`)
-	f.StringVar(&register.Architecture, "arch", "", "architecture of the machines that are added, amd64 or arm64: refused when the server has no agent for it")
-	f.StringVar(&register.PackageURL, "agent-package", "", "path or https:// address of AWS's agent as .deb or .rpm, for machines that do not have it")
+	f.StringSliceVar(&targets, "target", nil, "node that gets the role: an ID, a name, or tag:KEY=VALUE")
+	f.StringSliceVar(&tags, "tag", nil, "give the role to all nodes with this tag (KEY=VALUE)")
+	f.IntVar(&register.RegistrationLimit, "register", 0, "create an activation for this many machines and print how to add them")
+	f.StringVar(&register.DefaultInstanceName, "name", "", "name of the added machines")
+	f.StringSliceVar(&nodeTags, "node-tag", nil, "tag of the added machines (KEY=VALUE)")
+	f.DurationVar(&expires, "expires", 0, "lifetime of the activation, such as 2h (default 24h, at most 720h)")
+	f.StringVar(&register.NodeIDType, "id-type", "", "ID type of the added machines: managed-instance (mi-…, default) or instance (i-…)")
+	f.StringVar(&register.Agent, "agent", "", "agent of the added machines: sekisho (default) or amazon")
+	f.StringVar(&register.Architecture, "arch", "", "architecture of the added machines: amd64 or arm64")
+	f.StringVar(&register.PackageURL, "agent-package", "", "path or https:// URL of AWS's agent as .deb or .rpm, for machines without it")
 	f.StringVar(&register.PackageSha256, "agent-sha256", "", "SHA-256 of --agent-package")
 	return c
 }
@@ -95,9 +95,9 @@ func tagsOf(flag string, list []string) ([]client.Tag, error) {
 	return all, nil
 }
 
-// writeSteps says what was changed, and what stays as it is though it is not
-// what Quick Setup makes.
-func writeSteps(w io.Writer, steps []client.QuickSetupStep, whole bool) error {
+// writeSteps prints what changed, and what exists but differs from what Quick
+// Setup would create.
+func writeSteps(w io.Writer, steps []client.QuickSetupStep, complete bool) error {
 	changes := 0
 	for _, s := range steps {
 		line := ""
@@ -115,14 +115,14 @@ func writeSteps(w io.Writer, steps []client.QuickSetupStep, whole bool) error {
 			return err
 		}
 	}
-	if changes > 0 || !whole {
+	if changes > 0 || !complete {
 		return nil
 	}
-	_, err := fmt.Fprintln(w, "Everything was there already: nothing was changed.")
+	_, err := fmt.Fprintln(w, "Everything exists already. Nothing was changed.")
 	return err
 }
 
-// text is a server's text of several lines, made safe to print.
+// text makes multi-line text from the server safe to print.
 func text(s string) string {
 	lines := strings.Split(s, "\n")
 	for i, l := range lines {

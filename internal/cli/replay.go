@@ -14,11 +14,11 @@ func replay(dial dialer) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "replay SESSION-ID",
 		Short: "Play the recording of a session",
-		Long: `replay plays the recording of a session in this terminal, with its pauses.
-A session that is still going on is followed.
+		Long: `replay plays the recording of a session in this terminal, with its pauses. It
+follows a session that is still running.
 
-Sequences that would reach beyond the screen (clipboard, title, answers typed
-back, mouse) are left out.`,
+It leaves out sequences that affect more than the screen: clipboard, window
+title, replies that appear as typed input, mouse.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := dial()
@@ -28,12 +28,12 @@ back, mouse) are left out.`,
 			defer c.Close()
 			err = c.Replay(cmd.Context(), args[0], opt, cmd.OutOrStdout(), cmd.ErrOrStderr())
 			if errors.Is(err, context.Canceled) {
-				return nil // Ctrl-C is how one stops watching
+				return nil // Ctrl-C is the normal way to stop
 			}
 			return err
 		},
 	}
-	cmd.Flags().Float64Var(&opt.Speed, "speed", 1, "times as fast")
-	cmd.Flags().DurationVar(&opt.IdleLimit, "idle-limit", 0, "longest pause, such as 2s; the recording's own limit when 0")
+	cmd.Flags().Float64Var(&opt.Speed, "speed", 1, "playback speed multiplier")
+	cmd.Flags().DurationVar(&opt.IdleLimit, "idle-limit", 0, "longest pause, such as 2s (default: the recording's own limit)")
 	return cmd
 }

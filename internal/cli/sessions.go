@@ -25,7 +25,7 @@ func sessions(dial dialer) *cobra.Command {
 			return printSessions(cmd, list)
 		},
 	}
-	cmd.Flags().BoolVar(&history, "history", false, "sessions that are over")
+	cmd.Flags().BoolVar(&history, "history", false, "list ended sessions")
 	return cmd
 }
 

@@ -13,9 +13,9 @@ func sshProxy(std Streams, dial dialer) *cobra.Command {
 	var reason string
 	cmd := &cobra.Command{
 		Use:   "ssh-proxy TARGET [PORT]",
-		Short: "Carry an SSH connection: a ProxyCommand",
-		Long: `ssh-proxy joins its standard input and output to the SSH server of a node.
-It is what a ProxyCommand of ssh runs; "sekisho ssh-config" writes that.
+		Short: "Carry an SSH connection (ProxyCommand)",
+		Long: `ssh-proxy connects its standard input and output to the SSH server of a node.
+It is meant for ssh's ProxyCommand; "sekisho ssh-config" writes that.
 
 ` + targetHelp,
 		Args: cobra.RangeArgs(1, 2),
@@ -78,6 +78,6 @@ Of nodes with the same name each goes by its ID.`,
 	}
 	cmd.Flags().StringVar(&config.Prefix, "prefix", "", "what each name begins with")
 	cmd.Flags().StringVar(&config.User, "user", "", "OS user of the SSH connections")
-	cmd.Flags().StringVar(&config.Program, "program", "", "path of sekisho; this program's own when empty")
+	cmd.Flags().StringVar(&config.Program, "program", "", "path of sekisho (default: this program)")
 	return cmd
 }

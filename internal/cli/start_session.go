@@ -10,9 +10,9 @@ import (
 	"sekisho/internal/client"
 )
 
-const targetHelp = `TARGET is the ID of a node (mi-… or i-…), a name that only one node has, or
-tag:KEY=VALUE that selects only one. Names and tags are looked up in the list
-of nodes that you may see; policies decide on the ID.`
+const targetHelp = `TARGET is a node ID (mi-… or i-…), the name of exactly one node, or
+tag:KEY=VALUE that matches exactly one node. Names and tags are looked up among
+the nodes you may list; policies decide on the ID.`
 
 func startSession(std Streams, dial dialer) *cobra.Command {
 	var in client.StartInput
@@ -20,16 +20,13 @@ func startSession(std Streams, dial dialer) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "start-session TARGET",
 		Short: "Open a session on a node",
-		Long: `start-session opens a session on a node: a shell, or whatever the document says.
+		Long: `start-session opens a session on a node: a shell, or what the document specifies.
 
 ` + targetHelp + `
 
-Keys pass to the node as they are, Ctrl-C and Ctrl-Z included. "~." at the
-beginning of a line leaves a session that no longer answers; "~~" is a tilde.
-A connection that is lost is opened again, and nothing of the session is lost.
-
-The exit code is that of the command, where the document runs one without a
-terminal.`,
+Keys are sent to the node unchanged, including Ctrl-C and Ctrl-Z. "~." at the
+beginning of a line leaves a session that no longer responds; "~~" is a tilde.
+A lost connection is restored without losing input or output.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var err error
@@ -44,33 +41,33 @@ terminal.`,
 			})
 		},
 	}
-	cmd.Flags().StringVar(&in.DocumentName, "document-name", "", "session document; the server's default when empty")
+	cmd.Flags().StringVar(&in.DocumentName, "document-name", "", "session document (default: the server's)")
 	reasonFlag(cmd, &in.Reason)
-	cmd.Flags().StringArrayVar(&parameters, "parameters", nil, `parameter of the document, NAME=VALUE; may be repeated; or all of them as JSON, {"NAME":["VALUE"]}`)
+	cmd.Flags().StringArrayVar(&parameters, "parameters", nil, `document parameter NAME=VALUE (repeatable), or all parameters as JSON, {"NAME":["VALUE"]}`)
 	return cmd
 }
 
 func reasonFlag(cmd *cobra.Command, reason *string) {
-	cmd.Flags().StringVar(reason, "reason", "", "why, for the record")
+	cmd.Flags().StringVar(reason, "reason", "", "reason, recorded with the session")
 }
 
-// withTarget calls do with a client and the ID that target means.
+// withTarget calls do with a client and the ID of the target node.
 func withTarget(cmd *cobra.Command, dial dialer, target string, do func(c *client.Client, target string) error) error {
 	c, err := dial()
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	id, err := c.Resolve(cmd.Context(), target)
+	nodeID, err := c.Resolve(cmd.Context(), target)
 	if err != nil {
 		return err
 	}
-	return do(c, id)
+	return do(c, nodeID)
 }
 
-// onStderr is the voice of commands whose stdout belongs to others.
-func onStderr(cmd *cobra.Command) client.Voice {
-	return client.Voice{
+// onStderr reports on stderr, for commands whose stdout carries data.
+func onStderr(cmd *cobra.Command) client.Callbacks {
+	return client.Callbacks{
 		Notice:    func(text string) { fmt.Fprintf(cmd.ErrOrStderr(), "sekisho: %s\n", text) },
 		Listening: func(address string) { fmt.Fprintf(cmd.ErrOrStderr(), "Listening on %s.\n", address) },
 	}

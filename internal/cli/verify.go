@@ -14,22 +14,22 @@ func verify(dial dialer) *cobra.Command {
 	var keyFile string
 	cmd := &cobra.Command{
 		Use:   "verify BUNDLE-OR-ID",
-		Short: "Prove that a recording is whole and unchanged",
+		Short: "Verify that a recording is complete and unchanged",
 		Long: `verify checks a recording from its first byte to its seal.
 
-Given the ID of a session, the server checks the recording it keeps. Given a
-bundle (a ZIP archive, or the directory of a recording), it is checked here,
-with no server and no configuration; --key names a file with the public keys,
-which must have come to you by a way of its own.
+With a session ID, the server checks its recording. With a bundle (a ZIP archive
+or the directory of a recording), sekisho checks it locally, without a server.
+--key names a file with the recorder's public keys, which you must have obtained
+separately from the bundle.
 
-The exit code is 0 only for a recording that is proved.`,
+The exit code is 0 only if the recording is verified.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var v client.Verification
 			_, statErr := os.Stat(args[0])
 			if keyFile != "" || statErr == nil {
 				if keyFile == "" {
-					return errors.New("verify: a bundle is verified with public keys: name their file with --key")
+					return errors.New("verify: a bundle needs public keys: name their file with --key")
 				}
 				var err error
 				if v, err = client.VerifyBundle(args[0], keyFile); err != nil {
@@ -59,6 +59,6 @@ The exit code is 0 only for a recording that is proved.`,
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&keyFile, "key", "", "file with the public keys of the server that recorded (PEM)")
+	cmd.Flags().StringVar(&keyFile, "key", "", "file with the recording server's public keys (PEM)")
 	return cmd
 }

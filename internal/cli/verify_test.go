@@ -21,10 +21,10 @@ func TestVerifySession(t *testing.T) {
 		answer    map[string]any
 		out, fail string
 	}{
-		"proved":  {map[string]any{"SessionId": "alice-1", "Verified": true, "Sealed": true, "KeyFingerprint": "abc"}, "whole and unchanged", ""},
-		"changed": {map[string]any{"SessionId": "alice-1", "Verified": false, "Problem": "line 3\x1b[2J"}, "", `NOT proved: line 3\x1b[2J`},
-		"live":    {map[string]any{"SessionId": "alice-1", "Verified": false, "Live": true}, "", "still going on"},
-		"silent":  {map[string]any{}, "", "NOT proved"},
+		"verified": {map[string]any{"SessionId": "alice-1", "Verified": true, "Sealed": true, "KeyFingerprint": "abc"}, "whole and unchanged", ""},
+		"changed":  {map[string]any{"SessionId": "alice-1", "Verified": false, "Problem": "line 3\x1b[2J"}, "", `NOT proved: line 3\x1b[2J`},
+		"live":     {map[string]any{"SessionId": "alice-1", "Verified": false, "Live": true}, "", "still going on"},
+		"silent":   {map[string]any{}, "", "NOT proved"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

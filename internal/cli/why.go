@@ -10,8 +10,7 @@ import (
 	"sekisho/internal/client"
 )
 
-// deniedStatus is how "sekisho why" ends when the answer is no: other than a
-// fault, which is 1.
+// deniedStatus is the exit code of "sekisho why" if the call would be denied.
 const deniedStatus = 3
 
 func why(dial dialer) *cobra.Command {
@@ -19,12 +18,12 @@ func why(dial dialer) *cobra.Command {
 	var user, at, from, to string
 	c := &cobra.Command{
 		Use:   "why --user NAME --target NODE",
-		Short: "Say whether somebody could do something, and why not",
-		Long: `Say whether somebody could do something, and why not.
+		Short: "Explain whether a user could do something, and why",
+		Long: `Explain whether a user could do something, and why.
 
-The server asks the policies what the call itself would ask: for a session, the
-node and the document. Nothing is done. You need iam:SimulatePrincipalPolicy on
-the user.`,
+The server evaluates the policies as for the call itself: for a session, on the
+node and on the document. It does not make the call. You need
+iam:SimulatePrincipalPolicy on the user.`,
 		Example: `  sekisho why --user alice --target mi-0123456789abcdef0 --source-ip 203.0.113.7 --at 2026-04-15T02:00:00Z
   sekisho why --user alice --target mi-0123456789abcdef0 --from 2026-04-15T00:00:00Z --to 2026-04-16T00:00:00Z
   sekisho why --user alice --action ssm:TerminateSession --target bob-abcdefghijklmnopqrstuvwxyz`,
@@ -39,7 +38,7 @@ the user.`,
 				}
 				when, err := time.Parse(time.RFC3339, t.text)
 				if err != nil {
-					return fmt.Errorf("%s: %q is no time such as 2026-04-15T02:00:00Z", t.flag, t.text)
+					return fmt.Errorf("%s: %q is not a time such as 2026-04-15T02:00:00Z", t.flag, t.text)
 				}
 				*t.to = client.Seconds(when)
 			}
@@ -66,15 +65,15 @@ the user.`,
 	}
 	f := c.Flags()
 	f.StringVar(&user, "user", "", "user name, or the ARN of a user or role")
-	f.StringVar(&in.Action, "action", "ssm:StartSession", "what would be done")
+	f.StringVar(&in.Action, "action", "ssm:StartSession", "action of the call")
 	f.StringVar(&in.Target, "target", "", "node ID, or session ID")
-	f.StringVar(&in.ResourceArn, "resource", "", "ARN, for actions on other things")
+	f.StringVar(&in.ResourceArn, "resource", "", "ARN of another kind of resource")
 	f.StringVar(&in.DocumentName, "document", "", "session document")
-	f.StringVar(&in.SourceIP, "source-ip", "", "address it would be done from")
-	f.StringVar(&at, "at", "", "when it would be done (default now)")
-	f.StringVar(&from, "from", "", "with --to: when, in this span of time, it is allowed")
-	f.StringVar(&to, "to", "", "end of the span")
-	f.BoolVar(&in.MFA, "mfa", false, "with a second factor shown just before")
+	f.StringVar(&in.SourceIP, "source-ip", "", "source address of the call")
+	f.StringVar(&at, "at", "", "time of the call (default: now)")
+	f.StringVar(&from, "from", "", "with --to: find when the call is allowed in this period")
+	f.StringVar(&to, "to", "", "end of the period")
+	f.BoolVar(&in.MFA, "mfa", false, "assume a recent second factor")
 	_ = c.MarkFlagRequired("user") // it exists
 	return c
 }
@@ -104,10 +103,10 @@ func printWhy(w io.Writer, a client.Why, windows bool) error {
 	}
 	fmt.Fprintln(w)
 	if a.Sampled {
-		fmt.Fprint(w, "The policies look at the time as a text: this was tried at 288 moments of the span, and shorter windows may be missing.\n\n")
+		fmt.Fprint(w, "The policies compare the time as text: 288 points in the period were evaluated, so shorter windows may be missing.\n\n")
 	}
 	if len(a.Windows) == 0 {
-		_, err := fmt.Fprintln(w, "at no time within the span")
+		_, err := fmt.Fprintln(w, "never within the period")
 		return err
 	}
 	rows = rows[:0]

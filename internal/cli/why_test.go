@@ -17,9 +17,9 @@ func TestWhyWindows(t *testing.T) {
 		want    []string
 		lacks   string
 	}{
-		"exact":      {false, []any{map[string]any{"From": 1776211201, "To": 1776225600}}, []string{"ALLOWED FROM", "2026-04-15T00:00:01Z  2026-04-15T04:00:00Z"}, "288"},
-		"sampled":    {true, []any{map[string]any{"From": 1776211201, "To": 1776225600}}, []string{"2026-04-15T00:00:01Z", "288 moments", "may be missing"}, "at no time"},
-		"at no time": {false, []any{}, []string{"at no time within the span"}, "ALLOWED FROM"},
+		"exact":   {false, []any{map[string]any{"From": 1776211201, "To": 1776225600}}, []string{"ALLOWED FROM", "2026-04-15T00:00:01Z  2026-04-15T04:00:00Z"}, "288"},
+		"sampled": {true, []any{map[string]any{"From": 1776211201, "To": 1776225600}}, []string{"2026-04-15T00:00:01Z", "288 points", "may be missing"}, "never within"},
+		"never":   {false, []any{}, []string{"never within"}, "ALLOWED FROM"},
 	} {
 		out, asked, err := run(t, map[string]func(map[string]any) any{"ExplainAccess": func(map[string]any) any {
 			return map[string]any{"Allowed": false, "Reason": "window closed", "Steps": []any{}, "Windows": tc.windows, "Sampled": tc.sampled}

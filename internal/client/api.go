@@ -14,8 +14,8 @@ import (
 	"sekisho/internal/wire/sigv4"
 )
 
-// maxAnswer bounds an answer of the API: a page of a recording is the largest.
-const maxAnswer = 8 << 20
+// maxResponse bounds a response of the API. The largest is a page of a recording.
+const maxResponse = 8 << 20
 
 // Client calls the API.
 type Client struct {
@@ -23,19 +23,22 @@ type Client struct {
 	http *http.Client
 }
 
-// New returns a client of the server cfg names.
+// New returns a client for the server that cfg names.
 func New(cfg Config) *Client {
 	return &Client{cfg: cfg, http: &http.Client{
-		Timeout:       time.Minute,
-		Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: cfg.tls(), IdleConnTimeout: 30 * time.Second, ForceAttemptHTTP2: true},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // a signature is for one host
+		Timeout: time.Minute,
+		Transport: &http.Transport{
+			Proxy: http.ProxyFromEnvironment, TLSClientConfig: cfg.tls(), IdleConnTimeout: 30 * time.Second, ForceAttemptHTTP2: true,
+		},
+		// A signature is valid for one host only, so redirects are not followed.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
 
-// Close drops idle connections.
+// Close closes idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// APIError is a refusal by the API.
+// APIError is an error response of the API.
 type APIError struct {
 	Operation  string
 	StatusCode int
@@ -43,7 +46,7 @@ type APIError struct {
 	Message    string
 }
 
-// Error implements error. It is safe to print.
+// Error implements error. The text is safe to print on a terminal.
 func (e *APIError) Error() string {
 	code := first(e.Code, http.StatusText(e.StatusCode))
 	if e.Message == "" {
@@ -52,12 +55,12 @@ func (e *APIError) Error() string {
 	return fmt.Sprintf("%s: %s (%s)", e.Operation, Printable(e.Message), Printable(code))
 }
 
-// call is one operation of a JSON 1.1 service.
+// call calls one operation of a JSON 1.1 service.
 func (c *Client) call(ctx context.Context, service, target string, in, out any) error {
 	return c.callAt(ctx, c.cfg.Endpoint, service, target, in, out)
 }
 
-// callAt is call for a service with an endpoint of its own.
+// callAt is call with an explicit endpoint.
 func (c *Client) callAt(ctx context.Context, endpoint, service, target string, in, out any) error {
 	_, operation, _ := strings.Cut(target, ".")
 	body, err := json.Marshal(in)
@@ -70,43 +73,43 @@ func (c *Client) callAt(ctx context.Context, endpoint, service, target string, i
 	}
 	req.Header.Set("Content-Type", "application/x-amz-json-1.1")
 	req.Header.Set("X-Amz-Target", target)
-	req.Header.Set("User-Agent", "sekisho/"+Version)
+	req.Header.Set("User-Agent", "sekisho/"+ProtocolVersion)
 	if c.cfg.Credentials.AccessKeyID == "" {
-		return sekisho.Errorf(sekisho.CodeUnauthenticated, "%s: there are no credentials.", operation)
+		return sekisho.Errorf(sekisho.CodeUnauthenticated, "%s: no credentials are configured.", operation)
 	}
 	sigv4.Sign(req, c.cfg.Credentials, c.cfg.Region, service, time.Now(), sigv4.HashBody(body))
 	return c.do(req, operation, out)
 }
 
-// do sends a request and reads the answer.
+// do sends a request and reads the response.
 func (c *Client) do(req *http.Request, operation string, out any) error {
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return fmt.Errorf("%s: %w", operation, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxResponse+1))
 	if err != nil {
 		return fmt.Errorf("%s: %w", operation, err)
 	}
-	if len(answer) > maxAnswer {
-		return fmt.Errorf("%s: the answer is larger than %d bytes", operation, maxAnswer)
+	if len(body) > maxResponse {
+		return fmt.Errorf("%s: the response is larger than %d bytes", operation, maxResponse)
 	}
 	if resp.StatusCode != http.StatusOK {
-		return apiError(operation, resp.StatusCode, answer)
+		return apiError(operation, resp.StatusCode, body)
 	}
-	if err := json.Unmarshal(answer, out); err != nil {
-		return fmt.Errorf("%s: malformed answer: %w", operation, err)
+	if err := json.Unmarshal(body, out); err != nil {
+		return fmt.Errorf("%s: malformed response: %w", operation, err)
 	}
 	return nil
 }
 
-func apiError(operation string, status int, answer []byte) error {
+func apiError(operation string, status int, response []byte) error {
 	var body struct {
 		Type    string `json:"__type"`
 		Message string `json:"message"` // "Message" is matched as well
 	}
-	_ = json.Unmarshal(answer, &body) // a proxy answers anything
+	_ = json.Unmarshal(response, &body) // a proxy may respond with anything
 	code := body.Type
 	if _, name, ok := strings.Cut(code, "#"); ok {
 		code = name
@@ -126,7 +129,7 @@ type StartInput struct {
 	Parameters   map[string][]string `json:",omitempty"`
 }
 
-// Stream is what opens a client's leg.
+// Stream is the session and token with which a client opens its data channel.
 type Stream struct {
 	SessionID  string `json:"SessionId"`
 	TokenValue string
@@ -144,20 +147,20 @@ type sessionInput struct {
 	SessionID string `json:"SessionId"`
 }
 
-// ResumeSession returns a fresh token for a session. An empty one means that
-// the session is over.
-func (c *Client) ResumeSession(ctx context.Context, id string) (Stream, error) {
+// ResumeSession returns a new token for a session. An empty token means that
+// the session has ended.
+func (c *Client) ResumeSession(ctx context.Context, sessionID string) (Stream, error) {
 	var out Stream
-	err := c.ssm(ctx, "ResumeSession", sessionInput{id}, &out)
+	err := c.ssm(ctx, "ResumeSession", sessionInput{sessionID}, &out)
 	return out, err
 }
 
 // TerminateSession ends a session.
-func (c *Client) TerminateSession(ctx context.Context, id string) error {
-	return c.ssm(ctx, "TerminateSession", sessionInput{id}, &struct{}{})
+func (c *Client) TerminateSession(ctx context.Context, sessionID string) error {
+	return c.ssm(ctx, "TerminateSession", sessionInput{sessionID}, &struct{}{})
 }
 
-// Time is a time as JSON 1.1 has it: seconds since 1970, with a fraction.
+// Time is a time as JSON 1.1 encodes it: seconds since 1970, with a fraction.
 type Time struct{ time.Time }
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -185,8 +188,8 @@ type Session struct {
 	Details      string // why it ended
 }
 
-// whyOver says why a session ended that went on without this client.
-func (c *Client) whyOver(ctx context.Context, id string) string {
+// endReason returns why a session ended while this client was disconnected.
+func (c *Client) endReason(ctx context.Context, sessionID string) string {
 	type filter struct {
 		Key   string `json:"key"`
 		Value string `json:"value"`
@@ -194,16 +197,16 @@ func (c *Client) whyOver(ctx context.Context, id string) string {
 	in := struct {
 		State   string
 		Filters []filter
-	}{"History", []filter{{"SessionId", id}}}
+	}{"History", []filter{{"SessionId", sessionID}}}
 	var out struct{ Sessions []Session }
-	// Who may not list sessions is told less.
+	// Users who cannot list sessions get the general reason.
 	if err := c.ssm(ctx, "DescribeSessions", in, &out); err == nil && len(out.Sessions) == 1 && out.Sessions[0].Details != "" {
 		return out.Sessions[0].Details
 	}
-	return "The session is over."
+	return "The session has ended."
 }
 
-// maxPages bounds a listing against a server that never comes to an end.
+// maxPages bounds a listing: a faulty server could always return another page.
 const maxPages = 1000
 
 // Sessions lists the sessions that run, or those that are over.
@@ -246,28 +249,27 @@ type Node struct {
 	IamRole          string
 	LastPingDateTime Time
 
-	// What Sekisho says beyond AWS's shape.
-	State              string // empty: the server is not Sekisho's
+	// Sekisho's additions to AWS's shape.
+	State              string // empty if the server is not Sekisho
 	NotConnectedReason string
 	SourceIP           string `json:"SourceIp"`
 	Notes              []Note
 }
 
-// Note is something that the server has seen of a node.
+// Note is an observation of the server about a node.
 type Note struct {
 	Kind, Text, Fingerprint string
 	LastAt                  Time
 	Count                   int
 }
 
-// NodeFilter selects nodes: those whose key, such as tag:Role, has one of the
-// values.
+// NodeFilter selects the nodes whose Key, such as tag:Role, has one of Values.
 type NodeFilter struct {
 	Key    string
 	Values []string
 }
 
-// Nodes lists the managed nodes that all filters select.
+// Nodes lists the managed nodes that match all filters.
 func (c *Client) Nodes(ctx context.Context, filters ...NodeFilter) ([]Node, error) {
 	in := struct {
 		Filters   []NodeFilter `json:",omitempty"`
@@ -299,7 +301,7 @@ func (c *Client) ConnectionStatus(ctx context.Context, target string) (string, e
 	return out.Status, err
 }
 
-// RecordingPage is a piece of a session's recording.
+// RecordingPage is a part of a session's recording.
 type RecordingPage struct {
 	Data       []byte
 	NextOffset int64
@@ -309,12 +311,12 @@ type RecordingPage struct {
 	Live       bool
 }
 
-// RecordingPage returns what is recorded of a session from an offset on.
-func (c *Client) RecordingPage(ctx context.Context, session string, offset int64) (RecordingPage, error) {
+// RecordingPage returns the part of a session's recording that starts at offset.
+func (c *Client) RecordingPage(ctx context.Context, sessionID string, offset int64) (RecordingPage, error) {
 	in := struct {
 		SessionID   string `json:"SessionId"`
 		StartOffset int64
-	}{session, offset}
+	}{sessionID, offset}
 	var out RecordingPage
 	err := c.call(ctx, "sekisho", "Sekisho.GetSessionRecording", in, &out)
 	return out, err

@@ -1,6 +1,6 @@
-// Package client is what a person's machine does: it calls the API, opens
-// sessions in a terminal and replays recordings. Everything it knows of the
-// server comes from the variables and files the aws command reads too.
+// Package client is the user's side of Sekisho: it calls the API, runs sessions
+// in a terminal and plays recordings. It finds the server in the same variables
+// and files as the aws command.
 package client
 
 import (
@@ -19,18 +19,18 @@ import (
 	"sekisho/internal/wire/sigv4"
 )
 
-// Config is where the API is and who calls it.
+// Config is the address of the API and the credentials to call it with.
 type Config struct {
 	Endpoint    string // https://HOST[:PORT]
-	KMSEndpoint string // the same, of KMS; empty where Endpoint does both
+	KMSEndpoint string // of KMS; empty means Endpoint
 	Region      string
 	Credentials sigv4.Credentials
 	Roots       *x509.CertPool // nil means the system's
 }
 
 // Load reads the configuration as the aws command does: the AWS_ variables
-// first, then the profile in ~/.aws. profile may be empty; one that is named
-// comes before the credentials in the environment.
+// first, then the profile in ~/.aws. profile may be empty. The credentials of a
+// named profile take precedence over those in the environment.
 func Load(profile string, getenv func(string) string) (Config, error) {
 	cfg, err := read(profile, getenv)
 	if err != nil {
@@ -39,7 +39,7 @@ func Load(profile string, getenv func(string) string) (Config, error) {
 	return cfg, cfg.check()
 }
 
-// read is Load without asking whether anything is missing.
+// read is Load without checking that the configuration is complete.
 func read(profile string, getenv func(string) string) (Config, error) {
 	named := profile != ""
 	if !named {
@@ -79,10 +79,10 @@ func (c *Config) check() error {
 	}
 	u, err := url.Parse(c.Endpoint)
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-		return sekisho.Errorf(sekisho.CodeInvalid, "The endpoint %q is no https:// URL.", Printable(c.Endpoint))
+		return sekisho.Errorf(sekisho.CodeInvalid, "The endpoint %q is not an https:// URL.", Printable(c.Endpoint))
 	}
 	if c.Credentials.AccessKeyID == "" || c.Credentials.SecretAccessKey == "" {
-		return sekisho.Errorf(sekisho.CodeUnauthenticated, "There are no credentials.").
+		return sekisho.Errorf(sekisho.CodeUnauthenticated, "No credentials are configured.").
 			WithHint("Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile of ~/.aws/credentials.")
 	}
 	return nil
@@ -108,13 +108,13 @@ func readRoots(name string) (*x509.CertPool, error) {
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, sekisho.Errorf(sekisho.CodeInvalid, "There is no certificate in %s.", Printable(name))
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "%s contains no certificate.", Printable(name))
 	}
 	return pool, nil
 }
 
-// readProfile merges a profile's section of the configuration file and of the
-// credentials file; the latter wins.
+// readProfile merges a profile's sections of the configuration and credentials
+// files. The credentials file takes precedence.
 func readProfile(profile string, getenv func(string) string) (map[string]string, error) {
 	section := first(profile, "default")
 	dir := filepath.Join(first(getenv("HOME"), getenv("USERPROFILE")), ".aws")
@@ -126,7 +126,7 @@ func readProfile(profile string, getenv func(string) string) (map[string]string,
 		{configFile, "profile " + section}, {configFile, section}, {credentialsFile, section},
 	} {
 		if src.name == configFile && src.section == section && section != "default" {
-			continue // only "default" goes without the word in front
+			continue // only "default" has no "profile" before its name
 		}
 		ok, err := readSection(src.name, src.section, values)
 		if err != nil {
@@ -140,8 +140,8 @@ func readProfile(profile string, getenv func(string) string) (map[string]string,
 	return values, nil
 }
 
-// readSection adds the keys of one section of an INI file to values. Nested
-// settings, which are indented, and everything else are passed over.
+// readSection adds the keys of one section of an INI file to values. It skips
+// nested settings, which are indented.
 func readSection(name, section string, values map[string]string) (found bool, err error) {
 	f, err := os.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,17 +13,17 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// documentCopy is the document of copies.
+// documentCopy is the session document for copies.
 const documentCopy = "Sekisho-Copy"
 
-// Place is one side of a copy: a path here, or one on a node.
+// Place is one side of a copy: a local path, or a path on a node.
 type Place struct {
-	Target string // empty for here
+	Target string // empty for a local path
 	Path   string
 }
 
-// ParsePlace reads TARGET:PATH or PATH. A path here whose first part holds a
-// colon begins with "./".
+// ParsePlace parses TARGET:PATH or PATH. A local path with a colon in its first
+// component must begin with "./".
 func ParsePlace(s string) Place {
 	head, path, ok := strings.Cut(s, ":")
 	if tag, isTag := strings.CutPrefix(s, "tag:"); isTag {
@@ -37,15 +38,15 @@ func ParsePlace(s string) Place {
 	return Place{Target: head, Path: path}
 }
 
-// CopyInput says what to copy. One of the places is on a node.
+// CopyInput says what to copy. Exactly one of From and To is on a node.
 type CopyInput struct {
 	From, To Place
 	Reason   string
 }
 
-// Copy copies a file or a folder to a node or from one. The node's side runs
-// as the session's user.
-func (c *Client) Copy(ctx context.Context, in CopyInput, o transfer.Options, voice Voice) error {
+// Copy copies a file or a folder to or from a node. The node's side runs as the
+// session's OS user.
+func (c *Client) Copy(ctx context.Context, in CopyInput, o transfer.Options, on Callbacks) error {
 	direction, local, remote := "upload", in.From.Path, in.To
 	if in.From.Target != "" {
 		direction, local, remote = "download", in.To.Path, in.From
@@ -53,19 +54,19 @@ func (c *Client) Copy(ctx context.Context, in CopyInput, o transfer.Options, voi
 	l, err := c.start(ctx, StartInput{
 		Target: remote.Target, Reason: in.Reason, DocumentName: documentCopy,
 		Parameters: map[string][]string{"direction": {direction}, "path": {first(remote.Path, ".")}},
-	}, voice.notice)
+	}, on.notice)
 	if err != nil {
 		return err
 	}
 	l.attach(ctx)
-	if err = l.greet(ctx); err == nil && !l.hello.offers("copy") {
-		err = sekisho.Errorf(sekisho.CodeInvalid, "The node's agent does not copy files: that needs Sekisho's agent.").
-			WithHint("scp works: sekisho ssh-config writes what it needs.")
+	if err = l.greet(ctx); err == nil && !l.hello.offers(offerCopy) {
+		err = sekisho.Errorf(sekisho.CodeInvalid, "The node's agent cannot copy files: sekisho cp needs Sekisho's agent.").
+			WithHint("Use scp with the configuration that sekisho ssh-config writes.")
 	}
 	if err != nil {
-		return firstError(l.end(ctx, err), err)
+		return cmp.Or(l.end(ctx, err), err)
 	}
-	voice.started(l.stream.SessionID, false)
+	on.started(l.stream.SessionID, false)
 	r, w := io.Pipe()
 	type ending struct {
 		exit *ExitError
@@ -86,16 +87,16 @@ func (c *Client) Copy(ctx context.Context, in CopyInput, o transfer.Options, voi
 	} else {
 		err = transfer.Receive(conn, local, o)
 	}
-	_ = l.send(ctx, mgs.PayloadFlag, mgs.FlagDisconnectToPort.Bytes()) // the other side may be gone
+	_ = l.send(ctx, mgs.PayloadFlag, mgs.FlagDisconnectToPort.Bytes()) // the node may be gone
 	if err != nil {
-		_ = r.Close() // what still comes is not wanted
+		_ = r.Close() // discards the rest of the data
 		if peer, ok := errors.AsType[*transfer.PeerError](err); ok {
 			err = fmt.Errorf("on the node: %s", Printable(peer.Text))
 		}
 		if ctx.Err() != nil {
 			err = ctx.Err()
 		}
-		return firstError(l.end(ctx, err), err)
+		return cmp.Or(l.end(ctx, err), err)
 	}
 	how := <-ended
 	switch {
@@ -106,10 +107,10 @@ func (c *Client) Copy(ctx context.Context, in CopyInput, o transfer.Options, voi
 		l.detach()
 		return fmt.Errorf("the node's side of the copy failed with exit code %d", how.exit.Code)
 	}
-	return firstError(l.end(ctx, how.err), errors.New("the node's side of the copy ended early"))
+	return cmp.Or(l.end(ctx, how.err), errors.New("the node's side of the copy ended early"))
 }
 
-// collect writes what the node sends of a copy to w, until the session ends.
+// collect writes the node's side of the copy protocol to w until the session ends.
 func (l *leg) collect(ctx context.Context, w *io.PipeWriter) (*ExitError, error) {
 	var exit *ExitError
 	for {
@@ -120,7 +121,7 @@ func (l *leg) collect(ctx context.Context, w *io.PipeWriter) (*ExitError, error)
 		switch pt {
 		case mgs.PayloadCopy:
 			if _, err := w.Write(b); err != nil {
-				continue // our side has ended; the node's is still to say how it did
+				continue // our side has ended; the node's exit code is still to come
 			}
 		case mgs.PayloadExitCode:
 			code, err := mgs.ParseExitCode(b)

@@ -12,7 +12,7 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// dataKeySize is that of the key that both ends derive theirs from.
+// dataKeySize is the size of the data key that both ends split.
 const dataKeySize = 64
 
 // sealOverhead is what encryption adds to a message: nonce and tag.
@@ -23,7 +23,7 @@ type cipherPair struct {
 	out, in cipher.AEAD
 }
 
-// newCipherPair splits a data key: the first half is for what the node sends.
+// newCipherPair splits a data key. The first half encrypts the node's data.
 func newCipherPair(key []byte) (*cipherPair, error) {
 	if len(key) != dataKeySize {
 		return nil, fmt.Errorf("the data key has %d bytes, not %d", len(key), dataKeySize)
@@ -56,28 +56,28 @@ func (c *cipherPair) seal(p []byte) []byte {
 func (c *cipherPair) open(b []byte) ([]byte, error) {
 	n := c.in.NonceSize()
 	if len(b) < n {
-		return nil, errors.New("the node sent what is not encrypted")
+		return nil, errors.New("the node sent data that is not encrypted")
 	}
 	p, err := c.in.Open(nil, b[:n], b[n:], nil)
 	if err != nil {
-		return nil, errors.New("what the node sent does not decrypt: it was changed on the way, or encrypted with another key")
+		return nil, errors.New("data from the node does not decrypt: it was changed in transit, or encrypted with another key")
 	}
 	return p, nil
 }
 
-// encrypt agrees with the node on a key that nobody between them knows. The
-// result carries it, encrypted under the KMS key, which both may use.
+// encrypt agrees with the node on a data key that the server does not know. The
+// result contains the data key, encrypted with the KMS key.
 func (l *leg) encrypt(ctx context.Context, action mgs.RequestedAction) (json.RawMessage, error) {
 	req, err := mgs.ParseBody[mgs.KMSEncryptionRequest](action.ActionParameters)
 	if err != nil {
-		return nil, errors.New("The request to encrypt cannot be read.") // a sentence for the person at the other end
+		return nil, errors.New("The request to encrypt cannot be read.") // shown to the user
 	}
 	wrapped, key, err := l.client.generateDataKey(ctx, req.KMSKeyID, map[string]string{
 		"aws:ssm:SessionId": l.stream.SessionID,
 		"aws:ssm:TargetId":  l.target,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("no key to encrypt the session with: %w", err)
+		return nil, fmt.Errorf("cannot get a key to encrypt the session with: %w", err)
 	}
 	if l.cipher, err = newCipherPair(key); err != nil {
 		return nil, err
@@ -85,10 +85,10 @@ func (l *leg) encrypt(ctx context.Context, action mgs.RequestedAction) (json.Raw
 	return mgs.MarshalBody(mgs.KMSEncryptionResponse{KMSCipherTextKey: wrapped})
 }
 
-// prove answers the node's challenge: the client holds the key.
+// prove answers the node's challenge, which proves that the client has the key.
 func (l *leg) prove(ctx context.Context, b []byte) error {
 	if l.cipher == nil {
-		return errors.New("the node sent a challenge and has asked for no encryption")
+		return errors.New("the node sent a challenge but did not request encryption")
 	}
 	challenge, err := mgs.ParseBody[mgs.EncChallenge](b)
 	if err != nil {
@@ -105,7 +105,7 @@ func (l *leg) prove(ctx context.Context, b []byte) error {
 	return l.ch.Send(ctx, mgs.PayloadEncChallengeResponse, answer)
 }
 
-// generateDataKey has KMS make a key, and returns it encrypted and as it is.
+// generateDataKey has KMS make a data key, and returns it encrypted and in plain.
 func (c *Client) generateDataKey(ctx context.Context, keyID string, encryptionContext map[string]string) (wrapped, key []byte, err error) {
 	in := struct {
 		KeyID             string `json:"KeyId"`
@@ -118,7 +118,7 @@ func (c *Client) generateDataKey(ctx context.Context, keyID string, encryptionCo
 		return nil, nil, err
 	}
 	if len(out.CiphertextBlob) == 0 {
-		return nil, nil, errors.New("GenerateDataKey: the answer holds no encrypted key")
+		return nil, nil, errors.New("GenerateDataKey: the response contains no encrypted key")
 	}
 	return out.CiphertextBlob, out.Plaintext, nil
 }

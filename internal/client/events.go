@@ -5,17 +5,17 @@ import (
 	"encoding/json"
 )
 
-// Event is something that happened, as it is sent to webhooks.
+// Event is an event as it is sent to webhooks.
 type Event struct {
 	ID         string         `json:"id"`
 	DetailType string         `json:"detail-type"`
 	Time       string         `json:"time"` // RFC 3339
 	Detail     map[string]any `json:"detail"`
 
-	Raw json.RawMessage `json:"-"` // all of it
+	Raw json.RawMessage `json:"-"` // the whole event
 }
 
-// Webhook is how a receiver of events fares.
+// Webhook is the delivery status of a webhook.
 type Webhook struct {
 	Name, Address, Events, Status string
 	Waiting                       int
@@ -26,20 +26,20 @@ type Webhook struct {
 	RetryAt                       Time
 }
 
-// maxEventsPage is what the server gives at once.
+// maxEventsPage is the server's limit for one page.
 const maxEventsPage = 200
 
-// Events returns the newest events, at most so many, the newest first. An
-// empty type or subject (the ID of a session or a node) stands for all.
-func (c *Client) Events(ctx context.Context, most int, detailType, subject string) ([]Event, error) {
+// Events returns up to limit events, newest first. An empty type or subject (the
+// ID of a session or node) matches all.
+func (c *Client) Events(ctx context.Context, limit int, detailType, subject string) ([]Event, error) {
 	var all []Event
-	for token := ""; len(all) < most; {
+	for token := ""; len(all) < limit; {
 		in := struct {
 			DetailType string `json:",omitempty"`
 			Subject    string `json:",omitempty"`
 			MaxResults int
 			NextToken  string `json:",omitempty"`
-		}{detailType, subject, min(maxEventsPage, most-len(all)), token}
+		}{detailType, subject, min(maxEventsPage, limit-len(all)), token}
 		var out struct {
 			Events    []json.RawMessage
 			NextToken string
@@ -61,7 +61,7 @@ func (c *Client) Events(ctx context.Context, most int, detailType, subject strin
 	return all, nil
 }
 
-// Webhooks tells how the receivers of events fare.
+// Webhooks lists the webhooks with their delivery status.
 func (c *Client) Webhooks(ctx context.Context) ([]Webhook, error) {
 	var out struct{ Webhooks []Webhook }
 	err := c.call(ctx, "sekisho", "Sekisho.ListWebhooks", struct{}{}, &out)

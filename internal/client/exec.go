@@ -9,7 +9,7 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// The documents of commands without a terminal.
+// Session documents for commands without a terminal.
 const (
 	documentExec    = "Sekisho-Exec"
 	documentExecAWS = "AWS-StartNonInteractiveCommand"
@@ -18,32 +18,32 @@ const (
 // ExecInput says what to run on a node.
 type ExecInput struct {
 	Target, Reason string
-	Args           []string // the program and its arguments, taken as they are
+	Args           []string // the program and its arguments; no shell reads them
 }
 
-// Exec runs a program on a node without a terminal, with stdin, stdout and
-// stderr each apart. Its exit code, where it is not 0, is an *ExitError.
+// Exec runs a program on a node without a terminal, with separate stdin, stdout
+// and stderr. A nonzero exit code is an *ExitError.
 //
-// A node with AWS's agent runs it, too, but passes nothing to its stdin.
-func (c *Client) Exec(ctx context.Context, in ExecInput, stdin io.Reader, stdout, stderr io.Writer, voice Voice) error {
+// AWS's agent runs the program too, but gives it no stdin.
+func (c *Client) Exec(ctx context.Context, in ExecInput, stdin io.Reader, stdout, stderr io.Writer, on Callbacks) error {
 	start := StartInput{
 		Target: in.Target, Reason: in.Reason, DocumentName: documentExec,
 		Parameters: map[string][]string{"command": {shellquote.Join(in.Args)}},
 	}
-	l, err := c.start(ctx, start, voice.notice)
+	l, err := c.start(ctx, start, on.notice)
 	if refused, ok := errors.AsType[*APIError](err); ok && refused.Code == "InvalidDocument" {
-		// A server that is not Sekisho.
+		// The server is not Sekisho.
 		start.DocumentName = documentExecAWS
 		start.Parameters["separateOutputStream"] = []string{"true"}
-		l, err = c.start(ctx, start, voice.notice)
+		l, err = c.start(ctx, start, on.notice)
 	}
 	if err != nil {
 		return err
 	}
 	l.attach(ctx)
 	if err = l.greet(ctx); err == nil {
-		voice.started(l.stream.SessionID, false)
-		go l.feed(ctx, stdin, voice) // may be stuck in a Read: not waited for
+		on.started(l.stream.SessionID, false)
+		go l.feed(ctx, stdin, on) // cannot be waited for: a Read of stdin may never return
 		err = l.copyOutput(ctx, stdout, stderr)
 	}
 	exit, ok := errors.AsType[*ExitError](err)
@@ -57,16 +57,16 @@ func (c *Client) Exec(ctx context.Context, in ExecInput, stdin io.Reader, stdout
 	return nil
 }
 
-// feed passes on stdin to its end, where the node takes it.
-func (l *leg) feed(ctx context.Context, stdin io.Reader, voice Voice) {
-	if !l.hello.offers("stdin") {
+// feed sends stdin to the node up to its end, if the node's agent accepts it.
+func (l *leg) feed(ctx context.Context, stdin io.Reader, on Callbacks) {
+	if !l.hello.offers(offerStdin) {
 		if n, _ := stdin.Read(make([]byte, 1)); n > 0 {
-			voice.notice("The node's agent passes nothing to the command's standard input: what you send there is lost.")
+			on.notice("The node's agent cannot pass standard input to the command: your input is lost.")
 		}
 		return
 	}
 	buf := make([]byte, 32<<10)
 	if _, err := io.CopyBuffer(&outputWriter{ctx: ctx, l: l}, onlyReader{stdin}, buf); err == nil {
-		_ = l.send(ctx, mgs.PayloadFlag, mgs.FlagDisconnectToPort.Bytes()) // nothing more comes
+		_ = l.send(ctx, mgs.PayloadFlag, mgs.FlagDisconnectToPort.Bytes()) // end of input
 	}
 }

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,20 +16,20 @@ import (
 	"sekisho/internal/wire/mux"
 )
 
-// The documents of forwarded connections.
+// Session documents for forwarded connections.
 const (
 	documentPort       = "AWS-StartPortForwardingSession"
 	documentRemoteHost = "AWS-StartPortForwardingSessionToRemoteHost"
 	documentReverse    = "Sekisho-StartReversePortForwardingSession"
 )
 
-// Forwarding is one place where connections are taken and one they go to.
+// Forwarding is an address to listen on and a destination.
 type Forwarding struct {
-	Bind, Port     string // where to listen; of -R on the node
-	Host, HostPort string // where to connect; of -L and -D from the node
+	Bind, Port     string // address to listen on; for -R, on the node
+	Host, HostPort string // destination; for -L, reached from the node
 }
 
-// String is the form it is written in.
+// String returns the forwarding as the user writes it.
 func (f Forwarding) String() string {
 	s := net.JoinHostPort(f.Bind, f.Port)
 	if f.Host != "" {
@@ -37,7 +38,7 @@ func (f Forwarding) String() string {
 	return s
 }
 
-// ParseForwarding reads [BIND:]PORT:HOST:HOSTPORT. An IPv6 address stands in
+// ParseForwarding parses [BIND:]PORT:HOST:HOSTPORT. IPv6 addresses are in
 // brackets.
 func ParseForwarding(s string) (Forwarding, error) {
 	parts, err := splitColons(s)
@@ -50,7 +51,7 @@ func ParseForwarding(s string) (Forwarding, error) {
 	return Forwarding{anyAddress(parts[0]), parts[1], parts[2], parts[3]}, nil
 }
 
-// ParseDynamic reads [BIND:]PORT.
+// ParseDynamic parses [BIND:]PORT.
 func ParseDynamic(s string) (Forwarding, error) {
 	parts, err := splitColons(s)
 	if err == nil && len(parts) == 1 {
@@ -62,8 +63,8 @@ func ParseDynamic(s string) (Forwarding, error) {
 	return Forwarding{Bind: anyAddress(parts[0]), Port: parts[1]}, nil
 }
 
-// anyAddress has "*" mean every address, as ssh does. An empty one is no
-// wish to be reached from everywhere.
+// anyAddress maps "*" to every address, as ssh does. An empty address means
+// localhost: nobody should listen everywhere by accident.
 func anyAddress(bind string) string {
 	switch bind {
 	case "*":
@@ -108,18 +109,18 @@ func validPort(s string, zero bool) bool {
 // ForwardInput says what to forward.
 type ForwardInput struct {
 	Target, Reason string
-	// Document is that of connections to other hosts; its parameters are
-	// host and portNumber. Empty means AWS's.
+	// Document is the session document for connections to other hosts, with
+	// the parameters host and portNumber. Empty means AWS's.
 	Document string
 	Local    []Forwarding // -L
 	Remote   []Forwarding // -R
 	Dynamic  []Forwarding // -D
 }
 
-// Forward forwards connections until ctx ends or something fails. Every
-// destination is a session of its own, and so decided on, and kept in the
-// audit trail, by itself.
-func (c *Client) Forward(ctx context.Context, in ForwardInput, voice Voice) error {
+// Forward forwards connections until ctx ends or something fails. Each
+// destination has its own session, so that policies decide on it and the audit
+// trail records it separately.
+func (c *Client) Forward(ctx context.Context, in ForwardInput, on Callbacks) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var all sync.WaitGroup
@@ -155,7 +156,7 @@ func (c *Client) Forward(ctx context.Context, in ForwardInput, voice Voice) erro
 		})
 	}
 
-	// All ports are taken before the first session is asked for.
+	// All listeners are opened before the first session starts.
 	local := make([]net.Listener, len(in.Local))
 	dynamic := make([]net.Listener, len(in.Dynamic))
 	var err error
@@ -171,23 +172,23 @@ func (c *Client) Forward(ctx context.Context, in ForwardInput, voice Voice) erro
 	}
 	for i, f := range in.Local {
 		_, port, _ := net.SplitHostPort(local[i].Addr().String())
-		t := c.tunnel(in, f.Host, f.HostPort, port, voice)
+		t := c.tunnel(in, f.Host, f.HostPort, port, on)
 		tunnels = append(tunnels, t)
 		if err := t.ready(ctx); err != nil {
 			return err
 		}
-		voice.listening(fmt.Sprintf("%s for %s", local[i].Addr(), net.JoinHostPort(f.Host, f.HostPort)))
+		on.listening(fmt.Sprintf("%s for %s", local[i].Addr(), net.JoinHostPort(f.Host, f.HostPort)))
 		serve(local[i], func(conn net.Conn) { t.carry(ctx, conn) })
 	}
 	for i := range in.Dynamic {
-		s := &socks{c: c, in: in, voice: voice, tunnels: make(map[string]*tunnel)}
+		s := &socks{c: c, in: in, on: on, tunnels: make(map[string]*tunnel)}
 		defer func() { closeTunnels(ctx, s.all()) }()
-		voice.listening(fmt.Sprintf("%s for SOCKS 5", dynamic[i].Addr()))
+		on.listening(fmt.Sprintf("%s for SOCKS 5", dynamic[i].Addr()))
 		serve(dynamic[i], func(conn net.Conn) { s.serve(ctx, conn) })
 	}
 	for _, f := range in.Remote {
 		all.Go(func() {
-			if err := c.reverse(ctx, in, f, voice); err != nil {
+			if err := c.reverse(ctx, in, f, on); err != nil {
 				cancel(err)
 			}
 		})
@@ -195,18 +196,18 @@ func (c *Client) Forward(ctx context.Context, in ForwardInput, voice Voice) erro
 	<-ctx.Done()
 	cause := context.Cause(ctx)
 	if errors.Is(cause, context.Canceled) {
-		return nil // Ctrl-C is how one stops
+		return nil // Ctrl-C is the normal way to stop
 	}
 	return cause
 }
 
-// tunnel carries connections to one destination. It has a session while it
+// tunnel carries connections to one destination. It starts a session when it
 // needs one.
 type tunnel struct {
 	c     *Client
 	in    StartInput
 	where string
-	voice Voice
+	on    Callbacks
 
 	mu      sync.Mutex
 	present *streams
@@ -214,15 +215,15 @@ type tunnel struct {
 	closed  bool
 }
 
-func (c *Client) tunnel(in ForwardInput, host, port, localPort string, voice Voice) *tunnel {
-	t := &tunnel{c: c, where: net.JoinHostPort(host, port), voice: voice}
+func (c *Client) tunnel(in ForwardInput, host, port, localPort string, on Callbacks) *tunnel {
+	t := &tunnel{c: c, where: net.JoinHostPort(host, port), on: on}
 	t.in = StartInput{Target: in.Target, Reason: in.Reason, DocumentName: in.Document, Parameters: map[string][]string{"portNumber": {port}}}
 	if localPort != "" {
 		t.in.Parameters["localPortNumber"] = []string{localPort}
 	}
 	switch {
 	case in.Document != "":
-		t.in.Parameters = map[string][]string{"portNumber": {port}, "host": {host}} // its own, that much is known
+		t.in.Parameters = map[string][]string{"portNumber": {port}, "host": {host}} // a custom document may not have localPortNumber
 	case strings.EqualFold(host, "localhost"):
 		t.in.DocumentName = documentPort
 	default:
@@ -232,7 +233,7 @@ func (c *Client) tunnel(in ForwardInput, host, port, localPort string, voice Voi
 	return t
 }
 
-// ready makes sure that there is a session.
+// ready starts the session if there is none.
 func (t *tunnel) ready(ctx context.Context) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -240,7 +241,7 @@ func (t *tunnel) ready(ctx context.Context) error {
 	return err
 }
 
-// session returns the present session, or a new one. t.mu is held.
+// session returns the current session, or a new one. t.mu is held.
 func (t *tunnel) session(ctx context.Context) (*streams, error) {
 	if t.closed {
 		return nil, net.ErrClosed
@@ -253,36 +254,28 @@ func (t *tunnel) session(ctx context.Context) (*streams, error) {
 		}
 	}
 	t.present = nil
-	l, err := t.c.start(ctx, t.in, t.voice.notice)
+	l, err := t.c.start(ctx, t.in, t.on.notice)
 	if err != nil {
 		return nil, err
 	}
 	l.attach(ctx)
 	if err = l.greet(ctx); err == nil && (l.hello.kind != typePort || l.hello.Type != portForwarding) {
-		err = sekisho.Errorf(sekisho.CodeInvalid, "The document %s forwards no ports.", Printable(t.in.DocumentName))
+		err = sekisho.Errorf(sekisho.CodeInvalid, "The session document %s does not forward ports.", Printable(t.in.DocumentName))
 	}
 	if err != nil {
-		return nil, firstError(l.end(ctx, err), err)
+		return nil, cmp.Or(l.end(ctx, err), err)
 	}
-	t.voice.started(l.stream.SessionID, false)
-	s := l.multiplex(ctx, func() { t.voice.notice("The node could not connect to %s.", Printable(t.where)) })
+	t.on.started(l.stream.SessionID, false)
+	s := l.multiplex(ctx, func() { t.on.notice("The node could not connect to %s.", Printable(t.where)) })
 	t.present = s
 	go func() {
 		<-s.over
 		if err := l.end(ctx, s.err); err != nil && ctx.Err() == nil && !errors.Is(err, context.Canceled) {
-			t.voice.notice("Forwarding to %s: %s", Printable(t.where), err)
+			t.on.notice("Forwarding to %s: %s", Printable(t.where), err)
 		}
 		close(s.settled)
 	}()
 	return s, nil
-}
-
-// firstError is err, or instead when err says nothing.
-func firstError(err, instead error) error {
-	if err != nil {
-		return err
-	}
-	return instead
 }
 
 // open opens a connection to the destination.
@@ -301,20 +294,20 @@ func (t *tunnel) open(ctx context.Context) (mux.HalfCloser, error) {
 	return far, nil
 }
 
-// release tells that a connection of open has ended.
+// release reports that a connection from open has ended.
 func (t *tunnel) release() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.users--
 }
 
-// carry joins a connection to the destination.
+// carry connects conn to the destination.
 func (t *tunnel) carry(ctx context.Context, conn net.Conn) {
 	defer func() { _ = conn.Close() }()
 	far, err := t.open(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
-			t.voice.notice("A connection to %s could not be forwarded: %s", Printable(t.where), err)
+			t.on.notice("A connection to %s could not be forwarded: %s", Printable(t.where), err)
 		}
 		return
 	}
@@ -326,7 +319,7 @@ func (t *tunnel) carry(ctx context.Context, conn net.Conn) {
 	}
 }
 
-// close ends the tunnel and its session.
+// close closes the tunnel and ends its session.
 func (t *tunnel) close(ctx context.Context) {
 	t.mu.Lock()
 	t.closed = true
@@ -347,27 +340,27 @@ func closeTunnels(ctx context.Context, all []*tunnel) {
 	wg.Wait()
 }
 
-// connectTimeout bounds connecting to what -R forwards to.
+// connectTimeout bounds connecting to the destination of -R.
 const connectTimeout = 10 * time.Second
 
-// reverse takes connections on the node and connects them from here.
-func (c *Client) reverse(ctx context.Context, in ForwardInput, f Forwarding, voice Voice) error {
+// reverse accepts connections on the node and connects them to a local destination.
+func (c *Client) reverse(ctx context.Context, in ForwardInput, f Forwarding, on Callbacks) error {
 	l, err := c.start(ctx, StartInput{
 		Target: in.Target, Reason: in.Reason, DocumentName: documentReverse,
 		Parameters: map[string][]string{"portNumber": {f.Port}, "bindAddress": {first(f.Bind, "::")}},
-	}, voice.notice)
+	}, on.notice)
 	if err != nil {
 		return err
 	}
 	l.attach(ctx)
-	if err = l.greet(ctx); err == nil && !l.hello.offers("reverse") {
-		err = sekisho.Errorf(sekisho.CodeInvalid, "The node's agent does not take connections for clients: -R needs Sekisho's agent.")
+	if err = l.greet(ctx); err == nil && !l.hello.offers(offerReverse) {
+		err = sekisho.Errorf(sekisho.CodeInvalid, "The node's agent cannot listen for clients: -R needs Sekisho's agent.")
 	}
 	if err != nil {
-		return firstError(l.end(ctx, err), err)
+		return cmp.Or(l.end(ctx, err), err)
 	}
-	voice.started(l.stream.SessionID, false)
-	voice.listening(fmt.Sprintf("%s on the node for %s", net.JoinHostPort(f.Bind, f.Port), net.JoinHostPort(f.Host, f.HostPort)))
+	on.started(l.stream.SessionID, false)
+	on.listening(fmt.Sprintf("%s on the node for %s", net.JoinHostPort(f.Bind, f.Port), net.JoinHostPort(f.Host, f.HostPort)))
 	s := l.multiplex(ctx, func() {})
 	defer context.AfterFunc(ctx, func() { s.close(ctx) })()
 	var conns sync.WaitGroup
@@ -380,7 +373,7 @@ func (c *Client) reverse(ctx context.Context, in ForwardInput, f Forwarding, voi
 			defer func() { _ = far.Close() }()
 			near, err := (&net.Dialer{Timeout: connectTimeout}).DialContext(ctx, "tcp", net.JoinHostPort(f.Host, f.HostPort))
 			if err != nil {
-				voice.notice("A connection from the node could not be forwarded: %s", Printable(err.Error()))
+				on.notice("A connection from the node could not be forwarded: %s", Printable(err.Error()))
 				return
 			}
 			stop := context.AfterFunc(ctx, func() { _ = near.Close(); _ = far.Close() })

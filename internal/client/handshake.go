@@ -4,13 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
 	"sekisho/internal/wire/mgs"
 )
 
-// The session types this client runs.
+// Session types this client can run.
 const (
 	typeStandardStream = "Standard_Stream"
 	typeInteractive    = "InteractiveCommands"
@@ -18,16 +19,16 @@ const (
 	typePort           = "Port"
 )
 
-// hello is what the node says of itself and of the session.
+// hello describes the node and the session, as the node sent them.
 type hello struct {
 	agent   string // version
-	kind    string // session type; a node that makes no handshake runs a shell
-	message string // to the person
+	kind    string // session type; a node without handshake runs a shell
+	message string // to the user
 	properties
 }
 
-// properties are those of a session document as the node resolved them, with
-// what our own agent adds about itself.
+// properties are the session document's properties as the node resolved them,
+// with additions of Sekisho's agent.
 type properties struct {
 	PortNumber          looseText `json:"portNumber"`
 	Host                string    `json:"host"`
@@ -35,22 +36,22 @@ type properties struct {
 	LocalPortNumber     looseText `json:"localPortNumber"`
 	LocalUnixSocket     string    `json:"localUnixSocket"`
 	LocalConnectionType string    `json:"localConnectionType"`
-	// Sekisho lists what our agent offers in this session: "stdin", "copy",
-	// "reverse".
+	// Sekisho lists what Sekisho's agent offers in this session.
 	Sekisho []string `json:"sekisho"`
 }
 
-func (p *properties) offers(what string) bool {
-	for _, s := range p.Sekisho {
-		if s == what {
-			return true
-		}
-	}
-	return false
-}
+// What Sekisho's agent can offer.
+const (
+	offerStdin    = "stdin"     // it takes the program's standard input
+	offerCopy     = "copy"      // it copies files
+	offerReverse  = "reverse"   // it listens for the client
+	offerExitCode = "exit-code" // it reports how the shell or command exited
+)
 
-// looseText is a value that some agents write as a number and some as a list of
-// one.
+func (p *properties) offers(what string) bool { return slices.Contains(p.Sekisho, what) }
+
+// looseText is a value that some agents send as a number and some as a list with
+// one element.
 type looseText string
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -66,16 +67,16 @@ func (t *looseText) UnmarshalJSON(b []byte) error {
 	case json.Unmarshal(b, &list) == nil && len(list) == 1:
 		*t = list[0]
 	default:
-		return fmt.Errorf("%.40q is not a text", b)
+		return fmt.Errorf("%.40q is not a string", b)
 	}
 	return nil
 }
 
-// ours reports whether the node runs Sekisho's agent, whose versions begin
-// where those of AWS's have not got to.
+// ours reports whether the node runs Sekisho's agent. Its versions start above
+// those of AWS's agent.
 func (h *hello) ours() bool { return atLeast(h.agent, 4, 0, 0, 0) }
 
-// atLeast compares dotted versions of four numbers.
+// atLeast compares dotted versions with as many numbers as least.
 func atLeast(version string, least ...int) bool {
 	parts := strings.Split(version, ".")
 	if len(parts) != len(least) {
@@ -93,8 +94,8 @@ func atLeast(version string, least ...int) bool {
 	return true
 }
 
-// greet answers the node's handshake and returns when the session may begin.
-// A node that begins with output makes none.
+// greet answers the node's handshake and returns when the session can begin. A
+// node that sends output first makes no handshake.
 func (l *leg) greet(ctx context.Context) error {
 	err := l.awaitStart(ctx)
 	l.greeted.Store(err == nil)
@@ -140,16 +141,16 @@ func (l *leg) awaitStart(ctx context.Context) error {
 	}
 }
 
-// abilities are what this client tells our agent of itself: that it knows one
-// direction of a connection to end before the other, and takes messages larger
-// than AWS's client does.
-const abilities = `{"sekisho":["half-close","large-frames"]}`
+// abilities tells Sekisho's agent what this client can do that AWS's cannot: end
+// one direction of a connection before the other, take larger messages, and
+// take the exit code of a shell.
+const abilities = `{"sekisho":["half-close","large-frames","exit-code"]}`
 
-// answer says to each request of the node whether it is met. One that is not
-// ends the session, and the node gives the reason.
+// answer processes each action that the node requests. An action that fails ends
+// the session, and the node reports the reason.
 func (l *leg) answer(ctx context.Context, req mgs.HandshakeRequest) mgs.HandshakeResponse {
 	l.hello.agent = req.AgentVersion
-	out := mgs.HandshakeResponse{ClientVersion: Version, ProcessedClientActions: []mgs.ProcessedAction{}}
+	out := mgs.HandshakeResponse{ClientVersion: ProtocolVersion, ProcessedClientActions: []mgs.ProcessedAction{}}
 	for _, action := range req.RequestedClientActions {
 		done := mgs.ProcessedAction{ActionType: action.ActionType, ActionStatus: mgs.ActionSuccess, ActionResult: json.RawMessage("null")}
 		var status mgs.ActionStatus
@@ -168,7 +169,7 @@ func (l *leg) answer(ctx context.Context, req mgs.HandshakeRequest) mgs.Handshak
 				done.ActionResult = result
 			}
 		default:
-			status, reason = mgs.ActionUnsupported, fmt.Sprintf("This client does not know the action %s.", action.ActionType)
+			status, reason = mgs.ActionUnsupported, fmt.Sprintf("This client does not support the action %s.", action.ActionType)
 		}
 		if reason != "" {
 			done.ActionStatus, done.Error = status, reason

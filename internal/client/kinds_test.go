@@ -22,7 +22,7 @@ import (
 	"sekisho/internal/wire/mux"
 )
 
-// begin answers for a node up to the start of a session.
+// begin makes the node's handshake.
 func (s *server) begin(agent, kind, properties string) mgs.HandshakeResponse {
 	s.t.Helper()
 	s.send(mgs.PayloadHandshakeRequest, fmt.Sprintf(
@@ -55,7 +55,7 @@ func TestExec(t *testing.T) {
 	c := s.client()
 	go func() {
 		in := client.ExecInput{Target: "mi-0", Args: []string{"echo", "it's", "a b", "", "$x"}}
-		done <- c.Exec(t.Context(), in, strings.NewReader("input"), &out, &errOut, client.Voice{})
+		done <- c.Exec(t.Context(), in, strings.NewReader("input"), &out, &errOut, client.Callbacks{})
 	}()
 	s.begin("4.0.0.0", "NonInteractiveCommands", `{"sekisho":["stdin"]}`)
 	s.expect(mgs.PayloadOutput, "input")
@@ -77,9 +77,9 @@ func TestExec(t *testing.T) {
 	}
 }
 
-// TestExecElsewhere: AWS's service has no such document and its agent no
-// input; the person is told.
-func TestExecElsewhere(t *testing.T) {
+// AWS's service lacks Sekisho's document, and its agent takes no input; the user
+// gets a notice.
+func TestExecWithAWSServiceAndAgent(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	var documents []any
@@ -95,7 +95,7 @@ func TestExecElsewhere(t *testing.T) {
 	c := s.client()
 	go func() {
 		done <- c.Exec(t.Context(), client.ExecInput{Target: "mi-0", Args: []string{"x"}}, strings.NewReader("lost"), io.Discard, io.Discard,
-			client.Voice{Notice: func(text string) { notices <- text }})
+			client.Callbacks{Notice: func(text string) { notices <- text }})
 	}()
 	s.begin("3.3.987.0", "NonInteractiveCommands", `null`)
 	if got := <-notices; !strings.Contains(got, "is lost") {
@@ -131,7 +131,7 @@ func seal(a cipher.AEAD, p string) string {
 	return string(a.Seal(nonce, nonce, []byte(p), nil))
 }
 
-// TestEncrypted is an encrypted shell as AWS's agent makes it.
+// TestEncrypted runs an encrypted shell as AWS's agent does.
 func TestEncrypted(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
@@ -212,8 +212,7 @@ func (n *nodeConn) Write(p []byte) (int, error) {
 
 func (n *nodeConn) Close() error { return nil }
 
-// TestForward carries a connection whose one direction ends first, and goes
-// on when the line was cut meanwhile.
+// TestForward forwards a connection that is half-closed and then cut.
 func TestForward(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
@@ -226,7 +225,7 @@ func TestForward(t *testing.T) {
 	c := s.client()
 	go func() {
 		done <- c.Forward(ctx, client.ForwardInput{Target: "mi-0", Local: []client.Forwarding{{Bind: "127.0.0.1", Port: "0", Host: "db.internal", HostPort: "5432"}}},
-			client.Voice{Listening: func(where string) { listening <- where }})
+			client.Callbacks{Listening: func(where string) { listening <- where }})
 	}()
 	s.begin("4.0.0.0", "Port", `{"portNumber":5432,"type":"LocalPortForwarding","host":"db.internal"}`)
 	address, _, _ := strings.Cut(<-listening, " ")
@@ -418,8 +417,7 @@ func TestParsePlugin(t *testing.T) {
 	}
 }
 
-// TestLapsedCredentials: the session's own token is used when the signature
-// is no longer accepted, and only then.
+// The client uses the session's own token only after its credentials expired.
 func TestLapsedCredentials(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)

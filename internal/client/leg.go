@@ -17,53 +17,53 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// Version is what the client tells the node in the handshake, and what it
-// says it is under the name session-manager-plugin. Agents compare it with
-// versions of the stock client: it says what this one can do.
-const Version = "1.2.700.0"
+// ProtocolVersion is the version the client reports in the handshake and under
+// the name session-manager-plugin. Agents compare it with versions of AWS's
+// plugin to find out what the client can do.
+const ProtocolVersion = "1.2.700.0"
 
 const (
 	pingInterval  = 15 * time.Second
 	pingTimeout   = 10 * time.Second
 	dialTimeout   = 15 * time.Second
-	firstAttempts = 5 // before the first connection; after it, there is no end to them
-	lastWordTime  = 3 * time.Second
+	firstAttempts = 5               // before the first connection; later the client retries without limit
+	lastWordTime  = 3 * time.Second // for telling the node or server about the end
 	minDelay      = 100 * time.Millisecond
 	maxDelay      = 5 * time.Second
 )
 
-// What one message carries at most: AWS's agent is sent what AWS's client
-// sends, our own takes more.
+// Largest payload of one message. AWS's agent gets what AWS's client sends;
+// Sekisho's agent takes more.
 const (
 	payloadStock = 1 << 10
 	payloadOurs  = 16 << 10
 )
 
-// errLeft is why a session ended whose owner left it with "~.".
-const errLeft = "You left the session."
+// reasonLeft is the reason of a session that the user left with "~.".
+const reasonLeft = "You left the session."
 
-// leg is the client's leg of one session: a channel that is kept connected.
+// leg is the client's end of one session: a data channel that reconnects.
 type leg struct {
 	client *Client
 	target string
 	stream Stream
 	ch     *datachannel.Channel
-	notice func(format string, args ...any) // of what the connection does
-	hint   string                           // how to leave while it is away
+	notice func(format string, args ...any) // reports changes of the connection
+	hint   string                           // how to leave while disconnected
 
 	stop    context.CancelFunc
 	serving sync.WaitGroup
 
-	attached bool        // a connection stood once
+	attached bool        // there was a connection
 	greeted  atomic.Bool // the session began
-	// resume gives, once, what resumes the session where credentials cannot;
-	// token keeps it.
+	// resume delivers, once, the token that resumes the session when the
+	// credentials have expired; token keeps it.
 	resume chan string
 	token  string
 
-	hello  hello // what the node said in the handshake
+	hello  hello // from the handshake
 	cipher *cipherPair
-	first  *payload // came in place of a handshake
+	first  *payload // arrived instead of a handshake
 }
 
 type payload struct {
@@ -71,7 +71,7 @@ type payload struct {
 	b  []byte
 }
 
-// start starts a session and returns its leg, not yet attached.
+// start starts a session and returns its leg, not yet connected.
 func (c *Client) start(ctx context.Context, in StartInput, notice func(string, ...any)) (*leg, error) {
 	stream, err := c.StartSession(ctx, in)
 	if err != nil {
@@ -84,10 +84,10 @@ func (c *Client) start(ctx context.Context, in StartInput, notice func(string, .
 	return l, nil
 }
 
-// legOf is the leg of a session that was started.
+// legOf returns the leg of a session that was started.
 func (c *Client) legOf(stream Stream, target string, notice func(string, ...any)) (*leg, error) {
 	if stream.SessionID == "" || stream.TokenValue == "" || stream.StreamURL == "" {
-		return nil, sekisho.Errorf(sekisho.CodeInvalid, "The server's answer names no session, no token or no stream.")
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "The server's response lacks the session ID, the token or the stream URL.")
 	}
 	if err := c.checkStream(stream.StreamURL); err != nil {
 		return nil, err
@@ -98,8 +98,7 @@ func (c *Client) legOf(stream Stream, target string, notice func(string, ...any)
 	}, nil
 }
 
-// checkStream refuses a stream URL that would carry in the clear what the API
-// call had encrypted.
+// checkStream refuses an unencrypted stream URL from an encrypted API.
 func (c *Client) checkStream(raw string) error {
 	u, err := url.Parse(raw)
 	if err != nil || u.Host == "" || u.Scheme != "wss" && (u.Scheme != "ws" || strings.HasPrefix(c.cfg.Endpoint, "https:")) {
@@ -108,29 +107,29 @@ func (c *Client) checkStream(raw string) error {
 	return nil
 }
 
-// terminate tells the server that nobody will come back, also when ctx ended.
-func (c *Client) terminate(ctx context.Context, id string) error {
+// terminate ends the session on the server, even if ctx has ended.
+func (c *Client) terminate(ctx context.Context, sessionID string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWordTime)
 	defer cancel()
-	return c.TerminateSession(ctx, id)
+	return c.TerminateSession(ctx, sessionID)
 }
 
-// attach connects the leg and keeps it connected until it is ended, also
-// after ctx ended: there are last words to say.
+// attach connects the leg and keeps it connected until it is detached. It
+// outlives ctx: the end of the session must still be sent.
 func (l *leg) attach(ctx context.Context) {
 	ctx, l.stop = context.WithCancel(context.WithoutCancel(ctx))
 	l.serving.Go(func() { l.connect(ctx) })
 }
 
-// detach lets go of the connection.
+// detach closes the connection.
 func (l *leg) detach() {
 	l.stop()
 	l.serving.Wait()
 }
 
-// end detaches the leg and says what err, which ended the session, means to
-// people: nil when it ended as sessions do. A server that does not know of the
-// end is told.
+// end detaches the leg and turns err, which ended the session, into an error for
+// the user. It is nil if the session ended normally. If the server does not know
+// that the session has ended, end terminates it.
 func (l *leg) end(ctx context.Context, err error) error {
 	l.detach()
 	closed, ok := errors.AsType[*datachannel.ClosedError](err)
@@ -146,7 +145,7 @@ func (l *leg) end(ctx context.Context, err error) error {
 	return &EndedError{SessionID: l.stream.SessionID, Reason: closed.Reason}
 }
 
-// EndedError says why a session ended that did not end as its owner wished.
+// EndedError is the reason of a session that did not end normally.
 type EndedError struct {
 	SessionID string
 	Reason    string
@@ -157,13 +156,13 @@ func (e *EndedError) Error() string {
 	return fmt.Sprintf("session %s: %s", Printable(e.SessionID), Printable(e.Reason))
 }
 
-// ExitError is the exit code, not 0, of what ran on the node.
+// ExitError is the exit code of the program that ran on the node.
 type ExitError struct{ Code int }
 
 // Error implements error.
 func (e *ExitError) Error() string { return fmt.Sprintf("exit code %d", e.Code) }
 
-// send sends stream data, encrypted if that was agreed.
+// send sends stream data, encrypted if the session is.
 func (l *leg) send(ctx context.Context, pt mgs.PayloadType, p []byte) error {
 	if l.cipher == nil || pt != mgs.PayloadOutput && pt != mgs.PayloadCopy {
 		return l.ch.Send(ctx, pt, p)
@@ -202,8 +201,8 @@ func (l *leg) payloadSize() int {
 	return payloadStock
 }
 
-// connect keeps the channel connected, until it is closed or ctx ends. What
-// cannot be mended closes the channel.
+// connect keeps the channel connected until it is closed or ctx ends. A
+// permanent error closes the channel.
 func (l *leg) connect(ctx context.Context) {
 	delay := minDelay
 	away := false
@@ -219,7 +218,7 @@ func (l *leg) connect(ctx context.Context) {
 			return
 		}
 		if time.Since(began) > maxDelay {
-			delay = minDelay // it stood for a while
+			delay = minDelay // the connection was stable
 		}
 		switch {
 		case l.attached:
@@ -228,7 +227,7 @@ func (l *leg) connect(ctx context.Context) {
 				l.notice("connection lost; reconnecting…%s", l.hint)
 			}
 		case failures >= firstAttempts:
-			l.ch.Close(fmt.Sprintf("There is no connection to the stream: %v", err))
+			l.ch.Close(fmt.Sprintf("Cannot connect to the session's stream: %v", err))
 			return
 		}
 		timer := time.NewTimer(delay + rand.N(delay))
@@ -252,7 +251,7 @@ func (l *leg) connect(ctx context.Context) {
 			l.ch.Close(err.Error())
 			return
 		case err == nil && stream.TokenValue == "":
-			l.ch.Close(l.client.whyOver(ctx, l.stream.SessionID))
+			l.ch.Close(l.client.endReason(ctx, l.stream.SessionID))
 			return
 		case err == nil:
 			l.stream.TokenValue = stream.TokenValue
@@ -260,13 +259,13 @@ func (l *leg) connect(ctx context.Context) {
 	}
 }
 
-// final reports whether asking again would not help.
+// final reports whether retrying is pointless.
 func (e *APIError) final() bool {
 	return e.StatusCode < 500 && e.StatusCode != 429 && !strings.Contains(e.Code, "Throttl")
 }
 
-// renew gets a token for the next connection: with the caller's credentials,
-// or, when they have lapsed, with the session's own token.
+// renew gets a token for the next connection with the caller's credentials or,
+// when they have expired, with the session's own token.
 func (l *leg) renew(ctx context.Context) (Stream, error) {
 	stream, err := l.client.ResumeSession(ctx, l.stream.SessionID)
 	refused, isRefusal := errors.AsType[*APIError](err)
@@ -289,7 +288,7 @@ func (l *leg) renew(ctx context.Context) (Stream, error) {
 	return stream, err
 }
 
-// serve runs one connection. It calls connected when it stands.
+// serve runs one connection. It calls connected once it is open.
 func (l *leg) serve(legCtx context.Context, connected func()) error {
 	ctx, cancel := context.WithCancel(legCtx)
 	defer cancel()
@@ -305,7 +304,7 @@ func (l *leg) serve(legCtx context.Context, connected func()) error {
 		RequestID:            mgs.NewUUID().String(),
 		TokenValue:           l.stream.TokenValue,
 		ClientID:             mgs.NewUUID().String(),
-		ClientVersion:        Version,
+		ClientVersion:        ProtocolVersion,
 	})
 	if err != nil {
 		return err
@@ -318,7 +317,7 @@ func (l *leg) serve(legCtx context.Context, connected func()) error {
 		l.resume = make(chan string, 1)
 		l.serving.Go(func() {
 			defer close(l.resume)
-			if token, err := l.client.resumeToken(legCtx, l.stream.SessionID); err == nil { // most servers give none
+			if token, err := l.client.resumeToken(legCtx, l.stream.SessionID); err == nil { // most servers return none
 				l.resume <- token
 			}
 		})
@@ -327,6 +326,6 @@ func (l *leg) serve(legCtx context.Context, connected func()) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
-	wg.Go(func() { _ = conn.KeepAlive(ctx, pingInterval, pingTimeout) }) // it closes the connection, which Serve reports
+	wg.Go(func() { _ = conn.KeepAlive(ctx, pingInterval, pingTimeout) }) // on failure it closes the connection, which ends Serve
 	return l.ch.Serve(ctx, link.NewFrames(conn))
 }

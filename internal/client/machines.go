@@ -2,7 +2,7 @@ package client
 
 import "context"
 
-// SeenMachine is a machine that is not managed, but was heard of.
+// SeenMachine is a machine that contacted the server but is not managed.
 type SeenMachine struct {
 	Kind, Reason string
 	SourceIP     string `json:"SourceIp"`
@@ -20,8 +20,7 @@ type FormerNode struct {
 	DeregisteredAt     Time
 }
 
-// SeenMachines lists the machines that are not managed: those that were
-// refused, and those that were deregistered.
+// SeenMachines lists unmanaged machines: refused ones and deregistered ones.
 func (c *Client) SeenMachines(ctx context.Context) ([]SeenMachine, []FormerNode, error) {
 	var out struct {
 		Machines     []SeenMachine
@@ -31,11 +30,11 @@ func (c *Client) SeenMachines(ctx context.Context) ([]SeenMachine, []FormerNode,
 	return out.Machines, out.Deregistered, err
 }
 
-// ApproveIdentity makes the machine that shows a changed fingerprint the node.
-func (c *Client) ApproveIdentity(ctx context.Context, node, fingerprint string) error {
+// ApproveIdentity accepts the machine with a changed fingerprint as the node.
+func (c *Client) ApproveIdentity(ctx context.Context, nodeID, fingerprint string) error {
 	in := struct {
 		InstanceID  string `json:"InstanceId"`
 		Fingerprint string
-	}{node, fingerprint}
+	}{nodeID, fingerprint}
 	return c.call(ctx, "sekisho", "Sekisho.ApproveNodeIdentity", in, &struct{}{})
 }

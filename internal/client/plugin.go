@@ -7,20 +7,20 @@ import (
 	"sekisho"
 )
 
-// responseVariable is the variable in which newer aws commands hand over the
-// answer of StartSession, so that its token is not seen in a process list.
+// responseVariable begins the name of the variable in which newer aws commands
+// pass the response of StartSession, to keep its token out of process lists.
 const responseVariable = "AWS_SSM_START_SESSION_RESPONSE"
 
-// PluginCall is what the aws command hands to session-manager-plugin.
+// PluginCall is what the aws command passes to session-manager-plugin.
 type PluginCall struct {
 	Config Config
 	Stream Stream
 	Target string
 }
 
-// ParsePlugin reads the arguments after the program's name: the answer of
-// StartSession, and with newer aws commands region, operation, profile, the
-// request and the endpoint.
+// ParsePlugin parses the arguments after the program's name: the response of
+// StartSession, region and operation, and with newer aws commands the profile,
+// the request and the endpoint.
 func ParsePlugin(args []string, getenv func(string) string) (PluginCall, error) {
 	var call PluginCall
 	if len(args) < 3 {
@@ -33,19 +33,19 @@ func ParsePlugin(args []string, getenv func(string) string) (PluginCall, error) 
 		return ""
 	}
 	if operation := arg(2); operation != "StartSession" {
-		return call, sekisho.Errorf(sekisho.CodeInvalid, "The operation %s is not known: it must be StartSession.", quoted(operation))
+		return call, sekisho.Errorf(sekisho.CodeInvalid, "unknown operation %s: want StartSession", quoted(operation))
 	}
 	response := args[0]
 	if strings.HasPrefix(response, responseVariable) {
 		response = getenv(response)
 	}
 	if err := json.Unmarshal([]byte(response), &call.Stream); err != nil || call.Stream.SessionID == "" {
-		return call, sekisho.Errorf(sekisho.CodeInvalid, "The answer of StartSession that the aws command handed over cannot be read.")
+		return call, sekisho.Errorf(sekisho.CodeInvalid, "cannot parse the response of StartSession from the aws command")
 	}
 	if request := arg(4); request != "" {
 		var in struct{ Target string }
 		if err := json.Unmarshal([]byte(request), &in); err != nil {
-			return call, sekisho.Errorf(sekisho.CodeInvalid, "The request that the aws command handed over cannot be read.")
+			return call, sekisho.Errorf(sekisho.CodeInvalid, "cannot parse the request from the aws command")
 		}
 		call.Target = in.Target
 	}
@@ -58,6 +58,6 @@ func ParsePlugin(args []string, getenv func(string) string) (PluginCall, error) 
 	return call, nil
 }
 
-// PluginVersion is the answer to --version, by which the aws command decides
-// how to hand over the answer of StartSession.
-const PluginVersion = Version
+// PluginVersion is the output of --version. The aws command decides by it how to
+// pass the response of StartSession.
+const PluginVersion = ProtocolVersion

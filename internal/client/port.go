@@ -16,21 +16,21 @@ import (
 	"sekisho/internal/wire/mux"
 )
 
-// portForwarding is the type in the properties of a session whose client
-// takes connections. A Port session without it is one connection, that of
+// portForwarding is the type in the properties of a session whose client listens
+// for connections. A Port session without it carries one connection, which is
 // stdin and stdout.
 const portForwarding = "LocalPortForwarding"
 
-// lingerTime is how long a connection whose input has ended is kept while
-// nothing comes from the other side.
+// lingerTime is how long a connection whose input has ended stays open while the
+// node sends nothing.
 const lingerTime = 5 * time.Second
 
-// stdio joins in and out to the one connection of a session.
+// stdio connects in and out to the one connection of a session.
 func (l *leg) stdio(ctx context.Context, in io.Reader, out io.Writer) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	alive := make(chan struct{}, 1)
-	go func() { // may be stuck in a Read: not waited for
+	go func() { // cannot be waited for: a Read of in may never return
 		buf := make([]byte, 32<<10)
 		_, err := io.CopyBuffer(&outputWriter{ctx: ctx, l: l}, onlyReader{in}, buf)
 		if err != nil && ctx.Err() == nil {
@@ -38,7 +38,7 @@ func (l *leg) stdio(ctx context.Context, in io.Reader, out io.Writer) error {
 			return
 		}
 		if l.hello.ours() {
-			// It ends that direction, and the other by itself.
+			// The agent closes this direction; the other ends when the node closes it.
 			_ = l.send(ctx, mgs.PayloadFlag, mgs.FlagDisconnectToPort.Bytes())
 			return
 		}
@@ -81,11 +81,10 @@ func (l *leg) stdio(ctx context.Context, in io.Reader, out io.Writer) error {
 	}
 }
 
-// errInputOver ends a session whose person has nothing more to say and whose
-// node is silent.
+// errInputOver ends a session whose input has ended and whose node is silent.
 var errInputOver = errors.New("the input has ended")
 
-// onlyReader hides a WriteTo that would not use the buffer.
+// onlyReader hides WriteTo, which would not use the given buffer.
 type onlyReader struct{ io.Reader }
 
 // streams are the connections of one forwarding session.
@@ -93,14 +92,14 @@ type streams struct {
 	l    *leg
 	mux  *mux.Conn
 	pipe *io.PipeWriter
-	over chan struct{} // closed when the session is over
-	err  error         // why; read after over
+	over chan struct{} // closed when the session has ended
+	err  error         // why it ended; valid after over
 
-	settled chan struct{} // of a tunnel: closed when the server knows, too
+	settled chan struct{} // of a tunnel: closed when the server knows of the end
 }
 
-// multiplex begins to carry connections over the leg, until it is closed or
-// the session ends.
+// multiplex carries connections over the leg until it is closed or the session
+// ends.
 func (l *leg) multiplex(ctx context.Context, refused func()) *streams {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	r, w := io.Pipe()
@@ -144,7 +143,7 @@ func (s *streams) receive(ctx context.Context, refused func()) error {
 	}
 }
 
-// close ends the session in peace.
+// close ends the session normally.
 func (s *streams) close(ctx context.Context) {
 	select {
 	case <-s.over:
@@ -155,18 +154,18 @@ func (s *streams) close(ctx context.Context) {
 	<-s.over
 }
 
-// listenAsAsked takes connections where the session's document says, as
-// AWS's client does.
-func (l *leg) listenAsAsked(ctx context.Context, voice Voice) error {
-	listener, err := l.askedListener()
+// listenAsDocumented listens where the session document says, as AWS's client
+// does.
+func (l *leg) listenAsDocumented(ctx context.Context, on Callbacks) error {
+	listener, err := l.documentedListener()
 	if err != nil {
 		return err
 	}
-	voice.listening(listener.Addr().String())
+	on.listening(listener.Addr().String())
 	carried := l.multiplex(ctx, func() {
-		voice.notice("The node could not connect to port %s.", Printable(string(l.hello.PortNumber)))
+		on.notice("The node could not connect to port %s.", Printable(string(l.hello.PortNumber)))
 	})
-	err = serveListener(ctx, listener, carried.over, func() (mux.HalfCloser, error) { return carried.mux.Open() }, voice)
+	err = serveListener(ctx, listener, carried.over, func() (mux.HalfCloser, error) { return carried.mux.Open() }, on)
 	carried.close(ctx)
 	switch {
 	case errors.Is(carried.err, context.Canceled) && ctx.Err() == nil:
@@ -177,13 +176,13 @@ func (l *leg) listenAsAsked(ctx context.Context, voice Voice) error {
 	return carried.err
 }
 
-func (l *leg) askedListener() (net.Listener, error) {
+func (l *leg) documentedListener() (net.Listener, error) {
 	if l.hello.LocalConnectionType == "unix" || l.hello.LocalUnixSocket != "" {
 		return listenUnix(l.hello.LocalUnixSocket)
 	}
 	port := first(string(l.hello.LocalPortNumber), "0")
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-		return nil, sekisho.Errorf(sekisho.CodeInvalid, "The session's local port %q is no port number.", Printable(port))
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "The session's local port %q is not a port number.", Printable(port))
 	}
 	listener, err := net.Listen("tcp", net.JoinHostPort("localhost", port))
 	if err != nil {
@@ -192,7 +191,7 @@ func (l *leg) askedListener() (net.Listener, error) {
 	return listener, nil
 }
 
-// listenUnix listens on a Unix socket that only its owner may use.
+// listenUnix listens on a Unix socket that only its owner can use.
 func listenUnix(path string) (net.Listener, error) {
 	if path == "" {
 		return nil, sekisho.Errorf(sekisho.CodeInvalid, "The session names no Unix socket to listen on.")
@@ -207,9 +206,9 @@ func listenUnix(path string) (net.Listener, error) {
 	return listener, nil
 }
 
-// serveListener joins each connection that comes to one that open makes,
-// until ctx ends, over is closed or the listener fails, and all have ended.
-func serveListener(ctx context.Context, listener net.Listener, over <-chan struct{}, open func() (mux.HalfCloser, error), voice Voice) error {
+// serveListener connects each accepted connection to one from open, until ctx
+// ends, over is closed or the listener fails. It waits for all connections.
+func serveListener(ctx context.Context, listener net.Listener, over <-chan struct{}, open func() (mux.HalfCloser, error), on Callbacks) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var all sync.WaitGroup
 	defer all.Wait()
@@ -239,7 +238,7 @@ func serveListener(ctx context.Context, listener net.Listener, over <-chan struc
 			defer stop()
 			far, err := open()
 			if err != nil {
-				voice.notice("A connection could not be forwarded: %s", Printable(err.Error()))
+				on.notice("A connection could not be forwarded: %s", Printable(err.Error()))
 				_ = near.Close()
 				return
 			}

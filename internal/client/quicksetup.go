@@ -8,22 +8,22 @@ import (
 	"sekisho"
 )
 
-// The roles that Quick Setup makes.
+// Roles that Quick Setup creates.
 const (
 	InstanceRole   = "AmazonSSMRoleForInstancesQuickSetup"
 	AutomationRole = "AmazonSSMRoleForAutomationAssumeQuickSetup"
 )
 
-// QuickSetupInput says which nodes get the role.
+// QuickSetupInput selects the nodes that get the role.
 type QuickSetupInput struct {
-	Nodes []string // by ID, name or tag:KEY=VALUE that selects one
-	Tags  []Tag    // all that have one of these
+	Nodes []string // each an ID, a unique name or a unique tag:KEY=VALUE
+	Tags  []Tag    // all nodes that have one of these
 }
 
 // Tag is a tag.
 type Tag struct{ Key, Value string }
 
-// QuickSetupStep is one step of Quick Setup, and how it came out.
+// QuickSetupStep is one step of Quick Setup and its outcome.
 type QuickSetupStep struct {
 	Kind, Resource, Detail  string
 	Outcome                 string // Made, Present, Differs, Failed or Skipped
@@ -31,21 +31,20 @@ type QuickSetupStep struct {
 	ErrorCode, ErrorMessage string
 }
 
-// QuickSetup has the server make the roles of Quick Setup with their policies,
-// their trust and the instance profile, and give the instance role to nodes.
-// What is there already stays as it is. The steps are returned also when one
-// of them failed.
+// QuickSetup has the server create the roles of Quick Setup with their policies,
+// trust and instance profile, and give the instance role to nodes. It does not
+// change what exists. The steps are returned even if one of them failed.
 func (c *Client) QuickSetup(ctx context.Context, in QuickSetupInput) ([]QuickSetupStep, error) {
 	request := struct {
 		InstanceIDs []string `json:"InstanceIds,omitempty"`
 		Tags        []Tag    `json:",omitempty"`
 	}{Tags: in.Tags}
 	for _, target := range in.Nodes {
-		id, err := c.Resolve(ctx, target)
+		nodeID, err := c.Resolve(ctx, target)
 		if err != nil {
 			return nil, err
 		}
-		request.InstanceIDs = append(request.InstanceIDs, id)
+		request.InstanceIDs = append(request.InstanceIDs, nodeID)
 	}
 	var out struct{ Steps []QuickSetupStep }
 	if err := c.call(ctx, "sekisho", "Sekisho.ApplyQuickSetup", request, &out); err != nil {
@@ -60,7 +59,7 @@ func (c *Client) QuickSetup(ctx context.Context, in QuickSetupInput) ([]QuickSet
 	return out.Steps, nil
 }
 
-// InstallInput says which machines are to become nodes, and how.
+// InstallInput describes the machines that are to become nodes.
 type InstallInput struct {
 	DefaultInstanceName string  `json:",omitempty"`
 	RegistrationLimit   int     `json:",omitempty"`
@@ -73,8 +72,8 @@ type InstallInput struct {
 	PackageSha256       string  `json:",omitempty"`
 }
 
-// InstallCommand is how a machine becomes a node. The command and the user
-// data hold the activation's code.
+// InstallCommand makes a machine a node. Command and UserData contain the
+// activation's code.
 type InstallCommand struct {
 	ActivationID      string `json:"ActivationId"`
 	ExpirationDate    Time
@@ -84,15 +83,15 @@ type InstallCommand struct {
 	UninstallCommand  string
 }
 
-// CreateInstallCommand makes an activation and the line that makes a machine a
-// node with it.
+// CreateInstallCommand creates an activation and the command that makes a machine
+// a node with it.
 func (c *Client) CreateInstallCommand(ctx context.Context, in InstallInput) (InstallCommand, error) {
 	var out InstallCommand
 	if err := c.call(ctx, "sekisho", "Sekisho.CreateInstallCommand", in, &out); err != nil {
 		return out, err
 	}
 	if out.Command == "" || out.UserData == "" {
-		return out, sekisho.Errorf(sekisho.CodeInvalid, "The server's answer has no command.")
+		return out, sekisho.Errorf(sekisho.CodeInvalid, "The server's response contains no command.")
 	}
 	return out, nil
 }

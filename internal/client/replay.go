@@ -10,29 +10,29 @@ import (
 	"sekisho/internal/session/cast"
 )
 
-// livePoll is how often a recording that is being made is asked for more.
+// livePoll is the interval at which the recording of a running session is polled.
 const livePoll = time.Second
 
-// afterReplay puts right what a recording may leave behind: colours, a hidden
-// cursor, the other screen, margins, a character set.
+// afterReplay resets what a recording may leave behind: colours, a hidden cursor,
+// the alternate screen, margins, a character set.
 const afterReplay = "\x1b[!p\x1b[?1049l\x1b[?25h\x1b[?7h\x1b[0m\x1b(B\x0f\r\n"
 
 // ReplayOptions says how to play.
 type ReplayOptions struct {
-	Speed     float64       // 2 is twice as fast; 0 means 1
-	IdleLimit time.Duration // pauses are cut at this; 0 means what the recording says
+	Speed     float64       // playback speed multiplier; 0 means 1
+	IdleLimit time.Duration // longest pause; 0 means the recording's own limit
 }
 
-// Replay plays the recording of a session on a terminal. A session that is
-// still going on is followed to its end.
-func (c *Client) Replay(ctx context.Context, session string, opt ReplayOptions, out, errOut io.Writer) error {
-	pages := &pages{ctx: ctx, client: c, session: session}
+// Replay plays the recording of a session on a terminal. It follows a running
+// session to its end.
+func (c *Client) Replay(ctx context.Context, sessionID string, opt ReplayOptions, out, errOut io.Writer) error {
+	pages := &pages{ctx: ctx, client: c, sessionID: sessionID}
 	err := Play(ctx, pages, opt, out)
 	if pages.err != nil {
-		err = pages.err // without what the reader of casts makes of it
+		err = pages.err // the reader of casts would wrap it
 	}
 	if pages.unproved {
-		fmt.Fprintln(errOut, "The recording is not sealed: the server stopped while it was made.")
+		fmt.Fprintln(errOut, "The recording is not sealed: the server stopped during the session.")
 	}
 	return err
 }
@@ -57,7 +57,7 @@ func Play(ctx context.Context, r io.Reader, opt ReplayOptions, out io.Writer) er
 		}
 	}()
 	began := time.Now()
-	var last, due time.Duration // of the recording, of the playing
+	var last, due time.Duration // in the recording, in the playback
 	for {
 		ev, err := reader.Next()
 		switch {
@@ -99,16 +99,16 @@ func wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// pages reads a recording page by page, and waits where it is still growing.
+// pages reads a recording page by page, and waits while it is still growing.
 type pages struct {
-	ctx      context.Context
-	client   *Client
-	session  string
-	rest     []byte
-	offset   int64
-	over     bool
-	unproved bool // the end came without a seal
-	err      error
+	ctx       context.Context
+	client    *Client
+	sessionID string
+	rest      []byte
+	offset    int64
+	over      bool
+	unproved  bool // it ended without a seal
+	err       error
 }
 
 // Read implements io.Reader.
@@ -126,14 +126,14 @@ func (p *pages) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// next gets a page, or waits a moment where there is none yet.
+// next gets a page, or waits if there is none yet.
 func (p *pages) next() error {
-	page, err := p.client.RecordingPage(p.ctx, p.session, p.offset)
+	page, err := p.client.RecordingPage(p.ctx, p.sessionID, p.offset)
 	if err != nil {
 		return err
 	}
 	if page.NextOffset != p.offset+int64(len(page.Data)) {
-		return errors.New("the server's pages do not follow one another")
+		return errors.New("the server's pages of the recording are not consecutive")
 	}
 	p.rest, p.offset = page.Data, page.NextOffset
 	caughtUp := page.NextOffset >= page.TotalBytes
@@ -144,7 +144,7 @@ func (p *pages) next() error {
 	case caughtUp:
 		return wait(p.ctx, livePoll)
 	default:
-		return errors.New("the server sent an empty page of a recording that goes on")
+		return errors.New("the server sent an empty page before the end of the recording")
 	}
 	return nil
 }

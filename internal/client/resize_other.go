@@ -4,6 +4,6 @@ package client
 
 import "os"
 
-// notifyResize does nothing where no signal tells of a new size: the session
-// keeps the size it began with.
+// notifyResize does nothing on systems without a signal for size changes: the
+// session keeps its initial size.
 func notifyResize(chan os.Signal) {}

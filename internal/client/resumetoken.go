@@ -9,23 +9,22 @@ import (
 	"strings"
 )
 
-// resumeToken asks for a token that resumes this one session when the
-// caller's credentials have lapsed. It is empty where the server's setting
-// does not allow that.
-func (c *Client) resumeToken(ctx context.Context, session string) (string, error) {
+// resumeToken gets a token that resumes this session after the caller's
+// credentials have expired. It is empty if the server does not allow that.
+func (c *Client) resumeToken(ctx context.Context, sessionID string) (string, error) {
 	var out struct{ ResumeToken string }
-	err := c.call(ctx, "sekisho", "Sekisho.GetResumeToken", sessionInput{session}, &out)
+	err := c.call(ctx, "sekisho", "Sekisho.GetResumeToken", sessionInput{sessionID}, &out)
 	return out.ResumeToken, err
 }
 
-// resumeByToken is ResumeSession with the session's own token in place of a
-// signature.
-func (c *Client) resumeByToken(ctx context.Context, session, token string) (Stream, error) {
+// resumeByToken is ResumeSession authenticated by the session's own token instead
+// of a signature.
+func (c *Client) resumeByToken(ctx context.Context, sessionID, token string) (Stream, error) {
 	const operation = "ResumeSessionByToken"
 	body, err := json.Marshal(struct {
 		SessionID   string `json:"SessionId"`
 		ResumeToken string
-	}{session, token})
+	}{sessionID, token})
 	if err != nil {
 		return Stream{}, fmt.Errorf("%s: %w", operation, err)
 	}

@@ -5,19 +5,19 @@ import (
 	"unicode/utf8"
 )
 
-// Sanitizer passes terminal output on without the sequences that reach beyond
-// the screen: the clipboard, the window title, answers typed back as if by
-// the person, the mouse, printers, device control strings. It lets through
-// what it knows to draw, and nothing else.
+// Sanitizer removes sequences from terminal output that affect more than the
+// screen: the clipboard, the window title, replies that appear as typed input,
+// the mouse, printers, device control strings. It passes only sequences that it
+// knows to draw.
 //
-// Its input is text: bytes that are not UTF-8 are dropped, so that no
-// terminal can take one for an 8-bit control.
+// It drops bytes that are not UTF-8, because a terminal could take one for an
+// 8-bit control.
 type Sanitizer struct {
 	W io.Writer
 
 	state   state
-	seq     []byte // the sequence so far, ESC included
-	partial []byte // the beginning of a rune that a Write cut
+	seq     []byte // the current sequence, including ESC
+	partial []byte // start of a rune that the last Write split
 	out     []byte
 }
 
@@ -26,10 +26,10 @@ type state int
 const (
 	ground    state = iota
 	escaped         // after ESC
-	charset         // after ESC and an intermediate: one byte more
-	dropOne         // after ESC and an intermediate of no use here: one byte more
+	charset         // after ESC and an intermediate: one more byte
+	dropOne         // after ESC and an unsupported intermediate: one more byte
 	control         // in a control sequence, ESC [
-	overlong        // in one that is too long to be meant
+	overlong        // in a control sequence that is too long to be valid
 	text            // in a string that ends with ST or BEL: dropped
 	textAfter       // in it, after ESC
 )
@@ -89,7 +89,7 @@ func (s *Sanitizer) step(r rune, b []byte) {
 		s.state = ground
 		return
 	case r < 0x20 || r == 0x7f:
-		// Controls act in the middle of sequences too.
+		// Terminals execute controls even within sequences.
 		switch r {
 		case '\b', '\t', '\n', '\v', '\f', '\r', 0x07, 0x0e, 0x0f:
 			s.out = append(s.out, b...)
@@ -156,8 +156,8 @@ func (s *Sanitizer) afterEscape(r rune) {
 	}
 }
 
-// drawing reports whether a control sequence, without its introducer, does no
-// more than draw.
+// drawing reports whether a control sequence, given without its introducer, only
+// draws.
 func drawing(seq []byte) bool {
 	final := seq[len(seq)-1]
 	params := seq[:len(seq)-1]
@@ -174,7 +174,7 @@ func drawing(seq []byte) bool {
 		return false
 	}
 	if string(seq) == "!p" || len(params) > 0 && final == 'q' && params[len(params)-1] == ' ' && plain(params[:len(params)-1]) {
-		return true // soft reset, shape of the cursor
+		return true // soft reset, cursor shape
 	}
 	if !plain(params) {
 		return false
@@ -189,7 +189,7 @@ func drawing(seq []byte) bool {
 	return false
 }
 
-// plain reports whether params are numbers and separators alone.
+// plain reports whether params are only numbers and separators.
 func plain(params []byte) bool {
 	for _, c := range params {
 		if (c < '0' || c > '9') && c != ';' && c != ':' {
@@ -199,8 +199,8 @@ func plain(params []byte) bool {
 	return true
 }
 
-// modes reports whether all of a list of private modes concern the screen
-// alone, and not the keyboard, the mouse or pasting.
+// modes reports whether all private modes in a list concern only the screen, not
+// the keyboard, the mouse or pasting.
 func modes(params []byte) bool {
 	for len(params) > 0 {
 		n := 0

@@ -11,13 +11,13 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// notice tells the person something, on a line of its own in raw mode too.
+// notice prints text on its own line, in raw mode too.
 func (t *Terminal) notice(text string) {
 	fmt.Fprintf(t.Err, "\r\n%s\r\n", text)
 }
 
-// shell joins the terminal to what runs on the node, until that ends. What
-// told an exit code ends with an *ExitError, be the code 0 or not.
+// shell connects the terminal to the program on the node until it ends. If the
+// node reports an exit code, even 0, the error is an *ExitError.
 func (l *leg) shell(ctx context.Context, t *Terminal) error {
 	if l.hello.kind != typeNonInteractive {
 		restore, err := t.Raw()
@@ -34,11 +34,11 @@ func (l *leg) shell(ctx context.Context, t *Terminal) error {
 		return err
 	}
 	wg.Go(func() { l.followSize(ctx, t) })
-	go l.sendInput(ctx, t) // may be stuck in a Read: not waited for
+	go l.sendInput(ctx, t) // cannot be waited for: a Read of t.In may never return
 	return l.copyOutput(ctx, t.Out, t.Err)
 }
 
-// copyOutput writes what the node sends, until the session ends.
+// copyOutput writes the output from the node until the session ends.
 func (l *leg) copyOutput(ctx context.Context, out, errOut io.Writer) error {
 	var exit *ExitError
 	for {
@@ -94,7 +94,7 @@ func (l *leg) followSize(ctx context.Context, t *Terminal) {
 	}
 }
 
-// sendInput passes on what is typed.
+// sendInput sends the user's input.
 func (l *leg) sendInput(ctx context.Context, t *Terminal) {
 	var esc escape
 	in, out := make([]byte, 16<<10), make([]byte, 0, 16<<10+1)
@@ -104,7 +104,7 @@ func (l *leg) sendInput(ctx context.Context, t *Terminal) {
 		if t.Interactive {
 			var leave bool
 			if p, leave = esc.filter(out, p); leave {
-				l.ch.Close(errLeft)
+				l.ch.Close(reasonLeft)
 				return
 			}
 		}
@@ -118,7 +118,7 @@ func (l *leg) sendInput(ctx context.Context, t *Terminal) {
 			}
 			return
 		case err != nil:
-			l.ch.Close("The terminal is gone.")
+			l.ch.Close("The terminal was closed.")
 			return
 		}
 	}

@@ -31,7 +31,7 @@ func TestShell(t *testing.T) {
 	s.send(mgs.PayloadHandshakeComplete, `{"HandshakeTimeToComplete":1,"CustomerMessage":"be\u001b]0;x\u0007 good"}`)
 	s.expect(mgs.PayloadSize, `{"cols":120,"rows":40}`)
 
-	// Keys pass as they are, Ctrl-C, Ctrl-Z and Ctrl-\ among them.
+	// Keys are sent unchanged, including Ctrl-C, Ctrl-Z and Ctrl-\.
 	p.typeKeys(t, "ls\r\x03\x1a\x1c\n")
 	s.expect(mgs.PayloadOutput, "ls\r\x03\x1a\x1c\n")
 	p.resize(mgs.Size{Cols: 100, Rows: 30})
@@ -64,7 +64,7 @@ func TestShell(t *testing.T) {
 	}
 }
 
-// TestShellWithoutHandshake is what AWS's agent does for a plain shell.
+// AWS's agent makes no handshake for a plain shell.
 func TestShellWithoutHandshake(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
@@ -133,7 +133,7 @@ func TestShellEnds(t *testing.T) {
 			act:  func(s *server, p *person, _ context.CancelFunc) { p.typeKeys(s.t, "\r~.") },
 			want: "You left the session.",
 		},
-		"by escape while the line is down": {
+		"by escape while disconnected": {
 			answers: map[string]func(map[string]any) any{"ResumeSession": func(map[string]any) any { return refusal{500, "InternalServerError", ""} }},
 			act:     func(s *server, p *person, _ context.CancelFunc) { s.cut(); p.typeKeys(s.t, "~.") },
 			want:    "You left the session.",
@@ -142,10 +142,10 @@ func TestShellEnds(t *testing.T) {
 			act:  func(_ *server, _ *person, cancel context.CancelFunc) { cancel() },
 			want: "context canceled",
 		},
-		"while away": {
+		"while disconnected": {
 			answers: map[string]func(map[string]any) any{"ResumeSession": func(map[string]any) any { return map[string]string{"SessionId": "alice-abc"} }},
 			act:     func(s *server, _ *person, _ context.CancelFunc) { s.cut() },
-			want:    "The session is over.",
+			want:    "The session has ended.",
 		},
 		"by refusal to resume": {
 			answers: map[string]func(map[string]any) any{"ResumeSession": func(map[string]any) any { return refusal{400, "DoesNotExistException", "no such session"} }},
@@ -217,7 +217,7 @@ func TestShellRefusals(t *testing.T) {
 		}
 		s.answers["ResumeSession"] = func(map[string]any) any { return refusal{503, "ServiceUnavailable", ""} }
 		s.http.Config.Handler = handleOnlyAPI(s)
-		if err := <-s.shell(t.Context(), newPerson(t, true)); err == nil || !strings.Contains(err.Error(), "no connection to the stream") {
+		if err := <-s.shell(t.Context(), newPerson(t, true)); err == nil || !strings.Contains(err.Error(), "session's stream") {
 			t.Errorf("got %v", err)
 		}
 	})

@@ -34,9 +34,9 @@ const (
 // socks is a SOCKS 5 server whose connections go out from the node, a
 // session for each destination.
 type socks struct {
-	c     *Client
-	in    ForwardInput
-	voice Voice
+	c  *Client
+	in ForwardInput
+	on Callbacks
 
 	mu      sync.Mutex
 	tunnels map[string]*tunnel
@@ -78,7 +78,7 @@ func (s *socks) tunnel(ctx context.Context, host, port string) (*tunnel, error) 
 			return nil, sekisho.Errorf(sekisho.CodeLimit, "There are connections to %d destinations already.", maxDestinations)
 		}
 	}
-	t := s.c.tunnel(s.in, host, port, "", s.voice)
+	t := s.c.tunnel(s.in, host, port, "", s.on)
 	s.tunnels[where] = t
 	return t, nil
 }
@@ -97,7 +97,7 @@ func (s *socks) serve(ctx context.Context, conn net.Conn) {
 		}
 		if err != nil {
 			reply = socksReply(err)
-			s.voice.notice("SOCKS: %s is not reached: %s", Printable(net.JoinHostPort(host, port)), err)
+			s.on.notice("SOCKS: %s is not reached: %s", Printable(net.JoinHostPort(host, port)), err)
 		}
 	}
 	if reply < 0 {

@@ -10,13 +10,13 @@ import (
 	"sekisho/internal/shellquote"
 )
 
-// documentSSH is the document of connections to a node's SSH server.
+// documentSSH is the session document for connections to a node's SSH server.
 const documentSSH = "AWS-StartSSHSession"
 
-// SSHInput starts the session of an SSH connection.
+// SSHInput returns what starts the session of an SSH connection.
 func SSHInput(target, port, reason string) (StartInput, error) {
 	if !validPort(port, false) {
-		return StartInput{}, sekisho.Errorf(sekisho.CodeInvalid, "%q is no port number.", Printable(port))
+		return StartInput{}, sekisho.Errorf(sekisho.CodeInvalid, "%q is not a port number.", Printable(port))
 	}
 	return StartInput{Target: target, Reason: reason, DocumentName: documentSSH, Parameters: map[string][]string{"portNumber": {port}}}, nil
 }

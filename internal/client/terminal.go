@@ -11,29 +11,28 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// Terminal is the person's side of a session.
+// Terminal is the user's side of a session.
 type Terminal struct {
 	In       io.Reader
 	Out, Err io.Writer
 
-	// Interactive is whether keys are typed at In: then the escape "~." is
-	// heeded. Otherwise In is data and passes as it is.
+	// Interactive means that a user types at In, so that the escape "~." works.
+	// Otherwise In is data and is sent unchanged.
 	Interactive bool
-	// Raw makes keys arrive one by one, Ctrl-C and its kind included, and
-	// returns what undoes it.
+	// Raw puts the terminal in raw mode, in which keys such as Ctrl-C arrive as
+	// input. restore undoes it.
 	Raw func() (restore func(), err error)
-	// Size is the present size.
+	// Size returns the current size.
 	Size func() mgs.Size
-	// Resized has a value whenever the size may have changed.
+	// Resized receives a value whenever the size may have changed.
 	Resized <-chan os.Signal
 }
 
-// What a session is told of a size that nobody knows: wide, so that lines
-// stay whole.
+// unknownSize is sent if the size is unknown. It is wide, so that lines do not
+// wrap.
 var unknownSize = mgs.Size{Cols: 300, Rows: 100}
 
-// OpenTerminal returns the terminal of this process. close ends what
-// OpenTerminal began.
+// OpenTerminal returns the terminal of this process. close releases it.
 func OpenTerminal(stdin, stdout, stderr *os.File) (t *Terminal, close func()) {
 	in, out := int(stdin.Fd()), int(stdout.Fd())
 	interactive := term.IsTerminal(in)
@@ -58,14 +57,13 @@ func OpenTerminal(stdin, stdout, stderr *os.File) (t *Terminal, close func()) {
 			if err != nil {
 				return nil, err
 			}
-			return sync.OnceFunc(func() { _ = term.Restore(in, before) }), nil // nothing better can be done
+			return sync.OnceFunc(func() { _ = term.Restore(in, before) }), nil // there is no remedy
 		},
 	}
 	return t, func() { signal.Stop(resized) }
 }
 
-// Pipe is what stands where a session's bytes are another program's: no
-// terminal, and nothing is typed.
+// Pipe returns a Terminal for a session whose data belongs to another program.
 func Pipe(in io.Reader, out, errOut io.Writer) *Terminal {
 	return &Terminal{
 		In: in, Out: out, Err: errOut,
@@ -74,15 +72,15 @@ func Pipe(in io.Reader, out, errOut io.Writer) *Terminal {
 	}
 }
 
-// escape finds "~." typed at the beginning of a line, which leaves a session
-// that no longer answers. "~~" is one tilde.
+// escape detects "~." at the beginning of a line, which leaves a session that no
+// longer responds. "~~" is one tilde.
 type escape struct {
 	midLine bool
 	tilde   bool // a tilde at the beginning of a line is held back
 }
 
-// filter appends to dst what of p is to be sent, and reports whether the
-// person wants to leave.
+// filter appends the part of p to send to dst, and reports whether the user wants
+// to leave.
 func (e *escape) filter(dst, p []byte) (out []byte, leave bool) {
 	for _, c := range p {
 		if e.tilde {

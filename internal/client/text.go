@@ -6,8 +6,8 @@ import (
 	"unicode"
 )
 
-// Printable returns s with everything escaped that could move the cursor,
-// hide text or make a terminal answer: names and reasons come from strangers.
+// Printable escapes everything in s that could move the cursor, hide text or make
+// a terminal reply. Names and reasons are untrusted input.
 func Printable(s string) string {
 	clean := true
 	for _, r := range s {
@@ -36,7 +36,7 @@ func Printable(s string) string {
 }
 
 func printable(r rune) bool {
-	// IsPrint leaves out controls, and the format characters that turn the
-	// direction of text.
+	// IsPrint excludes control characters and the format characters that change
+	// the direction of text.
 	return r != unicode.ReplacementChar && unicode.IsPrint(r)
 }

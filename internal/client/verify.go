@@ -12,27 +12,26 @@ import (
 	"sekisho/internal/session/record"
 )
 
-// Verification is what is known of a recording after it was looked at.
+// Verification is the result of verifying a recording.
 type Verification struct {
 	SessionID      string `json:"SessionId"`
 	Verified       bool
-	Problem        string // the first place that is wrong
+	Problem        string // the first problem found
 	Sealed         bool
 	Live           bool
 	KeyFingerprint string
 }
 
-// VerifySession has the server verify the recording it keeps of a session.
-func (c *Client) VerifySession(ctx context.Context, session string) (Verification, error) {
+// VerifySession has the server verify its recording of a session.
+func (c *Client) VerifySession(ctx context.Context, sessionID string) (Verification, error) {
 	var out Verification
-	err := c.call(ctx, "sekisho", "Sekisho.VerifySessionRecording", sessionInput{session}, &out)
+	err := c.call(ctx, "sekisho", "Sekisho.VerifySessionRecording", sessionInput{sessionID}, &out)
 	return out, err
 }
 
-// VerifyBundle verifies a recording from files alone: name is the directory of
-// a recording or a bundle in ZIP format, and keyFile holds public keys as PEM.
-// They must come from elsewhere than the bundle, which proves nothing about
-// keys of its own.
+// VerifyBundle verifies a recording without a server. name is the directory of a
+// recording or a ZIP bundle; keyFile contains public keys in PEM format, which
+// must not come from the bundle itself.
 func VerifyBundle(name, keyFile string) (Verification, error) {
 	text, err := os.ReadFile(keyFile)
 	if err != nil {
@@ -51,7 +50,7 @@ func VerifyBundle(name, keyFile string) (Verification, error) {
 	default:
 		archive, err := zip.OpenReader(name)
 		if err != nil {
-			return Verification{}, sekisho.Errorf(sekisho.CodeInvalid, "%s is no bundle: %w.", Printable(name), err)
+			return Verification{}, sekisho.Errorf(sekisho.CodeInvalid, "%s is not a recording bundle: %w.", Printable(name), err)
 		}
 		defer func() { _ = archive.Close() }()
 		fsys = archive

@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// WhyInput asks whether somebody could do something.
+// WhyInput describes a call whose authorization is to be explained.
 type WhyInput struct {
 	UserName     string  `json:",omitempty"`
-	PrincipalArn string  `json:",omitempty"` // in place of UserName
+	PrincipalArn string  `json:",omitempty"` // instead of UserName
 	Action       string  `json:",omitempty"`
 	Target       string  `json:",omitempty"`
 	ResourceArn  string  `json:",omitempty"`
@@ -20,7 +20,7 @@ type WhyInput struct {
 	MFA          bool    `json:",omitempty"`
 }
 
-// Seconds is a time as JSON 1.1 has it.
+// Seconds returns t as JSON 1.1 encodes it.
 func Seconds(t time.Time) float64 {
 	if t.IsZero() {
 		return 0
@@ -28,7 +28,7 @@ func Seconds(t time.Time) float64 {
 	return float64(t.UnixMilli()) / 1000
 }
 
-// WhyStep is one question that the policies were asked.
+// WhyStep is one policy decision.
 type WhyStep struct {
 	ResourceArn   string
 	DocumentCheck bool
@@ -36,10 +36,10 @@ type WhyStep struct {
 	Reason        string
 }
 
-// Window is a span of time in which the answer is yes.
+// Window is a period in which the call is allowed.
 type Window struct{ From, To Time }
 
-// Why is the answer.
+// Why explains whether a call would be allowed.
 type Why struct {
 	PrincipalArn string
 	Action       string
@@ -52,7 +52,7 @@ type Why struct {
 	Sampled      bool // short windows may be missing
 }
 
-// ExplainAccess asks whether somebody could do something, and why not.
+// ExplainAccess asks whether a call would be allowed, and why.
 func (c *Client) ExplainAccess(ctx context.Context, in WhyInput) (Why, error) {
 	var out Why
 	err := c.call(ctx, "sekisho", "Sekisho.ExplainAccess", in, &out)

@@ -53,6 +53,10 @@ type Principal struct {
 	// Node is the managed node whose instance-role credentials these are;
 	// empty for people.
 	Node NodeID
+	// NodeProgram is set when the credentials were issued for programs on the
+	// node, which any local user may have: they carry the role's permissions,
+	// but do not speak for the node's agent. See Agent.
+	NodeProgram bool
 
 	// Lease names what the credentials rest on: the user, the key, the
 	// password. When one of these goes, so does what was begun with them. Only
@@ -81,6 +85,14 @@ type PrincipalSession struct {
 	// chain of credentials began with. What began with it ends with it.
 	SourceUserID      string
 	SourceAccessKeyID string
+}
+
+// Agent reports whether the caller is the agent of node: it has proved
+// possession of the node's key, directly or by credentials that are issued for
+// that proof only. Control and data channels, and everything else that an agent
+// says about its node, require it.
+func (p *Principal) Agent(node NodeID) bool {
+	return p != nil && node != "" && p.Node == node && !p.NodeProgram
 }
 
 // SessionPrefix is the first part of the IDs of sessions this principal

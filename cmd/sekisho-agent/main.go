@@ -198,7 +198,7 @@ const minInventory = time.Minute
 func runCommand() *cobra.Command {
 	var debug, v1, addAddress, noCommands bool
 	var endpoint, metadata string
-	var deny, allow []string
+	var deny, allow, imdsAllow []string
 	var stock time.Duration
 	c := &cobra.Command{
 		Use:   "run",
@@ -212,6 +212,9 @@ func runCommand() *cobra.Command {
 			if metadata != "off" {
 				var err error
 				if answer.Listen, err = imds.ParseAddress(metadata); err != nil {
+					return err
+				}
+				if answer.Allowed, err = imds.ParseAllowed(imdsAllow); err != nil {
 					return err
 				}
 			}
@@ -244,6 +247,7 @@ func runCommand() *cobra.Command {
 	c.Flags().BoolVar(&noCommands, "no-commands", false, "refuse every command of Run Command")
 	c.Flags().DurationVar(&stock, "inventory", 0, "how often packages and network interfaces are told to the server, such as 12h; 0 is never")
 	c.Flags().StringVar(&metadata, "imds", "off", "answer the instance metadata service: 127.0.0.1:PORT, 169.254.169.254:80 or off")
+	c.Flags().StringSliceVar(&imdsAllow, "imds-allow", nil, "users, and @GROUPs, whose programs the metadata service answers (default: all)")
 	c.Flags().BoolVar(&v1, "imds-v1", false, "answer metadata requests without a token, too (version 1)")
 	c.Flags().BoolVar(&addAddress, "imds-add-address", false, "give the loopback interface the address of --imds while the agent runs")
 	c.Flags().StringVar(&endpoint, "endpoint", "", "where the server is now, if it moved since the registration")

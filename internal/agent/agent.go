@@ -67,14 +67,15 @@ type Intervals struct {
 
 // Agent is a running agent.
 type Agent struct {
-	cfg     Config
-	ident   enroll.Identity
-	region  string
-	started time.Time
-	client  *uplink.Client
-	role    *enroll.Role
-	control *control.Channel
-	command *runcommand.Runner
+	cfg      Config
+	ident    enroll.Identity
+	region   string
+	started  time.Time
+	client   *uplink.Client
+	role     *enroll.Role
+	programs *enroll.ProgramRole // credentials for the metadata service
+	control  *control.Channel
+	command  *runcommand.Runner
 	// metadata serves the metadata service; nil when that is off.
 	metadata func(ctx context.Context)
 	ctx      context.Context // that sessions run in
@@ -122,6 +123,7 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	defer roleClient.Close()
 	a.role = enroll.NewRole(ident, roleClient, cfg.Log)
+	a.programs = enroll.NewProgramRole(ident, roleClient)
 	if a.client, err = uplink.New(server, a.role.Credentials); err != nil {
 		return err
 	}
@@ -135,13 +137,20 @@ func Run(ctx context.Context, cfg Config) error {
 			conn, err := a.client.OpenControl(ctx, ident.Node)
 			return conn, a.renewOn(err)
 		},
-		Sessions:    a,
-		Jobs:        a.command,
-		RoleChanged: a.role.Renew,
-		Log:         cfg.Log,
+		Sessions: a,
+		Jobs:     a.command,
+		RoleChanged: func() {
+			a.role.Renew()
+			a.programs.Forget()
+		},
+		Log: cfg.Log,
 	})
 	if a.metadata, err = a.listenMetadata(); err != nil {
 		return err
+	}
+	if m := cfg.Metadata.Listen; m.IsValid() {
+		// Users who may only forward ports must not reach the responder.
+		a.cfg.Forwarding.Responder = m
 	}
 	cfg.Log.Info("agent starts", "version", uplink.Version, "endpoint", server.Endpoint, "region", server.Region)
 	a.run(ctx)

@@ -24,6 +24,9 @@ type Metadata struct {
 	// AddAddress gives the loopback interface the address, if it lacks it,
 	// for as long as the agent runs.
 	AddAddress bool
+	// Allowed are the OS users and groups that are answered; the zero value
+	// allows all.
+	Allowed imds.Allowed
 }
 
 // listenMetadata opens the metadata service. The function that it returns
@@ -45,7 +48,8 @@ func (a *Agent) listenMetadata() (serve func(ctx context.Context), err error) {
 	}
 	service := imds.New(imds.Config{
 		Node: a.ident.Node, Region: a.region, Since: a.started, V1: m.V1, Log: a.cfg.Log,
-		Source: &facts{role: a.role, client: a.client, node: a.ident},
+		Source:  &facts{programs: a.programs, client: a.client, node: a.ident},
+		Allowed: m.Allowed,
 	})
 	a.cfg.Log.Info("metadata service answers", "address", l.Addr().String(), "v1", m.V1)
 	return func(ctx context.Context) {
@@ -64,9 +68,9 @@ const (
 
 // facts is what the metadata service tells.
 type facts struct {
-	role   *enroll.Role
-	client *uplink.Client
-	node   enroll.Identity
+	programs *enroll.ProgramRole
+	client   *uplink.Client
+	node     enroll.Identity
 
 	host kept[imds.Host]
 	tags kept[map[string]string]
@@ -111,7 +115,7 @@ func (f *facts) Role(ctx context.Context) (imds.Role, error) {
 
 // Credentials implements [imds.Source].
 func (f *facts) Credentials(ctx context.Context) (imds.Credentials, error) {
-	c, since, expires, err := f.role.Term(ctx)
+	c, since, expires, err := f.programs.Credentials(ctx)
 	return imds.Credentials{
 		AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken, Since: since, Expires: expires,
 	}, err

@@ -453,7 +453,7 @@ func (s *Server) verify(r *http.Request, c *Call, how Auth) (*sigv4.Parsed, *sek
 		hash = "" // the body is held to what was signed while it is read
 	}
 	if err := p.Verify(secret, r, hash, time.Now()); err != nil {
-		if principal.Node != "" {
+		if principal.Agent(principal.Node) {
 			err = s.nodeRefused(r.Context(), c, principal.Node, err)
 		}
 		return nil, nil, err
@@ -466,7 +466,9 @@ func (s *Server) verify(r *http.Request, c *Call, how Auth) (*sigv4.Parsed, *sek
 		if _, err := s.NodeKeys.NodePublicKey(r.Context(), principal.Node); err != nil {
 			return nil, nil, s.nodeRefused(r.Context(), c, principal.Node, err)
 		}
-		s.nodeCalled(r.Context(), c, principal.Node)
+		if principal.Agent(principal.Node) {
+			s.nodeCalled(r.Context(), c, principal.Node)
+		}
 	}
 	if p.SecurityToken == "" {
 		s.Credentials.TouchKey(p.AccessKeyID, p.Service, p.Region, c.Time)

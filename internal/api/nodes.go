@@ -18,6 +18,12 @@ type NodeWatch interface {
 	Refused(ctx context.Context, node sekisho.NodeID, sourceIP string, kind fleet.SightingKind, why string)
 }
 
+// ErrNodeProgram is the error of calls that only a node's agent can make, when
+// they are signed with the credentials that the agent gives to programs on its
+// node.
+var ErrNodeProgram error = sekisho.Errorf(sekisho.CodeDenied, "These credentials were issued for programs on the node and cannot be used as its agent.").
+	WithHint("The agent's own credentials require the node's key.")
+
 // nodeRefused tells of a call in node's name that was refused with err, which
 // it returns.
 func (s *Server) nodeRefused(ctx context.Context, c *Call, node sekisho.NodeID, err error) error {

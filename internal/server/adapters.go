@@ -99,8 +99,8 @@ func (r nodeRoles) ActivationRole(ctx context.Context, name string) (string, err
 	return role.ARN, nil
 }
 
-func (r nodeRoles) IssueNodeCredentials(ctx context.Context, node sekisho.NodeID, role string, ttl time.Duration) (ssm.Credentials, error) {
-	c, err := r.Directory.IssueNodeCredentials(ctx, node, role, ttl)
+func (r nodeRoles) IssueNodeCredentials(ctx context.Context, node sekisho.NodeID, role string, programs bool, ttl time.Duration) (ssm.Credentials, error) {
+	c, err := r.Directory.IssueNodeCredentials(ctx, node, role, programs, ttl)
 	return ssm.Credentials(c), err
 }
 

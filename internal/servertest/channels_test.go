@@ -244,6 +244,39 @@ func TestFramesOutOfOrder(t *testing.T) {
 	}
 }
 
+// Credentials for programs on a node carry the permissions of its role and
+// nothing that only its agent can do.
+func TestProgramCredentialsOpenNoChannel(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t)
+	n := s.Node()
+	n.Connect()
+	x := s.Session(s.Admin, n)
+	program := n.ProgramCredentials()
+	for name, r := range map[string]servertest.Answer{
+		"control channel":  s.CreateChannel(program, "control-channel", n.ID),
+		"data channel":     s.CreateChannel(program, "data-channel", x.ID),
+		"report":           s.JSON(program, "ssm", "UpdateInstanceInformation", map[string]string{"InstanceId": n.ID, "ComputerName": "stolen"}),
+		"message poll":     s.JSON(program, "ec2messages", "GetMessages", map[string]string{"Destination": n.ID, "MessagesRequestId": "0123456789abcdef0123"}),
+		"role token":       s.JSON(program, "ssm", "RequestManagedInstanceRoleToken", map[string]string{"Fingerprint": n.Fingerprint}),
+		"inventory":        s.JSON(program, "ssm", "PutInventory", map[string]any{"InstanceId": n.ID, "Items": []any{map[string]any{"TypeName": "AWS:Tag", "SchemaVersion": "1.0", "CaptureTime": "2026-01-01T00:00:00Z"}}}),
+		"association list": s.JSON(program, "ssm", "ListInstanceAssociations", map[string]string{"InstanceId": n.ID}),
+	} {
+		if r.Status < 400 {
+			t.Errorf("%s: a program on the node was taken for its agent: %d %s", name, r.Status, r.Body)
+		}
+	}
+	if _, err := s.Dial(program, "control-channel", n.ID, nil); err == nil {
+		t.Error("a program on the node opened its control channel")
+	}
+	// The agent's leg is undisturbed, and the credentials work otherwise.
+	x.Check(t)
+	if r := s.Do(func(r *http.Request) { r.Header.Set("Content-Type", "application/x-www-form-urlencoded") },
+		program, "sts", http.MethodPost, "/", "Action=GetCallerIdentity&Version=2011-06-15"); r.Status != http.StatusOK || !strings.Contains(r.Body, "assumed-role/") {
+		t.Errorf("GetCallerIdentity: %d %s", r.Status, r.Body)
+	}
+}
+
 // A node's credentials are good for that node alone.
 func TestNodesSpeakForThemselves(t *testing.T) {
 	t.Parallel()

@@ -97,6 +97,22 @@ func (n *Node) RoleToken(fingerprint string) Answer {
 	return n.signed("RequestManagedInstanceRoleToken", map[string]string{"Fingerprint": fingerprint})
 }
 
+// ProgramCredentials returns credentials as the agent gives them to programs on
+// its node.
+func (n *Node) ProgramCredentials() sigv4.Credentials {
+	n.s.t.Helper()
+	var out struct {
+		AccessKeyID, SecretAccessKey, SessionToken string
+		ForPrograms                                bool
+	}
+	a := n.signed("RequestManagedInstanceRoleToken", map[string]any{"Fingerprint": n.Fingerprint, "ForPrograms": true})
+	a.Decode(n.s.t, &out)
+	if !out.ForPrograms {
+		n.s.t.Fatalf("no credentials for programs: %d %s", a.Status, a.Body)
+	}
+	return sigv4.Credentials{AccessKeyID: out.AccessKeyID, SecretAccessKey: out.SecretAccessKey, SessionToken: out.SessionToken}
+}
+
 // ReplaceKey makes key the one that n signs with, if the server agrees.
 func (n *Node) ReplaceKey(key *rsa.PrivateKey) Answer {
 	n.s.t.Helper()

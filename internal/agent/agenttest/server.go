@@ -55,6 +55,7 @@ type Server struct {
 	updates   []map[string]any
 	inventory map[string]int // how often an item came, by type and hash
 	issued    int
+	old       bool // ignores ForPrograms
 	clients   map[string]*Client
 	completes map[string][]Complete
 	paths     []string
@@ -354,11 +355,19 @@ func (s *Server) roleToken(r *http.Request, in map[string]any, body []byte) (any
 		s.issued++
 		expires = float64(time.Now().Add(s.tokenLife).UnixMilli()) / 1000
 	})
-	return map[string]any{
+	out := map[string]any{
 		"AccessKeyId": c.AccessKeyID, "SecretAccessKey": c.SecretAccessKey, "SessionToken": c.SessionToken,
 		"TokenExpirationDate": expires, "UpdateKeyPair": false,
-	}, nil
+	}
+	if in["ForPrograms"] == true && !s.old {
+		out["ForPrograms"] = true
+	}
+	return out, nil
 }
+
+// IgnoreForPrograms makes the server one that issues only the agent's own
+// credentials.
+func (s *Server) IgnoreForPrograms() { s.update(func() { s.old = true }) }
 
 // signed checks the signature of a request.
 func (s *Server) signed(r *http.Request, service string, body []byte) error {

@@ -20,8 +20,9 @@ const (
 	maxRetry = 15 * time.Second
 )
 
-// Role is the node's role: credentials that are renewed at half their life.
-// Run must be running for them to be.
+// Role holds the credentials with which the agent itself calls the server.
+// Run renews them at half their life. They never leave the agent: they open
+// control and data channels. Programs on the node get ProgramRole's.
 type Role struct {
 	ident  Identity
 	client *uplink.Client
@@ -30,7 +31,6 @@ type Role struct {
 
 	mu      sync.Mutex
 	creds   sigv4.Credentials
-	since   time.Time // when creds were had
 	expires time.Time
 	refused error         // why there are none, while there are none
 	ready   chan struct{} // closed when creds or refused is set
@@ -44,29 +44,23 @@ func NewRole(ident Identity, client *uplink.Client, log *slog.Logger) *Role {
 // Credentials returns valid credentials. While the first attempt is under way
 // it waits; when the last one failed and nothing valid is left, it says why.
 func (r *Role) Credentials(ctx context.Context) (sigv4.Credentials, error) {
-	creds, _, _, err := r.Term(ctx)
-	return creds, err
-}
-
-// Term is Credentials with the time since when and until when they are good.
-func (r *Role) Term(ctx context.Context) (creds sigv4.Credentials, since, expires time.Time, err error) {
 	r.mu.Lock()
 	ready := r.ready
 	r.mu.Unlock()
 	select {
 	case <-ready:
 	case <-ctx.Done():
-		return creds, since, expires, ctx.Err()
+		return sigv4.Credentials{}, ctx.Err()
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
 	case time.Now().Before(r.expires):
-		return r.creds, r.since, r.expires, nil
+		return r.creds, nil
 	case r.refused != nil:
-		return creds, since, expires, r.refused
+		return sigv4.Credentials{}, r.refused
 	}
-	return creds, since, expires, errors.New("the node's role credentials have expired and are being renewed")
+	return sigv4.Credentials{}, errors.New("the node's role credentials have expired and are being renewed")
 }
 
 // Renew asks for new credentials at once: a server that refuses the present
@@ -120,27 +114,37 @@ type roleTokenResponse struct {
 	SecretAccessKey     string
 	SessionToken        string
 	TokenExpirationDate json.Number // seconds since 1970
+	ForPrograms         bool        // the credentials do not speak for the agent
+}
+
+func (a *roleTokenResponse) credentials() sigv4.Credentials {
+	return sigv4.Credentials{AccessKeyID: a.AccessKeyID, SecretAccessKey: a.SecretAccessKey, SessionToken: a.SessionToken}
+}
+
+// requestRoleToken asks the server for credentials of the node's role, for the
+// agent itself or for programs on the node.
+func requestRoleToken(ctx context.Context, client *uplink.Client, ident Identity, forPrograms bool) (*roleTokenResponse, time.Time, error) {
+	in := struct {
+		Fingerprint string
+		ForPrograms bool `json:",omitempty"`
+	}{ident.Fingerprint, forPrograms}
+	var answer roleTokenResponse
+	if err := client.RoleToken(ctx, ident.Node, ident.Key, in, &answer); err != nil {
+		return nil, time.Time{}, err
+	}
+	expires, err := answer.check(time.Now())
+	return &answer, expires, err
 }
 
 // fetch gets credentials and returns how long they last well.
 func (r *Role) fetch(ctx context.Context) (time.Duration, error) {
-	var answer roleTokenResponse
-	err := r.client.RoleToken(ctx, r.ident.Node, r.ident.Key, struct{ Fingerprint string }{r.ident.Fingerprint}, &answer)
-	var expires time.Time
-	if err == nil {
-		expires, err = answer.check(time.Now())
-	}
+	answer, expires, err := requestRoleToken(ctx, r.client, r.ident, false)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err != nil {
 		r.refused = err
 	} else {
-		r.creds = sigv4.Credentials{
-			AccessKeyID:     answer.AccessKeyID,
-			SecretAccessKey: answer.SecretAccessKey,
-			SessionToken:    answer.SessionToken,
-		}
-		r.since, r.expires, r.refused = time.Now(), expires, nil
+		r.creds, r.expires, r.refused = answer.credentials(), expires, nil
 	}
 	select {
 	case <-r.ready:

@@ -67,7 +67,9 @@ type Config struct {
 	Since  time.Time // when the machine became a node
 	Source Source
 	V1     bool // answers requests without a token, too
-	Log    *slog.Logger
+	// Allowed are the OS users that are answered; the zero value allows all.
+	Allowed Allowed
+	Log     *slog.Logger
 }
 
 // Server is the service.
@@ -121,7 +123,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		<-ctx.Done()
 		_ = srv.Close() // an answer that is cut off is asked for again
 	}()
-	err := srv.Serve(newLocal(l, maxConns, s.cfg.Log))
+	err := srv.Serve(newLocal(l, maxConns, s.cfg.Allowed, s.cfg.Log))
 	if errors.Is(err, http.ErrServerClosed) {
 		<-ended
 		return nil

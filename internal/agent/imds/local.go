@@ -19,12 +19,13 @@ import (
 // and of which there are only so many at once.
 type local struct {
 	net.Listener
-	free chan struct{}
-	log  *slog.Logger
+	free    chan struct{}
+	allowed Allowed
+	log     *slog.Logger
 }
 
-func newLocal(l net.Listener, most int, log *slog.Logger) *local {
-	return &local{l, make(chan struct{}, most), log}
+func newLocal(l net.Listener, most int, allowed Allowed, log *slog.Logger) *local {
+	return &local{l, make(chan struct{}, most), allowed, log}
 }
 
 // Accept waits for the next connection of a local program. Others are closed.
@@ -37,6 +38,9 @@ func (l *local) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		uid, err := owner(c)
+		if err == nil {
+			err = l.allowed.check(uid)
+		}
 		if err == nil {
 			l.log.Debug("metadata asked for", "uid", uid)
 			return &counted{Conn: c, release: sync.OnceFunc(func() { <-l.free })}, nil

@@ -41,6 +41,10 @@ type Rules struct {
 	Deny []netip.Prefix
 	// Allow is allowed whatever else is said.
 	Allow []netip.Prefix
+	// Responder is where this agent's metadata service listens. It is never
+	// reached, not even as localhost or by an address in Allow: the service
+	// knows its callers by their UID, and would take the agent for one.
+	Responder netip.AddrPort
 }
 
 // embedded are prefixes of IPv6 whose last 32 bits are an IPv4 address.
@@ -78,6 +82,11 @@ func (r *Rules) denied(a netip.Addr, host string) bool {
 	// A name of somebody else's that leads here would get around what only
 	// listens here.
 	return in(alwaysDenied) || in(r.Deny) || real.IsLoopback() && !own(host)
+}
+
+// responder reports whether the metadata service of this agent listens there.
+func (r *Rules) responder(a netip.Addr, port uint16) bool {
+	return r.Responder.IsValid() && netip.AddrPortFrom(plain(a), port) == r.Responder
 }
 
 // own reports whether host means this machine by itself.
@@ -120,12 +129,12 @@ func (d *Destination) String() string {
 // addresses are those that may be connected to. An error that is a
 // [sekisho.Error] is a refusal.
 func (d *Destination) addresses(ctx context.Context) ([]netip.Addr, error) {
-	if d.Host == "" {
-		return []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}, nil
-	}
 	host := strings.Trim(d.Host, "[]")
 	all := []netip.Addr{}
-	if a, err := netip.ParseAddr(host); err == nil {
+	if host == "" {
+		host = "localhost"
+		all = append(all, netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback())
+	} else if a, err := netip.ParseAddr(host); err == nil {
 		all = append(all, a)
 	} else {
 		lookup := d.Lookup
@@ -142,7 +151,7 @@ func (d *Destination) addresses(ctx context.Context) ([]netip.Addr, error) {
 	}
 	var good []netip.Addr
 	for _, a := range all {
-		if !d.Rules.denied(a, host) {
+		if !d.Rules.denied(a, host) && !d.Rules.responder(a, d.Port) {
 			good = append(good, a)
 		}
 	}
@@ -160,7 +169,7 @@ func (d *Destination) addresses(ctx context.Context) ([]netip.Addr, error) {
 // Check refuses a destination that would be refused every time. A name that
 // cannot be resolved now may be later.
 func (d *Destination) Check(ctx context.Context) error {
-	if d.Socket != "" || d.Host == "" {
+	if d.Socket != "" {
 		return nil
 	}
 	_, err := d.addresses(ctx)

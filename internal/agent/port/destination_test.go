@@ -91,6 +91,51 @@ func TestRules(t *testing.T) {
 	}
 }
 
+// TestResponder: no form of its address leads to the agent's own metadata
+// service, whatever the rules allow. Other ports stay reachable.
+func TestResponder(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		host string
+		at   string
+		port uint16
+		want bool
+	}{
+		{"127.0.0.1", "127.0.0.1:8169", 8169, true},
+		{"::ffff:127.0.0.1", "127.0.0.1:8169", 8169, true},
+		{"127.0.0.1", "127.0.0.1:8169", 8170, false},
+		{"169.254.169.254", "169.254.169.254:80", 80, true},
+		{"169.254.169.254", "169.254.169.254:80", 81, false},
+		{"10.0.0.1", "127.0.0.1:8169", 8169, false},
+	} {
+		rules := port.Rules{
+			Allow:     []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("169.254.0.0/16")},
+			Responder: netip.MustParseAddrPort(tt.at),
+		}
+		if got := denied(t, port.Destination{Host: tt.host, Port: tt.port, Rules: rules}); got != tt.want {
+			t.Errorf("%s port %d with the responder at %s: denied %v, want %v", tt.host, tt.port, tt.at, got, tt.want)
+		}
+	}
+	// A session whose document names no host means this machine.
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	at := netip.MustParseAddrPort(l.Addr().String())
+	d := port.Destination{Port: at.Port(), Rules: port.Rules{Responder: at}}
+	if conn, err := d.Dial(t.Context()); err == nil {
+		_ = conn.Close()
+		t.Error("a session without a host reached the responder")
+	}
+	d.Rules = port.Rules{}
+	conn, err := d.Dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.Close()
+}
+
 // TestRebinding: a name that was good when it was checked and is another one
 // when it is dialled leads nowhere, and the one dialled is the one judged.
 func TestRebinding(t *testing.T) {

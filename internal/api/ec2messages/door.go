@@ -121,6 +121,9 @@ func (d *door) authorize(ctx context.Context, c *api.Call) error {
 	if err := c.Authorize(ctx, "ec2messages:"+c.Operation, "*"); err != nil {
 		return err
 	}
+	if c.Principal.NodeProgram {
+		return api.ErrNodeProgram
+	}
 	if c.Principal.Node == "" {
 		return sekisho.Errorf(sekisho.CodeDenied, "Only managed nodes have messages.")
 	}

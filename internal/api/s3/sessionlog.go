@@ -52,7 +52,7 @@ type rewrite struct {
 	q       *request
 	told    LogRewrite
 	former  *objects.Version // nil: nothing was there
-	foreign bool             // the node is not the session's
+	foreign bool             // the caller is not the agent of the session's node
 }
 
 // rewriteOf finds out what a write of the caller to a key would do to the log
@@ -67,7 +67,7 @@ func (q *request) rewriteOf(ctx context.Context, key, version string) (*rewrite,
 	if err != nil || s == nil {
 		return nil, err
 	}
-	g := &rewrite{q: q, foreign: s.Target != q.Principal.Node, told: LogRewrite{
+	g := &rewrite{q: q, foreign: !q.Principal.Agent(s.Target), told: LogRewrite{
 		Time: q.Time, Session: s, Node: q.Principal.Node, Principal: q.Principal.ARN, SourceIP: q.SourceIP.String(), UserAgent: q.UserAgent,
 		RequestID: q.RequestID, Operation: q.Operation, Bucket: q.bucket, Key: key,
 	}}

@@ -50,7 +50,12 @@ func (d *door) registerManagedInstance(ctx context.Context, c *api.Call, in *reg
 	return &registerAnswer{string(n.ID)}, nil
 }
 
-type roleTokenRequest struct{ Fingerprint string }
+type roleTokenRequest struct {
+	Fingerprint string
+	// ForPrograms asks for credentials that the agent can give to programs on
+	// its node: they do not speak for the agent. It is not a member of AWS's.
+	ForPrograms bool
+}
 
 // roleTokenAnswer has no optional fields: AWS's agent reads all of them.
 type roleTokenAnswer struct {
@@ -59,6 +64,7 @@ type roleTokenAnswer struct {
 	SessionToken        string
 	TokenExpirationDate awsproto.Epoch
 	UpdateKeyPair       bool
+	ForPrograms         bool `json:",omitempty"` // confirms that of the request
 }
 
 // roleTokenTTL is how long a node's credentials last; agents renew them at
@@ -80,13 +86,13 @@ func (d *door) requestManagedInstanceRoleToken(ctx context.Context, c *api.Call,
 	if err != nil {
 		return nil, err
 	}
-	creds, err := d.Roles.IssueNodeCredentials(ctx, n.ID, role, roleTokenTTL)
+	creds, err := d.Roles.IssueNodeCredentials(ctx, n.ID, role, in.ForPrograms, roleTokenTTL)
 	if err != nil {
 		return nil, err
 	}
 	return &roleTokenAnswer{
 		AccessKeyID: creds.AccessKeyID, SecretAccessKey: creds.SecretAccessKey, SessionToken: creds.SessionToken,
-		TokenExpirationDate: awsproto.NewEpoch(creds.Expiration),
+		TokenExpirationDate: awsproto.NewEpoch(creds.Expiration), ForPrograms: in.ForPrograms,
 	}, nil
 }
 

@@ -33,7 +33,7 @@ type Roles interface {
 	// It must exist and trust Systems Manager.
 	ActivationRole(ctx context.Context, name string) (arn string, err error)
 	// IssueNodeCredentials makes temporary credentials of the role for node.
-	IssueNodeCredentials(ctx context.Context, node sekisho.NodeID, role string, ttl time.Duration) (Credentials, error)
+	IssueNodeCredentials(ctx context.Context, node sekisho.NodeID, role string, programs bool, ttl time.Duration) (Credentials, error)
 }
 
 // Credentials are temporary credentials.

@@ -23,8 +23,11 @@ func (d *door) asNode(ctx context.Context, c *api.Call, node string) error {
 	if err := c.Authorize(ctx, "ssm:"+c.Operation, d.nodeARN(node)); err != nil {
 		return err
 	}
-	if c.Principal.Node == sekisho.NodeID(node) {
+	if c.Principal.Agent(sekisho.NodeID(node)) {
 		return nil
+	}
+	if c.Principal.NodeProgram {
+		return api.ErrNodeProgram
 	}
 	if c.Principal.Node != "" {
 		d.Fleet.FalseClaim(ctx, c.Principal.Node, sekisho.NodeID(node), c.SourceIP.String())

@@ -117,7 +117,10 @@ func (d *door) authorizeNode(ctx context.Context, c *api.Call, action, node stri
 }
 
 func (d *door) isNode(ctx context.Context, c *api.Call, node string) error {
-	if c.Principal == nil || string(c.Principal.Node) != node {
+	if c.Principal != nil && c.Principal.NodeProgram {
+		return api.ErrNodeProgram
+	}
+	if !c.Principal.Agent(sekisho.NodeID(node)) {
 		if c.Principal != nil && c.Principal.Node != "" {
 			d.Fleet.FalseClaim(ctx, c.Principal.Node, sekisho.NodeID(node), c.SourceIP.String())
 		}
@@ -270,6 +273,9 @@ func (d *door) createDataChannel(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		_, err = mgs.ParseBody[mgs.CreateDataChannelRequest](c.Body())
 		err = badRequest(err)
+	}
+	if err == nil && c.Principal.NodeProgram {
+		err = api.ErrNodeProgram
 	}
 	var token string
 	if err == nil {

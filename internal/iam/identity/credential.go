@@ -59,6 +59,7 @@ type claims struct {
 	SignedIn       string            `json:"l,omitempty"`  // the lease term of what was shown to the console
 	Console        bool              `json:"c,omitempty"`  // a sign-in itself, not credentials that came of it
 	Node           sekisho.NodeID    `json:"d,omitempty"`
+	NodeProgram    bool              `json:"dp,omitempty"` // for programs on the node, not for its agent
 }
 
 const (
@@ -178,7 +179,7 @@ func (d *Directory) claimed(s *state, c *claims) (*sekisho.Principal, error) {
 	if c.MFA != 0 {
 		p.MFATime = time.Unix(c.MFA, 0).UTC()
 	}
-	p.Node, p.Lease = c.Node, held
+	p.Node, p.NodeProgram, p.Lease = c.Node, c.NodeProgram, held
 	if c.Console && c.Kind == claimUser {
 		return &p, nil // a user at the console acts as itself
 	}
@@ -415,8 +416,9 @@ func (d *Directory) FederationToken(ctx context.Context, caller *sekisho.Princip
 
 // IssueNodeCredentials issues a node the credentials of its role. The role
 // must still trust ssm.amazonaws.com or, as those of instance profiles do,
-// ec2.amazonaws.com.
-func (d *Directory) IssueNodeCredentials(ctx context.Context, node sekisho.NodeID, role string, ttl time.Duration) (TemporaryCredentials, error) {
+// ec2.amazonaws.com. With programs, the credentials are for programs on the
+// node and do not speak for its agent.
+func (d *Directory) IssueNodeCredentials(ctx context.Context, node sekisho.NodeID, role string, programs bool, ttl time.Duration) (TemporaryCredentials, error) {
 	r, err := d.Role(ctx, role)
 	if err != nil {
 		return TemporaryCredentials{}, err
@@ -433,7 +435,7 @@ func (d *Directory) IssueNodeCredentials(ctx context.Context, node sekisho.NodeI
 	if !trusted {
 		return TemporaryCredentials{}, sekisho.Errorf(sekisho.CodeDenied, "The role %s does not trust ssm.amazonaws.com, nor ec2.amazonaws.com.", r.Name)
 	}
-	return d.issue(claims{Kind: claimRole, ID: r.ID, Name: string(node), Node: node}, ttl)
+	return d.issue(claims{Kind: claimRole, ID: r.ID, Name: string(node), Node: node, NodeProgram: programs}, ttl)
 }
 
 func checkSessionName(field, name string) error {

@@ -137,7 +137,7 @@ func TestBootstrapHappensOnce(t *testing.T) {
 	if _, err := f.CheckPassword(t.Context(), "admin", first.Password, host, identity.Second{}); err != nil {
 		t.Errorf("the first password: %v", err)
 	}
-	creds, err := f.IssueNodeCredentials(t.Context(), "mi-0123456789abcdef0", "service-role/"+identity.NodeRole, time.Hour)
+	creds, err := f.IssueNodeCredentials(t.Context(), "mi-0123456789abcdef0", "service-role/"+identity.NodeRole, false, time.Hour)
 	must(t, err)
 	_, node, err := f.Credential(t.Context(), creds.AccessKeyID, creds.SessionToken)
 	must(t, err)
@@ -479,12 +479,12 @@ func TestNodeCredentialsNeedATrustingRole(t *testing.T) {
 	ctx := t.Context()
 	_, err := f.CreateRole(ctx, identity.NewRole{Path: "/x/", Name: "people", Trust: trusting(`{"AWS":"` + account + `"}`)})
 	must(t, err)
-	_, err = f.IssueNodeCredentials(ctx, "mi-0123456789abcdef0", "people", time.Hour)
+	_, err = f.IssueNodeCredentials(ctx, "mi-0123456789abcdef0", "people", false, time.Hour)
 	wantCode(t, err, sekisho.CodeDenied, "does not trust")
-	_, err = f.IssueNodeCredentials(ctx, "mi-0123456789abcdef0", "y/people", time.Hour)
+	_, err = f.IssueNodeCredentials(ctx, "mi-0123456789abcdef0", "y/people", false, time.Hour)
 	wantCode(t, err, sekisho.CodeNotFound, "cannot be found")
 	must(t, f.UpdateTrust(ctx, "people", trusting(`{"Service":"ssm.amazonaws.com"}`)))
-	_, err = f.IssueNodeCredentials(ctx, "mi-0123456789abcdef0", "x/people", time.Hour)
+	_, err = f.IssueNodeCredentials(ctx, "mi-0123456789abcdef0", "x/people", false, time.Hour)
 	must(t, err)
 }
 
@@ -693,7 +693,7 @@ func BenchmarkRequest(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	node, err := d.IssueNodeCredentials(b.Context(), "mi-0123456789abcdef0", identity.NodeRole, time.Hour)
+	node, err := d.IssueNodeCredentials(b.Context(), "mi-0123456789abcdef0", identity.NodeRole, false, time.Hour)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -745,7 +745,7 @@ func FuzzSessionToken(f *testing.F) {
 	if _, _, err := d.Bootstrap(context.Background(), "admin"); err != nil {
 		f.Fatal(err)
 	}
-	c, err := d.IssueNodeCredentials(context.Background(), "mi-0123456789abcdef0", identity.NodeRole, time.Hour)
+	c, err := d.IssueNodeCredentials(context.Background(), "mi-0123456789abcdef0", identity.NodeRole, false, time.Hour)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -58,6 +58,9 @@ type Operation struct {
 	// few operations that AWS leaves open too.
 	NoPolicy string
 	ReadOnly bool
+	// AnswerOnly says that a call changes nothing that is stored: its only
+	// effect is its answer, which is withheld until its event is stored.
+	AnswerOnly bool
 	// Hidden is a member of the request that nobody reads in the audit trail.
 	Hidden string
 	// Busy is the name of the error when there are too many such calls; empty
@@ -125,6 +128,13 @@ type NodeKeys interface {
 
 // Trail keeps audit events.
 type Trail interface {
+	// Begin stores what is known of a call that may change something before
+	// it does, and gives the event its ID. Complete stores the event of such a
+	// call, Abandon drops it.
+	Begin(ctx context.Context, e *audit.Event) error
+	Complete(ctx context.Context, e audit.Event) error
+	Abandon(ctx context.Context, id string) error
+	// Record stores the event of any other call.
 	Record(ctx context.Context, e audit.Event) error
 }
 
@@ -195,7 +205,8 @@ type Call struct {
 	content    *content // of a streaming call, in place of body
 	form       url.Values
 	authorized bool
-	calledFor  *Call // the call that this one was made within
+	begun      string // ID of the event whose intent is stored; "" for none
+	calledFor  *Call  // the call that this one was made within
 
 	// What the audit event will say.
 	params    any
@@ -488,6 +499,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, c *Call) {
 		s.fail(w, r, c, sekisho.Errorf(sekisho.CodeNotImplemented, "%s:%s is not implemented by Sekisho.", c.Service, clip(c.Operation)))
 		return
 	}
+	if err := c.Begin(r.Context()); err != nil {
+		s.unrecorded(w, r, c, err)
+		return
+	}
 	out, err := handle(r.Context(), op, c)
 	if err == nil && !c.authorized && op.NoPolicy == "" {
 		err = fmt.Errorf("%s:%s answered without asking policy", c.Service, c.Operation)
@@ -503,6 +518,22 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, c *Call) {
 	if err := write(w, c, out); err != nil {
 		s.Log.WarnContext(r.Context(), "answer not delivered", "request_id", c.RequestID, "error", err)
 	}
+}
+
+// Begin makes sure that the audit trail knows of c before c changes anything.
+// An error means that it does not, and that the call must not go ahead. Doors
+// that run their operations themselves call it first.
+func (c *Call) Begin(ctx context.Context) error {
+	op := c.door.Operations[c.Operation]
+	if op.ReadOnly || op.AnswerOnly {
+		return nil
+	}
+	ev := c.event(false, nil)
+	if err := c.server.Trail.Begin(context.WithoutCancel(ctx), &ev); err != nil {
+		return err
+	}
+	c.begun = ev.ID
+	return nil
 }
 
 // handle runs op. A panic is an internal error like any other: it is answered
@@ -594,6 +625,12 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, c *Call, err error
 // failBusy answers a call for which there is no room. It is not recorded: that
 // would be as much work as the call, and the gate counts it.
 func (s *Server) failBusy(w http.ResponseWriter, r *http.Request, c *Call, busy *admission.Busy) {
+	if c.begun != "" {
+		if err := s.Trail.Abandon(context.WithoutCancel(r.Context()), c.begun); err != nil {
+			s.unrecorded(w, r, c, err)
+			return
+		}
+	}
 	w.Header().Set("Retry-After", strconv.Itoa(int(busy.After.Seconds())+1))
 	s.answerError(w, r, c, &awsproto.Error{
 		Code: cmp.Or(c.door.Operations[c.Operation].Busy, "ThrottlingException"), Message: busy.Error(), Status: http.StatusTooManyRequests, Sender: true,
@@ -648,17 +685,29 @@ func (s *Server) answerError(w http.ResponseWriter, r *http.Request, c *Call, e 
 
 // record writes the audit event of c, or sums it up with others.
 func (s *Server) record(r *http.Request, c *Call, readOnly bool, e *awsproto.Error) error {
-	if e != nil && c.Principal == nil && s.refusals.sum(c.SourceIP, c.Time, func() { s.flush(false) }) {
+	// The event outlives a client that hangs up.
+	ctx := context.WithoutCancel(r.Context())
+	if e != nil && e.Status < http.StatusInternalServerError && c.Principal == nil && s.refusals.sum(c.SourceIP, c.Time, func() { s.flush(false) }) {
+		if c.begun != "" {
+			return s.Trail.Abandon(ctx, c.begun)
+		}
 		return nil
 	}
-	// The event outlives a client that hangs up.
-	return s.recordCall(context.WithoutCancel(r.Context()), c, readOnly, e)
+	return s.recordCall(ctx, c, readOnly, e)
 }
 
 // recordCall writes the audit event of c.
 func (s *Server) recordCall(ctx context.Context, c *Call, readOnly bool, e *awsproto.Error) error {
+	if c.begun != "" {
+		return s.Trail.Complete(ctx, c.event(readOnly, e))
+	}
+	return s.Trail.Record(ctx, c.event(readOnly, e))
+}
+
+// event is the audit event of c as far as c has come; e is its error or nil.
+func (c *Call) event(readOnly bool, e *awsproto.Error) audit.Event {
 	ev := audit.Event{
-		Time: c.Time, EventSource: c.door.Source(), EventName: clip(c.Operation), Region: c.Region,
+		ID: c.begun, Time: c.Time, EventSource: c.door.Source(), EventName: clip(c.Operation), Region: c.Region,
 		SourceIP: c.SourceIP.String(), UserAgent: clipTo(c.UserAgent, maxUserAgent), RequestID: c.RequestID,
 		UserIdentity: audit.IdentityOf(c.Principal), RequestParameters: c.params, ResponseElements: c.response,
 		Resources: slices.CompactFunc(c.resources, func(a, b audit.Resource) bool { return a == b }),
@@ -667,7 +716,7 @@ func (s *Server) recordCall(ctx context.Context, c *Call, readOnly bool, e *awsp
 	if e != nil {
 		ev.ErrorCode, ev.ErrorMessage = e.Code, e.Message
 	}
-	return s.Trail.Record(ctx, ev)
+	return ev
 }
 
 // errorOf words err for the door's protocol.

@@ -55,6 +55,8 @@ type world struct {
 	mu           sync.Mutex
 	events       []audit.Event
 	auditFails   error
+	changes      int // that Change made
+	begun        int // calls that are neither completed nor abandoned
 	deregistered bool
 	touched      int
 	log          bytes.Buffer
@@ -106,6 +108,32 @@ func (w *world) Policies(_ context.Context, p *sekisho.Principal) (*policy.Set, 
 	return policy.Compile(policy.Policies{Identity: []*policy.Document{doc}}), nil
 }
 
+func (w *world) Begin(_ context.Context, e *audit.Event) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.auditFails != nil {
+		return w.auditFails
+	}
+	w.begun++
+	e.ID = "begun"
+	return nil
+}
+
+func (w *world) Complete(_ context.Context, e audit.Event) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.begun--
+	w.events = append(w.events, e)
+	return nil
+}
+
+func (w *world) Abandon(context.Context, string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.begun--
+	return nil
+}
+
 func (w *world) Record(ctx context.Context, e audit.Event) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -143,7 +171,16 @@ func ping(ctx context.Context, c *api.Call, in *pingRequest) (*pingAnswer, error
 
 const secretOutput = "must never leave"
 
-func operations() map[string]api.Operation {
+type changeRequest struct{ DiskFills bool }
+
+func (in *changeRequest) thenFail() error {
+	if in.DiskFills {
+		return errors.New("the disk is full")
+	}
+	return nil
+}
+
+func operations(w *world) map[string]api.Operation {
 	return map[string]api.Operation{
 		"Ping": {Handle: api.Handle(ping), ReadOnly: true},
 		"Forget": {Handle: api.Handle(func(context.Context, *api.Call, *struct{}) (*pingAnswer, error) {
@@ -159,6 +196,16 @@ func operations() map[string]api.Operation {
 		"NodeOnly": {Handle: api.Handle(func(_ context.Context, c *api.Call, _ *struct{}) (*pingAnswer, error) {
 			return &pingAnswer{string(c.Principal.Node)}, nil
 		}), Auth: api.NodeKey, NoPolicy: "a test"},
+		"Change": {Handle: api.Handle(func(ctx context.Context, c *api.Call, in *changeRequest) (*pingAnswer, error) {
+			if err := c.Authorize(ctx, "toy:Change", "*"); err != nil {
+				return nil, err
+			}
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.changes++
+			w.auditFails = in.thenFail()
+			return &pingAnswer{"changed"}, nil
+		})},
 		"Around": {Handle: api.Handle(around), NoPolicy: "each operation that it calls asks by itself"},
 		"Panic":  {Handle: func(context.Context, *api.Call) (any, error) { panic("oh no " + secretOutput) }},
 		"Fault":  {Handle: func(context.Context, *api.Call) (any, error) { return nil, errors.New("sql: " + secretOutput) }},
@@ -176,9 +223,9 @@ func newWorld(t testing.TB) *world {
 	w := &world{}
 	w.Server = api.New(api.Config{
 		Doors: []*api.Door{
-			{Service: "ssm", Protocol: awsproto.JSON, Operations: operations()},
-			{Service: "iam", Protocol: awsproto.Query, XMLNS: "https://iam.amazonaws.com/doc/2010-05-08/", Version: "2010-05-08", Global: true, Operations: operations()},
-			{Service: "ec2", Protocol: awsproto.EC2, XMLNS: "http://ec2.amazonaws.com/doc/2016-11-15/", Version: "2016-11-15", Operations: operations()},
+			{Service: "ssm", Protocol: awsproto.JSON, Operations: operations(w)},
+			{Service: "iam", Protocol: awsproto.Query, XMLNS: "https://iam.amazonaws.com/doc/2010-05-08/", Version: "2010-05-08", Global: true, Operations: operations(w)},
+			{Service: "ec2", Protocol: awsproto.EC2, XMLNS: "http://ec2.amazonaws.com/doc/2016-11-15/", Version: "2016-11-15", Operations: operations(w)},
 		},
 		Credentials: w, NodeKeys: w, Authorizer: authz.New(w), Trail: w, Account: account, Region: region,
 		Log: slog.New(slog.NewTextHandler(&w.log, nil)),
@@ -487,6 +534,32 @@ func TestWhatCannotBeRecordedIsNotAnswered(t *testing.T) {
 			t.Error("the log does not say so")
 		}
 	}
+}
+
+func TestNoChangeWithoutAnAuditEvent(t *testing.T) {
+	t.Parallel()
+	t.Run("a call that cannot be recorded does not begin", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		w.auditFails = errors.New("the disk is full")
+		if rec := w.do(t, call{target: "AmazonSSM.Change", body: `{}`}); rec.Code != http.StatusInternalServerError || w.changes != 0 {
+			t.Errorf("%d %s, %d changes", rec.Code, rec.Body, w.changes)
+		}
+	})
+	t.Run("a change that is in force is answered as such", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		if rec := w.do(t, call{target: "AmazonSSM.Change", body: `{"DiskFills":true}`}); rec.Code != http.StatusOK || w.changes != 1 {
+			t.Errorf("%d %s, %d changes", rec.Code, rec.Body, w.changes)
+		}
+	})
+	t.Run("a refused call leaves no intent", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		if rec := w.do(t, call{as: nobody, target: "AmazonSSM.Change", body: `{}`}); rec.Code != http.StatusBadRequest || w.begun != 0 || w.changes != 0 {
+			t.Errorf("%d %s, %d intents, %d changes", rec.Code, rec.Body, w.begun, w.changes)
+		}
+	})
 }
 
 // A client that hangs up before the answer does not keep its call out of the

@@ -53,6 +53,9 @@ func (c *Call) Do(ctx context.Context, service, operation string, in, out any) e
 		return fmt.Errorf("%s:%s cannot be called from %s:%s", service, operation, c.Service, c.Operation)
 	}
 	inner.params = s.paramsOf(inner)
+	if err := inner.Begin(ctx); err != nil {
+		return fmt.Errorf("%s:%s was not recorded: %w", service, operation, err)
+	}
 	answer, err := handle(ctx, op, inner)
 	if err == nil && !inner.authorized && op.NoPolicy == "" {
 		err = fmt.Errorf("%s:%s answered without asking policy", service, operation)

@@ -173,6 +173,9 @@ func (s *Server) open(ctx context.Context) error {
 		Started: s.sessionStarted, Ended: s.sessionEnded,
 	})
 	observer.Broker = s.broker
+	if err := s.trail.Recover(ctx); err != nil {
+		return err
+	}
 	s.commands = runcommand.New(runcommand.Config{Store: s.db, Links: s.Channels, Log: s.cfg.Log, Refused: s.foreignJob})
 	if err := s.Fleet.Recover(ctx); err != nil {
 		return err

@@ -25,16 +25,42 @@ type memory struct {
 	mu      sync.Mutex
 	records []audit.Record
 	heads   []audit.Head
+	intents []audit.Intent
+	fails   error // of AppendAudit
+	batches int
 }
 
-func (m *memory) AppendAudit(_ context.Context, r audit.Record) error {
+func (m *memory) AppendAudit(_ context.Context, b audit.Batch) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if n := len(m.records); n > 0 && m.records[n-1].Seq >= r.Seq {
-		return sekisho.Errorf(sekisho.CodeConflict, "taken")
+	if m.fails != nil {
+		return m.fails
 	}
-	m.records = append(m.records, r)
+	records := slices.Clone(m.records)
+	for _, r := range b.Records {
+		if n := len(records); n > 0 && records[n-1].Seq >= r.Seq {
+			return sekisho.Errorf(sekisho.CodeConflict, "taken")
+		}
+		records = append(records, r)
+	}
+	m.records = records
+	m.batches++
+	m.intents = append(m.intents, b.Begun...)
+	m.intents = slices.DeleteFunc(m.intents, func(i audit.Intent) bool { return slices.Contains(b.Finished, i.ID) })
+	if b.Head == nil {
+		return nil
+	}
+	i, found := slices.BinarySearchFunc(m.heads, b.Head.Seq, func(h audit.Head, seq int64) int { return int(h.Seq - seq) })
+	if !found {
+		m.heads = slices.Insert(m.heads, i, *b.Head)
+	}
 	return nil
+}
+
+func (m *memory) AuditIntents(_ context.Context, limit int) ([]audit.Intent, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.intents[:min(limit, len(m.intents))]), nil
 }
 
 func (m *memory) LastAudit(context.Context) (audit.Record, error) {
@@ -75,16 +101,6 @@ func (m *memory) LookupAudit(_ context.Context, q audit.Query) ([]audit.Record, 
 		}
 	}
 	return out, nil
-}
-
-func (m *memory) PutAuditHead(_ context.Context, h audit.Head) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	i, found := slices.BinarySearchFunc(m.heads, h.Seq, func(h audit.Head, seq int64) int { return int(h.Seq - seq) })
-	if !found {
-		m.heads = slices.Insert(m.heads, i, h)
-	}
-	return nil
 }
 
 func (m *memory) AuditHeads(context.Context) ([]audit.Head, error) {
@@ -273,21 +289,14 @@ func TestVerifyReadsPages(t *testing.T) {
 	}
 }
 
-type failing struct {
-	memory
-	err error
-}
-
-func (f *failing) AppendAudit(context.Context, audit.Record) error { return f.err }
-
 func TestRecordFailsWithItsStore(t *testing.T) {
 	t.Parallel()
 	gone := errors.New("disk full")
-	if err := audit.New(&failing{err: gone}, audit.Config{Signer: newKey(t)}).Record(t.Context(), event(0)); !errors.Is(err, gone) {
+	if err := audit.New(&memory{fails: gone}, audit.Config{Signer: newKey(t)}).Record(t.Context(), event(0)); !errors.Is(err, gone) {
 		t.Errorf("got %v", err)
 	}
 	conflict := sekisho.Errorf(sekisho.CodeConflict, "taken")
-	if err := audit.New(&failing{err: conflict}, audit.Config{Signer: newKey(t)}).Record(t.Context(), event(0)); !errors.Is(err, conflict) {
+	if err := audit.New(&memory{fails: conflict}, audit.Config{Signer: newKey(t)}).Record(t.Context(), event(0)); !errors.Is(err, conflict) {
 		t.Errorf("got %v", err)
 	}
 }

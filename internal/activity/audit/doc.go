@@ -20,6 +20,12 @@
 // and handed to a witness who keeps them where an intruder of the database
 // does not reach; Verify takes those back.
 //
+// # Intents
+//
+// A call that may change something begins by storing an [Intent]. Its event
+// replaces the intent in one transaction, so that a crash or a full disk can
+// leave an outcome unknown but never a change without a record.
+//
 // # Secrets
 //
 // Nothing secret enters: values are replaced by their names ([Redact]) before

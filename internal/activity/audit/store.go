@@ -58,11 +58,29 @@ type Head struct {
 	Signature []byte    `json:"signature"`
 }
 
+// Intent is what is known of a call that has begun: the event as it would be
+// recorded without an outcome.
+type Intent struct {
+	ID   string // of the event
+	Body []byte // the event as JSON
+}
+
+// Batch is what one transaction stores.
+type Batch struct {
+	Records  []Record
+	Head     *Head // of the last record; may be nil
+	Begun    []Intent
+	Finished []string // IDs of intents to remove
+}
+
 // Store keeps records and heads. It never alters or removes one.
 type Store interface {
-	// AppendAudit adds a record; a conflict error (sekisho.CodeConflict)
-	// says that its number is taken.
-	AppendAudit(ctx context.Context, r Record) error
+	// AppendAudit stores all of b or nothing; a conflict error
+	// (sekisho.CodeConflict) says that the number of a record is taken. A head
+	// of a number that has one is ignored.
+	AppendAudit(ctx context.Context, b Batch) error
+	// AuditIntents returns up to limit intents.
+	AuditIntents(ctx context.Context, limit int) ([]Intent, error)
 	// LastAudit returns the record with the greatest number; the zero Record
 	// when there is none.
 	LastAudit(ctx context.Context) (Record, error)
@@ -71,26 +89,25 @@ type Store interface {
 	AuditAfter(ctx context.Context, seq int64, limit int) ([]Record, error)
 	// LookupAudit returns the records q selects, the greatest number first.
 	LookupAudit(ctx context.Context, q Query) ([]Record, error)
-	// PutAuditHead adds a head. A second one of the same number is ignored.
-	PutAuditHead(ctx context.Context, h Head) error
 	// AuditHeads returns all heads, the smallest number first.
 	AuditHeads(ctx context.Context) ([]Head, error)
 }
 
-// newRecord makes the record of e that follows one with the hash prev.
-func newRecord(seq int64, prev []byte, e Event) (Record, error) {
+// encode returns the body of e's record, and what it is looked up by.
+func encode(e *Event) ([]byte, Index, error) {
 	body, err := json.Marshal(e)
 	if err != nil {
-		return Record{}, fmt.Errorf("audit: event %s: %w", e.ID, err)
+		return nil, Index{}, fmt.Errorf("audit: event %s: %w", e.ID, err)
 	}
-	r := Record{Seq: seq, Hash: chain(prev, body), Body: body}
+	if !bytes.Contains(body, []byte(`\ufffd`)) {
+		return body, indexOf(e), nil
+	}
 	// The index must follow from the body, where invalid UTF-8 is gone.
-	stored, err := r.Event()
+	stored, err := Record{Body: body}.Event()
 	if err != nil {
-		return Record{}, err
+		return nil, Index{}, err
 	}
-	r.Index = indexOf(&stored)
-	return r, nil
+	return body, indexOf(&stored), nil
 }
 
 func chain(prev, body []byte) []byte {

@@ -8,16 +8,11 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
-
-	"sekisho"
-	"sekisho/internal/wire/id"
 )
 
 const (
 	defaultHeadEvery = 64
-	appendAttempts   = 32
 	verifyPage       = 500
 )
 
@@ -30,151 +25,19 @@ type Config struct {
 	// Witness keeps a head outside the store. Optional. Its error fails the
 	// Record or Close that made the head.
 	Witness func(ctx context.Context, h Head) error
-	// Recorded is told of each event when it is in the store, as it is there:
-	// secrets are hidden. It must not wait. Optional.
+	// Recorded is called with each event once it is stored, in the order of
+	// the trail and with secrets hidden. It must not block. Optional.
 	Recorded func(e Event)
+	// Failed is called when a batch could not be stored. Optional.
+	Failed func(err error)
 	// Now is the clock for heads and for events without a time; nil means
 	// time.Now.
 	Now func() time.Time
 }
 
-// Trail records events. It is safe for concurrent use, and several Trails may
-// share one store.
-type Trail struct {
-	store Store
-	cfg   Config
-
-	mu   sync.Mutex
-	last Record // the newest record known; its number is 0 before the first look
-	head int64  // number of the newest head made here
-}
-
-// New returns a Trail that continues what store holds.
-func New(store Store, cfg Config) *Trail {
-	if cfg.HeadEvery <= 0 {
-		cfg.HeadEvery = defaultHeadEvery
-	}
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
-	return &Trail{store: store, cfg: cfg}
-}
-
-// Record appends e, redacted. When it returns nil the event is in the store.
-func (t *Trail) Record(ctx context.Context, e Event) error {
-	if err := prepare(&e, t.cfg.Now); err != nil {
-		return err
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if err := t.append(ctx, e); err != nil {
-		return fmt.Errorf("audit: record %s: %w", e.EventName, err)
-	}
-	if t.cfg.Recorded != nil {
-		t.cfg.Recorded(e)
-	}
-	if t.last.Seq%t.cfg.HeadEvery == 0 {
-		return t.sign(ctx)
-	}
-	return nil
-}
-
-// append retries with the next number when another member of the cluster has
-// taken it.
-func (t *Trail) append(ctx context.Context, e Event) error {
-	var err error
-	for range appendAttempts {
-		if t.last.Seq == 0 || err != nil {
-			last, err := t.store.LastAudit(ctx)
-			if err != nil {
-				return err
-			}
-			if last.Seq == 0 {
-				last.Hash = make([]byte, sha256.Size)
-			}
-			t.last = last
-		}
-		var r Record
-		if r, err = newRecord(t.last.Seq+1, t.last.Hash, e); err != nil {
-			return err
-		}
-		if err = t.store.AppendAudit(ctx, r); err == nil {
-			t.last = r
-			return nil
-		}
-		if sekisho.CodeOf(err) != sekisho.CodeConflict {
-			return err
-		}
-	}
-	return err
-}
-
-// Close signs a last head. The trail may be used further; the store is the
-// caller's to close.
-func (t *Trail) Close(ctx context.Context) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.last.Seq == t.head {
-		return nil
-	}
-	return t.sign(ctx)
-}
-
-func (t *Trail) sign(ctx context.Context) error {
-	h := Head{Seq: t.last.Seq, Hash: t.last.Hash, Time: t.cfg.Now().UTC().Truncate(time.Microsecond)}
-	h.Signature = ed25519.Sign(t.cfg.Signer, h.message())
-	if err := t.store.PutAuditHead(ctx, h); err != nil {
-		return fmt.Errorf("audit: keep head %d: %w", h.Seq, err)
-	}
-	if t.cfg.Witness != nil {
-		if err := t.cfg.Witness(ctx, h); err != nil {
-			return fmt.Errorf("audit: witness head %d: %w", h.Seq, err)
-		}
-	}
-	t.head = h.Seq
-	return nil
-}
-
 // message is what a head's signature covers.
 func (h Head) message() []byte {
 	return fmt.Appendf(nil, "sekisho audit head 1\n%d\n%x\n%d\n", h.Seq, h.Hash, h.Time.UnixMicro())
-}
-
-func prepare(e *Event, now func() time.Time) error {
-	if e.ID == "" {
-		e.ID = id.UUID()
-	}
-	if e.Time.IsZero() {
-		e.Time = now()
-	}
-	e.Time = e.Time.UTC().Truncate(time.Microsecond)
-	var err error
-	if e.RequestParameters, err = redacted(e.RequestParameters); err != nil {
-		return fmt.Errorf("audit: request parameters of %s: %w", e.EventName, err)
-	}
-	if e.ResponseElements, err = redacted(e.ResponseElements); err != nil {
-		return fmt.Errorf("audit: response elements of %s: %w", e.EventName, err)
-	}
-	if e.Additional != nil {
-		plain, err := redacted(e.Additional)
-		if err != nil {
-			return fmt.Errorf("audit: additional data of %s: %w", e.EventName, err)
-		}
-		e.Additional, _ = plain.(map[string]any)
-	}
-	// "*" is how an action without resources is authorized; it names none.
-	var resources []Resource
-	for _, r := range e.Resources {
-		if r.ARN == "*" || r.ARN == "" {
-			continue
-		}
-		r.Type = cmp.Or(r.Type, typeOf(r.ARN))
-		if !slices.Contains(resources, r) {
-			resources = append(resources, r)
-		}
-	}
-	e.Resources = resources
-	return nil
 }
 
 // Lookup returns the events q selects, the newest first. next is the value of

@@ -78,7 +78,7 @@ func examples(o event.Origin) []*event.Event {
 // The documentation shows every event as it is sent.
 func TestDocumentedExamples(t *testing.T) {
 	t.Parallel()
-	doc, err := os.ReadFile("../../docs/events.md")
+	doc, err := os.ReadFile("../../../docs/events.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +126,7 @@ func TestDocumentedExamples(t *testing.T) {
 // The patterns that the documentation shows are patterns.
 func TestDocumentedPatterns(t *testing.T) {
 	t.Parallel()
-	doc, err := os.ReadFile("../../docs/events.md")
+	doc, err := os.ReadFile("../../../docs/events.md")
 	if err != nil {
 		t.Fatal(err)
 	}

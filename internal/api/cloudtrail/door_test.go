@@ -15,6 +15,7 @@ import (
 
 	"sekisho"
 	"sekisho/internal/activity/audit"
+	"sekisho/internal/activity/audit/audittest"
 	"sekisho/internal/api"
 	"sekisho/internal/api/cloudtrail"
 	"sekisho/internal/iam/authz"
@@ -25,6 +26,7 @@ import (
 // trail answers every look-up with its events, as far as the limit goes, and
 // remembers what it was asked.
 type trail struct {
+	audittest.Trail
 	events []audit.Event
 	asked  []audit.Query
 }
@@ -36,8 +38,6 @@ func (tr *trail) Lookup(_ context.Context, q audit.Query) ([]audit.Event, int64,
 	}
 	return tr.events, 0, nil
 }
-
-func (tr *trail) Record(context.Context, audit.Event) error { return nil }
 
 // callers gives each access key the policy of its name.
 type callers map[string]string

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"sekisho"
-	"sekisho/internal/activity/audit"
+	"sekisho/internal/activity/audit/audittest"
 	"sekisho/internal/api"
 	logsapi "sekisho/internal/api/logs"
 	"sekisho/internal/iam/authz"
@@ -52,12 +52,7 @@ var keys = callers{
 	"NOBODY": `{"Effect":"Allow","Action":"s3:*","Resource":"*"}`,
 }
 
-type trail struct{ events []audit.Event }
-
-func (tr *trail) Record(_ context.Context, e audit.Event) error {
-	tr.events = append(tr.events, e)
-	return nil
-}
+type trail = audittest.Trail
 
 type rig struct {
 	t     *testing.T
@@ -271,7 +266,7 @@ func TestTheTrailHasNoMessages(t *testing.T) {
 	r.call("NOBODY", "PutLogEvents", `{"logGroupName":"/g","logStreamName":"a-1","logEvents":[{"timestamp":1,"message":"swordfish"}]}`, nil)
 	r.call("ADMIN", "PutLogEvents", `{"logGroupName":"/g","logStreamName":["odd"],"logEvents":[{"timestamp":1,"message":"swordfish"}]}`, nil)
 	found := 0
-	for _, e := range r.trail.events {
+	for _, e := range r.trail.Events() {
 		b, err := json.Marshal(e)
 		if err != nil {
 			t.Fatal(err)

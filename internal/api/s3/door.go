@@ -284,6 +284,10 @@ func (d *Door) answer(q *request, enter func(operation string) (*api.Call, bool)
 		q.Refuse(w, r, sekisho.Errorf(sekisho.CodeNotImplemented, "A header or query you provided implies functionality that is not implemented: s3:%s.", op.name))
 		return
 	}
+	if err := q.Begin(r.Context()); err != nil {
+		q.Unrecorded(w, r, err)
+		return
+	}
 	ans, err := q.run(r.Context(), op)
 	if ans.done != nil {
 		defer ans.done()

@@ -57,7 +57,7 @@ func TestEveryOperationAsksPolicy(t *testing.T) {
 			if !refused {
 				t.Errorf("%s (%s) on %s: %d %s", name, route, bucket, got.status, got.body)
 			}
-			e := r.trail.last()
+			e := r.trail.Last()
 			if e.EventName != name || e.UserIdentity.UserName != "nobody" {
 				t.Errorf("%s: the trail has %s of %s", name, e.EventName, e.UserIdentity.UserName)
 			}

@@ -1,7 +1,6 @@
 package s3_test
 
 import (
-	"context"
 	"encoding/base64"
 	"encoding/xml"
 	"fmt"
@@ -12,11 +11,10 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"sekisho/internal/activity/audit"
+	"sekisho/internal/activity/audit/audittest"
 	"sekisho/internal/api"
 	"sekisho/internal/api/s3"
 	"sekisho/internal/iam/authz"
@@ -32,23 +30,7 @@ const (
 	region  = "us-east-1"
 )
 
-type trail struct {
-	mu     sync.Mutex
-	events []audit.Event
-}
-
-func (tr *trail) Record(_ context.Context, e audit.Event) error {
-	tr.mu.Lock()
-	defer tr.mu.Unlock()
-	tr.events = append(tr.events, e)
-	return nil
-}
-
-func (tr *trail) last() audit.Event {
-	tr.mu.Lock()
-	defer tr.mu.Unlock()
-	return tr.events[len(tr.events)-1]
-}
+type trail = audittest.Trail
 
 type rig struct {
 	t     *testing.T
@@ -172,7 +154,7 @@ func TestNodeRole(t *testing.T) {
 	if got := upload(); got.status != 200 || got.header.Get("X-Amz-Server-Side-Encryption") != "AES256" {
 		t.Errorf("upload: %+v", got)
 	}
-	e := r.trail.last()
+	e := r.trail.Last()
 	if e.EventSource != "s3.amazonaws.com" || e.EventName != "PutObject" || e.ErrorCode != "" || e.UserIdentity.UserName != "node" || len(e.Resources) == 0 || e.Resources[0].ARN != "arn:aws:s3:::bucket/logs/s.log" {
 		t.Errorf("in the trail: %+v", e)
 	}
@@ -203,7 +185,7 @@ func TestNodeRole(t *testing.T) {
 	if got := upload(); got.status != 403 || got.code != "AccessDenied" {
 		t.Errorf("upload without the permission: %+v", got)
 	}
-	if e := r.trail.last(); e.EventName != "PutObject" || e.ErrorCode != "AccessDenied" {
+	if e := r.trail.Last(); e.EventName != "PutObject" || e.ErrorCode != "AccessDenied" {
 		t.Errorf("in the trail: %+v", e)
 	}
 }

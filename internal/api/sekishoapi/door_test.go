@@ -16,7 +16,7 @@ import (
 	"time"
 
 	root "sekisho"
-	"sekisho/internal/activity/audit"
+	"sekisho/internal/activity/audit/audittest"
 	"sekisho/internal/api"
 	"sekisho/internal/api/sekishoapi"
 	"sekisho/internal/iam/authz"
@@ -66,12 +66,7 @@ func (s sessions) Session(_ context.Context, id root.SessionID) (*root.Session, 
 	return s[id], nil
 }
 
-type trail struct{ events []audit.Event }
-
-func (tr *trail) Record(_ context.Context, e audit.Event) error {
-	tr.events = append(tr.events, e)
-	return nil
-}
+type trail = audittest.Trail
 
 // fixture is a door over a store with a sealed recording of alice's.
 type fixture struct {
@@ -198,7 +193,7 @@ func TestPages(t *testing.T) {
 	if f.call(t, "reader", "GetSessionRecording", fmt.Sprintf(`{"SessionId":%q}`, alice), &all); !all.Complete || !bytes.Equal(all.Data, castBytes) {
 		t.Error("the default page is not everything")
 	}
-	if e := f.trail.events[0]; e.EventName != "GetSessionRecording" || !e.ReadOnly || e.Resources[0].ARN != session+string(alice) {
+	if e := f.trail.Events()[0]; e.EventName != "GetSessionRecording" || !e.ReadOnly || e.Resources[0].ARN != session+string(alice) {
 		t.Errorf("audit event %+v", e)
 	}
 }

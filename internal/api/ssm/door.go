@@ -124,7 +124,7 @@ func New(cfg Config) *api.Door {
 				Busy:     "TooManyUpdates", // the only refusal upon which AWS's agent tries again
 			},
 			"RequestManagedInstanceRoleToken": {
-				Handle: api.Handle(d.requestManagedInstanceRoleToken), Auth: api.NodeKey,
+				Handle: api.Handle(d.requestManagedInstanceRoleToken), Auth: api.NodeKey, AnswerOnly: true,
 				NoPolicy: "the node's key is the permission, its role was fixed by whoever made the activation",
 			},
 			"UpdateManagedInstancePublicKey": {

@@ -76,10 +76,11 @@ func New() *api.Door {
 	return &api.Door{
 		Service: "ssmmessages", Protocol: awsproto.RESTXML,
 		Operations: map[string]api.Operation{
-			"CreateControlChannel": {},
-			"OpenControlChannel":   {},
-			"CreateDataChannel":    {},
-			"OpenDataChannel":      {Auth: api.Anonymous},
+			// Channels open, and tokens are handed out, once the event is stored.
+			"CreateControlChannel": {AnswerOnly: true},
+			"OpenControlChannel":   {AnswerOnly: true},
+			"CreateDataChannel":    {AnswerOnly: true},
+			"OpenDataChannel":      {AnswerOnly: true, Auth: api.Anonymous},
 		},
 	}
 }

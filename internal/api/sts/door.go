@@ -37,17 +37,17 @@ func New(dir *identity.Directory, web *webid.Verifier) *api.Door {
 				NoPolicy: "AWS answers it whatever policies say, so that anybody can find out who they are",
 			},
 			"GetSessionToken": {
-				Handle:   api.Handle(d.getSessionToken),
+				Handle: api.Handle(d.getSessionToken), AnswerOnly: true,
 				NoPolicy: "it proves who somebody is and gives nothing they did not have; AWS asks no policy either",
 			},
-			"AssumeRole": {Handle: api.Handle(d.assumeRole)},
+			"AssumeRole": {Handle: api.Handle(d.assumeRole), AnswerOnly: true},
 			"AssumeRoleWithWebIdentity": {
-				Handle: api.Handle(d.assumeRoleWithWebIdentity), Auth: api.Anonymous,
+				Handle: api.Handle(d.assumeRoleWithWebIdentity), Auth: api.Anonymous, AnswerOnly: true,
 			},
 			// Its callers cannot sign, so that without an entry they would be told
 			// to.
-			"AssumeRoleWithSAML": {Handle: api.Handle(assumeRoleWithSAML), Auth: api.Anonymous},
-			"GetFederationToken": {Handle: api.Handle(d.getFederationToken)},
+			"AssumeRoleWithSAML": {Handle: api.Handle(assumeRoleWithSAML), Auth: api.Anonymous, AnswerOnly: true},
+			"GetFederationToken": {Handle: api.Handle(d.getFederationToken), AnswerOnly: true},
 			"GetAccessKeyInfo":   {Handle: api.Handle(d.getAccessKeyInfo), ReadOnly: true},
 		},
 	}

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
@@ -16,7 +15,7 @@ import (
 	awsiam "github.com/aws/aws-sdk-go-v2/service/iam"
 	awssts "github.com/aws/aws-sdk-go-v2/service/sts"
 
-	"sekisho/internal/activity/audit"
+	"sekisho/internal/activity/audit/audittest"
 	"sekisho/internal/api"
 	"sekisho/internal/api/iam"
 	"sekisho/internal/api/sts"
@@ -42,28 +41,7 @@ type Server struct {
 }
 
 // Trail keeps audit events in memory.
-type Trail struct {
-	mu     sync.Mutex
-	events []audit.Event
-}
-
-// Record keeps e.
-func (t *Trail) Record(_ context.Context, e audit.Event) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.events = append(t.events, e)
-	return nil
-}
-
-// Last returns the newest event.
-func (t *Trail) Last() audit.Event {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if len(t.events) == 0 {
-		return audit.Event{}
-	}
-	return t.events[len(t.events)-1]
-}
+type Trail = audittest.Trail
 
 // Start starts a server whose clock is now; nil means the real one.
 func Start(t *testing.T, now func() time.Time) *Server {

@@ -16,24 +16,56 @@ var _ audit.Store = (*DB)(nil)
 const auditColumns = `seq, event_id, time, event_name, event_source, username, access_key_id, read_only, hash, body`
 
 // AppendAudit implements [audit.Store].
-func (d *DB) AppendAudit(ctx context.Context, r audit.Record) error {
+func (d *DB) AppendAudit(ctx context.Context, b audit.Batch) error {
 	return d.inTx(ctx, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `INSERT INTO audit_records (`+auditColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
-			r.Seq, r.EventID, micros(r.Time), r.EventName, r.EventSource, r.Username, r.AccessKeyID, r.ReadOnly, r.Hash, r.Body)
-		if isUnique(err) {
-			return sekisho.Errorf(sekisho.CodeConflict, "audit record %d exists", r.Seq)
-		}
-		if err != nil {
-			return err
-		}
-		for i, res := range r.Resources {
-			if _, err := tx.ExecContext(ctx, `INSERT INTO audit_resources (seq, pos, name, arn, type) VALUES ($1, $2, $3, $4, $5)`,
-				r.Seq, i, res.Name, res.ARN, res.Type); err != nil {
+		for _, i := range b.Begun {
+			if _, err := tx.ExecContext(ctx, `INSERT INTO audit_intents (id, body) VALUES ($1, $2)`, i.ID, i.Body); err != nil {
 				return err
 			}
 		}
+		for i := range b.Records {
+			if err := appendAudit(ctx, tx, &b.Records[i]); err != nil {
+				return err
+			}
+		}
+		for _, id := range b.Finished {
+			if _, err := tx.ExecContext(ctx, `DELETE FROM audit_intents WHERE id = $1`, id); err != nil {
+				return err
+			}
+		}
+		if h := b.Head; h != nil {
+			_, err := tx.ExecContext(ctx, `INSERT INTO audit_heads (seq, hash, time, signature) VALUES ($1, $2, $3, $4) ON CONFLICT (seq) DO NOTHING`,
+				h.Seq, h.Hash, micros(h.Time), h.Signature)
+			return err
+		}
 		return nil
 	})
+}
+
+func appendAudit(ctx context.Context, tx *sql.Tx, r *audit.Record) error {
+	_, err := tx.ExecContext(ctx, `INSERT INTO audit_records (`+auditColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+		r.Seq, r.EventID, micros(r.Time), r.EventName, r.EventSource, r.Username, r.AccessKeyID, r.ReadOnly, r.Hash, r.Body)
+	if isUnique(err) {
+		return sekisho.Errorf(sekisho.CodeConflict, "audit record %d exists", r.Seq)
+	}
+	if err != nil {
+		return err
+	}
+	for i, res := range r.Resources {
+		if _, err := tx.ExecContext(ctx, `INSERT INTO audit_resources (seq, pos, name, arn, type) VALUES ($1, $2, $3, $4, $5)`,
+			r.Seq, i, res.Name, res.ARN, res.Type); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// AuditIntents implements [audit.Store].
+func (d *DB) AuditIntents(ctx context.Context, limit int) ([]audit.Intent, error) {
+	return queryAll(ctx, d.sql, func(row scanner) (i audit.Intent, err error) {
+		err = row.Scan(&i.ID, &i.Body)
+		return i, err
+	}, `SELECT id, body FROM audit_intents ORDER BY id LIMIT $1`, limit)
 }
 
 func scanAudit(row scanner) (audit.Record, error) {
@@ -144,13 +176,6 @@ func (d *DB) LookupAudit(ctx context.Context, q audit.Query) ([]audit.Record, er
 	records, err := d.auditRecords(ctx, fmt.Sprintf(`SELECT `+auditColumns+` FROM audit_records WHERE %s ORDER BY seq DESC LIMIT $%d`,
 		strings.Join(where, " AND "), len(args)), args...)
 	return records, err
-}
-
-// PutAuditHead implements [audit.Store].
-func (d *DB) PutAuditHead(ctx context.Context, h audit.Head) error {
-	_, err := d.sql.ExecContext(ctx, `INSERT INTO audit_heads (seq, hash, time, signature) VALUES ($1, $2, $3, $4) ON CONFLICT (seq) DO NOTHING`,
-		h.Seq, h.Hash, micros(h.Time), h.Signature)
-	return err
 }
 
 // AuditHeads implements [audit.Store].

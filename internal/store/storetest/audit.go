@@ -66,7 +66,7 @@ func Audit(t *testing.T, open func(t *testing.T) audit.Store) {
 		all := fill(t, s, 2)
 		twin := record(2)
 		twin.Body = []byte("{}")
-		if err := s.AppendAudit(t.Context(), twin); sekisho.CodeOf(err) != sekisho.CodeConflict {
+		if err := s.AppendAudit(t.Context(), audit.Batch{Records: []audit.Record{record(3), twin}}); sekisho.CodeOf(err) != sekisho.CodeConflict {
 			t.Errorf("got %v", err)
 		}
 		got, err := s.AuditAfter(t.Context(), 0, 10)
@@ -124,6 +124,41 @@ func Audit(t *testing.T, open func(t *testing.T) audit.Store) {
 			})
 		}
 	})
+	t.Run("an event replaces its intent in one step", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		a, b := audit.Intent{ID: "a", Body: []byte(`{"id":"a"}`)}, audit.Intent{ID: "b", Body: []byte(`{"id":"b"}`)}
+		if err := s.AppendAudit(ctx, audit.Batch{Begun: []audit.Intent{a, b}}); err != nil {
+			t.Fatal(err)
+		}
+		intents := func() []audit.Intent {
+			t.Helper()
+			got, err := s.AuditIntents(ctx, 10)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return got
+		}
+		if d := cmp.Diff([]audit.Intent{a, b}, intents()); d != "" {
+			t.Error(d)
+		}
+		if got, err := s.AuditIntents(ctx, 1); err != nil || len(got) != 1 {
+			t.Errorf("with a limit of 1: %v, %v", got, err)
+		}
+		fill(t, s, 1)
+		if err := s.AppendAudit(ctx, audit.Batch{Records: []audit.Record{record(1)}, Finished: []string{"a"}}); sekisho.CodeOf(err) != sekisho.CodeConflict {
+			t.Errorf("a taken number: %v", err)
+		}
+		if d := cmp.Diff([]audit.Intent{a, b}, intents()); d != "" {
+			t.Errorf("after a conflict: %s", d)
+		}
+		if err := s.AppendAudit(ctx, audit.Batch{Records: []audit.Record{record(2)}, Finished: []string{"a"}}); err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff([]audit.Intent{b}, intents()); d != "" {
+			t.Error(d)
+		}
+	})
 	t.Run("heads", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
@@ -131,7 +166,7 @@ func Audit(t *testing.T, open func(t *testing.T) audit.Store) {
 			return audit.Head{Seq: seq, Hash: []byte(hash), Time: record(seq).Time, Signature: []byte{0, 1, byte(seq)}}
 		}
 		for _, x := range []audit.Head{h(8, "b"), h(4, "a"), h(8, "other")} {
-			if err := s.PutAuditHead(ctx, x); err != nil {
+			if err := s.AppendAudit(ctx, audit.Batch{Head: &x}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -201,7 +236,7 @@ func fill(t *testing.T, s audit.Store, n int64) []audit.Record {
 	var all []audit.Record
 	for i := range n {
 		r := record(i + 1)
-		if err := s.AppendAudit(t.Context(), r); err != nil {
+		if err := s.AppendAudit(t.Context(), audit.Batch{Records: []audit.Record{r}}); err != nil {
 			t.Fatal(err)
 		}
 		all = append(all, r)

@@ -1,0 +1,328 @@
+package audit
+
+import (
+	"cmp"
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"sekisho"
+	"sekisho/internal/wire/id"
+)
+
+const (
+	appendAttempts = 32
+	maxBatch       = 256 // entries of one transaction
+)
+
+// OutcomeUnknown is the error code of an event whose call began and whose
+// outcome was never recorded, because the server stopped in between.
+const OutcomeUnknown = "OutcomeUnknown"
+
+// Trail records events. It is safe for concurrent use, and several Trails may
+// share one store.
+//
+// Callers that arrive while a transaction is running share the next one: the
+// first of them commits for all.
+type Trail struct {
+	store Store
+	cfg   Config
+
+	mu      sync.Mutex
+	queue   []*entry
+	writing bool // a caller is committing
+
+	// The caller that is committing owns these.
+
+	last Record // the newest record known; its number is 0 before the first look
+	head int64  // number of the newest head made here
+	// late are finished events whose intent is stored and which could not be
+	// stored themselves. Their number is bounded by that of calls in flight,
+	// since no call begins while intents cannot be stored.
+	late []*entry
+}
+
+// entry is one thing to store: an event, an intent, or a head.
+type entry struct {
+	event  *Event
+	body   []byte
+	index  Index
+	intent *Intent
+	done   string        // ID of the intent that the event completes
+	sign   bool          // sign a head for the newest record
+	result chan error    // buffered
+	lead   chan struct{} // buffered: commit the next batch
+}
+
+// New returns a Trail that continues what store holds.
+func New(store Store, cfg Config) *Trail {
+	if cfg.HeadEvery <= 0 {
+		cfg.HeadEvery = defaultHeadEvery
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Trail{store: store, cfg: cfg}
+}
+
+// Begin stores what is known of a call before the call changes anything, so
+// that no change can be in force without an event: [Trail.Record] replaces the
+// intent with the event of the same ID, and [Trail.Recover] writes the events
+// of calls that a crash cut short. Begin sets e.ID when it is empty. An error
+// means that the call must not go ahead.
+func (t *Trail) Begin(ctx context.Context, e *Event) error {
+	if e.ID == "" {
+		e.ID = id.UUID()
+	}
+	kept := *e
+	if err := prepare(&kept, t.cfg.Now); err != nil {
+		return err
+	}
+	body, err := json.Marshal(kept)
+	if err != nil {
+		return fmt.Errorf("audit: event %s: %w", e.ID, err)
+	}
+	if err := t.submit(ctx, &entry{intent: &Intent{ID: e.ID, Body: body}}); err != nil {
+		return fmt.Errorf("audit: begin %s: %w", e.EventName, err)
+	}
+	return nil
+}
+
+// Record appends e, redacted. When it returns nil the event is stored.
+func (t *Trail) Record(ctx context.Context, e Event) error { return t.record(ctx, e, "") }
+
+// Complete is Record for a call that [Trail.Begin] was called for. If the event
+// cannot be stored now, its intent stands for it and the event follows with a
+// later batch: Complete fails only for events that cannot be encoded.
+func (t *Trail) Complete(ctx context.Context, e Event) error { return t.record(ctx, e, e.ID) }
+
+func (t *Trail) record(ctx context.Context, e Event, intent string) error {
+	if err := prepare(&e, t.cfg.Now); err != nil {
+		return err
+	}
+	body, index, err := encode(&e)
+	if err != nil {
+		return err
+	}
+	if err := t.submit(ctx, &entry{event: &e, body: body, index: index, done: intent}); err != nil {
+		return fmt.Errorf("audit: record %s: %w", e.EventName, err)
+	}
+	return nil
+}
+
+// Abandon forgets a call that [Trail.Begin] was called for and that changed
+// nothing.
+func (t *Trail) Abandon(ctx context.Context, id string) error {
+	if err := t.submit(ctx, &entry{done: id}); err != nil {
+		return fmt.Errorf("audit: abandon %s: %w", id, err)
+	}
+	return nil
+}
+
+// Recover records the calls that an earlier process began and did not finish.
+// It must be called before the first Begin.
+func (t *Trail) Recover(ctx context.Context) error {
+	for {
+		intents, err := t.store.AuditIntents(ctx, maxBatch)
+		if err != nil {
+			return fmt.Errorf("audit: read unfinished calls: %w", err)
+		}
+		for _, i := range intents {
+			e, err := Record{Body: i.Body}.Event()
+			if err != nil {
+				return fmt.Errorf("audit: unfinished call %s: %w", i.ID, err)
+			}
+			e.ErrorCode = OutcomeUnknown
+			e.ErrorMessage = "The server stopped before it recorded the outcome of this call. Its change may be in force."
+			if err := t.record(ctx, e, i.ID); err != nil {
+				return err
+			}
+		}
+		if len(intents) < maxBatch {
+			return nil
+		}
+	}
+}
+
+// submit stores en together with whatever else waits.
+func (t *Trail) submit(ctx context.Context, en *entry) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	en.result, en.lead = make(chan error, 1), make(chan struct{}, 1)
+	t.mu.Lock()
+	t.queue = append(t.queue, en)
+	first := !t.writing
+	t.writing = true
+	t.mu.Unlock()
+	if !first {
+		select {
+		case err := <-en.result:
+			return err
+		case <-en.lead:
+		}
+	}
+	t.commitNext(ctx)
+	return <-en.result
+}
+
+// commitNext stores the next batch, which begins with the caller's own entry,
+// and then wakes whoever commits the one after it.
+func (t *Trail) commitNext(ctx context.Context) {
+	t.mu.Lock()
+	n := min(len(t.queue), maxBatch)
+	batch := slices.Clone(t.queue[:n])
+	t.queue = slices.Delete(t.queue, 0, n)
+	t.mu.Unlock()
+	// Others' entries must not depend on this caller's patience.
+	t.commit(context.WithoutCancel(ctx), batch)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.queue) == 0 {
+		t.writing = false
+		return
+	}
+	t.queue[0].lead <- struct{}{}
+}
+
+// commit stores a batch, and what earlier batches left, in one transaction.
+func (t *Trail) commit(ctx context.Context, batch []*entry) {
+	all := slices.Concat(t.late, batch)
+	head, err := t.append(ctx, all)
+	if err != nil {
+		t.late = slices.DeleteFunc(all, func(en *entry) bool { return en.event == nil || en.done == "" })
+		if t.cfg.Failed != nil {
+			t.cfg.Failed(err)
+		}
+	} else {
+		t.late = nil
+		for _, en := range all {
+			if en.event != nil && t.cfg.Recorded != nil {
+				t.cfg.Recorded(*en.event)
+			}
+		}
+		if head != nil && t.cfg.Witness != nil {
+			if werr := t.cfg.Witness(ctx, *head); werr != nil {
+				err = fmt.Errorf("witness head %d: %w", head.Seq, werr)
+			}
+		}
+	}
+	for _, en := range batch {
+		if en.event != nil && en.done != "" {
+			en.result <- nil // its intent is stored
+			continue
+		}
+		en.result <- err
+	}
+}
+
+// append retries with the next number when another member of the cluster has
+// taken it. It returns the head it made, if any.
+func (t *Trail) append(ctx context.Context, entries []*entry) (*Head, error) {
+	var err error
+	sign := slices.ContainsFunc(entries, func(en *entry) bool { return en.sign })
+	if sign && len(entries) == 1 && t.last.Seq == t.head {
+		return nil, nil
+	}
+	for range appendAttempts {
+		if t.last.Seq == 0 || err != nil {
+			last, err := t.store.LastAudit(ctx)
+			if err != nil {
+				return nil, err
+			}
+			if last.Seq == 0 {
+				last.Hash = make([]byte, sha256.Size)
+			}
+			t.last = last
+		}
+		b, last := Batch{}, t.last
+		for _, en := range entries {
+			switch {
+			case en.intent != nil:
+				b.Begun = append(b.Begun, *en.intent)
+				continue
+			case en.event == nil && en.done != "":
+				b.Finished = append(b.Finished, en.done)
+				continue
+			case en.sign:
+				continue
+			}
+			last = Record{Seq: last.Seq + 1, Hash: chain(last.Hash, en.body), Body: en.body, Index: en.index}
+			b.Records = append(b.Records, last)
+			if en.done != "" {
+				b.Finished = append(b.Finished, en.done)
+			}
+		}
+		if last.Seq/t.cfg.HeadEvery > t.last.Seq/t.cfg.HeadEvery || sign && last.Seq != t.head {
+			b.Head = t.newHead(last)
+		}
+		if err = t.store.AppendAudit(ctx, b); err == nil {
+			t.last = last
+			if b.Head != nil {
+				t.head = b.Head.Seq
+			}
+			return b.Head, nil
+		}
+		if sekisho.CodeOf(err) != sekisho.CodeConflict {
+			return nil, err
+		}
+	}
+	return nil, err
+}
+
+// Close stores what is late and signs a last head. The trail may be used
+// further; the store is the caller's to close.
+func (t *Trail) Close(ctx context.Context) error {
+	if err := t.submit(context.WithoutCancel(ctx), &entry{sign: true}); err != nil {
+		return fmt.Errorf("audit: close: %w", err)
+	}
+	return nil
+}
+
+func (t *Trail) newHead(r Record) *Head {
+	h := &Head{Seq: r.Seq, Hash: r.Hash, Time: t.cfg.Now().UTC().Truncate(time.Microsecond)}
+	h.Signature = ed25519.Sign(t.cfg.Signer, h.message())
+	return h
+}
+
+func prepare(e *Event, now func() time.Time) error {
+	if e.ID == "" {
+		e.ID = id.UUID()
+	}
+	if e.Time.IsZero() {
+		e.Time = now()
+	}
+	e.Time = e.Time.UTC().Truncate(time.Microsecond)
+	var err error
+	if e.RequestParameters, err = redacted(e.RequestParameters); err != nil {
+		return fmt.Errorf("audit: request parameters of %s: %w", e.EventName, err)
+	}
+	if e.ResponseElements, err = redacted(e.ResponseElements); err != nil {
+		return fmt.Errorf("audit: response elements of %s: %w", e.EventName, err)
+	}
+	if e.Additional != nil {
+		plain, err := redacted(e.Additional)
+		if err != nil {
+			return fmt.Errorf("audit: additional data of %s: %w", e.EventName, err)
+		}
+		e.Additional, _ = plain.(map[string]any)
+	}
+	// "*" is how an action without resources is authorized; it names none.
+	var resources []Resource
+	for _, r := range e.Resources {
+		if r.ARN == "*" || r.ARN == "" {
+			continue
+		}
+		r.Type = cmp.Or(r.Type, typeOf(r.ARN))
+		if !slices.Contains(resources, r) {
+			resources = append(resources, r)
+		}
+	}
+	e.Resources = resources
+	return nil
+}

@@ -111,7 +111,7 @@ func TestShellSession(t *testing.T) {
 	c := srv.StartSession(agenttest.Start{Size: mgs.Size{Cols: 132, Rows: 43}})
 
 	request := c.AwaitRequest()
-	if len(request.RequestedClientActions) != 1 || string(request.RequestedClientActions[0].ActionParameters) != `{"SessionType":"Standard_Stream","Properties":null}` {
+	if len(request.RequestedClientActions) != 1 || string(request.RequestedClientActions[0].ActionParameters) != `{"SessionType":"Standard_Stream","Properties":{"sekisho":["exit-code"]}}` {
 		t.Errorf("handshake request %+v", request)
 	}
 	if !regexp.MustCompile(`^\d+\.\d+\.\d+\.\d+$`).MatchString(request.AgentVersion) {

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -48,7 +49,7 @@ func (c *Client) Exec(ctx context.Context, in ExecInput, stdin io.Reader, stdout
 	}
 	exit, ok := errors.AsType[*ExitError](err)
 	if !ok {
-		return l.end(ctx, err)
+		return cmp.Or(l.end(ctx, err), l.noExitCode())
 	}
 	l.detach()
 	if exit.Code != 0 {

@@ -162,6 +162,17 @@ type ExitError struct{ Code int }
 // Error implements error.
 func (e *ExitError) Error() string { return fmt.Sprintf("exit code %d", e.Code) }
 
+// NoExitCodeError means that a session ended normally, but the node did not
+// report how the program exited: it may have failed, or not have finished.
+type NoExitCodeError struct{ SessionID string }
+
+// Error implements error. The text is safe to print.
+func (e *NoExitCodeError) Error() string {
+	return fmt.Sprintf("session %s ended, but the node did not report the program's exit code: check whether it finished", Printable(e.SessionID))
+}
+
+func (l *leg) noExitCode() error { return &NoExitCodeError{l.stream.SessionID} }
+
 // send sends stream data, encrypted if the session is.
 func (l *leg) send(ctx context.Context, pt mgs.PayloadType, p []byte) error {
 	if l.cipher == nil || pt != mgs.PayloadOutput && pt != mgs.PayloadCopy {

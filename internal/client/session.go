@@ -110,6 +110,8 @@ func (l *leg) run(ctx context.Context, t *Terminal, on Callbacks) error {
 		l.detach() // the node has already ended the session
 	} else if err = l.end(ctx, err); err != nil {
 		return err
+	} else if l.hello.offers(offerExitCode) {
+		return l.noExitCode()
 	}
 	if hasExit && on.Exited != nil {
 		on.Exited(exit.Code)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"sekisho/internal/wire/datachannel"
 	"sekisho/internal/wire/mgs"
@@ -98,9 +99,13 @@ func (l *leg) followSize(ctx context.Context, t *Terminal) {
 func (l *leg) sendInput(ctx context.Context, t *Terminal) {
 	var esc escape
 	in, out := make([]byte, 16<<10), make([]byte, 0, 16<<10+1)
+	line := true // the input ends with a line end
 	for {
 		n, err := t.In.Read(in)
 		p := in[:n]
+		if n > 0 {
+			line = p[n-1] == '\n' || p[n-1] == '\r'
+		}
 		if t.Interactive {
 			var leave bool
 			if p, leave = esc.filter(out, p); leave {
@@ -114,11 +119,38 @@ func (l *leg) sendInput(ctx context.Context, t *Terminal) {
 		switch {
 		case errors.Is(err, io.EOF) && !t.Interactive:
 			if l.hello.kind != typeNonInteractive {
-				_ = l.send(ctx, mgs.PayloadOutput, []byte{0x04}) // the terminal's word for it
+				l.sendEnd(ctx, line)
 			}
 			return
 		case err != nil:
 			l.ch.Close("The terminal was closed.")
+			return
+		}
+	}
+}
+
+// Pauses between the end-of-file characters that end a session without a
+// terminal.
+const (
+	firstEndPause = 100 * time.Millisecond
+	maxEndPause   = 2 * time.Second
+)
+
+// endOfFile is the character (Ctrl-D) that a terminal takes as end of file.
+var endOfFile = []byte{0x04}
+
+// sendEnd tells a program at a terminal that its input has ended, until it
+// exits. One character is not enough: a shell that is just starting, or running
+// a command, discards it when it sets up its terminal.
+func (l *leg) sendEnd(ctx context.Context, line bool) {
+	if !line && l.hello.kind == typeStandardStream {
+		// A shell without a terminal also runs an unfinished last line.
+		if l.send(ctx, mgs.PayloadOutput, []byte{'\n'}) != nil {
+			return
+		}
+	}
+	for pause := firstEndPause; ; pause = min(2*pause, maxEndPause) {
+		if l.send(ctx, mgs.PayloadOutput, endOfFile) != nil || wait(ctx, pause) != nil {
 			return
 		}
 	}

@@ -2,6 +2,8 @@ package client_test
 
 import (
 	"context"
+	"errors"
+	"io"
 	"strings"
 	"testing"
 
@@ -242,22 +244,83 @@ func TestShellRefusals(t *testing.T) {
 	}
 }
 
-func TestPipedInput(t *testing.T) {
+// A shell may discard an end-of-file character while it starts or runs a
+// command, so that the client must repeat it.
+func TestEndOfPipedInputIsRepeated(t *testing.T) {
 	t.Parallel()
-	s := newServer(t)
-	p := newPerson(t, false)
-	done := s.shell(t.Context(), p)
-	s.send(mgs.PayloadOutput, "$ ")
-	s.expect(mgs.PayloadSize, `{"cols":120,"rows":40}`)
-	p.typeKeys(t, "~.\n") // data, no escape
-	s.expect(mgs.PayloadOutput, "~.\n")
-	if err := p.keys.Close(); err != nil {
-		t.Fatal(err)
+	for name, tc := range map[string]struct{ input, sent string }{
+		"lines":                {"~.\n", "~.\n"}, // data, not the escape
+		"unfinished last line": {"exit 7", "exit 7"},
+		"nothing":              {"", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newServer(t)
+			p := newPerson(t, false)
+			done := s.shell(t.Context(), p)
+			s.send(mgs.PayloadOutput, "$ ")
+			s.expect(mgs.PayloadSize, `{"cols":120,"rows":40}`)
+			if tc.input != "" {
+				p.typeKeys(t, tc.input)
+				s.expect(mgs.PayloadOutput, tc.sent)
+			}
+			if err := p.keys.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if tc.input == "exit 7" {
+				s.expect(mgs.PayloadOutput, "\n")
+			}
+			for range 3 {
+				s.expect(mgs.PayloadOutput, "\x04")
+			}
+			s.end("")
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		})
 	}
-	s.expect(mgs.PayloadOutput, "\x04")
-	s.end("")
-	if err := <-done; err != nil {
-		t.Error(err)
+}
+
+// A session that ends without an exit code must never look like success.
+func TestMissingExitCodeIsAnError(t *testing.T) {
+	t.Parallel()
+	t.Run("exec", func(t *testing.T) {
+		t.Parallel()
+		s := newServer(t)
+		c := s.client()
+		done := make(chan error, 1)
+		go func() {
+			in := client.ExecInput{Target: "mi-0", Args: []string{"true"}}
+			done <- c.Exec(t.Context(), in, strings.NewReader(""), io.Discard, io.Discard, client.Callbacks{})
+		}()
+		s.begin("4.0.0.0", "NonInteractiveCommands", `{"sekisho":["stdin"]}`)
+		s.send(mgs.PayloadOutput, "begin\n")
+		s.end("")
+		if _, ok := errors.AsType[*client.NoExitCodeError](<-done); !ok {
+			t.Error("exec reported success")
+		}
+	})
+	for name, code := range map[string]int{"shell": -1, "shell that exits with 0": 0, "shell that exits with 7": 7} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newServer(t)
+			p := newPerson(t, true)
+			done := s.shell(t.Context(), p)
+			r := s.begin("4.0.0.0", "Standard_Stream", `{"sekisho":["exit-code"]}`)
+			if got := string(r.ProcessedClientActions[0].ActionResult); !strings.Contains(got, `"exit-code"`) {
+				t.Errorf("the client does not ask for the exit code: %s", got)
+			}
+			if code >= 0 {
+				s.send(mgs.PayloadExitCode, string(mgs.AppendExitCode(nil, code)))
+			}
+			s.end("")
+			err := <-done
+			_, missing := errors.AsType[*client.NoExitCodeError](err)
+			exit, failed := errors.AsType[*client.ExitError](err)
+			if missing != (code < 0) || failed != (code > 0) || failed && exit.Code != code || code == 0 && err != nil {
+				t.Errorf("exit code %d: %v", code, err)
+			}
+		})
 	}
 }
 

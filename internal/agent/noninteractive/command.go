@@ -37,6 +37,8 @@ type Command struct {
 	// Separate keeps standard error apart from standard output and gives
 	// the exit code in the end.
 	Separate bool
+	// ReportExit sends the exit code even if Separate is not set.
+	ReportExit bool
 	// OutPrefix and ErrPrefix go before each piece of separate output that
 	// begins a line.
 	OutPrefix, ErrPrefix string
@@ -90,7 +92,7 @@ func (c *Command) Run(ctx context.Context, stream plugin.Stream) error {
 		pty.EndSession(context.WithoutCancel(ctx), pid, exited)
 	}
 	<-exited
-	if err == nil && c.Separate {
+	if err == nil && (c.Separate || c.ReportExit) {
 		err = c.tellExit(ctx, stream, exitCode(waitErr))
 	}
 	cancel(nil)

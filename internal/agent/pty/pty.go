@@ -160,9 +160,13 @@ func control(f *os.File, do func(fd int) error) error {
 // Exited is closed when the process has ended.
 func (p *Process) Exited() <-chan struct{} { return p.exited }
 
-// ExitCode is the exit code of an ended process, or -1 when a signal ended it.
+// ExitCode returns the exit code of an ended process: as with shells, 128 and
+// the signal's number if a signal ended it.
 func (p *Process) ExitCode() int {
 	<-p.exited
+	if status, ok := p.state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		return 128 + int(status.Signal())
+	}
 	return p.state.ExitCode()
 }
 

@@ -71,6 +71,7 @@ func (s *Session) prepareShell(ctx context.Context, j *job) error {
 	if err := s.asUser(ctx, j); err != nil {
 		return err
 	}
+	j.properties = reportsExit
 	in := &j.doc.Inputs
 	j.plugin = func(s *Session, c *client) (runner, error) {
 		startup := shell.Startup{
@@ -82,7 +83,7 @@ func (s *Session) prepareShell(ctx context.Context, j *job) error {
 		if err != nil {
 			return nil, err
 		}
-		return &shell.Shell{Command: cmd, User: j.user.Name, Size: c.size, Type: typed, Log: s.Log}, nil
+		return &shell.Shell{Command: cmd, User: j.user.Name, Size: c.size, Type: typed, ReportExit: c.can(ableExitCode), Log: s.Log}, nil
 	}
 	return nil
 }
@@ -120,13 +121,14 @@ func (s *Session) prepareCommand(ctx context.Context, j *job) error {
 	if err != nil {
 		return err
 	}
+	j.properties = reportsExit
 	j.plugin = func(s *Session, c *client) (runner, error) {
 		cmd := s.Users.Command(j.user, path, args, shell.Environment(s.id)...)
 		if j.doc.SessionType == ssmdoc.InteractiveCommands {
-			return &shell.Shell{Command: cmd, User: j.user.Name, Size: c.size, Log: s.Log}, nil
+			return &shell.Shell{Command: cmd, User: j.user.Name, Size: c.size, ReportExit: c.can(ableExitCode), Log: s.Log}, nil
 		}
 		return &noninteractive.Command{
-			Exec: cmd, Separate: bool(p.Linux.SeparateOutputStream),
+			Exec: cmd, Separate: bool(p.Linux.SeparateOutputStream), ReportExit: c.can(ableExitCode),
 			OutPrefix: p.Linux.StdOutSeparatorPrefix, ErrPrefix: p.Linux.StdErrSeparatorPrefix, Log: s.Log,
 		}, nil
 	}

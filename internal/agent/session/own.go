@@ -22,6 +22,12 @@ const (
 	documentReverse = "Sekisho-StartReversePortForwardingSession"
 )
 
+// ableExitCode is the ability of a client that takes the exit code of every
+// shell and command. reportsExit tells it that the agent sends one.
+const ableExitCode = "exit-code"
+
+var reportsExit = json.RawMessage(`{"sekisho":["` + ableExitCode + `"]}`)
+
 // prepareOwn prepares a command that has input, if the document is one of
 // Sekisho's own. The client is told what it is offered.
 func (s *Session) prepareOwn(j *job, args []string) bool {

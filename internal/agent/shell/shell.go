@@ -41,7 +41,9 @@ type Shell struct {
 	Size mgs.Size
 	// Type is typed as soon as the terminal is there.
 	Type string
-	Log  *slog.Logger
+	// ReportExit sends the exit code, which only Sekisho's client takes.
+	ReportExit bool
+	Log        *slog.Logger
 }
 
 // Run starts the shell and connects it to stream until the shell exits: then
@@ -78,6 +80,9 @@ func (s *Shell) Run(ctx context.Context, stream plugin.Stream) error {
 		case err = <-sent:
 		case <-ctx.Done():
 			err = context.Cause(ctx)
+		}
+		if err == nil && s.ReportExit {
+			err = stream.Send(ctx, mgs.PayloadExitCode, mgs.AppendExitCode(nil, p.ExitCode()))
 		}
 	case <-ctx.Done():
 		err = context.Cause(ctx)

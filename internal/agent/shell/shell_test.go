@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -38,6 +39,42 @@ func (s *stream) Receive(ctx context.Context) (mgs.PayloadType, []byte, error) {
 	case <-ctx.Done():
 		return 0, nil, ctx.Err()
 	}
+}
+
+// A shell reports its exit code only to clients that take it.
+func TestExitCode(t *testing.T) {
+	t.Parallel()
+	for script, want := range map[string]int{"exit 7": 7, "exit 0": 0, "kill -TERM $$": 128 + 15} {
+		codes := &exitCodes{stream: stream{in: make(chan []byte), sent: func(context.Context, []byte) error { return nil }}}
+		sh := newShell(script)
+		within(t, "the shell", func() {
+			if err := sh.Run(t.Context(), codes); err != nil || len(codes.got) != 0 {
+				t.Errorf("%q: codes %v, %v, though nobody asked", script, codes.got, err)
+			}
+		})
+		sh = newShell(script)
+		sh.ReportExit = true
+		within(t, "the shell", func() {
+			if err := sh.Run(t.Context(), codes); err != nil || !slices.Equal(codes.got, []int{want}) {
+				t.Errorf("%q: codes %v, %v; want %d", script, codes.got, err, want)
+			}
+		})
+	}
+}
+
+// exitCodes is a stream that takes exit codes.
+type exitCodes struct {
+	stream
+	got []int
+}
+
+func (s *exitCodes) Send(ctx context.Context, pt mgs.PayloadType, p []byte) error {
+	if pt != mgs.PayloadExitCode {
+		return s.stream.Send(ctx, pt, p)
+	}
+	code, err := mgs.ParseExitCode(p)
+	s.got = append(s.got, code)
+	return err
 }
 
 func newShell(script string) *shell.Shell {

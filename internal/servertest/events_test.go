@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsssm "github.com/aws/aws-sdk-go-v2/service/ssm"
 
+	"sekisho"
 	"sekisho/internal/activity/event"
 	"sekisho/internal/activity/webhook"
 	"sekisho/internal/iam/identity"
@@ -257,7 +258,7 @@ func TestCallsAreToldOfAsByAWS(t *testing.T) {
 	}
 }
 
-func TestNodesAreToldOf(t *testing.T) {
+func TestNodeEvents(t *testing.T) {
 	t.Parallel()
 	r := newReceiver(t)
 	s := withReceiver(t, r, time.Second)
@@ -276,8 +277,11 @@ func TestNodesAreToldOf(t *testing.T) {
 	if down.says("cause") == "" || down.says("disconnected-at") == "" || down.says("state") != "down" {
 		t.Errorf("%+v", down)
 	}
-	n.Connect()
+	control = n.Connect()
 	s.Eventually("it is up again", func() bool { return len(r.of("Node Up", "instance-id", n.ID)) == 2 })
+	// Reports from elsewhere do not change the address of a connected node.
+	control.Close(link.CloseNormal, "")
+	s.Eventually("it is disconnected", func() bool { return !s.Fleet.IsConnected(sekisho.NodeID(n.ID)) })
 
 	s.From("127.0.0.2", func() {
 		if got := s.JSON(n.Credentials, "ssm", "UpdateInstanceInformation", map[string]string{"InstanceId": n.ID}); got.Status != http.StatusOK {

@@ -225,7 +225,7 @@ func TestTwoMachinesOneIdentity(t *testing.T) {
 		t.Errorf("the second: %v", err)
 	}
 	got := standingOf(t, s, n.ID)
-	if got.State != "Connected" || !strings.Contains(got.note("IdentityTwice"), "one connected from 127.0.0.1, and one from 127.0.0.1") {
+	if got.State != "Connected" || !strings.Contains(got.note("IdentityTwice"), "one is connected from 127.0.0.1, one from 127.0.0.1 was refused") {
 		t.Errorf("%+v", got)
 	}
 	if len(s.Events("NodeIdentityTwice")) != 1 {

@@ -45,6 +45,7 @@ const STATES: Record<string, [StatusIndicatorProps.Type, string]> = {
   ClockSkewed: ['error', 'Clock is wrong'],
   CredentialsRefused: ['error', 'Credentials refused'],
   IdentityChanged: ['error', 'Identity changed'],
+  NoRole: ['error', 'No role'],
 }
 
 /** DOUBTS are the notes that somebody should look at. */

@@ -68,10 +68,10 @@ type describeInstancesAnswer struct {
 	NextToken      string           `xml:"nextToken,omitempty"`
 }
 
-// stateOf is a node's state: the server does not know whether a machine runs
-// whose agent has long been silent.
+// stateOf returns a node's state. A machine whose agent has been silent for
+// long may have been stopped; the server cannot know.
 func (d *door) stateOf(n *sekisho.Node) state {
-	if d.Fleet.PingStatus(n) == sekisho.PingOnline {
+	if d.Fleet.HeardRecently(n) {
 		return state{16, "running"}
 	}
 	return state{80, "stopped"}

@@ -77,11 +77,17 @@ type describeInstanceInformationAnswer struct {
 	NextToken               string `json:"NextToken,omitempty"`
 }
 
+// The resource types of nodes.
+const (
+	resourceInstance = "EC2Instance"
+	resourceManaged  = "ManagedInstance"
+)
+
 func resourceType(n *sekisho.Node) string {
 	if strings.HasPrefix(string(n.ID), "i-") {
-		return "EC2Instance"
+		return resourceInstance
 	}
-	return "ManagedInstance"
+	return resourceManaged
 }
 
 // attribute returns what a filter key compares, and whether the key exists.

@@ -9,7 +9,6 @@ import (
 	"sekisho"
 	"sekisho/internal/api"
 	"sekisho/internal/iam/authz"
-	"sekisho/internal/node/fleet"
 	"sekisho/internal/session/settings"
 	"sekisho/internal/wire/awsproto"
 )
@@ -60,7 +59,7 @@ func (d *door) describeSetting(s *settings.Setting) *settingAnswer {
 	return &settingAnswer{out}
 }
 
-// settingError words the faults of settings.
+// settingError maps an error to the AWS error code of settings.
 func settingError(err error) error {
 	if sekisho.IsNotFound(err) {
 		return awsproto.SenderError("ServiceSettingNotFound", "%s", err)
@@ -120,7 +119,7 @@ func (d *door) resetServiceSetting(ctx context.Context, c *api.Call, in *setting
 	return d.describeSetting(s), d.settingChanged(ctx, id)
 }
 
-// settingChanged tells those whom a setting is about.
+// settingChanged makes nodes follow a changed setting.
 func (d *door) settingChanged(ctx context.Context, id string) error {
 	if id != settings.HostRole {
 		return nil
@@ -128,10 +127,10 @@ func (d *door) settingChanged(ctx context.Context, id string) error {
 	return d.Fleet.DefaultRoleChanged(ctx)
 }
 
-// roleOf is the role whose credentials a node gets: its own, or that of
-// instances without one.
+// roleOf returns the role whose credentials a node gets: its own, or the
+// default role of instances without one.
 func (d *door) roleOf(ctx context.Context, n *sekisho.Node, sourceIP string) (string, error) {
-	if n.IAMRole != "" || resourceType(n) != "EC2Instance" {
+	if n.IAMRole != "" || resourceType(n) != resourceInstance {
 		return n.IAMRole, nil
 	}
 	s, err := d.Settings.Get(ctx, settings.HostRole)
@@ -142,11 +141,12 @@ func (d *door) roleOf(ctx context.Context, n *sekisho.Node, sourceIP string) (st
 		return s.Value, nil
 	}
 	const why = "Systems Manager's instance management role is not configured for account: "
-	d.Fleet.Refused(ctx, n.ID, sourceIP, fleet.SeenBadCredentials, "It has no role of its own, and there is none for such instances: the setting "+settings.HostRole+" is "+settings.None+".")
+	d.Fleet.NoRole(ctx, n.ID, sourceIP, "The node has no role, and there is no default role for instances (the setting "+
+		settings.HostRole+" is "+settings.None+").")
 	return "", sekisho.Errorf(sekisho.CodeDenied, "%s%s", why, d.Account)
 }
 
-// mayShare refuses to share a document with everybody where that is off.
+// mayShare refuses to share a document publicly if the account forbids it.
 func (d *door) mayShare(ctx context.Context, accounts []string) error {
 	if !slices.ContainsFunc(accounts, func(a string) bool { return strings.EqualFold(a, "all") }) {
 		return nil
@@ -155,5 +155,6 @@ func (d *door) mayShare(ctx context.Context, accounts []string) error {
 	if err != nil || s.Value == settings.Enable {
 		return err
 	}
-	return awsproto.SenderError("InvalidPermissionType", "Documents are not shared with everybody: the setting %s is %s.", settings.PublicSharing, s.Value)
+	return awsproto.SenderError("InvalidPermissionType", "Documents cannot be shared publicly: the setting %s is %s.",
+		settings.PublicSharing, s.Value)
 }

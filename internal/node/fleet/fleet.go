@@ -1,7 +1,6 @@
-// Package fleet knows the managed nodes: the activations that let machines
-// in, their registration, the facts they report, and whether and why each of
-// them can or cannot be reached. A node once registered is never forgotten
-// until somebody deregisters it.
+// Package fleet manages nodes: the activations that machines register with,
+// the facts they report, and whether each node can be reached, and why not. A
+// registered node is kept until somebody deregisters it.
 package fleet
 
 import (
@@ -13,12 +12,13 @@ import (
 	"encoding/base64"
 	"fmt"
 	"log/slog"
-	"strings"
+	"net/netip"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"sekisho"
+	"sekisho/internal/ratelimit"
+	"sekisho/internal/safetext"
 	"sekisho/internal/wire/id"
 )
 
@@ -31,13 +31,13 @@ type Store interface {
 	DeleteActivation(ctx context.Context, id string) error
 
 	// RegisterNode stores n and counts it against its activation, both or
-	// neither. A full activation is CodeLimit, one that is gone CodeNotFound.
+	// neither. A used-up activation is CodeLimit, a deleted one CodeNotFound.
 	RegisterNode(ctx context.Context, n *sekisho.Node) error
 	Node(ctx context.Context, id sekisho.NodeID) (*sekisho.Node, error)
 	// Nodes returns every node that is not deregistered, by ID.
 	Nodes(ctx context.Context) ([]*sekisho.Node, error)
-	// UpdateNode reads the node, lets change alter it, and stores it, as one
-	// step. An error of change is returned and nothing is stored.
+	// UpdateNode reads the node, calls change, and stores the result, in one
+	// transaction. If change fails, nothing is stored.
 	UpdateNode(ctx context.Context, id sekisho.NodeID, change func(n *sekisho.Node) error) error
 	// CloseConnections marks every node that was connected as disconnected.
 	CloseConnections(ctx context.Context, at time.Time, reason string) error
@@ -45,15 +45,14 @@ type Store interface {
 	SightingStore
 }
 
-// Links tells whether a node's control channel is open, anywhere in the
+// Links reports whether a node's control channel is open, anywhere in the
 // cluster.
 type Links interface {
 	Connected(node sekisho.NodeID) bool
-	// Source is the address that node's channel comes from, empty when it is
+	// Source returns the peer address of the node's channel, or "" if it is
 	// not open.
 	Source(node sekisho.NodeID) string
-	// Alive asks the node's agent for a sign of life, and waits a moment for
-	// it.
+	// Alive pings the node's agent and waits briefly for the answer.
 	Alive(ctx context.Context, node sekisho.NodeID) bool
 }
 
@@ -67,11 +66,12 @@ type Fleet struct {
 	seen    func(context.Context, Sighting)
 	role    func(sekisho.NodeID)
 	log     *slog.Logger
-	guesses guesses
 
-	elsewhere once // whose credentials were looked at, and from where
-	moves     once // of whom it was told that it moved, and from where to where
-	strangers once // of whose registrations it was told that they were refused
+	registrations *ratelimit.Limiter[netip.Prefix] // attempts per source
+	// These limit reports to one an hour.
+	elsewhere *ratelimit.Limiter[string] // credentials used from another address, by node and address
+	moves     *ratelimit.Limiter[string] // changed addresses, by node and addresses
+	refused   *ratelimit.Limiter[string] // refused registrations, by kind and source
 }
 
 // Config is what a Fleet needs.
@@ -80,20 +80,23 @@ type Config struct {
 	Links   Links
 	Now     func() time.Time        // nil = time.Now
 	Changed func(id sekisho.NodeID) // called after a node's state changed; may be nil
-	// Alarm is told when the identity of a node is in doubt; may be nil.
+	// Alarm is called when the identity of a node is in doubt; may be nil.
 	Alarm func(ctx context.Context, s Sighting)
-	// Seen is told of registrations that were refused, of addresses that
-	// changed, and of all that Alarm is told of, of what goes on once an hour.
-	// It must not wait; may be nil.
+	// Seen is called for refused registrations, changed addresses and
+	// everything that Alarm is called for; for a continuing condition, once an
+	// hour. It must not block; may be nil.
 	Seen func(ctx context.Context, s Sighting)
-	// RoleChanged is told when a node was given another role; may be nil.
+	// RoleChanged is called after a node's role changed; may be nil.
 	RoleChanged func(id sekisho.NodeID)
 	Log         *slog.Logger // nil = none
 }
 
 // New returns a Fleet.
 func New(cfg Config) *Fleet {
-	f := &Fleet{store: cfg.Store, links: cfg.Links, now: cfg.Now, changed: cfg.Changed, alarm: cfg.Alarm, seen: cfg.Seen, role: cfg.RoleChanged, log: cfg.Log}
+	f := &Fleet{
+		store: cfg.Store, links: cfg.Links, now: cfg.Now, changed: cfg.Changed, alarm: cfg.Alarm, seen: cfg.Seen,
+		role: cfg.RoleChanged, log: cfg.Log,
+	}
 	if f.now == nil {
 		f.now = time.Now
 	}
@@ -112,11 +115,34 @@ func New(cfg Config) *Fleet {
 	if f.log == nil {
 		f.log = slog.New(slog.DiscardHandler)
 	}
+	f.registrations = ratelimit.New[netip.Prefix](ratelimit.Config{
+		Rate: 1 / registrationEvery.Seconds(), Burst: registrationBurst, Now: f.now,
+	})
+	f.elsewhere = ratelimit.NewEvery[string](reportEvery, 0, f.now)
+	f.moves = ratelimit.NewEvery[string](reportEvery, 0, f.now)
+	f.refused = ratelimit.NewEvery[string](reportEvery, 0, f.now)
 	return f
 }
 
-// lostAfter is how long a node may be silent before its ping status becomes
-// ConnectionLost: agents speak every 5 minutes, and miss one at most.
+// How often one source may present a wrong activation: a burst, then one per
+// period. A right one restores the burst, so that many machines behind one
+// address can register at once.
+const (
+	registrationBurst = 20
+	registrationEvery = 6 * time.Second
+)
+
+// source returns the network that attempts from ip count by.
+func source(ip string) netip.Prefix {
+	a, err := netip.ParseAddr(ip)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	return ratelimit.Source(a)
+}
+
+// lostAfter is how long a node may be silent before it counts as lost. Agents
+// report every 5 minutes, and one report may get lost.
 const lostAfter = 11 * time.Minute
 
 // The bounds of an activation, as AWS has them.
@@ -141,21 +167,23 @@ type NewActivation struct {
 	NodeID              sekisho.NodeID // see [sekisho.Activation]
 }
 
-// CreateActivation makes a permission to register machines and returns it
-// with its code, which is not kept and cannot be shown again.
+// CreateActivation creates an activation and returns it with its code. Only a
+// hash of the code is stored, so it cannot be shown again.
 func (f *Fleet) CreateActivation(ctx context.Context, in NewActivation) (*sekisho.Activation, string, error) {
 	now := f.now()
 	if in.RegistrationLimit == 0 {
 		in.RegistrationLimit = 1
 	}
 	if in.RegistrationLimit < 1 || in.RegistrationLimit > maxRegistrations {
-		return nil, "", sekisho.Errorf(sekisho.CodeInvalid, "RegistrationLimit must be between 1 and %d.", maxRegistrations)
+		return nil, "", sekisho.Errorf(sekisho.CodeInvalid, "RegistrationLimit is %d; it must be between 1 and %d.",
+			in.RegistrationLimit, maxRegistrations)
 	}
 	if in.ExpiresAt.IsZero() {
 		in.ExpiresAt = now.Add(defaultActivation)
 	}
 	if !in.ExpiresAt.After(now) || in.ExpiresAt.After(now.Add(maxActivation)) {
-		return nil, "", sekisho.Errorf(sekisho.CodeInvalid, "ExpirationDate must lie in the next 30 days.")
+		return nil, "", sekisho.Errorf(sekisho.CodeInvalid, "ExpirationDate is %s; it must lie within the next 30 days.",
+			in.ExpiresAt.UTC().Format(time.RFC3339))
 	}
 	for field, v := range map[string]string{"Description": in.Description, "DefaultInstanceName": in.DefaultInstanceName} {
 		if utf8.RuneCountInString(v) > maxDescription {
@@ -187,10 +215,10 @@ func (f *Fleet) Activations(ctx context.Context) ([]*sekisho.Activation, error) 
 	return f.store.Activations(ctx)
 }
 
-// DeleteActivation ends a permission to register. Machines that registered
-// with it stay.
-func (f *Fleet) DeleteActivation(ctx context.Context, id string) error {
-	return f.store.DeleteActivation(ctx, id)
+// DeleteActivation deletes an activation. Machines that registered with it
+// stay registered.
+func (f *Fleet) DeleteActivation(ctx context.Context, activationID string) error {
+	return f.store.DeleteActivation(ctx, activationID)
 }
 
 // Registration is what a new agent sends.
@@ -202,10 +230,9 @@ type Registration struct {
 	SourceIP                     string
 }
 
-// Register admits a machine: the activation must exist, its code match, and
-// both its time and its number of registrations be left. Whoever guesses
-// learns nothing about which activations exist. A machine that is refused is
-// kept among the strays.
+// Register registers a machine. The activation must exist, its code must
+// match, and it must be neither expired nor used up. The error does not reveal
+// which activations exist. Refused machines are listed by [Fleet.Strays].
 func (f *Fleet) Register(ctx context.Context, in Registration) (*sekisho.Node, error) {
 	n, err := f.register(ctx, in)
 	if err != nil {
@@ -216,12 +243,12 @@ func (f *Fleet) Register(ctx context.Context, in Registration) (*sekisho.Node, e
 
 func (f *Fleet) register(ctx context.Context, in Registration) (*sekisho.Node, error) {
 	from := source(in.SourceIP)
-	if !f.guesses.take(from, f.now()) {
-		return nil, sekisho.Errorf(sekisho.CodeThrottled, "Too many attempts to register came from %s.", in.SourceIP).
-			WithHint("Wait a minute, and check the activation ID and code.")
+	if !f.registrations.Allow(from) {
+		return nil, sekisho.Errorf(sekisho.CodeThrottled, "Too many registration attempts from %s.", in.SourceIP).
+			WithHint("Check the activation ID and code, and retry in a minute.")
 	}
 	wrong := sekisho.Errorf(sekisho.CodeUnauthenticated, "The activation ID and code do not match an activation.").
-		WithHint("Check both, or make a new activation.")
+		WithHint("Check both, or create a new activation.")
 	a, err := f.store.Activation(ctx, in.ActivationID)
 	if err != nil && !sekisho.IsNotFound(err) {
 		return nil, err
@@ -235,18 +262,19 @@ func (f *Fleet) register(ctx context.Context, in Registration) (*sekisho.Node, e
 	if subtle.ConstantTimeCompare(want, hash(in.ActivationCode)) != 1 || a == nil {
 		return nil, wrong
 	}
-	f.guesses.forgive(from)
+	f.registrations.Forget(from)
 	now := f.now()
 	if !now.Before(a.ExpiresAt) {
-		return nil, sekisho.Errorf(sekisho.CodeExpired, "The activation expired at %s.", a.ExpiresAt.UTC().Format(time.RFC3339)).
-			WithHint("Make a new activation.")
+		return nil, sekisho.Errorf(sekisho.CodeExpired, "The activation expired at %s.",
+			a.ExpiresAt.UTC().Format(time.RFC3339)).
+			WithHint("Create a new activation.")
 	}
 	key, err := parsePublicKey(in.PublicKey, in.PublicKeyType)
 	if err != nil {
 		return nil, err
 	}
 	if n := len(in.Fingerprint); n == 0 || n > maxFingerprint {
-		return nil, sekisho.Errorf(sekisho.CodeInvalid, "Fingerprint must have 1 to %d bytes.", maxFingerprint)
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "Fingerprint has %d bytes; it must have 1 to %d.", n, maxFingerprint)
 	}
 	n := &sekisho.Node{
 		ID: newNodeID(a), Name: a.DefaultInstanceName, ActivationID: a.ID, IAMRole: a.IAMRole, RegisteredAt: now,
@@ -264,7 +292,7 @@ func (f *Fleet) register(ctx context.Context, in Registration) (*sekisho.Node, e
 
 func parsePublicKey(text, typ string) ([]byte, error) {
 	bad := func(why string) error {
-		return sekisho.Errorf(sekisho.CodeInvalid, "The node's public key was not accepted: %s.", why)
+		return sekisho.Errorf(sekisho.CodeInvalid, "The node's public key is not valid: %s.", why)
 	}
 	if typ != "Rsa" {
 		return nil, bad("its type must be Rsa")
@@ -288,13 +316,14 @@ func parsePublicKey(text, typ string) ([]byte, error) {
 }
 
 // Node returns a managed node.
-func (f *Fleet) Node(ctx context.Context, id sekisho.NodeID) (*sekisho.Node, error) {
-	n, err := f.store.Node(ctx, id)
+func (f *Fleet) Node(ctx context.Context, node sekisho.NodeID) (*sekisho.Node, error) {
+	n, err := f.store.Node(ctx, node)
 	if err != nil {
 		return nil, err
 	}
 	if !n.DeregisteredAt.IsZero() {
-		return nil, sekisho.Errorf(sekisho.CodeNotFound, "node %s was deregistered at %s", id, n.DeregisteredAt.Format(time.RFC3339))
+		return nil, sekisho.Errorf(sekisho.CodeNotFound, "node %s was deregistered at %s", node,
+			n.DeregisteredAt.Format(time.RFC3339))
 	}
 	return n, nil
 }
@@ -319,8 +348,8 @@ func (f *Fleet) NodePublicKey(ctx context.Context, node sekisho.NodeID) (*rsa.Pu
 	return key, nil
 }
 
-// SetPublicKey replaces the key that proves node's identity. The old one is
-// worth nothing from then on.
+// SetPublicKey replaces the key that proves the node's identity. The old key
+// is refused from then on.
 func (f *Fleet) SetPublicKey(ctx context.Context, node sekisho.NodeID, text, typ string) error {
 	key, err := parsePublicKey(text, typ)
 	if err != nil {
@@ -332,11 +361,11 @@ func (f *Fleet) SetPublicKey(ctx context.Context, node sekisho.NodeID, text, typ
 	})
 }
 
-// Nodes returns every managed node, by ID.
+// Nodes returns every managed node, by ID. Callers must not change the nodes.
 func (f *Fleet) Nodes(ctx context.Context) ([]*sekisho.Node, error) { return f.store.Nodes(ctx) }
 
-// Deregister removes a node: its key and its credentials are refused from now
-// on. Its record stays for the history.
+// Deregister removes a node: its key and its credentials are refused from then
+// on. Its record is kept for the history.
 func (f *Fleet) Deregister(ctx context.Context, node sekisho.NodeID) error {
 	err := f.update(ctx, node, func(n *sekisho.Node) error {
 		n.DeregisteredAt = f.now()
@@ -348,7 +377,7 @@ func (f *Fleet) Deregister(ctx context.Context, node sekisho.NodeID) error {
 	return f.store.ForgetSightings(ctx, node, "")
 }
 
-// SetRole gives a node another role. Its agent takes it over without a
+// SetRole changes a node's role. Its agent switches to the new role without a
 // restart.
 func (f *Fleet) SetRole(ctx context.Context, node sekisho.NodeID, role string) error {
 	changed := false
@@ -363,8 +392,8 @@ func (f *Fleet) SetRole(ctx context.Context, node sekisho.NodeID, role string) e
 	return err
 }
 
-// DefaultRoleChanged tells the nodes without a role of their own that the one
-// they have in its place is another.
+// DefaultRoleChanged makes the nodes without a role of their own fetch
+// credentials of the new default role.
 func (f *Fleet) DefaultRoleChanged(ctx context.Context) error {
 	nodes, err := f.store.Nodes(ctx)
 	for _, n := range nodes {
@@ -375,29 +404,36 @@ func (f *Fleet) DefaultRoleChanged(ctx context.Context) error {
 	return err
 }
 
-// SetTags changes a node's tags: change is given them and returns the new
-// ones.
-func (f *Fleet) SetTags(ctx context.Context, node sekisho.NodeID, change func(tags map[string]string) (map[string]string, error)) error {
+// SetTags replaces a node's tags with the result of change.
+func (f *Fleet) SetTags(
+	ctx context.Context, node sekisho.NodeID, change func(tags map[string]string) (map[string]string, error),
+) error {
 	return f.update(ctx, node, func(n *sekisho.Node) (err error) {
 		n.Tags, err = change(n.Tags)
 		return err
 	})
 }
 
-// Facts is what an agent reports about its machine. Empty fields change
-// nothing: the short form of the report lacks most of them.
+// Facts are what an agent reports about its machine. Empty fields change
+// nothing, because the short form of the report lacks most of them.
 type Facts struct {
 	AgentName, AgentVersion, AgentStatus        string
 	PlatformType, PlatformName, PlatformVersion string
 	ComputerName, IPAddress                     string
-	SourceIP                                    string // TCP peer; a fact of the server's
+	SourceIP                                    string // peer address, seen by the server
 }
 
 // maxFact bounds every field an agent reports.
 const maxFact = 256
 
-// Report stores what an agent says about its machine.
+// Report stores what an agent reports about its machine.
 func (f *Fleet) Report(ctx context.Context, node sekisho.NodeID, in Facts) error {
+	// A report from another address than the open channel's may be that of a
+	// copy of the node: its address is not taken for the node's.
+	from := f.links.Source(node)
+	if from == "" {
+		from = in.SourceIP
+	}
 	moved := ""
 	err := f.update(ctx, node, func(n *sekisho.Node) error {
 		for _, x := range []struct {
@@ -409,35 +445,24 @@ func (f *Fleet) Report(ctx context.Context, node sekisho.NodeID, in Facts) error
 			{&n.ComputerName, in.ComputerName}, {&n.IPAddress, in.IPAddress},
 		} {
 			if len(x.value) > maxFact {
-				return sekisho.Errorf(sekisho.CodeInvalid, "A reported fact is longer than %d bytes.", maxFact)
+				return sekisho.Errorf(sekisho.CodeInvalid, "A reported fact has %d bytes; the limit is %d.", len(x.value), maxFact)
 			}
-			if v := printable(x.value); v != "" {
+			if v := safetext.Line(x.value, maxFact); v != "" {
 				*x.field = v
 			}
 		}
-		moved = f.heard(n, in.SourceIP)
+		moved = f.heard(n, from)
 		return nil
 	})
-	f.noteMove(ctx, node, moved, in.SourceIP, err)
+	f.noteMove(ctx, node, moved, from, err)
 	if sekisho.CodeOf(err) == sekisho.CodeInvalid {
 		f.Oversized(ctx, node, in.SourceIP, err.Error())
 	}
 	return err
 }
 
-// printable is s without what a terminal would obey: texts of nodes are shown
-// to administrators.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) && r != utf8.RuneError {
-			return r
-		}
-		return -1
-	}, s)
-}
-
-// heard notes a sign of life, and returns the address of the one before if
-// that was another.
+// heard records a sign of life. It returns the previous address if that was
+// another one.
 func (f *Fleet) heard(n *sekisho.Node, sourceIP string) (moved string) {
 	if n.LastSourceIP != sourceIP {
 		moved = n.LastSourceIP
@@ -447,14 +472,17 @@ func (f *Fleet) heard(n *sekisho.Node, sourceIP string) (moved string) {
 	return moved
 }
 
-// noteMove keeps that a node has another address than before.
+// noteMove records that a node's address changed.
 func (f *Fleet) noteMove(ctx context.Context, node sekisho.NodeID, from, to string, err error) {
 	if err == nil && from != "" && to != "" {
-		f.note(ctx, Sighting{Kind: SeenAddressChanged, Node: node, SourceIP: to, Other: from, Detail: fmt.Sprintf("Its address changed from %s to %s.", from, to)})
+		f.note(ctx, Sighting{
+			Kind: SeenAddressChanged, Node: node, SourceIP: to, Other: from,
+			Detail: fmt.Sprintf("Its address changed from %s to %s.", from, to),
+		})
 	}
 }
 
-// Connected notes that a node's control channel opened.
+// Connected records that a node's control channel opened.
 func (f *Fleet) Connected(ctx context.Context, node sekisho.NodeID, sourceIP string) error {
 	moved := ""
 	err := f.update(ctx, node, func(n *sekisho.Node) error {
@@ -466,16 +494,17 @@ func (f *Fleet) Connected(ctx context.Context, node sekisho.NodeID, sourceIP str
 	return err
 }
 
-// Disconnected notes that a node's control channel closed, and why.
+// Disconnected records that a node's control channel closed, and why.
 func (f *Fleet) Disconnected(ctx context.Context, node sekisho.NodeID, reason string) error {
 	return f.update(ctx, node, func(n *sekisho.Node) error {
-		n.DisconnectedAt, n.DisconnectReason = f.now(), printable(reason)
+		n.DisconnectedAt, n.DisconnectReason = f.now(), safetext.Line(reason, maxFact)
 		n.ConnectedAt = time.Time{}
 		return nil
 	})
 }
 
-// Recover marks what an earlier server process left connected.
+// Recover marks nodes that an earlier server process left connected as
+// disconnected.
 func (f *Fleet) Recover(ctx context.Context) error {
 	return f.store.CloseConnections(ctx, f.now(), "the server stopped")
 }
@@ -491,64 +520,4 @@ func (f *Fleet) update(ctx context.Context, node sekisho.NodeID, change func(n *
 		f.changed(node)
 	}
 	return err
-}
-
-// IsConnected reports whether a session could be started on node now.
-func (f *Fleet) IsConnected(node sekisho.NodeID) bool { return f.links.Connected(node) }
-
-// PingStatus is n's health as DescribeInstanceInformation shows it.
-func (f *Fleet) PingStatus(n *sekisho.Node) sekisho.PingStatus {
-	switch {
-	case f.links.Connected(n.ID):
-		return sekisho.PingOnline
-	case n.LastPingAt.IsZero():
-		return sekisho.PingInactive
-	case f.now().Sub(n.LastPingAt) > lostAfter:
-		return sekisho.PingConnectionLost
-	}
-	return sekisho.PingOnline
-}
-
-// WhyNotConnected says in one or two sentences why target cannot be reached:
-// it never registered, was last heard from at some time, or is alive without
-// a message channel. It is empty for a node that is connected.
-func (f *Fleet) WhyNotConnected(ctx context.Context, target string) (string, error) {
-	if !id.ValidNode(target) {
-		return "It is not a node ID (mi- or i- and 17 hexadecimal digits).", nil
-	}
-	n, err := f.store.Node(ctx, sekisho.NodeID(target))
-	if sekisho.IsNotFound(err) {
-		return "No node of this ID ever registered with this server. Make an activation and register the machine, or check the ID.", nil
-	}
-	if err != nil {
-		return "", err
-	}
-	seen, err := f.store.Sightings(ctx, n.ID)
-	if err != nil {
-		return "", err
-	}
-	return f.standing(n, seen).Why, nil
-}
-
-// WhyNot is [Fleet.WhyNotConnected] by what the node's record says alone.
-func (f *Fleet) WhyNot(n *sekisho.Node) string {
-	stamp := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }
-	reason := n.DisconnectReason
-	if reason == "" {
-		reason = "the channel was closed"
-	}
-	switch {
-	case f.links.Connected(n.ID):
-		return ""
-	case !n.DeregisteredAt.IsZero():
-		return fmt.Sprintf("The node was deregistered at %s. Register the machine again to use it.", stamp(n.DeregisteredAt))
-	case n.ConnectedAt.IsZero() && n.DisconnectedAt.IsZero():
-		return fmt.Sprintf("The node registered at %s from %s but its agent never opened its message channel. Check on the machine that the agent runs (sekisho-agent doctor).",
-			stamp(n.RegisteredAt), n.LastSourceIP)
-	case n.LastPingAt.After(n.DisconnectedAt) && f.now().Sub(n.LastPingAt) <= lostAfter:
-		return fmt.Sprintf("Its agent is up (last heard %s from %s) but its message channel is down since %s: %s. It reconnects by itself; if it does not, look for a proxy that blocks WebSockets.",
-			stamp(n.LastPingAt), n.LastSourceIP, stamp(n.DisconnectedAt), reason)
-	}
-	return fmt.Sprintf("The node is registered but was last heard at %s from %s: %s. Check that the machine is running, that its agent runs, and that it can reach this server.",
-		stamp(n.LastPingAt), n.LastSourceIP, reason)
 }

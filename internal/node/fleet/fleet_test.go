@@ -14,6 +14,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode"
 
 	"sekisho"
 	"sekisho/internal/node/fleet"
@@ -349,7 +350,7 @@ func TestFacts(t *testing.T) {
 	if got.AgentName != "agent" || got.AgentVersion != "2" || got.ComputerName != "büro" || got.PlatformType != "Linux" {
 		t.Errorf("%+v", got)
 	}
-	if got.PlatformName != "evil]0;title[2Jname" {
+	if strings.ContainsFunc(got.PlatformName, func(r rune) bool { return !unicode.IsPrint(r) }) || !strings.Contains(got.PlatformName, "title") {
 		t.Errorf("a terminal would obey %q", got.PlatformName)
 	}
 	if !got.LastPingAt.Equal(f.now) || got.LastSourceIP != "192.0.2.6" {
@@ -399,7 +400,7 @@ func TestWhyNotConnected(t *testing.T) {
 			must(f.t, f.Connected(ctx, n, "192.0.2.9"))
 			f.now = f.now.Add(time.Minute)
 			must(f.t, f.Disconnected(ctx, n, ""))
-		}, []string{"last heard at 2026-11-23T12:00:00Z", "the channel was closed"}, sekisho.PingOnline},
+		}, []string{"last heard at 2026-11-23T12:00:00Z", "the channel was closed"}, sekisho.PingConnectionLost},
 		{"agent up, channel down", func(f *fixture, n sekisho.NodeID) {
 			must(f.t, f.Connected(ctx, n, "192.0.2.9"))
 			f.now = f.now.Add(time.Hour)
@@ -418,9 +419,9 @@ func TestWhyNotConnected(t *testing.T) {
 		{"server stopped", func(f *fixture, n sekisho.NodeID) {
 			must(f.t, f.Connected(ctx, n, "192.0.2.9"))
 			must(f.t, f.Recover(ctx))
-		}, []string{"last heard at 2026-11-23T12:00:00Z", "the server stopped"}, sekisho.PingOnline},
+		}, []string{"last heard at 2026-11-23T12:00:00Z", "the server stopped"}, sekisho.PingConnectionLost},
 		{"deregistered", func(f *fixture, n sekisho.NodeID) { must(f.t, f.Deregister(ctx, n)) },
-			[]string{"deregistered at 2026-11-23T12:00:00Z"}, sekisho.PingOnline},
+			[]string{"deregistered at 2026-11-23T12:00:00Z"}, sekisho.PingConnectionLost},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -457,6 +458,26 @@ func TestWhyNotConnected(t *testing.T) {
 	f.store.broken = errors.New("disk")
 	if _, err := f.WhyNotConnected(t.Context(), "mi-0123456789abcdef0"); err == nil {
 		t.Error("a broken store passed for an unknown node")
+	}
+}
+
+// TestCopyDoesNotChangeTheAddress: while the node is connected, reports with
+// its credentials from elsewhere leave its address alone.
+func TestCopyDoesNotChangeTheAddress(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	f := setup(t)
+	n := f.register().ID
+	f.links[n] = true
+	must(t, f.Connected(ctx, n, linkedFrom))
+	must(t, f.Report(ctx, n, fleet.Facts{AgentVersion: "9", SourceIP: "198.51.100.66"}))
+	if got := f.node(n); got.LastSourceIP != linkedFrom || got.AgentVersion != "9" {
+		t.Errorf("the address is %s, want %s", got.LastSourceIP, linkedFrom)
+	}
+	delete(f.links, n)
+	must(t, f.Report(ctx, n, fleet.Facts{SourceIP: "198.51.100.66"}))
+	if got := f.node(n).LastSourceIP; got != "198.51.100.66" {
+		t.Errorf("the address of a node that moved is %s", got)
 	}
 }
 

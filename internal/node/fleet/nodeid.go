@@ -5,16 +5,18 @@ import (
 	"strings"
 
 	"sekisho"
+	"sekisho/internal/safetext"
 	"sekisho/internal/wire/id"
 )
 
-// checkNodeID checks what an activation says about the IDs of its machines.
-// An ID that is given in advance must be free, and is good for one machine.
+// checkNodeID checks the kind and the fixed ID of an activation. A fixed ID
+// must be free, and serves one machine.
 func (f *Fleet) checkNodeID(ctx context.Context, in *NewActivation) error {
 	switch in.NodeKind {
 	case sekisho.NodeManaged, sekisho.NodeInstance:
 	default:
-		return sekisho.Errorf(sekisho.CodeInvalid, "%q is no kind of node: there are %q and %q.", in.NodeKind, "managed-instance", "instance")
+		return sekisho.Errorf(sekisho.CodeInvalid, "unknown node kind %q: want %q or %q",
+			in.NodeKind, "managed-instance", "instance")
 	}
 	if in.NodeID == "" {
 		return nil
@@ -22,9 +24,11 @@ func (f *Fleet) checkNodeID(ctx context.Context, in *NewActivation) error {
 	node := string(in.NodeID)
 	switch {
 	case !strings.HasPrefix(node, "i-") || !id.ValidNode(node):
-		return sekisho.Errorf(sekisho.CodeInvalid, "%q is not the ID of an instance: i- and 17 hexadecimal digits.", printable(node))
+		return sekisho.Errorf(sekisho.CodeInvalid, "%q is not an instance ID: want i- and 17 hexadecimal digits.",
+			safetext.Line(node, 64))
 	case in.RegistrationLimit != 1:
-		return sekisho.Errorf(sekisho.CodeInvalid, "An activation that fixes the ID of a machine is good for one machine: its RegistrationLimit must be 1.")
+		return sekisho.Errorf(sekisho.CodeInvalid, "RegistrationLimit is %d; it must be 1 for an activation with a fixed node ID.",
+			in.RegistrationLimit)
 	}
 	in.NodeKind = sekisho.NodeInstance
 	n, err := f.store.Node(ctx, in.NodeID)
@@ -32,7 +36,7 @@ func (f *Fleet) checkNodeID(ctx context.Context, in *NewActivation) error {
 		return err
 	}
 	if n != nil && n.DeregisteredAt.IsZero() {
-		return sekisho.Errorf(sekisho.CodeConflict, "The node %s is registered already.", in.NodeID).
+		return sekisho.Errorf(sekisho.CodeConflict, "The node %s is already registered.", in.NodeID).
 			WithHint("Deregister it first, or choose another ID.")
 	}
 	all, err := f.store.Activations(ctx)
@@ -42,14 +46,14 @@ func (f *Fleet) checkNodeID(ctx context.Context, in *NewActivation) error {
 	now := f.now()
 	for _, a := range all {
 		if a.NodeID == in.NodeID && now.Before(a.ExpiresAt) && a.RegistrationCount < a.RegistrationLimit {
-			return sekisho.Errorf(sekisho.CodeConflict, "The activation %s gives the ID %s already.", a.ID, in.NodeID).
+			return sekisho.Errorf(sekisho.CodeConflict, "The activation %s already has the node ID %s.", a.ID, in.NodeID).
 				WithHint("Use it, or delete it first.")
 		}
 	}
 	return nil
 }
 
-// newNodeID is the ID of a machine that registers with a.
+// newNodeID returns the ID of a machine that registers with a.
 func newNodeID(a *sekisho.Activation) sekisho.NodeID {
 	switch {
 	case a.NodeID != "":
@@ -60,17 +64,17 @@ func newNodeID(a *sekisho.Activation) sekisho.NodeID {
 	return id.Node()
 }
 
-// SetProfile gives a node the role of an instance profile, in place of the
-// association that is named, if any. When p is nil the association just ends,
-// and the node has the role again that it had before. Its agent takes the role
-// over without a restart.
+// SetProfile gives a node the role of an instance profile. It replaces the
+// association called instead, which is "" if there is none. If p is nil, the
+// association ends and the node gets its previous role back. The agent switches
+// roles without a restart.
 func (f *Fleet) SetProfile(ctx context.Context, node sekisho.NodeID, p *sekisho.NodeProfile, instead string) error {
 	changed := false
 	err := f.update(ctx, node, func(n *sekisho.Node) error {
 		held, before := "", n.IAMRole
 		if n.Profile != nil {
 			held = n.Profile.Association
-			if n.IAMRole == n.Profile.Role { // it was not given another one meanwhile
+			if n.IAMRole == n.Profile.Role { // SetRole has not changed it meanwhile
 				before = n.Profile.RoleBefore
 			}
 		}

@@ -52,7 +52,7 @@ func TestFixedNodeIDs(t *testing.T) {
 		t.Fatalf("registered as %s", n.ID)
 	}
 	_, _, err = f.CreateActivation(ctx, fleet.NewActivation{NodeID: fixed})
-	wantError(t, err, sekisho.CodeConflict, "registered already")
+	wantError(t, err, sekisho.CodeConflict, "already registered")
 
 	// Once the machine is gone, another may be called by its ID.
 	must(t, f.Deregister(ctx, fixed))

@@ -125,6 +125,21 @@ func TestStraysAreBounded(t *testing.T) {
 
 // Credentials used from elsewhere are reported once an hour, and not when the
 // node has moved.
+// TestNodeWithoutRole: a node that has no role to get credentials of is not
+// mistaken for one whose credentials are wrong.
+func TestNodeWithoutRole(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	f := setup(t)
+	n := f.register().ID
+	f.now = f.now.Add(time.Minute)
+	f.NoRole(ctx, n, "192.0.2.1", "The node has no role.")
+	f.wantState(n, fleet.StateNoRole, "Give it a role")
+	if len(f.alarms) != 0 {
+		t.Errorf("alarms: %+v", f.alarms)
+	}
+}
+
 func TestCredentialsElsewhere(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -159,9 +174,9 @@ func TestApproveIdentity(t *testing.T) {
 	f := setup(t)
 	n := f.register()
 	must(t, f.CheckFingerprint(ctx, n, n.Fingerprint, "192.0.2.1"))
-	wantError(t, f.ApproveIdentity(ctx, n.ID, "other"), sekisho.CodeNotFound, "waits to be approved")
+	wantError(t, f.ApproveIdentity(ctx, n.ID, "other"), sekisho.CodeNotFound, "waiting for approval")
 	f.now = f.now.Add(time.Minute)
-	wantError(t, f.CheckFingerprint(ctx, n, "other", "192.0.2.2"), sekisho.CodeDenied, "not the one that registered")
+	wantError(t, f.CheckFingerprint(ctx, n, "other", "192.0.2.2"), sekisho.CodeDenied, "not the registered one")
 	wantError(t, f.CheckFingerprint(ctx, n, "", "192.0.2.2"), sekisho.CodeDenied, "")
 	wantError(t, f.ApproveIdentity(ctx, n.ID, ""), sekisho.CodeConflict, "")
 	wantError(t, f.CheckFingerprint(ctx, n, "third", "192.0.2.3"), sekisho.CodeDenied, "")

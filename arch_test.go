@@ -30,6 +30,7 @@ var layers = []struct {
 		"sekisho/internal/shellquote",
 		"sekisho/internal/wire/awsproto",
 		"sekisho/internal/session/cast",
+		"sekisho/internal/session/screen",
 		"sekisho/internal/ssmdoc",
 		"sekisho/internal/wire/id",
 		"sekisho/internal/wire/mgs",
@@ -55,6 +56,7 @@ var layers = []struct {
 		"sekisho/internal/storage/loggroup",
 		"sekisho/internal/storage/objects",
 		"sekisho/internal/wire/mux",
+		"sekisho/internal/session/recfile",
 		"sekisho/internal/session/record",
 		"sekisho/internal/session/relay",
 		"sekisho/internal/session/settings",
@@ -93,6 +95,7 @@ var engineImports = map[string][]string{
 	"broker":   {"audit", "authz", "control", "fleet"},
 	"identity": {"keyring"}, // secrets at rest
 	"relay":    {"record"},
+	"record":   {"recfile"},
 }
 
 // owners are third-party modules that one folder wraps, so that replacing

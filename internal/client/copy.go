@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path"
+	"path/filepath"
 	"strings"
 
 	"sekisho"
@@ -46,10 +49,15 @@ type CopyInput struct {
 
 // Copy copies a file or a folder to or from a node. The node's side runs as the
 // session's OS user.
-func (c *Client) Copy(ctx context.Context, in CopyInput, o transfer.Options, on Callbacks) error {
+func (c *Client) Copy(ctx context.Context, in CopyInput, o transfer.Options, on Callbacks) (err error) {
 	direction, local, remote := "upload", in.From.Path, in.To
 	if in.From.Target != "" {
 		direction, local, remote = "download", in.To.Path, in.From
+	}
+	if direction == "download" {
+		if o.Name, local, err = downloadName(remote.Path, local); err != nil {
+			return err
+		}
 	}
 	l, err := c.start(ctx, StartInput{
 		Target: remote.Target, Reason: in.Reason, DocumentName: documentCopy,
@@ -108,6 +116,24 @@ func (c *Client) Copy(ctx context.Context, in CopyInput, o transfer.Options, on 
 		return fmt.Errorf("the node's side of the copy failed with exit code %d", how.exit.Code)
 	}
 	return cmp.Or(l.end(ctx, how.err), errors.New("the node's side of the copy ended early"))
+}
+
+// downloadName returns the name under which a download is stored in an existing
+// folder: the last component of the requested path. The node does not choose it.
+// A path without a name of its own, such as ".", needs a destination that does
+// not exist yet.
+func downloadName(remote, local string) (name, where string, err error) {
+	name = path.Base(strings.TrimRight(remote, "/"))
+	if remote != "" && name != "~" && transfer.ValidName(name) {
+		return name, local, nil
+	}
+	where = filepath.Clean(local)
+	name = filepath.Base(where)
+	if _, err := os.Lstat(where); err == nil || !transfer.ValidName(name) {
+		return "", "", sekisho.Errorf(sekisho.CodeInvalid, "The source path %s names no file or folder to call the copy by.", quoted(remote)).
+			WithHint("Give DESTINATION a new name: %s.", Printable(filepath.Join(local, "NAME")))
+	}
+	return name, where, nil
 }
 
 // collect writes the node's side of the copy protocol to w until the session ends.

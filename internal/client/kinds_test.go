@@ -12,12 +12,16 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"sekisho"
 	"sekisho/internal/client"
+	"sekisho/internal/session/transfer"
 	"sekisho/internal/wire/mgs"
 	"sekisho/internal/wire/mux"
 )
@@ -188,7 +192,15 @@ func TestEncrypted(t *testing.T) {
 // nodeConn is the node's end of a forwarding session.
 type nodeConn struct {
 	s    *server
+	pt   mgs.PayloadType // zero means output
 	rest []byte
+}
+
+func (n *nodeConn) payload() mgs.PayloadType {
+	if n.pt != 0 {
+		return n.pt
+	}
+	return mgs.PayloadOutput
 }
 
 func (n *nodeConn) Read(p []byte) (int, error) {
@@ -197,7 +209,7 @@ func (n *nodeConn) Read(p []byte) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		if pt == mgs.PayloadOutput {
+		if pt == n.payload() {
 			n.rest = b
 		}
 	}
@@ -207,7 +219,7 @@ func (n *nodeConn) Read(p []byte) (int, error) {
 }
 
 func (n *nodeConn) Write(p []byte) (int, error) {
-	return len(p), n.s.node.Send(n.s.ctx, mgs.PayloadOutput, p)
+	return len(p), n.s.node.Send(n.s.ctx, n.payload(), p)
 }
 
 func (n *nodeConn) Close() error { return nil }
@@ -310,6 +322,48 @@ func TestPlaces(t *testing.T) {
 		if got := client.ParsePlace(text); got != want {
 			t.Errorf("%q: %+v", text, got)
 		}
+	}
+}
+
+// The node must not choose the name of a downloaded file.
+func TestDownloadUsesTheRequestedName(t *testing.T) {
+	t.Parallel()
+	for remote, want := range map[string]string{"logs/notes": "notes", "/etc/hosts/": "hosts", "": "", ".": "", "..": "", "~": "", "/": "", "a/..": ""} {
+		t.Run("path "+remote, func(t *testing.T) {
+			t.Parallel()
+			s := newServer(t)
+			dir := t.TempDir()
+			c := s.client()
+			in := client.CopyInput{From: client.Place{Target: "mi-0", Path: remote}, To: client.Place{Path: dir}}
+			if want == "" {
+				if err := c.Copy(t.Context(), in, transfer.Options{}, client.Callbacks{}); sekisho.CodeOf(err) != sekisho.CodeInvalid {
+					t.Errorf("got %v", err)
+				}
+				if s.called("StartSession") != 0 {
+					t.Error("a session was started")
+				}
+				return
+			}
+			evil := filepath.Join(t.TempDir(), ".bashrc")
+			if err := os.WriteFile(evil, []byte("evil"), 0o777); err != nil {
+				t.Fatal(err)
+			}
+			done := make(chan error, 1)
+			go func() { done <- c.Copy(t.Context(), in, transfer.Options{}, client.Callbacks{}) }()
+			s.begin("4.0.0.0", "NonInteractiveCommands", `{"sekisho":["copy"]}`)
+			if err := transfer.Send(&nodeConn{s: s, pt: mgs.PayloadCopy}, evil, transfer.Options{}); err != nil {
+				t.Error(err)
+			}
+			s.send(mgs.PayloadExitCode, "EXIT_CODE: 0")
+			s.end("")
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+			entries, err := os.ReadDir(dir)
+			if err != nil || len(entries) != 1 || entries[0].Name() != want {
+				t.Errorf("the folder contains %v, %v", entries, err)
+			}
+		})
 	}
 }
 

@@ -1,6 +1,6 @@
-// Package copy is the node's side of sekisho cp. It runs in a process of its
-// own, which is the session's user and has the client at its standard input
-// and output. What it prints on standard error is for the recording.
+// Package copy is the node's side of sekisho cp. It runs in a separate process as
+// the session's OS user, with the client at its standard input and output. The
+// recording shows what it prints on standard error.
 package copy
 
 import (
@@ -14,13 +14,13 @@ import (
 	"sekisho/internal/session/transfer"
 )
 
-// The directions, as the client sees them.
+// Directions from the client's point of view.
 const (
 	Upload   = "upload"
 	Download = "download"
 )
 
-// Run copies in one direction. A path that is not absolute begins at home.
+// Run copies in one direction. A relative path starts at home.
 func Run(direction, path, home string, in io.Reader, out, log io.Writer) error {
 	verb, run := "received", transfer.Receive
 	switch direction {
@@ -28,7 +28,7 @@ func Run(direction, path, home string, in io.Reader, out, log io.Writer) error {
 	case Download:
 		verb, run = "sent", transfer.Send
 	default:
-		return sekisho.Errorf(sekisho.CodeInvalid, "%.40q is no direction of a copy.", direction)
+		return sekisho.Errorf(sekisho.CodeInvalid, "unknown direction %.40q: want upload or download", direction)
 	}
 	path, err := absolute(path, home)
 	if err != nil {
@@ -38,27 +38,27 @@ func Run(direction, path, home string, in io.Reader, out, log io.Writer) error {
 		io.Reader
 		io.Writer
 	}{in, out}
-	// Standard error is the session's: it cannot be told if it fails.
-	say := func(format string, args ...any) { _, _ = fmt.Fprintf(log, format+"\r\n", args...) }
+	// There is nowhere to report that standard error fails.
+	report := func(format string, args ...any) { _, _ = fmt.Fprintf(log, format+"\r\n", args...) }
 	err = run(conn, path, transfer.Options{
 		Copied: func(i transfer.Item) {
 			resumed := ""
 			if i.Resumed > 0 {
-				resumed = fmt.Sprintf(", %d of them there before", i.Resumed)
+				resumed = fmt.Sprintf(", %d of them resumed", i.Resumed)
 			}
-			say("%s %s: %d bytes%s, sha256 %s", verb, printable(i.Path), i.Size, resumed, i.SHA256)
+			report("%s %s: %d bytes%s, sha256 %s", verb, printable(i.Path), i.Size, resumed, i.SHA256)
 		},
-		Note: func(text string) { say("%s", printable(text)) },
+		Note: func(text string) { report("%s", printable(text)) },
 	})
 	if err != nil {
-		say("failed: %s", printable(err.Error()))
+		report("failed: %s", printable(err.Error()))
 	}
 	return err
 }
 
 func absolute(path, home string) (string, error) {
 	if path == "" || strings.ContainsRune(path, 0) {
-		return "", sekisho.Errorf(sekisho.CodeInvalid, "%.40q is no path.", path)
+		return "", sekisho.Errorf(sekisho.CodeInvalid, "%.40q is not a path.", path)
 	}
 	if rest, ok := strings.CutPrefix(path, "~"); ok && (rest == "" || rest[0] == '/') {
 		path = "." + rest
@@ -66,14 +66,14 @@ func absolute(path, home string) (string, error) {
 	if filepath.IsAbs(path) {
 		return path, nil
 	}
-	whole := filepath.Join(home, path)
+	full := filepath.Join(home, path)
 	if strings.HasSuffix(path, "/") {
-		whole += "/" // it means that there must be a folder
+		full += "/" // it means that the folder must exist
 	}
-	return whole, nil
+	return full, nil
 }
 
-// printable is s as a terminal may be given it.
+// printable returns s, quoted if it contains anything that a terminal would obey.
 func printable(s string) string {
 	quoted := strconv.QuoteToGraphic(s)
 	if plain := quoted[1 : len(quoted)-1]; plain == s {

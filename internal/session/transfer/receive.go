@@ -16,8 +16,9 @@ import (
 	"time"
 )
 
-// Receive writes to where what a [Send] at the other end of conn sends: into
-// the folder at where, if there is one, or else as where.
+// Receive receives a file or folder from a [Send] at the other end of conn. If
+// where is an existing folder, the copy goes into it, under o.Name; otherwise
+// the copy is where.
 func Receive(conn io.ReadWriter, where string, o Options) error {
 	r := &receiver{wire: newWire(conn), where: where, o: o}
 	defer r.close()
@@ -32,15 +33,16 @@ type receiver struct {
 	where string
 	o     Options
 	root  *os.Root
-	base  string // path of root, to show
-	top   string // below root: what is received
-	mark  string // below root: says that the folder top is not whole; or empty
+	base  string // path of root, for messages
+	top   string // below root: name of the copy
+	mark  string // below root: marks the folder top as incomplete; may be empty
+	fresh bool   // everything below top was made by this copy, which may be a resumed one
 	dirs  []entry
 }
 
 func (r *receiver) close() {
 	if r.root != nil {
-		_ = r.root.Close() // nothing is lost by it
+		_ = r.root.Close() // nothing was written through it
 	}
 }
 
@@ -57,7 +59,7 @@ func (r *receiver) all() error {
 		return err
 	}
 	if h.Version != version {
-		return fmt.Errorf("the other side speaks version %d of the protocol, and this one %d", h.Version, version)
+		return fmt.Errorf("the other side uses protocol version %d, this side version %d: update the older one", h.Version, version)
 	}
 	if err := r.settle(h); err != nil {
 		return err
@@ -83,8 +85,8 @@ func (r *receiver) all() error {
 			}
 			r.o.note(m.Text)
 		case kindDone:
-			// Last, as every file written into a folder changes its time,
-			// and its mode may forbid writing.
+			// Last: each file written to a folder changes the folder's time, and
+			// its mode may forbid writing.
 			for _, d := range slices.Backward(r.dirs) {
 				if err := r.attributes(d.Path, d); err != nil {
 					return err
@@ -100,42 +102,62 @@ func (r *receiver) all() error {
 	}
 }
 
-// settle decides where what is coming goes.
+// settle decides where the copy goes.
 func (r *receiver) settle(h hello) error {
 	where := filepath.Clean(r.where)
 	st, err := os.Stat(where)
-	named := false // where is what the folder itself is to be called
+	named := false // where is the name of the folder itself
+	if r.o.Name == "" {
+		r.o.Name = h.Name
+	}
 	switch {
-	case err == nil && st.IsDir() && h.Dir && unfinished(where, h.Name):
+	case err == nil && st.IsDir() && h.Dir && unfinished(where, r.o.Name):
 		r.base, r.top, named = filepath.Dir(where), filepath.Base(where), true
 	case err == nil && st.IsDir():
-		r.base, r.top = where, h.Name
+		r.base, r.top = where, r.o.Name
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return err
 	case strings.HasSuffix(r.where, string(filepath.Separator)):
-		return fmt.Errorf("there is no folder %s", r.where)
+		return fmt.Errorf("folder %s does not exist", r.where)
 	case err == nil && h.Dir:
-		return fmt.Errorf("%s is a file, and a folder is to be copied there", where)
+		return fmt.Errorf("cannot copy a folder to %s: it is a file", where)
 	default:
 		r.base, r.top, named = filepath.Dir(where), filepath.Base(where), h.Dir
 	}
-	if r.top == "." || r.top == ".." || !filepath.IsLocal(r.top) || strings.ContainsAny(r.top, "/\x00"+string(filepath.Separator)) {
-		return fmt.Errorf("%q is no name of a file", r.top)
+	if !ValidName(r.top) {
+		return fmt.Errorf("%q is not a valid file name", clip(r.top))
 	}
-	if r.root, err = os.OpenRoot(r.base); err != nil || !named {
+	if r.root, err = os.OpenRoot(r.base); err != nil || !h.Dir {
 		return err
 	}
-	return r.markUnfinished(h.Name)
+	// A folder that is already there, and complete, keeps its modes.
+	_, err = r.root.Lstat(r.top)
+	if r.fresh = errors.Is(err, fs.ErrNotExist) || unfinished(filepath.Join(r.base, r.top), r.o.Name); !r.fresh && !named {
+		return nil
+	}
+	return r.markUnfinished(r.o.Name)
 }
 
-// markName is the file that says of a folder that it was copied under a name
-// of its own and is not whole. Without it the same command, run again after an
-// interruption, would find a folder and copy into it. It holds the name at the
-// sender: another folder is not mixed with this one.
+// ValidName reports whether name can be the name of a file or folder: one path
+// component on this system, other than "." and "..".
+func ValidName(name string) bool {
+	return name != "." && name != ".." && filepath.IsLocal(name) && !strings.ContainsAny(name, "/\x00") && validHere(name)
+}
+
+// validHere rejects separators of this system other than the slash, and colons
+// on Windows, where they name a drive or a stream of another file.
+func validHere(path string) bool {
+	return filepath.Separator == '/' || !strings.ContainsAny(path, `\:`)
+}
+
+// markName returns the name of the file that marks a folder as an incomplete
+// copy. Without it, the same command run again could take the folder for an
+// existing one: copy into it, and leave its temporary modes as they are. It contains the name of the source, so that
+// another folder is not mixed with this one.
 func markName(name string) string { return partName(name) + "-folder" }
 
-// unfinished tells whether the folder at where is to be gone on with by what
-// is called name at the sender.
+// unfinished reports whether where is an interrupted copy of name that can be
+// resumed.
 func unfinished(where, name string) bool {
 	base := filepath.Base(where)
 	if base == "." || base == ".." || !filepath.IsLocal(base) {
@@ -156,7 +178,7 @@ func unfinished(where, name string) bool {
 
 func (r *receiver) markUnfinished(name string) error {
 	r.mark = markName(r.top)
-	if err := r.unmark(); err != nil { // of a folder that has gone since
+	if err := r.unmark(); err != nil { // left by a folder that no longer exists
 		return err
 	}
 	f, err := r.root.OpenFile(r.mark, os.O_WRONLY|os.O_CREATE|os.O_EXCL|careful, 0o600)
@@ -179,7 +201,7 @@ func (r *receiver) unmark() error {
 
 // entry receives one folder or file.
 func (r *receiver) entry(h hello, e entry) error {
-	if e.Size < 0 || e.Path == "" && e.Dir != h.Dir || e.Path != "" && (!h.Dir || !fs.ValidPath(e.Path) || e.Path == "." || strings.ContainsRune(e.Path, 0)) {
+	if e.Size < 0 || e.Path == "" && e.Dir != h.Dir || e.Path != "" && (!h.Dir || !fs.ValidPath(e.Path) || e.Path == "." || strings.ContainsRune(e.Path, 0) || !validHere(e.Path)) {
 		return fmt.Errorf("the other side broke the protocol: entry %q", clip(e.Path))
 	}
 	e.Path = path.Join(r.top, e.Path)
@@ -195,24 +217,36 @@ func (r *receiver) entry(h hello, e entry) error {
 	}
 	if !e.Dir {
 		if err == nil && st.IsDir() {
-			return fmt.Errorf("%s is a folder, and a file is to be copied there", r.shown(e.Path))
+			return fmt.Errorf("cannot copy a file to %s: it is a folder", r.shown(e.Path))
 		}
+		e.Mode = r.mode(e, st)
 		return r.file(e)
 	}
+	e.Mode = r.mode(e, st)
 	switch {
 	case err != nil:
 		if err := r.root.Mkdir(e.Path, 0o700); err != nil {
 			return err
 		}
 	case !st.IsDir():
-		return fmt.Errorf("%s is no folder, and a folder is to be copied there", r.shown(e.Path))
+		return fmt.Errorf("cannot copy a folder to %s: it is not a folder", r.shown(e.Path))
 	}
 	r.dirs = append(r.dirs, e)
 	return nil
 }
 
-// noLinkAbove refuses to go through symbolic links below the folder that was
-// chosen, even those that stay in it.
+// mode returns the permissions of a file or folder. What existed before the copy
+// keeps its own. Otherwise the sender chooses, but cannot grant more than the
+// umask allows, nor the set-user-ID, set-group-ID or sticky bits.
+func (r *receiver) mode(e entry, existing fs.FileInfo) uint32 {
+	if existing != nil && !r.fresh && (existing.Mode().IsRegular() || existing.IsDir()) {
+		return uint32(existing.Mode().Perm())
+	}
+	return e.Mode & uint32(fs.ModePerm&^umask())
+}
+
+// noLinkAbove refuses to follow symbolic links below the destination, even links
+// that stay within it.
 func (r *receiver) noLinkAbove(name string) error {
 	for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
 		st, err := r.root.Lstat(dir)
@@ -220,7 +254,7 @@ func (r *receiver) noLinkAbove(name string) error {
 			return err
 		}
 		if !st.IsDir() {
-			return fmt.Errorf("%s is no folder", r.shown(dir))
+			return fmt.Errorf("%s is not a folder", r.shown(dir))
 		}
 	}
 	return nil
@@ -228,7 +262,7 @@ func (r *receiver) noLinkAbove(name string) error {
 
 func (r *receiver) shown(name string) string { return filepath.Join(r.base, filepath.FromSlash(name)) }
 
-// partName is where a file is while it is not whole.
+// partName returns the name of an incomplete file.
 func partName(name string) string {
 	dir, base := path.Split(name)
 	if len(base) > 200 {
@@ -243,9 +277,9 @@ func (r *receiver) file(e entry) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = part.Close() }() // again, after a success: it changes nothing
+	defer func() { _ = part.Close() }() // closed twice on success, which is harmless
 	partPath := partName(e.Path)
-	complete := false // the file that is there already is offered
+	complete := false // an existing complete file is offered
 	if have == 0 {
 		var there hash.Hash
 		if there, err = r.present(e); err != nil {
@@ -277,7 +311,7 @@ func (r *receiver) file(e entry) error {
 			return err
 		}
 	default:
-		return fmt.Errorf("the other side broke the protocol: it begins at %d", b.Offset)
+		return fmt.Errorf("the other side broke the protocol: it starts at offset %d", b.Offset)
 	}
 	at := b.Offset
 	if _, err := part.Seek(at, io.SeekStart); err != nil {
@@ -288,7 +322,7 @@ func (r *receiver) file(e entry) error {
 	digest, err := r.data(part, sum, shown, at, e.Size)
 	if err != nil {
 		if errors.Is(err, errDigest) {
-			err = errors.Join(err, r.root.Remove(partPath)) // resuming would not mend it
+			err = errors.Join(err, r.root.Remove(partPath)) // resuming cannot help
 		}
 		return err
 	}
@@ -326,7 +360,7 @@ func (r *receiver) data(to *os.File, sum hash.Hash, shown string, at, size int64
 		switch k {
 		case kindData:
 			if int64(len(body)) > size-at {
-				return "", fmt.Errorf("the other side broke the protocol: %s is longer than it said", shown)
+				return "", fmt.Errorf("the other side broke the protocol: %s is longer than announced", shown)
 			}
 			sum.Write(body)
 			if _, err := to.Write(body); err != nil {
@@ -350,8 +384,8 @@ func (r *receiver) data(to *os.File, sum hash.Hash, shown string, at, size int64
 	}
 }
 
-// begun opens what there is of a file that was interrupted, or a new one, and
-// returns its digest and length.
+// begun opens the partial copy of an interrupted file, or a new file, and returns
+// its digest and length.
 func (r *receiver) begun(e entry) (*os.File, hash.Hash, int64, error) {
 	name := partName(e.Path)
 	f, err := r.root.OpenFile(name, os.O_RDWR|careful, 0)
@@ -368,7 +402,7 @@ func (r *receiver) begun(e entry) (*os.File, hash.Hash, int64, error) {
 			return nil, nil, 0, err
 		}
 	}
-	if !errors.Is(err, fs.ErrNotExist) { // nothing to build upon
+	if !errors.Is(err, fs.ErrNotExist) { // not usable
 		if err := r.root.Remove(name); err != nil {
 			return nil, nil, 0, err
 		}
@@ -377,27 +411,27 @@ func (r *receiver) begun(e entry) (*os.File, hash.Hash, int64, error) {
 	return f, sha256.New(), 0, err
 }
 
-// ours refuses what somebody else may have laid there, or still holds.
-func (r *receiver) ours(f *os.File, most int64) error {
+// ours refuses a partial file that another user may have created or can change.
+func (r *receiver) ours(f *os.File, maxSize int64) error {
 	st, err := f.Stat()
 	if err != nil {
 		return err
 	}
-	if !st.Mode().IsRegular() || st.Size() > most || !ownAlone(st) {
-		return errors.New("not to be continued")
+	if !st.Mode().IsRegular() || st.Size() > maxSize || !ownAlone(st) {
+		return errors.New("cannot resume")
 	}
 	return nil
 }
 
-// present is the digest of the file that is there already, if it is as long
-// as the one that is coming, and nil otherwise.
+// present returns the digest of the existing file, or nil if there is none of the
+// same length.
 func (r *receiver) present(e entry) (hash.Hash, error) {
 	if e.Size == 0 {
 		return nil, nil
 	}
 	f, err := r.root.OpenFile(e.Path, os.O_RDONLY|careful, 0)
 	if err != nil {
-		return nil, nil // it will be replaced, or that will fail
+		return nil, nil // replacing the file reports the error, if there is one
 	}
 	defer func() { _ = f.Close() }()
 	st, err := f.Stat()
@@ -411,10 +445,9 @@ func (r *receiver) present(e entry) (hash.Hash, error) {
 	return sum, nil
 }
 
-// attributes gives what was written its mode and time. Bits that would make a
-// program run as its owner are not taken over.
+// attributes sets the mode and time of a file or folder.
 func (r *receiver) attributes(name string, e entry) error {
-	if err := r.root.Chmod(name, fs.FileMode(e.Mode)&fs.ModePerm); err != nil {
+	if err := r.root.Chmod(name, fs.FileMode(e.Mode)); err != nil {
 		return err
 	}
 	t := time.Unix(0, e.MTime)

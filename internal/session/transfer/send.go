@@ -40,7 +40,7 @@ func (s *sender) all() error {
 		return err
 	}
 	if !st.IsDir() && !st.Mode().IsRegular() {
-		return fmt.Errorf("%s is neither a file nor a folder", s.path)
+		return fmt.Errorf("%s is neither a regular file nor a folder", s.path)
 	}
 	if err := s.send(kindHello, hello{version, filepath.Base(absolute), st.IsDir()}); err != nil {
 		return err
@@ -94,7 +94,7 @@ func (s *sender) folder() error {
 			}
 			return s.send(kindEntry, entry{Path: name, Dir: true, Mode: uint32(st.Mode().Perm()), MTime: nanos(st.ModTime())})
 		case !d.Type().IsRegular():
-			text := fmt.Sprintf("%s is left out: it is no regular file", shown)
+			text := fmt.Sprintf("skipping %s: not a regular file", shown)
 			s.o.note(text)
 			return s.send(kindNote, message{clip(text)})
 		}
@@ -113,7 +113,7 @@ func (s *sender) file(name, shown string, f *os.File) error {
 		return err
 	}
 	if !st.Mode().IsRegular() {
-		return fmt.Errorf("%s is no regular file any more", shown)
+		return fmt.Errorf("%s is no longer a regular file", shown)
 	}
 	size := st.Size()
 	if err := s.send(kindEntry, entry{Path: name, Mode: uint32(st.Mode().Perm()), MTime: nanos(st.ModTime()), Size: size}); err != nil {
@@ -144,13 +144,13 @@ func (s *sender) file(name, shown string, f *os.File) error {
 		if n > 0 {
 			sum.Write(s.buf[:n])
 			if err := s.raw(kindData, s.buf[:n]); err != nil {
-				return s.why(err)
+				return s.peerError(err)
 			}
 			at += int64(n)
 			s.o.progress(shown, at, size)
 		}
 		if errors.Is(err, io.EOF) && at < size {
-			return fmt.Errorf("%s became shorter while it was copied", shown)
+			return fmt.Errorf("%s became shorter during the copy", shown)
 		}
 		if err != nil && !errors.Is(err, io.EOF) {
 			return err
@@ -158,7 +158,7 @@ func (s *sender) file(name, shown string, f *os.File) error {
 	}
 	digest := hex.EncodeToString(sum.Sum(nil))
 	if err := s.send(kindEnd, end{digest}); err != nil {
-		return s.why(err)
+		return s.peerError(err)
 	}
 	if k, _, err = s.next(); err != nil {
 		return err
@@ -170,8 +170,8 @@ func (s *sender) file(name, shown string, f *os.File) error {
 	return nil
 }
 
-// resume compares what the receiver has with the file's beginning, and
-// returns the digest so far and where to go on.
+// resume compares what the receiver has with the beginning of the file. It
+// returns the digest so far and the offset to start at.
 func (s *sender) resume(f *os.File, size int64, have offer) (hash.Hash, int64, error) {
 	sum := sha256.New()
 	if have.Offset <= 0 || have.Offset > size {
@@ -190,11 +190,12 @@ func (s *sender) resume(f *os.File, size int64, have offer) (hash.Hash, int64, e
 	return sha256.New(), 0, nil
 }
 
-// why is what the receiver said before it stopped to listen, or err.
-func (s *sender) why(err error) error {
-	if _, _, said := s.next(); said != nil {
-		if _, ok := errors.AsType[*PeerError](said); ok {
-			return said
+// peerError returns the receiver's error, if it sent one before it closed the
+// connection, and otherwise err.
+func (s *sender) peerError(err error) error {
+	if _, _, sent := s.next(); sent != nil {
+		if _, ok := errors.AsType[*PeerError](sent); ok {
+			return sent
 		}
 	}
 	return err

@@ -42,7 +42,7 @@ func write(t *testing.T, name string, text []byte, mode fs.FileMode) {
 	}
 }
 
-// transcript is what a copy told.
+// transcript collects the reports of a copy.
 type transcript struct {
 	copied []transfer.Item
 	notes  []string
@@ -139,7 +139,6 @@ func TestFolder(t *testing.T) {
 	}
 	want := tree(t, src)
 	delete(want, "link")
-	// The links' folder has its own time all the same.
 	if d := cmp.Diff(want, tree(t, filepath.Join(dst, "photos"))); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
@@ -150,7 +149,7 @@ func TestFolder(t *testing.T) {
 	if got := received.copied[0]; got.Path != filepath.Join(dst, "photos", "a") || got.Size != 300000 || got.SHA256 != hex.EncodeToString(sum[:]) {
 		t.Errorf("%+v", got)
 	}
-	// Once more: nothing is sent that is there.
+	// Existing files are not sent again.
 	_, received, err, rerr = cp(t, src, dst, nil)
 	if err != nil || rerr != nil || received.copied[0].Resumed != 300000 {
 		t.Errorf("again: %+v, %v, %v", received.copied, err, rerr)
@@ -189,7 +188,7 @@ func TestFileNames(t *testing.T) {
 	}
 }
 
-// breaks is cut after some bytes were written.
+// breaks fails after some bytes were written.
 type breaks struct {
 	io.ReadWriter
 	left int
@@ -255,8 +254,8 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// TestResumeFolder copies a folder under a name of its own: the same copy, run
-// again after an interruption, goes on in it and does not go inside.
+// A folder copied to a new name can be resumed: the same command does not copy
+// into the incomplete folder.
 func TestResumeFolder(t *testing.T) {
 	t.Parallel()
 	src, dir := filepath.Join(t.TempDir(), "src"), t.TempDir()
@@ -269,19 +268,19 @@ func TestResumeFolder(t *testing.T) {
 			t.Fatalf("%v, %v", err, rerr)
 		}
 	}
-	// A folder that somebody removed since leaves its mark.
+	// The mark of a folder that was removed is ignored.
 	if err := os.WriteFile(filepath.Join(dir, ".named.sekisho-part-folder"), []byte("else"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	cut(400000)
-	// Another folder goes inside, and is not mixed with this one.
+	// Another folder is copied into it, not mixed with it.
 	another := filepath.Join(t.TempDir(), "another")
 	write(t, filepath.Join(another, "c"), []byte("c"), 0o644)
 	if _, _, err, rerr := cp(t, another, dst, nil); err != nil || rerr != nil {
 		t.Fatalf("%v, %v", err, rerr)
 	}
 	if _, err := os.Stat(filepath.Join(dst, "another", "c")); err != nil {
-		t.Errorf("it did not go inside: %v", err)
+		t.Errorf("it was not copied into the folder: %v", err)
 	}
 	if err := os.RemoveAll(filepath.Join(dst, "another")); err != nil {
 		t.Fatal(err)
@@ -302,14 +301,14 @@ func TestResumeFolder(t *testing.T) {
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
-	// Whole, it is a folder like any other.
+	// Once complete, it is an ordinary folder.
 	if _, _, err, rerr := cp(t, src, dst, nil); err != nil || rerr != nil {
 		t.Fatalf("%v, %v", err, rerr)
 	}
 	if d := cmp.Diff(tree(t, src), tree(t, filepath.Join(dst, "src"))); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
-	// What another may have laid there says nothing.
+	// A mark that another user may have created is ignored.
 	other := filepath.Join(dir, "other")
 	if err := os.Mkdir(other, 0o755); err != nil {
 		t.Fatal(err)
@@ -325,8 +324,83 @@ func TestResumeFolder(t *testing.T) {
 	}
 }
 
-// frames makes the frames of a sender that lies. Every other argument is a
-// kind, the ones between its body.
+// The sender must not choose the name of a requested copy (the class of
+// CVE-2019-6111), nor change the modes of existing files, nor grant more than the
+// receiver's umask allows.
+func TestReceiverInsistsOnNameAndMode(t *testing.T) {
+	t.Parallel()
+	empty := sha256.Sum256(nil)
+	file := func(path string, mode fs.FileMode) []any {
+		return []any{"e", object{"path": path, "mode": mode}, "b", object{"offset": 0}, "z", object{"sha256": hex.EncodeToString(empty[:])}}
+	}
+	receive := func(t *testing.T, where, name string, parts ...any) {
+		t.Helper()
+		conn := struct {
+			io.Reader
+			io.Writer
+		}{bytes.NewReader(frames(append(parts, "q", "")...)), io.Discard}
+		if err := transfer.Receive(conn, where, transfer.Options{Name: name}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	modes := func(t *testing.T, dir string) map[string]fs.FileMode {
+		t.Helper()
+		all := map[string]fs.FileMode{}
+		for name := range tree(t, dir) {
+			st, err := os.Stat(filepath.Join(dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			all[name] = st.Mode().Perm()
+		}
+		delete(all, ".")
+		return all
+	}
+	probe := filepath.Join(t.TempDir(), "probe") // shows the umask
+	if err := os.WriteFile(probe, nil, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	st, err := os.Stat(probe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mask := st.Mode().Perm()
+	t.Run("new file", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		receive(t, dir, "notes", append([]any{"h", object{"version": 1, "name": ".bashrc"}}, file("", 0o4777)...)...)
+		if d := cmp.Diff(map[string]fs.FileMode{"notes": 0o777 & mask}, modes(t, dir)); d != "" {
+			t.Errorf("(-want +got):\n%s", d)
+		}
+	})
+	t.Run("existing file", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		write(t, filepath.Join(dir, "notes"), []byte("mine"), 0o600)
+		receive(t, dir, "notes", append([]any{"h", object{"version": 1, "name": "notes"}}, file("", 0o777)...)...)
+		if d := cmp.Diff(map[string]fs.FileMode{"notes": 0o600}, modes(t, dir)); d != "" {
+			t.Errorf("(-want +got):\n%s", d)
+		}
+	})
+	t.Run("existing folder", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		write(t, filepath.Join(dir, "site", "key"), []byte("mine"), 0o600)
+		if err := os.Chmod(filepath.Join(dir, "site"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		parts := []any{"h", object{"version": 1, "name": ".ssh", "dir": true}, "e", object{"dir": true, "mode": 0o777}}
+		parts = append(parts, file("key", 0o666)...)
+		parts = append(parts, "e", object{"path": "new", "dir": true, "mode": 0o777})
+		receive(t, dir, "site", append(parts, file("new/key", 0o666)...)...)
+		want := map[string]fs.FileMode{"site": 0o700, "site/key": 0o600, "site/new": 0o777 & mask, "site/new/key": 0o666 & mask}
+		if d := cmp.Diff(want, modes(t, dir)); d != "" {
+			t.Errorf("(-want +got):\n%s", d)
+		}
+	})
+}
+
+// frames encodes frames: its arguments are kinds and bodies in turn.
 func frames(parts ...any) []byte {
 	var b []byte
 	for i := 0; i < len(parts); i += 2 {
@@ -354,22 +428,22 @@ func TestHostileSender(t *testing.T) {
 		return []any{"e", object{"path": path, "mode": 0o644}, "b", object{"offset": 0}, "z", end}
 	}
 	for name, b := range map[string][]byte{
-		"name with folder": frames(append([]any{"h", object{"version": 1, "name": "../x"}}, file("")...)...),
-		"name dots":        frames(append([]any{"h", object{"version": 1, "name": ".."}}, file("")...)...),
-		"path above":       frames(append([]any{"h", dirHello, "e", top}, file("../../x")...)...),
-		"absolute":         frames(append([]any{"h", dirHello, "e", top}, file("/x")...)...),
-		"zero byte":        frames(append([]any{"h", dirHello, "e", top}, file("x\x00y")...)...),
-		"through a link":   frames(append([]any{"h", dirHello, "e", top}, file("out/x")...)...),
-		"over a link dir":  frames("h", dirHello, "e", top, "e", object{"path": "out", "dir": true, "mode": 0o777}),
-		"other version":    frames("h", object{"version": 9, "name": "x"}),
-		"more than said":   frames("h", object{"version": 1, "name": "x"}, "e", object{"size": 1}, "b", object{}, "d", "abc"),
-		"less than said":   frames("h", object{"version": 1, "name": "x"}, "e", object{"size": 1}, "b", object{}, "z", end),
-		"wrong digest":     frames("h", object{"version": 1, "name": "x"}, "e", object{"size": 1}, "b", object{}, "d", "a", "z", end),
-		"negative size":    frames("h", object{"version": 1, "name": "x"}, "e", object{"size": -1}),
-		"begins elsewhere": frames("h", object{"version": 1, "name": "x"}, "e", object{"size": 5}, "b", object{"offset": 3}, "d", "ab"),
-		"giant frame":      []byte("h\xff\xff\xff\xff"),
-		"out of turn":      frames("d", "abc"),
-		"error":            frames("x", object{"text": "I will not"}),
+		"name with folder":       frames(append([]any{"h", object{"version": 1, "name": "../x"}}, file("")...)...),
+		"name dots":              frames(append([]any{"h", object{"version": 1, "name": ".."}}, file("")...)...),
+		"path above":             frames(append([]any{"h", dirHello, "e", top}, file("../../x")...)...),
+		"absolute":               frames(append([]any{"h", dirHello, "e", top}, file("/x")...)...),
+		"zero byte":              frames(append([]any{"h", dirHello, "e", top}, file("x\x00y")...)...),
+		"through a link":         frames(append([]any{"h", dirHello, "e", top}, file("out/x")...)...),
+		"over a link dir":        frames("h", dirHello, "e", top, "e", object{"path": "out", "dir": true, "mode": 0o777}),
+		"other version":          frames("h", object{"version": 9, "name": "x"}),
+		"longer than announced":  frames("h", object{"version": 1, "name": "x"}, "e", object{"size": 1}, "b", object{}, "d", "abc"),
+		"shorter than announced": frames("h", object{"version": 1, "name": "x"}, "e", object{"size": 1}, "b", object{}, "z", end),
+		"wrong digest":           frames("h", object{"version": 1, "name": "x"}, "e", object{"size": 1}, "b", object{}, "d", "a", "z", end),
+		"negative size":          frames("h", object{"version": 1, "name": "x"}, "e", object{"size": -1}),
+		"begins elsewhere":       frames("h", object{"version": 1, "name": "x"}, "e", object{"size": 5}, "b", object{"offset": 3}, "d", "ab"),
+		"giant frame":            []byte("h\xff\xff\xff\xff"),
+		"unexpected frame":       frames("d", "abc"),
+		"error":                  frames("x", object{"text": "I will not"}),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -392,19 +466,18 @@ func TestHostileSender(t *testing.T) {
 				t.Error("accepted")
 			}
 			if d := cmp.Diff(before, tree(t, outside)); d != "" {
-				t.Errorf("something happened outside:\n%s", d)
+				t.Errorf("files outside changed:\n%s", d)
 			}
 			for _, forbidden := range []string{filepath.Join(dir, "x"), filepath.Join(dir, "in", "x"), filepath.Join(inside, "x")} {
 				if _, err := os.Lstat(forbidden); err == nil {
-					t.Errorf("%s was made", forbidden)
+					t.Errorf("%s was created", forbidden)
 				}
 			}
 		})
 	}
 }
 
-// TestErrorsReachTheOther: both sides say the same.
-func TestErrorsReachTheOther(t *testing.T) {
+func TestBothSidesReportTheError(t *testing.T) {
 	t.Parallel()
 	_, _, err, rerr := cp(t, filepath.Join(t.TempDir(), "none"), t.TempDir(), nil)
 	if err == nil || rerr == nil || !strings.Contains(rerr.Error(), "no such file") {

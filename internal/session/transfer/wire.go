@@ -1,18 +1,19 @@
 // Package transfer copies a file or a folder between two machines over any
-// reliable connection. What arrives is compared by its SHA-256; what was
-// interrupted goes on where it stopped; modes and times of modification are
-// kept. Neither side believes the other about paths: nothing is written
-// outside the folder that the receiver chose, and no symbolic link is
-// followed below the path that was named.
+// reliable connection. It compares copies by their SHA-256, resumes interrupted
+// ones, and keeps modes and modification times.
 //
-// # The conversation
+// Neither side trusts the other. The receiver chooses the name of the copy,
+// writes nothing outside it and follows no symbolic link below it. Modes are
+// limited by the receiver's umask, and an existing file keeps its mode.
 //
-// Frames are a kind, four bytes of length and a body. The sender says what is
-// coming (hello), then, for every folder and file, an entry. For a file the
-// receiver answers with what it already has of it (offer), the sender says
-// where it begins, sends data and the digest of the whole file, and the
-// receiver puts the file in its place (accepted). After the last entry each
-// side says done. Either may end it all with an error.
+// # Protocol
+//
+// A frame is a kind, four bytes of length and a body. The sender describes the
+// source (hello), then sends an entry for each folder and file. For a file, the
+// receiver replies with what it already has (offer); the sender replies with the
+// offset it starts at (begin), then sends the data and the digest of the whole
+// file; the receiver moves the file into place (accepted). After the last entry,
+// both sides send done. Either side can abort with an error.
 package transfer
 
 import (
@@ -23,6 +24,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"sekisho/internal/safetext"
 )
 
 type kind byte
@@ -43,17 +46,17 @@ const (
 // maxBody bounds a frame, data included.
 const maxBody = 64 << 10
 
-// version is that of the conversation.
+// version is the version of the protocol.
 const version = 1
 
 type hello struct {
 	Version int    `json:"version"`
-	Name    string `json:"name"` // of what is sent
+	Name    string `json:"name"` // base name of the source
 	Dir     bool   `json:"dir"`
 }
 
-// entry is one folder or file. Its path, with slashes, is below what is sent;
-// empty for that itself.
+// entry is one folder or file. Its path, with slashes, is relative to the source,
+// and empty for the source itself.
 type entry struct {
 	Path  string `json:"path"`
 	Dir   bool   `json:"dir"`
@@ -62,7 +65,7 @@ type entry struct {
 	Size  int64  `json:"size"`
 }
 
-// offer is the beginning of a file that the receiver has already.
+// offer describes the beginning of a file that the receiver already has.
 type offer struct {
 	Offset int64  `json:"offset"`
 	SHA256 string `json:"sha256"`
@@ -80,28 +83,32 @@ type message struct {
 	Text string `json:"text"`
 }
 
-// PeerError is what went wrong at the other side.
+// PeerError is an error on the other side.
 type PeerError struct{ Text string }
 
-// Error implements error. The text is the peer's: it may hold anything.
+// Error implements error. The text is the peer's and may contain anything.
 func (e *PeerError) Error() string { return e.Text }
 
-// Item is a file that was copied.
+// Item is a copied file.
 type Item struct {
-	Path    string // where it is on this side
+	Path    string // path on this side
 	Size    int64
 	SHA256  string
-	Resumed int64 // how much of it was there before
+	Resumed int64 // size of the part that already existed
 }
 
-// Options are what a copy tells. Nil functions are not called.
+// Options configure a copy. Nil functions are not called.
 type Options struct {
 	// Progress is called as a file is copied.
 	Progress func(path string, done, size int64)
 	// Copied is called when a file is complete.
 	Copied func(Item)
-	// Note is called with what is left out. The text may be the peer's.
+	// Note is called for each file that is skipped. The text may be the peer's.
 	Note func(text string)
+	// Name is the base name that the receiver gives the copy if the
+	// destination is an existing folder. A receiver that requested a source
+	// sets it. Empty means the name that the sender chooses.
+	Name string
 }
 
 func (o *Options) progress(path string, done, size int64) {
@@ -122,7 +129,7 @@ func (o *Options) note(text string) {
 	}
 }
 
-// wire is a connection that carries frames.
+// wire reads and writes frames.
 type wire struct {
 	r   *bufio.Reader
 	w   io.Writer
@@ -148,20 +155,20 @@ func (w *wire) send(k kind, v any) error {
 		return err
 	}
 	if len(body) > maxBody {
-		return fmt.Errorf("a path of %d bytes is too long to be copied", len(body))
+		return fmt.Errorf("cannot copy: a path is too long (%d bytes)", len(body))
 	}
 	return w.raw(k, body)
 }
 
-// next returns the next frame; its body is good until the one after it. An
-// error of the peer comes as *PeerError.
+// next returns the next frame. The body is valid until the next call. An error
+// from the peer is a *PeerError.
 func (w *wire) next() (kind, []byte, error) {
 	var head [5]byte
 	if _, err := io.ReadFull(w.r, head[:]); err != nil {
 		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
-		return 0, nil, fmt.Errorf("the other side is gone: %w", err)
+		return 0, nil, fmt.Errorf("lost the other side: %w", err)
 	}
 	n := binary.BigEndian.Uint32(head[1:])
 	if n > maxBody {
@@ -169,12 +176,12 @@ func (w *wire) next() (kind, []byte, error) {
 	}
 	body := w.in[:n]
 	if _, err := io.ReadFull(w.r, body); err != nil {
-		return 0, nil, fmt.Errorf("the other side is gone: %w", err)
+		return 0, nil, fmt.Errorf("lost the other side: %w", err)
 	}
 	if kind(head[0]) == kindError {
 		var m message
 		if json.Unmarshal(body, &m) != nil || m.Text == "" {
-			m.Text = "the other side failed and does not say why"
+			m.Text = "the other side failed without giving a reason"
 		}
 		return 0, nil, &PeerError{m.Text}
 	}
@@ -182,7 +189,7 @@ func (w *wire) next() (kind, []byte, error) {
 }
 
 func unexpected(k kind) error {
-	return fmt.Errorf("the other side broke the protocol: %q came out of turn", rune(k))
+	return fmt.Errorf("the other side broke the protocol: unexpected frame %q", rune(k))
 }
 
 func decode(body []byte, v any) error {
@@ -192,20 +199,17 @@ func decode(body []byte, v any) error {
 	return nil
 }
 
-// fail tells the peer about err, unless it is the peer's own.
+// fail sends err to the peer, unless it came from the peer.
 func (w *wire) fail(err error) error {
 	if _, theirs := errors.AsType[*PeerError](err); !theirs {
-		_ = w.send(kindError, message{clip(err.Error())}) // it may be gone
+		_ = w.send(kindError, message{clip(err.Error())}) // the peer may be gone
 	}
 	return err
 }
 
-func clip(s string) string {
-	const most = 4 << 10
-	if len(s) > most {
-		return s[:most]
-	}
-	return s
-}
+// maxText bounds the text of errors and notes.
+const maxText = 4 << 10
+
+func clip(s string) string { return safetext.Clip(s, maxText) }
 
 func nanos(t time.Time) int64 { return t.UnixNano() }

@@ -14,12 +14,15 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"sekisho/internal/agent/output"
 	"sekisho/internal/agent/pty"
 )
 
-// patience is how long the output of killed processes is still read: what has
-// left their group may keep it open.
-const patience = 2 * time.Second
+// drainWait is how long output is read after the script's end if programs that
+// it left in the background keep it open.
+const drainWait = 2 * time.Second
 
 // The codes of scripts that AWS's agent gives a meaning.
 const (
@@ -46,9 +49,11 @@ type script struct {
 	began    func(group int) // is told the script's process group
 }
 
-// run runs the script to its end, and to that of every program it leaves
-// behind that keeps its output open. When ctx ends or its time is over, the
-// script and what it started are killed, and the error is the cause.
+// run runs the script to its end. It does not wait for programs that the script
+// leaves in the background: they keep running, and what they write more than
+// drainWait after the script's end is lost. When ctx ends or the script's time
+// is over, the script and what it started are killed, and the error is the
+// cause.
 func (s *script) run(ctx context.Context) (code int, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, s.in.timeout(), errTimedOut)
 	defer cancel()
@@ -79,21 +84,36 @@ func (s *script) run(ctx context.Context) (code int, err error) {
 	}
 	s.began(cmd.Process.Pid)
 	stop := context.AfterFunc(ctx, func() {
-		// It is the leader of its group, and has not been waited for yet.
+		// The script leads its group, and its ID is not free until cmd.Wait.
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-		deadline := time.Now().Add(patience)
-		_ = stdout.SetReadDeadline(deadline) // pipes can be polled
-		_ = stderr.SetReadDeadline(deadline)
 	})
-	var output sync.WaitGroup
-	output.Go(func() { _, _ = io.Copy(s.out, stdout) }) // any error is the end
-	output.Go(func() { _, _ = io.Copy(s.err, stderr) })
-	output.Wait()
+	var copies sync.WaitGroup
+	copies.Go(func() { _, _ = io.Copy(s.out, &output.Tail{From: stdout}) }) // any error is the end
+	copies.Go(func() { _, _ = io.Copy(s.err, &output.Tail{From: stderr}) })
+	exitErr := awaitExit(cmd.Process.Pid)
+	deadline := time.Now().Add(drainWait)
+	_ = stdout.SetReadDeadline(deadline) // pipes have deadlines
+	_ = stderr.SetReadDeadline(deadline)
+	copies.Wait()
 	waitErr := cmd.Wait()
 	if !stop() {
 		return codeKilled, context.Cause(ctx)
 	}
+	if exitErr != nil {
+		return 1, fmt.Errorf("wait for the script: %w", exitErr)
+	}
 	return exitCode(waitErr)
+}
+
+// awaitExit waits for the end of a child process, whose ID stays its own until
+// it is waited for again.
+func awaitExit(pid int) error {
+	for {
+		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
 }
 
 // command is the script in its file, with the interpreter that its first line

@@ -246,6 +246,10 @@ func (b *Body) end() error {
 			return err
 		}
 	}
+	// minio-go ends a body with one more empty line.
+	if next, err := b.src.Peek(2); err == nil && string(next) == "\r\n" {
+		_, _ = b.src.Discard(2) // they are in the buffer
+	}
 	// What the transport still holds is not part of the body.
 	switch n, err := b.src.Read(make([]byte, 1)); {
 	case n > 0:

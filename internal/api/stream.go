@@ -51,6 +51,9 @@ func (s *Server) EnterStreamAs(w http.ResponseWriter, r *http.Request, p *sekish
 // with what it gave before it gave io.EOF.
 func (c *Call) Content() *sigv4.Body { return c.content.body }
 
+// Raw is the body of a call begun with EnterStream as it came, unchecked.
+func (c *Call) Raw() io.Reader { return c.content.raw }
+
 // Signature is how a call begun with EnterStream was signed.
 func (c *Call) Signature() *sigv4.Parsed { return c.content.signed }
 

@@ -275,6 +275,10 @@ func (s *Server) routes() error {
 			s.console.ServeHTTP(w, r)
 			return
 		}
+		if s3.Claims(r) {
+			s.buckets.RefuseUnsigned(w, r)
+			return
+		}
 		s.api.ServeHTTP(w, r)
 	})
 	s.handler = mux

@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"regexp"
 	"slices"
 
 	"sekisho"
@@ -116,7 +117,7 @@ func (q *request) readXMLUnchecked(v any) error {
 
 func parseXML(b []byte, v any) error {
 	if err := xml.Unmarshal(b, v); err != nil {
-		return fault("MalformedXML", "The XML you provided was not well-formed or did not validate against our published schema")
+		return errMalformedXML
 	}
 	return nil
 }
@@ -195,6 +196,12 @@ type bucketConfiguration struct {
 	Tags               []tag `xml:"Tags>Tag"`
 }
 
+// defaultRegion is the region that S3 means by an empty location constraint. It
+// has no name there.
+const defaultRegion = "us-east-1"
+
+var regionName = regexp.MustCompile(`^(EU|[a-z]{2,3}(-[a-z]+)+-[0-9]+)$`)
+
 func createBucket(ctx context.Context, q *request) (answer, error) {
 	if err := q.noACL("private"); err != nil {
 		return answer{}, err
@@ -215,7 +222,14 @@ func createBucket(ctx context.Context, q *request) (answer, error) {
 	if err := q.may(ctx, q.config, "s3:CreateBucket", objects.ARN(q.bucket), authz.One("s3:LocationConstraint", in.LocationConstraint)); err != nil {
 		return answer{}, err
 	}
-	if l := in.LocationConstraint; l != "" && l != q.Region && (l != "EU" || q.Region != "eu-west-1") {
+	switch l := in.LocationConstraint; {
+	case l == "", l == q.Region && l != defaultRegion, l == "EU" && q.Region == "eu-west-1":
+	case l == defaultRegion, !regionName.MatchString(l):
+		return answer{}, &awsproto.Error{
+			Code: "InvalidLocationConstraint", Message: "The specified location-constraint is not valid", Status: http.StatusBadRequest, Sender: true,
+			Extra: map[string]string{"LocationConstraint": clip(l)},
+		}
+	default:
 		return answer{}, fault("IllegalLocationConstraintException", "The %s location constraint is incompatible for the region specific endpoint this request was sent to.", clip(l))
 	}
 	tags, err := tagMap(in.Tags)
@@ -251,7 +265,7 @@ func getLocation(ctx context.Context, q *request) (answer, error) {
 		return answer{}, err
 	}
 	out := empty("LocationConstraint")
-	if q.Region != "us-east-1" {
+	if q.Region != defaultRegion {
 		out.Text = q.Region
 	}
 	return answer{xml: out}, nil
@@ -330,7 +344,7 @@ func putEncryption(ctx context.Context, q *request) (answer, error) {
 		return answer{}, err
 	}
 	if len(in.Rules) != 1 {
-		return answer{}, fault("MalformedXML", "The XML you provided was not well-formed or did not validate against our published schema")
+		return answer{}, errMalformedXML
 	}
 	rule := in.Rules[0]
 	switch {
@@ -434,7 +448,7 @@ func putOwnership(ctx context.Context, q *request) (answer, error) {
 		return answer{}, err
 	}
 	if len(in.Rules) != 1 {
-		return answer{}, fault("MalformedXML", "The XML you provided was not well-formed or did not validate against our published schema")
+		return answer{}, errMalformedXML
 	}
 	if in.Rules[0].ObjectOwnership != ownerEnforced {
 		return answer{}, notImplemented("object ownership other than " + ownerEnforced)

@@ -12,6 +12,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -89,6 +90,19 @@ func (d *Door) Front(hosts []string, next http.Handler) http.Handler {
 		d.serve(w, r, hosts)
 	})
 }
+
+// Claims reports whether a request that is not signed for S3 still looks like one
+// for S3: it names no operation of another protocol.
+func Claims(r *http.Request) bool {
+	if r.Header.Get("X-Amz-Target") != "" || r.URL.Query().Has("Action") {
+		return false
+	}
+	return r.URL.Path != "/" || r.Method != http.MethodPost && (r.Header.Get("Authorization") != "" || strings.Contains(r.URL.RawQuery, "X-Amz-"))
+}
+
+// RefuseUnsigned answers a request that [Claims] reports with the error of S3 that says
+// what is wrong with its signature.
+func (d *Door) RefuseUnsigned(w http.ResponseWriter, r *http.Request) { d.serve(w, r, nil) }
 
 // old reports whether a request is signed with version 2, which clients in
 // us-east-1 still use for presigned URLs.
@@ -182,22 +196,14 @@ type answer struct {
 	done   func() // always called
 }
 
-// subresources are the query parameters that choose an operation.
-var subresources = []string{
-	"accelerate", "acl", "analytics", "attributes", "cors", "delete", "encryption", "intelligent-tiering", "inventory", "legal-hold",
-	"lifecycle", "location", "logging", "metrics", "notification", "object-lock", "ownershipControls", "policy", "policyStatus",
-	"publicAccessBlock", "replication", "requestPayment", "restore", "retention", "select", "session", "tagging", "torrent",
-	"uploadId", "uploads", "versioning", "versions", "website", "metadataTable", "metadataConfiguration", "renameObject",
-}
-
 // find chooses the operation by method, level and subresource.
 func (q *request) find() (operation, bool) {
-	ops, level := objectOps, "Object"
+	ops, level := objectOps, "object"
 	switch {
 	case q.bucket == "":
-		ops, level = serviceOps, "Service"
+		ops, level = serviceOps, "service"
 	case q.key == "":
-		ops, level = bucketOps, "Bucket"
+		ops, level = bucketOps, "bucket"
 	}
 	route := q.r.Method
 	for _, s := range subresources {
@@ -206,16 +212,16 @@ func (q *request) find() (operation, bool) {
 		}
 	}
 	switch {
-	case level == "Object" && q.r.Method == http.MethodPut && q.header("X-Amz-Copy-Source") != "":
+	case level == "object" && q.r.Method == http.MethodPut && q.r.Header.Get("X-Amz-Copy-Source") != "":
 		route += " copy"
-	case level == "Bucket" && route == http.MethodGet && q.query.Get("list-type") == "2":
+	case level == "bucket" && route == http.MethodGet && q.query.Get("list-type") == "2":
 		route += " list-type"
 	}
 	op, ok := ops[route]
 	if !ok {
-		op.name = title(q.r.Method) + level
-		if _, sub, found := strings.Cut(route, " "); found {
-			op.name += title(strings.ReplaceAll(sub, " ", ""))
+		if op.name = modelRoutes[level+" "+route]; op.name == "" {
+			_, subresource, _ := strings.Cut(route, " ")
+			op.name = title(q.r.Method) + title(level) + title(strings.ReplaceAll(subresource, " ", ""))
 		}
 	}
 	return op, ok
@@ -249,6 +255,7 @@ func (d *Door) ServeAs(w http.ResponseWriter, r *http.Request, p *sekisho.Princi
 }
 
 func (d *Door) serve(w http.ResponseWriter, r *http.Request, hosts []string) {
+	continueEmpty(w, r)
 	q := &request{Door: d, w: w, r: r, query: r.URL.Query()}
 	q.bucket, q.key = address(r, hosts)
 	d.answer(q, func(operation string) (*api.Call, bool) {
@@ -261,6 +268,26 @@ func (d *Door) serve(w http.ResponseWriter, r *http.Request, hosts []string) {
 		}
 		return d.API.EnterStream(w, r, d.door, operation)
 	})
+}
+
+// maxDrain is how much of a body is read before a refusal. A client that has not
+// sent its body may see a broken connection instead of the refusal.
+const maxDrain = 8 << 20
+
+// drain reads the rest of a short body that the client is already sending.
+func (q *request) drain() {
+	if q.r.ContentLength > 0 && q.r.ContentLength <= maxDrain && q.r.Header.Get("Expect") == "" {
+		_, _ = io.Copy(io.Discard, q.Raw()) // what goes wrong here ends the connection, with or without the refusal
+	}
+}
+
+// continueEmpty answers "Expect: 100-continue" of a request with an empty body,
+// which net/http does not. botocore would wait for that answer in its next request
+// on the connection.
+func continueEmpty(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength == 0 && r.ProtoMajor == 1 && strings.EqualFold(r.Header.Get("Expect"), "100-continue") {
+		w.WriteHeader(http.StatusContinue)
+	}
 }
 
 // answer answers a request, once enter has verified whose it is.
@@ -293,6 +320,7 @@ func (d *Door) answer(q *request, enter func(operation string) (*api.Call, bool)
 		defer ans.done()
 	}
 	if err != nil {
+		q.drain()
 		q.Refuse(w, r, q.onWire(err))
 		return
 	}
@@ -308,8 +336,15 @@ func (d *Door) answer(q *request, enter func(operation string) (*api.Call, bool)
 }
 
 func (q *request) run(ctx context.Context, op operation) (answer, error) {
-	if owner := q.header("X-Amz-Expected-Bucket-Owner"); owner != "" && owner != q.Account {
-		return answer{}, sekisho.Errorf(sekisho.CodeDenied, "The bucket is not owned by account %s.", clip(owner))
+	for _, name := range []string{"X-Amz-Expected-Bucket-Owner", "X-Amz-Source-Expected-Bucket-Owner"} {
+		if owner := q.header(name); owner != "" && owner != q.Account {
+			return answer{}, sekisho.Errorf(sekisho.CodeDenied, "The bucket is not owned by the account %s, which %s names.", clip(owner), strings.ToLower(name))
+		}
+	}
+	if q.query.Has("versionId") {
+		if err := checkVersionID(q.query.Get("versionId")); err != nil {
+			return answer{}, err
+		}
 	}
 	if q.bucket != "" {
 		var err error
@@ -318,6 +353,17 @@ func (q *request) run(ctx context.Context, op operation) (answer, error) {
 		}
 	}
 	return op.handle(ctx, q)
+}
+
+// checkVersionID refuses what no version can have as its ID.
+func checkVersionID(versionID string) error {
+	switch {
+	case versionID == "":
+		return fault("InvalidArgument", "Version id cannot be the empty string")
+	case !objects.ValidVersionID(versionID):
+		return fault("InvalidArgument", "Invalid version id specified")
+	}
+	return nil
 }
 
 func (q *request) send(ans answer) error {

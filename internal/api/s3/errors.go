@@ -39,6 +39,8 @@ var faults = []struct {
 	{objects.ErrPartOrder, "InvalidPartOrder", http.StatusBadRequest},
 	{objects.ErrPartSize, "EntityTooSmall", http.StatusBadRequest},
 	{objects.ErrAlgorithm, "InvalidRequest", http.StatusBadRequest},
+	{objects.ErrChecksumType, "InvalidRequest", http.StatusBadRequest},
+	{objects.ErrSize, "InvalidRequest", http.StatusBadRequest},
 }
 
 // onWire names an error as S3 does.
@@ -47,7 +49,7 @@ func (q *request) onWire(err error) error {
 		if !errors.Is(err, f.err) {
 			continue
 		}
-		e, _ := errors.AsType[*sekisho.Error](f.err)
+		e, _ := errors.AsType[*sekisho.Error](err)
 		out := &awsproto.Error{Code: f.code, Message: e.Error(), Status: f.status, Sender: true, Extra: map[string]string{}}
 		if q.bucket != "" {
 			out.Extra["BucketName"] = clip(q.bucket)
@@ -71,6 +73,8 @@ func (q *request) onWire(err error) error {
 func fault(code, format string, args ...any) *awsproto.Error {
 	return awsproto.SenderError(code, format, args...)
 }
+
+var errMalformedXML = fault("MalformedXML", "The XML you provided was not well-formed or did not validate against our published schema")
 
 func missing(code, message string) *awsproto.Error {
 	return &awsproto.Error{Code: code, Message: message, Status: http.StatusNotFound, Sender: true}

@@ -10,3 +10,7 @@ func Routes() map[string]string {
 	}
 	return all
 }
+
+// ModelRoutes is the table of the operations that the service model tells apart
+// by query parameters.
+func ModelRoutes() map[string]string { return modelRoutes }

@@ -16,13 +16,20 @@ const maxPage = 1000
 
 // number reads a count from the query.
 func (q *request) number(name string, otherwise, most int) (int, error) {
-	s := q.query.Get(name)
+	return number(name, q.query.Get(name), otherwise, most)
+}
+
+// number reads a count; a greater one than most is most.
+func number(name, s string, otherwise, most int) (int, error) {
 	if s == "" {
 		return otherwise, nil
 	}
 	n, err := strconv.ParseInt(s, 10, 32)
-	if err != nil || n < 0 {
+	switch {
+	case err != nil:
 		return 0, fault("InvalidArgument", "Provided %s not an integer or within integer range", name)
+	case n < 0:
+		return 0, fault("InvalidArgument", "Argument %s must be an integer between 0 and 2147483647", name)
 	}
 	return min(int(n), most), nil
 }
@@ -268,8 +275,8 @@ func listUploads(ctx context.Context, q *request) (answer, error) {
 		Owner             *owner
 		StorageClass      string
 		Initiated         isoTime
-		ChecksumAlgorithm string
-		ChecksumType      string
+		ChecksumAlgorithm string `xml:",omitempty"`
+		ChecksumType      string `xml:",omitempty"`
 	}
 	out := struct {
 		XMLName            xml.Name `xml:"ListMultipartUploadsResult"`

@@ -30,6 +30,9 @@ func TestEveryOperationAsksPolicy(t *testing.T) {
 			case "object":
 				path += bucket + "/key"
 			}
+			if name == "GetObjectAttributes" {
+				header["X-Amz-Object-Attributes"] = "ETag"
+			}
 			var query []string
 			for _, sub := range parts[2:] {
 				switch sub {

@@ -20,7 +20,10 @@ func startUpload(ctx context.Context, q *request) (answer, error) {
 	}
 	facts.Checksum = objects.Checksum{Algorithm: strings.ToUpper(q.header("X-Amz-Checksum-Algorithm")), Type: strings.ToUpper(q.header("X-Amz-Checksum-Type"))}
 	if a := facts.Checksum.Algorithm; a != "" && !objects.KnownAlgorithm(a) {
-		return answer{}, fault("InvalidRequest", "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]")
+		return answer{}, errAlgorithmName
+	}
+	if t := facts.Checksum.Type; t != "" && t != objects.FullObject && t != objects.Composite {
+		return answer{}, invalidHeader("x-amz-checksum-type")
 	}
 	u, err := q.Objects.StartUpload(ctx, q.bucket, q.key, q.Principal.ARN, facts)
 	if err != nil {
@@ -28,8 +31,10 @@ func startUpload(ctx context.Context, q *request) (answer, error) {
 	}
 	h := q.w.Header()
 	h.Set("X-Amz-Server-Side-Encryption", "AES256")
-	h.Set("X-Amz-Checksum-Algorithm", u.Facts.Checksum.Algorithm)
-	h.Set("X-Amz-Checksum-Type", u.Facts.Checksum.Type)
+	if c := u.Facts.Checksum; c.Algorithm != "" {
+		h.Set("X-Amz-Checksum-Algorithm", c.Algorithm)
+		h.Set("X-Amz-Checksum-Type", c.Type)
+	}
 	return answer{xml: struct {
 		XMLName  xml.Name `xml:"InitiateMultipartUploadResult"`
 		Xmlns    string   `xml:"xmlns,attr"`
@@ -56,11 +61,11 @@ func (q *request) partNumber() (int, error) {
 }
 
 func putPart(ctx context.Context, q *request) (answer, error) {
-	u, err := q.upload(ctx, "s3:PutObject")
+	n, err := q.partNumber()
 	if err != nil {
 		return answer{}, err
 	}
-	n, err := q.partNumber()
+	u, err := q.upload(ctx, "s3:PutObject")
 	if err != nil {
 		return answer{}, err
 	}
@@ -80,16 +85,18 @@ func putPart(ctx context.Context, q *request) (answer, error) {
 	h := q.w.Header()
 	h.Set("Etag", `"`+p.ETag+`"`)
 	h.Set("X-Amz-Server-Side-Encryption", "AES256")
-	h.Set(checksumHeader(u.Facts.Checksum.Algorithm), p.Checksum)
+	if p.Stated.Value != "" {
+		h.Set(checksumHeader(p.Stated.Algorithm), p.Stated.Value)
+	}
 	return answer{}, nil
 }
 
 func copyPart(ctx context.Context, q *request) (answer, error) {
-	u, err := q.upload(ctx, "s3:PutObject")
+	n, err := q.partNumber()
 	if err != nil {
 		return answer{}, err
 	}
-	n, err := q.partNumber()
+	u, err := q.upload(ctx, "s3:PutObject")
 	if err != nil {
 		return answer{}, err
 	}
@@ -111,14 +118,14 @@ func copyPart(ctx context.Context, q *request) (answer, error) {
 	}
 	body := from.Reader(off, size)
 	defer body.Close()
-	p, err := q.Objects.PutPart(ctx, u, n, objects.Content{Body: body, Size: size})
+	p, err := q.Objects.PutPart(ctx, u, n, objects.Content{Body: body, Size: size, Algorithm: u.Facts.Checksum.Algorithm})
 	if err != nil {
 		return answer{}, err
 	}
 	q.w.Header().Set("X-Amz-Server-Side-Encryption", "AES256")
 	return answer{xml: copied{
 		XMLName: xml.Name{Local: "CopyPartResult"}, Xmlns: xmlns, LastModified: isoTime{p.ModifiedAt}, ETag: `"` + p.ETag + `"`,
-		checksums: checksumsOf(objects.Checksum{Algorithm: u.Facts.Checksum.Algorithm, Value: p.Checksum}),
+		checksums: checksumsOf(p.Stated),
 	}}, nil
 }
 
@@ -126,7 +133,7 @@ func completeUpload(ctx context.Context, q *request) (answer, error) {
 	var in struct {
 		XMLName xml.Name `xml:"CompleteMultipartUpload"`
 		Part    []struct {
-			PartNumber int
+			PartNumber *int
 			ETag       string
 			checksums
 		}
@@ -135,12 +142,23 @@ func completeUpload(ctx context.Context, q *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	// Here the checksum headers speak of the object, not of this body.
+	// The checksum headers of this operation are about the object, not this body.
 	algorithm, want, err := q.checksum()
 	if err != nil {
 		return answer{}, err
 	}
-	if algorithm != "" && algorithm != u.Facts.Checksum.Algorithm {
+	of := u.Facts.Checksum
+	if value, _, _ := strings.Cut(want, "-"); algorithm != "" && !objects.ValidChecksum(algorithm, value) {
+		return answer{}, invalidHeader(checksumHeader(algorithm))
+	}
+	switch kind := strings.ToUpper(q.header("X-Amz-Checksum-Type")); {
+	case kind != "" && kind != objects.FullObject && kind != objects.Composite:
+		return answer{}, invalidHeader("x-amz-checksum-type")
+	case kind != "" && of.Type != "" && kind != of.Type:
+		return answer{}, fault("InvalidRequest",
+			"The upload was created using the %s checksum mode. The complete request must use the same checksum mode.", of.Type)
+	}
+	if algorithm != "" && of.Algorithm != "" && algorithm != of.Algorithm {
 		return answer{}, objects.ErrAlgorithm
 	}
 	if err := q.readXMLUnchecked(&in); err != nil {
@@ -150,24 +168,33 @@ func completeUpload(ctx context.Context, q *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	var chosen []objects.Chosen
+	c := objects.Completion{Checksum: want, Size: -1, Condition: cond}
 	for _, p := range in.Part {
-		chosen = append(chosen, objects.Chosen{Number: p.PartNumber, ETag: p.ETag, Checksum: p.value(u.Facts.Checksum.Algorithm)})
+		if p.PartNumber == nil || p.ETag == "" {
+			return answer{}, errMalformedXML
+		}
+		if n := *p.PartNumber; n < 1 || n > objects.MaxPart {
+			return answer{}, fault("InvalidArgument", "PartNumber must be >= 1 and <= %d", objects.MaxPart)
+		}
+		stated, err := p.stated()
+		if err != nil {
+			return answer{}, err
+		}
+		c.Parts = append(c.Parts, objects.Chosen{Number: *p.PartNumber, ETag: p.ETag, Checksum: stated})
 	}
-	if len(chosen) == 0 || len(chosen) > objects.MaxPart {
-		return answer{}, fault("MalformedXML", "The XML you provided was not well-formed or did not validate against our published schema")
+	if len(c.Parts) == 0 || len(c.Parts) > objects.MaxPart {
+		return answer{}, errMalformedXML
 	}
-	size := int64(-1)
-	if said := q.header("X-Amz-Mp-Object-Size"); said != "" {
-		if size, err = strconv.ParseInt(said, 10, 64); err != nil || size < 0 {
-			return answer{}, fault("InvalidRequest", "Value for x-amz-mp-object-size header is invalid.")
+	if stated := q.header("X-Amz-Mp-Object-Size"); stated != "" {
+		if c.Size, err = strconv.ParseInt(stated, 10, 64); err != nil || c.Size < 0 {
+			return answer{}, invalidHeader("x-amz-mp-object-size")
 		}
 	}
 	log, err := q.rewriteOf(ctx, q.key, "")
 	if err != nil {
 		return answer{}, err
 	}
-	v, err := log.write(ctx, func() (*objects.Version, error) { return q.Objects.CompleteUpload(ctx, u, chosen, want, size, cond) })
+	v, err := log.write(ctx, func() (*objects.Version, error) { return q.Objects.CompleteUpload(ctx, u, c) })
 	if err != nil {
 		return answer{}, err
 	}
@@ -228,8 +255,8 @@ func listParts(ctx context.Context, q *request) (answer, error) {
 		Initiator            owner
 		Owner                *owner
 		StorageClass         string
-		ChecksumAlgorithm    string
-		ChecksumType         string
+		ChecksumAlgorithm    string `xml:",omitempty"`
+		ChecksumType         string `xml:",omitempty"`
 		PartNumberMarker     int
 		NextPartNumberMarker int
 		MaxParts             int
@@ -247,7 +274,7 @@ func listParts(ctx context.Context, q *request) (answer, error) {
 		out.NextPartNumberMarker = p.Number
 		out.Part = append(out.Part, part{
 			PartNumber: p.Number, LastModified: isoTime{p.ModifiedAt}, ETag: `"` + p.ETag + `"`, Size: p.Size,
-			checksums: checksumsOf(objects.Checksum{Algorithm: u.Facts.Checksum.Algorithm, Value: p.Checksum}),
+			checksums: checksumsOf(p.Stated),
 		})
 	}
 	return answer{xml: out}, nil

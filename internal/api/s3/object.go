@@ -2,14 +2,12 @@ package s3
 
 import (
 	"context"
-	"crypto/md5" //nolint:gosec // Content-MD5 is one: S3 is spoken so
+	"crypto/md5" //nolint:gosec // the S3 protocol requires MD5 here
 	"encoding/base64"
 	"encoding/xml"
 	"errors"
-	"maps"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -37,10 +35,14 @@ var objectOps = map[string]operation{
 	"GET uploadId":      {"ListParts", listParts},
 }
 
-// algorithms are the checksum algorithms by the ends of their headers' names.
-var algorithms = map[string]string{
-	"crc32": objects.CRC32, "crc32c": objects.CRC32C, "crc64nvme": objects.CRC64NVME, "sha1": objects.SHA1, "sha256": objects.SHA256,
-}
+// algorithms are the checksum algorithms by the suffix of their header's name.
+var algorithms = func() map[string]string {
+	m := map[string]string{}
+	for _, name := range objects.Algorithms() {
+		m[strings.ToLower(name)] = name
+	}
+	return m
+}()
 
 const checksumPrefix = "x-amz-checksum-"
 
@@ -49,42 +51,54 @@ func checksumHeader(algorithm string) string {
 	return http.CanonicalHeaderKey(checksumPrefix + strings.ToLower(algorithm))
 }
 
-// checksum is the checksum that a request's headers give.
+// invalidHeader refuses the value of a header.
+func invalidHeader(name string) error {
+	return fault("InvalidRequest", "Value for %s header is invalid.", strings.ToLower(name))
+}
+
+// checksum is the checksum that a request's headers state. Presigned URLs of the
+// JavaScript SDK have the checksum of an empty body among their parameters; S3
+// takes no notice of it there.
 func (q *request) checksum() (algorithm, value string, err error) {
-	for _, end := range slices.Sorted(maps.Keys(algorithms)) {
-		v := q.header(http.CanonicalHeaderKey(checksumPrefix + end))
-		if v == "" {
+	for suffix, name := range algorithms {
+		values := q.r.Header.Values(checksumPrefix + suffix)
+		if len(values) == 0 {
 			continue
 		}
-		if algorithm != "" {
+		if algorithm != "" || len(values) > 1 {
 			return "", "", fault("InvalidRequest", "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.")
 		}
-		algorithm, value = algorithms[end], v
+		algorithm, value = name, values[0]
 	}
 	for name := range q.r.Header {
-		end, ok := strings.CutPrefix(strings.ToLower(name), checksumPrefix)
-		if ok && algorithms[end] == "" && end != "mode" && end != "type" && end != "algorithm" {
-			return "", "", fault("InvalidRequest", "The algorithm type you specified in the %s header is invalid.", clip(strings.ToLower(name)))
+		suffix, ok := strings.CutPrefix(strings.ToLower(name), checksumPrefix)
+		if ok && algorithms[suffix] == "" && suffix != "mode" && suffix != "type" && suffix != "algorithm" {
+			return "", "", fault("InvalidRequest", "The algorithm type you specified in %s header is invalid.", checksumPrefix)
 		}
 	}
 	return algorithm, value, nil
 }
 
-// content is the body with all that the request says of it.
+var errAlgorithmName = fault("InvalidRequest",
+	"Checksum algorithm provided is unsupported. Please try again with any of the valid types: [%s]", strings.Join(objects.Algorithms(), ", "))
+
+// content is the body, with its size and the checksums that the request states.
 func (q *request) content() (objects.Content, error) {
 	c := objects.Content{Body: q.Content(), Size: q.r.ContentLength}
 	if q.Signature().Chunked() {
 		n, err := strconv.ParseInt(q.r.Header.Get("X-Amz-Decoded-Content-Length"), 10, 64)
 		if err != nil || n < 0 {
-			return c, &awsproto.Error{Code: "MissingContentLength", Message: "You must provide the X-Amz-Decoded-Content-Length HTTP header.", Status: http.StatusLengthRequired, Sender: true}
+			n = -1
 		}
 		c.Size = n
 	}
 	if c.Size < 0 {
-		return c, &awsproto.Error{Code: "MissingContentLength", Message: "You must provide the Content-Length HTTP header.", Status: http.StatusLengthRequired, Sender: true}
+		return c, &awsproto.Error{
+			Code: "MissingContentLength", Message: "You must provide the Content-Length HTTP header.", Status: http.StatusLengthRequired, Sender: true,
+		}
 	}
-	if v := q.r.Header.Get("Content-Md5"); v != "" {
-		sum, err := base64.StdEncoding.DecodeString(v)
+	if v := q.r.Header.Values("Content-Md5"); len(v) > 0 {
+		sum, err := base64.StdEncoding.DecodeString(v[0])
 		if err != nil || len(sum) != md5.Size {
 			return c, fault("InvalidDigest", "The Content-MD5 you specified was invalid.")
 		}
@@ -99,33 +113,42 @@ func (q *request) content() (objects.Content, error) {
 	case algorithm != "" && trailer != "":
 		return c, fault("InvalidRequest", "Expecting a single x-amz-checksum- header")
 	case algorithm != "":
-		c.Algorithm, c.Want = algorithm, func() string { return value }
+		if !objects.ValidChecksum(algorithm, value) {
+			return c, invalidHeader(checksumHeader(algorithm))
+		}
+		c.Algorithm, c.Want = algorithm, func() (string, error) { return value, nil }
 	case trailer != "":
-		end, _ := strings.CutPrefix(trailer, checksumPrefix)
-		if c.Algorithm = algorithms[end]; c.Algorithm == "" {
+		suffix, _ := strings.CutPrefix(trailer, checksumPrefix)
+		if c.Algorithm = algorithms[suffix]; c.Algorithm == "" {
 			return c, fault("InvalidRequest", "The value specified in the x-amz-trailer header is not supported")
 		}
-		// A trailer that was announced and did not come fits nothing.
 		body := q.Content()
-		c.Want = func() string {
-			if v := body.Trailer().Get(trailer); v != "" {
-				return v
+		c.Want = func() (string, error) {
+			v := body.Trailer().Get(trailer)
+			switch {
+			case v == "": // it was announced and did not come
+				return "", fault("MalformedTrailerError", "The request contained trailing data that was not well-formed or did not conform to our published schema.")
+			case !objects.ValidChecksum(c.Algorithm, v):
+				return "", fault("InvalidRequest", "Value for %s trailing header is invalid.", trailer)
 			}
-			return "missing"
+			return v, nil
 		}
-	default:
-		if asked := q.header("X-Amz-Sdk-Checksum-Algorithm"); asked != "" {
-			if c.Algorithm = strings.ToUpper(asked); !objects.KnownAlgorithm(c.Algorithm) {
-				return c, fault("InvalidRequest", "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]")
-			}
+	}
+	if asked := strings.ToUpper(q.r.Header.Get("X-Amz-Sdk-Checksum-Algorithm")); asked != "" {
+		switch {
+		case !objects.KnownAlgorithm(asked), c.Algorithm != "" && asked != c.Algorithm:
+			return c, invalidHeader("x-amz-sdk-checksum-algorithm")
+		case c.Algorithm == "":
+			return c, fault("InvalidRequest",
+				"x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or x-amz-trailer headers were found.")
 		}
 	}
 	return c, nil
 }
 
-// check holds a small body to what the request says of it.
+// check compares a small body with the size and checksums that the request states.
 func check(c objects.Content, b []byte) error {
-	sum := md5.Sum(b) //nolint:gosec // Content-MD5 is one: S3 is spoken so
+	sum := md5.Sum(b) //nolint:gosec // the S3 protocol requires MD5 here
 	if int64(len(b)) != c.Size {
 		return objects.ErrIncomplete
 	}
@@ -133,9 +156,13 @@ func check(c objects.Content, b []byte) error {
 		return objects.ErrDigest
 	}
 	if c.Want != nil {
+		want, err := c.Want()
+		if err != nil {
+			return err
+		}
 		h := objects.NewHash(c.Algorithm)
 		h.Write(b)
-		if base64.StdEncoding.EncodeToString(h.Sum(nil)) != c.Want() {
+		if base64.StdEncoding.EncodeToString(h.Sum(nil)) != want {
 			return objects.ErrChecksum
 		}
 	}
@@ -311,33 +338,35 @@ func getObject(ctx context.Context, q *request) (answer, error) { return q.read(
 func headObject(ctx context.Context, q *request) (answer, error) { return q.read(ctx, false) }
 
 func (q *request) read(ctx context.Context, withBody bool) (answer, error) {
+	if err := q.checkPartNumber(); err != nil {
+		return answer{}, err
+	}
 	o, err := q.open(ctx)
 	if err != nil {
 		return answer{}, err
 	}
-	off, n, status, err := q.section(o.Version)
-	if err != nil || status == http.StatusNotModified {
+	part, err := q.section(o.Version)
+	if err != nil || part.status == http.StatusNotModified {
 		o.Close()
 		if err == nil {
-			q.describe(o.Version, false)
+			q.describe(o.Version, objects.Checksum{})
 		}
-		return answer{status: status}, err
+		return answer{status: part.status}, err
 	}
-	whole := status == http.StatusOK
 	return answer{done: o.Close, body: func(w http.ResponseWriter) error {
-		q.describe(o.Version, whole)
+		q.describe(o.Version, part.sum)
 		q.override()
-		w.Header().Set("Content-Length", itoa(n))
-		w.WriteHeader(status)
+		w.Header().Set("Content-Length", itoa(part.size))
+		w.WriteHeader(part.status)
 		if !withBody {
 			return nil
 		}
-		return o.WriteTo(&patient{w, http.NewResponseController(w)}, off, n)
+		return o.WriteTo(&deadlineWriter{w, http.NewResponseController(w)}, part.off, part.size)
 	}}, nil
 }
 
-// patient writes to a peer as long as it goes on reading.
-type patient struct {
+// deadlineWriter gives its peer [writeTimeout] for each write.
+type deadlineWriter struct {
 	http.ResponseWriter
 	conn *http.ResponseController
 }
@@ -346,7 +375,7 @@ type patient struct {
 const writeTimeout = time.Minute
 
 // Write implements [io.Writer].
-func (p *patient) Write(b []byte) (int, error) {
+func (p *deadlineWriter) Write(b []byte) (int, error) {
 	// Not every connection has deadlines; those of tests in memory do not.
 	_ = p.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
 	n, err := p.ResponseWriter.Write(b)
@@ -354,8 +383,9 @@ func (p *patient) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// describe sets the headers of a version that is read.
-func (q *request) describe(v *objects.Version, whole bool) {
+// describe sets the headers of a version that is read. sum is the checksum of
+// the section that is sent.
+func (q *request) describe(v *objects.Version, sum objects.Checksum) {
 	h := q.w.Header()
 	f := v.Facts
 	for name, value := range map[string]string{
@@ -377,9 +407,12 @@ func (q *request) describe(v *objects.Version, whole bool) {
 	for name, value := range f.Metadata {
 		h["x-amz-meta-"+name] = []string{value} // Set would change the case, which readers keep
 	}
-	if c := f.Checksum; whole && c.Value != "" && strings.EqualFold(q.header("X-Amz-Checksum-Mode"), "ENABLED") {
-		h.Set(checksumHeader(c.Algorithm), c.Value)
-		h.Set("X-Amz-Checksum-Type", c.Type)
+	if f.Tags != nil {
+		h.Set("X-Amz-Tagging-Count", itoa(len(f.Tags)))
+	}
+	if sum.Value != "" && strings.EqualFold(q.header("X-Amz-Checksum-Mode"), "ENABLED") {
+		h.Set(checksumHeader(sum.Algorithm), sum.Value)
+		h.Set("X-Amz-Checksum-Type", sum.Type)
 	}
 }
 
@@ -392,43 +425,66 @@ func (q *request) override() {
 	}
 }
 
-// section decides what of a version is sent, by conditions and range.
-func (q *request) section(v *objects.Version) (off, n int64, status int, err error) {
-	status, err = conditional(q.r.Header, "", v)
-	if err != nil || status != http.StatusOK {
-		return 0, 0, status, err
+// section is the part of a version that is sent.
+type section struct {
+	off, size int64
+	status    int
+	sum       objects.Checksum // of just this section; zero = not known
+}
+
+// checkPartNumber refuses a parameter partNumber that no part can have.
+func (q *request) checkPartNumber() error {
+	if !q.query.Has("partNumber") {
+		return nil
 	}
-	spec := q.r.Header.Get("Range")
-	if number := q.query.Get("partNumber"); number != "" {
-		k, err := strconv.Atoi(number)
-		if err != nil || k < 1 || k > objects.MaxPart || spec != "" {
-			return 0, 0, 0, fault("InvalidArgument", "Part number must be an integer between 1 and 10000, inclusive, and cannot be combined with a range")
+	if _, err := q.partNumber(); err != nil {
+		return err
+	}
+	if q.r.Header.Get("Range") != "" {
+		return fault("InvalidRequest", "Cannot specify both Range header and partNumber query parameter")
+	}
+	return nil
+}
+
+// section decides by conditions, part number and range which part of a version
+// is sent.
+func (q *request) section(v *objects.Version) (section, error) {
+	status, err := conditional(q.r.Header, "", v)
+	if err != nil || status != http.StatusOK {
+		return section{status: status}, err
+	}
+	if q.query.Has("partNumber") {
+		n, err := q.partNumber()
+		if err != nil {
+			return section{}, err
 		}
-		off, n, ok := v.Part(k)
+		off, size, sum, ok := v.Part(n)
 		if !ok {
-			return 0, 0, 0, &awsproto.Error{Code: "InvalidPartNumber", Message: "The requested partnumber is not satisfiable", Status: http.StatusRequestedRangeNotSatisfiable, Sender: true}
+			return section{}, &awsproto.Error{
+				Code: "InvalidPartNumber", Message: "The requested partnumber is not satisfiable", Status: http.StatusRequestedRangeNotSatisfiable, Sender: true,
+				Extra: map[string]string{"PartNumberRequested": itoa(n), "ActualPartCount": itoa(max(1, v.Facts.Parts))},
+			}
 		}
 		if v.Facts.Parts > 0 {
 			q.w.Header().Set("X-Amz-Mp-Parts-Count", itoa(v.Facts.Parts))
 		}
-		if n > 0 {
-			q.w.Header().Set("Content-Range", "bytes "+itoa(off)+"-"+itoa(off+n-1)+"/"+itoa(v.Size))
+		if size > 0 {
+			q.w.Header().Set("Content-Range", "bytes "+itoa(off)+"-"+itoa(off+size-1)+"/"+itoa(v.Size))
 		}
-		return off, n, http.StatusPartialContent, nil
+		return section{off, size, http.StatusPartialContent, sum}, nil
 	}
-	off, n, some, err := parseRange(spec, v.Size)
+	off, n, some, err := parseRange(q.r.Header.Get("Range"), v.Size)
 	if err != nil {
-		return 0, 0, 0, err
+		return section{}, err
 	}
 	if !some {
-		return 0, v.Size, http.StatusOK, nil
+		return section{0, v.Size, http.StatusOK, v.Facts.Checksum}, nil
 	}
 	q.w.Header().Set("Content-Range", "bytes "+itoa(off)+"-"+itoa(off+n-1)+"/"+itoa(v.Size))
-	return off, n, http.StatusPartialContent, nil
+	return section{off: off, size: n, status: http.StatusPartialContent}, nil
 }
 
-// parseRange reads a Range header. One that is malformed, or names several
-// ranges, is as none.
+// parseRange reads a Range header. A malformed or multi-range header is ignored.
 func parseRange(spec string, size int64) (off, n int64, some bool, err error) {
 	bounds, ok := strings.CutPrefix(strings.TrimSpace(spec), "bytes=")
 	first, last, dash := strings.Cut(bounds, "-")
@@ -568,7 +624,7 @@ func deleteObjects(ctx context.Context, q *request) (answer, error) {
 		return answer{}, err
 	}
 	if len(in.Object) == 0 || len(in.Object) > maxDelete {
-		return answer{}, fault("MalformedXML", "The XML you provided was not well-formed or did not validate against our published schema")
+		return answer{}, errMalformedXML
 	}
 	type deleted struct {
 		Key                   string
@@ -646,6 +702,9 @@ func (q *request) source(ctx context.Context) (*objects.Object, error) {
 		if version, ok = strings.CutPrefix(query, "versionId="); !ok {
 			return nil, fault("InvalidArgument", "Copy Source may have the query versionId and no other")
 		}
+		if err := checkVersionID(version); err != nil {
+			return nil, err
+		}
 	}
 	from, err := q.Objects.Bucket(ctx, bucket)
 	if err != nil && !errors.Is(err, objects.ErrNoBucket) {
@@ -677,35 +736,50 @@ type copied struct {
 	checksums
 }
 
-// checksums are the checksum elements of answers.
+// checksums are the checksum elements of requests and answers.
 type checksums struct {
 	CRC32     string `xml:"ChecksumCRC32,omitempty"`
 	CRC32C    string `xml:"ChecksumCRC32C,omitempty"`
 	CRC64NVME string `xml:"ChecksumCRC64NVME,omitempty"`
 	SHA1      string `xml:"ChecksumSHA1,omitempty"`
 	SHA256    string `xml:"ChecksumSHA256,omitempty"`
+	SHA512    string `xml:"ChecksumSHA512,omitempty"`
+	MD5       string `xml:"ChecksumMD5,omitempty"`
+	XXHASH64  string `xml:"ChecksumXXHASH64,omitempty"`
+	XXHASH3   string `xml:"ChecksumXXHASH3,omitempty"`
+	XXHASH128 string `xml:"ChecksumXXHASH128,omitempty"`
 	Type      string `xml:"ChecksumType,omitempty"`
+}
+
+// fields are the elements by their algorithms.
+func (c *checksums) fields() map[string]*string {
+	return map[string]*string{
+		objects.CRC32: &c.CRC32, objects.CRC32C: &c.CRC32C, objects.CRC64NVME: &c.CRC64NVME, objects.SHA1: &c.SHA1, objects.SHA256: &c.SHA256,
+		objects.SHA512: &c.SHA512, objects.MD5: &c.MD5, objects.XXHASH64: &c.XXHASH64, objects.XXHASH3: &c.XXHASH3, objects.XXHASH128: &c.XXHASH128,
+	}
 }
 
 func checksumsOf(c objects.Checksum) checksums {
 	out := checksums{Type: c.Type}
-	switch c.Algorithm {
-	case objects.CRC32:
-		out.CRC32 = c.Value
-	case objects.CRC32C:
-		out.CRC32C = c.Value
-	case objects.CRC64NVME:
-		out.CRC64NVME = c.Value
-	case objects.SHA1:
-		out.SHA1 = c.Value
-	case objects.SHA256:
-		out.SHA256 = c.Value
+	if field := out.fields()[c.Algorithm]; field != nil {
+		*field = c.Value
 	}
 	return out
 }
 
-func (c checksums) value(algorithm string) string {
-	return map[string]string{objects.CRC32: c.CRC32, objects.CRC32C: c.CRC32C, objects.CRC64NVME: c.CRC64NVME, objects.SHA1: c.SHA1, objects.SHA256: c.SHA256}[algorithm]
+// stated is the one checksum among the elements of a part.
+func (c *checksums) stated() (objects.Checksum, error) {
+	var out objects.Checksum
+	for algorithm, value := range c.fields() {
+		if *value == "" {
+			continue
+		}
+		if out.Value != "" || !objects.ValidChecksum(algorithm, *value) {
+			return out, fault("InvalidArgument", "Invalid Base64 or multiple checksums present in request")
+		}
+		out = objects.Checksum{Algorithm: algorithm, Value: *value}
+	}
+	return out, nil
 }
 
 func copyObject(ctx context.Context, q *request) (answer, error) {
@@ -720,6 +794,9 @@ func copyObject(ctx context.Context, q *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
+	if asked := strings.ToUpper(q.header("X-Amz-Checksum-Algorithm")); asked != "" && !objects.KnownAlgorithm(asked) {
+		return answer{}, errAlgorithmName
+	}
 	from, err := q.source(ctx)
 	if err != nil {
 		return answer{}, err
@@ -727,7 +804,8 @@ func copyObject(ctx context.Context, q *request) (answer, error) {
 	defer from.Close()
 	switch q.header("X-Amz-Metadata-Directive") {
 	case "", "COPY":
-		if from.Bucket == q.bucket && from.Key == q.key && from.Latest {
+		// Where versions are kept, a copy onto itself makes a new one.
+		if from.Bucket == q.bucket && from.Key == q.key && from.Latest && q.config.Versioning != objects.VersioningEnabled {
 			return answer{}, fault("InvalidRequest", "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.")
 		}
 		facts = from.Facts
@@ -744,9 +822,7 @@ func copyObject(ctx context.Context, q *request) (answer, error) {
 	}
 	content := objects.Content{Size: from.Size, Algorithm: from.Facts.Checksum.Algorithm}
 	if asked := strings.ToUpper(q.header("X-Amz-Checksum-Algorithm")); asked != "" {
-		if content.Algorithm = asked; !objects.KnownAlgorithm(asked) {
-			return answer{}, objects.ErrAlgorithm
-		}
+		content.Algorithm = asked
 	}
 	body := from.Reader(0, from.Size)
 	defer body.Close()
@@ -768,6 +844,18 @@ func copyObject(ctx context.Context, q *request) (answer, error) {
 }
 
 func getAttributes(ctx context.Context, q *request) (answer, error) {
+	wanted, err := q.attributes()
+	if err != nil {
+		return answer{}, err
+	}
+	limit, err := number("x-amz-max-parts", q.header("X-Amz-Max-Parts"), maxPage, maxPage)
+	if err != nil {
+		return answer{}, err
+	}
+	marker, err := number("x-amz-part-number-marker", q.header("X-Amz-Part-Number-Marker"), 0, objects.MaxPart)
+	if err != nil {
+		return answer{}, err
+	}
 	o, err := q.open(ctx)
 	if err != nil {
 		return answer{}, err
@@ -780,8 +868,18 @@ func getAttributes(ctx context.Context, q *request) (answer, error) {
 	if err := q.allow(ctx, action, q.arn()); err != nil {
 		return answer{}, err
 	}
+	type part struct {
+		PartNumber int
+		Size       int64
+		checksums
+	}
 	type parts struct {
-		TotalPartsCount int `xml:"PartsCount"`
+		PartsCount           int
+		PartNumberMarker     *int   `xml:",omitempty"`
+		NextPartNumberMarker *int   `xml:",omitempty"`
+		MaxParts             *int   `xml:",omitempty"`
+		IsTruncated          *bool  `xml:",omitempty"`
+		Part                 []part `xml:",omitempty"`
 	}
 	out := struct {
 		XMLName      xml.Name `xml:"GetObjectAttributesResponse"`
@@ -792,28 +890,64 @@ func getAttributes(ctx context.Context, q *request) (answer, error) {
 		StorageClass string `xml:",omitempty"`
 		ObjectSize   *int64
 	}{Xmlns: xmlns}
-	for name := range strings.SplitSeq(strings.Join(q.r.Header.Values("X-Amz-Object-Attributes"), ","), ",") {
-		switch strings.TrimSpace(name) {
+	for name := range wanted {
+		switch name {
 		case "ETag":
 			out.ETag = o.ETag
 		case "Checksum":
 			c := checksumsOf(o.Facts.Checksum)
 			out.Checksum = &c
 		case "ObjectParts":
-			if o.Facts.Parts > 0 {
-				out.ObjectParts = &parts{o.Facts.Parts}
+			if o.Facts.Parts == 0 {
+				continue
+			}
+			out.ObjectParts = &parts{PartsCount: o.Facts.Parts}
+			all := o.Parts()
+			if all == nil {
+				continue
+			}
+			p := out.ObjectParts
+			truncated := false
+			p.PartNumberMarker, p.MaxParts, p.IsTruncated = &marker, &limit, &truncated
+			for _, x := range all {
+				if x.Number <= marker {
+					continue
+				}
+				if truncated = len(p.Part) == limit; truncated {
+					break
+				}
+				sum := checksumsOf(x.Checksum)
+				sum.Type = ""
+				p.Part = append(p.Part, part{x.Number, x.Size, sum})
+				p.NextPartNumberMarker = &x.Number
 			}
 		case "StorageClass":
 			out.StorageClass = "STANDARD"
 		case "ObjectSize":
 			out.ObjectSize = &o.Size
-		default:
-			return answer{}, fault("InvalidArgument", "Invalid attribute name specified.")
 		}
 	}
 	q.versionHeader(o.ID)
 	q.w.Header().Set("Last-Modified", o.ModifiedAt.Format(http.TimeFormat))
 	return answer{xml: out}, nil
+}
+
+// attributes are the names that GetObjectAttributes is asked for.
+func (q *request) attributes() (map[string]bool, error) {
+	wanted := map[string]bool{}
+	for name := range strings.SplitSeq(strings.Join(q.r.Header.Values("X-Amz-Object-Attributes"), ","), ",") {
+		switch name = strings.TrimSpace(name); name {
+		case "ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize":
+			wanted[name] = true
+		case "":
+		default:
+			return nil, fault("InvalidArgument", "Invalid attribute name specified.")
+		}
+	}
+	if len(wanted) == 0 {
+		return nil, fault("InvalidRequest", "The x-amz-object-attributes header specifying the attributes to be retrieved is either missing or empty")
+	}
+	return wanted, nil
 }
 
 func objectACL(ctx context.Context, q *request) (answer, error) {

@@ -70,7 +70,13 @@ func start(t *testing.T) *rig {
 	r := &rig{t: t, dir: dir, trail: &trail{}, admin: sigv4.Credentials{AccessKeyID: first.AccessKeyID, SecretAccessKey: first.SecretAccessKey}}
 	srv := api.New(api.Config{Credentials: dir, Authorizer: authz.New(dir), Trail: r.trail, Account: account, Region: region, Log: slog.New(slog.DiscardHandler)})
 	door := s3.New(s3.Config{API: srv, Objects: store, Policies: dir, Account: account, Region: region})
-	web := httptest.NewServer(door.Front(nil, http.NotFoundHandler()))
+	web := httptest.NewServer(door.Front(nil, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s3.Claims(r) {
+			door.RefuseUnsigned(w, r)
+			return
+		}
+		http.NotFound(w, r)
+	})))
 	t.Cleanup(web.Close)
 	r.url = web.URL
 	if got := r.do(r.admin, "PUT", "/bucket", "", nil); got.status != 200 {
@@ -256,21 +262,24 @@ func TestStreaming(t *testing.T) {
 		status     int
 		code       string
 	}{
-		"trailer":          {chunked("hello", crc("hello")), sigv4.StreamingUnsigned, trailer(5), 200, ""},
-		"another trailer":  {chunked("hello", crc("hallo")), sigv4.StreamingUnsigned, trailer(5), 400, "BadDigest"},
-		"no trailer":       {"5\r\nhello\r\n0\r\n\r\n", sigv4.StreamingUnsigned, trailer(5), 400, "BadDigest"},
-		"another length":   {chunked("hello", crc("hello")), sigv4.StreamingUnsigned, trailer(6), 400, "IncompleteBody"},
-		"no length":        {chunked("hello", crc("hello")), sigv4.StreamingUnsigned, map[string]string{"X-Amz-Trailer": "x-amz-checksum-crc32"}, 411, "MissingContentLength"},
-		"odd trailer":      {chunked("hello", crc("hello")), sigv4.StreamingUnsigned, map[string]string{"X-Amz-Trailer": "x-evil", "X-Amz-Decoded-Content-Length": "5"}, 400, "InvalidRequest"},
-		"malformed":        {"hello", sigv4.StreamingUnsigned, trailer(5), 400, "IncompleteBody"},
-		"chunk unsigned":   {"5\r\nhello\r\n0\r\n\r\n", sigv4.StreamingSigned, map[string]string{"X-Amz-Decoded-Content-Length": "5"}, 400, "IncompleteBody"},
-		"chunk mis-signed": {"5;chunk-signature=" + strings.Repeat("0", 64) + "\r\nhello\r\n0;chunk-signature=" + strings.Repeat("0", 64) + "\r\n\r\n", sigv4.StreamingSigned, map[string]string{"X-Amz-Decoded-Content-Length": "5"}, 403, "SignatureDoesNotMatch"},
-		"another body":     {"hallo", sigv4.HashBody([]byte("hello")), nil, 400, "XAmzContentSHA256Mismatch"},
-		"not hashed":       {"hello", sigv4.UnsignedPayload, nil, 200, ""},
-		"another MD5":      {"hello", sigv4.UnsignedPayload, map[string]string{"Content-Md5": "AAAAAAAAAAAAAAAAAAAAAA=="}, 400, "BadDigest"},
-		"no MD5":           {"hello", sigv4.UnsignedPayload, map[string]string{"Content-Md5": "AAAA"}, 400, "InvalidDigest"},
-		"two checksums":    {"hello", sigv4.UnsignedPayload, map[string]string{"X-Amz-Checksum-Crc32": crc("hello"), "X-Amz-Checksum-Sha1": "x"}, 400, "InvalidRequest"},
-		"odd checksum":     {"hello", sigv4.UnsignedPayload, map[string]string{"X-Amz-Checksum-Xxh3": "x"}, 400, "InvalidRequest"},
+		"trailer":                     {chunked("hello", crc("hello")), sigv4.StreamingUnsigned, trailer(5), 200, ""},
+		"another trailer":             {chunked("hello", crc("hallo")), sigv4.StreamingUnsigned, trailer(5), 400, "BadDigest"},
+		"no trailer":                  {"5\r\nhello\r\n0\r\n\r\n", sigv4.StreamingUnsigned, trailer(5), 400, "MalformedTrailerError"},
+		"trailer and an empty line":   {chunked("hello", crc("hello")) + "\r\n", sigv4.StreamingUnsigned, trailer(5), 200, ""},
+		"trailer and two empty lines": {chunked("hello", crc("hello")) + "\r\n\r\n", sigv4.StreamingUnsigned, trailer(5), 400, "IncompleteBody"},
+		"trailer that is no checksum": {chunked("hello", "x"), sigv4.StreamingUnsigned, trailer(5), 400, "InvalidRequest"},
+		"another length":              {chunked("hello", crc("hello")), sigv4.StreamingUnsigned, trailer(6), 400, "IncompleteBody"},
+		"no length":                   {chunked("hello", crc("hello")), sigv4.StreamingUnsigned, map[string]string{"X-Amz-Trailer": "x-amz-checksum-crc32"}, 411, "MissingContentLength"},
+		"odd trailer":                 {chunked("hello", crc("hello")), sigv4.StreamingUnsigned, map[string]string{"X-Amz-Trailer": "x-evil", "X-Amz-Decoded-Content-Length": "5"}, 400, "InvalidRequest"},
+		"malformed":                   {"hello", sigv4.StreamingUnsigned, trailer(5), 400, "IncompleteBody"},
+		"chunk unsigned":              {"5\r\nhello\r\n0\r\n\r\n", sigv4.StreamingSigned, map[string]string{"X-Amz-Decoded-Content-Length": "5"}, 400, "IncompleteBody"},
+		"chunk mis-signed":            {"5;chunk-signature=" + strings.Repeat("0", 64) + "\r\nhello\r\n0;chunk-signature=" + strings.Repeat("0", 64) + "\r\n\r\n", sigv4.StreamingSigned, map[string]string{"X-Amz-Decoded-Content-Length": "5"}, 403, "SignatureDoesNotMatch"},
+		"another body":                {"hallo", sigv4.HashBody([]byte("hello")), nil, 400, "XAmzContentSHA256Mismatch"},
+		"not hashed":                  {"hello", sigv4.UnsignedPayload, nil, 200, ""},
+		"another MD5":                 {"hello", sigv4.UnsignedPayload, map[string]string{"Content-Md5": "AAAAAAAAAAAAAAAAAAAAAA=="}, 400, "BadDigest"},
+		"no MD5":                      {"hello", sigv4.UnsignedPayload, map[string]string{"Content-Md5": "AAAA"}, 400, "InvalidDigest"},
+		"two checksums":               {"hello", sigv4.UnsignedPayload, map[string]string{"X-Amz-Checksum-Crc32": crc("hello"), "X-Amz-Checksum-Sha1": "x"}, 400, "InvalidRequest"},
+		"odd checksum":                {"hello", sigv4.UnsignedPayload, map[string]string{"X-Amz-Checksum-Xxh3": "x"}, 400, "InvalidRequest"},
 	} {
 		key := "/bucket/" + strings.ReplaceAll(what, " ", "-")
 		got := r.send(r.admin, "PUT", key, c.body, c.hash, region, c.header)
@@ -335,9 +344,17 @@ func TestRefusals(t *testing.T) {
 		status             int
 		code               string
 	}{
-		"no bucket":       {"GET", "/nobucket/k", "", nil, 404, "NoSuchBucket"},
-		"no key":          {"GET", "/bucket/none", "", nil, 404, "NoSuchKey"},
-		"no version":      {"GET", "/bucket/k?versionId=none", "", nil, 404, "NoSuchVersion"},
+		"no bucket":      {"GET", "/nobucket/k", "", nil, 404, "NoSuchBucket"},
+		"no key":         {"GET", "/bucket/none", "", nil, 404, "NoSuchKey"},
+		"no version":     {"GET", "/bucket/k?versionId=ABCDEFGHIJKLMNOPQRSTUVWXYZ012345", "", nil, 404, "NoSuchVersion"},
+		"odd version":    {"GET", "/bucket/k?versionId=none", "", nil, 400, "InvalidArgument"},
+		"empty version":  {"GET", "/bucket/k?versionId=", "", nil, 400, "InvalidArgument"},
+		"odd source":     {"PUT", "/bucket/c", "", map[string]string{"X-Amz-Copy-Source": "/bucket/k?versionId=none"}, 400, "InvalidArgument"},
+		"source's owner": {"PUT", "/bucket/c", "", map[string]string{"X-Amz-Copy-Source": "/bucket/k", "X-Amz-Source-Expected-Bucket-Owner": "999999999999"}, 403, "AccessDenied"},
+		"default region": {"PUT", "/new-bucket", "<CreateBucketConfiguration><LocationConstraint>us-east-1</LocationConstraint></CreateBucketConfiguration>", nil, 400, "InvalidLocationConstraint"},
+		"odd region":     {"PUT", "/new-bucket", "<CreateBucketConfiguration><LocationConstraint>moon</LocationConstraint></CreateBucketConfiguration>", nil, 400, "InvalidLocationConstraint"},
+		"other region":   {"PUT", "/new-bucket", "<CreateBucketConfiguration><LocationConstraint>eu-west-1</LocationConstraint></CreateBucketConfiguration>", nil, 400, "IllegalLocationConstraintException"},
+
 		"bucket exists":   {"PUT", "/bucket", "", nil, 409, "BucketAlreadyOwnedByYou"},
 		"bucket's name":   {"PUT", "/Bad_Name", "", nil, 400, "InvalidBucketName"},
 		"not empty":       {"DELETE", "/bucket", "", nil, 409, "BucketNotEmpty"},

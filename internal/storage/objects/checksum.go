@@ -1,23 +1,35 @@
 package objects
 
 import (
-	"crypto/sha1"
+	"crypto/md5"  //nolint:gosec // one of the checksums S3 has; nothing trusts it
+	"crypto/sha1" //nolint:gosec // as above
 	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
 	"hash"
 	"hash/crc32"
 	"hash/crc64"
+	"maps"
+	"slices"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/zeebo/xxh3"
 )
 
-// The checksum algorithms.
+// The checksum algorithms of S3.
 const (
 	CRC32     = "CRC32"
 	CRC32C    = "CRC32C"
 	CRC64NVME = "CRC64NVME"
+	MD5       = "MD5"
 	SHA1      = "SHA1"
 	SHA256    = "SHA256"
+	SHA512    = "SHA512"
+	XXHASH3   = "XXHASH3"
+	XXHASH64  = "XXHASH64"
+	XXHASH128 = "XXHASH128"
 )
 
 // The checksum types: of the whole content, or of the checksums of its parts.
@@ -36,47 +48,76 @@ type Checksum struct {
 	Value     string `json:"value,omitempty"` // base64; of a composite followed by "-" and the number of parts
 }
 
+// algorithm describes a checksum algorithm.
+type algorithm struct {
+	size int // of a checksum, in bytes
+	make func() hash.Hash
+	// polynomial of a CRC. The CRC of an object follows from those of its parts;
+	// other checksums do not (0).
+	polynomial uint64
+}
+
+var algorithms = map[string]algorithm{
+	CRC32:     {4, func() hash.Hash { return crc32.NewIEEE() }, crc32.IEEE},
+	CRC32C:    {4, func() hash.Hash { return crc32.New(crc32.MakeTable(crc32.Castagnoli)) }, crc32.Castagnoli},
+	CRC64NVME: {8, func() hash.Hash { return crc64.New(crc64.MakeTable(nvme)) }, nvme},
+	MD5:       {md5.Size, md5.New, 0},
+	SHA1:      {sha1.Size, sha1.New, 0},
+	SHA256:    {sha256.Size, sha256.New, 0},
+	SHA512:    {sha512.Size, sha512.New, 0},
+	XXHASH3:   {8, func() hash.Hash { return xxh3.New() }, 0},
+	XXHASH64:  {8, func() hash.Hash { return xxhash.New() }, 0},
+	XXHASH128: {16, func() hash.Hash { return xxh128{xxh3.New()} }, 0},
+}
+
+// xxh128 is the 128-bit variant of XXH3.
+type xxh128 struct{ *xxh3.Hasher }
+
+func (x xxh128) Sum(b []byte) []byte {
+	sum := x.Sum128().Bytes()
+	return append(b, sum[:]...)
+}
+
+func (xxh128) Size() int { return 16 }
+
+// Algorithms lists the names of all algorithms, sorted.
+func Algorithms() []string { return slices.Sorted(maps.Keys(algorithms)) }
+
 // NewHash returns the hash of an algorithm, nil for one it does not know.
-func NewHash(algorithm string) hash.Hash {
-	switch algorithm {
-	case CRC32:
-		return crc32.NewIEEE()
-	case CRC32C:
-		return crc32.New(crc32.MakeTable(crc32.Castagnoli))
-	case CRC64NVME:
-		return crc64.New(crc64.MakeTable(nvme))
-	case SHA1:
-		return sha1.New() //nolint:gosec // one of the checksums S3 has; nothing trusts it
-	case SHA256:
-		return sha256.New()
+func NewHash(name string) hash.Hash {
+	if a, ok := algorithms[name]; ok {
+		return a.make()
 	}
 	return nil
 }
 
 // KnownAlgorithm reports whether name is one of the algorithms.
-func KnownAlgorithm(name string) bool { return NewHash(name) != nil }
+func KnownAlgorithm(name string) bool { return algorithms[name].size > 0 }
 
-// typeFor is the type a multipart object's checksum has unless told
-// otherwise; ok is false for a pair that does not exist.
-func typeFor(algorithm, asked string) (string, bool) {
-	switch algorithm {
-	case CRC64NVME:
+// ValidChecksum reports whether value has the form of an algorithm's checksum.
+func ValidChecksum(name, value string) bool {
+	b, err := base64.StdEncoding.DecodeString(value)
+	return err == nil && len(b) == algorithms[name].size
+}
+
+// typeFor is the checksum type of a multipart object for which asked was
+// requested ("" = the default); ok is false for a pair that does not exist.
+func typeFor(name, asked string) (string, bool) {
+	switch {
+	case name == CRC64NVME:
 		return FullObject, asked == "" || asked == FullObject
-	case SHA1, SHA256:
-		return Composite, asked == "" || asked == Composite
-	case CRC32, CRC32C:
-		if asked == "" {
-			asked = Composite
-		}
+	case asked == "":
+		return Composite, true
+	case algorithms[name].polynomial != 0:
 		return asked, asked == FullObject || asked == Composite
 	}
-	return "", false
+	return Composite, asked == Composite
 }
 
 // ofParts computes the checksum of an object from those of its parts.
-func ofParts(algorithm, kind string, parts []*Part) (string, error) {
+func ofParts(name, kind string, parts []*Part) (string, error) {
 	if kind == Composite {
-		h := NewHash(algorithm)
+		h := NewHash(name)
 		for _, p := range parts {
 			b, err := base64.StdEncoding.DecodeString(p.Checksum)
 			if err != nil {
@@ -86,13 +127,7 @@ func ofParts(algorithm, kind string, parts []*Part) (string, error) {
 		}
 		return fmt.Sprintf("%s-%d", base64.StdEncoding.EncodeToString(h.Sum(nil)), len(parts)), nil
 	}
-	poly, width := uint64(nvme), 8
-	switch algorithm {
-	case CRC32:
-		poly, width = crc32.IEEE, 4
-	case CRC32C:
-		poly, width = crc32.Castagnoli, 4
-	}
+	poly, width := algorithms[name].polynomial, algorithms[name].size
 	var whole uint64
 	for _, p := range parts {
 		b, err := base64.StdEncoding.DecodeString(p.Checksum)

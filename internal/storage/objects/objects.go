@@ -51,7 +51,9 @@ var (
 	ErrPart           = sekisho.Errorf(sekisho.CodeInvalid, "One or more of the specified parts could not be found.").WithHint("The part might not have been uploaded, or the specified entity tag might not have matched the part's entity tag.")
 	ErrPartOrder      = sekisho.Errorf(sekisho.CodeInvalid, "The list of parts was not in ascending order.").WithHint("Parts must be ordered by part number.")
 	ErrPartSize       = sekisho.Errorf(sekisho.CodeInvalid, "Your proposed upload is smaller than the minimum allowed size")
-	ErrAlgorithm      = sekisho.Errorf(sekisho.CodeInvalid, "The checksum algorithm is not the one the upload was begun with.")
+	ErrAlgorithm      = sekisho.Errorf(sekisho.CodeInvalid, "The checksum algorithm is not the one the upload was created with.")
+	ErrChecksumType   = sekisho.Errorf(sekisho.CodeInvalid, "The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header.")
+	ErrSize           = sekisho.Errorf(sekisho.CodeInvalid, "The object does not have the size you specified.")
 )
 
 // Versioning is whether a bucket keeps old versions.
@@ -108,6 +110,7 @@ type Facts struct {
 	Metadata           map[string]string `json:"metadata,omitempty"` // lower-case names
 	Checksum           Checksum          `json:"checksum,omitzero"`
 	Parts              int               `json:"parts,omitempty"` // 0 = not a multipart object
+	Tags               map[string]string `json:"tags,omitempty"`
 }
 
 // Version is one version of an object, or a delete marker.
@@ -150,7 +153,8 @@ type Part struct {
 	Blob       string
 	Size       int64
 	ETag       string
-	Checksum   string
+	Checksum   string   // under the upload's algorithm, CRC64NVME if it has none
+	Stated     Checksum // what the sender knows of it: the algorithm it chose, or the upload's
 	ModifiedAt time.Time
 }
 
@@ -396,4 +400,12 @@ func CheckKey(key string) error {
 }
 
 // newID makes the ID of a version or an upload.
-func newID() string { return base64.RawURLEncoding.EncodeToString(random(24)) }
+func newID() string { return base64.RawURLEncoding.EncodeToString(random(idBytes)) }
+
+const idBytes = 24
+
+// ValidVersionID reports whether a version could have this ID.
+func ValidVersionID(s string) bool {
+	b, err := base64.RawURLEncoding.DecodeString(s)
+	return s == NullVersion || err == nil && len(b) == idBytes
+}

@@ -315,7 +315,7 @@ func TestUploadsThatAreNotTaken(t *testing.T) {
 	was := r.put("k", "as it was")
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	wrong := func() string { return "AAAAAA==" }
+	wrong := func() (string, error) { return "AAAAAA==", nil }
 	for name, c := range map[string]struct {
 		ctx     context.Context
 		content objects.Content
@@ -527,39 +527,47 @@ func TestMultipart(t *testing.T) {
 		}
 		var chosen []objects.Chosen
 		for i, p := range pieces {
-			part, err := r.PutPart(t.Context(), u, i*10+1, objects.Content{Body: bytes.NewReader(p), Size: int64(len(p))})
+			part, err := r.PutPart(t.Context(), u, i*10+1, objects.Content{Body: bytes.NewReader(p), Size: int64(len(p)), Algorithm: c.algorithm})
 			if err != nil {
 				t.Fatal(err)
 			}
-			chosen = append(chosen, objects.Chosen{Number: part.Number, ETag: `"` + part.ETag + `"`, Checksum: part.Checksum})
+			chosen = append(chosen, objects.Chosen{Number: part.Number, ETag: `"` + part.ETag + `"`, Checksum: part.Stated})
 		}
+		other := chosen[0]
+		other.Checksum.Value = chosen[1].Checksum.Value
+		another := chosen[0]
+		another.Checksum = objects.Checksum{Algorithm: objects.SHA512, Value: "AA=="}
 		for name, x := range map[string]struct {
 			chosen []objects.Chosen
 			want   string
 			size   int64
 			err    error
 		}{
-			"order":     {[]objects.Chosen{chosen[1], chosen[0]}, "", -1, objects.ErrPartOrder},
-			"twice":     {[]objects.Chosen{chosen[0], chosen[0]}, "", -1, objects.ErrPartOrder},
-			"ETag":      {[]objects.Chosen{{Number: 1, ETag: "00"}}, "", -1, objects.ErrPart},
-			"number":    {[]objects.Chosen{{Number: 2, ETag: chosen[0].ETag}}, "", -1, objects.ErrPart},
-			"checksum":  {[]objects.Chosen{{Number: 1, ETag: chosen[0].ETag, Checksum: "x"}}, "", -1, objects.ErrPart},
-			"nothing":   {nil, "", -1, objects.ErrPart},
-			"the whole": {chosen, "AAAA", -1, objects.ErrChecksum},
-			"the size":  {chosen, "", 5, objects.ErrIncomplete},
+			"wrong order":              {[]objects.Chosen{chosen[1], chosen[0]}, "", -1, objects.ErrPartOrder},
+			"part twice":               {[]objects.Chosen{chosen[0], chosen[0]}, "", -1, objects.ErrPartOrder},
+			"wrong ETag":               {[]objects.Chosen{{Number: 1, ETag: "00"}}, "", -1, objects.ErrPart},
+			"missing part":             {[]objects.Chosen{{Number: 2, ETag: chosen[0].ETag}}, "", -1, objects.ErrPart},
+			"wrong part checksum":      {[]objects.Chosen{other}, "", -1, objects.ErrPart},
+			"part checksum of another": {[]objects.Chosen{another}, "", -1, objects.ErrChecksum},
+			"no parts":                 {nil, "", -1, objects.ErrPart},
+			"wrong object checksum":    {chosen, "AAAA", -1, objects.ErrChecksum},
+			"wrong object size":        {chosen, "", 5, objects.ErrSize},
 		} {
-			if _, err := r.CompleteUpload(t.Context(), u, x.chosen, x.want, x.size, objects.Condition{}); !errors.Is(err, x.err) {
+			if _, err := r.CompleteUpload(t.Context(), u, objects.Completion{Parts: x.chosen, Checksum: x.want, Size: x.size}); !errors.Is(err, x.err) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
-		v, err := r.CompleteUpload(t.Context(), u, chosen, "", int64(len(content)), objects.Condition{})
+		v, err := r.CompleteUpload(t.Context(), u, objects.Completion{Parts: chosen, Size: int64(len(content))})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if got := r.get("k", ""); got != string(content) || !strings.HasSuffix(v.ETag, "-3") {
 			t.Errorf("%d bytes, ETag %s", len(got), v.ETag)
 		}
-		off, n, ok := v.Part(3)
+		off, n, sum, ok := v.Part(3)
+		if (sum.Value != "") != (c.kind == objects.Composite) || len(v.Parts()) != map[string]int{objects.Composite: 3}[c.kind] {
+			t.Errorf("%s: part 3 has the checksum %+v, %d parts are described", c.algorithm, sum, len(v.Parts()))
+		}
 		if !ok || off != 2*objects.MinPart || n != 12_345 {
 			t.Errorf("part 3 is %d bytes at %d, %v", n, off, ok)
 		}
@@ -596,7 +604,7 @@ func TestMultipart(t *testing.T) {
 		}
 		chosen = append(chosen, objects.Chosen{Number: part.Number, ETag: part.ETag})
 	}
-	if _, err := r.CompleteUpload(t.Context(), u, chosen, "", -1, objects.Condition{}); !errors.Is(err, objects.ErrPartSize) {
+	if _, err := r.CompleteUpload(t.Context(), u, objects.Completion{Parts: chosen, Size: -1}); !errors.Is(err, objects.ErrPartSize) {
 		t.Errorf("small parts: %v", err)
 	}
 	if err := r.AbortUpload(t.Context(), u); err != nil {
@@ -612,12 +620,88 @@ func TestMultipart(t *testing.T) {
 	}
 }
 
+// TestMultipartWithoutAlgorithm uploads parts with any checksum, as SDKs do when
+// the upload was created without one: the object gets a CRC64NVME.
+func TestMultipartWithoutAlgorithm(t *testing.T) {
+	t.Parallel()
+	r := open(t)
+	u, err := r.StartUpload(t.Context(), "bucket", "k", "arn:x", objects.Facts{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	content := noise(objects.MinPart + 5)
+	var chosen []objects.Chosen
+	for i, p := range [][]byte{content[:objects.MinPart], content[objects.MinPart:]} {
+		algorithm := []string{objects.CRC32, objects.SHA256}[i]
+		h := objects.NewHash(algorithm)
+		h.Write(p)
+		want := base64.StdEncoding.EncodeToString(h.Sum(nil))
+		c := objects.Content{Body: bytes.NewReader(p), Size: int64(len(p)), Algorithm: algorithm, Want: func() (string, error) { return want, nil }}
+		part, err := r.PutPart(t.Context(), u, i+1, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if part.Stated != (objects.Checksum{Algorithm: algorithm, Value: want}) {
+			t.Errorf("part %d has the checksum %+v", i+1, part.Stated)
+		}
+		c.Body, c.Want = bytes.NewReader(p), func() (string, error) { return "AAAAAA==", nil }
+		if _, err := r.PutPart(t.Context(), u, 3, c); !errors.Is(err, objects.ErrChecksum) {
+			t.Errorf("a part with a wrong %s: %v", algorithm, err)
+		}
+		chosen = append(chosen, objects.Chosen{Number: i + 1, ETag: part.ETag, Checksum: part.Stated})
+	}
+	listed, err := r.Parts(t.Context(), u, 0, 10)
+	if err != nil || len(listed) != 2 || listed[0].Stated != chosen[0].Checksum {
+		t.Errorf("listed: %+v, %v", listed, err)
+	}
+	v, err := r.CompleteUpload(t.Context(), u, objects.Completion{Parts: chosen, Size: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := objects.NewHash(objects.CRC64NVME)
+	h.Write(content)
+	want := objects.Checksum{Algorithm: objects.CRC64NVME, Type: objects.FullObject, Value: base64.StdEncoding.EncodeToString(h.Sum(nil))}
+	if v.Facts.Checksum != want {
+		t.Errorf("the object has the checksum %+v, want %+v", v.Facts.Checksum, want)
+	}
+}
+
+// TestPartsOfCompositeUploadsNeedChecksums.
+func TestPartsOfCompositeUploadsNeedChecksums(t *testing.T) {
+	t.Parallel()
+	r := open(t)
+	for _, kind := range []string{objects.Composite, objects.FullObject} {
+		u, err := r.StartUpload(t.Context(), "bucket", "k", "arn:x", objects.Facts{Checksum: objects.Checksum{Algorithm: objects.CRC32, Type: kind}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		put := func(algorithm string) (*objects.Part, error) {
+			return r.PutPart(t.Context(), u, 1, objects.Content{Body: strings.NewReader("x"), Size: 1, Algorithm: algorithm})
+		}
+		if _, err := put(objects.SHA1); !errors.Is(err, objects.ErrAlgorithm) {
+			t.Errorf("%s: a part with SHA1: %v", kind, err)
+		}
+		if _, err := put(""); errors.Is(err, objects.ErrAlgorithm) != (kind == objects.Composite) {
+			t.Errorf("%s: a part without a checksum: %v", kind, err)
+		}
+		p, err := put(objects.CRC32)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = r.CompleteUpload(t.Context(), u, objects.Completion{Parts: []objects.Chosen{{Number: 1, ETag: p.ETag}}, Size: -1})
+		if errors.Is(err, objects.ErrAlgorithm) != (kind == objects.Composite) {
+			t.Errorf("%s: completed without the part's checksum: %v", kind, err)
+		}
+	}
+}
+
 // TestChecksums holds the algorithms to known answers for "123456789".
 func TestChecksums(t *testing.T) {
 	t.Parallel()
 	for algorithm, want := range map[string]string{
 		objects.CRC32: "y/Q5Jg==", objects.CRC32C: "4waSgw==", objects.CRC64NVME: "rosUhgp5mIg=",
-		objects.SHA1: "98O8HYCOBHMq32eZZczDTKeuNEE=",
+		objects.SHA1: "98O8HYCOBHMq32eZZczDTKeuNEE=", objects.MD5: "JfnnlDI7RTiF9RgfG2JNCw==",
+		objects.XXHASH64: "jLhB20DmroM=",
 	} {
 		h := objects.NewHash(algorithm)
 		h.Write([]byte("123456789"))

@@ -93,19 +93,46 @@ func (o *Object) Reader(off, n int64) io.ReadCloser {
 	return r
 }
 
-// Part returns where part number n of the content is; ok is false when there
-// is none. An object that did not come in parts has the part 1.
-func (v *Version) Part(n int) (off, size int64, ok bool) {
+// Part returns where part number n of the content is, and the part's checksum
+// if it has one of its own; ok is false when there is no such part. An object that
+// was not uploaded in parts is its own part 1.
+func (v *Version) Part(n int) (off, size int64, sum Checksum, ok bool) {
 	if v.Facts.Parts == 0 {
-		return 0, v.Size, n == 1
+		return 0, v.Size, v.Facts.Checksum, n == 1
 	}
 	for i, p := range v.Pieces {
 		if i+1 == n {
-			return off, p.Size, true
+			return off, p.Size, v.partChecksum(p), true
 		}
 		off += p.Size
 	}
-	return 0, 0, false
+	return 0, 0, Checksum{}, false
+}
+
+// PartInfo describes a part of an object.
+type PartInfo struct {
+	Number   int
+	Size     int64
+	Checksum Checksum
+}
+
+// Parts describes the parts of an object whose parts have checksums of their own,
+// which are those with a composite checksum.
+func (v *Version) Parts() []PartInfo {
+	var all []PartInfo
+	if v.Facts.Checksum.Type == Composite {
+		for i, p := range v.Pieces {
+			all = append(all, PartInfo{i + 1, p.Size, v.partChecksum(p)})
+		}
+	}
+	return all
+}
+
+func (v *Version) partChecksum(p Piece) Checksum {
+	if v.Facts.Checksum.Type != Composite {
+		return Checksum{}
+	}
+	return Checksum{Algorithm: v.Facts.Checksum.Algorithm, Type: Composite, Value: p.Checksum}
 }
 
 // Listing asks for one page of names.

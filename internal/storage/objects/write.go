@@ -1,13 +1,15 @@
 package objects
 
 import (
+	"cmp"
 	"context"
-	"crypto/md5" //nolint:gosec // an ETag is one: S3 is spoken so
+	"crypto/md5" //nolint:gosec // the S3 protocol requires MD5 for ETags
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"strings"
 
@@ -17,27 +19,36 @@ import (
 // Content is what is uploaded.
 type Content struct {
 	Body io.Reader
-	Size int64  // -1 = whatever comes
-	MD5  []byte // what the sender says; nil = nothing
-	// Algorithm is the checksum to keep; "" = CRC64NVME, as S3 does.
+	Size int64  // -1 = unknown
+	MD5  []byte // that the sender expects; nil = none
+	// Algorithm is the checksum algorithm that the sender chose; "" = none.
 	Algorithm string
-	// Want returns the checksum the sender expects ("" = none). It is asked
-	// when Body has ended, for it may have followed it.
-	Want func() string
+	// Want returns the checksum the sender expects ("" = none). It is called after
+	// Body is drained: the checksum may arrive in a trailer. nil = none.
+	Want func() (string, error)
 }
 
-// taken is content that has become a blob.
-type taken struct {
-	blob     string
-	size     int64
-	md5      []byte
-	checksum string
+// written is content that has become a blob.
+type written struct {
+	blob   string
+	size   int64
+	md5    []byte
+	kept   string // checksum under the algorithm that was to be kept
+	stated string // checksum under the sender's algorithm
 }
 
-// take writes content to a blob that nothing names yet.
-func (s *Store) take(ctx context.Context, c Content) (*taken, error) {
-	sum, other := md5.New(), NewHash(c.Algorithm) //nolint:gosec // an ETag is one: S3 is spoken so
-	if other == nil {
+// write stores content as a blob that the index does not name yet. keep is the
+// algorithm of the checksum to store with it.
+func (s *Store) write(ctx context.Context, c Content, keep string) (*written, error) {
+	if c.Algorithm == "" {
+		c.Algorithm = keep
+	}
+	sum, kept := md5.New(), NewHash(keep) //nolint:gosec // the S3 protocol requires MD5 for ETags
+	stated := kept
+	if c.Algorithm != keep {
+		stated = NewHash(c.Algorithm)
+	}
+	if kept == nil || stated == nil {
 		return nil, ErrAlgorithm
 	}
 	if c.Size > MaxObject {
@@ -47,19 +58,25 @@ func (s *Store) take(ctx context.Context, c Content) (*taken, error) {
 	if err != nil {
 		return nil, fmt.Errorf("write an object: %w", err)
 	}
-	n, err := io.Copy(io.MultiWriter(sum, other, w), io.LimitReader(contextReader{ctx, c.Body}, MaxObject+1))
-	t := &taken{blob: w.id, size: n, md5: sum.Sum(nil), checksum: base64.StdEncoding.EncodeToString(other.Sum(nil))}
+	sinks := []io.Writer{sum, kept, w}
+	if stated != kept {
+		sinks = append(sinks, stated)
+	}
+	n, err := io.Copy(io.MultiWriter(sinks...), io.LimitReader(contextReader{ctx, c.Body}, MaxObject+1))
+	encode := func(h hash.Hash) string { return base64.StdEncoding.EncodeToString(h.Sum(nil)) }
+	out := &written{blob: w.id, size: n, md5: sum.Sum(nil), kept: encode(kept), stated: encode(stated)}
 	switch {
 	case err != nil:
 	case n > MaxObject:
 		err = ErrTooLarge
 	case c.Size >= 0 && n != c.Size:
 		err = ErrIncomplete
-	case c.MD5 != nil && subtle.ConstantTimeCompare(c.MD5, t.md5) == 0:
+	case c.MD5 != nil && subtle.ConstantTimeCompare(c.MD5, out.md5) == 0:
 		err = ErrDigest
 	case c.Want != nil:
-		if want := c.Want(); want != "" && want != t.checksum {
-			err = ErrChecksum
+		var want string
+		if want, err = c.Want(); err == nil && want != "" && want != out.stated {
+			err = badChecksum(c.Algorithm)
 		}
 	}
 	if err != nil {
@@ -68,7 +85,15 @@ func (s *Store) take(ctx context.Context, c Content) (*taken, error) {
 	if err := s.files.commit(w); err != nil {
 		return nil, fmt.Errorf("write an object: %w", err)
 	}
-	return t, nil
+	return out, nil
+}
+
+// badChecksum says that content does not have the checksum its sender stated.
+func badChecksum(algorithm string) error {
+	return &sekisho.Error{
+		Code: sekisho.CodeInvalid, Err: ErrChecksum,
+		Message: fmt.Sprintf("The %s you specified did not match the calculated checksum.", algorithm),
+	}
 }
 
 // contextReader ends with its context.
@@ -89,29 +114,28 @@ func (s *Store) Put(ctx context.Context, bucket, key string, facts Facts, conten
 	if err := CheckKey(key); err != nil {
 		return nil, err
 	}
-	if content.Algorithm == "" {
-		content.Algorithm = CRC64NVME
-	}
-	t, err := s.take(ctx, content)
+	algorithm := cmp.Or(content.Algorithm, CRC64NVME)
+	t, err := s.write(ctx, content, algorithm)
 	if err != nil {
 		return nil, err
 	}
-	facts.Checksum = Checksum{content.Algorithm, FullObject, t.checksum}
+	facts.Checksum = Checksum{algorithm, FullObject, t.kept}
 	v := &Version{
 		Bucket: bucket, Key: key, ID: newID(), Latest: true, Size: t.size, ETag: hex.EncodeToString(t.md5), ModifiedAt: s.time(),
 		Facts: facts, Pieces: []Piece{{Blob: t.blob, Size: t.size}},
 	}
 	dead, err := s.index.PutVersion(ctx, v, cond, "")
 	if err != nil {
-		return nil, s.untake(err, t)
+		return nil, s.unwrite(err, t)
 	}
 	s.bury(ctx, dead)
 	return v, nil
 }
 
-// untake removes a blob that the index did not take. Whether it took it is
-// not always known (a canceled commit): then the next start finds out.
-func (s *Store) untake(err error, t *taken) error {
+// unwrite removes a blob that the index refused. After an internal error (a
+// canceled commit) it is unknown whether the index has the blob; the next start
+// finds out.
+func (s *Store) unwrite(err error, t *written) error {
 	if sekisho.CodeOf(err) == sekisho.CodeInternal {
 		return err
 	}
@@ -150,20 +174,24 @@ func (s *Store) Delete(ctx context.Context, bucket, key, id string) (Deleted, er
 	return Deleted{VersionID: v.ID, DeleteMarker: true}, err
 }
 
-// StartUpload begins a multipart upload. checksum.Value stays empty.
+// StartUpload begins a multipart upload. Without an algorithm in facts.Checksum
+// its parts may have checksums of any, and the object gets a CRC64NVME.
 func (s *Store) StartUpload(ctx context.Context, bucket, key, by string, facts Facts) (*Upload, error) {
 	if err := CheckKey(key); err != nil {
 		return nil, err
 	}
-	c := &facts.Checksum
-	if c.Algorithm == "" {
-		c.Algorithm = CRC64NVME
+	if c := &facts.Checksum; c.Algorithm != "" {
+		kind, ok := typeFor(c.Algorithm, c.Type)
+		if !ok {
+			return nil, &sekisho.Error{
+				Code: sekisho.CodeInvalid, Err: ErrChecksumType,
+				Message: fmt.Sprintf("The %s checksum type cannot be used with the %s checksum algorithm.", c.Type, strings.ToLower(c.Algorithm)),
+			}
+		}
+		c.Type = kind
+	} else if c.Type != "" {
+		return nil, ErrChecksumType
 	}
-	kind, ok := typeFor(c.Algorithm, c.Type)
-	if !ok {
-		return nil, sekisho.Errorf(sekisho.CodeInvalid, "The %s checksum type cannot be used with the %s checksum algorithm.", c.Type, c.Algorithm)
-	}
-	c.Type = kind
 	u := &Upload{ID: newID(), Bucket: bucket, Key: key, StartedAt: s.time(), StartedBy: by, Facts: facts}
 	return u, s.index.PutUpload(ctx, u)
 }
@@ -173,22 +201,34 @@ func (s *Store) Upload(ctx context.Context, bucket, key, id string) (*Upload, er
 	return s.index.Upload(ctx, bucket, key, id)
 }
 
-// PutPart takes one part of an upload, in place of an earlier one of the same
-// number.
+// PutPart stores one part of an upload, in place of an earlier one of the same
+// number. A part of a composite upload must state its checksum.
 func (s *Store) PutPart(ctx context.Context, u *Upload, number int, content Content) (*Part, error) {
-	algorithm := u.Facts.Checksum.Algorithm
-	if content.Algorithm != "" && content.Algorithm != algorithm {
-		return nil, ErrAlgorithm
+	of := u.Facts.Checksum
+	if of.Algorithm != "" && content.Algorithm != of.Algorithm && (content.Algorithm != "" || of.Type == Composite) {
+		return nil, &sekisho.Error{
+			Code: sekisho.CodeInvalid, Err: ErrAlgorithm,
+			Message: fmt.Sprintf("Checksum Type mismatch occurred, expected checksum Type: %s, actual checksum Type: %s",
+				strings.ToLower(of.Algorithm), cmp.Or(strings.ToLower(content.Algorithm), "null")),
+		}
 	}
-	content.Algorithm = algorithm
-	t, err := s.take(ctx, content)
+	t, err := s.write(ctx, content, cmp.Or(of.Algorithm, CRC64NVME))
 	if err != nil {
 		return nil, err
 	}
-	p := &Part{Upload: u.ID, Number: number, Blob: t.blob, Size: t.size, ETag: hex.EncodeToString(t.md5), Checksum: t.checksum, ModifiedAt: s.time()}
+	p := &Part{
+		Upload: u.ID, Number: number, Blob: t.blob, Size: t.size, ETag: hex.EncodeToString(t.md5), Checksum: t.kept, ModifiedAt: s.time(),
+		Stated: Checksum{Algorithm: of.Algorithm, Value: t.kept},
+	}
+	if of.Algorithm == "" {
+		p.Stated = Checksum{}
+		if content.Algorithm != "" {
+			p.Stated = Checksum{Algorithm: content.Algorithm, Value: t.stated}
+		}
+	}
 	dead, err := s.index.PutPart(ctx, p)
 	if err != nil {
-		return nil, s.untake(err, t)
+		return nil, s.unwrite(err, t)
 	}
 	s.bury(ctx, dead)
 	return p, nil
@@ -199,23 +239,30 @@ func (s *Store) Parts(ctx context.Context, u *Upload, after, limit int) ([]*Part
 	return s.index.Parts(ctx, u.ID, after, limit)
 }
 
-// AbortUpload gives an upload up.
+// AbortUpload removes an upload and its parts.
 func (s *Store) AbortUpload(ctx context.Context, u *Upload) error {
 	dead, err := s.index.DeleteUpload(ctx, u.ID)
 	s.bury(ctx, dead)
 	return err
 }
 
-// Chosen is a part as the end of an upload names it.
+// Chosen is a part as the request that completes an upload names it.
 type Chosen struct {
 	Number   int
 	ETag     string
-	Checksum string // "" = not said
+	Checksum Checksum // zero = not stated
 }
 
-// CompleteUpload makes an object of an upload's parts. want and size are the
-// checksum and the size the sender expects of all of it, "" and -1 if none.
-func (s *Store) CompleteUpload(ctx context.Context, u *Upload, chosen []Chosen, want string, size int64, cond Condition) (*Version, error) {
+// Completion is the request to make an object of an upload's parts.
+type Completion struct {
+	Parts    []Chosen
+	Checksum string // expected of the object; "" = none
+	Size     int64  // expected of the object; -1 = none
+	Condition
+}
+
+// CompleteUpload makes an object of an upload's parts.
+func (s *Store) CompleteUpload(ctx context.Context, u *Upload, c Completion) (*Version, error) {
 	all, err := s.index.Parts(ctx, u.ID, 0, MaxPart)
 	if err != nil {
 		return nil, err
@@ -225,17 +272,24 @@ func (s *Store) CompleteUpload(ctx context.Context, u *Upload, chosen []Chosen, 
 		have[p.Number] = p
 	}
 	v := &Version{Bucket: u.Bucket, Key: u.Key, ID: newID(), Latest: true, ModifiedAt: s.time(), Facts: u.Facts}
-	sum := md5.New() //nolint:gosec // an ETag is one: S3 is spoken so
+	check := &v.Facts.Checksum
+	if check.Algorithm == "" {
+		*check = Checksum{Algorithm: CRC64NVME, Type: FullObject}
+	}
+	sum := md5.New() //nolint:gosec // the S3 protocol requires MD5 for ETags
 	var parts []*Part
-	for i, c := range chosen {
-		if i > 0 && c.Number <= chosen[i-1].Number {
+	for i, chosen := range c.Parts {
+		if i > 0 && chosen.Number <= c.Parts[i-1].Number {
 			return nil, ErrPartOrder
 		}
-		p := have[c.Number]
-		if p == nil || strings.Trim(c.ETag, `"`) != p.ETag || c.Checksum != "" && c.Checksum != p.Checksum {
+		p := have[chosen.Number]
+		if p == nil || strings.Trim(chosen.ETag, `"`) != p.ETag {
 			return nil, ErrPart
 		}
-		if i < len(chosen)-1 && p.Size < MinPart {
+		if err := checkPart(u.Facts.Checksum, chosen, p); err != nil {
+			return nil, err
+		}
+		if i < len(c.Parts)-1 && p.Size < MinPart {
 			return nil, ErrPartSize
 		}
 		tag, err := hex.DecodeString(p.ETag)
@@ -250,23 +304,48 @@ func (s *Store) CompleteUpload(ctx context.Context, u *Upload, chosen []Chosen, 
 	if len(parts) == 0 {
 		return nil, ErrPart
 	}
-	if size >= 0 && size != v.Size {
-		return nil, ErrIncomplete
+	if c.Size >= 0 && c.Size != v.Size {
+		return nil, &sekisho.Error{
+			Code: sekisho.CodeInvalid, Err: ErrSize,
+			Message: fmt.Sprintf("The provided 'x-amz-mp-object-size' header value %d does not match what was computed: %d", c.Size, v.Size),
+		}
 	}
 	v.ETag = fmt.Sprintf("%x-%d", sum.Sum(nil), len(parts))
 	v.Facts.Parts = len(parts)
-	check := &v.Facts.Checksum
 	if check.Value, err = ofParts(check.Algorithm, check.Type, parts); err != nil {
 		return nil, err
 	}
-	// Senders give a composite without its count.
-	if want != "" && want != check.Value && (check.Type != Composite || !strings.HasPrefix(check.Value, want+"-")) {
-		return nil, ErrChecksum
+	// Senders may leave the number of parts out of a composite checksum.
+	if c.Checksum != "" && u.Facts.Checksum.Algorithm != "" && c.Checksum != check.Value &&
+		(check.Type != Composite || !strings.HasPrefix(check.Value, c.Checksum+"-")) {
+		return nil, badChecksum(check.Algorithm)
 	}
-	dead, err := s.index.PutVersion(ctx, v, cond, u.ID)
+	dead, err := s.index.PutVersion(ctx, v, c.Condition, u.ID)
 	if err != nil {
 		return nil, err
 	}
 	s.bury(ctx, dead)
 	return v, nil
+}
+
+// checkPart compares the checksum that the request to complete an upload states
+// for a part with the part's own.
+func checkPart(of Checksum, chosen Chosen, p *Part) error {
+	stated := chosen.Checksum
+	switch {
+	case stated.Value == "" && of.Type == Composite:
+		return &sekisho.Error{
+			Code: sekisho.CodeInvalid, Err: ErrAlgorithm,
+			Message: fmt.Sprintf("The upload was created using a %s checksum. The complete request must include the checksum for each part. "+
+				"It was missing for part %d in the request.", strings.ToLower(of.Algorithm), p.Number),
+		}
+	case stated.Value == "", stated == p.Stated, stated == Checksum{Algorithm: CRC64NVME, Value: p.Checksum} && of.Algorithm == "":
+		return nil
+	case stated.Algorithm != p.Stated.Algorithm:
+		return &sekisho.Error{
+			Code: sekisho.CodeInvalid, Err: ErrChecksum,
+			Message: fmt.Sprintf("The %s you specified for part %d did not match what we received.", strings.ToLower(stated.Algorithm), p.Number),
+		}
+	}
+	return ErrPart
 }

@@ -419,7 +419,7 @@ func dropUpload(ctx context.Context, tx *sql.Tx, id string, used map[string]bool
 	return dead, nil
 }
 
-const partColumns = `upload, number, blob, size, etag, checksum, modified_at`
+const partColumns = `upload, number, blob, size, etag, checksum, modified_at, stated_algorithm, stated_checksum`
 
 // PutPart implements [objects.Index].
 func (d *DB) PutPart(ctx context.Context, p *objects.Part) (dead []string, err error) {
@@ -443,8 +443,8 @@ func (d *DB) PutPart(ctx context.Context, p *objects.Part) (dead []string, err e
 		if _, err := tx.ExecContext(ctx, `INSERT INTO object_blobs (id, dead) VALUES ($1, $2)`, p.Blob, false); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, `INSERT INTO object_parts (`+partColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-			p.Upload, p.Number, p.Blob, p.Size, p.ETag, p.Checksum, micros(p.ModifiedAt))
+		_, err := tx.ExecContext(ctx, `INSERT INTO object_parts (`+partColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+			p.Upload, p.Number, p.Blob, p.Size, p.ETag, p.Checksum, micros(p.ModifiedAt), p.Stated.Algorithm, p.Stated.Value)
 		return err
 	})
 	if err != nil {
@@ -458,7 +458,7 @@ func (d *DB) Parts(ctx context.Context, upload string, after, limit int) ([]*obj
 	return queryAll(ctx, d.sql, func(row scanner) (*objects.Part, error) {
 		p := new(objects.Part)
 		var modified int64
-		err := row.Scan(&p.Upload, &p.Number, &p.Blob, &p.Size, &p.ETag, &p.Checksum, &modified)
+		err := row.Scan(&p.Upload, &p.Number, &p.Blob, &p.Size, &p.ETag, &p.Checksum, &modified, &p.Stated.Algorithm, &p.Stated.Value)
 		p.ModifiedAt = fromMicros(modified)
 		return p, err
 	}, `SELECT `+partColumns+` FROM object_parts WHERE upload = $1 AND number > $2 ORDER BY number LIMIT $3`, upload, after, limit)

@@ -490,7 +490,7 @@ func TestDoctorNamesTheStep(t *testing.T) {
 		{"clock", "clock", "timedatectl", fake(map[string]http.HandlerFunc{"": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Date", time.Now().Add(-2*time.Hour).UTC().Format(http.TimeFormat))
 		}})},
-		{"deregistered", "identity", "register it anew", fake(map[string]http.HandlerFunc{"RequestManagedInstanceRoleToken": refuse("UnrecognizedClientException")})},
+		{"deregistered", "identity", "register it again", fake(map[string]http.HandlerFunc{"RequestManagedInstanceRoleToken": refuse("UnrecognizedClientException")})},
 		{"another machine", "identity", "approve the change", fake(map[string]http.HandlerFunc{"RequestManagedInstanceRoleToken": refuse("MachineFingerprintDoesNotMatch")})},
 		{"role may not", "signature", "ssm:UpdateInstanceInformation", fake(map[string]http.HandlerFunc{"UpdateInstanceInformation": refuse("AccessDeniedException")})},
 		{"channel refused", "channel", "ssmmessages:CreateControlChannel", fake(map[string]http.HandlerFunc{"POST channel": refuse("AccessDeniedException")})},

@@ -1,6 +1,5 @@
-// Package doctor finds out why an agent does not reach its server: it goes
-// the way of the agent step by step, and says at which step it ends and what
-// can be done.
+// Package doctor finds out why an agent does not reach its server. It repeats the
+// agent's steps one by one, and reports the step that fails and the remedy.
 package doctor
 
 import (
@@ -22,7 +21,7 @@ import (
 	"sekisho/internal/wire/sigv4"
 )
 
-// Clocks further apart than maxSkew make signatures invalid.
+// Signatures are invalid if the clocks differ by more than maxSkew.
 const maxSkew = 5 * time.Minute
 
 // stepTimeout bounds one check.
@@ -39,9 +38,9 @@ type examination struct {
 	busy   bool // an agent is running
 }
 
-// Run examines the agent whose state is in the directory state, writes one
-// line a check, and reports whether all is well. It stops at the first check
-// that fails, since the next ones need it.
+// Run checks the agent whose state is in the directory state, writes one line per
+// check, and reports whether all passed. It stops at the first failure, because
+// later checks depend on earlier ones.
 func Run(ctx context.Context, state string, out io.Writer) bool {
 	x := &examination{out: out, state: state}
 	defer x.close()
@@ -74,17 +73,17 @@ func Run(ctx context.Context, state string, out io.Writer) bool {
 	return true
 }
 
-// hint is what can be done when an error does not say it itself.
+// hint holds remedies for errors that have none of their own.
 var hint = map[string]string{
-	"config":    "Correct what it names, or register the machine anew with --force.",
+	"config":    "Correct the file, or register the machine again with --force.",
 	"disk":      "Check the file system of the state directory.",
 	"DNS":       "Check the endpoint's name and this machine's /etc/resolv.conf.",
-	"TCP":       "Check that the server runs, and that no firewall stops this machine from reaching it.",
+	"TCP":       "Check that the server is running and that no firewall blocks the connection.",
 	"TLS":       "Check that the server's certificate is for this name and not expired. If its CA is your own, register with --ca FILE.",
 	"clock":     "Set this machine's clock, for example with: timedatectl set-ntp true",
-	"identity":  "If the node was deregistered, register it anew with --force and a new activation.",
+	"identity":  "If the node was deregistered, register it again with --force and a new activation.",
 	"signature": "Check that the region is the server's, that the role of the activation may call ssm:UpdateInstanceInformation, and this machine's clock.",
-	"channel":   "Check that the role of the activation may call ssmmessages:CreateControlChannel, and that proxies on the way let WebSockets pass.",
+	"channel":   "Check that the role of the activation may call ssmmessages:CreateControlChannel, and that proxies in between pass WebSockets.",
 }
 
 func (x *examination) close() {
@@ -173,7 +172,7 @@ func (x *examination) clock(ctx context.Context) (string, error) {
 	resp.Body.Close()
 	date := resp.Header.Get("Date")
 	if date == "" {
-		return "the server does not tell its time", nil
+		return "the server sent no Date header", nil
 	}
 	theirs, err := http.ParseTime(date)
 	if err != nil {
@@ -196,13 +195,13 @@ func (x *examination) identity(ctx context.Context) (string, error) {
 	<-done
 	if e, ok := errors.AsType[*uplink.APIError](err); ok && e.Code == "MachineFingerprintDoesNotMatch" {
 		return "", sekisho.Errorf(sekisho.CodeDenied, "%w", err).
-			WithHint("If this is the machine that registered, have an administrator approve the change (sekisho nodes shows how). If its disk was copied from another, register this one anew with --force.")
+			WithHint("If this is the machine that registered, have an administrator approve the change (sekisho nodes shows how). If its disk was copied from another, register this one again with --force.")
 	}
 	if err != nil {
 		return "", err
 	}
 	x.client, err = uplink.New(x.server, func(context.Context) (sigv4.Credentials, error) { return creds, nil })
-	return "the server knows this node and gave role credentials", err
+	return "the server knows this node and issued role credentials", err
 }
 
 func (x *examination) signature(ctx context.Context) (string, error) {
@@ -212,13 +211,13 @@ func (x *examination) signature(ctx context.Context) (string, error) {
 
 func (x *examination) channel(ctx context.Context) (string, error) {
 	if x.busy {
-		// Opening it would throw the running agent off.
-		return "may be opened; the running agent has it", x.client.CheckControl(ctx, x.ident.Node)
+		// Opening it would disconnect the running agent.
+		return "can be opened; the running agent holds it", x.client.CheckControl(ctx, x.ident.Node)
 	}
 	conn, err := x.client.OpenControl(ctx, x.ident.Node)
 	if err != nil {
 		return "", err
 	}
-	_ = conn.CloseNow() // it has served
+	_ = conn.CloseNow() // opening it was the check
 	return "opened", nil
 }

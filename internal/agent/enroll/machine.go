@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// machine tells two machines apart that have the same disk: by what the
-// hardware and what the operating system call this one, each as a hash. A
-// part that cannot be read is empty.
+// machine distinguishes two machines with copies of the same disk: it holds hashes
+// of the hardware's ID and the operating system's ID. An ID that cannot be read
+// is empty.
 type machine struct {
 	Board string `json:",omitempty"`
 	OS    string `json:",omitempty"`
@@ -21,7 +21,7 @@ func thisMachine() machine {
 	return machine{Board: named("/sys/class/dmi/id/product_uuid"), OS: named("/etc/machine-id")}
 }
 
-// named is a hash of a name in a file: the name itself is nobody's business.
+// named hashes the ID in a file, so that the ID itself is not disclosed.
 func named(path string) string {
 	f, err := os.Open(path)
 	if err != nil {
@@ -37,14 +37,15 @@ func named(path string) string {
 	return hex.EncodeToString(h[:16])
 }
 
-// same reports whether nothing that is known of both differs.
+// same reports whether no ID that both have differs.
 func (m machine) same(other machine) bool {
 	differ := func(a, b string) bool { return a != "" && b != "" && a != b }
 	return !differ(m.Board, other.Board) && !differ(m.OS, other.OS)
 }
 
-// fingerprintOn is what a machine shows of an identity that registered with
-// fingerprint on another: always the same, so that it can be approved.
+// fingerprintOn returns the fingerprint that this machine shows when its identity
+// was registered with fingerprint on another machine. It is stable, so that an
+// administrator can approve it.
 func fingerprintOn(fingerprint string, now machine) string {
 	h := sha256.Sum256([]byte(fingerprint + "\n" + now.Board + "\n" + now.OS))
 	x := hex.EncodeToString(h[:16])

@@ -17,7 +17,7 @@ import (
 // keyBits is the size of a node's key: what AWS's agent makes.
 const keyBits = 2048
 
-// Registration is a wish to become a managed node.
+// Registration is a request to become a managed node.
 type Registration struct {
 	Server         uplink.Server
 	ActivationID   string
@@ -53,7 +53,7 @@ func Register(ctx context.Context, v *Vault, r Registration) (Registered, error)
 		return Registered{}, err
 	default:
 		return Registered{}, sekisho.Errorf(sekisho.CodeConflict, "this machine is registered already (%s).", v.path).
-			WithHint("Use --force to register it anew; the old identity is kept aside.")
+			WithHint("Use --force to register it again; the old identity is kept in a backup file.")
 	}
 	if r.ActivationID == "" || r.ActivationCode == "" {
 		return Registered{}, sekisho.Errorf(sekisho.CodeInvalid, "an activation ID and an activation code are needed.").
@@ -72,8 +72,8 @@ func Register(ctx context.Context, v *Vault, r Registration) (Registered, error)
 	if err != nil {
 		return Registered{}, fmt.Errorf("make a key: %w", err)
 	}
-	// A directory that cannot be written must be found out before the
-	// activation is spent.
+	// Find out that the directory is not writable before the activation is
+	// used up.
 	const probe = "probe.json"
 	if err := errors.Join(v.write(probe, r.Server), v.root.Remove(probe)); err != nil {
 		return Registered{}, err
@@ -92,7 +92,7 @@ func Register(ctx context.Context, v *Vault, r Registration) (Registered, error)
 	}
 	ident.Node = answer.InstanceID
 	if !id.ValidNode(string(ident.Node)) {
-		return Registered{}, sekisho.Errorf(sekisho.CodeInternal, "the server gave %.40q as the node ID, which is not one", ident.Node)
+		return Registered{}, sekisho.Errorf(sekisho.CodeInternal, "the server returned %.40q, which is not a node ID", ident.Node)
 	}
 	done := Registered{Node: ident.Node}
 	if done.OldIdentity, err = v.retire(); err != nil {
@@ -104,7 +104,7 @@ func Register(ctx context.Context, v *Vault, r Registration) (Registered, error)
 	return done, v.saveIdentity(ident)
 }
 
-// registerError adds to a refusal what can be done about it.
+// registerError adds a remedy to a refusal.
 func registerError(err error) error {
 	api, ok := errors.AsType[*uplink.APIError](err)
 	if !ok {
@@ -115,7 +115,7 @@ func registerError(err error) error {
 	case "InvalidActivation", "InvalidActivationId":
 		return e.WithHint("Check the activation's ID and code, and the region.")
 	case "ActivationExpired":
-		return e.WithHint("Make a new activation.")
+		return e.WithHint("Create a new activation.")
 	}
 	return e
 }

@@ -80,10 +80,10 @@ func OpenVault(path string, create bool) (*Vault, error) {
 		return nil, fmt.Errorf("state directory: %w", err)
 	}
 	v := &Vault{path: path, root: root, machine: thisMachine()}
-	// What was opened is checked, and that it is what has the name.
+	// Check the opened directory, and that the path still leads to it.
 	opened, err := root.Stat(".")
 	if err == nil && !os.SameFile(st, opened) {
-		err = sekisho.Errorf(sekisho.CodeDenied, "state directory %s is a symbolic link or changes while it is opened", path)
+		err = sekisho.Errorf(sekisho.CodeDenied, "state directory %s is a symbolic link or was replaced while it was opened", path)
 	}
 	if err == nil {
 		err = private(path, opened, 0o022)
@@ -100,7 +100,7 @@ func notRegistered(path string) error {
 		WithHint("Run: sekisho-agent register --endpoint URL --activation-id ID --activation-code CODE")
 }
 
-// private refuses what belongs to somebody else or has a bit of mask.
+// private refuses a file that belongs to another user or has a mode bit of mask.
 func private(path string, st fs.FileInfo, mask fs.FileMode) error {
 	sys, ok := st.Sys().(*syscall.Stat_t)
 	if !ok || int(sys.Uid) != os.Geteuid() {
@@ -166,8 +166,8 @@ func (v *Vault) read(name string) ([]byte, error) {
 	return b, err
 }
 
-// write puts a file in place whole or not at all. What had the name, a
-// symbolic link too, is replaced and not written through.
+// write replaces a file atomically. It replaces a symbolic link instead of
+// following it.
 func (v *Vault) write(name string, content any) (err error) {
 	defer func() {
 		if err != nil {
@@ -185,7 +185,7 @@ func (v *Vault) write(name string, content any) (err error) {
 	}
 	defer func() {
 		if err != nil {
-			_ = v.root.Remove(temp) // the first error is the one to tell
+			_ = v.root.Remove(temp) // report the first error
 		}
 	}()
 	_, err = f.Write(append(b, '\n'))
@@ -234,10 +234,10 @@ type identityJSON struct {
 
 const pemType = "PRIVATE KEY"
 
-// Identity returns who this node is. It is a not-found error where the
-// machine has not been registered. On another machine than the one that
-// registered, the fingerprint is another: who copies a disk copies the key,
-// and the server must see that there are two.
+// Identity returns the node's identity, or a not-found error if the machine is not
+// registered. On a machine other than the one that registered, the fingerprint
+// differs: copying a disk copies the key, and the server must be able to tell the
+// two apart.
 func (v *Vault) Identity() (Identity, error) {
 	b, err := v.read(identityFile)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -252,7 +252,7 @@ func (v *Vault) Identity() (Identity, error) {
 	}
 	if err != nil {
 		return Identity{}, sekisho.Errorf(sekisho.CodeInvalid, "%s is damaged: %w.", filepath.Join(v.path, identityFile), err).
-			WithHint("Restore it, or register the machine anew with --force.")
+			WithHint("Restore it, or register the machine again with --force.")
 	}
 	return ident, nil
 }
@@ -306,8 +306,8 @@ func (v *Vault) saveIdentity(i Identity) error {
 	})
 }
 
-// retire moves the present identity aside, whatever its condition, and
-// returns its new name. It is empty when there was none.
+// retire renames the present identity file, whatever its condition, and returns
+// the new name, or "" if there was no identity.
 func (v *Vault) retire() (string, error) {
 	if _, err := v.root.Lstat(identityFile); errors.Is(err, fs.ErrNotExist) {
 		return "", nil
@@ -316,7 +316,7 @@ func (v *Vault) retire() (string, error) {
 	}
 	old := "identity-" + time.Now().UTC().Format("20060102T150405.000000000Z") + ".json"
 	if err := v.root.Rename(identityFile, old); err != nil {
-		return "", fmt.Errorf("keep the old identity aside: %w", err)
+		return "", fmt.Errorf("rename the old identity: %w", err)
 	}
 	return filepath.Join(v.path, old), nil
 }

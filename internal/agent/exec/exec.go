@@ -1,6 +1,6 @@
-// Package exec runs a program on the node without a terminal: what the client
-// sends is its standard input, its standard output and error go out apart, and
-// its exit code comes last.
+// Package exec runs a program on the node without a terminal. The client's data is
+// its standard input, standard output and standard error are sent separately, and
+// the exit code comes last.
 package exec
 
 import (
@@ -35,17 +35,17 @@ const chunk = 32 << 10
 
 // Program is one run of a program.
 type Program struct {
-	// Command is ready to be started, but for its standard streams.
+	// Command is complete except for its standard streams.
 	Command *exec.Cmd
 	// Data is the payload type of the program's input and output; zero means
-	// mgs.PayloadOutput. What is sent under another one is not recorded.
+	// mgs.PayloadOutput. Other types are not recorded.
 	Data mgs.PayloadType
 	Log  *slog.Logger
 }
 
-// Run runs the program to its end: then everything it wrote, and its exit
-// code, have been given to stream. When ctx ends or stream closes, the program
-// and what it started are ended, and Run returns why.
+// Run runs the program to its end and returns after its output and exit code went
+// to stream. When ctx ends or stream closes, it ends the program and its children,
+// and returns the reason.
 func (p *Program) Run(ctx context.Context, stream plugin.Stream) error {
 	if p.Data == 0 {
 		p.Data = mgs.PayloadOutput
@@ -97,8 +97,8 @@ func (p *Program) Run(ctx context.Context, stream plugin.Stream) error {
 	return err
 }
 
-// notStarted says so as a shell would: on standard error, and by the exit
-// code.
+// notStarted reports a failed start as a shell would: on standard error, and by the
+// exit code.
 func (p *Program) notStarted(ctx context.Context, stream plugin.Stream, why error) error {
 	code := 126
 	if errors.Is(why, fs.ErrNotExist) {
@@ -149,12 +149,12 @@ func (p *Program) start() (*files, error) {
 		if cmd.SysProcAttr == nil {
 			cmd.SysProcAttr = &syscall.SysProcAttr{}
 		}
-		cmd.SysProcAttr.Setsid = true // it has no terminal, and its jobs are known by its group
+		cmd.SysProcAttr.Setsid = true // no terminal; one process group to signal
 		return cmd.Start()
 	}
 	err := begin()
 	if err != nil && cmd.Dir != "/" && (errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist)) {
-		// The home may be closed to its own user, who comes in anyway.
+		// The user may be denied its own home directory and still log in.
 		cmd = &exec.Cmd{Path: cmd.Path, Args: cmd.Args, Env: cmd.Env, Dir: "/", SysProcAttr: cmd.SysProcAttr}
 		p.Command = cmd
 		err = begin()
@@ -166,15 +166,14 @@ func (p *Program) start() (*files, error) {
 	return &files{in: ours[0], out: ours[1], err: ours[2], ended: make(chan struct{})}, nil
 }
 
-// signal reaches the program and all it started and did not send away.
+// signal signals the program's process group.
 func (p *Program) signal(sig syscall.Signal) {
 	if err := syscall.Kill(-p.Command.Process.Pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
 		p.Log.Warn("program not signalled", "signal", sig, "error", err)
 	}
 }
 
-// input writes to the program what the client sends, and says why there is
-// no more.
+// input copies the client's data to the program and returns why it ended.
 func (p *Program) input(ctx context.Context, stream plugin.Stream, in *os.File) error {
 	for {
 		pt, b, err := stream.Receive(ctx)
@@ -202,7 +201,7 @@ func (p *Program) input(ctx context.Context, stream plugin.Stream, in *os.File) 
 	}
 }
 
-// copyOut sends everything that from yields.
+// copyOut sends everything read from from.
 func copyOut(ctx context.Context, stream plugin.Stream, pt mgs.PayloadType, from *os.File) error {
 	buf := make([]byte, chunk)
 	late := false
@@ -211,7 +210,7 @@ func copyOut(ctx context.Context, stream plugin.Stream, pt mgs.PayloadType, from
 		if n > 0 {
 			late = false
 			if err := stream.Send(ctx, pt, buf[:n]); err != nil {
-				// The program must not wait for a reader that is gone.
+				// Keep reading, or the program would block on a full pipe.
 				_, _ = io.Copy(io.Discard, from)
 				return fmt.Errorf("send output: %w", err)
 			}
@@ -229,8 +228,8 @@ func copyOut(ctx context.Context, stream plugin.Stream, pt mgs.PayloadType, from
 	}
 }
 
-// exitCode is what a shell would say: 128 and the signal's number for a
-// program that a signal ended.
+// exitCode follows the shells' convention: 128 plus the signal number for a
+// program that was killed by a signal.
 func exitCode(err error) (int, error) {
 	if err == nil {
 		return 0, nil

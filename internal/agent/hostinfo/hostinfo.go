@@ -32,7 +32,7 @@ const lookupTimeout = 3 * time.Second
 const maxFact = 255
 
 // Read collects the facts. Server is "host:port" of the server, which decides
-// which of several addresses is reported. A fact that cannot be had is empty.
+// which of several addresses is reported. A fact that cannot be read is empty.
 func Read(ctx context.Context, server string) Info {
 	info := Info{PlatformType: platformType(), IPAddress: address(ctx, server)}
 	if name, err := os.Hostname(); err == nil {

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// interfaces are the network interfaces, but for the loopback. One that has
-// several addresses of a kind has them in one value.
+// interfaces lists the network interfaces except loopback. Several addresses of
+// one family share one value.
 func interfaces() []Entry {
 	entries := []Entry{}
 	all, err := net.Interfaces()
@@ -27,7 +27,7 @@ func interfaces() []Entry {
 		e := Entry{"Name": i.Name, "MacAddress": i.HardwareAddr.String(), "IPV4": "", "IPV6": ""}
 		addresses, err := i.Addrs()
 		if err != nil {
-			addresses = nil // the interface is there all the same
+			addresses = nil // report the interface without them
 		}
 		for _, a := range addresses {
 			n, ok := a.(*net.IPNet)
@@ -56,8 +56,8 @@ const (
 	rpmTimeout = time.Minute
 )
 
-// programs are the packages of the machine's package managers; nil when it has
-// none that is known.
+// programs lists the packages of the machine's package manager, or nil without a
+// supported one (dpkg, rpm).
 func programs(ctx context.Context) []Entry {
 	var all []Entry
 	if f, err := os.Open(dpkgStatus); err == nil {
@@ -78,7 +78,7 @@ func programs(ctx context.Context) []Entry {
 	return all
 }
 
-// rpmPath is where rpm is, in the system's own folders: the agent may run as
+// rpmPath finds rpm in the system's own directories only: the agent may run as
 // root.
 func rpmPath() string {
 	for _, path := range []string{"/usr/bin/rpm", "/bin/rpm"} {
@@ -89,7 +89,7 @@ func rpmPath() string {
 	return ""
 }
 
-// bounded keeps the first bytes that are written to it.
+// bounded keeps the first bytes written to it and drops the rest.
 type bounded struct {
 	bytes.Buffer
 	limit int
@@ -102,7 +102,7 @@ func (b *bounded) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// ParseDpkg reads the packages that are installed out of dpkg's status file.
+// ParseDpkg reads the installed packages from dpkg's status file.
 func ParseDpkg(r io.Reader) []Entry {
 	all := []Entry{}
 	fields := map[string]string{}
@@ -124,7 +124,7 @@ func ParseDpkg(r io.Reader) []Entry {
 			flush()
 			continue
 		}
-		// Lines that go on begin with a blank: only first ones are of use.
+		// Continuation lines begin with a blank; only first lines are used.
 		if key, value, ok := strings.Cut(line, ":"); ok && line[0] != ' ' && line[0] != '\t' {
 			fields[key] = strings.TrimSpace(value)
 		}
@@ -136,7 +136,7 @@ func ParseDpkg(r io.Reader) []Entry {
 // rpmFormat has one field a line, since no field has line breaks in it.
 const rpmFormat = `%{NAME}\n%{VERSION}\n%{RELEASE}\n%{EPOCH}\n%{ARCH}\n%{VENDOR}\n%{GROUP}\n%{URL}\n%{SUMMARY}\n%{SOURCERPM}\n%{INSTALLTIME:date}\n`
 
-// ParseRPM reads what rpm prints of each package in rpmFormat.
+// ParseRPM reads rpm's output in rpmFormat.
 func ParseRPM(b []byte) []Entry {
 	all := []Entry{}
 	lines := strings.Split(strings.ToValidUTF8(string(b), "\uFFFD"), "\n")
@@ -156,7 +156,7 @@ func ParseRPM(b []byte) []Entry {
 	return all
 }
 
-// entry is made of names and values; those without a value are left out.
+// entry builds an Entry from alternating names and values, without empty values.
 func entry(pairs ...string) Entry {
 	e := Entry{}
 	for i := 0; i < len(pairs); i += 2 {
@@ -167,7 +167,7 @@ func entry(pairs ...string) Entry {
 	return e
 }
 
-// architecture is AWS's word for an architecture.
+// architecture returns AWS's name for an architecture.
 func architecture(name string) string {
 	switch name {
 	case "amd64":

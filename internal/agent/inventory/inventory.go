@@ -1,6 +1,6 @@
-// Package inventory finds out what is on the node, its programs and network
-// interfaces, and tells the server, in the form that AWS's agent uses. It is
-// off unless the node's administrator turns it on.
+// Package inventory reports the node's installed programs and network interfaces
+// to the server, in the form that AWS's agent uses. It is off unless the node's
+// administrator turns it on.
 package inventory
 
 import (
@@ -20,10 +20,10 @@ import (
 	"sekisho/internal/agent/uplink"
 )
 
-// Entry is one thing that was found: its attributes.
+// Entry holds the attributes of one program or interface.
 type Entry = map[string]string
 
-// Item is all that was found of one type.
+// Item holds all entries of one inventory type.
 type Item struct {
 	TypeName      string
 	SchemaVersion string
@@ -35,24 +35,24 @@ type Item struct {
 // Call calls an operation of SSM.
 type Call func(ctx context.Context, operation string, in, out any) error
 
-// Keeper tells the server what is on the node.
+// Keeper reports the inventory to the server.
 type Keeper struct {
 	Node  sekisho.NodeID
 	Call  Call
-	Every time.Duration // how often; the first time is soon after the start
-	// Find finds it; nil means on this machine.
+	Every time.Duration // between two reports; the first follows soon after the start
+	// Find collects the inventory; nil means that of this machine.
 	Find func(ctx context.Context) []Item
 	Log  *slog.Logger
 }
 
-// maxDelay is how long the first report waits at most: machines that start
-// together do not tell all at once.
+// maxDelay bounds the random delay of the first report, so that machines that
+// start together do not all report at once.
 const maxDelay = 30 * time.Second
 
-// retry is how soon what could not be told is told again.
+// retry is the pause after a failed report.
 const retry = 5 * time.Minute
 
-// Run tells the server now and then, until ctx ends.
+// Run reports the inventory periodically until ctx ends.
 func (k *Keeper) Run(ctx context.Context) {
 	find := k.Find
 	if find == nil {
@@ -69,7 +69,7 @@ func (k *Keeper) Run(ctx context.Context) {
 		next := k.Every
 		if err := Tell(ctx, k.Node, k.Call, find(ctx)); err != nil && ctx.Err() == nil {
 			next = min(next, retry)
-			k.Log.Warn("the inventory was not taken", "error", err, "again_in", next)
+			k.Log.Warn("inventory report failed; retrying", "error", err, "in", next)
 		}
 		t.Reset(next)
 	}
@@ -80,15 +80,15 @@ type request struct {
 	Items      []Item
 }
 
-// Tell tells the server what was found. What it has already, by its hash, is
-// not sent again. Each item goes by itself: one that is refused is no reason
-// to keep back another.
+// Tell reports the inventory. Items whose hash the server has already are sent
+// without content. Each item is a call of its own, so that one refused item does
+// not keep the others back.
 func Tell(ctx context.Context, node sekisho.NodeID, call Call, found []Item) error {
 	var errs []error
 	for _, it := range found {
 		whole := Fit(it)
 		text, err := json.Marshal(whole.Content)
-		if err != nil { // texts always marshal
+		if err != nil { // cannot happen: only strings
 			panic(err)
 		}
 		sum := sha256.Sum256(text)
@@ -104,15 +104,15 @@ func Tell(ctx context.Context, node sekisho.NodeID, call Call, found []Item) err
 	return errors.Join(errs...)
 }
 
-// What the server takes of one type.
+// The server's limits for one type.
 const (
 	maxContent = 1 << 20
 	maxEntries = 10000
 	maxValue   = 4096
 )
 
-// Fit shortens an item to what the server takes: first long texts go, then
-// what one can do without, then the last entries.
+// Fit shortens an item to the server's limits: it clips long values first, then
+// drops optional attributes, then the last entries.
 func Fit(it Item) Item {
 	content := make([]Entry, 0, len(it.Content))
 	for _, e := range it.Content[:min(len(it.Content), maxEntries)] {
@@ -139,7 +139,7 @@ func Fit(it Item) Item {
 
 func size(content []Entry) int {
 	b, err := json.Marshal(content)
-	if err != nil { // texts always marshal
+	if err != nil { // cannot happen: only strings
 		panic(err)
 	}
 	return len(b)
@@ -153,7 +153,7 @@ func clip(s string) string {
 	return strings.ToValidUTF8(s[:maxValue], "")
 }
 
-// Find looks at this machine.
+// Find collects the inventory of this machine.
 func Find(ctx context.Context) []Item {
 	now := time.Now().UTC().Format("2006-01-02T15:04:05Z")
 	items := []Item{{TypeName: "AWS:Network", SchemaVersion: "1.0", CaptureTime: now, Content: interfaces()}}
@@ -161,7 +161,7 @@ func Find(ctx context.Context) []Item {
 		items = append(items, Item{TypeName: "AWS:Application", SchemaVersion: "1.1", CaptureTime: now, Content: programs})
 	}
 	for _, it := range items {
-		// In one order, or the hash of the same things would change.
+		// Sorted, because the hash depends on the order.
 		slices.SortFunc(it.Content, func(a, b Entry) int {
 			return cmp.Or(cmp.Compare(a["Name"], b["Name"]), cmp.Compare(a["Architecture"], b["Architecture"]), cmp.Compare(a["Version"], b["Version"]))
 		})

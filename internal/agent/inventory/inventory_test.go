@@ -81,7 +81,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// What is too much is cut to what the server takes, the least useful first.
+// An item over the server's limits loses its least useful parts first.
 func TestFit(t *testing.T) {
 	t.Parallel()
 	measure := func(it inventory.Item) int {
@@ -101,7 +101,7 @@ func TestFit(t *testing.T) {
 	}
 	small := entries(2, inventory.Entry{"Name": "n", "Summary": "s"})
 	if got := inventory.Fit(small); cmp.Diff(small, got) != "" {
-		t.Errorf("what fits was changed: %v", got)
+		t.Errorf("an item within the limits was changed: %v", got)
 	}
 	if v := inventory.Fit(entries(1, inventory.Entry{"Name": long})).Content[0]["Name"]; v != strings.Repeat("ü", 2048) {
 		t.Errorf("a long text has %d bytes", len(v))
@@ -163,7 +163,7 @@ func (s *server) call(_ context.Context, operation string, in, _ any) error {
 	return nil
 }
 
-// What the server has already is not sent again, even after a restart.
+// Content that the server has already is not sent again, even after a restart.
 func TestTell(t *testing.T) {
 	t.Parallel()
 	s := &server{hashes: map[string]string{}}
@@ -231,8 +231,8 @@ func TestKeeper(t *testing.T) {
 	})
 }
 
-// Every machine that runs the tests has an interface list and, most of them,
-// packages: what is found is in the form that the server takes.
+// Every machine that runs the tests has interfaces, and most have packages: what
+// Find returns must have the form that the server accepts.
 func TestFind(t *testing.T) {
 	t.Parallel()
 	items := inventory.Find(t.Context())

@@ -1,5 +1,5 @@
-// Package noninteractive is the plugin of NonInteractiveCommands sessions: one command
-// without a terminal and without input.
+// Package noninteractive runs NonInteractiveCommands sessions: one command without
+// a terminal and without input.
 package noninteractive
 
 import (
@@ -22,32 +22,32 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// drainWait is how long output is read after the command's end, when
-// something that it left behind keeps it open.
+// drainWait is how long output is read after the command has ended, if a process
+// that it left behind keeps the pipe open.
 const drainWait = 2 * time.Second
 
-// notStarted is the exit code of a command that could not be started, as
-// shells have it.
+// notStarted is the exit code that shells use for a command that could not be
+// started.
 const notStarted = 127
 
 // Command is one run of a command.
 type Command struct {
-	// Exec is ready to be started, but for its standard streams.
+	// Exec is complete except for its standard streams.
 	Exec *exec.Cmd
-	// Separate keeps standard error apart from standard output and gives
-	// the exit code in the end.
+	// Separate sends standard error separately from standard output, and
+	// the exit code at the end.
 	Separate bool
 	// ReportExit sends the exit code even if Separate is not set.
 	ReportExit bool
-	// OutPrefix and ErrPrefix go before each piece of separate output that
+	// OutPrefix and ErrPrefix precede each chunk of separate output that
 	// begins a line.
 	OutPrefix, ErrPrefix string
 	Log                  *slog.Logger
 }
 
-// Run runs the command to its end: then everything it wrote has been given to
-// stream. When ctx ends or stream closes, the command and what it started are
-// ended, and Run returns why.
+// Run runs the command to its end and returns after all of its output went to
+// stream. When ctx ends or stream closes, it ends the command and its children,
+// and returns the reason.
 func (c *Command) Run(ctx context.Context, stream plugin.Stream) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -117,7 +117,7 @@ type pipe struct {
 }
 
 func (p *pipe) send(ctx context.Context, stream plugin.Stream) error {
-	begins := true // the next byte begins a line
+	begins := true // whether the next byte begins a line
 	return p.buffer.Send(func(b []byte) error {
 		if begins && len(p.prefix) > 0 {
 			b = append(bytes.Clone(p.prefix), b...)
@@ -137,7 +137,7 @@ func (c *Command) start() (pipes []*pipe, err error) {
 	theirs := make([]*os.File, 0, len(outputs))
 	defer func() {
 		for _, f := range theirs {
-			_ = f.Close() // the command has its own
+			_ = f.Close() // the command has its own copy
 		}
 		if err != nil {
 			for _, p := range outputs {
@@ -168,7 +168,7 @@ func (c *Command) start() (pipes []*pipe, err error) {
 	}
 	err = begin()
 	if err != nil && c.Exec.Dir != "/" && (errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist)) {
-		// The home may be closed to its own user, who comes in anyway.
+		// The user may be denied its own home directory and still log in.
 		c.Exec = &exec.Cmd{Path: c.Exec.Path, Args: c.Exec.Args, Env: c.Exec.Env, Dir: "/", SysProcAttr: c.Exec.SysProcAttr}
 		err = begin()
 	}
@@ -178,13 +178,13 @@ func (c *Command) start() (pipes []*pipe, err error) {
 	return outputs, nil
 }
 
-// The keys that a client without a terminal sends for signals.
+// Keys with which clients without a terminal ask for signals.
 const (
 	ctrlC         = 0x03
 	ctrlBackslash = 0x1c
 )
 
-// input signals the command as the client's keys ask; it has no other input.
+// input turns the client's keys into signals. The command has no other input.
 func (c *Command) input(ctx context.Context, stream plugin.Stream, pid int) error {
 	for {
 		pt, b, err := stream.Receive(ctx)
@@ -213,8 +213,8 @@ func (c *Command) input(ctx context.Context, stream plugin.Stream, pid int) erro
 	}
 }
 
-// exitCode is what a shell would say: 128 and the signal's number for a
-// command that a signal ended.
+// exitCode follows the shells' convention: 128 plus the signal number for a
+// command that was killed by a signal.
 func exitCode(err error) int {
 	exit, ok := errors.AsType[*exec.ExitError](err)
 	if !ok {

@@ -50,7 +50,7 @@ func TestOutput(t *testing.T) {
 	}
 }
 
-// TestPrefixes: each piece that begins a line has the prefix of its stream.
+// TestPrefixes: each chunk that begins a line has the prefix of its stream.
 func TestPrefixes(t *testing.T) {
 	t.Parallel()
 	s, err := run(t, &noninteractive.Command{Exec: sh("printf 'one line'; printf 'problem\\n' >&2"), Separate: true, OutPrefix: "O:", ErrPrefix: "E:"})
@@ -75,8 +75,8 @@ func TestSignals(t *testing.T) {
 	}
 }
 
-// TestEnds: when the client, the stream or the session ends, so does the
-// command with all it started.
+// TestEnds: when the client, the stream or the session ends, the command and its
+// children end.
 func TestEnds(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
@@ -103,16 +103,16 @@ func TestEnds(t *testing.T) {
 			if err := <-done; !errors.Is(err, tt.want) {
 				t.Errorf("got %v, want %v", err, tt.want)
 			}
-			// Whoever inherits it may not have taken note of its end yet.
+			// Its new parent may not have reaped it yet.
 			if stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat"); err == nil && !strings.Contains(string(stat), ") Z ") {
-				t.Errorf("the child lives on: %s", stat)
+				t.Errorf("the child is still running: %s", stat)
 			}
 		})
 	}
 }
 
-// TestLeftBehind: a daemon that keeps the output open does not keep the
-// session, and what was written before the end has arrived.
+// TestLeftBehind: a daemon that keeps the output open does not keep the session
+// open, and output written before the end arrives.
 func TestLeftBehind(t *testing.T) {
 	t.Parallel()
 	s, err := run(t, &noninteractive.Command{Exec: sh("trap '' HUP; sleep 60 & echo $!"), Separate: true})
@@ -121,7 +121,7 @@ func TestLeftBehind(t *testing.T) {
 		t.Fatalf("%v, %v, %q", err, aerr, s.Text(mgs.PayloadExitCode))
 	}
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-		t.Error("what was left behind is gone")
+		t.Error("the background process was killed")
 	}
 }
 

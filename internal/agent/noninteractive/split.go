@@ -6,9 +6,9 @@ import (
 	"sekisho"
 )
 
-// Split takes a command line apart as AWS's agent does: at white space outside
-// quotes. Backslashes and quotes mean what they mean to a POSIX shell, and
-// nothing else has a meaning: no shell reads the line.
+// Split splits a command line as AWS's agent does: at white space outside quotes.
+// Backslashes and quotes have their POSIX meaning. No shell reads the line, so
+// nothing else is special.
 func Split(line string) ([]string, error) {
 	var words []string
 	var word strings.Builder
@@ -57,7 +57,8 @@ func Split(line string) ([]string, error) {
 	return words, nil
 }
 
-// quoted reads from the quote at runes[i] and returns where its other end is.
+// quoted reads a quoted string that starts at runes[i] and returns the index of
+// the closing quote.
 func quoted(runes []rune, i int, word *strings.Builder) (end int, err error) {
 	quote := runes[i]
 	for i++; i < len(runes); i++ {

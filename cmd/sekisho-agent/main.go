@@ -1,6 +1,6 @@
 // Command sekisho-agent makes a machine a managed node and runs the sessions
-// that people open on it. It dials out to the server and, unless it is told to
-// answer the instance metadata service, listens on nothing.
+// that people open on it. It dials out to the server. Unless --imds makes it
+// answer the instance metadata service, it listens on nothing.
 package main
 
 import (
@@ -133,7 +133,7 @@ standard input.`,
 	f.StringVar(&r.ActivationCode, "activation-code", "", `code of the activation; "-" reads it from the standard input`)
 	f.StringVar(&ca, "ca", "", "PEM file of the one CA to trust; default: the system's")
 	f.StringVar(&r.Server.Region, "region", "", "region of the server (default: AWS_REGION, or us-east-1)")
-	f.BoolVar(&r.Force, "force", false, "register anew; the old identity is kept aside")
+	f.BoolVar(&r.Force, "force", false, "register again; the old identity is kept in a backup file")
 	return c
 }
 
@@ -192,7 +192,7 @@ func parsePrefixes(texts []string) ([]netip.Prefix, error) {
 	return all, nil
 }
 
-// minInventory is how often the inventory may be told at most.
+// minInventory is the shortest interval between inventory reports.
 const minInventory = time.Minute
 
 func runCommand() *cobra.Command {
@@ -245,7 +245,7 @@ func runCommand() *cobra.Command {
 	c.Flags().StringSliceVar(&deny, "deny-forward", nil, "addresses and ranges that sessions may not forward to, beside link-local and metadata addresses")
 	c.Flags().StringSliceVar(&allow, "allow-forward", nil, "exceptions to what sessions may not forward to")
 	c.Flags().BoolVar(&noCommands, "no-commands", false, "refuse every command of Run Command")
-	c.Flags().DurationVar(&stock, "inventory", 0, "how often packages and network interfaces are told to the server, such as 12h; 0 is never")
+	c.Flags().DurationVar(&stock, "inventory", 0, "how often to report packages and network interfaces, such as 12h; 0 means never")
 	c.Flags().StringVar(&metadata, "imds", "off", "answer the instance metadata service: 127.0.0.1:PORT, 169.254.169.254:80 or off")
 	c.Flags().StringSliceVar(&imdsAllow, "imds-allow", nil, "users, and @GROUPs, whose programs the metadata service answers (default: all)")
 	c.Flags().BoolVar(&v1, "imds-v1", false, "answer metadata requests without a token, too (version 1)")

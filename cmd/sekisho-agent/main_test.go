@@ -265,7 +265,7 @@ func TestKilledAgentHangsUpItsSessions(t *testing.T) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatal("the shell goes on")
+			t.Fatal("the shell is still running")
 		}
 	}
 }
@@ -503,7 +503,7 @@ func TestDoctorNamesTheStep(t *testing.T) {
 				t.Fatal(err)
 			}
 		}},
-		{"nonsense in the configuration", "config", "Correct what it names", edit(`"Region"`, `"Ragion"`)},
+		{"nonsense in the configuration", "config", "Ragion", edit(`"Region"`, `"Ragion"`)},
 		{"unknown name", "DNS", "resolv.conf", edit("https://127.0.0.1", "https://no-such-host.invalid")},
 		{"nobody there", "TCP", "firewall", edit(good.Endpoint, strings.Replace(closed.URL, "http:", "https:", 1))},
 		{"somebody else there", "TLS", "--ca FILE", edit(good.Endpoint, stranger.URL)},

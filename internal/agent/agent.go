@@ -53,13 +53,13 @@ type Config struct {
 	MaxSessions int           // 0 means DefaultMaxSessions
 	Patience    time.Duration // how long a session outlives its connection; 0 means session.DefaultPatience
 	Reports     Intervals     // zero fields mean the defaults
-	Inventory   time.Duration // how often what is on the node is told; 0 means never
+	Inventory   time.Duration // interval of inventory reports; 0 means never
 	Metadata    Metadata
 	NoCommands  bool // refuse every command
 	MaxCommands int  // at once; 0 means 5
 }
 
-// Intervals are how often the node's facts are told and looked at.
+// Intervals are how often the agent reports and checks the node's facts.
 type Intervals struct {
 	Full    time.Duration // between two full reports; 0 means 5 minutes
 	Address time.Duration // between two looks at the node's address; 0 means 30 seconds
@@ -128,7 +128,7 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer a.client.Close()
-	if a.command, err = a.openCommands(); err != nil {
+	if a.command, err = a.openCommands(ctx); err != nil {
 		return err
 	}
 	defer a.command.Close()
@@ -158,8 +158,8 @@ func Run(ctx context.Context, cfg Config) error {
 	return nil
 }
 
-// run supervises until ctx ends, and then stops everything in an order that
-// lets the server hear how each session ended.
+// run supervises until ctx ends. It then stops everything in an order that lets
+// the agent report how each session ended.
 func (a *Agent) run(ctx context.Context) {
 	links, stopLinks := context.WithCancel(context.WithoutCancel(ctx))
 	sessions, stopSessions := context.WithCancelCause(context.WithoutCancel(ctx))
@@ -191,7 +191,7 @@ func (a *Agent) run(ctx context.Context) {
 		close(ended)
 	})
 	waitFor(ended, stopTimeout)
-	a.awaitReports()
+	a.awaitReports(links)
 	stopLinks()
 	wg.Wait()
 }
@@ -205,10 +205,9 @@ func waitFor(done <-chan struct{}, most time.Duration) {
 	}
 }
 
-// awaitReports waits a moment for the server to acknowledge the sessions'
-// ends.
-func (a *Agent) awaitReports() {
-	ctx, cancel := context.WithTimeout(context.Background(), reportTimeout)
+// awaitReports waits briefly for the server to acknowledge the ends of sessions.
+func (a *Agent) awaitReports(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
 	t := time.NewTicker(20 * time.Millisecond)
 	defer t.Stop()
@@ -224,8 +223,8 @@ func (a *Agent) awaitReports() {
 	}
 }
 
-// renewOn has the credentials renewed when err says that the server does not
-// accept them, and returns err.
+// renewOn returns err. If it says that the server did not accept the credentials,
+// renewOn has them renewed.
 func (a *Agent) renewOn(err error) error {
 	e, ok := errors.AsType[*uplink.APIError](err)
 	if !ok {
@@ -240,8 +239,7 @@ func (a *Agent) renewOn(err error) error {
 	return err
 }
 
-// Start starts a session. A session that runs already, or has just ended, is
-// not started again.
+// Start starts a session, unless it is running already or has ended recently.
 func (a *Agent) Start(task mgs.AgentTaskPayload) {
 	log := a.cfg.Log.With("session", task.SessionID)
 	if !id.ValidSession(task.SessionID) {
@@ -259,7 +257,7 @@ func (a *Agent) Start(task mgs.AgentTaskPayload) {
 			TaskID:          task.SessionID,
 			InstanceID:      string(a.ident.Node),
 			FinalTaskStatus: mgs.TaskFailed,
-			Output:          "The node runs as many sessions as it may.",
+			Output:          "The node runs its maximum number of sessions. End one and try again.",
 		})
 		return
 	}
@@ -355,14 +353,13 @@ type information struct {
 	SSMConnectionChannel string `json:",omitempty"`
 }
 
-// ShortInformation is the least an agent tells of itself: what proves that
-// its credentials are good.
+// ShortInformation is the smallest report. It proves that the credentials work.
 func ShortInformation(node sekisho.NodeID) any {
 	return information{AgentName: uplink.Name, AgentVersion: uplink.Version, InstanceID: node, PlatformType: "Linux"}
 }
 
-// report tells the server about the node: in short at once, in full then and
-// every few minutes, and when the node's address or channel changes.
+// report reports the node to the server: a short form at once, then the full form
+// every few minutes and whenever the node's address or channel changes.
 func (a *Agent) report(ctx context.Context) {
 	every, look := a.cfg.Reports.Full, a.cfg.Reports.Address
 	if every <= 0 {

@@ -190,7 +190,7 @@ func TestReport(t *testing.T) {
 	}
 }
 
-// What is on the node is told where that is wanted, and not otherwise.
+// The inventory is reported only when it is enabled.
 func TestInventory(t *testing.T) {
 	t.Parallel()
 	srv := agenttest.New(t)
@@ -296,7 +296,7 @@ func TestSessionsThatCannotStart(t *testing.T) {
 		{"schema", agenttest.Start{Document: `{"schemaVersion":"2.2","sessionType":"Standard_Stream"}`}, `schemaVersion "2.2"`},
 		{"no object", agenttest.Start{Document: `[]`}, "not valid"},
 		{"run-as neither on nor off", agenttest.Start{Document: document("Standard_Stream", `{"runAsEnabled":1}`)}, "not valid"},
-		{"run-as of a missing user", agenttest.Start{Document: document("Standard_Stream", `{"runAsEnabled":true}`), RunAs: "mallory"}, `"mallory", whom this session is to run as, does not exist`},
+		{"run-as of a missing user", agenttest.Start{Document: document("Standard_Stream", `{"runAsEnabled":true}`), RunAs: "mallory"}, `"mallory"`},
 		{"run-as of a missing default user", agenttest.Start{Document: document("Standard_Stream", `{"runAsEnabled":"true","runAsDefaultUser":"trudy"}`)}, `"trudy"`},
 		{"run-as names nobody", agenttest.Start{Document: document("Standard_Stream", `{"runAsEnabled":true}`)}, "no OS user is named"},
 		{"run-as root", agenttest.Start{Document: document("Standard_Stream", `{"runAsEnabled":true}`), RunAs: "root"}, "do not run as root"},
@@ -489,7 +489,7 @@ func TestControlReconnect(t *testing.T) {
 	}
 	c.Type("exit\n")
 	srv.Completes(c.ID, 1)
-	// Nor is the start of one that has ended.
+	// An ended session is not started either.
 	second.Send(c.Start())
 	third := srv.StartSession(agenttest.Start{})
 	third.Type("exit\n")
@@ -561,7 +561,7 @@ func TestSessionLimit(t *testing.T) {
 	first := srv.StartSession(agenttest.Start{})
 	shellPID(t, first)
 	second := srv.StartSession(agenttest.Start{})
-	if done := srv.Completes(second.ID, 1)[0]; done.FinalTaskStatus != mgs.TaskFailed || !strings.Contains(done.Output, "as many sessions") {
+	if done := srv.Completes(second.ID, 1)[0]; done.FinalTaskStatus != mgs.TaskFailed || !strings.Contains(done.Output, "maximum number of sessions") {
 		t.Errorf("complete %+v", done)
 	}
 	first.Type("exit\n")

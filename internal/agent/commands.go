@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"net/http"
 	"path/filepath"
 
@@ -10,8 +11,8 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// openCommands makes what runs the commands that the server sends.
-func (a *Agent) openCommands() (*runcommand.Runner, error) {
+// openCommands returns the runner of the commands that the server sends.
+func (a *Agent) openCommands(ctx context.Context) (*runcommand.Runner, error) {
 	name, version := hostinfo.Platform()
 	env := map[string]string{
 		"AWS_SSM_INSTANCE_ID":      string(a.ident.Node),
@@ -22,7 +23,7 @@ func (a *Agent) openCommands() (*runcommand.Runner, error) {
 	if user, err := a.cfg.Users.Elevated(); err == nil {
 		env["HOME"], env["USER"], env["LOGNAME"] = user.Home, user.Name, user.Name
 	}
-	return runcommand.Open(runcommand.Config{
+	return runcommand.Open(ctx, runcommand.Config{
 		Dir:         filepath.Join(a.cfg.StateDir, "commands"),
 		Node:        a.ident.Node,
 		Off:         a.cfg.NoCommands,
@@ -38,8 +39,8 @@ func (a *Agent) openCommands() (*runcommand.Runner, error) {
 	})
 }
 
-// web is how commands download from the web: from the agent's own server, too,
-// whose certificate may be one that only the agent knows.
+// web is the transport for downloads of commands. For the agent's own server it
+// trusts the CA that the agent was registered with.
 type web struct{ client *uplink.Client }
 
 // RoundTrip implements http.RoundTripper.

@@ -41,7 +41,7 @@ func TestCommandSessions(t *testing.T) {
 		return c
 	}
 	c := run("InteractiveCommands", "", "stty size; echo $((6*7)) $SEKISHO_SESSION_ID; exit 3")
-	// The end is told on another connection: what was shown may come after it.
+	// The end is reported on another connection: output may arrive after it.
 	if got, want := c.AwaitOutput("42 "+c.ID+"\r\n"), "24 80\r\n42 "+c.ID+"\r\n"; got != want {
 		t.Errorf("interactive: %q, want %q", got, want)
 	}
@@ -99,7 +99,7 @@ func TestEncryptedSession(t *testing.T) {
 		t.Error("the relay could read the session")
 	}
 	if !strings.Contains(c.Message(), "encrypted") {
-		t.Errorf("the client is told %q", c.Message())
+		t.Errorf("the client sees %q", c.Message())
 	}
 	actions := c.AwaitRequest().RequestedClientActions
 	if len(actions) != 2 || actions[1].ActionType != mgs.ActionKMSEncryption || !strings.Contains(string(actions[1].ActionParameters), agenttest.KeyID) {
@@ -191,7 +191,7 @@ func TestPortSession(t *testing.T) {
 		}
 		var sent, want map[string]any
 		if err := errors.Join(json.Unmarshal(told.Properties, &sent), json.Unmarshal([]byte(text), &want)); err != nil || !cmp.Equal(sent, want) {
-			t.Errorf("the client is told %s, not %s", told.Properties, text)
+			t.Errorf("the client sees %s, not %s", told.Properties, text)
 		}
 	}
 }

@@ -16,21 +16,20 @@ import (
 	"sekisho/internal/agent/uplink"
 )
 
-// Metadata says how the agent answers the instance metadata service. The zero
-// value does not.
+// Metadata configures the instance metadata service. The zero value turns it off.
 type Metadata struct {
 	Listen netip.AddrPort
-	V1     bool // requests without a token are answered, too
-	// AddAddress gives the loopback interface the address, if it lacks it,
-	// for as long as the agent runs.
+	V1     bool // also answer requests without a token
+	// AddAddress adds the address to the loopback interface while the agent
+	// runs, if it is missing.
 	AddAddress bool
 	// Allowed are the OS users and groups that are answered; the zero value
 	// allows all.
 	Allowed imds.Allowed
 }
 
-// listenMetadata opens the metadata service. The function that it returns
-// serves until ctx ends; it is nil when the service is off.
+// listenMetadata opens the metadata service. The returned function serves until ctx
+// ends; it is nil when the service is off.
 func (a *Agent) listenMetadata() (serve func(ctx context.Context), err error) {
 	m := a.cfg.Metadata
 	if !m.Listen.IsValid() {
@@ -51,7 +50,7 @@ func (a *Agent) listenMetadata() (serve func(ctx context.Context), err error) {
 		Source:  &facts{programs: a.programs, client: a.client, node: a.ident},
 		Allowed: m.Allowed,
 	})
-	a.cfg.Log.Info("metadata service answers", "address", l.Addr().String(), "v1", m.V1)
+	a.cfg.Log.Info("metadata service listening", "address", l.Addr().String(), "v1", m.V1)
 	return func(ctx context.Context) {
 		if err := errors.Join(service.Serve(ctx, l), remove()); err != nil {
 			a.cfg.Log.Error("metadata service ended", "error", err)
@@ -59,14 +58,14 @@ func (a *Agent) listenMetadata() (serve func(ctx context.Context), err error) {
 	}, nil
 }
 
-// How long facts are good for.
+// How long values are cached.
 const (
 	tagsFor = 10 * time.Second
 	hostFor = 10 * time.Second
 	roleFor = 10 * time.Second
 )
 
-// facts is what the metadata service tells.
+// facts is the Source of the metadata service.
 type facts struct {
 	programs *enroll.ProgramRole
 	client   *uplink.Client
@@ -121,8 +120,8 @@ func (f *facts) Credentials(ctx context.Context) (imds.Credentials, error) {
 	}, err
 }
 
-// kept is a value that is found out anew when it has become old. A failure is
-// not kept; until it is over, an old value is better than none.
+// kept is a cached value with an expiry time. Failures are not cached; while they
+// last, the old value is returned.
 type kept[T any] struct {
 	mu    sync.Mutex
 	value T

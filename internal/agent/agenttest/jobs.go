@@ -8,7 +8,7 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// Reply is what the agent said about a command, as it came.
+// Reply is one reply of the agent about a command.
 type Reply struct {
 	mgs.CommandReply
 	Job     string

@@ -72,7 +72,7 @@ type node struct {
 	fingerprint string
 }
 
-// Complete is the report of a session's end as it came.
+// Complete is the agent's report that a session has ended.
 type Complete struct {
 	mgs.TaskComplete
 	MessageID mgs.UUID

@@ -64,7 +64,7 @@ func (s *Stream) Send(ctx context.Context, pt mgs.PayloadType, p []byte) error {
 	return nil
 }
 
-// ErrEnded is what a plugin is told after End.
+// ErrEnded is the error that a plugin gets after End.
 var ErrEnded = errors.New("the stream has ended")
 
 // Receive implements the plugin's side.

@@ -1,6 +1,6 @@
-// Package control is the agent's end of its control channel: the standing
-// connection over which the server starts and ends sessions and commands, and
-// learns how they ended. It is opened again for as long as the agent lives.
+// Package control is the agent's end of the control channel: the connection over
+// which the server starts and ends sessions and commands, and the agent reports
+// how they ended. The agent reopens it whenever it breaks.
 package control
 
 import (
@@ -19,31 +19,31 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// How the channel is watched, and how soon it is opened again.
+// Keep-alive and reconnection.
 const (
 	pingInterval = 5 * time.Second
 	pongTimeout  = 10 * time.Second
 	minBackoff   = 100 * time.Millisecond
 	maxBackoff   = 15 * time.Second
-	// Many lose a server at the same moment: they come back within this time.
+	// Agents that lose a server at the same moment spread over this time.
 	lossSpread = time.Second
-	// A connection that lived this long was a good one.
+	// A connection that lasted this long resets the backoff.
 	goodLife = 10 * time.Second
 )
 
-// How often what the server has not taken note of is told again.
+// Intervals at which unacknowledged reports are sent again.
 const (
 	minResend = time.Second
 	maxResend = 30 * time.Second
 )
 
-// maxPending bounds what is kept to be told.
+// maxPending bounds the reports that wait for an acknowledgement.
 const maxPending = 4096
 
 // maxAnswers bounds the acknowledgements that wait for the connection.
 const maxAnswers = 256
 
-// Sessions are what the server commands. Neither method may block.
+// Sessions runs the sessions that the server asks for. Its methods must not block.
 type Sessions interface {
 	// Start starts a session, whose ID has been checked.
 	Start(task mgs.AgentTaskPayload)
@@ -51,13 +51,12 @@ type Sessions interface {
 	Cancel(session string)
 }
 
-// Jobs are the commands that the server has the node run. Neither method may
-// block.
+// Jobs runs the commands that the server sends. Its methods must not block.
 type Jobs interface {
-	// Job takes a job, and says with one of the codes of [mgs.JobAck] what
-	// it makes of it before anything else about it is said.
+	// Job accepts or refuses a job and returns a code of [mgs.JobAck], before
+	// it sends any reply about it.
 	Job(job mgs.AgentJob, answer func(code string))
-	// Acknowledged says that the server has taken note of a reply.
+	// Acknowledged is called when the server has acknowledged a reply.
 	Acknowledged(job string, reply mgs.UUID)
 }
 
@@ -66,8 +65,8 @@ type Config struct {
 	Open     func(ctx context.Context) (*link.Conn, error)
 	Sessions Sessions
 	Jobs     Jobs
-	// RoleChanged is called when the server says that the node has another
-	// role now; may be nil.
+	// RoleChanged is called when the node was given another role; may be
+	// nil.
 	RoleChanged func()
 	Log         *slog.Logger
 }
@@ -75,18 +74,18 @@ type Config struct {
 // Channel is the control channel over all its connections.
 type Channel struct {
 	cfg  Config
-	wake chan struct{} // there is something new to tell
+	wake chan struct{} // there is a new report to send
 
 	mu      sync.Mutex
 	server  string        // address of the present connection; empty when there is none
 	changed chan struct{} // closed when server changes
-	pending []*telling    // oldest first
+	pending []*report     // oldest first
 	answers []mgs.Message // to jobs of the present connection
 }
 
-// telling is something that the server has yet to acknowledge: the end of a
-// session, a reply about a command.
-type telling struct {
+// report is a message that the server has not acknowledged yet: the end of a
+// session, or a reply about a command.
+type report struct {
 	about   string // the session or the job
 	id      mgs.UUID
 	message func() (mgs.Message, error)
@@ -117,8 +116,8 @@ func (c *Channel) setServer(addr string) {
 	}
 }
 
-// Complete tells the server that a session has ended, again and again until
-// it acknowledges.
+// Complete reports that a session has ended. The report is repeated until the
+// server acknowledges it.
 func (c *Channel) Complete(task mgs.TaskComplete) {
 	c.keepTelling(task.TaskID, mgs.NewUUID(), func() (mgs.Message, error) {
 		task.RetryNumber++
@@ -126,8 +125,8 @@ func (c *Channel) Complete(task mgs.TaskComplete) {
 	})
 }
 
-// Reply tells the server how far the command of a job has come, again and
-// again until it acknowledges. Load gives the reply each time it is sent.
+// Reply reports the progress of a job. The report is repeated until the server
+// acknowledges it; load returns the reply each time it is sent.
 func (c *Channel) Reply(job string, reply mgs.UUID, load func() (mgs.CommandReply, error)) {
 	c.keepTelling(job, reply, func() (mgs.Message, error) {
 		r, err := load()
@@ -144,7 +143,7 @@ func (c *Channel) keepTelling(about string, id mgs.UUID, message func() (mgs.Mes
 		c.cfg.Log.Error("the end of a session or command will not be reported: too many wait", "about", c.pending[0].about)
 		c.pending = slices.Delete(c.pending, 0, 1)
 	}
-	c.pending = append(c.pending, &telling{about: about, id: id, message: message, resend: minResend})
+	c.pending = append(c.pending, &report{about: about, id: id, message: message, resend: minResend})
 	c.mu.Unlock()
 	c.wakeUp()
 }
@@ -156,7 +155,7 @@ func (c *Channel) wakeUp() {
 	}
 }
 
-// Pending is the number of things told that the server has not acknowledged.
+// Pending returns the number of unacknowledged reports.
 func (c *Channel) Pending() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -188,8 +187,8 @@ func (c *Channel) Run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		// Anywhere in the time: many come back at once. A server that has too
-		// many already says how long those will take.
+		// Jitter, because many agents reconnect at once. An overloaded server
+		// says how long to wait.
 		wait := max(backoff, spread, 2*uplink.Pause(err))
 		if least := minBackoff / 2; wait > least {
 			wait = least + rand.N(wait-least)
@@ -218,15 +217,15 @@ func (c *Channel) serve(ctx context.Context, conn *link.Conn) error {
 	c.mu.Unlock()
 	var wg sync.WaitGroup
 	wg.Go(func() { cancel(conn.KeepAlive(ctx, pingInterval, pongTimeout)) })
-	wg.Go(func() { cancel(c.tell(ctx, conn)) })
+	wg.Go(func() { cancel(c.sendReports(ctx, conn)) })
 	cancel(c.read(ctx, conn))
 	wg.Wait()
 	_ = conn.CloseNow() // it may be closed already
 	return context.Cause(ctx)
 }
 
-// errMalformed closes the connection over which a server sends what is no
-// message. The pause before the next one keeps it from filling the log.
+// errMalformed closes a connection on which the server sent an invalid message.
+// The backoff before the next connection keeps such a server from filling the log.
 var errMalformed = errors.New("the server sent a malformed message")
 
 func (c *Channel) read(ctx context.Context, conn *link.Conn) error {
@@ -248,8 +247,8 @@ func (c *Channel) read(ctx context.Context, conn *link.Conn) error {
 	}
 }
 
-// handle does what a message says. What it does not know it ignores: servers
-// may learn more than agents.
+// handle executes a message. It ignores unknown types: the server may be newer
+// than the agent.
 func (c *Channel) handle(m *mgs.Message) error {
 	switch m.Type {
 	case mgs.TypeInteractiveShell:
@@ -290,8 +289,8 @@ func (c *Channel) job(m *mgs.Message) error {
 	return nil
 }
 
-// answer acknowledges a job. A connection that ends before takes the answer
-// with it: a server that has not had it sends the job again.
+// answer acknowledges a job. If the connection ends first, the answer is lost and
+// the server sends the job again.
 func (c *Channel) answer(m *mgs.Message, job, code string) {
 	c.mu.Lock()
 	if len(c.answers) < maxAnswers {
@@ -314,26 +313,26 @@ func (c *Channel) start(m *mgs.Message) error {
 		c.cfg.Sessions.Start(p)
 		return nil
 	}
-	// Somebody waits for this session: better they hear than wait it out.
+	// A user is waiting for this session: report the failure at once.
 	if id.ValidSession(task.TaskID) {
 		c.Complete(mgs.TaskComplete{TaskID: task.TaskID, FinalTaskStatus: mgs.TaskFailed, Output: "The agent cannot read the message that starts this session."})
 	}
 	return err
 }
 
-// acknowledged forgets what the server has taken note of, and reports whether
-// it was waited for.
+// acknowledged drops a report that the server has acknowledged, and reports
+// whether it was pending.
 func (c *Channel) acknowledged(about string, id mgs.UUID) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	before := len(c.pending)
-	c.pending = slices.DeleteFunc(c.pending, func(t *telling) bool { return t.id == id && t.about == about })
+	c.pending = slices.DeleteFunc(c.pending, func(t *report) bool { return t.id == id && t.about == about })
 	return len(c.pending) < before
 }
 
-// tell sends what is pending: each thing at once on a new connection, and
-// then at growing intervals.
-func (c *Channel) tell(ctx context.Context, conn *link.Conn) error {
+// sendReports sends pending reports: at once on a new connection, then at growing
+// intervals.
+func (c *Channel) sendReports(ctx context.Context, conn *link.Conn) error {
 	for {
 		m, wait := c.next(time.Now())
 		if m != nil {
@@ -354,8 +353,8 @@ func (c *Channel) tell(ctx context.Context, conn *link.Conn) error {
 	}
 }
 
-// next returns the message to send now, or nil and when to look again. One at
-// a time, for replies may be large and many.
+// next returns the message to send now, or nil and when to call it again. It
+// returns one at a time because replies can be large and many.
 func (c *Channel) next(now time.Time) (*mgs.Message, time.Duration) {
 	for {
 		answer, t, wait := c.due(now)
@@ -364,17 +363,17 @@ func (c *Channel) next(now time.Time) (*mgs.Message, time.Duration) {
 		}
 		m, err := t.message()
 		if err == nil {
-			m.ID = t.id // so that whichever arrives, its acknowledgement counts
+			m.ID = t.id // an acknowledgement of any copy counts
 			return &m, 0
 		}
-		c.cfg.Log.Error("what happened to a command is lost", "job", t.about, "error", err)
+		c.cfg.Log.Error("the reply about a command is lost", "job", t.about, "error", err)
 		c.acknowledged(t.about, t.id)
 	}
 }
 
-// due returns the first answer, or else the first thing to tell that is due,
-// or else when one will be.
-func (c *Channel) due(now time.Time) (answer *mgs.Message, t *telling, wait time.Duration) {
+// due returns the first answer, else the first report that is due, else the time
+// when one will be.
+func (c *Channel) due(now time.Time) (answer *mgs.Message, t *report, wait time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.answers) > 0 {

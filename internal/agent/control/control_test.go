@@ -20,7 +20,7 @@ type nobody struct{}
 func (nobody) Start(mgs.AgentTaskPayload) {}
 func (nobody) Cancel(string)              {}
 
-// TestNeverGivesUp has a server away for a day.
+// TestNeverGivesUp: the agent reconnects after the server was down for a day.
 func TestNeverGivesUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -50,7 +50,7 @@ func TestNeverGivesUp(t *testing.T) {
 			last = max(last, gap)
 		}
 		if last < 10*time.Second {
-			t.Errorf("pauses grow to %v only: a server that is coming back would be crowded", last)
+			t.Errorf("pauses grow to %v only: a recovering server would be overloaded", last)
 		}
 		if since := tries[len(tries)-1].Sub(began); since < 24*time.Hour-15*time.Second {
 			t.Errorf("no try after %v", since)
@@ -58,9 +58,9 @@ func TestNeverGivesUp(t *testing.T) {
 	})
 }
 
-// TestComesAgainWhenTold has a server to which too many agents come: this one
-// comes again within twice the time that it was told, whenever in it.
-func TestComesAgainWhenTold(t *testing.T) {
+// TestRetryAfter: an agent that an overloaded server asks to wait retries within
+// one to two times that long.
+func TestRetryAfter(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var tries []time.Time

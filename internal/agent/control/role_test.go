@@ -14,7 +14,7 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// pauses are the pauses that a log tells of.
+// pauses returns the pauses in a log.
 type pauses struct {
 	slog.Handler
 	seen chan time.Duration
@@ -32,8 +32,8 @@ func (p pauses) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// TestAnotherRoleIsNoFailure has a server that gives the node one role after
-// the other: the agent is back at once, each time.
+// TestAnotherRoleIsNoFailure: after each change of role the agent reconnects at
+// once.
 func TestAnotherRoleIsNoFailure(t *testing.T) {
 	t.Parallel()
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -9,14 +9,14 @@ import (
 	"sekisho"
 )
 
-// What the agent needs on the file system of its state directory: it writes
-// its identity anew when that changes, and logs of sessions for a while.
+// Free space that the agent needs in its state directory, for its identity and for
+// session logs until they are delivered.
 const (
 	minFree  = 16 << 20 // bytes
 	minFiles = 64
 )
 
-// space is what is left of a file system.
+// space is the free space of a file system.
 type space struct {
 	free, files uint64
 	countsFiles bool // some file systems have no fixed number of files

@@ -219,7 +219,7 @@ func copyOut(ctx context.Context, stream plugin.Stream, pt mgs.PayloadType, from
 		case errors.Is(err, io.EOF), errors.Is(err, os.ErrDeadlineExceeded) && late:
 			return nil
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			// The client may have been slow: what is there is still read.
+			// The client may have been slow: read what is buffered.
 			late = true
 			_ = from.SetReadDeadline(time.Now().Add(lastLook))
 		case err != nil:

@@ -13,7 +13,8 @@ import (
 	"runtime"
 	"strings"
 	"time"
-	"unicode/utf8"
+
+	"sekisho/internal/safetext"
 )
 
 // Info are the facts of UpdateInstanceInformation.
@@ -152,17 +153,5 @@ func unquote(s string) string {
 	return b.String()
 }
 
-// clean drops what is not printable text and cuts to maxFact bytes.
-func clean(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r == utf8.RuneError {
-			return -1
-		}
-		return r
-	}, s)
-	for len(s) > maxFact {
-		_, n := utf8.DecodeLastRuneInString(s)
-		s = s[:len(s)-n]
-	}
-	return s
-}
+// clean makes a fact one printable line of at most maxFact bytes.
+func clean(s string) string { return safetext.Line(s, maxFact) }

@@ -43,7 +43,7 @@ func changeAddress(message, flags uint16, index int, a netip.Addr) error {
 	b = binary.NativeEndian.AppendUint16(b, message)
 	b = binary.NativeEndian.AppendUint16(b, unix.NLM_F_REQUEST|unix.NLM_F_ACK|flags)
 	b = binary.NativeEndian.AppendUint32(b, 1) // sequence
-	b = binary.NativeEndian.AppendUint32(b, 0) // the kernel fills in who asks
+	b = binary.NativeEndian.AppendUint32(b, 0) // the kernel fills in the port ID
 	b = append(b, unix.AF_INET, 32, 0, unix.RT_SCOPE_HOST)
 	b = binary.NativeEndian.AppendUint32(b, uint32(index))
 	for _, attribute := range []uint16{unix.IFA_LOCAL, unix.IFA_ADDRESS} {

@@ -1,10 +1,10 @@
-// Package imds answers the instance metadata service on a node, so that
-// programs which ask it where they run find out: its ID, its place, its tags,
-// its role's credentials.
+// Package imds serves the instance metadata service on a node, so that programs
+// find out where they run: the node's ID, zone and tags, and credentials of its
+// role.
 //
-// It answers nobody but programs of the same machine, and no browser that was
-// led here by somebody else's page. Version 2 asks for a token first; version
-// 1, without one, is answered only where the operator wants it.
+// It answers programs on the same machine only, and no browser that a foreign page
+// led here. Version 2 requires a token; version 1, without one, is off unless the
+// operator enables it.
 package imds
 
 import (
@@ -30,6 +30,7 @@ import (
 	"time"
 
 	"sekisho"
+	"sekisho/internal/safetext"
 )
 
 // Credentials are those of the node's role.
@@ -38,21 +39,20 @@ type Credentials struct {
 	Since, Expires                             time.Time
 }
 
-// Role is who the node is to the server.
+// Role is the node's role as the server knows it.
 type Role struct {
 	Name    string // of the role
 	Account string
 }
 
-// Host is what the machine knows of itself.
+// Host describes the machine.
 type Host struct {
 	Name      string
 	IPAddress string // may be empty
 }
 
-// Source knows the facts. Its methods are called for each request and keep
-// what is dear to find out. An error that says access is denied or forbidden
-// is told the asker as such.
+// Source provides the metadata. Its methods are called for every request and cache
+// what is expensive. A [Denied] error is passed on to the caller.
 type Source interface {
 	Host(ctx context.Context) Host
 	Tags(ctx context.Context) (map[string]string, error)
@@ -66,7 +66,7 @@ type Config struct {
 	Region string
 	Since  time.Time // when the machine became a node
 	Source Source
-	V1     bool // answers requests without a token, too
+	V1     bool // also answer requests without a token
 	// Allowed are the OS users that are answered; the zero value allows all.
 	Allowed Allowed
 	Log     *slog.Logger
@@ -78,30 +78,29 @@ type Server struct {
 	key [32]byte // of the tokens
 }
 
-// New returns a Server. Its tokens are good for as long as it lives.
+// New returns a Server. Its tokens are valid until it ends.
 func New(cfg Config) *Server {
 	s := &Server{cfg: cfg}
 	rand.Read(s.key[:]) // never fails: see crypto/rand
 	return s
 }
 
-// LinkLocal is where programs look for the service.
+// LinkLocal is the address where programs expect the service.
 var LinkLocal = netip.AddrPortFrom(netip.AddrFrom4([4]byte{169, 254, 169, 254}), 80)
 
-// ParseAddress reads where to listen: on a loopback address, or on
-// 169.254.169.254.
+// ParseAddress parses a listen address: a loopback address or 169.254.169.254.
 func ParseAddress(s string) (netip.AddrPort, error) {
 	a, err := netip.ParseAddrPort(s)
 	if err != nil {
 		return a, sekisho.Errorf(sekisho.CodeInvalid, "%.100q is not an address and a port, such as %s.", s, LinkLocal)
 	}
 	if !a.Addr().Is4() || !a.Addr().IsLoopback() && a.Addr() != LinkLocal.Addr() {
-		return a, sekisho.Errorf(sekisho.CodeInvalid, "The metadata service hands out the node's credentials: it listens on 127.0.0.0/8 or on %s, not on %s.", LinkLocal.Addr(), a.Addr())
+		return a, sekisho.Errorf(sekisho.CodeInvalid, "The metadata service cannot listen on %[2]s, because it hands out the node's credentials. Use an address in 127.0.0.0/8, or %[1]s.", LinkLocal.Addr(), a.Addr())
 	}
 	return a, nil
 }
 
-// The bounds of a request.
+// Limits of a request.
 const (
 	maxHeader    = 8 << 10
 	readTimeout  = 5 * time.Second
@@ -146,8 +145,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		e, ok := errors.AsType[*failure](err)
 		if !ok {
-			s.cfg.Log.Warn("metadata not answered", "path", clip(r.URL.Path), "error", err)
-			e = fail(http.StatusServiceUnavailable, "The agent cannot tell at present.")
+			s.cfg.Log.Warn("metadata request failed", "path", safetext.Line(r.URL.Path, 100), "error", err)
+			e = fail(http.StatusServiceUnavailable, "The agent cannot reach its server.")
 		}
 		http.Error(w, e.text, e.status)
 		return
@@ -159,11 +158,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", kind)
 	w.Header().Set("Cache-Control", "no-store")
 	if _, err := io.WriteString(w, answer); err != nil {
-		s.cfg.Log.Debug("metadata not delivered", "error", err)
+		s.cfg.Log.Debug("metadata response not delivered", "error", err)
 	}
 }
 
-// failure is a refusal that is told the asker.
+// failure is an error that the caller gets to see.
 type failure struct {
 	status int
 	text   string
@@ -173,26 +172,26 @@ func (f *failure) Error() string { return f.text }
 
 func fail(status int, text string) *failure { return &failure{status, text} }
 
-var errNotFound = fail(http.StatusNotFound, "There is nothing here.")
+var errNotFound = fail(http.StatusNotFound, "Not found.")
 
 func (s *Server) answer(ctx context.Context, header http.Header, r *http.Request) (string, error) {
 	switch {
 	case r.Header.Get("X-Forwarded-For") != "":
-		// It came through a proxy, on behalf of who knows whom.
-		return "", fail(http.StatusForbidden, "Requests that were passed on are not answered.")
+		// It came through a proxy, on behalf of an unknown client.
+		return "", fail(http.StatusForbidden, "Forwarded requests are not answered.")
 	case r.Header.Get("Origin") != "" || !localHost(r):
-		return "", fail(http.StatusForbidden, "Requests that a web page led here are not answered.")
+		return "", fail(http.StatusForbidden, "Requests from web pages are not answered.")
 	case r.URL.Path == tokenPath:
 		if r.Method != http.MethodPut {
-			return "", fail(http.StatusMethodNotAllowed, "Tokens are made with PUT.")
+			return "", fail(http.StatusMethodNotAllowed, "Use PUT to create a token.")
 		}
 		return s.makeToken(header, r.Header.Get(ttlHeader))
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
-		return "", fail(http.StatusMethodNotAllowed, "Metadata are read with GET.")
+		return "", fail(http.StatusMethodNotAllowed, "Use GET to read metadata.")
 	}
 	token := r.Header.Get(tokenHeader)
 	if token == "" && !s.cfg.V1 || token != "" && !s.validToken(token) {
-		return "", fail(http.StatusUnauthorized, "A token is needed: PUT "+tokenPath+".")
+		return "", fail(http.StatusUnauthorized, "A token is required: PUT "+tokenPath+".")
 	}
 	path, ok := strings.CutPrefix(r.URL.EscapedPath(), "/latest")
 	if !ok {
@@ -204,8 +203,8 @@ func (s *Server) answer(ctx context.Context, header http.Header, r *http.Request
 	return s.look(ctx, strings.Trim(path, "/"))
 }
 
-// localHost reports whether a request names the service by an address. A name
-// may have been made to lead here by whoever owns it.
+// localHost reports whether the Host header is an address of the service. A name
+// could be DNS rebinding.
 func localHost(r *http.Request) bool {
 	host := r.Host
 	if h, _, err := net.SplitHostPort(host); err == nil {
@@ -218,8 +217,8 @@ func localHost(r *http.Request) bool {
 	return err == nil && (a.IsLoopback() || a == LinkLocal.Addr())
 }
 
-// Tokens are their time of expiry, something random, and a MAC of both: there
-// is nothing to keep, and so nothing to fill up.
+// A token consists of its expiry time, random bytes, and a MAC of both. The server
+// stores none, so tokens cannot exhaust its memory.
 const (
 	tokenBody = 8 + 8
 	tokenSize = tokenBody + sha256.Size
@@ -252,15 +251,14 @@ func (s *Server) validToken(text string) bool {
 	return time.Now().Unix() < int64(binary.BigEndian.Uint64(b))
 }
 
-// leaf gives the value of one path.
+// leaf returns the value of one path.
 type leaf func(ctx context.Context, s *Server) (string, error)
 
 func fixed(value func(s *Server) string) leaf {
 	return func(_ context.Context, s *Server) (string, error) { return value(s), nil }
 }
 
-// leaves are the paths with a value of their own. What lies above them is a
-// listing.
+// leaves are the paths that have values. Their parents are listings.
 func leaves() map[string]leaf {
 	hostname := func(ctx context.Context, s *Server) (string, error) { return s.cfg.Source.Host(ctx).Name, nil }
 	return map[string]leaf{
@@ -276,7 +274,7 @@ func leaves() map[string]leaf {
 	}
 }
 
-// The branches whose contents are asked for.
+// Paths with variable contents.
 const (
 	tagsPath  = "meta-data/tags/instance"
 	rolesPath = "meta-data/iam/security-credentials"
@@ -305,8 +303,7 @@ func (s *Server) look(ctx context.Context, path string) (string, error) {
 	return listing(path, append(slices.Collect(maps.Keys(all)), tagsPath+"/x", rolesPath+"/x"))
 }
 
-// listing names what lies directly below path; a slash ends what has more
-// below it.
+// listing lists the children of path; those with children end in a slash.
 func listing(path string, all []string) (string, error) {
 	if path != "" {
 		path += "/"
@@ -334,7 +331,7 @@ func (s *Server) address(ctx context.Context) (string, error) {
 	return "", errNotFound
 }
 
-// Denied is the error of a source that the server refused.
+// Denied is the error of a Source whose call the server refused.
 type Denied struct{ Reason string }
 
 func (d *Denied) Error() string { return d.Reason }
@@ -409,11 +406,4 @@ func (s *Server) document(ctx context.Context) (string, error) {
 func text(v any) (string, error) {
 	b, err := json.MarshalIndent(v, "", "  ")
 	return string(b), err
-}
-
-func clip(s string) string {
-	if len(s) > 100 {
-		return s[:100] + "…"
-	}
-	return s
 }

@@ -150,7 +150,7 @@ func TestTokens(t *testing.T) {
 		status(405, http.MethodGet, "/latest/api/token", ttl, "60")
 		r := status(200, http.MethodPut, "/latest/api/token", ttl, "60")
 		if r.Header.Get(ttl) != "60" {
-			t.Errorf("told to last %q", r.Header.Get(ttl))
+			t.Errorf("token lifetime %q", r.Header.Get(ttl))
 		}
 		held := body(t, r)
 		status(200, http.MethodGet, instance, token, held)
@@ -180,8 +180,8 @@ func TestTokens(t *testing.T) {
 	})
 }
 
-// Proxies pass on what anybody asks, and a web page may have had its own name
-// lead here.
+// A proxy forwards anybody's requests, and a web page's name may resolve to the
+// service (DNS rebinding).
 func TestRequestsFromElsewhere(t *testing.T) {
 	t.Parallel()
 	s := server(true, &machine{})
@@ -241,7 +241,7 @@ func TestServe(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- server(true, &machine{}).Serve(ctx, l) }()
 	client := &http.Client{Transport: &http.Transport{}, Timeout: 10 * time.Second}
-	for range 100 { // more than there may be at once
+	for range 100 { // more than the limit
 		r, err := client.Get("http://" + l.Addr().String() + instance)
 		if err != nil {
 			t.Fatal(err)

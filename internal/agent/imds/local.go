@@ -15,8 +15,8 @@ import (
 	"sync"
 )
 
-// local is a listener whose connections come from programs of this machine,
-// and of which there are only so many at once.
+// local is a listener that accepts a bounded number of connections, from programs
+// on this machine only.
 type local struct {
 	net.Listener
 	free    chan struct{}
@@ -28,7 +28,8 @@ func newLocal(l net.Listener, most int, allowed Allowed, log *slog.Logger) *loca
 	return &local{l, make(chan struct{}, most), allowed, log}
 }
 
-// Accept waits for the next connection of a local program. Others are closed.
+// Accept waits for the next connection of a local program that is allowed, and
+// closes others.
 func (l *local) Accept() (net.Conn, error) {
 	for {
 		l.free <- struct{}{}
@@ -42,11 +43,11 @@ func (l *local) Accept() (net.Conn, error) {
 			err = l.allowed.check(uid)
 		}
 		if err == nil {
-			l.log.Debug("metadata asked for", "uid", uid)
+			l.log.Debug("metadata connection", "uid", uid)
 			return &counted{Conn: c, release: sync.OnceFunc(func() { <-l.free })}, nil
 		}
-		l.log.Warn("metadata refused", "from", c.RemoteAddr().String(), "error", err)
-		_ = c.Close() // it is refused: how that ends is of no concern
+		l.log.Warn("metadata connection refused", "from", c.RemoteAddr().String(), "error", err)
+		_ = c.Close() // refused; nothing depends on the result
 		<-l.free
 	}
 }
@@ -61,9 +62,9 @@ func (c *counted) Close() error {
 	return c.Conn.Close()
 }
 
-// owner returns the UID of the program at the other end of c. The kernel lists
-// the sockets of this machine's programs; one that came from elsewhere, as
-// can happen on 169.254.169.254, is not among them.
+// owner returns the UID of the program at the other end of c. The kernel lists the
+// sockets of local programs. A connection from another machine, which is possible
+// on 169.254.169.254, is not among them.
 func owner(c net.Conn) (uid int, err error) {
 	here, err := netip.ParseAddrPort(c.LocalAddr().String())
 	if err != nil {
@@ -87,8 +88,8 @@ func owner(c net.Conn) (uid int, err error) {
 	return 0, fmt.Errorf("%s is no socket of this machine", there)
 }
 
-// find looks for the socket with these ends in a table as /proc/net/tcp has
-// it.
+// find searches a table in the format of /proc/net/tcp for the socket with these
+// addresses.
 func find(table io.Reader, local, remote netip.AddrPort) (uid int, found bool) {
 	lines := bufio.NewScanner(table)
 	for lines.Scan() {
@@ -109,8 +110,8 @@ func find(table io.Reader, local, remote netip.AddrPort) (uid int, found bool) {
 	return 0, false
 }
 
-// parseEnd reads an address as the kernel writes it: words of 32 bits in the
-// machine's order, in hexadecimal, and the port.
+// parseEnd parses an address as the kernel writes it: 32-bit words in native byte
+// order, in hexadecimal, and the port.
 func parseEnd(s string) (netip.AddrPort, bool) {
 	host, port, ok := strings.Cut(s, ":")
 	words, err := hex.DecodeString(host)

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// Lines of /proc/net/tcp of a little-endian machine, whose native order the
-// test takes care of by asking for what the same code makes of them.
+// Lines of /proc/net/tcp on a little-endian machine. The test parses its expected
+// addresses with the same code, so that it also passes on other machines.
 const table = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
    0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0
    1: 0100007F:D431 0100007F:1F90 01 00000000:00000000 00:00000000 00000000  1000        0 2 1 0 20 4 30 10 -1
@@ -61,9 +61,9 @@ func TestOwnerOfARealConnection(t *testing.T) {
 	if uid, err := owner(s); err != nil || uid != os.Getuid() {
 		t.Errorf("%d, %v; want %d", uid, err, os.Getuid())
 	}
-	// The same from an address that nobody here has.
+	// The same connection from an address that this machine does not have.
 	if uid, err := owner(elsewhere{s}); err == nil {
-		t.Errorf("a stranger has the UID %d", uid)
+		t.Errorf("a remote connection has UID %d", uid)
 	}
 }
 

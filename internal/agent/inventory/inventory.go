@@ -13,11 +13,11 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"time"
 
 	"sekisho"
 	"sekisho/internal/agent/uplink"
+	"sekisho/internal/safetext"
 )
 
 // Entry holds the attributes of one program or interface.
@@ -118,7 +118,7 @@ func Fit(it Item) Item {
 	for _, e := range it.Content[:min(len(it.Content), maxEntries)] {
 		c := make(Entry, len(e))
 		for k, v := range e {
-			c[k] = clip(v)
+			c[k] = safetext.Text(v, maxValue)
 		}
 		content = append(content, c)
 	}
@@ -143,14 +143,6 @@ func size(content []Entry) int {
 		panic(err)
 	}
 	return len(b)
-}
-
-// clip cuts s to what one value may have, between characters.
-func clip(s string) string {
-	if len(s) <= maxValue {
-		return s
-	}
-	return strings.ToValidUTF8(s[:maxValue], "")
 }
 
 // Find collects the inventory of this machine.

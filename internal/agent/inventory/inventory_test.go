@@ -103,7 +103,7 @@ func TestFit(t *testing.T) {
 	if got := inventory.Fit(small); cmp.Diff(small, got) != "" {
 		t.Errorf("an item within the limits was changed: %v", got)
 	}
-	if v := inventory.Fit(entries(1, inventory.Entry{"Name": long})).Content[0]["Name"]; v != strings.Repeat("ü", 2048) {
+	if v := inventory.Fit(entries(1, inventory.Entry{"Name": long})).Content[0]["Name"]; v != strings.Repeat("ü", 2046)+"…" {
 		t.Errorf("a long text has %d bytes", len(v))
 	}
 	it := entries(1000, inventory.Entry{"Name": "n", "Version": "1", "Summary": long})

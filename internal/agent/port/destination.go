@@ -14,9 +14,9 @@ import (
 	"sekisho"
 )
 
-// alwaysDenied are addresses that no forwarded connection reaches: those of
-// instance metadata, where credentials are had for the asking, and those that
-// are no single machine's.
+// alwaysDenied are addresses that no forwarded connection reaches: instance
+// metadata services, which hand out credentials, and addresses that do not name a
+// single machine.
 var alwaysDenied = prefixes(
 	"0.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4",
 	"::/128", "fe80::/10", "ff00::/8",
@@ -34,12 +34,12 @@ func prefixes(all ...string) []netip.Prefix {
 	return out
 }
 
-// Rules say which addresses connections to other hosts may reach. The zero
-// value denies what is never wanted; see docs/sessions.md.
+// Rules decide which addresses forwarded connections may reach. The zero value
+// denies addresses that are never wanted; see docs/sessions.md.
 type Rules struct {
-	// Deny is denied on top of that.
+	// Deny is denied in addition.
 	Deny []netip.Prefix
-	// Allow is allowed whatever else is said.
+	// Allow overrides both.
 	Allow []netip.Prefix
 	// Responder is where this agent's metadata service listens. It is never
 	// reached, not even as localhost or by an address in Allow: the service
@@ -50,7 +50,7 @@ type Rules struct {
 // embedded are prefixes of IPv6 whose last 32 bits are an IPv4 address.
 var embedded = prefixes("::ffff:0:0/96", "::/96", "64:ff9b::/96")
 
-// plain is the address that packets to a really go to.
+// plain returns the address that packets to a really reach.
 func plain(a netip.Addr) netip.Addr {
 	a = a.WithZone("")
 	for _, p := range embedded {
@@ -79,8 +79,8 @@ func (r *Rules) denied(a netip.Addr, host string) bool {
 	if in(r.Allow) {
 		return false
 	}
-	// A name of somebody else's that leads here would get around what only
-	// listens here.
+	// A foreign name that resolves to loopback must not reach services that
+	// listen on loopback only.
 	return in(alwaysDenied) || in(r.Deny) || real.IsLoopback() && !own(host)
 }
 
@@ -89,7 +89,7 @@ func (r *Rules) responder(a netip.Addr, port uint16) bool {
 	return r.Responder.IsValid() && netip.AddrPortFrom(plain(a), port) == r.Responder
 }
 
-// own reports whether host means this machine by itself.
+// own reports whether host names this machine.
 func own(host string) bool {
 	if a, err := netip.ParseAddr(host); err == nil {
 		return plain(a).IsLoopback()
@@ -126,7 +126,7 @@ func (d *Destination) String() string {
 	return net.JoinHostPort(host, strconv.Itoa(int(d.Port)))
 }
 
-// addresses are those that may be connected to. An error that is a
+// addresses returns the addresses that the rules allow. An error of type
 // [sekisho.Error] is a refusal.
 func (d *Destination) addresses(ctx context.Context) ([]netip.Addr, error) {
 	host := strings.Trim(d.Host, "[]")
@@ -166,8 +166,8 @@ func (d *Destination) addresses(ctx context.Context) ([]netip.Addr, error) {
 	return good, nil
 }
 
-// Check refuses a destination that would be refused every time. A name that
-// cannot be resolved now may be later.
+// Check refuses a destination that the rules always refuse. A name that does not
+// resolve now is accepted: it may resolve later.
 func (d *Destination) Check(ctx context.Context) error {
 	if d.Socket != "" {
 		return nil
@@ -179,7 +179,8 @@ func (d *Destination) Check(ctx context.Context) error {
 	return nil
 }
 
-// Dial connects. The very address that was judged is the one that is dialled.
+// Dial connects to an address that it has checked itself, so that a name cannot
+// resolve to another one in between.
 func (d *Destination) Dial(ctx context.Context) (net.Conn, error) {
 	if d.Socket != "" {
 		return d.DialSocket(ctx, d.Socket)

@@ -57,7 +57,7 @@ func TestDeniedHosts(t *testing.T) {
 		want bool
 	}{
 		{"metadata.example", []string{"169.254.169.254"}, true},
-		{"mine.example", []string{"127.0.0.1"}, true}, // a stranger's name for what listens here only
+		{"mine.example", []string{"127.0.0.1"}, true}, // a foreign name for a loopback service
 		{"mine.example", []string{"::1", "::ffff:127.0.0.1"}, true},
 		{name, []string{"127.0.1.1"}, false},
 		{"good.example", []string{"10.1.2.3"}, false},
@@ -136,8 +136,8 @@ func TestResponder(t *testing.T) {
 	_ = conn.Close()
 }
 
-// TestRebinding: a name that was good when it was checked and is another one
-// when it is dialled leads nowhere, and the one dialled is the one judged.
+// TestRebinding: a name that resolves differently when it is dialled is checked
+// again, and the checked address is the one that is dialled.
 func TestRebinding(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

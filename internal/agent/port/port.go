@@ -1,8 +1,7 @@
-// Package port is the plugin of Port sessions: connections that the client's
-// machine takes go on from the node, to a port of its own, to another host, or
-// to a Unix socket.
+// Package port runs Port sessions: it forwards connections that the client accepts
+// to a port of the node, to another host, or to a Unix socket.
 //
-// A session carries one connection, as for SSH, or many at once, in the way of
+// A session carries one connection, as for SSH, or many at once, multiplexed by
 // package mux.
 package port
 
@@ -25,7 +24,7 @@ import (
 // Mode is how a session carries connections.
 type Mode int
 
-// The modes.
+// Values of Mode.
 const (
 	// Single is one connection, with whose end the session ends.
 	Single Mode = iota
@@ -40,13 +39,13 @@ const (
 type Port struct {
 	Mode Mode
 	To   Destination
-	// HalfClose says that the client tells the end of one direction of a
-	// connection from the end of both. AWS's does not.
+	// HalfClose says that the client distinguishes the end of one direction
+	// from the end of both. AWS's does not.
 	HalfClose bool
 	Log       *slog.Logger
 }
 
-// copySize is what is read from a connection at once.
+// copySize is the size of reads from a connection.
 const copySize = 32 << 10
 
 // Run carries connections until the client ends the session, its one
@@ -124,8 +123,8 @@ func (p *Port) serial(ctx context.Context, stream plugin.Stream) error {
 	}
 }
 
-// disconnect takes the client's word that its connection has ended. The
-// destination of a single one may still have something to say.
+// disconnect handles the end of the client's connection. The destination of a
+// single connection may still send.
 func (p *Port) disconnect(current *line) {
 	conn := current.get()
 	if conn == nil {
@@ -138,7 +137,7 @@ func (p *Port) disconnect(current *line) {
 	current.drop(conn)
 }
 
-// errOver says that the one connection of a session has ended.
+// errOver means that the only connection of a session has ended.
 var errOver = errors.New("the connection has ended")
 
 func (p *Port) unreachable(err error) error {
@@ -148,13 +147,13 @@ func (p *Port) unreachable(err error) error {
 	return sekisho.Errorf(sekisho.CodeUnreachable, "The node could not connect to %s: %w.", p.To.String(), err)
 }
 
-// tellRefused tells the client that the destination was not reached.
+// tellRefused reports to the client that the destination was not reached.
 func tellRefused(ctx context.Context, stream plugin.Stream) {
 	// If that fails, so does the session.
 	_ = stream.Send(ctx, mgs.PayloadFlag, mgs.FlagConnectToPortError.Bytes())
 }
 
-// copyOut sends what conn yields to the client. The end is no error.
+// copyOut sends everything read from conn to the client. EOF is not an error.
 func copyOut(ctx context.Context, stream plugin.Stream, conn io.Reader) error {
 	buf := make([]byte, copySize)
 	for {
@@ -173,7 +172,7 @@ func copyOut(ctx context.Context, stream plugin.Stream, conn io.Reader) error {
 	}
 }
 
-// line is the present connection of a session that carries one at a time.
+// line is the current connection of a session that carries one at a time.
 type line struct {
 	mu     sync.Mutex
 	conn   net.Conn // nil when there is none
@@ -186,8 +185,8 @@ func (l *line) get() net.Conn {
 	return l.conn
 }
 
-// set makes conn the present one. When there is to be none any more, it
-// closes conn and returns false.
+// set makes conn the current connection. After close, it closes conn and returns
+// false.
 func (l *line) set(conn net.Conn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -199,7 +198,7 @@ func (l *line) set(conn net.Conn) bool {
 	return true
 }
 
-// drop closes conn and reports whether it was the present one.
+// drop closes conn and reports whether it was the current one.
 func (l *line) drop(conn net.Conn) bool {
 	_ = conn.Close() // it may be closed already
 	l.mu.Lock()
@@ -216,7 +215,7 @@ func (l *line) close() {
 	defer l.mu.Unlock()
 	l.closed = true
 	if l.conn != nil {
-		_ = l.conn.Close() // as wished
+		_ = l.conn.Close()
 	}
 }
 
@@ -242,7 +241,7 @@ func (p *Port) many(ctx context.Context, stream plugin.Stream) error {
 		for {
 			st, err := m.Accept()
 			if err != nil {
-				cancel(fmt.Errorf("The client broke the protocol of forwarded connections: %w.", err)) // a sentence for a person
+				cancel(fmt.Errorf("The client broke the protocol of forwarded connections: %w.", err)) // shown to the user
 				return
 			}
 			all.Go(func() { p.carry(ctx, stream, st) })
@@ -271,11 +270,11 @@ func (p *Port) many(ctx context.Context, stream plugin.Stream) error {
 	}
 }
 
-// lingerTime is how long a destination has to end a connection whose client
-// has gone, so that it still reads the last it was sent.
+// lingerTime is how long a destination has to close a connection whose client has
+// left, so that it still reads the last data.
 const lingerTime = 10 * time.Second
 
-// carry joins one stream to a connection of its own.
+// carry connects one stream to a connection of its own.
 func (p *Port) carry(ctx context.Context, stream plugin.Stream, st *mux.Stream) {
 	defer func() { _ = st.Close() }() // the session is over if it fails
 	conn, err := p.To.Dial(ctx)
@@ -297,7 +296,7 @@ func (p *Port) carry(ctx context.Context, stream plugin.Stream, st *mux.Stream) 
 			err = half.CloseWrite()
 		}
 		switch {
-		case err != nil: // one is broken: so is the pair
+		case err != nil: // one side broke: close both
 			_ = conn.Close()
 			_ = st.Close()
 		case !p.HalfClose:
@@ -310,7 +309,7 @@ func (p *Port) carry(ctx context.Context, stream plugin.Stream, st *mux.Stream) 
 		err = st.CloseWrite()
 	}
 	if err != nil || !p.HalfClose {
-		// Such a client takes our end for that of the whole connection.
+		// Such a client takes the end of our direction for the end of the connection.
 		_ = st.Close()
 		_ = conn.Close()
 	}

@@ -22,8 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// KillDelay is how long after the hang-up a process that is still there is
-// killed.
+// KillDelay is how long after the hang-up remaining processes are killed.
 const KillDelay = 5 * time.Second
 
 // Process is a running process and the master side of its terminal. Read and
@@ -68,8 +67,8 @@ func (p *Process) start(tty *os.File, cols, rows uint16) error {
 		p.cmd.SysProcAttr = attr
 	}
 	if c := attr.Credential; c != nil {
-		// As login does: or else the user could not open the own terminal
-		// by its name, which screen, gpg and others do.
+		// As login does. Otherwise the user could not reopen their own tty
+		// by path, which screen, gpg and others do.
 		if err := errors.Join(tty.Chmod(0o620), chownTTY(tty, int(c.Uid))); err != nil {
 			return fmt.Errorf("give the terminal to its user: %w", err)
 		}
@@ -109,8 +108,8 @@ func open() (master, tty *os.File, err error) {
 	return os.NewFile(uintptr(fd), "ptmx"), tty, nil
 }
 
-// ShutInherited marks whatever this process was itself started with as not to
-// be passed on. Go marks all that it opens.
+// ShutInherited sets close-on-exec on the files that this process inherited. Go sets
+// it on all files that it opens.
 func ShutInherited() error {
 	err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
 	if err == nil {
@@ -138,7 +137,7 @@ func (p *Process) Write(b []byte) (int, error) { return p.master.Write(b) }
 // SetReadDeadline ends a Read that waits longer.
 func (p *Process) SetReadDeadline(t time.Time) error { return p.master.SetReadDeadline(t) }
 
-// Resize sets the size of the terminal, whose foreground processes are told.
+// Resize sets the size of the terminal. The kernel notifies its foreground processes.
 func (p *Process) Resize(cols, rows uint16) error {
 	return control(p.master, func(fd int) error {
 		return unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Col: cols, Row: rows})
@@ -194,7 +193,7 @@ func EndSession(ctx context.Context, sid int, exited <-chan struct{}) {
 
 func hangUp(sid int) {
 	signalSession(sid, syscall.SIGHUP)
-	// A stopped process gets to see the hang-up only when it goes on.
+	// A stopped process sees the hang-up only after it continues.
 	signalSession(sid, syscall.SIGCONT)
 }
 
@@ -212,7 +211,7 @@ func awaitEnd(ctx context.Context, sid int, exited <-chan struct{}) {
 			waiting = false
 		}
 	}
-	// One that forks while it is being killed is found the next time.
+	// Processes forked meanwhile are found in the next round.
 	for range 100 {
 		if !signalSession(sid, syscall.SIGKILL) {
 			break
@@ -239,9 +238,9 @@ func signalSession(sid int, sig syscall.Signal) bool {
 	return len(pids) > 0
 }
 
-// signalMember signals pid if it still is of session sid. The process handle
-// is taken before the check, so the signal cannot reach a stranger who has
-// been given the same ID meanwhile.
+// signalMember signals pid if it still belongs to session sid. It takes the process
+// handle before the check, so that the signal cannot reach another process that
+// reuses the ID.
 func signalMember(pid, sid int, sig syscall.Signal) {
 	h, err := os.FindProcess(pid)
 	if err != nil {

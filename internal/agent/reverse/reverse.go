@@ -1,5 +1,5 @@
-// Package reverse takes connections on the node and has the client carry them
-// on: the other way round than a forwarded port.
+// Package reverse accepts connections on the node and forwards them to the client:
+// the opposite direction of a forwarded port.
 package reverse
 
 import (
@@ -19,7 +19,7 @@ import (
 	"sekisho/internal/wire/mux"
 )
 
-// maxConnections bounds what one session holds at a time; more wait.
+// maxConnections bounds the connections of one session; more wait.
 const maxConnections = 1024
 
 // Reverse is one session.
@@ -30,15 +30,14 @@ type Reverse struct {
 	Log  *slog.Logger
 }
 
-// Check refuses to listen where others than this node's users reach, or where
-// only root may.
+// Check refuses addresses that other machines can reach, and privileged ports.
 func (r *Reverse) Check() error {
 	a, err := netip.ParseAddr(r.Host)
 	if r.Host != "localhost" && (err != nil || !a.Unmap().IsLoopback()) {
-		return sekisho.Errorf(sekisho.CodeDenied, "A node takes connections for a client on its loopback addresses only, not on %.100q.", r.Host)
+		return sekisho.Errorf(sekisho.CodeDenied, "A node cannot listen for a client on %.100q: only on its loopback addresses.", r.Host)
 	}
 	if r.Port < 1024 {
-		return sekisho.Errorf(sekisho.CodeDenied, "A node takes connections for a client on ports from 1024 up, not on %d.", r.Port)
+		return sekisho.Errorf(sekisho.CodeDenied, "A node cannot listen for a client on port %d: only on ports from 1024 up.", r.Port)
 	}
 	return nil
 }
@@ -113,7 +112,7 @@ func (r *Reverse) accept(ctx context.Context, l net.Listener, m *mux.Conn, all *
 		conn, err := l.Accept()
 		if err != nil {
 			if ctx.Err() == nil {
-				r.Log.Warn("no more connections are taken", "error", err)
+				r.Log.Warn("accepting connections failed", "error", err)
 			}
 			return
 		}
@@ -124,7 +123,7 @@ func (r *Reverse) accept(ctx context.Context, l net.Listener, m *mux.Conn, all *
 			defer stop()
 			st, err := m.Open()
 			if err != nil {
-				r.Log.Info("connection not carried on", "error", err)
+				r.Log.Info("connection not forwarded", "error", err)
 				return
 			}
 			mux.Join(conn.(*net.TCPConn), st)

@@ -1,14 +1,14 @@
-// Package runas decides which OS user a session runs as, and makes a process
-// that user's and nothing more: its IDs, groups, home and environment.
+// Package runas decides which OS user a session runs as, and gives a process that
+// user's IDs, groups, home and environment, and nothing more.
 //
 // # Rules
 //
-// An agent that is root never runs a session as root, but for the commands of
-// documents that ask for elevated rights. It runs it as the user
-// the session names, who must exist, or else as [DefaultUser], which it makes
-// when it is missing: without a password and without any sudoers file. There
-// is no silent fallback from one to the other. An agent that is not root runs
-// every session as its own user and refuses any other name.
+// An agent that is root never runs a session as root, except for commands of
+// documents that ask for elevated rights. It runs a session as the user that the
+// session names, who must exist, or else as [DefaultUser], which it creates when it
+// is missing, without a password and without a sudoers file. There is no silent
+// fallback from one to the other. An agent that is not root runs every session as
+// its own user and refuses any other name.
 package runas
 
 import (
@@ -31,8 +31,7 @@ import (
 	"sekisho"
 )
 
-// DefaultUser is whom sessions run as when they name nobody. It is AWS's name
-// for the same user.
+// DefaultUser runs sessions that name no user. AWS's agent uses the same name.
 const DefaultUser = "ssm-user"
 
 // User is an OS user.
@@ -51,10 +50,10 @@ type Host struct {
 	Passwd string // path of the passwd file
 	Group  string // path of the group file
 	UID    int    // effective user ID of the agent
-	// Run runs a program by its absolute path and returns what it printed.
-	// Used for users who are not in the files, and to make DefaultUser.
+	// Run runs a program by its absolute path and returns its output. It is
+	// used for users who are not in the files, and to create DefaultUser.
 	Run func(ctx context.Context, path string, args ...string) ([]byte, error)
-	// Find gives the absolute path of a system program, or "".
+	// Find returns the absolute path of a system program, or "".
 	Find func(name string) string
 }
 
@@ -79,7 +78,7 @@ func run(ctx context.Context, path string, args ...string) ([]byte, error) {
 	return out, err
 }
 
-// find looks only where the system's own programs are, whatever PATH says.
+// find searches the system's own directories only, whatever PATH says.
 func find(name string) string {
 	for _, dir := range []string{"/usr/sbin", "/usr/bin", "/sbin", "/bin"} {
 		path := filepath.Join(dir, name)
@@ -90,10 +89,10 @@ func find(name string) string {
 	return ""
 }
 
-// ValidName reports whether s may be asked for as a user name: up to 32
-// letters, digits and "._@-", and perhaps a final "$", beginning with a
-// letter or "_". So it can be neither a number, which the system's tools
-// would take for a user ID, nor an option, nor anything to a shell.
+// ValidName reports whether s can be a user name: up to 32 letters, digits and
+// "._@-", optionally a final "$", beginning with a letter or "_". So it is neither a
+// number, which system tools would take for a user ID, nor an option, nor special
+// to a shell.
 func ValidName(s string) bool {
 	s = strings.TrimSuffix(s, "$")
 	if s == "" || len(s) > 32 {
@@ -111,9 +110,8 @@ func ValidName(s string) bool {
 	return true
 }
 
-// Resolve returns whom a session runs as. Wanted is the name that the session
-// asks for, or "". Its errors are sentences for the person who wanted the
-// session.
+// Resolve returns the user that a session runs as. Wanted is the name that the
+// session asks for, or "". Users of the session see its errors.
 func (h *Host) Resolve(ctx context.Context, wanted string) (User, error) {
 	if wanted != "" && !ValidName(wanted) {
 		return User{}, sekisho.Errorf(sekisho.CodeInvalid, "%.64q is not a valid OS user name for run as.", wanted)
@@ -133,7 +131,7 @@ func (h *Host) Resolve(ctx context.Context, wanted string) (User, error) {
 		u, err = h.lookup(ctx, name)
 	}
 	if sekisho.IsNotFound(err) {
-		return User{}, sekisho.Errorf(sekisho.CodeNotFound, "The OS user %q, whom this session is to run as, does not exist on the node.", name)
+		return User{}, sekisho.Errorf(sekisho.CodeNotFound, "The OS user %q that this session would run as does not exist on the node.", name)
 	}
 	if err != nil {
 		return User{}, err
@@ -144,7 +142,7 @@ func (h *Host) Resolve(ctx context.Context, wanted string) (User, error) {
 	return u, nil
 }
 
-// own is the user that an unprivileged agent already is.
+// own returns the agent's own user.
 func (h *Host) own(ctx context.Context, wanted string) (User, error) {
 	u, err := h.lookupEntry(ctx, strconv.Itoa(h.UID), func(e entry) bool { return int(e.uid) == h.UID })
 	if sekisho.IsNotFound(err) {
@@ -155,17 +153,17 @@ func (h *Host) own(ctx context.Context, wanted string) (User, error) {
 		return User{}, err
 	}
 	if wanted != "" && wanted != u.Name {
-		return User{}, sekisho.Errorf(sekisho.CodeDenied, "This session is to run as %q, but the node's agent runs as %q and cannot become another user.", wanted, u.Name)
+		return User{}, sekisho.Errorf(sekisho.CodeDenied, "This session would run as %q, but the node's agent runs as %q and cannot become another user.", wanted, u.Name)
 	}
 	return u, nil
 }
 
-// create makes DefaultUser.
+// create creates DefaultUser.
 func (h *Host) create(ctx context.Context) error {
 	useradd := h.Find("useradd")
 	if useradd == "" {
-		return sekisho.Errorf(sekisho.CodeInternal, "The OS user %q does not exist and the node has no useradd to make it with.", DefaultUser).
-			WithHint("Make the user on the node, or name another one for run as.")
+		return sekisho.Errorf(sekisho.CodeInternal, "The OS user %q does not exist, and the node has no useradd to create it.", DefaultUser).
+			WithHint("Create the user on the node, or name another run-as user.")
 	}
 	shell := "/bin/sh"
 	if bash := h.Find("bash"); bash != "" {
@@ -175,19 +173,19 @@ func (h *Host) create(ctx context.Context) error {
 	if err == nil {
 		return nil
 	}
-	// Two first sessions at once: the other one has made it.
+	// Another session may have created it at the same time.
 	if _, again := h.lookup(ctx, DefaultUser); again == nil {
 		return nil
 	}
-	return sekisho.Errorf(sekisho.CodeInternal, "The OS user %q does not exist and could not be made: %w.", DefaultUser, err)
+	return sekisho.Errorf(sekisho.CodeInternal, "The OS user %q does not exist and could not be created: %w.", DefaultUser, err)
 }
 
 func (h *Host) lookup(ctx context.Context, name string) (User, error) {
 	return h.lookupEntry(ctx, name, func(e entry) bool { return e.name == name })
 }
 
-// lookupEntry finds a user in the passwd file or, so that directory services
-// count, in what getent says about key.
+// lookupEntry finds a user in the passwd file or, for directory services, with
+// getent.
 func (h *Host) lookupEntry(ctx context.Context, key string, match func(entry) bool) (User, error) {
 	b, err := readBounded(h.Passwd)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -196,7 +194,7 @@ func (h *Host) lookupEntry(ctx context.Context, key string, match func(entry) bo
 	e, found := findEntry(b, match)
 	local := found
 	if getent := h.Find("getent"); !found && getent != "" {
-		// Its failure means that it knows no such user.
+		// getent fails for unknown users.
 		if b, err := h.Run(ctx, getent, "passwd", key); err == nil {
 			e, found = findEntry(b, match)
 		}
@@ -220,7 +218,7 @@ func (h *Host) lookupEntry(ctx context.Context, key string, match func(entry) bo
 	return u, nil
 }
 
-// groups are all groups of u but its first.
+// groups returns the supplementary groups of u.
 func (h *Host) groups(ctx context.Context, u User, local bool) ([]uint32, error) {
 	if id := h.Find("id"); !local && id != "" {
 		out, err := h.Run(ctx, id, "-G", u.Name)
@@ -300,8 +298,8 @@ func scanLines(b []byte) *bufio.Scanner {
 	return s
 }
 
-// parseEntry reads one line. Lines of another form are nobody's, also the
-// "+" and "-" lines of NIS and entries whose IDs are not plain numbers.
+// parseEntry parses one line. It ignores lines of another form, such as the "+" and
+// "-" lines of NIS and entries whose IDs are not plain numbers.
 func parseEntry(line string) (entry, bool) {
 	f := strings.Split(line, ":")
 	if len(f) != 7 || f[0] == "" || strings.ContainsAny(f[0], "+#\x00") || strings.ContainsRune(line, 0) {
@@ -318,8 +316,8 @@ func parseEntry(line string) (entry, bool) {
 	return entry{name: f[0], uid: uid, gid: gid, home: f[5], shell: f[6]}, true
 }
 
-// parseID reads a user or group ID. The greatest number is not one: the
-// kernel takes it for "leave unchanged", which for a root process is root.
+// parseID parses a user or group ID. It refuses the largest number, which the kernel
+// takes for "leave unchanged": for a root process, that is root.
 func parseID(s string) (uint32, bool) {
 	n, err := strconv.ParseUint(s, 10, 32)
 	return uint32(n), err == nil && n != math.MaxUint32 && s[0] != '+'
@@ -363,8 +361,8 @@ func (h *Host) Command(u User, path string, args []string, extra ...string) *exe
 	return cmd
 }
 
-// Elevated is the user of commands whose document asks for elevated rights:
-// root, whom only an agent that is root has to give.
+// Elevated returns the user for commands whose document asks for elevated rights:
+// root. It is an error unless the agent runs as root.
 func (h *Host) Elevated() (User, error) {
 	if h.UID != 0 {
 		return User{}, sekisho.Errorf(sekisho.CodeDenied, "The document asks for elevated rights, and the node's agent does not run as root.")
@@ -386,8 +384,8 @@ func Program(name string) (string, error) {
 	return "", sekisho.Errorf(sekisho.CodeNotFound, "The program %.100q was not found on the node.", name)
 }
 
-// workingDir is the home, or the root where there is no home. Whether the
-// user may enter it is known only when the process starts.
+// workingDir returns the home, or / without one. Whether the user can enter it
+// is known only when the process starts.
 func (h *Host) workingDir(u User) string {
 	if st, err := os.Stat(u.Home); err == nil && st.IsDir() {
 		return u.Home

@@ -15,8 +15,8 @@ import (
 	"sekisho"
 )
 
-// DialSocket connects to a Unix socket as u: whom the socket's permissions
-// refuse is refused here, whatever the agent itself may do.
+// DialSocket connects to a Unix socket as u, so that the socket's permissions apply
+// to the user and not to the agent.
 func (h *Host) DialSocket(ctx context.Context, u User, path string) (net.Conn, error) {
 	if h.UID != 0 {
 		return (&net.Dialer{}).DialContext(ctx, "unix", path)

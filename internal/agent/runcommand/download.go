@@ -273,8 +273,8 @@ func (r *Runner) downloadHTTP(ctx context.Context, from source, to string) error
 	})
 }
 
-// plain is an address without what may be a secret in it: who has the query of
-// a presigned one has what it is of.
+// plain returns an address without its query, which is a secret in presigned
+// addresses.
 func plain(u *url.URL) string {
 	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 }

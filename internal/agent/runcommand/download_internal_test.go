@@ -72,17 +72,17 @@ func TestDownload(t *testing.T) {
 		want   string // file in the command's directory, or an absolute one
 		refuse string
 	}{
-		"a key":                  {"S3", `{"path":"https://s3.amazonaws.com/bucket/dir/one.txt"}`, "", "one.txt", ""},
-		"an object for the info": {"S3", map[string]string{"path": " https://bucket.s3.eu-west-1.amazonaws.com/dir/one.txt "}, "", "one.txt", ""},
-		"the server's own host":  {"S3", `{"path":"https://sekisho.example/bucket/dir/one.txt"}`, "", "one.txt", ""},
-		"below the own host":     {"S3", `{"path":"https://bucket.sekisho.example/dir/one.txt"}`, "", "one.txt", ""},
-		"an s3 address":          {"S3", `{"path":"s3://bucket/dir/one.txt"}`, "", "one.txt", ""},
-		"a folder":               {"S3", `{"path":"https://s3.amazonaws.com/bucket/dir/"}`, "", "sub/two.txt", ""},
-		"a folder without slash": {"S3", `{"path":"https://s3.amazonaws.com/bucket/dir"}`, "to", "to/sub/two.txt", ""},
-		"another name":           {"S3", `{"path":"s3://bucket/dir/one.txt"}`, "other.txt", "other.txt", ""},
-		"into a directory":       {"S3", `{"path":"s3://bucket/dir/one.txt"}`, "into/", "into/one.txt", ""},
-		"to elsewhere":           {"S3", `{"path":"s3://bucket/dir/one.txt"}`, elsewhere, filepath.Join(elsewhere, "one.txt"), ""},
-		"the web":                {"HTTP", map[string]any{"url": web.URL + "/dir/tool.sh", "authMethod": "None"}, "", "tool.sh", ""},
+		"a key":                   {"S3", `{"path":"https://s3.amazonaws.com/bucket/dir/one.txt"}`, "", "one.txt", ""},
+		"an object for the info":  {"S3", map[string]string{"path": " https://bucket.s3.eu-west-1.amazonaws.com/dir/one.txt "}, "", "one.txt", ""},
+		"the server's own host":   {"S3", `{"path":"https://sekisho.example/bucket/dir/one.txt"}`, "", "one.txt", ""},
+		"below the server's host": {"S3", `{"path":"https://bucket.sekisho.example/dir/one.txt"}`, "", "one.txt", ""},
+		"an s3 address":           {"S3", `{"path":"s3://bucket/dir/one.txt"}`, "", "one.txt", ""},
+		"a folder":                {"S3", `{"path":"https://s3.amazonaws.com/bucket/dir/"}`, "", "sub/two.txt", ""},
+		"a folder without slash":  {"S3", `{"path":"https://s3.amazonaws.com/bucket/dir"}`, "to", "to/sub/two.txt", ""},
+		"another name":            {"S3", `{"path":"s3://bucket/dir/one.txt"}`, "other.txt", "other.txt", ""},
+		"into a directory":        {"S3", `{"path":"s3://bucket/dir/one.txt"}`, "into/", "into/one.txt", ""},
+		"to elsewhere":            {"S3", `{"path":"s3://bucket/dir/one.txt"}`, elsewhere, filepath.Join(elsewhere, "one.txt"), ""},
+		"the web":                 {"HTTP", map[string]any{"url": web.URL + "/dir/tool.sh", "authMethod": "None"}, "", "tool.sh", ""},
 
 		"no such key":       {"S3", `{"path":"s3://bucket/none"}`, "", "", "There is no s3://bucket/none"},
 		"climbing keys":     {"S3", `{"path":"s3://bucket/evil/"}`, "", "", "cannot be the name of a file"},

@@ -4,10 +4,11 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"unicode/utf8"
+
+	"sekisho/internal/safetext"
 )
 
-// How much of a step's output is told in its reply, as with AWS's agent.
+// How much of a step's output its reply contains, as with AWS's agent.
 const (
 	maxStdout = 24_000
 	maxStderr = 8_000
@@ -82,10 +83,10 @@ func (c *capture) add(line string) {
 
 // text is the beginning of the stream, and what add added.
 func (c *capture) text() string {
-	tail := cut(c.tail, c.limit/2)
+	tail := safetext.Prefix(c.tail, c.limit/2)
 	s := string(c.head)
 	if c.more || len(s)+len(tail) > c.limit {
-		s = cut(s, c.limit-len(truncated)-len(tail)) + truncated
+		s = safetext.Prefix(s, c.limit-len(truncated)-len(tail)) + truncated
 	}
 	return strings.ToValidUTF8(s+tail, "\ufffd")
 }
@@ -96,24 +97,13 @@ func (c *capture) close() {
 	}
 }
 
-// cut is the beginning of s, of at most n bytes and without half a character.
-func cut(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	for n > 0 && !utf8.RuneStart(s[n]) {
-		n--
-	}
-	return s[:max(n, 0)]
-}
-
 // both is the beginning of the two streams together.
 func both(stdout, stderr string) string {
 	const title = "\n----------ERROR-------\n"
 	const noOut, noErr = "\n---Output truncated---", "\n---Error truncated----"
 	if stderr == "" {
 		if len(stdout) > maxBoth {
-			stdout = cut(stdout, maxBoth-len(noOut)) + noOut
+			stdout = safetext.Prefix(stdout, maxBoth-len(noOut)) + noOut
 		}
 		return stdout
 	}
@@ -122,10 +112,10 @@ func both(stdout, stderr string) string {
 		// Each has half, and what the other leaves.
 		half := room / 2
 		if most := max(half, room-len(stderr)); len(stdout) > most {
-			stdout = cut(stdout, most-len(noOut)) + noOut
+			stdout = safetext.Prefix(stdout, most-len(noOut)) + noOut
 		}
 		if most := max(half, room-len(stdout)); len(stderr) > most {
-			stderr = cut(stderr, most-len(noErr)) + noErr
+			stderr = safetext.Prefix(stderr, most-len(noErr)) + noErr
 		}
 	}
 	return stdout + title + stderr

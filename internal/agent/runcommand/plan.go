@@ -151,7 +151,7 @@ func (p *plan) mainSteps(doc *content, v *values) error {
 	for i := range doc.MainSteps {
 		in := &doc.MainSteps[i]
 		if !stepName.MatchString(in.Name) {
-			return refuse("Step %d of the document has the name %.100q, which is none.", i+1, in.Name)
+			return refuse("Step %d of the document has the invalid name %.100q.", i+1, in.Name)
 		}
 		if slices.ContainsFunc(p.steps, func(s step) bool { return s.name == in.Name }) {
 			return refuse("Two steps of the document have the name %q.", in.Name)

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"sekisho/internal/agent/sessionlog"
+	"sekisho/internal/safetext"
 	"sekisho/internal/wire/mgs"
 )
 
@@ -46,7 +47,7 @@ type run struct {
 func (c *run) refuse(why error) {
 	c.trace = append(c.trace, why.Error())
 	if len(c.record.Steps) == 0 {
-		// Who looks for the reason looks at a step.
+		// Users look for the reason in a step.
 		name := c.send.DocumentName
 		if !stepName.MatchString(name) {
 			name = "command"
@@ -198,8 +199,7 @@ func (c *run) step(ctx context.Context, number int, s *step, dir, work string) m
 	return status
 }
 
-// interrupted makes a step's outcome that of one that was cancelled, if it
-// was.
+// interrupted gives a cancelled step the outcome of a cancellation.
 func (c *run) interrupted(ctx context.Context, status mgs.StepStatus) mgs.StepStatus {
 	if errors.Is(context.Cause(ctx), errCancelled) {
 		status.Status = mgs.CommandCancelled
@@ -312,7 +312,7 @@ func (c *run) final(status string) {
 	reply := mgs.CommandReply{
 		AdditionalInfo:      mgs.CommandInfo{RuntimeStatusCounts: counts},
 		DocumentStatus:      status,
-		DocumentTraceOutput: cut(strings.Join(c.trace, "\n"), maxTrace),
+		DocumentTraceOutput: safetext.Prefix(strings.Join(c.trace, "\n"), maxTrace),
 	}
 	if c.last != nil {
 		reply.RuntimeStatus = map[string]*mgs.StepStatus{c.record.Steps[0].Name: c.last}
@@ -343,11 +343,11 @@ func fit(reply *mgs.CommandReply) {
 		}
 		for name, s := range reply.RuntimeStatus {
 			short := *s
-			short.StandardOutput = cut(s.StandardOutput, len(s.StandardOutput)/2)
-			short.StandardError = cut(s.StandardError, len(s.StandardError)*2/3)
-			short.Output = cut(s.Output, len(s.Output)*2/3)
+			short.StandardOutput = safetext.Prefix(s.StandardOutput, len(s.StandardOutput)/2)
+			short.StandardError = safetext.Prefix(s.StandardError, len(s.StandardError)*2/3)
+			short.Output = safetext.Prefix(s.Output, len(s.Output)*2/3)
 			reply.RuntimeStatus[name] = &short
 		}
-		reply.DocumentTraceOutput = cut(reply.DocumentTraceOutput, len(reply.DocumentTraceOutput)/2)
+		reply.DocumentTraceOutput = safetext.Prefix(reply.DocumentTraceOutput, len(reply.DocumentTraceOutput)/2)
 	}
 }

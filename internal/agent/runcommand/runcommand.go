@@ -73,8 +73,9 @@ type Runner struct {
 	active map[string]context.CancelCauseFunc // by command
 }
 
-// Open returns a runner. It runs nothing yet.
-func Open(cfg Config) (*Runner, error) {
+// Open returns a runner that runs nothing yet. Commands inherit the values of ctx,
+// not its end: Stop ends them.
+func Open(ctx context.Context, cfg Config) (*Runner, error) {
 	if cfg.Workers <= 0 {
 		cfg.Workers = defaultWorkers
 	}
@@ -87,7 +88,7 @@ func Open(cfg Config) (*Runner, error) {
 		slots:  make(chan struct{}, cfg.Workers),
 		active: make(map[string]context.CancelCauseFunc),
 	}
-	r.ctx, r.stop = context.WithCancelCause(context.Background())
+	r.ctx, r.stop = context.WithCancelCause(context.WithoutCancel(ctx))
 	return r, nil
 }
 
@@ -122,7 +123,7 @@ func (r *Runner) Stop() {
 	r.wg.Wait()
 }
 
-// Close is called when nothing is told any more.
+// Close releases the runner after its last report.
 func (r *Runner) Close() { r.store.close() }
 
 // Acknowledged forgets a reply that the server has taken note of.

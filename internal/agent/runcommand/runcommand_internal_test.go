@@ -172,7 +172,7 @@ func (b *bench) open(change func(*Config)) (stop func()) {
 	if change != nil {
 		change(&cfg)
 	}
-	r, err := Open(cfg)
+	r, err := Open(b.t.Context(), cfg)
 	if err != nil {
 		b.t.Fatal(err)
 	}

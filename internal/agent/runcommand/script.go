@@ -46,7 +46,7 @@ type script struct {
 	work     string // where relative working directories are
 	env      []string
 	out, err io.Writer
-	began    func(group int) // is told the script's process group
+	began    func(group int) // called with the script's process group
 }
 
 // run runs the script to its end. It does not wait for programs that the script

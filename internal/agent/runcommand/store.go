@@ -315,7 +315,7 @@ func (s *store) forget(job string, reply mgs.UUID) {
 	}
 	s.bytes -= s.replies[i].size
 	s.replies = slices.Delete(s.replies, i, i+1)
-	_ = s.root.Remove(name) // it is told once more, at worst
+	_ = s.root.Remove(name) // at worst, it is reported again
 }
 
 // workPath is the directory that a command runs in.

@@ -16,7 +16,7 @@ import (
 	"sekisho/internal/agent/uplink"
 )
 
-// How the log goes to a log group, as AWS's agent has it.
+// Limits of log events, as in AWS's agent.
 const (
 	streamEvery   = time.Second
 	streamRecord  = 33_000  // bytes of a record's lines
@@ -24,14 +24,14 @@ const (
 	streamPending = 4 << 20 // bytes kept for a server that does not answer
 )
 
-// group is a log on its way to a log group.
+// group delivers a session log to a log group.
 type group struct {
 	cfg       Config
 	streaming bool
-	lost      error // why not all of it was streamed
+	lost      error // why some of it was not streamed
 
 	mu     sync.Mutex
-	open   []byte   // a line without its end
+	open   []byte   // an incomplete line
 	lines  []string // complete, not sent yet
 	size   int      // of lines
 	missed bool     // lines were dropped
@@ -71,8 +71,8 @@ func openGroup(ctx context.Context, cfg Config) (*group, error) {
 		return g, nil
 	}
 	if err := g.stream().create(ctx); err != nil {
-		// It is tried once more at the end, with all of the log.
-		cfg.Log.Warn("the session's log is not streamed", "error", err)
+		// The whole log is sent at the end instead.
+		cfg.Log.Warn("streaming the session log failed", "error", err)
 		return g, nil
 	}
 	g.streaming = true
@@ -80,7 +80,7 @@ func openGroup(ctx context.Context, cfg Config) (*group, error) {
 	return g, nil
 }
 
-// check makes sure that the group has a key.
+// check returns an error unless the group is encrypted with a key.
 func (g *group) check(ctx context.Context) error {
 	name := g.cfg.Places.Group
 	var out struct {
@@ -128,13 +128,13 @@ func (s logStream) put(ctx context.Context, messages ...string) error {
 	return again(ctx, func() error { return s.doors.Logs(ctx, "PutLogEvents", in, &struct{}{}) })
 }
 
-// PutLog puts all of a text into a stream of a log group. Both are made when
-// they are not there.
+// PutLog writes a text to a stream of a log group. It creates both if they are
+// missing.
 func PutLog(ctx context.Context, doors Doors, group, stream string, text io.Reader) error {
 	made := again(ctx, func() error {
 		return unlessThere(doors.Logs(ctx, "CreateLogGroup", map[string]string{"logGroupName": group}, &struct{}{}))
 	})
-	// A role that may not make groups may write into one that is there.
+	// A role without logs:CreateLogGroup can still write to an existing group.
 	err := logStream{doors, streamName{group, stream}}.all(ctx, text)
 	if err != nil && made != nil {
 		return made
@@ -142,7 +142,7 @@ func PutLog(ctx context.Context, doors Doors, group, stream string, text io.Read
 	return err
 }
 
-// write takes what the session shows, if it is streamed.
+// write adds output of the session, if the log is streamed.
 func (g *group) write(b []byte) {
 	if !g.streaming {
 		return
@@ -199,7 +199,7 @@ func (g *group) run(ctx context.Context) {
 	}
 }
 
-// flush sends the complete lines.
+// flush sends all complete lines.
 func (g *group) flush(ctx context.Context) error {
 	for {
 		g.mu.Lock()
@@ -221,7 +221,7 @@ func (g *group) flush(ctx context.Context) error {
 	}
 }
 
-// record is what AWS's agent streams.
+// record returns the log event that AWS's agent would stream.
 func (g *group) record(lines []string) string {
 	var r struct {
 		Version string `json:"eventVersion"`
@@ -242,13 +242,13 @@ func (g *group) record(lines []string) string {
 	r.Data = lines
 	b, err := json.Marshal(r)
 	if err != nil {
-		panic(err) // texts alone
+		panic(err) // cannot fail: only strings
 	}
 	return string(b)
 }
 
-// deliver sends what is left to send: the last lines of a log that is
-// streamed, all of one that is not, which is kept.
+// deliver sends the rest of the log: the last lines of a streamed log, or all of
+// kept.
 func (g *group) deliver(ctx context.Context, kept io.Reader) error {
 	if g.streaming {
 		close(g.stop)
@@ -262,14 +262,14 @@ func (g *group) deliver(ctx context.Context, kept io.Reader) error {
 			g.lost = g.flush(ctx)
 		}
 		if g.lost == nil && g.missed {
-			g.lost = fmt.Errorf("the session showed more than could be streamed")
+			g.lost = fmt.Errorf("the session produced output faster than it could be streamed")
 		}
 		return g.lost
 	}
 	return g.stream().all(ctx, kept)
 }
 
-// all makes the stream and puts all of a text into it.
+// all creates the stream and writes a whole text to it.
 func (s logStream) all(ctx context.Context, kept io.Reader) error {
 	if err := again(ctx, func() error { return s.create(ctx) }); err != nil {
 		return err
@@ -300,10 +300,10 @@ func (s logStream) all(ctx context.Context, kept io.Reader) error {
 	}
 }
 
-// sequences are what terminals obey.
+// sequences matches terminal control sequences.
 var sequences = regexp.MustCompile(`\x1b(\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(\x07|\x1b\\)?|[ -/]+[0-~]|[0-~])`)
 
-// plain is a line as it reads: without what only terminals understand.
+// plain returns a line without terminal control sequences.
 func plain(line []byte) string {
 	s := sequences.ReplaceAllString(strings.ToValidUTF8(string(line), "\ufffd"), "")
 	return strings.Map(func(r rune) rune {

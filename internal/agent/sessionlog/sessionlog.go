@@ -1,7 +1,6 @@
-// Package sessionlog keeps what a session shows on its node and delivers it to
-// where the session's document wants it: a bucket, a log group or both. It does
-// so as the node, with the credentials of the node's role. What commands print
-// is delivered in the same way.
+// Package sessionlog keeps a session's output on the node and delivers it to the
+// bucket and the log group that the session's document names, with the credentials
+// of the node's role. The output of commands is delivered in the same way.
 package sessionlog
 
 import (
@@ -23,17 +22,17 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// Places are where the log goes.
+// Places are the destinations of a log.
 type Places struct {
 	Bucket          string
 	Prefix          string // of the log's key
-	BucketEncrypted bool   // demands that the bucket encrypts
+	BucketEncrypted bool   // requires an encrypted bucket
 	Group           string
-	GroupEncrypted  bool // demands that the group encrypts
+	GroupEncrypted  bool // requires an encrypted group
 	Streaming       bool // to the group while the session runs
 }
 
-// Doors are where logs are delivered; see [uplink.Client].
+// Doors are the services that logs are delivered to; see [uplink.Client].
 type Doors interface {
 	BucketEncryption(ctx context.Context, bucket string) (string, error)
 	PutObject(ctx context.Context, bucket, key string, content io.ReaderAt, size int64, headers http.Header) error
@@ -41,11 +40,11 @@ type Doors interface {
 	Region() string
 }
 
-// Config is what a log is of.
+// Config describes one log.
 type Config struct {
 	Places  Places
 	Doors   Doors
-	Dir     string // where it is kept meanwhile
+	Dir     string // where it is kept until delivery
 	Session sekisho.SessionID
 	Node    sekisho.NodeID
 	Owner   string // ARN
@@ -53,34 +52,33 @@ type Config struct {
 	Log     *slog.Logger
 }
 
-// maxLog is how much of a session is kept on the node.
+// maxLog bounds the log of one session on the node.
 const maxLog = 1 << 30
 
-// deliveryTimeout bounds the delivery of a log, with what is tried again.
+// deliveryTimeout bounds the delivery of a log, including retries.
 const deliveryTimeout = 15 * time.Minute
 
-// Log is the log of one session. A nil Log is that of a session without one.
+// Log is the log of one session. A nil Log discards everything.
 type Log struct {
 	cfg   Config
 	group *group // nil = none
 
 	mu       sync.Mutex
-	file     *os.File // has no name any more
+	file     *os.File // already unlinked
 	size     int64
 	problems []string
 }
 
-// Delivery is what became of a log: the places that have it, and why others
-// do not.
+// Delivery is the result of a delivery: where the log is, and why it is not
+// elsewhere.
 type Delivery struct {
 	Bucket, Key   string
 	Group, Stream string
 	Problem       string
 }
 
-// Open begins a log. It is an error when a place is to encrypt the log and
-// does not. What else may be wrong is no reason not to have the session: it is
-// told in the end.
+// Open begins a log. It fails if a place must encrypt the log and does not. Other
+// problems do not prevent the session; Deliver reports them.
 func Open(ctx context.Context, cfg Config) (*Log, error) {
 	p := cfg.Places
 	if p.Bucket == "" && p.Group == "" {
@@ -99,7 +97,7 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 		}
 	}
 	if err := l.openFile(); err != nil {
-		cfg.Log.Error("the session's log cannot be kept on this node", "error", err)
+		cfg.Log.Error("cannot keep the session log on this node", "error", err)
 		l.problems = append(l.problems, fmt.Sprintf("the node could not keep it: %v.", err))
 	}
 	l.write([]byte("Script started on " + stamp() + " [session=" + string(cfg.Session) + "]\n"))
@@ -120,8 +118,8 @@ func (l *Log) checkBucket(ctx context.Context) error {
 	return nil
 }
 
-// openFile makes the file that the log is kept in. It loses its name at once,
-// so that nothing of it stays behind whatever happens.
+// openFile creates the file that holds the log and unlinks it at once, so that it
+// disappears even after a crash.
 func (l *Log) openFile() error {
 	f, err := os.CreateTemp(l.cfg.Dir, ".session-*.log")
 	if err != nil {
@@ -134,7 +132,7 @@ func (l *Log) openFile() error {
 	return nil
 }
 
-// write keeps b. A log that is full or broken stays as it is.
+// write appends b. It does nothing once the log is full or broken.
 func (l *Log) write(b []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -152,7 +150,7 @@ func (l *Log) write(b []byte) {
 	}
 }
 
-// Stream is s with all that is shown on it kept in the log.
+// Stream returns s with its output copied to the log.
 func (l *Log) Stream(s plugin.Stream) plugin.Stream {
 	if l == nil {
 		return s
@@ -175,7 +173,7 @@ func (t *tap) Send(ctx context.Context, pt mgs.PayloadType, b []byte) error {
 	return t.Stream.Send(ctx, pt, b)
 }
 
-// Deliver brings the log to its places and forgets it.
+// Deliver sends the log to its places and deletes it.
 func (l *Log) Deliver(ctx context.Context) Delivery {
 	if l == nil {
 		return Delivery{}
@@ -210,7 +208,7 @@ func (l *Log) Deliver(ctx context.Context) Delivery {
 		}
 	}
 	if l.file != nil {
-		_ = l.file.Close() // nothing of it is needed any longer
+		_ = l.file.Close() // already delivered
 		l.file = nil
 	}
 	return d
@@ -220,13 +218,13 @@ func (l *Log) upload(ctx context.Context, bucket, key string) error {
 	return Upload(ctx, l.cfg.Doors, bucket, key, l.file, l.size)
 }
 
-// Upload puts size bytes of content into a bucket as AWS's agent does.
+// Upload writes size bytes of content to a bucket, as AWS's agent does.
 func Upload(ctx context.Context, doors Doors, bucket, key string, content io.ReaderAt, size int64) error {
 	h := http.Header{
 		"Content-Type": {"text/plain"},
-		"X-Amz-Acl":    {"bucket-owner-full-control"}, // the bucket may be another account's
+		"X-Amz-Acl":    {"bucket-owner-full-control"}, // the bucket may belong to another account
 	}
-	// A role that may not ask leaves it to the bucket.
+	// Without the permission to ask, rely on the bucket's default.
 	if algorithm, err := doors.BucketEncryption(ctx, bucket); err == nil && algorithm != "" {
 		h.Set("X-Amz-Server-Side-Encryption", algorithm)
 	}

@@ -166,8 +166,8 @@ func TestBucket(t *testing.T) {
 	}
 }
 
-// TestRefusedUpload: the session's owner is told what was refused, and what
-// can be delivered is.
+// TestRefusedUpload: the delivery reports the refused place and succeeds at the
+// other.
 func TestRefusedUpload(t *testing.T) {
 	t.Parallel()
 	d := &doors{refuse: map[string][]error{"PutObject": {refused, nil}, "GetBucketEncryption": {refused}}}

@@ -27,29 +27,28 @@ const sizeWait = 500 * time.Millisecond
 // normally ends it sooner.
 const drainWait = 2 * time.Second
 
-// Terminal size of a client that does not tell.
+// Terminal size if the client sends none.
 const defaultCols, defaultRows = 80, 24
 
 // Shell is one shell session.
 type Shell struct {
-	// Command is the shell, ready to be started. Its extra files are closed
-	// once it runs.
+	// Command is the shell, not started. Its extra files are closed once it
+	// runs.
 	Command *exec.Cmd
-	// User is whose shell it is, for error messages.
+	// User is the name of the user, for error messages.
 	User string
-	// Size is the size the client gave before the shell was run, if it did.
+	// Size is the terminal size, if the client sent it before the start.
 	Size mgs.Size
-	// Type is typed as soon as the terminal is there.
+	// Type is typed into the terminal at the start.
 	Type string
 	// ReportExit sends the exit code, which only Sekisho's client takes.
 	ReportExit bool
 	Log        *slog.Logger
 }
 
-// Run starts the shell and connects it to stream until the shell exits: then
-// everything it wrote has been given to stream, and Run returns nil. When ctx
-// ends or stream closes, the shell and its jobs are ended, and Run returns
-// why.
+// Run starts the shell and connects it to stream. It returns nil after the shell has
+// exited and all of its output went to stream. When ctx ends or stream closes, it
+// ends the shell and its jobs, and returns the reason.
 func (s *Shell) Run(ctx context.Context, stream plugin.Stream) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -90,8 +89,8 @@ func (s *Shell) Run(ctx context.Context, stream plugin.Stream) error {
 	if ctx.Err() != nil {
 		p.End(context.WithoutCancel(ctx))
 	}
-	// Processes that the shell has put in the background on purpose go on,
-	// as they do after ssh; the rest is hung up by this.
+	// This hangs up all processes except those that were put in the background
+	// on purpose (nohup, disown), as ssh does.
 	p.Close()
 	cancel(nil)
 	out.Close()
@@ -99,14 +98,14 @@ func (s *Shell) Run(ctx context.Context, stream plugin.Stream) error {
 	return err
 }
 
-// payload is something received before the shell ran.
+// payload was received before the shell was started.
 type payload struct {
 	pt mgs.PayloadType
 	b  []byte
 }
 
-// awaitSize waits for the client's first Size. Anything else that comes first
-// ends the wait and is returned.
+// awaitSize waits for the client's first Size. Any other payload ends the wait and
+// is returned.
 func (s *Shell) awaitSize(ctx context.Context, stream plugin.Stream) (*payload, error) {
 	if s.Size != (mgs.Size{}) {
 		return nil, nil
@@ -146,7 +145,7 @@ func (s *Shell) start() (*pty.Process, error) {
 	}
 	p, err := pty.Start(s.Command, size.Cols, size.Rows)
 	if err != nil && s.Command.Dir != "/" && (errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist)) {
-		// The home may be closed to its own user, who comes in anyway.
+		// The user may be denied its own home directory and still log in.
 		again := &exec.Cmd{
 			Path: s.Command.Path, Args: s.Command.Args, Env: s.Command.Env, Dir: "/",
 			SysProcAttr: s.Command.SysProcAttr, ExtraFiles: s.Command.ExtraFiles,
@@ -159,7 +158,7 @@ func (s *Shell) start() (*pty.Process, error) {
 	return p, nil
 }
 
-// input does what the client sends until there is no more of it, and says why.
+// input handles the client's payloads until the stream ends, and returns why.
 func (s *Shell) input(ctx context.Context, stream plugin.Stream, p *pty.Process, first *payload) error {
 	if s.Type != "" {
 		if _, err := p.Write([]byte(s.Type)); err != nil {
@@ -186,7 +185,7 @@ func (s *Shell) handle(p *pty.Process, pt mgs.PayloadType, b []byte) error {
 	switch pt {
 	case mgs.PayloadOutput:
 		if _, err := p.Write(b); err != nil {
-			// The shell is ending: whatever is typed now has no reader.
+			// The shell is exiting and reads nothing more.
 			s.Log.Debug("input is lost", "error", err)
 		}
 	case mgs.PayloadSize:

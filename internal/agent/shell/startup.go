@@ -18,24 +18,23 @@ type Users interface {
 	Command(u runas.User, path string, args []string, extra ...string) *exec.Cmd
 }
 
-// Startup is how a shell begins.
+// Startup configures how a shell starts.
 type Startup struct {
 	// Login is whether it is the user's login shell, from the user database.
 	// Otherwise it is sh, as with AWS's agent.
 	Login bool
-	// Name is what the prompt calls the node; empty for the shell's own prompt.
+	// Name is the node's name in the prompt; empty for the shell's own prompt.
 	Name string
-	// Fallback is the name in its place when Name is one no prompt should
-	// show.
+	// Fallback replaces Name if a prompt cannot show it safely.
 	Fallback string
-	// Profile are commands that run before the first prompt.
+	// Profile holds commands to run before the first prompt.
 	Profile string
 }
 
-// maxName bounds what a prompt shows of a name.
+// maxName bounds the name in a prompt.
 const maxName = 64
 
-// plainName reports whether every terminal shows s as it is.
+// plainName reports whether s is safe and unambiguous on every terminal.
 func plainName(s string) bool {
 	for _, r := range s {
 		if r < '!' || r > '~' {
@@ -45,7 +44,7 @@ func plainName(s string) bool {
 	return s != "" && len(s) <= maxName
 }
 
-// name is what the prompt calls the node.
+// name returns the node's name in the prompt.
 func (st *Startup) name() string {
 	if st.Name == "" || plainName(st.Name) {
 		return st.Name
@@ -53,9 +52,9 @@ func (st *Startup) name() string {
 	return st.Fallback
 }
 
-// Shell returns a user's shell, not yet started, and what is to be typed into
-// it. Everything else happens where the shell starts: in a script that exists
-// in memory only, after the user's own profile files.
+// Shell returns a user's shell, not started, and the text to type into it. The rest
+// of the configuration is a script in a sealed memory file, which the shell reads
+// after the user's own profile files.
 func (st *Startup) Shell(users Users, u runas.User, env ...string) (cmd *exec.Cmd, typed string, err error) {
 	path, args := u.Shell, []string{"-" + filepath.Base(u.Shell)}
 	if !st.Login {
@@ -81,7 +80,7 @@ func (st *Startup) Shell(users Users, u runas.User, env ...string) (cmd *exec.Cm
 	case "fish":
 		args = append(args, "--init-command", fishScript(name, st.Profile))
 	default:
-		// As AWS's agent does, who watches sees it being typed.
+		// As with AWS's agent, the user sees these lines being typed.
 		if typed = strings.TrimSpace(st.Profile); typed != "" {
 			typed += "\n"
 		}
@@ -101,14 +100,14 @@ func (st *Startup) Shell(users Users, u runas.User, env ...string) (cmd *exec.Cm
 	return cmd, "", nil
 }
 
-// scriptPath is the script as its shell sees it.
+// scriptPath is the path of the script in the shell's process.
 const scriptPath = "/proc/self/fd/3"
 
-// memoryFile returns a file without a name that nobody can change.
+// memoryFile returns a sealed, unnamed file.
 func memoryFile(text string) (*os.File, error) {
 	fd, err := unix.MemfdCreate("sekisho-shell", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	if err != nil {
-		return nil, fmt.Errorf("file for the shell's start: %w", err)
+		return nil, fmt.Errorf("create the shell's startup file: %w", err)
 	}
 	f := os.NewFile(uintptr(fd), "sekisho-shell")
 	if _, err = f.WriteString(text); err == nil {
@@ -116,13 +115,13 @@ func memoryFile(text string) (*os.File, error) {
 	}
 	if err != nil {
 		_ = f.Close()
-		return nil, fmt.Errorf("file for the shell's start: %w", err)
+		return nil, fmt.Errorf("create the shell's startup file: %w", err)
 	}
 	return f, nil
 }
 
-// The name stands in a variable and the prompt names the variable: what a
-// variable holds is not read once more, whatever a tag may say.
+// The prompt refers to a variable that holds the name. Shells do not expand the
+// value of a variable again, so that a tag cannot run commands.
 const nameVariable = "SEKISHO_NODE_NAME"
 
 func bashScript(name, profile string) string {
@@ -151,8 +150,8 @@ fi
 	return b.String()
 }
 
-// shScript is for shells that read the user's profile themselves and then the
-// file that ENV names.
+// shScript is for shells that read the user's profile first and then the file that
+// ENV names.
 func shScript(user, name, profile string) string {
 	var b strings.Builder
 	b.WriteString("exec 3<&-\nunset ENV\n")
@@ -182,8 +181,8 @@ func fishScript(name, profile string) string {
 	return b.String()
 }
 
-// zshName is a name that zsh's prompts take for nothing else, also where a
-// user has them read once more.
+// zshName escapes a name for zsh prompts, even if the user has enabled prompt
+// substitution.
 func zshName(name, fallback string) string {
 	for _, r := range name {
 		if !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-", r) {

@@ -5,11 +5,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"regexp"
 	"strings"
 	"time"
 
@@ -25,8 +25,7 @@ const (
 // uploadTimeout bounds the upload of one object.
 const uploadTimeout = 10 * time.Minute
 
-// BucketEncryption asks how a bucket encrypts what is put into it: AES256,
-// aws:kms, or "" when it does not.
+// BucketEncryption returns a bucket's default encryption: AES256, aws:kms, or "".
 func (c *Client) BucketEncryption(ctx context.Context, bucket string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -37,18 +36,16 @@ func (c *Client) BucketEncryption(ctx context.Context, bucket string) (string, e
 	if err != nil {
 		return "", err
 	}
-	if m := sseAlgorithm.FindSubmatch(answer); m != nil {
-		return string(m[1]), nil
+	var out struct {
+		Algorithm string `xml:"Rule>ApplyServerSideEncryptionByDefault>SSEAlgorithm"`
 	}
-	return "", nil
+	if err := xml.Unmarshal(answer, &out); err != nil {
+		return "", fmt.Errorf("GetBucketEncryption: the server's answer is not the XML expected: %w", err)
+	}
+	return out.Algorithm, nil
 }
 
-var (
-	sseAlgorithm = regexp.MustCompile(`<SSEAlgorithm>([a-zA-Z0-9:]{1,20})</SSEAlgorithm>`)
-	xmlCode      = regexp.MustCompile(`<Code>([A-Za-z0-9]{1,100})</Code>`)
-)
-
-// PutObject puts size bytes of content into a bucket. Headers go with it.
+// PutObject writes size bytes of content to a bucket, with additional headers.
 func (c *Client) PutObject(ctx context.Context, bucket, key string, content io.ReaderAt, size int64, headers http.Header) error {
 	ctx, cancel := context.WithTimeout(ctx, uploadTimeout)
 	defer cancel()
@@ -56,13 +53,13 @@ func (c *Client) PutObject(ctx context.Context, bucket, key string, content io.R
 	if _, err := io.Copy(h, io.NewSectionReader(content, 0, size)); err != nil {
 		return fmt.Errorf("PutObject: %w", err)
 	}
-	// The transport closes bodies; content stays open.
+	// The transport closes bodies; the caller keeps content open.
 	body := io.NopCloser(io.NewSectionReader(content, 0, size))
 	_, err := c.s3(ctx, "PutObject", http.MethodPut, "/"+bucket+"/"+key, "", headers, body, size, hex.EncodeToString(h.Sum(nil)))
 	return err
 }
 
-// s3 does one request in path style.
+// s3 sends one path-style request.
 func (c *Client) s3(ctx context.Context, op, method, path, query string, h http.Header, body io.ReadCloser, size int64, hash string) ([]byte, error) {
 	u := *c.base
 	u.Path, u.RawQuery = path, query
@@ -93,17 +90,9 @@ func (c *Client) s3(ctx context.Context, op, method, path, query string, h http.
 	case err != nil:
 		return nil, fmt.Errorf("%s: read the answer: %w", op, err)
 	case resp.StatusCode != http.StatusOK:
-		return nil, s3Error(op, resp, answer)
+		return nil, apiError(op, resp, answer)
 	}
 	return answer, nil
-}
-
-func s3Error(op string, resp *http.Response, answer []byte) *APIError {
-	e := apiError(op, resp, answer)
-	if m := xmlCode.FindSubmatch(answer); m != nil {
-		e.Code = string(m[1])
-	}
-	return e
 }
 
 // Logs calls an operation of CloudWatch Logs.

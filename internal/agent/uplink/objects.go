@@ -14,8 +14,8 @@ import (
 	"sekisho/internal/wire/sigv4"
 )
 
-// ErrTooLarge is the end of a download that is larger than was allowed.
-var ErrTooLarge = errors.New("it is larger than is allowed here")
+// ErrTooLarge ends a download that exceeds its limit.
+var ErrTooLarge = errors.New("it is larger than the limit")
 
 // GetObject writes an object of at most limit bytes to w.
 func (c *Client) GetObject(ctx context.Context, bucket, key string, w io.Writer, limit int64) error {
@@ -43,7 +43,7 @@ func (c *Client) GetObject(ctx context.Context, bucket, key string, w io.Writer,
 		if err != nil {
 			return fmt.Errorf("%s: read the answer: %w", op, err)
 		}
-		return s3Error(op, resp, answer)
+		return apiError(op, resp, answer)
 	}
 	n, err := io.Copy(w, io.LimitReader(resp.Body, limit+1))
 	switch {
@@ -55,8 +55,8 @@ func (c *Client) GetObject(ctx context.Context, bucket, key string, w io.Writer,
 	return nil
 }
 
-// ListObjects lists the keys that begin with prefix, of which there may be
-// limit.
+// ListObjects lists the keys that begin with prefix. More than limit keys are an
+// error.
 func (c *Client) ListObjects(ctx context.Context, bucket, prefix string, limit int) ([]string, error) {
 	const op = "ListObjectsV2"
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
@@ -84,5 +84,5 @@ func (c *Client) ListObjects(ctx context.Context, bucket, prefix string, limit i
 	return keys, nil
 }
 
-// Host is the server's host, with its port unless it goes without saying.
+// Host returns the server's host, with its port unless it is the default.
 func (c *Client) Host() string { return c.base.Host }

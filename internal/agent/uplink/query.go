@@ -10,13 +10,13 @@ import (
 	"sekisho"
 )
 
-// Identity is who the server takes the agent for.
+// Identity is the agent's principal as the server sees it.
 type Identity struct {
 	Account string
 	ARN     string
 }
 
-// CallerIdentity asks STS who the agent is.
+// CallerIdentity calls sts:GetCallerIdentity.
 func (c *Client) CallerIdentity(ctx context.Context) (Identity, error) {
 	var out struct {
 		Account string `xml:"GetCallerIdentityResult>Account"`
@@ -26,7 +26,7 @@ func (c *Client) CallerIdentity(ctx context.Context) (Identity, error) {
 	return Identity{out.Account, out.ARN}, err
 }
 
-// Tags asks EC2 for the tags of a node.
+// Tags calls ec2:DescribeTags for a node.
 func (c *Client) Tags(ctx context.Context, node sekisho.NodeID) (map[string]string, error) {
 	var out struct {
 		Tags []struct {

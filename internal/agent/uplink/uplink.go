@@ -1,15 +1,17 @@
-// Package uplink is the server as an agent reaches it: signed calls, channels
-// made and opened. It sends what AWS's agent sends, so that a server needs
-// one code path for both.
+// Package uplink is the agent's client of the server: signed calls, and control and
+// data channels. It sends what AWS's agent sends, so that the server needs only one
+// code path.
 package uplink
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
@@ -17,12 +19,12 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
 	"sekisho"
+	"sekisho/internal/safetext"
 	"sekisho/internal/wire/id"
 	"sekisho/internal/wire/link"
 	"sekisho/internal/wire/mgs"
@@ -42,7 +44,7 @@ const maxAnswer = 256 << 10
 // callTimeout bounds one call, and one WebSocket handshake.
 const callTimeout = 15 * time.Second
 
-// Server is a server's address and how to know that it is the right one.
+// Server is a server's address and the CA that authenticates it.
 type Server struct {
 	Endpoint string // https://host[:port]
 	Region   string
@@ -56,7 +58,7 @@ type Client struct {
 	tls    *tls.Config
 	http   *http.Client
 	dialer *net.Dialer
-	// creds gives the credentials to sign with.
+	// creds returns the credentials to sign with.
 	creds func(context.Context) (sigv4.Credentials, error)
 }
 
@@ -97,13 +99,13 @@ func New(s Server, credentials func(context.Context) (sigv4.Credentials, error))
 				IdleConnTimeout: 20 * time.Second,
 				MaxIdleConns:    2,
 			},
-			// A redirect would carry signed headers to somebody else.
+			// A redirect would send signed headers to another host.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}, nil
 }
 
-// parseEndpoint accepts https, and http to this very machine.
+// parseEndpoint accepts https URLs, and http URLs to loopback addresses.
 func parseEndpoint(s string) (*url.URL, error) {
 	u, err := url.Parse(s)
 	if err != nil || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || (u.Path != "" && u.Path != "/") {
@@ -113,13 +115,13 @@ func parseEndpoint(s string) (*url.URL, error) {
 	case "https":
 	case "http":
 		if a, err := netip.ParseAddr(u.Hostname()); u.Hostname() != "localhost" && (err != nil || !a.IsLoopback()) {
-			return nil, sekisho.Errorf(sekisho.CodeInvalid, "endpoint %.200q has no TLS; that is allowed for this machine only", s).WithHint("Use https.")
+			return nil, sekisho.Errorf(sekisho.CodeInvalid, "endpoint %.200q has no TLS, which is only allowed for loopback addresses", s).WithHint("Use https.")
 		}
 	default:
 		return nil, sekisho.Errorf(sekisho.CodeInvalid, "endpoint %.200q is not of the form https://host[:port]", s)
 	}
-	// Signer and verifier must agree on the host: the port that goes without
-	// saying is not said.
+	// Signer and verifier must agree on the host, so default ports are
+	// omitted.
 	if p := u.Port(); (u.Scheme == "https" && p == "443") || (u.Scheme == "http" && p == "80") {
 		u.Host = strings.TrimSuffix(u.Host, ":"+p)
 	}
@@ -147,7 +149,7 @@ func (c *Client) HostPort() string {
 	return net.JoinHostPort(c.base.Hostname(), "443")
 }
 
-// TLS is how the server's certificate is checked, nil when there is none.
+// TLS returns the TLS configuration for the server, or nil for http.
 func (c *Client) TLS() *tls.Config {
 	if c.base.Scheme != "https" {
 		return nil
@@ -158,19 +160,18 @@ func (c *Client) TLS() *tls.Config {
 // Close ends idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// APIError is a server's refusal.
+// APIError is an error response of the server.
 type APIError struct {
 	Op      string
 	Status  int    // of HTTP
 	Code    string // such as AccessDeniedException; may be empty
 	Message string
-	Date    time.Time // the server's clock; zero when it did not say
-	// After is how long the server wants to be left alone; usually 0.
+	Date    time.Time // of the response; zero without a Date header
+	// After is the response's Retry-After; usually 0.
 	After time.Duration
 }
 
-// Pause is how long the server that gave err wants to be left alone, as one to
-// which too many come at once.
+// Pause returns the Retry-After of err, or 0.
 func Pause(err error) time.Duration {
 	if e, ok := errors.AsType[*APIError](err); ok {
 		return e.After
@@ -178,7 +179,7 @@ func Pause(err error) time.Duration {
 	return 0
 }
 
-// maxPause bounds what a server may ask for.
+// maxPause bounds Retry-After.
 const maxPause = time.Minute
 
 // Error implements error.
@@ -193,7 +194,7 @@ func (e *APIError) Error() string {
 	return s
 }
 
-// SessionGone reports whether err is the server's word that a session is over.
+// SessionGone reports whether err says that a session has ended.
 func SessionGone(err error) bool {
 	e, ok := errors.AsType[*APIError](err)
 	return ok && strings.Contains(e.Message, mgs.SessionTerminated)
@@ -215,14 +216,13 @@ func (c *Client) signed(service string) signer {
 	}
 }
 
-// Register calls RegisterManagedInstance, which is not signed: the caller has
-// no identity yet.
+// Register calls RegisterManagedInstance, which is not signed, because the caller
+// has no identity yet.
 func (c *Client) Register(ctx context.Context, in, out any) error {
 	return c.ssm(ctx, "RegisterManagedInstance", in, out, unsigned)
 }
 
-// RoleToken calls RequestManagedInstanceRoleToken as a node, which proves
-// itself with its own key.
+// RoleToken calls RequestManagedInstanceRoleToken, signed with the node's key.
 func (c *Client) RoleToken(ctx context.Context, node sekisho.NodeID, key *rsa.PrivateKey, in, out any) error {
 	return c.ssm(ctx, "RequestManagedInstanceRoleToken", in, out, func(_ context.Context, req *http.Request, hash string) error {
 		return sigv4.SignRSA(req, key, string(node), c.region, serviceSSM, time.Now(), hash)
@@ -234,8 +234,8 @@ func (c *Client) SSM(ctx context.Context, op string, in, out any) error {
 	return c.ssm(ctx, op, in, out, c.signed(serviceSSM))
 }
 
-// Decrypt has KMS decrypt a key that a client had encrypted under keyID for
-// the same context.
+// Decrypt calls kms:Decrypt for a key that a client encrypted under keyID with the
+// same encryption context.
 func (c *Client) Decrypt(ctx context.Context, keyID string, wrapped []byte, encryptionContext map[string]string) ([]byte, error) {
 	in := struct {
 		KeyID             string `json:"KeyId"`
@@ -302,7 +302,36 @@ func (c *Client) post(ctx context.Context, op, path string, h http.Header, body 
 	return answer, nil
 }
 
-var xmlMessage = regexp.MustCompile(`<[Mm]essage>([^<]*)</[Mm]essage>`)
+// xmlError is an error in any of the XML forms that AWS's services use: S3 has
+// the code and message at the top, the query protocol within Error or
+// Errors>Error, and message channels have a message in lower case.
+type xmlError struct {
+	Code    string `xml:"Code"`
+	Message string `xml:"Message"`
+	Lower   string `xml:"message"`
+	Error   *struct {
+		Code    string `xml:"Code"`
+		Message string `xml:"Message"`
+	} `xml:"Error"`
+	Errors *struct {
+		Code    string `xml:"Error>Code"`
+		Message string `xml:"Error>Message"`
+	} `xml:"Errors"`
+}
+
+// parse returns the code and message of body, and whether it is XML.
+func (x *xmlError) parse(body []byte) (code, message string, ok bool) {
+	if err := xml.Unmarshal(body, x); err != nil {
+		return "", "", false
+	}
+	switch {
+	case x.Error != nil:
+		return x.Error.Code, x.Error.Message, true
+	case x.Errors != nil:
+		return x.Errors.Code, x.Errors.Message, true
+	}
+	return x.Code, cmp.Or(x.Message, x.Lower), true
+}
 
 func apiError(op string, resp *http.Response, body []byte) *APIError {
 	e := &APIError{Op: op, Status: resp.StatusCode}
@@ -324,31 +353,21 @@ func apiError(op string, resp *http.Response, body []byte) *APIError {
 			e.Message = j.Message2
 		}
 	default:
-		if m := xmlMessage.FindSubmatch(body); m != nil {
-			body = m[1]
+		var x xmlError
+		if code, message, ok := x.parse(body); ok {
+			e.Code, e.Message = code, message
+		} else {
+			e.Message = string(body)
 		}
-		e.Message = string(body)
 	}
-	e.Code, e.Message = printable(e.Code, 100), printable(e.Message, 400)
+	e.Code, e.Message = safetext.Line(e.Code, 100), message(e.Message)
 	return e
 }
 
-// printable keeps a server's words from playing tricks on a terminal or log.
-func printable(s string, limit int) string {
-	s = strings.Join(strings.Fields(strings.ToValidUTF8(s, "")), " ")
-	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) {
-			return -1
-		}
-		return r
-	}, s)
-	if len(s) > limit {
-		s = strings.ToValidUTF8(s[:limit], "") + "…"
-	}
-	return s
-}
+// message makes a server's message one line that is safe for terminals and logs.
+func message(s string) string { return safetext.Line(strings.Join(strings.Fields(s), " "), 400) }
 
-// OpenControl makes and opens the control channel of a node.
+// OpenControl creates and opens the control channel of a node.
 func (c *Client) OpenControl(ctx context.Context, node sekisho.NodeID) (*link.Conn, error) {
 	request := id.UUID()
 	token, err := c.createControl(ctx, node, request)
@@ -368,8 +387,8 @@ func (c *Client) OpenControl(ctx context.Context, node sekisho.NodeID) (*link.Co
 	return c.open(ctx, opControl, controlPath(node), "role=subscribe&stream=input", open)
 }
 
-// CheckControl makes a control channel and does not open it, which leaves one
-// that is open undisturbed.
+// CheckControl creates a control channel without opening it, which does not disturb
+// one that is open.
 func (c *Client) CheckControl(ctx context.Context, node sekisho.NodeID) error {
 	_, err := c.createControl(ctx, node, id.UUID())
 	return err
@@ -389,7 +408,7 @@ func (c *Client) createControl(ctx context.Context, node sekisho.NodeID, request
 	return c.create(ctx, opControl, controlPath(node), body)
 }
 
-// OpenData makes and opens the agent's leg of a session's data channel.
+// OpenData creates and opens the agent's leg of a session's data channel.
 func (c *Client) OpenData(ctx context.Context, node sekisho.NodeID, session sekisho.SessionID) (*link.Conn, error) {
 	const op = "CreateDataChannel"
 	path := "/v1/data-channel/" + url.PathEscape(string(session))
@@ -414,11 +433,11 @@ func (c *Client) OpenData(ctx context.Context, node sekisho.NodeID, session seki
 	return c.open(ctx, op, path, "role=publish_subscribe", open)
 }
 
-// create asks for a channel and returns its token.
+// create creates a channel and returns its token.
 func (c *Client) create(ctx context.Context, op, path string, body []byte) (string, error) {
-	// A channel is made when there was none or one was lost, and then idle
-	// connections of the same time are likely lost too: waiting for one of them
-	// would cost the session.
+	// Channels are created after a start or a broken connection. Idle HTTP
+	// connections are then likely broken too, and waiting for one could lose
+	// the session.
 	c.http.CloseIdleConnections()
 	h := http.Header{"Content-Type": {"application/json"}}
 	answer, err := c.post(ctx, op, path, h, body, http.StatusCreated, c.signed(serviceMGS))
@@ -448,7 +467,7 @@ func (c *Client) open(ctx context.Context, op, path, query string, first []byte)
 	u.Scheme = "ws" + strings.TrimPrefix(u.Scheme, "http") // https → wss
 	conn, err := link.Dial(ctx, u.String(), link.DialOptions{Header: req.Header, TLS: c.tls.Clone()})
 	if e, ok := errors.AsType[*link.HandshakeError](err); ok {
-		return nil, &APIError{Op: op, Status: e.StatusCode, Message: printable(e.Body, 400)}
+		return nil, &APIError{Op: op, Status: e.StatusCode, Message: message(e.Body)}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", op, err)

@@ -98,7 +98,7 @@ func TestAnswers(t *testing.T) {
 		{"control characters", func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(500)
 			_, _ = w.Write([]byte("\x1b]0;owned\x07\xff\nnext=line \u009b2J" + strings.Repeat("x", 5000)))
-		}, "500: ]0;owned next=line 2Jxxx", "", false},
+		}, "500: ]0;owned\ufffd next=line 2Jxxx", "", false},
 		{"redirect", func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect)
 		}, "307", "", false},
@@ -115,6 +115,18 @@ func TestAnswers(t *testing.T) {
 			w.WriteHeader(403)
 			_, _ = w.Write([]byte("<AccessDeniedException><Message>not you</Message></AccessDeniedException>"))
 		}, "403: not you", "", true},
+		{"S3 error with entities", func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(403)
+			_, _ = w.Write([]byte("<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code><Message>a &lt;b&gt; &amp; c</Message></Error>"))
+		}, "403 AccessDenied: a <b> & c", "AccessDenied", true},
+		{"query protocol error", func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(403)
+			_, _ = w.Write([]byte("<ErrorResponse xmlns=\"x\"><Error><Code>AccessDenied</Code><Message>no</Message></Error></ErrorResponse>"))
+		}, "403 AccessDenied: no", "AccessDenied", true},
+		{"EC2 error", func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(400)
+			_, _ = w.Write([]byte("<Response><Errors><Error><Code>InvalidParameterValue</Code><Message>no</Message></Error></Errors></Response>"))
+		}, "400 InvalidParameterValue: no", "InvalidParameterValue", true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -1,14 +1,18 @@
 package policy
 
 import (
+	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
-// encoding/json keeps the last of two equal keys and hides positions, and both
-// matter here: the first could hide a Deny, the second names the statement
-// that decided. Hence this small reader of RFC 8259.
+// Unmarshalling into Go values keeps the last of two equal keys and loses
+// positions. The first could hide a Deny, and the second are needed to name
+// the statement that decided, so a document is read token by token.
 
 const (
 	maxDocument = 131072 // AWS's bound for a policyDocument parameter
@@ -52,269 +56,113 @@ func (n *jsonNode) scalarText() (string, bool) {
 	return "", false
 }
 
+// jsonReader builds the tree of a document whose syntax is known to be right.
 type jsonReader struct {
 	src string
-	pos int
+	dec *json.Decoder
 }
 
 func readJSON(src []byte) (*jsonNode, error) {
 	if !utf8.Valid(src) {
-		return nil, fmt.Errorf("the document is not UTF-8")
+		return nil, errors.New("the document is not UTF-8")
 	}
-	r := &jsonReader{src: string(src)}
-	n, err := r.value(0)
-	if err != nil {
-		return nil, err
+	var whole json.RawMessage
+	if err := json.Unmarshal(src, &whole); err != nil {
+		offset := len(src)
+		if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+			offset = max(0, int(syntax.Offset)-1)
+		}
+		return nil, errorAt(string(src), offset, "%s", err)
 	}
-	if r.space(); r.pos < len(r.src) {
-		return nil, r.errorf("text after the end of the document")
-	}
-	return n, nil
+	r := &jsonReader{src: string(src), dec: json.NewDecoder(bytes.NewReader(src))}
+	r.dec.UseNumber()
+	return r.value(0)
 }
 
-func (r *jsonReader) errorf(format string, args ...any) error {
-	p := positionOf(r.src, r.pos)
+func errorAt(src string, offset int, format string, args ...any) error {
+	p := positionOf(src, offset)
 	return fmt.Errorf("line %d column %d: %s", p.Line, p.Column, fmt.Sprintf(format, args...))
 }
 
-func (r *jsonReader) space() {
-	for r.pos < len(r.src) {
-		switch r.src[r.pos] {
-		case ' ', '\t', '\n', '\r':
-			r.pos++
-		default:
-			return
-		}
+// next returns the next token and the offset of its first byte.
+func (r *jsonReader) next() (token json.Token, start int, err error) {
+	start = int(r.dec.InputOffset())
+	for start < len(r.src) && strings.IndexByte(" \t\r\n,:", r.src[start]) >= 0 {
+		start++
 	}
+	token, err = r.dec.Token()
+	if err != nil {
+		return nil, start, errorAt(r.src, start, "%s", err)
+	}
+	// The decoder replaces a lone surrogate by U+FFFD.
+	if s, ok := token.(string); ok && strings.ContainsRune(s, utf8.RuneError) &&
+		strings.Contains(strings.ToLower(r.src[start:r.dec.InputOffset()]), `\ud`) {
+		return nil, start, errorAt(r.src, start, "lone surrogate in a string")
+	}
+	return token, start, nil
 }
 
 func (r *jsonReader) value(depth int) (*jsonNode, error) {
-	r.space()
-	if r.pos >= len(r.src) {
-		return nil, r.errorf("the document ends early")
+	token, start, err := r.next()
+	if err != nil {
+		return nil, err
 	}
 	if depth > maxDepth {
-		return nil, r.errorf("nested too deeply")
+		return nil, errorAt(r.src, start, "nested more than %d levels deep", maxDepth)
 	}
-	n := &jsonNode{start: r.pos}
-	var err error
-	switch c := r.src[r.pos]; {
-	case c == '{':
-		n.kind = jsonObject
-		err = r.object(n, depth)
-	case c == '[':
-		n.kind = jsonArray
-		err = r.array(n, depth)
-	case c == '"':
-		n.kind = jsonString
-		n.text, err = r.str()
-	case c == '-' || c >= '0' && c <= '9':
-		n.kind = jsonNumber
-		n.text, err = r.number()
-	default:
-		n.kind = jsonBool
-		switch {
-		case r.literal("true"):
-			n.text = "true"
-		case r.literal("false"):
-			n.text = "false"
-		case r.literal("null"):
-			n.kind = jsonNull
-		default:
-			err = r.errorf("unexpected character")
+	n := &jsonNode{start: start}
+	switch t := token.(type) {
+	case json.Delim:
+		if t == '{' {
+			n.kind = jsonObject
+			err = r.object(n, depth)
+		} else {
+			n.kind = jsonArray
+			err = r.array(n, depth)
 		}
+	case string:
+		n.kind, n.text = jsonString, t
+	case json.Number:
+		n.kind, n.text = jsonNumber, t.String()
+	case bool:
+		n.kind, n.text = jsonBool, strconv.FormatBool(t)
 	}
-	n.end = r.pos
+	n.end = int(r.dec.InputOffset())
 	return n, err
 }
 
-func (r *jsonReader) literal(word string) bool {
-	if len(r.src)-r.pos >= len(word) && r.src[r.pos:r.pos+len(word)] == word {
-		r.pos += len(word)
-		return true
-	}
-	return false
-}
-
 func (r *jsonReader) object(n *jsonNode, depth int) error {
-	r.pos++
 	seen := map[string]bool{}
-	for first := true; ; first = false {
-		r.space()
-		if first && r.literal("}") {
-			return nil
-		}
-		if r.pos >= len(r.src) || r.src[r.pos] != '"' {
-			return r.errorf("expected a name in quotes")
-		}
-		name, err := r.str()
+	for r.dec.More() {
+		token, start, err := r.next()
 		if err != nil {
 			return err
 		}
+		name, _ := token.(string) // the decoder accepts only strings here
 		if seen[name] {
-			return r.errorf("%q occurs twice in one object", name)
+			return errorAt(r.src, start, "%q occurs twice in one object", name)
 		}
 		seen[name] = true
-		if r.space(); !r.literal(":") {
-			return r.errorf("expected a colon after %q", name)
-		}
 		v, err := r.value(depth + 1)
 		if err != nil {
 			return err
 		}
 		n.members = append(n.members, jsonMember{name, v})
-		r.space()
-		if r.literal("}") {
-			return nil
-		}
-		if !r.literal(",") {
-			return r.errorf("expected a comma or a closing brace")
-		}
 	}
+	_, _, err := r.next()
+	return err
 }
 
 func (r *jsonReader) array(n *jsonNode, depth int) error {
-	r.pos++
-	for first := true; ; first = false {
-		if r.space(); first && r.literal("]") {
-			return nil
-		}
+	for r.dec.More() {
 		v, err := r.value(depth + 1)
 		if err != nil {
 			return err
 		}
 		n.elems = append(n.elems, v)
-		r.space()
-		if r.literal("]") {
-			return nil
-		}
-		if !r.literal(",") {
-			return r.errorf("expected a comma or a closing bracket")
-		}
 	}
-}
-
-func (r *jsonReader) number() (string, error) {
-	start := r.pos
-	digits := func() bool {
-		from := r.pos
-		for r.pos < len(r.src) && r.src[r.pos] >= '0' && r.src[r.pos] <= '9' {
-			r.pos++
-		}
-		return r.pos > from
-	}
-	r.literal("-")
-	zero := r.pos < len(r.src) && r.src[r.pos] == '0'
-	from := r.pos
-	ok := digits() && (!zero || r.pos == from+1)
-	if ok && r.literal(".") {
-		ok = digits()
-	}
-	if ok && (r.literal("e") || r.literal("E")) {
-		if !r.literal("+") {
-			r.literal("-")
-		}
-		ok = digits()
-	}
-	if !ok {
-		return "", r.errorf("malformed number")
-	}
-	return r.src[start:r.pos], nil
-}
-
-func (r *jsonReader) str() (string, error) {
-	r.pos++
-	start := r.pos
-	for r.pos < len(r.src) {
-		switch c := r.src[r.pos]; {
-		case c == '"':
-			s := r.src[start:r.pos]
-			r.pos++
-			return s, nil
-		case c == '\\':
-			return r.escaped(start)
-		case c < 0x20:
-			return "", r.errorf("control character in a string")
-		default:
-			r.pos++
-		}
-	}
-	return "", r.errorf("the document ends inside a string")
-}
-
-func (r *jsonReader) escaped(start int) (string, error) {
-	b := []byte(r.src[start:r.pos])
-	for r.pos < len(r.src) {
-		c := r.src[r.pos]
-		r.pos++
-		switch {
-		case c == '"':
-			return string(b), nil
-		case c < 0x20:
-			return "", r.errorf("control character in a string")
-		case c != '\\':
-			b = append(b, c)
-			continue
-		}
-		if r.pos >= len(r.src) {
-			break
-		}
-		c = r.src[r.pos]
-		r.pos++
-		switch c {
-		case '"', '\\', '/':
-			b = append(b, c)
-		case 'b':
-			b = append(b, '\b')
-		case 'f':
-			b = append(b, '\f')
-		case 'n':
-			b = append(b, '\n')
-		case 'r':
-			b = append(b, '\r')
-		case 't':
-			b = append(b, '\t')
-		case 'u':
-			u, err := r.unicode()
-			if err != nil {
-				return "", err
-			}
-			b = utf8.AppendRune(b, u)
-		default:
-			return "", r.errorf("unknown escape")
-		}
-	}
-	return "", r.errorf("the document ends inside a string")
-}
-
-func (r *jsonReader) unicode() (rune, error) {
-	hi, err := r.hex4()
-	if err != nil || hi < 0xD800 || hi > 0xDFFF {
-		return hi, err
-	}
-	if hi > 0xDBFF || !r.literal(`\u`) {
-		return 0, r.errorf("lone surrogate")
-	}
-	lo, err := r.hex4()
-	if err != nil {
-		return 0, err
-	}
-	if lo < 0xDC00 || lo > 0xDFFF {
-		return 0, r.errorf("lone surrogate")
-	}
-	return 0x10000 + (hi-0xD800)<<10 + (lo - 0xDC00), nil
-}
-
-func (r *jsonReader) hex4() (rune, error) {
-	if len(r.src)-r.pos < 4 {
-		return 0, r.errorf("malformed escape")
-	}
-	u, err := strconv.ParseUint(r.src[r.pos:r.pos+4], 16, 16)
-	if err != nil {
-		return 0, r.errorf("malformed escape")
-	}
-	r.pos += 4
-	return rune(u), nil
+	_, _, err := r.next()
+	return err
 }
 
 // Position is a place in a document's text. Both numbers count from one;

@@ -87,7 +87,7 @@ type Federation interface {
 	// Begin returns where to send the browser, and what Finish needs.
 	Begin(ctx context.Context, provider, redirect string) (address string, state []byte, err error)
 	// Finish redeems what the provider sent back.
-	Finish(ctx context.Context, state []byte, answer url.Values, ask webid.Ask) (identity.SignIn, error)
+	Finish(ctx context.Context, state []byte, answer url.Values, ask webid.AuthorizeFunc) (identity.SignIn, error)
 }
 
 // Doors are the AWS API doors.

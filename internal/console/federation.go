@@ -104,7 +104,7 @@ func (c *Console) finishFederation(w http.ResponseWriter, r *http.Request) {
 }
 
 // asker has roles' trust policies decide over what facts says of a request.
-func asker(facts authz.Facts) webid.Ask {
+func asker(facts authz.Facts) webid.AuthorizeFunc {
 	return func(ctx context.Context, who *sekisho.Principal, t webid.Trust, action string, token *webid.Token, keys []policy.Key) error {
 		facts.Principal = who
 		keys = slices.Concat(keys, authz.ResourceTags("iam", t.Role.Tags), authz.RequestTags(token.Tags))

@@ -80,7 +80,7 @@ func (d *door) lookupEvents(ctx context.Context, c *api.Call, in *lookupRequest)
 	if err := c.Authorize(ctx, "cloudtrail:LookupEvents", "*"); err != nil {
 		return nil, err
 	}
-	// Whoever may simulate policies may also know why they decided.
+	// Callers who may simulate policies may also see the reasons of decisions.
 	why, err := c.Decide(ctx, "iam:SimulatePrincipalPolicy", "*")
 	if err != nil {
 		return nil, err
@@ -132,7 +132,7 @@ func (in *lookupRequest) query() (audit.Query, error) {
 		q.Limit = int(*in.MaxResults)
 	}
 	if in.EventCategory != "" {
-		return q, awsproto.SenderError("InvalidEventCategoryException", "There are no Insights events here: leave EventCategory out.")
+		return q, awsproto.SenderError("InvalidEventCategoryException", "EventCategory is not supported, because there are no Insights events. Omit it.")
 	}
 	if !q.Start.IsZero() && !q.End.IsZero() && q.Start.After(q.End) {
 		return q, awsproto.SenderError("InvalidTimeRangeException", "StartTime must not be later than EndTime.")
@@ -173,7 +173,7 @@ func (in *lookupRequest) query() (audit.Query, error) {
 	if in.NextToken != "" {
 		before, ok := readToken(in.NextToken, in.digest())
 		if !ok {
-			return q, awsproto.SenderError("InvalidNextTokenException", "The NextToken is not one that this lookup returned: repeat the same attributes and times with it.")
+			return q, awsproto.SenderError("InvalidNextTokenException", "The NextToken does not belong to this lookup. Repeat the request with the same attributes and times.")
 		}
 		q.Before = before
 	}
@@ -182,7 +182,7 @@ func (in *lookupRequest) query() (audit.Query, error) {
 
 const digestSize = 8
 
-// digest identifies what is looked up. A token continues that lookup alone.
+// digest identifies a lookup. A token is valid only for the same lookup.
 func (in *lookupRequest) digest() [digestSize]byte {
 	b, err := json.Marshal([]any{in.LookupAttributes, in.StartTime.UnixMilli(), in.EndTime.UnixMilli()})
 	if err != nil { // strings and numbers always marshal

@@ -120,7 +120,7 @@ func inlineList(h *identity.Holder) list[inlinePolicy] {
 	})
 }
 
-// detail is one thing the details list; add puts it into an answer.
+// detail is one object of the answer; add appends it.
 type detail struct {
 	key string
 	add func(out *detailsAnswer) error
@@ -154,7 +154,7 @@ func (d *door) getAccountAuthorizationDetails(ctx context.Context, c *api.Call, 
 	return out, nil
 }
 
-// details gathers what was asked for, in the order of the keys.
+// details returns the requested objects in the order of their keys.
 func (d *door) details(ctx context.Context, wanted func(string) bool) ([]detail, error) {
 	var all []detail
 	if wanted("User") {

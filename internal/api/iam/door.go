@@ -41,17 +41,16 @@ func New(dir *identity.Directory) *api.Door {
 	}
 }
 
-// guard keeps out the temporary credentials that AWS lets nowhere near IAM.
+// guard refuses the temporary credentials that AWS does not accept for IAM.
 func guard(c *api.Call) error {
 	p := c.Principal
 	if p.Session != nil && (p.Type == sekisho.PrincipalFederatedUser || (p.Type == sekisho.PrincipalUser && p.MFATime.IsZero())) {
-		return sekisho.Errorf(sekisho.CodeDenied, "IAM cannot be called with credentials of GetFederationToken, or of GetSessionToken without MFA.")
+		return sekisho.Errorf(sekisho.CodeDenied, "IAM cannot be called with credentials of GetFederationToken or with credentials of GetSessionToken without MFA.")
 	}
 	return nil
 }
 
-// named gives the errors of identity that AWS names by more than their code
-// their names.
+// named translates the errors of identity for which AWS has specific names.
 func named(err error) error {
 	e, ok := errors.AsType[*sekisho.Error](err)
 	switch {
@@ -65,7 +64,7 @@ func named(err error) error {
 	return err
 }
 
-// action is the action of the operation that was called.
+// action returns the policy action of the call.
 func action(c *api.Call) string { return "iam:" + c.Operation }
 
 // on authorizes the call on an ARN with the tags it has.
@@ -73,10 +72,10 @@ func on(ctx context.Context, c *api.Call, arn string, tags map[string]string, ke
 	return c.Authorize(ctx, action(c), arn, append(keys, authz.ResourceTags("iam", tags)...)...)
 }
 
-// everything authorizes a call that is about no object.
+// everything authorizes a call without a resource.
 func everything(ctx context.Context, c *api.Call) error { return c.Authorize(ctx, action(c), "*") }
 
-// arn is the ARN of an object that is not there, or not yet.
+// arn returns the ARN of an object that does not exist (yet).
 func arn(c *api.Call, kind identity.Kind, path, name string) string {
 	if path == "" {
 		path = "/"
@@ -84,8 +83,8 @@ func arn(c *api.Call, kind identity.Kind, path, name string) string {
 	return "arn:aws:iam::" + c.Account + ":" + string(kind) + path + name
 }
 
-// holder authorizes the call on a user, group or role. Who may not know
-// whether it exists is refused before being told.
+// holder authorizes the call on a user, group or role. An unauthorized caller
+// does not learn whether it exists.
 func (d *door) holder(ctx context.Context, c *api.Call, kind identity.Kind, name string, keys ...authz.Key) (*identity.Holder, error) {
 	h, err := d.Holder(ctx, kind, name)
 	if sekisho.IsNotFound(err) {
@@ -107,7 +106,7 @@ const (
 	keyPolicyARN = "iam:PolicyARN"
 )
 
-// created are the condition keys of a request that makes something.
+// created returns the condition keys of a request that creates an object.
 func created(boundary string, tags map[string]string) []authz.Key {
 	keys := authz.RequestTags(tags)
 	if boundary != "" {
@@ -116,7 +115,7 @@ func created(boundary string, tags map[string]string) []authz.Key {
 	return keys
 }
 
-// userName is the user a request names, or the caller.
+// userName returns the user that a request names, or the caller.
 func userName(c *api.Call, name string) (string, error) {
 	if name != "" {
 		return name, nil
@@ -142,7 +141,7 @@ const (
 	mostItems    = 1000
 )
 
-// page cuts a listing that is in the order of key.
+// page returns one page of a list that is sorted by key.
 func page[T any](all []T, key func(T) string, in paging) ([]T, more, error) {
 	items := defaultItems
 	if in.MaxItems != nil {
@@ -171,7 +170,7 @@ func page[T any](all []T, key func(T) string, in paging) ([]T, more, error) {
 	return all, more{true, base64.RawURLEncoding.EncodeToString([]byte(key(all[items-1])))}, nil
 }
 
-// under keeps what has a path prefix.
+// under filters by path prefix.
 func under[T any](all []T, prefix string, path func(T) string) []T {
 	if prefix == "" {
 		return all
@@ -179,7 +178,7 @@ func under[T any](all []T, prefix string, path func(T) string) []T {
 	return slices.DeleteFunc(slices.Clone(all), func(v T) bool { return !strings.HasPrefix(path(v), prefix) })
 }
 
-// whole pages a list of texts.
+// whole is the key of a list of strings.
 func whole(s string) string { return s }
 
 func userKey(u *identity.User) string   { return strings.ToLower(u.Name) }

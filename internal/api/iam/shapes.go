@@ -12,8 +12,8 @@ import (
 	"sekisho/internal/wire/awsproto"
 )
 
-// list is a list on the wire. It is written when it is empty as well: clients
-// written in Python index the member without asking.
+// list is a list on the wire. An empty list is written as well, because Python
+// clients index the member without checking.
 type list[T any] struct {
 	Member []T `xml:"member"`
 }
@@ -60,7 +60,7 @@ func date(t time.Time) *awsproto.Epoch {
 	return &e
 }
 
-// encoded is a policy document as answers carry it: percent-encoded.
+// encoded percent-encodes a policy document for an answer.
 func encoded(document string) string {
 	return strings.ReplaceAll(url.QueryEscape(document), "+", "%20")
 }
@@ -92,7 +92,7 @@ func userShape(u *identity.User) user {
 	return user{Path: u.Path, UserName: u.Name, UserID: u.ID, Arn: u.ARN, CreateDate: date(u.Created)}
 }
 
-// userWhole is what GetUser and CreateUser tell, and ListUsers does not.
+// userWhole has the members of GetUser and CreateUser that ListUsers lacks.
 func userWhole(u *identity.User) user {
 	s := userShape(u)
 	s.PermissionsBoundary, s.Tags = boundaryOf(&u.Holder), tagList(u.Tags)
@@ -212,13 +212,13 @@ func keyShape(user string, k *identity.AccessKey) accessKey {
 	return s
 }
 
-// paging is what every listing takes.
+// paging holds the paging parameters of a list operation.
 type paging struct {
 	Marker   string
 	MaxItems *int
 }
 
-// more is what every listing answers with.
+// more holds the paging members of a list answer.
 type more struct {
 	IsTruncated bool
 	Marker      string `xml:",omitempty"`

@@ -62,7 +62,7 @@ type resourceResult struct {
 	MatchedStatements                 list[matchedStatement]
 	MissingContextValues              list[string]
 	PermissionsBoundaryDecisionDetail *boundaryDetail `xml:",omitempty"`
-	SekishoReason                     string          // no member of AWS's: the decision in one sentence
+	SekishoReason                     string          // not in AWS: the explanation in one sentence
 }
 
 type evaluation struct {
@@ -112,7 +112,7 @@ func (d *door) simulatePrincipalPolicy(ctx context.Context, c *api.Call, in *sim
 	return in.run(ps, who)
 }
 
-// input parses a document that a simulation is given.
+// input parses a document of a simulation request.
 func input(text, listName string, i int, sourceType string) (*policy.Document, error) {
 	id := fmt.Sprintf("%s.%d", listName, i+1)
 	doc, err := policy.Parse([]byte(text))
@@ -171,8 +171,9 @@ func (in *simulation) keys() (*policy.Context, error) {
 	return keys, v.Err()
 }
 
-// run answers in the form AWS has had since 2026: one result for each action,
-// the most restrictive over the resources, and one below it for each resource.
+// run returns results in the form that AWS has used since 2026: for each action
+// the most restrictive result over all resources, and below it one result for
+// each resource.
 func (in *simulation) run(ps policy.Policies, who policy.Principal) (*simulationAnswer, error) {
 	if len(in.ActionNames) == 0 {
 		return nil, require("actionNames", "")

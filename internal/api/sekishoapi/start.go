@@ -177,7 +177,7 @@ func (d *door) checkAccess(ctx context.Context, c *api.Call, in *checkStartReque
 }
 
 // asks decides for the caller itself, apart from the call's own decisions.
-func (d *door) asks(f authz.Facts) authz.Ask {
+func (d *door) asks(f authz.Facts) authz.DecideFunc {
 	return func(ctx context.Context, action, resource string, keys ...authz.Key) (authz.Verdict, error) {
 		return d.Authorizer.Decide(ctx, &f, action, resource, keys...)
 	}

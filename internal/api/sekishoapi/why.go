@@ -157,7 +157,7 @@ func (in *explainRequest) check(c *api.Call) error {
 }
 
 // asking decides as the call of f's principal would be decided.
-func (d *door) asking(f authz.Facts, mfa bool) authz.Ask {
+func (d *door) asking(f authz.Facts, mfa bool) authz.DecideFunc {
 	p := *f.Principal
 	if p.Type != root.PrincipalUser || mfa {
 		// A user with a second factor has temporary credentials, as a role has.
@@ -173,7 +173,7 @@ func (d *door) asking(f authz.Facts, mfa bool) authz.Ask {
 }
 
 // asked puts a question by ask.
-type asked func(ctx context.Context, ask authz.Ask) (authz.Verdict, []authz.Step, error)
+type asked func(ctx context.Context, ask authz.DecideFunc) (authz.Verdict, []authz.Step, error)
 
 // question finds out what the call would ask.
 func (d *door) question(ctx context.Context, in *explainRequest) (asked, error) {
@@ -187,7 +187,7 @@ func (d *door) question(ctx context.Context, in *explainRequest) (asked, error) 
 		return one(in.Action, q.Node, q.NodeKeys), err
 	case in.ResourceArn == "" && in.Target != "":
 		names, keys, err := d.Requests.Session(ctx, in.Target)
-		return func(ctx context.Context, ask authz.Ask) (authz.Verdict, []authz.Step, error) {
+		return func(ctx context.Context, ask authz.DecideFunc) (authz.Verdict, []authz.Step, error) {
 			return authz.AnyName(ctx, ask, in.Action, names, keys)
 		}, err
 	case in.ResourceArn == "":
@@ -197,7 +197,7 @@ func (d *door) question(ctx context.Context, in *explainRequest) (asked, error) 
 }
 
 func one(action, resource string, keys []authz.Key) asked {
-	return func(ctx context.Context, ask authz.Ask) (authz.Verdict, []authz.Step, error) {
+	return func(ctx context.Context, ask authz.DecideFunc) (authz.Verdict, []authz.Step, error) {
 		return authz.AnyName(ctx, ask, action, []string{resource}, keys)
 	}
 }

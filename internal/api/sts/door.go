@@ -1,5 +1,5 @@
-// Package sts is the STS door: who a caller is, and temporary credentials,
-// over [sekisho/internal/iam/identity].
+// Package sts is the STS door: caller identity and temporary credentials, over
+// [sekisho/internal/iam/identity].
 package sts
 
 import (
@@ -34,18 +34,18 @@ func New(dir *identity.Directory, web *webid.Verifier) *api.Door {
 		Operations: map[string]api.Operation{
 			"GetCallerIdentity": {
 				Handle: api.Handle(d.getCallerIdentity), ReadOnly: true,
-				NoPolicy: "AWS answers it whatever policies say, so that anybody can find out who they are",
+				NoPolicy: "as in AWS, every caller can look up its own identity",
 			},
 			"GetSessionToken": {
 				Handle: api.Handle(d.getSessionToken), AnswerOnly: true,
-				NoPolicy: "it proves who somebody is and gives nothing they did not have; AWS asks no policy either",
+				NoPolicy: "as in AWS, the credentials allow nothing that the caller could not do before",
 			},
 			"AssumeRole": {Handle: api.Handle(d.assumeRole), AnswerOnly: true},
 			"AssumeRoleWithWebIdentity": {
 				Handle: api.Handle(d.assumeRoleWithWebIdentity), Auth: api.Anonymous, AnswerOnly: true,
 			},
-			// Its callers cannot sign, so that without an entry they would be told
-			// to.
+			// Its callers have no credentials. Without this entry the server would
+			// ask them to sign the request.
 			"AssumeRoleWithSAML": {Handle: api.Handle(assumeRoleWithSAML), Auth: api.Anonymous, AnswerOnly: true},
 			"GetFederationToken": {Handle: api.Handle(d.getFederationToken), AnswerOnly: true},
 			"GetAccessKeyInfo":   {Handle: api.Handle(d.getAccessKeyInfo), ReadOnly: true},
@@ -80,7 +80,7 @@ func shape(t identity.TemporaryCredentials) credentials {
 	return credentials{t.AccessKeyID, t.SecretAccessKey, t.SessionToken, awsproto.NewEpoch(t.Expiration)}
 }
 
-// note tells the audit trail which credentials were issued.
+// note records the issued credentials in the audit trail.
 func note(c *api.Call, t identity.TemporaryCredentials) {
 	c.Annotate(map[string]any{"credentials": map[string]any{"accessKeyId": t.AccessKeyID, "expiration": t.Expiration.Format(time.RFC3339)}})
 }
@@ -152,8 +152,8 @@ func (d *door) assumeRole(ctx context.Context, c *api.Call, in *assumeRoleReques
 		if !sekisho.IsNotFound(err) {
 			return nil, err
 		}
-		// Whether a role exists is told to nobody whom it does not trust: the
-		// answer is that of a role that trusts nobody.
+		// Only callers that a role trusts learn whether it exists: a missing
+		// role is treated like one that trusts nobody.
 		role = &identity.Role{Holder: identity.Holder{ARN: in.RoleArn}, Trust: trustsNobody}
 	}
 	mfa, err := d.secondFactor(ctx, c, in.SerialNumber, in.TokenCode)
@@ -171,7 +171,7 @@ func (d *door) assumeRole(ctx context.Context, c *api.Call, in *assumeRoleReques
 		return nil, err
 	}
 	if role.ID == "" {
-		return nil, fmt.Errorf("the role %s is not there, and may be assumed", in.RoleArn)
+		return nil, fmt.Errorf("the missing role %s may be assumed", in.RoleArn)
 	}
 	req := identity.SessionRequest{
 		Name: in.RoleSessionName, Policies: inline(in.Policy), PolicyARNs: arns(in.PolicyArns),
@@ -192,8 +192,7 @@ func assumeRoleWithSAML(context.Context, *api.Call, *struct{}) (*struct{}, error
 	return nil, sekisho.Errorf(sekisho.CodeNotImplemented, "sts:AssumeRoleWithSAML is not implemented by Sekisho. Use AssumeRoleWithWebIdentity with an OpenID Connect provider.")
 }
 
-// trustsNobody is the trust policy of roles that are not there. It has a
-// statement because a policy must.
+// trustsNobody is the trust policy of missing roles.
 const trustsNobody = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"nobody.invalid"},"Action":"sts:AssumeRole"}]}`
 
 // trusting decides by the caller's policies and a role's trust policy
@@ -207,8 +206,8 @@ func (t trusting) Policies(ctx context.Context, p *sekisho.Principal) (*policy.S
 	return t.TrustSet(ctx, p, t.role)
 }
 
-// mayAssume asks for sts:AssumeRole and, where the request has tags or a
-// source identity, for the permission to set them.
+// mayAssume authorizes sts:AssumeRole and, if the request has tags or a source
+// identity, the actions that set them.
 func (d *door) mayAssume(ctx context.Context, c *api.Call, in *assumeRoleRequest, role *identity.Role, tags map[string]string, mfa time.Time) error {
 	keys := append(authz.RequestTags(tags), authz.ResourceTags("iam", role.Tags)...)
 	keys = append(keys, authz.One("sts:RoleSessionName", in.RoleSessionName))
@@ -244,8 +243,7 @@ func (d *door) mayAssume(ctx context.Context, c *api.Call, in *assumeRoleRequest
 	return nil
 }
 
-// secondFactor accepts the code of a request, if it has one; the time is zero
-// when it has none.
+// secondFactor checks the code of a request; the time is zero if it has none.
 func (d *door) secondFactor(ctx context.Context, c *api.Call, serial, code string) (time.Time, error) {
 	switch {
 	case serial == "" && code == "":
@@ -325,7 +323,7 @@ func (d *door) getFederationToken(ctx context.Context, c *api.Call, in *federati
 	return &federationAnswer{shape(creds), federatedUser{p.UserID, p.ARN}, packed(in.Policy, in.PolicyArns)}, nil
 }
 
-// named gives the errors that STS has a name for that name.
+// named translates the errors for which STS has specific names.
 func named(err error) error {
 	if errors.Is(err, identity.ErrPackedPolicy) {
 		return &awsproto.Error{Code: "PackedPolicyTooLarge", Message: err.Error(), Status: http.StatusBadRequest, Sender: true}
@@ -361,7 +359,7 @@ func arns(list []policyARN) []string {
 	return out
 }
 
-// packed is how much of what session policies may take is taken, in percent.
+// packed returns the used part of the session policies' quota in percent.
 func packed(document string, list []policyARN) int {
 	n := len(document)
 	for _, p := range list {

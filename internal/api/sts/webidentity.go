@@ -51,7 +51,7 @@ func (d *door) assumeRoleWithWebIdentity(ctx context.Context, c *api.Call, in *w
 	if err := in.check(); err != nil {
 		return nil, err
 	}
-	if in.ProviderID != "" { // for OAuth 2.0 access tokens, which say less than a proof
+	if in.ProviderID != "" { // OAuth 2.0 access tokens are not supported
 		return nil, awsproto.SenderError("InvalidParameterValue", "ProviderId is for OAuth 2.0 access tokens. Leave it out: an OpenID Connect ID token names its issuer.")
 	}
 	token, err := d.web.Verify(ctx, in.WebIdentityToken)
@@ -59,7 +59,7 @@ func (d *door) assumeRoleWithWebIdentity(ctx context.Context, c *api.Call, in *w
 		return nil, tokenFault(err)
 	}
 	c.Become(token.Principal(c.Account))
-	// Whether a role exists is told to nobody who may not assume it.
+	// An unauthorized caller does not learn whether the role exists.
 	refused := sekisho.Errorf(sekisho.CodeDenied, "Not authorized to perform sts:AssumeRoleWithWebIdentity")
 	role, err := d.RoleByARN(ctx, in.RoleArn)
 	if sekisho.IsNotFound(err) {
@@ -69,7 +69,7 @@ func (d *door) assumeRoleWithWebIdentity(ctx context.Context, c *api.Call, in *w
 		return nil, err
 	}
 	trust := authz.New(webid.Trust{Directory: d.Directory, Role: role})
-	actions, keys := token.Questions(in.RoleSessionName)
+	actions, keys := token.RequiredActions(in.RoleSessionName)
 	keys = slices.Concat(keys, authz.ResourceTags("iam", role.Tags), authz.RequestTags(token.Tags))
 	for _, a := range actions {
 		v, err := c.DecideBy(ctx, trust, a, role.ARN, keys...)

@@ -1,8 +1,7 @@
-// Package authz decides whether a verified caller may do what it asks. It
-// turns facts about the request into a policy context, has
-// [sekisho/internal/iam/policy] evaluate the caller's policies, and words the
-// answer twice: AWS's message for the caller, the full reason for the audit
-// trail.
+// Package authz authorizes the requests of verified callers. It turns facts
+// about the request into a policy context, evaluates the caller's policies with
+// [sekisho/internal/iam/policy], and words the answer twice: AWS's message for
+// the caller, the full reason for the audit trail.
 package authz
 
 import (
@@ -18,13 +17,13 @@ import (
 	"sekisho/internal/iam/policy"
 )
 
-// Policies finds the compiled policies that bind a principal. An error means
-// that they could not be read or understood: nothing is allowed then.
+// Policies finds the compiled policies of a principal. An error means that they
+// could not be read or parsed; nothing is allowed then.
 type Policies interface {
 	Policies(ctx context.Context, p *sekisho.Principal) (*policy.Set, error)
 }
 
-// Authorizer decides. It is safe for concurrent use.
+// Authorizer evaluates policies. It is safe for concurrent use.
 type Authorizer struct {
 	policies Policies
 }
@@ -32,14 +31,14 @@ type Authorizer struct {
 // New returns an Authorizer that reads policies from p.
 func New(p Policies) *Authorizer { return &Authorizer{policies: p} }
 
-// Facts are what the server knows about a request by itself. None of them
-// comes from a request parameter.
+// Facts are what the server itself knows about a request. None of them comes
+// from a request parameter.
 type Facts struct {
 	Principal *sekisho.Principal
 	Time      time.Time
-	SourceIP  netip.Addr // the TCP peer, or what a trusted proxy says
+	SourceIP  netip.Addr // the TCP peer, or the address a trusted proxy reports
 	Secure    bool       // TLS
-	UserAgent string     // as the client says: a policy must not trust it
+	UserAgent string     // chosen by the client: policies must not rely on it
 	Referer   string
 	Region    string
 }
@@ -84,20 +83,20 @@ func RequestTags(tags map[string]string) []Key {
 // Verdict is a decision with its wording.
 type Verdict struct {
 	Allowed bool
-	// Explicit is true when a Deny statement refused: nothing else can
-	// allow it then.
+	// Explicit is true if a Deny statement refused, which no Allow can
+	// override.
 	Explicit bool
 	// Message is what the caller may know: AWS's AccessDenied text. Empty
 	// when allowed.
 	Message string
-	// Reason is the whole story, for the audit trail.
+	// Reason is the full explanation, for the audit trail.
 	Reason string
 }
 
 // Decide evaluates one action on one resource.
 func (a *Authorizer) Decide(ctx context.Context, f *Facts, action, resource string, keys ...Key) (Verdict, error) {
 	if f.Principal == nil {
-		return Verdict{}, sekisho.Errorf(sekisho.CodeUnauthenticated, "nobody is signed in")
+		return Verdict{}, sekisho.Errorf(sekisho.CodeUnauthenticated, "the request has no principal")
 	}
 	set, err := a.policies.Policies(ctx, f.Principal)
 	if err != nil {
@@ -183,7 +182,8 @@ func contextOf(f *Facts, keys []Key) *policy.Context {
 func ofPrincipal(set func(k, v string), f *Facts) {
 	p := f.Principal
 	if p.Type == sekisho.PrincipalWebIdentity {
-		// Nobody here yet: the provider's own keys are the request's.
+		// Not a principal of the account yet: the request carries the provider's
+		// own keys.
 		set("aws:FederatedProvider", p.ARN)
 		return
 	}
@@ -222,8 +222,9 @@ func ofPrincipal(set func(k, v string), f *Facts) {
 	}
 }
 
-// nodeKey says which machine the credentials of a role were given to. A node
-// named like an EC2 instance is one to policies, any other a hybrid node.
+// nodeKey returns the key that names the node whose credentials these are. A
+// node with an instance ID is an EC2 instance to policies, any other a hybrid
+// node.
 func nodeKey(f *Facts) (key, arn string) {
 	p := f.Principal
 	if strings.HasPrefix(string(p.Node), "i-") {

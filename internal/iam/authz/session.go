@@ -16,28 +16,27 @@ type StartSession struct {
 	Strict bool
 }
 
-// Step is one question that was asked of the policies, and its answer.
+// Step is one evaluation of the policies and its result.
 type Step struct {
 	Resource string
 	Check    bool // the value of ssm:SessionDocumentAccessCheck
 	Verdict  Verdict
 }
 
-// Ask decides one action on one resource.
-type Ask func(ctx context.Context, action, resource string, keys ...Key) (Verdict, error)
+// DecideFunc decides one action on one resource.
+type DecideFunc func(ctx context.Context, action, resource string, keys ...Key) (Verdict, error)
 
-// Decide decides on the node and on the document by ask. As AWS has it, a grant on the node is enough for the
-// default document when the request names none, unless the grant asks for
-// ssm:SessionDocumentAccessCheck; a document that is named must always be
-// granted. So there are two passes: one without the check, and one with it
-// that counts when the first does not allow. The steps are what was asked, in
-// order; the last one decided.
-func (s StartSession) Decide(ctx context.Context, ask Ask) (Verdict, []Step, error) {
+// Decide decides on the node and on the document. As in AWS, a grant on the
+// node suffices for the default document, unless the grant requires
+// ssm:SessionDocumentAccessCheck; a document that the request names must always
+// be granted. Hence two passes: one without the check, and, if that does not
+// allow, one with it. The steps are in order; the last one decided.
+func (s StartSession) Decide(ctx context.Context, decide DecideFunc) (Verdict, []Step, error) {
 	const action = "ssm:StartSession"
 	var steps []Step
 	pass := func(check string, withDocument bool) (Verdict, error) {
 		mark := One(DocumentCheck, check)
-		v, err := ask(ctx, action, s.Node, append(s.NodeKeys[:len(s.NodeKeys):len(s.NodeKeys)], mark)...)
+		v, err := decide(ctx, action, s.Node, append(s.NodeKeys[:len(s.NodeKeys):len(s.NodeKeys)], mark)...)
 		if err != nil {
 			return v, err
 		}
@@ -45,7 +44,7 @@ func (s StartSession) Decide(ctx context.Context, ask Ask) (Verdict, []Step, err
 		if !v.Allowed || !withDocument {
 			return v, nil
 		}
-		v, err = ask(ctx, action, s.Document, append(s.DocumentKeys[:len(s.DocumentKeys):len(s.DocumentKeys)], mark)...)
+		v, err = decide(ctx, action, s.Document, append(s.DocumentKeys[:len(s.DocumentKeys):len(s.DocumentKeys)], mark)...)
 		if err != nil {
 			return v, err
 		}
@@ -62,13 +61,13 @@ func (s StartSession) Decide(ctx context.Context, ask Ask) (Verdict, []Step, err
 	return v, steps, err
 }
 
-// AnyName decides on a resource that has several names: one that is allowed is
-// enough, one that is explicitly denied is final.
-func AnyName(ctx context.Context, ask Ask, action string, names []string, keys []Key) (Verdict, []Step, error) {
+// AnyName decides on a resource that has several names. One allowed name
+// suffices, and one explicitly denied name is final.
+func AnyName(ctx context.Context, decide DecideFunc, action string, names []string, keys []Key) (Verdict, []Step, error) {
 	var steps []Step
 	var out Verdict
 	for i, name := range names {
-		v, err := ask(ctx, action, name, keys...)
+		v, err := decide(ctx, action, name, keys...)
 		if err != nil {
 			return v, steps, err
 		}

@@ -57,7 +57,8 @@ func awsManaged() ([]*Policy, error) {
 	return out, nil
 }
 
-// FirstAdministrator is how to get in for the first time. It is shown once.
+// FirstAdministrator holds the first credentials of an account. They are shown
+// once.
 type FirstAdministrator struct {
 	AccessKeyID     string
 	SecretAccessKey string
@@ -66,8 +67,8 @@ type FirstAdministrator struct {
 
 var errNotFirst = errors.New("the account has users already")
 
-// Bootstrap makes the first administrator and the role of nodes, in an
-// account without a single user or role; made is false otherwise.
+// Bootstrap creates the first administrator and the role of nodes in an
+// account without users and roles; made is false otherwise.
 func (d *Directory) Bootstrap(ctx context.Context, adminName string) (first FirstAdministrator, made bool, err error) {
 	password := newPassword()
 	hash := hashPassword(password)
@@ -86,7 +87,7 @@ func (d *Directory) Bootstrap(ctx context.Context, adminName string) (first Firs
 		}
 		role, err := t.newRole(NewRole{
 			Path: nodeRolePath, Name: NodeRole, Trust: nodeRoleTrust,
-			Description: "Lets registered nodes be managed: the role activations use unless they name another.",
+			Description: "Default role of activations: lets registered nodes be managed.",
 		})
 		if err != nil {
 			return err

@@ -12,12 +12,12 @@ import (
 	"sekisho/internal/iam/policy"
 )
 
-// maxCompiled bounds the cache of compiled sets; when it is full it is
-// emptied, and fills again with those in use.
+// maxCompiled bounds the cache of compiled sets. A full cache is emptied and
+// refills with the sets in use.
 const maxCompiled = 10_000
 
-// compiledSets keeps the compiled policies of each principal until one of the
-// objects they were made of is replaced.
+// compiledSets caches the compiled policies of each principal until one of the
+// objects they were compiled from changes.
 type compiledSets struct {
 	mu   sync.RWMutex
 	sets map[setKey]*compiledSet
@@ -36,8 +36,8 @@ type compiledSet struct {
 	generation atomic.Int64 // the newest for which it is known to hold
 }
 
-// Policies returns the compiled policies of a principal. If one of them cannot
-// be understood the answer is an error: then nothing is allowed.
+// Policies returns the compiled policies of a principal. It fails if one of
+// them cannot be parsed, so that the caller allows nothing.
 func (d *Directory) Policies(ctx context.Context, p *sekisho.Principal) (*policy.Set, error) {
 	key, err := keyOf(p)
 	if err != nil {
@@ -200,7 +200,7 @@ func (s *state) holderSources(src *sources, kind Kind, h *Holder) error {
 func (s *state) managedText(src *sources, arn string) (sourceText, error) {
 	p := s.policies[arn]
 	if p == nil {
-		return sourceText{}, sekisho.Errorf(sekisho.CodeInternal, "the policy %s, which is in use, is gone", arn)
+		return sourceText{}, sekisho.Errorf(sekisho.CodeInternal, "the attached policy %s does not exist", arn)
 	}
 	src.made = append(src.made, p)
 	kind := "user-managed"
@@ -213,7 +213,7 @@ func (s *state) managedText(src *sources, arn string) (sourceText, error) {
 func (t sourceText) parse() (*policy.Document, error) {
 	doc, err := policy.Parse([]byte(t.text))
 	if err != nil {
-		return nil, sekisho.Errorf(sekisho.CodeInternal, "the stored policy %s cannot be understood: %w", t.id, err)
+		return nil, sekisho.Errorf(sekisho.CodeInternal, "cannot parse the stored policy %s: %w", t.id, err)
 	}
 	return doc.WithSource(t.id, t.kind), nil
 }

@@ -11,7 +11,7 @@ import (
 	"sekisho"
 )
 
-// What the keyring seals for this package.
+// Purposes under which the keyring seals this package's secrets.
 const (
 	purposeAccessKey    = "iam access key"
 	purposeSessionToken = "sts session token"
@@ -69,8 +69,8 @@ const (
 )
 
 // Credential returns the secret and the principal of an access key; token is
-// the session token, empty for long-term keys. It refuses, as unauthenticated
-// or expired, whatever does not stand for somebody right now.
+// the session token, empty for long-term keys. It refuses unknown, revoked and
+// expired credentials.
 func (d *Directory) Credential(ctx context.Context, accessKeyID, token string) (secret string, p *sekisho.Principal, err error) {
 	if token != "" {
 		return d.temporary(ctx, accessKeyID, token)
@@ -144,8 +144,8 @@ func (d *Directory) temporary(ctx context.Context, accessKeyID, token string) (s
 	return c.Secret, p, nil
 }
 
-// claimed is the principal of a session token, if those it rests on are still
-// there.
+// claimed returns the principal of a session token, unless one of the objects
+// the token depends on is gone.
 func (d *Directory) claimed(s *state, c *claims) (*sekisho.Principal, error) {
 	held := c.lease()
 	if !s.stands(held) {
@@ -255,8 +255,8 @@ func (d *Directory) issue(c claims, ttl time.Duration) (TemporaryCredentials, er
 	return out, nil
 }
 
-// SessionRequest is what temporary credentials are asked to carry. What it
-// says has been checked by the caller against policy; its form is checked here.
+// SessionRequest describes requested temporary credentials. The caller has
+// authorized it; its form is checked here.
 type SessionRequest struct {
 	Name           string // of the role session or federated user
 	Duration       time.Duration
@@ -268,8 +268,8 @@ type SessionRequest struct {
 	MFATime        time.Time
 }
 
-// AssumeRole issues credentials of a role to caller. That caller may have
-// them is for the caller of this method to know: see [Directory.TrustSet].
+// AssumeRole issues credentials of a role to a principal that the caller of
+// this method has authorized: see [Directory.TrustSet].
 func (d *Directory) AssumeRole(ctx context.Context, caller *sekisho.Principal, role *Role, r SessionRequest) (TemporaryCredentials, *sekisho.Principal, error) {
 	if err := checkSessionName("roleSessionName", r.Name); err != nil {
 		return TemporaryCredentials{}, nil, err
@@ -321,7 +321,7 @@ func sessionTags(caller *sekisho.Principal, r SessionRequest) (map[string]string
 	}
 	transitive := r.TransitiveTags
 	for _, name := range transitive {
-		// Else a tag of the role itself would pass on to the next one.
+		// Otherwise a tag of the role itself would pass on to the next session.
 		if _, ok := tags[name]; !ok {
 			return nil, nil, invalid("The specified transitive tag key must be included in the requested tags.")
 		}
@@ -343,7 +343,7 @@ func sessionTags(caller *sekisho.Principal, r SessionRequest) (map[string]string
 	return tags, transitive, nil
 }
 
-// source is the long-term identity that a chain of credentials began with.
+// source returns the long-term identity at the start of a chain of credentials.
 func source(p *sekisho.Principal) (userID, accessKeyID string) {
 	if p.Session != nil {
 		return p.Session.SourceUserID, p.Session.SourceAccessKeyID
@@ -377,8 +377,8 @@ func (d *Directory) SessionToken(_ context.Context, caller *sekisho.Principal, d
 	return d.issue(c, duration)
 }
 
-// FederationToken issues credentials of a named guest of the user caller, who
-// can do what both the caller's policies and the session policies allow.
+// FederationToken issues credentials of a federated user, who is limited to
+// what both the caller's policies and the session policies allow.
 func (d *Directory) FederationToken(ctx context.Context, caller *sekisho.Principal, r SessionRequest) (TemporaryCredentials, *sekisho.Principal, error) {
 	if caller.Type != sekisho.PrincipalUser || caller.Session != nil {
 		return TemporaryCredentials{}, nil, sekisho.Errorf(sekisho.CodeDenied, "Cannot call GetFederationToken with session credentials")
@@ -433,7 +433,7 @@ func (d *Directory) IssueNodeCredentials(ctx context.Context, node sekisho.NodeI
 		}
 	}
 	if !trusted {
-		return TemporaryCredentials{}, sekisho.Errorf(sekisho.CodeDenied, "The role %s does not trust ssm.amazonaws.com, nor ec2.amazonaws.com.", r.Name)
+		return TemporaryCredentials{}, sekisho.Errorf(sekisho.CodeDenied, "The role %s trusts neither ssm.amazonaws.com nor ec2.amazonaws.com.", r.Name)
 	}
 	return d.issue(claims{Kind: claimRole, ID: r.ID, Name: string(node), Node: node, NodeProgram: programs}, ttl)
 }

@@ -17,22 +17,22 @@ type Config struct {
 	Store   Store
 	Keyring *keyring.Ring
 	Account string // 12 digits
-	// Refresh is how long the writes of another member may go unnoticed; one
-	// second when zero.
+	// Refresh bounds how stale the view of other members' writes may be; zero
+	// means one second.
 	Refresh time.Duration
 	// Now is the clock; time.Now when nil.
 	Now func() time.Time
 }
 
-// staleLimit is how long the directory answers from memory when the store
-// cannot be read: after that, nobody can be identified.
+// staleLimit is how long the directory answers from memory while the store
+// cannot be read. After that it refuses all callers.
 const staleLimit = 10 * time.Second
 
-// commitAttempts bounds how often a write is computed anew because another
-// member wrote first.
+// commitAttempts bounds how often a write is retried because another member
+// wrote first.
 const commitAttempts = 20
 
-// Directory is the account.
+// Directory holds the account's users, groups, roles, policies and credentials.
 type Directory struct {
 	store   Store
 	ring    *keyring.Ring
@@ -128,8 +128,9 @@ func (s *state) apply(objects []Object, entities []entity) {
 	}
 }
 
-// fresh makes sure that the state is at most refresh old. One caller reads the
-// store; others go on with what is there, unless that is too old.
+// fresh brings the state up to date if it is older than refresh. One caller
+// reads the store while the others use the present state, unless it is older
+// than staleLimit.
 func (d *Directory) fresh(ctx context.Context) error {
 	d.mu.RLock()
 	age := d.now().Sub(d.refreshed)
@@ -205,11 +206,11 @@ func (d *Directory) update(ctx context.Context, f func(t *tx) error) error {
 			return err
 		}
 	}
-	return sekisho.Errorf(sekisho.CodeThrottled, "The directory is being changed by others too often. Try again.")
+	return sekisho.Errorf(sekisho.CodeThrottled, "Too many concurrent changes to the directory. Retry the request.")
 }
 
-// retryAfterReload gives a write that was refused a second look when another
-// member wrote meanwhile: what it missed may be there by now.
+// retryAfterReload retries a refused write if another member has written since
+// the last reload: the object it did not find may exist now.
 func (d *Directory) retryAfterReload(ctx context.Context, refused error, f func(t *tx) error) error {
 	before := d.st.generation
 	if err := d.reload(ctx); err != nil {
@@ -226,7 +227,7 @@ func (d *Directory) retryAfterReload(ctx context.Context, refused error, f func(
 	if err != nil || done {
 		return err
 	}
-	return sekisho.Errorf(sekisho.CodeThrottled, "The directory is being changed by others. Try again.")
+	return sekisho.Errorf(sekisho.CodeThrottled, "Too many concurrent changes to the directory. Retry the request.")
 }
 
 func (d *Directory) commit(ctx context.Context, t *tx) (bool, error) {

@@ -7,23 +7,23 @@
 //
 // A [Directory] holds the whole account in memory as immutable objects, and
 // the [Store] behind it is a log of generations: a write takes generation G,
-// and is accepted as G+1 only when nobody else wrote meanwhile; otherwise it
-// is computed anew from what the other wrote. So two administrators who edit
-// at once lose nothing, on one database connection or on several members of a
-// cluster, and verifying a request touches no database. A member notices the
-// writes of another within [Config.Refresh].
+// and is accepted as G+1 only if no other write came first; otherwise it is
+// recomputed from the newer state. Concurrent edits therefore never overwrite
+// each other, whether they arrive at one member of a cluster or at several,
+// and verifying a request touches no database. A member notices the writes of
+// another within [Config.Refresh].
 //
 // # Names
 //
-// Names are unique without regard to case, and looked up exactly as stored:
-// a policy that names user/admin cannot be passed by asking for user/ADMIN.
+// Names are unique without regard to case but looked up exactly as stored, so
+// that user/ADMIN cannot bypass a policy on user/admin.
 //
 // # Secrets
 //
 // Secret access keys and TOTP seeds are sealed by the keyring; passwords are
-// argon2id hashes. Temporary credentials are not stored at all: the session
-// token is a sealed statement of what they are, which any member can open,
-// and which ends with the user, key or role it came from.
+// argon2id hashes. Temporary credentials are not stored: the session token
+// holds them sealed, any member can open it, and it is refused once the user,
+// key or role it was issued from is gone.
 //
 // # Locks
 //

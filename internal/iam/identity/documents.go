@@ -26,7 +26,8 @@ func checkDocument(document string, kind policy.Kind) error {
 	return err
 }
 
-// setTrust checks a trust policy and remembers whom it names.
+// setTrust checks a trust policy and records the IDs of the principals it
+// names.
 func (t *tx) setTrust(r *Role, document string) error {
 	if err := checkDocument(document, policy.KindTrust); err != nil {
 		return err
@@ -59,8 +60,8 @@ func (s *state) principals(document string) (map[string]string, error) {
 	return ids, err
 }
 
-// principalID finds whom a principal of a trust policy names in this account;
-// ours is false for accounts, wildcards and strangers.
+// principalID returns the ID of the user or role that a principal of a trust
+// policy names; ours is false for accounts, wildcards and other accounts.
 func (s *state) principalID(name string) (id string, ours bool) {
 	switch {
 	case strings.HasPrefix(name, "AIDA"):
@@ -101,12 +102,12 @@ func (s *state) principalID(name string) (id string, ours bool) {
 	return "", false
 }
 
-// trustText is a role's trust policy as it stands today: see textToday.
+// trustText returns a role's trust policy with present names: see textToday.
 func (s *state) trustText(r *Role) string { return s.textToday(r.Trust, r.TrustIDs) }
 
-// textToday is a policy as it stands today: a name that was given to somebody
-// else since is replaced by the ID of whom it meant, and a renamed user is
-// followed.
+// textToday returns a policy with present names: the name of a renamed user or
+// role is updated, and a name that has been reused since is replaced by the ID
+// of the original principal.
 func (s *state) textToday(document string, ids map[string]string) string {
 	text, err := rewritePrincipals(document, func(name string) (string, error) {
 		id := ids[name]
@@ -125,7 +126,7 @@ func (s *state) textToday(document string, ids map[string]string) string {
 		return id, nil
 	})
 	if err != nil {
-		return "" // parses as no policy: nobody is trusted
+		return "" // does not parse as a policy, so nobody is trusted
 	}
 	return text
 }
@@ -135,9 +136,8 @@ func (d *Directory) TrustDocument(ctx context.Context, r *Role) (string, error) 
 	return get(ctx, d, func(s *state) (string, error) { return s.trustText(r), nil })
 }
 
-// rewritePrincipals calls f with every AWS principal of a document and returns
-// the document with what f answers in their place. A document in which nothing
-// changes keeps its bytes.
+// rewritePrincipals replaces every AWS principal p of a document by f(p). An
+// unchanged document keeps its bytes.
 func rewritePrincipals(document string, f func(string) (string, error)) (string, error) {
 	var doc map[string]any
 	if err := json.Unmarshal([]byte(document), &doc); err != nil {
@@ -194,7 +194,7 @@ func listOf(v any) []any {
 	return []any{v}
 }
 
-// checkSessionPolicies checks the policies a session is asked to be limited by.
+// checkSessionPolicies checks the session policies of a request.
 func (d *Directory) checkSessionPolicies(ctx context.Context, r SessionRequest) error {
 	size := 0
 	for _, text := range r.Policies {

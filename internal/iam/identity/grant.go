@@ -8,17 +8,17 @@ import (
 	"sekisho"
 )
 
-// SignIn is somebody at the console. Grant is what the console keeps of it and
-// asks about at every request: it holds no secret.
+// SignIn is a console sign-in. The console stores Grant and passes it to
+// [Directory.Granted] at every request; it contains no secret.
 type SignIn struct {
 	Principal *sekisho.Principal
 	Grant     []byte
-	// Expires is when it ends whatever else happens; zero when the console
-	// may say.
+	// Expires is a hard limit; zero if the console decides.
 	Expires time.Time
 }
 
-// userSignIn is a user who has shown what the lease term says.
+// userSignIn returns the sign-in of a user who has presented the credential of
+// the lease term shown.
 func (d *Directory) userSignIn(u *User, shown string, mfa bool) SignIn {
 	now := d.now().UTC().Truncate(time.Second)
 	c := claims{Kind: claimUser, ID: u.ID, Issued: now.Unix(), SignedIn: shown, Console: true}
@@ -33,8 +33,8 @@ func (d *Directory) userSignIn(u *User, shown string, mfa bool) SignIn {
 	return SignIn{Principal: &p, Grant: c.grant()}
 }
 
-// WebSignIn signs in whoever an identity provider vouches for, as a session of
-// a role. That the role trusts them is for the caller of this method to know.
+// WebSignIn signs in a person authenticated by an identity provider as a
+// session of a role. The caller has checked that the role trusts them.
 func (d *Directory) WebSignIn(ctx context.Context, who *WebIdentity, role *Role, r SessionRequest) (SignIn, error) {
 	c, ttl, err := d.webClaims(ctx, who, role, r)
 	if err != nil {
@@ -55,9 +55,9 @@ func (c *claims) grant() []byte {
 	return b
 }
 
-// Granted returns the principal of a console sign-in, read anew. It refuses,
-// as unauthenticated or expired, when what the sign-in rests on is gone: the
-// user, the password that was typed, the passkey, the role, the provider.
+// Granted returns the principal of a console sign-in in its present state. It
+// refuses if an object the sign-in depends on is gone: the user, the password,
+// the passkey, the role or the identity provider.
 func (d *Directory) Granted(ctx context.Context, grant []byte) (*sekisho.Principal, error) {
 	var c claims
 	if err := json.Unmarshal(grant, &c); err != nil || !c.Console || c.SignedIn == "" {

@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// CreateGroup makes a group.
+// CreateGroup creates a group.
 func (d *Directory) CreateGroup(ctx context.Context, path, name string) (*Group, error) {
 	var g *Group
 	err := d.update(ctx, func(t *tx) error {
@@ -60,7 +60,7 @@ func (d *Directory) GroupsOf(ctx context.Context, user string) ([]*Group, error)
 	})
 }
 
-// UpdateGroup renames or moves a group; an empty argument leaves as it is.
+// UpdateGroup renames or moves a group; an empty argument changes nothing.
 func (d *Directory) UpdateGroup(ctx context.Context, name, newPath, newName string) error {
 	return d.update(ctx, func(t *tx) error {
 		old, err := t.group(name)
@@ -114,7 +114,7 @@ func (d *Directory) DeleteGroup(ctx context.Context, name string) error {
 	})
 }
 
-// AddToGroup makes a user a member of a group; it may be one already.
+// AddToGroup makes a user a member of a group. It is idempotent.
 func (d *Directory) AddToGroup(ctx context.Context, user, group string) error {
 	return d.update(ctx, func(t *tx) error {
 		g, err := t.group(group)

@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// A lease names everything that credentials rest on, as terms "kind:value"
-// with spaces between. It stands while all of its terms do. One that is not
-// understood does not stand.
+// A lease lists the objects that credentials depend on, as space-separated
+// terms "kind:value". It is valid while all of its terms are. An unknown term
+// is invalid.
 const (
 	termUser     = "user"     // a user's ID
 	termKey      = "key"      // an access key, which must be active
@@ -23,14 +23,14 @@ func term(kind, value string) string { return kind + ":" + value }
 
 func lease(terms ...string) string { return strings.Join(terms, " ") }
 
-// fingerprint tells one password of a user from the next, and nothing else of
-// either: it is of the salted hash.
+// fingerprint distinguishes successive passwords of a user. It is derived from
+// the salted hash and reveals nothing about the password.
 func (l *LoginProfile) fingerprint() string {
 	sum := sha256.Sum256([]byte("sekisho password fingerprint " + l.Hash))
 	return base64.RawURLEncoding.EncodeToString(sum[:12])
 }
 
-// signedIn is the term of a lease that a console sign-in put there.
+// signedIn returns the term that a console sign-in added to a lease.
 func signedIn(held string) string {
 	for t := range strings.FieldsSeq(held) {
 		kind, _, _ := strings.Cut(t, ":")
@@ -42,7 +42,7 @@ func signedIn(held string) string {
 	return ""
 }
 
-// lease names what the credentials of the claims rest on.
+// lease lists the objects that the credentials of the claims depend on.
 func (c *claims) lease() string {
 	var terms []string
 	switch c.Kind {
@@ -63,7 +63,7 @@ func (c *claims) lease() string {
 	return lease(terms...)
 }
 
-// stands reports whether all that a lease names is still there.
+// stands reports whether a lease is valid.
 func (s *state) stands(held string) bool {
 	for t := range strings.FieldsSeq(held) {
 		kind, value, _ := strings.Cut(t, ":")
@@ -93,13 +93,13 @@ func (s *state) stands(held string) bool {
 	return held != ""
 }
 
-// Stands reports whether all that a principal's lease names is still there.
+// Stands reports whether a principal's lease is valid.
 func (d *Directory) Stands(ctx context.Context, held string) (bool, error) {
 	return get(ctx, d, func(s *state) (bool, error) { return s.stands(held), nil })
 }
 
-// Generation counts the writes of the directory: while it stays, every lease
-// that stood still stands.
+// Generation counts the writes to the directory. While it does not change, no
+// lease becomes invalid.
 func (d *Directory) Generation(ctx context.Context) (int64, error) {
 	return get(ctx, d, func(s *state) (int64, error) { return s.generation, nil })
 }

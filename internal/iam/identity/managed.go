@@ -11,7 +11,7 @@ import (
 	"sekisho/internal/iam/policy"
 )
 
-// CreatePolicy makes a managed policy with its first version.
+// CreatePolicy creates a managed policy and its first version.
 func (d *Directory) CreatePolicy(ctx context.Context, path, name, description, document string, tags map[string]string) (*Policy, error) {
 	var p *Policy
 	err := d.update(ctx, func(t *tx) error {
@@ -64,7 +64,7 @@ func (d *Directory) Policy(ctx context.Context, arn string) (*Policy, error) {
 	return get(ctx, d, func(s *state) (*Policy, error) { return s.policy(arn) })
 }
 
-// ManagedPolicies returns those of the account and of AWS, by ARN.
+// ManagedPolicies returns the policies of the account and of AWS, by ARN.
 func (d *Directory) ManagedPolicies(ctx context.Context) ([]*Policy, error) {
 	return get(ctx, d, func(s *state) ([]*Policy, error) { return sorted(s.policies), nil })
 }
@@ -82,8 +82,8 @@ func (t *tx) editPolicy(arn string) (*Policy, error) {
 	return p, nil
 }
 
-// CreatePolicyVersion adds a version to a managed policy and, if asked, puts
-// it in force.
+// CreatePolicyVersion adds a version to a managed policy and makes it the
+// default if setDefault is true.
 func (d *Directory) CreatePolicyVersion(ctx context.Context, arn, document string, setDefault bool) (*PolicyVersion, error) {
 	var out *PolicyVersion
 	err := d.update(ctx, func(t *tx) error {
@@ -109,7 +109,7 @@ func (d *Directory) CreatePolicyVersion(ctx context.Context, arn, document strin
 	return out, err
 }
 
-// SetDefaultPolicyVersion puts a version in force.
+// SetDefaultPolicyVersion makes a version the default.
 func (d *Directory) SetDefaultPolicyVersion(ctx context.Context, arn, version string) error {
 	return d.update(ctx, func(t *tx) error {
 		p, err := t.editPolicy(arn)
@@ -128,7 +128,7 @@ func noVersion(arn, version string) error {
 	return notFound("Policy %s version %s does not exist or is not attachable.", arn, printable(version))
 }
 
-// DeletePolicyVersion removes a version that is not in force.
+// DeletePolicyVersion removes a version other than the default.
 func (d *Directory) DeletePolicyVersion(ctx context.Context, arn, version string) error {
 	return d.update(ctx, func(t *tx) error {
 		p, err := t.editPolicy(arn)
@@ -147,7 +147,7 @@ func (d *Directory) DeletePolicyVersion(ctx context.Context, arn, version string
 	})
 }
 
-// DeletePolicy removes a policy that nobody uses and that has one version.
+// DeletePolicy removes an unused policy with a single version.
 func (d *Directory) DeletePolicy(ctx context.Context, arn string) error {
 	return d.update(ctx, func(t *tx) error {
 		p, err := t.policy(arn)
@@ -206,7 +206,8 @@ type Attachment struct {
 	Boundary bool // as its boundary, not as a policy
 }
 
-// PolicyHolders returns who has a managed policy, by kind and name.
+// PolicyHolders returns the users, groups and roles with a managed policy, by
+// kind and name.
 func (d *Directory) PolicyHolders(ctx context.Context, arn string) ([]Attachment, error) {
 	out, err := get(ctx, d, func(s *state) (out []Attachment, err error) {
 		if _, err := s.policy(arn); err != nil {
@@ -228,7 +229,7 @@ func (d *Directory) PolicyHolders(ctx context.Context, arn string) ([]Attachment
 	return out, err
 }
 
-// Attach gives a managed policy to a user, group or role.
+// Attach attaches a managed policy to a user, group or role.
 func (d *Directory) Attach(ctx context.Context, kind Kind, name, arn string) error {
 	return d.update(ctx, func(t *tx) error {
 		_, have, err := t.holder(kind, name)
@@ -253,7 +254,7 @@ func (d *Directory) Attach(ctx context.Context, kind Kind, name, arn string) err
 	})
 }
 
-// Detach takes a managed policy away.
+// Detach detaches a managed policy.
 func (d *Directory) Detach(ctx context.Context, kind Kind, name, arn string) error {
 	return d.update(ctx, func(t *tx) error {
 		h, err := t.editHolder(kind, name)
@@ -273,7 +274,7 @@ func title(kind Kind) string {
 	return strings.ToUpper(string(kind[:1])) + string(kind[1:])
 }
 
-// PutInline writes an inline policy, over one of the same name.
+// PutInline writes an inline policy, replacing one of the same name.
 func (d *Directory) PutInline(ctx context.Context, kind Kind, name, policyName, document string) error {
 	return d.update(ctx, func(t *tx) error {
 		if err := checkName("policyName", policyName, 128); err != nil {
@@ -316,7 +317,7 @@ func (d *Directory) DeleteInline(ctx context.Context, kind Kind, name, policyNam
 	})
 }
 
-// Holder returns what a user, group or role has in common with the others.
+// Holder returns the common part of a user, group or role.
 func (d *Directory) Holder(ctx context.Context, kind Kind, name string) (*Holder, error) {
 	return get(ctx, d, func(s *state) (*Holder, error) {
 		_, h, err := s.holder(kind, name)
@@ -324,8 +325,8 @@ func (d *Directory) Holder(ctx context.Context, kind Kind, name string) (*Holder
 	})
 }
 
-// SetBoundary puts a managed policy in place as a user's or role's permissions
-// boundary; an empty ARN removes it.
+// SetBoundary sets a user's or role's permissions boundary; an empty ARN
+// removes it.
 func (d *Directory) SetBoundary(ctx context.Context, kind Kind, name, arn string) error {
 	return d.update(ctx, func(t *tx) error {
 		h, err := t.editHolder(kind, name)

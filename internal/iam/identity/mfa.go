@@ -30,7 +30,8 @@ type NewMFADevice struct {
 	Seed string // base32
 }
 
-// CreateMFADevice makes a virtual device, which is nobody's until enabled.
+// CreateMFADevice creates a virtual device. It belongs to nobody until it is
+// enabled.
 func (d *Directory) CreateMFADevice(ctx context.Context, path, name string, tags map[string]string) (*NewMFADevice, error) {
 	var n *NewMFADevice
 	err := d.update(ctx, func(t *tx) error {
@@ -107,8 +108,8 @@ func (d *Directory) guessMFA(ctx context.Context, user, serial string) error {
 	return d.guesses.attempt("mfa "+serial, d.now())
 }
 
-// EnableMFA gives a device to a user, who proves to have it with two codes in
-// a row.
+// EnableMFA assigns a device to a user, who proves possession with two
+// consecutive codes.
 func (d *Directory) EnableMFA(ctx context.Context, user, serial, code1, code2 string) error {
 	if err := d.guessMFA(ctx, "", serial); err != nil {
 		return err
@@ -145,7 +146,7 @@ func (d *Directory) EnableMFA(ctx context.Context, user, serial, code1, code2 st
 	return err
 }
 
-// ResyncMFA sets a device's clock by two codes in a row.
+// ResyncMFA adjusts to a device's clock by two consecutive codes.
 func (d *Directory) ResyncMFA(ctx context.Context, user, serial, code1, code2 string) error {
 	if err := d.guessMFA(ctx, user, serial); err != nil {
 		return err
@@ -177,7 +178,7 @@ func (d *Directory) ResyncMFA(ctx context.Context, user, serial, code1, code2 st
 	return err
 }
 
-// DeactivateMFA takes a device from its user.
+// DeactivateMFA unassigns a device from its user.
 func (d *Directory) DeactivateMFA(ctx context.Context, user, serial string) error {
 	return d.update(ctx, func(t *tx) error {
 		old, err := t.user(user)
@@ -200,7 +201,7 @@ func (d *Directory) DeactivateMFA(ctx context.Context, user, serial string) erro
 	})
 }
 
-// DeleteMFADevice removes a device that nobody has.
+// DeleteMFADevice removes an unassigned device.
 func (d *Directory) DeleteMFADevice(ctx context.Context, serial string) error {
 	return d.update(ctx, func(t *tx) error {
 		m, err := t.device(serial)
@@ -215,7 +216,7 @@ func (d *Directory) DeleteMFADevice(ctx context.Context, serial string) error {
 	})
 }
 
-// VerifyMFA accepts a code of one of user's devices, once. It returns when.
+// VerifyMFA accepts a code of one of user's devices, once, and returns the time.
 func (d *Directory) VerifyMFA(ctx context.Context, user, serial, code string) (time.Time, error) {
 	u, err := d.User(ctx, user)
 	if err != nil {

@@ -53,12 +53,13 @@ type Role struct {
 	Description string
 	MaxSession  time.Duration
 	Trust       string // the trust policy document
-	// TrustIDs remembers which user or role each ARN of the trust policy
-	// meant when it was saved: another of that name is somebody else.
+	// TrustIDs maps each ARN in the trust policy to the ID of the user or role
+	// it named when the policy was saved. A later user or role of the same
+	// name is a different principal.
 	TrustIDs map[string]string `json:",omitempty"`
 }
 
-// InstanceProfile carries a role to EC2 instances.
+// InstanceProfile makes a role available to EC2 instances.
 type InstanceProfile struct {
 	Path    string
 	Name    string
@@ -91,8 +92,7 @@ type PolicyVersion struct {
 	Created  time.Time
 }
 
-// AWSManaged reports whether the policy is one of AWS's own, which nobody can
-// change.
+// AWSManaged reports whether the policy is managed by AWS and so read-only.
 func (p *Policy) AWSManaged() bool { return strings.HasPrefix(p.ARN, awsPolicyPrefix) }
 
 // Document returns the text in force.

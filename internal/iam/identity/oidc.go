@@ -11,7 +11,7 @@ import (
 	"sekisho/internal/iam/policy"
 )
 
-// The quotas of AWS's identity providers.
+// Quotas of AWS's identity providers.
 const (
 	maxProviders   = 100
 	maxClientIDs   = 100
@@ -23,7 +23,7 @@ type OIDCProvider struct {
 	URL         string // the issuer without https://
 	ARN         string
 	ClientIDs   []string `json:",omitempty"`
-	Thumbprints []string `json:",omitempty"` // kept for tools; certificates are verified by authorities
+	Thumbprints []string `json:",omitempty"` // stored but unused: certificates are verified against the system's authorities
 	Created     time.Time
 	Tags        map[string]string `json:",omitempty"`
 }
@@ -135,25 +135,25 @@ func (d *Directory) EditOIDCProvider(ctx context.Context, arn string, change fun
 	})
 }
 
-// DeleteOIDCProvider removes a provider. What was begun with its tokens ends
-// with it.
+// DeleteOIDCProvider removes a provider. Credentials issued for its tokens
+// become invalid.
 func (d *Directory) DeleteOIDCProvider(ctx context.Context, arn string) error {
 	return d.update(ctx, func(t *tx) error {
-		if p := t.providers[arn]; p != nil { // as AWS has it, deleting what is not there succeeds
+		if p := t.providers[arn]; p != nil { // as in AWS, deleting a missing provider succeeds
 			t.drop(p)
 		}
 		return nil
 	})
 }
 
-// WebIdentity is who an identity provider says that somebody is. Whoever
-// makes one has verified the token.
+// WebIdentity is an identity asserted by an identity provider, from a verified
+// token.
 type WebIdentity struct {
 	Provider *OIDCProvider
 	Subject  string
 	Audience string
-	// SourceIdentity and the tags are what the token carries in the claims
-	// that AWS reserves for them.
+	// SourceIdentity and the tags come from the claims that AWS reserves for
+	// them.
 	SourceIdentity string
 	Tags           map[string]string
 	TransitiveTags []string
@@ -173,8 +173,8 @@ func (d *Directory) TrustOf(ctx context.Context, role *Role) (*policy.Set, error
 	return policy.Compile(policy.Policies{Trust: doc}), nil
 }
 
-// AssumeRoleWithWebIdentity issues credentials of a role to who. That the role
-// trusts them is for the caller of this method to know: see [Directory.TrustOf].
+// AssumeRoleWithWebIdentity issues credentials of a role to who. The caller has
+// checked that the role trusts them: see [Directory.TrustOf].
 func (d *Directory) AssumeRoleWithWebIdentity(ctx context.Context, who *WebIdentity, role *Role, r SessionRequest) (TemporaryCredentials, *sekisho.Principal, error) {
 	c, ttl, err := d.webClaims(ctx, who, role, r)
 	if err != nil {

@@ -27,8 +27,8 @@ const (
 	defaultPasskey   = "passkey"
 )
 
-// Passkey is a WebAuthn credential of a user: a second factor, and with a PIN
-// or a finger a way to sign in by itself.
+// Passkey is a WebAuthn credential of a user: a second factor, or, with user
+// verification, a way to sign in by itself.
 type Passkey struct {
 	ID         string // of the credential, base64url
 	Name       string
@@ -38,8 +38,8 @@ type Passkey struct {
 	Credential webauthn.Credential
 	Created    time.Time
 	Used       time.Time `json:",omitzero"`
-	// Newest is the newest challenge that was answered: an answer to one made
-	// before it is a repetition.
+	// Newest is the newest challenge answered so far. An answer to an older
+	// one is a replay.
 	Newest int64 `json:",omitempty"`
 }
 
@@ -89,7 +89,7 @@ func (d *Directory) PasskeyBySerial(ctx context.Context, serial string) (*Passke
 	return k, u, err
 }
 
-// DeletePasskey takes a passkey from its user. Sign-ins by it end.
+// DeletePasskey removes a passkey from its user and ends its sign-ins.
 func (d *Directory) DeletePasskey(ctx context.Context, user, serial string) error {
 	return d.update(ctx, func(t *tx) error {
 		u, err := t.user(user)
@@ -106,11 +106,10 @@ func (d *Directory) DeletePasskey(ctx context.Context, user, serial string) erro
 	})
 }
 
-// Challenge is one half of a ceremony: what the browser is given, and what it
-// hands back with its answer.
+// Challenge is the first half of a ceremony.
 type Challenge struct {
 	Options any    // for navigator.credentials, as JSON
-	State   string // sealed
+	State   string // sealed; the browser returns it with its answer
 }
 
 // ceremony is the sealed content of a Challenge's State.
@@ -128,20 +127,20 @@ const (
 	ceremonySecond   = "second factor"
 )
 
-// relyingParty is this server under the host name a browser called it by. The
-// browser sees to it that a passkey of one name is never shown to another.
+// relyingParty is this server under the host name the browser used. Browsers
+// never present a passkey of one name to another.
 func relyingParty(host string) (*webauthn.WebAuthn, error) {
 	name := host
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		name = h
 	}
 	if _, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil || name == "" {
-		return nil, sekisho.Errorf(sekisho.CodeInvalid, "Browsers have no passkeys for an address such as %s.", printable(name)).
-			WithHint("Open the console by a name: on this machine, https://localhost and the same port.")
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "Browsers do not support passkeys for the address %s.", printable(name)).
+			WithHint("Open the console by host name; on this machine, https://localhost with the same port.")
 	}
 	w, err := webauthn.New(&webauthn.Config{RPID: strings.ToLower(name), RPDisplayName: "Sekisho", RPOrigins: []string{"https://" + host}})
 	if err != nil {
-		return nil, sekisho.Errorf(sekisho.CodeInvalid, "The host name %s cannot have passkeys.", printable(name))
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "Passkeys cannot be registered for the host name %s.", printable(name))
 	}
 	return w, nil
 }
@@ -188,7 +187,7 @@ func (d *Directory) challenge(kind, host, userID string, options any, session *w
 	return &Challenge{options, base64.RawURLEncoding.EncodeToString(sealed)}, nil
 }
 
-var errCeremony = sekisho.Errorf(sekisho.CodeInvalid, "The passkey was not accepted: begin again.")
+var errCeremony = sekisho.Errorf(sekisho.CodeInvalid, "The passkey was not accepted. Start again.")
 
 func (d *Directory) openCeremony(kind, host, state string) (*ceremony, error) {
 	if len(state) > maxCeremonyState {
@@ -206,13 +205,13 @@ func (d *Directory) openCeremony(kind, host, state string) (*ceremony, error) {
 	if err := json.Unmarshal(plain, &c); err != nil || c.Kind != kind || c.Host != host || !d.now().Before(c.Session.Expires) {
 		return nil, errCeremony
 	}
-	// The library looks at the wall clock by itself.
+	// The library would compare it with the wall clock.
 	c.Session.Expires = time.Time{}
 	return &c, nil
 }
 
-// BeginPasskey begins the registration of a passkey by a user, who has called
-// the server by host.
+// BeginPasskey starts the registration of a passkey by a user whose browser
+// addressed the server as host.
 func (d *Directory) BeginPasskey(ctx context.Context, user, host string) (*Challenge, error) {
 	rp, err := relyingParty(host)
 	if err != nil {
@@ -288,7 +287,7 @@ func (d *Directory) FinishPasskey(ctx context.Context, user, host, name, state s
 		if t.passkeys[id] != nil {
 			return exists("This passkey is registered already.")
 		}
-		cred.Attestation = webauthn.CredentialAttestation{} // who made the authenticator is not asked
+		cred.Attestation = webauthn.CredentialAttestation{} // attestation is not evaluated
 		k = &Passkey{
 			ID: id, Name: name, UserID: u.ID, RPID: rp.Config.RPID, Credential: *cred, Created: t.now, Newest: c.Made,
 			Serial: d.arn("u2f", "/user/"+u.Name+"/", name+"-"+newID("", 8)),
@@ -312,8 +311,8 @@ func (d *Directory) BeginPasskeySignIn(_ context.Context, host string) (*Challen
 	return d.challenge(ceremonySignIn, host, "", options, session)
 }
 
-// PasskeySignIn signs in whoever the passkey belongs to. The authenticator has
-// asked for a PIN or a finger, so that it is two factors in one.
+// PasskeySignIn signs in the owner of a passkey. The authenticator has verified
+// the user, so the passkey counts as two factors.
 func (d *Directory) PasskeySignIn(ctx context.Context, host, state string, answer []byte) (SignIn, error) {
 	k, u, err := d.assert(ctx, ceremonySignIn, host, state, "", answer)
 	if err != nil {
@@ -323,11 +322,12 @@ func (d *Directory) PasskeySignIn(ctx context.Context, host, state string, answe
 	return d.userSignIn(u, term(termPasskey, k.ID), true), nil
 }
 
-// secondFactorChallenge is for a user whose password was right.
+// secondFactorChallenge returns a challenge for a user whose password was
+// right; nil if the user has no passkey for host.
 func (d *Directory) secondFactorChallenge(ctx context.Context, u *User, host string) (*Challenge, error) {
 	rp, err := relyingParty(host)
 	if err != nil {
-		return nil, nil //nolint:nilerr // there are no passkeys under such a name, so none is asked for
+		return nil, nil //nolint:nilerr // such a name has no passkeys
 	}
 	who, err := get(ctx, d, func(s *state) (passkeyUser, error) { return s.passkeyUser(u, rp), nil })
 	if err != nil || len(who.keys) == 0 {
@@ -340,8 +340,8 @@ func (d *Directory) secondFactorChallenge(ctx context.Context, u *User, host str
 	return d.challenge(ceremonySecond, host, u.ID, options, session)
 }
 
-// assert verifies an answer to a challenge and returns whose it is. Each
-// challenge is answered once in the cluster.
+// assert verifies the answer to a challenge and returns the passkey and its
+// user. Each challenge can be answered once in the cluster.
 func (d *Directory) assert(ctx context.Context, kind, host, state, userID string, answer []byte) (*Passkey, *User, error) {
 	rp, err := relyingParty(host)
 	if err != nil {

@@ -24,8 +24,8 @@ const (
 	maxPassword  = 128
 )
 
-// dummyHash is checked in place of the password of a user that is not there,
-// so that both take as long.
+// dummyHash is checked for users that do not exist or have no password, so
+// that the answer takes equally long.
 const dummyHash = "$argon2id$v=19$m=65536,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
 // hashPassword returns the PHC string of a password.
@@ -36,8 +36,8 @@ func hashPassword(password string) string {
 	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, argonMemory, argonTime, argonThreads, b64(salt), b64(key))
 }
 
-// passwordMatches checks a password against a PHC string. A string that is
-// not understood, or asks for an absurd cost, matches nothing.
+// passwordMatches checks a password against a PHC string. A malformed string,
+// or one with an excessive cost, matches nothing.
 func passwordMatches(phc, password string) bool {
 	parts := strings.Split(phc, "$")
 	if len(parts) != 6 || parts[0] != "" || parts[1] != "argon2id" || parts[2] != fmt.Sprintf("v=%d", argon2.Version) {

@@ -3,7 +3,7 @@ package identity
 import "context"
 
 // Reseal seals every stored secret with the keyring's newest data key, after a
-// rotation. It returns how many it sealed anew.
+// rotation. It returns the number of resealed secrets.
 func (d *Directory) Reseal(ctx context.Context) (int, error) {
 	sealed := 0
 	err := d.update(ctx, func(t *tx) error {

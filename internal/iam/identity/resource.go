@@ -13,8 +13,8 @@ func (d *Directory) SetWithResource(ctx context.Context, p *sekisho.Principal, r
 	return d.setOf(ctx, p, func(in *policy.Policies) { in.Resource = resource })
 }
 
-// SetUnderResource is SetWithResource for a resource whose policy has to
-// allow, whatever the others say, as that of a KMS key.
+// SetUnderResource is SetWithResource for a resource whose own policy must
+// allow as well, as the policy of a KMS key must.
 func (d *Directory) SetUnderResource(ctx context.Context, p *sekisho.Principal, resource *policy.Document) (*policy.Set, error) {
 	return d.setOf(ctx, p, func(in *policy.Policies) { in.Resource, in.ResourceDecides = resource, true })
 }
@@ -33,8 +33,8 @@ func (d *Directory) setOf(ctx context.Context, p *sekisho.Principal, join func(i
 }
 
 // ResourcePolicy checks the policy of a resource and returns the IDs of the
-// users and roles that it names, which must exist. Whoever takes over one of
-// the names later is not meant by it.
+// users and roles that it names, which must exist. The policy does not apply
+// to later users and roles of the same names.
 func (d *Directory) ResourcePolicy(ctx context.Context, document string) (names map[string]string, err error) {
 	if err := checkDocument(document, policy.KindResource); err != nil {
 		return nil, err
@@ -42,8 +42,8 @@ func (d *Directory) ResourcePolicy(ctx context.Context, document string) (names 
 	return get(ctx, d, func(s *state) (map[string]string, error) { return s.principals(document) })
 }
 
-// ResourcePolicyToday returns a resource's policy with the names that those
-// whom [Directory.ResourcePolicy] found have today.
+// ResourcePolicyToday returns a resource's policy with the present names of the
+// users and roles that [Directory.ResourcePolicy] found.
 func (d *Directory) ResourcePolicyToday(ctx context.Context, document string, names map[string]string) (string, error) {
 	return get(ctx, d, func(s *state) (string, error) { return s.textToday(document, names), nil })
 }

@@ -11,7 +11,7 @@ const (
 	maxMaxSession = 12 * time.Hour
 )
 
-// NewRole is what CreateRole makes a role of.
+// NewRole holds the parameters of CreateRole.
 type NewRole struct {
 	Path, Name  string
 	Description string
@@ -21,7 +21,7 @@ type NewRole struct {
 	Tags        map[string]string
 }
 
-// CreateRole makes a role.
+// CreateRole creates a role.
 func (d *Directory) CreateRole(ctx context.Context, n NewRole) (*Role, error) {
 	var r *Role
 	err := d.update(ctx, func(t *tx) (err error) {
@@ -133,7 +133,7 @@ func (d *Directory) UpdateTrust(ctx context.Context, name, document string) erro
 	})
 }
 
-// DeleteRole removes a role that holds nothing any more.
+// DeleteRole removes a role that has no policies and no instance profile.
 func (d *Directory) DeleteRole(ctx context.Context, name string) error {
 	return d.update(ctx, func(t *tx) error {
 		r, err := t.role(name)
@@ -156,7 +156,7 @@ func (d *Directory) DeleteRole(ctx context.Context, name string) error {
 	})
 }
 
-// CreateInstanceProfile makes an instance profile.
+// CreateInstanceProfile creates an instance profile.
 func (d *Directory) CreateInstanceProfile(ctx context.Context, path, name string, tags map[string]string) (*InstanceProfile, error) {
 	var p *InstanceProfile
 	err := d.update(ctx, func(t *tx) error {
@@ -202,7 +202,7 @@ func (d *Directory) InstanceProfiles(ctx context.Context) ([]*InstanceProfile, e
 	return get(ctx, d, func(s *state) ([]*InstanceProfile, error) { return sorted(s.profiles), nil })
 }
 
-// AddRoleToInstanceProfile puts a role into an instance profile that has none.
+// AddRoleToInstanceProfile adds a role to an instance profile without one.
 func (d *Directory) AddRoleToInstanceProfile(ctx context.Context, profile, role string) error {
 	return d.update(ctx, func(t *tx) error {
 		old, err := t.profile(profile)
@@ -223,7 +223,7 @@ func (d *Directory) AddRoleToInstanceProfile(ctx context.Context, profile, role 
 	})
 }
 
-// RemoveRoleFromInstanceProfile takes the role out of an instance profile.
+// RemoveRoleFromInstanceProfile removes the role from an instance profile.
 func (d *Directory) RemoveRoleFromInstanceProfile(ctx context.Context, profile, role string) error {
 	return d.update(ctx, func(t *tx) error {
 		old, err := t.profile(profile)

@@ -7,26 +7,27 @@ import (
 	"sekisho"
 )
 
-// Settings are those of the account.
+// Settings are the settings of the account.
 type Settings struct {
-	// FirstUserID is the administrator whom the first start made; empty in
-	// accounts from before there was a first-run flow.
+	// FirstUserID is the administrator that the first start created; empty in
+	// accounts older than the first-run flow.
 	FirstUserID string `json:",omitempty"`
-	// Declined says who declined a second factor in the first-run flow.
+	// DeclinedBy is the ARN of the user who declined a second factor in the
+	// first-run flow.
 	DeclinedBy string    `json:",omitempty"`
 	DeclinedAt time.Time `json:",omitzero"`
-	// Secured is when the first administrator had a second factor first.
+	// SecuredAt is when the first administrator enrolled a second factor.
 	SecuredAt time.Time `json:",omitzero"`
 }
 
 func (s *Settings) kind() Kind  { return KindSettings }
 func (s *Settings) key() string { return "account" }
 
-// DeclineMFAStatement is what declines a second factor, in so many words.
+// DeclineMFAStatement is the text a user must send to decline a second factor.
 const DeclineMFAStatement = "A password alone opens this account, and I accept that."
 
-// FirstRun reports whether the first-run flow waits for this user: it is the
-// first administrator, has no second factor and has not declined one.
+// FirstRun reports whether the first-run flow is pending for a user: the first
+// administrator, until a second factor is enrolled or declined.
 func (d *Directory) FirstRun(ctx context.Context, userID string) (bool, error) {
 	return get(ctx, d, func(s *state) (bool, error) {
 		set := s.settings
@@ -38,21 +39,21 @@ func (d *Directory) FirstRun(ctx context.Context, userID string) (bool, error) {
 	})
 }
 
-// FinishFirstRun ends the first-run flow of a user: with a second factor that
-// is there, or with the words that decline one.
+// FinishFirstRun ends the first-run flow of a user who has enrolled a second
+// factor or sends [DeclineMFAStatement].
 func (d *Directory) FinishFirstRun(ctx context.Context, userID, statement string) error {
 	return d.update(ctx, func(t *tx) error {
 		set := edit(t.settings)
 		u := t.userIDs[userID]
 		switch {
 		case u == nil || set.FirstUserID != userID:
-			return sekisho.Errorf(sekisho.CodeDenied, "The first-run flow is the first administrator's.")
+			return sekisho.Errorf(sekisho.CodeDenied, "Only the first administrator can complete first-run setup.")
 		case len(u.MFA) > 0 || len(t.passkeysOf(u.ID)) > 0:
 			set.SecuredAt = t.now
 		case statement == DeclineMFAStatement:
 			set.DeclinedBy, set.DeclinedAt = u.ARN, t.now
 		default:
-			return sekisho.Errorf(sekisho.CodeInvalid, "Enrol a second factor first, or decline one in these words: %s", DeclineMFAStatement)
+			return sekisho.Errorf(sekisho.CodeInvalid, "Enrol a second factor first, or decline it by sending this statement: %s", DeclineMFAStatement)
 		}
 		t.put(set)
 		return nil

@@ -13,8 +13,8 @@ import (
 	"sekisho"
 )
 
-// What an error of this package may wrap, for doors that must name it as AWS
-// does.
+// Errors that the errors of this package wrap, so that doors can use AWS's
+// names for them.
 var (
 	// ErrMFARequired: the password is right, and a code is needed as well.
 	ErrMFARequired = errors.New("a second factor is required")
@@ -97,7 +97,7 @@ func (g *guesses) forgive(name string) {
 
 var errSignIn = sekisho.Errorf(sekisho.CodeUnauthenticated, "The user name, the password or the code is wrong.")
 
-// Second is a second factor, as a person shows it.
+// Second is a second factor as the user presents it.
 type Second struct {
 	Code string // of an authenticator application
 	// State and Answer are those of a passkey ceremony.
@@ -107,8 +107,8 @@ type Second struct {
 
 func (s *Second) shown() bool { return s.Code != "" || s.State != "" }
 
-// MFARequired is the refusal of a sign-in whose password is right: it says
-// with what the second factor can be shown.
+// MFARequired refuses a sign-in whose password is right and that lacks a
+// second factor. It lists the factors the user can present.
 type MFARequired struct {
 	TOTP    bool
 	Passkey *Challenge // nil when the user has no passkey for this host name
@@ -121,8 +121,9 @@ func (*MFARequired) Error() string { return "A second factor is needed." }
 func (*MFARequired) Unwrap() error { return ErrMFARequired }
 
 // CheckPassword signs a user in with a password and, where one is enrolled, a
-// second factor. host is what the browser called the server by. Whether the
-// name or the password was wrong cannot be told from the answer or its time.
+// second factor. host is the name by which the browser addressed the server.
+// Neither the answer nor its timing reveals whether the name or the password
+// was wrong.
 // The error is a [*MFARequired] when the password is right and no second
 // factor was shown.
 func (d *Directory) CheckPassword(ctx context.Context, user, password, host string, second Second) (SignIn, error) {
@@ -196,7 +197,7 @@ func noLogin(user string) error {
 	return notFound("Login Profile for User %s cannot be found.", user)
 }
 
-// CreateLogin gives a user a password.
+// CreateLogin sets a user's first password.
 func (d *Directory) CreateLogin(ctx context.Context, user, password string, reset bool) (*LoginProfile, error) {
 	if err := checkPassword(user, password); err != nil {
 		return nil, err
@@ -220,8 +221,8 @@ func (d *Directory) CreateLogin(ctx context.Context, user, password string, rese
 	return l, err
 }
 
-// UpdateLogin changes a user's password, or whether it must be changed; nil
-// leaves as it is.
+// UpdateLogin changes a user's password, or whether it must be changed at the
+// next sign-in; nil changes nothing.
 func (d *Directory) UpdateLogin(ctx context.Context, user string, password *string, reset *bool) error {
 	hash := ""
 	if password != nil {
@@ -250,7 +251,7 @@ func (d *Directory) UpdateLogin(ctx context.Context, user string, password *stri
 	})
 }
 
-// DeleteLogin takes a user's password away.
+// DeleteLogin removes a user's password.
 func (d *Directory) DeleteLogin(ctx context.Context, user string) error {
 	return d.update(ctx, func(t *tx) error {
 		old, err := t.user(user)
@@ -279,8 +280,8 @@ func (d *Directory) Login(ctx context.Context, user string) (*LoginProfile, erro
 	return u.Login, nil
 }
 
-// PasswordReset reports whether p has signed in to the console by a password
-// that has to be changed first.
+// PasswordReset reports whether p has signed in to the console with a password
+// that must be changed first.
 func (d *Directory) PasswordReset(ctx context.Context, p *sekisho.Principal) (bool, error) {
 	kind, value, _ := strings.Cut(signedIn(p.Lease), ":")
 	if kind != termPassword {
@@ -293,8 +294,8 @@ func (d *Directory) PasswordReset(ctx context.Context, p *sekisho.Principal) (bo
 	})
 }
 
-// ChangePassword changes a user's own password, who must know the old one. One
-// that has to be changed does not stay the same.
+// ChangePassword changes a user's password after checking the old one. If a
+// reset is required, the new password must differ from the old one.
 func (d *Directory) ChangePassword(ctx context.Context, user, old, password string) error {
 	guess := "password " + user
 	if err := d.guesses.attempt(guess, d.now()); err != nil {
@@ -309,7 +310,7 @@ func (d *Directory) ChangePassword(ctx context.Context, user, old, password stri
 	}
 	d.guesses.right(guess)
 	if u.Login.ResetRequired && old == password {
-		return &sekisho.Error{Code: sekisho.CodeInvalid, Err: ErrPasswordPolicy, Message: "The new password is the old one: it has to be another."}
+		return &sekisho.Error{Code: sekisho.CodeInvalid, Err: ErrPasswordPolicy, Message: "The new password must differ from the old one."}
 	}
 	no := false
 	return d.UpdateLogin(ctx, user, &password, &no)

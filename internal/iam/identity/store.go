@@ -8,7 +8,6 @@ import (
 // Kind says what an [Object] is.
 type Kind string
 
-// The kinds of object.
 const (
 	KindUser            Kind = "user"
 	KindGroup           Kind = "group"

@@ -8,8 +8,8 @@ import (
 	"sekisho/internal/iam/policy"
 )
 
-// Summary counts what the account has and may have, by the names of AWS's
-// GetAccountSummary.
+// Summary returns the counts and quotas of the account under the names of
+// AWS's GetAccountSummary.
 func (d *Directory) Summary(ctx context.Context) (map[string]int, error) {
 	return get(ctx, d, func(s *state) (map[string]int, error) {
 		versions, enabled := 0, 0
@@ -35,7 +35,7 @@ func (d *Directory) Summary(ctx context.Context) (map[string]int, error) {
 			"AttachedPoliciesPerUserQuota": maxAttached, "AttachedPoliciesPerGroupQuota": maxAttached, "AttachedPoliciesPerRoleQuota": maxAttached,
 			"UserPolicySizeQuota": maxInline[KindUser], "GroupPolicySizeQuota": maxInline[KindGroup], "RolePolicySizeQuota": maxInline[KindRole],
 			"AssumeRolePolicySizeQuota": maxTrustSize,
-			// There is no root user: nobody can act beyond policy.
+			// There is no root user.
 			"AccountMFAEnabled": 0, "AccountAccessKeysPresent": 0, "AccountSigningCertificatesPresent": 0, "AccountPasswordPresent": 0,
 			"ServerCertificates": 0, "Providers": len(s.providers),
 		}, nil
@@ -54,7 +54,7 @@ func (d *Directory) PoliciesOf(ctx context.Context, arn string) (policy.Policies
 			return src, s.userSources(src, u)
 		}
 		if r := s.roles[name]; r != nil && r.ARN == arn {
-			// The role is simulated as a session of it.
+			// A role is simulated as one of its sessions.
 			p := d.rolePrincipal(r, "simulation")
 			who = policy.Principal{Type: policy.TypeAssumedRole, Account: d.account, ARN: p.ARN, UserID: p.UserID, RoleARN: r.ARN}
 			return src, s.roleSources(src, r)
@@ -72,8 +72,8 @@ func (d *Directory) PoliciesOf(ctx context.Context, arn string) (policy.Policies
 	return ps, who, err
 }
 
-// PrincipalOf returns the principal that the ARN of a user or role stands for,
-// for questions of what it could do. A role is asked about as a session of it.
+// PrincipalOf returns the principal behind the ARN of a user or role, for
+// simulations. A role is simulated as one of its sessions.
 func (d *Directory) PrincipalOf(ctx context.Context, arn string) (*sekisho.Principal, error) {
 	return get(ctx, d, func(s *state) (*sekisho.Principal, error) {
 		name := strings.ToLower(arn[strings.LastIndexByte(arn, '/')+1:])

@@ -33,7 +33,7 @@ func (t *tx) newHolder(kind Kind, prefix, path, name string, tags map[string]str
 	}, nil
 }
 
-// CreateUser makes a user; boundary may be empty.
+// CreateUser creates a user; boundary may be empty.
 func (d *Directory) CreateUser(ctx context.Context, path, name, boundary string, tags map[string]string) (*User, error) {
 	var u *User
 	err := d.update(ctx, func(t *tx) error {
@@ -77,7 +77,7 @@ func (d *Directory) Users(ctx context.Context) ([]*User, error) {
 	return get(ctx, d, func(s *state) ([]*User, error) { return sorted(s.users), nil })
 }
 
-// UpdateUser renames or moves a user; an empty argument leaves as it is.
+// UpdateUser renames or moves a user; an empty argument changes nothing.
 func (d *Directory) UpdateUser(ctx context.Context, name, newPath, newName string) error {
 	return d.update(ctx, func(t *tx) error {
 		old, err := t.user(name)
@@ -108,7 +108,7 @@ func (d *Directory) UpdateUser(ctx context.Context, name, newPath, newName strin
 	})
 }
 
-// DeleteUser removes a user that holds nothing any more.
+// DeleteUser removes a user without credentials, policies and groups.
 func (d *Directory) DeleteUser(ctx context.Context, name string) error {
 	return d.update(ctx, func(t *tx) error {
 		u, err := t.user(name)
@@ -183,8 +183,8 @@ func (t *tx) editKey(user, id string) (*User, int, error) {
 	return u, i, nil
 }
 
-// SetAccessKeyActive activates or deactivates a key. What was issued from a
-// deactivated key ends with it.
+// SetAccessKeyActive activates or deactivates a key. Deactivating a key revokes
+// the temporary credentials issued from it.
 func (d *Directory) SetAccessKeyActive(ctx context.Context, user, id string, active bool) error {
 	return d.update(ctx, func(t *tx) error {
 		u, i, err := t.editKey(user, id)
@@ -208,8 +208,8 @@ func (d *Directory) DeleteAccessKey(ctx context.Context, user, id string) error 
 	})
 }
 
-// UserPrincipal returns the principal of a user, as the console has it after
-// sign-in: no access key, no second factor.
+// UserPrincipal returns the principal of a user without access key and second
+// factor.
 func (d *Directory) UserPrincipal(ctx context.Context, name string) (sekisho.Principal, error) {
 	return get(ctx, d, func(s *state) (sekisho.Principal, error) {
 		u, err := s.user(name)

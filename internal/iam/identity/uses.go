@@ -7,14 +7,13 @@ import (
 	"time"
 )
 
-// flushEvery is how long uses are gathered before they are written.
+// flushEvery is the interval at which uses are written.
 const flushEvery = 10 * time.Second
 
-// maxPendingUses bounds what is gathered while the store cannot be written.
+// maxPendingUses bounds the uses held while the store cannot be written.
 const maxPendingUses = 100_000
 
-// TouchKey notes that a long-term key was used. It writes nothing by itself:
-// see Run.
+// TouchKey records the use of a long-term key. Run writes it to the store.
 func (d *Directory) TouchKey(accessKeyID, service, region string, t time.Time) {
 	if !strings.HasPrefix(accessKeyID, "AKIA") {
 		return
@@ -31,14 +30,14 @@ func (d *Directory) touch(u Use) {
 	d.uses[u.ID] = u
 }
 
-// Run writes down what was used, until ctx ends, and once more then.
+// Run writes recorded uses periodically until ctx ends, and once more then.
 func (d *Directory) Run(ctx context.Context) error {
 	tick := time.NewTicker(flushEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			// When this fails the uses are kept and tried again.
+			// On failure Flush keeps the uses for the next attempt.
 			_ = d.Flush(ctx)
 		case <-ctx.Done():
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
@@ -48,7 +47,7 @@ func (d *Directory) Run(ctx context.Context) error {
 	}
 }
 
-// Flush writes the gathered uses.
+// Flush writes the recorded uses.
 func (d *Directory) Flush(ctx context.Context) error {
 	d.usesMu.Lock()
 	pending := d.uses

@@ -11,7 +11,7 @@ import (
 	"sekisho"
 )
 
-// The quotas of AWS's IAM that are enforced.
+// Quotas of AWS's IAM.
 const (
 	maxUsers            = 5000
 	maxGroups           = 300
@@ -76,7 +76,7 @@ func nameRune(r rune) bool {
 	return r < utf8.RuneSelf && strings.ContainsRune("+=,.@_-", r)
 }
 
-// printable keeps control characters of a bad value out of an error message.
+// printable makes a bad value safe for an error message.
 func printable(s string) string {
 	if len(s) > 200 {
 		s = s[:200] + "…"

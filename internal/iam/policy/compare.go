@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// relation is what an ordering operator asks of request and policy value.
+// relation is the order that an operator requires of request and policy value.
 type relation uint8
 
 const (

@@ -48,9 +48,8 @@ func (v Value) Strings() []string {
 
 func (v *Value) empty() bool { return v.multi && len(v.list) == 0 }
 
-// Key is a condition key that one who asks adds to a request: a resource tag,
-// a request tag, the document check of StartSession. More than one value makes
-// the key multivalued.
+// Key is a condition key specific to a request: a resource tag, a request tag,
+// the document check of StartSession.
 type Key struct {
 	Name   string
 	Values []string

@@ -3,8 +3,8 @@
 //
 // A document is checked with [Validate] when it is saved and compiled with
 // [Parse] when it is loaded. The documents that bear on one principal are
-// joined by [Compile] into a [Set], which answers requests: [Set.Evaluate] on
-// the hot path, [Set.Explain] when somebody wants to know why.
+// joined by [Compile] into a [Set], which decides requests: [Set.Evaluate] on
+// the hot path, [Set.Explain] with reasons.
 //
 //	JSON text ──Validate──▶ stored ──Parse──▶ *Document ──Compile──▶ *Set
 //	                                                        *Request ──▶ Evaluate ──▶ Decision
@@ -20,9 +20,9 @@
 //
 // # Which way it errs
 //
-// What is not understood is refused by Parse; a document that could not be
-// loaded is represented by [Unusable], which denies everything, so that a
-// Deny is never lost in silence. Where AWS's documentation is ambiguous the
-// reading that denies is taken: a malformed pattern matches less in an Allow
-// and more in a Deny.
+// Parse refuses what it does not understand. A document that could not be
+// loaded is represented by [Unusable], which denies everything, so that no Deny
+// is ever silently lost. Where AWS's documentation is ambiguous, the reading
+// that denies applies: a malformed pattern matches less in an Allow and more in
+// a Deny.
 package policy

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// StatementRef names a statement for people and for the policy simulator.
+// StatementRef identifies a statement.
 type StatementRef struct {
 	SourcePolicyID   string
 	SourcePolicyType string // one of the Source constants
@@ -18,10 +18,9 @@ type StatementRef struct {
 	End              Position // just behind the closing brace
 }
 
-// Element is the part of a statement that a request failed.
+// Element is the part of a statement that a request did not match.
 type Element string
 
-// The elements of a Failure.
 const (
 	ElementAction    Element = "Action"
 	ElementResource  Element = "Resource"
@@ -29,7 +28,7 @@ const (
 	ElementCondition Element = "Condition"
 )
 
-// Failure is one thing that kept a statement from applying.
+// Failure is one reason why a statement did not apply.
 type Failure struct {
 	Element  Element
 	Operator string   // conditions: as written
@@ -46,7 +45,7 @@ type Miss struct {
 	Failed    []Failure
 }
 
-// Explanation is a decision with its grounds.
+// Explanation is a decision with its reasons.
 type Explanation struct {
 	Decision
 	// Matched are the statements that made the decision: for an allowed request
@@ -58,20 +57,20 @@ type Explanation struct {
 	// lacks, in the policies' spelling, sorted.
 	Missing []string
 	// Nearest are, for an implicit deny, the Allow statements that came closest
-	// to being the one that was lacking, closest first.
+	// to applying, closest first.
 	Nearest []Miss
 	// AllowedByBoundary and AllowedBySCP are nil without such policies.
 	AllowedByBoundary *bool
 	AllowedBySCP      *bool
-	// Sentence says it in one sentence.
+	// Sentence is the explanation in one sentence.
 	Sentence string
 }
 
 // maxNearest bounds Explanation.Nearest.
 const maxNearest = 3
 
-// Explain decides r as Evaluate does and says why. It looks at every statement
-// and is meant for denials and for people.
+// Explain decides r as Evaluate does and gives reasons. It checks every
+// statement: use it off the hot path.
 func (s *Set) Explain(r *Request) Explanation {
 	e := Explanation{Decision: s.Evaluate(r), Missing: s.missing(r.Context)}
 	root := r.Principal.Type == TypeRoot
@@ -258,9 +257,9 @@ func (s *Set) nearest(r *Request, by PolicyType) []Miss {
 	return out
 }
 
-// failures returns what r fails of an Allow statement, and how far off that
-// is: another action is further than another resource, another resource
-// further than a few conditions.
+// failures returns the reasons why an Allow statement does not apply to r, and
+// a distance: a different action weighs more than a different resource, and a
+// different resource more than a few conditions.
 func (sc *scope) failures(st *statement, r *Request) (failed []Failure, score int) {
 	if !st.matchesAction(r.Action) {
 		f := Failure{Element: ElementAction, Have: []string{r.Action}, Present: true}
@@ -351,7 +350,7 @@ func (c *condition) reason(v Value, present bool, ctx *Context) string {
 	return "is " + have + ", must be " + want
 }
 
-// window words a bound in time.
+// window describes a bound in time.
 func (c *condition) window(have string) string {
 	t, ok := parseInstant(have)
 	if !ok || len(c.instants) == 0 {

@@ -1,9 +1,8 @@
 package policy
 
-// Kind says what a document is for; it decides what Validate demands.
+// Kind is the use of a document; Validate's requirements depend on it.
 type Kind int
 
-// The kinds of document.
 const (
 	KindIdentity Kind = iota
 	KindBoundary
@@ -13,7 +12,7 @@ const (
 	KindSCP
 )
 
-// Request is one question: may Principal do Action to Resource?
+// Request asks whether Principal may perform Action on Resource.
 type Request struct {
 	Action          string // ssm:StartSession, in any case
 	Resource        string // an ARN, or "*" for actions without resource-level support
@@ -22,7 +21,7 @@ type Request struct {
 	ResourceAccount string // owner of the resource; "" = the principal's account
 }
 
-// Policies are the documents that bear on one principal, and on one resource
+// Policies are the documents that apply to one principal, and to one resource
 // if it has a policy of its own.
 type Policies struct {
 	// Identity holds the documents of the user and its groups, or of the role.
@@ -30,27 +29,27 @@ type Policies struct {
 	// Boundary is the permissions boundary; nil when none is attached, which
 	// is not the same as a document that allows nothing.
 	Boundary *Document
-	// Session holds the inline and managed session policies, of which one has
-	// to allow. They count when there are any or HasSession is set.
+	// Session holds the inline and managed session policies, one of which must
+	// allow. They apply if there are any or if HasSession is set.
 	Session    []*Document
 	HasSession bool
 	// Resource is the resource's policy.
 	Resource *Document
-	// ResourceDecides says that Resource has to allow, whatever the identity
-	// policies say, as the policy of a KMS key has to.
+	// ResourceDecides means that Resource must allow as well, whatever the
+	// identity policies say, as the policy of a KMS key must.
 	ResourceDecides bool
 	// Trust is the trust policy of the role to be assumed. Unlike Resource it
-	// has to allow, whatever the identity policies say.
+	// must always allow, whatever the identity policies say.
 	Trust *Document
 	// SCP holds levels of service control policies, root first. Every level
-	// has to allow.
+	// must allow.
 	SCP [][]*Document
 }
 
 // Set is compiled Policies. It is immutable and safe for concurrent use.
 type Set struct {
 	scp      []*scope
-	decides  bool // the resource policy has to allow
+	decides  bool // the resource policy must allow
 	resource *scope
 	trust    *scope
 	identity *scope
@@ -112,7 +111,7 @@ func newScope(kind PolicyType, docs []*Document, bounded bool) *scope {
 	return sc
 }
 
-// namesPrincipals reports whether statements of the scope say who they are for.
+// namesPrincipals reports whether statements of the scope name principals.
 func (sc *scope) namesPrincipals() bool {
 	return sc.kind == PolicyResource || sc.kind == PolicyTrust
 }

@@ -28,8 +28,8 @@ type StartSession struct {
 // SessionDecision is the outcome of a StartSession call.
 type SessionDecision struct {
 	Decision
-	// Request is what was asked when the outcome fell: for a denial the
-	// request that names the resource to report, for an explanation too.
+	// Request is the request that decided: for a denial it names the resource
+	// to report and can be explained.
 	Request Request
 }
 
@@ -47,8 +47,8 @@ func (s *Set) EvaluateStartSession(c StartSession) SessionDecision {
 	return s.sessionPass(&c, true, []SessionResource{c.Node, c.Document})
 }
 
-// sessionPass asks for every resource. An explicit deny on any of them is the
-// answer; otherwise the first that is not allowed.
+// sessionPass evaluates every resource. An explicit deny on any of them wins;
+// otherwise the first that is not allowed decides.
 func (s *Set) sessionPass(c *StartSession, check bool, resources []SessionResource) SessionDecision {
 	var out SessionDecision
 	for i, res := range resources {

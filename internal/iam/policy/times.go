@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// timeKeys are the keys whose values follow the time of a request; that a
-// token was issued at that time is for the caller to see to.
+// timeKeys are the keys that depend on the time of a request. Simulations set
+// aws:TokenIssueTime to that time, too.
 func timeKeys() []string { return []string{"aws:currenttime", "aws:epochtime", "aws:tokenissuetime"} }
 
-// Times returns the whole seconds at which what the set decides may change as
+// Times returns the whole seconds at which a decision of the set may change as
 // time passes, in order: those that conditions on the time name, and the ones
-// after them. Exact is false when policies look at the time as a text, too: as
-// a variable, or by an operator for texts. Then it may change at others.
+// after them. Exact is false if policies also use the time as text, as a
+// variable or with a string operator. Decisions may change at other times then.
 func (s *Set) Times() (at []time.Time, exact bool) {
 	seconds, exact := []int64{}, true
 	for _, sc := range append(slices.Clone(s.scp), s.resource, s.trust, s.identity, s.boundary, s.session) {
@@ -42,15 +42,15 @@ func (s *Set) Times() (at []time.Time, exact bool) {
 	return at, exact
 }
 
-// variesByText reports whether patterns have the time in them.
+// variesByText reports whether patterns contain the time as a variable.
 func variesByText(patterns []pattern) bool {
 	return slices.ContainsFunc(patterns, func(p pattern) bool {
 		return slices.ContainsFunc(p.toks, func(t token) bool { return t.kind == tokVar && slices.Contains(timeKeys(), t.key) })
 	})
 }
 
-// seconds are when the answer of a condition may change; ok is false when it
-// may at other times, too.
+// seconds returns when the result of a condition may change; ok is false if it
+// may change at other times, too.
 func (c *condition) seconds() (at []int64, ok bool) {
 	if !slices.Contains(timeKeys(), c.key) {
 		return nil, true
@@ -73,8 +73,7 @@ func (c *condition) seconds() (at []int64, ok bool) {
 	return at, true
 }
 
-// floor is the whole number of seconds of a decimal number, as far as times
-// reach.
+// floor rounds a decimal number down to whole seconds.
 func floor(text string) (int64, bool) {
 	if _, ok := parseDecimal(text); !ok {
 		return 0, false

@@ -7,11 +7,11 @@ import (
 )
 
 // ValidationError is AWS's refusal of a document: its error code and text, and
-// for people where the trouble is.
+// what exactly is wrong.
 type ValidationError struct {
 	Code    string // MalformedPolicyDocument, MalformedPolicy or ValidationError
 	Message string // AWS's text
-	Detail  string // what exactly is wrong; may be empty, no part of AWS's answer
+	Detail  string // what exactly is wrong; may be empty, not part of AWS's answer
 }
 
 // Error returns the message and, if there is one, the detail.
@@ -144,7 +144,7 @@ func characters(src []byte) *ValidationError {
 	return nil
 }
 
-// legacy finds what AWS's older parser trips over.
+// legacy finds what AWS's older parser refuses.
 func (v *validator) legacy(s *rawStatement) *ValidationError {
 	if s.effect != "Allow" && s.effect != "Deny" {
 		return v.refuse(msgLegacy, "Effect is spelled Allow or Deny")

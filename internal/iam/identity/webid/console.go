@@ -22,9 +22,8 @@ import (
 	"sekisho/internal/iam/policy"
 )
 
-// ConsoleProvider is an identity provider that people sign in to the console
-// by. The account must have it as an OpenID Connect provider, too, and the
-// role must trust that.
+// ConsoleProvider is an identity provider for console sign-in. The account must
+// also have it as an OpenID Connect provider, and the role must trust it.
 type ConsoleProvider struct {
 	Name         string // as the sign-in page shows it
 	Issuer       string
@@ -34,15 +33,15 @@ type ConsoleProvider struct {
 	Scopes       []string
 }
 
-// Sealer keeps what must not be readable at rest.
+// Sealer encrypts data at rest.
 type Sealer interface {
 	Seal(purpose string, plaintext, aad []byte) ([]byte, error)
 	Open(purpose string, sealed, aad []byte) ([]byte, error)
 }
 
-// Ask has a role's trust policy decide whether somebody may do action. The
-// error is a refusal, or why there was no decision.
-type Ask func(ctx context.Context, who *sekisho.Principal, t Trust, action string, token *Token, keys []policy.Key) error
+// AuthorizeFunc decides by a role's trust policy whether who may perform
+// action. The error is a refusal or a failure to decide.
+type AuthorizeFunc func(ctx context.Context, who *sekisho.Principal, t Trust, action string, token *Token, keys []policy.Key) error
 
 // Console signs people in to the console: the authorization code flow with
 // state, nonce and PKCE. It implements the console's Federation.
@@ -68,7 +67,7 @@ func (c *Console) Providers() []string {
 
 const purposeFlow = "console federation"
 
-// flow is what is kept of a sign-in between its two halves.
+// flow is the state of a sign-in between its redirect and the answer.
 type flow struct {
 	Provider string    `json:"p"`
 	Redirect string    `json:"r"`
@@ -83,7 +82,7 @@ const flowTime = 10 * time.Minute
 func (c *Console) named(name string) (*ConsoleProvider, error) {
 	i := slices.IndexFunc(c.providers, func(p ConsoleProvider) bool { return p.Name == name })
 	if i < 0 {
-		return nil, sekisho.Errorf(sekisho.CodeNotFound, "there is no such identity provider")
+		return nil, sekisho.Errorf(sekisho.CodeNotFound, "unknown identity provider %q", name)
 	}
 	return &c.providers[i], nil
 }
@@ -124,17 +123,17 @@ func (c *Console) Begin(ctx context.Context, provider, redirect string) (address
 }
 
 // Finish implements the console's Federation.
-func (c *Console) Finish(ctx context.Context, state []byte, answer url.Values, ask Ask) (identity.SignIn, error) {
+func (c *Console) Finish(ctx context.Context, state []byte, answer url.Values, authorize AuthorizeFunc) (identity.SignIn, error) {
 	plain, err := c.seal.Open(purposeFlow, state, nil)
 	if err != nil {
-		return identity.SignIn{}, bad("the answer is not to a question of ours")
+		return identity.SignIn{}, bad("the answer has no valid state")
 	}
 	var f flow
 	if err := json.Unmarshal(plain, &f); err != nil || !c.v.now().Before(f.Until) {
-		return identity.SignIn{}, bad("the answer came too late")
+		return identity.SignIn{}, bad("the sign-in took longer than %s", flowTime)
 	}
 	if subtle.ConstantTimeCompare([]byte(answer.Get("state")), []byte(f.State)) != 1 {
-		return identity.SignIn{}, bad("the state of the answer is another")
+		return identity.SignIn{}, bad("the state of the answer does not match")
 	}
 	if answer.Get("error") != "" || answer.Get("code") == "" {
 		return identity.SignIn{}, bad("the provider refused")
@@ -160,25 +159,25 @@ func (c *Console) Finish(ctx context.Context, state []byte, answer url.Values, a
 		return identity.SignIn{}, err
 	}
 	if t.Provider.Issuer() != p.Issuer || t.Audience != p.ClientID {
-		return identity.SignIn{}, bad("it is another provider's or another client's")
+		return identity.SignIn{}, bad("it was issued by another provider or for another client")
 	}
 	if subtle.ConstantTimeCompare([]byte(t.Nonce), []byte(f.Nonce)) != 1 {
-		return identity.SignIn{}, bad("its nonce is another")
+		return identity.SignIn{}, bad("its nonce does not match")
 	}
-	return c.signIn(ctx, p, t, ask)
+	return c.signIn(ctx, p, t, authorize)
 }
 
-// signIn asks the role's trust policy and signs in.
-func (c *Console) signIn(ctx context.Context, p *ConsoleProvider, t *Token, ask Ask) (identity.SignIn, error) {
+// signIn checks the role's trust policy and signs in.
+func (c *Console) signIn(ctx context.Context, p *ConsoleProvider, t *Token, authorize AuthorizeFunc) (identity.SignIn, error) {
 	role, err := c.v.dir.RoleByARN(ctx, p.Role)
 	if err != nil {
 		return identity.SignIn{}, err
 	}
 	name := sessionName(t)
 	who := t.Principal(c.v.dir.Account())
-	actions, keys := t.Questions(name)
+	actions, keys := t.RequiredActions(name)
 	for _, action := range actions {
-		if err := ask(ctx, who, Trust{c.v.dir, role}, action, t, keys); err != nil {
+		if err := authorize(ctx, who, Trust{c.v.dir, role}, action, t, keys); err != nil {
 			return identity.SignIn{}, err
 		}
 	}
@@ -187,9 +186,9 @@ func (c *Console) signIn(ctx context.Context, p *ConsoleProvider, t *Token, ask 
 
 var sessionNames = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)
 
-// sessionName names a role session after its person: by the verified address,
-// else by the subject. Nothing is rewritten to fit, so that no two people ever
-// have the same name.
+// sessionName names a role session after its person: the verified address,
+// otherwise the subject. Names are never rewritten to fit, so two people never
+// share one.
 func sessionName(t *Token) string {
 	switch {
 	case sessionNames.MatchString(t.Email):

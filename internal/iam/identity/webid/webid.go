@@ -1,11 +1,11 @@
-// Package webid verifies who other identity providers say that somebody is:
-// OpenID Connect ID tokens, against the providers that the account trusts.
+// Package webid verifies OpenID Connect ID tokens against the identity
+// providers that the account trusts.
 //
-// A token counts when its issuer is, to the letter, one of the account's
-// providers, its signature is of a key that the issuer publishes, it is of a
-// client that the provider was registered with, and it is neither too old nor
-// too new. What a provider publishes is fetched over HTTPS only, kept, and
-// asked for again no more often than every few seconds, whatever tokens come.
+// A token is valid if its issuer equals one of the account's providers exactly,
+// it is signed with a key that the issuer publishes, its audience is a client
+// ID of the provider, and the present time is within its lifetime. Providers'
+// documents are fetched over HTTPS only and cached; tokens cannot make the
+// server fetch them more often than every few seconds.
 package webid
 
 import (
@@ -38,18 +38,17 @@ const (
 	maxClaims  = 50
 )
 
-// What an error may wrap.
+// Errors that the errors of this package wrap.
 var (
-	// ErrToken: the token is not one that counts.
+	// ErrToken: the token is not valid.
 	ErrToken = errors.New("invalid identity token")
-	// ErrExpired: it was one.
+	// ErrExpired: the token was valid but has expired.
 	ErrExpired = errors.New("expired identity token")
-	// ErrProvider: what the provider publishes could not be fetched.
+	// ErrProvider: the provider's documents could not be fetched.
 	ErrProvider = errors.New("identity provider not reached")
 )
 
-// signatures are the algorithms that are accepted. "none" and those with a
-// shared secret are not among them.
+// signatures are the accepted algorithms: neither "none" nor shared secrets.
 var signatures = []string{oidc.RS256, oidc.RS384, oidc.RS512, oidc.PS256, oidc.PS384, oidc.PS512, oidc.ES256, oidc.ES384, oidc.ES512, oidc.EdDSA}
 
 // Verifier verifies ID tokens. It is safe for concurrent use.
@@ -82,7 +81,7 @@ func New(c Config) *Verifier {
 	return v
 }
 
-// issuer is a provider as it describes itself.
+// issuer is a provider's discovery document and the client that fetches it.
 type issuer struct {
 	client *http.Client
 
@@ -121,8 +120,8 @@ func (v *Verifier) issuer(name string) *issuer {
 	return i
 }
 
-// bounded is a transport that speaks HTTPS only, not too often, and reads no
-// more than a document may have.
+// bounded is a transport limited to HTTPS, to a rate of requests and to a size
+// of answers.
 type bounded struct {
 	next http.RoundTripper
 	now  func() time.Time
@@ -135,10 +134,10 @@ type bounded struct {
 // RoundTrip implements http.RoundTripper.
 func (b *bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.URL.Scheme != "https" {
-		return nil, fmt.Errorf("%s is not fetched: only https is", r.URL.Redacted())
+		return nil, fmt.Errorf("refusing to fetch %s: not https", r.URL.Redacted())
 	}
-	if r.Method == http.MethodGet && !b.take() { // a code is redeemed once in any case
-		return nil, errors.New("the provider was asked too often")
+	if r.Method == http.MethodGet && !b.take() { // a code can be redeemed only once anyway
+		return nil, errors.New("too many requests to the identity provider")
 	}
 	res, err := b.next.RoundTrip(r)
 	if err == nil {
@@ -165,17 +164,16 @@ type limited struct {
 	io.Closer
 }
 
-// Token is a token that counts.
+// Token is a verified token.
 type Token struct {
 	identity.WebIdentity
 	Nonce string
-	Email string // empty unless the provider says that it has verified it
+	Email string // empty unless the provider has verified it
 	keys  []policy.Key
 }
 
-// claims are those of an ID token that are understood. A claim of another
-// type than its own is refused, not converted: "email_verified": "true" does
-// not verify anything.
+// claims are the known claims of an ID token. A claim of the wrong type is
+// refused, not converted: "email_verified": "true" verifies nothing.
 type claims struct {
 	AuthorizedParty string   `json:"azp"`
 	Email           string   `json:"email"`
@@ -193,7 +191,7 @@ func bad(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrToken, fmt.Sprintf(format, args...))
 }
 
-// Verify returns what a token says, if it counts.
+// Verify verifies a token and returns its content.
 func (v *Verifier) Verify(ctx context.Context, raw string) (*Token, error) {
 	name, err := issuerOf(raw)
 	if err != nil {
@@ -224,18 +222,18 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (*Token, error) {
 	return c.token(t, p)
 }
 
-// issuerOf reads who a token claims to be of. Nothing is believed yet.
+// issuerOf returns the issuer that an unverified token names.
 func issuerOf(raw string) (string, error) {
 	if len(raw) > maxToken {
 		return "", bad("it is longer than %d characters", maxToken)
 	}
 	parts := strings.Split(raw, ".")
 	if len(parts) != 3 {
-		return "", bad("it is no signed JWT")
+		return "", bad("it is not a signed JWT")
 	}
 	body, err := base64.RawURLEncoding.DecodeString(parts[1])
 	if err != nil {
-		return "", bad("it is no JWT")
+		return "", bad("it is not a JWT")
 	}
 	var c struct {
 		Issuer string `json:"iss"`
@@ -270,15 +268,15 @@ func (c *claims) token(t *oidc.IDToken, p *identity.OIDCProvider) (*Token, error
 	case c.AuthorizedParty != "":
 		audience = c.AuthorizedParty
 	case len(t.Audience) != 1:
-		return nil, bad("it has several audiences and does not say whom it was issued to")
+		return nil, bad("it has several audiences and no azp claim")
 	default:
 		audience = t.Audience[0]
 	}
 	if t.Subject == "" || len(t.Subject) > 255 {
-		return nil, bad("its subject has no 1 to 255 characters")
+		return nil, bad("its subject is empty or longer than 255 characters")
 	}
 	if t.IssuedAt.IsZero() {
-		return nil, bad("it does not say when it was issued")
+		return nil, bad("it has no iat claim")
 	}
 	if len(c.Methods) > maxClaims || len(c.Groups) > maxClaims*10 {
 		return nil, bad("it has too many claims")
@@ -311,7 +309,7 @@ func (c *claims) token(t *oidc.IDToken, p *identity.OIDCProvider) (*Token, error
 	return out, nil
 }
 
-// Principal is the bearer of the token, before it has a role.
+// Principal is the bearer of the token before it assumes a role.
 func (t *Token) Principal(account string) *sekisho.Principal {
 	return &sekisho.Principal{
 		Type: sekisho.PrincipalWebIdentity, Account: account, ARN: t.Provider.ARN,
@@ -319,8 +317,8 @@ func (t *Token) Principal(account string) *sekisho.Principal {
 	}
 }
 
-// Trust has the trust policy of a role alone decide: whether the bearers of
-// tokens may assume it.
+// Trust decides by the trust policy of a role alone, for bearers of tokens,
+// which have no policies of their own.
 type Trust struct {
 	Directory *identity.Directory
 	Role      *identity.Role
@@ -331,10 +329,10 @@ func (t Trust) Policies(ctx context.Context, _ *sekisho.Principal) (*policy.Set,
 	return t.Directory.TrustOf(ctx, t.Role)
 }
 
-// Questions are the actions that a role's trust policy must allow for the
-// token, and the condition keys they are asked with, beside those of the
-// role's tags and the token's.
-func (t *Token) Questions(sessionName string) (actions []string, keys []policy.Key) {
+// RequiredActions returns the actions that a role's trust policy must allow
+// for the token, and their condition keys besides the tags of the role and of
+// the token.
+func (t *Token) RequiredActions(sessionName string) (actions []string, keys []policy.Key) {
 	actions = []string{"sts:AssumeRoleWithWebIdentity"}
 	keys = append(slices.Clone(t.keys), one("sts:RoleSessionName", sessionName))
 	if len(t.Tags) > 0 {

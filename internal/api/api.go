@@ -671,14 +671,14 @@ func (s *Server) unrecorded(w http.ResponseWriter, r *http.Request, c *Call, err
 }
 
 func (s *Server) answerError(w http.ResponseWriter, r *http.Request, c *Call, e *awsproto.Error) {
-	proto := awsproto.Query
+	proto, xmlns := awsproto.Query, ""
 	switch {
 	case c.door != nil:
-		proto = c.door.Protocol
+		proto, xmlns = c.door.Protocol, c.door.XMLNS
 	case r.Header.Get("X-Amz-Target") != "":
 		proto = awsproto.JSON
 	}
-	if err := proto.WriteError(w, c.RequestID, e); err != nil {
+	if err := proto.WriteError(w, c.RequestID, xmlns, e); err != nil {
 		s.Log.WarnContext(r.Context(), "answer not delivered", "request_id", c.RequestID, "error", err)
 	}
 }

@@ -44,13 +44,14 @@ const (
 	RESTXML                 // operation in method and path
 )
 
-// WriteError writes e in the protocol's form.
-func (p Protocol) WriteError(w http.ResponseWriter, requestID string, e *Error) error {
+// WriteError writes e in the protocol's form. Only Query uses xmlns, the
+// namespace of the service.
+func (p Protocol) WriteError(w http.ResponseWriter, requestID, xmlns string, e *Error) error {
 	switch p {
 	case JSON:
 		return WriteJSONError(w, requestID, e)
 	case Query:
-		return WriteQueryError(w, requestID, e)
+		return WriteQueryError(w, requestID, xmlns, e)
 	case EC2:
 		return WriteEC2Error(w, requestID, e)
 	case RESTXML:

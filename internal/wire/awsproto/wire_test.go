@@ -134,7 +134,7 @@ func TestSTSClient(t *testing.T) {
 			return awsproto.WriteQuery(w, "req-1", "AssumeRole", xmlns, struct{ Credentials issued }{
 				issued{"ASIA1", "s", "t<>", awsproto.NewEpoch(since)}})
 		}
-		return awsproto.WriteQueryError(w, "req-2", &awsproto.Error{Code: "AccessDenied", Message: "No & no.", Status: 403, Sender: true})
+		return awsproto.WriteQueryError(w, "req-2", "https://iam.amazonaws.com/doc/2010-05-08/", &awsproto.Error{Code: "AccessDenied", Message: "No & no.", Status: 403, Sender: true})
 	})
 	client := sts.New(sts.Options{Region: "r", BaseEndpoint: endpoint, Credentials: keys})
 	who, err := client.GetCallerIdentity(context.Background(), &sts.GetCallerIdentityInput{})
@@ -184,7 +184,7 @@ func TestIAMClient(t *testing.T) {
 			if d := cmp.Diff([]tag{{"k", ptr("v")}, {"l", ptr("")}}, in.Tags); d != "" {
 				t.Error(d)
 			}
-			return awsproto.WriteQueryError(w, "req-2", awsproto.SenderError("EntityAlreadyExists", "User with name %s already exists.", in.UserName))
+			return awsproto.WriteQueryError(w, "req-2", "https://iam.amazonaws.com/doc/2010-05-08/", awsproto.SenderError("EntityAlreadyExists", "User with name %s already exists.", in.UserName))
 		}
 		return awsproto.WriteQuery(w, "req-3", "DeleteUser", xmlns, nil)
 	})
@@ -225,16 +225,16 @@ func TestXMLForms(t *testing.T) {
 		}, 200, `<DescribeInstancesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>id</requestId><reservationSet><item>x</item></reservationSet></DescribeInstancesResponse>`},
 		"ec2, nothing": {func(w http.ResponseWriter) error { return awsproto.WriteEC2(w, "id", "CreateTags", "ns", nil) },
 			200, `<CreateTagsResponse xmlns="ns"><requestId>id</requestId><return>true</return></CreateTagsResponse>`},
-		"ec2 error": {func(w http.ResponseWriter) error { return awsproto.EC2.WriteError(w, "id", failure) },
+		"ec2 error": {func(w http.ResponseWriter) error { return awsproto.EC2.WriteError(w, "id", "urn:x", failure) },
 			409, `<Response><Errors><Error><Code>C</Code><Message>a&lt;b</Message><BucketName>b</BucketName></Error></Errors><RequestID>id</RequestID></Response>`},
-		"query error": {func(w http.ResponseWriter) error { return awsproto.Query.WriteError(w, "id", failure) },
-			409, `<ErrorResponse><Error><Type>Sender</Type><Code>C</Code><Message>a&lt;b</Message><BucketName>b</BucketName></Error><RequestId>id</RequestId></ErrorResponse>`},
-		"rest error": {func(w http.ResponseWriter) error { return awsproto.RESTXML.WriteError(w, "id", failure) },
+		"query error": {func(w http.ResponseWriter) error { return awsproto.Query.WriteError(w, "id", "urn:x", failure) },
+			409, `<ErrorResponse xmlns="urn:x"><Error><Type>Sender</Type><Code>C</Code><Message>a&lt;b</Message><BucketName>b</BucketName></Error><RequestId>id</RequestId></ErrorResponse>`},
+		"rest error": {func(w http.ResponseWriter) error { return awsproto.RESTXML.WriteError(w, "id", "urn:x", failure) },
 			409, `<Error><Code>C</Code><Message>a&lt;b</Message><BucketName>b</BucketName><RequestId>id</RequestId></Error>`},
 		"rest": {func(w http.ResponseWriter) error { return awsproto.WriteXML(w, 201, "id", root{Token: "t"}) },
 			201, `<CreateControlChannelResponse><TokenValue>t</TokenValue></CreateControlChannelResponse>`},
 		"json error": {func(w http.ResponseWriter) error {
-			return awsproto.JSON.WriteError(w, "id", &awsproto.Error{Code: "C", Message: "m", Extra: map[string]string{"x": "y"}})
+			return awsproto.JSON.WriteError(w, "id", "urn:x", &awsproto.Error{Code: "C", Message: "m", Extra: map[string]string{"x": "y"}})
 		}, 500, `{"__type":"C","message":"m","x":"y"}`},
 	} {
 		t.Run(name, func(t *testing.T) {

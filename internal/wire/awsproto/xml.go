@@ -30,10 +30,11 @@ func WriteQuery(w http.ResponseWriter, requestID, op, xmlns string, result any) 
 	return d.send(w, http.StatusOK, contentTypeXML, "X-Amzn-Requestid", requestID)
 }
 
-// WriteQueryError writes e as a query service does.
-func WriteQueryError(w http.ResponseWriter, requestID string, e *Error) error {
+// WriteQueryError writes e as a query service does. xmlns is the namespace of
+// the service; it is empty if the request could not be routed to one.
+func WriteQueryError(w http.ResponseWriter, requestID, xmlns string, e *Error) error {
 	var d document
-	d.open("ErrorResponse", "")
+	d.open("ErrorResponse", xmlns)
 	d.open("Error", "")
 	if e.status() < http.StatusInternalServerError {
 		d.text("Type", "Sender")

@@ -8,6 +8,7 @@ import (
 	"sekisho/internal/api"
 	"sekisho/internal/iam/authz"
 	"sekisho/internal/iam/identity"
+	"sekisho/internal/safetext"
 	"sekisho/internal/wire/awsproto"
 )
 
@@ -183,12 +184,8 @@ func (d *door) inline(ctx context.Context, c *api.Call, kind identity.Kind, name
 	return encoded(text), nil
 }
 
-func clip(s string) string {
-	if len(s) > 128 {
-		return s[:128] + "…"
-	}
-	return s
-}
+// clip makes a bad value safe for an error message.
+func clip(s string) string { return safetext.Line(s, 128) }
 
 type userListRequest struct {
 	UserName, PathPrefix string

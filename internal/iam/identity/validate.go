@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"sekisho"
+	"sekisho/internal/safetext"
 )
 
 // Quotas of AWS's IAM.
@@ -76,18 +77,11 @@ func nameRune(r rune) bool {
 	return r < utf8.RuneSelf && strings.ContainsRune("+=,.@_-", r)
 }
 
+// maxShown bounds the part of a bad value that an error message quotes.
+const maxShown = 200
+
 // printable makes a bad value safe for an error message.
-func printable(s string) string {
-	if len(s) > 200 {
-		s = s[:200] + "…"
-	}
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return '?'
-	}, s)
-}
+func printable(s string) string { return safetext.Line(s, maxShown) }
 
 // checkPath returns the path to store: "/" when path is empty.
 func checkPath(path string) (string, error) {

@@ -26,6 +26,7 @@ import (
 	"sekisho"
 	"sekisho/internal/iam/identity"
 	"sekisho/internal/iam/policy"
+	"sekisho/internal/ratelimit"
 )
 
 const (
@@ -112,7 +113,7 @@ func (v *Verifier) issuer(name string) *issuer {
 	if i == nil {
 		i = &issuer{client: &http.Client{
 			Timeout:       fetchTimeout,
-			Transport:     &bounded{next: v.rt, now: v.now, tokens: fetchBurst, at: v.now()},
+			Transport:     newBounded(v.rt, v.now),
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		}}
 		v.issuers[name] = i
@@ -124,11 +125,13 @@ func (v *Verifier) issuer(name string) *issuer {
 // of answers.
 type bounded struct {
 	next http.RoundTripper
-	now  func() time.Time
+	rate *ratelimit.Limiter[struct{}]
+}
 
-	mu     sync.Mutex
-	tokens float64
-	at     time.Time
+func newBounded(next http.RoundTripper, now func() time.Time) *bounded {
+	return &bounded{next: next, rate: ratelimit.New[struct{}](ratelimit.Config{
+		Rate: 1 / fetchEvery.Seconds(), Burst: fetchBurst, MaxKeys: 1, Now: now,
+	})}
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -136,7 +139,7 @@ func (b *bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.URL.Scheme != "https" {
 		return nil, fmt.Errorf("refusing to fetch %s: not https", r.URL.Redacted())
 	}
-	if r.Method == http.MethodGet && !b.take() { // a code can be redeemed only once anyway
+	if r.Method == http.MethodGet && !b.rate.Allow(struct{}{}) { // a code can be redeemed only once anyway
 		return nil, errors.New("too many requests to the identity provider")
 	}
 	res, err := b.next.RoundTrip(r)
@@ -144,19 +147,6 @@ func (b *bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 		res.Body = limited{io.LimitReader(res.Body, maxDocument), res.Body}
 	}
 	return res, err
-}
-
-func (b *bounded) take() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	now := b.now()
-	b.tokens = min(fetchBurst, b.tokens+float64(now.Sub(b.at))/float64(fetchEvery))
-	b.at = now
-	if b.tokens < 1 {
-		return false
-	}
-	b.tokens--
-	return true
 }
 
 type limited struct {

@@ -10,19 +10,15 @@ import (
 	"sekisho/internal/iam/identity"
 )
 
-// TestProvidersAreAskedInModeration: over HTTPS alone, and not more often than
-// the bound, whatever tokens come.
-func TestProvidersAreAskedInModeration(t *testing.T) {
+// Providers are fetched over HTTPS only, and no more often than the limit.
+func TestProviderFetchesAreLimited(t *testing.T) {
 	t.Parallel()
 	asked := 0
 	now := time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)
-	b := &bounded{
-		next: roundTripper(func(*http.Request) (*http.Response, error) {
-			asked++
-			return nil, errors.New("down")
-		}),
-		now: func() time.Time { return now }, tokens: fetchBurst, at: now,
-	}
+	b := newBounded(roundTripper(func(*http.Request) (*http.Response, error) {
+		asked++
+		return nil, errors.New("down")
+	}), func() time.Time { return now })
 	get := func(method, url string) {
 		r, err := http.NewRequestWithContext(t.Context(), method, url, nil)
 		if err != nil {
@@ -35,24 +31,24 @@ func TestProvidersAreAskedInModeration(t *testing.T) {
 	}
 	get(http.MethodGet, "http://idp.example.com/keys")
 	if asked != 0 {
-		t.Error("a provider was asked in clear")
+		t.Error("a provider was fetched over plain HTTP")
 	}
 	for range 100 {
 		get(http.MethodGet, "https://idp.example.com/keys")
 	}
 	if asked != fetchBurst {
-		t.Errorf("asked %d times at once", asked)
+		t.Errorf("%d fetches at once", asked)
 	}
 	now = now.Add(2 * fetchEvery)
 	for range 100 {
 		get(http.MethodGet, "https://idp.example.com/keys")
 	}
 	if asked != fetchBurst+2 {
-		t.Errorf("asked %d times after a while", asked)
+		t.Errorf("%d fetches after a while", asked)
 	}
 	get(http.MethodPost, "https://idp.example.com/token")
 	if asked != fetchBurst+3 {
-		t.Error("a code was not redeemed because of the keys")
+		t.Error("the limit on fetches kept a code from being redeemed")
 	}
 }
 
@@ -60,8 +56,7 @@ type roundTripper func(r *http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// TestSessionNames: nothing is rewritten to fit, so that two people never
-// share a name.
+// Names are never rewritten to fit, so two people never share one.
 func TestSessionNames(t *testing.T) {
 	t.Parallel()
 	token := func(subject, email string) *Token {

@@ -16,7 +16,11 @@ func (d *door) accountOperations() map[string]api.Operation {
 		"GetAccountSummary":              api.Read(d.getAccountSummary),
 		"GetAccountAuthorizationDetails": api.Read(d.getAccountAuthorizationDetails),
 		"GetAccountPasswordPolicy":       api.Read(d.getAccountPasswordPolicy),
+		"UpdateAccountPasswordPolicy":    api.Write(d.updateAccountPasswordPolicy),
+		"DeleteAccountPasswordPolicy":    api.Write(d.deleteAccountPasswordPolicy),
 		"ListAccountAliases":             api.Read(d.listAccountAliases),
+		"CreateAccountAlias":             api.Write(d.createAccountAlias),
+		"DeleteAccountAlias":             api.Write(d.deleteAccountAlias),
 	}
 }
 
@@ -47,36 +51,6 @@ func (d *door) getAccountSummary(ctx context.Context, c *api.Call, _ *struct{}) 
 	}
 	s, err := d.Summary(ctx)
 	return &summaryAnswer{s}, err
-}
-
-type passwordPolicy struct {
-	MinimumPasswordLength      int
-	RequireSymbols             bool
-	RequireNumbers             bool
-	RequireUppercaseCharacters bool
-	RequireLowercaseCharacters bool
-	AllowUsersToChangePassword bool
-	ExpirePasswords            bool
-}
-
-type passwordPolicyAnswer struct{ PasswordPolicy passwordPolicy }
-
-// getAccountPasswordPolicy answers as AWS does for an account without a policy
-// of its own: the default one applies.
-func (d *door) getAccountPasswordPolicy(ctx context.Context, c *api.Call, _ *struct{}) (*passwordPolicyAnswer, error) {
-	if err := everything(ctx, c); err != nil {
-		return nil, err
-	}
-	return nil, &awsproto.Error{Code: "NoSuchEntity", Message: "The Password Policy with domain name " + c.Account + " cannot be found.", Status: 404, Sender: true}
-}
-
-type aliasesAnswer struct {
-	AccountAliases list[string]
-	more
-}
-
-func (d *door) listAccountAliases(ctx context.Context, c *api.Call, _ *listRequest) (*aliasesAnswer, error) {
-	return &aliasesAnswer{}, everything(ctx, c)
 }
 
 type detailsRequest struct {

@@ -7,6 +7,7 @@ import (
 
 	"sekisho"
 	"sekisho/internal/api"
+	"sekisho/internal/iam/authz"
 	"sekisho/internal/iam/identity"
 	"sekisho/internal/wire/awsproto"
 )
@@ -23,6 +24,10 @@ func (d *door) credentialOperations() map[string]api.Operation {
 		"UpdateLoginProfile":   api.Write(d.updateLoginProfile),
 		"DeleteLoginProfile":   api.Write(d.deleteLoginProfile),
 		"ChangePassword":       api.Write(d.changePassword),
+
+		"ListSSHPublicKeys":              api.Read(d.listSSHPublicKeys),
+		"ListSigningCertificates":        api.Read(d.listSigningCertificates),
+		"ListServiceSpecificCredentials": api.Read(d.listServiceSpecificCredentials),
 	}
 }
 
@@ -209,9 +214,56 @@ func (d *door) changePassword(ctx context.Context, c *api.Call, in *changePasswo
 	if c.Principal.Type != sekisho.PrincipalUser {
 		return nil, sekisho.Errorf(sekisho.CodeDenied, "Only an IAM user can change its password.")
 	}
-	u, err := d.owner(ctx, c, "")
+	u, err := d.User(ctx, c.Principal.UserName)
 	if err != nil {
 		return nil, err
 	}
+	v, err := c.Decide(ctx, action(c), u.ARN, authz.ResourceTags("iam", u.Tags)...)
+	if err != nil {
+		return nil, err
+	}
+	if !v.Allowed {
+		p, err := d.PasswordPolicy(ctx)
+		if err != nil && !sekisho.IsNotFound(err) {
+			return nil, err
+		}
+		if v.Explicit || p == nil || !p.UsersMayChange {
+			return nil, api.Denied(v)
+		}
+	}
+	c.Allow()
 	return nil, d.ChangePassword(ctx, u.Name, in.OldPassword, in.NewPassword)
+}
+
+// SSH keys, signing certificates and service-specific credentials do not exist
+// here. Tools that clean up users list them, so the lists are empty.
+
+type sshKeysAnswer struct {
+	SSHPublicKeys list[struct{}]
+	more
+}
+
+func (d *door) listSSHPublicKeys(ctx context.Context, c *api.Call, in *userListRequest) (*sshKeysAnswer, error) {
+	_, err := d.owner(ctx, c, in.UserName)
+	return &sshKeysAnswer{}, err
+}
+
+type certificatesAnswer struct {
+	Certificates list[struct{}]
+	more
+}
+
+func (d *door) listSigningCertificates(ctx context.Context, c *api.Call, in *userListRequest) (*certificatesAnswer, error) {
+	_, err := d.owner(ctx, c, in.UserName)
+	return &certificatesAnswer{}, err
+}
+
+type serviceCredentialsAnswer struct {
+	ServiceSpecificCredentials list[struct{}]
+	more
+}
+
+func (d *door) listServiceSpecificCredentials(ctx context.Context, c *api.Call, in *userListRequest) (*serviceCredentialsAnswer, error) {
+	_, err := d.owner(ctx, c, in.UserName)
+	return &serviceCredentialsAnswer{}, err
 }

@@ -260,6 +260,8 @@ func (d *door) listEntitiesForPolicy(ctx context.Context, c *api.Call, in *entit
 		return kind != "" && a.Kind != kind || !strings.HasPrefix(a.Holder.Path, in.PathPrefix) ||
 			in.PolicyUsageFilter == "PermissionsPolicy" && a.Boundary || in.PolicyUsageFilter == "PermissionsBoundary" && !a.Boundary
 	})
+	// One policy can be both attached to an entity and its boundary.
+	all = slices.CompactFunc(all, func(a, b identity.Attachment) bool { return a.Holder == b.Holder })
 	all, next, err := page(all, func(a identity.Attachment) string { return string(a.Kind) + "/" + a.Holder.Name }, in.paging)
 	if err != nil {
 		return nil, err

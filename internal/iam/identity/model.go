@@ -41,7 +41,8 @@ type AccessKey struct {
 type LoginProfile struct {
 	Hash          string // argon2id, PHC form
 	Created       time.Time
-	ResetRequired bool `json:",omitempty"`
+	Changed       time.Time `json:",omitzero"` // zero in passwords from before it was recorded
+	ResetRequired bool      `json:",omitempty"`
 }
 
 // Group is a set of users who share policies.

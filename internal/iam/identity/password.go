@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"context"
 	"crypto/subtle"
 	"encoding/base64"
 	"fmt"
@@ -61,26 +62,71 @@ func passwordMatches(phc, password string) bool {
 	return subtle.ConstantTimeCompare(got, want) == 1
 }
 
-// checkPassword enforces IAM's default password policy.
-func checkPassword(user, password string) error {
+// characterClass is a kind of character that a password may have to contain.
+type characterClass struct {
+	name string
+	has  func(r rune) bool
+}
+
+var (
+	lowercase = characterClass{"a lower-case letter", func(r rune) bool { return 'a' <= r && r <= 'z' }}
+	uppercase = characterClass{"an upper-case letter", func(r rune) bool { return 'A' <= r && r <= 'Z' }}
+	digit     = characterClass{"a digit", func(r rune) bool { return '0' <= r && r <= '9' }}
+	symbol    = characterClass{"a symbol", func(r rune) bool {
+		return strings.ContainsRune("!@#$%^&*()_+-=[]{}|'\"`~,.<>/?:;\\ ", r)
+	}}
+)
+
+// checkPassword enforces the account's password policy.
+func (d *Directory) checkPassword(ctx context.Context, user, password string) error {
+	p, err := get(ctx, d, func(s *state) (*PasswordPolicy, error) { return s.settings.Passwords, nil })
+	if err != nil {
+		return err
+	}
+	if p == nil {
+		return checkDefault(user, password)
+	}
+	return p.accepts(user, password)
+}
+
+// checkDefault enforces IAM's default password policy.
+func checkDefault(user, password string) error {
 	classes := 0
-	for _, has := range []func(r rune) bool{
-		func(r rune) bool { return 'a' <= r && r <= 'z' },
-		func(r rune) bool { return 'A' <= r && r <= 'Z' },
-		func(r rune) bool { return '0' <= r && r <= '9' },
-		func(r rune) bool { return strings.ContainsRune("!@#$%^&*()_+-=[]{}|'\"`~,.<>/?:;\\ ", r) },
-	} {
-		if strings.ContainsFunc(password, has) {
+	for _, c := range []characterClass{lowercase, uppercase, digit, symbol} {
+		if strings.ContainsFunc(password, c.has) {
 			classes++
 		}
 	}
 	if len(password) < 8 || len(password) > maxPassword || classes < 3 || strings.EqualFold(password, user) {
-		return &sekisho.Error{
-			Code: sekisho.CodeInvalid, Err: ErrPasswordPolicy,
-			Message: "Password does not conform to the account password policy: 8 to 128 characters of at least three kinds (upper case, lower case, digits, symbols), and not the user name.",
+		return weak("it needs 8 to 128 characters of at least three kinds (upper case, lower case, digits, symbols), " +
+			"and must differ from the user name")
+	}
+	return nil
+}
+
+func (p *PasswordPolicy) accepts(user, password string) error {
+	if len(password) < p.MinimumLength || len(password) > maxPassword {
+		return weak(fmt.Sprintf("it needs %d to %d characters", p.MinimumLength, maxPassword))
+	}
+	if strings.EqualFold(password, user) {
+		return weak("it must differ from the user name")
+	}
+	for _, r := range []struct {
+		required bool
+		class    characterClass
+	}{{p.RequireLowercase, lowercase}, {p.RequireUppercase, uppercase}, {p.RequireNumbers, digit}, {p.RequireSymbols, symbol}} {
+		if r.required && !strings.ContainsFunc(password, r.class.has) {
+			return weak("it needs " + r.class.name)
 		}
 	}
 	return nil
+}
+
+func weak(why string) error {
+	return &sekisho.Error{
+		Code: sekisho.CodeInvalid, Err: ErrPasswordPolicy,
+		Message: "Password does not conform to the account password policy: " + why + ".",
+	}
 }
 
 // newPassword returns a random password of 130 bits that the policy accepts.

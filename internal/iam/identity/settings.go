@@ -18,6 +18,9 @@ type Settings struct {
 	DeclinedAt time.Time `json:",omitzero"`
 	// SecuredAt is when the first administrator enrolled a second factor.
 	SecuredAt time.Time `json:",omitzero"`
+	// Alias is the account's alias. It is only displayed.
+	Alias     string          `json:",omitempty"`
+	Passwords *PasswordPolicy `json:",omitempty"`
 }
 
 func (s *Settings) kind() Kind  { return KindSettings }

@@ -199,7 +199,7 @@ func noLogin(user string) error {
 
 // CreateLogin sets a user's first password.
 func (d *Directory) CreateLogin(ctx context.Context, user, password string, reset bool) (*LoginProfile, error) {
-	if err := checkPassword(user, password); err != nil {
+	if err := d.checkPassword(ctx, user, password); err != nil {
 		return nil, err
 	}
 	hash := hashPassword(password)
@@ -213,7 +213,7 @@ func (d *Directory) CreateLogin(ctx context.Context, user, password string, rese
 			return loginExists(user)
 		}
 		u := edit(old)
-		l = &LoginProfile{Hash: hash, Created: t.now, ResetRequired: reset}
+		l = &LoginProfile{Hash: hash, Created: t.now, Changed: t.now, ResetRequired: reset}
 		u.Login = l
 		t.put(u)
 		return nil
@@ -226,7 +226,7 @@ func (d *Directory) CreateLogin(ctx context.Context, user, password string, rese
 func (d *Directory) UpdateLogin(ctx context.Context, user string, password *string, reset *bool) error {
 	hash := ""
 	if password != nil {
-		if err := checkPassword(user, *password); err != nil {
+		if err := d.checkPassword(ctx, user, *password); err != nil {
 			return err
 		}
 		hash = hashPassword(*password)
@@ -241,7 +241,7 @@ func (d *Directory) UpdateLogin(ctx context.Context, user string, password *stri
 		}
 		u := edit(old)
 		if hash != "" {
-			u.Login.Hash = hash
+			u.Login.Hash, u.Login.Changed = hash, t.now
 		}
 		if reset != nil {
 			u.Login.ResetRequired = *reset
@@ -290,7 +290,7 @@ func (d *Directory) PasswordReset(ctx context.Context, p *sekisho.Principal) (bo
 	id, _, _ := strings.Cut(value, "/")
 	return get(ctx, d, func(s *state) (bool, error) {
 		u := s.userIDs[id]
-		return u != nil && u.Login != nil && u.Login.ResetRequired, nil
+		return u != nil && u.Login != nil && (u.Login.ResetRequired || s.expired(u.Login, d.now())), nil
 	})
 }
 
@@ -309,7 +309,11 @@ func (d *Directory) ChangePassword(ctx context.Context, user, old, password stri
 		return err
 	}
 	d.guesses.right(guess)
-	if u.Login.ResetRequired && old == password {
+	expired, err := get(ctx, d, func(s *state) (bool, error) { return s.expired(u.Login, d.now()), nil })
+	if err != nil {
+		return err
+	}
+	if (u.Login.ResetRequired || expired) && old == password {
 		return &sekisho.Error{Code: sekisho.CodeInvalid, Err: ErrPasswordPolicy, Message: "The new password must differ from the old one."}
 	}
 	no := false

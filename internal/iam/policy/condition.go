@@ -184,6 +184,44 @@ func compileCondition(opName string, op fullOperator, key string, values []strin
 	return c
 }
 
+// neverMatches returns why a policy value matches no request value under an
+// operator, or "" if it can match.
+func neverMatches(cmp comparison, value string, vars bool) string {
+	switch cmp {
+	case cmpDate:
+		if _, ok := parseInstant(value); !ok {
+			return "is neither an ISO 8601 date nor epoch seconds"
+		}
+	case cmpNumeric:
+		if _, ok := parseDecimal(value); !ok {
+			return "is not a number"
+		}
+	case cmpBool:
+		if vars && strings.Contains(value, "${") {
+			return ""
+		}
+		fallthrough
+	case cmpNull:
+		if !strings.EqualFold(value, "true") && !strings.EqualFold(value, "false") {
+			return "is neither true nor false"
+		}
+	case cmpAddress:
+		if _, ok := parseNet(value); !ok {
+			return "is neither an IP address nor a CIDR range"
+		}
+	case cmpBinary:
+		if _, err := base64.StdEncoding.DecodeString(value); err != nil {
+			return "is not base64"
+		}
+	case cmpARN:
+		if p := compilePattern(value, modeARN, vars); p.kind == patNever {
+			return "is not an ARN pattern of six parts; to match every ARN write arn:*:*:*:*:*"
+		}
+	case cmpString, cmpFold, cmpLike:
+	}
+	return ""
+}
+
 // holds decides the condition for a request.
 func (c *condition) holds(ctx *Context) bool {
 	v, present := ctx.lookup(c.key)

@@ -84,6 +84,7 @@ func Validate(src []byte, kind Kind) error {
 type validator struct {
 	kind Kind
 	code string
+	vars bool // the document's version has policy variables
 }
 
 func (v *validator) refuse(message, detail string) *ValidationError {
@@ -99,10 +100,12 @@ func (v *validator) document(src []byte) *ValidationError {
 	if err != nil {
 		return v.refuse(msgSyntax, err.Error())
 	}
-	// Resource policies belong to their services, which still take old ones.
-	if doc.version != version2012 && v.kind != KindResource {
+	// As in AWS, trust and resource policies may use the older version, which
+	// is also the default.
+	if doc.version != version2012 && v.kind != KindResource && v.kind != KindTrust {
 		return v.refuse(msgVersion, "")
 	}
+	v.vars = doc.version == version2012
 	if e := each(doc, v.legacy); e != nil {
 		return e
 	}
@@ -144,18 +147,16 @@ func characters(src []byte) *ValidationError {
 	return nil
 }
 
-// legacy finds what AWS's older parser refuses.
+// legacy finds what AWS's older parser refuses, and values that no request can
+// match: in a Deny such a value would silently deny nothing.
 func (v *validator) legacy(s *rawStatement) *ValidationError {
 	if s.effect != "Allow" && s.effect != "Deny" {
 		return v.refuse(msgLegacy, "Effect is spelled Allow or Deny")
 	}
 	for _, c := range s.conditions {
-		if c.op.cmp != cmpDate {
-			continue
-		}
-		for _, d := range c.values {
-			if _, ok := parseInstant(d); !ok {
-				return v.refuse(msgLegacy, d+" is neither an ISO 8601 date nor epoch seconds")
+		for _, value := range c.values {
+			if why := neverMatches(c.op.cmp, value, v.vars); why != "" {
+				return v.refuse(msgLegacy, c.opName+" "+c.key+": "+value+" "+why)
 			}
 		}
 	}

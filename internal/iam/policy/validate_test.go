@@ -59,6 +59,24 @@ func TestValidate(t *testing.T) {
 		{policy.KindIdentity, cond(`{"Nonsense":{}}`), ""},
 		{policy.KindIdentity, cond(`{"ForAllValues:NumericLessThanEqualsIfExists":{"a":[1,2.5,"3"]}}`), ""},
 		{policy.KindIdentity, `{"Version":"2008-10-17","Statement":` + allowAll + `}`, version},
+		{policy.KindTrust, `{"Version":"2008-10-17","Statement":{"Effect":"Allow","Principal":"*","Action":"sts:AssumeRole"}}`, ""},
+		{policy.KindTrust, `{"Statement":{"Effect":"Allow","Principal":"*","Action":"sts:AssumeRole"}}`, ""},
+		{policy.KindIdentity, `{"Statement":` + allowAll + `}`, version},
+		// Values that no request matches.
+		{policy.KindIdentity, cond(`{"NumericLessThan":{"aws:MultiFactorAuthAge":"abc"}}`), legacy},
+		{policy.KindIdentity, cond(`{"NumericEquals":{"aws:MultiFactorAuthAge":["1",""]}}`), legacy},
+		{policy.KindIdentity, cond(`{"ForAnyValue:NumericEqualsIfExists":{"a":"${aws:username}"}}`), legacy},
+		{policy.KindIdentity, cond(`{"Bool":{"aws:SecureTransport":"yes"}}`), legacy},
+		{policy.KindIdentity, cond(`{"Bool":{"aws:SecureTransport":[true,"FALSE","${aws:PrincipalTag/x}"]}}`), ""},
+		{policy.KindIdentity, cond(`{"Null":{"aws:TokenIssueTime":"no"}}`), legacy},
+		{policy.KindIdentity, cond(`{"NotIpAddress":{"aws:SourceIp":"10.0.0.0/99"}}`), legacy},
+		{policy.KindIdentity, cond(`{"IpAddress":{"aws:SourceIp":["10.0.0.0/8","2001:db8::1"]}}`), ""},
+		{policy.KindIdentity, cond(`{"BinaryEquals":{"k":"?"}}`), legacy},
+		{policy.KindIdentity, cond(`{"ArnLike":{"aws:PrincipalArn":"*"}}`), legacy},
+		{policy.KindIdentity, cond(`{"ArnNotEquals":{"aws:PrincipalArn":"arn:aws:iam::*"}}`), legacy},
+		{policy.KindIdentity, cond(`{"ArnLike":{"aws:PrincipalArn":["arn:*:*:*:*:*","${aws:PrincipalTag/arn}"]}}`), ""},
+		{policy.KindTrust, `{"Version":"2008-10-17","Statement":{"Effect":"Allow","Principal":"*","Action":"sts:AssumeRole",` +
+			`"Condition":{"ArnLike":{"aws:PrincipalArn":"${aws:PrincipalTag/arn}"}}}}`, legacy}, // no variables in 2008-10-17
 		// The order of the checks.
 		{policy.KindIdentity, `{"Version":"2008-10-17","Statement":{"Effect":"allow","Action":"*","Resource":"*"}}`, version},
 		{policy.KindIdentity, doc(`{"Effect":"ALLOW","Resource":"*"}`), legacy},

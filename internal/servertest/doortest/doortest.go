@@ -37,7 +37,7 @@ type Server struct {
 	Directory *identity.Directory
 	Admin     aws.Credentials // of the first administrator
 	Trail     *Trail
-	url       string
+	URL       string
 }
 
 // Trail keeps audit events in memory.
@@ -80,13 +80,13 @@ func StartFederated(t *testing.T, now func() time.Time, transport http.RoundTrip
 		Trail: s.Trail, Account: Account, Region: Region, Log: slog.New(slog.DiscardHandler),
 	}))
 	t.Cleanup(web.Close)
-	s.url = web.URL
+	s.URL = web.URL
 	return s
 }
 
 func (s *Server) config(c aws.Credentials) aws.Config {
 	return aws.Config{
-		Region: Region, BaseEndpoint: &s.url,
+		Region: Region, BaseEndpoint: &s.URL,
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return c, nil }),
 		Retryer:     func() aws.Retryer { return aws.NopRetryer{} },
 	}

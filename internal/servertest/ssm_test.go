@@ -377,6 +377,54 @@ func TestDescribeNodes(t *testing.T) {
 	}
 }
 
+// A filter with an empty value must not select nodes that lack the tag.
+func TestEmptyTagValueSelectsOnlyAnEmptyValue(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t)
+	c := s.SSM(s.Admin)
+	untagged, empty, full := s.Node(), s.Node(), s.Node()
+	for node, value := range map[string]string{empty.ID: "", full.ID: "db"} {
+		_, err := c.AddTagsToResource(t.Context(), &awsssm.AddTagsToResourceInput{
+			ResourceType: "ManagedInstance", ResourceId: &node, Tags: []types.Tag{{Key: aws.String("Role"), Value: &value}},
+		})
+		must(t, err)
+	}
+	for _, tc := range []struct {
+		operator types.InstancePropertyFilterOperator
+		value    string
+		want     []string
+	}{
+		{"Equal", "", []string{empty.ID}},
+		{"BeginWith", "", []string{empty.ID, full.ID}},
+		{"NotEqual", "", []string{full.ID, untagged.ID}},
+		{"NotEqual", "db", []string{empty.ID, untagged.ID}},
+		{"Equal", "db", []string{full.ID}},
+	} {
+		out, err := c.DescribeInstanceProperties(t.Context(), &awsssm.DescribeInstancePropertiesInput{
+			FiltersWithOperator: []types.InstancePropertyStringFilter{{Key: aws.String("tag:Role"), Values: []string{tc.value}, Operator: tc.operator}},
+		})
+		must(t, err)
+		var got []string
+		for _, n := range out.InstanceProperties {
+			got = append(got, *n.InstanceId)
+		}
+		slices.Sort(got)
+		slices.Sort(tc.want)
+		if !slices.Equal(got, tc.want) {
+			t.Errorf("%s %q selects %v, want %v", tc.operator, tc.value, got, tc.want)
+		}
+	}
+	for _, target := range []types.Target{{Key: aws.String("tag:Role"), Values: []string{""}}} {
+		out, err := c.SendCommand(t.Context(), &awsssm.SendCommandInput{
+			DocumentName: aws.String("AWS-RunShellScript"), Parameters: map[string][]string{"commands": {"true"}}, Targets: []types.Target{target},
+		})
+		must(t, err)
+		if out.Command.TargetCount != 1 {
+			t.Errorf("SendCommand selects %d nodes", out.Command.TargetCount)
+		}
+	}
+}
+
 func TestDescribeSessions(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)

@@ -90,7 +90,9 @@ func resourceType(n *sekisho.Node) string {
 	return resourceManaged
 }
 
-// attribute returns what a filter key compares, and whether the key exists.
+// attribute returns the value that a filter key compares, and whether the key
+// exists. A node without a tag has no value, which is not the same as an empty
+// one: selectNodes checks that first.
 func (d *door) attribute(n *sekisho.Node, key string) (string, bool) {
 	switch key {
 	case "InstanceIds", "InstanceId":
@@ -165,7 +167,16 @@ func (d *door) selectNodes(ctx context.Context, filters []nodeFilter) ([]*sekish
 	}
 	return slices.DeleteFunc(nodes, func(n *sekisho.Node) bool {
 		for _, f := range filters {
-			if got, _ := d.attribute(n, f.key); !f.matches(got) {
+			got, _ := d.attribute(n, f.key)
+			if key, isTag := strings.CutPrefix(f.key, "tag:"); isTag {
+				if _, ok := n.Tags[key]; !ok {
+					if f.operator != "NotEqual" {
+						return true
+					}
+					continue
+				}
+			}
+			if !f.matches(got) {
 				return true
 			}
 		}

@@ -37,16 +37,12 @@ func nodes(dial dialer) *cobra.Command {
 			}
 			rows := make([][]string, len(list))
 			for i, n := range list {
-				name := n.Name
-				if name == "" {
-					name = n.ComputerName
-				}
 				address := n.SourceIP
 				if address == "" {
 					address = n.IPAddress
 				}
 				platform := strings.TrimSpace(n.PlatformName + " " + n.PlatformVersion)
-				rows[i] = []string{n.InstanceID, name, n.State, n.PingStatus, when(n.LastPingDateTime), address, platform, n.AgentVersion}
+				rows[i] = []string{n.InstanceID, n.DisplayName(), n.State, n.PingStatus, when(n.LastPingDateTime), address, platform, n.AgentVersion}
 			}
 			if err := table(cmd.OutOrStdout(), []string{"NODE", "NAME", "STATE", "PING", "LAST PING", "ADDRESS", "PLATFORM", "AGENT"}, rows); err != nil {
 				return err

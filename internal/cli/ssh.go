@@ -49,8 +49,11 @@ that you may list, and with it scp, sftp, rsync and editors. For example:
   sekisho ssh-config > ~/.ssh/sekisho.conf
   echo 'Include sekisho.conf' >> ~/.ssh/config     (as its first line)
 
-A node whose name is no host name is left out and told of on standard error.
-Of nodes with the same name each goes by its ID.`,
+Each node has a block under its ID and the name that an administrator gave it
+(the activation's default instance name). Names that machines report are used
+only with --prefix: without one, a machine could take the place of another host.
+A name that is not unique or not a host name is skipped, with a notice on standard
+error. Host keys are stored by node ID.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var err error
@@ -69,14 +72,14 @@ Of nodes with the same name each goes by its ID.`,
 			if err != nil {
 				return err
 			}
-			refused, err := config.Write(cmd.OutOrStdout(), nodes)
-			for _, n := range refused {
-				fmt.Fprintf(cmd.ErrOrStderr(), "sekisho: node %s is left out: its name %q is no host name\n", client.Printable(n.InstanceID), n.Name)
+			skipped, err := config.Write(cmd.OutOrStdout(), nodes)
+			for _, n := range skipped {
+				fmt.Fprintf(cmd.ErrOrStderr(), "sekisho: node %s: skipping the name %q: %s\n", client.Printable(n.NodeID), n.Name, n.Reason)
 			}
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&config.Prefix, "prefix", "", "what each name begins with")
+	cmd.Flags().StringVar(&config.Prefix, "prefix", "", "prefix of each name")
 	cmd.Flags().StringVar(&config.User, "user", "", "OS user of the SSH connections")
 	cmd.Flags().StringVar(&config.Program, "program", "", "path of sekisho (default: this program)")
 	return cmd

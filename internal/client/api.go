@@ -254,6 +254,7 @@ type Node struct {
 	NotConnectedReason string
 	SourceIP           string `json:"SourceIp"`
 	Notes              []Note
+	Tags               []Tag
 }
 
 // Note is an observation of the server about a node.

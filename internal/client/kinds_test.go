@@ -370,71 +370,113 @@ func TestDownloadUsesTheRequestedName(t *testing.T) {
 func TestResolve(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
-	var filters []any
+	// Node 5 and 6 report names of other nodes.
+	nodes := []any{
+		map[string]any{"InstanceId": "mi-1", "Name": "web", "ComputerName": "ip-10-0-0-1", "Tags": []any{map[string]any{"Key": "Role", "Value": "front"}}},
+		map[string]any{"InstanceId": "mi-2", "ComputerName": "db", "Tags": []any{
+			map[string]any{"Key": "Hostname", "Value": "tagged"}, map[string]any{"Key": "Empty", "Value": ""},
+		}},
+		map[string]any{"InstanceId": "mi-3", "Name": "twin\x1b[2J"}, map[string]any{"InstanceId": "mi-4", "Name": "twin\x1b[2J"},
+		map[string]any{"InstanceId": "mi-5", "ComputerName": "web"}, map[string]any{"InstanceId": "mi-6", "ComputerName": "tagged"},
+		map[string]any{"InstanceId": "mi-7", "ComputerName": "mi-feed"}, map[string]any{"InstanceId": "mi-8", "ComputerName": "mi-zzz"},
+		map[string]any{"InstanceId": "mi-9", "ComputerName": "same"}, map[string]any{"InstanceId": "mi-a", "ComputerName": "same"},
+	}
 	s.answers["DescribeInstanceInformation"] = func(in map[string]any) any {
-		filters = append(filters, in["Filters"])
-		if in["Filters"] != nil {
-			return map[string]any{"InstanceInformationList": []any{map[string]any{"InstanceId": "mi-3"}}}
+		filters, _ := in["Filters"].([]any)
+		if len(filters) == 0 {
+			return map[string]any{"InstanceInformationList": nodes}
 		}
-		return map[string]any{"InstanceInformationList": []any{
-			map[string]any{"InstanceId": "mi-1", "Name": "web"}, map[string]any{"InstanceId": "mi-2", "ComputerName": "db"},
-			map[string]any{"InstanceId": "mi-3", "Name": "twin\x1b[2J"}, map[string]any{"InstanceId": "mi-4", "Name": "twin\x1b[2J"},
-		}}
+		var found []any
+		f := filters[0].(map[string]any)
+		switch fmt.Sprint(f["Key"], f["Values"]) {
+		case "tag:Role[x=y]":
+			found = []any{nodes[2]}
+		default:
+			t.Errorf("filter %v", f)
+		}
+		return map[string]any{"InstanceInformationList": found}
 	}
 	c := s.client()
-	for target, want := range map[string]string{"mi-0123456789abcdef0": "mi-0123456789abcdef0", "web": "mi-1", "db": "mi-2", "tag:Role=x=y": "mi-3"} {
+	for target, want := range map[string]string{
+		"mi-0123456789abcdef0": "mi-0123456789abcdef0", "mi-feed": "mi-feed", "web": "mi-1", "db": "mi-2", "tagged": "mi-2", "tag:Role=x=y": "mi-3",
+		// An empty value selects only an empty value, not the nodes without the tag.
+		"tag:Empty=": "mi-2",
+	} {
 		if got, err := c.Resolve(t.Context(), target); err != nil || got != want {
 			t.Errorf("%s: %s, %v", target, got, err)
 		}
 	}
-	for _, bad := range []string{"none", "", "tag:", "tag:x", "tag:=v"} {
-		if got, err := c.Resolve(t.Context(), bad); err == nil {
-			t.Errorf("%q is %s", bad, got)
+	for target, want := range map[string]sekisho.Code{
+		"none": sekisho.CodeNotFound, "": sekisho.CodeInvalid, "tag:": sekisho.CodeInvalid, "tag:x": sekisho.CodeInvalid, "tag:=v": sekisho.CodeInvalid,
+		"tag:Role=": sekisho.CodeNotFound, "tag:None=": sekisho.CodeNotFound,
+		// A reported name must not act as an ID.
+		"mi-zzz": sekisho.CodeInvalid,
+		"same":   sekisho.CodeConflict,
+	} {
+		if got, err := c.Resolve(t.Context(), target); sekisho.CodeOf(err) != want {
+			t.Errorf("%q: %q, %v; want %s", target, got, err, want)
 		}
 	}
 	_, err := c.Resolve(t.Context(), "twin\x1b[2J")
 	if err == nil || !strings.Contains(err.Error(), "mi-3") || !strings.Contains(err.Error(), "mi-4") || strings.Contains(err.Error(), "\x1b") {
 		t.Errorf("ambiguous: %v", err)
 	}
-	want := []any{map[string]any{"Key": "tag:Role", "Values": []any{"x=y"}}}
-	found := false
-	for _, f := range filters {
-		found = found || cmp.Equal(f, any(want))
-	}
-	if !found {
-		t.Errorf("asked with %v", filters)
-	}
 }
 
 func TestSSHConfig(t *testing.T) {
 	t.Parallel()
 	nodes := []client.Node{
-		{InstanceID: "mi-1", Name: "web-1"},
+		{InstanceID: "mi-1", Name: "web-1", ComputerName: "github.com"},
 		{InstanceID: "mi-2", Name: "evil\nProxyCommand rm"},
 		{InstanceID: "mi-3", Name: "*"},
 		{InstanceID: "mi-4", Name: "-oProxyCommand=x"},
-		{InstanceID: "mi-5", Name: "twin"}, {InstanceID: "mi-6", Name: "twin"},
+		{InstanceID: "mi-5", Name: "twin"}, {InstanceID: "mi-6", Name: "Twin"},
 		{InstanceID: "x y", Name: "fine"},
 		{InstanceID: "mi-7"},
-	}
-	var out strings.Builder
-	refused, err := client.SSHConfig{Program: "/opt/my tools/100%/sekisho's", Profile: "a b", Prefix: "s-", User: "alice"}.Write(&out, nodes)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	for _, n := range refused {
-		names = append(names, n.InstanceID)
-	}
-	if d := cmp.Diff([]string{"mi-2", "mi-3", "mi-4", "x y"}, names); d != "" {
-		t.Errorf("refused (-want +got):\n%s", d)
+		{InstanceID: "mi-8", Name: "mi-1"},
+		{InstanceID: "mi-9", ComputerName: "github.com"},
+		{InstanceID: "mi-c", ComputerName: "x", Tags: []client.Tag{{Key: "Name", Value: "api"}}},
+		{InstanceID: "mi-a", ComputerName: "web-1"},
+		{InstanceID: "mi-b", ComputerName: "db"},
 	}
 	block := func(hosts, id string) string {
-		return "Host " + hosts + "\n    HostName " + id + "\n    HostKeyAlias " + id + "\n    User alice\n" +
+		return "Host " + hosts + "\n    HostName " + id + "\n    HostKeyAlias " + id + "\n    CheckHostIP no\n    User alice\n" +
 			`    ProxyCommand '/opt/my tools/100%%/sekisho'\''s' --profile 'a b' ssh-proxy %h %p` + "\n\n"
 	}
-	if d := cmp.Diff(block("s-web-1 mi-1", "mi-1")+block("mi-5", "mi-5")+block("mi-6", "mi-6")+block("mi-7", "mi-7"), out.String()); d != "" {
-		t.Errorf("(-want +got):\n%s", d)
+	for prefix, want := range map[string]struct {
+		names   map[string]string // of nodes that have more than their ID
+		skipped []string
+	}{
+		"": {map[string]string{"mi-1": "web-1", "mi-c": "api"}, []string{"mi-2", "mi-3", "mi-4", "mi-5", "mi-6", "x y", "mi-8", "mi-9", "mi-a", "mi-b"}},
+		// With a prefix, reported names cannot stand for other hosts, but still not
+		// for other nodes.
+		"s-": {map[string]string{"mi-1": "s-web-1", "mi-8": "s-mi-1", "mi-b": "s-db", "mi-c": "s-api"}, []string{"mi-2", "mi-3", "mi-4", "mi-5", "mi-6", "x y", "mi-9", "mi-a"}},
+	} {
+		var out, expected strings.Builder
+		skipped, err := client.SSHConfig{Program: "/opt/my tools/100%/sekisho's", Profile: "a b", Prefix: prefix, User: "alice"}.Write(&out, nodes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var ids []string
+		for _, n := range skipped {
+			ids = append(ids, n.NodeID)
+		}
+		if d := cmp.Diff(want.skipped, ids); d != "" {
+			t.Errorf("prefix %q: skipped (-want +got):\n%s", prefix, d)
+		}
+		for _, n := range nodes {
+			if n.InstanceID == "x y" {
+				continue
+			}
+			hosts := n.InstanceID
+			if name := want.names[n.InstanceID]; name != "" {
+				hosts = name + " " + hosts
+			}
+			expected.WriteString(block(hosts, n.InstanceID))
+		}
+		if d := cmp.Diff(expected.String(), out.String()); d != "" {
+			t.Errorf("prefix %q (-want +got):\n%s", prefix, d)
+		}
 	}
 	for _, bad := range []client.SSHConfig{{Program: "a\nb"}, {Program: "x", Profile: "a\nb"}, {Program: "x", Prefix: "*"}, {Program: "x", User: "a b"}} {
 		if _, err := bad.Write(io.Discard, nodes); err == nil {

@@ -4,53 +4,73 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"sekisho"
 )
 
-// nodeID is what needs no looking up.
+// nodeID matches node IDs, which need no lookup.
 var nodeID = regexp.MustCompile(`^(mi|i)-[0-9a-f]{1,17}$`)
 
-// maxCandidates is how many nodes an error lists.
+// idPrefix matches what looks like a node ID. Such text is never a name: a
+// machine must not be able to take the ID of another, nor one similar to it.
+var idPrefix = regexp.MustCompile(`^(?i:mi|i)-`)
+
+// nameTags are the tags with which administrators name nodes.
+var nameTags = []string{"Name", "Hostname"}
+
+// tag returns the value of a tag of n.
+func (n *Node) tag(key string) (value string, ok bool) {
+	for _, t := range n.Tags {
+		if t.Key == key {
+			return t.Value, true
+		}
+	}
+	return "", false
+}
+
+// GivenNames returns the names that administrators gave the node: its tags, and
+// the name in its activation.
+func (n *Node) GivenNames() []string {
+	var names []string
+	for _, key := range nameTags {
+		if name, _ := n.tag(key); name != "" {
+			names = append(names, name)
+		}
+	}
+	if n.Name != "" {
+		names = append(names, n.Name)
+	}
+	return names
+}
+
+// DisplayName returns the name to show for the node. It may be one that the
+// machine reports.
+func (n *Node) DisplayName() string {
+	return first(append(n.GivenNames(), n.ComputerName)...)
+}
+
+// maxCandidates is the number of nodes that an error lists.
 const maxCandidates = 10
 
-// Resolve returns the ID of the node that target means: an ID, a name that
-// only one node has, or tag:KEY=VALUE that selects only one. It looks among
-// the nodes that the caller may list; whether the caller may open a session
-// there is for the server to say, about the ID.
+// Resolve returns the ID of the node that target selects: an ID, a name of
+// exactly one node, or tag:KEY=VALUE that matches exactly one. Names that
+// administrators gave (tags, then the activation's name) take precedence over
+// names that machines report. Resolve looks among the nodes that the caller may
+// list; policies decide on the ID.
 func (c *Client) Resolve(ctx context.Context, target string) (string, error) {
 	if nodeID.MatchString(target) {
 		return target, nil
 	}
-	var found []Node
-	if tag, ok := strings.CutPrefix(target, "tag:"); ok {
-		key, value, ok := strings.Cut(tag, "=")
-		if !ok || key == "" {
-			return "", sekisho.Errorf(sekisho.CodeInvalid, "The target %q is not tag:KEY=VALUE.", Printable(target))
-		}
-		var err error
-		if found, err = c.Nodes(ctx, NodeFilter{Key: "tag:" + key, Values: []string{value}}); err != nil {
-			return "", err
-		}
-	} else {
-		if target == "" {
-			return "", sekisho.Errorf(sekisho.CodeInvalid, "No target is named.")
-		}
-		all, err := c.Nodes(ctx)
-		if err != nil {
-			return "", err
-		}
-		for _, n := range all {
-			if n.InstanceID == target || n.Name == target || n.ComputerName == target {
-				found = append(found, n)
-			}
-		}
+	found, err := c.lookUp(ctx, target)
+	if err != nil {
+		return "", err
 	}
 	switch len(found) {
 	case 0:
-		return "", sekisho.Errorf(sekisho.CodeNotFound, "No node that you may list is %s.", quoted(target)).
-			WithHint("sekisho nodes lists them. An ID (mi-…) needs no list.")
+		return "", sekisho.Errorf(sekisho.CodeNotFound, "No node named %s among those you may list.", quoted(target)).
+			WithHint("List them with: sekisho nodes. An ID (mi-…) needs no permission to list.")
 	case 1:
 		return found[0].InstanceID, nil
 	}
@@ -60,9 +80,52 @@ func (c *Client) Resolve(ctx context.Context, target string) (string, error) {
 			fmt.Fprintf(&list, "\n  … and %d more", len(found)-i)
 			break
 		}
-		fmt.Fprintf(&list, "\n  %s  %s  %s", Printable(n.InstanceID), Printable(first(n.Name, n.ComputerName, "-")), Printable(n.PingStatus))
+		fmt.Fprintf(&list, "\n  %s  %s  %s", Printable(n.InstanceID), Printable(first(n.DisplayName(), "-")), Printable(n.PingStatus))
 	}
-	return "", sekisho.Errorf(sekisho.CodeConflict, "%d nodes are %s; name one by its ID:%s", len(found), quoted(target), list.String())
+	return "", sekisho.Errorf(sekisho.CodeConflict, "%d nodes match %s. Use the ID of one:%s", len(found), quoted(target), list.String())
+}
+
+// lookUp returns the nodes that a name or tag selects.
+func (c *Client) lookUp(ctx context.Context, target string) ([]Node, error) {
+	if tag, ok := strings.CutPrefix(target, "tag:"); ok {
+		key, value, ok := strings.Cut(tag, "=")
+		if !ok || key == "" {
+			return nil, sekisho.Errorf(sekisho.CodeInvalid, "The target %s is not of the form tag:KEY=VALUE.", quoted(target))
+		}
+		if value != "" {
+			return c.Nodes(ctx, NodeFilter{Key: "tag:" + key, Values: []string{value}})
+		}
+		// A filter with an empty value could also select nodes without the tag.
+		all, err := c.Nodes(ctx)
+		return slices.DeleteFunc(all, func(n Node) bool {
+			value, ok := n.tag(key)
+			return !ok || value != ""
+		}), err
+	}
+	switch {
+	case target == "":
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "The target is empty.").WithHint("Name a node: sekisho nodes lists them.")
+	case idPrefix.MatchString(target):
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "%s is not a node ID.", quoted(target)).
+			WithHint("IDs are mi- or i- and up to 17 hexadecimal digits.")
+	}
+	all, err := c.Nodes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var given, reported []Node
+	for _, n := range all {
+		switch {
+		case slices.Contains(n.GivenNames(), target):
+			given = append(given, n)
+		case n.ComputerName == target:
+			reported = append(reported, n)
+		}
+	}
+	if len(given) == 0 {
+		return reported, nil
+	}
+	return given, nil
 }
 
 func quoted(s string) string { return `"` + Printable(s) + `"` }

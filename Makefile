@@ -25,7 +25,7 @@ PLUGIN     := bin/test/session-manager-plugin
 PLAYWRIGHT := e2e/browser/node_modules/.package-lock.json
 GOLANGCI   := bin/tools/golangci-lint-$(GOLANGCI_VERSION)
 
-.PHONY: help build programs agents race-programs test-programs web run test unit web-unit e2e browser lint fmt vet check fuzz bench clean
+.PHONY: help build programs agents race-programs test-programs web run test unit web-unit e2e browser outages lint fmt vet check fuzz bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -90,6 +90,9 @@ web-unit: web/node_modules/.package-lock.json ## the console's unit tests
 
 e2e: build race-programs $(PLUGIN) ## the real programs in a terminal; RUN=regexp narrows
 	scripts/phase e2e $(if $(RUN),'$(RUN)')
+
+outages: build race-programs $(PLUGIN) ## outages of up to 2 minutes while programs end
+	SEKISHO_E2E_OUTAGES=long scripts/phase e2e TestOutage
 
 browser: build race-programs $(PLUGIN) $(PLAYWRIGHT) ## the console in headless Chromium
 	scripts/phase browser

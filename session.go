@@ -54,6 +54,20 @@ type Session struct {
 	OmitInput bool
 	Recording SessionRecording
 	Logs      SessionLogs
+	// AgentProcess names the process of the agent that runs the session. Empty
+	// for AWS's agent, which does not report one.
+	AgentProcess string
+}
+
+// Ending is how a session ends.
+type Ending struct {
+	Status  SessionStatus
+	Details string // for people; empty when what ran in the session came to its end
+	// Incomplete says that the agent may have had output that did not reach the
+	// client. Messages, where it is known, is how many messages the agent has
+	// sent: a server that has received as many has recorded everything.
+	Incomplete bool
+	Messages   int64
 }
 
 // SessionLogs is where a session's node writes the session's log, and what

@@ -2,6 +2,7 @@ package harness
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -84,7 +85,7 @@ func (s *Server) StartAgent(t testing.TB, name string, uid int, metadata ...stri
 		return cmd
 	}
 
-	register := command("register", "--state", state, "--endpoint", env["AWS_ENDPOINT_URL"], "--region", env["AWS_REGION"],
+	register := command("register", "--state", state, "--endpoint", cmp.Or(s.AgentEndpoint, env["AWS_ENDPOINT_URL"]), "--region", env["AWS_REGION"],
 		"--activation-id", activation.ID, "--activation-code", activation.Code, "--ca", ca)
 	r = Do(t, register)
 	if a.NodeID = strings.TrimSpace(r.Stdout); r.Code != 0 || !strings.HasPrefix(a.NodeID, "mi-") && !strings.HasPrefix(a.NodeID, "i-") {

@@ -71,6 +71,9 @@ type Server struct {
 	Console string // the URL of the ready line
 	Home    string // an empty home for the clients, so that no one's ~/.aws joins the test
 
+	// AgentEndpoint is where agents reach the server, if not where clients do.
+	AgentEndpoint string
+
 	listen string
 	flags  []string
 	log    string

@@ -303,7 +303,7 @@ func TestSessionsThatCannotStart(t *testing.T) {
 		{"run-as with shell characters", agenttest.Start{Document: document("Standard_Stream", `{"runAsEnabled":true}`), RunAs: "x;reboot"}, "not a valid OS user name"},
 		{"run-as with an option", agenttest.Start{Document: document("Standard_Stream", `{"runAsEnabled":true}`), RunAs: "-G"}, "not a valid OS user name"},
 		{"no shell", agenttest.Start{Document: document("Standard_Stream", `{"runAsEnabled":true}`), RunAs: "shell-less"}, `"/does/not/exist" could not be started as the OS user "shell-less"`},
-		{"the client refuses", agenttest.Start{Document: document("Standard_Stream", `{"runAsEnabled":true}`), RunAs: "shell-less", Refuse: true}, "The client cannot run this type of session: no [2J such thing"},
+		{"the client refuses", agenttest.Start{Document: document("Standard_Stream", `{"runAsEnabled":true}`), RunAs: "shell-less", Refuse: true}, "The client cannot run this type of session: no[2J such thing"},
 	}
 	srv := agenttest.New(t)
 	passwd := filepath.Join(t.TempDir(), "passwd")

@@ -20,7 +20,7 @@ import (
 // ProtocolVersion is the version the client reports in the handshake and under
 // the name session-manager-plugin. Agents compare it with versions of AWS's
 // plugin to find out what the client can do.
-const ProtocolVersion = "1.2.700.0"
+const ProtocolVersion = mgs.ClientVersion
 
 const (
 	pingInterval  = 15 * time.Second
@@ -55,6 +55,7 @@ type leg struct {
 	serving sync.WaitGroup
 
 	attached bool        // there was a connection
+	ended    atomic.Bool // the session has ended while the connection was away
 	greeted  atomic.Bool // the session began
 	// resume delivers, once, the token that resumes the session when the
 	// credentials have expired; token keeps it.
@@ -262,6 +263,7 @@ func (l *leg) connect(ctx context.Context) {
 			l.ch.Close(err.Error())
 			return
 		case err == nil && stream.TokenValue == "":
+			l.ended.Store(true)
 			l.ch.Close(l.client.endReason(ctx, l.stream.SessionID))
 			return
 		case err == nil:

@@ -45,7 +45,9 @@ func (l *leg) copyOutput(ctx context.Context, out, errOut io.Writer) error {
 	for {
 		pt, b, err := l.receive(ctx)
 		if err != nil {
-			if closed, ok := errors.AsType[*datachannel.ClosedError](err); ok && closed.Remote && closed.Reason == "" && exit != nil {
+			// The exit code comes last: whoever has it has everything.
+			closed, ok := errors.AsType[*datachannel.ClosedError](err)
+			if ok && exit != nil && (l.ended.Load() || closed.Remote && closed.Reason == "") {
 				return exit
 			}
 			return err

@@ -30,9 +30,9 @@ type recordings struct {
 	}
 }
 
-func (r recordings) Start(s *sekisho.Session) (relay.Recording, error) {
+func (r recordings) Start(ctx context.Context, s *sekisho.Session) (relay.Recording, error) {
 	name := ""
-	if n, err := r.nodes.Node(context.Background(), s.Target); err == nil {
+	if n, err := r.nodes.Node(ctx, s.Target); err == nil {
 		name = n.Name
 	}
 	rec, err := r.Recorder.Start(record.Header{
@@ -47,8 +47,8 @@ func (r recordings) Start(s *sekisho.Session) (relay.Recording, error) {
 
 type recording struct{ *record.Recording }
 
-func (r recording) Seal(reason string) error {
-	_, err := r.Recording.Seal(record.Exit{Status: -1, Reason: reason})
+func (r recording) Seal(e relay.Exit) error {
+	_, err := r.Recording.Seal(record.Exit{Status: e.Status, Reason: e.Reason})
 	return err
 }
 

@@ -4,21 +4,22 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"os/exec"
-	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"sekisho"
 	"sekisho/internal/agent/plugin"
 	"sekisho/internal/agent/port"
 	"sekisho/internal/agent/runas"
 	"sekisho/internal/agent/sessionlog"
+	"sekisho/internal/safetext"
 	"sekisho/internal/ssmdoc"
 	"sekisho/internal/wire/datachannel"
 	"sekisho/internal/wire/link"
@@ -53,7 +54,8 @@ type Session struct {
 	// Patience is how long the session outlives its connection.
 	Patience time.Duration
 
-	id sekisho.SessionID
+	id      sekisho.SessionID
+	greeted bool // the client has answered the handshake
 }
 
 // ErrCancelled is the cause of a context that ends because the server wished
@@ -63,11 +65,16 @@ var ErrCancelled = errors.New("session cancelled")
 // ErrStopped is the cause of a context that ends because the agent stops.
 var ErrStopped = errors.New("the node's agent was stopped")
 
+// maxReport bounds the texts that are reported to the server.
+const maxReport = 500
+
 // Waits at the end of a session.
 const (
-	drainTimeout = 10 * time.Second // for the client to take the last output
-	wordTimeout  = 2 * time.Second
-	comeTimeout  = 15 * time.Second // for the client of a session that cannot be
+	// stoppingTimeout is how long an agent that stops waits for the client to
+	// take the last output of a session that is over.
+	stoppingTimeout = 5 * time.Second
+	wordTimeout     = 2 * time.Second
+	comeTimeout     = 15 * time.Second // for the client of a session that cannot be
 )
 
 // maxDelay is how far what a person sees may be behind what the program
@@ -102,15 +109,10 @@ func (s *Session) Run(ctx context.Context) {
 		err = cause
 	}
 	if context.Cause(runCtx) == nil && !errors.Is(err, datachannel.ErrClosed) {
-		patience := drainTimeout
-		if err != nil {
-			patience = wordTimeout
-		}
-		drain, done := context.WithTimeout(runCtx, patience)
-		if derr := ch.Drain(drain); derr != nil {
+		if derr := s.drain(runCtx, serveCtx, ch, err); derr != nil {
 			s.Log.Info("the client did not take the last output", "error", derr)
+			err = cmp.Or(err, derr)
 		}
-		done()
 	}
 	if err == nil || errors.Is(err, plugin.ErrTerminate) {
 		word, done := context.WithTimeout(serveCtx, wordTimeout)
@@ -118,12 +120,36 @@ func (s *Session) Run(ctx context.Context) {
 		done()
 	}
 	// Whatever ended the session, its log is delivered.
-	s.report(err, job.log.Deliver(context.WithoutCancel(ctx)))
+	messages, delivered := ch.Sent()
+	s.report(err, mgs.TaskComplete{Undelivered: !delivered, Messages: messages}, job.log.Deliver(context.WithoutCancel(ctx)))
 	attached.part()
 	ch.Close("the session has ended")
 	stop(nil)
 	cancel(nil)
 	wg.Wait()
+}
+
+// drain waits until the client has taken everything that the session has sent.
+// The client may be away for as long as a connection may be: what it has not
+// taken then is lost, and the session has failed. why is how the plugin ended.
+func (s *Session) drain(ctx, serveCtx context.Context, ch *datachannel.Channel, why error) error {
+	patience := s.Patience
+	if errors.Is(why, plugin.ErrTerminate) || !s.greeted {
+		patience = wordTimeout // the client has asked for the end, or never came
+	}
+	err := ch.DrainWithin(ctx, patience)
+	if errors.Is(context.Cause(ctx), ErrStopped) {
+		last, done := context.WithTimeout(serveCtx, stoppingTimeout)
+		defer done()
+		err = ch.Drain(last)
+	}
+	switch {
+	case errors.Is(err, datachannel.ErrStalled):
+		return fmt.Errorf("The client did not take the last output within %s.", patience) // a sentence for a person
+	case context.Cause(ctx) != nil:
+		return context.Cause(ctx)
+	}
+	return err
 }
 
 // openLog begins the session's log, if its document wants one.
@@ -143,15 +169,15 @@ func (s *Session) openLog(ctx context.Context, j *job) (*sessionlog.Log, error) 
 }
 
 // report tells how the session ended, and what became of its log.
-func (s *Session) report(err error, log sessionlog.Delivery) {
-	t := mgs.TaskComplete{
-		TaskID: string(s.id), InstanceID: string(s.Node), FinalTaskStatus: mgs.TaskSuccess,
-		S3Bucket: log.Bucket, S3URLSuffix: log.Key, CwlGroup: log.Group, CwlStream: log.Stream, LogProblem: sentence(log.Problem),
-	}
+func (s *Session) report(err error, t mgs.TaskComplete, log sessionlog.Delivery) {
+	t.TaskID, t.InstanceID, t.FinalTaskStatus = string(s.id), string(s.Node), mgs.TaskSuccess
+	t.S3Bucket, t.S3URLSuffix, t.CwlGroup, t.CwlStream = log.Bucket, log.Key, log.Group, log.Stream
+	t.LogProblem = safetext.Line(log.Problem, maxReport)
 	closed, isClosed := errors.AsType[*datachannel.ClosedError](err)
 	switch {
-	case err == nil, errors.Is(err, ErrCancelled), errors.Is(err, errGone), errors.Is(err, plugin.ErrTerminate):
-	case isClosed && closed.Remote:
+	case err == nil, errors.Is(err, ErrCancelled), errors.Is(err, errGone), errors.Is(err, plugin.ErrTerminate),
+		isClosed && closed.Remote:
+		t.Undelivered = false // the end was asked for
 	case errors.Is(err, ErrStopped):
 		t.FinalTaskStatus, t.Output = mgs.TaskFailed, "The node's agent was stopped."
 	case isClosed && closed.Peer:
@@ -159,25 +185,9 @@ func (s *Session) report(err error, log sessionlog.Delivery) {
 	default:
 		t.FinalTaskStatus, t.Output = mgs.TaskFailed, err.Error()
 	}
-	t.Output = sentence(t.Output)
+	t.Output = safetext.Line(t.Output, maxReport)
 	s.Log.Info("session ended", "status", t.FinalTaskStatus, "output", t.Output, "cause", err)
 	s.Report(t)
-}
-
-// sentence makes s fit to be shown to a person: one line without control
-// characters, of no more than a few hundred bytes.
-func sentence(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r == utf8.RuneError || (r >= 0x80 && r < 0xa0) {
-			return ' '
-		}
-		return r
-	}, s)
-	const most = 500
-	if len(s) > most {
-		s = strings.ToValidUTF8(s[:most], "") + "…"
-	}
-	return s
 }
 
 // converse greets the client and runs the plugin.
@@ -189,6 +199,7 @@ func (s *Session) converse(ctx context.Context, ch *datachannel.Channel, j *job)
 	if err != nil {
 		return err
 	}
+	s.greeted = true
 	run, err := j.plugin(s, c)
 	if err != nil {
 		return err

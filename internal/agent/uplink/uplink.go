@@ -53,11 +53,12 @@ type Server struct {
 
 // Client calls a server. It is safe for concurrent use.
 type Client struct {
-	base   *url.URL
-	region string
-	tls    *tls.Config
-	http   *http.Client
-	dialer *net.Dialer
+	base    *url.URL
+	process string // of this agent, while it runs
+	region  string
+	tls     *tls.Config
+	http    *http.Client
+	dialer  *net.Dialer
 	// creds returns the credentials to sign with.
 	creds func(context.Context) (sigv4.Credentials, error)
 }
@@ -81,11 +82,12 @@ func New(s Server, credentials func(context.Context) (sigv4.Credentials, error))
 	}
 	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}
 	return &Client{
-		base:   base,
-		region: s.Region,
-		tls:    conf,
-		dialer: dialer,
-		creds:  credentials,
+		base:    base,
+		process: id.UUID(),
+		region:  s.Region,
+		tls:     conf,
+		dialer:  dialer,
+		creds:   credentials,
 		http: &http.Client{
 			Timeout: callTimeout,
 			Transport: &http.Transport{
@@ -379,6 +381,7 @@ func (c *Client) OpenControl(ctx context.Context, node sekisho.NodeID) (*link.Co
 		RequestID:            request,
 		TokenValue:           token,
 		AgentVersion:         Version,
+		Process:              c.process,
 		PlatformType:         "linux",
 	})
 	if err != nil {

@@ -213,8 +213,9 @@ func (d *door) openControlChannel(w http.ResponseWriter, r *http.Request) {
 		d.refused(c, r, conn, err)
 		return
 	}
+	agent := control.Agent{Source: c.SourceIP.String(), Process: clip(open.Process)}
 	d.serve(conn, agentPing, agentPong, func(ctx context.Context, f *frames) error {
-		return d.Channels.Serve(ctx, sekisho.NodeID(node), c.SourceIP.String(), f, d.Fleet, d.Broker, d.Commands)
+		return d.Channels.Serve(ctx, sekisho.NodeID(node), agent, f, d.Fleet, d.Broker, d.Commands)
 	})
 }
 
@@ -315,7 +316,7 @@ func (d *door) openDataChannel(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	session := sekisho.SessionID(name)
-	side, ended, err := d.admit(c, conn, session)
+	in, err := d.admit(c, conn, session)
 	if err == nil {
 		c.Allow() // the token was the permission
 		err = c.Accept(r)
@@ -324,10 +325,10 @@ func (d *door) openDataChannel(w http.ResponseWriter, r *http.Request) {
 		d.refused(c, r, conn, err)
 		return
 	}
-	switch side {
+	switch in.leg {
 	case broker.AgentLeg:
 		d.serve(conn, agentPing, agentPong, func(ctx context.Context, f *frames) error {
-			err := d.Relay.ServeAgent(ctx, session, leg{f})
+			err := d.Relay.ServeAgent(ctx, session, leg{f}, in.peer)
 			if errors.Is(err, relay.ErrNotOpen) {
 				f.Close("the session has ended")
 			}
@@ -335,15 +336,16 @@ func (d *door) openDataChannel(w http.ResponseWriter, r *http.Request) {
 		})
 	default:
 		d.serve(conn, clientPing, clientPong, func(ctx context.Context, f *frames) error {
-			return d.serveClient(ctx, session, ended, leg{f})
+			return d.serveClient(ctx, session, in, leg{f})
 		})
 	}
 }
 
 // serveClient runs a client's leg, or tells it how the session ended.
-func (d *door) serveClient(ctx context.Context, session sekisho.SessionID, ended *sekisho.Session, l leg) error {
+func (d *door) serveClient(ctx context.Context, session sekisho.SessionID, in admitted, l leg) error {
+	ended := in.ended
 	if ended == nil {
-		err := d.Relay.ServeClient(ctx, session, l)
+		err := d.Relay.ServeClient(ctx, session, l, in.peer)
 		if !errors.Is(err, relay.ErrNotOpen) {
 			return err
 		}
@@ -356,31 +358,40 @@ func (d *door) serveClient(ctx context.Context, session sekisho.SessionID, ended
 	return relay.Farewell(ctx, ended, l)
 }
 
+// admitted is a leg of a session that may attach.
+type admitted struct {
+	leg   broker.Leg
+	peer  relay.Peer
+	ended *sekisho.Session // set when the session has ended: the client is told how
+}
+
 // admit reads the opening frame and decides which leg, if any, this is. A
-// client whose session has ended meanwhile is admitted to hear how: then the
-// session is returned too.
-func (d *door) admit(c *api.Call, conn *link.Conn, session sekisho.SessionID) (broker.Leg, *sekisho.Session, error) {
+// client whose session has ended meanwhile is admitted to learn how it ended.
+func (d *door) admit(c *api.Call, conn *link.Conn, session sekisho.SessionID) (admitted, error) {
 	open, err := readOpen[mgs.OpenDataChannel](d.Done, conn)
 	if err != nil {
-		return "", nil, err
+		return admitted{}, err
 	}
-	leg := broker.ClientLeg
+	in := admitted{leg: broker.ClientLeg}
 	if open.ClientInstanceID != "" {
-		leg = broker.AgentLeg
+		in.leg = broker.AgentLeg
 	}
-	if err := d.Broker.RedeemToken(d.Done, open.TokenValue, string(session), leg); err != nil {
-		return "", nil, err
+	if err := d.Broker.RedeemToken(d.Done, open.TokenValue, string(session), in.leg); err != nil {
+		return admitted{}, err
 	}
 	s, err := d.Broker.Attachable(d.Done, session)
 	switch {
-	case leg == broker.ClientLeg && s != nil && !s.Status.Active():
-		return leg, s, nil
+	case in.leg == broker.ClientLeg && s != nil && !s.Status.Active():
+		in.ended = s
+		return in, nil
 	case err != nil:
-		return "", nil, err
-	case leg == broker.AgentLeg:
-		return leg, nil, d.isNode(d.Done, c, string(s.Target))
+		return admitted{}, err
+	case in.leg == broker.AgentLeg:
+		in.peer.AcksRepeats = s.AgentProcess != ""
+		return in, d.isNode(d.Done, c, string(s.Target))
 	}
-	return leg, nil, nil
+	in.peer.AcksRepeats = open.ClientVersion == mgs.ClientVersion
+	return in, nil
 }
 
 // sameOrigin allows the console, which this very server serves.

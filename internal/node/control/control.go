@@ -36,8 +36,12 @@ type Presence interface {
 	Doubled(ctx context.Context, node sekisho.NodeID, first, second string)
 }
 
-// Tasks is told what agents report of their sessions.
+// Tasks receives what agents report about their sessions.
 type Tasks interface {
+	// AgentConnected reports that node's channel has opened, and which process
+	// of the agent opened it: empty for AWS's agent. No session of an earlier
+	// process is left on the node.
+	AgentConnected(ctx context.Context, node sekisho.NodeID, process string)
 	// TaskComplete reports that a session has ended on its node. It may come
 	// more than once.
 	TaskComplete(ctx context.Context, node sekisho.NodeID, done mgs.TaskComplete)
@@ -64,9 +68,10 @@ type Channels struct {
 }
 
 type channel struct {
-	conn   Conn
-	source string
-	cancel context.CancelCauseFunc
+	conn    Conn
+	source  string
+	process string // of the agent; empty for AWS's
+	cancel  context.CancelCauseFunc
 }
 
 // slot keeps the edges of one node in order: when its channel is replaced,
@@ -95,6 +100,17 @@ func (h *Channels) Source(node sekisho.NodeID) string {
 	defer h.mu.Unlock()
 	if c := h.links[node]; c != nil {
 		return c.source
+	}
+	return ""
+}
+
+// Process names the process of node's agent, as the agent did when it opened
+// its channel. It is empty when the channel is not open, and for AWS's agent.
+func (h *Channels) Process(node sekisho.NodeID) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if c := h.links[node]; c != nil {
+		return c.process
 	}
 	return ""
 }
@@ -167,14 +183,20 @@ func (h *Channels) Reopen(node sekisho.NodeID, reason string) {
 	}
 }
 
+// Agent is what an agent says of itself when it opens its channel.
+type Agent struct {
+	Source  string // the address it comes from
+	Process string // see [mgs.OpenControlChannel]
+}
+
 // Serve runs node's control channel over conn until it fails, is replaced by
 // a newer one, or ctx ends. A newer one replaces one that is dead. While the
 // older answers there are two agents of one identity, and the newer is
 // refused.
-func (h *Channels) Serve(ctx context.Context, node sekisho.NodeID, sourceIP string, conn Conn, presence Presence, tasks Tasks, jobs Jobs) error {
+func (h *Channels) Serve(ctx context.Context, node sekisho.NodeID, agent Agent, conn Conn, presence Presence, tasks Tasks, jobs Jobs) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	c := &channel{conn, sourceIP, cancel}
+	c := &channel{conn: conn, source: agent.Source, process: agent.Process, cancel: cancel}
 	s := h.enter(node)
 	defer h.leave(node, s)
 	if err := h.open(ctx, s, node, c, presence); err != nil {
@@ -185,7 +207,8 @@ func (h *Channels) Serve(ctx context.Context, node sekisho.NodeID, sourceIP stri
 		conn.Close(reason)
 		return err
 	}
-	h.log.Info("node connected", "node", node, "source_ip", sourceIP)
+	h.log.Info("node connected", "node", node, "source_ip", agent.Source)
+	tasks.AgentConnected(ctx, node, agent.Process)
 	jobs.NodeConnected(node)
 	err := h.read(ctx, node, conn, tasks, jobs)
 	if cause := context.Cause(ctx); cause != nil {

@@ -122,6 +122,8 @@ func (w *world) TaskComplete(_ context.Context, _ sekisho.NodeID, done mgs.TaskC
 
 func (w *world) NodeConnected(sekisho.NodeID) {}
 
+func (w *world) AgentConnected(context.Context, sekisho.NodeID, string) {}
+
 func (w *world) JobAck(_ context.Context, n sekisho.NodeID, ack mgs.JobAck) error {
 	w.note("ack %s %s", ack.JobID, ack.StatusCode)
 	return nil
@@ -149,7 +151,7 @@ func newChannels() *control.Channels { return control.New(slog.New(slog.DiscardH
 // serve runs a channel and returns where its end can be read.
 func serve(ctx context.Context, h *control.Channels, n sekisho.NodeID, ip string, c *conn, w *world) chan error {
 	end := make(chan error, 1)
-	go func() { end <- h.Serve(ctx, n, ip, c, w, w, w) }()
+	go func() { end <- h.Serve(ctx, n, control.Agent{Source: ip}, c, w, w, w) }()
 	return end
 }
 
@@ -243,7 +245,7 @@ func TestTwoOfOneIdentity(t *testing.T) {
 		if !h.Alive(t.Context(), node) || h.Source(node) != "192.0.2.1" || h.Source("mi-0123456789abcdef1") != "" {
 			t.Errorf("alive %v, from %q", h.Alive(t.Context(), node), h.Source(node))
 		}
-		err := h.Serve(t.Context(), node, "192.0.2.2", second, w, w, w)
+		err := h.Serve(t.Context(), node, control.Agent{Source: "192.0.2.2"}, second, w, w, w)
 		if sekisho.CodeOf(err) != sekisho.CodeInUse || len(second.reasons()) != 1 || !strings.Contains(second.reasons()[0], "192.0.2.1") {
 			t.Errorf("got %v, told %q", err, second.reasons())
 		}
@@ -310,7 +312,7 @@ func TestNotAccepted(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h, c, w := newChannels(), newConn(), &world{refuse: sekisho.Errorf(sekisho.CodeNotFound, "deregistered")}
-		if err := h.Serve(t.Context(), node, "", c, w, w, w); !sekisho.IsNotFound(err) {
+		if err := h.Serve(t.Context(), node, control.Agent{Source: ""}, c, w, w, w); !sekisho.IsNotFound(err) {
 			t.Errorf("got %v", err)
 		}
 		if h.Connected(node) || len(c.reasons()) != 1 {
@@ -323,7 +325,7 @@ func TestNotAccepted(t *testing.T) {
 		end := serve(t.Context(), h, node, "old", newConn(), w)
 		synctest.Wait()
 		w.refuse = errors.New("disk")
-		if err := h.Serve(t.Context(), node, "new", newConn(), w, w, w); err == nil {
+		if err := h.Serve(t.Context(), node, control.Agent{Source: "new"}, newConn(), w, w, w); err == nil {
 			t.Error("accepted")
 		}
 		<-end

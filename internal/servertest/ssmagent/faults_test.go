@@ -162,7 +162,7 @@ func TestAfterTheEndTheAgentIsQuiet(t *testing.T) {
 		w.start(sekisho.Session{}, shell, nil)
 		c := w.attach()
 		c.prints(w.ctx, "$ ")
-		w.relay.End(sid, sekisho.SessionTerminated, "Terminated by alice.")
+		w.relay.End(w.ctx, sid, sekisho.Ending{Status: sekisho.SessionTerminated, Details: "Terminated by alice."})
 		if why := c.reason(w.ctx); why != "Terminated by alice." {
 			t.Errorf("the person is told %q", why)
 		}
@@ -351,7 +351,7 @@ func TestTerminatedWhileTheAgentIsAway(t *testing.T) {
 		w.set("control-channel", true)
 		w.cut("control-channel")
 		synctest.Wait()
-		w.relay.End(sid, sekisho.SessionTerminated, "bye")
+		w.relay.End(w.ctx, sid, sekisho.Ending{Status: sekisho.SessionTerminated, Details: "bye"})
 		if why := c.reason(w.ctx); why != "bye" {
 			t.Errorf("the person is told %q", why)
 		}
@@ -380,7 +380,7 @@ func TestStartedTwice(t *testing.T) {
 func TestOrdersThatAreNotUnderstood(t *testing.T) {
 	with(t, ssmagent.Config{}, func(w *world) {
 		s := sekisho.Session{ID: sid, Target: nodeID, StartedAt: time.Now()}
-		if err := w.relay.Open(&s); err != nil {
+		if err := w.relay.Open(w.ctx, &s); err != nil {
 			t.Fatal(err)
 		}
 		c := w.attach()
@@ -431,7 +431,7 @@ func TestDeafAgent(t *testing.T) {
 		if strings.Contains(c.output.String(), "anybody") {
 			t.Fatal("the agent hears")
 		}
-		w.relay.End(sid, sekisho.SessionTerminated, "")
+		w.relay.End(w.ctx, sid, sekisho.Ending{Status: sekisho.SessionTerminated, Details: ""})
 		c.reason(w.ctx)
 		w.gone()
 	})

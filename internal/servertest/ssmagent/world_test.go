@@ -214,9 +214,9 @@ func (w *world) Dial(_ context.Context, kind, name string) (ssmagent.Conn, error
 			return
 		}
 		if kind == "control-channel" {
-			_ = w.channels.Serve(w.ctx, nodeID, "192.0.2.7", end{server}, w, w, w)
+			_ = w.channels.Serve(w.ctx, nodeID, control.Agent{Source: "192.0.2.7"}, end{server}, w, w, w)
 		} else {
-			_ = w.relay.ServeAgent(w.ctx, sekisho.SessionID(name), end{server})
+			_ = w.relay.ServeAgent(w.ctx, sekisho.SessionID(name), end{server}, relay.Peer{})
 		}
 		server.Drop()
 	}()
@@ -249,20 +249,21 @@ func (w *world) TaskComplete(_ context.Context, _ sekisho.NodeID, done mgs.TaskC
 	if done.FinalTaskStatus != mgs.TaskSuccess {
 		status = sekisho.SessionFailed
 	}
-	w.relay.End(sekisho.SessionID(done.TaskID), status, done.Output)
+	w.relay.Finish(w.ctx, sekisho.SessionID(done.TaskID), sekisho.Ending{Status: status, Details: done.Output})
 }
 
 // NodeConnected implements control.Jobs, as do the following: no commands are
 // sent here.
 func (w *world) NodeConnected(sekisho.NodeID)                                 {}
+func (w *world) AgentConnected(context.Context, sekisho.NodeID, string)       {}
 func (w *world) JobAck(context.Context, sekisho.NodeID, mgs.JobAck) error     { return nil }
 func (w *world) JobReply(context.Context, sekisho.NodeID, mgs.JobReply) error { return nil }
 
 // SessionStatus implements relay.Observer.
-func (w *world) SessionStatus(sekisho.SessionID, sekisho.SessionStatus) {}
+func (w *world) SessionStatus(context.Context, sekisho.SessionID, sekisho.SessionStatus) {}
 
 // SessionEnded tells the agent on its control channel too.
-func (w *world) SessionEnded(id sekisho.SessionID, s sekisho.SessionStatus, details string) {
+func (w *world) SessionEnded(_ context.Context, id sekisho.SessionID, s sekisho.SessionStatus, details string) {
 	w.smu.Lock()
 	w.ended = append(w.ended, string(s)+": "+details)
 	w.smu.Unlock()
@@ -270,7 +271,9 @@ func (w *world) SessionEnded(id sekisho.SessionID, s sekisho.SessionStatus, deta
 	go func() { _ = w.channels.Deliver(w.ctx, nodeID, closed.AppendTo(nil)) }()
 }
 
-func (w *world) Start(*sekisho.Session) (relay.Recording, error) { return quiet{}, nil }
+func (w *world) Start(context.Context, *sekisho.Session) (relay.Recording, error) {
+	return quiet{}, nil
+}
 
 type quiet struct{}
 
@@ -278,13 +281,13 @@ func (quiet) Output([]byte) error   { return nil }
 func (quiet) Input([]byte) error    { return nil }
 func (quiet) Resize(int, int) error { return nil }
 func (quiet) Marker(string) error   { return nil }
-func (quiet) Seal(string) error     { return nil }
+func (quiet) Seal(relay.Exit) error { return nil }
 
 // start begins a session of a kind.
 func (w *world) start(s sekisho.Session, kind string, properties any) {
 	w.t.Helper()
 	s.ID, s.Target, s.StartedAt = sid, nodeID, time.Now()
-	if err := w.relay.Open(&s); err != nil {
+	if err := w.relay.Open(w.ctx, &s); err != nil {
 		w.t.Fatal(err)
 	}
 	w.command(kind, properties)
@@ -322,7 +325,7 @@ func (w *world) clientDial() func(context.Context) (ssmagent.Conn, error) {
 		}
 		client, server := w.pair("client")
 		go func() {
-			_ = w.relay.ServeClient(w.ctx, sid, end{server})
+			_ = w.relay.ServeClient(w.ctx, sid, end{server}, relay.Peer{})
 			server.Drop()
 		}()
 		return client, nil

@@ -73,14 +73,19 @@ type Store interface {
 
 // Relay carries sessions.
 type Relay interface {
-	Open(s *sekisho.Session) error
+	Open(ctx context.Context, s *sekisho.Session) error
 	Live(id sekisho.SessionID) bool
-	End(id sekisho.SessionID, status sekisho.SessionStatus, output string)
+	// End ends a session at once.
+	End(ctx context.Context, id sekisho.SessionID, e sekisho.Ending)
+	// Finish ends a session when its client has taken the last output.
+	Finish(ctx context.Context, id sekisho.SessionID, e sekisho.Ending)
 }
 
 // Links reaches agents.
 type Links interface {
 	Connected(node sekisho.NodeID) bool
+	// Process names the process of node's agent; empty for AWS's agent.
+	Process(node sekisho.NodeID) string
 	Deliver(ctx context.Context, node sekisho.NodeID, frame []byte) error
 }
 
@@ -177,6 +182,7 @@ func (b *Broker) Start(ctx context.Context, in Request) (*Started, error) {
 		DocumentName: in.Document, DocumentVersion: in.Version, Reason: in.Reason, StartedAt: time.Now().UTC(), SourceIP: in.SourceIP,
 		IdleTimeout: in.Plan.IdleTimeout, MaxDuration: in.Plan.MaxDuration, RunAsUser: in.Plan.RunAsUser,
 		OmitInput: in.Plan.OmitInput, Recording: sekisho.RecordingServer,
+		AgentProcess: b.cfg.Links.Process(in.Target),
 	}
 	if in.Plan.Encrypted {
 		s.Recording = sekisho.RecordingEncrypted
@@ -200,7 +206,7 @@ func (b *Broker) Start(ctx context.Context, in Request) (*Started, error) {
 		return nil, err
 	}
 	b.cfg.Started(*s)
-	if err := b.cfg.Relay.Open(s); err != nil {
+	if err := b.cfg.Relay.Open(ctx, s); err != nil {
 		// Whatever became of the caller, the session must not stay active.
 		b.finish(context.WithoutCancel(ctx), s.ID, sekisho.SessionFailed, "The session could not be recorded.")
 		return nil, err
@@ -210,7 +216,7 @@ func (b *Broker) Start(ctx context.Context, in Request) (*Started, error) {
 		err = b.cfg.Links.Deliver(ctx, s.Target, task.AppendTo(nil))
 	}
 	if err != nil {
-		b.cfg.Relay.End(s.ID, sekisho.SessionFailed, "The node's agent could not be told.")
+		b.cfg.Relay.End(ctx, s.ID, sekisho.Ending{Status: sekisho.SessionFailed, Details: "The node's agent could not be reached."})
 		if sekisho.CodeOf(err) == sekisho.CodeInternal {
 			err = sekisho.Errorf(sekisho.CodeUnreachable, "%s is not connected.", s.Target).WithHint("Its message channel broke just now: %v", err)
 		}
@@ -293,10 +299,10 @@ func (b *Broker) Terminate(ctx context.Context, session sekisho.SessionID, why s
 		return nil
 	}
 	if b.cfg.Relay.Live(session) {
-		b.cfg.Relay.End(session, sekisho.SessionTerminated, why)
+		b.cfg.Relay.End(ctx, session, sekisho.Ending{Status: sekisho.SessionTerminated, Details: why})
 		return nil
 	}
-	b.SessionEnded(session, sekisho.SessionTerminated, why)
+	b.SessionEnded(ctx, session, sekisho.SessionTerminated, why)
 	return nil
 }
 
@@ -394,7 +400,7 @@ func (b *Broker) Attachable(ctx context.Context, session sekisho.SessionID) (*se
 	if !s.Status.Active() {
 		return s, sekisho.Errorf(sekisho.CodeNotFound, mgs.SessionTerminated)
 	}
-	return s, b.cfg.Relay.Open(s)
+	return s, b.cfg.Relay.Open(ctx, s)
 }
 
 // Recover takes on again the sessions that an earlier server process left
@@ -404,13 +410,13 @@ func (b *Broker) Recover(ctx context.Context) error {
 		return err
 	}
 	return b.eachActive(ctx, Query{}, func(s *sekisho.Session) error {
-		if err := b.cfg.Relay.Open(s); err != nil {
+		if err := b.cfg.Relay.Open(ctx, s); err != nil {
 			b.cfg.Log.Error("session not taken on again", "session", s.ID, "error", err)
 			b.finish(ctx, s.ID, sekisho.SessionFailed, "The session could not be recorded any longer after the server had stopped.")
 			return nil
 		}
 		if s.Status == sekisho.SessionConnected {
-			b.SessionStatus(s.ID, sekisho.SessionDisconnected) // until its legs are back
+			b.SessionStatus(ctx, s.ID, sekisho.SessionDisconnected) // until its legs are back
 		}
 		return nil
 	})
@@ -421,7 +427,30 @@ func (b *Broker) Sweep(ctx context.Context) error {
 	return b.cfg.Store.DropTokens(ctx, time.Now())
 }
 
-// TaskComplete implements the control hub's Tasks: the session has ended on
+// AgentConnected implements [control.Tasks]: sessions that another process of
+// node's agent ran have ended with it.
+func (b *Broker) AgentConnected(ctx context.Context, node sekisho.NodeID, process string) {
+	if process == "" {
+		return // AWS's agent, whose sessions survive its restart
+	}
+	err := b.eachActive(ctx, Query{Target: string(node)}, func(s *sekisho.Session) error {
+		if s.AgentProcess == "" || s.AgentProcess == process {
+			return nil
+		}
+		why := fmt.Sprintf("The agent of %s was restarted, which ended its sessions.", node)
+		if b.cfg.Relay.Live(s.ID) {
+			b.cfg.Relay.Finish(ctx, s.ID, sekisho.Ending{Status: sekisho.SessionTerminated, Details: why, Incomplete: true})
+		} else {
+			b.SessionEnded(ctx, s.ID, sekisho.SessionTerminated, why)
+		}
+		return nil
+	})
+	if err != nil {
+		b.cfg.Log.Error("sessions of a restarted agent not ended", "node", node, "error", err)
+	}
+}
+
+// TaskComplete implements [control.Tasks]: the session has ended on
 // its node. Only the session's own node is believed.
 func (b *Broker) TaskComplete(ctx context.Context, node sekisho.NodeID, done mgs.TaskComplete) {
 	session := sekisho.SessionID(done.TaskID)
@@ -440,13 +469,16 @@ func (b *Broker) TaskComplete(ctx context.Context, node sekisho.NodeID, done mgs
 		status, output = sekisho.SessionFailed, "The session failed on the node."
 		if said := strings.TrimSpace(clip(done.Output)); said != "" {
 			output = "The node could not run the session: " + said
+			if done.Undelivered {
+				output = said
+			}
 		}
 	}
 	if b.cfg.Relay.Live(session) {
-		b.cfg.Relay.End(session, status, output)
+		b.cfg.Relay.Finish(ctx, session, sekisho.Ending{Status: status, Details: output, Incomplete: done.Undelivered, Messages: done.Messages})
 		return
 	}
-	b.SessionEnded(session, status, output)
+	b.SessionEnded(ctx, session, status, output)
 }
 
 // logged notes what became of a session's log. It comes after the session's
@@ -495,15 +527,15 @@ func clip(s string) string {
 }
 
 // SessionStatus implements the relay's Observer.
-func (b *Broker) SessionStatus(session sekisho.SessionID, status sekisho.SessionStatus) {
-	b.update(context.Background(), session, func(s *sekisho.Session) { s.Status = status })
+func (b *Broker) SessionStatus(ctx context.Context, session sekisho.SessionID, status sekisho.SessionStatus) {
+	b.update(context.WithoutCancel(ctx), session, func(s *sekisho.Session) { s.Status = status })
 }
 
 // SessionEnded implements the relay's Observer: the end is stored, and the
 // agent told over its control channel too, since its data channel may be the
 // very thing that broke.
-func (b *Broker) SessionEnded(session sekisho.SessionID, status sekisho.SessionStatus, details string) {
-	b.finish(context.Background(), session, status, details)
+func (b *Broker) SessionEnded(ctx context.Context, session sekisho.SessionID, status sekisho.SessionStatus, details string) {
+	b.finish(context.WithoutCancel(ctx), session, status, details)
 }
 
 func (b *Broker) finish(ctx context.Context, session sekisho.SessionID, status sekisho.SessionStatus, details string) {

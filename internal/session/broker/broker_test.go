@@ -24,14 +24,16 @@ const (
 // fixture is a broker between doubles of everything around it.
 type fixture struct {
 	*broker.Broker
-	t       *testing.T
-	store   *memStore
-	open    map[sekisho.SessionID]bool // the relay's
-	openErr error
-	links   map[sekisho.NodeID][]mgs.Message // connected nodes, and what they were told
-	linkErr error
-	changed []sekisho.SessionID
-	absent  string // of logs
+	t        *testing.T
+	store    *memStore
+	open     map[sekisho.SessionID]bool // the relay's
+	openErr  error
+	links    map[sekisho.NodeID][]mgs.Message // connected nodes, and what they were told
+	linkErr  error
+	changed  []sekisho.SessionID
+	absent   string           // of logs
+	process  string           // of every agent
+	finished []sekisho.Ending // by the relay, after the last output
 }
 
 func setup(t *testing.T) *fixture {
@@ -50,23 +52,28 @@ func (f *fixture) start() {
 
 type relay struct{ *fixture }
 
-func (r relay) Open(s *sekisho.Session) error {
+func (r relay) Open(_ context.Context, s *sekisho.Session) error {
 	if r.openErr == nil {
 		r.open[s.ID] = true
 	}
 	return r.openErr
 }
 func (r relay) Live(id sekisho.SessionID) bool { return r.open[id] }
-func (r relay) End(id sekisho.SessionID, status sekisho.SessionStatus, output string) {
+func (r relay) Finish(ctx context.Context, id sekisho.SessionID, e sekisho.Ending) {
+	r.finished = append(r.finished, e)
+	r.End(ctx, id, e)
+}
+func (r relay) End(ctx context.Context, id sekisho.SessionID, e sekisho.Ending) {
 	if r.open[id] {
 		delete(r.open, id)
-		r.SessionEnded(id, status, output)
+		r.SessionEnded(ctx, id, e.Status, e.Details)
 	}
 }
 
 type links struct{ *fixture }
 
 func (l links) Connected(n sekisho.NodeID) bool { _, ok := l.links[n]; return ok }
+func (l links) Process(sekisho.NodeID) string   { return l.process }
 func (l links) Deliver(_ context.Context, n sekisho.NodeID, frame []byte) error {
 	if l.linkErr != nil {
 		return l.linkErr
@@ -197,7 +204,7 @@ func TestStartRefused(t *testing.T) {
 	f.linkErr = errors.New("broken pipe")
 	_, err = f.Start(ctx, f.request(nodeA))
 	wantError(t, err, sekisho.CodeUnreachable, "is not connected. Its message channel broke just now")
-	only("could not be told")
+	only("could not be reached")
 	f.linkErr = nil
 
 	f.store.broken = errors.New("disk")
@@ -214,7 +221,10 @@ type gone struct {
 	hangUp context.CancelFunc
 }
 
-func (g gone) Open(*sekisho.Session) error { g.hangUp(); return errors.New("disk full") }
+func (g gone) Open(context.Context, *sekisho.Session) error {
+	g.hangUp()
+	return errors.New("disk full")
+}
 
 func TestStartOfACallerWhoHangsUp(t *testing.T) {
 	t.Parallel()
@@ -337,16 +347,60 @@ func TestTerminate(t *testing.T) {
 	f.wantStatus(s.ID, sekisho.SessionTerminated, "")
 }
 
+// TestAgentRestart: sessions of an earlier process of the agent end when the
+// agent connects again, those of this process and of AWS's agent go on.
+func TestAgentRestart(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	f := setup(t)
+	aws := f.begin(nodeA)
+	f.process = "first"
+	lost, gone, other := f.begin(nodeA), f.begin(nodeA), f.begin(nodeB)
+	delete(f.open, gone.ID) // the relay does not have it
+	f.AgentConnected(ctx, nodeA, "first")
+	f.AgentConnected(ctx, nodeA, "") // a version that names no process
+	for _, s := range []*broker.Started{aws, lost, gone, other} {
+		f.wantStatus(s.ID, sekisho.SessionConnecting, "")
+	}
+	f.process = "second"
+	kept := f.begin(nodeA)
+	f.AgentConnected(ctx, nodeA, "second")
+	f.wantStatus(lost.ID, sekisho.SessionTerminated, "was restarted")
+	f.wantStatus(gone.ID, sekisho.SessionTerminated, "was restarted")
+	for _, s := range []*broker.Started{aws, kept, other} {
+		f.wantStatus(s.ID, sekisho.SessionConnecting, "")
+	}
+	if len(f.finished) != 1 || !f.finished[0].Incomplete {
+		t.Errorf("the relay was told %+v", f.finished)
+	}
+}
+
+// TestUndeliveredOutput: what an agent could not deliver is passed on to the
+// relay, which knows what is recorded.
+func TestUndeliveredOutput(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	s := f.begin(nodeA)
+	f.TaskComplete(t.Context(), nodeA, mgs.TaskComplete{
+		TaskID: string(s.ID), FinalTaskStatus: mgs.TaskFailed, Output: "The client did not take it.", Undelivered: true, Messages: 7,
+	})
+	f.wantStatus(s.ID, sekisho.SessionFailed, "The client did not take it.")
+	want := sekisho.Ending{Status: sekisho.SessionFailed, Details: "The client did not take it.", Incomplete: true, Messages: 7}
+	if len(f.finished) != 1 || f.finished[0] != want {
+		t.Errorf("the relay was told %+v", f.finished)
+	}
+}
+
 // The relay's later word does not change how a session ended.
 func TestAnEndIsTheEnd(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
 	s := f.begin(nodeA)
-	f.SessionStatus(s.ID, sekisho.SessionConnected)
+	f.SessionStatus(f.t.Context(), s.ID, sekisho.SessionConnected)
 	f.wantStatus(s.ID, sekisho.SessionConnected, "")
 	must(t, f.Terminate(t.Context(), s.ID, "first"))
-	f.SessionStatus(s.ID, sekisho.SessionConnected)
-	f.SessionEnded(s.ID, sekisho.SessionFailed, "second")
+	f.SessionStatus(f.t.Context(), s.ID, sekisho.SessionConnected)
+	f.SessionEnded(f.t.Context(), s.ID, sekisho.SessionFailed, "second")
 	f.TaskComplete(t.Context(), nodeA, mgs.TaskComplete{TaskID: string(s.ID), FinalTaskStatus: mgs.TaskFailed, Output: "third"})
 	f.wantStatus(s.ID, sekisho.SessionTerminated, "first")
 }
@@ -415,7 +469,7 @@ func TestRecover(t *testing.T) {
 	}
 	ended, connected := f.begin(nodeA), f.begin(nodeA)
 	must(t, f.Terminate(ctx, ended.ID, "before"))
-	f.SessionStatus(connected.ID, sekisho.SessionConnected)
+	f.SessionStatus(f.t.Context(), connected.ID, sekisho.SessionConnected)
 
 	clear(f.open)
 	f.start()

@@ -40,10 +40,10 @@ func TestBeginningsAndEndsAreTold(t *testing.T) {
 	started := "started Connecting ticket 7 " + string(nodeA)
 
 	s := f.begin(nodeA)
-	f.SessionStatus(s.ID, sekisho.SessionConnected)
+	f.SessionStatus(f.t.Context(), s.ID, sekisho.SessionConnected)
 	must(t, f.Terminate(ctx, s.ID, "by bob"))
 	must(t, f.Terminate(ctx, s.ID, "again"))
-	f.SessionEnded(s.ID, sekisho.SessionFailed, "late")
+	f.SessionEnded(f.t.Context(), s.ID, sekisho.SessionFailed, "late")
 	want(started, "ended Terminated by bob")
 
 	f.openErr = errors.New("disk full")
@@ -57,7 +57,7 @@ func TestBeginningsAndEndsAreTold(t *testing.T) {
 	if _, err := f.Start(ctx, f.request(nodeA)); err == nil {
 		t.Error("a session was started that the agent does not know of")
 	}
-	want(started, "ended Failed The node's agent could not be told.")
+	want(started, "ended Failed The node's agent could not be reached.")
 	f.linkErr = nil
 
 	delete(f.links, nodeB)

@@ -30,7 +30,7 @@ func TestLogsOfSessions(t *testing.T) {
 			f.start()
 			s := f.begin(nodeA)
 			must(t, f.store.UpdateSession(t.Context(), s.ID, func(s *sekisho.Session) error { s.Logs = places; return nil }))
-			f.SessionEnded(s.ID, sekisho.SessionTerminated, "")
+			f.SessionEnded(f.t.Context(), s.ID, sekisho.SessionTerminated, "")
 			missing := func() string {
 				got, err := f.store.Session(t.Context(), s.ID)
 				must(t, err)

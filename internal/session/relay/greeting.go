@@ -22,6 +22,15 @@ type greeting struct {
 	replied bool  // the client has answered, with
 	reply   int64 // message number
 	heard   bool  // the agent has acknowledged that
+
+	release *time.Timer // of what the client sends, once the agent is ready for it
+}
+
+// stop is called when the session ends.
+func (g *greeting) stop() {
+	if g.release != nil {
+		g.release.Stop()
+	}
 }
 
 // settle is how long AWS's agent is given to note that its handshake is
@@ -52,7 +61,7 @@ func (p *pair) greet(m *mgs.Message, from side) {
 			p.toClient.barred, p.toClient.bar = true, m.Seq
 		}
 		if p.toAgent.barred {
-			time.AfterFunc(settle, p.releaseInput)
+			g.release = time.AfterFunc(settle, p.releaseInput)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,7 +33,10 @@ func (s side) String() string {
 // mutex.
 type leg struct {
 	conn   Conn
+	peer   Peer
+	life   context.Context // of the leg
 	cancel context.CancelCauseFunc
+	since  time.Time
 	wake   chan struct{} // capacity 1: there is something to write
 	urgent [][]byte      // acknowledgements and the like: they go first
 	final  []byte        // channel_closed: goes after everything else
@@ -78,8 +82,10 @@ func (l *leg) poke() {
 
 // pair joins the two legs of one session.
 type pair struct {
-	relay *Relay
-	rec   Recording
+	relay   *Relay
+	opened  chan struct{} // closed when rec is there, or openErr
+	openErr error
+	rec     Recording
 
 	// notifying keeps what the observer hears in order. It comes before mu.
 	notifying sync.Mutex
@@ -94,9 +100,29 @@ type pair struct {
 	agentAway  time.Time // since when there is no agent leg
 	clientAway time.Time
 	ended      bool
-	closed     []byte // channel_closed, of an ended session
+	closed     []byte     // channel_closed, of an ended session
+	finishing  *finishing // set when the agent has said that the session is over
+	exitCode   int        // of what ran in the session; -1 when it is not known
 	encryption encryption
 	greeting   greeting
+}
+
+func newPair(r *Relay, s *sekisho.Session) *pair {
+	now := time.Now()
+	p := &pair{
+		relay: r, opened: make(chan struct{}), info: *s, lastData: now, agentAway: now, clientAway: now, exitCode: -1,
+		toClient: stream{typ: mgs.TypeOutputStreamData}, toAgent: stream{typ: mgs.TypeInputStreamData},
+	}
+	if s.Status == sekisho.SessionConnected || s.Status == sekisho.SessionDisconnected {
+		// An earlier process had both legs. The agent may be waiting between
+		// two attempts, and the person's laptop may be asleep.
+		p.seen = [2]bool{true, true}
+		p.toClient.doubt.open = true
+		p.toClient.begun, p.toAgent.begun = true, true
+		p.encryption.agreed = s.Recording == sekisho.RecordingEncrypted
+		p.agentAway = now.Add(r.cfg.RecoverGrace)
+	}
+	return p
 }
 
 // incoming is the direction whose frames the given side sends.
@@ -110,11 +136,13 @@ func (p *pair) incoming(from side) *stream {
 // outgoing is the direction whose frames the given side receives.
 func (p *pair) outgoing(to side) *stream { return p.incoming(to.other()) }
 
-func (p *pair) serve(ctx context.Context, conn Conn, at side) error {
+func (p *pair) serve(ctx context.Context, conn Conn, peer Peer, at side) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	l := &leg{conn: conn, cancel: cancel, wake: make(chan struct{}, 1), writing: make(turn, 1)}
-	if err := p.attach(l, at); err != nil {
+	l := &leg{
+		conn: conn, peer: peer, life: ctx, cancel: cancel, since: time.Now(), wake: make(chan struct{}, 1), writing: make(turn, 1),
+	}
+	if err := p.attach(ctx, l, at); err != nil {
 		conn.Close(err.Error())
 		return err
 	}
@@ -137,7 +165,7 @@ func (p *pair) serve(ctx context.Context, conn Conn, at side) error {
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}
-	p.detach(l, at)
+	p.detach(ctx, l, at)
 	conn.Close(closeReason(err))
 	return err
 }
@@ -155,7 +183,7 @@ type violation struct{ err error }
 
 func (v *violation) Error() string { return "protocol error: " + v.err.Error() }
 
-func (p *pair) attach(l *leg, at side) error {
+func (p *pair) attach(ctx context.Context, l *leg, at side) error {
 	p.mu.Lock()
 	if p.ended && p.closed == nil {
 		p.mu.Unlock()
@@ -172,28 +200,29 @@ func (p *pair) attach(l *leg, at side) error {
 	p.seen[at] = true
 	// Whoever is new has seen nothing that it has not acknowledged.
 	p.outgoing(at).rewind()
+	p.outgoing(at).acksRepeats = l.peer.AcksRepeats
 	l.poke()
 	p.mu.Unlock()
 	if old != nil {
 		old.cancel(errors.New("replaced by a newer connection"))
 	}
-	p.notify()
+	p.notify(ctx)
 	return nil
 }
 
 // notify tells the observer the present status.
-func (p *pair) notify() {
+func (p *pair) notify(ctx context.Context) {
 	p.notifying.Lock()
 	defer p.notifying.Unlock()
 	p.mu.Lock()
 	status, ended := p.status(), p.ended
 	p.mu.Unlock()
 	if !ended {
-		p.relay.cfg.Observer.SessionStatus(p.info.ID, status)
+		p.relay.cfg.Observer.SessionStatus(context.WithoutCancel(ctx), p.info.ID, status)
 	}
 }
 
-func (p *pair) detach(l *leg, at side) {
+func (p *pair) detach(ctx context.Context, l *leg, at side) {
 	p.mu.Lock()
 	if p.legs[at] != l || p.ended {
 		p.mu.Unlock()
@@ -209,7 +238,8 @@ func (p *pair) detach(l *leg, at side) {
 		p.clientAway = time.Now()
 	}
 	p.mu.Unlock()
-	p.notify()
+	p.notify(ctx)
+	p.endIfFinished(ctx, time.Now())
 }
 
 // status is what the attached legs make of the session.
@@ -234,19 +264,19 @@ func (p *pair) read(ctx context.Context, l *leg, from side) error {
 		if err != nil {
 			return &violation{err}
 		}
-		if err := p.take(&m, frame, l, from); err != nil {
+		if err := p.take(ctx, &m, frame, l, from); err != nil {
 			return err
 		}
 	}
 }
 
 // take handles one frame from a leg.
-func (p *pair) take(m *mgs.Message, frame []byte, l *leg, from side) error {
+func (p *pair) take(ctx context.Context, m *mgs.Message, frame []byte, l *leg, from side) error {
 	switch m.Type {
 	case p.incoming(from).typ:
-		return p.data(m, frame, l, from)
+		return p.data(ctx, m, frame, l, from)
 	case mgs.TypeAcknowledge:
-		return p.ack(m, frame, from)
+		return p.ack(ctx, m, frame, from)
 	case mgs.TypeAgentSessionState:
 		if from != agentSide {
 			return &violation{fmt.Errorf("a client sent %s", m.Type)}
@@ -256,7 +286,7 @@ func (p *pair) take(m *mgs.Message, frame []byte, l *leg, from side) error {
 			return &violation{err}
 		}
 		if state.SessionState == mgs.SessionStateTerminating {
-			p.end(sekisho.SessionTerminated, "")
+			p.finish(ctx, sekisho.Ending{Status: sekisho.SessionTerminated}, true)
 		}
 		return nil
 	case mgs.TypeInputStreamData, mgs.TypeOutputStreamData:
@@ -265,16 +295,20 @@ func (p *pair) take(m *mgs.Message, frame []byte, l *leg, from side) error {
 	return nil // later versions may say more; nothing else concerns the peer
 }
 
-func (p *pair) data(m *mgs.Message, frame []byte, l *leg, from side) error {
+func (p *pair) data(ctx context.Context, m *mgs.Message, frame []byte, l *leg, from side) error {
 	to, err := p.acceptData(m, frame, l, from)
+	if err != nil {
+		p.recordingFailed(ctx, err)
+	}
 	if to != nil {
 		p.flushSoon(to, from.other())
 	}
-	return err
+	return nil
 }
 
 // acceptData takes a frame of stream data and returns the leg that has
-// something to be written, if any.
+// something to be written, if any. An error means that the frame could not be
+// recorded.
 func (p *pair) acceptData(m *mgs.Message, frame []byte, l *leg, from side) (*leg, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -284,8 +318,7 @@ func (p *pair) acceptData(m *mgs.Message, frame []byte, l *leg, from side) (*leg
 	st := p.incoming(from)
 	v, err := st.accept(m, frame, func(m *mgs.Message) error { return p.tap(m, from) })
 	if err != nil {
-		p.recordingFailed(err)
-		return nil, nil
+		return nil, err
 	}
 	to := p.legs[from.other()]
 	switch v {
@@ -326,6 +359,10 @@ func (p *pair) tap(m *mgs.Message, from side) error {
 			return p.rec.Output(m.Payload)
 		}
 		return p.rec.Input(m.Payload)
+	case mgs.PayloadExitCode:
+		if code, err := mgs.ParseExitCode(m.Payload); err == nil && from == agentSide && !p.encryption.agreed {
+			p.exitCode = code
+		}
 	case mgs.PayloadSize:
 		if from == clientSide {
 			if size, err := mgs.ParseBody[mgs.Size](m.Payload); err == nil {
@@ -336,20 +373,18 @@ func (p *pair) tap(m *mgs.Message, from side) error {
 	return nil
 }
 
-// recordingFailed ends the session: what cannot be recorded is not shown. The
-// mutex is held. Both legs live on until they have been told.
-func (p *pair) recordingFailed(err error) {
+// recordingFailed ends the session: what cannot be recorded is not shown. Both
+// legs live on until they have been told.
+func (p *pair) recordingFailed(ctx context.Context, err error) {
 	p.relay.cfg.Log.Error("recording failed; session ended", "session", p.info.ID, "error", err)
 	why := "The session was ended because it could not be recorded any longer."
 	if errors.Is(err, errEncrypts) {
 		why = "The session was ended: " + err.Error() + "."
 	}
-	if p.endLocked(why) {
-		go p.finish(sekisho.SessionFailed, why)
-	}
+	p.end(ctx, sekisho.Ending{Status: sekisho.SessionFailed, Details: why})
 }
 
-func (p *pair) ack(m *mgs.Message, frame []byte, from side) error {
+func (p *pair) ack(ctx context.Context, m *mgs.Message, frame []byte, from side) error {
 	a, err := mgs.ParseAck(m.Payload)
 	if err != nil {
 		return &violation{err}
@@ -357,6 +392,9 @@ func (p *pair) ack(m *mgs.Message, frame []byte, from side) error {
 	sender, err := p.acceptAck(a, frame, from)
 	if sender != nil {
 		p.flushSoon(sender, from.other())
+	}
+	if from == clientSide {
+		p.endIfFinished(ctx, time.Now())
 	}
 	return err
 }
@@ -369,6 +407,9 @@ func (p *pair) acceptAck(a mgs.Acknowledge, frame []byte, from side) (*leg, erro
 		return nil, &violation{fmt.Errorf("the %s acknowledged %s", from, a.Type)}
 	}
 	sender := p.legs[from.other()]
+	if p.finishing != nil && from == clientSide {
+		p.finishing.since = time.Now()
+	}
 	if from == agentSide {
 		p.answered(a.Seq)
 	}
@@ -412,7 +453,7 @@ func (p *pair) flushSoon(l *leg, to side) {
 		return
 	}
 	defer l.writing.give()
-	if _, err := p.flush(context.Background(), l, to, 1); err != nil {
+	if _, err := p.flush(l.life, l, to, 1); err != nil {
 		l.cancel(err)
 		return
 	}
@@ -480,24 +521,93 @@ func (p *pair) flush(ctx context.Context, l *leg, to side, batches int) (last bo
 	return false, nil
 }
 
-// end closes the session once.
-func (p *pair) end(status sekisho.SessionStatus, output string) {
+// finishing is a session that is over for its agent, while its client may have
+// yet to take the last output.
+type finishing struct {
+	sekisho.Ending
+	since  time.Time // of the last progress
+	parted bool      // the agent sends nothing more
+}
+
+const (
+	// lastFrames is how long output may still arrive on the data channel after
+	// AWS's agent has reported the end on its control channel.
+	lastFrames = 2 * time.Second
+	// lastRepeats is how long a client that does not acknowledge repeated
+	// messages is given to acknowledge those that an earlier connection carried.
+	lastRepeats = 5 * time.Second
+)
+
+// finish ends the session once the client has taken all output. parted says
+// that the agent sends nothing more.
+func (p *pair) finish(ctx context.Context, e sekisho.Ending, parted bool) {
+	now := time.Now()
 	p.mu.Lock()
-	first := p.endLocked(output)
+	if p.finishing == nil {
+		if p.legs[agentSide] == nil && now.Sub(p.agentAway) > lastFrames && p.info.AgentProcess == "" {
+			// AWS's agent reports the end although it could not send the rest.
+			e.Incomplete = true
+		}
+		p.finishing = &finishing{Ending: e, since: now}
+	}
+	p.finishing.parted = p.finishing.parted || parted
 	p.mu.Unlock()
-	if first {
-		p.finish(status, output)
+	p.endIfFinished(ctx, now)
+}
+
+func (p *pair) endIfFinished(ctx context.Context, now time.Time) {
+	p.mu.Lock()
+	e, over := p.finished(now)
+	p.mu.Unlock()
+	if over {
+		p.end(ctx, e)
 	}
 }
 
-// endLocked takes nothing more from the legs and has them told. It reports
-// whether the session was open; then finish is due.
-func (p *pair) endLocked(output string) bool {
+// finished reports whether a session that is finishing has nothing left to wait
+// for, and how it ends. The mutex is held.
+func (p *pair) finished(now time.Time) (sekisho.Ending, bool) {
+	f, st, client := p.finishing, &p.toClient, p.legs[clientSide]
+	if f == nil || p.ended {
+		return sekisho.Ending{}, false
+	}
+	e := f.Ending
+	if e.Messages > 0 && st.started && st.next >= e.Messages {
+		e.Incomplete = false // of the recording nothing is missing
+	}
+	switch waited := now.Sub(f.since); {
+	case !p.seen[clientSide]:
+		return e, true // a client that comes later is told how it ended
+	case !f.parted && p.legs[agentSide] != nil && waited < lastFrames:
+		return e, false
+	case len(st.queue) == 0:
+		// What came too early waits for a message that will not come any more.
+		e.Incomplete = e.Incomplete || len(st.ahead) > 0
+		return e, true
+	case client != nil && st.allRepeated() && waited >= lastRepeats && now.Sub(client.since) >= lastRepeats:
+		return e, true
+	case waited >= p.relay.cfg.AwayGrace:
+		e.Details = cmp.Or(e.Details, fmt.Sprintf("The client did not take the last output within %s.", p.relay.cfg.AwayGrace))
+		return e, true
+	}
+	return e, false
+}
+
+// incompleteMarker stands at the end of a recording that may lack output.
+const incompleteMarker = "incomplete: the node may have had more output, which never reached the server"
+
+// end ends the session. Both legs are told. Only the first call has an effect.
+func (p *pair) end(ctx context.Context, e sekisho.Ending) {
+	if e.Incomplete && e.Details == "" {
+		e.Details = "The connection to the node was lost before the end: the last output may be missing."
+	}
+	p.mu.Lock()
 	if p.ended {
-		return false
+		p.mu.Unlock()
+		return
 	}
 	p.ended = true
-	closed := mgs.NewChannelClosed(string(p.info.Target), string(p.info.ID), output)
+	closed := mgs.NewChannelClosed(string(p.info.Target), string(p.info.ID), e.Details)
 	p.closed = closed.AppendTo(nil)
 	for _, l := range p.legs {
 		if l != nil {
@@ -505,18 +615,22 @@ func (p *pair) endLocked(output string) bool {
 			l.poke()
 		}
 	}
-	return true
-}
+	p.greeting.stop()
+	exit := Exit{Status: p.exitCode, Reason: e.Details}
+	p.mu.Unlock()
 
-// finish seals the recording of a session that was just ended, and tells the
-// observer.
-func (p *pair) finish(status sekisho.SessionStatus, output string) {
-	if err := p.rec.Seal(output); err != nil {
-		p.relay.cfg.Log.Error("recording not sealed", "session", p.info.ID, "error", err)
+	log := p.relay.cfg.Log.With("session", p.info.ID)
+	if e.Incomplete {
+		if err := p.rec.Marker(incompleteMarker); err != nil {
+			log.Error("recording not marked as incomplete", "error", err)
+		}
+	}
+	if err := p.rec.Seal(exit); err != nil {
+		log.Error("recording not sealed", "error", err)
 	}
 	p.notifying.Lock()
 	defer p.notifying.Unlock()
-	p.relay.cfg.Observer.SessionEnded(p.info.ID, status, output)
+	p.relay.cfg.Observer.SessionEnded(context.WithoutCancel(ctx), p.info.ID, e.Status, e.Details)
 	// Last: until its end is stored, a leg that comes must find the ended
 	// session here and be told so, and not open it again.
 	p.relay.forget(p.info.ID)
@@ -526,6 +640,7 @@ func (p *pair) finish(status sekisho.SessionStatus, output string) {
 func (p *pair) drop() {
 	p.mu.Lock()
 	p.ended = true // nothing is taken any more; the recording stays unsealed
+	p.greeting.stop()
 	legs := p.legs
 	p.mu.Unlock()
 	for _, l := range legs {
@@ -536,25 +651,43 @@ func (p *pair) drop() {
 }
 
 // checkDeadlines ends the session when one of its deadlines has passed.
-func (p *pair) checkDeadlines(now time.Time) {
-	cfg := &p.relay.cfg
+func (p *pair) checkDeadlines(ctx context.Context, now time.Time) {
+	p.endIfFinished(ctx, now)
 	p.mu.Lock()
-	status, why := sekisho.SessionTerminated, ""
+	e, over := p.overdue(now)
+	p.mu.Unlock()
+	if over {
+		p.end(ctx, e)
+	}
+}
+
+// overdue reports whether a deadline has passed, and how the session ends. The
+// mutex is held.
+func (p *pair) overdue(now time.Time) (sekisho.Ending, bool) {
+	cfg := &p.relay.cfg
+	e := sekisho.Ending{Status: sekisho.SessionTerminated}
+	grace := cfg.AgentGrace
+	if p.info.AgentProcess != "" {
+		grace = cfg.AwayGrace
+	}
+	agentAway := p.legs[agentSide] == nil && p.finishing == nil
 	switch {
 	case p.ended:
-	case p.legs[agentSide] == nil && !p.seen[agentSide] && now.Sub(p.agentAway) > cfg.StartGrace:
-		status, why = sekisho.SessionFailed, fmt.Sprintf("The agent of %s did not open the session within %s.", p.info.Target, cfg.StartGrace)
-	case p.legs[agentSide] == nil && p.seen[agentSide] && now.Sub(p.agentAway) > cfg.AgentGrace:
-		why = fmt.Sprintf("The agent of %s went away and did not come back within %s.", p.info.Target, cfg.AgentGrace)
+		return e, false
+	case agentAway && !p.seen[agentSide] && now.Sub(p.agentAway) > cfg.StartGrace:
+		e.Status = sekisho.SessionFailed
+		e.Details = fmt.Sprintf("The agent of %s did not open the session within %s.", p.info.Target, cfg.StartGrace)
+	case agentAway && p.seen[agentSide] && now.Sub(p.agentAway) > grace:
+		e.Details = fmt.Sprintf("The agent of %s went away and did not come back within %s.", p.info.Target, grace)
+		e.Incomplete = true
 	case !p.seen[clientSide] && now.Sub(p.clientAway) > cfg.ClientGrace:
-		why = fmt.Sprintf("No client opened the session within %s.", cfg.ClientGrace)
-	case p.info.IdleTimeout > 0 && now.Sub(p.lastData) > p.info.IdleTimeout:
-		why = fmt.Sprintf("The session was idle for %s.", p.info.IdleTimeout)
+		e.Details = fmt.Sprintf("No client opened the session within %s.", cfg.ClientGrace)
+	case p.finishing == nil && p.info.IdleTimeout > 0 && now.Sub(p.lastData) > p.info.IdleTimeout:
+		e.Details = fmt.Sprintf("The session was idle for %s.", p.info.IdleTimeout)
 	case p.info.MaxDuration > 0 && now.Sub(p.info.StartedAt) > p.info.MaxDuration:
-		why = fmt.Sprintf("The session reached its maximum duration of %s.", p.info.MaxDuration)
+		e.Details = fmt.Sprintf("The session reached its maximum duration of %s.", p.info.MaxDuration)
+	default:
+		return e, false
 	}
-	p.mu.Unlock()
-	if why != "" {
-		p.end(status, why)
-	}
+	return e, true
 }

@@ -6,7 +6,16 @@
 // The ends keep what has not been acknowledged, so the relay may die: after a
 // restart both legs come back and the session goes on.
 //
-// Locks: Relay.mu before pair.mu; neither is held while a leg or the
+// A session ends when its agent says that it is over and the client has taken
+// the last output, however long the client is away within Config.AwayGrace.
+//
+// # Lock order
+//
+// leg.writing, then pair.mu; pair.notifying, then pair.mu; Relay.mu and pair.mu
+// are never held together. The recorder is called under pair.mu, so that frames
+// are recorded in the order in which they leave, but never under Relay.mu.
+// leg.writing is held while a connection is written to. pair.notifying is held
+// while the observer is called. No other lock is held while a connection or the
 // observer is called.
 package relay
 
@@ -39,21 +48,34 @@ type Recording interface {
 	Input(p []byte) error
 	Resize(cols, rows int) error
 	Marker(label string) error
-	Seal(reason string) error
+	Seal(e Exit) error
+}
+
+// Exit is how a recorded session ended.
+type Exit struct {
+	Status int    // exit code of what ran in the session; -1 when it is not known
+	Reason string // for people
 }
 
 // Recorder starts recordings, or continues the one that a stopped server
 // left open.
 type Recorder interface {
-	Start(s *sekisho.Session) (Recording, error)
+	Start(ctx context.Context, s *sekisho.Session) (Recording, error)
 }
 
-// Observer is told what becomes of sessions.
+// Observer learns how sessions fare.
 type Observer interface {
 	// SessionStatus reports that an active session changed its status.
-	SessionStatus(id sekisho.SessionID, status sekisho.SessionStatus)
+	SessionStatus(ctx context.Context, id sekisho.SessionID, status sekisho.SessionStatus)
 	// SessionEnded reports the end, exactly once. details is for people.
-	SessionEnded(id sekisho.SessionID, status sekisho.SessionStatus, details string)
+	SessionEnded(ctx context.Context, id sekisho.SessionID, status sekisho.SessionStatus, details string)
+}
+
+// Peer is what is known of the program at the end of a leg.
+type Peer struct {
+	// AcksRepeats says that it acknowledges a message again when the message is
+	// repeated. AWS's programs do not.
+	AcksRepeats bool
 }
 
 // Config is what a Relay needs.
@@ -62,10 +84,16 @@ type Config struct {
 	Observer Observer
 	Log      *slog.Logger
 
-	AgentGrace  time.Duration // how long an agent's leg may be away; 0 = 15 s
+	// AwayGrace is how long the leg of Sekisho's agent may be away, and how long
+	// a session that is over waits for its client to take the last output;
+	// 0 = 10 min.
+	AwayGrace time.Duration
+	// AgentGrace is how long the leg of AWS's agent may be away, which gives up
+	// after 6 s; 0 = 15 s.
+	AgentGrace  time.Duration
 	ClientGrace time.Duration // how long a session waits for its first client; 0 = 2 min
 	StartGrace  time.Duration // how long it waits for its agent's first leg; 0 = 25 s
-	// RecoverGrace is added to AgentGrace for the sessions of an earlier
+	// RecoverGrace is added to the grace of the agent for the sessions of an earlier
 	// process; 0 = 30 s.
 	RecoverGrace time.Duration
 }
@@ -79,6 +107,7 @@ type Relay struct {
 
 // New returns a Relay. Run must be running for deadlines to be kept.
 func New(cfg Config) *Relay {
+	cfg.AwayGrace = cmp.Or(cfg.AwayGrace, 10*time.Minute)
 	cfg.AgentGrace = cmp.Or(cfg.AgentGrace, 15*time.Second)
 	cfg.ClientGrace = cmp.Or(cfg.ClientGrace, 2*time.Minute)
 	cfg.StartGrace = cmp.Or(cfg.StartGrace, 25*time.Second)
@@ -86,44 +115,41 @@ func New(cfg Config) *Relay {
 	return &Relay{cfg: cfg, pairs: map[sekisho.SessionID]*pair{}}
 }
 
-// Open takes a session on: from now on its legs may attach. A session that
+// Open accepts a session: from now on its legs may attach. A session that
 // cannot be recorded is refused. Opening an open session changes nothing.
-func (r *Relay) Open(s *sekisho.Session) error {
+func (r *Relay) Open(ctx context.Context, s *sekisho.Session) error {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if _, ok := r.pairs[s.ID]; ok {
-		return nil
+	if p := r.pairs[s.ID]; p != nil {
+		r.mu.Unlock()
+		<-p.opened
+		return p.openErr
 	}
-	rec, err := r.cfg.Recorder.Start(s)
-	if err != nil {
-		return fmt.Errorf("the session cannot be recorded: %w", err)
-	}
-	now := time.Now()
-	p := &pair{
-		relay: r, info: *s, rec: rec, lastData: now, agentAway: now, clientAway: now,
-		toClient: stream{typ: mgs.TypeOutputStreamData}, toAgent: stream{typ: mgs.TypeInputStreamData},
-	}
-	if s.Status == sekisho.SessionConnected || s.Status == sekisho.SessionDisconnected {
-		// An earlier process had both legs. The agent may be waiting between
-		// two attempts, and the person's laptop may be asleep.
-		p.seen = [2]bool{true, true}
-		p.toClient.doubt.open = true
-		p.toClient.begun, p.toAgent.begun = true, true
-		p.encryption.agreed = s.Recording == sekisho.RecordingEncrypted
-		p.agentAway = now.Add(r.cfg.RecoverGrace)
-	}
+	p := newPair(r, s)
 	r.pairs[s.ID] = p
+	r.mu.Unlock()
+	defer close(p.opened)
+	rec, err := r.cfg.Recorder.Start(ctx, s)
+	if err != nil {
+		p.openErr = fmt.Errorf("the session cannot be recorded: %w", err)
+		r.forget(s.ID)
+		return p.openErr
+	}
+	p.rec = rec
 	return nil
 }
 
+// pair returns an open session.
 func (r *Relay) pair(id sekisho.SessionID) (*pair, error) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	s := r.pairs[id]
-	if s == nil {
+	p := r.pairs[id]
+	r.mu.Unlock()
+	if p != nil {
+		<-p.opened
+	}
+	if p == nil || p.openErr != nil {
 		return nil, sekisho.Errorf(sekisho.CodeNotFound, "session %s is not open", id)
 	}
-	return s, nil
+	return p, nil
 }
 
 // Live reports whether the session is open in this process.
@@ -134,28 +160,36 @@ func (r *Relay) Live(id sekisho.SessionID) bool {
 
 // ServeAgent runs the agent's leg over conn until the connection or the
 // session ends. A later connection replaces an earlier one.
-func (r *Relay) ServeAgent(ctx context.Context, id sekisho.SessionID, conn Conn) error {
-	return r.serve(ctx, id, conn, agentSide)
+func (r *Relay) ServeAgent(ctx context.Context, id sekisho.SessionID, conn Conn, peer Peer) error {
+	return r.serve(ctx, id, conn, peer, agentSide)
 }
 
 // ServeClient runs the client's leg.
-func (r *Relay) ServeClient(ctx context.Context, id sekisho.SessionID, conn Conn) error {
-	return r.serve(ctx, id, conn, clientSide)
+func (r *Relay) ServeClient(ctx context.Context, id sekisho.SessionID, conn Conn, peer Peer) error {
+	return r.serve(ctx, id, conn, peer, clientSide)
 }
 
-func (r *Relay) serve(ctx context.Context, id sekisho.SessionID, conn Conn, side side) error {
-	s, err := r.pair(id)
+func (r *Relay) serve(ctx context.Context, id sekisho.SessionID, conn Conn, peer Peer, side side) error {
+	p, err := r.pair(id)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrNotOpen, err)
 	}
-	return s.serve(ctx, conn, side)
+	return p.serve(ctx, conn, peer, side)
 }
 
-// End closes a session: both legs are told, the recording is sealed. output
-// is shown to the person; empty is the ordinary end. Ending twice is once.
-func (r *Relay) End(id sekisho.SessionID, status sekisho.SessionStatus, output string) {
-	if s, err := r.pair(id); err == nil {
-		s.end(status, output)
+// End ends a session at once: both legs are told, the recording is sealed.
+// End is idempotent.
+func (r *Relay) End(ctx context.Context, id sekisho.SessionID, e sekisho.Ending) {
+	if p, err := r.pair(id); err == nil {
+		p.end(ctx, e)
+	}
+}
+
+// Finish ends a session whose agent says that it is over, as soon as the
+// client has taken all output. Only the first of several calls counts.
+func (r *Relay) Finish(ctx context.Context, id sekisho.SessionID, e sekisho.Ending) {
+	if p, err := r.pair(id); err == nil {
+		p.finish(ctx, e, false)
 	}
 }
 
@@ -163,6 +197,21 @@ func (r *Relay) forget(id sekisho.SessionID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.pairs, id)
+}
+
+// all returns the sessions that are open.
+func (r *Relay) all() []*pair {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := make([]*pair, 0, len(r.pairs))
+	for _, p := range r.pairs {
+		select {
+		case <-p.opened:
+			all = append(all, p)
+		default: // being opened
+		}
+	}
+	return all
 }
 
 // Run keeps the deadlines of all sessions until ctx ends.
@@ -174,14 +223,8 @@ func (r *Relay) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
-			r.mu.Lock()
-			all := make([]*pair, 0, len(r.pairs))
-			for _, s := range r.pairs {
-				all = append(all, s)
-			}
-			r.mu.Unlock()
-			for _, s := range all {
-				s.checkDeadlines(now)
+			for _, p := range r.all() {
+				p.checkDeadlines(ctx, now)
 			}
 		}
 	}
@@ -194,8 +237,9 @@ func (r *Relay) Shutdown() {
 	all := r.pairs
 	r.pairs = map[sekisho.SessionID]*pair{}
 	r.mu.Unlock()
-	for _, s := range all {
-		s.drop()
+	for _, p := range all {
+		<-p.opened
+		p.drop()
 	}
 }
 

@@ -96,11 +96,16 @@ func (r *tape) add(kind, s string) error {
 	r.events = append(r.events, kind+":"+s)
 	return nil
 }
-func (r *tape) Output(p []byte) error    { return r.add("o", string(p)) }
-func (r *tape) Input(p []byte) error     { return r.add("i", string(p)) }
-func (r *tape) Resize(c, l int) error    { return r.add("r", fmt.Sprintf("%dx%d", c, l)) }
-func (r *tape) Marker(s string) error    { return r.add("m", s) }
-func (r *tape) Seal(reason string) error { return r.add("seal", reason) }
+func (r *tape) Output(p []byte) error { return r.add("o", string(p)) }
+func (r *tape) Input(p []byte) error  { return r.add("i", string(p)) }
+func (r *tape) Resize(c, l int) error { return r.add("r", fmt.Sprintf("%dx%d", c, l)) }
+func (r *tape) Marker(s string) error { return r.add("m", s) }
+func (r *tape) Seal(e relay.Exit) error {
+	if e.Status >= 0 {
+		return r.add("seal", fmt.Sprintf("%s exit %d", e.Reason, e.Status))
+	}
+	return r.add("seal", e.Reason)
+}
 
 func (r *tape) String() string {
 	r.mu.Lock()
@@ -121,19 +126,19 @@ type world struct {
 	errs     map[*pipe]error
 }
 
-func (w *world) Start(*sekisho.Session) (relay.Recording, error) { return w.tape, nil }
+func (w *world) Start(context.Context, *sekisho.Session) (relay.Recording, error) { return w.tape, nil }
 
-func (w *world) SessionStatus(_ sekisho.SessionID, s sekisho.SessionStatus) {
+func (w *world) SessionStatus(_ context.Context, _ sekisho.SessionID, s sekisho.SessionStatus) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.statuses = append(w.statuses, s)
 }
 
-func (w *world) SessionEnded(id sekisho.SessionID, s sekisho.SessionStatus, details string) {
+func (w *world) SessionEnded(_ context.Context, id sekisho.SessionID, s sekisho.SessionStatus, details string) {
 	// The end is not stored yet: a leg that comes now must not open the
 	// session again.
 	late := newPipe()
-	if err := w.ServeClient(w.ctx, id, late); err == nil || !w.Live(id) {
+	if err := w.ServeClient(w.ctx, id, late, relay.Peer{}); err == nil || !w.Live(id) {
 		w.t.Errorf("a leg was let into an ended session: %v", err)
 	}
 	if m, err := mgs.Parse(<-late.out); err != nil || m.Type != mgs.TypeChannelClosed {
@@ -160,7 +165,7 @@ func with(t *testing.T, s sekisho.Session, f func(w *world)) {
 		w.Relay = relay.New(relay.Config{Recorder: w, Observer: w, Log: slog.New(slog.DiscardHandler)})
 		go w.Run(ctx)
 		s.ID, s.Target, s.StartedAt = sid, "mi-0123456789abcdef0", time.Now()
-		if err := w.Open(&s); err != nil {
+		if err := w.Open(ctx, &s); err != nil {
 			t.Fatal(err)
 		}
 		f(w)
@@ -169,10 +174,10 @@ func with(t *testing.T, s sekisho.Session, f func(w *world)) {
 	})
 }
 
-func (w *world) attach(serve func(context.Context, sekisho.SessionID, relay.Conn) error) *pipe {
+func (w *world) attach(serve func(context.Context, sekisho.SessionID, relay.Conn, relay.Peer) error, peer relay.Peer) *pipe {
 	p := newPipe()
 	go func() {
-		err := serve(w.ctx, sid, p)
+		err := serve(w.ctx, sid, p, peer)
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.errs[p] = err
@@ -181,8 +186,8 @@ func (w *world) attach(serve func(context.Context, sekisho.SessionID, relay.Conn
 	return p
 }
 
-func (w *world) agent() *pipe  { return w.attach(w.ServeAgent) }
-func (w *world) client() *pipe { return w.attach(w.ServeClient) }
+func (w *world) agent() *pipe  { return w.attach(w.ServeAgent, relay.Peer{}) }
+func (w *world) client() *pipe { return w.attach(w.ServeClient, relay.Peer{}) }
 
 func output(seq int64, s string) mgs.Message {
 	return mgs.NewStreamData(mgs.TypeOutputStreamData, seq, mgs.PayloadOutput, []byte(s))
@@ -394,9 +399,13 @@ func TestInputWaitsForAnAgentThatReconnects(t *testing.T) {
 func TestExitReachesTheClientAfterAllOutput(t *testing.T) {
 	with(t, sekisho.Session{}, func(w *world) {
 		agent, client := w.agent(), w.client()
-		agent.send(output(0, "logout\r\n"))
+		last := output(0, "logout\r\n")
+		agent.send(last)
 		agent.send(mgs.NewAgentSessionState(string(sid), mgs.SessionStateTerminating))
-		want(t, "the client sees", say(client.drain(t)), "0=logout\r\n, closed")
+		want(t, "the client sees", say(client.drain(t)), "0=logout\r\n")
+		want(t, "no end before the client has it", w.endings(), "")
+		client.send(ackOf(last))
+		want(t, "the client then sees", say(client.drain(t)), "closed")
 		want(t, "end", w.endings(), "Terminated: ")
 		want(t, "recording", w.tape.String(), "o:logout\r\n seal:")
 		<-client.closed
@@ -552,11 +561,11 @@ func TestANewerConnectionReplacesTheOlder(t *testing.T) {
 
 func TestAnEndedSessionTakesNoLeg(t *testing.T) {
 	with(t, sekisho.Session{}, func(w *world) {
-		w.End(sid, sekisho.SessionTerminated, "done")
-		w.End(sid, sekisho.SessionTerminated, "twice")
+		w.End(w.ctx, sid, sekisho.Ending{Status: sekisho.SessionTerminated, Details: "done"})
+		w.End(w.ctx, sid, sekisho.Ending{Status: sekisho.SessionTerminated, Details: "twice"})
 		want(t, "once", w.endings(), "Terminated: done")
 		p := newPipe()
-		if err := w.ServeClient(w.ctx, sid, p); !errors.Is(err, relay.ErrNotOpen) {
+		if err := w.ServeClient(w.ctx, sid, p, relay.Peer{}); !errors.Is(err, relay.ErrNotOpen) {
 			t.Errorf("a leg was served: %v", err)
 		}
 		if err := relay.Farewell(w.ctx, &sekisho.Session{ID: sid, Details: "done"}, p); err != nil {
@@ -576,7 +585,7 @@ func TestTheEndReachesALegThatGoesOnSending(t *testing.T) {
 				agent := w.agent()
 				client := newPipe()
 				client.out = make(chan []byte)
-				go func() { _ = w.ServeClient(w.ctx, sid, client) }()
+				go func() { _ = w.ServeClient(w.ctx, sid, client, relay.Peer{}) }()
 				agent.send(output(0, "x"))
 				synctest.Wait() // it is being written
 				if fails {
@@ -584,7 +593,7 @@ func TestTheEndReachesALegThatGoesOnSending(t *testing.T) {
 					w.tape.fail = true
 					w.tape.mu.Unlock()
 				} else {
-					w.End(sid, sekisho.SessionTerminated, "done")
+					w.End(w.ctx, sid, sekisho.Ending{Status: sekisho.SessionTerminated, Details: "done"})
 				}
 				client.send(input(0, "k"))
 				synctest.Wait()

@@ -52,16 +52,18 @@ type stream struct {
 	bar     int64
 	doubt   doubt
 	begun   bool // by an earlier process
+	// acksRepeats says that the present receiver acknowledges repeated messages.
+	acksRepeats bool
 }
 
-// doubt is for the streams that an earlier process began. Acknowledgements may
-// have been lost with it, the plugin does not repeat them, and the agent sends
-// nothing else again before it has them. So when a connected receiver leaves
-// unacknowledged what its sender repeats, the relay vouches for it: it
-// acknowledges this and what follows, and keeps it until the receiver
-// acknowledges anything, which ends the doubt.
+// doubt is about acknowledgements that were lost, with an earlier process or an
+// earlier connection of the receiver. AWS's plugin does not repeat them, and the
+// agent sends nothing else again before it has them. So when a connected
+// receiver of that kind leaves unacknowledged what its sender repeats, the relay
+// vouches for it: it acknowledges it, and keeps it until the receiver
+// acknowledges anything later.
 type doubt struct {
-	open    bool
+	open    bool      // an earlier process began the stream: every message is in doubt
 	since   time.Time // when the oldest message was repeated first; zero: not yet
 	vouches bool
 }
@@ -70,18 +72,38 @@ type doubt struct {
 // for it.
 const doubtful = 500 * time.Millisecond
 
-// vouch reports whether the relay vouches for the oldest message, which is
-// repeated now.
-func (d *doubt) vouch(now time.Time) bool {
+// vouch reports whether the relay acknowledges message i of the queue, which its
+// sender repeats now, in place of the receiver.
+func (s *stream) vouch(i int, now time.Time) bool {
+	h, d := &s.queue[i], &s.doubt
 	switch {
-	case !d.open:
+	case h.vouched:
+		return true
+	case s.acksRepeats || !d.open && !h.again || i > 0 && !s.queue[i-1].vouched:
 		return false
 	case d.since.IsZero():
 		d.since = now
-	case now.Sub(d.since) >= doubtful:
-		d.vouches = true
+		return false
+	case now.Sub(d.since) < doubtful:
+		return false
 	}
-	return d.vouches
+	d.vouches = d.open
+	h.vouched = true
+	return true
+}
+
+// allRepeated reports whether everything that the receiver has yet to
+// acknowledge was written to an earlier connection of it, and to this one.
+func (s *stream) allRepeated() bool {
+	if s.acksRepeats || s.sent < len(s.queue) {
+		return false
+	}
+	for i := range s.queue {
+		if !s.queue[i].again && !s.queue[i].acked {
+			return false
+		}
+	}
+	return true
 }
 
 // due reports whether there is a frame to be written to the receiver.
@@ -116,8 +138,7 @@ func (s *stream) accept(m *mgs.Message, frame []byte, tap func(*mgs.Message) err
 			return confirmed, nil
 		case i >= s.sent:
 			return ignored, nil // still waiting to be written
-		case s.queue[i].vouched, i == 0 && s.doubt.vouch(time.Now()):
-			s.queue[i].vouched = true
+		case s.vouch(i, time.Now()):
 			return confirmed, nil
 		}
 		return repeated, nil

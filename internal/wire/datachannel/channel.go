@@ -168,6 +168,7 @@ type Channel struct {
 	busyLo        int64 // messages busyLo to busyHi-1 are being written: their memory is not ours to reuse
 	busyHi        int64
 	drainedSignal chan struct{} // non-nil while Drain waits
+	progress      time.Time     // when the peer last acknowledged something
 
 	// Receiving. ready[rhead:] are expected-len, …, expected-1, not yet taken.
 	expected   int64
@@ -398,6 +399,47 @@ func (c *Channel) SendControl(m mgs.Message) error {
 	c.control = append(c.control, frame)
 	signal(c.wake)
 	return nil
+}
+
+// ErrStalled is returned by DrainWithin.
+var ErrStalled = errors.New("datachannel: the peer acknowledges nothing")
+
+// DrainWithin is Drain for a peer that may be away: it returns ErrStalled when
+// the peer acknowledges nothing for as long as patience.
+func (c *Channel) DrainWithin(ctx context.Context, patience time.Duration) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	began := time.Now()
+	var watch func()
+	var timer *time.Timer
+	watch = func() {
+		c.mu.Lock()
+		last := c.progress
+		c.mu.Unlock()
+		if last.Before(began) {
+			last = began
+		}
+		if wait := patience - time.Since(last); wait > 0 {
+			timer.Reset(wait)
+			return
+		}
+		cancel(ErrStalled)
+	}
+	timer = time.AfterFunc(patience, watch)
+	defer timer.Stop()
+	err := c.Drain(ctx)
+	if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.Canceled) {
+		err = cause
+	}
+	return err
+}
+
+// Sent is how many messages were sent, and whether all of them are
+// acknowledged.
+func (c *Channel) Sent() (messages int64, acknowledged bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.next, c.base == c.next
 }
 
 // Drain waits until everything sent is acknowledged.

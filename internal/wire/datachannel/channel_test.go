@@ -416,6 +416,47 @@ func TestWindow(t *testing.T) {
 	}
 }
 
+// TestDrainWithin: a peer may be away for as long as patience from when it last
+// acknowledged something.
+func TestDrainWithin(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const patience = 10 * time.Minute
+		c := datachannel.New(datachannel.Config{Role: datachannel.AgentLeg})
+		defer c.Close("")
+		send(t, c, "one")
+		send(t, c, "two")
+		done := make(chan error, 1)
+		go func() { done <- c.DrainWithin(t.Context(), patience) }()
+		<-time.After(9 * time.Minute)
+		p := attach(t, c)
+		p.ack(p.read())
+		p.read()
+		_ = p.hangUp()
+		<-time.After(9 * time.Minute)
+		select {
+		case err := <-done:
+			t.Fatalf("given up after 9 minutes: %v", err)
+		default:
+		}
+		began := time.Now()
+		if err := <-done; !errors.Is(err, datachannel.ErrStalled) || time.Since(began) > time.Minute {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+		if n, all := c.Sent(); n != 2 || all {
+			t.Errorf("sent %d, all acknowledged: %v", n, all)
+		}
+		go func() { done <- c.DrainWithin(t.Context(), patience) }()
+		<-time.After(9 * time.Minute)
+		p = attach(t, c)
+		p.ack(p.read())
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		_ = p.hangUp()
+	})
+}
+
 func TestPausedPublication(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -188,6 +188,7 @@ func (c *Channel) handleAck(a mgs.Acknowledge) error {
 			c.pace.acknowledged(now, now.Sub(o.sentAt), len(o.frame), c.unacked)
 		}
 	}
+	c.progress = time.Now()
 	c.unacked -= len(o.frame)
 	if a.Seq < c.busyLo || a.Seq >= c.busyHi {
 		frame := o.frame

@@ -185,6 +185,11 @@ type TaskComplete struct {
 	// LogProblem, of Sekisho's agent, says why it could not deliver the
 	// session's log.
 	LogProblem string `json:"SekishoLogProblem,omitempty"`
+	// Undelivered, of Sekisho's agent, says that the client has not taken all
+	// of the session's output, and Messages how many messages the agent has
+	// sent on the data channel.
+	Undelivered bool  `json:"SekishoUndelivered,omitempty"`
+	Messages    int64 `json:"SekishoMessages,omitempty"`
 }
 
 // TaskAcknowledge is the body of [TypeAgentTaskAcknowledge]: the server has
@@ -204,6 +209,10 @@ type OpenControlChannel struct {
 	TokenValue           string
 	AgentVersion         string
 	PlatformType         string
+
+	// Process, of Sekisho's agent, is a random name of the agent's process. It
+	// changes when the agent is restarted, which ends every session it ran.
+	Process string `json:"SekishoProcess,omitempty"`
 }
 
 // OpenDataChannel is the first, textual frame on either leg of a data

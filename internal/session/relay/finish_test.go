@@ -1,0 +1,178 @@
+package relay_test
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sekisho"
+	"sekisho/internal/session/relay"
+	"sekisho/internal/wire/mgs"
+)
+
+func (w *world) finish(e sekisho.Ending) {
+	w.Finish(w.ctx, sid, e)
+	synctest.Wait()
+}
+
+func exitCode(seq int64, code int) mgs.Message {
+	return mgs.NewStreamData(mgs.TypeOutputStreamData, seq, mgs.PayloadExitCode, mgs.AppendExitCode(nil, code))
+}
+
+// TestLastOutputWaitsForTheClient: a session that is over keeps its last output
+// for a client that is away, however long within the grace.
+func TestLastOutputWaitsForTheClient(t *testing.T) {
+	for _, away := range []time.Duration{time.Second, 12 * time.Second, 2 * time.Minute, 9 * time.Minute} {
+		t.Run(away.String(), func(t *testing.T) {
+			with(t, sekisho.Session{}, func(w *world) {
+				agent, client := w.agent(), w.client()
+				client.Close("")
+				synctest.Wait()
+				tail, code := output(0, "RESULT"), exitCode(1, 7)
+				agent.send(tail)
+				agent.send(code)
+				synctest.Wait()
+				agent.Close("")
+				w.finish(sekisho.Ending{Status: sekisho.SessionTerminated})
+				<-time.After(away)
+				want(t, "no end while the client is away", w.endings(), "")
+				client = w.client()
+				want(t, "the client", say(client.drain(t)), "0=RESULT, 1=EXIT_CODE: 7")
+				client.send(ackOf(tail))
+				want(t, "half taken", w.endings(), "")
+				client.send(ackOf(code))
+				want(t, "then", say(client.drain(t)), "closed")
+				want(t, "end", w.endings(), "Terminated: ")
+				want(t, "recording", w.tape.String(), "o:RESULT seal: exit 7")
+			})
+		})
+	}
+}
+
+func TestLastOutputIsNotKeptForever(t *testing.T) {
+	with(t, sekisho.Session{}, func(w *world) {
+		agent, client := w.agent(), w.client()
+		client.Close("")
+		synctest.Wait()
+		agent.send(output(0, "RESULT"))
+		synctest.Wait()
+		agent.Close("")
+		w.finish(sekisho.Ending{Status: sekisho.SessionTerminated})
+		<-time.After(11 * time.Minute)
+		want(t, "end", w.endings(), "Terminated: The client did not take the last output within 10m0s.")
+		if strings.Contains(w.tape.String(), "incomplete") {
+			t.Errorf("the recording has everything, but says: %s", w.tape)
+		}
+	})
+}
+
+// TestLostOutputIsMarked: a recording that may lack the tail says so, and the
+// client is given a reason.
+func TestLostOutputIsMarked(t *testing.T) {
+	const lost = "The connection to the node was lost before the end: the last output may be missing."
+	own := sekisho.Session{AgentProcess: "p1"}
+	for name, tt := range map[string]struct {
+		session sekisho.Session
+		lose    func(w *world, agent *pipe)
+		why     string
+		marked  bool
+	}{
+		"the agent reports undelivered output": {own, func(w *world, _ *pipe) {
+			w.finish(sekisho.Ending{Status: sekisho.SessionTerminated, Incomplete: true})
+		}, lost, true},
+		"undelivered output that is recorded": {own, func(w *world, _ *pipe) {
+			w.finish(sekisho.Ending{Status: sekisho.SessionTerminated, Incomplete: true, Messages: 1})
+		}, "", false},
+		"one message never came": {own, func(w *world, _ *pipe) {
+			w.finish(sekisho.Ending{Status: sekisho.SessionTerminated, Incomplete: true, Messages: 2})
+		}, lost, true},
+		"AWS's agent ends while its channel is away": {sekisho.Session{}, func(w *world, agent *pipe) {
+			agent.Close("")
+			<-time.After(5 * time.Second)
+			w.finish(sekisho.Ending{Status: sekisho.SessionTerminated})
+		}, lost, true},
+		"a gap that is never filled": {sekisho.Session{}, func(w *world, agent *pipe) {
+			agent.send(output(2, "late"))
+			synctest.Wait()
+			agent.Close("")
+			w.finish(sekisho.Ending{Status: sekisho.SessionTerminated})
+		}, lost, true},
+		"AWS's agent does not come back": {sekisho.Session{}, func(_ *world, agent *pipe) {
+			agent.Close("")
+			<-time.After(20 * time.Second)
+		}, "The agent of mi-0123456789abcdef0 went away and did not come back within 15s.", true},
+		"our agent does not come back": {own, func(w *world, agent *pipe) {
+			agent.Close("")
+			<-time.After(9 * time.Minute)
+			want(w.t, "it may come back", w.endings(), "")
+			<-time.After(2 * time.Minute)
+		}, "The agent of mi-0123456789abcdef0 went away and did not come back within 10m0s.", true},
+		"an administrator ends it": {own, func(w *world, _ *pipe) {
+			w.End(w.ctx, sid, sekisho.Ending{Status: sekisho.SessionTerminated, Details: "Terminated by bob."})
+		}, "Terminated by bob.", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			with(t, tt.session, func(w *world) {
+				agent, client := w.agent(), w.client()
+				first := output(0, "begin")
+				agent.send(first)
+				client.drain(t)
+				client.send(ackOf(first))
+				synctest.Wait()
+				tt.lose(w, agent)
+				<-time.After(3 * time.Second)
+				want(t, "the client", say(client.drain(t)), strings.TrimSpace("closed "+tt.why))
+				if got := strings.Contains(w.tape.String(), "m:incomplete"); got != tt.marked {
+					t.Errorf("marked as incomplete: %v; %s", got, w.tape)
+				}
+			})
+		})
+	}
+}
+
+// TestAcknowledgementLostWithItsConnection: AWS's plugin does not acknowledge
+// repeated messages. One lost acknowledgement must stop neither the session nor
+// its end.
+func TestAcknowledgementLostWithItsConnection(t *testing.T) {
+	with(t, sekisho.Session{}, func(w *world) {
+		agent, client := w.agent(), w.client()
+		agent.send(output(0, "a"))
+		client.drain(t) // it has it, but its acknowledgement is lost
+		client.Close("")
+		synctest.Wait()
+		client = w.client()
+		want(t, "it is repeated", say(client.drain(t)), "0=a")
+		for range 3 {
+			agent.send(output(0, "a"))
+			<-time.After(400 * time.Millisecond)
+		}
+		want(t, "the relay acknowledges in its place", say(agent.drain(t)), "ack 0")
+		client.drain(t)
+		agent.send(mgs.NewAgentSessionState(string(sid), mgs.SessionStateTerminating))
+		<-time.After(8 * time.Second)
+		want(t, "the end is not held up", say(client.drain(t)), "closed")
+	})
+}
+
+// TestAClientThatAcknowledgesRepeatsIsWaitedFor: the relay never acknowledges
+// in the place of a client that would do it itself.
+func TestAClientThatAcknowledgesRepeatsIsWaitedFor(t *testing.T) {
+	with(t, sekisho.Session{AgentProcess: "p1"}, func(w *world) {
+		own := relay.Peer{AcksRepeats: true}
+		agent, client := w.agent(), w.attach(w.ServeClient, own)
+		a := output(0, "a")
+		agent.send(a)
+		client.drain(t)
+		client.Close("")
+		synctest.Wait()
+		client = w.attach(w.ServeClient, own)
+		for range 5 {
+			agent.send(a)
+			<-time.After(time.Second)
+		}
+		want(t, "the agent", say(agent.drain(t)), "")
+		client.send(ackOf(a))
+		want(t, "then", say(agent.drain(t)), "ack 0")
+	})
+}

@@ -66,7 +66,7 @@ type Directory interface {
 	// CheckPassword verifies a user's password and, where one is enrolled, the
 	// second factor. It takes the same time for users that do not exist. A
 	// missing second factor is an [*identity.MFARequired].
-	CheckPassword(ctx context.Context, user, password, host string, second identity.Second) (identity.SignIn, error)
+	CheckPassword(ctx context.Context, user, password, host string, source netip.Addr, second identity.Second) (identity.SignIn, error)
 	// BeginPasskeySignIn and PasskeySignIn sign in by a passkey alone.
 	BeginPasskeySignIn(ctx context.Context, host string) (*identity.Challenge, error)
 	PasskeySignIn(ctx context.Context, host, state string, answer []byte) (identity.SignIn, error)

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -95,7 +96,7 @@ type grant struct {
 	MFA      time.Time
 }
 
-func (d *directory) CheckPassword(_ context.Context, user, pass, _ string, second identity.Second) (identity.SignIn, error) {
+func (d *directory) CheckPassword(_ context.Context, user, pass, _ string, _ netip.Addr, second identity.Second) (identity.SignIn, error) {
 	d.mu.Lock()
 	d.checked = append(d.checked, user)
 	broken := d.broken
@@ -613,6 +614,23 @@ func TestSignOut(t *testing.T) {
 	}
 }
 
+func TestNewSignInReplacesThatOfTheCookie(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	old := f.signIn(t, "alice", "")
+	other := f.signIn(t, "alice", "") // another browser
+	res := f.trySignIn("carol", password, mfaCode, func(r *http.Request) { r.AddCookie(old.cookie) })
+	if res.StatusCode != http.StatusOK {
+		t.Fatal(res.Status)
+	}
+	if res := old.call(); res.StatusCode != http.StatusUnauthorized {
+		t.Errorf("the replaced cookie: %s", res.Status)
+	}
+	if res := other.call(); res.StatusCode != http.StatusOK {
+		t.Errorf("the cookie of another browser: %s", res.Status)
+	}
+}
+
 func TestSignInSurvivesRestart(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -677,15 +695,15 @@ func TestRateLimit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
-		// By user, from many places; names differ in case alone.
+		// By user and source; names differ in case alone.
 		for i := range 6 {
 			name := []string{"alice", "Alice"}[i%2]
-			if res := f.trySignIn(name, "guess", "", from("198.51.100."+string(rune('1'+i))+":1")); res.StatusCode != 401 {
+			if res := f.trySignIn(name, "guess", "", from("198.51.100.1:1")); res.StatusCode != 401 {
 				t.Fatalf("attempt %d: %s", i, res.Status)
 			}
 		}
 		checks := f.dir.checks()
-		res := f.trySignIn("alice", password, "", from("203.0.113.9:1"))
+		res := f.trySignIn("alice", password, "", from("198.51.100.1:1"))
 		if res.StatusCode != 429 || res.Header.Get("Retry-After") == "" {
 			t.Errorf("seventh attempt: %s, Retry-After %q", res.Status, res.Header.Get("Retry-After"))
 		}
@@ -695,8 +713,11 @@ func TestRateLimit(t *testing.T) {
 		if e := f.trail.last(); e.Failure != "too many attempts" {
 			t.Errorf("audit %+v", e)
 		}
+		if res := f.trySignIn("alice", password, "", from("203.0.113.9:1")); res.StatusCode != 200 {
+			t.Errorf("the right password from another source: %s", res.Status)
+		}
 		time.Sleep(21 * time.Second)
-		if res := f.trySignIn("alice", password, ""); res.StatusCode != 200 {
+		if res := f.trySignIn("alice", password, "", from("198.51.100.1:1")); res.StatusCode != 200 {
 			t.Errorf("after waiting: %s", res.Status)
 		}
 

@@ -119,8 +119,10 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
 	source := c.cfg.SourceIP(r)
 	now := time.Now()
 	e := AuditEvent{Time: now, Name: "ConsoleLogin", SourceIP: source, UserAgent: r.UserAgent(), MFAUsed: in.Code != "" || in.Passkey != nil}
-	// User names do not differ in case alone, so neither do their buckets.
-	sourceKey, userKey := sourceKey(source), strings.ToLower(in.User)
+	// Attempts on a user are counted per source: guesses from one address must
+	// not lock out another. User names do not differ in case alone.
+	sourceKey := sourceKey(source)
+	userKey := sourceKey + " " + strings.ToLower(in.User)
 	if wait, ok := c.bySource.take(sourceKey, now); !ok {
 		c.tooMany(w, r, e, wait)
 		return
@@ -195,7 +197,7 @@ func (c *Console) check(r *http.Request, in *signInRequest) (identity.SignIn, er
 	if in.Passkey != nil {
 		second = identity.Second{State: in.Passkey.State, Answer: in.Passkey.Answer}
 	}
-	return c.cfg.Directory.CheckPassword(ctx, in.User, in.Password, r.Host, second)
+	return c.cfg.Directory.CheckPassword(ctx, in.User, in.Password, r.Host, c.cfg.SourceIP(r), second)
 }
 
 // admit records a sign-in and sets its cookie. When ok is false the answer has
@@ -219,8 +221,25 @@ func (c *Console) admit(w http.ResponseWriter, r *http.Request, s identity.SignI
 		c.fail(w, r, "keep a sign-in", err)
 		return nil, false
 	}
+	c.replace(r, p)
 	http.SetCookie(w, cookie(base64.RawURLEncoding.EncodeToString(token), int(kept.ExpiresAt.Sub(e.Time)/time.Second)))
 	return &caller{principal: p, signIn: kept, token: token, hash: sum[:]}, true
+}
+
+// replace forgets the sign-in of the cookie that a new sign-in replaces. Its
+// sessions go on if they belong to the same principal.
+func (c *Console) replace(r *http.Request, p *sekisho.Principal) {
+	old, err := c.caller(r)
+	if err != nil {
+		return // there was none, or it has expired
+	}
+	if err := c.cfg.Store.DeleteConsoleSignIn(r.Context(), old.hash); err != nil {
+		c.cfg.Log.WarnContext(r.Context(), "could not delete the previous console sign-in", "error", err)
+		return
+	}
+	if c.cfg.SignedOut != nil && old.principal.UserID != p.UserID {
+		c.cfg.SignedOut(r.Context(), old.principal.AccessKeyID)
+	}
 }
 
 // accessKeyID names a sign-in where AWS names the temporary key of one: in the

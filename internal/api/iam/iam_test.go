@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"image/png"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"path"
 	"strings"
@@ -473,7 +474,7 @@ func TestPasswordsAreChangedByThoseWhoKnowThem(t *testing.T) {
 	_, err := alice.ChangePassword(ctx, &awsiam.ChangePasswordInput{OldPassword: aws.String("Wrong-Horse-1"), NewPassword: aws.String("Battery-Staple-2")})
 	wantError(t, err, "AccessDenied", 403, "old password")
 	must[*awsiam.ChangePasswordOutput](t)(alice.ChangePassword(ctx, &awsiam.ChangePasswordInput{OldPassword: aws.String("Correct-Horse-1"), NewPassword: aws.String("Battery-Staple-2")}))
-	if _, err := s.Directory.CheckPassword(ctx, "alice", "Battery-Staple-2", "sekisho.test", identity.Second{}); err != nil {
+	if _, err := s.Directory.CheckPassword(ctx, "alice", "Battery-Staple-2", "sekisho.test", netip.Addr{}, identity.Second{}); err != nil {
 		t.Errorf("the new password: %v", err)
 	}
 }

@@ -3,6 +3,7 @@ package identity_test
 import (
 	"context"
 	"encoding/json"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -48,7 +49,7 @@ func TestWhatRestsOnRevokedAccessEnds(t *testing.T) {
 	must(t, err)
 	c, _, err = origin.AssumeRole(ctx, p, role, identity.SessionRequest{Name: "alice"})
 	keep("role", c, err)
-	s, err := origin.CheckPassword(ctx, "alice", password, host, identity.Second{})
+	s, err := origin.CheckPassword(ctx, "alice", password, host, netip.Addr{}, identity.Second{})
 	must(t, err)
 	leases["console"] = s.Principal.Lease
 	granted, err := origin.Granted(ctx, s.Grant)
@@ -273,33 +274,33 @@ func TestPasskeys(t *testing.T) {
 	}
 
 	// As a second factor.
-	_, err = f.CheckPassword(ctx, "alice", password, host, identity.Second{})
+	_, err = f.CheckPassword(ctx, "alice", password, host, netip.Addr{}, identity.Second{})
 	required, ok := err.(*identity.MFARequired) //nolint:errorlint // it is the very error
 	if !ok || required.TOTP || required.Passkey == nil {
 		t.Fatalf("password alone: %v", err)
 	}
 	f.clock.advance(time.Second)
-	if _, err := f.CheckPassword(ctx, "alice", password, host, identity.Second{Code: "123456"}); err == nil {
+	if _, err := f.CheckPassword(ctx, "alice", password, host, netip.Addr{}, identity.Second{Code: "123456"}); err == nil {
 		t.Error("an invented code was accepted")
 	}
 	second := identity.Second{State: required.Passkey.State, Answer: key.Get(required.Passkey.Options)}
-	if _, err := f.CheckPassword(ctx, "alice", "Wrong-Horse-1", host, second); err == nil {
+	if _, err := f.CheckPassword(ctx, "alice", "Wrong-Horse-1", host, netip.Addr{}, second); err == nil {
 		t.Error("the second factor was accepted as the first")
 	}
 	if _, err := f.PasskeySignIn(ctx, host, second.State, second.Answer); err == nil {
 		t.Error("a second factor's answer signed in by itself")
 	}
-	s, err = f.CheckPassword(ctx, "alice", password, host, second)
+	s, err = f.CheckPassword(ctx, "alice", password, host, netip.Addr{}, second)
 	must(t, err)
 	if s.Principal.MFATime.IsZero() {
 		t.Errorf("signed in as %+v", s.Principal)
 	}
 	f.clock.advance(time.Second)
-	if _, err := f.CheckPassword(ctx, "alice", password, host, second); err == nil {
+	if _, err := f.CheckPassword(ctx, "alice", password, host, netip.Addr{}, second); err == nil {
 		t.Error("a second factor was accepted twice")
 	}
 	// Under another name there is nothing to show, which lets nobody in.
-	_, err = f.CheckPassword(ctx, "alice", password, "other.test", identity.Second{})
+	_, err = f.CheckPassword(ctx, "alice", password, "other.test", netip.Addr{}, identity.Second{})
 	if required, ok := err.(*identity.MFARequired); !ok || required.Passkey != nil { //nolint:errorlint // it is the very error
 		t.Errorf("under another name: %v", err)
 	}
@@ -316,7 +317,7 @@ func TestPasskeys(t *testing.T) {
 	if _, err := f.Granted(ctx, s.Grant); err != nil {
 		t.Errorf("a sign-in by password ended with a passkey: %v", err)
 	}
-	if _, err := f.CheckPassword(ctx, "alice", password, host, identity.Second{}); err != nil {
+	if _, err := f.CheckPassword(ctx, "alice", password, host, netip.Addr{}, identity.Second{}); err != nil {
 		t.Errorf("after the passkey is gone: %v", err)
 	}
 	stored, err := json.Marshal(k)

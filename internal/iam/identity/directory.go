@@ -47,7 +47,7 @@ type Directory struct {
 	refreshed time.Time
 
 	compiled compiledSets
-	guesses  *guesses
+	lockouts *lockouts
 	hashing  chan struct{} // bounds how many passwords are hashed at once
 
 	usesMu sync.Mutex
@@ -61,7 +61,7 @@ func New(ctx context.Context, c Config) (*Directory, error) {
 	}
 	d := &Directory{
 		store: c.Store, ring: c.Keyring, account: c.Account, refresh: c.Refresh, now: c.Now,
-		st: newState(c.Account), guesses: newGuesses(), hashing: make(chan struct{}, hashesAtOnce), uses: map[string]Use{},
+		st: newState(c.Account), hashing: make(chan struct{}, hashesAtOnce), uses: map[string]Use{},
 	}
 	if d.refresh == 0 {
 		d.refresh = time.Second
@@ -69,6 +69,7 @@ func New(ctx context.Context, c Config) (*Directory, error) {
 	if d.now == nil {
 		d.now = time.Now
 	}
+	d.lockouts = newLockouts(d.now)
 	managed, err := awsManaged()
 	if err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -134,7 +135,7 @@ func TestBootstrapHappensOnce(t *testing.T) {
 	if !allows(t, f.Directory, p, "ssm:StartSession", "*") {
 		t.Error("the administrator may not do everything")
 	}
-	if _, err := f.CheckPassword(t.Context(), "admin", first.Password, host, identity.Second{}); err != nil {
+	if _, err := f.CheckPassword(t.Context(), "admin", first.Password, host, netip.Addr{}, identity.Second{}); err != nil {
 		t.Errorf("the first password: %v", err)
 	}
 	creds, err := f.IssueNodeCredentials(t.Context(), "mi-0123456789abcdef0", "service-role/"+identity.NodeRole, false, time.Hour)
@@ -533,12 +534,12 @@ func TestPasswordsAndCodes(t *testing.T) {
 	}
 	_, err := f.CreateLogin(ctx, "alice", password, false)
 	must(t, err)
-	p, err := f.CheckPassword(ctx, "alice", password, host, identity.Second{})
+	p, err := f.CheckPassword(ctx, "alice", password, host, netip.Addr{}, identity.Second{})
 	if err != nil || p.Principal.UserName != "alice" || !p.Principal.MFATime.IsZero() {
 		t.Errorf("CheckPassword = %+v, %v", p, err)
 	}
 	for _, c := range [][2]string{{"alice", "Wrong-Horse-1"}, {"nobody", password}, {"ALICE", password}} {
-		_, err := f.CheckPassword(ctx, c[0], c[1], host, identity.Second{})
+		_, err := f.CheckPassword(ctx, c[0], c[1], host, netip.Addr{}, identity.Second{})
 		wantCode(t, err, sekisho.CodeUnauthenticated, "is wrong")
 	}
 	dev, err := f.CreateMFADevice(ctx, "/", "phone", nil)
@@ -552,14 +553,14 @@ func TestPasswordsAndCodes(t *testing.T) {
 		t.Errorf("enabling with wrong codes: %v", err)
 	}
 	must(t, f.EnableMFA(ctx, "alice", dev.Serial, code(-30*time.Second), code(0)))
-	_, err = f.CheckPassword(ctx, "alice", password, host, identity.Second{})
+	_, err = f.CheckPassword(ctx, "alice", password, host, netip.Addr{}, identity.Second{})
 	if !errors.Is(err, identity.ErrMFARequired) {
 		t.Errorf("without a code: %v", err)
 	}
-	_, err = f.CheckPassword(ctx, "alice", password, host, identity.Second{Code: code(0)})
+	_, err = f.CheckPassword(ctx, "alice", password, host, netip.Addr{}, identity.Second{Code: code(0)})
 	wantCode(t, err, sekisho.CodeUnauthenticated, "is wrong") // it enabled the device: each code works once
 	f.clock.advance(time.Minute)
-	p, err = f.CheckPassword(ctx, "alice", password, host, identity.Second{Code: code(0)})
+	p, err = f.CheckPassword(ctx, "alice", password, host, netip.Addr{}, identity.Second{Code: code(0)})
 	if err != nil || !p.Principal.MFATime.Equal(f.clock.Now()) {
 		t.Errorf("with a code: %+v, %v", p, err)
 	}
@@ -574,14 +575,14 @@ func TestPasswordsAndCodes(t *testing.T) {
 	}
 	// After a lock-out has passed, the password and then the code get in.
 	for range 5 {
-		_, err = f.CheckPassword(ctx, "alice", "Wrong-Horse-1", host, identity.Second{})
+		_, err = f.CheckPassword(ctx, "alice", "Wrong-Horse-1", host, netip.Addr{}, identity.Second{})
 		wantCode(t, err, sekisho.CodeUnauthenticated, "is wrong")
 	}
 	f.clock.advance(time.Minute)
-	if _, err = f.CheckPassword(ctx, "alice", password, host, identity.Second{}); !errors.Is(err, identity.ErrMFARequired) {
+	if _, err = f.CheckPassword(ctx, "alice", password, host, netip.Addr{}, identity.Second{}); !errors.Is(err, identity.ErrMFARequired) {
 		t.Errorf("after a lock-out, without a code: %v", err)
 	}
-	_, err = f.CheckPassword(ctx, "alice", password, host, identity.Second{Code: code(0)})
+	_, err = f.CheckPassword(ctx, "alice", password, host, netip.Addr{}, identity.Second{Code: code(0)})
 	must(t, err)
 	wantCode(t, f.DeleteMFADevice(ctx, dev.Serial), sekisho.CodeInUse, "deactivate")
 	must(t, f.DeactivateMFA(ctx, "alice", dev.Serial))
@@ -597,17 +598,99 @@ func TestGuessingIsSlowedDown(t *testing.T) {
 		_, err := f.CreateLogin(ctx, "alice", "Correct-Horse-1", false)
 		must(t, err)
 		for range 5 {
-			_, err := f.CheckPassword(ctx, name, "Wrong-Horse-1", host, identity.Second{})
+			_, err := f.CheckPassword(ctx, name, "Wrong-Horse-1", host, netip.Addr{}, identity.Second{})
 			wantCode(t, err, sekisho.CodeUnauthenticated, "is wrong")
 		}
-		_, err = f.CheckPassword(ctx, name, "Correct-Horse-1", host, identity.Second{})
+		_, err = f.CheckPassword(ctx, name, "Correct-Horse-1", host, netip.Addr{}, identity.Second{})
 		wantCode(t, err, sekisho.CodeThrottled, "Too many")
 		f.clock.advance(31 * time.Second)
-		_, err = f.CheckPassword(ctx, name, "Wrong-Horse-1", host, identity.Second{})
+		_, err = f.CheckPassword(ctx, name, "Wrong-Horse-1", host, netip.Addr{}, identity.Second{})
 		wantCode(t, err, sekisho.CodeUnauthenticated, "is wrong")
 		f.clock.advance(31 * time.Second)
-		_, err = f.CheckPassword(ctx, name, "Wrong-Horse-1", host, identity.Second{})
+		_, err = f.CheckPassword(ctx, name, "Wrong-Horse-1", host, netip.Addr{}, identity.Second{})
 		wantCode(t, err, sekisho.CodeThrottled, "Too many") // twice as long now
+	}
+}
+
+// Guesses from one address do not lock out the right password from another.
+func TestLockoutIsPerSource(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	ctx := t.Context()
+	f.user(t, "alice")
+	_, err := f.CreateLogin(ctx, "alice", "Correct-Horse-1", false)
+	must(t, err)
+	attacker, alice := netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("192.0.2.1")
+	for range 5 {
+		_, err := f.CheckPassword(ctx, "alice", "Wrong-Horse-1", host, attacker, identity.Second{})
+		wantCode(t, err, sekisho.CodeUnauthenticated, "")
+	}
+	neighbour := netip.MustParseAddr("2001:db8::2") // of the same /64
+	_, err = f.CheckPassword(ctx, "Alice", "Correct-Horse-1", host, neighbour, identity.Second{})
+	wantCode(t, err, sekisho.CodeThrottled, "")
+	_, err = f.CheckPassword(ctx, "alice", "Correct-Horse-1", host, alice, identity.Second{})
+	must(t, err)
+	_, err = f.CheckPassword(ctx, "alice", "Correct-Horse-1", host, attacker, identity.Second{})
+	wantCode(t, err, sekisho.CodeThrottled, "") // her success does not end the attacker's lockout
+	// Nor can others lock her out of changing her password.
+	must(t, f.ChangePassword(ctx, "alice", "Correct-Horse-1", "Correct-Horse-2"))
+}
+
+func TestMFACodesAreNotReusedAfterReenabling(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	ctx := t.Context()
+	f.user(t, "alice")
+	f.user(t, "bob")
+	dev, err := f.CreateMFADevice(ctx, "/", "phone", nil)
+	must(t, err)
+	code := func(offset time.Duration) string {
+		c, err := totp.GenerateCode(dev.Seed, f.clock.Now().Add(offset))
+		must(t, err)
+		return c
+	}
+	first, second := code(-30*time.Second), code(0)
+	must(t, f.EnableMFA(ctx, "alice", dev.Serial, first, second))
+	if err := f.ResyncMFA(ctx, "alice", dev.Serial, first, second); !errors.Is(err, identity.ErrMFACode) {
+		t.Errorf("resynchronizing with used codes: %v", err)
+	}
+	must(t, f.DeactivateMFA(ctx, "alice", dev.Serial))
+	for _, user := range []string{"alice", "bob"} {
+		if err := f.EnableMFA(ctx, user, dev.Serial, first, second); !errors.Is(err, identity.ErrMFACode) {
+			t.Errorf("enabling for %s with used codes: %v", user, err)
+		}
+	}
+	f.clock.advance(30 * time.Second)
+	must(t, f.EnableMFA(ctx, "alice", dev.Serial, code(-30*time.Second), code(0)))
+}
+
+func TestExpiredPasswordsMustBeChanged(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	ctx := t.Context()
+	f.user(t, "alice")
+	_, err := f.CreateLogin(ctx, "alice", "Correct-Horse-1", false)
+	must(t, err)
+	must(t, f.SetPasswordPolicy(ctx, &identity.PasswordPolicy{MinimumLength: 8, MaxAge: 24 * time.Hour}))
+	s, err := f.CheckPassword(ctx, "alice", "Correct-Horse-1", host, netip.Addr{}, identity.Second{})
+	must(t, err)
+	for _, tt := range []struct {
+		after time.Duration
+		want  bool
+	}{{0, false}, {24*time.Hour - time.Second, false}, {time.Second, true}} {
+		f.clock.advance(tt.after)
+		if got, err := f.PasswordReset(ctx, s.Principal); err != nil || got != tt.want {
+			t.Errorf("after another %s: %v, %v; want %v", tt.after, got, err, tt.want)
+		}
+	}
+	if err := f.ChangePassword(ctx, "alice", "Correct-Horse-1", "Correct-Horse-1"); !errors.Is(err, identity.ErrPasswordPolicy) {
+		t.Errorf("the expired password as the new one: %v", err)
+	}
+	must(t, f.ChangePassword(ctx, "alice", "Correct-Horse-1", "Correct-Horse-2"))
+	s, err = f.CheckPassword(ctx, "alice", "Correct-Horse-2", host, netip.Addr{}, identity.Second{})
+	must(t, err)
+	if got, err := f.PasswordReset(ctx, s.Principal); err != nil || got {
+		t.Errorf("after the change: %v, %v", got, err)
 	}
 }
 

@@ -105,7 +105,7 @@ func (d *Directory) guessMFA(ctx context.Context, user, serial string) error {
 	if err != nil || !theirs {
 		return err
 	}
-	return d.guesses.attempt("mfa "+serial, d.now())
+	return d.lockouts.attempt(guess{kind: "mfa", name: serial}, d.now())
 }
 
 // EnableMFA assigns a device to a user, who proves possession with two
@@ -141,7 +141,7 @@ func (d *Directory) EnableMFA(ctx context.Context, user, serial, code1, code2 st
 		return nil
 	})
 	if err == nil {
-		d.guesses.right("mfa " + serial)
+		d.lockouts.succeeded(guess{kind: "mfa", name: serial})
 	}
 	return err
 }
@@ -168,12 +168,12 @@ func (d *Directory) ResyncMFA(ctx context.Context, user, serial, code1, code2 st
 			return err
 		}
 		dev := edit(m)
-		dev.LastStep = max(step, m.LastStep)
+		dev.LastStep = step
 		t.put(dev)
 		return nil
 	})
 	if err == nil {
-		d.guesses.right("mfa " + serial)
+		d.lockouts.succeeded(guess{kind: "mfa", name: serial})
 	}
 	return err
 }
@@ -231,7 +231,7 @@ func (d *Directory) VerifyMFA(ctx context.Context, user, serial, code string) (t
 	if err := d.acceptCode(ctx, u, serial, code); err != nil {
 		return time.Time{}, err
 	}
-	d.guesses.right("mfa " + serial)
+	d.lockouts.succeeded(guess{kind: "mfa", name: serial})
 	return d.now().UTC().Truncate(time.Second), nil
 }
 
@@ -266,10 +266,11 @@ func wrongCode() error {
 	return &sekisho.Error{Code: sekisho.CodeDenied, Err: ErrMFACode, Message: "MultiFactorAuthentication failed with invalid MFA one time pass code."}
 }
 
-// consecutive finds the step whose code is code2 and that follows code1's.
+// consecutive finds the step of code2, which must directly follow that of code1
+// and must be newer than any step the device has been used for.
 func (d *Directory) consecutive(m *MFADevice, code1, code2 string) (int64, error) {
 	now := d.now().Unix() / totpPeriod
-	for step := now - enableSkew; step <= now+totpSkew; step++ {
+	for step := max(now-enableSkew, m.LastStep+1); step <= now+totpSkew; step++ {
 		first, err := d.codeIs(m, step-1, code1)
 		if err != nil {
 			return 0, err

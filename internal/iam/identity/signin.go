@@ -2,13 +2,9 @@ package identity
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
+	"net/netip"
 	"strings"
-	"sync"
-	"time"
 
 	"sekisho"
 )
@@ -25,75 +21,6 @@ var (
 	// ErrPackedPolicy: session policies and tags are too large together.
 	ErrPackedPolicy = errors.New("packed policy too large")
 )
-
-// guesses slows down those who try passwords and codes. Names fall into a
-// fixed number of buckets under a key drawn at start: memory is bounded, a
-// flood of made-up names pushes nobody out, and a name that exists is treated
-// like one that does not.
-type guesses struct {
-	mu      sync.Mutex
-	key     []byte
-	buckets [guessBuckets]guessBucket
-}
-
-type guessBucket struct {
-	failures int
-	last     time.Time
-	until    time.Time // no attempt before this
-}
-
-const (
-	guessBuckets  = 1 << 13
-	freeGuesses   = 5
-	firstLockout  = 30 * time.Second
-	longestLock   = 15 * time.Minute
-	forgetGuesses = time.Hour
-)
-
-func newGuesses() *guesses { return &guesses{key: random(32)} }
-
-func (g *guesses) bucket(name string) *guessBucket {
-	mac := hmac.New(sha256.New, g.key)
-	mac.Write([]byte(strings.ToLower(name)))
-	return &g.buckets[binary.BigEndian.Uint32(mac.Sum(nil))%guessBuckets]
-}
-
-// attempt counts an attempt as failed, until right says otherwise: of many
-// attempts at once no more get through than of many in a row.
-func (g *guesses) attempt(name string, now time.Time) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	b := g.bucket(name)
-	if now.Before(b.until) {
-		return sekisho.Errorf(sekisho.CodeThrottled, "Too many failed attempts. Wait a while and try again.")
-	}
-	if now.Sub(b.last) > forgetGuesses {
-		b.failures = 0
-	}
-	b.failures++
-	b.last = now
-	if over := b.failures - freeGuesses; over >= 0 {
-		b.until = now.Add(min(longestLock, firstLockout<<min(over, 10)))
-	}
-	return nil
-}
-
-// right forgets the failures of name.
-func (g *guesses) right(name string) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	*g.bucket(name) = guessBucket{}
-}
-
-// forgive takes back one attempt that was neither right nor wrong. It got in,
-// so that what kept others out before it is over.
-func (g *guesses) forgive(name string) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	b := g.bucket(name)
-	b.failures--
-	b.until = time.Time{}
-}
 
 var errSignIn = sekisho.Errorf(sekisho.CodeUnauthenticated, "The user name, the password or the code is wrong.")
 
@@ -121,14 +48,15 @@ func (*MFARequired) Error() string { return "A second factor is needed." }
 func (*MFARequired) Unwrap() error { return ErrMFARequired }
 
 // CheckPassword signs a user in with a password and, where one is enrolled, a
-// second factor. host is the name by which the browser addressed the server.
-// Neither the answer nor its timing reveals whether the name or the password
+// second factor. host is the name by which the browser addressed the server,
+// source the browser's address; failed attempts are counted by both user and
+// source. // Neither the answer nor its timing reveals whether the name or the password
 // was wrong.
 // The error is a [*MFARequired] when the password is right and no second
 // factor was shown.
-func (d *Directory) CheckPassword(ctx context.Context, user, password, host string, second Second) (SignIn, error) {
-	guess := "password " + user
-	if err := d.guesses.attempt(guess, d.now()); err != nil {
+func (d *Directory) CheckPassword(ctx context.Context, user, password, host string, source netip.Addr, second Second) (SignIn, error) {
+	g := guess{kind: "password", name: user, source: source}
+	if err := d.lockouts.attempt(g, d.now()); err != nil {
 		return SignIn{}, err
 	}
 	u, err := d.passwordOf(ctx, user, password)
@@ -143,7 +71,7 @@ func (d *Directory) CheckPassword(ctx context.Context, user, password, host stri
 	switch {
 	case !mfa:
 	case !second.shown():
-		d.guesses.forgive(guess)
+		d.lockouts.cancel(g)
 		challenge, err := d.secondFactorChallenge(ctx, u, host)
 		if err != nil {
 			return SignIn{}, err
@@ -158,7 +86,7 @@ func (d *Directory) CheckPassword(ctx context.Context, user, password, host stri
 			return SignIn{}, errSignIn
 		}
 	}
-	d.guesses.right(guess)
+	d.lockouts.succeeded(g)
 	d.touch(Use{ID: u.ID, At: d.now(), Service: "signin"})
 	return d.userSignIn(u, term(termPassword, u.ID+"/"+u.Login.fingerprint()), mfa), nil
 }
@@ -297,8 +225,8 @@ func (d *Directory) PasswordReset(ctx context.Context, p *sekisho.Principal) (bo
 // ChangePassword changes a user's password after checking the old one. If a
 // reset is required, the new password must differ from the old one.
 func (d *Directory) ChangePassword(ctx context.Context, user, old, password string) error {
-	guess := "password " + user
-	if err := d.guesses.attempt(guess, d.now()); err != nil {
+	g := guess{kind: "change", name: user}
+	if err := d.lockouts.attempt(g, d.now()); err != nil {
 		return err
 	}
 	u, err := d.passwordOf(ctx, user, old)
@@ -308,7 +236,7 @@ func (d *Directory) ChangePassword(ctx context.Context, user, old, password stri
 		}
 		return err
 	}
-	d.guesses.right(guess)
+	d.lockouts.succeeded(g)
 	expired, err := get(ctx, d, func(s *state) (bool, error) { return s.expired(u.Login, d.now()), nil })
 	if err != nil {
 		return err

@@ -1,0 +1,111 @@
+package identity
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"sekisho"
+	"sekisho/internal/ratelimit"
+)
+
+// lockouts slows down guessing of passwords and codes. Attempts are counted
+// per name and source, so that guesses from one address do not lock out the
+// right password from another; a slower limit per name bounds what many
+// addresses can try together.
+//
+// Names fall into a fixed number of buckets under a key drawn at start: memory
+// is bounded, a flood of invented names displaces no entry, and existing and
+// invented names are treated alike.
+type lockouts struct {
+	mu      sync.Mutex
+	key     []byte
+	buckets [lockoutBuckets]lockout
+	byName  *ratelimit.Limiter[uint32]
+}
+
+// lockout counts the failed attempts of one name and source.
+type lockout struct {
+	failures int
+	last     time.Time
+	until    time.Time // no attempt before this
+}
+
+const (
+	lockoutBuckets  = 1 << 13
+	freeAttempts    = 5
+	firstLockout    = 30 * time.Second
+	longestLockout  = 15 * time.Minute
+	forgetFailures  = time.Hour
+	attemptsPerName = 100              // from all sources together, at once
+	namePeriod      = 10 * time.Second // one more attempt each
+)
+
+func newLockouts(now func() time.Time) *lockouts {
+	return &lockouts{
+		key: random(32),
+		byName: ratelimit.New[uint32](ratelimit.Config{
+			Rate: 1 / namePeriod.Seconds(), Burst: attemptsPerName, MaxKeys: lockoutBuckets, Now: now,
+		}),
+	}
+}
+
+func (l *lockouts) index(key string) uint32 {
+	mac := hmac.New(sha256.New, l.key)
+	mac.Write([]byte(key))
+	return binary.BigEndian.Uint32(mac.Sum(nil)) % lockoutBuckets
+}
+
+// guess is what somebody tries to guess, and from where. The zero source is
+// for guesses by an authenticated caller.
+type guess struct {
+	kind   string // password, change or mfa
+	name   string
+	source netip.Addr
+}
+
+func (g guess) nameKey() string { return g.kind + " " + strings.ToLower(g.name) }
+
+func (g guess) key() string { return g.nameKey() + " " + ratelimit.Source(g.source).String() }
+
+// attempt counts an attempt as failed until succeeded is called, so that
+// concurrent attempts get no further than consecutive ones.
+func (l *lockouts) attempt(g guess, now time.Time) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b := &l.buckets[l.index(g.key())]
+	if now.Before(b.until) || !l.byName.Allow(l.index(g.nameKey())) {
+		return sekisho.Errorf(sekisho.CodeThrottled, "Too many failed attempts. Wait a while and try again.")
+	}
+	if now.Sub(b.last) > forgetFailures {
+		b.failures = 0
+	}
+	b.failures++
+	b.last = now
+	if over := b.failures - freeAttempts; over >= 0 {
+		b.until = now.Add(min(longestLockout, firstLockout<<min(over, 10)))
+	}
+	return nil
+}
+
+// succeeded forgets the failures of a guess.
+func (l *lockouts) succeeded(g guess) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.buckets[l.index(g.key())] = lockout{}
+	l.byName.Forget(l.index(g.nameKey()))
+}
+
+// cancel takes back an attempt that was neither right nor wrong, and ends the
+// lockout that it passed.
+func (l *lockouts) cancel(g guess) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b := &l.buckets[l.index(g.key())]
+	b.failures--
+	b.until = time.Time{}
+}

@@ -1,0 +1,45 @@
+package identity
+
+import (
+	"net/netip"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// Many addresses together get no more attempts at one name than the limit, and
+// guessing at one name does not slow down another.
+func TestLockoutsLimitEachNameOverAllSources(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 30, 0, 0, 0, 0, time.UTC)
+	l := newLockouts(func() time.Time { return now })
+	from := func(i int) guess {
+		return guess{kind: "password", name: "alice", source: netip.MustParseAddr("198.51.100." + strconv.Itoa(i))}
+	}
+	allowed := func(n int) (count int) {
+		for i := range n {
+			if l.attempt(from(i), now) == nil {
+				count++
+			}
+		}
+		return count
+	}
+	if got := allowed(250); got != attemptsPerName {
+		t.Errorf("%d attempts at once, want %d", got, attemptsPerName)
+	}
+	now = now.Add(2 * namePeriod)
+	if got := allowed(250); got != 2 {
+		t.Errorf("%d attempts after two periods, want 2", got)
+	}
+	if err := l.attempt(guess{kind: "password", name: "somebody else"}, now); err != nil {
+		t.Errorf("another name: %v", err)
+	}
+	now = now.Add(2 * namePeriod)
+	if err := l.attempt(from(1), now); err != nil {
+		t.Fatal(err)
+	}
+	l.succeeded(from(1))
+	if got := allowed(50); got != 50 {
+		t.Errorf("%d attempts after the right password, want 50", got)
+	}
+}

@@ -383,7 +383,7 @@ func (s *Server) sweep(ctx context.Context) {
 				kept = digest
 				err = s.trail.Record(ctx, s.recordingEvent("RecordingLedgerHead", map[string]any{"digest": digest, "lines": lines}))
 			}
-			err = errors.Join(err, s.logs.Expire(ctx), s.commands.Sweep(ctx))
+			err = errors.Join(err, s.logs.Expire(ctx), s.objects.Expire(ctx), s.commands.Sweep(ctx))
 		}
 		if err != nil && ctx.Err() == nil {
 			s.cfg.Log.Error("housekeeping failed", "error", err)

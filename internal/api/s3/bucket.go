@@ -54,10 +54,12 @@ var bucketOps = map[string]operation{
 	"PUT tagging":              {"PutBucketTagging", putTagging},
 	"DELETE tagging":           {"DeleteBucketTagging", deleteTagging},
 	"GET acl":                  {"GetBucketAcl", bucketACL},
+	"GET lifecycle":            {"GetBucketLifecycleConfiguration", getLifecycle},
+	"PUT lifecycle":            {"PutBucketLifecycleConfiguration", putLifecycle},
+	"DELETE lifecycle":         {"DeleteBucketLifecycle", deleteLifecycle},
 	// What cannot be set here is answered as unset.
 	"GET cors":           {"GetBucketCors", unset("s3:GetBucketCORS", missing("NoSuchCORSConfiguration", "The CORS configuration does not exist"), nil)},
 	"GET website":        {"GetBucketWebsite", unset("s3:GetBucketWebsite", missing("NoSuchWebsiteConfiguration", "The specified bucket does not have a website configuration"), nil)},
-	"GET lifecycle":      {"GetBucketLifecycleConfiguration", unset("s3:GetLifecycleConfiguration", missing("NoSuchLifecycleConfiguration", "The lifecycle configuration does not exist"), nil)},
 	"GET replication":    {"GetBucketReplication", unset("s3:GetReplicationConfiguration", missing("ReplicationConfigurationNotFoundError", "The replication configuration was not found"), nil)},
 	"GET object-lock":    {"GetObjectLockConfiguration", unset("s3:GetBucketObjectLockConfiguration", missing("ObjectLockConfigurationNotFoundError", "Object Lock configuration does not exist for this bucket"), nil)},
 	"GET logging":        {"GetBucketLogging", unset("s3:GetBucketLogging", nil, empty("BucketLoggingStatus"))},
@@ -504,6 +506,9 @@ func putPolicy(ctx context.Context, q *request) (answer, error) {
 	}
 	if _, err := policy.Parse(text); err != nil {
 		return answer{}, fault("MalformedPolicy", "%s", err.Error())
+	}
+	if err := policyFault(q.bucket, text); err != nil {
+		return answer{}, err
 	}
 	names, err := q.Policies.ResourcePolicy(ctx, string(text))
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 )
 
 func startUpload(ctx context.Context, q *request) (answer, error) {
-	if err := q.allow(ctx, "s3:PutObject", q.arn()); err != nil {
+	if err := q.allowPut(ctx); err != nil {
 		return answer{}, err
 	}
 	facts, err := q.facts()

@@ -26,7 +26,9 @@ var objectOps = map[string]operation{
 	"DELETE":            {"DeleteObject", deleteObject},
 	"GET attributes":    {"GetObjectAttributes", getAttributes},
 	"GET acl":           {"GetObjectAcl", objectACL},
-	"GET tagging":       {"GetObjectTagging", objectTagging},
+	"GET tagging":       {"GetObjectTagging", getObjectTagging},
+	"PUT tagging":       {"PutObjectTagging", putObjectTagging},
+	"DELETE tagging":    {"DeleteObjectTagging", deleteObjectTagging},
 	"POST uploads":      {"CreateMultipartUpload", startUpload},
 	"PUT uploadId":      {"UploadPart", putPart},
 	"PUT uploadId copy": {"UploadPartCopy", copyPart},
@@ -175,7 +177,7 @@ var refused = []string{
 	"X-Amz-Server-Side-Encryption-Customer-Algorithm", "X-Amz-Server-Side-Encryption-Customer-Key",
 	"X-Amz-Copy-Source-Server-Side-Encryption-Customer-Algorithm", "X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id",
 	"X-Amz-Server-Side-Encryption-Context", "X-Amz-Object-Lock-Mode", "X-Amz-Object-Lock-Retain-Until-Date", "X-Amz-Object-Lock-Legal-Hold",
-	"X-Amz-Website-Redirect-Location", "X-Amz-Tagging", "X-Amz-Write-Offset-Bytes",
+	"X-Amz-Website-Redirect-Location", "X-Amz-Write-Offset-Bytes",
 }
 
 // facts are what a request says about the object it makes.
@@ -225,6 +227,10 @@ func (q *request) facts() (objects.Facts, error) {
 			add(name, strings.Join(v, ","))
 		}
 	}
+	var err error
+	if f.Tags, err = q.tagsHeader(); err != nil {
+		return f, err
+	}
 	if size > objects.MaxMetadata {
 		return f, fault("MetadataTooLarge", "Your metadata headers exceed the maximum allowed metadata size")
 	}
@@ -240,12 +246,13 @@ func (q *request) condition() (objects.Condition, error) {
 	return objects.Condition{Absent: none == "*", ETag: strings.Trim(match, `"`)}, nil
 }
 
-// written tells of a version that was made.
+// written sets the headers of a version that was made.
 func (q *request) written(v *objects.Version) {
 	h := q.w.Header()
 	h.Set("Etag", `"`+v.ETag+`"`)
 	h.Set("X-Amz-Server-Side-Encryption", "AES256")
 	q.versionHeader(v.ID)
+	q.expirationHeader(v)
 	if c := v.Facts.Checksum; c.Value != "" {
 		h.Set(checksumHeader(c.Algorithm), c.Value)
 		h.Set("X-Amz-Checksum-Type", c.Type)
@@ -261,7 +268,7 @@ func (q *request) versionHeader(id string) {
 func (q *request) arn() string { return objects.ObjectARN(q.bucket, q.key) }
 
 func putObject(ctx context.Context, q *request) (answer, error) {
-	if err := q.allow(ctx, "s3:PutObject", q.arn()); err != nil {
+	if err := q.allowPut(ctx); err != nil {
 		return answer{}, err
 	}
 	facts, err := q.facts()
@@ -289,14 +296,18 @@ func putObject(ctx context.Context, q *request) (answer, error) {
 	return answer{}, nil
 }
 
-// readable asks whether the caller may read a version. Who may not list the
-// bucket does not learn whether a key exists.
+// readable asks whether the caller may read a version. A caller without the right
+// to list the bucket does not learn whether a key exists.
 func (q *request) readable(ctx context.Context, b *objects.Bucket, bucket, key, version string) error {
 	action := "s3:GetObject"
 	if version != "" {
 		action = "s3:GetObjectVersion"
 	}
-	if err := q.may(ctx, b, action, objects.ObjectARN(bucket, key)); err != nil {
+	keys, err := q.existingTags(ctx, b, key, version)
+	if err != nil {
+		return err
+	}
+	if err := q.may(ctx, b, action, objects.ObjectARN(bucket, key), keys...); err != nil {
 		return err
 	}
 	if b == nil {
@@ -404,6 +415,7 @@ func (q *request) describe(v *objects.Version, sum objects.Checksum) {
 	h.Set("Last-Modified", v.ModifiedAt.Format(http.TimeFormat))
 	h.Set("X-Amz-Server-Side-Encryption", "AES256")
 	q.versionHeader(v.ID)
+	q.expirationHeader(v)
 	for name, value := range f.Metadata {
 		h["x-amz-meta-"+name] = []string{value} // Set would change the case, which readers keep
 	}
@@ -783,7 +795,7 @@ func (c *checksums) stated() (objects.Checksum, error) {
 }
 
 func copyObject(ctx context.Context, q *request) (answer, error) {
-	if err := q.allow(ctx, "s3:PutObject", q.arn()); err != nil {
+	if err := q.allowPut(ctx); err != nil {
 		return answer{}, err
 	}
 	facts, err := q.facts()
@@ -802,10 +814,11 @@ func copyObject(ctx context.Context, q *request) (answer, error) {
 		return answer{}, err
 	}
 	defer from.Close()
+	tags := facts.Tags
 	switch q.header("X-Amz-Metadata-Directive") {
 	case "", "COPY":
 		// Where versions are kept, a copy onto itself makes a new one.
-		if from.Bucket == q.bucket && from.Key == q.key && from.Latest && q.config.Versioning != objects.VersioningEnabled {
+		if from.Bucket == q.bucket && from.Key == q.key && from.Latest && q.config.Versioning != objects.VersioningEnabled && q.header("X-Amz-Tagging-Directive") != "REPLACE" {
 			return answer{}, fault("InvalidRequest", "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.")
 		}
 		facts = from.Facts
@@ -814,8 +827,13 @@ func copyObject(ctx context.Context, q *request) (answer, error) {
 	default:
 		return answer{}, fault("InvalidArgument", "Unknown metadata directive.")
 	}
-	if d := q.header("X-Amz-Tagging-Directive"); d != "" && d != "COPY" {
-		return answer{}, notImplemented("x-amz-tagging-directive")
+	switch q.header("X-Amz-Tagging-Directive") {
+	case "", "COPY":
+		facts.Tags = from.Facts.Tags
+	case "REPLACE":
+		facts.Tags = tags
+	default:
+		return answer{}, fault("InvalidArgument", "Unknown tagging directive.")
 	}
 	if from.Size > objects.MaxObject {
 		return answer{}, fault("InvalidRequest", "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120")
@@ -865,7 +883,7 @@ func getAttributes(ctx context.Context, q *request) (answer, error) {
 	if q.query.Has("versionId") {
 		action = "s3:GetObjectVersionAttributes"
 	}
-	if err := q.allow(ctx, action, q.arn()); err != nil {
+	if err := q.allow(ctx, action, q.arn(), tagKeys("s3:ExistingObjectTag/", o.Facts.Tags)...); err != nil {
 		return answer{}, err
 	}
 	type part struct {
@@ -958,17 +976,13 @@ func objectACL(ctx context.Context, q *request) (answer, error) {
 	return q.existing(ctx, action, q.ownerACL())
 }
 
-func objectTagging(ctx context.Context, q *request) (answer, error) {
-	action := "s3:GetObjectTagging"
-	if q.query.Has("versionId") {
-		action = "s3:GetObjectVersionTagging"
-	}
-	return q.existing(ctx, action, tagging{Xmlns: xmlns})
-}
-
 // existing answers v when the version exists.
 func (q *request) existing(ctx context.Context, action string, v any) (answer, error) {
-	if err := q.allow(ctx, action, q.arn()); err != nil {
+	keys, err := q.existingTags(ctx, q.config, q.key, q.query.Get("versionId"))
+	if err != nil {
+		return answer{}, err
+	}
+	if err := q.allow(ctx, action, q.arn(), keys...); err != nil {
 		return answer{}, err
 	}
 	if _, err := q.Objects.Head(ctx, q.bucket, q.key, q.query.Get("versionId")); err != nil {

@@ -2,6 +2,7 @@ package s3
 
 import (
 	"encoding/json"
+	"net/netip"
 	"slices"
 	"strings"
 )
@@ -18,6 +19,77 @@ func (o *oneOrMany) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
+// policyFault is what is wrong with a bucket's policy, beyond what is wrong with
+// it as a policy: resources outside the bucket, actions of other services, and
+// addresses that are none.
+func policyFault(bucket string, text []byte) error {
+	var doc struct{ Statement oneOrMany }
+	if json.Unmarshal(text, &doc) != nil {
+		return nil // the policy package says what is wrong
+	}
+	for _, raw := range doc.Statement {
+		var st struct {
+			Action, NotAction, Resource, NotResource oneOrMany
+			Condition                                map[string]map[string]oneOrMany
+		}
+		if json.Unmarshal(raw, &st) != nil {
+			continue
+		}
+		for _, action := range slices.Concat(st.Action, st.NotAction) {
+			if a := strings.ToLower(textOf(action)); a != "*" && !strings.HasPrefix(a, "s3:") {
+				return fault("MalformedPolicy", "Policy has invalid action: %s is not an action of S3.", clip(textOf(action)))
+			}
+		}
+		for _, resource := range slices.Concat(st.Resource, st.NotResource) {
+			if r := textOf(resource); !ofBucket(bucket, r) {
+				return fault("MalformedPolicy", "Policy has invalid resource: %s is not in the bucket %s.", clip(r), bucket)
+			}
+		}
+		for operator, keys := range st.Condition {
+			_, op, qualified := strings.Cut(operator, ":")
+			if !qualified {
+				op = operator
+			}
+			if op = strings.TrimSuffix(op, "IfExists"); op != "IpAddress" && op != "NotIpAddress" {
+				continue
+			}
+			for _, values := range keys {
+				for _, v := range values {
+					if t := textOf(v); !strings.Contains(t, "${") && !isAddress(t) {
+						return fault("MalformedPolicy", "Policy has an invalid condition: %s is neither an address nor a CIDR block.", clip(t))
+					}
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func textOf(raw json.RawMessage) string {
+	var s string
+	_ = json.Unmarshal(raw, &s) // not text: the policy package says so
+	return s
+}
+
+// ofBucket reports whether a resource of a policy can be in a bucket. Wildcards
+// may stand for parts of the bucket's name.
+func ofBucket(bucket, resource string) bool {
+	name, ok := strings.CutPrefix(resource, "arn:aws:s3:::")
+	if !ok {
+		return resource == "*"
+	}
+	name, _, _ = strings.Cut(name, "/")
+	return name == bucket || strings.ContainsAny(name, "*?$")
+}
+
+func isAddress(s string) bool {
+	if _, err := netip.ParsePrefix(s); err == nil {
+		return true
+	}
+	_, err := netip.ParseAddr(s)
+	return err == nil
+}
+
 // narrowing are the condition keys whose fixed values make a policy that
 // names everybody not public ("The meaning of public", S3 User Guide).
 var narrowing = []string{
@@ -25,8 +97,8 @@ var narrowing = []string{
 	"aws:principalorgid", "aws:principalarn", "aws:principalaccount", "s3:dataaccesspointaccount", "s3:dataaccesspointarn",
 }
 
-// isPublic reports whether a policy would let in callers it does not name.
-// What it does not understand it takes for public.
+// isPublic reports whether a policy would let in callers it does not name. A
+// statement that cannot be understood counts as public.
 func isPublic(text []byte) bool {
 	var doc struct{ Statement oneOrMany }
 	if json.Unmarshal(text, &doc) != nil {

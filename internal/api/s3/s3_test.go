@@ -229,8 +229,12 @@ func TestBucketPolicy(t *testing.T) {
 		t.Errorf("list without the prefix: %+v", got)
 	}
 	for what, p := range map[string]string{
-		"public":    `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"arn:aws:s3:::bucket/*"}]}`,
-		"malformed": `{"Statement":`, "no such user": strings.ReplaceAll(policy, "alice", "nobody"),
+		"public":                        `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"arn:aws:s3:::bucket/*"}]}`,
+		"malformed":                     `{"Statement":`,
+		"prefix longer than an address": `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Principal":"*","Action":"s3:GetObject","Resource":"arn:aws:s3:::bucket/*","Condition":{"NotIpAddress":{"aws:SourceIp":"10.0.0.0/99"}}}]}`,
+		"resource of another bucket":    `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Principal":"*","Action":"s3:GetObject","Resource":"arn:aws:s3:::other/*"}]}`,
+		"action of another service":     `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Principal":"*","Action":"ssm:GetDocument","Resource":"arn:aws:s3:::bucket/*"}]}`,
+		"no such user":                  strings.ReplaceAll(policy, "alice", "nobody"),
 	} {
 		if got := r.do(r.admin, "PUT", "/bucket?policy", p, nil); got.status < 400 || got.status >= 500 {
 			t.Errorf("%s: %+v", what, got)
@@ -363,10 +367,11 @@ func TestRefusals(t *testing.T) {
 		"changed":         {"PUT", "/bucket/k", "x", map[string]string{"If-Match": "no"}, 412, "PreconditionFailed"},
 		"KMS":             {"PUT", "/bucket/n", "x", map[string]string{"X-Amz-Server-Side-Encryption": "aws:kms"}, 501, "NotImplemented"},
 		"customer's key":  {"PUT", "/bucket/n", "x", map[string]string{"X-Amz-Server-Side-Encryption-Customer-Algorithm": "AES256"}, 501, "NotImplemented"},
-		"tags":            {"PUT", "/bucket/n", "x", map[string]string{"X-Amz-Tagging": "a=b"}, 501, "NotImplemented"},
+		"tag twice":       {"PUT", "/bucket/n", "x", map[string]string{"X-Amz-Tagging": "a=b&a=c"}, 400, "InvalidTag"},
+		"odd tags":        {"PUT", "/bucket/n", "x", map[string]string{"X-Amz-Tagging": "a=%zz"}, 400, "InvalidArgument"},
 		"public":          {"PUT", "/bucket/n", "x", map[string]string{"X-Amz-Acl": "public-read"}, 400, "AccessControlListNotSupported"},
 		"metadata":        {"PUT", "/bucket/n", "x", map[string]string{"X-Amz-Meta-A": strings.Repeat("x", 3000)}, 400, "MetadataTooLarge"},
-		"subresource":     {"PUT", "/bucket?lifecycle", "x", nil, 501, "NotImplemented"},
+		"subresource":     {"PUT", "/bucket?cors", "x", nil, 501, "NotImplemented"},
 		"two of them":     {"GET", "/bucket?policy&acl", "", nil, 501, "NotImplemented"},
 		"method":          {"PATCH", "/bucket/k", "", nil, 501, "NotImplemented"},
 		"XML":             {"PUT", "/bucket?versioning", "<a>", nil, 400, "MalformedXML"},

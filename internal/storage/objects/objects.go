@@ -83,6 +83,7 @@ type Settings struct {
 	PolicyNames  map[string]string `json:"policyNames,omitempty"` // whom it names, and their IDs
 	BucketKey    bool              `json:"bucketKey,omitempty"`
 	Tags         map[string]string `json:"tags,omitempty"`
+	Lifecycle    []LifecycleRule   `json:"lifecycle,omitempty"`
 }
 
 // PublicAccess blocks what would open a bucket to everybody.
@@ -192,6 +193,9 @@ type Index interface {
 	PutVersion(ctx context.Context, v *Version, c Condition, upload string) (dead []string, err error)
 	// Version returns a version with its pieces; id "" is the current one.
 	Version(ctx context.Context, bucket, key, id string) (*Version, error)
+	// UpdateVersion reads a version, lets change alter its facts, and stores them,
+	// as one step; id "" is the current version.
+	UpdateVersion(ctx context.Context, bucket, key, id string, change func(*Version) error) (*Version, error)
 	// DeleteVersion removes a version for good; nil when there is none.
 	DeleteVersion(ctx context.Context, bucket, key, id string) (gone *Version, dead []string, err error)
 	// Versions lists by key, the newest version of each first.

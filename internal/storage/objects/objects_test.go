@@ -17,6 +17,7 @@ import (
 	"sync"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -32,6 +33,24 @@ type rig struct {
 	dir  string
 	db   *sqlstore.DB
 	ring *keyring.Ring
+	now  func() time.Time
+}
+
+// clock is a clock that tests move.
+type clock struct{ now time.Time }
+
+func (c *clock) Now() time.Time { return c.now }
+
+func (c *clock) Add(d time.Duration) { c.now = c.now.Add(d) }
+
+// openAt is open with a clock, which begins at noon.
+func openAt(t *testing.T) (*rig, *clock) {
+	t.Helper()
+	c := &clock{time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
+	r := open(t)
+	r.now = c.Now
+	r.reopen()
+	return r, c
 }
 
 func open(t *testing.T) *rig {
@@ -61,7 +80,7 @@ func open(t *testing.T) *rig {
 func (r *rig) reopen() {
 	r.t.Helper()
 	var err error
-	r.Store, err = objects.Open(r.t.Context(), objects.Config{Dir: r.dir, Index: r.db, Keys: r.ring, Log: slog.New(slog.DiscardHandler)})
+	r.Store, err = objects.Open(r.t.Context(), objects.Config{Dir: r.dir, Index: r.db, Keys: r.ring, Log: slog.New(slog.DiscardHandler), Now: r.now})
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -142,6 +142,20 @@ func (s *Store) unwrite(err error, t *written) error {
 	return errors.Join(err, s.files.remove(t.blob))
 }
 
+// SetTags replaces the tags of a version; id "" is the current one.
+func (s *Store) SetTags(ctx context.Context, bucket, key, id string, tags map[string]string) (*Version, error) {
+	return s.index.UpdateVersion(ctx, bucket, key, id, func(v *Version) error {
+		if v.DeleteMarker && id == "" {
+			return ErrNoKey
+		}
+		if v.DeleteMarker {
+			return ErrDeleteMarker
+		}
+		v.Facts.Tags = tags
+		return nil
+	})
+}
+
 // Deleted is the outcome of a deletion.
 type Deleted struct {
 	VersionID    string // of the version that went, or of the marker; "" = a bucket without versioning

@@ -226,6 +226,32 @@ func (d *DB) PutVersion(ctx context.Context, v *objects.Version, c objects.Condi
 	return dead, nil
 }
 
+// UpdateVersion implements [objects.Index].
+func (d *DB) UpdateVersion(ctx context.Context, bucket, key, id string, change func(*objects.Version) error) (*objects.Version, error) {
+	var v *objects.Version
+	err := d.inTx(ctx, func(tx *sql.Tx) (err error) {
+		if v, err = versionIn(ctx, tx, bucket, key, id); err != nil {
+			if id == "" {
+				return noRows(err, objects.ErrNoKey)
+			}
+			return noRows(err, objects.ErrNoVersion)
+		}
+		if err := change(v); err != nil {
+			return err
+		}
+		facts, err := json.Marshal(v.Facts)
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `UPDATE object_versions SET facts = $1 WHERE bucket = $2 AND key = $3 AND seq = $4`, string(facts), bucket, []byte(key), v.Seq)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
 func checkCondition(ctx context.Context, tx *sql.Tx, v *objects.Version, c objects.Condition) error {
 	if c == (objects.Condition{}) {
 		return nil

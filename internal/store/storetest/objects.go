@@ -51,6 +51,34 @@ func Objects(t *testing.T, open func(t *testing.T) objects.Index) {
 		}
 		return out
 	}
+	t.Run("facts of a version change", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		bucket(t, s, "b", objects.VersioningEnabled)
+		first, _ := put(t, s, version("b", "k"))
+		put(t, s, version("b", "k"))
+		tag := func(v *objects.Version) error { v.Facts.Tags = map[string]string{"a": "b"}; return nil }
+		if v, err := s.UpdateVersion(ctx, "b", "k", first.ID, tag); err != nil || v.ID != first.ID {
+			t.Errorf("%+v, %v", v, err)
+		}
+		got, err := s.Version(ctx, "b", "k", first.ID)
+		first.Latest, first.Facts.Tags = false, map[string]string{"a": "b"}
+		if d := cmp.Diff(first, got); err != nil || d != "" {
+			t.Error(err, d)
+		}
+		if now, err := s.Version(ctx, "b", "k", ""); err != nil || now.Facts.Tags != nil {
+			t.Errorf("the current version has the tags %v, %v", now.Facts.Tags, err)
+		}
+		if _, err := s.UpdateVersion(ctx, "b", "none", "", tag); !errors.Is(err, objects.ErrNoKey) {
+			t.Errorf("a missing key: %v", err)
+		}
+		if _, err := s.UpdateVersion(ctx, "b", "k", "none", tag); !errors.Is(err, objects.ErrNoVersion) {
+			t.Errorf("a missing version: %v", err)
+		}
+		if _, err := s.UpdateVersion(ctx, "b", "k", "", func(*objects.Version) error { return objects.ErrPart }); !errors.Is(err, objects.ErrPart) {
+			t.Errorf("a change that fails: %v", err)
+		}
+	})
 	t.Run("buckets", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()

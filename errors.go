@@ -41,10 +41,11 @@ func Errorf(code Code, format string, args ...any) *Error {
 	return &Error{Code: code, Message: err.Error(), Err: errors.Unwrap(err)}
 }
 
-// WithHint returns e with its remedy set.
+// WithHint returns a copy of e with this remedy.
 func (e *Error) WithHint(format string, args ...any) *Error {
-	e.Hint = fmt.Sprintf(format, args...)
-	return e
+	hinted := *e
+	hinted.Hint = fmt.Sprintf(format, args...)
+	return &hinted
 }
 
 // Error returns the message followed by the remedy.

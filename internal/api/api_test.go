@@ -52,6 +52,7 @@ var (
 // world is everything around an [api.Server].
 type world struct {
 	*api.Server
+	cfg          api.Config
 	mu           sync.Mutex
 	events       []audit.Event
 	auditFails   error
@@ -182,21 +183,21 @@ func (in *changeRequest) thenFail() error {
 
 func operations(w *world) map[string]api.Operation {
 	return map[string]api.Operation{
-		"Ping": {Handle: api.Handle(ping), ReadOnly: true},
-		"Forget": {Handle: api.Handle(func(context.Context, *api.Call, *struct{}) (*pingAnswer, error) {
+		"Ping": api.Read(ping),
+		"Forget": api.Write(func(context.Context, *api.Call, *struct{}) (*pingAnswer, error) {
 			return &pingAnswer{secretOutput}, nil
-		})},
-		"Open": {Handle: api.Handle(func(_ context.Context, c *api.Call, _ *struct{}) (*pingAnswer, error) {
+		}),
+		"Open": api.Write(func(_ context.Context, c *api.Call, _ *struct{}) (*pingAnswer, error) {
 			if c.Principal != nil {
 				return nil, errors.New("an anonymous call has a principal")
 			}
 			return &pingAnswer{"anybody"}, nil
-		}), Auth: api.Anonymous, NoPolicy: "a test"},
-		"OpenAuthorized": {Handle: api.Handle(ping), Auth: api.Anonymous},
-		"NodeOnly": {Handle: api.Handle(func(_ context.Context, c *api.Call, _ *struct{}) (*pingAnswer, error) {
+		}, api.By(api.Anonymous), api.NoPolicy("a test")),
+		"OpenAuthorized": api.Write(ping, api.By(api.Anonymous)),
+		"NodeOnly": api.Write(func(_ context.Context, c *api.Call, _ *struct{}) (*pingAnswer, error) {
 			return &pingAnswer{string(c.Principal.Node)}, nil
-		}), Auth: api.NodeKey, NoPolicy: "a test"},
-		"Change": {Handle: api.Handle(func(ctx context.Context, c *api.Call, in *changeRequest) (*pingAnswer, error) {
+		}, api.By(api.NodeKey), api.NoPolicy("a test")),
+		"Change": api.Write(func(ctx context.Context, c *api.Call, in *changeRequest) (*pingAnswer, error) {
 			if err := c.Authorize(ctx, "toy:Change", "*"); err != nil {
 				return nil, err
 			}
@@ -205,8 +206,8 @@ func operations(w *world) map[string]api.Operation {
 			w.changes++
 			w.auditFails = in.thenFail()
 			return &pingAnswer{"changed"}, nil
-		})},
-		"Around": {Handle: api.Handle(around), NoPolicy: "each operation that it calls asks by itself"},
+		}),
+		"Around": api.Write(around, api.NoPolicy("each operation that it calls asks by itself")),
 		"Panic":  {Handle: func(context.Context, *api.Call) (any, error) { panic("oh no " + secretOutput) }},
 		"Fault":  {Handle: func(context.Context, *api.Call) (any, error) { return nil, errors.New("sql: " + secretOutput) }},
 		"Uncoded": {Handle: func(context.Context, *api.Call) (any, error) {
@@ -221,7 +222,7 @@ func operations(w *world) map[string]api.Operation {
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{}
-	w.Server = api.New(api.Config{
+	w.cfg = api.Config{
 		Doors: []*api.Door{
 			{Service: "ssm", Protocol: awsproto.JSON, Operations: operations(w)},
 			{Service: "iam", Protocol: awsproto.Query, XMLNS: "https://iam.amazonaws.com/doc/2010-05-08/", Version: "2010-05-08", Global: true, Operations: operations(w)},
@@ -229,7 +230,8 @@ func newWorld(t testing.TB) *world {
 		},
 		Credentials: w, NodeKeys: w, Authorizer: authz.New(w), Trail: w, Account: account, Region: region,
 		Log: slog.New(slog.NewTextHandler(&w.log, nil)),
-	})
+	}
+	w.Server = api.New(w.cfg)
 	return w
 }
 
@@ -588,7 +590,7 @@ func TestForwardedHeadersAreNotBelieved(t *testing.T) {
 		t.Errorf("%d, recorded from %s", rec.Code, w.last(t).SourceIP)
 	}
 	// Unless whoever runs the server says which to believe.
-	cfg := w.Config
+	cfg := w.cfg
 	cfg.SourceIP = func(r *http.Request) netip.Addr { return netip.MustParseAddr(r.Header.Get("X-Forwarded-For")) }
 	w.Server = api.New(cfg)
 	w.do(t, call{target: "AmazonSSM.Ping", from: "203.0.113.9:1", after: func(r *http.Request) { r.Header.Set("X-Forwarded-For", "198.51.100.2") }})

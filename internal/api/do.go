@@ -52,7 +52,7 @@ func (c *Call) Do(ctx context.Context, service, operation string, in, out any) e
 	case awsproto.RESTXML:
 		return fmt.Errorf("%s:%s cannot be called from %s:%s", service, operation, c.Service, c.Operation)
 	}
-	inner.params = s.paramsOf(inner)
+	inner.params = inner.auditedParams()
 	if err := inner.Begin(ctx); err != nil {
 		return fmt.Errorf("%s:%s was not recorded: %w", service, operation, err)
 	}
@@ -62,12 +62,12 @@ func (c *Call) Do(ctx context.Context, service, operation string, in, out any) e
 	}
 	var refusal *awsproto.Error
 	if err != nil {
-		refusal = s.errorOf(d, err)
+		refusal = toWireError(d, err)
 		if internal(err) {
 			inner.reasons = append(inner.reasons, "internal error: "+clip(err.Error()))
 		}
 	}
-	if lost := s.recordCall(context.WithoutCancel(ctx), inner, op.ReadOnly, refusal); lost != nil {
+	if lost := s.auditNow(context.WithoutCancel(ctx), inner, op.ReadOnly, refusal); lost != nil {
 		return fmt.Errorf("%s:%s was not recorded: %w", service, operation, lost)
 	}
 	if err != nil || out == nil {
@@ -77,8 +77,8 @@ func (c *Call) Do(ctx context.Context, service, operation string, in, out any) e
 }
 
 // Refusal names err as the answer to c would.
-func (c *Call) Refusal(err error) (code, message string) {
-	e := c.server.errorOf(c.door, err)
+func (c *Call) DescribeError(err error) (code, message string) {
+	e := toWireError(c.door, err)
 	return e.Code, e.Message
 }
 

@@ -21,7 +21,7 @@ const maxNamed = 100
 // resources. One that is refused refuses the call as a whole.
 func (c *Call) AuthorizeAll(ctx context.Context, action string, resources []Resource) error {
 	for i, r := range resources {
-		v, err := c.server.Authorizer.Decide(ctx, &c.facts, action, r.ARN, r.Keys...)
+		v, err := c.server.cfg.Authorizer.Decide(ctx, &c.facts, action, r.ARN, r.Keys...)
 		if err != nil {
 			return err
 		}

@@ -27,7 +27,7 @@ var ErrNodeProgram error = sekisho.Errorf(sekisho.CodeDenied, "These credentials
 // nodeRefused tells of a call in node's name that was refused with err, which
 // it returns.
 func (s *Server) nodeRefused(ctx context.Context, c *Call, node sekisho.NodeID, err error) error {
-	if s.Nodes == nil || err == nil || internal(err) {
+	if s.cfg.Nodes == nil || err == nil || internal(err) {
 		return err
 	}
 	kind, why := fleet.SeenBadCredentials, err.Error()
@@ -37,7 +37,7 @@ func (s *Server) nodeRefused(ctx context.Context, c *Call, node sekisho.NodeID, 
 			kind = fleet.SeenClockSkew
 		}
 	}
-	s.Nodes.Refused(ctx, node, c.SourceIP.String(), kind, why)
+	s.cfg.Nodes.Refused(ctx, node, c.SourceIP.String(), kind, why)
 	return err
 }
 
@@ -45,7 +45,7 @@ func (s *Server) nodeRefused(ctx context.Context, c *Call, node sekisho.NodeID, 
 func (s *Server) nodeCalled(ctx context.Context, c *Call, node sekisho.NodeID) {
 	// A node that has moved opens its channel anew, and has an old one until
 	// then: the hub looks at that.
-	if s.Nodes != nil && c.Operation != "CreateControlChannel" && c.Operation != "OpenControlChannel" {
-		s.Nodes.Called(ctx, node, c.SourceIP.String())
+	if s.cfg.Nodes != nil && c.Operation != "CreateControlChannel" && c.Operation != "OpenControlChannel" {
+		s.cfg.Nodes.Called(ctx, node, c.SourceIP.String())
 	}
 }

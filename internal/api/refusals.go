@@ -157,13 +157,13 @@ func (s *Server) flush(last bool) {
 		if x.source.IsValid() {
 			source = x.source.String()
 		}
-		err := s.Trail.Record(context.Background(), audit.Event{
-			Time: s.Now(), EventSource: "sekisho.amazonaws.com", EventName: "UnauthenticatedRefusals", Region: s.Region,
+		err := s.cfg.Trail.Record(context.Background(), audit.Event{
+			Time: s.cfg.Now(), EventSource: "sekisho.amazonaws.com", EventName: "UnauthenticatedRefusals", Region: s.cfg.Region,
 			SourceIP: x.address.String(), UserIdentity: audit.IdentityOf(nil), ReadOnly: true,
 			Additional: map[string]any{"source": source, "count": x.count, "first": x.first.UTC().Format(time.RFC3339), "last": x.last.UTC().Format(time.RFC3339)},
 		})
 		if err != nil {
-			s.Log.Error("audit event lost", "operation", "UnauthenticatedRefusals", "source", source, "count", x.count, "error", err)
+			s.cfg.Log.Error("audit event lost", "operation", "UnauthenticatedRefusals", "source", source, "count", x.count, "error", err)
 		}
 	}
 }

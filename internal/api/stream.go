@@ -29,7 +29,7 @@ func (s *Server) EnterStream(w http.ResponseWriter, r *http.Request, d *Door, op
 	c.door, c.Service, c.Operation = d, d.Service, operation
 	c.content = &content{raw: &patient{r.Body, http.NewResponseController(w)}}
 	if err := s.authenticate(r, c, Signed); err != nil {
-		s.fail(w, r, c, err)
+		s.writeError(w, r, c, err)
 		return nil, false
 	}
 	return c, true

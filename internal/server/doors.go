@@ -4,4 +4,4 @@ import "sekisho/internal/api"
 
 // Doors are the doors that are told apart by target, action and signature:
 // all but ssmmessages and s3, whose operations are chosen by their paths.
-func (s *Server) Doors() []*api.Door { return s.api.Doors }
+func (s *Server) Doors() []*api.Door { return s.api.Doors() }

@@ -252,7 +252,7 @@ func (s *Server) routes() error {
 		federation = webid.NewConsole(web, s.ring, s.cfg.Federation)
 	}
 	s.buckets = s3.New(s3.Config{
-		API: s.api, Objects: s.objects, Policies: s.Directory, Account: s.cfg.Account, Region: s.cfg.Region,
+		API: s.api, Log: s.cfg.Log, Objects: s.objects, Policies: s.Directory, Account: s.cfg.Account, Region: s.cfg.Region,
 		SessionLogs: sessionLogs{s}, RefuseLogRewrites: s.cfg.RefuseLogRewrites,
 	})
 	s.console, err = console.New(console.Config{

@@ -36,7 +36,7 @@ func New(cfg Config) *api.Door {
 	return &api.Door{
 		Service: "cloudtrail", Protocol: awsproto.JSON,
 		Operations: map[string]api.Operation{
-			"LookupEvents": {Handle: api.Handle(d.lookupEvents), ReadOnly: true},
+			"LookupEvents": api.Read(d.lookupEvents),
 		},
 	}
 }

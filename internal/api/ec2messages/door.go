@@ -34,11 +34,11 @@ func New(cfg Config) *api.Door {
 	return &api.Door{
 		Service: "ec2messages", Protocol: awsproto.JSON,
 		Operations: map[string]api.Operation{
-			"GetMessages":        {Handle: api.Handle(d.getMessages), ReadOnly: true},
-			"AcknowledgeMessage": {Handle: api.Handle(d.aboutMessage)},
-			"DeleteMessage":      {Handle: api.Handle(d.aboutMessage)},
-			"FailMessage":        {Handle: api.Handle(d.aboutMessage)},
-			"SendReply":          {Handle: api.Handle(d.sendReply)},
+			"GetMessages":        api.Read(d.getMessages),
+			"AcknowledgeMessage": api.Write(d.aboutMessage),
+			"DeleteMessage":      api.Write(d.aboutMessage),
+			"FailMessage":        api.Write(d.aboutMessage),
+			"SendReply":          api.Write(d.sendReply),
 		},
 	}
 }

@@ -36,31 +36,23 @@ func New(cfg Config) *api.Door {
 			sekisho.CodeMalformedPolicy: "InvalidParameterException",
 		},
 		Operations: map[string]api.Operation{
-			"CreateLogGroup":        {Handle: api.Handle(d.createLogGroup)},
-			"DeleteLogGroup":        {Handle: api.Handle(d.deleteLogGroup)},
-			"DescribeLogGroups":     {Handle: api.Handle(d.describeLogGroups), ReadOnly: true},
-			"PutRetentionPolicy":    {Handle: api.Handle(d.putRetentionPolicy)},
-			"DeleteRetentionPolicy": {Handle: api.Handle(d.deleteRetentionPolicy)},
-			"AssociateKmsKey":       {Handle: api.Handle(d.associateKMSKey)},
-			"DisassociateKmsKey":    {Handle: api.Handle(d.disassociateKMSKey)},
-			"CreateLogStream":       {Handle: api.Handle(d.createLogStream)},
-			"DescribeLogStreams":    {Handle: api.Handle(d.describeLogStreams), ReadOnly: true},
-			"DeleteLogStream":       {Handle: api.Handle(d.deleteLogStream)},
-			"PutLogEvents":          {Handle: d.quiet(api.Handle(d.putLogEvents))},
-			"GetLogEvents":          {Handle: api.Handle(d.getLogEvents), ReadOnly: true},
-			"FilterLogEvents":       {Handle: api.Handle(d.filterLogEvents), ReadOnly: true},
-			"TagResource":           {Handle: api.Handle(d.tagResource)},
-			"UntagResource":         {Handle: api.Handle(d.untagResource)},
-			"ListTagsForResource":   {Handle: api.Handle(d.listTags), ReadOnly: true},
+			"CreateLogGroup":        api.Write(d.createLogGroup),
+			"DeleteLogGroup":        api.Write(d.deleteLogGroup),
+			"DescribeLogGroups":     api.Read(d.describeLogGroups),
+			"PutRetentionPolicy":    api.Write(d.putRetentionPolicy),
+			"DeleteRetentionPolicy": api.Write(d.deleteRetentionPolicy),
+			"AssociateKmsKey":       api.Write(d.associateKMSKey),
+			"DisassociateKmsKey":    api.Write(d.disassociateKMSKey),
+			"CreateLogStream":       api.Write(d.createLogStream),
+			"DescribeLogStreams":    api.Read(d.describeLogStreams),
+			"DeleteLogStream":       api.Write(d.deleteLogStream),
+			"PutLogEvents":          api.Write(d.putLogEvents, api.MaxBody(awsproto.MaxBody)),
+			"GetLogEvents":          api.Read(d.getLogEvents),
+			"FilterLogEvents":       api.Read(d.filterLogEvents),
+			"TagResource":           api.Write(d.tagResource),
+			"UntagResource":         api.Write(d.untagResource),
+			"ListTagsForResource":   api.Read(d.listTags),
 		},
-	}
-}
-
-// quiet keeps the messages of events out of the audit trail.
-func (d *door) quiet(handle func(context.Context, *api.Call) (any, error)) func(context.Context, *api.Call) (any, error) {
-	return func(ctx context.Context, c *api.Call) (any, error) {
-		c.SetParams(nil)
-		return handle(ctx, c)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
@@ -42,6 +43,7 @@ type Policies interface {
 // Config is what the door needs.
 type Config struct {
 	API      *api.Server
+	Log      *slog.Logger
 	Objects  *objects.Store
 	Policies Policies
 	Account  string
@@ -64,6 +66,9 @@ type Door struct {
 func New(cfg Config) *Door {
 	d := &Door{Config: cfg, door: &api.Door{
 		Service: "s3", Protocol: awsproto.RESTXML, Operations: map[string]api.Operation{},
+		SignatureError: func(e *sigv4.Error) *awsproto.Error {
+			return &awsproto.Error{Code: e.S3Code(), Message: e.Message, Status: e.Status(), Sender: true}
+		},
 		Errors: map[sekisho.Code]string{
 			sekisho.CodeInvalid: "InvalidArgument", sekisho.CodeDenied: "AccessDenied", sekisho.CodeUnauthenticated: "InvalidAccessKeyId",
 			sekisho.CodeExpired: "ExpiredToken", sekisho.CodeNotImplemented: "NotImplemented", sekisho.CodeMalformedPolicy: "MalformedPolicy",
@@ -262,7 +267,7 @@ func (d *Door) serve(w http.ResponseWriter, r *http.Request, hosts []string) {
 		if old(r) {
 			e := fault("InvalidRequest", "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256: set the client's signature version for S3 to s3v4.")
 			if err := awsproto.WriteRESTXMLError(w, id.UUID(), e); err != nil {
-				d.API.Log.DebugContext(r.Context(), "answer not delivered", "service", "s3", "error", err)
+				d.Log.DebugContext(r.Context(), "answer not delivered", "service", "s3", "error", err)
 			}
 			return nil, false
 		}
@@ -308,11 +313,11 @@ func (d *Door) answer(q *request, enter func(operation string) (*api.Call, bool)
 	q.SetParams(q.params())
 	h.Set("X-Amz-Request-Id", q.RequestID)
 	if !known {
-		q.Refuse(w, r, sekisho.Errorf(sekisho.CodeNotImplemented, "A header or query you provided implies functionality that is not implemented: s3:%s.", op.name))
+		q.WriteError(w, r, sekisho.Errorf(sekisho.CodeNotImplemented, "A header or query you provided implies functionality that is not implemented: s3:%s.", op.name))
 		return
 	}
 	if err := q.Begin(r.Context()); err != nil {
-		q.Unrecorded(w, r, err)
+		q.WriteUnaudited(w, r, err)
 		return
 	}
 	ans, err := q.run(r.Context(), op)
@@ -321,16 +326,16 @@ func (d *Door) answer(q *request, enter func(operation string) (*api.Call, bool)
 	}
 	if err != nil {
 		q.drain()
-		q.Refuse(w, r, q.onWire(err))
+		q.WriteError(w, r, q.onWire(err))
 		return
 	}
-	if err := q.Accept(r); err != nil {
-		q.Unrecorded(w, r, err)
+	if err := q.AuditSuccess(r); err != nil {
+		q.WriteUnaudited(w, r, err)
 		return
 	}
 	if err := q.send(ans); err != nil {
 		// The client learns by the missing rest: a status is no longer possible.
-		d.API.Log.WarnContext(r.Context(), "answer not delivered", "service", "s3", "operation", op.name, "request_id", q.RequestID, "error", err)
+		d.Log.WarnContext(r.Context(), "answer not delivered", "service", "s3", "operation", op.name, "request_id", q.RequestID, "error", err)
 		panic(http.ErrAbortHandler)
 	}
 }

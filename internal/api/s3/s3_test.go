@@ -69,7 +69,7 @@ func start(t *testing.T) *rig {
 	}
 	r := &rig{t: t, dir: dir, trail: &trail{}, admin: sigv4.Credentials{AccessKeyID: first.AccessKeyID, SecretAccessKey: first.SecretAccessKey}}
 	srv := api.New(api.Config{Credentials: dir, Authorizer: authz.New(dir), Trail: r.trail, Account: account, Region: region, Log: slog.New(slog.DiscardHandler)})
-	door := s3.New(s3.Config{API: srv, Objects: store, Policies: dir, Account: account, Region: region})
+	door := s3.New(s3.Config{API: srv, Log: slog.New(slog.DiscardHandler), Objects: store, Policies: dir, Account: account, Region: region})
 	web := httptest.NewServer(door.Front(nil, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if s3.Claims(r) {
 			door.RefuseUnsigned(w, r)

@@ -59,21 +59,19 @@ func New(cfg Config) *api.Door {
 	out := &api.Door{
 		Service: "sekisho", Protocol: awsproto.JSON,
 		Operations: map[string]api.Operation{
-			"GetSessionRecording":    {Handle: api.Handle(d.getSessionRecording), ReadOnly: true},
-			"VerifySessionRecording": {Handle: api.Handle(d.verifySessionRecording), ReadOnly: true},
+			"GetSessionRecording":    api.Read(d.getSessionRecording),
+			"VerifySessionRecording": api.Read(d.verifySessionRecording),
 
-			"ListSeenMachines":    {Handle: api.Handle(d.listSeenMachines), ReadOnly: true},
-			"ApproveNodeIdentity": {Handle: api.Handle(d.approveNodeIdentity)},
+			"ListSeenMachines":    api.Read(d.listSeenMachines),
+			"ApproveNodeIdentity": api.Write(d.approveNodeIdentity),
 
-			"ExplainAccess": {Handle: api.Handle(d.explainAccess), ReadOnly: true},
+			"ExplainAccess": api.Read(d.explainAccess),
 
-			"BeginPasskeyRegistration": {Handle: api.Handle(d.beginPasskeyRegistration)},
-			"RegisterPasskey":          {Handle: api.Handle(d.registerPasskey)},
-			"ListPasskeys":             {Handle: api.Handle(d.listPasskeys), ReadOnly: true},
-			"FinishFirstRun": {
-				Handle:   api.Handle(d.finishFirstRun),
-				NoPolicy: "the flow is the first administrator's own, and ends once",
-			},
+			"BeginPasskeyRegistration": api.Write(d.beginPasskeyRegistration),
+			"RegisterPasskey":          api.Write(d.registerPasskey, api.Hide("State")),
+			"ListPasskeys":             api.Read(d.listPasskeys),
+			"FinishFirstRun": api.Write(d.finishFirstRun,
+				api.NoPolicy("only the first administrator can call it, once")),
 		},
 	}
 	maps.Copy(out.Operations, d.resumeOperations())

@@ -20,8 +20,8 @@ type Events interface {
 
 func (d *door) eventOperations() map[string]api.Operation {
 	return map[string]api.Operation{
-		"ListEvents":   {Handle: api.Handle(d.listEvents), ReadOnly: true},
-		"ListWebhooks": {Handle: api.Handle(d.listWebhooks), ReadOnly: true},
+		"ListEvents":   api.Read(d.listEvents),
+		"ListWebhooks": api.Read(d.listWebhooks),
 	}
 }
 

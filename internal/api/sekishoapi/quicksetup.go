@@ -56,9 +56,9 @@ const eachAsks = "each operation that it is made of asks by itself"
 
 func (d *door) quickSetupOperations() map[string]api.Operation {
 	return map[string]api.Operation{
-		"DescribeQuickSetup":   {Handle: api.Handle(d.describeQuickSetup), NoPolicy: eachAsks, ReadOnly: true},
-		"ApplyQuickSetup":      {Handle: api.Handle(d.applyQuickSetup), NoPolicy: eachAsks},
-		"CreateInstallCommand": {Handle: api.Handle(d.createInstallCommand)},
+		"DescribeQuickSetup":   api.Read(d.describeQuickSetup, api.NoPolicy(eachAsks)),
+		"ApplyQuickSetup":      api.Write(d.applyQuickSetup, api.NoPolicy(eachAsks)),
+		"CreateInstallCommand": api.Write(d.createInstallCommand),
 	}
 }
 
@@ -198,7 +198,7 @@ func (q *quick) does(s quickSetupStep, look func() (there bool, differs string, 
 		if q.apply {
 			s.Outcome, q.stopped = stepFailed, true
 		}
-		s.ErrorCode, s.ErrorMessage = q.c.Refusal(err)
+		s.ErrorCode, s.ErrorMessage = q.c.DescribeError(err)
 	}
 	q.steps = append(q.steps, s)
 }

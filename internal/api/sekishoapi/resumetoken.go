@@ -17,11 +17,9 @@ type Resumer interface {
 
 func (d *door) resumeOperations() map[string]api.Operation {
 	return map[string]api.Operation{
-		"GetResumeToken": {Handle: api.Handle(d.getResumeToken)},
-		"ResumeSessionByToken": {
-			Handle: api.Handle(d.resumeSessionByToken), Auth: api.Anonymous,
-			NoPolicy: "the session's own token is the permission, where the server's setting allows that",
-		},
+		"GetResumeToken": api.Write(d.getResumeToken),
+		"ResumeSessionByToken": api.Write(d.resumeSessionByToken, api.By(api.Anonymous),
+			api.NoPolicy("the session's own token is the permission, if the server's settings allow it")),
 	}
 }
 
@@ -74,7 +72,6 @@ func (d *door) resumeSessionByToken(ctx context.Context, c *api.Call, in *resume
 	if err := v.Err(); err != nil {
 		return nil, err
 	}
-	c.SetParams(map[string]any{"sessionId": in.SessionID}) // without the token
 	if d.Resumer == nil || !id.ValidSession(in.SessionID) {
 		return nil, root.Errorf(root.CodeDenied, "The token does not resume this session.")
 	}

@@ -46,8 +46,8 @@ const maxQuestions = 25
 
 func (d *door) startOperations() map[string]api.Operation {
 	return map[string]api.Operation{
-		"CheckSessionStart": {Handle: api.Handle(d.checkSessionStart), NoPolicy: ownAccess, ReadOnly: true},
-		"DescribeMyAccess":  {Handle: api.Handle(d.describeMyAccess), NoPolicy: ownAccess, ReadOnly: true},
+		"CheckSessionStart": api.Read(d.checkSessionStart, api.NoPolicy(ownAccess)),
+		"DescribeMyAccess":  api.Read(d.describeMyAccess, api.NoPolicy(ownAccess)),
 	}
 }
 

@@ -172,11 +172,11 @@ func badRequest(err error) error {
 // created answers 201, which agents insist on, or the error.
 func (d *door) created(w http.ResponseWriter, r *http.Request, c *api.Call, root, token string, err error) {
 	if err != nil {
-		c.Refuse(w, r, err)
+		c.WriteError(w, r, err)
 		return
 	}
-	if err := c.Accept(r); err != nil {
-		c.Unrecorded(w, r, err)
+	if err := c.AuditSuccess(r); err != nil {
+		c.WriteUnaudited(w, r, err)
 		return
 	}
 	w.Header().Set("Content-Type", "application/xml")
@@ -194,7 +194,7 @@ func (d *door) openControlChannel(w http.ResponseWriter, r *http.Request) {
 	}
 	node := r.PathValue("node")
 	if err := d.authorizeNode(r.Context(), c, "ssmmessages:OpenControlChannel", node); err != nil {
-		c.Refuse(w, r, err)
+		c.WriteError(w, r, err)
 		return
 	}
 	conn, err := link.Accept(w, r, link.AcceptOptions{ReadLimit: maxFrame})
@@ -207,7 +207,7 @@ func (d *door) openControlChannel(w http.ResponseWriter, r *http.Request) {
 		err = d.Broker.RedeemToken(d.Done, open.TokenValue, node, broker.ControlLeg)
 	}
 	if err == nil {
-		err = c.Accept(r)
+		err = c.AuditSuccess(r)
 	}
 	if err != nil {
 		d.refused(c, r, conn, err)
@@ -231,7 +231,7 @@ func notUpgraded(r *http.Request, allow func(string, *http.Request) bool) error 
 
 // refused closes a channel that was not let in, says why, and records it.
 func (d *door) refused(c *api.Call, r *http.Request, conn *link.Conn, err error) {
-	reason, rerr := c.Refused(r, err)
+	reason, rerr := c.AuditRefusal(r, err)
 	if rerr != nil {
 		d.Log.Error("audit event lost", "request_id", c.RequestID, "error", rerr)
 	}
@@ -307,7 +307,7 @@ func (d *door) openDataChannel(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if err != nil {
-		c.Refuse(w, r, err)
+		c.WriteError(w, r, err)
 		return
 	}
 	conn, err := link.Accept(w, r, link.AcceptOptions{ReadLimit: maxFrame, AllowOrigin: sameOrigin})
@@ -319,7 +319,7 @@ func (d *door) openDataChannel(w http.ResponseWriter, r *http.Request) {
 	in, err := d.admit(c, conn, session)
 	if err == nil {
 		c.Allow() // the token was the permission
-		err = c.Accept(r)
+		err = c.AuditSuccess(r)
 	}
 	if err != nil {
 		d.refused(c, r, conn, err)

@@ -32,23 +32,17 @@ func New(dir *identity.Directory, web *webid.Verifier) *api.Door {
 		Service: "sts", Protocol: awsproto.Query, XMLNS: "https://sts.amazonaws.com/doc/2011-06-15/",
 		Version: "2011-06-15", Global: true,
 		Operations: map[string]api.Operation{
-			"GetCallerIdentity": {
-				Handle: api.Handle(d.getCallerIdentity), ReadOnly: true,
-				NoPolicy: "as in AWS, every caller can look up its own identity",
-			},
-			"GetSessionToken": {
-				Handle: api.Handle(d.getSessionToken), AnswerOnly: true,
-				NoPolicy: "as in AWS, the credentials allow nothing that the caller could not do before",
-			},
-			"AssumeRole": {Handle: api.Handle(d.assumeRole), AnswerOnly: true},
-			"AssumeRoleWithWebIdentity": {
-				Handle: api.Handle(d.assumeRoleWithWebIdentity), Auth: api.Anonymous, AnswerOnly: true,
-			},
+			"GetCallerIdentity": api.Read(d.getCallerIdentity,
+				api.NoPolicy("as in AWS, every caller can look up its own identity")),
+			"GetSessionToken": api.Issue(d.getSessionToken,
+				api.NoPolicy("as in AWS, the credentials allow nothing that the caller could not do before")),
+			"AssumeRole":                api.Issue(d.assumeRole),
+			"AssumeRoleWithWebIdentity": api.Issue(d.assumeRoleWithWebIdentity, api.By(api.Anonymous)),
 			// Its callers have no credentials. Without this entry the server would
 			// ask them to sign the request.
-			"AssumeRoleWithSAML": {Handle: api.Handle(assumeRoleWithSAML), Auth: api.Anonymous, AnswerOnly: true},
-			"GetFederationToken": {Handle: api.Handle(d.getFederationToken), AnswerOnly: true},
-			"GetAccessKeyInfo":   {Handle: api.Handle(d.getAccessKeyInfo), ReadOnly: true},
+			"AssumeRoleWithSAML": api.Issue(assumeRoleWithSAML, api.By(api.Anonymous)),
+			"GetFederationToken": api.Issue(d.getFederationToken),
+			"GetAccessKeyInfo":   api.Read(d.getAccessKeyInfo),
 		},
 	}
 }

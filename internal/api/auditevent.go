@@ -1,0 +1,63 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+
+	"sekisho/internal/activity/audit"
+	"sekisho/internal/wire/awsproto"
+)
+
+// Begin makes sure that the audit trail knows of c before c changes anything.
+// An error means that it does not, and that the call must not go ahead. Doors
+// that run their operations themselves call it first.
+func (c *Call) Begin(ctx context.Context) error {
+	op := c.door.Operations[c.Operation]
+	if op.ReadOnly || op.AnswerOnly {
+		return nil
+	}
+	ev := c.event(false, nil)
+	if err := c.server.cfg.Trail.Begin(context.WithoutCancel(ctx), &ev); err != nil {
+		return err
+	}
+	c.begun = ev.ID
+	return nil
+}
+
+// audit writes the audit event of c, or sums it up with others.
+func (s *Server) audit(r *http.Request, c *Call, readOnly bool, e *awsproto.Error) error {
+	// The event outlives a client that hangs up.
+	ctx := context.WithoutCancel(r.Context())
+	if e != nil && e.Status < http.StatusInternalServerError && c.Principal == nil && s.refusals.sum(c.SourceIP, c.Time, func() { s.flush(false) }) {
+		if c.begun != "" {
+			return s.cfg.Trail.Abandon(ctx, c.begun)
+		}
+		return nil
+	}
+	return s.auditNow(ctx, c, readOnly, e)
+}
+
+// auditNow writes the audit event of c.
+func (s *Server) auditNow(ctx context.Context, c *Call, readOnly bool, e *awsproto.Error) error {
+	if c.begun != "" {
+		return s.cfg.Trail.Complete(ctx, c.event(readOnly, e))
+	}
+	return s.cfg.Trail.Record(ctx, c.event(readOnly, e))
+}
+
+// event is the audit event of c as far as c has come; e is its error or nil.
+func (c *Call) event(readOnly bool, e *awsproto.Error) audit.Event {
+	ev := audit.Event{
+		ID: c.begun, Time: c.Time, EventSource: c.door.Source(), EventName: clip(c.Operation), Region: c.Region,
+		SourceIP: c.SourceIP.String(), UserAgent: clipTo(c.UserAgent, maxUserAgent), RequestID: c.RequestID,
+		UserIdentity: audit.IdentityOf(c.Principal), RequestParameters: c.params, ResponseElements: c.response,
+		Resources: slices.CompactFunc(c.resources, func(a, b audit.Resource) bool { return a == b }),
+		ReadOnly:  readOnly, Reason: strings.Join(c.reasons, "; "), Additional: calledFor(c.calledFor),
+	}
+	if e != nil {
+		ev.ErrorCode, ev.ErrorMessage = e.Code, e.Message
+	}
+	return ev
+}

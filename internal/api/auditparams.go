@@ -1,0 +1,102 @@
+package api
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+
+	"sekisho/internal/wire/awsproto"
+)
+
+// hiddenValue stands in the audit trail for a member that it does not show.
+const hiddenValue = "HIDDEN_DUE_TO_SECURITY_REASONS"
+
+// auditedParams is the request as the audit trail keeps it: members that the
+// operation knows and [auditedMembers] allows. Others that the operation knows
+// are shown as hidden. Members that it does not know are left out.
+func (c *Call) auditedParams() any {
+	op := c.door.Operations[c.Operation]
+	m := map[string]any{}
+	if c.door.Protocol == awsproto.JSON {
+		if len(c.body) > 0 && json.Unmarshal(c.body, &m) != nil {
+			return nil
+		}
+	} else {
+		for k, v := range c.form {
+			if len(v) > 0 {
+				m[k] = v[0]
+			}
+		}
+	}
+	out := make(map[string]any, len(m))
+	for k, v := range m {
+		member, _, _ := strings.Cut(strings.ToLower(k), ".")
+		if !slices.Contains(op.Members(), member) {
+			continue
+		}
+		if !op.Audits(member) {
+			v = hiddenValue
+		}
+		out[lowerFirst(k)] = v
+	}
+	if len(out) == 0 {
+		return nil
+	}
+	return out
+}
+
+func lowerFirst(s string) string {
+	if s == "" || s[0] < 'A' || s[0] > 'Z' {
+		return s
+	}
+	return string(s[0]+'a'-'A') + s[1:]
+}
+
+// Members are the names of the request's members in lower case.
+func (op Operation) Members() []string { return op.members }
+
+// Audits reports whether the trail shows a member, named in lower case.
+func (op Operation) Audits(member string) bool { return member != op.hidden && auditedMembers[member] }
+
+// auditedMembers are the members of requests that the audit trail shows, in
+// lower case. An operation can hide one of them with [Hide].
+var auditedMembers = nameSet(`
+	accountalias minimumpasswordlength requiresymbols requirenumbers requireuppercasecharacters requirelowercasecharacters
+	allowuserstochangepassword maxpasswordage passwordreuseprevention hardexpiry
+	accesskeyid accountidstoadd accountidstoremove action actionnames activationid agent agentname agentstatus
+	agentversion aggregator aggregators alarmconfiguration aliasname allavailabilityzones allregions
+	architecture assignmentstatus associationid assumerolepolicydocument at attachments
+	bypasspolicylockoutsafetycheck callerarn clientid clientidlist cloudwatchoutputconfig commandid comment
+	compliancetype computername contextentries customermasterkeyspec customkeystoreid defaultinstancename
+	descending description destination destinationencryptionalgorithm destinationencryptioncontext
+	destinationkeyid details detailtype displayname documentfilterlist documentformat documenthash
+	documenthashtype documentname documenttype documentversion dryrun durationseconds encryptionalgorithm
+	encryptioncontext endtime entityfilter eventcategory expirationdate externalid filter filterpattern filters
+	filterswithoperator fingerprint force forprograms from groupname host iaminstanceprofile iamrole
+	includeallinstances insecure instanceid instanceids instanceinformationfilterlist instanceprofilename
+	instancepropertyfilterlist ipaddress keyid keyspec keyusage kmskeyid limit loggroupclass loggroupidentifier
+	loggroupname loggroupnamepattern loggroupnameprefix logstreamname logstreamnameprefix logstreamnames
+	lookupattributes marker maxbytes maxconcurrency maxerrors maxitems maxresults maxsessionduration messageid
+	messagesrequestid mfa multiregion name names newgroupname newpath newpublickey newpublickeytype newusername
+	nexttoken nodeidtype notificationconfig numberofbytes onlyattached openidconnectproviderarn orderby origin
+	outputs3bucketname outputs3keyprefix outputs3region packagename packagesha256 packageversion parameters
+	passwordresetrequired path pathprefix pendingwindowindays permissionsboundary
+	permissionsboundarypolicyinputlist permissiontype platformname platformtype platformversion pluginname
+	policy policyarn policyarns policydocument policyinputlist policyname policysourcearn policyusagefilter
+	principalarn providerid publickey publickeytype questions reason regionname registrationlimit
+	registrationmetadata replyid requires resourcearn resourcearns resourceid resourceidentifier resourceowner
+	resourcepolicy resourcetype resultattributes retentionindays rolearn rolename rolesessionname
+	rotationperiodindays scope serialnumber servicerolearn sessionid setasdefault settingid settingvalue
+	shareddocumentversion sourceencryptionalgorithm sourceencryptioncontext sourceidentity sourceip sourcekeyid
+	startfromhead startoffset starttime state statement status subject subtype syncname tag tagkeys tags target
+	targetkeyid targets targettype thumbprintlist timeoutseconds to transitivetagkeys typename url username
+	versionid versionname virtualmfadevicename xkskeyid zoneid zonename
+`)
+
+func nameSet(list string) map[string]bool {
+	set := map[string]bool{}
+	for name := range strings.FieldsSeq(list) {
+		set[name] = true
+	}
+	return set
+}

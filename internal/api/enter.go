@@ -1,0 +1,70 @@
+package api
+
+import (
+	"fmt"
+	"net/http"
+
+	"sekisho"
+)
+
+// Enter begins a call of an operation that is chosen by its path: the caller
+// is verified, nothing more. When ok is false the answer has been given.
+func (s *Server) Enter(w http.ResponseWriter, r *http.Request, d *Door, operation string) (c *Call, ok bool) {
+	c, err := s.begin(w, r)
+	c.door, c.Service, c.Operation = d, d.Service, operation
+	if err == nil && d.Operations[operation].Auth == Signed {
+		err = s.authenticate(r, c, Signed)
+	}
+	if err != nil {
+		s.writeError(w, r, c, err)
+		return nil, false
+	}
+	return c, true
+}
+
+// Identify verifies the signature of a call that may come unsigned. Without
+// one the call stays anonymous.
+func (c *Call) Identify(r *http.Request) error {
+	if r.Header.Get("Authorization") == "" {
+		return nil
+	}
+	return c.server.authenticate(r, c, Signed)
+}
+
+// Body is the request's body.
+func (c *Call) Body() []byte { return c.body }
+
+// WriteError answers a call begun with Enter with an error, and records it.
+func (c *Call) WriteError(w http.ResponseWriter, r *http.Request, err error) {
+	c.server.writeError(w, r, c, err)
+}
+
+// WriteUnaudited answers a call begun with Enter that AuditSuccess could not
+// record.
+func (c *Call) WriteUnaudited(w http.ResponseWriter, r *http.Request, err error) {
+	c.server.writeUnaudited(w, r, c, err)
+}
+
+// AuditSuccess records a call begun with Enter as answered. An error means that
+// it could not be recorded and must not be answered.
+func (c *Call) AuditSuccess(r *http.Request) error {
+	if !c.authorized {
+		return fmt.Errorf("%s:%s answered without asking policy", c.Service, c.Operation)
+	}
+	return c.server.audit(r, c, c.door.Operations[c.Operation].ReadOnly, nil)
+}
+
+// AuditRefusal records the refusal of a call begun with Enter that can no
+// longer be answered over HTTP, and returns the message for its peer.
+func (c *Call) AuditRefusal(r *http.Request, err error) (message string, recordErr error) {
+	e := c.server.explain(r, c, err)
+	return e.Message, c.server.audit(r, c, false, e)
+}
+
+// SetParams says what the audit event shows as the request's parameters, for
+// calls whose parameters are in the path or in a frame.
+func (c *Call) SetParams(params map[string]any) { c.params = params }
+
+// Become sets the caller of an anonymous call whose handler has verified who it
+// is. Decisions and the audit trail know it from then on.
+func (c *Call) Become(p *sekisho.Principal) { c.server.as(c, p) }

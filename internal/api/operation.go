@@ -1,0 +1,122 @@
+package api
+
+import (
+	"context"
+	"reflect"
+	"strings"
+)
+
+// Auth says how callers of an operation prove who they are.
+type Auth int
+
+const (
+	Signed    Auth = iota // SigV4, or a console sign-in
+	Anonymous             // the operation checks what it needs by itself
+	NodeKey               // the RSA key of a managed node (RequestManagedInstanceRoleToken)
+)
+
+// Operation is one operation of a door. [Read], [Write] and [Issue] make one
+// of a typed handler; doors that choose operations by path list them without.
+type Operation struct {
+	Handle func(ctx context.Context, c *Call) (any, error)
+	Auth   Auth
+	// NoPolicy is the reason why no policy is asked; empty for all but a
+	// few operations that AWS leaves open too.
+	NoPolicy string
+	ReadOnly bool
+	// AnswerOnly says that a call changes nothing that is stored: its only
+	// effect is its answer, which is withheld until its event is stored.
+	AnswerOnly bool
+	// BusyCode is the error code when there are too many such calls; empty
+	// means ThrottlingException.
+	BusyCode string
+	// MaxBody bounds the request in bytes; 0 means 1 MiB.
+	MaxBody int
+
+	hidden  string   // a member that the trail never shows, in lower case
+	members []string // of the request, in lower case
+}
+
+// Option changes an operation.
+type Option func(op *Operation)
+
+// By sets how callers prove who they are.
+func By(a Auth) Option { return func(op *Operation) { op.Auth = a } }
+
+// NoPolicy says why an operation asks no policy.
+func NoPolicy(reason string) Option { return func(op *Operation) { op.NoPolicy = reason } }
+
+// Hide keeps a member of the request out of the audit trail.
+func Hide(member string) Option {
+	return func(op *Operation) { op.hidden = strings.ToLower(member) }
+}
+
+// BusyCode sets the error code of a call for which there is no room.
+func BusyCode(code string) Option { return func(op *Operation) { op.BusyCode = code } }
+
+// MaxBody bounds the request.
+func MaxBody(n int) Option { return func(op *Operation) { op.MaxBody = n } }
+
+// Read is the operation of a handler that changes nothing.
+func Read[In, Out any](f func(ctx context.Context, c *Call, in *In) (*Out, error), options ...Option) Operation {
+	op := typed(f, options)
+	op.ReadOnly = true
+	return op
+}
+
+// Write is the operation of a handler that may change something.
+func Write[In, Out any](f func(ctx context.Context, c *Call, in *In) (*Out, error), options ...Option) Operation {
+	return typed(f, options)
+}
+
+// Issue is the operation of a handler whose only effect is its answer, such as
+// temporary credentials.
+func Issue[In, Out any](f func(ctx context.Context, c *Call, in *In) (*Out, error), options ...Option) Operation {
+	op := typed(f, options)
+	op.AnswerOnly = true
+	return op
+}
+
+// typed makes an operation of a typed handler: the request is decoded by the
+// door's protocol before f is called.
+func typed[In, Out any](f func(ctx context.Context, c *Call, in *In) (*Out, error), options []Option) Operation {
+	op := Operation{members: membersOf(reflect.TypeFor[In]()), Handle: func(ctx context.Context, c *Call) (any, error) {
+		in := new(In)
+		if err := c.Decode(in); err != nil {
+			return nil, err
+		}
+		return f(ctx, c, in)
+	}}
+	for _, o := range options {
+		o(&op)
+	}
+	return op
+}
+
+// membersOf lists the names that the members of a request can have on the
+// wire, in lower case.
+func membersOf(t reflect.Type) []string {
+	if t.Kind() != reflect.Struct {
+		return nil
+	}
+	var names []string
+	for f := range t.Fields() {
+		if f.Anonymous && f.Type.Kind() == reflect.Struct {
+			names = append(names, membersOf(f.Type)...)
+			continue
+		}
+		if !f.IsExported() {
+			continue
+		}
+		name := f.Name
+		for _, key := range []string{"json", "query"} {
+			if tagged, _, _ := strings.Cut(f.Tag.Get(key), ","); tagged != "" {
+				name = tagged
+			}
+		}
+		if name != "-" {
+			names = append(names, strings.ToLower(name))
+		}
+	}
+	return names
+}

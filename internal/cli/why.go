@@ -86,6 +86,11 @@ func printWhy(w io.Writer, a client.Why, windows bool) error {
 	if _, err := fmt.Fprintln(w, verdict+client.Printable(a.Reason)); err != nil {
 		return err
 	}
+	for _, note := range a.Notes {
+		if _, err := fmt.Fprintln(w, "note: "+client.Printable(note)); err != nil {
+			return err
+		}
+	}
 	rows := make([][]string, len(a.Steps))
 	for i, s := range a.Steps {
 		check := ""

@@ -48,6 +48,7 @@ type Why struct {
 	Decision     string
 	Reason       string
 	Steps        []WhyStep
+	Notes        []string // warnings of grants that may be unintended
 	Windows      []Window
 	Sampled      bool // short windows may be missing
 }

@@ -64,7 +64,9 @@ type explainAnswer struct {
 	Reason       string // the deciding statement, or the nearest miss
 	Message      string `json:",omitempty"` // what the caller itself is told
 	Steps        []explainStep
-	Windows      []window `json:",omitzero"` // when it is allowed, of what was asked for
+	// Notes warn of grants that may be unintended.
+	Notes   []string `json:",omitempty"`
+	Windows []window `json:",omitzero"` // when it is allowed, of what was asked for
 	// Sampled says that policies look at the time as a text, so that shorter
 	// windows than a part in 288 of the span may be missing.
 	Sampled bool `json:",omitempty"`
@@ -104,6 +106,9 @@ func (d *door) explainAccess(ctx context.Context, c *api.Call, in *explainReques
 	for _, s := range steps {
 		out.Steps = append(out.Steps, explainStep{s.Resource, s.Check, decision(s.Verdict), s.Verdict.Reason})
 	}
+	if out.Notes, err = d.notes(ctx, in, p, v); err != nil {
+		return nil, err
+	}
 	if !in.From.IsZero() {
 		at, exact, err := d.Authorizer.Times(ctx, p)
 		if err != nil {
@@ -121,6 +126,21 @@ func (d *door) explainAccess(ctx context.Context, c *api.Call, in *explainReques
 		}
 	}
 	return out, nil
+}
+
+// notes warns if an allowed action on a session of another principal is allowed
+// only because of how the two are named.
+func (d *door) notes(ctx context.Context, in *explainRequest, p *root.Principal, v authz.Verdict) ([]string, error) {
+	if !v.Allowed || in.ResourceArn != "" || !id.ValidSession(in.Target) {
+		return nil, nil
+	}
+	owner := in.Target[:strings.LastIndexByte(in.Target, '-')]
+	statement, err := d.Directory.CoversSessions(ctx, p, owner)
+	if err != nil || statement == "" {
+		return nil, err
+	}
+	return []string{"The session belongs to " + owner + ". " + statement + " covers it because its pattern is built on ${aws:username} and the names " +
+		"begin alike; use ${aws:userid} instead."}, nil
 }
 
 func (in *explainRequest) check(c *api.Call) error {

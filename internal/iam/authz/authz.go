@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"sekisho"
 	"sekisho/internal/iam/policy"
@@ -233,24 +232,16 @@ func nodeKey(f *Facts) (key, arn string) {
 	return "ssm:SourceInstanceARN", "arn:aws:ssm:" + f.Region + ":" + p.Account + ":managed-instance/" + string(p.Node)
 }
 
-// SessionTags publishes the two system tags of a session. AWS sets them only
-// when their values have the form of a tag value.
+// SessionTags publishes the two system tags of a session. Unlike AWS it does so
+// even if a value could not be a tag, as a role session's name with a comma:
+// without the tag, owners could not end their own sessions.
 func SessionTags(ownerUserID string, target sekisho.NodeID) []Key {
 	tags := map[string]string{}
-	if tagValue(ownerUserID) {
+	if ownerUserID != "" {
 		tags["aws:ssmmessages:session-id"] = ownerUserID
 	}
-	if tagValue(string(target)) {
+	if target != "" {
 		tags["aws:ssmmessages:target-id"] = string(target)
 	}
 	return ResourceTags("ssm", tags)
-}
-
-func tagValue(s string) bool {
-	for _, r := range s {
-		if !unicode.In(r, unicode.L, unicode.Z, unicode.N) && !strings.ContainsRune("_.:/=+-@", r) {
-			return false
-		}
-	}
-	return s != "" && len(s) <= 256
 }

@@ -136,9 +136,19 @@ func TestTagsOfResourceAndRequest(t *testing.T) {
 			t.Errorf("%s: %v, %v", condition, v, err)
 		}
 	}
-	// A role-session name may hold what no tag value can.
-	if keys := authz.SessionTags("AROAEXAMPLE:bob,carol", "mi-0123456789abcdef0"); len(keys) != 2 {
-		t.Errorf("an owner that is no tag value: %v", keys)
+}
+
+// A role-session name may contain a comma, which a tag value cannot.
+func TestOwnSessionsOfARoleSessionWithAComma(t *testing.T) {
+	t.Parallel()
+	p := sekisho.Principal{Type: sekisho.PrincipalAssumedRole, ARN: "arn:aws:sts::123456789012:assumed-role/r/bob,carol", UserID: "AROAEXAMPLE:bob,carol"}
+	a := authorizer(t, `{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringEquals":{"ssm:resourceTag/aws:ssmmessages:session-id":"${aws:userid}"}}}`)
+	for owner, want := range map[string]bool{"AROAEXAMPLE:bob,carol": true, "AROAEXAMPLE:bob": false, "": false} {
+		v, err := a.Decide(t.Context(), &authz.Facts{Principal: &p, Time: now}, "ssm:TerminateSession",
+			"arn:aws:ssm:us-east-1:123456789012:session/x", authz.SessionTags(owner, "mi-0123456789abcdef0")...)
+		if err != nil || v.Allowed != want {
+			t.Errorf("a session of %q: %v, %v; want %v", owner, v, err, want)
+		}
 	}
 }
 

@@ -292,6 +292,9 @@ func (d *Directory) AssumeRole(ctx context.Context, caller *sekisho.Principal, r
 		return TemporaryCredentials{}, nil, err
 	}
 	user, key := source(caller)
+	if err := d.read(ctx, func(s *state) error { return s.checkSessionOwner(r.Name, user) }); err != nil {
+		return TemporaryCredentials{}, nil, err
+	}
 	c := claims{
 		Kind: claimRole, ID: role.ID, Name: r.Name, Policies: r.Policies, PolicyARNs: r.PolicyARNs,
 		Tags: tags, Transitive: transitive, SourceIdentity: r.SourceIdentity, SourceUser: user, SourceKey: key,
@@ -403,6 +406,9 @@ func (d *Directory) FederationToken(ctx context.Context, caller *sekisho.Princip
 		return TemporaryCredentials{}, nil, err
 	}
 	user, key := source(caller)
+	if err := d.read(ctx, func(s *state) error { return s.checkSessionOwner(r.Name, user) }); err != nil {
+		return TemporaryCredentials{}, nil, err
+	}
 	c := claims{Kind: claimFederated, ID: caller.UserID, Name: r.Name, Policies: r.Policies, PolicyARNs: r.PolicyARNs, Tags: tags, SourceUser: user, SourceKey: key, SignedIn: signedIn(caller.Lease)}
 	out, err := d.issue(c, r.Duration)
 	if err != nil {

@@ -694,6 +694,61 @@ func TestExpiredPasswordsMustBeChanged(t *testing.T) {
 	}
 }
 
+// A session's ID begins with its owner's name and a hyphen.
+func TestNamesThatAnothersPatternCovers(t *testing.T) {
+	t.Parallel()
+	const unsafePattern = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"ssm:TerminateSession","Resource":"arn:aws:ssm:*:*:session/${aws:username}-*"%s}]}`
+	for name, tt := range map[string]struct {
+		document string
+		covers   bool
+	}{
+		"unsafe pattern":        {fmt.Sprintf(unsafePattern, ""), true},
+		"without the hyphen":    {strings.Replace(fmt.Sprintf(unsafePattern, ""), "}-*", "}*", 1), true},
+		"checks the own tag":    {fmt.Sprintf(unsafePattern, `,"Condition":{"StringEquals":{"ssm:resourceTag/aws:ssmmessages:session-id":"${aws:userid}"}}`), false},
+		"by unique ID":          {strings.Replace(fmt.Sprintf(unsafePattern, ""), "username", "userid", 1), false},
+		"deny":                  {strings.Replace(fmt.Sprintf(unsafePattern, ""), "Allow", "Deny", 1), false},
+		"another kind of thing": {strings.Replace(fmt.Sprintf(unsafePattern, ""), "session/", "document/", 1), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := setup(t)
+			ctx := t.Context()
+			_, ann := f.user(t, "ann")
+			_, bob := f.user(t, "bob")
+			_, err := f.CreateGroup(ctx, "/", "people")
+			must(t, err)
+			must(t, f.AddToGroup(ctx, "ann", "people"))
+			must(t, f.PutInline(ctx, identity.KindGroup, "people", "own", tt.document))
+			role, err := f.CreateRole(ctx, identity.NewRole{Name: "ops", Trust: trusting(`{"AWS":"` + account + `"}`)})
+			must(t, err)
+
+			check := func(what string, err error, covers bool) {
+				t.Helper()
+				if got := sekisho.CodeOf(err); covers && got != sekisho.CodeInvalid || !covers && err != nil {
+					t.Errorf("%s: %v", what, err)
+				}
+			}
+			_, err = f.CreateUser(ctx, "/", "ann-b", "", nil)
+			check("CreateUser", err, tt.covers)
+			check("UpdateUser", f.UpdateUser(ctx, "bob", "", "ann-c"), tt.covers)
+			_, err = f.CreateUser(ctx, "/", "Ann-d", "", nil)
+			check("another letter case", err, false)
+			_, _, err = f.AssumeRole(ctx, f.principal(t, bob), role, identity.SessionRequest{Name: "ann-laptop"})
+			check("AssumeRole by another", err, tt.covers)
+			_, _, err = f.AssumeRole(ctx, f.principal(t, ann), role, identity.SessionRequest{Name: "ann-laptop"})
+			check("AssumeRole by the user itself", err, false)
+			_, _, err = f.FederationToken(ctx, f.principal(t, bob), identity.SessionRequest{Name: "ann-guest"})
+			check("GetFederationToken by another", err, tt.covers)
+			p, err := f.UserPrincipal(ctx, "ann")
+			must(t, err)
+			statement, err := f.CoversSessions(ctx, &p, "ann-b")
+			if err != nil || (statement != "") != tt.covers {
+				t.Errorf("CoversSessions: %q, %v; want one: %v", statement, err, tt.covers)
+			}
+		})
+	}
+}
+
 // TestGuessingAtAnothersDevice is refused and locks nobody out but who guesses
 // at their own.
 func TestGuessingAtAnothersDevice(t *testing.T) {

@@ -205,6 +205,9 @@ func (d *Directory) webClaims(ctx context.Context, who *WebIdentity, role *Role,
 	if err := d.checkSessionPolicies(ctx, r); err != nil {
 		return claims{}, 0, err
 	}
+	if err := d.read(ctx, func(s *state) error { return s.checkSessionOwner(r.Name, "") }); err != nil {
+		return claims{}, 0, err
+	}
 	return claims{
 		Kind: claimRole, ID: role.ID, Name: r.Name, Policies: r.Policies, PolicyARNs: r.PolicyARNs,
 		Tags: tags, Transitive: who.TransitiveTags, SourceIdentity: who.SourceIdentity,

@@ -50,6 +50,9 @@ func (d *Directory) CreateUser(ctx context.Context, path, name, boundary string,
 		if h.Boundary, err = t.boundary(boundary); err != nil {
 			return err
 		}
+		if err := t.checkSessionOwner(name, ""); err != nil {
+			return err
+		}
 		u = &User{Holder: h}
 		t.put(u)
 		return nil
@@ -92,6 +95,9 @@ func (d *Directory) UpdateUser(ctx context.Context, name, newPath, newName strin
 			u.Name = newName
 			if other := t.users[u.key()]; other != nil && other != old {
 				return exists("User with name %s already exists.", newName)
+			}
+			if err := t.checkSessionOwner(newName, u.ID); err != nil {
+				return err
 			}
 		}
 		if newPath != "" {

@@ -1,0 +1,64 @@
+package identity
+
+import (
+	"context"
+	"strings"
+
+	"sekisho"
+)
+
+// checkSessionOwner refuses the name of a new user or role session if the
+// policies of another user, who is not selfID, would cover its sessions: see
+// [policy.Document.CoversSessions].
+func (s *state) checkSessionOwner(name, selfID string) error {
+	for i := 1; i < len(name); i++ {
+		u := s.users[strings.ToLower(name[:i])]
+		if u == nil || u.Name != name[:i] || u.ID == selfID {
+			continue
+		}
+		covering, err := s.coversSessions(u, name)
+		if err != nil {
+			return err
+		}
+		if covering != "" {
+			return sekisho.Errorf(sekisho.CodeInvalid, "The name %s cannot be used: a policy of the user %s would cover its sessions.", name, u.Name).
+				WithHint("Choose another name, or use ${aws:userid} in place of ${aws:username} in that policy.")
+		}
+	}
+	return nil
+}
+
+// coversSessions names the statement of u's policies that covers the sessions
+// of owner because of how the two are named; "" if there is none.
+func (s *state) coversSessions(u *User, owner string) (string, error) {
+	src := &sources{}
+	if err := s.userSources(src, u); err != nil {
+		return "", err
+	}
+	for _, text := range src.identity {
+		doc, err := text.parse()
+		if err != nil {
+			return "", err
+		}
+		if ref, covers := doc.CoversSessions(u.Name, owner); covers {
+			return ref.Name(), nil
+		}
+	}
+	return "", nil
+}
+
+// CoversSessions names the statement of a user's policies that covers the
+// sessions of owner only because owner's name begins with the user's; "" if
+// there is none.
+func (d *Directory) CoversSessions(ctx context.Context, p *sekisho.Principal, owner string) (string, error) {
+	if p.Type != sekisho.PrincipalUser || !strings.HasPrefix(owner, p.UserName+"-") {
+		return "", nil
+	}
+	return get(ctx, d, func(s *state) (string, error) {
+		u := s.userIDs[p.UserID]
+		if u == nil {
+			return "", nil
+		}
+		return s.coversSessions(u, owner)
+	})
+}

@@ -29,10 +29,16 @@ var (
 	_ doclibrary.Places = sessionLogs{}
 )
 
-// Absent implements [broker.Logs]. AWS's agent says that it has delivered
-// what it has only tried to deliver. A group's stream is not looked into: it
-// may rightly be empty.
-func (l sessionLogs) Absent(ctx context.Context, at sekisho.SessionLogs) string {
+// Absent implements [broker.Logs]. AWS's agent reports a log as delivered that it
+// has only tried to deliver.
+func (l sessionLogs) Absent(ctx context.Context, s *sekisho.Session) string {
+	if problem := l.absentObject(ctx, s.Logs); problem != "" {
+		return problem
+	}
+	return l.absentStream(ctx, s)
+}
+
+func (l sessionLogs) absentObject(ctx context.Context, at sekisho.SessionLogs) string {
 	if at.Bucket == "" {
 		return ""
 	}
@@ -41,6 +47,23 @@ func (l sessionLogs) Absent(ctx context.Context, at sekisho.SessionLogs) string 
 		return ""
 	}
 	return fmt.Sprintf("there is no s3://%s/%s: the node did not put it there. Its role may lack s3:PutObject.", at.Bucket, at.Key)
+}
+
+// absentStream looks for the session's log stream and, if AWS's agent should have
+// written it, for events in it. Our own agent reports what it could not write.
+func (l sessionLogs) absentStream(ctx context.Context, s *sekisho.Session) string {
+	at := s.Logs
+	if at.Group == "" {
+		return ""
+	}
+	stream, err := l.s.logs.Stream(ctx, at.Group, at.Stream)
+	switch {
+	case sekisho.IsNotFound(err):
+		return fmt.Sprintf("the log group %s has no stream %s: the node did not create it. Its role may lack logs:CreateLogStream.", at.Group, at.Stream)
+	case err == nil && stream.LastEvent.IsZero() && s.AgentProcess == "":
+		return fmt.Sprintf("the stream %s of the log group %s is empty: the session showed nothing, or the node's role lacks logs:PutLogEvents.", at.Stream, at.Group)
+	}
+	return ""
 }
 
 // CheckLogs implements [documents.Places]. Every bucket of this server

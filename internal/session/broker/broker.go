@@ -111,9 +111,9 @@ type Config struct {
 
 // Logs is where nodes write the logs of sessions.
 type Logs interface {
-	// Absent says which of a session's logs is not where it should be; "" is
-	// none, or none that can be looked at.
-	Absent(ctx context.Context, l sekisho.SessionLogs) string
+	// Absent says which log of a session is not where it should be; "" if none is
+	// missing, or if that cannot be found out.
+	Absent(ctx context.Context, s *sekisho.Session) string
 }
 
 // Broker is safe for concurrent use.
@@ -490,7 +490,7 @@ func (b *Broker) logged(ctx context.Context, s *sekisho.Session, done mgs.TaskCo
 	problem := clip(done.LogProblem)
 	never := done.FinalTaskStatus == mgs.TaskFailed && problem == "" && done.S3Bucket == "" && done.CwlGroup == ""
 	if !never && problem == "" && b.cfg.Logs != nil {
-		problem = b.cfg.Logs.Absent(ctx, s.Logs)
+		problem = b.cfg.Logs.Absent(ctx, s)
 	}
 	err := b.cfg.Store.UpdateSession(ctx, s.ID, func(s *sekisho.Session) error {
 		if s.Logs.Told {

@@ -52,4 +52,4 @@ func TestLogsOfSessions(t *testing.T) {
 
 type logPlaces struct{ *fixture }
 
-func (l logPlaces) Absent(context.Context, sekisho.SessionLogs) string { return l.absent }
+func (l logPlaces) Absent(context.Context, *sekisho.Session) string { return l.absent }

@@ -129,9 +129,12 @@ func invalid(format string, args ...any) error {
 
 func (s *Service) time() time.Time { return s.now().UTC().Truncate(time.Millisecond) }
 
+// ValidGroupName reports whether a log group can have this name.
+func ValidGroupName(name string) bool { return groupName.MatchString(name) }
+
 // CreateGroup makes a group.
 func (s *Service) CreateGroup(ctx context.Context, g Group) error {
-	if !groupName.MatchString(g.Name) {
+	if !ValidGroupName(g.Name) {
 		return invalid("A log group's name has 1 to 512 characters out of letters, digits and . - _ / #.")
 	}
 	g.CreatedAt = s.time()
@@ -172,6 +175,11 @@ func (s *Service) CreateStream(ctx context.Context, group, name string) error {
 		return invalid("A log stream's name has 1 to 512 characters, none of them a colon or an asterisk.")
 	}
 	return s.store.CreateLogStream(ctx, &Stream{Group: group, Name: name, CreatedAt: s.time()})
+}
+
+// Stream returns a stream.
+func (s *Service) Stream(ctx context.Context, group, name string) (*Stream, error) {
+	return s.store.LogStream(ctx, group, name)
 }
 
 // Streams lists the streams of a group by name.

@@ -60,7 +60,7 @@ var inputs = map[string]map[string]any{
 		"CreateKey":      map[string]any{},
 		"GenerateRandom": map[string]any{"NumberOfBytes": 16},
 	},
-	"logs": {"": map[string]any{
+	"logs": {"UntagLogGroup": map[string]any{"logGroupName": "group", "tags": []string{"k"}}, "": map[string]any{
 		"logGroupName": "group", "logStreamName": "stream", "retentionInDays": 7, "logEvents": []any{map[string]any{"timestamp": 1, "message": "x"}},
 		"kmsKeyId":    "arn:aws:kms:eu-central-1:123456789012:key/00000000-0000-4000-8000-000000000000",
 		"resourceArn": "arn:aws:logs:eu-central-1:123456789012:log-group:group", "tags": map[string]string{"k": "v"}, "tagKeys": []string{"k"},

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -52,6 +53,11 @@ func New(cfg Config) *api.Door {
 			"TagResource":           api.Write(d.tagResource),
 			"UntagResource":         api.Write(d.untagResource),
 			"ListTagsForResource":   api.Read(d.listTags),
+			"ListLogGroups":         api.Read(d.listLogGroups),
+			// The form that the operations on resources replaced. Clients still use it.
+			"TagLogGroup":      api.Write(d.tagLogGroup),
+			"UntagLogGroup":    api.Write(d.untagLogGroup),
+			"ListTagsLogGroup": api.Read(d.listTagsLogGroup),
 		},
 	}
 }
@@ -119,7 +125,7 @@ type groupRequest struct {
 }
 
 func (d *door) createLogGroup(ctx context.Context, c *api.Call, in *groupRequest) (*empty, error) {
-	if in.LogGroupClass != "" && in.LogGroupClass != "STANDARD" {
+	if in.LogGroupClass != "" && in.LogGroupClass != standardClass {
 		return nil, sekisho.Errorf(sekisho.CodeInvalid, "STANDARD is the only log group class here.")
 	}
 	if err := checkTags(in.Tags); err != nil {
@@ -189,27 +195,126 @@ func (d *door) describeLogGroups(ctx context.Context, c *api.Call, in *describeG
 		return nil, err
 	}
 	out := &describeGroupsAnswer{LogGroups: []groupAnswer{}}
+	match := func(name string) bool { return strings.Contains(name, in.Pattern) }
+	groups, next, err := d.page(ctx, in.Prefix, after, limit, match)
+	if err != nil {
+		return nil, err
+	}
+	for _, g := range groups {
+		out.LogGroups = append(out.LogGroups, groupAnswer{
+			LogGroupName: g.Name, CreationTime: g.CreatedAt.UnixMilli(), RetentionInDays: g.Retention, KMSKeyID: g.KMSKey,
+			ARN: d.arn(g.Name) + ":*", LogGroupARN: d.arn(g.Name), LogGroupClass: standardClass,
+		})
+	}
+	out.NextToken = next
+	return out, nil
+}
+
+// page reads groups that match until a page is full; next is the token of the page
+// after it, empty if there is none.
+func (d *door) page(ctx context.Context, prefix, after string, limit int, match func(name string) bool) (page []*loggroup.Group, next string, err error) {
 	for {
-		groups, err := d.Logs.Groups(ctx, in.Prefix, after, 100)
+		groups, err := d.Logs.Groups(ctx, prefix, after, 100)
 		if err != nil || len(groups) == 0 {
-			return out, err
+			return page, "", err
 		}
 		for _, g := range groups {
-			if in.Pattern != "" && !strings.Contains(g.Name, in.Pattern) {
-				after = g.Name
-				continue
-			}
-			if len(out.LogGroups) == limit {
-				out.NextToken = makeToken(after)
-				return out, nil
+			if match(g.Name) {
+				if len(page) == limit {
+					return page, makeToken(after), nil
+				}
+				page = append(page, g)
 			}
 			after = g.Name
-			out.LogGroups = append(out.LogGroups, groupAnswer{
-				LogGroupName: g.Name, CreationTime: g.CreatedAt.UnixMilli(), RetentionInDays: g.Retention, KMSKeyID: g.KMSKey,
-				ARN: d.arn(g.Name) + ":*", LogGroupARN: d.arn(g.Name), LogGroupClass: "STANDARD",
-			})
 		}
 	}
+}
+
+// standardClass is the only class that log groups have here.
+const standardClass = "STANDARD"
+
+type listGroupsRequest struct {
+	Pattern               string   `json:"logGroupNamePattern"`
+	Class                 string   `json:"logGroupClass"`
+	IncludeLinkedAccounts bool     `json:"includeLinkedAccounts"`
+	AccountIdentifiers    []string `json:"accountIdentifiers"`
+	DataSources           []empty  `json:"dataSources"`
+	FieldIndexNames       []string `json:"fieldIndexNames"`
+	NextToken             string   `json:"nextToken"`
+	Limit                 *int     `json:"limit"`
+}
+
+type listedGroup struct {
+	LogGroupName  string `json:"logGroupName"`
+	LogGroupARN   string `json:"logGroupArn"`
+	LogGroupClass string `json:"logGroupClass"`
+}
+
+type listGroupsAnswer struct {
+	LogGroups []listedGroup `json:"logGroups"`
+	NextToken string        `json:"nextToken,omitempty"`
+}
+
+// maxListed is the largest page of ListLogGroups.
+const maxListed = 1000
+
+func (d *door) listLogGroups(ctx context.Context, c *api.Call, in *listGroupsRequest) (*listGroupsAnswer, error) {
+	limit := 50
+	if in.Limit != nil {
+		var err error
+		if limit, err = limitOf(in.Limit, maxListed); err != nil {
+			return nil, err
+		}
+	}
+	if in.IncludeLinkedAccounts || len(in.DataSources) > 0 || len(in.FieldIndexNames) > 0 {
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "includeLinkedAccounts, dataSources and fieldIndexNames are not supported: there is one account, without data sources.")
+	}
+	match, err := groupPattern(in.Pattern)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.Authorize(ctx, "logs:ListLogGroups", "*"); err != nil {
+		return nil, err
+	}
+	after, err := readToken(in.NextToken)
+	if err != nil {
+		return nil, err
+	}
+	out := &listGroupsAnswer{LogGroups: []listedGroup{}}
+	if in.Class != "" && in.Class != standardClass || len(in.AccountIdentifiers) > 0 && !slices.Contains(in.AccountIdentifiers, d.Account) {
+		return out, nil
+	}
+	groups, next, err := d.page(ctx, "", after, limit, match)
+	if err != nil {
+		return nil, err
+	}
+	for _, g := range groups {
+		out.LogGroups = append(out.LogGroups, listedGroup{g.Name, d.arn(g.Name), standardClass})
+	}
+	out.NextToken = next
+	return out, nil
+}
+
+// groupPattern reads the pattern of ListLogGroups: up to five alternatives, each
+// with a caret if it is about the beginning of the name.
+func groupPattern(pattern string) (func(name string) bool, error) {
+	if pattern == "" {
+		return func(string) bool { return true }, nil
+	}
+	alternatives := strings.Split(pattern, "|")
+	for _, a := range alternatives {
+		if text := strings.TrimPrefix(a, "^"); len(text) < 3 || len(text) > 24 || !loggroup.ValidGroupName(text) || len(alternatives) > 5 {
+			return nil, sekisho.Errorf(sekisho.CodeInvalid, "The pattern %q is not valid: it has up to five alternatives of 3 to 24 characters of log group names.", pattern)
+		}
+	}
+	return func(name string) bool {
+		return slices.ContainsFunc(alternatives, func(a string) bool {
+			if text, ok := strings.CutPrefix(a, "^"); ok {
+				return strings.HasPrefix(name, text)
+			}
+			return strings.Contains(name, a)
+		})
+	}, nil
 }
 
 func makeToken(after string) string {
@@ -610,16 +715,27 @@ func (d *door) tagResource(ctx context.Context, c *api.Call, in *tagRequest) (*e
 	if err != nil {
 		return nil, err
 	}
-	if err := d.onGroup(ctx, c, "logs:TagResource", group, authz.RequestTags(in.Tags)...); err != nil {
+	return d.tag(ctx, c, "logs:TagResource", group, in.Tags)
+}
+
+type tagGroupRequest struct {
+	LogGroupName string            `json:"logGroupName"`
+	Tags         map[string]string `json:"tags"`
+}
+
+func (d *door) tagLogGroup(ctx context.Context, c *api.Call, in *tagGroupRequest) (*empty, error) {
+	return d.tag(ctx, c, "logs:TagLogGroup", in.LogGroupName, in.Tags)
+}
+
+func (d *door) tag(ctx context.Context, c *api.Call, action, group string, tags map[string]string) (*empty, error) {
+	if err := d.onGroup(ctx, c, action, group, authz.RequestTags(tags)...); err != nil {
 		return nil, err
 	}
 	return &empty{}, d.Logs.UpdateGroup(ctx, group, func(g *loggroup.Group) error {
 		if g.Tags == nil {
 			g.Tags = map[string]string{}
 		}
-		for k, v := range in.Tags {
-			g.Tags[k] = v
-		}
+		maps.Copy(g.Tags, tags)
 		return checkTags(g.Tags)
 	})
 }
@@ -629,11 +745,24 @@ func (d *door) untagResource(ctx context.Context, c *api.Call, in *tagRequest) (
 	if err != nil {
 		return nil, err
 	}
-	if err := d.onGroup(ctx, c, "logs:UntagResource", group, authz.Many("aws:TagKeys", in.TagKeys)); err != nil {
+	return d.untag(ctx, c, "logs:UntagResource", group, in.TagKeys)
+}
+
+type untagGroupRequest struct {
+	LogGroupName string   `json:"logGroupName"`
+	Tags         []string `json:"tags"`
+}
+
+func (d *door) untagLogGroup(ctx context.Context, c *api.Call, in *untagGroupRequest) (*empty, error) {
+	return d.untag(ctx, c, "logs:UntagLogGroup", in.LogGroupName, in.Tags)
+}
+
+func (d *door) untag(ctx context.Context, c *api.Call, action, group string, tagKeys []string) (*empty, error) {
+	if err := d.onGroup(ctx, c, action, group, authz.Many("aws:TagKeys", tagKeys)); err != nil {
 		return nil, err
 	}
 	return &empty{}, d.Logs.UpdateGroup(ctx, group, func(g *loggroup.Group) error {
-		for _, k := range in.TagKeys {
+		for _, k := range tagKeys {
 			delete(g.Tags, k)
 		}
 		return nil
@@ -645,7 +774,15 @@ func (d *door) listTags(ctx context.Context, c *api.Call, in *tagRequest) (*tags
 	if err != nil {
 		return nil, err
 	}
-	if err := d.onGroup(ctx, c, "logs:ListTagsForResource", group); err != nil {
+	return d.tagsOf(ctx, c, "logs:ListTagsForResource", group)
+}
+
+func (d *door) listTagsLogGroup(ctx context.Context, c *api.Call, in *tagGroupRequest) (*tagsAnswer, error) {
+	return d.tagsOf(ctx, c, "logs:ListTagsLogGroup", in.LogGroupName)
+}
+
+func (d *door) tagsOf(ctx context.Context, c *api.Call, action, group string) (*tagsAnswer, error) {
+	if err := d.onGroup(ctx, c, action, group); err != nil {
 		return nil, err
 	}
 	g, err := d.Logs.Group(ctx, group)
@@ -653,8 +790,6 @@ func (d *door) listTags(ctx context.Context, c *api.Call, in *tagRequest) (*tags
 		return nil, err
 	}
 	out := &tagsAnswer{Tags: map[string]string{}}
-	for k, v := range g.Tags {
-		out.Tags[k] = v
-	}
+	maps.Copy(out.Tags, g.Tags)
 	return out, nil
 }

@@ -317,3 +317,83 @@ func TestListingGroups(t *testing.T) {
 		t.Errorf("%+v", all)
 	}
 }
+
+func TestListLogGroups(t *testing.T) {
+	t.Parallel()
+	r := start(t)
+	for _, name := range []string{"/app/one", "/app/two", "other"} {
+		r.must("CreateLogGroup", `{"logGroupName":"`+name+`"}`, nil)
+	}
+	list := func(body string) (names []string, next string) {
+		t.Helper()
+		var out struct {
+			LogGroups []struct {
+				Name  string `json:"logGroupName"`
+				ARN   string `json:"logGroupArn"`
+				Class string `json:"logGroupClass"`
+			} `json:"logGroups"`
+			NextToken string `json:"nextToken"`
+		}
+		r.must("ListLogGroups", body, &out)
+		for _, g := range out.LogGroups {
+			if g.Class != "STANDARD" || g.ARN != "arn:aws:logs:us-east-1:123456789012:log-group:"+g.Name {
+				t.Errorf("%+v", g)
+			}
+			names = append(names, g.Name)
+		}
+		return names, out.NextToken
+	}
+	for body, want := range map[string]string{
+		`{}`:                                      "/app/one /app/two /g other",
+		`{"logGroupNamePattern":"^/app|the"}`:     "/app/one /app/two other",
+		`{"logGroupNamePattern":"^the"}`:          "",
+		`{"logGroupClass":"INFREQUENT_ACCESS"}`:   "",
+		`{"accountIdentifiers":["123456789012"]}`: "/app/one /app/two /g other",
+		`{"accountIdentifiers":["999999999999"]}`: "",
+	} {
+		if got, _ := list(body); strings.Join(got, " ") != want {
+			t.Errorf("%s: %q, want %q", body, got, want)
+		}
+	}
+	first, next := list(`{"limit":3}`)
+	rest, end := list(`{"limit":3,"nextToken":"` + next + `"}`)
+	if len(first) != 3 || len(rest) != 1 || end != "" {
+		t.Errorf("pages of %q and %q, then %q", first, rest, end)
+	}
+	for _, body := range []string{`{"limit":0}`, `{"limit":1001}`, `{"logGroupNamePattern":"x"}`, `{"logGroupNamePattern":"abc|*"}`, `{"nextToken":"x"}`, `{"includeLinkedAccounts":true}`} {
+		if e := r.call("ADMIN", "ListLogGroups", body, nil); e != "InvalidParameterException" {
+			t.Errorf("%s: %q", body, e)
+		}
+	}
+	if e := r.call("NOBODY", "ListLogGroups", `{}`, nil); e != "AccessDeniedException" {
+		t.Errorf("without permission: %q", e)
+	}
+}
+
+func TestTagsOfLogGroups(t *testing.T) {
+	t.Parallel()
+	r := start(t)
+	tags := func(op, body string) string {
+		t.Helper()
+		var out struct{ Tags map[string]string }
+		r.must(op, body, &out)
+		return fmt.Sprint(out.Tags)
+	}
+	const old, resource = `{"logGroupName":"/g"}`, `{"resourceArn":"` + group + `"}`
+	r.must("TagLogGroup", `{"logGroupName":"/g","tags":{"a":"1","b":"2"}}`, nil)
+	r.must("TagResource", `{"resourceArn":"`+group+`","tags":{"c":"3"}}`, nil)
+	r.must("UntagLogGroup", `{"logGroupName":"/g","tags":["b"]}`, nil)
+	for op, body := range map[string]string{"ListTagsLogGroup": old, "ListTagsForResource": resource} {
+		if got := tags(op, body); got != "map[a:1 c:3]" {
+			t.Errorf("%s: %s", op, got)
+		}
+	}
+	for op, body := range map[string]string{"ListTagsLogGroup": old, "TagLogGroup": `{"logGroupName":"/g","tags":{"d":"4"}}`, "UntagLogGroup": `{"logGroupName":"/g","tags":["a"]}`} {
+		if e := r.call("NOBODY", op, body, nil); e != "AccessDeniedException" {
+			t.Errorf("%s without permission: %q", op, e)
+		}
+	}
+	if e := r.call("ADMIN", "ListTagsLogGroup", `{"logGroupName":"none"}`, nil); e != "ResourceNotFoundException" {
+		t.Errorf("a missing group: %q", e)
+	}
+}

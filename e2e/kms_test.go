@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"encoding/pem"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -19,7 +18,10 @@ import (
 	"testing"
 	"time"
 
+	"sekisho"
 	"sekisho/e2e/harness"
+	"sekisho/internal/session/record"
+	"sekisho/internal/storage/keyring"
 )
 
 // wiretap is a proxy in front of the server, which keeps what the server
@@ -178,13 +180,18 @@ func recordingOf(t *testing.T, id string) string {
 		if err != nil || len(found) != 1 {
 			return fmt.Errorf("seals of %s: %v, %w", id, found, err)
 		}
-		f, err := os.Open(filepath.Join(filepath.Dir(found[0]), "session.cast"))
+		ring, err := keyring.Load(filepath.Join(shared.Data, "keys"))
 		if err != nil {
 			return err
 		}
-		defer f.Close()
-		text, err := io.ReadAll(io.LimitReader(f, 1<<20))
-		cast = string(text)
+		archive, err := record.OpenArchive(shared.Data, record.KeysOf(ring.PublicKey()), ring)
+		if err != nil {
+			return err
+		}
+		defer archive.Close()
+		var text strings.Builder
+		err = archive.WriteCast(&text, sekisho.SessionID(id))
+		cast = text.String()
 		return err
 	})
 	return cast

@@ -185,11 +185,15 @@ func verify(t *testing.T, s *harness.Server, id string) {
 	if err := os.CopyFS(forged, os.DirFS(dirs[0])); err != nil {
 		t.Fatal(err)
 	}
-	name := filepath.Join(forged, record.CastFile)
+	name := filepath.Join(forged, record.MainFile)
 	if text, err = os.ReadFile(name); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(name, bytes.Replace(text, []byte("unforgettable"), []byte("unforgivable!"), 1), 0o600); err != nil {
+	if bytes.Contains(text, []byte("unforgettable")) {
+		t.Error("the recording is not encrypted")
+	}
+	text[len(text)/2] ^= 1
+	if err := os.WriteFile(name, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := record.Verify(os.DirFS(forged), keys, sekisho.SessionID(id)); err == nil {

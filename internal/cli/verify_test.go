@@ -13,6 +13,7 @@ import (
 
 	"sekisho"
 	"sekisho/internal/session/record"
+	"sekisho/internal/session/record/recordtest"
 )
 
 func TestVerifySession(t *testing.T) {
@@ -65,15 +66,13 @@ func TestVerifyBundle(t *testing.T) {
 			t.Errorf("%s without keys: %v, asked %v", name, err, asked)
 		}
 	}
-	castFile := filepath.Join(found[0], record.CastFile)
-	text, err := os.ReadFile(castFile)
+	mainFile := filepath.Join(found[0], record.MainFile)
+	text, err := os.ReadFile(mainFile)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(castFile, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(castFile, []byte(strings.Replace(string(text), "hello", "jello", 1)), 0o600); err != nil {
+	text[len(text)/2] ^= 1
+	if err := os.WriteFile(mainFile, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := run(t, nil, "verify", found[0], "--key", keys); err == nil || !strings.Contains(err.Error(), "NOT proved") {
@@ -89,7 +88,7 @@ func recordSession(t *testing.T, store, keys, bundle string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := record.Open(store, key, record.Options{})
+	r, err := record.Open(store, key, record.Options{Sealer: recordtest.Sealer{}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -148,7 +148,7 @@ func (s *Server) open(ctx context.Context) error {
 	if s.db, err = sqlstore.OpenSQLite(ctx, filepath.Join(s.cfg.DataDir, "sekisho.db")); err != nil {
 		return err
 	}
-	if s.recorder, err = record.Open(s.cfg.DataDir, s.ring.Signer(), record.Options{}); err != nil {
+	if s.recorder, err = record.Open(s.cfg.DataDir, s.ring.Signer(), record.Options{Sealer: s.ring}); err != nil {
 		return err
 	}
 	if err := s.openEvents(ctx); err != nil {

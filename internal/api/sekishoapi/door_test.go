@@ -22,6 +22,7 @@ import (
 	"sekisho/internal/iam/authz"
 	"sekisho/internal/iam/policy"
 	"sekisho/internal/session/record"
+	"sekisho/internal/session/record/recordtest"
 	"sekisho/internal/wire/sigv4"
 )
 
@@ -88,7 +89,7 @@ func newFixture(t *testing.T) *fixture {
 		"refused": allow("*", "*") + `,{"Effect":"Deny","Action":"*","Resource":"` + session + `AIDABYID-*"}`,
 	}}
 	var err error
-	f.rec, err = record.Open(f.dir, ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)), record.Options{})
+	f.rec, err = record.Open(f.dir, ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)), record.Options{Sealer: recordtest.Sealer{}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,10 +175,11 @@ func TestPages(t *testing.T) {
 	if err != nil || len(want) != 1 {
 		t.Fatal(want, err)
 	}
-	castBytes, err := os.ReadFile(want[0] + "/" + record.CastFile)
-	if err != nil {
+	var whole bytes.Buffer
+	if err := f.rec.WriteCast(&whole, alice); err != nil {
 		t.Fatal(err)
 	}
+	castBytes := whole.Bytes()
 	if !bytes.Equal(got, castBytes) || pages < 10 || last.TotalBytes != int64(len(castBytes)) {
 		t.Errorf("%d pages with %d bytes of %d", pages, len(got), len(castBytes))
 	}
@@ -245,7 +247,7 @@ func TestVerify(t *testing.T) {
 	if !good.Verified || !good.Sealed || good.Problem != "" || good.KeyFingerprint != f.rec.Key() {
 		t.Errorf("%+v", good)
 	}
-	names, err := filepath.Glob(f.dir + "/recordings/*/*/" + string(alice) + "/" + record.CastFile)
+	names, err := filepath.Glob(f.dir + "/recordings/*/*/" + string(alice) + "/" + record.MainFile)
 	if err != nil || len(names) != 1 {
 		t.Fatal(names, err)
 	}
@@ -258,7 +260,7 @@ func TestVerify(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.call(t, "alice", "VerifySessionRecording", body, &bad)
-	if bad.Verified || !bad.Sealed || !strings.HasPrefix(bad.Problem, "session.cast: bytes ") {
+	if bad.Verified || !bad.Sealed || !strings.HasPrefix(bad.Problem, "session.rec: bytes ") {
 		t.Errorf("%+v", bad)
 	}
 	if err := os.Remove(names[0]); err != nil {
@@ -266,7 +268,7 @@ func TestVerify(t *testing.T) {
 	}
 	var gone answer
 	f.call(t, "alice", "VerifySessionRecording", body, &gone)
-	if gone.Verified || gone.Problem != "session.cast: it is missing" {
+	if gone.Verified || gone.Problem != "session.rec: it is missing" {
 		t.Errorf("%+v", gone)
 	}
 }

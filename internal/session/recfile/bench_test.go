@@ -60,9 +60,11 @@ func BenchmarkWrite(b *testing.B) {
 				var size int64
 				for b.Loop() {
 					cfg, _ := diskFiles(b)
-					cfg.Terminal = data.terminal
 					w, err := recfile.Create(cfg)
 					ok(b, err)
+					if data.terminal {
+						ok(b, w.Append(recfile.Resize, 0, recfile.AppendSize(nil, 80, 24)))
+					}
 					for p, i := data.p, 0; len(p) > 0; i++ {
 						n := min(chunk, len(p))
 						ok(b, w.Append(recfile.Output, time.Duration(i)*10*time.Microsecond, p[:n]))
@@ -96,7 +98,6 @@ func BenchmarkVerify(b *testing.B) {
 	}{{"log", buildLog(128 << 20)}, {"random", randomBytes(128 << 20)}} {
 		b.Run(data.name, func(b *testing.B) {
 			cfg, main := diskFiles(b)
-			cfg.Terminal = false
 			w, err := recfile.Create(cfg)
 			ok(b, err)
 			ok(b, appendAll(w, data.p))
@@ -128,6 +129,7 @@ func BenchmarkFirstFrame(b *testing.B) {
 	cfg, main := diskFiles(b)
 	w, err := recfile.Create(cfg)
 	ok(b, err)
+	ok(b, w.Append(recfile.Resize, 0, recfile.AppendSize(nil, 80, 24)))
 	piece := buildLog(64 << 20)
 	at := time.Duration(0)
 	for range 16 {

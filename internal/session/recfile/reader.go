@@ -264,12 +264,18 @@ type Cursor struct {
 }
 
 // Records returns a cursor at the beginning.
-func (f *Reader) Records() (*Cursor, error) {
+func (f *Reader) Records() (*Cursor, error) { return f.RecordsFrom(0) }
+
+// RecordsFrom returns a cursor at the beginning of a block.
+func (f *Reader) RecordsFrom(block int) (*Cursor, error) {
 	if _, err := f.Blocks(); err != nil {
 		return nil, err
 	}
-	return &Cursor{f: f}, nil
+	return &Cursor{f: f, next: block}, nil
 }
+
+// Block returns the number of the block that the last record was in.
+func (c *Cursor) Block() int { return c.next - 1 }
 
 // Seek returns a cursor that begins with a keyframe, or at the beginning of
 // the recording, from which the screen at time t can be rendered.

@@ -113,7 +113,7 @@ func keys(id recfile.KeyID) (ed25519.PublicKey, bool) {
 func config(f *files) recfile.Config {
 	return recfile.Config{
 		Main: f.main, Tails: [2]recfile.Storage{f.tail0, f.tail1}, Header: []byte(`{"session":"s"}`), Key: key,
-		Sign: func(m []byte) []byte { return ed25519.Sign(signer, m) }, KeyID: keyID, Terminal: true, Cols: 80, Rows: 24,
+		Sign: func(m []byte) []byte { return ed25519.Sign(signer, m) }, KeyID: keyID, Cols: 80, Rows: 24,
 		BlockSize: 500, KeyframeBytes: 1000,
 	}
 }
@@ -219,6 +219,7 @@ func TestSeek(t *testing.T) {
 	f := newFiles()
 	w := create(t, f)
 	live := screen.New(80, 24)
+	ok(t, w.Append(recfile.Resize, 0, recfile.AppendSize(nil, 80, 24)))
 	const n = 300
 	var want [n][]string
 	for i := range n {

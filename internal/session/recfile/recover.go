@@ -5,15 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
-
-	"sekisho/internal/session/screen"
 )
 
 // Resume continues a file that a stopped process left. It verifies the blocks,
 // cuts off one that was not written to its end, and moves what the tails hold
 // into the main file. A *Flaw says that the file is not as it was written.
-// cfg.Terminal, Cols and Rows must be as they were; cfg.Header is ignored.
+// cfg.Cols and Rows must be as they were; cfg.Header is ignored.
 func Resume(cfg Config, keys KeyFunc) (*Writer, error) {
 	w, err := newWriter(cfg)
 	if err != nil {
@@ -62,10 +59,6 @@ func Resume(cfg Config, keys KeyFunc) (*Writer, error) {
 // restoreScreen shows what came since the last keyframe.
 func (w *Writer) restoreScreen() error {
 	m := &w.main
-	if m.screen == nil {
-		return nil
-	}
-	m.screen = screen.New(w.cfg.Cols, w.cfg.Rows)
 	r := &Reader{r: w.cfg.Main, blocks: m.blocks, aead: w.aead}
 	from := 0
 	for i, b := range m.blocks {
@@ -73,18 +66,13 @@ func (w *Writer) restoreScreen() error {
 			from, m.keyframes, m.framed = i, true, b.First.Microseconds()
 		}
 	}
-	for i := range m.blocks[from:] {
-		plain, err := r.block(from + i)
+	for i := from; i < len(m.blocks) && m.screen != nil; i++ {
+		plain, err := r.block(i)
 		if err != nil {
 			return err
 		}
-		for p, at := plain, int64(0); len(p) > 0; {
-			rec, rest, now, err := parseRecord(p, at)
-			if err != nil {
-				return m.blocks[from+i].flaw(err.Error())
-			}
-			m.shown += m.show(rec)
-			p, at = rest, now
+		if err := m.render(plain); err != nil {
+			return m.blocks[i].flaw(err.Error())
 		}
 	}
 	return nil
@@ -197,6 +185,3 @@ func readFull(r io.ReaderAt, p []byte, at int64) (bool, error) {
 	}
 	return false, fmt.Errorf("recfile: %w", err)
 }
-
-// Last returns the time of the last record.
-func (w *Writer) Last() time.Duration { return w.totals.Last }

@@ -38,9 +38,9 @@ type Config struct {
 	// Sign signs blocks with the key named KeyID.
 	Sign  func(message []byte) []byte
 	KeyID KeyID
-	// Terminal has keyframes made of the screen, which begins with Cols and
-	// Rows.
-	Terminal   bool
+	// Cols and Rows are the size that the screen begins with. Keyframes are
+	// made once there is a Resize record: a command without a terminal has no
+	// screen.
 	Cols, Rows int
 	// KeyframeBytes and KeyframeTime are the most output and time between two
 	// keyframes; 0 = 1 MiB and 1 minute.
@@ -71,6 +71,8 @@ type Writer struct {
 	flying *block     // that block, or one that could not be written
 	main   mainFile
 	err    error // set once the recording cannot be continued
+
+	finished *Result
 }
 
 // block is a block that is being filled.
@@ -90,9 +92,10 @@ type mainFile struct {
 	next      uint64 // number of the next block
 	digest    Digest
 	blocks    []BlockInfo
-	screen    *screen.Screen
-	shown     int64 // output since the last keyframe
-	framed    int64 // µs of the last keyframe
+	screen    *screen.Screen // nil once it is clear that there is no terminal
+	terminal  bool           // there was a Resize
+	shown     int64          // output since the last keyframe
+	framed    int64          // µs of the last keyframe
 	keyframes bool
 	out       []byte
 	nonce     [12]byte
@@ -117,9 +120,7 @@ func newWriter(cfg Config) (*Writer, error) {
 	}
 	w := &Writer{cfg: cfg, aead: a}
 	rand.Read(w.prefix[:]) // never fails: see crypto/rand
-	if cfg.Terminal {
-		w.main.screen = screen.New(cfg.Cols, cfg.Rows)
-	}
+	w.main.screen = screen.New(cfg.Cols, cfg.Rows)
 	return w, nil
 }
 
@@ -160,6 +161,9 @@ const MaxAppend = 1 << 20
 func (w *Writer) AppendAll(kind Kind, at time.Duration, pieces [][]byte) error {
 	if w.err != nil {
 		return w.err
+	}
+	if len(pieces) == 0 {
+		return nil
 	}
 	total := 0
 	for _, p := range pieces {
@@ -317,7 +321,7 @@ func (w *Writer) Flush() error {
 
 // keyframe makes a keyframe of the screen if one is due, before the block b.
 func (m *mainFile) keyframe(cfg *Config, b *block) []byte {
-	if m.screen == nil || m.keyframes && m.shown < cfg.KeyframeBytes && b.first-m.framed < cfg.KeyframeTime.Microseconds() {
+	if !m.terminal || m.keyframes && m.shown < cfg.KeyframeBytes && b.first-m.framed < cfg.KeyframeTime.Microseconds() {
 		return nil
 	}
 	cols, rows := m.screen.Size()
@@ -329,38 +333,47 @@ func (m *mainFile) keyframe(cfg *Config, b *block) []byte {
 	return data
 }
 
-// render shows the block on the screen, for the keyframes that follow.
-func (m *mainFile) render(b *block) {
-	if m.screen == nil {
-		return
-	}
-	for p, at := b.plain, int64(0); len(p) > 0; {
+// maxUnsized is how much output is rendered before the terminal's size must
+// have come.
+const maxUnsized = 64 << 10
+
+// render shows records on the screen, for the keyframes that follow.
+func (m *mainFile) render(records []byte) error {
+	for p, at := records, int64(0); len(p) > 0; {
 		r, rest, now, err := parseRecord(p, at)
 		if err != nil {
-			return // cannot be: we wrote it
+			return err
 		}
-		m.shown += m.show(r)
+		m.show(r)
 		p, at = rest, now
 	}
+	return nil
 }
 
-func (m *mainFile) show(r Record) int64 {
+func (m *mainFile) show(r Record) {
 	switch r.Kind {
 	case Output:
+		m.shown += int64(len(r.Data))
+		if m.screen == nil {
+			return
+		}
 		_, _ = m.screen.Write(r.Data) // never fails
-		return int64(len(r.Data))
-	case Resize:
-		if cols, rows, _, ok := Size(r.Data); ok {
-			m.screen.Resize(cols, rows)
+		if !m.terminal && m.shown > maxUnsized {
+			m.screen = nil
 		}
-	case Keyframe:
-		if cols, rows, dump, ok := Size(r.Data); ok {
+	case Resize, Keyframe:
+		cols, rows, dump, ok := Size(r.Data)
+		if !ok {
+			return
+		}
+		m.terminal = true
+		if m.screen == nil || r.Kind == Keyframe {
 			m.screen = screen.New(cols, rows)
-			_, _ = m.screen.Write(dump)
 		}
+		m.screen.Resize(cols, rows)
+		_, _ = m.screen.Write(dump)
 	case Input, HiddenInput, Marker, Exit, Connection, File:
 	}
-	return 0
 }
 
 // writeRecords writes b to the main file. After an error it can be called
@@ -389,8 +402,7 @@ func (m *mainFile) writeRecords(cfg *Config, a cipher.AEAD, b *block) error {
 		m.shown, m.framed, m.keyframes = shown, framed, had
 		return err
 	}
-	m.render(b)
-	return nil
+	return m.render(b.plain)
 }
 
 // appendShifted appends records whose first no longer is the first of its
@@ -461,6 +473,9 @@ type Result struct {
 
 // Finish flushes, and writes the index. After an error it can be called again.
 func (w *Writer) Finish() (Result, error) {
+	if w.finished != nil {
+		return *w.finished, nil
+	}
 	if err := w.Flush(); err != nil {
 		return Result{}, err
 	}
@@ -495,16 +510,34 @@ func (w *Writer) Finish() (Result, error) {
 		return Result{}, fmt.Errorf("recfile: sync: %w", err)
 	}
 	w.err = errFinished
-	return w.State(at), nil
+	w.finished = &Result{Size: m.size, Blocks: int64(m.next), Digest: m.digest, Index: at, Totals: w.totals}
+	return *w.finished, nil
 }
 
 var errFinished = errors.New("recfile: the recording is finished")
 
-// State describes the main file as it is. Nothing may be on its way: call
-// Flush before.
-func (w *Writer) State(index int64) Result {
-	m := &w.main
-	return Result{Size: m.size, Blocks: int64(m.next), Digest: m.digest, Index: index, Totals: w.totals}
+// Exit returns status and reason from the last record, if that is an Exit. Only
+// a file that was resumed can end so.
+func (w *Writer) Exit() (status int, reason string, ok bool) {
+	n := len(w.main.blocks)
+	if n == 0 || w.cur.records > 0 {
+		return 0, "", false
+	}
+	r := &Reader{r: w.cfg.Main, blocks: w.main.blocks, aead: w.aead}
+	plain, err := r.block(n - 1)
+	if err != nil {
+		return 0, "", false
+	}
+	var last Record
+	for p, at := plain, int64(0); len(p) > 0; {
+		if last, p, at, err = parseRecord(p, at); err != nil {
+			return 0, "", false
+		}
+	}
+	if last.Kind != Exit {
+		return 0, "", false
+	}
+	return ExitStatus(last.Data)
 }
 
 // Tail returns a copy of what is not in the main file, and where that ends:

@@ -1,14 +1,14 @@
-// Package record writes down what passes in a session, so that nobody can
-// change it afterwards unnoticed. The relay taps the agent's leg: it calls
+// Package record keeps the recordings of sessions, so that nobody can change
+// them afterwards unnoticed. The relay taps the agent's leg: it calls
 // [Recording.Output] before it forwards to the client, and what the call
 // returned for is in the hands of the kernel.
 //
-// A recording is a directory of three files:
+// A recording is a directory:
 //
-//	session.cast    asciicast v3, plays in stock asciinema
-//	session.chain   signed checkpoints: SHA-256 of the cast up to an offset,
-//	                each line holding the digest of the line before it
-//	seal.json       made at the end: signed, names the last checkpoint, and the
+//	session.rec     the recording: see package recfile
+//	session.tail.0  what is not in session.rec yet, while the session runs
+//	session.tail.1
+//	seal.json       made at the end: signed, names the last block, and the
 //	                seal made before it
 //
 // Above them lies ledger.ndjson, which lists every recording that was started
@@ -17,9 +17,12 @@
 // [Verify] and [VerifyLedger] check all this from a directory or a bundle with
 // nothing but the public keys.
 //
+// Recordings of format 1, which earlier versions wrote, can be read, verified
+// and sealed, but not continued.
+//
 // # What is and is not proved
 //
-// Whoever holds the signing key can write a different past; keep it away from
+// Whoever holds the signing key can write a different past. Keep it away from
 // the disk that holds the recordings, or publish [Recorder.Head] elsewhere
 // from time to time. The end of the ledger and of a recording not yet sealed
 // can be cut off back to an earlier signed line; only such a published head
@@ -31,6 +34,7 @@
 package record
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -65,18 +69,19 @@ type Exit struct {
 // Summary describes a recording.
 type Summary struct {
 	Header
-	Duration  time.Duration // until the last event
-	BytesOut  int64         // that the terminal showed
-	BytesIn   int64         // that were typed, recorded or not
-	Events    int64
-	CastBytes int64
-	Live      bool // this server is writing it
-	Sealed    bool
-	SealedAt  time.Time
-	Exit      Exit   // when sealed
-	Damage    string // when sealed: what was already wrong with it then
-	// ChainHead is the SHA-256 of the last checkpoint: it determines every
-	// byte of the cast up to there, and all of it when sealed.
+	Duration time.Duration // until the last event
+	BytesOut int64         // that the terminal showed
+	BytesIn  int64         // that were typed, recorded or not
+	Events   int64
+	Size     int64 // of the file
+	Format   int   // 1 or 2
+	Live     bool  // this server is writing it
+	Sealed   bool
+	SealedAt time.Time
+	Exit     Exit   // when sealed
+	Damage   string // when sealed: what was already wrong with it then
+	// ChainHead is the SHA-256 of the last block, or checkpoint in format 1: it
+	// determines every byte of the file up to there.
 	ChainHead string
 	// SealDigest is the SHA-256 of seal.json.
 	SealDigest string
@@ -108,18 +113,85 @@ func (f *Flaw) Error() string {
 
 // The names of the files of a recording, and above it.
 const (
-	CastFile   = "session.cast"
-	ChainFile  = "session.chain"
+	MainFile   = "session.rec"
+	CastFile   = "session.cast"  // in format 1
+	ChainFile  = "session.chain" // in format 1
 	SealFile   = "seal.json"
 	LedgerFile = "ledger.ndjson"
 	KeyDir     = "keys"
 )
 
+// tailFiles hold what is not in the main file yet.
+var tailFiles = [2]string{"session.tail.0", "session.tail.1"}
+
 const (
 	maxText     = 1024 // bytes of one free text in a header
 	defaultTerm = "xterm-256color"
+
+	// maxSide bounds a terminal in a recording: a player that believed a
+	// resize to 65535x65535 would need gigabytes.
+	maxSide = 2048
 )
 
+const fileFormat = "sekisho-recording-2"
+
+// fileHeader is the content of block 0.
+type fileHeader struct {
+	Format   string            `json:"format"`
+	Session  sekisho.SessionID `json:"session_id"`
+	Node     sekisho.NodeID    `json:"node_id"`
+	NodeName string            `json:"node_name,omitempty"`
+	Owner    string            `json:"owner,omitempty"`
+	Document string            `json:"document,omitempty"`
+	Reason   string            `json:"reason,omitempty"`
+	SourceIP string            `json:"source_ip,omitempty"`
+	Start    time.Time         `json:"start"`
+	Cols     int               `json:"cols"`
+	Rows     int               `json:"rows"`
+	Input    string            `json:"input"`
+	// Key is the key of the content, sealed by the keyring.
+	Key []byte `json:"key"`
+}
+
+const (
+	inputRecorded = "recorded"
+	inputOmitted  = "omitted"
+)
+
+func (h *Header) input() string {
+	if h.OmitInput {
+		return inputOmitted
+	}
+	return inputRecorded
+}
+
+func (h *Header) encode(key []byte) ([]byte, error) {
+	b, err := json.Marshal(fileHeader{
+		Format: fileFormat, Session: h.SessionID, Node: h.Node, NodeName: text(h.NodeName), Owner: text(h.Owner),
+		Document: text(h.Document), Reason: text(h.Reason), SourceIP: text(h.SourceIP), Start: h.Start.UTC(),
+		Cols: h.Cols, Rows: h.Rows, Input: h.input(), Key: key,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("record: header: %w", err)
+	}
+	return b, nil
+}
+
+func decodeHeader(b []byte) (Header, []byte, error) {
+	var f fileHeader
+	if err := json.Unmarshal(b, &f); err != nil {
+		return Header{}, nil, fmt.Errorf("header: %w", err)
+	}
+	if f.Format != fileFormat {
+		return Header{}, nil, fmt.Errorf("header: format %.40q is not supported", f.Format)
+	}
+	return Header{
+		SessionID: f.Session, Node: f.Node, NodeName: f.NodeName, Owner: f.Owner, Document: f.Document, Reason: f.Reason,
+		SourceIP: f.SourceIP, Start: f.Start, Cols: f.Cols, Rows: f.Rows, OmitInput: f.Input == inputOmitted,
+	}, f.Key, nil
+}
+
+// cast returns the header of the asciicast that the recording is exported as.
 func (h *Header) cast() *cast.Header {
 	title := string(h.SessionID) + " on " + string(h.Node)
 	if h.NodeName != "" {

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -23,7 +24,9 @@ import (
 
 	"sekisho"
 	"sekisho/internal/session/cast"
+	"sekisho/internal/session/recfile"
 	"sekisho/internal/session/record"
+	"sekisho/internal/session/record/recordtest"
 )
 
 func testKey(n byte) ed25519.PrivateKey {
@@ -40,6 +43,9 @@ func publicKeys(keys ...ed25519.PrivateKey) record.Keys {
 
 func open(t testing.TB, dir string, o record.Options) *record.Recorder {
 	t.Helper()
+	if o.Sealer == nil {
+		o.Sealer = recordtest.Sealer{}
+	}
 	r, err := record.Open(dir, testKey(1), o)
 	if err != nil {
 		t.Fatal(err)
@@ -87,10 +93,9 @@ func dirOf(t testing.TB, dir string, id sekisho.SessionID) string {
 // events reads the cast of a recording: code and exact bytes of each event.
 func events(t testing.TB, r *record.Recorder, id sekisho.SessionID) (cast.Header, []string) {
 	t.Helper()
-	c, err := r.Open(id)
-	ok(t, err)
-	defer c.Close()
-	d, err := cast.NewReader(c)
+	var b bytes.Buffer
+	ok(t, r.WriteCast(&b, id))
+	d, err := cast.NewReader(&b)
 	ok(t, err)
 	var evs []string
 	for {
@@ -133,7 +138,7 @@ func TestRecordSealVerify(t *testing.T) {
 
 		live, err := r.Stat(alice)
 		ok(t, err)
-		if !live.Live || live.Sealed || live.Duration != 2*time.Second || live.ChainHead == "" {
+		if !live.Live || live.Sealed || live.Duration != 2*time.Second || live.Events != 7 {
 			t.Errorf("live: %+v", live)
 		}
 		if _, err := r.Verify(alice); err == nil {
@@ -162,7 +167,7 @@ func TestRecordSealVerify(t *testing.T) {
 
 		got, err := r.Verify(alice)
 		ok(t, err)
-		if !got.Sealed || got.BytesOut != 9 || got.BytesIn != 5 || got.Events != 10 || got.Exit.Status != 3 ||
+		if !got.Sealed || got.BytesOut != 9 || got.BytesIn != 5 || got.Events != 8 || got.Exit.Status != 3 ||
 			got.Duration != 2*time.Second || got.Owner != header(alice).Owner || got.SealDigest != sum.SealDigest {
 			t.Errorf("verified: %+v", got)
 		}
@@ -179,6 +184,11 @@ func TestRecordSealVerify(t *testing.T) {
 		}
 		if _, err := r.Start(header(alice)); sekisho.CodeOf(err) != sekisho.CodeConflict {
 			t.Errorf("started a sealed recording: %v", err)
+		}
+		left, err := os.ReadDir(dirOf(t, dir, alice))
+		ok(t, err)
+		if len(left) != 2 {
+			t.Errorf("%d files are left of a sealed recording", len(left))
 		}
 		rep, err := record.VerifyLedger(os.DirFS(filepath.Join(dir, "recordings")), publicKeys(testKey(1)), "")
 		ok(t, err)
@@ -299,9 +309,9 @@ func TestLinksAreNotFollowed(t *testing.T) {
 	ok(t, os.WriteFile(secret, []byte("secret\n"), 0o600))
 	r := open(t, dir, record.Options{})
 	ok(t, start(t, r, alice).Close())
-	castFile := filepath.Join(dirOf(t, dir, alice), record.CastFile)
-	ok(t, os.Remove(castFile))
-	ok(t, os.Symlink(secret, castFile))
+	mainFile := filepath.Join(dirOf(t, dir, alice), record.MainFile)
+	ok(t, os.Remove(mainFile))
+	ok(t, os.Symlink(secret, mainFile))
 	if _, err := r.Open(alice); err == nil {
 		t.Error("read through a link")
 	}
@@ -393,233 +403,6 @@ func edit(t *testing.T, name string, f func([]byte) []byte) {
 	ok(t, os.WriteFile(name, f(b), 0o600))
 }
 
-// TestTampering goes through every class of it and wants the place named.
-func TestTampering(t *testing.T) {
-	t.Parallel()
-	const other = sekisho.SessionID("alice-other")
-	lines := func(b []byte) [][]byte { return bytes.SplitAfter(b, []byte("\n")) }
-	tests := []struct {
-		name    string
-		tamper  func(t *testing.T, dir, otherDir string)
-		file    string
-		problem string
-		line    int64 // 0 = any
-	}{
-		{"bit flip in the cast", func(t *testing.T, dir, _ string) {
-			edit(t, dir+"/session.cast", func(b []byte) []byte {
-				i := bytes.Index(b, []byte("line 25"))
-				b[i] ^= 1
-				return b
-			})
-		}, record.CastFile, "not what was recorded (checkpoint 3)", 22},
-		{"bit flip in the header", func(t *testing.T, dir, _ string) {
-			edit(t, dir+"/session.cast", func(b []byte) []byte { b[20] ^= 1; return b })
-		}, record.CastFile, "(checkpoint 0)", 1},
-		{"a line of the cast dropped", func(t *testing.T, dir, _ string) {
-			edit(t, dir+"/session.cast", func(b []byte) []byte {
-				l := lines(b)
-				return bytes.Join(append(l[:15:15], l[16:]...), nil)
-			})
-		}, record.CastFile, "against the seal", 12},
-		{"two lines of the cast swapped", func(t *testing.T, dir, _ string) {
-			edit(t, dir+"/session.cast", func(b []byte) []byte {
-				l := lines(b)
-				l[33], l[34] = l[34], l[33]
-				return bytes.Join(l, nil)
-			})
-		}, record.CastFile, "(checkpoint 4)", 32},
-		{"tail of the cast cut", func(t *testing.T, dir, _ string) {
-			edit(t, dir+"/session.cast", func(b []byte) []byte { return b[:len(b)-1] })
-		}, record.CastFile, "the file ends at byte", 42},
-		{"cast emptied", func(t *testing.T, dir, _ string) {
-			edit(t, dir+"/session.cast", func([]byte) []byte { return nil })
-		}, record.CastFile, "the file ends at byte 0", 1},
-		{"cast extended", func(t *testing.T, dir, _ string) {
-			edit(t, dir+"/session.cast", func(b []byte) []byte { return append(b, "[0,\"o\",\"rm -rf /\"]\n"...) })
-		}, record.CastFile, "added after the seal", 44},
-		{"cast of another session", func(t *testing.T, dir, other string) {
-			ok(t, os.Rename(other+"/session.cast", dir+"/session.cast"))
-		}, record.CastFile, "(checkpoint 0)", 1},
-		{"cast missing", func(t *testing.T, dir, _ string) { ok(t, os.Remove(dir+"/session.cast")) },
-			record.CastFile, "missing", 0},
-		{"bit flip in the chain", func(t *testing.T, dir, _ string) {
-			edit(t, dir+"/session.chain", func(b []byte) []byte {
-				l := lines(b)
-				l[2][20] ^= 1
-				return bytes.Join(l, nil)
-			})
-		}, record.ChainFile, "line 3", 3},
-		{"signature of a checkpoint changed", func(t *testing.T, dir, _ string) {
-			edit(t, dir+"/session.chain", func(b []byte) []byte {
-				l := lines(b)
-				c := &l[1][len(l[1])-40]
-				if *c == 'A' {
-					*c = 'B'
-				} else {
-					*c = 'A'
-				}
-				return bytes.Join(l, nil)
-			})
-		}, record.ChainFile, "signature", 2},
-		{"checkpoint dropped", func(t *testing.T, dir, _ string) {
-			edit(t, dir+"/session.chain", func(b []byte) []byte {
-				l := lines(b)
-				return bytes.Join(append(l[:2:2], l[3:]...), nil)
-			})
-		}, record.ChainFile, "checkpoint 3 stands where checkpoint 2 belongs", 3},
-		{"end of the chain cut", func(t *testing.T, dir, _ string) {
-			edit(t, dir+"/session.chain", func(b []byte) []byte {
-				l := lines(b)
-				return bytes.Join(l[:len(l)-2], nil)
-			})
-		}, record.ChainFile, "it ends after 5 checkpoints, the seal covers 6", 6},
-		{"end of cast and chain cut alike", func(t *testing.T, dir, _ string) {
-			edit(t, dir+"/session.chain", func(b []byte) []byte { return bytes.Join(lines(b)[:3], nil) })
-			edit(t, dir+"/session.cast", func(b []byte) []byte { return bytes.Join(lines(b)[:21], nil) })
-		}, record.ChainFile, "the seal covers 6", 4},
-		{"chain cut within a line", func(t *testing.T, dir, _ string) {
-			edit(t, dir+"/session.chain", func(b []byte) []byte { return b[:len(b)-1] })
-		}, record.ChainFile, "cut off within the line", 6},
-		{"checkpoint repeated", func(t *testing.T, dir, _ string) {
-			edit(t, dir+"/session.chain", func(b []byte) []byte {
-				l := lines(b)
-				return append(b, l[len(l)-2]...)
-			})
-		}, record.ChainFile, "checkpoint 5 stands where checkpoint 6 belongs", 7},
-		{"chain of another session", func(t *testing.T, dir, other string) {
-			ok(t, os.Rename(other+"/session.chain", dir+"/session.chain"))
-		}, record.ChainFile, "another session", 1},
-		{"cast and chain of another session", func(t *testing.T, dir, other string) {
-			ok(t, os.Rename(other+"/session.chain", dir+"/session.chain"))
-			ok(t, os.Rename(other+"/session.cast", dir+"/session.cast"))
-		}, record.ChainFile, "another session", 1},
-		{"chain missing", func(t *testing.T, dir, _ string) { ok(t, os.Remove(dir+"/session.chain")) },
-			record.ChainFile, "missing", 0},
-		{"seal missing", func(t *testing.T, dir, _ string) { ok(t, os.Remove(dir+"/seal.json")) },
-			record.SealFile, "missing", 0},
-		{"seal changed", func(t *testing.T, dir, _ string) {
-			edit(t, dir+"/seal.json", func(b []byte) []byte { return bytes.Replace(b, []byte(`"done"`), []byte(`"gone"`), 1) })
-		}, record.SealFile, "signature", 0},
-		{"seal cut", func(t *testing.T, dir, _ string) {
-			edit(t, dir+"/seal.json", func(b []byte) []byte { return b[:len(b)-1] })
-		}, record.SealFile, "cut short", 0},
-		{"seal with a member more", func(t *testing.T, dir, _ string) {
-			edit(t, dir+"/seal.json", func(b []byte) []byte { return bytes.Replace(b, []byte(`{`), []byte(`{"x":1,`), 1) })
-		}, record.SealFile, "not a signed line", 0},
-		{"checkpoint passed off as seal", func(t *testing.T, dir, _ string) {
-			chain, err := os.ReadFile(dir + "/session.chain")
-			ok(t, err)
-			edit(t, dir+"/seal.json", func([]byte) []byte { return lines(chain)[0] })
-		}, record.SealFile, "not a signed line", 0},
-		{"seal of another session", func(t *testing.T, dir, other string) {
-			ok(t, os.Rename(other+"/seal.json", dir+"/seal.json"))
-		}, record.SealFile, "another session", 0},
-		{"all of another session", func(t *testing.T, dir, other string) {
-			ok(t, os.RemoveAll(dir))
-			ok(t, os.Rename(other, dir))
-		}, record.SealFile, "another session", 0},
-		{"seal of another key", func(t *testing.T, dir, _ string) {
-			forger, err := record.Open(filepath.Join(dir, "forger"), testKey(2), record.Options{})
-			ok(t, err)
-			sealed(t, forger, alice, 9)
-			ok(t, forger.Close())
-			forged := dirOf(t, filepath.Join(dir, "forger"), alice)
-			for _, n := range []string{record.CastFile, record.ChainFile, record.SealFile} {
-				ok(t, os.Rename(filepath.Join(forged, n), filepath.Join(dir, n)))
-			}
-		}, record.SealFile, "not among those given", 0},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			dir := t.TempDir()
-			r := open(t, dir, record.Options{})
-			sealed(t, r, alice, 1)
-			sealed(t, r, other, 2)
-			if _, err := r.Verify(alice); err != nil {
-				t.Fatal("untouched: ", err)
-			}
-			tt.tamper(t, dirOf(t, dir, alice), dirOf(t, dir, other))
-			_, err := r.Verify(alice)
-			flaw := wantFlaw(t, err, tt.file, tt.problem)
-			if tt.line != 0 && flaw.Line != tt.line {
-				t.Errorf("line %d, want %d: %v", flaw.Line, tt.line, err)
-			}
-		})
-	}
-}
-
-// TestEveryByteCounts flips every bit's byte of the three files.
-func TestEveryByteCounts(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	r := open(t, dir, record.Options{})
-	rec := start(t, r, alice)
-	ok(t, rec.Output([]byte("short\n")))
-	_, err := rec.Seal(record.Exit{})
-	ok(t, err)
-	files := make(map[string][]byte)
-	for _, n := range []string{record.CastFile, record.ChainFile, record.SealFile} {
-		b, err := os.ReadFile(filepath.Join(dirOf(t, dir, alice), n))
-		ok(t, err)
-		files[n] = b
-	}
-	if _, err := record.Verify(memFS(files), publicKeys(testKey(1)), alice); err != nil {
-		t.Fatal(err)
-	}
-	for n, b := range files {
-		for i := range b {
-			b[i] ^= 0x20
-			if _, err := record.Verify(memFS(files), publicKeys(testKey(1)), alice); err == nil {
-				t.Errorf("byte %d of %s may be anything", i, n)
-			}
-			b[i] ^= 0x20
-		}
-		for i := range b {
-			files[n] = b[:i]
-			if _, err := record.Verify(memFS(files), publicKeys(testKey(1)), alice); err == nil {
-				t.Errorf("%s may end at byte %d", n, i)
-			}
-		}
-		files[n] = b
-	}
-}
-
-// TestCheckpointOfAnotherHistory: the same session under the same key, recorded
-// twice with the same cast, and one checkpoint of the one put into the other.
-// All it says of the cast is true; only the link of the next line is not.
-func TestCheckpointOfAnotherHistory(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		history := func(typed string) (*record.Recorder, string, string) {
-			dir := t.TempDir()
-			r := open(t, dir, record.Options{OmitInput: true})
-			rec := start(t, r, alice)
-			ok(t, rec.Input([]byte(typed)))
-			ok(t, rec.Output([]byte("same")))
-			ok(t, rec.Flush())
-			_, err := rec.Seal(record.Exit{})
-			ok(t, err)
-			name := filepath.Join(dirOf(t, dir, alice), record.ChainFile)
-			b, err := os.ReadFile(name)
-			ok(t, err)
-			return r, name, string(b)
-		}
-		r, name, chain := history("12345")
-		_, _, other := history("1")
-		mine, theirs := strings.SplitAfter(chain, "\n"), strings.SplitAfter(other, "\n")
-		if mine[0] != theirs[0] || mine[1] == theirs[1] {
-			t.Fatal("the histories do not part after the first line")
-		}
-		mine[1] = theirs[1]
-		ok(t, os.WriteFile(name, []byte(strings.Join(mine, "")), 0o600))
-		_, err := r.Verify(alice)
-		if flaw := wantFlaw(t, err, record.ChainFile, "does not follow"); flaw.Line != 3 {
-			t.Error(err)
-		}
-	})
-}
-
 func TestLedgerTampering(t *testing.T) {
 	t.Parallel()
 	const b1, b2 = sekisho.SessionID("bob-1"), sekisho.SessionID("bob-2")
@@ -692,7 +475,7 @@ func TestTamperedLedgerIsNotBuiltUpon(t *testing.T) {
 	ok(t, r.Close())
 	name := filepath.Join(dir, "recordings", record.LedgerFile)
 	edit(t, name, func(b []byte) []byte { b[10] ^= 1; return b })
-	_, err := record.Open(dir, testKey(1), record.Options{})
+	_, err := record.Open(dir, testKey(1), record.Options{Sealer: recordtest.Sealer{}})
 	wantFlaw(t, err, record.LedgerFile, "line 1")
 }
 
@@ -779,18 +562,17 @@ func TestCrashKeepsCounting(t *testing.T) {
 		<-time.After(7 * time.Second)
 		r := open(t, dir, record.Options{})
 		rec := start(t, r, alice)
-		if s := rec.Summary(); s.Duration != 10*time.Second || s.BytesOut != 8 || s.BytesIn != 5 || s.Events != 4 {
+		if s := rec.Summary(); s.Duration != 10*time.Second || s.BytesOut != 8 || s.BytesIn != 5 || s.Events != 3 {
 			t.Errorf("continued: %+v", s)
 		}
 		s, err := rec.Seal(record.Exit{})
 		ok(t, err)
-		if s.Duration != 10*time.Second || s.Events != 5 {
+		if s.Duration != 10*time.Second || s.Events != 4 {
 			t.Errorf("sealed: %+v", s)
 		}
-		c, err := r.Open(alice)
-		ok(t, err)
-		defer c.Close()
-		d, err := cast.NewReader(c)
+		var b bytes.Buffer
+		ok(t, r.WriteCast(&b, alice))
+		d, err := cast.NewReader(&b)
 		ok(t, err)
 		var times []time.Duration
 		for ev, err := d.Next(); err == nil; ev, err = d.Next() {
@@ -812,11 +594,11 @@ func TestKeyChangesWithinARecording(t *testing.T) {
 	rec := start(t, r, alice)
 	ok(t, rec.Output([]byte("old key")))
 	ok(t, r.Close())
-	if _, err := record.Open(dir, testKey(2), record.Options{}); err == nil {
+	if _, err := record.Open(dir, testKey(2), record.Options{Sealer: recordtest.Sealer{}}); err == nil {
 		t.Error("opened a ledger of an unknown key")
 	}
 	old := testKey(1).Public().(ed25519.PublicKey)
-	r, err := record.Open(dir, testKey(2), record.Options{OldKeys: []ed25519.PublicKey{old}})
+	r, err := record.Open(dir, testKey(2), record.Options{Sealer: recordtest.Sealer{}, OldKeys: []ed25519.PublicKey{old}})
 	ok(t, err)
 	defer r.Close()
 	rec = start(t, r, alice)
@@ -827,201 +609,14 @@ func TestKeyChangesWithinARecording(t *testing.T) {
 		t.Error(err)
 	}
 	fsys := os.DirFS(dirOf(t, dir, alice))
-	if _, err := record.Verify(fsys, publicKeys(testKey(2)), alice); err == nil {
-		t.Error("the part of the old key was not checked")
+	if _, err := record.Verify(fsys, publicKeys(testKey(2)), alice); err != nil {
+		t.Errorf("the new key vouches for all of it: %v", err)
+	}
+	if _, err := record.Verify(fsys, publicKeys(testKey(1)), alice); err == nil {
+		t.Error("verified without the new key")
 	}
 	if _, err := record.VerifyLedger(os.DirFS(filepath.Join(dir, "recordings")), publicKeys(testKey(1), testKey(2)), ""); err != nil {
 		t.Error(err)
-	}
-}
-
-// TestCrashAnywhere takes the store as a killed server leaves it, cuts the
-// files at every byte after the last checkpoint, and wants everything before
-// the cut back, as whole lines, under a good seal.
-func TestCrashAnywhere(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	r := open(t, dir, record.Options{})
-	rec := start(t, r, alice)
-	ok(t, rec.Output([]byte("covered by a checkpoint\r\n")))
-	ok(t, rec.Flush())
-	before, err := os.ReadFile(filepath.Join(dirOf(t, dir, alice), record.CastFile))
-	ok(t, err)
-	ok(t, rec.Output([]byte("plain\r\n")))
-	ok(t, rec.Input([]byte("typed")))
-	ok(t, rec.Output([]byte("not \xff text"))) // companion and event
-	ok(t, rec.Output([]byte("the last words")))
-	// The server is dead from here on: nothing was closed, nothing flushed.
-	full, err := os.ReadFile(filepath.Join(dirOf(t, dir, alice), record.CastFile))
-	ok(t, err)
-	chain, err := os.ReadFile(filepath.Join(dirOf(t, dir, alice), record.ChainFile))
-	ok(t, err)
-	rel, err := filepath.Rel(dir, dirOf(t, dir, alice))
-	ok(t, err)
-
-	for cut := len(before); cut <= len(full); cut++ {
-		checkCrash(t, dir, rel, full[:cut], chain, len(before), false)
-		if cut%5 == 0 {
-			checkCrash(t, dir, rel, full[:cut], chain, len(before), true)
-		}
-	}
-	// The last checkpoint was under way.
-	first := bytes.IndexByte(chain, '\n') + 1
-	for cut := first; cut < len(chain); cut += 11 {
-		checkCrash(t, dir, rel, full, chain[:cut], len(before), cut%2 == 0)
-	}
-}
-
-func checkCrash(t *testing.T, dir, rel string, castBytes, chain []byte, covered int, resumed bool) {
-	t.Helper()
-	copied := t.TempDir()
-	ok(t, os.CopyFS(copied, os.DirFS(dir)))
-	ok(t, os.WriteFile(filepath.Join(copied, rel, record.CastFile), castBytes, 0o600))
-	ok(t, os.WriteFile(filepath.Join(copied, rel, record.ChainFile), chain, 0o600))
-	want := castBytes[:bytes.LastIndexByte(castBytes, '\n')+1]
-	// A companion whose event was torn off goes with it.
-	if l := bytes.SplitAfter(want, []byte("\n")); len(l) > 1 && bytes.Contains(l[len(l)-2], []byte(`,"B",`)) {
-		want = want[:len(want)-len(l[len(l)-2])]
-	}
-	r, err := record.Open(copied, testKey(1), record.Options{})
-	ok(t, err)
-	defer r.Close()
-	if resumed {
-		rec, err := r.Start(header(alice))
-		ok(t, err)
-		ok(t, rec.Output([]byte("go on")))
-		_, err = rec.Seal(record.Exit{})
-		ok(t, err)
-	} else {
-		sums, err := r.Recover(t.Context(), func(sekisho.SessionID) bool { return true })
-		ok(t, err)
-		if len(sums) != 1 || sums[0].Damage != "" || sums[0].Exit.Reason != "server stopped" {
-			t.Fatalf("cut at %d: recovered %+v", len(castBytes), sums)
-		}
-	}
-	if _, err := r.Verify(alice); err != nil {
-		t.Fatalf("cut at %d of %d: %v", len(castBytes), covered, err)
-	}
-	got, err := os.ReadFile(filepath.Join(copied, rel, record.CastFile))
-	ok(t, err)
-	if !bytes.HasPrefix(got, want) {
-		t.Fatalf("cut at %d: lost something that was whole", len(castBytes))
-	}
-	tail := "[0.000000,\"m\",\"ended: server stopped\"]\n[0.000000,\"x\",\"-1\"]\n"
-	if !resumed && string(got[len(want):]) != tail {
-		t.Fatalf("cut at %d: after the whole lines comes %q", len(castBytes), got[len(want):])
-	}
-	_, evs := events(t, r, alice)
-	if evs[0] != "o covered by a checkpoint\r\n" {
-		t.Fatalf("cut at %d: %q", len(castBytes), evs)
-	}
-	if _, err := record.VerifyLedger(os.DirFS(filepath.Join(copied, "recordings")), publicKeys(testKey(1)), ""); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// TestDamageFoundAtRecovery: what was changed before it was sealed stays
-// visible for ever, and the recording is left as it is.
-func TestDamageFoundAtRecovery(t *testing.T) {
-	t.Parallel()
-	tests := []struct {
-		name   string
-		damage func(t *testing.T, dir string)
-		want   string
-	}{
-		{"cast cut below a checkpoint", func(t *testing.T, dir string) {
-			edit(t, dir+"/session.cast", func(b []byte) []byte { return b[:len(b)-40] })
-		}, "session.cast"},
-		{"cast changed", func(t *testing.T, dir string) {
-			edit(t, dir+"/session.cast", func(b []byte) []byte { return bytes.Replace(b, []byte("secret"), []byte("public"), 1) })
-		}, "not what was recorded"},
-		{"nonsense after the last checkpoint", func(t *testing.T, dir string) {
-			edit(t, dir+"/session.cast", func(b []byte) []byte { return append(b, "\x00\x00\n"...) })
-		}, "line 3"},
-		{"chain gone", func(t *testing.T, dir string) { ok(t, os.Remove(dir+"/session.chain")) }, "session.chain"},
-		{"chain emptied", func(t *testing.T, dir string) {
-			edit(t, dir+"/session.chain", func([]byte) []byte { return nil })
-		}, "session.chain"},
-		{"cast gone", func(t *testing.T, dir string) { ok(t, os.Remove(dir+"/session.cast")) }, "session.cast"},
-		{"both emptied", func(t *testing.T, dir string) {
-			edit(t, dir+"/session.chain", func([]byte) []byte { return nil })
-			edit(t, dir+"/session.cast", func([]byte) []byte { return nil })
-		}, "session.chain"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			dir := t.TempDir()
-			r := open(t, dir, record.Options{})
-			rec := start(t, r, alice)
-			ok(t, rec.Output([]byte("a secret of some length, longer than forty bytes")))
-			ok(t, r.Close())
-			where := dirOf(t, dir, alice)
-			tt.damage(t, where)
-			castBefore, _ := os.ReadFile(where + "/session.cast")
-
-			r = open(t, dir, record.Options{})
-			if _, err := r.Start(header(alice)); err == nil || !strings.Contains(err.Error(), tt.want) {
-				t.Errorf("continued: %v", err)
-			}
-			sums, err := r.Recover(t.Context(), func(sekisho.SessionID) bool { return true })
-			ok(t, err)
-			if len(sums) != 1 || !strings.Contains(sums[0].Damage, tt.want) {
-				t.Fatalf("recovered %+v", sums)
-			}
-			if castAfter, _ := os.ReadFile(where + "/session.cast"); !bytes.Equal(castBefore, castAfter) {
-				t.Error("the evidence was changed")
-			}
-			_, err = r.Verify(alice)
-			wantFlaw(t, err, record.SealFile, "damaged already when it was sealed")
-			if _, err := record.VerifyLedger(os.DirFS(filepath.Join(dir, "recordings")), publicKeys(testKey(1)), ""); err != nil {
-				t.Error(err)
-			}
-			ok(t, os.WriteFile(where+"/session.cast", []byte("other evidence"), 0o600))
-			_, err = r.Verify(alice)
-			wantFlaw(t, err, record.CastFile, "changed since")
-		})
-	}
-}
-
-// TestStillbornLeavesNothing: a crash in the middle of Start, before anything
-// was recorded.
-func TestStillbornLeavesNothing(t *testing.T) {
-	t.Parallel()
-	month := filepath.Join("recordings", "2026", "11")
-	for name, files := range map[string]map[string]string{
-		"directory only": {},
-		"empty cast":     {record.CastFile: ""},
-		"torn header":    {record.CastFile: `{"version":3`},
-		"torn chain":     {record.CastFile: `{"version":3,"term":{"cols":80,"rows":24}}` + "\n", record.ChainFile: `{"n":0`},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			dir := t.TempDir()
-			plant := func() {
-				where := filepath.Join(dir, month, string(alice))
-				ok(t, os.MkdirAll(where, 0o700))
-				for n, text := range files {
-					ok(t, os.WriteFile(filepath.Join(where, n), []byte(text), 0o600))
-				}
-			}
-			plant()
-			r := open(t, dir, record.Options{})
-			sums, err := r.Recover(t.Context(), func(sekisho.SessionID) bool { return true })
-			if err != nil || len(sums) != 0 {
-				t.Fatalf("%v %v", sums, err)
-			}
-			if _, err := r.Open(alice); !sekisho.IsNotFound(err) {
-				t.Errorf("still there: %v", err)
-			}
-			plant()
-			rec := start(t, r, alice)
-			_, err = rec.Seal(record.Exit{})
-			ok(t, err)
-			if _, err := r.Verify(alice); err != nil {
-				t.Error(err)
-			}
-		})
 	}
 }
 
@@ -1108,22 +703,121 @@ func TestExport(t *testing.T) {
 	}
 }
 
-// TestLiveReadersSeeWholeEvents: what Open gives of a live recording ends
-// where an event ends.
-func TestLiveReadersSeeWholeEvents(t *testing.T) {
+// TestLivePages: pages of a recording in progress continue where the last one
+// ended, across the blocks that are written meanwhile.
+func TestLivePages(t *testing.T) {
 	t.Parallel()
 	r := open(t, t.TempDir(), record.Options{})
 	rec := start(t, r, alice)
-	ok(t, rec.Output([]byte("one")))
-	c, err := r.Open(alice)
-	ok(t, err)
-	defer c.Close()
-	ok(t, rec.Output([]byte("two")))
-	b, err := io.ReadAll(c)
-	ok(t, err)
-	if !c.Live || c.Seal != nil || !bytes.HasSuffix(b, []byte("\"one\"]\n")) {
-		t.Errorf("live %v, ends with %q", c.Live, b[len(b)-20:])
+	ok(t, rec.Resize(80, 24))
+	var got []byte
+	read := func() {
+		t.Helper()
+		for {
+			p, err := r.CastPage(alice, int64(len(got)), 1000)
+			ok(t, err)
+			got = append(got, p.Data...)
+			if p.Next != int64(len(got)) || !p.End && p.Total <= p.Next {
+				t.Fatalf("%+v", p)
+			}
+			if p.End {
+				return
+			}
+		}
 	}
+	for i := range 300 {
+		ok(t, rec.Output(fmt.Appendf(nil, "line %d 関\xe9", i)))
+		if i%7 == 0 {
+			read()
+		}
+		if i%20 == 0 {
+			ok(t, rec.Flush())
+		}
+	}
+	_, err := rec.Seal(record.Exit{})
+	ok(t, err)
+	read()
+	var whole bytes.Buffer
+	ok(t, r.WriteCast(&whole, alice))
+	if !bytes.Equal(got, whole.Bytes()) {
+		t.Errorf("%d bytes in pages, %d at once", len(got), whole.Len())
+	}
+	if p, err := r.CastPage(alice, 5, 10); err != nil || !bytes.Equal(p.Data, got[5:15]) {
+		t.Errorf("from the middle: %q, %v", p.Data, err)
+	}
+	if _, err := r.CastPage(alice, int64(len(got))+1, 10); sekisho.CodeOf(err) != sekisho.CodeInvalid {
+		t.Errorf("beyond the end: %v", err)
+	}
+}
+
+// TestHiddenInput: what is typed while the terminal does not echo is counted
+// and not kept.
+func TestHiddenInput(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	r := open(t, dir, record.Options{})
+	rec := start(t, r, alice)
+	ok(t, rec.Input([]byte("sudo id\r")))
+	rec.Echo(false)
+	ok(t, rec.Input([]byte("hunter2\r")))
+	rec.Echo(true)
+	ok(t, rec.Input([]byte("exit\r")))
+	s, err := rec.Seal(record.Exit{})
+	ok(t, err)
+	_, evs := events(t, r, alice)
+	if d := cmp.Diff([]string{"i sudo id\r", "m hidden input, 8 bytes", "i exit\r", "x 0"}, evs); d != "" {
+		t.Error(d)
+	}
+	if s.BytesIn != 21 {
+		t.Errorf("%d bytes in", s.BytesIn)
+	}
+}
+
+// TestNothingInTheClear: what passed is in none of the files, neither while
+// the session runs nor afterwards.
+func TestNothingInTheClear(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	r := open(t, dir, record.Options{})
+	rec := start(t, r, alice)
+	look := func() {
+		t.Helper()
+		ok(t, fs.WalkDir(os.DirFS(dir), ".", func(p string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			b, err := fs.ReadFile(os.DirFS(dir), p)
+			if bytes.Contains(b, []byte("top secret")) {
+				t.Errorf("%s has it in the clear", p)
+			}
+			return err
+		}))
+	}
+	ok(t, rec.Output([]byte("top secret output")))
+	ok(t, rec.Input([]byte("top secret input")))
+	look()
+	ok(t, rec.Flush())
+	look()
+	_, err := rec.Seal(record.Exit{})
+	ok(t, err)
+	look()
+	ok(t, r.Close())
+	other, err := record.Open(dir, testKey(1), record.Options{Sealer: otherSealer{}})
+	ok(t, err)
+	defer other.Close()
+	if _, err := other.CastPage(alice, 0, 10); err == nil {
+		t.Error("read with another keyring")
+	}
+	if _, err := other.Verify(alice); err != nil {
+		t.Errorf("verification needs no key to the content: %v", err)
+	}
+}
+
+// otherSealer is that of another keyring.
+type otherSealer struct{ recordtest.Sealer }
+
+func (s otherSealer) Open(purpose string, sealed, aad []byte) ([]byte, error) {
+	return s.Sealer.Open(purpose+" of another keyring", sealed, aad)
 }
 
 // TestLongStream: memory does not grow with the recording.
@@ -1166,10 +860,10 @@ func TestLongStream(t *testing.T) {
 	}
 }
 
-// FuzzVerify changes one of the three files in any way: what verifies is what
+// FuzzVerify changes one of the two files in any way: what verifies is what
 // was recorded.
 func FuzzVerify(f *testing.F) {
-	r, err := record.Open(f.TempDir(), testKey(1), record.Options{})
+	r, err := record.Open(f.TempDir(), testKey(1), record.Options{Sealer: recordtest.Sealer{}})
 	ok(f, err)
 	defer r.Close()
 	rec, err := r.Start(header(alice))
@@ -1182,17 +876,16 @@ func FuzzVerify(f *testing.F) {
 	z, err := zip.NewReader(bytes.NewReader(b.Bytes()), int64(b.Len()))
 	ok(f, err)
 	good := make(map[string][]byte)
-	for i, n := range []string{record.CastFile, record.ChainFile, record.SealFile} {
+	for i, n := range []string{record.MainFile, record.SealFile} {
 		good[n], err = fs.ReadFile(z, n)
 		ok(f, err)
 		f.Add(uint8(i), good[n])
 		f.Add(uint8(i), good[n][:len(good[n])/2])
 		f.Add(uint8(i), append(bytes.Clone(good[n]), good[n]...))
 	}
-	f.Add(uint8(1), []byte(`{"n":0,"offset":-1,"sha256":"","prev":"","sig":"`+strings.Repeat("A", 86)+"==\"}\n"))
 	keys := publicKeys(testKey(1))
 	f.Fuzz(func(t *testing.T, which uint8, text []byte) {
-		name := []string{record.CastFile, record.ChainFile, record.SealFile}[which%3]
+		name := []string{record.MainFile, record.SealFile}[which%2]
 		files := make(map[string][]byte)
 		for n, b := range good {
 			files[n] = b
@@ -1252,5 +945,298 @@ func TestReady(t *testing.T) {
 	}
 	if err := r.Ready(); err == nil {
 		t.Error("ready, without a place to write to")
+	}
+}
+
+// TestTampering goes through every class of it and wants the place named.
+func TestTampering(t *testing.T) {
+	t.Parallel()
+	const other = sekisho.SessionID("alice-other")
+	main := func(dir string) string { return filepath.Join(dir, record.MainFile) }
+	// block returns where a block lies.
+	block := func(t *testing.T, b []byte, n int) (from, to int) {
+		r, err := recfile.Open(bytes.NewReader(b), int64(len(b)))
+		ok(t, err)
+		blocks, err := r.Blocks()
+		ok(t, err)
+		return int(blocks[n].Offset), int(blocks[n].Offset + blocks[n].Size)
+	}
+	tests := []struct {
+		name    string
+		tamper  func(t *testing.T, dir, otherDir string)
+		file    string
+		problem string
+	}{
+		{"bit flip in a block", func(t *testing.T, dir, _ string) {
+			edit(t, main(dir), func(b []byte) []byte {
+				from, to := block(t, b, 2)
+				b[(from+to)/2] ^= 1
+				return b
+			})
+		}, record.MainFile, "block 2: its signature does not match"},
+		{"bit flip in a signature", func(t *testing.T, dir, _ string) {
+			edit(t, main(dir), func(b []byte) []byte {
+				_, to := block(t, b, 2)
+				b[to-1] ^= 1
+				return b
+			})
+		}, record.MainFile, "block 2: its signature does not match"},
+		{"bit flip in the header", func(t *testing.T, dir, _ string) {
+			edit(t, main(dir), func(b []byte) []byte { b[140] ^= 1; return b })
+		}, record.MainFile, "block 0: its signature does not match"},
+		{"a block dropped", func(t *testing.T, dir, _ string) {
+			edit(t, main(dir), func(b []byte) []byte {
+				from, to := block(t, b, 2)
+				return append(b[:from:from], b[to:]...)
+			})
+		}, record.MainFile, "block 3 stands where block 2 belongs"},
+		{"tail cut", func(t *testing.T, dir, _ string) {
+			edit(t, main(dir), func(b []byte) []byte { return b[:len(b)-1] })
+		}, record.MainFile, "the file ends at byte"},
+		{"whole blocks cut", func(t *testing.T, dir, _ string) {
+			edit(t, main(dir), func(b []byte) []byte {
+				from, _ := block(t, b, 3)
+				return b[:from]
+			})
+		}, record.MainFile, "after 3 whole blocks"},
+		{"emptied", func(t *testing.T, dir, _ string) {
+			edit(t, main(dir), func([]byte) []byte { return nil })
+		}, record.MainFile, "no beginning"},
+		{"extended", func(t *testing.T, dir, _ string) {
+			edit(t, main(dir), func(b []byte) []byte { return append(b, "rm -rf /"...) })
+		}, record.MainFile, "added after the seal"},
+		{"a block repeated at the end", func(t *testing.T, dir, _ string) {
+			edit(t, main(dir), func(b []byte) []byte {
+				from, to := block(t, b, 2)
+				return append(b, b[from:to]...)
+			})
+		}, record.MainFile, "added after the seal"},
+		{"a block of another session", func(t *testing.T, dir, other string) {
+			foreign, err := os.ReadFile(main(other))
+			ok(t, err)
+			edit(t, main(dir), func(b []byte) []byte {
+				from, to := block(t, b, 2)
+				f, e := block(t, foreign, 2)
+				return slices.Concat(b[:from], foreign[f:e], b[to:])
+			})
+		}, record.MainFile, "block 2: it does not follow"},
+		{"file of another session", func(t *testing.T, dir, other string) {
+			ok(t, os.Rename(main(other), main(dir)))
+		}, record.MainFile, "another session"},
+		{"file missing", func(t *testing.T, dir, _ string) { ok(t, os.Remove(main(dir))) }, record.MainFile, "missing"},
+		{"seal missing", func(t *testing.T, dir, _ string) { ok(t, os.Remove(dir+"/seal.json")) }, record.SealFile, "missing"},
+		{"seal changed", func(t *testing.T, dir, _ string) {
+			edit(t, dir+"/seal.json", func(b []byte) []byte { return bytes.Replace(b, []byte(`"done"`), []byte(`"gone"`), 1) })
+		}, record.SealFile, "signature"},
+		{"seal cut", func(t *testing.T, dir, _ string) {
+			edit(t, dir+"/seal.json", func(b []byte) []byte { return b[:len(b)-1] })
+		}, record.SealFile, "cut short"},
+		{"seal of another session", func(t *testing.T, dir, other string) {
+			ok(t, os.Rename(other+"/seal.json", dir+"/seal.json"))
+		}, record.SealFile, "another session"},
+		{"all of another session", func(t *testing.T, dir, other string) {
+			ok(t, os.RemoveAll(dir))
+			ok(t, os.Rename(other, dir))
+		}, record.SealFile, "another session"},
+		{"seal of another key", func(t *testing.T, dir, _ string) {
+			forger, err := record.Open(filepath.Join(dir, "forger"), testKey(2), record.Options{Sealer: recordtest.Sealer{}})
+			ok(t, err)
+			sealed(t, forger, alice, 9)
+			ok(t, forger.Close())
+			forged := dirOf(t, filepath.Join(dir, "forger"), alice)
+			for _, n := range []string{record.MainFile, record.SealFile} {
+				ok(t, os.Rename(filepath.Join(forged, n), filepath.Join(dir, n)))
+			}
+		}, record.SealFile, "not among those given"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			r := open(t, dir, record.Options{})
+			sealed(t, r, alice, 1)
+			sealed(t, r, other, 2)
+			if _, err := r.Verify(alice); err != nil {
+				t.Fatal("untouched: ", err)
+			}
+			tt.tamper(t, dirOf(t, dir, alice), dirOf(t, dir, other))
+			_, err := r.Verify(alice)
+			wantFlaw(t, err, tt.file, tt.problem)
+		})
+	}
+}
+
+// TestEveryByteCounts changes every byte of both files, and cuts them there.
+func TestEveryByteCounts(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	r := open(t, dir, record.Options{})
+	rec := start(t, r, alice)
+	ok(t, rec.Output([]byte("short\n")))
+	_, err := rec.Seal(record.Exit{})
+	ok(t, err)
+	files := make(map[string][]byte)
+	for _, n := range []string{record.MainFile, record.SealFile} {
+		b, err := os.ReadFile(filepath.Join(dirOf(t, dir, alice), n))
+		ok(t, err)
+		files[n] = b
+	}
+	if _, err := record.Verify(memFS(files), publicKeys(testKey(1)), alice); err != nil {
+		t.Fatal(err)
+	}
+	for n, b := range files {
+		for i := range b {
+			b[i] ^= 0x20
+			if _, err := record.Verify(memFS(files), publicKeys(testKey(1)), alice); err == nil {
+				t.Errorf("byte %d of %s may be anything", i, n)
+			}
+			b[i] ^= 0x20
+		}
+		for i := range b {
+			files[n] = b[:i]
+			if _, err := record.Verify(memFS(files), publicKeys(testKey(1)), alice); err == nil {
+				t.Errorf("%s may end at byte %d", n, i)
+			}
+		}
+		files[n] = b
+	}
+}
+
+// TestDamageFoundAtRecovery: what was changed before it was sealed stays
+// visible for ever, and the recording is left as it is.
+func TestDamageFoundAtRecovery(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		damage func(t *testing.T, main string)
+		want   string
+	}{
+		{"changed", func(t *testing.T, main string) {
+			edit(t, main, func(b []byte) []byte { b[len(b)-100] ^= 1; return b })
+		}, "block 1: its signature"},
+		{"nonsense at the end", func(t *testing.T, main string) {
+			edit(t, main, func(b []byte) []byte { return append(b, make([]byte, 200)...) })
+		}, "not the beginning of a block"},
+		{"gone", func(t *testing.T, main string) { ok(t, os.Remove(main)) }, "session.rec: it is missing"},
+		{"emptied", func(t *testing.T, main string) { ok(t, os.Truncate(main, 0)) }, "session.rec"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			r := open(t, dir, record.Options{})
+			rec := start(t, r, alice)
+			ok(t, rec.Output([]byte("a secret of some length")))
+			ok(t, r.Close())
+			main := filepath.Join(dirOf(t, dir, alice), record.MainFile)
+			tt.damage(t, main)
+			before, _ := os.ReadFile(main)
+
+			r = open(t, dir, record.Options{})
+			if _, err := r.Start(header(alice)); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("continued: %v", err)
+			}
+			sums, err := r.Recover(t.Context(), func(sekisho.SessionID) bool { return true })
+			ok(t, err)
+			if len(sums) != 1 || !strings.Contains(sums[0].Damage, tt.want) {
+				t.Fatalf("recovered %+v", sums)
+			}
+			if after, _ := os.ReadFile(main); !bytes.Equal(before, after) {
+				t.Error("the evidence was changed")
+			}
+			_, err = r.Verify(alice)
+			wantFlaw(t, err, record.SealFile, "damaged already when it was sealed")
+			if _, err := record.VerifyLedger(os.DirFS(filepath.Join(dir, "recordings")), publicKeys(testKey(1)), ""); err != nil {
+				t.Error(err)
+			}
+			ok(t, os.WriteFile(main, []byte("other evidence"), 0o600))
+			_, err = r.Verify(alice)
+			wantFlaw(t, err, record.MainFile, "changed since")
+		})
+	}
+}
+
+// TestEmptyRecordingIsRemoved: a crash in the middle of Start, before anything
+// was recorded, leaves nothing.
+func TestEmptyRecordingIsRemoved(t *testing.T) {
+	t.Parallel()
+	month := filepath.Join("recordings", "2026", "11")
+	for name, files := range map[string]map[string]string{
+		"directory only": {},
+		"empty file":     {record.MainFile: ""},
+		"torn header":    {record.MainFile: "SBK2\x00\x00"},
+		"format 1":       {record.CastFile: `{"version":3`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			plant := func() {
+				where := filepath.Join(dir, month, string(alice))
+				ok(t, os.MkdirAll(where, 0o700))
+				for n, text := range files {
+					ok(t, os.WriteFile(filepath.Join(where, n), []byte(text), 0o600))
+				}
+			}
+			plant()
+			r := open(t, dir, record.Options{})
+			sums, err := r.Recover(t.Context(), func(sekisho.SessionID) bool { return true })
+			if err != nil || len(sums) != 0 {
+				t.Fatalf("%v %v", sums, err)
+			}
+			if _, err := r.Open(alice); !sekisho.IsNotFound(err) {
+				t.Errorf("still there: %v", err)
+			}
+			plant()
+			rec := start(t, r, alice)
+			_, err = rec.Seal(record.Exit{})
+			ok(t, err)
+			if _, err := r.Verify(alice); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestKilled takes the store as a killed server leaves it: everything that was
+// shown is there after the restart, sealed or continued.
+func TestKilled(t *testing.T) {
+	t.Parallel()
+	for _, resumed := range []bool{false, true} {
+		dir := t.TempDir()
+		r := open(t, dir, record.Options{})
+		rec := start(t, r, alice)
+		ok(t, rec.Output([]byte("in a block\r\n")))
+		ok(t, rec.Flush())
+		ok(t, rec.Output([]byte("in the tail\r\n")))
+		ok(t, rec.Input([]byte("typed")))
+		ok(t, rec.Output([]byte("the last words")))
+		copied := t.TempDir()
+		ok(t, os.CopyFS(copied, os.DirFS(dir)))
+
+		r = open(t, copied, record.Options{})
+		want := []string{"o in a block\r\n", "o in the tail\r\n", "i typed", "o the last words"}
+		if resumed {
+			rec := start(t, r, alice)
+			ok(t, rec.Output([]byte("more")))
+			_, err := rec.Seal(record.Exit{})
+			ok(t, err)
+			want = append(want, "m resumed", "o more", "x 0")
+		} else {
+			sums, err := r.Recover(t.Context(), func(sekisho.SessionID) bool { return true })
+			ok(t, err)
+			if len(sums) != 1 || sums[0].Damage != "" {
+				t.Fatalf("recovered %+v", sums)
+			}
+			want = append(want, "m ended: server stopped", "x -1")
+		}
+		_, evs := events(t, r, alice)
+		if d := cmp.Diff(want, evs); d != "" {
+			t.Error(d)
+		}
+		if _, err := r.Verify(alice); err != nil {
+			t.Error(err)
+		}
+		if _, err := record.VerifyLedger(os.DirFS(filepath.Join(copied, "recordings")), publicKeys(testKey(1)), ""); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -4,22 +4,21 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
-	"crypto/sha256"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"iter"
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
 	"sync"
 	"time"
 
 	"sekisho"
 	"sekisho/internal/session/cast"
-	"sekisho/internal/wire/id"
+	"sekisho/internal/session/recfile"
 )
 
 // Options are the settings of a Recorder. The zero value is the default.
@@ -29,18 +28,28 @@ type Options struct {
 	OmitInput bool
 	// OldKeys are public keys that signed earlier parts of the store.
 	OldKeys []ed25519.PublicKey
+	// Sealer protects the keys that recordings are encrypted with. Required.
+	Sealer Sealer
 }
+
+// Sealer encrypts small secrets at rest.
+type Sealer interface {
+	Seal(purpose string, plaintext, aad []byte) ([]byte, error)
+	Open(purpose string, sealed, aad []byte) ([]byte, error)
+}
+
+// sealPurpose is what the keyring knows the keys of recordings by.
+const sealPurpose = "recording"
 
 // Recorder keeps the recordings of one server below one directory. One
 // process at a time may have it open.
 type Recorder struct {
-	root      *os.Root
+	*Archive
 	signer    ed25519.PrivateKey
 	key       string // its fingerprint
-	keys      Keys
 	omitInput bool
-	every     int64 // bytes of cast between checkpoints
 	ledger    *ledger
+	wrap      func(recordingFiles) recordingFiles // for tests: nil
 
 	mu   sync.Mutex
 	live map[sekisho.SessionID]*Recording // nil value: being opened
@@ -51,6 +60,9 @@ type Recorder struct {
 func Open(dir string, signer ed25519.PrivateKey, o Options) (*Recorder, error) {
 	if len(signer) != ed25519.PrivateKeySize {
 		return nil, errors.New("record: no signing key")
+	}
+	if o.Sealer == nil {
+		return nil, errors.New("record: no sealer")
 	}
 	dir = filepath.Join(dir, "recordings")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -64,10 +76,11 @@ func Open(dir string, signer ed25519.PrivateKey, o Options) (*Recorder, error) {
 		return nil, fmt.Errorf("record: %w", err)
 	}
 	pub, _ := signer.Public().(ed25519.PublicKey)
+	a := &Archive{root: root, sealer: o.Sealer, keys: KeysOf(append([]ed25519.PublicKey{pub}, o.OldKeys...)...)}
 	r := &Recorder{
-		root: root, signer: signer, key: Fingerprint(pub), omitInput: o.OmitInput, every: defaultEvery,
-		keys: KeysOf(append([]ed25519.PublicKey{pub}, o.OldKeys...)...), live: make(map[sekisho.SessionID]*Recording),
+		Archive: a, signer: signer, key: Fingerprint(pub), omitInput: o.OmitInput, live: make(map[sekisho.SessionID]*Recording),
 	}
+	a.recording = r.recording
 	if err := r.open(pub); err != nil {
 		return nil, errors.Join(err, root.Close())
 	}
@@ -103,8 +116,9 @@ func (r *Recorder) Close() error {
 	return errors.Join(append(errs, r.ledger.f.Close(), r.root.Close())...)
 }
 
-// Flush makes a checkpoint in every recording in progress. Called from time
-// to time, it bounds how long the last words before a silence stay unsigned.
+// Flush writes and signs what is pending in every recording in progress.
+// Called from time to time, it bounds how long the last output before a
+// silence stays unsigned.
 func (r *Recorder) Flush() error {
 	var errs []error
 	for _, rec := range r.inProgress() {
@@ -124,9 +138,6 @@ func (r *Recorder) inProgress() []*Recording {
 	}
 	return recs
 }
-
-// Keys returns the public keys the store is verified with.
-func (r *Recorder) Keys() Keys { return r.keys }
 
 // Key returns the fingerprint of the signing key.
 func (r *Recorder) Key() string { return r.key }
@@ -178,10 +189,14 @@ func (r *Recorder) resume(h Header, dir string) (*Recording, error) {
 	} else if done {
 		return nil, sekisho.Errorf(sekisho.CodeConflict, "The recording of session %s is sealed.", h.SessionID)
 	}
-	if err := r.clearStillborn(h.SessionID, dir); err == nil {
-		return r.create(h)
-	} else if !errors.Is(err, errNotStillborn) {
+	if empty, err := r.removeEmpty(h.SessionID, dir); err != nil {
 		return nil, err
+	} else if empty {
+		return r.create(h)
+	}
+	if r.isFormat1(dir) {
+		return nil, sekisho.Errorf(sekisho.CodeConflict,
+			"The recording of session %s was begun by an earlier version of the server and cannot be continued.", h.SessionID)
 	}
 	rec, err := r.reopen(h.SessionID, dir)
 	if err != nil {
@@ -209,6 +224,9 @@ func (r *Recorder) create(h Header) (*Recording, error) {
 		h.Cols, h.Rows = 80, 24
 	}
 	h.Cols, h.Rows = min(h.Cols, maxSide), min(h.Rows, maxSide)
+	for _, s := range []*string{&h.NodeName, &h.Owner, &h.Document, &h.Reason, &h.SourceIP} {
+		*s = text(*s)
+	}
 
 	dir := path.Join(h.Start.UTC().Format("2006/01"), string(h.SessionID))
 	if err := r.root.MkdirAll(path.Dir(dir), 0o700); err != nil {
@@ -217,200 +235,217 @@ func (r *Recorder) create(h Header) (*Recording, error) {
 	if err := r.root.Mkdir(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("record: %w", err)
 	}
-	const flags = os.O_RDWR | os.O_APPEND | os.O_CREATE | os.O_EXCL
-	castFile, err := r.root.OpenFile(path.Join(dir, CastFile), flags, 0o600)
+	rec, err := r.createFiles(h, dir)
+	if err == nil {
+		if err = r.ledger.begin(h.SessionID, dir); err != nil {
+			err = errors.Join(err, rec.close())
+		}
+	}
+	if err != nil {
+		// Nothing was recorded yet. A full disk must not leave empty recordings
+		// behind.
+		return nil, errors.Join(err, r.removeFiles(dir))
+	}
+	return rec, nil
+}
+
+func (r *Recorder) createFiles(h Header, dir string) (*Recording, error) {
+	key := make([]byte, recfile.KeySize)
+	rand.Read(key) // never fails: see crypto/rand
+	sealed, err := r.sealer.Seal(sealPurpose, key, []byte(h.SessionID))
+	if err != nil {
+		return nil, fmt.Errorf("record: seal the key: %w", err)
+	}
+	head, err := h.encode(sealed)
+	if err != nil {
+		return nil, err
+	}
+	files, err := r.openFiles(dir, os.O_RDWR|os.O_CREATE|os.O_EXCL)
+	if err != nil {
+		return nil, err
+	}
+	if r.wrap != nil {
+		files = r.wrap(files)
+	}
+	cfg := r.config(h, key, files)
+	cfg.Header = head
+	w, err := recfile.Create(cfg)
+	if err != nil {
+		return nil, errors.Join(err, files.close())
+	}
+	return &Recording{r: r, dir: dir, header: h, w: w, files: files}, nil
+}
+
+func (r *Recorder) openFiles(dir string, flag int) (files recordingFiles, err error) {
+	main, err := r.openForWriting(path.Join(dir, MainFile), flag)
+	if err != nil {
+		return files, missing(err, MainFile)
+	}
+	files.main = main
+	for i, name := range tailFiles {
+		f, err := r.openForWriting(path.Join(dir, name), flag)
+		if errors.Is(err, fs.ErrNotExist) { // a tail that is missing counts as empty
+			f, err = r.openForWriting(path.Join(dir, name), os.O_RDWR|os.O_CREATE|os.O_EXCL)
+		}
+		if err != nil {
+			return files, errors.Join(err, files.close())
+		}
+		files.tails[i] = f
+	}
+	return files, nil
+}
+
+func (r *Recorder) openForWriting(name string, flag int) (*os.File, error) {
+	if flag&os.O_CREATE == 0 {
+		return r.openRegular(name, flag)
+	}
+	f, err := r.root.OpenFile(name, flag, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("record: %w", err)
 	}
-	chainFile, err := r.root.OpenFile(path.Join(dir, ChainFile), flags, 0o600)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("record: %w", err), castFile.Close())
-	}
-	rec := &Recording{r: r, dir: dir, header: h, cast: castFile, chain: chainFile, hash: sha256.New()}
-	err = rec.writeHeader()
-	if err == nil {
-		err = r.ledger.begin(h.SessionID, dir)
-	}
-	if err != nil {
-		// Nothing was recorded yet; a full disk must not leave shells behind.
-		return nil, errors.Join(err, rec.close(), r.removeShell(dir))
-	}
-	return rec, nil
+	return f, nil
 }
 
-// reopen continues an unsealed recording: it verifies what the checkpoints
-// cover, cuts off a torn last line and reads what lies between. A *Flaw says
-// that the recording is not as it was written.
-func (r *Recorder) reopen(id sekisho.SessionID, dir string) (_ *Recording, err error) {
-	castFile, err := r.openRegular(path.Join(dir, CastFile), os.O_RDWR|os.O_APPEND)
-	if err != nil {
-		return nil, missing(err, CastFile)
+func (r *Recorder) config(h Header, key []byte, f recordingFiles) recfile.Config {
+	return recfile.Config{
+		Main: f.main, Tails: f.tails, Key: key, Cols: h.Cols, Rows: h.Rows, KeyID: keyID(r.key),
+		Sign: func(message []byte) []byte { return ed25519.Sign(r.signer, message) },
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, castFile.Close())
-		}
-	}()
-	chainFile, err := r.openRegular(path.Join(dir, ChainFile), os.O_RDWR|os.O_APPEND)
-	if err != nil {
-		return nil, missing(err, ChainFile)
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, chainFile.Close())
-		}
-	}()
+}
 
-	w := newWalker(chainFile, castFile, r.keys, id)
-	var first checkpoint
-	for {
-		err := w.next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, err
-		}
-		if w.count == 1 {
-			first = w.last
-		}
+// keyID returns the beginning of a fingerprint.
+func keyID(fingerprint string) (id recfile.KeyID) {
+	if b, err := hex.DecodeString(fingerprint); err == nil {
+		copy(id[:], b)
 	}
-	if w.count == 0 {
-		return nil, &Flaw{File: ChainFile, Line: 1, Problem: "it is missing"}
-	}
-	if w.torn {
-		if err := chainFile.Truncate(w.size); err != nil {
-			return nil, fmt.Errorf("record: %s: cut torn line: %w", ChainFile, err)
+	return id
+}
+
+// byID looks keys up by the beginning of their fingerprints.
+func (k Keys) byID(id recfile.KeyID) (ed25519.PublicKey, bool) {
+	for fp, pub := range k {
+		if keyID(fp) == id {
+			return pub, true
 		}
 	}
-	rec := &Recording{
-		r: r, dir: dir, cast: castFile, chain: chainFile, hash: w.hash, chainSize: w.size,
-		count: w.count, head: w.head, key: w.key, marked: w.last.Offset,
-		out: w.last.Out, in: w.last.In,
-	}
-	if e := w.last.Exit; e != nil {
-		rec.exit = &Exit{Status: e.Status, Reason: e.Reason}
-	}
-	line := make([]byte, min(first.Offset, cast.DefaultMaxLine))
-	if _, err := castFile.ReadAt(line, 0); err != nil {
-		return nil, fmt.Errorf("record: %s: %w", CastFile, err)
-	}
-	rec.first = hexDigest(line)
-	if err := rec.readTail(castFile, line, w); err != nil {
+	return nil, false
+}
+
+// reopen continues an unsealed recording. A *Flaw says that the recording is
+// not as it was written.
+func (r *Recorder) reopen(id sekisho.SessionID, dir string) (*Recording, error) {
+	files, err := r.openFiles(dir, os.O_RDWR)
+	if err != nil {
 		return nil, err
 	}
-	rec.markedAt = rec.enc.Last()
+	rec, err := r.reopenFiles(id, dir, files)
+	if err != nil {
+		return nil, errors.Join(err, files.close())
+	}
 	return rec, nil
 }
 
-// readTail takes over the events after the last checkpoint.
-func (rec *Recording) readTail(f *os.File, header []byte, w *walker) error {
-	from := w.last.Offset
-	st, err := f.Stat()
+func (r *Recorder) reopenFiles(id sekisho.SessionID, dir string, files recordingFiles) (*Recording, error) {
+	st, err := files.main.Stat()
 	if err != nil {
-		return fmt.Errorf("record: %s: %w", CastFile, err)
+		return nil, fmt.Errorf("record: %w", err)
 	}
-	end, err := lastLineEnd(f, from, st.Size())
+	f, h, err := openReader(files.main, st.Size(), id)
 	if err != nil {
+		return nil, err
+	}
+	key, err := r.unlock(f, h)
+	if err != nil {
+		return nil, err
+	}
+	w, err := recfile.Resume(r.config(h, key, files), r.keys.byID)
+	if err != nil {
+		return nil, flawOf(err)
+	}
+	rec := &Recording{r: r, dir: dir, header: h, w: w, files: files}
+	if status, reason, ok := w.Exit(); ok {
+		rec.exit = &Exit{Status: status, Reason: reason}
+	}
+	return rec, nil
+}
+
+// flawOf makes the flaws of the main file those of the recording.
+func flawOf(err error) error {
+	flaw, ok := errors.AsType[*recfile.Flaw](err)
+	if !ok {
 		return err
 	}
-	d, err := cast.NewReader(io.MultiReader(bytes.NewReader(header), io.NewSectionReader(f, from, end-from)))
-	if err != nil {
-		return &Flaw{File: CastFile, Line: 1, Problem: err.Error()}
+	f := &Flaw{File: MainFile, From: flaw.From, To: flaw.To, Problem: fmt.Sprintf("block %d: %s", flaw.Block, flaw.Problem)}
+	if flaw.Start > 0 {
+		f.Problem += fmt.Sprintf(" (from %v after the start)", flaw.Start.Round(time.Second))
 	}
-	if rec.header, err = headerOf(d.Header()); err != nil {
-		return &Flaw{File: CastFile, Line: 1, Problem: err.Error()}
-	}
-	last := time.Duration(w.last.Micros) * time.Microsecond
-	var passed time.Duration
-	for {
-		ev, err := d.Next()
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			break
-		}
-		if err != nil {
-			se, _ := errors.AsType[*cast.SyntaxError](err)
-			if se == nil {
-				return fmt.Errorf("record: %w", err)
-			}
-			// The reader has seen the header and the tail only.
-			line := int64(w.lines) + int64(se.Line) - 1
-			return &Flaw{File: CastFile, Line: line, From: from, To: end, Problem: se.Err.Error()}
-		}
-		passed = ev.Time
-		switch ev.Code {
-		case cast.Output:
-			rec.out += int64(len(ev.Bytes()))
-		case cast.Input:
-			rec.in += int64(len(ev.Bytes()))
-		case cast.Exit:
-			rec.exit = &Exit{Status: -1, Reason: "server stopped"}
-		}
-	}
-	// Offset stops before a companion whose event was torn off.
-	end = from + d.Offset() - int64(len(header))
-	if end < st.Size() {
-		if err := f.Truncate(end); err != nil {
-			return fmt.Errorf("record: %s: cut torn line: %w", CastFile, err)
-		}
-	}
-	var lines lineCount
-	if _, err := io.Copy(io.MultiWriter(rec.hash, &lines), io.NewSectionReader(f, from, end-from)); err != nil {
-		return fmt.Errorf("record: %s: %w", CastFile, err)
-	}
-	rec.size = end
-	rec.enc.Resume(last+passed, w.last.Events+int64(lines))
-	return nil
+	return f
 }
 
-// lastLineEnd returns the end of the last whole line of f between from, which
-// is the end of a line, and size.
-func lastLineEnd(f *os.File, from, size int64) (int64, error) {
-	n := min(size-from, cast.DefaultMaxLine)
-	b := make([]byte, n)
-	if _, err := f.ReadAt(b, size-n); err != nil {
-		return 0, fmt.Errorf("record: %s: %w", CastFile, err)
-	}
-	if i := bytes.LastIndexByte(b, '\n'); i >= 0 {
-		return size - n + int64(i) + 1, nil
-	}
-	if n < size-from {
-		return 0, &Flaw{File: CastFile, From: size - n, To: size, Problem: "there is no line in it"}
-	}
-	return from, nil
-}
-
-var errNotStillborn = errors.New("record: something was recorded")
-
-// clearStillborn removes a recording that a crash kept from ever beginning:
-// no checkpoint, no event, not in the ledger.
-func (r *Recorder) clearStillborn(id sekisho.SessionID, dir string) error {
+// removeEmpty removes a recording that a crash kept from ever beginning: it
+// has no more than a header, and is not in the ledger. It reports whether it
+// did.
+func (r *Recorder) removeEmpty(id sekisho.SessionID, dir string) (bool, error) {
 	if _, ok := r.ledger.knows(id); ok {
-		return errNotStillborn
+		return false, nil
 	}
-	for _, name := range []string{CastFile, ChainFile} {
+	for _, name := range []string{MainFile, CastFile, ChainFile} {
 		f, err := r.openRegular(path.Join(dir, name), os.O_RDONLY)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
-			return err
+			return false, err
 		}
-		b, err := io.ReadAll(io.LimitReader(f, cast.DefaultMaxLine))
+		begun, err := hasBegun(f, name)
 		if err := errors.Join(err, f.Close()); err != nil {
-			return fmt.Errorf("record: %w", err)
+			return false, fmt.Errorf("record: %w", err)
 		}
-		i := bytes.IndexByte(b, '\n')
-		if i >= 0 && (name == ChainFile || i < len(b)-1) || len(b) == cast.DefaultMaxLine {
-			return errNotStillborn
+		if begun {
+			return false, nil
 		}
 	}
-	return r.removeShell(dir)
+	return true, r.removeFiles(dir)
 }
 
-func (r *Recorder) removeShell(dir string) error {
-	for _, name := range []string{path.Join(dir, CastFile), path.Join(dir, ChainFile), dir} {
-		if err := r.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+// maxUnbegun bounds a header that was not written to its end.
+const maxUnbegun = 64 << 10
+
+// hasBegun reports whether more than a header is in the file.
+func hasBegun(f *os.File, name string) (bool, error) {
+	if name == MainFile {
+		st, err := f.Stat()
+		if err != nil {
+			return false, err
+		}
+		reader, err := recfile.Open(f, st.Size())
+		if err != nil {
+			return st.Size() > maxUnbegun, nil
+		}
+		blocks, err := reader.Blocks()
+		return err != nil || len(blocks) > 1, nil
+	}
+	b, err := io.ReadAll(io.LimitReader(f, cast.DefaultMaxLine))
+	if err != nil {
+		return false, err
+	}
+	i := bytes.IndexByte(b, '\n')
+	return i >= 0 && (name == ChainFile || i < len(b)-1) || len(b) == cast.DefaultMaxLine, nil
+}
+
+func (r *Recorder) removeFiles(dir string) error {
+	for _, name := range []string{MainFile, tailFiles[0], tailFiles[1], CastFile, ChainFile, "."} {
+		if err := r.root.Remove(path.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("record: %w", err)
+		}
+	}
+	return nil
+}
+
+// removeTails removes the tails of a recording that is sealed.
+func (r *Recorder) removeTails(dir string) error {
+	for _, name := range tailFiles {
+		if err := r.root.Remove(path.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("record: %w", err)
 		}
 	}
@@ -459,10 +494,13 @@ func (r *Recorder) recover(id sekisho.SessionID, dir string, gone func(sekisho.S
 	if !gone(id) {
 		return false, nil
 	}
-	if err := r.clearStillborn(id, dir); !errors.Is(err, errNotStillborn) {
+	if empty, err := r.removeEmpty(id, dir); empty || err != nil {
 		return false, err
 	}
 	exit := Exit{Status: -1, Reason: "server stopped"}
+	if r.isFormat1(dir) {
+		return true, r.finishFormat1(id, dir, exit)
+	}
 	rec, err := r.reopen(id, dir)
 	if flaw, ok := errors.AsType[*Flaw](err); ok {
 		return true, r.sealDamaged(id, dir, exit, flaw)
@@ -470,7 +508,7 @@ func (r *Recorder) recover(id sekisho.SessionID, dir string, gone func(sekisho.S
 	if err != nil {
 		return false, err
 	}
-	last := rec.enc.Last()
+	last := rec.w.Totals().Last
 	if _, err := rec.sealAt(exit, func() time.Duration { return last }); err != nil {
 		return false, errors.Join(err, rec.Close())
 	}
@@ -499,108 +537,6 @@ func (r *Recorder) recording(id sekisho.SessionID) *Recording {
 	return r.live[id]
 }
 
-// checkID refuses everything that is not a session ID before it comes near a
-// file name.
-func checkID(name sekisho.SessionID) error {
-	if !id.ValidSession(string(name)) {
-		return sekisho.Errorf(sekisho.CodeInvalid, "%.100q is not a session ID.", string(name))
-	}
-	return nil
-}
-
-// find returns the directory of a recording.
-func (r *Recorder) find(id sekisho.SessionID) (string, error) {
-	if err := checkID(id); err != nil {
-		return "", err
-	}
-	for month, err := range r.months() {
-		if err != nil {
-			return "", err
-		}
-		dir := path.Join(month, string(id))
-		st, err := r.root.Lstat(dir)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return "", fmt.Errorf("record: %w", err)
-		}
-		if st.IsDir() {
-			return dir, nil
-		}
-	}
-	return "", sekisho.Errorf(sekisho.CodeNotFound, "There is no recording of session %s.", id)
-}
-
-// months yields "2026/11" and so on, the latest first.
-func (r *Recorder) months() iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) {
-		years, err := r.names(".", 4)
-		if err != nil {
-			yield("", err)
-			return
-		}
-		for _, y := range slices.Backward(years) {
-			months, err := r.names(y, 2)
-			if err != nil {
-				yield("", err)
-				return
-			}
-			for _, m := range slices.Backward(months) {
-				if !yield(path.Join(y, m), nil) {
-					return
-				}
-			}
-		}
-	}
-}
-
-// names returns the names of n digits in dir, in order.
-func (r *Recorder) names(dir string, n int) ([]string, error) {
-	entries, err := fs.ReadDir(r.root.FS(), dir)
-	if err != nil {
-		return nil, fmt.Errorf("record: %w", err)
-	}
-	var names []string
-	for _, e := range entries {
-		if e.IsDir() && isDigits(e.Name(), n) {
-			names = append(names, e.Name())
-		}
-	}
-	return names, nil
-}
-
-func isDigits(s string, n int) bool {
-	for i := range len(s) {
-		if s[i] < '0' || s[i] > '9' {
-			return false
-		}
-	}
-	return len(s) == n
-}
-
-// all yields every recording with its directory, the latest month first. What
-// cannot be read is passed over: VerifyLedger is what finds it missing.
-func (r *Recorder) all() iter.Seq2[sekisho.SessionID, string] {
-	return func(yield func(sekisho.SessionID, string) bool) {
-		for month, err := range r.months() {
-			if err != nil {
-				return
-			}
-			entries, err := fs.ReadDir(r.root.FS(), month)
-			if err != nil {
-				continue
-			}
-			for _, e := range entries {
-				id := sekisho.SessionID(e.Name())
-				if e.IsDir() && checkID(id) == nil && !yield(id, path.Join(month, e.Name())) {
-					return
-				}
-			}
-		}
-	}
-}
-
 func (r *Recorder) isSealed(id sekisho.SessionID, dir string) (bool, error) {
 	_, err := r.root.Lstat(path.Join(dir, SealFile))
 	if err == nil {
@@ -610,35 +546,6 @@ func (r *Recorder) isSealed(id sekisho.SessionID, dir string) (bool, error) {
 		return false, fmt.Errorf("record: %w", err)
 	}
 	return r.finishSeal(id, dir)
-}
-
-// openRegular opens a file that is not a link to somewhere else.
-func (r *Recorder) openRegular(name string, flag int) (*os.File, error) {
-	st, err := r.root.Lstat(name)
-	if err != nil {
-		return nil, fmt.Errorf("record: %w", err)
-	}
-	if !st.Mode().IsRegular() {
-		return nil, &Flaw{File: path.Base(name), Problem: "it is not a regular file"}
-	}
-	f, err := r.root.OpenFile(name, flag, 0)
-	if err != nil {
-		return nil, fmt.Errorf("record: %w", err)
-	}
-	return f, nil
-}
-
-func (r *Recorder) readSmall(name string) ([]byte, error) {
-	f, err := r.openRegular(name, os.O_RDONLY)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxSignedLine+2))
-	if err != nil {
-		return nil, fmt.Errorf("record: %w", err)
-	}
-	return b, nil
 }
 
 // writeSync makes a file anew and puts it on the disk.
@@ -658,14 +565,6 @@ func (r *Recorder) writeSync(name string, b []byte) error {
 		return fmt.Errorf("record: %s: %w", name, err)
 	}
 	return nil
-}
-
-// missing turns the absence of a file into a flaw.
-func missing(err error, name string) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return &Flaw{File: name, Problem: "it is missing"}
-	}
-	return err
 }
 
 // Ready reports why a recording could not be begun now: the disk is full, or

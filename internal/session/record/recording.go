@@ -1,26 +1,14 @@
 package record
 
 import (
-	"encoding/hex"
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash"
 	"sync"
 	"time"
 
 	"sekisho"
-	"sekisho/internal/session/cast"
-)
-
-const (
-	// A checkpoint follows after so much cast or, at the next event, so much
-	// time: it bounds what a crash leaves unsigned, and costs a signature.
-	defaultEvery   = 256 << 10
-	checkpointTime = 5 * time.Second
-
-	// maxSide bounds a terminal in a recording: a player that believed a
-	// resize to 65535x65535 would need gigabytes.
-	maxSide = 2048
+	"sekisho/internal/session/recfile"
 )
 
 // Recording is a recording being written. Its methods may be called
@@ -34,120 +22,115 @@ type Recording struct {
 
 	mu     sync.Mutex
 	header Header
-	enc    cast.Encoder
-	buf    []byte
-	out    int64
-	in     int64
+	w      *recfile.Writer
+	files  recordingFiles
+	hidden bool // the terminal does not echo
 
-	cast  file
-	hash  hash.Hash // of the cast so far
-	size  int64     // bytes of the cast so far
-	first string    // digest of its header line
-
-	chain     file
-	chainSize int64
-	count     int64  // checkpoints
-	head      string // digest of the last
-	key       string // fingerprint in force in the chain
-	marked    int64  // bytes of the cast covered by the last checkpoint
-	markedAt  time.Duration
-
-	exit   *Exit // once the cast has ended
+	exit   *Exit // once the recording has ended
 	sealed *Summary
 	closed bool
-	broken error // set when a failed write could not be undone
+}
+
+// recordingFiles are the open files of a recording.
+type recordingFiles struct {
+	main  recfile.Storage
+	tails [2]recfile.Storage
+}
+
+func (f *recordingFiles) close() error {
+	var errs []error
+	for _, s := range []recfile.Storage{f.main, f.tails[0], f.tails[1]} {
+		if s != nil {
+			errs = append(errs, s.Close())
+		}
+	}
+	return errors.Join(errs...)
 }
 
 var errClosed = sekisho.Errorf(sekisho.CodeConflict, "The recording has ended.")
 
 // Output records what the terminal showed.
 func (rec *Recording) Output(p []byte) error {
-	rec.mu.Lock()
-	defer rec.mu.Unlock()
-	at, saved, err := rec.begin()
-	if err != nil {
-		return err
-	}
-	rec.buf = rec.enc.AppendOutput(rec.buf, at, p)
-	if err := rec.commit(saved); err != nil {
-		return err
-	}
-	rec.out += int64(len(p))
-	return nil
+	return rec.append(recfile.Output, [][]byte{p})
 }
 
 // Outputs records several frames of output with one write.
 func (rec *Recording) Outputs(frames [][]byte) error {
-	rec.mu.Lock()
-	defer rec.mu.Unlock()
-	at, saved, err := rec.begin()
-	if err != nil {
-		return err
-	}
-	var n int64
-	for _, p := range frames {
-		rec.buf = rec.enc.AppendOutput(rec.buf, at, p)
-		n += int64(len(p))
-	}
-	if err := rec.commit(saved); err != nil {
-		return err
-	}
-	rec.out += n
-	return nil
+	return rec.append(recfile.Output, frames)
 }
 
-// Input records what was typed. If the recorder omits input, only the number
-// of bytes is kept.
+// Input records what was typed. If input is omitted, or the terminal does not
+// echo, only the number of bytes is kept.
 func (rec *Recording) Input(p []byte) error {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
-	at, saved, err := rec.begin()
-	if err != nil {
-		return err
+	if rec.header.OmitInput || rec.hidden {
+		return rec.appendLocked(recfile.HiddenInput, [][]byte{binary.AppendUvarint(nil, uint64(len(p)))})
 	}
-	if !rec.header.OmitInput {
-		rec.buf = rec.enc.AppendInput(rec.buf, at, p)
-		if err := rec.commit(saved); err != nil {
-			return err
-		}
-	}
-	rec.in += int64(len(p))
-	return nil
+	return rec.appendLocked(recfile.Input, [][]byte{p})
+}
+
+// Echo says whether the terminal echoes what is typed. Input that is not
+// echoed, such as a password, is not kept.
+func (rec *Recording) Echo(on bool) {
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	rec.hidden = !on
 }
 
 // Resize records the size of the terminal. Sides beyond 2048 are recorded as
 // 2048.
 func (rec *Recording) Resize(cols, rows int) error {
-	rec.mu.Lock()
-	defer rec.mu.Unlock()
-	at, saved, err := rec.begin()
-	if err != nil {
-		return err
-	}
-	rec.buf = rec.enc.AppendResize(rec.buf, at, min(cols, maxSide), min(rows, maxSide))
-	return rec.commit(saved)
+	size := recfile.AppendSize(nil, min(max(cols, 1), maxSide), min(max(rows, 1), maxSide))
+	return rec.append(recfile.Resize, [][]byte{size})
 }
 
 // Marker records a label in the timeline.
 func (rec *Recording) Marker(label string) error {
-	rec.mu.Lock()
-	defer rec.mu.Unlock()
-	at, saved, err := rec.begin()
-	if err != nil {
-		return err
-	}
-	rec.buf = rec.enc.AppendMarker(rec.buf, at, label)
-	return rec.commit(saved)
+	return rec.append(recfile.Marker, [][]byte{[]byte(text(label))})
 }
 
-// Flush makes a checkpoint of what came since the last one.
+func (rec *Recording) append(kind recfile.Kind, pieces [][]byte) error {
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	return rec.appendLocked(kind, pieces)
+}
+
+func (rec *Recording) appendLocked(kind recfile.Kind, pieces [][]byte) error {
+	if rec.sealed != nil || rec.closed || rec.exit != nil {
+		return errClosed
+	}
+	at := time.Since(rec.header.Start)
+	for len(pieces) > 0 {
+		n, size := 0, 0
+		for n < len(pieces) && (n == 0 || size+len(pieces[n]) <= recfile.MaxAppend) {
+			size += len(pieces[n])
+			n++
+		}
+		if size > recfile.MaxAppend { // a single piece
+			half := [][]byte{pieces[0][:recfile.MaxAppend], pieces[0][recfile.MaxAppend:]}
+			pieces = append(half, pieces[1:]...)
+			continue
+		}
+		if err := rec.w.AppendAll(kind, at, pieces[:n]); err != nil {
+			return fmt.Errorf("record: %w", err)
+		}
+		pieces = pieces[n:]
+	}
+	return nil
+}
+
+// Flush writes and signs what came since the last block.
 func (rec *Recording) Flush() error {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
-	if rec.closed || rec.sealed != nil || rec.size == rec.marked {
+	if rec.closed || rec.sealed != nil || !rec.w.Pending() {
 		return nil
 	}
-	return rec.checkpoint()
+	if err := rec.w.Flush(); err != nil {
+		return fmt.Errorf("record: %s: %w", rec.header.SessionID, err)
+	}
+	return nil
 }
 
 // Seal ends the recording. When it fails, it can be called again, or
@@ -168,47 +151,33 @@ func (rec *Recording) sealAt(exit Exit, now func() time.Duration) (Summary, erro
 	}
 	if rec.exit == nil {
 		exit.Reason = text(exit.Reason)
-		_, saved, err := rec.begin()
-		if err != nil {
-			return Summary{}, err
-		}
-		at := now()
-		rec.buf = rec.enc.AppendTails(rec.buf, at)
-		if exit.Reason != "" {
-			rec.buf = rec.enc.AppendMarker(rec.buf, at, "ended: "+exit.Reason)
-		}
-		rec.buf = rec.enc.AppendExit(rec.buf, at, exit.Status)
-		if err := rec.commit(saved); err != nil {
-			return Summary{}, err
+		if err := rec.w.Append(recfile.Exit, now(), recfile.AppendExit(nil, exit.Status, exit.Reason)); err != nil {
+			return Summary{}, fmt.Errorf("record: %w", err)
 		}
 		rec.exit = &exit
 	}
-	if rec.size != rec.marked {
-		if err := rec.checkpoint(); err != nil {
-			return Summary{}, err
-		}
-	}
-	if err := errors.Join(rec.cast.Sync(), rec.chain.Sync()); err != nil {
-		return Summary{}, fmt.Errorf("record: sync: %w", err)
+	res, err := rec.w.Finish()
+	if err != nil {
+		return Summary{}, fmt.Errorf("record: %w", err)
 	}
 	start := rec.header.Start.UTC()
-	seal, err := rec.r.seal(rec.dir, &Seal{
-		Session: rec.header.SessionID, HeaderSHA256: rec.first, CastBytes: rec.size,
-		CastSHA256: hex.EncodeToString(rec.hash.Sum(nil)), Checkpoints: rec.count, ChainHead: rec.head,
-		Events: rec.enc.Events(), BytesOut: rec.out, BytesIn: rec.in,
-		Start: start, End: start.Add(rec.enc.Last()), Micros: rec.enc.Last().Microseconds(),
+	text, err := rec.r.seal(rec.dir, &Seal{
+		Format: sealFormat, Session: rec.header.SessionID, FileBytes: res.Size, Blocks: res.Blocks, Head: res.Digest.String(), Index: res.Index,
+		Events: res.Totals.Records, BytesOut: res.Totals.Out, BytesIn: res.Totals.In,
+		Start: start, End: start.Add(res.Totals.Last), Micros: res.Totals.Last.Microseconds(),
 		Status: rec.exit.Status, Reason: rec.exit.Reason,
 	})
 	if err != nil {
 		return Summary{}, err
 	}
 	s := rec.summary()
-	s.Live, s.Sealed, s.SealedAt, s.Exit, s.SealDigest = false, true, time.Now().UTC(), *rec.exit, hexDigest(seal)
+	s.Size, s.ChainHead = res.Size, res.Digest.String()
+	s.Live, s.Sealed, s.SealedAt, s.Exit, s.SealDigest = false, true, time.Now().UTC(), *rec.exit, hexDigest(text)
 	rec.sealed = &s
-	return s, rec.close()
+	return s, errors.Join(rec.close(), rec.r.removeTails(rec.dir))
 }
 
-// Close lets go of the recording without sealing it: the session goes on
+// Close lets go of the recording without sealing it: the session continues
 // after a restart of the server, and [Recorder.Start] continues there.
 func (rec *Recording) Close() error {
 	rec.mu.Lock()
@@ -217,8 +186,8 @@ func (rec *Recording) Close() error {
 		return nil
 	}
 	var err error
-	if rec.size != rec.marked && rec.broken == nil {
-		err = rec.checkpoint()
+	if rec.w.Pending() {
+		err = rec.w.Flush()
 	}
 	return errors.Join(err, rec.close())
 }
@@ -226,7 +195,8 @@ func (rec *Recording) Close() error {
 func (rec *Recording) close() error {
 	rec.closed = true
 	rec.r.forget(rec.header.SessionID)
-	if err := errors.Join(rec.cast.Close(), rec.chain.Close()); err != nil {
+	err := rec.w.Close()
+	if err := errors.Join(err, rec.files.close()); err != nil {
 		return fmt.Errorf("record: %w", err)
 	}
 	return nil
@@ -243,105 +213,20 @@ func (rec *Recording) Summary() Summary {
 }
 
 func (rec *Recording) summary() Summary {
+	t := rec.w.Totals()
 	return Summary{
-		Header: rec.header, Duration: rec.enc.Last(), BytesOut: rec.out, BytesIn: rec.in,
-		Events: rec.enc.Events(), CastBytes: rec.size, Live: !rec.closed, ChainHead: rec.head,
+		Header: rec.header, Duration: t.Last, BytesOut: t.Out, BytesIn: t.In, Events: t.Records, Live: !rec.closed, Format: 2,
 	}
 }
 
-// begin starts an event: its time, and the encoder as it must be again if the
-// event cannot be written.
-func (rec *Recording) begin() (at time.Duration, saved cast.Encoder, err error) {
-	switch {
-	case rec.sealed != nil || rec.closed || rec.exit != nil:
-		return 0, saved, errClosed
-	case rec.broken != nil:
-		return 0, saved, rec.broken
+// snapshot describes the recording as it stands, for a reader of its file: how
+// much of it counts, and what is not in it yet.
+func (rec *Recording) snapshot() (s Summary, size int64, blocks []recfile.BlockInfo, records [][]byte) {
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	if rec.sealed != nil || rec.closed {
+		return Summary{}, 0, nil, nil
 	}
-	at = time.Since(rec.header.Start)
-	// A checkpoint covers what is there already: if it fails, the new event is
-	// not in the recording, as its caller will be told.
-	if n := rec.size - rec.marked; n >= rec.r.every || n > 0 && at-rec.markedAt >= checkpointTime {
-		if err := rec.checkpoint(); err != nil {
-			return 0, saved, err
-		}
-	}
-	rec.buf = rec.buf[:0]
-	return at, rec.enc, nil
-}
-
-// commit writes rec.buf to the cast.
-func (rec *Recording) commit(saved cast.Encoder) error {
-	if len(rec.buf) == 0 {
-		return nil
-	}
-	if _, err := rec.cast.Write(rec.buf); err != nil {
-		rec.enc = saved
-		return rec.undo(CastFile, rec.cast, rec.size, err)
-	}
-	rec.hash.Write(rec.buf)
-	rec.size += int64(len(rec.buf))
-	if cap(rec.buf) > maxBuffer {
-		rec.buf = nil
-	}
-	return nil
-}
-
-// maxBuffer is how much memory a recording keeps between events.
-const maxBuffer = 1 << 20
-
-// undo takes back the part of a write that was done before it failed.
-func (rec *Recording) undo(name string, f file, size int64, cause error) error {
-	err := fmt.Errorf("record: %s: %w", name, cause)
-	if terr := f.Truncate(size); terr != nil {
-		rec.broken = errors.Join(err, terr)
-		return rec.broken
-	}
-	return err
-}
-
-func (rec *Recording) checkpoint() error {
-	if rec.broken != nil {
-		return rec.broken
-	}
-	c := checkpoint{
-		N: rec.count, Offset: rec.size, Events: rec.enc.Events(), Micros: rec.enc.Last().Microseconds(),
-		Out: rec.out, In: rec.in, SHA256: hex.EncodeToString(rec.hash.Sum(nil)), Prev: rec.head,
-	}
-	if rec.count == 0 {
-		c.Session = rec.header.SessionID
-	}
-	if rec.key != rec.r.key {
-		c.Key = rec.r.key
-	}
-	if rec.exit != nil {
-		c.Exit = &exitJSON{rec.exit.Status, rec.exit.Reason}
-	}
-	line, err := sign(rec.r.signer, purposeCheckpoint, c)
-	if err != nil {
-		return err
-	}
-	head := hexDigest(line)
-	line = append(line, '\n')
-	if _, err := rec.chain.Write(line); err != nil {
-		return rec.undo(ChainFile, rec.chain, rec.chainSize, err)
-	}
-	rec.chainSize += int64(len(line))
-	rec.count++
-	rec.head, rec.key = head, rec.r.key
-	rec.marked, rec.markedAt = rec.size, time.Since(rec.header.Start)
-	return nil
-}
-
-// writeHeader begins a new recording: header line and checkpoint 0.
-func (rec *Recording) writeHeader() error {
-	line, err := cast.AppendHeader(nil, rec.header.cast())
-	if err != nil {
-		return err
-	}
-	rec.buf, rec.first = line, hexDigest(line)
-	if err := rec.commit(rec.enc); err != nil {
-		return err
-	}
-	return rec.checkpoint()
+	size, blocks, records = rec.w.Tail()
+	return rec.summary(), size, blocks, records
 }

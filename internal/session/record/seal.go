@@ -15,32 +15,45 @@ import (
 	"sekisho"
 )
 
-const sealFormat = "sekisho-seal-1"
+const (
+	sealFormat  = "sekisho-seal-2"
+	sealFormat1 = "sekisho-seal-1"
+)
 
 // Seal is the content of seal.json, but for the signature.
 type Seal struct {
-	Format       string            `json:"format"`
-	Key          string            `json:"key"` // fingerprint of the signing key
-	Session      sekisho.SessionID `json:"session"`
-	Path         string            `json:"path"`          // under the directory of recordings
-	HeaderSHA256 string            `json:"header_sha256"` // of the cast's first line, line feed included
-	CastBytes    int64             `json:"cast_bytes"`
-	CastSHA256   string            `json:"cast_sha256"`
-	Checkpoints  int64             `json:"checkpoints"`
-	ChainHead    string            `json:"chain_head"` // SHA-256 of the last checkpoint, without its line feed
-	Events       int64             `json:"events"`
-	BytesOut     int64             `json:"bytes_out"`
-	BytesIn      int64             `json:"bytes_in"`
-	Start        time.Time         `json:"start"`
-	End          time.Time         `json:"end"`
-	Micros       int64             `json:"duration_us"`
-	Status       int               `json:"status"`
-	Reason       string            `json:"reason"`
-	SealedAt     time.Time         `json:"sealed_at"`
+	Format  string            `json:"format"`
+	Key     string            `json:"key"` // fingerprint of the signing key
+	Session sekisho.SessionID `json:"session"`
+	Path    string            `json:"path"` // under the directory of recordings
+
+	FileBytes int64  `json:"file_bytes,omitempty"` // of session.rec
+	Blocks    int64  `json:"blocks,omitempty"`
+	Head      string `json:"head,omitempty"`  // SHA-256 of the last block
+	Index     int64  `json:"index,omitempty"` // where the index begins in session.rec
+
+	// These are in seals of format 1.
+	HeaderSHA256 string `json:"header_sha256,omitempty"` // of the cast's first line, line feed included
+	CastBytes    int64  `json:"cast_bytes,omitempty"`
+	CastSHA256   string `json:"cast_sha256,omitempty"`
+	Checkpoints  int64  `json:"checkpoints,omitempty"`
+	ChainHead    string `json:"chain_head,omitempty"` // SHA-256 of the last checkpoint, without its line feed
+
+	Events   int64     `json:"events"`
+	BytesOut int64     `json:"bytes_out"`
+	BytesIn  int64     `json:"bytes_in"`
+	Start    time.Time `json:"start"`
+	End      time.Time `json:"end"`
+	Micros   int64     `json:"duration_us"`
+	Status   int       `json:"status"`
+	Reason   string    `json:"reason"`
+	SealedAt time.Time `json:"sealed_at"`
 	// Damage says what was already wrong when the seal was made: then the
-	// seal only proves that nothing was changed since. ChainSHA256 is that of
-	// the whole chain file, and set only with it.
+	// seal only proves that nothing was changed since. FileSHA256 is that of
+	// session.rec, ChainSHA256 that of the chain in format 1. They are set only
+	// with it.
 	Damage      string `json:"damage,omitempty"`
+	FileSHA256  string `json:"file_sha256,omitempty"`
 	ChainSHA256 string `json:"chain_sha256,omitempty"`
 	Previous    string `json:"previous"` // SHA-256 of the seal.json made before; "" for the first
 }
@@ -55,7 +68,7 @@ func parseSeal(text []byte, keys Keys) (*Seal, error) {
 		pub, ok := keys[s.Key]
 		return pub, ok
 	})
-	if err == nil && s.Format != sealFormat {
+	if err == nil && s.Format != sealFormat && s.Format != sealFormat1 {
 		err = fmt.Errorf("its format %q is not supported", s.Format)
 	}
 	if err != nil {
@@ -70,7 +83,7 @@ func parseSeal(text []byte, keys Keys) (*Seal, error) {
 func (r *Recorder) seal(dir string, s *Seal) (text []byte, err error) {
 	r.ledger.mu.Lock()
 	defer r.ledger.mu.Unlock()
-	s.Format, s.Key, s.Path, s.Previous = sealFormat, r.key, dir, r.ledger.lastSeal
+	s.Key, s.Path, s.Previous = r.key, dir, r.ledger.lastSeal
 	s.SealedAt = time.Now().UTC()
 	text, err = sign(r.signer, purposeSeal, s)
 	if err != nil {
@@ -144,12 +157,17 @@ func (r *Recorder) finishSeal(id sekisho.SessionID, dir string) (bool, error) {
 
 // sealDamaged seals what cannot be continued, just as it lies there.
 func (r *Recorder) sealDamaged(id sekisho.SessionID, dir string, exit Exit, flaw error) error {
-	s := &Seal{Session: id, Status: exit.Status, Reason: text(exit.Reason), Damage: text(flaw.Error())}
+	s := &Seal{Format: sealFormat, Session: id, Status: exit.Status, Reason: text(exit.Reason), Damage: text(flaw.Error())}
 	var err error
-	if s.CastSHA256, s.CastBytes, err = r.digest(path.Join(dir, CastFile)); err != nil {
-		return err
-	}
-	if s.ChainSHA256, _, err = r.digest(path.Join(dir, ChainFile)); err != nil {
+	if r.isFormat1(dir) {
+		s.Format = sealFormat1
+		if s.CastSHA256, s.CastBytes, err = r.digest(path.Join(dir, CastFile)); err != nil {
+			return err
+		}
+		if s.ChainSHA256, _, err = r.digest(path.Join(dir, ChainFile)); err != nil {
+			return err
+		}
+	} else if s.FileSHA256, s.FileBytes, err = r.digest(path.Join(dir, MainFile)); err != nil {
 		return err
 	}
 	_, err = r.seal(dir, s)

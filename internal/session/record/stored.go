@@ -1,6 +1,7 @@
 package record
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -12,79 +13,42 @@ import (
 
 	"sekisho"
 	"sekisho/internal/session/cast"
+	"sekisho/internal/session/recfile"
 )
 
-// Cast is the cast of a recording, opened for reading. It covers the bytes
-// that were there when it was opened.
-type Cast struct {
-	*io.SectionReader
-	// Live says that this server was writing the recording.
-	Live bool
-	// Seal is the content of seal.json; nil when there is none yet.
-	Seal []byte
-
-	f *os.File
-}
-
-// Close closes the file.
-func (c *Cast) Close() error { return c.f.Close() }
-
-// Open opens the cast of a recording.
-func (r *Recorder) Open(id sekisho.SessionID) (*Cast, error) {
-	dir, err := r.find(id)
-	if err != nil {
-		return nil, err
-	}
-	c := new(Cast)
-	size := int64(-1)
-	if rec := r.recording(id); rec != nil {
-		// The file may hold the first part of a write that is going to fail.
-		s := rec.Summary()
-		c.Live, size = s.Live, s.CastBytes
-	}
-	if !c.Live {
-		// It may have been sealed just now, so this comes second.
-		if c.Seal, err = r.readSmall(path.Join(dir, SealFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
-		}
-	}
-	if c.f, err = r.openRegular(path.Join(dir, CastFile), os.O_RDONLY); err != nil {
-		return nil, missing(err, CastFile)
-	}
-	if size < 0 {
-		st, err := c.f.Stat()
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("record: %w", err), c.f.Close())
-		}
-		size = st.Size()
-	}
-	c.SectionReader = io.NewSectionReader(c.f, 0, size)
-	return c, nil
-}
-
-// Stat describes one recording. Of one that is neither sealed nor live it
-// tells what the last checkpoint said.
-func (r *Recorder) Stat(id sekisho.SessionID) (Summary, error) {
-	if rec := r.recording(id); rec != nil {
+// Stat describes one recording. One that is neither sealed nor live is
+// described by its last signed block.
+func (a *Archive) Stat(id sekisho.SessionID) (Summary, error) {
+	if rec := a.recording(id); rec != nil {
 		return rec.Summary(), nil
 	}
-	dir, err := r.find(id)
+	dir, err := a.find(id)
 	if err != nil {
 		return Summary{}, err
 	}
-	return r.stat(id, dir)
+	return a.stat(id, dir)
+}
+
+// Sealed reports whether the recording has a seal, whatever that is worth.
+func (a *Archive) Sealed(id sekisho.SessionID) bool {
+	dir, err := a.find(id)
+	if err != nil {
+		return false
+	}
+	_, err = a.root.Lstat(path.Join(dir, SealFile))
+	return err == nil
 }
 
 // List yields all recordings, the latest month first. A recording that cannot
 // be read yields its ID with an error.
-func (r *Recorder) List() iter.Seq2[Summary, error] {
+func (a *Archive) List() iter.Seq2[Summary, error] {
 	return func(yield func(Summary, error) bool) {
-		for id, dir := range r.all() {
+		for id, dir := range a.all() {
 			var s Summary
 			var err error
-			if rec := r.recording(id); rec != nil {
+			if rec := a.recording(id); rec != nil {
 				s = rec.Summary()
-			} else if s, err = r.stat(id, dir); err != nil {
+			} else if s, err = a.stat(id, dir); err != nil {
 				s = Summary{Header: Header{SessionID: id}}
 			}
 			if !yield(s, err) {
@@ -94,20 +58,20 @@ func (r *Recorder) List() iter.Seq2[Summary, error] {
 	}
 }
 
-func (r *Recorder) stat(id sekisho.SessionID, dir string) (Summary, error) {
-	text, err := r.readSmall(path.Join(dir, SealFile))
+func (a *Archive) stat(id sekisho.SessionID, dir string) (Summary, error) {
+	text, err := a.readSmall(path.Join(dir, SealFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return r.statUnsealed(id, dir)
+		return a.statUnsealed(id, dir)
 	}
 	if err != nil {
 		return Summary{}, err
 	}
-	seal, err := parseSeal(text, r.keys)
+	seal, err := parseSeal(text, a.keys)
 	if err != nil {
 		return Summary{}, err
 	}
 	s := seal.summary(hexDigest(text))
-	h, err := r.readHeader(dir)
+	h, err := a.readHeader(id, dir)
 	if err != nil && seal.Damage == "" {
 		return Summary{}, err
 	}
@@ -120,20 +84,30 @@ func (s *Seal) summary(digest string) Summary {
 	return Summary{
 		Header:   Header{SessionID: s.Session, Start: s.Start},
 		Duration: time.Duration(s.Micros) * time.Microsecond, BytesOut: s.BytesOut, BytesIn: s.BytesIn,
-		Events: s.Events, CastBytes: s.CastBytes, Sealed: true, SealedAt: s.SealedAt,
+		Events: s.Events, Size: s.FileBytes + s.CastBytes, Format: s.format(), Sealed: true, SealedAt: s.SealedAt,
 		Exit: Exit{Status: s.Status, Reason: s.Reason}, Damage: s.Damage,
-		ChainHead: s.ChainHead, SealDigest: digest,
+		ChainHead: cmp.Or(s.Head, s.ChainHead), SealDigest: digest,
 	}
 }
 
-func (r *Recorder) statUnsealed(id sekisho.SessionID, dir string) (Summary, error) {
-	h, err := r.readHeader(dir)
+func (s *Seal) format() int {
+	if s.Format == sealFormat1 {
+		return 1
+	}
+	return 2
+}
+
+func (a *Archive) statUnsealed(id sekisho.SessionID, dir string) (Summary, error) {
+	h, err := a.readHeader(id, dir)
 	if err != nil {
 		return Summary{}, err
 	}
 	h.SessionID = id
-	s := Summary{Header: h}
-	f, err := r.openRegular(path.Join(dir, CastFile), os.O_RDONLY)
+	if !a.isFormat1(dir) {
+		return a.statFile(h, dir)
+	}
+	s := Summary{Header: h, Format: 1}
+	f, err := a.openRegular(path.Join(dir, CastFile), os.O_RDONLY)
 	if err != nil {
 		return Summary{}, missing(err, CastFile)
 	}
@@ -142,13 +116,13 @@ func (r *Recorder) statUnsealed(id sekisho.SessionID, dir string) (Summary, erro
 	if err != nil {
 		return Summary{}, fmt.Errorf("record: %w", err)
 	}
-	s.CastBytes = st.Size()
-	chain, err := r.openRegular(path.Join(dir, ChainFile), os.O_RDONLY)
+	s.Size = st.Size()
+	chain, err := a.openRegular(path.Join(dir, ChainFile), os.O_RDONLY)
 	if err != nil {
 		return Summary{}, missing(err, ChainFile)
 	}
 	defer chain.Close()
-	w := newWalker(chain, f, r.keys, id)
+	w := newWalker(chain, f, a.keys, id)
 	for err == nil {
 		err = w.next()
 	}
@@ -160,8 +134,42 @@ func (r *Recorder) statUnsealed(id sekisho.SessionID, dir string) (Summary, erro
 	return s, nil
 }
 
-func (r *Recorder) readHeader(dir string) (Header, error) {
-	f, err := r.openRegular(path.Join(dir, CastFile), os.O_RDONLY)
+func (a *Archive) statFile(h Header, dir string) (Summary, error) {
+	s := Summary{Header: h, Format: 2}
+	f, err := a.openRegular(path.Join(dir, MainFile), os.O_RDONLY)
+	if err != nil {
+		return s, missing(err, MainFile)
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return s, fmt.Errorf("record: %w", err)
+	}
+	s.Size = st.Size()
+	rep, err := recfile.Verify(f, st.Size(), a.keys.byID)
+	if err != nil {
+		return s, flawOf(err)
+	}
+	t := rep.Totals
+	s.Duration, s.BytesOut, s.BytesIn, s.Events, s.ChainHead = t.Last, t.Out, t.In, t.Records, rep.Digest.String()
+	return s, nil
+}
+
+func (a *Archive) readHeader(id sekisho.SessionID, dir string) (Header, error) {
+	if !a.isFormat1(dir) {
+		f, err := a.openRegular(path.Join(dir, MainFile), os.O_RDONLY)
+		if err != nil {
+			return Header{}, missing(err, MainFile)
+		}
+		defer f.Close()
+		st, err := f.Stat()
+		if err != nil {
+			return Header{}, fmt.Errorf("record: %w", err)
+		}
+		_, h, err := openReader(f, st.Size(), id)
+		return h, err
+	}
+	f, err := a.openRegular(path.Join(dir, CastFile), os.O_RDONLY)
 	if err != nil {
 		return Header{}, missing(err, CastFile)
 	}

@@ -2,17 +2,17 @@ package record
 
 import (
 	"archive/zip"
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"path"
 
 	"sekisho"
-	"sekisho/internal/session/cast"
+	"sekisho/internal/session/recfile"
 )
 
 // Verify checks a sealed recording whole, from nothing but its files and
@@ -39,7 +39,11 @@ func Verify(fsys fs.FS, keys Keys, want sekisho.SessionID) (Summary, error) {
 	if seal.Damage != "" {
 		return s, verifyDamaged(fsys, seal)
 	}
-	h, err := verifySealed(fsys, keys, seal)
+	check := verifyFile
+	if seal.Format == sealFormat1 {
+		check = verifyFormat1
+	}
+	h, err := check(fsys, keys, seal)
 	if err != nil {
 		return s, err
 	}
@@ -47,97 +51,105 @@ func Verify(fsys fs.FS, keys Keys, want sekisho.SessionID) (Summary, error) {
 	return s, nil
 }
 
-func verifySealed(fsys fs.FS, keys Keys, seal *Seal) (Header, error) {
-	chain, err := fsys.Open(ChainFile)
+// verifyFile checks a sealed recording of format 2.
+func verifyFile(fsys fs.FS, keys Keys, seal *Seal) (Header, error) {
+	f, err := fsys.Open(MainFile)
 	if err != nil {
-		return Header{}, missing(err, ChainFile)
-	}
-	defer chain.Close()
-	f, err := fsys.Open(CastFile)
-	if err != nil {
-		return Header{}, missing(err, CastFile)
+		return Header{}, missing(err, MainFile)
 	}
 	defer f.Close()
 	st, err := f.Stat()
 	if err != nil {
 		return Header{}, fmt.Errorf("record: %w", err)
 	}
-
-	var first headWriter
-	w := newWalker(chain, io.TeeReader(f, &first), keys, seal.Session)
-	for err == nil {
-		err = w.next()
+	r, ok := f.(io.ReaderAt)
+	if !ok { // a member of an archive
+		again := &reopened{fsys: fsys, name: MainFile}
+		defer again.Close()
+		r = again
 	}
-	if flaw, ok := errors.AsType[*Flaw](err); ok && flaw.File == CastFile {
-		// Every checkpoint after this one differs too; the length tells more.
-		if d := st.Size() - seal.CastBytes; d != 0 {
-			flaw.Problem += fmt.Sprintf("; the file has %d bytes, %+d against the seal", st.Size(), d)
-		}
-		return Header{}, flaw
-	}
-	if !errors.Is(err, io.EOF) {
-		return Header{}, err
-	}
+	rep, err := recfile.Verify(r, st.Size(), keys.byID)
+	more := st.Size() - seal.FileBytes
+	_, h, headerErr := openReader(r, st.Size(), seal.Session)
 	switch {
-	case w.torn:
-		return Header{}, w.flaw("it is cut off within the line")
-	case w.count < seal.Checkpoints:
-		return Header{}, w.flaw(fmt.Sprintf("it ends after %d checkpoints, the seal covers %d", w.count, seal.Checkpoints))
-	case w.count > seal.Checkpoints:
-		return Header{}, &Flaw{File: ChainFile, Line: seal.Checkpoints + 1, Problem: "it was added after the seal"}
-	case w.head != seal.ChainHead:
-		return Header{}, &Flaw{File: ChainFile, Line: w.count, Problem: "this is not the checkpoint that was sealed"}
+	case err != nil:
+		err = flawOf(err)
+		flaw, ok := errors.AsType[*Flaw](err)
+		if ok && more > 0 && flaw.From >= seal.FileBytes {
+			return Header{}, &Flaw{File: MainFile, From: seal.FileBytes, To: st.Size(), Problem: "this was added after the seal"}
+		}
+		if ok && more != 0 {
+			flaw.Problem += fmt.Sprintf("; the file has %d bytes, %+d against the seal", st.Size(), more)
+		}
+		return Header{}, err
+	case headerErr != nil:
+		return Header{}, headerErr
+	case rep.Torn && more > 0:
+		return Header{}, &Flaw{File: MainFile, From: rep.Size, To: st.Size(), Problem: "this was added after the seal"}
+	case rep.Torn || rep.Blocks < seal.Blocks:
+		return Header{}, &Flaw{File: MainFile, From: rep.Size, To: seal.FileBytes, Problem: fmt.Sprintf(
+			"the file ends at byte %d, after %d whole blocks; the seal covers %d bytes and %d blocks", st.Size(), rep.Blocks, seal.FileBytes, seal.Blocks)}
+	case more > 0 || rep.Blocks > seal.Blocks:
+		return Header{}, &Flaw{File: MainFile, From: seal.FileBytes, To: st.Size(), Problem: "this was added after the seal"}
+	case rep.Digest.String() != seal.Head:
+		return Header{}, &Flaw{File: MainFile, From: 0, To: st.Size(), Problem: "this is not the recording that was sealed"}
 	}
-	if st.Size() > seal.CastBytes {
-		return Header{}, &Flaw{File: CastFile, From: seal.CastBytes, To: st.Size(), Line: int64(w.lines) + 1,
-			Problem: "this was added after the seal"}
-	}
-	// The checkpoints were signed line by line, the seal as a whole; they must
-	// tell the same.
-	last := w.last
-	if last.Offset != seal.CastBytes || last.SHA256 != seal.CastSHA256 || last.Events != seal.Events ||
-		last.Out != seal.BytesOut || last.In != seal.BytesIn || last.Micros != seal.Micros ||
-		int64(w.lines) != seal.Events+1 || first.digest() != seal.HeaderSHA256 {
-		return Header{}, &Flaw{File: SealFile, Problem: "it contradicts the last checkpoint"}
-	}
-	d, err := cast.NewReader(bytes.NewReader(first.b))
-	if err != nil {
-		return Header{}, &Flaw{File: CastFile, Line: 1, Problem: err.Error()}
-	}
-	h, err := headerOf(d.Header())
-	if err == nil && h.SessionID != seal.Session {
-		err = fmt.Errorf("it belongs to another session, %q", h.SessionID)
-	}
-	if err != nil {
-		return Header{}, &Flaw{File: CastFile, Line: 1, Problem: err.Error()}
+	t := rep.Totals
+	if rep.Size != seal.FileBytes || rep.Index != seal.Index || t.Records != seal.Events || t.Out != seal.BytesOut || t.In != seal.BytesIn ||
+		t.Last.Microseconds() != seal.Micros {
+		return Header{}, &Flaw{File: SealFile, Problem: "it contradicts the last block"}
 	}
 	return h, nil
 }
 
-// headWriter keeps the first line of what passes.
-type headWriter struct {
-	b    []byte
-	done bool
+// reopened reads at offsets from a file that can only be read forward, and
+// opens it again to go back.
+type reopened struct {
+	fsys fs.FS
+	name string
+	f    fs.File
+	at   int64
 }
 
-func (h *headWriter) Write(p []byte) (int, error) {
-	if !h.done {
-		line := p
-		if i := bytes.IndexByte(p, '\n'); i >= 0 {
-			line, h.done = p[:i+1], true
+// ReadAt implements io.ReaderAt.
+func (r *reopened) ReadAt(p []byte, off int64) (int, error) {
+	if r.f == nil || off < r.at {
+		if err := r.Close(); err != nil {
+			return 0, err
 		}
-		h.b = append(h.b, line...)
-		h.done = h.done || len(h.b) > cast.DefaultMaxLine
+		f, err := r.fsys.Open(r.name)
+		if err != nil {
+			return 0, err
+		}
+		r.f, r.at = f, 0
 	}
-	return len(p), nil
+	n, err := io.CopyN(io.Discard, r.f, off-r.at)
+	r.at += n
+	if err != nil {
+		return 0, err
+	}
+	m, err := io.ReadFull(r.f, p)
+	r.at += int64(m)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = io.EOF
+	}
+	return m, err
 }
 
-func (h *headWriter) digest() string { return hexDigest(h.b) }
+// Close closes the file.
+func (r *reopened) Close() error {
+	if r.f == nil {
+		return nil
+	}
+	f := r.f
+	r.f = nil
+	return f.Close()
+}
 
 // verifyDamaged always returns an error: the damage, or that the files are
 // not even what they were when it was found.
 func verifyDamaged(fsys fs.FS, seal *Seal) error {
-	for name, want := range map[string]string{CastFile: seal.CastSHA256, ChainFile: seal.ChainSHA256} {
+	for name, want := range map[string]string{MainFile: seal.FileSHA256, CastFile: seal.CastSHA256, ChainFile: seal.ChainSHA256} {
 		f, err := fsys.Open(name)
 		if errors.Is(err, fs.ErrNotExist) {
 			if want != "" {
@@ -161,19 +173,19 @@ func verifyDamaged(fsys fs.FS, seal *Seal) error {
 }
 
 // Verify checks a recording of the store.
-func (r *Recorder) Verify(id sekisho.SessionID) (Summary, error) {
-	dir, err := r.find(id)
+func (a *Archive) Verify(id sekisho.SessionID) (Summary, error) {
+	dir, err := a.find(id)
 	if err != nil {
 		return Summary{}, err
 	}
-	if rec := r.recording(id); rec != nil {
+	if rec := a.recording(id); rec != nil {
 		return rec.Summary(), &Flaw{File: SealFile, Problem: "the recording is in progress and not sealed yet"}
 	}
-	fsys, err := fs.Sub(r.root.FS(), dir)
+	fsys, err := fs.Sub(a.root.FS(), dir)
 	if err != nil {
 		return Summary{}, fmt.Errorf("record: %w", err)
 	}
-	return Verify(fsys, r.keys, id)
+	return Verify(fsys, a.keys, id)
 }
 
 // LedgerReport is what VerifyLedger found, right or wrong.
@@ -329,23 +341,29 @@ func readLimited(fsys fs.FS, name string) ([]byte, error) {
 // Export writes a recording as a bundle, a ZIP archive of its files and the
 // public keys, for [Verify] or for people with unzip and sha256sum. The keys
 // are there for convenience: whoever verifies must have them from elsewhere.
-func (r *Recorder) Export(w io.Writer, id sekisho.SessionID) error {
-	dir, err := r.find(id)
+func (a *Archive) Export(w io.Writer, id sekisho.SessionID) error {
+	dir, err := a.find(id)
 	if err != nil {
 		return err
 	}
-	if done, err := r.isSealed(id, dir); err != nil {
-		return err
-	} else if !done {
+	if !a.Sealed(id) {
 		return sekisho.Errorf(sekisho.CodeConflict, "The recording of session %s is not sealed yet.", id)
 	}
 	z := zip.NewWriter(w)
-	for _, name := range []string{CastFile, ChainFile, SealFile} {
-		f, err := r.openRegular(path.Join(dir, name), 0)
+	names := []string{MainFile, SealFile}
+	if a.isFormat1(dir) {
+		names = []string{CastFile, ChainFile, SealFile}
+	}
+	for _, name := range names {
+		f, err := a.openRegular(path.Join(dir, name), os.O_RDONLY)
 		if err != nil {
 			return missing(err, name)
 		}
-		part, err := z.Create(name)
+		method := zip.Deflate
+		if name == MainFile { // it is compressed and encrypted already
+			method = zip.Store
+		}
+		part, err := z.CreateHeader(&zip.FileHeader{Name: name, Method: method})
 		if err == nil {
 			_, err = io.Copy(part, f)
 		}
@@ -353,7 +371,7 @@ func (r *Recorder) Export(w io.Writer, id sekisho.SessionID) error {
 			return fmt.Errorf("record: export: %w", err)
 		}
 	}
-	for fp, pub := range r.keys {
+	for fp, pub := range a.keys {
 		part, err := z.Create(KeyDir + "/" + fp + ".pem")
 		if err == nil {
 			_, err = part.Write(pemOf(pub))

@@ -1,0 +1,168 @@
+package sekishoapi
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+
+	root "sekisho"
+	"sekisho/internal/api"
+	"sekisho/internal/iam/authz"
+	"sekisho/internal/session/record"
+	"sekisho/internal/wire/awsproto"
+	"sekisho/internal/wire/id"
+)
+
+// maxPage bounds the bytes of a recording in one answer.
+const maxPage = 1 << 20
+
+type getRequest struct {
+	SessionID   string `json:"SessionId"`
+	StartOffset int64
+	MaxBytes    int64
+}
+
+type getAnswer struct {
+	SessionID  string `json:"SessionId"`
+	Data       []byte // Base64 on the wire
+	NextOffset int64
+	TotalBytes int64 // an estimate until Complete
+	Complete   bool
+	Sealed     bool
+	Live       bool
+	Seal       json.RawMessage `json:",omitempty"`
+}
+
+func (d *door) getSessionRecording(ctx context.Context, c *api.Call, in *getRequest) (*getAnswer, error) {
+	var v awsproto.Constraints
+	v.Require("sessionId", in.SessionID != "")
+	v.Length("sessionId", in.SessionID, 0, 96)
+	v.Range("startOffset", in.StartOffset, 0, 1<<53)
+	if in.MaxBytes != 0 {
+		v.Range("maxBytes", in.MaxBytes, 1, maxPage)
+	}
+	if err := v.Err(); err != nil {
+		return nil, err
+	}
+	if err := d.authorize(ctx, c, "sekisho:GetSessionRecording", in.SessionID); err != nil {
+		return nil, err
+	}
+	n := cmp.Or(in.MaxBytes, maxPage)
+	page, err := d.Recorder.CastPage(root.SessionID(in.SessionID), in.StartOffset, int(n))
+	if flaw, ok := errors.AsType[*record.Flaw](err); ok {
+		return nil, root.Errorf(root.CodeConflict, "The recording of session %s is damaged: %w.", in.SessionID, flaw)
+	}
+	if err != nil {
+		return nil, err
+	}
+	out := &getAnswer{
+		SessionID: in.SessionID, Data: page.Data, NextOffset: page.Next, TotalBytes: page.Total,
+		Sealed: page.Seal != nil, Live: page.Live, Seal: sealJSON(page.Seal),
+	}
+	out.Complete = out.Sealed && page.End
+	return out, nil
+}
+
+// sealJSON is a seal as a part of an answer: one that is no JSON any more
+// must not make the answer unreadable.
+func sealJSON(seal []byte) json.RawMessage {
+	if !json.Valid(seal) {
+		return nil
+	}
+	return seal
+}
+
+type verifyRequest struct {
+	SessionID string `json:"SessionId"`
+}
+
+type verifyAnswer struct {
+	SessionID      string `json:"SessionId"`
+	Verified       bool
+	Problem        string
+	Sealed         bool
+	Live           bool
+	Seal           json.RawMessage `json:",omitempty"`
+	KeyFingerprint string
+}
+
+func (d *door) verifySessionRecording(ctx context.Context, c *api.Call, in *verifyRequest) (*verifyAnswer, error) {
+	var v awsproto.Constraints
+	v.Require("sessionId", in.SessionID != "")
+	v.Length("sessionId", in.SessionID, 0, 96)
+	if err := v.Err(); err != nil {
+		return nil, err
+	}
+	if err := d.authorize(ctx, c, "sekisho:VerifySessionRecording", in.SessionID); err != nil {
+		return nil, err
+	}
+	out := &verifyAnswer{SessionID: in.SessionID, KeyFingerprint: d.Recorder.Key()}
+	_, err := d.Recorder.Verify(root.SessionID(in.SessionID))
+	if flaw, ok := errors.AsType[*record.Flaw](err); ok {
+		out.Problem = flaw.Error()
+	} else if err != nil {
+		return nil, err
+	}
+	out.Verified = err == nil
+	rec, err := d.Recorder.Open(root.SessionID(in.SessionID))
+	if flaw, ok := errors.AsType[*record.Flaw](err); ok {
+		// The file is missing, or so damaged that it does not open.
+		out.Problem = cmp.Or(out.Problem, flaw.Error())
+		out.Sealed = d.Recorder.Sealed(root.SessionID(in.SessionID))
+		return out, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer rec.Close()
+	out.Sealed, out.Live, out.Seal = rec.Seal != nil, rec.Live, sealJSON(rec.Seal)
+	return out, nil
+}
+
+// authorize decides on the recording of one session. Like the session itself
+// it is known by two names, the ID and the same with the owner's unique ID in
+// front, so that policies with ${aws:username} and with ${aws:userid} both
+// mean what they say. It is asked before anything is looked up: who may not
+// see a recording learns nothing about whether there is one.
+func (d *door) authorize(ctx context.Context, c *api.Call, action, name string) error {
+	if !id.ValidSession(name) {
+		return c.Authorize(ctx, action, "*")
+	}
+	names := []string{name}
+	var keys []authz.Key
+	s, err := d.Sessions.Session(ctx, root.SessionID(name))
+	switch {
+	case err == nil:
+		keys = authz.ResourceTags("ssm", map[string]string{
+			"aws:ssmmessages:session-id": s.OwnerUserID,
+			"aws:ssmmessages:target-id":  string(s.Target),
+		})
+		if i := strings.LastIndexByte(name, '-'); i > 0 && s.OwnerUserID != "" {
+			names = append(names, s.OwnerUserID+name[i:])
+		}
+	case !root.IsNotFound(err):
+		return err
+	}
+	var refusal error
+	allowed := false
+	for _, n := range names {
+		v, err := c.Decide(ctx, action, "arn:aws:ssm:"+d.Region+":"+d.Account+":session/"+n, keys...)
+		if err != nil {
+			return err
+		}
+		if v.Explicit && !v.Allowed {
+			return api.Denied(v)
+		}
+		if !v.Allowed && refusal == nil {
+			refusal = api.Denied(v)
+		}
+		allowed = allowed || v.Allowed
+	}
+	if !allowed {
+		return refusal
+	}
+	c.Allow()
+	return nil
+}

@@ -1,0 +1,221 @@
+package record
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+
+	"sekisho"
+	"sekisho/internal/session/recfile"
+	"sekisho/internal/wire/id"
+)
+
+// Archive reads the recordings below one directory. It changes nothing, so a
+// server may be writing to them.
+type Archive struct {
+	root    *os.Root
+	keys    Keys
+	sealer  Sealer
+	exports exports
+	// recording returns a recording that is being written; nil without one.
+	recording func(sekisho.SessionID) *Recording
+}
+
+// OpenArchive opens the store below dir/recordings for reading. sealer may be
+// nil if no content is to be read.
+func OpenArchive(dir string, keys Keys, sealer Sealer) (*Archive, error) {
+	root, err := os.OpenRoot(filepath.Join(dir, "recordings"))
+	if err != nil {
+		return nil, fmt.Errorf("record: %w", err)
+	}
+	return &Archive{
+		root: root, keys: keys, sealer: sealer,
+		recording: func(sekisho.SessionID) *Recording { return nil },
+	}, nil
+}
+
+// Close closes the directory.
+func (a *Archive) Close() error { return a.root.Close() }
+
+// Keys returns the public keys the store is verified with.
+func (a *Archive) Keys() Keys { return a.keys }
+
+// FS returns the files of the store, for [VerifyLedger].
+func (a *Archive) FS() fs.FS { return a.root.FS() }
+
+// unlock makes the content of f readable, and returns its key.
+func (a *Archive) unlock(f *recfile.Reader, h Header) ([]byte, error) {
+	if a.sealer == nil {
+		return nil, errors.New("record: the content cannot be read without the keyring")
+	}
+	_, sealed, err := decodeHeader(f.Header())
+	if err != nil {
+		return nil, &Flaw{File: MainFile, Problem: err.Error()}
+	}
+	key, err := a.sealer.Open(sealPurpose, sealed, []byte(h.SessionID))
+	if err != nil {
+		return nil, &Flaw{File: MainFile, Problem: "its key cannot be opened: it was altered, or sealed by another keyring"}
+	}
+	return key, f.Unlock(key)
+}
+
+// find returns the directory of a recording.
+func (a *Archive) find(id sekisho.SessionID) (string, error) {
+	if err := checkID(id); err != nil {
+		return "", err
+	}
+	for month, err := range a.months() {
+		if err != nil {
+			return "", err
+		}
+		dir := path.Join(month, string(id))
+		st, err := a.root.Lstat(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return "", fmt.Errorf("record: %w", err)
+		}
+		if st.IsDir() {
+			return dir, nil
+		}
+	}
+	return "", sekisho.Errorf(sekisho.CodeNotFound, "There is no recording of session %s.", id)
+}
+
+// months yields "2026/11" and so on, the latest first.
+func (a *Archive) months() iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		years, err := a.names(".", 4)
+		if err != nil {
+			yield("", err)
+			return
+		}
+		for _, y := range slices.Backward(years) {
+			months, err := a.names(y, 2)
+			if err != nil {
+				yield("", err)
+				return
+			}
+			for _, m := range slices.Backward(months) {
+				if !yield(path.Join(y, m), nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// names returns the names of n digits in dir, in order.
+func (a *Archive) names(dir string, n int) ([]string, error) {
+	entries, err := fs.ReadDir(a.root.FS(), dir)
+	if err != nil {
+		return nil, fmt.Errorf("record: %w", err)
+	}
+	var names []string
+	for _, e := range entries {
+		if e.IsDir() && isDigits(e.Name(), n) {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
+}
+
+// all yields every recording with its directory, the latest month first. What
+// cannot be read is passed over: VerifyLedger is what finds it missing.
+func (a *Archive) all() iter.Seq2[sekisho.SessionID, string] {
+	return func(yield func(sekisho.SessionID, string) bool) {
+		for month, err := range a.months() {
+			if err != nil {
+				return
+			}
+			entries, err := fs.ReadDir(a.root.FS(), month)
+			if err != nil {
+				continue
+			}
+			for _, e := range entries {
+				id := sekisho.SessionID(e.Name())
+				if e.IsDir() && checkID(id) == nil && !yield(id, path.Join(month, e.Name())) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// openRegular opens a file that is not a link to somewhere else.
+func (a *Archive) openRegular(name string, flag int) (*os.File, error) {
+	st, err := a.root.Lstat(name)
+	if err != nil {
+		return nil, fmt.Errorf("record: %w", err)
+	}
+	if !st.Mode().IsRegular() {
+		return nil, &Flaw{File: path.Base(name), Problem: "it is not a regular file"}
+	}
+	f, err := a.root.OpenFile(name, flag, 0)
+	if err != nil {
+		return nil, fmt.Errorf("record: %w", err)
+	}
+	return f, nil
+}
+
+func (a *Archive) readSmall(name string) ([]byte, error) {
+	f, err := a.openRegular(name, os.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxSignedLine+2))
+	if err != nil {
+		return nil, fmt.Errorf("record: %w", err)
+	}
+	return b, nil
+}
+
+// openReader opens a main file and its header.
+func openReader(f io.ReaderAt, size int64, id sekisho.SessionID) (*recfile.Reader, Header, error) {
+	reader, err := recfile.Open(f, size)
+	if err != nil {
+		return nil, Header{}, flawOf(err)
+	}
+	h, _, err := decodeHeader(reader.Header())
+	if err == nil && h.SessionID != id {
+		err = fmt.Errorf("it belongs to another session, %q", h.SessionID)
+	}
+	if err != nil {
+		return nil, Header{}, &Flaw{File: MainFile, Problem: err.Error()}
+	}
+	return reader, h, nil
+}
+
+// checkID refuses everything that is not a session ID before it comes near a
+// file name.
+func checkID(name sekisho.SessionID) error {
+	if !id.ValidSession(string(name)) {
+		return sekisho.Errorf(sekisho.CodeInvalid, "%.100q is not a session ID.", string(name))
+	}
+	return nil
+}
+
+func isDigits(s string, n int) bool {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return len(s) == n
+}
+
+// missing turns the absence of a file into a flaw.
+func missing(err error, name string) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return &Flaw{File: name, Problem: "it is missing"}
+	}
+	return err
+}

@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"bytes"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -210,19 +211,42 @@ func (o *outage) forward() {
 // copy fetches a file from the node that is still being copied when the outage
 // begins.
 func (o *outage) copy() {
-	done := sync.OnceFunc(o.begun.Done)
-	defer done()
-	dir := o.t.TempDir()
-	from, to := filepath.Join(dir, "from"), filepath.Join(dir, "to")
-	want := make([]byte, 64<<20)
-	_, _ = rand.Read(want)
-	if err := os.WriteFile(from, want, 0o644); err != nil {
+	begun := sync.OnceFunc(o.begun.Done)
+	defer begun()
+	// The node's user reads it, to whom the test's own folder is closed.
+	dir, err := os.MkdirTemp("", "sekisho-copy-")
+	if err != nil {
 		o.t.Error(err)
 		return
 	}
-	done()
-	r := o.run("", `echo begin; sekisho cp "$1:$2" "$3"`, from, to)
-	got, err := os.ReadFile(to)
+	defer func() { _ = os.RemoveAll(dir) }()
+	from, to := filepath.Join(dir, "from"), o.t.TempDir()
+	want := make([]byte, 256<<20)
+	_, _ = rand.Read(want)
+	if err := errors.Join(os.WriteFile(from, want, 0o644), os.Chmod(dir, 0o755)); err != nil {
+		o.t.Error(err)
+		return
+	}
+	done := make(chan struct{})
+	go func() { // as soon as something has arrived
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			if files, err := os.ReadDir(to); err != nil || len(files) > 0 {
+				begun()
+				return
+			}
+			select {
+			case <-tick.C:
+			case <-done:
+				return
+			}
+		}
+	}()
+	r := harness.Do(o.t, o.server.Shell(o.t.Context(), nil,
+		`AWS_ENDPOINT_URL=$1; sekisho cp "$2:$3" "$4"`, o.endpoint, o.node.NodeID, from, to))
+	close(done)
+	got, err := os.ReadFile(filepath.Join(to, "from"))
 	if err != nil || !bytes.Equal(got, want) || r.Code != 0 {
 		o.t.Errorf("cp: exit %d, %d bytes of %d, %v, %s", r.Code, len(got), len(want), err, r.Stderr)
 	}

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
+	"io"
+	"net/http"
 	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"sekisho"
@@ -23,13 +25,16 @@ import (
 const ProtocolVersion = mgs.ClientVersion
 
 const (
-	pingInterval  = 15 * time.Second
-	pingTimeout   = 10 * time.Second
-	dialTimeout   = 15 * time.Second
-	firstAttempts = 5               // before the first connection; later the client retries without limit
-	lastWordTime  = 3 * time.Second // for telling the node or server about the end
-	minDelay      = 100 * time.Millisecond
-	maxDelay      = 5 * time.Second
+	pingInterval = 15 * time.Second
+	pingTimeout  = 10 * time.Second
+	dialTimeout  = 15 * time.Second
+	lastWordTime = 3 * time.Second // for telling the node or server about the end
+	maxDelay     = 5 * time.Second
+	goodLife     = 5 * time.Second // of a connection that was stable
+	// startPatience is how long a session is tried to be started while the
+	// server cannot be reached, as it restarts. Once there was a connection, the
+	// client retries without limit.
+	startPatience = 20 * time.Second
 )
 
 // Largest payload of one message. AWS's agent gets what AWS's client sends;
@@ -72,9 +77,55 @@ type payload struct {
 	b  []byte
 }
 
+// startPatiently starts a session, and tries again for a while when the server
+// cannot be reached: it may be restarting, and its nodes come back a moment
+// after it. A session that was started by a request whose answer was lost runs
+// nothing, as no client comes to it.
+func (c *Client) startPatiently(ctx context.Context, in StartInput, notice func(string, ...any)) (Stream, error) {
+	backoff := link.Backoff{Max: maxDelay}
+	first, away := time.Now(), false
+	for {
+		stream, err := c.StartSession(ctx, in)
+		refused, isRefusal := errors.AsType[*APIError](err)
+		notYet := away && isRefusal && refused.Code == "TargetNotConnected"
+		if err == nil || !notYet && !unreachable(err) || time.Since(first) > startPatience {
+			return stream, err
+		}
+		if !away {
+			away = true
+			notice("the server cannot be reached; retrying…")
+		}
+		timer := time.NewTimer(backoff.Next())
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return stream, err
+		}
+	}
+}
+
+// refusedForGood reports whether the server has refused a stream in a way that
+// another token would not change.
+func refusedForGood(err error) bool {
+	refused, ok := errors.AsType[*link.HandshakeError](err)
+	return ok && (refused.StatusCode == http.StatusNotFound || refused.StatusCode == http.StatusBadRequest)
+}
+
+// unreachable reports whether err is of a server that is down or restarting, or
+// of a proxy before it.
+func unreachable(err error) bool {
+	if refused, ok := errors.AsType[*APIError](err); ok {
+		return refused.StatusCode == http.StatusBadGateway || refused.StatusCode == http.StatusServiceUnavailable ||
+			refused.StatusCode == http.StatusGatewayTimeout
+	}
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNREFUSED) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
 // start starts a session and returns its leg, not yet connected.
 func (c *Client) start(ctx context.Context, in StartInput, notice func(string, ...any)) (*leg, error) {
-	stream, err := c.StartSession(ctx, in)
+	stream, err := c.startPatiently(ctx, in, notice)
 	if err != nil {
 		return nil, err
 	}
@@ -216,9 +267,10 @@ func (l *leg) payloadSize() int {
 // connect keeps the channel connected until it is closed or ctx ends. A
 // permanent error closes the channel.
 func (l *leg) connect(ctx context.Context) {
-	delay := minDelay
+	backoff := link.Backoff{Max: maxDelay}
 	away := false
-	for failures := 1; ; failures++ {
+	first := time.Now()
+	for {
 		began := time.Now()
 		err := l.serve(ctx, func() {
 			if away {
@@ -229,8 +281,8 @@ func (l *leg) connect(ctx context.Context) {
 		if _, closed := l.ch.Closed(); closed || ctx.Err() != nil {
 			return
 		}
-		if time.Since(began) > maxDelay {
-			delay = minDelay // the connection was stable
+		if time.Since(began) > goodLife {
+			backoff.Reset()
 		}
 		switch {
 		case l.attached:
@@ -238,11 +290,11 @@ func (l *leg) connect(ctx context.Context) {
 				away = true
 				l.notice("connection lost; reconnecting…%s", l.hint)
 			}
-		case failures >= firstAttempts:
+		case time.Since(first) > startPatience || refusedForGood(err):
 			l.ch.Close(fmt.Sprintf("Cannot connect to the session's stream: %v", err))
 			return
 		}
-		timer := time.NewTimer(delay + rand.N(delay))
+		timer := time.NewTimer(backoff.Next())
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
@@ -252,7 +304,6 @@ func (l *leg) connect(ctx context.Context) {
 			timer.Stop()
 			return
 		}
-		delay = min(delay*2, maxDelay)
 		stream, err := l.renew(ctx)
 		refused, isRefusal := errors.AsType[*APIError](err)
 		switch {

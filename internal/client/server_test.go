@@ -47,6 +47,9 @@ type server struct {
 	answered map[string]chan struct{}
 }
 
+// hangUp in place of an answer closes the connection without one.
+type hangUp struct{}
+
 type refusal struct {
 	status int
 	code   string
@@ -102,6 +105,9 @@ func (s *server) handle(w http.ResponseWriter, r *http.Request) {
 		out = f(in)
 	} else {
 		out = s.answer(op)
+	}
+	if _, ok := out.(hangUp); ok {
+		panic(http.ErrAbortHandler)
 	}
 	if no, ok := out.(refusal); ok {
 		w.WriteHeader(no.status)

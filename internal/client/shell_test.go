@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -116,6 +117,50 @@ func TestShellReconnects(t *testing.T) {
 	}
 	if n := s.called("StartSession"); n != 1 {
 		t.Errorf("%d starts", n)
+	}
+}
+
+// TestStartDuringARestart: a server that goes away as a session is started is
+// tried again, and so is its stream; what it refuses is not.
+func TestStartDuringARestart(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	answers := []any{
+		hangUp{}, refusal{http.StatusServiceUnavailable, "ServiceUnavailable", "starting"},
+		refusal{http.StatusBadRequest, "TargetNotConnected", "mi-0 is not connected."},
+	}
+	s.answers["StartSession"] = func(map[string]any) any {
+		if len(answers) > 0 {
+			next := answers[0]
+			answers = answers[1:]
+			return next
+		}
+		return s.answer("StartSession")
+	}
+	p := newPerson(t, true)
+	done := s.shell(t.Context(), p)
+	s.handshake(`{"ActionType":"SessionType","ActionParameters":{"SessionType":"Standard_Stream"}}`)
+	s.send(mgs.PayloadHandshakeComplete, `{"HandshakeTimeToComplete":1,"CustomerMessage":""}`)
+	s.end("")
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if n := s.called("StartSession"); n != 4 {
+		t.Errorf("StartSession was called %d times", n)
+	}
+	if !strings.Contains(p.err.String(), "the server cannot be reached") {
+		t.Errorf("the user saw %q", p.err.String())
+	}
+
+	s.answers["StartSession"] = func(map[string]any) any {
+		return refusal{http.StatusBadRequest, "TargetNotConnected", "mi-0 is not connected."}
+	}
+	var refused *client.APIError
+	if err := <-s.shell(t.Context(), newPerson(t, true)); !errors.As(err, &refused) || refused.Code != "TargetNotConnected" {
+		t.Errorf("got %v", err)
+	}
+	if n := s.called("StartSession"); n != 5 {
+		t.Errorf("a refusal was tried again: %d calls", n)
 	}
 }
 

@@ -23,8 +23,8 @@ import (
 const (
 	pingInterval = 5 * time.Second
 	pongTimeout  = 10 * time.Second
-	minBackoff   = 100 * time.Millisecond
 	maxBackoff   = 15 * time.Second
+	minPause     = 50 * time.Millisecond
 	// Agents that lose a server at the same moment spread over this time.
 	lossSpread = time.Second
 	// A connection that lasted this long resets the backoff.
@@ -164,7 +164,7 @@ func (c *Channel) Pending() int {
 
 // Run keeps the channel open until ctx ends.
 func (c *Channel) Run(ctx context.Context) {
-	backoff := time.Duration(0)
+	backoff := link.Backoff{Max: maxBackoff}
 	for {
 		spread := time.Duration(0)
 		conn, err := c.cfg.Open(ctx)
@@ -178,10 +178,10 @@ func (c *Channel) Run(ctx context.Context) {
 			if _, reason, ok := link.CloseStatus(err); ok && reason == mgs.ReasonRoleChanged && c.cfg.RoleChanged != nil {
 				c.cfg.RoleChanged()
 				spread = 0
-				backoff = min(backoff, minBackoff) // it is expected back
+				backoff.Reset() // it is expected back
 			}
 			if time.Since(opened) >= goodLife {
-				backoff = 0
+				backoff.Reset()
 			}
 		}
 		if ctx.Err() != nil {
@@ -189,12 +189,11 @@ func (c *Channel) Run(ctx context.Context) {
 		}
 		// Jitter, because many agents reconnect at once. An overloaded server
 		// says how long to wait.
-		wait := max(backoff, spread, 2*uplink.Pause(err))
-		if least := minBackoff / 2; wait > least {
-			wait = least + rand.N(wait-least)
+		wait := backoff.Next()
+		if most := max(spread, 2*uplink.Pause(err)); most > wait {
+			wait = minPause + rand.N(most-minPause)
 		}
 		c.cfg.Log.Warn("control channel closed", "error", err, "retry_in", wait.Round(time.Millisecond))
-		backoff = min(max(2*backoff, minBackoff), maxBackoff)
 		t := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -19,7 +18,6 @@ import (
 const (
 	pingInterval = 5 * time.Second
 	pongTimeout  = 10 * time.Second
-	minBackoff   = 100 * time.Millisecond
 	maxBackoff   = 5 * time.Second
 	// A connection that lived this long was a good one.
 	goodLife = 10 * time.Second
@@ -45,14 +43,15 @@ type attachment struct {
 // hope; it says which.
 func (a *attachment) run(ctx context.Context) error {
 	lost := time.Now()
-	backoff := time.Duration(0)
+	backoff := link.Backoff{Max: maxBackoff}
 	for {
 		conn, err := a.s.Open(ctx)
 		if err == nil {
 			opened := time.Now()
 			err = a.serve(ctx, conn)
 			if time.Since(opened) >= goodLife {
-				lost, backoff = time.Now(), 0
+				lost = time.Now()
+				backoff.Reset()
 			}
 		}
 		a.mu.Lock()
@@ -70,9 +69,8 @@ func (a *attachment) run(ctx context.Context) error {
 		case time.Since(lost) > a.s.Patience:
 			return fmt.Errorf("no data channel for %v: %w", a.s.Patience, err)
 		}
-		wait := time.Duration(float64(backoff) * (0.5 + rand.Float64()/2)) // spread: many come back at once
+		wait := backoff.Next()
 		a.s.Log.Info("data channel lost", "error", err, "retry_in", wait.Round(time.Millisecond))
-		backoff = min(max(2*backoff, minBackoff), maxBackoff)
 		t := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():

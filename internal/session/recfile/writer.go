@@ -57,7 +57,7 @@ type Config struct {
 type Writer struct {
 	cfg    Config
 	aead   cipher.AEAD
-	prefix [8]byte // of nonces; drawn anew for each Writer
+	prefix [8]byte // of nonces; drawn for each Writer
 	nonces uint32
 
 	totals Totals // of everything appended

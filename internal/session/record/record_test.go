@@ -549,7 +549,7 @@ func TestRestartContinues(t *testing.T) {
 	})
 }
 
-// TestCrashKeepsCounting: times and counts go on from what lies behind the
+// TestCrashKeepsCounting: times and counts continue from what lies behind the
 // last checkpoint.
 func TestCrashKeepsCounting(t *testing.T) {
 	t.Parallel()

@@ -454,8 +454,8 @@ func (r *Recorder) removeTails(dir string) error {
 
 // Recover seals every unsealed recording whose session is gone, with the
 // reason "server stopped" at the time of its last event. One that is damaged
-// is sealed as it lies there, and its seal says what is wrong. Recover goes on
-// after an error and returns all of them.
+// is sealed as it lies there, and its seal says what is wrong. Recover
+// continues after an error and returns all of them.
 func (r *Recorder) Recover(ctx context.Context, gone func(sekisho.SessionID) bool) ([]Summary, error) {
 	var sealed []Summary
 	var errs []error
@@ -548,7 +548,7 @@ func (r *Recorder) isSealed(id sekisho.SessionID, dir string) (bool, error) {
 	return r.finishSeal(id, dir)
 }
 
-// writeSync makes a file anew and puts it on the disk.
+// writeSync replaces a file and puts it on the disk.
 func (r *Recorder) writeSync(name string, b []byte) error {
 	if err := r.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("record: %w", err)

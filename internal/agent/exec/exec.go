@@ -72,7 +72,7 @@ func (p *Program) Run(ctx context.Context, stream plugin.Stream) error {
 			p.signal(syscall.SIGKILL)
 		}
 	})
-	waitErr := p.Command.Wait()
+	waitErr := pty.Wait(p.Command)
 	close(files.ended)
 	stop()
 	kill()

@@ -64,7 +64,7 @@ func (c *Command) Run(ctx context.Context, stream plugin.Stream) error {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		defer close(exited)
-		waitErr = c.Exec.Wait()
+		waitErr = pty.Wait(c.Exec)
 	})
 	wg.Go(func() { cancel(c.input(ctx, stream, pid)) })
 	sent := make(chan error, len(pipes))

@@ -49,7 +49,7 @@ func Start(cmd *exec.Cmd, cols, rows uint16) (*Process, error) {
 	}
 	go func() {
 		defer close(p.exited)
-		_ = cmd.Wait() // how it ended is in ProcessState
+		_ = Wait(cmd) // how it ended is in ProcessState
 		p.state = cmd.ProcessState
 	}()
 	return p, nil

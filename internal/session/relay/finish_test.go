@@ -1,7 +1,12 @@
 package relay_test
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -175,4 +180,98 @@ func TestAClientThatAcknowledgesRepeatsIsWaitedFor(t *testing.T) {
 		client.send(ackOf(a))
 		want(t, "then", say(agent.drain(t)), "ack 0")
 	})
+}
+
+// slowTapes are recordings whose sealing takes a second.
+type slowTapes struct {
+	mu      sync.Mutex
+	sealing int
+	most    int
+}
+
+type slowTape struct {
+	tape
+	all *slowTapes
+}
+
+func (s *slowTapes) Start(context.Context, *sekisho.Session) (relay.Recording, error) {
+	return &slowTape{all: s}, nil
+}
+
+func (s *slowTape) Seal(relay.Exit) error {
+	add := func(n int) {
+		s.all.mu.Lock()
+		defer s.all.mu.Unlock()
+		s.all.sealing += n
+		s.all.most = max(s.all.most, s.all.sealing)
+	}
+	add(1)
+	<-time.After(time.Second)
+	add(-1)
+	return nil
+}
+
+type deafObserver struct{}
+
+func (deafObserver) SessionStatus(context.Context, sekisho.SessionID, sekisho.SessionStatus) {}
+func (deafObserver) SessionEnded(context.Context, sekisho.SessionID, sekisho.SessionStatus, string) {
+}
+
+// TestManySessionsEndAtOnce: few recordings are sealed at a time, since each one
+// costs a thread.
+func TestManySessionsEndAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		tapes := &slowTapes{}
+		r := relay.New(relay.Config{Recorder: tapes, Observer: deafObserver{}, Log: slog.New(slog.DiscardHandler)})
+		var all sync.WaitGroup
+		for i := range 350 {
+			id := sekisho.SessionID(fmt.Sprintf("alice-%d", i))
+			if err := r.Open(t.Context(), &sekisho.Session{ID: id}); err != nil {
+				t.Fatal(err)
+			}
+			all.Go(func() { r.End(t.Context(), id, sekisho.Ending{Status: sekisho.SessionTerminated}) })
+		}
+		all.Wait()
+		if tapes.most > 16 {
+			t.Errorf("%d recordings were sealed at once", tapes.most)
+		}
+	})
+}
+
+// TestRecorderIsSlow: starting one recording holds up no other session.
+func TestRecorderIsSlow(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		slow := &slowStart{stuck: make(chan struct{})}
+		r := relay.New(relay.Config{Recorder: slow, Observer: deafObserver{}, Log: slog.New(slog.DiscardHandler)})
+		opened := make(chan error, 2)
+		open := func() { opened <- r.Open(t.Context(), &sekisho.Session{ID: "alice-slow"}) }
+		go open()
+		go open() // waits for the first one
+		synctest.Wait()
+		if err := r.Open(t.Context(), &sekisho.Session{ID: "alice-fast"}); err != nil || !r.Live("alice-fast") {
+			t.Errorf("another session is held up: %v", err)
+		}
+		close(slow.stuck)
+		if err := errors.Join(<-opened, <-opened); err != nil || slow.started != 2 {
+			t.Errorf("%v, %d recordings", err, slow.started)
+		}
+	})
+}
+
+type slowStart struct {
+	stuck   chan struct{}
+	mu      sync.Mutex
+	started int
+}
+
+func (s *slowStart) Start(_ context.Context, session *sekisho.Session) (relay.Recording, error) {
+	if session.ID == "alice-slow" {
+		<-s.stuck
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.started++
+	return &tape{}, nil
 }

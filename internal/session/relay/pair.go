@@ -619,6 +619,19 @@ func (p *pair) end(ctx context.Context, e sekisho.Ending) {
 	exit := Exit{Status: p.exitCode, Reason: e.Details}
 	p.mu.Unlock()
 
+	p.seal(e, exit)
+	p.notifying.Lock()
+	defer p.notifying.Unlock()
+	p.relay.cfg.Observer.SessionEnded(context.WithoutCancel(ctx), p.info.ID, e.Status, e.Details)
+	// Last: until its end is stored, a leg that comes must find the ended
+	// session here and be told so, and not open it again.
+	p.relay.forget(p.info.ID)
+}
+
+// seal closes the recording.
+func (p *pair) seal(e sekisho.Ending, exit Exit) {
+	p.relay.sealing <- struct{}{}
+	defer func() { <-p.relay.sealing }()
 	log := p.relay.cfg.Log.With("session", p.info.ID)
 	if e.Incomplete {
 		if err := p.rec.Marker(incompleteMarker); err != nil {
@@ -628,12 +641,6 @@ func (p *pair) end(ctx context.Context, e sekisho.Ending) {
 	if err := p.rec.Seal(exit); err != nil {
 		log.Error("recording not sealed", "error", err)
 	}
-	p.notifying.Lock()
-	defer p.notifying.Unlock()
-	p.relay.cfg.Observer.SessionEnded(context.WithoutCancel(ctx), p.info.ID, e.Status, e.Details)
-	// Last: until its end is stored, a leg that comes must find the ended
-	// session here and be told so, and not open it again.
-	p.relay.forget(p.info.ID)
 }
 
 // drop detaches both legs without ending the session.

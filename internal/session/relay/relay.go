@@ -103,7 +103,14 @@ type Relay struct {
 	cfg   Config
 	mu    sync.Mutex
 	pairs map[sekisho.SessionID]*pair
+
+	// sealing bounds how many recordings are sealed at once.
+	sealing chan struct{}
 }
+
+// maxSealing is how many recordings are sealed at once. Each one waits for the
+// disk and so holds an operating-system thread, which Go keeps for ever after.
+const maxSealing = 8
 
 // New returns a Relay. Run must be running for deadlines to be kept.
 func New(cfg Config) *Relay {
@@ -112,7 +119,7 @@ func New(cfg Config) *Relay {
 	cfg.ClientGrace = cmp.Or(cfg.ClientGrace, 2*time.Minute)
 	cfg.StartGrace = cmp.Or(cfg.StartGrace, 25*time.Second)
 	cfg.RecoverGrace = cmp.Or(cfg.RecoverGrace, 30*time.Second)
-	return &Relay{cfg: cfg, pairs: map[sekisho.SessionID]*pair{}}
+	return &Relay{cfg: cfg, sealing: make(chan struct{}, maxSealing), pairs: map[sekisho.SessionID]*pair{}}
 }
 
 // Open accepts a session: from now on its legs may attach. A session that

@@ -302,7 +302,10 @@ func putVersioning(ctx context.Context, q *request) (answer, error) {
 		return answer{}, notImplemented("MFA delete")
 	}
 	status := objects.Versioning(in.Status)
-	if status != objects.VersioningEnabled && status != objects.VersioningSuspended {
+	if in.Status != "" && status != objects.VersioningEnabled && status != objects.VersioningSuspended {
+		return answer{}, errMalformedXML
+	}
+	if in.Status == "" {
 		return answer{}, fault("IllegalVersioningConfigurationException", "The Versioning element must be specified")
 	}
 	return answer{}, q.Objects.UpdateBucket(ctx, q.bucket, func(b *objects.Bucket) error {

@@ -108,11 +108,9 @@ func copyPart(ctx context.Context, q *request) (answer, error) {
 	off, size := int64(0), from.Size
 	if spec := q.header("X-Amz-Copy-Source-Range"); spec != "" {
 		var some bool
-		if off, size, some, err = parseRange(spec, from.Size); err != nil {
-			return answer{}, err
-		}
+		off, size, some, err = parseRange(spec, from.Size)
 		_, last, _ := strings.Cut(spec, "-")
-		if end, err := strconv.ParseInt(last, 10, 64); err != nil || !some || end >= from.Size {
+		if end, badEnd := strconv.ParseInt(last, 10, 64); err != nil || badEnd != nil || !some || end >= from.Size {
 			return answer{}, fault("InvalidArgument", "Range specified is not valid for source object of size: %d", from.Size)
 		}
 	}

@@ -500,7 +500,6 @@ func (q *request) section(v *objects.Version) (section, error) {
 func parseRange(spec string, size int64) (off, n int64, some bool, err error) {
 	bounds, ok := strings.CutPrefix(strings.TrimSpace(spec), "bytes=")
 	first, last, dash := strings.Cut(bounds, "-")
-	first, last = strings.TrimSpace(first), strings.TrimSpace(last)
 	if !ok || !dash || !isDigits(first) || !isDigits(last) || first+last == "" {
 		return 0, 0, false, nil
 	}
@@ -794,6 +793,12 @@ func (c *checksums) stated() (objects.Checksum, error) {
 	return out, nil
 }
 
+// The directives of a copy, for metadata and for tags.
+const (
+	directiveCopy    = "COPY"
+	directiveReplace = "REPLACE"
+)
+
 func copyObject(ctx context.Context, q *request) (answer, error) {
 	if err := q.allowPut(ctx); err != nil {
 		return answer{}, err
@@ -809,6 +814,10 @@ func copyObject(ctx context.Context, q *request) (answer, error) {
 	if asked := strings.ToUpper(q.header("X-Amz-Checksum-Algorithm")); asked != "" && !objects.KnownAlgorithm(asked) {
 		return answer{}, errAlgorithmName
 	}
+	tagging := q.header("X-Amz-Tagging-Directive")
+	if tagging != "" && tagging != directiveCopy && tagging != directiveReplace {
+		return answer{}, fault("InvalidArgument", "Unknown tagging directive.")
+	}
 	from, err := q.source(ctx)
 	if err != nil {
 		return answer{}, err
@@ -816,24 +825,19 @@ func copyObject(ctx context.Context, q *request) (answer, error) {
 	defer from.Close()
 	tags := facts.Tags
 	switch q.header("X-Amz-Metadata-Directive") {
-	case "", "COPY":
+	case "", directiveCopy:
 		// Where versions are kept, a copy onto itself makes a new one.
-		if from.Bucket == q.bucket && from.Key == q.key && from.Latest && q.config.Versioning != objects.VersioningEnabled && q.header("X-Amz-Tagging-Directive") != "REPLACE" {
+		if from.Bucket == q.bucket && from.Key == q.key && from.Latest && q.config.Versioning != objects.VersioningEnabled && tagging != directiveReplace {
 			return answer{}, fault("InvalidRequest", "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.")
 		}
 		facts = from.Facts
 		facts.Parts = 0
-	case "REPLACE":
+	case directiveReplace:
 	default:
 		return answer{}, fault("InvalidArgument", "Unknown metadata directive.")
 	}
-	switch q.header("X-Amz-Tagging-Directive") {
-	case "", "COPY":
-		facts.Tags = from.Facts.Tags
-	case "REPLACE":
+	if facts.Tags = from.Facts.Tags; tagging == directiveReplace {
 		facts.Tags = tags
-	default:
-		return answer{}, fault("InvalidArgument", "Unknown tagging directive.")
 	}
 	if from.Size > objects.MaxObject {
 		return answer{}, fault("InvalidRequest", "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120")

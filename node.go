@@ -35,6 +35,7 @@ type Node struct {
 	PlatformType    string // Linux, Windows or MacOS
 	PlatformName    string
 	PlatformVersion string
+	Architecture    string // x86_64 or arm64; our agent reports it
 	ComputerName    string
 	IPAddress       string // as the agent reports it
 

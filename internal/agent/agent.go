@@ -347,6 +347,7 @@ type information struct {
 
 	AgentStatus          string `json:",omitempty"`
 	ComputerName         string `json:",omitempty"`
+	Architecture         string `json:",omitempty"` // AWS's agent does not report it
 	IPAddress            string `json:",omitempty"`
 	PlatformName         string `json:",omitempty"`
 	PlatformVersion      string `json:",omitempty"`
@@ -399,6 +400,7 @@ func (a *Agent) information(ctx context.Context, server string) information {
 		PlatformType:    host.PlatformType,
 		AgentStatus:     "Active",
 		ComputerName:    host.ComputerName,
+		Architecture:    host.Architecture,
 		IPAddress:       host.IPAddress,
 		PlatformName:    host.PlatformName,
 		PlatformVersion: host.PlatformVersion,

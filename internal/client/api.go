@@ -209,6 +209,9 @@ func (c *Client) endReason(ctx context.Context, sessionID string) string {
 // maxPages bounds a listing: a faulty server could always return another page.
 const maxPages = 1000
 
+// nodesPerPage is the largest page of nodes that the server returns.
+const nodesPerPage = 1000
+
 // Sessions lists the sessions that run, or those that are over.
 func (c *Client) Sessions(ctx context.Context, history bool) ([]Session, error) {
 	in := struct {
@@ -273,9 +276,10 @@ type NodeFilter struct {
 // Nodes lists the managed nodes that match all filters.
 func (c *Client) Nodes(ctx context.Context, filters ...NodeFilter) ([]Node, error) {
 	in := struct {
-		Filters   []NodeFilter `json:",omitempty"`
-		NextToken string       `json:",omitempty"`
-	}{Filters: filters}
+		Filters    []NodeFilter `json:",omitempty"`
+		NextToken  string       `json:",omitempty"`
+		MaxResults int
+	}{Filters: filters, MaxResults: nodesPerPage}
 	var all []Node
 	for range maxPages {
 		var out struct {

@@ -326,6 +326,11 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, cert tls.Certificate
 	var wg sync.WaitGroup
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	wg.Go(func() { s.relay.Run(background) })
+	wg.Go(func() {
+		if err := s.Fleet.Warm(background); err != nil && background.Err() == nil {
+			s.cfg.Log.Error("reading all nodes failed", "error", err)
+		}
+	})
 	wg.Go(func() { s.bus.Run(background) })
 	wg.Go(func() {
 		if err := s.Directory.Run(background); err != nil && background.Err() == nil {

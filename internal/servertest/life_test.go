@@ -263,8 +263,8 @@ func TestStolenCredentialsAreReported(t *testing.T) {
 	if e := s.Events("NodeCredentialsElsewhere"); len(e) != 1 || e[0].SourceIPAddress != "127.0.0.9" {
 		t.Errorf("in the trail: %+v", e)
 	}
-	if text := got.note("AddressChanged"); !strings.Contains(text, "from 127.0.0.1 to 127.0.0.9") {
-		t.Errorf("%+v", got)
+	if text := got.note("AddressChanged"); text != "" {
+		t.Errorf("the address of the connected node changed: %s", text)
 	}
 }
 

@@ -58,6 +58,9 @@ type Server struct {
 	configure func(c *server.Config)
 }
 
+// Database returns the path of the server's database file.
+func (s *Server) Database() string { return filepath.Join(s.dir, "sekisho.db") }
+
 // Start starts a server that ends with the test.
 func Start(t testing.TB) *Server {
 	t.Helper()

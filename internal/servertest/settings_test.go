@@ -145,7 +145,7 @@ func TestDefaultHostManagement(t *testing.T) {
 	if a := n.RoleToken(n.Fingerprint); a.Code() != "AccessDeniedException" || !strings.Contains(a.Body, "instance management role is not configured for account") {
 		t.Errorf("%d %s", a.Status, a.Body)
 	}
-	if note := standingOf(t, s, n.ID).note("CredentialsRefused"); !strings.Contains(note, hostRole) {
+	if note := standingOf(t, s, n.ID).note("RoleMissing"); !strings.Contains(note, hostRole) {
 		t.Errorf("the node's page says %q", note)
 	}
 

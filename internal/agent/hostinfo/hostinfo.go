@@ -24,6 +24,7 @@ type Info struct {
 	PlatformType    string // Linux, as SSM writes it
 	PlatformName    string
 	PlatformVersion string
+	Architecture    string // x86_64 or arm64, as EC2 writes it
 }
 
 // lookupTimeout bounds finding the server's address, when it is a name.
@@ -35,7 +36,7 @@ const maxFact = 255
 // Read collects the facts. Server is "host:port" of the server, which decides
 // which of several addresses is reported. A fact that cannot be read is empty.
 func Read(ctx context.Context, server string) Info {
-	info := Info{PlatformType: platformType(), IPAddress: address(ctx, server)}
+	info := Info{PlatformType: platformType(), Architecture: architecture(), IPAddress: address(ctx, server)}
 	if name, err := os.Hostname(); err == nil {
 		info.ComputerName = clean(name)
 	}
@@ -55,6 +56,14 @@ func Platform() (name, version string) {
 		name = runtime.GOOS
 	}
 	return name, version
+}
+
+// architecture returns the machine's architecture as EC2 writes it.
+func architecture() string {
+	if runtime.GOARCH == "amd64" {
+		return "x86_64"
+	}
+	return runtime.GOARCH
 }
 
 func platformType() string {

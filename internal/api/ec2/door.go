@@ -12,6 +12,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"sort"
 	"strings"
 
 	"sekisho"
@@ -47,6 +48,7 @@ func New(cfg Config) *api.Door {
 			"DeleteTags":                api.Write(d.deleteTags),
 			"DescribeRegions":           api.Read(d.describeRegions),
 			"DescribeAvailabilityZones": api.Read(d.describeAvailabilityZones),
+			"DescribeAccountAttributes": api.Read(d.describeAccountAttributes),
 
 			"AssociateIamInstanceProfile":            api.Write(d.associateProfile),
 			"DescribeIamInstanceProfileAssociations": api.Read(d.describeAssociations),
@@ -154,39 +156,70 @@ type paging struct {
 	NextToken  string
 }
 
+// read returns the size of a page and the place after which it begins.
+func (in paging) read() (most int, after string, err error) {
+	most = 1000
+	if in.MaxResults != nil {
+		if *in.MaxResults < 5 || *in.MaxResults > 1000 {
+			return 0, "", awsproto.SenderError("InvalidParameterValue",
+				"Value ( %d ) for parameter maxResults is invalid. Expecting a value between 5 and 1000.", *in.MaxResults)
+		}
+		most = int(*in.MaxResults)
+	}
+	b, err := base64.RawURLEncoding.DecodeString(in.NextToken)
+	if err != nil || len(b) > 1024 {
+		return 0, "", awsproto.SenderError("InvalidNextToken", "The NextToken is not one that this operation returned.")
+	}
+	return most, string(b), nil
+}
+
+// token returns the NextToken of a page that ends at place.
+func token(place string) string { return base64.RawURLEncoding.EncodeToString([]byte(place)) }
+
 // page cuts one page out of a listing in the order of place.
 func page[T any](all []T, place func(T) string, in paging) ([]T, string, error) {
-	most := int64(1000)
-	if in.MaxResults != nil {
-		if most = *in.MaxResults; most < 5 || most > 1000 {
-			return nil, "", awsproto.SenderError("InvalidParameterValue", "Value ( %d ) for parameter maxResults is invalid. Expecting a value between 5 and 1000.", most)
-		}
+	most, after, err := in.read()
+	if err != nil {
+		return nil, "", err
 	}
-	if in.NextToken != "" {
-		after, err := base64.RawURLEncoding.DecodeString(in.NextToken)
-		if err != nil || len(after) > 1024 {
-			return nil, "", awsproto.SenderError("InvalidNextToken", "The NextToken is not one that this operation returned.")
-		}
-		i := slices.IndexFunc(all, func(v T) bool { return place(v) > string(after) })
-		if i < 0 {
-			i = len(all)
-		}
-		all = all[i:]
+	if after != "" {
+		all = all[sort.Search(len(all), func(i int) bool { return place(all[i]) > after }):]
 	}
-	if int64(len(all)) <= most {
+	if len(all) <= most {
 		return all, "", nil
 	}
 	all = all[:most]
-	return all, base64.RawURLEncoding.EncodeToString([]byte(place(all[most-1]))), nil
+	return all, token(place(all[most-1])), nil
 }
 
-func placeOfNode(n *sekisho.Node) string { return string(n.ID) }
+// nodePage returns a page of the nodes that match: of those a request names,
+// each of which must exist, or of all.
+func (d *door) nodePage(
+	ctx context.Context, ids []string, in paging, match func(n *sekisho.Node) bool,
+) (nodes []*sekisho.Node, next string, err error) {
+	if len(ids) > 0 {
+		named, err := d.nodes(ctx, ids)
+		if err != nil {
+			return nil, "", err
+		}
+		named = slices.DeleteFunc(named, func(n *sekisho.Node) bool { return !match(n) })
+		return page(named, func(n *sekisho.Node) string { return string(n.ID) }, in)
+	}
+	most, after, err := in.read()
+	if err != nil {
+		return nil, "", err
+	}
+	nodes, more, err := d.Fleet.Page(ctx, sekisho.NodeID(after), most, match)
+	if err != nil || !more {
+		return nodes, "", err
+	}
+	return nodes, token(string(nodes[len(nodes)-1].ID)), nil
+}
 
 // maxIDs bounds the IDs of one request.
 const maxIDs = 1000
 
-// nodes returns the nodes of a request: those it names, each of which must
-// exist, or all.
+// nodes returns the nodes that a request names, each of which must exist.
 func (d *door) nodes(ctx context.Context, ids []string) ([]*sekisho.Node, error) {
 	if len(ids) > maxIDs {
 		return nil, awsproto.SenderError("InvalidParameterValue", "A request may name %d instances.", maxIDs)
@@ -197,15 +230,21 @@ func (d *door) nodes(ctx context.Context, ids []string) ([]*sekisho.Node, error)
 		}
 	}
 	all, err := d.Fleet.Nodes(ctx)
-	if err != nil || len(ids) == 0 {
-		return all, err
+	if err != nil {
+		return nil, err
 	}
-	known := map[string]bool{}
+	wanted := make(map[string]bool, len(ids))
+	for _, node := range ids {
+		wanted[node] = true
+	}
 	named := slices.DeleteFunc(all, func(n *sekisho.Node) bool {
-		known[string(n.ID)] = true
-		return !slices.Contains(ids, string(n.ID))
+		if !wanted[string(n.ID)] {
+			return true
+		}
+		delete(wanted, string(n.ID))
+		return false
 	})
-	if missing := slices.DeleteFunc(slices.Clone(ids), func(node string) bool { return known[node] }); len(missing) > 0 {
+	if missing := slices.DeleteFunc(slices.Clone(ids), func(node string) bool { return !wanted[node] }); len(missing) > 0 {
 		return nil, noInstance(missing...)
 	}
 	return named, nil

@@ -26,6 +26,15 @@ type attributes[T any] func(item T, name string) (values []string, known bool)
 // selected returns the items that pass every filter. A filter that is not
 // understood is refused: without it more would match than was asked for.
 func selected[T any](all []T, filters []filter, of attributes[T]) ([]T, error) {
+	passes, err := matcher(filters, of)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(item T) bool { return !passes(item) }), nil
+}
+
+// matcher returns a function that reports whether an item passes every filter.
+func matcher[T any](filters []filter, of attributes[T]) (func(item T) bool, error) {
 	if len(filters) > maxFilters {
 		return nil, awsproto.SenderError("FilterLimitExceeded", "A request may have %d filters.", maxFilters)
 	}
@@ -38,14 +47,17 @@ func selected[T any](all []T, filters []filter, of attributes[T]) ([]T, error) {
 			return nil, awsproto.SenderError("FilterLimitExceeded", "A filter may have %d values.", maxValues)
 		}
 	}
-	return slices.DeleteFunc(slices.Clone(all), func(item T) bool {
-		return slices.ContainsFunc(filters, func(f filter) bool {
+	return func(item T) bool {
+		for _, f := range filters {
 			values, _ := of(item, f.Name)
-			return !slices.ContainsFunc(f.Value, func(pattern string) bool {
+			if !slices.ContainsFunc(f.Value, func(pattern string) bool {
 				return slices.ContainsFunc(values, func(v string) bool { return like(pattern, v) })
-			})
-		})
-	}), nil
+			}) {
+				return false
+			}
+		}
+		return true
+	}, nil
 }
 
 // like reports whether s is what pattern says: * stands for any text, ? for

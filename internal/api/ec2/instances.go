@@ -45,6 +45,7 @@ type profile struct {
 
 type instance struct {
 	InstanceID         string         `xml:"instanceId"`
+	Architecture       string         `xml:"architecture,omitempty"`
 	InstanceState      state          `xml:"instanceState"`
 	PrivateDNSName     string         `xml:"privateDnsName"`
 	LaunchTime         awsproto.Epoch `xml:"launchTime"`
@@ -68,11 +69,14 @@ type describeInstancesAnswer struct {
 	NextToken      string           `xml:"nextToken,omitempty"`
 }
 
+// codeRunning is the code of the state running.
+const codeRunning = 16
+
 // stateOf returns a node's state. A machine whose agent has been silent for
 // long may have been stopped; the server cannot know.
 func (d *door) stateOf(n *sekisho.Node) state {
 	if d.Fleet.HeardRecently(n) {
-		return state{16, "running"}
+		return state{codeRunning, "running"}
 	}
 	return state{80, "stopped"}
 }
@@ -110,7 +114,7 @@ func tagSet(tags map[string]string) set[tag] {
 
 func (d *door) instance(n *sekisho.Node) instance {
 	out := instance{
-		InstanceID: string(n.ID), InstanceState: d.stateOf(n), PrivateDNSName: n.ComputerName, LaunchTime: awsproto.NewEpoch(n.RegisteredAt),
+		InstanceID: string(n.ID), Architecture: n.Architecture, InstanceState: d.stateOf(n), PrivateDNSName: n.ComputerName, LaunchTime: awsproto.NewEpoch(n.RegisteredAt),
 		Placement: placement{AvailabilityZone: d.zone(), Tenancy: "default"}, PlatformDetails: platformDetails(n),
 		PrivateIPAddress: privateIP(n), TagSet: tagSet(n.Tags),
 	}
@@ -145,6 +149,8 @@ func (d *door) attribute(n *sekisho.Node, name string) ([]string, bool) {
 		return one(privateIP(n))
 	case "private-dns-name":
 		return one(n.ComputerName)
+	case "architecture":
+		return one(n.Architecture)
 	case "availability-zone":
 		return one(d.zone())
 	case "launch-time":
@@ -188,14 +194,11 @@ func (d *door) describeInstances(ctx context.Context, c *api.Call, in *describeI
 	if in.MaxResults != nil && len(in.InstanceID) > 0 {
 		return nil, awsproto.SenderError("InvalidParameterCombination", "The parameter instancesSet cannot be used with the parameter maxResults")
 	}
-	all, err := d.nodes(ctx, in.InstanceID)
+	match, err := matcher(in.Filter, d.attribute)
 	if err != nil {
 		return nil, err
 	}
-	if all, err = selected(all, in.Filter, d.attribute); err != nil {
-		return nil, err
-	}
-	all, next, err := page(all, placeOfNode, in.paging)
+	all, next, err := d.nodePage(ctx, in.InstanceID, in.paging, match)
 	if err != nil {
 		return nil, err
 	}
@@ -242,7 +245,7 @@ type describeStatusAnswer struct {
 // health says of a running node whether sessions can be started on it.
 func (d *door) health(n *sekisho.Node) statusSummary {
 	switch {
-	case d.stateOf(n).Code != 16:
+	case d.stateOf(n).Code != codeRunning:
 		return statusSummary{Status: "not-applicable"}
 	case d.Fleet.IsConnected(n.ID):
 		return statusSummary{set[statusDetail]{[]statusDetail{{"reachability", "passed"}}}, "ok"}
@@ -270,17 +273,13 @@ func (d *door) describeInstanceStatus(ctx context.Context, c *api.Call, in *desc
 	if in.MaxResults != nil && len(in.InstanceID) > 0 {
 		return nil, awsproto.SenderError("InvalidParameterCombination", "The parameter instancesSet cannot be used with the parameter maxResults")
 	}
-	all, err := d.nodes(ctx, in.InstanceID)
+	passes, err := matcher(in.Filter, d.statusAttribute)
 	if err != nil {
 		return nil, err
 	}
-	if !in.IncludeAllInstances {
-		all = slices.DeleteFunc(all, func(n *sekisho.Node) bool { return d.stateOf(n).Code != 16 })
-	}
-	if all, err = selected(all, in.Filter, d.statusAttribute); err != nil {
-		return nil, err
-	}
-	all, next, err := page(all, placeOfNode, in.paging)
+	all, next, err := d.nodePage(ctx, in.InstanceID, in.paging, func(n *sekisho.Node) bool {
+		return (in.IncludeAllInstances || d.stateOf(n).Code == codeRunning) && passes(n)
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"sort"
 	"strings"
 	"unicode/utf8"
 
@@ -59,25 +60,40 @@ func (d *door) describeTags(ctx context.Context, c *api.Call, in *describeTagsRe
 	if err := everything(ctx, c); err != nil {
 		return nil, err
 	}
+	passes, err := matcher(in.Filter, tagAttribute)
+	if err != nil {
+		return nil, err
+	}
+	most, after, err := in.read()
+	if err != nil {
+		return nil, err
+	}
 	nodes, err := d.Fleet.Nodes(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var all []tagDescription
+	node, key, _ := strings.Cut(after, placeSeparator)
+	nodes = nodes[sort.Search(len(nodes), func(i int) bool { return string(nodes[i].ID) >= node }):]
+	out := &describeTagsAnswer{}
 	for _, n := range nodes {
 		for _, k := range slices.Sorted(maps.Keys(n.Tags)) {
-			all = append(all, tagDescription{string(n.ID), "instance", k, n.Tags[k]})
+			t := tagDescription{string(n.ID), "instance", k, n.Tags[k]}
+			if t.ResourceID == node && k <= key || !passes(t) {
+				continue
+			}
+			if len(out.TagSet.Item) == most {
+				last := out.TagSet.Item[most-1]
+				out.NextToken = token(last.ResourceID + placeSeparator + last.Key)
+				return out, in.done()
+			}
+			out.TagSet.Item = append(out.TagSet.Item, t)
 		}
 	}
-	if all, err = selected(all, in.Filter, tagAttribute); err != nil {
-		return nil, err
-	}
-	all, next, err := page(all, func(t tagDescription) string { return t.ResourceID + "\x00" + t.Key }, in.paging)
-	if err != nil {
-		return nil, err
-	}
-	return &describeTagsAnswer{set[tagDescription]{all}, next}, in.done()
+	return out, in.done()
 }
+
+// placeSeparator is between a node's ID and a tag's key in tokens.
+const placeSeparator = "\x00"
 
 type createTagsRequest struct {
 	tried

@@ -106,6 +106,7 @@ type updateInstanceInformationRequest struct {
 	PlatformVersion string
 	ComputerName    string
 	IPAddress       string
+	Architecture    string // our agent's; AWS's does not report it
 }
 
 func (d *door) updateInstanceInformation(ctx context.Context, c *api.Call, in *updateInstanceInformationRequest) (*struct{}, error) {
@@ -115,7 +116,7 @@ func (d *door) updateInstanceInformation(ctx context.Context, c *api.Call, in *u
 	err := d.Fleet.Report(ctx, c.Principal.Node, fleet.Facts{
 		AgentName: in.AgentName, AgentVersion: in.AgentVersion, AgentStatus: in.AgentStatus, PlatformType: in.PlatformType,
 		PlatformName: in.PlatformName, PlatformVersion: in.PlatformVersion, ComputerName: in.ComputerName,
-		IPAddress: in.IPAddress, SourceIP: c.SourceIP.String(),
+		IPAddress: in.IPAddress, Architecture: in.Architecture, SourceIP: c.SourceIP.String(),
 	})
 	return &struct{}{}, err
 }

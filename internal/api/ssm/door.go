@@ -241,8 +241,6 @@ func page[T any](all []T, place func(T) string, token string, limit, defaultLimi
 	return all[:limit], makeToken(place(all[limit-1])), nil
 }
 
-func placeOfNode(n *sekisho.Node) string { return string(n.ID) }
-
 // placeOfActivation sorts the newest first, as the fleet lists them.
 func placeOfActivation(a *sekisho.Activation) string {
 	return descending(a.CreatedAt.UnixMicro()) + " " + a.ID

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -92,21 +93,23 @@ func typesOf(items []inventory.Item) []string {
 	return names
 }
 
-// ownItem is the item that the server itself has of each node.
+// ownAttributes are the attributes of [door.ownItem].
+var ownAttributes = []string{
+	"AgentType", "AgentVersion", "ComputerName", "InstanceId", "InstanceStatus", "IpAddress", "PlatformName", "PlatformType",
+	"PlatformVersion", "ResourceType",
+}
+
+// ownItem returns the item that the server itself provides of each node.
 func (d *door) ownItem(n *sekisho.Node) *inventory.Item {
-	e := inventory.Entry{
-		"InstanceId": string(n.ID), "InstanceStatus": d.instanceStatus(n), "ResourceType": resourceType(n),
-	}
-	for k, v := range map[string]string{
-		"AgentType": n.AgentName, "AgentVersion": n.AgentVersion, "ComputerName": n.ComputerName, "IpAddress": n.IPAddress,
-		"PlatformName": n.PlatformName, "PlatformType": n.PlatformType, "PlatformVersion": n.PlatformVersion,
-	} {
-		if v != "" {
-			e[k] = v
+	e := make(inventory.Entry, len(ownAttributes))
+	for _, name := range ownAttributes {
+		if v := d.nodeAttribute(n, name); v != "" {
+			e[name] = v
 		}
 	}
 	return &inventory.Item{
-		Type: inventory.InstanceInformation, Version: "1.0", CapturedAt: n.LastPingAt.UTC().Format(time.RFC3339), Content: []inventory.Entry{e},
+		Type: inventory.InstanceInformation, Version: "1.0", CapturedAt: n.LastPingAt.UTC().Format(time.RFC3339),
+		Content: []inventory.Entry{e},
 	}
 }
 
@@ -161,14 +164,37 @@ func inventoryFilters(in []inventoryFilter, typ string) ([]inventory.Filter, err
 	return all, v.Err()
 }
 
-// selected reports whether a node has all that the filters ask for. Of those
-// about one type, one entry must meet all.
-func (d *door) selected(ctx context.Context, n *sekisho.Node, filters []inventory.Filter) (bool, error) {
-	by := map[string][]inventory.Filter{}
+// inventorySelection are the filters of a request by their type.
+type inventorySelection struct {
+	own   []inventory.Filter // of InstanceInformation
+	other map[string][]inventory.Filter
+}
+
+func newInventorySelection(filters []inventory.Filter) *inventorySelection {
+	s := &inventorySelection{other: map[string][]inventory.Filter{}}
 	for _, f := range filters {
-		by[f.Type] = append(by[f.Type], f)
+		if f.Type == inventory.InstanceInformation {
+			s.own = append(s.own, f)
+		} else {
+			s.other[f.Type] = append(s.other[f.Type], f)
+		}
 	}
-	for typ, filters := range by {
+	return s
+}
+
+// selected reports whether a node passes all filters. Of the filters on one
+// type, one entry must pass all.
+func (d *door) selected(ctx context.Context, n *sekisho.Node, s *inventorySelection) (bool, error) {
+	for i := range s.own {
+		value := ""
+		if slices.Contains(ownAttributes, s.own[i].Attribute) {
+			value = d.nodeAttribute(n, s.own[i].Attribute)
+		}
+		if !s.own[i].PassesValue(value, value != "") {
+			return false, nil
+		}
+	}
+	for typ, filters := range s.other {
 		it, err := d.item(ctx, n, typ)
 		if err != nil {
 			return false, err
@@ -237,19 +263,23 @@ func (d *door) getInventory(ctx context.Context, c *api.Call, in *getInventoryRe
 		return nil, err
 	}
 	if len(in.Aggregators) > 0 {
-		return d.aggregate(ctx, nodes, filters, in)
+		return d.aggregate(ctx, nodes, newInventorySelection(filters), in)
 	}
-	nodes, _, err = page(nodes, placeOfNode, in.NextToken, len(nodes), len(nodes))
-	if err != nil {
-		return nil, err
+	after := ""
+	if in.NextToken != "" {
+		if after, err = readToken(in.NextToken); err != nil {
+			return nil, err
+		}
 	}
+	nodes = nodes[sort.Search(len(nodes), func(i int) bool { return string(nodes[i].ID) > after }):]
 	if limit == 0 {
 		limit = 50
 	}
 	out := &getInventoryAnswer{Entities: []inventoryEntity{}}
 	size := 0
+	selection := newInventorySelection(filters)
 	for i, n := range nodes {
-		ok, err := d.selected(ctx, n, filters)
+		ok, err := d.selected(ctx, n, selection)
 		if err != nil {
 			return nil, err
 		}
@@ -257,7 +287,7 @@ func (d *door) getInventory(ctx context.Context, c *api.Call, in *getInventoryRe
 			continue
 		}
 		if len(out.Entities) == limit || size > maxInventoryAnswer {
-			out.NextToken = makeToken(placeOfNode(nodes[i-1]))
+			out.NextToken = makeToken(string(nodes[i-1].ID))
 			break
 		}
 		e := inventoryEntity{ID: string(n.ID), Data: map[string]inventoryItem{}}
@@ -280,7 +310,7 @@ func (d *door) getInventory(ctx context.Context, c *api.Call, in *getInventoryRe
 
 // aggregate counts nodes by what they have. Aggregators within another one
 // count by both.
-func (d *door) aggregate(ctx context.Context, nodes []*sekisho.Node, filters []inventory.Filter, in *getInventoryRequest) (*getInventoryAnswer, error) {
+func (d *door) aggregate(ctx context.Context, nodes []*sekisho.Node, filters *inventorySelection, in *getInventoryRequest) (*getInventoryAnswer, error) {
 	if len(in.ResultAttributes) > 0 {
 		return nil, awsproto.SenderError("InvalidResultAttributeException", "ResultAttributes and Aggregators do not go together.")
 	}

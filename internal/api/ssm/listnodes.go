@@ -1,10 +1,14 @@
 package ssm
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
+	"math"
 	"regexp"
 	"slices"
+	"strconv"
 
 	"sekisho"
 	"sekisho/internal/api"
@@ -58,21 +62,51 @@ type listNodesAnswer struct {
 var nodeFilterValue = regexp.MustCompile(`^([\p{L}\p{Z}\p{N}_.:/=+\-@]*)$`)
 
 // nodeAttributes are the attributes that nodes are listed and counted by.
-func (d *door) nodeAttributes(n *sekisho.Node) map[string]string {
-	return map[string]string{
-		"AgentType": n.AgentName, "AgentVersion": n.AgentVersion, "ComputerName": n.ComputerName, "InstanceId": string(n.ID),
-		"InstanceStatus": d.instanceStatus(n), "IpAddress": n.IPAddress, "ManagedStatus": "Managed", "PlatformName": n.PlatformName,
-		"PlatformType": n.PlatformType, "PlatformVersion": n.PlatformVersion, "ResourceType": resourceType(n), "Region": d.Region,
-		"AccountId": d.Account, "OrganizationalUnitId": "", "OrganizationalUnitPath": "",
-	}
+var nodeAttributes = []string{
+	"AccountId", "AgentType", "AgentVersion", "ComputerName", "InstanceId", "InstanceStatus", "IpAddress", "ManagedStatus",
+	"OrganizationalUnitId", "OrganizationalUnitPath", "PlatformName", "PlatformType", "PlatformVersion", "Region", "ResourceType",
 }
 
-// listedNodes returns the nodes that a request to list or count them means,
-// once the caller may.
-func (d *door) listedNodes(ctx context.Context, c *api.Call, in *listNodesRequest, v *awsproto.Constraints) ([]*sekisho.Node, error) {
+// nodeAttribute returns one of nodeAttributes of a node.
+func (d *door) nodeAttribute(n *sekisho.Node, name string) string {
+	switch name {
+	case "AccountId":
+		return d.Account
+	case "AgentType":
+		return n.AgentName
+	case "AgentVersion":
+		return n.AgentVersion
+	case "ComputerName":
+		return n.ComputerName
+	case "InstanceId":
+		return string(n.ID)
+	case "InstanceStatus":
+		return d.instanceStatus(n)
+	case "IpAddress":
+		return n.IPAddress
+	case "ManagedStatus":
+		return "Managed"
+	case "PlatformName":
+		return n.PlatformName
+	case "PlatformType":
+		return n.PlatformType
+	case "PlatformVersion":
+		return n.PlatformVersion
+	case "Region":
+		return d.Region
+	case "ResourceType":
+		return resourceType(n)
+	}
+	return "" // there are no organizational units
+}
+
+// listedNodes returns a function that reports whether a request to list or
+// count nodes selects a node. The caller is authorized.
+func (d *door) listedNodes(
+	ctx context.Context, c *api.Call, in *listNodesRequest, v *awsproto.Constraints,
+) (func(n *sekisho.Node) bool, error) {
 	v.Count("filters", len(in.Filters), 0, 5)
 	v.Length("syncName", in.SyncName, 0, 64)
-	known := d.nodeAttributes(&sekisho.Node{})
 	filters := make([]nodeFilter, 0, len(in.Filters))
 	for _, f := range in.Filters {
 		if f.Type == "" {
@@ -87,10 +121,10 @@ func (d *door) listedNodes(ctx context.Context, c *api.Call, in *listNodesReques
 		if err := v.Err(); err != nil {
 			return nil, err
 		}
-		if _, ok := known[f.Key]; !ok {
+		if !slices.Contains(nodeAttributes, f.Key) {
 			return nil, awsproto.SenderError("InvalidFilter", "The filter key %.64q is not valid.", f.Key)
 		}
-		// All is every value of ManagedStatus.
+		// All stands for every value of ManagedStatus.
 		if f.Key != "ManagedStatus" || !slices.Contains(f.Values, "All") {
 			filters = append(filters, nodeFilter{f.Key, f.Values, f.Type})
 		}
@@ -102,32 +136,36 @@ func (d *door) listedNodes(ctx context.Context, c *api.Call, in *listNodesReques
 		return nil, err
 	}
 	if in.SyncName != "" {
-		return nil, awsproto.SenderError("ResourceDataSyncNotFoundException", "There is no resource data sync %s: Sekisho has one account and one region.", in.SyncName)
+		return nil, awsproto.SenderError("ResourceDataSyncNotFoundException",
+			"There is no resource data sync %s: Sekisho has one account and one region.", in.SyncName)
 	}
-	nodes, err := d.Fleet.Nodes(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return slices.DeleteFunc(nodes, func(n *sekisho.Node) bool {
-		got := d.nodeAttributes(n)
-		return slices.ContainsFunc(filters, func(f nodeFilter) bool { return !f.matches(got[f.key]) })
-	}), nil
+	return func(n *sekisho.Node) bool {
+		for i := range filters {
+			f := &filters[i]
+			if f.hits(d.nodeAttribute(n, f.key)) == (f.operator == operatorNotEqual) {
+				return false
+			}
+		}
+		return true
+	}, nil
 }
 
 func (d *door) listNodes(ctx context.Context, c *api.Call, in *listNodesRequest) (*listNodesAnswer, error) {
 	var v awsproto.Constraints
-	limit := pageSize(&v, in.MaxResults, 50)
-	nodes, err := d.listedNodes(ctx, c, in, &v)
+	limit := cmp.Or(pageSize(&v, in.MaxResults, defaultNodes), defaultNodes)
+	match, err := d.listedNodes(ctx, c, in, &v)
 	if err != nil {
 		return nil, err
 	}
-	nodes, next, err := page(nodes, placeOfNode, in.NextToken, limit, 50)
+	nodes, next, err := d.nodePage(ctx, in.NextToken, limit, match)
 	if err != nil {
 		return nil, err
 	}
 	out := &listNodesAnswer{Nodes: []listedNode{}, NextToken: next}
 	for _, n := range nodes {
-		l := listedNode{CaptureTime: awsproto.NewEpoch(n.LastPingAt), ID: string(n.ID), Owner: nodeOwner{d.Account}, Region: d.Region}
+		l := listedNode{
+			CaptureTime: awsproto.NewEpoch(n.LastPingAt), ID: string(n.ID), Owner: nodeOwner{d.Account}, Region: d.Region,
+		}
 		l.NodeType.Instance = nodeFacts{
 			AgentType: n.AgentName, AgentVersion: n.AgentVersion, ComputerName: n.ComputerName, InstanceStatus: d.instanceStatus(n),
 			IPAddress: n.IPAddress, ManagedStatus: "Managed", PlatformType: n.PlatformType, PlatformName: n.PlatformName,
@@ -186,6 +224,30 @@ func aggregations(v *awsproto.Constraints, in []nodeAggregator, outer []string) 
 	return all, v.Err()
 }
 
+// countNodes counts nodes by the values of one or two attributes, the most
+// frequent first.
+func (d *door) countNodes(nodes []*sekisho.Node, attributes []string) []inventory.Entry {
+	counts := map[[maxAggregation]string]int{}
+	for _, n := range nodes {
+		var key [maxAggregation]string
+		for i, a := range attributes {
+			key[i] = d.nodeAttribute(n, a)
+		}
+		counts[key]++
+	}
+	keys := slices.SortedFunc(maps.Keys(counts), func(a, b [maxAggregation]string) int {
+		return cmp.Or(cmp.Compare(counts[b], counts[a]), slices.Compare(a[:], b[:]))
+	})
+	lines := make([]inventory.Entry, len(keys))
+	for i, key := range keys {
+		lines[i] = inventory.Entry{"Count": strconv.Itoa(counts[key])}
+		for j, a := range attributes {
+			lines[i][a] = key[j]
+		}
+	}
+	return lines
+}
+
 func (d *door) listNodesSummary(ctx context.Context, c *api.Call, in *listNodesSummaryRequest) (*listNodesSummaryAnswer, error) {
 	var v awsproto.Constraints
 	limit := pageSize(&v, in.MaxResults, 50)
@@ -197,13 +259,13 @@ func (d *door) listNodesSummary(ctx context.Context, c *api.Call, in *listNodesS
 	if err != nil {
 		return nil, err
 	}
-	nodes, err := d.listedNodes(ctx, c, &in.listNodesRequest, &v)
+	match, err := d.listedNodes(ctx, c, &in.listNodesRequest, &v)
 	if err != nil {
 		return nil, err
 	}
-	entries := make([]inventory.Entry, 0, len(nodes))
-	for _, n := range nodes {
-		entries = append(entries, d.nodeAttributes(n))
+	nodes, _, err := d.Fleet.Page(ctx, "", math.MaxInt, match)
+	if err != nil {
+		return nil, err
 	}
 	type placed struct {
 		place string
@@ -211,7 +273,7 @@ func (d *door) listNodesSummary(ctx context.Context, c *api.Call, in *listNodesS
 	}
 	var all []placed
 	for _, attributes := range by {
-		for _, line := range inventory.Tally(entries, attributes...) {
+		for _, line := range d.countNodes(nodes, attributes) {
 			all = append(all, placed{fmt.Sprintf("%06d", len(all)), line})
 		}
 	}

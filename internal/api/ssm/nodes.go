@@ -3,7 +3,6 @@ package ssm
 import (
 	"context"
 	"errors"
-	"slices"
 	"strings"
 
 	"sekisho"
@@ -18,6 +17,14 @@ type nodeFilter struct {
 	values   []string
 	operator string
 }
+
+// Page sizes of nodes. AWS's DescribeInstanceInformation has at most 50 a page;
+// clients that ask for more get up to as many as DescribeInstanceProperties has.
+const (
+	minNodes     = 5
+	defaultNodes = 50
+	maxNodes     = 1000
+)
 
 type describeInstanceInformationRequest struct {
 	Filters []struct {
@@ -90,98 +97,139 @@ func resourceType(n *sekisho.Node) string {
 	return resourceManaged
 }
 
-// attribute returns the value that a filter key compares, and whether the key
-// exists. A node without a tag has no value, which is not the same as an empty
-// one: selectNodes checks that first.
-func (d *door) attribute(n *sekisho.Node, key string) (string, bool) {
-	switch key {
-	case "InstanceIds", "InstanceId":
-		return string(n.ID), true
-	case "AgentVersion":
-		return n.AgentVersion, true
-	case "PingStatus":
-		return string(d.Fleet.PingStatus(n)), true
-	case "PlatformTypes", "PlatformType":
-		return n.PlatformType, true
-	case "PlatformName":
-		return n.PlatformName, true
-	case "PlatformVersion":
-		return n.PlatformVersion, true
-	case "ActivationIds", "ActivationId":
-		return n.ActivationID, true
-	case "IamRole":
-		return n.IAMRole, true
-	case "ResourceType":
-		return resourceType(n), true
-	case "AssociationStatus":
-		return "", true // there are no associations
-	case "ComputerName":
-		return n.ComputerName, true
-	case "IPAddress":
-		return n.IPAddress, true
+// sourceType returns the type of resource that a node is.
+func sourceType(n *sekisho.Node) string {
+	if resourceType(n) == resourceInstance {
+		return "AWS::EC2::Instance"
 	}
-	if k, ok := strings.CutPrefix(key, "tag:"); ok && k != "" {
-		return n.Tags[k], true
-	}
-	return "", false
+	return "AWS::SSM::ManagedInstance"
 }
 
-func (f *nodeFilter) matches(got string) bool {
+// attribute returns the value that a filter key compares, whether the node has
+// one, and whether the key exists.
+func (d *door) attribute(n *sekisho.Node, key string) (value string, has, known bool) {
+	switch key {
+	case "InstanceIds", "InstanceId", "SourceIds":
+		return string(n.ID), true, true
+	case "AgentVersion":
+		return n.AgentVersion, true, true
+	case "PingStatus":
+		return string(d.Fleet.PingStatus(n)), true, true
+	case "PlatformTypes", "PlatformType":
+		return n.PlatformType, true, true
+	case "PlatformName":
+		return n.PlatformName, true, true
+	case "PlatformVersion":
+		return n.PlatformVersion, true, true
+	case "ActivationIds", "ActivationId":
+		return n.ActivationID, true, true
+	case "IamRole":
+		return n.IAMRole, true, true
+	case "ResourceType":
+		return resourceType(n), true, true
+	case "SourceTypes":
+		return sourceType(n), true, true
+	case "AssociationStatus":
+		return "", false, true // there are no associations
+	case "ComputerName":
+		return n.ComputerName, true, true
+	case "IPAddress":
+		return n.IPAddress, true, true
+	}
+	if k, ok := strings.CutPrefix(key, "tag:"); ok && k != "" {
+		v, has := n.Tags[k] // a missing tag is not an empty one
+		return v, has, true
+	}
+	return "", false, false
+}
+
+// tagKey is the filter key that compares the keys of a node's tags.
+const tagKey = "tag-key"
+
+// passes reports whether a node passes a filter. A node without the value that
+// the filter compares passes NotEqual only.
+func (d *door) passes(n *sekisho.Node, f *nodeFilter) bool {
+	hit := false
+	if f.key == tagKey {
+		for k := range n.Tags {
+			hit = hit || f.hits(k)
+		}
+	} else {
+		value, has, _ := d.attribute(n, f.key)
+		hit = has && f.hits(value)
+	}
+	return hit != (f.operator == operatorNotEqual)
+}
+
+const operatorNotEqual = "NotEqual"
+
+// hits compares one value. NotEqual is Equal here: the caller negates it.
+func (f *nodeFilter) hits(value string) bool {
 	for _, want := range f.values {
 		var hit bool
 		switch f.operator {
 		case "BeginWith":
-			hit = strings.HasPrefix(got, want)
+			hit = strings.HasPrefix(value, want)
 		case "LessThan":
-			hit = inventory.Compare(got, want) < 0
+			hit = inventory.Compare(value, want) < 0
 		case "GreaterThan":
-			hit = inventory.Compare(got, want) > 0
-		default: // Equal, NotEqual
-			hit = got == want
+			hit = inventory.Compare(value, want) > 0
+		default:
+			hit = value == want
 		}
 		if hit {
-			return f.operator != "NotEqual"
+			return true
 		}
 	}
-	return f.operator == "NotEqual"
+	return false
 }
 
-// selectNodes returns the nodes that pass every filter, by ID.
-func (d *door) selectNodes(ctx context.Context, filters []nodeFilter) ([]*sekisho.Node, error) {
+// maxFilterValues bounds the values of one filter.
+const maxFilterValues = 100
+
+// nodeMatcher returns a function that reports whether a node passes every
+// filter. It refuses filters with unknown keys.
+func (d *door) nodeMatcher(filters []nodeFilter) (func(n *sekisho.Node) bool, error) {
 	var v awsproto.Constraints
 	v.Count("filters", len(filters), 0, maxFilters)
 	if err := v.Err(); err != nil {
 		return nil, err
 	}
 	for _, f := range filters {
-		if _, ok := d.attribute(&sekisho.Node{}, f.key); !ok {
+		if _, _, known := d.attribute(&sekisho.Node{}, f.key); !known && f.key != tagKey {
 			return nil, awsproto.SenderError("InvalidFilterKey", "The specified filter key %q is not valid.", f.key)
 		}
-		if len(f.values) == 0 || len(f.values) > 100 {
-			return nil, awsproto.SenderError("InvalidInstanceInformationFilterValue", "The filter %s needs 1 to 100 values.", f.key)
+		if len(f.values) == 0 || len(f.values) > maxFilterValues {
+			return nil, awsproto.SenderError("InvalidInstanceInformationFilterValue",
+				"The filter %s has %d values; it must have 1 to %d.", f.key, len(f.values), maxFilterValues)
 		}
 	}
-	nodes, err := d.Fleet.Nodes(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return slices.DeleteFunc(nodes, func(n *sekisho.Node) bool {
-		for _, f := range filters {
-			got, _ := d.attribute(n, f.key)
-			if key, isTag := strings.CutPrefix(f.key, "tag:"); isTag {
-				if _, ok := n.Tags[key]; !ok {
-					if f.operator != "NotEqual" {
-						return true
-					}
-					continue
-				}
-			}
-			if !f.matches(got) {
-				return true
+	return func(n *sekisho.Node) bool {
+		for i := range filters {
+			if !d.passes(n, &filters[i]) {
+				return false
 			}
 		}
-		return false
-	}), nil
+		return true
+	}, nil
+}
+
+// nodePage returns one page of the nodes that match, and the token of the next
+// page.
+func (d *door) nodePage(
+	ctx context.Context, token string, limit int, match func(n *sekisho.Node) bool,
+) (nodes []*sekisho.Node, next string, err error) {
+	after := ""
+	if token != "" {
+		if after, err = readToken(token); err != nil {
+			return nil, "", err
+		}
+	}
+	nodes, more, err := d.Fleet.Page(ctx, sekisho.NodeID(after), limit, match)
+	if err != nil || !more {
+		return nodes, "", err
+	}
+	return nodes, makeToken(string(nodes[len(nodes)-1].ID)), nil
 }
 
 func (d *door) describeNode(n *sekisho.Node, standing fleet.Standing) instanceInformation {
@@ -201,16 +249,16 @@ func (d *door) describeNode(n *sekisho.Node, standing fleet.Standing) instanceIn
 		AgentVersion: n.AgentVersion, IsLatestVersion: true, PlatformType: n.PlatformType, PlatformName: n.PlatformName,
 		PlatformVersion: n.PlatformVersion, ActivationID: n.ActivationID, IamRole: n.IAMRole,
 		RegistrationDate: awsproto.NewEpoch(n.RegisteredAt), ResourceType: resourceType(n), Name: n.Name,
-		IPAddress: n.IPAddress, ComputerName: n.ComputerName, SourceID: string(n.ID), SourceType: "AWS::SSM::ManagedInstance",
+		IPAddress: n.IPAddress, ComputerName: n.ComputerName, SourceID: string(n.ID), SourceType: sourceType(n),
 		ConnectionStatus: status, NotConnectedFor: standing.Why, State: string(standing.State), Notes: notes, SourceIP: n.LastSourceIP, Tags: tagList(n.Tags),
 	}
 }
 
 func (d *door) describeInstanceInformation(ctx context.Context, c *api.Call, in *describeInstanceInformationRequest) (*describeInstanceInformationAnswer, error) {
 	var v awsproto.Constraints
-	limit := 0
+	limit := defaultNodes
 	if in.MaxResults != nil {
-		v.Range("maxResults", *in.MaxResults, 5, 50)
+		v.Range("maxResults", *in.MaxResults, minNodes, maxNodes)
 		limit = int(*in.MaxResults)
 	}
 	if err := v.Err(); err != nil {
@@ -226,21 +274,21 @@ func (d *door) describeInstanceInformation(ctx context.Context, c *api.Call, in 
 	for _, f := range in.InstanceInformationFilterList {
 		filters = append(filters, nodeFilter{key: f.Key, values: f.ValueSet})
 	}
-	nodes, err := d.selectNodes(ctx, filters)
+	match, err := d.nodeMatcher(filters)
 	if err != nil {
 		return nil, err
 	}
-	nodes, next, err := page(nodes, placeOfNode, in.NextToken, limit, 50)
+	nodes, next, err := d.nodePage(ctx, in.NextToken, limit, match)
 	if err != nil {
 		return nil, err
 	}
-	standing, err := d.Fleet.Standings(ctx)
+	standings, err := d.Fleet.Standings(ctx, nodes)
 	if err != nil {
 		return nil, err
 	}
 	out := &describeInstanceInformationAnswer{InstanceInformationList: []instanceInformation{}, NextToken: next}
-	for _, n := range nodes {
-		out.InstanceInformationList = append(out.InstanceInformationList, d.describeNode(n, standing(n)))
+	for i, n := range nodes {
+		out.InstanceInformationList = append(out.InstanceInformationList, d.describeNode(n, standings[i]))
 	}
 	return out, nil
 }
@@ -261,8 +309,12 @@ type describeInstancePropertiesRequest struct {
 
 type instanceProperty struct {
 	instanceInformation
-	InstanceState string `json:"InstanceState"`
-	InstanceRole  string `json:"InstanceRole,omitempty"`
+	InstanceState string
+	InstanceRole  string         `json:",omitempty"`
+	InstanceType  string         // nobody reports it
+	KeyName       string         // there are no key pairs
+	Architecture  string         `json:",omitempty"`
+	LaunchTime    awsproto.Epoch // when the node registered
 }
 
 type describeInstancePropertiesAnswer struct {
@@ -272,9 +324,9 @@ type describeInstancePropertiesAnswer struct {
 
 func (d *door) describeInstanceProperties(ctx context.Context, c *api.Call, in *describeInstancePropertiesRequest) (*describeInstancePropertiesAnswer, error) {
 	var v awsproto.Constraints
-	limit := 0
+	limit := maxNodes
 	if in.MaxResults != nil {
-		v.Range("maxResults", *in.MaxResults, 5, 1000)
+		v.Range("maxResults", *in.MaxResults, minNodes, maxNodes)
 		limit = int(*in.MaxResults)
 	}
 	if err := v.Err(); err != nil {
@@ -297,21 +349,24 @@ func (d *door) describeInstanceProperties(ctx context.Context, c *api.Call, in *
 	if err := v.Err(); err != nil {
 		return nil, err
 	}
-	nodes, err := d.selectNodes(ctx, filters)
+	match, err := d.nodeMatcher(filters)
 	if err != nil {
 		return nil, err
 	}
-	nodes, next, err := page(nodes, placeOfNode, in.NextToken, limit, 1000)
+	nodes, next, err := d.nodePage(ctx, in.NextToken, limit, match)
 	if err != nil {
 		return nil, err
 	}
-	standing, err := d.Fleet.Standings(ctx)
+	standings, err := d.Fleet.Standings(ctx, nodes)
 	if err != nil {
 		return nil, err
 	}
 	out := &describeInstancePropertiesAnswer{InstanceProperties: []instanceProperty{}, NextToken: next}
-	for _, n := range nodes {
-		out.InstanceProperties = append(out.InstanceProperties, instanceProperty{d.describeNode(n, standing(n)), "running", n.IAMRole})
+	for i, n := range nodes {
+		out.InstanceProperties = append(out.InstanceProperties, instanceProperty{
+			instanceInformation: d.describeNode(n, standings[i]), InstanceState: "running", InstanceRole: n.IAMRole,
+			Architecture: n.Architecture, LaunchTime: awsproto.NewEpoch(n.RegisteredAt),
+		})
 	}
 	return out, nil
 }

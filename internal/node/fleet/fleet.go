@@ -36,6 +36,10 @@ type Store interface {
 	Node(ctx context.Context, id sekisho.NodeID) (*sekisho.Node, error)
 	// Nodes returns every node that is not deregistered, by ID.
 	Nodes(ctx context.Context) ([]*sekisho.Node, error)
+	// NodeChanges returns the nodes that changed after a revision, without
+	// their public keys, and the revision to continue from. It includes
+	// deregistered nodes. Revision 0 precedes all changes.
+	NodeChanges(ctx context.Context, after int64) (nodes []*sekisho.Node, revision int64, err error)
 	// UpdateNode reads the node, calls change, and stores the result, in one
 	// transaction. If change fails, nothing is stored.
 	UpdateNode(ctx context.Context, id sekisho.NodeID, change func(n *sekisho.Node) error) error
@@ -66,6 +70,7 @@ type Fleet struct {
 	seen    func(context.Context, Sighting)
 	role    func(sekisho.NodeID)
 	log     *slog.Logger
+	index   nodeIndex
 
 	registrations *ratelimit.Limiter[netip.Prefix] // attempts per source
 	// These limit reports to one an hour.
@@ -361,9 +366,6 @@ func (f *Fleet) SetPublicKey(ctx context.Context, node sekisho.NodeID, text, typ
 	})
 }
 
-// Nodes returns every managed node, by ID. Callers must not change the nodes.
-func (f *Fleet) Nodes(ctx context.Context) ([]*sekisho.Node, error) { return f.store.Nodes(ctx) }
-
 // Deregister removes a node: its key and its credentials are refused from then
 // on. Its record is kept for the history.
 func (f *Fleet) Deregister(ctx context.Context, node sekisho.NodeID) error {
@@ -395,7 +397,7 @@ func (f *Fleet) SetRole(ctx context.Context, node sekisho.NodeID, role string) e
 // DefaultRoleChanged makes the nodes without a role of their own fetch
 // credentials of the new default role.
 func (f *Fleet) DefaultRoleChanged(ctx context.Context) error {
-	nodes, err := f.store.Nodes(ctx)
+	nodes, err := f.Nodes(ctx)
 	for _, n := range nodes {
 		if n.IAMRole == "" {
 			f.role(n.ID)
@@ -419,7 +421,7 @@ func (f *Fleet) SetTags(
 type Facts struct {
 	AgentName, AgentVersion, AgentStatus        string
 	PlatformType, PlatformName, PlatformVersion string
-	ComputerName, IPAddress                     string
+	ComputerName, IPAddress, Architecture       string
 	SourceIP                                    string // peer address, seen by the server
 }
 
@@ -442,7 +444,7 @@ func (f *Fleet) Report(ctx context.Context, node sekisho.NodeID, in Facts) error
 		}{
 			{&n.AgentName, in.AgentName}, {&n.AgentVersion, in.AgentVersion}, {&n.AgentStatus, in.AgentStatus},
 			{&n.PlatformType, in.PlatformType}, {&n.PlatformName, in.PlatformName}, {&n.PlatformVersion, in.PlatformVersion},
-			{&n.ComputerName, in.ComputerName}, {&n.IPAddress, in.IPAddress},
+			{&n.ComputerName, in.ComputerName}, {&n.IPAddress, in.IPAddress}, {&n.Architecture, in.Architecture},
 		} {
 			if len(x.value) > maxFact {
 				return sekisho.Errorf(sekisho.CodeInvalid, "A reported fact has %d bytes; the limit is %d.", len(x.value), maxFact)
@@ -450,6 +452,9 @@ func (f *Fleet) Report(ctx context.Context, node sekisho.NodeID, in Facts) error
 			if v := safetext.Line(x.value, maxFact); v != "" {
 				*x.field = v
 			}
+		}
+		if in.ComputerName != "" {
+			n.ComputerName = hostName(in.ComputerName)
 		}
 		moved = f.heard(n, from)
 		return nil

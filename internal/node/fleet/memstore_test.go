@@ -20,11 +20,14 @@ type memStore struct {
 	activations map[string]*sekisho.Activation
 	nodes       map[sekisho.NodeID]*sekisho.Node
 	sightings   map[string]*fleet.Sighting
+	revision    int64
+	revisions   map[sekisho.NodeID]int64
 	broken      error // what every call answers when set
 }
 
 func newMemStore() *memStore {
-	return &memStore{activations: map[string]*sekisho.Activation{}, nodes: map[sekisho.NodeID]*sekisho.Node{}, sightings: map[string]*fleet.Sighting{}}
+	return &memStore{activations: map[string]*sekisho.Activation{}, nodes: map[sekisho.NodeID]*sekisho.Node{}, sightings: map[string]*fleet.Sighting{}, revision: 1,
+		revisions: map[sekisho.NodeID]int64{}}
 }
 
 func copyOf[T any](v *T) *T {
@@ -84,6 +87,7 @@ func (m *memStore) RegisterNode(_ context.Context, n *sekisho.Node) error {
 	}
 	a.RegistrationCount++
 	m.nodes[n.ID] = copyOf(n)
+	m.touch(n.ID)
 	return m.broken
 }
 
@@ -112,6 +116,30 @@ func (m *memStore) Nodes(context.Context) ([]*sekisho.Node, error) {
 	return all, m.broken
 }
 
+func (m *memStore) touch(id sekisho.NodeID) {
+	m.revision++
+	m.revisions[id] = m.revision
+}
+
+func (m *memStore) NodeChanges(_ context.Context, after int64) (nodes []*sekisho.Node, revision int64, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for id, at := range m.revisions {
+		if at > after {
+			n := copyOf(m.nodes[id])
+			n.PublicKey = nil
+			nodes = append(nodes, n)
+		}
+	}
+	return nodes, m.revision, m.broken
+}
+
+func (m *memStore) SightingsOf(_ context.Context, nodes []sekisho.NodeID) ([]*fleet.Sighting, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.DeleteFunc(m.newest(), func(s *fleet.Sighting) bool { return !slices.Contains(nodes, s.Node) }), m.broken
+}
+
 func (m *memStore) UpdateNode(_ context.Context, id sekisho.NodeID, change func(n *sekisho.Node) error) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -124,6 +152,7 @@ func (m *memStore) UpdateNode(_ context.Context, id sekisho.NodeID, change func(
 		return err
 	}
 	m.nodes[id] = n
+	m.touch(id)
 	return m.broken
 }
 
@@ -133,6 +162,7 @@ func (m *memStore) CloseConnections(_ context.Context, at time.Time, reason stri
 	for _, n := range m.nodes {
 		if !n.ConnectedAt.IsZero() {
 			n.ConnectedAt, n.DisconnectedAt, n.DisconnectReason = time.Time{}, at, reason
+			m.touch(n.ID)
 		}
 	}
 	return m.broken

@@ -63,6 +63,8 @@ type SightingStore interface {
 	// Sightings returns all sightings, newest first, or those of node unless
 	// it is empty.
 	Sightings(ctx context.Context, node sekisho.NodeID) ([]*Sighting, error)
+	// SightingsOf returns the sightings of some nodes, newest first.
+	SightingsOf(ctx context.Context, nodes []sekisho.NodeID) ([]*Sighting, error)
 	// ForgetSightings removes the sightings of a node, or those of one kind
 	// unless kind is empty.
 	ForgetSightings(ctx context.Context, node sekisho.NodeID, kind SightingKind) error

@@ -12,9 +12,9 @@ import (
 
 func (f *fixture) standing(id sekisho.NodeID) fleet.Standing {
 	f.t.Helper()
-	of, err := f.Standings(f.t.Context())
+	of, err := f.Standings(f.t.Context(), []*sekisho.Node{f.node(id)})
 	must(f.t, err)
-	return of(f.node(id))
+	return of[0]
 }
 
 func (f *fixture) wantState(id sekisho.NodeID, want fleet.State, why string) {

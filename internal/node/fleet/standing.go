@@ -33,17 +33,25 @@ type Standing struct {
 	Notes []*Sighting // newest first
 }
 
-// Standings returns a function that returns the current standing of a node.
-func (f *Fleet) Standings(ctx context.Context) (func(n *sekisho.Node) Standing, error) {
-	all, err := f.store.Sightings(ctx, "")
+// Standings returns the current standings of nodes, in their order.
+func (f *Fleet) Standings(ctx context.Context, nodes []*sekisho.Node) ([]Standing, error) {
+	ids := make([]sekisho.NodeID, len(nodes))
+	for i, n := range nodes {
+		ids[i] = n.ID
+	}
+	all, err := f.store.SightingsOf(ctx, ids)
 	if err != nil {
 		return nil, err
 	}
-	by := map[sekisho.NodeID][]*Sighting{}
+	byNode := map[sekisho.NodeID][]*Sighting{}
 	for _, s := range all {
-		by[s.Node] = append(by[s.Node], s)
+		byNode[s.Node] = append(byNode[s.Node], s)
 	}
-	return func(n *sekisho.Node) Standing { return f.standing(n, by[n.ID]) }, nil
+	standings := make([]Standing, len(nodes))
+	for i, n := range nodes {
+		standings[i] = f.standing(n, byNode[n.ID])
+	}
+	return standings, nil
 }
 
 // standing returns the standing of n, given its sightings.

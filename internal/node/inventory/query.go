@@ -32,6 +32,16 @@ func ParseKey(key string) (typ, attribute string, ok bool) {
 // to be there.
 func (f *Filter) meets(e Entry) bool {
 	got, ok := e[f.Attribute]
+	return f.meetsValue(got, ok)
+}
+
+// PassesValue reports whether an item passes f whose only entry has one value
+// of the attribute, or none.
+func (f *Filter) PassesValue(got string, ok bool) bool {
+	return f.meetsValue(got, ok) != (f.Operator == "NotEqual")
+}
+
+func (f *Filter) meetsValue(got string, ok bool) bool {
 	if f.Operator == "Exists" || !ok {
 		return ok
 	}

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"sekisho"
@@ -84,13 +85,13 @@ func (d *DB) DeleteActivation(ctx context.Context, id string) error {
 
 const nodeColumns = `id, name, activation_id, iam_role, registered_at, public_key, fingerprint, agent_name, agent_version,
 	agent_status, platform_type, platform_name, platform_version, computer_name, ip_address, last_ping_at, last_source_ip,
-	connected_at, disconnected_at, disconnect_reason, deregistered_at, tags, profile`
+	connected_at, disconnected_at, disconnect_reason, deregistered_at, tags, profile, architecture`
 
 func nodeValues(n *sekisho.Node) []any {
 	return []any{
 		n.ID, n.Name, n.ActivationID, n.IAMRole, micros(n.RegisteredAt), n.PublicKey, n.Fingerprint, n.AgentName, n.AgentVersion,
 		n.AgentStatus, n.PlatformType, n.PlatformName, n.PlatformVersion, n.ComputerName, n.IPAddress, micros(n.LastPingAt), n.LastSourceIP,
-		micros(n.ConnectedAt), micros(n.DisconnectedAt), n.DisconnectReason, micros(n.DeregisteredAt), tagsJSON(n.Tags), profileJSON(n.Profile),
+		micros(n.ConnectedAt), micros(n.DisconnectedAt), n.DisconnectReason, micros(n.DeregisteredAt), tagsJSON(n.Tags), profileJSON(n.Profile), n.Architecture,
 	}
 }
 
@@ -128,7 +129,7 @@ func scanNode(row scanner) (*sekisho.Node, error) {
 	var tags, profile string
 	if err := row.Scan(&n.ID, &n.Name, &n.ActivationID, &n.IAMRole, &registered, &n.PublicKey, &n.Fingerprint, &n.AgentName, &n.AgentVersion,
 		&n.AgentStatus, &n.PlatformType, &n.PlatformName, &n.PlatformVersion, &n.ComputerName, &n.IPAddress, &ping, &n.LastSourceIP,
-		&connected, &disconnected, &n.DisconnectReason, &deregistered, &tags, &profile); err != nil {
+		&connected, &disconnected, &n.DisconnectReason, &deregistered, &tags, &profile, &n.Architecture); err != nil {
 		return nil, err
 	}
 	n.RegisteredAt, n.LastPingAt, n.ConnectedAt = fromMicros(registered), fromMicros(ping), fromMicros(connected)
@@ -163,8 +164,13 @@ func (d *DB) RegisterNode(ctx context.Context, n *sekisho.Node) error {
 		if _, err := tx.ExecContext(ctx, `DELETE FROM nodes WHERE id = $1 AND deregistered_at <> 0`, n.ID); err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, `INSERT INTO nodes (`+nodeColumns+`) VALUES
-			($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)`, nodeValues(n)...)
+		revision, err := nextRevision(ctx, tx)
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `INSERT INTO nodes (`+nodeColumns+`, revision) VALUES
+			($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)`,
+			append(nodeValues(n), revision)...)
 		if isUnique(err) {
 			return sekisho.Errorf(sekisho.CodeConflict, "The node %s is registered already.", n.ID).
 				WithHint("Deregister it first, or make an activation without a fixed ID.")
@@ -194,17 +200,62 @@ func (d *DB) UpdateNode(ctx context.Context, id sekisho.NodeID, change func(n *s
 		if err := change(n); err != nil {
 			return err
 		}
+		revision, err := nextRevision(ctx, tx)
+		if err != nil {
+			return err
+		}
 		_, err = tx.ExecContext(ctx, `UPDATE nodes SET name = $2, activation_id = $3, iam_role = $4, registered_at = $5, public_key = $6,
 			fingerprint = $7, agent_name = $8, agent_version = $9, agent_status = $10, platform_type = $11, platform_name = $12,
 			platform_version = $13, computer_name = $14, ip_address = $15, last_ping_at = $16, last_source_ip = $17, connected_at = $18,
-			disconnected_at = $19, disconnect_reason = $20, deregistered_at = $21, tags = $22, profile = $23 WHERE id = $1`, nodeValues(n)...)
+			disconnected_at = $19, disconnect_reason = $20, deregistered_at = $21, tags = $22, profile = $23,
+			architecture = $24, revision = $25 WHERE id = $1`, append(nodeValues(n), revision)...)
 		return err
 	})
 }
 
 // CloseConnections implements [fleet.Store].
 func (d *DB) CloseConnections(ctx context.Context, at time.Time, reason string) error {
-	_, err := d.sql.ExecContext(ctx, `UPDATE nodes SET connected_at = 0, disconnected_at = $1, disconnect_reason = $2 WHERE connected_at <> 0`,
-		micros(at), reason)
-	return err
+	return d.inTx(ctx, func(tx *sql.Tx) error {
+		revision, err := nextRevision(ctx, tx)
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `UPDATE nodes SET connected_at = 0, disconnected_at = $1, disconnect_reason = $2, revision = $3
+			WHERE connected_at <> 0`, micros(at), reason, revision)
+		return err
+	})
+}
+
+// nextRevision returns the revision of a change to nodes. It locks out other
+// changes until tx ends, so that revisions become visible in order.
+func nextRevision(ctx context.Context, tx *sql.Tx) (revision int64, err error) {
+	err = tx.QueryRowContext(ctx, `UPDATE node_revision SET revision = revision + 1 RETURNING revision`).Scan(&revision)
+	return revision, err
+}
+
+// listedColumns are the columns of nodes in lists: without the key, which is
+// large.
+var listedColumns = strings.Replace(nodeColumns, "public_key", "'' AS public_key", 1)
+
+// changedNodes reads the nodes that changed after a revision, by an index.
+var changedNodes = `SELECT ` + listedColumns + ` FROM nodes WHERE revision > $1`
+
+// NodeChanges implements [fleet.Store].
+func (d *DB) NodeChanges(ctx context.Context, after int64) (nodes []*sekisho.Node, revision int64, err error) {
+	// A change that is committed between the two queries is returned now and
+	// once more by the next call.
+	if err := d.sql.QueryRowContext(ctx, `SELECT revision FROM node_revision`).Scan(&revision); err != nil {
+		return nil, 0, err
+	}
+	if revision == after {
+		return nil, revision, nil
+	}
+	nodes, err = queryAll(ctx, d.sql, func(row scanner) (*sekisho.Node, error) {
+		n, err := scanNode(row)
+		if n != nil {
+			n.PublicKey = nil
+		}
+		return n, err
+	}, changedNodes, after)
+	return nodes, revision, err
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"sekisho"
@@ -51,6 +53,21 @@ func (d *DB) NoteSighting(ctx context.Context, s *fleet.Sighting, most int) (bef
 // Sightings implements [fleet.SightingStore].
 func (d *DB) Sightings(ctx context.Context, node sekisho.NodeID) ([]*fleet.Sighting, error) {
 	return queryAll(ctx, d.sql, scanSighting, `SELECT `+sightingColumns+` FROM sightings WHERE $1 = '' OR node_id = $1 ORDER BY last_at DESC, key`, string(node))
+}
+
+// sightingsOf reads the sightings of some nodes, by an index.
+const sightingsOf = `SELECT ` + sightingColumns + ` FROM sightings WHERE node_id IN (%s) ORDER BY last_at DESC, key`
+
+// SightingsOf implements [fleet.SightingStore].
+func (d *DB) SightingsOf(ctx context.Context, nodes []sekisho.NodeID) ([]*fleet.Sighting, error) {
+	if len(nodes) == 0 {
+		return nil, nil
+	}
+	places, args := make([]string, len(nodes)), make([]any, len(nodes))
+	for i, node := range nodes {
+		places[i], args[i] = fmt.Sprintf("$%d", i+1), string(node)
+	}
+	return queryAll(ctx, d.sql, scanSighting, fmt.Sprintf(sightingsOf, strings.Join(places, ", ")), args...)
 }
 
 // ForgetSightings implements [fleet.SightingStore].

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -55,7 +56,7 @@ func node(id, activation string) *sekisho.Node {
 	return &sekisho.Node{
 		ID: sekisho.NodeID(id), Name: "office", ActivationID: activation, IAMRole: "role", RegisteredAt: at(1),
 		PublicKey: []byte{0, 1, 2, 0xff}, Fingerprint: "print", AgentName: "agent", AgentVersion: "1.2", AgentStatus: "Active",
-		PlatformType: "Linux", PlatformName: "Debian", PlatformVersion: "13", ComputerName: "büro", IPAddress: "10.0.0.9",
+		PlatformType: "Linux", PlatformName: "Debian", PlatformVersion: "13", ComputerName: "büro", Architecture: "arm64", IPAddress: "10.0.0.9",
 		LastPingAt: at(2), LastSourceIP: "192.0.2.1", ConnectedAt: at(3), DisconnectedAt: at(4), DisconnectReason: "why",
 		Tags:    map[string]string{"k": "v"},
 		Profile: &sekisho.NodeProfile{Association: "iip-assoc-1", ID: "AIPA", ARN: "arn:x", Role: "role", RoleBefore: "'before'", Since: at(5)},
@@ -134,6 +135,53 @@ func Fleet(t *testing.T, open func(t *testing.T) fleet.Store) {
 		if _, err := s.Node(ctx, "mi-b"); err != nil {
 			t.Errorf("a node went with its activation: %v", err)
 		}
+	})
+
+	t.Run("changes are listed from a revision on", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		must(t, s.CreateActivation(ctx, activation("a", 1, 9)))
+		revision := int64(0)
+		changes := func(want ...*sekisho.Node) {
+			t.Helper()
+			got, next, err := s.NodeChanges(ctx, revision)
+			must(t, err)
+			slices.SortFunc(got, func(a, b *sekisho.Node) int { return strings.Compare(string(a.ID), string(b.ID)) })
+			var listed []*sekisho.Node
+			for _, n := range want {
+				n := *n
+				n.PublicKey = nil // lists go without keys
+				listed = append(listed, &n)
+			}
+			same(t, listed, got)
+			if next < revision {
+				t.Errorf("revision %d follows %d", next, revision)
+			}
+			revision = next
+		}
+		changes()
+		x, y := node("mi-x", "a"), node("mi-y", "a")
+		must(t, s.RegisterNode(ctx, x))
+		must(t, s.RegisterNode(ctx, y))
+		changes(x, y)
+		changes()
+		must(t, s.UpdateNode(ctx, "mi-y", func(n *sekisho.Node) error { n.ComputerName = "other"; return nil }))
+		y.ComputerName = "other"
+		changes(y)
+		if s.UpdateNode(ctx, "mi-y", func(*sekisho.Node) error { return errors.New("no") }) == nil {
+			t.Error("the error of the change was lost")
+		}
+		changes()
+		must(t, s.UpdateNode(ctx, "mi-x", func(n *sekisho.Node) error { n.DeregisteredAt = at(9); return nil }))
+		x.DeregisteredAt = at(9)
+		changes(x)
+		must(t, s.UpdateNode(ctx, "mi-x", func(n *sekisho.Node) error { n.ConnectedAt = time.Time{}; return nil }))
+		x.ConnectedAt = time.Time{}
+		changes(x)
+		must(t, s.CloseConnections(ctx, at(10), "the server stopped"))
+		y.ConnectedAt, y.DisconnectedAt, y.DisconnectReason = time.Time{}, at(10), "the server stopped"
+		changes(y)
+		changes()
 	})
 
 	t.Run("the same ID cannot register twice", func(t *testing.T) {

@@ -76,6 +76,14 @@ func Sightings(t *testing.T, open func(t *testing.T) fleet.Store) {
 		note(t, s, other, 9)
 		note(t, s, sighting("skew-2", "mi-2", 3), 9)
 		note(t, s, sighting("stray", "", 4), 9)
+		of, err := s.SightingsOf(ctx, []sekisho.NodeID{"mi-2", "mi-1", "mi-none"})
+		must(t, err)
+		if len(of) != len(list(t, s, "mi-1"))+1 || of[0].Node != "mi-2" {
+			t.Errorf("sightings of two nodes: %+v", of)
+		}
+		if of, err := s.SightingsOf(ctx, nil); err != nil || len(of) != 0 {
+			t.Errorf("sightings of no nodes: %+v, %v", of, err)
+		}
 		must(t, s.ForgetSightings(ctx, "", "")) // no node is meant
 		must(t, s.ForgetSightings(ctx, "mi-1", fleet.SeenClockSkew))
 		same(t, []*fleet.Sighting{sighting("stray", "", 4), sighting("skew-2", "mi-2", 3), other}, list(t, s, ""))

@@ -14,6 +14,9 @@ AGENT_ARCHITECTURES := amd64 arm64
 FUZZTIME ?= 20s
 
 GOLANGCI_VERSION := v2.15.0
+NFPM_VERSION     := v2.45.2
+SBOM_VERSION     := v1.10.0
+PACKAGES         ?= bin/packages
 
 # What the console is built from. web/dist and web/node_modules are products.
 WEB_SOURCES := $(shell find web -type f -not -path 'web/node_modules/*' -not -path 'web/dist/*' -not -path 'web/test/*' 2>/dev/null)
@@ -24,6 +27,8 @@ CONSOLE     := internal/console/dist/index.html
 PLUGIN     := bin/test/session-manager-plugin
 PLAYWRIGHT := e2e/browser/node_modules/.package-lock.json
 GOLANGCI   := bin/tools/golangci-lint-$(GOLANGCI_VERSION)
+NFPM       := bin/tools/nfpm
+SBOM       := bin/tools/cyclonedx-gomod
 
 .PHONY: help build programs agents race-programs test-programs web run test unit web-unit e2e browser outages lint fmt vet check fuzz bench clean
 
@@ -117,6 +122,17 @@ bench: build $(PLUGIN) ## Go benchmarks, session start and echo time beside ssh,
 	cd bench && $(GO) run ./session -bin ../bin -plugin ../$(PLUGIN)
 	cd bench && $(GO) run ./admission -bin ../bin -agents 300
 
+## Releasing.
+
+.PHONY: packages packages-test
+
+packages: $(NFPM) $(SBOM) web ## deb, rpm, tarballs, SBOMs and checksums; PACKAGES=DIR VERSION=… SIGNING_KEY=FILE
+	scripts/packages $(PACKAGES)
+
+packages-test: $(NFPM) $(SBOM) web ## build packages twice, install, upgrade and remove them in a Debian root
+	scripts/setup packages
+	scripts/packages-test
+
 ## Tools.
 
 # AWS's own plugin is an ordinary Go module, pinned in a module of its own.
@@ -124,6 +140,17 @@ $(PLUGIN): tools/session-manager-plugin/go.mod tools/session-manager-plugin/go.s
 	@mkdir -p $(@D)
 	cd tools/session-manager-plugin && CGO_ENABLED=0 $(GO) build -mod=readonly -trimpath -buildvcs=false -ldflags '-s -w' \
 		-o ../../$@ github.com/aws/session-manager-plugin/src/sessionmanagerplugin-main
+	@touch $@
+
+# Tools that only releases need. Each is an ordinary Go module.
+$(NFPM): Makefile
+	@mkdir -p $(@D)
+	GOBIN=$(CURDIR)/bin/tools GOFLAGS= $(GO) install github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM_VERSION)
+	@touch $@
+
+$(SBOM): Makefile
+	@mkdir -p $(@D)
+	GOBIN=$(CURDIR)/bin/tools GOFLAGS= $(GO) install github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@$(SBOM_VERSION)
 	@touch $@
 
 $(PLAYWRIGHT): e2e/browser/package-lock.json

@@ -27,6 +27,7 @@ var layers = []struct {
 	{"L1 formats", []string{
 		"sekisho/internal/ratelimit",
 		"sekisho/internal/safetext",
+		"sekisho/internal/version",
 		"sekisho/internal/shellquote",
 		"sekisho/internal/wire/awsproto",
 		"sekisho/internal/session/cast",

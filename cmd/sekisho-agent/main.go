@@ -37,7 +37,9 @@ func main() {
 	syscall.Umask(0o022)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer stop()
-	if err := command(os.Stdin, os.Stdout, os.Stderr, os.Getenv).ExecuteContext(ctx); err != nil {
+	root := command(os.Stdin, os.Stdout, os.Stderr, os.Getenv)
+	addManual(root)
+	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintf(os.Stderr, "sekisho-agent: %v\n", err)
 		stop()
 		os.Exit(1)
@@ -53,7 +55,7 @@ func command(stdin io.Reader, stdout, stderr io.Writer, getenv func(string) stri
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.CompletionOptions.DisableDefaultCmd = true
+	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)

@@ -24,7 +24,9 @@ func main() {
 	if cli.IsPlugin(os.Args[0]) {
 		err = cli.Plugin(ctx, std, os.Args[1:])
 	} else {
-		err = cli.New(std).ExecuteContext(ctx)
+		root := cli.New(std)
+		addManual(root)
+		err = root.ExecuteContext(ctx)
 	}
 	interrupted := ctx.Err() != nil
 	stop()

@@ -14,12 +14,15 @@ import (
 	"sekisho/internal/config"
 	"sekisho/internal/dev"
 	"sekisho/internal/server"
+	"sekisho/internal/version"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	if err := command().ExecuteContext(ctx); err != nil {
+	root := command()
+	addManual(root)
+	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintf(os.Stderr, "sekishod: %v\n", err)
 		stop()
 		os.Exit(1)
@@ -30,6 +33,7 @@ func command() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "sekishod",
 		Short:         "The server of Sekisho, a self-hosted Session Manager",
+		Version:       version.Long(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}

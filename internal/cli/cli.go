@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sekisho/internal/client"
+	"sekisho/internal/version"
 )
 
 // Streams are the process's standard streams and environment.
@@ -24,8 +25,9 @@ type Streams struct {
 // New returns the root command.
 func New(std Streams) *cobra.Command {
 	root := &cobra.Command{
-		Use:   "sekisho",
-		Short: "Open, watch and replay sessions on managed nodes",
+		Use:     "sekisho",
+		Short:   "Open, watch and replay sessions on managed nodes",
+		Version: version.Long(),
 		Long: `sekisho opens, watches and replays sessions on managed nodes.
 
 It reads the server's address, your credentials and the certificate authority

@@ -156,7 +156,7 @@ func TestScript(t *testing.T) {
 // place of the program.
 func TestUnit(t *testing.T) {
 	t.Parallel()
-	packaged, err := os.ReadFile("../../../packaging/sekisho-agent.service")
+	packaged, err := os.ReadFile("../../../packaging/sekisho-agent/sekisho-agent.service")
 	if err != nil {
 		t.Fatal(err)
 	}

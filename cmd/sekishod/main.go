@@ -37,7 +37,7 @@ func command() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(devCommand(), serveCommand(), configCommand(), keysCommand())
+	root.AddCommand(setupCommand(), devCommand(), serveCommand(), configCommand(), keysCommand(), adminCommand())
 	return root
 }
 

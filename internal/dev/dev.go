@@ -22,6 +22,8 @@ import (
 	"sekisho/internal/activity/event"
 	"sekisho/internal/iam/identity"
 	"sekisho/internal/server"
+	"sekisho/internal/server/datalock"
+	"sekisho/internal/server/localca"
 )
 
 // Options are those of the command line.
@@ -71,11 +73,11 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	unlock, err := lock(dir)
+	unlock, err := datalock.Lock(dir, "lock")
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer func() { _ = unlock() }() // the end of the process releases it too
 	st, err := readState(dir)
 	if err != nil {
 		return err
@@ -94,15 +96,16 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	cert, caFile, err := certificates(filepath.Join(dir, "tls"), host)
+	authority, err := localca.Open(filepath.Join(dir, "tls"), "Sekisho dev CA")
+	if err != nil {
+		return err
+	}
+	caFile := authority.File
+	cert, err := authority.Issue(leafLife, certificateNames(host)...)
 	if err != nil {
 		return err
 	}
 	clock, err := policyClock(o.PolicyClock)
-	if err != nil {
-		return err
-	}
-	ca, err := os.ReadFile(caFile)
 	if err != nil {
 		return err
 	}
@@ -118,7 +121,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	srv, err := server.New(ctx, server.Config{
-		AgentDir: o.AgentsDir, CA: string(ca), DataDir: dir, Account: st.Account, Region: st.Region, Log: o.Log, Now: clock, Webhooks: webhooks,
+		AgentDir: o.AgentsDir, CA: string(authority.PEM()), DataDir: dir, Account: st.Account, Region: st.Region, Log: o.Log, Now: clock, Webhooks: webhooks,
 	})
 	if err != nil {
 		return err
@@ -360,4 +363,21 @@ func connected(ctx context.Context, srv *server.Server, n int) error {
 		}
 	}
 	return nil
+}
+
+// leafLife is how long the server's certificate is valid. Every start issues a
+// new one.
+const leafLife = 90 * 24 * time.Hour
+
+// certificateNames are the names under which programs on this machine reach the
+// server.
+func certificateNames(host string) []string {
+	names := []string{"localhost", "*.localhost", "*.s3.localhost", "127.0.0.1", "::1"}
+	if host != "" && host != "localhost" {
+		names = append(names, host)
+	}
+	if name, err := os.Hostname(); err == nil && name != "" {
+		names = append(names, name)
+	}
+	return names
 }

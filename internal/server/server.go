@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -43,6 +44,7 @@ import (
 	"sekisho/internal/node/install"
 	"sekisho/internal/node/inventory"
 	"sekisho/internal/runcommand"
+	"sekisho/internal/server/datalock"
 	"sekisho/internal/session/broker"
 	"sekisho/internal/session/record"
 	"sekisho/internal/session/relay"
@@ -103,6 +105,7 @@ type Server struct {
 	Channels  *control.Channels
 
 	cfg      Config
+	unlock   func() error // releases the data directory
 	db       *sqlstore.DB
 	keys     *kmskey.Keys
 	ring     *keyring.Ring
@@ -141,7 +144,13 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 }
 
 func (s *Server) open(ctx context.Context) error {
+	if err := os.MkdirAll(s.cfg.DataDir, 0o700); err != nil {
+		return err
+	}
 	var err error
+	if s.unlock, err = datalock.Lock(s.cfg.DataDir, "sekishod.lock"); err != nil {
+		return err
+	}
 	if s.ring, err = keyring.Load(filepath.Join(s.cfg.DataDir, "keys")); err != nil {
 		return err
 	}
@@ -420,6 +429,9 @@ func (s *Server) Close() error {
 	}
 	if s.db != nil {
 		errs = append(errs, s.db.Close())
+	}
+	if s.unlock != nil {
+		errs = append(errs, s.unlock())
 	}
 	return errors.Join(errs...)
 }

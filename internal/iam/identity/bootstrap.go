@@ -7,8 +7,11 @@ import (
 	"encoding/base32"
 	"errors"
 	"path"
+	"slices"
 	"strings"
 	"time"
+
+	"sekisho"
 )
 
 //go:embed managed/*.json
@@ -103,4 +106,46 @@ func (d *Directory) Bootstrap(ctx context.Context, adminName string) (first Firs
 		return FirstAdministrator{}, false, nil
 	}
 	return first, err == nil, err
+}
+
+// ResetAdministrator makes the user called name an administrator with a new
+// password, which it must change at the next sign-in: it creates the user if it
+// is missing, attaches AdministratorAccess, removes the permissions boundary and
+// unassigns MFA devices. Other policies of the user, and of its groups, stay:
+// one that denies still denies.
+func (d *Directory) ResetAdministrator(ctx context.Context, name string) (password string, err error) {
+	password = newPassword()
+	hash := hashPassword(password)
+	err = d.update(ctx, func(t *tx) error {
+		var u *User
+		old, err := t.user(name)
+		switch {
+		case err == nil:
+			u = edit(old)
+		case sekisho.IsNotFound(err):
+			h, err := t.newHolder(KindUser, "AIDA", "/", name, nil)
+			if err != nil {
+				return err
+			}
+			u = &User{Holder: h}
+		default:
+			return err
+		}
+		u.Boundary = ""
+		if !slices.Contains(u.Attached, AdministratorAccess) {
+			u.Attached = append(u.Attached, AdministratorAccess)
+		}
+		u.Login = &LoginProfile{Hash: hash, Created: t.now, Changed: t.now, ResetRequired: true}
+		for _, serial := range u.MFA {
+			if m := t.serials[serial]; m != nil {
+				device := edit(m)
+				device.UserID, device.Enabled = "", time.Time{}
+				t.put(device)
+			}
+		}
+		u.MFA = nil
+		t.put(u)
+		return nil
+	})
+	return password, err
 }

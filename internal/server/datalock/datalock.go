@@ -1,0 +1,28 @@
+// Package datalock makes one process the only user of a data directory.
+package datalock
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"sekisho"
+)
+
+// Lock takes the lock called name in dir, which must exist, and returns how to
+// release it. The end of the process releases it too. While another process
+// holds it, the error has CodeInUse.
+func Lock(dir, name string) (unlock func() error, err error) {
+	f, err := os.OpenFile(filepath.Join(dir, name), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			err = sekisho.Errorf(sekisho.CodeInUse, "another sekishod is using %s.", dir).WithHint("Stop it first.")
+		}
+		return nil, errors.Join(err, f.Close())
+	}
+	return f.Close, nil
+}

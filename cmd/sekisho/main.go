@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // policies name time zones, whether or not the machine has them
 
 	"sekisho/internal/cli"
 	"sekisho/internal/client"

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // policies name time zones, whether or not the machine has them
 
 	"github.com/spf13/cobra"
 

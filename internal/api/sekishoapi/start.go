@@ -162,7 +162,7 @@ func (d *door) checkAccess(ctx context.Context, c *api.Call, in *checkStartReque
 	default:
 		out.add(checkAccess, startFailing, verdict.Message, "The action ssm:StartSession must be allowed on this node.")
 	}
-	times, exact, err := d.Authorizer.Times(ctx, f.Principal)
+	times, exact, err := d.Authorizer.Times(ctx, f.Principal, f.Time, f.Time.Add(lookAhead))
 	if err != nil || len(times) == 0 && exact {
 		return verdict.Allowed, err
 	}

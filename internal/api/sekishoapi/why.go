@@ -110,7 +110,7 @@ func (d *door) explainAccess(ctx context.Context, c *api.Call, in *explainReques
 		return nil, err
 	}
 	if !in.From.IsZero() {
-		at, exact, err := d.Authorizer.Times(ctx, p)
+		at, exact, err := d.Authorizer.Times(ctx, p, in.From.Time, in.To.Time)
 		if err != nil {
 			return nil, err
 		}

@@ -118,14 +118,15 @@ func (a *Authorizer) Decide(ctx context.Context, f *Facts, action, resource stri
 	}, nil
 }
 
-// Times returns the seconds at which what p may do can change as time passes.
+// Times returns the seconds, within a span of time, at which what p may do can
+// change as time passes.
 // Exact is false when it can change at others, too: see [policy.Set.Times].
-func (a *Authorizer) Times(ctx context.Context, p *sekisho.Principal) (at []time.Time, exact bool, err error) {
+func (a *Authorizer) Times(ctx context.Context, p *sekisho.Principal, from, to time.Time) (at []time.Time, exact bool, err error) {
 	set, err := a.policies.Policies(ctx, p)
 	if err != nil {
 		return nil, false, fmt.Errorf("policies of %s: %w", p.ARN, err)
 	}
-	at, exact = set.Times()
+	at, exact = set.Times(from, to)
 	return at, exact, nil
 }
 

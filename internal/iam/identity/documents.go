@@ -21,7 +21,7 @@ func checkDocument(document string, kind policy.Kind) error {
 		if v.Code == policy.CodeValidation {
 			code = sekisho.CodeInvalid
 		}
-		return &sekisho.Error{Code: code, Message: v.Message, Err: v}
+		return &sekisho.Error{Code: code, Message: v.Error(), Err: v}
 	}
 	return err
 }

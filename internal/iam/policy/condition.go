@@ -122,6 +122,8 @@ type condition struct {
 	nets      []netip.Prefix
 	wantTrue  bool // cmpNull
 	wantFalse bool
+
+	recurs *recurrence // a condition on a recurring time; nil for keys of AWS
 }
 
 // manyValues is from where on a hash table beats comparing one by one.
@@ -224,6 +226,9 @@ func neverMatches(cmp comparison, value string, vars bool) string {
 
 // holds decides the condition for a request.
 func (c *condition) holds(ctx *Context) bool {
+	if c.recurs != nil {
+		return c.holdsAt(ctx)
+	}
 	v, present := ctx.lookup(c.key)
 	present = present && !v.empty()
 	if c.cmp == cmpNull {
@@ -315,11 +320,7 @@ func (c *condition) anyEqual(r string, ctx *Context) bool {
 		if !ok {
 			return false
 		}
-		for i := range c.instants {
-			if c.rel.holds(t.compare(c.instants[i])) {
-				return true
-			}
-		}
+		return c.anyInstant(t)
 	case cmpBinary:
 		return c.binaryEqual(r)
 	case cmpAddress:

@@ -335,9 +335,27 @@ func compileStatement(raw *rawDocument, i int, vars bool, at *locator) (*stateme
 		s.who.entries = append(s.who.entries, compilePrincipal(ref))
 	}
 	for _, c := range r.conditions {
-		s.conditions = append(s.conditions, compileCondition(c.opName, c.op, c.key, c.values, vars))
+		compiled, err := c.compile(vars, s.deny)
+		if err != nil {
+			return nil, err
+		}
+		s.conditions = append(s.conditions, compiled)
 	}
 	return s, nil
+}
+
+func (c *rawCondition) compile(vars, deny bool) (*condition, error) {
+	recurs, err := c.recurrence()
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", c.opName, c.key, err)
+	}
+	if recurs == nil {
+		return compileCondition(c.opName, c.op, c.key, c.values, vars), nil
+	}
+	out := compileCondition(c.opName, c.op, c.key, c.values, false)
+	recurs.deny = deny
+	out.recurs, out.instants = recurs, recurs.bounds(c.values)
+	return out, nil
 }
 
 // compileResource compiles a member of Resource or NotResource. An ARN pattern

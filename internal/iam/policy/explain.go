@@ -159,6 +159,9 @@ func (s *Set) missing(ctx *Context) []string {
 			}
 			for _, raw := range d.keys {
 				key := strings.ToLower(raw)
+				if strings.HasPrefix(key, ownPrefix) {
+					key, raw = currentTimeKey, "aws:CurrentTime" // they follow from it
+				}
 				if _, ok := ctx.lookup(key); ok {
 					continue
 				}
@@ -307,6 +310,11 @@ func list(not bool, values []string) string {
 // failure says why the condition did not hold.
 func (c *condition) failure(ctx *Context) Failure {
 	v, present := ctx.lookup(c.key)
+	if c.recurs != nil {
+		var text string
+		text, present = c.recurs.textAt(ctx)
+		v = Single(text)
+	}
 	f := Failure{Element: ElementCondition, Operator: c.name, Key: c.rawKey, Present: present, Want: c.raw}
 	if present {
 		f.Have = v.Strings()
@@ -328,7 +336,7 @@ func (c *condition) reason(v Value, present bool, ctx *Context) string {
 		return "has several values and the policy compares one"
 	}
 	have := list(false, v.Strings())
-	if len(v.Strings()) == 1 && len(c.raw) == 1 && c.cmp == cmpDate && !c.neg {
+	if len(v.Strings()) == 1 && len(c.raw) == 1 && c.cmp == cmpDate && !c.neg && c.recurs == nil {
 		if text := c.window(v.Strings()[0]); text != "" {
 			return text
 		}

@@ -44,6 +44,8 @@ type Policies struct {
 	// SCP holds levels of service control policies, root first. Every level
 	// must allow.
 	SCP [][]*Document
+	// Calendars are those of the account, by name in lower case.
+	Calendars map[string]*Calendar
 }
 
 // Set is compiled Policies. It is immutable and safe for concurrent use.
@@ -60,6 +62,13 @@ type Set struct {
 // Compile joins policies and files their statements for quick evaluation. A
 // nil document in a list counts as an unusable one.
 func Compile(p Policies) *Set {
+	newScope := func(kind PolicyType, docs []*Document, bounded bool) *scope {
+		bound := make([]*Document, len(docs))
+		for i, d := range docs {
+			bound[i] = d.bind(p.Calendars)
+		}
+		return newScope(kind, bound, bounded)
+	}
 	s := &Set{identity: newScope(PolicyIdentity, p.Identity, false)}
 	bounded := p.Boundary != nil
 	for _, level := range p.SCP {

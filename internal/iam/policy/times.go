@@ -11,11 +11,12 @@ import (
 // aws:TokenIssueTime to that time, too.
 func timeKeys() []string { return []string{"aws:currenttime", "aws:epochtime", "aws:tokenissuetime"} }
 
-// Times returns the whole seconds at which a decision of the set may change as
-// time passes, in order: those that conditions on the time name, and the ones
-// after them. Exact is false if policies also use the time as text, as a
+// Times returns the whole seconds, within a span of time, at which a decision
+// of the set may change as time passes, in order: those that conditions on the
+// time name, the ones after them, and the bounds of recurring times. Exact is false if policies also use the time as text, as a
 // variable or with a string operator. Decisions may change at other times then.
-func (s *Set) Times() (at []time.Time, exact bool) {
+func (s *Set) Times(from, to time.Time) (at []time.Time, exact bool) {
+	first, last := from.Unix(), to.Unix()
 	seconds, exact := []int64{}, true
 	for _, sc := range append(slices.Clone(s.scp), s.resource, s.trust, s.identity, s.boundary, s.session) {
 		if sc == nil {
@@ -28,6 +29,10 @@ func (s *Set) Times() (at []time.Time, exact bool) {
 			for _, st := range d.statements {
 				exact = exact && !variesByText(st.resources)
 				for _, c := range st.conditions {
+					if c.recurs != nil {
+						seconds = append(seconds, c.changes(first, last)...)
+						continue
+					}
 					named, ok := c.seconds()
 					seconds = append(seconds, named...)
 					exact = exact && ok && !variesByText(c.patterns)
@@ -37,7 +42,9 @@ func (s *Set) Times() (at []time.Time, exact bool) {
 	}
 	slices.Sort(seconds)
 	for _, sec := range slices.Compact(seconds) {
-		at = append(at, time.Unix(sec, 0).UTC())
+		if first <= sec && sec <= last {
+			at = append(at, time.Unix(sec, 0).UTC())
+		}
 	}
 	return at, exact
 }

@@ -45,7 +45,7 @@ func TestTimes(t *testing.T) {
 		"a variable":      {[]string{`{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::b/${aws:CurrentTime}"}`}, "", false},
 		"in a condition":  {[]string{when("Allow", `"StringEquals":{"aws:PrincipalTag/now":"${aws:EpochTime}"}`)}, "", false},
 	} {
-		at, exact := setOf(t, tc.statements...).Times()
+		at, exact := setOf(t, tc.statements...).Times(time.Unix(0, 0), time.Unix(1<<40, 0))
 		var got []string
 		for _, a := range at {
 			got = append(got, strconv.FormatInt(a.Unix()-time.Date(2026, 4, 15, 0, 0, 0, 0, time.UTC).Unix(), 10))
@@ -73,7 +73,7 @@ func TestNothingChangesBetweenTimes(t *testing.T) {
 			statements = append(statements, when(pick("Allow", "Allow", "Deny"), `"`+operator+`":{"`+key+`":"`+value+`"}`))
 		}
 		set := setOf(t, statements...)
-		changes, exact := set.Times()
+		changes, exact := set.Times(time.Unix(0, 0), time.Unix(1<<40, 0))
 		if !exact {
 			t.Fatalf("not exact: %s", statements)
 		}

@@ -153,14 +153,36 @@ func (v *validator) legacy(s *rawStatement) *ValidationError {
 	if s.effect != "Allow" && s.effect != "Deny" {
 		return v.refuse(msgLegacy, "Effect is spelled Allow or Deny")
 	}
-	for _, c := range s.conditions {
+	var compiled []*condition
+	for i := range s.conditions {
+		c := &s.conditions[i]
+		recurs, err := c.compile(v.vars, s.effect == "Deny")
+		if err != nil {
+			return v.refuse(msgLegacy, err.Error())
+		}
+		if compiled = append(compiled, recurs); recurs.recurs != nil {
+			continue
+		}
 		for _, value := range c.values {
 			if why := neverMatches(c.op.cmp, value, v.vars); why != "" {
 				return v.refuse(msgLegacy, c.opName+" "+c.key+": "+value+" "+why)
 			}
 		}
 	}
+	if why := contradiction(compiled); why != "" {
+		return v.refuse(msgLegacy, why)
+	}
+	if v.vars {
+		for _, c := range compiled {
+			if usesRecurring(c.patterns) {
+				return v.refuse(msgLegacy, "recurring times cannot be used as variables: "+c.rawKey)
+			}
+		}
+	}
 	for _, r := range s.allResources() {
+		if v.vars && usesRecurring([]pattern{compilePattern(r, modeResource, true)}) {
+			return v.refuse(msgLegacy, "recurring times cannot be used as variables: "+r)
+		}
 		parts := strings.Split(r, ":")
 		if len(parts) > 2 && (parts[2] == "" || len(parts) < 6 && strings.Contains(r, "::")) {
 			return v.refuse(msgLegacy, r+" is not a complete ARN")

@@ -1,0 +1,363 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Condition keys for recurring times. The engine derives their values from
+// aws:CurrentTime, so they need no support by callers. AWS does not know them:
+// there such a condition never holds.
+//
+//	sekisho:Weekday/ZONE    Mon … Sun               String operators
+//	sekisho:TimeOfDay/ZONE  00:00 … 24:00           Date operators
+//	sekisho:Date/ZONE       2026-04-15              Date operators
+//	sekisho:Calendar/NAME   true within a calendar  Bool
+const (
+	ownPrefix       = "sekisho:"
+	weekdayPrefix   = ownPrefix + "weekday/"
+	timeOfDayPrefix = ownPrefix + "timeofday/"
+	datePrefix      = ownPrefix + "date/"
+	calendarPrefix  = ownPrefix + "calendar/"
+
+	currentTimeKey = "aws:currenttime"
+)
+
+type recurringKind uint8
+
+const (
+	recursByWeekday recurringKind = iota
+	recursByTimeOfDay
+	recursByDate
+	recursByCalendar
+)
+
+const secondsPerDay = 24 * 60 * 60
+
+// recurrence is the compiled key of a condition on a recurring time.
+type recurrence struct {
+	kind     recurringKind
+	zone     *time.Location
+	calendar string    // name in lower case
+	spans    *Calendar // set by Compile; nil if there is no such calendar
+	deny     bool      // of the statement
+}
+
+var weekdays = [...]string{"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"}
+
+// zones caches time zones by name. It holds only names that exist.
+var zones sync.Map
+
+// LoadZone returns a time zone of the IANA database. The server's own zone
+// ("Local") is refused, because a policy would mean something else elsewhere.
+func LoadZone(name string) (*time.Location, error) {
+	if z, ok := zones.Load(name); ok {
+		return z.(*time.Location), nil
+	}
+	if name == "" || name == "Local" {
+		return nil, fmt.Errorf("%q is not a time zone; write a name such as Asia/Tokyo", name)
+	}
+	z, err := time.LoadLocation(name)
+	if err != nil {
+		return nil, fmt.Errorf("%q is not a time zone; write a name such as Asia/Tokyo", name)
+	}
+	zones.Store(name, z)
+	return z, nil
+}
+
+// parseRecurrence reads a condition key; it returns nil for keys of AWS.
+func parseRecurrence(key string) (*recurrence, error) {
+	low := strings.ToLower(key)
+	if !strings.HasPrefix(low, ownPrefix) {
+		return nil, nil
+	}
+	for prefix, kind := range map[string]recurringKind{
+		weekdayPrefix: recursByWeekday, timeOfDayPrefix: recursByTimeOfDay, datePrefix: recursByDate,
+	} {
+		if strings.HasPrefix(low, prefix) {
+			zone, err := LoadZone(key[len(prefix):])
+			return &recurrence{kind: kind, zone: zone}, err
+		}
+	}
+	if name, ok := strings.CutPrefix(low, calendarPrefix); ok {
+		if !ValidCalendarName(name) {
+			return nil, fmt.Errorf("%q is not the name of a calendar", name)
+		}
+		return &recurrence{kind: recursByCalendar, calendar: name}, nil
+	}
+	return nil, fmt.Errorf("there is no condition key %s: there are sekisho:Weekday/ZONE, sekisho:TimeOfDay/ZONE, "+
+		"sekisho:Date/ZONE and sekisho:Calendar/NAME", key)
+}
+
+// recurrence returns the recurring time of a condition, nil if its key is of
+// AWS, and an error if operator or values do not fit the key.
+func (c *rawCondition) recurrence() (*recurrence, error) {
+	r, err := parseRecurrence(c.key)
+	if r == nil || err != nil {
+		return nil, err
+	}
+	if c.op.set != setNone {
+		return nil, errors.New("the key has one value: use the operator without ForAllValues and ForAnyValue")
+	}
+	for _, v := range c.values {
+		if err := r.accepts(c.op.cmp, v); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// accepts checks that a policy value can match the key under an operator.
+func (r *recurrence) accepts(cmp comparison, value string) error {
+	switch r.kind {
+	case recursByWeekday:
+		if cmp != cmpString && cmp != cmpFold && cmp != cmpLike {
+			return errors.New("weekdays are compared by String operators")
+		}
+		if p := weekdayPattern(cmp, value); !slices.ContainsFunc(weekdays[:], p) {
+			return fmt.Errorf("%q matches none of Mon, Tue, Wed, Thu, Fri, Sat and Sun", value)
+		}
+	case recursByTimeOfDay:
+		if cmp != cmpDate {
+			return errors.New("times of day are compared by Date operators")
+		}
+		if _, ok := parseTimeOfDay(value); !ok {
+			return fmt.Errorf("%q is not a time of day such as 09:00 or 17:30:59", value)
+		}
+	case recursByDate:
+		if cmp != cmpDate {
+			return errors.New("dates are compared by Date operators")
+		}
+		if _, err := time.Parse(time.DateOnly, value); err != nil {
+			return fmt.Errorf("%q is not a date such as 2026-04-15", value)
+		}
+	case recursByCalendar:
+		if cmp != cmpBool {
+			return errors.New("calendars are compared by Bool")
+		}
+		if !strings.EqualFold(value, "true") && !strings.EqualFold(value, "false") {
+			return fmt.Errorf("%q is neither true nor false", value)
+		}
+	}
+	return nil
+}
+
+func weekdayPattern(cmp comparison, value string) func(string) bool {
+	if cmp == cmpFold {
+		return func(day string) bool { return strings.EqualFold(day, value) }
+	}
+	mode := modePlain
+	if cmp == cmpLike {
+		mode = modeLike
+	}
+	p := compilePattern(value, mode, false)
+	return func(day string) bool { return p.match(day, nil) }
+}
+
+// parseTimeOfDay reads HH:MM or HH:MM:SS as seconds since midnight. 24:00 is
+// the end of the day.
+func parseTimeOfDay(s string) (int64, bool) {
+	if len(s) != len("15:04") && len(s) != len("15:04:05") {
+		return 0, false
+	}
+	if s == "24:00" || s == "24:00:00" {
+		return secondsPerDay, true
+	}
+	layout := "15:04:05"[:len(s)]
+	t, err := time.Parse(layout, s)
+	if err != nil {
+		return 0, false
+	}
+	return int64(t.Hour()*3600 + t.Minute()*60 + t.Second()), true
+}
+
+// bounds returns the policy values of a date or a time of day as instants: for
+// dates the midnight in UTC, for times of day the seconds since midnight.
+func (r *recurrence) bounds(values []string) []instant {
+	var out []instant
+	for _, v := range values {
+		if sec, ok := parseTimeOfDay(v); ok && r.kind == recursByTimeOfDay {
+			out = append(out, instant{sec: sec})
+		}
+		if t, err := time.Parse(time.DateOnly, v); err == nil && r.kind == recursByDate {
+			out = append(out, instant{sec: t.Unix()})
+		}
+	}
+	return out
+}
+
+// now returns the time of a request in whole seconds.
+func now(ctx *Context) (int64, bool) {
+	v, ok := ctx.lookup(currentTimeKey)
+	if !ok || v.multi {
+		return 0, false
+	}
+	t, ok := parseInstant(v.single)
+	return t.sec, ok
+}
+
+// holdsAt decides a condition on a recurring time. A missing calendar allows
+// nothing and denies everything, so that no Deny is lost.
+func (c *condition) holdsAt(ctx *Context) bool {
+	sec, ok := now(ctx)
+	if !ok {
+		return c.ifExists || c.neg
+	}
+	r := c.recurs
+	switch r.kind {
+	case recursByWeekday:
+		return c.test(weekdays[time.Unix(sec, 0).In(r.zone).Weekday()], ctx)
+	case recursByTimeOfDay, recursByDate:
+		return c.anyInstant(r.instantAt(sec)) != c.neg
+	case recursByCalendar:
+		if r.spans == nil {
+			return r.deny
+		}
+		if r.spans.Contains(sec) {
+			return c.test("true", ctx)
+		}
+		return c.test("false", ctx)
+	}
+	return false
+}
+
+// instantAt returns the local time of day or date at sec, as bounds does.
+func (r *recurrence) instantAt(sec int64) instant {
+	t := time.Unix(sec, 0).In(r.zone)
+	if r.kind == recursByTimeOfDay {
+		h, m, s := t.Clock()
+		return instant{sec: int64(h*3600 + m*60 + s)}
+	}
+	y, m, d := t.Date()
+	return instant{sec: time.Date(y, m, d, 0, 0, 0, 0, time.UTC).Unix()}
+}
+
+func (c *condition) anyInstant(t instant) bool {
+	for i := range c.instants {
+		if c.rel.holds(t.compare(c.instants[i])) {
+			return true
+		}
+	}
+	return false
+}
+
+// textAt returns the value of the key for people; ok is false if the request
+// has no time.
+func (r *recurrence) textAt(ctx *Context) (text string, ok bool) {
+	sec, ok := now(ctx)
+	if !ok {
+		return "", false
+	}
+	if r.kind == recursByCalendar {
+		if r.spans == nil {
+			return "not defined", true
+		}
+		return strconv.FormatBool(r.spans.Contains(sec)), true
+	}
+	t := time.Unix(sec, 0).In(r.zone)
+	switch r.kind {
+	case recursByTimeOfDay:
+		return t.Format(time.TimeOnly), true
+	case recursByDate:
+		return t.Format(time.DateOnly), true
+	case recursByWeekday, recursByCalendar:
+	}
+	return weekdays[t.Weekday()], true
+}
+
+// usesRecurring reports whether patterns have variables of recurring times,
+// which have no value.
+func usesRecurring(patterns []pattern) bool {
+	return slices.ContainsFunc(patterns, func(p pattern) bool {
+		return slices.ContainsFunc(p.toks, func(t token) bool { return t.kind == tokVar && strings.HasPrefix(t.key, ownPrefix) })
+	})
+}
+
+// contradiction returns why the conditions of a statement on the time of day
+// or on the weekday in one zone can never hold together, or "".
+func contradiction(conditions []*condition) string {
+	type place struct {
+		kind recurringKind
+		zone *time.Location
+	}
+	groups := map[place][]*condition{}
+	for _, c := range conditions {
+		if c.recurs != nil && (c.recurs.kind == recursByTimeOfDay || c.recurs.kind == recursByWeekday) {
+			at := place{c.recurs.kind, c.recurs.zone}
+			groups[at] = append(groups[at], c)
+		}
+	}
+	for at, group := range groups {
+		possible := func(test func(c *condition) bool) bool {
+			return !slices.ContainsFunc(group, func(c *condition) bool { return !test(c) })
+		}
+		if at.kind == recursByWeekday {
+			if !slices.ContainsFunc(weekdays[:], func(day string) bool {
+				return possible(func(c *condition) bool { return c.test(day, nil) })
+			}) {
+				return "no weekday satisfies all conditions on " + group[0].rawKey
+			}
+			continue
+		}
+		seconds := []int64{0}
+		for _, c := range group {
+			for _, t := range c.instants {
+				seconds = append(seconds, t.sec-1, t.sec, t.sec+1)
+			}
+		}
+		if !slices.ContainsFunc(seconds, func(sec int64) bool {
+			return 0 <= sec && sec < secondsPerDay && possible(func(c *condition) bool { return c.anyInstant(instant{sec: sec}) != c.neg })
+		}) {
+			return "no time of day satisfies all conditions on " + group[0].rawKey +
+				"; a window across midnight needs two statements, one up to 24:00 and one from 00:00"
+		}
+	}
+	return ""
+}
+
+// changes returns the seconds from first to last at which a condition on a
+// recurring time may change. It may return more.
+func (c *condition) changes(first, last int64) []int64 {
+	r := c.recurs
+	if r.kind == recursByCalendar {
+		return r.spans.changes(first, last)
+	}
+	// Local midnight, and the bounds of times of day; inclusive bounds change
+	// one second later.
+	offsets := []int64{0}
+	if r.kind == recursByTimeOfDay {
+		offsets = nil
+		for _, t := range c.instants {
+			offsets = append(offsets, t.sec, t.sec+1)
+		}
+		offsets = append(offsets, 0)
+	}
+	// The same local time has one second for each offset of the zone from UTC.
+	// A change of the offset may itself cross a bound.
+	var at, shifts []int64
+	for t := time.Unix(first-secondsPerDay, 0).In(r.zone); ; {
+		_, shift := t.Zone()
+		shifts = append(shifts, int64(shift))
+		_, end := t.ZoneBounds()
+		if end.IsZero() || end.Unix() > last+secondsPerDay {
+			break
+		}
+		at = append(at, end.Unix())
+		t = end.In(r.zone)
+	}
+	slices.Sort(shifts)
+	for _, shift := range slices.Compact(shifts) {
+		day := (first + shift) / secondsPerDay * secondsPerDay
+		for day -= secondsPerDay; day-shift <= last; day += secondsPerDay {
+			for _, offset := range offsets {
+				at = append(at, day-shift+offset)
+			}
+		}
+	}
+	return slices.DeleteFunc(at, func(sec int64) bool { return sec < first || sec > last })
+}

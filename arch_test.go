@@ -8,6 +8,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -449,6 +450,41 @@ func TestNoSleep(t *testing.T) {
 				return true
 			})
 		}
+	}
+}
+
+// TestWhereIs checks that every file in the tour's "Where is" table exists.
+func TestWhereIs(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("docs/architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, ok := strings.Cut(string(text), "\n## Where is")
+	if !ok {
+		t.Fatal("docs/architecture.md has no section \"Where is\"")
+	}
+	table, _, _ = strings.Cut(table, "\n## ")
+	rows := 0
+	for line := range strings.Lines(table) {
+		cells := strings.Split(line, "|")
+		if len(cells) != 4 || !strings.Contains(cells[2], "`") {
+			continue
+		}
+		rows++
+		for i, name := range strings.Split(cells[2], "`") {
+			if i%2 == 0 {
+				continue // between two names
+			}
+			_, inside := os.Stat(filepath.Join("internal", name))
+			_, outside := os.Stat(name)
+			if inside != nil && outside != nil {
+				t.Errorf("%s: no such file %s", strings.TrimSpace(cells[1]), name)
+			}
+		}
+	}
+	if rows < 42 {
+		t.Errorf("the table has %d behaviours, want at least 42", rows)
 	}
 }
 

@@ -31,6 +31,7 @@ var layers = []struct {
 		"sekisho/internal/version",
 		"sekisho/internal/shellquote",
 		"sekisho/internal/wire/awsproto",
+		"sekisho/internal/wire/httplimit",
 		"sekisho/internal/session/cast",
 		"sekisho/internal/session/screen",
 		"sekisho/internal/ssmdoc",
@@ -43,6 +44,7 @@ var layers = []struct {
 	{"L2 engines", []string{
 		"sekisho/internal/node/admission",
 		"sekisho/internal/activity/audit",
+		"sekisho/internal/activity/refusals",
 		"sekisho/internal/iam/authz",
 		"sekisho/internal/session/broker",
 		"sekisho/internal/runcommand",
@@ -96,6 +98,7 @@ var layers = []struct {
 var engineImports = map[string][]string{
 	"broker":   {"audit", "authz", "control", "fleet"},
 	"identity": {"keyring"}, // secrets at rest
+	"refusals": {"audit"},
 	"relay":    {"record"},
 	"record":   {"recfile"},
 }

@@ -12,9 +12,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rsa"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -25,8 +23,10 @@ import (
 
 	"sekisho"
 	"sekisho/internal/activity/audit"
+	"sekisho/internal/activity/refusals"
 	"sekisho/internal/iam/authz"
 	"sekisho/internal/wire/awsproto"
+	"sekisho/internal/wire/httplimit"
 	"sekisho/internal/wire/id"
 	"sekisho/internal/wire/sigv4"
 )
@@ -87,9 +87,12 @@ type Config struct {
 	Nodes       NodeWatch // may be nil
 	Authorizer  *authz.Authorizer
 	Trail       Trail
-	Account     string
-	Region      string
-	Now         func() time.Time // for aws:CurrentTime; nil = time.Now
+	// Refusals bounds the events of unauthenticated callers; nil means a budget
+	// of the server's own.
+	Refusals *refusals.Budget
+	Account  string
+	Region   string
+	Now      func() time.Time // for aws:CurrentTime; nil = time.Now
 	// SourceIP finds the caller's address; nil = the TCP peer.
 	SourceIP func(r *http.Request) netip.Addr
 	Log      *slog.Logger
@@ -99,7 +102,9 @@ type Config struct {
 type Server struct {
 	cfg       Config
 	byService map[string]*Door
-	refusals  *refusals
+	refusals  *refusals.Budget
+	// Memory for bodies: of callers who name a valid access key, and of others.
+	identified, strangers *memory
 }
 
 // New returns a Server.
@@ -110,7 +115,10 @@ func New(cfg Config) *Server {
 	if cfg.SourceIP == nil {
 		cfg.SourceIP = peer
 	}
-	s := &Server{cfg: cfg, byService: map[string]*Door{}, refusals: newRefusals()}
+	s := &Server{cfg: cfg, byService: map[string]*Door{}, refusals: cfg.Refusals, identified: newMemory(identifiedMemory, identifiedEach), strangers: newMemory(strangersMemory, strangersEach)}
+	if s.refusals == nil {
+		s.refusals = refusals.New(refusals.Config{Trail: cfg.Trail, Region: cfg.Region, Now: cfg.Now, Log: cfg.Log})
+	}
 	for _, d := range cfg.Doors {
 		s.byService[d.Service] = d
 	}
@@ -149,6 +157,10 @@ type Call struct {
 	content    *content // of a streaming call, in place of body
 	form       url.Values
 	authorized bool
+	claim      *claim
+	memory     *memory // that body takes its bytes from
+	source     netip.Prefix
+	held       int    // bytes of memory
 	begun      string // ID of the event whose intent is stored; "" for none
 	calledFor  *Call  // the call that this one was made within
 
@@ -216,14 +228,12 @@ func Denied(v authz.Verdict) error {
 }
 
 // ServeHTTP answers a signed (or, where an operation says so, anonymous) call.
+// The headers are checked before the body is read: a caller without a valid
+// access key is refused by them alone.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c, err := s.begin(w, r)
-	// A request whose body could not be read still says by its head whom it
-	// is for, and so is refused in the right shape and recorded.
-	if rerr := s.route(c, r); err == nil {
-		err = rerr
-	}
-	if err != nil {
+	c := s.call(r)
+	defer c.release()
+	if err := s.receive(c, r); err != nil {
 		s.writeError(w, r, c, err)
 		return
 	}
@@ -237,15 +247,66 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.serve(w, r, c)
 }
 
+// receive finds out what r calls, and reads its body unless the headers are
+// enough to refuse it.
+func (s *Server) receive(c *Call, r *http.Request) error {
+	if r.Header.Get("X-Amz-Target") == "" {
+		return s.receiveForm(c, r)
+	}
+	if err := s.route(c, r); err != nil {
+		return err
+	}
+	op, known := c.door.Operations[c.Operation]
+	if known && op.Auth == Anonymous {
+		return s.readBody(c, r, cmp.Or(op.MaxBody, maxBody), s.strangers)
+	}
+	if err := s.identify(r, c, op.Auth); err != nil {
+		return err
+	}
+	return s.readBody(c, r, cmp.Or(op.MaxBody, maxBody), s.identified)
+}
+
+// receiveForm is receive for the query protocols, whose operation may be named
+// in the body.
+func (s *Server) receiveForm(c *Call, r *http.Request) error {
+	p, err := sigv4.Parse(r)
+	if err != nil { // unsigned, perhaps rightly so
+		if err := s.readBody(c, r, maxBody, s.strangers); err != nil {
+			return err
+		}
+		return s.route(c, r)
+	}
+	if c.door = s.byService[p.Service]; c.door != nil {
+		c.Service, c.Operation = p.Service, cmp.Or(clip(r.URL.Query().Get("Action")), "Unknown")
+		err = s.identify(r, c, Signed)
+	}
+	if err != nil || c.door == nil {
+		// Only a short body is read to find out what is refused.
+		if rerr := s.readBody(c, r, maxRefusedBody, s.strangers); rerr != nil {
+			return cmp.Or(err, rerr)
+		}
+		c.door = nil
+		return cmp.Or(s.route(c, r), err)
+	}
+	if err := s.readBody(c, r, maxBody, s.identified); err != nil {
+		return err
+	}
+	c.door = nil
+	return s.route(c, r)
+}
+
 // ServeAs answers a call of a principal that the console has verified.
 // service is needed for query protocols, whose requests do not name it.
 func (s *Server) ServeAs(w http.ResponseWriter, r *http.Request, p *sekisho.Principal, service string) {
-	c, err := s.begin(w, r)
+	c := s.call(r)
+	defer c.release()
 	c.Service = service
+	err := s.readBody(c, r, s.maxBody(r), s.identified)
 	if rerr := s.route(c, r); err == nil {
 		err = rerr
 	}
 	s.as(c, p)
+	httplimit.Trust(r.Context())
 	if err == nil && c.door.Operations[c.Operation].Auth == NodeKey {
 		err = sekisho.Errorf(sekisho.CodeUnauthenticated, "%s:%s is for managed nodes: it is signed with a node's key.", c.Service, c.Operation)
 	}
@@ -255,24 +316,6 @@ func (s *Server) ServeAs(w http.ResponseWriter, r *http.Request, p *sekisho.Prin
 	}
 	s.serve(w, r, c)
 }
-
-func (s *Server) begin(w http.ResponseWriter, r *http.Request) (*Call, error) {
-	c := s.call(r)
-	limit := s.maxBody(r)
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(limit)))
-	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return c, &awsproto.Error{Code: "RequestEntityTooLarge", Message: "The request is larger than " + byteSize(limit) + ".", Status: http.StatusRequestEntityTooLarge}
-	}
-	if err != nil {
-		return c, &awsproto.Error{Code: "IncompleteBody", Message: "The request ended before its body did.", Status: http.StatusBadRequest}
-	}
-	c.body = body
-	return c, nil
-}
-
-// maxBody bounds a request whose operation does not say otherwise. The largest
-// legitimate ones carry a session document of 64 KiB.
-const maxBody = 1 << 20
 
 // maxBody returns how large the body of r may be.
 func (s *Server) maxBody(r *http.Request) int {
@@ -295,8 +338,6 @@ func (s *Server) call(r *http.Request) *Call {
 	}
 	return c
 }
-
-func byteSize(n int) string { return fmt.Sprintf("%d KiB", n>>10) }
 
 // route finds the door and the operation: by X-Amz-Target, else by the
 // Action of a form and the service it was signed for.
@@ -374,6 +415,7 @@ func (s *Server) authenticate(r *http.Request, c *Call, how Auth) error {
 		return err
 	}
 	c.Region = p.Region
+	httplimit.Trust(r.Context())
 	s.as(c, principal)
 	return nil
 }
@@ -384,34 +426,58 @@ func (s *Server) as(c *Call, p *sekisho.Principal) {
 	c.facts.Region = c.Region
 }
 
-func (s *Server) verify(r *http.Request, c *Call, how Auth) (*sigv4.Parsed, *sekisho.Principal, error) {
+// claim is who a request says it is from, by its headers.
+type claim struct {
+	parsed    *sigv4.Parsed
+	secret    string
+	principal *sekisho.Principal
+	nodeKey   *rsa.PublicKey // in place of secret and principal
+}
+
+// identify checks what the headers say about the caller. Whether the caller
+// knows the secret is for verify to say.
+func (s *Server) identify(r *http.Request, c *Call, how Auth) error {
+	if c.claim != nil {
+		return nil
+	}
 	p, err := sigv4.Parse(r)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	if p.Service != c.Service {
-		return nil, nil, &sigv4.Error{Code: "SignatureDoesNotMatch", Message: fmt.Sprintf("Credential should be scoped to correct service: '%s'.", c.Service)}
+		return &sigv4.Error{Code: "SignatureDoesNotMatch", Message: fmt.Sprintf("Credential should be scoped to correct service: '%s'.", c.Service)}
 	}
 	if p.Region != s.cfg.Region && c.content != nil {
-		return nil, nil, wrongRegion(s.cfg.Region, p.Region)
+		return wrongRegion(s.cfg.Region, p.Region)
 	}
 	if p.Region != s.cfg.Region && (c.door == nil || !c.door.Global) {
-		return nil, nil, &sigv4.Error{Code: "SignatureDoesNotMatch", Message: fmt.Sprintf("Credential should be scoped to a valid region: this server's is '%s', the request was signed for '%s'.", s.cfg.Region, clip(p.Region))}
+		return &sigv4.Error{Code: "SignatureDoesNotMatch", Message: fmt.Sprintf("Credential should be scoped to a valid region: this server's is '%s', the request was signed for '%s'.", s.cfg.Region, clip(p.Region))}
 	}
+	cl := &claim{parsed: p}
 	if how == NodeKey {
 		node := sekisho.NodeID(p.AccessKeyID)
-		key, err := s.cfg.NodeKeys.NodePublicKey(r.Context(), node)
-		if err == nil {
-			err = sigv4.VerifyRSA(p, key, r, sigv4.HashBody(c.body), time.Now())
+		if cl.nodeKey, err = s.cfg.NodeKeys.NodePublicKey(r.Context(), node); err != nil {
+			return s.nodeRefused(r.Context(), c, node, err)
 		}
-		if err != nil {
+	} else if cl.secret, cl.principal, err = s.cfg.Credentials.Credential(r.Context(), p.AccessKeyID, p.SecurityToken); err != nil {
+		return err
+	}
+	c.claim = cl
+	return nil
+}
+
+// verify checks the signature of r, after identify.
+func (s *Server) verify(r *http.Request, c *Call, how Auth) (*sigv4.Parsed, *sekisho.Principal, error) {
+	if err := s.identify(r, c, how); err != nil {
+		return nil, nil, err
+	}
+	p, secret, principal := c.claim.parsed, c.claim.secret, c.claim.principal
+	if how == NodeKey {
+		node := sekisho.NodeID(p.AccessKeyID)
+		if err := sigv4.VerifyRSA(p, c.claim.nodeKey, r, sigv4.HashBody(c.body), time.Now()); err != nil {
 			return nil, nil, s.nodeRefused(r.Context(), c, node, err)
 		}
 		return p, &sekisho.Principal{Type: sekisho.PrincipalAnonymous, Account: s.cfg.Account, ARN: nodeARN(s.cfg.Region, s.cfg.Account, node), UserID: "anonymous", Node: node}, nil
-	}
-	secret, principal, err := s.cfg.Credentials.Credential(r.Context(), p.AccessKeyID, p.SecurityToken)
-	if err != nil {
-		return nil, nil, err
 	}
 	hash := sigv4.HashBody(c.body)
 	if c.content != nil {

@@ -409,7 +409,7 @@ func TestRefusals(t *testing.T) {
 		"altered query":         {c: call{service: "iam", body: "Action=Ping", after: func(r *http.Request) { r.URL.RawQuery = "Name=other" }}, status: 403, code: "SignatureDoesNotMatch"},
 
 		"oversized":           {c: call{target: good, body: `{"Name":"` + long + `"}`}, status: 413, code: "RequestEntityTooLarge", text: "1024 KiB"},
-		"oversized, unsigned": {c: call{target: good, body: `{"Name":"` + long + `"}`, sign: unsigned}, status: 413, code: "RequestEntityTooLarge"},
+		"oversized, unsigned": {c: call{target: good, body: `{"Name":"` + long + `"}`, sign: unsigned}, status: 400, code: "MissingAuthenticationTokenException"},
 		"cut off":             {c: call{target: good, after: func(r *http.Request) { r.Body = io.NopCloser(io.MultiReader(strings.NewReader("{"), failing{})) }}, status: 400, code: "IncompleteBody"},
 		"not JSON":            {c: call{target: good, body: `{"Name":`}, status: 400, code: "SerializationException"},
 		"twice":               {c: call{target: good, body: `{"Name":"a","Name":"b"}`}, status: 400, code: "SerializationException", text: "twice"},

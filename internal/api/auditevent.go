@@ -30,7 +30,7 @@ func (c *Call) Begin(ctx context.Context) error {
 func (s *Server) audit(r *http.Request, c *Call, readOnly bool, e *awsproto.Error) error {
 	// The event outlives a client that hangs up.
 	ctx := context.WithoutCancel(r.Context())
-	if e != nil && e.Status < http.StatusInternalServerError && c.Principal == nil && s.refusals.sum(c.SourceIP, c.Time, func() { s.flush(false) }) {
+	if e != nil && e.Status < http.StatusInternalServerError && c.Principal == nil && !s.refusals.Take(c.SourceIP, c.Time) {
 		if c.begun != "" {
 			return s.cfg.Trail.Abandon(ctx, c.begun)
 		}

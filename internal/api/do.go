@@ -84,7 +84,7 @@ func (c *Call) DescribeError(err error) (code, message string) {
 
 // reread brings an answer over its door's protocol into out.
 func reread(c *Call, answer, out any) error {
-	var w memory
+	var w answerRecorder
 	if err := write(&w, c, answer); err != nil {
 		return err
 	}
@@ -94,22 +94,22 @@ func reread(c *Call, answer, out any) error {
 	return xml.Unmarshal(w.body.Bytes(), out)
 }
 
-// memory keeps an answer.
-type memory struct {
+// answerRecorder keeps an answer.
+type answerRecorder struct {
 	body   bytes.Buffer
 	header http.Header
 }
 
-func (m *memory) Header() http.Header {
+func (m *answerRecorder) Header() http.Header {
 	if m.header == nil {
 		m.header = http.Header{}
 	}
 	return m.header
 }
 
-func (m *memory) Write(b []byte) (int, error) { return m.body.Write(b) }
+func (m *answerRecorder) Write(b []byte) (int, error) { return m.body.Write(b) }
 
-func (m *memory) WriteHeader(int) {}
+func (m *answerRecorder) WriteHeader(int) {}
 
 // calledFor is what the audit event of a call within another says of that one.
 func calledFor(c *Call) map[string]any {

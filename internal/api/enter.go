@@ -5,13 +5,23 @@ import (
 	"net/http"
 
 	"sekisho"
+	"sekisho/internal/wire/httplimit"
 )
 
 // Enter begins a call of an operation that is chosen by its path: the caller
 // is verified, nothing more. When ok is false the answer has been given.
 func (s *Server) Enter(w http.ResponseWriter, r *http.Request, d *Door, operation string) (c *Call, ok bool) {
-	c, err := s.begin(w, r)
+	c = s.call(r)
+	// The body is short and the call may be a channel that lasts for days.
+	defer c.release()
 	c.door, c.Service, c.Operation = d, d.Service, operation
+	from, err := s.strangers, error(nil)
+	if d.Operations[operation].Auth == Signed {
+		from, err = s.identified, s.identify(r, c, Signed)
+	}
+	if err == nil {
+		err = s.readBody(c, r, maxBody, from)
+	}
 	if err == nil && d.Operations[operation].Auth == Signed {
 		err = s.authenticate(r, c, Signed)
 	}
@@ -51,6 +61,7 @@ func (c *Call) AuditSuccess(r *http.Request) error {
 	if !c.authorized {
 		return fmt.Errorf("%s:%s answered without asking policy", c.Service, c.Operation)
 	}
+	httplimit.Trust(r.Context())
 	return c.server.audit(r, c, c.door.Operations[c.Operation].ReadOnly, nil)
 }
 

@@ -4,15 +4,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"time"
 
 	"sekisho"
 	"sekisho/internal/wire/awsproto"
 	"sekisho/internal/wire/sigv4"
 )
-
-// streamTimeout is how long a peer may be silent in the middle of a body.
-const streamTimeout = time.Minute
 
 // content is the body of a streaming call.
 type content struct {
@@ -27,7 +23,7 @@ type content struct {
 func (s *Server) EnterStream(w http.ResponseWriter, r *http.Request, d *Door, operation string) (c *Call, ok bool) {
 	c = s.call(r)
 	c.door, c.Service, c.Operation = d, d.Service, operation
-	c.content = &content{raw: &patient{r.Body, http.NewResponseController(w)}}
+	c.content = &content{raw: r.Body}
 	if err := s.authenticate(r, c, Signed); err != nil {
 		s.writeError(w, r, c, err)
 		return nil, false
@@ -41,7 +37,7 @@ func (s *Server) EnterStreamAs(w http.ResponseWriter, r *http.Request, p *sekish
 	c := s.call(r)
 	c.door, c.Service, c.Operation = d, d.Service, operation
 	unsigned := &sigv4.Parsed{PayloadHash: sigv4.UnsignedPayload, Time: c.Time}
-	raw := &patient{r.Body, http.NewResponseController(w)}
+	raw := r.Body
 	c.content = &content{raw: raw, body: unsigned.Body("", raw), signed: unsigned}
 	s.as(c, p)
 	return c
@@ -56,22 +52,6 @@ func (c *Call) Raw() io.Reader { return c.content.raw }
 
 // Signature is how a call begun with EnterStream was signed.
 func (c *Call) Signature() *sigv4.Parsed { return c.content.signed }
-
-// patient reads from a peer as long as it goes on sending.
-type patient struct {
-	src  io.Reader
-	conn *http.ResponseController
-}
-
-func (p *patient) Read(b []byte) (int, error) {
-	// Not every connection has deadlines; those of tests in memory do not.
-	_ = p.conn.SetReadDeadline(time.Now().Add(streamTimeout))
-	n, err := p.src.Read(b)
-	if err != nil {
-		_ = p.conn.SetReadDeadline(time.Time{})
-	}
-	return n, err
-}
 
 // wrongRegion is S3's refusal of a signature for another region. Clients sign
 // anew for the region it names.

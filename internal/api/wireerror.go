@@ -40,8 +40,12 @@ func (s *Server) writeBusy(w http.ResponseWriter, r *http.Request, c *Call, busy
 		}
 	}
 	w.Header().Set("Retry-After", strconv.Itoa(int(busy.After.Seconds())+1))
+	code := "ThrottlingException"
+	if c.door != nil {
+		code = cmp.Or(c.door.Operations[c.Operation].BusyCode, code)
+	}
 	s.sendError(w, r, c, &awsproto.Error{
-		Code: cmp.Or(c.door.Operations[c.Operation].BusyCode, "ThrottlingException"), Message: busy.Error(), Status: http.StatusTooManyRequests, Sender: true,
+		Code: code, Message: busy.Error(), Status: http.StatusTooManyRequests, Sender: true,
 	})
 }
 

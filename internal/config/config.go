@@ -55,6 +55,12 @@ type Server struct {
 	// AgentsPerSecond is how many agents are let in in a second when many come
 	// at once.
 	AgentsPerSecond float64 `yaml:"agents_per_second"`
+	// Connections bounds the connections of all clients together,
+	// StrangerConnections those on which nobody has authenticated, and
+	// StrangerConnectionsPerAddress those of one address (IPv6: one /64).
+	Connections                   int `yaml:"max_connections"`
+	StrangerConnections           int `yaml:"max_unauthenticated_connections"`
+	StrangerConnectionsPerAddress int `yaml:"max_unauthenticated_connections_per_address"`
 	// Webhooks receive events.
 	Webhooks []Webhook `yaml:"webhooks"`
 }
@@ -136,7 +142,8 @@ func Read(path string) (*Server, error) {
 // Parse reads a configuration and checks its form. Files it names are not
 // looked at; [Server.Check] does that.
 func Parse(b []byte) (*Server, error) {
-	c := &Server{Listen: "0.0.0.0:8443", Region: "us-east-1", Data: "/var/lib/sekisho", EndSessionsOnRevocation: true, AgentsPerSecond: 100}
+	c := &Server{Listen: "0.0.0.0:8443", Region: "us-east-1", Data: "/var/lib/sekisho", EndSessionsOnRevocation: true, AgentsPerSecond: 100,
+		Connections: 65536, StrangerConnections: 4096, StrangerConnectionsPerAddress: 256}
 	dec := yaml.NewDecoder(bytes.NewReader(b))
 	dec.KnownFields(true)
 	if err := dec.Decode(c); err != nil && !errors.Is(err, io.EOF) {
@@ -169,6 +176,18 @@ func (c *Server) form() error {
 	}
 	if !(c.AgentsPerSecond >= 1 && c.AgentsPerSecond <= 1e6) {
 		bad("agents_per_second: %v is not between 1 and 1000000; 100 is usual", c.AgentsPerSecond)
+	}
+	for _, l := range []struct {
+		name string
+		n    int
+	}{
+		{"max_connections", c.Connections},
+		{"max_unauthenticated_connections", c.StrangerConnections},
+		{"max_unauthenticated_connections_per_address", c.StrangerConnectionsPerAddress},
+	} {
+		if l.n < 16 || l.n > 1<<24 {
+			bad("%s: %d is not between 16 and 16777216", l.name, l.n)
+		}
 	}
 	if _, err := c.Proxies(); err != nil {
 		errs = append(errs, err)

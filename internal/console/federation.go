@@ -84,6 +84,10 @@ func (c *Console) finishFederation(w http.ResponseWriter, r *http.Request) {
 	e := AuditEvent{Time: now, Name: "ConsoleLogin", SourceIP: c.cfg.SourceIP(r), UserAgent: r.UserAgent()}
 	state, ok := c.federationState(w, r)
 	if !ok {
+		if wait, ok := c.bySource.take(sourceKey(e.SourceIP), now); !ok {
+			c.tooMany(w, r, e, wait)
+			return
+		}
 		e.Failure = "federation: not the browser that asked"
 		c.audit(r, e)
 		c.backToSignIn(w, r, "again")

@@ -6,6 +6,7 @@ import (
 
 	"sekisho"
 	"sekisho/internal/activity/audit"
+	"sekisho/internal/activity/refusals"
 	"sekisho/internal/api/sekishoapi"
 	"sekisho/internal/api/ssm"
 	"sekisho/internal/console"
@@ -106,8 +107,9 @@ func (r nodeRoles) IssueNodeCredentials(ctx context.Context, node sekisho.NodeID
 
 // consoleAudit keeps sign-ins in the trail.
 type consoleAudit struct {
-	trail  *audit.Trail
-	region string
+	trail    *audit.Trail
+	refusals *refusals.Budget
+	region   string
 }
 
 func (a consoleAudit) ConsoleEvent(ctx context.Context, e console.AuditEvent) error {
@@ -124,6 +126,9 @@ func (a consoleAudit) ConsoleEvent(ctx context.Context, e console.AuditEvent) er
 	if e.Failure != "" {
 		ev.ErrorMessage = e.Failure
 		ev.ResponseElements = map[string]any{e.Name: "Failure"}
+		if e.Principal == nil {
+			return a.refusals.Record(ctx, e.SourceIP, ev)
+		}
 	}
 	return a.trail.Record(ctx, ev)
 }

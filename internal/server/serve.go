@@ -9,10 +9,12 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"sekisho/internal/config"
 	"sekisho/internal/iam/identity/webid"
 	"sekisho/internal/server/proxyproto"
+	"sekisho/internal/wire/httplimit"
 )
 
 // adminUser is the name of the first administrator.
@@ -59,6 +61,11 @@ func Run(ctx context.Context, c *config.Server, w io.Writer, log *slog.Logger) (
 		return err
 	}
 	defer l.Close() // closed twice when the server ran; that is harmless
+	limits := httplimit.New(httplimit.Config{
+		PerAddress: c.StrangerConnectionsPerAddress, Strangers: c.StrangerConnections, Total: c.Connections,
+		Shared: slices.Concat(proxies, balancers),
+	})
+	l = limits.Listener(l)
 	if len(balancers) > 0 {
 		l = &proxyproto.Listener{Listener: l, Balancers: balancers}
 	}

@@ -21,6 +21,7 @@ import (
 	"sekisho"
 	"sekisho/internal/activity/audit"
 	"sekisho/internal/activity/event"
+	"sekisho/internal/activity/refusals"
 	"sekisho/internal/api"
 	"sekisho/internal/api/cloudtrail"
 	"sekisho/internal/api/ec2"
@@ -55,6 +56,7 @@ import (
 	"sekisho/internal/storage/loggroup"
 	"sekisho/internal/storage/objects"
 	"sekisho/internal/store/sqlstore"
+	"sekisho/internal/wire/httplimit"
 	"sekisho/internal/wire/mgs"
 )
 
@@ -110,6 +112,7 @@ type Server struct {
 	keys     *kmskey.Keys
 	ring     *keyring.Ring
 	trail    *audit.Trail
+	refusals *refusals.Budget
 	recorder *record.Recorder
 	objects  *objects.Store
 	buckets  *s3.Door
@@ -164,6 +167,7 @@ func (s *Server) open(ctx context.Context) error {
 		return err
 	}
 	s.trail = audit.New(s.db, audit.Config{Signer: s.ring.Signer(), Recorded: s.recorded})
+	s.refusals = refusals.New(refusals.Config{Trail: s.trail, Region: s.cfg.Region, Now: s.cfg.Now, Log: s.cfg.Log})
 	if s.Directory, err = identity.New(ctx, identity.Config{Store: s.db, Keyring: s.ring, Account: s.cfg.Account}); err != nil {
 		return err
 	}
@@ -252,7 +256,7 @@ func (s *Server) routes() error {
 				Installer: installer{installs},
 			}),
 		},
-		Credentials: nodeCredentials{s.Directory, s.Fleet}, NodeKeys: s.Fleet, Nodes: s.Fleet, Authorizer: authorizer, Trail: s.trail,
+		Credentials: nodeCredentials{s.Directory, s.Fleet}, NodeKeys: s.Fleet, Nodes: s.Fleet, Authorizer: authorizer, Trail: s.trail, Refusals: s.refusals,
 		Account: s.cfg.Account, Region: s.cfg.Region, Now: s.cfg.Now, Log: s.cfg.Log,
 		SourceIP: sourceIP(s.cfg.TrustedProxies),
 	})
@@ -267,7 +271,7 @@ func (s *Server) routes() error {
 	s.console, err = console.New(console.Config{
 		Federation: federation, Buckets: s.buckets,
 		Account: s.cfg.Account, Region: s.cfg.Region, Directory: s.Directory, Doors: s.api, Store: s.db,
-		SignedOut: s.signedOut, Events: s.events, Audit: consoleAudit{s.trail, s.cfg.Region}, Log: s.cfg.Log, SourceIP: sourceIP(s.cfg.TrustedProxies),
+		SignedOut: s.signedOut, Events: s.events, Audit: consoleAudit{s.trail, s.refusals, s.cfg.Region}, Log: s.cfg.Log, SourceIP: sourceIP(s.cfg.TrustedProxies),
 	})
 	if err != nil {
 		return err
@@ -327,7 +331,8 @@ const (
 // then the channels, then what is behind them.
 func (s *Server) Serve(ctx context.Context, l net.Listener, cert tls.Certificate) error {
 	srv := &http.Server{
-		Handler:           s.buckets.Front(bucketHosts(cert), s.handler),
+		Handler:           httplimit.Bodies(s.buckets.Front(bucketHosts(cert), s.handler)),
+		ConnContext:       httplimit.ConnContext,
 		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
 		ErrorLog:  slog.NewLogLogger(quietTLS{s.cfg.Log.Handler()}, slog.LevelDebug),
@@ -340,6 +345,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, cert tls.Certificate
 			s.cfg.Log.Error("reading all nodes failed", "error", err)
 		}
 	})
+	wg.Go(func() { s.refusals.Run(background) })
 	wg.Go(func() { s.bus.Run(background) })
 	wg.Go(func() {
 		if err := s.Directory.Run(background); err != nil && background.Err() == nil {
@@ -418,8 +424,8 @@ func (s *Server) Close() error {
 	if s.recorder != nil {
 		errs = append(errs, s.recorder.Close())
 	}
-	if s.api != nil {
-		s.api.Close()
+	if s.refusals != nil {
+		s.refusals.Close(context.Background())
 	}
 	if s.trail != nil {
 		errs = append(errs, s.trail.Close(context.Background()))

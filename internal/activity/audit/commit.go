@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"sekisho"
+	"sekisho/internal/safetext"
 	"sekisho/internal/wire/id"
 )
 
@@ -298,6 +299,7 @@ func prepare(e *Event, now func() time.Time) error {
 		e.Time = now()
 	}
 	e.Time = e.Time.UTC().Truncate(time.Microsecond)
+	clipFields(e)
 	var err error
 	if e.RequestParameters, err = redacted(e.RequestParameters); err != nil {
 		return fmt.Errorf("audit: request parameters of %s: %w", e.EventName, err)
@@ -326,3 +328,25 @@ func prepare(e *Event, now func() time.Time) error {
 	e.Resources = resources
 	return nil
 }
+
+// clipFields bounds what callers choose. The limits are above what AWS's
+// programs send; resources and elements have limits of their own.
+func clipFields(e *Event) {
+	for _, f := range []struct {
+		text *string
+		most int
+	}{
+		{&e.EventSource, 128}, {&e.EventName, 128}, {&e.Region, 64}, {&e.SourceIP, 64}, {&e.UserAgent, 512}, {&e.RequestID, 128},
+		{&e.ErrorCode, 128}, {&e.ErrorMessage, 4096}, {&e.Reason, 16 << 10}, {&e.UserIdentity.Type, 64}, {&e.UserIdentity.PrincipalID, 512},
+		{&e.UserIdentity.ARN, 2048}, {&e.UserIdentity.AccountID, 64}, {&e.UserIdentity.AccessKeyID, 128}, {&e.UserIdentity.UserName, 512},
+		{&e.UserIdentity.RoleARN, 2048}, {&e.UserIdentity.RoleName, 512}, {&e.UserIdentity.SessionName, 512}, {&e.UserIdentity.Provider, 2048},
+	} {
+		*f.text = safetext.Clip(*f.text, f.most)
+	}
+	for i := range e.Resources {
+		e.Resources[i].ARN = safetext.Clip(e.Resources[i].ARN, maxARN)
+	}
+}
+
+// maxARN fits the longest key of an object.
+const maxARN = 2048

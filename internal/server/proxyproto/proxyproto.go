@@ -176,6 +176,9 @@ func (c *conn) head() {
 	})
 }
 
+// NetConn returns the connection to the balancer.
+func (c *conn) NetConn() net.Conn { return c.Conn }
+
 // Read implements net.Conn.
 func (c *conn) Read(b []byte) (int, error) {
 	if c.head(); c.err != nil {

@@ -1,0 +1,261 @@
+// Package httplimit bounds what strangers can hold of an HTTP server:
+// connections, and the time that a request body may take.
+//
+// A connection is a stranger's until [Trust] is called for a request on it. When
+// strangers have too many connections, of one address or together, the oldest
+// of them is closed: whoever authenticates at once is served however many
+// others connect and stall.
+package httplimit
+
+import (
+	"container/list"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"sekisho/internal/ratelimit"
+)
+
+const (
+	// bodyIdle is how long a client may be silent in the middle of a body.
+	bodyIdle = 30 * time.Second
+	// bodyTotal is how long a stranger's body may take as a whole.
+	bodyTotal = time.Minute
+	// bodyLinger is how long the server waits for the rest of a body that its
+	// handler did not read.
+	bodyLinger = 5 * time.Second
+)
+
+// Config says how many connections there may be.
+type Config struct {
+	PerAddress int // of strangers, for each address (IPv6: each /64); 0 means 256
+	Strangers  int // of strangers together; 0 means 4096
+	Total      int // of everybody; 0 means 65536
+	// Shared are the networks of proxies and load balancers: many clients
+	// connect from one address there, so that PerAddress does not apply.
+	Shared []netip.Prefix
+}
+
+// Limiter counts connections. It is safe for concurrent use.
+type Limiter struct {
+	cfg Config
+
+	mu        sync.Mutex
+	total     int
+	strangers *list.List // of *conn, the oldest first
+	bySource  map[netip.Prefix]*list.List
+}
+
+// New returns a Limiter.
+func New(cfg Config) *Limiter {
+	if cfg.PerAddress == 0 {
+		cfg.PerAddress = 256
+	}
+	if cfg.Strangers == 0 {
+		cfg.Strangers = 4096
+	}
+	if cfg.Total == 0 {
+		cfg.Total = 65536
+	}
+	return &Limiter{cfg: cfg, strangers: list.New(), bySource: map[netip.Prefix]*list.List{}}
+}
+
+// Listener returns l with its connections counted.
+func (l *Limiter) Listener(next net.Listener) net.Listener { return &listener{next, l} }
+
+type listener struct {
+	net.Listener
+	limits *Limiter
+}
+
+// Accept implements net.Listener.
+func (l *listener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		counted, evicted := l.limits.add(c)
+		for _, old := range evicted {
+			_ = old.Close() // it is a stranger's; nothing depends on it
+		}
+		if counted != nil {
+			return counted, nil
+		}
+		_ = c.Close() // there is no room for it
+	}
+}
+
+// conn is a counted connection.
+type conn struct {
+	net.Conn
+	limits *Limiter
+	source netip.Prefix
+
+	// Guarded by limits.mu; nil once the connection is trusted or closed.
+	inAll, inSource *list.Element
+	closed          bool
+}
+
+func (l *Limiter) add(c net.Conn) (counted *conn, evicted []*conn) {
+	counted = &conn{Conn: c, limits: l}
+	shared := true
+	if ap, err := netip.ParseAddrPort(c.RemoteAddr().String()); err == nil {
+		at := ap.Addr().Unmap().WithZone("")
+		counted.source = ratelimit.Source(at)
+		shared = slices.ContainsFunc(l.cfg.Shared, func(p netip.Prefix) bool { return p.Contains(at) })
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	evict := func(from *list.List) {
+		old := from.Front().Value.(*conn)
+		l.forget(old)
+		evicted = append(evicted, old)
+	}
+	if l.total >= l.cfg.Total {
+		if l.strangers.Len() == 0 {
+			return nil, nil
+		}
+		evict(l.strangers)
+	}
+	if l.strangers.Len() >= l.cfg.Strangers {
+		evict(l.strangers)
+	}
+	if same := l.bySource[counted.source]; !shared && same != nil && same.Len() >= l.cfg.PerAddress {
+		evict(same)
+	}
+	l.total++
+	counted.inAll = l.strangers.PushBack(counted)
+	if l.bySource[counted.source] == nil {
+		l.bySource[counted.source] = list.New()
+	}
+	counted.inSource = l.bySource[counted.source].PushBack(counted)
+	return counted, evicted
+}
+
+// forget stops counting c.
+func (l *Limiter) forget(c *conn) {
+	if c.closed {
+		return
+	}
+	c.closed = true
+	l.total--
+	l.unlist(c)
+}
+
+func (l *Limiter) unlist(c *conn) {
+	if c.inAll == nil {
+		return
+	}
+	l.strangers.Remove(c.inAll)
+	same := l.bySource[c.source]
+	same.Remove(c.inSource)
+	if same.Len() == 0 {
+		delete(l.bySource, c.source)
+	}
+	c.inAll, c.inSource = nil, nil
+}
+
+// Close implements net.Conn.
+func (c *conn) Close() error {
+	c.limits.mu.Lock()
+	c.limits.forget(c)
+	c.limits.mu.Unlock()
+	return c.Conn.Close()
+}
+
+func (c *conn) trust() {
+	c.limits.mu.Lock()
+	defer c.limits.mu.Unlock()
+	c.limits.unlist(c)
+}
+
+func (c *conn) trusted() bool {
+	c.limits.mu.Lock()
+	defer c.limits.mu.Unlock()
+	return c.inAll == nil
+}
+
+type contextKey struct{}
+
+// ConnContext is for http.Server: it lets [Trust] find the connection.
+func ConnContext(ctx context.Context, c net.Conn) context.Context {
+	for {
+		if counted, ok := c.(*conn); ok {
+			return context.WithValue(ctx, contextKey{}, counted)
+		}
+		wrapped, ok := c.(interface{ NetConn() net.Conn })
+		if !ok {
+			return ctx
+		}
+		c = wrapped.NetConn()
+	}
+}
+
+// Trust says that the peer of a request has proved who it is. Its connection
+// is no longer a stranger's.
+func Trust(ctx context.Context) {
+	if c, ok := ctx.Value(contextKey{}).(*conn); ok {
+		c.trust()
+	}
+}
+
+// Bodies bounds the time that reading a request's body takes.
+func Bodies(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Body == nil || r.Body == http.NoBody {
+			next.ServeHTTP(w, r)
+			return
+		}
+		if len(r.TransferEncoding) > 0 {
+			// net/http hides a Content-Length beside it, by which a proxy may have
+			// understood another request. RFC 9112, 6.1: close the connection.
+			w.Header().Set("Connection", "close")
+		}
+		b := &body{ReadCloser: r.Body, deadlines: http.NewResponseController(w), began: time.Now()}
+		b.conn, _ = r.Context().Value(contextKey{}).(*conn)
+		b.extend()
+		r.Body = b
+		defer func() {
+			if !b.ended {
+				_ = b.deadlines.SetReadDeadline(time.Now().Add(bodyLinger)) // see extend
+			}
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// body is a request body with deadlines.
+type body struct {
+	io.ReadCloser
+	deadlines *http.ResponseController
+	conn      *conn // nil when connections are not counted
+	began     time.Time
+	ended     bool
+}
+
+// extend sets the deadline of the next read. Connections in memory, as tests
+// have them, know no deadlines, so that an error means nothing.
+func (b *body) extend() {
+	at := time.Now().Add(bodyIdle)
+	if end := b.began.Add(bodyTotal); (b.conn == nil || !b.conn.trusted()) && end.Before(at) {
+		at = end
+	}
+	_ = b.deadlines.SetReadDeadline(at)
+}
+
+// Read implements io.Reader.
+func (b *body) Read(p []byte) (int, error) {
+	b.extend()
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF {
+		b.ended = true
+		_ = b.deadlines.SetReadDeadline(time.Time{}) // see extend
+	}
+	return n, err
+}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"sekisho"
@@ -47,6 +48,22 @@ func (r recordings) Start(ctx context.Context, s *sekisho.Session) (relay.Record
 }
 
 type recording struct{ *record.Recording }
+
+func (r recording) SetKind(sessionType string, properties []byte) error {
+	k := record.Kind{Type: sessionType}
+	if sessionType == record.TypePort {
+		var p struct {
+			Host   string `json:"host"`
+			Port   string `json:"portNumber"`
+			Socket string `json:"socket"`
+		}
+		// What is not understood is not kept: the agent made it.
+		if json.Unmarshal(properties, &p) == nil {
+			k.Host, k.Port, k.Socket = p.Host, p.Port, p.Socket
+		}
+	}
+	return r.Recording.SetKind(k)
+}
 
 func (r recording) Seal(e relay.Exit) error {
 	_, err := r.Recording.Seal(record.Exit{Status: e.Status, Reason: e.Reason})

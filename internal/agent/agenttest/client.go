@@ -408,6 +408,9 @@ func (w *wire) Read(ctx context.Context) (bool, []byte, error) {
 		if err != nil || state.SessionID != w.c.ID {
 			w.c.s.t.Errorf("state %+v of %s: %v", state, w.c.ID, err)
 		}
+		if state.SessionState == mgs.SessionStateEchoOn || state.SessionState == mgs.SessionStateEchoOff {
+			continue // of the terminal, not of the session
+		}
 		w.c.s.update(func() { w.c.states = append(w.c.states, state.SessionState) })
 		if w.c.start.HangUp && state.SessionState == mgs.SessionStateTerminating {
 			w.c.Terminate()

@@ -144,6 +144,21 @@ func (p *Process) Resize(cols, rows uint16) error {
 	})
 }
 
+// Echoes reports whether what is typed shows on the terminal. A program that
+// reads keys one by one, such as a shell with line editing, shows them itself,
+// so only a terminal that reads lines without echo counts as silent.
+func (p *Process) Echoes() bool {
+	echoes := true
+	err := control(p.master, func(fd int) error {
+		t, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+		if err == nil {
+			echoes = t.Lflag&unix.ECHO != 0 || t.Lflag&unix.ICANON == 0
+		}
+		return err
+	})
+	return err != nil || echoes
+}
+
 func control(f *os.File, do func(fd int) error) error {
 	c, err := f.SyscallConn()
 	if err != nil {

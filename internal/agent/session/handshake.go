@@ -24,6 +24,7 @@ type client struct {
 	size    mgs.Size // zero when it was not told yet
 	able    []string // what it can beyond AWS's: "half-close"
 	stream  plugin.Stream
+	echo    func(on bool) // tells the server whether the terminal echoes
 }
 
 // can reports whether the client says that it can do something.

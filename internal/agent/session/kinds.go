@@ -83,7 +83,7 @@ func (s *Session) prepareShell(ctx context.Context, j *job) error {
 		if err != nil {
 			return nil, err
 		}
-		return &shell.Shell{Command: cmd, User: j.user.Name, Size: c.size, Type: typed, ReportExit: c.can(ableExitCode), Log: s.Log}, nil
+		return &shell.Shell{Command: cmd, User: j.user.Name, Size: c.size, Type: typed, ReportExit: c.can(ableExitCode), Echo: c.echo, Log: s.Log}, nil
 	}
 	return nil
 }
@@ -125,7 +125,7 @@ func (s *Session) prepareCommand(ctx context.Context, j *job) error {
 	j.plugin = func(s *Session, c *client) (runner, error) {
 		cmd := s.Users.Command(j.user, path, args, shell.Environment(s.id)...)
 		if j.doc.SessionType == ssmdoc.InteractiveCommands {
-			return &shell.Shell{Command: cmd, User: j.user.Name, Size: c.size, ReportExit: c.can(ableExitCode), Log: s.Log}, nil
+			return &shell.Shell{Command: cmd, User: j.user.Name, Size: c.size, ReportExit: c.can(ableExitCode), Echo: c.echo, Log: s.Log}, nil
 		}
 		return &noninteractive.Command{
 			Exec: cmd, Separate: bool(p.Linux.SeparateOutputStream), ReportExit: c.can(ableExitCode),

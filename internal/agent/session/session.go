@@ -200,6 +200,15 @@ func (s *Session) converse(ctx context.Context, ch *datachannel.Channel, j *job)
 		return err
 	}
 	s.greeted = true
+	c.echo = func(on bool) {
+		state := mgs.SessionStateEchoOff
+		if on {
+			state = mgs.SessionStateEchoOn
+		}
+		if err := ch.SendControl(mgs.NewAgentSessionState(string(s.id), state)); err != nil {
+			s.Log.Debug("could not report the terminal's echo", "error", err)
+		}
+	}
 	run, err := j.plugin(s, c)
 	if err != nil {
 		return err

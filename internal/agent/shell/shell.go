@@ -43,7 +43,10 @@ type Shell struct {
 	Type string
 	// ReportExit sends the exit code, which only Sekisho's client takes.
 	ReportExit bool
-	Log        *slog.Logger
+	// Echo is told when the terminal stops and starts to echo what is typed;
+	// nil if nobody wants to know.
+	Echo func(on bool)
+	Log  *slog.Logger
 }
 
 // Run starts the shell and connects it to stream. It returns nil after the shell has
@@ -64,11 +67,16 @@ func (s *Shell) Run(ctx context.Context, stream plugin.Stream) error {
 	wg.Go(func() {
 		cancel(s.input(ctx, stream, p, first))
 	})
+	echo := &echoWatch{process: p, report: s.Echo}
+	wg.Go(func() { echo.run(ctx) })
 	out := output.New()
 	wg.Go(func() { out.Fill(&output.Tail{From: p}) })
 	sent := make(chan error, 1)
 	wg.Go(func() {
-		sent <- out.Send(func(b []byte) error { return stream.Send(ctx, mgs.PayloadOutput, b) })
+		sent <- out.Send(func(b []byte) error {
+			echo.check() // before a prompt is shown
+			return stream.Send(ctx, mgs.PayloadOutput, b)
+		})
 	})
 
 	select {

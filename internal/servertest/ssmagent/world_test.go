@@ -277,11 +277,14 @@ func (w *world) Start(context.Context, *sekisho.Session) (relay.Recording, error
 
 type quiet struct{}
 
-func (quiet) Output([]byte) error   { return nil }
-func (quiet) Input([]byte) error    { return nil }
-func (quiet) Resize(int, int) error { return nil }
-func (quiet) Marker(string) error   { return nil }
-func (quiet) Seal(relay.Exit) error { return nil }
+func (quiet) SetKind(string, []byte) error { return nil }
+func (quiet) Echo(bool)                    {}
+func (quiet) Disconnected(bool) error      { return nil }
+func (quiet) Output([]byte) error          { return nil }
+func (quiet) Input([]byte) error           { return nil }
+func (quiet) Resize(int, int) error        { return nil }
+func (quiet) Marker(string) error          { return nil }
+func (quiet) Seal(relay.Exit) error        { return nil }
 
 // start begins a session of a kind.
 func (w *world) start(s sekisho.Session, kind string, properties any) {

@@ -37,6 +37,7 @@ const (
 	Keyframe    Kind = 'k' // uvarint columns, uvarint rows, the screen as a terminal sequence
 	Connection  Kind = 'c' // JSON: a forwarded connection
 	File        Kind = 'f' // JSON: a copied file
+	Type        Kind = 't' // JSON: what the session is
 )
 
 // Record is one thing that happened.
@@ -316,7 +317,7 @@ func (t *Totals) count(r Record) {
 		if n, ok := HiddenBytes(r.Data); ok {
 			t.In += n
 		}
-	case Resize, Marker, Exit, Keyframe, Connection, File:
+	case Resize, Marker, Exit, Keyframe, Connection, File, Type:
 	}
 }
 

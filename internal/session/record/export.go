@@ -1,6 +1,7 @@
 package record
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"sekisho"
 	"sekisho/internal/session/cast"
@@ -283,7 +285,13 @@ func (e *exporter) append(s *Stored, rec recfile.Record) {
 		}
 	case recfile.Marker:
 		e.buf = e.enc.AppendMarker(e.buf, rec.Time, string(rec.Data))
-	case recfile.Connection, recfile.File:
+	case recfile.Connection:
+		var c Connection
+		if json.Unmarshal(rec.Data, &c) == nil {
+			e.buf = e.enc.AppendMarker(e.buf, rec.Time, fmt.Sprintf("connection to %s, %v, %d bytes in, %d bytes out, ended by the %s",
+				c.Destination, c.End.Sub(c.Start).Round(time.Millisecond), c.BytesIn, c.BytesOut, c.Ended))
+		}
+	case recfile.File:
 		e.buf = e.enc.AppendMarker(e.buf, rec.Time, string(rec.Data))
 	case recfile.Exit:
 		if status, reason, ok := recfile.ExitStatus(rec.Data); ok {
@@ -293,7 +301,7 @@ func (e *exporter) append(s *Stored, rec recfile.Record) {
 			}
 			e.buf = e.enc.AppendExit(e.buf, rec.Time, status)
 		}
-	case recfile.Keyframe:
+	case recfile.Keyframe, recfile.Type:
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -1238,5 +1239,50 @@ func TestKilled(t *testing.T) {
 		if _, err := record.VerifyLedger(os.DirFS(filepath.Join(copied, "recordings")), publicKeys(testKey(1)), ""); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestForwardedConnections: a session that forwards connections keeps what
+// they were, across a restart, and nothing that passed through them.
+func TestForwardedConnections(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	r := open(t, dir, record.Options{})
+	rec := start(t, r, alice)
+	ok(t, rec.SetKind(record.Kind{Type: record.TypePort, Host: "db", Port: "5432"}))
+	ok(t, rec.Input([]byte("select secret")))
+	ok(t, rec.Output([]byte("the secret")))
+	ok(t, rec.Disconnected(true))
+	ok(t, r.Close())
+	r = open(t, dir, record.Options{})
+	rec = start(t, r, alice)
+	ok(t, rec.SetKind(record.Kind{Type: "Standard_Stream"})) // it was said already
+	ok(t, rec.Output([]byte("another secret")))
+	_, err := rec.Seal(record.Exit{})
+	ok(t, err)
+	s, err := r.Open(alice)
+	ok(t, err)
+	defer s.Close()
+	c, err := s.Records()
+	ok(t, err)
+	var got []record.Connection
+	for {
+		rec, err := c.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		ok(t, err)
+		if bytes.Contains(rec.Data, []byte("secret")) {
+			t.Errorf("payload was kept: %q", rec.Data)
+		}
+		if rec.Kind == recfile.Connection {
+			var c record.Connection
+			ok(t, json.Unmarshal(rec.Data, &c))
+			got = append(got, c)
+		}
+	}
+	if len(got) != 2 || got[0].BytesIn != 13 || got[0].BytesOut != 10 || got[0].Ended != record.EndedByClient || got[0].Peer != "192.0.2.7" ||
+		got[0].Destination != "db:5432" || got[1].BytesOut != 14 || got[1].Ended != record.EndedBySession {
+		t.Errorf("%+v", got)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -363,10 +364,62 @@ func (r *Recorder) reopenFiles(id sekisho.SessionID, dir string, files recording
 		return nil, flawOf(err)
 	}
 	rec := &Recording{r: r, dir: dir, header: h, w: w, files: files}
+	if rec.kind, err = r.kindOf(files.main, id); err != nil {
+		return nil, err
+	}
+	if rec.kind != nil {
+		rec.setKind(*rec.kind)
+	}
 	if status, reason, ok := w.Exit(); ok {
 		rec.exit = &Exit{Status: status, Reason: reason}
 	}
 	return rec, nil
+}
+
+// kindOf reads what the session is from the main file.
+func (r *Recorder) kindOf(main recfile.Storage, id sekisho.SessionID) (*Kind, error) {
+	st, err := main.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("record: %w", err)
+	}
+	f, h, err := openReader(main, st.Size(), id)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := r.unlock(f, h); err != nil {
+		return nil, err
+	}
+	return storedKind(f)
+}
+
+// maxBeforeKind is how many records may stand before the one that says what the
+// session is.
+const maxBeforeKind = 64
+
+// storedKind looks for what the session is.
+func storedKind(f *recfile.Reader) (*Kind, error) {
+	c, err := f.Records()
+	if err != nil {
+		return nil, flawOf(err)
+	}
+	for range maxBeforeKind {
+		rec, err := c.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, flawOf(err)
+		}
+		if rec.Kind != recfile.Type {
+			continue
+		}
+		var k Kind
+		if err := json.Unmarshal(rec.Data, &k); err != nil {
+			return nil, &Flaw{File: MainFile, Problem: "what the session is cannot be read: " + err.Error()}
+		}
+		return &k, nil
+	}
+	return nil, nil
 }
 
 // flawOf makes the flaws of the main file those of the recording.

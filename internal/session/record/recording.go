@@ -24,7 +24,10 @@ type Recording struct {
 	header Header
 	w      *recfile.Writer
 	files  recordingFiles
-	hidden bool // the terminal does not echo
+	filter inputFilter
+	kind   *Kind // nil until it is known
+	// forward counts connections in a session of type Port; else nil.
+	forward *forwarding
 
 	exit   *Exit // once the recording has ended
 	sealed *Summary
@@ -51,12 +54,35 @@ var errClosed = sekisho.Errorf(sekisho.CodeConflict, "The recording has ended.")
 
 // Output records what the terminal showed.
 func (rec *Recording) Output(p []byte) error {
-	return rec.append(recfile.Output, [][]byte{p})
+	return rec.Outputs([][]byte{p})
 }
 
 // Outputs records several frames of output with one write.
 func (rec *Recording) Outputs(frames [][]byte) error {
-	return rec.append(recfile.Output, frames)
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	if rec.forward != nil {
+		return rec.count(fromDestination, frames)
+	}
+	if err := rec.appendLocked(recfile.Output, frames); err != nil {
+		return err
+	}
+	for _, p := range frames {
+		rec.filter.shown(p)
+	}
+	return nil
+}
+
+// count takes what passes in a session that forwards connections.
+func (rec *Recording) count(from int, frames [][]byte) error {
+	if rec.sealed != nil || rec.closed || rec.exit != nil {
+		return errClosed
+	}
+	var ended []*Connection
+	for _, p := range frames {
+		ended = append(ended, rec.forward.pass(from, p, time.Now())...)
+	}
+	return rec.appendConnections(ended)
 }
 
 // Input records what was typed. If input is omitted, or the terminal does not
@@ -64,18 +90,22 @@ func (rec *Recording) Outputs(frames [][]byte) error {
 func (rec *Recording) Input(p []byte) error {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
-	if rec.header.OmitInput || rec.hidden {
+	if rec.forward != nil {
+		return rec.count(fromClient, [][]byte{p})
+	}
+	if rec.header.OmitInput || rec.filter.hides(p) {
 		return rec.appendLocked(recfile.HiddenInput, [][]byte{binary.AppendUvarint(nil, uint64(len(p)))})
 	}
 	return rec.appendLocked(recfile.Input, [][]byte{p})
 }
 
 // Echo says whether the terminal echoes what is typed. Input that is not
-// echoed, such as a password, is not kept.
+// echoed, such as a password, is not kept. Until Echo is called for the first
+// time, prompts that ask for a secret are recognized by their words.
 func (rec *Recording) Echo(on bool) {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
-	rec.hidden = !on
+	rec.filter.reported, rec.filter.echoOff = true, !on
 }
 
 // Resize records the size of the terminal. Sides beyond 2048 are recorded as
@@ -151,6 +181,11 @@ func (rec *Recording) sealAt(exit Exit, now func() time.Duration) (Summary, erro
 	}
 	if rec.exit == nil {
 		exit.Reason = text(exit.Reason)
+		if rec.forward != nil {
+			if err := rec.appendConnections(rec.forward.finish(time.Now())); err != nil {
+				return Summary{}, err
+			}
+		}
 		if err := rec.w.Append(recfile.Exit, now(), recfile.AppendExit(nil, exit.Status, exit.Reason)); err != nil {
 			return Summary{}, fmt.Errorf("record: %w", err)
 		}

@@ -31,6 +31,18 @@ func (p *pair) watchHandshake(m *mgs.Message, from side) error {
 		if err != nil {
 			return nil //nolint:nilerr // the client will refuse it
 		}
+		for _, a := range r.RequestedClientActions {
+			if a.ActionType != mgs.ActionSessionType {
+				continue
+			}
+			t, err := mgs.ParseBody[mgs.SessionTypeRequest](a.ActionParameters)
+			if err != nil {
+				return nil //nolint:nilerr // the client will refuse it
+			}
+			if err := p.rec.SetKind(t.SessionType, t.Properties); err != nil {
+				return err
+			}
+		}
 		if slices.ContainsFunc(r.RequestedClientActions, func(a mgs.RequestedAction) bool { return a.ActionType == mgs.ActionKMSEncryption }) {
 			if p.info.Recording != sekisho.RecordingEncrypted {
 				return errEncrypts

@@ -285,6 +285,10 @@ func (p *pair) take(ctx context.Context, m *mgs.Message, frame []byte, l *leg, f
 		if err != nil {
 			return &violation{err}
 		}
+		switch state.SessionState {
+		case mgs.SessionStateEchoOff, mgs.SessionStateEchoOn:
+			p.rec.Echo(state.SessionState == mgs.SessionStateEchoOn)
+		}
 		if state.SessionState == mgs.SessionStateTerminating {
 			p.finish(ctx, sekisho.Ending{Status: sekisho.SessionTerminated}, true)
 		}
@@ -362,6 +366,10 @@ func (p *pair) tap(m *mgs.Message, from side) error {
 	case mgs.PayloadExitCode:
 		if code, err := mgs.ParseExitCode(m.Payload); err == nil && from == agentSide && !p.encryption.agreed {
 			p.exitCode = code
+		}
+	case mgs.PayloadFlag:
+		if f, err := mgs.ParseFlag(m.Payload); err == nil && f != mgs.FlagTerminateSession {
+			return p.rec.Disconnected(from == clientSide)
 		}
 	case mgs.PayloadSize:
 		if from == clientSide {

@@ -48,6 +48,14 @@ type Recording interface {
 	Input(p []byte) error
 	Resize(cols, rows int) error
 	Marker(label string) error
+	// SetKind says what the session is: the document's sessionType, and the
+	// properties that the agent told the client.
+	SetKind(sessionType string, properties []byte) error
+	// Echo says whether the terminal echoes what is typed.
+	Echo(on bool)
+	// Disconnected says that one side ended the connection of a session that
+	// forwards one at a time.
+	Disconnected(byClient bool) error
 	Seal(e Exit) error
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -85,6 +86,7 @@ type tape struct {
 	mu     sync.Mutex
 	events []string
 	fail   bool
+	kind   string
 }
 
 func (r *tape) add(kind, s string) error {
@@ -99,7 +101,15 @@ func (r *tape) add(kind, s string) error {
 func (r *tape) Output(p []byte) error { return r.add("o", string(p)) }
 func (r *tape) Input(p []byte) error  { return r.add("i", string(p)) }
 func (r *tape) Resize(c, l int) error { return r.add("r", fmt.Sprintf("%dx%d", c, l)) }
-func (r *tape) Marker(s string) error { return r.add("m", s) }
+func (r *tape) SetKind(t string, _ []byte) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.kind = t
+	return nil
+}
+func (r *tape) Echo(on bool)               { _ = r.add("echo", strconv.FormatBool(on)) }
+func (r *tape) Disconnected(by bool) error { return r.add("disconnected", strconv.FormatBool(by)) }
+func (r *tape) Marker(s string) error      { return r.add("m", s) }
 func (r *tape) Seal(e relay.Exit) error {
 	if e.Status >= 0 {
 		return r.add("seal", fmt.Sprintf("%s exit %d", e.Reason, e.Status))
@@ -665,5 +675,44 @@ func TestStatusFollowsTheLegs(t *testing.T) {
 		synctest.Wait()
 		agent.drain(t)
 		want(t, "statuses", fmt.Sprint(w.statuses), "[Connecting Connected Disconnected]")
+	})
+}
+
+// TestEchoIsForTheRecording: what the agent says of its terminal's echo
+// reaches the recording before the prompt that follows, and not the client.
+func TestEchoIsForTheRecording(t *testing.T) {
+	with(t, sekisho.Session{}, func(w *world) {
+		agent, client := w.agent(), w.client()
+		agent.send(mgs.NewAgentSessionState(string(sid), mgs.SessionStateEchoOff))
+		agent.send(output(0, "Password: "))
+		client.send(input(0, "hunter2"))
+		synctest.Wait()
+		agent.send(mgs.NewAgentSessionState(string(sid), mgs.SessionStateEchoOn))
+		synctest.Wait()
+		want(t, "recording", w.tape.String(), "echo:false o:Password:  i:hunter2 echo:true")
+		for _, m := range client.drain(t) {
+			if m.Type == mgs.TypeAgentSessionState {
+				t.Error("the client was sent the state of the terminal")
+			}
+		}
+	})
+}
+
+// TestKindReachesTheRecording: the recording learns from the handshake what
+// the session is, and when a connection ends.
+func TestKindReachesTheRecording(t *testing.T) {
+	with(t, sekisho.Session{}, func(w *world) {
+		agent, client := w.agent(), w.client()
+		m := mgs.New(mgs.TypeOutputStreamData, []byte(`{"AgentVersion":"4.0.0","RequestedClientActions":[{"ActionType":"SessionType",`+
+			`"ActionParameters":{"SessionType":"Port","Properties":{"portNumber":"22"}}}]}`))
+		m.PayloadType = mgs.PayloadHandshakeRequest
+		agent.send(m)
+		synctest.Wait()
+		flag := mgs.New(mgs.TypeInputStreamData, mgs.FlagDisconnectToPort.Bytes())
+		flag.PayloadType = mgs.PayloadFlag
+		client.send(flag)
+		synctest.Wait()
+		want(t, "kind", w.tape.kind, "Port")
+		want(t, "recording", w.tape.String(), "disconnected:true")
 	})
 }

@@ -124,6 +124,10 @@ type ChannelClosed struct {
 const (
 	SessionStateConnected   = "Connected"
 	SessionStateTerminating = "Terminating"
+
+	// Ours: whether the terminal echoes what is typed.
+	SessionStateEchoOn  = "EchoOn"
+	SessionStateEchoOff = "EchoOff"
 )
 
 // AgentSessionState is the body of [TypeAgentSessionState].

@@ -1,0 +1,292 @@
+package record
+
+import (
+	"cmp"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"net"
+	"slices"
+	"time"
+
+	"sekisho/internal/session/recfile"
+)
+
+// Kind says what a session is, as agent and client agreed at its beginning.
+type Kind struct {
+	Type string `json:"type"` // the document's sessionType
+	// Host, Port and Socket are where a session of type Port goes to.
+	Host   string `json:"host,omitempty"`
+	Port   string `json:"port,omitempty"`
+	Socket string `json:"socket,omitempty"`
+}
+
+// TypePort is the Kind.Type of sessions that forward connections.
+const TypePort = "Port"
+
+func (k *Kind) destination() string {
+	if k.Socket != "" {
+		return k.Socket
+	}
+	return net.JoinHostPort(cmp.Or(k.Host, "localhost"), k.Port)
+}
+
+// Connection is what a recording keeps of a forwarded connection: the data of
+// a record of kind recfile.Connection.
+type Connection struct {
+	Peer        string    `json:"peer,omitempty"` // address of the client
+	Destination string    `json:"destination"`
+	Start       time.Time `json:"start"`
+	End         time.Time `json:"end"`
+	BytesOut    int64     `json:"bytes_out"` // to the client
+	BytesIn     int64     `json:"bytes_in"`  // to the destination
+	Ended       string    `json:"ended"`     // see the constants
+}
+
+// How a forwarded connection ended.
+const (
+	EndedByClient      = "client"
+	EndedByDestination = "destination"
+	EndedBySession     = "session" // it was open when the session ended
+)
+
+// maxConnections bounds the connections of one session that are counted apart.
+// Further ones are counted with stream 0.
+const maxConnections = 4096
+
+// forwarding counts what passes in a session that forwards connections. The
+// payload is not kept.
+type forwarding struct {
+	kind   Kind
+	peer   string
+	open   map[uint32]*Connection
+	closed [2]map[uint32]bool // ended by this side only, so far
+	parse  [2]muxParser       // of what comes from the destination, and from the client
+}
+
+const (
+	fromDestination = iota
+	fromClient
+)
+
+func newForwarding(kind Kind, peer string) *forwarding {
+	return &forwarding{
+		kind: kind, peer: peer, open: make(map[uint32]*Connection), closed: [2]map[uint32]bool{make(map[uint32]bool), make(map[uint32]bool)},
+	}
+}
+
+// pass counts p, and returns the connections that it ended.
+func (f *forwarding) pass(from int, p []byte, now time.Time) (ended []*Connection) {
+	f.parse[from].begun = f.parse[from].begun || f.parse[1-from].begun
+	for len(p) > 0 {
+		var e muxEvent
+		e, p = f.parse[from].next(p)
+		switch e.command {
+		case muxOpen:
+			f.connection(e.stream, now)
+		case muxData:
+			c := f.connection(e.stream, now)
+			if from == fromClient {
+				c.BytesIn += int64(e.bytes)
+			} else {
+				c.BytesOut += int64(e.bytes)
+			}
+		case muxClose:
+			if c := f.close(from, e.stream, now); c != nil {
+				ended = append(ended, c)
+			}
+		case muxOther:
+		}
+	}
+	return ended
+}
+
+func (f *forwarding) connection(stream uint32, now time.Time) *Connection {
+	c := f.open[stream]
+	if c == nil && len(f.open) >= maxConnections {
+		stream = 0
+		c = f.open[stream]
+	}
+	if c == nil {
+		c = &Connection{Peer: f.peer, Destination: f.kind.destination(), Start: now.UTC()}
+		f.open[stream] = c
+	}
+	return c
+}
+
+// close ends a connection. The side that closes second only confirms it.
+func (f *forwarding) close(from int, stream uint32, now time.Time) *Connection {
+	c := f.open[stream]
+	if c == nil {
+		return nil
+	}
+	if f.closed[1-from][stream] {
+		delete(f.closed[1-from], stream)
+		delete(f.open, stream)
+		return c
+	}
+	if !f.closed[from][stream] {
+		f.closed[from][stream] = true
+		c.End, c.Ended = now.UTC(), EndedByDestination
+		if from == fromClient {
+			c.Ended = EndedByClient
+		}
+	}
+	return nil
+}
+
+// disconnect ends the one connection of a session that does not multiplex.
+func (f *forwarding) disconnect(from int, now time.Time) []*Connection {
+	c := f.open[0]
+	if c == nil {
+		return nil
+	}
+	delete(f.open, 0)
+	c.End, c.Ended = now.UTC(), EndedByDestination
+	if from == fromClient {
+		c.Ended = EndedByClient
+	}
+	return []*Connection{c}
+}
+
+// finish ends what is still open with the session.
+func (f *forwarding) finish(now time.Time) []*Connection {
+	var ended []*Connection
+	for _, c := range f.open {
+		if c.Ended == "" {
+			c.End, c.Ended = now.UTC(), EndedBySession
+		}
+		ended = append(ended, c)
+	}
+	clear(f.open)
+	slices.SortFunc(ended, func(a, b *Connection) int { return a.Start.Compare(b.Start) })
+	return ended
+}
+
+type muxCommand byte
+
+const (
+	muxOpen muxCommand = iota
+	muxClose
+	muxData
+	muxOther
+)
+
+type muxEvent struct {
+	command muxCommand
+	stream  uint32
+	bytes   int
+}
+
+// muxParser follows the frames of smux, by which clients and agents pass
+// several connections through one session: version (1 or 2), command, length
+// (16 bits) and stream (32 bits), both with the low byte first. What does not
+// begin so is one connection after the other, with stream 0.
+type muxParser struct {
+	head   [8]byte
+	n      int // bytes of head
+	left   int // bytes of the frame's data that are to come
+	stream uint32
+	data   bool // they are data
+	begun  bool // frames have passed, in this direction or the other
+	plain  bool
+}
+
+func (m *muxParser) next(p []byte) (muxEvent, []byte) {
+	switch {
+	case m.plain:
+		return muxEvent{muxData, 0, len(p)}, nil
+	case m.left > 0:
+		n := min(m.left, len(p))
+		m.left -= n
+		if !m.data {
+			return muxEvent{command: muxOther}, p[n:]
+		}
+		return muxEvent{muxData, m.stream, n}, p[n:]
+	}
+	n := copy(m.head[m.n:], p)
+	m.n += n
+	p = p[n:]
+	if m.n < len(m.head) && (m.n < 2 || m.valid()) {
+		return muxEvent{command: muxOther}, p
+	}
+	if !m.valid() {
+		m.plain = true
+		return muxEvent{muxData, 0, m.n + len(p)}, nil
+	}
+	m.n, m.begun = 0, true
+	m.stream = binary.LittleEndian.Uint32(m.head[4:])
+	m.left = int(binary.LittleEndian.Uint16(m.head[2:]))
+	m.data = m.head[1] == 2
+	switch m.head[1] {
+	case 0:
+		return muxEvent{command: muxOpen, stream: m.stream}, p
+	case 1:
+		return muxEvent{command: muxClose, stream: m.stream}, p
+	}
+	return muxEvent{command: muxOther}, p
+}
+
+// valid reports whether head may be the beginning of a frame. The first frame
+// opens a stream or says nothing.
+func (m *muxParser) valid() bool {
+	if m.head[0] != 1 && m.head[0] != 2 || m.head[1] > 4 {
+		return false
+	}
+	return m.begun || m.head[1] == 0 || m.head[1] == 3 || m.head[1] == 4
+}
+
+// SetKind records what the session is. Sessions of type Port keep a record of
+// each connection in place of what passes.
+func (rec *Recording) SetKind(k Kind) error {
+	k.Host, k.Port, k.Socket, k.Type = text(k.Host), text(k.Port), text(k.Socket), text(k.Type)
+	b, err := json.Marshal(k)
+	if err != nil {
+		return fmt.Errorf("record: %w", err)
+	}
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	if rec.kind != nil {
+		return nil
+	}
+	if err := rec.appendLocked(recfile.Type, [][]byte{b}); err != nil {
+		return err
+	}
+	rec.setKind(k)
+	return nil
+}
+
+func (rec *Recording) setKind(k Kind) {
+	rec.kind = &k
+	if k.Type == TypePort {
+		rec.forward = newForwarding(k, rec.header.SourceIP)
+	}
+}
+
+// Disconnected says that the client or the destination ended the connection of
+// a session that forwards one at a time.
+func (rec *Recording) Disconnected(byClient bool) error {
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	if rec.forward == nil {
+		return nil
+	}
+	from := fromDestination
+	if byClient {
+		from = fromClient
+	}
+	return rec.appendConnections(rec.forward.disconnect(from, time.Now()))
+}
+
+func (rec *Recording) appendConnections(ended []*Connection) error {
+	for _, c := range ended {
+		b, err := json.Marshal(c)
+		if err != nil {
+			return fmt.Errorf("record: %w", err)
+		}
+		if err := rec.appendLocked(recfile.Connection, [][]byte{b}); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -14,6 +14,7 @@ AGENT_ARCHITECTURES := amd64 arm64
 FUZZTIME ?= 20s
 
 GOLANGCI_VERSION := v2.15.0
+DEADCODE_VERSION := v0.52.0
 NFPM_VERSION     := v2.45.2
 SBOM_VERSION     := v1.10.0
 PACKAGES         ?= bin/packages
@@ -28,6 +29,7 @@ PLUGIN     := bin/test/session-manager-plugin
 PLAYWRIGHT := e2e/browser/node_modules/.package-lock.json
 GOLANGCI   := bin/tools/golangci-lint-$(GOLANGCI_VERSION)
 NFPM       := bin/tools/nfpm
+DEADCODE   := bin/tools/deadcode
 SBOM       := bin/tools/cyclonedx-gomod
 
 .PHONY: help build programs agents race-programs test-programs web run test unit web-unit e2e browser outages lint fmt vet check fuzz bench clean
@@ -110,8 +112,12 @@ fmt:
 vet:
 	$(GO) vet ./...
 
-lint: $(GOLANGCI) ## golangci-lint over the module
+lint: $(GOLANGCI) $(DEADCODE) ## golangci-lint, unreachable code, prose and commit messages
 	$(GOLANGCI) run ./...
+	@unreachable=$$($(DEADCODE) -tags manpages ./cmd/...) || exit 1; \
+	if [[ -n $$unreachable ]]; then echo "$$unreachable"; exit 1; fi
+	$(GO) run ./tools/prose
+	scripts/commits
 
 fuzz: ## every fuzz target for FUZZTIME each
 	scripts/fuzz $(FUZZTIME)
@@ -140,6 +146,11 @@ $(PLUGIN): tools/session-manager-plugin/go.mod tools/session-manager-plugin/go.s
 	@mkdir -p $(@D)
 	cd tools/session-manager-plugin && CGO_ENABLED=0 $(GO) build -mod=readonly -trimpath -buildvcs=false -ldflags '-s -w' \
 		-o ../../$@ github.com/aws/session-manager-plugin/src/sessionmanagerplugin-main
+	@touch $@
+
+$(DEADCODE): Makefile
+	@mkdir -p $(@D)
+	GOBIN=$(CURDIR)/bin/tools GOFLAGS= $(GO) install golang.org/x/tools/cmd/deadcode@$(DEADCODE_VERSION)
 	@touch $@
 
 # Tools that only releases need. Each is an ordinary Go module.

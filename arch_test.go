@@ -456,6 +456,33 @@ func TestNoSleep(t *testing.T) {
 	}
 }
 
+// TestNoBackgroundContext keeps work from outliving its caller unnoticed: a
+// context comes from the caller, and context.WithoutCancel names the exceptions.
+// Only programs and test apparatus begin contexts.
+func TestNoBackgroundContext(t *testing.T) {
+	t.Parallel()
+	for _, p := range listPackages(t) {
+		base := p.ImportPath[strings.LastIndex(p.ImportPath, "/")+1:]
+		if apparatus(p.ImportPath) || within(p.ImportPath, "sekisho/cmd") || within(p.ImportPath, "sekisho/tools") || strings.HasSuffix(base, "test") {
+			continue
+		}
+		fset := token.NewFileSet()
+		for _, name := range p.GoFiles {
+			f, err := parser.ParseFile(fset, filepath.Join(p.Dir, name), nil, parser.SkipObjectResolution)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ast.Inspect(f, func(n ast.Node) bool {
+				e, ok := n.(ast.Expr)
+				if ok && (isSelector(e, "context", "Background") || isSelector(e, "context", "TODO")) {
+					t.Errorf("%s: a context comes from the caller; use context.WithoutCancel for work that must outlive it", fset.Position(n.Pos()))
+				}
+				return true
+			})
+		}
+	}
+}
+
 // TestWhereIs checks that every file in the tour's "Where is" table exists.
 func TestWhereIs(t *testing.T) {
 	t.Parallel()

@@ -130,7 +130,9 @@ type Server struct {
 	// done ends the channels, which outlive the HTTP requests that opened
 	// them.
 	done context.Context
-	stop context.CancelFunc
+	// closing outlives done: Close writes what is left with it.
+	closing context.Context
+	stop    context.CancelFunc
 	// channels waits for them.
 	channels func()
 }
@@ -139,7 +141,8 @@ type Server struct {
 // again what an earlier process left running.
 func New(ctx context.Context, cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg}
-	s.done, s.stop = context.WithCancel(context.Background())
+	s.closing = context.WithoutCancel(ctx)
+	s.done, s.stop = context.WithCancel(s.closing)
 	if err := s.open(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -425,13 +428,13 @@ func (s *Server) Close() error {
 		errs = append(errs, s.recorder.Close())
 	}
 	if s.refusals != nil {
-		s.refusals.Close(context.Background())
+		s.refusals.Close(s.closing)
 	}
 	if s.trail != nil {
-		errs = append(errs, s.trail.Close(context.Background()))
+		errs = append(errs, s.trail.Close(s.closing))
 	}
 	if s.bus != nil {
-		errs = append(errs, s.bus.Flush(context.Background()))
+		errs = append(errs, s.bus.Flush(s.closing))
 	}
 	if s.db != nil {
 		errs = append(errs, s.db.Close())

@@ -229,10 +229,11 @@ type Config struct {
 
 // Store is an object store. It is safe for concurrent use.
 type Store struct {
-	index Index
-	files folder
-	log   *slog.Logger
-	now   func() time.Time
+	detached context.Context // for erasing what the last reader leaves
+	index    Index
+	files    folder
+	log      *slog.Logger
+	now      func() time.Time
 
 	// looking is held for reading from the look-up of a version to the pin of
 	// its blobs, and for writing when dead blobs are removed: no blob goes
@@ -249,7 +250,7 @@ type pin struct {
 
 // Open opens the store and clears away what a crash left.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
-	s := &Store{index: cfg.Index, files: folder{filepath.Clean(cfg.Dir), cfg.Keys}, log: cfg.Log, now: cfg.Now, pins: map[string]*pin{}}
+	s := &Store{detached: context.WithoutCancel(ctx), index: cfg.Index, files: folder{filepath.Clean(cfg.Dir), cfg.Keys}, log: cfg.Log, now: cfg.Now, pins: map[string]*pin{}}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -327,7 +328,7 @@ func (s *Store) unpin(pieces []Piece) {
 	}
 	s.pinning.Unlock()
 	if len(gone) > 0 {
-		s.erase(context.Background(), gone)
+		s.erase(s.detached, gone)
 	}
 }
 

@@ -31,6 +31,7 @@ import (
 	"time"
 
 	"sekisho/internal/activity/event"
+	"sekisho/internal/netguard"
 )
 
 // Bounds of a delivery.
@@ -116,7 +117,7 @@ func (e *Endpoint) control(_, address string, _ syscall.RawConn) error {
 	if err != nil {
 		return &forbidden{fmt.Sprintf("%q is not an address", address)}
 	}
-	if e.url.Scheme == "http" && !reached(ap.Addr()).IsLoopback() {
+	if e.url.Scheme == "http" && !netguard.Reached(ap.Addr()).IsLoopback() {
 		return &forbidden{fmt.Sprintf("without TLS events are sent to this machine only, and %s is another", ap.Addr())}
 	}
 	return CheckAddress(ap.Addr(), e.cfg.Allow)

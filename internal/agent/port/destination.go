@@ -12,27 +12,8 @@ import (
 	"time"
 
 	"sekisho"
+	"sekisho/internal/netguard"
 )
-
-// alwaysDenied are addresses that no forwarded connection reaches: instance
-// metadata services, which hand out credentials, and addresses that do not name a
-// single machine.
-var alwaysDenied = prefixes(
-	"0.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4",
-	"::/128", "fe80::/10", "ff00::/8",
-	"fd00:ec2::/32",      // AWS's metadata and its neighbours
-	"100.100.100.200/32", // Alibaba Cloud's metadata
-	"168.63.129.16/32",   // Azure's
-	"192.0.0.192/32",     // Oracle Cloud's
-)
-
-func prefixes(all ...string) []netip.Prefix {
-	out := make([]netip.Prefix, len(all))
-	for i, s := range all {
-		out[i] = netip.MustParsePrefix(s)
-	}
-	return out
-}
 
 // Rules decide which addresses forwarded connections may reach. The zero value
 // denies addresses that are never wanted; see docs/sessions.md.
@@ -47,30 +28,12 @@ type Rules struct {
 	Responder netip.AddrPort
 }
 
-// embedded are prefixes of IPv6 whose last 32 bits are an IPv4 address.
-var embedded = prefixes("::ffff:0:0/96", "::/96", "64:ff9b::/96")
-
-// plain returns the address that packets to a really reach.
-func plain(a netip.Addr) netip.Addr {
-	a = a.WithZone("")
-	for _, p := range embedded {
-		if a.Is6() && p.Contains(a) && a != netip.IPv6Loopback() && !a.IsUnspecified() {
-			b := a.As16()
-			return netip.AddrFrom4([4]byte(b[12:]))
-		}
-	}
-	return a.Unmap()
-}
-
 // denied reports whether an address must not be reached under the name host.
 func (r *Rules) denied(a netip.Addr, host string) bool {
-	if a.Is4In6() { // as netip.Prefix.Contains would not find it
-		a = a.Unmap()
-	}
-	real := plain(a)
+	a, real := a.Unmap().WithZone(""), netguard.Reached(a)
 	in := func(all []netip.Prefix) bool {
 		for _, p := range all {
-			if p.Contains(real) || p.Contains(a.WithZone("")) {
+			if p.Contains(real) || p.Contains(a) {
 				return true
 			}
 		}
@@ -81,18 +44,18 @@ func (r *Rules) denied(a netip.Addr, host string) bool {
 	}
 	// A foreign name that resolves to loopback must not reach services that
 	// listen on loopback only.
-	return in(alwaysDenied) || in(r.Deny) || real.IsLoopback() && !own(host)
+	return netguard.Never(a) || in(r.Deny) || real.IsLoopback() && !own(host)
 }
 
 // responder reports whether the metadata service of this agent listens there.
 func (r *Rules) responder(a netip.Addr, port uint16) bool {
-	return r.Responder.IsValid() && netip.AddrPortFrom(plain(a), port) == r.Responder
+	return r.Responder.IsValid() && netip.AddrPortFrom(netguard.Reached(a), port) == r.Responder
 }
 
 // own reports whether host names this machine.
 func own(host string) bool {
 	if a, err := netip.ParseAddr(host); err == nil {
-		return plain(a).IsLoopback()
+		return netguard.Reached(a).IsLoopback()
 	}
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
 	name, _ := os.Hostname() // without a name there is nothing to compare with

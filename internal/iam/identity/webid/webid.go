@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -26,6 +27,7 @@ import (
 	"sekisho"
 	"sekisho/internal/iam/identity"
 	"sekisho/internal/iam/policy"
+	"sekisho/internal/netguard"
 	"sekisho/internal/ratelimit"
 )
 
@@ -65,7 +67,8 @@ type Verifier struct {
 // Config is what a Verifier needs.
 type Config struct {
 	Directory *identity.Directory
-	// Transport reaches providers; nil = the system's certificates.
+	// Transport reaches providers; nil means the system's certificates, and no
+	// link-local or metadata addresses.
 	Transport http.RoundTripper
 	Now       func() time.Time // nil = time.Now
 }
@@ -77,9 +80,17 @@ func New(c Config) *Verifier {
 		v.now = time.Now
 	}
 	if v.rt == nil {
-		v.rt = http.DefaultTransport
+		v.rt = guardedTransport()
 	}
 	return v
+}
+
+// guardedTransport is http.DefaultTransport without addresses that nothing may
+// connect to: whoever can create a provider chooses the name that is resolved.
+func guardedTransport() http.RoundTripper {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.DialContext = (&net.Dialer{Timeout: fetchTimeout, Control: netguard.Control}).DialContext
+	return t
 }
 
 // issuer is a provider's discovery document and the client that fetches it.

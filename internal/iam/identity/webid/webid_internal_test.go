@@ -98,3 +98,18 @@ func FuzzIssuerOf(f *testing.F) {
 		}
 	})
 }
+
+func TestProvidersAtMetadataAddressesAreNotReached(t *testing.T) {
+	t.Parallel()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://[64:ff9b::a9fe:a9fe]/.well-known/openid-configuration", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := guardedTransport().RoundTrip(r)
+	if err == nil {
+		_ = resp.Body.Close()
+	}
+	if err == nil || !strings.Contains(err.Error(), "denied") {
+		t.Errorf("got %v", err)
+	}
+}

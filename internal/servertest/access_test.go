@@ -144,6 +144,7 @@ func TestSessionsMayOutliveAccess(t *testing.T) {
 type answerOf struct {
 	Allowed          bool
 	Decision, Reason string
+	Statement        string
 	Steps            []struct{ ResourceArn, Decision, Reason string }
 	Windows          []struct{ From, To float64 }
 	Sampled          bool
@@ -271,6 +272,28 @@ func TestWhy(t *testing.T) {
 	} {
 		if a := s.JSON(s.Admin, "sekisho", "ExplainAccess", in); a.Code() != "ValidationException" {
 			t.Errorf("%s: %s", name, a.Body)
+		}
+	}
+	// What does not exist is unknown, not denied.
+	for name, in := range map[string]map[string]any{
+		"node":    {"UserName": "alice", "Target": "mi-0123456789abcdef0"},
+		"name":    {"UserName": "alice", "Target": "web-1"},
+		"tag":     {"UserName": "alice", "Target": "tag:Role=db"},
+		"nothing": {"UserName": "alice"},
+		"session": {"UserName": "alice", "Action": "ssm:TerminateSession", "Target": "alice-abcdefghijklmnopqrstuvwxyz"},
+	} {
+		if a := s.JSON(s.Admin, "sekisho", "ExplainAccess", in); a.Code() != "ResourceNotFoundException" {
+			t.Errorf("unknown %s: %s", name, a.Body)
+		}
+	}
+	for user, in := range map[string]map[string]any{
+		"allowed":   {"UserName": "alice", "Target": n.ID, "SourceIp": "127.0.0.2", "At": middle.Unix()},
+		"near miss": {"UserName": "alice", "Target": n.ID, "SourceIp": "127.0.0.3", "At": middle.Unix()},
+	} {
+		var why answerOf
+		s.JSON(s.Admin, "sekisho", "ExplainAccess", in).Decode(t, &why)
+		if !strings.Contains(why.Statement, "Window") {
+			t.Errorf("%s: the statement is %q", user, why.Statement)
 		}
 	}
 	if a := s.JSON(s.Admin, "sekisho", "ExplainAccess", map[string]any{"UserName": "nobody"}); a.Code() != "ResourceNotFoundException" {

@@ -51,6 +51,7 @@ type explainStep struct {
 	DocumentCheck bool // the value of ssm:SessionDocumentAccessCheck
 	Decision      string
 	Reason        string
+	Statement     string `json:",omitempty"` // that decided, or came closest
 }
 
 type window struct{ From, To awsproto.Epoch }
@@ -61,7 +62,8 @@ type explainAnswer struct {
 	At           awsproto.Epoch
 	Allowed      bool
 	Decision     string // allowed, implicitDeny or explicitDeny, as the simulator has it
-	Reason       string // the deciding statement, or the nearest miss
+	Reason       string // why, in one sentence
+	Statement    string `json:",omitempty"` // that decided, or came closest, with its policy
 	Message      string `json:",omitempty"` // what the caller itself is told
 	Steps        []explainStep
 	// Notes warn of grants that may be unintended.
@@ -100,11 +102,11 @@ func (d *door) explainAccess(ctx context.Context, c *api.Call, in *explainReques
 		return nil, err
 	}
 	out := &explainAnswer{
-		PrincipalArn: in.PrincipalArn, Action: in.Action, At: in.At, Allowed: v.Allowed, Decision: decision(v), Reason: v.Reason, Message: v.Message,
-		Steps: []explainStep{},
+		PrincipalArn: in.PrincipalArn, Action: in.Action, At: in.At, Allowed: v.Allowed, Decision: decision(v), Reason: v.Reason, Statement: v.Statement,
+		Message: v.Message, Steps: []explainStep{},
 	}
 	for _, s := range steps {
-		out.Steps = append(out.Steps, explainStep{s.Resource, s.Check, decision(s.Verdict), s.Verdict.Reason})
+		out.Steps = append(out.Steps, explainStep{s.Resource, s.Check, decision(s.Verdict), s.Verdict.Reason, s.Verdict.Statement})
 	}
 	if out.Notes, err = d.notes(ctx, in, p, v); err != nil {
 		return nil, err
@@ -188,7 +190,7 @@ func (d *door) asking(f authz.Facts, mfa bool) authz.DecideFunc {
 	}
 	f.Principal = &p
 	return func(ctx context.Context, action, resource string, keys ...authz.Key) (authz.Verdict, error) {
-		return d.Authorizer.Decide(ctx, &f, action, resource, keys...)
+		return d.Authorizer.Explain(ctx, &f, action, resource, keys...)
 	}
 }
 
@@ -198,6 +200,13 @@ type asked func(ctx context.Context, ask authz.DecideFunc) (authz.Verdict, []aut
 // question finds out what the call would ask.
 func (d *door) question(ctx context.Context, in *explainRequest) (asked, error) {
 	action := strings.ToLower(in.Action)
+	if in.ResourceArn == "" && (action == "ssm:startsession" || in.Target != "") {
+		// An answer about something that does not exist would mislead: policies
+		// deny what they do not name.
+		if err := d.targetExists(ctx, in.Target, action == "ssm:startsession"); err != nil {
+			return nil, err
+		}
+	}
 	switch {
 	case in.ResourceArn == "" && action == "ssm:startsession":
 		q, err := d.Requests.StartSession(ctx, in.Target, in.DocumentName)
@@ -214,6 +223,25 @@ func (d *door) question(ctx context.Context, in *explainRequest) (asked, error) 
 		return one(in.Action, "*", nil), nil
 	}
 	return one(in.Action, in.ResourceArn, nil), nil
+}
+
+// targetExists checks that target is a managed node or, unless nodeOnly, a
+// session.
+func (d *door) targetExists(ctx context.Context, target string, nodeOnly bool) error {
+	if !nodeOnly && !id.ValidNode(target) && id.ValidSession(target) {
+		if _, err := d.Sessions.Session(ctx, root.SessionID(target)); root.IsNotFound(err) {
+			return root.Errorf(root.CodeNotFound, "Unknown session %q.", target)
+		} else if err != nil {
+			return err
+		}
+		return nil
+	}
+	if _, err := d.node(ctx, target); root.IsNotFound(err) {
+		return root.Errorf(root.CodeNotFound, "Unknown node %q: Target takes the ID of a managed node.", target)
+	} else if err != nil {
+		return err
+	}
+	return nil
 }
 
 func one(action, resource string, keys []authz.Key) asked {

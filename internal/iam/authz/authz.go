@@ -90,22 +90,16 @@ type Verdict struct {
 	Message string
 	// Reason is the full explanation, for the audit trail.
 	Reason string
+	// Statement names the statement that decided or, if none did, the Allow
+	// statement that came closest, with its policy. Only Explain sets it.
+	Statement string
 }
 
 // Decide evaluates one action on one resource.
 func (a *Authorizer) Decide(ctx context.Context, f *Facts, action, resource string, keys ...Key) (Verdict, error) {
-	if f.Principal == nil {
-		return Verdict{}, sekisho.Errorf(sekisho.CodeUnauthenticated, "the request has no principal")
-	}
-	set, err := a.policies.Policies(ctx, f.Principal)
+	set, req, err := a.request(ctx, f, action, resource, keys)
 	if err != nil {
-		return Verdict{}, fmt.Errorf("policies of %s: %w", f.Principal.ARN, err)
-	}
-	req := &policy.Request{
-		Action:    action,
-		Resource:  resource,
-		Context:   contextOf(f, keys),
-		Principal: PolicyPrincipal(f.Principal),
+		return Verdict{}, err
 	}
 	d := set.Evaluate(req)
 	if d.Effect == policy.Allowed {
@@ -115,6 +109,40 @@ func (a *Authorizer) Decide(ctx context.Context, f *Facts, action, resource stri
 		Explicit: d.Effect == policy.ExplicitDeny,
 		Message:  d.Message(f.Principal.ARN, action, resource),
 		Reason:   set.Explain(req).Sentence,
+	}, nil
+}
+
+// Explain is Decide with the reason of allowed requests and the statement that
+// decided. It checks every statement: use it off the hot path.
+func (a *Authorizer) Explain(ctx context.Context, f *Facts, action, resource string, keys ...Key) (Verdict, error) {
+	set, req, err := a.request(ctx, f, action, resource, keys)
+	if err != nil {
+		return Verdict{}, err
+	}
+	e := set.Explain(req)
+	v := Verdict{Allowed: e.Effect == policy.Allowed, Explicit: e.Effect == policy.ExplicitDeny, Reason: e.Sentence}
+	if !v.Allowed {
+		v.Message = e.Message(f.Principal.ARN, action, resource)
+	}
+	if ref := e.Statement(); ref != nil {
+		v.Statement = ref.String()
+	}
+	return v, nil
+}
+
+func (a *Authorizer) request(ctx context.Context, f *Facts, action, resource string, keys []Key) (*policy.Set, *policy.Request, error) {
+	if f.Principal == nil {
+		return nil, nil, sekisho.Errorf(sekisho.CodeUnauthenticated, "the request has no principal")
+	}
+	set, err := a.policies.Policies(ctx, f.Principal)
+	if err != nil {
+		return nil, nil, fmt.Errorf("policies of %s: %w", f.Principal.ARN, err)
+	}
+	return set, &policy.Request{
+		Action:    action,
+		Resource:  resource,
+		Context:   contextOf(f, keys),
+		Principal: PolicyPrincipal(f.Principal),
 	}, nil
 }
 

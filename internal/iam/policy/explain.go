@@ -113,19 +113,19 @@ func (e *Explanation) sentence() string {
 	switch e.Effect {
 	case Allowed:
 		for _, m := range e.Matched {
-			return "allowed by " + m.describe()
+			return "allowed by " + m.String()
 		}
 		return "allowed"
 	case ExplicitDeny:
 		for _, m := range e.Matched {
 			if m.PolicyType == e.DeniedBy {
-				return "denied by " + m.describe()
+				return "denied by " + m.String()
 			}
 		}
 		return "denied by a " + string(e.DeniedBy)
 	case ImplicitDeny:
 	}
-	if len(e.Nearest) == 0 || slices.ContainsFunc(e.Nearest[0].Failed, func(f Failure) bool { return f.Element == ElementAction }) {
+	if len(e.Nearest) == 0 || e.Nearest[0].failedAction() {
 		return "no " + string(e.DeniedBy) + " allows the action"
 	}
 	var reasons []string
@@ -135,7 +135,28 @@ func (e *Explanation) sentence() string {
 	return "allowed but for " + strings.Join(reasons, "; and for ")
 }
 
-func (ref *StatementRef) describe() string {
+// Statement returns the statement that decided or, for an implicit deny, the
+// Allow statement that came closest, if it covers the action. It is nil if there
+// is none.
+func (e *Explanation) Statement() *StatementRef {
+	for i := range e.Matched {
+		if e.Effect == Allowed || e.Matched[i].PolicyType == e.DeniedBy {
+			return &e.Matched[i]
+		}
+	}
+	if e.Effect != ImplicitDeny || len(e.Nearest) == 0 || e.Nearest[0].failedAction() {
+		return nil
+	}
+	return &e.Nearest[0].Statement
+}
+
+// failedAction reports whether the statement is about other actions.
+func (m *Miss) failedAction() bool {
+	return slices.ContainsFunc(m.Failed, func(f Failure) bool { return f.Element == ElementAction })
+}
+
+// String names the statement and its policy.
+func (ref *StatementRef) String() string {
 	name := "statement " + strconv.Itoa(ref.Index+1)
 	if ref.Sid != "" {
 		name = "statement " + ref.Sid

@@ -3,11 +3,8 @@
 package cli
 
 import (
-	"fmt"
-	"io"
+	"context"
 	"os"
-	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -32,7 +29,9 @@ func New(std Streams) *cobra.Command {
 
 It reads the server's address, your credentials and the certificate authority
 from AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
-AWS_SESSION_TOKEN and AWS_CA_BUNDLE, or from a profile in ~/.aws.`,
+AWS_SESSION_TOKEN and AWS_CA_BUNDLE, or from a profile in ~/.aws.
+
+` + exitCodeHelp,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
@@ -50,26 +49,26 @@ AWS_SESSION_TOKEN and AWS_CA_BUNDLE, or from a profile in ~/.aws.`,
 	}
 	root.AddCommand(startSession(std, dial), execute(std, dial), forward(dial), cp(std, dial), sshProxy(std, dial), sshConfig(dial),
 		sessions(dial), replay(dial), verify(dial), nodes(dial), approveIdentity(dial), quickSetup(dial), why(dial), events(dial))
+	usageErrors(root)
 	return root
 }
 
-type dialer func() (*client.Client, error)
-
-// table prints rows in columns. It escapes the cells, which are untrusted.
-func table(w io.Writer, head []string, rows [][]string) error {
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, strings.Join(head, "\t"))
-	for _, row := range rows {
-		for i, cell := range row {
-			if cell == "" {
-				cell = "-"
-			}
-			row[i] = client.Printable(cell)
-		}
-		fmt.Fprintln(tw, strings.Join(row, "\t"))
+// Main runs the command line, with the commands that add adds, and returns its
+// exit code.
+func Main(ctx context.Context, std Streams, args []string, add ...func(root *cobra.Command)) int {
+	if IsPlugin(args[0]) {
+		return report(ctx, std.Err, nil, Plugin(ctx, std, args[1:]))
 	}
-	return tw.Flush()
+	root := New(std)
+	for _, f := range add {
+		f(root)
+	}
+	root.SetArgs(args[1:])
+	cmd, err := root.ExecuteContextC(ctx)
+	return report(ctx, std.Err, cmd, err)
 }
+
+type dialer func() (*client.Client, error)
 
 func when(t client.Time) string {
 	if t.IsZero() {

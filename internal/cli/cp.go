@@ -1,11 +1,11 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"time"
 
+	"github.com/mattn/go-runewidth"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
@@ -32,38 +32,67 @@ were already copied. It skips symbolic links and everything else that is not a
 regular file, and says so.
 
 The session's recording lists what was copied.`,
-		Args: cobra.ExactArgs(2),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			in.From, in.To = client.ParsePlace(args[0]), client.ParsePlace(args[1])
-			remote := &in.From
-			if in.To.Target != "" {
-				remote = &in.To
-			}
-			if (in.From.Target == "") == (in.To.Target == "") {
-				return errors.New("cp: exactly one of SOURCE and DESTINATION must be on a node (TARGET:PATH)")
-			}
-			return withTarget(cmd, dial, remote.Target, func(c *client.Client, target string) error {
-				remote.Target = target
-				o := transfer.Options{Note: func(text string) {
+		Args:              cobra.ExactArgs(2),
+		ValidArgsFunction: completeCopy(dial),
+	}
+	format := outputFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		in.From, in.To = client.ParsePlace(args[0]), client.ParsePlace(args[1])
+		remote := &in.From
+		if in.To.Target != "" {
+			remote = &in.To
+		}
+		if (in.From.Target == "") == (in.To.Target == "") {
+			return usagef(cmd, "exactly one of SOURCE and DESTINATION must be on a node (TARGET:PATH)")
+		}
+		return withTarget(cmd, dial, remote.Target, func(c *client.Client, target string) error {
+			remote.Target = target
+			result := copyResult{Copied: []copiedFile{}, Skipped: []string{}}
+			o := transfer.Options{
+				Note: func(text string) {
+					result.Skipped = append(result.Skipped, text)
 					fmt.Fprintf(cmd.ErrOrStderr(), "sekisho: %s\n", client.Printable(text))
+				},
+				Copied: func(i transfer.Item) { result.add(i) },
+			}
+			if !quiet && term.IsTerminal(int(std.Err.Fd())) {
+				bar := &progress{w: cmd.ErrOrStderr(), width: func() int {
+					cols, _, err := term.GetSize(int(std.Err.Fd()))
+					if err != nil || cols <= 0 {
+						return 80
+					}
+					return cols
 				}}
-				if !quiet && term.IsTerminal(int(std.Err.Fd())) {
-					bar := &progress{w: cmd.ErrOrStderr(), width: func() int {
-						cols, _, err := term.GetSize(int(std.Err.Fd()))
-						if err != nil {
-							return 80
-						}
-						return cols
-					}}
-					o.Progress, o.Copied = bar.progress, bar.copied
-				}
-				return c.Copy(cmd.Context(), in, o, onStderr(cmd))
-			})
-		},
+				o.Progress = bar.progress
+				o.Copied = func(i transfer.Item) { bar.copied(i); result.add(i) }
+			}
+			if err := c.Copy(cmd.Context(), in, o, onStderr(cmd)); err != nil {
+				return err
+			}
+			return format.write(cmd.OutOrStdout(), result, func(io.Writer) error { return nil })
+		})
 	}
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "no progress bar")
 	reasonFlag(cmd, &in.Reason)
 	return cmd
+}
+
+// copyResult is the output of cp -o json. The table format prints nothing, as cp
+// and scp do.
+type copyResult struct {
+	Copied  []copiedFile
+	Skipped []string
+}
+
+type copiedFile struct {
+	Path         string
+	Size         int64
+	SHA256       string
+	ResumedBytes int64 // size of the part that already existed
+}
+
+func (r *copyResult) add(i transfer.Item) {
+	r.Copied = append(r.Copied, copiedFile{i.Path, i.Size, i.SHA256, i.Resumed})
 }
 
 // progress draws one line per file.
@@ -98,12 +127,12 @@ func (p *progress) progress(path string, done, size int64) {
 		rate = bytesText(int64(float64(done-p.from)/seconds)) + "/s"
 	}
 	tail := fmt.Sprintf(" %3d%% %9s %11s", percent, bytesText(done), rate)
-	name := []rune(client.Printable(path))
+	name := client.Printable(path)
 	room := max(p.width()-len(tail)-1, 8)
-	if len(name) > room {
-		name = append([]rune("…"), name[len(name)-room+1:]...)
+	if over := runewidth.StringWidth(name) - room; over > 0 {
+		name = runewidth.TruncateLeft(name, over+1, "…")
 	}
-	fmt.Fprintf(p.w, "\r%-*s%s", room, string(name), tail)
+	fmt.Fprintf(p.w, "\r%s%s", runewidth.FillRight(name, room), tail)
 }
 
 func (p *progress) copied(i transfer.Item) {

@@ -1,7 +1,10 @@
 package cli
 
 import (
+	"encoding/json"
 	"fmt"
+	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,47 +22,58 @@ func events(dial dialer) *cobra.Command {
 		Use:   "events",
 		Short: "List session and node events, and webhook delivery status",
 		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if last < 1 {
-				return fmt.Errorf("--last must be at least 1")
-			}
-			c, err := dial()
+	}
+	format := outputFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if last < 1 {
+			return usagef(cmd, "--last must be at least 1")
+		}
+		c, err := dial()
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		if webhooks {
+			list, err := c.Webhooks(cmd.Context())
 			if err != nil {
 				return err
 			}
-			defer c.Close()
-			if webhooks {
-				list, err := c.Webhooks(cmd.Context())
-				if err != nil {
-					return err
-				}
-				return printWebhooks(cmd, list)
-			}
-			list, err := c.Events(cmd.Context(), last, detailType, subject)
-			if err != nil {
-				return err
-			}
-			return printEvents(cmd, list, asJSON)
-		},
+			return format.write(cmd.OutOrStdout(), nonNil(list), func(w io.Writer) error { return printWebhooks(w, list) })
+		}
+		list, err := c.Events(cmd.Context(), last, detailType, subject)
+		if err != nil {
+			return err
+		}
+		slices.Reverse(list) // oldest first, as in a log
+		if asJSON {
+			return printEventLines(cmd.OutOrStdout(), list)
+		}
+		raw := make([]json.RawMessage, len(list))
+		for i, e := range list {
+			raw[i] = e.Raw
+		}
+		return format.write(cmd.OutOrStdout(), raw, func(w io.Writer) error { return printEvents(w, list) })
 	}
 	cmd.Flags().BoolVar(&webhooks, "webhooks", false, "list webhooks and the state of their deliveries")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print each event as sent to webhooks, one per line, oldest first")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print each event as sent to webhooks, one per line")
 	cmd.Flags().IntVarP(&last, "last", "n", 20, "number of events")
 	cmd.Flags().StringVar(&detailType, "type", "", `only events of this type, such as "Session Denied"`)
 	cmd.Flags().StringVar(&subject, "of", "", "only events of this session or node")
 	return cmd
 }
 
-func printEvents(cmd *cobra.Command, list []client.Event, asJSON bool) error {
-	var rows [][]string
-	for i := range list {
-		e := list[len(list)-1-i] // the newest last, as in a log
-		if asJSON {
-			if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s\n", e.Raw); err != nil {
-				return err
-			}
-			continue
+func printEventLines(w io.Writer, list []client.Event) error {
+	for _, e := range list {
+		if _, err := fmt.Fprintf(w, "%s\n", e.Raw); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+func printEvents(w io.Writer, list []client.Event) error {
+	var rows [][]string
+	for _, e := range list {
 		at := e.Time
 		if t, err := time.Parse(time.RFC3339, e.Time); err == nil {
 			at = when(client.Time{Time: t})
@@ -77,28 +91,26 @@ func printEvents(cmd *cobra.Command, list []client.Event, asJSON bool) error {
 			detail("owner", "principal", "source-ip"), detail("cause", "error-message", "message", "reason", "eventName"),
 		})
 	}
-	if asJSON {
-		return nil
-	}
-	return table(cmd.OutOrStdout(), []string{"TIME", "EVENT", "SESSION", "NODE", "WHO", "WHY"}, rows)
+	return table(w, []string{"TIME", "EVENT", "SESSION", "NODE", "WHO", "WHY"}, rows)
 }
 
-func printWebhooks(cmd *cobra.Command, list []client.Webhook) error {
+func printWebhooks(w io.Writer, list []client.Webhook) error {
 	rows := make([][]string, len(list))
-	for i, w := range list {
-		events := w.Events
+	for i, hook := range list {
+		events := hook.Events
 		if events == "" {
 			events = "all"
 		}
 		failure := ""
-		if w.LastFailure != "" {
-			failure = when(w.LastFailedAt) + ": " + w.LastFailure
+		if hook.LastFailure != "" {
+			failure = when(hook.LastFailedAt) + ": " + hook.LastFailure
 		}
 		count := func(n int64) string { return strconv.FormatInt(n, 10) }
 		rows[i] = []string{
-			w.Name, w.Address, events, w.Status, strconv.Itoa(w.Waiting), count(w.Delivered), count(w.GivenUp), count(w.Dropped),
-			when(w.LastDeliveredAt), failure,
+			hook.Name, hook.Address, events, hook.Status, strconv.Itoa(hook.Waiting), count(hook.Delivered), count(hook.GivenUp),
+			count(hook.Dropped), when(hook.LastDeliveredAt), failure,
 		}
 	}
-	return table(cmd.OutOrStdout(), []string{"WEBHOOK", "ADDRESS", "EVENTS", "STATUS", "WAITING", "DELIVERED", "GIVEN UP", "DROPPED", "LAST", "LAST FAILURE"}, rows)
+	head := []string{"WEBHOOK", "ADDRESS", "EVENTS", "STATUS", "WAITING", "DELIVERED", "GIVEN UP", "DROPPED", "LAST", "LAST FAILURE"}
+	return table(w, head, rows)
 }

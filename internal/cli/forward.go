@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"errors"
-
 	"github.com/spf13/cobra"
 
 	"sekisho/internal/client"
@@ -31,7 +29,8 @@ Other destinations of -L and -D need AWS-StartPortForwardingSessionToRemoteHost,
 or the document named with --document-name, whose pattern for the parameter
 host can restrict destinations. -R needs
 Sekisho-StartReversePortForwardingSession.`,
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeNodes(dial),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			for _, list := range []struct {
 				texts []string
@@ -45,13 +44,13 @@ Sekisho-StartReversePortForwardingSession.`,
 				for _, text := range list.texts {
 					f, err := list.parse(text)
 					if err != nil {
-						return err
+						return &usageError{cmd, err}
 					}
 					*list.to = append(*list.to, f)
 				}
 			}
 			if len(in.Local)+len(in.Remote)+len(in.Dynamic) == 0 {
-				return errors.New("forward: nothing to forward: use -L, -R or -D")
+				return usagef(cmd, "nothing to forward: use -L, -R or -D")
 			}
 			return withTarget(cmd, dial, args[0], func(c *client.Client, target string) error {
 				in.Target = target
@@ -63,6 +62,7 @@ Sekisho-StartReversePortForwardingSession.`,
 	cmd.Flags().StringArrayVarP(&remote, "remote", "R", nil, "listen on the node and connect from here: [BIND:]PORT:HOST:HOSTPORT")
 	cmd.Flags().StringArrayVarP(&dynamic, "dynamic", "D", nil, "listen here as a SOCKS 5 proxy: [BIND:]PORT")
 	cmd.Flags().StringVar(&in.Document, "document-name", "", "session document, with the parameters host and portNumber")
+	completeDocument(cmd, "document-name", dial)
 	reasonFlag(cmd, &in.Reason)
 	return cmd
 }

@@ -19,39 +19,44 @@ func nodes(dial dialer) *cobra.Command {
 		Use:   "nodes",
 		Short: "List managed nodes and their connection state",
 		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := dial()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			if seen {
-				return seenMachines(cmd.Context(), c, cmd.OutOrStdout())
-			}
-			list, err := c.Nodes(cmd.Context())
-			if err != nil {
-				return err
-			}
-			if err := fillStates(cmd.Context(), c, list); err != nil {
-				return err
-			}
-			rows := make([][]string, len(list))
-			for i, n := range list {
-				address := n.SourceIP
-				if address == "" {
-					address = n.IPAddress
-				}
-				platform := strings.TrimSpace(n.PlatformName + " " + n.PlatformVersion)
-				rows[i] = []string{n.InstanceID, n.DisplayName(), n.State, n.PingStatus, when(n.LastPingDateTime), address, platform, n.AgentVersion}
-			}
-			if err := table(cmd.OutOrStdout(), []string{"NODE", "NAME", "STATE", "PING", "LAST PING", "ADDRESS", "PLATFORM", "AGENT"}, rows); err != nil {
-				return err
-			}
-			return printRemarks(cmd.OutOrStdout(), list)
-		},
+	}
+	format := outputFlag(c)
+	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := dial()
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		if seen {
+			return seenMachines(cmd, c, format)
+		}
+		list, err := c.Nodes(cmd.Context())
+		if err != nil {
+			return err
+		}
+		if err := fillStates(cmd.Context(), c, list); err != nil {
+			return err
+		}
+		return format.write(cmd.OutOrStdout(), nonNil(list), func(w io.Writer) error { return printNodes(w, list) })
 	}
 	c.Flags().BoolVar(&seen, "seen", false, "list unmanaged machines: refused and deregistered ones")
 	return c
+}
+
+func printNodes(w io.Writer, list []client.Node) error {
+	rows := make([][]string, len(list))
+	for i, n := range list {
+		address := n.SourceIP
+		if address == "" {
+			address = n.IPAddress
+		}
+		platform := strings.TrimSpace(n.PlatformName + " " + n.PlatformVersion)
+		rows[i] = []string{n.InstanceID, n.DisplayName(), n.State, n.PingStatus, when(n.LastPingDateTime), address, platform, n.AgentVersion}
+	}
+	if err := table(w, []string{"NODE", "NAME", "STATE", "PING", "LAST PING", "ADDRESS", "PLATFORM", "AGENT"}, rows); err != nil {
+		return err
+	}
+	return printRemarks(w, list)
 }
 
 // fillStates gets the states from servers that do not list them.
@@ -97,19 +102,25 @@ func printRemarks(w io.Writer, list []client.Node) error {
 	return nil
 }
 
-func seenMachines(ctx context.Context, c *client.Client, w io.Writer) error {
-	seen, gone, err := c.SeenMachines(ctx)
+func seenMachines(cmd *cobra.Command, c *client.Client, format *format) error {
+	seen, gone, err := c.SeenMachines(cmd.Context())
 	if err != nil {
 		return err
 	}
-	var rows [][]string
-	for _, m := range seen {
-		rows = append(rows, []string{m.SourceIP, m.Kind, m.InstanceID, when(m.LastSeenAt), strconv.Itoa(m.Count), m.Reason})
-	}
-	for _, n := range gone {
-		rows = append(rows, []string{n.SourceIP, "Deregistered", n.InstanceID, when(n.DeregisteredAt), "", strings.TrimSpace(n.Name + " " + n.ComputerName)})
-	}
-	return table(w, []string{"ADDRESS", "WHAT", "NODE", "WHEN", "TIMES", "REASON"}, rows)
+	value := struct {
+		Machines     []client.SeenMachine
+		Deregistered []client.FormerNode
+	}{nonNil(seen), nonNil(gone)}
+	return format.write(cmd.OutOrStdout(), value, func(w io.Writer) error {
+		var rows [][]string
+		for _, m := range seen {
+			rows = append(rows, []string{m.SourceIP, m.Kind, m.InstanceID, when(m.LastSeenAt), strconv.Itoa(m.Count), m.Reason})
+		}
+		for _, n := range gone {
+			rows = append(rows, []string{n.SourceIP, "Deregistered", n.InstanceID, when(n.DeregisteredAt), "", strings.TrimSpace(n.Name + " " + n.ComputerName)})
+		}
+		return table(w, []string{"ADDRESS", "WHAT", "NODE", "WHEN", "TIMES", "REASON"}, rows)
+	})
 }
 
 func approveIdentity(dial dialer) *cobra.Command {
@@ -122,7 +133,8 @@ The server refuses a node whose fingerprint differs from the one it registered
 with: its hardware changed, or its disk was copied to another machine. "sekisho
 nodes" shows the fingerprint. After approval, the machine with this fingerprint
 is the node, and the previous machine is refused.`,
-		Args: cobra.ExactArgs(2),
+		Args:              cobra.ExactArgs(2),
+		ValidArgsFunction: completeNodes(dial),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := dial()
 			if err != nil {

@@ -34,39 +34,44 @@ used up or expires.`,
   sekisho quick-setup --tag Env=prod --register 10 --name web
   sekisho quick-setup --register 1 --node-tag Hostname=web1 --id-type instance`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			in := client.QuickSetupInput{Nodes: targets}
-			var err error
-			if in.Tags, err = tagsOf("--tag", tags); err != nil {
-				return err
-			}
-			if register.Tags, err = tagsOf("--node-tag", nodeTags); err != nil {
-				return err
-			}
-			if expires != 0 {
-				register.ExpirationDate = float64(time.Now().Add(expires).Unix())
-			}
-			c, err := dial()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			steps, err := c.QuickSetup(cmd.Context(), in)
+	}
+	format := outputFlag(c)
+	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		in := client.QuickSetupInput{Nodes: targets}
+		var err error
+		if in.Tags, err = tagsOf("--tag", tags); err != nil {
+			return err
+		}
+		if register.Tags, err = tagsOf("--node-tag", nodeTags); err != nil {
+			return err
+		}
+		if expires != 0 {
+			register.ExpirationDate = float64(time.Now().Add(expires).Unix())
+		}
+		c, err := dial()
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		result := quickSetupResult{Steps: []client.QuickSetupStep{}}
+		steps, err := c.QuickSetup(cmd.Context(), in)
+		result.Steps = append(result.Steps, steps...)
+		if *format == formatTable {
 			if err := writeSteps(cmd.OutOrStdout(), steps, err == nil); err != nil {
 				return err
 			}
-			if err != nil || register.RegistrationLimit == 0 {
-				return err
-			}
+		}
+		if err != nil {
+			return err
+		}
+		if register.RegistrationLimit > 0 {
 			install, err := c.CreateInstallCommand(cmd.Context(), register)
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "\nOn each machine (%d until %s):\n\n%s\n\nOr as user data of cloud-init:\n\n%s\nTo remove it again:\n\n%s\n",
-				install.RegistrationLimit, install.ExpirationDate.Local().Format(time.DateTime),
-				text(install.Command), text(install.UserData), text(install.UninstallCommand))
-			return err
-		},
+			result.Install = &install
+		}
+		return format.write(cmd.OutOrStdout(), result, func(w io.Writer) error { return printInstall(w, result.Install) })
 	}
 	f := c.Flags()
 	f.StringSliceVar(&targets, "target", nil, "node that gets the role: an ID, a name, or tag:KEY=VALUE")
@@ -81,6 +86,22 @@ used up or expires.`,
 	f.StringVar(&register.PackageURL, "agent-package", "", "path or https:// URL of AWS's agent as .deb or .rpm, for machines without it")
 	f.StringVar(&register.PackageSha256, "agent-sha256", "", "SHA-256 of --agent-package")
 	return c
+}
+
+// quickSetupResult is the output of quick-setup -o json.
+type quickSetupResult struct {
+	Steps   []client.QuickSetupStep
+	Install *client.InstallCommand `json:",omitempty"` // contains the activation's code
+}
+
+func printInstall(w io.Writer, install *client.InstallCommand) error {
+	if install == nil {
+		return nil
+	}
+	_, err := fmt.Fprintf(w, "\nOn each machine (%d until %s):\n\n%s\n\nOr as user data of cloud-init:\n\n%s\nTo remove it again:\n\n%s\n",
+		install.RegistrationLimit, install.ExpirationDate.Local().Format(time.DateTime),
+		text(install.Command), text(install.UserData), text(install.UninstallCommand))
+	return err
 }
 
 func tagsOf(flag string, list []string) ([]client.Tag, error) {

@@ -19,7 +19,8 @@ follows a session that is still running.
 
 It leaves out sequences that affect more than the screen: clipboard, window
 title, replies that appear as typed input, mouse.`,
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: firstArgument(completeSessions(dial, true)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := dial()
 			if err != nil {

@@ -18,7 +18,8 @@ func sshProxy(std Streams, dial dialer) *cobra.Command {
 It is meant for ssh's ProxyCommand; "sekisho ssh-config" writes that.
 
 ` + targetHelp,
-		Args: cobra.RangeArgs(1, 2),
+		Args:              cobra.RangeArgs(1, 2),
+		ValidArgsFunction: completeNodes(dial),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			port := "22"
 			if len(args) == 2 {

@@ -26,12 +26,17 @@ func startSession(std Streams, dial dialer) *cobra.Command {
 
 Keys are sent to the node unchanged, including Ctrl-C and Ctrl-Z. "~." at the
 beginning of a line leaves a session that no longer responds; "~~" is a tilde.
-A lost connection is restored without losing input or output.`,
-		Args: cobra.ExactArgs(1),
+A lost connection is restored without losing input or output.
+
+If standard input is not a terminal, it is sent to the shell, followed by end of
+file. The exit code is that of the shell or command.`,
+		Args:              cobra.ExactArgs(1),
+		Annotations:       map[string]string{reportsExitCode: "true"},
+		ValidArgsFunction: completeNodes(dial),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var err error
 			if in.Parameters, err = parseParameters(parameters); err != nil {
-				return err
+				return &usageError{cmd, err}
 			}
 			return withTarget(cmd, dial, args[0], func(c *client.Client, target string) error {
 				in.Target = target
@@ -43,6 +48,7 @@ A lost connection is restored without losing input or output.`,
 	}
 	cmd.Flags().StringVar(&in.DocumentName, "document-name", "", "session document (default: the server's)")
 	reasonFlag(cmd, &in.Reason)
+	completeDocument(cmd, "document-name", dial)
 	cmd.Flags().StringArrayVar(&parameters, "parameters", nil, `document parameter NAME=VALUE (repeatable), or all parameters as JSON, {"NAME":["VALUE"]}`)
 	return cmd
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"sekisho"
+	"sekisho/internal/client"
 	"sekisho/internal/session/record"
 	"sekisho/internal/session/record/recordtest"
 )
@@ -19,20 +21,22 @@ import (
 func TestVerifySession(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
-		answer    map[string]any
-		out, fail string
+		answer map[string]any
+		out    string
+		exit   int
 	}{
-		"verified": {map[string]any{"SessionId": "alice-1", "Verified": true, "Sealed": true, "KeyFingerprint": "abc"}, "whole and unchanged", ""},
-		"changed":  {map[string]any{"SessionId": "alice-1", "Verified": false, "Problem": "line 3\x1b[2J"}, "", `NOT proved: line 3\x1b[2J`},
-		"live":     {map[string]any{"SessionId": "alice-1", "Verified": false, "Live": true}, "", "still going on"},
-		"silent":   {map[string]any{}, "", "NOT proved"},
+		"verified": {map[string]any{"SessionId": "alice-1", "Verified": true, "Sealed": true, "KeyFingerprint": "abc"}, "complete and unchanged", 0},
+		"changed":  {map[string]any{"SessionId": "alice-1", "Verified": false, "Problem": "line 3\x1b[2J"}, `NOT verified: line 3\x1b[2J`, 3},
+		"live":     {map[string]any{"SessionId": "alice-1", "Verified": false, "Live": true}, "still running", 3},
+		"silent":   {map[string]any{}, "NOT verified", 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			out, asked, err := run(t, map[string]func(map[string]any) any{
 				"VerifySessionRecording": func(map[string]any) any { return tc.answer },
 			}, "verify", "alice-1")
-			if (err != nil) != (tc.fail != "") || err != nil && !strings.Contains(err.Error(), tc.fail) || !strings.Contains(out, tc.out) {
+			exit, _ := errors.AsType[*client.ExitError](err)
+			if (err == nil) != (tc.exit == 0) || err != nil && (exit == nil || exit.Code != tc.exit) || !strings.Contains(out, tc.out) {
 				t.Errorf("%q, %v", out, err)
 			}
 			if got := asked["VerifySessionRecording"]; len(got) != 1 || got[0]["SessionId"] != "alice-1" {
@@ -56,7 +60,7 @@ func TestVerifyBundle(t *testing.T) {
 		t.Fatalf("%v, %v", found, err)
 	}
 	for _, name := range []string{bundle, found[0]} {
-		if out, asked, err := run(t, nil, "verify", name, "--key", keys); err != nil || len(asked) != 0 || !strings.Contains(out, "alice-1 is whole") {
+		if out, asked, err := run(t, nil, "verify", name, "--key", keys); err != nil || len(asked) != 0 || !strings.Contains(out, "alice-1 is complete") {
 			t.Errorf("%s: %q, %v", name, out, err)
 		}
 		if out, _, err := run(t, nil, "verify", name, "--key", other); err == nil {
@@ -75,8 +79,8 @@ func TestVerifyBundle(t *testing.T) {
 	if err := os.WriteFile(mainFile, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := run(t, nil, "verify", found[0], "--key", keys); err == nil || !strings.Contains(err.Error(), "NOT proved") {
-		t.Errorf("a forged recording: %v", err)
+	if out, _, err := run(t, nil, "verify", found[0], "--key", keys); err == nil || !strings.Contains(out, "NOT verified") {
+		t.Errorf("a forged recording: %q, %v", out, err)
 	}
 }
 

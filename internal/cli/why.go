@@ -1,17 +1,17 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"sekisho/internal/client"
 )
-
-// deniedStatus is the exit code of "sekisho why" if the call would be denied.
-const deniedStatus = 3
 
 func why(dial dialer) *cobra.Command {
 	var in client.WhyInput
@@ -28,45 +28,50 @@ iam:SimulatePrincipalPolicy on the user.`,
   sekisho why --user alice --target mi-0123456789abcdef0 --from 2026-04-15T00:00:00Z --to 2026-04-16T00:00:00Z
   sekisho why --user alice --action ssm:TerminateSession --target bob-abcdefghijklmnopqrstuvwxyz`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			for _, t := range []struct {
-				flag, text string
-				to         *float64
-			}{{"--at", at, &in.At}, {"--from", from, &in.From}, {"--to", to, &in.To}} {
-				if t.text == "" {
-					continue
-				}
-				when, err := time.Parse(time.RFC3339, t.text)
-				if err != nil {
-					return fmt.Errorf("%s: %q is not a time such as 2026-04-15T02:00:00Z", t.flag, t.text)
-				}
-				*t.to = client.Seconds(when)
+	}
+	format := outputFlag(c)
+	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		for _, t := range []struct {
+			flag, text string
+			to         *float64
+		}{{"--at", at, &in.At}, {"--from", from, &in.From}, {"--to", to, &in.To}} {
+			if t.text == "" {
+				continue
 			}
-			if in.UserName = user; len(user) > 4 && user[:4] == "arn:" {
-				in.UserName, in.PrincipalArn = "", user
-			}
-			c, err := dial()
+			when, err := time.Parse(time.RFC3339, t.text)
 			if err != nil {
-				return err
+				return usagef(cmd, "%s: %q is not a time such as 2026-04-15T02:00:00Z", t.flag, t.text)
 			}
-			defer c.Close()
-			answer, err := c.ExplainAccess(cmd.Context(), in)
-			if err != nil {
-				return err
-			}
-			if err := printWhy(cmd.OutOrStdout(), answer, in.From != 0); err != nil {
-				return err
-			}
-			if !answer.Allowed {
-				return &client.ExitError{Code: deniedStatus}
-			}
-			return nil
-		},
+			*t.to = client.Seconds(when)
+		}
+		if in.UserName = user; len(user) > 4 && user[:4] == "arn:" {
+			in.UserName, in.PrincipalArn = "", user
+		}
+		c, err := dial()
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		request := in
+		if request.Target, err = whyTarget(cmd.Context(), c, in.Action, in.Target); err != nil {
+			return err
+		}
+		answer, err := c.ExplainAccess(cmd.Context(), request)
+		if err != nil {
+			return err
+		}
+		if err := format.write(cmd.OutOrStdout(), answer, func(w io.Writer) error { return printWhy(w, answer, in.From != 0) }); err != nil {
+			return err
+		}
+		if !answer.Allowed {
+			return &client.ExitError{Code: exitNo}
+		}
+		return nil
 	}
 	f := c.Flags()
 	f.StringVar(&user, "user", "", "user name, or the ARN of a user or role")
 	f.StringVar(&in.Action, "action", "ssm:StartSession", "action of the call")
-	f.StringVar(&in.Target, "target", "", "node ID, or session ID")
+	f.StringVar(&in.Target, "target", "", "node (ID, name or tag:KEY=VALUE), or session ID for actions on sessions")
 	f.StringVar(&in.ResourceArn, "resource", "", "ARN of another kind of resource")
 	f.StringVar(&in.DocumentName, "document", "", "session document")
 	f.StringVar(&in.SourceIP, "source-ip", "", "source address of the call")
@@ -75,7 +80,22 @@ iam:SimulatePrincipalPolicy on the user.`,
 	f.StringVar(&to, "to", "", "end of the period")
 	f.BoolVar(&in.MFA, "mfa", false, "assume a recent second factor")
 	_ = c.MarkFlagRequired("user") // it exists
+	completeTarget(c, "target", dial)
+	completeDocument(c, "document", dial)
 	return c
+}
+
+// whyTarget returns the ID of the target. Actions on sessions take session IDs,
+// which are not looked up here; everything else is a node.
+func whyTarget(ctx context.Context, c *client.Client, action, target string) (string, error) {
+	switch strings.ToLower(action) {
+	case "ssm:terminatesession", "ssm:resumesession", "sekisho:getsessionrecording", "sekisho:verifysessionrecording":
+		return target, nil
+	}
+	if target == "" {
+		return "", nil
+	}
+	return c.Resolve(ctx, target)
 }
 
 func printWhy(w io.Writer, a client.Why, windows bool) error {
@@ -83,24 +103,38 @@ func printWhy(w io.Writer, a client.Why, windows bool) error {
 	if a.Allowed {
 		verdict = "yes: "
 	}
-	if _, err := fmt.Fprintln(w, verdict+client.Printable(a.Reason)); err != nil {
-		return err
+	text := verdict + client.Printable(a.Reason) + "\n"
+	if a.Statement != "" && !strings.Contains(a.Reason, a.Statement) {
+		text += "closest: " + client.Printable(a.Statement) + "\n"
 	}
 	for _, note := range a.Notes {
-		if _, err := fmt.Fprintln(w, "note: "+client.Printable(note)); err != nil {
-			return err
-		}
+		text += "note: " + client.Printable(note) + "\n"
 	}
+	if _, err := io.WriteString(w, text+"\n"); err != nil {
+		return err
+	}
+	// The sentence above is not repeated. The rows show where each resource
+	// was decided.
 	rows := make([][]string, len(a.Steps))
 	for i, s := range a.Steps {
 		check := ""
 		if s.DocumentCheck {
 			check = "with document check"
 		}
-		rows[i] = []string{s.ResourceArn, check, s.Decision, s.Reason}
+		reason := s.Reason
+		if reason == a.Reason {
+			reason = ""
+		}
+		rows[i] = []string{s.ResourceArn, check, s.Decision, s.Statement, reason}
 	}
-	fmt.Fprintln(w)
-	if err := table(w, []string{"RESOURCE", "PASS", "DECISION", "REASON"}, rows); err != nil {
+	head := []string{"RESOURCE", "PASS", "DECISION", "STATEMENT", "OTHER REASON"}
+	if !slices.ContainsFunc(rows, func(row []string) bool { return row[4] != "" }) {
+		head = head[:4]
+		for i := range rows {
+			rows[i] = rows[i][:4]
+		}
+	}
+	if err := table(w, head, rows); err != nil {
 		return err
 	}
 	if !windows {

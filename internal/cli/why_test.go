@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"sekisho"
 	"sekisho/internal/client"
 )
 
@@ -38,5 +39,39 @@ func TestWhyWindows(t *testing.T) {
 		if got := asked["ExplainAccess"]; len(got) != 1 || got[0]["UserName"] != "alice" || got[0]["From"] != 1776211200.0 {
 			t.Errorf("%s: asked %v", name, got)
 		}
+	}
+}
+
+// why must not answer about targets that it did not look up, and it names the
+// statement that decided without repeating the reason.
+func TestWhyLooksUpTheTarget(t *testing.T) {
+	t.Parallel()
+	answers := map[string]func(map[string]any) any{
+		"DescribeInstanceInformation": func(map[string]any) any {
+			return map[string]any{"InstanceInformationList": []any{map[string]any{"InstanceId": "mi-1", "Name": "web"}}}
+		},
+		"ExplainAccess": func(map[string]any) any {
+			return map[string]any{
+				"Allowed": false, "Reason": "allowed but for MFA", "Statement": "statement Window of oncall", "Steps": []any{
+					map[string]any{"ResourceArn": "arn:node", "Decision": "implicitDeny", "Reason": "allowed but for MFA", "Statement": "statement Window of oncall"},
+				},
+			}
+		},
+	}
+	for target, want := range map[string]any{"web": "mi-1", "mi-1": "mi-1"} {
+		out, asked, _ := run(t, answers, "why", "--user", "alice", "--target", target)
+		if got := asked["ExplainAccess"]; len(got) != 1 || got[0]["Target"] != want {
+			t.Errorf("%s: asked %v", target, got)
+		}
+		if strings.Count(out, "allowed but for MFA") != 1 || !strings.Contains(out, "statement Window of oncall") {
+			t.Errorf("printed\n%s", out)
+		}
+	}
+	if _, asked, err := run(t, answers, "why", "--user", "alice", "--target", "typo"); sekisho.CodeOf(err) != sekisho.CodeNotFound || len(asked["ExplainAccess"]) != 0 {
+		t.Errorf("a typo: %v, asked %v", err, asked)
+	}
+	if _, asked, _ := run(t, answers, "why", "--user", "alice", "--action", "ssm:TerminateSession", "--target", "bob-1"); len(asked["ExplainAccess"]) != 1 ||
+		asked["ExplainAccess"][0]["Target"] != "bob-1" {
+		t.Errorf("a session: asked %v", asked)
 	}
 }

@@ -49,10 +49,14 @@ type APIError struct {
 // Error implements error. The text is safe to print on a terminal.
 func (e *APIError) Error() string {
 	code := first(e.Code, http.StatusText(e.StatusCode))
+	text := fmt.Sprintf("%s: %s (%s)", e.Operation, Printable(e.Message), Printable(code))
 	if e.Message == "" {
-		return fmt.Sprintf("%s: %s", e.Operation, Printable(code))
+		text = fmt.Sprintf("%s: %s", e.Operation, Printable(code))
 	}
-	return fmt.Sprintf("%s: %s (%s)", e.Operation, Printable(e.Message), Printable(code))
+	if remedy := e.remedy(); remedy != "" {
+		text += ". " + remedy
+	}
+	return text
 }
 
 // call calls one operation of a JSON 1.1 service.
@@ -85,7 +89,7 @@ func (c *Client) callAt(ctx context.Context, endpoint, service, target string, i
 func (c *Client) do(req *http.Request, operation string, out any) error {
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return fmt.Errorf("%s: %w", operation, err)
+		return fmt.Errorf("%s: %w", operation, connectError(c.cfg.Endpoint, err))
 	}
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxResponse+1))
@@ -163,6 +167,14 @@ func (c *Client) TerminateSession(ctx context.Context, sessionID string) error {
 // Time is a time as JSON 1.1 encodes it: seconds since 1970, with a fraction.
 type Time struct{ time.Time }
 
+// MarshalJSON implements json.Marshaler. Output for users has RFC 3339 times.
+func (t Time) MarshalJSON() ([]byte, error) {
+	if t.IsZero() {
+		return []byte("null"), nil
+	}
+	return t.Time.UTC().MarshalJSON()
+}
+
 // UnmarshalJSON implements json.Unmarshaler.
 func (t *Time) UnmarshalJSON(b []byte) error {
 	var seconds float64
@@ -190,14 +202,10 @@ type Session struct {
 
 // endReason returns why a session ended while this client was disconnected.
 func (c *Client) endReason(ctx context.Context, sessionID string) string {
-	type filter struct {
-		Key   string `json:"key"`
-		Value string `json:"value"`
-	}
 	in := struct {
 		State   string
-		Filters []filter
-	}{"History", []filter{{"SessionId", sessionID}}}
+		Filters []sessionFilter
+	}{"History", []sessionFilter{{"SessionId", sessionID}}}
 	var out struct{ Sessions []Session }
 	// Users who cannot list sessions get the general reason.
 	if err := c.ssm(ctx, "DescribeSessions", in, &out); err == nil && len(out.Sessions) == 1 && out.Sessions[0].Details != "" {
@@ -212,14 +220,71 @@ const maxPages = 1000
 // nodesPerPage is the largest page of nodes that the server returns.
 const nodesPerPage = 1000
 
-// Sessions lists the sessions that run, or those that are over.
-func (c *Client) Sessions(ctx context.Context, history bool) ([]Session, error) {
+// maxSessionsPage is the server's limit for one page of sessions.
+const maxSessionsPage = 200
+
+// SessionDocuments lists the names of the session documents.
+func (c *Client) SessionDocuments(ctx context.Context) ([]string, error) {
 	in := struct {
-		State     string
+		Filters   []NodeFilter
 		NextToken string `json:",omitempty"`
+	}{Filters: []NodeFilter{{Key: "DocumentType", Values: []string{"Session"}}}}
+	var names []string
+	for range maxPages {
+		var out struct {
+			DocumentIdentifiers []struct{ Name string }
+			NextToken           string
+		}
+		if err := c.ssm(ctx, "ListDocuments", in, &out); err != nil {
+			return nil, err
+		}
+		for _, d := range out.DocumentIdentifiers {
+			names = append(names, d.Name)
+		}
+		if out.NextToken == "" {
+			break
+		}
+		in.NextToken = out.NextToken
+	}
+	return names, nil
+}
+
+// SessionQuery selects sessions. Zero values do not restrict.
+type SessionQuery struct {
+	History bool // ended sessions instead of running ones
+	Target  string
+	Owner   string
+	Status  string
+	After   time.Time // started after
+	Limit   int       // at most this many
+}
+
+type sessionFilter struct {
+	Key   string `json:"key"`
+	Value string `json:"value"`
+}
+
+// Sessions lists sessions, newest first.
+func (c *Client) Sessions(ctx context.Context, q SessionQuery) ([]Session, error) {
+	in := struct {
+		State      string
+		Filters    []sessionFilter `json:",omitempty"`
+		MaxResults int             `json:",omitempty"`
+		NextToken  string          `json:",omitempty"`
 	}{State: "Active"}
-	if history {
+	if q.History {
 		in.State = "History"
+	}
+	for _, f := range []sessionFilter{{"Target", q.Target}, {"Owner", q.Owner}, {"Status", q.Status}} {
+		if f.Value != "" {
+			in.Filters = append(in.Filters, f)
+		}
+	}
+	if !q.After.IsZero() {
+		in.Filters = append(in.Filters, sessionFilter{"InvokedAfter", q.After.UTC().Format(time.RFC3339)})
+	}
+	if q.Limit > 0 {
+		in.MaxResults = min(q.Limit, maxSessionsPage)
 	}
 	var all []Session
 	for range maxPages {
@@ -231,6 +296,9 @@ func (c *Client) Sessions(ctx context.Context, history bool) ([]Session, error) 
 			return nil, err
 		}
 		all = append(all, out.Sessions...)
+		if q.Limit > 0 && len(all) >= q.Limit {
+			return all[:q.Limit], nil
+		}
 		if out.NextToken == "" {
 			break
 		}
@@ -256,8 +324,8 @@ type Node struct {
 	State              string // empty if the server is not Sekisho
 	NotConnectedReason string
 	SourceIP           string `json:"SourceIp"`
-	Notes              []Note
-	Tags               []Tag
+	Notes              []Note `json:",omitempty"`
+	Tags               []Tag  `json:",omitempty"`
 }
 
 // Note is an observation of the server about a node.

@@ -83,7 +83,7 @@ func (c *Config) check() error {
 	}
 	if c.Credentials.AccessKeyID == "" || c.Credentials.SecretAccessKey == "" {
 		return sekisho.Errorf(sekisho.CodeUnauthenticated, "No credentials are configured.").
-			WithHint("Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile of ~/.aws/credentials.")
+			WithHint("Sign in with sekisho login, set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile of ~/.aws/credentials.")
 	}
 	return nil
 }

@@ -34,6 +34,7 @@ type WhyStep struct {
 	DocumentCheck bool
 	Decision      string
 	Reason        string
+	Statement     string // that decided, or came closest
 }
 
 // Window is a period in which the call is allowed.
@@ -47,6 +48,7 @@ type Why struct {
 	Allowed      bool
 	Decision     string
 	Reason       string
+	Statement    string // that decided, or came closest
 	Steps        []WhyStep
 	Notes        []string // warnings of grants that may be unintended
 	Windows      []Window

@@ -34,7 +34,7 @@ func (d *Document) CoversSessions(username, owner string) (StatementRef, bool) {
 }
 
 // Name describes a statement for people.
-func (ref *StatementRef) Name() string { return ref.describe() }
+func (ref *StatementRef) Name() string { return ref.String() }
 
 func (st *statement) checksSessionTag() bool {
 	for _, c := range st.conditions {

@@ -3,14 +3,12 @@ package s3_test
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"encoding/xml"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +17,7 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 
 	"sekisho/internal/api/s3"
+	"sekisho/internal/servertest/awsmodel"
 	"sekisho/internal/wire/sigv4"
 )
 
@@ -69,40 +68,23 @@ func TestSubresourcesOfTheServiceModel(t *testing.T) {
 // model that botocore has.
 func TestModelRoutesAreComplete(t *testing.T) {
 	t.Parallel()
-	const script = `
-import botocore.session, json
-m = botocore.session.get_session().get_service_model("s3")
-print(json.dumps([[n, m.operation_model(n).http["method"], m.operation_model(n).http["requestUri"]]
-    for n in m.operation_names if not m.operation_model(n).deprecated]))`
-	var out []byte
-	for _, python := range []string{"/usr/bin/python3", "python3"} {
-		var err error
-		if out, err = exec.CommandContext(t.Context(), python, "-c", script).Output(); err == nil {
-			break
-		}
-	}
-	if out == nil {
-		t.Skip("no python3 with botocore (scripts/setup installs python3-boto3)")
-	}
-	var model [][3]string
-	if err := json.Unmarshal(out, &model); err != nil {
-		t.Fatal(err)
-	}
+	m := awsmodel.Load(t, "s3")
 	levels := map[string]string{"/": "service", "/{Bucket}": "bucket", "/{Bucket}/{Key+}": "object"}
 	routes := s3.ModelRoutes()
-	for _, op := range model {
-		path, query, _ := strings.Cut(op[2], "?")
-		if levels[path] == "" || query == "" {
+	for op := range m.Operations {
+		method, uri, ok := m.Route(op)
+		path, query, _ := strings.Cut(uri, "?")
+		if !ok || levels[path] == "" || query == "" {
 			continue
 		}
-		route := levels[path] + " " + op[1]
+		route := levels[path] + " " + method
 		for p := range strings.SplitSeq(query, "&") {
 			if name, _, _ := strings.Cut(p, "="); name != "select-type" {
 				route += " " + name
 			}
 		}
 		if routes[route] == "" {
-			t.Errorf("%s (%s) is missing", op[0], route)
+			t.Errorf("%s (%s) is missing", op, route)
 		}
 	}
 }

@@ -32,7 +32,7 @@ NFPM       := bin/tools/nfpm
 DEADCODE   := bin/tools/deadcode
 SBOM       := bin/tools/cyclonedx-gomod
 
-.PHONY: help build programs agents race-programs test-programs web run test unit web-unit e2e browser outages lint fmt vet check fuzz bench clean
+.PHONY: help build programs agents race-programs test-programs web run test unit web-unit e2e browser outages lint fmt vet check fuzz bench peers clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -127,6 +127,12 @@ bench: build $(PLUGIN) ## Go benchmarks, session start and echo time beside ssh,
 	cd bench && $(GO) test -run '^$$' -bench . -benchmem ./...
 	cd bench && $(GO) run ./session -bin ../bin -plugin ../$(PLUGIN)
 	cd bench && $(GO) run ./admission -bin ../bin -agents 300
+
+peers: programs ## versitygw's and minio-go's S3 tests on a fresh server; SUITE=name narrows
+	@mkdir -p bin/peers
+	cd peers && $(BUILD) -o ../bin/peers/versitygw ./versitygw
+	cd peers && $(BUILD) -o ../bin/peers/minio-go "$$($(GO) list -m -f '{{.Dir}}' github.com/minio/minio-go/v7)/functional_tests.go"
+	cd peers && $(GO) test . && $(GO) run . -bin ../bin $(SUITE)
 
 ## Releasing.
 

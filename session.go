@@ -54,9 +54,21 @@ type Session struct {
 	OmitInput bool
 	Recording SessionRecording
 	Logs      SessionLogs
+	// Permission is what the permission of a session rests on that ends when
+	// the permission lapses; nil for the others.
+	Permission *SessionPermission
 	// AgentProcess names the process of the agent that runs the session. Empty
 	// for AWS's agent, which does not report one.
 	AgentProcess string
+}
+
+// SessionPermission is what the permission to start a session rests on.
+type SessionPermission struct {
+	Principal Principal // as it was when the session started
+	Document  string    // that the request named; "" for none
+	UserAgent string
+	// ClientIP is where the client is connected from, or was last.
+	ClientIP string
 }
 
 // Ending is how a session ends.

@@ -83,7 +83,7 @@ type Agent struct {
 	wg       sync.WaitGroup // sessions
 	mu       sync.Mutex
 	stopping bool
-	sessions map[string]context.CancelCauseFunc
+	sessions map[string]running
 	ended    recent
 }
 
@@ -116,7 +116,7 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	cfg.Log = cfg.Log.With("node", ident.Node)
-	a := &Agent{cfg: cfg, ident: ident, region: server.Region, started: time.Now(), sessions: make(map[string]context.CancelCauseFunc)}
+	a := &Agent{cfg: cfg, ident: ident, region: server.Region, started: time.Now(), sessions: make(map[string]running)}
 	roleClient, err := uplink.New(server, nil)
 	if err != nil {
 		return err
@@ -249,7 +249,7 @@ func (a *Agent) Start(task mgs.AgentTaskPayload) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	switch {
-	case a.stopping || a.sessions[task.SessionID] != nil || a.ended.has(task.SessionID):
+	case a.stopping || a.isRunning(task.SessionID) || a.ended.has(task.SessionID):
 		log.Debug("not started again")
 		return
 	case len(a.sessions) >= a.cfg.MaxSessions:
@@ -262,7 +262,6 @@ func (a *Agent) Start(task mgs.AgentTaskPayload) {
 		return
 	}
 	ctx, cancel := context.WithCancelCause(a.ctx)
-	a.sessions[task.SessionID] = cancel
 	s := &session.Session{
 		Open: func(ctx context.Context) (*link.Conn, error) {
 			conn, err := a.client.OpenData(ctx, a.ident.Node, sekisho.SessionID(task.SessionID))
@@ -278,7 +277,9 @@ func (a *Agent) Start(task mgs.AgentTaskPayload) {
 		Report:   a.control.Complete,
 		Log:      log,
 		Patience: a.cfg.Patience,
+		Notices:  make(chan string, session.MaxNotices),
 	}
+	a.sessions[task.SessionID] = running{cancel, s}
 	a.wg.Go(func() {
 		defer a.forget(task.SessionID)
 		defer cancel(nil)
@@ -293,12 +294,33 @@ func (a *Agent) forget(session string) {
 	a.ended.add(session)
 }
 
+// running is a session that runs.
+type running struct {
+	cancel  context.CancelCauseFunc
+	session *session.Session
+}
+
+// isRunning reports whether a session runs. The mutex is held.
+func (a *Agent) isRunning(sessionID string) bool {
+	_, ok := a.sessions[sessionID]
+	return ok
+}
+
+// Notify shows a text in the terminal of a session.
+func (a *Agent) Notify(sessionID, text string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if s, ok := a.sessions[sessionID]; ok {
+		s.session.Notify(text)
+	}
+}
+
 // Cancel ends a session.
 func (a *Agent) Cancel(sessionID string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if cancel := a.sessions[sessionID]; cancel != nil {
-		cancel(session.ErrCancelled)
+	if s, ok := a.sessions[sessionID]; ok {
+		s.cancel(session.ErrCancelled)
 	} else if id.ValidSession(sessionID) {
 		// Its start may still be on the way.
 		a.ended.add(sessionID)

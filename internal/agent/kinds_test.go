@@ -280,3 +280,28 @@ func TestNoSecondAttachment(t *testing.T) {
 		t.Errorf("the channel was made %d times", n)
 	}
 }
+
+// TestNoticesOfTheServer: a notice of the server appears in the terminal of its
+// session, as one clean line, and nowhere else.
+func TestNoticesOfTheServer(t *testing.T) {
+	t.Parallel()
+	srv := agenttest.New(t)
+	start(t, srv, nil)
+	doc := `{"schemaVersion":"1.0","sessionType":"InteractiveCommands","inputs":{},"properties":{"linux":{"commands":"echo ready; read x; echo got $x"}}}`
+	one := srv.StartSession(agenttest.Start{Document: doc})
+	two := srv.StartSession(agenttest.Start{Document: doc})
+	one.AwaitOutput("ready\r\n")
+	two.AwaitOutput("ready\r\n")
+	srv.Control().Send(mgs.NewSessionNotice("nobody-abcdefghijklmnopqrstuvwxyz", "not for them"))
+	srv.Control().Send(mgs.NewSessionNotice(one.ID, "five\x1b[2J\nminutes"))
+	if got := one.AwaitOutput("minutes\r\n"); strings.Contains(got, "\x1b[2J") || strings.Contains(got, "not for them") {
+		t.Errorf("%q", got)
+	}
+	for _, c := range []*agenttest.Client{one, two} {
+		c.Type("word\r")
+		c.AwaitOutput("got word\r\n")
+	}
+	if got := two.Output(); strings.Contains(got, "minutes") {
+		t.Errorf("the other session shows %q", got)
+	}
+}

@@ -122,6 +122,7 @@ type Server struct {
 	commands *runcommand.Engine
 	foreign  seldom
 	api      *api.Server
+	requests *ssm.PolicyRequests
 	events   *console.Hub
 	bus      *event.Bus
 	console  http.Handler
@@ -243,6 +244,7 @@ func (s *Server) routes() error {
 		Region: s.cfg.Region, Account: s.cfg.Account, StrictDocuments: s.cfg.StrictDocuments,
 		Registrations: s.gate("registrations"), Renewals: s.gate("requests for credentials"),
 	}
+	s.requests = ssm.NewPolicyRequests(forSSM)
 	s.api = api.New(api.Config{
 		Doors: []*api.Door{
 			ssm.New(forSSM),
@@ -255,7 +257,7 @@ func (s *Server) routes() error {
 			cloudtrail.New(cloudtrail.Config{Trail: s.trail, Account: s.cfg.Account}),
 			sekishoapi.New(sekishoapi.Config{
 				Recorder: s.recorder, Sessions: s.broker, Fleet: s.Fleet, Account: s.cfg.Account, Region: s.cfg.Region,
-				Directory: s.Directory, Authorizer: authorizer, Requests: ssm.NewPolicyRequests(forSSM), StartChecks: startChecks{s}, Events: s.bus, Resumer: s.resumer(),
+				Directory: s.Directory, Authorizer: authorizer, Requests: s.requests, StartChecks: startChecks{s}, Events: s.bus, Resumer: s.resumer(),
 				Installer: installer{installs},
 			}),
 		},
@@ -357,6 +359,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, cert tls.Certificate
 	})
 	wg.Go(func() { s.sweep(background) })
 	wg.Go(func() { s.watchAccess(background) })
+	wg.Go(func() { s.watchLapses(background) })
 	wg.Go(func() { s.commands.Run(background) })
 	stopped := make(chan struct{})
 	go func() {

@@ -55,6 +55,9 @@ type Extensions struct {
 	// recordInput: false.
 	OmitInput              bool
 	RequireServerRecording bool
+	// EndWhenDenied ends sessions when policy would no longer allow to start
+	// them.
+	EndWhenDenied bool
 
 	reason *regexp.Regexp
 }
@@ -264,7 +267,8 @@ func (c *checker) extensions(v any) Extensions {
 		c.failf(where, "must be an object")
 		return h
 	}
-	c.known(where, o, "reasonRequired", "reasonPattern", "banner", "maxConcurrentSessions", "friendlyPrompt", "promptTag", "loginShell", "recordInput", "requireServerRecording")
+	c.known(where, o, "reasonRequired", "reasonPattern", "banner", "maxConcurrentSessions", "friendlyPrompt", "promptTag", "loginShell", "recordInput",
+		"requireServerRecording", "endWhenDenied")
 	walk(where, o, func(at, text string) {
 		if HasReference(text) {
 			c.failf(at, "has a parameter in it: what %s says does not depend on a request", where)
@@ -272,6 +276,7 @@ func (c *checker) extensions(v any) Extensions {
 	})
 	h.ReasonRequired = c.flag(where, o, "reasonRequired")
 	h.RequireServerRecording = c.flag(where, o, "requireServerRecording")
+	h.EndWhenDenied = c.flag(where, o, "endWhenDenied")
 	if h.ReasonPattern, _ = c.text(where+".reasonPattern", o, "reasonPattern"); h.ReasonPattern != "" {
 		h.reason = c.pattern(where+".reasonPattern", h.ReasonPattern)
 	}

@@ -43,6 +43,9 @@ type Plan struct {
 	MaxPerOwner int           // 0 = no limit
 	MaxPerNode  int           // 0 = no limit
 	OmitInput   bool          // keep input out of the recording
+	// EndWhenDenied ends the session when policy would no longer allow to
+	// start it.
+	EndWhenDenied bool
 	// Encrypted is whether agent and client encrypt what passes, so that
 	// the server cannot record it.
 	Encrypted bool
@@ -105,7 +108,7 @@ func (d *Document) Plan(account *Document, req SessionRequest) (*Plan, error) {
 	p := &Plan{
 		SessionType: d.SessionType, Parameters: bound,
 		IdleTimeout: s.IdleTimeout, MaxDuration: s.MaxDuration, MaxPerOwner: s.Extensions.MaxPerOwner, MaxPerNode: s.Extensions.MaxPerNode,
-		OmitInput: s.Extensions.OmitInput,
+		OmitInput: s.Extensions.OmitInput, EndWhenDenied: s.Extensions.EndWhenDenied,
 	}
 	if p.IdleTimeout == 0 {
 		p.IdleTimeout = defaultIdle

@@ -49,6 +49,8 @@ type Sessions interface {
 	Start(task mgs.AgentTaskPayload)
 	// Cancel ends a session, if it runs.
 	Cancel(session string)
+	// Notify shows a text in the terminal of a session, if it runs.
+	Notify(session, text string)
 }
 
 // Jobs runs the commands that the server sends. Its methods must not block.
@@ -258,6 +260,12 @@ func (c *Channel) handle(m *mgs.Message) error {
 			return err
 		}
 		c.cfg.Sessions.Cancel(closed.SessionID)
+	case mgs.TypeSessionNotice:
+		notice, err := mgs.ParseBody[mgs.SessionNotice](m.Payload)
+		if err != nil {
+			return err
+		}
+		c.cfg.Sessions.Notify(notice.SessionID, notice.Text)
 	case mgs.TypeAgentTaskAcknowledge:
 		ack, err := mgs.ParseBody[mgs.TaskAcknowledge](m.Payload)
 		if err != nil {

@@ -53,6 +53,8 @@ type Session struct {
 	Log    *slog.Logger
 	// Patience is how long the session outlives its connection.
 	Patience time.Duration
+	// Notices are texts of the server to be shown in the session's terminal.
+	Notices chan string
 
 	id      sekisho.SessionID
 	greeted bool // the client has answered the handshake
@@ -213,7 +215,46 @@ func (s *Session) converse(ctx context.Context, ch *datachannel.Channel, j *job)
 	if err != nil {
 		return err
 	}
-	return run.Run(ctx, j.log.Stream(c.stream))
+	stream := j.log.Stream(c.stream)
+	if j.doc.SessionType != ssmdoc.StandardStream && j.doc.SessionType != ssmdoc.InteractiveCommands {
+		return run.Run(ctx, stream)
+	}
+	noticeCtx, stop := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { s.show(noticeCtx, stream) })
+	err = run.Run(ctx, stream)
+	stop()
+	wg.Wait()
+	return err
+}
+
+// MaxNotices is how many notices may wait to be shown.
+const MaxNotices = 4
+
+// maxNotice bounds the text of a notice, in bytes.
+const maxNotice = 400
+
+// Notify shows a text in the session's terminal. A notice that would have to
+// wait behind too many others is dropped.
+func (s *Session) Notify(text string) {
+	select {
+	case s.Notices <- safetext.Line(text, maxNotice):
+	default:
+	}
+}
+
+// show writes notices to the terminal until ctx ends.
+func (s *Session) show(ctx context.Context, stream plugin.Stream) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case text := <-s.Notices:
+			if err := stream.Send(ctx, mgs.PayloadOutput, []byte("\r\n"+text+"\r\n")); err != nil {
+				return // the session is ending
+			}
+		}
+	}
 }
 
 // refuse waits for the client and returns why the session cannot be: only a

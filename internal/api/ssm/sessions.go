@@ -11,6 +11,7 @@ import (
 	"sekisho"
 	"sekisho/internal/api"
 	"sekisho/internal/iam/authz"
+	"sekisho/internal/safetext"
 	"sekisho/internal/session/broker"
 	"sekisho/internal/ssmdoc"
 	"sekisho/internal/wire/awsproto"
@@ -82,6 +83,9 @@ func (d *door) startSession(ctx context.Context, c *api.Call, in *startSessionRe
 	s, err := d.Broker.Start(ctx, broker.Request{
 		Target: sekisho.NodeID(in.Target), Plan: plan, Document: doc.Name, Version: doc.Version,
 		Reason: in.Reason, Owner: c.Principal, SourceIP: c.SourceIP.String(),
+		Permission: sekisho.SessionPermission{
+			Principal: *c.Principal, Document: name, UserAgent: safetext.Line(c.UserAgent, maxUserAgent), ClientIP: c.SourceIP.String(),
+		},
 	})
 	if err != nil {
 		return nil, err
@@ -90,6 +94,9 @@ func (d *door) startSession(ctx context.Context, c *api.Call, in *startSessionRe
 	c.Annotate(map[string]any{"sessionId": out.SessionID, "tokenValue": out.TokenValue, "streamUrl": out.StreamURL})
 	return out, nil
 }
+
+// maxUserAgent bounds the user agent that is kept with a session.
+const maxUserAgent = 256
 
 // personal reports whether a user agent is that of a program that people sit
 // at. It decides how a shell greets, never what may be done.

@@ -391,7 +391,7 @@ func (d *door) admit(c *api.Call, conn *link.Conn, session sekisho.SessionID) (a
 		return in, d.isNode(d.Done, c, string(s.Target))
 	}
 	in.peer.AcksRepeats = open.ClientVersion == mgs.ClientVersion
-	return in, nil
+	return in, d.Broker.ClientAt(d.Done, s, c.SourceIP.String())
 }
 
 // sameOrigin allows the console, which this very server serves.

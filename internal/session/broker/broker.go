@@ -47,6 +47,7 @@ type Query struct {
 	Owner         string
 	Status        sekisho.SessionStatus
 	ID            string
+	Lapsing       bool // only those with a Permission
 	// After is the session that ended the previous page.
 	After sekisho.SessionID
 	Limit int
@@ -148,6 +149,8 @@ type Request struct {
 	Reason   string
 	Owner    *sekisho.Principal
 	SourceIP string
+	// Permission is kept if the plan ends the session when it lapses.
+	Permission sekisho.SessionPermission
 }
 
 // Started is a session that waits for its client.
@@ -186,6 +189,9 @@ func (b *Broker) Start(ctx context.Context, in Request) (*Started, error) {
 	}
 	if in.Plan.Encrypted {
 		s.Recording = sekisho.RecordingEncrypted
+	}
+	if in.Plan.EndWhenDenied {
+		s.Permission = &in.Permission
 	}
 	logs, err := in.Plan.Logs(string(s.ID))
 	if err != nil {

@@ -90,6 +90,7 @@ func (m *memStore) Sessions(ctx context.Context, q broker.Query) ([]*sekisho.Ses
 		case s.Status.Active() != q.Active,
 			q.Target != "" && string(s.Target) != q.Target,
 			q.Owner != "" && s.Owner != q.Owner,
+			q.Lapsing && s.Permission == nil,
 			q.Status != "" && s.Status != q.Status,
 			q.ID != "" && string(s.ID) != q.ID,
 			!q.StartedAfter.IsZero() && !s.StartedAt.After(q.StartedAfter),

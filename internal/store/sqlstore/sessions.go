@@ -15,13 +15,14 @@ import (
 var _ broker.Store = (*DB)(nil)
 
 const sessionColumns = `id, target, status, active, owner, owner_user_id, owner_user, access_key_id, document_name, reason, details,
-	started_at, ended_at, source_ip, max_duration, idle_timeout, document_version, run_as_user, omit_input, lease, recording, logs, agent_process`
+	started_at, ended_at, source_ip, max_duration, idle_timeout, document_version, run_as_user, omit_input, lease, recording, logs,
+	agent_process, permission`
 
 func sessionValues(s *sekisho.Session) []any {
 	return []any{
 		s.ID, s.Target, s.Status, s.Status.Active(), s.Owner, s.OwnerUserID, s.OwnerUser, s.AccessKeyID, s.DocumentName, s.Reason, s.Details,
 		micros(s.StartedAt), micros(s.EndedAt), s.SourceIP, int64(s.MaxDuration), int64(s.IdleTimeout),
-		s.DocumentVersion, s.RunAsUser, s.OmitInput, s.Lease, s.Recording, logsJSON(s.Logs), s.AgentProcess,
+		s.DocumentVersion, s.RunAsUser, s.OmitInput, s.Lease, s.Recording, logsJSON(s.Logs), s.AgentProcess, permissionJSON(s.Permission),
 	}
 }
 
@@ -33,18 +34,34 @@ func logsJSON(l sekisho.SessionLogs) string {
 	return string(b)
 }
 
+func permissionJSON(p *sekisho.SessionPermission) string {
+	if p == nil {
+		return ""
+	}
+	b, err := json.Marshal(p)
+	if err != nil {
+		panic(err) // cannot fail: only strings, times and maps of them
+	}
+	return string(b)
+}
+
 func scanSession(row scanner) (*sekisho.Session, error) {
 	s := new(sekisho.Session)
 	var started, ended int64
 	var active bool
-	var logs string
+	var logs, permission string
 	if err := row.Scan(&s.ID, &s.Target, &s.Status, &active, &s.Owner, &s.OwnerUserID, &s.OwnerUser, &s.AccessKeyID, &s.DocumentName,
 		&s.Reason, &s.Details, &started, &ended, &s.SourceIP, &s.MaxDuration, &s.IdleTimeout,
-		&s.DocumentVersion, &s.RunAsUser, &s.OmitInput, &s.Lease, &s.Recording, &logs, &s.AgentProcess); err != nil {
+		&s.DocumentVersion, &s.RunAsUser, &s.OmitInput, &s.Lease, &s.Recording, &logs, &s.AgentProcess, &permission); err != nil {
 		return nil, err
 	}
 	if err := json.Unmarshal([]byte(logs), &s.Logs); err != nil {
 		return nil, fmt.Errorf("session %s: its logs: %w", s.ID, err)
+	}
+	if permission != "" {
+		if err := json.Unmarshal([]byte(permission), &s.Permission); err != nil {
+			return nil, fmt.Errorf("session %s: its permission: %w", s.ID, err)
+		}
 	}
 	s.StartedAt, s.EndedAt = fromMicros(started), fromMicros(ended)
 	return s, nil
@@ -53,7 +70,7 @@ func scanSession(row scanner) (*sekisho.Session, error) {
 // CreateSession implements [broker.Store].
 func (d *DB) CreateSession(ctx context.Context, s *sekisho.Session) error {
 	_, err := d.sql.ExecContext(ctx, `INSERT INTO sessions (`+sessionColumns+`) VALUES
-		($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)`, sessionValues(s)...)
+		($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)`, sessionValues(s)...)
 	if isUnique(err) {
 		return sekisho.Errorf(sekisho.CodeConflict, "session %s exists", s.ID)
 	}
@@ -82,7 +99,8 @@ func (d *DB) UpdateSession(ctx context.Context, id sekisho.SessionID, change fun
 		}
 		_, err = tx.ExecContext(ctx, `UPDATE sessions SET target = $2, status = $3, active = $4, owner = $5, owner_user_id = $6, owner_user = $7,
 			access_key_id = $8, document_name = $9, reason = $10, details = $11, started_at = $12, ended_at = $13, source_ip = $14,
-			max_duration = $15, idle_timeout = $16, document_version = $17, run_as_user = $18, omit_input = $19, lease = $20, recording = $21, logs = $22, agent_process = $23 WHERE id = $1`, sessionValues(s)...)
+			max_duration = $15, idle_timeout = $16, document_version = $17, run_as_user = $18, omit_input = $19, lease = $20, recording = $21, logs = $22, agent_process = $23,
+			permission = $24 WHERE id = $1`, sessionValues(s)...)
 		return err
 	})
 }
@@ -108,6 +126,9 @@ func (d *DB) Sessions(ctx context.Context, q broker.Query) ([]*sekisho.Session, 
 	}
 	if q.Status != "" {
 		add("status = ?", q.Status)
+	}
+	if q.Lapsing {
+		where = append(where, "permission <> ''")
 	}
 	if q.ID != "" {
 		add("id = ?", q.ID)

@@ -120,6 +120,14 @@ type ChannelClosed struct {
 	Output        string
 }
 
+// SessionNotice is the body of [TypeSessionNotice]: a text to show in the
+// terminal of a session.
+type SessionNotice struct {
+	SchemaVersion int
+	SessionID     string `json:"SessionId"`
+	Text          string
+}
+
 // The values of AgentSessionState.SessionState.
 const (
 	SessionStateConnected   = "Connected"
@@ -247,7 +255,7 @@ type CreateDataChannelRequest struct {
 // Body is any JSON body of the protocol.
 type Body interface {
 	Acknowledge | HandshakeRequest | SessionTypeRequest | KMSEncryptionRequest | KMSEncryptionResponse |
-		HandshakeResponse | HandshakeComplete | EncChallenge | Size | ChannelClosed | AgentSessionState |
+		HandshakeResponse | HandshakeComplete | EncChallenge | Size | ChannelClosed | SessionNotice | AgentSessionState |
 		AgentTask | AgentTaskPayload | TaskComplete | TaskAcknowledge | OpenControlChannel | OpenDataChannel |
 		CreateControlChannelRequest | CreateDataChannelRequest |
 		AgentJob | SendCommand | CancelCommand | JobAck | JobReply | CommandReply | JobReplyAck

@@ -31,6 +31,7 @@ const (
 	TypeAgentJobReply        = "agent_job_reply"
 	TypeAgentJobReplyAck     = "agent_job_reply_ack"
 	TypeAgentTelemetry       = "agent_telemetry"
+	TypeSessionNotice        = "sekisho_session_notice" // for our agent; AWS's ignores it
 	TypeAgentUpdateResult    = "agent_update_result"
 )
 

@@ -111,6 +111,11 @@ func NewChannelClosed(destination, session, output string) Message {
 	return m
 }
 
+// NewSessionNotice shows a text in the terminal of a session.
+func NewSessionNotice(session, text string) Message {
+	return New(TypeSessionNotice, mustMarshal(SessionNotice{SchemaVersion: 1, SessionID: session, Text: text}))
+}
+
 // NewAgentSessionState tells the server the state of an agent's session.
 func NewAgentSessionState(session, state string) Message {
 	m := New(TypeAgentSessionState, mustMarshal(AgentSessionState{SchemaVersion: 1, SessionState: state, SessionID: session}))

@@ -1,0 +1,177 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"sekisho"
+	"sekisho/internal/api/ssm"
+	"sekisho/internal/iam/authz"
+)
+
+// lapseEvery is how often the permissions of sessions that end with them are
+// checked.
+const lapseEvery = 2 * time.Second
+
+// The warnings before a session ends.
+var lapseWarnings = []time.Duration{time.Minute, 5 * time.Minute}
+
+// lapseWatch ends sessions whose permission lapses: because a policy, a tag, the
+// client's address or the time changed. It is used by one goroutine.
+type lapseWatch struct {
+	s          *Server
+	requests   *ssm.PolicyRequests
+	authorizer *authz.Authorizer
+	// warned is the shortest warning that each session has had.
+	warned map[sekisho.SessionID]time.Duration
+}
+
+func (s *Server) now() time.Time {
+	if s.cfg.Now != nil {
+		return s.cfg.Now()
+	}
+	return time.Now()
+}
+
+// watchLapses checks sessions until ctx ends.
+func (s *Server) watchLapses(ctx context.Context) {
+	w := &lapseWatch{s: s, requests: s.requests, authorizer: authz.New(s.Directory), warned: map[sekisho.SessionID]time.Duration{}}
+	tick := time.NewTicker(lapseEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := w.check(ctx); err != nil && ctx.Err() == nil {
+			s.cfg.Log.Error("checking the permissions of sessions failed", "error", err)
+		}
+	}
+}
+
+func (w *lapseWatch) check(ctx context.Context) error {
+	seen := map[sekisho.SessionID]bool{}
+	err := w.s.broker.EachLapsing(ctx, func(x *sekisho.Session) (string, error) {
+		seen[x.ID] = true
+		return w.lapsed(ctx, x)
+	})
+	for id := range w.warned {
+		if !seen[id] && err == nil {
+			delete(w.warned, id)
+		}
+	}
+	return err
+}
+
+// lapsed returns why the permission of a session has lapsed, or "". It warns of
+// a lapse that is near.
+func (w *lapseWatch) lapsed(ctx context.Context, x *sekisho.Session) (string, error) {
+	allowed, err := w.allowance(ctx, x)
+	if err != nil {
+		return "", err
+	}
+	now := w.s.now()
+	if ok, why, err := allowed(now); err != nil {
+		return "", err
+	} else if !ok {
+		return "The permission for this session lapsed: " + why, nil
+	}
+	for _, ahead := range lapseWarnings {
+		end, err := w.firstDenied(ctx, x, now, now.Add(ahead), allowed)
+		if err != nil {
+			return "", err
+		}
+		if end.IsZero() {
+			continue
+		}
+		if had := w.warned[x.ID]; had != 0 && had <= ahead {
+			return "", nil
+		}
+		w.warned[x.ID] = ahead
+		left := max(end.Sub(now), time.Second).Round(time.Second)
+		return "", w.s.broker.Notify(ctx, x, fmt.Sprintf("Your permission for this session ends in %s, at %s. The session ends then.",
+			left, end.UTC().Format("15:04:05 MST")))
+	}
+	delete(w.warned, x.ID) // if it was to end, it has been extended
+	return "", nil
+}
+
+// allowance returns a function that decides whether policy allows the session's
+// owner to start it at a time, and why not.
+func (w *lapseWatch) allowance(
+	ctx context.Context, x *sekisho.Session,
+) (func(at time.Time) (ok bool, why string, err error), error) {
+	p := x.Permission.Principal
+	if p.Type == sekisho.PrincipalUser {
+		// Tags decide, too, and may have changed.
+		now, err := w.s.Directory.PrincipalOf(ctx, p.ARN)
+		if sekisho.IsNotFound(err) {
+			return func(time.Time) (bool, string, error) { return false, "the user was deleted.", nil }, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		p.Tags = now.Tags
+	}
+	request, err := w.requests.StartSession(ctx, string(x.Target), x.Permission.Document)
+	if err != nil {
+		return nil, err
+	}
+	facts := authz.Facts{Principal: &p, Secure: true, UserAgent: x.Permission.UserAgent, Region: w.s.cfg.Region}
+	facts.SourceIP, _ = netip.ParseAddr(x.Permission.ClientIP) // no condition matches an unknown address
+	return func(at time.Time) (bool, string, error) {
+		facts.Time = at
+		v, _, err := request.Decide(ctx, func(ctx context.Context, action, resource string, keys ...authz.Key) (authz.Verdict, error) {
+			return w.authorizer.Decide(ctx, &facts, action, resource, keys...)
+		})
+		return v.Allowed, v.Message, err
+	}, nil
+}
+
+// firstDenied returns the first second in (from, to] at which policy denies the
+// session, or the zero time. Policies may name the seconds at which they change;
+// otherwise it compares the two ends.
+func (w *lapseWatch) firstDenied(
+	ctx context.Context, x *sekisho.Session, from, to time.Time, allowed func(at time.Time) (bool, string, error),
+) (time.Time, error) {
+	changes, _, err := w.authorizer.Times(ctx, &x.Permission.Principal, from, to)
+	if err != nil {
+		return time.Time{}, err
+	}
+	last := from
+	for _, at := range append(changes, to) {
+		if !at.After(last) || at.After(to) {
+			continue
+		}
+		ok, _, err := allowed(at)
+		if err != nil {
+			return time.Time{}, err
+		}
+		if !ok {
+			return bisect(last, at, allowed)
+		}
+		last = at
+	}
+	return time.Time{}, nil
+}
+
+// bisect returns the first second that is denied between allowed, which is not,
+// and denied, which is.
+func bisect(allowed, denied time.Time, decide func(at time.Time) (bool, string, error)) (time.Time, error) {
+	for denied.Sub(allowed) > time.Second {
+		middle := allowed.Add(denied.Sub(allowed) / 2)
+		ok, _, err := decide(middle)
+		if err != nil {
+			return time.Time{}, err
+		}
+		if ok {
+			allowed = middle
+		} else {
+			denied = middle
+		}
+	}
+	return denied, nil
+}

@@ -1,0 +1,44 @@
+package broker
+
+import (
+	"context"
+
+	"sekisho"
+	"sekisho/internal/wire/mgs"
+)
+
+// ClientAt records where the client of a session is connected from, for
+// sessions whose permission may depend on it.
+func (b *Broker) ClientAt(ctx context.Context, s *sekisho.Session, ip string) error {
+	if s.Permission == nil || s.Permission.ClientIP == ip {
+		return nil
+	}
+	return b.cfg.Store.UpdateSession(ctx, s.ID, func(s *sekisho.Session) error {
+		if s.Permission != nil {
+			s.Permission.ClientIP = ip
+		}
+		return nil
+	})
+}
+
+// EachLapsing calls check for every active session that ends when its
+// permission lapses. If check returns why it has lapsed, the session ends.
+func (b *Broker) EachLapsing(ctx context.Context, check func(s *sekisho.Session) (why string, err error)) error {
+	return b.eachActive(ctx, Query{Lapsing: true}, func(s *sekisho.Session) error {
+		why, err := check(s)
+		if err != nil || why == "" {
+			return err
+		}
+		return b.Terminate(ctx, s.ID, why)
+	})
+}
+
+// Notify shows a text in the terminal of a session. Sessions of AWS's agent,
+// which cannot show it, are left alone.
+func (b *Broker) Notify(ctx context.Context, s *sekisho.Session, text string) error {
+	if s.AgentProcess == "" || !b.cfg.Links.Connected(s.Target) {
+		return nil
+	}
+	notice := mgs.NewSessionNotice(string(s.ID), text)
+	return b.cfg.Links.Deliver(ctx, s.Target, notice.AppendTo(nil))
+}

@@ -62,6 +62,7 @@ func (op Operation) Audits(member string) bool { return member != op.hidden && a
 // lower case. An operation can hide one of them with [Hide].
 var auditedMembers = nameSet(`
 	accountalias minimumpasswordlength requiresymbols requirenumbers requireuppercasecharacters requirelowercasecharacters
+	attributename includelinkedaccounts accountidentifiers datasources fieldindexnames
 	allowuserstochangepassword maxpasswordage passwordreuseprevention hardexpiry
 	accesskeyid accountidstoadd accountidstoremove action actionnames activationid agent agentname agentstatus
 	agentversion aggregator aggregators alarmconfiguration aliasname allavailabilityzones allregions

@@ -38,6 +38,7 @@ var layers = []struct {
 		"sekisho/internal/ssmdoc",
 		"sekisho/internal/wire/id",
 		"sekisho/internal/wire/mgs",
+		"sekisho/internal/iam/grant",
 		"sekisho/internal/iam/policy",
 		"sekisho/internal/shellquote",
 		"sekisho/internal/wire/sigv4",
@@ -47,6 +48,7 @@ var layers = []struct {
 		"sekisho/internal/activity/audit",
 		"sekisho/internal/activity/refusals",
 		"sekisho/internal/iam/authz",
+		"sekisho/internal/iam/calendar",
 		"sekisho/internal/session/broker",
 		"sekisho/internal/runcommand",
 		"sekisho/internal/node/control",
@@ -98,7 +100,7 @@ var layers = []struct {
 // and no other. Everything else goes through an interface of the consumer.
 var engineImports = map[string][]string{
 	"broker":   {"audit", "authz", "control", "fleet"},
-	"identity": {"keyring"}, // secrets at rest
+	"identity": {"keyring", "calendar"}, // secrets at rest; the calendars of policies
 	"refusals": {"audit"},
 	"relay":    {"record"},
 	"record":   {"recfile"},
@@ -112,6 +114,8 @@ var owners = []struct{ module, owner, why string }{
 	{"github.com/pressly/goose/v3", "sekisho/internal/store/sqlstore", "migrations are sqlstore's own business"},
 	{"github.com/creack/pty", "sekisho/internal/agent/pty", "terminals are opened in one place"},
 	{"go.yaml.in/yaml/v3", "sekisho/internal/config", "YAML is how files are written, not how the system speaks"},
+	{"github.com/teambition/rrule-go", "sekisho/internal/iam/calendar", "calendar files are read in one place"},
+	{"github.com/emersion/go-ical", "sekisho/internal/iam/calendar", "calendar files are read in one place"},
 	{"github.com/spf13/cobra", "sekisho/internal/cli", "commands are parsed in one place"},
 }
 

@@ -66,7 +66,7 @@ var inputs = map[string]map[string]any{
 		"resourceArn": "arn:aws:logs:eu-central-1:123456789012:log-group:group", "tags": map[string]string{"k": "v"}, "tagKeys": []string{"k"},
 	}},
 	"sekisho": {"": map[string]any{
-		"SessionId": "alice-aaaaaaaaaaaaaaaaaaaaaaaaaa", "Fingerprint": "0f1e", "InstanceId": "TARGET", "PrincipalArn": "arn:aws:iam::123456789012:user/nobody",
+		"SessionId": "alice-aaaaaaaaaaaaaaaaaaaaaaaaaa", "Fingerprint": "0f1e", "InstanceId": "TARGET", "Name": "holidays", "PrincipalArn": "arn:aws:iam::123456789012:user/nobody",
 		"Action": "ssm:StartSession", "Target": "TARGET", "State": "state", "Answer": map[string]any{"id": "x"},
 		"Questions": []any{map[string]any{"Action": "ssm:StartSession", "Target": "TARGET"}},
 	}},

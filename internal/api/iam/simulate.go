@@ -85,7 +85,11 @@ func (d *door) simulateCustomPolicy(ctx context.Context, c *api.Call, in *simula
 	if err := everything(ctx, c); err != nil {
 		return nil, err
 	}
-	var ps policy.Policies
+	calendars, err := d.PolicyCalendars(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ps := policy.Policies{Calendars: calendars}
 	if err := in.add(&ps); err != nil {
 		return nil, err
 	}

@@ -69,5 +69,6 @@ func New(cfg Config) *api.Door {
 	maps.Copy(out.Operations, d.eventOperations())
 	maps.Copy(out.Operations, d.quickSetupOperations())
 	maps.Copy(out.Operations, d.startOperations())
+	maps.Copy(out.Operations, d.calendarOperations())
 	return out
 }

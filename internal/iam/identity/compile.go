@@ -125,11 +125,19 @@ type sources struct {
 	boundary *sourceText
 	session  []sourceText
 	limited  bool // session policies count even when there are none
+
+	calendars map[string]*policy.Calendar
+}
+
+// newSources returns sources without texts. Policies that refer to calendars
+// depend on all of them.
+func (s *state) newSources() *sources {
+	return &sources{made: []entity{s.calendarSet}, calendars: s.calendarSet.byName}
 }
 
 func (s *state) sources(p *sekisho.Principal) (*sources, error) {
 	id := identityID(p)
-	src := &sources{}
+	src := s.newSources()
 	if u := s.userIDs[id]; u != nil {
 		if err := s.userSources(src, u); err != nil {
 			return nil, err
@@ -219,7 +227,7 @@ func (t sourceText) parse() (*policy.Document, error) {
 }
 
 func (src *sources) parse() (in policy.Policies, err error) {
-	in.HasSession = src.limited
+	in.HasSession, in.Calendars = src.limited, src.calendars
 	for _, t := range src.identity {
 		doc, err := t.parse()
 		if err != nil {
@@ -263,20 +271,29 @@ func (d *Directory) TrustSet(ctx context.Context, p *sekisho.Principal, role *Ro
 	return policy.Compile(in), nil
 }
 
+// trustPolicies returns the trust policy of a role alone.
+func (d *Directory) trustPolicies(ctx context.Context, role *Role) (in policy.Policies, err error) {
+	trust, err := get(ctx, d, func(s *state) (string, error) {
+		in.Calendars = s.calendarSet.byName
+		return s.trustText(role), nil
+	})
+	if err != nil {
+		return in, err
+	}
+	in.Trust, err = (sourceText{text: trust, id: role.Name, kind: "resource"}).parse()
+	return in, err
+}
+
 // TrustsService reports whether a role may be assumed by an AWS service.
 func (d *Directory) TrustsService(ctx context.Context, role *Role, service string) (bool, error) {
-	trust, err := get(ctx, d, func(s *state) (string, error) { return s.trustText(role), nil })
-	if err != nil {
-		return false, err
-	}
-	doc, err := (sourceText{text: trust, id: role.Name, kind: "resource"}).parse()
+	trust, err := d.trustPolicies(ctx, role)
 	if err != nil {
 		return false, err
 	}
 	keys := policy.NewContext()
 	keys.Set("aws:SourceAccount", policy.Single(d.account))
 	keys.Set("aws:CurrentTime", policy.Single(d.now().UTC().Format("2006-01-02T15:04:05Z")))
-	decision := policy.Compile(policy.Policies{Trust: doc}).Evaluate(&policy.Request{
+	decision := policy.Compile(trust).Evaluate(&policy.Request{
 		Action: "sts:AssumeRole", Resource: role.ARN, Context: keys,
 		Principal: policy.Principal{Type: policy.TypeService, Service: service},
 	})

@@ -29,7 +29,7 @@ func checkDocument(document string, kind policy.Kind) error {
 // setTrust checks a trust policy and records the IDs of the principals it
 // names.
 func (t *tx) setTrust(r *Role, document string) error {
-	if err := checkDocument(document, policy.KindTrust); err != nil {
+	if err := t.checkDocument(document, policy.KindTrust); err != nil {
 		return err
 	}
 	if policy.Size([]byte(document)) > maxTrustSize {
@@ -198,7 +198,7 @@ func listOf(v any) []any {
 func (d *Directory) checkSessionPolicies(ctx context.Context, r SessionRequest) error {
 	size := 0
 	for _, text := range r.Policies {
-		if err := checkDocument(text, policy.KindSession); err != nil {
+		if err := d.read(ctx, func(s *state) error { return s.checkDocument(text, policy.KindSession) }); err != nil {
 			return err
 		}
 		size += len(text)

@@ -29,7 +29,7 @@ func (d *Directory) CreatePolicy(ctx context.Context, path, name, description, d
 		if err != nil {
 			return err
 		}
-		if err := checkManaged(document); err != nil {
+		if err := t.checkManaged(document); err != nil {
 			return err
 		}
 		if t.policyNames[strings.ToLower(name)] != "" {
@@ -49,8 +49,8 @@ func (d *Directory) CreatePolicy(ctx context.Context, path, name, description, d
 	return p, err
 }
 
-func checkManaged(document string) error {
-	if err := checkDocument(document, policy.KindIdentity); err != nil {
+func (s *state) checkManaged(document string) error {
+	if err := s.checkDocument(document, policy.KindIdentity); err != nil {
 		return err
 	}
 	if policy.Size([]byte(document)) > maxManagedSize {
@@ -91,7 +91,7 @@ func (d *Directory) CreatePolicyVersion(ctx context.Context, arn, document strin
 		if err != nil {
 			return err
 		}
-		if err := checkManaged(document); err != nil {
+		if err := t.checkManaged(document); err != nil {
 			return err
 		}
 		if len(p.Versions) >= maxVersions {
@@ -284,7 +284,7 @@ func (d *Directory) PutInline(ctx context.Context, kind Kind, name, policyName, 
 		if err != nil {
 			return err
 		}
-		if err := checkDocument(document, policy.KindIdentity); err != nil {
+		if err := t.checkDocument(document, policy.KindIdentity); err != nil {
 			return err
 		}
 		if h.Inline == nil {

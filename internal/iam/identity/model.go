@@ -167,6 +167,8 @@ func newEntity(k Kind) entity {
 		return new(OIDCProvider)
 	case KindSettings:
 		return new(Settings)
+	case KindCalendar:
+		return new(Calendar)
 	}
 	return nil
 }

@@ -162,15 +162,11 @@ type WebIdentity struct {
 // TrustOf returns the compiled trust policy of a role alone, for callers who
 // have no policies of their own.
 func (d *Directory) TrustOf(ctx context.Context, role *Role) (*policy.Set, error) {
-	trust, err := get(ctx, d, func(s *state) (string, error) { return s.trustText(role), nil })
+	trust, err := d.trustPolicies(ctx, role)
 	if err != nil {
 		return nil, err
 	}
-	doc, err := (sourceText{text: trust, id: role.Name, kind: "resource"}).parse()
-	if err != nil {
-		return nil, err
-	}
-	return policy.Compile(policy.Policies{Trust: doc}), nil
+	return policy.Compile(trust), nil
 }
 
 // AssumeRoleWithWebIdentity issues credentials of a role to who. The caller has

@@ -36,10 +36,12 @@ func (d *Directory) setOf(ctx context.Context, p *sekisho.Principal, join func(i
 // users and roles that it names, which must exist. The policy does not apply
 // to later users and roles of the same names.
 func (d *Directory) ResourcePolicy(ctx context.Context, document string) (names map[string]string, err error) {
-	if err := checkDocument(document, policy.KindResource); err != nil {
-		return nil, err
-	}
-	return get(ctx, d, func(s *state) (map[string]string, error) { return s.principals(document) })
+	return get(ctx, d, func(s *state) (map[string]string, error) {
+		if err := s.checkDocument(document, policy.KindResource); err != nil {
+			return nil, err
+		}
+		return s.principals(document)
+	})
 }
 
 // ResourcePolicyToday returns a resource's policy with the present names of the

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"sekisho/internal/iam/policy"
 )
 
 // state is the account at one generation. The entities in it are never
@@ -21,6 +23,7 @@ type state struct {
 	passkeys   map[string]*Passkey      // by ID
 	providers  map[string]*OIDCProvider // by ARN
 	settings   *Settings
+	calendars  map[string]*Calendar
 
 	policyNames map[string]string // customer policies: name without case to ARN
 	keyOwners   map[string]*User  // by access key ID
@@ -28,6 +31,7 @@ type state struct {
 	groupIDs    map[string]*Group
 	roleIDs     map[string]*Role
 	serials     map[string]*MFADevice
+	calendarSet *calendarSet
 }
 
 func newState(account string) *state {
@@ -36,6 +40,7 @@ func newState(account string) *state {
 		users:   map[string]*User{}, groups: map[string]*Group{}, roles: map[string]*Role{},
 		profiles: map[string]*InstanceProfile{}, policies: map[string]*Policy{}, devices: map[string]*MFADevice{},
 		passkeys: map[string]*Passkey{}, providers: map[string]*OIDCProvider{}, settings: &Settings{},
+		calendars: map[string]*Calendar{}, calendarSet: (*calendarSet)(nil).with("", nil),
 		policyNames: map[string]string{}, keyOwners: map[string]*User{},
 		userIDs: map[string]*User{}, groupIDs: map[string]*Group{}, roleIDs: map[string]*Role{}, serials: map[string]*MFADevice{},
 	}
@@ -88,6 +93,11 @@ func (s *state) remove(kind Kind, key string) {
 		delete(s.providers, "arn:aws:iam::"+s.account+":oidc-provider/"+key)
 	case KindSettings:
 		s.settings = &Settings{}
+	case KindCalendar:
+		if s.calendars[key] != nil {
+			delete(s.calendars, key)
+			s.calendarSet = s.calendarSet.with(key, nil)
+		}
 	}
 }
 
@@ -122,6 +132,9 @@ func (s *state) put(e entity) {
 		s.providers[e.ARN] = e
 	case *Settings:
 		s.settings = e
+	case *Calendar:
+		s.calendars[key] = e
+		s.calendarSet = s.calendarSet.with(key, policy.NewCalendar(e.Spans))
 	}
 }
 
@@ -188,7 +201,7 @@ func (s *state) holder(kind Kind, name string) (entity, *Holder, error) {
 			return nil, nil, err
 		}
 		return r, &r.Holder, nil
-	case KindInstanceProfile, KindPolicy, KindMFADevice, KindPasskey, KindOIDCProvider, KindSettings:
+	case KindInstanceProfile, KindPolicy, KindMFADevice, KindPasskey, KindOIDCProvider, KindSettings, KindCalendar:
 	}
 	return nil, nil, notFound("No %s holds policies.", kind)
 }

@@ -18,6 +18,7 @@ const (
 	KindPasskey         Kind = "passkey"
 	KindOIDCProvider    Kind = "oidc-provider"
 	KindSettings        Kind = "settings" // of the account: one object
+	KindCalendar        Kind = "calendar"
 )
 
 // Object is one stored entity. (Kind, Key) names it; Key is the name without

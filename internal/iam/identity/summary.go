@@ -47,7 +47,7 @@ func (d *Directory) Summary(ctx context.Context) (map[string]int, error) {
 func (d *Directory) PoliciesOf(ctx context.Context, arn string) (policy.Policies, policy.Principal, error) {
 	who := policy.Principal{Account: d.account, ARN: arn}
 	src, err := get(ctx, d, func(s *state) (*sources, error) {
-		src := &sources{}
+		src := s.newSources()
 		name := strings.ToLower(arn[strings.LastIndexByte(arn, '/')+1:])
 		if u := s.users[name]; u != nil && u.ARN == arn {
 			who.Type, who.UserID = policy.TypeUser, u.ID

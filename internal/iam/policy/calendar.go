@@ -38,6 +38,12 @@ func (c *Calendar) Contains(sec int64) bool {
 	return i < len(c.spans) && c.spans[i].From <= sec
 }
 
+// Upcoming returns the spans that end after a second, at most limit.
+func (c *Calendar) Upcoming(sec int64, limit int) []Span {
+	i := sort.Search(len(c.spans), func(i int) bool { return c.spans[i].To > sec })
+	return slices.Clone(c.spans[i:min(len(c.spans), i+limit)])
+}
+
 // changes returns the bounds of spans from first to last; a nil calendar has
 // none.
 func (c *Calendar) changes(first, last int64) []int64 {

@@ -178,7 +178,7 @@ func TestKMSOperations(t *testing.T) {
 		t.Errorf("%s", a.Body)
 	}
 	b.want(admin, "CreateKey", fields{"KeySpec": "RSA_2048", "KeyUsage": "SIGN_VERIFY"}, "UnsupportedOperationException")
-	b.want(admin, "CreateGrant", fields{"KeyId": b.keyID}, "NotImplemented")
+	b.want(admin, "ImportKeyMaterial", fields{"KeyId": b.keyID}, "NotImplemented")
 
 	// ReEncrypt asks for both keys, and says whether they are one.
 	re := fields{"CiphertextBlob": made.CiphertextBlob, "SourceEncryptionContext": context, "DestinationKeyId": other}
@@ -244,4 +244,99 @@ func newKeyOf(b *kmsBench) string {
 	}
 	b.want(b.Admin, "CreateKey", fields{}, "").Decode(b.t, &out)
 	return out.KeyMetadata.KeyID
+}
+
+func TestKMSGrants(t *testing.T) {
+	t.Parallel()
+	b := newKMS(t, fields{})
+	arn := func(name string) string { return "arn:aws:iam::" + servertest.Account + ":user/" + name }
+	grantee, retirer, other := b.User("grantee", ""), b.User("retirer", ""), b.User("other", "")
+	type grant struct {
+		GrantToken string
+		GrantID    string `json:"GrantId"`
+	}
+	create := func(in fields, code string) (g grant) {
+		t.Helper()
+		all := fields{"KeyId": b.keyID, "GranteePrincipal": arn("grantee"), "Operations": []string{"Encrypt", "DescribeKey"}}
+		for k, v := range in {
+			all[k] = v
+		}
+		if a := b.want(b.Admin, "CreateGrant", all, code); code == "" {
+			a.Decode(t, &g)
+		}
+		return g
+	}
+	encrypt := func(context fields) fields {
+		return fields{"KeyId": b.keyID, "Plaintext": "eA==", "EncryptionContext": context}
+	}
+	const denied = "AccessDeniedException"
+
+	b.want(grantee, "Encrypt", encrypt(nil), denied)
+	plain := create(fields{"Name": "n"}, "")
+	if again := create(fields{"Name": "n"}, ""); again.GrantID != plain.GrantID {
+		t.Errorf("the same named grant was made twice: %+v, %+v", plain, again)
+	}
+	b.want(grantee, "Encrypt", encrypt(nil), "")
+	b.want(grantee, "DescribeKey", fields{"KeyId": b.keyID}, "")
+	b.want(grantee, "GenerateDataKey", fields{"KeyId": b.keyID, "KeySpec": "AES_256"}, denied)
+	b.want(other, "Encrypt", encrypt(nil), denied)
+	// A grant does not allow its own retirement unless it says so.
+	b.want(grantee, "RetireGrant", fields{"GrantToken": plain.GrantToken}, denied)
+	b.want(other, "RevokeGrant", fields{"KeyId": b.keyID, "GrantId": plain.GrantID}, denied)
+	b.want(b.Admin, "RevokeGrant", fields{"KeyId": b.keyID, "GrantId": plain.GrantID}, "")
+	b.want(grantee, "Encrypt", encrypt(nil), denied)
+	b.want(b.Admin, "RevokeGrant", fields{"KeyId": b.keyID, "GrantId": plain.GrantID}, "NotFoundException")
+
+	// Constraints on the encryption context, with a value that looks like a variable.
+	pairs := fields{"app": "${aws:username}"}
+	more := fields{"app": "${aws:username}", "b": "c"}
+	for kind, allowed := range map[string]bool{"EncryptionContextEquals": false, "EncryptionContextSubset": true} {
+		g := create(fields{"Constraints": fields{kind: pairs}}, "")
+		b.want(grantee, "Encrypt", encrypt(nil), denied)
+		b.want(grantee, "Encrypt", encrypt(fields{"app": "grantee"}), denied)
+		b.want(grantee, "Encrypt", encrypt(pairs), "")
+		b.want(grantee, "Encrypt", encrypt(more), map[bool]string{true: "", false: denied}[allowed])
+		b.want(grantee, "DescribeKey", fields{"KeyId": b.keyID}, "")
+		b.want(b.Admin, "RevokeGrant", fields{"KeyId": b.keyID, "GrantId": g.GrantID}, "")
+	}
+
+	// The retiring principal retires its grant and no other one.
+	mine, another := create(fields{"RetiringPrincipal": arn("retirer")}, ""), create(nil, "")
+	var listed struct {
+		Grants []struct {
+			GrantID string `json:"GrantId"`
+		}
+	}
+	b.want(b.Admin, "ListRetirableGrants", fields{"RetiringPrincipal": arn("retirer")}, "").Decode(t, &listed)
+	if len(listed.Grants) != 1 || listed.Grants[0].GrantID != mine.GrantID {
+		t.Errorf("retirable: %+v", listed)
+	}
+	b.want(b.Admin, "ListGrants", fields{"KeyId": b.keyID}, "").Decode(t, &listed)
+	if len(listed.Grants) != 2 {
+		t.Errorf("listed: %+v", listed)
+	}
+	b.want(retirer, "RetireGrant", fields{"KeyId": b.keyID, "GrantId": another.GrantID}, denied)
+	b.want(retirer, "RetireGrant", fields{"GrantToken": mine.GrantToken}, "")
+	own := create(fields{"Operations": []string{"RetireGrant"}}, "")
+	b.want(grantee, "RetireGrant", fields{"KeyId": b.keyID, "GrantId": own.GrantID}, "")
+
+	// An explicit deny counts, and another user of the same name has no grant.
+	if err := b.Directory.PutInline(t.Context(), identity.KindUser, "grantee", "no", `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"kms:Encrypt","Resource":"*"}]}`); err != nil {
+		t.Fatal(err)
+	}
+	b.want(grantee, "Encrypt", encrypt(nil), denied)
+	b.want(grantee, "DescribeKey", fields{"KeyId": b.keyID}, "")
+	if err := b.Directory.UpdateUser(t.Context(), "grantee", "", "renamed"); err != nil {
+		t.Fatal(err)
+	}
+	b.want(grantee, "DescribeKey", fields{"KeyId": b.keyID}, "")
+	b.want(b.User("grantee", ""), "DescribeKey", fields{"KeyId": b.keyID}, denied)
+
+	create(fields{"Operations": []string{"Sign"}}, "ValidationException")
+	create(fields{"Operations": []string{}}, "ValidationException")
+	create(fields{"GranteePrincipal": arn("nobody-at-all")}, "InvalidArnException")
+	create(fields{"GranteePrincipal": "arn:aws:iam::" + servertest.Account + ":root"}, "InvalidArnException")
+	create(fields{"GranteePrincipal": "*"}, "InvalidArnException")
+	create(fields{"KeyId": "alias/x"}, "InvalidArnException")
+	b.want(b.Admin, "RetireGrant", fields{"GrantToken": "x"}, "InvalidGrantTokenException")
 }

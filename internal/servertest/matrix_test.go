@@ -58,6 +58,9 @@ var inputs = map[string]map[string]any{
 			"KeySpec": "AES_256",
 		},
 		"CreateKey":      map[string]any{},
+		"CreateGrant":    map[string]any{"KeyId": "KEY", "GranteePrincipal": "arn:aws:iam::123456789012:user/admin", "Operations": []string{"Decrypt"}},
+		"RetireGrant":    map[string]any{"KeyId": "KEY", "GrantId": "0123456789abcdef"},
+		"RevokeGrant":    map[string]any{"KeyId": "KEY", "GrantId": "0123456789abcdef"},
 		"GenerateRandom": map[string]any{"NumberOfBytes": 16},
 	},
 	"logs": {"UntagLogGroup": map[string]any{"logGroupName": "group", "tags": []string{"k"}}, "": map[string]any{

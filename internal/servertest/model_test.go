@@ -140,6 +140,19 @@ func TestKMSAnswersFitTheServiceModel(t *testing.T) {
 	m.call("GenerateDataKey", on(fields{"KeySpec": "AES_256"}))
 	m.call("GenerateDataKeyWithoutPlaintext", on(fields{"NumberOfBytes": 8}))
 	m.call("GenerateRandom", fields{"NumberOfBytes": 8})
+	admin := "arn:aws:iam::" + servertest.Account + ":user/admin"
+	for _, end := range []string{"RetireGrant", "RevokeGrant"} {
+		var grant struct {
+			GrantID string `json:"GrantId"`
+		}
+		m.call("CreateGrant", on(fields{
+			"GranteePrincipal": admin, "RetiringPrincipal": admin, "Operations": []string{"Decrypt"}, "Name": "n",
+			"Constraints": fields{"EncryptionContextSubset": fields{"a": "b"}},
+		})).Decode(t, &grant)
+		m.call("ListGrants", on(fields{"Limit": 1}))
+		m.call("ListRetirableGrants", fields{"RetiringPrincipal": admin})
+		m.call(end, on(fields{"GrantId": grant.GrantID}))
+	}
 	m.call("DisableKey", on(nil))
 	m.call("DescribeKey", on(nil))
 	m.call("EnableKey", on(nil))

@@ -78,6 +78,12 @@ func New(cfg Config) *api.Door {
 			"UntagResource":    api.Write(d.untagResource),
 			"ListResourceTags": api.Read(d.listResourceTags),
 
+			"CreateGrant":         api.Write(d.createGrant),
+			"ListGrants":          api.Read(d.listGrants),
+			"ListRetirableGrants": api.Read(d.listRetirableGrants),
+			"RetireGrant":         api.Write(d.retireGrant),
+			"RevokeGrant":         api.Write(d.revokeGrant),
+
 			// CloudTrail calls these read-only: they change nothing.
 			"GenerateDataKey":                 api.Read(d.generateDataKey),
 			"GenerateDataKeyWithoutPlaintext": api.Read(d.generateDataKeyWithoutPlaintext),
@@ -121,10 +127,13 @@ func (k keyed) Policies(ctx context.Context, p *sekisho.Principal) (*policy.Set,
 	return k.of.SetUnderResource(ctx, p, k.key)
 }
 
-// authorizer decides about a key by the policy it has.
-func (d *door) authorizer(ctx context.Context, p kmskey.Policy) (*authz.Authorizer, error) {
+// authorizer decides about a key by its policy and its grants.
+func (d *door) authorizer(ctx context.Context, p kmskey.Policy, grants []kmskey.Grant) (*authz.Authorizer, error) {
 	text, err := d.Policies.ResourcePolicyToday(ctx, p.Document, p.Names)
 	if err != nil {
+		return nil, err
+	}
+	if text, err = d.withGrants(ctx, text, grants); err != nil {
 		return nil, err
 	}
 	doc, err := policy.Parse([]byte(text))
@@ -136,7 +145,7 @@ func (d *door) authorizer(ctx context.Context, p kmskey.Policy) (*authz.Authoriz
 
 // decide asks for an action on a key.
 func (d *door) decide(ctx context.Context, c *api.Call, action string, k *kmskey.Key, keys ...authz.Key) (authz.Verdict, error) {
-	a, err := d.authorizer(ctx, k.Policy)
+	a, err := d.authorizer(ctx, k.Policy, k.Grants)
 	if err != nil {
 		return authz.Verdict{}, err
 	}

@@ -45,7 +45,7 @@ func (d *door) checkPolicy(ctx context.Context, c *api.Call, arn, document strin
 	if insists {
 		return p, nil
 	}
-	a, err := d.authorizer(ctx, p)
+	a, err := d.authorizer(ctx, p, nil)
 	if err != nil {
 		return kmskey.Policy{}, err
 	}

@@ -2,10 +2,16 @@ package kmskey
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 
 	"sekisho"
+	"sekisho/internal/wire/id"
 )
+
+// ErrNoGrant says that a key has no such grant.
+var ErrNoGrant = sekisho.Errorf(sekisho.CodeNotFound, "The key has no grant with this ID.")
 
 // change alters a key that is there and, unless it may, not about to go.
 func (s *Keys) change(ctx context.Context, keyID string, change func(k *Key) error) error {
@@ -82,6 +88,47 @@ func (s *Keys) Retag(ctx context.Context, keyID string, change func(tags map[str
 			k.Tags = map[string]string{}
 		}
 		return change(k.Tags)
+	})
+}
+
+// maxGrants bounds the grants of one key: each is looked at in every decision.
+const maxGrants = 1000
+
+// AddGrant adds a grant to a key and returns its ID. policy makes the grant's
+// policy once the ID is known. A named grant that is there already is not made
+// again.
+func (s *Keys) AddGrant(ctx context.Context, keyID string, g Grant, policy func(Grant) (Policy, error)) (grantID string, err error) {
+	g.ID, g.CreatedAt = strings.ReplaceAll(id.UUID()+id.UUID(), "-", ""), s.cfg.Now().UTC()
+	if g.Policy, err = policy(g); err != nil {
+		return "", err
+	}
+	err = s.change(ctx, keyID, func(k *Key) error {
+		for _, have := range k.Grants {
+			if g.Name != "" && have.same(g) {
+				grantID = have.ID
+				return nil
+			}
+		}
+		if len(k.Grants) >= maxGrants {
+			return sekisho.Errorf(sekisho.CodeLimit, "The key has %d grants, the most there can be.", maxGrants)
+		}
+		grantID = g.ID
+		k.Grants = append(k.Grants, g)
+		return nil
+	})
+	return grantID, err
+}
+
+// RemoveGrant removes a grant from a key, also from one that waits for its
+// deletion.
+func (s *Keys) RemoveGrant(ctx context.Context, keyID, grantID string) error {
+	return s.alter(ctx, keyID, func(k *Key) error {
+		i := slices.IndexFunc(k.Grants, func(g Grant) bool { return g.ID == grantID })
+		if i < 0 {
+			return ErrNoGrant
+		}
+		k.Grants = slices.Delete(k.Grants, i, i+1)
+		return nil
 	})
 }
 

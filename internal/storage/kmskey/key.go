@@ -1,6 +1,7 @@
 package kmskey
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -27,8 +28,30 @@ type Key struct {
 	Rotates     bool
 	RotateEvery time.Duration // between two rotations
 	Tags        map[string]string
+	Grants      []Grant
 	// Generations holds the material, oldest first; the last one encrypts.
 	Generations []Generation
+}
+
+// Grant allows a principal operations on a key, beside the key's policy.
+type Grant struct {
+	ID            string            `json:"id"`
+	Name          string            `json:"name,omitempty"`
+	Grantee       string            `json:"grantee"` // ARN
+	Retiring      string            `json:"retiring,omitempty"`
+	Operations    []string          `json:"operations"`
+	ContextEquals map[string]string `json:"contextEquals,omitempty"`
+	ContextSubset map[string]string `json:"contextSubset,omitempty"`
+	IssuedBy      string            `json:"issuedBy"`
+	CreatedAt     time.Time         `json:"createdAt"`
+	// Policy says the same in statements of a key policy.
+	Policy Policy `json:"policy"`
+}
+
+// same reports whether two grants differ in nothing that their maker chose.
+func (g Grant) same(other Grant) bool {
+	return g.Name == other.Name && g.Grantee == other.Grantee && g.Retiring == other.Retiring && slices.Equal(g.Operations, other.Operations) &&
+		maps.Equal(g.ContextEquals, other.ContextEquals) && maps.Equal(g.ContextSubset, other.ContextSubset)
 }
 
 // Policy is a key policy. Keys keep it for their door, which understands it.

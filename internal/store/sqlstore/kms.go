@@ -13,7 +13,7 @@ import (
 
 var _ kmskey.Store = (*DB)(nil)
 
-const keyColumns = `id, description, state, created_at, deletion_at, policy, policy_names, rotates, rotate_every, tags, generations`
+const keyColumns = `id, description, state, created_at, deletion_at, policy, policy_names, rotates, rotate_every, tags, generations, grants`
 
 // generation is the stored form of a [kms.Generation].
 type generation struct {
@@ -27,17 +27,21 @@ func keyValues(k *kmskey.Key) ([]any, error) {
 		all = append(all, generation{micros(g.MadeAt), g.Sealed})
 	}
 	text, err := json.Marshal(all)
+	if err != nil {
+		return nil, err
+	}
+	grants, err := json.Marshal(k.Grants)
 	return []any{
 		k.ID, k.Description, k.State, micros(k.CreatedAt), micros(k.DeletionAt), k.Policy.Document, tagsJSON(k.Policy.Names), k.Rotates, int64(k.RotateEvery),
-		tagsJSON(k.Tags), string(text),
+		tagsJSON(k.Tags), string(text), string(grants),
 	}, err
 }
 
 func scanKey(row scanner) (*kmskey.Key, error) {
 	k := new(kmskey.Key)
 	var created, deletion, every int64
-	var tags, names, generations string
-	if err := row.Scan(&k.ID, &k.Description, &k.State, &created, &deletion, &k.Policy.Document, &names, &k.Rotates, &every, &tags, &generations); err != nil {
+	var tags, names, generations, grants string
+	if err := row.Scan(&k.ID, &k.Description, &k.State, &created, &deletion, &k.Policy.Document, &names, &k.Rotates, &every, &tags, &generations, &grants); err != nil {
 		return nil, err
 	}
 	k.CreatedAt, k.DeletionAt, k.RotateEvery = fromMicros(created), fromMicros(deletion), time.Duration(every)
@@ -47,6 +51,9 @@ func scanKey(row scanner) (*kmskey.Key, error) {
 	}
 	for _, g := range all {
 		k.Generations = append(k.Generations, kmskey.Generation{MadeAt: fromMicros(g.MadeAt), Sealed: g.Sealed})
+	}
+	if err := json.Unmarshal([]byte(grants), &k.Grants); err != nil {
+		return nil, fmt.Errorf("stored grants of the key %s: %w", k.ID, err)
 	}
 	var err error
 	if k.Policy.Names, err = tagsFromJSON(names); err != nil {
@@ -62,7 +69,7 @@ func (d *DB) CreateKey(ctx context.Context, k *kmskey.Key) error {
 	if err != nil {
 		return err
 	}
-	_, err = d.sql.ExecContext(ctx, `INSERT INTO kms_keys (`+keyColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`, values...)
+	_, err = d.sql.ExecContext(ctx, `INSERT INTO kms_keys (`+keyColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`, values...)
 	if isUnique(err) {
 		return sekisho.Errorf(sekisho.CodeConflict, "key %s exists", k.ID)
 	}
@@ -97,7 +104,7 @@ func (d *DB) UpdateKey(ctx context.Context, id string, change func(k *kmskey.Key
 			return err
 		}
 		_, err = tx.ExecContext(ctx, `UPDATE kms_keys SET description = $2, state = $3, created_at = $4, deletion_at = $5, policy = $6,
-			policy_names = $7, rotates = $8, rotate_every = $9, tags = $10, generations = $11 WHERE id = $1`, values...)
+			policy_names = $7, rotates = $8, rotate_every = $9, tags = $10, generations = $11, grants = $12 WHERE id = $1`, values...)
 		return err
 	})
 }

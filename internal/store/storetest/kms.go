@@ -14,7 +14,11 @@ func kmsKey(id string) *kmskey.Key {
 	return &kmskey.Key{
 		ID: id, Description: "für Büros", State: kmskey.PendingDeletion, CreatedAt: at(1), DeletionAt: at(2),
 		Policy: kmskey.Policy{Document: `{"Statement":"'"}`, Names: map[string]string{"arn:x": "AIDA"}}, Rotates: true, RotateEvery: 90 * 24 * time.Hour,
-		Tags:        map[string]string{"k": "'; DROP TABLE kms_keys; --"},
+		Tags: map[string]string{"k": "'; DROP TABLE kms_keys; --"},
+		Grants: []kmskey.Grant{{
+			ID: "g", Name: "n", Grantee: "arn:x", Operations: []string{"Decrypt"}, ContextEquals: map[string]string{"a": "b"}, IssuedBy: "arn:y", CreatedAt: at(3),
+			Policy: kmskey.Policy{Document: "{}", Names: map[string]string{"arn:x": "AIDA"}},
+		}},
 		Generations: []kmskey.Generation{{MadeAt: at(1), Sealed: []byte{0, 1, 0xff}}, {MadeAt: at(3), Sealed: []byte("second")}},
 	}
 }

@@ -88,7 +88,7 @@ func printEvents(w io.Writer, list []client.Event) error {
 		}
 		rows = append(rows, []string{
 			at, e.DetailType, detail("session-id"), strings.TrimSpace(detail("instance-id") + " " + detail("instance-name")),
-			detail("owner", "principal", "source-ip"), detail("cause", "error-message", "message", "reason", "eventName"),
+			detail("principal", "owner", "source-ip"), detail("cause", "error-message", "message", "reason", "eventName"),
 		})
 	}
 	return table(w, []string{"TIME", "EVENT", "SESSION", "NODE", "WHO", "WHY"}, rows)

@@ -15,8 +15,9 @@ func TestEvents(t *testing.T) {
 					map[string]any{"id": "3", "detail-type": "Session Denied", "time": "2026-11-23T12:02:00Z", "detail": map[string]any{
 						"principal": "arn:bob\x1b[2J", "instance-id": "mi-1", "instance-name": "web", "error-message": "not you", "reason": "x",
 					}},
-					map[string]any{"id": "2", "detail-type": "Session Started", "time": "2026-11-23T12:01:00Z", "detail": map[string]any{
+					map[string]any{"id": "2", "detail-type": "Session Log Rewritten", "time": "2026-11-23T12:01:00Z", "detail": map[string]any{
 						"owner": "arn:alice", "session-id": "alice-1", "instance-id": "mi-1", "reason": "ticket",
+						"principal": "arn:writer", // of a log that was written again
 					}},
 				}}
 			}
@@ -33,7 +34,7 @@ func TestEvents(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := strings.Split(strings.TrimSpace(out), "\n")
-	if len(lines) != 4 || !strings.Contains(lines[1], "Node Up") || !strings.Contains(lines[1], "192.0.2.1") || !strings.Contains(lines[2], "alice-1") || !strings.Contains(lines[2], "ticket") ||
+	if len(lines) != 4 || !strings.Contains(lines[1], "Node Up") || !strings.Contains(lines[1], "192.0.2.1") || !strings.Contains(lines[2], "alice-1") || !strings.Contains(lines[2], "ticket") || !strings.Contains(lines[2], "arn:writer") || strings.Contains(lines[2], "arn:alice") ||
 		!strings.Contains(lines[3], `arn:bob\x1b[2J  not you`) || !strings.Contains(lines[3], "mi-1 web") {
 		t.Errorf("printed\n%s", out)
 	}

@@ -197,7 +197,7 @@ type Session struct {
 	DocumentName string
 	Owner        string
 	Reason       string
-	Details      string // why it ended
+	EndReason    string // empty for a session whose program ended
 }
 
 // endReason returns why a session ended while this client was disconnected.
@@ -208,8 +208,8 @@ func (c *Client) endReason(ctx context.Context, sessionID string) string {
 	}{"History", []sessionFilter{{"SessionId", sessionID}}}
 	var out struct{ Sessions []Session }
 	// Users who cannot list sessions get the general reason.
-	if err := c.ssm(ctx, "DescribeSessions", in, &out); err == nil && len(out.Sessions) == 1 && out.Sessions[0].Details != "" {
-		return out.Sessions[0].Details
+	if err := c.ssm(ctx, "DescribeSessions", in, &out); err == nil && len(out.Sessions) == 1 && out.Sessions[0].EndReason != "" {
+		return out.Sessions[0].EndReason
 	}
 	return "The session has ended."
 }

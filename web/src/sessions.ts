@@ -37,7 +37,7 @@ interface SessionAnswer {
   DocumentName?: string
   Owner?: string
   Reason?: string
-  Details?: string
+  EndReason?: string
   Recording?: string
   RunAsUser?: string
   IdleSessionTimeout?: string
@@ -70,7 +70,7 @@ function fromAnswer(s: SessionAnswer): Session {
     endedAt: millis(s.EndDate),
     document: s.DocumentName ?? '',
     reason: s.Reason ?? '',
-    details: s.Details ?? '',
+    details: s.EndReason ?? '',
     encrypted: s.Recording === 'Encrypted',
     runAs: s.RunAsUser ?? '',
     idleFor: minutes(s.IdleSessionTimeout),

@@ -229,6 +229,8 @@ type session struct {
 	Recording string `json:"Recording,omitempty"`
 	// And why the session's log is not where OutputURL says.
 	LogNotDelivered string `json:"LogNotDelivered,omitempty"`
+	// And why it ended: Details without what it says about the log.
+	EndReason string `json:"EndReason,omitempty"`
 	// And as whom it runs on the node, empty for the agent's default, and how
 	// many minutes it may be idle.
 	RunAsUser   string `json:"RunAsUser,omitempty"`
@@ -347,7 +349,7 @@ func (d *door) describeSession(s *sekisho.Session) session {
 	out := session{
 		SessionID: string(s.ID), Target: string(s.Target), Status: string(s.Status),
 		StartDate: awsproto.NewEpoch(s.StartedAt), EndDate: awsproto.NewEpoch(s.EndedAt),
-		DocumentName: s.DocumentName, Owner: s.Owner, Reason: s.Reason, Details: s.Details, AccessType: "Standard",
+		DocumentName: s.DocumentName, Owner: s.Owner, Reason: s.Reason, Details: s.Details, EndReason: s.Details, AccessType: "Standard",
 		Recording: string(s.Recording), LogNotDelivered: s.Missing(),
 	}
 	if s.Logs.Bucket != "" {

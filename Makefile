@@ -32,7 +32,7 @@ NFPM       := bin/tools/nfpm
 DEADCODE   := bin/tools/deadcode
 SBOM       := bin/tools/cyclonedx-gomod
 
-.PHONY: help build programs agents race-programs test-programs web run test unit web-unit e2e browser outages lint fmt vet check fuzz bench peers clean
+.PHONY: help build programs agents race-programs test-programs web run test unit web-unit e2e browser outages lint fmt vet check cross fuzz bench peers clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -104,7 +104,20 @@ outages: build race-programs $(PLUGIN) ## outages of up to 2 minutes while progr
 browser: build race-programs $(PLUGIN) $(PLAYWRIGHT) ## the console in headless Chromium
 	scripts/phase browser
 
-check: fmt vet lint unit ## what to run before a commit
+# The client for systems that the tests do not run on.
+CROSS := darwin/arm64 darwin/amd64 windows/amd64
+
+cross: ## vet and build sekisho for macOS and Windows, into bin/
+	@mkdir -p bin
+	@for target in $(CROSS); do \
+	  export CGO_ENABLED=0 GOOS=$${target%/*} GOARCH=$${target#*/}; \
+	  suffix=; [ $$GOOS != windows ] || suffix=.exe; \
+	  echo "sekisho-$$GOOS-$$GOARCH$$suffix"; \
+	  $(GO) vet ./cmd/sekisho ./internal/cli ./internal/client ./internal/session/transfer; \
+	  $(BUILD) -o bin/sekisho-$$GOOS-$$GOARCH$$suffix ./cmd/sekisho; \
+	done
+
+check: fmt vet cross lint unit ## what to run before a commit
 
 fmt:
 	scripts/phase fmt

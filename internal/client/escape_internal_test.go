@@ -1,6 +1,10 @@
 package client
 
-import "testing"
+import (
+	"testing"
+
+	"sekisho/internal/wire/mgs"
+)
 
 func TestEscape(t *testing.T) {
 	t.Parallel()
@@ -33,6 +37,27 @@ func TestEscape(t *testing.T) {
 			if string(got) != tc.want || leave != tc.leave {
 				t.Errorf("%q (key by key: %v) gives %q, %v; want %q, %v", tc.in, each, got, leave, tc.want, tc.leave)
 			}
+		}
+	}
+}
+
+// A terminal that reports no size must not get a size of 0, nor one that is
+// wider than any screen.
+func TestTerminalSize(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		cols, rows int
+		isTerminal bool
+		want       mgs.Size
+	}{
+		{120, 40, true, mgs.Size{Cols: 120, Rows: 40}},
+		{0, 0, true, mgs.Size{Cols: 80, Rows: 24}},
+		{80, 0, true, mgs.Size{Cols: 80, Rows: 24}},
+		{70000, 24, true, unknownSize},
+		{0, 0, false, unknownSize},
+	} {
+		if got := terminalSize(tc.cols, tc.rows, tc.isTerminal); got != tc.want {
+			t.Errorf("%+v: %v", tc, got)
 		}
 	}
 }

@@ -2,8 +2,8 @@ package client
 
 import (
 	"io"
+	"math"
 	"os"
-	"os/signal"
 	"sync"
 
 	"golang.org/x/term"
@@ -32,22 +32,36 @@ type Terminal struct {
 // wrap.
 var unknownSize = mgs.Size{Cols: 300, Rows: 100}
 
+// defaultSize is for a terminal that reports 0 columns or rows, as some serial
+// consoles, containers and expect scripts do. Programs that draw would break
+// with 0, and wrap with unknownSize.
+var defaultSize = mgs.Size{Cols: 80, Rows: 24}
+
+// terminalSize returns the size to send.
+func terminalSize(cols, rows int, isTerminal bool) mgs.Size {
+	switch {
+	case !isTerminal || cols > math.MaxUint16 || rows > math.MaxUint16:
+		return unknownSize
+	case cols <= 0 || rows <= 0:
+		return defaultSize
+	}
+	return mgs.Size{Cols: uint16(cols), Rows: uint16(rows)}
+}
+
 // OpenTerminal returns the terminal of this process. close releases it.
 func OpenTerminal(stdin, stdout, stderr *os.File) (t *Terminal, close func()) {
 	in, out := int(stdin.Fd()), int(stdout.Fd())
 	interactive := term.IsTerminal(in)
 	resized := make(chan os.Signal, 1)
-	notifyResize(resized)
+	stop := watchSize(stdout, resized)
+	restore := prepareOutput(stdout)
 	t = &Terminal{
 		In: stdin, Out: stdout, Err: stderr,
 		Interactive: interactive,
 		Resized:     resized,
 		Size: func() mgs.Size {
 			cols, rows, err := term.GetSize(out)
-			if err != nil || cols <= 0 || rows <= 0 || cols > 65535 || rows > 65535 {
-				return unknownSize
-			}
-			return mgs.Size{Cols: uint16(cols), Rows: uint16(rows)}
+			return terminalSize(cols, rows, err == nil && term.IsTerminal(out))
 		},
 		Raw: func() (func(), error) {
 			if !interactive {
@@ -60,7 +74,7 @@ func OpenTerminal(stdin, stdout, stderr *os.File) (t *Terminal, close func()) {
 			return sync.OnceFunc(func() { _ = term.Restore(in, before) }), nil // there is no remedy
 		},
 	}
-	return t, func() { signal.Stop(resized) }
+	return t, func() { stop(); restore() }
 }
 
 // Pipe returns a Terminal for a session whose data belongs to another program.

@@ -319,8 +319,8 @@ func newServer(bin, dir string) (*server, error) {
 	)
 }
 
-// printed are the secrets that a first start prints.
-var printed = regexp.MustCompile(`access key ID +(\S+)\s+secret access key +(\S+)`)
+// written are the secrets that a first start writes to a file.
+var written = regexp.MustCompile(`AWS_ACCESS_KEY_ID=(\S+)\s+export AWS_SECRET_ACCESS_KEY=(\S+)`)
 
 func (s *server) start(ctx context.Context, rate float64) error {
 	config := fmt.Sprintf("data: %s\nlisten: %s\naccount: \"100000000000\"\nregion: %s\ntls: {certificate: %s, key: %s}\nagents_per_second: %v\n",
@@ -355,9 +355,13 @@ func (s *server) start(ctx context.Context, rate float64) error {
 		}
 	}
 	if s.admin.AccessKeyID == "" {
-		m := printed.FindStringSubmatch(s.output.String())
+		b, err := os.ReadFile(filepath.Join(s.dir, "data", "first-administrator"))
+		if err != nil {
+			return err
+		}
+		m := written.FindStringSubmatch(string(b))
 		if m == nil {
-			return errors.New("the server printed no access key")
+			return errors.New("the server wrote no access key")
 		}
 		s.admin = sigv4.Credentials{AccessKeyID: m[1], SecretAccessKey: m[2]}
 	}

@@ -27,7 +27,8 @@ type lateObserver struct{ *broker.Broker }
 // recordings makes the recorder the relay's.
 type recordings struct {
 	*record.Recorder
-	nodes interface {
+	unsealed *unsealed
+	nodes    interface {
 		Node(ctx context.Context, id sekisho.NodeID) (*sekisho.Node, error)
 	}
 }
@@ -44,10 +45,14 @@ func (r recordings) Start(ctx context.Context, s *sekisho.Session) (relay.Record
 	if err != nil {
 		return nil, err
 	}
-	return recording{rec}, nil
+	return recording{rec, s.ID, r.unsealed}, nil
 }
 
-type recording struct{ *record.Recording }
+type recording struct {
+	*record.Recording
+	session  sekisho.SessionID
+	unsealed *unsealed
+}
 
 func (r recording) SetKind(sessionType string, properties []byte) error {
 	k := record.Kind{Type: sessionType}
@@ -66,8 +71,7 @@ func (r recording) SetKind(sessionType string, properties []byte) error {
 }
 
 func (r recording) Seal(e relay.Exit) error {
-	_, err := r.Recording.Seal(record.Exit{Status: e.Status, Reason: e.Reason})
-	return err
+	return r.unsealed.seal(r.Recording, r.session, record.Exit{Status: e.Status, Reason: e.Reason})
 }
 
 // nodeCredentials are the directory's credentials, less those of machines that

@@ -29,6 +29,12 @@ func TestMain(m *testing.M) {
 		createUsers(dir)
 		return
 	}
+	if dir := os.Getenv(fullDir); dir != "" {
+		if err := fullDisk(dir); err != nil {
+			panic(err)
+		}
+		return
+	}
 	os.Exit(m.Run())
 }
 

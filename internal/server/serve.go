@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -21,8 +20,8 @@ import (
 const adminUser = "admin"
 
 // Run is "sekishod serve": it runs by a configuration file until ctx ends. On
-// first start it makes the first administrator and shows the secrets on w,
-// once.
+// first start it creates the first administrator, writes the credentials to a
+// file in the data directory, and names that file on w.
 func Run(ctx context.Context, c *config.Server, w io.Writer, log *slog.Logger) (err error) {
 	if err := c.Check(); err != nil {
 		return err
@@ -87,15 +86,8 @@ func Run(ctx context.Context, c *config.Server, w io.Writer, log *slog.Logger) (
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	first, made, err := s.Directory.Bootstrap(ctx, adminUser)
-	if err != nil {
+	if err := s.bootstrap(ctx, w); err != nil {
 		return err
-	}
-	if made {
-		if _, err := fmt.Fprintf(w, "First administrator, shown this once:\n  user name          %s\n  console password   %s\n  access key ID      %s\n  secret access key  %s\n",
-			adminUser, first.Password, first.AccessKeyID, first.SecretAccessKey); err != nil {
-			return fmt.Errorf("the first administrator's secrets could not be shown: %w", err)
-		}
 	}
 	log.Info("serving", "listen", l.Addr().String(), "account", c.Account, "region", c.Region)
 	return s.Serve(ctx, l, cert)

@@ -7,7 +7,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -113,6 +112,8 @@ type Server struct {
 	ring     *keyring.Ring
 	trail    *audit.Trail
 	refusals *refusals.Budget
+	state    health
+	unsealed unsealed
 	recorder *record.Recorder
 	objects  *objects.Store
 	buckets  *s3.Door
@@ -158,10 +159,19 @@ func (s *Server) open(ctx context.Context) error {
 	if s.unlock, err = datalock.Lock(s.cfg.DataDir, "sekishod.lock"); err != nil {
 		return err
 	}
-	if s.ring, err = keyring.Load(filepath.Join(s.cfg.DataDir, "keys")); err != nil {
+	s.unsealed.log = s.cfg.Log
+	// Before anything is created: what is missing must not be made anew.
+	if err := checkFiles(s.cfg.DataDir); err != nil {
 		return err
 	}
-	if s.db, err = sqlstore.OpenSQLite(ctx, filepath.Join(s.cfg.DataDir, "sekisho.db")); err != nil {
+	// The database comes first: keys without one are those of a lost one.
+	if s.db, err = sqlstore.OpenSQLite(ctx, filepath.Join(s.cfg.DataDir, databaseFile)); err != nil {
+		return err
+	}
+	if err := checkState(ctx, s.cfg.DataDir, s.db); err != nil {
+		return err
+	}
+	if s.ring, err = keyring.Load(filepath.Join(s.cfg.DataDir, "keys")); err != nil {
 		return err
 	}
 	if s.recorder, err = record.Open(s.cfg.DataDir, s.ring.Signer(), record.Options{Sealer: s.ring}); err != nil {
@@ -170,7 +180,7 @@ func (s *Server) open(ctx context.Context) error {
 	if err := s.openEvents(ctx); err != nil {
 		return err
 	}
-	s.trail = audit.New(s.db, audit.Config{Signer: s.ring.Signer(), Recorded: s.recorded})
+	s.trail = audit.New(s.db, audit.Config{Signer: s.ring.Signer(), Recorded: s.recorded, Stored: func(err error) { s.state.trailFailed.Store(err != nil) }})
 	s.refusals = refusals.New(refusals.Config{Trail: s.trail, Region: s.cfg.Region, Now: s.cfg.Now, Log: s.cfg.Log})
 	if s.Directory, err = identity.New(ctx, identity.Config{Store: s.db, Keyring: s.ring, Account: s.cfg.Account}); err != nil {
 		return err
@@ -183,7 +193,7 @@ func (s *Server) open(ctx context.Context) error {
 		s.bus.NodeChanged(id)
 	}, Alarm: s.nodeAlarm, Seen: s.machineSeen, Log: s.cfg.Log, RoleChanged: func(id sekisho.NodeID) { s.Channels.Reopen(id, mgs.ReasonRoleChanged) }})
 	observer := &lateObserver{}
-	s.relay = relay.New(relay.Config{Recorder: recordings{s.recorder, s.db}, Observer: observer, Log: s.cfg.Log})
+	s.relay = relay.New(relay.Config{Recorder: recordings{s.recorder, &s.unsealed, s.db}, Observer: observer, Log: s.cfg.Log})
 	s.broker = broker.New(broker.Config{
 		Store: s.db, Relay: s.relay, Links: s.Channels, Nodes: s.Fleet, Logs: sessionLogs{s}, Log: s.cfg.Log,
 		Changed: func(id sekisho.SessionID) { s.events.Publish(console.Event{Kind: "session", ID: string(id)}) },
@@ -286,7 +296,9 @@ func (s *Server) routes() error {
 		API: s.api, Admission: s.gate("control channels"), Broker: s.broker, Channels: s.Channels, Relay: s.relay, Fleet: s.Fleet, Commands: s.commands,
 		Region: s.cfg.Region, Account: s.cfg.Account, Log: s.cfg.Log, Done: s.done,
 	})
-	mux.HandleFunc("GET /healthz", s.health)
+	mux.HandleFunc("GET /healthz", s.ready)
+	mux.HandleFunc("GET /readyz", s.ready)
+	mux.HandleFunc("GET /livez", s.live)
 	mux.Handle("GET "+install.Prefix, installs)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if console.Wants(r) {
@@ -310,17 +322,6 @@ const agentsPerSecond = 100
 // gate lets agents in.
 func (s *Server) gate(what string) *admission.Gate {
 	return admission.New(admission.Config{Name: what, Rate: max(0, cmp.Or(s.cfg.AgentsPerSecond, agentsPerSecond)), Log: s.cfg.Log})
-}
-
-// health answers load balancers.
-func (s *Server) health(w http.ResponseWriter, r *http.Request) {
-	if err := s.db.Ping(r.Context()); err != nil {
-		http.Error(w, "the database does not answer", http.StatusServiceUnavailable)
-		return
-	}
-	if _, err := fmt.Fprintln(w, "ok"); err != nil {
-		s.cfg.Log.Debug("health answer not delivered", "error", err)
-	}
 }
 
 // How long clients may take. Channels are not bound by these: they leave HTTP
@@ -402,6 +403,8 @@ func (s *Server) sweep(ctx context.Context) {
 			err = errors.Join(s.broker.Sweep(ctx), s.keys.Sweep(ctx))
 		case <-checkpoints.C: // signs what silent sessions have written
 			err = s.recorder.Flush()
+			s.unsealed.retry()
+			s.broker.RetryEnds(ctx)
 		case <-heads.C:
 			// The audit trail keeps the ledger's head: cutting off the end of
 			// either shows against the other.

@@ -195,11 +195,11 @@ func (t *Trail) commitNext(ctx context.Context) {
 func (t *Trail) commit(ctx context.Context, batch []*entry) {
 	all := slices.Concat(t.late, batch)
 	head, err := t.append(ctx, all)
+	if t.cfg.Stored != nil {
+		t.cfg.Stored(err)
+	}
 	if err != nil {
 		t.late = slices.DeleteFunc(all, func(en *entry) bool { return en.event == nil || en.done == "" })
-		if t.cfg.Failed != nil {
-			t.cfg.Failed(err)
-		}
 	} else {
 		t.late = nil
 		for _, en := range all {

@@ -28,8 +28,9 @@ type Config struct {
 	// Recorded is called with each event once it is stored, in the order of
 	// the trail and with secrets hidden. It must not block. Optional.
 	Recorded func(e Event)
-	// Failed is called when a batch could not be stored. Optional.
-	Failed func(err error)
+	// Stored is called after each attempt to store a batch, with its error.
+	// Optional.
+	Stored func(err error)
 	// Now is the clock for heads and for events without a time; nil means
 	// time.Now.
 	Now func() time.Time

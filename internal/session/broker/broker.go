@@ -120,6 +120,7 @@ type Logs interface {
 // Broker is safe for concurrent use.
 type Broker struct {
 	cfg    Config
+	ends   unstoredEnds
 	limits sync.Mutex // held from counting sessions to making one more
 }
 
@@ -403,7 +404,7 @@ func (b *Broker) Attachable(ctx context.Context, session sekisho.SessionID) (*se
 	if err != nil {
 		return nil, err
 	}
-	if !s.Status.Active() {
+	if !s.Status.Active() || b.ends.pending(session) {
 		return s, sekisho.Errorf(sekisho.CodeNotFound, mgs.SessionTerminated)
 	}
 	return s, b.cfg.Relay.Open(ctx, s)
@@ -534,7 +535,7 @@ func clip(s string) string {
 
 // SessionStatus implements the relay's Observer.
 func (b *Broker) SessionStatus(ctx context.Context, session sekisho.SessionID, status sekisho.SessionStatus) {
-	b.update(context.WithoutCancel(ctx), session, func(s *sekisho.Session) { s.Status = status })
+	_ = b.update(context.WithoutCancel(ctx), session, func(s *sekisho.Session) { s.Status = status }) // logged there
 }
 
 // SessionEnded implements the relay's Observer: the end is stored, and the
@@ -547,10 +548,15 @@ func (b *Broker) SessionEnded(ctx context.Context, session sekisho.SessionID, st
 func (b *Broker) finish(ctx context.Context, session sekisho.SessionID, status sekisho.SessionStatus, details string) {
 	var node sekisho.NodeID
 	var over sekisho.Session
-	if b.update(ctx, session, func(s *sekisho.Session) {
-		s.Status, s.Details, s.EndedAt = status, details, time.Now().UTC()
+	end := b.ends.begin(session, status, details)
+	err := b.update(ctx, session, func(s *sekisho.Session) {
+		s.Status, s.Details, s.EndedAt = end.status, end.details, end.at
 		node, over = s.Target, *s
-	}) {
+	})
+	if err == nil || errors.Is(err, errEnded) || sekisho.IsNotFound(err) {
+		b.ends.stored(session)
+	}
+	if err == nil {
 		b.cfg.Ended(over)
 	}
 	closed := mgs.NewChannelClosed(string(node), string(session), details)
@@ -561,9 +567,9 @@ func (b *Broker) finish(ctx context.Context, session sekisho.SessionID, status s
 	}
 }
 
-// update changes an active session, and reports whether it did. Its state is
-// the server's own doing, so a failure has nobody to be returned to.
-func (b *Broker) update(ctx context.Context, session sekisho.SessionID, change func(s *sekisho.Session)) bool {
+// update changes an active session; errEnded for one that is not. Nobody asked
+// for the change, so a failure is logged here.
+func (b *Broker) update(ctx context.Context, session sekisho.SessionID, change func(s *sekisho.Session)) error {
 	err := b.cfg.Store.UpdateSession(ctx, session, func(s *sekisho.Session) error {
 		if !s.Status.Active() {
 			return errEnded
@@ -577,7 +583,7 @@ func (b *Broker) update(ctx context.Context, session sekisho.SessionID, change f
 	case !errors.Is(err, errEnded):
 		b.cfg.Log.Error("session state not stored", "session", session, "error", err)
 	}
-	return err == nil
+	return err
 }
 
 var errEnded = errors.New("the session has ended")

@@ -544,3 +544,44 @@ func TestPlanIsFollowed(t *testing.T) {
 		t.Errorf("%+v", p)
 	}
 }
+
+// failingStore is a store whose sessions cannot be changed while err is set.
+type failingStore struct {
+	*memStore
+	err error
+}
+
+func (s *failingStore) UpdateSession(ctx context.Context, id sekisho.SessionID, change func(*sekisho.Session) error) error {
+	if s.err != nil {
+		return s.err
+	}
+	return s.memStore.UpdateSession(ctx, id, change)
+}
+
+func TestEndsThatCannotBeStoredAreRetried(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	store := &failingStore{memStore: f.store}
+	var ended []sekisho.Session
+	f.Broker = broker.New(broker.Config{
+		Store: store, Relay: relay{f}, Links: links{f}, Nodes: nodes{}, Logs: logPlaces{f}, Log: slog.New(slog.DiscardHandler),
+		Ended: func(s sekisho.Session) { ended = append(ended, s) },
+	})
+	s := f.begin(nodeA)
+	store.err = errors.New("the disk is full")
+	f.SessionEnded(t.Context(), s.ID, sekisho.SessionTerminated, "bye")
+	delete(f.open, s.ID)
+	f.wantStatus(s.ID, sekisho.SessionConnecting, "")
+	if _, err := f.Attachable(t.Context(), s.ID); sekisho.CodeOf(err) != sekisho.CodeNotFound || f.open[s.ID] {
+		t.Errorf("a leg may attach to an ended session: %v", err)
+	}
+	f.RetryEnds(t.Context())
+	f.wantStatus(s.ID, sekisho.SessionConnecting, "")
+	store.err = nil
+	f.RetryEnds(t.Context())
+	f.wantStatus(s.ID, sekisho.SessionTerminated, "bye")
+	f.RetryEnds(t.Context())
+	if len(ended) != 1 {
+		t.Errorf("the end was announced %d times", len(ended))
+	}
+}

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/url"
+	"os"
 	"time"
 
 	"github.com/pressly/goose/v3"
@@ -68,9 +69,12 @@ type querier interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-// OpenSQLite opens the database file at path, making it when it is not there,
-// and brings its schema up to date.
+// OpenSQLite opens the database file at path, creating it if it is missing, and
+// brings its schema up to date. It refuses a schema of a newer version.
 func OpenSQLite(ctx context.Context, path string) (*DB, error) {
+	if err := restrict(path); err != nil {
+		return nil, err
+	}
 	// A writer takes the lock when its transaction begins, so that two of
 	// them queue (busy_timeout) and neither fails half-way.
 	q := url.Values{
@@ -91,17 +95,79 @@ func OpenSQLite(ctx context.Context, path string) (*DB, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("read migrations: %w", err), db.Close())
 	}
+	if err := refuseNewer(ctx, db, p, path); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
 	if _, err := p.Up(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("migrate %s: %w", path, err), db.Close())
 	}
 	return &DB{sql: pool{DB: db, turn: make(chan struct{}, 1)}}, nil
 }
 
+// restrict makes sure that the owner alone can read the database. SQLite gives
+// the files beside it the same mode.
+func restrict(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	for _, name := range []string{path, path + "-wal", path + "-shm"} {
+		if err := os.Chmod(name, 0o600); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// refuseNewer refuses a database that a newer version has migrated: what it
+// added would be ignored, and damaged.
+func refuseNewer(ctx context.Context, db *sql.DB, p *goose.Provider, path string) error {
+	var tables int
+	if err := db.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_master WHERE name = 'goose_db_version'`).Scan(&tables); err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	if tables == 0 {
+		return nil
+	}
+	known := map[int64]bool{0: true}
+	for _, s := range p.ListSources() {
+		known[s.Version] = true
+	}
+	applied, err := queryAll(ctx, db, func(row scanner) (v int64, err error) {
+		err = row.Scan(&v)
+		return v, err
+	}, `SELECT version_id FROM goose_db_version WHERE is_applied`)
+	if err != nil {
+		return fmt.Errorf("read the schema version of %s: %w", path, err)
+	}
+	for _, v := range applied {
+		if !known[v] {
+			return fmt.Errorf("%s was written by a newer version of Sekisho: it has the schema change %d, which this version does not know. "+
+				"Run that version or a later one, or restore a backup from before the upgrade", path, v)
+		}
+	}
+	return nil
+}
+
+// Used reports whether the database has ever had a user.
+func (d *DB) Used(ctx context.Context) (bool, error) {
+	var newest int64
+	err := d.sql.QueryRowContext(ctx, `SELECT newest FROM identity_generation WHERE id = 1`).Scan(&newest)
+	return newest > 0, err
+}
+
+// Probe reports whether the database can be written.
+func (d *DB) Probe(ctx context.Context) error {
+	_, err := d.sql.ExecContext(ctx, `INSERT INTO settings (name, value) VALUES ('health', $1)
+		ON CONFLICT (name) DO UPDATE SET value = excluded.value`, time.Now().UTC().Format(time.RFC3339Nano))
+	return err
+}
+
 // Close closes the database.
 func (d *DB) Close() error { return d.sql.Close() }
-
-// Ping reports whether the database answers.
-func (d *DB) Ping(ctx context.Context) error { return d.sql.PingContext(ctx) }
 
 // inTx runs f in one transaction: all of it happens, or none.
 func (d *DB) inTx(ctx context.Context, f func(tx *sql.Tx) error) error {

@@ -1,0 +1,96 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// healthEvery bounds how often the checks run: anybody may ask.
+	healthEvery   = time.Second
+	healthTimeout = 5 * time.Second
+	// probeBytes is what must fit on the disk: more than a file system keeps
+	// for small files.
+	probeBytes = 256 << 10
+)
+
+// health is what the server knows of its own state.
+type health struct {
+	draining    atomic.Bool
+	trailFailed atomic.Bool // the last batch of audit events could not be stored
+
+	mu       sync.Mutex
+	checked  time.Time
+	problems []string
+}
+
+// check returns what keeps the server from doing its work; nothing if it can.
+func (s *Server) check(ctx context.Context) []string {
+	s.state.mu.Lock()
+	defer s.state.mu.Unlock()
+	if time.Since(s.state.checked) < healthEvery {
+		return s.state.problems
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), healthTimeout)
+	defer cancel()
+	var problems []string
+	bad := func(what string, err error) {
+		problems = append(problems, what)
+		s.cfg.Log.WarnContext(ctx, "health check failed", "problem", what, "error", err)
+	}
+	if err := s.db.Probe(ctx); err != nil {
+		bad("the database cannot be written", err)
+	}
+	if err := probeDisk(s.cfg.DataDir); err != nil {
+		bad("the data directory cannot be written", err)
+	}
+	if s.state.trailFailed.Load() {
+		bad("the last audit events could not be stored", nil)
+	}
+	if n := s.unsealed.count(); n > 0 {
+		bad(fmt.Sprintf("%d recordings could not be sealed", n), nil)
+	}
+	s.state.problems, s.state.checked = problems, time.Now()
+	return problems
+}
+
+// probeDisk writes a file as large as a recording's next pieces.
+func probeDisk(dir string) error {
+	path := filepath.Join(dir, ".probe")
+	err := os.WriteFile(path, bytes.Repeat([]byte{1}, probeBytes), 0o600)
+	return errors.Join(err, os.Remove(path))
+}
+
+// live answers whether the process serves requests at all.
+func (s *Server) live(w http.ResponseWriter, _ *http.Request) { s.say(w, http.StatusOK, "ok") }
+
+// ready answers load balancers: whether the server should get requests.
+func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
+	if s.state.draining.Load() {
+		s.say(w, http.StatusServiceUnavailable, "draining")
+		return
+	}
+	if problems := s.check(r.Context()); len(problems) > 0 {
+		s.say(w, http.StatusServiceUnavailable, strings.Join(problems, "\n"))
+		return
+	}
+	s.say(w, http.StatusOK, "ok")
+}
+
+func (s *Server) say(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	if _, err := fmt.Fprintln(w, text); err != nil {
+		s.cfg.Log.Debug("health answer not delivered", "error", err)
+	}
+}

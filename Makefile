@@ -135,10 +135,11 @@ lint: $(GOLANGCI) $(DEADCODE) ## golangci-lint, unreachable code, prose and comm
 fuzz: ## every fuzz target for FUZZTIME each
 	scripts/fuzz $(FUZZTIME)
 
-bench: build $(PLUGIN) ## Go benchmarks, session start and echo time beside ssh, agents that come back at once
+bench: build $(PLUGIN) ## Go benchmarks; everything else side by side with ssh, into docs/performance.md
 	scripts/setup bench
 	cd bench && $(GO) test -run '^$$' -bench . -benchmem ./...
 	cd bench && $(GO) run ./session -bin ../bin -plugin ../$(PLUGIN)
+	cd bench && $(GO) run ./compare -bin ../bin -page ../docs/performance.md
 	cd bench && $(GO) run ./admission -bin ../bin -agents 300
 
 peers: programs ## versitygw's and minio-go's S3 tests on a fresh server; SUITE=name narrows

@@ -27,6 +27,7 @@ import (
 
 	"github.com/creack/pty"
 
+	"sekisho/bench/sshd"
 	"sekisho/e2e/harness"
 )
 
@@ -85,13 +86,13 @@ func run(ctx context.Context, out io.Writer, args []string) error {
 		return s.end(ctx)
 	}
 
-	sshd, err := startSSHD(ctx, dir)
+	peer, err := sshd.Start(ctx, dir, true)
 	if err != nil {
 		return fmt.Errorf("sshd: %w", err)
 	}
-	defer sshd.stop()
+	defer peer.Stop()
 	contenders := []contender{
-		{"ssh localhost", sshd.client},
+		{"ssh localhost", peer.Shell},
 		{"sekisho start-session", func() *exec.Cmd {
 			return server.Shell(ctx, nil, `exec sekisho start-session "$SEKISHO_TARGET"`)
 		}},

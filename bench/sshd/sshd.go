@@ -1,4 +1,8 @@
-package main
+// Package sshd runs an OpenSSH server on a loopback port for benchmarks: its own
+// host key, one key that can log in, and no PAM, so that it is as fast as sshd can
+// be. Its shell starts in an empty home, so that a user's profile does not count
+// against it.
+package sshd
 
 import (
 	"context"
@@ -12,11 +16,8 @@ import (
 	"time"
 )
 
-// sshd is an OpenSSH server of this run alone: its own port on loopback, its
-// own host key, one key that may enter. It is as quick as sshd can be, without
-// PAM, and its shell starts in an empty home, so that what a person has in a
-// profile does not count against it.
-type sshd struct {
+// Server is a running server.
+type Server struct {
 	ctx  context.Context
 	cmd  *exec.Cmd
 	dir  string
@@ -24,7 +25,9 @@ type sshd struct {
 	user string
 }
 
-func startSSHD(ctx context.Context, dir string) (*sshd, error) {
+// Start starts a server whose files are in dir. With a forced shell, every login
+// gets an interactive shell; without, clients can run commands and forward ports.
+func Start(ctx context.Context, dir string, forceShell bool) (*Server, error) {
 	program, err := exec.LookPath("sshd")
 	if err != nil {
 		// Not on the PATH of ordinary users.
@@ -36,7 +39,7 @@ func startSSHD(ctx context.Context, dir string) (*sshd, error) {
 	if err != nil {
 		return nil, err
 	}
-	port, err := freePort(ctx)
+	port, err := FreePort(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -69,8 +72,12 @@ PermitRootLogin prohibit-password
 PrintMotd no
 PrintLastLog no
 UseDNS no
-ForceCommand exec env -i HOME=%s TERM="$TERM" PATH="$PATH" bash -l
-`, port, filepath.Join(dir, "host"), filepath.Join(dir, "client.pub"), home)
+Subsystem sftp internal-sftp
+MaxSessions 100
+`, port, filepath.Join(dir, "host"), filepath.Join(dir, "client.pub"))
+	if forceShell {
+		config += fmt.Sprintf("ForceCommand exec env -i HOME=%s TERM=\"$TERM\" PATH=\"$PATH\" bash -l\n", home)
+	}
 	path := filepath.Join(dir, "sshd_config")
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		return nil, err
@@ -80,22 +87,22 @@ ForceCommand exec env -i HOME=%s TERM="$TERM" PATH="$PATH" bash -l
 		return nil, err
 	}
 	defer log.Close()
-	s := &sshd{ctx: ctx, dir: dir, port: port, user: me.Username}
+	s := &Server{ctx: ctx, dir: dir, port: port, user: me.Username}
 	s.cmd = exec.CommandContext(ctx, program, "-D", "-e", "-f", path)
 	s.cmd.Stderr = log
 	if err := s.cmd.Start(); err != nil {
 		return nil, err
 	}
 	if err := s.ready(); err != nil {
-		s.stop()
+		s.Stop()
 		text, _ := os.ReadFile(log.Name())
 		return nil, fmt.Errorf("%w\n%s", err, text)
 	}
 	return s, nil
 }
 
-// ready waits until the port answers.
-func (s *sshd) ready() error {
+// ready waits until the port accepts connections.
+func (s *Server) ready() error {
 	ctx, cancel := context.WithTimeout(s.ctx, 10*time.Second)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -109,27 +116,46 @@ func (s *sshd) ready() error {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return errors.Join(errors.New("it does not answer"), err)
+			return errors.Join(errors.New("sshd does not accept connections"), err)
 		}
 	}
 }
 
-// client is ssh with nothing of the person's own configuration.
-func (s *sshd) client() *exec.Cmd {
-	cmd := exec.CommandContext(s.ctx, "ssh", "-F", "/dev/null", "-tt", "-p", fmt.Sprint(s.port), "-l", s.user,
-		"-i", filepath.Join(s.dir, "client"), "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none",
-		"-o", "UserKnownHostsFile="+filepath.Join(s.dir, "known_hosts"), "-o", "StrictHostKeyChecking=accept-new",
-		"-o", "LogLevel=ERROR", "127.0.0.1")
+// Options are the options of ssh, scp and sftp that lead to the server, with
+// nothing of the user's own configuration.
+func (s *Server) Options() []string {
+	return []string{
+		"-F", "/dev/null", "-i", filepath.Join(s.dir, "client"), "-o", "Port=" + fmt.Sprint(s.port), "-o", "User=" + s.user,
+		"-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-o", "UserKnownHostsFile=" + filepath.Join(s.dir, "known_hosts"),
+		"-o", "StrictHostKeyChecking=accept-new", "-o", "LogLevel=ERROR",
+	}
+}
+
+// Host is the name to log in to.
+const Host = "127.0.0.1"
+
+// Client returns ssh with these arguments after the options and the host.
+func (s *Server) Client(flags []string, args ...string) *exec.Cmd {
+	all := append(append(s.Options(), flags...), Host)
+	cmd := exec.CommandContext(s.ctx, "ssh", append(all, args...)...)
 	cmd.Env = append(os.Environ(), "TERM=xterm-256color")
 	return cmd
 }
 
-func (s *sshd) stop() {
+// Shell returns ssh with a terminal.
+func (s *Server) Shell() *exec.Cmd { return s.Client([]string{"-tt"}) }
+
+// PID is the process ID of the server.
+func (s *Server) PID() int { return s.cmd.Process.Pid }
+
+// Stop ends the server.
+func (s *Server) Stop() {
 	_ = s.cmd.Process.Kill()
 	_ = s.cmd.Wait()
 }
 
-func freePort(ctx context.Context) (int, error) {
+// FreePort returns a loopback port that was free just now.
+func FreePort(ctx context.Context) (int, error) {
 	var config net.ListenConfig
 	l, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {

@@ -196,7 +196,7 @@ func TestProcess(t *testing.T) {
 	// A doctor looks at the running agent and does not disturb it.
 	exam := m.command(t.Context(), "doctor", "--state", m.state())
 	report, err := exam.CombinedOutput()
-	if err != nil || strings.Count(string(report), "OK ") != 9 || strings.Contains(string(report), "FAIL") {
+	if err != nil || strings.Count(string(report), "OK ") != 10 || strings.Contains(string(report), "FAIL") {
 		t.Errorf("doctor: %v\n%s", err, report)
 	}
 	if srv.Control().N != 1 {
@@ -495,8 +495,8 @@ func TestDoctorNamesTheStep(t *testing.T) {
 		{"role may not", "signature", "ssm:UpdateInstanceInformation", fake(map[string]http.HandlerFunc{"UpdateInstanceInformation": refuse("AccessDeniedException")})},
 		{"channel refused", "channel", "ssmmessages:CreateControlChannel", fake(map[string]http.HandlerFunc{"POST channel": refuse("AccessDeniedException")})},
 		{"a proxy without WebSockets", "channel", "proxies", fake(nil)},
-		{"disk", "", "MiB free in", func(*testing.T, string) {}},
-		{"all is well", "", "opened", func(*testing.T, string) {}},
+		{"disk", "agent", "MiB free in", func(*testing.T, string) {}},
+		{"stopped agent", "agent", "systemctl start", func(*testing.T, string) {}},
 		{"not registered", "config", "Run: sekisho-agent register", func(t *testing.T, state string) {
 			t.Helper()
 			if err := os.Remove(filepath.Join(state, "identity.json")); err != nil {

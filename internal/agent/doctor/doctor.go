@@ -57,6 +57,7 @@ func Run(ctx context.Context, state string, out io.Writer) bool {
 		{"identity", x.identity},
 		{"signature", x.signature},
 		{"channel", x.channel},
+		{"agent", x.agent},
 	} {
 		step, cancel := context.WithTimeout(ctx, stepTimeout)
 		found, err := check.do(step)
@@ -83,6 +84,7 @@ var hint = map[string]string{
 	"clock":     "Set this machine's clock, for example with: timedatectl set-ntp true",
 	"identity":  "If the node was deregistered, register it again with --force and a new activation.",
 	"signature": "Check that the region is the server's, that the role of the activation may call ssm:UpdateInstanceInformation, and this machine's clock.",
+	"agent":     "Start it, for example with: systemctl start sekisho-agent",
 	"channel":   "Check that the role of the activation may call ssmmessages:CreateControlChannel, and that proxies in between pass WebSockets.",
 }
 
@@ -121,6 +123,14 @@ func (x *examination) config(context.Context) (string, error) {
 		running = "the agent runs"
 	}
 	return fmt.Sprintf("%s, %s, region %s; %s", x.ident.Node, x.server.Endpoint, x.server.Region, running), nil
+}
+
+// agent is the last check: the connection can be in order while nothing uses it.
+func (x *examination) agent(context.Context) (string, error) {
+	if !x.busy {
+		return "", sekisho.Errorf(sekisho.CodeUnreachable, "the agent is not running: this machine takes no sessions")
+	}
+	return "is running", nil
 }
 
 func (x *examination) dns(ctx context.Context) (string, error) {

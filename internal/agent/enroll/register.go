@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"strings"
 
 	"sekisho"
 	"sekisho/internal/agent/uplink"
@@ -111,11 +112,16 @@ func registerError(err error) error {
 		return err
 	}
 	e := sekisho.Errorf(sekisho.CodeDenied, "%w", err)
+	remedy := ""
 	switch api.Code {
 	case "InvalidActivation", "InvalidActivationId":
-		return e.WithHint("Check the activation's ID and code, and the region.")
+		remedy = "Check the activation's ID and code, and the region."
 	case "ActivationExpired":
-		return e.WithHint("Create a new activation.")
+		remedy = "Create a new activation."
 	}
-	return e
+	// Sekisho's server gives the remedy itself, AWS's does not.
+	if remedy == "" || strings.Contains(strings.ToLower(api.Message), strings.ToLower(strings.TrimSuffix(remedy, "."))) {
+		return e
+	}
+	return e.WithHint("%s", remedy)
 }

@@ -32,6 +32,7 @@ type Error struct {
 	Code    Code
 	Message string
 	Hint    string // what the reader can do about it; may be empty
+	Reason  string // for programs that offer a remedy, such as BucketMissing; may be empty
 	Err     error  // the cause; never shown to a caller
 }
 
@@ -46,6 +47,13 @@ func (e *Error) WithHint(format string, args ...any) *Error {
 	hinted := *e
 	hinted.Hint = fmt.Sprintf(format, args...)
 	return &hinted
+}
+
+// WithReason returns a copy of e with its reason set.
+func (e *Error) WithReason(reason string) *Error {
+	with := *e
+	with.Reason = reason
+	return &with
 }
 
 // Error returns the message followed by the remedy.

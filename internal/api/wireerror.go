@@ -133,7 +133,17 @@ func toWireError(d *Door, err error) *awsproto.Error {
 		name = d.Errors[code]
 	}
 	e, _ := errors.AsType[*sekisho.Error](err)
-	return &awsproto.Error{Code: name, Message: e.Error(), Status: status, Sender: status < 500}
+	return &awsproto.Error{Code: name, Message: e.Error(), Status: status, Sender: status < 500, Extra: ReasonOf(err)}
+}
+
+// ReasonOf is the reason of an engine's error as a member of an answer; nil
+// where it has none.
+func ReasonOf(err error) map[string]string {
+	e, ok := errors.AsType[*sekisho.Error](err)
+	if !ok || e.Reason == "" {
+		return nil
+	}
+	return map[string]string{"Reason": e.Reason}
 }
 
 func internalName(p awsproto.Protocol) string {

@@ -73,7 +73,7 @@ func (l sessionLogs) CheckLogs(ctx context.Context, s *ssmdoc.Settings) error {
 		_, err := l.s.objects.Bucket(ctx, s.S3BucketName)
 		if sekisho.IsNotFound(err) {
 			return sekisho.Errorf(sekisho.CodeInvalid, "The bucket %q of s3BucketName does not exist, so that no session's log could be delivered to it.", s.S3BucketName).
-				WithHint("Create it (aws s3api create-bucket --bucket %s), or name another one or none.", s.S3BucketName)
+				WithHint("Create it (aws s3api create-bucket --bucket %s), or name another one or none.", s.S3BucketName).WithReason(reasonBucketMissing)
 		}
 		if err != nil {
 			return err
@@ -87,15 +87,22 @@ func (l sessionLogs) CheckLogs(ctx context.Context, s *ssmdoc.Settings) error {
 	switch {
 	case sekisho.IsNotFound(err):
 		return sekisho.Errorf(sekisho.CodeInvalid, "The log group %q of cloudWatchLogGroupName does not exist, so that no session's log could be delivered to it.", name).
-			WithHint("Create it (aws logs create-log-group --log-group-name %s), or name another one or none.", name)
+			WithHint("Create it (aws logs create-log-group --log-group-name %s), or name another one or none.", name).WithReason(reasonGroupMissing)
 	case err != nil:
 		return err
 	case s.CloudWatchEncryptionEnabled && g.KMSKey == "":
 		return sekisho.Errorf(sekisho.CodeInvalid, "The log group %q has no key, and cloudWatchEncryptionEnabled demands one: no session could be started.", name).
-			WithHint("Associate a key with it (aws logs associate-kms-key --log-group-name %s --kms-key-id KEY), or switch off cloudWatchEncryptionEnabled.", name)
+			WithHint("Associate a key with it (aws logs associate-kms-key --log-group-name %s --kms-key-id KEY), or switch off cloudWatchEncryptionEnabled.", name).WithReason(reasonGroupNotEncrypted)
 	}
 	return nil
 }
+
+// Why places of session logs are refused, for programs that offer a remedy.
+const (
+	reasonBucketMissing     = "BucketMissing"
+	reasonGroupMissing      = "LogGroupMissing"
+	reasonGroupNotEncrypted = "LogGroupNotEncrypted"
+)
 
 var _ s3.SessionLogs = sessionLogs{}
 

@@ -111,7 +111,9 @@ func documentError(err error) error {
 	}
 	for _, f := range documentFaults {
 		if errors.Is(err, f.cause) {
-			return awsproto.SenderError(f.name, "%s", err)
+			refusal := awsproto.SenderError(f.name, "%s", err)
+			refusal.Extra = api.ReasonOf(err)
+			return refusal
 		}
 	}
 	if sekisho.IsNotFound(err) {

@@ -107,7 +107,7 @@ var (
 )
 
 // fault is an error of this package: e wrapping cause.
-func fault(cause error, code sekisho.Code, format string, args ...any) error {
+func fault(cause error, code sekisho.Code, format string, args ...any) *sekisho.Error {
 	e := sekisho.Errorf(code, format, args...)
 	e.Err = cause
 	return e
@@ -180,7 +180,11 @@ func (l *Library) parse(kind, name, format, content string) (*ssmdoc.Document, e
 		err = d.CheckPreferences()
 	}
 	if err != nil && !errors.Is(err, ssmdoc.ErrSchemaVersion) {
-		err = fault(ErrInvalidContent, sekisho.CodeInvalid, "%s", err)
+		refused := fault(ErrInvalidContent, sekisho.CodeInvalid, "%s", err)
+		if e, ok := errors.AsType[*sekisho.Error](err); ok {
+			refused = refused.WithReason(e.Reason)
+		}
+		err = refused
 	}
 	return d, err
 }
@@ -200,7 +204,11 @@ func (l *Library) draft(ctx context.Context, in *Draft) (*ssmdoc.Document, error
 		err = l.places.CheckLogs(ctx, &s)
 	}
 	if err != nil && sekisho.CodeOf(err) != sekisho.CodeInternal {
-		err = fault(ErrInvalidContent, sekisho.CodeInvalid, "%s", err)
+		refused := fault(ErrInvalidContent, sekisho.CodeInvalid, "%s", err)
+		if e, ok := errors.AsType[*sekisho.Error](err); ok {
+			refused = refused.WithReason(e.Reason)
+		}
+		err = refused
 	}
 	return d, err
 }

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"sekisho"
+	"sekisho/internal/iam/authz"
 	"sekisho/internal/iam/identity"
 	"sekisho/internal/iam/identity/webid"
 )
@@ -96,6 +97,11 @@ type Doors interface {
 	ServeAs(w http.ResponseWriter, r *http.Request, p *sekisho.Principal, service string)
 }
 
+// Authorizer decides whether policy allows an action. [authz.Authorizer] is one.
+type Authorizer interface {
+	Decide(ctx context.Context, f *authz.Facts, action, resource string, keys ...authz.Key) (authz.Verdict, error)
+}
+
 // Buckets are the S3 door.
 type Buckets interface {
 	// ServeAs serves an S3 request of a principal that was verified already;
@@ -156,10 +162,12 @@ type Config struct {
 	Target    sekisho.NodeID // optional: the node of this machine, shown first
 	Directory Directory
 	Doors     Doors
-	Buckets   Buckets // optional
-	Store     Store
-	Events    Events
-	Audit     Audit
+	// Authorizer decides what a user is told of changes.
+	Authorizer Authorizer
+	Buckets    Buckets // optional
+	Store      Store
+	Events     Events
+	Audit      Audit
 	// Federation is nil when no identity provider is configured.
 	Federation Federation
 	// SignedOut is told the access key ID of a sign-in that its user ended.
@@ -184,7 +192,7 @@ type Console struct {
 
 // New returns the console's handler.
 func New(cfg Config) (*Console, error) {
-	if cfg.Directory == nil || cfg.Doors == nil || cfg.Store == nil || cfg.Events == nil || cfg.Audit == nil || cfg.Log == nil {
+	if cfg.Directory == nil || cfg.Doors == nil || cfg.Authorizer == nil || cfg.Store == nil || cfg.Events == nil || cfg.Audit == nil || cfg.Log == nil {
 		return nil, errors.New("console: a required part of the configuration is missing")
 	}
 	if cfg.SourceIP == nil {

@@ -22,6 +22,7 @@ import (
 
 	"sekisho"
 	"sekisho/internal/console"
+	"sekisho/internal/iam/authz"
 	"sekisho/internal/iam/identity"
 )
 
@@ -177,9 +178,15 @@ func (d *directory) checks() int {
 
 // doors notes the calls that arrive.
 type doors struct {
-	mu     sync.Mutex
-	calls  []doorCall
-	denied string // the target that is refused
+	mu    sync.Mutex
+	calls []doorCall
+}
+
+// authorizer allows every action but the denied ones.
+type authorizer struct{ denied map[string]bool }
+
+func (a *authorizer) Decide(_ context.Context, _ *authz.Facts, action, _ string, _ ...authz.Key) (authz.Verdict, error) {
+	return authz.Verdict{Allowed: !a.denied[action]}, nil
 }
 
 type doorCall struct {
@@ -198,10 +205,6 @@ func (d *doors) ServeAs(w http.ResponseWriter, r *http.Request, p *sekisho.Princ
 	defer d.mu.Unlock()
 	d.calls = append(d.calls, doorCall{service, r.URL.String(), string(body), p.ARN, !p.MFATime.IsZero(), r.Header.Clone()})
 	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
-	if target := r.Header.Get("X-Amz-Target"); target != "" && target == d.denied {
-		w.WriteHeader(http.StatusBadRequest)
-		return
-	}
 	io.WriteString(w, `{"ok":true}`)
 }
 
@@ -238,8 +241,9 @@ type fixture struct {
 	store *store
 	dir   *directory
 	doors *doors
+	authz *authorizer
 	trail *trail
-	hub   *console.Hub
+	feed  *console.ChangeFeed
 	log   *bytes.Buffer
 }
 
@@ -248,7 +252,7 @@ func newFixture(t *testing.T) *fixture {
 	f := &fixture{
 		store: &store{rows: map[string]row{}},
 		dir:   &directory{users: map[string]string{"alice": "AIDAALICE", "carol": "AIDACAROL"}},
-		doors: &doors{}, trail: &trail{}, hub: &console.Hub{}, log: &bytes.Buffer{},
+		doors: &doors{}, authz: &authorizer{denied: map[string]bool{}}, trail: &trail{}, feed: &console.ChangeFeed{}, log: &bytes.Buffer{},
 	}
 	f.restart(t)
 	return f
@@ -259,7 +263,7 @@ func (f *fixture) restart(t *testing.T) {
 	t.Helper()
 	c, err := console.New(console.Config{
 		Account: "123456789012", Region: "eu-central-1", Target: "mi-0123456789abcdef0",
-		Directory: f.dir, Doors: f.doors, Buckets: buckets{f.doors}, Store: f.store, Events: f.hub, Audit: f.trail,
+		Directory: f.dir, Doors: f.doors, Authorizer: f.authz, Buckets: buckets{f.doors}, Store: f.store, Events: f.feed, Audit: f.trail,
 		Log: slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {
@@ -850,9 +854,14 @@ func TestNoSecretsInLogs(t *testing.T) {
 
 func TestEvents(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct{ denied, node string }{
-		"may list nodes":     {"", "mi-0123456789abcdef0"},
-		"may not list nodes": {"AmazonSSM.DescribeInstanceInformation", ""},
+	const properties, information = "ssm:DescribeInstanceProperties", "ssm:DescribeInstanceInformation"
+	for name, c := range map[string]struct {
+		denied []string
+		node   string
+	}{
+		"may list nodes":                {nil, "mi-0123456789abcdef0"},
+		"may list nodes as the CLI":     {[]string{properties}, "mi-0123456789abcdef0"},
+		"may not list nodes in any way": {[]string{properties, information}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -861,11 +870,13 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-// testEvents reads what a page is told whose user is denied an operation: of a
+// testEvents reads what a page is told whose user is denied some actions: of a
 // node that changed, wantNode is the ID.
-func testEvents(t *testing.T, denied, wantNode string) {
+func testEvents(t *testing.T, denied []string, wantNode string) {
 	f := newFixture(t)
-	f.doors.denied = denied
+	for _, action := range denied {
+		f.authz.denied[action] = true
+	}
 	if res := f.do("GET", "/console/api/events", ""); res.StatusCode != 401 {
 		t.Errorf("signed out: %s", res.Status)
 	}
@@ -903,28 +914,33 @@ func testEvents(t *testing.T, denied, wantNode string) {
 	}
 	// The subscription stands before the first byte is sent.
 	expect("retry: 2000")
-	f.hub.Publish(console.Event{Kind: "node", ID: "mi-0123456789abcdef0"})
+	f.feed.Publish(console.Event{Kind: "node", ID: "mi-0123456789abcdef0"})
 	expect("event: node")
+	f.doors.mu.Lock()
+	if n := len(f.doors.calls); n != 0 {
+		t.Errorf("listening made %d calls", n)
+	}
+	f.doors.mu.Unlock()
 	expect(`data: {"id":"` + wantNode + `","kind":"node"}`)
-	f.hub.Publish(console.Event{Kind: "session", ID: "alice-x"})
+	f.feed.Publish(console.Event{Kind: "session", ID: "alice-x"})
 	expect("event: session")
 	expect(`data: {"id":"","kind":"session"}`) // whose session it is, is for those to know who may list them
 }
 
-func TestHubDropsSlowSubscribers(t *testing.T) {
+func TestChangeFeedDropsSlowSubscribers(t *testing.T) {
 	t.Parallel()
-	var h console.Hub
-	slow, cancelSlow := h.Subscribe()
+	var feed console.ChangeFeed
+	slow, cancelSlow := feed.Subscribe()
 	defer cancelSlow()
-	quick, cancelQuick := h.Subscribe()
+	quick, cancelQuick := feed.Subscribe()
 	got := 0
 	for range 200 {
-		h.Publish(console.Event{Kind: "node"})
+		feed.Publish(console.Event{Kind: "node"})
 		<-quick
 		got++
 	}
 	n := 0
-	for range slow { // ends: the hub closed it
+	for range slow { // ends: the feed closed it
 		n++
 	}
 	if n == 0 || n > 100 || got != 200 {
@@ -934,5 +950,5 @@ func TestHubDropsSlowSubscribers(t *testing.T) {
 	if _, open := <-quick; open {
 		t.Error("a cancelled subscription is open")
 	}
-	h.Publish(console.Event{})
+	feed.Publish(console.Event{})
 }

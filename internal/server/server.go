@@ -124,7 +124,7 @@ type Server struct {
 	foreign  seldom
 	api      *api.Server
 	requests *ssm.PolicyRequests
-	events   *console.Hub
+	events   *console.ChangeFeed
 	bus      *event.Bus
 	console  http.Handler
 	handler  http.Handler
@@ -186,7 +186,7 @@ func (s *Server) open(ctx context.Context) error {
 		return err
 	}
 	s.keys = kmskey.New(kmskey.Config{Store: s.db, Sealer: s.ring, Region: s.cfg.Region, Account: s.cfg.Account})
-	s.events = &console.Hub{}
+	s.events = &console.ChangeFeed{}
 	s.Channels = control.New(s.cfg.Log)
 	s.Fleet = fleet.New(fleet.Config{Store: s.db, Links: s.Channels, Changed: func(id sekisho.NodeID) {
 		s.events.Publish(console.Event{Kind: "node", ID: string(id)})
@@ -285,7 +285,7 @@ func (s *Server) routes() error {
 	})
 	s.console, err = console.New(console.Config{
 		Federation: federation, Buckets: s.buckets,
-		Account: s.cfg.Account, Region: s.cfg.Region, Directory: s.Directory, Doors: s.api, Store: s.db,
+		Account: s.cfg.Account, Region: s.cfg.Region, Directory: s.Directory, Doors: s.api, Authorizer: authorizer, Store: s.db,
 		SignedOut: s.signedOut, Events: s.events, Audit: consoleAudit{s.trail, s.refusals, s.cfg.Region}, Log: s.cfg.Log, SourceIP: sourceIP(s.cfg.TrustedProxies),
 	})
 	if err != nil {

@@ -32,7 +32,7 @@ NFPM       := bin/tools/nfpm
 DEADCODE   := bin/tools/deadcode
 SBOM       := bin/tools/cyclonedx-gomod
 
-.PHONY: help build programs agents race-programs test-programs web run test unit web-unit e2e browser outages lint fmt vet check cross fuzz bench peers clean
+.PHONY: help build programs agents race-programs test-programs web run test unit web-unit web-lint e2e browser outages lint fmt vet check cross fuzz bench peers clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -125,7 +125,12 @@ fmt:
 vet:
 	$(GO) vet ./...
 
-lint: $(GOLANGCI) $(DEADCODE) ## golangci-lint, unreachable code, prose and commit messages
+web-lint: web/node_modules/.package-lock.json ## oxlint and prettier over the console and its browser tests
+	cd web && npm run lint
+	web/node_modules/.bin/oxlint -c web/.oxlintrc.json --deny-warnings e2e/browser/*.mjs
+	web/node_modules/.bin/prettier --check e2e/browser/*.mjs
+
+lint: web-lint $(GOLANGCI) $(DEADCODE) ## golangci-lint, unreachable code, prose, commit messages and web-lint
 	$(GOLANGCI) run ./...
 	@unreachable=$$($(DEADCODE) -tags manpages ./cmd/...) || exit 1; \
 	if [[ -n $$unreachable ]]; then echo "$$unreachable"; exit 1; fi

@@ -1,22 +1,22 @@
-// The console in a real browser, against a running server:
-//
-//   SEKISHO_CONSOLE_URL, SEKISHO_CONSOLE_USER, SEKISHO_CONSOLE_PASSWORD   where, and who
-//   SEKISHO_TARGET    the node to use; the first connected one when unset
-//   SCREENSHOT_DIR    where pictures go; none are taken when unset
-//   CHROMIUM          the browser; /usr/bin/chromium when unset
+// The console in a real browser, from signing in to replaying a session.
 
 import assert from 'node:assert/strict'
-import { mkdirSync } from 'node:fs'
-import { join } from 'node:path'
-import { after, before, test } from 'node:test'
-import { chromium } from 'playwright-core'
+import { before, test } from 'node:test'
+import {
+  nodes,
+  noFaults,
+  open,
+  overflow as widthOver,
+  screen as screenOf,
+  sees as seesIn,
+  signIn,
+  target,
+  type as typeIn,
+  url,
+  user,
+} from './setup.mjs'
 
-const { SEKISHO_CONSOLE_URL: url, SEKISHO_CONSOLE_USER: user, SEKISHO_CONSOLE_PASSWORD: password } = process.env
-const target = process.env.SEKISHO_TARGET
-const shots = process.env.SCREENSHOT_DIR
-const PATIENCE = 20_000
-
-let browser, context, page
+let page, picture, faults
 /** The open data channels, to be cut. */
 const channels = new Set()
 
@@ -27,74 +27,19 @@ function cutChannels() {
   }
   channels.clear()
 }
-const faults = []
-let shot = 0
 
-async function picture(name) {
-  if (shots) await page.screenshot({ path: join(shots, `${String(++shot).padStart(2, '0')}-${name}.png`) })
-}
-
-/** What the terminal shows, row by row. */
-const screen = () => page.locator('.xterm-rows').first().innerText()
-
-/** Waits until the terminal shows what matches, and returns the match. */
-async function sees(pattern) {
-  try {
-    const match = await page.waitForFunction(
-      (s) => new RegExp(s, 'm').exec(document.querySelector('.xterm-rows')?.innerText.replaceAll('\u00a0', ' ') ?? ''),
-      pattern.source,
-      { timeout: PATIENCE },
-    )
-    return await match.jsonValue()
-  } catch (cause) {
-    throw new Error(`the terminal never showed ${pattern}; it shows:\n${await screen().catch(() => '(nothing)')}`, { cause })
-  }
-}
-
-async function type(line) {
-  await page.keyboard.type(line)
-  await page.keyboard.press('Enter')
-}
-
-async function signIn() {
-  await page.goto(url)
-  await page.getByLabel('User name').fill(user)
-  await page.getByLabel('Password').fill(password)
-  await page.getByRole('button', { name: 'Sign in' }).click()
-  await page.getByRole('heading', { name: 'Nodes' }).first().waitFor()
-}
+const screen = () => screenOf(page)
+const sees = (pattern) => seesIn(page, pattern)
+const type = (line) => typeIn(page, line)
 
 before(async () => {
-  assert.ok(url && user && password, 'SEKISHO_CONSOLE_URL, SEKISHO_CONSOLE_USER and SEKISHO_CONSOLE_PASSWORD must be set')
-  if (shots) mkdirSync(shots, { recursive: true })
-  browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-    args: [
-      '--no-sandbox',
-      '--disable-gpu',
-      // The terminal then draws text that a test can read.
-      '--disable-3d-apis',
-      '--disable-quic',
-      '--no-first-run',
-      '--disable-background-networking',
-      '--disable-component-update',
-      '--disable-sync',
-    ],
-  })
-  context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ignoreHTTPSErrors: true, reducedMotion: 'reduce' })
-  context.setDefaultTimeout(PATIENCE)
-  await context.routeWebSocket(/\/v1\/data-channel\//, (near) => {
+  const opened = await open('console', { context: { viewport: { width: 1280, height: 800 } } })
+  ;({ page, picture, faults } = opened)
+  await opened.context.routeWebSocket(/\/v1\/data-channel\//, (near) => {
     const far = near.connectToServer()
     channels.add({ near, far })
   })
-  page = await context.newPage()
-  page.on('pageerror', (err) => faults.push(`page error: ${err.message}`))
-  page.on('console', (m) => {
-    // A signed-out page asks who it is and is told 401: that is no fault.
-    if (m.type() === 'error' && !/status of 401/.test(m.text())) faults.push(`console: ${m.text()}`)
-  })
 })
-after(() => browser?.close())
 
 test('a wrong password is refused in words', async () => {
   await page.goto(url)
@@ -106,12 +51,12 @@ test('a wrong password is refused in words', async () => {
 })
 
 test('signing in shows the nodes, connected', async () => {
-  await signIn()
+  await signIn(page)
   const rows = page.getByRole('row')
   const row = target ? rows.filter({ hasText: target }) : rows.filter({ hasText: 'Connected' })
   // The status is pushed or asked for: no reload.
   await row.first().getByText('Connected', { exact: true }).waitFor()
-  await page.getByText('Live: changes appear by themselves').waitFor()
+  await page.getByText('Live: changes appear automatically').waitFor()
   await picture('nodes')
   await row.first().getByRole('radio').click()
   await page.getByText('Agent version').waitFor()
@@ -148,18 +93,24 @@ test('a session: typing, colours, resizing, Ctrl-C, exit', async () => {
   await page.evaluate(() => {
     const data = new DataTransfer()
     data.setData('text/plain', 'echo pasted-$((2*3))')
-    document.querySelector('.xterm-helper-textarea').dispatchEvent(new ClipboardEvent('paste', { clipboardData: data, bubbles: true }))
+    document
+      .querySelector('.xterm-helper-textarea')
+      .dispatchEvent(new ClipboardEvent('paste', { clipboardData: data, bubbles: true }))
   })
   await page.keyboard.press('Enter')
   await sees(/^pasted-6/)
-  for (const fact of ['Owner', 'Started', 'Recording']) await page.locator('.terminal-bar').getByText(fact, { exact: true }).waitFor()
+  for (const fact of ['Owner', 'Started', 'Recording'])
+    await page.locator('.terminal-bar').getByText(fact, { exact: true }).waitFor()
   await picture('terminal')
 })
 
 test('several terminals, each its own', async () => {
   const tabs = page.getByRole('tab')
-  await page.getByRole('link', { name: /^Nodes/ }).first().click()
-  const row = page.getByRole('row').filter({ hasText: target ?? 'Connected' }).first()
+  await nodes(page)
+  const row = page
+    .getByRole('row')
+    .filter({ hasText: target ?? 'Connected' })
+    .first()
   await row.getByRole('button', { name: /^Start session/ }).click()
   await sees(/[$#] *$/)
   assert.equal(await tabs.count(), 2)
@@ -192,11 +143,18 @@ test('a page that is loaded anew has its terminals, and no byte is lost', async 
   const tabs = page.getByRole('tab')
   page.on('dialog', (d) => d.accept()) // leaving the page is asked about
   const ticks = Array.from({ length: 20 }, (_, i) => `tick-${i + 1}\\n`).join('')
-  await type('clear; for i in $(seq 20); do echo tick-$i; sleep 0.2; done; echo counted; stty -echo; bash -c \'printf "\\033[c"; IFS= read -rd c answer; echo answered\'; stty echo')
+  await type(
+    'clear; for i in $(seq 20); do echo tick-$i; sleep 0.2; done; echo counted; stty -echo; bash -c \'printf "\\033[c"; IFS= read -rd c answer; echo answered\'; stty echo',
+  )
   await sees(/^tick-2/)
   // A second one, which is shown, while the first goes on behind it.
-  await page.getByRole('link', { name: /^Nodes/ }).first().click()
-  await page.getByRole('row').filter({ hasText: target ?? 'Connected' }).first().getByRole('button', { name: /^Start session/ }).click()
+  await nodes(page)
+  await page
+    .getByRole('row')
+    .filter({ hasText: target ?? 'Connected' })
+    .first()
+    .getByRole('button', { name: /^Start session/ })
+    .click()
   await sees(/[$#] *$/)
   await type('stty -echo; echo mine-$((3*4)); read word; echo "read <$word>"; stty echo')
   await sees(/^mine-12/)
@@ -238,7 +196,9 @@ test('history replays the recording', async () => {
   await replay.waitFor()
   await picture('history')
   // The first in the list may be another terminal: take the one that saw it.
-  const links = await page.getByRole('link', { name: 'Replay' }).evaluateAll((els) => els.slice(0, 3).map((e) => e.getAttribute('href')))
+  const links = await page
+    .getByRole('link', { name: 'Replay' })
+    .evaluateAll((els) => els.slice(0, 3).map((e) => e.getAttribute('href')))
   let seen = ''
   for (const link of links) {
     await page.locator(`a[href="${link}"]`).first().click()
@@ -260,30 +220,40 @@ test('history replays the recording', async () => {
   }
   assert.match(seen, /again-42/)
   await picture('replay')
-  await page.getByRole('radio', { name: '8×' }).or(page.getByRole('button', { name: '8×' })).first().click()
+  await page
+    .getByRole('radio', { name: '8×' })
+    .or(page.getByRole('button', { name: '8×' }))
+    .first()
+    .click()
   await page.getByRole('button', { name: 'Play', exact: true }).click()
   await page.waitForFunction(() => {
     const el = document.querySelector('.player-seek')
     return Number(el.value) >= Number(el.max) - 0.01
-  }, undefined, { timeout: PATIENCE })
+  }, undefined)
 })
 
 test('dark, and as wide as a phone', async () => {
-  await page.getByRole('button', { name: 'Switch to dark colours' }).click()
+  await page.getByRole('button', { name: 'Switch to dark mode' }).click()
   assert.ok(await page.evaluate(() => document.body.classList.contains('awsui-dark-mode')))
   await picture('replay-dark')
   await page.goto(url)
-  await page.getByText('Live: changes appear by themselves').waitFor()
+  await page.getByText('Live: changes appear automatically').waitFor()
   await picture('nodes-dark')
 
   await page.setViewportSize({ width: 390, height: 780 })
   await page.goto(url)
-  await page.getByText('Live: changes appear by themselves').waitFor()
-  const overflow = () => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)
+  await page.getByText('Live: changes appear automatically').waitFor()
+  const overflow = () => widthOver(page)
   assert.ok((await overflow()) <= 0, 'the list of nodes fits a phone')
   await picture('phone-nodes')
-  await page.getByRole('button', { name: /^Start session/ }).last().scrollIntoViewIfNeeded()
-  const card = page.getByRole('listitem').filter({ hasText: target ?? 'Connected' }).first()
+  await page
+    .getByRole('button', { name: /^Start session/ })
+    .last()
+    .scrollIntoViewIfNeeded()
+  const card = page
+    .getByRole('listitem')
+    .filter({ hasText: target ?? 'Connected' })
+    .first()
   await card.getByRole('button', { name: /^Start session/ }).click()
   await sees(/[$#] *$/)
   await type('stty size')
@@ -306,4 +276,4 @@ test('signing out', async () => {
   await page.getByLabel('Password').waitFor()
 })
 
-test('the page had no faults', () => assert.deepEqual(faults, []))
+noFaults(() => faults)

@@ -1,67 +1,41 @@
 // Quick Setup in a real browser: the state, a run, a second run that changes
 // nothing, and a machine that appears by the command of the page.
 //
-//   SEKISHO_CONSOLE_URL, SEKISHO_CONSOLE_USER, SEKISHO_CONSOLE_PASSWORD   where, and who
-//   SEKISHO_TARGET   a connected node
 //   SEKISHO_BIN      the folder of sekisho-agent
 //   SSL_CERT_FILE    the server's CA
-//   SCREENSHOT_DIR, CHROMIUM   as in console.test.mjs
 
 import assert from 'node:assert/strict'
 import { spawn, spawnSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
-import { chromium } from 'playwright-core'
+import { noFaults, open, overflow as widthOver, signIn, target, url } from './setup.mjs'
 
-const { SEKISHO_CONSOLE_URL: url, SEKISHO_CONSOLE_USER: user, SEKISHO_CONSOLE_PASSWORD: password } = process.env
-const { SEKISHO_TARGET: target, SEKISHO_BIN: bin, SSL_CERT_FILE: ca, AWS_REGION: region } = process.env
-const shots = process.env.SCREENSHOT_DIR
-const PATIENCE = 20_000
+const { SEKISHO_BIN: bin, SSL_CERT_FILE: ca, AWS_REGION: region } = process.env
 
-let browser, context, page, agent, state
-const faults = []
-let shot = 0
-
-async function picture(name) {
-  if (shots) await page.screenshot({ path: join(shots, `quick-setup-${String(++shot).padStart(2, '0')}-${name}.png`) })
-}
+let page, picture, faults, agent, state
 
 /** The rows of the steps, as text. */
-const steps = () => page.getByRole('table', { name: 'Steps of Quick Setup' }).getByRole('row')
+const steps = () => page.getByRole('table', { name: 'Quick Setup steps' }).getByRole('row')
 
 before(async () => {
-  assert.ok(url && user && password && target && bin && ca, 'the variables above must be set')
-  if (shots) mkdirSync(shots, { recursive: true })
-  browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-    args: ['--no-sandbox', '--disable-gpu', '--disable-3d-apis', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
-  })
-  context = await browser.newContext({ viewport: { width: 1280, height: 1500 }, ignoreHTTPSErrors: true, reducedMotion: 'reduce' })
-  context.setDefaultTimeout(PATIENCE)
-  await context.grantPermissions(['clipboard-read', 'clipboard-write'], { origin: new URL(url).origin })
-  page = await context.newPage()
-  page.on('pageerror', (err) => faults.push(`page error: ${err.message}`))
-  page.on('console', (m) => {
-    if (m.type() === 'error' && !/status of 401/.test(m.text())) faults.push(`console: ${m.text()}`)
-  })
+  assert.ok(target && bin && ca, 'the variables above must be set')
+  const opened = await open('quick-setup', { context: { viewport: { width: 1280, height: 1500 } } })
+  ;({ page, picture, faults } = opened)
+  await opened.context.grantPermissions(['clipboard-read', 'clipboard-write'], { origin: new URL(url).origin })
 })
-after(async () => {
+after(() => {
   if (agent?.pid) process.kill(-agent.pid, 'SIGKILL')
   if (state) rmSync(state, { recursive: true, force: true })
-  await browser?.close()
 })
 
 test('it says what is missing', async () => {
-  await page.goto(url)
-  await page.getByLabel('User name').fill(user)
-  await page.getByLabel('Password').fill(password)
-  await page.getByRole('button', { name: 'Sign in' }).click()
+  await signIn(page)
   await page.getByRole('link', { name: 'Quick Setup' }).click()
   await page.getByRole('heading', { name: 'Quick Setup' }).waitFor()
   await page.getByText('8 missing').waitFor()
-  assert.equal(await steps().filter({ hasText: 'Not there yet' }).count(), 8)
+  assert.equal(await steps().filter({ hasText: 'Missing' }).count(), 8)
   assert.ok(await page.getByRole('button', { name: 'Create the command' }).isDisabled(), 'the roles come first')
   await picture('missing')
 })
@@ -71,11 +45,16 @@ test('it makes the roles and gives them to the machines chosen', async () => {
   assert.ok(await page.getByRole('button', { name: 'Run Quick Setup' }).isDisabled(), 'nothing is chosen')
   await page.getByRole('row').filter({ hasText: target }).getByRole('checkbox').check({ force: true })
   await page.getByRole('button', { name: 'Run Quick Setup' }).click()
-  await page.getByText('9 things were changed.').waitFor()
-  assert.equal(await steps().filter({ hasText: 'Made just now' }).count(), 9)
+  await page.getByText('9 resources were changed.').waitFor()
+  assert.equal(await steps().filter({ hasText: 'Created' }).count(), 9)
   await steps().filter({ hasText: target }).waitFor()
   // The list of machines hears of it by itself.
-  await page.getByRole('table', { name: 'Machines' }).getByRole('row').filter({ hasText: target }).getByText('Has the role').waitFor()
+  await page
+    .getByRole('table', { name: 'Machines' })
+    .getByRole('row')
+    .filter({ hasText: target })
+    .getByText('Has the role')
+    .waitFor()
   await picture('made')
 })
 
@@ -87,24 +66,24 @@ test('the second time it changes nothing, and says so', async () => {
   assert.ok(await page.getByRole('button', { name: 'Run Quick Setup' }).isDisabled(), 'no machine has the tag')
   await page.getByRole('button', { name: 'Choose', exact: true }).click()
   await page.getByRole('button', { name: 'Run Quick Setup' }).click()
-  await page.getByText('Everything was there already: nothing was changed.').waitFor()
-  assert.equal(await steps().filter({ hasText: 'Made just now' }).count(), 0)
+  await page.getByText('Everything was already set up. Nothing was changed.').waitFor()
+  assert.equal(await steps().filter({ hasText: 'Created' }).count(), 0)
   await page.reload()
-  await page.getByText('Everything is there').waitFor()
+  await page.getByText('Everything is set up').waitFor()
 })
 
 test('its command adds a machine, which appears by itself', async () => {
-  await page.getByText('amd64: offered').waitFor()
-  await page.getByText('arm64: not offered by this server').waitFor()
+  await page.getByText('amd64: available').waitFor()
+  await page.getByText('arm64: not available from this server').waitFor()
   await page.getByLabel(/^Name/).fill('fresh')
-  await page.getByRole('button', { name: 'Add the tag Hostname' }).click()
+  await page.getByRole('button', { name: 'Add the Hostname tag' }).click()
   assert.equal(await page.getByLabel('Value of tag 1').inputValue(), 'fresh')
-  await page.getByRole('button', { name: 'IDs' }).click()
+  await page.getByRole('button', { name: 'Node ID type' }).click()
   await page.getByRole('option', { name: /^i-/ }).click()
-  await page.getByLabel('How many machines').fill('0')
-  await page.getByText('A number from 1 to 1000').waitFor()
+  await page.getByLabel('Number of machines').fill('0')
+  await page.getByText('Enter a number from 1 to 1000.').waitFor()
   assert.ok(await page.getByRole('button', { name: 'Create the command' }).isDisabled())
-  await page.getByLabel('How many machines').fill('2')
+  await page.getByLabel('Number of machines').fill('2')
   await picture('order')
   await page.getByRole('button', { name: 'Create the command' }).click()
   await page.getByText('Waiting for the machine').waitFor()
@@ -123,14 +102,35 @@ test('its command adds a machine, which appears by itself', async () => {
   const [, id] = /SEKISHO_ACTIVATION_ID=([^;]+);/.exec(line)
   const [, code] = /SEKISHO_ACTIVATION_CODE=([^;]+);/.exec(line)
   const program = join(bin, 'sekisho-agent')
-  const registered = spawnSync(program, ['register', '--state', state, '--endpoint', new URL(url).origin, '--region', region, '--ca', ca, '--activation-id', id, '--activation-code', '-'], { input: `${code}\n`, encoding: 'utf8' })
+  const registered = spawnSync(
+    program,
+    [
+      'register',
+      '--state',
+      state,
+      '--endpoint',
+      new URL(url).origin,
+      '--region',
+      region,
+      '--ca',
+      ca,
+      '--activation-id',
+      id,
+      '--activation-code',
+      '-',
+    ],
+    { input: `${code}\n`, encoding: 'utf8' },
+  )
   const node = registered.stdout.trim()
   assert.match(node, /^i-[0-9a-f]{17}$/, registered.stderr)
-  await page.getByText('Machines that came by it (1 of 2)').waitFor()
-  agent = spawn(program, ['run', '--state', state], { detached: true, stdio: 'ignore' })
+  await page.getByText('Registered machines (1 of 2)').waitFor()
+  agent = spawn(program, ['run', '--state', state], {
+    detached: true,
+    stdio: 'ignore',
+  })
   const arrival = page.locator('.arrival').filter({ hasText: node })
   await arrival.getByText('Connected', { exact: true }).waitFor()
-  await page.getByText('Waiting for more').waitFor()
+  await page.getByText('Waiting for more machines').waitFor()
   await picture('arrived')
   await arrival.getByRole('button', { name: 'Start session on fresh' }).click()
   await page.locator('.xterm-rows').waitFor()
@@ -138,14 +138,14 @@ test('its command adds a machine, which appears by itself', async () => {
 
 test('dark, and as wide as a phone', async () => {
   await page.getByRole('link', { name: 'Quick Setup' }).first().click()
-  await page.getByText('Everything is there').waitFor()
-  await page.getByRole('button', { name: 'Switch to dark colours' }).click()
+  await page.getByText('Everything is set up').waitFor()
+  await page.getByRole('button', { name: 'Switch to dark mode' }).click()
   await picture('dark')
   await page.setViewportSize({ width: 390, height: 2400 })
   await page.getByRole('heading', { name: 'Add machines' }).waitFor()
-  const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)
+  const overflow = await widthOver(page)
   assert.ok(overflow <= 0, 'the page fits a phone')
   await picture('phone')
 })
 
-test('the page had no faults', () => assert.deepEqual(faults, []))
+noFaults(() => faults)

@@ -1,49 +1,31 @@
-// What happens around a session in a real browser: what it needs, looked at
-// before it starts; tags of its node; the facts above it; its logs afterwards;
-// and what those see who may not start one.
-//
-//   SEKISHO_CONSOLE_URL, SEKISHO_CONSOLE_USER, SEKISHO_CONSOLE_PASSWORD, SEKISHO_TARGET   where, and who
-//   SCREENSHOT_DIR, CHROMIUM   as in console.test.mjs
+// What happens around a session in a real browser: its requirements before it
+// starts, tags of its node, the facts above it, its logs afterwards, and what
+// users see who may not start one.
 //
 // There are preferences: a bucket with versions, a log group, a reason. The
-// node's role may not write to them yet. The user watcher may look, the user
-// tomorrow may start sessions from tomorrow on.
+// node's role may not write to them yet. The user watcher may list nodes, the
+// user tomorrow may start sessions from tomorrow on.
 
 import assert from 'node:assert/strict'
-import { mkdirSync } from 'node:fs'
-import { join } from 'node:path'
-import { after, before, test } from 'node:test'
-import { chromium } from 'playwright-core'
+import { before, test } from 'node:test'
+import {
+  noFaults,
+  open,
+  overflow as widthOver,
+  sees as seesIn,
+  signIn,
+  signOut,
+  target,
+  TIMEOUT,
+  url,
+} from './setup.mjs'
 
-const { SEKISHO_CONSOLE_URL: url, SEKISHO_CONSOLE_USER: user, SEKISHO_CONSOLE_PASSWORD: password, SEKISHO_TARGET: target } = process.env
-const shots = process.env.SCREENSHOT_DIR
-const PATIENCE = 45_000
 const NAME = '受付サーバー'
 
-let browser, context, page
-const faults = []
-let shot = 0
-
-async function picture(name) {
-  if (shots) await page.screenshot({ path: join(shots, `starts-${String(++shot).padStart(2, '0')}-${name}.png`) })
-}
-
-async function signIn(name, secret) {
-  await page.goto(url)
-  await page.getByLabel('User name').fill(name)
-  await page.getByLabel('Password').fill(secret)
-  await page.getByRole('button', { name: 'Sign in', exact: true }).click()
-  await page.getByRole('link', { name: 'Nodes', exact: true }).waitFor()
-}
-
-async function signOut(name) {
-  await page.getByRole('button', { name: new RegExp(name) }).first().click()
-  await page.getByRole('menuitem', { name: 'Sign out' }).click()
-  await page.getByLabel('User name').waitFor()
-}
+let page, picture, faults
 
 const row = () => page.getByRole('row').filter({ hasText: target }).first()
-const list = () => page.getByRole('list', { name: 'What a session needs' }).last()
+const list = () => page.getByRole('list', { name: 'Requirements for a session' }).last()
 
 async function select() {
   await row().getByText('Connected', { exact: true }).waitFor()
@@ -57,9 +39,13 @@ const start = () => page.locator('.start-panel').getByRole('button', { name: 'St
 /** An S3 call of who is signed in. */
 const s3 = (line, body) =>
   page.evaluate(
-    async ([line, body]) => {
+    async ([request, content]) => {
       const { csrf } = await (await fetch('/console/api/session')).json()
-      const res = await fetch('/console/api/s3', { method: 'POST', body, headers: { 'X-Sekisho-S3': line, 'X-Sekisho-Csrf': csrf } })
+      const res = await fetch('/console/api/s3', {
+        method: 'POST',
+        body: content,
+        headers: { 'X-Sekisho-S3': request, 'X-Sekisho-Csrf': csrf },
+      })
       if (!res.ok) throw new Error(await res.text())
     },
     [line, body],
@@ -67,51 +53,49 @@ const s3 = (line, body) =>
 
 /** A call of IAM of who is signed in. */
 const iam = (params) =>
-  page.evaluate(async (params) => {
+  page.evaluate(async (form) => {
     const { csrf } = await (await fetch('/console/api/session')).json()
     const res = await fetch('/console/api/aws', {
       method: 'POST',
-      headers: { 'Content-Type': 'application/x-www-form-urlencoded', 'X-Sekisho-Service': 'iam', 'X-Sekisho-Csrf': csrf },
-      body: new URLSearchParams({ ...params, Version: '2010-05-08' }).toString(),
+      headers: {
+        'Content-Type': 'application/x-www-form-urlencoded',
+        'X-Sekisho-Service': 'iam',
+        'X-Sekisho-Csrf': csrf,
+      },
+      body: new URLSearchParams({
+        ...form,
+        Version: '2010-05-08',
+      }).toString(),
     })
     if (!res.ok) throw new Error(await res.text())
   }, params)
 
-async function sees(pattern) {
-  await page.waitForFunction(
-    (s) => new RegExp(s, 'm').test(document.querySelector('.xterm-rows')?.innerText.replaceAll('\u00a0', ' ') ?? ''),
-    pattern.source,
-    { timeout: PATIENCE },
-  )
-}
+const sees = (pattern) => seesIn(page, pattern)
 
 before(async () => {
-  assert.ok(url && user && password && target, 'SEKISHO_CONSOLE_URL, SEKISHO_CONSOLE_USER, SEKISHO_CONSOLE_PASSWORD and SEKISHO_TARGET must be set')
-  if (shots) mkdirSync(shots, { recursive: true })
-  browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-    args: ['--no-sandbox', '--disable-gpu', '--disable-3d-apis', '--disable-quic', '--no-first-run', '--disable-background-networking'],
-  })
-  context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ignoreHTTPSErrors: true, reducedMotion: 'reduce', timezoneId: 'Asia/Tokyo', locale: 'en-GB' })
-  context.setDefaultTimeout(PATIENCE)
-  page = await context.newPage()
-  page.on('pageerror', (err) => faults.push(`page error: ${err.message}`))
+  assert.ok(target, 'SEKISHO_TARGET must be set')
+  ;({ page, picture, faults } = await open('starts', { context: { timezoneId: 'Asia/Tokyo' } }))
 })
-after(() => browser?.close())
 
 test('a log that could not be delivered is told of before the session', async () => {
-  await signIn(user, password)
+  await signIn(page)
   await select()
-  await list().getByText('Policy allows it.').waitFor()
+  await list().getByText('Policy allows the session.').waitFor()
   await list().getByText('The node is connected.').waitFor()
   await list().getByText('The session is recorded.').waitFor()
-  await list().getByText(/may not s3:PutObject on arn:aws:s3:::session-logs\/nodes\//).waitFor()
+  await list()
+    .getByText(/may not s3:PutObject on arn:aws:s3:::session-logs\/nodes\//)
+    .waitFor()
   assert.equal(await start().getAttribute('aria-disabled'), 'true', 'the button waits for the list')
   await picture('list')
-  await page.getByText('Start it anyway').click()
-  await page.waitForFunction(() => document.querySelector('.start-panel button')?.getAttribute('aria-disabled') !== 'true')
+  await page.getByText('Ignore the warnings').click()
+  await page.waitForFunction(
+    () => document.querySelector('.start-panel button')?.getAttribute('aria-disabled') !== 'true',
+  )
   // By the row one is asked, too.
-  await row().getByRole('button', { name: /^Start session on/ }).click()
+  await row()
+    .getByRole('button', { name: /^Start session on/ })
+    .click()
   const dialog = page.getByRole('dialog')
   await dialog.getByText(/may not s3:PutObject/).waitFor()
   await dialog.getByRole('button', { name: 'Start anyway' }).waitFor()
@@ -123,8 +107,12 @@ test('tags are edited, in any script', async () => {
   await page.getByRole('button', { name: /^(Edit|Add) tags$/ }).click()
   const dialog = page.getByRole('dialog')
   const count = await dialog.getByLabel(/^Key of tag/).count()
-  for (const [i, [key, value]] of [['Name', NAME], ['Env', 'production'], ['Old', 'x']].entries()) {
-    await dialog.getByRole('button', { name: 'Add a tag' }).click()
+  for (const [i, [key, value]] of [
+    ['Name', NAME],
+    ['Env', 'production'],
+    ['Old', 'x'],
+  ].entries()) {
+    await dialog.getByRole('button', { name: 'Add tag' }).click()
     await dialog.getByLabel(`Key of tag ${count + i + 1}`, { exact: true }).fill(key)
     await dialog.getByLabel(`Value of tag ${count + i + 1}`, { exact: true }).fill(value)
   }
@@ -139,21 +127,39 @@ test('tags are edited, in any script', async () => {
   await page.reload()
   await select()
   await page.locator('.tag', { hasText: NAME }).waitFor()
-  await page.getByPlaceholder(/^Find nodes/).fill(`Name=${NAME}`)
+  await page.getByPlaceholder(/^Find nodes/).fill(NAME)
+  await page.keyboard.press('Enter')
+  await page.waitForURL(/filter=/)
   await row().waitFor()
 })
 
 test('when all is green the session starts, with a reason', async () => {
-  const Resource = ['arn:aws:s3:::session-logs', 'arn:aws:s3:::session-logs/*', 'arn:aws:logs:*:*:log-group:/sessions', 'arn:aws:logs:*:*:log-group:/sessions:*']
+  const Resource = [
+    'arn:aws:s3:::session-logs',
+    'arn:aws:s3:::session-logs/*',
+    'arn:aws:logs:*:*:log-group:/sessions',
+    'arn:aws:logs:*:*:log-group:/sessions:*',
+  ]
   await iam({
     Action: 'PutRolePolicy',
     RoleName: 'AmazonEC2RunCommandRoleForManagedInstances',
     PolicyName: 'Logs',
-    PolicyDocument: JSON.stringify({ Version: '2012-10-17', Statement: [{ Effect: 'Allow', Action: ['s3:PutObject', 's3:GetEncryptionConfiguration', 'logs:*'], Resource }] }),
+    PolicyDocument: JSON.stringify({
+      Version: '2012-10-17',
+      Statement: [
+        {
+          Effect: 'Allow',
+          Action: ['s3:PutObject', 's3:GetEncryptionConfiguration', 'logs:*'],
+          Resource,
+        },
+      ],
+    }),
   })
   await page.reload()
   await select()
-  await list().getByText(/can be delivered to s3:\/\/session-logs\/nodes\/SESSION-ID.log and the log group \/sessions/).waitFor()
+  await list()
+    .getByText(/can be delivered to s3:\/\/session-logs\/nodes\/SESSION-ID.log and the log group \/sessions/)
+    .waitFor()
   await picture('green')
   await start().click()
   const dialog = page.getByRole('dialog')
@@ -169,7 +175,8 @@ test('above the terminal stands where one is', async () => {
   const bar = page.locator('.terminal-bar')
   await bar.getByText('production', { exact: true }).waitFor()
   assert.ok(await bar.evaluate((el) => el.classList.contains('band-prod')), 'production has its colour')
-  for (const fact of ['Account', 'OS user', 'Owner', 'Started', 'Session', 'Idle end in', 'Recording']) await bar.getByText(fact, { exact: true }).waitFor()
+  for (const fact of ['Account', 'OS user', 'Owner', 'Started', 'Session', 'Idle timeout in', 'Recording'])
+    await bar.getByText(fact, { exact: true }).waitFor()
   // Twenty minutes, less what has passed.
   await bar.getByText(/^(19 min \d\d s|20 min 00 s)$/).waitFor()
   await page.keyboard.type('echo seen-$((6*7))')
@@ -186,19 +193,19 @@ test('its page has its log: the object and the stream', async () => {
   await page.getByRole('heading', { name: 'Log in the bucket' }).waitFor()
   await page.getByText('OPS-17 look at the log').waitFor()
   // It is delivered when the session ends: look until it is there.
-  const read = page.getByRole('button', { name: /^Read the version of/ })
-  await lookUntil('Look at the bucket again', () => read.count())
+  const read = page.getByRole('button', { name: /^Read the version from/ })
+  await lookUntil('Refresh the versions', () => read.count())
   await read.first().click()
-  const text = page.getByRole('group', { name: /^Version of/ })
+  const text = page.getByRole('group', { name: /^Version from/ })
   await text.getByText('seen-42', { exact: true }).waitFor()
-  const stream = page.getByRole('group', { name: 'What the session showed' })
-  await lookUntil('Read the stream again', () => stream.getByText('seen-42', { exact: true }).count())
+  const stream = page.getByRole('group', { name: 'Session output' })
+  await lookUntil('Refresh the log stream', () => stream.getByText('seen-42', { exact: true }).count())
   await picture('logs')
 })
 
 /** Presses a button again and again until something is there. */
 async function lookUntil(button, there) {
-  const end = Date.now() + PATIENCE
+  const end = Date.now() + TIMEOUT
   while (!(await there())) {
     assert.ok(Date.now() < end, `${button}: in vain`)
     const answered = page.waitForResponse(/\/console\/api\/(s3|aws)$/)
@@ -210,23 +217,23 @@ async function lookUntil(button, there) {
 test('a log that was replaced shows both versions', async () => {
   const id = page.url().split('/').pop()
   await s3(`PUT /session-logs/nodes/${id}.log`, 'nothing happened here')
-  await page.getByRole('button', { name: 'Look at the bucket again' }).click()
-  await page.getByText('It was written 2 times').waitFor()
-  const read = page.getByRole('button', { name: /^Read the version of/ })
+  await page.getByRole('button', { name: 'Refresh the versions' }).click()
+  await page.getByText('The log was written 2 times').waitFor()
+  const read = page.getByRole('button', { name: /^Read the version from/ })
   await read.first().click()
-  const text = page.getByRole('group', { name: /^Version of/ })
+  const text = page.getByRole('group', { name: /^Version from/ })
   await text.getByText('nothing happened here').waitFor()
   await read.last().click()
   await text.getByText('seen-42', { exact: true }).waitFor()
-  await page.getByText('It was written 2 times').scrollIntoViewIfNeeded()
+  await page.getByText('The log was written 2 times').scrollIntoViewIfNeeded()
   await picture('versions')
 })
 
 test('dark, and as wide as a phone', async () => {
-  await page.getByRole('button', { name: 'Switch to dark colours' }).click()
+  await page.getByRole('button', { name: 'Switch to dark mode' }).click()
   await picture('dark')
   await page.setViewportSize({ width: 390, height: 780 })
-  const overflow = () => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth)
+  const overflow = () => widthOver(page)
   assert.ok((await overflow()) <= 0, "the session's page fits a phone")
   await page.getByRole('heading', { name: 'Log in the bucket' }).scrollIntoViewIfNeeded()
   await picture('phone-log')
@@ -239,30 +246,37 @@ test('dark, and as wide as a phone', async () => {
   await page.getByRole('dialog').getByRole('button', { name: 'Cancel' }).click()
   await page.setViewportSize({ width: 1280, height: 900 })
   await page.getByRole('button', { name: /^Switch to light/ }).click()
-  await signOut(user)
+  await signOut(page)
 })
 
 test('who may only look sees the nodes, and which action is missing', async () => {
-  await signIn('watcher', 'Correct-Horse-1')
+  await signIn(page, 'watcher', 'Correct-Horse-1')
   await select()
-  await list().getByText(/is not authorized to perform: ssm:StartSession/).waitFor()
+  await list()
+    .getByText(/is not authorized to perform: ssm:StartSession/)
+    .waitFor()
   assert.equal(await start().getAttribute('aria-disabled'), 'true')
   assert.equal(await list().getByRole('listitem').count(), 1, 'nothing else is told')
   await start().focus()
   // The button says why to those who see it and to those who hear it.
-  const why = 'The action ssm:StartSession is missing on this node.'
-  assert.equal(await start().evaluate((b) => document.getElementById(b.getAttribute('aria-describedby'))?.textContent), why)
+  const why = 'The action ssm:StartSession is not allowed on this node.'
+  assert.equal(
+    await start().evaluate((b) => document.getElementById(b.getAttribute('aria-describedby'))?.textContent),
+    why,
+  )
   await page.getByText(why).filter({ visible: true }).first().waitFor()
   await page.locator('.tags button[aria-disabled=true]', { hasText: 'Edit tags' }).waitFor()
   await picture('watcher')
-  await signOut('watcher')
+  await signOut(page, 'watcher')
 })
 
 test('a permission with hours says when it opens, in the zone of who looks', async () => {
-  await signIn('tomorrow', 'Correct-Horse-1')
+  await signIn(page, 'tomorrow', 'Correct-Horse-1')
   await select()
-  await list().getByText(/Policy allows it from .* to .* \(Asia\/Tokyo\)\./).waitFor()
+  await list()
+    .getByText(/Policy allows it from .* to .* \(Asia\/Tokyo\)\./)
+    .waitFor()
   await picture('hours')
 })
 
-test('the page had no faults', () => assert.deepEqual(faults, []))
+noFaults(() => faults)

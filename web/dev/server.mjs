@@ -24,14 +24,61 @@ const arn = (user) => `arn:aws:iam::${account}:user/${user}`
 
 // ── nodes ──────────────────────────────────────────────────────────────────
 
-const base = { AgentVersion: '1.0.0', PlatformType: 'Linux', PlatformName: 'Debian GNU/Linux', PlatformVersion: '12', ResourceType: 'ManagedInstance', IamRole: 'service-role/AmazonEC2RunCommandRoleForManagedInstances', RegistrationDate: now() - 86400 * 9 }
+const base = {
+  AgentVersion: '1.0.0',
+  PlatformType: 'Linux',
+  PlatformName: 'Debian GNU/Linux',
+  PlatformVersion: '12',
+  ResourceType: 'ManagedInstance',
+  IamRole: 'service-role/AmazonEC2RunCommandRoleForManagedInstances',
+  RegistrationDate: now() - 86400 * 9,
+}
 const nodes = process.env.EMPTY
   ? []
   : [
-      { ...base, InstanceId: 'mi-0a1b2c3d4e5f60718', Name: 'web-1', PingStatus: 'Online', IPAddress: '10.0.4.17', LastPingDateTime: now() - 4, SourceIp: '192.0.2.17', Tags: [{ Key: 'env', Value: 'prod' }] },
-      { ...base, InstanceId: 'mi-0b2c3d4e5f6071829', Name: 'db-primary', PingStatus: 'Online', IPAddress: '10.0.4.30', LastPingDateTime: now() - 55, PlatformName: 'Ubuntu', PlatformVersion: '24.04' },
-      { ...base, InstanceId: 'mi-0c3d4e5f607182930', Name: 'build-7', PingStatus: 'ConnectionLost', IPAddress: '10.0.9.7', LastPingDateTime: now() - 86400 * 2.2, NotConnectedReason: 'registered, last heard 2 days ago from 10.0.9.7; the connection timed out', AgentVersion: '3.3.987.0', PlatformName: 'Amazon Linux', PlatformVersion: '2023' },
-      { ...base, InstanceId: 'mi-0d4e5f60718293a41', Name: 'edge-tokyo', PingStatus: 'Inactive', IPAddress: '', AgentVersion: '', PlatformName: '', PlatformVersion: '', PlatformType: '' },
+      {
+        ...base,
+        InstanceId: 'mi-0a1b2c3d4e5f60718',
+        Name: 'web-1',
+        PingStatus: 'Online',
+        IPAddress: '10.0.4.17',
+        LastPingDateTime: now() - 4,
+        SourceIp: '192.0.2.17',
+        Tags: [{ Key: 'env', Value: 'prod' }],
+      },
+      {
+        ...base,
+        InstanceId: 'mi-0b2c3d4e5f6071829',
+        Name: 'db-primary',
+        PingStatus: 'Online',
+        IPAddress: '10.0.4.30',
+        LastPingDateTime: now() - 55,
+        PlatformName: 'Ubuntu',
+        PlatformVersion: '24.04',
+      },
+      {
+        ...base,
+        InstanceId: 'mi-0c3d4e5f607182930',
+        Name: 'build-7',
+        PingStatus: 'ConnectionLost',
+        IPAddress: '10.0.9.7',
+        LastPingDateTime: now() - 86400 * 2.2,
+        NotConnectedReason: 'registered, last heard 2 days ago from 10.0.9.7; the connection timed out',
+        AgentVersion: '3.3.987.0',
+        PlatformName: 'Amazon Linux',
+        PlatformVersion: '2023',
+      },
+      {
+        ...base,
+        InstanceId: 'mi-0d4e5f60718293a41',
+        Name: 'edge-tokyo',
+        PingStatus: 'Inactive',
+        IPAddress: '',
+        AgentVersion: '',
+        PlatformName: '',
+        PlatformVersion: '',
+        PlatformType: '',
+      },
     ]
 const connected = new Set(['mi-0a1b2c3d4e5f60718', 'mi-0b2c3d4e5f6071829'])
 
@@ -66,7 +113,10 @@ function quickSetup(apply, chosen = []) {
     Steps,
     Changes: Steps.filter((s) => s.Outcome === 'Made').length,
     Ready: Steps.every((s) => s.Outcome !== 'Missing'),
-    Agents: [{ Architecture: 'amd64', Sha256: '0'.repeat(64), Available: true }, { Architecture: 'arm64', Available: false }],
+    Agents: [
+      { Architecture: 'amd64', Sha256: '0'.repeat(64), Available: true },
+      { Architecture: 'arm64', Available: false },
+    ],
   }
 }
 
@@ -130,7 +180,13 @@ class Session {
     this.out = 0 // next sequence number to the client
     this.in = 0 // next one expected from it
     this.unacked = new Map()
-    this.cast = [JSON.stringify({ version: 3, term: { cols: 80, rows: 24, type: 'xterm-256color' }, timestamp: Math.floor(this.start) }) + '\n']
+    this.cast = [
+      JSON.stringify({
+        version: 3,
+        term: { cols: 80, rows: 24, type: 'xterm-256color' },
+        timestamp: Math.floor(this.start),
+      }) + '\n',
+    ]
     this.last = this.start
     sessions.set(this.id, this)
     push('session', this.id)
@@ -147,7 +203,15 @@ class Session {
     this.status = 'Connected'
     for (const f of this.unacked.values()) socket.send(f)
     if (this.out === 0) {
-      this.stream(5, JSON.stringify({ AgentVersion: '3.3.0.0', RequestedClientActions: [{ ActionType: 'SessionType', ActionParameters: { SessionType: 'Standard_Stream', Properties: null } }] }))
+      this.stream(
+        5,
+        JSON.stringify({
+          AgentVersion: '3.3.0.0',
+          RequestedClientActions: [
+            { ActionType: 'SessionType', ActionParameters: { SessionType: 'Standard_Stream', Properties: null } },
+          ],
+        }),
+      )
     }
     push('session', this.id)
   }
@@ -165,7 +229,20 @@ class Session {
       return
     }
     if (f.type !== 'input_stream_data' || f.seq > this.in) return
-    this.socket.send(frame('acknowledge', 0, 0, JSON.stringify({ AcknowledgedMessageType: f.type, AcknowledgedMessageId: f.id, AcknowledgedMessageSequenceNumber: f.seq, IsSequentialMessage: true }), 3))
+    this.socket.send(
+      frame(
+        'acknowledge',
+        0,
+        0,
+        JSON.stringify({
+          AcknowledgedMessageType: f.type,
+          AcknowledgedMessageId: f.id,
+          AcknowledgedMessageSequenceNumber: f.seq,
+          IsSequentialMessage: true,
+        }),
+        3,
+      ),
+    )
     if (f.seq < this.in) return
     this.in++
     if (f.payloadType === 6) {
@@ -182,8 +259,21 @@ class Session {
     this.record('r', `${cols}x${rows}`)
     if (this.shell === undefined) {
       // script(1) gives the shell a terminal; its name comes back first.
-      const env = { ...process.env, TERM: 'xterm-256color', PROMPT: '\\[\\e[32m\\]admin@web-1\\[\\e[0m\\]:\\[\\e[34m\\]\\w\\[\\e[0m\\]$ ', HISTFILE: '/dev/null' }
-      this.shell = spawn('script', ['-qfc', `stty cols ${cols} rows ${rows}; tty >&3; export PS1="$PROMPT"; exec bash --norc --noprofile`, '/dev/null'], { env, cwd: '/tmp', stdio: ['pipe', 'pipe', 'ignore', 'pipe'] })
+      const env = {
+        ...process.env,
+        TERM: 'xterm-256color',
+        PROMPT: '\\[\\e[32m\\]admin@web-1\\[\\e[0m\\]:\\[\\e[34m\\]\\w\\[\\e[0m\\]$ ',
+        HISTFILE: '/dev/null',
+      }
+      this.shell = spawn(
+        'script',
+        [
+          '-qfc',
+          `stty cols ${cols} rows ${rows}; tty >&3; export PS1="$PROMPT"; exec bash --norc --noprofile`,
+          '/dev/null',
+        ],
+        { env, cwd: '/tmp', stdio: ['pipe', 'pipe', 'ignore', 'pipe'] },
+      )
       this.shell.stdio[3].once('data', (d) => (this.tty = d.toString().trim()))
       this.shell.stdout.on('data', (d) => {
         this.record('o', d.toString())
@@ -202,13 +292,36 @@ class Session {
     this.details = reason
     this.record('x', '0')
     this.shell?.kill('SIGKILL')
-    this.socket?.send(frame('channel_closed', 0, 0, JSON.stringify({ MessageId: randomUUID(), CreatedDate: new Date().toISOString(), SessionId: this.id, MessageType: 'channel_closed', SchemaVersion: 1, Output: reason })))
+    this.socket?.send(
+      frame(
+        'channel_closed',
+        0,
+        0,
+        JSON.stringify({
+          MessageId: randomUUID(),
+          CreatedDate: new Date().toISOString(),
+          SessionId: this.id,
+          MessageType: 'channel_closed',
+          SchemaVersion: 1,
+          Output: reason,
+        }),
+      ),
+    )
     this.socket?.close()
     push('session', this.id)
   }
 
   describe() {
-    return { SessionId: this.id, Target: this.target, Status: this.status, StartDate: this.start, ...(this.end ? { EndDate: this.end } : {}), Owner: this.owner, DocumentName: 'SSM-SessionManagerRunShell', Details: this.details }
+    return {
+      SessionId: this.id,
+      Target: this.target,
+      Status: this.status,
+      StartDate: this.start,
+      ...(this.end ? { EndDate: this.end } : {}),
+      Owner: this.owner,
+      DocumentName: 'SSM-SessionManagerRunShell',
+      Details: this.details,
+    }
   }
 }
 
@@ -231,9 +344,15 @@ if (!process.env.EMPTY) {
     const prompt = `\x1b[32m${owner}@db-primary\x1b[0m:\x1b[34m~\x1b[0m$ `
     for (const [cmd, out] of [
       ['uptime', ' 12:41:07 up 41 days,  3:22,  1 user,  load average: 0.42, 0.31, 0.27\r\n'],
-      ['df -h / /var', 'Filesystem      Size  Used Avail Use% Mounted on\r\n/dev/vda1        40G   11G   27G  29% /\r\n/dev/vdb1       200G  131G   59G  \x1b[33m70%\x1b[0m /var\r\n'],
+      [
+        'df -h / /var',
+        'Filesystem      Size  Used Avail Use% Mounted on\r\n/dev/vda1        40G   11G   27G  29% /\r\n/dev/vdb1       200G  131G   59G  \x1b[33m70%\x1b[0m /var\r\n',
+      ],
       ['systemctl is-active postgresql', '\x1b[32mactive\x1b[0m\r\n'],
-      ['tail -2 /var/log/postgresql/main.log', '2026-11-22 12:38:02 UTC [8123] LOG:  checkpoint starting: time\r\n2026-11-22 12:38:31 UTC [8123] LOG:  checkpoint complete: wrote 291 buffers (1.8%)\r\n'],
+      [
+        'tail -2 /var/log/postgresql/main.log',
+        '2026-11-22 12:38:02 UTC [8123] LOG:  checkpoint starting: time\r\n2026-11-22 12:38:31 UTC [8123] LOG:  checkpoint complete: wrote 291 buffers (1.8%)\r\n',
+      ],
       ['exit', 'logout\r\n'],
     ]) {
       say(prompt)
@@ -260,23 +379,41 @@ const operations = {
     const ids = i.InstancePropertyFilterList?.find((f) => f.key === 'InstanceIds')?.valueSet
     return { InstanceProperties: nodes.filter((n) => !ids || ids.includes(n.InstanceId)) }
   },
-  'AmazonSSM.GetConnectionStatus': (i) => ({ Target: i.Target, Status: connected.has(i.Target) ? 'connected' : 'notconnected' }),
+  'AmazonSSM.GetConnectionStatus': (i) => ({
+    Target: i.Target,
+    Status: connected.has(i.Target) ? 'connected' : 'notconnected',
+  }),
   'AmazonSSM.StartSession': (i, user) => {
     const n = nodes.find((m) => m.InstanceId === i.Target)
     if (i.Target === 'mi-0b2c3d4e5f6071829') {
-      throw new Refused('AccessDeniedException', `User: ${arn(user)} is not authorized to perform: ssm:StartSession on resource: arn:aws:ssm:${region}:${account}:managed-instance/${i.Target} because no identity-based policy allows the ssm:StartSession action`)
+      throw new Refused(
+        'AccessDeniedException',
+        `User: ${arn(user)} is not authorized to perform: ssm:StartSession on resource: arn:aws:ssm:${region}:${account}:managed-instance/${i.Target} because no identity-based policy allows the ssm:StartSession action`,
+      )
     }
     if (!connected.has(i.Target)) {
-      throw new Refused('TargetNotConnected', `${i.Target} is not connected: it is registered${n?.LastPingDateTime ? `, last heard at ${new Date(n.LastPingDateTime * 1000).toISOString()}` : ', but was never heard from'}.`)
+      throw new Refused(
+        'TargetNotConnected',
+        `${i.Target} is not connected: it is registered${n?.LastPingDateTime ? `, last heard at ${new Date(n.LastPingDateTime * 1000).toISOString()}` : ', but was never heard from'}.`,
+      )
     }
     const s = new Session(user, i.Target)
-    return { SessionId: s.id, TokenValue: s.token, StreamUrl: `wss://sekisho.invalid/v1/data-channel/${s.id}?role=publish_subscribe` }
+    return {
+      SessionId: s.id,
+      TokenValue: s.token,
+      StreamUrl: `wss://sekisho.invalid/v1/data-channel/${s.id}?role=publish_subscribe`,
+    }
   },
   'AmazonSSM.ResumeSession': (i) => {
     const s = sessions.get(i.SessionId)
-    if (!s || s.end !== 0) throw new Refused('DoesNotExistException', `Session ${i.SessionId} does not exist, or is over.`)
+    if (!s || s.end !== 0)
+      throw new Refused('DoesNotExistException', `Session ${i.SessionId} does not exist, or is over.`)
     s.token = randomUUID()
-    return { SessionId: s.id, TokenValue: s.token, StreamUrl: `wss://sekisho.invalid/v1/data-channel/${s.id}?role=publish_subscribe` }
+    return {
+      SessionId: s.id,
+      TokenValue: s.token,
+      StreamUrl: `wss://sekisho.invalid/v1/data-channel/${s.id}?role=publish_subscribe`,
+    }
   },
   'AmazonSSM.TerminateSession': (i) => {
     sessions.get(i.SessionId)?.close('Terminated by its owner.')
@@ -284,9 +421,16 @@ const operations = {
   },
   'AmazonSSM.DescribeSessions': (i) => {
     const id = i.Filters?.find((f) => f.key === 'SessionId')?.value
-    return { Sessions: [...sessions.values()].filter((s) => (i.State === 'Active') === (s.end === 0) && (!id || s.id === id)).map((s) => s.describe()) }
+    return {
+      Sessions: [...sessions.values()]
+        .filter((s) => (i.State === 'Active') === (s.end === 0) && (!id || s.id === id))
+        .map((s) => s.describe()),
+    }
   },
-  'AmazonSSM.CreateActivation': () => ({ ActivationId: randomUUID(), ActivationCode: randomUUID().replaceAll('-', '').slice(0, 20) }),
+  'AmazonSSM.CreateActivation': () => ({
+    ActivationId: randomUUID(),
+    ActivationCode: randomUUID().replaceAll('-', '').slice(0, 20),
+  }),
   'Sekisho.DescribeQuickSetup': () => quickSetup(false),
   'Sekisho.ApplyQuickSetup': (i) => quickSetup(true, i.InstanceIds),
   'Sekisho.CreateInstallCommand': (i) => {
@@ -306,16 +450,37 @@ const operations = {
     const all = Buffer.from(s.cast.join(''))
     const data = all.subarray(i.StartOffset ?? 0, (i.StartOffset ?? 0) + 1048576)
     const next = (i.StartOffset ?? 0) + data.length
-    return { SessionId: s.id, Data: data.toString('base64'), NextOffset: next, TotalBytes: all.length, Complete: next === all.length && s.end !== 0, Sealed: s.end !== 0, Live: s.end === 0 }
+    return {
+      SessionId: s.id,
+      Data: data.toString('base64'),
+      NextOffset: next,
+      TotalBytes: all.length,
+      Complete: next === all.length && s.end !== 0,
+      Sealed: s.end !== 0,
+      Live: s.end === 0,
+    }
   },
-  'Sekisho.VerifySessionRecording': (i) => ({ SessionId: i.SessionId, Verified: true, Problem: '', Sealed: true, Live: false, KeyFingerprint: 'SHA256:2jmj7l5rSw0yVb/vlWAYkK/YBwkYm0s4Hq2ApOUXm9U' }),
+  'Sekisho.VerifySessionRecording': (i) => ({
+    SessionId: i.SessionId,
+    Verified: true,
+    Problem: '',
+    Sealed: true,
+    Live: false,
+    KeyFingerprint: 'SHA256:2jmj7l5rSw0yVb/vlWAYkK/YBwkYm0s4Hq2ApOUXm9U',
+  }),
 }
 
 // ── the server ─────────────────────────────────────────────────────────────
 
 const signIns = new Map()
-const types = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml' }
-const CSP = "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self' data:; connect-src 'self' ws://localhost:*; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+const types = {
+  '.html': 'text/html; charset=utf-8',
+  '.js': 'text/javascript',
+  '.css': 'text/css',
+  '.svg': 'image/svg+xml',
+}
+const CSP =
+  "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self' data:; connect-src 'self' ws://localhost:*; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 
 const server = createServer(async (req, res) => {
   const path = new URL(req.url, 'http://x').pathname
@@ -325,7 +490,15 @@ const server = createServer(async (req, res) => {
   }
   const token = /__Host-sekisho=([^;]+)/.exec(req.headers.cookie ?? '')?.[1]
   const user = signIns.get(token)
-  const who = (u) => ({ user: u, arn: arn(u), account, region, csrf: 'csrf', expires: new Date(Date.now() + 43_200_000).toISOString(), ...(nodes[0] ? { target: nodes[0].InstanceId } : {}) })
+  const who = (u) => ({
+    user: u,
+    arn: arn(u),
+    account,
+    region,
+    csrf: 'csrf',
+    expires: new Date(Date.now() + 43_200_000).toISOString(),
+    ...(nodes[0] ? { target: nodes[0].InstanceId } : {}),
+  })
   let body = ''
   for await (const chunk of req) body += chunk
 
@@ -334,10 +507,18 @@ const server = createServer(async (req, res) => {
     if (req.method === 'POST') {
       const i = JSON.parse(body)
       if (i.password !== 'sekisho') return answer(401, { message: 'The user name or the password is not right.' })
-      if (i.user === 'mfa' && i.code !== '000000') return answer(401, { message: i.code ? 'The code is not right. Wait for the next one and try again.' : 'Enter the code that your authenticator shows.', mfaRequired: true })
+      if (i.user === 'mfa' && i.code !== '000000')
+        return answer(401, {
+          message: i.code
+            ? 'The code is not right. Wait for the next one and try again.'
+            : 'Enter the code that your authenticator shows.',
+          mfaRequired: true,
+        })
       const t = randomUUID()
       signIns.set(t, i.user)
-      return answer(200, who(i.user), { 'Set-Cookie': `__Host-sekisho=${t}; Path=/; Secure; HttpOnly; SameSite=Strict` })
+      return answer(200, who(i.user), {
+        'Set-Cookie': `__Host-sekisho=${t}; Path=/; Secure; HttpOnly; SameSite=Strict`,
+      })
     }
     if (req.method === 'DELETE') {
       signIns.delete(token)
@@ -356,7 +537,8 @@ const server = createServer(async (req, res) => {
   }
   if (path === '/console/api/aws') {
     const requestId = randomUUID()
-    const refuse = (status, code, message) => answer(status, { __type: code, message }, { 'x-amzn-RequestId': requestId })
+    const refuse = (status, code, message) =>
+      answer(status, { __type: code, message }, { 'x-amzn-RequestId': requestId })
     if (!user) return refuse(401, 'ExpiredTokenException', 'You are not signed in.')
     const op = operations[req.headers['x-amz-target']]
     if (!op) return refuse(400, 'UnknownOperationException', `${req.headers['x-amz-target']} is not implemented.`)
@@ -370,7 +552,10 @@ const server = createServer(async (req, res) => {
   if (path === '/fake/flip') {
     const id = nodes[2].InstanceId
     if (!connected.delete(id)) connected.add(id)
-    Object.assign(nodes[2], connected.has(id) ? { PingStatus: 'Online', LastPingDateTime: now() } : { PingStatus: 'ConnectionLost' })
+    Object.assign(
+      nodes[2],
+      connected.has(id) ? { PingStatus: 'Online', LastPingDateTime: now() } : { PingStatus: 'ConnectionLost' },
+    )
     push('node', id)
     return answer(204)
   }
@@ -381,7 +566,10 @@ const server = createServer(async (req, res) => {
   if (path.startsWith('/console')) {
     let file = join(dist, path.slice('/console/'.length))
     if (extname(file) === '' || !existsSync(file)) file = join(dist, 'index.html')
-    res.writeHead(200, { 'Content-Type': types[extname(file)] ?? 'application/octet-stream', 'Content-Security-Policy': CSP })
+    res.writeHead(200, {
+      'Content-Type': types[extname(file)] ?? 'application/octet-stream',
+      'Content-Security-Policy': CSP,
+    })
     return res.end(readFileSync(file))
   }
   answer(404, {})

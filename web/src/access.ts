@@ -1,6 +1,13 @@
 // What the signed-in user may do, as the server says.
 
+import * as v from 'valibot'
 import { call } from './api'
+import { ROUTES } from './routes'
+import { Store } from './store'
+
+const answers = v.object({
+  Answers: v.array(v.object({ Action: v.string(), Allowed: v.boolean(), Message: v.optional(v.string()) })),
+})
 
 /** Question is one action on one resource; none is "*". */
 export interface Question {
@@ -20,10 +27,41 @@ export interface Right {
 
 /** myRights asks what the signed-in user may do, in the order of the questions. */
 export async function myRights(questions: Question[]): Promise<Right[]> {
-  const r = await call<{ Answers: { Action: string; Allowed: boolean; Message?: string }[] }>(
-    'Sekisho.DescribeMyAccess',
-    { Questions: questions },
-    true,
-  )
+  const r = await call('Sekisho.DescribeMyAccess', { Questions: questions }, answers, true)
   return r.Answers.map((a) => ({ action: a.Action, allowed: a.Allowed, message: a.Message ?? '' }))
+}
+
+/** MOST is how many questions the server answers at a time. */
+const MOST = 25
+
+/** rights are what is known of the signed-in user's permissions, by action. */
+export const rights = new Store<Map<string, Right>>(new Map())
+
+/** ACTIONS are what pages ask about beside the action that a page itself needs. */
+const ACTIONS = [
+  'ssm:DescribeInstanceProperties',
+  'ssm:DescribeInstanceInformation',
+  'ssm:CreateActivation',
+  'sekisho:ListSeenMachines',
+]
+
+/** mayDo says whether policy allows an action on some resource; undefined while that is not known. */
+export function mayDo(action: string): boolean | undefined {
+  return rights.get().get(action)?.allowed
+}
+
+/** loadRights asks for the permissions that pages of the console need. */
+export async function loadRights(): Promise<void> {
+  const actions = [...new Set([...ROUTES.flatMap((r) => r.needs ?? []), ...ACTIONS])]
+  const known = new Map<string, Right>()
+  try {
+    for (let i = 0; i < actions.length; i += MOST) {
+      const batch = actions.slice(i, i + MOST)
+      const some = await myRights(batch.map((Action) => ({ Action })))
+      batch.forEach((action, j) => known.set(action, some[j]!))
+    }
+  } catch {
+    // Pages then say themselves what is denied.
+  }
+  rights.set(known)
 }

@@ -1,7 +1,20 @@
 // The account of whoever is signed in: second factors, passkeys, sign-in by
 // identity providers, the first run.
 
-import { call, queryCall, readSession, reach, refusal, signedIn, signIn, type SignedIn } from './api'
+import * as v from 'valibot'
+import {
+  answerOf,
+  call,
+  ceremonySchema,
+  IGNORED,
+  queryCall,
+  readSession,
+  reach,
+  refusal,
+  signedIn,
+  signIn,
+} from './api'
+import { t } from './i18n'
 
 /** Factor is an enrolled second factor. */
 export interface Factor {
@@ -83,10 +96,11 @@ export async function removeFactor(user: string, f: Factor): Promise<void> {
 }
 
 /** Ceremony is what the server gives for a passkey to answer. */
-export interface Ceremony {
-  options: { publicKey: Record<string, unknown> }
-  state: string
-}
+export type Ceremony = v.InferOutput<typeof ceremonySchema>
+
+const registration = v.object({ Options: ceremonySchema.entries.options, State: v.string() })
+const providersSchema = v.object({ providers: v.array(v.string()) })
+const addressSchema = v.object({ address: v.string() })
 
 /** Proof is a passkey's answer. */
 export interface Proof {
@@ -114,7 +128,7 @@ const descriptors = (list: unknown): PublicKeyCredentialDescriptor[] =>
 
 /** addPasskey registers a passkey of this browser for the signed-in user. */
 export async function addPasskey(name: string): Promise<void> {
-  const begun = await call<{ Options: Ceremony['options']; State: string }>('Sekisho.BeginPasskeyRegistration', {})
+  const begun = await call('Sekisho.BeginPasskeyRegistration', {}, registration)
   const o = begun.Options.publicKey
   const user = o['user'] as { id: string; name: string; displayName: string }
   const made = (await navigator.credentials.create({
@@ -125,23 +139,27 @@ export async function addPasskey(name: string): Promise<void> {
       excludeCredentials: descriptors(o['excludeCredentials']),
     },
   })) as PublicKeyCredential | null
-  if (made === null) throw new Error('The browser made no passkey.')
+  if (made === null) throw new Error(t('account.noPasskeyCreated'))
   const r = made.response as AuthenticatorAttestationResponse
-  await call('Sekisho.RegisterPasskey', {
-    Name: name,
-    State: begun.State,
-    Answer: {
-      id: made.id,
-      rawId: encode(made.rawId),
-      type: made.type,
-      clientExtensionResults: {},
-      response: {
-        clientDataJSON: encode(r.clientDataJSON),
-        attestationObject: encode(r.attestationObject),
-        transports: r.getTransports?.() ?? [],
+  await call(
+    'Sekisho.RegisterPasskey',
+    {
+      Name: name,
+      State: begun.State,
+      Answer: {
+        id: made.id,
+        rawId: encode(made.rawId),
+        type: made.type,
+        clientExtensionResults: {},
+        response: {
+          clientDataJSON: encode(r.clientDataJSON),
+          attestationObject: encode(r.attestationObject),
+          transports: r.getTransports?.() ?? [],
+        },
       },
     },
-  })
+    IGNORED,
+  )
 }
 
 /** prove has the browser answer a ceremony with a passkey. */
@@ -154,7 +172,7 @@ export async function prove(ceremony: Ceremony): Promise<Proof> {
       allowCredentials: descriptors(o['allowCredentials']),
     },
   })) as PublicKeyCredential | null
-  if (got === null) throw new Error('The browser offered no passkey.')
+  if (got === null) throw new Error(t('account.noPasskeyOffered'))
   const r = got.response as AuthenticatorAssertionResponse
   return {
     state: ceremony.state,
@@ -181,21 +199,21 @@ export async function signInByPasskey(): Promise<void> {
     body: '{}',
   })
   if (!begun.ok) throw await refusal(begun)
-  const passkey = await prove((await begun.json()) as Ceremony)
+  const passkey = await prove(await answerOf(begun, ceremonySchema))
   const res = await reach('/console/api/session', {
     method: 'POST',
     headers: { 'Content-Type': 'application/json' },
     body: JSON.stringify({ passkey }),
   })
   if (!res.ok) throw await refusal(res)
-  signedIn.set((await res.json()) as SignedIn)
+  await readSession()
 }
 
 /** loadProviders lists the identity providers to sign in by. */
 export async function loadProviders(): Promise<string[]> {
   const res = await reach('/console/api/providers', {})
   if (!res.ok) return []
-  return ((await res.json()) as { providers: string[] }).providers
+  return (await answerOf(res, providersSchema)).providers
 }
 
 /** signInBy goes to an identity provider. */
@@ -206,7 +224,7 @@ export async function signInBy(provider: string): Promise<void> {
     body: JSON.stringify({ provider }),
   })
   if (!res.ok) throw await refusal(res)
-  location.assign(((await res.json()) as { address: string }).address)
+  location.assign((await answerOf(res, addressSchema)).address)
 }
 
 /** DECLINE is what declines a second factor, in so many words. */
@@ -214,20 +232,24 @@ export const DECLINE = 'A password alone opens this account, and I accept that.'
 
 /** finishFirstRun ends the first-run flow. */
 export async function finishFirstRun(statement: string): Promise<void> {
-  await call('Sekisho.FinishFirstRun', { Statement: statement })
+  await call('Sekisho.FinishFirstRun', { Statement: statement }, IGNORED)
   await readSession()
 }
 
-/** Answer is whether somebody could do something, and why not. */
-export interface Answer {
-  Allowed: boolean
-  Decision: string
-  Reason: string
-  Steps: { ResourceArn: string; DocumentCheck: boolean; Decision: string; Reason: string }[]
-  Windows?: { From: number; To: number }[]
-  /** Policies look at the time as a text: short windows may be missing. */
-  Sampled?: boolean
-}
+const answerSchema = v.object({
+  Allowed: v.boolean(),
+  Decision: v.string(),
+  Reason: v.string(),
+  Steps: v.array(
+    v.object({ ResourceArn: v.string(), DocumentCheck: v.boolean(), Decision: v.string(), Reason: v.string() }),
+  ),
+  Windows: v.optional(v.array(v.object({ From: v.number(), To: v.number() }))),
+  /** Policies compare the time as text: short windows may be missing. */
+  Sampled: v.optional(v.boolean()),
+})
+
+/** Answer says whether a user could do something, and why not. */
+export type Answer = v.InferOutput<typeof answerSchema>
 
 /** Question is what the policy simulator asks. */
 export interface Question {
@@ -242,7 +264,7 @@ export interface Question {
 
 /** explain asks the server. */
 export function explain(q: Question): Promise<Answer> {
-  return call<Answer>('Sekisho.ExplainAccess', q)
+  return call('Sekisho.ExplainAccess', q, answerSchema)
 }
 
 /** loadUsers lists the names of the account's users. */

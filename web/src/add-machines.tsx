@@ -22,12 +22,13 @@ import { createInstallCommand, type Agent, type InstallCommand, type Order, type
 import { Refusal } from './refusal'
 import { useStore } from './store'
 import { startSession } from './workspace'
+import { count, rich, t } from './i18n'
 
-const LIVES = [
-  { value: '3600', label: '1 hour' },
-  { value: '86400', label: '1 day' },
-  { value: '604800', label: '7 days' },
-  { value: '2592000', label: '30 days' },
+const LIVES = () => [
+  { value: '3600', label: t('duration.hour1') },
+  { value: '86400', label: t('duration.day1') },
+  { value: '604800', label: t('duration.days7') },
+  { value: '2592000', label: t('duration.days30') },
 ]
 
 /** Copyable is a text in a box with a button that copies it. */
@@ -35,7 +36,13 @@ function Copyable({ text, name, wrap = false }: { text: string; name: string; wr
   return (
     <div className={wrap ? 'command command-wrapped' : 'command'}>
       <pre>{text}</pre>
-      <CopyToClipboard variant="icon" copyButtonAriaLabel={`Copy ${name}`} textToCopy={text} copySuccessText="Copied" copyErrorText="Not copied" />
+      <CopyToClipboard
+        variant="icon"
+        copyButtonAriaLabel={t('common.copyName', { name })}
+        textToCopy={text}
+        copySuccessText={t('common.copied')}
+        copyErrorText={t('common.notCopied')}
+      />
     </div>
   )
 }
@@ -44,7 +51,7 @@ function Copyable({ text, name, wrap = false }: { text: string; name: string; wr
 export function AddMachines({ agents, ready }: { agents: Agent[] | undefined; ready: boolean }) {
   const [name, setName] = useState('')
   const [limit, setLimit] = useState('1')
-  const [life, setLife] = useState(LIVES[1]!)
+  const [life, setLife] = useState('86400')
   const [kind, setKind] = useState<Order['NodeIdType']>('managed-instance')
   const [agent, setAgent] = useState<Order['Agent']>('sekisho')
   const [pack, setPack] = useState('')
@@ -54,8 +61,8 @@ export function AddMachines({ agents, ready }: { agents: Agent[] | undefined; re
   const [error, setError] = useState<unknown>(null)
   const [busy, setBusy] = useState(false)
 
-  const count = /^[0-9]{1,4}$/.test(limit) ? Number(limit) : 0
-  const countError = count >= 1 && count <= 1000 ? '' : 'A number from 1 to 1000'
+  const machines = /^[0-9]{1,4}$/.test(limit) ? Number(limit) : 0
+  const countError = machines >= 1 && machines <= 1000 ? '' : t('add.countError')
   const missing = (agents ?? []).filter((a) => !a.Available).map((a) => a.Architecture)
   const none = agents !== undefined && missing.length === agents.length
 
@@ -63,11 +70,11 @@ export function AddMachines({ agents, ready }: { agents: Agent[] | undefined; re
     setBusy(true)
     setError(null)
     const order: Order = {
-      RegistrationLimit: count,
-      ExpirationDate: Math.floor(Date.now() / 1000) + Number(life.value) - (life.value === '2592000' ? 60 : 0),
+      RegistrationLimit: machines,
+      ExpirationDate: Math.floor(Date.now() / 1000) + Number(life) - (life === '2592000' ? 60 : 0),
       NodeIdType: kind,
       Agent: agent,
-      Tags: tags.filter((t) => t.Key.trim() !== '').map((t) => ({ Key: t.Key.trim(), Value: t.Value })),
+      Tags: tags.filter((tag) => tag.Key.trim() !== '').map((tag) => ({ Key: tag.Key.trim(), Value: tag.Value })),
     }
     if (name.trim() !== '') order.DefaultInstanceName = name.trim()
     if (agent === 'amazon' && pack.trim() !== '') {
@@ -86,20 +93,22 @@ export function AddMachines({ agents, ready }: { agents: Agent[] | undefined; re
   return (
     <Container
       header={
-        <Header
-          variant="h2"
-          description="One line, pasted into a shell of a Linux machine with systemd, installs the agent, registers the machine and starts it. The machine only dials out."
-        >
-          Add machines
+        <Header variant="h2" description={t('add.description')}>
+          {t('add.title')}
         </Header>
       }
       footer={
         made === null ? (
-          <Button variant="primary" loading={busy} disabled={countError !== '' || !ready || (agent === 'sekisho' && none)} onClick={() => void create()}>
-            Create the command
+          <Button
+            variant="primary"
+            loading={busy}
+            disabled={countError !== '' || !ready || (agent === 'sekisho' && none)}
+            onClick={() => void create()}
+          >
+            {t('add.create')}
           </Button>
         ) : (
-          <Button onClick={() => setMade(null)}>Create another</Button>
+          <Button onClick={() => setMade(null)}>{t('add.createAnother')}</Button>
         )
       }
     >
@@ -107,18 +116,22 @@ export function AddMachines({ agents, ready }: { agents: Agent[] | undefined; re
         <Made made={made} amazon={agent === 'amazon'} both={agent === 'amazon' || missing.length === 0} />
       ) : (
         <SpaceBetween size="l">
-          {!ready && <Alert type="info">The roles come first: run Quick Setup above.</Alert>}
+          {!ready && <Alert type="info">{t('add.rolesFirst')}</Alert>}
           <Tiles
             value={agent}
-            ariaLabel="Agent"
+            ariaLabel={t('common.agent')}
             columns={2}
             items={[
               {
                 value: 'sekisho',
-                label: "Sekisho's agent",
-                description: 'One program, fetched from this server with its SHA-256 checked. Every kind of session, copying and forwarding.',
+                label: t('add.sekishoAgent'),
+                description: t('add.sekishoAgentHint'),
               },
-              { value: 'amazon', label: "AWS's agent", description: 'amazon-ssm-agent 3.x, installed already or from a package of yours, pointed at this server.' },
+              {
+                value: 'amazon',
+                label: t('add.awsAgent'),
+                description: t('add.awsAgentHint'),
+              },
             ]}
             onChange={(ev) => setAgent(ev.detail.value as Order['Agent'])}
           />
@@ -126,95 +139,60 @@ export function AddMachines({ agents, ready }: { agents: Agent[] | undefined; re
             <SpaceBetween size="m" direction="horizontal">
               {agents.map((a) => (
                 <StatusIndicator key={a.Architecture} type={a.Available ? 'success' : 'warning'}>
-                  {a.Available ? `${a.Architecture}: offered` : `${a.Architecture}: not offered by this server`}
+                  {a.Available
+                    ? t('add.offered', { architecture: a.Architecture })
+                    : t('add.notOffered', { architecture: a.Architecture })}
                 </StatusIndicator>
               ))}
             </SpaceBetween>
           )}
           {agent === 'sekisho' && missing.length > 0 && (
             <Box color="text-body-secondary">
-              {none ? 'The server has no agent to offer. ' : ''}Its administrator puts{' '}
-              {missing.map((a, i) => (
-                <span key={a}>
-                  {i > 0 && ' and '}
-                  <code>sekisho-agent-linux-{a}</code>
-                </span>
-              ))}{' '}
-              into the directory of the agents, beside <code>sekishod</code>.
+              {none ? t('add.noAgent') : ''}
+              {rich('add.missing', {
+                files: missing.map((a, i) => (
+                  <span key={a}>
+                    {i > 0 && t('common.and')}
+                    <code>sekisho-agent-linux-{a}</code>
+                  </span>
+                )),
+                server: <code>sekishod</code>,
+              })}
             </Box>
           )}
-          {agent === 'amazon' && (
-            <div className="pair">
-              <FormField
-                label={
-                  <>
-                    Package <i>– optional</i>
-                  </>
-                }
-                description="Where the agent is not installed yet: path or https:// address of its .deb or .rpm"
-              >
-                <Input value={pack} spellcheck={false} placeholder="https://…/amazon-ssm-agent.deb" onChange={(ev) => setPack(ev.detail.value)} />
-              </FormField>
-              <FormField label="SHA-256 of the package" description="Needed for an address">
-                <Input value={sum} spellcheck={false} disabled={pack.trim() === ''} onChange={(ev) => setSum(ev.detail.value)} />
-              </FormField>
-            </div>
-          )}
+          {agent === 'amazon' && <PackageFields pack={pack} sum={sum} onPack={setPack} onSum={setSum} />}
           <div className="pair">
             <FormField
               label={
                 <>
-                  Name <i>– optional</i>
+                  {t('common.name')} <i>{t('common.optional')}</i>
                 </>
               }
-              description="As the list of nodes shows it"
+              description={t('add.nameHint')}
             >
               <Input value={name} placeholder="web" onChange={(ev) => setName(ev.detail.value)} />
             </FormField>
-            <FormField label="IDs" description="How policies name the machines">
+            <FormField label={t('add.ids')} description={t('add.idsHint')}>
               <Select
-                selectedOption={KINDS.find((k) => k.value === kind)!}
-                options={KINDS}
+                selectedOption={KINDS().find((k) => k.value === kind)!}
+                options={KINDS()}
                 onChange={(ev) => setKind(ev.detail.selectedOption.value as Order['NodeIdType'])}
-                ariaLabel="IDs"
+                ariaLabel={t('add.ids')}
               />
             </FormField>
-            <FormField label="How many machines" description="The command works so many times" errorText={countError}>
+            <FormField label={t('add.count')} description={t('add.countHint')} errorText={countError}>
               <Input value={limit} inputMode="numeric" onChange={(ev) => setLimit(ev.detail.value)} />
             </FormField>
-            <FormField label="Good for" description="Then the command works no more">
-              <Select selectedOption={life} options={LIVES} onChange={(ev) => setLife(LIVES.find((l) => l.value === ev.detail.selectedOption.value)!)} ariaLabel="Good for" />
+            <FormField label={t('add.validFor')} description={t('add.validForHint')}>
+              <Select
+                selectedOption={LIVES().find((l) => l.value === life)!}
+                options={LIVES()}
+                onChange={(ev) => setLife(ev.detail.selectedOption.value!)}
+                ariaLabel={t('add.validFor')}
+              />
             </FormField>
           </div>
-          <FormField label="Tags" description="Policies can ask for them. The tag Hostname is what the prompt of the tutorial shows." stretch>
-            <AttributeEditor
-              items={tags}
-              addButtonText={tags.length === 0 ? 'Add a tag' : 'Add another'}
-              removeButtonText="Remove"
-              empty={
-                <Button variant="inline-link" onClick={() => setTags([{ Key: 'Hostname', Value: name.trim() }])}>
-                  Add the tag Hostname
-                </Button>
-              }
-              disableAddButton={tags.length >= 50}
-              onAddButtonClick={() => setTags([...tags, { Key: '', Value: '' }])}
-              onRemoveButtonClick={(ev) => setTags(tags.filter((_, i) => i !== ev.detail.itemIndex))}
-              definition={[
-                {
-                  label: 'Key',
-                  control: (t, i) => (
-                    <Input value={t.Key} ariaLabel={`Key of tag ${i + 1}`} onChange={(ev) => setTags(tags.map((x, j) => (j === i ? { ...x, Key: ev.detail.value } : x)))} />
-                  ),
-                },
-                {
-                  label: 'Value',
-                  control: (t, i) => (
-                    <Input value={t.Value} ariaLabel={`Value of tag ${i + 1}`} onChange={(ev) => setTags(tags.map((x, j) => (j === i ? { ...x, Value: ev.detail.value } : x)))} />
-                  ),
-                },
-              ]}
-            />
-          </FormField>
+          <TagsField tags={tags} name={name} onChange={setTags} />
           {error !== null && <Refusal error={error} />}
         </SpaceBetween>
       )}
@@ -222,9 +200,95 @@ export function AddMachines({ agents, ready }: { agents: Agent[] | undefined; re
   )
 }
 
-const KINDS = [
-  { value: 'managed-instance', label: 'mi-… (managed instance)' },
-  { value: 'instance', label: 'i-… (instance)' },
+function PackageFields(props: {
+  pack: string
+  sum: string
+  onPack: (value: string) => void
+  onSum: (value: string) => void
+}) {
+  const { pack, sum } = props
+  return (
+    <div className="pair">
+      <FormField
+        label={
+          <>
+            {t('common.package')} <i>{t('common.optional')}</i>
+          </>
+        }
+        description={t('add.packageHint')}
+      >
+        <Input
+          value={pack}
+          spellcheck={false}
+          placeholder="https://…/amazon-ssm-agent.deb"
+          onChange={(ev) => props.onPack(ev.detail.value)}
+        />
+      </FormField>
+      <FormField label={t('add.packageSum')} description={t('add.packageSumHint')}>
+        <Input
+          value={sum}
+          spellcheck={false}
+          disabled={pack.trim() === ''}
+          onChange={(ev) => props.onSum(ev.detail.value)}
+        />
+      </FormField>
+    </div>
+  )
+}
+
+function TagsField({
+  tags,
+  name,
+  onChange: setTags,
+}: {
+  tags: readonly Tag[]
+  name: string
+  onChange: (tags: Tag[]) => void
+}) {
+  return (
+    <FormField label={t('common.tags')} description={t('add.tagsHint')} stretch>
+      <AttributeEditor
+        items={tags}
+        addButtonText={tags.length === 0 ? t('tags.add') : t('tags.addAnother')}
+        removeButtonText={t('common.remove')}
+        empty={
+          <Button variant="inline-link" onClick={() => setTags([{ Key: 'Hostname', Value: name.trim() }])}>
+            {t('add.hostnameTag')}
+          </Button>
+        }
+        disableAddButton={tags.length >= 50}
+        onAddButtonClick={() => setTags([...tags, { Key: '', Value: '' }])}
+        onRemoveButtonClick={(ev) => setTags(tags.filter((_, i) => i !== ev.detail.itemIndex))}
+        definition={[
+          {
+            label: t('common.key'),
+            control: (tag, i) => (
+              <Input
+                value={tag.Key}
+                ariaLabel={t('tags.keyOf', { number: i + 1 })}
+                onChange={(ev) => setTags(tags.map((x, j) => (j === i ? { ...x, Key: ev.detail.value } : x)))}
+              />
+            ),
+          },
+          {
+            label: t('common.value'),
+            control: (tag, i) => (
+              <Input
+                value={tag.Value}
+                ariaLabel={t('tags.valueOf', { number: i + 1 })}
+                onChange={(ev) => setTags(tags.map((x, j) => (j === i ? { ...x, Value: ev.detail.value } : x)))}
+              />
+            ),
+          },
+        ]}
+      />
+    </FormField>
+  )
+}
+
+const KINDS = () => [
+  { value: 'managed-instance', label: t('add.idManaged') },
+  { value: 'instance', label: t('add.idInstance') },
 ]
 
 /** Made shows the command, and the machines that came by it. */
@@ -234,19 +298,16 @@ function Made({ made, amazon, both }: { made: InstallCommand; amazon: boolean; b
   const over = now >= made.expires
   return (
     <SpaceBetween size="m">
-      <Alert type="warning">
-        This holds the activation code, which is not shown again. Whoever reads it can add {made.limit === 1 ? 'one machine' : `${made.limit} machines`} until{' '}
-        {when(made.expires)}.
-      </Alert>
+      <Alert type="warning">{count('add.secret', made.limit, { time: when(made.expires) })}</Alert>
       <Tabs
         tabs={[
           {
             id: 'line',
-            label: 'Command',
+            label: t('common.command'),
             content: (
               <SpaceBetween size="xs">
-                <Box color="text-body-secondary">On each machine, in a shell{both ? '. The same line does for amd64 and arm64' : ''}.</Box>
-                <Copyable text={made.command} name="the command" wrap />
+                <Box color="text-body-secondary">{both ? t('add.runHintBoth') : t('add.runHint')}</Box>
+                <Copyable text={made.command} name={t('add.theCommand')} wrap />
               </SpaceBetween>
             ),
           },
@@ -255,51 +316,54 @@ function Made({ made, amazon, both }: { made: InstallCommand; amazon: boolean; b
             label: 'cloud-init',
             content: (
               <SpaceBetween size="xs">
-                <Box color="text-body-secondary">As user data of a new machine.</Box>
-                <Copyable text={made.userData} name="the user data" />
+                <Box color="text-body-secondary">{t('add.userDataHint')}</Box>
+                <Copyable text={made.userData} name={t('add.theUserData')} />
               </SpaceBetween>
             ),
           },
           {
             id: 'remove',
-            label: 'Remove',
+            label: t('common.remove'),
             content: (
               <SpaceBetween size="xs">
-                <Box color="text-body-secondary">
-                  Takes the agent off a machine again. Add <code>--purge</code> to remove its identity too.
-                </Box>
-                <Copyable text={made.uninstall} name="the command to remove" wrap />
+                <Box color="text-body-secondary">{rich('add.removeHint', { flag: <code>--purge</code> })}</Box>
+                <Copyable text={made.uninstall} name={t('add.theRemoveCommand')} wrap />
               </SpaceBetween>
             ),
           },
         ]}
       />
-      <ExpandableSection headerText="What it does" variant="footer">
-        It fetches <code>/install/agent.sh</code> from this server, trusting the certificate in the line and no other, and gives it to a root shell with the activation in
-        front: the code is no argument that other users of the machine could see{amazon ? " (AWS's agent itself takes it as one, for a moment)" : ''}. The script checks the
-        SHA-256 of what it installs, registers the machine and starts the agent by systemd. Run again, it brings the agent up to date.
+      <ExpandableSection headerText={t('add.whatItDoes')} variant="footer">
+        {rich('add.explain', { script: <code>/install/agent.sh</code> })} {amazon && t('add.explainAws')}
       </ExpandableSection>
       <div aria-live="polite">
         <Box variant="h4" margin={{ bottom: 'xs' }}>
-          Machines that came by it ({come.length} of {made.limit})
+          {t('add.arrived', { count: come.length, limit: made.limit })}
         </Box>
         {come.map((n) => (
           <div key={n.id} className="arrival">
             <StatusIndicator type={n.connection === 'connected' ? 'success' : 'loading'}>
-              {n.connection === 'connected' ? 'Connected' : 'Registered, connecting'}
+              {n.connection === 'connected' ? t('state.connected') : t('add.registering')}
             </StatusIndicator>
-            <b>{n.name || '(no name)'}</b>
+            <b>{n.name || t('common.noName')}</b>
             <code>{n.id}</code>
-            <Button variant="inline-link" disabled={n.connection !== 'connected'} onClick={() => startSession({ id: n.id, name: n.name })} ariaLabel={`Start session on ${n.name || n.id}`}>
-              Start session
+            <Button
+              variant="inline-link"
+              disabled={n.connection !== 'connected'}
+              onClick={() => startSession({ id: n.id, name: n.name })}
+              ariaLabel={t('nodes.startOn', { node: n.name || n.id })}
+            >
+              {t('nodes.start')}
             </Button>
           </div>
         ))}
         {come.length < made.limit &&
           (over ? (
-            <StatusIndicator type="stopped">The command has expired.</StatusIndicator>
+            <StatusIndicator type="stopped">{t('add.expired')}</StatusIndicator>
           ) : (
-            <StatusIndicator type="in-progress">{come.length === 0 ? 'Waiting for the machine: it appears here by itself' : 'Waiting for more'}</StatusIndicator>
+            <StatusIndicator type="in-progress">
+              {come.length === 0 ? t('add.waiting') : t('add.waitingMore')}
+            </StatusIndicator>
           ))}
       </div>
     </SpaceBetween>

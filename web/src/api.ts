@@ -1,20 +1,25 @@
-// Calls to the server: signing in and out, and AWS calls in the name of the
-// signed-in user.
+// Calls to the server: signing in and out, and AWS calls on behalf of the
+// signed-in user. What the server answers is validated here, before a page
+// relies on it.
 
 import { Store } from './store'
+import * as v from 'valibot'
+import { t } from './i18n'
+
+const signedInSchema = v.object({
+  user: v.string(),
+  arn: v.string(),
+  account: v.string(),
+  region: v.string(),
+  csrf: v.string(),
+  expires: v.string(),
+  target: v.optional(v.string()),
+  firstRun: v.optional(v.boolean()),
+  passwordReset: v.optional(v.boolean()),
+})
 
 /** SignedIn is who is signed in, as the server says. */
-export interface SignedIn {
-  user: string
-  arn: string
-  account: string
-  region: string
-  csrf: string
-  expires: string
-  target?: string
-  firstRun?: boolean
-  passwordReset?: boolean
-}
+export type SignedIn = v.InferOutput<typeof signedInSchema>
 
 /** undefined: not asked yet; null: signed out. */
 export const signedIn = new Store<SignedIn | null | undefined>(undefined)
@@ -27,6 +32,8 @@ export class CallError extends Error {
     message: string,
     readonly status: number,
     readonly requestId: string,
+    /** Why, in a word for programs; '' where the server gives none. */
+    readonly reason = '',
   ) {
     super(message)
   }
@@ -47,6 +54,19 @@ export class SignInRefused extends Error {
   }
 }
 
+/** What a passkey can answer, as the browser's own interface defines it. */
+export const ceremonySchema = v.object({
+  options: v.object({ publicKey: v.record(v.string(), v.unknown()) }),
+  state: v.string(),
+})
+
+const refusedSignIn = v.object({
+  message: v.optional(v.string()),
+  mfaRequired: v.optional(v.boolean()),
+  totp: v.optional(v.boolean()),
+  passkey: v.optional(ceremonySchema),
+})
+
 const SESSION = '/console/api/session'
 const JSON_TYPE = 'application/x-amz-json-1.1'
 
@@ -55,9 +75,23 @@ export async function reach(path: string, init: RequestInit): Promise<Response> 
   try {
     return await fetch(path, { ...init, credentials: 'same-origin', cache: 'no-store' })
   } catch {
-    throw new CallError('Unreachable', 'The server does not answer. It may be restarting, or the network is down.', 0, '')
+    throw new CallError('Unreachable', t('error.unreachable'), 0, '')
   }
 }
+
+/** IGNORED is the schema of an answer that nothing is read from. */
+export const IGNORED = v.unknown()
+
+/** answerOf reads an answer, which must have the shape that the schema describes. */
+export async function answerOf<S extends v.GenericSchema>(res: Response, schema: S): Promise<v.InferOutput<S>> {
+  const parsed = v.safeParse(schema, await res.json().catch(() => null))
+  if (parsed.success) return parsed.output
+  const at = v.getDotPath(parsed.issues[0]) ?? ''
+  const what = `${at === '' ? '' : `${at}: `}${parsed.issues[0].message}`
+  throw new CallError('UnexpectedAnswer', t('error.unexpected', { what }), res.status, requestIdOf(res))
+}
+
+const requestIdOf = (res: Response) => res.headers.get('X-Amzn-Requestid') ?? ''
 
 /** readSession asks who is signed in. */
 export async function readSession(): Promise<void> {
@@ -67,7 +101,7 @@ export async function readSession(): Promise<void> {
     return
   }
   if (!res.ok) throw await refusal(res)
-  signedIn.set((await res.json()) as SignedIn)
+  signedIn.set(await answerOf(res, signedInSchema))
 }
 
 /** signIn signs in, or throws SignInRefused. */
@@ -83,17 +117,12 @@ export async function signIn(
     body: JSON.stringify({ user, password, code: code === '' ? undefined : code, passkey }),
   })
   if (res.ok) {
-    signedIn.set((await res.json()) as SignedIn)
+    signedIn.set(await answerOf(res, signedInSchema))
     return
   }
-  const body = (await res.json().catch(() => ({}))) as {
-    message?: string
-    mfaRequired?: boolean
-    totp?: boolean
-    passkey?: SignInRefused['passkey']
-  }
+  const body = v.parse(refusedSignIn, await res.json().catch(() => ({})))
   const wait = Number(res.headers.get('Retry-After'))
-  const message = body.message ?? `The server answered ${res.status}.`
+  const message = body.message ?? t('error.status', { status: res.status })
   throw new SignInRefused(
     wait > 0 ? `${message} (${wait} s)` : message,
     body.mfaRequired === true && body.totp !== false,
@@ -111,7 +140,12 @@ export async function signOut(): Promise<void> {
  * call makes a JSON call such as `AmazonSSM.DescribeSessions`. In the
  * background means that no person caused it.
  */
-export async function call<T>(target: string, input: object, background = false): Promise<T> {
+export async function call<S extends v.GenericSchema>(
+  target: string,
+  input: object,
+  schema: S,
+  background = false,
+): Promise<v.InferOutput<S>> {
   const headers: Record<string, string> = {
     'Content-Type': JSON_TYPE,
     'X-Amz-Target': target,
@@ -119,7 +153,7 @@ export async function call<T>(target: string, input: object, background = false)
   }
   if (background) headers['X-Sekisho-Background'] = '1'
   const res = await reach('/console/api/aws', { method: 'POST', headers, body: JSON.stringify(input) })
-  if (res.ok) return (await res.json()) as T
+  if (res.ok) return answerOf(res, schema)
   const err = await refusal(res)
   if (res.status === 401) signedIn.set(null)
   throw err
@@ -153,12 +187,13 @@ export async function refusal(res: Response): Promise<CallError> {
   }
   const body = (await res.json().catch(() => ({}))) as Record<string, unknown>
   const type = String(body['__type'] ?? res.headers.get('X-Amzn-Errortype') ?? `HTTP ${res.status}`)
-  const message = body['message'] ?? body['Message'] ?? `The server answered ${res.status}.`
+  const message = body['message'] ?? body['Message'] ?? t('error.status', { status: res.status })
   return new CallError(
     type.slice(type.lastIndexOf('#') + 1).split(':')[0]!,
     String(message),
     res.status,
-    res.headers.get('X-Amzn-Requestid') ?? '',
+    requestIdOf(res),
+    typeof body['Reason'] === 'string' ? body['Reason'] : '',
   )
 }
 

@@ -175,12 +175,13 @@ export class DataChannel {
     this.started = saved.started
     this.sentSize = saved.sentSize
     this.wrapped = saved.wrapped
-    for (const text of saved.early) {
-      const frame = decode(fromBase64(text))
+    for (const encoded of saved.early) {
+      const frame = decode(fromBase64(encoded))
       this.early.set(frame.sequenceNumber, frame)
     }
-    for (const [seq, text] of saved.unacked) this.unacked.set(seq, { frame: fromBase64(text), sentAt: 0, firstSentAt: 0 })
-    this.waiting = saved.waiting.map(([payloadType, text]) => ({ payloadType, payload: fromBase64(text) }))
+    for (const [seq, encoded] of saved.unacked)
+      this.unacked.set(seq, { frame: fromBase64(encoded), sentAt: 0, firstSentAt: 0 })
+    this.waiting = saved.waiting.map(([payloadType, encoded]) => ({ payloadType, payload: fromBase64(encoded) }))
   }
 
   /** sealWith is for a session that was taken up and is encrypted. */
@@ -453,7 +454,8 @@ export class DataChannel {
         done(payload)
         this.takeEarly()
       },
-      () => this.forged('What the node sent does not decrypt: it was changed on the way, or encrypted with another key.'),
+      () =>
+        this.forged('What the node sent does not decrypt: it was changed on the way, or encrypted with another key.'),
     )
     return false
   }
@@ -509,7 +511,9 @@ export class DataChannel {
     const send = (processed: unknown[]) =>
       this.transmit(
         PayloadType.handshakeResponse,
-        utf8.encode(JSON.stringify({ ClientVersion: HANDSHAKE_VERSION, ProcessedClientActions: processed, Errors: null })),
+        utf8.encode(
+          JSON.stringify({ ClientVersion: HANDSHAKE_VERSION, ProcessedClientActions: processed, Errors: null }),
+        ),
       )
     if (answers.some((a) => a instanceof Promise)) void Promise.all(answers).then(send)
     else send(answers)
@@ -517,10 +521,17 @@ export class DataChannel {
 
   private answerAction(a: Action): object | Promise<object> {
     const type = String(a.ActionType ?? '')
-    const answer = (ActionStatus: number, ActionResult: unknown, Error = '') => ({ ActionType: type, ActionStatus, ActionResult, Error })
+    const answer = (ActionStatus: number, ActionResult: unknown, Error = '') => ({
+      ActionType: type,
+      ActionStatus,
+      ActionResult,
+      Error,
+    })
     if (type === 'SessionType') {
       const session = String(a.ActionParameters?.SessionType ?? '')
-      return SHELL_TYPES.has(session) ? answer(ACTION_SUCCESS, null) : answer(ACTION_FAILED, null, `A browser cannot open a session of type ${session}.`)
+      return SHELL_TYPES.has(session)
+        ? answer(ACTION_SUCCESS, null)
+        : answer(ACTION_FAILED, null, `A browser cannot open a session of type ${session}.`)
     }
     if (type === 'KMSEncryption' && this.opts.encrypt !== undefined) {
       return this.opts.encrypt(String(a.ActionParameters?.KMSKeyId ?? '')).then(
@@ -529,7 +540,12 @@ export class DataChannel {
           this.wrapped = wrapped
           return answer(ACTION_SUCCESS, { KMSCipherTextKey: wrapped, KMSCipherTextHash: null })
         },
-        (err: unknown) => answer(ACTION_FAILED, null, `There is no key to encrypt the session with: ${err instanceof Error ? err.message : String(err)}`),
+        (err: unknown) =>
+          answer(
+            ACTION_FAILED,
+            null,
+            `There is no key to encrypt the session with: ${err instanceof Error ? err.message : String(err)}`,
+          ),
       )
     }
     return answer(ACTION_UNSUPPORTED, null, `The console does not support ${type}.`)

@@ -1,5 +1,6 @@
 // What the server pushes: nodes and sessions that changed.
 
+import * as v from 'valibot'
 import { readSession, signedIn } from './api'
 import { Store } from './store'
 
@@ -24,6 +25,7 @@ function tell(c: Change): void {
 }
 
 const RETRY_MS = 3000
+const changeSchema = v.object({ id: v.string() })
 
 /** listen opens the stream of events, and opens it again when it breaks. */
 export function listen(): () => void {
@@ -42,8 +44,8 @@ export function listen(): () => void {
     }
     for (const kind of ['node', 'session'] as const) {
       source.addEventListener(kind, (ev) => {
-        const id = (JSON.parse((ev as MessageEvent<string>).data) as { id?: unknown }).id
-        if (typeof id === 'string') tell({ kind, id })
+        const change = v.safeParse(changeSchema, JSON.parse((ev as MessageEvent<string>).data))
+        if (change.success) tell({ kind, id: change.output.id })
       })
     }
     source.addEventListener('signedout', () => signedIn.set(null))

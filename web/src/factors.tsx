@@ -19,6 +19,9 @@ import {
   type NewApp,
 } from './account'
 import { Refusal } from './refusal'
+import { t } from './i18n'
+import type { PageProps } from './routes'
+import { When } from './time'
 
 /** AddApp enrols an authenticator application. */
 export function AddApp(props: { user: string; onDone: () => void; onCancel: () => void }) {
@@ -66,19 +69,19 @@ export function AddApp(props: { user: string; onDone: () => void; onCancel: () =
       }}
     >
       <SpaceBetween size="m">
-        <Box>Scan this with an authenticator application, then type two codes that follow each other.</Box>
-        {app !== null && <img className="qr" src={app.picture} alt="The key as a QR code" width="200" height="200" />}
+        <Box>{t('mfa.scan')}</Box>
+        {app !== null && <img className="qr" src={app.picture} alt={t('mfa.qr')} width="200" height="200" />}
         {app !== null &&
           (plain ? (
             <Box>
-              Key: <code className="seed">{app.seed}</code>
+              {t('mfa.key')} <code className="seed">{app.seed}</code>
             </Box>
           ) : (
             <Button variant="inline-link" formAction="none" onClick={() => setPlain(true)}>
-              Show the key as text
+              {t('mfa.showKey')}
             </Button>
           ))}
-        <FormField label="First code">
+        <FormField label={t('mfa.code1')}>
           <Input
             value={code1}
             inputMode="numeric"
@@ -87,7 +90,7 @@ export function AddApp(props: { user: string; onDone: () => void; onCancel: () =
             onChange={(ev) => setCode1(ev.detail.value)}
           />
         </FormField>
-        <FormField label="Second code" description="The one that follows, half a minute later">
+        <FormField label={t('mfa.code2')} description={t('mfa.code2Hint')}>
           <Input
             value={code2}
             inputMode="numeric"
@@ -96,13 +99,18 @@ export function AddApp(props: { user: string; onDone: () => void; onCancel: () =
             onChange={(ev) => setCode2(ev.detail.value)}
           />
         </FormField>
-        {error !== null && <Refusal error={error} what="Not enrolled" />}
+        {error !== null && <Refusal error={error} what={t('mfa.notEnrolled')} />}
         <SpaceBetween size="xs" direction="horizontal">
-          <Button variant="primary" formAction="submit" loading={busy} disabled={code1.trim() === '' || code2.trim() === ''}>
-            Enrol
+          <Button
+            variant="primary"
+            formAction="submit"
+            loading={busy}
+            disabled={code1.trim() === '' || code2.trim() === ''}
+          >
+            {t('mfa.enrol')}
           </Button>
           <Button variant="link" formAction="none" onClick={cancel}>
-            Cancel
+            {t('common.cancel')}
           </Button>
         </SpaceBetween>
       </SpaceBetween>
@@ -142,23 +150,24 @@ export function AddFactor(props: { user: string; onDone: () => void }) {
   return (
     <SpaceBetween size="s">
       <SpaceBetween size="xs" direction="horizontal">
-        <Button onClick={() => setApp(true)}>Add an authenticator app</Button>
+        <Button onClick={() => setApp(true)}>{t('mfa.addApp')}</Button>
         <Button onClick={() => void passkey()} loading={busy} disabled={!passkeysPossible()}>
-          Add a passkey
+          {t('mfa.addPasskey')}
         </Button>
       </SpaceBetween>
       {!passkeysPossible() && (
         <Box variant="small" color="text-body-secondary">
-          Browsers have passkeys only for servers that are opened by a name, such as https://localhost.
+          {t('mfa.passkeyHost')}
         </Box>
       )}
-      {error !== null && <Refusal error={error} what="No passkey was added" />}
+      {error !== null && <Refusal error={error} what={t('mfa.noPasskey')} />}
     </SpaceBetween>
   )
 }
 
 /** AccountPage shows and changes the second factors of whoever is signed in. */
-export default function AccountPage({ user }: { user: string }) {
+export default function AccountPage({ who }: PageProps) {
+  const { user } = who
   const [factors, setFactors] = useState<Factor[] | null>(null)
   const [error, setError] = useState<unknown>(null)
   const [chosen, setChosen] = useState<Factor[]>([])
@@ -180,38 +189,42 @@ export default function AccountPage({ user }: { user: string }) {
     <SpaceBetween size="l">
       {error !== null && <Refusal error={error} />}
       {factors?.length === 0 && (
-        <Alert type="warning" header="Your password alone opens this account">
-          Add an authenticator app or a passkey. A passkey signs you in without a password, too.
+        <Alert type="warning" header={t('mfa.passwordOnly')}>
+          {t('mfa.passwordOnlyHint')}
         </Alert>
       )}
       <Table
         header={
           <Header
             variant="h1"
-            description="Shown beside your password when you sign in"
+            description={t('mfa.description')}
             actions={
               <Button disabled={chosen.length === 0} onClick={() => void remove()}>
-                Remove
+                {t('common.remove')}
               </Button>
             }
           >
-            Second factors
+            {t('mfa.title')}
           </Header>
         }
         items={factors ?? []}
         loading={factors === null && error === null}
-        loadingText="Asking"
+        loadingText={t('common.loading')}
         trackBy="serial"
         selectionType="single"
         selectedItems={chosen}
         onSelectionChange={(ev) => setChosen(ev.detail.selectedItems)}
-        ariaLabels={{ selectionGroupLabel: 'Second factors', itemSelectionLabel: (_, f) => f.name }}
+        ariaLabels={{ selectionGroupLabel: t('mfa.title'), itemSelectionLabel: (_, f) => f.name }}
         columnDefinitions={[
-          { id: 'name', header: 'Name', cell: (f) => f.name },
-          { id: 'kind', header: 'Kind', cell: (f) => (f.kind === 'passkey' ? 'Passkey' : 'Authenticator app') },
-          { id: 'since', header: 'Since', cell: (f) => new Date(f.since).toLocaleString() },
+          { id: 'name', header: t('common.name'), cell: (f) => f.name },
+          {
+            id: 'kind',
+            header: t('common.kind'),
+            cell: (f) => (f.kind === 'passkey' ? t('mfa.passkey') : t('mfa.app')),
+          },
+          { id: 'since', header: t('mfa.since'), cell: (f) => <When at={Date.parse(f.since)} /> },
         ]}
-        empty={<Box textAlign="center">None</Box>}
+        empty={<Box textAlign="center">{t('common.none')}</Box>}
       />
       <AddFactor user={user} onDone={load} />
     </SpaceBetween>

@@ -11,6 +11,7 @@ import { DECLINE, finishFirstRun } from './account'
 import { signOut } from './api'
 import { AddFactor } from './factors'
 import { Refusal } from './refusal'
+import { t } from './i18n'
 
 /**
  * FirstRunPage is what the first administrator sees until a second factor is
@@ -20,7 +21,7 @@ export default function FirstRunPage({ user }: { user: string }) {
   const [words, setWords] = useState('')
   const [error, setError] = useState<unknown>(null)
   useEffect(() => {
-    document.title = 'First run · Sekisho'
+    document.title = `${t('firstRun.title')} · Sekisho`
   }, [])
   const finish = (statement: string) => {
     setError(null)
@@ -31,19 +32,16 @@ export default function FirstRunPage({ user }: { user: string }) {
       <div className="first-run">
         <Container
           header={
-            <Header variant="h1" description={`You are ${user}, the first administrator of this account.`}>
-              Protect the account
+            <Header variant="h1" description={t('firstRun.description', { user })}>
+              {t('firstRun.protect')}
             </Header>
           }
         >
           <SpaceBetween size="l">
-            <Box>
-              Whoever knows your password can open every machine of this account. A second factor stops them: an authenticator
-              app, or a passkey of this device.
-            </Box>
+            <Box>{t('firstRun.why')}</Box>
             <AddFactor user={user} onDone={() => finish('')} />
             {error !== null && <Refusal error={error} />}
-            <ExpandableSection headerText="Go on without a second factor">
+            <ExpandableSection headerText={t('firstRun.without')}>
               <form
                 onSubmit={(ev) => {
                   ev.preventDefault()
@@ -52,20 +50,25 @@ export default function FirstRunPage({ user }: { user: string }) {
               >
                 <SpaceBetween size="s">
                   <FormField
-                    label="Type these words"
+                    label={t('firstRun.type')}
                     description={DECLINE}
-                    errorText={words !== '' && !DECLINE.startsWith(words.trim()) ? 'These are other words.' : undefined}
+                    errorText={words !== '' && !DECLINE.startsWith(words.trim()) ? t('firstRun.otherWords') : undefined}
                   >
-                    <Input value={words} autoComplete="off" spellcheck={false} onChange={(ev) => setWords(ev.detail.value)} />
+                    <Input
+                      value={words}
+                      autoComplete="off"
+                      spellcheck={false}
+                      onChange={(ev) => setWords(ev.detail.value)}
+                    />
                   </FormField>
                   <Button formAction="submit" disabled={words.trim() !== DECLINE}>
-                    Decline a second factor
+                    {t('firstRun.decline')}
                   </Button>
                 </SpaceBetween>
               </form>
             </ExpandableSection>
             <Button variant="link" onClick={() => void signOut()}>
-              Sign out
+              {t('app.signOut')}
             </Button>
           </SpaceBetween>
         </Container>

@@ -14,7 +14,7 @@
 //
 // Every integer is big-endian.
 
-import { sha256 } from './sha256'
+import { sha256 } from '@noble/hashes/sha2.js'
 
 /** The message types a client leg sends or receives. */
 export const MessageType = {
@@ -128,8 +128,7 @@ export function decode(data: Uint8Array): Frame {
   const messageType = new TextDecoder().decode(data.subarray(4, end))
   if (messageType === '') throw new FrameError('message type is empty')
 
-  const publication =
-    messageType === MessageType.startPublication || messageType === MessageType.pausePublication
+  const publication = messageType === MessageType.startPublication || messageType === MessageType.pausePublication
   const createdDate = Number(view.getBigUint64(40))
   const sequenceNumber = Number(view.getBigInt64(48))
   if (!publication) {

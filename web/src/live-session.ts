@@ -6,22 +6,26 @@ import { FitAddon } from '@xterm/addon-fit'
 import { SearchAddon } from '@xterm/addon-search'
 import { WebLinksAddon } from '@xterm/addon-web-links'
 import { Terminal } from '@xterm/xterm'
-import { call, CallError } from './api'
+import * as v from 'valibot'
+import { call, CallError, IGNORED } from './api'
 import { fromBase64, toBase64 } from './base64'
 import { DataChannel, GoneError, type ChannelState, type Grant, type Saved } from './datachannel'
 import { newMessageId } from './frame'
 import { cipherOf, type Cipher } from './seal'
 import { Scrollback } from './scrollback'
 import { Store } from './store'
+import type { StartedSession } from './workspace'
 import { FONT, quicken, themeFor } from './terminal-look'
 import { dark } from './theme'
+import { t } from './i18n'
 
-/** StartedSession is the answer of StartSession. */
-export interface StartedSession {
-  SessionId: string
-  TokenValue: string
-  StreamUrl: string
-}
+const dataKey = v.object({ CiphertextBlob: v.string(), Plaintext: v.string() })
+const plaintext = v.object({ Plaintext: v.string() })
+const resumed = v.object({
+  SessionId: v.optional(v.string()),
+  TokenValue: v.optional(v.string()),
+  StreamUrl: v.optional(v.string()),
+})
 
 /** SavedSession is what a session needs to go on in another page. No token. */
 export interface SavedSession {
@@ -82,7 +86,11 @@ export class LiveSession {
   /** The next key is pressed with Ctrl, as the key bar of a phone has it. */
   readonly ctrl = new Store(false)
 
-  constructor(started: StartedSession | SavedSession, private readonly node: string, fontSize: number) {
+  constructor(
+    started: StartedSession | SavedSession,
+    private readonly node: string,
+    fontSize: number,
+  ) {
     const saved = 'channel' in started ? started : undefined
     this.id = 'channel' in started ? started.id : started.SessionId
     this.url = 'channel' in started ? started.url : started.StreamUrl
@@ -231,7 +239,7 @@ export class LiveSession {
 
   /** terminate ends the session on the server; the channel then says so. */
   async terminate(): Promise<void> {
-    await call('AmazonSSM.TerminateSession', { SessionId: this.id })
+    await call('AmazonSSM.TerminateSession', { SessionId: this.id }, IGNORED)
   }
 
   /** dispose forgets the terminal; the session itself is not touched. */
@@ -269,11 +277,15 @@ export class LiveSession {
 
   /** encrypt has KMS make a key for this session, as whoever is signed in. */
   private async encrypt(keyId: string): Promise<{ cipher: Cipher; wrapped: string }> {
-    const made = await call<{ CiphertextBlob: string; Plaintext: string }>('TrentService.GenerateDataKey', {
-      KeyId: keyId,
-      NumberOfBytes: 64,
-      EncryptionContext: this.context,
-    })
+    const made = await call(
+      'TrentService.GenerateDataKey',
+      {
+        KeyId: keyId,
+        NumberOfBytes: 64,
+        EncryptionContext: this.context,
+      },
+      dataKey,
+    )
     const cipher = await cipherOf(fromBase64(made.Plaintext))
     this.state.update({ encrypted: true })
     return { cipher, wrapped: made.CiphertextBlob }
@@ -281,9 +293,14 @@ export class LiveSession {
 
   /** unlock gets the key of a session that was taken up. */
   private async unlock(): Promise<void> {
-    const key = await call<{ Plaintext: string }>('TrentService.Decrypt', { CiphertextBlob: this.locked, EncryptionContext: this.context }, true).catch((err: unknown) => {
+    const key = await call(
+      'TrentService.Decrypt',
+      { CiphertextBlob: this.locked, EncryptionContext: this.context },
+      plaintext,
+      true,
+    ).catch((err: unknown) => {
       if (!(err instanceof CallError) || ![400, 403].includes(err.status)) throw err // it may be mended
-      throw new GoneError(`This page has lost the session's key, and may not ask for it again: ${err.message}`)
+      throw new GoneError(t('live.keyLost', { message: err.message }))
     })
     this.channel.sealWith(await cipherOf(fromBase64(key.Plaintext)))
     this.locked = ''
@@ -292,7 +309,7 @@ export class LiveSession {
   private async resume(): Promise<Grant | null> {
     try {
       if (this.locked !== '') await this.unlock()
-      const r = await call<Partial<StartedSession>>('AmazonSSM.ResumeSession', { SessionId: this.id }, true)
+      const r = await call('AmazonSSM.ResumeSession', { SessionId: this.id }, resumed, true)
       if (!r.TokenValue) return null
       return here({ url: r.StreamUrl ?? '', token: r.TokenValue })
     } catch (err) {

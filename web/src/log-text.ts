@@ -21,7 +21,7 @@ export function plainLines(text: string): string[] {
 
 /** plainLine does what a carriage return and a backspace do, and drops the rest. */
 function plainLine(line: string): string {
-  let out: string[] = []
+  const out: string[] = []
   let at = 0
   for (const c of line.replace(/\r+$/, '')) {
     if (c === '\r') at = 0

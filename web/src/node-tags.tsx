@@ -8,10 +8,11 @@ import Modal from '@cloudscape-design/components/modal'
 import SpaceBetween from '@cloudscape-design/components/space-between'
 import { useEffect, useState } from 'react'
 import { myRights } from './access'
-import { call } from './api'
+import { call, IGNORED } from './api'
 import { refreshNodes, type Node } from './nodes'
 import { Refusal } from './refusal'
 import { mistakenTag, tagChanges, type Tag } from './tags'
+import { t } from './i18n'
 
 const ADD = 'ssm:AddTagsToResource'
 const REMOVE = 'ssm:RemoveTagsFromResource'
@@ -34,20 +35,20 @@ export function NodeTags({ node }: { node: Node }) {
   }, [node.id])
   return (
     <div>
-      <Box variant="awsui-key-label">Tags</Box>
+      <Box variant="awsui-key-label">{t('common.tags')}</Box>
       <div className="tags">
-        {node.tags.map((t) => (
-          <span key={t.key} className="tag" lang="">
-            <b>{t.key}</b> {t.value}
+        {node.tags.map((tag) => (
+          <span key={tag.key} className="tag" lang="">
+            <b>{tag.key}</b> {tag.value}
           </span>
         ))}
         <Button
           variant="inline-link"
           disabled={lacking.includes(ADD)}
-          disabledReason={`You may not change them: ${lacking} is missing.`}
+          disabledReason={t('tags.denied', { actions: lacking })}
           onClick={() => setEditing(true)}
         >
-          {node.tags.length === 0 ? 'Add tags' : 'Edit tags'}
+          {node.tags.length === 0 ? t('tags.addTags') : t('tags.edit')}
         </Button>
       </div>
       {editing && <TagsModal node={node} mayRemove={!lacking.includes(REMOVE)} onDone={() => setEditing(false)} />}
@@ -59,16 +60,24 @@ function TagsModal({ node, mayRemove, onDone }: { node: Node; mayRemove: boolean
   const [tags, setTags] = useState<Tag[]>(node.tags.length === 0 ? [{ key: '', value: '' }] : node.tags)
   const [error, setError] = useState<unknown>(null)
   const [busy, setBusy] = useState(false)
-  const kept = tags.filter((t) => t.key !== '' || t.value !== '')
-  const wrong = kept.some((t, i) => mistakenTag(t, kept.slice(0, i)) !== '')
+  const kept = tags.filter((x) => x.key !== '' || x.value !== '')
+  const wrong = kept.some((tag, i) => mistakenTag(tag, kept.slice(0, i)) !== '')
   const { set, remove } = tagChanges(node.tags, kept)
   const save = async () => {
     if (wrong) return
     setBusy(true)
     const resource = { ResourceType: 'ManagedInstance', ResourceId: node.id }
     try {
-      if (set.length > 0) await call('AmazonSSM.AddTagsToResource', { ...resource, Tags: set.map((t) => ({ Key: t.key, Value: t.value })) })
-      if (remove.length > 0) await call('AmazonSSM.RemoveTagsFromResource', { ...resource, TagKeys: remove })
+      if (set.length > 0)
+        await call(
+          'AmazonSSM.AddTagsToResource',
+          {
+            ...resource,
+            Tags: set.map((tag) => ({ Key: tag.key, Value: tag.value })),
+          },
+          IGNORED,
+        )
+      if (remove.length > 0) await call('AmazonSSM.RemoveTagsFromResource', { ...resource, TagKeys: remove }, IGNORED)
       await refreshNodes([node.id])
       onDone()
     } catch (err) {
@@ -76,21 +85,26 @@ function TagsModal({ node, mayRemove, onDone }: { node: Node; mayRemove: boolean
       setBusy(false)
     }
   }
-  const change = (at: number, to: Partial<Tag>) => setTags(tags.map((t, i) => (i === at ? { ...t, ...to } : t)))
+  const change = (at: number, to: Partial<Tag>) => setTags(tags.map((tag, i) => (i === at ? { ...tag, ...to } : tag)))
   return (
     <Modal
       visible
       size="large"
-      header={`Tags of ${node.name || node.id}`}
+      header={t('tags.of', { node: node.name || node.id })}
       onDismiss={onDone}
       footer={
         <Box float="right">
           <SpaceBetween direction="horizontal" size="xs">
             <Button variant="link" onClick={onDone}>
-              Cancel
+              {t('common.cancel')}
             </Button>
-            <Button variant="primary" loading={busy} disabled={wrong || set.length + remove.length === 0} onClick={() => void save()}>
-              Save tags
+            <Button
+              variant="primary"
+              loading={busy}
+              disabled={wrong || set.length + remove.length === 0}
+              onClick={() => void save()}
+            >
+              {t('tags.save')}
             </Button>
           </SpaceBetween>
         </Box>
@@ -105,30 +119,35 @@ function TagsModal({ node, mayRemove, onDone }: { node: Node; mayRemove: boolean
         <SpaceBetween size="m">
           <AttributeEditor
             items={tags}
-            addButtonText="Add a tag"
-            removeButtonText="Remove"
-            removeButtonAriaLabel={(t) => `Remove the tag ${t.key}`}
-            isItemRemovable={(t) => mayRemove || !node.tags.some((x) => x.key === t.key)}
-            empty="No tags."
+            addButtonText={t('tags.add')}
+            removeButtonText={t('common.remove')}
+            removeButtonAriaLabel={(tag) => t('tags.remove', { key: tag.key })}
+            isItemRemovable={(tag) => mayRemove || !node.tags.some((x) => x.key === tag.key)}
+            empty={t('tags.none')}
             disableAddButton={tags.length >= 50}
             definition={[
               {
-                label: 'Key',
-                control: (t, i) => (
+                label: t('common.key'),
+                control: (tag, i) => (
                   <Input
-                    value={t.key}
-                    ariaLabel={`Key of tag ${i + 1}`}
+                    value={tag.key}
+                    ariaLabel={t('tags.keyOf', { number: i + 1 })}
                     spellcheck={false}
-                    readOnly={!mayRemove && node.tags.some((x) => x.key === t.key)}
+                    readOnly={!mayRemove && node.tags.some((x) => x.key === tag.key)}
                     onChange={(ev) => change(i, { key: ev.detail.value })}
                   />
                 ),
-                errorText: (t, i) => mistakenTag(t, tags.slice(0, i)) || undefined,
+                errorText: (tag, i) => mistakenTag(tag, tags.slice(0, i)) || undefined,
               },
               {
-                label: 'Value',
-                control: (t, i) => (
-                  <Input value={t.value} ariaLabel={`Value of tag ${i + 1}`} spellcheck={false} onChange={(ev) => change(i, { value: ev.detail.value })} />
+                label: t('common.value'),
+                control: (tag, i) => (
+                  <Input
+                    value={tag.value}
+                    ariaLabel={t('tags.valueOf', { number: i + 1 })}
+                    spellcheck={false}
+                    onChange={(ev) => change(i, { value: ev.detail.value })}
+                  />
                 ),
               },
             ]}
@@ -136,9 +155,9 @@ function TagsModal({ node, mayRemove, onDone }: { node: Node; mayRemove: boolean
             onRemoveButtonClick={(ev) => setTags(tags.filter((_, i) => i !== ev.detail.itemIndex))}
           />
           <Box color="text-body-secondary" fontSize="body-s">
-            Policies may depend on tags. Text in any script is kept as it is; a prompt shows plain ASCII only.
+            {t('tags.hint')}
           </Box>
-          {error !== null && <Refusal error={error} what="The tags were not changed" />}
+          {error !== null && <Refusal error={error} what={t('tags.notChanged')} />}
         </SpaceBetween>
       </form>
     </Modal>

@@ -1,9 +1,13 @@
 // The nodes, kept up to date by what the server pushes.
 
-import { call, CallError } from './api'
+import * as v from 'valibot'
+import { call, CallError, IGNORED } from './api'
 import { onChange } from './events'
-import { millis, type AwsTime } from './format'
+import { mayDo } from './access'
+import { byName, millis } from './format'
+import { awsTime, tags, text } from './schemas'
 import { Store } from './store'
+import { t, type PlainKey } from './i18n'
 
 /** Connection is a node's connection status; unknown until asked. */
 export type Connection = 'connected' | 'notconnected' | 'unknown'
@@ -43,75 +47,127 @@ export interface Note {
   count: number
 }
 
-interface Properties {
-  InstanceId: string
-  Name?: string
-  ComputerName?: string
-  PingStatus?: string
-  LastPingDateTime?: AwsTime
-  AgentVersion?: string
-  PlatformType?: string
-  PlatformName?: string
-  PlatformVersion?: string
-  IPAddress?: string
-  IamRole?: string
-  ActivationId?: string
-  RegistrationDate?: AwsTime
-  // What Sekisho says beyond the AWS members.
-  ConnectionStatus?: string
-  NotConnectedReason?: string
-  SourceIp?: string
-  State?: string
-  Notes?: { Kind: string; Text: string; Fingerprint?: string; LastAt?: AwsTime; Count: number }[]
-  Tags?: { Key: string; Value: string }[]
-}
+const properties = v.object({
+  InstanceId: v.string(),
+  Name: text,
+  ComputerName: text,
+  PingStatus: text,
+  LastPingDateTime: awsTime,
+  AgentVersion: text,
+  PlatformType: text,
+  PlatformName: text,
+  PlatformVersion: text,
+  IPAddress: text,
+  IamRole: text,
+  ActivationId: text,
+  RegistrationDate: awsTime,
+  // Members that Sekisho adds to those of AWS.
+  ConnectionStatus: text,
+  NotConnectedReason: text,
+  SourceIp: text,
+  State: text,
+  Notes: v.optional(
+    v.array(v.object({ Kind: v.string(), Text: v.string(), Fingerprint: text, LastAt: awsTime, Count: v.number() })),
+    [],
+  ),
+  Tags: tags,
+})
+type Properties = v.InferOutput<typeof properties>
+
+const propertiesPage = v.object({
+  InstanceProperties: v.optional(v.array(properties), []),
+  InstanceInformationList: v.optional(v.array(properties), []),
+  NextToken: v.optional(v.string()),
+})
+const connectionAnswer = v.object({ Status: v.optional(v.string()) })
+const strayMachines = v.object({
+  Machines: v.optional(
+    v.array(
+      v.object({
+        Kind: v.string(),
+        Reason: v.string(),
+        SourceIp: text,
+        InstanceId: text,
+        LastSeenAt: awsTime,
+        Count: v.number(),
+      }),
+    ),
+    [],
+  ),
+  Deregistered: v.optional(
+    v.array(
+      v.object({ InstanceId: v.string(), Name: text, ComputerName: text, SourceIp: text, DeregisteredAt: awsTime }),
+    ),
+    [],
+  ),
+})
 
 interface NodeState {
   nodes: Node[]
   loading: boolean
+  /** Policy does not allow to list nodes. */
+  denied: boolean
   error: CallError | null
 }
 
 /** The nodes that the signed-in user may list. */
-export const nodes = new Store<NodeState>({ nodes: [], loading: true, error: null })
+export const nodes = new Store<NodeState>({ nodes: [], loading: true, denied: false, error: null })
+
+/** NAME_TAG is the tag that names a machine before everything else. */
+const NAME_TAG = 'Hostname'
+
+/** nameOf is the one name of a machine: its Hostname tag, its Name, or its computer name. */
+function nameOf(p: Properties): string {
+  const tag = (key: string) => p.Tags.find((x) => x.Key === key)?.Value.trim() ?? ''
+  return tag(NAME_TAG) || tag('Name') || p.Name || p.ComputerName
+}
 
 function fromProperties(p: Properties): Node {
   const node: Node = {
     id: p.InstanceId,
-    name: p.Name || p.ComputerName || '',
-    connection: p.ConnectionStatus === 'connected' || p.ConnectionStatus === 'notconnected' ? p.ConnectionStatus : 'unknown',
-    pingStatus: p.PingStatus ?? '',
-    platformType: p.PlatformType ?? '',
+    name: nameOf(p),
+    connection:
+      p.ConnectionStatus === 'connected' || p.ConnectionStatus === 'notconnected' ? p.ConnectionStatus : 'unknown',
+    pingStatus: p.PingStatus,
+    platformType: p.PlatformType,
     platform: [p.PlatformName || p.PlatformType, p.PlatformVersion].filter(Boolean).join(' '),
-    agentVersion: p.AgentVersion ?? '',
-    computerName: p.ComputerName ?? '',
-    ipAddress: p.IPAddress ?? '',
-    sourceAddress: p.SourceIp ?? '',
-    role: p.IamRole ?? '',
-    activationId: p.ActivationId ?? '',
+    agentVersion: p.AgentVersion,
+    computerName: p.ComputerName,
+    ipAddress: p.IPAddress,
+    sourceAddress: p.SourceIp,
+    role: p.IamRole,
+    activationId: p.ActivationId,
     registeredAt: millis(p.RegistrationDate),
     lastPingAt: millis(p.LastPingDateTime),
-    why: p.NotConnectedReason ?? '',
-    state: p.State ?? '',
-    notes: (p.Notes ?? []).map((x) => ({
+    why: p.NotConnectedReason,
+    state: p.State,
+    notes: p.Notes.map((x) => ({
       kind: x.Kind,
       text: x.Text,
-      fingerprint: x.Fingerprint ?? '',
+      fingerprint: x.Fingerprint,
       lastAt: millis(x.LastAt),
       count: x.Count,
     })),
-    tags: (p.Tags ?? []).map((t) => ({ key: t.Key, value: t.Value })),
+    tags: p.Tags.map((x) => ({ key: x.Key, value: x.Value })),
   }
   return node
 }
 
-/** whyNotConnected puts the reason in words: the server's, or what the facts tell. */
+const WHY: Record<string, PlainKey> = {
+  ChannelDown: 'nodes.whyChannel',
+  NeverConnected: 'nodes.whyNever',
+  Lost: 'nodes.whySilent',
+  ClockSkewed: 'nodes.whyClock',
+  CredentialsRefused: 'nodes.whyCredentials',
+  IdentityChanged: 'nodes.whyIdentity',
+  NoRole: 'nodes.whyRole',
+}
+
+/** whyNotConnected says why a node is not connected; '' when it is. */
 export function whyNotConnected(n: Node): string {
   if (n.connection !== 'notconnected') return ''
-  if (n.why !== '') return `${n.why.charAt(0).toUpperCase()}${n.why.slice(1)}${n.why.endsWith('.') ? '' : '.'}`
-  if (n.lastPingAt === 0) return 'It is registered, but its agent has never been heard from. Is the agent running?'
-  if (n.pingStatus === 'Online') return 'Its agent is up, but its message channel is down.'
-  return 'Its agent has gone silent: the machine is off, the agent has stopped, or the network between is down.'
+  const state = n.state in WHY ? n.state : n.lastPingAt === 0 ? 'NeverConnected' : 'Lost'
+  return t(WHY[state]!)
 }
 
 /** Stray is a machine that is not managed but was heard of. */
@@ -127,24 +183,21 @@ export interface Stray {
 
 /** loadStrays lists the machines that were refused, and the nodes deregistered. */
 export async function loadStrays(): Promise<Stray[]> {
-  const r = await call<{
-    Machines?: { Kind: string; Reason: string; SourceIp?: string; InstanceId?: string; LastSeenAt?: AwsTime; Count: number }[]
-    Deregistered?: { InstanceId: string; Name?: string; ComputerName?: string; SourceIp?: string; DeregisteredAt?: AwsTime }[]
-  }>('Sekisho.ListSeenMachines', {}, true)
+  const r = await call('Sekisho.ListSeenMachines', {}, strayMachines, true)
   return [
-    ...(r.Machines ?? []).map((m) => ({
-      key: `${m.Kind} ${m.InstanceId ?? ''} ${m.SourceIp ?? ''}`,
+    ...r.Machines.map((m) => ({
+      key: `${m.Kind} ${m.InstanceId} ${m.SourceIp}`,
       what: m.Kind,
-      address: m.SourceIp ?? '',
-      node: m.InstanceId ?? '',
+      address: m.SourceIp,
+      node: m.InstanceId,
       reason: m.Reason,
       lastAt: millis(m.LastSeenAt),
       count: m.Count,
     })),
-    ...(r.Deregistered ?? []).map((n) => ({
+    ...r.Deregistered.map((n) => ({
       key: n.InstanceId,
-      what: 'Deregistered',
-      address: n.SourceIp ?? '',
+      what: t('nodes.deregistered'),
+      address: n.SourceIp,
       node: n.InstanceId,
       reason: [n.Name, n.ComputerName].filter(Boolean).join(' '),
       lastAt: millis(n.DeregisteredAt),
@@ -155,25 +208,38 @@ export async function loadStrays(): Promise<Stray[]> {
 
 /** approveIdentity makes the machine that shows a changed fingerprint the node. */
 export async function approveIdentity(node: string, fingerprint: string): Promise<void> {
-  await call('Sekisho.ApproveNodeIdentity', { InstanceId: node, Fingerprint: fingerprint })
+  await call('Sekisho.ApproveNodeIdentity', { InstanceId: node, Fingerprint: fingerprint }, IGNORED)
   await refreshNodes([node])
 }
 
-const PAGE = 1000
+/** How nodes are listed: by the operation that policy allows, the larger pages first. */
+const LISTS = [
+  { operation: 'DescribeInstanceProperties', filters: 'InstancePropertyFilterList', most: 1000 },
+  { operation: 'DescribeInstanceInformation', filters: 'InstanceInformationFilterList', most: 50 },
+] as const
 
-async function fetchNodes(filter: object, background: boolean): Promise<Node[]> {
+/** LIST_ACTIONS allow to list nodes: one is enough. */
+export const LIST_ACTIONS = LISTS.map((l) => `ssm:${l.operation}`)
+
+async function fetchNodes(ids: string[] | null, background: boolean): Promise<Node[]> {
+  const list = LISTS.find((l) => mayDo(`ssm:${l.operation}`)) ?? LISTS[0]
   const all: Node[] = []
   let token: string | undefined
   do {
-    const page: { InstanceProperties?: Properties[]; NextToken?: string } = await call(
-      'AmazonSSM.DescribeInstanceProperties',
-      { MaxResults: PAGE, ...filter, ...(token === undefined ? {} : { NextToken: token }) },
+    const page: v.InferOutput<typeof propertiesPage> = await call(
+      `AmazonSSM.${list.operation}`,
+      {
+        MaxResults: list.most,
+        ...(ids === null ? {} : { [list.filters]: [{ key: 'InstanceIds', valueSet: ids }] }),
+        ...(token === undefined ? {} : { NextToken: token }),
+      },
+      propertiesPage,
       background,
     )
-    for (const p of page.InstanceProperties ?? []) all.push(fromProperties(p))
+    for (const p of [...page.InstanceProperties, ...page.InstanceInformationList]) all.push(fromProperties(p))
     token = page.NextToken || undefined
   } while (token !== undefined)
-  return all
+  return all.toSorted((x, y) => byName(x.name, y.name))
 }
 
 /** Connection statuses that were asked for one by one, by node ID. */
@@ -183,23 +249,28 @@ function withAsked(list: Node[]): Node[] {
   return list.map((n) => (n.connection === 'unknown' ? { ...n, connection: asked.get(n.id) ?? 'unknown' } : n))
 }
 
-/** loadNodes reads every node anew. */
+/** loadNodes reads every node again. A user who may not list nodes is not refused each time: the call is not made. */
 export async function loadNodes(background = false): Promise<void> {
+  if (LIST_ACTIONS.every((action) => mayDo(action) === false)) {
+    nodes.set({ nodes: [], loading: false, denied: true, error: null })
+    return
+  }
   if (!background) nodes.update({ loading: true })
   try {
-    const list = await fetchNodes({}, background)
+    const list = await fetchNodes(null, background)
     asked.clear()
-    nodes.set({ nodes: withAsked(list), loading: false, error: null })
+    nodes.set({ nodes: withAsked(list), loading: false, denied: false, error: null })
   } catch (err) {
     nodes.update({ loading: false, error: err as CallError })
   }
 }
 
-/** refreshNodes reads some nodes anew. */
+/** refreshNodes reads some nodes again. */
 export async function refreshNodes(ids: string[]): Promise<void> {
+  if (nodes.get().denied) return
   try {
     const fresh = new Map<string, Node>()
-    for (const n of await fetchNodes({ InstancePropertyFilterList: [{ key: 'InstanceIds', valueSet: ids }] }, true)) {
+    for (const n of await fetchNodes(ids, true)) {
       fresh.set(n.id, n)
     }
     for (const id of ids) asked.delete(id)
@@ -210,7 +281,7 @@ export async function refreshNodes(ids: string[]): Promise<void> {
       return now === undefined ? [] : [now]
     })
     const added = [...fresh.values()].filter((n) => !seen.has(n.id))
-    nodes.update({ nodes: [...kept, ...added], error: null })
+    nodes.update({ nodes: [...kept, ...added].toSorted((x, y) => byName(x.name, y.name)), error: null })
   } catch (err) {
     nodes.update({ error: err as CallError })
   }
@@ -223,7 +294,7 @@ export async function askConnections(ids: string[]): Promise<void> {
   const worker = async () => {
     for (let id = queue.shift(); id !== undefined; id = queue.shift()) {
       try {
-        const r = await call<{ Status?: string }>('AmazonSSM.GetConnectionStatus', { Target: id }, true)
+        const r = await call('AmazonSSM.GetConnectionStatus', { Target: id }, connectionAnswer, true)
         asked.set(id, r.Status === 'connected' ? 'connected' : 'notconnected')
       } catch {
         // Not allowed to know: it stays unknown.

@@ -11,6 +11,7 @@ import { useEffect, useState, type FormEvent } from 'react'
 import { changePassword } from './account'
 import { signOut } from './api'
 import { Refusal } from './refusal'
+import { t } from './i18n'
 
 /**
  * PasswordPage is what somebody sees whose password an administrator has chosen,
@@ -23,7 +24,7 @@ export default function PasswordPage({ user }: { user: string }) {
   const [error, setError] = useState<unknown>(null)
   const [busy, setBusy] = useState(false)
   useEffect(() => {
-    document.title = 'Change your password · Sekisho'
+    document.title = `${t('password.title')} · Sekisho`
   }, [])
 
   const differs = again !== '' && again !== next
@@ -44,8 +45,8 @@ export default function PasswordPage({ user }: { user: string }) {
           <input type="text" name="username" autoComplete="username" value={user} readOnly hidden />
           <Container
             header={
-              <Header variant="h1" description={`You are signed in as ${user}.`}>
-                Change your password
+              <Header variant="h1" description={t('password.signedInAs', { user })}>
+                {t('password.title')}
               </Header>
             }
           >
@@ -53,7 +54,7 @@ export default function PasswordPage({ user }: { user: string }) {
               actions={
                 <SpaceBetween direction="horizontal" size="xs">
                   <Button formAction="none" variant="link" onClick={() => void signOut()}>
-                    Sign out
+                    {t('app.signOut')}
                   </Button>
                   <Button
                     variant="primary"
@@ -61,15 +62,15 @@ export default function PasswordPage({ user }: { user: string }) {
                     loading={busy}
                     disabled={old === '' || next === '' || again !== next}
                   >
-                    Change password
+                    {t('password.change')}
                   </Button>
                 </SpaceBetween>
               }
             >
               <SpaceBetween size="l">
-                <Alert>Your administrator wants you to choose a password of your own before you go on.</Alert>
-                {error !== null && <Refusal error={error} what="The password was not changed" />}
-                <FormField label="Old password">
+                <Alert>{t('password.why')}</Alert>
+                {error !== null && <Refusal error={error} what={t('password.notChanged')} />}
+                <FormField label={t('password.old')}>
                   <Input
                     value={old}
                     type="password"
@@ -80,10 +81,7 @@ export default function PasswordPage({ user }: { user: string }) {
                     onChange={(ev) => setOld(ev.detail.value)}
                   />
                 </FormField>
-                <FormField
-                  label="New password"
-                  constraintText="8 to 128 characters of at least three kinds: upper case, lower case, digits, symbols."
-                >
+                <FormField label={t('password.new')} constraintText={t('password.rules')}>
                   <Input
                     value={next}
                     type="password"
@@ -93,7 +91,7 @@ export default function PasswordPage({ user }: { user: string }) {
                     onChange={(ev) => setNext(ev.detail.value)}
                   />
                 </FormField>
-                <FormField label="New password again" errorText={differs ? 'The two are not the same.' : undefined}>
+                <FormField label={t('password.again')} errorText={differs ? t('password.differ') : undefined}>
                   <Input
                     value={again}
                     type="password"
@@ -105,7 +103,7 @@ export default function PasswordPage({ user }: { user: string }) {
                   />
                 </FormField>
                 <Box variant="small" color="text-body-secondary">
-                  Whoever has a second factor is asked for it once more.
+                  {t('password.mfaAgain')}
                 </Box>
               </SpaceBetween>
             </Form>

@@ -38,6 +38,12 @@ export class Playback {
     return this.next >= this.cast.events.length && this.position >= this.duration
   }
 
+  /** pace sets how fast it plays, and whether pauses are cut short. */
+  pace(speed: number, skipIdle: boolean): void {
+    this.speed = speed
+    this.skipIdle = skipIdle
+  }
+
   /** start draws the empty first screen. */
   start(): void {
     this.seek(0)

@@ -11,8 +11,9 @@ import Table from '@cloudscape-design/components/table'
 import { useEffect, useState } from 'react'
 import { ownerName, when } from './format'
 import { useNarrow } from './narrow'
-import { differences, readVersion, useVersion as choose, type Change, type Loaded, type Saved } from './preferences'
+import { differences, readVersion, makeDefault, type Change, type Loaded, type Saved } from './preferences'
 import { Refusal } from './refusal'
+import { t } from './i18n'
 
 /** PreferencesVersions lists who saved what, and when. */
 export function PreferencesVersions({ loaded, onChanged }: { loaded: Loaded; onChanged: () => Promise<void> }) {
@@ -25,7 +26,7 @@ export function PreferencesVersions({ loaded, onChanged }: { loaded: Loaded; onC
   const again = async (number: string) => {
     setBusy(number)
     try {
-      await choose(number)
+      await makeDefault(number)
       setError(null)
       await onChanged()
     } catch (err) {
@@ -37,9 +38,15 @@ export function PreferencesVersions({ loaded, onChanged }: { loaded: Loaded; onC
   const who = (v: Saved) => (v.author === '' ? '–' : <span title={v.author}>{ownerName(v.author)}</span>)
   const mayChoose = !loaded.missing.has('ssm:UpdateDocumentDefaultVersion')
   return (
-    <Container header={<Header variant="h2" counter={`(${versions.length})`}>Versions</Header>}>
+    <Container
+      header={
+        <Header variant="h2" counter={`(${versions.length})`}>
+          {t('versions.title')}
+        </Header>
+      }
+    >
       <SpaceBetween size="l">
-        {error !== null && <Refusal error={error} what="The version was not put in force" />}
+        {error !== null && <Refusal error={error} what={t('versions.failed')} />}
         <Table
           variant="embedded"
           items={versions}
@@ -48,13 +55,13 @@ export function PreferencesVersions({ loaded, onChanged }: { loaded: Loaded; onC
           columnDefinitions={[
             {
               id: 'number',
-              header: 'Version',
+              header: t('common.version'),
               isRowHeader: true,
               cell: (v) => (
                 <>
                   <span className="node-name">
                     {v.number}
-                    {v.inForce && <Badge color="green">in force</Badge>}
+                    {v.inForce && <Badge color="green">{t('versions.inForce')}</Badge>}
                   </span>
                   {narrow && (
                     <span className="under faint">
@@ -67,20 +74,31 @@ export function PreferencesVersions({ loaded, onChanged }: { loaded: Loaded; onC
             ...(narrow
               ? []
               : [
-                  { id: 'who', header: 'Saved by', cell: who },
-                  { id: 'when', header: 'Saved', cell: (v: Saved) => when(v.at) },
+                  { id: 'who', header: t('versions.savedBy'), cell: who },
+                  { id: 'when', header: t('versions.saved'), cell: (v: Saved) => when(v.at) },
                 ]),
             {
               id: 'actions',
-              header: 'Actions',
+              header: t('common.actions'),
               cell: (v) => (
                 <SpaceBetween direction="horizontal" size="s">
-                  <Button formAction="none" variant="inline-link" ariaLabel={`Show what version ${v.number} changed`} onClick={() => setPicked(v.number)}>
-                    Changes
+                  <Button
+                    formAction="none"
+                    variant="inline-link"
+                    ariaLabel={t('versions.show', { version: v.number })}
+                    onClick={() => setPicked(v.number)}
+                  >
+                    {t('versions.changes')}
                   </Button>
                   {!v.inForce && mayChoose && (
-                    <Button formAction="none" variant="inline-link" loading={busy === v.number} ariaLabel={`Put version ${v.number} in force again`} onClick={() => void again(v.number)}>
-                      Put in force
+                    <Button
+                      formAction="none"
+                      variant="inline-link"
+                      loading={busy === v.number}
+                      ariaLabel={t('versions.restore', { version: v.number })}
+                      onClick={() => void again(v.number)}
+                    >
+                      {t('versions.makeDefault')}
                     </Button>
                   )}
                 </SpaceBetween>
@@ -119,8 +137,11 @@ function Differences({ after, loaded }: { after: string; loaded: Loaded }) {
       over = true
     }
   }, [before, after])
-  if (error !== null) return <Refusal error={error} what="The versions could not be compared" />
-  const options = [{ value: '', label: 'nothing' }, ...numbers.filter((n) => n !== after).map((n) => ({ value: n, label: `version ${n}` }))]
+  if (error !== null) return <Refusal error={error} what={t('versions.compareFailed')} />
+  const options = [
+    { value: '', label: t('versions.nothing') },
+    ...numbers.filter((n) => n !== after).map((n) => ({ value: n, label: t('versions.version', { version: n }) })),
+  ]
   return (
     <Table
       variant="embedded"
@@ -129,28 +150,28 @@ function Differences({ after, loaded }: { after: string; loaded: Loaded }) {
           variant="h3"
           actions={
             <Select
-              ariaLabel="Compare with"
+              ariaLabel={t('versions.compareWith')}
               selectedOption={options.find((o) => o.value === before) ?? options[0]!}
               options={options}
               onChange={(ev) => setBefore(ev.detail.selectedOption.value ?? '')}
             />
           }
         >
-          Version {after} compared with
+          {t('versions.comparedWith', { version: after })}
         </Header>
       }
       loading={list === null}
-      loadingText="Comparing"
+      loadingText={t('versions.comparing')}
       items={list ?? []}
       trackBy="setting"
       wrapLines
-      empty={<Box padding="s">They are the same.</Box>}
+      empty={<Box padding="s">{t('versions.same')}</Box>}
       columnDefinitions={
         narrow
           ? [
               {
                 id: 'all',
-                header: 'Setting',
+                header: t('common.setting'),
                 isRowHeader: true,
                 cell: (c) => (
                   <>
@@ -163,9 +184,14 @@ function Differences({ after, loaded }: { after: string; loaded: Loaded }) {
               },
             ]
           : [
-              { id: 'setting', header: 'Setting', cell: (c) => <code className="wrap">{c.setting}</code>, isRowHeader: true },
-              { id: 'before', header: 'Before', cell: old },
-              { id: 'after', header: 'After', cell: fresh },
+              {
+                id: 'setting',
+                header: t('common.setting'),
+                cell: (c) => <code className="wrap">{c.setting}</code>,
+                isRowHeader: true,
+              },
+              { id: 'before', header: t('versions.before'), cell: old },
+              { id: 'after', header: t('versions.after'), cell: fresh },
             ]
       }
     />

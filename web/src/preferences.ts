@@ -1,12 +1,27 @@
 // The account's session preferences: the document they are kept in, and the
 // form that people fill in.
 
-import { call, CallError } from './api'
-import { millis, type AwsTime } from './format'
+import * as v from 'valibot'
+import { call, CallError, IGNORED } from './api'
+import { millis } from './format'
+import { awsTime } from './schemas'
 import { myRights, type Right } from './access'
+import { t } from './i18n'
 
 /** DOCUMENT holds the preferences. */
 export const DOCUMENT = 'SSM-SessionManagerRunShell'
+
+const documentSchema = v.object({ Content: v.string() })
+const versionsSchema = v.object({
+  DocumentVersions: v.array(
+    v.object({
+      DocumentVersion: v.string(),
+      CreatedDate: awsTime,
+      IsDefaultVersion: v.boolean(),
+      Author: v.optional(v.string()),
+    }),
+  ),
+})
 
 type Tree = Record<string, unknown>
 
@@ -41,22 +56,22 @@ export interface Form {
 /** Switch is on, off, or left to the server. */
 export type Switch = 'auto' | 'on' | 'off'
 
-const tree = (v: unknown): Tree => (typeof v === 'object' && v !== null && !Array.isArray(v) ? (v as Tree) : {})
-const text = (v: unknown): string => (typeof v === 'string' || typeof v === 'number' ? String(v) : '')
-const flag = (v: unknown): boolean => v === true || v === 'true'
-const switchOf = (v: unknown): Switch => (v === true ? 'on' : v === false ? 'off' : 'auto')
+const tree = (x: unknown): Tree => (typeof x === 'object' && x !== null && !Array.isArray(x) ? (x as Tree) : {})
+const text = (x: unknown): string => (typeof x === 'string' || typeof x === 'number' ? String(x) : '')
+const flag = (x: unknown): boolean => x === true || x === 'true'
+const switchOf = (x: unknown): Switch => (x === true ? 'on' : x === false ? 'off' : 'auto')
 
 /** formOf reads a document's preferences into a form; null is what holds before any are saved. */
 export function formOf(content: string | null): Form {
   const inputs = tree(content === null ? {} : tree(JSON.parse(content))['inputs'])
-  const house = tree(inputs['sekisho'])
-  const limits = tree(house['maxConcurrentSessions'])
+  const extensions = tree(inputs['sekisho'])
+  const limits = tree(extensions['maxConcurrentSessions'])
   const profile = tree(inputs['shellProfile'])
   return {
     idleMinutes: text(inputs['idleSessionTimeout']),
     maxMinutes: text(inputs['maxSessionDuration']),
-    reasonRequired: flag(house['reasonRequired']),
-    reasonPattern: text(house['reasonPattern']),
+    reasonRequired: flag(extensions['reasonRequired']),
+    reasonPattern: text(extensions['reasonPattern']),
     perOwner: text(limits['perOwner']),
     perNode: text(limits['perNode']),
     bucket: text(inputs['s3BucketName']),
@@ -67,22 +82,26 @@ export function formOf(content: string | null): Form {
     streaming: flag(inputs['cloudWatchStreamingEnabled']),
     runAs: flag(inputs['runAsEnabled']),
     runAsUser: text(inputs['runAsDefaultUser']),
-    friendlyPrompt: switchOf(house['friendlyPrompt']),
-    promptTag: text(house['promptTag']),
-    loginShell: switchOf(house['loginShell']),
-    banner: text(house['banner']),
+    friendlyPrompt: switchOf(extensions['friendlyPrompt']),
+    promptTag: text(extensions['promptTag']),
+    loginShell: switchOf(extensions['loginShell']),
+    banner: text(extensions['banner']),
     profileLinux: text(profile['linux']),
     profileMac: text(profile['macos']),
     profileWindows: text(profile['windows']),
     kmsKey: text(inputs['kmsKeyId']),
-    recordInput: house['recordInput'] !== false,
-    requireServerRecording: flag(house['requireServerRecording']),
+    recordInput: extensions['recordInput'] !== false,
+    requireServerRecording: flag(extensions['requireServerRecording']),
   }
 }
 
 /** put sets what is not the default, and takes away what is. */
 function put(into: Tree, name: string, value: unknown): void {
-  const none = value === '' || value === false || value === undefined || (typeof value === 'object' && Object.keys(tree(value)).length === 0)
+  const none =
+    value === '' ||
+    value === false ||
+    value === undefined ||
+    (typeof value === 'object' && Object.keys(tree(value)).length === 0)
   if (none) delete into[name]
   else into[name] = value
 }
@@ -112,20 +131,20 @@ export function contentOf(f: Form, before: string | null): string {
   put(profile, 'macos', f.profileMac)
   put(profile, 'windows', f.profileWindows)
   put(inputs, 'shellProfile', profile)
-  const house = { ...tree(inputs['sekisho']) }
-  put(house, 'reasonRequired', f.reasonRequired)
-  put(house, 'reasonPattern', f.reasonPattern)
-  put(house, 'banner', f.banner)
-  const limits = { ...tree(house['maxConcurrentSessions']) }
+  const extensions = { ...tree(inputs['sekisho']) }
+  put(extensions, 'reasonRequired', f.reasonRequired)
+  put(extensions, 'reasonPattern', f.reasonPattern)
+  put(extensions, 'banner', f.banner)
+  const limits = { ...tree(extensions['maxConcurrentSessions']) }
   put(limits, 'perOwner', f.perOwner.trim() === '' ? '' : number(f.perOwner))
   put(limits, 'perNode', f.perNode.trim() === '' ? '' : number(f.perNode))
-  put(house, 'maxConcurrentSessions', limits)
-  setSwitch(house, 'friendlyPrompt', on(f.friendlyPrompt))
-  put(house, 'promptTag', f.promptTag.trim())
-  setSwitch(house, 'loginShell', on(f.loginShell))
-  setSwitch(house, 'recordInput', f.recordInput ? undefined : false)
-  put(house, 'requireServerRecording', f.requireServerRecording)
-  put(inputs, 'sekisho', house)
+  put(extensions, 'maxConcurrentSessions', limits)
+  setSwitch(extensions, 'friendlyPrompt', on(f.friendlyPrompt))
+  put(extensions, 'promptTag', f.promptTag.trim())
+  setSwitch(extensions, 'loginShell', on(f.loginShell))
+  setSwitch(extensions, 'recordInput', f.recordInput ? undefined : false)
+  put(extensions, 'requireServerRecording', f.requireServerRecording)
+  put(inputs, 'sekisho', extensions)
   return JSON.stringify(doc, null, 2)
 }
 
@@ -140,16 +159,16 @@ export function mistakes(f: Form): Partial<Record<keyof Form, string>> {
   const within = (name: keyof Form, least: number, most: number) => {
     const s = String(f[name]).trim()
     if (s !== '' && !(/^\d+$/.test(s) && Number(s) >= least && Number(s) <= most)) {
-      out[name] = `A whole number from ${least} to ${most}, or nothing`
+      out[name] = t('prefs.numberError', { least, most })
     }
   }
   within('idleMinutes', 1, 60)
   within('maxMinutes', 1, 1440)
   within('perOwner', 1, 100000)
   within('perNode', 1, 100000)
-  if (f.runAsUser.trim() === 'root') out.runAsUser = 'Sessions do not run as root'
+  if (f.runAsUser.trim() === 'root') out.runAsUser = t('prefs.rootError')
   if (f.requireServerRecording && f.kmsKey.trim() !== '') {
-    out.requireServerRecording = 'The server cannot record sessions that are encrypted with a key: clear this box, or the key'
+    out.requireServerRecording = t('prefs.recordingError')
   }
   return out
 }
@@ -161,10 +180,10 @@ export interface Change {
   after: string
 }
 
-function leaves(v: unknown, at: string, into: Map<string, string>): void {
-  if (typeof v === 'object' && v !== null && Object.keys(v).length > 0) {
-    for (const [k, child] of Object.entries(v)) leaves(child, at === '' ? k : `${at}.${k}`, into)
-  } else into.set(at, typeof v === 'string' ? v : JSON.stringify(v))
+function leaves(x: unknown, at: string, into: Map<string, string>): void {
+  if (typeof x === 'object' && x !== null && Object.keys(x).length > 0) {
+    for (const [k, child] of Object.entries(x)) leaves(child, at === '' ? k : `${at}.${k}`, into)
+  } else into.set(at, typeof x === 'string' ? x : JSON.stringify(x))
 }
 
 /** differences lists what differs between two documents; null is one that does not exist. */
@@ -178,16 +197,18 @@ export function differences(before: string | null, after: string): Change[] {
 }
 
 /** Remedy is something that makes refused preferences acceptable. */
-export type Remedy = 'createBucket' | 'clearBucket' | 'createGroup' | 'clearGroup' | 'encryptGroup' | 'clearGroupEncryption'
+export type Remedy =
+  'createBucket' | 'clearBucket' | 'createGroup' | 'clearGroup' | 'encryptGroup' | 'clearGroupEncryption'
 
-/** remediesFor are the ways out of a refusal of the preferences. */
+const REMEDIES: Record<string, Remedy[]> = {
+  BucketMissing: ['createBucket', 'clearBucket'],
+  LogGroupMissing: ['createGroup', 'clearGroup'],
+  LogGroupNotEncrypted: ['encryptGroup', 'clearGroupEncryption'],
+}
+
+/** remediesFor are the ways out of a refusal of the preferences, by the reason that the server gives. */
 export function remediesFor(error: unknown): Remedy[] {
-  if (!(error instanceof CallError) || error.code !== 'InvalidDocumentContent') return []
-  const says = (field: string, what: string) => error.message.includes(field) && error.message.includes(what)
-  if (says('s3BucketName', 'does not exist')) return ['createBucket', 'clearBucket']
-  if (says('cloudWatchLogGroupName', 'does not exist')) return ['createGroup', 'clearGroup']
-  if (says('cloudWatchEncryptionEnabled', 'has no key')) return ['encryptGroup', 'clearGroupEncryption']
-  return []
+  return error instanceof CallError ? (REMEDIES[error.reason] ?? []) : []
 }
 
 /** Saved is a version of the preferences. */
@@ -211,7 +232,13 @@ export interface Loaded {
 /** loadPreferences reads the preferences in force. */
 export async function loadPreferences(): Promise<Loaded> {
   const rights = await myRights(
-    ['ssm:GetDocument', 'ssm:CreateDocument', 'ssm:UpdateDocument', 'ssm:UpdateDocumentDefaultVersion', 'ssm:ListDocumentVersions'].map((Action) => ({
+    [
+      'ssm:GetDocument',
+      'ssm:CreateDocument',
+      'ssm:UpdateDocument',
+      'ssm:UpdateDocumentDefaultVersion',
+      'ssm:ListDocumentVersions',
+    ].map((Action) => ({
       Action,
       DocumentName: DOCUMENT,
     })),
@@ -225,7 +252,15 @@ export async function loadPreferences(): Promise<Loaded> {
 /** readVersion reads a version of the preferences; null when there is none. */
 export async function readVersion(version: string): Promise<string | null> {
   try {
-    const r = await call<{ Content: string }>('AmazonSSM.GetDocument', { Name: DOCUMENT, DocumentVersion: version, DocumentFormat: 'JSON' })
+    const r = await call(
+      'AmazonSSM.GetDocument',
+      {
+        Name: DOCUMENT,
+        DocumentVersion: version,
+        DocumentFormat: 'JSON',
+      },
+      documentSchema,
+    )
     return r.Content
   } catch (err) {
     if (err instanceof CallError && err.code === 'InvalidDocument') return null
@@ -234,32 +269,43 @@ export async function readVersion(version: string): Promise<string | null> {
 }
 
 async function listVersions(): Promise<Saved[]> {
-  const r = await call<{
-    DocumentVersions: { DocumentVersion: string; CreatedDate?: AwsTime; IsDefaultVersion: boolean; Author?: string }[]
-  }>('AmazonSSM.ListDocumentVersions', { Name: DOCUMENT, MaxResults: 50 })
-  return r.DocumentVersions.map((v) => ({
-    number: v.DocumentVersion,
-    author: v.Author ?? '',
-    at: millis(v.CreatedDate),
-    inForce: v.IsDefaultVersion,
+  const r = await call('AmazonSSM.ListDocumentVersions', { Name: DOCUMENT, MaxResults: 50 }, versionsSchema)
+  return r.DocumentVersions.map((d) => ({
+    number: d.DocumentVersion,
+    author: d.Author ?? '',
+    at: millis(d.CreatedDate),
+    inForce: d.IsDefaultVersion,
   }))
 }
 
 /** savePreferences saves a new version, over the one that was the latest when it was read. */
 export async function savePreferences(content: string, loaded: Loaded): Promise<void> {
   if (loaded.content === null) {
-    await call('AmazonSSM.CreateDocument', { Name: DOCUMENT, DocumentType: 'Session', DocumentFormat: 'JSON', Content: content })
+    await call(
+      'AmazonSSM.CreateDocument',
+      {
+        Name: DOCUMENT,
+        DocumentType: 'Session',
+        DocumentFormat: 'JSON',
+        Content: content,
+      },
+      IGNORED,
+    )
     return
   }
-  await call('AmazonSSM.UpdateDocument', {
-    Name: DOCUMENT,
-    DocumentFormat: 'JSON',
-    DocumentVersion: loaded.versions[0]?.number ?? '$LATEST',
-    Content: content,
-  })
+  await call(
+    'AmazonSSM.UpdateDocument',
+    {
+      Name: DOCUMENT,
+      DocumentFormat: 'JSON',
+      DocumentVersion: loaded.versions[0]?.number ?? '$LATEST',
+      Content: content,
+    },
+    IGNORED,
+  )
 }
 
-/** useVersion makes an earlier version the one that holds. */
-export async function useVersion(version: string): Promise<void> {
-  await call('AmazonSSM.UpdateDocumentDefaultVersion', { Name: DOCUMENT, DocumentVersion: version })
+/** makeDefault makes an earlier version the one that holds. */
+export async function makeDefault(version: string): Promise<void> {
+  await call('AmazonSSM.UpdateDocumentDefaultVersion', { Name: DOCUMENT, DocumentVersion: version }, IGNORED)
 }

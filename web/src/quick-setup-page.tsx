@@ -16,22 +16,34 @@ import { useCallback, useEffect, useMemo, useState } from 'react'
 import { AddMachines } from './add-machines'
 import { useNarrow } from './narrow'
 import { nodes, type Node } from './nodes'
-import { applySetup, describeSetup, label, ROLE, summary, tagged, type Choice, type Outcome, type Setup, type Step } from './quick-setup'
+import {
+  applySetup,
+  describeSetup,
+  label,
+  ROLE,
+  summary,
+  tagged,
+  type Choice,
+  type Outcome,
+  type Setup,
+  type Step,
+} from './quick-setup'
 import { Refusal } from './refusal'
 import { useStore } from './store'
+import { count, rich, t } from './i18n'
 
-const OUTCOMES: Record<Outcome, [StatusIndicatorProps.Type, string]> = {
-  Present: ['success', 'There'],
-  Missing: ['pending', 'Not there yet'],
-  Made: ['success', 'Made just now'],
-  Differs: ['warning', 'Changed by somebody; left so'],
-  Unknown: ['stopped', 'Not yours to see'],
-  Failed: ['error', 'Failed'],
-  Skipped: ['stopped', 'Not tried'],
-}
+const OUTCOMES = (): Record<Outcome, [StatusIndicatorProps.Type, string]> => ({
+  Present: ['success', t('setup.present')],
+  Missing: ['pending', t('setup.missing')],
+  Made: ['success', t('setup.made')],
+  Differs: ['warning', t('setup.differs')],
+  Unknown: ['stopped', t('setup.unknown')],
+  Failed: ['error', t('setup.failed')],
+  Skipped: ['stopped', t('setup.skipped')],
+})
 
 function StepStatus({ step }: { step: Step }) {
-  const [type, text] = OUTCOMES[step.Outcome]
+  const [type, text] = OUTCOMES()[step.Outcome]
   return (
     <>
       <StatusIndicator type={type}>{text}</StatusIndicator>
@@ -50,7 +62,9 @@ function Resource({ step }: { step: Step }) {
   return (
     <>
       <code className="wrap">{step.Resource}</code>
-      {(step.Kind === 'ManagedPolicy' || step.Kind === 'InlinePolicy') && <span className="under faint wrap">{step.Detail}</span>}
+      {(step.Kind === 'ManagedPolicy' || step.Kind === 'InlinePolicy') && (
+        <span className="under faint wrap">{step.Detail}</span>
+      )}
     </>
   )
 }
@@ -62,13 +76,13 @@ function Steps({ steps, loading }: { steps: Step[]; loading: boolean }) {
       variant="embedded"
       items={steps}
       loading={loading && steps.length === 0}
-      loadingText="Looking"
+      loadingText={t('common.loading')}
       wrapLines
       trackBy={(s) => `${s.Kind} ${s.Resource}`}
       columnDefinitions={[
         {
           id: 'what',
-          header: 'What',
+          header: t('setup.resourceType'),
           isRowHeader: true,
           minWidth: 150,
           cell: (s) =>
@@ -82,10 +96,14 @@ function Steps({ steps, loading }: { steps: Step[]; loading: boolean }) {
               label(s)
             ),
         },
-        ...(narrow ? [] : [{ id: 'resource', header: 'Of', minWidth: 200, cell: (s: Step) => <Resource step={s} /> }]),
-        { id: 'status', header: 'State', minWidth: narrow ? 110 : 190, cell: (s) => <StepStatus step={s} /> },
+        ...(narrow
+          ? []
+          : [
+              { id: 'resource', header: t('common.resource'), minWidth: 200, cell: (s: Step) => <Resource step={s} /> },
+            ]),
+        { id: 'status', header: t('common.state'), minWidth: narrow ? 110 : 190, cell: (s) => <StepStatus step={s} /> },
       ]}
-      ariaLabels={{ tableLabel: 'Steps of Quick Setup' }}
+      ariaLabels={{ tableLabel: t('setup.steps') }}
     />
   )
 }
@@ -138,13 +156,16 @@ export default function QuickSetupPage() {
 
   return (
     <SpaceBetween size="l">
-      <Header
-        variant="h1"
-        description="Makes the roles that managed nodes need, gives them to machines, and adds new machines. What is there stays as it is: run it as often as you like."
-      >
-        Quick Setup
+      <Header variant="h1" description={t('setup.description')}>
+        {t('nav.setup')}
       </Header>
-      {error !== null && <Refusal error={error} what="Quick Setup" action={<Button onClick={() => void look()}>Look again</Button>} />}
+      {error !== null && (
+        <Refusal
+          error={error}
+          what={t('nav.setup')}
+          action={<Button onClick={() => void look()}>{t('common.refresh')}</Button>}
+        />
+      )}
       <Container
         header={
           <Header
@@ -152,7 +173,7 @@ export default function QuickSetupPage() {
             actions={
               <Button
                 iconName="refresh"
-                ariaLabel="Look again"
+                ariaLabel={t('common.refresh')}
                 onClick={() => {
                   setRan(null)
                   void look()
@@ -163,12 +184,16 @@ export default function QuickSetupPage() {
               setup !== null &&
               ran === null && (
                 <StatusIndicator type={setup.Ready ? 'success' : missing > 0 ? 'pending' : 'warning'}>
-                  {setup.Ready ? 'Everything is there' : missing > 0 ? `${missing} missing` : 'Not everything can be seen'}
+                  {setup.Ready
+                    ? t('setup.complete')
+                    : missing > 0
+                      ? t('setup.countMissing', { count: missing })
+                      : t('setup.unclear')}
                 </StatusIndicator>
               )
             }
           >
-            {ran === null ? 'Roles and policies' : 'What was done'}
+            {ran === null ? t('setup.roles') : t('setup.result')}
           </Header>
         }
       >
@@ -176,30 +201,33 @@ export default function QuickSetupPage() {
       </Container>
       <Container
         header={
-          <Header variant="h2" description={<>Those that get the role {<code className="wrap">{ROLE}</code>}. Their agents take it over without a restart.</>}>
-            Machines
+          <Header variant="h2" description={rich('setup.machinesHint', { role: <code className="wrap">{ROLE}</code> })}>
+            {t('common.machines')}
           </Header>
         }
         footer={
           <Button variant="primary" loading={busy} disabled={incomplete} onClick={() => void run()}>
-            Run Quick Setup
+            {t('setup.run')}
           </Button>
         }
       >
         <SpaceBetween size="m">
           <SegmentedControl
             selectedId={how}
-            label="Which machines get the role"
+            label={t('setup.which')}
             options={[
-              { id: 'none', text: 'None now' },
-              { id: 'chosen', text: 'Choose' },
-              { id: 'tag', text: 'By tag' },
+              { id: 'none', text: t('setup.noneNow') },
+              { id: 'chosen', text: t('setup.choose') },
+              { id: 'tag', text: t('setup.byTag') },
             ]}
             onChange={(ev) => setHow(ev.detail.selectedId as How)}
           />
           {how === 'none' && (
             <Box color="text-body-secondary">
-              Only the roles and policies are made. {known.nodes.filter((n) => n.role === ROLE).length} of {known.nodes.length} machines have the role.
+              {t('setup.rolesOnly', {
+                count: known.nodes.filter((n) => n.role === ROLE).length,
+                total: known.nodes.length,
+              })}
             </Box>
           )}
           {how === 'chosen' && <Choose list={known.nodes} chosen={chosen} onChoose={setChosen} />}
@@ -217,19 +245,26 @@ export default function QuickSetupPage() {
           )}
           {told !== null && (
             <Alert type={told.type} dismissible onDismiss={() => setRan(null)} header={told.text}>
-              {told.type === 'error' && 'The step that failed says why. Those after it were not tried.'}
+              {told.type === 'error' && t('setup.failedHint')}
             </Alert>
           )}
         </SpaceBetween>
       </Container>
-      <AddMachines agents={setup?.Agents} ready={setup === null || !setup.Steps.some((s) => s.Resource === ROLE && s.Outcome === 'Missing')} />
+      <AddMachines
+        agents={setup?.Agents}
+        ready={setup === null || !setup.Steps.some((s) => s.Resource === ROLE && s.Outcome === 'Missing')}
+      />
     </SpaceBetween>
   )
 }
 
 function RoleStatus({ node }: { node: Node }) {
-  if (node.role === ROLE) return <StatusIndicator type="success">Has the role</StatusIndicator>
-  return <StatusIndicator type="pending">{node.role === '' ? 'Has none' : <span className="wrap">{node.role}</span>}</StatusIndicator>
+  if (node.role === ROLE) return <StatusIndicator type="success">{t('setup.hasRole')}</StatusIndicator>
+  return (
+    <StatusIndicator type="pending">
+      {node.role === '' ? t('setup.noRole') : <span className="wrap">{node.role}</span>}
+    </StatusIndicator>
+  )
 }
 
 const PAGE_SIZE = 10
@@ -239,9 +274,12 @@ function Choose({ list, chosen, onChoose }: { list: Node[]; chosen: Node[]; onCh
   const narrow = useNarrow()
   const { items, filterProps, paginationProps, collectionProps, filteredItemsCount } = useCollection(list, {
     filtering: {
-      filteringFunction: (n, text) => `${n.id} ${n.name} ${n.role} ${n.tags.map((t) => `${t.key}=${t.value}`).join(' ')}`.toLowerCase().includes(text.toLowerCase()),
-      empty: 'There are no machines yet: add one below.',
-      noMatch: 'No machine matches.',
+      filteringFunction: (n, text) =>
+        `${n.id} ${n.name} ${n.role} ${n.tags.map((x) => `${x.key}=${x.value}`).join(' ')}`
+          .toLowerCase()
+          .includes(text.toLowerCase()),
+      empty: t('setup.noMachines'),
+      noMatch: t('setup.noMatch'),
     },
     pagination: { pageSize: PAGE_SIZE },
     sorting: { defaultState: { sortingColumn: { sortingField: 'name' } } },
@@ -257,60 +295,87 @@ function Choose({ list, chosen, onChoose }: { list: Node[]; chosen: Node[]; onCh
       selectionType="multi"
       selectedItems={now}
       onSelectionChange={(ev) => onChoose(ev.detail.selectedItems)}
-      onRowClick={({ detail: { item } }) => onChoose(now.some((n) => n.id === item.id) ? now.filter((n) => n.id !== item.id) : [...now, item])}
+      onRowClick={({ detail: { item } }) =>
+        onChoose(now.some((n) => n.id === item.id) ? now.filter((n) => n.id !== item.id) : [...now, item])
+      }
       filter={
         list.length > PAGE_SIZE && (
-          <TextFilter {...filterProps} filteringPlaceholder="Find machines by name, ID, role, tag" countText={`${filteredItemsCount ?? 0} of ${list.length}`} />
+          <TextFilter
+            {...filterProps}
+            filteringPlaceholder={t('setup.find')}
+            countText={t('common.countOf', { count: filteredItemsCount ?? 0, total: list.length })}
+          />
         )
       }
       pagination={list.length > PAGE_SIZE && <Pagination {...paginationProps} />}
       columnDefinitions={[
         {
           id: 'name',
-          header: 'Machine',
+          header: t('common.machine'),
           sortingField: 'name',
           isRowHeader: true,
           minWidth: narrow ? 100 : 180,
           cell: (n) => (
             <>
-              {n.name || '(no name)'}
+              {n.name || t('common.noName')}
               <code className="wrap faint under">{n.id}</code>
             </>
           ),
         },
-        { id: 'role', header: 'Role', sortingField: 'role', minWidth: narrow ? 110 : 200, cell: (n) => <RoleStatus node={n} /> },
-        ...(narrow ? [] : [{ id: 'tags', header: 'Tags', minWidth: 120, cell: (n: Node) => n.tags.map((t) => `${t.key}=${t.value}`).join(', ') || '–' }]),
+        {
+          id: 'role',
+          header: t('common.role'),
+          sortingField: 'role',
+          minWidth: narrow ? 110 : 200,
+          cell: (n) => <RoleStatus node={n} />,
+        },
+        ...(narrow
+          ? []
+          : [
+              {
+                id: 'tags',
+                header: t('common.tags'),
+                minWidth: 120,
+                cell: (n: Node) => n.tags.map((x) => `${x.key}=${x.value}`).join(', ') || '–',
+              },
+            ]),
       ]}
       ariaLabels={{
-        tableLabel: 'Machines',
-        selectionGroupLabel: 'Machines',
-        allItemsSelectionLabel: () => 'Select all machines',
-        itemSelectionLabel: (_, n) => `Select ${n.name || n.id}`,
+        tableLabel: t('common.machines'),
+        selectionGroupLabel: t('common.machines'),
+        allItemsSelectionLabel: () => t('setup.selectAll'),
+        itemSelectionLabel: (_, n) => t('common.select', { name: n.name || n.id }),
       }}
     />
   )
 }
 
 /** ByTag lets machines be chosen by a tag that they have. */
-function ByTag(props: { list: Node[]; tagKey: string; value: string; matches: Node[]; onChange: (key: string, value: string) => void }) {
+function ByTag(props: {
+  list: Node[]
+  tagKey: string
+  value: string
+  matches: Node[]
+  onChange: (key: string, value: string) => void
+}) {
   const tags = props.list.flatMap((n) => n.tags)
-  const options = (of: string[]) => [...new Set(of)].sort().map((value) => ({ value }))
+  const options = (of: string[]) => [...new Set(of)].toSorted().map((value) => ({ value }))
   return (
     <SpaceBetween size="s">
       <div className="pair">
-        <FormField label="Key">
+        <FormField label={t('common.key')}>
           <Autosuggest
             value={props.tagKey}
-            options={options(tags.map((t) => t.key))}
-            enteredTextLabel={(v) => `Key "${v}"`}
+            options={options(tags.map((x) => x.key))}
+            enteredTextLabel={(v) => t('tags.useKey', { value: v })}
             onChange={(ev) => props.onChange(ev.detail.value, props.value)}
           />
         </FormField>
-        <FormField label="Value">
+        <FormField label={t('common.value')}>
           <Autosuggest
             value={props.value}
-            options={options(tags.filter((t) => t.key === props.tagKey.trim()).map((t) => t.value))}
-            enteredTextLabel={(v) => `Value "${v}"`}
+            options={options(tags.filter((x) => x.key === props.tagKey.trim()).map((x) => x.value))}
+            enteredTextLabel={(v) => t('tags.useValue', { value: v })}
             onChange={(ev) => props.onChange(props.tagKey, ev.detail.value)}
           />
         </FormField>
@@ -318,11 +383,13 @@ function ByTag(props: { list: Node[]; tagKey: string; value: string; matches: No
       {props.tagKey !== '' && (
         <StatusIndicator type={props.matches.length > 0 ? 'info' : 'pending'}>
           {props.matches.length === 0
-            ? 'No machine has this tag'
-            : `${props.matches.length} ${props.matches.length === 1 ? 'machine' : 'machines'}: ${props.matches
-                .slice(0, 5)
-                .map((n) => n.name || n.id)
-                .join(', ')}${props.matches.length > 5 ? ' …' : ''}`}
+            ? t('setup.noTagged')
+            : count('setup.matches', props.matches.length, {
+                names: `${props.matches
+                  .slice(0, 5)
+                  .map((n) => n.name || n.id)
+                  .join(', ')}${props.matches.length > 5 ? ' …' : ''}`,
+              })}
         </StatusIndicator>
       )}
     </SpaceBetween>

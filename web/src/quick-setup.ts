@@ -1,40 +1,46 @@
 // Quick Setup, as the server does it: the roles that nodes need, which nodes
 // have them, and how machines are added.
 
+import * as v from 'valibot'
 import { call } from './api'
-import { millis, type AwsTime } from './format'
+import { millis } from './format'
+import { awsTime } from './schemas'
 import type { Node } from './nodes'
+import { count, t } from './i18n'
 
 /** ROLE is the role that Quick Setup gives to nodes. */
 export const ROLE = 'AmazonSSMRoleForInstancesQuickSetup'
 
-export type Outcome = 'Present' | 'Missing' | 'Made' | 'Differs' | 'Unknown' | 'Failed' | 'Skipped'
+const outcome = v.picklist(['Present', 'Missing', 'Made', 'Differs', 'Unknown', 'Failed', 'Skipped'])
+export type Outcome = v.InferOutput<typeof outcome>
 
-/** Step is one thing that Quick Setup sees to, and how it stands. */
-export interface Step {
-  Kind: 'Role' | 'Trust' | 'ManagedPolicy' | 'InlinePolicy' | 'InstanceProfile' | 'ProfileRole' | 'NodeRole'
-  Resource: string
-  Detail?: string
-  Outcome: Outcome
-  Text: string
-  ErrorCode?: string
-  ErrorMessage?: string
-}
+const stepSchema = v.object({
+  Kind: v.picklist(['Role', 'Trust', 'ManagedPolicy', 'InlinePolicy', 'InstanceProfile', 'ProfileRole', 'NodeRole']),
+  Resource: v.string(),
+  Detail: v.optional(v.string()),
+  Outcome: outcome,
+  Text: v.string(),
+  ErrorCode: v.optional(v.string()),
+  ErrorMessage: v.optional(v.string()),
+})
 
-/** Agent is one of the agents that machines may fetch from the server. */
-export interface Agent {
-  Architecture: string
-  Sha256?: string
-  Available: boolean
-}
+/** Step is one resource that Quick Setup creates, and its state. */
+export type Step = v.InferOutput<typeof stepSchema>
 
-/** Setup is how Quick Setup stands, or came out. */
-export interface Setup {
-  Steps: Step[]
-  Changes: number
-  Ready: boolean
-  Agents?: Agent[]
-}
+const agentSchema = v.object({ Architecture: v.string(), Sha256: v.optional(v.string()), Available: v.boolean() })
+
+/** Agent is one of the agents that machines can download from the server. */
+export type Agent = v.InferOutput<typeof agentSchema>
+
+const setupSchema = v.object({
+  Steps: v.array(stepSchema),
+  Changes: v.number(),
+  Ready: v.boolean(),
+  Agents: v.optional(v.array(agentSchema)),
+})
+
+/** Setup is the state of Quick Setup, or the result of a run. */
+export type Setup = v.InferOutput<typeof setupSchema>
 
 /** Tag is a tag of a node. */
 export interface Tag {
@@ -48,8 +54,8 @@ export interface Choice {
   Tags?: Tag[]
 }
 
-export const describeSetup = () => call<Setup>('Sekisho.DescribeQuickSetup', {}, true)
-export const applySetup = (choice: Choice) => call<Setup>('Sekisho.ApplyQuickSetup', choice)
+export const describeSetup = () => call('Sekisho.DescribeQuickSetup', {}, setupSchema, true)
+export const applySetup = (choice: Choice) => call('Sekisho.ApplyQuickSetup', choice, setupSchema)
 
 /** Order says which machines are to become nodes, and how. */
 export interface Order {
@@ -73,15 +79,18 @@ export interface InstallCommand {
   uninstall: string
 }
 
+const installSchema = v.object({
+  ActivationId: v.string(),
+  ExpirationDate: awsTime,
+  RegistrationLimit: v.number(),
+  Command: v.string(),
+  UserData: v.string(),
+  UninstallCommand: v.string(),
+})
+
+/** createInstallCommand creates an activation and the command that uses it. */
 export async function createInstallCommand(order: Order): Promise<InstallCommand> {
-  const r = await call<{
-    ActivationId: string
-    ExpirationDate: AwsTime
-    RegistrationLimit: number
-    Command: string
-    UserData: string
-    UninstallCommand: string
-  }>('Sekisho.CreateInstallCommand', order)
+  const r = await call('Sekisho.CreateInstallCommand', order, installSchema)
   return {
     activationId: r.ActivationId,
     expires: millis(r.ExpirationDate),
@@ -93,28 +102,28 @@ export async function createInstallCommand(order: Order): Promise<InstallCommand
 }
 
 /** LABELS name the steps. */
-const LABELS: Record<Step['Kind'], string> = {
-  Role: 'Role',
-  Trust: 'Trust policy',
-  ManagedPolicy: 'Managed policy',
-  InlinePolicy: 'Inline policy',
-  InstanceProfile: 'Instance profile',
-  ProfileRole: 'Role in the profile',
-  NodeRole: 'Role of the machine',
-}
+const LABELS = (): Record<Step['Kind'], string> => ({
+  Role: t('common.role'),
+  Trust: t('setup.trust'),
+  ManagedPolicy: t('setup.managedPolicy'),
+  InlinePolicy: t('setup.inlinePolicy'),
+  InstanceProfile: t('setup.instanceProfile'),
+  ProfileRole: t('setup.profileRole'),
+  NodeRole: t('setup.nodeRole'),
+})
 
 /** label names what a step is about. */
-export const label = (s: Step) => LABELS[s.Kind] ?? s.Kind
+export const label = (s: Step) => LABELS()[s.Kind] ?? s.Kind
 
 /** summary says in a sentence how a run came out. */
 export function summary(s: Setup): { type: 'success' | 'info' | 'error'; text: string } {
   const failed = s.Steps.some((x) => x.Outcome === 'Failed')
-  const changes = s.Changes === 1 ? 'One thing was changed' : `${s.Changes} things were changed`
-  if (failed) return { type: 'error', text: s.Changes === 0 ? 'Nothing was changed.' : `${changes} before it stopped.` }
-  if (s.Changes === 0) return { type: 'info', text: 'Everything was there already: nothing was changed.' }
-  const rest = s.Steps.some((x) => x.Outcome !== 'Made') ? ' The rest was there already.' : ''
-  return { type: 'success', text: `${changes}.${rest}` }
+  if (failed) return { type: 'error', text: s.Changes === 0 ? t('setup.nothing') : count('setup.partly', s.Changes) }
+  if (s.Changes === 0) return { type: 'info', text: t('setup.allPresent') }
+  const rest = s.Steps.some((x) => x.Outcome !== 'Made') ? t('setup.rest') : ''
+  return { type: 'success', text: `${count('setup.changed', s.Changes)}${rest}` }
 }
 
 /** tagged are the nodes that have a tag. */
-export const tagged = (list: Node[], tag: Tag) => list.filter((n) => n.tags.some((t) => t.key === tag.Key && t.value === tag.Value))
+export const tagged = (list: Node[], tag: Tag) =>
+  list.filter((n) => n.tags.some((x) => x.key === tag.Key && x.value === tag.Value))

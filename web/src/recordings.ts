@@ -1,6 +1,16 @@
 // Recordings, as the server keeps them.
 
+import * as v from 'valibot'
 import { call } from './api'
+
+const pageSchema = v.object({
+  Data: v.optional(v.string()),
+  NextOffset: v.number(),
+  TotalBytes: v.number(),
+  Complete: v.optional(v.boolean()),
+  Live: v.optional(v.boolean()),
+  Sealed: v.optional(v.boolean()),
+})
 
 /** RecordingPage is one page of a recording's bytes. */
 export interface RecordingPage {
@@ -14,14 +24,7 @@ export interface RecordingPage {
 
 /** readRecording reads the bytes of a recording from an offset on. */
 export async function readRecording(id: string, offset: number, background: boolean): Promise<RecordingPage> {
-  const r = await call<{
-    Data?: string
-    NextOffset: number
-    TotalBytes: number
-    Complete?: boolean
-    Live?: boolean
-    Sealed?: boolean
-  }>('Sekisho.GetSessionRecording', { SessionId: id, StartOffset: offset }, background)
+  const r = await call('Sekisho.GetSessionRecording', { SessionId: id, StartOffset: offset }, pageSchema, background)
   return {
     bytes: Uint8Array.from(atob(r.Data ?? ''), (c) => c.charCodeAt(0)),
     next: r.NextOffset,
@@ -32,14 +35,16 @@ export async function readRecording(id: string, offset: number, background: bool
   }
 }
 
-/** Verification says whether a recording is as it was sealed. */
-export interface Verification {
-  Verified: boolean
-  Problem?: string
-  KeyFingerprint?: string
-}
+const verification = v.object({
+  Verified: v.boolean(),
+  Problem: v.optional(v.string()),
+  KeyFingerprint: v.optional(v.string()),
+})
+
+/** Verification says whether a recording is unaltered since it was sealed. */
+export type Verification = v.InferOutput<typeof verification>
 
 /** verifyRecording has the server check a recording against its seal. */
 export function verifyRecording(id: string): Promise<Verification> {
-  return call<Verification>('Sekisho.VerifySessionRecording', { SessionId: id })
+  return call('Sekisho.VerifySessionRecording', { SessionId: id }, verification)
 }

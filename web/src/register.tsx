@@ -7,17 +7,17 @@ import Link from '@cloudscape-design/components/link'
 import Modal from '@cloudscape-design/components/modal'
 import SpaceBetween from '@cloudscape-design/components/space-between'
 import { useState } from 'react'
+import * as v from 'valibot'
 import { call, signedIn } from './api'
 import { Refusal } from './refusal'
 import { follow, href } from './router'
 import { useStore } from './store'
+import { rich, t } from './i18n'
 
 const ROLE = 'service-role/AmazonEC2RunCommandRoleForManagedInstances'
 
-interface Activation {
-  ActivationId: string
-  ActivationCode: string
-}
+const activationSchema = v.object({ ActivationId: v.string(), ActivationCode: v.string() })
+type Activation = v.InferOutput<typeof activationSchema>
 
 function Command({ text }: { text: string }) {
   return (
@@ -25,10 +25,10 @@ function Command({ text }: { text: string }) {
       <pre>{text}</pre>
       <CopyToClipboard
         variant="icon"
-        copyButtonAriaLabel="Copy the command"
+        copyButtonAriaLabel={t('register.copy')}
         textToCopy={text}
-        copySuccessText="Copied"
-        copyErrorText="Not copied"
+        copySuccessText={t('common.copied')}
+        copyErrorText={t('common.notCopied')}
       />
     </div>
   )
@@ -45,11 +45,15 @@ export function RegisterSteps() {
     setError(null)
     try {
       setActivation(
-        await call<Activation>('AmazonSSM.CreateActivation', {
-          IamRole: ROLE,
-          RegistrationLimit: 1,
-          Description: 'Made in the console',
-        }),
+        await call(
+          'AmazonSSM.CreateActivation',
+          {
+            IamRole: ROLE,
+            RegistrationLimit: 1,
+            Description: 'Created in the console',
+          },
+          activationSchema,
+        ),
       )
     } catch (err) {
       setError(err)
@@ -62,15 +66,18 @@ export function RegisterSteps() {
   return (
     <SpaceBetween size="m">
       <Box>
-        <Link href={href('setup')} onFollow={follow}>
-          Quick Setup
-        </Link>{' '}
-        does it all with one line, the agent's installation included. By hand, with the agent installed:
+        {rich('register.intro', {
+          setup: (
+            <Link href={href('setup')} onFollow={follow}>
+              {t('nav.setup')}
+            </Link>
+          ),
+        })}
       </Box>
       <div>
-        <Box variant="h4">1. Create an activation</Box>
+        <Box variant="h4">{t('register.step1')}</Box>
         <Box color="text-body-secondary" margin={{ bottom: 'xs' }}>
-          A permission to register, for one machine. Anywhere the aws CLI is signed in:
+          {t('register.step1Hint')}
         </Box>
         <Command
           text={`aws ssm create-activation --region ${region} --endpoint-url ${location.origin} \\\n  --iam-role ${ROLE}`}
@@ -78,26 +85,24 @@ export function RegisterSteps() {
         <Box margin={{ top: 'xs' }}>
           {activation === null ? (
             <Button loading={busy} onClick={() => void create()}>
-              Or create it here
+              {t('register.createHere')}
             </Button>
           ) : (
-            <Box color="text-status-success">
-              Created. Its code is in the next command; it is not shown again.
-            </Box>
+            <Box color="text-status-success">{t('register.created')}</Box>
           )}
         </Box>
         {error !== null && <Refusal error={error} />}
       </div>
       <div>
-        <Box variant="h4">2. Register the machine</Box>
+        <Box variant="h4">{t('register.step2')}</Box>
         <Box color="text-body-secondary" margin={{ bottom: 'xs' }}>
-          On the machine itself. It only dials out; no port is opened.
+          {t('register.step2Hint')}
         </Box>
         <Command
           text={`sudo sekisho-agent register --endpoint ${location.origin} \\\n  --activation-id ${id} \\\n  --activation-code ${code}`}
         />
         <Box color="text-body-secondary" margin={{ top: 'xs' }}>
-          Then <code>sudo sekisho-agent run</code>, and the node appears here by itself.
+          {rich('register.then', { command: <code>sudo sekisho-agent run</code> })}
         </Box>
       </div>
     </SpaceBetween>
@@ -110,12 +115,12 @@ export function RegisterModal({ onDismiss }: { onDismiss: () => void }) {
     <Modal
       visible
       size="large"
-      header="Register a node"
+      header={t('nodes.register')}
       onDismiss={onDismiss}
       footer={
         <Box float="right">
           <Button variant="primary" onClick={onDismiss}>
-            Done
+            {t('common.done')}
           </Button>
         </Box>
       }
@@ -130,7 +135,7 @@ export function FirstNode() {
   return (
     <div className="first-node">
       <Box variant="h3" textAlign="center" margin={{ bottom: 'm' }}>
-        No nodes yet
+        {t('nodes.none')}
       </Box>
       <RegisterSteps />
     </div>

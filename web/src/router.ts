@@ -1,12 +1,18 @@
-// The router: the path under /console/ in segments, and a way to go elsewhere.
+// The router: the path under /console/ in segments, the query, and navigation.
 
 import { Store, useStore } from './store'
 
 const PREFIX = '/console/'
 
-function segments(): string[] {
+/** Place is an address in the console. */
+export interface Place {
+  segments: string[]
+  query: string
+}
+
+function here(): Place {
   const path = location.pathname.startsWith(PREFIX) ? location.pathname.slice(PREFIX.length) : ''
-  return path
+  const segments = path
     .split('/')
     .filter((s) => s !== '')
     .map((s) => {
@@ -16,14 +22,32 @@ function segments(): string[] {
         return s
       }
     })
+  return { segments, query: location.search }
 }
 
-const route = new Store<string[]>(segments())
-addEventListener('popstate', () => route.set(segments()))
+const place = new Store<Place>(here())
+addEventListener('popstate', () => place.set(here()))
 
 /** useRoute returns the path's segments. */
 export function useRoute(): string[] {
-  return useStore(route)
+  return useStore(place).segments
+}
+
+/** useQuery returns the parameters of the query, and a function that changes some of them in place. */
+export function useQuery(): [URLSearchParams, (change: Record<string, string>) => void] {
+  return [new URLSearchParams(useStore(place).query), changeQuery]
+}
+
+/** changeQuery sets parameters of the query; an empty value removes one. */
+function changeQuery(change: Record<string, string>): void {
+  const query = new URLSearchParams(location.search)
+  for (const [name, value] of Object.entries(change)) {
+    if (value === '') query.delete(name)
+    else query.set(name, value)
+  }
+  const text = query.toString()
+  history.replaceState(null, '', location.pathname + (text === '' ? '' : `?${text}`))
+  place.set(here())
 }
 
 /** href is the address of a place in the console. */
@@ -33,9 +57,12 @@ export function href(...parts: string[]): string {
 
 /** navigate goes to a place in the console. */
 export function navigate(...parts: string[]): void {
-  const to = href(...parts)
-  if (to !== location.pathname) history.pushState(null, '', to)
-  route.set(segments())
+  go(href(...parts))
+}
+
+function go(to: string): void {
+  if (to !== location.pathname + location.search) history.pushState(null, '', to)
+  place.set(here())
 }
 
 /** follow makes a Cloudscape link stay inside the page. */
@@ -43,6 +70,5 @@ export function follow(event: { preventDefault(): void; detail: { href?: string;
   const to = event.detail.href
   if (to === undefined || event.detail.external || !to.startsWith(PREFIX)) return
   event.preventDefault()
-  history.pushState(null, '', to)
-  route.set(segments())
+  go(to)
 }

@@ -1,6 +1,7 @@
 // S3 calls in the name of the signed-in user.
 
 import { CallError, reach, refusal, signedIn } from './api'
+import { t } from './i18n'
 
 /** s3 makes an S3 call, by path: `s3('GET', ['bucket'], 'versioning')`. */
 export async function s3(
@@ -10,7 +11,10 @@ export async function s3(
   init: { body?: string; headers?: Record<string, string> } = {},
 ): Promise<Response> {
   const [bucket = '', key = ''] = path
-  const line = `${method} /${[bucket, key].filter((p) => p !== '').map(escapePath).join('/')}${query === '' ? '' : `?${query}`}`
+  const line = `${method} /${[bucket, key]
+    .filter((p) => p !== '')
+    .map(escapePath)
+    .join('/')}${query === '' ? '' : `?${query}`}`
   const res = await reach('/console/api/s3', {
     method: 'POST',
     headers: { ...init.headers, 'X-Sekisho-S3': line, 'X-Sekisho-Csrf': signedIn.get()?.csrf ?? '' },
@@ -20,7 +24,9 @@ export async function s3(
   const err = await refusal(res)
   if (res.status === 401) signedIn.set(null)
   // An answer to HEAD has no words.
-  throw err.code === '' ? new CallError(`HTTP ${res.status}`, `The server answered ${res.status}.`, res.status, '') : err
+  throw err.code === ''
+    ? new CallError(`HTTP ${res.status}`, t('error.status', { status: res.status }), res.status, '')
+    : err
 }
 
 function escapePath(path: string): string {
@@ -38,7 +44,7 @@ export async function listBuckets(): Promise<string[]> {
 
 /** bucketVersioning is Enabled, Suspended, or '' for never; the call fails when there is no such bucket. */
 export async function bucketVersioning(bucket: string): Promise<string> {
-  return textOf(await xml(await s3('GET', [bucket], 'versioning')), 'Status')
+  return textOf(await xml(await s3('GET', [bucket], 'versioning')), t('common.state'))
 }
 
 /** turnVersioningOn has a bucket keep old versions. */

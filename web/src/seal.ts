@@ -15,7 +15,8 @@ export interface Cipher {
 /** cipherOf makes the cipher of a data key. The key cannot be read back from it. */
 export async function cipherOf(key: Uint8Array<ArrayBuffer>): Promise<Cipher> {
   if (key.length !== KEY_BYTES) throw new Error(`The data key has ${key.length} bytes, not ${KEY_BYTES}.`)
-  const half = (from: number, usage: KeyUsage) => crypto.subtle.importKey('raw', key.slice(from, from + KEY_BYTES / 2), 'AES-GCM', false, [usage])
+  const half = (from: number, usage: KeyUsage) =>
+    crypto.subtle.importKey('raw', key.slice(from, from + KEY_BYTES / 2), 'AES-GCM', false, [usage])
   const [incoming, outgoing] = await Promise.all([half(0, 'decrypt'), half(KEY_BYTES / 2, 'encrypt')])
   return {
     async seal(plain) {

@@ -5,13 +5,14 @@ import CopyToClipboard from '@cloudscape-design/components/copy-to-clipboard'
 import Icon from '@cloudscape-design/components/icon'
 import { useEffect, useState } from 'react'
 import { signedIn } from './api'
-import { lasting, ownerName, timeOfDay, useNow, when } from './format'
+import { lasting, ownerName, timeOfDay, useNow, utc, when } from './format'
 import type { LiveSession } from './live-session'
 import { nodes } from './nodes'
 import { findSession, type Session } from './sessions'
 import { useStore } from './store'
 import { environment } from './tags'
 import type { Target } from './workspace'
+import { t } from './i18n'
 
 /** useEnvironment is the environment that a node's tags name; null for none. */
 export function useEnvironment(node: string): ReturnType<typeof environment> {
@@ -43,42 +44,53 @@ export function SessionFacts({ target, live, owner }: { target: Target; live: Li
         {target.name || target.id}
       </span>
       {env !== null && (
-        <span className={`environment environment-${env.kind}`} title="The environment that the node's tags name">
+        <span className={`environment environment-${env.kind}`} title={t('facts.environment')}>
           {env.name}
         </span>
       )}
-      <Fact label="Node">
-        <CopyToClipboard variant="inline" textToCopy={target.id} copySuccessText="Copied" copyErrorText="Not copied" />
+      <Fact label={t('common.node')}>
+        <CopyToClipboard
+          variant="inline"
+          textToCopy={target.id}
+          copySuccessText={t('common.copied')}
+          copyErrorText={t('common.notCopied')}
+        />
       </Fact>
-      <Fact label="Account">
+      <Fact label={t('common.account')}>
         {who?.account} / {who?.region}
       </Fact>
       {session !== null && (
-        <Fact label="OS user">
-          {session.runAs || <span title="ssm-user, or the agent's own user where it is not root">default</span>}
+        <Fact label={t('facts.osUser')}>
+          {session.runAs || <span title={t('facts.defaultUserHint')}>{t('facts.defaultUser')}</span>}
         </Fact>
       )}
-      <Fact label="Owner">
+      <Fact label={t('common.owner')}>
         <span title={owner}>{ownerName(owner)}</span>
       </Fact>
-      <Fact label="Started">
-        <span title={when(live.startedAt)}>{timeOfDay(live.startedAt)}</span> <Elapsed from={live.startedAt} to={endedAt} />
+      <Fact label={t('common.started')}>
+        <span title={`${when(live.startedAt)}\n${utc(live.startedAt)}`}>{timeOfDay(live.startedAt)}</span>{' '}
+        <Elapsed from={live.startedAt} to={endedAt} />
       </Fact>
-      <Fact label="Session">
-        <CopyToClipboard variant="inline" textToCopy={live.id} copySuccessText="Copied" copyErrorText="Not copied" />
+      <Fact label={t('common.session')}>
+        <CopyToClipboard
+          variant="inline"
+          textToCopy={live.id}
+          copySuccessText={t('common.copied')}
+          copyErrorText={t('common.notCopied')}
+        />
       </Fact>
       {!ended && session !== null && session.idleFor > 0 && <Remaining live={live} session={session} />}
       {!ended &&
         (encrypted ? (
           <>
-            <span className="encrypted" title="Only this page and the node can read what is typed and shown: the server has no recording of it">
-              <Icon name="lock-private" size="small" /> Encrypted
+            <span className="encrypted" title={t('facts.encryptedHint')}>
+              <Icon name="lock-private" size="small" /> {t('facts.encrypted')}
             </span>
-            <span className="faint nowrap">Not recorded</span>
+            <span className="faint nowrap">{t('facts.notRecorded')}</span>
           </>
         ) : (
-          <span className="recording" title="Everything that is shown here is recorded">
-            <span className="dot dot-recording" aria-hidden="true" /> Recording
+          <span className="recording" title={t('facts.recordedHint')}>
+            <span className="dot dot-recording" aria-hidden="true" /> {t('replay.recording')}
           </span>
         ))}
     </div>
@@ -115,8 +127,11 @@ function Remaining({ live, session }: { live: LiveSession; session: Session }) {
   const rest = session.lastsFor === 0 ? Infinity : Math.max(0, session.lastsFor - (now - live.startedAt))
   const left = Math.min(idle, rest)
   return (
-    <Fact label={idle <= rest ? 'Idle end in' : 'Ends in'}>
-      <span className={left < SOON_MS ? 'soon' : undefined} title={`It ends when nothing is typed or shown for ${lasting(session.idleFor)}`}>
+    <Fact label={idle <= rest ? t('facts.idleEnd') : t('facts.ends')}>
+      <span
+        className={left < SOON_MS ? 'soon' : undefined}
+        title={t('facts.idleHint', { duration: lasting(session.idleFor) })}
+      >
         {lasting(left)}
       </span>
     </Fact>

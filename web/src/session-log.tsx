@@ -11,15 +11,18 @@ import Header from '@cloudscape-design/components/header'
 import SpaceBetween from '@cloudscape-design/components/space-between'
 import StatusIndicator from '@cloudscape-design/components/status-indicator'
 import Table from '@cloudscape-design/components/table'
-import { useCallback, useEffect, useState } from 'react'
+import { useCallback, useEffect, useState, type ReactNode } from 'react'
 import { CallError } from './api'
-import { when } from './format'
+import { formatTime, utc, when } from './format'
 import { readStream } from './log-groups'
 import { bytes, plainLines, readable, type Line } from './log-text'
 import { useNarrow } from './narrow'
 import { Refusal } from './refusal'
 import { listVersions, readObject, type Version } from './s3'
 import type { Session } from './sessions'
+import { t } from './i18n'
+import { saveFile } from './save-file'
+import { When } from './time'
 
 /** How much of a log is read at a time, in bytes. */
 const MOST = 1 << 20
@@ -30,12 +33,21 @@ export function SessionLog({ session }: { session: Session }) {
   return (
     <SpaceBetween size="m">
       {session.undelivered !== '' && (
-        <Alert type="warning" header="The session's log was not delivered">
-          <span className="wrap">{session.undelivered}</span> The server's own recording is not touched by that.
+        <Alert type="warning" header={t('log.undelivered')}>
+          <span className="wrap">{session.undelivered}</span> {t('log.undeliveredHint')}
         </Alert>
       )}
-      {session.object !== null && <LogObject key={session.endedAt} bucket={session.object.bucket} objectKey={session.object.key} over={session.endedAt !== 0} />}
-      {session.stream !== null && <LogStream key={session.endedAt} group={session.stream.group} stream={session.stream.stream} />}
+      {session.object !== null && (
+        <LogObject
+          key={session.endedAt}
+          bucket={session.object.bucket}
+          objectKey={session.object.key}
+          over={session.endedAt !== 0}
+        />
+      )}
+      {session.stream !== null && (
+        <LogStream key={session.endedAt} group={session.stream.group} stream={session.stream.stream} />
+      )}
     </SpaceBetween>
   )
 }
@@ -45,7 +57,6 @@ function LogObject({ bucket, objectKey, over }: { bucket: string; objectKey: str
   const [error, setError] = useState<unknown>(null)
   const [shown, setShown] = useState<{ version: Version; lines: Line[]; more: boolean } | null>(null)
   const [busy, setBusy] = useState('')
-  const narrow = useNarrow()
   const load = useCallback(() => {
     listVersions(bucket, objectKey).then(
       (v) => {
@@ -74,90 +85,142 @@ function LogObject({ bucket, objectKey, over }: { bucket: string; objectKey: str
     doing(v, async () => {
       // An empty object has no first byte to ask for.
       const res = v.size === 0 ? null : await readObject(bucket, objectKey, v.id, MOST)
-      setShown({ version: v, lines: plainLines(res === null ? '' : await res.text()).map((text) => ({ text })), more: v.size > MOST })
+      setShown({
+        version: v,
+        lines: plainLines(res === null ? '' : await res.text()).map((text) => ({ text })),
+        more: v.size > MOST,
+      })
     })
   const download = (v: Version) =>
     doing(v, async () => {
-      const url = URL.createObjectURL(await (await readObject(bucket, objectKey, v.id)).blob())
-      const a = document.createElement('a')
-      a.href = url
-      a.download = objectKey.slice(objectKey.lastIndexOf('/') + 1)
-      a.click()
-      URL.revokeObjectURL(url)
+      const content = await (await readObject(bucket, objectKey, v.id)).blob()
+      saveFile(objectKey.slice(objectKey.lastIndexOf('/') + 1), content)
     })
   const written = (versions ?? []).length
   return (
     <Container
       header={
-        <Header variant="h2" description={<CopyToClipboard variant="inline" textToCopy={`s3://${bucket}/${objectKey}`} copySuccessText="Copied" copyErrorText="Not copied" />} actions={<Button iconName="refresh" ariaLabel="Look at the bucket again" onClick={load} />}>
-          Log in the bucket
+        <Header
+          variant="h2"
+          description={
+            <CopyToClipboard
+              variant="inline"
+              textToCopy={`s3://${bucket}/${objectKey}`}
+              copySuccessText={t('common.notCopied')}
+              copyErrorText={t('common.notCopied')}
+            />
+          }
+          actions={<Button iconName="refresh" ariaLabel={t('log.refreshBucket')} onClick={load} />}
+        >
+          {t('log.bucketTitle')}
         </Header>
       }
     >
       <SpaceBetween size="m">
-        {error !== null && <Refusal error={error} what={versions?.length === 0 ? 'The versions could not be listed' : 'The log could not be read'} />}
+        {error !== null && (
+          <Refusal error={error} what={versions?.length === 0 ? t('log.versionsFailed') : t('log.readFailed')} />
+        )}
         {written > 1 && (
-          <Alert type="warning" header={`It was written ${written} times`}>
-            The oldest version was there first. What came after it stands in its place, and has not taken it away.
+          <Alert type="warning" header={t('log.overwritten', { count: written })}>
+            {t('log.overwrittenHint')}
           </Alert>
         )}
-        <Table
-          variant="embedded"
-          loading={versions === null}
-          loadingText="Looking into the bucket"
-          items={versions ?? []}
-          trackBy="id"
-          wrapLines={narrow}
-          empty={error !== null ? null : <Box padding="s">{over ? 'There is no such object.' : 'It comes when the session ends.'}</Box>}
-          columnDefinitions={[
-            {
-              id: 'written',
-              header: 'Written',
-              isRowHeader: true,
-              cell: (v) => (
-                <>
-                  <span className="node-name">
-                    {when(v.at)}
-                    {v.latest && <Badge color={v.deleted ? 'red' : 'blue'}>{v.deleted ? 'deleted' : 'latest'}</Badge>}
-                  </span>
-                  {narrow && (
-                    <span className="under faint wrap">
-                      {v.deleted ? '' : `${bytes(v.size)}, `}
-                      <code>{v.id}</code>
-                    </span>
-                  )}
-                </>
-              ),
-            },
-            ...(narrow
-              ? []
-              : [
-                  { id: 'size', header: 'Size', cell: (v: Version) => (v.deleted ? '–' : bytes(v.size)) },
-                  { id: 'version', header: 'Version', cell: (v: Version) => (v.id === 'null' ? <span className="faint">none is kept</span> : <code className="wrap">{v.id}</code>) },
-                ]),
-            {
-              id: 'actions',
-              header: 'Actions',
-              minWidth: 120,
-              cell: (v) =>
-                v.deleted ? (
-                  '–'
-                ) : (
-                  <SpaceBetween direction="horizontal" size="s">
-                    <Button variant="inline-link" loading={busy === v.id} ariaLabel={`Read the version of ${when(v.at)}`} onClick={() => void read(v)}>
-                      Read
-                    </Button>
-                    <Button variant="inline-link" ariaLabel={`Download the version of ${when(v.at)}`} onClick={() => void download(v)}>
-                      Download
-                    </Button>
-                  </SpaceBetween>
-                ),
-            },
-          ]}
+        <VersionTable
+          versions={versions}
+          empty={error !== null ? null : <Box padding="s">{over ? t('log.noObject') : t('log.notYet')}</Box>}
+          busy={busy}
+          onRead={(v) => void read(v)}
+          onDownload={(v) => void download(v)}
         />
-        {shown !== null && <Page title={`Version of ${when(shown.version.at)}`} lines={shown.lines} more={shown.more} />}
+        {shown !== null && (
+          <Page title={t('log.versionOf', { time: when(shown.version.at) })} lines={shown.lines} more={shown.more} />
+        )}
       </SpaceBetween>
     </Container>
+  )
+}
+
+function VersionTable(props: {
+  versions: Version[] | null
+  empty: ReactNode
+  busy: string
+  onRead: (v: Version) => void
+  onDownload: (v: Version) => void
+}) {
+  const narrow = useNarrow()
+  return (
+    <Table
+      variant="embedded"
+      loading={props.versions === null}
+      loadingText={t('log.listing')}
+      items={props.versions ?? []}
+      trackBy="id"
+      wrapLines={narrow}
+      empty={props.empty}
+      columnDefinitions={[
+        {
+          id: 'written',
+          header: t('log.written'),
+          isRowHeader: true,
+          cell: (v) => (
+            <>
+              <span className="node-name">
+                <When at={v.at} />
+                {v.latest && <Badge color={v.deleted ? 'red' : 'blue'}>{v.deleted ? 'deleted' : 'latest'}</Badge>}
+              </span>
+              {narrow && (
+                <span className="under faint wrap">
+                  {v.deleted ? '' : `${bytes(v.size)}, `}
+                  <code>{v.id}</code>
+                </span>
+              )}
+            </>
+          ),
+        },
+        ...(narrow
+          ? []
+          : [
+              { id: 'size', header: t('common.size'), cell: (v: Version) => (v.deleted ? '–' : bytes(v.size)) },
+              {
+                id: 'version',
+                header: t('common.version'),
+                cell: (v: Version) =>
+                  v.id === 'null' ? (
+                    <span className="faint">{t('log.unversioned')}</span>
+                  ) : (
+                    <code className="wrap">{v.id}</code>
+                  ),
+              },
+            ]),
+        {
+          id: 'actions',
+          header: t('common.actions'),
+          minWidth: 120,
+          cell: (v) =>
+            v.deleted ? (
+              '–'
+            ) : (
+              <SpaceBetween direction="horizontal" size="s">
+                <Button
+                  variant="inline-link"
+                  loading={props.busy === v.id}
+                  ariaLabel={t('log.readVersion', { time: when(v.at) })}
+                  onClick={() => props.onRead(v)}
+                >
+                  {t('log.read')}
+                </Button>
+                <Button
+                  variant="inline-link"
+                  ariaLabel={t('log.downloadVersion', { time: when(v.at) })}
+                  onClick={() => props.onDownload(v)}
+                >
+                  {t('common.download')}
+                </Button>
+              </SpaceBetween>
+            ),
+        },
+      ]}
+    />
   )
 }
 
@@ -182,25 +245,27 @@ function LogStream({ group, stream }: { group: string; stream: string }) {
   return (
     <Container
       header={
-        <Header variant="h2" description={<span className="wrap">{`${group}, stream ${stream}`}</span>} actions={<Button iconName="refresh" ariaLabel="Read the stream again" onClick={load} />}>
-          Log in the log group
+        <Header
+          variant="h2"
+          description={<span className="wrap">{t('log.stream', { group, stream })}</span>}
+          actions={<Button iconName="refresh" ariaLabel={t('log.refreshStream')} onClick={load} />}
+        >
+          {t('log.streamTitle')}
         </Header>
       }
     >
       {busy && text === null ? (
-        <StatusIndicator type="loading">Reading the stream</StatusIndicator>
+        <StatusIndicator type="loading">{t('log.reading')}</StatusIndicator>
       ) : absent ? (
-        <Box>There is no such stream yet.</Box>
+        <Box>{t('log.noStream')}</Box>
       ) : error !== null ? (
-        <Refusal error={error} what="The stream could not be read" />
+        <Refusal error={error} what={t('log.streamFailed')} />
       ) : (
-        text !== null && <Page title="What the session showed" lines={text.lines} more={text.more} />
+        text !== null && <Page title={t('log.output')} lines={text.lines} more={text.more} />
       )}
     </Container>
   )
 }
-
-const clock = new Intl.DateTimeFormat(undefined, { timeStyle: 'medium' })
 
 /** Page is a log to read. */
 function Page({ title, lines, more }: { title: string; lines: Line[]; more: boolean }) {
@@ -208,20 +273,22 @@ function Page({ title, lines, more }: { title: string; lines: Line[]; more: bool
     <div role="group" aria-label={title}>
       <Box variant="h4">{title}</Box>
       {lines.length === 0 ? (
-        <Box color="text-body-secondary">It is empty.</Box>
+        <Box color="text-body-secondary">{t('log.empty')}</Box>
       ) : (
         <div className="log-page" tabIndex={0}>
           {lines.map((l, i) => (
             <div key={i} className="log-line">
               {l.at !== undefined && (
-                <time dateTime={new Date(l.at).toISOString()}>{i > 0 && lines[i - 1]!.at === l.at ? '' : clock.format(l.at)}</time>
+                <time dateTime={new Date(l.at).toISOString()} title={utc(l.at)}>
+                  {i > 0 && lines[i - 1]!.at === l.at ? '' : formatTime(l.at, { timeStyle: 'medium' })}
+                </time>
               )}
               <span>{l.text}</span>
             </div>
           ))}
         </div>
       )}
-      {more && <Box color="text-body-secondary">This is the first MiB of it.</Box>}
+      {more && <Box color="text-body-secondary">{t('log.truncated')}</Box>}
     </div>
   )
 }

@@ -1,7 +1,9 @@
 // Sessions, as DescribeSessions tells of them.
 
+import * as v from 'valibot'
 import { call } from './api'
-import { millis, type AwsTime } from './format'
+import { millis } from './format'
+import { awsTime, text } from './schemas'
 
 /** Session is one session of anybody's, running or over. */
 export interface Session {
@@ -28,23 +30,29 @@ export interface Session {
   undelivered: string
 }
 
-interface SessionAnswer {
-  SessionId: string
-  Target?: string
-  Status?: string
-  StartDate?: AwsTime
-  EndDate?: AwsTime
-  DocumentName?: string
-  Owner?: string
-  Reason?: string
-  EndReason?: string
-  Recording?: string
-  RunAsUser?: string
-  IdleSessionTimeout?: string
-  MaxSessionDuration?: string
-  OutputUrl?: { S3OutputUrl?: string; CloudWatchOutputUrl?: string }
-  LogNotDelivered?: string
-}
+const sessionAnswer = v.object({
+  SessionId: v.string(),
+  Target: text,
+  Status: text,
+  StartDate: awsTime,
+  EndDate: awsTime,
+  DocumentName: text,
+  Owner: text,
+  Reason: text,
+  EndReason: text,
+  Recording: text,
+  RunAsUser: text,
+  IdleSessionTimeout: v.optional(v.string()),
+  MaxSessionDuration: v.optional(v.string()),
+  OutputUrl: v.optional(v.object({ S3OutputUrl: v.optional(v.string()), CloudWatchOutputUrl: v.optional(v.string()) })),
+  LogNotDelivered: text,
+})
+type SessionAnswer = v.InferOutput<typeof sessionAnswer>
+
+const sessionsPage = v.object({
+  Sessions: v.optional(v.array(sessionAnswer), []),
+  NextToken: v.optional(v.string()),
+})
 
 const minutes = (m: string | undefined) => (m === undefined ? 0 : Number(m) * 60_000)
 
@@ -63,21 +71,21 @@ export function streamOf(arn: string | undefined): Session['stream'] {
 function fromAnswer(s: SessionAnswer): Session {
   return {
     id: s.SessionId,
-    target: s.Target ?? '',
-    status: s.Status ?? '',
-    owner: s.Owner ?? '',
+    target: s.Target,
+    status: s.Status,
+    owner: s.Owner,
     startedAt: millis(s.StartDate),
     endedAt: millis(s.EndDate),
-    document: s.DocumentName ?? '',
-    reason: s.Reason ?? '',
-    details: s.EndReason ?? '',
+    document: s.DocumentName,
+    reason: s.Reason,
+    details: s.EndReason,
     encrypted: s.Recording === 'Encrypted',
-    runAs: s.RunAsUser ?? '',
+    runAs: s.RunAsUser,
     idleFor: minutes(s.IdleSessionTimeout),
     lastsFor: minutes(s.MaxSessionDuration),
     object: objectOf(s.OutputUrl?.S3OutputUrl),
     stream: streamOf(s.OutputUrl?.CloudWatchOutputUrl),
-    undelivered: s.LogNotDelivered ?? '',
+    undelivered: s.LogNotDelivered,
   }
 }
 
@@ -87,21 +95,44 @@ export interface SessionPage {
   next?: string
 }
 
-/** listSessions reads a page of the active sessions, or of those that are over. */
-export async function listSessions(state: 'Active' | 'History', next?: string, background = false): Promise<SessionPage> {
-  const r = await call<{ Sessions?: SessionAnswer[]; NextToken?: string }>(
+/** listSessions reads a page of the active sessions, or of those that are over, which began in a period; 0 for no bound. */
+export async function listSessions(
+  state: 'Active' | 'History',
+  period: { from: number; until: number },
+  next?: string,
+  background = false,
+): Promise<SessionPage> {
+  const bound = (key: string, at: number) =>
+    at === 0 ? [] : [{ key, value: new Date(at).toISOString().slice(0, 19) + 'Z' }]
+  const Filters = [...bound('InvokedAfter', period.from), ...bound('InvokedBefore', period.until)]
+  const r = await call(
     'AmazonSSM.DescribeSessions',
-    { State: state, MaxResults: 200, ...(next === undefined ? {} : { NextToken: next }) },
+    {
+      State: state,
+      MaxResults: 200,
+      ...(Filters.length === 0 ? {} : { Filters }),
+      ...(next === undefined ? {} : { NextToken: next }),
+    },
+    sessionsPage,
     background,
   )
-  return { sessions: (r.Sessions ?? []).map(fromAnswer), next: r.NextToken || undefined }
+  return { sessions: r.Sessions.map(fromAnswer), next: r.NextToken || undefined }
 }
 
 /** findSession finds one session, running or over; null when it cannot be seen. */
-export async function findSession(id: string, states: ('History' | 'Active')[] = ['History', 'Active'], background = false): Promise<Session | null> {
+export async function findSession(
+  id: string,
+  states: ('History' | 'Active')[] = ['History', 'Active'],
+  background = false,
+): Promise<Session | null> {
   for (const State of states) {
-    const r = await call<{ Sessions?: SessionAnswer[] }>('AmazonSSM.DescribeSessions', { State, Filters: [{ key: 'SessionId', value: id }] }, background)
-    const found = r.Sessions?.find((s) => s.SessionId === id)
+    const r = await call(
+      'AmazonSSM.DescribeSessions',
+      { State, Filters: [{ key: 'SessionId', value: id }] },
+      sessionsPage,
+      background,
+    )
+    const found = r.Sessions.find((s) => s.SessionId === id)
     if (found !== undefined) return fromAnswer(found)
   }
   return null

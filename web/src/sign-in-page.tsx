@@ -1,40 +1,27 @@
-import Alert from '@cloudscape-design/components/alert'
-import Box from '@cloudscape-design/components/box'
-import Button from '@cloudscape-design/components/button'
-import Container from '@cloudscape-design/components/container'
-import Form from '@cloudscape-design/components/form'
-import FormField from '@cloudscape-design/components/form-field'
-import Input from '@cloudscape-design/components/input'
-import SpaceBetween from '@cloudscape-design/components/space-between'
+// Signing in. The page is plain HTML: a library of components would take longer
+// to load than the page is looked at.
+
 import { useEffect, useRef, useState, type FormEvent } from 'react'
 import { loadProviders, passkeysPossible, prove, signInBy, signInByPasskey } from './account'
 import { signIn, SignInRefused } from './api'
+import { chooseLanguage, language, LANGUAGES, t } from './i18n'
+import { useStore } from './store'
 
 /** The words for how a sign-in at an identity provider ended. */
-const FEDERATION: Record<string, string> = {
-  refused: 'You were not signed in. The reason is in the audit trail.',
-  again: 'That sign-in was not begun in this browser, or too long ago. Try again.',
-}
+const FEDERATION = (): Record<string, string> => ({
+  refused: t('signIn.refused'),
+  again: t('signIn.again'),
+})
 
-/** SignInPage asks who it is. */
-export function SignInPage() {
-  const [user, setUser] = useState('')
-  const [password, setPassword] = useState('')
-  const [code, setCode] = useState('')
+const said = (err: unknown) => (err instanceof Error ? err.message : String(err))
+
+/** useSignIn tries what the user enters, and says what is missing. */
+function useSignIn() {
   const [codeNeeded, setCodeNeeded] = useState(false)
-  const [error, setError] = useState(() => FEDERATION[new URLSearchParams(location.search).get('federation') ?? ''] ?? '')
-  const [providers, setProviders] = useState<string[]>([])
+  const [error, setError] = useState(
+    () => FEDERATION()[new URLSearchParams(location.search).get('federation') ?? ''] ?? '',
+  )
   const [busy, setBusy] = useState(false)
-  const codeField = useRef<HTMLDivElement>(null)
-
-  useEffect(() => {
-    document.title = 'Sign in · Sekisho'
-    loadProviders().then(setProviders, () => {})
-    if (location.search !== '') history.replaceState(null, '', location.pathname)
-  }, [])
-  useEffect(() => {
-    if (codeNeeded) codeField.current?.querySelector('input')?.focus()
-  }, [codeNeeded])
 
   const attempt = async (how: () => Promise<void>) => {
     if (busy) return
@@ -43,42 +30,59 @@ export function SignInPage() {
     try {
       await how()
     } catch (err) {
-      setError(err instanceof Error ? err.message : String(err))
+      setError(said(err))
     } finally {
       setBusy(false)
     }
   }
 
-  const submit = async (ev: FormEvent) => {
-    ev.preventDefault()
-    if (busy) return
-    setBusy(true)
-    setError('')
-    try {
-      await signIn(user.trim(), password, codeNeeded ? code.trim() : '')
-    } catch (err) {
-      if (err instanceof SignInRefused && err.passkey !== undefined && !codeNeeded) {
-        const { passkey } = err
-        try {
-          await signIn(user.trim(), password, '', await prove(passkey))
-          return
-        } catch (refused) {
-          if (!err.codeNeeded) {
-            setError(refused instanceof Error ? refused.message : String(refused))
+  const withPassword = (user: string, password: string, code: string) =>
+    attempt(async () => {
+      try {
+        await signIn(user, password, codeNeeded ? code : '')
+      } catch (err) {
+        if (!(err instanceof SignInRefused)) throw err
+        if (err.passkey !== undefined && !codeNeeded) {
+          try {
+            await signIn(user, password, '', await prove(err.passkey))
             return
+          } catch (refused) {
+            if (!err.codeNeeded) throw refused
           }
         }
-      }
-      if (err instanceof SignInRefused && err.codeNeeded) {
-        if (codeNeeded) setError(err.message)
+        if (!err.codeNeeded) throw err
         setCodeNeeded(true)
-        setCode('')
-      } else {
-        setError(err instanceof Error ? err.message : String(err))
+        if (codeNeeded) throw err
       }
-    } finally {
-      setBusy(false)
-    }
+    })
+  return { codeNeeded, setCodeNeeded, error, busy, attempt, withPassword }
+}
+
+/** SignInPage asks the user to sign in. */
+export default function SignInPage() {
+  const [user, setUser] = useState('')
+  const [password, setPassword] = useState('')
+  const [code, setCode] = useState('')
+  const [providers, setProviders] = useState<string[]>([])
+  const { codeNeeded, setCodeNeeded, error, busy, attempt, withPassword } = useSignIn()
+  const codeField = useRef<HTMLInputElement>(null)
+  const shown = useStore(language)
+
+  useEffect(() => {
+    document.title = `${t('signIn.title')} · Sekisho`
+  }, [shown])
+  useEffect(() => {
+    loadProviders().then(setProviders, () => {})
+    if (location.search !== '') history.replaceState(null, '', location.pathname)
+  }, [])
+  useEffect(() => {
+    if (codeNeeded) codeField.current?.focus()
+  }, [codeNeeded])
+
+  const submit = (ev: FormEvent) => {
+    ev.preventDefault()
+    void withPassword(user.trim(), password, code.trim())
+    if (codeNeeded) setCode('')
   }
 
   return (
@@ -87,76 +91,101 @@ export function SignInPage() {
         <div className="sign-in-brand">
           <img src="/console/favicon.svg" alt="" width="44" height="44" />
           <div>
-            <div className="sign-in-name">
+            <h1 className="sign-in-name">
               Sekisho <span lang="ja">関所</span>
-            </div>
-            <Box variant="small" color="text-body-secondary">
-              A checkpoint on the way to your machines
-            </Box>
+            </h1>
+            <div className="faint">{t('signIn.tagline')}</div>
           </div>
         </div>
-        <form onSubmit={(ev) => void submit(ev)}>
-          <Container>
-            <Form>
-              <SpaceBetween size="l">
-                {error !== '' && <Alert type="error">{error}</Alert>}
-                <FormField label="User name">
-                  <Input
-                    value={user}
-                    name="username"
-                    autoComplete="username"
-                    autoFocus
-                    spellcheck={false}
-                    disabled={busy}
-                    onChange={(ev) => {
-                      setUser(ev.detail.value)
-                      setCodeNeeded(false)
-                    }}
-                  />
-                </FormField>
-                <FormField label="Password">
-                  <Input
-                    value={password}
-                    type="password"
-                    name="password"
-                    autoComplete="current-password"
-                    disabled={busy}
-                    onChange={(ev) => setPassword(ev.detail.value)}
-                  />
-                </FormField>
-                {codeNeeded && (
-                  <div ref={codeField}>
-                    <FormField label="Code" description="The six digits that your authenticator shows">
-                      <Input
-                        value={code}
-                        name="code"
-                        inputMode="numeric"
-                        autoComplete="one-time-code"
-                        disabled={busy}
-                        onChange={(ev) => setCode(ev.detail.value)}
-                      />
-                    </FormField>
-                  </div>
-                )}
-                <Button variant="primary" formAction="submit" fullWidth loading={busy} disabled={user === '' || password === ''}>
-                  Sign in
-                </Button>
-                {passkeysPossible() && (
-                  <Button formAction="none" fullWidth disabled={busy} onClick={() => void attempt(signInByPasskey)}>
-                    Sign in with a passkey
-                  </Button>
-                )}
-                {providers.map((name) => (
-                  <Button key={name} formAction="none" fullWidth disabled={busy} onClick={() => void attempt(() => signInBy(name))}>
-                    Sign in with {name}
-                  </Button>
-                ))}
-              </SpaceBetween>
-            </Form>
-          </Container>
+        <form className="sign-in-form" onSubmit={submit}>
+          {error !== '' && (
+            <div className="sign-in-error" role="alert">
+              {error}
+            </div>
+          )}
+          <label>
+            {t('signIn.user')}
+            <input
+              value={user}
+              name="username"
+              autoComplete="username"
+              autoCapitalize="none"
+              autoFocus
+              spellCheck={false}
+              readOnly={busy}
+              onChange={(ev) => {
+                setUser(ev.target.value)
+                setCodeNeeded(false)
+              }}
+            />
+          </label>
+          <label>
+            {t('signIn.password')}
+            <input
+              value={password}
+              type="password"
+              name="password"
+              autoComplete="current-password"
+              readOnly={busy}
+              onChange={(ev) => setPassword(ev.target.value)}
+            />
+          </label>
+          {codeNeeded && (
+            <label>
+              {t('signIn.code')}
+              <input
+                ref={codeField}
+                value={code}
+                name="code"
+                inputMode="numeric"
+                autoComplete="one-time-code"
+                readOnly={busy}
+                aria-describedby="code-hint"
+                onChange={(ev) => setCode(ev.target.value)}
+              />
+              <span id="code-hint" className="faint">
+                {t('signIn.codeHint')}
+              </span>
+            </label>
+          )}
+          <button type="submit" className="primary" disabled={busy || user === '' || password === ''}>
+            {t('signIn.title')}
+          </button>
+          {passkeysPossible() && (
+            <button type="button" disabled={busy} onClick={() => void attempt(signInByPasskey)}>
+              {t('signIn.withPasskey')}
+            </button>
+          )}
+          {providers.map((name) => (
+            <button key={name} type="button" disabled={busy} onClick={() => void attempt(() => signInBy(name))}>
+              {t('signIn.with', { provider: name })}
+            </button>
+          ))}
         </form>
-        <div className="sign-in-note">Sessions are recorded.</div>
+        <SignInFooter />
       </div>
     </main>
+  )
+}
+
+function SignInFooter() {
+  const shown = useStore(language)
+  return (
+    <div className="sign-in-note">
+      {t('signIn.recorded')}
+      <div role="group" aria-label={t('app.language')} className="sign-in-languages">
+        {LANGUAGES.map((l) => (
+          <button
+            key={l.id}
+            type="button"
+            lang={l.id}
+            aria-pressed={l.id === shown}
+            onClick={() => void chooseLanguage(l.id)}
+          >
+            {l.text}
+          </button>
+        ))}
+      </div>
+    </div>
   )
 }

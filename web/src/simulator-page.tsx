@@ -15,8 +15,10 @@ import { explain, loadUsers, type Answer } from './account'
 import { nodes } from './nodes'
 import { Refusal } from './refusal'
 import { useStore } from './store'
+import { when } from './format'
+import { t } from './i18n'
 
-const local = (t: Date) => new Date(t.getTime() - t.getTimezoneOffset() * 60_000).toISOString().slice(0, 16)
+const local = (at: Date) => new Date(at.getTime() - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 16)
 const seconds = (s: string) => new Date(s).getTime() / 1000
 
 /** SimulatorPage answers who could start a session where, from where and when. */
@@ -42,7 +44,15 @@ export default function SimulatorPage() {
     try {
       const begin = seconds(from)
       setAnswer(
-        await explain({ UserName: user.trim(), Target: target.trim(), SourceIp: address.trim(), MFA: mfa, At: begin, From: begin, To: seconds(to) }),
+        await explain({
+          UserName: user.trim(),
+          Target: target.trim(),
+          SourceIp: address.trim(),
+          MFA: mfa,
+          At: begin,
+          From: begin,
+          To: seconds(to),
+        }),
       )
     } catch (err) {
       setAnswer(null)
@@ -64,78 +74,96 @@ export default function SimulatorPage() {
       >
         <Container
           header={
-            <Header variant="h1" description="Could this person start a session there, from there and then? Nothing is done.">
-              Policy simulator
+            <Header variant="h1" description={t('simulator.description')}>
+              {t('simulator.title')}
             </Header>
           }
           footer={
-            <Button variant="primary" formAction="submit" loading={busy} disabled={user.trim() === '' || target.trim() === ''}>
-              Ask
+            <Button
+              variant="primary"
+              formAction="submit"
+              loading={busy}
+              disabled={user.trim() === '' || target.trim() === ''}
+            >
+              {t('simulator.ask')}
             </Button>
           }
         >
           <ColumnLayout columns={2}>
-            <FormField label="User">
+            <FormField label={t('common.user')}>
               <Autosuggest
                 value={user}
                 options={users.map((value) => ({ value }))}
-                enteredTextLabel={(v) => `User "${v}"`}
+                enteredTextLabel={(v) => t('simulator.useUser', { value: v })}
                 onChange={(ev) => setUser(ev.detail.value)}
-                ariaLabel="User"
+                ariaLabel={t('common.user')}
               />
             </FormField>
-            <FormField label="Address" description="Where the call comes from">
-              <Input value={address} placeholder="203.0.113.7" spellcheck={false} onChange={(ev) => setAddress(ev.detail.value)} />
+            <FormField label={t('simulator.address')} description={t('simulator.addressHint')}>
+              <Input
+                value={address}
+                placeholder="203.0.113.7"
+                spellcheck={false}
+                onChange={(ev) => setAddress(ev.detail.value)}
+              />
             </FormField>
-            <FormField label="Machine">
+            <FormField label={t('common.machine')}>
               <Autosuggest
                 value={target}
                 options={known.nodes.map((n) => ({ value: n.id, description: n.name }))}
-                enteredTextLabel={(v) => `Node "${v}"`}
+                enteredTextLabel={(v) => t('simulator.useNode', { value: v })}
                 onChange={(ev) => setTarget(ev.detail.value)}
-                ariaLabel="Machine"
+                ariaLabel={t('common.machine')}
               />
             </FormField>
-            <FormField label="Second factor">
+            <FormField label={t('simulator.mfa')}>
               <Checkbox checked={mfa} onChange={(ev) => setMFA(ev.detail.checked)}>
-                Was shown just before
+                {t('simulator.mfaHint')}
               </Checkbox>
             </FormField>
-            <FormField label="From">
-              <input className="when" type="datetime-local" aria-label="From" value={from} onChange={(ev) => setFrom(ev.target.value)} />
+            <FormField label={t('simulator.from')}>
+              <input
+                className="when"
+                type="datetime-local"
+                aria-label={t('simulator.from')}
+                value={from}
+                onChange={(ev) => setFrom(ev.target.value)}
+              />
             </FormField>
-            <FormField label="To">
-              <input className="when" type="datetime-local" aria-label="To" value={to} onChange={(ev) => setTo(ev.target.value)} />
+            <FormField label={t('simulator.to')}>
+              <input
+                className="when"
+                type="datetime-local"
+                aria-label={t('simulator.to')}
+                value={to}
+                onChange={(ev) => setTo(ev.target.value)}
+              />
             </FormField>
           </ColumnLayout>
         </Container>
       </form>
       {error !== null && <Refusal error={error} />}
       {answer !== null && (
-        <Container header={<Header variant="h2">Answer</Header>}>
+        <Container header={<Header variant="h2">{t('simulator.result')}</Header>}>
           <SpaceBetween size="m">
             <StatusIndicator type={allowed}>
               {whole
-                ? 'Yes, at any time in this span'
+                ? t('simulator.yes')
                 : answer.Windows?.length
-                  ? `Yes, ${answer.Windows.map((w) => `${new Date(w.From * 1000).toLocaleString()} – ${new Date(w.To * 1000).toLocaleString()}`).join(', ')}`
-                  : 'No, at no time in this span'}
+                  ? t('simulator.yesWindows', {
+                      windows: answer.Windows.map((w) => `${when(w.From * 1000)} – ${when(w.To * 1000)}`).join(', '),
+                    })
+                  : t('simulator.no')}
             </StatusIndicator>
-            {answer.Sampled === true && (
-              <Box color="text-body-secondary">
-                The policies look at the time as a text, so the span was tried at 288 moments: shorter windows may be missing.
-              </Box>
-            )}
-            <Box>
-              <b>At the beginning:</b> {answer.Reason}
-            </Box>
+            {answer.Sampled === true && <Box color="text-body-secondary">{t('simulator.sampled')}</Box>}
+            <Box>{t('simulator.atStart', { reason: answer.Reason })}</Box>
             <Table
               variant="embedded"
               items={answer.Steps}
               columnDefinitions={[
-                { id: 'resource', header: 'Resource', cell: (s) => <code>{s.ResourceArn}</code> },
-                { id: 'decision', header: 'Decision', cell: (s) => s.Decision },
-                { id: 'reason', header: 'Reason', cell: (s) => s.Reason },
+                { id: 'resource', header: t('common.resource'), cell: (s) => <code>{s.ResourceArn}</code> },
+                { id: 'decision', header: t('simulator.decision'), cell: (s) => s.Decision },
+                { id: 'reason', header: t('common.reason'), cell: (s) => s.Reason },
               ]}
             />
           </SpaceBetween>

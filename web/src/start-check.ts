@@ -1,42 +1,45 @@
 // What stands in the way of a session, asked before it is started.
 
+import * as v from 'valibot'
 import { call } from './api'
+import { t } from './i18n'
+
+const check = v.object({
+  Kind: v.picklist(['Access', 'Node', 'Recording', 'Logs']),
+  Outcome: v.picklist(['Ready', 'Warning', 'Failing']),
+  Text: v.string(),
+  Hint: v.optional(v.string()),
+})
 
 /** Check is one thing that a session needs. */
-export interface Check {
-  Kind: 'Access' | 'Node' | 'Recording' | 'Logs'
-  Outcome: 'Ready' | 'Warning' | 'Failing'
-  Text: string
-  Hint?: string
-}
+export type Check = v.InferOutput<typeof check>
+
+const windowSchema = v.object({ From: v.number(), To: v.number() })
 
 /** Window is when policy allows the session, in seconds since 1970. */
-export interface Window {
-  From: number
-  To: number
-}
+export type Window = v.InferOutput<typeof windowSchema>
 
-/** StartCheck is how a session on a node would stand. */
-export interface StartCheck {
-  Checks: Check[]
-  Ready: boolean
+const startCheck = v.object({
+  Checks: v.array(check),
+  Ready: v.boolean(),
   /** None where the time makes no difference. */
-  Windows?: Window[]
-  ReasonRequired?: boolean
-  ReasonPattern?: string
-}
+  Windows: v.optional(v.array(windowSchema)),
+  ReasonRequired: v.optional(v.boolean()),
+  ReasonPattern: v.optional(v.string()),
+})
+
+/** StartCheck says what a session on a node would need. */
+export type StartCheck = v.InferOutput<typeof startCheck>
 
 /** checkStart asks how a session on a node would stand that started now. */
 export async function checkStart(node: string, background = true): Promise<StartCheck> {
-  return call<StartCheck>('Sekisho.CheckSessionStart', { Target: node }, background)
+  return call('Sekisho.CheckSessionStart', { Target: node }, startCheck, background)
 }
 
 /** refusalOf names the action that policy does not allow, for the button that cannot be pressed; '' when it does. */
 export function refusalOf(c: StartCheck | null): string {
   if (!c?.Checks.some((x) => x.Kind === 'Access' && x.Outcome === 'Failing')) return ''
-  return (c.Windows ?? []).length > 0
-    ? 'The action ssm:StartSession is not allowed on this node at this time.'
-    : 'The action ssm:StartSession is missing on this node.'
+  return (c.Windows ?? []).length > 0 ? t('start.deniedNow') : t('start.denied')
 }
 
 /** windowText says when a permission opens and closes, in the viewer's own zone and language. */
@@ -51,15 +54,17 @@ export function windowText(windows: Window[] | undefined, now: number, zone?: st
   const day = format({ dateStyle: 'short' })
   const name = zone ?? Intl.DateTimeFormat().resolvedOptions().timeZone
   const open = windows.find((w) => w.From <= now && now < w.To)
-  if (open !== undefined) return `Policy allows it until ${whole(open.To)} (${name}).`
+  if (open !== undefined) return t('start.until', { time: whole(open.To), zone: name })
   const next = windows.filter((w) => w.From > now).slice(0, 3)
   if (next.length === 0) return ''
-  const spans = next.map((w) => `${whole(w.From)} to ${day(w.From) === day(w.To) ? hour(w.To) : whole(w.To)}`)
-  return `Policy allows it from ${spans.join(', then from ')} (${name}).`
+  const spans = next.map((w) =>
+    t('start.span', { from: whole(w.From), to: day(w.From) === day(w.To) ? hour(w.To) : whole(w.To) }),
+  )
+  return t('start.from', { spans: spans.join(t('start.then')), zone: name })
 }
 
 /** nextTurn is when the answer changes by the hour alone; 0 for never. */
 export function nextTurn(windows: Window[] | undefined, now: number): number {
-  const turns = (windows ?? []).flatMap((w) => [w.From, w.To]).filter((t) => t > now)
+  const turns = (windows ?? []).flatMap((w) => [w.From, w.To]).filter((at) => at > now)
   return turns.length === 0 ? 0 : Math.min(...turns)
 }

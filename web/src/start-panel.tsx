@@ -14,8 +14,14 @@ import { checkStart, nextTurn, refusalOf, windowText, type Check, type StartChec
 import { pendingStart, requestStart } from './start-request'
 import { useStore } from './store'
 import { startSession, type Target } from './workspace'
+import { useNow } from './format'
+import { rich, t } from './i18n'
 
-const LOOK: Record<Check['Outcome'], StatusIndicatorProps.Type> = { Ready: 'success', Warning: 'warning', Failing: 'error' }
+const LOOK: Record<Check['Outcome'], StatusIndicatorProps.Type> = {
+  Ready: 'success',
+  Warning: 'warning',
+  Failing: 'error',
+}
 const LONGEST_TIMER = 24 * 3600_000
 
 /** useStartCheck is how a session on a node would stand; null while that is not known. It is asked anew when again changes, and when the hour makes a difference. */
@@ -43,16 +49,21 @@ export function useStartCheck(node: string | null, again: string): StartCheck | 
   return check !== null && check.node === node ? check.check : null
 }
 
-/** Checklist shows what a session needs, and how each stands. */
-export function Checklist({ check }: { check: StartCheck }) {
-  const window = windowText(check.Windows, Date.now() / 1000)
+/** Checklist shows the requirements for a session, and whether each is met. */
+export function Checklist({ check, explain = false }: { check: StartCheck; explain?: boolean }) {
+  const now = useNow(30_000)
+  const window = windowText(check.Windows, now / 1000)
   return (
-    <ul className="checklist" aria-label="What a session needs">
+    <ul className="checklist" aria-label={t('start.needs')}>
       {check.Checks.map((c) => (
         <li key={c.Kind}>
           <StatusIndicator type={LOOK[c.Outcome]}>
-            <span className="wrap">{c.Text}</span>
+            <span className="wrap">{t(`check.${c.Kind}.${c.Outcome}`)}</span>
           </StatusIndicator>
+          {/* Why a node is not connected stands above, on the node's page. */}
+          {(c.Outcome !== 'Ready' || c.Kind === 'Logs') && (explain || c.Kind !== 'Node') && (
+            <div className="under faint wrap">{c.Text}</div>
+          )}
           {c.Hint !== undefined && <div className="under faint wrap">{c.Hint}</div>}
           {c.Kind === 'Access' && window !== '' && <div className="under wrap">{window}</div>}
         </li>
@@ -61,6 +72,10 @@ export function Checklist({ check }: { check: StartCheck }) {
   )
 }
 
+/** offersAnyway says whether a session may be started in spite of the check: not where it would fail. */
+const offersAnyway = (check: StartCheck) =>
+  !check.Ready && !check.Checks.some((c) => c.Outcome === 'Failing' && c.Kind !== 'Logs')
+
 /** StartPanel is the list and the button, which waits for the list to be green. */
 export function StartPanel({ target, check }: { target: Target; check: StartCheck | null }) {
   const [anyway, setAnyway] = useState(false)
@@ -68,19 +83,23 @@ export function StartPanel({ target, check }: { target: Target; check: StartChec
   const denied = refusalOf(check)
   return (
     <div className="start-panel">
-      {check === null ? <StatusIndicator type="loading">Looking what a session needs</StatusIndicator> : <Checklist check={check} />}
-      {check !== null && !check.Ready && denied === '' && (
+      {check === null ? (
+        <StatusIndicator type="loading">{t('start.checking')}</StatusIndicator>
+      ) : (
+        <Checklist check={check} />
+      )}
+      {check !== null && offersAnyway(check) && denied === '' && (
         <Checkbox checked={anyway} onChange={(ev) => setAnyway(ev.detail.checked)}>
-          Start it anyway
+          {t('start.anyway')}
         </Checkbox>
       )}
       <Button
         variant="primary"
         disabled={check !== null && !(check.Ready || (anyway && denied === ''))}
-        disabledReason={denied === '' ? 'Not everything is as a session needs it' : denied}
+        disabledReason={denied === '' ? t('start.notReady') : denied}
         onClick={() => (anyway && check?.ReasonRequired !== true ? startSession(target) : void requestStart(target))}
       >
-        Start session
+        {t('nodes.start')}
       </Button>
     </div>
   )
@@ -97,25 +116,31 @@ function Question({ target, check }: { target: Target; check: StartCheck }) {
   const [reason, setReason] = useState('')
   const denied = refusalOf(check)
   const close = () => pendingStart.set(null)
+  const blocked = denied !== '' || !(check.Ready || offersAnyway(check))
   const lacksReason = check.ReasonRequired === true && reason.trim() === ''
   const start = () => {
-    if (denied !== '' || lacksReason) return
+    if (blocked || lacksReason) return
     close()
     startSession(reason.trim() === '' ? target : { ...target, reason: reason.trim() })
   }
   return (
     <Modal
       visible
-      header={`Start a session on ${target.name || target.id}`}
+      header={t('start.title', { node: target.name || target.id })}
       onDismiss={close}
       footer={
         <Box float="right">
           <SpaceBetween direction="horizontal" size="xs">
             <Button variant="link" onClick={close}>
-              {denied === '' ? 'Cancel' : 'Close'}
+              {denied === '' ? t('common.cancel') : t('common.close')}
             </Button>
-            <Button variant="primary" disabled={denied !== '' || lacksReason} disabledReason={denied === '' ? 'A reason is needed' : denied} onClick={start}>
-              {check.Ready || denied !== '' ? 'Start session' : 'Start anyway'}
+            <Button
+              variant="primary"
+              disabled={blocked || lacksReason}
+              disabledReason={denied !== '' ? denied : blocked ? t('start.notReady') : t('start.reasonNeeded')}
+              onClick={start}
+            >
+              {check.Ready || blocked ? t('nodes.start') : t('start.startAnyway')}
             </Button>
           </SpaceBetween>
         </Box>
@@ -128,13 +153,15 @@ function Question({ target, check }: { target: Target; check: StartCheck }) {
         }}
       >
         <SpaceBetween size="m">
-          {denied === '' && !check.Ready && <Alert type="warning">Not everything is as a session needs it.</Alert>}
-          <Checklist check={check} />
+          {denied === '' && !check.Ready && <Alert type="warning">{t('start.notReady')}</Alert>}
+          <Checklist check={check} explain />
           {denied === '' && check.ReasonRequired === true && (
             <FormField
-              label="Reason"
-              description="The preferences want one. It is in the history and the audit trail."
-              constraintText={check.ReasonPattern ? <>It must match <code>{check.ReasonPattern}</code></> : undefined}
+              label={t('common.reason')}
+              description={t('start.reasonHint')}
+              constraintText={
+                check.ReasonPattern ? rich('start.matches', { pattern: <code>{check.ReasonPattern}</code> }) : undefined
+              }
             >
               <Input value={reason} autoFocus ariaRequired onChange={(ev) => setReason(ev.detail.value)} />
             </FormField>

@@ -1,4 +1,6 @@
-// Tags, and what is to be done to turn some into others.
+// Tags: validation, the changes from one set to another, and environments.
+
+import { t } from './i18n'
 
 /** Tag is one tag. */
 export interface Tag {
@@ -9,25 +11,25 @@ export interface Tag {
 /** tagChanges are the tags to be set, and the keys to be removed. */
 export function tagChanges(before: Tag[], after: Tag[]): { set: Tag[]; remove: string[] } {
   return {
-    set: after.filter((t) => !before.some((b) => b.key === t.key && b.value === t.value)),
-    remove: before.filter((b) => !after.some((t) => t.key === b.key)).map((b) => b.key),
+    set: after.filter((a) => !before.some((b) => b.key === a.key && b.value === a.value)),
+    remove: before.filter((b) => !after.some((a) => a.key === b.key)).map((b) => b.key),
   }
 }
 
 /** mistakenTag says why a tag cannot be beside those before it; '' when it can. */
-export function mistakenTag(t: Tag, others: Tag[]): string {
-  if (t.key === '' && t.value === '') return ''
-  if (t.key === '') return 'A key is needed'
-  if ([...t.key].length > 128) return 'At most 128 characters'
-  if ([...t.value].length > 256) return 'The value has more than 256 characters'
-  if (/^aws:/i.test(t.key)) return 'Keys that begin with aws: are reserved'
-  if (others.some((o) => o.key === t.key)) return 'This key is there twice'
+export function mistakenTag(tag: Tag, others: Tag[]): string {
+  if (tag.key === '' && tag.value === '') return ''
+  if (tag.key === '') return t('tags.keyNeeded')
+  if ([...tag.key].length > 128) return t('tags.keyLong')
+  if ([...tag.value].length > 256) return t('tags.valueLong')
+  if (/^aws:/i.test(tag.key)) return t('tags.reserved')
+  if (others.some((o) => o.key === tag.key)) return t('tags.duplicate')
   return ''
 }
 
 /** environment is the environment that tags name, for a colour: prod, stage, dev or another one; '' for none. */
 export function environment(tags: Tag[]): { name: string; kind: 'prod' | 'stage' | 'dev' | 'other' } | null {
-  const tag = tags.find((t) => /^(env|environment|stage)$/i.test(t.key) && t.value.trim() !== '')
+  const tag = tags.find((x) => /^(env|environment|stage)$/i.test(x.key) && x.value.trim() !== '')
   if (tag === undefined) return null
   const name = tag.value.trim()
   if (/^(prod|prd|production|live)\b/i.test(name)) return { name, kind: 'prod' }

@@ -18,11 +18,14 @@ import { SessionFacts, useEnvironment } from './session-facts'
 import { requestStart } from './start-request'
 import { Store, useStore } from './store'
 import { closeTab, fontSize, isRunning, setFontSize, startAgain, workspace, type Tab } from './workspace'
+import { rich, t } from './i18n'
+import type { PageProps } from './routes'
 
 const nothing = new Store(null)
 
 /** TerminalsPage shows the terminals of this page. */
-export default function TerminalsPage({ owner }: { owner: string }) {
+export default function TerminalsPage({ who }: PageProps) {
+  const owner = who.arn
   const { tabs, active } = useStore(workspace)
   const [closing, setClosing] = useState<Tab | null>(null)
   const page = useRef<HTMLDivElement>(null)
@@ -39,7 +42,7 @@ export default function TerminalsPage({ owner }: { owner: string }) {
     return () => observer.disconnect()
   }, [])
 
-  const shown = tabs.find((t) => t.key === active)
+  const shown = tabs.find((x) => x.key === active)
   const close = (tab: Tab) => (isRunning(tab) ? setClosing(tab) : closeTab(tab.key))
   const onTabKey = (ev: KeyboardEvent, at: number) => {
     const step = ev.key === 'ArrowRight' ? 1 : ev.key === 'ArrowLeft' ? -1 : 0
@@ -56,41 +59,48 @@ export default function TerminalsPage({ owner }: { owner: string }) {
         <NoTerminals />
       ) : (
         <>
-          <div className="terminal-tabs" role="tablist" aria-label="Terminals">
-            {tabs.map((t, at) => (
-              <div key={t.key} className={t.key === active ? 'terminal-tab active' : 'terminal-tab'}>
+          <div className="terminal-tabs" role="tablist" aria-label={t('nav.terminals')}>
+            {tabs.map((tab, at) => (
+              <div key={tab.key} className={tab.key === active ? 'terminal-tab active' : 'terminal-tab'}>
                 <button
                   role="tab"
                   type="button"
-                  aria-selected={t.key === active}
-                  tabIndex={t.key === active ? 0 : -1}
-                  onClick={() => workspace.update({ active: t.key })}
+                  aria-selected={tab.key === active}
+                  tabIndex={tab.key === active ? 0 : -1}
+                  onClick={() => workspace.update({ active: tab.key })}
                   onKeyDown={(ev) => onTabKey(ev, at)}
-                  onAuxClick={(ev) => ev.button === 1 && close(t)}
+                  onAuxClick={(ev) => ev.button === 1 && close(tab)}
                 >
-                  <TabDot tab={t} />
-                  <span className="terminal-tab-name">{t.target.name || t.target.id}</span>
+                  <TabDot tab={tab} />
+                  <span className="terminal-tab-name">{tab.target.name || tab.target.id}</span>
                 </button>
-                <button type="button" className="terminal-tab-close" aria-label={`Close ${t.target.name || t.target.id}`} onClick={() => close(t)}>
+                <button
+                  type="button"
+                  className="terminal-tab-close"
+                  aria-label={t('terminal.close', { name: tab.target.name || tab.target.id })}
+                  onClick={() => close(tab)}
+                >
                   <Icon name="close" size="small" />
                 </button>
               </div>
             ))}
             <AnotherTerminal />
           </div>
-          {shown !== undefined && <TabBody key={shown.key + (shown.live?.id ?? '')} tab={shown} owner={owner} onClose={() => close(shown)} />}
+          {shown !== undefined && (
+            <TabBody key={shown.key + (shown.live?.id ?? '')} tab={shown} owner={owner} onClose={() => close(shown)} />
+          )}
         </>
       )}
       {closing !== null && (
         <Modal
           visible
-          header="End this session?"
+          header={t('sessions.endQuestion')}
           onDismiss={() => setClosing(null)}
           footer={
             <Box float="right">
               <SpaceBetween direction="horizontal" size="xs">
                 <Button variant="link" onClick={() => setClosing(null)}>
-                  Keep it
+                  {t('sessions.keep')}
                 </Button>
                 <Button
                   variant="primary"
@@ -99,13 +109,13 @@ export default function TerminalsPage({ owner }: { owner: string }) {
                     setClosing(null)
                   }}
                 >
-                  End session
+                  {t('sessions.endSession')}
                 </Button>
               </SpaceBetween>
             </Box>
           }
         >
-          Closing the tab ends the session on <b>{closing.target.name || closing.target.id}</b>, and what runs in it is stopped.
+          {rich('terminal.closeHint', { node: <b>{closing.target.name || closing.target.id}</b> })}
         </Modal>
       )}
     </div>
@@ -116,10 +126,10 @@ function NoTerminals() {
   return (
     <Box textAlign="center" padding="xxxl" color="inherit">
       <SpaceBetween size="m">
-        <Box variant="h2">No terminal is open</Box>
-        <Box color="text-body-secondary">Choose a node and press “Start session”. Several can be open at a time.</Box>
+        <Box variant="h2">{t('terminal.none')}</Box>
+        <Box color="text-body-secondary">{t('terminal.noneHint')}</Box>
         <Button variant="primary" onClick={() => navigate('nodes')}>
-          Choose a node
+          {t('nodes.choose')}
         </Button>
       </SpaceBetween>
     </Box>
@@ -134,11 +144,11 @@ function AnotherTerminal() {
     <div className="terminal-more">
       <ButtonDropdown
         variant="icon"
-        ariaLabel="Open another terminal"
+        ariaLabel={t('terminal.another')}
         expandToViewport
         items={[
           ...connected.map((n) => ({ id: n.id, text: n.name || n.id, description: n.id })),
-          { id: '', text: 'All nodes…' },
+          { id: '', text: t('terminal.allNodes') },
         ]}
         onItemClick={(ev) => {
           const n = connected.find((c) => c.id === ev.detail.id)
@@ -163,7 +173,7 @@ function TabBody({ tab, owner, onClose }: { tab: Tab; owner: string; onClose: ()
       return (
         <div className="terminal-wait">
           <Spinner size="large" />
-          <Box color="text-body-secondary">Starting a session on {tab.target.name || tab.target.id}</Box>
+          <Box color="text-body-secondary">{t('terminal.starting', { node: tab.target.name || tab.target.id })}</Box>
         </div>
       )
     case 'refused':
@@ -171,11 +181,11 @@ function TabBody({ tab, owner, onClose }: { tab: Tab; owner: string; onClose: ()
         <div className="terminal-refused">
           <Refusal
             error={tab.error}
-            what="The session was not started"
+            what={t('terminal.notStarted')}
             action={
               <SpaceBetween direction="horizontal" size="xs">
-                <Button onClick={() => startAgain(tab)}>Try again</Button>
-                <Button onClick={onClose}>Close</Button>
+                <Button onClick={() => startAgain(tab)}>{t('common.tryAgain')}</Button>
+                <Button onClick={onClose}>{t('common.close')}</Button>
               </SpaceBetween>
             }
           />
@@ -215,53 +225,77 @@ function LiveTab({ tab, live, owner, onClose }: { tab: Tab; live: LiveSession; o
       <div className={env === null ? 'terminal-bar' : `terminal-bar band band-${env.kind}`}>
         <SessionFacts target={tab.target} live={live} owner={owner} />
         <div className="terminal-tools">
-          <Button variant="icon" iconName="search" ariaLabel="Find in the terminal" onClick={() => setSearching(!searching)} />
-          <Button variant="icon" iconName="zoom-out" ariaLabel="Smaller letters" onClick={() => setFontSize(size - 1)} />
-          <Button variant="icon" iconName="zoom-in" ariaLabel="Larger letters" onClick={() => setFontSize(size + 1)} />
+          <Button
+            variant="icon"
+            iconName="search"
+            ariaLabel={t('terminal.find')}
+            onClick={() => setSearching(!searching)}
+          />
+          <Button
+            variant="icon"
+            iconName="zoom-out"
+            ariaLabel={t('terminal.smaller')}
+            onClick={() => setFontSize(size - 1)}
+          />
+          <Button
+            variant="icon"
+            iconName="zoom-in"
+            ariaLabel={t('terminal.larger')}
+            onClick={() => setFontSize(size + 1)}
+          />
           {!ended && (
             <Button loading={ending} onClick={() => void end()}>
-              End session
+              {t('sessions.endSession')}
             </Button>
           )}
         </div>
       </div>
       {searching && <Find live={live} onClose={() => setSearching(false)} />}
-      {error !== null && <Refusal error={error} what="The session was not ended" />}
+      {error !== null && <Refusal error={error} what={t('terminal.notEnded')} />}
       {state.message !== '' && <div className="terminal-notice">{state.message}</div>}
       <div className="terminal-place" ref={place} />
       <KeyBar live={live} hidden={ended} />
       <div className="terminal-status" aria-live="polite">
-        {channel.kind === 'connecting' && <StatusIndicator type="in-progress">Connecting to the node</StatusIndicator>}
+        {channel.kind === 'connecting' && (
+          <StatusIndicator type="in-progress">{t('terminal.connecting')}</StatusIndicator>
+        )}
         {channel.kind === 'open' && state.stalled && (
-          <StatusIndicator type="warning">The node does not answer; what you type is kept and sent</StatusIndicator>
+          <StatusIndicator type="warning">{t('terminal.stalled')}</StatusIndicator>
         )}
         {channel.kind === 'reconnecting' && (
           <>
             <StatusIndicator type="in-progress">
-              Reconnecting… {channel.because}
-              {channel.attempt > 1 ? ` (attempt ${channel.attempt})` : ''}
+              {channel.attempt > 1 ? t('terminal.attempt', { count: channel.attempt }) : t('terminal.reconnecting')}{' '}
+              {channel.because}
             </StatusIndicator>
             <Button variant="inline-link" onClick={() => live.retryNow()}>
-              Try now
+              {t('terminal.tryNow')}
             </Button>
           </>
         )}
         {ended && (
           <>
             <StatusIndicator type={channel.clean ? 'stopped' : 'warning'}>
-              Session ended{channel.reason === '' ? '' : `: ${channel.reason}`}
-              {state.exitCode === null ? '' : ` (exit code ${state.exitCode})`}
+              {endText(channel.reason, state.exitCode)}
             </StatusIndicator>
             <SpaceBetween direction="horizontal" size="xs">
-              <Button onClick={() => startAgain(tab)}>Start again</Button>
-              {!state.encrypted && <Button onClick={() => navigate('sessions', 'replay', live.id)}>Replay</Button>}
-              <Button onClick={onClose}>Close</Button>
+              <Button onClick={() => startAgain(tab)}>{t('terminal.startAgain')}</Button>
+              {!state.encrypted && (
+                <Button onClick={() => navigate('sessions', 'replay', live.id)}>{t('sessions.replay')}</Button>
+              )}
+              <Button onClick={onClose}>{t('common.close')}</Button>
             </SpaceBetween>
           </>
         )}
       </div>
     </div>
   )
+}
+
+/** endText says that a session has ended, and why where that is known. */
+function endText(reason: string, code: number | null): string {
+  if (code === null) return reason === '' ? t('terminal.ended') : t('terminal.endedBecause', { reason })
+  return reason === '' ? t('terminal.endedExit', { code }) : t('terminal.endedBecauseExit', { reason, code })
 }
 
 function Find({ live, onClose }: { live: LiveSession; onClose: () => void }) {
@@ -280,8 +314,8 @@ function Find({ live, onClose }: { live: LiveSession; onClose: () => void }) {
       <Input
         type="search"
         value={text}
-        placeholder="Find in what was shown"
-        ariaLabel="Find"
+        placeholder={t('terminal.findPlaceholder')}
+        ariaLabel={t('terminal.findLabel')}
         onChange={(ev) => {
           setText(ev.detail.value)
           live.search.findPrevious(ev.detail.value, { incremental: true })
@@ -294,9 +328,19 @@ function Find({ live, onClose }: { live: LiveSession; onClose: () => void }) {
           }
         }}
       />
-      <Button variant="icon" iconName="angle-up" ariaLabel="Find the one before" onClick={() => live.search.findPrevious(text)} />
-      <Button variant="icon" iconName="angle-down" ariaLabel="Find the next one" onClick={() => live.search.findNext(text)} />
-      <Button variant="icon" iconName="close" ariaLabel="Stop finding" onClick={leave} />
+      <Button
+        variant="icon"
+        iconName="angle-up"
+        ariaLabel={t('terminal.findPrevious')}
+        onClick={() => live.search.findPrevious(text)}
+      />
+      <Button
+        variant="icon"
+        iconName="angle-down"
+        ariaLabel={t('terminal.findNext')}
+        onClick={() => live.search.findNext(text)}
+      />
+      <Button variant="icon" iconName="close" ariaLabel={t('terminal.findClose')} onClick={leave} />
     </div>
   )
 }

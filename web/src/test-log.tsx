@@ -10,6 +10,7 @@ import { useState } from 'react'
 import { readStream, writeTestEvent } from './log-groups'
 import { Refusal } from './refusal'
 import { readObject, s3 } from './s3'
+import { count, t } from './i18n'
 
 interface Outcome {
   place: string
@@ -23,15 +24,18 @@ async function toBucket(bucket: string, prefix: string, text: string, name: stri
   const key = [...prefix.split('/').filter((p) => p !== ''), `${name}.log`].join('/')
   const place = `s3://${bucket}/${key}`
   try {
-    const put = await s3('PUT', [bucket, key], '', { body: text, headers: { 'Content-Type': 'text/plain; charset=utf-8' } })
-    const facts = [`${new Blob([text]).size} bytes`]
+    const put = await s3('PUT', [bucket, key], '', {
+      body: text,
+      headers: { 'Content-Type': 'text/plain; charset=utf-8' },
+    })
+    const facts = [count('test.bytes', new Blob([text]).size)]
     const version = put.headers.get('X-Amz-Version-Id')
-    facts.push(version === null ? 'no versions are kept' : `version ${version}`)
+    facts.push(version === null ? t('test.unversioned') : t('test.version', { version }))
     const sealed = put.headers.get('X-Amz-Server-Side-Encryption')
-    if (sealed !== null) facts.push(`encrypted with ${sealed}`)
+    if (sealed !== null) facts.push(t('test.encrypted', { algorithm: sealed }))
     const back = await readObject(bucket, key, version ?? '').then(
-      async (res) => ((await res.text()) === text ? 'read back as it was sent' : 'read back differently'),
-      (err: unknown) => `not read back: ${err instanceof Error ? err.message : String(err)}`,
+      async (res) => ((await res.text()) === text ? t('test.same') : t('test.different')),
+      (err: unknown) => t('test.notRead', { message: err instanceof Error ? err.message : String(err) }),
     )
     return { place, facts: [...facts, back] }
   } catch (error) {
@@ -40,14 +44,14 @@ async function toBucket(bucket: string, prefix: string, text: string, name: stri
 }
 
 async function toGroup(group: string, text: string, stream: string): Promise<Outcome> {
-  const place = `Log group ${group}, stream ${stream}`
+  const place = t('test.group', { group, stream })
   try {
     await writeTestEvent(group, stream, text)
     const back = await readStream(group, stream, 1000).then(
-      (r) => (r.events[0]?.message === text ? 'read back as it was sent' : 'read back differently'),
-      (err: unknown) => `not read back: ${err instanceof Error ? err.message : String(err)}`,
+      (r) => (r.events[0]?.message === text ? t('test.same') : t('test.different')),
+      (err: unknown) => t('test.notRead', { message: err instanceof Error ? err.message : String(err) }),
     )
-    return { place, facts: ['1 event', back] }
+    return { place, facts: [t('test.event'), back] }
   } catch (error) {
     return { place, error }
   }
@@ -71,24 +75,24 @@ export function TestLog({ bucket, prefix, group }: { bucket: string; prefix: str
     <SpaceBetween size="s">
       <SpaceBetween size="xs" direction="horizontal" alignItems="center">
         <Button loading={busy} disabled={bucket === '' && group === ''} onClick={() => void send()}>
-          Send a test log
+          {t('test.send')}
         </Button>
         <Box color="text-body-secondary" fontSize="body-s">
-          By you, with your rights; nodes write with those of their role.
+          {t('test.sendHint')}
         </Box>
       </SpaceBetween>
       <div aria-live="polite">
         <SpaceBetween size="s">
           {outcomes.map((o) =>
             o.error === undefined ? (
-              <Alert key={o.place} type="success" header="The test log arrived">
+              <Alert key={o.place} type="success" header={t('test.arrived')}>
                 <code className="wrap">{o.place}</code>
                 <div>
                   <StatusIndicator type="success">{o.facts?.join(', ')}</StatusIndicator>
                 </div>
               </Alert>
             ) : (
-              <Refusal key={o.place} error={o.error} what={`Not delivered to ${o.place}`} />
+              <Refusal key={o.place} error={o.error} what={t('test.failed', { place: o.place })} />
             ),
           )}
         </SpaceBetween>

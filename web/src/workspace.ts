@@ -1,9 +1,15 @@
 // The open terminals of this page, as tabs.
 
-import { call } from './api'
-import type { LiveSession, SavedSession, StartedSession } from './live-session'
+import * as v from 'valibot'
+import { call, IGNORED } from './api'
+import type { LiveSession, SavedSession } from './live-session'
 import { navigate } from './router'
 import { Store } from './store'
+
+const startedSession = v.object({ SessionId: v.string(), TokenValue: v.string(), StreamUrl: v.string() })
+
+/** StartedSession is the answer of StartSession. */
+export type StartedSession = v.InferOutput<typeof startedSession>
 
 /** Target is the node a terminal is for. */
 export interface Target {
@@ -77,11 +83,11 @@ export function startAgain(tab: Tab): void {
 async function start(key: string, target: Target): Promise<void> {
   try {
     const loading = import('./live-session')
-    const started = await call<StartedSession>('AmazonSSM.StartSession', { Target: target.id, Reason: target.reason })
+    const started = await call('AmazonSSM.StartSession', { Target: target.id, Reason: target.reason }, startedSession)
     const { LiveSession } = await loading
     if (!workspace.get().tabs.some((t) => t.key === key)) {
       // The person closed the tab before the session was there.
-      await call('AmazonSSM.TerminateSession', { SessionId: started.SessionId })
+      await call('AmazonSSM.TerminateSession', { SessionId: started.SessionId }, IGNORED)
       return
     }
     change(key, { phase: 'live', live: new LiveSession(started, target.id, fontSize.get()) })
@@ -186,7 +192,7 @@ export async function takeUpKept(owner: string): Promise<void> {
   kept.tabs.forEach((t, i) => {
     const key = tabs[i]!.key
     if (!workspace.get().tabs.some((x) => x.key === key)) {
-      void call('AmazonSSM.TerminateSession', { SessionId: t.session.id }).catch(() => {})
+      void call('AmazonSSM.TerminateSession', { SessionId: t.session.id }, IGNORED).catch(() => {})
       return
     }
     try {

@@ -1,5 +1,13 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { DataChannel, GoneError, type ChannelOptions, type ChannelState, type Grant, type Saved, type WireSocket } from '../src/datachannel'
+import {
+  DataChannel,
+  GoneError,
+  type ChannelOptions,
+  type ChannelState,
+  type Grant,
+  type Saved,
+  type WireSocket,
+} from '../src/datachannel'
 import { cipherOf, type Cipher } from '../src/seal'
 import { decode, encode, newMessageId, type Frame } from '../src/frame'
 
@@ -43,7 +51,16 @@ class FakeSocket implements WireSocket {
   }
   acknowledge(seq: number) {
     this.deliver(
-      frame('acknowledge', 0, 0, JSON.stringify({ AcknowledgedMessageType: 'input_stream_data', AcknowledgedMessageSequenceNumber: seq, IsSequentialMessage: true })),
+      frame(
+        'acknowledge',
+        0,
+        0,
+        JSON.stringify({
+          AcknowledgedMessageType: 'input_stream_data',
+          AcknowledgedMessageSequenceNumber: seq,
+          IsSequentialMessage: true,
+        }),
+      ),
     )
   }
 
@@ -53,7 +70,10 @@ class FakeSocket implements WireSocket {
   get acks() {
     return this.frames
       .filter((f) => f.messageType === 'acknowledge')
-      .map((f) => JSON.parse(str(f.payload)) as { AcknowledgedMessageSequenceNumber: number; AcknowledgedMessageId: string })
+      .map(
+        (f) =>
+          JSON.parse(str(f.payload)) as { AcknowledgedMessageSequenceNumber: number; AcknowledgedMessageId: string },
+      )
   }
   get ackedSeqs() {
     return this.acks.map((a) => a.AcknowledgedMessageSequenceNumber)
@@ -77,29 +97,36 @@ function frame(messageType: string, sequenceNumber: number, payloadType: number,
 const handshakeRequest = (sessionType = 'Standard_Stream', extra: object[] = []) =>
   JSON.stringify({
     AgentVersion: '3.3.0.0',
-    RequestedClientActions: [{ ActionType: 'SessionType', ActionParameters: { SessionType: sessionType, Properties: null } }, ...extra],
+    RequestedClientActions: [
+      { ActionType: 'SessionType', ActionParameters: { SessionType: sessionType, Properties: null } },
+      ...extra,
+    ],
   })
-const handshakeComplete = (message = '') => JSON.stringify({ HandshakeTimeToComplete: 20712449, CustomerMessage: message })
+const handshakeComplete = (message = '') =>
+  JSON.stringify({ HandshakeTimeToComplete: 20712449, CustomerMessage: message })
 
 function open(overrides: Partial<ChannelOptions> = {}, saved?: Saved) {
   const sockets: FakeSocket[] = []
   const states: ChannelState[] = []
   let out = ''
-  const channel = new DataChannel({
-    grant: { url: 'wss://host/v1/data-channel/s-1?role=publish_subscribe', token: 'token-1' },
-    clientId: '43da3921-93fe-4a00-8000-000000000000',
-    resume: () => Promise.resolve<Grant | null>({ url: '', token: 'token-2' }),
-    dial: (url) => {
-      const s = new FakeSocket(url)
-      sockets.push(s)
-      return s
+  const channel = new DataChannel(
+    {
+      grant: { url: 'wss://host/v1/data-channel/s-1?role=publish_subscribe', token: 'token-1' },
+      clientId: '43da3921-93fe-4a00-8000-000000000000',
+      resume: () => Promise.resolve<Grant | null>({ url: '', token: 'token-2' }),
+      dial: (url) => {
+        const s = new FakeSocket(url)
+        sockets.push(s)
+        return s
+      },
+      onOutput: (b) => {
+        out += str(b)
+      },
+      onState: (s) => states.push(s),
+      ...overrides,
     },
-    onOutput: (b) => {
-      out += str(b)
-    },
-    onState: (s) => states.push(s),
-    ...overrides,
-  }, saved)
+    saved,
+  )
   channel.resize({ cols: 120, rows: 33 })
   if (saved === undefined) channel.open()
   else channel.takeUp()
@@ -185,12 +212,18 @@ describe('opening', () => {
 
   it.each([
     ['a port session', handshakeRequest('Port'), [2]],
-    ['encryption', handshakeRequest('Standard_Stream', [{ ActionType: 'KMSEncryption', ActionParameters: {} }]), [1, 3]],
+    [
+      'encryption',
+      handshakeRequest('Standard_Stream', [{ ActionType: 'KMSEncryption', ActionParameters: {} }]),
+      [1, 3],
+    ],
   ])('refuses %s and says so', (_, request, statuses) => {
     const t = open()
     t.socket.accept()
     t.socket.output(0, request, 5)
-    const body = JSON.parse(str(t.socket.stream[0]!.payload)) as { ProcessedClientActions: { ActionStatus: number; Error: string }[] }
+    const body = JSON.parse(str(t.socket.stream[0]!.payload)) as {
+      ProcessedClientActions: { ActionStatus: number; Error: string }[]
+    }
     expect(body.ProcessedClientActions.map((a) => a.ActionStatus)).toEqual(statuses)
     expect(body.ProcessedClientActions.at(-1)!.Error).not.toBe('')
   })
@@ -275,7 +308,14 @@ describe('receiving', () => {
   ])('ends on channel_closed with output %j', (output, clean) => {
     const t = open()
     t.socket.accept()
-    t.socket.deliver(frame('channel_closed', 0, 0, JSON.stringify({ MessageType: 'channel_closed', SchemaVersion: 1, Output: output })))
+    t.socket.deliver(
+      frame(
+        'channel_closed',
+        0,
+        0,
+        JSON.stringify({ MessageType: 'channel_closed', SchemaVersion: 1, Output: output }),
+      ),
+    )
     expect(t.state).toEqual({ kind: 'ended', reason: output, clean })
     expect(t.socket.closed).toBe(true)
     t.socket.drop()
@@ -383,7 +423,8 @@ describe('reconnecting', () => {
   it('tries again while the server is away', async () => {
     let calls = 0
     const t = open({
-      resume: () => (++calls < 4 ? Promise.reject(new Error('fetch failed')) : Promise.resolve({ url: '', token: 't' })),
+      resume: () =>
+        ++calls < 4 ? Promise.reject(new Error('fetch failed')) : Promise.resolve({ url: '', token: 't' }),
     })
     t.socket.accept()
     t.socket.drop()
@@ -524,7 +565,12 @@ describe('a session that is encrypted', { timeout: 30_000 }, () => {
     await soon(() => expect(t.socket.stream).toHaveLength(1))
     expect(body(t.socket.stream[0]!)['ProcessedClientActions']).toEqual([
       { ActionType: 'SessionType', ActionStatus: 1, ActionResult: null, Error: '' },
-      { ActionType: 'KMSEncryption', ActionStatus: 1, ActionResult: { KMSCipherTextKey: wrapped, KMSCipherTextHash: null }, Error: '' },
+      {
+        ActionType: 'KMSEncryption',
+        ActionStatus: 1,
+        ActionResult: { KMSCipherTextKey: wrapped, KMSCipherTextHash: null },
+        Error: '',
+      },
     ])
     const secret = Uint8Array.from([1, 2, 3])
     t.socket.output(1, JSON.stringify({ Challenge: b64(await node.seal(secret)) }), 8)
@@ -543,7 +589,11 @@ describe('a session that is encrypted', { timeout: 30_000 }, () => {
     const typed = t.socket.stream.slice(3)
     expect(typed.map((f) => f.sequenceNumber)).toEqual([3, 4, 5])
     expect(typed.some((f) => /one|two|three/.test(str(f.payload)))).toBe(false)
-    expect(await Promise.all(typed.map(async (f) => str(await node.open(f.payload))))).toEqual(['one ', 'two ', 'three '])
+    expect(await Promise.all(typed.map(async (f) => str(await node.open(f.payload))))).toEqual([
+      'one ',
+      'two ',
+      'three ',
+    ])
 
     // The second comes first, and the first again while it is being opened.
     const [a, b] = [await node.seal(Buffer.from('A')), await node.seal(Buffer.from('B'))]

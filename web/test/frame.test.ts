@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
 import { decode, encode, FrameError, MAX_FRAME, newMessageId, type Frame } from '../src/frame'
-import { sha256 } from '../src/sha256'
+import { sha256 } from '@noble/hashes/sha2.js'
 
 const bytes = (hex: string) => Uint8Array.from(Buffer.from(hex, 'hex'))
 const hex = (b: Uint8Array) => Buffer.from(b).toString('hex')

@@ -10,9 +10,19 @@ it('a log reads as its terminal showed it', () => {
 })
 
 it('a stream is one text, however it was cut', () => {
-  expect(readable([{ at: 1, message: 'on' }, { at: 2, message: 'e\ntwo\n' }])).toEqual([{ text: 'one' }, { text: 'two' }])
-  const record = (eventTime: string, ...sessionData: string[]) => ({ at: 5, message: JSON.stringify({ eventVersion: '1.0', eventTime, sessionData }) })
-  expect(readable([record('2026-01-01T00:00:01Z', 'a', 'b'), record('nonsense', 'c'), { at: 6, message: '{"not":"ours"}' }])).toEqual([
+  expect(
+    readable([
+      { at: 1, message: 'on' },
+      { at: 2, message: 'e\ntwo\n' },
+    ]),
+  ).toEqual([{ text: 'one' }, { text: 'two' }])
+  const record = (eventTime: string, ...sessionData: string[]) => ({
+    at: 5,
+    message: JSON.stringify({ eventVersion: '1.0', eventTime, sessionData }),
+  })
+  expect(
+    readable([record('2026-01-01T00:00:01Z', 'a', 'b'), record('nonsense', 'c'), { at: 6, message: '{"not":"ours"}' }]),
+  ).toEqual([
     { at: Date.parse('2026-01-01T00:00:01Z'), text: 'a' },
     { at: Date.parse('2026-01-01T00:00:01Z'), text: 'b' },
     { at: 5, text: 'c' },
@@ -21,7 +31,13 @@ it('a stream is one text, however it was cut', () => {
 })
 
 it('sizes', () => {
-  expect([0, 1023, 1024, 15 * 1024, 3.5 * 2 ** 20].map(bytes)).toEqual(['0 B', '1023 B', '1.0 KiB', '15 KiB', '3.5 MiB'])
+  expect([0, 1023, 1024, 15 * 1024, 3.5 * 2 ** 20].map(bytes)).toEqual([
+    '0 B',
+    '1023 B',
+    '1.0 KiB',
+    '15 KiB',
+    '3.5 MiB',
+  ])
 })
 
 it('places of logs', () => {

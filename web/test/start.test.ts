@@ -9,8 +9,12 @@ const plain = (s: string) => s.replaceAll(/[\u202f\u2009]/g, ' ')
 
 describe('windows of a permission', () => {
   it('open and close in the zone of who looks', () => {
-    expect(plain(windowText([night], at('2026-04-14T12:00:00Z'), 'Asia/Tokyo', 'en-US'))).toBe('Policy allows it from Apr 15, 2026, 9:00 AM to 1:00 PM (Asia/Tokyo).')
-    expect(plain(windowText([night], at('2026-04-15T01:00:00Z'), 'Asia/Tokyo', 'en-US'))).toBe('Policy allows it until Apr 15, 2026, 1:00 PM (Asia/Tokyo).')
+    expect(plain(windowText([night], at('2026-04-14T12:00:00Z'), 'Asia/Tokyo', 'en-US'))).toBe(
+      'Policy allows it from Apr 15, 2026, 9:00 AM to 1:00 PM (Asia/Tokyo).',
+    )
+    expect(plain(windowText([night], at('2026-04-15T01:00:00Z'), 'Asia/Tokyo', 'en-US'))).toBe(
+      'Policy allows it until Apr 15, 2026, 1:00 PM (Asia/Tokyo).',
+    )
     expect(plain(windowText([night, next], at('2026-04-14T12:00:00Z'), 'UTC', 'en-US'))).toBe(
       'Policy allows it from Apr 15, 2026, 12:00 AM to 4:00 AM, then from Apr 16, 2026, 12:00 PM to Apr 17, 2026, 12:00 PM (UTC).',
     )
@@ -30,9 +34,14 @@ describe('windows of a permission', () => {
 
 describe('a refusal', () => {
   it('is that of policy alone', () => {
-    const check = (Kind: 'Access' | 'Node', Outcome: 'Ready' | 'Failing') => ({ Ready: false, Checks: [{ Kind, Outcome, Text: 'why' }] })
-    expect(refusalOf(check('Access', 'Failing'))).toBe('The action ssm:StartSession is missing on this node.')
-    expect(refusalOf({ ...check('Access', 'Failing'), Windows: [night] })).toMatch(/not allowed on this node at this time/)
+    const check = (Kind: 'Access' | 'Node', Outcome: 'Ready' | 'Failing') => ({
+      Ready: false,
+      Checks: [{ Kind, Outcome, Text: 'why' }],
+    })
+    expect(refusalOf(check('Access', 'Failing'))).toBe('The action ssm:StartSession is not allowed on this node.')
+    expect(refusalOf({ ...check('Access', 'Failing'), Windows: [night] })).toMatch(
+      /not allowed on this node at this time/,
+    )
     expect(refusalOf(check('Node', 'Failing'))).toBe('')
     expect(refusalOf(check('Access', 'Ready'))).toBe('')
     expect(refusalOf(null)).toBe('')
@@ -57,7 +66,7 @@ describe('tags', () => {
   it('have rules', () => {
     const t = (key: string, value = 'v') => ({ key, value })
     expect(mistakenTag(t('', ''), [])).toBe('')
-    expect(mistakenTag(t(''), [])).toMatch(/key is needed/)
+    expect(mistakenTag(t(''), [])).toMatch(/Enter a key/)
     expect(mistakenTag(t('aws:x'), [])).toMatch(/reserved/)
     expect(mistakenTag(t('a'), [t('a')])).toMatch(/twice/)
     expect(mistakenTag(t('名'.repeat(128)), [])).toBe('')

@@ -1,0 +1,104 @@
+// Starting a session without a list of nodes: by a node's ID, its name or a
+// tag.
+
+import Box from '@cloudscape-design/components/box'
+import Button from '@cloudscape-design/components/button'
+import Container from '@cloudscape-design/components/container'
+import FormField from '@cloudscape-design/components/form-field'
+import Header from '@cloudscape-design/components/header'
+import Input from '@cloudscape-design/components/input'
+import SpaceBetween from '@cloudscape-design/components/space-between'
+import { useState } from 'react'
+import { rich, t } from './i18n'
+import { LIST_ACTIONS, nodes, type Node } from './nodes'
+import { requestStart } from './start-request'
+import { useStore } from './store'
+
+const NODE_ID = /^m?i-[0-9a-f]{17}$/
+
+/** matching are the nodes that a text names: by ID, by name, or by a tag as KEY=VALUE. */
+export function matching(list: Node[], text: string): Node[] {
+  const byId = list.filter((n) => n.id === text)
+  if (byId.length > 0) return byId
+  const [key, value] = text.includes('=') ? [text.slice(0, text.indexOf('=')), text.slice(text.indexOf('=') + 1)] : []
+  return list.filter((n) =>
+    key === undefined
+      ? n.name === text || n.computerName === text
+      : n.tags.some((x) => x.key === key && x.value === value),
+  )
+}
+
+/** ConnectTo has one field and starts a session on the node that it names. */
+export function ConnectTo() {
+  const { nodes: list, denied } = useStore(nodes)
+  const [value, setValue] = useState('')
+  const [asked, setAsked] = useState<{ text: string; found: Node[] } | null>(null)
+  const [error, setError] = useState('')
+  const start = () => {
+    const text = value.trim()
+    const found = matching(list, text)
+    setAsked(null)
+    setError('')
+    if (found.length === 1) void requestStart({ id: found[0]!.id, name: found[0]!.name })
+    else if (NODE_ID.test(text)) void requestStart({ id: text, name: '' })
+    else if (found.length > 1) setAsked({ text, found })
+    else setError(denied ? t('nodes.connectId') : t('nodes.connectNone', { value: text }))
+  }
+  return (
+    <form
+      onSubmit={(ev) => {
+        ev.preventDefault()
+        if (value.trim() !== '') start()
+      }}
+    >
+      <Container
+        header={
+          <Header
+            variant="h1"
+            description={
+              denied
+                ? rich('nodes.deniedHint', { action: <code className="wrap">{LIST_ACTIONS.join(' / ')}</code> })
+                : undefined
+            }
+          >
+            {t('nodes.start')}
+          </Header>
+        }
+        footer={
+          <Button variant="primary" formAction="submit" disabled={value.trim() === ''}>
+            {t('nodes.start')}
+          </Button>
+        }
+      >
+        <SpaceBetween size="m">
+          <FormField
+            label={denied ? t('nodes.nodeId') : t('nodes.connectTo')}
+            description={denied ? undefined : t('nodes.connectHint')}
+            errorText={error}
+          >
+            <Input value={value} spellcheck={false} autoComplete="off" onChange={(ev) => setValue(ev.detail.value)} />
+          </FormField>
+          {asked !== null && (
+            <Box>
+              {t('nodes.connectMany', { value: asked.text, count: asked.found.length })}
+              <ul>
+                {asked.found.slice(0, 20).map((n) => (
+                  <li key={n.id}>
+                    <Button
+                      variant="inline-link"
+                      formAction="none"
+                      onClick={() => void requestStart({ id: n.id, name: n.name })}
+                    >
+                      {n.name || n.id}
+                    </Button>{' '}
+                    <code>{n.id}</code>
+                  </li>
+                ))}
+              </ul>
+            </Box>
+          )}
+        </SpaceBetween>
+      </Container>
+    </form>
+  )
+}

@@ -1,0 +1,93 @@
+// The text of a recording: to search in, to jump to, and to export.
+
+import type { CastEvent } from './cast'
+import { plainLines } from './log-text'
+
+// oxlint-disable-next-line no-control-regex -- these are what a terminal alone understands
+const SEQUENCES = /\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]+[0-~]|[0-~])/g
+// oxlint-disable-next-line no-control-regex -- control characters are not part of a line
+const CONTROLS = /[\x00-\x1f\x7f]/g
+
+/** Text is what a session showed, and when each part of it was shown. */
+export interface RecordedText {
+  text: string
+  /** Where in the text the output of each event begins, and its time. */
+  starts: { at: number; time: number }[]
+}
+
+/** textOf puts the output of a recording together. */
+export function textOf(events: readonly CastEvent[]): RecordedText {
+  const starts: RecordedText['starts'] = []
+  const parts: string[] = []
+  let at = 0
+  for (const e of events) {
+    if (e.code !== 'o') continue
+    const part = e.data.replaceAll(SEQUENCES, '')
+    if (part === '') continue
+    starts.push({ at, time: e.time })
+    parts.push(part)
+    at += part.length
+  }
+  return { text: parts.join(''), starts }
+}
+
+/** MOST is how many matches are listed. */
+const MOST = 1000
+
+/** findText lists the times at which a text was shown, in any case of its letters. */
+export function findText(recorded: RecordedText, wanted: string): number[] {
+  if (wanted.trim() === '') return []
+  const times: number[] = []
+  const text = recorded.text.toLowerCase()
+  const needle = wanted.toLowerCase()
+  let start = 0
+  for (let at = text.indexOf(needle); at >= 0 && times.length < MOST; at = text.indexOf(needle, at + needle.length)) {
+    // A text is there when its last character is.
+    const end = at + needle.length - 1
+    while (start + 1 < recorded.starts.length && recorded.starts[start + 1]!.at <= end) start++
+    times.push(recorded.starts[start]!.time)
+  }
+  return times
+}
+
+/** Command is a line that was typed. */
+export interface Command {
+  time: number
+  text: string
+}
+
+/** commandsOf lists the lines that were typed, where input was recorded. */
+export function commandsOf(events: readonly CastEvent[]): Command[] {
+  const commands: Command[] = []
+  let line = ''
+  for (const e of events) {
+    if (e.code !== 'i') continue
+    for (const c of e.data.replaceAll(SEQUENCES, '')) {
+      if (c === '\r' || c === '\n') {
+        const text = line.replaceAll(CONTROLS, '').trim()
+        if (text !== '') commands.push({ time: e.time, text })
+        line = ''
+      } else if (c === '\x7f' || c === '\b') line = line.slice(0, -1)
+      else if (c === '\x03' || c === '\x15') line = ''
+      else line += c
+    }
+  }
+  return commands
+}
+
+/** plainText is the output as lines without what only a terminal understands. */
+export function plainText(events: readonly CastEvent[]): string {
+  const output = events.flatMap((e) => (e.code === 'o' ? [e.data] : [])).join('')
+  return plainLines(output).join('\n') + '\n'
+}
+
+/** needsReturns says whether the output has bare newlines alone, as that of programs without a terminal. */
+export function needsReturns(events: readonly CastEvent[]): boolean {
+  let bare = false
+  for (const e of events) {
+    if (e.code !== 'o') continue
+    if (e.data.includes('\r')) return false
+    bare ||= e.data.includes('\n')
+  }
+  return bare
+}

@@ -1,0 +1,147 @@
+// Every page of the console: its address, its title, where it stands in the
+// navigation, and the action that it is of no use without.
+
+import { lazy, type ComponentType } from 'react'
+import type { SignedIn } from './api'
+import type { PlainKey } from './i18n'
+
+/** PageProps are what every page gets. */
+export interface PageProps {
+  who: SignedIn
+  /** The segments of the path after the page's own. */
+  params: string[]
+}
+
+/** NavigationGroup is a group of links in the navigation. */
+export type NavigationGroup = 'nodes' | 'sessions' | 'access' | 'resources' | 'operate'
+
+/** Route is one page. */
+export interface Route {
+  /** The page's own segments of the path, joined by slashes. */
+  path: string
+  /** How many segments may follow. */
+  params: number
+  title: PlainKey
+  page: ComponentType<PageProps>
+  layout: 'table' | 'default' | 'terminal'
+  /** Where the navigation has a link; none for pages that are reached from others. */
+  group?: NavigationGroup
+  /** The text of the link, where it is not the title. */
+  link?: PlainKey
+  /** The page whose link is highlighted, for pages without one. */
+  parent?: string
+  /** The navigation hides the page from users who may not do this. */
+  needs?: string
+}
+
+/** GROUPS are the groups of the navigation, in their order. */
+export const GROUPS: { id: NavigationGroup; title: PlainKey }[] = [
+  { id: 'nodes', title: 'nav.groupNodes' },
+  { id: 'sessions', title: 'nav.sessions' },
+  { id: 'access', title: 'nav.groupAccess' },
+  { id: 'resources', title: 'nav.groupResources' },
+  { id: 'operate', title: 'nav.groupOperate' },
+]
+
+const NodesPage = lazy(() => import('./nodes-page'))
+const SessionsPage = lazy(() => import('./sessions-page'))
+
+/** ROUTES are the pages, in the order of the navigation. */
+export const ROUTES: Route[] = [
+  { path: 'nodes', params: 0, title: 'nav.nodes', page: NodesPage, layout: 'table', group: 'nodes' },
+  {
+    path: 'nodes',
+    params: 1,
+    title: 'common.node',
+    page: lazy(() => import('./node-page')),
+    layout: 'default',
+    parent: 'nodes',
+  },
+  {
+    path: 'terminals',
+    params: 0,
+    title: 'nav.terminals',
+    page: lazy(() => import('./terminals-page')),
+    layout: 'terminal',
+    group: 'nodes',
+  },
+  {
+    path: 'setup',
+    params: 0,
+    title: 'nav.setup',
+    page: lazy(() => import('./quick-setup-page')),
+    layout: 'default',
+    group: 'nodes',
+    needs: 'ssm:CreateActivation',
+  },
+  {
+    path: 'sessions/active',
+    params: 0,
+    title: 'nav.sessions',
+    link: 'nav.active',
+    page: SessionsPage,
+    layout: 'table',
+    group: 'sessions',
+    needs: 'ssm:DescribeSessions',
+  },
+  {
+    path: 'sessions/history',
+    params: 0,
+    title: 'nav.sessions',
+    link: 'nav.history',
+    page: SessionsPage,
+    layout: 'table',
+    group: 'sessions',
+    needs: 'ssm:DescribeSessions',
+  },
+  {
+    path: 'sessions/watch',
+    params: 1,
+    title: 'replay.title',
+    page: lazy(() => import('./replay-page')),
+    layout: 'default',
+    parent: 'sessions/active',
+  },
+  {
+    path: 'sessions/replay',
+    params: 1,
+    title: 'replay.title',
+    page: lazy(() => import('./replay-page')),
+    layout: 'default',
+    parent: 'sessions/history',
+  },
+  {
+    path: 'preferences',
+    params: 0,
+    title: 'prefs.title',
+    link: 'nav.preferences',
+    page: lazy(() => import('./preferences-page')),
+    layout: 'default',
+    group: 'sessions',
+    needs: 'ssm:GetDocument',
+  },
+  {
+    path: 'simulator',
+    params: 0,
+    title: 'simulator.title',
+    page: lazy(() => import('./simulator-page')),
+    layout: 'default',
+    group: 'access',
+    needs: 'sekisho:ExplainAccess',
+  },
+  { path: 'account', params: 0, title: 'mfa.title', page: lazy(() => import('./factors')), layout: 'default' },
+]
+
+/** HOME is the page at the console's own address. */
+export const HOME = 'nodes'
+
+/** findRoute finds the page of a path, and the segments that follow; null when there is none. */
+export function findRoute(segments: string[]): { route: Route; params: string[] } | null {
+  const path = segments.length === 0 ? HOME.split('/') : segments
+  for (const route of ROUTES) {
+    const own = route.path.split('/')
+    const params = path.slice(own.length)
+    if (own.every((s, i) => s === path[i]) && params.length === route.params) return { route, params }
+  }
+  return null
+}

@@ -1,0 +1,12 @@
+// Schemas that several answers share.
+
+import * as v from 'valibot'
+
+/** awsTime is a time as the API sends it: seconds since 1970, or text; none where there is none. */
+export const awsTime = v.optional(v.union([v.number(), v.string()]))
+
+/** text is a string that may be missing: '' then. */
+export const text = v.optional(v.string(), '')
+
+/** tags are tags as the SSM API sends them. */
+export const tags = v.optional(v.array(v.object({ Key: v.string(), Value: v.string() })), [])

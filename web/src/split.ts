@@ -1,0 +1,7 @@
+// The panel below a page, which the page itself fills.
+
+import type { ReactNode } from 'react'
+import { Store } from './store'
+
+/** splitPanel is what stands in the panel; null for no panel. */
+export const splitPanel = new Store<{ content: ReactNode; open: boolean } | null>(null)

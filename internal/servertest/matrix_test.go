@@ -69,7 +69,7 @@ var inputs = map[string]map[string]any{
 		"resourceArn": "arn:aws:logs:eu-central-1:123456789012:log-group:group", "tags": map[string]string{"k": "v"}, "tagKeys": []string{"k"},
 	}},
 	"sekisho": {"": map[string]any{
-		"SessionId": "alice-aaaaaaaaaaaaaaaaaaaaaaaaaa", "Fingerprint": "0f1e", "InstanceId": "TARGET", "Name": "holidays", "PrincipalArn": "arn:aws:iam::123456789012:user/nobody",
+		"SessionId": "alice-aaaaaaaaaaaaaaaaaaaaaaaaaa", "Fingerprint": "0f1e", "InstanceId": "TARGET", "Name": "holidays", "UserName": "admin", "PolicyName": "p", "Targets": []string{"*"}, "PrincipalArn": "arn:aws:iam::123456789012:user/nobody",
 		"Action": "ssm:StartSession", "Target": "TARGET", "State": "state", "Answer": map[string]any{"id": "x"},
 		"Questions": []any{map[string]any{"Action": "ssm:StartSession", "Target": "TARGET"}},
 	}},
@@ -99,6 +99,7 @@ var open = map[string]struct {
 	"ssm.RequestManagedInstanceRoleToken": {why: "signed with a node's key only"},
 	"sekisho.ResumeSessionByToken":        {anonymous: true, why: "the session's own token is the permission; it is off by default"},
 	"sekisho.CheckSessionStart":           {user: true, node: true, why: "who may not start a session is told so, and nothing else"},
+	"sekisho.BuildPolicy":                 {user: true, node: true, why: "it writes a policy from the request alone"},
 	"sekisho.DescribeMyAccess":            {user: true, node: true, why: "callers ask about themselves"},
 	"ssm.UpdateInstanceInformation":       {node: true, why: "a node reports its own facts"},
 	"ssm.GetDocument":                     {node: true, why: "AmazonSSMManagedInstanceCore"},

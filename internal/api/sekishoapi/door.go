@@ -70,5 +70,6 @@ func New(cfg Config) *api.Door {
 	maps.Copy(out.Operations, d.quickSetupOperations())
 	maps.Copy(out.Operations, d.startOperations())
 	maps.Copy(out.Operations, d.calendarOperations())
+	maps.Copy(out.Operations, d.grantOperations())
 	return out
 }

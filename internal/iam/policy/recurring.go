@@ -159,6 +159,13 @@ func weekdayPattern(cmp comparison, value string) func(string) bool {
 	return func(day string) bool { return p.match(day, nil) }
 }
 
+// ValidTimeOfDay reports whether a policy can name a time of day: HH:MM or
+// HH:MM:SS, up to 24:00.
+func ValidTimeOfDay(s string) bool {
+	_, ok := parseTimeOfDay(s)
+	return ok
+}
+
 // parseTimeOfDay reads HH:MM or HH:MM:SS as seconds since midnight. 24:00 is
 // the end of the day.
 func parseTimeOfDay(s string) (int64, bool) {

@@ -1,0 +1,75 @@
+package cli
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"sekisho/internal/client"
+)
+
+func grantAccess(dial dialer) *cobra.Command {
+	var in client.GrantInput
+	var notBefore, notAfter string
+	var apply bool
+	c := &cobra.Command{
+		Use:   "grant --target TARGET",
+		Short: "Write the policy that lets somebody open sessions",
+		Long: `Write the policy that lets somebody open sessions: on which nodes, when and
+from where. The policy is printed. With --apply it is attached to the user,
+group or role as an inline policy, replacing one of the same name.`,
+		Example: `  sekisho grant --user alice --target tag:Env=prod --weekdays mon-fri --from 09:00 --to 18:00 --zone Asia/Tokyo \\
+    --source-ip 203.0.113.0/24 --apply
+  sekisho grant --target mi-0123456789abcdef0 --mfa --except holidays`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			for _, t := range []struct {
+				flag, text string
+				to         *float64
+			}{{"--not-before", notBefore, &in.NotBefore}, {"--not-after", notAfter, &in.NotAfter}} {
+				if t.text == "" {
+					continue
+				}
+				when, err := time.Parse(time.RFC3339, t.text)
+				if err != nil {
+					return fmt.Errorf("%s: %q is not a time such as 2026-04-15T02:00:00Z", t.flag, t.text)
+				}
+				*t.to = client.Seconds(when)
+			}
+			return with(dial, func(c *client.Client) error {
+				build := c.BuildPolicy
+				if apply {
+					build = c.GrantAccess
+				}
+				text, err := build(cmd.Context(), in)
+				if err != nil {
+					return err
+				}
+				_, err = fmt.Fprintln(cmd.OutOrStdout(), text)
+				return err
+			})
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&in.UserName, "user", "", "user who gets the policy")
+	f.StringVar(&in.GroupName, "group", "", "group that gets the policy")
+	f.StringVar(&in.RoleName, "role", "", "role that gets the policy")
+	f.StringVar(&in.PolicyName, "policy-name", "sekisho-grant", "name of the inline policy")
+	f.StringSliceVar(&in.Targets, "target", nil, "node ID, tag:KEY=VALUE, or * for every node; repeatable")
+	f.StringSliceVar(&in.Documents, "document", nil, "session document that may be used (default the shell); repeatable")
+	f.StringSliceVar(&in.Weekdays, "weekdays", nil, "such as mon-fri or sat,sun")
+	f.StringVar(&in.From, "from", "", "local time of day from which it is allowed, HH:MM")
+	f.StringVar(&in.To, "to", "", "local time of day until which it is allowed; may be on the next day")
+	f.StringVar(&in.Zone, "zone", "", "time zone of --weekdays, --from and --to, such as Asia/Tokyo")
+	f.StringVar(&notBefore, "not-before", "", "time before which nothing is allowed, such as 2026-04-15T02:00:00Z")
+	f.StringVar(&notAfter, "not-after", "", "time from which nothing is allowed any more")
+	f.StringSliceVar(&in.SourceIPs, "source-ip", nil, "address or CIDR range it is allowed from; repeatable")
+	f.BoolVar(&in.MFA, "mfa", false, "require a second factor")
+	f.StringSliceVar(&in.During, "during", nil, "calendar during which it is allowed; repeatable")
+	f.StringSliceVar(&in.Except, "except", nil, "calendar during which it is not allowed; repeatable")
+	f.BoolVar(&apply, "apply", false, "attach the policy")
+	c.MarkFlagsMutuallyExclusive("user", "group", "role")
+	_ = c.MarkFlagRequired("target") // it exists
+	return c
+}

@@ -175,6 +175,27 @@ func TestLateClient(t *testing.T) {
 	srv.Completes(c.ID, 1)
 }
 
+// TestClientWithoutHandshake: a client that makes no handshake has a shell all
+// the same, and loses nothing that it types meanwhile.
+func TestClientWithoutHandshake(t *testing.T) {
+	t.Parallel()
+	srv := agenttest.New(t)
+	start(t, srv, nil)
+	c := srv.StartSession(agenttest.Start{
+		Ungreeted: true, Size: mgs.Size{Cols: 91, Rows: 19},
+		Document: `{"schemaVersion":"1.0","sessionType":"Standard_Stream","inputs":{"sekisho":{"banner":"Hello.\nBe good."}}}`,
+	})
+	c.Type("stty size; exit\n")
+	out := c.AwaitOutput("19 91")
+	if !strings.HasPrefix(out, "Hello.\r\nBe good.\r\n") {
+		t.Errorf("no banner: %q", out)
+	}
+	if n := c.Largest(); n > 1024 {
+		t.Errorf("a message of %d bytes", n)
+	}
+	srv.Completes(c.ID, 1)
+}
+
 func TestReport(t *testing.T) {
 	t.Parallel()
 	srv := agenttest.New(t)

@@ -28,6 +28,9 @@ type Start struct {
 	NoSize   bool     // never tell a size
 	Refuse   bool     // refuse the handshake
 	Silent   bool     // until Greet, do not answer the handshake
+	// Ungreeted makes no handshake, as old clients do: it sends its size, and
+	// what is typed, at once.
+	Ungreeted bool
 	// Parameters are the document's.
 	Parameters map[string]any
 	// Key is the data key that the client has for a document with a key of
@@ -184,6 +187,11 @@ func (c *Client) answer(ctx context.Context, b []byte) {
 		return
 	}
 	c.s.update(func() { c.request = &request })
+	if c.start.Ungreeted {
+		c.Resize(c.start.Size)
+		c.s.update(func() { c.complete = true })
+		return
+	}
 	select {
 	case <-c.greet:
 	case <-ctx.Done():

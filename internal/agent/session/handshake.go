@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"sekisho"
 	"sekisho/internal/agent/plugin"
 	"sekisho/internal/agent/uplink"
+	"sekisho/internal/ssmdoc"
 	"sekisho/internal/wire/datachannel"
 	"sekisho/internal/wire/mgs"
 )
@@ -53,7 +55,15 @@ func (s *Session) handshake(ctx context.Context, ch *datachannel.Channel, doc *c
 		return nil, fmt.Errorf("handshake: %w", err)
 	}
 	c := &client{stream: ch}
-	response, err := c.await(ctx, ch)
+	response, err := c.await(ctx, ch, doc.mayGoUngreeted())
+	if errors.Is(err, errUngreeted) {
+		ch.SetMaxPayload(payloadOther)
+		if banner := doc.Inputs.Sekisho.Banner; banner != "" {
+			err = ch.Send(ctx, mgs.PayloadOutput, []byte(strings.ReplaceAll(banner, "\n", "\r\n")+"\r\n"))
+			return c, err
+		}
+		return c, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -121,9 +131,27 @@ func (s *Session) request(doc *content, properties json.RawMessage) ([]byte, err
 
 // await waits for the client's answer. Like AWS's agent it drops whatever
 // else comes first, but for the size of the terminal.
-func (c *client) await(ctx context.Context, ch *datachannel.Channel) (mgs.HandshakeResponse, error) {
+//
+// A client that knows no handshakes, as the npm package ssm-session, sends its
+// size and what is typed instead. Where ungreeted allows that, await returns
+// errUngreeted for such a client, and the stream of c begins with what it sent.
+func (c *client) await(ctx context.Context, ch *datachannel.Channel, ungreeted bool) (mgs.HandshakeResponse, error) {
+	var early []payload
+	wait, cancel := context.WithCancel(ctx)
+	defer cancel()
 	for {
-		pt, b, err := ch.Receive(ctx)
+		pt, b, err := ch.Receive(wait)
+		if wait.Err() != nil && ctx.Err() == nil {
+			c.stream = &begun{Stream: ch, early: early}
+			return mgs.HandshakeResponse{}, errUngreeted
+		}
+		if ungreeted && err == nil && (pt == mgs.PayloadSize || pt == mgs.PayloadOutput) && len(early) < maxEarly {
+			if len(early) == 0 {
+				patience := time.AfterFunc(ungreetedAfter, cancel)
+				defer patience.Stop()
+			}
+			early = append(early, payload{pt, b})
+		}
 		if err != nil {
 			return mgs.HandshakeResponse{}, fmt.Errorf("handshake: %w", err)
 		}
@@ -142,6 +170,43 @@ func (c *client) await(ctx context.Context, ch *datachannel.Channel) (mgs.Handsh
 			return response, err
 		}
 	}
+}
+
+// errUngreeted says that the client makes no handshake.
+var errUngreeted = errors.New("the client makes no handshake")
+
+// ungreetedAfter is how long a client that has sent something else first may
+// take to answer the handshake. AWS's plugin answers before it sends anything.
+const ungreetedAfter = 2 * time.Second
+
+// maxEarly bounds what is kept of a client that has not answered.
+const maxEarly = 64
+
+// mayGoUngreeted reports whether a session does without the handshake: AWS's
+// agent makes none for a shell or a command at a terminal without encryption.
+func (d *content) mayGoUngreeted() bool {
+	return (d.SessionType == ssmdoc.StandardStream || d.SessionType == ssmdoc.InteractiveCommands) && d.Inputs.KMSKeyID == ""
+}
+
+type payload struct {
+	pt mgs.PayloadType
+	b  []byte
+}
+
+// begun is a stream the beginning of which has been received.
+type begun struct {
+	plugin.Stream
+	early []payload
+}
+
+// Receive implements [plugin.Stream].
+func (s *begun) Receive(ctx context.Context) (mgs.PayloadType, []byte, error) {
+	if len(s.early) > 0 {
+		first := s.early[0]
+		s.early = s.early[1:]
+		return first.pt, first.b, nil
+	}
+	return s.Stream.Receive(ctx)
 }
 
 // encrypt has both ends encrypt, and makes sure that the client does.

@@ -461,6 +461,27 @@ func TestOneBadFrameClosesThatChannelAlone(t *testing.T) {
 	}
 }
 
+// TestAcknowledgedAcknowledgements: some clients acknowledge everything. That
+// says nothing about output of the same number.
+func TestAcknowledgedAcknowledgements(t *testing.T) {
+	with(t, sekisho.Session{}, func(w *world) {
+		agent, client := w.agent(), w.client()
+		key := input(0, "k")
+		client.send(key)
+		agent.send(output(0, "a"))
+		agent.drain(t)
+		ack := ackOf(key)
+		agent.send(ack)
+		client.drain(t)
+		client.send(mgs.NewAckOf(mgs.TypeAcknowledge, ack.ID, 0))
+		client.send(mgs.NewAckOf(mgs.TypeChannelClosed, ack.ID, 0))
+		want(t, "the agent", say(agent.drain(t)), "")
+		client.Close("")
+		synctest.Wait()
+		want(t, "output of that number is not taken for acknowledged", say(w.client().drain(t)), "0=a")
+	})
+}
+
 func TestDeadlines(t *testing.T) {
 	t.Run("the agent never comes", func(t *testing.T) {
 		with(t, sekisho.Session{}, func(w *world) {

@@ -133,6 +133,7 @@ type Channel struct {
 	cfg      Config
 	sends    string // message type of our stream
 	receives string // message type of the peer's
+	parse    func(frame []byte) (mgs.Message, error)
 
 	turn    chan struct{} // held by the one Send in progress, so that its pieces stay together
 	sendIDs *rand.ChaCha8 // guarded by turn
@@ -217,6 +218,7 @@ func New(cfg Config) *Channel {
 		cfg:        cfg,
 		sends:      mgs.TypeInputStreamData,
 		receives:   mgs.TypeOutputStreamData,
+		parse:      mgs.Parse,
 		turn:       make(chan struct{}, 1),
 		sendIDs:    newIDs(),
 		ackIDs:     newIDs(),
@@ -231,7 +233,7 @@ func New(cfg Config) *Channel {
 		pace:       newPace(cfg.WindowBytes, cfg.MaxDelay),
 	}
 	if cfg.Role == AgentLeg {
-		c.sends, c.receives = c.receives, c.sends
+		c.sends, c.receives, c.parse = c.receives, c.sends, mgs.ParseClient
 	}
 	return c
 }

@@ -656,6 +656,7 @@ func TestWhatIsIgnored(t *testing.T) {
 	p.write(output(1<<62, "much further"))
 	p.write(mgs.NewAgentSessionState("alice-x", mgs.SessionStateConnected))
 	p.write(mgs.New("of_some_later_day", []byte("{}")))
+	p.write(mgs.NewAckOf(mgs.TypeAcknowledge, mgs.NewUUID(), 99)) // some acknowledge everything
 	p.write(output(0, "a"))
 	receive(t, c, "a")
 	for i := range int64(9) {

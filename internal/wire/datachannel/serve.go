@@ -125,7 +125,7 @@ func (c *Channel) handle(ctx context.Context, binary bool, b []byte) error {
 	if !binary {
 		return c.violation("text where a frame was expected")
 	}
-	m, err := mgs.Parse(b)
+	m, err := c.parse(b)
 	if err != nil {
 		return c.violation("%v", err)
 	}
@@ -164,8 +164,12 @@ func (c *Channel) violation(format string, args ...any) error {
 }
 
 func (c *Channel) handleAck(a mgs.Acknowledge) error {
-	if a.Type != c.sends {
+	switch a.Type {
+	case c.sends:
+	case c.receives:
 		return c.violation("acknowledgement of %s", a.Type)
+	default:
+		return nil // some peers acknowledge every message, acknowledgements included
 	}
 	c.mu.Lock()
 	switch {

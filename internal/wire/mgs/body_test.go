@@ -105,7 +105,6 @@ func TestParseAck(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{
-		strings.Replace(usual, "input_stream_data", "acknowledge", 1),
 		strings.Replace(usual, "40", "-1", 1),
 		strings.Replace(usual, "40", "040", 1),
 		strings.Replace(usual, "40", "99999999999999999999", 1),

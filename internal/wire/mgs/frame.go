@@ -197,6 +197,26 @@ func (m *Message) AppendTo(dst []byte) []byte {
 	return append(dst, m.Payload...)
 }
 
+// ParseClient is Parse for frames of clients. It also accepts the digest of the
+// npm package ssm-session, which sends the first half of the hexadecimal SHA-256
+// as text. AWS's agent checks no digest. Frames of agents are not read so
+// leniently: AWS's plugin does check them.
+func ParseClient(frame []byte) (Message, error) {
+	m, digest, err := parse(frame)
+	if err != nil || len(m.Payload) == 0 {
+		return m, err
+	}
+	sum := sha256.Sum256(m.Payload)
+	var half [len(digest)]byte
+	hex.Encode(half[:], sum[:len(sum)/2])
+	if digest != sum && digest != half {
+		return Message{}, errDigest
+	}
+	return m, nil
+}
+
+var errDigest = errors.New("mgs: payload digest does not match")
+
 // Parse reads one frame and checks all of it. The message's payload aliases
 // frame. A digest is not checked on an empty payload, as no peer does.
 func Parse(frame []byte) (Message, error) {
@@ -205,7 +225,7 @@ func Parse(frame []byte) (Message, error) {
 		return Message{}, err
 	}
 	if len(m.Payload) > 0 && sha256.Sum256(m.Payload) != digest {
-		return Message{}, errors.New("mgs: payload digest does not match")
+		return Message{}, errDigest
 	}
 	return m, nil
 }
@@ -260,7 +280,7 @@ func parse(frame []byte) (m Message, digest [32]byte, err error) {
 }
 
 func parseType(field []byte) (string, error) {
-	b := bytes.TrimRight(field, " \x00")
+	b := bytes.TrimLeft(bytes.TrimRight(field, " \x00"), "\x00") // some pad with NUL on the left
 	if len(b) == 0 {
 		return "", errors.New("mgs: message type is empty")
 	}

@@ -290,3 +290,39 @@ func BenchmarkParseAck(b *testing.B) {
 		}
 	}
 }
+
+// TestFramesOfLooseClients: what AWS's agent accepts of clients is accepted, as
+// far as a frame still proves that it is whole.
+func TestFramesOfLooseClients(t *testing.T) {
+	t.Parallel()
+	m := mgs.NewStreamData(mgs.TypeInputStreamData, 3, mgs.PayloadOutput, []byte("ls\r"))
+	plain := m.AppendTo(nil)
+	loose := bytes.Clone(plain)
+	typ := mgs.TypeInputStreamData
+	copy(loose[4:36], append(make([]byte, 32-len(typ)), typ...))
+	sum := sha256.Sum256(m.Payload)
+	copy(loose[80:112], hex.EncodeToString(sum[:16]))
+	got, err := mgs.ParseClient(loose)
+	if err != nil || got.Type != typ || got.Seq != 3 || string(got.Payload) != "ls\r" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if _, err := mgs.ParseClient(plain); err != nil {
+		t.Errorf("a frame as AWS's client sends it: %v", err)
+	}
+	if _, err := mgs.Parse(loose); err == nil {
+		t.Error("half a digest passes towards AWS's plugin, which refuses it")
+	}
+	for name, spoil := range map[string]func(b []byte){
+		"payload":  func(b []byte) { b[len(b)-1] ^= 1 },
+		"digest":   func(b []byte) { b[111] ^= 1 },
+		"nothing":  func(b []byte) { clear(b[80:112]) },
+		"type":     func(b []byte) { b[10] = 'x' },
+		"only NUL": func(b []byte) { clear(b[4:36]) },
+	} {
+		bad := bytes.Clone(loose)
+		spoil(bad)
+		if m, err := mgs.ParseClient(bad); err == nil {
+			t.Errorf("%s: accepted as %+v", name, m)
+		}
+	}
+}

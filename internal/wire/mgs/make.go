@@ -34,8 +34,8 @@ func AppendAck(dst []byte, a Acknowledge) []byte {
 }
 
 // ParseAck reads the body of an acknowledgement: any JSON, but fastest and
-// without allocating in the form AppendAck writes. Only stream data can be
-// acknowledged.
+// without allocating in the form AppendAck writes. Some clients
+// acknowledge messages that are not stream data: the caller checks the type.
 func ParseAck(b []byte) (Acknowledge, error) {
 	a, ok := parseUsualAck(b)
 	if !ok {
@@ -44,8 +44,8 @@ func ParseAck(b []byte) (Acknowledge, error) {
 			return Acknowledge{}, err
 		}
 	}
-	if a.Type != TypeInputStreamData && a.Type != TypeOutputStreamData {
-		return Acknowledge{}, errors.New("mgs: acknowledgement of something that is not stream data")
+	if a.Type == "" {
+		return Acknowledge{}, errors.New("mgs: acknowledgement of no message type")
 	}
 	if a.Seq < 0 {
 		return Acknowledge{}, errors.New("mgs: acknowledgement of a negative sequence number")

@@ -61,7 +61,7 @@ func (op Operation) Audits(member string) bool { return member != op.hidden && a
 // auditedMembers are the members of requests that the audit trail shows, in
 // lower case. An operation can hide one of them with [Hide].
 var auditedMembers = nameSet(`
-	accountalias minimumpasswordlength requiresymbols requirenumbers requireuppercasecharacters requirelowercasecharacters
+	accountalias fieldindexnames minimumpasswordlength requiresymbols requirenumbers requireuppercasecharacters requirelowercasecharacters
 	attributename includelinkedaccounts accountidentifiers datasources fieldindexnames
 	allowuserstochangepassword maxpasswordage passwordreuseprevention hardexpiry
 	accesskeyid accountidstoadd accountidstoremove action actionnames activationid agent agentname agentstatus

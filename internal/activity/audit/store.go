@@ -45,7 +45,7 @@ type Query struct {
 	ResourceType string
 	ResourceName string // a name or an ARN
 	Start, End   time.Time
-	Before       int64 // records with a smaller number only; 0 = from the newest
+	Before       int64 // number of the record that ended the previous page; 0 = from the newest
 	Limit        int   // must be positive
 }
 
@@ -87,7 +87,8 @@ type Store interface {
 	// AuditAfter returns up to limit records with numbers above seq, the
 	// smallest first.
 	AuditAfter(ctx context.Context, seq int64, limit int) ([]Record, error)
-	// LookupAudit returns the records q selects, the greatest number first.
+	// LookupAudit returns the records q selects, the newest first: by time, then
+	// by number.
 	LookupAudit(ctx context.Context, q Query) ([]Record, error)
 	// AuditHeads returns all heads, the smallest number first.
 	AuditHeads(ctx context.Context) ([]Head, error)

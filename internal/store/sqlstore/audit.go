@@ -4,7 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
+	"math"
 	"strings"
 
 	"sekisho"
@@ -52,8 +52,8 @@ func appendAudit(ctx context.Context, tx *sql.Tx, r *audit.Record) error {
 		return err
 	}
 	for i, res := range r.Resources {
-		if _, err := tx.ExecContext(ctx, `INSERT INTO audit_resources (seq, pos, name, arn, type) VALUES ($1, $2, $3, $4, $5)`,
-			r.Seq, i, res.Name, res.ARN, res.Type); err != nil {
+		if _, err := tx.ExecContext(ctx, `INSERT INTO audit_resources (seq, pos, name, arn, type, time) VALUES ($1, $2, $3, $4, $5, $6)`,
+			r.Seq, i, res.Name, res.ARN, res.Type, micros(r.Time)); err != nil {
 			return err
 		}
 	}
@@ -142,40 +142,71 @@ func (d *DB) LookupAudit(ctx context.Context, q audit.Query) ([]audit.Record, er
 	if q.Limit <= 0 {
 		return nil, errors.New("audit look-up without a limit")
 	}
-	where, args := []string{"seq > 0"}, []any(nil)
-	add := func(cond string, v any) {
-		args = append(args, v)
-		where = append(where, strings.ReplaceAll(cond, "?", fmt.Sprintf("$%d", len(args))))
-	}
-	for _, c := range []struct{ cond, value string }{
-		{"event_id = ?", q.EventID},
-		{"event_name = ?", q.EventName},
-		{"event_source = ?", q.EventSource},
-		{"username = ?", q.Username},
-		{"access_key_id = ?", q.AccessKeyID},
-		{"seq IN (SELECT seq FROM audit_resources WHERE type = ?)", q.ResourceType},
-		{"seq IN (SELECT seq FROM audit_resources WHERE name = ? OR arn = ?)", q.ResourceName},
-	} {
-		if c.value != "" {
-			add(c.cond, c.value)
+	before := int64(0) // time of the record q.Before
+	if q.Before > 0 {
+		err := d.sql.QueryRowContext(ctx, `SELECT time FROM audit_records WHERE seq = $1`, q.Before).Scan(&before)
+		if err != nil {
+			return nil, notFound(err, "audit record %d does not exist", q.Before)
 		}
 	}
-	if q.ReadOnly != nil {
-		add("read_only = ?", *q.ReadOnly)
+	query, args := auditQuery(&q, before)
+	return d.auditRecords(ctx, query, args...)
+}
+
+// auditQuery selects the page after the record q.Before, which is of the given
+// time. The first filter uses its index; a unary plus keeps the others from
+// being chosen in its place.
+func auditQuery(q *audit.Query, before int64) (string, []any) {
+	var where conditions
+	from, at, indexed := "audit_records r", "r", false
+	resource := func(column, value string) {
+		switch {
+		case value == "":
+		case !indexed:
+			// A record may have several resources that match: the first counts.
+			indexed, at = true, "x"
+			from = "audit_resources x CROSS JOIN audit_records r ON r.seq = x.seq"
+			where.add("x."+column+" = ? AND NOT EXISTS (SELECT 1 FROM audit_resources y WHERE y.seq = x.seq AND y.pos < x.pos AND y."+column+" = ?)", value, value)
+		default:
+			where.add("EXISTS (SELECT 1 FROM audit_resources z WHERE z.seq = r.seq AND +z."+column+" = ?)", value)
+		}
 	}
+	filter := func(column string, value any, set bool) {
+		if !set {
+			return
+		}
+		plus := ""
+		if indexed {
+			plus = "+"
+		}
+		indexed = true
+		where.add(plus+"r."+column+" = ?", value)
+	}
+	filter("event_id", q.EventID, q.EventID != "")
+	name := "name"
+	if strings.HasPrefix(q.ResourceName, "arn:") {
+		name = "arn"
+	}
+	resource(name, q.ResourceName)
+	filter("access_key_id", q.AccessKeyID, q.AccessKeyID != "")
+	filter("username", q.Username, q.Username != "")
+	filter("event_name", q.EventName, q.EventName != "")
+	resource("type", q.ResourceType)
+	filter("event_source", q.EventSource, q.EventSource != "")
+	filter("read_only", q.ReadOnly != nil && *q.ReadOnly, q.ReadOnly != nil)
 	if !q.Start.IsZero() {
-		add("time >= ?", micros(q.Start))
+		where.add(at+".time >= ?", micros(q.Start))
 	}
+	end := int64(math.MaxInt64)
 	if !q.End.IsZero() {
-		add("time <= ?", micros(q.End))
+		end = micros(q.End)
 	}
 	if q.Before > 0 {
-		add("seq < ?", q.Before)
+		end = min(end, before)
+		where.add("("+at+".time < ? OR "+at+".seq < ?)", before, q.Before)
 	}
-	args = append(args, q.Limit)
-	records, err := d.auditRecords(ctx, fmt.Sprintf(`SELECT `+auditColumns+` FROM audit_records WHERE %s ORDER BY seq DESC LIMIT $%d`,
-		strings.Join(where, " AND "), len(args)), args...)
-	return records, err
+	where.add(at+".time <= ?", end)
+	return where.query("SELECT r."+strings.ReplaceAll(auditColumns, ", ", ", r.")+" FROM "+from, at+".time DESC, "+at+".seq DESC", q.Limit)
 }
 
 // AuditHeads implements [audit.Store].

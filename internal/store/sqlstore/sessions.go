@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
-	"strings"
 	"time"
 
 	"sekisho"
@@ -107,44 +106,56 @@ func (d *DB) UpdateSession(ctx context.Context, id sekisho.SessionID, change fun
 
 // Sessions implements [broker.Store].
 func (d *DB) Sessions(ctx context.Context, q broker.Query) ([]*sekisho.Session, error) {
-	where, args := []string{"active = $1"}, []any{q.Active}
-	add := func(cond string, v any) {
-		args = append(args, v)
-		where = append(where, strings.ReplaceAll(cond, "?", fmt.Sprintf("$%d", len(args))))
-	}
-	if !q.StartedAfter.IsZero() {
-		add("started_at > ?", micros(q.StartedAfter))
-	}
-	if !q.StartedBefore.IsZero() {
-		add("started_at < ?", micros(q.StartedBefore))
-	}
-	if q.Target != "" {
-		add("target = ?", q.Target)
-	}
-	if q.Owner != "" {
-		add("owner = ?", q.Owner)
-	}
-	if q.Status != "" {
-		add("status = ?", q.Status)
-	}
-	if q.Lapsing {
-		where = append(where, "permission <> ''")
-	}
-	if q.ID != "" {
-		add("id = ?", q.ID)
-	}
+	var last *sekisho.Session
 	if q.After != "" {
-		last, err := d.Session(ctx, q.After)
-		if err != nil {
+		var err error
+		if last, err = d.Session(ctx, q.After); err != nil {
 			return nil, err
 		}
-		args = append(args, micros(last.StartedAt), last.ID)
-		n := len(args)
-		where = append(where, fmt.Sprintf("(started_at < $%d OR (started_at = $%d AND id > $%d))", n-1, n-1, n))
 	}
-	args = append(args, q.Limit)
-	return queryAll(ctx, d.sql, scanSession, fmt.Sprintf(`SELECT `+sessionColumns+` FROM sessions WHERE %s
-		ORDER BY started_at DESC, id LIMIT $%d`, strings.Join(where, " AND "), len(args)), args...)
+	query, args := sessionsQuery(&q, last)
+	return queryAll(ctx, d.sql, scanSession, query, args...)
+}
+
+// sessionsQuery selects the page after last. The most selective filter uses its
+// index; a unary plus keeps the others from being chosen in its place.
+func sessionsQuery(q *broker.Query, last *sekisho.Session) (string, []any) {
+	var where conditions
+	indexed := false
+	filter := func(column, value string) {
+		if value == "" {
+			return
+		}
+		if indexed {
+			column = "+" + column
+		}
+		indexed = true
+		where.add(column+" = ?", value)
+	}
+	filter("id", q.ID)
+	active := "active = ?"
+	if indexed {
+		active = "+active = ?"
+	}
+	where.add(active, q.Active)
+	filter("target", q.Target)
+	filter("owner", q.Owner)
+	filter("status", string(q.Status))
+	if q.Lapsing {
+		where.add("permission <> ''")
+	}
+	if !q.StartedAfter.IsZero() {
+		where.add("started_at > ?", micros(q.StartedAfter))
+	}
+	if !q.StartedBefore.IsZero() {
+		where.add("started_at < ?", micros(q.StartedBefore))
+	}
+	if last != nil {
+		// Written so that the first comparison bounds the range of the index.
+		where.add("started_at <= ?", micros(last.StartedAt))
+		where.add("(started_at < ? OR id > ?)", micros(last.StartedAt), last.ID)
+	}
+	return where.query("SELECT "+sessionColumns+" FROM sessions", "started_at DESC, id", q.Limit)
 }
 
 // PutToken implements [broker.Store].

@@ -29,13 +29,13 @@ func checkAlias(name string) error {
 	case strings.HasPrefix(name, "alias/aws/"):
 		return awsproto.SenderError("NotAuthorizedException", "Aliases that begin with alias/aws/ are reserved.")
 	case !kmskey.ValidAlias(name):
-		return awsproto.SenderError("InvalidAliasNameException", "%q is not a name for a key: after alias/ come letters, digits and /_-.", name)
+		return awsproto.SenderError("InvalidAliasNameException", "The alias %q is not valid: after alias/ it can have letters, digits and the characters /_-", name)
 	}
 	return nil
 }
 
-// target is the key that an alias is to lead to; the caller may give it a
-// name.
+// target authorizes the call on the key that an alias will point to and returns
+// the key.
 func (d *door) target(ctx context.Context, c *api.Call, in *aliasRequest) (*kmskey.Key, error) {
 	if strings.HasPrefix(in.TargetKeyID, "alias/") || strings.Contains(in.TargetKeyID, ":alias/") {
 		return nil, awsproto.SenderError("ValidationException", "Aliases must refer to keys, not to aliases.")
@@ -57,8 +57,7 @@ func (d *door) createAlias(ctx context.Context, c *api.Call, in *aliasRequest) (
 	return &struct{}{}, d.Keys.CreateAlias(ctx, in.AliasName, k.ID)
 }
 
-// leadsTo asks for the operation on an alias, and on the key that it leads to
-// now.
+// leadsTo authorizes the operation on an alias and on the key that it points to.
 func (d *door) leadsTo(ctx context.Context, c *api.Call, name string) error {
 	if err := c.Authorize(ctx, action(c), d.Keys.AliasARN(name)); err != nil {
 		return err
@@ -69,7 +68,7 @@ func (d *door) leadsTo(ctx context.Context, c *api.Call, name string) error {
 	}
 	k, err := d.Keys.Key(ctx, a.KeyID)
 	if sekisho.IsNotFound(err) {
-		return nil // its day of deletion has come
+		return nil // the key was deleted
 	}
 	if err != nil {
 		return err

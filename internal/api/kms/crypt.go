@@ -27,7 +27,7 @@ func contextKeys(context map[string]string, more ...authz.Key) ([]authz.Key, err
 	return append(keys, authz.Many("kms:EncryptionContextKeys", slices.Sorted(maps.Keys(context)))), nil
 }
 
-// algorithm refuses what a symmetric key does not do.
+// algorithm refuses the algorithms of asymmetric keys.
 func algorithm(name string) error {
 	if name == "" || name == symmetric {
 		return nil
@@ -187,16 +187,16 @@ type decryptAnswer struct {
 	Plaintext           []byte
 }
 
-// maker returns the key that made a ciphertext, once the caller may do action
-// with it, and the key that the request says has made it, if it names one.
+// maker authorizes action on the key of a ciphertext and returns that key. demanded
+// is the ID of the key that the request names, if it names one.
 func (d *door) maker(ctx context.Context, c *api.Call, action, named string, blob []byte, keys []authz.Key) (k *kmskey.Key, demanded string, err error) {
 	made, err := kmskey.MadeBy(blob)
 	if err != nil {
 		return nil, "", err
 	}
 	if named != "" {
-		// The key that was named decides who may ask; whether it made the
-		// ciphertext is told afterwards.
+		// The named key authorizes the call. Only then is it compared with the key
+		// that made the ciphertext.
 		if k, err = d.findFor(ctx, c, action, named, keys...); err != nil {
 			return nil, "", err
 		}
@@ -264,7 +264,7 @@ func (d *door) reEncrypt(ctx context.Context, c *api.Call, in *reEncryptRequest)
 	if err != nil {
 		return nil, err
 	}
-	// When there is no such key, asking for it below says so.
+	// A missing key is reported by findFor below.
 	leads, err := d.Keys.Resolve(ctx, in.DestinationKeyID)
 	if err != nil && !sekisho.IsNotFound(err) {
 		return nil, err

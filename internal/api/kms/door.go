@@ -1,10 +1,10 @@
 // Package kms is the KMS door: keys, aliases and the operations that encrypt
 // with them, over [sekisho/internal/storage/kmskey].
 //
-// Every operation on a key is decided by the key's policy and the caller's
-// policies together: the key's policy has to allow, and where it allows the
-// account only, as the default policy does, the caller's own policies have to
-// allow too.
+// The key's policy, the key's grants and the caller's policies together decide
+// every operation on a key. The key's policy or a grant has to allow it. If the
+// key's policy allows only the account, as the default policy does, the caller's
+// own policies have to allow it too.
 package kms
 
 import (
@@ -26,12 +26,13 @@ import (
 
 // Policies are the policies of principals and of resources.
 type Policies interface {
-	// SetUnderResource joins the policies of p with that of a resource, which
-	// has to allow whatever the others say.
+	// SetUnderResource joins the policies of p with a resource's policy, which has to
+	// allow too.
 	SetUnderResource(ctx context.Context, p *sekisho.Principal, resource *policy.Document) (*policy.Set, error)
-	// ResourcePolicy checks a resource's policy and finds whom it names.
+	// ResourcePolicy checks a resource's policy and returns the IDs of the principals
+	// that it names.
 	ResourcePolicy(ctx context.Context, document string) (names map[string]string, err error)
-	// ResourcePolicyToday is the policy with the names they have today.
+	// ResourcePolicyToday is the policy with the current names of these principals.
 	ResourcePolicyToday(ctx context.Context, document string, names map[string]string) (string, error)
 }
 
@@ -84,7 +85,7 @@ func New(cfg Config) *api.Door {
 			"RetireGrant":         api.Write(d.retireGrant),
 			"RevokeGrant":         api.Write(d.revokeGrant),
 
-			// CloudTrail calls these read-only: they change nothing.
+			// As in CloudTrail, these are read-only: they change nothing.
 			"GenerateDataKey":                 api.Read(d.generateDataKey),
 			"GenerateDataKeyWithoutPlaintext": api.Read(d.generateDataKeyWithoutPlaintext),
 			"GenerateRandom":                  api.Read(d.generateRandom),
@@ -95,7 +96,7 @@ func New(cfg Config) *api.Door {
 	}
 }
 
-// named gives the faults that KMS has names for their names.
+// named gives errors the codes of KMS.
 func named(err error) error {
 	for _, f := range []struct {
 		fault error
@@ -114,7 +115,7 @@ func named(err error) error {
 	return err
 }
 
-// action is the action of the operation that was called.
+// action is the policy action of the called operation.
 func action(c *api.Call) string { return "kms:" + c.Operation }
 
 // keyed decides by a principal's policies and a key's.
@@ -159,7 +160,7 @@ func (d *door) decide(ctx context.Context, c *api.Call, action string, k *kmskey
 	return c.DecideBy(ctx, a, action, d.Keys.ARN(k.ID), keys...)
 }
 
-// keySpec is what policies see of every key.
+// keySpec are the condition keys that all keys have.
 func keySpec(account string) []authz.Key {
 	return []authz.Key{
 		authz.One("kms:CallerAccount", account), authz.One("kms:KeySpec", symmetric), authz.One("kms:KeyUsage", encryptDecrypt),
@@ -167,7 +168,7 @@ func keySpec(account string) []authz.Key {
 	}
 }
 
-// The one kind of key there is.
+// All keys are of this kind.
 const (
 	symmetric      = "SYMMETRIC_DEFAULT"
 	encryptDecrypt = "ENCRYPT_DECRYPT"
@@ -187,9 +188,8 @@ func (d *door) authorize(ctx context.Context, c *api.Call, action string, k *kms
 	return nil
 }
 
-// find returns the key that a request names, once the caller may do the
-// operation with it. Who may not know whether a key exists is refused before
-// being told.
+// find returns the key that a request names, after authorizing the operation on
+// it. A caller without permission learns nothing about which keys exist.
 func (d *door) find(ctx context.Context, c *api.Call, keyID string, keys ...authz.Key) (*kmskey.Key, error) {
 	return d.findFor(ctx, c, action(c), keyID, keys...)
 }
@@ -230,7 +230,7 @@ func (d *door) byID(ctx context.Context, c *api.Call, keyID string, keys ...auth
 	return d.find(ctx, c, keyID, keys...)
 }
 
-// tag is a tag on the wire.
+// tag is a tag in requests and answers.
 type tag struct{ TagKey, TagValue string }
 
 const maxTags = 50
@@ -273,19 +273,19 @@ func tagList(set map[string]string) []tag {
 	return tags
 }
 
-// paging is what every listing takes.
+// paging are the members of every listing's request.
 type paging struct {
 	Limit  *int64
 	Marker string
 }
 
-// more is what every listing answers with.
+// more are the members of every listing's answer.
 type more struct {
 	NextMarker string `json:"NextMarker,omitempty"`
 	Truncated  bool
 }
 
-// page cuts one page out of a listing in the order of place.
+// page returns one page of a listing that is sorted by place.
 func page[T any](all []T, place func(T) string, in paging, most, usual int64) ([]T, more, error) {
 	limit := usual
 	if in.Limit != nil {
@@ -314,7 +314,7 @@ func page[T any](all []T, place func(T) string, in paging, most, usual int64) ([
 	return all, more{base64.RawURLEncoding.EncodeToString([]byte(place(all[limit-1]))), true}, nil
 }
 
-// dryRun is the answer to a request that only asked whether it would succeed.
+// dryRun is the answer to an authorized request with the DryRun option.
 func dryRun(asked bool) error {
 	if !asked {
 		return nil
@@ -322,7 +322,7 @@ func dryRun(asked bool) error {
 	return &awsproto.Error{Code: "DryRunOperationException", Message: "The request would have succeeded, but the DryRun option is set.", Status: http.StatusPreconditionFailed, Sender: true}
 }
 
-// unsupported refuses what other kinds of keys would need.
+// unsupported refuses features of other kinds of keys.
 func unsupported(format string, args ...any) error {
 	return awsproto.SenderError("UnsupportedOperationException", format, args...)
 }

@@ -55,8 +55,8 @@ func (d *door) metadata(k *kmskey.Key) keyMetadata {
 
 type keyAnswer struct{ KeyMetadata keyMetadata }
 
-// defaultPolicy lets the account decide: everything is left to the policies
-// of its users and roles.
+// defaultPolicy leaves every decision to the policies of the account's users and
+// roles.
 func defaultPolicy(account string) string {
 	return `{
   "Version" : "2012-10-17",
@@ -76,16 +76,16 @@ func defaultPolicy(account string) string {
 func (in *createKeyRequest) check() error {
 	for _, spec := range []string{in.KeySpec, in.CustomerMasterKeySpec} {
 		if spec != "" && spec != symmetric {
-			return unsupported("Sekisho makes keys of the spec %s only, not %s.", symmetric, spec)
+			return unsupported("The key spec %[2]s is not supported: use %[1]s.", symmetric, spec)
 		}
 	}
 	switch {
 	case in.KeyUsage != "" && in.KeyUsage != encryptDecrypt:
-		return unsupported("Sekisho makes keys for %s only, not for %s.", encryptDecrypt, in.KeyUsage)
+		return unsupported("The key usage %[2]s is not supported: use %[1]s.", encryptDecrypt, in.KeyUsage)
 	case in.Origin != "" && in.Origin != originKMS || in.CustomKeyStoreID != "" || in.XksKeyID != "":
-		return unsupported("Sekisho makes the material of keys itself: Origin can only be %s.", originKMS)
+		return unsupported("Imported key material and custom key stores are not supported: Origin must be %s.", originKMS)
 	case in.MultiRegion:
-		return unsupported("There is one region: a multi-Region key has nowhere to be replicated to.")
+		return unsupported("Multi-Region keys are not supported: there is one region.")
 	case len(in.Tags) > maxTags:
 		return awsproto.SenderError("LimitExceededException", "A key has at most %d tags.", maxTags)
 	}

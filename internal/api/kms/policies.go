@@ -21,15 +21,15 @@ func equalFold(a, b string) bool { return strings.ToLower(a) == strings.ToLower(
 // maxPolicy is AWS's quota for a key policy.
 const maxPolicy = 32 << 10
 
-// onlyPolicy is the one name that a key policy can have.
+// onlyPolicy is the name of every key policy.
 const onlyPolicy = "default"
 
 func bypass(asked bool) authz.Key {
 	return authz.One("kms:BypassPolicyLockoutSafetyCheck", strconv.FormatBool(asked))
 }
 
-// checkPolicy refuses a key policy that is wrong or, unless the caller insists,
-// one after which the caller could not change it again.
+// checkPolicy refuses an invalid key policy and, unless the caller insists, one that
+// would keep the caller from changing it again.
 func (d *door) checkPolicy(ctx context.Context, c *api.Call, arn, document string, insists bool) (kmskey.Policy, error) {
 	if len(document) > maxPolicy {
 		return kmskey.Policy{}, sekisho.Errorf(sekisho.CodeLimit, "A key policy has at most %d bytes.", maxPolicy)

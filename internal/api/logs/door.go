@@ -66,8 +66,8 @@ func (d *door) arn(group string) string {
 	return "arn:aws:logs:" + d.Region + ":" + d.Account + ":log-group:" + group
 }
 
-// onGroup asks policy for an action on a group. Policies name a group with
-// and without what is in it ("NAME:*"), and either grants.
+// onGroup authorizes an action on a group. Policies name a group as NAME or as
+// NAME:*, and either form grants.
 func (d *door) onGroup(ctx context.Context, c *api.Call, action, group string, keys ...authz.Key) error {
 	inside, err := c.Decide(ctx, action, d.arn(group)+":log-stream:", keys...)
 	if err != nil {
@@ -90,7 +90,7 @@ func (d *door) onStream(ctx context.Context, c *api.Call, action, group, stream 
 	return c.Authorize(ctx, action, d.arn(group)+":log-stream:"+stream)
 }
 
-// groupOf is the group that a name or an ARN means.
+// groupOf returns the name of the group that a name or an ARN names.
 func (d *door) groupOf(name, identifier string) (string, error) {
 	if name != "" && identifier != "" {
 		return "", sekisho.Errorf(sekisho.CodeInvalid, "LogGroup name and LogGroup ARN cannot both be given.")
@@ -411,7 +411,7 @@ type describeStreamsAnswer struct {
 	NextToken  string         `json:"nextToken,omitempty"`
 }
 
-// sequenceToken is what clients of older days send back. It means nothing.
+// sequenceToken is for old clients, which send it back. It has no meaning.
 const sequenceToken = "49590000000000000000000000000000000000000000000000000000"
 
 func (d *door) describeLogStreams(ctx context.Context, c *api.Call, in *describeStreamsRequest) (*describeStreamsAnswer, error) {
@@ -448,7 +448,7 @@ func (d *door) describeLogStreams(ctx context.Context, c *api.Call, in *describe
 	}
 	if after != "" {
 		i := slices.IndexFunc(streams, func(s *loggroup.Stream) bool { return s.Name == after })
-		streams = streams[i+1:] // from the start when it went meanwhile
+		streams = streams[i+1:] // from the start if that stream was deleted
 	}
 	out := &describeStreamsAnswer{LogStreams: []streamAnswer{}}
 	for i, s := range streams {
@@ -540,7 +540,7 @@ type eventsRequest struct {
 	StartFromHead      bool     `json:"startFromHead"`
 }
 
-// query reads what both ways of reading have in common.
+// query reads the parameters that GetLogEvents and FilterLogEvents share.
 func (d *door) query(in *eventsRequest) (loggroup.Query, int, error) {
 	q := loggroup.Query{}
 	limit, err := limitOf(in.Limit, loggroup.MaxEvents)
@@ -610,7 +610,7 @@ func (d *door) getLogEvents(ctx context.Context, c *api.Call, in *eventsRequest)
 	}
 	q.Streams = []string{in.LogStreamName}
 	q.Backward = !in.StartFromHead
-	// Where an empty page stands: before everything, or behind it.
+	// An empty page without a token is before all events.
 	first, last := loggroup.Place{Time: time.UnixMilli(0)}, loggroup.Place{Time: time.UnixMilli(0)}
 	if in.NextToken != "" {
 		direction, place, err := readPlace(in.NextToken)

@@ -18,7 +18,7 @@ import (
 	"sekisho/internal/wire/awsproto"
 )
 
-// maxXML bounds a request body in XML: a thousand keys to be deleted fit.
+// maxXML bounds a request body in XML. A DeleteObjects of 1000 keys fits.
 const maxXML = 2 << 20
 
 var serviceOps = map[string]operation{
@@ -57,7 +57,7 @@ var bucketOps = map[string]operation{
 	"GET lifecycle":            {"GetBucketLifecycleConfiguration", getLifecycle},
 	"PUT lifecycle":            {"PutBucketLifecycleConfiguration", putLifecycle},
 	"DELETE lifecycle":         {"DeleteBucketLifecycle", deleteLifecycle},
-	// What cannot be set here is answered as unset.
+	// Configurations that cannot be set are reported as not set.
 	"GET cors":           {"GetBucketCors", unset("s3:GetBucketCORS", missing("NoSuchCORSConfiguration", "The CORS configuration does not exist"), nil)},
 	"GET website":        {"GetBucketWebsite", unset("s3:GetBucketWebsite", missing("NoSuchWebsiteConfiguration", "The specified bucket does not have a website configuration"), nil)},
 	"GET replication":    {"GetBucketReplication", unset("s3:GetReplicationConfiguration", missing("ReplicationConfigurationNotFoundError", "The replication configuration was not found"), nil)},
@@ -74,7 +74,7 @@ type payer struct {
 	Payer   string
 }
 
-// element is an XML element with a name of its own and, maybe, a text.
+// element is an XML element with any name and optional text.
 type element struct {
 	XMLName xml.Name
 	Xmlns   string `xml:"xmlns,attr"`
@@ -83,7 +83,7 @@ type element struct {
 
 func empty(name string) element { return element{XMLName: xml.Name{Local: name}, Xmlns: xmlns} }
 
-// unset answers for a configuration that no bucket here has.
+// unset answers for a configuration that no bucket can have.
 func unset(action string, e *awsproto.Error, v any) func(context.Context, *request) (answer, error) {
 	return func(ctx context.Context, q *request) (answer, error) {
 		if err := q.allow(ctx, action, objects.ARN(q.bucket)); err != nil {
@@ -105,7 +105,8 @@ func (q *request) readXML(v any) error {
 	return parseXML(b, v)
 }
 
-// readXMLUnchecked is readXML where checksum headers do not speak of the body.
+// readXMLUnchecked is readXML for operations whose checksum headers are not about
+// the body.
 func (q *request) readXMLUnchecked(v any) error {
 	b, err := io.ReadAll(io.LimitReader(q.Content(), maxXML+1))
 	if err != nil {
@@ -124,7 +125,8 @@ func parseXML(b []byte, v any) error {
 	return nil
 }
 
-// readBody reads a small body and holds it to what the sender says of it.
+// readBody reads a small body and compares it with the size and checksums that the
+// request states.
 func (q *request) readBody(limit int64) ([]byte, error) {
 	c, err := q.content()
 	if err != nil {
@@ -361,8 +363,8 @@ func putEncryption(ctx context.Context, q *request) (answer, error) {
 	return answer{}, q.setBucketKey(ctx, rule.BucketKeyEnabled)
 }
 
-// deleteEncryption brings the bucket back to the default, which is to encrypt:
-// no bucket is without.
+// deleteEncryption restores the default, which is encryption: no bucket is
+// without.
 func deleteEncryption(ctx context.Context, q *request) (answer, error) {
 	if err := q.allow(ctx, "s3:PutEncryptionConfiguration", objects.ARN(q.bucket)); err != nil {
 		return answer{}, err
@@ -624,8 +626,8 @@ func bucketACL(ctx context.Context, q *request) (answer, error) {
 	return answer{xml: q.ownerACL()}, nil
 }
 
-// noACL refuses access control lists but those that give the owner what it
-// has: buckets are their owner's, with all that is in them.
+// noACL refuses access control lists, except those that only repeat the owner's
+// rights: the bucket owner owns every object.
 func (q *request) noACL(harmless string) error {
 	for _, name := range []string{"Full-Control", "Read", "Read-Acp", "Write", "Write-Acp"} {
 		if q.header("X-Amz-Grant-"+name) != "" {

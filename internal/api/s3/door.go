@@ -2,9 +2,9 @@
 // [sekisho/internal/storage/objects].
 //
 // Buckets are addressed by path (host/bucket/key) and by host
-// (bucket.host/key). Requests are signed in the header or presigned; bodies
-// come as they are or in aws-chunked framing, and are never held in memory.
-// Nobody is let in unsigned, whatever a bucket's policy says.
+// (bucket.host/key). Requests are signed in the header or presigned. Bodies are
+// plain or in aws-chunked framing, and are streamed. Unsigned requests are
+// refused, whatever a bucket's policy says.
 package s3
 
 import (
@@ -24,6 +24,7 @@ import (
 	"sekisho/internal/api"
 	"sekisho/internal/iam/authz"
 	"sekisho/internal/iam/policy"
+	"sekisho/internal/safetext"
 	"sekisho/internal/storage/objects"
 	"sekisho/internal/wire/awsproto"
 	"sekisho/internal/wire/id"
@@ -32,8 +33,8 @@ import (
 
 const xmlns = "http://s3.amazonaws.com/doc/2006-03-01/"
 
-// Policies joins a caller's policies with that of a resource, and knows whom
-// the latter names.
+// Policies joins a caller's policies with a resource's, and resolves the
+// principals that the latter names.
 type Policies interface {
 	ResourcePolicy(ctx context.Context, document string) (names map[string]string, err error)
 	ResourcePolicyToday(ctx context.Context, document string, names map[string]string) (string, error)
@@ -48,11 +49,11 @@ type Config struct {
 	Policies Policies
 	Account  string
 	Region   string
-	// SessionLogs guards the logs of sessions against the nodes that write
-	// them; nil guards none.
+	// SessionLogs protects session logs against the nodes that write them; nil
+	// protects none.
 	SessionLogs SessionLogs
-	// RefuseLogRewrites refuses to nodes to write logs a second time where that
-	// would be kept as a version, too.
+	// RefuseLogRewrites refuses a node's second write to a log even where it
+	// would become a new version.
 	RefuseLogRewrites bool
 }
 
@@ -84,8 +85,8 @@ func New(cfg Config) *Door {
 	return d
 }
 
-// Front answers the requests that are for S3 and hands the others to next.
-// hosts are the names of this server whose subdomains are buckets.
+// Front answers the requests that are signed for S3 and passes the others to
+// next. Subdomains of hosts are buckets.
 func (d *Door) Front(hosts []string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !wanted(r) {
@@ -116,7 +117,7 @@ func old(r *http.Request) bool {
 	return strings.HasPrefix(r.Header.Get("Authorization"), "AWS ") || q.Has("AWSAccessKeyId") && q.Has("Signature") && q.Has("Expires")
 }
 
-// wanted reports whether a request is for S3: it is signed for S3.
+// wanted reports whether a request is signed for S3.
 func wanted(r *http.Request) bool {
 	if old(r) {
 		return true
@@ -132,7 +133,7 @@ func wanted(r *http.Request) bool {
 	return len(parts) == 5 && parts[3] == "s3"
 }
 
-// address finds the bucket and the key that a request is about.
+// address finds the bucket and the key of a request.
 func address(r *http.Request, hosts []string) (bucket, key string) {
 	bucket = hostBucket(r.Host, hosts)
 	path := strings.TrimPrefix(r.URL.Path, "/")
@@ -143,8 +144,8 @@ func address(r *http.Request, hosts []string) (bucket, key string) {
 	return bucket, key
 }
 
-// hostBucket is the bucket that a host names: what stands before one of the
-// server's own names, or before the label "s3" or "s3-…".
+// hostBucket is the bucket that a host names: the part before one of the server's
+// own names, or before the label "s3" or "s3-…".
 func hostBucket(host string, hosts []string) string {
 	if i := strings.LastIndexByte(host, ':'); i > strings.LastIndexByte(host, ']') {
 		host = host[:i]
@@ -193,7 +194,7 @@ type operation struct {
 	handle func(ctx context.Context, q *request) (answer, error)
 }
 
-// answer is what remains to be sent once a call is in the audit trail.
+// answer is sent once the call is in the audit trail.
 type answer struct {
 	status int
 	xml    any // nil = no body
@@ -251,8 +252,8 @@ func title(s string) string {
 	return strings.ToUpper(s[:1]) + s[1:]
 }
 
-// ServeAs answers a request of a principal that the console has verified. The
-// bucket and the key stand in its path.
+// ServeAs answers a request of a principal that the console has verified. Its
+// path has the bucket and the key.
 func (d *Door) ServeAs(w http.ResponseWriter, r *http.Request, p *sekisho.Principal) {
 	q := &request{Door: d, w: w, r: r, query: r.URL.Query()}
 	q.bucket, q.key, _ = strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
@@ -295,12 +296,12 @@ func continueEmpty(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// answer answers a request, once enter has verified whose it is.
+// answer answers a request once enter has verified its caller.
 func (d *Door) answer(q *request, enter func(operation string) (*api.Call, bool)) {
 	w, r := q.w, q.r
 	op, known := q.find()
 	h := w.Header()
-	// An object may be a page of scripts, and must not run as one of ours.
+	// An object may be a page with scripts. It must not run on the console's origin.
 	h.Set("Content-Security-Policy", "sandbox; default-src 'none'")
 	h.Set("X-Content-Type-Options", "nosniff")
 	if q.bucket != "" {
@@ -334,7 +335,7 @@ func (d *Door) answer(q *request, enter func(operation string) (*api.Call, bool)
 		return
 	}
 	if err := q.send(ans); err != nil {
-		// The client learns by the missing rest: a status is no longer possible.
+		// The status is sent already. An aborted body shows the client that it failed.
 		d.Log.WarnContext(r.Context(), "answer not delivered", "service", "s3", "operation", op.name, "request_id", q.RequestID, "error", err)
 		panic(http.ErrAbortHandler)
 	}
@@ -407,14 +408,8 @@ func (q *request) params() map[string]any {
 	return m
 }
 
-// clip bounds what strangers write into messages and records. The longest key
-// fits.
-func clip(s string) string {
-	if len(s) > objects.MaxKey {
-		s = s[:objects.MaxKey] + "…"
-	}
-	return strings.ToValidUTF8(s, "�")
-}
+// clip bounds what callers write into messages and records. The longest key fits.
+func clip(s string) string { return safetext.Line(s, objects.MaxKey) }
 
 // header is a header field, or the query parameter in which a presigned URL
 // carries it.
@@ -432,8 +427,8 @@ func (q *request) header(name string) string {
 	return ""
 }
 
-// allow asks the caller's policies and the bucket's for action on resource,
-// and fails where there is no such bucket.
+// allow decides action on resource by the caller's policies and the bucket's. A
+// missing bucket is an error.
 func (q *request) allow(ctx context.Context, action, resource string, keys ...authz.Key) error {
 	if err := q.may(ctx, q.config, action, resource, keys...); err != nil {
 		return err
@@ -444,7 +439,7 @@ func (q *request) allow(ctx context.Context, action, resource string, keys ...au
 	return nil
 }
 
-// may is allow for any bucket; nil is one that does not exist.
+// may is allow for any bucket; b is nil for one that does not exist.
 func (q *request) may(ctx context.Context, b *objects.Bucket, action, resource string, keys ...authz.Key) error {
 	keys = append(keys, q.keys()...)
 	if b == nil || b.Settings.Policy == "" {
@@ -469,7 +464,7 @@ func (q *request) may(ctx context.Context, b *objects.Bucket, action, resource s
 	return nil
 }
 
-// policy is a bucket's policy with the names of today.
+// policy is a bucket's policy with the current names of its principals.
 func (q *request) policy(ctx context.Context, b *objects.Bucket) (string, error) {
 	return q.Policies.ResourcePolicyToday(ctx, b.Settings.Policy, b.Settings.PolicyNames)
 }
@@ -511,7 +506,7 @@ func (q *request) keys() []authz.Key {
 	return keys
 }
 
-// ownerID stands for the account where S3 shows a canonical user ID.
+// ownerID is the canonical user ID of the account.
 func (d *Door) ownerID() string {
 	sum := sha256.Sum256([]byte("canonical user of " + d.Account))
 	return hex.EncodeToString(sum[:])
@@ -532,7 +527,7 @@ func (t isoTime) MarshalText() ([]byte, error) {
 	return []byte(t.UTC().Format("2006-01-02T15:04:05.000Z")), nil
 }
 
-// bodyError words what went wrong while a body was read.
+// bodyError unwraps the signature error behind a failed read of a body.
 func bodyError(err error) error {
 	if e, ok := errors.AsType[*sigv4.Error](err); ok {
 		return e

@@ -13,7 +13,7 @@ import (
 	"sekisho/internal/wire/awsproto"
 )
 
-// faults are the names that S3 has for errors of the object store.
+// faults are S3's codes for errors of the object store.
 var faults = []struct {
 	err    error
 	code   string
@@ -43,7 +43,7 @@ var faults = []struct {
 	{objects.ErrSize, "InvalidRequest", http.StatusBadRequest},
 }
 
-// onWire names an error as S3 does.
+// onWire gives an error S3's code.
 func (q *request) onWire(err error) error {
 	for _, f := range faults {
 		if !errors.Is(err, f.err) {
@@ -69,7 +69,7 @@ func (q *request) onWire(err error) error {
 	return err
 }
 
-// fault is an error of the sender, status 400.
+// fault is an error of the client, with status 400.
 func fault(code, format string, args ...any) *awsproto.Error {
 	return awsproto.SenderError(code, format, args...)
 }

@@ -10,8 +10,7 @@ import (
 	"sekisho/internal/storage/objects"
 )
 
-// maxPage is the largest page of a listing; more may be asked for and are not
-// given.
+// maxPage is the largest page of a listing. Larger requests get this many.
 const maxPage = 1000
 
 // number reads a count from the query.
@@ -34,12 +33,12 @@ func number(name, s string, otherwise, most int) (int, error) {
 	return min(int(n), most), nil
 }
 
-// listing reads what all listings have in common, and asks policy.
+// listing reads the parameters that all listings have, and authorizes the call.
 func (q *request) listing(ctx context.Context, action, limit string) (objects.Listing, func(string) string, error) {
 	l := objects.Listing{Bucket: q.bucket, Prefix: q.query.Get("prefix"), Delimiter: q.query.Get("delimiter")}
 	plain := func(s string) string { return s }
 	var keys []authz.Key
-	// The keys are absent when the parameters are.
+	// A condition key is absent if its parameter is.
 	for _, name := range []string{"prefix", "delimiter"} {
 		if q.query.Has(name) {
 			keys = append(keys, authz.One("s3:"+name, q.query.Get(name)))
@@ -64,7 +63,7 @@ func (q *request) listing(ctx context.Context, action, limit string) (objects.Li
 	return l, plain, fault("InvalidArgument", "Invalid Encoding Method specified in Request")
 }
 
-// encodeKey is a key with encoding-type url.
+// encodeKey encodes a key for encoding-type url.
 func encodeKey(s string) string {
 	const digits = "0123456789ABCDEF"
 	var b strings.Builder
@@ -205,7 +204,7 @@ func listObjectVersions(ctx context.Context, q *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	// Versions and markers stand in one order, under two names.
+	// Versions and delete markers are in one order, as two kinds of elements.
 	type version struct {
 		XMLName           xml.Name
 		Key               string

@@ -9,9 +9,9 @@ import (
 	"sekisho/internal/api/s3"
 )
 
-// TestEveryOperationAsksPolicy calls every operation as one who may nothing,
-// on what exists and on what does not: each refuses, each is in the trail,
-// and none tells whether there is something.
+// TestEveryOperationAsksPolicy calls every operation without any permission, on
+// buckets that exist and that do not: each refuses, each is in the trail, and no
+// answer depends on what exists.
 func TestEveryOperationAsksPolicy(t *testing.T) {
 	t.Parallel()
 	r := start(t)

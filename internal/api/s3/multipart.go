@@ -44,7 +44,7 @@ func startUpload(ctx context.Context, q *request) (answer, error) {
 	}{Xmlns: xmlns, Bucket: q.bucket, Key: q.key, UploadID: u.ID}}, nil
 }
 
-// upload finds the upload that the query names, once policy allows action.
+// upload authorizes action and finds the upload that the query names.
 func (q *request) upload(ctx context.Context, action string) (*objects.Upload, error) {
 	if err := q.allow(ctx, action, q.arn()); err != nil {
 		return nil, err

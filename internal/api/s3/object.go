@@ -171,8 +171,8 @@ func check(c objects.Content, b []byte) error {
 	return nil
 }
 
-// refused are headers that ask for what is not here. To ignore one would be
-// to promise it.
+// refused are headers of features that are missing here. Ignoring one would
+// promise the feature.
 var refused = []string{
 	"X-Amz-Server-Side-Encryption-Customer-Algorithm", "X-Amz-Server-Side-Encryption-Customer-Key",
 	"X-Amz-Copy-Source-Server-Side-Encryption-Customer-Algorithm", "X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id",
@@ -180,7 +180,7 @@ var refused = []string{
 	"X-Amz-Website-Redirect-Location", "X-Amz-Write-Offset-Bytes",
 }
 
-// facts are what a request says about the object it makes.
+// facts are the properties that a request gives the object.
 func (q *request) facts() (objects.Facts, error) {
 	f := objects.Facts{}
 	if err := q.noACL("bucket-owner-full-control"); err != nil && q.header("X-Amz-Acl") != "private" {
@@ -237,7 +237,7 @@ func (q *request) facts() (objects.Facts, error) {
 	return f, nil
 }
 
-// condition is what must hold for a write.
+// condition is the precondition of a write.
 func (q *request) condition() (objects.Condition, error) {
 	none, match := q.r.Header.Get("If-None-Match"), q.r.Header.Get("If-Match")
 	if none != "" && none != "*" || none != "" && match != "" {
@@ -246,7 +246,7 @@ func (q *request) condition() (objects.Condition, error) {
 	return objects.Condition{Absent: none == "*", ETag: strings.Trim(match, `"`)}, nil
 }
 
-// written sets the headers of a version that was made.
+// written sets the headers of a new version.
 func (q *request) written(v *objects.Version) {
 	h := q.w.Header()
 	h.Set("Etag", `"`+v.ETag+`"`)
@@ -326,7 +326,7 @@ func (q *request) hide(ctx context.Context, b *objects.Bucket, err error) error 
 	return err
 }
 
-// open finds what is to be read, for GET and HEAD.
+// open finds the version that GET or HEAD reads.
 func (q *request) open(ctx context.Context) (*objects.Object, error) {
 	version := q.query.Get("versionId")
 	if err := q.readable(ctx, q.config, q.bucket, q.key, version); err != nil {
@@ -387,7 +387,7 @@ const writeTimeout = time.Minute
 
 // Write implements [io.Writer].
 func (p *deadlineWriter) Write(b []byte) (int, error) {
-	// Not every connection has deadlines; those of tests in memory do not.
+	// Connections of tests in memory have no deadlines.
 	_ = p.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
 	n, err := p.ResponseWriter.Write(b)
 	_ = p.conn.SetWriteDeadline(time.Time{})
@@ -417,7 +417,7 @@ func (q *request) describe(v *objects.Version, sum objects.Checksum) {
 	q.versionHeader(v.ID)
 	q.expirationHeader(v)
 	for name, value := range f.Metadata {
-		h["x-amz-meta-"+name] = []string{value} // Set would change the case, which readers keep
+		h["x-amz-meta-"+name] = []string{value} // clients keep the case, which Set would change
 	}
 	if f.Tags != nil {
 		h.Set("X-Amz-Tagging-Count", itoa(len(f.Tags)))
@@ -428,7 +428,7 @@ func (q *request) describe(v *objects.Version, sum objects.Checksum) {
 	}
 }
 
-// override sets the headers that a reader chooses.
+// override sets the response headers that the request chooses.
 func (q *request) override() {
 	for _, name := range []string{"Content-Type", "Content-Language", "Expires", "Cache-Control", "Content-Disposition", "Content-Encoding"} {
 		if v := q.query.Get("response-" + strings.ToLower(name)); v != "" {
@@ -505,7 +505,7 @@ func parseRange(spec string, size int64) (off, n int64, some bool, err error) {
 	}
 	number := func(s string) int64 {
 		v, err := strconv.ParseInt(s, 10, 64)
-		if err != nil { // more digits than any size has
+		if err != nil { // more digits than any size
 			return 1<<63 - 1
 		}
 		return v
@@ -695,12 +695,12 @@ func deleteObjects(ctx context.Context, q *request) (answer, error) {
 		}
 		out.Deleted = append(out.Deleted, d)
 	}
-	// Every key was decided on: the refusals are part of the answer.
+	// Each key was decided on its own. Refusals are part of the answer.
 	q.Allow()
 	return answer{xml: out}, nil
 }
 
-// source finds what is to be copied.
+// source finds the version to copy.
 func (q *request) source(ctx context.Context) (*objects.Object, error) {
 	name, query, _ := strings.Cut(q.header("X-Amz-Copy-Source"), "?")
 	name, err := url.PathUnescape(name)
@@ -980,7 +980,7 @@ func objectACL(ctx context.Context, q *request) (answer, error) {
 	return q.existing(ctx, action, q.ownerACL())
 }
 
-// existing answers v when the version exists.
+// existing answers v if the version exists.
 func (q *request) existing(ctx context.Context, action string, v any) (answer, error) {
 	keys, err := q.existingTags(ctx, q.config, q.key, q.query.Get("versionId"))
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// oneOrMany is a value that policies write alone or in a list.
+// oneOrMany is a JSON value that may be a single value or a list.
 type oneOrMany []json.RawMessage
 
 // UnmarshalJSON implements [json.Unmarshaler].
@@ -90,8 +90,8 @@ func isAddress(s string) bool {
 	return err == nil
 }
 
-// narrowing are the condition keys whose fixed values make a policy that
-// names everybody not public ("The meaning of public", S3 User Guide).
+// narrowing are the condition keys that make a policy for everybody not public if
+// their values are fixed ("The meaning of public", S3 User Guide).
 var narrowing = []string{
 	"aws:sourcearn", "aws:sourcevpc", "aws:sourcevpce", "aws:sourceaccount", "aws:sourceowner", "aws:sourceip", "aws:userid",
 	"aws:principalorgid", "aws:principalarn", "aws:principalaccount", "s3:dataaccesspointaccount", "s3:dataaccesspointarn",
@@ -124,7 +124,7 @@ func isPublic(text []byte) bool {
 	return false
 }
 
-// namesAll reports whether one of the principals is everybody.
+// namesAll reports whether a principal is everybody.
 func namesAll(principal json.RawMessage) bool {
 	var alone string
 	if json.Unmarshal(principal, &alone) == nil {

@@ -185,7 +185,7 @@ func TestNodeRole(t *testing.T) {
 		}
 	}
 	if got := r.do(node, "HEAD", "/bucket", "", nil); got.status != 403 || got.header.Get("X-Amz-Bucket-Region") != region {
-		t.Errorf("the region is told to all: %+v", got)
+		t.Errorf("the region is missing in a refusal: %+v", got)
 	}
 	r.grant("node", `[{"Effect":"Allow","Action":"s3:GetEncryptionConfiguration","Resource":"*"}]`)
 	if got := upload(); got.status != 403 || got.code != "AccessDenied" {

@@ -9,27 +9,27 @@ import (
 	"sekisho/internal/storage/objects"
 )
 
-// SessionLogs knows which objects are logs of sessions.
+// SessionLogs finds the sessions behind objects.
 type SessionLogs interface {
-	// SessionOfLog finds the session whose log is kept under a key; nil for a
-	// key that is none's.
+	// SessionOfLog returns the session whose log a key is; nil if the key is not a
+	// session log.
 	SessionOfLog(ctx context.Context, bucket, key string) (*sekisho.Session, error)
-	// LogRewritten is told of a node that wrote to a log again, or tried to.
+	// LogRewritten reports that a node wrote to a log again, or tried to.
 	LogRewritten(ctx context.Context, x LogRewrite)
 }
 
-// The outcomes of a rewrite.
+// Values of LogRewrite.Outcome.
 const (
-	RewriteKept    = "NewVersion" // what was there stays beside it
+	RewriteKept    = "NewVersion" // the former version stays
 	RewriteDeleted = "DeleteMarker"
 	RewriteRefused = "Refused"
 )
 
-// LogRewrite is what a node did to the log of a session.
+// LogRewrite is a node's second write to the log of a session, or its deletion.
 type LogRewrite struct {
 	Time      time.Time
 	Session   *sekisho.Session
-	Node      sekisho.NodeID // whose credentials it was done with
+	Node      sekisho.NodeID // that the credentials belong to
 	Principal string         // ARN
 	SourceIP  string
 	UserAgent string
@@ -38,7 +38,7 @@ type LogRewrite struct {
 	Bucket    string
 	Key       string
 	Version   string // the new one
-	Former    string // what was there before; "" = nothing
+	Former    string // the version before; "" = none
 	Outcome   string
 }
 
@@ -46,19 +46,19 @@ type LogRewrite struct {
 // delivery of its log to a bucket that keeps no versions.
 const lateDelivery = 10 * time.Minute
 
-// rewrite is what guards a log of a session against a second writing. The nil
-// one guards nothing.
+// rewrite protects a session log against a second write. A nil rewrite protects
+// nothing.
 type rewrite struct {
 	q       *request
-	told    LogRewrite
-	former  *objects.Version // nil: nothing was there
+	report  LogRewrite
+	former  *objects.Version // nil = there was none
 	foreign bool             // the caller is not the agent of the session's node
 }
 
-// rewriteOf finds out what a write of the caller to a key would do to the log
-// of a session. The logs of sessions are write-once for nodes, whose roles must
-// be allowed to put objects: a second write becomes a version beside the first,
-// which is told of, and is refused where it would take its place.
+// rewriteOf checks whether the key is a session log that the caller's write would
+// change. Session logs are write-once for nodes, whose roles must be allowed to put
+// objects. A second write becomes a new version and is reported; it is refused
+// where it would replace the first.
 func (q *request) rewriteOf(ctx context.Context, key, version string) (*rewrite, error) {
 	if q.SessionLogs == nil || q.Principal == nil || q.Principal.Node == "" || q.config == nil {
 		return nil, nil
@@ -67,28 +67,28 @@ func (q *request) rewriteOf(ctx context.Context, key, version string) (*rewrite,
 	if err != nil || s == nil {
 		return nil, err
 	}
-	g := &rewrite{q: q, foreign: !q.Principal.Agent(s.Target), told: LogRewrite{
+	g := &rewrite{q: q, foreign: !q.Principal.Agent(s.Target), report: LogRewrite{
 		Time: q.Time, Session: s, Node: q.Principal.Node, Principal: q.Principal.ARN, SourceIP: q.SourceIP.String(), UserAgent: q.UserAgent,
 		RequestID: q.RequestID, Operation: q.Operation, Bucket: q.bucket, Key: key,
 	}}
 	v, err := q.Objects.Head(ctx, q.bucket, key, version)
 	switch {
 	case err == nil:
-		g.former, g.told.Former = v, v.ID
+		g.former, g.report.Former = v, v.ID
 	case !errors.Is(err, objects.ErrNoKey) && !errors.Is(err, objects.ErrNoVersion) && !errors.Is(err, objects.ErrDeleteMarker):
 		return nil, err
 	}
 	return g, nil
 }
 
-// write has do make a version of a log, unless that would put it in the place
-// of another one.
+// write calls do, which makes a version of the log, unless that would replace
+// another version.
 func (g *rewrite) write(ctx context.Context, do func() (*objects.Version, error)) (*objects.Version, error) {
 	if g == nil || g.former == nil && !g.foreign {
 		return do()
 	}
-	s := g.told.Session
-	// The answer to a node may be lost, and the node then delivers once more.
+	s := g.report.Session
+	// A node whose answer was lost delivers the log again.
 	again := !g.foreign && !s.Logs.Told && (s.EndedAt.IsZero() || g.q.Time.Sub(s.EndedAt) < lateDelivery)
 	if g.q.RefuseLogRewrites && !again || g.q.config.Versioning != objects.VersioningEnabled && !again {
 		return nil, g.refuse(ctx)
@@ -98,13 +98,13 @@ func (g *rewrite) write(ctx context.Context, do func() (*objects.Version, error)
 		return nil, err
 	}
 	if g.foreign || g.former.ETag != v.ETag {
-		g.told.Version, g.told.Outcome = v.ID, RewriteKept
-		g.q.SessionLogs.LogRewritten(ctx, g.told)
+		g.report.Version, g.report.Outcome = v.ID, RewriteKept
+		g.q.SessionLogs.LogRewritten(ctx, g.report)
 	}
 	return v, nil
 }
 
-// remove has do delete a log, unless it would be gone for good.
+// remove calls do, which deletes the log, unless that would be permanent.
 func (g *rewrite) remove(ctx context.Context, version string, do func() (objects.Deleted, error)) (objects.Deleted, error) {
 	if g == nil || g.former == nil {
 		return do()
@@ -114,22 +114,22 @@ func (g *rewrite) remove(ctx context.Context, version string, do func() (objects
 	}
 	gone, err := do()
 	if err == nil {
-		g.told.Version, g.told.Outcome = gone.VersionID, RewriteDeleted
-		g.q.SessionLogs.LogRewritten(ctx, g.told)
+		g.report.Version, g.report.Outcome = gone.VersionID, RewriteDeleted
+		g.q.SessionLogs.LogRewritten(ctx, g.report)
 	}
 	return gone, err
 }
 
 func (g *rewrite) refuse(ctx context.Context) error {
-	g.told.Outcome = RewriteRefused
-	g.q.SessionLogs.LogRewritten(ctx, g.told)
-	id := g.told.Session.ID
+	g.report.Outcome = RewriteRefused
+	g.q.SessionLogs.LogRewritten(ctx, g.report)
+	id := g.report.Session.ID
 	switch {
 	case g.foreign && g.former == nil:
-		return sekisho.Errorf(sekisho.CodeDenied, "s3://%s/%s is the place for the log of session %s, which is not one of %s: a node writes the logs of its own sessions only.", g.told.Bucket, clip(g.told.Key), id, g.told.Node)
+		return sekisho.Errorf(sekisho.CodeDenied, "s3://%s/%s is the log of session %s, which did not run on %s. A node can write the logs of its own sessions only.", g.report.Bucket, clip(g.report.Key), id, g.report.Node)
 	case g.q.RefuseLogRewrites || g.q.config.Versioning == objects.VersioningEnabled:
-		return sekisho.Errorf(sekisho.CodeDenied, "s3://%s/%s is the log of session %s: nodes write logs once, and do not delete them.", g.told.Bucket, clip(g.told.Key), id)
+		return sekisho.Errorf(sekisho.CodeDenied, "s3://%s/%s is the log of session %s. Nodes write a log once and cannot delete it.", g.report.Bucket, clip(g.report.Key), id)
 	}
-	return sekisho.Errorf(sekisho.CodeDenied, "s3://%s/%s is the log of session %s, and the bucket keeps no former versions: nodes write logs once, and do not delete them.", g.told.Bucket, clip(g.told.Key), id).
-		WithHint("With versioning (aws s3api put-bucket-versioning --bucket %s --versioning-configuration Status=Enabled) a second writing is kept beside the first.", g.told.Bucket)
+	return sekisho.Errorf(sekisho.CodeDenied, "s3://%s/%s is the log of session %s, and the bucket keeps no versions. Nodes write a log once and cannot delete it.", g.report.Bucket, clip(g.report.Key), id).
+		WithHint("Enable versioning to keep a second write beside the first: aws s3api put-bucket-versioning --bucket %s --versioning-configuration Status=Enabled", g.report.Bucket)
 }

@@ -13,7 +13,7 @@ import (
 // ErrNoGrant says that a key has no such grant.
 var ErrNoGrant = sekisho.Errorf(sekisho.CodeNotFound, "The key has no grant with this ID.")
 
-// change alters a key that is there and, unless it may, not about to go.
+// change alters a key that is not waiting for its deletion.
 func (s *Keys) change(ctx context.Context, keyID string, change func(k *Key) error) error {
 	return s.alter(ctx, keyID, func(k *Key) error {
 		if k.State == PendingDeletion {
@@ -23,6 +23,7 @@ func (s *Keys) change(ctx context.Context, keyID string, change func(k *Key) err
 	})
 }
 
+// alter alters a key in any state.
 func (s *Keys) alter(ctx context.Context, keyID string, change func(k *Key) error) error {
 	err := s.cfg.Store.UpdateKey(ctx, keyID, func(k *Key) error {
 		if k.gone(s.cfg.Now()) {
@@ -63,8 +64,8 @@ func (s *Keys) SetPolicy(ctx context.Context, keyID string, policy Policy) error
 	})
 }
 
-// SetRotation switches the yearly rotation of a key's material. A period of 0
-// keeps the one there is.
+// SetRotation turns the rotation of a key's material on or off. A period of 0 keeps
+// the present one.
 func (s *Keys) SetRotation(ctx context.Context, keyID string, on bool, every time.Duration) error {
 	if every != 0 && (every < minRotation || every > maxRotation) {
 		return sekisho.Errorf(sekisho.CodeInvalid, "RotationPeriodInDays must be between 90 and 2560.")
@@ -132,8 +133,8 @@ func (s *Keys) RemoveGrant(ctx context.Context, keyID, grantID string) error {
 	})
 }
 
-// ScheduleDeletion lets a key go after a waiting time, during which it cannot
-// be used. Zero is 30 days.
+// ScheduleDeletion removes a key after a waiting period, during which it cannot be
+// used. Zero means 30 days.
 func (s *Keys) ScheduleDeletion(ctx context.Context, keyID string, waiting time.Duration) (time.Time, error) {
 	if waiting == 0 {
 		waiting = maxWaiting
@@ -148,7 +149,7 @@ func (s *Keys) ScheduleDeletion(ctx context.Context, keyID string, waiting time.
 	})
 }
 
-// CancelDeletion keeps a key that was about to go. It stays disabled.
+// CancelDeletion cancels a key's deletion. The key is disabled afterwards.
 func (s *Keys) CancelDeletion(ctx context.Context, keyID string) error {
 	return s.alter(ctx, keyID, func(k *Key) error {
 		if k.State != PendingDeletion {
@@ -159,8 +160,8 @@ func (s *Keys) CancelDeletion(ctx context.Context, keyID string) error {
 	})
 }
 
-// Sweep removes the keys whose day has come, and their material with them. It
-// is called now and then.
+// Sweep removes the keys whose waiting period has ended. The server calls it
+// regularly.
 func (s *Keys) Sweep(ctx context.Context) error {
 	all, err := s.cfg.Store.Keys(ctx)
 	if err != nil {
@@ -176,8 +177,8 @@ func (s *Keys) Sweep(ctx context.Context) error {
 	return nil
 }
 
-// Reseal seals all material with the keyring's newest key, after a rotation of
-// the keyring. It returns how many keys it sealed anew.
+// Reseal seals all material with the keyring's newest key, after a rotation of the
+// keyring. It returns the number of keys that it changed.
 func (s *Keys) Reseal(ctx context.Context) (int, error) {
 	all, err := s.cfg.Store.Keys(ctx)
 	if err != nil {
@@ -212,7 +213,7 @@ func (s *Keys) Reseal(ctx context.Context) (int, error) {
 	return resealed, nil
 }
 
-// CreateAlias gives a key a name.
+// CreateAlias gives a key an alias.
 func (s *Keys) CreateAlias(ctx context.Context, name, keyID string) error {
 	k, err := s.target(ctx, keyID)
 	if err != nil {
@@ -226,7 +227,7 @@ func (s *Keys) CreateAlias(ctx context.Context, name, keyID string) error {
 	return s.missing(keyID, err)
 }
 
-// target returns a key that may have one more name.
+// target returns a key that can have one more alias.
 func (s *Keys) target(ctx context.Context, keyID string) (*Key, error) {
 	k, err := s.Key(ctx, keyID)
 	if err != nil {
@@ -240,7 +241,7 @@ func (s *Keys) target(ctx context.Context, keyID string) (*Key, error) {
 		return nil, err
 	}
 	if len(names) >= maxAliases {
-		return nil, sekisho.Errorf(sekisho.CodeLimit, "A key may have %d aliases.", maxAliases)
+		return nil, sekisho.Errorf(sekisho.CodeLimit, "The key has %d aliases, the most there can be.", maxAliases)
 	}
 	return k, nil
 }
@@ -258,7 +259,7 @@ func (s *Keys) noAlias(name string, err error) error {
 	return err
 }
 
-// UpdateAlias lets a name mean another key from now on.
+// UpdateAlias points an alias to another key.
 func (s *Keys) UpdateAlias(ctx context.Context, name, keyID string) error {
 	if _, err := s.target(ctx, keyID); err != nil {
 		return err
@@ -266,7 +267,7 @@ func (s *Keys) UpdateAlias(ctx context.Context, name, keyID string) error {
 	return s.noAlias(name, s.cfg.Store.UpdateAlias(ctx, name, keyID, s.cfg.Now().UTC()))
 }
 
-// DeleteAlias takes a name away.
+// DeleteAlias removes an alias.
 func (s *Keys) DeleteAlias(ctx context.Context, name string) error {
 	return s.noAlias(name, s.cfg.Store.DeleteAlias(ctx, name))
 }
@@ -274,7 +275,7 @@ func (s *Keys) DeleteAlias(ctx context.Context, name string) error {
 // Aliases returns all aliases, by name.
 func (s *Keys) Aliases(ctx context.Context) ([]*Alias, error) { return s.cfg.Store.Aliases(ctx) }
 
-// AliasesOf returns the names of a key.
+// AliasesOf returns the aliases of a key.
 func (s *Keys) AliasesOf(ctx context.Context, keyID string) ([]string, error) {
 	all, err := s.cfg.Store.Aliases(ctx)
 	if err != nil {

@@ -1,13 +1,13 @@
-// Package kmskey keeps symmetric keys that never leave the server, and encrypts,
-// decrypts and makes data keys with them, as AWS's Key Management Service
-// does. It decides nothing about who may: that is for its door.
+// Package kmskey stores symmetric keys that never leave the server. It encrypts,
+// decrypts and makes data keys with them, as AWS's Key Management Service does. Its
+// door authorizes the callers.
 //
 // # Material
 //
 // A key has one or more generations of material, 32 random bytes each, sealed
-// under the keyring. Rotation adds a generation; older ones go on decrypting
-// what they encrypted. A key that was scheduled for deletion is gone for good
-// once its day has come: with the material goes everything it encrypted.
+// under the keyring. Rotation adds a generation; older ones still decrypt. A key
+// that was scheduled for deletion is removed permanently when its waiting period
+// ends, and everything that it encrypted becomes unreadable.
 //
 // # Ciphertexts
 //

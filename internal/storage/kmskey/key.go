@@ -23,7 +23,7 @@ type Key struct {
 	Description string
 	State       State
 	CreatedAt   time.Time
-	DeletionAt  time.Time // when a key in PendingDeletion goes; zero otherwise
+	DeletionAt  time.Time // when a key in PendingDeletion is removed; zero otherwise
 	Policy      Policy
 	Rotates     bool
 	RotateEvery time.Duration // between two rotations
@@ -54,17 +54,17 @@ func (g Grant) same(other Grant) bool {
 		maps.Equal(g.ContextEquals, other.ContextEquals) && maps.Equal(g.ContextSubset, other.ContextSubset)
 }
 
-// Policy is a key policy. Keys keep it for their door, which understands it.
+// Policy is a key policy. Its door interprets it.
 type Policy struct {
 	Document string
-	// Names are the IDs of the users and roles whose names are in it.
+	// Names are the IDs of the users and roles that Document names.
 	Names map[string]string
 }
 
 // Generation is one generation of a key's material.
 type Generation struct {
 	MadeAt time.Time
-	Sealed []byte // under the keyring, bound to its key and place
+	Sealed []byte // under the keyring, bound to its key and generation
 }
 
 // NextRotation is when the material is due to be replaced; zero for a key that
@@ -76,12 +76,12 @@ func (k *Key) NextRotation() time.Time {
 	return k.Generations[len(k.Generations)-1].MadeAt.Add(k.RotateEvery)
 }
 
-// gone reports whether the key's day of deletion has come.
+// gone reports whether the key's waiting period has ended.
 func (k *Key) gone(now time.Time) bool {
 	return k.State == PendingDeletion && !now.Before(k.DeletionAt)
 }
 
-// Alias is a name of a key: "alias/" and more.
+// Alias is a name of a key. It begins with "alias/".
 type Alias struct {
 	Name      string
 	KeyID     string
@@ -92,7 +92,7 @@ type Alias struct {
 // aliasPrefix begins every alias.
 const aliasPrefix = "alias/"
 
-// ValidAlias reports whether a person may call a key name.
+// ValidAlias reports whether name is a valid alias that users can choose.
 func ValidAlias(name string) bool {
 	rest, ok := strings.CutPrefix(name, aliasPrefix)
 	return ok && rest != "" && len(name) <= 256 && !strings.HasPrefix(rest, "aws/") && !slices.ContainsFunc([]byte(rest), func(c byte) bool {

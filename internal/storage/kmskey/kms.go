@@ -11,14 +11,15 @@ import (
 	"unicode/utf8"
 
 	"sekisho"
+	"sekisho/internal/safetext"
 	"sekisho/internal/wire/id"
 )
 
-// The faults that callers tell apart besides [ErrCiphertext].
+// Errors that callers distinguish, besides [ErrCiphertext].
 var (
 	// ErrDisabled says that a key is disabled.
 	ErrDisabled = errors.New("the key is disabled")
-	// ErrState says that a key's state does not allow what was asked.
+	// ErrState says that a key's state does not allow the operation.
 	ErrState = errors.New("the key's state does not allow it")
 	// ErrWrongKey says that a ciphertext was made with another key than the
 	// request names.
@@ -45,7 +46,7 @@ type Store interface {
 	Alias(ctx context.Context, name string) (*Alias, error)
 	// Aliases returns all aliases, by name.
 	Aliases(ctx context.Context) ([]*Alias, error)
-	// UpdateAlias lets a name mean another key from now on.
+	// UpdateAlias points a name to another key.
 	UpdateAlias(ctx context.Context, name, keyID string, at time.Time) error
 	DeleteAlias(ctx context.Context, name string) error
 }
@@ -90,7 +91,7 @@ const (
 	minWaiting     = 7 * 24 * time.Hour
 	maxWaiting     = 30 * 24 * time.Hour
 
-	// DefaultRotation is how often a key rotates when nobody says.
+	// DefaultRotation is how often a key rotates by default.
 	DefaultRotation = 365 * 24 * time.Hour
 	minRotation     = 90 * 24 * time.Hour
 	maxRotation     = 2560 * 24 * time.Hour
@@ -105,7 +106,7 @@ func (s *Keys) AliasARN(name string) string { return s.prefix + name }
 // NewKey is the request of [Keys.Create].
 type NewKey struct {
 	Description string
-	Policy      func(keyARN string) (Policy, error) // of the key that will have this ARN
+	Policy      func(keyARN string) (Policy, error) // called with the new key's ARN
 	Tags        map[string]string
 }
 
@@ -119,7 +120,7 @@ func (s *Keys) Create(ctx context.Context, in NewKey) (*Key, error) {
 		return nil, err
 	}
 	if len(all) >= maxKeys {
-		return nil, sekisho.Errorf(sekisho.CodeLimit, "The account has %d keys, as many as it may.", maxKeys)
+		return nil, sekisho.Errorf(sekisho.CodeLimit, "The account has %d keys, the most there can be.", maxKeys)
 	}
 	now := s.cfg.Now().UTC()
 	k := &Key{
@@ -145,7 +146,7 @@ func checkDescription(text string) error {
 // grow adds a generation of material to k.
 func (s *Keys) grow(k *Key, now time.Time) error {
 	material := make([]byte, materialLen)
-	rand.Read(material) // never fails: see crypto/rand
+	rand.Read(material) // cannot fail: see crypto/rand
 	sealed, err := s.cfg.Sealer.Seal(purposeMaterial, material, place(k.ID, len(k.Generations)))
 	if err != nil {
 		return fmt.Errorf("seal the material of a key: %w", err)
@@ -154,7 +155,7 @@ func (s *Keys) grow(k *Key, now time.Time) error {
 	return nil
 }
 
-// place binds sealed material to where it belongs.
+// place is the associated data that binds material to its key and generation.
 func place(keyID string, generation int) []byte {
 	return binary.BigEndian.AppendUint32([]byte(keyID), uint32(generation))
 }
@@ -162,7 +163,7 @@ func place(keyID string, generation int) []byte {
 func (s *Keys) material(k *Key, generation int) ([]byte, error) {
 	material, err := s.cfg.Sealer.Open(purposeMaterial, k.Generations[generation].Sealed, place(k.ID, generation))
 	if err != nil {
-		return nil, fmt.Errorf("material of the key %s: %w", k.ID, errors.New(err.Error())) // no fault of the caller's
+		return nil, fmt.Errorf("material of the key %s: %w", k.ID, errors.New(err.Error())) // an internal error, whatever the code of err is
 	}
 	return material, nil
 }
@@ -206,16 +207,15 @@ func (s *Keys) List(ctx context.Context) ([]*Key, error) {
 	return live, nil
 }
 
-// Resolved is what a key identifier of a request leads to.
+// Resolved is the key that a key identifier of a request names.
 type Resolved struct {
 	KeyID string
 	ARN   string
-	Alias string // the alias that was named; empty when the key itself was
+	Alias string // that the identifier named; empty if it named the key
 }
 
-// Resolve reads a key identifier: a key's ID or ARN, an alias or its ARN. It
-// says where the key would be; whether it exists is for [Keys.Key] to say,
-// but for an alias, which must exist.
+// Resolve reads a key identifier: a key's ID or ARN, an alias or its ARN. An alias
+// must exist. The key need not: [Keys.Key] finds that out.
 func (s *Keys) Resolve(ctx context.Context, keyID string) (Resolved, error) {
 	name := keyID
 	if strings.HasPrefix(keyID, "arn:") {
@@ -249,12 +249,7 @@ func (s *Keys) Resolve(ctx context.Context, keyID string) (Resolved, error) {
 }
 
 // printable bounds what an error quotes.
-func printable(s string) string {
-	if len(s) > 100 {
-		s = s[:100] + "…"
-	}
-	return strings.ToValidUTF8(s, "?")
-}
+func printable(s string) string { return safetext.Line(s, 100) }
 
 // usable reports why k cannot encrypt or decrypt now.
 func (s *Keys) usable(k *Key) error {
@@ -298,7 +293,7 @@ func (s *Keys) Encrypt(ctx context.Context, keyID string, plaintext []byte, cont
 	return seal(k.ID, newest, material, plaintext, context)
 }
 
-// rotated returns k with material that is not due to be replaced.
+// rotated returns k, with new material if its material was due for rotation.
 func (s *Keys) rotated(ctx context.Context, k *Key) (*Key, error) {
 	now := s.cfg.Now().UTC()
 	due := func(k *Key) bool {
@@ -311,7 +306,7 @@ func (s *Keys) rotated(ctx context.Context, k *Key) (*Key, error) {
 	var out *Key
 	err := s.cfg.Store.UpdateKey(ctx, k.ID, func(k *Key) error {
 		out = k
-		if !due(k) { // another call has done it
+		if !due(k) { // another call has rotated it
 			return nil
 		}
 		return s.grow(k, now)
@@ -325,7 +320,7 @@ func (s *Keys) DataKey(ctx context.Context, keyID string, n int, context map[str
 		return nil, nil, sekisho.Errorf(sekisho.CodeInvalid, "NumberOfBytes must be between 1 and 1024.")
 	}
 	plain = make([]byte, n)
-	rand.Read(plain) // never fails: see crypto/rand
+	rand.Read(plain) // cannot fail: see crypto/rand
 	sealed, err = s.Encrypt(ctx, keyID, plain, context)
 	return plain, sealed, err
 }

@@ -1,5 +1,5 @@
-// Package loggroup is a small log service: groups of streams of events, added to
-// and never changed. Messages are sealed before they are stored.
+// Package loggroup is a small log service: groups of streams of events. Events are
+// only appended. Messages are sealed before they are stored.
 package loggroup
 
 import (
@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"sekisho"
+	"sekisho/internal/safetext"
 )
 
 // Limits of CloudWatch Logs.
@@ -31,8 +32,8 @@ const (
 type Group struct {
 	Name      string
 	CreatedAt time.Time
-	Retention int    // days; 0 = for ever
-	KMSKey    string // as it was given
+	Retention int    // days; 0 = unlimited
+	KMSKey    string // as the caller named it
 	Tags      map[string]string
 }
 
@@ -51,12 +52,12 @@ type Event struct {
 	Group      string
 	Stream     string
 	Time       time.Time // to the millisecond
-	Seq        int64     // tells events of one time apart, in order of arrival
+	Seq        int64     // orders events of the same time by arrival
 	IngestedAt time.Time
 	Message    []byte // sealed in the store
 }
 
-// Place is a place between events: behind the one of this time and number.
+// Place is a position after the event with this time and Seq.
 type Place struct {
 	Time time.Time
 	Seq  int64
@@ -69,15 +70,15 @@ type Query struct {
 	Prefix   string   // of the streams' names
 	Start    time.Time
 	End      time.Time // exclusive; zero = no end
-	After    *Place    // or, going backward, before it
-	Backward bool      // the newest first
+	After    *Place    // with Backward: before it
+	Backward bool      // newest first
 }
 
 // Store keeps groups, streams and events.
 type Store interface {
 	CreateLogGroup(ctx context.Context, g *Group) error // conflict
 	LogGroup(ctx context.Context, name string) (*Group, error)
-	// LogGroups lists by name, behind after.
+	// LogGroups lists by name, after the name in after.
 	LogGroups(ctx context.Context, prefix, after string, limit int) ([]*Group, error)
 	UpdateLogGroup(ctx context.Context, name string, change func(*Group) error) error
 	DeleteLogGroup(ctx context.Context, name string) error
@@ -135,7 +136,7 @@ func ValidGroupName(name string) bool { return groupName.MatchString(name) }
 // CreateGroup makes a group.
 func (s *Service) CreateGroup(ctx context.Context, g Group) error {
 	if !ValidGroupName(g.Name) {
-		return invalid("A log group's name has 1 to 512 characters out of letters, digits and . - _ / #.")
+		return invalid("The log group name %q is not valid: it must have 1 to 512 letters, digits and . - _ / # characters.", safetext.Line(g.Name, 100))
 	}
 	g.CreatedAt = s.time()
 	return s.store.CreateLogGroup(ctx, &g)
@@ -146,20 +147,20 @@ func (s *Service) Group(ctx context.Context, name string) (*Group, error) {
 	return s.store.LogGroup(ctx, name)
 }
 
-// Groups lists groups whose names begin with prefix, behind after.
+// Groups lists groups whose names begin with prefix, after the name in after.
 func (s *Service) Groups(ctx context.Context, prefix, after string, limit int) ([]*Group, error) {
 	return s.store.LogGroups(ctx, prefix, after, limit)
 }
 
-// DeleteGroup removes a group and all that is in it.
+// DeleteGroup removes a group with its streams and events.
 func (s *Service) DeleteGroup(ctx context.Context, name string) error {
 	return s.store.DeleteLogGroup(ctx, name)
 }
 
-// SetRetention says for how many days events are kept; 0 = for ever.
+// SetRetention sets for how many days events are kept; 0 = unlimited.
 func (s *Service) SetRetention(ctx context.Context, group string, days int) error {
 	if days != 0 && !retentions[days] {
-		return invalid("%d is not one of the retention times: 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288 and 3653 days.", days)
+		return invalid("The retention of %d days is not valid. Choose one of 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288 and 3653 days.", days)
 	}
 	return s.UpdateGroup(ctx, group, func(g *Group) error { g.Retention = days; return nil })
 }
@@ -172,7 +173,7 @@ func (s *Service) UpdateGroup(ctx context.Context, name string, change func(*Gro
 // CreateStream makes a stream.
 func (s *Service) CreateStream(ctx context.Context, group, name string) error {
 	if !streamName.MatchString(name) || !utf8.ValidString(name) {
-		return invalid("A log stream's name has 1 to 512 characters, none of them a colon or an asterisk.")
+		return invalid("The log stream name %q is not valid: it must have 1 to 512 characters, without colons and asterisks.", safetext.Line(name, 100))
 	}
 	return s.store.CreateLogStream(ctx, &Stream{Group: group, Name: name, CreatedAt: s.time()})
 }
@@ -195,8 +196,8 @@ func (s *Service) DeleteStream(ctx context.Context, group, name string) error {
 	return s.store.DeleteLogStream(ctx, group, name)
 }
 
-// Rejected says which events of a batch were not taken. The numbers are -1
-// where none was.
+// Rejected says which events of a batch were rejected. An index is -1 if none was
+// rejected for that reason.
 type Rejected struct {
 	TooOldEnd   int // events before this one are too old
 	ExpiredEnd  int // events before this one are past the group's retention
@@ -206,7 +207,7 @@ type Rejected struct {
 // Any reports whether any event was rejected.
 func (r Rejected) Any() bool { return r != Rejected{-1, -1, -1} }
 
-// Put appends a batch of events, of which Time and Message count.
+// Put appends a batch of events. Only their Time and Message are used.
 func (s *Service) Put(ctx context.Context, group, stream string, batch []Event) (Rejected, error) {
 	rejected := Rejected{-1, -1, -1}
 	if len(batch) == 0 || len(batch) > MaxEvents {
@@ -265,12 +266,12 @@ func aad(group, stream string) []byte { return []byte(group + ":" + stream) }
 // Found is one page of events, the oldest first.
 type Found struct {
 	Events []*Event
-	// Next is where the search goes on; nil = everything was looked at.
+	// Next is where the search resumes; nil = it is complete.
 	Next *Place
 }
 
-// Find looks for up to limit events that match. It may stop early, with Next
-// set, when it has looked at much.
+// Find returns up to limit events that match. It may stop early, with Next set,
+// after scanning many events.
 func (s *Service) Find(ctx context.Context, q Query, limit int, match Pattern) (*Found, error) {
 	if _, err := s.store.LogGroup(ctx, q.Group); err != nil {
 		return nil, err
@@ -313,7 +314,7 @@ func (s *Service) Find(ctx context.Context, q Query, limit int, match Pattern) (
 	return found, nil
 }
 
-// Expire removes what the groups' retention says.
+// Expire removes the events past their group's retention.
 func (s *Service) Expire(ctx context.Context) error {
 	after := ""
 	for {

@@ -45,7 +45,7 @@ type blobWriter struct {
 	id   string
 	f    *os.File
 	aead cipher.AEAD
-	buf  []byte // content that has not become a chunk
+	buf  []byte // content of the next chunk
 	out  []byte
 	n    uint64 // chunks written
 	size int64
@@ -74,8 +74,8 @@ func (f folder) create() (*blobWriter, error) {
 	return w, nil
 }
 
-// Write implements [io.Writer]. The last chunk stays behind for commit, which
-// alone knows that it is the last.
+// Write implements [io.Writer]. It keeps the last chunk for commit: only commit
+// knows that it is the last.
 func (w *blobWriter) Write(p []byte) (int, error) {
 	total := len(p)
 	for len(p) > 0 {
@@ -100,7 +100,7 @@ func (w *blobWriter) flush(last bool) error {
 	return err
 }
 
-// commit makes the blob last, power cuts included.
+// commit makes the blob durable.
 func (f folder) commit(w *blobWriter) error {
 	err := w.flush(true)
 	if err == nil {
@@ -122,7 +122,7 @@ func (f folder) commit(w *blobWriter) error {
 	return errors.Join(syncDir(dir), syncDir(filepath.Dir(dir)))
 }
 
-// discard gives up what was written.
+// discard removes what was written.
 func (w *blobWriter) discard() error {
 	return errors.Join(w.f.Close(), os.Remove(w.f.Name()))
 }
@@ -135,7 +135,7 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// blobReader reads a blob from some place on.
+// blobReader reads a blob from an offset.
 type blobReader struct {
 	f     *os.File
 	aead  cipher.AEAD
@@ -188,7 +188,7 @@ func (f folder) reader(file *os.File, id string, size, off int64) (*blobReader, 
 	return r, err
 }
 
-// Read implements [io.Reader]: only what was proved genuine comes out.
+// Read implements [io.Reader]. It returns only authenticated content.
 func (r *blobReader) Read(p []byte) (int, error) {
 	for len(r.plain) == 0 {
 		if r.n > r.last {
@@ -235,8 +235,8 @@ func (f folder) remove(id string) error {
 	return err
 }
 
-// sweep makes the folder, and removes what a crash left in it: blobs that
-// known does not name.
+// sweep makes the folder and removes the blobs that a crash left: those that are
+// not known.
 func (f folder) sweep(ctx context.Context, known func(ctx context.Context, prefix string) (map[string]bool, error)) error {
 	if err := os.RemoveAll(f.tmp()); err != nil {
 		return err
@@ -274,7 +274,7 @@ func (f folder) sweep(ctx context.Context, known func(ctx context.Context, prefi
 	return nil
 }
 
-// isBlobID spares files that an operator may have put beside ours.
+// isBlobID keeps sweep from removing files that an operator put there.
 func isBlobID(s string) bool {
 	b, err := hex.DecodeString(s)
 	return err == nil && len(b) == 16

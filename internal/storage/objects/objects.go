@@ -27,11 +27,10 @@ const (
 	MaxBuckets  = 1000
 )
 
-// NullVersion is the ID of the version that a bucket without versioning
-// writes.
+// NullVersion is the ID of versions in a bucket without versioning.
 const NullVersion = "null"
 
-// The errors that callers tell apart.
+// Errors that callers distinguish.
 var (
 	ErrNoBucket       = sekisho.Errorf(sekisho.CodeNotFound, "The specified bucket does not exist")
 	ErrBucketExists   = sekisho.Errorf(sekisho.CodeConflict, "Your previous request to create the named bucket succeeded and you already own it.")
@@ -57,18 +56,18 @@ var (
 	ErrSize           = sekisho.Errorf(sekisho.CodeInvalid, "The object does not have the size you specified.")
 )
 
-// Versioning is whether a bucket keeps old versions.
+// Versioning says whether a bucket keeps old versions.
 type Versioning string
 
-// The states of versioning. A new bucket has none.
+// Values of Versioning. A new bucket has VersioningNever.
 const (
 	VersioningNever     Versioning = ""
 	VersioningEnabled   Versioning = "Enabled"
 	VersioningSuspended Versioning = "Suspended"
 )
 
-// Bucket is a bucket. All that is in it is encrypted with AES-256, whatever
-// it says.
+// Bucket is a bucket. Its objects are always encrypted with AES-256, whatever its
+// settings are.
 type Bucket struct {
 	Name       string
 	CreatedAt  time.Time
@@ -76,18 +75,18 @@ type Bucket struct {
 	Settings   Settings
 }
 
-// Settings are what is configured on a bucket.
+// Settings are the configuration of a bucket.
 type Settings struct {
 	PublicAccess *PublicAccess     `json:"publicAccess,omitempty"`
 	Ownership    string            `json:"ownership,omitempty"`
 	Policy       string            `json:"policy,omitempty"`
-	PolicyNames  map[string]string `json:"policyNames,omitempty"` // whom it names, and their IDs
+	PolicyNames  map[string]string `json:"policyNames,omitempty"` // principals in Policy, and their IDs
 	BucketKey    bool              `json:"bucketKey,omitempty"`
 	Tags         map[string]string `json:"tags,omitempty"`
 	Lifecycle    []LifecycleRule   `json:"lifecycle,omitempty"`
 }
 
-// PublicAccess blocks what would open a bucket to everybody.
+// PublicAccess is the block public access configuration.
 type PublicAccess struct {
 	BlockACLs       bool `json:"blockACLs"`
 	IgnoreACLs      bool `json:"ignoreACLs"`
@@ -101,7 +100,7 @@ func ARN(bucket string) string { return "arn:aws:s3:::" + bucket }
 // ObjectARN is the ARN of an object.
 func ObjectARN(bucket, key string) string { return "arn:aws:s3:::" + bucket + "/" + key }
 
-// Facts are what a version says about itself besides its content.
+// Facts are the properties of a version besides its content.
 type Facts struct {
 	ContentType        string            `json:"contentType,omitempty"`
 	ContentEncoding    string            `json:"contentEncoding,omitempty"`
@@ -130,7 +129,7 @@ type Version struct {
 	Pieces       []Piece // nil in listings
 }
 
-// Piece is a blob of a version: a part, or all of it.
+// Piece is a blob of a version: one part, or the whole content.
 type Piece struct {
 	Blob     string `json:"blob"`
 	Size     int64  `json:"size"`
@@ -160,25 +159,25 @@ type Part struct {
 	ModifiedAt time.Time
 }
 
-// Condition is what must hold at the moment of a write.
+// Condition is the precondition of a write.
 type Condition struct {
 	Absent bool   // the key has no current version
 	ETag   string // the current version has this ETag
 }
 
-// Range is a part of an ordered listing: keys from From (inclusive) below To
-// ("" = no end), and of From itself only what comes after the place given.
+// Range is a part of an ordered listing: keys from From (inclusive) to To
+// (exclusive, "" = no end). Before and After leave out entries of From itself.
 type Range struct {
 	Bucket string
 	From   string
 	To     string
-	Before int64  // versions: of From only those with a smaller Seq; 0 = all
-	After  string // uploads: of From only IDs greater than this; "" = all
+	Before int64  // versions of From: only smaller Seqs; 0 = all
+	After  string // uploads of From: only greater IDs; "" = all
 	Limit  int
 }
 
-// Index keeps everything but content. A method that makes blobs useless
-// marks them dead in the same transaction and returns them.
+// Index stores everything except content. A method that removes the last use of a
+// blob marks the blob dead in the same transaction and returns its ID.
 type Index interface {
 	CreateBucket(ctx context.Context, b *Bucket) error // ErrBucketExists
 	Bucket(ctx context.Context, name string) (*Bucket, error)
@@ -188,20 +187,20 @@ type Index interface {
 	DeleteBucket(ctx context.Context, name string) (dead []string, err error)
 
 	// PutVersion makes v the current version of its key. It sets Seq and,
-	// unless the bucket's versioning is enabled, the ID null, whose former
-	// holder goes. When upload is not empty that upload ends with it: its
-	// parts that v does not use go too.
+	// unless the bucket's versioning is enabled, replaces the version with the ID
+	// null. If upload is not empty, that upload is removed together with the parts
+	// that v does not use.
 	PutVersion(ctx context.Context, v *Version, c Condition, upload string) (dead []string, err error)
 	// Version returns a version with its pieces; id "" is the current one.
 	Version(ctx context.Context, bucket, key, id string) (*Version, error)
 	// UpdateVersion reads a version, lets change alter its facts, and stores them,
 	// as one step; id "" is the current version.
 	UpdateVersion(ctx context.Context, bucket, key, id string, change func(*Version) error) (*Version, error)
-	// DeleteVersion removes a version for good; nil when there is none.
+	// DeleteVersion removes a version permanently; gone is nil if there was none.
 	DeleteVersion(ctx context.Context, bucket, key, id string) (gone *Version, dead []string, err error)
 	// Versions lists by key, the newest version of each first.
 	Versions(ctx context.Context, r Range) ([]*Version, error)
-	// Current lists the current versions that are no delete markers.
+	// Current lists the current versions that are not delete markers.
 	Current(ctx context.Context, r Range) ([]*Version, error)
 
 	PutUpload(ctx context.Context, u *Upload) error
@@ -212,7 +211,7 @@ type Index interface {
 	// Parts lists the parts of an upload with greater numbers than after.
 	Parts(ctx context.Context, upload string, after, limit int) ([]*Part, error)
 
-	// Blobs returns the blobs, living and dead, whose IDs begin with prefix.
+	// Blobs returns the blobs, dead ones included, whose IDs begin with prefix.
 	Blobs(ctx context.Context, prefix string) (map[string]bool, error)
 	DeadBlobs(ctx context.Context) ([]string, error)
 	ForgetBlobs(ctx context.Context, ids []string) error
@@ -235,12 +234,12 @@ type Store struct {
 	log      *slog.Logger
 	now      func() time.Time
 
-	// looking is held for reading from the look-up of a version to the pin of
-	// its blobs, and for writing when dead blobs are removed: no blob goes
-	// between the two.
-	looking sync.RWMutex
+	// lookup is held for reading from the look-up of a version to the pin of its
+	// blobs, and for writing while dead blobs are chosen for removal, so that no
+	// blob is removed between the two.
+	lookup  sync.RWMutex
 	pins    map[string]*pin
-	pinning sync.Mutex // guards pins; taken inside looking
+	pinning sync.Mutex // guards pins; taken inside lookup
 }
 
 type pin struct {
@@ -248,7 +247,7 @@ type pin struct {
 	doomed  bool
 }
 
-// Open opens the store and clears away what a crash left.
+// Open opens the store and removes files that a crash left.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	s := &Store{detached: context.WithoutCancel(ctx), index: cfg.Index, files: folder{filepath.Clean(cfg.Dir), cfg.Keys}, log: cfg.Log, now: cfg.Now, pins: map[string]*pin{}}
 	if s.now == nil {
@@ -265,12 +264,13 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	return s, nil
 }
 
-// bury removes the files of dead blobs. What fails is done at the next start.
+// bury removes the files of dead blobs. A file that cannot be removed stays until
+// the next start.
 func (s *Store) bury(ctx context.Context, dead []string) {
 	if len(dead) == 0 {
 		return
 	}
-	s.looking.Lock()
+	s.lookup.Lock()
 	gone := make([]string, 0, len(dead))
 	s.pinning.Lock()
 	for _, id := range dead {
@@ -281,7 +281,7 @@ func (s *Store) bury(ctx context.Context, dead []string) {
 		gone = append(gone, id)
 	}
 	s.pinning.Unlock()
-	s.looking.Unlock()
+	s.lookup.Unlock()
 	s.erase(context.WithoutCancel(ctx), gone)
 }
 
@@ -289,7 +289,7 @@ func (s *Store) erase(ctx context.Context, ids []string) {
 	gone := ids[:0]
 	for _, id := range ids {
 		if err := s.files.remove(id); err != nil {
-			s.log.Error("a deleted object's file stays until the next start", "blob", id, "error", err)
+			s.log.Error("could not remove a deleted object's file; the next start will", "blob", id, "error", err)
 			continue
 		}
 		gone = append(gone, id)
@@ -298,7 +298,7 @@ func (s *Store) erase(ctx context.Context, ids []string) {
 		return
 	}
 	if err := s.index.ForgetBlobs(ctx, gone); err != nil {
-		s.log.Error("removed files stay in the index until the next start", "error", err)
+		s.log.Error("could not remove deleted files from the index; the next start will", "error", err)
 	}
 }
 
@@ -332,7 +332,7 @@ func (s *Store) unpin(pieces []Piece) {
 	}
 }
 
-// CreateBucket makes a bucket that is closed to the public, as AWS does.
+// CreateBucket makes a bucket with public access blocked, as AWS does.
 func (s *Store) CreateBucket(ctx context.Context, name string, tags map[string]string) (*Bucket, error) {
 	if !ValidBucket(name) {
 		return nil, ErrBucketName
@@ -350,7 +350,7 @@ func (s *Store) CreateBucket(ctx context.Context, name string, tags map[string]s
 	return b, s.index.CreateBucket(ctx, b)
 }
 
-// time is now as it is stored.
+// time is the current time in the precision of the index.
 func (s *Store) time() time.Time { return s.now().UTC().Truncate(time.Millisecond) }
 
 // Bucket returns a bucket.
@@ -376,7 +376,7 @@ func (s *Store) DeleteBucket(ctx context.Context, name string) error {
 	return err
 }
 
-// ValidBucket reports whether name may name a bucket.
+// ValidBucket reports whether name is a valid bucket name.
 func ValidBucket(name string) bool {
 	if len(name) < 3 || len(name) > 63 || strings.Contains(name, "..") || net.ParseIP(name) != nil {
 		return false
@@ -394,7 +394,7 @@ func ValidBucket(name string) bool {
 	return true
 }
 
-// CheckKey says what is wrong with a key.
+// CheckKey returns an error for an invalid key.
 func CheckKey(key string) error {
 	switch {
 	case key == "" || !utf8.ValidString(key):

@@ -31,8 +31,8 @@ func (s *Store) Head(ctx context.Context, bucket, key, id string) (*Version, err
 
 // Get is Head with content.
 func (s *Store) Get(ctx context.Context, bucket, key, id string) (*Object, error) {
-	s.looking.RLock()
-	defer s.looking.RUnlock()
+	s.lookup.RLock()
+	defer s.lookup.RUnlock()
 	v, err := s.Head(ctx, bucket, key, id)
 	if err != nil {
 		return &Object{Version: v}, err
@@ -41,7 +41,7 @@ func (s *Store) Get(ctx context.Context, bucket, key, id string) (*Object, error
 	return &Object{v, s}, nil
 }
 
-// Close lets the content go.
+// Close releases the content.
 func (o *Object) Close() {
 	if o.store != nil {
 		o.store.unpin(o.Pieces)
@@ -85,12 +85,60 @@ func (o *Object) copyPiece(w io.Writer, p Piece, off, n int64, buf []byte) error
 	return err
 }
 
-// Reader reads n bytes of the content from off on. It must be read to its
-// end, or closed.
-func (o *Object) Reader(off, n int64) io.ReadCloser {
-	r, w := io.Pipe()
-	go func() { w.CloseWithError(o.WriteTo(w, off, n)) }() // ends when r is closed
-	return r
+// Reader reads n bytes of the content from off on. It must be closed before the
+// object is.
+func (o *Object) Reader(off, n int64) io.ReadCloser { return &contentReader{o: o, off: off, left: n} }
+
+// contentReader reads the pieces of an object one after the other.
+type contentReader struct {
+	o     *Object
+	piece int   // the next one
+	off   int64 // from the start of the next piece
+	left  int64 // bytes to read
+	open  *blobReader
+}
+
+// Read implements [io.Reader].
+func (r *contentReader) Read(p []byte) (int, error) {
+	for {
+		if r.left == 0 {
+			return 0, io.EOF
+		}
+		if r.open == nil {
+			if r.piece == len(r.o.Pieces) {
+				return 0, io.ErrUnexpectedEOF
+			}
+			next := r.o.Pieces[r.piece]
+			r.piece++
+			if r.off >= next.Size {
+				r.off -= next.Size
+				continue
+			}
+			var err error
+			if r.open, err = r.o.store.files.open(next.Blob, next.Size, r.off); err != nil {
+				return 0, err
+			}
+			r.off = 0
+		}
+		n, err := r.open.Read(p[:min(int64(len(p)), r.left)])
+		r.left -= int64(n)
+		if errors.Is(err, io.EOF) {
+			err = r.Close()
+		}
+		if n > 0 || err != nil {
+			return n, err
+		}
+	}
+}
+
+// Close implements [io.Closer].
+func (r *contentReader) Close() error {
+	if r.open == nil {
+		return nil
+	}
+	open := r.open
+	r.open = nil
+	return open.Close()
 }
 
 // Part returns where part number n of the content is, and the part's checksum
@@ -140,15 +188,15 @@ type Listing struct {
 	Bucket    string
 	Prefix    string
 	Delimiter string
-	After     string // begin behind this key
-	Place     string // and, where a key has many entries, behind this one of After's
+	After     string // start after this key
+	Place     string // of After's entries, start after this one
 	Limit     int
 }
 
 // Page is one page of a listing.
 type Page[T any] struct {
 	Entries   []T
-	Prefixes  []string // common to all keys that the delimiter folds
+	Prefixes  []string // common prefixes of the keys that the delimiter folds
 	Truncated bool
 	NextKey   string // with Truncated: After of the next page
 	NextPlace string // and Place
@@ -168,7 +216,7 @@ func (s *Store) ListVersions(ctx context.Context, l Listing) (*Page[*Version], e
 		switch {
 		case err == nil:
 			first = Range{From: l.After, Before: v.Seq}
-		case errors.Is(err, ErrNoVersion), errors.Is(err, ErrNoKey): // it went meanwhile
+		case errors.Is(err, ErrNoVersion), errors.Is(err, ErrNoKey): // removed meanwhile
 		default:
 			return nil, err
 		}
@@ -185,8 +233,8 @@ func (s *Store) ListUploads(ctx context.Context, l Listing) (*Page[*Upload], err
 	return list(ctx, l, s.index.Uploads, first, func(u *Upload) (string, string) { return u.Key, u.ID })
 }
 
-// list reads as many pages of the index as it takes to fill one page for the
-// caller. Keys that the delimiter folds are skipped over, not read.
+// list reads pages of the index until one page for the caller is full. Keys that
+// the delimiter folds are skipped, not read.
 func list[T any](ctx context.Context, l Listing, read func(context.Context, Range) ([]T, error), first Range, place func(T) (key, id string)) (*Page[T], error) {
 	page := &Page[T]{}
 	if l.Limit <= 0 {
@@ -197,7 +245,7 @@ func list[T any](ctx context.Context, l Listing, read func(context.Context, Rang
 		r.From = l.Prefix
 		if l.After >= l.Prefix && l.After != "" {
 			r.From = l.After + "\x00"
-			// A marker that is itself folded was given for all of its prefix.
+			// A marker that is a common prefix stands for all keys under it.
 			if common, ok := fold(l.After, l.Prefix, l.Delimiter); ok && common == l.After {
 				if r.From, ok = successor(common); !ok {
 					return page, nil

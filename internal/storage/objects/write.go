@@ -109,7 +109,7 @@ func (c contextReader) Read(p []byte) (int, error) {
 	return c.r.Read(p)
 }
 
-// Put makes a new version of an object. facts.Checksum is filled in.
+// Put makes a new version of an object. It sets facts.Checksum.
 func (s *Store) Put(ctx context.Context, bucket, key string, facts Facts, content Content, cond Condition) (*Version, error) {
 	if err := CheckKey(key); err != nil {
 		return nil, err
@@ -158,12 +158,12 @@ func (s *Store) SetTags(ctx context.Context, bucket, key, id string, tags map[st
 
 // Deleted is the outcome of a deletion.
 type Deleted struct {
-	VersionID    string // of the version that went, or of the marker; "" = a bucket without versioning
-	DeleteMarker bool   // a marker was made, or the version that went was one
+	VersionID    string // of the removed version, or of the new marker; "" in a bucket without versioning
+	DeleteMarker bool   // the removed version or the new one is a marker
 }
 
-// Delete removes a version for good or, without an ID, makes the object
-// appear deleted: where versions are kept, by a delete marker.
+// Delete removes a version permanently. Without an ID it removes the object: where
+// versions are kept, by adding a delete marker.
 func (s *Store) Delete(ctx context.Context, bucket, key, id string) (Deleted, error) {
 	if err := CheckKey(key); err != nil {
 		return Deleted{}, err

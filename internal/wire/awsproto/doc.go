@@ -1,7 +1,7 @@
 // Package awsproto reads and writes the wire shapes of AWS's protocols: JSON
 // 1.1 (ssm, kms, logs, cloudtrail), query (iam, sts), EC2's flavour of query,
-// and XML over REST (ssmmessages, s3). It knows no service: a door brings its
-// own request and response structs.
+// and XML over REST (ssmmessages, s3). It is independent of services: a door has
+// its own request and response structs.
 //
 // The decoders bound depth, size and indices, refuse duplicates and wrong
 // types with an [*Error], and ignore members they do not know, as AWS does.

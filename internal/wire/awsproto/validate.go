@@ -9,9 +9,9 @@ import (
 	"unicode/utf8"
 )
 
-// Constraints collects violations of a request's constraints and words them
-// as AWS does. The zero value is ready. Members are named as AWS prints them,
-// with a small first letter: "target", "tags.1.member.key".
+// Constraints collects violations of a request's constraints and reports them in
+// AWS's words. The zero value is ready. Members are named as in AWS's messages, with
+// a small first letter: "target", "tags.1.member.key".
 type Constraints struct {
 	// Code is the error's code; empty means ValidationException.
 	Code     string

@@ -26,13 +26,14 @@ const (
 	trailerSignature = "x-amz-trailer-signature"
 )
 
-// emptyHash is the hash of nothing, a fixed line of every chunk's text.
+// emptyHash is the hash of the empty string, a fixed line of every chunk's string
+// to sign.
 const emptyHash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
-// Body is the body of a verified S3 request while it is read: without
-// framing, and held to what the request declared about it. The read that
-// would return io.EOF returns an *Error instead when the body is not what was
-// signed, so nothing may be done with what was read before io.EOF came.
+// Body reads the body of a verified S3 request. It removes the framing and checks
+// the body against the hash or signatures that the request declared. If they do not
+// match, the read that would return io.EOF returns an *Error, so a caller must not
+// act on the content before it has seen io.EOF.
 type Body struct {
 	src     *bufio.Reader
 	read    func(b *Body, p []byte) (int, error)
@@ -130,8 +131,8 @@ func (b *Body) readChunked(p []byte) (int, error) {
 	return n, nil
 }
 
-// nextChunk reads the line before a chunk. io.EOF is the end of a body that
-// is what it should be.
+// nextChunk reads the line before a chunk. It returns io.EOF at the end of a valid
+// body.
 func (b *Body) nextChunk() error {
 	line, err := b.line(maxChunkLine)
 	if err != nil {
@@ -165,7 +166,7 @@ func (b *Body) nextChunk() error {
 	return b.end()
 }
 
-// endChunk reads what follows a chunk's data and proves the chunk.
+// endChunk reads the line end after a chunk's data and verifies the chunk.
 func (b *Body) endChunk() error {
 	crlf := make([]byte, 2)
 	if _, err := io.ReadFull(b.src, crlf); err != nil {
@@ -201,7 +202,7 @@ func (b *Body) end() error {
 	for n := 0; ; n++ {
 		line, err := b.line(maxTrailerLine)
 		if errors.Is(err, errCut) && n == 0 && !b.trailers {
-			break // some signers leave the last empty line out
+			break // some signers omit the last empty line
 		}
 		if err != nil {
 			return err
@@ -225,7 +226,7 @@ func (b *Body) end() error {
 		case n >= maxTrailerFields:
 			return malformed("the trailer has too many fields")
 		case signature != "":
-			return malformed("the trailer goes on after its signature")
+			return malformed("the trailer continues after its signature")
 		case name == trailerSignature:
 			if !isHexHash(value) {
 				return malformed("the trailer's signature is not 64 hexadecimal digits")
@@ -250,10 +251,10 @@ func (b *Body) end() error {
 	if next, err := b.src.Peek(2); err == nil && string(next) == "\r\n" {
 		_, _ = b.src.Discard(2) // they are in the buffer
 	}
-	// What the transport still holds is not part of the body.
+	// Nothing may follow the body.
 	switch n, err := b.src.Read(make([]byte, 1)); {
 	case n > 0:
-		return malformed("the body goes on after its last chunk")
+		return malformed("the body continues after its last chunk")
 	case err != nil && err != io.EOF:
 		return cut(err)
 	}
@@ -302,7 +303,7 @@ func chunkSize(s string) (int64, bool) {
 
 var errCut = errorf(CodeIncompleteBody, "You did not provide the number of bytes specified by the Content-Length HTTP header.")
 
-// cut words the end of the transport inside a body.
+// cut is the error for a connection that ends inside a body.
 func cut(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return errCut

@@ -12,10 +12,10 @@ import (
 	"strings"
 )
 
-// reading is one of the ways signers write down the same request.
+// reading is one form in which signers write a request.
 type reading struct{ path, host string }
 
-// readings returns every reading of r, the most usual first.
+// readings returns every reading of r, the most common first.
 func (p *Parsed) readings(r *http.Request) []reading {
 	sent := r.URL.EscapedPath()
 	if sent == "" {
@@ -91,8 +91,8 @@ func (p *Parsed) stringToSign(r *http.Request, as reading, query, payloadHash st
 	return algorithm + "\n" + p.Time.UTC().Format(timeFormat) + "\n" + p.scope() + "\n" + hex.EncodeToString(sum[:])
 }
 
-// headerValues returns the values of a signed header, also of those that
-// net/http moves out of the header map; nil when there is none.
+// headerValues returns the values of a signed header, including headers that
+// net/http moves out of the header map; nil if there is none.
 func headerValues(r *http.Request, name, host string) []string {
 	if name == "host" {
 		return []string{host}

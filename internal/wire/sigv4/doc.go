@@ -5,17 +5,17 @@
 //
 // # Use
 //
-// [Parse] reads who claims to have signed a request, and refuses what it does
-// not understand. The caller looks up the secret (or the node's public key) of
-// that access key and calls [Parsed.Verify] (or [VerifyRSA]). Only then is the
-// claim a fact. Verification covers method, path, query, host, the signed
-// headers and the body's hash; every x-amz-* header must be among the signed
-// ones, for handlers believe them.
+// [Parse] reads the signature that a request carries and refuses malformed ones.
+// The caller looks up the secret (or the node's public key) of the access key and
+// calls [Parsed.Verify] (or [VerifyRSA]); until then nothing in the request is
+// authenticated. Verification covers method, path, query, host, the signed headers
+// and the body's hash. Every x-amz-* header must be signed, because handlers trust
+// them.
 //
-// # What differs between signers
+// # Differences between signers
 //
-// Signers agree on the rules but for three corners, where the verifier tries
-// each reading that means the same request: paths with empty or dot segments
+// Signers differ in three details. The verifier tries each form that stands for the
+// same request: paths with empty or dot segments
 // are signed as sent (SDKs in Go) or cleaned (botocore); S3 paths are signed
 // as sent or encoded again from their meaning; a default port may be in the
 // Host header and not in the signed host, or the other way round.

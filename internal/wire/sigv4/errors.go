@@ -21,7 +21,7 @@ const (
 	codeJSONUnknownKey   = "UnrecognizedClientException"
 )
 
-// Error says why a request is not accepted as signed.
+// Error says why a signature is not accepted.
 type Error struct {
 	Code      string // one of the Code constants
 	Message   string // one sentence for the caller
@@ -69,12 +69,6 @@ func (e *Error) S3Code() string {
 		return "RequestTimeTooSkewed"
 	}
 	return e.Code
-}
-
-// UnknownKey is the error for an access key the server does not know, or no
-// longer accepts.
-func UnknownKey() *Error {
-	return &Error{Code: CodeUnknownKey, Message: "The security token included in the request is invalid: no active access key has this ID."}
 }
 
 func errorf(code, format string, args ...any) *Error {

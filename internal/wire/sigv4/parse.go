@@ -49,8 +49,8 @@ func (c Credential) scope() string {
 	return c.Date + "/" + c.Region + "/" + c.Service + "/" + terminator
 }
 
-// Parsed is what a request claims about its signature. Nothing in it is
-// proved before [Parsed.Verify] or [VerifyRSA] returns nil.
+// Parsed is the signature that a request carries. Nothing in it is authenticated
+// before [Parsed.Verify] or [VerifyRSA] returns nil.
 type Parsed struct {
 	Credential
 	SignedHeaders []string // lower case, sorted
@@ -65,8 +65,8 @@ type Parsed struct {
 	// declares none.
 	PayloadHash string
 
-	// MaxSkew is how far the caller's clock may be off. Parse sets 15 minutes
-	// for S3 and 5 for the others; a caller may change it before Verify.
+	// MaxSkew is the allowed difference of the caller's clock. Parse sets 15 minutes
+	// for S3 and 5 for other services. It can be changed before Verify.
 	MaxSkew time.Duration
 }
 
@@ -120,7 +120,7 @@ func parseHeader(r *http.Request, value string) (*Parsed, *Error) {
 		k, v, _ := strings.Cut(strings.TrimSpace(part), "=")
 		i := slices.Index(keys[:], k)
 		if i < 0 {
-			return nil, errorf(CodeIncomplete, "The Authorization header has a part that is none of Credential, SignedHeaders and Signature.")
+			return nil, errorf(CodeIncomplete, "The Authorization header has a part other than Credential, SignedHeaders and Signature.")
 		}
 		if parts[i] != "" {
 			return nil, errorf(CodeIncomplete, "The Authorization header names %s twice.", k)
@@ -220,7 +220,7 @@ func parseQuery(query []pair) (*Parsed, *Error) {
 	return p, nil
 }
 
-// check holds what both forms have in common.
+// check checks what headers and presigned queries have in common.
 func (p *Parsed) check(r *http.Request) *Error {
 	code := CodeIncomplete
 	if p.Presigned {
@@ -304,7 +304,7 @@ func (p *Parsed) setSignedHeaders(s, code string) *Error {
 	return nil
 }
 
-// parseTime is strict where time.Parse lets fractions of seconds pass.
+// parseTime refuses fractions of seconds, which time.Parse accepts.
 func parseTime(s string) (time.Time, error) {
 	t, err := time.Parse(timeFormat, s)
 	if err == nil && t.Format(timeFormat) != s {
@@ -327,7 +327,7 @@ func single(h http.Header, name string) (string, *Error) {
 
 type pair struct{ key, value string }
 
-// queryPairs decodes a raw query without losing what url.ParseQuery drops.
+// queryPairs decodes a raw query in order and refuses malformed escapes.
 func queryPairs(raw string) ([]pair, *Error) {
 	if strings.Count(raw, "&") >= maxQueryPairs {
 		return nil, errorf(CodeIncomplete, "The query has more than %d parameters.", maxQueryPairs)

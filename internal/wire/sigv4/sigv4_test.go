@@ -353,7 +353,7 @@ func TestParseRefuses(t *testing.T) {
 
 func TestErrorNames(t *testing.T) {
 	t.Parallel()
-	e := sigv4.UnknownKey()
+	e := &sigv4.Error{Code: sigv4.CodeUnknownKey}
 	if e.Code != "InvalidClientTokenId" || e.JSONCode() != "UnrecognizedClientException" || e.S3Code() != "InvalidAccessKeyId" || e.Status() != 403 {
 		t.Errorf("%+v %s %s %d", e, e.JSONCode(), e.S3Code(), e.Status())
 	}

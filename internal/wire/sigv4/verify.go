@@ -97,8 +97,8 @@ func (p *Parsed) checkTime(now time.Time) error {
 	return nil
 }
 
-// checkHeaders makes sure that what is said to be signed is there and that
-// what a handler may believe is signed.
+// checkHeaders checks that every signed header is there and that every header that
+// handlers trust is signed.
 func (p *Parsed) checkHeaders(r *http.Request) error {
 	for _, name := range p.SignedHeaders {
 		if len(headerValues(r, name, "-")) == 0 {

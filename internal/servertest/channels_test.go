@@ -277,6 +277,26 @@ func TestProgramCredentialsOpenNoChannel(t *testing.T) {
 	}
 }
 
+// A second program with the agent's own credentials does not get the agent leg of
+// a live session, and the attempt raises an alarm.
+func TestALiveAgentLegIsNotDisplaced(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t)
+	n := s.Node()
+	n.Connect()
+	x := s.Session(s.Admin, n)
+	x.Check(t)
+	token := s.CreateChannel(n.Credentials, "data-channel", x.ID).Token(t)
+	intruder, err := s.Dial(n.Credentials, "data-channel", x.ID, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	intruder.Text(servertest.AgentFrame(token, n.ID))
+	intruder.WaitClosed()
+	s.Eventually("the alarm", func() bool { return len(s.Events("NodeIdentityTwice")) == 1 })
+	x.Check(t) // the agent still has its leg
+}
+
 // A node's credentials are good for that node alone.
 func TestNodesSpeakForThemselves(t *testing.T) {
 	t.Parallel()

@@ -329,8 +329,11 @@ func (d *door) openDataChannel(w http.ResponseWriter, r *http.Request) {
 	case broker.AgentLeg:
 		d.serve(conn, agentPing, agentPong, func(ctx context.Context, f *frames) error {
 			err := d.Relay.ServeAgent(ctx, session, leg{f}, in.peer)
-			if errors.Is(err, relay.ErrNotOpen) {
+			switch {
+			case errors.Is(err, relay.ErrNotOpen):
 				f.Close("the session has ended")
+			case errors.Is(err, relay.ErrAgentLive):
+				d.Fleet.Doubled(ctx, c.Principal.Node, d.Channels.Source(c.Principal.Node), c.SourceIP.String())
 			}
 			return err
 		})

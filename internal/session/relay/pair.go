@@ -142,6 +142,10 @@ func (p *pair) serve(ctx context.Context, conn Conn, peer Peer, at side) error {
 	l := &leg{
 		conn: conn, peer: peer, life: ctx, cancel: cancel, since: time.Now(), wake: make(chan struct{}, 1), writing: make(turn, 1),
 	}
+	if at == agentSide && p.agentAnswers(ctx) {
+		conn.Close(ErrAgentLive.Error())
+		return ErrAgentLive
+	}
 	if err := p.attach(ctx, l, at); err != nil {
 		conn.Close(err.Error())
 		return err
@@ -182,6 +186,24 @@ func closeReason(err error) string {
 type violation struct{ err error }
 
 func (v *violation) Error() string { return "protocol error: " + v.err.Error() }
+
+// agentAnswers reports whether the session has an agent leg whose peer answers a
+// ping.
+func (p *pair) agentAnswers(ctx context.Context) bool {
+	p.mu.Lock()
+	old := p.legs[agentSide]
+	p.mu.Unlock()
+	if old == nil {
+		return false
+	}
+	prober, ok := old.conn.(Prober)
+	if !ok {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
+	return prober.Ping(ctx) == nil && old.life.Err() == nil
+}
 
 func (p *pair) attach(ctx context.Context, l *leg, at side) error {
 	p.mu.Lock()

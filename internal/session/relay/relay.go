@@ -41,6 +41,22 @@ type Conn interface {
 	Close(reason string)
 }
 
+// Prober is a Conn that can find out whether its peer is still there. Without
+// it, a newer connection of the agent always replaces the older.
+type Prober interface {
+	// Ping returns nil if the peer answers before ctx ends.
+	Ping(ctx context.Context) error
+}
+
+// ErrAgentLive is the error of an agent leg that is refused because the session
+// has one whose peer answers. An agent reconnects only after its connection
+// broke, so the newcomer is another program with the node's identity.
+var ErrAgentLive = errors.New("the session's agent is connected and answers")
+
+// probeTime is how long the present agent leg has to answer when another one
+// wants to replace it.
+const probeTime = 2 * time.Second
+
 // Recording takes down what passes. Each call returns once the data is out of
 // the process.
 type Recording interface {
@@ -174,7 +190,8 @@ func (r *Relay) Live(id sekisho.SessionID) bool {
 }
 
 // ServeAgent runs the agent's leg over conn until the connection or the
-// session ends. A later connection replaces an earlier one.
+// session ends. A later connection replaces an earlier one, unless that is a
+// [Prober] whose peer answers: then the error is [ErrAgentLive].
 func (r *Relay) ServeAgent(ctx context.Context, id sekisho.SessionID, conn Conn, peer Peer) error {
 	return r.serve(ctx, id, conn, peer, agentSide)
 }

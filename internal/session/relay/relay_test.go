@@ -590,6 +590,52 @@ func TestANewerConnectionReplacesTheOlder(t *testing.T) {
 	})
 }
 
+// answering is a connection whose peer answers pings as long as it is open, and
+// never after gone is closed.
+type answering struct {
+	*pipe
+	gone chan struct{}
+}
+
+func (a answering) Ping(ctx context.Context) error {
+	select {
+	case <-a.closed:
+		return io.EOF
+	case <-a.gone:
+		<-ctx.Done()
+		return ctx.Err()
+	default:
+		return nil
+	}
+}
+
+// TestALiveAgentIsNotDisplaced: only an agent that no longer answers is replaced
+// by another connection with its identity.
+func TestALiveAgentIsNotDisplaced(t *testing.T) {
+	with(t, sekisho.Session{}, func(w *world) {
+		first := answering{newPipe(), make(chan struct{})}
+		go func() { _ = w.ServeAgent(w.ctx, sid, first, relay.Peer{}) }()
+		synctest.Wait()
+		second := newPipe()
+		if err := w.ServeAgent(w.ctx, sid, second, relay.Peer{}); !errors.Is(err, relay.ErrAgentLive) {
+			t.Errorf("beside a live agent: %v", err)
+		}
+		<-second.closed
+		client := w.client()
+		first.send(output(0, "mine"))
+		synctest.Wait()
+		want(t, "output of the live agent", say(client.drain(t)), "0=mine")
+
+		close(first.gone) // half open: the peer is gone and nobody noticed
+		third := w.agent()
+		synctest.Wait()
+		<-first.closed
+		third.send(output(1, "back"))
+		synctest.Wait()
+		want(t, "output after the replacement", say(client.drain(t)), "1=back")
+	})
+}
+
 func TestAnEndedSessionTakesNoLeg(t *testing.T) {
 	with(t, sekisho.Session{}, func(w *world) {
 		w.End(w.ctx, sid, sekisho.Ending{Status: sekisho.SessionTerminated, Details: "done"})

@@ -17,6 +17,9 @@ import (
 // maxResponse bounds a response of the API. The largest is a page of a recording.
 const maxResponse = 8 << 20
 
+// userAgent identifies the client in the audit trail.
+const userAgent = "sekisho/" + ProtocolVersion
+
 // Client calls the API.
 type Client struct {
 	cfg  Config
@@ -77,7 +80,7 @@ func (c *Client) callAt(ctx context.Context, endpoint, service, target string, i
 	}
 	req.Header.Set("Content-Type", "application/x-amz-json-1.1")
 	req.Header.Set("X-Amz-Target", target)
-	req.Header.Set("User-Agent", "sekisho/"+ProtocolVersion)
+	req.Header.Set("User-Agent", userAgent)
 	if c.cfg.Credentials.AccessKeyID == "" {
 		return sekisho.Errorf(sekisho.CodeUnauthenticated, "%s: no credentials are configured.", operation)
 	}

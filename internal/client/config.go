@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"sekisho"
 	"sekisho/internal/wire/sigv4"
@@ -26,6 +27,8 @@ type Config struct {
 	Region      string
 	Credentials sigv4.Credentials
 	Roots       *x509.CertPool // nil means the system's
+
+	bundle string // file that Roots were read from
 }
 
 // Load reads the configuration as the aws command does: the AWS_ variables
@@ -36,7 +39,56 @@ func Load(profile string, getenv func(string) string) (Config, error) {
 	if err != nil {
 		return Config{}, err
 	}
+	if profile == "" && getenv("AWS_PROFILE") == "" && cfg.Credentials.AccessKeyID == "" {
+		signedIn, err := loadContext(cfg.Endpoint, getenv)
+		if err != nil || signedIn != nil {
+			if signedIn == nil {
+				signedIn = &Config{}
+			}
+			return *signedIn, err
+		}
+	}
 	return cfg, cfg.check()
+}
+
+// loadContext returns the configuration of the current context, or of the one
+// that SEKISHO_CONTEXT names. It is nil without such a context, or if the
+// environment names another server.
+func loadContext(endpoint string, getenv func(string) string) (*Config, error) {
+	all, err := ReadContexts(getenv)
+	if err != nil {
+		return nil, err
+	}
+	c, err := all.Get(getenv("SEKISHO_CONTEXT"))
+	if err != nil || c == nil || endpoint != "" && strings.TrimSuffix(endpoint, "/") != c.Endpoint {
+		return nil, err
+	}
+	if !c.SignedIn(time.Now()) {
+		return nil, sekisho.Errorf(sekisho.CodeUnauthenticated, "Your sign-in to %s has expired.", Printable(c.Endpoint)).WithHint("Run: sekisho login")
+	}
+	cfg, err := c.Config()
+	if err != nil {
+		return nil, err
+	}
+	return &cfg, nil
+}
+
+// ServerContext returns a context for the server that the environment or the profile
+// names, without credentials. Its endpoint may be empty.
+func ServerContext(profile string, getenv func(string) string) (*Context, error) {
+	cfg, err := read(profile, getenv)
+	if err != nil {
+		return nil, err
+	}
+	c := &Context{Endpoint: strings.TrimSuffix(cfg.Endpoint, "/"), Region: cfg.Region}
+	if cfg.bundle != "" {
+		pem, err := os.ReadFile(cfg.bundle)
+		if err != nil {
+			return nil, fmt.Errorf("certificate authority: %w", err)
+		}
+		c.CA = string(pem)
+	}
+	return c, nil
 }
 
 // read is Load without checking that the configuration is complete.
@@ -65,6 +117,7 @@ func read(profile string, getenv func(string) string) (Config, error) {
 		cfg.Credentials = fromFile
 	}
 	if bundle := first(getenv("AWS_CA_BUNDLE"), file["ca_bundle"], getenv("SSL_CERT_FILE")); bundle != "" {
+		cfg.bundle = bundle
 		if cfg.Roots, err = readRoots(bundle); err != nil {
 			return Config{}, err
 		}

@@ -385,3 +385,6 @@ func (s *Server) Eventually(what string, happened func() bool) {
 		}
 	}
 }
+
+// Certificate returns the server's certificate, which is its own authority.
+func (s *Server) Certificate() []byte { return s.cert.Certificate[0] }

@@ -265,6 +265,10 @@ func (d *door) getSessionToken(ctx context.Context, c *api.Call, in *sessionToke
 	if err != nil {
 		return nil, err
 	}
+	if mfa.IsZero() {
+		// A user who signed in to the console with a second factor has shown one.
+		mfa = c.Principal.MFATime
+	}
 	creds, err := d.SessionToken(ctx, c.Principal, seconds(in.DurationSeconds), mfa)
 	if err != nil {
 		return nil, err

@@ -752,6 +752,7 @@ func TestEchoIsForTheRecording(t *testing.T) {
 		agent, client := w.agent(), w.client()
 		agent.send(mgs.NewAgentSessionState(string(sid), mgs.SessionStateEchoOff))
 		agent.send(output(0, "Password: "))
+		synctest.Wait() // the two directions are not ordered otherwise
 		client.send(input(0, "hunter2"))
 		synctest.Wait()
 		agent.send(mgs.NewAgentSessionState(string(sid), mgs.SessionStateEchoOn))

@@ -88,7 +88,7 @@ func TestExitCodes(t *testing.T) {
 		"not an HTTPS server": {environment(t, strings.Replace(refusing(t, 200, "")["AWS_ENDPOINT_URL"], "http:", "https:", 1)), []string{"nodes"}, 6, "does not use TLS"},
 		"node not connected":  {refusing(t, 400, "TargetNotConnected"), []string{"forward", "mi-1", "-L", "0:localhost:80"}, 6, "TargetNotConnected"},
 		"program did not run": {refusing(t, 400, "TargetNotConnected"), []string{"exec", "mi-1", "true"}, 255, "TargetNotConnected"},
-		"shell did not run":   {environment(t, nobody), []string{"start-session", "mi-1"}, 255, "refuses the connection"},
+		"shell did not run":   {refusing(t, 400, "AccessDeniedException"), []string{"start-session", "mi-1"}, 255, "AccessDeniedException"},
 		"version":             {nil, []string{"--version"}, 0, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

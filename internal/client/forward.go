@@ -182,7 +182,7 @@ func (c *Client) Forward(ctx context.Context, in ForwardInput, on Callbacks) err
 	}
 	for i := range in.Dynamic {
 		s := &socks{c: c, in: in, on: on, tunnels: make(map[string]*tunnel)}
-		defer func() { closeTunnels(ctx, s.all()) }()
+		defer s.close(ctx)
 		on.listening(fmt.Sprintf("%s for SOCKS 5", dynamic[i].Addr()))
 		serve(dynamic[i], func(conn net.Conn) { s.serve(ctx, conn) })
 	}
@@ -208,6 +208,8 @@ type tunnel struct {
 	in    StartInput
 	where string
 	on    Callbacks
+
+	ending sync.WaitGroup // reports the ends of sessions
 
 	mu      sync.Mutex
 	present *streams
@@ -268,13 +270,12 @@ func (t *tunnel) session(ctx context.Context) (*streams, error) {
 	t.on.started(l.stream.SessionID, false)
 	s := l.multiplex(ctx, func() { t.on.notice("The node could not connect to %s.", Printable(t.where)) })
 	t.present = s
-	go func() {
+	t.ending.Go(func() {
 		<-s.over
 		if err := l.end(ctx, s.err); err != nil && ctx.Err() == nil && !errors.Is(err, context.Canceled) {
 			t.on.notice("Forwarding to %s: %s", Printable(t.where), err)
 		}
-		close(s.settled)
-	}()
+	})
 	return s, nil
 }
 
@@ -328,8 +329,8 @@ func (t *tunnel) close(ctx context.Context) {
 	t.mu.Unlock()
 	if s != nil {
 		s.close(ctx)
-		<-s.settled
 	}
+	t.ending.Wait()
 }
 
 func closeTunnels(ctx context.Context, all []*tunnel) {

@@ -94,8 +94,6 @@ type streams struct {
 	pipe *io.PipeWriter
 	over chan struct{} // closed when the session has ended
 	err  error         // why it ended; valid after over
-
-	settled chan struct{} // of a tunnel: closed when the server knows of the end
 }
 
 // multiplex carries connections over the leg until it is closed or the session
@@ -103,7 +101,7 @@ type streams struct {
 func (l *leg) multiplex(ctx context.Context, refused func()) *streams {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	r, w := io.Pipe()
-	s := &streams{l: l, pipe: w, over: make(chan struct{}), settled: make(chan struct{})}
+	s := &streams{l: l, pipe: w, over: make(chan struct{})}
 	s.mux = mux.Client(struct {
 		io.Reader
 		io.Writer

@@ -15,13 +15,13 @@ import (
 	"sekisho/internal/wire/mux"
 )
 
-// socksTimeout bounds the conversation before a connection is forwarded.
+// socksTimeout bounds the negotiation before a connection is forwarded.
 const socksTimeout = 30 * time.Second
 
-// maxDestinations is how many sessions one SOCKS port holds at a time.
+// maxDestinations is the number of sessions that one SOCKS port has at a time.
 const maxDestinations = 64
 
-// The replies of SOCKS 5 (RFC 1928).
+// Replies of SOCKS 5 (RFC 1928).
 const (
 	socksGranted     = 0
 	socksFailed      = 1
@@ -31,15 +31,23 @@ const (
 	socksNoAddress   = 8
 )
 
-// socks is a SOCKS 5 server whose connections go out from the node, a
-// session for each destination.
+// socks is a SOCKS 5 server whose connections start at the node, with a session
+// for each destination.
 type socks struct {
 	c  *Client
 	in ForwardInput
 	on Callbacks
 
+	closing sync.WaitGroup // tunnels that made room for others
+
 	mu      sync.Mutex
 	tunnels map[string]*tunnel
+}
+
+// close ends all tunnels.
+func (s *socks) close(ctx context.Context) {
+	closeTunnels(ctx, s.all())
+	s.closing.Wait()
 }
 
 func (s *socks) all() []*tunnel {
@@ -52,8 +60,8 @@ func (s *socks) all() []*tunnel {
 	return all
 }
 
-// tunnel returns the tunnel to a destination. Where there are too many, one
-// that nobody uses makes room.
+// tunnel returns the tunnel to a destination. If there are too many, it closes one
+// that is not in use.
 func (s *socks) tunnel(ctx context.Context, host, port string) (*tunnel, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -69,13 +77,13 @@ func (s *socks) tunnel(ctx context.Context, host, port string) (*tunnel, error) 
 			t.mu.Unlock()
 			if unused {
 				delete(s.tunnels, name)
-				go t.close(ctx)
+				s.closing.Go(func() { t.close(ctx) })
 				room = true
 				break
 			}
 		}
 		if !room {
-			return nil, sekisho.Errorf(sekisho.CodeLimit, "There are connections to %d destinations already.", maxDestinations)
+			return nil, sekisho.Errorf(sekisho.CodeLimit, "too many destinations: a SOCKS port serves %d at a time", maxDestinations)
 		}
 	}
 	t := s.c.tunnel(s.in, host, port, "", s.on)
@@ -85,7 +93,7 @@ func (s *socks) tunnel(ctx context.Context, host, port string) (*tunnel, error) 
 
 func (s *socks) serve(ctx context.Context, conn net.Conn) {
 	defer func() { _ = conn.Close() }()
-	_ = conn.SetDeadline(time.Now().Add(socksTimeout)) // a closed connection fails at the next step
+	_ = conn.SetDeadline(time.Now().Add(socksTimeout)) // a closed connection fails at the next read
 	r := bufio.NewReaderSize(conn, 512)
 	host, port, reply := readSOCKS(r, conn)
 	var far mux.HalfCloser
@@ -97,11 +105,11 @@ func (s *socks) serve(ctx context.Context, conn net.Conn) {
 		}
 		if err != nil {
 			reply = socksReply(err)
-			s.on.notice("SOCKS: %s is not reached: %s", Printable(net.JoinHostPort(host, port)), err)
+			s.on.notice("SOCKS: cannot connect to %s: %s", Printable(net.JoinHostPort(host, port)), err)
 		}
 	}
 	if reply < 0 {
-		return // it did not speak SOCKS 5
+		return // not SOCKS 5
 	}
 	_, err := conn.Write([]byte{5, byte(reply), 0, 1, 0, 0, 0, 0, 0, 0})
 	if far == nil {
@@ -118,7 +126,7 @@ func (s *socks) serve(ctx context.Context, conn net.Conn) {
 	mux.Join(&buffered{near, r}, far)
 }
 
-// buffered is a connection of which some was read ahead.
+// buffered is a connection with data that was read ahead.
 type buffered struct {
 	mux.HalfCloser
 	r *bufio.Reader
@@ -138,8 +146,7 @@ func socksReply(err error) int {
 	return socksFailed
 }
 
-// readSOCKS reads a request. A negative reply means that nobody is to be
-// answered.
+// readSOCKS reads a request. A negative reply means that none is sent.
 func readSOCKS(r io.Reader, w io.Writer) (host, port string, reply int) {
 	var b [256]byte
 	if _, err := io.ReadFull(r, b[:2]); err != nil || b[0] != 5 {
@@ -155,7 +162,7 @@ func readSOCKS(r io.Reader, w io.Writer) (host, port string, reply int) {
 	method := byte(0xff)
 	for _, m := range methods {
 		if m == 0 {
-			method = 0 // whoever reaches the port may use it
+			method = 0 // no authentication: the port is on loopback unless the user says otherwise
 		}
 	}
 	if _, err := w.Write([]byte{5, method}); err != nil || method != 0 {

@@ -38,7 +38,7 @@ func command() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(setupCommand(), devCommand(), serveCommand(), configCommand(), keysCommand(), adminCommand())
+	root.AddCommand(setupCommand(), devCommand(), serveCommand(), configCommand(), keysCommand(), adminCommand(), backupCommand(), restoreCommand())
 	return root
 }
 

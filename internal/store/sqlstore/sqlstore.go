@@ -75,15 +75,9 @@ func OpenSQLite(ctx context.Context, path string) (*DB, error) {
 	if err := restrict(path); err != nil {
 		return nil, err
 	}
-	// A writer takes the lock when its transaction begins, so that two of
-	// them queue (busy_timeout) and neither fails half-way.
-	q := url.Values{
-		"_txlock": {"immediate"},
-		"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(NORMAL)", "foreign_keys(ON)"},
-	}
-	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+q.Encode())
+	db, err := openFile(path, "")
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
+		return nil, err
 	}
 	db.SetMaxIdleConns(8)
 	sub, err := fs.Sub(migrations, "migrations")
@@ -102,6 +96,27 @@ func OpenSQLite(ctx context.Context, path string) (*DB, error) {
 		return nil, errors.Join(fmt.Errorf("migrate %s: %w", path, err), db.Close())
 	}
 	return &DB{sql: pool{DB: db, turn: make(chan struct{}, 1)}}, nil
+}
+
+// openFile opens a database file. option is added to its URI.
+func openFile(path, option string) (*sql.DB, error) {
+	// A writer takes the lock when its transaction begins, so that two of
+	// them queue (busy_timeout) and neither fails half-way.
+	q := url.Values{
+		"_txlock": {"immediate"},
+		"_pragma": {"busy_timeout(10000)", "synchronous(NORMAL)", "foreign_keys(ON)"},
+	}
+	uri := "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + q.Encode()
+	if option == "" {
+		uri += "&_pragma=journal_mode(WAL)"
+	} else {
+		uri += "&" + option
+	}
+	db, err := sql.Open("sqlite", uri)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	return db, nil
 }
 
 // restrict makes sure that the owner alone can read the database. SQLite gives

@@ -1,0 +1,311 @@
+package server
+
+import (
+	"archive/tar"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"filippo.io/age"
+
+	"sekisho"
+	"sekisho/internal/activity/audit"
+	"sekisho/internal/server/datalock"
+	"sekisho/internal/session/record"
+	"sekisho/internal/storage/keyring"
+	"sekisho/internal/store/sqlstore"
+)
+
+const (
+	backupManifest = "backup.json"
+	backupFormat   = 1
+	backupAttempts = 3
+)
+
+// manifest is the first file of a backup.
+type manifest struct {
+	Format  int       `json:"format"`
+	Created time.Time `json:"created"`
+}
+
+// BackupSummary says what a backup holds.
+type BackupSummary struct {
+	Files, AuditRecords int64
+	Bytes               int64
+}
+
+// backupDirs are what belongs to the state beside the database, in the order in
+// which it is copied. The ledger of recordings comes before the recordings: a
+// recording that is sealed meanwhile is then finished at the next start, while
+// one that only the ledger knows would count as lost.
+var backupDirs = []string{"keys", path.Join("recordings", record.LedgerFile), "recordings", "objects"}
+
+// Backup writes the state in dir to w, encrypted for the recipients. The server
+// may run meanwhile: the database is copied as of one moment, and every file
+// that it refers to is in the backup.
+func Backup(ctx context.Context, dir string, w io.Writer, recipients ...age.Recipient) (sum BackupSummary, err error) {
+	if there, err := has(filepath.Join(dir, databaseFile)); err != nil {
+		return sum, err
+	} else if !there {
+		return sum, sekisho.Errorf(sekisho.CodeNotFound, "There is no server's state in %s.", dir)
+	}
+	// Beside the data, so that files can be linked and not copied.
+	stage, err := os.MkdirTemp(dir, ".backup-")
+	if err != nil {
+		return sum, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(stage)) }()
+	for attempt := 1; ; attempt++ {
+		missing, err := snapshot(ctx, dir, stage)
+		if err != nil {
+			return sum, err
+		}
+		if missing == "" {
+			break
+		}
+		if attempt == backupAttempts {
+			return sum, fmt.Errorf("the object %s is in the database and not in %s: the state is damaged", missing, filepath.Join(dir, "objects"))
+		}
+	}
+	enc, err := age.Encrypt(w, recipients...)
+	if err != nil {
+		return sum, err
+	}
+	tw := tar.NewWriter(enc)
+	head, err := json.Marshal(manifest{backupFormat, time.Now().UTC()})
+	if err != nil {
+		return sum, err
+	}
+	if err := tw.WriteHeader(&tar.Header{Name: backupManifest, Mode: 0o600, Size: int64(len(head)), Format: tar.FormatPAX}); err != nil {
+		return sum, err
+	}
+	if _, err := tw.Write(head); err != nil {
+		return sum, err
+	}
+	err = fs.WalkDir(os.DirFS(stage), ".", func(name string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return errors.Join(err, ctx.Err())
+		}
+		n, err := archive(tw, filepath.Join(stage, name), name)
+		sum.Files++
+		sum.Bytes += n
+		return err
+	})
+	return sum, errors.Join(err, tw.Close(), enc.Close())
+}
+
+// snapshot fills stage with the database and links to all other files. It
+// returns the ID of an object that the database refers to and that is not
+// there, because it was replaced meanwhile.
+func snapshot(ctx context.Context, dir, stage string) (missing string, err error) {
+	// Objects are linked before and after the database is copied: one that it
+	// refers to may be deleted, or may not exist yet, at either time.
+	if err := link(dir, stage, "objects"); err != nil {
+		return "", err
+	}
+	database := filepath.Join(stage, databaseFile)
+	if err := os.Remove(database); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	blobs, err := sqlstore.Snapshot(ctx, filepath.Join(dir, databaseFile), database)
+	if err != nil {
+		return "", err
+	}
+	for _, name := range backupDirs {
+		if err := link(dir, stage, name); err != nil {
+			return "", err
+		}
+	}
+	there := map[string]bool{}
+	err = filepath.WalkDir(filepath.Join(stage, "objects"), func(_ string, e fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err == nil {
+			there[e.Name()] = true
+		}
+		return err
+	})
+	if i := slices.IndexFunc(blobs, func(id string) bool { return !there[id] }); err == nil && i >= 0 {
+		return blobs[i], nil
+	}
+	return "", err
+}
+
+// link links the files in dir/name into stage. The ledger, which grows, is
+// copied.
+func link(dir, stage, name string) error {
+	err := filepath.WalkDir(filepath.Join(dir, name), func(at string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(dir, at)
+		if err != nil {
+			return err
+		}
+		to := filepath.Join(stage, rel)
+		switch {
+		case e.IsDir():
+			return os.MkdirAll(to, 0o700)
+		case !e.Type().IsRegular():
+			return nil
+		case e.Name() == record.LedgerFile:
+			if _, err := os.Lstat(to); err == nil {
+				return nil // the earlier copy counts
+			}
+			if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+				return err
+			}
+			b, err := os.ReadFile(at)
+			if err != nil {
+				return err
+			}
+			return os.WriteFile(to, b, 0o600)
+		}
+		err = os.Link(at, to)
+		if errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
+			return nil // linked before, or deleted meanwhile
+		}
+		return err
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// archive adds a file as long as it is now: recordings in progress grow.
+func archive(tw *tar.Writer, file, name string) (int64, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	h := &tar.Header{Name: filepath.ToSlash(name), Mode: int64(info.Mode().Perm()), Size: info.Size(), ModTime: info.ModTime(), Format: tar.FormatPAX}
+	if err := tw.WriteHeader(h); err != nil {
+		return 0, err
+	}
+	return io.Copy(tw, io.LimitReader(f, info.Size()))
+}
+
+// Restore reads a backup from r into dir, which must be empty or missing, and
+// verifies the audit trail.
+func Restore(ctx context.Context, dir string, r io.Reader, identities ...age.Identity) (sum BackupSummary, err error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return sum, err
+	}
+	if len(entries) > 0 {
+		return sum, sekisho.Errorf(sekisho.CodeConflict, "%s is not empty.", dir).WithHint("Restore into a new directory, or move the old one away.")
+	}
+	plain, err := age.Decrypt(r, identities...)
+	if err != nil {
+		return sum, fmt.Errorf("decrypt the backup: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return sum, err
+	}
+	defer func() {
+		if err != nil { // what is incomplete must not look like a server's state
+			err = errors.Join(err, empty(dir))
+		}
+	}()
+	unlock, err := datalock.Lock(dir, "sekishod.lock")
+	if err != nil {
+		return sum, err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return sum, err
+	}
+	defer root.Close()
+	tr := tar.NewReader(plain)
+	for first := true; ; first = false {
+		h, err := tr.Next()
+		if err == io.EOF && !first {
+			break
+		}
+		if err != nil {
+			return sum, fmt.Errorf("read the backup: %w", err)
+		}
+		if first {
+			var m manifest
+			if err := json.NewDecoder(io.LimitReader(tr, 4096)).Decode(&m); err != nil || h.Name != backupManifest || m.Format != backupFormat {
+				return sum, fmt.Errorf("this is not a backup that this version can read (%q, format %d)", h.Name, m.Format)
+			}
+			continue
+		}
+		n, err := extract(root, h, tr)
+		if err != nil {
+			return sum, fmt.Errorf("%s: %w", h.Name, err)
+		}
+		sum.Files++
+		sum.Bytes += n
+	}
+	if _, err := io.Copy(io.Discard, plain); err != nil { // the end is authenticated too
+		return sum, fmt.Errorf("read the backup: %w", err)
+	}
+	sum.AuditRecords, err = verifyTrail(ctx, dir)
+	return sum, err
+}
+
+// empty removes what is in dir.
+func empty(dir string) error {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+	}
+	return err
+}
+
+func extract(root *os.Root, h *tar.Header, r io.Reader) (n int64, err error) {
+	name := path.Clean(h.Name)
+	known := name == databaseFile || slices.ContainsFunc(backupDirs, func(d string) bool { return strings.HasPrefix(name, d+"/") || name == d })
+	if h.Typeflag != tar.TypeReg || !filepath.IsLocal(name) || !known {
+		return 0, errors.New("it does not belong into a backup")
+	}
+	if err := root.MkdirAll(path.Dir(name), 0o700); err != nil {
+		return 0, err
+	}
+	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fs.FileMode(h.Mode)&0o700|0o600)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if n, err = io.Copy(f, r); err != nil {
+		return n, err
+	}
+	return n, errors.Join(f.Sync(), root.Chtimes(name, h.ModTime, h.ModTime))
+}
+
+// verifyTrail opens the state in dir and verifies its audit trail.
+func verifyTrail(ctx context.Context, dir string) (records int64, err error) {
+	ring, err := keyring.Load(filepath.Join(dir, "keys"))
+	if err != nil {
+		return 0, err
+	}
+	db, err := sqlstore.OpenSQLite(ctx, filepath.Join(dir, databaseFile))
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	last, err := db.LastAudit(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return last.Seq, audit.New(db, audit.Config{Signer: ring.Signer()}).Verify(ctx)
+}

@@ -1,0 +1,140 @@
+package server
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"filippo.io/age"
+	"github.com/google/go-cmp/cmp"
+
+	"sekisho"
+	"sekisho/internal/activity/audit"
+	"sekisho/internal/session/record"
+)
+
+func TestBackupAndRestore(t *testing.T) {
+	t.Parallel()
+	key, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := used(t)
+	s, err := New(t.Context(), killConfig(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Something of everything, and a recording in progress.
+	if _, err := s.Directory.CreateUser(t.Context(), "/", "ann", "", nil); err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		if err := s.trail.Record(t.Context(), audit.Event{EventName: "Something", EventSource: "test"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open, err := s.recorder.Start(record.Header{SessionID: "ann-aaaaaaaaaaaaaaaaaaaaaaaaaa", Node: "mi-0123456789abcdef0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := open.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.objects.CreateBucket(t.Context(), "bucket", nil); err != nil {
+		t.Fatal(err)
+	}
+	var backup bytes.Buffer
+	made, err := Backup(t.Context(), dir, &backup, key.Recipient())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, ".backup-*")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	// What happens afterwards is not in it.
+	if _, err := s.Directory.CreateUser(t.Context(), "/", "later", "", nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(backup.Bytes(), []byte("SQLite format 3")) || bytes.Contains(backup.Bytes(), []byte("ann-aaaa")) {
+		t.Error("the backup is not encrypted")
+	}
+
+	to := filepath.Join(t.TempDir(), "restored")
+	restored, err := Restore(t.Context(), to, bytes.NewReader(backup.Bytes()), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(made, BackupSummary{Files: restored.Files, Bytes: restored.Bytes}); diff != "" || restored.AuditRecords != 10 {
+		t.Errorf("%s, %d audit records", diff, restored.AuditRecords)
+	}
+	again, err := New(t.Context(), killConfig(to))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := again.Directory.User(t.Context(), "ann"); err != nil {
+		t.Error(err)
+	}
+	if _, err := again.Directory.User(t.Context(), "later"); !sekisho.IsNotFound(err) {
+		t.Errorf("a user made after the backup: %v", err)
+	}
+	if _, err := again.objects.Bucket(t.Context(), "bucket"); err != nil {
+		t.Error(err)
+	}
+	if sum, err := again.recorder.Stat("ann-aaaaaaaaaaaaaaaaaaaaaaaaaa"); err != nil || !sum.Sealed || sum.Damage != "" {
+		t.Errorf("the recording in progress: %+v, %v", sum, err)
+	}
+	if err := again.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestBadBackupsAreRefused(t *testing.T) {
+	t.Parallel()
+	key, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var backup bytes.Buffer
+	if _, err := Backup(t.Context(), used(t), &backup, key.Recipient()); err != nil {
+		t.Fatal(err)
+	}
+	altered := bytes.Clone(backup.Bytes())
+	altered[len(altered)/2] ^= 1
+	for name, tc := range map[string]struct {
+		data []byte
+		key  age.Identity
+	}{
+		"another key": {backup.Bytes(), other},
+		"altered":     {altered, key},
+		"cut off":     {backup.Bytes()[:backup.Len()-100], key},
+		"not one":     {[]byte("hello"), key},
+		"empty":       {nil, key},
+	} {
+		to := filepath.Join(t.TempDir(), "restored")
+		if _, err := Restore(t.Context(), to, bytes.NewReader(tc.data), tc.key); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+		if entries, err := os.ReadDir(to); err == nil && len(entries) > 0 {
+			t.Errorf("%s: files are left: %v", name, entries)
+		}
+	}
+	full := t.TempDir()
+	if err := os.WriteFile(filepath.Join(full, "precious"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Restore(t.Context(), full, bytes.NewReader(backup.Bytes()), key); sekisho.CodeOf(err) != sekisho.CodeConflict {
+		t.Errorf("into a directory that is not empty: %v", err)
+	}
+	if _, err := Backup(t.Context(), full, &bytes.Buffer{}, key.Recipient()); err == nil || !strings.Contains(err.Error(), full) {
+		t.Errorf("backup of something else: %v", err)
+	}
+}

@@ -55,7 +55,7 @@ type recording struct {
 }
 
 func (r recording) SetKind(sessionType string, properties []byte) error {
-	k := record.Kind{Type: sessionType}
+	k := record.SessionKind{Type: sessionType}
 	if sessionType == record.TypePort {
 		var p struct {
 			Host   string `json:"host"`

@@ -47,12 +47,11 @@ func (m *memory) AppendAudit(_ context.Context, b audit.Batch) error {
 	m.batches++
 	m.intents = append(m.intents, b.Begun...)
 	m.intents = slices.DeleteFunc(m.intents, func(i audit.Intent) bool { return slices.Contains(b.Finished, i.ID) })
-	if b.Head == nil {
-		return nil
-	}
-	i, found := slices.BinarySearchFunc(m.heads, b.Head.Seq, func(h audit.Head, seq int64) int { return int(h.Seq - seq) })
-	if !found {
-		m.heads = slices.Insert(m.heads, i, *b.Head)
+	for _, h := range b.Heads {
+		i, found := slices.BinarySearchFunc(m.heads, h.Seq, func(h audit.Head, seq int64) int { return int(h.Seq - seq) })
+		if !found {
+			m.heads = slices.Insert(m.heads, i, h)
+		}
 	}
 	return nil
 }
@@ -201,7 +200,7 @@ func TestVerifyNamesTheFirstBrokenRecord(t *testing.T) {
 				}
 			}
 			m.records = fake.records
-		}, 4, "written anew"},
+		}, 4, "written again"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -245,7 +244,7 @@ func TestHeadsKeptElsewhere(t *testing.T) {
 		}
 	}
 	b, ok = errors.AsType[*audit.BrokenError](trail.Verify(t.Context(), witnessed...))
-	if !ok || b.Seq != 10 || !strings.Contains(b.Why, "written anew") {
+	if !ok || b.Seq != 10 || !strings.Contains(b.Why, "written again") {
 		t.Errorf("got %v", b)
 	}
 }
@@ -509,4 +508,67 @@ func FuzzRecord(f *testing.F) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// TestHeadsAreClose: no more than 64 records are without a head, in whatever
+// batches they come, and missing heads are a finding.
+func TestHeadsAreClose(t *testing.T) {
+	t.Parallel()
+	m := &memory{}
+	key := newKey(t)
+	trail := audit.New(m, audit.Config{Signer: key})
+	for i := range 1000 {
+		if err := trail.Record(t.Context(), event(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := trail.Sign(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	pub := key.Public().(ed25519.PublicKey)
+	check := func() []*audit.BrokenError {
+		t.Helper()
+		problems, err := audit.Check(t.Context(), m, pub, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return problems
+	}
+	if p := check(); len(p) > 0 {
+		t.Fatalf("untouched: %v", p)
+	}
+	heads := slices.Clone(m.heads)
+	for i := range heads {
+		m.heads = slices.Delete(slices.Clone(heads), i, i+1)
+		p := check()
+		if i == len(heads)-1 { // fewer than 64 records, and of less than a second
+			continue
+		}
+		if len(p) != 1 || p[0].Kind != audit.Unsigned || i > 0 && p[0].Seq != heads[i-1].Seq+1 {
+			t.Errorf("without head %d: %v", i, p)
+		}
+	}
+	m.heads = nil
+	if p := check(); len(p) != 1 || p[0].Kind != audit.Unsigned || p[0].Seq != 1 {
+		t.Errorf("without heads: %v", p)
+	}
+}
+
+// TestEveryProblemIsListed: Check goes on after a broken record.
+func TestEveryProblemIsListed(t *testing.T) {
+	t.Parallel()
+	m, _, key, _ := recorded(t, 40)
+	m.records[5].Body = append(slices.Clone(m.records[5].Body[:len(m.records[5].Body)-1]), ' ', '}')
+	m.records = slices.Delete(m.records, 20, 22)
+	problems, err := audit.Check(t.Context(), m, key.Public().(ed25519.PublicKey), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, p := range problems {
+		got = append(got, fmt.Sprintf("%s %d", p.Kind, p.Seq))
+	}
+	if d := cmp.Diff([]string{"altered 6", "missing 21"}, got); d != "" {
+		t.Errorf("%s: %v", d, problems)
+	}
 }

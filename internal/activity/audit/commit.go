@@ -194,7 +194,7 @@ func (t *Trail) commitNext(ctx context.Context) {
 // commit stores a batch, and what earlier batches left, in one transaction.
 func (t *Trail) commit(ctx context.Context, batch []*entry) {
 	all := slices.Concat(t.late, batch)
-	head, err := t.append(ctx, all)
+	heads, err := t.append(ctx, all)
 	if t.cfg.Stored != nil {
 		t.cfg.Stored(err)
 	}
@@ -207,9 +207,12 @@ func (t *Trail) commit(ctx context.Context, batch []*entry) {
 				t.cfg.Recorded(*en.event)
 			}
 		}
-		if head != nil && t.cfg.Witness != nil {
-			if werr := t.cfg.Witness(ctx, *head); werr != nil {
-				err = fmt.Errorf("witness head %d: %w", head.Seq, werr)
+		for _, h := range heads {
+			if t.cfg.Witness == nil {
+				break
+			}
+			if werr := t.cfg.Witness(ctx, h); werr != nil {
+				err = fmt.Errorf("witness head %d: %w", h.Seq, werr)
 			}
 		}
 	}
@@ -223,11 +226,11 @@ func (t *Trail) commit(ctx context.Context, batch []*entry) {
 }
 
 // append retries with the next number when another member of the cluster has
-// taken it. It returns the head it made, if any.
-func (t *Trail) append(ctx context.Context, entries []*entry) (*Head, error) {
+// taken it. It returns the heads it made.
+func (t *Trail) append(ctx context.Context, entries []*entry) ([]Head, error) {
 	var err error
 	sign := slices.ContainsFunc(entries, func(en *entry) bool { return en.sign })
-	if sign && len(entries) == 1 && t.last.Seq == t.head {
+	if sign && len(entries) == 1 && t.last.Seq != 0 && t.last.Seq == t.head {
 		return nil, nil
 	}
 	for range appendAttempts {
@@ -253,27 +256,37 @@ func (t *Trail) append(ctx context.Context, entries []*entry) (*Head, error) {
 			case en.sign:
 				continue
 			}
+			if last.Seq-max(t.head, b.signed()) >= t.cfg.HeadEvery {
+				b.Heads = append(b.Heads, t.newHead(last))
+			}
 			last = Record{Seq: last.Seq + 1, Hash: chain(last.Hash, en.body), Body: en.body, Index: en.index}
 			b.Records = append(b.Records, last)
 			if en.done != "" {
 				b.Finished = append(b.Finished, en.done)
 			}
 		}
-		if last.Seq/t.cfg.HeadEvery > t.last.Seq/t.cfg.HeadEvery || sign && last.Seq != t.head {
-			b.Head = t.newHead(last)
+		if signed := max(t.head, b.signed()); last.Seq-signed >= t.cfg.HeadEvery || sign && last.Seq != signed {
+			b.Heads = append(b.Heads, t.newHead(last))
 		}
 		if err = t.store.AppendAudit(ctx, b); err == nil {
 			t.last = last
-			if b.Head != nil {
-				t.head = b.Head.Seq
-			}
-			return b.Head, nil
+			t.head = max(t.head, b.signed())
+			return b.Heads, nil
 		}
 		if sekisho.CodeOf(err) != sekisho.CodeConflict {
 			return nil, err
 		}
 	}
 	return nil, err
+}
+
+// Sign signs a head for what has none yet. Called every [SignEvery], it bounds
+// how long a record is without one.
+func (t *Trail) Sign(ctx context.Context) error {
+	if err := t.submit(ctx, &entry{sign: true}); err != nil {
+		return fmt.Errorf("audit: sign: %w", err)
+	}
+	return nil
 }
 
 // Close stores what is late and signs a last head. The trail may be used
@@ -285,8 +298,8 @@ func (t *Trail) Close(ctx context.Context) error {
 	return nil
 }
 
-func (t *Trail) newHead(r Record) *Head {
-	h := &Head{Seq: r.Seq, Hash: r.Hash, Time: t.cfg.Now().UTC().Truncate(time.Microsecond)}
+func (t *Trail) newHead(r Record) Head {
+	h := Head{Seq: r.Seq, Hash: r.Hash, Time: t.cfg.Now().UTC().Truncate(time.Microsecond)}
 	h.Signature = ed25519.Sign(t.cfg.Signer, h.message())
 	return h
 }

@@ -68,7 +68,7 @@ type Intent struct {
 // Batch is what one transaction stores.
 type Batch struct {
 	Records  []Record
-	Head     *Head // of the last record; may be nil
+	Heads    []Head // of some of the records, or of ones stored before
 	Begun    []Intent
 	Finished []string // IDs of intents to remove
 }
@@ -162,4 +162,12 @@ func (r Record) Event() (Event, error) {
 		e.ResponseElements = json.RawMessage(bytes.Clone(stored.ResponseElements))
 	}
 	return e, nil
+}
+
+// signed returns the number of the newest record that has a head in b.
+func (b *Batch) signed() int64 {
+	if len(b.Heads) == 0 {
+		return 0
+	}
+	return b.Heads[len(b.Heads)-1].Seq
 }

@@ -11,8 +11,16 @@ import (
 	"time"
 )
 
+// Records without a signed head are a finding beyond these bounds.
 const (
-	defaultHeadEvery = 64
+	MaxUnsigned     = 64
+	MaxUnsignedTime = time.Second
+	// SignEvery is how often the server calls [Trail.Sign].
+	SignEvery = 250 * time.Millisecond
+)
+
+const (
+	defaultHeadEvery = MaxUnsigned
 	verifyPage       = 500
 )
 
@@ -20,7 +28,7 @@ const (
 type Config struct {
 	// Signer signs heads. Required.
 	Signer ed25519.PrivateKey
-	// HeadEvery is the number of records between heads; 0 means 64.
+	// HeadEvery is the most records between heads; 0 means [MaxUnsigned].
 	HeadEvery int64
 	// Witness keeps a head outside the store. Optional. Its error fails the
 	// Record or Close that made the head.
@@ -66,89 +74,186 @@ func (t *Trail) Lookup(ctx context.Context, q Query) (events []Event, next int64
 
 // BrokenError says where a trail is not what was recorded.
 type BrokenError struct {
-	Seq int64 // the first record that is wrong or missing
-	Why string
+	Seq  int64 // the first record that is wrong or missing
+	Kind Kind
+	Why  string
 }
+
+// Kind classifies what is wrong.
+type Kind string
+
+// The kinds of problems.
+const (
+	Missing    Kind = "missing"
+	Altered    Kind = "altered"
+	RolledBack Kind = "rolled back" // the end is missing
+	Unsigned   Kind = "unsigned"    // heads are missing
+)
 
 // Error names the record and what is wrong with it.
 func (e *BrokenError) Error() string {
 	return fmt.Sprintf("the audit trail is broken at record %d: %s", e.Seq, e.Why)
 }
 
-func broken(seq int64, format string, args ...any) error {
-	return &BrokenError{Seq: seq, Why: fmt.Sprintf(format, args...)}
+func broken(kind Kind, seq int64, format string, args ...any) *BrokenError {
+	return &BrokenError{Seq: seq, Kind: kind, Why: fmt.Sprintf(format, args...)}
 }
 
-// Verify reads the whole trail and checks it against itself, against the
-// heads in the store and against known, heads kept elsewhere. It returns a
+// Reader is the part of a Store that verification needs.
+type Reader interface {
+	AuditAfter(ctx context.Context, seq int64, limit int) ([]Record, error)
+	AuditHeads(ctx context.Context) ([]Head, error)
+}
+
+// Verify is [Check] for the trail's own store and key. It returns a
 // *BrokenError for the first broken place.
 func (t *Trail) Verify(ctx context.Context, known ...Head) error {
-	// Heads first: records that arrive meanwhile do no harm.
-	heads, err := t.store.AuditHeads(ctx)
+	pub, _ := t.cfg.Signer.Public().(ed25519.PublicKey)
+	problems, err := Check(ctx, t.store, pub, nil, known...)
 	if err != nil {
-		return fmt.Errorf("audit: read heads: %w", err)
+		return err
+	}
+	for _, p := range problems {
+		if p.Kind != Unsigned {
+			return p
+		}
+	}
+	return nil
+}
+
+// maxProblems bounds what Check lists.
+const maxProblems = 1000
+
+// Check reads a whole trail and checks it against itself, against the heads in
+// the store and against known, heads kept elsewhere. It returns what is wrong,
+// in order. visit, unless nil, receives every record.
+func Check(ctx context.Context, store Reader, pub ed25519.PublicKey, visit func(Record), known ...Head) ([]*BrokenError, error) {
+	// Heads first: records that arrive meanwhile do no harm.
+	heads, err := store.AuditHeads(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("audit: read heads: %w", err)
 	}
 	heads = slices.SortedFunc(slices.Values(append(heads, known...)), func(a, b Head) int { return cmp.Compare(a.Seq, b.Seq) })
-	pub := t.cfg.Signer.Public().(ed25519.PublicKey)
-	prev := make([]byte, sha256.Size)
-	var seq int64
-	for {
-		records, err := t.store.AuditAfter(ctx, seq, verifyPage)
+	c := checker{pub: pub, heads: heads, prev: make([]byte, sha256.Size)}
+	for len(c.problems) < maxProblems {
+		records, err := store.AuditAfter(ctx, c.seq, verifyPage)
 		if err != nil {
-			return fmt.Errorf("audit: read records after %d: %w", seq, err)
+			return nil, fmt.Errorf("audit: read records after %d: %w", c.seq, err)
 		}
 		for _, r := range records {
-			seq++
-			if err := check(seq, prev, r); err != nil {
-				return err
-			}
-			prev = r.Hash
-			for len(heads) > 0 && heads[0].Seq <= seq {
-				if err := heads[0].check(pub, seq, prev); err != nil {
-					return err
-				}
-				heads = heads[1:]
+			c.record(r)
+			if visit != nil {
+				visit(r)
 			}
 		}
 		if len(records) < verifyPage {
 			break
 		}
 	}
-	if len(heads) > 0 {
-		if h := heads[len(heads)-1]; ed25519.Verify(pub, h.message(), h.Signature) {
-			return broken(seq+1, "it and all that followed are missing: a head signed at %s says there were %d records", h.Time.UTC().Format(time.RFC3339), h.Seq)
-		}
-		return broken(heads[0].Seq, "there is a head with a signature that is not ours, and no such record")
-	}
-	return nil
+	c.end()
+	return c.problems, nil
 }
 
-func check(seq int64, prev []byte, r Record) error {
-	if r.Seq != seq {
-		return broken(seq, "it is missing; the next one there is %d", r.Seq)
+// checker follows a trail.
+type checker struct {
+	pub      ed25519.PublicKey
+	heads    []Head // that are to come
+	prev     []byte
+	seq      int64
+	problems []*BrokenError
+
+	newest   time.Time // of the events so far: a lower bound of when they were stored
+	signed   int64     // number of the last record with a head
+	unsigned time.Time // newest when the first record without one was stored
+	tooLong  bool      // said of these records already
+}
+
+func (c *checker) add(p *BrokenError) {
+	if p != nil && len(c.problems) < maxProblems {
+		c.problems = append(c.problems, p)
 	}
-	if !bytes.Equal(chain(prev, r.Body), r.Hash) {
-		return broken(seq, "it was altered, or is not the one that stood here")
+}
+
+func (c *checker) record(r Record) {
+	if want := c.seq + 1; r.Seq != want {
+		c.add(broken(Missing, want, "it is missing; the next one there is %d", r.Seq))
+		c.prev = nil
+	}
+	c.seq = r.Seq
+	c.add(c.check(r))
+	c.prev = r.Hash
+	if r.Index.Time.After(c.newest) {
+		c.newest = r.Index.Time
+	}
+	if c.seq == c.signed+1 {
+		c.unsigned = c.newest
+	}
+	for len(c.heads) > 0 && c.heads[0].Seq <= c.seq {
+		if p := c.heads[0].check(c.pub, c.seq, c.prev); p != nil {
+			c.add(p)
+		} else {
+			c.gap(c.seq)
+			c.signed, c.tooLong = c.seq, false
+		}
+		c.heads = c.heads[1:]
+	}
+	if c.seq-c.signed > MaxUnsigned {
+		c.gap(c.seq)
+	}
+}
+
+// gap reports records that are without a head for too long.
+func (c *checker) gap(upTo int64) {
+	if c.tooLong || upTo <= c.signed {
+		return
+	}
+	// The clock of the events may be a little ahead of the signing.
+	const slack = time.Second
+	n, took := upTo-c.signed, c.newest.Sub(c.unsigned)
+	if n <= MaxUnsigned && took <= MaxUnsignedTime+slack {
+		return
+	}
+	c.tooLong = true
+	c.add(broken(Unsigned, c.signed+1, "it and the %d records after it have no signed head, over %s: heads are at most %d records or %s apart, so one was removed",
+		n-1, took.Round(time.Millisecond), MaxUnsigned, MaxUnsignedTime))
+}
+
+func (c *checker) end() {
+	c.gap(c.seq)
+	if len(c.heads) == 0 {
+		return
+	}
+	if h := c.heads[len(c.heads)-1]; ed25519.Verify(c.pub, h.message(), h.Signature) {
+		c.add(broken(RolledBack, c.seq+1, "it and all that followed are missing: a head signed at %s says there were %d records",
+			h.Time.UTC().Format(time.RFC3339), h.Seq))
+		return
+	}
+	c.add(broken(Altered, c.heads[0].Seq, "there is a head with a signature that is not ours, and no such record"))
+}
+
+func (c *checker) check(r Record) *BrokenError {
+	if c.prev != nil && !bytes.Equal(chain(c.prev, r.Body), r.Hash) {
+		return broken(Altered, r.Seq, "it was altered, or is not the one that stood here")
 	}
 	e, err := r.Event()
 	if err != nil {
-		return broken(seq, "it cannot be read: %v", err)
+		return broken(Altered, r.Seq, "it cannot be read: %v", err)
 	}
 	if !indexOf(&e).equal(r.Index) {
-		return broken(seq, "what it is looked up by was altered")
+		return broken(Altered, r.Seq, "what it is looked up by was altered")
 	}
 	return nil
 }
 
-func (h Head) check(pub ed25519.PublicKey, seq int64, hash []byte) error {
+func (h Head) check(pub ed25519.PublicKey, seq int64, hash []byte) *BrokenError {
 	if h.Seq != seq {
-		return broken(h.Seq, "there is a head for a record that cannot be")
+		return broken(Altered, h.Seq, "there is a head for a record that cannot be")
 	}
 	if !ed25519.Verify(pub, h.message(), h.Signature) {
-		return broken(seq, "its head has a signature that is not ours")
+		return broken(Altered, seq, "its head has a signature that is not ours")
 	}
 	if !bytes.Equal(h.Hash, hash) {
-		return broken(seq, "the records up to it were written anew: the head signed at %s has another hash", h.Time.UTC().Format(time.RFC3339))
+		return broken(Altered, seq, "the records up to it were written again: the head signed at %s has another hash", h.Time.UTC().Format(time.RFC3339))
 	}
 	return nil
 }

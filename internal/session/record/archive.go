@@ -186,7 +186,7 @@ func openReader(f io.ReaderAt, size int64, id sekisho.SessionID) (*recfile.Reade
 	}
 	h, _, err := decodeHeader(reader.Header())
 	if err == nil && h.SessionID != id {
-		err = fmt.Errorf("it belongs to another session, %q", h.SessionID)
+		return nil, Header{}, &Flaw{Kind: Swapped, File: MainFile, Problem: fmt.Sprintf("it belongs to another session, %q", h.SessionID)}
 	}
 	if err != nil {
 		return nil, Header{}, &Flaw{File: MainFile, Problem: err.Error()}
@@ -215,7 +215,7 @@ func isDigits(s string, n int) bool {
 // missing turns the absence of a file into a flaw.
 func missing(err error, name string) error {
 	if errors.Is(err, fs.ErrNotExist) {
-		return &Flaw{File: name, Problem: "it is missing"}
+		return &Flaw{Kind: Missing, File: name, Problem: "it is missing"}
 	}
 	return err
 }

@@ -89,12 +89,27 @@ type Summary struct {
 
 // A Flaw is a place where a recording is not what was recorded.
 type Flaw struct {
+	Kind     Kind   // Altered if it is empty
 	File     string // relative to what was verified
 	Line     int64  // counted from 1; 0 = not about a line
 	LastLine int64  // 0 = the same as Line
 	From, To int64  // bytes; To = 0: not about bytes
 	Problem  string
 }
+
+// Kind classifies what is wrong.
+type Kind string
+
+// The kinds of flaws.
+const (
+	Missing    Kind = "missing"
+	Altered    Kind = "altered"
+	Swapped    Kind = "swapped"     // it belongs to another session
+	Truncated  Kind = "truncated"   // its end is missing
+	RolledBack Kind = "rolled back" // it is as it once was
+	Inserted   Kind = "inserted"    // the server did not write it
+	Unsealed   Kind = "unsealed"    // it has no seal yet
+)
 
 // Error says file, place and problem.
 func (f *Flaw) Error() string {

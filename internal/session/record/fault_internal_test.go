@@ -155,7 +155,7 @@ func TestFullDiskInTheLedger(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if _, err := VerifyLedger(r.root.FS(), r.keys, ""); err != nil {
+	if _, err := VerifyLedger(r.root.FS(), r.keys); err != nil {
 		t.Error(err)
 	}
 }
@@ -176,7 +176,7 @@ func TestSealsAreLinked(t *testing.T) {
 	if _, err := rec.Seal(Exit{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := VerifyLedger(r.root.FS(), r.keys, ""); err == nil || !strings.Contains(err.Error(), "contradicts ledger line 4") {
+	if _, err := VerifyLedger(r.root.FS(), r.keys); err == nil || !strings.Contains(err.Error(), "contradicts ledger line 4") {
 		t.Errorf("got %v", err)
 	}
 }

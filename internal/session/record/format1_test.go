@@ -69,7 +69,7 @@ func TestFormat1LeftOpen(t *testing.T) {
 	if _, err := r.Verify(id); err != nil {
 		t.Error(err)
 	}
-	if _, err := record.VerifyLedger(os.DirFS(filepath.Join(dir, "recordings")), publicKeys(testKey(1)), ""); err != nil {
+	if _, err := record.VerifyLedger(os.DirFS(filepath.Join(dir, "recordings")), publicKeys(testKey(1))); err != nil {
 		t.Error(err)
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"sekisho/internal/session/recfile"
 )
 
-// Kind says what a session is, as agent and client agreed at its beginning.
-type Kind struct {
+// SessionKind says what a session is, as agent and client agreed at its beginning.
+type SessionKind struct {
 	Type string `json:"type"` // the document's sessionType
 	// Host, Port and Socket are where a session of type Port goes to.
 	Host   string `json:"host,omitempty"`
@@ -21,10 +21,10 @@ type Kind struct {
 	Socket string `json:"socket,omitempty"`
 }
 
-// TypePort is the Kind.Type of sessions that forward connections.
+// TypePort is the SessionKind.Type of sessions that forward connections.
 const TypePort = "Port"
 
-func (k *Kind) destination() string {
+func (k *SessionKind) destination() string {
 	if k.Socket != "" {
 		return k.Socket
 	}
@@ -57,7 +57,7 @@ const maxConnections = 4096
 // forwarding counts what passes in a session that forwards connections. The
 // payload is not kept.
 type forwarding struct {
-	kind   Kind
+	kind   SessionKind
 	peer   string
 	open   map[uint32]*Connection
 	closed [2]map[uint32]bool // ended by this side only, so far
@@ -69,7 +69,7 @@ const (
 	fromClient
 )
 
-func newForwarding(kind Kind, peer string) *forwarding {
+func newForwarding(kind SessionKind, peer string) *forwarding {
 	return &forwarding{
 		kind: kind, peer: peer, open: make(map[uint32]*Connection), closed: [2]map[uint32]bool{make(map[uint32]bool), make(map[uint32]bool)},
 	}
@@ -238,7 +238,7 @@ func (m *muxParser) valid() bool {
 
 // SetKind records what the session is. Sessions of type Port keep a record of
 // each connection in place of what passes.
-func (rec *Recording) SetKind(k Kind) error {
+func (rec *Recording) SetKind(k SessionKind) error {
 	k.Host, k.Port, k.Socket, k.Type = text(k.Host), text(k.Port), text(k.Socket), text(k.Type)
 	b, err := json.Marshal(k)
 	if err != nil {
@@ -256,7 +256,7 @@ func (rec *Recording) SetKind(k Kind) error {
 	return nil
 }
 
-func (rec *Recording) setKind(k Kind) {
+func (rec *Recording) setKind(k SessionKind) {
 	rec.kind = &k
 	if k.Type == TypePort {
 		rec.forward = newForwarding(k, rec.header.SourceIP)

@@ -36,7 +36,7 @@ func TestForwarding(t *testing.T) {
 		{Destination: "db:5432", BytesIn: 1, Ended: EndedBySession},
 	}
 	for range 200 {
-		f := newForwarding(Kind{Type: TypePort, Host: "db", Port: "5432"}, "")
+		f := newForwarding(SessionKind{Type: TypePort, Host: "db", Port: "5432"}, "")
 		var got []Connection
 		pass := func(from int, p []byte) {
 			for len(p) > 0 {
@@ -60,7 +60,7 @@ func TestForwarding(t *testing.T) {
 
 func TestForwardingWithoutMultiplexing(t *testing.T) {
 	t.Parallel()
-	f := newForwarding(Kind{Type: TypePort, Port: "22"}, "192.0.2.7")
+	f := newForwarding(SessionKind{Type: TypePort, Port: "22"}, "192.0.2.7")
 	f.pass(fromDestination, []byte("SSH-2.0-x\r\n"), time.Now())
 	f.pass(fromClient, []byte("S"), time.Now())
 	f.pass(fromClient, []byte("SH-2.0-y\r\n"), time.Now())
@@ -79,7 +79,7 @@ func TestForwardingWithoutMultiplexing(t *testing.T) {
 func FuzzForwarding(f *testing.F) {
 	f.Add(muxFrame(0, 3, ""), muxFrame(2, 3, "hello"))
 	f.Fuzz(func(t *testing.T, client, server []byte) {
-		fwd := newForwarding(Kind{Type: TypePort}, "")
+		fwd := newForwarding(SessionKind{Type: TypePort}, "")
 		now := time.Now()
 		for _, p := range [][]byte{client, server} {
 			fwd.pass(fromClient, p, now)

@@ -191,7 +191,7 @@ func TestRecordSealVerify(t *testing.T) {
 		if len(left) != 2 {
 			t.Errorf("%d files are left of a sealed recording", len(left))
 		}
-		rep, err := record.VerifyLedger(os.DirFS(filepath.Join(dir, "recordings")), publicKeys(testKey(1)), "")
+		rep, err := record.VerifyLedger(os.DirFS(filepath.Join(dir, "recordings")), publicKeys(testKey(1)))
 		ok(t, err)
 		if head, n := r.Head(); rep.Head != head || rep.Lines != n || n != 2 || rep.Sealed != 1 {
 			t.Errorf("ledger %+v, head %s %d", rep, head, n)
@@ -376,7 +376,7 @@ func TestConcurrentRecordings(t *testing.T) {
 			t.Errorf("recording %d: %+v %v", i, s, err)
 		}
 	}
-	if _, err := record.VerifyLedger(os.DirFS(filepath.Join(dir, "recordings")), publicKeys(testKey(1)), ""); err != nil {
+	if _, err := record.VerifyLedger(os.DirFS(filepath.Join(dir, "recordings")), publicKeys(testKey(1))); err != nil {
 		t.Error(err)
 	}
 }
@@ -454,13 +454,13 @@ func TestLedgerTampering(t *testing.T) {
 			start(t, r, "bob-live")
 			head, _ := r.Head()
 			keys := publicKeys(testKey(1))
-			rep, err := record.VerifyLedger(os.DirFS(root), keys, head)
+			rep, err := record.VerifyLedger(os.DirFS(root), keys, record.LedgerHead{Digest: head})
 			ok(t, err)
 			if d := cmp.Diff([]sekisho.SessionID{"bob-live"}, rep.Unsealed); d != "" || rep.Sealed != 2 {
 				t.Errorf("%+v", rep)
 			}
 			tt.tamper(t, root, dirOf(t, dir, b1))
-			_, err = record.VerifyLedger(os.DirFS(root), keys, head)
+			_, err = record.VerifyLedger(os.DirFS(root), keys, record.LedgerHead{Digest: head})
 			if err == nil || !strings.Contains(err.Error(), tt.file+":") || !strings.Contains(err.Error(), tt.problem) {
 				t.Errorf("got %v; want %s, %q", err, tt.file, tt.problem)
 			}
@@ -494,7 +494,7 @@ func TestTornLedgerLineIsCut(t *testing.T) {
 		t.Errorf("head %s, was %s", again, head)
 	}
 	sealed(t, r, "alice-2", 2)
-	if _, err := record.VerifyLedger(os.DirFS(filepath.Join(dir, "recordings")), publicKeys(testKey(1)), head); err != nil {
+	if _, err := record.VerifyLedger(os.DirFS(filepath.Join(dir, "recordings")), publicKeys(testKey(1)), record.LedgerHead{Digest: head}); err != nil {
 		t.Error(err)
 	}
 }
@@ -507,7 +507,7 @@ func TestTwoWritersOfOneLedger(t *testing.T) {
 	if _, err := two.Start(header("alice-2")); err == nil || !strings.Contains(err.Error(), "another process") {
 		t.Errorf("got %v", err)
 	}
-	if _, err := record.VerifyLedger(os.DirFS(filepath.Join(dir, "recordings")), publicKeys(testKey(1)), ""); err != nil {
+	if _, err := record.VerifyLedger(os.DirFS(filepath.Join(dir, "recordings")), publicKeys(testKey(1))); err != nil {
 		t.Error(err)
 	}
 }
@@ -616,7 +616,7 @@ func TestKeyChangesWithinARecording(t *testing.T) {
 	if _, err := record.Verify(fsys, publicKeys(testKey(1)), alice); err == nil {
 		t.Error("verified without the new key")
 	}
-	if _, err := record.VerifyLedger(os.DirFS(filepath.Join(dir, "recordings")), publicKeys(testKey(1), testKey(2)), ""); err != nil {
+	if _, err := record.VerifyLedger(os.DirFS(filepath.Join(dir, "recordings")), publicKeys(testKey(1), testKey(2))); err != nil {
 		t.Error(err)
 	}
 }
@@ -651,7 +651,7 @@ func TestCrashBetweenLedgerAndSeal(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if _, err := record.VerifyLedger(os.DirFS(filepath.Join(dir, "recordings")), publicKeys(testKey(1)), ""); err != nil {
+	if _, err := record.VerifyLedger(os.DirFS(filepath.Join(dir, "recordings")), publicKeys(testKey(1))); err != nil {
 		t.Error(err)
 	}
 }
@@ -1146,7 +1146,7 @@ func TestDamageFoundAtRecovery(t *testing.T) {
 			}
 			_, err = r.Verify(alice)
 			wantFlaw(t, err, record.SealFile, "damaged already when it was sealed")
-			if _, err := record.VerifyLedger(os.DirFS(filepath.Join(dir, "recordings")), publicKeys(testKey(1)), ""); err != nil {
+			if _, err := record.VerifyLedger(os.DirFS(filepath.Join(dir, "recordings")), publicKeys(testKey(1))); err != nil {
 				t.Error(err)
 			}
 			ok(t, os.WriteFile(main, []byte("other evidence"), 0o600))
@@ -1236,7 +1236,7 @@ func TestKilled(t *testing.T) {
 		if _, err := r.Verify(alice); err != nil {
 			t.Error(err)
 		}
-		if _, err := record.VerifyLedger(os.DirFS(filepath.Join(copied, "recordings")), publicKeys(testKey(1)), ""); err != nil {
+		if _, err := record.VerifyLedger(os.DirFS(filepath.Join(copied, "recordings")), publicKeys(testKey(1))); err != nil {
 			t.Error(err)
 		}
 	}
@@ -1249,14 +1249,14 @@ func TestForwardedConnections(t *testing.T) {
 	dir := t.TempDir()
 	r := open(t, dir, record.Options{})
 	rec := start(t, r, alice)
-	ok(t, rec.SetKind(record.Kind{Type: record.TypePort, Host: "db", Port: "5432"}))
+	ok(t, rec.SetKind(record.SessionKind{Type: record.TypePort, Host: "db", Port: "5432"}))
 	ok(t, rec.Input([]byte("select secret")))
 	ok(t, rec.Output([]byte("the secret")))
 	ok(t, rec.Disconnected(true))
 	ok(t, r.Close())
 	r = open(t, dir, record.Options{})
 	rec = start(t, r, alice)
-	ok(t, rec.SetKind(record.Kind{Type: "Standard_Stream"})) // it was said already
+	ok(t, rec.SetKind(record.SessionKind{Type: "Standard_Stream"})) // it was said already
 	ok(t, rec.Output([]byte("another secret")))
 	_, err := rec.Seal(record.Exit{})
 	ok(t, err)

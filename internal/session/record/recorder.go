@@ -377,7 +377,7 @@ func (r *Recorder) reopenFiles(id sekisho.SessionID, dir string, files recording
 }
 
 // kindOf reads what the session is from the main file.
-func (r *Recorder) kindOf(main recfile.Storage, id sekisho.SessionID) (*Kind, error) {
+func (r *Recorder) kindOf(main recfile.Storage, id sekisho.SessionID) (*SessionKind, error) {
 	st, err := main.Stat()
 	if err != nil {
 		return nil, fmt.Errorf("record: %w", err)
@@ -397,7 +397,7 @@ func (r *Recorder) kindOf(main recfile.Storage, id sekisho.SessionID) (*Kind, er
 const maxBeforeKind = 64
 
 // storedKind looks for what the session is.
-func storedKind(f *recfile.Reader) (*Kind, error) {
+func storedKind(f *recfile.Reader) (*SessionKind, error) {
 	c, err := f.Records()
 	if err != nil {
 		return nil, flawOf(err)
@@ -413,7 +413,7 @@ func storedKind(f *recfile.Reader) (*Kind, error) {
 		if rec.Kind != recfile.Type {
 			continue
 		}
-		var k Kind
+		var k SessionKind
 		if err := json.Unmarshal(rec.Data, &k); err != nil {
 			return nil, &Flaw{File: MainFile, Problem: "what the session is cannot be read: " + err.Error()}
 		}

@@ -25,7 +25,7 @@ type Recording struct {
 	w      *recfile.Writer
 	files  recordingFiles
 	filter inputFilter
-	kind   *Kind // nil until it is known
+	kind   *SessionKind // nil until it is known
 	// forward counts connections in a session of type Port; else nil.
 	forward *forwarding
 

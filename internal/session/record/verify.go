@@ -23,7 +23,7 @@ import (
 func Verify(fsys fs.FS, keys Keys, want sekisho.SessionID) (Summary, error) {
 	text, err := readLimited(fsys, SealFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return Summary{}, &Flaw{File: SealFile, Problem: "it is missing: the recording is not sealed, or its seal was taken away"}
+		return Summary{}, &Flaw{File: SealFile, Kind: Missing, Problem: "it is missing: the recording is not sealed, or its seal was taken away"}
 	}
 	if err != nil {
 		return Summary{}, err
@@ -34,7 +34,7 @@ func Verify(fsys fs.FS, keys Keys, want sekisho.SessionID) (Summary, error) {
 	}
 	s := seal.summary(hexDigest(text))
 	if want != "" && seal.Session != want {
-		return s, &Flaw{File: SealFile, Problem: fmt.Sprintf("it belongs to another session, %q", seal.Session)}
+		return s, &Flaw{File: SealFile, Kind: Swapped, Problem: fmt.Sprintf("it belongs to another session, %q", seal.Session)}
 	}
 	if seal.Damage != "" {
 		return s, verifyDamaged(fsys, seal)
@@ -76,7 +76,7 @@ func verifyFile(fsys fs.FS, keys Keys, seal *Seal) (Header, error) {
 		err = flawOf(err)
 		flaw, ok := errors.AsType[*Flaw](err)
 		if ok && more > 0 && flaw.From >= seal.FileBytes {
-			return Header{}, &Flaw{File: MainFile, From: seal.FileBytes, To: st.Size(), Problem: "this was added after the seal"}
+			return Header{}, &Flaw{File: MainFile, From: seal.FileBytes, To: st.Size(), Kind: Inserted, Problem: "this was added after the seal"}
 		}
 		if ok && more != 0 {
 			flaw.Problem += fmt.Sprintf("; the file has %d bytes, %+d against the seal", st.Size(), more)
@@ -85,12 +85,12 @@ func verifyFile(fsys fs.FS, keys Keys, seal *Seal) (Header, error) {
 	case headerErr != nil:
 		return Header{}, headerErr
 	case rep.Torn && more > 0:
-		return Header{}, &Flaw{File: MainFile, From: rep.Size, To: st.Size(), Problem: "this was added after the seal"}
+		return Header{}, &Flaw{File: MainFile, From: rep.Size, To: st.Size(), Kind: Inserted, Problem: "this was added after the seal"}
 	case rep.Torn || rep.Blocks < seal.Blocks:
-		return Header{}, &Flaw{File: MainFile, From: rep.Size, To: seal.FileBytes, Problem: fmt.Sprintf(
+		return Header{}, &Flaw{Kind: Truncated, File: MainFile, From: rep.Size, To: seal.FileBytes, Problem: fmt.Sprintf(
 			"the file ends at byte %d, after %d whole blocks; the seal covers %d bytes and %d blocks", st.Size(), rep.Blocks, seal.FileBytes, seal.Blocks)}
 	case more > 0 || rep.Blocks > seal.Blocks:
-		return Header{}, &Flaw{File: MainFile, From: seal.FileBytes, To: st.Size(), Problem: "this was added after the seal"}
+		return Header{}, &Flaw{File: MainFile, From: seal.FileBytes, To: st.Size(), Kind: Inserted, Problem: "this was added after the seal"}
 	case rep.Digest.String() != seal.Head:
 		return Header{}, &Flaw{File: MainFile, From: 0, To: st.Size(), Problem: "this is not the recording that was sealed"}
 	}
@@ -153,7 +153,7 @@ func verifyDamaged(fsys fs.FS, seal *Seal) error {
 		f, err := fsys.Open(name)
 		if errors.Is(err, fs.ErrNotExist) {
 			if want != "" {
-				return &Flaw{File: name, Problem: "it is missing"}
+				return &Flaw{File: name, Kind: Missing, Problem: "it is missing"}
 			}
 			continue
 		}
@@ -179,7 +179,7 @@ func (a *Archive) Verify(id sekisho.SessionID) (Summary, error) {
 		return Summary{}, err
 	}
 	if rec := a.recording(id); rec != nil {
-		return rec.Summary(), &Flaw{File: SealFile, Problem: "the recording is in progress and not sealed yet"}
+		return rec.Summary(), &Flaw{File: SealFile, Kind: Unsealed, Problem: "the recording is in progress and not sealed yet"}
 	}
 	fsys, err := fs.Sub(a.root.FS(), dir)
 	if err != nil {
@@ -188,32 +188,63 @@ func (a *Archive) Verify(id sekisho.SessionID) (Summary, error) {
 	return Verify(fsys, a.keys, id)
 }
 
+// LedgerHead is a place in the ledger that is known from elsewhere: so many
+// lines, of which the last had this digest.
+type LedgerHead struct {
+	Lines  int64 // 0 = any
+	Digest string
+}
+
 // LedgerReport is what VerifyLedger found, right or wrong.
 type LedgerReport struct {
-	Lines    int64
-	Head     string // SHA-256 of the last line
-	Sealed   int64  // recordings with a seal
-	Unsealed []sekisho.SessionID
+	Lines      int64
+	Head       string // SHA-256 of the last line
+	Sealed     int64  // recordings with a seal
+	Unsealed   []sekisho.SessionID
+	Recordings map[sekisho.SessionID]string // every recording ever started, with its directory
+	Flaws      []*Flaw
+}
+
+// Err joins the flaws; nil if there are none.
+func (r *LedgerReport) Err() error {
+	var errs []error
+	for _, f := range r.Flaws {
+		errs = append(errs, f)
+	}
+	return errors.Join(errs...)
 }
 
 // VerifyLedger checks the ledger of a whole store, fsys being the directory of
 // recordings: every recording that was ever started is there, every seal is
 // the one that was made, and nothing is there that the ledger does not know.
-// It does not look into the recordings: that is Verify's part. If head is not
-// empty, it must be the digest of one of the lines. The error joins a *Flaw
-// for every place that is wrong.
-func VerifyLedger(fsys fs.FS, keys Keys, head string) (LedgerReport, error) {
-	var rep LedgerReport
+// It does not look into the recordings: that is Verify's part. The lines of
+// heads must be there. The error joins the report's flaws.
+func VerifyLedger(fsys fs.FS, keys Keys, heads ...LedgerHead) (LedgerReport, error) {
+	rep, err := verifyLedger(fsys, keys, heads)
+	return rep, errors.Join(err, rep.Err())
+}
+
+func verifyLedger(fsys fs.FS, keys Keys, heads []LedgerHead) (LedgerReport, error) {
+	rep := LedgerReport{Recordings: make(map[sekisho.SessionID]string)}
 	f, err := fsys.Open(LedgerFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		rep.Flaws = append(rep.Flaws, &Flaw{Kind: Missing, File: LedgerFile, Problem: "it is missing"})
+		return rep, nil
+	}
 	if err != nil {
-		return rep, missing(err, LedgerFile)
+		return rep, fmt.Errorf("record: %w", err)
 	}
 	defer f.Close()
 	type known struct{ path, seal string }
 	sessions := make(map[sekisho.SessionID]known)
 	var order []sekisho.SessionID
-	seen := head == ""
-	var flaws []error
+	wanted := make(map[string]int64, len(heads))
+	for _, h := range heads {
+		if h.Digest != "" {
+			wanted[h.Digest] = h.Lines
+		}
+	}
+	add := func(f *Flaw) { rep.Flaws = append(rep.Flaws, f) }
 	w := newLedgerWalker(f, keys)
 	var lastSeal string
 	for {
@@ -221,31 +252,50 @@ func VerifyLedger(fsys fs.FS, keys Keys, head string) (LedgerReport, error) {
 		if errors.Is(err, io.EOF) {
 			break
 		}
+		if flaw, ok := errors.AsType[*Flaw](err); ok {
+			add(flaw) // what follows cannot be read
+			break
+		}
 		if err != nil {
 			return rep, err
 		}
 		if e.Kind != ledgerStarted && e.Kind != ledgerSealed || checkID(e.Session) != nil || !validPath(e.Path, e.Session) {
-			return rep, &Flaw{File: LedgerFile, Line: w.count, Problem: "it is not understood"}
+			add(&Flaw{File: LedgerFile, Line: w.count, Problem: "it is not understood"})
+			break
 		}
 		if _, ok := sessions[e.Session]; !ok {
 			order = append(order, e.Session)
 		}
 		sessions[e.Session] = known{e.Path, e.Seal}
-		seen = seen || w.head == head
+		rep.Recordings[e.Session] = e.Path
+		if n, ok := wanted[w.head]; ok && (n == 0 || n == w.count) {
+			delete(wanted, w.head)
+		}
 		if e.Kind == ledgerSealed {
-			if flaw := checkSeal(fsys, keys, e, lastSeal); flaw != nil {
-				flaws = append(flaws, flaw)
+			flaw, err := checkSeal(fsys, keys, e, lastSeal)
+			if err != nil {
+				return rep, err
+			}
+			if flaw != nil {
+				add(flaw)
 			}
 			lastSeal = e.Seal
 			rep.Sealed++
 		}
 	}
 	if w.torn {
-		flaws = append(flaws, w.flaw("it is cut off within the line"))
+		flaw := w.flaw("it is cut off within the line")
+		flaw.Kind = Truncated
+		add(flaw)
 	}
 	rep.Lines, rep.Head = w.count, w.head
-	if !seen {
-		flaws = append(flaws, w.flaw("the line with the digest that was asked for is missing: the ledger was cut back or replaced"))
+	for digest, n := range wanted {
+		flaw := w.flaw(fmt.Sprintf("the line with the digest %s is missing: the ledger was cut back or replaced", digest))
+		if n > 0 {
+			flaw.Line = n
+		}
+		flaw.Kind = RolledBack
+		add(flaw)
 	}
 	for _, id := range order {
 		k := sessions[id]
@@ -254,43 +304,43 @@ func VerifyLedger(fsys fs.FS, keys Keys, head string) (LedgerReport, error) {
 		}
 		rep.Unsealed = append(rep.Unsealed, id)
 		if _, err := fs.Stat(fsys, k.path); err != nil {
-			flaws = append(flaws, &Flaw{File: k.path, Problem: "the recording is missing: it was started and never sealed"})
+			add(&Flaw{File: k.path, Kind: Missing, Problem: "the recording is missing: it was started and never sealed"})
 		} else if _, err := fs.Stat(fsys, path.Join(k.path, SealFile)); err == nil {
-			flaws = append(flaws, &Flaw{File: path.Join(k.path, SealFile), Problem: "the ledger knows of no such seal"})
+			add(&Flaw{File: path.Join(k.path, SealFile), Kind: Inserted, Problem: "the ledger knows of no such seal"})
 		}
 	}
 	err = eachRecording(fsys, func(id sekisho.SessionID, dir string) {
 		if k, ok := sessions[id]; !ok || k.path != dir {
-			flaws = append(flaws, &Flaw{File: dir, Problem: "the ledger knows of no such recording"})
+			add(&Flaw{File: dir, Kind: Inserted, Problem: "the ledger knows of no such recording"})
 		}
 	})
-	return rep, errors.Join(append(flaws, err)...)
+	return rep, err
 }
 
 // checkSeal compares a ledger entry with the seal it names.
-func checkSeal(fsys fs.FS, keys Keys, e entry, previous string) error {
+func checkSeal(fsys fs.FS, keys Keys, e entry, previous string) (*Flaw, error) {
 	name := path.Join(e.Path, SealFile)
 	text, err := readLimited(fsys, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, err := fs.Stat(fsys, e.Path); err != nil {
-			return &Flaw{File: e.Path, Problem: "the recording is missing: it was sealed at " + e.Time.Format("2006-01-02 15:04:05Z")}
+			return &Flaw{File: e.Path, Kind: Missing, Problem: "the recording is missing: it was sealed at " + e.Time.Format("2006-01-02 15:04:05Z")}, nil
 		}
-		return &Flaw{File: name, Problem: "it is missing"}
+		return &Flaw{File: name, Kind: Missing, Problem: "it is missing"}, nil
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if hexDigest(text) != e.Seal {
-		return &Flaw{File: name, Problem: fmt.Sprintf("it is not the seal of ledger line %d", e.N+1)}
+		return &Flaw{File: name, Problem: fmt.Sprintf("it is not the seal of ledger line %d", e.N+1)}, nil
 	}
 	seal, err := parseSeal(text, keys)
 	if err != nil {
-		return &Flaw{File: name, Problem: err.Error()}
+		return &Flaw{File: name, Problem: err.Error()}, nil
 	}
 	if seal.Session != e.Session || seal.Path != e.Path || seal.Previous != previous {
-		return &Flaw{File: name, Problem: fmt.Sprintf("it contradicts ledger line %d", e.N+1)}
+		return &Flaw{File: name, Problem: fmt.Sprintf("it contradicts ledger line %d", e.N+1)}, nil
 	}
-	return nil
+	return nil, nil
 }
 
 // validPath reports whether p is yyyy/mm/id.

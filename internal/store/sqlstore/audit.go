@@ -33,10 +33,12 @@ func (d *DB) AppendAudit(ctx context.Context, b audit.Batch) error {
 				return err
 			}
 		}
-		if h := b.Head; h != nil {
-			_, err := tx.ExecContext(ctx, `INSERT INTO audit_heads (seq, hash, time, signature) VALUES ($1, $2, $3, $4) ON CONFLICT (seq) DO NOTHING`,
-				h.Seq, h.Hash, micros(h.Time), h.Signature)
-			return err
+		for _, h := range b.Heads {
+			if _, err := tx.ExecContext(ctx,
+				`INSERT INTO audit_heads (seq, hash, time, signature) VALUES ($1, $2, $3, $4) ON CONFLICT (seq) DO NOTHING`,
+				h.Seq, h.Hash, micros(h.Time), h.Signature); err != nil {
+				return err
+			}
 		}
 		return nil
 	})

@@ -166,7 +166,7 @@ func Audit(t *testing.T, open func(t *testing.T) audit.Store) {
 			return audit.Head{Seq: seq, Hash: []byte(hash), Time: record(seq).Time, Signature: []byte{0, 1, byte(seq)}}
 		}
 		for _, x := range []audit.Head{h(8, "b"), h(4, "a"), h(8, "other")} {
-			if err := s.AppendAudit(ctx, audit.Batch{Head: &x}); err != nil {
+			if err := s.AppendAudit(ctx, audit.Batch{Heads: []audit.Head{x}}); err != nil {
 				t.Fatal(err)
 			}
 		}

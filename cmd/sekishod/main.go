@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -26,7 +27,11 @@ func main() {
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintf(os.Stderr, "sekishod: %v\n", err)
 		stop()
-		os.Exit(1)
+		code := 1
+		if f, ok := errors.AsType[*findingsError](err); ok {
+			code = f.code
+		}
+		os.Exit(code)
 	}
 }
 
@@ -38,7 +43,7 @@ func command() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(setupCommand(), devCommand(), serveCommand(), configCommand(), keysCommand(), adminCommand(), backupCommand(), restoreCommand())
+	root.AddCommand(setupCommand(), devCommand(), serveCommand(), configCommand(), keysCommand(), verifyCommand(), adminCommand(), backupCommand(), restoreCommand())
 	return root
 }
 

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 
@@ -63,6 +64,28 @@ type Server struct {
 	StrangerConnectionsPerAddress int `yaml:"max_unauthenticated_connections_per_address"`
 	// Webhooks receive events.
 	Webhooks []Webhook `yaml:"webhooks"`
+	// Witnesses keep the heads of audit trail and recordings where root on this
+	// server cannot change them.
+	Witnesses []Witness `yaml:"witnesses"`
+}
+
+// Witness is one place that keeps heads: a file on another machine's mount, or
+// a receiver of POST requests.
+type Witness struct {
+	File string `yaml:"file"` // absolute path
+	URL  string `yaml:"url"`  // https URL
+}
+
+func (w *Witness) form() error {
+	switch {
+	case (w.File == "") == (w.URL == ""):
+		return errors.New("witnesses: each has either a file or a url")
+	case w.File != "" && !filepath.IsAbs(w.File):
+		return fmt.Errorf("witnesses: file: %q is not an absolute path", w.File)
+	case w.URL != "" && !strings.HasPrefix(w.URL, "https://"):
+		return fmt.Errorf("witnesses: url: %q is not an https:// URL", w.URL)
+	}
+	return nil
 }
 
 // SignIn is an OpenID Connect provider that people sign in to the console by.
@@ -204,6 +227,11 @@ func (c *Server) form() error {
 			bad("sign_in: there are two providers named %q", p.Name)
 		}
 		names[p.Name] = true
+	}
+	for _, w := range c.Witnesses {
+		if err := w.form(); err != nil {
+			errs = append(errs, err)
+		}
 	}
 	if err := c.webhooksForm(); err != nil {
 		errs = append(errs, err)

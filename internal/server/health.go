@@ -83,7 +83,12 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 		s.say(w, http.StatusServiceUnavailable, strings.Join(problems, "\n"))
 		return
 	}
-	s.say(w, http.StatusOK, "ok")
+	text := "ok"
+	if found := s.integrity.Load(); found != nil && len(found.Findings) > 0 {
+		// The server does its work, so a load balancer must not turn away.
+		text += fmt.Sprintf("\nrecordings and audit trail: %d problems", len(found.Findings))
+	}
+	s.say(w, http.StatusOK, text)
 }
 
 func (s *Server) say(w http.ResponseWriter, status int, text string) {

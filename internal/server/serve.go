@@ -80,7 +80,7 @@ func Run(ctx context.Context, c *config.Server, w io.Writer, log *slog.Logger) (
 		AgentDir: agents, CA: ownCA(cert),
 		DataDir: c.Data, Account: c.Account, Region: c.Region, Log: log, StrictDocuments: c.StrictDocuments, TrustedProxies: proxies,
 		ResumeWithSessionToken: c.ResumeWithSessionToken, RefuseLogRewrites: c.RefuseLogRewrites,
-		KeepSessions: !c.EndSessionsOnRevocation, Federation: federation, Webhooks: webhooks, AgentsPerSecond: c.AgentsPerSecond,
+		KeepSessions: !c.EndSessionsOnRevocation, Federation: federation, Webhooks: webhooks, Witnesses: witnessesOf(c.Witnesses), AgentsPerSecond: c.AgentsPerSecond,
 	})
 	if err != nil {
 		return err

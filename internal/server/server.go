@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sekisho"
@@ -97,6 +98,8 @@ type Config struct {
 	// ProviderTransport reaches identity providers; nil = the system's
 	// certificates.
 	ProviderTransport http.RoundTripper
+	// Witnesses keep heads of audit trail and ledger.
+	Witnesses []Witness
 }
 
 // Server is one member: everything in one process.
@@ -115,19 +118,26 @@ type Server struct {
 	state    health
 	unsealed unsealed
 	recorder *record.Recorder
-	objects  *objects.Store
-	buckets  *s3.Door
-	logs     *loggroup.Service
-	relay    *relay.Relay
-	broker   *broker.Broker
-	commands *runcommand.Engine
-	foreign  seldom
-	api      *api.Server
-	requests *ssm.PolicyRequests
-	events   *console.ChangeFeed
-	bus      *event.Bus
-	console  http.Handler
-	handler  http.Handler
+	// auditHead is the newest head of the trail. integrity is what the last
+	// check of the data found. Both are nil at first.
+	auditHead atomic.Pointer[audit.Head]
+	integrity atomic.Pointer[Integrity]
+	// ledgerHead and published belong to watchHeads, and to Close after it.
+	ledgerHead string            // the digest that the trail has
+	published  map[string]string // by witness: the state that it has
+	objects    *objects.Store
+	buckets    *s3.Door
+	logs       *loggroup.Service
+	relay      *relay.Relay
+	broker     *broker.Broker
+	commands   *runcommand.Engine
+	foreign    seldom
+	api        *api.Server
+	requests   *ssm.PolicyRequests
+	events     *console.ChangeFeed
+	bus        *event.Bus
+	console    http.Handler
+	handler    http.Handler
 
 	// done ends the channels, which outlive the HTTP requests that opened
 	// them.
@@ -180,7 +190,9 @@ func (s *Server) open(ctx context.Context) error {
 	if err := s.openEvents(ctx); err != nil {
 		return err
 	}
-	s.trail = audit.New(s.db, audit.Config{Signer: s.ring.Signer(), Recorded: s.recorded, Stored: func(err error) { s.state.trailFailed.Store(err != nil) }})
+	s.trail = audit.New(s.db, audit.Config{
+		Signer: s.ring.Signer(), Recorded: s.recorded, Witness: s.newHead, Stored: func(err error) { s.state.trailFailed.Store(err != nil) },
+	})
 	s.refusals = refusals.New(refusals.Config{Trail: s.trail, Region: s.cfg.Region, Now: s.cfg.Now, Log: s.cfg.Log})
 	if s.Directory, err = identity.New(ctx, identity.Config{Store: s.db, Keyring: s.ring, Account: s.cfg.Account}); err != nil {
 		return err
@@ -200,7 +212,9 @@ func (s *Server) open(ctx context.Context) error {
 		Started: s.sessionStarted, Ended: s.sessionEnded,
 	})
 	observer.Broker = s.broker
-	if err := s.trail.Recover(ctx); err != nil {
+	// What a killed process left without a head is signed before anything
+	// follows it.
+	if err := errors.Join(s.trail.Sign(ctx), s.trail.Recover(ctx)); err != nil {
 		return err
 	}
 	s.commands = runcommand.New(runcommand.Config{Store: s.db, Links: s.Channels, Log: s.cfg.Log, Refused: s.foreignJob})
@@ -266,7 +280,7 @@ func (s *Server) routes() error {
 			logsapi.New(logsapi.Config{Logs: s.logs, Account: s.cfg.Account, Region: s.cfg.Region}),
 			cloudtrail.New(cloudtrail.Config{Trail: s.trail, Account: s.cfg.Account}),
 			sekishoapi.New(sekishoapi.Config{
-				Recorder: s.recorder, Sessions: s.broker, Fleet: s.Fleet, Account: s.cfg.Account, Region: s.cfg.Region,
+				Recorder: s.recorder, Integrity: s.lastCheck, Sessions: s.broker, Fleet: s.Fleet, Account: s.cfg.Account, Region: s.cfg.Region,
 				Directory: s.Directory, Authorizer: authorizer, Requests: s.requests, StartChecks: startChecks{s}, Events: s.bus, Resumer: s.resumer(),
 				Installer: installer{installs},
 			}),
@@ -359,6 +373,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, cert tls.Certificate
 		}
 	})
 	wg.Go(func() { s.sweep(background) })
+	wg.Go(func() { s.watchHeads(background) })
+	wg.Go(func() { s.watchIntegrity(background) })
 	wg.Go(func() { s.watchAccess(background) })
 	wg.Go(func() { s.watchLapses(background) })
 	wg.Go(func() { s.commands.Run(background) })
@@ -391,9 +407,8 @@ func (s *Server) sweep(ctx context.Context) {
 	defer tokens.Stop()
 	checkpoints := time.NewTicker(10 * time.Second)
 	defer checkpoints.Stop()
-	heads := time.NewTicker(10 * time.Minute)
-	defer heads.Stop()
-	var kept string
+	rare := time.NewTicker(10 * time.Minute)
+	defer rare.Stop()
 	for {
 		var err error
 		select {
@@ -405,14 +420,8 @@ func (s *Server) sweep(ctx context.Context) {
 			err = s.recorder.Flush()
 			s.unsealed.retry()
 			s.broker.RetryEnds(ctx)
-		case <-heads.C:
-			// The audit trail keeps the ledger's head: cutting off the end of
-			// either shows against the other.
-			if digest, lines := s.recorder.Head(); digest != kept {
-				kept = digest
-				err = s.trail.Record(ctx, s.recordingEvent("RecordingLedgerHead", map[string]any{"digest": digest, "lines": lines}))
-			}
-			err = errors.Join(err, s.logs.Expire(ctx), s.objects.Expire(ctx), s.commands.Sweep(ctx))
+		case <-rare.C:
+			err = errors.Join(s.logs.Expire(ctx), s.objects.Expire(ctx), s.commands.Sweep(ctx))
 		}
 		if err != nil && ctx.Err() == nil {
 			s.cfg.Log.Error("housekeeping failed", "error", err)
@@ -437,7 +446,13 @@ func (s *Server) Close() error {
 		s.refusals.Close(s.closing)
 	}
 	if s.trail != nil {
+		if s.recorder != nil {
+			errs = append(errs, s.keepLedgerHead(s.closing))
+		}
 		errs = append(errs, s.trail.Close(s.closing))
+		if s.recorder != nil {
+			s.publish(s.closing)
+		}
 	}
 	if s.bus != nil {
 		errs = append(errs, s.bus.Flush(s.closing))

@@ -24,8 +24,11 @@ type Sessions interface {
 // Config is what the door needs.
 type Config struct {
 	Recorder *record.Recorder
-	Sessions Sessions
-	Fleet    Machines
+	// Integrity returns what the last check of recordings, ledger, sessions and
+	// audit trail found; nil before the first.
+	Integrity func() *Integrity
+	Sessions  Sessions
+	Fleet     Machines
 	// Directory, Authorizer and Requests answer why somebody may or may not
 	// do something; the directory keeps passkeys as well.
 	Directory  *identity.Directory
@@ -52,6 +55,7 @@ func New(cfg Config) *api.Door {
 		Operations: map[string]api.Operation{
 			"GetSessionRecording":    api.Read(d.getSessionRecording),
 			"VerifySessionRecording": api.Read(d.verifySessionRecording),
+			"GetIntegrity":           api.Read(d.getIntegrity),
 
 			"ListSeenMachines":    api.Read(d.listSeenMachines),
 			"ApproveNodeIdentity": api.Write(d.approveNodeIdentity),

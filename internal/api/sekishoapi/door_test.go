@@ -321,3 +321,18 @@ func TestBounds(t *testing.T) {
 		}
 	}
 }
+
+func TestGetIntegrity(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	var out struct {
+		Checked  bool
+		Findings []struct{ Kind string }
+	}
+	if status, code := f.call(t, "admin", "GetIntegrity", "{}", &out); status != http.StatusOK || out.Checked || out.Findings == nil {
+		t.Errorf("%d %s %+v", status, code, out)
+	}
+	if _, code := f.call(t, "reader", "GetIntegrity", "{}", &out); code != "AccessDeniedException" {
+		t.Errorf("got %q", code)
+	}
+}

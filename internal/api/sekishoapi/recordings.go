@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
+	"time"
 
 	root "sekisho"
 	"sekisho/internal/api"
@@ -165,4 +166,44 @@ func (d *door) authorize(ctx context.Context, c *api.Call, action, name string) 
 	}
 	c.Allow()
 	return nil
+}
+
+// Integrity is what a check of the server's data found.
+type Integrity struct {
+	CheckedAt    time.Time
+	Recordings   int64
+	Sessions     int64
+	AuditRecords int64
+	Findings     []IntegrityFinding
+}
+
+// IntegrityFinding is a place where the data is not what the server wrote.
+type IntegrityFinding struct {
+	Kind    string // missing, altered, swapped, truncated, rolled back, inserted, unsigned
+	Where   string // recording, ledger, session or audit
+	Subject string
+	Problem string
+}
+
+type integrityRequest struct{}
+
+type integrityAnswer struct {
+	Checked   bool // false before the first check
+	CheckedAt string
+	*Integrity
+}
+
+// getIntegrity answers for the whole server, so it has no resource.
+func (d *door) getIntegrity(ctx context.Context, c *api.Call, _ *integrityRequest) (*integrityAnswer, error) {
+	if err := c.Authorize(ctx, "sekisho:GetIntegrity", "*"); err != nil {
+		return nil, err
+	}
+	out := &integrityAnswer{Integrity: &Integrity{Findings: []IntegrityFinding{}}}
+	if d.Integrity == nil {
+		return out, nil
+	}
+	if found := d.Config.Integrity(); found != nil {
+		out.Checked, out.CheckedAt, out.Integrity = true, found.CheckedAt.UTC().Format(time.RFC3339), found
+	}
+	return out, nil
 }

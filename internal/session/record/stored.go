@@ -39,6 +39,32 @@ func (a *Archive) Sealed(id sekisho.SessionID) bool {
 	return err == nil
 }
 
+// All yields the IDs of all recordings that can be listed, the latest month
+// first.
+func (a *Archive) All() iter.Seq[sekisho.SessionID] {
+	return func(yield func(sekisho.SessionID) bool) {
+		for id := range a.all() {
+			if !yield(id) {
+				return
+			}
+		}
+	}
+}
+
+// Check verifies a recording, sealed or not. One that this server is writing
+// passes.
+func (a *Archive) Check(id sekisho.SessionID) error {
+	if a.recording(id) != nil {
+		return nil
+	}
+	if a.Sealed(id) {
+		_, err := a.Verify(id)
+		return err
+	}
+	_, err := a.Stat(id)
+	return err
+}
+
 // List yields all recordings, the latest month first. A recording that cannot
 // be read yields its ID with an error.
 func (a *Archive) List() iter.Seq2[Summary, error] {

@@ -69,6 +69,20 @@ type querier interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
+// OpenSQLiteReader opens a database for reading alone, as it is: it changes
+// nothing, and a server may be using it.
+func OpenSQLiteReader(ctx context.Context, path string) (*DB, error) {
+	q := url.Values{"mode": {"ro"}, "_pragma": {"busy_timeout(10000)", "query_only(1)"}}
+	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+q.Encode())
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	if err := db.PingContext(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), db.Close())
+	}
+	return &DB{sql: pool{DB: db, turn: make(chan struct{}, 1)}}, nil
+}
+
 // OpenSQLite opens the database file at path, creating it if it is missing, and
 // brings its schema up to date. It refuses a schema of a newer version.
 func OpenSQLite(ctx context.Context, path string) (*DB, error) {

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"sekisho/internal/config"
+	"sekisho/internal/safetext"
+	"sekisho/internal/server"
+)
+
+// Exit codes of verify.
+const (
+	exitFindings  = 1
+	exitUnchecked = 2
+)
+
+// findingsError is how verify ends when the data is not proved.
+type findingsError struct {
+	code int
+	err  error
+}
+
+func (e *findingsError) Error() string { return e.err.Error() }
+
+// Unwrap returns the cause.
+func (e *findingsError) Unwrap() error { return e.err }
+
+func verifyCommand() *cobra.Command {
+	var file, data string
+	var witnesses []string
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "verify --config FILE | --data DIR",
+		Short: "Check recordings, ledger, sessions and audit trail against each other",
+		Long: `Check recordings, ledger, sessions and audit trail against each other.
+
+verify reads everything and changes nothing. A server may be running on the
+data. It names what is missing, altered, swapped, truncated, rolled back or
+inserted, and audit records without a signed head.
+
+Without a witness, verify cannot notice that all of it was replaced by an
+older copy, or that the end of everything was cut off. --witness names a file
+that a witness has kept.
+
+Exit codes: 0 nothing was found, 1 something was found, 2 the check could not
+be made.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			dir := data
+			if dir == "" {
+				cfg, err := config.Read(file)
+				if err != nil {
+					return &findingsError{exitUnchecked, err}
+				}
+				dir = cfg.Data
+			}
+			found, err := server.VerifyData(c.Context(), dir, witnesses)
+			if err != nil {
+				return &findingsError{exitUnchecked, err}
+			}
+			if err := printFindings(c.OutOrStdout(), found, asJSON); err != nil {
+				return &findingsError{exitUnchecked, err}
+			}
+			if n := len(found.Findings); n > 0 {
+				return &findingsError{exitFindings, fmt.Errorf("%d problems were found", n)}
+			}
+			return nil
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&file, "config", "/etc/sekisho/sekishod.yaml", "configuration file")
+	f.StringVar(&data, "data", "", "data directory, in place of the configuration file's")
+	f.StringArrayVar(&witnesses, "witness", nil, "file of heads that a witness has kept; may be repeated")
+	f.BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+// maxProblemText bounds a line of output: names in it come from files.
+const maxProblemText = 4 << 10
+
+func printFindings(w io.Writer, found *server.Integrity, asJSON bool) error {
+	if asJSON {
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		return e.Encode(found)
+	}
+	for _, f := range found.Findings {
+		if _, err := fmt.Fprintln(w, safetext.Line(fmt.Sprintf("%s: %s %s: %s", f.Kind, f.Where, f.Subject, f.Problem), maxProblemText)); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintf(w, "%d recordings, %d sessions, %d audit records and %d heads of witnesses were checked in %s: %d problems\n",
+		found.Recordings, found.Sessions, found.Records, found.Witnesses, found.Took.Round(time.Millisecond), len(found.Findings))
+	return err
+}

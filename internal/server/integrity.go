@@ -1,0 +1,345 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"crypto/ed25519"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+
+	"sekisho"
+	"sekisho/internal/activity/audit"
+	"sekisho/internal/api/sekishoapi"
+	"sekisho/internal/session/broker"
+	"sekisho/internal/session/record"
+	"sekisho/internal/storage/keyring"
+	"sekisho/internal/store/sqlstore"
+)
+
+// Finding is a place where the data is not what the server wrote.
+type Finding struct {
+	Kind    string `json:"kind"`    // missing, altered, swapped, truncated, rolled back, inserted, unsigned
+	Where   string `json:"where"`   // recording, ledger, session or audit
+	Subject string `json:"subject"` // session ID, or number of the record or line
+	Problem string `json:"problem"`
+}
+
+// Integrity is what a check of the data found.
+type Integrity struct {
+	Started    time.Time     `json:"started"`
+	Took       time.Duration `json:"took_ns"`
+	Recordings int64         `json:"recordings"`
+	Sessions   int64         `json:"sessions"`
+	Records    int64         `json:"audit_records"`
+	Witnesses  int64         `json:"witnesses"`
+	Findings   []Finding     `json:"findings"`
+}
+
+// maxFindings bounds what is listed.
+const maxFindings = 1000
+
+// integrityStore is what a check needs of the database.
+type integrityStore interface {
+	audit.Reader
+	Sessions(ctx context.Context, q broker.Query) ([]*sekisho.Session, error)
+}
+
+// integrityCheck compares recordings, ledger, sessions and audit trail with
+// themselves, with each other, and with witnesses.
+type integrityCheck struct {
+	archive   *record.Archive
+	store     integrityStore
+	key       ed25519.PublicKey
+	witnesses []record.Witness
+}
+
+// settle is how long after a finding the check is repeated: what changed while
+// the check was running is not a finding.
+const settleTime = 2 * time.Second
+
+// run returns what is found twice.
+func (c *integrityCheck) run(ctx context.Context) (*Integrity, error) {
+	first, err := c.once(ctx)
+	if err != nil || len(first.Findings) == 0 {
+		return first, err
+	}
+	t := time.NewTimer(settleTime)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-t.C:
+	}
+	second, err := c.once(ctx)
+	if err != nil {
+		return nil, err
+	}
+	type key struct{ kind, where, subject string }
+	before := make(map[key]bool)
+	for _, f := range first.Findings {
+		before[key{f.Kind, f.Where, f.Subject}] = true
+	}
+	second.Findings = slices.DeleteFunc(second.Findings, func(f Finding) bool { return !before[key{f.Kind, f.Where, f.Subject}] })
+	second.Took += second.Started.Sub(first.Started)
+	second.Started = first.Started
+	return second, nil
+}
+
+func (c *integrityCheck) once(ctx context.Context) (*Integrity, error) {
+	out := &Integrity{Started: time.Now().UTC(), Witnesses: int64(len(c.witnesses)), Findings: []Finding{}}
+	add := func(f Finding) {
+		if len(out.Findings) < maxFindings {
+			out.Findings = append(out.Findings, f)
+		}
+	}
+	heads, err := c.auditTrail(ctx, out, add)
+	if err != nil {
+		return nil, err
+	}
+	sessions, err := c.sessions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out.Sessions = int64(len(sessions))
+	rep, err := record.VerifyLedger(c.archive.FS(), c.archive.Keys(), heads...)
+	if err != nil && len(rep.Flaws) == 0 {
+		return nil, err
+	}
+	listed := make(map[string]bool)
+	for _, f := range rep.Flaws {
+		finding := findingOf(f)
+		if finding.Where == "recording" {
+			listed[finding.Subject] = true
+		}
+		add(finding)
+	}
+	for id := range c.archive.All() {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		out.Recordings++
+		if listed[string(id)] {
+			continue
+		}
+		err := c.archive.Check(id)
+		if flaw, ok := errors.AsType[*record.Flaw](err); ok {
+			add(Finding{string(cmp.Or(flaw.Kind, record.Altered)), "recording", string(id), flaw.Error()})
+		} else if err != nil {
+			return nil, fmt.Errorf("recording of %s: %w", id, err)
+		}
+	}
+	c.compare(sessions, rep.Recordings, add)
+	out.Took = time.Since(out.Started)
+	return out, nil
+}
+
+func findingOf(f *record.Flaw) Finding {
+	out := Finding{Kind: string(cmp.Or(f.Kind, record.Altered)), Where: "recording", Problem: f.Error()}
+	if f.File == record.LedgerFile {
+		out.Where, out.Subject = "ledger", "line "+strconv.FormatInt(f.Line, 10)
+		return out
+	}
+	// YYYY/MM/SESSION or YYYY/MM/SESSION/FILE
+	out.Subject = filepath.Base(f.File)
+	if out.Subject == record.SealFile {
+		out.Subject = filepath.Base(filepath.Dir(f.File))
+	}
+	return out
+}
+
+// auditTrail checks the trail. It returns the heads of the ledger that trail
+// and witnesses know.
+func (c *integrityCheck) auditTrail(ctx context.Context, out *Integrity, add func(Finding)) ([]record.LedgerHead, error) {
+	var heads []record.LedgerHead
+	var known []audit.Head
+	for _, w := range c.witnesses {
+		heads = append(heads, record.LedgerHead{Lines: w.LedgerLines, Digest: w.LedgerDigest})
+		if w.AuditSeq > 0 {
+			known = append(known, audit.Head{Seq: w.AuditSeq, Hash: w.AuditHash, Time: w.AuditTime, Signature: w.AuditSignature})
+		}
+	}
+	problems, err := audit.Check(ctx, c.store, c.key, func(r audit.Record) {
+		out.Records++
+		if r.EventName != ledgerHeadEvent {
+			return
+		}
+		var e struct {
+			Additional struct {
+				Digest string `json:"digest"`
+				Lines  int64  `json:"lines"`
+			} `json:"additional"`
+		}
+		if json.Unmarshal(r.Body, &e) == nil {
+			heads = append(heads, record.LedgerHead{Lines: e.Additional.Lines, Digest: e.Additional.Digest})
+		}
+	}, known...)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range problems {
+		add(Finding{string(p.Kind), "audit", "record " + strconv.FormatInt(p.Seq, 10), p.Error()})
+	}
+	return heads, nil
+}
+
+// sessions reads the whole table.
+func (c *integrityCheck) sessions(ctx context.Context) (map[sekisho.SessionID]*sekisho.Session, error) {
+	const page = 500
+	all := make(map[sekisho.SessionID]*sekisho.Session)
+	for _, active := range []bool{true, false} {
+		for after := sekisho.SessionID(""); ; {
+			list, err := c.store.Sessions(ctx, broker.Query{Active: active, After: after, Limit: page})
+			if err != nil {
+				return nil, fmt.Errorf("read sessions: %w", err)
+			}
+			for _, s := range list {
+				all[s.ID] = s
+			}
+			if len(list) < page {
+				break
+			}
+			after = list[len(list)-1].ID
+		}
+	}
+	return all, nil
+}
+
+// compare holds the sessions table against the recordings.
+func (c *integrityCheck) compare(sessions map[sekisho.SessionID]*sekisho.Session, recordings map[sekisho.SessionID]string, add func(Finding)) {
+	for _, s := range sessions {
+		_, ok := recordings[s.ID]
+		// A session that could not be recorded was refused.
+		if !ok && s.Status != sekisho.SessionFailed {
+			add(Finding{"missing", "recording", string(s.ID), "the session has no recording, and the ledger names none"})
+		}
+	}
+	for id := range recordings {
+		s := sessions[id]
+		if s == nil {
+			add(Finding{"missing", "session", string(id), "the session was recorded, but is not in the database"})
+			continue
+		}
+		sum, err := c.archive.Stat(id)
+		if err != nil || sum.Owner == "" {
+			continue // reported as a recording
+		}
+		if sum.Owner != s.Owner || sum.Node != s.Target || !sum.Start.Truncate(time.Microsecond).Equal(s.StartedAt.Truncate(time.Microsecond)) {
+			add(Finding{"altered", "session", string(id), fmt.Sprintf("the database says %s on %s at %s, the recording %s on %s at %s",
+				s.Owner, s.Target, s.StartedAt.UTC().Format(time.RFC3339), sum.Owner, sum.Node, sum.Start.UTC().Format(time.RFC3339))})
+		}
+	}
+}
+
+// VerifyData checks the state in a data directory, whether a server is running
+// on it or not, against itself and against files of witnesses. It changes
+// nothing.
+func VerifyData(ctx context.Context, dir string, witnessFiles []string) (out *Integrity, err error) {
+	for _, name := range []string{"sekisho.db", filepath.Join("keys", "keyring.json"), "recordings"} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			return nil, sekisho.Errorf(sekisho.CodeNotFound, "There is no server's state in %s: %w.", dir, err)
+		}
+	}
+	ring, err := keyring.Load(filepath.Join(dir, "keys"))
+	if err != nil {
+		return nil, err
+	}
+	keys := record.KeysOf(ring.PublicKey())
+	c := &integrityCheck{key: ring.PublicKey()}
+	for _, name := range witnessFiles {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return nil, fmt.Errorf("witness: %w", err)
+		}
+		all, err := record.ParseWitnesses(text, keys)
+		if err != nil {
+			return nil, sekisho.Errorf(sekisho.CodeInvalid, "witness %s: %w", name, err)
+		}
+		c.witnesses = append(c.witnesses, all...)
+	}
+	db, err := sqlstore.OpenSQLiteReader(ctx, filepath.Join(dir, "sekisho.db"))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	c.store = db
+	if c.archive, err = record.OpenArchive(dir, keys, nil); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, c.archive.Close()) }()
+	return c.run(ctx)
+}
+
+// Data is checked so long after the start, and so often from then on.
+const (
+	firstCheck = time.Minute
+	checkEvery = 6 * time.Hour
+)
+
+// watchIntegrity checks the data in the background.
+func (s *Server) watchIntegrity(ctx context.Context) {
+	t := time.NewTimer(firstCheck)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		s.checkIntegrity(ctx)
+		t.Reset(checkEvery)
+	}
+}
+
+// maxReported bounds the findings of one check that get an event each.
+const maxReported = 20
+
+// checkIntegrity checks the data once, and reports what was not known before.
+func (s *Server) checkIntegrity(ctx context.Context) {
+	c := &integrityCheck{archive: s.recorder.Archive, store: s.db, key: s.ring.PublicKey()}
+	found, err := c.run(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			s.cfg.Log.Error("the check of recordings and audit trail failed", "error", err)
+		}
+		return
+	}
+	before := s.integrity.Swap(found)
+	var fresh []Finding
+	for _, f := range found.Findings {
+		if before == nil || !slices.ContainsFunc(before.Findings, func(b Finding) bool {
+			return f.Kind == b.Kind && f.Where == b.Where && f.Subject == b.Subject
+		}) {
+			fresh = append(fresh, f)
+		}
+	}
+	for _, f := range fresh[:min(len(fresh), maxReported)] {
+		s.cfg.Log.Error("recordings or audit trail are not what was written", "kind", f.Kind, "where", f.Where, "subject", f.Subject, "problem", f.Problem)
+		if err := s.trail.Record(ctx, s.recordingEvent("IntegrityProblem", map[string]any{
+			"kind": f.Kind, "where": f.Where, "subject": f.Subject, "problem": f.Problem, "problems": len(found.Findings),
+		})); err != nil {
+			s.cfg.Log.Error("a finding is not in the audit trail", "error", err)
+		}
+	}
+}
+
+// lastCheck is what the last check found, for the API.
+func (s *Server) lastCheck() *sekishoapi.Integrity {
+	found := s.integrity.Load()
+	if found == nil {
+		return nil
+	}
+	out := &sekishoapi.Integrity{
+		CheckedAt: found.Started, Recordings: found.Recordings, Sessions: found.Sessions, AuditRecords: found.Records,
+		Findings: []sekishoapi.IntegrityFinding{},
+	}
+	for _, f := range found.Findings {
+		out.Findings = append(out.Findings, sekishoapi.IntegrityFinding(f))
+	}
+	return out
+}

@@ -1,0 +1,178 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"time"
+
+	"sekisho/internal/activity/audit"
+	"sekisho/internal/config"
+	"sekisho/internal/session/record"
+)
+
+// ledgerHeadEvent is the audit event that keeps the head of the recordings'
+// ledger: cutting off the end of either shows against the other.
+const ledgerHeadEvent = "RecordingLedgerHead"
+
+const (
+	// witnessEvery is how often heads are published, if there are new ones.
+	witnessEvery = 10 * time.Second
+	// witnessTimeout bounds one publication.
+	witnessTimeout = 10 * time.Second
+	// ledgerHeadEvery is how often the audit trail keeps the ledger's head.
+	ledgerHeadEvery = time.Minute
+)
+
+// Witness is a place that keeps heads where root on this server cannot change
+// them.
+type Witness interface {
+	// Publish keeps a signed line for good.
+	Publish(ctx context.Context, line []byte) error
+	String() string
+}
+
+// witnessesOf makes the witnesses of a configuration.
+func witnessesOf(all []config.Witness) []Witness {
+	var out []Witness
+	for _, w := range all {
+		if w.File != "" {
+			out = append(out, witnessFile(w.File))
+		} else {
+			out = append(out, witnessURL(w.URL))
+		}
+	}
+	return out
+}
+
+// witnessFile appends to a file, on another machine's mount.
+type witnessFile string
+
+func (w witnessFile) String() string { return string(w) }
+
+// Publish implements Witness.
+func (w witnessFile) Publish(_ context.Context, line []byte) error {
+	f, err := os.OpenFile(string(w), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(line)
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+// witnessURL posts to a receiver, which must answer 2xx.
+type witnessURL string
+
+func (w witnessURL) String() string { return string(w) }
+
+// maxWitnessAnswer bounds what is read of a receiver's answer.
+const maxWitnessAnswer = 4 << 10
+
+// Publish implements Witness.
+func (w witnessURL) Publish(ctx context.Context, line []byte) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, string(w), bytes.NewReader(line))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, io.LimitReader(resp.Body, maxWitnessAnswer))
+	err = errors.Join(err, resp.Body.Close())
+	if resp.StatusCode/100 != 2 {
+		return fmt.Errorf("it answered %s", resp.Status)
+	}
+	return err
+}
+
+// newHead notes the newest head of the audit trail.
+func (s *Server) newHead(_ context.Context, h audit.Head) error {
+	s.auditHead.Store(&h)
+	return nil
+}
+
+// watchHeads signs what the audit trail has written, keeps the ledger's head
+// in it, and publishes both to the witnesses, until ctx ends.
+func (s *Server) watchHeads(ctx context.Context) {
+	sign := time.NewTicker(audit.SignEvery)
+	defer sign.Stop()
+	ledger := time.NewTicker(ledgerHeadEvery)
+	defer ledger.Stop()
+	publish := time.NewTicker(witnessEvery)
+	defer publish.Stop()
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return
+		case <-sign.C:
+			err = s.trail.Sign(ctx)
+		case <-ledger.C:
+			err = s.keepLedgerHead(ctx)
+		case <-publish.C:
+			s.publish(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
+			s.cfg.Log.Error("the audit trail could not be signed", "error", err)
+		}
+	}
+}
+
+func (s *Server) keepLedgerHead(ctx context.Context) error {
+	digest, lines := s.recorder.Head()
+	if digest == s.ledgerHead {
+		return nil
+	}
+	if err := s.trail.Record(ctx, s.recordingEvent(ledgerHeadEvent, map[string]any{"digest": digest, "lines": lines})); err != nil {
+		return err
+	}
+	s.ledgerHead = digest
+	return nil
+}
+
+// publish sends the newest heads to every witness that does not have them.
+func (s *Server) publish(ctx context.Context) {
+	if len(s.cfg.Witnesses) == 0 {
+		return
+	}
+	w := record.Witness{Time: time.Now().UTC()}
+	w.LedgerDigest, w.LedgerLines = s.recorder.Head()
+	if h := s.auditHead.Load(); h != nil {
+		w.AuditSeq, w.AuditHash, w.AuditTime, w.AuditSignature = h.Seq, h.Hash, h.Time, h.Signature
+	}
+	if s.published == nil {
+		s.published = make(map[string]string)
+	}
+	state := fmt.Sprintf("%s %d", w.LedgerDigest, w.AuditSeq)
+	var line []byte
+	for _, to := range s.cfg.Witnesses {
+		if s.published[to.String()] == state {
+			continue
+		}
+		if line == nil {
+			var err error
+			if line, err = w.Sign(s.ring.Signer()); err != nil {
+				s.cfg.Log.Error("heads could not be signed for the witnesses", "error", err)
+				return
+			}
+		}
+		limit, cancel := context.WithTimeout(ctx, witnessTimeout)
+		err := to.Publish(limit, line)
+		cancel()
+		if err != nil {
+			s.cfg.Log.Error("a witness did not take the heads", "witness", to.String(), "error", err)
+			continue
+		}
+		s.published[to.String()] = state
+	}
+}

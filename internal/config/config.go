@@ -3,7 +3,6 @@
 package config
 
 import (
-	"bytes"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -14,8 +13,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-
-	"go.yaml.in/yaml/v3"
 )
 
 // Server is the configuration of sekishod serve. Everything in it takes a
@@ -167,19 +164,22 @@ func Read(path string) (*Server, error) {
 func Parse(b []byte) (*Server, error) {
 	c := &Server{Listen: "0.0.0.0:8443", Region: "us-east-1", Data: "/var/lib/sekisho", EndSessionsOnRevocation: true, AgentsPerSecond: 100,
 		Connections: 65536, StrangerConnections: 4096, StrangerConnectionsPerAddress: 256}
-	dec := yaml.NewDecoder(bytes.NewReader(b))
-	dec.KnownFields(true)
-	if err := dec.Decode(c); err != nil && !errors.Is(err, io.EOF) {
+	root, err := decode(b, c)
+	if err != nil && root == nil {
 		return nil, err
 	}
-	if err := dec.Decode(new(any)); !errors.Is(err, io.EOF) {
-		return nil, errors.New("the file holds more than one document")
+	errs := []error{err}
+	for _, e := range c.form() {
+		errs = append(errs, withLine(root, e))
 	}
-	return c, c.form()
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 // form checks what can be checked without looking at the machine.
-func (c *Server) form() error {
+func (c *Server) form() []error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if c.Data == "" {
@@ -236,7 +236,7 @@ func (c *Server) form() error {
 	if err := c.webhooksForm(); err != nil {
 		errs = append(errs, err)
 	}
-	return errors.Join(errs...)
+	return errs
 }
 
 // Proxies are the trusted proxies' networks.

@@ -43,7 +43,7 @@ func command() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(setupCommand(), devCommand(), serveCommand(), configCommand(), keysCommand(), verifyCommand(), adminCommand(), backupCommand(), restoreCommand())
+	root.AddCommand(setupCommand(), doctorCommand(), devCommand(), serveCommand(), configCommand(), keysCommand(), verifyCommand(), adminCommand(), backupCommand(), restoreCommand())
 	return root
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"sekisho/internal/config"
 	"sekisho/internal/server"
+	"sekisho/internal/server/doctor"
 	"sekisho/internal/server/setup"
 )
 
@@ -164,6 +165,23 @@ Console: %s/console/
 		_, err = fmt.Fprintf(w, "Clients must trust %s\n", r.CA)
 	}
 	return err
+}
+
+func doctorCommand() *cobra.Command {
+	var file string
+	c := &cobra.Command{
+		Use:   "doctor",
+		Short: "Find out what is wrong with the server on this machine",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if !doctor.Run(c.Context(), file, c.OutOrStdout()) {
+				return errors.New("not all checks passed")
+			}
+			return nil
+		},
+	}
+	c.Flags().StringVar(&file, "config", "/etc/sekisho/sekishod.yaml", "configuration file")
+	return c
 }
 
 func adminCommand() *cobra.Command {

@@ -166,7 +166,7 @@ func (s *Server) open(ctx context.Context) error {
 		return err
 	}
 	var err error
-	if s.unlock, err = datalock.Lock(s.cfg.DataDir, "sekishod.lock"); err != nil {
+	if s.unlock, err = datalock.Lock(s.cfg.DataDir, datalock.Server); err != nil {
 		return err
 	}
 	s.unsealed.log = s.cfg.Log

@@ -10,6 +10,9 @@ import (
 	"sekisho"
 )
 
+// Server is the name of the lock that a server holds while it runs.
+const Server = "sekishod.lock"
+
 // Lock takes the lock called name in dir, which must exist, and returns how to
 // release it. The end of the process releases it too. While another process
 // holds it, the error has CodeInUse.

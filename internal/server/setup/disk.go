@@ -6,9 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// freeSpace returns the bytes that an unprivileged user can still write to the
+// FreeSpace returns the bytes that an unprivileged user can still write to the
 // file system of path, or of the nearest parent that exists.
-func freeSpace(path string) (free uint64, ok bool) {
+func FreeSpace(path string) (free uint64, ok bool) {
 	for {
 		var st unix.Statfs_t
 		if err := unix.Statfs(path, &st); err == nil {

@@ -165,7 +165,7 @@ func (o *Options) checkPlaces() error {
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		errs = append(errs, err)
 	}
-	if free, ok := freeSpace(o.Data); ok && free < minFree {
+	if free, ok := FreeSpace(o.Data); ok && free < minFree {
 		errs = append(errs, sekisho.Errorf(sekisho.CodeLimit, "the file system of %s has %d MiB free; recordings and logs need at least %d MiB.", o.Data, free>>20, minFree>>20).
 			WithHint("Free some space, or choose another directory with --data."))
 	}

@@ -29,7 +29,7 @@ import (
 // rig is a store that can be closed and opened again.
 type rig struct {
 	*objects.Store
-	t    *testing.T
+	t    testing.TB
 	dir  string
 	db   *sqlstore.DB
 	ring *keyring.Ring
@@ -53,7 +53,7 @@ func openAt(t *testing.T) (*rig, *clock) {
 	return r, c
 }
 
-func open(t *testing.T) *rig {
+func open(t testing.TB) *rig {
 	t.Helper()
 	root := t.TempDir()
 	ring, err := keyring.Load(filepath.Join(root, "keys"))
@@ -80,7 +80,8 @@ func open(t *testing.T) *rig {
 func (r *rig) reopen() {
 	r.t.Helper()
 	var err error
-	r.Store, err = objects.Open(r.t.Context(), objects.Config{Dir: r.dir, Index: r.db, Keys: r.ring, Log: slog.New(slog.DiscardHandler), Now: r.now})
+	r.Store, err = objects.Open(r.t.Context(), objects.Config{Dir: r.dir, Index: r.db, Keys: r.ring,
+		Log: slog.New(slog.DiscardHandler), Now: r.now})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -88,14 +89,16 @@ func (r *rig) reopen() {
 
 func (r *rig) version(v objects.Versioning) {
 	r.t.Helper()
-	if err := r.UpdateBucket(r.t.Context(), "bucket", func(b *objects.Bucket) error { b.Versioning = v; return nil }); err != nil {
+	if err := r.UpdateBucket(r.t.Context(), "bucket",
+		func(b *objects.Bucket) error { b.Versioning = v; return nil }); err != nil {
 		r.t.Fatal(err)
 	}
 }
 
 func (r *rig) put(key, content string) *objects.Version {
 	r.t.Helper()
-	v, err := r.Put(r.t.Context(), "bucket", key, objects.Facts{}, objects.Content{Body: strings.NewReader(content), Size: int64(len(content))}, objects.Condition{})
+	v, err := r.Put(r.t.Context(), "bucket", key, objects.Facts{}, objects.Content{Body: strings.NewReader(content),
+		Size: int64(len(content))}, objects.Condition{})
 	if err != nil {
 		r.t.Fatalf("put %q: %v", key, err)
 	}
@@ -162,7 +165,8 @@ func TestVersionsOfAnObject(t *testing.T) {
 		t.Errorf("the marker: %v", err)
 	}
 	page, err := r.ListVersions(t.Context(), objects.Listing{Bucket: "bucket", Limit: 9})
-	if err != nil || len(page.Entries) != 3 || page.Entries[0].ID != gone.VersionID || page.Entries[1].ID != second.ID || page.Entries[2].ID != first.ID {
+	if err != nil || len(page.Entries) != 3 || page.Entries[0].ID != gone.VersionID || page.Entries[1].ID != second.ID ||
+		page.Entries[2].ID != first.ID {
 		t.Fatalf("%+v %v", page, err)
 	}
 	// Without the marker the object is there again.
@@ -198,8 +202,10 @@ func TestHostileKeys(t *testing.T) {
 	t.Parallel()
 	r := open(t)
 	keys := []string{
-		"../../../../etc/passwd", "/etc/passwd", "..", ".", "/", "//", "a/../../b", "nul\x00byte", "new\nline", "\\..\\..\\x", "CON", "blobs/tmp",
-		strings.Repeat("x", objects.MaxKey), strings.Repeat("../", 341), "日本語", "e\u0301", "\u00e9", "%2e%2e%2f", "'; DROP TABLE buckets; --", " ",
+		"../../../../etc/passwd", "/etc/passwd", "..", ".", "/", "//", "a/../../b", "nul\x00byte", "new\nline",
+		"\\..\\..\\x", "CON", "blobs/tmp",
+		strings.Repeat("x", objects.MaxKey), strings.Repeat("../", 341), "日本語", "e\u0301", "\u00e9", "%2e%2e%2f",
+		"'; DROP TABLE buckets; --", " ",
 	}
 	for _, k := range keys {
 		r.put(k, "content of "+k)
@@ -213,11 +219,13 @@ func TestHostileKeys(t *testing.T) {
 		t.Errorf("%d files for %d objects", n, len(keys))
 	}
 	for _, k := range []string{"", "\xff\xfe", strings.Repeat("x", objects.MaxKey+1)} {
-		if _, err := r.Put(t.Context(), "bucket", k, objects.Facts{}, objects.Content{Body: strings.NewReader("x"), Size: 1}, objects.Condition{}); err == nil {
+		if _, err := r.Put(t.Context(), "bucket", k, objects.Facts{}, objects.Content{Body: strings.NewReader("x"),
+			Size: 1}, objects.Condition{}); err == nil {
 			t.Errorf("key %.20q was taken", k)
 		}
 	}
-	for _, b := range []string{"", "..", "../keys", "a/b", "UPPER", "ab", "192.168.0.1", "a..b", "-ab", strings.Repeat("a", 64), "xn--abc", "a_b"} {
+	for _, b := range []string{"", "..", "../keys", "a/b", "UPPER", "ab", "192.168.0.1", "a..b", "-ab",
+		strings.Repeat("a", 64), "xn--abc", "a_b"} {
 		if _, err := r.CreateBucket(t.Context(), b, nil); !errors.Is(err, objects.ErrBucketName) {
 			t.Errorf("bucket %q: %v", b, err)
 		}
@@ -341,23 +349,34 @@ func TestUploadsThatAreNotTaken(t *testing.T) {
 		cond    objects.Condition
 		want    error
 	}{
-		"too short":    {t.Context(), objects.Content{Body: strings.NewReader("abc"), Size: 4}, objects.Condition{}, objects.ErrIncomplete},
-		"too long":     {t.Context(), objects.Content{Body: strings.NewReader("abc"), Size: 2}, objects.Condition{}, objects.ErrIncomplete},
-		"cut off":      {t.Context(), objects.Content{Body: iotest.TimeoutReader(iotest.OneByteReader(strings.NewReader("abc"))), Size: 3}, objects.Condition{}, iotest.ErrTimeout},
-		"another MD5":  {t.Context(), objects.Content{Body: strings.NewReader("abc"), Size: 3, MD5: make([]byte, 16)}, objects.Condition{}, objects.ErrDigest},
-		"another CRC":  {t.Context(), objects.Content{Body: strings.NewReader("abc"), Size: 3, Algorithm: objects.CRC32, Want: wrong}, objects.Condition{}, objects.ErrChecksum},
-		"no algorithm": {t.Context(), objects.Content{Body: strings.NewReader("abc"), Size: 3, Algorithm: "CRC8"}, objects.Condition{}, objects.ErrAlgorithm},
-		"too large":    {t.Context(), objects.Content{Body: strings.NewReader("abc"), Size: objects.MaxObject + 1}, objects.Condition{}, objects.ErrTooLarge},
-		"sender left":  {gone, objects.Content{Body: strings.NewReader("abc"), Size: 3}, objects.Condition{}, context.Canceled},
-		"exists":       {t.Context(), objects.Content{Body: strings.NewReader("abc"), Size: 3}, objects.Condition{Absent: true}, objects.ErrPrecondition},
-		"another ETag": {t.Context(), objects.Content{Body: strings.NewReader("abc"), Size: 3}, objects.Condition{ETag: "other"}, objects.ErrPrecondition},
+		"too short": {t.Context(), objects.Content{Body: strings.NewReader("abc"), Size: 4}, objects.Condition{},
+			objects.ErrIncomplete},
+		"too long": {t.Context(), objects.Content{Body: strings.NewReader("abc"), Size: 2}, objects.Condition{},
+			objects.ErrIncomplete},
+		"cut off": {t.Context(), objects.Content{Body: iotest.TimeoutReader(iotest.OneByteReader(strings.NewReader(
+			"abc"))), Size: 3}, objects.Condition{}, iotest.ErrTimeout},
+		"another MD5": {t.Context(), objects.Content{Body: strings.NewReader("abc"), Size: 3, MD5: make([]byte, 16)},
+			objects.Condition{}, objects.ErrDigest},
+		"another CRC": {t.Context(), objects.Content{Body: strings.NewReader("abc"), Size: 3, Algorithm: objects.CRC32,
+			Want: wrong}, objects.Condition{}, objects.ErrChecksum},
+		"no algorithm": {t.Context(), objects.Content{Body: strings.NewReader("abc"), Size: 3, Algorithm: "CRC8"},
+			objects.Condition{}, objects.ErrAlgorithm},
+		"too large": {t.Context(), objects.Content{Body: strings.NewReader("abc"), Size: objects.MaxObject + 1},
+			objects.Condition{}, objects.ErrTooLarge},
+		"sender left": {gone, objects.Content{Body: strings.NewReader("abc"), Size: 3}, objects.Condition{},
+			context.Canceled},
+		"exists": {t.Context(), objects.Content{Body: strings.NewReader("abc"), Size: 3},
+			objects.Condition{Absent: true}, objects.ErrPrecondition},
+		"another ETag": {t.Context(), objects.Content{Body: strings.NewReader("abc"), Size: 3},
+			objects.Condition{ETag: "other"}, objects.ErrPrecondition},
 	} {
 		_, err := r.Put(c.ctx, "bucket", "k", objects.Facts{}, c.content, c.cond)
 		if !errors.Is(err, c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := r.Put(t.Context(), "no-bucket", "k", objects.Facts{}, objects.Content{Body: strings.NewReader(""), Size: 0}, objects.Condition{}); !errors.Is(err, objects.ErrNoBucket) {
+	if _, err := r.Put(t.Context(), "no-bucket", "k", objects.Facts{}, objects.Content{Body: strings.NewReader(""),
+		Size: 0}, objects.Condition{}); !errors.Is(err, objects.ErrNoBucket) {
 		t.Errorf("no bucket: %v", err)
 	}
 	if v, err := r.Head(t.Context(), "bucket", "k", ""); err != nil || v.ETag != was.ETag {
@@ -443,7 +462,8 @@ func TestManyAtOnce(t *testing.T) {
 			for j := range 10 {
 				key := fmt.Sprint("k", j%3)
 				content := strings.Repeat(fmt.Sprint(i, j, " "), 1000)
-				v, err := r.Put(t.Context(), "bucket", key, objects.Facts{}, objects.Content{Body: strings.NewReader(content), Size: -1}, objects.Condition{})
+				v, err := r.Put(t.Context(), "bucket", key, objects.Facts{}, objects.Content{Body: strings.NewReader(content),
+					Size: -1}, objects.Condition{})
 				if err != nil {
 					t.Error(err)
 					return
@@ -478,7 +498,8 @@ func TestManyAtOnce(t *testing.T) {
 func TestListings(t *testing.T) {
 	t.Parallel()
 	r := open(t)
-	keys := []string{"a", "a/1", "a/2", "a/b/1", "a/b/2", "a\xf4\x8f\xbf\xbf", "b", "b/", "b//x", "c/1", "c/2", "d\u00ff", "z/z/z"}
+	keys := []string{"a", "a/1", "a/2", "a/b/1", "a/b/2", "a\xf4\x8f\xbf\xbf", "b", "b/", "b//x", "c/1", "c/2",
+		"d\u00ff", "z/z/z"}
 	for _, k := range keys {
 		r.put(k, "")
 	}
@@ -536,17 +557,21 @@ func TestMultipart(t *testing.T) {
 	t.Parallel()
 	r := open(t)
 	content := noise(objects.MinPart*2 + 12_345)
-	pieces := [][]byte{content[:objects.MinPart], content[objects.MinPart : 2*objects.MinPart], content[2*objects.MinPart:]}
+	pieces := [][]byte{content[:objects.MinPart], content[objects.MinPart : 2*objects.MinPart],
+		content[2*objects.MinPart:]}
 	for _, c := range []struct{ algorithm, kind string }{
-		{objects.CRC64NVME, objects.FullObject}, {objects.CRC32, objects.FullObject}, {objects.CRC32C, objects.FullObject}, {objects.SHA256, objects.Composite},
+		{objects.CRC64NVME, objects.FullObject}, {objects.CRC32, objects.FullObject}, {objects.CRC32C, objects.FullObject},
+		{objects.SHA256, objects.Composite},
 	} {
-		u, err := r.StartUpload(t.Context(), "bucket", "k", "arn:x", objects.Facts{Checksum: objects.Checksum{Algorithm: c.algorithm, Type: c.kind}})
+		u, err := r.StartUpload(t.Context(), "bucket", "k", "arn:x",
+			objects.Facts{Checksum: objects.Checksum{Algorithm: c.algorithm, Type: c.kind}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		var chosen []objects.Chosen
 		for i, p := range pieces {
-			part, err := r.PutPart(t.Context(), u, i*10+1, objects.Content{Body: bytes.NewReader(p), Size: int64(len(p)), Algorithm: c.algorithm})
+			part, err := r.PutPart(t.Context(), u, i*10+1, objects.Content{Body: bytes.NewReader(p), Size: int64(len(p)),
+				Algorithm: c.algorithm})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -572,7 +597,8 @@ func TestMultipart(t *testing.T) {
 			"wrong object checksum":    {chosen, "AAAA", -1, objects.ErrChecksum},
 			"wrong object size":        {chosen, "", 5, objects.ErrSize},
 		} {
-			if _, err := r.CompleteUpload(t.Context(), u, objects.Completion{Parts: x.chosen, Checksum: x.want, Size: x.size}); !errors.Is(err, x.err) {
+			if _, err := r.CompleteUpload(t.Context(), u, objects.Completion{Parts: x.chosen, Checksum: x.want,
+				Size: x.size}); !errors.Is(err, x.err) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
@@ -584,7 +610,8 @@ func TestMultipart(t *testing.T) {
 			t.Errorf("%d bytes, ETag %s", len(got), v.ETag)
 		}
 		off, n, sum, ok := v.Part(3)
-		if (sum.Value != "") != (c.kind == objects.Composite) || len(v.Parts()) != map[string]int{objects.Composite: 3}[c.kind] {
+		if (sum.Value != "") != (c.kind == objects.Composite) ||
+			len(v.Parts()) != map[string]int{objects.Composite: 3}[c.kind] {
 			t.Errorf("%s: part 3 has the checksum %+v, %d parts are described", c.algorithm, sum, len(v.Parts()))
 		}
 		if !ok || off != 2*objects.MinPart || n != 12_345 {
@@ -623,7 +650,8 @@ func TestMultipart(t *testing.T) {
 		}
 		chosen = append(chosen, objects.Chosen{Number: part.Number, ETag: part.ETag})
 	}
-	if _, err := r.CompleteUpload(t.Context(), u, objects.Completion{Parts: chosen, Size: -1}); !errors.Is(err, objects.ErrPartSize) {
+	if _, err := r.CompleteUpload(t.Context(), u, objects.Completion{Parts: chosen, Size: -1}); !errors.Is(err,
+		objects.ErrPartSize) {
 		t.Errorf("small parts: %v", err)
 	}
 	if err := r.AbortUpload(t.Context(), u); err != nil {
@@ -632,7 +660,8 @@ func TestMultipart(t *testing.T) {
 	if n := len(r.files()); n != 3 {
 		t.Errorf("%d files after the abort", n)
 	}
-	for _, c := range []objects.Checksum{{Algorithm: objects.SHA1, Type: objects.FullObject}, {Algorithm: objects.CRC64NVME, Type: objects.Composite}} {
+	for _, c := range []objects.Checksum{{Algorithm: objects.SHA1, Type: objects.FullObject},
+		{Algorithm: objects.CRC64NVME, Type: objects.Composite}} {
 		if _, err := r.StartUpload(t.Context(), "bucket", "k", "arn:x", objects.Facts{Checksum: c}); err == nil {
 			t.Errorf("%+v was taken", c)
 		}
@@ -655,7 +684,10 @@ func TestMultipartWithoutAlgorithm(t *testing.T) {
 		h := objects.NewHash(algorithm)
 		h.Write(p)
 		want := base64.StdEncoding.EncodeToString(h.Sum(nil))
-		c := objects.Content{Body: bytes.NewReader(p), Size: int64(len(p)), Algorithm: algorithm, Want: func() (string, error) { return want, nil }}
+		c := objects.Content{Body: bytes.NewReader(p), Size: int64(len(p)), Algorithm: algorithm, Want: func() (string,
+			error) {
+			return want, nil
+		}}
 		part, err := r.PutPart(t.Context(), u, i+1, c)
 		if err != nil {
 			t.Fatal(err)
@@ -679,7 +711,8 @@ func TestMultipartWithoutAlgorithm(t *testing.T) {
 	}
 	h := objects.NewHash(objects.CRC64NVME)
 	h.Write(content)
-	want := objects.Checksum{Algorithm: objects.CRC64NVME, Type: objects.FullObject, Value: base64.StdEncoding.EncodeToString(h.Sum(nil))}
+	want := objects.Checksum{Algorithm: objects.CRC64NVME, Type: objects.FullObject,
+		Value: base64.StdEncoding.EncodeToString(h.Sum(nil))}
 	if v.Facts.Checksum != want {
 		t.Errorf("the object has the checksum %+v, want %+v", v.Facts.Checksum, want)
 	}
@@ -690,7 +723,8 @@ func TestPartsOfCompositeUploadsNeedChecksums(t *testing.T) {
 	t.Parallel()
 	r := open(t)
 	for _, kind := range []string{objects.Composite, objects.FullObject} {
-		u, err := r.StartUpload(t.Context(), "bucket", "k", "arn:x", objects.Facts{Checksum: objects.Checksum{Algorithm: objects.CRC32, Type: kind}})
+		u, err := r.StartUpload(t.Context(), "bucket", "k", "arn:x",
+			objects.Facts{Checksum: objects.Checksum{Algorithm: objects.CRC32, Type: kind}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -707,7 +741,8 @@ func TestPartsOfCompositeUploadsNeedChecksums(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = r.CompleteUpload(t.Context(), u, objects.Completion{Parts: []objects.Chosen{{Number: 1, ETag: p.ETag}}, Size: -1})
+		_, err = r.CompleteUpload(t.Context(), u, objects.Completion{Parts: []objects.Chosen{{Number: 1, ETag: p.ETag}},
+			Size: -1})
 		if errors.Is(err, objects.ErrAlgorithm) != (kind == objects.Composite) {
 			t.Errorf("%s: completed without the part's checksum: %v", kind, err)
 		}

@@ -58,11 +58,11 @@ func (s *Store) write(ctx context.Context, c Content, keep string) (*written, er
 	if err != nil {
 		return nil, fmt.Errorf("write an object: %w", err)
 	}
-	sinks := []io.Writer{sum, kept, w}
+	hashes := []hash.Hash{sum, kept}
 	if stated != kept {
-		sinks = append(sinks, stated)
+		hashes = append(hashes, stated)
 	}
-	n, err := io.Copy(io.MultiWriter(sinks...), io.LimitReader(contextReader{ctx, c.Body}, MaxObject+1))
+	n, err := copyHashed(w, io.LimitReader(contextReader{ctx, c.Body}, MaxObject+1), c.Size, hashes...)
 	encode := func(h hash.Hash) string { return base64.StdEncoding.EncodeToString(h.Sum(nil)) }
 	out := &written{blob: w.id, size: n, md5: sum.Sum(nil), kept: encode(kept), stated: encode(stated)}
 	switch {
@@ -110,7 +110,8 @@ func (c contextReader) Read(p []byte) (int, error) {
 }
 
 // Put makes a new version of an object. It sets facts.Checksum.
-func (s *Store) Put(ctx context.Context, bucket, key string, facts Facts, content Content, cond Condition) (*Version, error) {
+func (s *Store) Put(ctx context.Context, bucket, key string, facts Facts, content Content, cond Condition) (*Version,
+	error) {
 	if err := CheckKey(key); err != nil {
 		return nil, err
 	}
@@ -121,8 +122,9 @@ func (s *Store) Put(ctx context.Context, bucket, key string, facts Facts, conten
 	}
 	facts.Checksum = Checksum{algorithm, FullObject, t.kept}
 	v := &Version{
-		Bucket: bucket, Key: key, ID: newID(), Latest: true, Size: t.size, ETag: hex.EncodeToString(t.md5), ModifiedAt: s.time(),
-		Facts: facts, Pieces: []Piece{{Blob: t.blob, Size: t.size}},
+		Bucket: bucket, Key: key, ID: newID(), Latest: true, Size: t.size, ETag: hex.EncodeToString(t.md5),
+		ModifiedAt: s.time(),
+		Facts:      facts, Pieces: []Piece{{Blob: t.blob, Size: t.size}},
 	}
 	dead, err := s.index.PutVersion(ctx, v, cond, "")
 	if err != nil {
@@ -199,7 +201,8 @@ func (s *Store) StartUpload(ctx context.Context, bucket, key, by string, facts F
 		if !ok {
 			return nil, &sekisho.Error{
 				Code: sekisho.CodeInvalid, Err: ErrChecksumType,
-				Message: fmt.Sprintf("The %s checksum type cannot be used with the %s checksum algorithm.", c.Type, strings.ToLower(c.Algorithm)),
+				Message: fmt.Sprintf("The %s checksum type cannot be used with the %s checksum algorithm.", c.Type,
+					strings.ToLower(c.Algorithm)),
 			}
 		}
 		c.Type = kind
@@ -231,8 +234,9 @@ func (s *Store) PutPart(ctx context.Context, u *Upload, number int, content Cont
 		return nil, err
 	}
 	p := &Part{
-		Upload: u.ID, Number: number, Blob: t.blob, Size: t.size, ETag: hex.EncodeToString(t.md5), Checksum: t.kept, ModifiedAt: s.time(),
-		Stated: Checksum{Algorithm: of.Algorithm, Value: t.kept},
+		Upload: u.ID, Number: number, Blob: t.blob, Size: t.size, ETag: hex.EncodeToString(t.md5), Checksum: t.kept,
+		ModifiedAt: s.time(),
+		Stated:     Checksum{Algorithm: of.Algorithm, Value: t.kept},
 	}
 	if of.Algorithm == "" {
 		p.Stated = Checksum{}
@@ -321,7 +325,8 @@ func (s *Store) CompleteUpload(ctx context.Context, u *Upload, c Completion) (*V
 	if c.Size >= 0 && c.Size != v.Size {
 		return nil, &sekisho.Error{
 			Code: sekisho.CodeInvalid, Err: ErrSize,
-			Message: fmt.Sprintf("The provided 'x-amz-mp-object-size' header value %d does not match what was computed: %d", c.Size, v.Size),
+			Message: fmt.Sprintf("The provided 'x-amz-mp-object-size' header value %d does not match what was computed: %d",
+				c.Size, v.Size),
 		}
 	}
 	v.ETag = fmt.Sprintf("%x-%d", sum.Sum(nil), len(parts))
@@ -350,15 +355,18 @@ func checkPart(of Checksum, chosen Chosen, p *Part) error {
 	case stated.Value == "" && of.Type == Composite:
 		return &sekisho.Error{
 			Code: sekisho.CodeInvalid, Err: ErrAlgorithm,
-			Message: fmt.Sprintf("The upload was created using a %s checksum. The complete request must include the checksum for each part. "+
-				"It was missing for part %d in the request.", strings.ToLower(of.Algorithm), p.Number),
+			Message: fmt.Sprintf(
+				"The upload was created using a %s checksum. The complete request must include the checksum for each part. "+
+					"It was missing for part %d in the request.", strings.ToLower(of.Algorithm), p.Number),
 		}
-	case stated.Value == "", stated == p.Stated, stated == Checksum{Algorithm: CRC64NVME, Value: p.Checksum} && of.Algorithm == "":
+	case stated.Value == "", stated == p.Stated, stated == Checksum{Algorithm: CRC64NVME, Value: p.Checksum} &&
+		of.Algorithm == "":
 		return nil
 	case stated.Algorithm != p.Stated.Algorithm:
 		return &sekisho.Error{
 			Code: sekisho.CodeInvalid, Err: ErrChecksum,
-			Message: fmt.Sprintf("The %s you specified for part %d did not match what we received.", strings.ToLower(stated.Algorithm), p.Number),
+			Message: fmt.Sprintf("The %s you specified for part %d did not match what we received.",
+				strings.ToLower(stated.Algorithm), p.Number),
 		}
 	}
 	return ErrPart

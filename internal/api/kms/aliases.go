@@ -25,11 +25,13 @@ func checkAlias(name string) error {
 	}
 	switch {
 	case !strings.HasPrefix(name, "alias/"):
-		return awsproto.SenderError("ValidationException", "Alias must start with the prefix \"alias/\". Please see https://docs.aws.amazon.com/kms/latest/developerguide/kms-alias.html")
+		return awsproto.SenderError("ValidationException",
+			"Alias must start with the prefix \"alias/\". Please see https://docs.aws.amazon.com/kms/latest/developerguide/kms-alias.html")
 	case strings.HasPrefix(name, "alias/aws/"):
 		return awsproto.SenderError("NotAuthorizedException", "Aliases that begin with alias/aws/ are reserved.")
 	case !kmskey.ValidAlias(name):
-		return awsproto.SenderError("InvalidAliasNameException", "The alias %q is not valid: after alias/ it can have letters, digits and the characters /_-", name)
+		return awsproto.SenderError("InvalidAliasNameException",
+			"The alias %q is not valid: after alias/ it can have letters, digits and the characters /_-", name)
 	}
 	return nil
 }

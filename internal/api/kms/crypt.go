@@ -97,7 +97,8 @@ func (d *door) generateDataKey(ctx context.Context, c *api.Call, in *dataKeyRequ
 	return &dataKeyAnswer{sealed, plain, d.Keys.ARN(k.ID)}, dryRun(in.DryRun)
 }
 
-func (d *door) generateDataKeyWithoutPlaintext(ctx context.Context, c *api.Call, in *dataKeyRequest) (*dataKeyAnswer, error) {
+func (d *door) generateDataKeyWithoutPlaintext(ctx context.Context, c *api.Call, in *dataKeyRequest) (*dataKeyAnswer,
+	error) {
 	out, err := d.generateDataKey(ctx, c, in)
 	if err != nil {
 		return nil, err
@@ -189,7 +190,8 @@ type decryptAnswer struct {
 
 // maker authorizes action on the key of a ciphertext and returns that key. demanded
 // is the ID of the key that the request names, if it names one.
-func (d *door) maker(ctx context.Context, c *api.Call, action, named string, blob []byte, keys []authz.Key) (k *kmskey.Key, demanded string, err error) {
+func (d *door) maker(ctx context.Context, c *api.Call, action, named string, blob []byte,
+	keys []authz.Key) (k *kmskey.Key, demanded string, err error) {
 	made, err := kmskey.MadeBy(blob)
 	if err != nil {
 		return nil, "", err
@@ -204,7 +206,8 @@ func (d *door) maker(ctx context.Context, c *api.Call, action, named string, blo
 	}
 	k, err = d.Keys.Key(ctx, made)
 	if sekisho.IsNotFound(err) {
-		return nil, "", sekisho.Errorf(sekisho.CodeDenied, "The ciphertext refers to a key that does not exist, or that you are not allowed to access.")
+		return nil, "", sekisho.Errorf(sekisho.CodeDenied,
+			"The ciphertext refers to a key that does not exist, or that you are not allowed to access.")
 	}
 	if err != nil {
 		return nil, "", err
@@ -297,5 +300,6 @@ func (d *door) reEncrypt(ctx context.Context, c *api.Call, in *reEncryptRequest)
 	if err != nil {
 		return nil, err
 	}
-	return &reEncryptAnswer{blob, symmetric, d.Keys.ARN(destination.ID), symmetric, d.Keys.ARN(source.ID)}, dryRun(in.DryRun)
+	return &reEncryptAnswer{blob, symmetric, d.Keys.ARN(destination.ID), symmetric, d.Keys.ARN(source.ID)},
+		dryRun(in.DryRun)
 }

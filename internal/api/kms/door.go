@@ -145,7 +145,8 @@ func (d *door) authorizer(ctx context.Context, p kmskey.Policy, grants []kmskey.
 }
 
 // decide asks for an action on a key.
-func (d *door) decide(ctx context.Context, c *api.Call, action string, k *kmskey.Key, keys ...authz.Key) (authz.Verdict, error) {
+func (d *door) decide(ctx context.Context, c *api.Call, action string, k *kmskey.Key,
+	keys ...authz.Key) (authz.Verdict, error) {
 	a, err := d.authorizer(ctx, k.Policy, k.Grants)
 	if err != nil {
 		return authz.Verdict{}, err
@@ -163,7 +164,8 @@ func (d *door) decide(ctx context.Context, c *api.Call, action string, k *kmskey
 // keySpec are the condition keys that all keys have.
 func keySpec(account string) []authz.Key {
 	return []authz.Key{
-		authz.One("kms:CallerAccount", account), authz.One("kms:KeySpec", symmetric), authz.One("kms:KeyUsage", encryptDecrypt),
+		authz.One("kms:CallerAccount", account), authz.One("kms:KeySpec", symmetric),
+		authz.One("kms:KeyUsage", encryptDecrypt),
 		authz.One("kms:KeyOrigin", originKMS), authz.One("kms:MultiRegion", "false"),
 	}
 }
@@ -225,7 +227,8 @@ func (d *door) findFor(ctx context.Context, c *api.Call, action, keyID string, k
 // byID is find for operations that take no alias.
 func (d *door) byID(ctx context.Context, c *api.Call, keyID string, keys ...authz.Key) (*kmskey.Key, error) {
 	if strings.HasPrefix(keyID, "alias/") || strings.Contains(keyID, ":alias/") {
-		return nil, awsproto.SenderError("InvalidArnException", "%s takes the ID or the ARN of a key, not an alias.", c.Operation)
+		return nil, awsproto.SenderError("InvalidArnException", "%s takes the ID or the ARN of a key, not an alias.",
+			c.Operation)
 	}
 	return d.find(ctx, c, keyID, keys...)
 }
@@ -299,7 +302,8 @@ func page[T any](all []T, place func(T) string, in paging, most, usual int64) ([
 	if in.Marker != "" {
 		after, err := base64.RawURLEncoding.DecodeString(in.Marker)
 		if err != nil || len(in.Marker) > 1024 {
-			return nil, more{}, awsproto.SenderError("InvalidMarkerException", "The marker is not one that this operation returned.")
+			return nil, more{}, awsproto.SenderError("InvalidMarkerException",
+				"The marker is not one that this operation returned.")
 		}
 		i := slices.IndexFunc(all, func(v T) bool { return place(v) > string(after) })
 		if i < 0 {
@@ -319,7 +323,9 @@ func dryRun(asked bool) error {
 	if !asked {
 		return nil
 	}
-	return &awsproto.Error{Code: "DryRunOperationException", Message: "The request would have succeeded, but the DryRun option is set.", Status: http.StatusPreconditionFailed, Sender: true}
+	return &awsproto.Error{Code: "DryRunOperationException",
+		Message: "The request would have succeeded, but the DryRun option is set.", Status: http.StatusPreconditionFailed,
+		Sender: true}
 }
 
 // unsupported refuses features of other kinds of keys.

@@ -64,10 +64,12 @@ func start(t *testing.T) *rig {
 	}
 	r := &rig{t: t, trail: &audittest.Trail{}, now: time.Now()}
 	r.admin = sigv4.Credentials{AccessKeyID: first.AccessKeyID, SecretAccessKey: first.SecretAccessKey}
-	r.keys = kmskey.New(kmskey.Config{Store: db, Sealer: ring, Region: region, Account: account, Now: func() time.Time { return r.now }})
+	r.keys = kmskey.New(kmskey.Config{Store: db, Sealer: ring, Region: region, Account: account,
+		Now: func() time.Time { return r.now }})
 	r.srv = api.New(api.Config{
 		Doors:       []*api.Door{kms.New(kms.Config{Keys: r.keys, Policies: dir, Account: account})},
-		Credentials: dir, Authorizer: authz.New(dir), Trail: r.trail, Account: account, Region: region, Log: slog.New(slog.DiscardHandler),
+		Credentials: dir, Authorizer: authz.New(dir), Trail: r.trail, Account: account, Region: region,
+		Log: slog.New(slog.DiscardHandler),
 	})
 	return r
 }
@@ -134,37 +136,49 @@ func TestBadRequestsAreRefused(t *testing.T) {
 		in        fields
 		code      string
 	}{
-		"no key":                          {"DescribeKey", fields{}, "ValidationException"},
-		"missing key":                     {"DescribeKey", fields{"KeyId": none}, "NotFoundException"},
-		"missing alias":                   {"DescribeKey", fields{"KeyId": "alias/none"}, "NotFoundException"},
-		"ARN of another region":           {"DescribeKey", fields{"KeyId": "arn:aws:kms:us-east-1:" + account + ":key/" + id}, "InvalidArnException"},
-		"alias for an ID":                 {"DisableKey", fields{"KeyId": "alias/a"}, "InvalidArnException"},
-		"asymmetric key":                  {"CreateKey", fields{"KeySpec": "RSA_2048"}, "UnsupportedOperationException"},
-		"imported key":                    {"CreateKey", fields{"Origin": "EXTERNAL"}, "UnsupportedOperationException"},
-		"multi-Region key":                {"CreateKey", fields{"MultiRegion": true}, "UnsupportedOperationException"},
-		"key policy":                      {"CreateKey", fields{"Policy": "{"}, "MalformedPolicyDocumentException"},
-		"alias without prefix":            {"CreateAlias", fields{"AliasName": "a", "TargetKeyId": id}, "ValidationException"},
-		"reserved alias":                  {"CreateAlias", fields{"AliasName": "alias/aws/x", "TargetKeyId": id}, "NotAuthorizedException"},
-		"odd alias":                       {"CreateAlias", fields{"AliasName": "alias/a b", "TargetKeyId": id}, "InvalidAliasNameException"},
-		"alias twice":                     {"CreateAlias", fields{"AliasName": "alias/a", "TargetKeyId": id}, "AlreadyExistsException"},
-		"alias of an alias":               {"CreateAlias", fields{"AliasName": "alias/b", "TargetKeyId": "alias/a"}, "ValidationException"},
-		"missing alias deleted":           {"DeleteAlias", fields{"AliasName": "alias/none"}, "NotFoundException"},
-		"short wait":                      {"ScheduleKeyDeletion", fields{"KeyId": id, "PendingWindowInDays": 6}, "ValidationException"},
-		"short rotation":                  {"EnableKeyRotation", fields{"KeyId": id, "RotationPeriodInDays": 89}, "ValidationException"},
-		"nothing to cancel":               {"CancelKeyDeletion", fields{"KeyId": id}, "KMSInvalidStateException"},
-		"policy's name":                   {"GetKeyPolicy", fields{"KeyId": id, "PolicyName": "other"}, "NotFoundException"},
-		"empty plaintext":                 {"Encrypt", fields{"KeyId": id, "Plaintext": ""}, "ValidationException"},
-		"odd algorithm":                   {"Encrypt", fields{"KeyId": id, "Plaintext": "eA==", "EncryptionAlgorithm": "RSAES_OAEP_SHA_1"}, "InvalidKeyUsageException"},
-		"odd ciphertext":                  {"Decrypt", fields{"CiphertextBlob": "eA=="}, "InvalidCiphertextException"},
-		"no size":                         {"GenerateDataKey", fields{"KeyId": id}, "ValidationException"},
-		"two sizes":                       {"GenerateDataKey", fields{"KeyId": id, "KeySpec": "AES_256", "NumberOfBytes": 1}, "ValidationException"},
-		"recipient":                       {"GenerateRandom", fields{"NumberOfBytes": 1, "Recipient": fields{"KeyEncryptionAlgorithm": "x"}}, "UnsupportedOperationException"},
-		"no tag key":                      {"TagResource", tags(fields{"TagKey": "", "TagValue": "x"}), "TagException"},
-		"reserved tag":                    {"TagResource", tags(fields{"TagKey": "AWS:x", "TagValue": "x"}), "TagException"},
-		"long tag value":                  {"TagResource", tags(fields{"TagKey": "x", "TagValue": long}), "TagException"},
-		"tags that differ in letter case": {"TagResource", tags(fields{"TagKey": "x", "TagValue": "1"}, fields{"TagKey": "X", "TagValue": "2"}), "TagException"},
-		"page size":                       {"ListKeys", fields{"Limit": 0}, "ValidationException"},
-		"odd marker":                      {"ListKeys", fields{"Marker": "!"}, "InvalidMarkerException"},
+		"no key":        {"DescribeKey", fields{}, "ValidationException"},
+		"missing key":   {"DescribeKey", fields{"KeyId": none}, "NotFoundException"},
+		"missing alias": {"DescribeKey", fields{"KeyId": "alias/none"}, "NotFoundException"},
+		"ARN of another region": {"DescribeKey",
+			fields{"KeyId": "arn:aws:kms:us-east-1:" + account + ":key/" + id}, "InvalidArnException"},
+		"alias for an ID":  {"DisableKey", fields{"KeyId": "alias/a"}, "InvalidArnException"},
+		"asymmetric key":   {"CreateKey", fields{"KeySpec": "RSA_2048"}, "UnsupportedOperationException"},
+		"imported key":     {"CreateKey", fields{"Origin": "EXTERNAL"}, "UnsupportedOperationException"},
+		"multi-Region key": {"CreateKey", fields{"MultiRegion": true}, "UnsupportedOperationException"},
+		"key policy":       {"CreateKey", fields{"Policy": "{"}, "MalformedPolicyDocumentException"},
+		"alias without prefix": {"CreateAlias", fields{"AliasName": "a", "TargetKeyId": id},
+			"ValidationException"},
+		"reserved alias": {"CreateAlias", fields{"AliasName": "alias/aws/x", "TargetKeyId": id},
+			"NotAuthorizedException"},
+		"odd alias": {"CreateAlias", fields{"AliasName": "alias/a b", "TargetKeyId": id},
+			"InvalidAliasNameException"},
+		"alias twice": {"CreateAlias", fields{"AliasName": "alias/a", "TargetKeyId": id},
+			"AlreadyExistsException"},
+		"alias of an alias": {"CreateAlias", fields{"AliasName": "alias/b", "TargetKeyId": "alias/a"},
+			"ValidationException"},
+		"missing alias deleted": {"DeleteAlias", fields{"AliasName": "alias/none"}, "NotFoundException"},
+		"short wait": {"ScheduleKeyDeletion", fields{"KeyId": id, "PendingWindowInDays": 6},
+			"ValidationException"},
+		"short rotation": {"EnableKeyRotation", fields{"KeyId": id, "RotationPeriodInDays": 89},
+			"ValidationException"},
+		"nothing to cancel": {"CancelKeyDeletion", fields{"KeyId": id}, "KMSInvalidStateException"},
+		"policy's name":     {"GetKeyPolicy", fields{"KeyId": id, "PolicyName": "other"}, "NotFoundException"},
+		"empty plaintext":   {"Encrypt", fields{"KeyId": id, "Plaintext": ""}, "ValidationException"},
+		"odd algorithm": {"Encrypt", fields{"KeyId": id, "Plaintext": "eA==",
+			"EncryptionAlgorithm": "RSAES_OAEP_SHA_1"}, "InvalidKeyUsageException"},
+		"odd ciphertext": {"Decrypt", fields{"CiphertextBlob": "eA=="}, "InvalidCiphertextException"},
+		"no size":        {"GenerateDataKey", fields{"KeyId": id}, "ValidationException"},
+		"two sizes": {"GenerateDataKey", fields{"KeyId": id, "KeySpec": "AES_256",
+			"NumberOfBytes": 1}, "ValidationException"},
+		"recipient": {"GenerateRandom", fields{"NumberOfBytes": 1,
+			"Recipient": fields{"KeyEncryptionAlgorithm": "x"}}, "UnsupportedOperationException"},
+		"no tag key":     {"TagResource", tags(fields{"TagKey": "", "TagValue": "x"}), "TagException"},
+		"reserved tag":   {"TagResource", tags(fields{"TagKey": "AWS:x", "TagValue": "x"}), "TagException"},
+		"long tag value": {"TagResource", tags(fields{"TagKey": "x", "TagValue": long}), "TagException"},
+		"tags that differ in letter case": {"TagResource", tags(fields{"TagKey": "x", "TagValue": "1"},
+			fields{"TagKey": "X", "TagValue": "2"}), "TagException"},
+		"page size":  {"ListKeys", fields{"Limit": 0}, "ValidationException"},
+		"odd marker": {"ListKeys", fields{"Marker": "!"}, "InvalidMarkerException"},
 	} {
 		if got := r.call(c.operation, c.in, nil); got != c.code {
 			t.Errorf("%s: %q, want %q", name, got, c.code)
@@ -248,10 +262,12 @@ func TestStatesOfAKey(t *testing.T) {
 	}
 	r.must("EnableKey", on(nil), nil)
 	r.must("Decrypt", decrypt, nil)
-	if code := r.call("Decrypt", fields{"CiphertextBlob": sealed.CiphertextBlob}, nil); code != "InvalidCiphertextException" {
+	if code := r.call("Decrypt", fields{"CiphertextBlob": sealed.CiphertextBlob},
+		nil); code != "InvalidCiphertextException" {
 		t.Errorf("without the encryption context: %q", code)
 	}
-	if code := r.call("Decrypt", fields{"CiphertextBlob": sealed.CiphertextBlob, "KeyId": r.key()}, nil); code != "IncorrectKeyException" {
+	if code := r.call("Decrypt", fields{"CiphertextBlob": sealed.CiphertextBlob, "KeyId": r.key()},
+		nil); code != "IncorrectKeyException" {
 		t.Errorf("with another key: %q", code)
 	}
 

@@ -20,8 +20,9 @@ import (
 // Operations that a grant can allow. Constraints on the encryption context apply
 // to the first ones only: the others have none.
 var (
-	cryptographic = []string{"Decrypt", "Encrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "ReEncryptFrom", "ReEncryptTo"}
-	grantable     = append([]string{"DescribeKey", retireGrant}, cryptographic...)
+	cryptographic = []string{"Decrypt", "Encrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "ReEncryptFrom",
+		"ReEncryptTo"}
+	grantable = append([]string{"DescribeKey", retireGrant}, cryptographic...)
 )
 
 const retireGrant = "RetireGrant"
@@ -61,13 +62,15 @@ func (in *createGrantRequest) check(account string) error {
 	}
 	for _, op := range in.Operations {
 		if !slices.Contains(grantable, op) {
-			return awsproto.SenderError("ValidationException", "A grant on a symmetric key cannot allow %q: it can allow %s.", clipped(op), strings.Join(grantable, ", "))
+			return awsproto.SenderError("ValidationException", "A grant on a symmetric key cannot allow %q: it can allow %s.",
+				clipped(op), strings.Join(grantable, ", "))
 		}
 	}
 	for _, arn := range []string{in.GranteePrincipal, in.RetiringPrincipal} {
 		rest, ok := strings.CutPrefix(arn, "arn:aws:iam::"+account+":")
 		if arn != "" && (!ok || !strings.HasPrefix(rest, "user/") && !strings.HasPrefix(rest, "role/")) {
-			return awsproto.SenderError("InvalidArnException", "%q is not the ARN of a user or role of this account.", clipped(arn))
+			return awsproto.SenderError("InvalidArnException", "%q is not the ARN of a user or role of this account.",
+				clipped(arn))
 		}
 	}
 	if c := in.Constraints; c != nil {
@@ -124,7 +127,8 @@ func grantPolicy(g kmskey.Grant) (string, error) {
 			operations[i] = "kms:" + op
 		}
 		all = append(all, statement{
-			Sid: fmt.Sprintf("grant%d", len(all)), Effect: "Allow", Principal: map[string]string{"AWS": principal}, Action: operations, Resource: "*", Condition: condition,
+			Sid: fmt.Sprintf("grant%d", len(all)), Effect: "Allow", Principal: map[string]string{"AWS": principal},
+			Action: operations, Resource: "*", Condition: condition,
 		})
 	}
 	itself := map[string]map[string][]string{"StringEquals": {grantID: {g.ID}}}
@@ -201,7 +205,8 @@ func readGrantToken(token string) (keyID, grantID string, err error) {
 	b, err := base64.RawURLEncoding.DecodeString(token)
 	keyID, grantID, ok := strings.Cut(string(b), ":")
 	if err != nil || !ok || len(token) > 1024 {
-		return "", "", awsproto.SenderError("InvalidGrantTokenException", "The grant token is not one that CreateGrant returned.")
+		return "", "", awsproto.SenderError("InvalidGrantTokenException",
+			"The grant token is not one that CreateGrant returned.")
 	}
 	return keyID, grantID, nil
 }
@@ -211,18 +216,21 @@ func (d *door) createGrant(ctx context.Context, c *api.Call, in *createGrantRequ
 		return nil, err
 	}
 	keys := []authz.Key{
-		authz.Many("kms:GrantOperations", in.Operations), authz.One("kms:GranteePrincipal", in.GranteePrincipal), authz.One("kms:GrantIsForAWSResource", "false"),
+		authz.Many("kms:GrantOperations", in.Operations), authz.One("kms:GranteePrincipal", in.GranteePrincipal),
+		authz.One("kms:GrantIsForAWSResource", "false"),
 	}
 	if in.RetiringPrincipal != "" {
 		keys = append(keys, authz.One("kms:RetiringPrincipal", in.RetiringPrincipal))
 	}
 	g := kmskey.Grant{
-		Name: in.Name, Grantee: in.GranteePrincipal, Retiring: in.RetiringPrincipal, Operations: slices.Sorted(slices.Values(in.Operations)), IssuedBy: c.Principal.ARN,
+		Name: in.Name, Grantee: in.GranteePrincipal, Retiring: in.RetiringPrincipal, Operations: slices.Sorted(
+			slices.Values(in.Operations)), IssuedBy: c.Principal.ARN,
 	}
 	g.Operations = slices.Compact(g.Operations)
 	if in.Constraints != nil {
 		g.ContextEquals, g.ContextSubset = in.Constraints.EncryptionContextEquals, in.Constraints.EncryptionContextSubset
-		for name, pairs := range map[string]map[string]string{"EncryptionContextEquals": g.ContextEquals, "EncryptionContextSubset": g.ContextSubset} {
+		for name, pairs := range map[string]map[string]string{"EncryptionContextEquals": g.ContextEquals,
+			"EncryptionContextSubset": g.ContextSubset} {
 			if len(pairs) > 0 {
 				keys = append(keys, authz.One("kms:GrantConstraintType", name))
 			}
@@ -279,7 +287,8 @@ type listGrantsAnswer struct {
 
 func (d *door) listed(k *kmskey.Key, g kmskey.Grant) listedGrant {
 	out := listedGrant{
-		KeyID: d.Keys.ARN(k.ID), GrantID: g.ID, Name: g.Name, CreationDate: awsproto.NewEpoch(g.CreatedAt), GranteePrincipal: g.Grantee,
+		KeyID: d.Keys.ARN(k.ID), GrantID: g.ID, Name: g.Name, CreationDate: awsproto.NewEpoch(g.CreatedAt),
+		GranteePrincipal:  g.Grantee,
 		RetiringPrincipal: g.Retiring, IssuingAccount: "arn:aws:iam::" + d.Account + ":root", Operations: g.Operations,
 	}
 	if len(g.ContextEquals)+len(g.ContextSubset) > 0 {
@@ -317,7 +326,8 @@ type listRetirableRequest struct {
 	paging
 }
 
-func (d *door) listRetirableGrants(ctx context.Context, c *api.Call, in *listRetirableRequest) (*listGrantsAnswer, error) {
+func (d *door) listRetirableGrants(ctx context.Context, c *api.Call, in *listRetirableRequest) (*listGrantsAnswer,
+	error) {
 	if err := c.Authorize(ctx, "kms:ListRetirableGrants", "*"); err != nil {
 		return nil, err
 	}

@@ -314,7 +314,8 @@ func (d *door) tagResource(ctx context.Context, c *api.Call, in *tagRequest) (*s
 		for key, value := range tags {
 			for have := range set {
 				if have != key && equalFold(have, key) {
-					return awsproto.SenderError("TagException", "The key has a tag %q already: tags cannot differ in letter case only.", have)
+					return awsproto.SenderError("TagException",
+						"The key has a tag %q already: tags cannot differ in letter case only.", have)
 				}
 			}
 			set[key] = value

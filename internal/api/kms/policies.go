@@ -16,7 +16,10 @@ import (
 
 func decimal(n int64) string { return strconv.FormatInt(n, 10) }
 
-func equalFold(a, b string) bool { return strings.ToLower(a) == strings.ToLower(b) } //nolint:staticcheck // as condition keys are compared
+func equalFold(a, b string) bool {
+	return strings.ToLower(a) == strings.ToLower(
+		b)
+} //nolint:staticcheck // as condition keys are compared
 
 // maxPolicy is AWS's quota for a key policy.
 const maxPolicy = 32 << 10
@@ -30,7 +33,8 @@ func bypass(asked bool) authz.Key {
 
 // checkPolicy refuses an invalid key policy and, unless the caller insists, one that
 // would keep the caller from changing it again.
-func (d *door) checkPolicy(ctx context.Context, c *api.Call, arn, document string, insists bool) (kmskey.Policy, error) {
+func (d *door) checkPolicy(ctx context.Context, c *api.Call, arn, document string, insists bool) (kmskey.Policy,
+	error) {
 	if len(document) > maxPolicy {
 		return kmskey.Policy{}, sekisho.Errorf(sekisho.CodeLimit, "A key policy has at most %d bytes.", maxPolicy)
 	}
@@ -55,7 +59,8 @@ func (d *door) checkPolicy(ctx context.Context, c *api.Call, arn, document strin
 		return kmskey.Policy{}, err
 	}
 	if !v.Allowed {
-		return kmskey.Policy{}, awsproto.SenderError("MalformedPolicyDocumentException", "The new key policy will not allow you to update the key policy in the future.")
+		return kmskey.Policy{}, awsproto.SenderError("MalformedPolicyDocumentException",
+			"The new key policy will not allow you to update the key policy in the future.")
 	}
 	return p, nil
 }
@@ -69,7 +74,8 @@ type putPolicyRequest struct {
 
 func checkPolicyName(name string) error {
 	if name != "" && name != onlyPolicy {
-		return awsproto.SenderError("NotFoundException", "No such policy exists: a key has one policy, called %s.", onlyPolicy)
+		return awsproto.SenderError("NotFoundException", "No such policy exists: a key has one policy, called %s.",
+			onlyPolicy)
 	}
 	return nil
 }

@@ -174,18 +174,21 @@ func limitOf(asked *int, most int) (int, error) {
 		return most, nil
 	}
 	if *asked < 1 || *asked > most {
-		return 0, sekisho.Errorf(sekisho.CodeInvalid, "1 validation error detected: Value '%d' at 'limit' failed to satisfy constraint: Member must have value between 1 and %d", *asked, most)
+		return 0, sekisho.Errorf(sekisho.CodeInvalid,
+			"1 validation error detected: Value '%d' at 'limit' failed to satisfy constraint: Member must have value between 1 and %d", *asked, most)
 	}
 	return *asked, nil
 }
 
-func (d *door) describeLogGroups(ctx context.Context, c *api.Call, in *describeGroupsRequest) (*describeGroupsAnswer, error) {
+func (d *door) describeLogGroups(ctx context.Context, c *api.Call, in *describeGroupsRequest) (*describeGroupsAnswer,
+	error) {
 	limit, err := limitOf(in.Limit, 50)
 	if err != nil {
 		return nil, err
 	}
 	if in.Prefix != "" && in.Pattern != "" {
-		return nil, sekisho.Errorf(sekisho.CodeInvalid, "LogGroup name prefix and LogGroup name pattern are mutually exclusive parameters.")
+		return nil, sekisho.Errorf(sekisho.CodeInvalid,
+			"LogGroup name prefix and LogGroup name pattern are mutually exclusive parameters.")
 	}
 	if err := c.Authorize(ctx, "logs:DescribeLogGroups", "*"); err != nil {
 		return nil, err
@@ -212,7 +215,8 @@ func (d *door) describeLogGroups(ctx context.Context, c *api.Call, in *describeG
 
 // page reads groups that match until a page is full; next is the token of the page
 // after it, empty if there is none.
-func (d *door) page(ctx context.Context, prefix, after string, limit int, match func(name string) bool) (page []*loggroup.Group, next string, err error) {
+func (d *door) page(ctx context.Context, prefix, after string, limit int,
+	match func(name string) bool) (page []*loggroup.Group, next string, err error) {
 	for {
 		groups, err := d.Logs.Groups(ctx, prefix, after, 100)
 		if err != nil || len(groups) == 0 {
@@ -267,7 +271,8 @@ func (d *door) listLogGroups(ctx context.Context, c *api.Call, in *listGroupsReq
 		}
 	}
 	if in.IncludeLinkedAccounts || len(in.DataSources) > 0 || len(in.FieldIndexNames) > 0 {
-		return nil, sekisho.Errorf(sekisho.CodeInvalid, "includeLinkedAccounts, dataSources and fieldIndexNames are not supported: there is one account, without data sources.")
+		return nil, sekisho.Errorf(sekisho.CodeInvalid,
+			"includeLinkedAccounts, dataSources and fieldIndexNames are not supported: there is one account, without data sources.")
 	}
 	match, err := groupPattern(in.Pattern)
 	if err != nil {
@@ -281,7 +286,8 @@ func (d *door) listLogGroups(ctx context.Context, c *api.Call, in *listGroupsReq
 		return nil, err
 	}
 	out := &listGroupsAnswer{LogGroups: []listedGroup{}}
-	if in.Class != "" && in.Class != standardClass || len(in.AccountIdentifiers) > 0 && !slices.Contains(in.AccountIdentifiers, d.Account) {
+	if in.Class != "" && in.Class != standardClass || len(in.AccountIdentifiers) > 0 &&
+		!slices.Contains(in.AccountIdentifiers, d.Account) {
 		return out, nil
 	}
 	groups, next, err := d.page(ctx, "", after, limit, match)
@@ -303,8 +309,10 @@ func groupPattern(pattern string) (func(name string) bool, error) {
 	}
 	alternatives := strings.Split(pattern, "|")
 	for _, a := range alternatives {
-		if text := strings.TrimPrefix(a, "^"); len(text) < 3 || len(text) > 24 || !loggroup.ValidGroupName(text) || len(alternatives) > 5 {
-			return nil, sekisho.Errorf(sekisho.CodeInvalid, "The pattern %q is not valid: it has up to five alternatives of 3 to 24 characters of log group names.", pattern)
+		if text := strings.TrimPrefix(a, "^"); len(text) < 3 || len(text) > 24 || !loggroup.ValidGroupName(text) ||
+			len(alternatives) > 5 {
+			return nil, sekisho.Errorf(sekisho.CodeInvalid,
+				"The pattern %q is not valid: it has up to five alternatives of 3 to 24 characters of log group names.", pattern)
 		}
 	}
 	return func(name string) bool {
@@ -414,7 +422,8 @@ type describeStreamsAnswer struct {
 // sequenceToken is for old clients, which send it back. It has no meaning.
 const sequenceToken = "49590000000000000000000000000000000000000000000000000000"
 
-func (d *door) describeLogStreams(ctx context.Context, c *api.Call, in *describeStreamsRequest) (*describeStreamsAnswer, error) {
+func (d *door) describeLogStreams(ctx context.Context, c *api.Call,
+	in *describeStreamsRequest) (*describeStreamsAnswer, error) {
 	limit, err := limitOf(in.Limit, 50)
 	if err != nil {
 		return nil, err
@@ -458,8 +467,9 @@ func (d *door) describeLogStreams(ctx context.Context, c *api.Call, in *describe
 		}
 		out.LogStreams = append(out.LogStreams, streamAnswer{
 			LogStreamName: s.Name, CreationTime: s.CreatedAt.UnixMilli(), FirstEventTimestamp: millis(s.FirstEvent),
-			LastEventTimestamp: millis(s.LastEvent), LastIngestionTime: millis(s.LastIngestion), UploadSequenceToken: sequenceToken,
-			ARN: d.arn(group) + ":log-stream:" + s.Name,
+			LastEventTimestamp: millis(s.LastEvent), LastIngestionTime: millis(s.LastIngestion),
+			UploadSequenceToken: sequenceToken,
+			ARN:                 d.arn(group) + ":log-stream:" + s.Name,
 		})
 	}
 	return out, nil
@@ -494,14 +504,16 @@ type putEventsAnswer struct {
 }
 
 func (d *door) putLogEvents(ctx context.Context, c *api.Call, in *putEventsRequest) (*putEventsAnswer, error) {
-	c.SetParams(map[string]any{"logGroupName": in.LogGroupName, "logStreamName": in.LogStreamName, "logEvents": len(in.LogEvents)})
+	c.SetParams(map[string]any{"logGroupName": in.LogGroupName, "logStreamName": in.LogStreamName,
+		"logEvents": len(in.LogEvents)})
 	if err := d.onStream(ctx, c, "logs:PutLogEvents", in.LogGroupName, in.LogStreamName); err != nil {
 		return nil, err
 	}
 	batch := make([]loggroup.Event, 0, len(in.LogEvents))
 	for _, e := range in.LogEvents {
 		if e.Timestamp < 0 || e.Timestamp > maxMillis {
-			return nil, sekisho.Errorf(sekisho.CodeInvalid, "The timestamp %d is not a time in milliseconds since 1970.", e.Timestamp)
+			return nil, sekisho.Errorf(sekisho.CodeInvalid, "The timestamp %d is not a time in milliseconds since 1970.",
+				e.Timestamp)
 		}
 		batch = append(batch, loggroup.Event{Time: time.UnixMilli(e.Timestamp).UTC(), Message: []byte(e.Message)})
 	}
@@ -630,7 +642,8 @@ func (d *door) getLogEvents(ctx context.Context, c *api.Call, in *eventsRequest)
 			first = loggroup.Place{Time: e.Time, Seq: e.Seq}
 		}
 		last = loggroup.Place{Time: e.Time, Seq: e.Seq}
-		out.Events = append(out.Events, eventAnswer{Timestamp: e.Time.UnixMilli(), Message: string(e.Message), IngestionTime: e.IngestedAt.UnixMilli()})
+		out.Events = append(out.Events, eventAnswer{Timestamp: e.Time.UnixMilli(), Message: string(e.Message),
+			IngestionTime: e.IngestedAt.UnixMilli()})
 	}
 	out.NextForwardToken, out.NextBackwardToken = placeToken("f", last), placeToken("b", first)
 	return out, nil
@@ -678,8 +691,9 @@ func (d *door) filterLogEvents(ctx context.Context, c *api.Call, in *eventsReque
 	out := &filterAnswer{Events: []eventAnswer{}, SearchedLogStreams: []empty{}}
 	for _, e := range found.Events {
 		out.Events = append(out.Events, eventAnswer{
-			LogStreamName: e.Stream, Timestamp: e.Time.UnixMilli(), Message: string(e.Message), IngestionTime: e.IngestedAt.UnixMilli(),
-			EventID: fmt.Sprintf("%020d%036d", e.Time.UnixMilli(), e.Seq),
+			LogStreamName: e.Stream, Timestamp: e.Time.UnixMilli(), Message: string(e.Message),
+			IngestionTime: e.IngestedAt.UnixMilli(),
+			EventID:       fmt.Sprintf("%020d%036d", e.Time.UnixMilli(), e.Seq),
 		})
 	}
 	if found.Next != nil {
@@ -704,7 +718,8 @@ func checkTags(tags map[string]string) error {
 	}
 	for k, v := range tags {
 		if k == "" || len([]rune(k)) > 128 || len([]rune(v)) > 256 || strings.HasPrefix(k, "aws:") {
-			return sekisho.Errorf(sekisho.CodeInvalid, "A tag's key has 1 to 128 characters and does not begin with aws:, its value has up to 256.")
+			return sekisho.Errorf(sekisho.CodeInvalid,
+				"A tag's key has 1 to 128 characters and does not begin with aws:, its value has up to 256.")
 		}
 	}
 	return nil

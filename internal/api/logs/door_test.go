@@ -28,7 +28,8 @@ import (
 type callers map[string]string
 
 func (c callers) Credential(_ context.Context, key, _ string) (string, *sekisho.Principal, error) {
-	return "secret", &sekisho.Principal{Type: sekisho.PrincipalUser, Account: "123456789012", UserName: key, ARN: "arn:aws:iam::123456789012:user/" + key}, nil
+	return "secret", &sekisho.Principal{Type: sekisho.PrincipalUser, Account: "123456789012", UserName: key,
+		ARN: "arn:aws:iam::123456789012:user/" + key}, nil
 }
 
 func (callers) TouchKey(string, string, string, time.Time) {}
@@ -77,8 +78,10 @@ func start(t *testing.T) *rig {
 	})
 	r := &rig{t: t, trail: &trail{}}
 	r.srv = api.New(api.Config{
-		Doors:       []*api.Door{logsapi.New(logsapi.Config{Logs: loggroup.New(db, ring, nil), Account: "123456789012", Region: "us-east-1"})},
-		Credentials: keys, Authorizer: authz.New(keys), Trail: r.trail, Account: "123456789012", Region: "us-east-1", Log: slog.New(slog.DiscardHandler),
+		Doors: []*api.Door{logsapi.New(logsapi.Config{Logs: loggroup.New(db, ring, nil), Account: "123456789012",
+			Region: "us-east-1"})},
+		Credentials: keys, Authorizer: authz.New(keys), Trail: r.trail, Account: "123456789012", Region: "us-east-1",
+		Log: slog.New(slog.DiscardHandler),
 	})
 	r.must("CreateLogGroup", `{"logGroupName":"/g"}`, nil)
 	for _, s := range []string{"a-1", "b-1"} {
@@ -93,7 +96,8 @@ func (r *rig) call(key, op, body string, into any) string {
 	req := httptest.NewRequest(http.MethodPost, "https://h.example/", strings.NewReader(body))
 	req.Header.Set("Content-Type", "application/x-amz-json-1.1")
 	req.Header.Set("X-Amz-Target", "Logs_20140328."+op)
-	sigv4.Sign(req, sigv4.Credentials{AccessKeyID: key, SecretAccessKey: "secret"}, "us-east-1", "logs", time.Now(), sigv4.HashBody([]byte(body)))
+	sigv4.Sign(req, sigv4.Credentials{AccessKeyID: key, SecretAccessKey: "secret"}, "us-east-1", "logs", time.Now(),
+		sigv4.HashBody([]byte(body)))
 	w := httptest.NewRecorder()
 	r.srv.ServeHTTP(w, req)
 	if w.Code != 200 {
@@ -126,7 +130,9 @@ func (r *rig) put(stream string, messages ...string) {
 	for _, m := range messages {
 		events = append(events, fmt.Sprintf(`{"timestamp":%d,"message":%q}`, time.Now().UnixMilli(), m))
 	}
-	r.must("PutLogEvents", `{"logGroupName":"/g","logStreamName":"`+stream+`","sequenceToken":"whatever","logEvents":[`+strings.Join(events, ",")+`]}`, nil)
+	r.must("PutLogEvents",
+		`{"logGroupName":"/g","logStreamName":"`+stream+`","sequenceToken":"whatever","logEvents":[`+strings.Join(events,
+			",")+`]}`, nil)
 }
 
 func TestPolicies(t *testing.T) {
@@ -167,7 +173,8 @@ func TestErrors(t *testing.T) {
 		{"PutRetentionPolicy", `{"logGroupName":"/g","retentionInDays":2}`, "InvalidParameterException"},
 		{"PutRetentionPolicy", `{"logGroupName":"/g"}`, "InvalidParameterException"},
 		{"PutLogEvents", `{"logGroupName":"/g","logStreamName":"a-1","logEvents":[]}`, "InvalidParameterException"},
-		{"PutLogEvents", `{"logGroupName":"/g","logStreamName":"a-1","logEvents":[{"timestamp":-1,"message":"x"}]}`, "InvalidParameterException"},
+		{"PutLogEvents", `{"logGroupName":"/g","logStreamName":"a-1","logEvents":[{"timestamp":-1,"message":"x"}]}`,
+			"InvalidParameterException"},
 		{"GetLogEvents", `{"logGroupName":"/g","logStreamName":"none"}`, "ResourceNotFoundException"},
 		{"GetLogEvents", `{"logGroupName":"/g"}`, "InvalidParameterException"},
 		{"GetLogEvents", `{"logGroupName":"/g","logStreamName":"a-1","nextToken":"x"}`, "InvalidParameterException"},
@@ -175,7 +182,8 @@ func TestErrors(t *testing.T) {
 		{"FilterLogEvents", `{"logGroupName":"/g","filterPattern":"{ $.a = 1 }"}`, "InvalidParameterException"},
 		{"FilterLogEvents", `{"logGroupName":"/g","nextToken":"b/1/1"}`, "InvalidParameterException"},
 		{"DescribeLogStreams", `{"logGroupName":"/none"}`, "ResourceNotFoundException"},
-		{"ListTagsForResource", `{"resourceArn":"arn:aws:logs:eu-west-1:123456789012:log-group:/g"}`, "ResourceNotFoundException"},
+		{"ListTagsForResource", `{"resourceArn":"arn:aws:logs:eu-west-1:123456789012:log-group:/g"}`,
+			"ResourceNotFoundException"},
 	} {
 		if got := r.call("ADMIN", c.op, c.body, nil); got != c.want {
 			t.Errorf("%s %s: %q, want %q", c.op, c.body, got, c.want)
@@ -241,7 +249,8 @@ func TestFiltering(t *testing.T) {
 		r.must("FilterLogEvents", `{"logGroupIdentifier":"`+group+`:*","filterPattern":"ERROR"`+extra+`}`, &p)
 		return p
 	}
-	if all := filter(""); all.messages() != "ERROR one ERROR two ERROR three" || all.Events[0].LogStreamName != "a-1" || all.NextToken != "" {
+	if all := filter(""); all.messages() != "ERROR one ERROR two ERROR three" || all.Events[0].LogStreamName != "a-1" ||
+		all.NextToken != "" {
 		t.Errorf("%+v", all)
 	}
 	if b := filter(`,"logStreamNamePrefix":"b"`); b.messages() != "ERROR two ERROR three" {
@@ -263,8 +272,10 @@ func TestTheTrailHasNoMessages(t *testing.T) {
 	t.Parallel()
 	r := start(t)
 	r.put("a-1", "swordfish")
-	r.call("NOBODY", "PutLogEvents", `{"logGroupName":"/g","logStreamName":"a-1","logEvents":[{"timestamp":1,"message":"swordfish"}]}`, nil)
-	r.call("ADMIN", "PutLogEvents", `{"logGroupName":"/g","logStreamName":["odd"],"logEvents":[{"timestamp":1,"message":"swordfish"}]}`, nil)
+	r.call("NOBODY", "PutLogEvents",
+		`{"logGroupName":"/g","logStreamName":"a-1","logEvents":[{"timestamp":1,"message":"swordfish"}]}`, nil)
+	r.call("ADMIN", "PutLogEvents",
+		`{"logGroupName":"/g","logStreamName":["odd"],"logEvents":[{"timestamp":1,"message":"swordfish"}]}`, nil)
 	found := 0
 	for _, e := range r.trail.Events() {
 		b, err := json.Marshal(e)
@@ -360,7 +371,8 @@ func TestListLogGroups(t *testing.T) {
 	if len(first) != 3 || len(rest) != 1 || end != "" {
 		t.Errorf("pages of %q and %q, then %q", first, rest, end)
 	}
-	for _, body := range []string{`{"limit":0}`, `{"limit":1001}`, `{"logGroupNamePattern":"x"}`, `{"logGroupNamePattern":"abc|*"}`, `{"nextToken":"x"}`, `{"includeLinkedAccounts":true}`} {
+	for _, body := range []string{`{"limit":0}`, `{"limit":1001}`, `{"logGroupNamePattern":"x"}`,
+		`{"logGroupNamePattern":"abc|*"}`, `{"nextToken":"x"}`, `{"includeLinkedAccounts":true}`} {
 		if e := r.call("ADMIN", "ListLogGroups", body, nil); e != "InvalidParameterException" {
 			t.Errorf("%s: %q", body, e)
 		}
@@ -388,7 +400,8 @@ func TestTagsOfLogGroups(t *testing.T) {
 			t.Errorf("%s: %s", op, got)
 		}
 	}
-	for op, body := range map[string]string{"ListTagsLogGroup": old, "TagLogGroup": `{"logGroupName":"/g","tags":{"d":"4"}}`, "UntagLogGroup": `{"logGroupName":"/g","tags":["a"]}`} {
+	for op, body := range map[string]string{"ListTagsLogGroup": old,
+		"TagLogGroup": `{"logGroupName":"/g","tags":{"d":"4"}}`, "UntagLogGroup": `{"logGroupName":"/g","tags":["a"]}`} {
 		if e := r.call("NOBODY", op, body, nil); e != "AccessDeniedException" {
 			t.Errorf("%s without permission: %q", op, e)
 		}

@@ -45,7 +45,8 @@ func TestWhatIsForS3(t *testing.T) {
 		{"/console/", "", false},
 		{"/healthz", "", false},
 		{"/healthz", "AWS4-HMAC-SHA256 Credential=" + scope("s3") + ", SignedHeaders=host, Signature=0", true},
-		{"/v1/control-channel/mi-0", "AWS4-HMAC-SHA256 Credential=" + scope("ssmmessages") + ", SignedHeaders=host, Signature=0", false},
+		{"/v1/control-channel/mi-0", "AWS4-HMAC-SHA256 Credential=" + scope(
+			"ssmmessages") + ", SignedHeaders=host, Signature=0", false},
 		{"/", "AWS4-HMAC-SHA256 SignedHeaders=host,Credential=" + scope("s3") + ",Signature=0", true},
 		{"/b/k?X-Amz-Credential=" + scope("s3"), "", true},
 		{"/b/k?X-Amz-Credential=" + scope("sts"), "", false},

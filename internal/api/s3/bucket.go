@@ -58,14 +58,21 @@ var bucketOps = map[string]operation{
 	"PUT lifecycle":            {"PutBucketLifecycleConfiguration", putLifecycle},
 	"DELETE lifecycle":         {"DeleteBucketLifecycle", deleteLifecycle},
 	// Configurations that cannot be set are reported as not set.
-	"GET cors":           {"GetBucketCors", unset("s3:GetBucketCORS", missing("NoSuchCORSConfiguration", "The CORS configuration does not exist"), nil)},
-	"GET website":        {"GetBucketWebsite", unset("s3:GetBucketWebsite", missing("NoSuchWebsiteConfiguration", "The specified bucket does not have a website configuration"), nil)},
-	"GET replication":    {"GetBucketReplication", unset("s3:GetReplicationConfiguration", missing("ReplicationConfigurationNotFoundError", "The replication configuration was not found"), nil)},
-	"GET object-lock":    {"GetObjectLockConfiguration", unset("s3:GetBucketObjectLockConfiguration", missing("ObjectLockConfigurationNotFoundError", "Object Lock configuration does not exist for this bucket"), nil)},
-	"GET logging":        {"GetBucketLogging", unset("s3:GetBucketLogging", nil, empty("BucketLoggingStatus"))},
-	"GET notification":   {"GetBucketNotificationConfiguration", unset("s3:GetBucketNotification", nil, empty("NotificationConfiguration"))},
-	"GET accelerate":     {"GetBucketAccelerateConfiguration", unset("s3:GetAccelerateConfiguration", nil, empty("AccelerateConfiguration"))},
-	"GET requestPayment": {"GetBucketRequestPayment", unset("s3:GetBucketRequestPayment", nil, payer{Xmlns: xmlns, Payer: "BucketOwner"})},
+	"GET cors": {"GetBucketCors", unset("s3:GetBucketCORS", missing("NoSuchCORSConfiguration",
+		"The CORS configuration does not exist"), nil)},
+	"GET website": {"GetBucketWebsite", unset("s3:GetBucketWebsite", missing("NoSuchWebsiteConfiguration",
+		"The specified bucket does not have a website configuration"), nil)},
+	"GET replication": {"GetBucketReplication", unset("s3:GetReplicationConfiguration",
+		missing("ReplicationConfigurationNotFoundError", "The replication configuration was not found"), nil)},
+	"GET object-lock": {"GetObjectLockConfiguration", unset("s3:GetBucketObjectLockConfiguration",
+		missing("ObjectLockConfigurationNotFoundError", "Object Lock configuration does not exist for this bucket"), nil)},
+	"GET logging": {"GetBucketLogging", unset("s3:GetBucketLogging", nil, empty("BucketLoggingStatus"))},
+	"GET notification": {"GetBucketNotificationConfiguration", unset("s3:GetBucketNotification", nil,
+		empty("NotificationConfiguration"))},
+	"GET accelerate": {"GetBucketAccelerateConfiguration", unset("s3:GetAccelerateConfiguration", nil,
+		empty("AccelerateConfiguration"))},
+	"GET requestPayment": {"GetBucketRequestPayment", unset("s3:GetBucketRequestPayment", nil,
+		payer{Xmlns: xmlns, Payer: "BucketOwner"})},
 }
 
 type payer struct {
@@ -223,18 +230,21 @@ func createBucket(ctx context.Context, q *request) (answer, error) {
 	if in.Location != nil || in.Bucket != nil {
 		return answer{}, notImplemented("directory buckets")
 	}
-	if err := q.may(ctx, q.config, "s3:CreateBucket", objects.ARN(q.bucket), authz.One("s3:LocationConstraint", in.LocationConstraint)); err != nil {
+	if err := q.may(ctx, q.config, "s3:CreateBucket", objects.ARN(q.bucket),
+		authz.One("s3:LocationConstraint", in.LocationConstraint)); err != nil {
 		return answer{}, err
 	}
 	switch l := in.LocationConstraint; {
 	case l == "", l == q.Region && l != defaultRegion, l == "EU" && q.Region == "eu-west-1":
 	case l == defaultRegion, !regionName.MatchString(l):
 		return answer{}, &awsproto.Error{
-			Code: "InvalidLocationConstraint", Message: "The specified location-constraint is not valid", Status: http.StatusBadRequest, Sender: true,
+			Code: "InvalidLocationConstraint", Message: "The specified location-constraint is not valid",
+			Status: http.StatusBadRequest, Sender: true,
 			Extra: map[string]string{"LocationConstraint": clip(l)},
 		}
 	default:
-		return answer{}, fault("IllegalLocationConstraintException", "The %s location constraint is incompatible for the region specific endpoint this request was sent to.", clip(l))
+		return answer{}, fault("IllegalLocationConstraintException",
+			"The %s location constraint is incompatible for the region specific endpoint this request was sent to.", clip(l))
 	}
 	tags, err := tagMap(in.Tags)
 	if err != nil {
@@ -358,7 +368,8 @@ func putEncryption(ctx context.Context, q *request) (answer, error) {
 	case rule.Default.SSEAlgorithm != "AES256" && rule.Default.SSEAlgorithm != "":
 		return answer{}, notImplemented("default encryption other than AES256 (SSE-S3)")
 	case rule.Default.KMSMasterKeyID != "":
-		return answer{}, fault("InvalidArgument", "a KMSMasterKeyID is not applicable if the default sse algorithm is not aws:kms or aws:kms:dsse")
+		return answer{}, fault("InvalidArgument",
+			"a KMSMasterKeyID is not applicable if the default sse algorithm is not aws:kms or aws:kms:dsse")
 	}
 	return answer{}, q.setBucketKey(ctx, rule.BucketKeyEnabled)
 }
@@ -394,7 +405,8 @@ func getPublicAccess(ctx context.Context, q *request) (answer, error) {
 	}
 	p := q.config.Settings.PublicAccess
 	if p == nil {
-		return answer{}, missing("NoSuchPublicAccessBlockConfiguration", "The public access block configuration was not found")
+		return answer{}, missing("NoSuchPublicAccessBlockConfiguration",
+			"The public access block configuration was not found")
 	}
 	return answer{xml: publicAccess{
 		Xmlns: xmlns, BlockPublicAcls: p.BlockACLs, IgnorePublicAcls: p.IgnoreACLs,
@@ -412,7 +424,8 @@ func putPublicAccess(ctx context.Context, q *request) (answer, error) {
 	}
 	return answer{}, q.Objects.UpdateBucket(ctx, q.bucket, func(b *objects.Bucket) error {
 		b.Settings.PublicAccess = &objects.PublicAccess{
-			BlockACLs: in.BlockPublicAcls, IgnoreACLs: in.IgnorePublicAcls, BlockPolicy: in.BlockPublicPolicy, RestrictBuckets: in.RestrictPublicBuckets,
+			BlockACLs: in.BlockPublicAcls, IgnoreACLs: in.IgnorePublicAcls, BlockPolicy: in.BlockPublicPolicy,
+			RestrictBuckets: in.RestrictPublicBuckets,
 		}
 		return nil
 	})
@@ -443,7 +456,8 @@ func getOwnership(ctx context.Context, q *request) (answer, error) {
 	if q.config.Settings.Ownership == "" {
 		return answer{}, missing("OwnershipControlsNotFoundError", "The bucket ownership controls were not found")
 	}
-	return answer{xml: ownership{Xmlns: xmlns, Rules: []struct{ ObjectOwnership string }{{q.config.Settings.Ownership}}}}, nil
+	return answer{xml: ownership{Xmlns: xmlns,
+		Rules: []struct{ ObjectOwnership string }{{q.config.Settings.Ownership}}}}, nil
 }
 
 func putOwnership(ctx context.Context, q *request) (answer, error) {
@@ -522,7 +536,8 @@ func putPolicy(ctx context.Context, q *request) (answer, error) {
 	public := isPublic(text)
 	return answer{status: http.StatusNoContent}, q.Objects.UpdateBucket(ctx, q.bucket, func(b *objects.Bucket) error {
 		if p := b.Settings.PublicAccess; public && p != nil && p.BlockPolicy {
-			return sekisho.Errorf(sekisho.CodeDenied, "User: %s is not authorized to perform: s3:PutBucketPolicy on resource: %q because public policies are prevented by the BlockPublicPolicy setting in S3 Block Public Access.",
+			return sekisho.Errorf(sekisho.CodeDenied,
+				"User: %s is not authorized to perform: s3:PutBucketPolicy on resource: %q because public policies are prevented by the BlockPublicPolicy setting in S3 Block Public Access.",
 				q.Principal.ARN, objects.ARN(q.bucket))
 		}
 		b.Settings.Policy, b.Settings.PolicyNames = string(text), names
@@ -610,7 +625,8 @@ type grant struct {
 
 func (q *request) ownerACL() any {
 	g := grant{Permission: "FULL_CONTROL"}
-	g.Grantee.Xsi, g.Grantee.Type, g.Grantee.owner = "http://www.w3.org/2001/XMLSchema-instance", "CanonicalUser", q.owner()
+	g.Grantee.Xsi, g.Grantee.Type, g.Grantee.owner = "http://www.w3.org/2001/XMLSchema-instance",
+		"CanonicalUser", q.owner()
 	return struct {
 		XMLName xml.Name `xml:"AccessControlPolicy"`
 		Xmlns   string   `xml:"xmlns,attr"`
@@ -649,7 +665,9 @@ func tagMap(tags []tag) (map[string]string, error) {
 	var m map[string]string
 	for _, t := range tags {
 		if t.Key == "" || len([]rune(t.Key)) > 128 || len([]rune(t.Value)) > 256 || hasPrefix(t.Key, "aws:") {
-			return nil, fault("InvalidTag", "The tag %q is not valid: a key has 1 to 128 characters and does not begin with aws:, a value has up to 256.", clip(t.Key))
+			return nil, fault("InvalidTag",
+				"The tag %q is not valid: a key has 1 to 128 characters and does not begin with aws:, a value has up to 256.",
+				clip(t.Key))
 		}
 		if _, twice := m[t.Key]; twice {
 			return nil, fault("InvalidTag", "Cannot provide multiple Tags with the same key")

@@ -71,9 +71,13 @@ func New(cfg Config) *Door {
 			return &awsproto.Error{Code: e.S3Code(), Message: e.Message, Status: e.Status(), Sender: true}
 		},
 		Errors: map[sekisho.Code]string{
-			sekisho.CodeInvalid: "InvalidArgument", sekisho.CodeDenied: "AccessDenied", sekisho.CodeUnauthenticated: "InvalidAccessKeyId",
-			sekisho.CodeExpired: "ExpiredToken", sekisho.CodeNotImplemented: "NotImplemented", sekisho.CodeMalformedPolicy: "MalformedPolicy",
-			sekisho.CodeThrottled: "SlowDown",
+			sekisho.CodeInvalid:         "InvalidArgument",
+			sekisho.CodeDenied:          "AccessDenied",
+			sekisho.CodeUnauthenticated: "InvalidAccessKeyId",
+			sekisho.CodeExpired:         "ExpiredToken",
+			sekisho.CodeNotImplemented:  "NotImplemented",
+			sekisho.CodeMalformedPolicy: "MalformedPolicy",
+			sekisho.CodeThrottled:       "SlowDown",
 		},
 	}}
 	for _, ops := range []map[string]operation{serviceOps, bucketOps, objectOps} {
@@ -103,7 +107,8 @@ func Claims(r *http.Request) bool {
 	if r.Header.Get("X-Amz-Target") != "" || r.URL.Query().Has("Action") {
 		return false
 	}
-	return r.URL.Path != "/" || r.Method != http.MethodPost && (r.Header.Get("Authorization") != "" || strings.Contains(r.URL.RawQuery, "X-Amz-"))
+	return r.URL.Path != "/" || r.Method != http.MethodPost && (r.Header.Get("Authorization") != "" ||
+		strings.Contains(r.URL.RawQuery, "X-Amz-"))
 }
 
 // RefuseUnsigned answers a request that [Claims] reports with the error of S3 that says
@@ -114,7 +119,8 @@ func (d *Door) RefuseUnsigned(w http.ResponseWriter, r *http.Request) { d.serve(
 // us-east-1 still use for presigned URLs.
 func old(r *http.Request) bool {
 	q := r.URL.Query()
-	return strings.HasPrefix(r.Header.Get("Authorization"), "AWS ") || q.Has("AWSAccessKeyId") && q.Has("Signature") && q.Has("Expires")
+	return strings.HasPrefix(r.Header.Get("Authorization"), "AWS ") || q.Has("AWSAccessKeyId") && q.Has("Signature") &&
+		q.Has("Expires")
 }
 
 // wanted reports whether a request is signed for S3.
@@ -266,7 +272,8 @@ func (d *Door) serve(w http.ResponseWriter, r *http.Request, hosts []string) {
 	q.bucket, q.key = address(r, hosts)
 	d.answer(q, func(operation string) (*api.Call, bool) {
 		if old(r) {
-			e := fault("InvalidRequest", "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256: set the client's signature version for S3 to s3v4.")
+			e := fault("InvalidRequest",
+				"The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256: set the client's signature version for S3 to s3v4.")
 			if err := awsproto.WriteRESTXMLError(w, id.UUID(), e); err != nil {
 				d.Log.DebugContext(r.Context(), "answer not delivered", "service", "s3", "error", err)
 			}
@@ -314,7 +321,8 @@ func (d *Door) answer(q *request, enter func(operation string) (*api.Call, bool)
 	q.SetParams(q.params())
 	h.Set("X-Amz-Request-Id", q.RequestID)
 	if !known {
-		q.WriteError(w, r, sekisho.Errorf(sekisho.CodeNotImplemented, "A header or query you provided implies functionality that is not implemented: s3:%s.", op.name))
+		q.WriteError(w, r, sekisho.Errorf(sekisho.CodeNotImplemented,
+			"A header or query you provided implies functionality that is not implemented: s3:%s.", op.name))
 		return
 	}
 	if err := q.Begin(r.Context()); err != nil {
@@ -336,7 +344,8 @@ func (d *Door) answer(q *request, enter func(operation string) (*api.Call, bool)
 	}
 	if err := q.send(ans); err != nil {
 		// The status is sent already. An aborted body shows the client that it failed.
-		d.Log.WarnContext(r.Context(), "answer not delivered", "service", "s3", "operation", op.name, "request_id", q.RequestID, "error", err)
+		d.Log.WarnContext(r.Context(), "answer not delivered", "service", "s3", "operation", op.name, "request_id",
+			q.RequestID, "error", err)
 		panic(http.ErrAbortHandler)
 	}
 }
@@ -344,7 +353,8 @@ func (d *Door) answer(q *request, enter func(operation string) (*api.Call, bool)
 func (q *request) run(ctx context.Context, op operation) (answer, error) {
 	for _, name := range []string{"X-Amz-Expected-Bucket-Owner", "X-Amz-Source-Expected-Bucket-Owner"} {
 		if owner := q.header(name); owner != "" && owner != q.Account {
-			return answer{}, sekisho.Errorf(sekisho.CodeDenied, "The bucket is not owned by the account %s, which %s names.", clip(owner), strings.ToLower(name))
+			return answer{}, sekisho.Errorf(sekisho.CodeDenied, "The bucket is not owned by the account %s, which %s names.",
+				clip(owner), strings.ToLower(name))
 		}
 	}
 	if q.query.Has("versionId") {
@@ -453,7 +463,8 @@ func (q *request) may(ctx context.Context, b *objects.Bucket, action, resource s
 	if err != nil {
 		doc = policy.Unusable(b.Name, err)
 	}
-	v, err := q.DecideBy(ctx, authz.New(together{q.Policies, doc.WithSource(b.Name, policy.SourceResource)}), action, resource, keys...)
+	v, err := q.DecideBy(ctx, authz.New(together{q.Policies, doc.WithSource(b.Name, policy.SourceResource)}), action,
+		resource, keys...)
 	if err != nil {
 		return err
 	}
@@ -495,7 +506,8 @@ func (q *request) keys() []authz.Key {
 	if sig.PayloadHash != "" {
 		keys = append(keys, authz.One("s3:x-amz-content-sha256", sig.PayloadHash))
 	}
-	for _, name := range []string{"X-Amz-Acl", "X-Amz-Server-Side-Encryption", "X-Amz-Copy-Source", "X-Amz-Metadata-Directive", "X-Amz-Storage-Class"} {
+	for _, name := range []string{"X-Amz-Acl", "X-Amz-Server-Side-Encryption", "X-Amz-Copy-Source",
+		"X-Amz-Metadata-Directive", "X-Amz-Storage-Class"} {
 		if v := q.header(name); v != "" {
 			keys = append(keys, authz.One("s3:"+strings.ToLower(name), v))
 		}

@@ -62,7 +62,8 @@ func (q *request) onWire(err error) error {
 	var timeout net.Error
 	switch {
 	case errors.As(err, &timeout) && timeout.Timeout():
-		return fault("RequestTimeout", "Your socket connection to the server was not read from or written to within the timeout period.")
+		return fault("RequestTimeout",
+			"Your socket connection to the server was not read from or written to within the timeout period.")
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, context.Canceled):
 		return fault("IncompleteBody", "You did not provide the number of bytes specified by the Content-Length HTTP header")
 	}
@@ -74,14 +75,16 @@ func fault(code, format string, args ...any) *awsproto.Error {
 	return awsproto.SenderError(code, format, args...)
 }
 
-var errMalformedXML = fault("MalformedXML", "The XML you provided was not well-formed or did not validate against our published schema")
+var errMalformedXML = fault("MalformedXML",
+	"The XML you provided was not well-formed or did not validate against our published schema")
 
 func missing(code, message string) *awsproto.Error {
 	return &awsproto.Error{Code: code, Message: message, Status: http.StatusNotFound, Sender: true}
 }
 
 func notImplemented(what string) error {
-	return sekisho.Errorf(sekisho.CodeNotImplemented, "A header you provided implies functionality that is not implemented: %s.", what)
+	return sekisho.Errorf(sekisho.CodeNotImplemented,
+		"A header you provided implies functionality that is not implemented: %s.", what)
 }
 
 func itoa[T int | int64](n T) string { return strconv.FormatInt(int64(n), 10) }

@@ -3,7 +3,8 @@ package s3
 // Routes lists every operation: level, then method and subresources.
 func Routes() map[string]string {
 	all := map[string]string{}
-	for level, ops := range map[string]map[string]operation{"service": serviceOps, "bucket": bucketOps, "object": objectOps} {
+	for level, ops := range map[string]map[string]operation{"service": serviceOps, "bucket": bucketOps,
+		"object": objectOps} {
 		for route, op := range ops {
 			all[level+" "+route] = op.name
 		}

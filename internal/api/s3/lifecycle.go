@@ -81,7 +81,8 @@ func (t *isoTime) UnmarshalText(b []byte) (err error) {
 func (r *lifecycleRule) rule() (objects.LifecycleRule, error) {
 	out := objects.LifecycleRule{ID: r.ID, Enabled: r.Status == "Enabled"}
 	switch {
-	case r.Status != "Enabled" && r.Status != "Disabled", r.Prefix == nil && r.Filter == nil, r.Prefix != nil && r.Filter != nil:
+	case r.Status != "Enabled" && r.Status != "Disabled", r.Prefix == nil && r.Filter == nil, r.Prefix != nil &&
+		r.Filter != nil:
 		return out, errMalformedXML
 	case len(r.ID) > 255:
 		return out, fault("InvalidArgument", "ID length should not exceed allowed limit of 255")
@@ -102,7 +103,8 @@ func (r *lifecycleRule) rule() (objects.LifecycleRule, error) {
 		return out, err
 	}
 	if len(out.Tags) > 0 && (out.LoneDeleteMarkers || out.AbortDays > 0) {
-		return out, fault("InvalidRequest", "ExpiredObjectDeleteMarker and AbortIncompleteMultipartUpload cannot be specified with Tags.")
+		return out, fault("InvalidRequest",
+			"ExpiredObjectDeleteMarker and AbortIncompleteMultipartUpload cannot be specified with Tags.")
 	}
 	return out, nil
 }
@@ -123,7 +125,8 @@ func (f *filter) apply(to *objects.LifecycleRule) error {
 	default:
 		to.Larger, to.Smaller = f.Larger, f.Smaller
 	}
-	if to.Larger != nil && *to.Larger < 0 || to.Smaller != nil && *to.Smaller < 1 || to.Larger != nil && to.Smaller != nil && *to.Larger >= *to.Smaller {
+	if to.Larger != nil && *to.Larger < 0 || to.Smaller != nil && *to.Smaller < 1 || to.Larger != nil &&
+		to.Smaller != nil && *to.Larger >= *to.Smaller {
 		return fault("InvalidRequest", "ObjectSizeGreaterThan must be less than ObjectSizeLessThan, and neither negative.")
 	}
 	var err error
@@ -293,6 +296,7 @@ func (q *request) expirationHeader(v *objects.Version) {
 		return
 	}
 	if at, rule, ok := q.config.Expiration(v); ok {
-		q.w.Header().Set("X-Amz-Expiration", fmt.Sprintf(`expiry-date="%s", rule-id="%s"`, at.Format(http.TimeFormat), strings.ReplaceAll(rule, `"`, "%22")))
+		q.w.Header().Set("X-Amz-Expiration", fmt.Sprintf(`expiry-date="%s", rule-id="%s"`, at.Format(http.TimeFormat),
+			strings.ReplaceAll(rule, `"`, "%22")))
 	}
 }

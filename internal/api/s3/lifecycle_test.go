@@ -20,7 +20,8 @@ func TestLifecycleConfiguration(t *testing.T) {
 	}
 	got := r.do(r.admin, "GET", "/bucket?lifecycle", "", nil)
 	for _, part := range []string{
-		"<ID>logs</ID>", "<And><Prefix>logs/</Prefix><Tag><Key>keep</Key><Value>no</Value></Tag></And>", "<Days>30</Days>", "<Status>Disabled</Status>",
+		"<ID>logs</ID>", "<And><Prefix>logs/</Prefix><Tag><Key>keep</Key><Value>no</Value></Tag></And>", "<Days>30</Days>",
+		"<Status>Disabled</Status>",
 		"<NoncurrentDays>7</NoncurrentDays>", "<DaysAfterInitiation>2</DaysAfterInitiation>",
 	} {
 		if !strings.Contains(got.body, part) {
@@ -41,16 +42,18 @@ func TestLifecycleConfiguration(t *testing.T) {
 		return "<LifecycleConfiguration><Rule><Filter/><Status>Enabled</Status>" + inner + "</Rule></LifecycleConfiguration>"
 	}
 	for name, c := range map[string]struct{ body, code string }{
-		"no rules":        {"<LifecycleConfiguration/>", "MalformedXML"},
-		"no action":       {rule(""), "InvalidRequest"},
-		"no filter":       {"<LifecycleConfiguration><Rule><Status>Enabled</Status><Expiration><Days>1</Days></Expiration></Rule></LifecycleConfiguration>", "MalformedXML"},
-		"zero days":       {rule("<Expiration><Days>0</Days></Expiration>"), "InvalidArgument"},
-		"days and date":   {rule("<Expiration><Days>1</Days><Date>2026-01-01T00:00:00Z</Date></Expiration>"), "MalformedXML"},
-		"noon":            {rule("<Expiration><Date>2026-01-01T12:00:00Z</Date></Expiration>"), "InvalidArgument"},
-		"transition":      {rule("<Transition><Days>1</Days><StorageClass>GLACIER</StorageClass></Transition>"), "NotImplemented"},
+		"no rules":      {"<LifecycleConfiguration/>", "MalformedXML"},
+		"no action":     {rule(""), "InvalidRequest"},
+		"no filter":     {"<LifecycleConfiguration><Rule><Status>Enabled</Status><Expiration><Days>1</Days></Expiration></Rule></LifecycleConfiguration>", "MalformedXML"},
+		"zero days":     {rule("<Expiration><Days>0</Days></Expiration>"), "InvalidArgument"},
+		"days and date": {rule("<Expiration><Days>1</Days><Date>2026-01-01T00:00:00Z</Date></Expiration>"), "MalformedXML"},
+		"noon":          {rule("<Expiration><Date>2026-01-01T12:00:00Z</Date></Expiration>"), "InvalidArgument"},
+		"transition": {rule("<Transition><Days>1</Days><StorageClass>GLACIER</StorageClass></Transition>"),
+			"NotImplemented"},
 		"noncurrent days": {rule("<NoncurrentVersionExpiration/>"), "InvalidArgument"},
 		"abort days":      {rule("<AbortIncompleteMultipartUpload/>"), "InvalidArgument"},
-		"same ID twice": {"<LifecycleConfiguration>" + strings.Repeat("<Rule><ID>x</ID><Filter/><Status>Enabled</Status><Expiration><Days>1</Days></Expiration></Rule>", 2) +
+		"same ID twice": {"<LifecycleConfiguration>" + strings.Repeat(
+			"<Rule><ID>x</ID><Filter/><Status>Enabled</Status><Expiration><Days>1</Days></Expiration></Rule>", 2) +
 			"</LifecycleConfiguration>", "InvalidArgument"},
 	} {
 		if got := r.do(r.admin, "PUT", "/bucket?lifecycle", c.body, nil); got.code != c.code {
@@ -70,18 +73,21 @@ func TestObjectTags(t *testing.T) {
 	if got := r.do(r.admin, "PUT", "/bucket/k?tagging", set, nil); got.status != 200 {
 		t.Fatalf("put: %+v", got)
 	}
-	if got := r.do(r.admin, "GET", "/bucket/k?tagging", "", nil); !strings.Contains(got.body, "<TagSet><Tag><Key>team</Key><Value>ops</Value></Tag></TagSet>") {
+	if got := r.do(r.admin, "GET", "/bucket/k?tagging", "", nil); !strings.Contains(got.body,
+		"<TagSet><Tag><Key>team</Key><Value>ops</Value></Tag></TagSet>") {
 		t.Errorf("get: %+v", got)
 	}
 	for directive, want := range map[string]string{"": "<Key>team</Key>", "REPLACE": "<Key>new</Key>"} {
-		r.do(r.admin, "PUT", "/bucket/copy", "", map[string]string{"X-Amz-Copy-Source": "/bucket/k", "X-Amz-Tagging-Directive": directive, "X-Amz-Tagging": "new=1"})
+		r.do(r.admin, "PUT", "/bucket/copy", "", map[string]string{"X-Amz-Copy-Source": "/bucket/k",
+			"X-Amz-Tagging-Directive": directive, "X-Amz-Tagging": "new=1"})
 		if got := r.do(r.admin, "GET", "/bucket/copy?tagging", "", nil); !strings.Contains(got.body, want) {
 			t.Errorf("copy with the directive %q: %+v", directive, got)
 		}
 	}
 
 	// Tags decide who may read.
-	reader := r.user("reader", `[{"Effect":"Allow","Action":"s3:GetObject","Resource":"*","Condition":{"StringEquals":{"s3:ExistingObjectTag/team":"ops"}}}]`)
+	reader := r.user("reader",
+		`[{"Effect":"Allow","Action":"s3:GetObject","Resource":"*","Condition":{"StringEquals":{"s3:ExistingObjectTag/team":"ops"}}}]`)
 	r.do(r.admin, "PUT", "/bucket/other", "x", nil)
 	if got := r.do(reader, "GET", "/bucket/k", "", nil); got.status != 200 {
 		t.Errorf("read of a tagged object: %+v", got)
@@ -91,7 +97,8 @@ func TestObjectTags(t *testing.T) {
 	}
 	// A writer needs a right of its own to set tags.
 	writer := r.user("writer", `[{"Effect":"Allow","Action":"s3:PutObject","Resource":"*"}]`)
-	if got := r.do(writer, "PUT", "/bucket/w", "x", map[string]string{"X-Amz-Tagging": "team=ops"}); got.code != "AccessDenied" {
+	if got := r.do(writer, "PUT", "/bucket/w", "x",
+		map[string]string{"X-Amz-Tagging": "team=ops"}); got.code != "AccessDenied" {
 		t.Errorf("write with tags: %+v", got)
 	}
 	if got := r.do(writer, "PUT", "/bucket/w", "x", nil); got.status != 200 {

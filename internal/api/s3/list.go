@@ -103,7 +103,8 @@ func (q *request) entries(all []*objects.Version, encode func(string) string, ow
 	var out []entry
 	for _, v := range all {
 		e := entry{
-			Key: encode(v.Key), LastModified: isoTime{v.ModifiedAt}, ETag: `"` + v.ETag + `"`, Size: v.Size, StorageClass: "STANDARD",
+			Key: encode(v.Key), LastModified: isoTime{v.ModifiedAt}, ETag: `"` + v.ETag + `"`, Size: v.Size,
+			StorageClass:      "STANDARD",
 			ChecksumAlgorithm: v.Facts.Checksum.Algorithm, ChecksumType: v.Facts.Checksum.Type,
 		}
 		if owned {
@@ -146,8 +147,10 @@ func listObjectsV2(ctx context.Context, q *request) (answer, error) {
 		Contents              []entry
 		CommonPrefixes        []prefix
 	}{
-		Xmlns: xmlns, Name: q.bucket, Prefix: encode(l.Prefix), Delimiter: encode(l.Delimiter), EncodingType: q.query.Get("encoding-type"),
-		StartAfter: encode(q.query.Get("start-after")), ContinuationToken: token, KeyCount: len(page.Entries) + len(page.Prefixes),
+		Xmlns: xmlns, Name: q.bucket, Prefix: encode(l.Prefix), Delimiter: encode(l.Delimiter), EncodingType: q.query.Get(
+			"encoding-type"),
+		StartAfter: encode(q.query.Get("start-after")), ContinuationToken: token, KeyCount: len(page.Entries) + len(
+			page.Prefixes),
 		MaxKeys: l.Limit, IsTruncated: page.Truncated, CommonPrefixes: prefixes(page.Prefixes, encode),
 		Contents: q.entries(page.Entries, encode, q.query.Get("fetch-owner") == "true"),
 	}
@@ -234,8 +237,10 @@ func listObjectVersions(ctx context.Context, q *request) (answer, error) {
 		Versions            []version
 		CommonPrefixes      []prefix
 	}{
-		Xmlns: xmlns, Name: q.bucket, Prefix: encode(l.Prefix), KeyMarker: encode(l.After), VersionIDMarker: l.Place, Delimiter: encode(l.Delimiter),
-		EncodingType: q.query.Get("encoding-type"), MaxKeys: l.Limit, IsTruncated: page.Truncated, CommonPrefixes: prefixes(page.Prefixes, encode),
+		Xmlns: xmlns, Name: q.bucket, Prefix: encode(l.Prefix), KeyMarker: encode(l.After), VersionIDMarker: l.Place,
+		Delimiter:    encode(l.Delimiter),
+		EncodingType: q.query.Get("encoding-type"), MaxKeys: l.Limit, IsTruncated: page.Truncated, CommonPrefixes: prefixes(
+			page.Prefixes, encode),
 	}
 	for _, v := range page.Entries {
 		e := version{
@@ -293,8 +298,10 @@ func listUploads(ctx context.Context, q *request) (answer, error) {
 		Upload             []upload
 		CommonPrefixes     []prefix
 	}{
-		Xmlns: xmlns, Bucket: q.bucket, KeyMarker: encode(l.After), UploadIDMarker: l.Place, Prefix: encode(l.Prefix), Delimiter: encode(l.Delimiter),
-		EncodingType: q.query.Get("encoding-type"), MaxUploads: l.Limit, IsTruncated: page.Truncated, CommonPrefixes: prefixes(page.Prefixes, encode),
+		Xmlns: xmlns, Bucket: q.bucket, KeyMarker: encode(l.After), UploadIDMarker: l.Place, Prefix: encode(l.Prefix),
+		Delimiter:    encode(l.Delimiter),
+		EncodingType: q.query.Get("encoding-type"), MaxUploads: l.Limit, IsTruncated: page.Truncated,
+		CommonPrefixes: prefixes(page.Prefixes, encode),
 	}
 	for _, u := range page.Entries {
 		out.Upload = append(out.Upload, upload{

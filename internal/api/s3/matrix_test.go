@@ -52,7 +52,8 @@ func TestEveryOperationAsksPolicy(t *testing.T) {
 			got := r.do(nobody, parts[1], path, bodies[name], header)
 			refused := got.status == http.StatusForbidden
 			if name == "DeleteObjects" && bucket == "bucket" { // refuses key by key
-				refused = got.status == http.StatusOK && strings.Contains(got.body, "<Code>AccessDenied</Code>") && !strings.Contains(got.body, "<Deleted>")
+				refused = got.status == http.StatusOK && strings.Contains(got.body, "<Code>AccessDenied</Code>") &&
+					!strings.Contains(got.body, "<Deleted>")
 			}
 			if name == "DeleteObjects" && bucket != "bucket" {
 				refused = strings.Contains(got.body, "AccessDenied")

@@ -57,11 +57,13 @@ func TestAnswersFitTheServiceModel(t *testing.T) {
 		call("PUT", "/b-2?"+sub, body, nil)
 		call("GET", "/b-2?"+sub, "", nil)
 	}
-	for _, sub := range []string{"policyStatus", "acl", "location", "logging", "notification", "accelerate", "requestPayment"} {
+	for _, sub := range []string{"policyStatus", "acl", "location", "logging", "notification", "accelerate",
+		"requestPayment"} {
 		call("GET", "/b-2?"+sub, "", nil)
 	}
 
-	put := call("PUT", "/b-2/k", "content", h("X-Amz-Tagging", "a=b", "X-Amz-Checksum-Algorithm", "SHA256", "X-Amz-Meta-A", "b", "Content-Type", "text/plain"))
+	put := call("PUT", "/b-2/k", "content", h("X-Amz-Tagging", "a=b", "X-Amz-Checksum-Algorithm", "SHA256",
+		"X-Amz-Meta-A", "b", "Content-Type", "text/plain"))
 	version := put.header.Get("X-Amz-Version-Id")
 	call("GET", "/b-2/k", "", h("X-Amz-Checksum-Mode", "ENABLED", "Range", "bytes=0-1"))
 	call("HEAD", "/b-2/k", "", h("X-Amz-Checksum-Mode", "ENABLED"))
@@ -87,19 +89,25 @@ func TestAnswersFitTheServiceModel(t *testing.T) {
 		call("PUT", "/b-2/mp?partNumber=2&uploadId="+id, "", h("X-Amz-Copy-Source", "/b-2/k"))
 		call("GET", "/b-2/mp?uploadId="+id, "", nil)
 		call("GET", "/b-2?uploads&delimiter=/", "", nil)
-		call("POST", "/b-2/mp?uploadId="+id, "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>"+part.header.Get("Etag")+
-			"</ETag><ChecksumCRC32>NhCmhg==</ChecksumCRC32></Part></CompleteMultipartUpload>", nil)
-		call("GET", "/b-2/mp?attributes", "", h("X-Amz-Object-Attributes", "ETag,Checksum,ObjectParts,StorageClass,ObjectSize"))
+		call("POST", "/b-2/mp?uploadId="+id,
+			"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>"+part.header.Get("Etag")+
+				"</ETag><ChecksumCRC32>NhCmhg==</ChecksumCRC32></Part></CompleteMultipartUpload>", nil)
+		call("GET", "/b-2/mp?attributes", "", h("X-Amz-Object-Attributes",
+			"ETag,Checksum,ObjectParts,StorageClass,ObjectSize"))
 		call("DELETE", "/b-2/mp?uploadId="+upload(nil), "", nil)
 	}
-	for _, list := range []string{"?delimiter=/&encoding-type=url", "?list-type=2&delimiter=/&fetch-owner=true&max-keys=1", "?versions&delimiter=/"} {
+	for _, list := range []string{"?delimiter=/&encoding-type=url",
+		"?list-type=2&delimiter=/&fetch-owner=true&max-keys=1", "?versions&delimiter=/"} {
 		call("GET", "/b-2"+list, "", nil)
 	}
 	call("DELETE", "/b-2/k?tagging", "", nil)
 	call("DELETE", "/b-2/k", "", nil)
 	call("GET", "/b-2?versions", "", nil)
-	call("POST", "/b-2?delete", "<Delete><Object><Key>copy</Key></Object><Object><Key>k</Key><VersionId>"+version+"</VersionId></Object></Delete>", nil)
-	for _, sub := range []string{"encryption", "publicAccessBlock", "ownershipControls", "policy", "tagging", "lifecycle"} {
+	call("POST", "/b-2?delete",
+		"<Delete><Object><Key>copy</Key></Object><Object><Key>k</Key><VersionId>"+version+"</VersionId></Object></Delete>",
+		nil)
+	for _, sub := range []string{"encryption", "publicAccessBlock", "ownershipControls", "policy", "tagging",
+		"lifecycle"} {
 		call("DELETE", "/b-2?"+sub, "", nil)
 	}
 	call("PUT", "/b-3", "", nil)

@@ -18,7 +18,8 @@ func startUpload(ctx context.Context, q *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	facts.Checksum = objects.Checksum{Algorithm: strings.ToUpper(q.header("X-Amz-Checksum-Algorithm")), Type: strings.ToUpper(q.header("X-Amz-Checksum-Type"))}
+	facts.Checksum = objects.Checksum{Algorithm: strings.ToUpper(q.header("X-Amz-Checksum-Algorithm")),
+		Type: strings.ToUpper(q.header("X-Amz-Checksum-Type"))}
 	if a := facts.Checksum.Algorithm; a != "" && !objects.KnownAlgorithm(a) {
 		return answer{}, errAlgorithmName
 	}
@@ -122,7 +123,8 @@ func copyPart(ctx context.Context, q *request) (answer, error) {
 	}
 	q.w.Header().Set("X-Amz-Server-Side-Encryption", "AES256")
 	return answer{xml: copied{
-		XMLName: xml.Name{Local: "CopyPartResult"}, Xmlns: xmlns, LastModified: isoTime{p.ModifiedAt}, ETag: `"` + p.ETag + `"`,
+		XMLName: xml.Name{Local: "CopyPartResult"}, Xmlns: xmlns, LastModified: isoTime{p.ModifiedAt},
+		ETag:      `"` + p.ETag + `"`,
 		checksums: checksumsOf(p.Stated),
 	}}, nil
 }
@@ -207,7 +209,8 @@ func completeUpload(ctx context.Context, q *request) (answer, error) {
 		ETag     string
 		checksums
 	}{
-		Xmlns: xmlns, Location: "https://" + q.Host + "/" + encodeKey(q.bucket+"/"+q.key), Bucket: q.bucket, Key: q.key, ETag: `"` + v.ETag + `"`,
+		Xmlns: xmlns, Location: "https://" + q.Host + "/" + encodeKey(q.bucket+"/"+q.key), Bucket: q.bucket, Key: q.key,
+		ETag:      `"` + v.ETag + `"`,
 		checksums: checksumsOf(v.Facts.Checksum),
 	}}, nil
 }
@@ -261,8 +264,10 @@ func listParts(ctx context.Context, q *request) (answer, error) {
 		IsTruncated          bool
 		Part                 []part
 	}{
-		Xmlns: xmlns, Bucket: q.bucket, Key: q.key, UploadID: u.ID, Initiator: owner{ID: u.StartedBy}, Owner: q.owner(), StorageClass: "STANDARD",
-		ChecksumAlgorithm: u.Facts.Checksum.Algorithm, ChecksumType: u.Facts.Checksum.Type, PartNumberMarker: after, MaxParts: limit,
+		Xmlns: xmlns, Bucket: q.bucket, Key: q.key, UploadID: u.ID, Initiator: owner{ID: u.StartedBy}, Owner: q.owner(),
+		StorageClass:      "STANDARD",
+		ChecksumAlgorithm: u.Facts.Checksum.Algorithm, ChecksumType: u.Facts.Checksum.Type, PartNumberMarker: after,
+		MaxParts: limit,
 	}
 	for i, p := range all {
 		if i == limit {

@@ -68,7 +68,8 @@ func (q *request) checksum() (algorithm, value string, err error) {
 			continue
 		}
 		if algorithm != "" || len(values) > 1 {
-			return "", "", fault("InvalidRequest", "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.")
+			return "", "", fault("InvalidRequest",
+				"Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.")
 		}
 		algorithm, value = name, values[0]
 	}
@@ -82,7 +83,8 @@ func (q *request) checksum() (algorithm, value string, err error) {
 }
 
 var errAlgorithmName = fault("InvalidRequest",
-	"Checksum algorithm provided is unsupported. Please try again with any of the valid types: [%s]", strings.Join(objects.Algorithms(), ", "))
+	"Checksum algorithm provided is unsupported. Please try again with any of the valid types: [%s]",
+	strings.Join(objects.Algorithms(), ", "))
 
 // content is the body, with its size and the checksums that the request states.
 func (q *request) content() (objects.Content, error) {
@@ -96,7 +98,8 @@ func (q *request) content() (objects.Content, error) {
 	}
 	if c.Size < 0 {
 		return c, &awsproto.Error{
-			Code: "MissingContentLength", Message: "You must provide the Content-Length HTTP header.", Status: http.StatusLengthRequired, Sender: true,
+			Code: "MissingContentLength", Message: "You must provide the Content-Length HTTP header.",
+			Status: http.StatusLengthRequired, Sender: true,
 		}
 	}
 	if v := q.r.Header.Values("Content-Md5"); len(v) > 0 {
@@ -129,7 +132,8 @@ func (q *request) content() (objects.Content, error) {
 			v := body.Trailer().Get(trailer)
 			switch {
 			case v == "": // it was announced and did not come
-				return "", fault("MalformedTrailerError", "The request contained trailing data that was not well-formed or did not conform to our published schema.")
+				return "", fault("MalformedTrailerError",
+					"The request contained trailing data that was not well-formed or did not conform to our published schema.")
 			case !objects.ValidChecksum(c.Algorithm, v):
 				return "", fault("InvalidRequest", "Value for %s trailing header is invalid.", trailer)
 			}
@@ -176,7 +180,8 @@ func check(c objects.Content, b []byte) error {
 var refused = []string{
 	"X-Amz-Server-Side-Encryption-Customer-Algorithm", "X-Amz-Server-Side-Encryption-Customer-Key",
 	"X-Amz-Copy-Source-Server-Side-Encryption-Customer-Algorithm", "X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id",
-	"X-Amz-Server-Side-Encryption-Context", "X-Amz-Object-Lock-Mode", "X-Amz-Object-Lock-Retain-Until-Date", "X-Amz-Object-Lock-Legal-Hold",
+	"X-Amz-Server-Side-Encryption-Context", "X-Amz-Object-Lock-Mode", "X-Amz-Object-Lock-Retain-Until-Date",
+	"X-Amz-Object-Lock-Legal-Hold",
 	"X-Amz-Website-Redirect-Location", "X-Amz-Write-Offset-Bytes",
 }
 
@@ -198,7 +203,8 @@ func (q *request) facts() (objects.Facts, error) {
 		return f, fault("InvalidStorageClass", "The storage class you specified is not valid: STANDARD is the only one here.")
 	}
 	h := q.r.Header
-	f.ContentType, f.ContentLanguage, f.ContentDisposition = h.Get("Content-Type"), h.Get("Content-Language"), h.Get("Content-Disposition")
+	f.ContentType, f.ContentLanguage, f.ContentDisposition = h.Get("Content-Type"), h.Get("Content-Language"),
+		h.Get("Content-Disposition")
 	f.CacheControl, f.Expires = h.Get("Cache-Control"), h.Get("Expires")
 	var encodings []string
 	for e := range strings.SplitSeq(h.Get("Content-Encoding"), ",") {
@@ -287,7 +293,10 @@ func putObject(ctx context.Context, q *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	v, err := log.write(ctx, func() (*objects.Version, error) { return q.Objects.Put(ctx, q.bucket, q.key, facts, body, cond) })
+	v, err := log.write(ctx, func() (*objects.Version, error) {
+		return q.Objects.Put(ctx, q.bucket, q.key, facts, body,
+			cond)
+	})
 	if err != nil {
 		return answer{}, bodyError(err)
 	}
@@ -430,7 +439,8 @@ func (q *request) describe(v *objects.Version, sum objects.Checksum) {
 
 // override sets the response headers that the request chooses.
 func (q *request) override() {
-	for _, name := range []string{"Content-Type", "Content-Language", "Expires", "Cache-Control", "Content-Disposition", "Content-Encoding"} {
+	for _, name := range []string{"Content-Type", "Content-Language", "Expires", "Cache-Control", "Content-Disposition",
+		"Content-Encoding"} {
 		if v := q.query.Get("response-" + strings.ToLower(name)); v != "" {
 			q.w.Header().Set(name, v)
 		}
@@ -473,7 +483,8 @@ func (q *request) section(v *objects.Version) (section, error) {
 		off, size, sum, ok := v.Part(n)
 		if !ok {
 			return section{}, &awsproto.Error{
-				Code: "InvalidPartNumber", Message: "The requested partnumber is not satisfiable", Status: http.StatusRequestedRangeNotSatisfiable, Sender: true,
+				Code: "InvalidPartNumber", Message: "The requested partnumber is not satisfiable",
+				Status: http.StatusRequestedRangeNotSatisfiable, Sender: true,
 				Extra: map[string]string{"PartNumberRequested": itoa(n), "ActualPartCount": itoa(max(1, v.Facts.Parts))},
 			}
 		}
@@ -525,7 +536,8 @@ func parseRange(spec string, size int64) (off, n int64, some bool, err error) {
 	}
 	if from >= size {
 		return 0, 0, false, &awsproto.Error{
-			Code: "InvalidRange", Message: "The requested range is not satisfiable", Status: http.StatusRequestedRangeNotSatisfiable, Sender: true,
+			Code: "InvalidRange", Message: "The requested range is not satisfiable",
+			Status: http.StatusRequestedRangeNotSatisfiable, Sender: true,
 			Extra: map[string]string{"RangeRequested": clip(spec), "ActualObjectSize": itoa(size)},
 		}
 	}
@@ -539,7 +551,8 @@ func isDigits(s string) bool { return strings.Trim(s, "0123456789") == "" }
 func conditional(h http.Header, prefix string, v *objects.Version) (int, error) {
 	fails := func(what string) error {
 		return &awsproto.Error{
-			Code: "PreconditionFailed", Message: "At least one of the pre-conditions you specified did not hold", Status: http.StatusPreconditionFailed, Sender: true,
+			Code: "PreconditionFailed", Message: "At least one of the pre-conditions you specified did not hold",
+			Status: http.StatusPreconditionFailed, Sender: true,
 			Extra: map[string]string{"Condition": what},
 		}
 	}
@@ -607,7 +620,10 @@ func (q *request) remove(ctx context.Context, key, version string) (objects.Dele
 	if err != nil {
 		return objects.Deleted{}, err
 	}
-	return log.remove(ctx, version, func() (objects.Deleted, error) { return q.Objects.Delete(ctx, q.bucket, key, version) })
+	return log.remove(ctx, version, func() (objects.Deleted, error) {
+		return q.Objects.Delete(ctx, q.bucket, key,
+			version)
+	})
 }
 
 func deleteAction(version string) string {
@@ -670,7 +686,8 @@ func deleteObjects(ctx context.Context, q *request) (answer, error) {
 		if o.ETag != "" || o.LastModifiedTime != "" || o.Size != "" {
 			return answer{}, notImplemented("conditional deletion")
 		}
-		if err := q.may(ctx, q.config, deleteAction(o.VersionID), objects.ObjectARN(q.bucket, o.Key), authz.One("s3:VersionId", o.VersionID)); err != nil {
+		if err := q.may(ctx, q.config, deleteAction(o.VersionID), objects.ObjectARN(q.bucket, o.Key),
+			authz.One("s3:VersionId", o.VersionID)); err != nil {
 			if err := fail(err); err != nil {
 				return answer{}, err
 			}
@@ -765,8 +782,10 @@ type checksums struct {
 // fields are the elements by their algorithms.
 func (c *checksums) fields() map[string]*string {
 	return map[string]*string{
-		objects.CRC32: &c.CRC32, objects.CRC32C: &c.CRC32C, objects.CRC64NVME: &c.CRC64NVME, objects.SHA1: &c.SHA1, objects.SHA256: &c.SHA256,
-		objects.SHA512: &c.SHA512, objects.MD5: &c.MD5, objects.XXHASH64: &c.XXHASH64, objects.XXHASH3: &c.XXHASH3, objects.XXHASH128: &c.XXHASH128,
+		objects.CRC32: &c.CRC32, objects.CRC32C: &c.CRC32C, objects.CRC64NVME: &c.CRC64NVME, objects.SHA1: &c.SHA1,
+		objects.SHA256: &c.SHA256,
+		objects.SHA512: &c.SHA512, objects.MD5: &c.MD5, objects.XXHASH64: &c.XXHASH64, objects.XXHASH3: &c.XXHASH3,
+		objects.XXHASH128: &c.XXHASH128,
 	}
 }
 
@@ -827,8 +846,10 @@ func copyObject(ctx context.Context, q *request) (answer, error) {
 	switch q.header("X-Amz-Metadata-Directive") {
 	case "", directiveCopy:
 		// Where versions are kept, a copy onto itself makes a new one.
-		if from.Bucket == q.bucket && from.Key == q.key && from.Latest && q.config.Versioning != objects.VersioningEnabled && tagging != directiveReplace {
-			return answer{}, fault("InvalidRequest", "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.")
+		if from.Bucket == q.bucket && from.Key == q.key && from.Latest &&
+			q.config.Versioning != objects.VersioningEnabled && tagging != directiveReplace {
+			return answer{}, fault("InvalidRequest",
+				"This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.")
 		}
 		facts = from.Facts
 		facts.Parts = 0
@@ -840,7 +861,8 @@ func copyObject(ctx context.Context, q *request) (answer, error) {
 		facts.Tags = tags
 	}
 	if from.Size > objects.MaxObject {
-		return answer{}, fault("InvalidRequest", "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120")
+		return answer{}, fault("InvalidRequest",
+			"The specified copy source is larger than the maximum allowable size for a copy source: 5368709120")
 	}
 	content := objects.Content{Size: from.Size, Algorithm: from.Facts.Checksum.Algorithm}
 	if asked := strings.ToUpper(q.header("X-Amz-Checksum-Algorithm")); asked != "" {
@@ -853,14 +875,18 @@ func copyObject(ctx context.Context, q *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	v, err := log.write(ctx, func() (*objects.Version, error) { return q.Objects.Put(ctx, q.bucket, q.key, facts, content, cond) })
+	v, err := log.write(ctx, func() (*objects.Version, error) {
+		return q.Objects.Put(ctx, q.bucket, q.key, facts,
+			content, cond)
+	})
 	if err != nil {
 		return answer{}, err
 	}
 	q.w.Header().Set("X-Amz-Server-Side-Encryption", "AES256")
 	q.versionHeader(v.ID)
 	return answer{xml: copied{
-		XMLName: xml.Name{Local: "CopyObjectResult"}, Xmlns: xmlns, LastModified: isoTime{v.ModifiedAt}, ETag: `"` + v.ETag + `"`,
+		XMLName: xml.Name{Local: "CopyObjectResult"}, Xmlns: xmlns, LastModified: isoTime{v.ModifiedAt},
+		ETag:      `"` + v.ETag + `"`,
 		checksums: checksumsOf(v.Facts.Checksum),
 	}}, nil
 }
@@ -967,7 +993,8 @@ func (q *request) attributes() (map[string]bool, error) {
 		}
 	}
 	if len(wanted) == 0 {
-		return nil, fault("InvalidRequest", "The x-amz-object-attributes header specifying the attributes to be retrieved is either missing or empty")
+		return nil, fault("InvalidRequest",
+			"The x-amz-object-attributes header specifying the attributes to be retrieved is either missing or empty")
 	}
 	return wanted, nil
 }

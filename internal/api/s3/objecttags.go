@@ -23,7 +23,8 @@ func (q *request) tagsHeader() (map[string]string, error) {
 	}
 	form, err := url.ParseQuery(text)
 	if err != nil {
-		return nil, fault("InvalidArgument", "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag name duplicates.")
+		return nil, fault("InvalidArgument",
+			"The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag name duplicates.")
 	}
 	var tags []tag
 	for _, key := range slices.Sorted(maps.Keys(form)) {
@@ -55,7 +56,8 @@ func requestTags(tags map[string]string) []authz.Key {
 	if len(tags) == 0 {
 		return nil
 	}
-	return append(tagKeys("s3:RequestObjectTag/", tags), authz.Many("s3:RequestObjectTagKeys", slices.Sorted(maps.Keys(tags))))
+	return append(tagKeys("s3:RequestObjectTag/", tags), authz.Many("s3:RequestObjectTagKeys",
+		slices.Sorted(maps.Keys(tags))))
 }
 
 // existingTags are the condition keys of the tags that a version has.

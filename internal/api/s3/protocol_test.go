@@ -107,7 +107,8 @@ func TestExpectContinueWithEmptyBody(t *testing.T) {
 		}
 		sigv4.Sign(req, r.admin, region, "s3", time.Now(), sigv4.HashBody(nil))
 		var head strings.Builder
-		fmt.Fprintf(&head, "PUT /bucket/empty HTTP/1.1\r\nHost: %s\r\nContent-Length: 0\r\nExpect: 100-continue\r\n", req.URL.Host)
+		fmt.Fprintf(&head, "PUT /bucket/empty HTTP/1.1\r\nHost: %s\r\nContent-Length: 0\r\nExpect: 100-continue\r\n",
+			req.URL.Host)
 		if err := req.Header.Write(&head); err != nil {
 			t.Fatal(err)
 		}
@@ -138,7 +139,8 @@ func TestPresignedURLOfTheJavaScriptSDK(t *testing.T) {
 		"X-Amz-Expires": {"900"}, "X-Amz-Content-Sha256": {sigv4.UnsignedPayload}, "x-amz-checksum-crc32": {"AAAAAA=="},
 		"x-amz-sdk-checksum-algorithm": {"CRC32"}, "x-id": {"PutObject"},
 	}
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, r.url+"/bucket/presigned?"+query.Encode(), http.NoBody)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, r.url+"/bucket/presigned?"+query.Encode(),
+		http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,8 +177,9 @@ func TestUnsignedRequestsAreRefusedAsByS3(t *testing.T) {
 		claimed                     bool
 		code                        string
 	}{
-		"unsigned":              {"GET", "/bucket/key", "", true, "AccessDenied"},
-		"malformed credential":  {"PUT", "/bucket/key", "AWS4-HMAC-SHA256 Credential=x, SignedHeaders=host, Signature=x", true, "AuthorizationHeaderMalformed"},
+		"unsigned": {"GET", "/bucket/key", "", true, "AccessDenied"},
+		"malformed credential": {"PUT", "/bucket/key", "AWS4-HMAC-SHA256 Credential=x, SignedHeaders=host, Signature=x",
+			true, "AuthorizationHeaderMalformed"},
 		"unsigned listing":      {"GET", "/", "", false, ""},
 		"another protocol":      {"POST", "/", "", false, ""},
 		"query of another door": {"GET", "/?Action=ListUsers", "", false, ""},
@@ -244,7 +247,8 @@ func TestMultipartOverHTTP(t *testing.T) {
 	if got := r.do(r.admin, "GET", "/bucket/mp?uploadId="+id, "", nil); !strings.Contains(got.body, stated) {
 		t.Errorf("ListParts: %+v", got)
 	}
-	if got := complete(id, etag, stated, nil); got.status != 200 || !strings.Contains(got.body, "<ChecksumType>FULL_OBJECT</ChecksumType>") ||
+	if got := complete(id, etag, stated, nil); got.status != 200 || !strings.Contains(got.body,
+		"<ChecksumType>FULL_OBJECT</ChecksumType>") ||
 		!strings.Contains(got.body, "<ChecksumCRC64NVME>") {
 		t.Errorf("complete: %+v", got)
 	}
@@ -278,17 +282,21 @@ func TestMultipartOverHTTP(t *testing.T) {
 		t.Fatalf("%+v", got)
 	}
 	got := r.do(r.admin, "GET", "/bucket/mp?partNumber=1", "", map[string]string{"X-Amz-Checksum-Mode": "ENABLED"})
-	if got.status != 206 || got.header.Get("X-Amz-Checksum-Crc32") != hello || got.header.Get("X-Amz-Mp-Parts-Count") != "1" {
+	if got.status != 206 || got.header.Get("X-Amz-Checksum-Crc32") != hello ||
+		got.header.Get("X-Amz-Mp-Parts-Count") != "1" {
 		t.Errorf("GET by part number: %+v", got)
 	}
-	if got := r.do(r.admin, "GET", "/bucket/mp?partNumber=2", "", nil); got.status != 416 || got.code != "InvalidPartNumber" {
+	if got := r.do(r.admin, "GET", "/bucket/mp?partNumber=2", "", nil); got.status != 416 ||
+		got.code != "InvalidPartNumber" {
 		t.Errorf("GET of a missing part: %+v", got)
 	}
 	got = r.do(r.admin, "HEAD", "/bucket/mp", "", map[string]string{"X-Amz-Checksum-Mode": "ENABLED"})
-	if sum := got.header.Get("X-Amz-Checksum-Crc32"); !strings.HasSuffix(sum, "-1") || got.header.Get("X-Amz-Checksum-Type") != "COMPOSITE" {
+	if sum := got.header.Get("X-Amz-Checksum-Crc32"); !strings.HasSuffix(sum, "-1") ||
+		got.header.Get("X-Amz-Checksum-Type") != "COMPOSITE" {
 		t.Errorf("HEAD: %+v", got)
 	}
-	got = r.do(r.admin, "GET", "/bucket/mp?attributes", "", map[string]string{"X-Amz-Object-Attributes": "ObjectParts,Checksum"})
+	got = r.do(r.admin, "GET", "/bucket/mp?attributes", "",
+		map[string]string{"X-Amz-Object-Attributes": "ObjectParts,Checksum"})
 	if !strings.Contains(got.body, "<PartsCount>1</PartsCount>") || !strings.Contains(got.body, "<Size>5</Size>"+stated) {
 		t.Errorf("GetObjectAttributes: %+v", got)
 	}
@@ -303,7 +311,8 @@ func TestCopyOntoItself(t *testing.T) {
 	if got := r.do(r.admin, "PUT", "/bucket/k", "", self); got.code != "InvalidRequest" {
 		t.Errorf("without versions: %+v", got)
 	}
-	r.do(r.admin, "PUT", "/bucket?versioning", "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>", nil)
+	r.do(r.admin, "PUT", "/bucket?versioning",
+		"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>", nil)
 	if got := r.do(r.admin, "PUT", "/bucket/k", "", self); got.status != 200 || got.header.Get("X-Amz-Version-Id") == "" {
 		t.Errorf("with versions: %+v", got)
 	}

@@ -56,7 +56,8 @@ func policyFault(bucket string, text []byte) error {
 			for _, values := range keys {
 				for _, v := range values {
 					if t := textOf(v); !strings.Contains(t, "${") && !isAddress(t) {
-						return fault("MalformedPolicy", "Policy has an invalid condition: %s is neither an address nor a CIDR block.", clip(t))
+						return fault("MalformedPolicy", "Policy has an invalid condition: %s is neither an address nor a CIDR block.",
+							clip(t))
 					}
 				}
 			}
@@ -93,7 +94,8 @@ func isAddress(s string) bool {
 // narrowing are the condition keys that make a policy for everybody not public if
 // their values are fixed ("The meaning of public", S3 User Guide).
 var narrowing = []string{
-	"aws:sourcearn", "aws:sourcevpc", "aws:sourcevpce", "aws:sourceaccount", "aws:sourceowner", "aws:sourceip", "aws:userid",
+	"aws:sourcearn", "aws:sourcevpc", "aws:sourcevpce", "aws:sourceaccount", "aws:sourceowner", "aws:sourceip",
+	"aws:userid",
 	"aws:principalorgid", "aws:principalarn", "aws:principalaccount", "s3:dataaccesspointaccount", "s3:dataaccesspointarn",
 }
 
@@ -154,7 +156,8 @@ func narrowed(conditions map[string]map[string]oneOrMany) bool {
 			fixed := func(v json.RawMessage) bool {
 				return !strings.ContainsAny(string(v), "*?$") && !strings.Contains(string(v), "/0\"")
 			}
-			if slices.Contains(narrowing, strings.ToLower(key)) && len(values) > 0 && !slices.ContainsFunc(values, func(v json.RawMessage) bool { return !fixed(v) }) {
+			if slices.Contains(narrowing, strings.ToLower(key)) && len(values) > 0 && !slices.ContainsFunc(values,
+				func(v json.RawMessage) bool { return !fixed(v) }) {
 				return true
 			}
 		}

@@ -63,13 +63,17 @@ func start(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	store, err := objects.Open(t.Context(), objects.Config{Dir: t.TempDir(), Index: db, Keys: ring, Log: slog.New(slog.DiscardHandler)})
+	store, err := objects.Open(t.Context(), objects.Config{Dir: t.TempDir(), Index: db, Keys: ring,
+		Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{t: t, dir: dir, trail: &trail{}, admin: sigv4.Credentials{AccessKeyID: first.AccessKeyID, SecretAccessKey: first.SecretAccessKey}}
-	srv := api.New(api.Config{Credentials: dir, Authorizer: authz.New(dir), Trail: r.trail, Account: account, Region: region, Log: slog.New(slog.DiscardHandler)})
-	door := s3.New(s3.Config{API: srv, Log: slog.New(slog.DiscardHandler), Objects: store, Policies: dir, Account: account, Region: region})
+	r := &rig{t: t, dir: dir, trail: &trail{}, admin: sigv4.Credentials{AccessKeyID: first.AccessKeyID,
+		SecretAccessKey: first.SecretAccessKey}}
+	srv := api.New(api.Config{Credentials: dir, Authorizer: authz.New(dir), Trail: r.trail, Account: account,
+		Region: region, Log: slog.New(slog.DiscardHandler)})
+	door := s3.New(s3.Config{API: srv, Log: slog.New(slog.DiscardHandler), Objects: store, Policies: dir,
+		Account: account, Region: region})
 	web := httptest.NewServer(door.Front(nil, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if s3.Claims(r) {
 			door.RefuseUnsigned(w, r)
@@ -107,7 +111,8 @@ func (r *rig) user(name, policy string) sigv4.Credentials {
 
 func (r *rig) grant(name, statement string) {
 	r.t.Helper()
-	if err := r.dir.PutInline(r.t.Context(), identity.KindUser, name, "p", `{"Version":"2012-10-17","Statement":`+statement+`}`); err != nil {
+	if err := r.dir.PutInline(r.t.Context(), identity.KindUser, name, "p",
+		`{"Version":"2012-10-17","Statement":`+statement+`}`); err != nil {
 		r.t.Fatal(err)
 	}
 }
@@ -155,16 +160,19 @@ func TestNodeRole(t *testing.T) {
 	const put = `{"Effect":"Allow","Action":"s3:PutObject","Resource":"arn:aws:s3:::bucket/logs/*"},{"Effect":"Allow","Action":"s3:GetEncryptionConfiguration","Resource":"arn:aws:s3:::bucket"}`
 	node := r.user("node", "["+put+"]")
 	upload := func() result {
-		return r.do(node, "PUT", "/bucket/logs/s.log", "what was done", map[string]string{"X-Amz-Acl": "bucket-owner-full-control", "Content-Type": "text/plain"})
+		return r.do(node, "PUT", "/bucket/logs/s.log", "what was done",
+			map[string]string{"X-Amz-Acl": "bucket-owner-full-control", "Content-Type": "text/plain"})
 	}
 	if got := upload(); got.status != 200 || got.header.Get("X-Amz-Server-Side-Encryption") != "AES256" {
 		t.Errorf("upload: %+v", got)
 	}
 	e := r.trail.Last()
-	if e.EventSource != "s3.amazonaws.com" || e.EventName != "PutObject" || e.ErrorCode != "" || e.UserIdentity.UserName != "node" || len(e.Resources) == 0 || e.Resources[0].ARN != "arn:aws:s3:::bucket/logs/s.log" {
+	if e.EventSource != "s3.amazonaws.com" || e.EventName != "PutObject" || e.ErrorCode != "" ||
+		e.UserIdentity.UserName != "node" || len(e.Resources) == 0 || e.Resources[0].ARN != "arn:aws:s3:::bucket/logs/s.log" {
 		t.Errorf("in the trail: %+v", e)
 	}
-	if got := r.do(node, "GET", "/bucket?encryption", "", nil); got.status != 200 || !strings.Contains(got.body, "<SSEAlgorithm>AES256</SSEAlgorithm>") {
+	if got := r.do(node, "GET", "/bucket?encryption", "", nil); got.status != 200 || !strings.Contains(got.body,
+		"<SSEAlgorithm>AES256</SSEAlgorithm>") {
 		t.Errorf("encryption: %+v", got)
 	}
 	for what, got := range map[string]result{
@@ -176,7 +184,8 @@ func TestNodeRole(t *testing.T) {
 		"list":              r.do(node, "GET", "/bucket?list-type=2", "", nil),
 		"buckets":           r.do(node, "GET", "/", "", nil),
 		"another bucket":    r.do(node, "PUT", "/nobucket/logs/x", "x", nil),
-		"copy":              r.do(node, "PUT", "/bucket/logs/copy", "", map[string]string{"X-Amz-Copy-Source": "/bucket/logs/s.log"}),
+		"copy": r.do(node, "PUT", "/bucket/logs/copy", "",
+			map[string]string{"X-Amz-Copy-Source": "/bucket/logs/s.log"}),
 		"policy":            r.do(node, "PUT", "/bucket?policy", "{}", nil),
 		"remove the bucket": r.do(node, "DELETE", "/bucket", "", nil),
 	} {
@@ -184,7 +193,8 @@ func TestNodeRole(t *testing.T) {
 			t.Errorf("%s: %d %s", what, got.status, got.body)
 		}
 	}
-	if got := r.do(node, "HEAD", "/bucket", "", nil); got.status != 403 || got.header.Get("X-Amz-Bucket-Region") != region {
+	if got := r.do(node, "HEAD", "/bucket", "", nil); got.status != 403 ||
+		got.header.Get("X-Amz-Bucket-Region") != region {
 		t.Errorf("the region is missing in a refusal: %+v", got)
 	}
 	r.grant("node", `[{"Effect":"Allow","Action":"s3:GetEncryptionConfiguration","Resource":"*"}]`)
@@ -199,7 +209,8 @@ func TestNodeRole(t *testing.T) {
 func TestBucketPolicy(t *testing.T) {
 	t.Parallel()
 	r := start(t)
-	alice := r.user("alice", `[{"Effect":"Allow","Action":"s3:ListBucket","Resource":"*","Condition":{"StringLike":{"s3:prefix":"open/*"}}}]`)
+	alice := r.user("alice",
+		`[{"Effect":"Allow","Action":"s3:ListBucket","Resource":"*","Condition":{"StringLike":{"s3:prefix":"open/*"}}}]`)
 	for _, k := range []string{"open/a", "closed/a"} {
 		r.do(r.admin, "PUT", "/bucket/"+k, "content", nil)
 	}
@@ -219,7 +230,8 @@ func TestBucketPolicy(t *testing.T) {
 		t.Errorf("denied by the bucket: %+v", got)
 	}
 	// Deny holds whatever way the object is read.
-	if got := r.do(r.admin, "PUT", "/bucket/copy", "", map[string]string{"X-Amz-Copy-Source": "bucket/closed/a"}); got.code != "AccessDenied" {
+	if got := r.do(r.admin, "PUT", "/bucket/copy", "",
+		map[string]string{"X-Amz-Copy-Source": "bucket/closed/a"}); got.code != "AccessDenied" {
 		t.Errorf("copied past the bucket: %+v", got)
 	}
 	if got := r.do(alice, "GET", "/bucket?list-type=2&prefix=open/", "", nil); got.status != 200 {
@@ -241,7 +253,8 @@ func TestBucketPolicy(t *testing.T) {
 		}
 	}
 	// Nobody is let in unsigned.
-	if got := r.send(sigv4.Credentials{}, "GET", "/bucket/open/a?X-Amz-Credential=x/20261123/us-east-1/s3/aws4_request", "", "", region, nil); got.status < 400 {
+	if got := r.send(sigv4.Credentials{}, "GET", "/bucket/open/a?X-Amz-Credential=x/20261123/us-east-1/s3/aws4_request",
+		"", "", region, nil); got.status < 400 {
 		t.Errorf("unsigned: %+v", got)
 	}
 }
@@ -258,7 +271,8 @@ func TestStreaming(t *testing.T) {
 		return fmt.Sprintf("%x\r\n%s\r\n0\r\nx-amz-checksum-crc32:%s\r\n\r\n", len(s), s, sum)
 	}
 	trailer := func(n int) map[string]string {
-		return map[string]string{"X-Amz-Trailer": "x-amz-checksum-crc32", "X-Amz-Decoded-Content-Length": fmt.Sprint(n), "Content-Encoding": "aws-chunked"}
+		return map[string]string{"X-Amz-Trailer": "x-amz-checksum-crc32", "X-Amz-Decoded-Content-Length": fmt.Sprint(n),
+			"Content-Encoding": "aws-chunked"}
 	}
 	for what, c := range map[string]struct {
 		body, hash string
@@ -266,24 +280,38 @@ func TestStreaming(t *testing.T) {
 		status     int
 		code       string
 	}{
-		"trailer":                     {chunked("hello", crc("hello")), sigv4.StreamingUnsigned, trailer(5), 200, ""},
-		"another trailer":             {chunked("hello", crc("hallo")), sigv4.StreamingUnsigned, trailer(5), 400, "BadDigest"},
-		"no trailer":                  {"5\r\nhello\r\n0\r\n\r\n", sigv4.StreamingUnsigned, trailer(5), 400, "MalformedTrailerError"},
-		"trailer and an empty line":   {chunked("hello", crc("hello")) + "\r\n", sigv4.StreamingUnsigned, trailer(5), 200, ""},
-		"trailer and two empty lines": {chunked("hello", crc("hello")) + "\r\n\r\n", sigv4.StreamingUnsigned, trailer(5), 400, "IncompleteBody"},
+		"trailer": {chunked("hello", crc("hello")), sigv4.StreamingUnsigned, trailer(5), 200, ""},
+		"another trailer": {chunked("hello", crc("hallo")), sigv4.StreamingUnsigned, trailer(5), 400,
+			"BadDigest"},
+		"no trailer": {"5\r\nhello\r\n0\r\n\r\n", sigv4.StreamingUnsigned, trailer(5), 400,
+			"MalformedTrailerError"},
+		"trailer and an empty line": {chunked("hello", crc("hello")) + "\r\n", sigv4.StreamingUnsigned, trailer(5), 200,
+			""},
+		"trailer and two empty lines": {chunked("hello", crc("hello")) + "\r\n\r\n", sigv4.StreamingUnsigned, trailer(5),
+			400, "IncompleteBody"},
 		"trailer that is no checksum": {chunked("hello", "x"), sigv4.StreamingUnsigned, trailer(5), 400, "InvalidRequest"},
-		"another length":              {chunked("hello", crc("hello")), sigv4.StreamingUnsigned, trailer(6), 400, "IncompleteBody"},
-		"no length":                   {chunked("hello", crc("hello")), sigv4.StreamingUnsigned, map[string]string{"X-Amz-Trailer": "x-amz-checksum-crc32"}, 411, "MissingContentLength"},
-		"odd trailer":                 {chunked("hello", crc("hello")), sigv4.StreamingUnsigned, map[string]string{"X-Amz-Trailer": "x-evil", "X-Amz-Decoded-Content-Length": "5"}, 400, "InvalidRequest"},
-		"malformed":                   {"hello", sigv4.StreamingUnsigned, trailer(5), 400, "IncompleteBody"},
-		"chunk unsigned":              {"5\r\nhello\r\n0\r\n\r\n", sigv4.StreamingSigned, map[string]string{"X-Amz-Decoded-Content-Length": "5"}, 400, "IncompleteBody"},
-		"chunk mis-signed":            {"5;chunk-signature=" + strings.Repeat("0", 64) + "\r\nhello\r\n0;chunk-signature=" + strings.Repeat("0", 64) + "\r\n\r\n", sigv4.StreamingSigned, map[string]string{"X-Amz-Decoded-Content-Length": "5"}, 403, "SignatureDoesNotMatch"},
-		"another body":                {"hallo", sigv4.HashBody([]byte("hello")), nil, 400, "XAmzContentSHA256Mismatch"},
-		"not hashed":                  {"hello", sigv4.UnsignedPayload, nil, 200, ""},
-		"another MD5":                 {"hello", sigv4.UnsignedPayload, map[string]string{"Content-Md5": "AAAAAAAAAAAAAAAAAAAAAA=="}, 400, "BadDigest"},
-		"no MD5":                      {"hello", sigv4.UnsignedPayload, map[string]string{"Content-Md5": "AAAA"}, 400, "InvalidDigest"},
-		"two checksums":               {"hello", sigv4.UnsignedPayload, map[string]string{"X-Amz-Checksum-Crc32": crc("hello"), "X-Amz-Checksum-Sha1": "x"}, 400, "InvalidRequest"},
-		"odd checksum":                {"hello", sigv4.UnsignedPayload, map[string]string{"X-Amz-Checksum-Xxh3": "x"}, 400, "InvalidRequest"},
+		"another length": {chunked("hello", crc("hello")), sigv4.StreamingUnsigned, trailer(6), 400,
+			"IncompleteBody"},
+		"no length": {chunked("hello", crc("hello")), sigv4.StreamingUnsigned,
+			map[string]string{"X-Amz-Trailer": "x-amz-checksum-crc32"}, 411, "MissingContentLength"},
+		"odd trailer": {chunked("hello", crc("hello")), sigv4.StreamingUnsigned,
+			map[string]string{"X-Amz-Trailer": "x-evil", "X-Amz-Decoded-Content-Length": "5"}, 400, "InvalidRequest"},
+		"malformed": {"hello", sigv4.StreamingUnsigned, trailer(5), 400, "IncompleteBody"},
+		"chunk unsigned": {"5\r\nhello\r\n0\r\n\r\n", sigv4.StreamingSigned,
+			map[string]string{"X-Amz-Decoded-Content-Length": "5"}, 400, "IncompleteBody"},
+		"chunk mis-signed": {"5;chunk-signature=" + strings.Repeat("0",
+			64) + "\r\nhello\r\n0;chunk-signature=" + strings.Repeat("0", 64) + "\r\n\r\n", sigv4.StreamingSigned,
+			map[string]string{"X-Amz-Decoded-Content-Length": "5"}, 403, "SignatureDoesNotMatch"},
+		"another body": {"hallo", sigv4.HashBody([]byte("hello")), nil, 400, "XAmzContentSHA256Mismatch"},
+		"not hashed":   {"hello", sigv4.UnsignedPayload, nil, 200, ""},
+		"another MD5": {"hello", sigv4.UnsignedPayload,
+			map[string]string{"Content-Md5": "AAAAAAAAAAAAAAAAAAAAAA=="}, 400, "BadDigest"},
+		"no MD5": {"hello", sigv4.UnsignedPayload, map[string]string{"Content-Md5": "AAAA"}, 400,
+			"InvalidDigest"},
+		"two checksums": {"hello", sigv4.UnsignedPayload, map[string]string{"X-Amz-Checksum-Crc32": crc(
+			"hello"), "X-Amz-Checksum-Sha1": "x"}, 400, "InvalidRequest"},
+		"odd checksum": {"hello", sigv4.UnsignedPayload, map[string]string{"X-Amz-Checksum-Xxh3": "x"}, 400,
+			"InvalidRequest"},
 	} {
 		key := "/bucket/" + strings.ReplaceAll(what, " ", "-")
 		got := r.send(r.admin, "PUT", key, c.body, c.hash, region, c.header)
@@ -303,7 +331,8 @@ func TestStreaming(t *testing.T) {
 func TestReading(t *testing.T) {
 	t.Parallel()
 	r := start(t)
-	put := r.do(r.admin, "PUT", "/bucket/k", "0123456789", map[string]string{"Content-Type": "text/html", "X-Amz-Meta-Who": "me"})
+	put := r.do(r.admin, "PUT", "/bucket/k", "0123456789", map[string]string{"Content-Type": "text/html",
+		"X-Amz-Meta-Who": "me"})
 	etag := put.header.Get("Etag")
 	for what, c := range map[string]struct {
 		header map[string]string
@@ -319,9 +348,11 @@ func TestReading(t *testing.T) {
 		"unchanged":          {map[string]string{"If-None-Match": etag}, 304, "", ""},
 		"changed":            {map[string]string{"If-None-Match": `"x"`}, 200, "0123456789", ""},
 		"not modified since": {map[string]string{"If-Modified-Since": "Mon, 01 Jan 2125 00:00:00 GMT"}, 304, "", ""},
-		"modified since":     {map[string]string{"If-Unmodified-Since": "Mon, 01 Jan 2001 00:00:00 GMT"}, 412, "", "PreconditionFailed"},
-		"match wins":         {map[string]string{"If-Match": etag, "If-Unmodified-Since": "Mon, 01 Jan 2001 00:00:00 GMT"}, 200, "0123456789", ""},
-		"another's bucket":   {map[string]string{"X-Amz-Expected-Bucket-Owner": "999999999999"}, 403, "", "AccessDenied"},
+		"modified since": {map[string]string{"If-Unmodified-Since": "Mon, 01 Jan 2001 00:00:00 GMT"}, 412, "",
+			"PreconditionFailed"},
+		"match wins": {map[string]string{"If-Match": etag, "If-Unmodified-Since": "Mon, 01 Jan 2001 00:00:00 GMT"},
+			200, "0123456789", ""},
+		"another's bucket": {map[string]string{"X-Amz-Expected-Bucket-Owner": "999999999999"}, 403, "", "AccessDenied"},
 	} {
 		got := r.do(r.admin, "GET", "/bucket/k", "", c.header)
 		if got.status != c.status || got.code != c.code || got.code == "" && got.body != c.body {
@@ -332,7 +363,8 @@ func TestReading(t *testing.T) {
 		}
 	}
 	head := r.do(r.admin, "HEAD", "/bucket/k", "", nil)
-	if head.status != 200 || head.header.Get("Content-Length") != "10" || head.header.Get("X-Amz-Meta-Who") != "me" || head.header.Get("X-Amz-Version-Id") != "" {
+	if head.status != 200 || head.header.Get("Content-Length") != "10" || head.header.Get("X-Amz-Meta-Who") != "me" ||
+		head.header.Get("X-Amz-Version-Id") != "" {
 		t.Errorf("%+v", head)
 	}
 }
@@ -348,39 +380,53 @@ func TestRefusals(t *testing.T) {
 		status             int
 		code               string
 	}{
-		"no bucket":      {"GET", "/nobucket/k", "", nil, 404, "NoSuchBucket"},
-		"no key":         {"GET", "/bucket/none", "", nil, 404, "NoSuchKey"},
-		"no version":     {"GET", "/bucket/k?versionId=ABCDEFGHIJKLMNOPQRSTUVWXYZ012345", "", nil, 404, "NoSuchVersion"},
-		"odd version":    {"GET", "/bucket/k?versionId=none", "", nil, 400, "InvalidArgument"},
-		"empty version":  {"GET", "/bucket/k?versionId=", "", nil, 400, "InvalidArgument"},
-		"odd source":     {"PUT", "/bucket/c", "", map[string]string{"X-Amz-Copy-Source": "/bucket/k?versionId=none"}, 400, "InvalidArgument"},
-		"source's owner": {"PUT", "/bucket/c", "", map[string]string{"X-Amz-Copy-Source": "/bucket/k", "X-Amz-Source-Expected-Bucket-Owner": "999999999999"}, 403, "AccessDenied"},
-		"default region": {"PUT", "/new-bucket", "<CreateBucketConfiguration><LocationConstraint>us-east-1</LocationConstraint></CreateBucketConfiguration>", nil, 400, "InvalidLocationConstraint"},
-		"odd region":     {"PUT", "/new-bucket", "<CreateBucketConfiguration><LocationConstraint>moon</LocationConstraint></CreateBucketConfiguration>", nil, 400, "InvalidLocationConstraint"},
-		"other region":   {"PUT", "/new-bucket", "<CreateBucketConfiguration><LocationConstraint>eu-west-1</LocationConstraint></CreateBucketConfiguration>", nil, 400, "IllegalLocationConstraintException"},
+		"no bucket":     {"GET", "/nobucket/k", "", nil, 404, "NoSuchBucket"},
+		"no key":        {"GET", "/bucket/none", "", nil, 404, "NoSuchKey"},
+		"no version":    {"GET", "/bucket/k?versionId=ABCDEFGHIJKLMNOPQRSTUVWXYZ012345", "", nil, 404, "NoSuchVersion"},
+		"odd version":   {"GET", "/bucket/k?versionId=none", "", nil, 400, "InvalidArgument"},
+		"empty version": {"GET", "/bucket/k?versionId=", "", nil, 400, "InvalidArgument"},
+		"odd source": {"PUT", "/bucket/c", "", map[string]string{"X-Amz-Copy-Source": "/bucket/k?versionId=none"}, 400,
+			"InvalidArgument"},
+		"source's owner": {"PUT", "/bucket/c", "", map[string]string{"X-Amz-Copy-Source": "/bucket/k",
+			"X-Amz-Source-Expected-Bucket-Owner": "999999999999"}, 403, "AccessDenied"},
+		"default region": {"PUT", "/new-bucket",
+			"<CreateBucketConfiguration><LocationConstraint>us-east-1</LocationConstraint></CreateBucketConfiguration>", nil,
+			400, "InvalidLocationConstraint"},
+		"odd region": {"PUT", "/new-bucket",
+			"<CreateBucketConfiguration><LocationConstraint>moon</LocationConstraint></CreateBucketConfiguration>", nil, 400,
+			"InvalidLocationConstraint"},
+		"other region": {"PUT", "/new-bucket",
+			"<CreateBucketConfiguration><LocationConstraint>eu-west-1</LocationConstraint></CreateBucketConfiguration>", nil,
+			400, "IllegalLocationConstraintException"},
 
-		"bucket exists":   {"PUT", "/bucket", "", nil, 409, "BucketAlreadyOwnedByYou"},
-		"bucket's name":   {"PUT", "/Bad_Name", "", nil, 400, "InvalidBucketName"},
-		"not empty":       {"DELETE", "/bucket", "", nil, 409, "BucketNotEmpty"},
-		"long key":        {"PUT", long, "x", nil, 400, "KeyTooLongError"},
-		"exists":          {"PUT", "/bucket/k", "x", map[string]string{"If-None-Match": "*"}, 412, "PreconditionFailed"},
-		"changed":         {"PUT", "/bucket/k", "x", map[string]string{"If-Match": "no"}, 412, "PreconditionFailed"},
-		"KMS":             {"PUT", "/bucket/n", "x", map[string]string{"X-Amz-Server-Side-Encryption": "aws:kms"}, 501, "NotImplemented"},
-		"customer's key":  {"PUT", "/bucket/n", "x", map[string]string{"X-Amz-Server-Side-Encryption-Customer-Algorithm": "AES256"}, 501, "NotImplemented"},
-		"tag twice":       {"PUT", "/bucket/n", "x", map[string]string{"X-Amz-Tagging": "a=b&a=c"}, 400, "InvalidTag"},
-		"odd tags":        {"PUT", "/bucket/n", "x", map[string]string{"X-Amz-Tagging": "a=%zz"}, 400, "InvalidArgument"},
-		"public":          {"PUT", "/bucket/n", "x", map[string]string{"X-Amz-Acl": "public-read"}, 400, "AccessControlListNotSupported"},
-		"metadata":        {"PUT", "/bucket/n", "x", map[string]string{"X-Amz-Meta-A": strings.Repeat("x", 3000)}, 400, "MetadataTooLarge"},
-		"subresource":     {"PUT", "/bucket?cors", "x", nil, 501, "NotImplemented"},
-		"two of them":     {"GET", "/bucket?policy&acl", "", nil, 501, "NotImplemented"},
-		"method":          {"PATCH", "/bucket/k", "", nil, 501, "NotImplemented"},
-		"XML":             {"PUT", "/bucket?versioning", "<a>", nil, 400, "MalformedXML"},
-		"versioning":      {"PUT", "/bucket?versioning", "<VersioningConfiguration/>", nil, 400, "IllegalVersioningConfigurationException"},
+		"bucket exists": {"PUT", "/bucket", "", nil, 409, "BucketAlreadyOwnedByYou"},
+		"bucket's name": {"PUT", "/Bad_Name", "", nil, 400, "InvalidBucketName"},
+		"not empty":     {"DELETE", "/bucket", "", nil, 409, "BucketNotEmpty"},
+		"long key":      {"PUT", long, "x", nil, 400, "KeyTooLongError"},
+		"exists":        {"PUT", "/bucket/k", "x", map[string]string{"If-None-Match": "*"}, 412, "PreconditionFailed"},
+		"changed":       {"PUT", "/bucket/k", "x", map[string]string{"If-Match": "no"}, 412, "PreconditionFailed"},
+		"KMS": {"PUT", "/bucket/n", "x", map[string]string{"X-Amz-Server-Side-Encryption": "aws:kms"}, 501,
+			"NotImplemented"},
+		"customer's key": {"PUT", "/bucket/n", "x",
+			map[string]string{"X-Amz-Server-Side-Encryption-Customer-Algorithm": "AES256"}, 501, "NotImplemented"},
+		"tag twice": {"PUT", "/bucket/n", "x", map[string]string{"X-Amz-Tagging": "a=b&a=c"}, 400, "InvalidTag"},
+		"odd tags":  {"PUT", "/bucket/n", "x", map[string]string{"X-Amz-Tagging": "a=%zz"}, 400, "InvalidArgument"},
+		"public": {"PUT", "/bucket/n", "x", map[string]string{"X-Amz-Acl": "public-read"}, 400,
+			"AccessControlListNotSupported"},
+		"metadata": {"PUT", "/bucket/n", "x", map[string]string{"X-Amz-Meta-A": strings.Repeat("x", 3000)}, 400,
+			"MetadataTooLarge"},
+		"subresource": {"PUT", "/bucket?cors", "x", nil, 501, "NotImplemented"},
+		"two of them": {"GET", "/bucket?policy&acl", "", nil, 501, "NotImplemented"},
+		"method":      {"PATCH", "/bucket/k", "", nil, 501, "NotImplemented"},
+		"XML":         {"PUT", "/bucket?versioning", "<a>", nil, 400, "MalformedXML"},
+		"versioning": {"PUT", "/bucket?versioning", "<VersioningConfiguration/>", nil, 400,
+			"IllegalVersioningConfigurationException"},
 		"nothing deleted": {"POST", "/bucket?delete", "<Delete/>", nil, 400, "MalformedXML"},
 		"upload":          {"PUT", "/bucket/k?uploadId=none&partNumber=1", "x", nil, 404, "NoSuchUpload"},
 		"token":           {"GET", "/bucket?list-type=2&continuation-token=!", "", nil, 400, "InvalidArgument"},
 		"max-keys":        {"GET", "/bucket?list-type=2&max-keys=x", "", nil, 400, "InvalidArgument"},
-		"copy of itself":  {"PUT", "/bucket/k", "", map[string]string{"X-Amz-Copy-Source": "/bucket/k"}, 400, "InvalidRequest"},
+		"copy of itself": {"PUT", "/bucket/k", "", map[string]string{"X-Amz-Copy-Source": "/bucket/k"}, 400,
+			"InvalidRequest"},
 		"copy of nothing": {"PUT", "/bucket/c", "", map[string]string{"X-Amz-Copy-Source": "bucket"}, 400, "InvalidArgument"},
 	} {
 		got := r.do(r.admin, c.method, c.path, c.body, c.header)
@@ -388,13 +434,16 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%s: %d %s", what, got.status, got.body)
 		}
 	}
-	if got := r.send(r.admin, "GET", "/bucket/k", "", sigv4.HashBody(nil), "eu-west-1", nil); got.status != 400 || got.code != "AuthorizationHeaderMalformed" || !strings.Contains(got.body, "<Region>us-east-1</Region>") {
+	if got := r.send(r.admin, "GET", "/bucket/k", "", sigv4.HashBody(nil), "eu-west-1", nil); got.status != 400 ||
+		got.code != "AuthorizationHeaderMalformed" || !strings.Contains(got.body, "<Region>us-east-1</Region>") {
 		t.Errorf("another region: %+v", got)
 	}
-	if got := r.send(sigv4.Credentials{AccessKeyID: r.admin.AccessKeyID, SecretAccessKey: "wrong"}, "GET", "/bucket/k", "", sigv4.HashBody(nil), region, nil); got.status != 403 || got.code != "SignatureDoesNotMatch" {
+	if got := r.send(sigv4.Credentials{AccessKeyID: r.admin.AccessKeyID, SecretAccessKey: "wrong"}, "GET", "/bucket/k",
+		"", sigv4.HashBody(nil), region, nil); got.status != 403 || got.code != "SignatureDoesNotMatch" {
 		t.Errorf("a wrong secret: %+v", got)
 	}
-	if got := r.send(sigv4.Credentials{}, "GET", "/bucket/k?AWSAccessKeyId=A&Signature=B&Expires=1", "", "", region, nil); got.status != 400 || got.code != "InvalidRequest" {
+	if got := r.send(sigv4.Credentials{}, "GET", "/bucket/k?AWSAccessKeyId=A&Signature=B&Expires=1", "", "", region,
+		nil); got.status != 400 || got.code != "InvalidRequest" {
 		t.Errorf("the old signature: %+v", got)
 	}
 	if got := r.do(r.admin, "GET", "/healthz", "", nil); got.code != "NoSuchBucket" {

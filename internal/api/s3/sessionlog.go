@@ -68,14 +68,16 @@ func (q *request) rewriteOf(ctx context.Context, key, version string) (*rewrite,
 		return nil, err
 	}
 	g := &rewrite{q: q, foreign: !q.Principal.Agent(s.Target), report: LogRewrite{
-		Time: q.Time, Session: s, Node: q.Principal.Node, Principal: q.Principal.ARN, SourceIP: q.SourceIP.String(), UserAgent: q.UserAgent,
+		Time: q.Time, Session: s, Node: q.Principal.Node, Principal: q.Principal.ARN, SourceIP: q.SourceIP.String(),
+		UserAgent: q.UserAgent,
 		RequestID: q.RequestID, Operation: q.Operation, Bucket: q.bucket, Key: key,
 	}}
 	v, err := q.Objects.Head(ctx, q.bucket, key, version)
 	switch {
 	case err == nil:
 		g.former, g.report.Former = v, v.ID
-	case !errors.Is(err, objects.ErrNoKey) && !errors.Is(err, objects.ErrNoVersion) && !errors.Is(err, objects.ErrDeleteMarker):
+	case !errors.Is(err, objects.ErrNoKey) && !errors.Is(err, objects.ErrNoVersion) && !errors.Is(err,
+		objects.ErrDeleteMarker):
 		return nil, err
 	}
 	return g, nil
@@ -105,7 +107,8 @@ func (g *rewrite) write(ctx context.Context, do func() (*objects.Version, error)
 }
 
 // remove calls do, which deletes the log, unless that would be permanent.
-func (g *rewrite) remove(ctx context.Context, version string, do func() (objects.Deleted, error)) (objects.Deleted, error) {
+func (g *rewrite) remove(ctx context.Context, version string, do func() (objects.Deleted, error)) (objects.Deleted,
+	error) {
 	if g == nil || g.former == nil {
 		return do()
 	}
@@ -126,10 +129,14 @@ func (g *rewrite) refuse(ctx context.Context) error {
 	id := g.report.Session.ID
 	switch {
 	case g.foreign && g.former == nil:
-		return sekisho.Errorf(sekisho.CodeDenied, "s3://%s/%s is the log of session %s, which did not run on %s. A node can write the logs of its own sessions only.", g.report.Bucket, clip(g.report.Key), id, g.report.Node)
+		return sekisho.Errorf(sekisho.CodeDenied,
+			"s3://%s/%s is the log of session %s, which did not run on %s. A node can write the logs of its own sessions only.", g.report.Bucket, clip(g.report.Key), id, g.report.Node)
 	case g.q.RefuseLogRewrites || g.q.config.Versioning == objects.VersioningEnabled:
-		return sekisho.Errorf(sekisho.CodeDenied, "s3://%s/%s is the log of session %s. Nodes write a log once and cannot delete it.", g.report.Bucket, clip(g.report.Key), id)
+		return sekisho.Errorf(sekisho.CodeDenied,
+			"s3://%s/%s is the log of session %s. Nodes write a log once and cannot delete it.", g.report.Bucket,
+			clip(g.report.Key), id)
 	}
-	return sekisho.Errorf(sekisho.CodeDenied, "s3://%s/%s is the log of session %s, and the bucket keeps no versions. Nodes write a log once and cannot delete it.", g.report.Bucket, clip(g.report.Key), id).
+	return sekisho.Errorf(sekisho.CodeDenied,
+		"s3://%s/%s is the log of session %s, and the bucket keeps no versions. Nodes write a log once and cannot delete it.", g.report.Bucket, clip(g.report.Key), id).
 		WithHint("Enable versioning to keep a second write beside the first: aws s3api put-bucket-versioning --bucket %s --versioning-configuration Status=Enabled", g.report.Bucket)
 }

@@ -22,7 +22,8 @@ func readSecret(path string) (_ []byte, err error) {
 		return nil, err
 	}
 	if mode := info.Mode(); !mode.IsRegular() || mode.Perm()&0o077 != 0 {
-		return nil, sekisho.Errorf(sekisho.CodeInvalid, "the master key %s is open to other users of this machine (mode %04o).", path, mode.Perm()).
+		return nil, sekisho.Errorf(sekisho.CodeInvalid,
+			"the master key %s is open to other users of this machine (mode %04o).", path, mode.Perm()).
 			WithHint("Run: chmod 600 %s, and rotate the key if others may have read it.", path)
 	}
 	key, err := io.ReadAll(io.LimitReader(f, keySize+1))

@@ -35,7 +35,8 @@ const (
 
 // errSealed is what Open says of anything it cannot open: why is of no use to
 // an honest caller and of some use to another.
-var errSealed = sekisho.Errorf(sekisho.CodeInvalid, "the sealed value cannot be opened: it was altered, or sealed under another keyring or for another purpose")
+var errSealed = sekisho.Errorf(sekisho.CodeInvalid,
+	"the sealed value cannot be opened: it was altered, or sealed under another keyring or for another purpose")
 
 // Ring is an open keyring. Its methods may be called from many goroutines.
 type Ring struct {
@@ -142,7 +143,8 @@ func (r *Ring) read() error {
 		return fmt.Errorf("read %s: %w", r.path(ringFile), err)
 	}
 	if doc.Version != 1 {
-		return sekisho.Errorf(sekisho.CodeInvalid, "%s has version %d; this program reads version 1", r.path(ringFile), doc.Version)
+		return sekisho.Errorf(sekisho.CodeInvalid, "%s has version %d; this program reads version 1", r.path(ringFile),
+			doc.Version)
 	}
 	// A rotation that was cut short is finished when keyring.json was already
 	// replaced, and forgotten when it was not.
@@ -162,7 +164,8 @@ func (r *Ring) read() error {
 			WithHint("Restore it from your backup: nothing that was sealed can be read without it.")
 	}
 	if doc.Master != fingerprint(master) {
-		return sekisho.Errorf(sekisho.CodeInvalid, "%s is not the master key that %s was wrapped under.", r.path(masterFile), ringFile).
+		return sekisho.Errorf(sekisho.CodeInvalid, "%s is not the master key that %s was wrapped under.",
+			r.path(masterFile), ringFile).
 			WithHint("Restore the two files from the same backup.")
 	}
 	r.master = master

@@ -178,14 +178,26 @@ func TestARotationCutShortIsFinishedOrForgotten(t *testing.T) {
 func TestUnsafeOrBrokenFilesAreRefused(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string]func(dir string) error{
-		"group may read":      func(d string) error { return os.Chmod(filepath.Join(d, "master.key"), 0o640) },
-		"others may read":     func(d string) error { return os.Chmod(filepath.Join(d, "master.key"), 0o604) },
-		"short master key":    func(d string) error { return os.WriteFile(filepath.Join(d, "master.key"), make([]byte, 31), 0o600) },
-		"long master key":     func(d string) error { return os.WriteFile(filepath.Join(d, "master.key"), make([]byte, 33), 0o600) },
-		"another master key":  func(d string) error { return os.WriteFile(filepath.Join(d, "master.key"), make([]byte, 32), 0o600) },
-		"missing master key":  func(d string) error { return os.Remove(filepath.Join(d, "master.key")) },
-		"missing keyring":     func(d string) error { return os.Remove(filepath.Join(d, "keyring.json")) },
-		"keyring is not JSON": func(d string) error { return os.WriteFile(filepath.Join(d, "keyring.json"), []byte("{"), 0o600) },
+		"group may read":  func(d string) error { return os.Chmod(filepath.Join(d, "master.key"), 0o640) },
+		"others may read": func(d string) error { return os.Chmod(filepath.Join(d, "master.key"), 0o604) },
+		"short master key": func(d string) error {
+			return os.WriteFile(filepath.Join(d, "master.key"), make([]byte, 31),
+				0o600)
+		},
+		"long master key": func(d string) error {
+			return os.WriteFile(filepath.Join(d, "master.key"), make([]byte, 33),
+				0o600)
+		},
+		"another master key": func(d string) error {
+			return os.WriteFile(filepath.Join(d, "master.key"), make([]byte, 32),
+				0o600)
+		},
+		"missing master key": func(d string) error { return os.Remove(filepath.Join(d, "master.key")) },
+		"missing keyring":    func(d string) error { return os.Remove(filepath.Join(d, "keyring.json")) },
+		"keyring is not JSON": func(d string) error {
+			return os.WriteFile(filepath.Join(d, "keyring.json"), []byte("{"),
+				0o600)
+		},
 		"keyring is empty": func(d string) error {
 			return os.WriteFile(filepath.Join(d, "keyring.json"), []byte(`{"version":1}`), 0o600)
 		},

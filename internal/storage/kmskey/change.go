@@ -98,7 +98,8 @@ const maxGrants = 1000
 // AddGrant adds a grant to a key and returns its ID. policy makes the grant's
 // policy once the ID is known. A named grant that is there already is not made
 // again.
-func (s *Keys) AddGrant(ctx context.Context, keyID string, g Grant, policy func(Grant) (Policy, error)) (grantID string, err error) {
+func (s *Keys) AddGrant(ctx context.Context, keyID string, g Grant, policy func(Grant) (Policy,
+	error)) (grantID string, err error) {
 	g.ID, g.CreatedAt = strings.ReplaceAll(id.UUID()+id.UUID(), "-", ""), s.cfg.Now().UTC()
 	if g.Policy, err = policy(g); err != nil {
 		return "", err

@@ -19,7 +19,8 @@ import (
 // ErrCiphertext says that a ciphertext is none of this server's, was altered,
 // or was made with another encryption context. Which of these is of no use to
 // an honest caller and of some use to another.
-var ErrCiphertext = sekisho.Errorf(sekisho.CodeInvalid, "The ciphertext was altered, or made with another encryption context, or is none of this server's.")
+var ErrCiphertext = sekisho.Errorf(sekisho.CodeInvalid,
+	"The ciphertext was altered, or made with another encryption context, or is none of this server's.")
 
 const (
 	magic       = "SKC\x01"
@@ -126,7 +127,8 @@ func bound(head []byte, context map[string]string) []byte {
 // ways, or that is too large.
 func CheckContext(context map[string]string) error {
 	if len(context) > maxContextPairs {
-		return sekisho.Errorf(sekisho.CodeInvalid, "EncryptionContext has %d pairs; it may have %d.", len(context), maxContextPairs)
+		return sekisho.Errorf(sekisho.CodeInvalid, "EncryptionContext has %d pairs; it may have %d.", len(context),
+			maxContextPairs)
 	}
 	size := 0
 	folded := make(map[string]bool, len(context))
@@ -138,7 +140,8 @@ func CheckContext(context map[string]string) error {
 		// The names of condition keys have no case.
 		fold := strings.ToLower(k)
 		if folded[fold] {
-			return sekisho.Errorf(sekisho.CodeInvalid, "EncryptionContext has two pairs named %q but for letter case: policies could not tell them apart.", fold)
+			return sekisho.Errorf(sekisho.CodeInvalid,
+				"EncryptionContext has two pairs named %q but for letter case: policies could not tell them apart.", fold)
 		}
 		folded[fold] = true
 	}

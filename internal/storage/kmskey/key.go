@@ -50,7 +50,8 @@ type Grant struct {
 
 // same reports whether two grants differ in nothing that their maker chose.
 func (g Grant) same(other Grant) bool {
-	return g.Name == other.Name && g.Grantee == other.Grantee && g.Retiring == other.Retiring && slices.Equal(g.Operations, other.Operations) &&
+	return g.Name == other.Name && g.Grantee == other.Grantee && g.Retiring == other.Retiring &&
+		slices.Equal(g.Operations, other.Operations) &&
 		maps.Equal(g.ContextEquals, other.ContextEquals) && maps.Equal(g.ContextSubset, other.ContextSubset)
 }
 
@@ -95,13 +96,14 @@ const aliasPrefix = "alias/"
 // ValidAlias reports whether name is a valid alias that users can choose.
 func ValidAlias(name string) bool {
 	rest, ok := strings.CutPrefix(name, aliasPrefix)
-	return ok && rest != "" && len(name) <= 256 && !strings.HasPrefix(rest, "aws/") && !slices.ContainsFunc([]byte(rest), func(c byte) bool {
-		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-			return false
-		}
-		return strings.IndexByte("/_-", c) < 0
-	})
+	return ok && rest != "" && len(name) <= 256 && !strings.HasPrefix(rest, "aws/") && !slices.ContainsFunc([]byte(rest),
+		func(c byte) bool {
+			switch {
+			case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+				return false
+			}
+			return strings.IndexByte("/_-", c) < 0
+		})
 }
 
 // validKeyID reports whether s has the form of a key's ID.

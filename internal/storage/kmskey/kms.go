@@ -163,7 +163,8 @@ func place(keyID string, generation int) []byte {
 func (s *Keys) material(k *Key, generation int) ([]byte, error) {
 	material, err := s.cfg.Sealer.Open(purposeMaterial, k.Generations[generation].Sealed, place(k.ID, generation))
 	if err != nil {
-		return nil, fmt.Errorf("material of the key %s: %w", k.ID, errors.New(err.Error())) // an internal error, whatever the code of err is
+		return nil, fmt.Errorf("material of the key %s: %w", k.ID,
+			errors.New(err.Error())) // an internal error, whatever the code of err is
 	}
 	return material, nil
 }
@@ -315,7 +316,8 @@ func (s *Keys) rotated(ctx context.Context, k *Key) (*Key, error) {
 }
 
 // DataKey makes n random bytes and returns them plain and encrypted.
-func (s *Keys) DataKey(ctx context.Context, keyID string, n int, context map[string]string) (plain, sealed []byte, err error) {
+func (s *Keys) DataKey(ctx context.Context, keyID string, n int, context map[string]string) (plain, sealed []byte,
+	err error) {
 	if n < 1 || n > 1024 {
 		return nil, nil, sekisho.Errorf(sekisho.CodeInvalid, "NumberOfBytes must be between 1 and 1024.")
 	}
@@ -339,7 +341,8 @@ func (s *Keys) Decrypt(ctx context.Context, keyID string, blob []byte, context m
 		return nil, err
 	}
 	if keyID != "" && keyID != h.keyID {
-		return nil, &sekisho.Error{Code: sekisho.CodeInvalid, Message: "The key ID in the request does not identify the key that made the ciphertext.", Err: ErrWrongKey}
+		return nil, &sekisho.Error{Code: sekisho.CodeInvalid,
+			Message: "The key ID in the request does not identify the key that made the ciphertext.", Err: ErrWrongKey}
 	}
 	if err := CheckContext(context); err != nil {
 		return nil, err

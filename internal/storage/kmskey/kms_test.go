@@ -160,7 +160,10 @@ func newBench(t *testing.T) *bench {
 
 func (b *bench) key(t *testing.T) *kmskey.Key {
 	t.Helper()
-	k, err := b.Create(t.Context(), kmskey.NewKey{Policy: func(arn string) (kmskey.Policy, error) { return kmskey.Policy{Document: arn}, nil }})
+	k, err := b.Create(t.Context(), kmskey.NewKey{Policy: func(arn string) (kmskey.Policy,
+		error) {
+		return kmskey.Policy{Document: arn}, nil
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -430,7 +433,8 @@ func TestResolve(t *testing.T) {
 			t.Errorf("%s: %+v, %v", name, r, err)
 		}
 	}
-	for _, name := range []string{"", "nonsense", "alias/nobody", strings.ToUpper(k.ID), k.ID + "0", "../" + k.ID, "alias/\x00"} {
+	for _, name := range []string{"", "nonsense", "alias/nobody", strings.ToUpper(k.ID), k.ID + "0", "../" + k.ID,
+		"alias/\x00"} {
 		if r, err := b.Resolve(ctx, name); !sekisho.IsNotFound(err) {
 			t.Errorf("%q: %+v, %v", name, r, err)
 		}
@@ -458,8 +462,12 @@ func FuzzDecrypt(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	keys := kmskey.New(kmskey.Config{Store: &memory{keys: map[string]kmskey.Key{}, aliases: map[string]kmskey.Alias{}}, Sealer: ring, Region: "r", Account: "1"})
-	k, err := keys.Create(f.Context(), kmskey.NewKey{Policy: func(string) (kmskey.Policy, error) { return kmskey.Policy{}, nil }})
+	keys := kmskey.New(kmskey.Config{Store: &memory{keys: map[string]kmskey.Key{}, aliases: map[string]kmskey.Alias{}},
+		Sealer: ring, Region: "r", Account: "1"})
+	k, err := keys.Create(f.Context(), kmskey.NewKey{Policy: func(string) (kmskey.Policy,
+		error) {
+		return kmskey.Policy{}, nil
+	}})
 	if err != nil {
 		f.Fatal(err)
 	}

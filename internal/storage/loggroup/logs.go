@@ -119,7 +119,8 @@ var (
 	groupName  = regexp.MustCompile(`^[.\-_/#A-Za-z0-9]{1,512}$`)
 	streamName = regexp.MustCompile(`^[^:*]{1,512}$`)
 	retentions = map[int]bool{
-		1: true, 3: true, 5: true, 7: true, 14: true, 30: true, 60: true, 90: true, 120: true, 150: true, 180: true, 365: true, 400: true,
+		1: true, 3: true, 5: true, 7: true, 14: true, 30: true, 60: true, 90: true, 120: true, 150: true, 180: true,
+		365: true, 400: true,
 		545: true, 731: true, 1096: true, 1827: true, 2192: true, 2557: true, 2922: true, 3288: true, 3653: true,
 	}
 )
@@ -290,7 +291,8 @@ func (s *Service) Find(ctx context.Context, q Query, limit int, match Pattern) (
 			return false, err
 		}
 		matches := match.Match(string(plain))
-		if len(found.Events) >= limit || scanned >= maxScan || matches && size > 0 && size+len(plain)+eventOverhead > maxPage {
+		if len(found.Events) >= limit || scanned >= maxScan || matches && size > 0 &&
+			size+len(plain)+eventOverhead > maxPage {
 			found.Next = last
 			return false, nil
 		}

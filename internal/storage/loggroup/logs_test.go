@@ -112,22 +112,26 @@ func TestBatches(t *testing.T) {
 	if _, err := s.Put(t.Context(), "/sessions", "none", many[:1]); !sekisho.IsNotFound(err) {
 		t.Errorf("no stream: %v", err)
 	}
-	if _, err := s.Put(t.Context(), "/sessions", "none", []loggroup.Event{at(-15*24*time.Hour, "old")}); !sekisho.IsNotFound(err) {
+	if _, err := s.Put(t.Context(), "/sessions", "none", []loggroup.Event{at(-15*24*time.Hour,
+		"old")}); !sekisho.IsNotFound(err) {
 		t.Errorf("no stream, nothing to take: %v", err)
 	}
 	if _, err := s.Put(t.Context(), "/none", "s", many[:1]); !sekisho.IsNotFound(err) {
 		t.Errorf("no group: %v", err)
 	}
-	rejected, err := s.Put(t.Context(), "/sessions", "s", []loggroup.Event{at(-14*24*time.Hour-time.Hour, "old"), at(-14*24*time.Hour+time.Hour, "kept")})
+	rejected, err := s.Put(t.Context(), "/sessions", "s", []loggroup.Event{at(-14*24*time.Hour-time.Hour, "old"),
+		at(-14*24*time.Hour+time.Hour, "kept")})
 	if err != nil || rejected != (loggroup.Rejected{TooOldEnd: 1, ExpiredEnd: -1, TooNewStart: -1}) {
 		t.Errorf("%+v %v", rejected, err)
 	}
-	rejected, err = s.Put(t.Context(), "/sessions", "s", []loggroup.Event{at(time.Hour, "kept"), at(3*time.Hour, "new"), at(4*time.Hour, "newer")})
+	rejected, err = s.Put(t.Context(), "/sessions", "s", []loggroup.Event{at(time.Hour, "kept"), at(3*time.Hour, "new"),
+		at(4*time.Hour, "newer")})
 	if err != nil || rejected != (loggroup.Rejected{TooOldEnd: -1, ExpiredEnd: -1, TooNewStart: 1}) {
 		t.Errorf("%+v %v", rejected, err)
 	}
 	found, err := s.Find(t.Context(), loggroup.Query{Group: "/sessions"}, 9, loggroup.Pattern{})
-	if err != nil || len(found.Events) != 2 || string(found.Events[0].Message) != "kept" || string(found.Events[1].Message) != "kept" {
+	if err != nil || len(found.Events) != 2 || string(found.Events[0].Message) != "kept" ||
+		string(found.Events[1].Message) != "kept" {
 		t.Errorf("%+v %v", found, err)
 	}
 	if err := s.SetRetention(t.Context(), "/sessions", 2); sekisho.CodeOf(err) != sekisho.CodeInvalid {
@@ -136,13 +140,15 @@ func TestBatches(t *testing.T) {
 	if err := s.SetRetention(t.Context(), "/sessions", 3); err != nil {
 		t.Fatal(err)
 	}
-	if rejected, err = s.Put(t.Context(), "/sessions", "s", []loggroup.Event{at(-4*24*time.Hour, "x")}); err != nil || rejected.ExpiredEnd != 1 {
+	if rejected, err = s.Put(t.Context(), "/sessions", "s", []loggroup.Event{at(-4*24*time.Hour, "x")}); err != nil ||
+		rejected.ExpiredEnd != 1 {
 		t.Errorf("%+v %v", rejected, err)
 	}
 	if err := s.Expire(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if found, err = s.Find(t.Context(), loggroup.Query{Group: "/sessions"}, 9, loggroup.Pattern{}); err != nil || len(found.Events) != 1 {
+	if found, err = s.Find(t.Context(), loggroup.Query{Group: "/sessions"}, 9, loggroup.Pattern{}); err != nil ||
+		len(found.Events) != 1 {
 		t.Errorf("after expiry: %+v %v", found, err)
 	}
 }

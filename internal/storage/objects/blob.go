@@ -237,7 +237,8 @@ func (f folder) remove(id string) error {
 
 // sweep makes the folder and removes the blobs that a crash left: those that are
 // not known.
-func (f folder) sweep(ctx context.Context, known func(ctx context.Context, prefix string) (map[string]bool, error)) error {
+func (f folder) sweep(ctx context.Context, known func(ctx context.Context, prefix string) (map[string]bool,
+	error)) error {
 	if err := os.RemoveAll(f.tmp()); err != nil {
 		return err
 	}

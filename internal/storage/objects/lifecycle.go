@@ -111,7 +111,8 @@ func (s *Store) expireUploads(ctx context.Context, b *Bucket) error {
 			r.From, r.After = u.Key, u.ID
 			gone := false
 			for _, rule := range b.Settings.Lifecycle {
-				if rule.Enabled && rule.AbortDays > 0 && strings.HasPrefix(u.Key, rule.Prefix) && !now.Before(due(u.StartedAt, rule.AbortDays)) {
+				if rule.Enabled && rule.AbortDays > 0 && strings.HasPrefix(u.Key, rule.Prefix) && !now.Before(due(u.StartedAt,
+					rule.AbortDays)) {
 					gone = true
 				}
 			}
@@ -185,7 +186,8 @@ func (s *Store) expireKey(ctx context.Context, b *Bucket, versions []*Version) e
 		v := versions[i]
 		since := versions[i-1].ModifiedAt // when it stopped being the current version
 		for _, rule := range b.Settings.Lifecycle {
-			if rule.NoncurrentDays == 0 || !rule.matches(v) || i <= rule.KeepNoncurrent || now.Before(due(since, rule.NoncurrentDays)) {
+			if rule.NoncurrentDays == 0 || !rule.matches(v) || i <= rule.KeepNoncurrent || now.Before(due(since,
+				rule.NoncurrentDays)) {
 				continue
 			}
 			if _, err := s.Delete(ctx, v.Bucket, v.Key, v.ID); err != nil {

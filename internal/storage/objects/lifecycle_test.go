@@ -52,10 +52,12 @@ func expire(t *testing.T, r *rig, want ...string) {
 func TestObjectsExpireByRule(t *testing.T) {
 	t.Parallel()
 	r, clock := openAt(t)
-	setRules(t, r, objects.VersioningNever, objects.LifecycleRule{ID: "a", Enabled: true, Prefix: "logs/", Days: 1, Tags: map[string]string{"keep": "no"}})
+	setRules(t, r, objects.VersioningNever, objects.LifecycleRule{ID: "a", Enabled: true, Prefix: "logs/", Days: 1,
+		Tags: map[string]string{"keep": "no"}})
 	put := func(key string, tags map[string]string) {
 		t.Helper()
-		if _, err := r.Put(t.Context(), "bucket", key, objects.Facts{Tags: tags}, objects.Content{Body: strings.NewReader("x"), Size: 1}, objects.Condition{}); err != nil {
+		if _, err := r.Put(t.Context(), "bucket", key, objects.Facts{Tags: tags}, objects.Content{Body: strings.NewReader(
+			"x"), Size: 1}, objects.Condition{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -72,16 +74,19 @@ func TestObjectsExpireByRule(t *testing.T) {
 	setRules(t, r, objects.VersioningNever, objects.LifecycleRule{ID: "a", Days: 1})
 	clock.Add(100 * 24 * time.Hour)
 	expire(t, r, "logs/plain", "other")
-	setRules(t, r, objects.VersioningNever, objects.LifecycleRule{ID: "a", Enabled: true, Date: clock.Now().Add(-time.Hour)})
+	setRules(t, r, objects.VersioningNever, objects.LifecycleRule{ID: "a", Enabled: true,
+		Date: clock.Now().Add(-time.Hour)})
 	expire(t, r)
 }
 
 func TestVersionsExpireByRule(t *testing.T) {
 	t.Parallel()
 	r, clock := openAt(t)
-	setRules(t, r, objects.VersioningEnabled, objects.LifecycleRule{ID: "a", Enabled: true, NoncurrentDays: 1, KeepNoncurrent: 1, LoneDeleteMarkers: true})
+	setRules(t, r, objects.VersioningEnabled, objects.LifecycleRule{ID: "a", Enabled: true, NoncurrentDays: 1,
+		KeepNoncurrent: 1, LoneDeleteMarkers: true})
 	for range 3 {
-		if _, err := r.Put(t.Context(), "bucket", "k", objects.Facts{}, objects.Content{Body: strings.NewReader("x"), Size: 1}, objects.Condition{}); err != nil {
+		if _, err := r.Put(t.Context(), "bucket", "k", objects.Facts{}, objects.Content{Body: strings.NewReader("x"),
+			Size: 1}, objects.Condition{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -90,13 +95,15 @@ func TestVersionsExpireByRule(t *testing.T) {
 	if _, err := r.Delete(t.Context(), "bucket", "k", ""); err != nil {
 		t.Fatal(err)
 	}
-	setRules(t, r, objects.VersioningEnabled, objects.LifecycleRule{ID: "a", Enabled: true, NoncurrentDays: 1, LoneDeleteMarkers: true})
+	setRules(t, r, objects.VersioningEnabled, objects.LifecycleRule{ID: "a", Enabled: true, NoncurrentDays: 1,
+		LoneDeleteMarkers: true})
 	clock.Add(3 * 24 * time.Hour)
 	expire(t, r) // the marker has nothing behind it once the versions are gone
 
 	// An expired current version stays behind a delete marker.
 	setRules(t, r, objects.VersioningEnabled, objects.LifecycleRule{ID: "a", Enabled: true, Days: 1})
-	if _, err := r.Put(t.Context(), "bucket", "k", objects.Facts{}, objects.Content{Body: strings.NewReader("x"), Size: 1}, objects.Condition{}); err != nil {
+	if _, err := r.Put(t.Context(), "bucket", "k", objects.Facts{}, objects.Content{Body: strings.NewReader("x"),
+		Size: 1}, objects.Condition{}); err != nil {
 		t.Fatal(err)
 	}
 	clock.Add(3 * 24 * time.Hour)

@@ -32,28 +32,44 @@ const NullVersion = "null"
 
 // Errors that callers distinguish.
 var (
-	ErrNoBucket       = sekisho.Errorf(sekisho.CodeNotFound, "The specified bucket does not exist")
-	ErrBucketExists   = sekisho.Errorf(sekisho.CodeConflict, "Your previous request to create the named bucket succeeded and you already own it.")
-	ErrBucketNotEmpty = sekisho.Errorf(sekisho.CodeInUse, "The bucket you tried to delete is not empty.").WithHint("You must delete all versions in the bucket.")
-	ErrBucketName     = sekisho.Errorf(sekisho.CodeInvalid, "The specified bucket is not valid.").WithHint("A name has 3 to 63 characters: lower-case letters, digits, hyphens and dots, beginning and ending with a letter or digit.")
-	ErrTooManyBuckets = sekisho.Errorf(sekisho.CodeLimit, "You have attempted to create more buckets than allowed: %d.", MaxBuckets)
-	ErrNoKey          = sekisho.Errorf(sekisho.CodeNotFound, "The specified key does not exist.")
-	ErrNoVersion      = sekisho.Errorf(sekisho.CodeNotFound, "The specified version does not exist.")
-	ErrDeleteMarker   = sekisho.Errorf(sekisho.CodeInvalid, "The specified method is not allowed against this resource.")
-	ErrKeyTooLong     = sekisho.Errorf(sekisho.CodeInvalid, "Your key is too long").WithHint("A key has at most %d bytes.", MaxKey)
-	ErrKey            = sekisho.Errorf(sekisho.CodeInvalid, "A key is UTF-8 text of at least one byte.")
-	ErrTooLarge       = sekisho.Errorf(sekisho.CodeInvalid, "Your proposed upload exceeds the maximum allowed size")
-	ErrIncomplete     = sekisho.Errorf(sekisho.CodeInvalid, "You did not provide the number of bytes specified by the Content-Length HTTP header")
-	ErrDigest         = sekisho.Errorf(sekisho.CodeInvalid, "The Content-MD5 you specified did not match what we received.")
-	ErrChecksum       = sekisho.Errorf(sekisho.CodeInvalid, "The checksum you specified did not match the calculated checksum.")
-	ErrPrecondition   = sekisho.Errorf(sekisho.CodeConflict, "At least one of the pre-conditions you specified did not hold")
-	ErrNoUpload       = sekisho.Errorf(sekisho.CodeNotFound, "The specified multipart upload does not exist. The upload ID might be invalid, or the multipart upload might have been aborted or completed.")
-	ErrPart           = sekisho.Errorf(sekisho.CodeInvalid, "One or more of the specified parts could not be found.").WithHint("The part might not have been uploaded, or the specified entity tag might not have matched the part's entity tag.")
-	ErrPartOrder      = sekisho.Errorf(sekisho.CodeInvalid, "The list of parts was not in ascending order.").WithHint("Parts must be ordered by part number.")
-	ErrPartSize       = sekisho.Errorf(sekisho.CodeInvalid, "Your proposed upload is smaller than the minimum allowed size")
-	ErrAlgorithm      = sekisho.Errorf(sekisho.CodeInvalid, "The checksum algorithm is not the one the upload was created with.")
-	ErrChecksumType   = sekisho.Errorf(sekisho.CodeInvalid, "The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header.")
-	ErrSize           = sekisho.Errorf(sekisho.CodeInvalid, "The object does not have the size you specified.")
+	ErrNoBucket     = sekisho.Errorf(sekisho.CodeNotFound, "The specified bucket does not exist")
+	ErrBucketExists = sekisho.Errorf(sekisho.CodeConflict,
+		"Your previous request to create the named bucket succeeded and you already own it.")
+	ErrBucketNotEmpty = sekisho.Errorf(sekisho.CodeInUse, "The bucket you tried to delete is not empty.").WithHint(
+		"You must delete all versions in the bucket.")
+	ErrBucketName = sekisho.Errorf(sekisho.CodeInvalid, "The specified bucket is not valid.").WithHint(
+		"A name has 3 to 63 characters: lower-case letters, digits, hyphens and dots, beginning and ending with a letter or digit.")
+	ErrTooManyBuckets = sekisho.Errorf(sekisho.CodeLimit, "You have attempted to create more buckets than allowed: %d.",
+		MaxBuckets)
+	ErrNoKey        = sekisho.Errorf(sekisho.CodeNotFound, "The specified key does not exist.")
+	ErrNoVersion    = sekisho.Errorf(sekisho.CodeNotFound, "The specified version does not exist.")
+	ErrDeleteMarker = sekisho.Errorf(sekisho.CodeInvalid, "The specified method is not allowed against this resource.")
+	ErrKeyTooLong   = sekisho.Errorf(sekisho.CodeInvalid, "Your key is too long").WithHint(
+		"A key has at most %d bytes.", MaxKey)
+	ErrKey        = sekisho.Errorf(sekisho.CodeInvalid, "A key is UTF-8 text of at least one byte.")
+	ErrTooLarge   = sekisho.Errorf(sekisho.CodeInvalid, "Your proposed upload exceeds the maximum allowed size")
+	ErrIncomplete = sekisho.Errorf(sekisho.CodeInvalid,
+		"You did not provide the number of bytes specified by the Content-Length HTTP header")
+	ErrDigest = sekisho.Errorf(sekisho.CodeInvalid,
+		"The Content-MD5 you specified did not match what we received.")
+	ErrChecksum = sekisho.Errorf(sekisho.CodeInvalid,
+		"The checksum you specified did not match the calculated checksum.")
+	ErrPrecondition = sekisho.Errorf(sekisho.CodeConflict,
+		"At least one of the pre-conditions you specified did not hold")
+	ErrNoUpload = sekisho.Errorf(sekisho.CodeNotFound,
+		"The specified multipart upload does not exist. The upload ID might be invalid, or the multipart upload might have been aborted or completed.")
+	ErrPart = sekisho.Errorf(sekisho.CodeInvalid,
+		"One or more of the specified parts could not be found.").WithHint(
+		"The part might not have been uploaded, or the specified entity tag might not have matched the part's entity tag.")
+	ErrPartOrder = sekisho.Errorf(sekisho.CodeInvalid, "The list of parts was not in ascending order.").WithHint(
+		"Parts must be ordered by part number.")
+	ErrPartSize = sekisho.Errorf(sekisho.CodeInvalid,
+		"Your proposed upload is smaller than the minimum allowed size")
+	ErrAlgorithm = sekisho.Errorf(sekisho.CodeInvalid,
+		"The checksum algorithm is not the one the upload was created with.")
+	ErrChecksumType = sekisho.Errorf(sekisho.CodeInvalid,
+		"The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header.")
+	ErrSize = sekisho.Errorf(sekisho.CodeInvalid, "The object does not have the size you specified.")
 )
 
 // Versioning says whether a bucket keeps old versions.
@@ -249,7 +265,8 @@ type pin struct {
 
 // Open opens the store and removes files that a crash left.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
-	s := &Store{detached: context.WithoutCancel(ctx), index: cfg.Index, files: folder{filepath.Clean(cfg.Dir), cfg.Keys}, log: cfg.Log, now: cfg.Now, pins: map[string]*pin{}}
+	s := &Store{detached: context.WithoutCancel(ctx), index: cfg.Index, files: folder{filepath.Clean(cfg.Dir), cfg.Keys},
+		log: cfg.Log, now: cfg.Now, pins: map[string]*pin{}}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -381,7 +398,8 @@ func ValidBucket(name string) bool {
 	if len(name) < 3 || len(name) > 63 || strings.Contains(name, "..") || net.ParseIP(name) != nil {
 		return false
 	}
-	if strings.HasPrefix(name, "xn--") || strings.HasPrefix(name, "sthree-") || strings.HasSuffix(name, "-s3alias") || strings.HasSuffix(name, "--ol-s3") {
+	if strings.HasPrefix(name, "xn--") || strings.HasPrefix(name, "sthree-") || strings.HasSuffix(name, "-s3alias") ||
+		strings.HasSuffix(name, "--ol-s3") {
 		return false
 	}
 	for i := range len(name) {

@@ -235,7 +235,8 @@ func (s *Store) ListUploads(ctx context.Context, l Listing) (*Page[*Upload], err
 
 // list reads pages of the index until one page for the caller is full. Keys that
 // the delimiter folds are skipped, not read.
-func list[T any](ctx context.Context, l Listing, read func(context.Context, Range) ([]T, error), first Range, place func(T) (key, id string)) (*Page[T], error) {
+func list[T any](ctx context.Context, l Listing, read func(context.Context, Range) ([]T, error), first Range,
+	place func(T) (key, id string)) (*Page[T], error) {
 	page := &Page[T]{}
 	if l.Limit <= 0 {
 		return page, nil

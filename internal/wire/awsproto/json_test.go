@@ -37,17 +37,19 @@ func TestDecodeJSON(t *testing.T) {
 		body string
 		want sample
 	}{
-		"empty body":      {"", sample{}},
-		"white space":     {" \n", sample{}},
-		"empty object":    {"{}", sample{}},
-		"scalars":         {`{"Target":"mi-0","Max":5,"Flag":true,"__odd":"x"}`, sample{Target: "mi-0", Max: ptr(int32(5)), Flag: true, Renamed: "x"}},
+		"empty body":   {"", sample{}},
+		"white space":  {" \n", sample{}},
+		"empty object": {"{}", sample{}},
+		"scalars": {`{"Target":"mi-0","Max":5,"Flag":true,"__odd":"x"}`, sample{Target: "mi-0", Max: ptr(int32(5)),
+			Flag: true, Renamed: "x"}},
 		"unknown members": {`{"Target":"a","New":{"deep":[1,{"x":null}]}}`, sample{Target: "a"}},
 		"case matters":    {`{"target":"a","TARGET":"b"}`, sample{}},
 		"null":            {`{"Target":null,"Max":null,"Tags":null}`, sample{}},
 		"nested":          {`{"Tags":[{"Key":"k","Value":""},{"Key":"l"}]}`, sample{Tags: []tag{{"k", ptr("")}, {Key: "l"}}}},
-		"map":             {`{"Parameters":{"a":["1"],"A":[]}}`, sample{Parameters: map[string][]string{"a": {"1"}, "A": {}}}},
-		"epoch":           {`{"Since":1795437448.5}`, sample{Since: awsproto.NewEpoch(time.UnixMilli(1795437448500).UTC())}},
-		"raw and blob":    {`{"Raw": {"a":1} ,"Blob":"aGk="}`, sample{Raw: json.RawMessage(`{"a":1}`), Blob: []byte("hi")}},
+		"map": {`{"Parameters":{"a":["1"],"A":[]}}`, sample{Parameters: map[string][]string{"a": {"1"},
+			"A": {}}}},
+		"epoch":        {`{"Since":1795437448.5}`, sample{Since: awsproto.NewEpoch(time.UnixMilli(1795437448500).UTC())}},
+		"raw and blob": {`{"Raw": {"a":1} ,"Blob":"aGk="}`, sample{Raw: json.RawMessage(`{"a":1}`), Blob: []byte("hi")}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -154,7 +156,8 @@ func FuzzDecodeJSON(f *testing.F) {
 		if err := awsproto.DecodeJSON(out, &again); err != nil {
 			t.Fatalf("%v from %s", err, out)
 		}
-		if v.Target != again.Target || !v.Since.Equal(again.Since.Time) || len(v.Tags) != len(again.Tags) || len(v.Parameters) != len(again.Parameters) {
+		if v.Target != again.Target || !v.Since.Equal(again.Since.Time) || len(v.Tags) != len(again.Tags) ||
+			len(v.Parameters) != len(again.Parameters) {
 			t.Fatalf("%+v became %+v", v, again)
 		}
 	})

@@ -192,7 +192,8 @@ func (n *node) items(wrapper, path string) ([]*node, error) {
 	for name, k := range n.kids {
 		i, err := strconv.Atoi(name)
 		if err != nil || i < 0 || i > maxListIndex || strconv.Itoa(i) != name {
-			return nil, malformedQuery("The list %s has the index %s; it must be a number up to %d.", path, clip(name), maxListIndex)
+			return nil, malformedQuery("The list %s has the index %s; it must be a number up to %d.", path, clip(name),
+				maxListIndex)
 		}
 		byIndex[i] = k
 	}

@@ -37,15 +37,22 @@ func TestDecodeQuery(t *testing.T) {
 		form string
 		want form
 	}{
-		"nothing":       {"Action=X&Version=1", form{}},
-		"scalars":       {"UserName=a&MaxItems=7&DryRun=true&Ignored=x", form{UserName: "a", MaxItems: ptr(int32(7)), DryRun: true}},
-		"member list":   {"Tags.member.1.Key=k&Tags.member.1.Value=v&Tags.member.2.Key=l", form{Tags: []tag{{"k", ptr("v")}, {Key: "l"}}}},
-		"bare list":     {"Tags.1.Key=k&InstanceId.2=b&InstanceId.10=c&InstanceId.1=a", form{Tags: []tag{{Key: "k"}}, IDs: []string{"a", "b", "c"}}},
-		"empty list":    {"InstanceId=", form{IDs: []string{}}},
-		"filters":       {"Filter.1.Name=tag:a&Filter.1.Value.1=x&Filter.1.Value.2=y", form{Filters: []filter{{"tag:a", []string{"x", "y"}}}}},
-		"map":           {"Context.entry.1.key=a&Context.entry.1.value=1&Context.entry.2.key=b&Context.entry.2.value=", form{Context: map[string]string{"a": "1", "b": ""}}},
-		"nested struct": {"Nested.Inner.Leaf=x", form{Nested: &struct{ Inner struct{ Leaf string } }{struct{ Leaf string }{"x"}}}},
-		"time and blob": {"Since=2026-11-23T12:37:28Z&Blob=aGk%3D", form{Since: awsproto.NewEpoch(time.Unix(1795437448, 0).UTC()), Blob: []byte("hi")}},
+		"nothing": {"Action=X&Version=1", form{}},
+		"scalars": {"UserName=a&MaxItems=7&DryRun=true&Ignored=x", form{UserName: "a", MaxItems: ptr(int32(7)),
+			DryRun: true}},
+		"member list": {"Tags.member.1.Key=k&Tags.member.1.Value=v&Tags.member.2.Key=l", form{Tags: []tag{{"k", ptr("v")},
+			{Key: "l"}}}},
+		"bare list": {"Tags.1.Key=k&InstanceId.2=b&InstanceId.10=c&InstanceId.1=a", form{Tags: []tag{{Key: "k"}},
+			IDs: []string{"a", "b", "c"}}},
+		"empty list": {"InstanceId=", form{IDs: []string{}}},
+		"filters": {"Filter.1.Name=tag:a&Filter.1.Value.1=x&Filter.1.Value.2=y", form{Filters: []filter{{"tag:a",
+			[]string{"x", "y"}}}}},
+		"map": {"Context.entry.1.key=a&Context.entry.1.value=1&Context.entry.2.key=b&Context.entry.2.value=",
+			form{Context: map[string]string{"a": "1", "b": ""}}},
+		"nested struct": {"Nested.Inner.Leaf=x",
+			form{Nested: &struct{ Inner struct{ Leaf string } }{struct{ Leaf string }{"x"}}}},
+		"time and blob": {"Since=2026-11-23T12:37:28Z&Blob=aGk%3D", form{Since: awsproto.NewEpoch(time.Unix(1795437448,
+			0).UTC()), Blob: []byte("hi")}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

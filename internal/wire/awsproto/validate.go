@@ -27,7 +27,8 @@ func (c *Constraints) Hide(members ...string) { c.hidden = append(c.hidden, memb
 // Require demands that the member is present.
 func (c *Constraints) Require(member string, present bool) {
 	if !present {
-		c.failures = append(c.failures, fmt.Sprintf("Value null at '%s' failed to satisfy constraint: Member must not be null", member))
+		c.failures = append(c.failures,
+			fmt.Sprintf("Value null at '%s' failed to satisfy constraint: Member must not be null", member))
 	}
 }
 
@@ -82,7 +83,8 @@ func (c *Constraints) fail(member, value, format string, args ...any) {
 	if utf8.RuneCountInString(value) > 1024 {
 		value = string([]rune(value)[:1024]) + "…"
 	}
-	c.failures = append(c.failures, fmt.Sprintf("Value '%s' at '%s' failed to satisfy constraint: ", value, member)+fmt.Sprintf(format, args...))
+	c.failures = append(c.failures, fmt.Sprintf("Value '%s' at '%s' failed to satisfy constraint: ", value,
+		member)+fmt.Sprintf(format, args...))
 }
 
 // Err returns nil when every constraint held, otherwise an *Error.

@@ -62,7 +62,8 @@ func TestSSMClient(t *testing.T) {
 			t.Errorf("target %q %q %v", service, op, ok)
 		}
 		if op == "StartSession" {
-			return awsproto.WriteJSONError(w, "req-2", &awsproto.Error{Code: "TargetNotConnected", Message: "mi-0 is <not> connected.", Sender: true})
+			return awsproto.WriteJSONError(w, "req-2", &awsproto.Error{Code: "TargetNotConnected",
+				Message: "mi-0 is <not> connected.", Sender: true})
 		}
 		var in struct {
 			MaxResults *int32
@@ -96,7 +97,8 @@ func TestSSMClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := out.InstanceInformationList[0]
-	if *got.InstanceId != "mi-0" || !got.LastPingDateTime.Equal(since) || got.RegistrationDate != nil || *out.NextToken != "a&b" {
+	if *got.InstanceId != "mi-0" || !got.LastPingDateTime.Equal(since) || got.RegistrationDate != nil ||
+		*out.NextToken != "a&b" {
 		t.Errorf("got %+v", got)
 	}
 	_, err = client.StartSession(context.Background(), &ssm.StartSessionInput{Target: aws.String("mi-0")})
@@ -124,7 +126,8 @@ func TestSTSClient(t *testing.T) {
 			if err := awsproto.DecodeQuery(r.PostForm, &in); err != nil {
 				t.Error(err)
 			}
-			if in.RoleArn != "arn:aws:iam::123456789012:role/r" || in.DurationSeconds != 900 || len(in.Tags) != 1 || *in.Tags[0].Value != "w&x y" {
+			if in.RoleArn != "arn:aws:iam::123456789012:role/r" || in.DurationSeconds != 900 || len(in.Tags) != 1 ||
+				*in.Tags[0].Value != "w&x y" {
 				t.Errorf("got %+v", in)
 			}
 			type issued struct {
@@ -134,7 +137,8 @@ func TestSTSClient(t *testing.T) {
 			return awsproto.WriteQuery(w, "req-1", "AssumeRole", xmlns, struct{ Credentials issued }{
 				issued{"ASIA1", "s", "t<>", awsproto.NewEpoch(since)}})
 		}
-		return awsproto.WriteQueryError(w, "req-2", "https://iam.amazonaws.com/doc/2010-05-08/", &awsproto.Error{Code: "AccessDenied", Message: "No & no.", Status: 403, Sender: true})
+		return awsproto.WriteQueryError(w, "req-2", "https://iam.amazonaws.com/doc/2010-05-08/",
+			&awsproto.Error{Code: "AccessDenied", Message: "No & no.", Status: 403, Sender: true})
 	})
 	client := sts.New(sts.Options{Region: "r", BaseEndpoint: endpoint, Credentials: keys})
 	who, err := client.GetCallerIdentity(context.Background(), &sts.GetCallerIdentityInput{})
@@ -142,8 +146,9 @@ func TestSTSClient(t *testing.T) {
 		t.Errorf("got %+v, %v", who, err)
 	}
 	role, err := client.AssumeRole(context.Background(), &sts.AssumeRoleInput{
-		RoleArn: aws.String("arn:aws:iam::123456789012:role/r"), RoleSessionName: aws.String("s"), DurationSeconds: aws.Int32(900),
-		Tags: []ststypes.Tag{{Key: aws.String("k"), Value: aws.String("w&x y")}},
+		RoleArn: aws.String("arn:aws:iam::123456789012:role/r"), RoleSessionName: aws.String("s"),
+		DurationSeconds: aws.Int32(900),
+		Tags:            []ststypes.Tag{{Key: aws.String("k"), Value: aws.String("w&x y")}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -153,7 +158,8 @@ func TestSTSClient(t *testing.T) {
 	}
 	_, err = client.GetSessionToken(context.Background(), &sts.GetSessionTokenInput{})
 	e, ok := errors.AsType[smithy.APIError](err)
-	if !ok || e.ErrorCode() != "AccessDenied" || e.ErrorMessage() != "No & no." || !strings.Contains(err.Error(), "req-2") {
+	if !ok || e.ErrorCode() != "AccessDenied" || e.ErrorMessage() != "No & no." || !strings.Contains(err.Error(),
+		"req-2") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -184,7 +190,8 @@ func TestIAMClient(t *testing.T) {
 			if d := cmp.Diff([]tag{{"k", ptr("v")}, {"l", ptr("")}}, in.Tags); d != "" {
 				t.Error(d)
 			}
-			return awsproto.WriteQueryError(w, "req-2", "https://iam.amazonaws.com/doc/2010-05-08/", awsproto.SenderError("EntityAlreadyExists", "User with name %s already exists.", in.UserName))
+			return awsproto.WriteQueryError(w, "req-2", "https://iam.amazonaws.com/doc/2010-05-08/",
+				awsproto.SenderError("EntityAlreadyExists", "User with name %s already exists.", in.UserName))
 		}
 		return awsproto.WriteQuery(w, "req-3", "DeleteUser", xmlns, nil)
 	})
@@ -193,12 +200,15 @@ func TestIAMClient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(list.Users) != 2 || !list.IsTruncated || *list.Users[1].UserName != "bob" || !list.Users[0].CreateDate.Equal(since) || *list.Users[0].Tags[0].Value != "a\uFFFDb" {
+	if len(list.Users) != 2 || !list.IsTruncated || *list.Users[1].UserName != "bob" || !list.Users[0].CreateDate.Equal(
+		since) || *list.Users[0].Tags[0].Value != "a\uFFFDb" {
 		t.Errorf("got %+v", list)
 	}
-	_, err = client.CreateUser(context.Background(), &iam.CreateUserInput{UserName: aws.String("alice"), Tags: []iamtypes.Tag{
-		{Key: aws.String("k"), Value: aws.String("v")}, {Key: aws.String("l"), Value: aws.String("")}}})
-	if e, ok := errors.AsType[*iamtypes.EntityAlreadyExistsException](err); !ok || e.ErrorMessage() != "User with name alice already exists." {
+	_, err = client.CreateUser(context.Background(), &iam.CreateUserInput{UserName: aws.String("alice"),
+		Tags: []iamtypes.Tag{
+			{Key: aws.String("k"), Value: aws.String("v")}, {Key: aws.String("l"), Value: aws.String("")}}})
+	if e, ok := errors.AsType[*iamtypes.EntityAlreadyExistsException](err); !ok ||
+		e.ErrorMessage() != "User with name alice already exists." {
 		t.Errorf("got %v", err)
 	}
 	if _, err := client.DeleteUser(context.Background(), &iam.DeleteUserInput{UserName: aws.String("alice")}); err != nil {
@@ -234,7 +244,8 @@ func TestXMLForms(t *testing.T) {
 		"rest": {func(w http.ResponseWriter) error { return awsproto.WriteXML(w, 201, "id", root{Token: "t"}) },
 			201, `<CreateControlChannelResponse><TokenValue>t</TokenValue></CreateControlChannelResponse>`},
 		"json error": {func(w http.ResponseWriter) error {
-			return awsproto.JSON.WriteError(w, "id", "urn:x", &awsproto.Error{Code: "C", Message: "m", Extra: map[string]string{"x": "y"}})
+			return awsproto.JSON.WriteError(w, "id", "urn:x", &awsproto.Error{Code: "C", Message: "m",
+				Extra: map[string]string{"x": "y"}})
 		}, 500, `{"__type":"C","message":"m","x":"y"}`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -306,7 +317,8 @@ func TestConstraints(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Length("target", "ü", 2, 400)
-	if got, want := c.Err().Error(), "ValidationException: 1 validation error detected: Value 'ü' at 'target' failed to satisfy constraint: Member must have length greater than or equal to 2"; got != want {
+	if got, want := c.Err().Error(),
+		"ValidationException: 1 validation error detected: Value 'ü' at 'target' failed to satisfy constraint: Member must have length greater than or equal to 2"; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 	c = awsproto.Constraints{Code: "ValidationError"}

@@ -77,7 +77,8 @@ func (p *Parsed) Body(secret string, r io.Reader) *Body {
 // Chunked reports whether the body came in aws-chunked framing, so that its
 // length is not the request's Content-Length.
 func (p *Parsed) Chunked() bool {
-	return p.PayloadHash == StreamingUnsigned || p.PayloadHash == StreamingSigned || p.PayloadHash == StreamingSignedTrailers
+	return p.PayloadHash == StreamingUnsigned || p.PayloadHash == StreamingSigned ||
+		p.PayloadHash == StreamingSignedTrailers
 }
 
 // Trailer returns the header fields that followed the body. It is complete
@@ -102,7 +103,8 @@ func (b *Body) readPlain(p []byte) (int, error) {
 	if b.sum != nil {
 		b.sum.Write(p[:n])
 		if errors.Is(err, io.EOF) && !hmac.Equal([]byte(hex.EncodeToString(b.sum.Sum(nil))), []byte(b.want)) {
-			err = errorf(CodePayloadHash, "The provided 'x-amz-content-sha256' header does not match what was computed from the body.")
+			err = errorf(CodePayloadHash,
+				"The provided 'x-amz-content-sha256' header does not match what was computed from the body.")
 		}
 	}
 	return n, err
@@ -243,7 +245,8 @@ func (b *Body) end() error {
 		if signature == "" {
 			return malformed("the trailer is not signed")
 		}
-		if err := b.check(trailerAlgorithm+"\n"+b.prefix+b.previous+"\n"+HashBody([]byte(canonical.String())), signature); err != nil {
+		if err := b.check(trailerAlgorithm+"\n"+b.prefix+b.previous+"\n"+HashBody([]byte(canonical.String())),
+			signature); err != nil {
 			return err
 		}
 	}
@@ -301,7 +304,8 @@ func chunkSize(s string) (int64, bool) {
 	return n, true
 }
 
-var errCut = errorf(CodeIncompleteBody, "You did not provide the number of bytes specified by the Content-Length HTTP header.")
+var errCut = errorf(CodeIncompleteBody,
+	"You did not provide the number of bytes specified by the Content-Length HTTP header.")
 
 // cut is the error for a connection that ends inside a body.
 func cut(err error) error {

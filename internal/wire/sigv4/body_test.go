@@ -20,7 +20,8 @@ const exampleSecret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 // API Reference).
 func streamed(payloadHash, signature string) *sigv4.Parsed {
 	return &sigv4.Parsed{
-		Credential:  sigv4.Credential{AccessKeyID: "AKIAIOSFODNN7EXAMPLE", Date: "20130524", Region: "us-east-1", Service: "s3"},
+		Credential: sigv4.Credential{AccessKeyID: "AKIAIOSFODNN7EXAMPLE", Date: "20130524", Region: "us-east-1",
+			Service: "s3"},
 		Time:        time.Date(2013, 5, 24, 0, 0, 0, 0, time.UTC),
 		PayloadHash: payloadHash, Signature: signature,
 	}
@@ -67,9 +68,11 @@ func TestBodies(t *testing.T) {
 		"no hash":                          {sigv4.UnsignedPayload, "", "hello", "hello", ""},
 		"signed chunks":                    {sigv4.StreamingSigned, plainSeed, plainBody, as, ""},
 		"signed chunks, last CRLF missing": {sigv4.StreamingSigned, plainSeed, strings.TrimSuffix(plainBody, "\r\n"), as, ""},
-		"unsigned chunks":                  {sigv4.StreamingUnsigned, "", "5\r\nhello\r\n1\r\n!\r\n0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n", "hello!", "AAAAAA=="},
-		"unsigned, no trailer":             {sigv4.StreamingUnsigned, "", "A\r\n0123456789\r\n0\r\n\r\n", "0123456789", ""},
-		"empty":                            {sigv4.StreamingUnsigned, "", "0\r\nX-Amz-Checksum-Crc32: AAAAAA==\r\n\r\n", "", "AAAAAA=="},
+		"unsigned chunks": {sigv4.StreamingUnsigned, "",
+			"5\r\nhello\r\n1\r\n!\r\n0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n", "hello!", "AAAAAA=="},
+		"unsigned, no trailer": {sigv4.StreamingUnsigned, "", "A\r\n0123456789\r\n0\r\n\r\n", "0123456789", ""},
+		"empty": {sigv4.StreamingUnsigned, "", "0\r\nX-Amz-Checksum-Crc32: AAAAAA==\r\n\r\n", "",
+			"AAAAAA=="},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -88,23 +91,30 @@ func TestBodiesThatAreNotWhatWasSigned(t *testing.T) {
 	t.Parallel()
 	const sum = "x-amz-checksum-crc32:AAAAAA==\r\n"
 	for name, c := range map[string]struct{ hash, seed, body, code string }{
-		"another body":          {sigv4.HashBody([]byte("hello")), "", "hallo", sigv4.CodePayloadHash},
-		"cut body":              {sigv4.HashBody([]byte("hello")), "", "hell", sigv4.CodePayloadHash},
-		"changed chunk":         {sigv4.StreamingSigned, plainSeed, strings.Replace(plainBody, "aaa", "aab", 1), sigv4.CodeMismatch},
-		"another seed":          {sigv4.StreamingSigned, trailerSeed, plainBody, sigv4.CodeMismatch},
-		"chunks swapped out":    {sigv4.StreamingSigned, plainSeed, plainBody[strings.Index(plainBody, "400;"):], sigv4.CodeMismatch},
-		"last chunk missing":    {sigv4.StreamingSigned, plainSeed, plainBody[:strings.Index(plainBody, "0;chunk-signature=b6")], sigv4.CodeIncompleteBody},
-		"cut within a chunk":    {sigv4.StreamingSigned, plainSeed, plainBody[:1000], sigv4.CodeIncompleteBody},
-		"not signed":            {sigv4.StreamingSigned, plainSeed, "0\r\n\r\n", sigv4.CodeIncompleteBody},
-		"trailer unannounced":   {sigv4.StreamingSigned, plainSeed, strings.TrimSuffix(plainBody, "\r\n") + sum + "\r\n", sigv4.CodeIncompleteBody},
-		"trailer not signed":    {sigv4.StreamingSignedTrailers, trailerSeed, trailerChunks + sum + "\r\n", sigv4.CodeIncompleteBody},
-		"another trailer":       {sigv4.StreamingSignedTrailers, trailerSeed, trailerChunks + sum + trailerSign, sigv4.CodeMismatch},
-		"size too large":        {sigv4.StreamingUnsigned, "", "ffffffffffffffff\r\n", sigv4.CodeIncompleteBody},
-		"negative size":         {sigv4.StreamingUnsigned, "", "-1\r\n", sigv4.CodeIncompleteBody},
-		"no size":               {sigv4.StreamingUnsigned, "", "\r\n", sigv4.CodeIncompleteBody},
-		"chunk too long":        {sigv4.StreamingUnsigned, "", "2\r\nabc\r\n0\r\n\r\n", sigv4.CodeIncompleteBody},
-		"endless line":          {sigv4.StreamingUnsigned, "", strings.Repeat("0", 1<<20), sigv4.CodeIncompleteBody},
-		"endless trailer":       {sigv4.StreamingUnsigned, "", "0\r\n" + strings.Repeat("a:b\r\n", 1<<10), sigv4.CodeIncompleteBody},
+		"another body": {sigv4.HashBody([]byte("hello")), "", "hallo", sigv4.CodePayloadHash},
+		"cut body":     {sigv4.HashBody([]byte("hello")), "", "hell", sigv4.CodePayloadHash},
+		"changed chunk": {sigv4.StreamingSigned, plainSeed, strings.Replace(plainBody, "aaa", "aab", 1),
+			sigv4.CodeMismatch},
+		"another seed": {sigv4.StreamingSigned, trailerSeed, plainBody, sigv4.CodeMismatch},
+		"chunks swapped out": {sigv4.StreamingSigned, plainSeed, plainBody[strings.Index(plainBody, "400;"):],
+			sigv4.CodeMismatch},
+		"last chunk missing": {sigv4.StreamingSigned, plainSeed, plainBody[:strings.Index(plainBody,
+			"0;chunk-signature=b6")], sigv4.CodeIncompleteBody},
+		"cut within a chunk": {sigv4.StreamingSigned, plainSeed, plainBody[:1000], sigv4.CodeIncompleteBody},
+		"not signed":         {sigv4.StreamingSigned, plainSeed, "0\r\n\r\n", sigv4.CodeIncompleteBody},
+		"trailer unannounced": {sigv4.StreamingSigned, plainSeed, strings.TrimSuffix(plainBody, "\r\n") + sum + "\r\n",
+			sigv4.CodeIncompleteBody},
+		"trailer not signed": {sigv4.StreamingSignedTrailers, trailerSeed, trailerChunks + sum + "\r\n",
+			sigv4.CodeIncompleteBody},
+		"another trailer": {sigv4.StreamingSignedTrailers, trailerSeed, trailerChunks + sum + trailerSign,
+			sigv4.CodeMismatch},
+		"size too large": {sigv4.StreamingUnsigned, "", "ffffffffffffffff\r\n", sigv4.CodeIncompleteBody},
+		"negative size":  {sigv4.StreamingUnsigned, "", "-1\r\n", sigv4.CodeIncompleteBody},
+		"no size":        {sigv4.StreamingUnsigned, "", "\r\n", sigv4.CodeIncompleteBody},
+		"chunk too long": {sigv4.StreamingUnsigned, "", "2\r\nabc\r\n0\r\n\r\n", sigv4.CodeIncompleteBody},
+		"endless line":   {sigv4.StreamingUnsigned, "", strings.Repeat("0", 1<<20), sigv4.CodeIncompleteBody},
+		"endless trailer": {sigv4.StreamingUnsigned, "", "0\r\n" + strings.Repeat("a:b\r\n", 1<<10),
+			sigv4.CodeIncompleteBody},
 		"trailer twice":         {sigv4.StreamingUnsigned, "", "0\r\n" + sum + sum + "\r\n", sigv4.CodeIncompleteBody},
 		"more behind":           {sigv4.StreamingUnsigned, "", "0\r\n" + sum + "\r\nx", sigv4.CodeIncompleteBody},
 		"an extension":          {sigv4.StreamingUnsigned, "", "0;a=b\r\n\r\n", sigv4.CodeIncompleteBody},
@@ -141,7 +151,8 @@ func FuzzBody(f *testing.F) {
 	f.Add(trailerChunks+trailerSign, uint8(2))
 	f.Add("0\r\n\r\n\r\n", uint8(0))
 	f.Fuzz(func(t *testing.T, body string, kind uint8) {
-		p := streamed([]string{sigv4.StreamingUnsigned, sigv4.StreamingSigned, sigv4.StreamingSignedTrailers}[kind%3], plainSeed)
+		p := streamed([]string{sigv4.StreamingUnsigned, sigv4.StreamingSigned, sigv4.StreamingSignedTrailers}[kind%3],
+			plainSeed)
 		slow, _, err := readBody(p, body)
 		if err == nil && kind%3 != 0 && body != plainBody {
 			t.Fatalf("accepted %q", body)

@@ -75,7 +75,8 @@ type Parsed struct {
 func Parse(r *http.Request) (*Parsed, error) {
 	query, qerr := queryPairs(r.URL.RawQuery)
 	presigned := slices.ContainsFunc(query, func(p pair) bool {
-		return strings.HasPrefix(p.key, "X-Amz-") && (p.key == "X-Amz-Algorithm" || p.key == "X-Amz-Signature" || p.key == "X-Amz-Credential")
+		return strings.HasPrefix(p.key, "X-Amz-") && (p.key == "X-Amz-Algorithm" || p.key == "X-Amz-Signature" ||
+			p.key == "X-Amz-Credential")
 	})
 	auth := r.Header["Authorization"]
 	var p *Parsed
@@ -85,9 +86,11 @@ func Parse(r *http.Request) (*Parsed, error) {
 		if qerr != nil {
 			return nil, qerr
 		}
-		return nil, errorf(CodeMissingToken, "The request is not signed: it has neither an Authorization header nor a presigned query.")
+		return nil, errorf(CodeMissingToken,
+			"The request is not signed: it has neither an Authorization header nor a presigned query.")
 	case len(auth) > 0 && presigned:
-		return nil, errorf(CodeIncomplete, "The request is signed twice, in the Authorization header and in the query; use one of them.")
+		return nil, errorf(CodeIncomplete,
+			"The request is signed twice, in the Authorization header and in the query; use one of them.")
 	case len(auth) > 1:
 		return nil, errorf(CodeIncomplete, "The request has %d Authorization headers; send one.", len(auth))
 	case qerr != nil:
@@ -112,7 +115,8 @@ func parseHeader(r *http.Request, value string) (*Parsed, *Error) {
 	}
 	name, rest, _ := strings.Cut(strings.TrimSpace(value), " ")
 	if name != algorithm {
-		return nil, errorf(CodeIncomplete, "The Authorization header does not start with %s, the only algorithm understood here.", algorithm)
+		return nil, errorf(CodeIncomplete,
+			"The Authorization header does not start with %s, the only algorithm understood here.", algorithm)
 	}
 	var parts [3]string
 	keys := [3]string{"Credential", "SignedHeaders", "Signature"}
@@ -120,7 +124,8 @@ func parseHeader(r *http.Request, value string) (*Parsed, *Error) {
 		k, v, _ := strings.Cut(strings.TrimSpace(part), "=")
 		i := slices.Index(keys[:], k)
 		if i < 0 {
-			return nil, errorf(CodeIncomplete, "The Authorization header has a part other than Credential, SignedHeaders and Signature.")
+			return nil, errorf(CodeIncomplete,
+				"The Authorization header has a part other than Credential, SignedHeaders and Signature.")
 		}
 		if parts[i] != "" {
 			return nil, errorf(CodeIncomplete, "The Authorization header names %s twice.", k)
@@ -152,7 +157,8 @@ func parseHeader(r *http.Request, value string) (*Parsed, *Error) {
 			return nil, err
 		}
 		if date == "" {
-			return nil, errorf(CodeIncomplete, "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.")
+			return nil, errorf(CodeIncomplete,
+				"Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.")
 		}
 		p.Time, perr = http.ParseTime(date)
 		p.Time = p.Time.UTC()
@@ -180,9 +186,11 @@ func parseQuery(query []pair) (*Parsed, *Error) {
 			values[q.key] = q.value
 		}
 	}
-	for _, k := range []string{"X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-SignedHeaders", "X-Amz-Signature"} {
+	for _, k := range []string{"X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-SignedHeaders",
+		"X-Amz-Signature"} {
 		if values[k] == "" {
-			return nil, errorf(code, "A presigned query must have X-Amz-Algorithm, X-Amz-Credential, X-Amz-Signature, X-Amz-Date and X-Amz-SignedHeaders; %s is missing.", k)
+			return nil, errorf(code,
+				"A presigned query must have X-Amz-Algorithm, X-Amz-Credential, X-Amz-Signature, X-Amz-Date and X-Amz-SignedHeaders; %s is missing.", k)
 		}
 	}
 	if values["X-Amz-Algorithm"] != algorithm {

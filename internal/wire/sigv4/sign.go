@@ -39,10 +39,12 @@ func Sign(req *http.Request, creds Credentials, region, service string, t time.T
 
 // SignRSA signs req as a managed node does when it asks for its role
 // credentials; see [VerifyRSA].
-func SignRSA(req *http.Request, key *rsa.PrivateKey, nodeID, region, service string, t time.Time, payloadHash string) error {
+func SignRSA(req *http.Request, key *rsa.PrivateKey, nodeID, region, service string, t time.Time,
+	payloadHash string) error {
 	p := prepare(req, nodeID, region, service, t)
 	sum := sha256.Sum256([]byte(p.StringToSign(req, payloadHash)))
-	sig, err := rsa.SignPSS(rand.Reader, key, crypto.SHA256, sum[:], &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash})
+	sig, err := rsa.SignPSS(rand.Reader, key, crypto.SHA256, sum[:],
+		&rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash})
 	if err != nil {
 		return fmt.Errorf("sigv4: sign as %s: %w", nodeID, err)
 	}

@@ -62,20 +62,27 @@ type oddRequest struct {
 var oddRequests = []oddRequest{
 	{name: "plain post", method: "POST", url: "https://h.example/", body: "{}", service: "ssm",
 		header: http.Header{"Content-Type": {"application/x-amz-json-1.1"}, "X-Amz-Target": {"AmazonSSM.StartSession"}}},
-	{name: "session token", method: "POST", url: "https://h.example:8443/", body: "Action=GetCallerIdentity&Version=2011-06-15", service: "sts", token: "tok/en+=="},
+	{name: "session token", method: "POST", url: "https://h.example:8443/",
+		body: "Action=GetCallerIdentity&Version=2011-06-15", service: "sts", token: "tok/en+=="},
 	{name: "chunked", method: "POST", url: "http://127.0.0.1:1/", body: "{}", service: "ssm", chunked: true},
-	{name: "no body", method: "GET", url: "https://h.example/v1/control-channel/mi-0?role=subscribe&stream=input", service: "ssmmessages"},
+	{name: "no body", method: "GET", url: "https://h.example/v1/control-channel/mi-0?role=subscribe&stream=input",
+		service: "ssmmessages"},
 	{name: "empty path", method: "GET", url: "https://h.example", service: "sts"},
 	{name: "duplicate keys", method: "GET", url: "https://h.example/?b=2&a=2&a=1&b=1&a=", service: "iam"},
 	{name: "key without value", method: "GET", url: "https://h.example/?versions&prefix=a", service: "s3"},
 	{name: "plus and percent20", method: "GET", url: "https://h.example/?q=a+b%20c%2Bd", service: "iam"},
-	{name: "order after encoding", method: "GET", url: "https://h.example/?k=a-b&k=a/b&%C3%A9=1&z=%7e~%2A*%27()", service: "iam"},
-	{name: "session id in path", method: "GET", url: "https://h.example/v1/data-channel/alice@x,y=z+w-0abc?role=publish_subscribe", service: "ssmmessages"},
+	{name: "order after encoding", method: "GET", url: "https://h.example/?k=a-b&k=a/b&%C3%A9=1&z=%7e~%2A*%27()",
+		service: "iam"},
+	{name: "session id in path", method: "GET",
+		url: "https://h.example/v1/data-channel/alice@x,y=z+w-0abc?role=publish_subscribe", service: "ssmmessages"},
 	{name: "space in path", method: "GET", url: "https://h.example/a%20b/c%25d", service: "lambda"},
 	{name: "empty segments", method: "GET", url: "https://h.example//a//b/", service: "lambda"},
-	{name: "s3 odd key", method: "GET", url: "https://h.example/bucket/a%20b%2Bc/(x)!'*~//../d%2Fe/%E2%82%AC", service: "s3"},
-	{name: "s3 unsigned payload", method: "PUT", url: "https://h.example/bucket/k", body: "data", service: "s3", hash: sigv4.UnsignedPayload},
-	{name: "s3 streaming", method: "PUT", url: "https://h.example/bucket/k", body: "data", service: "s3", hash: sigv4.StreamingUnsigned},
+	{name: "s3 odd key", method: "GET", url: "https://h.example/bucket/a%20b%2Bc/(x)!'*~//../d%2Fe/%E2%82%AC",
+		service: "s3"},
+	{name: "s3 unsigned payload", method: "PUT", url: "https://h.example/bucket/k", body: "data", service: "s3",
+		hash: sigv4.UnsignedPayload},
+	{name: "s3 streaming", method: "PUT", url: "https://h.example/bucket/k", body: "data", service: "s3",
+		hash: sigv4.StreamingUnsigned},
 	{name: "header folding", method: "GET", url: "https://h.example/", service: "iam",
 		header: http.Header{"X-Amz-Meta-A": {"  a   b  c ", "second"}, "My-Header": {"  x    y"}}},
 	{name: "default port", method: "GET", url: "https://h.example:443/", service: "iam"},
@@ -145,7 +152,8 @@ func TestVerifySDK(t *testing.T) {
 		t.Run(o.name, func(t *testing.T) {
 			t.Parallel()
 			req, hash := o.build(t)
-			if err := v4.NewSigner().SignHTTP(context.Background(), sdkCredentials(o.token), req, hash, o.service, "eu-west-1", signedAt, o.options); err != nil {
+			if err := v4.NewSigner().SignHTTP(context.Background(), sdkCredentials(o.token), req, hash, o.service, "eu-west-1",
+				signedAt, o.options); err != nil {
 				t.Fatal(err)
 			}
 			check(t, o, arrive(t, req, o.body))
@@ -156,7 +164,8 @@ func TestVerifySDK(t *testing.T) {
 			q := req.URL.Query()
 			q.Set("X-Amz-Expires", "60")
 			req.URL.RawQuery = q.Encode()
-			signed, header, err := v4.NewSigner().PresignHTTP(context.Background(), sdkCredentials(o.token), req, hash, o.service, "eu-west-1", signedAt, o.options)
+			signed, header, err := v4.NewSigner().PresignHTTP(context.Background(), sdkCredentials(o.token), req, hash,
+				o.service, "eu-west-1", signedAt, o.options)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -174,7 +183,8 @@ func TestVerifySDK(t *testing.T) {
 		t.Run(o.name+" ours", func(t *testing.T) {
 			t.Parallel()
 			req, hash := o.build(t)
-			sigv4.Sign(req, sigv4.Credentials{AccessKeyID: "AKIA1", SecretAccessKey: secret, SessionToken: o.token}, "eu-west-1", o.service, signedAt, hash)
+			sigv4.Sign(req, sigv4.Credentials{AccessKeyID: "AKIA1", SecretAccessKey: secret, SessionToken: o.token},
+				"eu-west-1", o.service, signedAt, hash)
 			check(t, o, arrive(t, req, o.body))
 		})
 	}
@@ -235,10 +245,12 @@ func TestSDKAcceptsOurSignature(t *testing.T) {
 	}
 	theirs, ours := build(), build()
 	empty := sigv4.HashBody(nil)
-	if err := v4.NewSigner().SignHTTP(context.Background(), sdkCredentials("tok"), theirs, empty, "ssm", "us-east-1", signedAt); err != nil {
+	if err := v4.NewSigner().SignHTTP(context.Background(), sdkCredentials("tok"), theirs, empty, "ssm", "us-east-1",
+		signedAt); err != nil {
 		t.Fatal(err)
 	}
-	sigv4.Sign(ours, sigv4.Credentials{AccessKeyID: "AKIAIOSFODNN7EXAMPLE", SecretAccessKey: secret, SessionToken: "tok"}, "us-east-1", "ssm", signedAt, empty)
+	sigv4.Sign(ours, sigv4.Credentials{AccessKeyID: "AKIAIOSFODNN7EXAMPLE", SecretAccessKey: secret,
+		SessionToken: "tok"}, "us-east-1", "ssm", signedAt, empty)
 	if got, want := ours.Header.Get("Authorization"), theirs.Header.Get("Authorization"); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
@@ -248,12 +260,14 @@ func TestTime(t *testing.T) {
 	t.Parallel()
 	sign := func(service string) *http.Request {
 		r := httptest.NewRequest("POST", "https://h.example/", nil)
-		sigv4.Sign(r, sigv4.Credentials{AccessKeyID: "AKIA1", SecretAccessKey: secret}, "r", service, signedAt, sigv4.HashBody(nil))
+		sigv4.Sign(r, sigv4.Credentials{AccessKeyID: "AKIA1", SecretAccessKey: secret}, "r", service, signedAt,
+			sigv4.HashBody(nil))
 		return r
 	}
 	presign := func(expires string) *http.Request {
 		req := httptest.NewRequest("GET", "https://h.example/?X-Amz-Expires="+expires, nil)
-		uri, _, err := v4.NewSigner().PresignHTTP(context.Background(), sdkCredentials(""), req, sigv4.HashBody(nil), "sts", "r", signedAt)
+		uri, _, err := v4.NewSigner().PresignHTTP(context.Background(), sdkCredentials(""), req, sigv4.HashBody(nil), "sts",
+			"r", signedAt)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -306,27 +320,34 @@ func TestParseRefuses(t *testing.T) {
 	const good = "AWS4-HMAC-SHA256 Credential=AKIA1/20260415/r/ssm/aws4_request, SignedHeaders=host;x-amz-date, Signature=00"
 	const query = "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIA1%2F20260415%2Fr%2Fs3%2Faws4_request&X-Amz-Date=20260415T093000Z&X-Amz-SignedHeaders=host&X-Amz-Signature=00"
 	for name, c := range map[string]struct{ query, header, code string }{
-		"nothing":               {"", "", sigv4.CodeMissingToken},
-		"bearer":                {"", "Authorization: Bearer x\n", sigv4.CodeIncomplete},
-		"sigv4a":                {"", date + "Authorization: " + strings.Replace(good, "HMAC", "ECDSA-P256", 1), sigv4.CodeIncomplete},
-		"two headers":           {"", date + "Authorization: " + good + "\nAuthorization: " + good, sigv4.CodeIncomplete},
-		"header and query":      {query + "&X-Amz-Expires=60", date + "Authorization: " + good, sigv4.CodeIncomplete},
-		"no signature":          {"", date + "Authorization: " + strings.Replace(good, ", Signature=00", "", 1), sigv4.CodeIncomplete},
-		"twice":                 {"", date + "Authorization: " + good + ", Signature=00", sigv4.CodeIncomplete},
-		"unknown part":          {"", date + "Authorization: " + good + ", Extra=1", sigv4.CodeIncomplete},
-		"no date":               {"", "Authorization: " + good, sigv4.CodeIncomplete},
-		"fractional date":       {"", "X-Amz-Date: 20260415T093000.5Z\nAuthorization: " + good, sigv4.CodeIncomplete},
-		"date not in scope":     {"", "X-Amz-Date: 20260416T093000Z\nAuthorization: " + good, sigv4.CodeIncomplete},
-		"two dates":             {"", date + date + "Authorization: " + good, sigv4.CodeIncomplete},
-		"host not signed":       {"", date + "Authorization: " + strings.Replace(good, "host;", "", 1), sigv4.CodeIncomplete},
-		"unsorted":              {"", date + "Authorization: " + strings.Replace(good, "host;x-amz-date", "x-amz-date;host", 1), sigv4.CodeIncomplete},
-		"upper case":            {"", date + "Authorization: " + strings.Replace(good, "host", "Host", 1), sigv4.CodeIncomplete},
-		"duplicate":             {"", date + "Authorization: " + strings.Replace(good, "host", "host;host", 1), sigv4.CodeIncomplete},
-		"short scope":           {"", date + "Authorization: " + strings.Replace(good, "/ssm", "", 1), sigv4.CodeIncomplete},
-		"empty region":          {"", date + "Authorization: " + strings.Replace(good, "/r/", "//", 1), sigv4.CodeIncomplete},
-		"terminator":            {"", date + "Authorization: " + strings.Replace(good, "aws4_request", "aws5_request", 1), sigv4.CodeIncomplete},
-		"huge":                  {"", date + "Authorization: " + good + strings.Repeat("0", 9000), sigv4.CodeIncomplete},
-		"unsigned body":         {"", date + "X-Amz-Content-Sha256: UNSIGNED-PAYLOAD\nAuthorization: " + good, sigv4.CodeIncomplete},
+		"nothing": {"", "", sigv4.CodeMissingToken},
+		"bearer":  {"", "Authorization: Bearer x\n", sigv4.CodeIncomplete},
+		"sigv4a": {"", date + "Authorization: " + strings.Replace(good, "HMAC", "ECDSA-P256", 1),
+			sigv4.CodeIncomplete},
+		"two headers":      {"", date + "Authorization: " + good + "\nAuthorization: " + good, sigv4.CodeIncomplete},
+		"header and query": {query + "&X-Amz-Expires=60", date + "Authorization: " + good, sigv4.CodeIncomplete},
+		"no signature": {"", date + "Authorization: " + strings.Replace(good, ", Signature=00", "", 1),
+			sigv4.CodeIncomplete},
+		"twice":             {"", date + "Authorization: " + good + ", Signature=00", sigv4.CodeIncomplete},
+		"unknown part":      {"", date + "Authorization: " + good + ", Extra=1", sigv4.CodeIncomplete},
+		"no date":           {"", "Authorization: " + good, sigv4.CodeIncomplete},
+		"fractional date":   {"", "X-Amz-Date: 20260415T093000.5Z\nAuthorization: " + good, sigv4.CodeIncomplete},
+		"date not in scope": {"", "X-Amz-Date: 20260416T093000Z\nAuthorization: " + good, sigv4.CodeIncomplete},
+		"two dates":         {"", date + date + "Authorization: " + good, sigv4.CodeIncomplete},
+		"host not signed":   {"", date + "Authorization: " + strings.Replace(good, "host;", "", 1), sigv4.CodeIncomplete},
+		"unsorted": {"", date + "Authorization: " + strings.Replace(good, "host;x-amz-date", "x-amz-date;host",
+			1), sigv4.CodeIncomplete},
+		"upper case": {"", date + "Authorization: " + strings.Replace(good, "host", "Host", 1),
+			sigv4.CodeIncomplete},
+		"duplicate": {"", date + "Authorization: " + strings.Replace(good, "host", "host;host", 1),
+			sigv4.CodeIncomplete},
+		"short scope":  {"", date + "Authorization: " + strings.Replace(good, "/ssm", "", 1), sigv4.CodeIncomplete},
+		"empty region": {"", date + "Authorization: " + strings.Replace(good, "/r/", "//", 1), sigv4.CodeIncomplete},
+		"terminator": {"", date + "Authorization: " + strings.Replace(good, "aws4_request", "aws5_request", 1),
+			sigv4.CodeIncomplete},
+		"huge": {"", date + "Authorization: " + good + strings.Repeat("0", 9000), sigv4.CodeIncomplete},
+		"unsigned body": {"", date + "X-Amz-Content-Sha256: UNSIGNED-PAYLOAD\nAuthorization: " + good,
+			sigv4.CodeIncomplete},
 		"odd payload hash":      {"", date + "X-Amz-Content-Sha256: abc\nAuthorization: " + good, sigv4.CodeIncomplete},
 		"bad escape":            {"a=%zz", date + "Authorization: " + good, sigv4.CodeIncomplete},
 		"presigned, no expires": {query, "", sigv4.CodeQueryParameters},
@@ -338,7 +359,8 @@ func TestParseRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			wire := "GET /?" + c.query + " HTTP/1.1\r\nHost: h\r\n" + strings.ReplaceAll(strings.TrimSpace(c.header)+"\n\n", "\n", "\r\n")
+			wire := "GET /?" + c.query + " HTTP/1.1\r\nHost: h\r\n" + strings.ReplaceAll(strings.TrimSpace(c.header)+"\n\n",
+				"\n", "\r\n")
 			r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(strings.ReplaceAll(wire, "\r\n\r\n\r\n", "\r\n\r\n"))))
 			if err != nil {
 				t.Fatal(err)
@@ -354,7 +376,8 @@ func TestParseRefuses(t *testing.T) {
 func TestErrorNames(t *testing.T) {
 	t.Parallel()
 	e := &sigv4.Error{Code: sigv4.CodeUnknownKey}
-	if e.Code != "InvalidClientTokenId" || e.JSONCode() != "UnrecognizedClientException" || e.S3Code() != "InvalidAccessKeyId" || e.Status() != 403 {
+	if e.Code != "InvalidClientTokenId" || e.JSONCode() != "UnrecognizedClientException" ||
+		e.S3Code() != "InvalidAccessKeyId" || e.Status() != 403 {
 		t.Errorf("%+v %s %s %d", e, e.JSONCode(), e.S3Code(), e.Status())
 	}
 }
@@ -363,7 +386,8 @@ func TestMissingSignedHeader(t *testing.T) {
 	t.Parallel()
 	r := httptest.NewRequest("POST", "https://h.example/", nil)
 	r.Header.Set("Content-Type", "application/json")
-	sigv4.Sign(r, sigv4.Credentials{AccessKeyID: "AKIA1", SecretAccessKey: secret}, "r", "ssm", signedAt, sigv4.HashBody(nil))
+	sigv4.Sign(r, sigv4.Credentials{AccessKeyID: "AKIA1", SecretAccessKey: secret}, "r", "ssm", signedAt,
+		sigv4.HashBody(nil))
 	r.Header.Del("Content-Type")
 	err := verify(r, "", secret, signedAt)
 	if codeOf(t, err) != sigv4.CodeMismatch || !strings.Contains(err.Error(), `"content-type"`) {

@@ -54,7 +54,8 @@ func VerifyRSA(p *Parsed, pub *rsa.PublicKey, r *http.Request, bodyHash string, 
 	})
 }
 
-func (p *Parsed) verify(r *http.Request, bodyHash string, now time.Time, remedy string, matches func(text string) bool) error {
+func (p *Parsed) verify(r *http.Request, bodyHash string, now time.Time, remedy string,
+	matches func(text string) bool) error {
 	if err := p.checkTime(now); err != nil {
 		return err
 	}
@@ -73,7 +74,8 @@ func (p *Parsed) verify(r *http.Request, bodyHash string, now time.Time, remedy 
 	if slices.ContainsFunc(all, func(as reading) bool { return matches(p.stringToSign(r, as, query, hash)) }) {
 		return nil
 	}
-	return errorf(CodeMismatch, "The request signature we calculated does not match the signature you provided. %s; a proxy on the way must leave path, query and Host (here %q) as they are.", remedy, all[0].host)
+	return errorf(CodeMismatch,
+		"The request signature we calculated does not match the signature you provided. %s; a proxy on the way must leave path, query and Host (here %q) as they are.", remedy, all[0].host)
 }
 
 func (p *Parsed) checkTime(now time.Time) error {
@@ -86,7 +88,8 @@ func (p *Parsed) checkTime(now time.Time) error {
 	here, there := now.UTC().Format(clock), p.Time.UTC().Format(clock)
 	if p.Presigned {
 		if now.After(p.Time.Add(p.Expires)) {
-			return fail("Request has expired: it was presigned at %s for %v, and the server's clock says %s.", there, p.Expires, here)
+			return fail("Request has expired: it was presigned at %s for %v, and the server's clock says %s.", there,
+				p.Expires, here)
 		}
 	} else if now.After(p.Time.Add(p.MaxSkew)) {
 		return fail("Signature expired: the request's time is %s and the server's clock says %s, more than the allowed %v apart; set the caller's clock.", there, here, p.MaxSkew)
@@ -102,7 +105,8 @@ func (p *Parsed) checkTime(now time.Time) error {
 func (p *Parsed) checkHeaders(r *http.Request) error {
 	for _, name := range p.SignedHeaders {
 		if len(headerValues(r, name, "-")) == 0 {
-			return errorf(CodeMismatch, "The signed header %q did not arrive with the request; a proxy on the way may have removed it.", name)
+			return errorf(CodeMismatch,
+				"The signed header %q did not arrive with the request; a proxy on the way may have removed it.", name)
 		}
 	}
 	for name := range r.Header {
@@ -128,7 +132,8 @@ func (p *Parsed) checkBody(bodyHash string) (string, error) {
 	case bodyHash == "" || !isHexHash(p.PayloadHash) || bodyHash == p.PayloadHash:
 		return p.PayloadHash, nil
 	}
-	return "", errorf(CodePayloadHash, "The provided 'x-amz-content-sha256' header does not match what was computed from the body.")
+	return "", errorf(CodePayloadHash,
+		"The provided 'x-amz-content-sha256' header does not match what was computed from the body.")
 }
 
 func signingKey(secret string, c Credential) []byte {

@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -28,6 +29,8 @@ type Client struct {
 
 // New returns a client for the server that cfg names.
 func New(cfg Config) *Client {
+	const tlsSessions = 16 // one per server would do
+	cfg.tlsSessions = tls.NewLRUClientSessionCache(tlsSessions)
 	return &Client{cfg: cfg, http: &http.Client{
 		Timeout: time.Minute,
 		Transport: &http.Transport{

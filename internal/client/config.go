@@ -29,6 +29,8 @@ type Config struct {
 	Roots       *x509.CertPool // nil means the system's
 
 	bundle string // file that Roots were read from
+
+	tlsSessions tls.ClientSessionCache
 }
 
 // Load reads the configuration as the aws command does: the AWS_ variables
@@ -141,8 +143,10 @@ func (c *Config) check() error {
 	return nil
 }
 
+// tls is how connections are encrypted. Sessions are resumed: the second connection to a server, as that of the
+// stream after the API call, checks no certificate again.
 func (c *Config) tls() *tls.Config {
-	return &tls.Config{RootCAs: c.Roots, MinVersion: tls.VersionTLS12}
+	return &tls.Config{RootCAs: c.Roots, MinVersion: tls.VersionTLS12, ClientSessionCache: c.tlsSessions}
 }
 
 func first(values ...string) string {

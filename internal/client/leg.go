@@ -41,7 +41,7 @@ const (
 // Sekisho's agent takes more.
 const (
 	payloadStock = 1 << 10
-	payloadOurs  = 16 << 10
+	payloadOurs  = mgs.LargePayload
 )
 
 // reasonLeft is the reason of a session that the user left with "~.".

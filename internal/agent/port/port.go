@@ -46,7 +46,7 @@ type Port struct {
 }
 
 // copySize is the size of reads from a connection.
-const copySize = 32 << 10
+const copySize = mgs.LargePayload
 
 // Run carries connections until the client ends the session, its one
 // connection ends, ctx ends or stream closes.

@@ -61,7 +61,7 @@ func FuzzParseDocument(f *testing.F) {
 func TestMaxPayload(t *testing.T) {
 	t.Parallel()
 	for version, want := range map[string]int{
-		"1.3.0.0": 8 << 10, "1.2.331.0": 8 << 10, "sekisho/0.1": 32 << 10,
+		"1.3.0.0": 8 << 10, "1.2.331.0": 8 << 10, "sekisho/0.1": 60 << 10,
 		"0.0.1": 1 << 10, "": 1 << 10, "1.0.6": 1 << 10, "2.0.0.0": 1 << 10,
 	} {
 		if got := maxPayload(version); got != want {

@@ -254,7 +254,7 @@ func abilities(result json.RawMessage) []string {
 // Largest payloads that clients take. AWS's plugin reads whatever follows the
 // header. Other programs of AWS's protocol use fixed buffers of 2048 bytes.
 const (
-	payloadOurs   = 32 << 10
+	payloadOurs   = mgs.LargePayload
 	payloadPlugin = 8 << 10
 	payloadOther  = 1 << 10
 )

@@ -44,6 +44,9 @@ const maxAnswer = 256 << 10
 // callTimeout bounds one call, and one WebSocket handshake.
 const callTimeout = 15 * time.Second
 
+// tlsSessions bounds how many TLS sessions are kept to be resumed.
+const tlsSessions = 16
+
 // Server is a server's address and the CA that authenticates it.
 type Server struct {
 	Endpoint string // https://host[:port]
@@ -73,7 +76,7 @@ func New(s Server, credentials func(context.Context) (sigv4.Credentials, error))
 	if !validRegion(s.Region) {
 		return nil, sekisho.Errorf(sekisho.CodeInvalid, "region %.40q is not valid: up to 63 letters, digits and hyphens", s.Region)
 	}
-	conf := &tls.Config{MinVersion: tls.VersionTLS12}
+	conf := &tls.Config{MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(tlsSessions)}
 	if s.CA != "" {
 		conf.RootCAs = x509.NewCertPool()
 		if !conf.RootCAs.AppendCertsFromPEM([]byte(s.CA)) {

@@ -7,6 +7,7 @@
 package ssmmessages
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -433,12 +434,14 @@ type frames struct {
 
 	pinged chan struct{} // closed when nobody pings any more
 	silent error         // read after pinged: the peer left a ping unanswered
+
+	buf []byte // of the one reader
 }
 
 // Read returns the next binary frame. Text after the opening is nothing a
 // peer sends.
 func (f *frames) Read(ctx context.Context) ([]byte, error) {
-	kind, b, err := f.conn.Read(ctx)
+	kind, b, err := f.conn.ReadInto(ctx, f.buf)
 	if errors.Is(err, net.ErrClosed) {
 		// This side closed it: most likely for want of an answer to a ping.
 		select {
@@ -455,7 +458,8 @@ func (f *frames) Read(ctx context.Context) ([]byte, error) {
 	if kind != link.Binary {
 		return nil, errors.New("protocol error: a text frame came after the opening")
 	}
-	return b, nil
+	f.buf = b
+	return bytes.Clone(b), nil // one allocation of the right size, for whoever keeps it
 }
 
 // worded says in people's words how a connection ended.

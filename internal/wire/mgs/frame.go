@@ -73,6 +73,11 @@ const (
 	typeLength        = 32
 )
 
+// LargePayload is the largest payload between Sekisho's agent and client, once
+// each knows the other. It leaves room for encryption within 64 KiB, which every
+// version of both receives.
+const LargePayload = 60 << 10
+
 // UUID is a message ID in the order of its text form.
 type UUID [16]byte
 

@@ -61,9 +61,27 @@ type Server struct {
 	StrangerConnectionsPerAddress int `yaml:"max_unauthenticated_connections_per_address"`
 	// Webhooks receive events.
 	Webhooks []Webhook `yaml:"webhooks"`
+	// Recordings says which recordings are removed.
+	Recordings Recordings `yaml:"recordings"`
 	// Witnesses keep the heads of audit trail and recordings where root on this
 	// server cannot change them.
 	Witnesses []Witness `yaml:"witnesses"`
+}
+
+// Recordings says which recordings are removed. Without either, none is.
+type Recordings struct {
+	MaxAgeDays int   `yaml:"max_age_days"` // since the end of the session
+	MaxBytes   int64 `yaml:"max_bytes"`    // of all together; the oldest go first
+}
+
+func (r *Recordings) form() error {
+	if r.MaxAgeDays < 0 || r.MaxAgeDays > 36500 {
+		return fmt.Errorf("recordings: max_age_days: %d is not between 0 (keep for ever) and 36500", r.MaxAgeDays)
+	}
+	if r.MaxBytes < 0 {
+		return fmt.Errorf("recordings: max_bytes: %d is negative", r.MaxBytes)
+	}
+	return nil
 }
 
 // Witness is one place that keeps heads: a file on another machine's mount, or
@@ -227,6 +245,9 @@ func (c *Server) form() []error {
 			bad("sign_in: there are two providers named %q", p.Name)
 		}
 		names[p.Name] = true
+	}
+	if err := c.Recordings.form(); err != nil {
+		errs = append(errs, err)
 	}
 	for _, w := range c.Witnesses {
 		if err := w.form(); err != nil {

@@ -343,3 +343,15 @@ func (s *Server) lastCheck() *sekishoapi.Integrity {
 	}
 	return out
 }
+
+// expireRecordings removes the recordings that policy lets go of, each with an
+// audit event.
+func (s *Server) expireRecordings(ctx context.Context) error {
+	removed, err := s.recorder.Expire(ctx, s.cfg.Retention, time.Now())
+	for _, r := range removed {
+		err = errors.Join(err, s.trail.Record(ctx, s.recordingEvent("RecordingRemoved", map[string]any{
+			"sessionId": string(r.Session), "reason": r.Reason, "bytes": r.Bytes,
+		})))
+	}
+	return err
+}

@@ -9,10 +9,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"sekisho/internal/config"
 	"sekisho/internal/iam/identity/webid"
 	"sekisho/internal/server/proxyproto"
+	"sekisho/internal/session/record"
 	"sekisho/internal/wire/httplimit"
 )
 
@@ -80,7 +82,9 @@ func Run(ctx context.Context, c *config.Server, w io.Writer, log *slog.Logger) (
 		AgentDir: agents, CA: ownCA(cert),
 		DataDir: c.Data, Account: c.Account, Region: c.Region, Log: log, StrictDocuments: c.StrictDocuments, TrustedProxies: proxies,
 		ResumeWithSessionToken: c.ResumeWithSessionToken, RefuseLogRewrites: c.RefuseLogRewrites,
-		KeepSessions: !c.EndSessionsOnRevocation, Federation: federation, Webhooks: webhooks, Witnesses: witnessesOf(c.Witnesses), AgentsPerSecond: c.AgentsPerSecond,
+		KeepSessions: !c.EndSessionsOnRevocation, Federation: federation, Webhooks: webhooks, Witnesses: witnessesOf(c.Witnesses),
+		Retention:       record.Retention{MaxAge: time.Duration(c.Recordings.MaxAgeDays) * 24 * time.Hour, MaxBytes: c.Recordings.MaxBytes},
+		AgentsPerSecond: c.AgentsPerSecond,
 	})
 	if err != nil {
 		return err

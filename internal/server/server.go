@@ -98,6 +98,8 @@ type Config struct {
 	// ProviderTransport reaches identity providers; nil = the system's
 	// certificates.
 	ProviderTransport http.RoundTripper
+	// Retention says which recordings are removed.
+	Retention record.Retention
 	// Witnesses keep heads of audit trail and ledger.
 	Witnesses []Witness
 }
@@ -421,7 +423,7 @@ func (s *Server) sweep(ctx context.Context) {
 			s.unsealed.retry()
 			s.broker.RetryEnds(ctx)
 		case <-rare.C:
-			err = errors.Join(s.logs.Expire(ctx), s.objects.Expire(ctx), s.commands.Sweep(ctx))
+			err = errors.Join(s.expireRecordings(ctx), s.logs.Expire(ctx), s.objects.Expire(ctx), s.commands.Sweep(ctx))
 		}
 		if err != nil && ctx.Err() == nil {
 			s.cfg.Log.Error("housekeeping failed", "error", err)

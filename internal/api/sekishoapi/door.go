@@ -53,9 +53,11 @@ func New(cfg Config) *api.Door {
 	out := &api.Door{
 		Service: "sekisho", Protocol: awsproto.JSON,
 		Operations: map[string]api.Operation{
-			"GetSessionRecording":    api.Read(d.getSessionRecording),
-			"VerifySessionRecording": api.Read(d.verifySessionRecording),
-			"GetIntegrity":           api.Read(d.getIntegrity),
+			"GetSessionRecording":     api.Read(d.getSessionRecording),
+			"VerifySessionRecording":  api.Read(d.verifySessionRecording),
+			"GetIntegrity":            api.Read(d.getIntegrity),
+			"HoldSessionRecording":    api.Write(d.holdSessionRecording),
+			"ReleaseSessionRecording": api.Write(d.releaseSessionRecording),
 
 			"ListSeenMachines":    api.Read(d.listSeenMachines),
 			"ApproveNodeIdentity": api.Write(d.approveNodeIdentity),

@@ -336,3 +336,22 @@ func TestGetIntegrity(t *testing.T) {
 		t.Errorf("got %q", code)
 	}
 }
+
+func TestHoldAndRelease(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	var out struct{ Held bool }
+	body := fmt.Sprintf(`{"SessionId":%q,"Reason":"case 7"}`, alice)
+	if _, code := f.call(t, "reader", "HoldSessionRecording", body, &out); code != "AccessDeniedException" {
+		t.Errorf("got %q", code)
+	}
+	if _, code := f.call(t, "admin", "HoldSessionRecording", fmt.Sprintf(`{"SessionId":%q}`, bob), &out); code != "ResourceNotFoundException" {
+		t.Errorf("no such recording: %q", code)
+	}
+	if status, code := f.call(t, "alice", "HoldSessionRecording", body, &out); status != http.StatusOK || !out.Held || !f.rec.Held(alice) {
+		t.Errorf("%d %s %+v", status, code, out)
+	}
+	if status, code := f.call(t, "alice", "ReleaseSessionRecording", fmt.Sprintf(`{"SessionId":%q}`, alice), &out); status != http.StatusOK || f.rec.Held(alice) {
+		t.Errorf("%d %s", status, code)
+	}
+}

@@ -188,8 +188,9 @@ type IntegrityFinding struct {
 type integrityRequest struct{}
 
 type integrityAnswer struct {
-	Checked   bool // false before the first check
-	CheckedAt string
+	RecordingBytes int64 // what recordings take on the disk
+	Checked        bool  // false before the first check
+	CheckedAt      string
 	*Integrity
 }
 
@@ -198,7 +199,11 @@ func (d *door) getIntegrity(ctx context.Context, c *api.Call, _ *integrityReques
 	if err := c.Authorize(ctx, "sekisho:GetIntegrity", "*"); err != nil {
 		return nil, err
 	}
-	out := &integrityAnswer{Integrity: &Integrity{Findings: []IntegrityFinding{}}}
+	size, err := d.Recorder.Bytes()
+	if err != nil {
+		return nil, err
+	}
+	out := &integrityAnswer{RecordingBytes: size, Integrity: &Integrity{Findings: []IntegrityFinding{}}}
 	if d.Integrity == nil {
 		return out, nil
 	}
@@ -206,4 +211,51 @@ func (d *door) getIntegrity(ctx context.Context, c *api.Call, _ *integrityReques
 		out.Checked, out.CheckedAt, out.Integrity = true, found.CheckedAt.UTC().Format(time.RFC3339), found
 	}
 	return out, nil
+}
+
+type holdRequest struct {
+	SessionID string `json:"SessionId"`
+	Reason    string
+}
+
+type holdAnswer struct {
+	SessionID string `json:"SessionId"`
+	Held      bool
+}
+
+const maxHoldReason = 256
+
+// holdSessionRecording keeps a recording from being removed.
+func (d *door) holdSessionRecording(ctx context.Context, c *api.Call, in *holdRequest) (*holdAnswer, error) {
+	var v awsproto.Constraints
+	v.Require("sessionId", in.SessionID != "")
+	v.Length("sessionId", in.SessionID, 0, 96)
+	v.Length("reason", in.Reason, 0, maxHoldReason)
+	if err := v.Err(); err != nil {
+		return nil, err
+	}
+	if err := d.authorize(ctx, c, "sekisho:HoldSessionRecording", in.SessionID); err != nil {
+		return nil, err
+	}
+	if err := d.Recorder.Hold(root.SessionID(in.SessionID), in.Reason); err != nil {
+		return nil, err
+	}
+	return &holdAnswer{SessionID: in.SessionID, Held: true}, nil
+}
+
+// releaseSessionRecording ends a hold.
+func (d *door) releaseSessionRecording(ctx context.Context, c *api.Call, in *verifyRequest) (*holdAnswer, error) {
+	var v awsproto.Constraints
+	v.Require("sessionId", in.SessionID != "")
+	v.Length("sessionId", in.SessionID, 0, 96)
+	if err := v.Err(); err != nil {
+		return nil, err
+	}
+	if err := d.authorize(ctx, c, "sekisho:ReleaseSessionRecording", in.SessionID); err != nil {
+		return nil, err
+	}
+	if err := d.Recorder.Release(root.SessionID(in.SessionID)); err != nil {
+		return nil, err
+	}
+	return &holdAnswer{SessionID: in.SessionID}, nil
 }

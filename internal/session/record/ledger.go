@@ -17,6 +17,10 @@ import (
 const (
 	ledgerStarted = "started"
 	ledgerSealed  = "sealed"
+	// A sealed recording was removed, by policy or by an administrator.
+	ledgerRemoved  = "removed"
+	ledgerHeld     = "held"     // it must not be removed,
+	ledgerReleased = "released" // or may be again
 )
 
 // entry is one line of ledger.ndjson.
@@ -28,7 +32,8 @@ type entry struct {
 	Path    string            `json:"path"`
 	Time    time.Time         `json:"time"`
 	Seal    string            `json:"seal,omitempty"` // SHA-256 of seal.json
-	Prev    string            `json:"prev"`           // SHA-256 of the line before, without its line feed
+	Reason  string            `json:"reason,omitempty"`
+	Prev    string            `json:"prev"` // SHA-256 of the line before, without its line feed
 }
 
 // ledgerWalker follows a ledger line by line.
@@ -94,12 +99,16 @@ type ledger struct {
 	size     int64
 	// started holds the recordings that have no seal.
 	started map[sekisho.SessionID]string
+	held    map[sekisho.SessionID]bool
+	// removing holds the directories of recordings that were removed before
+	// this process started: a crash may have left something of them.
+	removing []string
 }
 
 // openLedger reads the whole ledger: a server must not build upon one that
 // was tampered with.
 func openLedger(f *os.File, signer ed25519.PrivateKey, key string, keys Keys) (*ledger, error) {
-	l := &ledger{f: f, sign: signer, key: key, started: make(map[sekisho.SessionID]string)}
+	l := &ledger{f: f, sign: signer, key: key, started: make(map[sekisho.SessionID]string), held: make(map[sekisho.SessionID]bool)}
 	w := newLedgerWalker(f, keys)
 	for {
 		e, err := w.next()
@@ -110,11 +119,11 @@ func openLedger(f *os.File, signer ed25519.PrivateKey, key string, keys Keys) (*
 			return nil, err
 		}
 		switch e.Kind {
-		case ledgerStarted:
-			l.started[e.Session] = e.Path
-		case ledgerSealed:
-			delete(l.started, e.Session)
-			l.lastSeal = e.Seal
+		case ledgerStarted, ledgerSealed, ledgerHeld, ledgerReleased:
+			l.take(e)
+		case ledgerRemoved:
+			l.take(e)
+			l.removing = append(l.removing, e.Path)
 		default:
 			return nil, &Flaw{File: LedgerFile, Line: w.count, Problem: fmt.Sprintf("unknown kind %q", e.Kind)}
 		}
@@ -153,14 +162,23 @@ func (l *ledger) append(e entry) error {
 	l.count++
 	l.head = head
 	l.size += int64(len(line))
+	l.take(e)
+	return nil
+}
+
+// take notes what an entry says.
+func (l *ledger) take(e entry) {
 	switch e.Kind {
 	case ledgerStarted:
 		l.started[e.Session] = e.Path
 	case ledgerSealed:
 		delete(l.started, e.Session)
 		l.lastSeal = e.Seal
+	case ledgerHeld:
+		l.held[e.Session] = true
+	case ledgerReleased, ledgerRemoved:
+		delete(l.held, e.Session)
 	}
-	return nil
 }
 
 // begin lists a recording as started, unless it is.

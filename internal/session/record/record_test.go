@@ -1286,3 +1286,70 @@ func TestForwardedConnections(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// TestRetention: policy removes the oldest sealed recordings, says so in the
+// ledger, and leaves what is held, unsealed or altered.
+func TestRetention(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		r := open(t, dir, record.Options{})
+		ids := []sekisho.SessionID{"a-1", "a-2", "a-3", "a-4", "a-5"}
+		for i, id := range ids {
+			sealed(t, r, id, uint64(i))
+			<-time.After(time.Hour)
+		}
+		live := start(t, r, "a-live")
+		ok(t, r.Hold("a-1", "case 7"))
+		if err := r.Remove("a-1", "age"); sekisho.CodeOf(err) != sekisho.CodeConflict {
+			t.Errorf("removed a held recording: %v", err)
+		}
+		if err := r.Remove("a-live", "age"); sekisho.CodeOf(err) != sekisho.CodeConflict {
+			t.Errorf("removed a recording in progress: %v", err)
+		}
+		edit(t, filepath.Join(dirOf(t, dir, "a-2"), record.SealFile), func(b []byte) []byte { b[20] ^= 1; return b })
+		gone, err := r.Expire(t.Context(), record.Retention{MaxAge: 150 * time.Minute}, time.Now())
+		ok(t, err)
+		if len(gone) != 1 || gone[0].Session != "a-3" || gone[0].Reason != "age" || gone[0].Bytes == 0 {
+			t.Errorf("removed %+v", gone)
+		}
+		total, err := r.Bytes()
+		ok(t, err)
+		gone, err = r.Expire(t.Context(), record.Retention{MaxBytes: total - 1}, time.Now())
+		ok(t, err)
+		if len(gone) != 1 || gone[0].Session != "a-4" || gone[0].Reason != "size" {
+			t.Errorf("removed %+v", gone)
+		}
+		if _, err := r.Open("a-4"); !sekisho.IsNotFound(err) {
+			t.Errorf("still there: %v", err)
+		}
+		ok(t, live.Output([]byte("x")))
+		ok(t, r.Close())
+
+		// After a restart the hold is still in force; a crash in the middle of a
+		// removal is finished.
+		r = open(t, dir, record.Options{})
+		ok(t, os.MkdirAll(filepath.Join(dir, "recordings", filepath.Dir(dirOf(t, dir, "a-5")[len(filepath.Join(dir, "recordings")):]), "a-4"), 0o700))
+		gone, err = r.Expire(t.Context(), record.Retention{MaxAge: time.Nanosecond}, time.Now().Add(time.Hour))
+		ok(t, err)
+		if len(gone) != 1 || gone[0].Session != "a-5" {
+			t.Errorf("removed %+v", gone)
+		}
+		if m, err := filepath.Glob(filepath.Join(dir, "recordings", "*", "*", "a-4")); err != nil || len(m) > 0 {
+			t.Errorf("left of a removed recording: %v", m)
+		}
+		rep, err := record.VerifyLedger(os.DirFS(filepath.Join(dir, "recordings")), publicKeys(testKey(1)))
+		if len(rep.Removed) != 3 || rep.Removed["a-4"] != "size" {
+			t.Errorf("%+v", rep.Removed)
+		}
+		if len(rep.Flaws) != 1 || !strings.Contains(err.Error(), "a-2") {
+			t.Errorf("the altered seal alone is a flaw: %v", err)
+		}
+		ok(t, os.RemoveAll(dirOf(t, dir, "a-1")))
+		rep, _ = record.VerifyLedger(os.DirFS(filepath.Join(dir, "recordings")), publicKeys(testKey(1)))
+		if len(rep.Flaws) != 2 {
+			t.Errorf("a deletion is told from a removal: %v", rep.Err())
+		}
+		ok(t, r.Release("a-2"))
+	})
+}

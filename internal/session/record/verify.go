@@ -202,7 +202,16 @@ type LedgerReport struct {
 	Sealed     int64  // recordings with a seal
 	Unsealed   []sekisho.SessionID
 	Recordings map[sekisho.SessionID]string // every recording ever started, with its directory
+	Removed    map[sekisho.SessionID]string // by the server, with the reason
 	Flaws      []*Flaw
+}
+
+func knownKind(kind string) bool {
+	switch kind {
+	case ledgerStarted, ledgerSealed, ledgerRemoved, ledgerHeld, ledgerReleased:
+		return true
+	}
+	return false
 }
 
 // Err joins the flaws; nil if there are none.
@@ -225,7 +234,7 @@ func VerifyLedger(fsys fs.FS, keys Keys, heads ...LedgerHead) (LedgerReport, err
 }
 
 func verifyLedger(fsys fs.FS, keys Keys, heads []LedgerHead) (LedgerReport, error) {
-	rep := LedgerReport{Recordings: make(map[sekisho.SessionID]string)}
+	rep := LedgerReport{Recordings: make(map[sekisho.SessionID]string), Removed: make(map[sekisho.SessionID]string)}
 	f, err := fsys.Open(LedgerFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		rep.Flaws = append(rep.Flaws, &Flaw{Kind: Missing, File: LedgerFile, Problem: "it is missing"})
@@ -236,6 +245,11 @@ func verifyLedger(fsys fs.FS, keys Keys, heads []LedgerHead) (LedgerReport, erro
 	}
 	defer f.Close()
 	type known struct{ path, seal string }
+	type sealed struct {
+		entry    entry
+		previous string // seal
+	}
+	var seals []sealed
 	sessions := make(map[sekisho.SessionID]known)
 	var order []sekisho.SessionID
 	wanted := make(map[string]int64, len(heads))
@@ -259,28 +273,39 @@ func verifyLedger(fsys fs.FS, keys Keys, heads []LedgerHead) (LedgerReport, erro
 		if err != nil {
 			return rep, err
 		}
-		if e.Kind != ledgerStarted && e.Kind != ledgerSealed || checkID(e.Session) != nil || !validPath(e.Path, e.Session) {
+		if !knownKind(e.Kind) || checkID(e.Session) != nil || !validPath(e.Path, e.Session) {
 			add(&Flaw{File: LedgerFile, Line: w.count, Problem: "it is not understood"})
 			break
 		}
 		if _, ok := sessions[e.Session]; !ok {
 			order = append(order, e.Session)
 		}
-		sessions[e.Session] = known{e.Path, e.Seal}
+		switch e.Kind {
+		case ledgerStarted, ledgerSealed:
+			sessions[e.Session] = known{e.Path, e.Seal}
+		case ledgerRemoved:
+			rep.Removed[e.Session] = e.Reason
+		}
 		rep.Recordings[e.Session] = e.Path
 		if n, ok := wanted[w.head]; ok && (n == 0 || n == w.count) {
 			delete(wanted, w.head)
 		}
 		if e.Kind == ledgerSealed {
-			flaw, err := checkSeal(fsys, keys, e, lastSeal)
-			if err != nil {
-				return rep, err
-			}
-			if flaw != nil {
-				add(flaw)
-			}
+			seals = append(seals, sealed{e, lastSeal})
 			lastSeal = e.Seal
 			rep.Sealed++
+		}
+	}
+	for _, s := range seals {
+		if _, gone := rep.Removed[s.entry.Session]; gone {
+			continue
+		}
+		flaw, err := checkSeal(fsys, keys, s.entry, s.previous)
+		if err != nil {
+			return rep, err
+		}
+		if flaw != nil {
+			add(flaw)
 		}
 	}
 	if w.torn {

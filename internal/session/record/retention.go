@@ -1,0 +1,237 @@
+package record
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"time"
+
+	"sekisho"
+)
+
+// Retention says which sealed recordings may be removed. Zero fields keep
+// everything.
+type Retention struct {
+	MaxAge   time.Duration // since the seal
+	MaxBytes int64         // of all recordings together; the oldest go first
+}
+
+// Removed is a recording that was removed.
+type Removed struct {
+	Session sekisho.SessionID
+	Bytes   int64
+	Reason  string
+}
+
+// Expire removes the recordings that policy lets go of, each with a signed
+// entry in the ledger, and returns them. Recordings in progress, unsealed
+// ones and those under a hold stay. It continues after an error and returns
+// all of them.
+func (r *Recorder) Expire(ctx context.Context, p Retention, now time.Time) ([]Removed, error) {
+	if err := r.finishRemovals(); err != nil {
+		return nil, err
+	}
+	if p.MaxAge <= 0 && p.MaxBytes <= 0 {
+		return nil, nil
+	}
+	type stored struct {
+		id     sekisho.SessionID
+		sealed time.Time
+		bytes  int64
+	}
+	var all []stored
+	var total int64
+	for id, dir := range r.all() {
+		n, err := r.bytesOf(dir)
+		if err != nil {
+			return nil, err
+		}
+		total += n
+		if r.recording(id) != nil || r.Held(id) {
+			continue
+		}
+		text, err := r.readSmall(path.Join(dir, SealFile))
+		if err != nil {
+			continue // not sealed
+		}
+		// A seal that is not ours says nothing about its age: what was altered
+		// stays, for somebody to look at.
+		if seal, err := parseSeal(text, r.keys); err == nil && seal.Damage == "" {
+			all = append(all, stored{id, seal.SealedAt, n})
+		}
+	}
+	slices.SortFunc(all, func(a, b stored) int { return cmp.Or(a.sealed.Compare(b.sealed), cmp.Compare(a.id, b.id)) })
+	var removed []Removed
+	var errs []error
+	for _, s := range all {
+		if err := ctx.Err(); err != nil {
+			return removed, errors.Join(append(errs, err)...)
+		}
+		reason := ""
+		switch {
+		case p.MaxAge > 0 && now.Sub(s.sealed) > p.MaxAge:
+			reason = "age"
+		case p.MaxBytes > 0 && total > p.MaxBytes:
+			reason = "size"
+		default:
+			continue
+		}
+		if err := r.Remove(s.id, reason); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		total -= s.bytes
+		removed = append(removed, Removed{s.id, s.bytes, reason})
+	}
+	return removed, errors.Join(errs...)
+}
+
+// Remove removes a sealed recording. The ledger says so first: a recording
+// that is missing without that entry was not removed by the server.
+func (r *Recorder) Remove(id sekisho.SessionID, reason string) error {
+	dir, err := r.find(id)
+	if err != nil {
+		return err
+	}
+	if !r.Sealed(id) || r.recording(id) != nil {
+		return sekisho.Errorf(sekisho.CodeConflict, "The recording of session %s is not sealed yet.", id)
+	}
+	if r.Held(id) {
+		return sekisho.Errorf(sekisho.CodeConflict, "The recording of session %s is under a hold.", id).WithHint("Release it first.")
+	}
+	if err := r.ledger.note(entry{Kind: ledgerRemoved, Session: id, Path: dir, Reason: text(reason)}); err != nil {
+		return err
+	}
+	return r.deleteFiles(dir)
+}
+
+// Hold keeps a recording from being removed until Release. The ledger has it.
+func (r *Recorder) Hold(id sekisho.SessionID, reason string) error {
+	dir, err := r.find(id)
+	if err != nil {
+		return err
+	}
+	if r.Held(id) {
+		return nil
+	}
+	return r.ledger.note(entry{Kind: ledgerHeld, Session: id, Path: dir, Reason: text(reason)})
+}
+
+// Release ends a hold.
+func (r *Recorder) Release(id sekisho.SessionID) error {
+	dir, err := r.find(id)
+	if err != nil {
+		return err
+	}
+	if !r.Held(id) {
+		return nil
+	}
+	return r.ledger.note(entry{Kind: ledgerReleased, Session: id, Path: dir})
+}
+
+// Held reports whether a recording is under a hold.
+func (r *Recorder) Held(id sekisho.SessionID) bool {
+	r.ledger.mu.Lock()
+	defer r.ledger.mu.Unlock()
+	return r.ledger.held[id]
+}
+
+// note appends an entry and syncs it.
+func (l *ledger) note(e entry) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.append(e); err != nil {
+		return err
+	}
+	if err := l.f.Sync(); err != nil {
+		return fmt.Errorf("record: %s: %w", LedgerFile, err)
+	}
+	return nil
+}
+
+// finishRemovals deletes what a crash left of recordings that the ledger says
+// were removed.
+func (r *Recorder) finishRemovals() error {
+	r.ledger.mu.Lock()
+	left := r.ledger.removing
+	r.ledger.removing = nil
+	r.ledger.mu.Unlock()
+	for _, dir := range left {
+		if _, err := r.root.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err := r.deleteFiles(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deleteFiles deletes a recording. The seal goes last, so that what is left
+// after a crash is not taken for an unsealed recording.
+func (r *Recorder) deleteFiles(dir string) error {
+	if err := r.removeFilesBut(dir, SealFile); err != nil {
+		return err
+	}
+	for _, name := range []string{path.Join(dir, SealFile), dir} {
+		if err := r.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("record: %w", err)
+		}
+	}
+	return nil
+}
+
+func (r *Recorder) removeFilesBut(dir, keep string) error {
+	entries, err := fs.ReadDir(r.root.FS(), dir)
+	if err != nil {
+		return fmt.Errorf("record: %w", err)
+	}
+	for _, e := range entries {
+		if e.Name() == keep {
+			continue
+		}
+		if err := r.root.Remove(path.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("record: %w", err)
+		}
+	}
+	return nil
+}
+
+// Bytes returns what all recordings take on the disk.
+func (a *Archive) Bytes() (int64, error) {
+	var total int64
+	for _, dir := range a.all() {
+		n, err := a.bytesOf(dir)
+		if err != nil {
+			return 0, err
+		}
+		total += n
+	}
+	return total, nil
+}
+
+func (a *Archive) bytesOf(dir string) (int64, error) {
+	entries, err := fs.ReadDir(a.root.FS(), dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil // removed just now
+	}
+	if err != nil {
+		return 0, fmt.Errorf("record: %w", err)
+	}
+	var total int64
+	for _, e := range entries {
+		info, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return 0, fmt.Errorf("record: %w", err)
+		}
+		total += info.Size()
+	}
+	return total, nil
+}

@@ -302,7 +302,8 @@ func credentials(r *Result, region string, first server.FirstAdministrator) stri
 	b.WriteString("# The first administrator, written by sekishod setup. Change the password at the\n# first sign-in, and delete this file when you have stored what you need.\n")
 	fmt.Fprintf(&b, "# Console: %s/console/  user name %s  password %s\n", r.Endpoint, first.UserName, first.Password)
 	for _, kv := range [][2]string{
-		{"AWS_ENDPOINT_URL", r.Endpoint}, {"AWS_REGION", region}, {"AWS_CA_BUNDLE", r.CA}, {"SSL_CERT_FILE", r.CA},
+		{"AWS_ENDPOINT_URL", r.Endpoint}, {"AWS_REGION", region}, {"AWS_DEFAULT_REGION", region},
+		{"AWS_EC2_METADATA_DISABLED", "true"}, {"AWS_CA_BUNDLE", r.CA}, {"SSL_CERT_FILE", r.CA},
 		{"AWS_ACCESS_KEY_ID", first.AccessKeyID}, {"AWS_SECRET_ACCESS_KEY", first.SecretAccessKey},
 	} {
 		if kv[1] != "" {

@@ -10,11 +10,11 @@ import (
 	"fmt"
 	"hash"
 	"hash/crc32"
-	"hash/crc64"
 	"maps"
 	"slices"
 
 	"github.com/cespare/xxhash/v2"
+	"github.com/minio/crc64nvme"
 	"github.com/zeebo/xxh3"
 )
 
@@ -60,7 +60,7 @@ type algorithm struct {
 var algorithms = map[string]algorithm{
 	CRC32:     {4, func() hash.Hash { return crc32.NewIEEE() }, crc32.IEEE},
 	CRC32C:    {4, func() hash.Hash { return crc32.New(crc32.MakeTable(crc32.Castagnoli)) }, crc32.Castagnoli},
-	CRC64NVME: {8, func() hash.Hash { return crc64.New(crc64.MakeTable(nvme)) }, nvme},
+	CRC64NVME: {8, func() hash.Hash { return crc64nvme.New() }, nvme},
 	MD5:       {md5.Size, md5.New, 0},
 	SHA1:      {sha1.Size, sha1.New, 0},
 	SHA256:    {sha256.Size, sha256.New, 0},

@@ -49,6 +49,7 @@ var layers = []struct {
 		"sekisho/internal/activity/refusals",
 		"sekisho/internal/iam/authz",
 		"sekisho/internal/iam/calendar",
+		"sekisho/internal/session/access",
 		"sekisho/internal/session/broker",
 		"sekisho/internal/runcommand",
 		"sekisho/internal/node/control",

@@ -69,6 +69,9 @@ type SessionPermission struct {
 	UserAgent string
 	// ClientIP is where the client is connected from, or was last.
 	ClientIP string
+	// AccessRequest is the approved access request that the session was
+	// started under; "" if policies allowed it.
+	AccessRequest string
 }
 
 // Ending is how a session ends.

@@ -62,6 +62,9 @@ func (op Operation) Audits(member string) bool { return member != op.hidden && a
 // lower case. An operation can hide one of them with [Hide].
 var auditedMembers = nameSet(`
 	accountalias fieldindexnames minimumpasswordlength requiresymbols requirenumbers requireuppercasecharacters requirelowercasecharacters
+	constraints documents during entries except granteeprincipal grantid notafter notbefore operations
+	retiringprincipal sourceips weekdays zone
+	accessrequestid approvals approvers breakglass durationseconds mine open requesters
 	attributename includelinkedaccounts accountidentifiers datasources fieldindexnames
 	allowuserstochangepassword maxpasswordage passwordreuseprevention hardexpiry
 	accesskeyid accountidstoadd accountidstoremove action actionnames activationid agent agentname agentstatus

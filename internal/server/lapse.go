@@ -9,6 +9,7 @@ import (
 	"sekisho"
 	"sekisho/internal/api/ssm"
 	"sekisho/internal/iam/authz"
+	"sekisho/internal/session/access"
 )
 
 // lapseEvery is how often the permissions of sessions that end with them are
@@ -120,6 +121,12 @@ func (w *lapseWatch) allowance(
 	if err != nil {
 		return nil, err
 	}
+	var granted *access.Request
+	if requestID := x.Permission.AccessRequest; requestID != "" {
+		if granted, err = w.s.access.Request(ctx, requestID); err != nil {
+			return nil, err
+		}
+	}
 	facts := authz.Facts{Principal: &p, Secure: true, UserAgent: x.Permission.UserAgent, Region: w.s.cfg.Region}
 	facts.SourceIP, _ = netip.ParseAddr(x.Permission.ClientIP) // no condition matches an unknown address
 	return func(at time.Time) (bool, string, error) {
@@ -127,7 +134,11 @@ func (w *lapseWatch) allowance(
 		v, _, err := request.Decide(ctx, func(ctx context.Context, action, resource string, keys ...authz.Key) (authz.Verdict, error) {
 			return w.authorizer.Decide(ctx, &facts, action, resource, keys...)
 		})
-		return v.Allowed, v.Message, err
+		if err != nil || v.Allowed || v.Explicit || granted == nil {
+			return v.Allowed, v.Message, err
+		}
+		status := granted.At(at)
+		return status == access.Approved, "the access request " + granted.ID + " is " + string(status) + ".", nil
 	}, nil
 }
 

@@ -46,6 +46,7 @@ import (
 	"sekisho/internal/node/inventory"
 	"sekisho/internal/runcommand"
 	"sekisho/internal/server/datalock"
+	"sekisho/internal/session/access"
 	"sekisho/internal/session/broker"
 	"sekisho/internal/session/record"
 	"sekisho/internal/session/relay"
@@ -136,6 +137,7 @@ type Server struct {
 	foreign    seldom
 	api        *api.Server
 	requests   *ssm.PolicyRequests
+	access     *access.Service
 	events     *console.ChangeFeed
 	bus        *event.Bus
 	console    http.Handler
@@ -264,7 +266,9 @@ func (s *Server) routes() error {
 	if err != nil {
 		return err
 	}
+	s.access = access.New(access.Config{Store: s.db, Now: s.cfg.Now, Changed: s.accessChanged})
 	forSSM := ssm.Config{
+		Access: s.access, Tokens: userTokens{s.Directory},
 		Fleet: s.Fleet, Broker: s.broker, Documents: doclibrary.New(s.db, yamljson.Texts{}, sessionLogs{s}, nil), Roles: nodeRoles{s.Directory}, Channels: s.Channels,
 		Inventory: inventory.New(s.db), Settings: settings.New(s.db, nil), Commands: s.commands, Outputs: outputs{s},
 		Region: s.cfg.Region, Account: s.cfg.Account, StrictDocuments: s.cfg.StrictDocuments,
@@ -283,7 +287,7 @@ func (s *Server) routes() error {
 			cloudtrail.New(cloudtrail.Config{Trail: s.trail, Account: s.cfg.Account}),
 			sekishoapi.New(sekishoapi.Config{
 				Recorder: s.recorder, Integrity: s.lastCheck, Sessions: s.broker, Fleet: s.Fleet, Account: s.cfg.Account, Region: s.cfg.Region,
-				Directory: s.Directory, Authorizer: authorizer, Requests: s.requests, StartChecks: startChecks{s}, Events: s.bus, Resumer: s.resumer(),
+				Directory: s.Directory, Authorizer: authorizer, Requests: s.requests, Access: s.access, StartChecks: startChecks{s}, Events: s.bus, Resumer: s.resumer(),
 				Installer: installer{installs},
 			}),
 		},

@@ -43,6 +43,8 @@ var inputs = map[string]map[string]any{
 		"CancelCommand":        map[string]any{"CommandId": "00000000-0000-4000-8000-000000000000"},
 		"GetParameters":        map[string]any{"Names": []string{"name"}},
 		"CreateDocument":       map[string]any{"Name": "My-Document", "Content": `{"schemaVersion":"1.0","sessionType":"Standard_Stream"}`, "DocumentType": "Session"},
+		"StartAccessRequest":   map[string]any{"Reason": "x", "Targets": []any{map[string]any{"Key": "InstanceIds", "Values": []string{"TARGET"}}}},
+		"GetAccessToken":       map[string]any{"AccessRequestId": "oi-0123456789ab"},
 	},
 	"cloudtrail": {"": map[string]any{}},
 	// Without an ID a request to poll is refused once it is known to be the
@@ -69,7 +71,7 @@ var inputs = map[string]map[string]any{
 		"resourceArn": "arn:aws:logs:eu-central-1:123456789012:log-group:group", "tags": map[string]string{"k": "v"}, "tagKeys": []string{"k"},
 	}},
 	"sekisho": {"": map[string]any{
-		"SessionId": "alice-aaaaaaaaaaaaaaaaaaaaaaaaaa", "Fingerprint": "0f1e", "InstanceId": "TARGET", "Name": "holidays", "UserName": "admin", "PolicyName": "p", "Targets": []string{"*"}, "PrincipalArn": "arn:aws:iam::123456789012:user/nobody",
+		"AccessRequestId": "oi-0123456789ab", "SessionId": "alice-aaaaaaaaaaaaaaaaaaaaaaaaaa", "Fingerprint": "0f1e", "InstanceId": "TARGET", "Name": "holidays", "UserName": "admin", "PolicyName": "p", "Targets": []string{"*"}, "PrincipalArn": "arn:aws:iam::123456789012:user/nobody",
 		"Action": "ssm:StartSession", "Target": "TARGET", "State": "state", "Answer": map[string]any{"id": "x"},
 		"Questions": []any{map[string]any{"Action": "ssm:StartSession", "Target": "TARGET"}},
 	}},

@@ -69,6 +69,13 @@ func examples(o event.Origin) []*event.Event {
 			Version: "6xiMqrpDETjonfDyUVmJvKfJUdvGKPb5", Former: "Zk3WnO1yQ0bq7m5iBJwqY3W0ZcXo8uV2",
 		}),
 	}
+	change := event.AccessChange{
+		At: at(56, 0), ID: "oi-0123456789ab", Status: "Approved", Requester: "arn:aws:iam::123456789012:user/alice", Nodes: []string{string(node)},
+		Reason: "ticket 4711", Rule: "prod", DecidedBy: "arn:aws:iam::123456789012:user/bob", DecisionNote: "agreed by phone", ExpiresAt: at(59, 0),
+	}
+	glass := change
+	glass.Rule, glass.DecidedBy, glass.DecisionNote = "", "", ""
+	all = append(all, o.Access(change), o.BreakGlass(glass))
 	for i, e := range all {
 		e.ID = fmt.Sprintf("6a7e8feb-b491-4cf7-a9f1-%012d", i)
 	}

@@ -30,6 +30,9 @@ const (
 	NodeIdentityInDoubt Type = "Node Identity In Doubt"
 	RegistrationRefused Type = "Registration Refused"
 
+	AccessRequestChanged Type = "Access Request Changed" // created, approved, rejected or revoked
+	BreakGlassUsed       Type = "Break Glass Used"       // access without approval
+
 	// APICall is a call that begins, resumes or ends a session, in the very
 	// form that AWS has. Who does not ask for it gets the others only, which
 	// say the same and more.
@@ -47,7 +50,7 @@ func Types() []Type {
 	return []Type{
 		SessionStarted, SessionEnded, SessionFailed, SessionDenied,
 		NodeUp, NodeDown, NodeAddressChanged, NodeIdentityChanged, NodeIdentityInDoubt, RegistrationRefused,
-		APICall, SessionLogRewritten,
+		APICall, SessionLogRewritten, AccessRequestChanged, BreakGlassUsed,
 	}
 }
 

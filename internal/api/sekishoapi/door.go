@@ -11,6 +11,7 @@ import (
 	"sekisho/internal/api"
 	"sekisho/internal/iam/authz"
 	"sekisho/internal/iam/identity"
+	"sekisho/internal/session/access"
 	"sekisho/internal/session/record"
 	"sekisho/internal/wire/awsproto"
 )
@@ -39,6 +40,8 @@ type Config struct {
 	Events      Events
 	// Resumer is nil where sessions are resumed with credentials only.
 	Resumer Resumer
+	// Access manages just-in-time access.
+	Access *access.Service
 	// Installer words how a machine gets its agent.
 	Installer Installer
 	Region    string
@@ -77,5 +80,6 @@ func New(cfg Config) *api.Door {
 	maps.Copy(out.Operations, d.startOperations())
 	maps.Copy(out.Operations, d.calendarOperations())
 	maps.Copy(out.Operations, d.grantOperations())
+	maps.Copy(out.Operations, d.accessOperations())
 	return out
 }

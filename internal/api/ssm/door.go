@@ -19,6 +19,7 @@ import (
 	"sekisho/internal/node/fleet"
 	"sekisho/internal/node/inventory"
 	"sekisho/internal/runcommand"
+	"sekisho/internal/session/access"
 	"sekisho/internal/session/broker"
 	"sekisho/internal/session/settings"
 	"sekisho/internal/ssmdoc"
@@ -64,6 +65,8 @@ type Config struct {
 	Settings  *settings.Settings
 	Commands  *runcommand.Engine
 	Outputs   Outputs // nil takes every bucket
+	Access    *access.Service
+	Tokens    UserTokens
 	// Registrations and Renewals let machines in; nil lets in all.
 	Registrations, Renewals *admission.Gate
 	Region                  string
@@ -82,6 +85,8 @@ func New(cfg Config) *api.Door {
 	return &api.Door{
 		Service: "ssm", Protocol: awsproto.JSON,
 		Operations: map[string]api.Operation{
+			"StartAccessRequest":  api.Write(d.startAccess),
+			"GetAccessToken":      api.Write(d.getAccessToken),
 			"StartSession":        api.Write(d.startSession),
 			"ResumeSession":       api.Write(d.resumeSession),
 			"TerminateSession":    api.Write(d.terminateSession),

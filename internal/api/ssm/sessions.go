@@ -56,7 +56,7 @@ func (d *door) startSession(ctx context.Context, c *api.Call, in *startSessionRe
 	if err != nil {
 		return nil, err
 	}
-	node, err := d.authorizeStart(ctx, c, in.Target, name)
+	node, requestID, err := d.authorizeStart(ctx, c, in.Target, name)
 	if err != nil {
 		return nil, err
 	}
@@ -85,13 +85,18 @@ func (d *door) startSession(ctx context.Context, c *api.Call, in *startSessionRe
 		Reason: in.Reason, Owner: c.Principal, SourceIP: c.SourceIP.String(),
 		Permission: sekisho.SessionPermission{
 			Principal: *c.Principal, Document: name, UserAgent: safetext.Line(c.UserAgent, maxUserAgent), ClientIP: c.SourceIP.String(),
+			AccessRequest: requestID,
 		},
 	})
 	if err != nil {
 		return nil, err
 	}
 	out := &channelAnswer{SessionID: string(s.ID), TokenValue: s.Token, StreamURL: streamURL(c, s.ID)}
-	c.Annotate(map[string]any{"sessionId": out.SessionID, "tokenValue": out.TokenValue, "streamUrl": out.StreamURL})
+	notes := map[string]any{"sessionId": out.SessionID, "tokenValue": out.TokenValue, "streamUrl": out.StreamURL}
+	if requestID != "" {
+		notes["accessRequestId"] = requestID
+	}
+	c.Annotate(notes)
 	return out, nil
 }
 
@@ -111,21 +116,34 @@ func personal(userAgent string) bool {
 
 // authorizeStart decides on the node and on the document, by the two passes of
 // [authz.StartSession]. It returns the node, which is nil when there is none of
-// that name.
-func (d *door) authorizeStart(ctx context.Context, c *api.Call, target, docName string) (*sekisho.Node, error) {
+// that name. An approved access request allows what no policy allows, but does
+// not override a Deny; its ID is returned.
+func (d *door) authorizeStart(
+	ctx context.Context, c *api.Call, target, docName string,
+) (node *sekisho.Node, requestID string, err error) {
 	question, node, err := d.startPolicyRequest(ctx, target, docName)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	v, _, err := question.Decide(ctx, c.Decide)
 	if err != nil {
-		return nil, err
+		return nil, "", err
+	}
+	if !v.Allowed && !v.Explicit {
+		r, err := d.granted(ctx, c, node)
+		if err != nil {
+			return nil, "", err
+		}
+		if r != nil {
+			c.Allow()
+			return node, r.ID, nil
+		}
 	}
 	if !v.Allowed {
-		return nil, api.Denied(v)
+		return nil, "", api.Denied(v)
 	}
 	c.Allow()
-	return node, nil
+	return node, "", nil
 }
 
 type sessionRequest struct {
@@ -231,11 +249,19 @@ type session struct {
 	LogNotDelivered string `json:"LogNotDelivered,omitempty"`
 	// And why it ended: Details without what it says about the log.
 	EndReason string `json:"EndReason,omitempty"`
+	// And the access request that it was started under.
+	AccessRequestID string `json:"AccessRequestId,omitempty"`
 	// And as whom it runs on the node, empty for the agent's default, and how
 	// many minutes it may be idle.
 	RunAsUser   string `json:"RunAsUser,omitempty"`
 	IdleTimeout string `json:"IdleSessionTimeout,omitempty"`
 }
+
+// The access types of sessions.
+const (
+	accessStandard   = "Standard"
+	accessJustInTime = "JustInTime"
+)
 
 // outputURL is where a session's log is.
 type outputURL struct {
@@ -336,8 +362,11 @@ func sessionFilter(q *broker.Query, key, value string) error {
 	case "SessionId":
 		q.ID = value
 	case "AccessType":
-		if value != "Standard" { // just-in-time access does not exist here
-			q.ID = "-"
+		switch value {
+		case accessStandard, accessJustInTime:
+			q.AccessType = value
+		default:
+			q.ID = "-" // there is no other
 		}
 	default:
 		return awsproto.SenderError("InvalidFilterKey", "The specified filter key %q is not valid: use InvokedAfter, InvokedBefore, Target, Owner, Status, SessionId or AccessType.", key)
@@ -349,8 +378,11 @@ func (d *door) describeSession(s *sekisho.Session) session {
 	out := session{
 		SessionID: string(s.ID), Target: string(s.Target), Status: string(s.Status),
 		StartDate: awsproto.NewEpoch(s.StartedAt), EndDate: awsproto.NewEpoch(s.EndedAt),
-		DocumentName: s.DocumentName, Owner: s.Owner, Reason: s.Reason, Details: s.Details, EndReason: s.Details, AccessType: "Standard",
+		DocumentName: s.DocumentName, Owner: s.Owner, Reason: s.Reason, Details: s.Details, EndReason: s.Details, AccessType: accessStandard,
 		Recording: string(s.Recording), LogNotDelivered: s.Missing(),
+	}
+	if s.Permission != nil && s.Permission.AccessRequest != "" {
+		out.AccessType, out.AccessRequestID = accessJustInTime, s.Permission.AccessRequest
 	}
 	if s.Logs.Bucket != "" {
 		out.OutputURL.S3 = "s3://" + s.Logs.Bucket + "/" + s.Logs.Key

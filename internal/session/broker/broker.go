@@ -48,6 +48,9 @@ type Query struct {
 	Status        sekisho.SessionStatus
 	ID            string
 	Lapsing       bool // only those with a Permission
+	// AccessType selects sessions started under an access request (JustInTime),
+	// or the others (Standard).
+	AccessType string
 	// After is the session that ended the previous page.
 	After sekisho.SessionID
 	Limit int
@@ -191,7 +194,7 @@ func (b *Broker) Start(ctx context.Context, in Request) (*Started, error) {
 	if in.Plan.Encrypted {
 		s.Recording = sekisho.RecordingEncrypted
 	}
-	if in.Plan.EndWhenDenied {
+	if in.Plan.EndWhenDenied || in.Permission.AccessRequest != "" {
 		s.Permission = &in.Permission
 	}
 	logs, err := in.Plan.Logs(string(s.ID))

@@ -40,6 +40,9 @@ func Instance() sekisho.NodeID {
 // Association returns the ID of a new association of an instance profile.
 func Association() string { return "iip-assoc-" + hex.EncodeToString(random(9))[:17] }
 
+// AccessRequest returns a new ID of a request for just-in-time access.
+func AccessRequest() string { return "oi-" + hex.EncodeToString(random(6)) }
+
 // ActivationCode returns the secret half of an activation: 20 letters and
 // digits, 100 bits.
 func ActivationCode() string { return base32Text(13)[:20] }

@@ -1,0 +1,241 @@
+package servertest_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"sekisho/internal/server"
+	"sekisho/internal/servertest"
+	"sekisho/internal/wire/sigv4"
+)
+
+// accessActions are what people need to request access.
+var accessActions = []string{"ssm:StartAccessRequest", "ssm:GetAccessToken"}
+
+type accessFixture struct {
+	*servertest.Server
+	t      *testing.T
+	ahead  atomic.Int64
+	node   *servertest.Node
+	ann    sigv4.Credentials // may request, and start nothing
+	bob    sigv4.Credentials // may approve
+	carl   sigv4.Credentials // likewise
+	target fields
+}
+
+func newAccessFixture(t *testing.T, rules ...fields) *accessFixture {
+	t.Helper()
+	base := time.Now()
+	f := &accessFixture{t: t}
+	f.Server = servertest.StartWith(t, func(c *server.Config) {
+		c.Now = func() time.Time { return base.Add(time.Duration(f.ahead.Load())) }
+	})
+	f.node = f.Node()
+	f.node.Connect()
+	f.ok(f.Admin, "ssm", "AddTagsToResource", fields{
+		"ResourceType": "ManagedInstance", "ResourceId": f.node.ID, "Tags": []fields{{"Key": "Env", "Value": "prod"}},
+	})
+	for _, r := range rules {
+		f.ok(f.Admin, "sekisho", "PutAccessRule", r)
+	}
+	f.ann = f.User("ann", servertest.Allow("*", append([]string{"sekisho:ApproveAccessRequest", "sekisho:RevokeAccessRequest"}, accessActions...)...))
+	approve := servertest.Allow("*", "sekisho:ApproveAccessRequest", "sekisho:RejectAccessRequest", "sekisho:RevokeAccessRequest", "sekisho:ListAccessRequests")
+	f.bob, f.carl = f.User("bob", approve), f.User("carl", approve)
+	f.target = fields{"Reason": "ticket 4711", "Targets": []fields{{"Key": "InstanceIds", "Values": []string{f.node.ID}}}}
+	return f
+}
+
+func (f *accessFixture) ok(c sigv4.Credentials, service, operation string, in fields) servertest.Answer {
+	f.t.Helper()
+	a := f.JSON(c, service, operation, in)
+	if a.Status != http.StatusOK {
+		f.t.Fatalf("%s: %d %s", operation, a.Status, a.Body)
+	}
+	return a
+}
+
+func (f *accessFixture) refused(code string, c sigv4.Credentials, service, operation string, in fields) {
+	f.t.Helper()
+	if a := f.JSON(c, service, operation, in); a.Code() != code {
+		f.t.Errorf("%s: %d %s, want %s", operation, a.Status, a.Body, code)
+	}
+}
+
+func (f *accessFixture) request(in fields) string {
+	f.t.Helper()
+	var out struct{ AccessRequestID string }
+	f.ok(f.ann, "ssm", "StartAccessRequest", in).Decode(f.t, &out)
+	return out.AccessRequestID
+}
+
+type accessToken struct {
+	AccessRequestStatus string
+	Credentials         *struct{ AccessKeyID, SecretAccessKey, SessionToken string }
+}
+
+func (f *accessFixture) token(id, status string) accessToken {
+	f.t.Helper()
+	var out accessToken
+	f.ok(f.ann, "ssm", "GetAccessToken", fields{"AccessRequestId": id}).Decode(f.t, &out)
+	if out.AccessRequestStatus != status || (out.Credentials != nil) != (status == "Approved") {
+		f.t.Errorf("the token of a request that should be %s: %+v", status, out)
+	}
+	return out
+}
+
+// TestAccessRequestApprovals: two people approve a request, of whom the
+// requester is neither; then sessions start under it, and the audit trail has
+// its ID at every step. Revoking it ends the sessions.
+func TestAccessRequestApprovals(t *testing.T) {
+	t.Parallel()
+	f := newAccessFixture(t, fields{"Name": "prod", "Tags": []fields{{"Key": "Env", "Value": "prod"}}, "Approvals": 2, "DurationSeconds": 3600})
+	start := fields{"Target": f.node.ID}
+	f.refused("AccessDeniedException", f.ann, "ssm", "StartSession", start)
+	id := f.request(f.target)
+	decide := func(reason string) fields { return fields{"AccessRequestId": id, "Reason": reason} }
+	f.token(id, "Pending")
+	f.refused("AccessDeniedException", f.ann, "sekisho", "ApproveAccessRequest", decide("mine"))
+	f.refused("ResourceNotFoundException", f.Admin, "ssm", "GetAccessToken", fields{"AccessRequestId": id})
+	f.ok(f.bob, "sekisho", "ApproveAccessRequest", decide("fine"))
+	f.token(id, "Pending") // one of two
+	f.refused("AccessDeniedException", f.ann, "ssm", "StartSession", start)
+	if a := f.JSON(f.bob, "sekisho", "ApproveAccessRequest", decide("again")); a.Status == http.StatusOK {
+		t.Error("one person approved twice")
+	}
+	f.refused("ValidationException", f.carl, "sekisho", "ApproveAccessRequest", decide(""))
+	f.ok(f.carl, "sekisho", "ApproveAccessRequest", decide("fine, too"))
+	got := f.token(id, "Approved")
+	x := f.Session(sigv4.Credentials{
+		AccessKeyID: got.Credentials.AccessKeyID, SecretAccessKey: got.Credentials.SecretAccessKey, SessionToken: got.Credentials.SessionToken,
+	}, f.node)
+	var listed struct {
+		Sessions []struct{ AccessType, AccessRequestID string }
+	}
+	f.ok(f.Admin, "ssm", "DescribeSessions", fields{"State": "Active", "Filters": []fields{{"key": "AccessType", "value": "JustInTime"}}}).Decode(t, &listed)
+	if len(listed.Sessions) != 1 || listed.Sessions[0].AccessType != "JustInTime" || listed.Sessions[0].AccessRequestID != id {
+		t.Errorf("%+v", listed)
+	}
+	// It gives access to its own nodes only.
+	other := f.Node()
+	other.Connect()
+	f.refused("AccessDeniedException", f.ann, "ssm", "StartSession", fields{"Target": other.ID})
+
+	f.ok(f.bob, "sekisho", "RevokeAccessRequest", decide("done"))
+	if why := ended(f.Server, x.ID); !strings.Contains(why, id) {
+		t.Errorf("the session ended because %q", why)
+	}
+	f.token(id, "Revoked")
+	f.refused("AccessDeniedException", f.ann, "ssm", "StartSession", start)
+	for _, name := range []string{"StartAccessRequest", "ApproveAccessRequest", "StartSession", "RevokeAccessRequest"} {
+		found := false
+		for _, e := range f.Events(name) {
+			b, err := json.Marshal(e)
+			must(t, err)
+			found = found || strings.Contains(string(b), id)
+		}
+		if !found {
+			t.Errorf("no event %s of the audit trail has the ID of the request", name)
+		}
+	}
+}
+
+// TestAccessRequestsExpire: access ends when its time is over, and so does what
+// it opened.
+func TestAccessRequestsExpire(t *testing.T) {
+	t.Parallel()
+	f := newAccessFixture(t, fields{"Name": "auto", "Approvals": 0, "DurationSeconds": 1800})
+	id := f.request(f.target)
+	f.token(id, "Approved")
+	x := f.Session(f.ann, f.node)
+	f.ahead.Store(int64(29 * time.Minute))
+	x.Check(t)
+	f.ahead.Store(int64(30 * time.Minute))
+	if why := ended(f.Server, x.ID); !strings.Contains(why, id) {
+		t.Errorf("the session ended because %q", why)
+	}
+	f.token(id, "Expired")
+	f.refused("AccessDeniedException", f.ann, "ssm", "StartSession", fields{"Target": f.node.ID})
+}
+
+// TestAccessRules: which rule applies to a request, and who may decide.
+func TestAccessRules(t *testing.T) {
+	t.Parallel()
+	f := newAccessFixture(t,
+		fields{"Name": "prod", "Tags": []fields{{"Key": "Env", "Value": "prod"}}, "Approvals": 1, "DurationSeconds": 60, "Approvers": []string{"arn:aws:iam::*:user/c*l"}},
+		fields{"Name": "others", "Requesters": []string{"arn:aws:iam::*:user/zoe"}, "Approvals": 0, "DurationSeconds": 60},
+	)
+	id := f.request(f.target)
+	f.refused("AccessDeniedException", f.bob, "sekisho", "ApproveAccessRequest", fields{"AccessRequestId": id, "Reason": "no approver"})
+	f.ok(f.carl, "sekisho", "RejectAccessRequest", fields{"AccessRequestId": id, "Reason": "not now"})
+	f.token(id, "Rejected")
+	plain := f.Node()
+	f.refused("AccessDeniedException", f.ann, "ssm", "StartAccessRequest",
+		fields{"Reason": "x", "Targets": []fields{{"Key": "InstanceIds", "Values": []string{plain.ID}}}})
+	f.ok(f.Admin, "sekisho", "PutAccessRule", fields{"Name": "prod-2", "Approvals": 1, "DurationSeconds": 60})
+	f.refused("ValidationException", f.ann, "ssm", "StartAccessRequest", f.target) // two rules apply
+	f.ok(f.Admin, "sekisho", "DeleteAccessRule", fields{"Name": "prod-2"})
+	for name, bad := range map[string]fields{
+		"name":      {"Name": "a b", "Approvals": 1, "DurationSeconds": 60},
+		"approvals": {"Name": "rule", "Approvals": 11, "DurationSeconds": 60},
+		"duration":  {"Name": "rule", "Approvals": 1, "DurationSeconds": 86401},
+		"approver":  {"Name": "rule", "Approvals": 1, "DurationSeconds": 60, "Approvers": []string{"carl"}},
+	} {
+		if a := f.JSON(f.Admin, "sekisho", "PutAccessRule", bad); a.Status != http.StatusBadRequest {
+			t.Errorf("a rule with a bad %s: %d %s", name, a.Status, a.Body)
+		}
+	}
+	var rules struct{ AccessRules []struct{ Name string } }
+	f.ok(f.Admin, "sekisho", "ListAccessRules", fields{}).Decode(t, &rules)
+	if len(rules.AccessRules) != 2 {
+		t.Errorf("%+v", rules)
+	}
+	for name, bad := range map[string]fields{
+		"no reason":    {"Targets": f.target["Targets"]},
+		"two lines":    {"Reason": "a\nb", "Targets": f.target["Targets"]},
+		"no targets":   {"Reason": "x"},
+		"another key":  {"Reason": "x", "Targets": []fields{{"Key": "tag:Env", "Values": []string{"prod"}}}},
+		"not a node":   {"Reason": "x", "Targets": []fields{{"Key": "InstanceIds", "Values": []string{"web-1"}}}},
+		"unknown node": {"Reason": "x", "Targets": []fields{{"Key": "InstanceIds", "Values": []string{"mi-0123456789abcdef0"}}}},
+	} {
+		if a := f.JSON(f.ann, "ssm", "StartAccessRequest", bad); a.Status != http.StatusBadRequest {
+			t.Errorf("%s: %d %s", name, a.Status, a.Body)
+		}
+	}
+}
+
+// TestBreakGlass: access without approval needs a permission of its own, and
+// raises an alarm.
+func TestBreakGlass(t *testing.T) {
+	t.Parallel()
+	f := newAccessFixture(t)
+	f.target["BreakGlass"] = true
+	f.refused("AccessDeniedException", f.ann, "ssm", "StartAccessRequest", f.target)
+	dora := f.User("dora", servertest.Allow("*", append([]string{"sekisho:BreakGlass"}, accessActions...)...))
+	var out struct{ AccessRequestID string }
+	f.ok(dora, "ssm", "StartAccessRequest", f.target).Decode(t, &out)
+	f.Session(dora, f.node).Check(t)
+	alarms := f.Events("BreakGlassUsed")
+	b, err := json.Marshal(alarms)
+	must(t, err)
+	if len(alarms) != 1 || !strings.Contains(string(b), out.AccessRequestID) || !strings.Contains(string(b), "ticket 4711") {
+		t.Errorf("in the audit trail: %s", b)
+	}
+	f.Eventually("the event", func() bool {
+		return strings.Contains(f.ok(f.Admin, "sekisho", "ListEvents", fields{"DetailType": "Break Glass Used"}).Body, out.AccessRequestID)
+	})
+}
+
+// TestAccessRequestsDoNotOverrideDeny: an approval allows what no policy allows,
+// and nothing that a policy denies.
+func TestAccessRequestsDoNotOverrideDeny(t *testing.T) {
+	t.Parallel()
+	f := newAccessFixture(t, fields{"Name": "auto", "Approvals": 0, "DurationSeconds": 1800})
+	eve := f.User("eve", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"ssm:StartAccessRequest","Resource":"*"},
+		{"Effect":"Deny","Action":"ssm:StartSession","Resource":"*"}]}`)
+	f.ok(eve, "ssm", "StartAccessRequest", f.target)
+	f.refused("AccessDeniedException", eve, "ssm", "StartSession", fields{"Target": f.node.ID})
+}

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"sekisho"
@@ -185,7 +186,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if o.Webhook != "" {
 		vars = append(vars, variable{"SEKISHO_WEBHOOK_SECRET", st.WebhookSecret})
 	}
-	if err := writeEnv(dir, vars); err != nil {
+	if err := writeEnv(dir, o.AgentsDir, vars); err != nil {
 		return err
 	}
 	if err := connected(ctx, srv, len(agents)); err != nil {
@@ -260,7 +261,13 @@ func listen(addr, last string) (net.Listener, error) {
 			}
 		}
 	}
-	return net.Listen("tcp", addr)
+	l, err := net.Listen("tcp", addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, sekisho.Errorf(sekisho.CodeInUse, "Another program listens on %s.", addr).
+			WithHint("Choose another address: make run LISTEN=%s, or sekishod dev --listen %s. Port 0 takes a free one.",
+				net.JoinHostPort(host, "0"), net.JoinHostPort(host, "0"))
+	}
+	return l, err
 }
 
 // dialable is where a client on this machine reaches a listener.

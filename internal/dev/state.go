@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 
@@ -73,15 +74,48 @@ func writeSecret(path string, b []byte) error {
 // variable is one line of DIR/env.
 type variable struct{ name, value string }
 
-// writeEnv writes DIR/env, which a shell sources.
-func writeEnv(dir string, vars []variable) error {
+// pluginName is the name under which the aws command runs its plugin.
+const pluginName = "session-manager-plugin"
+
+// writeEnv writes DIR/env, which a shell sources. It puts the folder programs on
+// PATH and, if AWS's plugin is not installed, sekisho in its place.
+func writeEnv(dir, programs string, vars []variable) error {
 	var b strings.Builder
 	b.WriteString("# Written by sekishod dev. Source it: . " + shellquote.Quote(filepath.Join(dir, "env")) + "\n")
 	for _, v := range vars {
 		// Plain values stay without quotes, for readers that are no shell.
 		b.WriteString("export " + v.name + "=" + shellquote.Quote(v.value) + "\n")
 	}
+	paths, err := commandPaths(dir, programs)
+	if err != nil {
+		return err
+	}
+	for _, p := range paths {
+		// Sourcing the file again must not make PATH longer.
+		b.WriteString("case \":$PATH:\" in *:" + shellquote.Quote(p) + ":*) ;; *) export PATH=\"$PATH\":" + shellquote.Quote(p) + " ;; esac\n")
+	}
 	// aws CLIs before 2.13 do not know AWS_ENDPOINT_URL.
 	b.WriteString(`aws() { command aws --endpoint-url "$AWS_ENDPOINT_URL" "$@"; }` + "\n")
 	return writeSecret(filepath.Join(dir, "env"), []byte(b.String()))
+}
+
+// commandPaths returns the folders to add to PATH: that of sekisho, and one in
+// which sekisho has the name of AWS's plugin.
+func commandPaths(dir, programs string) ([]string, error) {
+	client := filepath.Join(programs, "sekisho")
+	if _, err := os.Stat(client); err != nil {
+		return nil, nil // only the server was built
+	}
+	paths := []string{programs}
+	plugin := filepath.Join(dir, "bin", pluginName)
+	if found, err := exec.LookPath(pluginName); err == nil && found != plugin {
+		return paths, nil
+	}
+	if err := os.MkdirAll(filepath.Dir(plugin), 0o700); err != nil {
+		return nil, err
+	}
+	if err := os.Remove(plugin); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	return append(paths, filepath.Dir(plugin)), os.Symlink(client, plugin)
 }

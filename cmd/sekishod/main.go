@@ -47,12 +47,16 @@ func command() *cobra.Command {
 	return root
 }
 
-func logger(verbose bool) *slog.Logger {
+func logger(verbose bool, format string) *slog.Logger {
 	level := slog.LevelInfo
 	if verbose {
 		level = slog.LevelDebug
 	}
-	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	options := &slog.HandlerOptions{Level: level}
+	if format == "json" {
+		return slog.New(slog.NewJSONHandler(os.Stderr, options))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, options))
 }
 
 func serveCommand() *cobra.Command {
@@ -67,7 +71,7 @@ func serveCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return server.Run(c.Context(), cfg, os.Stdout, logger(verbose))
+			return server.Run(c.Context(), cfg, os.Stdout, logger(verbose, cfg.LogFormat))
 		},
 	}
 	c.Flags().StringVar(&file, "config", "/etc/sekisho/sekishod.yaml", "configuration file")
@@ -110,7 +114,7 @@ What it makes lies in the data directory and is found again at the next start.
 DIR/env, to be sourced by a shell, points the aws CLI here.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			o.Log = logger(verbose)
+			o.Log = logger(verbose, "text")
 			return dev.Run(c.Context(), o)
 		},
 	}

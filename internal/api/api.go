@@ -93,6 +93,8 @@ type Config struct {
 	Account  string
 	Region   string
 	Now      func() time.Time // for aws:CurrentTime; nil = time.Now
+	// Observe is called once for each call, with its error code; may be nil.
+	Observe func(service, operation, code string, took time.Duration)
 	// SourceIP finds the caller's address; nil = the TCP peer.
 	SourceIP func(r *http.Request) netip.Addr
 	Log      *slog.Logger
@@ -160,7 +162,8 @@ type Call struct {
 	claim      *claim
 	memory     *memory // that body takes its bytes from
 	source     netip.Prefix
-	held       int    // bytes of memory
+	held       int // bytes of memory
+	began      time.Time
 	begun      string // ID of the event whose intent is stored; "" for none
 	calledFor  *Call  // the call that this one was made within
 
@@ -330,7 +333,7 @@ func (s *Server) maxBody(r *http.Request) int {
 func (s *Server) call(r *http.Request) *Call {
 	c := &Call{
 		RequestID: id.UUID(), Account: s.cfg.Account, Region: s.cfg.Region, Time: s.cfg.Now(),
-		SourceIP: s.cfg.SourceIP(r), UserAgent: r.UserAgent(), Host: r.Host, server: s,
+		SourceIP: s.cfg.SourceIP(r), UserAgent: r.UserAgent(), Host: r.Host, server: s, began: time.Now(),
 	}
 	c.facts = authz.Facts{
 		Time: c.Time, SourceIP: c.SourceIP, Secure: r.TLS != nil,

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"sekisho/internal/activity/audit"
 	"sekisho/internal/wire/awsproto"
@@ -28,6 +29,7 @@ func (c *Call) Begin(ctx context.Context) error {
 
 // audit writes the audit event of c, or sums it up with others.
 func (s *Server) audit(r *http.Request, c *Call, readOnly bool, e *awsproto.Error) error {
+	c.observe(e)
 	// The event outlives a client that hangs up.
 	ctx := context.WithoutCancel(r.Context())
 	if e != nil && e.Status < http.StatusInternalServerError && c.Principal == nil && !s.refusals.Take(c.SourceIP, c.Time) {
@@ -60,4 +62,20 @@ func (c *Call) event(readOnly bool, e *awsproto.Error) audit.Event {
 		ev.ErrorCode, ev.ErrorMessage = e.Code, e.Message
 	}
 	return ev
+}
+
+// observe reports how c ended; e is its error or nil.
+func (c *Call) observe(e *awsproto.Error) {
+	observe := c.server.cfg.Observe
+	if observe == nil {
+		return
+	}
+	operation, code := c.Operation, ""
+	if _, known := c.door.Operations[operation]; !known {
+		operation = "unknown" // callers choose the names of those
+	}
+	if e != nil {
+		code = e.Code
+	}
+	observe(c.Service, operation, code, time.Since(c.began))
 }

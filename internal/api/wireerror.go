@@ -44,9 +44,11 @@ func (s *Server) writeBusy(w http.ResponseWriter, r *http.Request, c *Call, busy
 	if c.door != nil {
 		code = cmp.Or(c.door.Operations[c.Operation].BusyCode, code)
 	}
-	s.sendError(w, r, c, &awsproto.Error{
-		Code: code, Message: busy.Error(), Status: http.StatusTooManyRequests, Sender: true,
-	})
+	e := &awsproto.Error{Code: code, Message: busy.Error(), Status: http.StatusTooManyRequests, Sender: true}
+	if c.door != nil {
+		c.observe(e)
+	}
+	s.sendError(w, r, c, e)
 }
 
 // explain is toWireError for an error of c. Details of internal errors go to

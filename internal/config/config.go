@@ -59,6 +59,11 @@ type Server struct {
 	Connections                   int `yaml:"max_connections"`
 	StrangerConnections           int `yaml:"max_unauthenticated_connections"`
 	StrangerConnectionsPerAddress int `yaml:"max_unauthenticated_connections_per_address"`
+	// AdminListen is host:port of a plain HTTP listener for metrics, profiles
+	// and draining, on a loopback address; empty for none.
+	AdminListen string `yaml:"admin_listen"`
+	// LogFormat is text or json.
+	LogFormat string `yaml:"log_format"`
 	// Webhooks receive events.
 	Webhooks []Webhook `yaml:"webhooks"`
 	// Recordings says which recordings are removed.
@@ -180,7 +185,7 @@ func Read(path string) (*Server, error) {
 // Parse reads a configuration and checks its form. Files it names are not
 // looked at; [Server.Check] does that.
 func Parse(b []byte) (*Server, error) {
-	c := &Server{Listen: "0.0.0.0:8443", Region: "us-east-1", Data: "/var/lib/sekisho", EndSessionsOnRevocation: true, AgentsPerSecond: 100,
+	c := &Server{Listen: "0.0.0.0:8443", Region: "us-east-1", Data: "/var/lib/sekisho", EndSessionsOnRevocation: true, AgentsPerSecond: 100, LogFormat: "text",
 		Connections: 65536, StrangerConnections: 4096, StrangerConnectionsPerAddress: 256}
 	root, err := decode(b, c)
 	if err != nil && root == nil {
@@ -217,6 +222,14 @@ func (c *Server) form() []error {
 	}
 	if !(c.AgentsPerSecond >= 1 && c.AgentsPerSecond <= 1e6) {
 		bad("agents_per_second: %v is not between 1 and 1000000; 100 is usual", c.AgentsPerSecond)
+	}
+	if c.AdminListen != "" {
+		if ap, err := netip.ParseAddrPort(c.AdminListen); err != nil || !ap.Addr().IsLoopback() {
+			bad("admin_listen: %q is not a loopback address and port, such as 127.0.0.1:9090; it asks nobody who they are", c.AdminListen)
+		}
+	}
+	if c.LogFormat != "text" && c.LogFormat != "json" {
+		bad("log_format: %q is neither text nor json", c.LogFormat)
 	}
 	for _, l := range []struct {
 		name string

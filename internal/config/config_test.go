@@ -39,11 +39,12 @@ func TestAGoodFileIsReadWithDefaults(t *testing.T) {
 
 func TestEveryMistakeIsNamed(t *testing.T) {
 	t.Parallel()
-	_, err := config.Parse([]byte(`{listen: "8443", account: 12, region: here, trusted_proxies: [somewhere], proxy_protocol: [0.0.0.0/0]}`))
+	_, err := config.Parse([]byte(`{listen: "8443", account: 12, region: here, trusted_proxies: [somewhere], proxy_protocol: [0.0.0.0/0],
+		admin_listen: "0.0.0.0:9090", log_format: xml, max_connections: 1}`))
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	for _, want := range []string{"listen:", "account:", "region:", "tls:", "trusted_proxies:", "proxy_protocol:"} {
+	for _, want := range []string{"listen:", "account:", "region:", "tls:", "trusted_proxies:", "proxy_protocol:", "admin_listen:", "log_format:", "max_connections:"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not mentioned in: %v", want, err)
 		}

@@ -22,8 +22,8 @@ import (
 // files, which is how the disk fills up, is one of a process.
 const fullDir = "SEKISHO_TEST_FULL_DIR"
 
+//nolint:paralleltest // a child process holds the locks of other tests from its fork to its exec
 func TestFullDisk(t *testing.T) {
-	t.Parallel()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^$")
 	cmd.Env = append(os.Environ(), fullDir+"="+t.TempDir())
 	out, err := cmd.CombinedOutput()

@@ -78,7 +78,15 @@ func Run(ctx context.Context, c *config.Server, w io.Writer, log *slog.Logger) (
 		}
 		agents = filepath.Dir(program)
 	}
+	var admin net.Listener
+	if c.AdminListen != "" {
+		if admin, err = net.Listen("tcp", c.AdminListen); err != nil {
+			return err
+		}
+		defer admin.Close() // closed twice when the server ran; that is harmless
+	}
 	s, err := New(ctx, Config{
+		Admin:    admin,
 		AgentDir: agents, CA: ownCA(cert),
 		DataDir: c.Data, Account: c.Account, Region: c.Region, Log: log, StrictDocuments: c.StrictDocuments, TrustedProxies: proxies,
 		ResumeWithSessionToken: c.ResumeWithSessionToken, RefuseLogRewrites: c.RefuseLogRewrites,

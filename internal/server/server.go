@@ -96,6 +96,8 @@ type Config struct {
 	// NodeDownAfter is how long a node is away before it is said to be down;
 	// 0 = 1 minute.
 	NodeDownAfter time.Duration
+	// Admin serves metrics, profiles and draining to this machine; may be nil.
+	Admin net.Listener
 	// ProviderTransport reaches identity providers; nil = the system's
 	// certificates.
 	ProviderTransport http.RoundTripper
@@ -119,6 +121,7 @@ type Server struct {
 	trail    *audit.Trail
 	refusals *refusals.Budget
 	state    health
+	metrics  *metrics
 	unsealed unsealed
 	recorder *record.Recorder
 	// auditHead is the newest head of the trail. integrity is what the last
@@ -157,6 +160,7 @@ type Server struct {
 // again what an earlier process left running.
 func New(ctx context.Context, cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg}
+	s.metrics = newMetrics(s)
 	s.closing = context.WithoutCancel(ctx)
 	s.done, s.stop = context.WithCancel(s.closing)
 	if err := s.open(ctx); err != nil {
@@ -194,9 +198,10 @@ func (s *Server) open(ctx context.Context) error {
 	if err := s.openEvents(ctx); err != nil {
 		return err
 	}
-	s.trail = audit.New(s.db, audit.Config{
-		Signer: s.ring.Signer(), Recorded: s.recorded, Witness: s.newHead, Stored: func(err error) { s.state.trailFailed.Store(err != nil) },
-	})
+	s.trail = audit.New(s.db, audit.Config{Signer: s.ring.Signer(), Recorded: s.recorded, Witness: s.newHead, Stored: func(err error) {
+		s.state.trailFailed.Store(err != nil)
+		s.metrics.stored(err)
+	}})
 	s.refusals = refusals.New(refusals.Config{Trail: s.trail, Region: s.cfg.Region, Now: s.cfg.Now, Log: s.cfg.Log})
 	if s.Directory, err = identity.New(ctx, identity.Config{Store: s.db, Keyring: s.ring, Account: s.cfg.Account}); err != nil {
 		return err
@@ -291,7 +296,7 @@ func (s *Server) routes() error {
 				Installer: installer{installs},
 			}),
 		},
-		Credentials: nodeCredentials{s.Directory, s.Fleet}, NodeKeys: s.Fleet, Nodes: s.Fleet, Authorizer: authorizer, Trail: s.trail, Refusals: s.refusals,
+		Credentials: nodeCredentials{s.Directory, s.Fleet}, NodeKeys: s.Fleet, Nodes: s.Fleet, Authorizer: authorizer, Trail: s.trail, Refusals: s.refusals, Observe: s.metrics.call,
 		Account: s.cfg.Account, Region: s.cfg.Region, Now: s.cfg.Now, Log: s.cfg.Log,
 		SourceIP: sourceIP(s.cfg.TrustedProxies),
 	})
@@ -384,6 +389,9 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, cert tls.Certificate
 	wg.Go(func() { s.watchAccess(background) })
 	wg.Go(func() { s.watchLapses(background) })
 	wg.Go(func() { s.commands.Run(background) })
+	if s.cfg.Admin != nil {
+		wg.Go(func() { s.serveAdmin(background, s.cfg.Admin) })
+	}
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)

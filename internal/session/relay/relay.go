@@ -231,6 +231,9 @@ func (r *Relay) forget(id sekisho.SessionID) {
 	delete(r.pairs, id)
 }
 
+// Count returns how many sessions the relay carries.
+func (r *Relay) Count() int { return len(r.all()) }
+
 // all returns the sessions that are open.
 func (r *Relay) all() []*pair {
 	r.mu.Lock()

@@ -81,5 +81,6 @@ func New(cfg Config) *api.Door {
 	maps.Copy(out.Operations, d.calendarOperations())
 	maps.Copy(out.Operations, d.grantOperations())
 	maps.Copy(out.Operations, d.accessOperations())
+	maps.Copy(out.Operations, d.reachOperations())
 	return out
 }

@@ -111,6 +111,7 @@ func (d *door) nodeARN(node string) string {
 // Machines is the fleet, as this door needs it.
 type Machines interface {
 	Node(ctx context.Context, node root.NodeID) (*root.Node, error)
+	Nodes(ctx context.Context) ([]*root.Node, error)
 	Strays(ctx context.Context) ([]*fleet.Sighting, error)
 	Deregistered(ctx context.Context) ([]*root.Node, error)
 	ApproveIdentity(ctx context.Context, node root.NodeID, fingerprint string) error

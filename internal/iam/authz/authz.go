@@ -196,6 +196,12 @@ func contextOf(f *Facts, keys []Key) *policy.Context {
 		set("aws:RequestedRegion", f.Region)
 	}
 	ofPrincipal(set, f)
+	setKeys(c, keys)
+	return c
+}
+
+// setKeys adds the keys of a request to a context.
+func setKeys(c *policy.Context, keys []Key) {
 	for _, k := range keys {
 		if k.Multi {
 			c.Set(k.Name, policy.Multi(k.Values...))
@@ -203,7 +209,6 @@ func contextOf(f *Facts, keys []Key) *policy.Context {
 			c.Set(k.Name, policy.Single(k.Values[0]))
 		}
 	}
-	return c
 }
 
 // ofPrincipal publishes the keys that are about the caller.

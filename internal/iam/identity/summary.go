@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"sekisho"
@@ -86,5 +87,22 @@ func (d *Directory) PrincipalOf(ctx context.Context, arn string) (*sekisho.Princ
 			return &p, nil
 		}
 		return nil, notFound("The entity %s cannot be found.", printable(arn))
+	})
+}
+
+// Principals returns every user and role as PrincipalOf does, by ARN.
+func (d *Directory) Principals(ctx context.Context) ([]*sekisho.Principal, error) {
+	return get(ctx, d, func(s *state) ([]*sekisho.Principal, error) {
+		out := make([]*sekisho.Principal, 0, len(s.users)+len(s.roles))
+		for _, u := range s.users {
+			p := d.userPrincipal(u)
+			out = append(out, &p)
+		}
+		for _, r := range s.roles {
+			p := d.rolePrincipal(r, "simulation")
+			out = append(out, &p)
+		}
+		slices.SortFunc(out, func(a, b *sekisho.Principal) int { return strings.Compare(a.PolicyARN, b.PolicyARN) })
+		return out, nil
 	})
 }

@@ -124,6 +124,7 @@ type condition struct {
 	wantFalse bool
 
 	recurs *recurrence // a condition on a recurring time; nil for keys of AWS
+	deny   bool        // the statement's effect
 }
 
 // manyValues is from where on a hash table beats comparing one by one.
@@ -226,6 +227,9 @@ func neverMatches(cmp comparison, value string, vars bool) string {
 
 // holds decides the condition for a request.
 func (c *condition) holds(ctx *Context) bool {
+	if ctx != nil && ctx.assume != assumeNothing && ctx.isUnknown(c) {
+		return (ctx.assume == assumeAllowing) != c.deny
+	}
 	if c.recurs != nil {
 		return c.holdsAt(ctx)
 	}

@@ -60,7 +60,9 @@ type Key struct {
 // not matter. A Context must not be changed while requests that refer to it
 // are evaluated.
 type Context struct {
-	values map[string]Value
+	values  map[string]Value
+	unknown map[string]bool // keys whose value is only known at request time
+	assume  assumption
 }
 
 // NewContext returns a context without keys.

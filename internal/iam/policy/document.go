@@ -350,11 +350,12 @@ func (c *rawCondition) compile(vars, deny bool) (*condition, error) {
 		return nil, fmt.Errorf("%s %s: %w", c.opName, c.key, err)
 	}
 	if recurs == nil {
-		return compileCondition(c.opName, c.op, c.key, c.values, vars), nil
+		out := compileCondition(c.opName, c.op, c.key, c.values, vars)
+		out.deny = deny
+		return out, nil
 	}
 	out := compileCondition(c.opName, c.op, c.key, c.values, false)
-	recurs.deny = deny
-	out.recurs, out.instants = recurs, recurs.bounds(c.values)
+	out.recurs, out.deny, out.instants = recurs, deny, recurs.bounds(c.values)
 	return out, nil
 }
 

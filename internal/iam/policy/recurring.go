@@ -45,7 +45,6 @@ type recurrence struct {
 	zone     *time.Location
 	calendar string    // name in lower case
 	spans    *Calendar // set by Compile; nil if there is no such calendar
-	deny     bool      // of the statement
 }
 
 var weekdays = [...]string{"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"}
@@ -223,7 +222,7 @@ func (c *condition) holdsAt(ctx *Context) bool {
 		return c.anyInstant(r.instantAt(sec)) != c.neg
 	case recursByCalendar:
 		if r.spans == nil {
-			return r.deny
+			return c.deny
 		}
 		if r.spans.Contains(sec) {
 			return c.test("true", ctx)
@@ -338,11 +337,14 @@ func (c *condition) changes(first, last int64) []int64 {
 	// one second later.
 	offsets := []int64{0}
 	if r.kind == recursByTimeOfDay {
-		offsets = nil
 		for _, t := range c.instants {
-			offsets = append(offsets, t.sec, t.sec+1)
+			if c.rel != relLessEqual && c.rel != relGreater {
+				offsets = append(offsets, t.sec)
+			}
+			if c.rel != relLess && c.rel != relGreaterEqual {
+				offsets = append(offsets, t.sec+1)
+			}
 		}
-		offsets = append(offsets, 0)
 	}
 	// The same local time has one second for each offset of the zone from UTC.
 	// A change of the offset may itself cross a bound.

@@ -1,0 +1,240 @@
+package sekishoapi
+
+import (
+	"context"
+	"encoding/base64"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	root "sekisho"
+	"sekisho/internal/api"
+	"sekisho/internal/iam/authz"
+	"sekisho/internal/iam/policy"
+	"sekisho/internal/wire/awsproto"
+)
+
+func (d *door) reachOperations() map[string]api.Operation {
+	return map[string]api.Operation{
+		"ListNodeAccess":      api.Read(d.listNodeAccess),
+		"ListPrincipalAccess": api.Read(d.listPrincipalAccess),
+	}
+}
+
+const (
+	// defaultReach is the span of time that is looked at: a week has every
+	// recurring window.
+	defaultReach    = 7 * 24 * time.Hour
+	defaultReachMax = 100
+	maxReachResults = 1000
+)
+
+// reachRequest is what both questions share.
+type reachRequest struct {
+	DocumentName string
+	SourceIP     string `json:"SourceIp"` // left open when empty
+	MFA          *bool  // left open when absent
+	From, To     awsproto.Epoch
+	MaxResults   int
+	NextToken    string
+}
+
+// reachSpan is a part of the span of time in which access is the same.
+type reachSpan struct {
+	From, To  awsproto.Epoch
+	Access    policy.Reach // Always, or Depends on the conditions below
+	DependsOn []string     `json:",omitempty"`
+}
+
+// reachEntry is somebody who can reach a node, or a node that can be reached.
+type reachEntry struct {
+	PrincipalArn string `json:",omitempty"`
+	NodeID       string `json:"NodeId,omitempty"`
+	NodeName     string `json:",omitempty"`
+	Spans        []reachSpan
+	// Sampled says that a policy uses the time as text, so that spans may be
+	// missing.
+	Sampled bool `json:",omitempty"`
+}
+
+type reachAnswer struct {
+	From, To  awsproto.Epoch
+	Access    []reachEntry // without those that have none
+	NextToken string       `json:",omitempty"`
+}
+
+func (in *reachRequest) check(c *api.Call) (source netip.Addr, err error) {
+	var v awsproto.Constraints
+	v.Length("documentName", in.DocumentName, 0, 128)
+	v.Length("sourceIp", in.SourceIP, 0, 64)
+	v.Length("nextToken", in.NextToken, 0, 4096)
+	v.Range("maxResults", int64(in.MaxResults), 0, maxReachResults)
+	if err := v.Err(); err != nil {
+		return source, err
+	}
+	if in.MaxResults == 0 {
+		in.MaxResults = defaultReachMax
+	}
+	if in.From.IsZero() {
+		in.From = awsproto.NewEpoch(c.Time)
+	}
+	if in.To.IsZero() {
+		in.To = awsproto.NewEpoch(in.From.Add(defaultReach))
+	}
+	if span := in.To.Sub(in.From.Time); span < time.Second || span > maxSpan {
+		return source, root.Errorf(root.CodeInvalid, "To must be later than From, by 31 days at most.")
+	}
+	if in.SourceIP != "" {
+		if source, err = netip.ParseAddr(in.SourceIP); err != nil {
+			return source, root.Errorf(root.CodeInvalid, "SourceIp %q is not an IP address.", in.SourceIP)
+		}
+	}
+	return source, nil
+}
+
+// reacher prepares the decisions about one principal.
+func (d *door) reacher(ctx context.Context, in *reachRequest, p *root.Principal, source netip.Addr) (*authz.Reacher, error) {
+	f := authz.Facts{Principal: p, SourceIP: source, Secure: true, Region: d.Region}
+	if in.MFA != nil {
+		known := *p
+		if *in.MFA {
+			known.TokenIssueTime, known.MFATime = in.From.Time, in.From.Time
+		} else if p.Type == root.PrincipalAssumedRole {
+			known.TokenIssueTime = in.From.Time
+		}
+		f.Principal = &known
+	}
+	return d.Authorizer.Reacher(ctx, f, in.MFA != nil, in.From.Time, in.To.Time)
+}
+
+// entry adds the spans of one answer; ok is false if there is no access.
+func (e *reachEntry) add(spans []authz.ReachSpan) (ok bool) {
+	for _, s := range spans {
+		if s.Reach != policy.ReachNever {
+			e.Spans = append(e.Spans, reachSpan{awsproto.NewEpoch(s.From), awsproto.NewEpoch(s.To), s.Reach, s.DependsOn})
+		}
+	}
+	return len(e.Spans) > 0
+}
+
+// pages goes through items in order, from behind NextToken, until an answer is
+// full.
+func pages[T any](in *reachRequest, out *reachAnswer, all []T, key func(T) string, try func(T) (reachEntry, bool, error)) error {
+	after, err := base64.RawURLEncoding.DecodeString(in.NextToken)
+	if err != nil {
+		return root.Errorf(root.CodeInvalid, "The NextToken does not belong to this request.")
+	}
+	out.From, out.To, out.Access = in.From, in.To, []reachEntry{}
+	for _, item := range all {
+		if key(item) <= string(after) {
+			continue
+		}
+		e, ok, err := try(item)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			continue
+		}
+		if len(out.Access) == in.MaxResults {
+			out.NextToken = base64.RawURLEncoding.EncodeToString(after)
+			return nil
+		}
+		out.Access = append(out.Access, e)
+		after = []byte(key(item))
+	}
+	return nil
+}
+
+type nodeAccessRequest struct {
+	Target string // a node
+	reachRequest
+}
+
+// listNodeAccess answers who can open a session on a node, and when: users, and
+// roles as any session of theirs.
+func (d *door) listNodeAccess(ctx context.Context, c *api.Call, in *nodeAccessRequest) (*reachAnswer, error) {
+	source, err := in.check(c)
+	if err != nil {
+		return nil, err
+	}
+	if in.Target == "" || len(in.Target) > 400 {
+		return nil, root.Errorf(root.CodeInvalid, "Target must name a node.")
+	}
+	if err := c.Authorize(ctx, "iam:SimulatePrincipalPolicy", "*"); err != nil {
+		return nil, err
+	}
+	n, err := d.Fleet.Node(ctx, root.NodeID(in.Target))
+	if err != nil {
+		return nil, err
+	}
+	call, err := d.Requests.StartSession(ctx, string(n.ID), in.DocumentName)
+	if err != nil {
+		return nil, err
+	}
+	principals, err := d.Directory.Principals(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := &reachAnswer{}
+	return out, pages(&in.reachRequest, out, principals, func(p *root.Principal) string { return p.PolicyARN }, func(p *root.Principal) (reachEntry, bool, error) {
+		r, err := d.reacher(ctx, &in.reachRequest, p, source)
+		if err != nil {
+			return reachEntry{}, false, err
+		}
+		spans, err := r.StartSession(ctx, call)
+		e := reachEntry{PrincipalArn: p.PolicyARN, Sampled: !r.Exact()}
+		return e, e.add(spans), err
+	})
+}
+
+type principalAccessRequest struct {
+	PrincipalArn string
+	UserName     string // in place of PrincipalArn
+	reachRequest
+}
+
+// listPrincipalAccess answers which nodes a user or role can open sessions on,
+// and when.
+func (d *door) listPrincipalAccess(ctx context.Context, c *api.Call, in *principalAccessRequest) (*reachAnswer, error) {
+	source, err := in.check(c)
+	if err != nil {
+		return nil, err
+	}
+	if in.PrincipalArn == "" && in.UserName == "" || len(in.PrincipalArn) > 2048 || len(in.UserName) > 64 {
+		return nil, root.Errorf(root.CodeInvalid, "Name a user, or the ARN of a user or role.")
+	}
+	if in.PrincipalArn == "" {
+		in.PrincipalArn = "arn:aws:iam::" + c.Account + ":user/" + in.UserName
+	}
+	if err := c.Authorize(ctx, "iam:SimulatePrincipalPolicy", in.PrincipalArn); err != nil {
+		return nil, err
+	}
+	p, err := d.Directory.PrincipalOf(ctx, in.PrincipalArn)
+	if err != nil {
+		return nil, err
+	}
+	r, err := d.reacher(ctx, &in.reachRequest, p, source)
+	if err != nil {
+		return nil, err
+	}
+	// The document is the same for all nodes.
+	call, err := d.Requests.StartSession(ctx, "*", in.DocumentName)
+	if err != nil {
+		return nil, err
+	}
+	nodes, err := d.Fleet.Nodes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(nodes, func(a, b *root.Node) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	out := &reachAnswer{}
+	return out, pages(&in.reachRequest, out, nodes, func(n *root.Node) string { return string(n.ID) }, func(n *root.Node) (reachEntry, bool, error) {
+		one := call
+		one.Node, one.NodeKeys = d.nodeARN(string(n.ID)), authz.ResourceTags("ssm", n.Tags)
+		spans, err := r.StartSession(ctx, one)
+		e := reachEntry{NodeID: string(n.ID), NodeName: n.Name, Sampled: !r.Exact()}
+		return e, e.add(spans), err
+	})
+}

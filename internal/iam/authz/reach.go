@@ -1,0 +1,174 @@
+package authz
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"sekisho"
+	"sekisho/internal/iam/policy"
+)
+
+// unknownKeys are the condition keys whose values are only known once a
+// principal makes a request. Facts that a question states are known.
+func unknownKeys(f *Facts, mfaKnown bool) []string {
+	keys := []string{"aws:UserAgent", "aws:Referer"}
+	if !f.SourceIP.IsValid() {
+		keys = append(keys, "aws:SourceIp", "aws:VpcSourceIp")
+	}
+	if !mfaKnown {
+		keys = append(keys, "aws:MultiFactorAuthPresent", "aws:MultiFactorAuthAge", "aws:TokenIssueTime")
+	}
+	if f.Principal.Type == sekisho.PrincipalAssumedRole {
+		keys = append(keys, "aws:userid", "aws:SourceIdentity", "aws:FederatedProvider")
+	}
+	return keys
+}
+
+// ReachSpan is a span of time in which a principal's reach is the same.
+type ReachSpan struct {
+	From, To  time.Time // To is exclusive
+	Reach     policy.Reach
+	DependsOn []string // conditions on values that are only known at request time
+}
+
+// Reacher decides what one principal can reach, by the policies as they were
+// when it was made. It is not safe for concurrent use.
+type Reacher struct {
+	set      *policy.Set
+	facts    Facts
+	mfaKnown bool
+	from, to time.Time
+	at       []time.Time
+	exact    bool
+	contexts map[time.Time]*policy.Context
+	ever     *policy.Context // without a time
+}
+
+// Reacher returns a Reacher for the principal of f in a span of time. Facts
+// without a source address leave the address open; mfaKnown says that the
+// principal's second factor, or its absence, is part of the question.
+func (a *Authorizer) Reacher(ctx context.Context, f Facts, mfaKnown bool, from, to time.Time) (*Reacher, error) {
+	set, err := a.policies.Policies(ctx, f.Principal)
+	if err != nil {
+		return nil, fmt.Errorf("policies of %s: %w", f.Principal.ARN, err)
+	}
+	r := &Reacher{set: set, facts: f, mfaKnown: mfaKnown, from: from.Truncate(time.Second), to: to.Truncate(time.Second), contexts: map[time.Time]*policy.Context{}}
+	r.at, r.exact = set.Times(r.from, r.to)
+	return r, nil
+}
+
+// Exact reports whether the spans are exact: it is false if a policy uses the
+// time as text.
+func (r *Reacher) Exact() bool { return r.exact }
+
+// StartSession returns the reach over the span of time, without gaps.
+func (r *Reacher) StartSession(ctx context.Context, s StartSession) ([]ReachSpan, error) {
+	// Most nodes are out of reach at any time: that takes one decision.
+	if r.ever == nil {
+		f := r.facts
+		f.Time = r.from
+		r.ever = contextOf(&f, nil)
+		r.ever.SetUnknown(append(unknownKeys(&f, r.mfaKnown),
+			"aws:CurrentTime", "aws:EpochTime", "aws:TokenIssueTime", "aws:MultiFactorAuthAge")...)
+	}
+	best, err := r.best(ctx, s, r.ever, nil)
+	if err != nil {
+		return nil, err
+	}
+	if !best && r.exact {
+		return []ReachSpan{{From: r.from, To: r.to, Reach: policy.ReachNever}}, nil
+	}
+	var out []ReachSpan
+	for _, t := range append([]time.Time{r.from}, r.at...) {
+		if !t.Before(r.to) {
+			break
+		}
+		reach, depends, err := r.startSessionAt(ctx, s, t)
+		if err != nil {
+			return nil, err
+		}
+		if n := len(out); n > 0 {
+			if out[n-1].Reach == reach && slices.Equal(out[n-1].DependsOn, depends) {
+				continue
+			}
+			out[n-1].To = t
+		}
+		out = append(out, ReachSpan{From: t, To: r.to, Reach: reach, DependsOn: depends})
+	}
+	return out, nil
+}
+
+// decision is a request that was evaluated on the way.
+type decision struct {
+	action, resource string
+	keys             []Key
+}
+
+// contextAt returns the condition keys at a time, without those of a resource.
+// It is made once per time: most of the work of a decision would be to make it.
+func (r *Reacher) contextAt(t time.Time) *policy.Context {
+	c := r.contexts[t]
+	if c == nil {
+		facts := r.facts
+		facts.Time = t
+		c = contextOf(&facts, nil)
+		c.SetUnknown(unknownKeys(&facts, r.mfaKnown)...)
+		r.contexts[t] = c
+	}
+	return c
+}
+
+// with calls f with the keys of a resource added to a context.
+func with(c *policy.Context, keys []Key, f func()) {
+	setKeys(c, keys)
+	f()
+	for _, k := range keys {
+		c.Delete(k.Name)
+	}
+}
+
+// under decides under an assumption about the unknown keys of c, and notes the
+// decisions unless they are nil.
+func (r *Reacher) under(c, assumed *policy.Context, decisions *[]decision) DecideFunc {
+	who := PolicyPrincipal(r.facts.Principal)
+	return func(_ context.Context, action, resource string, keys ...Key) (v Verdict, _ error) {
+		with(c, keys, func() {
+			d := r.set.Evaluate(&policy.Request{Action: action, Resource: resource, Context: assumed, Principal: who})
+			v = Verdict{Allowed: d.Effect == policy.Allowed, Explicit: d.Effect == policy.ExplicitDeny}
+		})
+		if decisions != nil {
+			*decisions = append(*decisions, decision{action, resource, keys})
+		}
+		return v, nil
+	}
+}
+
+// best reports whether a session can start if unknown keys allow it.
+func (r *Reacher) best(ctx context.Context, s StartSession, c *policy.Context, decisions *[]decision) (bool, error) {
+	v, _, err := s.Decide(ctx, r.under(c, c.AtBest(), decisions))
+	return v.Allowed, err
+}
+
+func (r *Reacher) startSessionAt(ctx context.Context, s StartSession, t time.Time) (policy.Reach, []string, error) {
+	c := r.contextAt(t)
+	who := PolicyPrincipal(r.facts.Principal)
+	var decisions []decision
+	best, err := r.best(ctx, s, c, &decisions)
+	if err != nil || !best {
+		return policy.ReachNever, nil, err
+	}
+	worst, _, err := s.Decide(ctx, r.under(c, c.AtWorst(), &decisions))
+	if err != nil || worst.Allowed {
+		return policy.ReachAlways, nil, err
+	}
+	var depends []string
+	for _, d := range decisions {
+		with(c, d.keys, func() {
+			depends = append(depends, r.set.DependsOn(&policy.Request{Action: d.action, Resource: d.resource, Context: c, Principal: who})...)
+		})
+	}
+	slices.Sort(depends)
+	return policy.ReachDepends, slices.Compact(depends), nil
+}

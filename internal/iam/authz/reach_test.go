@@ -1,0 +1,167 @@
+package authz_test
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"sekisho"
+	"sekisho/internal/iam/authz"
+	"sekisho/internal/iam/policy"
+)
+
+func reach(t *testing.T, statements string, p *sekisho.Principal, source string, tags map[string]string) []authz.ReachSpan {
+	t.Helper()
+	f := authz.Facts{Principal: p, Secure: true, Region: "us-east-1"}
+	if source != "" {
+		f.SourceIP = netip.MustParseAddr(source)
+	}
+	from := time.Date(2026, 4, 13, 0, 0, 0, 0, time.UTC) // a Monday
+	r, err := authorizer(t, statements).Reacher(t.Context(), f, false, from, from.Add(48*time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	spans, err := r.StartSession(t.Context(), authz.StartSession{
+		Node: "arn:aws:ssm:us-east-1:123456789012:managed-instance/mi-0123456789abcdef0", NodeKeys: authz.ResourceTags("ssm", tags),
+		Document: "arn:aws:ssm:us-east-1:123456789012:document/SSM-SessionManagerRunShell",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return spans
+}
+
+func TestReach(t *testing.T) {
+	t.Parallel()
+	statement := func(effect, condition string) string {
+		return `{"Effect":"` + effect + `","Action":"ssm:StartSession","Resource":"*","Condition":{` + condition + `}}`
+	}
+	hours := `"DateGreaterThanEquals":{"sekisho:TimeOfDay/UTC":"09:00"},"DateLessThan":{"sekisho:TimeOfDay/UTC":"18:00"}`
+	office := `"IpAddress":{"aws:SourceIp":"203.0.113.0/24"}`
+	for name, tt := range map[string]struct {
+		statements, source string
+		want               string
+	}{
+		"nothing":              {`{"Effect":"Allow","Action":"s3:*","Resource":"*"}`, "", "13T00 Never 15T00"},
+		"always":               {statement("Allow", ""), "", "13T00 Always 15T00"},
+		"the tag is known":     {statement("Allow", `"StringEquals":{"ssm:resourceTag/Env":"prod"}`), "", "13T00 Always 15T00"},
+		"another tag":          {statement("Allow", `"StringEquals":{"ssm:resourceTag/Env":"test"}`), "", "13T00 Never 15T00"},
+		"recurring":            {statement("Allow", hours), "", "13T00 Never 13T09 Always 13T18 Never 14T09 Always 14T18 Never 15T00"},
+		"by address":           {statement("Allow", office), "", "13T00 Depends[aws:SourceIp IpAddress 203.0.113.0/24] 15T00"},
+		"from that address":    {statement("Allow", office), "203.0.113.9", "13T00 Always 15T00"},
+		"from another address": {statement("Allow", office), "198.51.100.9", "13T00 Never 15T00"},
+		"unless denied":        {statement("Allow", "") + "," + statement("Deny", `"BoolIfExists":{"aws:MultiFactorAuthPresent":"false"}`), "", "13T00 Depends[not aws:MultiFactorAuthPresent BoolIfExists false] 15T00"},
+		"denied whatever":      {statement("Allow", office) + "," + statement("Deny", ""), "", "13T00 Never 15T00"},
+		"one way always":       {statement("Allow", office) + "," + statement("Allow", ""), "", "13T00 Always 15T00"},
+		"address, then always": {statement("Allow", office) + "," + statement("Allow", `"DateGreaterThanEquals":{"aws:CurrentTime":"2026-04-14T00:00:00Z"}`), "",
+			"13T00 Depends[aws:SourceIp IpAddress 203.0.113.0/24] 14T00 Always 15T00"},
+		"null is unknown, too": {statement("Allow", `"Null":{"aws:TokenIssueTime":"false"}`), "", "13T00 Depends[aws:TokenIssueTime Null false] 15T00"},
+		"needs the document":   {`{"Effect":"Allow","Action":"ssm:StartSession","Resource":"arn:aws:ssm:*:*:managed-instance/*","Condition":{"Bool":{"ssm:SessionDocumentAccessCheck":"true"}}}`, "", "13T00 Never 15T00"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var b strings.Builder
+			var end time.Time
+			for _, s := range reach(t, tt.statements, &alice, tt.source, map[string]string{"Env": "prod"}) {
+				if !end.IsZero() && !s.From.Equal(end) {
+					t.Errorf("a gap before %s", s.From)
+				}
+				end = s.To
+				fmt.Fprintf(&b, "%s %s", s.From.Format("02T15"), s.Reach)
+				if len(s.DependsOn) > 0 {
+					fmt.Fprintf(&b, "%s", s.DependsOn)
+				}
+				b.WriteByte(' ')
+			}
+			b.WriteString(end.Format("02T15"))
+			if b.String() != tt.want {
+				t.Errorf("got  %s\nwant %s", b.String(), tt.want)
+			}
+		})
+	}
+}
+
+// What is reported as Always or Never holds for every value of the unknown
+// keys, as a request with those values is decided.
+func TestReachAgreesWithDecisions(t *testing.T) {
+	t.Parallel()
+	conditions := []string{
+		``, `"IpAddress":{"aws:SourceIp":"203.0.113.0/24"}`, `"NotIpAddress":{"aws:SourceIp":"203.0.113.0/24"}`, `"StringLike":{"aws:UserAgent":"*cli*"}`,
+		`"Bool":{"aws:MultiFactorAuthPresent":"true"}`, `"BoolIfExists":{"aws:MultiFactorAuthPresent":"false"}`, `"NumericLessThan":{"aws:MultiFactorAuthAge":"60"}`,
+		`"StringEquals":{"ssm:resourceTag/Env":"prod"}`, `"IpAddress":{"aws:SourceIp":"203.0.113.0/24"},"Bool":{"aws:MultiFactorAuthPresent":"true"}`,
+	}
+	for _, allow := range conditions {
+		for _, deny := range append([]string{"none"}, conditions...) {
+			statements := `{"Effect":"Allow","Action":"*","Resource":"*","Condition":{` + allow + `}}`
+			if deny != "none" {
+				statements += `,{"Effect":"Deny","Action":"*","Resource":"*","Condition":{` + deny + `}}`
+			}
+			spans := reach(t, statements, &alice, "", map[string]string{"Env": "prod"})
+			if len(spans) != 1 {
+				t.Fatalf("%s: %v", statements, spans)
+			}
+			seen := map[bool]bool{}
+			for _, source := range []string{"203.0.113.9", "198.51.100.9"} {
+				for _, agent := range []string{"aws-cli/2", "curl"} {
+					for _, mfa := range []time.Duration{-1, 0, time.Hour} {
+						p := alice
+						if mfa >= 0 {
+							p.TokenIssueTime, p.MFATime = now.Add(-mfa), now.Add(-mfa)
+						}
+						v, err := authorizer(t, statements).Decide(t.Context(), &authz.Facts{
+							Principal: &p, Time: now, SourceIP: netip.MustParseAddr(source), Secure: true, UserAgent: agent, Region: "us-east-1",
+						}, "ssm:StartSession", "arn:aws:ssm:us-east-1:123456789012:managed-instance/mi-0123456789abcdef0",
+							authz.One("ssm:resourceTag/Env", "prod"))
+						if err != nil {
+							t.Fatal(err)
+						}
+						seen[v.Allowed] = true
+					}
+				}
+			}
+			if spans[0].Reach == policy.ReachAlways && seen[false] || spans[0].Reach == policy.ReachNever && seen[true] {
+				t.Errorf("%s: %s, but requests were decided %v", statements, spans[0].Reach, seen)
+			}
+		}
+	}
+}
+
+// fixedPolicies gives every principal the same policies.
+type fixedPolicies struct{ set *policy.Set }
+
+func (f fixedPolicies) Policies(context.Context, *sekisho.Principal) (*policy.Set, error) {
+	return f.set, nil
+}
+
+// What a principal can reach of 10,000 nodes, over a week with a recurring
+// window. Who can reach a node of 1,000 principals is a tenth of it.
+func BenchmarkReachOfManyNodes(b *testing.B) {
+	doc, err := policy.Parse([]byte(`{"Version":"2012-10-17","Statement":[
+		{"Effect":"Allow","Action":"ssm:StartSession","Resource":"arn:aws:ssm:*:*:managed-instance/*","Condition":{
+			"StringEquals":{"ssm:resourceTag/Env":"prod","sekisho:Weekday/Asia/Tokyo":["Mon","Tue","Wed","Thu","Fri"]},
+			"DateGreaterThanEquals":{"sekisho:TimeOfDay/Asia/Tokyo":"09:00"},"DateLessThan":{"sekisho:TimeOfDay/Asia/Tokyo":"18:00"},
+			"IpAddress":{"aws:SourceIp":"203.0.113.0/24"}}}]}`))
+	if err != nil {
+		b.Fatal(err)
+	}
+	a := authz.New(fixedPolicies{policy.Compile(policy.Policies{Identity: []*policy.Document{doc}})})
+	from := time.Date(2026, 4, 13, 0, 0, 0, 0, time.UTC)
+	for b.Loop() {
+		r, err := a.Reacher(b.Context(), authz.Facts{Principal: &alice, Secure: true, Region: "us-east-1"}, false, from, from.Add(7*24*time.Hour))
+		if err != nil {
+			b.Fatal(err)
+		}
+		for i := range 10_000 {
+			if _, err := r.StartSession(b.Context(), authz.StartSession{
+				Node:     fmt.Sprintf("arn:aws:ssm:us-east-1:123456789012:managed-instance/mi-%017x", i),
+				NodeKeys: authz.ResourceTags("ssm", map[string]string{"Env": []string{"prod", "test"}[i%2]}),
+				Document: "arn:aws:ssm:us-east-1:123456789012:document/SSM-SessionManagerRunShell",
+			}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+}

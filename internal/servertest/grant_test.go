@@ -1,0 +1,131 @@
+package servertest_test
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"sekisho/internal/iam/identity"
+	"sekisho/internal/servertest"
+)
+
+// A grant is stored by IAM, and the questions about access follow from it.
+func TestGrantsAndReach(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t)
+	n := s.Node()
+	s.User("alice", "")
+	sekisho := func(op string, in map[string]any, out any) {
+		t.Helper()
+		a := s.JSON(s.Admin, "sekisho", op, in)
+		if a.Status != http.StatusOK {
+			t.Fatalf("%s: %d %s", op, a.Status, a.Body)
+		}
+		if out != nil {
+			a.Decode(t, out)
+		}
+	}
+	sekisho("PutCalendar", map[string]any{"Name": "freeze", "Zone": "Asia/Tokyo", "Entries": []string{"2030-01-01/2030-01-07"}}, nil)
+	var granted struct{ PolicyDocument string }
+	sekisho("GrantAccess", map[string]any{
+		"UserName": "alice", "PolicyName": "grant", "Targets": []string{n.ID}, "SourceIps": []string{"203.0.113.0/24"}, "Except": []string{"freeze"},
+	}, &granted)
+	if !strings.Contains(granted.PolicyDocument, "sekisho:Calendar/freeze") {
+		t.Errorf("the policy is %s", granted.PolicyDocument)
+	}
+	if a := s.JSON(s.Admin, "sekisho", "DeleteCalendar", map[string]any{"Name": "freeze"}); a.Code() != "ResourceInUseException" {
+		t.Errorf("deleting a calendar in use: %d %s", a.Status, a.Body)
+	}
+
+	type answer struct {
+		Access []struct {
+			PrincipalArn string
+			NodeID       string `json:"NodeId"`
+			Spans        []struct {
+				From, To  float64
+				Access    string
+				DependsOn []string
+			}
+		}
+		NextToken string
+	}
+	const before, during = 1893369600.0, 1893456000.0 // 2029-12-31 and 2030-01-01, UTC
+	var who answer
+	sekisho("ListNodeAccess", map[string]any{"Target": n.ID, "From": before, "To": during}, &who)
+	var names []string
+	for _, e := range who.Access {
+		names = append(names, e.PrincipalArn[strings.LastIndexByte(e.PrincipalArn, '/')+1:])
+		if strings.HasSuffix(e.PrincipalArn, "/alice") {
+			if len(e.Spans) != 1 || e.Spans[0].Access != "Depends" || e.Spans[0].To != during-9*3600 ||
+				!slices.Equal(e.Spans[0].DependsOn, []string{"aws:SourceIp IpAddress 203.0.113.0/24"}) {
+				t.Errorf("alice: %+v", e.Spans)
+			}
+		}
+	}
+	if !slices.Contains(names, "alice") || !slices.Contains(names, "admin") {
+		t.Errorf("%q can reach the node; want alice and admin among them", names)
+	}
+	// One at a time.
+	var paged []string
+	for token := ""; ; {
+		var page answer
+		sekisho("ListNodeAccess", map[string]any{"Target": n.ID, "From": before, "To": during, "MaxResults": 1, "NextToken": token}, &page)
+		for _, e := range page.Access {
+			paged = append(paged, e.PrincipalArn[strings.LastIndexByte(e.PrincipalArn, '/')+1:])
+		}
+		if token = page.NextToken; token == "" {
+			break
+		}
+	}
+	if !slices.Equal(paged, names) {
+		t.Errorf("page by page: %q, at once: %q", paged, names)
+	}
+	for ip, want := range map[string]string{"203.0.113.9": "Always", "198.51.100.9": ""} {
+		var what answer
+		sekisho("ListPrincipalAccess", map[string]any{"UserName": "alice", "SourceIp": ip, "From": before, "To": before + 60}, &what)
+		got := ""
+		if len(what.Access) == 1 && what.Access[0].NodeID == n.ID && len(what.Access[0].Spans) == 1 {
+			got = what.Access[0].Spans[0].Access
+		}
+		if got != want {
+			t.Errorf("from %s: %+v, want %q", ip, what.Access, want)
+		}
+	}
+	for name, in := range map[string]map[string]any{
+		"nobody": {}, "no span": {"UserName": "alice", "From": before, "To": before}, "a long span": {"UserName": "alice", "From": before, "To": before + 32*86400},
+		"address": {"UserName": "alice", "SourceIp": "here"}, "token": {"UserName": "alice", "NextToken": "?"},
+	} {
+		if a := s.JSON(s.Admin, "sekisho", "ListPrincipalAccess", in); a.Status != http.StatusBadRequest {
+			t.Errorf("%s: %d %s", name, a.Status, a.Body)
+		}
+	}
+}
+
+// why says that an action on another's session is allowed by the likeness of
+// two names.
+func TestWhyNotesSessionsOfLikeNames(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t)
+	n := s.Node()
+	n.Connect()
+	// The policy comes after the user ann-b, who could not be created later.
+	other := s.Session(s.User("ann-b", servertest.Allow("*", "ssm:StartSession")), n)
+	ann := s.User("ann", servertest.Allow("arn:aws:ssm:*:*:session/${aws:username}-*", "ssm:TerminateSession"))
+	_, err := s.Directory.CreateGroup(t.Context(), "/", "starters")
+	must(t, err)
+	must(t, s.Directory.PutInline(t.Context(), identity.KindGroup, "starters", "p", servertest.Allow("*", "ssm:StartSession")))
+	must(t, s.Directory.AddToGroup(t.Context(), "ann", "starters"))
+	own := s.Session(ann, n)
+	for target, want := range map[string]int{other.ID: 1, own.ID: 0} {
+		var out struct {
+			Allowed bool
+			Notes   []string
+		}
+		a := s.JSON(s.Admin, "sekisho", "ExplainAccess", map[string]any{"UserName": "ann", "Action": "ssm:TerminateSession", "Target": target})
+		a.Decode(t, &out)
+		if !out.Allowed || len(out.Notes) != want {
+			t.Errorf("%s: %s", target, a.Body)
+		}
+	}
+}

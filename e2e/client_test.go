@@ -53,6 +53,34 @@ func TestExec(t *testing.T) {
 	}
 }
 
+// A session without a terminal ends with its input, with the shell's exit code.
+func TestSessionWithoutTerminalEndsLikeSSH(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		script string
+		code   int
+		want   string
+	}{
+		"pipe":                 {`printf 'echo $((6*7))x\nexit 7\n' | sekisho start-session "$SEKISHO_TARGET"`, 7, "42x"},
+		"unfinished last line": {`printf 'exit 7' | sekisho start-session "$SEKISHO_TARGET"`, 7, ""},
+		"null device":          {`sekisho start-session "$SEKISHO_TARGET" </dev/null`, 0, ""},
+		"here-document":        {"sekisho start-session \"$SEKISHO_TARGET\" <<X\nsleep 2\necho $((6*7))x\nX\n", 0, "42x"},
+		"interactive command": {
+			`printf 'first\nlast' | sekisho start-session "$SEKISHO_TARGET" --document-name AWS-StartInteractiveCommand --parameters 'command=cat; exit 5'`, 5, "last",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), awhile)
+			defer cancel()
+			r := harness.Do(t, shared.Shell(ctx, nil, tc.script))
+			if r.Code != tc.code || !strings.Contains(r.Stdout, tc.want) {
+				t.Errorf("exit code %d, want %d; printed %q, %q", r.Code, tc.code, r.Stdout, r.Stderr)
+			}
+		})
+	}
+}
+
 // TestTargets: names, and tags that mean two nodes.
 func TestTargets(t *testing.T) {
 	t.Parallel()

@@ -1,7 +1,6 @@
-// Package inventory keeps what agents find on their nodes: programs, network
-// interfaces, services, and what operators have them collect besides. All of
-// it is what a node says of itself, and none of it decides anything; it is
-// bounded, so that no node can fill the disk.
+// Package inventory keeps what agents report about their nodes: programs,
+// network interfaces, services, and custom types. Nodes can report anything, so
+// no decision depends on it, and its size is bounded.
 package inventory
 
 import (
@@ -15,44 +14,44 @@ import (
 	"sekisho"
 )
 
-// Entry is one thing that was found: its attributes.
+// Entry holds the attributes of one thing, such as a program.
 type Entry = map[string]string
 
-// Item is all that was found of one type.
+// Item holds all entries of one type.
 type Item struct {
 	Type       string // AWS:Application, Custom:Racks
 	Version    string // of the type's schema
 	CapturedAt string // as the agent writes it: 2026-01-31T23:59:59Z
-	Hash       string // of the content, made by the agent; nobody else knows how
-	// Content is nil when it is what it was, by its hash.
+	Hash       string // of the content, computed by the agent in its own way
+	// Content is nil if it has not changed, according to the hash.
 	Content []Entry
 }
 
-// Row is an item as it is kept.
+// Row is an item as it is stored.
 type Row struct {
 	Type, Version, CapturedAt, Hash string
 	Attributes                      []string // that its entries have, sorted
 	Size                            int      // of Content
-	Content                         []byte   // the entries in JSON; nil in lists, and when it stays
+	Content                         []byte   // the entries in JSON; nil in lists, and if it stays as it is
 }
 
-// Store keeps items. Whatever a node has goes with its record.
+// Store keeps items. They are deleted with the node's record.
 type Store interface {
-	// UpdateInventory lets change see what a node has, without contents, and
-	// stores what it returns, as one step. A row without content changes the
-	// time of the one that is there. A node that is not registered is
+	// UpdateInventory calls change with the rows of a node, without contents,
+	// and stores the result, in one transaction. A row without content updates
+	// the time of the stored one. A node that is not registered is
 	// CodeNotFound.
 	UpdateInventory(ctx context.Context, node sekisho.NodeID, change func(have []*Row) ([]*Row, error)) error
-	// InventoryRow returns what a node has of a type, or CodeNotFound.
+	// InventoryRow returns a node's row of a type, or CodeNotFound.
 	InventoryRow(ctx context.Context, node sekisho.NodeID, typ string) (*Row, error)
 	// InventoryTypes returns each combination of type, version and attributes
-	// that some node has, by type.
+	// among all nodes, by type.
 	InventoryTypes(ctx context.Context) ([]*Row, error)
-	// DeleteInventory forgets all that a node has.
+	// DeleteInventory deletes all rows of a node.
 	DeleteInventory(ctx context.Context, node sekisho.NodeID) error
 }
 
-// The bounds. AWS's own are of the same order.
+// The limits. AWS's are of the same order.
 const (
 	MaxItem     = 1 << 20 // bytes of one type, as JSON
 	MaxNode     = 5 << 20 // bytes of one node
@@ -64,24 +63,24 @@ const (
 	maxAttrsAll = 50 // attributes of one type, over all of its entries
 )
 
-// Reason is why an item was not taken, by AWS's name for it.
+// Reason is AWS's error code for a refused item.
 type Reason string
 
-// The reasons.
+// The reasons for refusing an item.
 const (
 	ItemTooLarge  Reason = "ItemSizeLimitExceededException"
 	NodeTooLarge  Reason = "TotalSizeLimitExceededException"
 	ManyTypes     Reason = "CustomSchemaCountLimitExceededException"
-	OtherContent  Reason = "ItemContentMismatchException" // the hash is not that of what is kept
+	OtherContent  Reason = "ItemContentMismatchException" // the hash differs from that of the stored content
 	BadContent    Reason = "InvalidItemContentException"
 	UnknownType   Reason = "InvalidTypeNameException"
 	UnknownSchema Reason = "UnsupportedInventorySchemaVersionException"
 )
 
-// Refusal is why an item was not taken.
+// Refusal is the error for a refused item.
 type Refusal struct {
 	Reason Reason
-	Type   string // of the item; empty when it is about all of them
+	Type   string // of the item; empty if the refusal concerns all items
 	Text   string
 }
 
@@ -92,27 +91,27 @@ func refuse(reason Reason, typ, format string, args ...any) error {
 	return &Refusal{reason, typ, fmt.Sprintf(format, args...)}
 }
 
-// Registry is the inventory of all nodes.
+// Registry manages the inventory of all nodes.
 type Registry struct{ store Store }
 
 // New returns a Registry.
 func New(store Store) *Registry { return &Registry{store} }
 
-// Put takes what a node has found, all of it or nothing. What does not come
-// with content must be known by its hash.
+// Put stores items of a node, all or none of them. An item without content must
+// have the hash of the stored content.
 func (r *Registry) Put(ctx context.Context, node sekisho.NodeID, items []Item) error {
 	rows := make([]*Row, 0, len(items))
 	seen := map[string]bool{}
 	for _, it := range items {
 		if seen[it.Type] {
-			return refuse(BadContent, it.Type, "%s is there twice.", it.Type)
+			return refuse(BadContent, it.Type, "The type %s appears twice.", it.Type)
 		}
 		seen[it.Type] = true
 		row, err := it.row()
 		if err != nil {
 			return err
 		}
-		if it.Type != InstanceInformation { // the server has better facts of its own
+		if it.Type != InstanceInformation { // the server provides this type itself
 			rows = append(rows, row)
 		}
 	}
@@ -122,7 +121,7 @@ func (r *Registry) Put(ctx context.Context, node sekisho.NodeID, items []Item) e
 	return r.store.UpdateInventory(ctx, node, func(have []*Row) ([]*Row, error) { return merge(have, rows) })
 }
 
-// merge is what to store of rows when the node has these already.
+// merge returns the rows to store, given the rows that the node has.
 func merge(have, rows []*Row) ([]*Row, error) {
 	sizes, custom := map[string]int{}, 0
 	kept := map[string]*Row{}
@@ -133,7 +132,7 @@ func merge(have, rows []*Row) ([]*Row, error) {
 		held, ok := kept[r.Type]
 		same := ok && r.Hash != "" && held.Hash == r.Hash
 		if r.Content == nil && !same {
-			return nil, refuse(OtherContent, r.Type, "What is kept of %s has another hash, or there is none: send its content.", r.Type)
+			return nil, refuse(OtherContent, r.Type, "The stored content of %s has another hash, or there is none: send the content.", r.Type)
 		}
 		if same {
 			r.Content, r.Attributes, r.Size, r.Version = nil, held.Attributes, held.Size, held.Version
@@ -147,15 +146,15 @@ func merge(have, rows []*Row) ([]*Row, error) {
 		}
 	}
 	if custom > MaxCustom {
-		return nil, refuse(ManyTypes, "", "A node may have %d types of its own.", MaxCustom)
+		return nil, refuse(ManyTypes, "", "A node can have at most %d custom types.", MaxCustom)
 	}
 	if total > MaxNode {
-		return nil, refuse(NodeTooLarge, "", "The inventory of a node may have %d bytes; with this it would have %d.", MaxNode, total)
+		return nil, refuse(NodeTooLarge, "", "The inventory of the node would have %d bytes; the limit is %d.", total, MaxNode)
 	}
 	return rows, nil
 }
 
-// row checks an item by itself.
+// row validates an item and returns it as a row.
 func (it *Item) row() (*Row, error) {
 	r := &Row{Type: it.Type, Version: it.Version, CapturedAt: it.CapturedAt, Hash: it.Hash}
 	if err := checkType(it.Type, it.Version); err != nil {
@@ -168,12 +167,12 @@ func (it *Item) row() (*Row, error) {
 		return r, nil
 	}
 	if len(it.Content) > maxEntries {
-		return r, refuse(ItemTooLarge, it.Type, "%s has %d entries; it may have %d.", it.Type, len(it.Content), maxEntries)
+		return r, refuse(ItemTooLarge, it.Type, "%s has %d entries; the limit is %d.", it.Type, len(it.Content), maxEntries)
 	}
 	attributes := map[string]bool{}
 	for _, e := range it.Content {
 		if len(e) > maxKeys {
-			return r, refuse(BadContent, it.Type, "An entry of %s has %d attributes; it may have %d.", it.Type, len(e), maxKeys)
+			return r, refuse(BadContent, it.Type, "An entry of %s has %d attributes; the limit is %d.", it.Type, len(e), maxKeys)
 		}
 		for k, v := range e {
 			if k == "" || len(k) > maxKey || len(v) > maxValue {
@@ -190,13 +189,13 @@ func (it *Item) row() (*Row, error) {
 		return r, err
 	}
 	if len(text) > MaxItem {
-		return r, refuse(ItemTooLarge, it.Type, "%s has %d bytes; it may have %d.", it.Type, len(text), MaxItem)
+		return r, refuse(ItemTooLarge, it.Type, "%s has %d bytes; the limit is %d.", it.Type, len(text), MaxItem)
 	}
 	r.Attributes, r.Content, r.Size = slices.Sorted(maps.Keys(attributes)), text, len(text)
 	return r, nil
 }
 
-// Item returns what a node has of a type; nil when it has nothing of it.
+// Item returns a node's item of a type, or nil.
 func (r *Registry) Item(ctx context.Context, node sekisho.NodeID, typ string) (*Item, error) {
 	row, err := r.store.InventoryRow(ctx, node, typ)
 	if sekisho.IsNotFound(err) {
@@ -212,7 +211,7 @@ func (r *Registry) Item(ctx context.Context, node sekisho.NodeID, typ string) (*
 	return it, nil
 }
 
-// Forget removes all that a node has.
+// Forget deletes the inventory of a node.
 func (r *Registry) Forget(ctx context.Context, node sekisho.NodeID) error {
 	return r.store.DeleteInventory(ctx, node)
 }

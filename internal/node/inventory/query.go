@@ -28,8 +28,8 @@ func ParseKey(key string) (typ, attribute string, ok bool) {
 	return key[:i], key[i+1:], true
 }
 
-// meets reports whether e has what f asks for; of NotEqual, what it asks not
-// to be there.
+// meets reports whether e matches f. NotEqual is Equal here: [Select] negates
+// it.
 func (f *Filter) meets(e Entry) bool {
 	got, ok := e[f.Attribute]
 	return f.meetsValue(got, ok)
@@ -58,9 +58,9 @@ func (f *Filter) meetsValue(got string, ok bool) bool {
 	})
 }
 
-// Select returns the entries that meet all filters. Of a filter NotEqual, ok
-// is whether none of these entries is equal: a node that has no program of a
-// name is found by it, and not any node that has another one.
+// Select returns the entries that match all filters, and whether the node does.
+// With NotEqual, a node matches if none of the entries is equal: the filter
+// finds nodes without a program, not nodes that also have another one.
 func Select(content []Entry, filters []Filter) (selected []Entry, ok bool) {
 	negative := false
 	for _, e := range content {
@@ -81,7 +81,7 @@ func Select(content []Entry, filters []Filter) (selected []Entry, ok bool) {
 	return selected, len(selected) > 0 || negative && !positive || len(filters) == 0
 }
 
-// Compare orders texts such as "1.10.2" by the numbers in them.
+// Compare orders version numbers such as "1.10.2" numerically.
 func Compare(a, b string) int {
 	as, bs := strings.Split(a, "."), strings.Split(b, ".")
 	for i := range min(len(as), len(bs)) {

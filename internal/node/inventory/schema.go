@@ -6,8 +6,7 @@ import (
 	"strings"
 )
 
-// InstanceInformation is the type that the server itself fills, from what it
-// knows of each node.
+// InstanceInformation is the type that the server itself provides for each node.
 const InstanceInformation = "AWS:InstanceInformation"
 
 const (
@@ -15,14 +14,14 @@ const (
 	customPrefix = "Custom:"
 )
 
-// Schema says what attributes the entries of a type have.
+// Schema lists the attributes of a type.
 type Schema struct {
 	Type, Version string
 	Attributes    []string
 }
 
-// known are AWS's types, by name: those that its agent collects, and the one
-// of the server.
+// known returns AWS's types, by name: those that its agent collects, and
+// [InstanceInformation].
 func known() []Schema {
 	program := []string{"Name", "ApplicationType", "Publisher", "Version", "Release", "Epoch", "InstalledTime", "Architecture", "URL", "Summary", "PackageId"}
 	return []Schema{
@@ -49,26 +48,25 @@ func known() []Schema {
 	}
 }
 
-// Known reports whether there can be anything of a type: it is one of AWS's,
-// or an operator's own.
+// Known reports whether a type is one of AWS's or a custom one.
 func Known(typ string) bool {
 	name, own := strings.CutPrefix(typ, customPrefix)
 	return own && name != "" || slices.ContainsFunc(known(), func(s Schema) bool { return s.Type == typ })
 }
 
-// checkType refuses what is not understood. The attributes of AWS's types are
-// not held to the schema: agents of other ages send others.
+// checkType refuses unknown types and versions. It does not compare attributes
+// with the schema, because agents of other versions send others.
 func checkType(typ, version string) error {
 	if !Known(typ) {
-		return refuse(UnknownType, typ, "There is no inventory type %q. Types of your own begin with %s.", typ, customPrefix)
+		return refuse(UnknownType, typ, "There is no inventory type %q. Custom types begin with %s.", typ, customPrefix)
 	}
 	if strings.HasPrefix(typ, awsPrefix) && !strings.HasPrefix(version, "1.") {
-		return refuse(UnknownSchema, typ, "The schema of %s has version 1, not %s.", typ, version)
+		return refuse(UnknownSchema, typ, "The schema version of %s is %q; it must be 1.x.", typ, version)
 	}
 	return nil
 }
 
-// Schemas returns AWS's types and those that nodes have of their own, by name.
+// Schemas returns AWS's types and the custom types of all nodes, by name.
 func (r *Registry) Schemas(ctx context.Context) ([]Schema, error) {
 	all := known()
 	rows, err := r.store.InventoryTypes(ctx)
@@ -79,7 +77,7 @@ func (r *Registry) Schemas(ctx context.Context) ([]Schema, error) {
 		if !strings.HasPrefix(row.Type, customPrefix) {
 			continue
 		}
-		// What nodes have of one type may differ.
+		// Nodes can report different attributes of one type.
 		if last := &all[len(all)-1]; last.Type == row.Type && last.Version == row.Version {
 			more := append(slices.Clone(last.Attributes), row.Attributes...)
 			slices.Sort(more)

@@ -1,6 +1,5 @@
-// Package settings keeps the settings of the account that Systems Manager
-// calls service settings: each has a name that AWS gave it, a value it comes
-// with, and values it may have.
+// Package settings manages the account's service settings, as Systems Manager
+// calls them. Each has a name from AWS, a default, and a set of values.
 package settings
 
 import (
@@ -12,14 +11,14 @@ import (
 	"sekisho"
 )
 
-// The settings that mean something here.
+// The settings that have an effect.
 const (
-	// HostRole is the role, as name or path/name, of instances that have none
-	// of their own; None when they get no credentials.
+	// HostRole is the default role, as name or path/name, of instances without
+	// one of their own; None if they get no credentials.
 	HostRole = "/ssm/managed-instance/default-ec2-instance-management-role"
-	// ActivationTier is always advanced: nothing costs anything here.
+	// ActivationTier is always advanced: Sekisho has no charges.
 	ActivationTier = "/ssm/managed-instance/activation-tier"
-	// PublicSharing says whether documents may be shared with everybody.
+	// PublicSharing says whether documents can be shared publicly.
 	PublicSharing = "/ssm/documents/console/public-sharing-permission"
 )
 
@@ -30,29 +29,29 @@ const (
 	Disable = "Disable"
 )
 
-// Setting is a setting and how it stands.
+// Setting is a setting with its value.
 type Setting struct {
 	ID, Value  string
-	ModifiedAt time.Time // zero while it has the value it comes with
+	ModifiedAt time.Time // zero while it has its default
 	ModifiedBy string    // ARN
 }
 
 // Store keeps the settings that were changed.
 type Store interface {
-	// ServiceSetting returns a setting, or CodeNotFound when it was not
-	// changed.
+	// ServiceSetting returns a setting, or CodeNotFound if it has its default.
 	ServiceSetting(ctx context.Context, id string) (*Setting, error)
 	PutServiceSetting(ctx context.Context, s *Setting) error
-	// DeleteServiceSetting has the setting as it came. There need be none.
+	// DeleteServiceSetting restores the default. It is not an error if the
+	// setting has its default already.
 	DeleteServiceSetting(ctx context.Context, id string) error
 }
 
-// kind is what is known of a setting.
+// kind describes a setting.
 type kind struct {
 	id, value string
-	// allowed are its values; nil when the caller of Set knows.
+	// allowed are its values; nil if the caller of Set checks the value.
 	allowed []string
-	// why says why it cannot have another value than it comes with.
+	// why explains why the value cannot be changed.
 	why string
 }
 
@@ -87,10 +86,10 @@ func find(id string) (kind, error) {
 	if i := slices.IndexFunc(all, func(k kind) bool { return k.id == id }); i >= 0 {
 		return all[i], nil
 	}
-	return kind{}, sekisho.Errorf(sekisho.CodeNotFound, "There is no setting %.200q.", id)
+	return kind{}, sekisho.Errorf(sekisho.CodeNotFound, "There is no service setting %.200q.", id)
 }
 
-// Get returns a setting, or CodeNotFound when there is none of that name.
+// Get returns a setting, or CodeNotFound for an unknown name.
 func (s *Settings) Get(ctx context.Context, id string) (*Setting, error) {
 	k, err := find(id)
 	if err != nil {
@@ -103,14 +102,14 @@ func (s *Settings) Get(ctx context.Context, id string) (*Setting, error) {
 	return held, err
 }
 
-// Set changes a setting. Whether a role is one is for the caller to know.
+// Set changes a setting. The caller checks the names of roles.
 func (s *Settings) Set(ctx context.Context, id, value, by string) error {
 	k, err := find(id)
 	if err != nil {
 		return err
 	}
 	if k.allowed != nil && !slices.Contains(k.allowed, value) {
-		e := sekisho.Errorf(sekisho.CodeInvalid, "The setting %s may be %s, not %.100q.", id, strings.Join(k.allowed, " or "), value)
+		e := sekisho.Errorf(sekisho.CodeInvalid, "The setting %s must be %s, not %.100q.", id, strings.Join(k.allowed, " or "), value)
 		if k.why != "" {
 			e = e.WithHint("%s", k.why)
 		}
@@ -122,7 +121,7 @@ func (s *Settings) Set(ctx context.Context, id, value, by string) error {
 	return s.store.PutServiceSetting(ctx, &Setting{ID: id, Value: value, ModifiedAt: s.now(), ModifiedBy: by})
 }
 
-// Reset gives a setting the value it comes with, and returns it.
+// Reset restores the default of a setting and returns it.
 func (s *Settings) Reset(ctx context.Context, id string) (*Setting, error) {
 	if _, err := find(id); err != nil {
 		return nil, err

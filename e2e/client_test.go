@@ -328,7 +328,7 @@ func TestAsPlugin(t *testing.T) {
 	eachCLI(t, func(t *testing.T, path []string) {
 		path = append([]string{asPlugin(t)}, path...)
 		target := env(t, shared)["SEKISHO_TARGET"]
-		endpoint := `--endpoint-url "$AWS_ENDPOINT_URL"` // Debian's needs to be told
+		endpoint := `--endpoint-url "$AWS_ENDPOINT_URL"` // Debian's version needs it
 
 		term := harness.OpenTerminal(t, 31, 87, shared.Shell(t.Context(), path, `aws ssm start-session `+endpoint+` --target "$1"`, target))
 		id := term.Expect(awhile, `Starting session with SessionId: (\S+)`)[1]
@@ -489,8 +489,8 @@ func TestClientCutOff(t *testing.T) {
 	}
 }
 
-// TestServerKilledUnderSession: the server dies without a word and comes back;
-// the session goes on and loses nothing.
+// TestServerKilledUnderSession: the server is killed and restarted; the session
+// resumes and loses nothing.
 func TestServerKilledUnderSession(t *testing.T) {
 	t.Parallel()
 	s := ownServer(t)

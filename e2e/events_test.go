@@ -102,7 +102,7 @@ func (h *hook) of(t *testing.T, session string) []delivery {
 	return out
 }
 
-// await waits until it has been told that a session started and ended.
+// await waits for the events of a session's start and end.
 func (h *hook) await(t *testing.T, session string) []delivery {
 	t.Helper()
 	// A receiver that was away is tried again within a minute.
@@ -128,9 +128,8 @@ func shortSession(t *testing.T, s *harness.Server) string {
 	return id
 }
 
-// TestWebhook: a receiver is told of real sessions, signed as the
-// documentation says; what it misses while it is away it gets afterwards,
-// restarts of the server or not.
+// TestWebhook: a receiver gets signed events of real sessions as documented.
+// Events that it missed while it was away arrive later, even after server restarts.
 func TestWebhook(t *testing.T) {
 	t.Parallel()
 	h := openHook(t)

@@ -82,7 +82,7 @@ func TestFirstServer(t *testing.T) {
 		})
 		return func() {
 			cancel()
-			_ = cmd.Wait() // it was told to end
+			_ = cmd.Wait() // the signal is its exit reason
 			_ = log.Close()
 		}
 	}

@@ -156,8 +156,8 @@ func TestPortForwarding(t *testing.T) {
 	})
 }
 
-// TestForwardingDenied: what hands out credentials is not reached through a
-// node, by whatever name, and the person is told.
+// TestForwardingDenied: no name of a service that hands out credentials can be
+// reached through a node, and the user sees why.
 func TestForwardingDenied(t *testing.T) {
 	t.Parallel()
 	for _, host := range []string{"169.254.169.254", "::ffff:169.254.169.254", "fd00:ec2::254", "0.0.0.0"} {

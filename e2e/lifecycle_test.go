@@ -146,7 +146,7 @@ func TestAgentKilled(t *testing.T) {
 	term.Wait(soon)
 }
 
-// TestTerminateFromOutside: an administrator ends a session; its person is told.
+// TestTerminateFromOutside: an administrator ends a session; its user sees why.
 func TestTerminateFromOutside(t *testing.T) {
 	t.Parallel()
 	term, id := startSession(t, shared, nil, 24, 80, env(t, shared)["SEKISHO_TARGET"])

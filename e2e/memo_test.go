@@ -317,8 +317,8 @@ func forwarder(t *testing.T, from, upstream string) string {
 	return l.Addr().String()
 }
 
-// TestRevokedKeyEndsTheSession: a person whose key is disabled is out of the
-// shell within seconds, and is told.
+// TestRevokedKeyEndsTheSession: disabling a user's key ends their shell within
+// seconds, with the reason.
 func TestRevokedKeyEndsTheSession(t *testing.T) {
 	t.Parallel()
 	a := memoAccount(t)

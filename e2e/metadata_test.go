@@ -95,12 +95,11 @@ func TestMetadataService(t *testing.T) {
 	want("the prompt", `. ~/.bashrc; printf '%s\n' "$PS1"`, `[\u@MyEC2Instance \W]$`)
 	want("the prompt as it shows", `cd ~ && . ~/.bashrc && printf '%s\n' "${PS1@P}"`, "["+userName(t)+"@MyEC2Instance ~]$")
 
-	// Somebody on the same network who has a route to the address is told
-	// nothing.
+	// A machine on the same network with a route to the address gets no answer.
 	n.ip("-n", n.server, "route", "add", "169.254.169.254/32", "via", nodeIP)
 	cmd := exec.CommandContext(t.Context(), "ip", "netns", "exec", n.server, "curl", "-sS", "--max-time", "10", "169.254.169.254/latest/meta-data/instance-id")
 	if r := harness.Do(t, cmd); r.Code == 0 || strings.Contains(r.Stdout, "i-0") {
-		t.Errorf("a stranger was answered: exit %d, %q", r.Code, r.Stdout)
+		t.Errorf("another machine was answered: exit %d, %q", r.Code, r.Stdout)
 	}
 
 	// The address goes with the agent.

@@ -50,10 +50,10 @@ func TestOutage(t *testing.T) {
 			func(o *outage) error { return o.server.Stop() }, func(o *outage) error { return o.server.Run() }, false,
 		},
 		"client cut off": {
-			func(o *outage) error { o.client.Cut(); return nil }, func(o *outage) error { o.client.Mend(); return nil }, true,
+			func(o *outage) error { o.client.Cut(); return nil }, func(o *outage) error { o.client.Restore(); return nil }, true,
 		},
 		"node cut off": {
-			func(o *outage) error { o.agent.Cut(); return nil }, func(o *outage) error { o.agent.Mend(); return nil }, true,
+			func(o *outage) error { o.agent.Cut(); return nil }, func(o *outage) error { o.agent.Restore(); return nil }, true,
 		},
 	} {
 		for _, d := range away {
@@ -213,7 +213,7 @@ func (o *outage) forward() {
 func (o *outage) copy() {
 	begun := sync.OnceFunc(o.begun.Done)
 	defer begun()
-	// The node's user reads it, to whom the test's own folder is closed.
+	// The node's user reads it and cannot enter the test's own folder.
 	dir, err := os.MkdirTemp("", "sekisho-copy-")
 	if err != nil {
 		o.t.Error(err)

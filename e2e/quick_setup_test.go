@@ -141,8 +141,8 @@ func TestQuickSetup(t *testing.T) {
 	s.AwaitConnected(t, target, awhile)
 
 	line, remove := installLines(t, quickSetup(t, s, "--register", "1", "--name", "fresh", "--node-tag", "Hostname=fresh1", "--id-type", "instance"))
-	// Twice in one machine: the second time registers nothing anew. Then it
-	// waits to be told to take the agent off.
+	// Twice on one machine: the second run registers nothing. Then it waits for
+	// the removal of the agent.
 	r := make(chan harness.Result, 1)
 	began := time.Now()
 	go func() {
@@ -231,8 +231,8 @@ func agentsServer(t *testing.T) (*harness.Server, string) {
 	return s, dir
 }
 
-// TestInstallOtherArchitecture: a machine gets the agent of its own kind, or
-// is told that there is none.
+// TestInstallOtherArchitecture: a machine gets the agent for its architecture, or
+// an error that names the missing one.
 func TestInstallOtherArchitecture(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)

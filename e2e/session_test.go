@@ -25,8 +25,8 @@ func TestShell(t *testing.T) {
 		term.Expect(soon, `(?m)^37 113$`)
 		term.Expect(soon, harness.Prompt)
 
-		// What the shell was told differs from what is typed, so the echo of
-		// the typing is never mistaken for an answer.
+		// The input differs from the output, so that the echo of the typing is
+		// never mistaken for the output.
 		term.Send("echo he''llo from \"th\"ere\r")
 		term.Expect(soon, `(?m)^hello from there$`)
 		term.Expect(soon, harness.Prompt)

@@ -1,4 +1,4 @@
-// Command admission measures a crowd: many agents lose their server at once
+// Command admission measures a mass reconnection: many agents lose their server at once
 // and come back as soon as it does. It tells how long it takes until all are
 // back, and how long calls of people take meanwhile.
 //
@@ -93,7 +93,7 @@ func run(ctx context.Context, out io.Writer, args []string) error {
 	began = time.Now()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	c := &crowd{}
+	c := &fleet{}
 	var all sync.WaitGroup
 	defer all.Wait()
 	defer cancel()
@@ -136,10 +136,10 @@ func run(ctx context.Context, out io.Writer, args []string) error {
 	return tab.Flush()
 }
 
-// crowd are the agents that are connected.
-type crowd struct{ in atomic.Int64 }
+// fleet counts the agents that are connected.
+type fleet struct{ in atomic.Int64 }
 
-func (c *crowd) await(ctx context.Context, n int) error {
+func (c *fleet) await(ctx context.Context, n int) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for c.in.Load() < int64(n) {
@@ -153,13 +153,13 @@ func (c *crowd) await(ctx context.Context, n int) error {
 }
 
 // stock is an agent that behaves as AWS's.
-func (c *crowd) stock(ctx context.Context, m *ssmagent.Machine) {
+func (c *fleet) stock(ctx context.Context, m *ssmagent.Machine) {
 	ssmagent.New(ssmagent.Config{ID: m.ID, Gateway: gateway{m, c}}).Run(ctx)
 }
 
 type gateway struct {
 	*ssmagent.Machine
-	c *crowd
+	c *fleet
 }
 
 func (g gateway) Dial(ctx context.Context, kind, name string) (ssmagent.Conn, error) {
@@ -174,7 +174,7 @@ func (g gateway) Dial(ctx context.Context, kind, name string) (ssmagent.Conn, er
 
 type counted struct {
 	ssmagent.Conn
-	c    *crowd
+	c    *fleet
 	once sync.Once
 }
 
@@ -184,7 +184,7 @@ func (c *counted) Drop() {
 }
 
 // ours is an agent that behaves as ours.
-func (c *crowd) ours(ctx context.Context, m *ssmagent.Machine) {
+func (c *fleet) ours(ctx context.Context, m *ssmagent.Machine) {
 	up := false
 	down := func() {
 		if up {
@@ -227,8 +227,9 @@ type nobody struct{}
 
 func (nobody) Start(mgs.AgentTaskPayload) {}
 func (nobody) Cancel(string)              {}
+func (nobody) Notify(string, string)      {}
 
-// result is what one return of the crowd was like.
+// result describes one mass reconnection.
 type result struct {
 	back, half time.Duration // since the server answered again
 	calls      []time.Duration
@@ -236,7 +237,7 @@ type result struct {
 }
 
 // measure makes calls as a person does until all agents are back.
-func (s *server) measure(ctx context.Context, c *crowd, n int) (result, error) {
+func (s *server) measure(ctx context.Context, c *fleet, n int) (result, error) {
 	began := time.Now()
 	var r result
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)

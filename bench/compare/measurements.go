@@ -175,7 +175,7 @@ func (b *bench) forward(direction string, streams int) measurement {
 		}
 		defer func() {
 			_ = cmd.Process.Signal(syscall.SIGTERM)
-			_ = cmd.Wait() // it was told to end
+			_ = cmd.Wait() // the signal is its exit reason
 		}()
 		return b.transfer(local, direction, streams)
 	}

@@ -83,7 +83,7 @@ func configCommand() *cobra.Command {
 	var file string
 	check := &cobra.Command{
 		Use:   "check --config FILE",
-		Short: "Say what is wrong with a configuration file, and how to mend it",
+		Short: "Check a configuration file",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			cfg, err := config.Read(file)

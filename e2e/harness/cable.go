@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-// Cable carries TCP connections to an address, and can be cut: then nothing
-// passes, in either direction, and no end is told. Connections that were open
-// continue when the cable is mended, as they do on a real one.
+// Cable carries TCP connections to an address and can be cut: then nothing passes
+// in either direction, and no end sees a close. Open connections continue when
+// the cable is restored, as on a real one.
 type Cable struct {
 	Addr string // where it takes connections
 
@@ -41,7 +41,7 @@ func NewCable(t testing.TB, to string) *Cable {
 	})
 	t.Cleanup(func() {
 		_ = l.Close()
-		c.Mend()
+		c.Restore()
 		c.mu.Lock()
 		for conn := range c.conns {
 			_ = conn.Close()
@@ -63,8 +63,8 @@ func (c *Cable) Cut() {
 	}
 }
 
-// Mend undoes Cut.
-func (c *Cable) Mend() {
+// Restore undoes Cut.
+func (c *Cable) Restore() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.cut {

@@ -199,8 +199,8 @@ func (s *Server) Env() (map[string]string, error) {
 // Shell returns a command that sources the environment file and runs script,
 // with the folders of path first on PATH and args as $1, $2…
 func (s *Server) Shell(ctx context.Context, path []string, script string, args ...string) *exec.Cmd {
-	// Ctrl-C goes to the program alone where a shell has job control. This one
-	// has none; with a trap it goes on as such a shell would.
+	// With job control, Ctrl-C reaches the program only. This shell has none;
+	// the trap keeps it alive as job control would.
 	argv := append([]string{"-c", `trap : INT; . "$1" || exit; shift; ` + script, "sh", s.EnvFile()}, args...)
 	cmd := exec.CommandContext(ctx, "sh", argv...)
 	cmd.Env = baseEnv(s.Home, append(path, s.Bin, s.Plugin)...)

@@ -168,8 +168,8 @@ var escapes = regexp.MustCompile(`\x1b\[[0-?]*[ -/]*[@-~]` + // CSI
 	`|\x1b[ -/]+[0-~]|\x1b[0-Z\\^-~]` + // the rest
 	`|[\r\x00\x07]`)
 
-// longestMatch bounds what Expect matches, lest it read a long text anew with
-// each piece that arrives.
+// longestMatch bounds what Expect matches, so that it does not scan a long text
+// again for each chunk that arrives.
 const longestMatch = 4096
 
 // longestEscape bounds a sequence: what is longer was none.

@@ -203,7 +203,7 @@ func TestWhy(t *testing.T) {
 				t.Errorf("%s: the call was answered %d %s", name, a.Status, a.Body)
 			}
 			if c.want != "" && (a.Code() != "AccessDeniedException" || strings.Contains(a.Body, c.want)) {
-				t.Errorf("%s: the caller was told %s", name, a.Body)
+				t.Errorf("%s: the caller received %s", name, a.Body)
 			}
 		})
 		if c.want != "" {
@@ -460,7 +460,7 @@ func TestKeysRotateUnderARunningServer(t *testing.T) {
 
 	sealed, err := server.RotateKeys(t.Context(), dir)
 	if err != nil || sealed < 2 { // the administrator's key and alice's
-		t.Fatalf("%d were sealed anew, %v", sealed, err)
+		t.Fatalf("%d were sealed again, %v", sealed, err)
 	}
 	if again, err := os.ReadFile(master); err != nil || bytes.Equal(old, again) {
 		t.Errorf("the master key is the old one, %v", err)

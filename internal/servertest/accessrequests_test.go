@@ -87,9 +87,9 @@ func (f *accessFixture) token(id, status string) accessToken {
 	return out
 }
 
-// TestAccessRequestApprovals: two people approve a request, of whom the
-// requester is neither; then sessions start under it, and the audit trail has
-// its ID at every step. Revoking it ends the sessions.
+// TestAccessRequestApprovals: two people other than the requester approve a
+// request; then sessions start under it, and the audit trail has its ID at every
+// step. Revoking it ends the sessions.
 func TestAccessRequestApprovals(t *testing.T) {
 	t.Parallel()
 	f := newAccessFixture(t, fields{"Name": "prod", "Tags": []fields{{"Key": "Env", "Value": "prod"}}, "Approvals": 2, "DurationSeconds": 3600})
@@ -161,7 +161,7 @@ func TestAccessRequestsExpire(t *testing.T) {
 	f.refused("AccessDeniedException", f.ann, "ssm", "StartSession", fields{"Target": f.node.ID})
 }
 
-// TestAccessRules: which rule applies to a request, and who may decide.
+// TestAccessRules: which rule applies to a request, and which principals can decide.
 func TestAccessRules(t *testing.T) {
 	t.Parallel()
 	f := newAccessFixture(t,

@@ -154,8 +154,7 @@ func TestOrigins(t *testing.T) {
 	x.Check(t)
 }
 
-// What breaks the protocol costs its own channel, which is told why, and
-// nothing else.
+// A protocol error closes its own channel, with the reason, and nothing else.
 func TestBrokenFrames(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)

@@ -296,7 +296,7 @@ func TestResourceTags(t *testing.T) {
 	}
 }
 
-// task is the next session that the node is told to start.
+// task returns the next session task that the node receives.
 func task(t *testing.T, control *servertest.Channel) mgs.AgentTaskPayload {
 	t.Helper()
 	m := control.Receive(mgs.TypeInteractiveShell)
@@ -307,8 +307,8 @@ func task(t *testing.T, control *servertest.Channel) mgs.AgentTaskPayload {
 	return p
 }
 
-// What a node is told to run is what the document, the preferences and the
-// caller's own tags say.
+// The task that a node receives follows from the document, the preferences and the
+// caller's tags.
 func TestStartMessage(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)

@@ -181,7 +181,7 @@ func TestSessionsAreToldOf(t *testing.T) {
 		}
 	}
 
-	// Who may not is told of; who is nobody is not.
+	// Denials of known principals become events; unauthenticated calls do not.
 	bob := s.User("bob", servertest.Allow("*", "ssm:DescribeSessions"))
 	for _, as := range []struct {
 		who  string
@@ -217,8 +217,8 @@ func TestSessionsAreToldOf(t *testing.T) {
 	}
 }
 
-// Who asks for AWS's own events gets them: calls as CloudTrail has them.
-func TestCallsAreToldOfAsByAWS(t *testing.T) {
+// Subscribers to AWS's own events get calls in CloudTrail's form.
+func TestCallEventsInAWSForm(t *testing.T) {
 	t.Parallel()
 	r := newReceiver(t)
 	s := withReceiver(t, r, 0, string(event.APICall))

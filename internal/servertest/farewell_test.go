@@ -8,8 +8,8 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// An agent may fail before the person's program has opened its channel: the
-// program is told why all the same, once.
+// An agent may fail before the client has opened its channel: the client still
+// gets the reason, once.
 func TestClientThatComesAfterTheEnd(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)

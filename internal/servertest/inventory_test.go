@@ -263,7 +263,7 @@ func TestInventoryIsBounded(t *testing.T) {
 		t.Errorf("the node's page says %q", note)
 	}
 	if note := standingOf(t, s, n.ID).note("ClaimsOtherNode"); note == "" {
-		t.Error("nobody is told that it said to be another node")
+		t.Error("no note says that it claimed to be another node")
 	}
 
 	// One type after the other, until the node has enough.
@@ -328,7 +328,7 @@ func counting(attribute string, inner ...fields) fields {
 	return f
 }
 
-// Nodes are listed and counted by what is known of them.
+// ListNodes and ListNodesSummary filter and count nodes by their attributes.
 func TestListNodes(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)

@@ -291,7 +291,7 @@ func TestAnotherNodesID(t *testing.T) {
 		t.Errorf("an oversized report: %q", c)
 	}
 	if standingOf(t, s, liar.ID).note("ReportRefused") == "" {
-		t.Error("it is not told of")
+		t.Error("the node has no note about it")
 	}
 	big := strings.Repeat("x", 2<<20)
 	if c := s.JSON(liar.Credentials, "ssm", "UpdateInstanceInformation", map[string]any{"InstanceId": liar.ID, "ComputerName": big}).Status; c != http.StatusRequestEntityTooLarge {
@@ -299,8 +299,8 @@ func TestAnotherNodesID(t *testing.T) {
 	}
 }
 
-// An agent that is told of another role has its channel closed with the
-// reason, and gets the new role's credentials.
+// When a node's role changes, its channel is closed with the reason, and the agent
+// gets credentials of the new role.
 func TestRoleChange(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)

@@ -24,8 +24,8 @@ func rewrites(s *servertest.Server) []string {
 }
 
 // TestLogsAreWrittenOnce: the role of a node may put objects, so that a node
-// could replace a log. Where versions are kept, the first one stays and the
-// second is told of; where none are, the second is refused.
+// could replace a log. With versioning, the first version stays and the second is
+// reported; without, the second write is refused.
 func TestLogsAreWrittenOnce(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -87,7 +87,7 @@ func TestLogsAreWrittenOnce(t *testing.T) {
 				}
 			}
 			if got := rewrites(s); len(got) != 0 {
-				t.Fatalf("the delivery was told of: %v", got)
+				t.Fatalf("the delivery was reported: %v", got)
 			}
 			// Other objects are nobody's logs, and people are no nodes.
 			if a := node(n, http.MethodPut, "/session-logs/a/other.log", ""); a.Status != http.StatusOK {
@@ -109,7 +109,7 @@ func TestLogsAreWrittenOnce(t *testing.T) {
 					t.Errorf("%s: no way out is named: %s", operation, a.Body)
 				}
 				if got := rewrites(s); len(got) == 0 || got[0] != outcome+" of "+operation+" by "+who.ID {
-					t.Errorf("%s: told of %v", operation, got)
+					t.Errorf("%s: reported %v", operation, got)
 				}
 			}
 			want(node(n, http.MethodPut, log, ""), "NewVersion", "PutObject", n)
@@ -119,7 +119,7 @@ func TestLogsAreWrittenOnce(t *testing.T) {
 			want(node(n, http.MethodDelete, log, ""), "DeleteMarker", "DeleteObject", n)
 			told := len(rewrites(s))
 			if told != 4 {
-				t.Errorf("told of %v", rewrites(s))
+				t.Errorf("reported %v", rewrites(s))
 			}
 
 			// The first version is there in any case, and no node deletes it.
@@ -140,7 +140,7 @@ func TestLogsAreWrittenOnce(t *testing.T) {
 			// Whoever is allowed to, may: policy is for people.
 			admin(http.MethodPut, log, "by the administrator")
 			if got := len(rewrites(s)); got != told+1 {
-				t.Errorf("the administrator's write was told of: %v", rewrites(s))
+				t.Errorf("the administrator's write was reported: %v", rewrites(s))
 			}
 		})
 	}
@@ -170,6 +170,6 @@ func TestForgedLog(t *testing.T) {
 		t.Errorf("real: %d %s", a.Status, a.Body)
 	}
 	if got := rewrites(s); len(got) != 1 || got[0] != "Refused of PutObject by "+other.ID {
-		t.Errorf("told of %v", got)
+		t.Errorf("reported %v", got)
 	}
 }

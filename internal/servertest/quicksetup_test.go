@@ -110,7 +110,7 @@ func TestQuickSetupTwice(t *testing.T) {
 	}
 }
 
-// What somebody changed on purpose is told, and stays.
+// Deliberate changes are reported and stay.
 func TestQuickSetupLeavesChanges(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
@@ -133,8 +133,8 @@ func TestQuickSetupLeavesChanges(t *testing.T) {
 	}
 }
 
-// Each part is the caller's own: whoever may not do a part is stopped there,
-// and who may do nothing gets nothing done.
+// Each step runs with the caller's permissions: the first denied step stops the
+// run, and a caller without permissions changes nothing.
 func TestQuickSetupIsTheCallers(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
@@ -240,7 +240,7 @@ func TestInstallCommand(t *testing.T) {
 		"no such architecture":  {fields{"Architecture": "mips"}, "architecture"},
 		"no such agent":         {fields{"Agent": "other"}, "agent"},
 		"no such ID":            {fields{"NodeIdType": "other"}, "nodeIdType"},
-		"a host that is none":   {fields{"Host": "a;id"}, "host"},
+		"an invalid host":       {fields{"Host": "a;id"}, "host"},
 		"a package by http":     {fields{"Agent": "amazon", "PackageUrl": "http://example.com/a.deb", "PackageSha256": strings.Repeat("0", 64)}, "package"},
 		"too many machines":     {fields{"RegistrationLimit": 1001}, "registrationLimit"},
 		"a day that has passed": {fields{"ExpirationDate": 1_000_000_000}, "expir"},

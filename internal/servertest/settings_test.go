@@ -140,7 +140,7 @@ func TestDefaultHostManagement(t *testing.T) {
 
 	set("$None")
 	if _, why := control.WaitClosed(); !strings.Contains(why, "role") {
-		t.Errorf("the agent is told %q, and not that its role is another", why)
+		t.Errorf("the agent received %q, which does not mention the changed role", why)
 	}
 	if a := n.RoleToken(n.Fingerprint); a.Code() != "AccessDeniedException" || !strings.Contains(a.Body, "instance management role is not configured for account") {
 		t.Errorf("%d %s", a.Status, a.Body)

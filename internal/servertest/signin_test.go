@@ -61,7 +61,7 @@ func TestPasskeyInTheConsole(t *testing.T) {
 	s.User("alice", servertest.Allow("*", "iam:*MFADevice*", "ssm:DescribeSessions"))
 	_, err := s.Directory.CreateLogin(t.Context(), "alice", password, false)
 	must(t, err)
-	// The browser is told a name: for an address there are no passkeys.
+	// Passkeys require a host name; they do not work for IP addresses.
 	const name = "sekisho.test"
 	named := func(b *servertest.Browser) *servertest.Browser { return b.At(name) }
 	b := named(s.Browser())

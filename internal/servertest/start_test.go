@@ -48,8 +48,8 @@ func checkStart(t *testing.T, s *servertest.Server, c sigv4.Credentials, n *serv
 	return &out
 }
 
-// TestCheckSessionStart: what stands in the way of a session is told before it
-// is started, one thing at a time; and to nobody who may not start one.
+// TestCheckSessionStart: obstacles to a session are reported before the start, one
+// at a time, and only to callers who can start one.
 func TestCheckSessionStart(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)

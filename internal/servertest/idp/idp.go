@@ -147,7 +147,7 @@ func (p *Provider) json(w http.ResponseWriter, v any) {
 	w.Write(p.marshal(v)) // the client will tell
 }
 
-// Person sets whom the provider signs in by browser.
+// Person sets the claims of the user that the provider signs in.
 func (p *Provider) Person(claims map[string]any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

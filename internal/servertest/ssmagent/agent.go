@@ -83,7 +83,7 @@ type Agent struct {
 	control  Conn
 	sessions map[string]*worker
 	acks     map[string]chan struct{} // by task: closed when its end is acknowledged
-	told     []string                 // tasks whose end was told in vain
+	told     []string                 // tasks whose end was never acknowledged
 	workers  sync.WaitGroup
 	jobs     jobs
 }

@@ -126,7 +126,7 @@ func (a *Agent) order(ctx context.Context, m *mgs.Message) {
 	case mgs.TypeInteractiveShell:
 		task, err := mgs.ParseBody[mgs.AgentTask](m.Payload)
 		if err != nil {
-			return // and nobody is told
+			return // like AWS's agent, without a report
 		}
 		p, err := task.Payload()
 		if err != nil {

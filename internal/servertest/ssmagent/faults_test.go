@@ -51,7 +51,7 @@ func (w *world) whole() {
 	}
 	c.typed(w.ctx, "exit\r")
 	if why := c.reason(w.ctx); why != "" {
-		w.t.Errorf("the person is told %q", why)
+		w.t.Errorf("the user sees %q", why)
 	}
 	want := "$ seq 3000\r\n" + numbers(3000) + "$ echo one; echo two\r\none\r\ntwo\r\n$ exit\r\n"
 	if got := c.output.String(); got != want {
@@ -130,8 +130,8 @@ func TestDataChannelBreaks(t *testing.T) {
 	})
 }
 
-// An agent gives up its data channel after six attempts and tells nobody. The
-// person is told, and the worker that lives on is ended.
+// The agent gives up its data channel after six attempts without a report. The
+// user sees why, and the remaining worker is ended.
 func TestAgentGivesUp(t *testing.T) {
 	with(t, ssmagent.Config{}, func(w *world) {
 		w.start(sekisho.Session{}, shell, nil)
@@ -146,7 +146,7 @@ func TestAgentGivesUp(t *testing.T) {
 		}
 		w.set("data-channel", false) // too late
 		if why := c.reason(w.ctx); !strings.Contains(why, "went away and did not come back") {
-			t.Errorf("the person is told %q", why)
+			t.Errorf("the user sees %q", why)
 		}
 		w.gone()
 		if n := w.asked("data-channel") - before; n != 6 {
@@ -155,8 +155,8 @@ func TestAgentGivesUp(t *testing.T) {
 	})
 }
 
-// The agent takes every end of a connection for a broken one. It is told once
-// that the session is over, and asks no more.
+// The agent takes every end of a connection for a broken one. After one answer that
+// the session has ended, it stops asking.
 func TestAfterTheEndTheAgentIsQuiet(t *testing.T) {
 	with(t, ssmagent.Config{}, func(w *world) {
 		w.start(sekisho.Session{}, shell, nil)
@@ -164,7 +164,7 @@ func TestAfterTheEndTheAgentIsQuiet(t *testing.T) {
 		c.prints(w.ctx, "$ ")
 		w.relay.End(w.ctx, sid, sekisho.Ending{Status: sekisho.SessionTerminated, Details: "Terminated by alice."})
 		if why := c.reason(w.ctx); why != "Terminated by alice." {
-			t.Errorf("the person is told %q", why)
+			t.Errorf("the user sees %q", why)
 		}
 		w.gone()
 		<-time.After(time.Minute)
@@ -199,22 +199,22 @@ func TestIdleAndMaximumDuration(t *testing.T) {
 					<-time.After(30 * time.Second)
 				}
 				if why := c.reason(w.ctx); !strings.Contains(why, tc.want) {
-					t.Errorf("the person is told %q", why)
+					t.Errorf("the user sees %q", why)
 				}
 				if d := time.Since(began); d < tc.after-2*time.Second || d > tc.after+5*time.Second {
 					t.Errorf("it lasted %s", d)
 				}
 				w.gone()
 				if done := w.completions(); len(done) != 1 {
-					t.Errorf("the agent told of %d ends", len(done))
+					t.Errorf("the agent reported %d ends", len(done))
 				}
 			})
 		})
 	}
 }
 
-// The agent's handshake ends after 15 seconds, whether or not a client came.
-// Whoever comes is told.
+// The agent's handshake ends after 15 seconds, whether or not a client came. A
+// client that comes later sees why.
 func TestNobodyAnswersTheHandshake(t *testing.T) {
 	with(t, ssmagent.Config{}, func(w *world) {
 		w.start(sekisho.Session{}, "NonInteractiveCommands", map[string]any{"linux": map[string]any{"commands": "echo hi"}})
@@ -272,8 +272,8 @@ func TestTheEndOfTheHandshake(t *testing.T) {
 	}
 }
 
-// The end of a session is told three times and no more. It is acknowledged
-// whether or not the session is known, and once more if the answer is lost.
+// The agent reports the end of a session at most three times. It is acknowledged
+// whether or not the session is known, and again if the answer is lost.
 func TestTheEndIsToldUntilAcknowledged(t *testing.T) {
 	for lost := range 4 {
 		t.Run(fmt.Sprint(lost, " lost"), func(t *testing.T) {
@@ -297,7 +297,7 @@ func TestTheEndIsToldUntilAcknowledged(t *testing.T) {
 				w.gone()
 				<-time.After(10 * time.Second)
 				if got, want := len(w.completions()), min(lost+1, 3); got != want {
-					t.Errorf("the server was told %d times, want %d", got, want)
+					t.Errorf("the server received %d reports, want %d", got, want)
 				}
 				if got := len(w.endings()); got != 1 {
 					t.Errorf("the session ended %d times", got)
@@ -341,8 +341,8 @@ func TestControlChannelBreaks(t *testing.T) {
 	})
 }
 
-// An end that comes while the control channel is down is told by the relay's
-// own means: the worker is not forgotten.
+// When a session ends while the control channel is down, the relay ends the worker
+// over the data channel.
 func TestTerminatedWhileTheAgentIsAway(t *testing.T) {
 	with(t, ssmagent.Config{}, func(w *world) {
 		w.start(sekisho.Session{}, shell, nil)
@@ -353,13 +353,13 @@ func TestTerminatedWhileTheAgentIsAway(t *testing.T) {
 		synctest.Wait()
 		w.relay.End(w.ctx, sid, sekisho.Ending{Status: sekisho.SessionTerminated, Details: "bye"})
 		if why := c.reason(w.ctx); why != "bye" {
-			t.Errorf("the person is told %q", why)
+			t.Errorf("the user sees %q", why)
 		}
 		w.gone() // by channel_closed on the data channel
 	})
 }
 
-// A session is started once, however often the agent is told.
+// A session starts once, however often the agent receives the task.
 func TestStartedTwice(t *testing.T) {
 	with(t, ssmagent.Config{}, func(w *world) {
 		w.start(sekisho.Session{}, shell, nil)
@@ -375,8 +375,8 @@ func TestStartedTwice(t *testing.T) {
 	})
 }
 
-// An agent that cannot read its orders says nothing: the person is told after
-// the time that a start may take.
+// An agent that cannot read its task reports nothing: the user sees the failure
+// after the time that a start may take.
 func TestOrdersThatAreNotUnderstood(t *testing.T) {
 	with(t, ssmagent.Config{}, func(w *world) {
 		s := sekisho.Session{ID: sid, Target: nodeID, StartedAt: time.Now()}
@@ -389,7 +389,7 @@ func TestOrdersThatAreNotUnderstood(t *testing.T) {
 			t.Fatal(err)
 		}
 		if why := c.reason(w.ctx); !strings.Contains(why, "did not open the session within 25s") {
-			t.Errorf("the person is told %q", why)
+			t.Errorf("the user sees %q", why)
 		}
 	})
 }
@@ -402,7 +402,7 @@ func TestWorkerDies(t *testing.T) {
 		c := w.attach()
 		began := time.Now()
 		if why := c.reason(w.ctx); !strings.Contains(why, "went away and did not come back") {
-			t.Errorf("the person is told %q", why)
+			t.Errorf("the user sees %q", why)
 		}
 		if d := time.Since(began); d > 20*time.Second {
 			t.Errorf("after %s", d)

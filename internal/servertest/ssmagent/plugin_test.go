@@ -30,7 +30,7 @@ type plugin struct {
 	message  string
 	next     int64
 	out      []mgs.Message
-	wanted   chan struct{} // closed and made anew with each change
+	wanted   chan struct{} // closed and replaced at each change
 	greeted  bool
 	brittle  time.Time // until then nothing may come
 	// brittleAfter is how long the client prepares after the handshake.
@@ -297,7 +297,7 @@ func (p *plugin) prints(ctx context.Context, s string) {
 	p.until(ctx, "output "+s, func() bool { return bytes.HasSuffix(p.output.Bytes(), []byte(s)) })
 }
 
-// reason waits for the end and returns what the person is told.
+// reason waits for the end and returns the reason that the user sees.
 func (p *plugin) reason(ctx context.Context) string {
 	p.t.Helper()
 	p.until(ctx, "the end", func() bool { return p.closed != nil })

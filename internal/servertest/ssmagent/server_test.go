@@ -180,8 +180,8 @@ func (r *real) status(session string) *types.Session {
 	return nil
 }
 
-// The machine is known with its facts, by credentials it renews as the
-// original does, and is told of nothing else to do.
+// The machine is registered with its facts, renews its credentials as the original
+// does, and gets no other work.
 func TestMachineRegisters(t *testing.T) {
 	t.Parallel()
 	r := start(t)
@@ -420,8 +420,8 @@ func TestResumed(t *testing.T) {
 	}
 }
 
-// The server is restarted: agent and client come back by themselves, and the
-// session goes on.
+// After a restart of the server, agent and client reconnect by themselves and the
+// session resumes.
 func TestServerRestarts(t *testing.T) {
 	t.Parallel()
 	r := start(t)

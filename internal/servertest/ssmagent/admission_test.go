@@ -16,8 +16,8 @@ import (
 	"sekisho/internal/servertest/ssmagent"
 )
 
-// When more agents come than are let in, those who would wait too long are
-// told so in words upon which AWS's agent comes again, and people are served.
+// When more agents connect than are admitted, those that would wait too long get
+// an error after which AWS's agent retries, and users are still served.
 func TestMoreAgentsThanAreLetIn(t *testing.T) {
 	t.Parallel()
 	// One a minute: after the first nobody is let in while the test runs.
@@ -56,7 +56,7 @@ func TestMoreAgentsThanAreLetIn(t *testing.T) {
 		if !ok || refused.Status != http.StatusTooManyRequests || !strings.Contains(refused.Body, tc.code) || refused.After < time.Second {
 			t.Errorf("%s: %+v", tc.name, err)
 		}
-		// AWS's agent takes this for a reason not to come again.
+		// AWS's agent would not retry after this error.
 		if ok && strings.Contains(refused.Body, "AccessDenied") {
 			t.Errorf("%s: %s", tc.name, refused.Body)
 		}

@@ -163,7 +163,7 @@ func TestForgedLog(t *testing.T) {
 	}
 	x := s.Session(s.Admin, n)
 	log := "/session-logs/" + x.ID + ".log"
-	if a := s.Do(nil, other.Credentials, "s3", http.MethodPut, log, "forged"); a.Status != http.StatusForbidden || !strings.Contains(a.Body, "a node writes the logs of its own sessions only") {
+	if a := s.Do(nil, other.Credentials, "s3", http.MethodPut, log, "forged"); a.Code() != "AccessDenied" {
 		t.Errorf("forged: %d %s", a.Status, a.Body)
 	}
 	if a := s.Do(nil, n.Credentials, "s3", http.MethodPut, log, "real"); a.Status != http.StatusOK {

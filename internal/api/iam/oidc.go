@@ -62,8 +62,8 @@ func (d *door) createProvider(ctx context.Context, c *api.Call, in *providerRequ
 	return &createProviderAnswer{p.ARN, tagList(p.Tags)}, nil
 }
 
-// provider authorizes the call on a provider. Who may not know whether it
-// exists is refused before being told.
+// provider authorizes the call on a provider. An unauthorized caller does not
+// learn whether it exists.
 func (d *door) provider(ctx context.Context, c *api.Call, arn string, keys ...authz.Key) (*identity.OIDCProvider, error) {
 	if err := require("openIDConnectProviderArn", arn); err != nil {
 		return nil, err

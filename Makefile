@@ -32,7 +32,7 @@ NFPM       := bin/tools/nfpm
 DEADCODE   := bin/tools/deadcode
 SBOM       := bin/tools/cyclonedx-gomod
 
-.PHONY: help build programs agents race-programs test-programs web run test unit web-unit web-lint e2e browser outages lint fmt vet check cross fuzz bench peers clean
+.PHONY: help build programs agents race-programs test-programs web run test unit web-unit web-lint e2e browser outages lint fmt vet check man cross fuzz bench peers clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -103,6 +103,14 @@ outages: build race-programs $(PLUGIN) ## outages of up to 2 minutes while progr
 
 browser: build race-programs $(PLUGIN) $(PLAYWRIGHT) ## the console in headless Chromium
 	scripts/phase browser
+
+man: ## manual pages and shell completion of all programs, into bin/man and bin/completion
+	@mkdir -p bin/man bin/completion
+	for program in $(PROGRAMS); do \
+	  $(GO) build -trimpath -buildvcs=false -tags manpages -o bin/man/.program ./cmd/$$program; \
+	  SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) bin/man/.program man bin/man; \
+	  for shell in bash zsh fish; do bin/man/.program completion $$shell >bin/completion/$$program.$$shell; done; \
+	done; rm -f bin/man/.program
 
 # The client for systems that the tests do not run on.
 CROSS := darwin/arm64 darwin/amd64 windows/amd64

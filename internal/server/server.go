@@ -58,6 +58,7 @@ import (
 	"sekisho/internal/storage/objects"
 	"sekisho/internal/store/sqlstore"
 	"sekisho/internal/wire/httplimit"
+	wslink "sekisho/internal/wire/link"
 	"sekisho/internal/wire/mgs"
 )
 
@@ -362,8 +363,10 @@ const (
 // then the channels, then what is behind them.
 func (s *Server) Serve(ctx context.Context, l net.Listener, cert tls.Certificate) error {
 	srv := &http.Server{
-		Handler:           httplimit.Bodies(s.buckets.Front(bucketHosts(cert), s.handler)),
-		ConnContext:       httplimit.ConnContext,
+		Handler: httplimit.Bodies(s.buckets.Front(bucketHosts(cert), s.handler)),
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			return wslink.ConnContext(httplimit.ConnContext(ctx, conn), conn)
+		},
 		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
 		ErrorLog:  slog.NewLogLogger(quietTLS{s.cfg.Log.Handler()}, slog.LevelDebug),
@@ -405,7 +408,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, cert tls.Certificate
 			_ = srv.Close() // nothing more can be done for them
 		}
 	}()
-	err := srv.ServeTLS(l, "", "")
+	err := srv.ServeTLS(wslink.Listen(l), "", "")
 	if errors.Is(err, http.ErrServerClosed) {
 		<-stopped
 		err = nil

@@ -66,6 +66,7 @@ var ErrTooBig = websocket.ErrMessageTooBig
 // write, ping and close.
 type Conn struct {
 	ws     *websocket.Conn
+	cork   *corked // nil when the connection beneath is not ours
 	remote string
 	began  time.Time
 	heard  atomic.Int64 // when the last message came, in nanoseconds since began
@@ -99,7 +100,7 @@ func Accept(w http.ResponseWriter, r *http.Request, opt AcceptOptions) (*Conn, e
 	if err != nil {
 		return nil, fmt.Errorf("link: accept: %w", err)
 	}
-	return newConn(ws, r.RemoteAddr, opt.ReadLimit), nil
+	return newConn(ws, corkOf(r), r.RemoteAddr, opt.ReadLimit), nil
 }
 
 // DialOptions says how Dial connects.
@@ -128,11 +129,24 @@ func (e *HandshakeError) Error() string {
 // Dial connects to a ws or wss URL. ctx bounds the handshake only. Redirects
 // are not followed: the header may hold credentials.
 func Dial(ctx context.Context, url string, opt DialOptions) (*Conn, error) {
+	dial := opt.DialContext
+	if dial == nil {
+		dial = (&net.Dialer{}).DialContext
+	}
+	var cork atomic.Pointer[corked] // of the one connection that is made
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	tr := &http.Transport{
-		Proxy:           http.ProxyFromEnvironment,
-		DialContext:     opt.DialContext,
+		Proxy: http.ProxyFromEnvironment,
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := dial(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			c := &corked{Conn: conn}
+			cork.Store(c)
+			return c, nil
+		},
 		TLSClientConfig: opt.TLS,
 		Protocols:       &protocols,
 	}
@@ -161,15 +175,15 @@ func Dial(ctx context.Context, url string, opt DialOptions) (*Conn, error) {
 		}
 		return nil, fmt.Errorf("link: %w", err)
 	}
-	return newConn(ws, remote, opt.ReadLimit), nil
+	return newConn(ws, cork.Load(), remote, opt.ReadLimit), nil
 }
 
-func newConn(ws *websocket.Conn, remote string, limit int) *Conn {
+func newConn(ws *websocket.Conn, cork *corked, remote string, limit int) *Conn {
 	if limit <= 0 {
 		limit = DefaultReadLimit
 	}
 	ws.SetReadLimit(int64(limit))
-	return &Conn{ws: ws, remote: remote, began: time.Now()}
+	return &Conn{ws: ws, cork: cork, remote: remote, began: time.Now()}
 }
 
 // RemoteAddr is the peer's address, host:port. Behind a proxy it is the
@@ -205,9 +219,19 @@ func (c *Conn) ReadInto(ctx context.Context, buf []byte) (Kind, []byte, error) {
 	}
 }
 
+// corkFrom is the size from which a message makes more than one TLS record.
+const corkFrom = 16 << 10
+
 // Write sends one message. p is not kept.
 func (c *Conn) Write(ctx context.Context, kind Kind, p []byte) error {
-	if err := c.ws.Write(ctx, websocket.MessageType(kind), p); err != nil {
+	if len(p) >= corkFrom {
+		c.cork.cork()
+	}
+	err := c.ws.Write(ctx, websocket.MessageType(kind), p)
+	if len(p) >= corkFrom {
+		err = errors.Join(err, c.cork.uncork())
+	}
+	if err != nil {
 		return fmt.Errorf("link: %w", err)
 	}
 	return nil

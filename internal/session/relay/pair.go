@@ -281,12 +281,13 @@ func (p *pair) read(ctx context.Context, l *leg, from side) error {
 	if from == clientSide {
 		parse = mgs.ParseClient
 	}
+	var m mgs.Message // one for all frames: it escapes
 	for {
 		frame, err := l.conn.Read(ctx)
 		if err != nil {
 			return err
 		}
-		m, err := parse(frame)
+		m, err = parse(frame)
 		if err != nil {
 			return &violation{err}
 		}
@@ -534,7 +535,10 @@ func (p *pair) flush(ctx context.Context, l *leg, to side, batches int) (last bo
 		p.mu.Lock()
 		st := p.outgoing(to)
 		batch = append(batch, l.urgent...)
-		l.urgent = nil
+		clear(l.urgent)
+		if l.urgent = l.urgent[:0]; cap(l.urgent) > smallQueue {
+			l.urgent = nil // let go of the backing array of a burst
+		}
 		for len(batch) < batchFrames && st.due() && p.legs[to] == l {
 			if h := &st.queue[st.sent]; !h.acked {
 				batch = append(batch, h.frame)

@@ -18,6 +18,9 @@ const (
 	holdAhead   = 4 << 10 // how far ahead of the expected number a frame may be
 )
 
+// smallQueue is how many frames a queue holds without allocating.
+const smallQueue = 32
+
 // held is a frame the receiver has yet to acknowledge.
 type held struct {
 	seq   int64
@@ -43,6 +46,7 @@ type stream struct {
 	started bool   // next is known
 	next    int64  // the number expected from the sender
 	ahead   map[int64]held
+	small   []held // empty: what queue begins with
 	queue   []held // unacknowledged, in order; queue[:sent] has been written to the present receiver
 	sent    int
 	bytes   int
@@ -231,7 +235,11 @@ func (s *stream) acknowledge(seq int64, missed func(held)) {
 	s.queue = s.queue[n:]
 	s.sent -= n
 	if len(s.queue) == 0 {
-		s.queue = nil // let go of the backing array of a burst
+		// The backing array of a burst is let go, a small one used again.
+		if s.small == nil {
+			s.small = make([]held, 0, smallQueue)
+		}
+		s.queue = s.small
 	}
 }
 

@@ -23,9 +23,9 @@ type corked struct {
 	net.Conn
 
 	mu    sync.Mutex
-	depth int // how many hold the cork in
+	depth int     // how many hold the cork in
 	buf   *[]byte // from corkBuffers, while something is gathered
-	err   error // of an earlier write
+	err   error   // of an earlier write
 }
 
 // Write implements [net.Conn].

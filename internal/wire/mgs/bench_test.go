@@ -1,0 +1,35 @@
+package mgs_test
+
+import (
+	"testing"
+
+	"sekisho/internal/wire/mgs"
+)
+
+// TestFramesCostNoMemory: writing and reading a frame, and an acknowledgement,
+// allocates nothing.
+func TestFramesCostNoMemory(t *testing.T) {
+	m := mgs.NewStreamData(mgs.TypeOutputStreamData, 7, mgs.PayloadOutput, make([]byte, 4096))
+	frame := m.AppendTo(nil)
+	ack := mgs.AppendAck(nil, mgs.Acknowledge{Type: m.Type, ID: m.ID, Seq: m.Seq, Sequential: true})
+	buf := make([]byte, 0, len(frame))
+	for name, do := range map[string]func() error{
+		"AppendTo":    func() error { buf = m.AppendTo(buf[:0]); return nil },
+		"Parse":       func() error { _, err := mgs.Parse(frame); return err },
+		"ParseClient": func() error { _, err := mgs.ParseClient(frame); return err },
+		"Peek":        func() error { _, err := mgs.Peek(frame); return err },
+		"AppendAck": func() error {
+			buf = mgs.AppendAck(buf[:0], mgs.Acknowledge{Type: m.Type, ID: m.ID, Seq: m.Seq})
+			return nil
+		},
+		"ParseAck": func() error { _, err := mgs.ParseAck(ack); return err },
+	} {
+		if n := testing.AllocsPerRun(100, func() {
+			if err := do(); err != nil {
+				t.Fatal(err)
+			}
+		}); n != 0 {
+			t.Errorf("%s allocates %v times", name, n)
+		}
+	}
+}

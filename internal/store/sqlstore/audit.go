@@ -23,10 +23,8 @@ func (d *DB) AppendAudit(ctx context.Context, b audit.Batch) error {
 				return err
 			}
 		}
-		for i := range b.Records {
-			if err := appendAudit(ctx, tx, &b.Records[i]); err != nil {
-				return err
-			}
+		if err := appendAudit(ctx, tx, b.Records); err != nil {
+			return err
 		}
 		for _, id := range b.Finished {
 			if _, err := tx.ExecContext(ctx, `DELETE FROM audit_intents WHERE id = $1`, id); err != nil {
@@ -44,19 +42,34 @@ func (d *DB) AppendAudit(ctx context.Context, b audit.Batch) error {
 	})
 }
 
-func appendAudit(ctx context.Context, tx *sql.Tx, r *audit.Record) error {
-	_, err := tx.ExecContext(ctx, `INSERT INTO audit_records (`+auditColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
-		r.Seq, r.EventID, micros(r.Time), r.EventName, r.EventSource, r.Username, r.AccessKeyID, r.ReadOnly, r.Hash, r.Body)
-	if isUnique(err) {
-		return sekisho.Errorf(sekisho.CodeConflict, "audit record %d exists", r.Seq)
+// appendAudit inserts records by statements that are prepared once.
+func appendAudit(ctx context.Context, tx *sql.Tx, records []audit.Record) (err error) {
+	if len(records) == 0 {
+		return nil
 	}
+	insert, err := tx.PrepareContext(ctx, `INSERT INTO audit_records (`+auditColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`)
 	if err != nil {
 		return err
 	}
-	for i, res := range r.Resources {
-		if _, err := tx.ExecContext(ctx, `INSERT INTO audit_resources (seq, pos, name, arn, type, time) VALUES ($1, $2, $3, $4, $5, $6)`,
-			r.Seq, i, res.Name, res.ARN, res.Type, micros(r.Time)); err != nil {
+	defer func() { err = errors.Join(err, insert.Close()) }()
+	resource, err := tx.PrepareContext(ctx, `INSERT INTO audit_resources (seq, pos, name, arn, type, time) VALUES ($1, $2, $3, $4, $5, $6)`)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, resource.Close()) }()
+	for i := range records {
+		r := &records[i]
+		_, err := insert.ExecContext(ctx, r.Seq, r.EventID, micros(r.Time), r.EventName, r.EventSource, r.Username, r.AccessKeyID, r.ReadOnly, r.Hash, r.Body)
+		if isUnique(err) {
+			return sekisho.Errorf(sekisho.CodeConflict, "audit record %d exists", r.Seq)
+		}
+		if err != nil {
 			return err
+		}
+		for pos, res := range r.Resources {
+			if _, err := resource.ExecContext(ctx, r.Seq, pos, res.Name, res.ARN, res.Type, micros(r.Time)); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

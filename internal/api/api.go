@@ -106,7 +106,7 @@ type Server struct {
 	byService map[string]*Door
 	refusals  *refusals.Budget
 	// Memory for bodies: of callers who name a valid access key, and of others.
-	identified, strangers *memory
+	identified, anonymous *memory
 }
 
 // New returns a Server.
@@ -117,7 +117,7 @@ func New(cfg Config) *Server {
 	if cfg.SourceIP == nil {
 		cfg.SourceIP = peer
 	}
-	s := &Server{cfg: cfg, byService: map[string]*Door{}, refusals: cfg.Refusals, identified: newMemory(identifiedMemory, identifiedEach), strangers: newMemory(strangersMemory, strangersEach)}
+	s := &Server{cfg: cfg, byService: map[string]*Door{}, refusals: cfg.Refusals, identified: newMemory(identifiedMemory, identifiedEach), anonymous: newMemory(anonymousMemory, anonymousEach)}
 	if s.refusals == nil {
 		s.refusals = refusals.New(refusals.Config{Trail: cfg.Trail, Region: cfg.Region, Now: cfg.Now, Log: cfg.Log})
 	}
@@ -261,7 +261,7 @@ func (s *Server) receive(c *Call, r *http.Request) error {
 	}
 	op, known := c.door.Operations[c.Operation]
 	if known && op.Auth == Anonymous {
-		return s.readBody(c, r, cmp.Or(op.MaxBody, maxBody), s.strangers)
+		return s.readBody(c, r, cmp.Or(op.MaxBody, maxBody), s.anonymous)
 	}
 	if err := s.identify(r, c, op.Auth); err != nil {
 		return err
@@ -274,7 +274,7 @@ func (s *Server) receive(c *Call, r *http.Request) error {
 func (s *Server) receiveForm(c *Call, r *http.Request) error {
 	p, err := sigv4.Parse(r)
 	if err != nil { // unsigned, perhaps rightly so
-		if err := s.readBody(c, r, maxBody, s.strangers); err != nil {
+		if err := s.readBody(c, r, maxBody, s.anonymous); err != nil {
 			return err
 		}
 		return s.route(c, r)
@@ -285,7 +285,7 @@ func (s *Server) receiveForm(c *Call, r *http.Request) error {
 	}
 	if err != nil || c.door == nil {
 		// Only a short body is read to find out what is refused.
-		if rerr := s.readBody(c, r, maxRefusedBody, s.strangers); rerr != nil {
+		if rerr := s.readBody(c, r, maxRefusedBody, s.anonymous); rerr != nil {
 			return cmp.Or(err, rerr)
 		}
 		c.door = nil

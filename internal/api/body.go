@@ -24,10 +24,10 @@ const (
 )
 
 // How much memory bodies in flight may take. Callers who name a valid access
-// key have a share of their own, which strangers cannot use up.
+// key have a share of their own, which others cannot use up.
 const (
-	strangersMemory  = 16 << 20
-	strangersEach    = 2 << 20 // for each source
+	anonymousMemory  = 16 << 20
+	anonymousEach    = 2 << 20 // for each source
 	identifiedMemory = 128 << 20
 	identifiedEach   = 64 << 20
 )

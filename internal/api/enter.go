@@ -15,7 +15,7 @@ func (s *Server) Enter(w http.ResponseWriter, r *http.Request, d *Door, operatio
 	// The body is short and the call may be a channel that lasts for days.
 	defer c.release()
 	c.door, c.Service, c.Operation = d, d.Service, operation
-	from, err := s.strangers, error(nil)
+	from, err := s.anonymous, error(nil)
 	if d.Operations[operation].Auth == Signed {
 		from, err = s.identified, s.identify(r, c, Signed)
 	}

@@ -44,8 +44,8 @@ type Server struct {
 	// AgentsDir holds the agents that machines may fetch: see docs/quick-setup.md.
 	// Empty means the directory of sekishod itself.
 	AgentsDir string `yaml:"agents_dir"`
-	// ResumeWithSessionToken lets a client that lost its connection go on
-	// with its session after its credentials have lapsed.
+	// ResumeWithSessionToken lets a client that lost its connection resume
+	// its session after its credentials have expired.
 	ResumeWithSessionToken bool `yaml:"resume_with_session_token"`
 	// RefuseLogRewrites refuses to nodes to write the log of a session a second
 	// time, or to delete it, in buckets that keep versions, too.
@@ -54,11 +54,11 @@ type Server struct {
 	// at once.
 	AgentsPerSecond float64 `yaml:"agents_per_second"`
 	// Connections bounds the connections of all clients together,
-	// StrangerConnections those on which nobody has authenticated, and
-	// StrangerConnectionsPerAddress those of one address (IPv6: one /64).
-	Connections                   int `yaml:"max_connections"`
-	StrangerConnections           int `yaml:"max_unauthenticated_connections"`
-	StrangerConnectionsPerAddress int `yaml:"max_unauthenticated_connections_per_address"`
+	// UnauthenticatedConnections those on which nobody has authenticated, and
+	// UnauthenticatedConnectionsPerAddress those of one address (IPv6: one /64).
+	Connections                          int `yaml:"max_connections"`
+	UnauthenticatedConnections           int `yaml:"max_unauthenticated_connections"`
+	UnauthenticatedConnectionsPerAddress int `yaml:"max_unauthenticated_connections_per_address"`
 	// AdminListen is host:port of a plain HTTP listener for metrics, profiles
 	// and draining, on a loopback address; empty for none.
 	AdminListen string `yaml:"admin_listen"`
@@ -186,7 +186,7 @@ func Read(path string) (*Server, error) {
 // looked at; [Server.Check] does that.
 func Parse(b []byte) (*Server, error) {
 	c := &Server{Listen: "0.0.0.0:8443", Region: "us-east-1", Data: "/var/lib/sekisho", EndSessionsOnRevocation: true, AgentsPerSecond: 100, LogFormat: "text",
-		Connections: 65536, StrangerConnections: 4096, StrangerConnectionsPerAddress: 256}
+		Connections: 65536, UnauthenticatedConnections: 4096, UnauthenticatedConnectionsPerAddress: 256}
 	root, err := decode(b, c)
 	if err != nil && root == nil {
 		return nil, err
@@ -236,8 +236,8 @@ func (c *Server) form() []error {
 		n    int
 	}{
 		{"max_connections", c.Connections},
-		{"max_unauthenticated_connections", c.StrangerConnections},
-		{"max_unauthenticated_connections_per_address", c.StrangerConnectionsPerAddress},
+		{"max_unauthenticated_connections", c.UnauthenticatedConnections},
+		{"max_unauthenticated_connections_per_address", c.UnauthenticatedConnectionsPerAddress},
 	} {
 		if l.n < 16 || l.n > 1<<24 {
 			bad("%s: %d is not between 16 and 16777216", l.name, l.n)

@@ -38,7 +38,7 @@ type Options struct {
 	// own directory.
 	AgentsDir string
 	// PolicyClock sets the clock that policies see, for tests: a time, or the
-	// name of a file that holds one and is read anew for each decision.
+	// name of a file that holds one and is read for each decision.
 	PolicyClock string
 	// FirstRun leaves the first-run flow to the console. Otherwise a second
 	// factor is declined: the password lies in the directory's env file.

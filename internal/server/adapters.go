@@ -20,8 +20,8 @@ import (
 
 // Each type here fits one engine to the interface another one declares.
 
-// lateObserver breaks the circle of relay and broker: each is told of the
-// other's doings.
+// lateObserver breaks the cycle of relay and broker, which observe each
+// other.
 type lateObserver struct{ *broker.Broker }
 
 // recordings makes the recorder the relay's.

@@ -2,36 +2,14 @@ package server
 
 import (
 	"context"
-	"sync"
-	"time"
 
 	"sekisho"
 )
 
-// seldom lets something through once a minute for each node.
-type seldom struct {
-	mu   sync.Mutex
-	last map[sekisho.NodeID]time.Time
-}
-
-func (s *seldom) now(node sekisho.NodeID) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := time.Now()
-	if now.Sub(s.last[node]) < time.Minute {
-		return false
-	}
-	if s.last == nil {
-		s.last = map[sekisho.NodeID]time.Time{}
-	}
-	s.last[node] = now
-	return true
-}
-
 // foreignJob keeps in the audit trail that a node spoke of a command that is
 // not its own.
 func (s *Server) foreignJob(ctx context.Context, node sekisho.NodeID, job string) {
-	if !s.foreign.now(node) {
+	if !s.foreign.Allow(node) {
 		return
 	}
 	ev := s.recordingEvent("ForeignCommandReply", map[string]any{"instanceId": string(node), "jobId": job})

@@ -46,8 +46,8 @@ func (s *Server) machineSeen(_ context.Context, x fleet.Sighting) {
 }
 
 // recorded publishes what the audit trail tells of sessions: the calls that
-// begin, resume and end them, and those that policy refused. Strangers, who
-// could not show who they are, make no events.
+// begin, resume and end them, and those that policy refused. Callers
+// who did not authenticate cause no events.
 func (s *Server) recorded(e audit.Event) {
 	if e.EventSource != "ssm.amazonaws.com" || e.UserIdentity.Type == audit.IdentityNobody ||
 		!slices.Contains([]string{"StartSession", "ResumeSession", "TerminateSession"}, e.EventName) {

@@ -63,7 +63,7 @@ func Run(ctx context.Context, c *config.Server, w io.Writer, log *slog.Logger) (
 	}
 	defer l.Close() // closed twice when the server ran; that is harmless
 	limits := httplimit.New(httplimit.Config{
-		PerAddress: c.StrangerConnectionsPerAddress, Strangers: c.StrangerConnections, Total: c.Connections,
+		PerAddress: c.UnauthenticatedConnectionsPerAddress, Unauthenticated: c.UnauthenticatedConnections, Total: c.Connections,
 		Shared: slices.Concat(proxies, balancers),
 	})
 	l = limits.Listener(l)

@@ -44,6 +44,7 @@ import (
 	"sekisho/internal/node/fleet"
 	"sekisho/internal/node/install"
 	"sekisho/internal/node/inventory"
+	"sekisho/internal/ratelimit"
 	"sekisho/internal/runcommand"
 	"sekisho/internal/server/datalock"
 	"sekisho/internal/session/access"
@@ -138,7 +139,7 @@ type Server struct {
 	relay      *relay.Relay
 	broker     *broker.Broker
 	commands   *runcommand.Engine
-	foreign    seldom
+	foreign    *ratelimit.Limiter[sekisho.NodeID] // events about replies to other nodes\' commands
 	api        *api.Server
 	requests   *ssm.PolicyRequests
 	access     *access.Service
@@ -150,7 +151,7 @@ type Server struct {
 	// done ends the channels, which outlive the HTTP requests that opened
 	// them.
 	done context.Context
-	// closing outlives done: Close writes what is left with it.
+	// closing outlives done: Close uses it for its last writes.
 	closing context.Context
 	stop    context.CancelFunc
 	// channels waits for them.
@@ -162,6 +163,7 @@ type Server struct {
 func New(ctx context.Context, cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg}
 	s.metrics = newMetrics(s)
+	s.foreign = ratelimit.NewEvery[sekisho.NodeID](time.Minute, 0, nil)
 	s.closing = context.WithoutCancel(ctx)
 	s.done, s.stop = context.WithCancel(s.closing)
 	if err := s.open(ctx); err != nil {
@@ -179,7 +181,7 @@ func (s *Server) open(ctx context.Context) error {
 		return err
 	}
 	s.unsealed.log = s.cfg.Log
-	// Before anything is created: what is missing must not be made anew.
+	// Before anything is created: a missing part must not be replaced by a new one.
 	if err := checkFiles(s.cfg.DataDir); err != nil {
 		return err
 	}

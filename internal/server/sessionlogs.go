@@ -122,8 +122,8 @@ func (l sessionLogs) SessionOfLog(ctx context.Context, bucket, key string) (*sek
 	return x, nil
 }
 
-// LogRewritten implements [s3.SessionLogs]: whoever watches the log of a
-// session is told.
+// LogRewritten implements [s3.SessionLogs]: the audit trail and the
+// event bus report it.
 func (l sessionLogs) LogRewritten(ctx context.Context, x s3.LogRewrite) {
 	ctx = context.WithoutCancel(ctx)
 	ev := l.s.recordingEvent("SessionLogRewritten", map[string]any{

@@ -35,7 +35,7 @@ func (u *unsealed) seal(rec *record.Recording, session sekisho.SessionID, exit r
 	return err
 }
 
-// retry tries again to seal what is left.
+// retry tries again to seal the remaining recordings.
 func (u *unsealed) retry() {
 	u.mu.Lock()
 	defer u.mu.Unlock()

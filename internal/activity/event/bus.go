@@ -55,7 +55,7 @@ type Bus struct {
 	last    int64      // the greatest number given; guarded by writing
 }
 
-// New returns a Bus that goes on with what the store holds.
+// New returns a Bus that continues with the events in the store.
 func New(ctx context.Context, cfg Config) (*Bus, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -173,7 +173,7 @@ func (b *Bus) store(ctx context.Context) {
 		}
 		err := b.Flush(ctx)
 		if err != nil && !failing && ctx.Err() == nil {
-			b.cfg.Log.Error("events cannot be stored; trying on", "error", err)
+			b.cfg.Log.Error("could not store events; retrying", "error", err)
 		}
 		failing = err != nil
 	}
@@ -263,7 +263,7 @@ func (b *Bus) keep(ctx context.Context, events []*Event, lost int64) error {
 	return nil
 }
 
-// describe adds to an event what is known of the node that it concerns.
+// describe adds the known facts of its node to an event.
 func (b *Bus) describe(ctx context.Context, e *Event) error {
 	node := e.node()
 	if node == "" || b.cfg.Nodes == nil {

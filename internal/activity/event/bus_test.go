@@ -483,7 +483,7 @@ func TestStoreFails(t *testing.T) {
 		f.after(10 * time.Second)
 		f.say("s-2", "")
 		f.after(10 * time.Second)
-		if n := strings.Count(f.log.String(), "cannot be stored"); n != 1 {
+		if n := strings.Count(f.log.String(), "could not store events"); n != 1 {
 			t.Errorf("said %d times", n)
 		}
 		fail(nil)

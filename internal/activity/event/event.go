@@ -143,7 +143,7 @@ type NodeDetail struct {
 type Sight struct {
 	Type        Type
 	At          time.Time
-	Node        sekisho.NodeID // empty for a machine that is none
+	Node        sekisho.NodeID // empty for a machine that is not a node
 	Kind        string
 	SourceIP    string
 	Other       string // the address before, or of the other machine
@@ -272,7 +272,7 @@ func (e *Event) node() sekisho.NodeID {
 	return sekisho.NodeID(e.machine.InstanceID)
 }
 
-// describe adds what is known of the node that e concerns.
+// describe adds the known facts of its node to e.
 func (e *Event) describe(n *sekisho.Node) {
 	e.machine.Name, e.machine.Tags = n.Name, n.Tags
 	if e.machine.Name == "" {

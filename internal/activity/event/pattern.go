@@ -28,7 +28,7 @@ type field struct {
 
 // condition is one element of a pattern's list.
 type condition struct {
-	absent bool // matches what is not there, and nothing else
+	absent bool // matches a missing member, and nothing else
 	match  func(v any) bool
 }
 
@@ -280,7 +280,7 @@ func (p *Pattern) match(v any) bool {
 
 func (f field) match(v any, there bool) bool {
 	if f.below != nil {
-		return f.below.match(v) // of what is not there everything is absent
+		return f.below.match(v) // every member of a missing value is absent
 	}
 	values, isList := v.([]any)
 	if !isList {

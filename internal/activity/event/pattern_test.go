@@ -25,7 +25,7 @@ func TestPattern(t *testing.T) {
 		"all fields must match":      {`{"detail-type":["Session Started"],"account":["1"]}`, false},
 		"below":                      {`{"detail":{"instance-tags":{"Env":["prod"]}}}`, true},
 		"below, another value":       {`{"detail":{"instance-tags":{"Env":["test"]}}}`, false},
-		"below what is not there":    {`{"detail":{"other":{"x":["y"]}}}`, false},
+		"below a missing member":     {`{"detail":{"other":{"x":["y"]}}}`, false},
 		"an element of the event's":  {`{"resources":["arn:b"]}`, true},
 		"no element of the event's":  {`{"resources":["arn:c"]}`, false},
 		"number":                     {`{"detail":{"seconds":[42.0]}}`, true},

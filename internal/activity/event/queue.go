@@ -203,7 +203,7 @@ func (q *queue) run(ctx context.Context) {
 	}
 }
 
-// take picks what is to be delivered next, or says how long to wait for
+// take picks the next delivery, or says how long to wait for
 // something to be due; 0 = until woken.
 func (q *queue) take(now time.Time) (w *waiting, wait time.Duration) {
 	q.mu.Lock()

@@ -167,6 +167,6 @@ func (b *Budget) Run(ctx context.Context) {
 	}
 }
 
-// Close writes what is left. Refusals after it have an event each. The trail
+// Close writes the remaining summaries. Refusals after it have an event each. The trail
 // must still be open.
 func (b *Budget) Close(ctx context.Context) { b.flush(ctx, true) }

@@ -99,7 +99,7 @@ func New(cfg Config) (*Endpoint, error) {
 	e.client = &http.Client{
 		Timeout: cfg.Timeout,
 		Transport: &http.Transport{
-			// No proxy: it would dial in our place, wherever it is told to.
+			// No proxy: it would resolve and dial any address in our place.
 			Proxy: nil, DialContext: dialer.DialContext, TLSHandshakeTimeout: cfg.Timeout, ResponseHeaderTimeout: cfg.Timeout,
 			TLSClientConfig: &tls.Config{RootCAs: cfg.Roots, MinVersion: tls.VersionTLS12},
 			// A connection is not kept for long: the address may change.

@@ -1,7 +1,7 @@
 // Package proxyproto learns from a load balancer who its connections are from:
 // the PROXY protocol, versions 1 and 2 (haproxy.org, proxy-protocol.txt).
 //
-// A [Listener] reads the header from the balancers it was told of, and insists
+// A [Listener] reads the header from the configured balancers, and insists
 // on it; from everybody else it reads none, so that nobody can invent an
 // address.
 package proxyproto

@@ -1,7 +1,6 @@
 package storetest
 
 import (
-	"context"
 	"crypto/ed25519"
 	"fmt"
 	"sync"
@@ -193,7 +192,7 @@ func Audit(t *testing.T, open func(t *testing.T) audit.Store) {
 			wg.Go(func() {
 				for i := range each {
 					e := audit.Event{EventName: fmt.Sprint("E", i), Resources: []audit.Resource{{ARN: "arn:aws:iam::1:user/a"}}}
-					if err := trail.Record(context.Background(), e); err != nil {
+					if err := trail.Record(t.Context(), e); err != nil {
 						t.Error(err)
 					}
 				}

@@ -41,7 +41,7 @@ func Commands(t *testing.T, open func(t *testing.T) runcommand.Store) {
 		return c, all
 	}
 
-	t.Run("what is not there", func(t *testing.T) {
+	t.Run("missing", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		_, err := s.Command(ctx, "nope")

@@ -36,7 +36,7 @@ func addVersion(versionName string) func(d *doclibrary.Document) (*doclibrary.Ve
 // Documents runs the conformance suite of [documents.Store]; open returns an
 // empty store.
 func Documents(t *testing.T, open func(t *testing.T) doclibrary.Store) {
-	t.Run("what is not there", func(t *testing.T) {
+	t.Run("missing", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		_, err := s.Document(ctx, "nope")

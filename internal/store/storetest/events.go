@@ -89,7 +89,7 @@ func Events(t *testing.T, open func(t *testing.T) event.Store) {
 		same(t, map[sekisho.NodeID]bool{}, told)
 	})
 
-	t.Run("what nobody waits for goes, its number does not come again", func(t *testing.T) {
+	t.Run("delivered events are removed and their numbers are not reused", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		add(t, s, event.Batch{Records: []event.Record{happening(1, ""), happening(2, "")}, Items: []event.Item{{Webhook: "w", Seq: 1, At: at(1)}}})

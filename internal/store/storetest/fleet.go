@@ -66,7 +66,7 @@ func node(id, activation string) *sekisho.Node {
 // Fleet runs the conformance suite of [fleet.Store]; open returns an empty
 // store.
 func Fleet(t *testing.T, open func(t *testing.T) fleet.Store) {
-	t.Run("what is not there", func(t *testing.T) {
+	t.Run("missing", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		_, err := s.Activation(ctx, "nope")

@@ -51,7 +51,7 @@ func Inventory(t *testing.T, open func(t *testing.T) InventoryStore) {
 		return &c
 	}
 
-	t.Run("what is not there", func(t *testing.T) {
+	t.Run("missing", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := begin(t)
 		_, err := s.InventoryRow(ctx, "mi-1", "AWS:Application")

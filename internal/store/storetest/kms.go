@@ -25,7 +25,7 @@ func kmsKey(id string) *kmskey.Key {
 
 // KMS runs the conformance suite of [kms.Store]; open returns an empty store.
 func KMS(t *testing.T, open func(t *testing.T) kmskey.Store) {
-	t.Run("what is not there", func(t *testing.T) {
+	t.Run("missing", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		_, err := s.Key(ctx, "nope")

@@ -1,7 +1,6 @@
 package storetest
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -359,7 +358,7 @@ func Objects(t *testing.T, open func(t *testing.T) objects.Index) {
 			t.Error(err, d)
 		}
 		// One that lives is not forgotten.
-		if err := s.ForgetBlobs(context.Background(), []string{"abcd", "abce"}); err != nil {
+		if err := s.ForgetBlobs(ctx, []string{"abcd", "abce"}); err != nil {
 			t.Fatal(err)
 		}
 		all, err = s.Blobs(ctx, "ab")

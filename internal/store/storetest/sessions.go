@@ -30,7 +30,7 @@ func session(id string, minute int) *sekisho.Session {
 // Sessions runs the conformance suite of [broker.Store]; open returns an
 // empty store.
 func Sessions(t *testing.T, open func(t *testing.T) broker.Store) {
-	t.Run("what is not there", func(t *testing.T) {
+	t.Run("missing", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		_, err := s.Session(ctx, "nope")

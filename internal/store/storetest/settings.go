@@ -10,7 +10,7 @@ import (
 // Settings runs the conformance suite of [settings.Store]; open returns an
 // empty store.
 func Settings(t *testing.T, open func(t *testing.T) settings.Store) {
-	t.Run("kept, changed and as it came", func(t *testing.T) {
+	t.Run("kept, changed and reset to the default", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		_, err := s.ServiceSetting(ctx, "/a")

@@ -1,10 +1,10 @@
-// Package httplimit bounds what strangers can hold of an HTTP server:
+// Package httplimit bounds what unauthenticated clients can hold of an HTTP server:
 // connections, and the time that a request body may take.
 //
-// A connection is a stranger's until [Trust] is called for a request on it. When
-// strangers have too many connections, of one address or together, the oldest
-// of them is closed: whoever authenticates at once is served however many
-// others connect and stall.
+// A connection is unauthenticated until [Trust] is called for a request on it.
+// When there are too many of those, of one address or together, the oldest is
+// closed: a client that authenticates at once is served however many others
+// connect and stall.
 package httplimit
 
 import (
@@ -24,7 +24,7 @@ import (
 const (
 	// bodyIdle is how long a client may be silent in the middle of a body.
 	bodyIdle = 30 * time.Second
-	// bodyTotal is how long a stranger's body may take as a whole.
+	// bodyTotal is how long an unauthenticated client's body may take as a whole.
 	bodyTotal = time.Minute
 	// bodyLinger is how long the server waits for the rest of a body that its
 	// handler did not read.
@@ -33,9 +33,9 @@ const (
 
 // Config says how many connections there may be.
 type Config struct {
-	PerAddress int // of strangers, for each address (IPv6: each /64); 0 means 256
-	Strangers  int // of strangers together; 0 means 4096
-	Total      int // of everybody; 0 means 65536
+	PerAddress      int // unauthenticated, for each address (IPv6: each /64); 0 means 256
+	Unauthenticated int // together; 0 means 4096
+	Total           int // of everybody; 0 means 65536
 	// Shared are the networks of proxies and load balancers: many clients
 	// connect from one address there, so that PerAddress does not apply.
 	Shared []netip.Prefix
@@ -45,10 +45,10 @@ type Config struct {
 type Limiter struct {
 	cfg Config
 
-	mu        sync.Mutex
-	total     int
-	strangers *list.List // of *conn, the oldest first
-	bySource  map[netip.Prefix]*list.List
+	mu       sync.Mutex
+	total    int
+	pending  *list.List // of *conn, the oldest first
+	bySource map[netip.Prefix]*list.List
 }
 
 // New returns a Limiter.
@@ -56,13 +56,13 @@ func New(cfg Config) *Limiter {
 	if cfg.PerAddress == 0 {
 		cfg.PerAddress = 256
 	}
-	if cfg.Strangers == 0 {
-		cfg.Strangers = 4096
+	if cfg.Unauthenticated == 0 {
+		cfg.Unauthenticated = 4096
 	}
 	if cfg.Total == 0 {
 		cfg.Total = 65536
 	}
-	return &Limiter{cfg: cfg, strangers: list.New(), bySource: map[netip.Prefix]*list.List{}}
+	return &Limiter{cfg: cfg, pending: list.New(), bySource: map[netip.Prefix]*list.List{}}
 }
 
 // Listener returns l with its connections counted.
@@ -82,7 +82,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		}
 		counted, evicted := l.limits.add(c)
 		for _, old := range evicted {
-			_ = old.Close() // it is a stranger's; nothing depends on it
+			_ = old.Close() // it is unauthenticated: nothing depends on it
 		}
 		if counted != nil {
 			return counted, nil
@@ -118,19 +118,19 @@ func (l *Limiter) add(c net.Conn) (counted *conn, evicted []*conn) {
 		evicted = append(evicted, old)
 	}
 	if l.total >= l.cfg.Total {
-		if l.strangers.Len() == 0 {
+		if l.pending.Len() == 0 {
 			return nil, nil
 		}
-		evict(l.strangers)
+		evict(l.pending)
 	}
-	if l.strangers.Len() >= l.cfg.Strangers {
-		evict(l.strangers)
+	if l.pending.Len() >= l.cfg.Unauthenticated {
+		evict(l.pending)
 	}
 	if same := l.bySource[counted.source]; !shared && same != nil && same.Len() >= l.cfg.PerAddress {
 		evict(same)
 	}
 	l.total++
-	counted.inAll = l.strangers.PushBack(counted)
+	counted.inAll = l.pending.PushBack(counted)
 	if l.bySource[counted.source] == nil {
 		l.bySource[counted.source] = list.New()
 	}
@@ -152,7 +152,7 @@ func (l *Limiter) unlist(c *conn) {
 	if c.inAll == nil {
 		return
 	}
-	l.strangers.Remove(c.inAll)
+	l.pending.Remove(c.inAll)
 	same := l.bySource[c.source]
 	same.Remove(c.inSource)
 	if same.Len() == 0 {
@@ -198,7 +198,7 @@ func ConnContext(ctx context.Context, c net.Conn) context.Context {
 }
 
 // Trust says that the peer of a request has proved who it is. Its connection
-// is no longer a stranger's.
+// is authenticated from then on.
 func Trust(ctx context.Context) {
 	if c, ok := ctx.Value(contextKey{}).(*conn); ok {
 		c.trust()

@@ -87,7 +87,7 @@ func isTimeout(err error) bool {
 
 func TestOneAddressCannotHoldAllConnections(t *testing.T) {
 	t.Parallel()
-	addr := start(t, httplimit.Config{PerAddress: 3, Strangers: 100})
+	addr := start(t, httplimit.Config{PerAddress: 3, Unauthenticated: 100})
 	trusted := dial(t, addr, "127.0.0.1")
 	if err := ask(trusted); err != nil {
 		t.Fatal(err)
@@ -108,9 +108,9 @@ func TestOneAddressCannotHoldAllConnections(t *testing.T) {
 	}
 }
 
-func TestStrangersTogetherCannotHoldAllConnections(t *testing.T) {
+func TestUnauthenticatedClientsCannotHoldAllConnections(t *testing.T) {
 	t.Parallel()
-	addr := start(t, httplimit.Config{PerAddress: 2, Strangers: 4, Total: 6})
+	addr := start(t, httplimit.Config{PerAddress: 2, Unauthenticated: 4, Total: 6})
 	trusted := dial(t, addr, "127.0.0.1")
 	if err := ask(trusted); err != nil {
 		t.Fatal(err)
@@ -160,7 +160,7 @@ func TestBodiesHaveDeadlines(t *testing.T) {
 					t.Error(err)
 				}
 				if got := w.at.Sub(began); n == 2 && got != time.Minute {
-					t.Errorf("a stranger's body may take %v", got)
+					t.Errorf("an unauthenticated body may take %v", got)
 				}
 				if n == 4 {
 					if _, err := r.Body.Read(make([]byte, 1)); err != io.EOF || !w.at.IsZero() {

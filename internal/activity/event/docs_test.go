@@ -47,7 +47,7 @@ func examples(o event.Origin) []*event.Event {
 	changed.Type, changed.Kind, changed.Fingerprint = event.NodeIdentityChanged, "IdentityChanged", "0f1e2d3c-4b5a-4697-8877-665544332211"
 	changed.Message = "A machine at 203.0.113.50 has the key of mi-0123456789abcdef0 but another fingerprint than the one that registered: its hardware changed, or its disk was copied."
 	doubt.Type, doubt.Kind = event.NodeIdentityInDoubt, "IdentityTwice"
-	doubt.Message = "Two agents have the identity of mi-0123456789abcdef0: one connected from 198.51.100.7, and one from 203.0.113.50 that was refused. One was copied from the other: register that machine anew."
+	doubt.Message = "Two agents have the identity of mi-0123456789abcdef0: one connected from 198.51.100.7, and one from 203.0.113.50 that was refused. One was copied from the other: register that machine again."
 	refused := event.Sight{
 		Type: event.RegistrationRefused, At: at(50, 0), Kind: "ActivationExpired", SourceIP: "203.0.113.77",
 		Message: "The activation expired at 2026-11-22T12:00:00Z. Make a new activation.",

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // counted counts the writes to a connection.
@@ -107,6 +108,39 @@ func TestCorkReportsErrors(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if _, err := c.Write([]byte("y")); !errors.Is(err, broken) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestStuckWriteEndsWithItsContext: a large message to a peer that does not read
+// is given up when its context ends.
+func TestStuckWriteEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	stuck := make(chan struct{})
+	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn, err := Accept(w, r, AcceptOptions{})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		<-stuck // it reads nothing
+		_ = conn.CloseNow()
+	}))
+	defer srv.Close()
+	defer close(stuck)
+	conn, err := Dial(t.Context(), "wss"+srv.URL[len("https"):], DialOptions{
+		TLS: srv.Client().Transport.(*http.Transport).TLSClientConfig.Clone(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.CloseNow() }()
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	for err == nil { // until the buffers between are full
+		err = conn.Write(ctx, Binary, make([]byte, 60<<10))
+	}
+	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -228,8 +228,14 @@ func (c *Conn) Write(ctx context.Context, kind Kind, p []byte) error {
 		c.cork.cork()
 	}
 	err := c.ws.Write(ctx, websocket.MessageType(kind), p)
-	if len(p) >= corkFrom {
+	if len(p) >= corkFrom && c.cork != nil {
+		// What was gathered is written here, out of the library's sight.
+		stop := context.AfterFunc(ctx, func() { _ = c.cork.Conn.Close() })
 		err = errors.Join(err, c.cork.uncork())
+		stop()
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("link: %w", err)
@@ -297,6 +303,9 @@ func (c *Conn) Close(code Code, reason string) error {
 
 // CloseNow drops the connection without a word. It may be called again.
 func (c *Conn) CloseNow() error {
+	if c.cork != nil {
+		_ = c.cork.Conn.Close() // it frees a write that waits, and TLS would wait for that
+	}
 	if err := c.ws.CloseNow(); err != nil && !errors.Is(err, net.ErrClosed) {
 		return fmt.Errorf("link: %w", err)
 	}

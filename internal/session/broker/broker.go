@@ -421,7 +421,7 @@ func (b *Broker) Recover(ctx context.Context) error {
 	}
 	return b.eachActive(ctx, Query{}, func(s *sekisho.Session) error {
 		if err := b.cfg.Relay.Open(ctx, s); err != nil {
-			b.cfg.Log.Error("session not taken on again", "session", s.ID, "error", err)
+			b.cfg.Log.Error("session not resumed", "session", s.ID, "error", err)
 			b.finish(ctx, s.ID, sekisho.SessionFailed, "The session could not be recorded any longer after the server had stopped.")
 			return nil
 		}
@@ -565,7 +565,7 @@ func (b *Broker) finish(ctx context.Context, session sekisho.SessionID, status s
 	closed := mgs.NewChannelClosed(string(node), string(session), details)
 	if node != "" && b.cfg.Links.Connected(node) {
 		if err := b.cfg.Links.Deliver(ctx, node, closed.AppendTo(nil)); err != nil {
-			b.cfg.Log.Warn("agent not told of a session's end", "session", session, "node", node, "error", err)
+			b.cfg.Log.Warn("end of a session not sent to the agent", "session", session, "node", node, "error", err)
 		}
 	}
 }

@@ -38,7 +38,7 @@ type leg struct {
 	cancel context.CancelCauseFunc
 	since  time.Time
 	wake   chan struct{} // capacity 1: there is something to write
-	urgent [][]byte      // acknowledgements and the like: they go first
+	urgent [][]byte      // acknowledgements and publications, which go first
 	final  []byte        // channel_closed: goes after everything else
 
 	// writing is held by whoever writes: the leg's own goroutine, or the
@@ -344,7 +344,7 @@ func (p *pair) acceptData(m *mgs.Message, frame []byte, l *leg, from side) (*leg
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.ended {
-		return nil, nil // it has not been told yet
+		return nil, nil // it has yet to receive channel_closed
 	}
 	st := p.incoming(from)
 	v, err := st.accept(m, frame, func(m *mgs.Message) error { return p.tap(m, from) })
@@ -409,7 +409,7 @@ func (p *pair) tap(m *mgs.Message, from side) error {
 }
 
 // recordingFailed ends the session: what cannot be recorded is not shown. Both
-// legs live on until they have been told.
+// legs stay until they have received the reason.
 func (p *pair) recordingFailed(ctx context.Context, err error) {
 	p.relay.cfg.Log.Error("recording failed; session ended", "session", p.info.ID, "error", err)
 	why := "The session was ended because it could not be recorded any longer."
@@ -620,7 +620,7 @@ func (p *pair) finished(now time.Time) (sekisho.Ending, bool) {
 	}
 	switch waited := now.Sub(f.since); {
 	case !p.seen[clientSide]:
-		return e, true // a client that comes later is told how it ended
+		return e, true // a client that comes later receives the reason
 	case !f.parted && p.legs[agentSide] != nil && waited < lastFrames:
 		return e, false
 	case len(st.queue) == 0:
@@ -639,7 +639,7 @@ func (p *pair) finished(now time.Time) (sekisho.Ending, bool) {
 // incompleteMarker stands at the end of a recording that may lack output.
 const incompleteMarker = "incomplete: the node may have had more output, which never reached the server"
 
-// end ends the session. Both legs are told. Only the first call has an effect.
+// end ends the session and sends both legs the reason. Only the first call has an effect.
 func (p *pair) end(ctx context.Context, e sekisho.Ending) {
 	if e.Incomplete && e.Details == "" {
 		e.Details = "The connection to the node was lost before the end: the last output may be missing."
@@ -667,7 +667,7 @@ func (p *pair) end(ctx context.Context, e sekisho.Ending) {
 	defer p.notifying.Unlock()
 	p.relay.cfg.Observer.SessionEnded(context.WithoutCancel(ctx), p.info.ID, e.Status, e.Details)
 	// Last: until its end is stored, a leg that comes must find the ended
-	// session here and be told so, and not open it again.
+	// session here and receive its reason, and not open it again.
 	p.relay.forget(p.info.ID)
 }
 

@@ -4,7 +4,7 @@
 // away for a while), and has every byte recorded before the person sees it.
 //
 // The ends keep what has not been acknowledged, so the relay may die: after a
-// restart both legs come back and the session goes on.
+// restart both legs come back and the session continues.
 //
 // A session ends when its agent says that it is over and the client has taken
 // the last output, however long the client is away within Config.AwayGrace.
@@ -87,7 +87,7 @@ type Recorder interface {
 	Start(ctx context.Context, s *sekisho.Session) (Recording, error)
 }
 
-// Observer learns how sessions fare.
+// Observer receives the status of sessions.
 type Observer interface {
 	// SessionStatus reports that an active session changed its status.
 	SessionStatus(ctx context.Context, id sekisho.SessionID, status sekisho.SessionStatus)
@@ -95,7 +95,7 @@ type Observer interface {
 	SessionEnded(ctx context.Context, id sekisho.SessionID, status sekisho.SessionStatus, details string)
 }
 
-// Peer is what is known of the program at the end of a leg.
+// Peer describes the program at the end of a leg.
 type Peer struct {
 	// AcksRepeats says that it acknowledges a message again when the message is
 	// repeated. AWS's programs do not.
@@ -209,7 +209,7 @@ func (r *Relay) serve(ctx context.Context, id sekisho.SessionID, conn Conn, peer
 	return p.serve(ctx, conn, peer, side)
 }
 
-// End ends a session at once: both legs are told, the recording is sealed.
+// End ends a session at once: both legs receive the reason, the recording is sealed.
 // End is idempotent.
 func (r *Relay) End(ctx context.Context, id sekisho.SessionID, e sekisho.Ending) {
 	if p, err := r.pair(id); err == nil {

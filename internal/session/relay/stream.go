@@ -252,8 +252,8 @@ func (s *stream) rewind() {
 	s.sent = 0
 }
 
-// publication says whether the sender must be told to pause (false) or to go
-// on (true), and whether to tell it anything at all.
+// publication returns whether the sender is to pause (false) or to continue
+// (true), and whether to send it anything at all.
 func (s *stream) publication() (start, tell bool) {
 	switch {
 	case !s.paused && s.bytes > pauseBytes:

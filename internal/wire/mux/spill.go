@@ -21,7 +21,7 @@ const (
 	maxSpill = 1 << 30 // beyond, the stream is given up
 )
 
-// spill is a queue of bytes that begins in memory and goes on in a file.
+// spill is a queue of bytes that begins in memory and continues in a file.
 type spill struct {
 	mem  []byte
 	head int

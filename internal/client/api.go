@@ -380,6 +380,40 @@ func (c *Client) ConnectionStatus(ctx context.Context, target string) (string, e
 	return out.Status, err
 }
 
+// SearchOptions narrows a search. Empty fields select all.
+type SearchOptions struct {
+	Text   string
+	Owner  string `json:",omitempty"` // ARN
+	Target string `json:",omitempty"`
+	After  string `json:",omitempty"` // RFC 3339
+	Before string `json:",omitempty"`
+}
+
+// SearchResult is a line of text that was seen in a session.
+type SearchResult struct {
+	SessionID string `json:"SessionId"`
+	Owner     string
+	Target    string
+	StartedAt string
+	OffsetMs  int64 // since the start
+	Text      string
+}
+
+// SearchPage searches the recordings that the caller may read. The page that
+// follows is asked for with next, which is empty after the last.
+func (c *Client) SearchPage(ctx context.Context, o SearchOptions, token string) (results []SearchResult, next string, err error) {
+	in := struct {
+		SearchOptions
+		NextToken string `json:",omitempty"`
+	}{o, token}
+	var out struct {
+		Results   []SearchResult
+		NextToken string
+	}
+	err = c.call(ctx, "sekisho", "Sekisho.SearchSessionRecordings", in, &out)
+	return out.Results, out.NextToken, err
+}
+
 // RecordingPage is a part of a session's recording.
 type RecordingPage struct {
 	Data       []byte

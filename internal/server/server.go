@@ -434,7 +434,7 @@ func (s *Server) sweep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tokens.C:
-			err = errors.Join(s.broker.Sweep(ctx), s.keys.Sweep(ctx))
+			err = errors.Join(s.recorder.MakeTranscripts(ctx), s.broker.Sweep(ctx), s.keys.Sweep(ctx))
 		case <-checkpoints.C: // signs what silent sessions have written
 			err = s.recorder.Flush()
 			s.unsealed.retry()

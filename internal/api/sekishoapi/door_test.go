@@ -105,7 +105,7 @@ func newFixture(t *testing.T) *fixture {
 	}
 	f.srv = api.New(api.Config{
 		Doors: []*api.Door{sekishoapi.New(sekishoapi.Config{
-			Recorder: f.rec, Region: region, Account: account,
+			Recorder: f.rec, Authorizer: authz.New(f.keys), Region: region, Account: account,
 			Sessions: sessions{
 				alice: {ID: alice, OwnerUserID: "AIDAALICE", Target: "mi-0123456789abcdef0"},
 				bob:   {ID: bob, OwnerUserID: "AIDABYID", Target: "mi-0123456789abcdef0"},
@@ -353,5 +353,64 @@ func TestHoldAndRelease(t *testing.T) {
 	}
 	if status, code := f.call(t, "alice", "ReleaseSessionRecording", fmt.Sprintf(`{"SessionId":%q}`, alice), &out); status != http.StatusOK || f.rec.Held(alice) {
 		t.Errorf("%d %s", status, code)
+	}
+}
+
+// TestSearch: a search finds what was shown, in recordings that the caller may
+// read and in no others.
+func TestSearch(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.keys["searcher"] = allow("sekisho:SearchSessionRecordings", "*")
+	f.keys["alice"] += "," + allow("sekisho:SearchSessionRecordings", "*")
+	rec := f.start(t, bob)
+	if err := rec.Output([]byte("Hello from bob\r\nsecond line")); err != nil {
+		t.Fatal(err)
+	}
+	type answer struct {
+		Results []struct {
+			SessionID string `json:"SessionId"`
+			Text      string
+		}
+		NextToken string
+	}
+	for _, c := range []struct {
+		key, body string
+		sessions  map[string]int
+	}{
+		{"admin", `{"Text":"hello"}`, map[string]int{string(alice): 50, string(bob): 1}},
+		{"alice", `{"Text":"hello"}`, map[string]int{string(alice): 50}},
+		{"searcher", `{"Text":"hello"}`, map[string]int{}},
+		{"admin", `{"Text":"second LINE"}`, map[string]int{string(bob): 1}},
+		{"admin", `{"Text":"hello","Target":"mi-other"}`, map[string]int{}},
+		{"admin", `{"Text":"hello","Before":"2020-01-01T00:00:00Z"}`, map[string]int{}},
+	} {
+		got := map[string]int{}
+		token := ""
+		for pages := 0; ; pages++ {
+			var out answer
+			body := strings.TrimSuffix(c.body, "}") + fmt.Sprintf(`,"MaxResults":1,"NextToken":%q}`, token)
+			if status, code := f.call(t, c.key, "SearchSessionRecordings", body, &out); status != http.StatusOK || pages > 10 {
+				t.Fatalf("%s %s: %d %s", c.key, body, status, code)
+			}
+			for _, r := range out.Results {
+				got[r.SessionID]++
+			}
+			if token = out.NextToken; token == "" {
+				break
+			}
+		}
+		if fmt.Sprint(got) != fmt.Sprint(c.sessions) {
+			t.Errorf("%s %s: %v, want %v", c.key, c.body, got, c.sessions)
+		}
+	}
+	var out answer
+	for _, body := range []string{`{"Text":""}`, `{"Text":"x","After":"yesterday"}`, `{"Text":"x","MaxResults":9999}`} {
+		if _, code := f.call(t, "admin", "SearchSessionRecordings", body, &out); code != "ValidationException" {
+			t.Errorf("%s: %q", body, code)
+		}
+	}
+	if _, code := f.call(t, "reader", "SearchSessionRecordings", `{"Text":"x"}`, &out); code != "AccessDeniedException" {
+		t.Errorf("got %q", code)
 	}
 }

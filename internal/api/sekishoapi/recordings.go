@@ -5,12 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"strings"
 	"time"
 
 	root "sekisho"
 	"sekisho/internal/api"
-	"sekisho/internal/iam/authz"
 	"sekisho/internal/session/record"
 	"sekisho/internal/wire/awsproto"
 	"sekisho/internal/wire/id"
@@ -131,25 +129,14 @@ func (d *door) authorize(ctx context.Context, c *api.Call, action, name string) 
 	if !id.ValidSession(name) {
 		return c.Authorize(ctx, action, "*")
 	}
-	names := []string{name}
-	var keys []authz.Key
-	s, err := d.Sessions.Session(ctx, root.SessionID(name))
-	switch {
-	case err == nil:
-		keys = authz.ResourceTags("ssm", map[string]string{
-			"aws:ssmmessages:session-id": s.OwnerUserID,
-			"aws:ssmmessages:target-id":  string(s.Target),
-		})
-		if i := strings.LastIndexByte(name, '-'); i > 0 && s.OwnerUserID != "" {
-			names = append(names, s.OwnerUserID+name[i:])
-		}
-	case !root.IsNotFound(err):
+	names, keys, err := d.resources(ctx, name)
+	if err != nil {
 		return err
 	}
 	var refusal error
 	allowed := false
 	for _, n := range names {
-		v, err := c.Decide(ctx, action, "arn:aws:ssm:"+d.Region+":"+d.Account+":session/"+n, keys...)
+		v, err := c.Decide(ctx, action, n, keys...)
 		if err != nil {
 			return err
 		}

@@ -7,6 +7,8 @@ import (
 	mathrand "math/rand/v2"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -165,4 +167,47 @@ func BenchmarkFirstFrame(b *testing.B) {
 			}
 		}
 	}
+}
+
+// BenchmarkSearch looks for a rare word in 1,000,000 rendered lines, in
+// transcripts of 10 recordings, on two processors.
+func BenchmarkSearch(b *testing.B) {
+	const recordings, lines = 10, 100_000
+	var texts [recordings][]byte
+	for i := range texts {
+		f := newFiles()
+		w := create(b, f)
+		log := buildLog(lines * 90)
+		for j := 0; len(log) > 0; j++ {
+			n := min(4<<10, len(log))
+			ok(b, w.Append(recfile.Output, time.Duration(j)*time.Millisecond, log[:n]))
+			log = log[n:]
+		}
+		_, err := w.Finish()
+		ok(b, err)
+		var out bytes.Buffer
+		ok(b, recfile.WriteTranscript(&out, openAt(b, f), key))
+		texts[i] = out.Bytes()
+	}
+	b.ResetTimer()
+	for b.Loop() {
+		var next atomic.Int32
+		var wg sync.WaitGroup
+		for range 2 {
+			wg.Go(func() {
+				for i := next.Add(1); i <= recordings; i = next.Add(1) {
+					err := recfile.SearchTranscript(bytes.NewReader(texts[i-1]), key, "nowhere to be found", func(recfile.Line) bool { return true })
+					if err != nil {
+						b.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+	}
+	size := 0
+	for _, t := range texts {
+		size += len(t)
+	}
+	b.ReportMetric(float64(size), "bytes")
 }

@@ -1353,3 +1353,68 @@ func TestRetention(t *testing.T) {
 		ok(t, r.Release("a-2"))
 	})
 }
+
+// TestSearch: the text that was seen is found, with its time, in a transcript
+// or without one, and in no file in the clear.
+func TestSearch(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		r := open(t, dir, record.Options{})
+		rec := start(t, r, alice)
+		ok(t, rec.Resize(40, 5))
+		ok(t, rec.Output([]byte("$ sys\x1b[1mtemctl re\x1b[0mstart nginx\r\n")))
+		<-time.After(time.Minute)
+		for i := range 20 {
+			ok(t, rec.Output(fmt.Appendf(nil, "line %d\r\n", i)))
+		}
+		<-time.After(time.Minute)
+		ok(t, rec.Output([]byte("\x1b[2J\x1b[Hlast words")))
+		search := func(query string) []recfile.Line {
+			t.Helper()
+			var got []recfile.Line
+			ok(t, r.Search(alice, query, func(l recfile.Line) bool {
+				got = append(got, l)
+				return true
+			}))
+			return got
+		}
+		check := func(when string) {
+			t.Helper()
+			got := search("SYSTEMCTL restart")
+			if len(got) != 1 || got[0].Text != "$ systemctl restart nginx" || got[0].Time != time.Minute {
+				t.Errorf("%s: %+v", when, got)
+			}
+			if got := search("line 1"); len(got) != 11 {
+				t.Errorf("%s: %+v", when, got)
+			}
+			if got := search("last words"); len(got) != 1 || got[0].Time != 2*time.Minute {
+				t.Errorf("%s: %+v", when, got)
+			}
+			if got := search("nowhere"); len(got) != 0 {
+				t.Errorf("%s: %+v", when, got)
+			}
+		}
+		check("live")
+		_, err := rec.Seal(record.Exit{})
+		ok(t, err)
+		check("sealed")
+		ok(t, r.MakeTranscripts(t.Context()))
+		name := filepath.Join(dirOf(t, dir, alice), "session.text")
+		text, err := os.ReadFile(name)
+		ok(t, err)
+		if bytes.Contains(text, []byte("systemctl")) {
+			t.Error("the transcript is in the clear")
+		}
+		check("transcript")
+		for _, f := range []func([]byte) []byte{
+			func(b []byte) []byte { b[len(b)/2] ^= 1; return b }, func(b []byte) []byte { return b[:len(b)-30] }, func([]byte) []byte { return nil },
+		} {
+			ok(t, os.WriteFile(name, f(bytes.Clone(text)), 0o600))
+			check("altered transcript")
+		}
+		if _, err := r.Verify(alice); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -89,12 +89,15 @@ func (h *Handler) Command(o Order) (Command, error) {
 	}, nil
 }
 
+// curl fetches over TLS only, redirects included.
+const curl = "curl --proto '=https' --tlsv1.2 -fsSL"
+
 // piped fetches the script and gives it to a shell, after what is given.
 func (h *Handler) piped(at, given, shell string) string {
 	address := "'https://" + at + Prefix + "agent.sh'"
 	if h.cfg.CA == "" {
-		return "{ " + given + "curl -fsSL " + address + "; } | " + shell
+		return "{ " + given + curl + " " + address + "; } | " + shell
 	}
 	return "ca=$(mktemp) && echo " + base64.StdEncoding.EncodeToString([]byte(h.cfg.CA)) + ` | base64 -d > "$ca" && { ` + given +
-		`curl -fsSL --cacert "$ca" ` + address + "; } | " + shell
+		curl + ` --cacert "$ca" ` + address + "; } | " + shell
 }

@@ -14,7 +14,7 @@ const (
 	aCode  = "abcDEF0123456789+/=="
 	aSum   = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 	aHost  = "sekisho.example.com"
-	fakers = "mktemp() { echo \"$HOME/ca\"; }; curl() { printf '# %s\\n' \"$@\"; [ \"$2\" != --cacert ] || sed 's/^/# /' \"$3\"; }; "
+	fakers = "mktemp() { echo \"$HOME/ca\"; }; curl() { printf '# %s\\n' \"$@\"; [ \"$5\" != --cacert ] || sed 's/^/# /' \"$6\"; }; "
 )
 
 // The line gives a shell the activation on its standard input, and nobody
@@ -52,6 +52,11 @@ func TestCommand(t *testing.T) {
 			for _, w := range want {
 				if !strings.Contains("\n"+out, "\n"+w+"\n") {
 					t.Errorf("%q is not in\n%s", w, out)
+				}
+			}
+			for _, line := range []string{c.Line, c.Uninstall} {
+				if !strings.Contains(line, "curl --proto '=https' --tlsv1.2 ") {
+					t.Errorf("not restricted to TLS:\n%s", line)
 				}
 			}
 			if strings.Contains(c.Uninstall, aCode) || !strings.HasSuffix(c.Uninstall, "| sudo sh -s -- --uninstall") {

@@ -15,6 +15,8 @@ var jsonServices = map[string]string{
 	"Sekisho":       "sekisho",
 	"TrentService":  "kms",
 	"Logs_20140328": "logs",
+
+	"com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101": "cloudtrail",
 }
 
 // queryServices are the services that X-Sekisho-Service may name.
@@ -137,9 +139,9 @@ func serviceOf(r *http.Request) (string, bool) {
 	}
 	switch mt {
 	case "application/x-amz-json-1.1":
-		prefix, _, found := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
-		service, known := jsonServices[prefix]
-		return service, found && known
+		target := r.Header.Get("X-Amz-Target")
+		service, known := jsonServices[target[:max(0, strings.LastIndexByte(target, '.'))]]
+		return service, known
 	case "application/x-www-form-urlencoded":
 		service := r.Header.Get(ServiceHeader)
 		return service, queryServices[service]

@@ -32,7 +32,7 @@ NFPM       := bin/tools/nfpm
 DEADCODE   := bin/tools/deadcode
 SBOM       := bin/tools/cyclonedx-gomod
 
-.PHONY: help build programs agents race-programs test-programs web run test unit web-unit web-lint e2e browser outages lint fmt vet check man cross fuzz bench peers clean
+.PHONY: help build programs agents race-programs test-programs web run test unit web-unit web-lint e2e browser outages lint screenshots fmt vet check man cross fuzz bench peers clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -124,6 +124,9 @@ cross: ## vet and build sekisho for macOS and Windows, into bin/
 	  $(GO) vet ./cmd/sekisho ./internal/cli ./internal/client ./internal/session/transfer; \
 	  $(BUILD) -o bin/sekisho-$$GOOS-$$GOARCH$$suffix ./cmd/sekisho; \
 	done
+
+screenshots: build race-programs $(PLUGIN) $(PLAYWRIGHT) ## every page at three widths, in both languages and colour schemes; DIR=screenshots
+	SCREENSHOT_DIR=$(abspath $(or $(DIR),screenshots)) SEKISHO_E2E=1 SEKISHO_BIN=$(CURDIR)/bin/race $(GO) test -count=1 -v -run 'TestBrowserPages$$' ./e2e
 
 check: fmt vet cross lint unit ## what to run before a commit
 

@@ -128,3 +128,31 @@ func TestBrowserStarts(t *testing.T) {
 			"Action":"ssm:StartSession","Resource":"*","Condition":{"DateGreaterThan":{"aws:CurrentTime":"`+day(1)+`"},"DateLessThan":{"aws:CurrentTime":"`+day(2)+`"}}}}'`)
 	inBrowser(t, s, "browser/starts.mjs")
 }
+
+// TestBrowserPages checks every page for accessibility and faults, and
+// pictures it with SCREENSHOT_DIR.
+func TestBrowserPages(t *testing.T) {
+	t.Parallel()
+	s := ownServer(t)
+	setUp(t, s, `set -e
+		aws iam create-group --group-name operators
+		aws s3api create-bucket --bucket picture-logs
+		aws logs create-log-group --log-group-name /pictures
+		aws ssm send-command --document-name AWS-RunShellScript --instance-ids $SEKISHO_TARGET --parameters commands=uptime`)
+	inBrowser(t, s, "browser/pages.mjs")
+}
+
+// TestBrowserRoles is the console as users with few permissions see it.
+func TestBrowserRoles(t *testing.T) {
+	t.Parallel()
+	s := ownServer(t)
+	setUp(t, s, `set -e
+		for name in minimal nobody; do
+			aws iam create-user --user-name $name
+			aws iam create-login-profile --user-name $name --password Correct-Horse-1
+		done
+		aws iam put-user-policy --user-name minimal --policy-name start --policy-document '{"Version":"2012-10-17","Statement":[
+			{"Effect":"Allow","Action":"ssm:StartSession","Resource":["arn:aws:ssm:*:*:managed-instance/'$SEKISHO_TARGET'","arn:aws:ssm:*:*:document/SSM-SessionManagerRunShell"]},
+			{"Effect":"Allow","Action":["ssm:TerminateSession","ssm:ResumeSession"],"Resource":"arn:aws:ssm:*:*:session/minimal-*"}]}'`)
+	inBrowser(t, s, "browser/roles.mjs")
+}

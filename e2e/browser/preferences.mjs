@@ -50,7 +50,7 @@ test('a test log arrives, and is shown', async () => {
   await page.getByRole('button', { name: 'Send a test log' }).click()
   await page.getByText('The test log was delivered').waitFor()
   await page.getByText(/^s3:\/\/browser-logs\/sessions\/sekisho-test-\w+\.log$/).waitFor()
-  await page.getByText(/version [\w-]+, encrypted with AES256, read back as it was sent/).waitFor()
+  await page.getByText(/version [\w-]+, encrypted with AES256, read back unchanged/).waitFor()
   await picture('test-log', { fullPage: true })
 })
 

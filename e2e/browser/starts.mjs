@@ -237,7 +237,7 @@ test('dark, and as wide as a phone', async () => {
   assert.ok((await overflow()) <= 0, "the session's page fits a phone")
   await page.getByRole('heading', { name: 'Log in the bucket' }).scrollIntoViewIfNeeded()
   await picture('phone-log')
-  await page.goto(url)
+  await page.goto(`${url}nodes`)
   const card = page.getByRole('listitem').filter({ hasText: target }).first()
   await card.getByRole('button', { name: /^Start session/ }).click()
   await page.getByRole('dialog').getByLabel('Reason').waitFor()

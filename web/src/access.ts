@@ -43,6 +43,8 @@ const ACTIONS = [
   'ssm:DescribeInstanceInformation',
   'ssm:CreateActivation',
   'sekisho:ListSeenMachines',
+  'sekisho:ListWebhooks',
+  'iam:ListMFADevices',
 ]
 
 /** mayDo says whether policy allows an action on some resource; undefined while that is not known. */

@@ -29,7 +29,7 @@ export function matching(list: Node[], text: string): Node[] {
 }
 
 /** ConnectTo has one field and starts a session on the node that it names. */
-export function ConnectTo() {
+export function ConnectTo({ heading = 'h1' }: { heading?: 'h1' | 'h2' }) {
   const { nodes: list, denied } = useStore(nodes)
   const [value, setValue] = useState('')
   const [asked, setAsked] = useState<{ text: string; found: Node[] } | null>(null)
@@ -54,7 +54,7 @@ export function ConnectTo() {
       <Container
         header={
           <Header
-            variant="h1"
+            variant={heading}
             description={
               denied
                 ? rich('nodes.deniedHint', { action: <code className="wrap">{LIST_ACTIONS.join(' / ')}</code> })

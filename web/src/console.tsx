@@ -69,6 +69,11 @@ export default function Console({ who }: { who: SignedIn }) {
     document.title = `${title} · Sekisho`
   }, [title])
 
+  useEffect(() => {
+    // The component sets an attribute that its element may not have.
+    document.querySelector('nav[aria-orientation]')?.removeAttribute('aria-orientation')
+  })
+
   const layout = found?.route.layout ?? 'default'
   return (
     <I18nProvider locale={texts.language} messages={texts.messages}>
@@ -135,7 +140,7 @@ function NotFound() {
         {t('app.notFound')}
       </Header>
       <Link href={href(HOME)} onFollow={follow}>
-        {t('nav.nodes')}
+        {t('nav.home')}
       </Link>
     </Box>
   )

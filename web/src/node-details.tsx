@@ -83,6 +83,7 @@ export default function NodeDetails({ node }: { node: Node }) {
             value: (
               <CopyToClipboard
                 variant="inline"
+                copyButtonAriaLabel={t('common.copy')}
                 textToCopy={node.id}
                 copySuccessText={t('common.copied')}
                 copyErrorText={t('common.notCopied')}

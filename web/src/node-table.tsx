@@ -74,15 +74,16 @@ export function columnsOf(keys: string[], target?: string): TableProps.ColumnDef
       sortingField: 'name',
       sortingComparator: by((n) => n.name || n.id),
       isRowHeader: true,
-      minWidth: 210,
+      minWidth: 190,
     },
     {
       id: 'status',
-      header: t('nodes.status'),
+      header: t('common.state'),
       cell: (n) => <NodeStatus node={n} />,
       sortingField: 'status',
-      minWidth: 170,
+      minWidth: 150,
     },
+    { id: 'action', header: t('common.session'), cell: (n) => <StartButton row={n} /> },
     { id: 'platform', header: t('common.platform'), cell: (n) => n.platform || '–', sortingField: 'platform' },
     {
       id: 'agentVersion',
@@ -119,7 +120,6 @@ export function columnsOf(keys: string[], target?: string): TableProps.ColumnDef
       sortingField: `tag:${key}`,
       sortingComparator: by((n) => n[`tag:${key}`] ?? ''),
     })),
-    { id: 'action', header: t('common.session'), cell: (n) => <StartButton row={n} /> },
   ]
 }
 
@@ -146,7 +146,7 @@ export function columnOptions(keys: string[]): CollectionPreferencesProps.Visibl
   ]
 }
 
-const FIRST_COLUMNS = ['name', 'status', 'platform', 'agentVersion', 'lastPingAt', 'address', 'action']
+const FIRST_COLUMNS = ['name', 'status', 'action', 'platform', 'agentVersion', 'lastPingAt', 'address']
 const COLUMNS_KEY = 'sekisho-node-columns'
 
 /** Shown is how much of the list is shown. */

@@ -70,6 +70,12 @@ function useSelection(list: Node[]): [string | null, (id: string | null) => void
   }, [node])
   useEffect(() => () => splitPanel.set(null), [])
   const select = (id: string | null) => {
+    const shown = splitPanel.get()
+    if (id === selected && shown !== null) {
+      splitPanel.set({ ...shown, open: true })
+      return
+    }
+    // The panel of another node opens again, also after it was closed.
     splitPanel.set(null)
     setSelected(id)
   }

@@ -46,8 +46,23 @@ export const GROUPS: { id: NavigationGroup; title: PlainKey }[] = [
 const NodesPage = lazy(() => import('./nodes-page'))
 const SessionsPage = lazy(() => import('./sessions-page'))
 
+const CommandsPage = lazy(() => import('./admin/commands-page'))
+const ActivationsPage = lazy(() => import('./admin/activations-page'))
+const UsersPage = lazy(() => import('./admin/users-page'))
+const UserPage = lazy(() => import('./admin/user-page'))
+const GroupsPage = lazy(() => import('./admin/groups-page'))
+const RolesPage = lazy(() => import('./admin/roles-page'))
+const PoliciesPage = lazy(() => import('./admin/policies-page'))
+const DocumentsPage = lazy(() => import('./admin/documents-page'))
+const BucketsPage = lazy(() => import('./admin/buckets-page'))
+const LogGroupsPage = lazy(() => import('./admin/log-groups-page'))
+const KeysPage = lazy(() => import('./admin/keys-page'))
+const AuditPage = lazy(() => import('./admin/audit-page'))
+const EventsPage = lazy(() => import('./admin/events-page'))
+
 /** ROUTES are the pages, in the order of the navigation. */
 export const ROUTES: Route[] = [
+  { path: 'home', params: 0, title: 'nav.home', page: lazy(() => import('./home-page')), layout: 'default' },
   { path: 'nodes', params: 0, title: 'nav.nodes', page: NodesPage, layout: 'table', group: 'nodes' },
   {
     path: 'nodes',
@@ -64,6 +79,25 @@ export const ROUTES: Route[] = [
     page: lazy(() => import('./terminals-page')),
     layout: 'terminal',
     group: 'nodes',
+  },
+  {
+    path: 'commands',
+    params: 0,
+    title: 'nav.runCommand',
+    page: CommandsPage,
+    layout: 'table',
+    group: 'nodes',
+    needs: 'ssm:ListCommands',
+  },
+  { path: 'commands', params: 1, title: 'nav.runCommand', page: CommandsPage, layout: 'default', parent: 'commands' },
+  {
+    path: 'activations',
+    params: 0,
+    title: 'nav.activations',
+    page: ActivationsPage,
+    layout: 'table',
+    group: 'nodes',
+    needs: 'ssm:DescribeActivations',
   },
   {
     path: 'setup',
@@ -121,19 +155,123 @@ export const ROUTES: Route[] = [
     needs: 'ssm:GetDocument',
   },
   {
+    path: 'users',
+    params: 0,
+    title: 'nav.users',
+    page: UsersPage,
+    layout: 'table',
+    group: 'access',
+    needs: 'iam:ListUsers',
+  },
+  { path: 'users', params: 1, title: 'nav.users', page: UserPage, layout: 'default', parent: 'users' },
+  {
+    path: 'groups',
+    params: 0,
+    title: 'nav.groups',
+    page: GroupsPage,
+    layout: 'table',
+    group: 'access',
+    needs: 'iam:ListGroups',
+  },
+  { path: 'groups', params: 1, title: 'nav.groups', page: GroupsPage, layout: 'default', parent: 'groups' },
+  {
+    path: 'roles',
+    params: 0,
+    title: 'nav.roles',
+    page: RolesPage,
+    layout: 'table',
+    group: 'access',
+    needs: 'iam:ListRoles',
+  },
+  { path: 'roles', params: 1, title: 'nav.roles', page: RolesPage, layout: 'default', parent: 'roles' },
+  {
+    path: 'policies',
+    params: 0,
+    title: 'nav.policies',
+    page: PoliciesPage,
+    layout: 'table',
+    group: 'access',
+    needs: 'iam:ListPolicies',
+  },
+  { path: 'policies', params: 1, title: 'nav.policies', page: PoliciesPage, layout: 'default', parent: 'policies' },
+  {
     path: 'simulator',
     params: 0,
     title: 'simulator.title',
     page: lazy(() => import('./simulator-page')),
     layout: 'default',
     group: 'access',
-    needs: 'sekisho:ExplainAccess',
+    needs: 'iam:SimulatePrincipalPolicy',
+  },
+  {
+    path: 'documents',
+    params: 0,
+    title: 'nav.documents',
+    page: DocumentsPage,
+    layout: 'table',
+    group: 'resources',
+    needs: 'ssm:ListDocuments',
+  },
+  { path: 'documents', params: 1, title: 'nav.documents', page: DocumentsPage, layout: 'default', parent: 'documents' },
+  {
+    path: 'buckets',
+    params: 0,
+    title: 'nav.buckets',
+    page: BucketsPage,
+    layout: 'table',
+    group: 'resources',
+    needs: 's3:ListAllMyBuckets',
+  },
+  { path: 'buckets', params: 1, title: 'nav.buckets', page: BucketsPage, layout: 'default', parent: 'buckets' },
+  {
+    path: 'log-groups',
+    params: 0,
+    title: 'nav.logGroups',
+    page: LogGroupsPage,
+    layout: 'table',
+    group: 'resources',
+    needs: 'logs:DescribeLogGroups',
+  },
+  {
+    path: 'log-groups',
+    params: 1,
+    title: 'nav.logGroups',
+    page: LogGroupsPage,
+    layout: 'default',
+    parent: 'log-groups',
+  },
+  {
+    path: 'keys',
+    params: 0,
+    title: 'nav.keys',
+    page: KeysPage,
+    layout: 'table',
+    group: 'resources',
+    needs: 'kms:ListKeys',
+  },
+  {
+    path: 'audit',
+    params: 0,
+    title: 'nav.audit',
+    page: AuditPage,
+    layout: 'table',
+    group: 'operate',
+    needs: 'cloudtrail:LookupEvents',
+  },
+  {
+    path: 'events',
+    params: 0,
+    title: 'nav.events',
+    page: EventsPage,
+    layout: 'table',
+    group: 'operate',
+    needs: 'sekisho:ListEvents',
   },
   { path: 'account', params: 0, title: 'mfa.title', page: lazy(() => import('./factors')), layout: 'default' },
 ]
 
 /** HOME is the page at the console's own address. */
-export const HOME = 'nodes'
+export const HOME = 'home'
 
 /** findRoute finds the page of a path, and the segments that follow; null when there is none. */
 export function findRoute(segments: string[]): { route: Route; params: string[] } | null {

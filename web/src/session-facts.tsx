@@ -51,6 +51,7 @@ export function SessionFacts({ target, live, owner }: { target: Target; live: Li
       <Fact label={t('common.node')}>
         <CopyToClipboard
           variant="inline"
+          copyButtonAriaLabel={t('common.copy')}
           textToCopy={target.id}
           copySuccessText={t('common.copied')}
           copyErrorText={t('common.notCopied')}
@@ -74,6 +75,7 @@ export function SessionFacts({ target, live, owner }: { target: Target; live: Li
       <Fact label={t('common.session')}>
         <CopyToClipboard
           variant="inline"
+          copyButtonAriaLabel={t('common.copy')}
           textToCopy={live.id}
           copySuccessText={t('common.copied')}
           copyErrorText={t('common.notCopied')}

@@ -105,6 +105,7 @@ function LogObject({ bucket, objectKey, over }: { bucket: string; objectKey: str
           description={
             <CopyToClipboard
               variant="inline"
+              copyButtonAriaLabel={t('common.copy')}
               textToCopy={`s3://${bucket}/${objectKey}`}
               copySuccessText={t('common.notCopied')}
               copyErrorText={t('common.notCopied')}
@@ -224,7 +225,8 @@ function VersionTable(props: {
   )
 }
 
-function LogStream({ group, stream }: { group: string; stream: string }) {
+/** LogStream shows a log stream as a page to read. */
+export function LogStream({ group, stream }: { group: string; stream: string }) {
   const [text, setText] = useState<{ lines: Line[]; more: boolean } | null>(null)
   const [error, setError] = useState<unknown>(null)
   const [busy, setBusy] = useState(true)

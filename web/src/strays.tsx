@@ -5,18 +5,17 @@ import Table from '@cloudscape-design/components/table'
 import { useEffect, useState } from 'react'
 import { rights } from './access'
 import { t } from './i18n'
-import { loadStrays, nodes, type Stray } from './nodes'
+import { loadStrays, type Stray } from './nodes'
 import { useStore } from './store'
 import { Ago } from './time'
 
 /** Strays lists machines that were refused, and nodes that were deregistered. */
 export function Strays() {
   const [list, setList] = useState<Stray[]>([])
-  const known = useStore(nodes).nodes
   const allowed = useStore(rights).get('sekisho:ListSeenMachines')?.allowed === true
   useEffect(() => {
     if (allowed) loadStrays().then(setList, () => setList([]))
-  }, [known, allowed])
+  }, [allowed])
   if (!allowed || list.length === 0) return null
   return (
     <ExpandableSection variant="container" headerText={t('nodes.strays')} headerCounter={`(${list.length})`}>

@@ -126,7 +126,7 @@ function NoTerminals() {
   return (
     <Box textAlign="center" padding="xxxl" color="inherit">
       <SpaceBetween size="m">
-        <Box variant="h2">{t('terminal.none')}</Box>
+        <Box variant="h1">{t('terminal.none')}</Box>
         <Box color="text-body-secondary">{t('terminal.noneHint')}</Box>
         <Button variant="primary" onClick={() => navigate('nodes')}>
           {t('nodes.choose')}

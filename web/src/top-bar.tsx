@@ -31,7 +31,7 @@ export function TopBar({ who }: { who: SignedIn }) {
           {
             type: 'menu-dropdown',
             text: LANGUAGES.find((l) => l.id === shown)?.text,
-            ariaLabel: t('app.language'),
+            ariaLabel: `${t('app.language')}: ${LANGUAGES.find((l) => l.id === shown)?.text ?? ''}`,
             items: LANGUAGES.map((l) => ({ id: l.id, text: l.text, lang: l.id })),
             onItemClick: (ev) => {
               const chosen = LANGUAGES.find((l) => l.id === ev.detail.id)

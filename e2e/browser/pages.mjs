@@ -1,0 +1,120 @@
+// Every page of the console in a real browser: no serious finding of axe, no
+// fault of the page, nothing wider than the window. With SCREENSHOT_DIR each
+// page is pictured at three widths, in both languages and both colour schemes.
+
+import assert from 'node:assert/strict'
+import { mkdirSync, readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { join } from 'node:path'
+import { before, test } from 'node:test'
+import { fillIn, noFaults, open, overflow, target, url, user } from './setup.mjs'
+
+const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
+const shots = process.env.SCREENSHOT_DIR
+
+/** What stands for the segment that follows a path. */
+const PARAMS = {
+  nodes: target,
+  users: user,
+  groups: 'operators',
+  roles: 'AmazonEC2RunCommandRoleForManagedInstances',
+  policies: 'arn:aws:iam::aws:policy/AmazonSSMFullAccess',
+  documents: 'AWS-RunShellScript',
+  commands: '00000000-0000-4000-8000-000000000000',
+  buckets: 'picture-logs',
+  'log-groups': '/pictures',
+}
+
+/** The addresses of all pages, from the console's own table of routes. */
+const pages = [...readFileSync('../web/src/routes.tsx', 'utf8').matchAll(/path: '([\w/-]+)',\s*params: (\d)/g)].flatMap(
+  ([, path, params]) => {
+    if (params === '0') return [path]
+    return PARAMS[path] === undefined ? [] : [`${path}/${encodeURIComponent(PARAMS[path])}`]
+  },
+)
+pages.push('nowhere')
+
+let page, faults
+
+before(async () => {
+  assert.ok(pages.length > 25, 'the table of routes was not read')
+  ;({ page, faults } = await open('pages', { context: { bypassCSP: true } }))
+  if (shots) mkdirSync(join(shots, 'pages'), { recursive: true })
+})
+
+/** The findings of axe that keep somebody from using the page. */
+async function findings() {
+  await page.evaluate(axe)
+  const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }))
+  return violations
+    .filter((v) => v.impact === 'serious' || v.impact === 'critical')
+    .flatMap((v) => v.nodes.map((n) => `${v.id}: ${n.html.slice(0, 200)}`))
+}
+
+async function show(path) {
+  await page.goto(`${url}${path}`)
+  await page.locator('h1').first().waitFor()
+  await page.waitForLoadState('networkidle', { timeout: 1500 }).catch(() => {}) // the page of events never is
+}
+
+test('signing in has no findings', async () => {
+  await page.goto(url)
+  await page.getByLabel('User name').waitFor()
+  assert.deepEqual(await findings(), [])
+  await fillIn(page)
+  await page.getByRole('heading', { level: 1, name: 'Overview' }).waitFor()
+})
+
+for (const width of [1440, 1024, 390]) {
+  test(`no page has findings, or is too wide, at ${width} pixels`, async () => {
+    await page.setViewportSize({ width, height: width < 500 ? 844 : 900 })
+    const found = {}
+    for (const path of pages) {
+      await show(path)
+      const here = await findings()
+      const wide = await overflow(page)
+      if (wide > 0) here.push(`${wide} pixels too wide`)
+      if (here.length > 0) found[path] = here
+    }
+    assert.deepEqual(found, {})
+  })
+}
+
+test('the skip link leads to the page', async () => {
+  await page.setViewportSize({ width: 1280, height: 900 })
+  await show('home')
+  await page.keyboard.press('Tab')
+  await page.keyboard.press('Enter')
+  assert.equal(await page.evaluate(() => document.activeElement?.id), 'main')
+})
+
+test('the language is switched, remembered, and followed by every page', async () => {
+  await show('home')
+  await page.getByRole('button', { name: /English/ }).click()
+  await page.getByRole('menuitem', { name: '日本語' }).click()
+  await page.getByRole('heading', { level: 1, name: '概要' }).waitFor()
+  assert.equal(await page.evaluate(() => document.documentElement.lang), 'ja')
+  await show('nodes')
+  await page.getByRole('heading', { level: 1, name: /^ノード/ }).waitFor()
+})
+
+if (shots) {
+  for (const language of ['en', 'ja']) {
+    for (const scheme of ['light', 'dark']) {
+      test(`pictures, ${language}, ${scheme}`, { timeout: 600_000 }, async () => {
+        await page.emulateMedia({ colorScheme: scheme })
+        await page.evaluate((l) => localStorage.setItem('sekisho-language', l), language)
+        for (const width of [1440, 1024, 390]) {
+          await page.setViewportSize({ width, height: width < 500 ? 844 : 900 })
+          for (const path of pages) {
+            await show(path)
+            const name = `${path.replaceAll(/[^\w-]+/g, '_')}-${width}-${language}-${scheme}.png`
+            await page.screenshot({ path: join(shots, 'pages', name) })
+          }
+        }
+      })
+    }
+  }
+}
+
+noFaults(() => faults)

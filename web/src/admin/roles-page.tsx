@@ -1,0 +1,156 @@
+import Button from '@cloudscape-design/components/button'
+import Container from '@cloudscape-design/components/container'
+import FormField from '@cloudscape-design/components/form-field'
+import Header from '@cloudscape-design/components/header'
+import Input from '@cloudscape-design/components/input'
+import Link from '@cloudscape-design/components/link'
+import SpaceBetween from '@cloudscape-design/components/space-between'
+import { useCallback, useEffect, useState } from 'react'
+import { utc, when } from '../format'
+import { rich, t } from '../i18n'
+import { Refusal } from '../refusal'
+import { follow, href } from '../router'
+import type { PageProps } from '../routes'
+import { When } from '../time'
+import { FormModal } from './confirm'
+import { EntityPage } from './entity-page'
+import { iam, listRoles, readTrust } from './iam'
+import { Permissions } from './permissions'
+import { ResourceTable, useLoaded } from './resource-page'
+
+const TRUST = JSON.stringify(
+  {
+    Version: '2012-10-17',
+    Statement: [{ Effect: 'Allow', Principal: { Service: 'ssm.amazonaws.com' }, Action: 'sts:AssumeRole' }],
+  },
+  null,
+  2,
+)
+
+/** RolesPage lists the roles; with a name it shows one of them. */
+export default function RolesPage({ params }: PageProps) {
+  const name = params[0]
+  if (name !== undefined) {
+    return (
+      <EntityPage list="roles" title={t('nav.roles')} name={name}>
+        <Permissions kind="Role" name={name} />
+        <Trust role={name} />
+      </EntityPage>
+    )
+  }
+  return (
+    <ResourceTable
+      title={t('nav.roles')}
+      load={listRoles}
+      idOf={(r) => r.name}
+      columns={[
+        {
+          id: 'name',
+          header: t('common.name'),
+          text: (r) => r.name,
+          cell: (r) => (
+            <Link href={href('roles', r.name)} onFollow={follow}>
+              {r.name}
+            </Link>
+          ),
+        },
+        { id: 'path', header: t('iam.path'), text: (r) => r.path },
+        {
+          id: 'created',
+          header: t('common.created'),
+          text: (r) => utc(r.createdAt),
+          cell: (r) => <When at={r.createdAt} />,
+        },
+      ]}
+      actions={[
+        {
+          text: t('common.delete'),
+          confirm: (r) => ({
+            title: t('iam.deleteRole'),
+            text: rich('iam.deleteHint', { name: <b>{r.name}</b>, time: when(r.createdAt) }),
+          }),
+          run: async (r) => void (await iam('DeleteRole', { RoleName: r.name })),
+        },
+      ]}
+      buttons={(reload) => <CreateRole onCreated={reload} />}
+    />
+  )
+}
+
+function TrustField({ value, onChange }: { value: string; onChange: (value: string) => void }) {
+  return (
+    <FormField label={t('setup.trust')} description={t('iam.trustHint')} stretch>
+      <textarea
+        className="code-editor"
+        aria-label={t('setup.trust')}
+        value={value}
+        rows={14}
+        spellCheck={false}
+        onChange={(ev) => onChange(ev.target.value)}
+      />
+    </FormField>
+  )
+}
+
+/** Trust edits the policy that says who can assume a role. */
+function Trust({ role }: { role: string }) {
+  const load = useCallback(() => readTrust(role), [role])
+  const { value, error } = useLoaded(load)
+  const [text, setText] = useState('')
+  const [busy, setBusy] = useState(false)
+  const [failed, setFailed] = useState<unknown>(null)
+  useEffect(() => setText(value ?? ''), [value])
+  const save = async () => {
+    setBusy(true)
+    try {
+      await iam('UpdateAssumeRolePolicy', { RoleName: role, PolicyDocument: text })
+      setFailed(null)
+    } catch (err) {
+      setFailed(err)
+    }
+    setBusy(false)
+  }
+  return (
+    <Container header={<Header variant="h2">{t('setup.trust')}</Header>}>
+      <SpaceBetween size="m">
+        {error !== null && <Refusal error={error} />}
+        <TrustField value={text} onChange={setText} />
+        {failed !== null && <Refusal error={failed} what={t('prefs.notSaved')} />}
+        <Button loading={busy} disabled={text === value || text === ''} onClick={() => void save()}>
+          {t('common.save')}
+        </Button>
+      </SpaceBetween>
+    </Container>
+  )
+}
+
+function CreateRole({ onCreated }: { onCreated: () => void }) {
+  const [open, setOpen] = useState(false)
+  const [name, setName] = useState('')
+  const [trust, setTrust] = useState(TRUST)
+  return (
+    <>
+      <Button variant="primary" onClick={() => setOpen(true)}>
+        {t('iam.createRole')}
+      </Button>
+      {open && (
+        <FormModal
+          size="large"
+          title={t('iam.createRole')}
+          action={t('common.create')}
+          disabled={name.trim() === ''}
+          onSubmit={async () => {
+            await iam('CreateRole', { RoleName: name.trim(), AssumeRolePolicyDocument: trust })
+            onCreated()
+          }}
+          onClose={() => setOpen(false)}
+        >
+          <FormField label={t('common.name')}>
+            <Input value={name} autoFocus spellcheck={false} onChange={(ev) => setName(ev.detail.value)} />
+          </FormField>
+          <TrustField value={trust} onChange={setTrust} />
+        </FormModal>
+      )}
+    </>
+  )
+}

@@ -61,40 +61,39 @@ func (op Operation) Audits(member string) bool { return member != op.hidden && a
 // auditedMembers are the members of requests that the audit trail shows, in
 // lower case. An operation can hide one of them with [Hide].
 var auditedMembers = nameSet(`
-	accountalias fieldindexnames minimumpasswordlength requiresymbols requirenumbers requireuppercasecharacters requirelowercasecharacters
-	constraints documents during entries except granteeprincipal grantid notafter notbefore operations
-	retiringprincipal sourceips weekdays zone
-	accessrequestid approvals approvers breakglass durationseconds mine open requesters
-	attributename includelinkedaccounts accountidentifiers datasources fieldindexnames
-	allowuserstochangepassword maxpasswordage passwordreuseprevention hardexpiry
-	accesskeyid accountidstoadd accountidstoremove action actionnames activationid agent agentname agentstatus
-	agentversion aggregator aggregators alarmconfiguration aliasname allavailabilityzones allregions
-	architecture assignmentstatus associationid assumerolepolicydocument at attachments
-	bypasspolicylockoutsafetycheck callerarn clientid clientidlist cloudwatchoutputconfig commandid comment
-	compliancetype computername contextentries customermasterkeyspec customkeystoreid defaultinstancename
-	descending description destination destinationencryptionalgorithm destinationencryptioncontext
-	destinationkeyid details detailtype displayname documentfilterlist documentformat documenthash
-	documenthashtype documentname documenttype documentversion dryrun durationseconds encryptionalgorithm
-	encryptioncontext endtime entityfilter eventcategory expirationdate externalid filter filterpattern filters
-	filterswithoperator fingerprint force forprograms from groupname host iaminstanceprofile iamrole
-	includeallinstances insecure instanceid instanceids instanceinformationfilterlist instanceprofilename
-	instancepropertyfilterlist ipaddress keyid keyspec keyusage kmskeyid limit loggroupclass loggroupidentifier
-	loggroupname loggroupnamepattern loggroupnameprefix logstreamname logstreamnameprefix logstreamnames
-	lookupattributes marker maxbytes maxconcurrency maxerrors maxitems maxresults maxsessionduration messageid
-	messagesrequestid mfa multiregion name names newgroupname newpath newpublickey newpublickeytype newusername
-	nexttoken nodeidtype notificationconfig numberofbytes onlyattached openidconnectproviderarn orderby origin
-	outputs3bucketname outputs3keyprefix outputs3region packagename packagesha256 packageversion parameters
-	passwordresetrequired path pathprefix pendingwindowindays permissionsboundary
-	permissionsboundarypolicyinputlist permissiontype platformname platformtype platformversion pluginname
-	policy policyarn policyarns policydocument policyinputlist policyname policysourcearn policyusagefilter
-	principalarn providerid publickey publickeytype questions reason regionname registrationlimit
-	registrationmetadata replyid requires resourcearn resourcearns resourceid resourceidentifier resourceowner
-	resourcepolicy resourcetype resultattributes retentionindays rolearn rolename rolesessionname
-	rotationperiodindays scope serialnumber servicerolearn sessionid setasdefault settingid settingvalue
-	shareddocumentversion sourceencryptionalgorithm sourceencryptioncontext sourceidentity sourceip sourcekeyid
+	accesskeyid accessrequestid accountalias accountidentifiers accountidstoadd accountidstoremove action
+	actionnames activationid after agent agentname agentstatus agentversion aggregator aggregators
+	alarmconfiguration aliasname allavailabilityzones allowuserstochangepassword allregions approvals approvers
+	architecture assignmentstatus associationid assumerolepolicydocument at attachments attributename before
+	breakglass bypasspolicylockoutsafetycheck callerarn clientid clientidlist cloudwatchoutputconfig commandid
+	comment compliancetype computername constraints contextentries customermasterkeyspec customkeystoreid
+	datasources defaultinstancename descending description destination destinationencryptionalgorithm
+	destinationencryptioncontext destinationkeyid details detailtype displayname documentfilterlist
+	documentformat documenthash documenthashtype documentname documents documenttype documentversion dryrun
+	durationseconds during encryptionalgorithm encryptioncontext endtime entityfilter entries eventcategory
+	except expirationdate externalid fieldindexnames filter filterpattern filters filterswithoperator
+	fingerprint force forprograms from granteeprincipal grantid groupname hardexpiry host iaminstanceprofile
+	iamrole includeallinstances includelinkedaccounts insecure instanceid instanceids
+	instanceinformationfilterlist instanceprofilename instancepropertyfilterlist ipaddress keyid keyspec
+	keyusage kmskeyid limit loggroupclass loggroupidentifier loggroupname loggroupnamepattern
+	loggroupnameprefix logstreamname logstreamnameprefix logstreamnames lookupattributes marker maxbytes
+	maxconcurrency maxerrors maxitems maxpasswordage maxresults maxsessionduration messageid messagesrequestid
+	mfa mine minimumpasswordlength multiregion name names newgroupname newpath newpublickey newpublickeytype
+	newusername nexttoken nodeidtype notafter notbefore notificationconfig numberofbytes onlyattached open
+	openidconnectproviderarn operations orderby origin outputs3bucketname outputs3keyprefix outputs3region
+	owner packagename packagesha256 packageversion parameters passwordresetrequired passwordreuseprevention
+	path pathprefix pendingwindowindays permissionsboundary permissionsboundarypolicyinputlist permissiontype
+	platformname platformtype platformversion pluginname policy policyarn policyarns policydocument
+	policyinputlist policyname policysourcearn policyusagefilter principalarn providerid publickey
+	publickeytype questions reason regionname registrationlimit registrationmetadata replyid requesters
+	requirelowercasecharacters requirenumbers requires requiresymbols requireuppercasecharacters resourcearn
+	resourcearns resourceid resourceidentifier resourceowner resourcepolicy resourcetype resultattributes
+	retentionindays retiringprincipal rolearn rolename rolesessionname rotationperiodindays scope serialnumber
+	servicerolearn sessionid setasdefault settingid settingvalue shareddocumentversion
+	sourceencryptionalgorithm sourceencryptioncontext sourceidentity sourceip sourceips sourcekeyid
 	startfromhead startoffset starttime state statement status subject subtype syncname tag tagkeys tags target
-	targetkeyid targets targettype thumbprintlist timeoutseconds to transitivetagkeys typename url username
-	versionid versionname virtualmfadevicename xkskeyid zoneid zonename
+	targetkeyid targets targettype text thumbprintlist timeoutseconds to transitivetagkeys typename url
+	username versionid versionname virtualmfadevicename weekdays xkskeyid zone zoneid zonename
 `)
 
 func nameSet(list string) map[string]bool {

@@ -58,7 +58,7 @@ func New(cfg Config) *api.Door {
 		Operations: map[string]api.Operation{
 			"GetSessionRecording":     api.Read(d.getSessionRecording),
 			"VerifySessionRecording":  api.Read(d.verifySessionRecording),
-			"SearchSessionRecordings": api.Read(d.searchSessionRecordings),
+			"SearchSessionRecordings": api.Read(d.searchSessionRecordings, api.Hide("Text")),
 			"GetIntegrity":            api.Read(d.getIntegrity),
 			"HoldSessionRecording":    api.Write(d.holdSessionRecording),
 			"ReleaseSessionRecording": api.Write(d.releaseSessionRecording),

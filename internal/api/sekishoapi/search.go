@@ -79,11 +79,11 @@ func (in *searchRequest) check() (after, before time.Time, err error) {
 // that the caller may read. A page holds whole recordings, so it may be longer than
 // asked for, or empty.
 func (d *door) searchSessionRecordings(ctx context.Context, c *api.Call, in *searchRequest) (*searchAnswer, error) {
-	after, before, err := in.check()
-	if err != nil {
+	if err := c.Authorize(ctx, "sekisho:SearchSessionRecordings", "*"); err != nil {
 		return nil, err
 	}
-	if err := c.Authorize(ctx, "sekisho:SearchSessionRecordings", "*"); err != nil {
+	after, before, err := in.check()
+	if err != nil {
 		return nil, err
 	}
 	limit := int(in.MaxResults)

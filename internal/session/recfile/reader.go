@@ -291,17 +291,6 @@ func (f *Reader) Seek(t time.Duration) (*Cursor, error) {
 	return &Cursor{f: f, next: max(i, 0)}, nil
 }
 
-// SeekBlock returns a cursor at the beginning of the block at or before time
-// t, whether there is a keyframe or not.
-func (f *Reader) SeekBlock(t time.Duration) (*Cursor, error) {
-	blocks, err := f.Blocks()
-	if err != nil {
-		return nil, err
-	}
-	i := sort.Search(len(blocks), func(i int) bool { return blocks[i].First > t })
-	return &Cursor{f: f, next: max(i-1, 0)}, nil
-}
-
 // Next returns the next record, or io.EOF at the end.
 func (c *Cursor) Next() (Record, error) {
 	for len(c.p) == 0 {

@@ -156,5 +156,5 @@ func (a *Authority) create(keyFile, name string) error {
 	if err := os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600); err != nil {
 		return err
 	}
-	return os.WriteFile(a.File, a.PEM(), 0o644) //nolint:gosec // certificates are public
+	return os.WriteFile(a.File, a.PEM(), 0o644)
 }

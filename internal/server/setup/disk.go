@@ -12,7 +12,7 @@ func FreeSpace(path string) (free uint64, ok bool) {
 	for {
 		var st unix.Statfs_t
 		if err := unix.Statfs(path, &st); err == nil {
-			return st.Bavail * uint64(st.Bsize), true //nolint:gosec // a block size is positive
+			return st.Bavail * uint64(st.Bsize), true
 		}
 		parent := filepath.Dir(path)
 		if parent == path {

@@ -264,7 +264,7 @@ func (o *Options) issue(owner owner, r *Result) error {
 	}
 	// The CA's own key stays root's: the server does not need it. The
 	// certificate is public, and people copy it from here.
-	return errors.Join(os.Chmod(o.tlsDir(), 0o755), owner.give(o.Certificate, o.Key)) //nolint:gosec // holds public files; keys have their own modes
+	return errors.Join(os.Chmod(o.tlsDir(), 0o755), owner.give(o.Certificate, o.Key))
 }
 
 func (o *Options) endpointHost() string {

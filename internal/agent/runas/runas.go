@@ -50,6 +50,9 @@ type Host struct {
 	Passwd string // path of the passwd file
 	Group  string // path of the group file
 	UID    int    // effective user ID of the agent
+	// Lock is the path of a file that all agents of this machine lock while they
+	// look for DefaultUser and create it.
+	Lock string
 	// Run runs a program by its absolute path and returns its output. It is
 	// used for users who are not in the files, and to create DefaultUser.
 	Run func(ctx context.Context, path string, args ...string) ([]byte, error)
@@ -59,7 +62,9 @@ type Host struct {
 
 // System is the user database of this machine.
 func System() *Host {
-	return &Host{Passwd: "/etc/passwd", Group: "/etc/group", UID: os.Geteuid(), Run: run, Find: find}
+	return &Host{
+		Passwd: "/etc/passwd", Group: "/etc/group", UID: os.Geteuid(), Lock: "/run/sekisho-useradd.lock", Run: run, Find: find,
+	}
 }
 
 func run(ctx context.Context, path string, args ...string) ([]byte, error) {
@@ -119,17 +124,11 @@ func (h *Host) Resolve(ctx context.Context, wanted string) (User, error) {
 	if h.UID != 0 {
 		return h.own(ctx, wanted)
 	}
-	name := wanted
-	if name == "" {
-		name = DefaultUser
+	name, lookup := wanted, func() (User, error) { return h.lookup(ctx, wanted) }
+	if wanted == "" {
+		name, lookup = DefaultUser, func() (User, error) { return h.defaultUser(ctx) }
 	}
-	u, err := h.lookup(ctx, name)
-	if sekisho.IsNotFound(err) && wanted == "" {
-		if err := h.create(ctx); err != nil {
-			return User{}, err
-		}
-		u, err = h.lookup(ctx, name)
-	}
+	u, err := lookup()
 	if sekisho.IsNotFound(err) {
 		return User{}, sekisho.Errorf(sekisho.CodeNotFound, "The OS user %q that this session would run as does not exist on the node.", name)
 	}
@@ -158,6 +157,50 @@ func (h *Host) own(ctx context.Context, wanted string) (User, error) {
 	return u, nil
 }
 
+// defaultUser returns DefaultUser and creates it when it is missing. It holds the
+// lock throughout. When two useradd run at once, both succeed, but the user gets
+// the ID of one and the home directory belongs to the ID of the other. And while
+// useradd runs, the user exists before its home directory does.
+func (h *Host) defaultUser(ctx context.Context) (User, error) {
+	lock, lockErr := lockFile(h.Lock)
+	if lockErr == nil {
+		defer lock.Close() // unlocks
+	}
+	u, err := h.lookup(ctx, DefaultUser)
+	if !sekisho.IsNotFound(err) {
+		return u, err
+	}
+	if lockErr != nil {
+		return User{}, cannotCreate(lockErr)
+	}
+	if err := h.create(ctx); err != nil {
+		return User{}, err
+	}
+	return h.lookup(ctx, DefaultUser)
+}
+
+// lockFile waits for the exclusive lock of a file that only root can open. It waits
+// as long as useradd takes, which run bounds.
+func lockFile(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
+		if err == nil {
+			return f, nil
+		}
+		if !errors.Is(err, syscall.EINTR) {
+			return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
+		}
+	}
+}
+
+func cannotCreate(err error) error {
+	return sekisho.Errorf(sekisho.CodeInternal, "The OS user %q does not exist and could not be created: %w.", DefaultUser, err)
+}
+
 // create creates DefaultUser.
 func (h *Host) create(ctx context.Context) error {
 	useradd := h.Find("useradd")
@@ -173,11 +216,11 @@ func (h *Host) create(ctx context.Context) error {
 	if err == nil {
 		return nil
 	}
-	// Another session may have created it at the same time.
+	// Somebody else may have created it at the same time.
 	if _, again := h.lookup(ctx, DefaultUser); again == nil {
 		return nil
 	}
-	return sekisho.Errorf(sekisho.CodeInternal, "The OS user %q does not exist and could not be created: %w.", DefaultUser, err)
+	return cannotCreate(err)
 }
 
 func (h *Host) lookup(ctx context.Context, name string) (User, error) {

@@ -3,9 +3,13 @@ package runas_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -52,6 +56,7 @@ func newMachine(t *testing.T, uid int) *machine {
 		Passwd: filepath.Join(m.dir, "passwd"),
 		Group:  filepath.Join(m.dir, "group"),
 		UID:    uid,
+		Lock:   filepath.Join(m.dir, "lock"),
 		Find:   func(name string) string { return "/sbin/" + name },
 		Run: func(_ context.Context, path string, args ...string) ([]byte, error) {
 			call := append([]string{path}, args...)
@@ -160,12 +165,61 @@ func TestDefaultUserIsMadeWhenMissing(t *testing.T) {
 	}
 }
 
+// TestDefaultUserIsMadeOnce: sessions of several agents start at once on a machine
+// without the user.
+func TestDefaultUserIsMadeOnce(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, 0)
+	var made atomic.Int32
+	m.Run = func(_ context.Context, path string, _ ...string) ([]byte, error) {
+		if path != "/sbin/useradd" {
+			return nil, errors.New("exit status 2")
+		}
+		f, err := os.OpenFile(m.Lock, os.O_CREATE|os.O_RDWR, 0o600)
+		if err != nil {
+			t.Error(err)
+			return nil, err
+		}
+		defer f.Close()
+		if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); !errors.Is(err, syscall.EWOULDBLOCK) {
+			t.Errorf("useradd runs without the lock: %v", err)
+		}
+		m.addUser(t, fmt.Sprintf("ssm-user:x:%d:1500::/home/ssm-user:/bin/sh", 1500+made.Add(1)))
+		return nil, nil
+	}
+	var all sync.WaitGroup
+	for range 8 {
+		other := *m.Host // of another agent
+		all.Go(func() {
+			if u, err := other.Resolve(t.Context(), ""); err != nil || u.UID != 1501 {
+				t.Errorf("got %+v, %v", u, err)
+			}
+		})
+	}
+	all.Wait()
+	if n := made.Load(); n != 1 {
+		t.Errorf("useradd ran %d times", n)
+	}
+
+	// A user who exists is found without a lock.
+	m.Lock = filepath.Join(m.dir, "missing", "lock")
+	if u, err := m.Resolve(t.Context(), ""); err != nil || u.UID != 1501 {
+		t.Errorf("without a place for the lock: %+v, %v", u, err)
+	}
+}
+
 func TestDefaultUserCannotBeMade(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t, 0)
 	if _, err := m.Resolve(t.Context(), ""); err == nil || !strings.Contains(err.Error(), `"ssm-user" does not exist`) {
 		t.Errorf("useradd fails: %v", err)
 	}
+	lock := m.Lock
+	m.Lock = filepath.Join(m.dir, "missing", "lock")
+	if _, err := m.Resolve(t.Context(), ""); sekisho.CodeOf(err) != sekisho.CodeInternal {
+		t.Errorf("no place for the lock: %v", err)
+	}
+	m.Lock = lock
 	m.Find = func(string) string { return "" }
 	if _, err := m.Resolve(t.Context(), ""); err == nil || !strings.Contains(err.Error(), "no useradd") {
 		t.Errorf("no useradd: %v", err)

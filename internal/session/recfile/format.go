@@ -17,7 +17,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -207,22 +206,30 @@ const (
 	frameAAD = 'T'
 )
 
-var zstdEncoder = sync.OnceValue(func() *zstd.Encoder {
+// The coders are made with the package, and used once: they hold channels,
+// which must not belong to the first test in virtual time that compresses.
+var (
+	encoder = newEncoder()
+	decoder = newDecoder()
+)
+
+func newEncoder() *zstd.Encoder {
 	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderCRC(false),
 		zstd.WithEncoderConcurrency(2), zstd.WithLowerEncoderMem(true))
 	if err != nil {
 		panic(err) // the options are constant
 	}
+	e.EncodeAll([]byte{0}, nil)
 	return e
-})
+}
 
-var zstdDecoder = sync.OnceValue(func() *zstd.Decoder {
+func newDecoder() *zstd.Decoder {
 	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(2), zstd.WithDecoderMaxMemory(maxPlain), zstd.WithDecoderLowmem(true))
 	if err != nil {
 		panic(err) // the options are constant
 	}
 	return d
-})
+}
 
 const (
 	sampleSize = 4 << 10
@@ -234,7 +241,7 @@ func pack(dst, p []byte) ([]byte, bool) {
 	if len(p) < 64 {
 		return nil, false
 	}
-	e := zstdEncoder()
+	e := encoder
 	if len(p) > 16*sampleSize {
 		var sample [3 * sampleSize]byte
 		copy(sample[:], p[:sampleSize])
@@ -250,7 +257,7 @@ func pack(dst, p []byte) ([]byte, bool) {
 
 // unpack decompresses p to exactly size bytes.
 func unpack(p []byte, size uint32) ([]byte, error) {
-	out, err := zstdDecoder().DecodeAll(p, make([]byte, 0, size))
+	out, err := decoder.DecodeAll(p, make([]byte, 0, size))
 	if err != nil {
 		return nil, fmt.Errorf("the block cannot be decompressed: %w", err)
 	}

@@ -99,7 +99,7 @@ func WriteTranscript(w io.Writer, f *Reader, key []byte) error {
 	var number uint64
 	total := 0
 	flush := func() error {
-		packed := zstdEncoder().EncodeAll(plain, nil)
+		packed := encoder.EncodeAll(plain, nil)
 		var aad [16]byte
 		binary.BigEndian.PutUint64(aad[:], number)
 		binary.BigEndian.PutUint32(aad[8:], uint32(len(packed)+a.Overhead()))

@@ -94,7 +94,8 @@ func TestRepliesUntilAcknowledged(t *testing.T) {
 	srv.AwaitReplies("the last reply of the agent before", job, 1, func(r agenttest.Reply) bool { return same(r) && r.Ack })
 }
 
-// TestCommandAcrossConnections has a command go on without the server.
+// TestCommandAcrossConnections: a command keeps running while the control channel
+// is down, and is not run twice when the server sends it again.
 func TestCommandAcrossConnections(t *testing.T) {
 	t.Parallel()
 	srv := agenttest.New(t)
@@ -103,10 +104,11 @@ func TestCommandAcrossConnections(t *testing.T) {
 	c := script(t, "echo $$ > "+dir+"/begun; until [ -e "+dir+"/go ]; do sleep 0.02; done; echo went on")
 	job := srv.SendCommand(c)
 	appears(t, dir+"/begun")
+	// The script may begin before the acknowledgement is out, which a dropped connection would lose.
+	srv.JobAcks(job, 1)
 	now := srv.Control()
 	now.Drop()
 	srv.ControlAfter(now.N)
-	// A server that has not heard sends it again.
 	srv.SendCommand(c)
 	if ack := srv.JobAcks(job, 2)[1]; ack.StatusCode != mgs.JobDuplicate {
 		t.Errorf("sent again: %+v", ack)

@@ -21,6 +21,7 @@ func TestAgentDependencies(t *testing.T) {
 		"sekisho/internal/wire/id":          "format",
 		"sekisho/internal/wire/mgs":         "format",
 		"sekisho/internal/wire/sigv4":       "format; signs",
+		"sekisho/internal/netguard":         "helper; the addresses that nobody may reach",
 		"sekisho/internal/ratelimit":        "helper",
 		"sekisho/internal/safetext":         "helper",
 		"sekisho/internal/shellquote":       "helper",

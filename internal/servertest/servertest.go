@@ -338,6 +338,7 @@ func (s *Server) send(r *http.Request) Answer {
 
 // Event is an event of the audit trail, as LookupEvents gives it.
 type Event struct {
+	EventTime                                                      time.Time
 	EventName, ErrorCode, ErrorMessage, SourceIPAddress, UserAgent string
 	UserIdentity                                                   struct{ Type, UserName, Arn, PrincipalID, AccessKeyID string }
 	RequestParameters, ResponseElements                            map[string]any
@@ -350,7 +351,7 @@ func (e Event) Reason() string {
 	return reason
 }
 
-// Events returns the events of one name, the newest first.
+// Events returns the audit events with a name, ordered by time, newest first.
 func (s *Server) Events(name string) []Event {
 	s.t.Helper()
 	var out struct {

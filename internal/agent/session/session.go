@@ -147,7 +147,7 @@ func (s *Session) drain(ctx, serveCtx context.Context, ch *datachannel.Channel, 
 	}
 	switch {
 	case errors.Is(err, datachannel.ErrStalled):
-		return fmt.Errorf("The client did not take the last output within %s.", patience) // a sentence for a person
+		return fmt.Errorf("The client did not acknowledge the last output within %s.", patience) // a sentence for a person
 	case context.Cause(ctx) != nil:
 		return context.Cause(ctx)
 	}

@@ -92,8 +92,8 @@ type SessionLogs struct {
 	Key    string `json:"key,omitempty"` // in Bucket
 	Group  string `json:"group,omitempty"`
 	Stream string `json:"stream,omitempty"` // in Group
-	// Told is whether the node has said what became of it.
-	Told bool `json:"told,omitempty"`
+	// Reported is whether the node has reported if it delivered the log.
+	Reported bool `json:"told,omitempty"`
 	// Problem is why not all of it was delivered, for people.
 	Problem string `json:"problem,omitempty"`
 }
@@ -104,7 +104,7 @@ func (s *Session) Missing() string {
 	switch {
 	case s.Logs.Problem != "":
 		return s.Logs.Problem
-	case s.Logs.Told || s.Status.Active() || s.Status == SessionTerminating || s.Logs.Bucket == "" && s.Logs.Group == "":
+	case s.Logs.Reported || s.Status.Active() || s.Status == SessionTerminating || s.Logs.Bucket == "" && s.Logs.Group == "":
 		return ""
 	}
 	return "the node has not said that it was."

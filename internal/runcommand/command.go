@@ -1,11 +1,11 @@
-// Package runcommand leads commands through their lives: each is sent to its
-// nodes over their control channels, as many at a time as it allows, again
-// until an agent has taken it; what the agents report is kept; and it ends
-// with its last node, with too many errors, when it is cancelled or when its
-// time is over.
+// Package runcommand manages the life cycle of commands. It sends each command to its
+// nodes over their control channels, to as many at a time as the command's
+// concurrency allows, and again until an agent acknowledges it. It stores what the
+// agents report. A command ends when it has ended on all nodes, has failed on too
+// many, is cancelled, or times out.
 //
-// What it knows is in the store before anybody is told: a server that is
-// started again goes on where it was.
+// Every change is stored before it takes effect, so a restarted server resumes all
+// commands.
 package runcommand
 
 import (
@@ -16,15 +16,15 @@ import (
 	"sekisho"
 )
 
-// Status is how a command, or its part on one node, stands. It is what AWS
-// calls StatusDetails.
+// Status is the status of a command or of its invocation on one node. AWS calls it
+// StatusDetails.
 type Status string
 
-// The statuses.
+// Values of Status. The first group is of commands and invocations that are not over.
 const (
 	Pending    Status = "Pending"
 	InProgress Status = "InProgress"
-	Delayed    Status = "Delayed" // the node could not be reached; it is tried again
+	Delayed    Status = "Delayed" // the node is not connected; the server retries
 	Cancelling Status = "Cancelling"
 
 	Success           Status = "Success"
@@ -32,14 +32,14 @@ const (
 	Cancelled         Status = "Cancelled"
 	DeliveryTimedOut  Status = "DeliveryTimedOut"
 	ExecutionTimedOut Status = "ExecutionTimedOut"
-	Undeliverable     Status = "Undeliverable"   // the agent takes no commands
-	Terminated        Status = "Terminated"      // not sent, as too many others failed
-	InvalidPlatform   Status = "InvalidPlatform" // the document is for other systems
+	Undeliverable     Status = "Undeliverable"   // the agent does not accept commands
+	Terminated        Status = "Terminated"      // not sent, because too many nodes failed
+	InvalidPlatform   Status = "InvalidPlatform" // the document is for other platforms
 
-	// Of whole commands only.
-	Incomplete       Status = "Incomplete" // some did not succeed, fewer than it allows
+	// Only for whole commands.
+	Incomplete       Status = "Incomplete" // some nodes failed, but no more than its error limit
 	RateExceeded     Status = "RateExceeded"
-	NoInstancesInTag Status = "NoInstancesInTag" // the targets are none
+	NoInstancesInTag Status = "NoInstancesInTag" // no node matches the targets
 )
 
 // Over reports whether s is the last status.
@@ -51,7 +51,7 @@ func (s Status) Over() bool {
 	return true
 }
 
-// Short is what AWS calls Status: fewer words for the same.
+// Short returns the coarser value that AWS calls Status.
 func (s Status) Short() string {
 	switch s {
 	case DeliveryTimedOut, ExecutionTimedOut:
@@ -64,27 +64,26 @@ func (s Status) Short() string {
 	return string(s)
 }
 
-// isError reports whether s counts against what a command allows.
+// isError reports whether s counts towards the command's error limit.
 func (s Status) isError() bool { return s == Failed || s == ExecutionTimedOut }
 
-// Target says which nodes a command is for: those whose Key has one of the
-// values.
+// Target selects the nodes whose Key has one of the values.
 type Target struct {
 	Key    string
 	Values []string
 }
 
-// Output is where agents put what a command writes, besides their reports.
+// Output is where agents store the output of a command, besides reporting it.
 type Output struct {
 	Bucket, KeyPrefix, Region string
 	Logs                      bool
-	LogGroup                  string // "" lets agents choose one by the document's name
+	LogGroup                  string // "" = agents derive it from the document's name
 }
 
 // StepName is a step of a command's document.
 type StepName struct{ Name, Action string }
 
-// Command is a command that was sent.
+// Command is a command and its progress.
 type Command struct {
 	ID  string // UUID
 	Seq int64  // newer ones have larger numbers
@@ -94,37 +93,36 @@ type Command struct {
 	Comment     string
 	Nodes       []sekisho.NodeID // as the request named them
 	Targets     []Target
-	Concurrency string // a number, or a share in percent
+	Concurrency string // a number or a percentage
 	ErrorLimit  string
 	Output      Output
 	Owner       string // ARN
 	RequestedAt time.Time
-	// Timeout is how long it may take to reach a node, RunTimeout how long it
-	// may run there.
+	// Timeout limits the delivery to a node, RunTimeout the execution there.
 	Timeout, RunTimeout time.Duration
 	Steps               []StepName
 
 	Job Job
 
 	Status    Status
-	Cancel    bool // it was asked to end
+	Cancel    bool // cancellation was requested
 	Count     int  // of nodes
 	Completed int
 	Errors    int
-	TimedOut  int // was not delivered in time
+	TimedOut  int // nodes it was not delivered to in time
 }
 
-// Job is what of a command never changes and may be long.
+// Job is the immutable, possibly large part of a command.
 type Job struct {
-	Parameters map[string][]string // as the request gave them
-	// For agents: the document, and the parameters with those left out.
+	Parameters map[string][]string // as in the request
+	// Content is the document, and Bound the parameters including defaults, as sent to agents.
 	Content, Bound json.RawMessage
 }
 
-// ExpiresAt is when the command is over whatever its nodes say.
+// ExpiresAt is when the command ends even if its nodes do not report an end.
 func (c *Command) ExpiresAt() time.Time { return c.RequestedAt.Add(c.Timeout + c.RunTimeout) }
 
-// Invocation is a command's part on one node.
+// Invocation is the execution of a command on one node.
 type Invocation struct {
 	Command     string
 	Seq         int64 // of the command
@@ -135,12 +133,12 @@ type Invocation struct {
 
 	Status  Status
 	EndedAt time.Time
-	// Trace says why, where it is not for a step to say.
+	// Trace explains the status if no step does.
 	Trace string
 	Steps []*Step
 }
 
-// Step is what a step did on one node.
+// Step is the result of a document step on one node.
 type Step struct {
 	Index     int // in the document
 	Name      string
@@ -149,14 +147,14 @@ type Step struct {
 	Code      int
 	StartedAt time.Time
 	EndedAt   time.Time
-	Output    string // both streams, or what went wrong
+	Output    string // both streams, or the error
 	Stdout    string
 	Stderr    string
-	// Where the agent has put it, in whole: in Folder under KeyPrefix.
+	// Bucket and KeyPrefix are where the agent stored the whole output, in Folder.
 	Bucket, KeyPrefix, Folder string
 }
 
-// What is kept of the output of a step, in bytes. AWS's agent sends no more.
+// Limits on the stored output of a step, in bytes. AWS's agent has the same.
 const (
 	MaxStdout = 24000
 	MaxStderr = 8000
@@ -166,11 +164,10 @@ const (
 
 // Query selects commands and invocations. Zero fields select everything.
 type Query struct {
-	Command string
-	Node    sekisho.NodeID
-	After   time.Time
-	Before  time.Time
-	// Statuses are those that may be.
+	Command  string
+	Node     sekisho.NodeID
+	After    time.Time
+	Before   time.Time
 	Statuses []Status
 	Document string
 	// Active selects commands that are not over.
@@ -179,18 +176,18 @@ type Query struct {
 	PastSeq  int64
 	PastNode sekisho.NodeID
 	Limit    int // 0 = none
-	// Steps asks for those of invocations too.
+	// Steps includes the steps of invocations.
 	Steps bool
 }
 
-// Change is what is stored as one step.
+// Change is a change that is stored atomically.
 type Change struct {
 	Command     *Command
 	Invocations []*Invocation // without their steps
 	Steps       []StepOf
 }
 
-// StepOf is a step of one node.
+// StepOf is a step on one node.
 type StepOf struct {
 	Node sekisho.NodeID
 	Step *Step
@@ -201,8 +198,8 @@ type Store interface {
 	// CreateCommand stores a new command and its invocations, and sets their
 	// Seq.
 	CreateCommand(ctx context.Context, c *Command, invocations []*Invocation) error
-	// SaveCommand stores what has changed: invocations and steps that are
-	// not in it stay what they are.
+	// SaveCommand stores a change. Invocations and steps that it does not contain stay
+	// unchanged.
 	SaveCommand(ctx context.Context, ch Change) error
 	Command(ctx context.Context, id string) (*Command, error)
 	// Commands returns the newest first.
@@ -211,8 +208,7 @@ type Store interface {
 	Invocation(ctx context.Context, command string, node sekisho.NodeID) (*Invocation, error)
 	// Invocations returns those of the newest command first, by node.
 	Invocations(ctx context.Context, q Query) ([]*Invocation, error)
-	// DropCommands forgets commands that are over: those that were sent
-	// before t, and the oldest where commands and their invocations are
-	// more than keep.
+	// DropCommands deletes commands that are over: those sent before t, and the oldest
+	// if there are more than keep commands and invocations.
 	DropCommands(ctx context.Context, t time.Time, keep int) error
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"sekisho"
+	"sekisho/internal/safetext"
 	"sekisho/internal/ssmdoc"
 	"sekisho/internal/wire/id"
 	"sekisho/internal/wire/mgs"
@@ -27,17 +28,15 @@ type Config struct {
 	Store Store
 	Links Links
 	Log   *slog.Logger
-	// Refused is told when a node says something of a command that is not
-	// its own.
+	// Refused is called when a node reports about another node's command.
 	Refused func(ctx context.Context, node sekisho.NodeID, job string)
-	// MaxPending bounds how many nodes may have a command ahead of them, all
-	// commands counted; 0 = 50,000.
+	// MaxPending bounds the invocations of all commands that are not over; 0 = 50,000.
 	MaxPending int
-	// Keep bounds how many commands and invocations are kept; 0 = 200,000.
+	// Keep bounds the stored commands and invocations; 0 = 200,000.
 	Keep int
 }
 
-// The defaults of a command, as in AWS.
+// AWS's defaults for commands.
 const (
 	DefaultTimeout     = time.Hour
 	DefaultConcurrency = "50"
@@ -46,16 +45,16 @@ const (
 
 const (
 	retention = 30 * 24 * time.Hour
-	// The first pause before a frame that no agent has acknowledged is sent
-	// again. It doubles.
+	// A frame that no agent has acknowledged is sent again after firstPause. The
+	// pause doubles each time, up to lastPause.
 	firstPause = 5 * time.Second
 	lastPause  = time.Minute
-	busyPause  = 30 * time.Second // an agent had too much to do
-	// grace is how long an agent's own word that time is over is waited for.
+	busyPause  = 30 * time.Second // if the agent was busy
+	// grace is how long to wait, after the timeout, for an agent to report it.
 	grace = time.Minute
-	// retryPause is after how long what the store has refused is tried again.
+	// retryPause is the pause after the store has failed.
 	retryPause = 5 * time.Second
-	maxSends   = 64 // at a time
+	maxSends   = 64 // concurrent
 	maxFrame   = 256 << 10
 )
 
@@ -63,7 +62,7 @@ const (
 type Engine struct {
 	cfg   Config
 	wake  chan struct{}
-	sends chan struct{} // holds one element for each frame on its way
+	sends chan struct{} // holds one element for each frame being sent
 
 	mu      sync.Mutex
 	active  map[string]*running // by command
@@ -71,7 +70,7 @@ type Engine struct {
 	stops   map[stop]bool       // cancellations to be sent
 }
 
-// stop is something that a node is to stop.
+// stop is a cancellation for one node.
 type stop struct {
 	node    sekisho.NodeID
 	command string
@@ -84,14 +83,14 @@ type running struct {
 	on    map[sekisho.NodeID]*part
 }
 
-// part is an invocation and what is known of it while the process lives.
+// part is an invocation and its state in this process.
 type part struct {
 	inv     *Invocation
-	sent    bool // its agent may have it
-	slot    bool // it counts against the concurrency
-	sending bool // a frame is on its way
+	sent    bool // its agent may have received it
+	slot    bool // it counts towards the concurrency
+	sending bool // a frame is being sent
 	pause   time.Duration
-	next    time.Time // not to be sent again before
+	next    time.Time // when it may be sent again
 }
 
 // New returns an Engine. It does nothing before [Engine.Recover] and
@@ -112,7 +111,7 @@ func New(cfg Config) *Engine {
 	}
 }
 
-// Recover takes on again the commands that an earlier process left running.
+// Recover resumes the commands that an earlier process left running.
 func (e *Engine) Recover(ctx context.Context) error {
 	all, err := e.cfg.Store.Commands(ctx, Query{Active: true})
 	if err != nil {
@@ -143,7 +142,7 @@ func (e *Engine) track(c *Command, invocations []*Invocation) {
 	e.active[c.ID] = r
 }
 
-// Request asks for a command to be sent. The caller has been authorized.
+// Request is a request to send a command. The caller has been authorized.
 type Request struct {
 	Document, Version string
 	Plan              *ssmdoc.CommandPlan
@@ -160,7 +159,7 @@ type Request struct {
 	Owner             string
 }
 
-// Send begins a command.
+// Send starts a command.
 func (e *Engine) Send(ctx context.Context, in Request) (*Command, error) {
 	bound, err := json.Marshal(in.Plan.Parameters)
 	if err != nil {
@@ -185,7 +184,7 @@ func (e *Engine) Send(ctx context.Context, in Request) (*Command, error) {
 		c.Steps = append(c.Steps, StepName{s.Name, s.Action})
 	}
 	if _, err := c.frame(id.Node()); err != nil {
-		return nil, sekisho.Errorf(sekisho.CodeInvalid, "The document and the parameters are too large together to be sent to a node.")
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "The document and its parameters are too large together to send to a node (at most %d bytes). Shorten the parameters or the document.", maxFrame)
 	}
 	var invocations []*Invocation
 	for _, n := range in.Nodes {
@@ -214,8 +213,8 @@ func (e *Engine) Send(ctx context.Context, in Request) (*Command, error) {
 	return &out, nil
 }
 
-// runsOn reports whether something for platforms runs on a node. Of one that
-// has not said what it is nothing is known.
+// runsOn reports whether a document for platforms runs on a node's platform. A node
+// that has not reported its platform is assumed to match.
 func runsOn(platforms []string, node string) bool {
 	for _, p := range platforms {
 		if p == node {
@@ -232,12 +231,12 @@ func (e *Engine) wakeUp() {
 	}
 }
 
-// share is what s, a number or a percentage, makes of n.
+// share returns the number s, or the percentage s of n.
 func share(s string, n int) int {
 	digits, percent := strings.CutSuffix(s, "%")
 	v, err := strconv.Atoi(digits)
 	if err != nil {
-		return 0 // not one that the door lets in
+		return 0 // cannot happen: the door validates it
 	}
 	if percent {
 		return n * v / 100
@@ -250,7 +249,7 @@ func (c *Command) concurrency() int { return max(1, share(c.Concurrency, c.Count
 // stopped reports whether too many nodes have failed.
 func (c *Command) stopped() bool { return c.Errors > share(c.ErrorLimit, c.Count) }
 
-// count sets what follows from how the nodes stand.
+// count sets the counts and the status that follow from the invocations.
 func (c *Command) count(invocations []*Invocation) {
 	c.Completed, c.Errors, c.TimedOut = 0, 0, 0
 	of := map[Status]int{}
@@ -289,13 +288,13 @@ func (c *Command) count(invocations []*Invocation) {
 	case of[Success]+of[Undeliverable] == n:
 		c.Status = Success
 	case of[Cancelled] == n:
-		c.Status = Cancelled // one node after the other
+		c.Status = Cancelled // on each node separately
 	default:
 		c.Status = Incomplete
 	}
 }
 
-// frame is the message that gives the command to a node.
+// frame is the message that sends the command to a node.
 func (c *Command) frame(node sekisho.NodeID) ([]byte, error) {
 	send := mgs.SendCommand{
 		DocumentContent: c.Job.Content, CommandID: c.ID, DocumentName: c.Document,
@@ -310,12 +309,12 @@ func (c *Command) frame(node sekisho.NodeID) ([]byte, error) {
 		return nil, err
 	}
 	if m.Size() > maxFrame {
-		return nil, fmt.Errorf("a job of %d bytes is more than agents read", m.Size())
+		return nil, fmt.Errorf("a job of %d bytes is too large: agents accept %d", m.Size(), maxFrame)
 	}
 	return m.AppendTo(nil), nil
 }
 
-// edit is a change of one command that is being put together.
+// edit collects a change to one command.
 type edit struct {
 	r       *running
 	cancel  bool
@@ -325,7 +324,7 @@ type edit struct {
 
 func (r *running) edit() *edit { return &edit{r: r, changed: map[*part]*Invocation{}} }
 
-// of is p's invocation, to be changed.
+// of returns a copy of p's invocation to change.
 func (ed *edit) of(p *part) *Invocation {
 	inv := ed.changed[p]
 	if inv == nil {
@@ -339,10 +338,10 @@ func (ed *edit) of(p *part) *Invocation {
 // end ends p's invocation.
 func (ed *edit) end(p *part, s Status, trace string) {
 	inv := ed.of(p)
-	inv.Status, inv.EndedAt, inv.Trace = s, time.Now().UTC(), clip(trace, maxTrace)
+	inv.Status, inv.EndedAt, inv.Trace = s, time.Now().UTC(), safetext.Prefix(trace, maxTrace)
 }
 
-// commit stores ed, and then has it hold.
+// commit stores ed and then applies it.
 func (e *Engine) commit(ctx context.Context, ed *edit) error {
 	if len(ed.changed) == 0 && len(ed.steps) == 0 && !ed.cancel {
 		return nil
@@ -385,7 +384,7 @@ func (e *Engine) Cancel(ctx context.Context, command string, nodes []sekisho.Nod
 	r := e.active[command]
 	if r == nil {
 		_, err := e.cfg.Store.Command(ctx, command)
-		return err // what is over stays as it is
+		return err // a command that is over stays unchanged
 	}
 	ed := r.edit()
 	ed.cancel = len(nodes) == 0
@@ -398,13 +397,13 @@ func (e *Engine) Cancel(ctx context.Context, command string, nodes []sekisho.Nod
 			}
 		}
 	}
-	var told []sekisho.NodeID
+	var notify []sekisho.NodeID
 	for _, p := range parts {
 		switch p.inv.Status {
 		case Pending, Delayed:
 			ed.end(p, Cancelled, "")
-			if p.sent { // its agent may be about to begin
-				told = append(told, p.inv.Node)
+			if p.sent { // its agent may be about to start it
+				notify = append(notify, p.inv.Node)
 			}
 		case InProgress:
 			ed.of(p).Status = Cancelling
@@ -414,20 +413,19 @@ func (e *Engine) Cancel(ctx context.Context, command string, nodes []sekisho.Nod
 	if err := e.commit(ctx, ed); err != nil {
 		return err
 	}
-	for _, n := range told {
-		e.tellCancel(n, command)
+	for _, n := range notify {
+		e.queueStop(n, command)
 	}
 	return nil
 }
 
-// tellCancel has a node stop a command, if it can be reached. [Engine.Run]
-// does it.
-func (e *Engine) tellCancel(node sekisho.NodeID, command string) {
+// queueStop has [Engine.Run] send a cancellation to a node, if it is connected.
+func (e *Engine) queueStop(node sekisho.NodeID, command string) {
 	e.stops[stop{node, command}] = true
 	e.wakeUp()
 }
 
-// Sweep forgets what is too old.
+// Sweep deletes commands past their retention.
 func (e *Engine) Sweep(ctx context.Context) error {
 	return e.cfg.Store.DropCommands(ctx, time.Now().Add(-retention), e.cfg.Keep)
 }
@@ -442,20 +440,12 @@ func (e *Engine) Commands(ctx context.Context, q Query) ([]*Command, error) {
 	return e.cfg.Store.Commands(ctx, q)
 }
 
-// Invocation returns a command's part on one node, with its steps.
+// Invocation returns the invocation of a command on one node, with its steps.
 func (e *Engine) Invocation(ctx context.Context, command string, node sekisho.NodeID) (*Invocation, error) {
 	return e.cfg.Store.Invocation(ctx, command, node)
 }
 
-// Invocations returns parts of commands, those of the newest first.
+// Invocations returns invocations, those of the newest command first.
 func (e *Engine) Invocations(ctx context.Context, q Query) ([]*Invocation, error) {
 	return e.cfg.Store.Invocations(ctx, q)
-}
-
-// clip cuts s to most bytes, between characters.
-func clip(s string, most int) string {
-	if len(s) > most {
-		return strings.ToValidUTF8(s[:most], "")
-	}
-	return s
 }

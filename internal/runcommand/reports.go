@@ -6,11 +6,12 @@ import (
 	"time"
 
 	"sekisho"
+	"sekisho/internal/safetext"
 	"sekisho/internal/wire/mgs"
 )
 
-// NodeConnected is told when a node's control channel has opened: what waits
-// for the node is sent at once.
+// NodeConnected must be called when a node's control channel has opened. It sends
+// the waiting commands of the node at once.
 func (e *Engine) NodeConnected(node sekisho.NodeID) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -22,7 +23,7 @@ func (e *Engine) NodeConnected(node sekisho.NodeID) {
 	e.wakeUp()
 }
 
-// EndNode ends the commands of a node that will not come back.
+// EndNode ends the commands of a node that is no longer managed.
 func (e *Engine) EndNode(ctx context.Context, node sekisho.NodeID, why string) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -44,10 +45,10 @@ func (e *Engine) EndNode(ctx context.Context, node sekisho.NodeID, why string) e
 	return errors.Join(errs...)
 }
 
-// errForeign says that a node speaks of what is not its own.
-var errForeign = sekisho.Errorf(sekisho.CodeDenied, "the job is not one of this node")
+// errForeign is the error of a report about another node's job.
+var errForeign = sekisho.Errorf(sekisho.CodeDenied, "the job belongs to another node")
 
-// own returns the command that a job of node belongs to.
+// own returns the command of a job, which must be node's own.
 func (e *Engine) own(ctx context.Context, node sekisho.NodeID, job string) (string, error) {
 	command, of, err := mgs.ParseJobID(job)
 	if err != nil {
@@ -60,8 +61,8 @@ func (e *Engine) own(ctx context.Context, node sekisho.NodeID, job string) (stri
 	return command, nil
 }
 
-// JobAck is what node's agent makes of a job. CodeDenied says that the job is
-// none of the node's, CodeInvalid that it cannot be understood.
+// JobAck handles the answer of node's agent to a job. The error is CodeDenied if the
+// job belongs to another node, and CodeInvalid if the answer is malformed.
 func (e *Engine) JobAck(ctx context.Context, node sekisho.NodeID, ack mgs.JobAck) error {
 	command, err := e.own(ctx, node, ack.JobID)
 	if err != nil {
@@ -71,7 +72,7 @@ func (e *Engine) JobAck(ctx context.Context, node sekisho.NodeID, ack mgs.JobAck
 	defer e.mu.Unlock()
 	r := e.active[command]
 	if r == nil {
-		return nil // over, or the job that cancels one
+		return nil // a command that is over, or a cancellation
 	}
 	p := r.on[node]
 	if p == nil {
@@ -90,9 +91,9 @@ func (e *Engine) JobAck(ctx context.Context, node sekisho.NodeID, ack mgs.JobAck
 		p.slot, p.sent, p.next = false, false, time.Now().Add(busyPause)
 		ed.of(p).Status = Delayed
 	case mgs.JobUnsupported:
-		ed.end(p, Undeliverable, "The node's agent takes no commands.")
+		ed.end(p, Undeliverable, "The node's agent does not accept commands.")
 	default:
-		ed.end(p, Failed, "The node's agent could not take the command ("+clip(ack.StatusCode, 20)+": "+clip(ack.ErrorMessage, 200)+").")
+		ed.end(p, Failed, "The node's agent refused the command ("+safetext.Prefix(ack.StatusCode, 20)+": "+safetext.Prefix(ack.ErrorMessage, 200)+").")
 	}
 	if err := e.commit(ctx, ed); err != nil {
 		return err
@@ -103,9 +104,9 @@ func (e *Engine) JobAck(ctx context.Context, node sekisho.NodeID, ack mgs.JobAck
 	return nil
 }
 
-// JobReply is how far a job of node has come. It may come more than once, and
-// late. It must not be acknowledged when there is an error: CodeDenied and
-// CodeInvalid are as in [Engine.JobAck].
+// JobReply handles a progress report about a job of node, which may be repeated or
+// late. The caller acknowledges it only if the error is nil. CodeDenied and
+// CodeInvalid mean the same as in [Engine.JobAck].
 func (e *Engine) JobReply(ctx context.Context, node sekisho.NodeID, reply mgs.JobReply) error {
 	command, err := e.own(ctx, node, reply.JobID)
 	if err != nil {
@@ -149,11 +150,11 @@ func (e *Engine) JobReply(ctx context.Context, node sekisho.NodeID, reply mgs.Jo
 	return nil
 }
 
-// late notes a reply about a command that is over.
+// late stores a reply about a command that is over.
 func (e *Engine) late(ctx context.Context, node sekisho.NodeID, command string, said *mgs.CommandReply, job string) error {
 	c, err := e.cfg.Store.Command(ctx, command)
 	if sekisho.IsNotFound(err) {
-		return nil // forgotten, or the job that cancels one: the agent need not say it again
+		return nil // a deleted command, or a cancellation: the agent must not repeat it
 	}
 	if err != nil {
 		return err
@@ -176,14 +177,14 @@ func (e *Engine) late(ctx context.Context, node sekisho.NodeID, command string, 
 	return e.cfg.Store.SaveCommand(ctx, Change{Command: c, Steps: steps})
 }
 
-// stray tells a node to stop that goes on with what is over.
+// stray cancels a command on a node that still runs it after it was ended here.
 func (e *Engine) stray(node sekisho.NodeID, command string, s Status) {
 	if s == Cancelled || s == DeliveryTimedOut || s == ExecutionTimedOut {
-		e.tellCancel(node, command)
+		e.queueStop(node, command)
 	}
 }
 
-// statusOf is an agent's word for a status.
+// statusOf translates an agent's status.
 func statusOf(s string) Status {
 	switch s {
 	case mgs.CommandInProgress, mgs.CommandReboot, "PassedAndReboot":
@@ -200,8 +201,7 @@ func statusOf(s string) Status {
 	return Failed
 }
 
-// stepsOf are the steps in a reply, those that have ended only if ended is
-// set.
+// stepsOf returns the steps in a reply; only those that have ended if ended is set.
 func stepsOf(c *Command, node sekisho.NodeID, said *mgs.CommandReply, ended bool) []StepOf {
 	var all []StepOf
 	for i, name := range c.Steps {
@@ -212,9 +212,9 @@ func stepsOf(c *Command, node sekisho.NodeID, said *mgs.CommandReply, ended bool
 		step := &Step{
 			Index: i, Name: name.Name, Plugin: name.Action, Status: statusOf(s.Status), Code: s.Code,
 			StartedAt: timeOf(s.StartDateTime), EndedAt: timeOf(s.EndDateTime),
-			Output: clip(s.Output, MaxOutput), Stdout: clip(s.StandardOutput, MaxStdout), Stderr: clip(s.StandardError, MaxStderr),
-			Bucket: clip(s.OutputS3BucketName, 63), KeyPrefix: clip(s.OutputS3KeyPrefix, 1024),
-			Folder: clip(s.StepName, 200),
+			Output: safetext.Prefix(s.Output, MaxOutput), Stdout: safetext.Prefix(s.StandardOutput, MaxStdout), Stderr: safetext.Prefix(s.StandardError, MaxStderr),
+			Bucket: safetext.Prefix(s.OutputS3BucketName, 63), KeyPrefix: safetext.Prefix(s.OutputS3KeyPrefix, 1024),
+			Folder: safetext.Prefix(s.StepName, 200),
 		}
 		if step.Status.Over() || !ended {
 			all = append(all, StepOf{node, step})
@@ -223,8 +223,8 @@ func stepsOf(c *Command, node sekisho.NodeID, said *mgs.CommandReply, ended bool
 	return all
 }
 
-// timeOf is zero for what is none, and for what AWS's agent writes when there
-// is none.
+// timeOf parses a time. It returns zero if s is not a time, or is the placeholder that
+// AWS's agent sends for no time.
 func timeOf(s string) time.Time {
 	t, err := time.Parse(time.RFC3339, s)
 	if err != nil || t.Year() < 2000 || t.Year() > 9999 {

@@ -9,8 +9,7 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// Run sends what is to be sent, and ends what has taken too long, until ctx
-// ends.
+// Run sends commands to nodes and ends those that have timed out, until ctx ends.
 func (e *Engine) Run(ctx context.Context) {
 	var sends sync.WaitGroup
 	defer sends.Wait()
@@ -27,10 +26,10 @@ func (e *Engine) Run(ctx context.Context) {
 	}
 }
 
-// idle is how long nothing may happen at most.
+// idle is the longest time between two passes.
 const idle = time.Hour
 
-// pass does what is due, and returns when something will be.
+// pass does all work that is due and returns when more will be.
 func (e *Engine) pass(ctx context.Context, sends *sync.WaitGroup) time.Time {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -54,7 +53,7 @@ func (e *Engine) pass(ctx context.Context, sends *sync.WaitGroup) time.Time {
 	return next
 }
 
-// sendStop tells a node to stop something, once.
+// sendStop sends a cancellation to a node, once.
 func (e *Engine) sendStop(ctx context.Context, st stop) {
 	m := mgs.NewCancelCommand(string(st.node), st.command)
 	if err := e.deliver(ctx, st.node, m.AppendTo(nil)); err != nil {
@@ -62,7 +61,7 @@ func (e *Engine) sendStop(ctx context.Context, st stop) {
 	}
 }
 
-// deliver sends a frame, not too many at a time.
+// deliver sends a frame, at most maxSends at a time.
 func (e *Engine) deliver(ctx context.Context, node sekisho.NodeID, frame []byte) error {
 	select {
 	case e.sends <- struct{}{}:
@@ -73,7 +72,7 @@ func (e *Engine) deliver(ctx context.Context, node sekisho.NodeID, frame []byte)
 	return e.cfg.Links.Deliver(ctx, node, frame)
 }
 
-// advance does what is due for one command.
+// advance does the work that is due for one command.
 func (e *Engine) advance(ctx context.Context, r *running, sends *sync.WaitGroup) (time.Time, error) {
 	now := time.Now()
 	next := now.Add(idle)
@@ -99,7 +98,7 @@ func (e *Engine) advance(ctx context.Context, r *running, sends *sync.WaitGroup)
 					orphans = append(orphans, p.inv.Node)
 				}
 			case r.cmd.stopped() && !p.sent:
-				ed.end(p, Terminated, "The command was not sent to the node, as it had failed on others too often.")
+				ed.end(p, Terminated, "The command was not sent to the node, because it failed on too many other nodes.")
 			case p.slot && !e.cfg.Links.Connected(p.inv.Node):
 				p.slot = false
 			}
@@ -144,12 +143,12 @@ func (e *Engine) advance(ctx context.Context, r *running, sends *sync.WaitGroup)
 		return next, err
 	}
 	for _, n := range orphans {
-		e.tellCancel(n, r.cmd.ID)
+		e.queueStop(n, r.cmd.ID)
 	}
 	for _, p := range send {
 		if p.inv.Status == Cancelling {
 			e.pauseOf(p)
-			e.tellCancel(p.inv.Node, r.cmd.ID)
+			e.queueStop(p.inv.Node, r.cmd.ID)
 		} else {
 			p.sending, p.sent = true, true
 			cmd, node := r.cmd, p.inv.Node
@@ -168,8 +167,7 @@ func (e *Engine) pauseOf(p *part) {
 	p.next = time.Now().Add(p.pause)
 }
 
-// send gives a node its command. Whether it has taken it is for its agent to
-// say.
+// send sends a node its command. The agent acknowledges it separately.
 func (e *Engine) send(ctx context.Context, c *Command, node sekisho.NodeID, p *part) {
 	frame, err := c.frame(node)
 	if err == nil {

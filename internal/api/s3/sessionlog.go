@@ -91,7 +91,7 @@ func (g *rewrite) write(ctx context.Context, do func() (*objects.Version, error)
 	}
 	s := g.report.Session
 	// A node whose answer was lost delivers the log again.
-	again := !g.foreign && !s.Logs.Told && (s.EndedAt.IsZero() || g.q.Time.Sub(s.EndedAt) < lateDelivery)
+	again := !g.foreign && !s.Logs.Reported && (s.EndedAt.IsZero() || g.q.Time.Sub(s.EndedAt) < lateDelivery)
 	if g.q.RefuseLogRewrites && !again || g.q.config.Versioning != objects.VersioningEnabled && !again {
 		return nil, g.refuse(ctx)
 	}

@@ -1,5 +1,5 @@
-// Package broker leads a session through its life: it is asked for, its
-// agent is told, its legs are let in with single-use tokens, and it ends.
+// Package broker manages the life cycle of sessions: it starts them, sends them to
+// their agents, admits their legs with single-use tokens, and ends them.
 package broker
 
 import (
@@ -11,10 +11,9 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"sekisho"
+	"sekisho/internal/safetext"
 	"sekisho/internal/ssmdoc"
 	"sekisho/internal/wire/id"
 	"sekisho/internal/wire/mgs"
@@ -23,7 +22,7 @@ import (
 // Leg says which connection a token opens.
 type Leg string
 
-// The legs.
+// Values of Leg.
 const (
 	ClientLeg  Leg = "client"  // a person's side of a data channel; the subject is the session
 	AgentLeg   Leg = "agent"   // the node's side of a data channel; the subject is the session
@@ -60,16 +59,15 @@ type Query struct {
 type Store interface {
 	CreateSession(ctx context.Context, s *sekisho.Session) error
 	Session(ctx context.Context, id sekisho.SessionID) (*sekisho.Session, error)
-	// UpdateSession reads a session, lets change alter it, and stores it, as
-	// one step.
+	// UpdateSession reads a session, lets change alter it, and stores it, atomically.
 	UpdateSession(ctx context.Context, id sekisho.SessionID, change func(s *sekisho.Session) error) error
 	// Sessions returns at most q.Limit sessions, the newest first.
 	Sessions(ctx context.Context, q Query) ([]*sekisho.Session, error)
 
 	PutToken(ctx context.Context, t Token) error
-	// UseToken marks the token with this hash as used and returns it. A token
-	// that was never made is CodeNotFound, one used before CodeConflict, one
-	// past its time CodeExpired.
+	// UseToken marks the token with this hash as used and returns it. The error is
+	// CodeNotFound for an unknown token, CodeConflict for a used one and CodeExpired
+	// for an expired one.
 	UseToken(ctx context.Context, hash []byte, now time.Time) (Token, error)
 	// DropTokens removes tokens that expired before t.
 	DropTokens(ctx context.Context, t time.Time) error
@@ -81,7 +79,7 @@ type Relay interface {
 	Live(id sekisho.SessionID) bool
 	// End ends a session at once.
 	End(ctx context.Context, id sekisho.SessionID, e sekisho.Ending)
-	// Finish ends a session when its client has taken the last output.
+	// Finish ends a session when its client has acknowledged the last output.
 	Finish(ctx context.Context, id sekisho.SessionID, e sekisho.Ending)
 }
 
@@ -105,18 +103,18 @@ type Config struct {
 	Links    Links
 	Nodes    Nodes
 	Log      *slog.Logger
-	Logs     Logs                            // nil = nodes are believed
+	Logs     Logs                            // nil = reports of nodes are trusted
 	TokenTTL time.Duration                   // 0 = 3 minutes
 	Changed  func(session sekisho.SessionID) // after a session's state changed; may be nil
-	// Started and Ended are told once of every session, when it is stored that
-	// it was granted and that it is over. They must not wait; may be nil.
+	// Started and Ended are called once for every session, after its start or its end
+	// was stored. They must not block; may be nil.
 	Started, Ended func(s sekisho.Session)
 }
 
 // Logs is where nodes write the logs of sessions.
 type Logs interface {
-	// Absent says which log of a session is not where it should be; "" if none is
-	// missing, or if that cannot be found out.
+	// Absent describes the log of a session that is missing; "" if none is, or if that
+	// cannot be determined.
 	Absent(ctx context.Context, s *sekisho.Session) string
 }
 
@@ -144,7 +142,7 @@ func New(cfg Config) *Broker {
 	return &Broker{cfg: cfg}
 }
 
-// Request asks for a session. The caller has been authorized.
+// Request is a request for a session. The caller has been authorized.
 type Request struct {
 	Target   sekisho.NodeID
 	Plan     *ssmdoc.Plan
@@ -163,8 +161,8 @@ type Started struct {
 	Token string // opens the client's leg, once
 }
 
-// Reachable returns nil when a session can be started on target, and else an
-// error that says why not.
+// Reachable returns nil if a session can be started on target, and otherwise an error
+// with the reason.
 func (b *Broker) Reachable(ctx context.Context, target string) error {
 	if b.cfg.Links.Connected(sekisho.NodeID(target)) {
 		return nil
@@ -177,8 +175,8 @@ func (b *Broker) Reachable(ctx context.Context, target string) error {
 	return sekisho.Errorf(sekisho.CodeUnreachable, "%s is not connected.", target).WithHint("%s", why)
 }
 
-// Start begins a session: its agent is told at once, so that shell and client
-// get ready side by side.
+// Start starts a session. It notifies the agent at once, so that the shell starts while
+// the client connects.
 func (b *Broker) Start(ctx context.Context, in Request) (*Started, error) {
 	if err := b.Reachable(ctx, string(in.Target)); err != nil {
 		return nil, err
@@ -199,7 +197,7 @@ func (b *Broker) Start(ctx context.Context, in Request) (*Started, error) {
 	}
 	logs, err := in.Plan.Logs(string(s.ID))
 	if err != nil {
-		return nil, fmt.Errorf("where session logs go: %w", err)
+		return nil, fmt.Errorf("destination of session logs: %w", err)
 	}
 	s.Logs = sekisho.SessionLogs{Bucket: logs.Bucket, Key: logs.Key, Group: logs.Group}
 	if logs.Group != "" {
@@ -217,7 +215,7 @@ func (b *Broker) Start(ctx context.Context, in Request) (*Started, error) {
 	}
 	b.cfg.Started(*s)
 	if err := b.cfg.Relay.Open(ctx, s); err != nil {
-		// Whatever became of the caller, the session must not stay active.
+		// The session must not stay active, even if the caller has gone.
 		b.finish(context.WithoutCancel(ctx), s.ID, sekisho.SessionFailed, "The session could not be recorded.")
 		return nil, err
 	}
@@ -228,7 +226,7 @@ func (b *Broker) Start(ctx context.Context, in Request) (*Started, error) {
 	if err != nil {
 		b.cfg.Relay.End(ctx, s.ID, sekisho.Ending{Status: sekisho.SessionFailed, Details: "The node's agent could not be reached."})
 		if sekisho.CodeOf(err) == sekisho.CodeInternal {
-			err = sekisho.Errorf(sekisho.CodeUnreachable, "%s is not connected.", s.Target).WithHint("Its message channel broke just now: %v", err)
+			err = sekisho.Errorf(sekisho.CodeUnreachable, "%s is not connected.", s.Target).WithHint("Its control channel has just closed: %v", err)
 		}
 		return nil, err
 	}
@@ -240,7 +238,7 @@ func (b *Broker) Start(ctx context.Context, in Request) (*Started, error) {
 // plan allows.
 func (b *Broker) create(ctx context.Context, s *sekisho.Session, p *ssmdoc.Plan) error {
 	if p.MaxPerOwner > 0 || p.MaxPerNode > 0 {
-		// Of two requests at once each must see the other's session.
+		// Concurrent requests must see each other's sessions.
 		b.limits.Lock()
 		defer b.limits.Unlock()
 	}
@@ -275,8 +273,8 @@ func (b *Broker) token(ctx context.Context, subject string, leg Leg) (string, er
 	return secret, b.cfg.Store.PutToken(ctx, Token{Hash: h[:], Subject: subject, Leg: leg, ExpiresAt: time.Now().Add(b.cfg.TokenTTL)})
 }
 
-// Resume returns a fresh token for the client's leg of a running session. For
-// one that has ended the token is empty, upon which clients stop trying.
+// Resume returns a new token for the client's leg of an active session. For a session
+// that has ended the token is empty, which makes clients stop retrying.
 func (b *Broker) Resume(ctx context.Context, session sekisho.SessionID) (token string, err error) {
 	s, err := b.cfg.Store.Session(ctx, session)
 	if err != nil {
@@ -298,8 +296,8 @@ func (b *Broker) Sessions(ctx context.Context, q Query) ([]*sekisho.Session, err
 	return b.cfg.Store.Sessions(ctx, q)
 }
 
-// Terminate ends a session for good. why is shown to the person and kept;
-// ending a session that has ended changes nothing.
+// Terminate ends a session permanently. why is stored and shown to the user.
+// Terminate is idempotent.
 func (b *Broker) Terminate(ctx context.Context, session sekisho.SessionID, why string) error {
 	s, err := b.cfg.Store.Session(ctx, session)
 	if err != nil {
@@ -348,9 +346,9 @@ func (b *Broker) NodeToken(ctx context.Context, node sekisho.NodeID) (string, er
 	return b.token(ctx, string(node), ControlLeg)
 }
 
-// AgentToken makes the token that opens the agent's leg of a session. The
-// error of a session that has ended carries the words that end an agent's
-// attempts.
+// AgentToken makes the token that opens the agent's leg of a session. The error for
+// a session that has ended contains [mgs.SessionTerminated], which makes agents stop
+// retrying.
 func (b *Broker) AgentToken(ctx context.Context, node sekisho.NodeID, session sekisho.SessionID) (string, error) {
 	if _, err := b.nodeSession(ctx, node, session); err != nil {
 		return "", err
@@ -364,18 +362,21 @@ func (b *Broker) nodeSession(ctx context.Context, node sekisho.NodeID, session s
 	if err != nil && !sekisho.IsNotFound(err) {
 		return nil, err
 	}
-	// A session of another node is answered like one that never was.
+	// Do not reveal whether another node has such a session.
 	if err != nil || s.Target != node || !s.Status.Active() {
 		return nil, sekisho.Errorf(sekisho.CodeNotFound, mgs.SessionTerminated)
 	}
 	return s, nil
 }
 
+// maxAgentText bounds texts from an agent that are shown to users, in bytes.
+const maxAgentText = 1000
+
 // maxToken bounds the length of a token that a peer presents.
 const maxToken = 300
 
-// RedeemToken lets one connection in: the token must open this leg of this subject,
-// once, in time. The error says which of these was wrong, for the audit trail.
+// RedeemToken admits one connection: the token must be for this subject and leg,
+// unused and not expired. The error says which of these failed, for the audit trail.
 func (b *Broker) RedeemToken(ctx context.Context, token, subject string, leg Leg) error {
 	if len(token) > maxToken {
 		return sekisho.Errorf(sekisho.CodeUnauthenticated, "The token is too long.")
@@ -399,8 +400,8 @@ func (b *Broker) RedeemToken(ctx context.Context, token, subject string, leg Leg
 	return nil
 }
 
-// Attachable makes sure that a session's legs may attach here: the relay has
-// it, again if need be after a restart. A session that has ended is returned
+// Attachable makes sure that the relay has a session, so that its legs can attach,
+// and opens it again after a restart. A session that has ended is returned together
 // with the error.
 func (b *Broker) Attachable(ctx context.Context, session sekisho.SessionID) (*sekisho.Session, error) {
 	s, err := b.cfg.Store.Session(ctx, session)
@@ -413,32 +414,32 @@ func (b *Broker) Attachable(ctx context.Context, session sekisho.SessionID) (*se
 	return s, b.cfg.Relay.Open(ctx, s)
 }
 
-// Recover takes on again the sessions that an earlier server process left
-// active. Those whose agent does not come back end by the relay's deadlines.
+// Recover resumes the sessions that an earlier server process left active. The
+// relay's deadlines end those whose agent does not reconnect.
 func (b *Broker) Recover(ctx context.Context) error {
 	if err := b.cfg.Store.DropTokens(ctx, time.Now()); err != nil {
 		return err
 	}
 	return b.eachActive(ctx, Query{}, func(s *sekisho.Session) error {
 		if err := b.cfg.Relay.Open(ctx, s); err != nil {
-			b.cfg.Log.Error("session not resumed", "session", s.ID, "error", err)
-			b.finish(ctx, s.ID, sekisho.SessionFailed, "The session could not be recorded any longer after the server had stopped.")
+			b.cfg.Log.Error("session not resumed after restart", "session", s.ID, "error", err)
+			b.finish(ctx, s.ID, sekisho.SessionFailed, "The session could not be recorded after the server was restarted.")
 			return nil
 		}
 		if s.Status == sekisho.SessionConnected {
-			b.SessionStatus(ctx, s.ID, sekisho.SessionDisconnected) // until its legs are back
+			b.SessionStatus(ctx, s.ID, sekisho.SessionDisconnected) // until its legs reconnect
 		}
 		return nil
 	})
 }
 
-// Sweep removes tokens nobody used. It is called now and then.
+// Sweep removes expired tokens. Call it periodically.
 func (b *Broker) Sweep(ctx context.Context) error {
 	return b.cfg.Store.DropTokens(ctx, time.Now())
 }
 
-// AgentConnected implements [control.Tasks]: sessions that another process of
-// node's agent ran have ended with it.
+// AgentConnected implements [control.Tasks]. It ends the sessions that an earlier
+// process of node's agent ran.
 func (b *Broker) AgentConnected(ctx context.Context, node sekisho.NodeID, process string) {
 	if process == "" {
 		return // AWS's agent, whose sessions survive its restart
@@ -460,24 +461,24 @@ func (b *Broker) AgentConnected(ctx context.Context, node sekisho.NodeID, proces
 	}
 }
 
-// TaskComplete implements [control.Tasks]: the session has ended on
-// its node. Only the session's own node is believed.
+// TaskComplete implements [control.Tasks]: the session has ended on its node. Reports
+// about sessions of other nodes are ignored.
 func (b *Broker) TaskComplete(ctx context.Context, node sekisho.NodeID, done mgs.TaskComplete) {
 	session := sekisho.SessionID(done.TaskID)
 	s, err := b.cfg.Store.Session(ctx, session)
 	if err != nil || s.Target != node {
 		return
 	}
-	b.logged(ctx, s, done)
+	b.logOutcome(ctx, s, done)
 	if !s.Status.Active() {
 		return
 	}
 	status, output := sekisho.SessionTerminated, ""
 	if done.FinalTaskStatus == mgs.TaskFailed {
-		// AWS's agent says nothing more than this of a command without a
-		// terminal that failed: what it printed has been shown.
+		// AWS's agent reports nothing else when a non-interactive command fails,
+		// whose output the user has already seen.
 		status, output = sekisho.SessionFailed, "The session failed on the node."
-		if said := strings.TrimSpace(clip(done.Output)); said != "" {
+		if said := strings.TrimSpace(safetext.Line(done.Output, maxAgentText)); said != "" {
 			output = "The node could not run the session: " + said
 			if done.Undelivered {
 				output = said
@@ -491,49 +492,33 @@ func (b *Broker) TaskComplete(ctx context.Context, node sekisho.NodeID, done mgs
 	b.SessionEnded(ctx, session, status, output)
 }
 
-// logged notes what became of a session's log. It comes after the session's
-// end, which does not wait for the log, and is told once.
-func (b *Broker) logged(ctx context.Context, s *sekisho.Session, done mgs.TaskComplete) {
-	if s.Logs.Bucket == "" && s.Logs.Group == "" || s.Logs.Told {
+// logOutcome stores whether a session's log arrived. The report comes once, after the
+// session's end, which does not wait for the log.
+func (b *Broker) logOutcome(ctx context.Context, s *sekisho.Session, done mgs.TaskComplete) {
+	if s.Logs.Bucket == "" && s.Logs.Group == "" || s.Logs.Reported {
 		return
 	}
-	problem := clip(done.LogProblem)
+	problem := safetext.Line(done.LogProblem, maxAgentText)
 	never := done.FinalTaskStatus == mgs.TaskFailed && problem == "" && done.S3Bucket == "" && done.CwlGroup == ""
 	if !never && problem == "" && b.cfg.Logs != nil {
 		problem = b.cfg.Logs.Absent(ctx, s)
 	}
 	err := b.cfg.Store.UpdateSession(ctx, s.ID, func(s *sekisho.Session) error {
-		if s.Logs.Told {
+		if s.Logs.Reported {
 			return errEnded
 		}
-		if never { // it failed before it had begun: there is no log
+		if never { // it failed before it began, so there is no log
 			s.Logs = sekisho.SessionLogs{}
 		}
-		s.Logs.Told, s.Logs.Problem = true, problem
+		s.Logs.Reported, s.Logs.Problem = true, problem
 		return nil
 	})
 	switch {
 	case err == nil:
 		b.cfg.Changed(s.ID)
 	case !errors.Is(err, errEnded):
-		b.cfg.Log.Error("what became of a session's log not stored", "session", s.ID, "error", err)
+		b.cfg.Log.Error("outcome of a session's log not stored", "session", s.ID, "error", err)
 	}
-}
-
-// clip bounds what an agent may have shown to a person, and drops what a
-// terminal would obey.
-func clip(s string) string {
-	const most = 1000
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) && r != utf8.RuneError {
-			return r
-		}
-		return ' '
-	}, s[:min(len(s), 4*most)])
-	if n := utf8.RuneCountInString(s); n > most {
-		s = string([]rune(s)[:most]) + "…"
-	}
-	return s
 }
 
 // SessionStatus implements the relay's Observer.
@@ -541,9 +526,8 @@ func (b *Broker) SessionStatus(ctx context.Context, session sekisho.SessionID, s
 	_ = b.update(context.WithoutCancel(ctx), session, func(s *sekisho.Session) { s.Status = status }) // logged there
 }
 
-// SessionEnded implements the relay's Observer: the end is stored, and the
-// agent told over its control channel too, since its data channel may be the
-// very thing that broke.
+// SessionEnded implements the relay's Observer. It stores the end, and sends it to the
+// agent over the control channel too, because the data channel may be broken.
 func (b *Broker) SessionEnded(ctx context.Context, session sekisho.SessionID, status sekisho.SessionStatus, details string) {
 	b.finish(context.WithoutCancel(ctx), session, status, details)
 }
@@ -565,13 +549,13 @@ func (b *Broker) finish(ctx context.Context, session sekisho.SessionID, status s
 	closed := mgs.NewChannelClosed(string(node), string(session), details)
 	if node != "" && b.cfg.Links.Connected(node) {
 		if err := b.cfg.Links.Deliver(ctx, node, closed.AppendTo(nil)); err != nil {
-			b.cfg.Log.Warn("end of a session not sent to the agent", "session", session, "node", node, "error", err)
+			b.cfg.Log.Warn("end of a session not sent to its agent", "session", session, "node", node, "error", err)
 		}
 	}
 }
 
-// update changes an active session; errEnded for one that is not. Nobody asked
-// for the change, so a failure is logged here.
+// update changes an active session. The error is errEnded if the session is not
+// active. There is no caller to report to, so update logs failures.
 func (b *Broker) update(ctx context.Context, session sekisho.SessionID, change func(s *sekisho.Session)) error {
 	err := b.cfg.Store.UpdateSession(ctx, session, func(s *sekisho.Session) error {
 		if !s.Status.Active() {

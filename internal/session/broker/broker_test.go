@@ -203,7 +203,7 @@ func TestStartRefused(t *testing.T) {
 
 	f.linkErr = errors.New("broken pipe")
 	_, err = f.Start(ctx, f.request(nodeA))
-	wantError(t, err, sekisho.CodeUnreachable, "is not connected. Its message channel broke just now")
+	wantError(t, err, sekisho.CodeUnreachable, "is not connected. Its control channel has just closed")
 	only("could not be reached")
 	f.linkErr = nil
 
@@ -425,7 +425,7 @@ func TestTaskComplete(t *testing.T) {
 	s = f.begin(nodeA)
 	clear(f.open) // as after a restart
 	f.TaskComplete(ctx, nodeA, mgs.TaskComplete{TaskID: string(s.ID), FinalTaskStatus: mgs.TaskFailed, Output: "no \x1b[2Jsuch user\xff" + strings.Repeat("ü", 5000)})
-	f.wantStatus(s.ID, sekisho.SessionFailed, "The node could not run the session: no  [2Jsuch user")
+	f.wantStatus(s.ID, sekisho.SessionFailed, "The node could not run the session: no [2Jsuch user")
 	kept, err := f.Session(ctx, s.ID)
 	must(t, err)
 	if len(kept.Details) > 2200 || strings.ContainsAny(kept.Details, "\x1b\n") {

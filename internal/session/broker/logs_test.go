@@ -19,7 +19,7 @@ func TestLogsOfSessions(t *testing.T) {
 		want  string // why the log is missing
 	}{
 		"delivered":                        {mgs.TaskComplete{S3Bucket: "logs"}, "", ""},
-		"refused":                          {mgs.TaskComplete{LogProblem: "not \x1b[31mallowed"}, "", "not  [31mallowed"},
+		"refused":                          {mgs.TaskComplete{LogProblem: "not \x1b[31mallowed"}, "", "not [31mallowed"},
 		"said to be delivered, but is not": {mgs.TaskComplete{S3Bucket: "logs"}, "there is none.", "there is none."},
 		"the session never began":          {mgs.TaskComplete{FinalTaskStatus: mgs.TaskFailed}, "there is none.", ""},
 	} {

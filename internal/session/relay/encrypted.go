@@ -8,14 +8,12 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// A session may be encrypted from end to end only where its document says so:
-// then everybody has known from the start that the server would not record
-// it. An agent that asks for encryption all the same wants to say something
-// that nobody sees.
-var errEncrypts = errors.New("the agent asked for an encryption that the session's document does not have")
+// errEncrypts ends a session whose agent asks for end-to-end encryption although the
+// session's document does not. Only the document may turn recording of the content off.
+var errEncrypts = errors.New("the agent asked for end-to-end encryption, which the session's document does not enable")
 
-// encryptedMarker stands in the recording where the content would begin.
-const encryptedMarker = "encrypted from end to end: the server sees no content from here on, and records none"
+// encryptedMarker is put into the recording where the content would begin.
+const encryptedMarker = "encrypted end to end: the server cannot see or record content from here on"
 
 // encryption watches the handshake for the agreement to encrypt.
 type encryption struct {
@@ -23,7 +21,7 @@ type encryption struct {
 	agreed bool // the client has agreed: from now on only ciphertext passes
 }
 
-// watchHandshake takes note of a handshake frame. The mutex is held.
+// watchHandshake inspects a handshake frame. The mutex is held.
 func (p *pair) watchHandshake(m *mgs.Message, from side) error {
 	switch {
 	case m.PayloadType == mgs.PayloadHandshakeRequest && from == agentSide:

@@ -42,7 +42,7 @@ func TestEncryptedContentIsNotRecordedAsIfItWereOutput(t *testing.T) {
 			t.Errorf("the client has %q", got)
 		}
 		got := w.tape.String()
-		if strings.Contains(got, "ciphertext") || !strings.HasPrefix(got, "m:encrypted from end to end") || !strings.Contains(got, "r:80x24") {
+		if strings.Contains(got, "ciphertext") || !strings.HasPrefix(got, "m:encrypted end to end") || !strings.Contains(got, "r:80x24") {
 			t.Errorf("recorded: %q", got)
 		}
 	})
@@ -77,8 +77,8 @@ func TestAgentsCannotSwitchTheRecordingOff(t *testing.T) {
 	with(t, sekisho.Session{Recording: sekisho.RecordingServer}, func(w *world) {
 		agent, client := w.agent(), w.client()
 		agent.send(request(0))
-		want(t, "the client hears", say(client.drain(t)), "closed The session was ended: the agent asked for an encryption that the session's document does not have.")
-		want(t, "end", w.endings(), "Failed: The session was ended: the agent asked for an encryption that the session's document does not have.")
+		want(t, "the client hears", say(client.drain(t)), "closed The session was ended: the agent asked for end-to-end encryption, which the session's document does not enable.")
+		want(t, "end", w.endings(), "Failed: The session was ended: the agent asked for end-to-end encryption, which the session's document does not enable.")
 	})
 }
 

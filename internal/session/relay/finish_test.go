@@ -65,7 +65,7 @@ func TestLastOutputIsNotKeptForever(t *testing.T) {
 		agent.Close("")
 		w.finish(sekisho.Ending{Status: sekisho.SessionTerminated})
 		<-time.After(11 * time.Minute)
-		want(t, "end", w.endings(), "Terminated: The client did not take the last output within 10m0s.")
+		want(t, "end", w.endings(), "Terminated: The client did not acknowledge the last output within 10m0s.")
 		if strings.Contains(w.tape.String(), "incomplete") {
 			t.Errorf("the recording has everything, but says: %s", w.tape)
 		}
@@ -106,13 +106,13 @@ func TestLostOutputIsMarked(t *testing.T) {
 		"AWS's agent does not come back": {sekisho.Session{}, func(_ *world, agent *pipe) {
 			agent.Close("")
 			<-time.After(20 * time.Second)
-		}, "The agent of mi-0123456789abcdef0 went away and did not come back within 15s.", true},
+		}, "The agent of mi-0123456789abcdef0 disconnected and did not reconnect within 15s.", true},
 		"our agent does not come back": {own, func(w *world, agent *pipe) {
 			agent.Close("")
 			<-time.After(9 * time.Minute)
 			want(w.t, "it may come back", w.endings(), "")
 			<-time.After(2 * time.Minute)
-		}, "The agent of mi-0123456789abcdef0 went away and did not come back within 10m0s.", true},
+		}, "The agent of mi-0123456789abcdef0 disconnected and did not reconnect within 10m0s.", true},
 		"an administrator ends it": {own, func(w *world, _ *pipe) {
 			w.End(w.ctx, sid, sekisho.Ending{Status: sekisho.SessionTerminated, Details: "Terminated by bob."})
 		}, "Terminated by bob.", false},

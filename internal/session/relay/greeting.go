@@ -7,16 +7,16 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// greeting is how far the handshake has come. AWS's agent and plugin each have
-// a moment at its end at which they lose what comes:
+// greeting is the progress of the handshake. AWS's agent and plugin each lose
+// messages at one moment near its end:
 //
 //   - The agent may say that the handshake is complete before it acknowledges
 //     the client's answer. A plugin that forwards ports breaks on any frame
-//     that comes while it prepares its port, as that acknowledgement would: so
-//     the last word of the handshake waits for it.
-//   - The agent acknowledges and throws away what comes before it has noted,
-//     after having said so, that the handshake is complete. So what the client
-//     sends on hearing it arrives a little later.
+//     that arrives while it prepares its port, including that acknowledgement. So
+//     the relay holds HandshakeComplete back until the acknowledgement is through.
+//   - After it has sent HandshakeComplete, the agent acknowledges and discards input
+//     until it has also noted the completion itself. So the relay delays the input
+//     that the client sends in response.
 type greeting struct {
 	stock   bool  // the agent is AWS's
 	replied bool  // the client has answered, with
@@ -33,16 +33,15 @@ func (g *greeting) stop() {
 	}
 }
 
-// settle is how long AWS's agent is given to note that its handshake is
-// complete.
+// settle is how long AWS's agent needs after HandshakeComplete until it accepts input.
 const settle = 100 * time.Millisecond
 
-// stockAgent reports whether an agent of this version is AWS'p. Ours is 4.
+// stockAgent reports whether an agent of this version is AWS's. Sekisho's is 4.
 func stockAgent(version string) bool {
 	return strings.HasPrefix(version, "3.") || strings.HasPrefix(version, "2.")
 }
 
-// greet takes note of a message of the handshake. The mutex is held.
+// greet tracks the handshake. The mutex is held.
 func (p *pair) greet(m *mgs.Message, from side) {
 	g := &p.greeting
 	switch {
@@ -79,12 +78,12 @@ func (p *pair) releaseInput() {
 	defer p.mu.Unlock()
 	p.toAgent.barred = false
 	if l := p.legs[agentSide]; l != nil {
-		l.poke()
+		l.wakeWriter()
 	}
 }
 
-// answered takes note that the agent acknowledged message seq. The mutex is
-// held; the caller writes to the client.
+// answered is called when the agent has acknowledged message seq. The mutex is held;
+// the caller writes to the client.
 func (p *pair) answered(seq int64) {
 	if g := &p.greeting; g.replied && seq == g.reply {
 		g.heard, p.toClient.barred = true, false

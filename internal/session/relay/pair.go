@@ -38,42 +38,43 @@ type leg struct {
 	cancel context.CancelCauseFunc
 	since  time.Time
 	wake   chan struct{} // capacity 1: there is something to write
-	urgent [][]byte      // acknowledgements and publications, which go first
+	urgent [][]byte      // acknowledgements and pause requests: they go first
 	final  []byte        // channel_closed: goes after everything else
 
-	// writing is held by whoever writes: the leg's own goroutine, or the
-	// other leg's reader for a keystroke's sake. It comes before the
-	// session's mutex.
-	writing turn
+	// writing is held while conn is written to, by the leg's own goroutine or, to
+	// save a goroutine switch for a keystroke, by the other leg's reader. Lock it
+	// before the session's mutex.
+	writing chanMutex
 }
 
-// turn is a mutex that is a channel, since it may be held for as long as a
-// peer does not read: tests in virtual time see that whoever waits for it
-// waits.
-type turn chan struct{}
+// chanMutex is a mutex made of a channel. It may be held for as long as a peer
+// does not read, and synctest counts a goroutine that waits for a channel, but
+// not one that waits for a sync.Mutex, as durably blocked.
+type chanMutex chan struct{}
 
-func (t turn) take() { t <- struct{}{} }
-func (t turn) give() { <-t }
-func (t turn) try() bool {
+func (m chanMutex) lock()   { m <- struct{}{} }
+func (m chanMutex) unlock() { <-m }
+func (m chanMutex) tryLock() bool {
 	select {
-	case t <- struct{}{}:
+	case m <- struct{}{}:
 		return true
 	default:
 		return false
 	}
 }
 
-// mostUrgent bounds what waits for a leg that does not read. What is dropped
-// is repeated by its sender, and answered then.
-const mostUrgent = 4096
+// maxUrgent bounds the urgent frames that wait for a leg that does not read. The
+// sender of a message repeats it if its acknowledgement was dropped.
+const maxUrgent = 4096
 
-func (l *leg) hurry(frame []byte) {
-	if len(l.urgent) < mostUrgent {
+func (l *leg) queueUrgent(frame []byte) {
+	if len(l.urgent) < maxUrgent {
 		l.urgent = append(l.urgent, frame)
 	}
 }
 
-func (l *leg) poke() {
+// wakeWriter has the leg's goroutine look for something to write.
+func (l *leg) wakeWriter() {
 	select {
 	case l.wake <- struct{}{}:
 	default:
@@ -83,11 +84,11 @@ func (l *leg) poke() {
 // pair joins the two legs of one session.
 type pair struct {
 	relay   *Relay
-	opened  chan struct{} // closed when rec is there, or openErr
+	opened  chan struct{} // closed when rec or openErr is set
 	openErr error
 	rec     Recording
 
-	// notifying keeps what the observer hears in order. It comes before mu.
+	// notifying keeps the calls of the observer in order. Lock it before mu.
 	notifying sync.Mutex
 
 	mu         sync.Mutex
@@ -102,7 +103,7 @@ type pair struct {
 	ended      bool
 	closed     []byte     // channel_closed, of an ended session
 	finishing  *finishing // set when the agent has said that the session is over
-	exitCode   int        // of what ran in the session; -1 when it is not known
+	exitCode   int        // of the program that ran in the session; -1 if unknown
 	encryption encryption
 	greeting   greeting
 }
@@ -114,10 +115,10 @@ func newPair(r *Relay, s *sekisho.Session) *pair {
 		toClient: stream{typ: mgs.TypeOutputStreamData}, toAgent: stream{typ: mgs.TypeInputStreamData},
 	}
 	if s.Status == sekisho.SessionConnected || s.Status == sekisho.SessionDisconnected {
-		// An earlier process had both legs. The agent may be waiting between
-		// two attempts, and the person's laptop may be asleep.
+		// An earlier process had both legs. The agent may be waiting before its next
+		// attempt, and the user's laptop may be asleep.
 		p.seen = [2]bool{true, true}
-		p.toClient.doubt.open = true
+		p.toClient.lostAcks.possible = true
 		p.toClient.begun, p.toAgent.begun = true, true
 		p.encryption.agreed = s.Recording == sekisho.RecordingEncrypted
 		p.agentAway = now.Add(r.cfg.RecoverGrace)
@@ -140,7 +141,7 @@ func (p *pair) serve(ctx context.Context, conn Conn, peer Peer, at side) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	l := &leg{
-		conn: conn, peer: peer, life: ctx, cancel: cancel, since: time.Now(), wake: make(chan struct{}, 1), writing: make(turn, 1),
+		conn: conn, peer: peer, life: ctx, cancel: cancel, since: time.Now(), wake: make(chan struct{}, 1), writing: make(chanMutex, 1),
 	}
 	if at == agentSide && p.agentAnswers(ctx) {
 		conn.Close(ErrAgentLive.Error())
@@ -154,9 +155,9 @@ func (p *pair) serve(ctx context.Context, conn Conn, peer Peer, at side) error {
 	wg.Go(func() {
 		err := p.write(ctx, l, at)
 		if errors.Is(err, errEnded) {
-			// The reader goes on until the peer has hung up too: a connection
-			// that is dropped with anything unread in it takes the last words
-			// with it.
+			// The reader continues until the peer has closed its side too: closing
+			// a connection with unread data resets it, and the peer would lose the
+			// last frames.
 			conn.Close(closeReason(err))
 		}
 		if err != nil {
@@ -174,7 +175,7 @@ func (p *pair) serve(ctx context.Context, conn Conn, peer Peer, at side) error {
 	return err
 }
 
-// closeReason is what a peer may know of err.
+// closeReason returns the part of err that a peer may see.
 func closeReason(err error) string {
 	if e, ok := errors.AsType[*violation](err); ok {
 		return e.Error()
@@ -213,17 +214,17 @@ func (p *pair) attach(ctx context.Context, l *leg, at side) error {
 	}
 	if p.ended {
 		l.final = p.closed
-		l.poke()
+		l.wakeWriter()
 		p.mu.Unlock()
 		return nil
 	}
 	old := p.legs[at]
 	p.legs[at] = l
 	p.seen[at] = true
-	// Whoever is new has seen nothing that it has not acknowledged.
+	// A new connection must be sent everything it has not acknowledged.
 	p.outgoing(at).rewind()
 	p.outgoing(at).acksRepeats = l.peer.AcksRepeats
-	l.poke()
+	l.wakeWriter()
 	p.mu.Unlock()
 	if old != nil {
 		old.cancel(errors.New("replaced by a newer connection"))
@@ -232,7 +233,7 @@ func (p *pair) attach(ctx context.Context, l *leg, at side) error {
 	return nil
 }
 
-// notify tells the observer the present status.
+// notify reports the current status to the observer.
 func (p *pair) notify(ctx context.Context) {
 	p.notifying.Lock()
 	defer p.notifying.Unlock()
@@ -264,7 +265,7 @@ func (p *pair) detach(ctx context.Context, l *leg, at side) {
 	p.endIfFinished(ctx, time.Now())
 }
 
-// status is what the attached legs make of the session.
+// status derives the status of the session from its attached legs.
 func (p *pair) status() sekisho.SessionStatus {
 	switch {
 	case p.legs[agentSide] != nil && p.legs[clientSide] != nil:
@@ -275,7 +276,7 @@ func (p *pair) status() sekisho.SessionStatus {
 	return sekisho.SessionConnecting
 }
 
-// read takes frames from a leg until its connection fails.
+// read handles frames from a leg until its connection fails.
 func (p *pair) read(ctx context.Context, l *leg, from side) error {
 	parse := mgs.Parse
 	if from == clientSide {
@@ -291,14 +292,14 @@ func (p *pair) read(ctx context.Context, l *leg, from side) error {
 		if err != nil {
 			return &violation{err}
 		}
-		if err := p.take(ctx, &m, frame, l, from); err != nil {
+		if err := p.handle(ctx, &m, frame, l, from); err != nil {
 			return err
 		}
 	}
 }
 
-// take handles one frame from a leg.
-func (p *pair) take(ctx context.Context, m *mgs.Message, frame []byte, l *leg, from side) error {
+// handle handles one frame from a leg.
+func (p *pair) handle(ctx context.Context, m *mgs.Message, frame []byte, l *leg, from side) error {
 	switch m.Type {
 	case p.incoming(from).typ:
 		return p.data(ctx, m, frame, l, from)
@@ -323,7 +324,7 @@ func (p *pair) take(ctx context.Context, m *mgs.Message, frame []byte, l *leg, f
 	case mgs.TypeInputStreamData, mgs.TypeOutputStreamData:
 		return &violation{fmt.Errorf("the %s sent %s", from, m.Type)}
 	}
-	return nil // later versions may say more; nothing else concerns the peer
+	return nil // a type of a later version; nothing else concerns the peer
 }
 
 func (p *pair) data(ctx context.Context, m *mgs.Message, frame []byte, l *leg, from side) error {
@@ -344,7 +345,7 @@ func (p *pair) acceptData(m *mgs.Message, frame []byte, l *leg, from side) (*leg
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.ended {
-		return nil, nil // it has yet to receive channel_closed
+		return nil, nil // the leg has not read channel_closed yet
 	}
 	st := p.incoming(from)
 	v, err := st.accept(m, frame, func(m *mgs.Message) error { return p.tap(m, from) })
@@ -355,15 +356,15 @@ func (p *pair) acceptData(m *mgs.Message, frame []byte, l *leg, from side) (*leg
 	switch v {
 	case fresh:
 		p.lastData = time.Now()
-		if st.doubt.vouches {
+		if st.lostAcks.ackOnReceipt {
 			p.urgentLocked(l, mgs.NewAck(m))
 		}
-		if start, tell := st.publication(); tell && from == agentSide {
+		if start, changed := st.publication(); changed && from == agentSide {
 			p.urgentLocked(l, mgs.NewPublication(start))
 		}
 	case repeated:
 		if to != nil {
-			to.hurry(frame)
+			to.queueUrgent(frame)
 		}
 	case confirmed:
 		p.urgentLocked(l, mgs.NewAck(m))
@@ -408,8 +409,8 @@ func (p *pair) tap(m *mgs.Message, from side) error {
 	return nil
 }
 
-// recordingFailed ends the session: what cannot be recorded is not shown. Both
-// legs stay until they have received the reason.
+// recordingFailed ends the session: content that cannot be recorded is not shown.
+// Both legs stay open until channel_closed has been written to them.
 func (p *pair) recordingFailed(ctx context.Context, err error) {
 	p.relay.cfg.Log.Error("recording failed; session ended", "session", p.info.ID, "error", err)
 	why := "The session was ended because it could not be recorded any longer."
@@ -461,38 +462,37 @@ func (p *pair) acceptAck(a mgs.Acknowledge, frame []byte, from side) (*leg, erro
 	if sender == nil {
 		return nil, nil
 	}
-	sender.hurry(frame)
-	if start, tell := st.publication(); tell && from == clientSide {
+	sender.queueUrgent(frame)
+	if start, changed := st.publication(); changed && from == clientSide {
 		p.urgentLocked(sender, mgs.NewPublication(start))
 	}
 	return sender, nil
 }
 
 func (p *pair) urgentLocked(l *leg, m mgs.Message) {
-	l.hurry(m.AppendTo(make([]byte, 0, m.Size())))
-	l.poke()
+	l.queueUrgent(m.AppendTo(make([]byte, 0, m.Size())))
+	l.wakeWriter()
 }
 
 // batchFrames is how many frames the writer takes at once, so that an
 // acknowledgement never waits behind more than these.
 const batchFrames = 32
 
-// inlineBytes is how much may be on its way to a leg for another goroutine to
-// write to it: so little fits into the socket's buffer, and the write returns
-// at once.
+// inlineBytes is how much may be in flight to a leg when the other leg's goroutine
+// writes to it. That little fits into the socket's buffer, so the write does not block.
 const inlineBytes = 32 << 10
 
-// flushSoon has what is due written to l: at once, where that cannot block,
-// since waking another goroutine costs more than the write.
+// flushSoon writes the frames that are due to l at once if that cannot block,
+// because waking l's own goroutine costs more than the write. Otherwise it wakes l.
 func (p *pair) flushSoon(l *leg, to side) {
 	p.mu.Lock()
 	small := p.outgoing(to).bytes <= inlineBytes && len(l.urgent) < batchFrames && l.final == nil
 	p.mu.Unlock()
-	if !small || !l.writing.try() {
-		l.poke()
+	if !small || !l.writing.tryLock() {
+		l.wakeWriter()
 		return
 	}
-	defer l.writing.give()
+	defer l.writing.unlock()
 	if _, err := p.flush(l.life, l, to, 1); err != nil {
 		l.cancel(err)
 		return
@@ -500,18 +500,18 @@ func (p *pair) flushSoon(l *leg, to side) {
 	p.mu.Lock()
 	more := len(l.urgent) > 0 || p.outgoing(to).due() || l.final != nil
 	p.mu.Unlock()
-	if more { // it came meanwhile, or was more than a batch
-		l.poke()
+	if more { // frames arrived meanwhile, or did not fit into one batch
+		l.wakeWriter()
 	}
 }
 
-// write sends a leg what is meant for it until ctx ends, or until the final
-// frame of an ended session is out.
+// write sends frames to a leg until ctx ends, or until the final frame of an ended
+// session is out.
 func (p *pair) write(ctx context.Context, l *leg, to side) error {
 	for {
-		l.writing.take()
+		l.writing.lock()
 		last, err := p.flush(ctx, l, to, -1)
-		l.writing.give()
+		l.writing.unlock()
 		if err != nil {
 			return err
 		}
@@ -526,8 +526,8 @@ func (p *pair) write(ctx context.Context, l *leg, to side) error {
 	}
 }
 
-// flush writes batches until nothing is due, or as many as it is allowed. It
-// reports whether the final frame went out. l.writing is held.
+// flush writes at most the given number of batches (-1: until nothing is due). It
+// reports whether the final frame was written. The caller holds l.writing.
 func (p *pair) flush(ctx context.Context, l *leg, to side, batches int) (last bool, err error) {
 	var room [batchFrames][]byte
 	for ; batches != 0; batches-- {
@@ -537,7 +537,7 @@ func (p *pair) flush(ctx context.Context, l *leg, to side, batches int) (last bo
 		batch = append(batch, l.urgent...)
 		clear(l.urgent)
 		if l.urgent = l.urgent[:0]; cap(l.urgent) > smallQueue {
-			l.urgent = nil // let go of the backing array of a burst
+			l.urgent = nil // release the backing array of a burst
 		}
 		for len(batch) < batchFrames && st.due() && p.legs[to] == l {
 			if h := &st.queue[st.sent]; !h.acked {
@@ -564,12 +564,12 @@ func (p *pair) flush(ctx context.Context, l *leg, to side, batches int) (last bo
 	return false, nil
 }
 
-// finishing is a session that is over for its agent, while its client may have
-// yet to take the last output.
+// finishing is the state of a session whose agent has reported its end, while the
+// client may not have acknowledged the last output yet.
 type finishing struct {
 	sekisho.Ending
-	since  time.Time // of the last progress
-	parted bool      // the agent sends nothing more
+	since     time.Time // of the last progress
+	agentDone bool      // the agent sends nothing more
 }
 
 const (
@@ -581,19 +581,19 @@ const (
 	lastRepeats = 5 * time.Second
 )
 
-// finish ends the session once the client has taken all output. parted says
-// that the agent sends nothing more.
-func (p *pair) finish(ctx context.Context, e sekisho.Ending, parted bool) {
+// finish ends the session once the client has acknowledged all output. agentDone
+// says that the agent sends nothing more.
+func (p *pair) finish(ctx context.Context, e sekisho.Ending, agentDone bool) {
 	now := time.Now()
 	p.mu.Lock()
 	if p.finishing == nil {
 		if p.legs[agentSide] == nil && now.Sub(p.agentAway) > lastFrames && p.info.AgentProcess == "" {
-			// AWS's agent reports the end although it could not send the rest.
+			// AWS's agent reports the end even if it could not send the rest of the output.
 			e.Incomplete = true
 		}
 		p.finishing = &finishing{Ending: e, since: now}
 	}
-	p.finishing.parted = p.finishing.parted || parted
+	p.finishing.agentDone = p.finishing.agentDone || agentDone
 	p.mu.Unlock()
 	p.endIfFinished(ctx, now)
 }
@@ -607,8 +607,8 @@ func (p *pair) endIfFinished(ctx context.Context, now time.Time) {
 	}
 }
 
-// finished reports whether a session that is finishing has nothing left to wait
-// for, and how it ends. The mutex is held.
+// finished reports whether a finishing session has nothing left to wait for, and
+// how it ends. The mutex is held.
 func (p *pair) finished(now time.Time) (sekisho.Ending, bool) {
 	f, st, client := p.finishing, &p.toClient, p.legs[clientSide]
 	if f == nil || p.ended {
@@ -616,30 +616,30 @@ func (p *pair) finished(now time.Time) (sekisho.Ending, bool) {
 	}
 	e := f.Ending
 	if e.Messages > 0 && st.started && st.next >= e.Messages {
-		e.Incomplete = false // of the recording nothing is missing
+		e.Incomplete = false // the recording has every message
 	}
 	switch waited := now.Sub(f.since); {
 	case !p.seen[clientSide]:
-		return e, true // a client that comes later receives the reason
-	case !f.parted && p.legs[agentSide] != nil && waited < lastFrames:
+		return e, true // a client that connects later gets the ending from Farewell
+	case !f.agentDone && p.legs[agentSide] != nil && waited < lastFrames:
 		return e, false
 	case len(st.queue) == 0:
-		// What came too early waits for a message that will not come any more.
+		// Messages received out of order wait for one that will never arrive.
 		e.Incomplete = e.Incomplete || len(st.ahead) > 0
 		return e, true
 	case client != nil && st.allRepeated() && waited >= lastRepeats && now.Sub(client.since) >= lastRepeats:
 		return e, true
 	case waited >= p.relay.cfg.AwayGrace:
-		e.Details = cmp.Or(e.Details, fmt.Sprintf("The client did not take the last output within %s.", p.relay.cfg.AwayGrace))
+		e.Details = cmp.Or(e.Details, fmt.Sprintf("The client did not acknowledge the last output within %s.", p.relay.cfg.AwayGrace))
 		return e, true
 	}
 	return e, false
 }
 
-// incompleteMarker stands at the end of a recording that may lack output.
+// incompleteMarker is put at the end of a recording that may lack output.
 const incompleteMarker = "incomplete: the node may have had more output, which never reached the server"
 
-// end ends the session and sends both legs the reason. Only the first call has an effect.
+// end ends the session and sends channel_closed to both legs. Only the first call has an effect.
 func (p *pair) end(ctx context.Context, e sekisho.Ending) {
 	if e.Incomplete && e.Details == "" {
 		e.Details = "The connection to the node was lost before the end: the last output may be missing."
@@ -655,7 +655,7 @@ func (p *pair) end(ctx context.Context, e sekisho.Ending) {
 	for _, l := range p.legs {
 		if l != nil {
 			l.final = p.closed
-			l.poke()
+			l.wakeWriter()
 		}
 	}
 	p.greeting.stop()
@@ -666,8 +666,8 @@ func (p *pair) end(ctx context.Context, e sekisho.Ending) {
 	p.notifying.Lock()
 	defer p.notifying.Unlock()
 	p.relay.cfg.Observer.SessionEnded(context.WithoutCancel(ctx), p.info.ID, e.Status, e.Details)
-	// Last: until its end is stored, a leg that comes must find the ended
-	// session here and receive its reason, and not open it again.
+	// Last: until the end is stored, a leg that connects must find the ended session
+	// here instead of opening it again.
 	p.relay.forget(p.info.ID)
 }
 
@@ -689,7 +689,7 @@ func (p *pair) seal(e sekisho.Ending, exit Exit) {
 // drop detaches both legs without ending the session.
 func (p *pair) drop() {
 	p.mu.Lock()
-	p.ended = true // nothing is taken any more; the recording stays unsealed
+	p.ended = true // no more frames are accepted; the recording stays unsealed
 	p.greeting.stop()
 	legs := p.legs
 	p.mu.Unlock()
@@ -728,7 +728,7 @@ func (p *pair) overdue(now time.Time) (sekisho.Ending, bool) {
 		e.Status = sekisho.SessionFailed
 		e.Details = fmt.Sprintf("The agent of %s did not open the session within %s.", p.info.Target, cfg.StartGrace)
 	case agentAway && p.seen[agentSide] && now.Sub(p.agentAway) > grace:
-		e.Details = fmt.Sprintf("The agent of %s went away and did not come back within %s.", p.info.Target, grace)
+		e.Details = fmt.Sprintf("The agent of %s disconnected and did not reconnect within %s.", p.info.Target, grace)
 		e.Incomplete = true
 	case !p.seen[clientSide] && now.Sub(p.clientAway) > cfg.ClientGrace:
 		e.Details = fmt.Sprintf("No client opened the session within %s.", cfg.ClientGrace)

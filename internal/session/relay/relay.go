@@ -1,13 +1,13 @@
 // Package relay joins the two legs of a session's data channel: the agent's
-// and the client's. It passes frames on unchanged and in order, repairs what
+// and the client's. It forwards frames unchanged and in order, repairs faults that
 // the real programs cannot (lost acknowledgements, reordering, a peer that is
-// away for a while), and has every byte recorded before the person sees it.
+// disconnected for a while), and records every byte before the user sees it.
 //
-// The ends keep what has not been acknowledged, so the relay may die: after a
-// restart both legs come back and the session continues.
+// Agent and client keep everything that has not been acknowledged, so the relay may
+// crash: after a restart both legs reconnect and the session resumes.
 //
-// A session ends when its agent says that it is over and the client has taken
-// the last output, however long the client is away within Config.AwayGrace.
+// A session ends when its agent has reported the end and the client has acknowledged
+// the last output. The client may be disconnected for up to Config.AwayGrace.
 //
 // # Lock order
 //
@@ -37,7 +37,7 @@ import (
 type Conn interface {
 	Read(ctx context.Context) ([]byte, error)
 	Write(ctx context.Context, frame []byte) error
-	// Close ends the connection and says why to the peer.
+	// Close ends the connection and sends the reason to the peer.
 	Close(reason string)
 }
 
@@ -57,27 +57,27 @@ var ErrAgentLive = errors.New("the session's agent is connected and answers")
 // wants to replace it.
 const probeTime = 2 * time.Second
 
-// Recording takes down what passes. Each call returns once the data is out of
-// the process.
+// Recording records the content of one session. Each call returns once the data has
+// left the process.
 type Recording interface {
 	Output(p []byte) error
 	Input(p []byte) error
 	Resize(cols, rows int) error
 	Marker(label string) error
-	// SetKind says what the session is: the document's sessionType, and the
-	// properties that the agent told the client.
+	// SetKind records the document's sessionType, and the properties that the agent
+	// sent to the client.
 	SetKind(sessionType string, properties []byte) error
-	// Echo says whether the terminal echoes what is typed.
+	// Echo records whether the terminal echoes input.
 	Echo(on bool)
-	// Disconnected says that one side ended the connection of a session that
-	// forwards one at a time.
+	// Disconnected records that one side ended the connection in a session that
+	// forwards one connection at a time.
 	Disconnected(byClient bool) error
 	Seal(e Exit) error
 }
 
 // Exit is how a recorded session ended.
 type Exit struct {
-	Status int    // exit code of what ran in the session; -1 when it is not known
+	Status int    // exit code of the program that ran in the session; -1 if unknown
 	Reason string // for people
 }
 
@@ -87,7 +87,7 @@ type Recorder interface {
 	Start(ctx context.Context, s *sekisho.Session) (Recording, error)
 }
 
-// Observer receives the status of sessions.
+// Observer is notified of the status and the end of sessions.
 type Observer interface {
 	// SessionStatus reports that an active session changed its status.
 	SessionStatus(ctx context.Context, id sekisho.SessionID, status sekisho.SessionStatus)
@@ -108,17 +108,17 @@ type Config struct {
 	Observer Observer
 	Log      *slog.Logger
 
-	// AwayGrace is how long the leg of Sekisho's agent may be away, and how long
-	// a session that is over waits for its client to take the last output;
+	// AwayGrace is how long the leg of Sekisho's agent may be disconnected, and how
+	// long a finished session waits for its client to acknowledge the last output;
 	// 0 = 10 min.
 	AwayGrace time.Duration
-	// AgentGrace is how long the leg of AWS's agent may be away, which gives up
-	// after 6 s; 0 = 15 s.
+	// AgentGrace is how long the leg of AWS's agent may be disconnected; 0 = 15 s.
+	// AWS's agent gives up after 6 s.
 	AgentGrace  time.Duration
 	ClientGrace time.Duration // how long a session waits for its first client; 0 = 2 min
 	StartGrace  time.Duration // how long it waits for its agent's first leg; 0 = 25 s
-	// RecoverGrace is added to the grace of the agent for the sessions of an earlier
-	// process; 0 = 30 s.
+	// RecoverGrace is added to the agent's grace for sessions that an earlier process
+	// started; 0 = 30 s.
 	RecoverGrace time.Duration
 }
 
@@ -133,7 +133,7 @@ type Relay struct {
 }
 
 // maxSealing is how many recordings are sealed at once. Each one waits for the
-// disk and so holds an operating-system thread, which Go keeps for ever after.
+// disk and so holds an operating-system thread, which Go never gives back.
 const maxSealing = 8
 
 // New returns a Relay. Run must be running for deadlines to be kept.
@@ -146,8 +146,8 @@ func New(cfg Config) *Relay {
 	return &Relay{cfg: cfg, sealing: make(chan struct{}, maxSealing), pairs: map[sekisho.SessionID]*pair{}}
 }
 
-// Open accepts a session: from now on its legs may attach. A session that
-// cannot be recorded is refused. Opening an open session changes nothing.
+// Open starts the recording of a session and lets its legs attach. It fails if the
+// session cannot be recorded. Open is idempotent.
 func (r *Relay) Open(ctx context.Context, s *sekisho.Session) error {
 	r.mu.Lock()
 	if p := r.pairs[s.ID]; p != nil {
@@ -209,16 +209,16 @@ func (r *Relay) serve(ctx context.Context, id sekisho.SessionID, conn Conn, peer
 	return p.serve(ctx, conn, peer, side)
 }
 
-// End ends a session at once: both legs receive the reason, the recording is sealed.
-// End is idempotent.
+// End ends a session at once: it sends channel_closed to both legs and seals the
+// recording. End is idempotent.
 func (r *Relay) End(ctx context.Context, id sekisho.SessionID, e sekisho.Ending) {
 	if p, err := r.pair(id); err == nil {
 		p.end(ctx, e)
 	}
 }
 
-// Finish ends a session whose agent says that it is over, as soon as the
-// client has taken all output. Only the first of several calls counts.
+// Finish ends a session whose agent has reported its end, as soon as the client has
+// acknowledged all output. Only the first call has an effect.
 func (r *Relay) Finish(ctx context.Context, id sekisho.SessionID, e sekisho.Ending) {
 	if p, err := r.pair(id); err == nil {
 		p.finish(ctx, e, false)
@@ -265,8 +265,8 @@ func (r *Relay) Run(ctx context.Context) {
 	}
 }
 
-// Shutdown lets go of every session without ending it: the legs are dropped
-// and come back to the next server process, the recordings stay open.
+// Shutdown disconnects the legs of every session without ending it. They reconnect
+// to the next server process, and the recordings stay open.
 func (r *Relay) Shutdown() {
 	r.mu.Lock()
 	all := r.pairs
@@ -278,9 +278,8 @@ func (r *Relay) Shutdown() {
 	}
 }
 
-// Farewell tells a client that comes after the end how the session ended, in
-// place of [Relay.ServeClient]: an agent may fail before the person's program
-// is there to be told.
+// Farewell sends the reason for the end of a session to a client that connects after
+// it, in place of [Relay.ServeClient]: the agent may fail before the client connects.
 func Farewell(ctx context.Context, s *sekisho.Session, conn Conn) error {
 	closed := mgs.NewChannelClosed(string(s.Target), string(s.ID), s.Details)
 	err := conn.Write(ctx, closed.AppendTo(nil))
@@ -289,8 +288,8 @@ func Farewell(ctx context.Context, s *sekisho.Session, conn Conn) error {
 }
 
 var (
-	// ErrNotOpen is wrapped where a leg comes for a session that the relay
-	// does not have (any more). The connection is left open.
+	// ErrNotOpen is wrapped by the error of a leg whose session the relay does not
+	// have, or no longer has. The connection is left open.
 	ErrNotOpen = errors.New("the session is not open")
 
 	errEnded    = errors.New("the session has ended")

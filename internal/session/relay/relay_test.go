@@ -498,7 +498,7 @@ func TestDeadlines(t *testing.T) {
 			<-time.After(10 * time.Second)
 			want(t, "it may come back", say(client.drain(t)), "")
 			<-time.After(10 * time.Second)
-			if got := say(client.drain(t)); !strings.Contains(got, "went away and did not come back") {
+			if got := say(client.drain(t)); !strings.Contains(got, "disconnected and did not reconnect") {
 				t.Errorf("the client is told %q", got)
 			}
 		})
@@ -729,7 +729,7 @@ func TestASessionOfAnEarlierProcessIsGivenTimeToComeBack(t *testing.T) {
 	t.Run("not for ever", func(t *testing.T) {
 		with(t, sekisho.Session{Status: sekisho.SessionDisconnected}, func(w *world) {
 			<-time.After(time.Minute)
-			want(t, "end", w.endings(), "Terminated: The agent of mi-0123456789abcdef0 went away and did not come back within 15s.")
+			want(t, "end", w.endings(), "Terminated: The agent of mi-0123456789abcdef0 disconnected and did not reconnect within 15s.")
 		})
 	})
 }

@@ -29,8 +29,8 @@ type held struct {
 	acked bool // though an earlier one is not
 	again bool // was written to an earlier connection of the receiver
 
-	vouched bool      // the relay has acknowledged it
-	came    time.Time // before those that it follows
+	relayAcked bool      // the relay has acknowledged it
+	receivedAt time.Time // of a frame received out of order
 }
 
 // stream is one direction of a session: stream data on its way from one leg
@@ -42,62 +42,62 @@ type held struct {
 // acknowledged once is acknowledged by the relay ever after; and what the
 // receiver has not acknowledged is sent again when it comes back.
 type stream struct {
-	typ     string // the message type of this direction
-	started bool   // next is known
-	next    int64  // the number expected from the sender
-	ahead   map[int64]held
-	small   []held // empty: what queue begins with
-	queue   []held // unacknowledged, in order; queue[:sent] has been written to the present receiver
-	sent    int
-	bytes   int
-	acked   int64 // every number up to this one is acknowledged by the receiver
-	paused  bool
-	barred  bool // frames from number bar on do not leave yet
-	bar     int64
-	doubt   doubt
-	begun   bool // by an earlier process
+	typ      string // the message type of this direction
+	started  bool   // next is known
+	next     int64  // the number expected from the sender
+	ahead    map[int64]held
+	small    []held // empty: what queue begins with
+	queue    []held // unacknowledged, in order; queue[:sent] has been written to the present receiver
+	sent     int
+	bytes    int
+	acked    int64 // every number up to this one is acknowledged by the receiver
+	paused   bool
+	barred   bool // frames from number bar on do not leave yet
+	bar      int64
+	lostAcks lostAcks
+	begun    bool // by an earlier process
 	// acksRepeats says that the present receiver acknowledges repeated messages.
 	acksRepeats bool
 }
 
-// doubt is about acknowledgements that were lost, with an earlier process or an
+// lostAcks handles acknowledgements that were lost with an earlier process or an
 // earlier connection of the receiver. AWS's plugin does not repeat them, and the
-// agent sends nothing else again before it has them. So when a connected
-// receiver of that kind leaves unacknowledged what its sender repeats, the relay
-// vouches for it: it acknowledges it, and keeps it until the receiver
-// acknowledges anything later.
-type doubt struct {
-	open    bool      // an earlier process began the stream: every message is in doubt
-	since   time.Time // when the oldest message was repeated first; zero: not yet
-	vouches bool
+// agent repeats only its oldest unacknowledged message until it has them. So when a
+// connected receiver of that kind does not acknowledge a message that its sender
+// repeats, the relay acknowledges it in the receiver's place, and keeps it until the
+// receiver acknowledges a later one.
+type lostAcks struct {
+	possible     bool      // for every message, because an earlier process began the stream
+	since        time.Time // when the oldest message was first repeated; zero: not yet
+	ackOnReceipt bool      // the relay acknowledges new messages too
 }
 
-// doubtful is how long a message is repeated in vain before the relay vouches
-// for it.
-const doubtful = 500 * time.Millisecond
+// lostAckAfter is how long a message is repeated before the relay treats its
+// acknowledgement as lost.
+const lostAckAfter = 500 * time.Millisecond
 
-// vouch reports whether the relay acknowledges message i of the queue, which its
-// sender repeats now, in place of the receiver.
-func (s *stream) vouch(i int, now time.Time) bool {
-	h, d := &s.queue[i], &s.doubt
+// ackInPlace reports whether the relay acknowledges message i of the queue, which
+// its sender has just repeated, in place of the receiver.
+func (s *stream) ackInPlace(i int, now time.Time) bool {
+	h, l := &s.queue[i], &s.lostAcks
 	switch {
-	case h.vouched:
+	case h.relayAcked:
 		return true
-	case s.acksRepeats || !d.open && !h.again || i > 0 && !s.queue[i-1].vouched:
+	case s.acksRepeats || !l.possible && !h.again || i > 0 && !s.queue[i-1].relayAcked:
 		return false
-	case d.since.IsZero():
-		d.since = now
+	case l.since.IsZero():
+		l.since = now
 		return false
-	case now.Sub(d.since) < doubtful:
+	case now.Sub(l.since) < lostAckAfter:
 		return false
 	}
-	d.vouches = d.open
-	h.vouched = true
+	l.ackOnReceipt = l.possible
+	h.relayAcked = true
 	return true
 }
 
-// allRepeated reports whether everything that the receiver has yet to
-// acknowledge was written to an earlier connection of it, and to this one.
+// allRepeated reports whether everything that the receiver has not acknowledged was
+// written both to an earlier connection of it and to this one.
 func (s *stream) allRepeated() bool {
 	if s.acksRepeats || s.sent < len(s.queue) {
 		return false
@@ -115,12 +115,12 @@ func (s *stream) due() bool {
 	return s.sent < len(s.queue) && !(s.barred && s.queue[s.sent].seq >= s.bar)
 }
 
-// verdict is what becomes of a frame that came in.
+// verdict is what to do with a received frame.
 type verdict int
 
 const (
 	fresh     verdict = iota // in sequence, or completing one: accepted
-	repeated                 // known and still unacknowledged: pass it on once more
+	repeated                 // known and still unacknowledged: forward it again
 	confirmed                // acknowledged by the receiver: answer in its place
 	ignored                  // held already, or too much to hold
 )
@@ -129,8 +129,8 @@ const (
 // handed to tap before they can leave.
 func (s *stream) accept(m *mgs.Message, frame []byte, tap func(*mgs.Message) error) (verdict, error) {
 	if !s.started {
-		// After a restart the relay learns where the sender stands from the
-		// first frame: senders begin with their oldest.
+		// After a restart the relay learns the sender's position from the first
+		// frame: senders begin with their oldest.
 		s.started, s.next, s.acked = true, m.Seq, m.Seq-1
 	}
 	switch {
@@ -142,7 +142,7 @@ func (s *stream) accept(m *mgs.Message, frame []byte, tap func(*mgs.Message) err
 			return confirmed, nil
 		case i >= s.sent:
 			return ignored, nil // still waiting to be written
-		case s.vouch(i, time.Now()):
+		case s.ackInPlace(i, time.Now()):
 			return confirmed, nil
 		}
 		return repeated, nil
@@ -154,10 +154,10 @@ func (s *stream) accept(m *mgs.Message, frame []byte, tap func(*mgs.Message) err
 		}
 		h, repeats := s.ahead[m.Seq]
 		if !repeats {
-			s.ahead[m.Seq] = held{seq: m.Seq, id: m.ID, frame: frame, came: time.Now()}
+			s.ahead[m.Seq] = held{seq: m.Seq, id: m.ID, frame: frame, receivedAt: time.Now()}
 			s.bytes += len(frame)
 		}
-		if !s.begun || !repeats || time.Since(h.came) < doubtful {
+		if !s.begun || !repeats || time.Since(h.receivedAt) < lostAckAfter {
 			return ignored, nil
 		}
 		s.skip(m.Seq)
@@ -182,15 +182,15 @@ func (s *stream) accept(m *mgs.Message, frame []byte, tap func(*mgs.Message) err
 	}
 }
 
-// skip takes all before number seq for received. A sender repeats its oldest
-// message; those before, which an earlier process passed on, its receiver has
-// acknowledged.
+// skip treats all messages before number seq as received. A sender repeats its
+// oldest unacknowledged message, so the receiver has acknowledged those before it,
+// which an earlier process forwarded.
 func (s *stream) skip(seq int64) {
 	for _, h := range s.queue {
 		s.bytes -= len(h.frame)
 	}
 	s.queue, s.sent = nil, 0
-	s.bytes -= len(s.ahead[seq].frame) // it is about to be taken
+	s.bytes -= len(s.ahead[seq].frame) // the caller accepts it next
 	delete(s.ahead, seq)
 	s.next, s.acked = seq, seq-1
 }
@@ -199,28 +199,28 @@ func (s *stream) push(m *mgs.Message, h held, tap func(*mgs.Message) error) erro
 	if err := tap(m); err != nil {
 		return err
 	}
-	h.vouched = s.doubt.vouches
+	h.relayAcked = s.lostAcks.ackOnReceipt
 	s.queue = append(s.queue, h)
 	s.next++
 	return nil
 }
 
-// acknowledge takes an acknowledgement of number seq from the receiver. It
-// says nothing of the frames before: a receiver that is not ready yet, such as
-// AWS's agent while it connects to a port, refuses one in silence, keeps and
-// acknowledges the next, and waits for the first to be repeated. Only what an
-// earlier connection carried is taken for received as well, since an
-// acknowledgement may have been lost with it; missed is called for those.
+// acknowledge handles an acknowledgement of number seq from the receiver. It does
+// not cover earlier frames: a receiver that is not ready yet, such as AWS's agent
+// while it connects to a port, silently refuses one frame, keeps and acknowledges
+// the next, and waits for the first to be repeated. Only frames that an earlier
+// connection carried are treated as received too, because their acknowledgements may
+// have been lost with it. missed is called for those.
 func (s *stream) acknowledge(seq int64, missed func(held)) {
 	i := int(seq - s.next + int64(len(s.queue)))
 	if !s.started || seq >= s.next || seq <= s.acked || i >= s.sent {
 		return
 	}
-	doubted := s.doubt.open
-	s.doubt = doubt{}
+	possiblyLost := s.lostAcks.possible
+	s.lostAcks = lostAcks{}
 	s.queue[i].acked = true
 	for j := range s.queue[:i] {
-		if h := &s.queue[j]; (h.again || doubted) && !h.acked {
+		if h := &s.queue[j]; (h.again || possiblyLost) && !h.acked {
 			h.acked = true
 			missed(*h)
 		}
@@ -235,7 +235,7 @@ func (s *stream) acknowledge(seq int64, missed func(held)) {
 	s.queue = s.queue[n:]
 	s.sent -= n
 	if len(s.queue) == 0 {
-		// The backing array of a burst is let go, a small one used again.
+		// Release the backing array of a burst and reuse a small one.
 		if s.small == nil {
 			s.small = make([]held, 0, smallQueue)
 		}
@@ -245,16 +245,16 @@ func (s *stream) acknowledge(seq int64, missed func(held)) {
 
 // rewind makes everything unacknowledged unsent: a new receiver is attached.
 func (s *stream) rewind() {
-	s.doubt.since = time.Time{}
+	s.lostAcks.since = time.Time{}
 	for i := range s.queue[:s.sent] {
 		s.queue[i].again = true
 	}
 	s.sent = 0
 }
 
-// publication returns whether the sender is to pause (false) or to continue
-// (true), and whether to send it anything at all.
-func (s *stream) publication() (start, tell bool) {
+// publication returns whether the sender should resume (true) or pause (false), and
+// whether that has changed.
+func (s *stream) publication() (start, changed bool) {
 	switch {
 	case !s.paused && s.bytes > pauseBytes:
 		s.paused = true

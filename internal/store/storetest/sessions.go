@@ -19,7 +19,7 @@ func session(id string, minute int) *sekisho.Session {
 		DocumentName: "SSM-SessionManagerRunShell", Reason: "größer; ' --", Details: "so", StartedAt: at(minute), EndedAt: at(minute + 1),
 		SourceIP: "192.0.2.7", MaxDuration: 90*time.Minute + time.Nanosecond, IdleTimeout: 20 * time.Minute, Recording: sekisho.RecordingEncrypted,
 		DocumentVersion: "3", RunAsUser: "ops", OmitInput: true,
-		Logs: sekisho.SessionLogs{Bucket: "logs", Key: "nodes/alice.log", Group: "/sessions", Stream: "alice", Told: true, Problem: "größer"}, AgentProcess: "5d1c",
+		Logs: sekisho.SessionLogs{Bucket: "logs", Key: "nodes/alice.log", Group: "/sessions", Stream: "alice", Reported: true, Problem: "größer"}, AgentProcess: "5d1c",
 		Permission: &sekisho.SessionPermission{
 			Principal: sekisho.Principal{Type: sekisho.PrincipalUser, ARN: "arn:aws:iam::123456789012:user/alice", Tags: map[string]string{"k": "v"}},
 			Document:  "Doc", UserAgent: "aws-cli/2", ClientIP: "192.0.2.7",

@@ -81,6 +81,9 @@ type PrincipalSession struct {
 	// FederatedProvider is the ARN of the identity provider whose token the
 	// chain of credentials began with; empty when it began with a user.
 	FederatedProvider string
+	// FederatedPerson stands for the provider and the subject of that token. One
+	// person has one, whatever role session names they choose.
+	FederatedPerson string
 	// SourceUserID and SourceAccessKeyID name the long-term identity that the
 	// chain of credentials began with. What began with it ends with it.
 	SourceUserID      string

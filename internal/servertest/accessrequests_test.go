@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"sekisho/internal/iam/identity"
 	"sekisho/internal/server"
 	"sekisho/internal/servertest"
 	"sekisho/internal/wire/sigv4"
@@ -238,4 +239,62 @@ func TestAccessRequestsDoNotOverrideDeny(t *testing.T) {
 		{"Effect":"Deny","Action":"ssm:StartSession","Resource":"*"}]}`)
 	f.ok(eve, "ssm", "StartAccessRequest", f.target)
 	f.refused("AccessDeniedException", eve, "ssm", "StartSession", fields{"Target": f.node.ID})
+}
+
+// TestAccessRequestsOfFederatedPeople: role session names are the choice of who
+// signs in by an identity provider, so that another name is no other person.
+func TestAccessRequestsOfFederatedPeople(t *testing.T) {
+	t.Parallel()
+	f := newAccessFixture(t, fields{"Name": "prod", "Approvals": 1, "DurationSeconds": 1800})
+	ctx := t.Context()
+	provider, err := f.Directory.CreateOIDCProvider(ctx, "https://idp.example.com", []string{"client"}, nil, nil)
+	must(t, err)
+	role, err := f.Directory.CreateRole(ctx, identity.NewRole{Name: "people", Trust: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow",
+		"Principal":{"Federated":"` + provider.ARN + `"},"Action":"sts:AssumeRoleWithWebIdentity"}]}`})
+	must(t, err)
+	must(t, f.Directory.PutInline(ctx, identity.KindRole, "people", "inline",
+		servertest.Allow("*", append([]string{"sekisho:ApproveAccessRequest"}, accessActions...)...)))
+	as := func(subject, name string) sigv4.Credentials {
+		t.Helper()
+		c, _, err := f.Directory.AssumeRoleWithWebIdentity(ctx, &identity.WebIdentity{Provider: provider, Subject: subject}, role,
+			identity.SessionRequest{Name: name})
+		must(t, err)
+		return sigv4.Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken}
+	}
+	var out struct{ AccessRequestID string }
+	f.ok(as("gina-1", "gina"), "ssm", "StartAccessRequest", f.target).Decode(t, &out)
+	approve := fields{"AccessRequestId": out.AccessRequestID, "Reason": "fine"}
+	f.refused("AccessDeniedException", as("gina-1", "somebody-else"), "sekisho", "ApproveAccessRequest", approve)
+	f.ok(as("hugo-1", "gina"), "sekisho", "ApproveAccessRequest", approve)
+	f.refused("AccessDeniedException", as("hugo-1", "gina"), "ssm", "StartSession", fields{"Target": f.node.ID})
+	f.Session(as("gina-1", "gina-again"), f.node).Check(t)
+}
+
+// TestAccessRequestsOfLimitedCredentials: credentials that are limited by session
+// policies do not get the access of who issued them.
+func TestAccessRequestsOfLimitedCredentials(t *testing.T) {
+	t.Parallel()
+	f := newAccessFixture(t, fields{"Name": "auto", "Approvals": 0, "DurationSeconds": 1800})
+	ctx := t.Context()
+	f.request(f.target)
+	_, ann, err := f.Directory.Credential(ctx, f.ann.AccessKeyID, "")
+	must(t, err)
+	role, err := f.Directory.CreateRole(ctx, identity.NewRole{Name: "work", Trust: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow",
+		"Principal":{"AWS":"` + ann.ARN + `"},"Action":"sts:AssumeRole"}]}`})
+	must(t, err)
+	credentials := func(c identity.TemporaryCredentials, _ any, err error) sigv4.Credentials {
+		t.Helper()
+		must(t, err)
+		return sigv4.Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken}
+	}
+	narrow := []string{servertest.Allow("*", "s3:GetObject")}
+	start := fields{"Target": f.node.ID}
+	for _, limited := range []sigv4.Credentials{
+		credentials(f.Directory.AssumeRole(ctx, ann, role, identity.SessionRequest{Name: "job", Policies: narrow})),
+		credentials(f.Directory.FederationToken(ctx, ann, identity.SessionRequest{Name: "partner", Policies: narrow})),
+		credentials(f.Directory.FederationToken(ctx, ann, identity.SessionRequest{Name: "partner"})),
+	} {
+		f.refused("AccessDeniedException", limited, "ssm", "StartSession", start)
+	}
+	f.Session(credentials(f.Directory.AssumeRole(ctx, ann, role, identity.SessionRequest{Name: "job"})), f.node).Check(t)
 }

@@ -167,7 +167,7 @@ func (d *door) getAccessToken(ctx context.Context, c *api.Call, in *accessTokenR
 // granted returns the approved access request that lets the caller start a
 // session on a node, or nil.
 func (d *door) granted(ctx context.Context, c *api.Call, node *sekisho.Node) (*access.Request, error) {
-	if node == nil || d.Access == nil {
+	if node == nil || d.Access == nil || !access.Usable(c.Principal) {
 		return nil, nil
 	}
 	return d.Access.Granted(ctx, access.CallerOf(c.Principal), node.ID)

@@ -56,6 +56,7 @@ type claims struct {
 	SourceUser     string            `json:"su,omitempty"`
 	SourceKey      string            `json:"sk,omitempty"`
 	Provider       string            `json:"fp,omitempty"` // ARN of the identity provider
+	Person         string            `json:"fs,omitempty"` // see PrincipalSession.FederatedPerson
 	SignedIn       string            `json:"l,omitempty"`  // the lease term of what was shown to the console
 	Console        bool              `json:"c,omitempty"`  // a sign-in itself, not credentials that came of it
 	Node           sekisho.NodeID    `json:"d,omitempty"`
@@ -185,7 +186,7 @@ func (d *Directory) claimed(s *state, c *claims) (*sekisho.Principal, error) {
 	}
 	p.Session = &sekisho.PrincipalSession{
 		Expires: time.Unix(c.Expires, 0).UTC(), Policies: c.Policies, PolicyARNs: c.PolicyARNs,
-		TransitiveTags: c.Transitive, SourceIdentity: c.SourceIdentity, FederatedProvider: c.Provider,
+		TransitiveTags: c.Transitive, SourceIdentity: c.SourceIdentity, FederatedProvider: c.Provider, FederatedPerson: c.Person,
 		SourceUserID: c.SourceUser, SourceAccessKeyID: c.SourceKey,
 	}
 	return &p, nil
@@ -301,7 +302,7 @@ func (d *Directory) AssumeRole(ctx context.Context, caller *sekisho.Principal, r
 		SignedIn: signedIn(caller.Lease),
 	}
 	if caller.Session != nil {
-		c.Provider = caller.Session.FederatedProvider
+		c.Provider, c.Person = caller.Session.FederatedProvider, caller.Session.FederatedPerson
 	}
 	// A second factor does not pass on to a role session, as in AWS:
 	// aws:MultiFactorAuthPresent there is about this call.

@@ -2,6 +2,8 @@ package identity
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"net/url"
 	"slices"
 	"strings"
@@ -159,6 +161,13 @@ type WebIdentity struct {
 	TransitiveTags []string
 }
 
+// person identifies who by a hash, since subjects have no maximum length and
+// session tokens do.
+func (who *WebIdentity) person() string {
+	sum := sha256.Sum256([]byte(who.Provider.ARN + "\x00" + who.Subject))
+	return "web:" + hex.EncodeToString(sum[:])
+}
+
 // TrustOf returns the compiled trust policy of a role alone, for callers who
 // have no policies of their own.
 func (d *Directory) TrustOf(ctx context.Context, role *Role) (*policy.Set, error) {
@@ -207,6 +216,6 @@ func (d *Directory) webClaims(ctx context.Context, who *WebIdentity, role *Role,
 	return claims{
 		Kind: claimRole, ID: role.ID, Name: r.Name, Policies: r.Policies, PolicyARNs: r.PolicyARNs,
 		Tags: tags, Transitive: who.TransitiveTags, SourceIdentity: who.SourceIdentity,
-		Provider: who.Provider.ARN, SignedIn: term(termWeb, who.Provider.ARN),
+		Provider: who.Provider.ARN, Person: who.person(), SignedIn: term(termWeb, who.Provider.ARN),
 	}, r.Duration, nil
 }

@@ -6,6 +6,7 @@
 package access
 
 import (
+	"cmp"
 	"context"
 	"regexp"
 	"slices"
@@ -85,8 +86,8 @@ func (r *Rule) covers(n *sekisho.Node, requester string) bool {
 }
 
 // Caller is who makes a call. UserID is the unique ID of the long-term identity
-// that the credentials began with, so that nobody approves an own request by
-// way of a role.
+// or of the identity provider's subject that the credentials began with, so that
+// nobody approves an own request by way of a role or another role session name.
 type Caller struct {
 	ARN, UserID string
 }
@@ -94,10 +95,18 @@ type Caller struct {
 // CallerOf returns the caller p.
 func CallerOf(p *sekisho.Principal) Caller {
 	c := Caller{ARN: p.ARN, UserID: p.UserID}
-	if p.Session != nil && p.Session.SourceUserID != "" {
-		c.UserID = p.Session.SourceUserID
+	if s := p.Session; s != nil {
+		c.UserID = cmp.Or(s.SourceUserID, s.FederatedPerson, p.UserID)
 	}
 	return c
+}
+
+// Usable reports whether access requests can give p access. Whoever limits
+// credentials by session policies, and so those of every federated user, does
+// not hand out access that is approved for themselves.
+func Usable(p *sekisho.Principal) bool {
+	limited := p.Session != nil && len(p.Session.Policies)+len(p.Session.PolicyARNs) > 0
+	return !limited && p.Type != sekisho.PrincipalFederatedUser
 }
 
 // Query selects requests. Zero fields select everything.

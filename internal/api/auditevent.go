@@ -56,12 +56,23 @@ func (c *Call) event(readOnly bool, e *awsproto.Error) audit.Event {
 		SourceIP: c.SourceIP.String(), UserAgent: clipTo(c.UserAgent, maxUserAgent), RequestID: c.RequestID,
 		UserIdentity: audit.IdentityOf(c.Principal), RequestParameters: c.params, ResponseElements: c.response,
 		Resources: slices.CompactFunc(c.resources, func(a, b audit.Resource) bool { return a == b }),
-		ReadOnly:  readOnly, Reason: strings.Join(c.reasons, "; "), Additional: calledFor(c.calledFor),
+		ReadOnly:  readOnly, Reason: joinReasons(c.reasons), Additional: calledFor(c.calledFor),
 	}
 	if e != nil {
 		ev.ErrorCode, ev.ErrorMessage = e.Code, e.Message
 	}
 	return ev
+}
+
+// joinReasons joins the reasons of several decisions, each reason once.
+func joinReasons(reasons []string) string {
+	var unique []string
+	for _, reason := range reasons {
+		if !slices.Contains(unique, reason) {
+			unique = append(unique, reason)
+		}
+	}
+	return strings.Join(unique, "; ")
 }
 
 // observe reports how c ended; e is its error or nil.

@@ -211,7 +211,7 @@ func TestWhy(t *testing.T) {
 			// Events are listed by time, and the clock of this test jumps back and forth.
 			recorded := slices.ContainsFunc(s.Events("StartSession"), func(e servertest.Event) bool {
 				return strings.HasPrefix(e.ErrorCode, "AccessDenied") && e.EventTime.Equal(c.at) && e.SourceIPAddress == c.ip &&
-					e.UserIdentity.UserName == c.user && strings.Contains(e.Reason(), c.want)
+					e.UserIdentity.UserName == c.user && strings.Count(e.Reason(), c.want) == 1
 			})
 			if !recorded {
 				t.Errorf("%s: the audit trail has no denial of %s from %s at %s because of %q", name, c.user, c.ip, c.at, c.want)

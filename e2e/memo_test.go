@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -268,8 +269,16 @@ func TestFiveProbes(t *testing.T) {
 		if why.Code != 3 || !strings.HasPrefix(why.Stdout, "no: ") || !strings.Contains(why.Stdout, c.because) {
 			t.Errorf("%s: why ended with %d: %s%s; want %q", name, why.Code, why.Stdout, why.Stderr, c.because)
 		}
-		trail := a.run("", `aws cloudtrail lookup-events --lookup-attributes AttributeKey=EventName,AttributeValue=StartSession --max-results 1 --query 'Events[0].CloudTrailEvent' --output text`)
-		if !strings.Contains(trail, c.because) || !strings.Contains(trail, `"sourceIPAddress":"`+c.ip+`"`) {
+		trail := a.run("", `aws cloudtrail lookup-events --lookup-attributes AttributeKey=EventName,AttributeValue=StartSession --query 'Events[].CloudTrailEvent' --output json`)
+		var events []string
+		if err := json.Unmarshal([]byte(trail), &events); err != nil {
+			t.Fatal(err)
+		}
+		// The cases run in any order, and events have the time of the policy clock.
+		if !slices.ContainsFunc(events, func(event string) bool {
+			return strings.Contains(event, c.because) && strings.Contains(event, `"eventTime":"`+c.when+`"`) &&
+				strings.Contains(event, `"sourceIPAddress":"`+c.ip+`"`) && strings.Contains(event, `:user/`+c.user+`"`)
+		}) {
 			t.Errorf("%s: the trail says %s", name, trail)
 		}
 	}

@@ -160,7 +160,7 @@ func TestQuickSetup(t *testing.T) {
 		return err
 	})
 	var node string
-	listed := regexp.MustCompile(`(i-[0-9a-f]{17}) +fresh +`)
+	listed := regexp.MustCompile(`(i-[0-9a-f]{17}) +fresh1 +`)
 	harness.Eventually(t, awhile, func() error {
 		out := harness.Do(t, s.Shell(t.Context(), nil, `sekisho nodes`)).Stdout
 		if found := listed.FindStringSubmatch(out); found != nil {
@@ -200,7 +200,7 @@ func TestQuickSetup(t *testing.T) {
 	// It is still listed, and said to be gone.
 	harness.Eventually(t, awhile, func() error {
 		out := harness.Do(t, s.Shell(t.Context(), nil, `sekisho nodes`)).Stdout
-		if !strings.Contains(out, node) || regexp.MustCompile(node+` +fresh +Connected`).MatchString(out) {
+		if !strings.Contains(out, node) || regexp.MustCompile(node+` +fresh1 +Connected`).MatchString(out) {
 			return fmt.Errorf("listed are\n%s", out)
 		}
 		return nil

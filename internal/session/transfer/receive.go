@@ -38,9 +38,16 @@ type receiver struct {
 	mark  string // below root: marks the folder top as incomplete; may be empty
 	fresh bool   // everything below top was made by this copy, which may be a resumed one
 	dirs  []entry
+
+	above    *os.Root          // the folder of the last file, once it was checked
+	aboveDir string            // its name below root
+	unsynced map[uint64]string // a folder with unsynced files on each file system
 }
 
 func (r *receiver) close() {
+	if r.above != nil {
+		_ = r.above.Close()
+	}
 	if r.root != nil {
 		_ = r.root.Close() // nothing was written through it
 	}
@@ -78,6 +85,14 @@ func (r *receiver) all() error {
 			if err := r.entry(h, e); err != nil {
 				return err
 			}
+		case kindFiles:
+			var all []entry
+			if err := decode(body, &all); err != nil {
+				return err
+			}
+			if err := r.batch(h, all); err != nil {
+				return err
+			}
 		case kindNote:
 			var m message
 			if err := decode(body, &m); err != nil {
@@ -85,17 +100,23 @@ func (r *receiver) all() error {
 			}
 			r.o.note(m.Text)
 		case kindDone:
+			if err := r.sync(); err != nil {
+				return err
+			}
 			// Last: each file written to a folder changes the folder's time, and
 			// its mode may forbid writing.
 			for _, d := range slices.Backward(r.dirs) {
-				if err := r.attributes(d.Path, d); err != nil {
+				if err := attributes(r.root, d.Path, d); err != nil {
 					return err
 				}
 			}
 			if err := r.unmark(); err != nil {
 				return err
 			}
-			return r.raw(kindDone, nil)
+			if err := r.raw(kindDone, nil); err != nil {
+				return err
+			}
+			return r.flush()
 		default:
 			return unexpected(k)
 		}
@@ -199,14 +220,13 @@ func (r *receiver) unmark() error {
 	return nil
 }
 
-// entry receives one folder or file.
+// entry receives one folder, or a file that comes alone.
 func (r *receiver) entry(h hello, e entry) error {
-	if e.Size < 0 || e.Path == "" && e.Dir != h.Dir || e.Path != "" && (!h.Dir || !fs.ValidPath(e.Path) || e.Path == "." || strings.ContainsRune(e.Path, 0) || !validHere(e.Path)) {
-		return fmt.Errorf("the other side broke the protocol: entry %q", clip(e.Path))
+	if err := r.check(h, &e); err != nil {
+		return err
 	}
-	e.Path = path.Join(r.top, e.Path)
-	if !filepath.IsLocal(filepath.FromSlash(e.Path)) {
-		return fmt.Errorf("the other side broke the protocol: entry %q", clip(e.Path))
+	if !e.Dir {
+		return r.alone(e)
 	}
 	if err := r.noLinkAbove(e.Path); err != nil {
 		return err
@@ -214,13 +234,6 @@ func (r *receiver) entry(h hello, e entry) error {
 	st, err := r.root.Lstat(e.Path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
-	}
-	if !e.Dir {
-		if err == nil && st.IsDir() {
-			return fmt.Errorf("cannot copy a file to %s: it is a folder", r.shown(e.Path))
-		}
-		e.Mode = r.mode(e, st)
-		return r.file(e)
 	}
 	e.Mode = r.mode(e, st)
 	switch {
@@ -233,6 +246,40 @@ func (r *receiver) entry(h hello, e entry) error {
 	}
 	r.dirs = append(r.dirs, e)
 	return nil
+}
+
+// check refuses an entry that would be written outside the copy, and makes its
+// path relative to root.
+func (r *receiver) check(h hello, e *entry) error {
+	if e.Size < 0 || e.Path == "" && e.Dir != h.Dir || e.Path != "" && (!h.Dir || !fs.ValidPath(e.Path) || e.Path == "." || strings.ContainsRune(e.Path, 0) || !validHere(e.Path)) {
+		return fmt.Errorf("the other side broke the protocol: entry %q", clip(e.Path))
+	}
+	name := path.Join(r.top, e.Path)
+	if !filepath.IsLocal(filepath.FromSlash(name)) {
+		return fmt.Errorf("the other side broke the protocol: entry %q", clip(e.Path))
+	}
+	e.Path = name
+	return nil
+}
+
+// folder opens the folder of a file.
+func (r *receiver) folder(name string) (*os.Root, error) {
+	dir := path.Dir(name)
+	if r.above != nil && dir == r.aboveDir {
+		return r.above, nil
+	}
+	if err := r.noLinkAbove(name); err != nil {
+		return nil, err
+	}
+	root, err := r.root.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	if r.above != nil {
+		_ = r.above.Close()
+	}
+	r.above, r.aboveDir = root, dir
+	return root, nil
 }
 
 // mode returns the permissions of a file or folder. What existed before the copy
@@ -272,86 +319,237 @@ func partName(name string) string {
 	return dir + "." + base + ".sekisho-part"
 }
 
-func (r *receiver) file(e entry) error {
-	part, sum, have, err := r.begun(e)
+// incoming is a file about to be received. The names are those in its folder.
+type incoming struct {
+	e          entry
+	name, part string
+	replaces   bool      // a file of this name exists
+	begun      bool      // an incomplete file exists
+	complete   bool      // the existing file is what is offered
+	have       int64     // bytes offered
+	sum        hash.Hash // of these bytes; nil for none
+}
+
+func (f *incoming) offer() offer {
+	if f.have == 0 {
+		return offer{}
+	}
+	return offer{Offset: f.have, SHA256: hex.EncodeToString(f.sum.Sum(nil))}
+}
+
+// alone receives a file that does not come in a batch.
+func (r *receiver) alone(e entry) error {
+	f, err := r.look(e)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = part.Close() }() // closed twice on success, which is harmless
-	partPath := partName(e.Path)
-	complete := false // an existing complete file is offered
-	if have == 0 {
-		var there hash.Hash
-		if there, err = r.present(e); err != nil {
+	o := f.offer()
+	o.Batch = maxBatch
+	if err := r.send(kindOffer, o); err != nil {
+		return err
+	}
+	i, err := r.file(f, true)
+	if err != nil {
+		return err
+	}
+	r.o.copied(i)
+	return r.raw(kindAccepted, nil)
+}
+
+// batch receives small files.
+func (r *receiver) batch(h hello, all []entry) error {
+	if len(all) == 0 || len(all) > maxBatch {
+		return fmt.Errorf("the other side broke the protocol: batch of %d files", len(all))
+	}
+	files, offers := make([]*incoming, len(all)), make([]offer, len(all))
+	for i, e := range all {
+		err := r.check(h, &e)
+		if err == nil && (e.Dir || e.Size > maxSmall) {
+			err = fmt.Errorf("the other side broke the protocol: %q does not belong in a batch", clip(e.Path))
+		}
+		if err != nil {
 			return err
+		}
+		if files[i], err = r.look(e); err != nil {
+			return err
+		}
+		offers[i] = files[i].offer()
+	}
+	if err := r.send(kindOffers, offers); err != nil {
+		return err
+	}
+	for _, f := range files {
+		i, err := r.file(f, false)
+		if err != nil {
+			return err
+		}
+		r.o.copied(i)
+	}
+	return r.raw(kindAccepted, nil)
+}
+
+// look finds out what there is of a file.
+func (r *receiver) look(e entry) (*incoming, error) {
+	folder, err := r.folder(e.Path)
+	if err != nil {
+		return nil, err
+	}
+	f := &incoming{name: path.Base(e.Path)}
+	f.part = partName(f.name)
+	st, err := folder.Lstat(f.name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if f.replaces = err == nil; f.replaces && st.IsDir() {
+		return nil, fmt.Errorf("cannot copy a file to %s: it is a folder", r.shown(e.Path))
+	}
+	e.Mode = r.mode(e, st)
+	f.e = e
+	part, err := r.resumable(folder, f)
+	if err != nil {
+		return nil, err
+	}
+	if f.begun = part != nil; f.begun {
+		f.sum = sha256.New()
+		f.have, err = io.Copy(f.sum, part)
+		if err := errors.Join(err, part.Close()); err != nil {
+			return nil, err
+		}
+	}
+	if f.have == 0 && f.replaces {
+		there, err := present(folder, f)
+		if err != nil {
+			return nil, err
 		}
 		if there != nil {
-			sum, have, complete = there, e.Size, true
+			f.sum, f.have, f.complete = there, e.Size, true
 		}
 	}
-	if err := r.send(kindOffer, offer{have, hex.EncodeToString(sum.Sum(nil))}); err != nil {
-		return err
-	}
-	k, body, err := r.next()
+	return f, nil
+}
+
+// file receives the content of a file that was offered, and moves it into place.
+// Unless sync is set, a new file is synced by [receiver.sync].
+func (r *receiver) file(f *incoming, sync bool) (Item, error) {
+	body, err := r.want(kindBegin)
 	if err != nil {
-		return err
+		return Item{}, err
 	}
 	var b begin
-	if k != kindBegin {
-		return unexpected(k)
-	}
 	if err := decode(body, &b); err != nil {
-		return err
+		return Item{}, err
 	}
-	switch b.Offset {
-	case have:
-	case 0:
-		sum, complete = sha256.New(), false
-		if err := part.Truncate(0); err != nil {
-			return err
+	switch {
+	case b.Offset == 0:
+		f.sum, f.have, f.complete = sha256.New(), 0, false
+	case b.Offset != f.have:
+		return Item{}, fmt.Errorf("the other side broke the protocol: it starts at offset %d", b.Offset)
+	}
+	folder, err := r.folder(f.e.Path)
+	if err != nil {
+		return Item{}, err
+	}
+	shown := r.shown(f.e.Path)
+	if f.complete {
+		r.o.progress(shown, f.have, f.e.Size)
+		digest, err := r.data(io.Discard, f.sum, shown, f.have, f.e.Size)
+		if err == nil && f.begun {
+			err = folder.Remove(f.part)
 		}
-	default:
-		return fmt.Errorf("the other side broke the protocol: it starts at offset %d", b.Offset)
+		if err == nil {
+			err = attributes(folder, f.name, f.e)
+		}
+		return Item{shown, f.e.Size, digest, f.have}, err
 	}
-	at := b.Offset
-	if _, err := part.Seek(at, io.SeekStart); err != nil {
-		return err
+	part, err := r.open(folder, f)
+	if err != nil {
+		return Item{}, err
 	}
-	shown := r.shown(e.Path)
-	r.o.progress(shown, at, e.Size)
-	digest, err := r.data(part, sum, shown, at, e.Size)
+	defer func() { _ = part.Close() }() // closed twice on success, which is harmless
+	r.o.progress(shown, f.have, f.e.Size)
+	digest, err := r.data(part, f.sum, shown, f.have, f.e.Size)
 	if err != nil {
 		if errors.Is(err, errDigest) {
-			err = errors.Join(err, r.root.Remove(partPath)) // resuming cannot help
+			err = errors.Join(err, folder.Remove(f.part)) // resuming cannot help
 		}
+		return Item{}, err
+	}
+	switch {
+	case sync || f.replaces || !canSyncLater:
+		err = part.Sync()
+	default:
+		err = r.syncLater(part, path.Dir(f.e.Path))
+	}
+	if err := errors.Join(err, part.Close()); err != nil {
+		return Item{}, err
+	}
+	if err := folder.Rename(f.part, f.name); err != nil {
+		return Item{}, err
+	}
+	return Item{shown, f.e.Size, digest, f.have}, attributes(folder, f.name, f.e)
+}
+
+// open opens the incomplete file to continue at the offset that was agreed on.
+func (r *receiver) open(folder *os.Root, f *incoming) (*os.File, error) {
+	if f.begun {
+		part, err := r.resumable(folder, f)
+		if err != nil {
+			return nil, err
+		}
+		if part != nil {
+			st, err := part.Stat()
+			if err == nil && st.Size() < f.have {
+				err = fmt.Errorf("%s became shorter during the copy", r.shown(f.e.Path))
+			}
+			if err == nil {
+				err = part.Truncate(f.have)
+			}
+			if err == nil {
+				_, err = part.Seek(f.have, io.SeekStart)
+			}
+			if err != nil {
+				return nil, errors.Join(err, part.Close())
+			}
+			return part, nil
+		}
+		if f.have > 0 {
+			return nil, fmt.Errorf("%s changed during the copy", r.shown(f.e.Path))
+		}
+	}
+	return folder.OpenFile(f.part, os.O_RDWR|os.O_CREATE|os.O_EXCL|careful, 0o600)
+}
+
+// syncLater notes the file system of a file for [receiver.sync].
+func (r *receiver) syncLater(f *os.File, dir string) error {
+	st, err := f.Stat()
+	if err != nil {
 		return err
 	}
-	if complete && e.Size > 0 {
-		if err := r.root.Remove(partPath); err != nil {
+	if r.unsynced == nil {
+		r.unsynced = map[uint64]string{}
+	}
+	r.unsynced[device(st)] = dir
+	return nil
+}
+
+// sync writes the files of batches to the disk.
+func (r *receiver) sync() error {
+	for _, name := range r.unsynced {
+		dir, err := r.root.Open(name)
+		if err != nil {
 			return err
 		}
-	} else {
-		if err := part.Sync(); err != nil {
-			return err
-		}
-		if err := r.root.Rename(partPath, e.Path); err != nil {
-			return err
+		if err := errors.Join(syncFileSystem(dir), dir.Close()); err != nil {
+			return fmt.Errorf("sync %s: %w", r.shown(name), err)
 		}
 	}
-	if err := part.Close(); err != nil {
-		return err
-	}
-	if err := r.attributes(e.Path, e); err != nil {
-		return err
-	}
-	r.o.copied(Item{shown, e.Size, digest, b.Offset})
-	return r.raw(kindAccepted, nil)
+	return nil
 }
 
 var errDigest = errors.New("what arrived is not what was sent: the digests differ")
 
 // data receives a file's bytes up to its digest.
-func (r *receiver) data(to *os.File, sum hash.Hash, shown string, at, size int64) (string, error) {
+func (r *receiver) data(to io.Writer, sum hash.Hash, shown string, at, size int64) (string, error) {
 	for {
 		k, body, err := r.next()
 		if err != nil {
@@ -384,35 +582,26 @@ func (r *receiver) data(to *os.File, sum hash.Hash, shown string, at, size int64
 	}
 }
 
-// begun opens the partial copy of an interrupted file, or a new file, and returns
-// its digest and length.
-func (r *receiver) begun(e entry) (*os.File, hash.Hash, int64, error) {
-	name := partName(e.Path)
-	f, err := r.root.OpenFile(name, os.O_RDWR|careful, 0)
+// resumable opens the incomplete file left by an interrupted copy. It returns nil
+// if there is none, and removes one that cannot be used.
+func (r *receiver) resumable(folder *os.Root, f *incoming) (*os.File, error) {
+	part, err := folder.OpenFile(f.part, os.O_RDWR|careful, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
 	if err == nil {
-		sum := sha256.New()
-		n, err := int64(0), r.ours(f, e.Size)
-		if err == nil {
-			n, err = io.Copy(sum, f)
+		if ours(part, f.e.Size) == nil {
+			return part, nil
 		}
-		if err == nil {
-			return f, sum, n, nil
-		}
-		if err := f.Close(); err != nil {
-			return nil, nil, 0, err
+		if err := part.Close(); err != nil {
+			return nil, err
 		}
 	}
-	if !errors.Is(err, fs.ErrNotExist) { // not usable
-		if err := r.root.Remove(name); err != nil {
-			return nil, nil, 0, err
-		}
-	}
-	f, err = r.root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL|careful, 0o600)
-	return f, sha256.New(), 0, err
+	return nil, folder.Remove(f.part)
 }
 
 // ours refuses a partial file that another user may have created or can change.
-func (r *receiver) ours(f *os.File, maxSize int64) error {
+func ours(f *os.File, maxSize int64) error {
 	st, err := f.Stat()
 	if err != nil {
 		return err
@@ -425,17 +614,17 @@ func (r *receiver) ours(f *os.File, maxSize int64) error {
 
 // present returns the digest of the existing file, or nil if there is none of the
 // same length.
-func (r *receiver) present(e entry) (hash.Hash, error) {
-	if e.Size == 0 {
+func present(folder *os.Root, in *incoming) (hash.Hash, error) {
+	if in.e.Size == 0 {
 		return nil, nil
 	}
-	f, err := r.root.OpenFile(e.Path, os.O_RDONLY|careful, 0)
+	f, err := folder.OpenFile(in.name, os.O_RDONLY|careful, 0)
 	if err != nil {
 		return nil, nil // replacing the file reports the error, if there is one
 	}
 	defer func() { _ = f.Close() }()
 	st, err := f.Stat()
-	if err != nil || !st.Mode().IsRegular() || st.Size() != e.Size {
+	if err != nil || !st.Mode().IsRegular() || st.Size() != in.e.Size {
 		return nil, err
 	}
 	sum := sha256.New()
@@ -446,10 +635,10 @@ func (r *receiver) present(e entry) (hash.Hash, error) {
 }
 
 // attributes sets the mode and time of a file or folder.
-func (r *receiver) attributes(name string, e entry) error {
-	if err := r.root.Chmod(name, fs.FileMode(e.Mode)); err != nil {
+func attributes(in *os.Root, name string, e entry) error {
+	if err := in.Chmod(name, fs.FileMode(e.Mode)); err != nil {
 		return err
 	}
 	t := time.Unix(0, e.MTime)
-	return r.root.Chtimes(name, t, t)
+	return in.Chtimes(name, t, t)
 }

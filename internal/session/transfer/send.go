@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
@@ -11,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // Send sends the file or folder at path to a [Receive] at the other end of
@@ -18,7 +20,7 @@ import (
 func Send(conn io.ReadWriter, path string, o Options) error {
 	s := &sender{wire: newWire(conn), path: path, o: o}
 	if err := s.all(); err != nil {
-		return s.fail(err)
+		return s.fail(s.peerError(err))
 	}
 	return nil
 }
@@ -28,6 +30,16 @@ type sender struct {
 	path string
 	o    Options
 	buf  [maxBody]byte
+
+	takes   int // the most files of a batch that the receiver takes
+	waiting []waiting
+	bodies  []byte // the waiting entries as a JSON list without its brackets
+}
+
+// waiting is a file that will go in the next batch.
+type waiting struct {
+	name, shown string
+	size        int64
 }
 
 func (s *sender) all() error {
@@ -56,10 +68,7 @@ func (s *sender) all() error {
 	if err := s.raw(kindDone, nil); err != nil {
 		return err
 	}
-	k, _, err := s.next()
-	if err == nil && k != kindDone {
-		err = unexpected(k)
-	}
+	_, err = s.want(kindDone)
 	return err
 }
 
@@ -78,7 +87,7 @@ func (s *sender) folder() error {
 		return err
 	}
 	defer func() { _ = root.Close() }()
-	return fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+	err = fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -98,6 +107,15 @@ func (s *sender) folder() error {
 			s.o.note(text)
 			return s.send(kindNote, message{clip(text)})
 		}
+		if s.takes > 0 {
+			st, err := d.Info()
+			if err != nil {
+				return err
+			}
+			if st.Mode().IsRegular() && st.Size() <= maxSmall {
+				return s.enqueue(root, entryOf(name, st), shown)
+			}
+		}
 		f, err := root.OpenFile(name, os.O_RDONLY|careful, 0)
 		if err != nil {
 			return err
@@ -105,8 +123,92 @@ func (s *sender) folder() error {
 		defer func() { _ = f.Close() }()
 		return s.file(name, shown, f)
 	})
+	if err != nil {
+		return err
+	}
+	return s.batch(root)
 }
 
+func entryOf(name string, st fs.FileInfo) entry {
+	return entry{Path: name, Mode: uint32(st.Mode().Perm()), MTime: nanos(st.ModTime()), Size: st.Size()}
+}
+
+// enqueue adds a file to the next batch.
+func (s *sender) enqueue(root *os.Root, e entry, shown string) error {
+	body, err := json.Marshal(e)
+	if err != nil {
+		return err
+	}
+	const brackets, comma = 2, 1
+	if len(s.waiting) == s.takes || len(s.bodies)+comma+len(body)+brackets > maxBody {
+		if err := s.batch(root); err != nil {
+			return err
+		}
+	}
+	if len(s.waiting) > 0 {
+		s.bodies = append(s.bodies, ',')
+	}
+	s.bodies = append(s.bodies, body...)
+	s.waiting = append(s.waiting, waiting{e.Path, shown, e.Size})
+	return nil
+}
+
+// batch sends the waiting files.
+func (s *sender) batch(root *os.Root) error {
+	if len(s.waiting) == 0 {
+		return nil
+	}
+	if len(s.bodies)+2 > maxBody {
+		return fmt.Errorf("cannot copy: a path is too long (%d bytes)", len(s.bodies))
+	}
+	if err := s.raw(kindFiles, slices.Concat([]byte{'['}, s.bodies, []byte{']'})); err != nil {
+		return err
+	}
+	body, err := s.want(kindOffers)
+	if err != nil {
+		return err
+	}
+	var have []offer
+	if err := decode(body, &have); err != nil {
+		return err
+	}
+	if len(have) != len(s.waiting) {
+		return fmt.Errorf("the other side broke the protocol: %d offers for %d files", len(have), len(s.waiting))
+	}
+	items := make([]Item, len(s.waiting))
+	for i, w := range s.waiting {
+		if items[i], err = s.small(root, w, have[i]); err != nil {
+			return err
+		}
+	}
+	if _, err := s.want(kindAccepted); err != nil {
+		return err
+	}
+	for _, i := range items {
+		s.o.copied(i)
+	}
+	s.waiting, s.bodies = s.waiting[:0], s.bodies[:0]
+	return nil
+}
+
+// small sends the content of a file of a batch.
+func (s *sender) small(root *os.Root, w waiting, have offer) (Item, error) {
+	f, err := root.OpenFile(w.name, os.O_RDONLY|careful, 0)
+	if err != nil {
+		return Item{}, err
+	}
+	defer func() { _ = f.Close() }()
+	st, err := f.Stat()
+	if err != nil {
+		return Item{}, err
+	}
+	if !st.Mode().IsRegular() {
+		return Item{}, fmt.Errorf("%s is no longer a regular file", w.shown)
+	}
+	return s.content(f, w.shown, w.size, have)
+}
+
+// file sends a file alone.
 func (s *sender) file(name, shown string, f *os.File) error {
 	st, err := f.Stat()
 	if err != nil {
@@ -115,27 +217,38 @@ func (s *sender) file(name, shown string, f *os.File) error {
 	if !st.Mode().IsRegular() {
 		return fmt.Errorf("%s is no longer a regular file", shown)
 	}
-	size := st.Size()
-	if err := s.send(kindEntry, entry{Path: name, Mode: uint32(st.Mode().Perm()), MTime: nanos(st.ModTime()), Size: size}); err != nil {
+	if err := s.send(kindEntry, entryOf(name, st)); err != nil {
 		return err
 	}
-	k, body, err := s.next()
+	body, err := s.want(kindOffer)
 	if err != nil {
 		return err
-	}
-	if k != kindOffer {
-		return unexpected(k)
 	}
 	var have offer
 	if err := decode(body, &have); err != nil {
 		return err
 	}
+	s.takes = min(max(have.Batch, 0), maxBatch)
+	i, err := s.content(f, shown, st.Size(), have)
+	if err != nil {
+		return err
+	}
+	if _, err := s.want(kindAccepted); err != nil {
+		return err
+	}
+	s.o.copied(i)
+	return nil
+}
+
+// content sends the part of a file that the receiver lacks, and the digest of the
+// whole.
+func (s *sender) content(f *os.File, shown string, size int64, have offer) (Item, error) {
 	sum, at, err := s.resume(f, size, have)
 	if err != nil {
-		return fmt.Errorf("%s: %w", shown, err)
+		return Item{}, fmt.Errorf("%s: %w", shown, err)
 	}
 	if err := s.send(kindBegin, begin{at}); err != nil {
-		return err
+		return Item{}, err
 	}
 	resumed := at
 	s.o.progress(shown, at, size)
@@ -144,30 +257,20 @@ func (s *sender) file(name, shown string, f *os.File) error {
 		if n > 0 {
 			sum.Write(s.buf[:n])
 			if err := s.raw(kindData, s.buf[:n]); err != nil {
-				return s.peerError(err)
+				return Item{}, err
 			}
 			at += int64(n)
 			s.o.progress(shown, at, size)
 		}
 		if errors.Is(err, io.EOF) && at < size {
-			return fmt.Errorf("%s became shorter during the copy", shown)
+			return Item{}, fmt.Errorf("%s became shorter during the copy", shown)
 		}
 		if err != nil && !errors.Is(err, io.EOF) {
-			return err
+			return Item{}, err
 		}
 	}
 	digest := hex.EncodeToString(sum.Sum(nil))
-	if err := s.send(kindEnd, end{digest}); err != nil {
-		return s.peerError(err)
-	}
-	if k, _, err = s.next(); err != nil {
-		return err
-	}
-	if k != kindAccepted {
-		return unexpected(k)
-	}
-	s.o.copied(Item{shown, size, digest, resumed})
-	return nil
+	return Item{shown, size, digest, resumed}, s.send(kindEnd, end{digest})
 }
 
 // resume compares what the receiver has with the beginning of the file. It
@@ -190,13 +293,19 @@ func (s *sender) resume(f *os.File, size int64, have offer) (hash.Hash, int64, e
 	return sha256.New(), 0, nil
 }
 
-// peerError returns the receiver's error, if it sent one before it closed the
-// connection, and otherwise err.
+// peerError returns the receiver's error, if sending failed and the receiver sent
+// one before it closed the connection, and otherwise err.
 func (s *sender) peerError(err error) error {
-	if _, _, sent := s.next(); sent != nil {
+	if _, ok := errors.AsType[*writeError](err); !ok {
+		return err
+	}
+	for {
+		_, _, sent := s.frame()
 		if _, ok := errors.AsType[*PeerError](sent); ok {
 			return sent
 		}
+		if sent != nil {
+			return err
+		}
 	}
-	return err
 }

@@ -324,6 +324,134 @@ func TestResumeFolder(t *testing.T) {
 	}
 }
 
+// manyFiles writes a folder of small files, and one that is not.
+func manyFiles(t *testing.T) string {
+	t.Helper()
+	src := filepath.Join(t.TempDir(), "many")
+	for i := range 1200 {
+		name := filepath.Join(src, fmt.Sprintf("folder-%d", i%3), fmt.Sprintf("file-%04d", i))
+		write(t, name, noise(i*7), []fs.FileMode{0o644, 0o600, 0o755}[i%3])
+	}
+	write(t, filepath.Join(src, "folder-1", "file-0001-large"), noise(3<<20), 0o640)
+	return src
+}
+
+// reads counts the reads that returned something.
+type reads struct {
+	io.ReadWriter
+	n *int
+}
+
+func (r reads) Read(b []byte) (int, error) {
+	*r.n++
+	return r.ReadWriter.Read(b)
+}
+
+// Small files do not wait for replies one by one.
+func TestManyFiles(t *testing.T) {
+	t.Parallel()
+	src, dst := manyFiles(t), t.TempDir()
+	n := 0
+	sent, received, err, rerr := cp(t, src, dst, func(rw io.ReadWriter) io.ReadWriter { return reads{rw, &n} })
+	if err != nil || rerr != nil {
+		t.Fatalf("%v, %v", err, rerr)
+	}
+	if d := cmp.Diff(tree(t, src), tree(t, filepath.Join(dst, "many"))); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+	if len(sent.copied) != 1201 || len(received.copied) != 1201 {
+		t.Errorf("reported %d and %d files, want 1201", len(sent.copied), len(received.copied))
+	}
+	if n > 100 {
+		t.Errorf("the sender read %d times for 1201 files", n)
+	}
+	// Only what differs is sent again.
+	changed, gone := filepath.Join(dst, "many", "folder-1", "file-0601"), filepath.Join(dst, "many", "folder-2", "file-0602")
+	write(t, changed, noise(10), 0o600)
+	if err := os.Remove(gone); err != nil {
+		t.Fatal(err)
+	}
+	_, received, err, rerr = cp(t, src, dst, nil)
+	if err != nil || rerr != nil {
+		t.Fatalf("%v, %v", err, rerr)
+	}
+	var again []string
+	for _, i := range received.copied {
+		if i.Resumed != i.Size {
+			again = append(again, i.Path)
+		}
+	}
+	if d := cmp.Diff([]string{changed, gone}, again); d != "" {
+		t.Errorf("sent again (-want +got):\n%s", d)
+	}
+	if d := cmp.Diff(tree(t, src), tree(t, filepath.Join(dst, "many"))); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+func TestResumeManyFiles(t *testing.T) {
+	t.Parallel()
+	src, dst := manyFiles(t), filepath.Join(t.TempDir(), "copy")
+	for _, left := range []int{100_000, 2_000_000, 3_000_000} {
+		if _, _, err, rerr := cp(t, src, dst, func(rw io.ReadWriter) io.ReadWriter { return &breaks{rw, left} }); err == nil || rerr == nil {
+			t.Fatalf("%v, %v", err, rerr)
+		}
+	}
+	_, received, err, rerr := cp(t, src, dst, nil)
+	if err != nil || rerr != nil {
+		t.Fatalf("%v, %v", err, rerr)
+	}
+	if d := cmp.Diff(tree(t, src), tree(t, dst)); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+	resumed := 0
+	for _, i := range received.copied {
+		if i.Resumed > 0 {
+			resumed++
+		}
+	}
+	if resumed < 300 {
+		t.Errorf("%d of %d files were resumed", resumed, len(received.copied))
+	}
+	if left, err := os.ReadDir(filepath.Dir(dst)); err != nil || len(left) != 1 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// withoutBatches hides from the sender that the receiver takes batches.
+type withoutBatches struct{ io.ReadWriter }
+
+func (w withoutBatches) Read(b []byte) (int, error) {
+	n, err := w.ReadWriter.Read(b)
+	copy(b, bytes.ReplaceAll(b[:n], []byte(`,"batch":512`), []byte("            ")))
+	return n, err
+}
+
+// A receiver that does not take batches gets the files one by one.
+func TestReceiverWithoutBatches(t *testing.T) {
+	t.Parallel()
+	src, dst := manyFiles(t), t.TempDir()
+	var out bytes.Buffer
+	_, _, err, rerr := cp(t, src, dst, func(rw io.ReadWriter) io.ReadWriter {
+		return struct {
+			io.Reader
+			io.Writer
+			io.Closer
+		}{withoutBatches{rw}, io.MultiWriter(rw, &out), rw.(io.Closer)}
+	})
+	if err != nil || rerr != nil {
+		t.Fatalf("%v, %v", err, rerr)
+	}
+	if d := cmp.Diff(tree(t, src), tree(t, filepath.Join(dst, "many"))); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+	for b := out.Bytes(); len(b) > 5; b = b[5+binary.BigEndian.Uint32(b[1:]):] {
+		if b[0] == 'f' {
+			t.Fatal("a batch was sent")
+		}
+	}
+}
+
 // The sender must not choose the name of a requested copy (the class of
 // CVE-2019-6111), nor change the modes of existing files, nor grant more than the
 // receiver's umask allows.
@@ -427,6 +555,12 @@ func TestHostileSender(t *testing.T) {
 	file := func(path string) []any {
 		return []any{"e", object{"path": path, "mode": 0o644}, "b", object{"offset": 0}, "z", end}
 	}
+	batch := func(files ...object) []byte {
+		if files == nil {
+			files = []object{}
+		}
+		return frames("h", dirHello, "e", top, "f", files)
+	}
 	for name, b := range map[string][]byte{
 		"name with folder":       frames(append([]any{"h", object{"version": 1, "name": "../x"}}, file("")...)...),
 		"name dots":              frames(append([]any{"h", object{"version": 1, "name": ".."}}, file("")...)...),
@@ -443,7 +577,16 @@ func TestHostileSender(t *testing.T) {
 		"begins elsewhere":       frames("h", object{"version": 1, "name": "x"}, "e", object{"size": 5}, "b", object{"offset": 3}, "d", "ab"),
 		"giant frame":            []byte("h\xff\xff\xff\xff"),
 		"unexpected frame":       frames("d", "abc"),
-		"error":                  frames("x", object{"text": "I will not"}),
+		"batch, path above":      batch(object{"path": "../../x"}),
+		"batch, through a link":  batch(object{"path": "out/x"}),
+		"batch, folder":          batch(object{"path": "x", "dir": true}),
+		"batch, large file":      batch(object{"path": "x", "size": 1<<20 + 1}),
+		"batch, no files":        batch(),
+		"batch, too many files":  batch(make([]object, 513)...),
+		"batch, wrong digest": append(batch(object{"path": "x", "size": 1}),
+			frames("b", object{}, "d", "a", "z", end)...),
+		"batch, begins elsewhere": append(batch(object{"path": "x", "size": 5}), frames("b", object{"offset": 3}, "d", "ab")...),
+		"error":                   frames("x", object{"text": "I will not"}),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -498,6 +641,8 @@ func TestBothSidesReportTheError(t *testing.T) {
 func FuzzReceive(f *testing.F) {
 	f.Add(frames("h", object{"version": 1, "name": "x"}, "e", object{"size": 1, "mode": 0o644}, "b", object{}, "d", "a", "z", object{"sha256": "00"}))
 	f.Add(frames("h", object{"version": 1, "name": "d", "dir": true}, "e", object{"dir": true}, "e", object{"path": "../x"}))
+	f.Add(frames("h", object{"version": 1, "name": "d", "dir": true}, "e", object{"dir": true}, "f", []object{{"path": "a", "size": 1}, {"path": "a/b"}},
+		"b", object{}, "d", "a", "z", object{"sha256": "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		dir := t.TempDir()
 		inside := filepath.Join(dir, "inside")

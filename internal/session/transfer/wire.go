@@ -14,6 +14,21 @@
 // offset it starts at (begin), then sends the data and the digest of the whole
 // file; the receiver moves the file into place (accepted). After the last entry,
 // both sides send done. Either side can abort with an error.
+//
+// Small files go in batches, so that a folder of many does not wait for two
+// replies per file. A receiver that takes batches says so in its first offer. The
+// sender then describes up to that many files at once (files), the receiver
+// replies with as many offers at once (offers), and the sender sends begin, data
+// and digest of each file. One accepted replies to the whole batch. Both sides
+// never send at the same time, so a connection needs no buffer.
+//
+// # Durability
+//
+// When a copy succeeds, its files are on the disk. A file sent alone, and one that
+// replaces another, is synced before it gets its name. The other files of a batch
+// are not: their file systems are synced once, before done. After a power failure
+// in between, some of them can be empty. The folder is then still marked as
+// incomplete, and the same copy run again compares them by their digests.
 package transfer
 
 import (
@@ -41,10 +56,19 @@ const (
 	kindNote     kind = 'n'
 	kindDone     kind = 'q'
 	kindError    kind = 'x'
+	kindFiles    kind = 'f'
+	kindOffers   kind = 'p'
 )
 
 // maxBody bounds a frame, data included.
 const maxBody = 64 << 10
+
+const (
+	// maxBatch is the most files of a batch: its offers fit in one frame.
+	maxBatch = 512
+	// maxSmall is the size up to which a file goes in a batch.
+	maxSmall = 1 << 20
+)
 
 // version is the version of the protocol.
 const version = 1
@@ -68,7 +92,10 @@ type entry struct {
 // offer describes the beginning of a file that the receiver already has.
 type offer struct {
 	Offset int64  `json:"offset"`
-	SHA256 string `json:"sha256"`
+	SHA256 string `json:"sha256,omitempty"` // empty for an offset of 0
+	// Batch is the most files of a batch that the receiver takes. A receiver
+	// without batches leaves it out.
+	Batch int `json:"batch,omitempty"`
 }
 
 type begin struct {
@@ -129,25 +156,43 @@ func (o *Options) note(text string) {
 	}
 }
 
-// wire reads and writes frames.
+// wire reads and writes frames. What was written is sent at the latest before the
+// next frame is read.
 type wire struct {
 	r   *bufio.Reader
-	w   io.Writer
+	w   *bufio.Writer
 	out []byte
 	in  []byte
 }
 
 func newWire(conn io.ReadWriter) *wire {
-	return &wire{r: bufio.NewReaderSize(conn, 32<<10), w: conn, in: make([]byte, maxBody)}
+	return &wire{r: bufio.NewReaderSize(conn, 32<<10), w: bufio.NewWriterSize(conn, maxBody), in: make([]byte, maxBody)}
 }
 
 func (w *wire) raw(k kind, body []byte) error {
 	b := append(w.out[:0], byte(k))
 	b = binary.BigEndian.AppendUint32(b, uint32(len(body)))
 	w.out = append(b, body...)
-	_, err := w.w.Write(w.out)
-	return err
+	if _, err := w.w.Write(w.out); err != nil {
+		return &writeError{err}
+	}
+	return nil
 }
+
+// flush sends what was written.
+func (w *wire) flush() error {
+	if err := w.w.Flush(); err != nil {
+		return &writeError{err}
+	}
+	return nil
+}
+
+// writeError is an error of the connection. The peer may have given the reason
+// before it closed the connection.
+type writeError struct{ err error }
+
+func (e *writeError) Error() string { return e.err.Error() }
+func (e *writeError) Unwrap() error { return e.err }
 
 func (w *wire) send(k kind, v any) error {
 	body, err := json.Marshal(v)
@@ -160,9 +205,26 @@ func (w *wire) send(k kind, v any) error {
 	return w.raw(k, body)
 }
 
-// next returns the next frame. The body is valid until the next call. An error
-// from the peer is a *PeerError.
+// next sends what was written and returns the next frame. The body is valid until
+// the next call. An error from the peer is a *PeerError.
 func (w *wire) next() (kind, []byte, error) {
+	if err := w.flush(); err != nil {
+		return 0, nil, err
+	}
+	return w.frame()
+}
+
+// want is next for a frame of one kind.
+func (w *wire) want(want kind) ([]byte, error) {
+	k, body, err := w.next()
+	if err == nil && k != want {
+		err = unexpected(k)
+	}
+	return body, err
+}
+
+// frame reads a frame.
+func (w *wire) frame() (kind, []byte, error) {
 	var head [5]byte
 	if _, err := io.ReadFull(w.r, head[:]); err != nil {
 		if errors.Is(err, io.EOF) {
@@ -203,6 +265,7 @@ func decode(body []byte, v any) error {
 func (w *wire) fail(err error) error {
 	if _, theirs := errors.AsType[*PeerError](err); !theirs {
 		_ = w.send(kindError, message{clip(err.Error())}) // the peer may be gone
+		_ = w.flush()
 	}
 	return err
 }

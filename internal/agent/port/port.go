@@ -291,7 +291,7 @@ func (p *Port) carry(ctx context.Context, stream plugin.Stream, st *mux.Stream) 
 	var both sync.WaitGroup
 	defer both.Wait()
 	both.Go(func() {
-		_, err := io.CopyBuffer(struct{ io.Writer }{conn}, struct{ io.Reader }{st}, make([]byte, copySize))
+		_, err := io.CopyBuffer(struct{ io.Writer }{conn}, struct{ io.Reader }{st}, make([]byte, mux.CopySize))
 		if half, ok := conn.(mux.HalfCloser); ok && err == nil {
 			err = half.CloseWrite()
 		}
@@ -304,7 +304,7 @@ func (p *Port) carry(ctx context.Context, stream plugin.Stream, st *mux.Stream) 
 			_ = conn.SetReadDeadline(time.Now().Add(lingerTime))
 		}
 	})
-	_, err = io.CopyBuffer(struct{ io.Writer }{st}, struct{ io.Reader }{conn}, make([]byte, copySize))
+	_, err = io.CopyBuffer(struct{ io.Writer }{st}, struct{ io.Reader }{conn}, make([]byte, mux.CopySize))
 	if err == nil {
 		err = st.CloseWrite()
 	}

@@ -19,7 +19,7 @@ func Join(a, b HalfCloser) {
 	for _, way := range []struct{ from, to HalfCloser }{{a, b}, {b, a}} {
 		both.Go(func() {
 			// No shortcuts from socket to socket: a stream has none.
-			_, err := io.Copy(struct{ io.Writer }{way.to}, struct{ io.Reader }{way.from})
+			_, err := io.CopyBuffer(struct{ io.Writer }{way.to}, struct{ io.Reader }{way.from}, make([]byte, CopySize))
 			if err == nil {
 				err = way.to.CloseWrite()
 			}

@@ -33,9 +33,17 @@ const (
 	cmdNothing // keeps a connection alive
 )
 
-// maxData is what one frame carries: half of what every peer takes, so that
-// streams alternate often.
-const maxData = 16 << 10
+// maxData is what one frame carries: about half of what every peer takes, so
+// that streams alternate often.
+const maxData = 15<<10 - headerSize
+
+// maxWrite is the most that one write to the connection beneath carries: frames
+// that fill one message between Sekisho's own client and agent.
+const maxWrite = 4 * (headerSize + maxData)
+
+// CopySize is the size of writes to a stream that needs the fewest writes to the
+// connection beneath.
+const CopySize = maxWrite / (headerSize + maxData) * maxData
 
 // maxStreams bounds what a peer can make us hold.
 const maxStreams = 4096
@@ -54,11 +62,19 @@ var errStalled = fmt.Errorf("mux: the reader left more than %d MiB", maxSpill>>2
 type Conn struct {
 	under io.ReadWriteCloser
 
+	// Frames are written by whoever holds writing. Those who wait for it leave
+	// theirs in waiting, so that one write carries the frames of many streams.
 	writing sync.Mutex
-	frame   []byte
+	spare   []byte // the other buffer; guarded by writing
+
+	gathering sync.Mutex
+	waiting   []byte
+	batch     uint64 // number of the batch that waiting is
+	written   uint64 // number of the last batch written
+	writeErr  error  // of the first write that failed
 
 	mu      sync.Mutex
-	change  sync.Cond // with any change of what a stream holds, or of how many there are
+	change  sync.Cond // the reader of the connection waits for it, in slow
 	streams map[uint32]*Stream
 	next    uint32
 	arrived chan *Stream
@@ -76,7 +92,7 @@ func Server(conn io.ReadWriteCloser) *Conn { return start(conn, 2) }
 func start(conn io.ReadWriteCloser, first uint32) *Conn {
 	c := &Conn{
 		under: conn, streams: make(map[uint32]*Stream), next: first, arrived: make(chan *Stream, maxWaiting),
-		done: make(chan struct{}), frame: make([]byte, 0, headerSize+maxData),
+		done: make(chan struct{}), batch: 1,
 	}
 	c.change.L = &c.mu
 	c.reading.Go(func() { c.end(c.read()) })
@@ -94,7 +110,7 @@ func (c *Conn) Open() (*Stream, error) {
 		c.mu.Unlock()
 		return nil, fmt.Errorf("mux: %d streams are open", maxStreams)
 	}
-	st := &Stream{c: c, id: c.next}
+	st := c.newStream(c.next)
 	c.next += 2
 	c.streams[st.id] = st
 	c.change.Broadcast()
@@ -103,6 +119,12 @@ func (c *Conn) Open() (*Stream, error) {
 		return nil, err
 	}
 	return st, nil
+}
+
+func (c *Conn) newStream(id uint32) *Stream {
+	st := &Stream{c: c, id: id, taken: time.Now()}
+	st.ready.L = &c.mu
+	return st
 }
 
 // Accept waits for the peer to open a stream.
@@ -139,30 +161,72 @@ func (c *Conn) end(err error) {
 		if !st.theirEnd {
 			st.theirEnd, st.readErr = true, err
 		}
+		st.ready.Broadcast()
 	}
 	c.change.Broadcast()
 	close(c.done)
 	_ = c.under.Close() // there is nobody to tell
 }
 
+// write writes frames that carry p, which is at most CopySize long, and returns
+// when the connection beneath has them.
 func (c *Conn) write(cmd byte, id uint32, p []byte) error {
+	c.gathering.Lock()
+	left := len(c.waiting) == 0 || len(c.waiting)+headerSize*(len(p)/maxData+1)+len(p) <= maxWrite
+	batch := c.batch
+	if left {
+		c.gather(cmd, id, p)
+	}
+	c.gathering.Unlock()
+
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	b := append(c.frame[:0], version, cmd)
-	b = binary.LittleEndian.AppendUint16(b, uint16(len(p)))
-	b = binary.LittleEndian.AppendUint32(b, id)
-	b = append(b, p...)
+	c.gathering.Lock()
+	if left && c.written >= batch {
+		defer c.gathering.Unlock()
+		return c.writeErr
+	}
+	if !left {
+		c.gather(cmd, id, p)
+	}
+	b := c.waiting
+	batch = c.batch
+	c.waiting, c.spare = c.spare[:0], nil
+	c.batch++
+	c.gathering.Unlock()
+
 	_, err := c.under.Write(b)
-	return err
+	c.gathering.Lock()
+	defer c.gathering.Unlock()
+	c.spare, c.written = b[:0], batch
+	if c.writeErr == nil {
+		c.writeErr = err
+	}
+	return c.writeErr
+}
+
+// gather appends frames to those that wait. The mutex gathering is held.
+func (c *Conn) gather(cmd byte, id uint32, p []byte) {
+	for {
+		piece := p[:min(len(p), maxData)]
+		p = p[len(piece):]
+		c.waiting = append(c.waiting, version, cmd)
+		c.waiting = binary.LittleEndian.AppendUint16(c.waiting, uint16(len(piece)))
+		c.waiting = binary.LittleEndian.AppendUint32(c.waiting, id)
+		c.waiting = append(c.waiting, piece...)
+		if len(p) == 0 {
+			return
+		}
+	}
 }
 
 // read is the one reader of the connection. It returns why it ended.
 func (c *Conn) read() error {
-	r := bufio.NewReaderSize(c.under, 64<<10)
-	var header [headerSize]byte
-	data := make([]byte, 64<<10)
+	const maxFrame = headerSize + 1<<16 - 1
+	r := bufio.NewReaderSize(c.under, 2*maxFrame) // so that Peek seldom moves what it holds
 	for {
-		if _, err := io.ReadFull(r, header[:]); err != nil {
+		header, err := r.Peek(headerSize)
+		if err != nil {
 			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF // of no stream is it known to be the end
 			}
@@ -171,11 +235,17 @@ func (c *Conn) read() error {
 		if header[0] != version {
 			return fmt.Errorf("mux: frame of version %d", header[0])
 		}
-		n := int(binary.LittleEndian.Uint16(header[2:]))
-		if _, err := io.ReadFull(r, data[:n]); err != nil {
+		frame, err := r.Peek(headerSize + int(binary.LittleEndian.Uint16(header[2:])))
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
 			return err
 		}
-		if err := c.take(header[1], binary.LittleEndian.Uint32(header[4:]), data[:n]); err != nil {
+		if err := c.take(frame[1], binary.LittleEndian.Uint32(frame[4:]), frame[headerSize:]); err != nil {
+			return err
+		}
+		if _, err := r.Discard(len(frame)); err != nil {
 			return err
 		}
 	}
@@ -191,7 +261,7 @@ func (c *Conn) take(cmd byte, id uint32, data []byte) error {
 		if st != nil || id%2 == c.next%2 || len(c.streams) >= maxStreams {
 			return fmt.Errorf("mux: stream %d cannot be opened", id)
 		}
-		st = &Stream{c: c, id: id, taken: time.Now()}
+		st = c.newStream(id)
 		select {
 		case c.arrived <- st:
 			c.streams[id] = st
@@ -203,6 +273,7 @@ func (c *Conn) take(cmd byte, id uint32, data []byte) error {
 		if st != nil && !st.theirEnd {
 			st.theirEnd = true
 			c.settle(st)
+			st.ready.Broadcast()
 			c.change.Broadcast()
 		}
 	case cmdData:
@@ -216,7 +287,7 @@ func (c *Conn) take(cmd byte, id uint32, data []byte) error {
 		if err := st.held.put(data); err != nil {
 			st.theirEnd, st.readErr = true, err
 		}
-		c.change.Broadcast()
+		st.ready.Broadcast()
 	default:
 		return fmt.Errorf("mux: command %d", cmd)
 	}
@@ -267,6 +338,7 @@ type Stream struct {
 	id uint32
 
 	// Guarded by c.mu.
+	ready    sync.Cond // Read waits for it: the others' streams do not concern it
 	held     spill
 	taken    time.Time // when something was last read
 	ourEnd   bool
@@ -288,7 +360,7 @@ func (st *Stream) Read(p []byte) (int, error) {
 			}
 			return 0, io.EOF
 		}
-		st.c.change.Wait()
+		st.ready.Wait()
 	}
 	n, err := st.held.take(p)
 	st.taken = time.Now()
@@ -310,7 +382,7 @@ func (st *Stream) Write(p []byte) (n int, err error) {
 		if err != nil {
 			return n, err
 		}
-		piece := p[:min(len(p), maxData)]
+		piece := p[:min(len(p), CopySize)]
 		if err := st.c.write(cmdData, st.id, piece); err != nil {
 			return n, err
 		}
@@ -346,6 +418,7 @@ func (st *Stream) Close() error {
 	}
 	st.held.drop()
 	st.c.settle(st)
+	st.ready.Broadcast()
 	st.c.change.Broadcast()
 	if errors.Is(err, ErrClosed) {
 		return nil

@@ -325,10 +325,10 @@ func TestResumeFolder(t *testing.T) {
 }
 
 // manyFiles writes a folder of small files, and one that is not.
-func manyFiles(t *testing.T) string {
+func manyFiles(t *testing.T, n int) string {
 	t.Helper()
 	src := filepath.Join(t.TempDir(), "many")
-	for i := range 1200 {
+	for i := range n {
 		name := filepath.Join(src, fmt.Sprintf("folder-%d", i%3), fmt.Sprintf("file-%04d", i))
 		write(t, name, noise(i*7), []fs.FileMode{0o644, 0o600, 0o755}[i%3])
 	}
@@ -350,7 +350,7 @@ func (r reads) Read(b []byte) (int, error) {
 // Small files do not wait for replies one by one.
 func TestManyFiles(t *testing.T) {
 	t.Parallel()
-	src, dst := manyFiles(t), t.TempDir()
+	src, dst := manyFiles(t, 1200), t.TempDir()
 	n := 0
 	sent, received, err, rerr := cp(t, src, dst, func(rw io.ReadWriter) io.ReadWriter { return reads{rw, &n} })
 	if err != nil || rerr != nil {
@@ -391,7 +391,7 @@ func TestManyFiles(t *testing.T) {
 
 func TestResumeManyFiles(t *testing.T) {
 	t.Parallel()
-	src, dst := manyFiles(t), filepath.Join(t.TempDir(), "copy")
+	src, dst := manyFiles(t, 1200), filepath.Join(t.TempDir(), "copy")
 	for _, left := range []int{100_000, 2_000_000, 3_000_000} {
 		if _, _, err, rerr := cp(t, src, dst, func(rw io.ReadWriter) io.ReadWriter { return &breaks{rw, left} }); err == nil || rerr == nil {
 			t.Fatalf("%v, %v", err, rerr)
@@ -430,7 +430,7 @@ func (w withoutBatches) Read(b []byte) (int, error) {
 // A receiver that does not take batches gets the files one by one.
 func TestReceiverWithoutBatches(t *testing.T) {
 	t.Parallel()
-	src, dst := manyFiles(t), t.TempDir()
+	src, dst := manyFiles(t, 50), t.TempDir()
 	var out bytes.Buffer
 	_, _, err, rerr := cp(t, src, dst, func(rw io.ReadWriter) io.ReadWriter {
 		return struct {

@@ -1,9 +1,10 @@
 import react from '@vitejs/plugin-react'
+import { fontFiles } from './scripts/fonts'
 import { defineConfig } from 'vitest/config'
 
 export default defineConfig({
   base: '/console/',
-  plugins: [react()],
+  plugins: [fontFiles(), react()],
   build: {
     target: 'es2022',
     // The browsers we serve have had modulepreload for years; the polyfill
@@ -11,6 +12,7 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     chunkSizeWarningLimit: 1100,
     sourcemap: false,
+    manifest: true,
   },
   server: {
     proxy: {

@@ -7,7 +7,7 @@ import { mkdirSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { before, test } from 'node:test'
-import { fillIn, noFaults, open, overflow, target, url, user } from './setup.mjs'
+import { fillIn, noFaults, open, overflow, sees, target, type, url, user } from './setup.mjs'
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 const shots = process.env.SCREENSHOT_DIR
@@ -52,9 +52,13 @@ async function findings() {
 }
 
 async function show(path) {
-  await page.goto(`${url}${path}`)
+  // As a link does it: without loading the console again.
+  await page.evaluate((to) => {
+    history.pushState(null, '', to)
+    dispatchEvent(new PopStateEvent('popstate'))
+  }, `/console/${path}`)
   await page.locator('h1').first().waitFor()
-  await page.waitForLoadState('networkidle', { timeout: 1500 }).catch(() => {}) // the page of events never is
+  await page.waitForLoadState('networkidle', { timeout: 400 }).catch(() => {}) // the stream of events never ends
 }
 
 test('signing in has no findings', async () => {
@@ -80,9 +84,37 @@ for (const width of [1440, 1024, 390]) {
   })
 }
 
+test('a terminal has no findings at any width', async () => {
+  await show(`nodes/${target}`)
+  await page.locator('.start-panel').getByRole('button', { name: 'Start session' }).click()
+  await page.locator('.xterm-rows').waitFor()
+  for (const width of [1440, 1024, 390]) {
+    await page.setViewportSize({ width, height: 844 })
+    assert.deepEqual(await findings(), [], `at ${width} pixels`)
+  }
+})
+
+test('tabs are renamed, and found text is counted', async () => {
+  await page.setViewportSize({ width: 1280, height: 900 })
+  await page.locator('.xterm-helper-textarea').first().focus()
+  await type(page, 'echo needle needle')
+  await sees(page, /^needle needle/)
+  await page.getByRole('tab').focus()
+  await page.keyboard.press('F2')
+  await page.getByLabel('Name of the tab').fill('deployment')
+  await page.keyboard.press('Enter')
+  await page.getByRole('tab', { name: 'deployment' }).waitFor()
+  await page.keyboard.press('Control+Shift+F')
+  await page.getByLabel('Find', { exact: true }).fill('needle')
+  await page.getByText('4 of 4').waitFor()
+  await page.getByRole('button', { name: 'End session' }).click()
+  await page.getByText(/^Session ended/).waitFor()
+})
+
 test('the skip link leads to the page', async () => {
   await page.setViewportSize({ width: 1280, height: 900 })
-  await show('home')
+  await page.goto(`${url}home`)
+  await page.locator('h1').first().waitFor()
   await page.keyboard.press('Tab')
   await page.keyboard.press('Enter')
   assert.equal(await page.evaluate(() => document.activeElement?.id), 'main')
@@ -104,6 +136,8 @@ if (shots) {
       test(`pictures, ${language}, ${scheme}`, { timeout: 600_000 }, async () => {
         await page.emulateMedia({ colorScheme: scheme })
         await page.evaluate((l) => localStorage.setItem('sekisho-language', l), language)
+        await page.reload()
+        await page.locator('h1').first().waitFor()
         for (const width of [1440, 1024, 390]) {
           await page.setViewportSize({ width, height: width < 500 ? 844 : 900 })
           for (const path of pages) {

@@ -7,7 +7,7 @@ import Header from '@cloudscape-design/components/header'
 import Link from '@cloudscape-design/components/link'
 import { I18nProvider, type I18nProviderProps } from '@cloudscape-design/components/i18n'
 import Spinner from '@cloudscape-design/components/spinner'
-import { Suspense, useEffect, useRef, useState } from 'react'
+import { lazy, Suspense, useEffect, useRef, useState } from 'react'
 import { loadRights } from './access'
 import { keepAlive, type SignedIn } from './api'
 import { listen } from './events'
@@ -17,10 +17,12 @@ import { followNodes, loadNodes } from './nodes'
 import { follow, href, useRoute } from './router'
 import { findRoute, HOME } from './routes'
 import { splitPanel } from './split'
-import { StartModal } from './start-panel'
+import { pendingStart } from './start-request'
 import { useStore } from './store'
 import { TopBar } from './top-bar'
 import { keepOverReload, takeUpKept, warnBeforeLeaving } from './workspace'
+
+const StartModal = lazy(() => import('./start-panel').then((m) => ({ default: m.StartModal })))
 
 const narrow = matchMedia('(max-width: 688px)')
 
@@ -55,6 +57,7 @@ export default function Console({ who }: { who: SignedIn }) {
   const found = findRoute(segments)
   const [navigationOpen, setNavigationOpen] = useState(!narrow.matches)
   const split = useStore(splitPanel)
+  const asked = useStore(pendingStart) !== null
   const main = useRef<HTMLDivElement>(null)
 
   useEffect(() => {
@@ -87,7 +90,11 @@ export default function Console({ who }: { who: SignedIn }) {
       >
         {t('app.skip')}
       </a>
-      <StartModal />
+      {asked && (
+        <Suspense fallback={null}>
+          <StartModal />
+        </Suspense>
+      )}
       <TopBar who={who} />
       <AppLayout
         headerSelector="#top"

@@ -97,7 +97,7 @@ export class LiveSession {
     this.startedAt = saved?.startedAt ?? Date.now()
     this.host.className = 'terminal-host'
     this.term = new Terminal({
-      allowProposedApi: false,
+      allowProposedApi: true, // the marks of the search
       cursorBlink: true,
       fontFamily: FONT,
       fontSize,

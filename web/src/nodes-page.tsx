@@ -4,29 +4,22 @@
 import { useCollection } from '@cloudscape-design/collection-hooks'
 import Box from '@cloudscape-design/components/box'
 import Button from '@cloudscape-design/components/button'
-import Cards from '@cloudscape-design/components/cards'
-import CollectionPreferences from '@cloudscape-design/components/collection-preferences'
 import Header from '@cloudscape-design/components/header'
 import Link from '@cloudscape-design/components/link'
 import Pagination from '@cloudscape-design/components/pagination'
-import PropertyFilter from '@cloudscape-design/components/property-filter'
 import SpaceBetween from '@cloudscape-design/components/space-between'
 import SplitPanel from '@cloudscape-design/components/split-panel'
 import Table from '@cloudscape-design/components/table'
 import { lazy, Suspense, useEffect, useMemo, useState } from 'react'
 import { rights } from './access'
 import { pushing } from './events'
-import { count, t } from './i18n'
-import { ConnectTo } from './connect-to'
-import { NodeStatus } from './node-status'
+import { t } from './i18n'
 import {
-  columnOptions,
   columnsOf,
   filteringProperties,
   queryOf,
   queryText,
   rowOf,
-  StartButton,
   storeColumns,
   storedColumns,
   tagKeys,
@@ -40,9 +33,12 @@ import { follow, href, useQuery } from './router'
 import type { PageProps } from './routes'
 import { splitPanel } from './split'
 import { useStore } from './store'
-import { Strays } from './strays'
-import { Ago } from './time'
 
+const NodeFilter = lazy(() => import('./node-filter'))
+const Columns = lazy(() => import('./node-columns'))
+const NodeCards = lazy(() => import('./node-cards'))
+const ConnectTo = lazy(() => import('./connect-to').then((m) => ({ default: m.ConnectTo })))
+const Strays = lazy(() => import('./strays').then((m) => ({ default: m.Strays })))
 const NodeDetails = lazy(() => import('./node-details'))
 const RegisterModal = lazy(() => import('./register').then((m) => ({ default: m.RegisterModal })))
 const FirstNode = lazy(() => import('./register').then((m) => ({ default: m.FirstNode })))
@@ -53,8 +49,16 @@ export default function NodesPage({ who }: PageProps) {
   return (
     <SpaceBetween size="m">
       {state.error !== null && <Refusal error={state.error} what={t('nodes.listFailed')} />}
-      {state.denied ? <ConnectTo /> : <NodeList list={state.nodes} loading={state.loading} target={who.target} />}
-      <Strays />
+      {state.denied ? (
+        <Suspense fallback={null}>
+          <ConnectTo />
+        </Suspense>
+      ) : (
+        <NodeList list={state.nodes} loading={state.loading} target={who.target} />
+      )}
+      <Suspense fallback={null}>
+        <Strays />
+      </Suspense>
     </SpaceBetween>
   )
 }
@@ -133,22 +137,19 @@ function NodeList({ list, loading, target }: { list: Node[]; loading: boolean; t
     loadingText: t('nodes.loading'),
     header: <ListHeader total={loading ? undefined : list.length} />,
     filter: (
-      <PropertyFilter
-        {...propertyFilterProps}
-        onChange={(ev) => changed(ev.detail)}
-        filteringPlaceholder={t('nodes.filterHint')}
-        filteringAriaLabel={t('nodes.filterHint')}
-        countText={count('nodes.matches', filteredItemsCount ?? 0)}
-        customGroupsText={[
-          { group: 'properties', properties: t('nodes.propertiesGroup'), values: t('nodes.propertiesGroup') },
-          { group: 'tags', properties: t('nodes.tagsGroup'), values: t('nodes.tagsGroup') },
-        ]}
-        expandToViewport
-      />
+      <Suspense fallback={<div className="filter-place" />}>
+        <NodeFilter {...propertyFilterProps} onChange={(ev) => changed(ev.detail)} matches={filteredItemsCount ?? 0} />
+      </Suspense>
     ),
     pagination: list.length > shown.pageSize ? <Pagination {...paginationProps} /> : undefined,
   }
-  if (narrow) return <Cards {...common} cardDefinition={CARD()} />
+  if (narrow) {
+    return (
+      <Suspense fallback={null}>
+        <NodeCards {...common} />
+      </Suspense>
+    )
+  }
   return (
     <Table
       {...common}
@@ -161,14 +162,16 @@ function NodeList({ list, loading, target }: { list: Node[]; loading: boolean; t
       onSelectionChange={(ev) => select(ev.detail.selectedItems[0]?.id ?? null)}
       onRowClick={(ev) => select(ev.detail.item.id)}
       preferences={
-        <Columns
-          keys={keys}
-          shown={shown}
-          onChange={(to) => {
-            setShown(to)
-            storeColumns(to)
-          }}
-        />
+        <Suspense fallback={null}>
+          <Columns
+            keys={keys}
+            shown={shown}
+            onChange={(to) => {
+              setShown(to)
+              storeColumns(to)
+            }}
+          />
+        </Suspense>
       }
       ariaLabels={{
         selectionGroupLabel: t('nav.nodes'),
@@ -187,44 +190,6 @@ function useUnknown(items: readonly Row[]): void {
   useEffect(() => {
     if (unknown !== '') void askConnections(unknown.split(' '))
   }, [unknown])
-}
-
-const CARD = () => ({
-  header: (n: Row) => (
-    <Link href={href('nodes', n.id)} onFollow={follow}>
-      {n.name || t('common.noName')}
-    </Link>
-  ),
-  sections: [
-    { id: 'status', content: (n: Row) => <NodeStatus node={n} /> },
-    { id: 'id', header: t('nodes.nodeId'), content: (n: Row) => <code>{n.id}</code>, width: 60 },
-    { id: 'ping', header: t('nodes.lastHeard'), content: (n: Row) => <Ago at={n.lastPingAt} />, width: 40 },
-    { id: 'platform', header: t('common.platform'), content: (n: Row) => n.platform || '–', width: 60 },
-    { id: 'agent', header: t('common.agent'), content: (n: Row) => n.agentVersion || '–', width: 40 },
-    { id: 'action', content: (n: Row) => <StartButton row={n} wide /> },
-  ],
-})
-
-function Columns(props: { keys: string[]; shown: Shown; onChange: (to: Shown) => void }) {
-  return (
-    <CollectionPreferences
-      title={t('nodes.columnsTitle')}
-      confirmLabel={t('common.confirm')}
-      cancelLabel={t('common.cancel')}
-      preferences={{ visibleContent: props.shown.columns, pageSize: props.shown.pageSize }}
-      visibleContentPreference={{ title: t('nodes.columnsSelect'), options: columnOptions(props.keys) }}
-      pageSizePreference={{
-        title: t('nodes.pageSize'),
-        options: [20, 50, 100].map((value) => ({ value, label: t('nodes.rows', { count: value }) })),
-      }}
-      onConfirm={(ev) =>
-        props.onChange({
-          columns: [...(ev.detail.visibleContent ?? props.shown.columns)],
-          pageSize: ev.detail.pageSize ?? props.shown.pageSize,
-        })
-      }
-    />
-  )
 }
 
 function ListHeader({ total }: { total?: number }) {

@@ -9,6 +9,7 @@ import { lasting, ownerName, timeOfDay, useNow, utc, when } from './format'
 import type { LiveSession } from './live-session'
 import { nodes } from './nodes'
 import { findSession, type Session } from './sessions'
+import { checkStart } from './start-check'
 import { useStore } from './store'
 import { environment } from './tags'
 import type { Target } from './workspace'
@@ -81,6 +82,7 @@ export function SessionFacts({ target, live, owner }: { target: Target; live: Li
           copyErrorText={t('common.notCopied')}
         />
       </Fact>
+      {!ended && <Permission node={target.id} />}
       {!ended && session !== null && session.idleFor > 0 && <Remaining live={live} session={session} />}
       {!ended &&
         (encrypted ? (
@@ -135,6 +137,37 @@ function Remaining({ live, session }: { live: LiveSession; session: Session }) {
         title={t('facts.idleHint', { duration: lasting(session.idleFor) })}
       >
         {lasting(left)}
+      </span>
+    </Fact>
+  )
+}
+
+/** Permission is how long policy still allows sessions on the node, where that depends on the time. */
+function Permission({ node }: { node: string }) {
+  const [until, setUntil] = useState(0)
+  const now = useNow(1000)
+  useEffect(() => {
+    let over = false
+    checkStart(node).then(
+      (c) => {
+        const at = Date.now() / 1000
+        const open = (c.Windows ?? []).find((w) => w.From <= at && at < w.To)
+        if (!over && open !== undefined) setUntil(open.To * 1000)
+      },
+      () => {}, // what is not known is not shown
+    )
+    return () => {
+      over = true
+    }
+  }, [node])
+  if (until <= now) return null
+  return (
+    <Fact label={t('facts.permissionEnds')}>
+      <span
+        className={until - now < SOON_MS ? 'soon' : undefined}
+        title={t('facts.permissionHint', { time: `${when(until)} (${utc(until)})` })}
+      >
+        {lasting(until - now)}
       </span>
     </Fact>
   )

@@ -17,7 +17,7 @@ import { navigate } from './router'
 import { SessionFacts, useEnvironment } from './session-facts'
 import { requestStart } from './start-request'
 import { Store, useStore } from './store'
-import { closeTab, fontSize, isRunning, setFontSize, startAgain, workspace, type Tab } from './workspace'
+import { closeTab, fontSize, isRunning, renameTab, setFontSize, startAgain, workspace, type Tab } from './workspace'
 import { rich, t } from './i18n'
 import type { PageProps } from './routes'
 
@@ -49,7 +49,7 @@ export default function TerminalsPage({ who }: PageProps) {
     const to = tabs[at + step]
     if (step !== 0 && to) {
       workspace.update({ active: to.key })
-      ;(ev.currentTarget.parentElement?.children[at + step]?.querySelector('[role=tab]') as HTMLElement | null)?.focus()
+      ;(ev.currentTarget.parentElement?.children[at + step] as HTMLElement | undefined)?.focus()
     }
   }
 
@@ -59,33 +59,21 @@ export default function TerminalsPage({ who }: PageProps) {
         <NoTerminals />
       ) : (
         <>
-          <div className="terminal-tabs" role="tablist" aria-label={t('nav.terminals')}>
-            {tabs.map((tab, at) => (
-              <div key={tab.key} className={tab.key === active ? 'terminal-tab active' : 'terminal-tab'}>
-                <button
-                  role="tab"
-                  type="button"
-                  aria-selected={tab.key === active}
-                  tabIndex={tab.key === active ? 0 : -1}
-                  onClick={() => workspace.update({ active: tab.key })}
+          <div className="terminal-tabs">
+            <div className="terminal-tablist" role="tablist" aria-label={t('nav.terminals')}>
+              {tabs.map((tab, at) => (
+                <TerminalTab
+                  key={tab.key}
+                  tab={tab}
+                  active={tab.key === active}
                   onKeyDown={(ev) => onTabKey(ev, at)}
-                  onAuxClick={(ev) => ev.button === 1 && close(tab)}
-                >
-                  <TabDot tab={tab} />
-                  <span className="terminal-tab-name">{tab.target.name || tab.target.id}</span>
-                </button>
-                <button
-                  type="button"
-                  className="terminal-tab-close"
-                  aria-label={t('terminal.close', { name: tab.target.name || tab.target.id })}
-                  onClick={() => close(tab)}
-                >
-                  <Icon name="close" size="small" />
-                </button>
-              </div>
-            ))}
+                  onClose={() => close(tab)}
+                />
+              ))}
+            </div>
             <AnotherTerminal />
           </div>
+
           {shown !== undefined && (
             <TabBody key={shown.key + (shown.live?.id ?? '')} tab={shown} owner={owner} onClose={() => close(shown)} />
           )}
@@ -136,15 +124,85 @@ function NoTerminals() {
   )
 }
 
+/** tabName is the name that the user has given a tab, or that of its node. */
+const tabName = (tab: Tab) => tab.name || tab.target.name || tab.target.id
+
+/** TerminalTab is a tab: renamed by F2 or a double click, closed by Delete or its cross. */
+function TerminalTab(props: {
+  tab: Tab
+  active: boolean
+  onKeyDown: (ev: KeyboardEvent) => void
+  onClose: () => void
+}) {
+  const { tab, active } = props
+  const [renaming, setRenaming] = useState(false)
+  if (renaming) {
+    return (
+      <input
+        className="terminal-tab-input"
+        role="tab"
+        aria-label={t('terminal.tabName')}
+        defaultValue={tabName(tab)}
+        autoFocus
+        onFocus={(ev) => ev.target.select()}
+        onBlur={(ev) => {
+          renameTab(tab.key, ev.target.value)
+          setRenaming(false)
+        }}
+        onKeyDown={(ev) => {
+          if (ev.key === 'Enter') ev.currentTarget.blur()
+          if (ev.key === 'Escape') setRenaming(false)
+        }}
+      />
+    )
+  }
+  return (
+    <button
+      role="tab"
+      type="button"
+      className={active ? 'terminal-tab active' : 'terminal-tab'}
+      aria-selected={active}
+      tabIndex={active ? 0 : -1}
+      title={t('terminal.renameHint')}
+      onClick={() => workspace.update({ active: tab.key })}
+      onDoubleClick={() => setRenaming(true)}
+      onKeyDown={(ev) => {
+        if (ev.key === 'F2') setRenaming(true)
+        else if (ev.key === 'Delete') props.onClose()
+        else props.onKeyDown(ev)
+      }}
+      onAuxClick={(ev) => ev.button === 1 && props.onClose()}
+    >
+      <TabDot tab={tab} />
+      <span className="terminal-tab-name">{tabName(tab)}</span>
+      {/* A tab may contain no other control: the keyboard has Delete. */}
+      {/* oxlint-disable-next-line jsx-a11y/click-events-have-key-events, jsx-a11y/no-static-element-interactions */}
+      <span
+        className="terminal-tab-close"
+        title={t('terminal.close', { name: tabName(tab) })}
+        onClick={(ev) => {
+          ev.stopPropagation()
+          props.onClose()
+        }}
+      >
+        <Icon name="close" size="small" />
+      </span>
+    </button>
+  )
+}
+
 function AnotherTerminal() {
   const connected = useStore(nodes)
     .nodes.filter((n) => n.connection === 'connected')
-    .slice(0, 30)
+    .slice(0, 500)
   return (
     <div className="terminal-more">
       <ButtonDropdown
         variant="icon"
         ariaLabel={t('terminal.another')}
+        filteringType="auto"
+        filteringPlaceholder={t('admin.find')}
+        filteringAriaLabel={t('admin.find')}
         expandToViewport
         items={[
           ...connected.map((n) => ({ id: n.id, text: n.name || n.id, description: n.id })),
@@ -208,6 +266,15 @@ function LiveTab({ tab, live, owner, onClose }: { tab: Tab; live: LiveSession; o
   const env = useEnvironment(tab.target.id)
 
   useEffect(() => (place.current ? live.attach(place.current) : undefined), [live])
+  useEffect(() => {
+    const onKey = (ev: globalThis.KeyboardEvent) => {
+      if (!(ev.ctrlKey || ev.metaKey) || !ev.shiftKey || ev.code !== 'KeyF') return
+      ev.preventDefault()
+      setSearching(true)
+    }
+    addEventListener('keydown', onKey, true)
+    return () => removeEventListener('keydown', onKey, true)
+  }, [])
 
   const end = async () => {
     setEnding(true)
@@ -228,7 +295,7 @@ function LiveTab({ tab, live, owner, onClose }: { tab: Tab; live: LiveSession; o
           <Button
             variant="icon"
             iconName="search"
-            ariaLabel={t('terminal.find')}
+            ariaLabel={`${t('terminal.find')} (Ctrl+Shift+F)`}
             onClick={() => setSearching(!searching)}
           />
           <Button
@@ -298,12 +365,27 @@ function endText(reason: string, code: number | null): string {
   return reason === '' ? t('terminal.endedExit', { code }) : t('terminal.endedBecauseExit', { reason, code })
 }
 
+/** FOUND marks what is found, all of it and the present one. */
+const FOUND = {
+  decorations: {
+    matchOverviewRuler: '#c77700',
+    activeMatchColorOverviewRuler: '#d13212',
+    matchBackground: '#5b4a12',
+    activeMatchBackground: '#b2620a',
+  },
+}
+
 function Find({ live, onClose }: { live: LiveSession; onClose: () => void }) {
   const [text, setText] = useState('')
+  const [found, setFound] = useState<{ index: number; total: number } | null>(null)
   const field = useRef<HTMLDivElement>(null)
   useEffect(() => {
     field.current?.querySelector('input')?.focus()
-    return () => live.search.clearDecorations()
+    const stop = live.search.onDidChangeResults((r) => setFound({ index: r.resultIndex + 1, total: r.resultCount }))
+    return () => {
+      stop.dispose()
+      live.search.clearDecorations()
+    }
   }, [live])
   const leave = () => {
     onClose()
@@ -318,27 +400,34 @@ function Find({ live, onClose }: { live: LiveSession; onClose: () => void }) {
         ariaLabel={t('terminal.findLabel')}
         onChange={(ev) => {
           setText(ev.detail.value)
-          live.search.findPrevious(ev.detail.value, { incremental: true })
+          live.search.findPrevious(ev.detail.value, { ...FOUND, incremental: true })
         }}
         onKeyDown={(ev) => {
           if (ev.detail.key === 'Escape') leave()
           if (ev.detail.key === 'Enter') {
-            if (ev.detail.shiftKey) live.search.findNext(text)
-            else live.search.findPrevious(text)
+            if (ev.detail.shiftKey) live.search.findNext(text, FOUND)
+            else live.search.findPrevious(text, FOUND)
           }
         }}
       />
+      <span className="player-time" aria-live="polite">
+        {text === '' || found === null
+          ? ''
+          : found.total === 0
+            ? t('terminal.noMatches')
+            : t('terminal.matches', { index: found.index, total: found.total })}
+      </span>
       <Button
         variant="icon"
         iconName="angle-up"
         ariaLabel={t('terminal.findPrevious')}
-        onClick={() => live.search.findPrevious(text)}
+        onClick={() => live.search.findPrevious(text, FOUND)}
       />
       <Button
         variant="icon"
         iconName="angle-down"
         ariaLabel={t('terminal.findNext')}
-        onClick={() => live.search.findNext(text)}
+        onClick={() => live.search.findNext(text, FOUND)}
       />
       <Button variant="icon" iconName="close" ariaLabel={t('terminal.findClose')} onClick={leave} />
     </div>

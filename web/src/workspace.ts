@@ -23,6 +23,8 @@ export interface Target {
 export interface Tab {
   key: string
   target: Target
+  /** The name that the user has given it. */
+  name?: string
   phase: 'starting' | 'refused' | 'live'
   error?: unknown
   live?: LiveSession
@@ -62,6 +64,11 @@ let made = 0
 function change(key: string, to: Partial<Tab>): void {
   const w = workspace.get()
   workspace.update({ tabs: w.tabs.map((t) => (t.key === key ? { ...t, ...to } : t)) })
+}
+
+/** renameTab gives a tab a name; '' for that of its node. */
+export function renameTab(key: string, name: string): void {
+  change(key, { name: name.trim().slice(0, 60) || undefined })
 }
 
 /** startSession opens a tab and starts a session in it. */
@@ -131,7 +138,7 @@ const KEPT_OUTPUT = 1024 * 1024
 interface Kept {
   owner: string
   active: number
-  tabs: { target: Target; session: SavedSession }[]
+  tabs: { target: Target; name?: string; session: SavedSession }[]
 }
 
 /**
@@ -152,7 +159,7 @@ export function keepOverReload(owner: string): () => void {
         const session = t.live!.save(output)
         if (session === null) continue
         if (t.key === active) kept.active = kept.tabs.length
-        kept.tabs.push({ target: t.target, session })
+        kept.tabs.push({ target: t.target, name: t.name, session })
       }
       try {
         sessionStorage.setItem(KEPT_KEY, JSON.stringify(kept))
@@ -186,7 +193,7 @@ export async function takeUpKept(owner: string): Promise<void> {
     return // Nothing that could be read: the sessions end by themselves.
   }
   if (kept.owner !== owner || !Array.isArray(kept.tabs) || kept.tabs.length === 0) return
-  const tabs: Tab[] = kept.tabs.map((t) => ({ key: `t${++made}`, target: t.target, phase: 'starting' }))
+  const tabs: Tab[] = kept.tabs.map((t) => ({ key: `t${++made}`, target: t.target, name: t.name, phase: 'starting' }))
   workspace.set({ tabs: [...workspace.get().tabs, ...tabs], active: tabs[kept.active]?.key ?? tabs[0]!.key })
   const { LiveSession } = await import('./live-session')
   kept.tabs.forEach((t, i) => {

@@ -182,7 +182,7 @@ func (s *Server) open(ctx context.Context) error {
 	}
 	s.unsealed.log = s.cfg.Log
 	// Before anything is created: a missing part must not be replaced by a new one.
-	if err := checkFiles(s.cfg.DataDir); err != nil {
+	if err := checkFiles(ctx, s.cfg.DataDir); err != nil {
 		return err
 	}
 	// The database comes first: keys without one are those of a lost one.

@@ -17,9 +17,9 @@ const databaseFile = "sekisho.db"
 
 // checkFiles refuses a data directory without a database that belonged to a
 // server before: starting would make a new database, and hide the loss.
-func checkFiles(dir string) error {
+func checkFiles(ctx context.Context, dir string) error {
 	database := filepath.Join(dir, databaseFile)
-	if there, err := has(database); err != nil || there {
+	if empty, err := sqlstore.IsEmpty(ctx, database); err != nil || !empty {
 		return err
 	}
 	for _, name := range []string{"keys", "recordings", "objects"} {

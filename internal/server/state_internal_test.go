@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"database/sql"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -27,6 +28,21 @@ func used(t *testing.T) string {
 	return dir
 }
 
+// foreign makes a database file by statements of its own.
+func foreign(t *testing.T, path string, statements ...string) {
+	t.Helper()
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for _, statement := range statements {
+		if _, err := db.ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestStateThatIsIncompleteIsRefused(t *testing.T) {
 	t.Parallel()
 	must := func(t *testing.T, err error) {
@@ -45,6 +61,17 @@ func TestStateThatIsIncompleteIsRefused(t *testing.T) {
 		"the database is empty": {func(t *testing.T, dir string) {
 			must(t, os.Truncate(database(dir), 0))
 		}, "not a new installation"},
+		"the database has no tables": {func(t *testing.T, dir string) {
+			must(t, os.Remove(database(dir)))
+			foreign(t, database(dir), "CREATE TABLE t (a)", "DROP TABLE t")
+		}, "not a new installation"},
+		"the database is of another program": {func(t *testing.T, dir string) {
+			must(t, os.Remove(database(dir)))
+			foreign(t, database(dir), "CREATE TABLE t (a)")
+		}, "not a database of Sekisho"},
+		"the database is no database": {func(t *testing.T, dir string) {
+			must(t, os.WriteFile(database(dir), bytes.Repeat([]byte("x"), 8192), 0o600))
+		}, "not a database"},
 		"the database is new, the recordings are old": {func(t *testing.T, dir string) {
 			must(t, os.Remove(database(dir)))
 			must(t, os.WriteFile(filepath.Join(dir, "recordings", "ledger.ndjson"), []byte("{}\n"), 0o600))

@@ -112,6 +112,27 @@ func OpenSQLite(ctx context.Context, path string) (*DB, error) {
 	return &DB{sql: pool{DB: db, turn: make(chan struct{}, 1)}}, nil
 }
 
+// IsEmpty reports whether the database file at path is missing or has no tables.
+func IsEmpty(ctx context.Context, path string) (empty bool, err error) {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0 {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	db, err := openFile(path, "")
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	var tables int
+	if err := db.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_master`).Scan(&tables); err != nil {
+		return false, fmt.Errorf("read %s: %w", path, err)
+	}
+	return tables == 0, nil
+}
+
 // openFile opens a database file. option is added to its URI.
 func openFile(path, option string) (*sql.DB, error) {
 	// A writer takes the lock when its transaction begins, so that two of
@@ -159,6 +180,12 @@ func refuseNewer(ctx context.Context, db *sql.DB, p *goose.Provider, path string
 		return fmt.Errorf("read %s: %w", path, err)
 	}
 	if tables == 0 {
+		if err := db.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_master`).Scan(&tables); err != nil {
+			return fmt.Errorf("read %s: %w", path, err)
+		}
+		if tables > 0 {
+			return fmt.Errorf("%s is not a database of Sekisho: it has tables, but no schema version. Restore it from a backup, or move it away", path)
+		}
 		return nil
 	}
 	known := map[int64]bool{0: true}

@@ -47,6 +47,7 @@ var layers = []struct {
 		"sekisho/internal/node/admission",
 		"sekisho/internal/activity/audit",
 		"sekisho/internal/activity/refusals",
+		"sekisho/internal/activity/usage",
 		"sekisho/internal/iam/authz",
 		"sekisho/internal/iam/calendar",
 		"sekisho/internal/session/access",

@@ -85,7 +85,7 @@ var auditedMembers = nameSet(`
 	path pathprefix pendingwindowindays permissionsboundary permissionsboundarypolicyinputlist permissiontype
 	platformname platformtype platformversion pluginname policy policyarn policyarns policydocument
 	policyinputlist policyname policysourcearn policyusagefilter principalarn providerid publickey
-	publickeytype questions reason regionname registrationlimit registrationmetadata replyid requesters
+	publickeytype questions reason regionname registrationlimit registrationmetadata replyid reportdefinition reportname requesters
 	requirelowercasecharacters requirenumbers requires requiresymbols requireuppercasecharacters resourcearn
 	resourcearns resourceid resourceidentifier resourceowner resourcepolicy resourcetype resultattributes
 	retentionindays retiringprincipal rolearn rolename rolesessionname rotationperiodindays scope serialnumber

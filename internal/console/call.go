@@ -16,6 +16,8 @@ var jsonServices = map[string]string{
 	"TrentService":  "kms",
 	"Logs_20140328": "logs",
 
+	"AWSOrigamiServiceGatewayService": "cur",
+
 	"com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101": "cloudtrail",
 }
 

@@ -22,8 +22,10 @@ import (
 	"sekisho/internal/activity/audit"
 	"sekisho/internal/activity/event"
 	"sekisho/internal/activity/refusals"
+	"sekisho/internal/activity/usage"
 	"sekisho/internal/api"
 	"sekisho/internal/api/cloudtrail"
+	"sekisho/internal/api/cur"
 	"sekisho/internal/api/ec2"
 	"sekisho/internal/api/ec2messages"
 	"sekisho/internal/api/iam"
@@ -114,6 +116,7 @@ type Server struct {
 	Directory *identity.Directory
 	Fleet     *fleet.Fleet
 	Channels  *control.Channels
+	Usage     *usage.Reporter
 
 	cfg      Config
 	unlock   func() error // releases the data directory
@@ -283,6 +286,7 @@ func (s *Server) routes() error {
 		Registrations: s.gate("registrations"), Renewals: s.gate("requests for credentials"),
 	}
 	s.requests = ssm.NewPolicyRequests(forSSM)
+	s.Usage = s.newUsage()
 	s.api = api.New(api.Config{
 		Doors: []*api.Door{
 			ssm.New(forSSM),
@@ -293,6 +297,7 @@ func (s *Server) routes() error {
 			kmsapi.New(kmsapi.Config{Keys: s.keys, Policies: s.Directory, Account: s.cfg.Account}),
 			logsapi.New(logsapi.Config{Logs: s.logs, Account: s.cfg.Account, Region: s.cfg.Region}),
 			cloudtrail.New(cloudtrail.Config{Trail: s.trail, Account: s.cfg.Account}),
+			cur.New(cur.Config{Reports: s.Usage, AllowPut: s.allowPut, Account: s.cfg.Account, Region: s.cfg.Region}),
 			sekishoapi.New(sekishoapi.Config{
 				Recorder: s.recorder, Integrity: s.lastCheck, Sessions: s.broker, Fleet: s.Fleet, Account: s.cfg.Account, Region: s.cfg.Region,
 				Directory: s.Directory, Authorizer: authorizer, Requests: s.requests, Access: s.access, StartChecks: startChecks{s}, Events: s.bus, Resumer: s.resumer(),
@@ -394,6 +399,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, cert tls.Certificate
 	wg.Go(func() { s.watchAccess(background) })
 	wg.Go(func() { s.watchLapses(background) })
 	wg.Go(func() { s.commands.Run(background) })
+	wg.Go(func() { s.Usage.Run(background) })
 	if s.cfg.Admin != nil {
 		wg.Go(func() { s.serveAdmin(background, s.cfg.Admin) })
 	}

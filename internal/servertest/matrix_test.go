@@ -47,6 +47,9 @@ var inputs = map[string]map[string]any{
 		"GetAccessToken":       map[string]any{"AccessRequestId": "oi-0123456789ab"},
 	},
 	"cloudtrail": {"": map[string]any{}},
+	"cur": {"": map[string]any{"ReportName": "name"}, "PutReportDefinition": map[string]any{"ReportDefinition": map[string]any{
+		"ReportName": "name", "TimeUnit": "DAILY", "Format": "textORcsv", "Compression": "GZIP", "S3Bucket": "bucket", "S3Region": servertest.Region,
+	}}},
 	// Without an ID a request to poll is refused once it is known to be the
 	// node's own: nothing is waited for.
 	"ec2messages": {"": map[string]any{"Destination": "TARGET", "MessageId": "0123456789abcdef", "ReplyId": "0123456789abcdef"}},

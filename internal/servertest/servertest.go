@@ -283,6 +283,8 @@ func targetOf(service string) string {
 		return "EC2WindowsMessageDeliveryService"
 	case "cloudtrail":
 		return "CloudTrail_20131101"
+	case "cur":
+		return "AWSOrigamiServiceGatewayService"
 	case "sekisho":
 		return "Sekisho"
 	case "logs":

@@ -451,11 +451,28 @@ func (q *request) allow(ctx context.Context, action, resource string, keys ...au
 
 // may is allow for any bucket; b is nil for one that does not exist.
 func (q *request) may(ctx context.Context, b *objects.Bucket, action, resource string, keys ...authz.Key) error {
-	keys = append(keys, q.keys()...)
-	if b == nil || b.Settings.Policy == "" {
-		return q.Authorize(ctx, action, resource, keys...)
+	return q.authorize(ctx, q.Call, b, action, resource, append(keys, q.keys()...)...)
+}
+
+// AllowPut refuses a call whose caller is not allowed to write a key, for other
+// doors that write it in the caller's name. A missing bucket is an error.
+func (d *Door) AllowPut(ctx context.Context, c *api.Call, bucket, key string) error {
+	b, err := d.Objects.Bucket(ctx, bucket)
+	if err != nil && !sekisho.IsNotFound(err) {
+		return err
 	}
-	text, err := q.policy(ctx, b)
+	if denied := d.authorize(ctx, c, b, "s3:PutObject", objects.ObjectARN(bucket, key)); denied != nil {
+		return denied
+	}
+	return err
+}
+
+// authorize decides by the caller's policies and the bucket's.
+func (d *Door) authorize(ctx context.Context, c *api.Call, b *objects.Bucket, action, resource string, keys ...authz.Key) error {
+	if b == nil || b.Settings.Policy == "" {
+		return c.Authorize(ctx, action, resource, keys...)
+	}
+	text, err := d.policy(ctx, b)
 	if err != nil {
 		return err
 	}
@@ -463,7 +480,7 @@ func (q *request) may(ctx context.Context, b *objects.Bucket, action, resource s
 	if err != nil {
 		doc = policy.Unusable(b.Name, err)
 	}
-	v, err := q.DecideBy(ctx, authz.New(together{q.Policies, doc.WithSource(b.Name, policy.SourceResource)}), action,
+	v, err := c.DecideBy(ctx, authz.New(together{d.Policies, doc.WithSource(b.Name, policy.SourceResource)}), action,
 		resource, keys...)
 	if err != nil {
 		return err
@@ -471,13 +488,13 @@ func (q *request) may(ctx context.Context, b *objects.Bucket, action, resource s
 	if !v.Allowed {
 		return api.Denied(v)
 	}
-	q.Allow()
+	c.Allow()
 	return nil
 }
 
 // policy is a bucket's policy with the current names of its principals.
-func (q *request) policy(ctx context.Context, b *objects.Bucket) (string, error) {
-	return q.Policies.ResourcePolicyToday(ctx, b.Settings.Policy, b.Settings.PolicyNames)
+func (d *Door) policy(ctx context.Context, b *objects.Bucket) (string, error) {
+	return d.Policies.ResourcePolicyToday(ctx, b.Settings.Policy, b.Settings.PolicyNames)
 }
 
 // together is a caller's policies and a bucket's.

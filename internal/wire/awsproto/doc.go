@@ -1,5 +1,5 @@
 // Package awsproto reads and writes the wire shapes of AWS's protocols: JSON
-// 1.1 (ssm, kms, logs, cloudtrail), query (iam, sts), EC2's flavour of query,
+// 1.1 (ssm, kms, logs, cloudtrail, cur), query (iam, sts), EC2's flavour of query,
 // and XML over REST (ssmmessages, s3). It is independent of services: a door has
 // its own request and response structs.
 //

@@ -28,6 +28,8 @@ func Target(r *http.Request) (service, operation string, ok bool) {
 		service = "logs"
 	case "CloudTrail_20131101", "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101":
 		service = "cloudtrail"
+	case "AWSOrigamiServiceGatewayService":
+		service = "cur"
 	case "Sekisho":
 		service = "sekisho"
 	default:

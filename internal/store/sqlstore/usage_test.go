@@ -1,0 +1,12 @@
+package sqlstore_test
+
+import (
+	"testing"
+
+	"sekisho/internal/store/storetest"
+)
+
+func TestUsage(t *testing.T) {
+	t.Parallel()
+	storetest.Usage(t, func(t *testing.T) storetest.UsageStore { return openSQLite(t) })
+}

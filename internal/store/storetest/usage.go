@@ -1,0 +1,81 @@
+package storetest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"sekisho"
+	"sekisho/internal/activity/usage"
+	"sekisho/internal/session/broker"
+)
+
+// UsageStore keeps reports, and the sessions that they are about.
+type UsageStore interface {
+	usage.Store
+	broker.Store
+}
+
+// Usage runs the conformance suite of [usage.Store]; open returns an empty
+// store.
+func Usage(t *testing.T, open func(t *testing.T) UsageStore) {
+	t.Run("reports are kept, changed and deleted", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		a := &usage.Definition{
+			Name: "a'", Bucket: "b", Prefix: "p", Compression: usage.ZIP, Resources: true, KeepVersions: true, RefreshClosed: true,
+			CreatedAt: at(1), CreatedBy: "arn:x", Next: at(2), DeliveredAt: at(3), Status: usage.StatusNoBucket,
+		}
+		must(t, s.CreateUsageReport(ctx, &usage.Definition{Name: "b"}, 2))
+		must(t, s.CreateUsageReport(ctx, a, 2))
+		wantCode(t, s.CreateUsageReport(ctx, a, 2), sekisho.CodeConflict)
+		wantCode(t, s.CreateUsageReport(ctx, &usage.Definition{Name: "c"}, 2), sekisho.CodeLimit)
+		must(t, s.UpdateUsageReport(ctx, a.Name, func(d *usage.Definition) { d.Next = at(9) }))
+		changed := *a
+		changed.Next = at(9)
+		all, err := s.UsageReports(ctx)
+		must(t, err)
+		same(t, []*usage.Definition{&changed, {Name: "b"}}, all)
+		must(t, s.DeleteUsageReport(ctx, a.Name))
+		wantCode(t, s.DeleteUsageReport(ctx, a.Name), sekisho.CodeNotFound)
+		wantCode(t, s.UpdateUsageReport(ctx, a.Name, func(*usage.Definition) {}), sekisho.CodeNotFound)
+	})
+
+	t.Run("sessions of a time are visited once each", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		add := func(name string, start, end time.Time) {
+			x := session(name, 0)
+			x.StartedAt, x.EndedAt, x.Status = start, end, sekisho.SessionTerminated
+			must(t, s.CreateSession(ctx, x))
+		}
+		add("before", at(0), at(9))
+		add("ended as it began", at(0), at(10))
+		add("within", at(11), at(12))
+		add("around", at(0), at(30))
+		add("running", at(0), time.Time{})
+		add("after", at(20), at(21))
+		add("running after", at(20), time.Time{})
+		want := []string{"around", "ended as it began", "running", "within"}
+		for i := range 1200 { // more than a page, most of them with the same end
+			name := fmt.Sprintf("x%04d", i)
+			add(name, at(11), at(13+i/1000))
+			want = append(want, name)
+		}
+		got := visited(ctx, t, s, at(10), at(20))
+		slices.Sort(got)
+		slices.Sort(want)
+		same(t, want, got)
+	})
+}
+
+func visited(ctx context.Context, t *testing.T, s UsageStore, from, to time.Time) (names []string) {
+	t.Helper()
+	must(t, s.EachSessionDuring(ctx, from, to, func(x *sekisho.Session) error {
+		names = append(names, string(x.ID))
+		return nil
+	}))
+	return names
+}

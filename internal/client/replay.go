@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sekisho/internal/session/cast"
+	"sekisho/internal/session/termsafe"
 )
 
 // livePoll is the interval at which the recording of a running session is polled.
@@ -49,7 +50,7 @@ func Play(ctx context.Context, r io.Reader, opt ReplayOptions, out io.Writer) er
 	if opt.IdleLimit <= 0 {
 		opt.IdleLimit = time.Duration(reader.Header().IdleTimeLimit * float64(time.Second))
 	}
-	screen := &Sanitizer{W: out}
+	screen := &termsafe.Writer{W: out}
 	played := false
 	defer func() {
 		if played {
@@ -106,6 +107,7 @@ type pages struct {
 	sessionID string
 	rest      []byte
 	offset    int64
+	snapshot  bool // of a running session, what is there now
 	over      bool
 	unproved  bool // it ended without a seal
 	err       error
@@ -140,6 +142,8 @@ func (p *pages) next() error {
 	switch {
 	case page.Complete, caughtUp && !page.Live:
 		p.over, p.unproved = true, !page.Sealed
+	case p.snapshot && (caughtUp || len(page.Data) == 0):
+		p.over, p.unproved = true, true
 	case len(page.Data) > 0:
 	case caughtUp:
 		return wait(p.ctx, livePoll)

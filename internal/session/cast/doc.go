@@ -43,6 +43,10 @@ const (
 	Bytes  = "B" // the exact bytes of the event that follows; ours
 )
 
+// EncryptedMarker is the label of the marker that stands where content would
+// begin that agent and client encrypted end to end.
+const EncryptedMarker = "encrypted end to end: the server cannot see or record content from here on"
+
 // Header is the first line of a cast.
 type Header struct {
 	Version       int // 2 or 3 when read; written as 3

@@ -5,15 +5,13 @@ import (
 	"slices"
 
 	"sekisho"
+	"sekisho/internal/session/cast"
 	"sekisho/internal/wire/mgs"
 )
 
 // errEncrypts ends a session whose agent asks for end-to-end encryption although the
 // session's document does not. Only the document may turn recording of the content off.
 var errEncrypts = errors.New("the agent asked for end-to-end encryption, which the session's document does not enable")
-
-// encryptedMarker is put into the recording where the content would begin.
-const encryptedMarker = "encrypted end to end: the server cannot see or record content from here on"
 
 // encryption watches the handshake for the agreement to encrypt.
 type encryption struct {
@@ -56,7 +54,7 @@ func (p *pair) watchHandshake(m *mgs.Message, from side) error {
 			return a.ActionType == mgs.ActionKMSEncryption && a.ActionStatus == mgs.ActionSuccess
 		}) {
 			p.encryption.agreed = true
-			return p.rec.Marker(encryptedMarker)
+			return p.rec.Marker(cast.EncryptedMarker)
 		}
 	}
 	return nil

@@ -1,4 +1,4 @@
-package client_test
+package termsafe_test
 
 import (
 	"bytes"
@@ -7,13 +7,13 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"sekisho/internal/client"
+	"sekisho/internal/session/termsafe"
 )
 
 func sanitize(t testing.TB, chunks ...string) string {
 	t.Helper()
 	var b bytes.Buffer
-	s := &client.Sanitizer{W: &b}
+	s := &termsafe.Writer{W: &b}
 	for _, c := range chunks {
 		if n, err := s.Write([]byte(c)); err != nil || n != len(c) {
 			t.Fatalf("%d, %v", n, err)
@@ -22,7 +22,7 @@ func sanitize(t testing.TB, chunks ...string) string {
 	return b.String()
 }
 
-func TestSanitizerKeepsDrawing(t *testing.T) {
+func TestKeepsDrawing(t *testing.T) {
 	t.Parallel()
 	for _, in := range []string{
 		"plain text, 日本語 é\r\n\tx\b\x07",
@@ -46,7 +46,7 @@ func TestSanitizerKeepsDrawing(t *testing.T) {
 	}
 }
 
-func TestSanitizerDropsTheRest(t *testing.T) {
+func TestDropsTheRest(t *testing.T) {
 	t.Parallel()
 	for name, in := range map[string]string{
 		"clipboard":           "\x1b]52;c;ZWNobyBwd25lZA==\x07",
@@ -80,6 +80,10 @@ func TestSanitizerDropsTheRest(t *testing.T) {
 		"cancelled":           "\x1b[31\x18\x1b]0;x\x1a",
 		"conformance":         "\x1b F\x1b G\x1b%@\x1b%G",
 		"charset query":       "\x1b(?",
+		"bidi controls":       "\u202e\u202d\u2066\u2067\u2068\u2069\u200f\u200e\u061c\u2028\u2029",
+		"kitty graphics":      "\x1b_Gf=100,a=T;iVBORw0KGgo=\x1b\\",
+		"sixel":               "\x1bPq#0;2;0;0;0#0~~@@vv@@~~$-\x1b\\",
+		"inline image":        "\x1b]1337;File=inline=1:aGVsbG8=\x07",
 		"escape in CSI":       "\x1b[3\x1b[6n",
 	} {
 		if got := sanitize(t, in); strings.Trim(got, "\a") != "" {
@@ -94,7 +98,7 @@ func TestSanitizerDropsTheRest(t *testing.T) {
 // allowed are the only sequences that may come out.
 var allowed = regexp.MustCompile(`^(?:[^\x1b]|\x1b[78DEHMc]|\x1b[()*+][0-9A-Z]|\x1b#[3-8]|\x1b\[[0-9;:]*[@-MPSTXZ` + "`" + `abdefgmrsu]|\x1b\[[0-9;:]* q|\x1b\[!p|\x1b\[(?:4|20)[hl]|\x1b\[\?[0-9;:]*[JKhl])*$`)
 
-func FuzzSanitizer(f *testing.F) {
+func FuzzWriter(f *testing.F) {
 	f.Add("a\x1b]52;c;x\x07b\x1b[31m", 3)
 	f.Add("\u009b6n\x1bP+q\x1b\\\x1b[?1003;25h", 1)
 	f.Add("\x1b(\x1b[2 q\xe6\x97", 5)

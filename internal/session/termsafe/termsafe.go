@@ -1,18 +1,20 @@
-package client
+// Package termsafe makes recorded terminal output safe to show: it passes what
+// draws and removes what acts.
+package termsafe
 
 import (
 	"io"
 	"unicode/utf8"
 )
 
-// Sanitizer removes sequences from terminal output that affect more than the
+// Writer removes sequences from terminal output that affect more than the
 // screen: the clipboard, the window title, replies that appear as typed input,
-// the mouse, printers, device control strings. It passes only sequences that it
-// knows to draw.
+// the mouse, printers, device control strings, graphics. It passes only
+// sequences that it knows to draw, and no characters that reorder text.
 //
 // It drops bytes that are not UTF-8, because a terminal could take one for an
 // 8-bit control.
-type Sanitizer struct {
+type Writer struct {
 	W io.Writer
 
 	state   state
@@ -37,7 +39,7 @@ const (
 const maxSequence = 128
 
 // Write implements io.Writer. It reports all of p as written.
-func (s *Sanitizer) Write(p []byte) (int, error) {
+func (s *Writer) Write(p []byte) (int, error) {
 	n := len(p)
 	if len(s.partial) > 0 {
 		p = append(s.partial, p...)
@@ -66,7 +68,7 @@ func (s *Sanitizer) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-func (s *Sanitizer) step(r rune, b []byte) {
+func (s *Writer) step(r rune, b []byte) {
 	switch {
 	case s.state == text:
 		switch r {
@@ -107,7 +109,9 @@ func (s *Sanitizer) step(r rune, b []byte) {
 	}
 	switch s.state {
 	case ground:
-		s.out = append(s.out, b...)
+		if !reorders(r) {
+			s.out = append(s.out, b...)
+		}
 	case escaped:
 		s.afterEscape(r)
 	case charset:
@@ -138,7 +142,7 @@ func (s *Sanitizer) step(r rune, b []byte) {
 	}
 }
 
-func (s *Sanitizer) afterEscape(r rune) {
+func (s *Writer) afterEscape(r rune) {
 	s.state = ground
 	switch r {
 	case '[':
@@ -215,4 +219,14 @@ func modes(params []byte) bool {
 		params = params[min(n+1, len(params)):]
 	}
 	return true
+}
+
+// reorders reports whether r makes a terminal or a page show text in another
+// order than it was written in, or break a line unseen.
+func reorders(r rune) bool {
+	switch {
+	case r == 0x061c, r == 0x200e, r == 0x200f, r >= 0x2028 && r <= 0x202e, r >= 0x2066 && r <= 0x2069:
+		return true
+	}
+	return false
 }

@@ -1,0 +1,73 @@
+package cli_test
+
+import (
+	"encoding/base64"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"sekisho"
+	"sekisho/internal/client"
+)
+
+const shortCast = `{"version":3,"term":{"cols":80,"rows":24}}
+[1.0,"o","shown \u001b]52;c;eA==\u0007</script>\r\n"]
+`
+
+// recordingPages answers with shortCast in pages of 40 bytes.
+func recordingPages(live bool) map[string]func(map[string]any) any {
+	return map[string]func(map[string]any) any{"GetSessionRecording": func(in map[string]any) any {
+		from, _ := in["StartOffset"].(float64)
+		to := min(int(from)+40, len(shortCast))
+		return map[string]any{
+			"Data":       base64.StdEncoding.EncodeToString([]byte(shortCast[int(from):to])),
+			"NextOffset": to, "TotalBytes": len(shortCast), "Complete": !live && to == len(shortCast), "Sealed": !live, "Live": live,
+		}
+	}}
+}
+
+func TestExportRecording(t *testing.T) {
+	t.Parallel()
+	for _, live := range []bool{false, true} {
+		for format, want := range map[string]string{
+			"asciicast": `"shown </script>\r\n"`, "text": "0:00:01  shown </script>\n", "html": `shown \u003c/script\u003e`,
+		} {
+			out, _, err := run(t, recordingPages(live), "recordings", "export", "alice-1", "--format", format)
+			if err != nil || !strings.Contains(out, want) || strings.Contains(out, "]52") {
+				t.Errorf("%s: %q, %v", format, out, err)
+			}
+		}
+	}
+}
+
+func TestExportRecordingToFile(t *testing.T) {
+	t.Parallel()
+	name := filepath.Join(t.TempDir(), "a.html")
+	args := []string{"recordings", "export", "alice-1", "--format", "html", "--file", name}
+	if _, _, err := run(t, recordingPages(false), args...); err != nil {
+		t.Fatal(err)
+	}
+	st, err := os.Stat(name)
+	if err != nil || st.Size() == 0 || st.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", st, err)
+	}
+	if _, _, err := run(t, recordingPages(false), args...); sekisho.CodeOf(err) != sekisho.CodeConflict {
+		t.Errorf("a file that exists: %v", err)
+	}
+	missing := filepath.Join(t.TempDir(), "b.html")
+	broken := map[string]func(map[string]any) any{"GetSessionRecording": func(map[string]any) any {
+		return map[string]any{"Data": base64.StdEncoding.EncodeToString([]byte("no cast\n")), "NextOffset": 8, "TotalBytes": 8, "Complete": true}
+	}}
+	if _, _, err := run(t, broken, "recordings", "export", "alice-1", "--file", missing); err == nil {
+		t.Error("a broken recording is exported")
+	}
+	if _, err := os.Stat(missing); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a part of a file is left: %v", err)
+	}
+	_, _, err = run(t, nil, "recordings", "export", "alice-1", "--format", "gif")
+	if exit, ok := errors.AsType[*client.ExitError](err); err == nil || ok && exit.Code == 0 {
+		t.Errorf("unknown format: %v", err)
+	}
+}

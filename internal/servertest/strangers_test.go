@@ -77,6 +77,23 @@ func TestRequestSmuggling(t *testing.T) {
 			t.Errorf("%v, %q", err, b)
 		}
 	})
+	for name, head := range map[string]string{
+		"an encoding in HTTP/1.0":                 "",
+		"a length beside an encoding in HTTP/1.0": "Content-Length: 5\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := dialRaw(t, s)
+			if _, err := fmt.Fprintf(c, "POST / HTTP/1.0\r\nHost: %s\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n%s\r\n0\r\n\r\n%s",
+				s.Host, head, inner); err != nil {
+				t.Fatal(err)
+			}
+			b, err := io.ReadAll(c)
+			if err != nil || strings.Count(string(b), "HTTP/1.") != 1 {
+				t.Errorf("%v, %q", err, b)
+			}
+		})
+	}
 }
 
 // TestWrongHost sends signed requests for another name: the signature covers

@@ -208,6 +208,12 @@ func Trust(ctx context.Context) {
 // Bodies bounds the time that reading a request's body takes.
 func Bodies(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !r.ProtoAtLeast(1, 1) {
+			// net/http ignores and hides a Transfer-Encoding of HTTP/1.0, by which a
+			// proxy may have found another end of the request. RFC 9112, 6.1: close
+			// the connection.
+			w.Header().Set("Connection", "close")
+		}
 		if r.Body == nil || r.Body == http.NoBody {
 			next.ServeHTTP(w, r)
 			return

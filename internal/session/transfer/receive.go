@@ -20,7 +20,7 @@ import (
 // where is an existing folder, the copy goes into it, under o.Name; otherwise
 // the copy is where.
 func Receive(conn io.ReadWriter, where string, o Options) error {
-	r := &receiver{wire: newWire(conn), where: where, o: o}
+	r := &receiver{wire: newWire(conn), where: where, o: o, seen: map[string]bool{}}
 	defer r.close()
 	if err := r.all(); err != nil {
 		return r.fail(err)
@@ -38,6 +38,7 @@ type receiver struct {
 	mark  string // below root: marks the folder top as incomplete; may be empty
 	fresh bool   // everything below top was made by this copy, which may be a resumed one
 	dirs  []entry
+	seen  map[string]bool // paths of dirs
 
 	above    *os.Root          // the folder of the last file, once it was checked
 	aboveDir string            // its name below root
@@ -244,6 +245,12 @@ func (r *receiver) entry(h hello, e entry) error {
 	case !st.IsDir():
 		return fmt.Errorf("cannot copy a folder to %s: it is not a folder", r.shown(e.Path))
 	}
+	// Folders are remembered up to the end: there must be no more of them than
+	// were made on this disk.
+	if r.seen[e.Path] {
+		return fmt.Errorf("the other side broke the protocol: folder %q came twice", clip(e.Path))
+	}
+	r.seen[e.Path] = true
 	r.dirs = append(r.dirs, e)
 	return nil
 }

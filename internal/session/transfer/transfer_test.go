@@ -586,6 +586,7 @@ func TestHostileSender(t *testing.T) {
 		"batch, wrong digest": append(batch(object{"path": "x", "size": 1}),
 			frames("b", object{}, "d", "a", "z", end)...),
 		"batch, begins elsewhere": append(batch(object{"path": "x", "size": 5}), frames("b", object{"offset": 3}, "d", "ab")...),
+		"folder twice":            frames("h", dirHello, "e", top, "e", top, "q", ""),
 		"error":                   frames("x", object{"text": "I will not"}),
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -15,26 +15,50 @@ var _ audit.Store = (*DB)(nil)
 
 const auditColumns = `seq, event_id, time, event_name, event_source, username, access_key_id, read_only, hash, body`
 
+// The statements of a batch. They are kept: a call that is recorded costs little
+// more than they do.
+const (
+	insertIntent   = `INSERT INTO audit_intents (id, body) VALUES ($1, $2)`
+	deleteIntent   = `DELETE FROM audit_intents WHERE id = $1`
+	insertRecord   = `INSERT INTO audit_records (` + auditColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`
+	insertResource = `INSERT INTO audit_resources (seq, pos, name, arn, type, time) VALUES ($1, $2, $3, $4, $5, $6)`
+	insertHead     = `INSERT INTO audit_heads (seq, hash, time, signature) VALUES ($1, $2, $3, $4) ON CONFLICT (seq) DO NOTHING`
+)
+
 // AppendAudit implements [audit.Store].
 func (d *DB) AppendAudit(ctx context.Context, b audit.Batch) error {
 	return d.inTx(ctx, func(tx *sql.Tx) error {
+		within := map[string]*sql.Stmt{} // kept statements, on the connection of tx
+		exec := func(query string, args ...any) error {
+			s := within[query]
+			if s == nil {
+				kept, err := d.sql.prepared(ctx, query)
+				if err != nil {
+					return err
+				}
+				s = tx.StmtContext(ctx, kept)
+				within[query] = s
+			}
+			_, err := s.ExecContext(ctx, args...)
+			return err
+		}
 		for _, i := range b.Begun {
-			if _, err := tx.ExecContext(ctx, `INSERT INTO audit_intents (id, body) VALUES ($1, $2)`, i.ID, i.Body); err != nil {
+			if err := exec(insertIntent, i.ID, i.Body); err != nil {
 				return err
 			}
 		}
-		if err := appendAudit(ctx, tx, b.Records); err != nil {
-			return err
+		for i := range b.Records {
+			if err := appendRecord(exec, &b.Records[i]); err != nil {
+				return err
+			}
 		}
 		for _, id := range b.Finished {
-			if _, err := tx.ExecContext(ctx, `DELETE FROM audit_intents WHERE id = $1`, id); err != nil {
+			if err := exec(deleteIntent, id); err != nil {
 				return err
 			}
 		}
 		for _, h := range b.Heads {
-			if _, err := tx.ExecContext(ctx,
-				`INSERT INTO audit_heads (seq, hash, time, signature) VALUES ($1, $2, $3, $4) ON CONFLICT (seq) DO NOTHING`,
-				h.Seq, h.Hash, micros(h.Time), h.Signature); err != nil {
+			if err := exec(insertHead, h.Seq, h.Hash, micros(h.Time), h.Signature); err != nil {
 				return err
 			}
 		}
@@ -42,37 +66,17 @@ func (d *DB) AppendAudit(ctx context.Context, b audit.Batch) error {
 	})
 }
 
-// appendAudit inserts records by statements that are prepared once.
-func appendAudit(ctx context.Context, tx *sql.Tx, records []audit.Record) (err error) {
-	if len(records) == 0 {
-		return nil
+func appendRecord(exec func(query string, args ...any) error, r *audit.Record) error {
+	err := exec(insertRecord, r.Seq, r.EventID, micros(r.Time), r.EventName, r.EventSource, r.Username, r.AccessKeyID, r.ReadOnly, r.Hash, r.Body)
+	if isUnique(err) {
+		return sekisho.Errorf(sekisho.CodeConflict, "audit record %d exists", r.Seq)
 	}
-	insert, err := tx.PrepareContext(ctx, `INSERT INTO audit_records (`+auditColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, insert.Close()) }()
-	resource, err := tx.PrepareContext(ctx, `INSERT INTO audit_resources (seq, pos, name, arn, type, time) VALUES ($1, $2, $3, $4, $5, $6)`)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, resource.Close()) }()
-	for i := range records {
-		r := &records[i]
-		_, err := insert.ExecContext(ctx, r.Seq, r.EventID, micros(r.Time), r.EventName, r.EventSource, r.Username, r.AccessKeyID, r.ReadOnly, r.Hash, r.Body)
-		if isUnique(err) {
-			return sekisho.Errorf(sekisho.CodeConflict, "audit record %d exists", r.Seq)
-		}
-		if err != nil {
-			return err
-		}
-		for pos, res := range r.Resources {
-			if _, err := resource.ExecContext(ctx, r.Seq, pos, res.Name, res.ARN, res.Type, micros(r.Time)); err != nil {
-				return err
-			}
+	for pos, res := range r.Resources {
+		if err == nil {
+			err = exec(insertResource, r.Seq, pos, res.Name, res.ARN, res.Type, micros(r.Time))
 		}
 	}
-	return nil
+	return err
 }
 
 // AuditIntents implements [audit.Store].

@@ -181,7 +181,11 @@ func (d *DB) RegisterNode(ctx context.Context, n *sekisho.Node) error {
 
 // Node implements [fleet.Store].
 func (d *DB) Node(ctx context.Context, id sekisho.NodeID) (*sekisho.Node, error) {
-	n, err := scanNode(d.sql.QueryRowContext(ctx, `SELECT `+nodeColumns+` FROM nodes WHERE id = $1`, id))
+	kept, err := d.sql.prepared(ctx, `SELECT `+nodeColumns+` FROM nodes WHERE id = $1`)
+	if err != nil {
+		return nil, err
+	}
+	n, err := scanNode(kept.QueryRowContext(ctx, id))
 	return n, notFound(err, "node %s does not exist", id)
 }
 

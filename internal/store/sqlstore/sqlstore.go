@@ -17,6 +17,7 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/pressly/goose/v3"
@@ -40,6 +41,43 @@ type DB struct {
 type pool struct {
 	*sql.DB
 	turn chan struct{} // holds one element while somebody writes
+
+	statements *statements
+}
+
+// statements keeps those that are run all the time, so that each connection
+// parses them once. Only constant queries belong in it: it is never emptied.
+type statements struct {
+	mu      sync.Mutex
+	byQuery map[string]*sql.Stmt
+}
+
+// prepared returns a constant query as a statement that is kept. The caller must
+// not close it.
+func (p pool) prepared(ctx context.Context, query string) (*sql.Stmt, error) {
+	p.statements.mu.Lock()
+	defer p.statements.mu.Unlock()
+	if s := p.statements.byQuery[query]; s != nil {
+		return s, nil
+	}
+	s, err := p.PrepareContext(ctx, query)
+	if err == nil {
+		p.statements.byQuery[query] = s
+	}
+	return s, err
+}
+
+// execPrepared is ExecContext for a constant query that is run all the time.
+func (p pool) execPrepared(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	s, err := p.prepared(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.take(ctx); err != nil {
+		return nil, err
+	}
+	defer p.give()
+	return s.ExecContext(ctx, args...)
 }
 
 func (p pool) take(ctx context.Context) error {
@@ -80,7 +118,7 @@ func OpenSQLiteReader(ctx context.Context, path string) (*DB, error) {
 	if err := db.PingContext(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), db.Close())
 	}
-	return &DB{sql: pool{DB: db, turn: make(chan struct{}, 1)}}, nil
+	return &DB{sql: pool{DB: db, turn: make(chan struct{}, 1), statements: &statements{byQuery: map[string]*sql.Stmt{}}}}, nil
 }
 
 // OpenSQLite opens the database file at path, creating it if it is missing, and
@@ -109,7 +147,7 @@ func OpenSQLite(ctx context.Context, path string) (*DB, error) {
 	if _, err := p.Up(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("migrate %s: %w", path, err), db.Close())
 	}
-	return &DB{sql: pool{DB: db, turn: make(chan struct{}, 1)}}, nil
+	return &DB{sql: pool{DB: db, turn: make(chan struct{}, 1), statements: &statements{byQuery: map[string]*sql.Stmt{}}}}, nil
 }
 
 // IsEmpty reports whether the database file at path is missing or has no tables.

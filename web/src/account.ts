@@ -241,7 +241,13 @@ const answerSchema = v.object({
   Decision: v.string(),
   Reason: v.string(),
   Steps: v.array(
-    v.object({ ResourceArn: v.string(), DocumentCheck: v.boolean(), Decision: v.string(), Reason: v.string() }),
+    v.object({
+      ResourceArn: v.string(),
+      DocumentCheck: v.boolean(),
+      Decision: v.string(),
+      Reason: v.string(),
+      Statement: v.optional(v.string(), ''),
+    }),
   ),
   Windows: v.optional(v.array(v.object({ From: v.number(), To: v.number() }))),
   /** Policies compare the time as text: short windows may be missing. */
@@ -254,6 +260,7 @@ export type Answer = v.InferOutput<typeof answerSchema>
 /** Question is what the policy simulator asks. */
 export interface Question {
   UserName: string
+  Action: string
   Target: string
   SourceIp: string
   MFA: boolean

@@ -28,6 +28,7 @@ export default function SimulatorPage() {
   const [user, setUser] = useState('')
   const [address, setAddress] = useState('')
   const [target, setTarget] = useState('')
+  const [action, setAction] = useState('ssm:StartSession')
   const [from, setFrom] = useState(() => local(new Date()))
   const [to, setTo] = useState(() => local(new Date(Date.now() + 24 * 3600_000)))
   const [mfa, setMFA] = useState(false)
@@ -46,6 +47,7 @@ export default function SimulatorPage() {
       setAnswer(
         await explain({
           UserName: user.trim(),
+          Action: action.trim(),
           Target: target.trim(),
           SourceIp: address.trim(),
           MFA: mfa,
@@ -116,6 +118,9 @@ export default function SimulatorPage() {
                 ariaLabel={t('common.machine')}
               />
             </FormField>
+            <FormField label={t('simulator.action')}>
+              <Input value={action} spellcheck={false} onChange={(ev) => setAction(ev.detail.value)} />
+            </FormField>
             <FormField label={t('simulator.mfa')}>
               <Checkbox checked={mfa} onChange={(ev) => setMFA(ev.detail.checked)}>
                 {t('simulator.mfaHint')}
@@ -157,18 +162,37 @@ export default function SimulatorPage() {
             </StatusIndicator>
             {answer.Sampled === true && <Box color="text-body-secondary">{t('simulator.sampled')}</Box>}
             <Box>{t('simulator.atStart', { reason: answer.Reason })}</Box>
-            <Table
-              variant="embedded"
-              items={answer.Steps}
-              columnDefinitions={[
-                { id: 'resource', header: t('common.resource'), cell: (s) => <code>{s.ResourceArn}</code> },
-                { id: 'decision', header: t('simulator.decision'), cell: (s) => s.Decision },
-                { id: 'reason', header: t('common.reason'), cell: (s) => s.Reason },
-              ]}
-            />
+            <Steps steps={answer.Steps} />
           </SpaceBetween>
         </Container>
       )}
     </SpaceBetween>
+  )
+}
+
+/** Steps are the decisions on each resource, with the statement that decided. */
+function Steps({ steps }: { steps: Answer['Steps'] }) {
+  return (
+    <Table
+      variant="embedded"
+      wrapLines
+      items={steps}
+      columnDefinitions={[
+        {
+          id: 'resource',
+          header: t('common.resource'),
+          isRowHeader: true,
+          cell: (s) => <code className="wrap">{s.ResourceArn}</code>,
+        },
+        { id: 'check', header: t('simulator.documentCheck'), cell: (s) => String(s.DocumentCheck) },
+        { id: 'decision', header: t('simulator.decision'), cell: (s) => s.Decision },
+        { id: 'reason', header: t('common.reason'), cell: (s) => s.Reason },
+        {
+          id: 'statement',
+          header: t('simulator.statement'),
+          cell: (s) => (s.Statement === '' ? '–' : <code className="wrap">{s.Statement}</code>),
+        },
+      ]}
+    />
   )
 }

@@ -62,31 +62,30 @@ type Session struct {
 	AgentProcess string
 }
 
-// SessionPermission is what the permission to start a session rests on.
+// SessionPermission is the basis of the permission to start a session.
 type SessionPermission struct {
 	Principal Principal // as it was when the session started
 	Document  string    // that the request named; "" for none
 	UserAgent string
-	// ClientIP is where the client is connected from, or was last.
+	// ClientIP is the present or last address of the client.
 	ClientIP string
 	// AccessRequest is the approved access request that the session was
 	// started under; "" if policies allowed it.
 	AccessRequest string
 }
 
-// Ending is how a session ends.
+// Ending describes how a session ended.
 type Ending struct {
 	Status  SessionStatus
-	Details string // for people; empty when what ran in the session came to its end
+	Details string // for people; empty if the program in the session exited normally
 	// Incomplete says that the agent may have had output that did not reach the
-	// client. Messages, where it is known, is how many messages the agent has
-	// sent: a server that has received as many has recorded everything.
+	// client. Messages is the number of messages that the agent has sent, if known: a
+	// server that has received that many has recorded everything.
 	Incomplete bool
 	Messages   int64
 }
 
-// SessionLogs is where a session's node writes the session's log, and what
-// became of it.
+// SessionLogs is where a node writes the log of a session, and whether it arrived.
 type SessionLogs struct {
 	Bucket string `json:"bucket,omitempty"`
 	Key    string `json:"key,omitempty"` // in Bucket
@@ -94,12 +93,12 @@ type SessionLogs struct {
 	Stream string `json:"stream,omitempty"` // in Group
 	// Reported is whether the node has reported if it delivered the log.
 	Reported bool `json:"told,omitempty"`
-	// Problem is why not all of it was delivered, for people.
+	// Problem is why the log is incomplete or missing, for people.
 	Problem string `json:"problem,omitempty"`
 }
 
-// Missing says why the log of s was not delivered; "" when it was, or is none,
-// or the session still runs.
+// Missing returns the reason why the log of s was not delivered; "" if it was, if
+// there is none, or if the session still runs.
 func (s *Session) Missing() string {
 	switch {
 	case s.Logs.Problem != "":
@@ -107,17 +106,17 @@ func (s *Session) Missing() string {
 	case s.Logs.Reported || s.Status.Active() || s.Status == SessionTerminating || s.Logs.Bucket == "" && s.Logs.Group == "":
 		return ""
 	}
-	return "the node has not said that it was."
+	return "the node has not reported its delivery."
 }
 
-// SessionRecording says who can record what passes in a session.
+// SessionRecording says who can record the content of a session.
 type SessionRecording string
 
-// The ways of recording.
+// Values of SessionRecording.
 const (
-	// RecordingServer: the server records what passes.
+	// RecordingServer means that the server records the content.
 	RecordingServer SessionRecording = "Server"
-	// RecordingEncrypted: agent and client encrypt what passes from end to
-	// end; the server records that there was a session, and no content.
+	// RecordingEncrypted means that agent and client encrypt the content end to end;
+	// the server records the session without its content.
 	RecordingEncrypted SessionRecording = "Encrypted"
 )

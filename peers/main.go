@@ -10,7 +10,7 @@
 //
 // Every test that does not pass needs a reason. A result that is not the expected
 // one, a test without a line and a line without a test are errors; -update writes
-// the list anew from what the suite reports, and keeps the reasons.
+// the list again from the results of the suite, and keeps the reasons.
 package main
 
 import (
@@ -87,7 +87,7 @@ func minioResult(line string) (test string, passed, ok bool) {
 
 func main() {
 	bin := flag.String("bin", "../bin", "folder of sekishod, and of the suites' programs in peers/")
-	update := flag.Bool("update", false, "write the lists of expected results anew")
+	update := flag.Bool("update", false, "rewrite the lists of expected results")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -139,7 +139,7 @@ test('a dropped connection is picked up where it broke', async () => {
   await page.getByText(/^Reconnecting/).waitFor({ state: 'detached' })
 })
 
-test('a page that is loaded anew has its terminals, and no byte is lost', async () => {
+test('a reloaded page shows its terminals without losing output', async () => {
   const tabs = page.getByRole('tab')
   page.on('dialog', (d) => d.accept()) // leaving the page is asked about
   const ticks = Array.from({ length: 20 }, (_, i) => `tick-${i + 1}\\n`).join('')
@@ -181,7 +181,7 @@ test('a page that is loaded anew has its terminals, and no byte is lost', async 
   await page.locator('.xterm-helper-textarea').first().focus()
   await type('echo again-$((6*7))')
   await sees(/^again-42/)
-  await picture('loaded-anew')
+  await picture('reloaded')
 })
 
 test('exit ends it, and says so', async () => {

@@ -154,7 +154,7 @@ test('dark, and as wide as a phone', async () => {
   await page.setViewportSize({ width: 1280, height: 900 })
 })
 
-test('who may only read them is told which action is missing', async () => {
+test('a user who can only read preferences sees which action is missing', async () => {
   await signOut(page)
   await signIn(page, 'looker', 'Correct-Horse-1')
   await openPreferences()

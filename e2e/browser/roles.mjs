@@ -69,7 +69,7 @@ test('a link to a node starts a session on it', async () => {
   await page.getByText(/^Session ended/).waitFor()
 })
 
-test('a user without permissions is told so, and nothing is tried', async () => {
+test('a user without permissions sees a message, and the console sends no calls', async () => {
   await signOut(page, 'minimal')
   refused.length = 0
   await enter('nobody')

@@ -77,7 +77,7 @@ before(async () => {
   ;({ page, picture, faults } = await open('starts', { context: { timezoneId: 'Asia/Tokyo' } }))
 })
 
-test('a log that could not be delivered is told of before the session', async () => {
+test('a log problem is shown before the session starts', async () => {
   await signIn(page)
   await select()
   await list().getByText('Policy allows the session.').waitFor()
@@ -256,7 +256,7 @@ test('who may only look sees the nodes, and which action is missing', async () =
     .getByText(/is not authorized to perform: ssm:StartSession/)
     .waitFor()
   assert.equal(await start().getAttribute('aria-disabled'), 'true')
-  assert.equal(await list().getByRole('listitem').count(), 1, 'nothing else is told')
+  assert.equal(await list().getByRole('listitem').count(), 1, 'nothing else is listed')
   await start().focus()
   // The button says why to those who see it and to those who hear it.
   const why = 'The action ssm:StartSession is not allowed on this node.'

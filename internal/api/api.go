@@ -4,8 +4,7 @@
 //
 // A [Door] is one AWS service: its names, its wire protocol, its operations.
 // The packages below this one each make a door. A handler must ask
-// [Call.Authorize] before it answers; an answer of one that did not is
-// withheld.
+// [Call.Authorize] before it answers; otherwise the server withholds its answer.
 package api
 
 import (
@@ -69,8 +68,8 @@ type NodeKeys interface {
 
 // Trail keeps audit events.
 type Trail interface {
-	// Begin stores what is known of a call that may change something before
-	// it does, and gives the event its ID. Complete stores the event of such a
+	// Begin stores the event of a call that may change something before the call is
+	// executed, and assigns the event's ID. Complete stores the final event of such a
 	// call, Abandon drops it.
 	Begin(ctx context.Context, e *audit.Event) error
 	Complete(ctx context.Context, e audit.Event) error
@@ -127,7 +126,7 @@ func New(cfg Config) *Server {
 	return s
 }
 
-// Doors are the doors that are told apart by target, action and signature.
+// Doors returns the doors that requests select by target, action and signature.
 func (s *Server) Doors() []*Door { return s.cfg.Doors }
 
 // peer is the TCP peer of r.
@@ -329,7 +328,7 @@ func (s *Server) maxBody(r *http.Request) int {
 	return maxBody
 }
 
-// call is what is known of a request before its body is read.
+// call returns the Call of a request whose body has not been read.
 func (s *Server) call(r *http.Request) *Call {
 	c := &Call{
 		RequestID: id.UUID(), Account: s.cfg.Account, Region: s.cfg.Region, Time: s.cfg.Now(),

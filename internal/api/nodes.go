@@ -9,10 +9,10 @@ import (
 	"sekisho/internal/wire/sigv4"
 )
 
-// NodeWatch is told of the calls of managed nodes: a node that is refused must
-// show as such, and not just fall silent.
+// NodeWatch observes the calls of managed nodes, so that a node whose calls are refused
+// is shown as refused and not only as disconnected.
 type NodeWatch interface {
-	// Called tells of a call with node's credentials.
+	// Called is called for a request with node's credentials.
 	Called(ctx context.Context, node sekisho.NodeID, sourceIP string)
 	// Refused tells of a call said to be node's that was not accepted.
 	Refused(ctx context.Context, node sekisho.NodeID, sourceIP string, kind fleet.SightingKind, why string)
@@ -41,10 +41,10 @@ func (s *Server) nodeRefused(ctx context.Context, c *Call, node sekisho.NodeID, 
 	return err
 }
 
-// nodeCalled tells of a call with node's credentials.
+// nodeCalled reports a request with node's credentials to the NodeWatch.
 func (s *Server) nodeCalled(ctx context.Context, c *Call, node sekisho.NodeID) {
-	// A node that has moved opens its channel anew, and has an old one until
-	// then: the hub looks at that.
+	// A node that has moved opens a new channel while its old one still exists.
+	// control.Channels handles that.
 	if s.cfg.Nodes != nil && c.Operation != "CreateControlChannel" && c.Operation != "OpenControlChannel" {
 		s.cfg.Nodes.Called(ctx, node, c.SourceIP.String())
 	}

@@ -47,14 +47,14 @@ func (s *Server) EnterStreamAs(w http.ResponseWriter, r *http.Request, p *sekish
 // with what it gave before it gave io.EOF.
 func (c *Call) Content() *sigv4.Body { return c.content.body }
 
-// Raw is the body of a call begun with EnterStream as it came, unchecked.
+// Raw is the unchecked body of a call begun with EnterStream.
 func (c *Call) Raw() io.Reader { return c.content.raw }
 
 // Signature is how a call begun with EnterStream was signed.
 func (c *Call) Signature() *sigv4.Parsed { return c.content.signed }
 
-// wrongRegion is S3's refusal of a signature for another region. Clients sign
-// anew for the region it names.
+// wrongRegion is S3's refusal of a signature for another region. Clients retry with the
+// region that it names.
 func wrongRegion(here, there string) error {
 	return &awsproto.Error{
 		Code:    "AuthorizationHeaderMalformed",

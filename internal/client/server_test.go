@@ -124,7 +124,7 @@ func (s *server) handle(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// await waits for the end of the next call of op, or of one that is under way.
+// await waits until the current or the next call of op has ended.
 func (s *server) await(op string) {
 	s.t.Helper()
 	s.mu.Lock()

@@ -170,7 +170,7 @@ func TestShellEnds(t *testing.T) {
 		answers map[string]func(map[string]any) any
 		act     func(s *server, p *person, cancel context.CancelFunc)
 		want    string
-		ended   bool // by the server: it need not be told
+		ended   bool // by the server, so that the client does not call TerminateSession
 	}{
 		"for a reason": {
 			act:  func(s *server, _ *person, _ context.CancelFunc) { s.end("idle for 20 minutes\x1b[2J") },
@@ -219,8 +219,8 @@ func TestShellEnds(t *testing.T) {
 			if p.restored != 1 {
 				t.Error("the terminal was not restored")
 			}
-			if told := s.called("TerminateSession") == 1; told == tc.ended {
-				t.Errorf("the server was told: %v", told)
+			if called := s.called("TerminateSession") == 1; called == tc.ended {
+				t.Errorf("TerminateSession called: %v", called)
 			}
 		})
 	}

@@ -56,14 +56,14 @@ func TestWebhookMistakesAreNamed(t *testing.T) {
 		`name: "", url: "https://a.example", secret_env: X`:                                   "name:",
 		`name: Big, url: "https://a.example", secret_env: X`:                                  "name:",
 		`name: "%s", url: "https://a.example", secret_env: X`:                                 `name: "%s"`,
-		`name: w, secret_env: X`:                                                              "url: it must begin with https://",
+		`name: w, secret_env: X`:                                                              "url: must begin with https://",
 		`name: w, url: "http://127.0.0.1:9/", secret_env: X`:                                  "allow_networks: [127.0.0.1]",
 		`name: w, url: "https://u:swordfish@a.example/", secret_env: X`:                       "user name",
 		`name: w, url: "https://a.example"`:                                                   "openssl rand",
 		`name: w, url: "https://a.example", secret_env: X, secret_file: Y`:                    "one of secret_file and secret_env",
-		rest + `, events: [Session Begun]`:                                                    `no event "Session Begun"`,
-		rest + `, pattern: {source: [{wildcard: "x*"}]}`:                                      `"wildcard" is not supported`,
-		rest + `, pattern: {source: [{numeric: [">", 1]}]}`:                                   `"numeric" is not supported`,
+		rest + `, events: [Session Begun]`:                                                    `unknown event type "Session Begun"`,
+		rest + `, pattern: {source: [{wildcard: "x*"}]}`:                                      `operator "wildcard"`,
+		rest + `, pattern: {source: [{numeric: [">", 1]}]}`:                                   `operator "numeric"`,
 		rest + `, events: [Node Up], pattern: {source: [x]}`:                                  "exclude each other",
 		rest + `, allow_networks: [somewhere]`:                                                `allow_networks: "somewhere"`,
 		rest + `, allow_networks: ["0.0.0.0/0"]`:                                              "every private network",
@@ -79,7 +79,7 @@ func TestWebhookMistakesAreNamed(t *testing.T) {
 		rest + `, retries: 3`:                                                                 "retries",
 		rest + `}, {` + rest:                                                                  `two named "w"`,
 		rest + `, secret: ` + webhookSecret:                                                   "secret",
-		`name: w, url: "https://a.example/%zz", secret_env: X`:                                "not a URL",
+		`name: w, url: "https://a.example/%zz", secret_env: X`:                                "not a valid URL",
 		`name: w, url: "https://a.example/#part", secret_env: X, pattern: {detail: {x: "y"}}`: "the pattern's detail.x",
 	} {
 		_, err := config.Parse([]byte(good + "webhooks: [{" + text + "}]\n"))
@@ -123,8 +123,8 @@ func TestWebhookSecretsAreLookedAt(t *testing.T) {
 	}
 	err := c.Check()
 	for _, want := range []string{
-		"missing: secret of", "open: everybody on this machine can read", "bad: secret of the environment's BAD_SECRET: secret 1 does not begin with whsec_",
-		"unset: secret of the environment's NO_SUCH_VARIABLE_IS_SET: there are 0 secrets", "large: secret of", "noca: ca:",
+		"missing: secret of", "open: everybody on this machine can read", "bad: secret of the environment's BAD_SECRET: secret 1 must begin with whsec_",
+		"unset: secret of the environment's NO_SUCH_VARIABLE_IS_SET: got 0 secrets", "large: secret of", "noca: ca:",
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not mentioned in: %v", want, err)

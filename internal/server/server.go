@@ -161,8 +161,8 @@ type Server struct {
 	channels func()
 }
 
-// New opens the state in cfg.DataDir, making it when it is new, and takes on
-// again what an earlier process left running.
+// New opens the state in cfg.DataDir, creating it if necessary, and resumes the sessions
+// and commands that an earlier process left running.
 func New(ctx context.Context, cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg}
 	s.metrics = newMetrics(s)

@@ -90,7 +90,7 @@ func TestCommandParameters(t *testing.T) {
 		"a map":           {map[string][]string{"who": {"you"}, "more": {`{"a":1}`}}, ""},
 		"not a map":       {map[string][]string{"who": {"you"}, "more": {`[1]`}}, "takes a JSON object"},
 		"missing":         {nil, `needs the parameter "who"`},
-		"unknown":         {map[string][]string{"who": {"you"}, "whom": {"me"}}, `did you mean "who"?`},
+		"unknown":         {map[string][]string{"who": {"you"}, "whoo": {"me"}}, `did you mean "who"?`},
 		"two values":      {map[string][]string{"who": {"a", "b"}}, "takes one value"},
 		"a second line":   {map[string][]string{"who": {"a\nrm -rf /"}}, "line break"},
 		"no number":       {map[string][]string{"who": {"a"}, "wait": {"soon"}}, "must be a number of seconds"},

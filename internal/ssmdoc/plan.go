@@ -18,8 +18,8 @@ const RunAsTag = "SSMSessionRunAs"
 // defaultPromptTag is the tag of a node that a friendly prompt shows.
 const defaultPromptTag = "Hostname"
 
-// SessionRequest is what a request for a session says, and what is known about who asks
-// and about the node.
+// SessionRequest is a request for a session, with the attributes of its principal and of
+// the node.
 type SessionRequest struct {
 	Parameters map[string][]string
 	Reason     string

@@ -1,6 +1,7 @@
 package event
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,7 +12,7 @@ import (
 	"sekisho"
 )
 
-// Nodes knows the nodes, the deregistered ones too.
+// Nodes looks up nodes, including deregistered ones.
 type Nodes interface {
 	Node(ctx context.Context, id sekisho.NodeID) (*sekisho.Node, error)
 	// Nodes returns every node that is not deregistered.
@@ -26,21 +27,20 @@ type Config struct {
 	Webhooks []Webhook
 	Now      func() time.Time // nil = time.Now
 	Log      *slog.Logger     // nil = none
-	// DownAfter is how long a node is away before it is said to be down;
+	// DownAfter is how long a node must be disconnected before it counts as down;
 	// 0 = 1 minute.
 	DownAfter time.Duration
 	Limits    Limits
 }
 
-// Limits bound what is kept. Zero fields are the defaults.
+// Limits bounds the events that a Bus keeps. Zero fields select the defaults.
 type Limits struct {
-	Inbox int   // events in memory, before they are stored; 4,096
-	Queue int   // events that wait for one webhook; 10,000
-	Keep  int64 // events kept to be looked at; 10,000
+	Inbox int   // events in memory that are not stored yet; 4,096
+	Queue int   // events waiting for one webhook; 10,000
+	Keep  int64 // stored events for listings; 10,000
 }
 
-// Bus takes events, keeps them and delivers them. It is safe for concurrent
-// use.
+// Bus stores and delivers published events. It is safe for concurrent use.
 type Bus struct {
 	cfg      Config
 	presence *presence
@@ -48,11 +48,11 @@ type Bus struct {
 
 	mu    sync.Mutex
 	inbox []*Event
-	lost  int64         // of the inbox, since the last batch
+	lost  int64         // events dropped from the inbox since the last batch
 	wake  chan struct{} // capacity 1
 
 	writing sync.Mutex // held while a batch is stored
-	last    int64      // the greatest number given; guarded by writing
+	last    int64      // the greatest Seq assigned; guarded by writing
 }
 
 // New returns a Bus that continues with the events in the store.
@@ -63,8 +63,8 @@ func New(ctx context.Context, cfg Config) (*Bus, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	cfg.DownAfter = or(cfg.DownAfter, time.Minute)
-	cfg.Limits = Limits{or(cfg.Limits.Inbox, 4096), or(cfg.Limits.Queue, 10_000), or(cfg.Limits.Keep, 10_000)}
+	cfg.DownAfter = cmp.Or(cfg.DownAfter, time.Minute)
+	cfg.Limits = Limits{cmp.Or(cfg.Limits.Inbox, 4096), cmp.Or(cfg.Limits.Queue, 10_000), cmp.Or(cfg.Limits.Keep, 10_000)}
 	b := &Bus{cfg: cfg, wake: make(chan struct{}, 1)}
 	var err error
 	if b.last, err = cfg.Store.LastEvent(ctx); err != nil {
@@ -79,7 +79,7 @@ func New(ctx context.Context, cfg Config) (*Bus, error) {
 		return nil, err
 	}
 	if forgotten > 0 {
-		cfg.Log.Warn("events waited for webhooks that are not configured any more; they will not be delivered", "events", forgotten)
+		cfg.Log.Warn("dropped the waiting events of webhooks that are no longer configured", "events", forgotten)
 	}
 	tallies, err := cfg.Store.Tallies(ctx)
 	if err != nil {
@@ -103,18 +103,11 @@ func New(ctx context.Context, cfg Config) (*Bus, error) {
 	return b, err
 }
 
-func or[T int | int64 | time.Duration](v, otherwise T) T {
-	if v == 0 {
-		return otherwise
-	}
-	return v
-}
-
-// Origin is where the bus's events come from.
+// Origin returns the account and region of the bus's events.
 func (b *Bus) Origin() Origin { return b.cfg.Origin }
 
-// Publish takes an event. It never waits: when more come than can be stored
-// the oldest are dropped, and counted.
+// Publish queues an event. It never blocks: if events arrive faster than they can be
+// stored, the oldest are dropped and counted.
 func (b *Bus) Publish(e *Event) {
 	b.mu.Lock()
 	b.inbox = append(b.inbox, e)
@@ -126,7 +119,7 @@ func (b *Bus) Publish(e *Event) {
 	}
 }
 
-// trim holds the inbox to its bound. The mutex is held.
+// trim drops the oldest events if the inbox is over its limit. The mutex is held.
 func (b *Bus) trim() {
 	if over := len(b.inbox) - b.cfg.Limits.Inbox; over > 0 {
 		b.inbox = append([]*Event(nil), b.inbox[over:]...)
@@ -134,12 +127,11 @@ func (b *Bus) trim() {
 	}
 }
 
-// NodeChanged tells that something about a node changed; whether it is up is
-// looked at soon.
+// NodeChanged must be called when a node has changed. The bus then checks whether it
+// is up.
 func (b *Bus) NodeChanged(id sekisho.NodeID) { b.presence.changed(id) }
 
-// Run stores and delivers until ctx ends. What it has not done then, a next
-// run does.
+// Run stores and delivers events until ctx ends. The next Run delivers the rest.
 func (b *Bus) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() { b.presence.run(ctx) })
@@ -150,10 +142,10 @@ func (b *Bus) Run(ctx context.Context) {
 	wg.Wait()
 }
 
-// retryStore is how long a store that failed is left alone.
+// retryStore is the pause after the store has failed.
 const retryStore = time.Second
 
-// store stores what is published until ctx ends.
+// store stores published events until ctx ends.
 func (b *Bus) store(ctx context.Context) {
 	for failing := false; ; {
 		var again <-chan time.Time
@@ -179,8 +171,7 @@ func (b *Bus) store(ctx context.Context) {
 	}
 }
 
-// Flush stores what was published so far. It is for the end, when Run has
-// returned.
+// Flush stores all published events. Call it at shutdown, after Run has returned.
 func (b *Bus) Flush(ctx context.Context) error {
 	b.writing.Lock()
 	defer b.writing.Unlock()
@@ -204,7 +195,7 @@ func (b *Bus) Flush(ctx context.Context) error {
 
 // keep stores events and queues them for the webhooks that want them.
 func (b *Bus) keep(ctx context.Context, events []*Event, lost int64) error {
-	batch := Batch{Dropped: map[string]int64{}, Told: map[sekisho.NodeID]bool{}, Keep: b.cfg.Limits.Keep}
+	batch := Batch{Dropped: map[string]int64{}, NodesUp: map[sekisho.NodeID]bool{}, Keep: b.cfg.Limits.Keep}
 	last := b.last
 	added := make([][]Item, len(b.queues))
 	now := b.cfg.Now().UTC().Truncate(time.Microsecond)
@@ -213,18 +204,18 @@ func (b *Bus) keep(ctx context.Context, events []*Event, lost int64) error {
 			return err
 		}
 		body, err := json.Marshal(e)
-		if err != nil { // it would be no better the next time
-			b.cfg.Log.Error("an event is lost: it cannot be written", "type", e.Type, "error", err)
+		if err != nil { // retrying would not help
+			b.cfg.Log.Error("an event is lost: it cannot be encoded", "type", e.Type, "error", err)
 			continue
 		}
 		wanted := false
 		for i, q := range b.queues {
-			if q.Pattern.Match(body) && (!e.asked || q.Pattern.asks()) {
+			if q.Pattern.Match(body) && (!e.optIn || q.Pattern.namesTypes()) {
 				added[i] = append(added[i], Item{Webhook: q.Name, Seq: last + 1, Subject: e.Subject, At: now})
 				wanted = true
 			}
 		}
-		if e.asked && !wanted {
+		if e.optIn && !wanted {
 			continue
 		}
 		last++
@@ -232,7 +223,7 @@ func (b *Bus) keep(ctx context.Context, events []*Event, lost int64) error {
 			Seq: last, ID: e.ID, Type: e.Type, Subject: e.Subject, Time: e.Time.UTC().Truncate(time.Microsecond), Body: body,
 		})
 		if e.Type == NodeUp || e.Type == NodeDown {
-			batch.Told[sekisho.NodeID(e.Subject)] = e.Type == NodeUp
+			batch.NodesUp[sekisho.NodeID(e.Subject)] = e.Type == NodeUp
 		}
 	}
 	if len(batch.Records) == 0 && lost == 0 {
@@ -240,8 +231,8 @@ func (b *Bus) keep(ctx context.Context, events []*Event, lost int64) error {
 	}
 	drops := make([][]Item, len(b.queues))
 	for i, q := range b.queues {
-		// A batch is never larger than the inbox; what is too much of it is
-		// the next one's to drop.
+		// A batch is never larger than the inbox. The next batch drops the surplus
+		// of this one.
 		drops[i] = q.surplus(len(added[i]))
 		if n := int64(len(drops[i])) + lost; n > 0 {
 			batch.Dropped[q.Name] = n
@@ -256,14 +247,14 @@ func (b *Bus) keep(ctx context.Context, events []*Event, lost int64) error {
 	for i, q := range b.queues {
 		if n := batch.Dropped[q.Name]; n > 0 {
 			q.drop(drops[i], n)
-			b.cfg.Log.Warn("too many events wait for a webhook: the oldest were dropped", "webhook", q.Name, "events", n)
+			b.cfg.Log.Warn("dropped the oldest events because too many wait for a webhook", "webhook", q.Name, "events", n)
 		}
 		q.add(added[i])
 	}
 	return nil
 }
 
-// describe adds the known facts of its node to an event.
+// describe adds the name and tags of the node to an event.
 func (b *Bus) describe(ctx context.Context, e *Event) error {
 	node := e.node()
 	if node == "" || b.cfg.Nodes == nil {
@@ -279,26 +270,26 @@ func (b *Bus) describe(ctx context.Context, e *Event) error {
 	return err
 }
 
-// Events returns kept events, the newest first.
+// Events returns stored events, newest first.
 func (b *Bus) Events(ctx context.Context, q Query) ([]*Record, error) {
 	return b.cfg.Store.Events(ctx, q)
 }
 
-// WebhookState is how a webhook fares.
+// WebhookState is the delivery status of a webhook.
 type WebhookState struct {
 	Tally
-	Address string // without what may be secret
-	Events  string // which it gets, in words
+	Address string // without parts that may be secret
+	Events  string // the events that it receives, for people
 	Waiting int
-	// WaitingSince is when the oldest of these happened to be queued.
+	// WaitingSince is when the oldest waiting event was queued.
 	WaitingSince time.Time
-	// Failures are the failures since the last success; RetryAt is when it is
-	// tried again, if it fails.
+	// Failures counts the failures since the last success. If there are any, RetryAt
+	// is the time of the next attempt.
 	Failures int
 	RetryAt  time.Time
 }
 
-// Webhooks returns how every webhook fares.
+// Webhooks returns the delivery status of every webhook.
 func (b *Bus) Webhooks() []WebhookState {
 	all := make([]WebhookState, 0, len(b.queues))
 	for _, q := range b.queues {
@@ -307,5 +298,5 @@ func (b *Bus) Webhooks() []WebhookState {
 	return all
 }
 
-// errGone is of an item whose event is not kept any more.
-var errGone = errors.New("the event is not kept any more")
+// errGone is the error of an item whose event has been deleted.
+var errGone = errors.New("the event has been deleted")

@@ -293,13 +293,13 @@ func TestBackoff(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 		f.tally("w")
-		if n := strings.Count(f.log.String(), "a webhook fails"); n != 1 {
+		if n := strings.Count(f.log.String(), "webhook failing"); n != 1 {
 			t.Errorf("the failure was logged %d times:\n%s", n, f.log)
 		}
 	})
 }
 
-// What cannot be delivered for long is given up, which is said and counted.
+// What cannot be delivered for long gave up, which is said and counted.
 func TestGivenUp(t *testing.T) {
 	t.Parallel()
 	r := &receiver{answer: down}
@@ -316,7 +316,7 @@ func TestGivenUp(t *testing.T) {
 		if got := f.tally("w"); got.GivenUp != 50 || got.LastFailure != "connection refused" || f.store.waiting() != 1 {
 			t.Errorf("%+v, %d wait", got, f.store.waiting())
 		}
-		if n := strings.Count(f.log.String(), "given up"); n != 50 {
+		if n := strings.Count(f.log.String(), "gave up delivering"); n != 50 {
 			t.Errorf("said %d times", n)
 		}
 		r.set(nil)
@@ -425,7 +425,7 @@ func TestBoundedQueue(t *testing.T) {
 		if got := f.tally("w"); got.Dropped != 7 || f.store.waiting() != 5 {
 			t.Errorf("%+v, %d wait", got, f.store.waiting())
 		}
-		if !strings.Contains(f.log.String(), "oldest were dropped") {
+		if !strings.Contains(f.log.String(), "dropped the oldest") {
 			t.Errorf("not said:\n%s", f.log)
 		}
 		r.set(nil)
@@ -513,7 +513,7 @@ func TestRestart(t *testing.T) {
 		r.set(nil)
 		f.start() // and at once: the receiver may be why it was restarted
 		r.want(t, "s-1", "s-2", "s-3")
-		if !strings.Contains(f.log.String(), "not configured any more") || f.store.waiting() != 0 {
+		if !strings.Contains(f.log.String(), "no longer configured") || f.store.waiting() != 0 {
 			t.Errorf("what waited for another webhook: %d\n%s", f.store.waiting(), f.log)
 		}
 

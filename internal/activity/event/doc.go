@@ -1,12 +1,12 @@
-// Package event tells the outside what happens: sessions that start, end,
-// fail or are denied, nodes that come and go, in the JSON that Amazon
-// EventBridge has for events.
+// Package event reports what happens to other systems: sessions that start, end,
+// fail or are denied, and nodes that connect and disconnect, in the JSON format of
+// Amazon EventBridge's events.
 //
-// An event is published from memory, so that nobody waits for it, is stored
-// a moment later, and from there is delivered to every webhook that wants it
-// at least once. Events of one session, or of one node, are delivered in
-// their order; a webhook that fails holds up no other.
+// Publish queues an event in memory and never blocks. The bus stores it a moment
+// later and then delivers it at least once to every webhook whose pattern matches.
+// Events of one session or one node are delivered in order. A failing webhook does
+// not delay the others.
 //
-// Everything is bounded: what waits for a webhook that fails for long is
-// dropped, the oldest first, and counted.
+// Everything is bounded: if too many events wait for a webhook, the oldest are
+// dropped and counted.
 package event

@@ -6,46 +6,46 @@ import (
 	"time"
 
 	"sekisho"
+	"sekisho/internal/safetext"
 	"sekisho/internal/wire/id"
 )
 
-// Type is what happened: an event's detail-type.
+// Type is an event's detail-type.
 type Type string
 
-// The events. AWS has but the last of these: to EventBridge a session is the
-// calls that concern it, and its end on the node is nothing.
+// Values of Type. AWS has only APICall: EventBridge sees the API calls of a session, but
+// not its end on the node.
 const (
-	SessionStarted Type = "Session Started" // asked for, and granted
+	SessionStarted Type = "Session Started"
 	SessionEnded   Type = "Session Ended"
 	SessionFailed  Type = "Session Failed"
-	SessionDenied  Type = "Session Denied" // refused by policy
-	// SessionLogRewritten: a node wrote to a session's log that was there, or
-	// tried to.
+	SessionDenied  Type = "Session Denied" // by policy
+	// SessionLogRewritten: a node overwrote an existing session log, or tried to.
 	SessionLogRewritten Type = "Session Log Rewritten"
 
 	NodeUp              Type = "Node Up"
-	NodeDown            Type = "Node Down" // and not back within a while
+	NodeDown            Type = "Node Down" // and not reconnected within Config.DownAfter
 	NodeAddressChanged  Type = "Node Address Changed"
-	NodeIdentityChanged Type = "Node Identity Changed" // the node's key on another machine
+	NodeIdentityChanged Type = "Node Identity Changed" // the node's key is used on another machine
 	NodeIdentityInDoubt Type = "Node Identity In Doubt"
 	RegistrationRefused Type = "Registration Refused"
 
 	AccessRequestChanged Type = "Access Request Changed" // created, approved, rejected or revoked
 	BreakGlassUsed       Type = "Break Glass Used"       // access without approval
 
-	// APICall is a call that begins, resumes or ends a session, in the very
-	// form that AWS has. Who does not ask for it gets the others only, which
-	// say the same and more.
+	// APICall is a call that starts, resumes or ends a session, in AWS's format. Only
+	// webhooks whose pattern names types or sources receive it, because the other
+	// events contain the same information and more.
 	APICall Type = "AWS API Call via CloudTrail"
 )
 
-// The sources.
+// Values of the field source.
 const (
 	sourceSession = "sekisho.session"
 	sourceNode    = "sekisho.node"
 )
 
-// Types are all types, in the order in which they are documented.
+// Types returns all types, in the order of the documentation.
 func Types() []Type {
 	return []Type{
 		SessionStarted, SessionEnded, SessionFailed, SessionDenied,
@@ -54,21 +54,21 @@ func Types() []Type {
 	}
 }
 
-// Event is something that happened.
+// Event is a notification about a session or a node.
 type Event struct {
 	ID   string // UUID; the same at every delivery
 	Type Type
 	Time time.Time
-	// Subject is the session or the node whose events keep their order; empty
-	// for events that have none.
+	// Subject is a session or node. Events with the same subject are delivered in
+	// order. It may be empty.
 	Subject   string
 	Resources []string // ARNs
 	Detail    any
 
 	source  string
 	origin  Origin
-	asked   bool     // only for webhooks that ask for it
-	machine *Machine // a part of Detail, to be filled in; nil when no node is concerned
+	optIn   bool     // only for webhooks whose pattern names types or sources
+	machine *Machine // the part of Detail to fill in; nil if the event concerns no node
 }
 
 // Machine is the node that an event concerns.
@@ -92,7 +92,7 @@ type SessionDetail struct {
 	StartedAt       string `json:"started-at"`
 	EndedAt         string `json:"ended-at,omitempty"`
 	Seconds         *int64 `json:"duration-seconds,omitempty"`
-	Cause           string `json:"cause,omitempty"` // why it ended
+	Cause           string `json:"cause,omitempty"` // of the end
 }
 
 // Denial is a session that policy refused.
@@ -100,14 +100,14 @@ type Denial struct {
 	At        time.Time
 	Operation string // StartSession or ResumeSession
 	Principal string // ARN
-	Target    string // as it was asked for
-	SessionID string // likewise, of ResumeSession
+	Target    string // as in the request
+	SessionID string // as in the request; of ResumeSession
 	Document  string
 	Reason    string
 	SourceIP  string
 	UserAgent string
 	RequestID string
-	Code      string // the error as the caller got it
+	Code      string // of the error that the caller received
 	Message   string
 }
 
@@ -139,14 +139,14 @@ type NodeDetail struct {
 	Cause          string `json:"cause,omitempty"`
 }
 
-// Sight is something that a machine was seen to do.
+// Sight is an observation about a machine.
 type Sight struct {
 	Type        Type
 	At          time.Time
 	Node        sekisho.NodeID // empty for a machine that is not a node
 	Kind        string
 	SourceIP    string
-	Other       string // the address before, or of the other machine
+	Other       string // the previous address, or that of the other machine
 	Fingerprint string
 	Message     string
 }
@@ -161,7 +161,7 @@ type SightDetail struct {
 	Message     string `json:"message,omitempty"`
 }
 
-// Origin is where events come from.
+// Origin is the account and region that events come from.
 type Origin struct {
 	Account string
 	Region  string
@@ -170,7 +170,7 @@ type Origin struct {
 // Started is the event of a session that was granted.
 func (o Origin) Started(s *sekisho.Session) *Event { return o.session(SessionStarted, s, s.StartedAt) }
 
-// Ended is the event of a session that has ended: well, or failed.
+// Ended is the event of a session that has ended or failed.
 func (o Origin) Ended(s *sekisho.Session) *Event {
 	t := SessionEnded
 	if s.Status == sekisho.SessionFailed {
@@ -213,8 +213,8 @@ func (o Origin) Up(n *sekisho.Node) *Event {
 	return o.event(NodeUp, sourceNode, n.ConnectedAt, string(n.ID), d, &d.Machine)
 }
 
-// Down is the event of a node whose agent is gone, at a time when that was
-// certain.
+// Down is the event of a node whose agent has disconnected and not come back. at is
+// when the bus decided that.
 func (o Origin) Down(n *sekisho.Node, at time.Time) *Event {
 	d := nodeDetail(n)
 	d.State, d.DisconnectedAt, d.LastHeardAt, d.Cause = "down", stamp(n.DisconnectedAt), stamp(n.LastPingAt), clip(n.DisconnectReason)
@@ -230,7 +230,7 @@ func nodeDetail(n *sekisho.Node) *NodeDetail {
 	}
 }
 
-// Seen is the event of what a machine was seen to do.
+// Seen is the event of an observation about a machine.
 func (o Origin) Seen(in Sight) *Event {
 	d := &SightDetail{
 		Kind: in.Kind, Machine: Machine{InstanceID: string(in.Node)}, SourceIP: in.SourceIP, Other: in.Other, Fingerprint: clip(in.Fingerprint),
@@ -239,9 +239,10 @@ func (o Origin) Seen(in Sight) *Event {
 	return o.event(in.Type, sourceNode, in.At, string(in.Node), d, &d.Machine)
 }
 
-// Call is the event of a call of an AWS service ("ssm"): record is CloudTrail's.
+// Call is the event of an API call to an AWS service such as "ssm". record is its
+// CloudTrail record.
 func (o Origin) Call(service string, at time.Time, record json.RawMessage) *Event {
-	return &Event{ID: id.UUID(), Type: APICall, Time: at, Detail: record, source: "aws." + service, origin: o, asked: true}
+	return &Event{ID: id.UUID(), Type: APICall, Time: at, Detail: record, source: "aws." + service, origin: o, optIn: true}
 }
 
 func (o Origin) event(t Type, source string, at time.Time, subject string, detail any, m *Machine, resources ...string) *Event {
@@ -264,7 +265,7 @@ func (o Origin) nodeARN(node string) string {
 	return "arn:aws:ssm:" + o.Region + ":" + o.Account + ":managed-instance/" + node
 }
 
-// node is the node that e concerns; empty for none.
+// node returns the node that e concerns; empty if there is none.
 func (e *Event) node() sekisho.NodeID {
 	if e.machine == nil {
 		return ""
@@ -272,7 +273,7 @@ func (e *Event) node() sekisho.NodeID {
 	return sekisho.NodeID(e.machine.InstanceID)
 }
 
-// describe adds the known facts of its node to e.
+// describe adds the name and tags of the node to e.
 func (e *Event) describe(n *sekisho.Node) {
 	e.machine.Name, e.machine.Tags = n.Name, n.Tags
 	if e.machine.Name == "" {
@@ -283,7 +284,7 @@ func (e *Event) describe(n *sekisho.Node) {
 // maxBody bounds an event's JSON.
 const maxBody = 64 << 10
 
-// MarshalJSON gives the event in EventBridge's form.
+// MarshalJSON encodes the event in EventBridge's format.
 func (e *Event) MarshalJSON() ([]byte, error) {
 	resources := e.Resources
 	if resources == nil {
@@ -304,11 +305,11 @@ func (e *Event) MarshalJSON() ([]byte, error) {
 	if err != nil || len(b) <= maxBody || e.machine == nil {
 		return b, err
 	}
-	e.machine.Tags = nil // all else is bounded where it came in
+	e.machine.Tags = nil // everything else is bounded at its origin
 	return json.Marshal(form)
 }
 
-// stamp words a time; the zero time is empty.
+// stamp formats a time; empty for the zero time.
 func stamp(t time.Time) string {
 	if t.IsZero() {
 		return ""
@@ -316,11 +317,8 @@ func stamp(t time.Time) string {
 	return t.UTC().Format("2006-01-02T15:04:05.000Z")
 }
 
-// clip bounds a text that somebody else wrote.
-func clip(s string) string {
-	const most = 1024
-	if len(s) <= most {
-		return strings.ToValidUTF8(s, "\uFFFD")
-	}
-	return strings.ToValidUTF8(s[:most], "") + "…"
-}
+// maxText bounds a text from a caller or an agent, in bytes.
+const maxText = 1024
+
+// clip bounds a text from a caller or an agent. JSON escapes control characters.
+func clip(s string) string { return safetext.Clip(strings.ToValidUTF8(s, "\uFFFD"), maxText) }

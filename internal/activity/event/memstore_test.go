@@ -75,7 +75,7 @@ func (m *memStore) AddEvents(ctx context.Context, b event.Batch) error {
 		t.Webhook, t.Dropped = name, t.Dropped+n
 		m.tallies[name] = t
 	}
-	maps.Copy(m.told, b.Told)
+	maps.Copy(m.told, b.NodesUp)
 	waited := map[int64]bool{}
 	for _, it := range m.items {
 		waited[it.Seq] = true
@@ -164,7 +164,7 @@ func (m *memStore) ForgetWebhooks(_ context.Context, except []string) (int64, er
 	return int64(before - len(m.items)), nil
 }
 
-func (m *memStore) NodesTold(context.Context) (map[sekisho.NodeID]bool, error) {
+func (m *memStore) NodesUp(context.Context) (map[sekisho.NodeID]bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return maps.Clone(m.told), nil

@@ -12,18 +12,18 @@ import (
 	"strings"
 )
 
-// Pattern selects events, as EventBridge's event patterns do. Of its
-// comparisons it has exact values, prefix, suffix, equals-ignore-case,
-// anything-but, exists and cidr. What it does not have is refused.
+// Pattern selects events like an EventBridge event pattern. It supports exact values,
+// prefix, suffix, equals-ignore-case, anything-but, exists and cidr, and refuses
+// everything else.
 type Pattern struct {
 	fields []field // all must match
-	// anything, when there are no fields.
+	// No fields match everything.
 }
 
 type field struct {
 	name  string
-	below *Pattern    // of an object
-	any   []condition // of a value: one must match
+	below *Pattern    // for an object
+	any   []condition // for a value: one must match
 }
 
 // condition is one element of a pattern's list.
@@ -32,16 +32,16 @@ type condition struct {
 	match  func(v any) bool
 }
 
-// Bounds of a pattern.
+// Limits of a pattern.
 const (
 	maxPattern      = 16 << 10
 	maxPatternDepth = 8
 )
 
-// envelope are the fields of every event.
+// envelope lists the fields of every event.
 var envelope = []string{"version", "id", "detail-type", "source", "account", "time", "region", "resources", "detail"}
 
-// OfTypes is the pattern of events of some types.
+// OfTypes returns a pattern that matches events of the given types.
 func OfTypes(types []string) (*Pattern, error) {
 	if len(types) == 0 {
 		return &Pattern{}, nil
@@ -53,20 +53,20 @@ func OfTypes(types []string) (*Pattern, error) {
 	return ParsePattern(b)
 }
 
-// ParsePattern reads a pattern. One that is not understood, or that no event
-// can match, is an error.
+// ParsePattern parses a pattern. It refuses unsupported patterns and those that cannot
+// match any event.
 func ParsePattern(text []byte) (*Pattern, error) {
 	if len(text) > maxPattern {
-		return nil, fmt.Errorf("a pattern has at most %d bytes", maxPattern)
+		return nil, fmt.Errorf("the pattern has %d bytes, more than the limit of %d", len(text), maxPattern)
 	}
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.UseNumber()
 	var v any
 	if err := dec.Decode(&v); err != nil {
-		return nil, fmt.Errorf("a pattern is a JSON object: %w", err)
+		return nil, fmt.Errorf("the pattern is not valid JSON: %w", err)
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("a pattern is one JSON object, and something follows it")
+		return nil, errors.New("the pattern must be one JSON object: remove the text after it")
 	}
 	p, err := object(v, "", 0)
 	if err != nil {
@@ -75,18 +75,18 @@ func ParsePattern(text []byte) (*Pattern, error) {
 	return p, sensible(v)
 }
 
-// sensible refuses a pattern for events that do not exist.
+// sensible refuses a pattern that names unknown fields or event types.
 func sensible(v any) error {
 	m, _ := v.(map[string]any)
 	for _, name := range slices.Sorted(maps.Keys(m)) {
 		if !slices.Contains(envelope, name) {
-			return fmt.Errorf("no event has %q: at the top are %s", name, strings.Join(envelope, ", "))
+			return fmt.Errorf("unknown field %q: want one of %s", name, strings.Join(envelope, ", "))
 		}
 	}
 	types, _ := m["detail-type"].([]any)
 	for _, t := range types {
 		if s, ok := t.(string); ok && !slices.Contains(Types(), Type(s)) {
-			return fmt.Errorf("there is no event %q; there are %s", s, words(Types()))
+			return fmt.Errorf("unknown event type %q: want one of %s", s, words(Types()))
 		}
 	}
 	return nil
@@ -103,10 +103,10 @@ func words(types []Type) string {
 func object(v any, at string, depth int) (*Pattern, error) {
 	m, ok := v.(map[string]any)
 	if !ok {
-		return nil, fmt.Errorf("%s must be an object, or a list of values", place(at))
+		return nil, fmt.Errorf("%s must be an object or a list of values", place(at))
 	}
 	if depth > maxPatternDepth {
-		return nil, fmt.Errorf("%s lies too deep", place(at))
+		return nil, fmt.Errorf("%s is nested more than %d levels deep", place(at), maxPatternDepth)
 	}
 	if len(m) == 0 {
 		return nil, fmt.Errorf("%s is empty", place(at))
@@ -145,13 +145,13 @@ func object(v any, at string, depth int) (*Pattern, error) {
 
 func place(at string) string {
 	if at == "" {
-		return "a pattern"
+		return "the pattern"
 	}
 	return "the pattern's " + at
 }
 
-// supported are the comparisons, as errors name them.
-const supported = "prefix, suffix, equals-ignore-case, anything-but, exists and cidr are"
+// supported lists the comparisons for error messages.
+const supported = "prefix, suffix, equals-ignore-case, anything-but, exists or cidr"
 
 func conditionOf(e any) (condition, error) {
 	op, ok := e.(map[string]any)
@@ -160,16 +160,16 @@ func conditionOf(e any) (condition, error) {
 		case string, json.Number, bool, nil:
 			return condition{match: func(v any) bool { return equal(v, e) }}, nil
 		}
-		return condition{}, errors.New("a value is a text, a number, true, false, null, or a comparison")
+		return condition{}, errors.New("a value must be a string, a number, true, false, null, or a comparison")
 	}
 	if len(op) != 1 {
-		return condition{}, errors.New("a comparison has one name")
+		return condition{}, fmt.Errorf("a comparison must have exactly one operator, got %d", len(op))
 	}
 	for name, arg := range op {
 		if name == "exists" {
 			b, ok := arg.(bool)
 			if !ok {
-				return condition{}, errors.New("exists is true or false")
+				return condition{}, errors.New("exists must be true or false")
 			}
 			return condition{absent: !b, match: func(any) bool { return b }}, nil
 		}
@@ -180,10 +180,10 @@ func conditionOf(e any) (condition, error) {
 		m, err := textual(name, arg)
 		return condition{match: m}, err
 	}
-	panic("unreachable: there is one")
+	panic("unreachable: op has one entry")
 }
 
-// textual are the comparisons with one text.
+// textual returns a comparison with one string.
 func textual(name string, arg any) (func(v any) bool, error) {
 	want, ok := arg.(string)
 	var test func(s string) bool
@@ -197,17 +197,17 @@ func textual(name string, arg any) (func(v any) bool, error) {
 	case "cidr":
 		net, err := netip.ParsePrefix(want)
 		if err != nil {
-			return nil, fmt.Errorf("cidr: %q is not a network such as 10.0.0.0/24", want)
+			return nil, fmt.Errorf("cidr: %q is not a network: want, for example, 10.0.0.0/24", want)
 		}
 		test = func(s string) bool {
 			a, err := netip.ParseAddr(s)
 			return err == nil && net.Contains(a.Unmap().WithZone(""))
 		}
 	default:
-		return nil, fmt.Errorf("%q is not supported; %s", name, supported)
+		return nil, fmt.Errorf("unsupported operator %q: want %s", name, supported)
 	}
 	if !ok {
-		return nil, fmt.Errorf("%s needs a text", name)
+		return nil, fmt.Errorf("%s needs a string", name)
 	}
 	return func(v any) bool { s, ok := v.(string); return ok && test(s) }, nil
 }
@@ -221,7 +221,7 @@ func anythingBut(arg any) (func(v any) bool, error) {
 			switch e.(type) {
 			case string, json.Number:
 			default:
-				return nil, errors.New("anything-but has a list of texts or numbers")
+				return nil, errors.New("anything-but must have a list of strings or numbers")
 			}
 		}
 		if len(x) > 0 {
@@ -232,10 +232,10 @@ func anythingBut(arg any) (func(v any) bool, error) {
 			return func(v any) bool { s, ok := v.(string); return ok && !strings.HasPrefix(s, want) }, nil
 		}
 	}
-	return nil, errors.New("anything-but needs a text, a number, a list of these, or a prefix")
+	return nil, errors.New("anything-but needs a string, a number, a list of these, or a prefix")
 }
 
-// equal compares values of JSON whose numbers are json.Number.
+// equal compares JSON values whose numbers are json.Number.
 func equal(v, want any) bool {
 	a, ok1 := v.(json.Number)
 	b, ok2 := want.(json.Number)
@@ -251,8 +251,8 @@ func equal(v, want any) bool {
 	return false
 }
 
-// asks reports whether p names types or sources of events.
-func (p *Pattern) asks() bool {
+// namesTypes reports whether p names event types or sources.
+func (p *Pattern) namesTypes() bool {
 	return p != nil && slices.ContainsFunc(p.fields, func(f field) bool { return f.name == "detail-type" || f.name == "source" })
 }
 
@@ -270,15 +270,15 @@ func (p *Pattern) Match(body []byte) bool {
 func (p *Pattern) match(v any) bool {
 	m, _ := v.(map[string]any)
 	for _, f := range p.fields {
-		got, there := m[f.name]
-		if !f.match(got, there) {
+		got, present := m[f.name]
+		if !f.match(got, present) {
 			return false
 		}
 	}
 	return true
 }
 
-func (f field) match(v any, there bool) bool {
+func (f field) match(v any, present bool) bool {
 	if f.below != nil {
 		return f.below.match(v) // every member of a missing value is absent
 	}
@@ -288,9 +288,9 @@ func (f field) match(v any, there bool) bool {
 	}
 	for _, c := range f.any {
 		switch {
-		case c.absent && !there:
+		case c.absent && !present:
 			return true
-		case c.absent || !there:
+		case c.absent || !present:
 		case slices.ContainsFunc(values, c.match):
 			return true
 		}

@@ -8,8 +8,8 @@ import (
 	"sekisho"
 )
 
-// presence makes events of nodes that come and go. A node that is away for a
-// short while, as at every restart of the server, is not down.
+// presence publishes events of nodes that connect and disconnect. A node that is
+// disconnected briefly, as at every restart of the server, is not down.
 type presence struct {
 	bus   *Bus
 	began time.Time
@@ -19,18 +19,18 @@ type presence struct {
 	wake  chan struct{} // capacity 1
 
 	// Only run uses these.
-	told map[sekisho.NodeID]bool      // what the last event said
-	away map[sekisho.NodeID]time.Time // since when, of those said to be up
+	up   map[sekisho.NodeID]bool      // as of the node's last event
+	away map[sekisho.NodeID]time.Time // since when, of disconnected nodes that count as up
 }
 
 func newPresence(ctx context.Context, b *Bus) (*presence, error) {
-	told, err := b.cfg.Store.NodesTold(ctx)
-	if told == nil {
-		told = map[sekisho.NodeID]bool{}
+	up, err := b.cfg.Store.NodesUp(ctx)
+	if up == nil {
+		up = map[sekisho.NodeID]bool{}
 	}
 	return &presence{
 		bus: b, began: b.cfg.Now(), dirty: map[sekisho.NodeID]bool{}, wake: make(chan struct{}, 1),
-		told: told, away: map[sekisho.NodeID]time.Time{},
+		up: up, away: map[sekisho.NodeID]time.Time{},
 	}, err
 }
 
@@ -44,19 +44,18 @@ func (p *presence) changed(id sekisho.NodeID) {
 	}
 }
 
-// look is how often it is looked whether a node has been away for long.
-const look = time.Second
+// checkInterval is how often disconnected nodes are checked.
+const checkInterval = time.Second
 
-// run looks at nodes until ctx ends: at all of them once, then at those that
-// change.
+// run checks nodes until ctx ends: all of them once, then those that change.
 func (p *presence) run(ctx context.Context) {
 	if p.bus.cfg.Nodes == nil {
 		return
 	}
 	if err := p.all(ctx); err != nil && ctx.Err() == nil {
-		p.bus.cfg.Log.Error("which nodes came and went while the server was stopped is not known", "error", err)
+		p.bus.cfg.Log.Error("cannot determine which nodes changed while the server was stopped", "error", err)
 	}
-	tick := time.NewTicker(look)
+	tick := time.NewTicker(checkInterval)
 	defer tick.Stop()
 	for {
 		select {
@@ -80,7 +79,7 @@ func (p *presence) run(ctx context.Context) {
 	}
 }
 
-// all looks at every node.
+// all checks every node.
 func (p *presence) all(ctx context.Context) error {
 	nodes, err := p.bus.cfg.Nodes.Nodes(ctx)
 	if err != nil {
@@ -91,7 +90,7 @@ func (p *presence) all(ctx context.Context) error {
 		seen[n.ID] = true
 		p.see(n)
 	}
-	for id, up := range p.told {
+	for id, up := range p.up {
 		if up && !seen[id] {
 			p.check(ctx, id)
 		}
@@ -99,7 +98,7 @@ func (p *presence) all(ctx context.Context) error {
 	return nil
 }
 
-// check looks at a node, and at it again later if it cannot.
+// check reads a node and compares it with its last event. It retries later if that fails.
 func (p *presence) check(ctx context.Context, id sekisho.NodeID) {
 	n, err := p.bus.cfg.Nodes.Node(ctx, id)
 	switch {
@@ -108,25 +107,25 @@ func (p *presence) check(ctx context.Context, id sekisho.NodeID) {
 	case sekisho.IsNotFound(err):
 		delete(p.away, id)
 	case ctx.Err() == nil:
-		p.bus.cfg.Log.Error("whether a node is up is not known", "node", id, "error", err)
-		p.away[id] = p.bus.cfg.Now().Add(look - p.bus.cfg.DownAfter)
+		p.bus.cfg.Log.Error("cannot determine whether a node is up; retrying", "node", id, "error", err)
+		p.away[id] = p.bus.cfg.Now().Add(checkInterval - p.bus.cfg.DownAfter)
 	}
 }
 
-// see compares how a node stands with what was said of it last.
+// see publishes an event if n's state differs from that of its last event.
 func (p *presence) see(n *sekisho.Node) {
-	up := p.told[n.ID]
+	up := p.up[n.ID]
 	switch {
 	case n.DeregisteredAt.IsZero() && !n.ConnectedAt.IsZero():
 		delete(p.away, n.ID)
 		if !up {
-			p.told[n.ID] = true
+			p.up[n.ID] = true
 			p.bus.Publish(p.bus.cfg.Origin.Up(n))
 		}
 	case !up:
 		delete(p.away, n.ID)
 	default:
-		// While the server was stopped nobody could connect.
+		// Nodes could not connect while the server was stopped.
 		since := n.DisconnectedAt
 		if since.Before(p.began) {
 			since = p.began
@@ -137,7 +136,7 @@ func (p *presence) see(n *sekisho.Node) {
 			return
 		}
 		delete(p.away, n.ID)
-		p.told[n.ID] = false
+		p.up[n.ID] = false
 		p.bus.Publish(p.bus.cfg.Origin.Down(n, now))
 	}
 }

@@ -1,6 +1,7 @@
 package event
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,27 +12,27 @@ import (
 	"sekisho"
 )
 
-// Endpoint is where a webhook's events go. An error that is no *Failure is one
-// of the endpoint.
+// Endpoint is where a webhook's events go. An error other than *Failure is treated as
+// a failure of the endpoint.
 type Endpoint interface {
 	Deliver(ctx context.Context, id string, body []byte) error
-	// Address names the endpoint without anything that may be secret.
+	// Address returns the address without parts that may be secret.
 	Address() string
-	// Close lets go of idle connections. Deliver works on after it.
+	// Close closes idle connections. Deliver still works after it.
 	Close()
 }
 
 // Failure is why an event was not delivered.
 type Failure struct {
 	Err error
-	// Refused tells that the endpoint works, but does not take this event:
-	// others are delivered meanwhile.
+	// Refused says that the endpoint works but rejects this event. Others are
+	// delivered meanwhile.
 	Refused bool
-	// After is how long the endpoint asks to be left alone; 0 = it does not.
+	// After is the pause that the endpoint asked for; 0 = none.
 	After time.Duration
 }
 
-// Error is the reason in words.
+// Error implements error.
 func (f *Failure) Error() string { return f.Err.Error() }
 
 // Unwrap returns the cause.
@@ -42,25 +43,25 @@ type Webhook struct {
 	Name     string
 	Endpoint Endpoint
 	Pattern  *Pattern // nil = all events
-	Events   string   // the same in words
-	// GiveUpAfter is how long an event is tried; 0 = 24 hours.
+	Events   string   // the same, for people
+	// GiveUpAfter is how long delivery of an event is retried; 0 = 24 hours.
 	GiveUpAfter time.Duration
 	// Concurrency is how many events are delivered at once; 0 = 4.
 	Concurrency int
 }
 
-// The pauses between attempts grow from the first to the longest. An endpoint
-// that does not answer is tried often, so that it gets what waited soon after
-// it is back; an event that it refuses is not.
+// Pauses between attempts grow from firstPause to longestPause, or to longestPauseEvent
+// for an event that the endpoint refuses. An endpoint that does not answer is retried
+// more often, so that it receives the waiting events soon after it has recovered.
 const (
 	firstPause        = time.Second
 	longestPause      = time.Minute
 	longestPauseEvent = 15 * time.Minute
-	longestAsked      = time.Hour // by the endpoint itself
+	longestAsked      = time.Hour // limits Failure.After
 )
 
-// backoff is the pause after n failures: twice as long each time, less up to
-// a half of it by chance, so that not all come back at once.
+// backoff is the pause after n failures. It doubles each time, less up to half of it
+// at random, so that retries spread out.
 func backoff(n int, longest time.Duration) time.Duration {
 	d := longest
 	if n < 20 {
@@ -72,48 +73,48 @@ func backoff(n int, longest time.Duration) time.Duration {
 // waiting is an item in memory.
 type waiting struct {
 	Item
-	next time.Time // not before
+	next time.Time // earliest time of the next attempt
 	busy bool      // being delivered
 }
 
-// queue is what waits for one webhook.
+// queue holds the items that wait for one webhook.
 type queue struct {
 	Webhook
 	cfg  *Config
 	wake chan struct{} // capacity 1
 
 	mu       sync.Mutex
-	items    []*waiting // by number
+	items    []*waiting // in the order of Seq
 	busy     int
 	tally    Tally
 	failures int       // of the endpoint, in a row
-	paused   time.Time // it is left alone until then
+	paused   time.Time // no attempt before then
 }
 
 func newQueue(w Webhook, cfg *Config) *queue {
-	w.GiveUpAfter, w.Concurrency = or(w.GiveUpAfter, 24*time.Hour), or(w.Concurrency, 4)
+	w.GiveUpAfter, w.Concurrency = cmp.Or(w.GiveUpAfter, 24*time.Hour), cmp.Or(w.Concurrency, 4)
 	return &queue{Webhook: w, cfg: cfg, wake: make(chan struct{}, 1), tally: Tally{Webhook: w.Name}}
 }
 
-func (q *queue) poke() {
+func (q *queue) wakeUp() {
 	select {
 	case q.wake <- struct{}{}:
 	default:
 	}
 }
 
-// add appends items. They are newer than all before.
+// add appends items, which must be newer than those in the queue.
 func (q *queue) add(items []Item) {
 	q.mu.Lock()
 	for _, it := range items {
 		q.items = append(q.items, &waiting{Item: it})
 	}
 	q.mu.Unlock()
-	q.poke()
+	q.wakeUp()
 }
 
-// surplus are the oldest items that must go when n more come. What is just
-// being delivered stays.
+// surplus returns the oldest items that must be dropped to make room for n more.
+// Items being delivered stay.
 func (q *queue) surplus(n int) []Item {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -130,7 +131,7 @@ func (q *queue) surplus(n int) []Item {
 	return all
 }
 
-// drop removes items, and counts how many were dropped in all.
+// drop removes items and adds count to the tally of dropped ones.
 func (q *queue) drop(items []Item, count int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -140,7 +141,7 @@ func (q *queue) drop(items []Item, count int64) {
 	}
 }
 
-// remove takes an item out. The mutex is held.
+// remove removes an item. The mutex is held.
 func (q *queue) remove(seq int64) {
 	for i, w := range q.items {
 		if w.Seq == seq {
@@ -182,7 +183,7 @@ func (q *queue) run(ctx context.Context) {
 		if w != nil {
 			wg.Go(func() {
 				q.deliver(ctx, w)
-				q.poke()
+				q.wakeUp()
 			})
 			continue
 		}
@@ -203,14 +204,14 @@ func (q *queue) run(ctx context.Context) {
 	}
 }
 
-// take picks the next delivery, or says how long to wait for
-// something to be due; 0 = until woken.
+// take picks the next delivery, or returns how long to wait until one is due; 0 =
+// until woken.
 func (q *queue) take(now time.Time) (w *waiting, wait time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	most := q.Concurrency
 	if q.failures > 0 {
-		most = 1 // to see whether it is back
+		most = 1 // to probe whether it has recovered
 	}
 	if q.busy >= most || len(q.items) == 0 {
 		return nil, 0
@@ -237,24 +238,24 @@ func (q *queue) take(now time.Time) (w *waiting, wait time.Duration) {
 	return nil, wait
 }
 
-// deliver makes one attempt, and keeps what became of it.
+// deliver makes one attempt and stores its outcome.
 func (q *queue) deliver(ctx context.Context, w *waiting) {
 	err := q.attempt(ctx, w)
 	if err != nil && ctx.Err() != nil {
-		// The server stops: nobody knows whether it arrived, so that it will
+		// The server is stopping. It is unknown whether the event arrived, so it will
 		// be delivered again.
 		q.release(w)
 		return
 	}
 	o := q.settle(w, err)
 	if err := q.cfg.Store.SettleEvent(context.WithoutCancel(ctx), o); err != nil {
-		// After a restart it is delivered again: better twice than never.
-		q.cfg.Log.Error("what became of an event was not stored", "webhook", q.Name, "event", w.Seq, "error", err)
+		// The event is delivered again after a restart: deliveries are at least once.
+		q.cfg.Log.Error("outcome of a delivery not stored", "webhook", q.Name, "event", w.Seq, "error", err)
 	}
 }
 
-// attempt delivers once. An event that has become too old while the endpoint
-// was away is not tried.
+// attempt delivers once. It does not try an event that became too old while the
+// endpoint was failing.
 func (q *queue) attempt(ctx context.Context, w *waiting) error {
 	q.mu.Lock()
 	hopeless := q.failures > 0 && q.tooOld(w)
@@ -282,7 +283,7 @@ func (q *queue) release(w *waiting) {
 	q.busy--
 }
 
-// settle is what an attempt means for the item and for the endpoint.
+// settle updates the item and the state of the endpoint after an attempt.
 func (q *queue) settle(w *waiting, err error) Outcome {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -291,7 +292,7 @@ func (q *queue) settle(w *waiting, err error) Outcome {
 	q.busy--
 	if err == nil {
 		if q.failures > 0 {
-			q.cfg.Log.Info("a webhook works again", "webhook", q.Name, "address", q.Endpoint.Address(), "failures", q.failures)
+			q.cfg.Log.Info("webhook recovered", "webhook", q.Name, "address", q.Endpoint.Address(), "failures", q.failures)
 		}
 		q.failures, q.paused = 0, time.Time{}
 		q.tally.Delivered++
@@ -307,7 +308,7 @@ func (q *queue) settle(w *waiting, err error) Outcome {
 	q.tally.LastFailedAt, q.tally.LastFailure = now, clip(f.Error())
 	o := Outcome{Item: w.Item, At: now, Failure: q.tally.LastFailure}
 	if q.tooOld(w) || errors.Is(err, errGone) {
-		q.cfg.Log.Error("an event was not delivered and is given up", "webhook", q.Name, "address", q.Endpoint.Address(),
+		q.cfg.Log.Error("gave up delivering an event", "webhook", q.Name, "address", q.Endpoint.Address(),
 			"event", w.Seq, "attempts", w.Attempts, "since", w.At, "reason", f.Error())
 		q.tally.GivenUp++
 		q.remove(w.Seq)
@@ -320,7 +321,7 @@ func (q *queue) settle(w *waiting, err error) Outcome {
 		q.failures++
 		q.paused = now.Add(max(after, backoff(q.failures, longestPause)))
 		if q.failures == 1 {
-			q.cfg.Log.Warn("a webhook fails; it will be tried again and again", "webhook", q.Name, "address", q.Endpoint.Address(), "reason", f.Error())
+			q.cfg.Log.Warn("webhook failing; retrying", "webhook", q.Name, "address", q.Endpoint.Address(), "reason", f.Error())
 		}
 	}
 	w.next = now.Add(max(after, backoff(w.Attempts, longest)))

@@ -7,8 +7,7 @@ import (
 	"sekisho"
 )
 
-// Record is an event as it is kept: its body is what webhooks get, byte for
-// byte.
+// Record is a stored event. Webhooks receive its body byte for byte.
 type Record struct {
 	Seq     int64 // 1, 2, 3, … in the order of storing
 	ID      string
@@ -23,11 +22,11 @@ type Item struct {
 	Webhook  string
 	Seq      int64
 	Subject  string
-	At       time.Time // since when it waits
-	Attempts int       // that failed
+	At       time.Time // when it was queued
+	Attempts int       // failed ones
 }
 
-// Tally is what became of a webhook's events, ever.
+// Tally counts the outcomes of all events of a webhook.
 type Tally struct {
 	Webhook         string
 	Delivered       int64
@@ -35,28 +34,28 @@ type Tally struct {
 	Dropped         int64 // too many waited
 	LastDeliveredAt time.Time
 	LastFailedAt    time.Time
-	LastFailure     string // in words
+	LastFailure     string // for people
 }
 
-// Batch is what is added in one step.
+// Batch is a change that is stored atomically.
 type Batch struct {
 	Records []Record
 	Items   []Item           // to be delivered
 	Drop    []Item           // no longer to be delivered
 	Dropped map[string]int64 // to be added to the tallies
-	// Told are the nodes that records say are up, or down.
-	Told map[sekisho.NodeID]bool
-	// Keep is how many records are kept that nobody waits for.
+	// NodesUp holds, for each node with a NodeUp or NodeDown record, whether it is up.
+	NodesUp map[sekisho.NodeID]bool
+	// Keep is the number of stored records that no webhook waits for.
 	Keep int64
 }
 
-// Outcome is what became of one attempt to deliver.
+// Outcome is the result of one delivery attempt.
 type Outcome struct {
-	Item      Item // as it is now
+	Item      Item // after the attempt
 	At        time.Time
 	Delivered bool
 	GivenUp   bool
-	Failure   string // why not; empty when it was delivered
+	Failure   string // the reason; empty if it was delivered
 }
 
 // Query selects records. Zero fields select all.
@@ -69,27 +68,26 @@ type Query struct {
 
 // Store keeps events.
 type Store interface {
-	// AddEvents adds a batch: all of it or nothing. A number that is taken is
-	// an error of sekisho.CodeConflict.
+	// AddEvents adds a batch atomically. The error is sekisho.CodeConflict if a Seq is
+	// taken.
 	AddEvents(ctx context.Context, b Batch) error
-	// LastEvent is the greatest number ever given; 0 when there is none.
+	// LastEvent returns the greatest Seq ever assigned; 0 if there is none.
 	LastEvent(ctx context.Context) (int64, error)
 	Event(ctx context.Context, seq int64) (*Record, error)
 	// Events returns the records that q selects, the newest first.
 	Events(ctx context.Context, q Query) ([]*Record, error)
 
-	// EventItems returns what waits for a webhook, the oldest first.
+	// EventItems returns the items that wait for a webhook, oldest first.
 	EventItems(ctx context.Context, webhook string) ([]Item, error)
-	// SettleEvent keeps an outcome: the item is gone, or has one failed
-	// attempt more.
+	// SettleEvent stores an outcome: it deletes the item or counts a failed attempt.
 	SettleEvent(ctx context.Context, o Outcome) error
-	// Tallies returns the tallies of all webhooks that ever had one, by name.
+	// Tallies returns the tallies of all webhooks, sorted by name.
 	Tallies(ctx context.Context) ([]Tally, error)
-	// ForgetWebhooks removes what waits for other webhooks than these, and
-	// their tallies. It returns how many items that were.
+	// ForgetWebhooks removes the items and tallies of all webhooks except these. It
+	// returns the number of removed items.
 	ForgetWebhooks(ctx context.Context, except []string) (int64, error)
 
-	// NodesTold returns for each node whether the last record about that said
-	// that it is up.
-	NodesTold(ctx context.Context) (map[sekisho.NodeID]bool, error)
+	// NodesUp returns, for each node with a NodeUp or NodeDown record, whether the last
+	// one is a NodeUp.
+	NodesUp(ctx context.Context) (map[sekisho.NodeID]bool, error)
 }

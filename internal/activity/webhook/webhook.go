@@ -1,13 +1,12 @@
-// Package webhook delivers events over HTTP: signed, to addresses that are
-// allowed, and to nowhere else.
+// Package webhook delivers signed events over HTTP to allowed addresses only.
 //
-// A delivery is signed as the open specification "Standard Webhooks" says,
-// so that receivers can verify it with a library they have:
+// Signatures follow the open specification "Standard Webhooks", so that receivers can
+// verify them with existing libraries:
 //
 //	webhook-id         the event's ID, the same at every attempt
 //	webhook-timestamp  seconds since 1970, of this attempt
 //	webhook-signature  "v1," and the base64 of HMAC-SHA256(secret, id "." timestamp "." body);
-//	                   during a rotation one for each secret, with a space between them
+//	                   during a rotation one for each secret, separated by a space
 package webhook
 
 import (
@@ -34,20 +33,20 @@ import (
 	"sekisho/internal/netguard"
 )
 
-// Bounds of a delivery.
+// Limits of a delivery.
 const (
 	defaultTimeout = 10 * time.Second
-	maxAnswer      = 64 << 10 // bytes of an answer that are read, to use the connection again
+	maxAnswer      = 64 << 10 // bytes of a response to read, so that the connection can be reused
 	maxHeader      = 16 << 10
 )
 
 // Config is what an Endpoint needs.
 type Config struct {
 	URL string
-	// Secrets are the secrets to sign with: asked for at each delivery, so
-	// that they can be changed meanwhile. See [ParseSecrets].
+	// Secrets returns the secrets to sign with. It is called for each delivery, so that
+	// secrets can be rotated. See [ParseSecrets].
 	Secrets func() ([]Secret, error)
-	// Allow are networks that may be reached although they are private.
+	// Allow lists private networks that may be reached.
 	Allow   []netip.Prefix
 	Roots   *x509.CertPool   // nil = the system's
 	Timeout time.Duration    // 0 = 10 s
@@ -63,21 +62,21 @@ type Endpoint struct {
 
 var _ event.Endpoint = (*Endpoint)(nil)
 
-// CheckURL reads an address that events may be sent to, and refuses others.
+// CheckURL parses a webhook's URL and refuses one that events must not be sent to.
 func CheckURL(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	if err != nil {
-		return nil, errors.New("it is not a URL") // the error repeats it, and it may be secret
+		return nil, errors.New("not a valid URL") // err contains the URL, which may be secret
 	}
 	switch {
 	case u.Scheme != "https" && u.Scheme != "http":
-		return nil, errors.New("it must begin with https://")
+		return nil, errors.New("must begin with https://")
 	case u.Hostname() == "":
-		return nil, errors.New("it names no host")
+		return nil, errors.New("has no host")
 	case u.User != nil:
-		return nil, errors.New("it must not hold a user name or password: deliveries are signed")
+		return nil, errors.New("must not contain a user name or password: deliveries are signed")
 	case u.Fragment != "":
-		return nil, errors.New("what follows # is never sent")
+		return nil, errors.New("must not have a fragment (the part after #), which is never sent")
 	}
 	return u, nil
 }
@@ -99,10 +98,10 @@ func New(cfg Config) (*Endpoint, error) {
 	e.client = &http.Client{
 		Timeout: cfg.Timeout,
 		Transport: &http.Transport{
-			// No proxy: it would resolve and dial any address in our place.
+			// No proxy: it would resolve and dial any address itself.
 			Proxy: nil, DialContext: dialer.DialContext, TLSHandshakeTimeout: cfg.Timeout, ResponseHeaderTimeout: cfg.Timeout,
 			TLSClientConfig: &tls.Config{RootCAs: cfg.Roots, MinVersion: tls.VersionTLS12},
-			// A connection is not kept for long: the address may change.
+			// Connections are not kept for long, because the address may change.
 			IdleConnTimeout: 30 * time.Second, MaxIdleConnsPerHost: 2, MaxResponseHeaderBytes: maxHeader, DisableCompression: true,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -110,20 +109,19 @@ func New(cfg Config) (*Endpoint, error) {
 	return e, nil
 }
 
-// control sees the address after the name was resolved, and before anything
-// is sent there.
+// control checks the resolved address before anything is sent to it.
 func (e *Endpoint) control(_, address string, _ syscall.RawConn) error {
 	ap, err := netip.ParseAddrPort(address)
 	if err != nil {
-		return &forbidden{fmt.Sprintf("%q is not an address", address)}
+		return &forbidden{fmt.Sprintf("%q is not an IP address and port", address)}
 	}
 	if e.url.Scheme == "http" && !netguard.Reached(ap.Addr()).IsLoopback() {
-		return &forbidden{fmt.Sprintf("without TLS events are sent to this machine only, and %s is another", ap.Addr())}
+		return &forbidden{fmt.Sprintf("events are sent without TLS to loopback addresses only, and %s is not one: use https://", ap.Addr())}
 	}
 	return CheckAddress(ap.Addr(), e.cfg.Allow)
 }
 
-// Address implements [event.Endpoint]: a path may hold a secret.
+// Address implements [event.Endpoint]. It omits the path, which may contain a secret.
 func (e *Endpoint) Address() string { return e.url.Scheme + "://" + e.url.Host }
 
 // Close implements [event.Endpoint].
@@ -138,7 +136,7 @@ func (e *Endpoint) Deliver(ctx context.Context, id string, body []byte) error {
 	at := e.cfg.Now()
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, e.url.String(), bytes.NewReader(body))
 	if err != nil {
-		return errors.New("the request cannot be made")
+		return errors.New("cannot create the request")
 	}
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("User-Agent", "Sekisho")
@@ -147,21 +145,21 @@ func (e *Endpoint) Deliver(ctx context.Context, id string, body []byte) error {
 	r.Header.Set("webhook-signature", Sign(secrets, id, at, body))
 	resp, err := e.client.Do(r)
 	if err != nil {
-		return worded(err)
+		return withoutURL(err)
 	}
 	defer resp.Body.Close()
-	// Only so that the connection can serve again.
+	// Read the body so that the connection can be reused.
 	if _, err := io.CopyN(io.Discard, resp.Body, maxAnswer); err != nil && !errors.Is(err, io.EOF) {
 		e.client.CloseIdleConnections()
 	}
 	return verdict(resp)
 }
 
-// worded is an error of the client without the URL in it.
-func worded(err error) error {
+// withoutURL removes the URL from an error of the HTTP client.
+func withoutURL(err error) error {
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		if u.Timeout() {
-			return errors.New("it did not answer in time")
+			return errors.New("no response in time")
 		}
 		err = u.Err
 	}
@@ -171,17 +169,17 @@ func worded(err error) error {
 	return err
 }
 
-// verdict is what an answer means.
+// verdict returns nil for a response of success, and otherwise why the delivery failed.
 func verdict(resp *http.Response) error {
 	code := resp.StatusCode
-	f := &event.Failure{Err: fmt.Errorf("it answered %d %s", code, http.StatusText(code))}
+	f := &event.Failure{Err: fmt.Errorf("HTTP status %d %s", code, http.StatusText(code))}
 	switch {
 	case code >= 200 && code < 300:
 		return nil
 	case code >= 300 && code < 400:
-		f.Err = fmt.Errorf("it answered %d: redirects are not followed, configure the address itself", code)
+		f.Err = fmt.Errorf("HTTP status %d: redirects are not followed; configure the final address", code)
 	case code == http.StatusBadRequest, code == http.StatusRequestEntityTooLarge, code == http.StatusUnsupportedMediaType, code == http.StatusUnprocessableEntity:
-		f.Refused = true // it is about this very event
+		f.Refused = true // the endpoint objects to this event only
 	}
 	if n, err := strconv.ParseUint(resp.Header.Get("Retry-After"), 10, 31); err == nil {
 		f.After = time.Duration(n) * time.Second
@@ -189,7 +187,7 @@ func verdict(resp *http.Response) error {
 	return f
 }
 
-// Secret signs deliveries. It does not print.
+// Secret signs deliveries. Its String method hides it.
 type Secret struct{ key []byte }
 
 // String hides the secret.
@@ -198,38 +196,37 @@ func (Secret) String() string { return "(secret)" }
 // GoString hides the secret.
 func (Secret) GoString() string { return "(secret)" }
 
-// Bounds of a secret, in bytes.
+// Limits of a secret, in bytes.
 const (
 	minSecret = 24
 	maxSecret = 64
 )
 
-// ParseSecrets reads the secrets of a webhook: one, or two while one takes the
-// place of the other, with white space between them. Each is "whsec_" and the
-// base64 of 24 to 64 random bytes.
+// ParseSecrets parses the secrets of a webhook: one, or two during a rotation,
+// separated by white space. Each is "whsec_" and the base64 of 24 to 64 random bytes.
 func ParseSecrets(text string) ([]Secret, error) {
 	var all []Secret
 	for i, s := range strings.Fields(text) {
 		encoded, ok := strings.CutPrefix(s, "whsec_")
 		if !ok {
-			return nil, fmt.Errorf("secret %d does not begin with whsec_", i+1)
+			return nil, fmt.Errorf("secret %d must begin with whsec_", i+1)
 		}
 		key, err := base64.StdEncoding.DecodeString(encoded)
 		if err != nil {
-			return nil, fmt.Errorf("secret %d is not base64 after whsec_", i+1)
+			return nil, fmt.Errorf("secret %d must be base64 after whsec_", i+1)
 		}
 		if len(key) < minSecret || len(key) > maxSecret {
-			return nil, fmt.Errorf("secret %d has %d bytes; it must have %d to %d", i+1, len(key), minSecret, maxSecret)
+			return nil, fmt.Errorf("secret %d has %d bytes: want %d to %d", i+1, len(key), minSecret, maxSecret)
 		}
 		all = append(all, Secret{key})
 	}
 	if len(all) == 0 || len(all) > 2 {
-		return nil, fmt.Errorf("there are %d secrets; there must be one, or two during a rotation", len(all))
+		return nil, fmt.Errorf("got %d secrets: want one, or two during a rotation", len(all))
 	}
 	return all, nil
 }
 
-// Sign is the signature header of a delivery.
+// Sign returns the signature header of a delivery.
 func Sign(secrets []Secret, id string, at time.Time, body []byte) string {
 	var all []string
 	for _, s := range secrets {

@@ -108,8 +108,8 @@ type Deadliner interface {
 // pipeSize is what the kernel keeps for a reader.
 const pipeSize = 64 << 10
 
-// Tail reads from f until a deadline of f has passed. What is there by then is
-// still read, however late: the client may have been slow.
+// Tail reads from a file until its deadline has passed. Data that was written by then
+// is still read, even if the reads come late because the client is slow.
 type Tail struct {
 	From Deadliner
 	left int // once the deadline has passed
@@ -130,7 +130,7 @@ func (t *Tail) Read(b []byte) (int, error) {
 		t.left -= n
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		t.late, t.left = true, pipeSize
-		// At once for what is there, and no longer for what is not.
+		// Read the data that is available, without waiting for more.
 		if err := t.From.SetReadDeadline(time.Now().Add(lastLook)); err != nil {
 			return n, err
 		}

@@ -9,8 +9,8 @@ import (
 	"sekisho/internal/agent/pty"
 )
 
-// TestEchoes: a program that reads a line without echo is told from one that
-// reads keys and shows them itself.
+// TestEchoes distinguishes a program that reads a line without echo from one that reads
+// keys and shows them itself.
 func TestEchoes(t *testing.T) {
 	t.Parallel()
 	p, err := pty.Start(exec.Command("sh", "-c",

@@ -22,7 +22,7 @@ import (
 type job struct {
 	doc  content
 	user runas.User // of types that run something or connect to a socket
-	// properties are what the client is told of the document's.
+	// properties are the document's properties that the client receives.
 	properties json.RawMessage
 	plugin     func(s *Session, c *client) (runner, error)
 	log        *sessionlog.Log // nil = none
@@ -36,7 +36,7 @@ type runner interface {
 	Run(ctx context.Context, stream plugin.Stream) error
 }
 
-// prepare decides what is to run, and as whom.
+// prepare determines the program to run and its user.
 func (s *Session) prepare(ctx context.Context) (*job, error) {
 	doc, err := parseDocument(s.Task.DocumentContent, s.Task.Parameters)
 	if err != nil {
@@ -57,7 +57,7 @@ func (s *Session) prepare(ctx context.Context) (*job, error) {
 	return j, nil
 }
 
-// asUser finds whom the session runs as.
+// asUser determines the run-as user of the session.
 func (s *Session) asUser(ctx context.Context, j *job) error {
 	wanted, err := j.doc.runAs(s.Task.RunAsUser)
 	if err != nil {

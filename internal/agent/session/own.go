@@ -28,8 +28,8 @@ const ableExitCode = "exit-code"
 
 var reportsExit = json.RawMessage(`{"sekisho":["` + ableExitCode + `"]}`)
 
-// prepareOwn prepares a command that has input, if the document is one of
-// Sekisho's own. The client is told what it is offered.
+// prepareOwn prepares a command with input if the document is one of Sekisho's own. The
+// handshake tells the client which features it may use.
 func (s *Session) prepareOwn(j *job, args []string) bool {
 	var data mgs.PayloadType
 	switch s.Task.DocumentName {
@@ -44,7 +44,7 @@ func (s *Session) prepareOwn(j *job, args []string) bool {
 	j.plugin = func(s *Session, _ *client) (runner, error) {
 		path, err := runas.Program(args[0])
 		if err != nil {
-			path = args[0] // that it is not there is told by the exit code
+			path = args[0] // its exit code reports that it is missing
 		}
 		if data == mgs.PayloadCopy {
 			// This very program, whatever the node has under its name.

@@ -43,8 +43,7 @@ type Shell struct {
 	Type string
 	// ReportExit sends the exit code, which only Sekisho's client takes.
 	ReportExit bool
-	// Echo is told when the terminal stops and starts to echo what is typed;
-	// nil if nobody wants to know.
+	// Echo is called when the terminal starts or stops echoing input; may be nil.
 	Echo func(on bool)
 	Log  *slog.Logger
 }

@@ -79,7 +79,7 @@ func (d *door) createInstallCommand(ctx context.Context, c *api.Call, in *instal
 	for _, t := range in.Tags {
 		tags[t.Key] = t.Value
 	}
-	// Who may make no activation learns nothing else either.
+	// A caller who cannot create activations learns nothing else either.
 	if err := c.Authorize(ctx, "ssm:CreateActivation", "*", authz.RequestTags(tags)...); err != nil {
 		return nil, err
 	}

@@ -119,8 +119,8 @@ func (d *door) describeQuickSetup(ctx context.Context, c *api.Call, in *quickSet
 	return out, err
 }
 
-// applyQuickSetup does the steps that are missing. What is there stays as it
-// is: other policies, and another trust, included.
+// applyQuickSetup executes the missing steps. It does not change existing resources,
+// including other policies and another trust policy.
 func (d *door) applyQuickSetup(ctx context.Context, c *api.Call, in *quickSetupRequest) (*quickSetupAnswer, error) {
 	return quickSetup(ctx, c, in, true)
 }

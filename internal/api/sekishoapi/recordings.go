@@ -123,8 +123,8 @@ func (d *door) verifySessionRecording(ctx context.Context, c *api.Call, in *veri
 // authorize decides on the recording of one session. Like the session itself
 // it is known by two names, the ID and the same with the owner's unique ID in
 // front, so that policies with ${aws:username} and with ${aws:userid} both
-// mean what they say. It is asked before anything is looked up: who may not
-// see a recording learns nothing about whether there is one.
+// work. It authorizes before it reads anything, so that callers without permission
+// do not learn whether a recording exists.
 func (d *door) authorize(ctx context.Context, c *api.Call, action, name string) error {
 	if !id.ValidSession(name) {
 		return c.Authorize(ctx, action, "*")

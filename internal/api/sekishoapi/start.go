@@ -81,8 +81,8 @@ func (a *checkStartAnswer) add(kind, outcome, text, hint string) {
 	a.Ready = a.Ready && outcome == startReady
 }
 
-// checkSessionStart tells the caller how a session would stand that it started
-// now. Who may not start one hears of that, and of nothing else.
+// checkSessionStart reports whether a session would start now, and with which settings.
+// A caller who cannot start one learns only that.
 func (d *door) checkSessionStart(ctx context.Context, c *api.Call, in *checkStartRequest) (*checkStartAnswer, error) {
 	var v awsproto.Constraints
 	v.Require("target", in.Target != "")
@@ -226,7 +226,7 @@ type accessRequest struct{ Questions []accessQuestion }
 type accessAnswer struct {
 	Action  string
 	Allowed bool
-	Message string `json:",omitempty"` // what an attempt would be told
+	Message string `json:",omitempty"` // the error of an attempt
 }
 
 type accessAnswers struct{ Answers []accessAnswer }

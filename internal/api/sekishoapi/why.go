@@ -64,7 +64,7 @@ type explainAnswer struct {
 	Decision     string // allowed, implicitDeny or explicitDeny, as the simulator has it
 	Reason       string // why, in one sentence
 	Statement    string `json:",omitempty"` // that decided, or came closest, with its policy
-	Message      string `json:",omitempty"` // what the caller itself is told
+	Message      string `json:",omitempty"` // of the error that the caller receives
 	Steps        []explainStep
 	// Notes warn of grants that may be unintended.
 	Notes   []string `json:",omitempty"`

@@ -378,8 +378,8 @@ type documentVersionRequest struct {
 	DocumentFormat  string
 }
 
-// read finds the version a request names: of a document that comes with the
-// server, or of one that somebody made.
+// read returns the document version that a request names, of a built-in document or of
+// a saved one.
 func (d *door) read(ctx context.Context, c *api.Call, action string, in *documentVersionRequest) (*ssmdoc.Builtin, *doclibrary.Saved, error) {
 	var v awsproto.Constraints
 	checkVersion(&v, in.DocumentVersion)

@@ -206,9 +206,9 @@ func tagSet(tags []tag) (map[string]string, error) {
 		if strings.HasPrefix(strings.ToLower(t.Key), "aws:") {
 			return nil, awsproto.SenderError("ValidationException", "Tag keys that begin with aws: are reserved.")
 		}
-		// Condition keys ignore case, so two such tags could not be told apart.
+		// Condition keys ignore case, so two such tags would be indistinguishable.
 		if fold := strings.ToLower(t.Key); folded[fold] {
-			return nil, awsproto.SenderError("ValidationException", "Two tags have the key %q but for letter case.", t.Key)
+			return nil, awsproto.SenderError("ValidationException", "Two tag keys differ from %q only in letter case.", t.Key)
 		} else {
 			folded[fold] = true
 		}

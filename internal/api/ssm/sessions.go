@@ -207,7 +207,7 @@ func (d *door) terminateSession(ctx context.Context, c *api.Call, in *sessionReq
 	if err != nil {
 		return nil, err
 	}
-	if s != nil { // ending what is not there succeeds, as it does in AWS
+	if s != nil { // ending an unknown session succeeds, as in AWS
 		why := ""
 		if c.Principal.ARN != s.Owner {
 			why = "The session was terminated by " + c.Principal.ARN + "."
@@ -249,10 +249,10 @@ type session struct {
 	LogNotDelivered string `json:"LogNotDelivered,omitempty"`
 	// And why it ended: Details without what it says about the log.
 	EndReason string `json:"EndReason,omitempty"`
-	// And the access request that it was started under.
+	// The access request that the session was started under.
 	AccessRequestID string `json:"AccessRequestId,omitempty"`
-	// And as whom it runs on the node, empty for the agent's default, and how
-	// many minutes it may be idle.
+	// The run-as user on the node, empty for the agent's default, and the idle timeout
+	// in minutes.
 	RunAsUser   string `json:"RunAsUser,omitempty"`
 	IdleTimeout string `json:"IdleSessionTimeout,omitempty"`
 }

@@ -42,7 +42,7 @@ type Config struct {
 	Channels *control.Channels
 	Relay    *relay.Relay
 	Fleet    *fleet.Fleet
-	// Commands are told what agents report of them.
+	// Commands receives the reports of agents about commands.
 	Commands control.Jobs
 	Region   string
 	Account  string
@@ -54,8 +54,8 @@ type Config struct {
 	Done context.Context
 }
 
-// How channels are kept: an agent that does not answer a ping is given up
-// within 15 s, so that its node shows as lost and the person is told.
+// Keep-alive of channels. An agent that does not answer pings is disconnected within
+// 15 s, so that its node is shown as lost and its users get a message.
 const (
 	agentPing     = 4 * time.Second
 	agentPong     = 10 * time.Second
@@ -366,7 +366,7 @@ func (d *door) serveClient(ctx context.Context, session sekisho.SessionID, in ad
 type admitted struct {
 	leg   broker.Leg
 	peer  relay.Peer
-	ended *sekisho.Session // set when the session has ended: the client is told how
+	ended *sekisho.Session // set if the session has ended; sent to the client
 }
 
 // admit reads the opening frame and decides which leg, if any, this is. A
@@ -484,9 +484,8 @@ func (f *frames) Write(ctx context.Context, frame []byte) error {
 	return f.conn.Write(ctx, link.Binary, frame)
 }
 
-// leg is a channel of the relay's. What the relay has begun to write it does
-// not interrupt: a frame cut in its middle would break the connection before
-// the peer is told why it ends.
+// leg is a channel for the relay. It does not interrupt a frame that is being written:
+// that would break the connection before the peer receives the reason for its end.
 type leg struct{ *frames }
 
 // Write sends a binary frame.

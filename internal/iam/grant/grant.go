@@ -1,5 +1,5 @@
-// Package grant writes policies for the common case: who may open sessions, on
-// which nodes, when and from where. The result is plain policy JSON.
+// Package grant generates policies for the common case: they let users open sessions on
+// given nodes, at given times and from given networks. The result is plain policy JSON.
 package grant
 
 import (

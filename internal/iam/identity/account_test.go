@@ -55,7 +55,7 @@ func TestWhatRestsOnRevokedAccessEnds(t *testing.T) {
 	granted, err := origin.Granted(ctx, s.Grant)
 	must(t, err)
 	if granted.Lease != s.Principal.Lease || granted.TokenIssueTime.IsZero() || granted.ARN != p.ARN || granted.Session != nil {
-		t.Errorf("a sign-in read anew: %+v", granted)
+		t.Errorf("a sign-in read again: %+v", granted)
 	}
 	c, _, err = origin.AssumeRole(ctx, granted, role, identity.SessionRequest{Name: "alice"})
 	keep("role by the console", c, err)
@@ -93,7 +93,7 @@ func TestWhatRestsOnRevokedAccessEnds(t *testing.T) {
 		"the role is deleted": {func(f *fixture, _ *identity.NewAccessKey) error {
 			return f.DeleteRole(ctx, "ops")
 		}, []string{"role", "role by the console"}},
-		"the user is deleted, and made anew": {func(f *fixture, k *identity.NewAccessKey) error {
+		"the user is deleted and recreated": {func(f *fixture, k *identity.NewAccessKey) error {
 			must(t, f.DeleteAccessKey(ctx, "alice", k.ID))
 			must(t, f.DeleteLogin(ctx, "alice"))
 			must(t, f.DeleteUser(ctx, "alice"))

@@ -704,7 +704,7 @@ func TestNamesThatAnothersPatternCovers(t *testing.T) {
 	}{
 		"unsafe pattern":        {fmt.Sprintf(unsafePattern, ""), true},
 		"without the hyphen":    {strings.Replace(fmt.Sprintf(unsafePattern, ""), "}-*", "}*", 1), true},
-		"checks the own tag":    {fmt.Sprintf(unsafePattern, `,"Condition":{"StringEquals":{"ssm:resourceTag/aws:ssmmessages:session-id":"${aws:userid}"}}`), false},
+		"checks its own tag":    {fmt.Sprintf(unsafePattern, `,"Condition":{"StringEquals":{"ssm:resourceTag/aws:ssmmessages:session-id":"${aws:userid}"}}`), false},
 		"by unique ID":          {strings.Replace(fmt.Sprintf(unsafePattern, ""), "username", "userid", 1), false},
 		"deny":                  {strings.Replace(fmt.Sprintf(unsafePattern, ""), "Allow", "Deny", 1), false},
 		"another kind of thing": {strings.Replace(fmt.Sprintf(unsafePattern, ""), "session/", "document/", 1), false},

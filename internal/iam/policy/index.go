@@ -243,7 +243,7 @@ func commonLen(a, b string, fromEnd bool) int {
 	return n
 }
 
-// after returns the child that text continues with, and what is left of text.
+// after returns the child that text continues with, and the rest of text.
 func (n *radix[T]) after(text string) (*radix[T], string) {
 	if text == "" {
 		return nil, ""

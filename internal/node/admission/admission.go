@@ -1,7 +1,7 @@
 // Package admission admits agents at a bounded rate, so that thousands of
 // agents that reconnect at once, after a restart or a power cut, do not delay
-// everybody else. Agents queue for a short time; if the queue is too long, they
-// are told when to retry.
+// everybody else. Agents queue for a short time; if the queue is too long, the
+// server refuses them and says when to retry.
 package admission
 
 import (

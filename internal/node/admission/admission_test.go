@@ -19,7 +19,7 @@ func gate(rate float64, burst int, log *bytes.Buffer) *admission.Gate {
 }
 
 // TestManyAgentsAtOnce: five thousand agents that arrive at once are admitted
-// at the configured rate and in order; the others are told when to retry.
+// at the configured rate and in order; the others get an error with the time to retry.
 func TestManyAgentsAtOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

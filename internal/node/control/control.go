@@ -1,8 +1,8 @@
-// Package control is the server's end of the control channels: the standing
-// connections over which agents are told to start and to end sessions. A node
-// whose control channel is open is connected.
+// Package control is the server's end of the control channels: the permanent
+// connections over which the server has agents start and end sessions. A node whose
+// control channel is open is connected.
 //
-// Locks: slot.edge before Channels.mu. Presence is told under edge alone.
+// Lock order: slot.edge before Channels.mu. Presence is called with only edge held.
 package control
 
 import (
@@ -28,11 +28,11 @@ type Conn interface {
 	Close(reason string)
 }
 
-// Presence is told when nodes come and go.
+// Presence is notified when nodes connect and disconnect.
 type Presence interface {
 	Connected(ctx context.Context, node sekisho.NodeID, sourceIP string) error
 	Disconnected(ctx context.Context, node sekisho.NodeID, reason string) error
-	// Doubled tells of a second agent with node's identity, which was refused.
+	// Doubled reports that a second agent with node's identity was refused.
 	Doubled(ctx context.Context, node sekisho.NodeID, first, second string)
 }
 
@@ -47,11 +47,11 @@ type Tasks interface {
 	TaskComplete(ctx context.Context, node sekisho.NodeID, done mgs.TaskComplete)
 }
 
-// Jobs is told what agents report of commands.
+// Jobs receives the reports of agents about commands.
 type Jobs interface {
-	// NodeConnected tells that node's channel has opened.
+	// NodeConnected reports that node's channel has opened.
 	NodeConnected(node sekisho.NodeID)
-	// JobAck is whether node's agent has taken a job.
+	// JobAck reports whether node's agent has accepted a job.
 	JobAck(ctx context.Context, node sekisho.NodeID, ack mgs.JobAck) error
 	// JobReply is how far a job has come. It may come more than once. What
 	// ends in an error is not acknowledged, so that the agent says it again.

@@ -112,7 +112,7 @@ func TestProfiles(t *testing.T) {
 	must(t, f.SetProfile(ctx, n.ID, nil, q.Association))
 	role("role", "") // the one it registered with
 	if len(told) != 3 {
-		t.Errorf("told of %d changes, not 3", len(told))
+		t.Errorf("%d changes reported, want 3", len(told))
 	}
 
 	// A role that was given meanwhile stays.

@@ -11,8 +11,8 @@ import (
 	"sekisho/internal/node/fleet"
 )
 
-// What somebody should hear of is told, and what goes on is told once an hour.
-func TestNewsIsTold(t *testing.T) {
+// TestNotifications: a new condition is reported at once, and a continuing one hourly.
+func TestNotifications(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	f := setup(t)

@@ -38,7 +38,7 @@ func TestStates(t *testing.T) {
 	f.wantState(n, fleet.StateClockSkewed, "the clock says 1970. (last at 2026-11-23T12:01:00Z from 192.0.2.1) Set the machine's clock.")
 	why, err := f.WhyNotConnected(ctx, string(n))
 	must(t, err)
-	if !strings.Contains(why, "1970") { // whoever starts a session is told the same
+	if !strings.Contains(why, "1970") { // starting a session fails with the same reason
 		t.Errorf("%q", why)
 	}
 	step()

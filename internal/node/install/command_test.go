@@ -94,8 +94,8 @@ func TestCommandRefuses(t *testing.T) {
 		"a package by http": func(o *install.Order) {
 			o.Agent, o.Package, o.PackageSHA256 = "amazon", "http://example.com/a.deb", aSum
 		},
-		"a package without a sum": func(o *install.Order) { o.Agent, o.Package = "amazon", "https://example.com/a.deb" },
-		"a sum that is none":      func(o *install.Order) { o.Agent, o.Package, o.PackageSHA256 = "amazon", "/a.deb", "abc;id" },
+		"a package without checksum": func(o *install.Order) { o.Agent, o.Package = "amazon", "https://example.com/a.deb" },
+		"a malformed checksum":       func(o *install.Order) { o.Agent, o.Package, o.PackageSHA256 = "amazon", "/a.deb", "abc;id" },
 	} {
 		o := install.Order{Host: aHost, ActivationID: anID, ActivationCode: aCode}
 		change(&o)

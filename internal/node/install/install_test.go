@@ -71,7 +71,7 @@ func TestServed(t *testing.T) {
 	}
 }
 
-// An agent that is put there anew is announced anew.
+// TestReplacedAgent: the server announces the checksum of a replaced agent.
 func TestReplacedAgent(t *testing.T) {
 	t.Parallel()
 	dir := agents(t)

@@ -64,13 +64,13 @@ type Options struct {
 type Result struct {
 	Config      string // configuration file
 	Credentials string // file of the first administrator's credentials, mode 0600
-	CA          string // certificate of the own authority; empty without
+	CA          string // certificate of the generated authority; empty if there is none
 	Endpoint    string // https://NAME[:PORT]
 }
 
-// certificateLife is how long a certificate of the own authority is valid. The
-// server issues a new one at each setup only, so it is long; clients check it
-// against the authority, not against public rules.
+// certificateLife is the validity of a certificate of the generated authority. It is long
+// because only setup issues certificates. Clients check them against the authority, not
+// against the rules for public ones.
 const certificateLife = 5 * 365 * 24 * time.Hour
 
 // minFree is the free space that a new server needs to be useful.

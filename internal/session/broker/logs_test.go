@@ -36,8 +36,8 @@ func TestLogsOfSessions(t *testing.T) {
 				must(t, err)
 				return got.Missing()
 			}
-			if missing() != "the node has not said that it was." {
-				t.Errorf("before the node speaks: %q", missing())
+			if missing() != "the node has not reported its delivery." {
+				t.Errorf("before the node reports: %q", missing())
 			}
 			c.said.TaskID = string(s.ID)
 			f.TaskComplete(t.Context(), nodeB, mgs.TaskComplete{TaskID: string(s.ID), LogProblem: "a lie"})

@@ -543,9 +543,9 @@ func Retag(tags, set map[string]string, remove []string) (map[string]string, err
 		folded[strings.ToLower(k)] = k
 	}
 	for k, v := range set {
-		// Condition keys ignore case, so two such tags could not be told apart.
+		// Condition keys ignore case, so two such tags would be indistinguishable.
 		if other, ok := folded[strings.ToLower(k)]; ok && other != k {
-			return nil, sekisho.Errorf(sekisho.CodeInvalid, "There is a tag %q already, which differs from %q in letter case only.", other, k)
+			return nil, sekisho.Errorf(sekisho.CodeInvalid, "The existing tag key %q differs from %q only in letter case.", other, k)
 		}
 		out[k] = v
 	}

@@ -276,7 +276,7 @@ func (r *Ring) aead(id uint32, purpose string) (cipher.AEAD, error) {
 		return a, nil
 	}
 	if secret == nil {
-		if secret = r.lookAgain(id); secret == nil {
+		if secret = r.reload(id); secret == nil {
 			return nil, errSealed
 		}
 	}
@@ -290,9 +290,9 @@ func (r *Ring) aead(id uint32, purpose string) (cipher.AEAD, error) {
 	return a, nil
 }
 
-// lookAgain reads the files anew for a data key that is not known: another
-// process may have rotated the keyring. Made-up key IDs cost one look a second.
-func (r *Ring) lookAgain(id uint32) []byte {
+// reload reads the files again for an unknown data key, because another process may have
+// rotated the keyring. It reads at most once a second, whatever key IDs are asked for.
+func (r *Ring) reload(id uint32) []byte {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if now := time.Now(); now.Sub(r.looked) >= time.Second {

@@ -257,7 +257,7 @@ func list[T any](ctx context.Context, l Listing, read func(context.Context, Rang
 	r.Bucket = l.Bucket
 	r.To, _ = successor(l.Prefix)
 	for {
-		// One more than fits tells whether there is more.
+		// Read one more than fits, to find out whether there is more.
 		r.Limit = l.Limit - len(page.Entries) - len(page.Prefixes) + 1
 		entries, err := read(ctx, r)
 		if err != nil {

@@ -48,7 +48,7 @@ func (d *DB) AddEvents(ctx context.Context, b event.Batch) error {
 				return err
 			}
 		}
-		for node, up := range b.Told {
+		for node, up := range b.NodesUp {
 			if _, err := tx.ExecContext(ctx, `INSERT INTO event_nodes (node_id, up) VALUES ($1, $2)
 				ON CONFLICT (node_id) DO UPDATE SET up = excluded.up`, string(node), up); err != nil {
 				return err
@@ -192,8 +192,8 @@ func (d *DB) ForgetWebhooks(ctx context.Context, except []string) (gone int64, e
 	return gone, err
 }
 
-// NodesTold implements [event.Store].
-func (d *DB) NodesTold(ctx context.Context) (map[sekisho.NodeID]bool, error) {
+// NodesUp implements [event.Store].
+func (d *DB) NodesUp(ctx context.Context) (map[sekisho.NodeID]bool, error) {
 	type told struct {
 		node sekisho.NodeID
 		up   bool

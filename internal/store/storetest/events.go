@@ -79,12 +79,12 @@ func Events(t *testing.T, open func(t *testing.T) event.Store) {
 		add(t, s, event.Batch{Records: []event.Record{happening(1, "")}})
 		err := s.AddEvents(ctx, event.Batch{
 			Records: []event.Record{happening(2, ""), {Seq: 1, ID: "other", Body: []byte("{}")}}, Keep: 100,
-			Items: []event.Item{{Webhook: "w", Seq: 2}}, Told: map[sekisho.NodeID]bool{"mi-1": true}, Dropped: map[string]int64{"w": 1},
+			Items: []event.Item{{Webhook: "w", Seq: 2}}, NodesUp: map[sekisho.NodeID]bool{"mi-1": true}, Dropped: map[string]int64{"w": 1},
 		})
 		wantCode(t, err, sekisho.CodeConflict)
 		same(t, []int64{1}, seqs(t, s, event.Query{Limit: 9}))
 		same(t, 0, len(items(t, s, "w"))+len(tallies(t, s)))
-		told, err := s.NodesTold(ctx)
+		told, err := s.NodesUp(ctx)
 		must(t, err)
 		same(t, map[sekisho.NodeID]bool{}, told)
 	})
@@ -145,9 +145,9 @@ func Events(t *testing.T, open func(t *testing.T) event.Store) {
 	t.Run("nodes told", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
-		add(t, s, event.Batch{Told: map[sekisho.NodeID]bool{"mi-1": true, "mi-2": true}})
-		add(t, s, event.Batch{Told: map[sekisho.NodeID]bool{"mi-2": false}})
-		told, err := s.NodesTold(ctx)
+		add(t, s, event.Batch{NodesUp: map[sekisho.NodeID]bool{"mi-1": true, "mi-2": true}})
+		add(t, s, event.Batch{NodesUp: map[sekisho.NodeID]bool{"mi-2": false}})
+		told, err := s.NodesUp(ctx)
 		must(t, err)
 		same(t, map[sekisho.NodeID]bool{"mi-1": true, "mi-2": false}, told)
 	})

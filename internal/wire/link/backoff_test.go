@@ -22,7 +22,7 @@ func TestBackoff(t *testing.T) {
 			}
 			return attempts, longest
 		}
-		for range 2 { // the second one begins anew
+		for range 2 { // the second outage starts with short pauses again
 			if n, longest := outage(58 * time.Second); longest > time.Second || n > 130 || n < 58 {
 				t.Errorf("in the first minute %d attempts, at most %v apart", n, longest)
 			}

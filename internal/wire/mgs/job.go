@@ -7,8 +7,7 @@ import (
 	"time"
 )
 
-// The values of AgentJob.Topic. A topic may go on after these, so compare
-// with [AgentJob.Sends] and [AgentJob.Cancels].
+// Prefixes of AgentJob.Topic; compare with [AgentJob.Sends] and [AgentJob.Cancels].
 const (
 	TopicSendCommand   = "aws.ssm.sendCommand"
 	TopicCancelCommand = "aws.ssm.cancelCommand"
@@ -29,10 +28,10 @@ type AgentJob struct {
 	SchemaVersion int
 }
 
-// Sends reports whether j is to run a command.
+// Sends reports whether j runs a command.
 func (j *AgentJob) Sends() bool { return strings.HasPrefix(j.Topic, TopicSendCommand) }
 
-// Cancels reports whether j is to cancel one.
+// Cancels reports whether j cancels a command.
 func (j *AgentJob) Cancels() bool { return strings.HasPrefix(j.Topic, TopicCancelCommand) }
 
 // Command reads the Content of a job that sends a command.
@@ -51,7 +50,7 @@ func (j *AgentJob) Cancelled() (command string, err error) {
 	return command, err
 }
 
-// SendCommand tells an agent to run a command document.
+// SendCommand is the content of a job that runs a Command document.
 type SendCommand struct {
 	Parameters              map[string]any // strings, lists of strings, maps
 	DocumentContent         json.RawMessage
@@ -63,15 +62,15 @@ type SendCommand struct {
 	CloudWatchOutputEnabled string // "true", "false" or nothing
 }
 
-// CancelCommand tells an agent to cancel a command.
+// CancelCommand is the content of a job that cancels a command.
 type CancelCommand struct {
 	CancelMessageID string `json:"CancelMessageId"` // the JobID it was sent with
 }
 
-// JobID names a command on a node, in all that is said about it.
+// JobID identifies a command on a node in all messages about it.
 func JobID(command, node string) string { return "aws.ssm." + command + "." + node }
 
-// ParseJobID reads what JobID wrote.
+// ParseJobID parses a job ID.
 func ParseJobID(s string) (command, node string, err error) {
 	rest, ok := strings.CutPrefix(s, "aws.ssm.")
 	if ok {
@@ -83,8 +82,7 @@ func ParseJobID(s string) (command, node string, err error) {
 	return command, node, nil
 }
 
-// jobIDPart reports whether s can be a part of a job ID. Agents make file
-// names of it.
+// jobIDPart reports whether s can be a part of a job ID. Agents use it in file names.
 func jobIDPart(s string) bool {
 	for i := range len(s) {
 		c := s[i]
@@ -95,17 +93,17 @@ func jobIDPart(s string) bool {
 	return s != "" && len(s) <= 64
 }
 
-// NewSendCommand tells the agent of a node to run a command.
+// NewSendCommand returns the job that runs a command on a node.
 func NewSendCommand(node string, c SendCommand) (Message, error) {
 	return newJob(TopicSendCommand, JobID(c.CommandID, node), c)
 }
 
-// NewCancelCommand tells the agent of a node to cancel a command. The job has
-// an ID of its own, for agents take note of each ID once.
+// NewCancelCommand returns the job that cancels a command on a node. The job has its
+// own ID, because agents ignore an ID that they have seen.
 func NewCancelCommand(node, command string) Message {
 	m, err := newJob(TopicCancelCommand, JobID(NewUUID().String(), node), CancelCommand{CancelMessageID: JobID(command, node)})
 	if err != nil {
-		panic(err) // one string always marshals
+		panic(err) // cannot fail: one string always marshals
 	}
 	return m
 }
@@ -122,29 +120,28 @@ func newJob[B SendCommand | CancelCommand](topic, id string, content B) (Message
 	return New(TypeAgentJob, payload), nil
 }
 
-// The values of JobAck.StatusCode. With every one but JobAccepted the agent
-// has not taken the job, and only with JobUnreadable does a reply follow.
+// Values of JobAck.StatusCode. The agent has accepted the job only with JobAccepted.
+// Of the others, only JobUnreadable is followed by a reply.
 const (
 	JobAccepted     = "200"
-	JobClosed       = "51401" // the agent is about to stop
+	JobClosed       = "51401" // the agent is stopping
 	JobBufferFull   = "51402"
-	JobUnexpected   = "51403" // not a kind of job that it does
+	JobUnexpected   = "51403" // an unknown kind of job
 	JobUntranslated = "51404"
-	JobDuplicate    = "51405" // it has had the job before
+	JobDuplicate    = "51405" // the agent already has the job
 	JobInvalid      = "51406"
-	JobUnsupported  = "51407" // it runs in a container, or has been told to run no commands
+	JobUnsupported  = "51407" // the agent runs in a container, or is configured to refuse commands
 	JobUnreadable   = "51408"
 	JobError        = "51499"
 )
 
-// JobAck is the body of [TypeAgentJobAck]: what an agent makes of an AgentJob
-// when it arrives.
+// JobAck is the body of [TypeAgentJobAck]: whether an agent has accepted an AgentJob.
 type JobAck struct {
 	JobID        string `json:"jobId"`
 	MessageID    UUID   `json:"acknowledgedMessageId"`
 	CreatedDate  string `json:"createdDate"` // of the acknowledged message; JobTime
 	StatusCode   string `json:"statusCode"`
-	ErrorMessage string `json:"errorMessage"` // a word for the code, such as Successful
+	ErrorMessage string `json:"errorMessage"` // the name of the code, such as Successful
 }
 
 // jobAckWord is the ErrorMessage of a code.
@@ -172,7 +169,7 @@ func jobAckWord(code string) string {
 	return "UnexpectedError"
 }
 
-// NewJobAck answers m, which carried the job of that ID.
+// NewJobAck acknowledges m, which carried the given job.
 func NewJobAck(m *Message, job, code string) Message {
 	return New(TypeAgentJobAck, mustMarshal(JobAck{
 		JobID: job, MessageID: m.ID, CreatedDate: m.Created().UTC().Format(JobTime), StatusCode: code, ErrorMessage: jobAckWord(code),
@@ -193,24 +190,23 @@ func (r *JobReply) Reply() (CommandReply, error) {
 	return ParseBody[CommandReply]([]byte(r.Content))
 }
 
-// The values of CommandReply.DocumentStatus and of StepStatus.Status.
+// Values of CommandReply.DocumentStatus and of StepStatus.Status.
 const (
 	CommandInProgress = "InProgress"
 	CommandSuccess    = "Success"
-	CommandReboot     = "SuccessAndReboot" // not over yet: the node restarts and goes on
+	CommandReboot     = "SuccessAndReboot" // not over yet: the node restarts, then the command continues
 	CommandFailed     = "Failed"
 	CommandCancelled  = "Cancelled"
 	CommandTimedOut   = "TimedOut"
-	CommandSkipped    = "Skipped" // of steps only, and a success
+	CommandSkipped    = "Skipped" // of steps only; counts as success
 )
 
-// CommandReply says how far a command has come.
+// CommandReply reports the progress of a command.
 //
-// An agent sends one with DocumentStatus InProgress and no step when it takes
-// the job; one with InProgress and one step when each step ends; and one
-// with the command's own status at the end, which has a step only if the
-// document has one step. The output of several steps is therefore in the
-// replies in between.
+// An agent sends one with DocumentStatus InProgress and no step when it accepts the
+// job; one with InProgress and one step when each step ends; and one with the
+// command's final status at the end, which has a step only if the document has one
+// step. The output of several steps is therefore in the intermediate replies.
 type CommandReply struct {
 	AdditionalInfo      CommandInfo            `json:"additionalInfo"`
 	DocumentStatus      string                 `json:"documentStatus"`
@@ -218,7 +214,7 @@ type CommandReply struct {
 	RuntimeStatus       map[string]*StepStatus `json:"runtimeStatus"` // by the step's name; may hold nil
 }
 
-// CommandInfo is who replies and when.
+// CommandInfo identifies the agent and the time of a reply.
 type CommandInfo struct {
 	Agent               CommandAgent   `json:"agent"`
 	DateTime            string         `json:"dateTime"`
@@ -235,12 +231,12 @@ type CommandAgent struct {
 	Version   string `json:"ver"`
 }
 
-// StepStatus is how a step went.
+// StepStatus is the result of a step.
 type StepStatus struct {
 	Status             string `json:"status"`
 	Code               int    `json:"code"`
 	Name               string `json:"name"`   // of the plugin, such as aws:runShellScript
-	Output             string `json:"output"` // both streams, or what went wrong
+	Output             string `json:"output"` // both streams, or the error
 	StartDateTime      string `json:"startDateTime"`
 	EndDateTime        string `json:"endDateTime"`
 	OutputS3BucketName string `json:"outputS3BucketName"`
@@ -250,7 +246,7 @@ type StepStatus struct {
 	StandardError      string `json:"standardError"`
 }
 
-// NewJobReply tells the server how far the command of a job has come.
+// NewJobReply reports the progress of a job's command to the server.
 func NewJobReply(job string, r CommandReply) (Message, error) {
 	content := mustMarshal(r)
 	if len(content) > MaxJobReply {
@@ -259,11 +255,10 @@ func NewJobReply(job string, r CommandReply) (Message, error) {
 	return New(TypeAgentJobReply, mustMarshal(JobReply{SchemaVersion: 1, JobID: job, Content: string(content), Topic: TopicSendCommand})), nil
 }
 
-// FormatJobTime writes t as job messages do.
+// FormatJobTime formats t for job messages.
 func FormatJobTime(t time.Time) string { return t.UTC().Format(JobTime) }
 
-// JobReplyAck is the body of [TypeAgentJobReplyAck]: the server has taken
-// note of a JobReply.
+// JobReplyAck is the body of [TypeAgentJobReplyAck]: the server has stored a JobReply.
 type JobReplyAck struct {
 	JobID     string `json:"jobId"`
 	MessageID UUID   `json:"acknowledgedMessageId"`

@@ -161,7 +161,7 @@ func TestWithSmux(t *testing.T) {
 	all.Wait()
 }
 
-// TestHostile: what is no protocol ends the session, and every reader is told.
+// TestHostile: a malformed frame ends the session, and every reader gets an error.
 func TestHostile(t *testing.T) {
 	t.Parallel()
 	for name, frame := range map[string]string{

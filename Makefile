@@ -32,10 +32,13 @@ NFPM       := bin/tools/nfpm
 DEADCODE   := bin/tools/deadcode
 SBOM       := bin/tools/cyclonedx-gomod
 
-.PHONY: help build programs agents race-programs test-programs web run test unit web-unit web-lint e2e browser outages lint screenshots fmt vet check man cross fuzz bench peers clean
+.PHONY: help operations build programs agents race-programs test-programs web run test unit web-unit web-lint e2e browser outages lint screenshots fmt vet check man cross fuzz bench peers clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+operations: ## docs/operations.md, from the doors and AWS's models
+	$(GO) test -count=1 -run '^TestOperationsPage$$' ./internal/servertest -update
 
 ## Building.
 

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -88,6 +89,9 @@ func New(cfg Config) *Door {
 	}
 	return d
 }
+
+// Operations are the names of the operations that the door answers.
+func (d *Door) Operations() []string { return slices.Sorted(maps.Keys(d.door.Operations)) }
 
 // Front answers the requests that are signed for S3 and passes the others to
 // next. Subdomains of hosts are buckets.

@@ -35,6 +35,7 @@ type Model struct {
 }
 
 type operation struct {
+	Input      *ref
 	Output     *ref
 	Deprecated bool
 	HTTP       struct {
@@ -50,6 +51,8 @@ type ref struct {
 	Location     string
 	Flattened    bool
 	XMLAttribute bool
+	Deprecated   bool
+	QueryName    string
 	Wrapper      string `json:"resultWrapper"`
 }
 

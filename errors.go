@@ -33,7 +33,10 @@ type Error struct {
 	Message string
 	Hint    string // what the reader can do about it; may be empty
 	Reason  string // for programs that offer a remedy, such as BucketMissing; may be empty
-	Err     error  // the cause; never shown to a caller
+	// Failed says, for a denial by policy, on which of Who, Where, Which, When
+	// and MFA it depended.
+	Failed []string
+	Err    error // the cause; never shown to a caller
 }
 
 // Errorf builds an *Error. A %w verb sets the cause.

@@ -214,6 +214,22 @@ func (c *Call) DecideBy(ctx context.Context, a *authz.Authorizer, action, resour
 	return v, nil
 }
 
+// AllowedWithSecondFactor reports whether several decisions together would allow
+// the call had the caller just shown a second factor. The audit trail does not
+// list these decisions.
+func (c *Call) AllowedWithSecondFactor(
+	ctx context.Context, all func(context.Context, authz.DecideFunc) (authz.Verdict, []authz.Step, error),
+) (bool, error) {
+	with, ok := c.facts.WithSecondFactor()
+	if !ok {
+		return false, nil
+	}
+	v, _, err := all(ctx, func(ctx context.Context, action, resource string, keys ...authz.Key) (authz.Verdict, error) {
+		return c.server.cfg.Authorizer.Decide(ctx, with, action, resource, keys...)
+	})
+	return v.Allowed, err
+}
+
 // Allow notes that the handler reached a positive decision.
 func (c *Call) Allow() { c.authorized = true }
 
@@ -224,9 +240,24 @@ func (c *Call) Facts() authz.Facts { return c.facts }
 // redacted by their names.
 func (c *Call) Annotate(response any) { c.response = response }
 
-// Denied is the refusal of v.
+// ReasonSecondFactor is the reason of a denial that a fresh second factor would
+// turn into an allowed request.
+const ReasonSecondFactor = "SecondFactorRequired"
+
+// Denied is the refusal of v: AWS's sentence, followed by what failed and what
+// would help.
 func Denied(v authz.Verdict) error {
-	return sekisho.Errorf(sekisho.CodeDenied, "%s", v.Message)
+	e := &sekisho.Error{Code: sekisho.CodeDenied, Message: v.Message}
+	if v.Remedy != "" {
+		e.Message += ". " + v.Remedy
+	}
+	for _, a := range v.Failed {
+		e.Failed = append(e.Failed, string(a))
+	}
+	if v.SecondFactor {
+		e.Reason = ReasonSecondFactor
+	}
+	return e
 }
 
 // ServeHTTP answers a signed (or, where an operation says so, anonymous) call.

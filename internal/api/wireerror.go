@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"sekisho"
 	"sekisho/internal/node/admission"
@@ -138,14 +139,22 @@ func toWireError(d *Door, err error) *awsproto.Error {
 	return &awsproto.Error{Code: name, Message: e.Error(), Status: status, Sender: status < 500, Extra: ReasonOf(err)}
 }
 
-// ReasonOf is the reason of an engine's error as a member of an answer; nil
-// where it has none.
+// ReasonOf returns what an engine's error says to programs, as members of an
+// answer: Reason, and Failed, a comma-separated list. It is nil if the error
+// says nothing.
 func ReasonOf(err error) map[string]string {
 	e, ok := errors.AsType[*sekisho.Error](err)
-	if !ok || e.Reason == "" {
+	if !ok || e.Reason == "" && len(e.Failed) == 0 {
 		return nil
 	}
-	return map[string]string{"Reason": e.Reason}
+	out := map[string]string{}
+	if e.Reason != "" {
+		out["Reason"] = e.Reason
+	}
+	if len(e.Failed) > 0 {
+		out["Failed"] = strings.Join(e.Failed, ",")
+	}
+	return out
 }
 
 func internalName(p awsproto.Protocol) string {

@@ -45,7 +45,9 @@ AWS_SESSION_TOKEN and AWS_CA_BUNDLE, or from a profile in ~/.aws.
 		if err != nil {
 			return nil, err
 		}
-		return client.New(cfg), nil
+		c := client.New(cfg)
+		askSecondFactor(std, cfg, c)
+		return c, nil
 	}
 	root.AddCommand(startSession(std, dial), execute(std, dial), forward(dial), cp(std, dial), sshProxy(std, dial), sshConfig(dial),
 		sessions(dial), replay(dial), recordings(dial), search(dial), verify(dial), nodes(dial), approveIdentity(dial),

@@ -107,6 +107,12 @@ func printWhy(w io.Writer, a client.Why, windows bool) error {
 	if a.Statement != "" && !strings.Contains(a.Reason, a.Statement) {
 		text += "closest: " + client.Printable(a.Statement) + "\n"
 	}
+	if len(a.Failed) > 0 {
+		text += "failed: " + client.Printable(strings.Join(a.Failed, ", ")) + "\n"
+	}
+	if a.SecondFactor {
+		text += "note: allowed with a fresh second factor\n"
+	}
 	for _, note := range a.Notes {
 		text += "note: " + client.Printable(note) + "\n"
 	}

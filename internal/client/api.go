@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"sekisho"
@@ -23,8 +24,12 @@ const userAgent = "sekisho/" + ProtocolVersion
 
 // Client calls the API.
 type Client struct {
-	cfg  Config
-	http *http.Client
+	cfg    Config
+	http   *http.Client
+	factor *SecondFactor
+
+	mu     sync.Mutex // guards cfg.Credentials
+	asking sync.Mutex // held while the user is asked for a code
 }
 
 // New returns a client for the server that cfg names.
@@ -50,6 +55,7 @@ type APIError struct {
 	StatusCode int
 	Code       string // such as AccessDeniedException; may be empty
 	Message    string
+	Reason     string // for programs; may be empty
 }
 
 // Error implements error. The text is safe to print on a terminal.
@@ -70,8 +76,21 @@ func (c *Client) call(ctx context.Context, service, target string, in, out any) 
 	return c.callAt(ctx, c.cfg.Endpoint, service, target, in, out)
 }
 
-// callAt is call with an explicit endpoint.
+// callAt is call with an explicit endpoint. If a policy requires a second factor,
+// it asks for one and repeats the request once.
 func (c *Client) callAt(ctx context.Context, endpoint, service, target string, in, out any) error {
+	used := c.credentials()
+	err := c.callOnce(ctx, used, endpoint, service, target, in, out)
+	if !c.wantsSecondFactor(err) {
+		return err
+	}
+	if err := c.stepUp(ctx, used); err != nil {
+		return err
+	}
+	return c.callOnce(ctx, c.credentials(), endpoint, service, target, in, out)
+}
+
+func (c *Client) callOnce(ctx context.Context, creds sigv4.Credentials, endpoint, service, target string, in, out any) error {
 	_, operation, _ := strings.Cut(target, ".")
 	body, err := json.Marshal(in)
 	if err != nil {
@@ -84,10 +103,10 @@ func (c *Client) callAt(ctx context.Context, endpoint, service, target string, i
 	req.Header.Set("Content-Type", "application/x-amz-json-1.1")
 	req.Header.Set("X-Amz-Target", target)
 	req.Header.Set("User-Agent", userAgent)
-	if c.cfg.Credentials.AccessKeyID == "" {
+	if creds.AccessKeyID == "" {
 		return sekisho.Errorf(sekisho.CodeUnauthenticated, "%s: no credentials are configured.", operation)
 	}
-	sigv4.Sign(req, c.cfg.Credentials, c.cfg.Region, service, time.Now(), sigv4.HashBody(body))
+	sigv4.Sign(req, creds, c.cfg.Region, service, time.Now(), sigv4.HashBody(body))
 	return c.do(req, operation, out)
 }
 
@@ -118,13 +137,14 @@ func apiError(operation string, status int, response []byte) error {
 	var body struct {
 		Type    string `json:"__type"`
 		Message string `json:"message"` // "Message" is matched as well
+		Reason  string
 	}
 	_ = json.Unmarshal(response, &body) // a proxy may respond with anything
 	code := body.Type
 	if _, name, ok := strings.Cut(code, "#"); ok {
 		code = name
 	}
-	return &APIError{Operation: operation, StatusCode: status, Code: code, Message: body.Message}
+	return &APIError{Operation: operation, StatusCode: status, Code: code, Message: body.Message, Reason: body.Reason}
 }
 
 func (c *Client) ssm(ctx context.Context, operation string, in, out any) error {

@@ -28,6 +28,9 @@ type Config struct {
 	Credentials sigv4.Credentials
 	Roots       *x509.CertPool // nil means the system's
 
+	// accessKey is what Credentials were issued for, with a second factor.
+	accessKey sigv4.Credentials
+
 	bundle string // file that Roots were read from
 
 	tlsSessions tls.ClientSessionCache
@@ -49,6 +52,9 @@ func Load(profile string, getenv func(string) string) (Config, error) {
 			}
 			return *signedIn, err
 		}
+	}
+	if err := cfg.withSecondFactor(getenv); err != nil {
+		return Config{}, err
 	}
 	return cfg, cfg.check()
 }

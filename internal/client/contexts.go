@@ -21,6 +21,9 @@ import (
 type Contexts struct {
 	Current  string
 	Contexts map[string]*Context
+	// SecondFactors are credentials that were issued for an access key and a
+	// second factor, by the ID of the key.
+	SecondFactors map[string]*Context `json:",omitempty"`
 
 	path string
 }

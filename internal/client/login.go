@@ -200,7 +200,7 @@ func (c *Client) WhoAmI(ctx context.Context) (Caller, error) {
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("User-Agent", userAgent)
-	sigv4.Sign(req, c.cfg.Credentials, c.cfg.Region, "sts", time.Now(), sigv4.HashBody(body))
+	sigv4.Sign(req, c.credentials(), c.cfg.Region, "sts", time.Now(), sigv4.HashBody(body))
 	resp, answer, err := c.send(req)
 	if err != nil {
 		return Caller{}, fmt.Errorf("%s: %w", operation, err)

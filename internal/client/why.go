@@ -50,6 +50,8 @@ type Why struct {
 	Reason       string
 	Statement    string // that decided, or came closest
 	Steps        []WhyStep
+	Failed       []string `json:",omitempty"` // of Who, Where, Which, When and MFA
+	SecondFactor bool     `json:",omitempty"` // a fresh second factor would do
 	Notes        []string // warnings of grants that may be unintended
 	Windows      []Window
 	Sampled      bool // short windows may be missing

@@ -74,6 +74,9 @@ type Directory interface {
 	// PasswordReset tells of a sign-in whose password has to be changed before
 	// anything else.
 	PasswordReset(ctx context.Context, p *sekisho.Principal) (bool, error)
+	// StepUpSignIn shows a second factor again for a sign-in. A missing second
+	// factor is an [*identity.MFARequired].
+	StepUpSignIn(ctx context.Context, grant []byte, host string, source netip.Addr, second identity.Second) (identity.SignIn, error)
 	// Granted reads the principal of a sign-in anew; unauthenticated or
 	// expired when it is over.
 	Granted(ctx context.Context, grant []byte) (*sekisho.Principal, error)
@@ -139,7 +142,7 @@ type Events interface {
 // AuditEvent is a sign-in, an attempt at one, or a sign-out.
 type AuditEvent struct {
 	Time      time.Time
-	Name      string // ConsoleLogin or ConsoleLogout
+	Name      string // ConsoleLogin, ConsoleLogout or ConsoleSecondFactor
 	Principal *sekisho.Principal
 	// User is what was typed; empty when nobody is known to have that name,
 	// since people type passwords into that field.
@@ -215,6 +218,7 @@ func New(cfg Config) (*Console, error) {
 	c.mux.HandleFunc("POST /console/api/session", c.signIn)
 	c.mux.HandleFunc("GET /console/api/session", c.session)
 	c.mux.HandleFunc("DELETE /console/api/session", c.signOut)
+	c.mux.HandleFunc("POST /console/api/session/factor", c.stepUp)
 	c.mux.HandleFunc("POST /console/api/passkey", c.beginPasskey)
 	c.mux.HandleFunc("GET /console/api/providers", c.providers)
 	c.mux.HandleFunc("POST /console/api/federation", c.beginFederation)

@@ -160,6 +160,10 @@ func (d *directory) Granted(_ context.Context, data []byte) (*sekisho.Principal,
 	}, nil
 }
 
+func (d *directory) StepUpSignIn(context.Context, []byte, string, netip.Addr, identity.Second) (identity.SignIn, error) {
+	return identity.SignIn{}, sekisho.Errorf(sekisho.CodeDenied, "no second factor")
+}
+
 func (d *directory) PasswordReset(context.Context, *sekisho.Principal) (bool, error) {
 	return false, nil
 }

@@ -105,6 +105,7 @@ var open = map[string]struct {
 	"sekisho.ResumeSessionByToken":        {anonymous: true, why: "the session's own token is the permission; it is off by default"},
 	"sekisho.CheckSessionStart":           {user: true, node: true, why: "callers who cannot start a session learn that, and nothing else"},
 	"sekisho.BuildPolicy":                 {user: true, node: true, why: "it writes a policy from the request alone"},
+	"sekisho.ShowSecondFactor":            {user: true, why: "the second factor is the permission, as with sts.GetSessionToken"},
 	"sekisho.DescribeMyAccess":            {user: true, node: true, why: "callers ask about themselves"},
 	"ssm.UpdateInstanceInformation":       {node: true, why: "a node reports its own facts"},
 	"ssm.GetDocument":                     {node: true, why: "AmazonSSMManagedInstanceCore"},

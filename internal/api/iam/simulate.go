@@ -63,6 +63,7 @@ type resourceResult struct {
 	MissingContextValues              list[string]
 	PermissionsBoundaryDecisionDetail *boundaryDetail `xml:",omitempty"`
 	SekishoReason                     string          // not in AWS: the explanation in one sentence
+	SekishoFailed                     []policy.Aspect // not in AWS: for a denial, the aspects that caused it
 }
 
 type evaluation struct {
@@ -220,7 +221,7 @@ func (in *simulation) evaluate(set *policy.Set, action string, resources []strin
 		res := resourceResult{
 			EvalResourceName: r, EvalResourceDecision: decision(e.Effect),
 			MatchedStatements: statements(e.Matched), MissingContextValues: list[string]{e.Missing},
-			SekishoReason: e.Sentence,
+			SekishoReason: e.Sentence, SekishoFailed: e.Failed,
 		}
 		if e.AllowedByBoundary != nil {
 			res.PermissionsBoundaryDecisionDetail = &boundaryDetail{*e.AllowedByBoundary}

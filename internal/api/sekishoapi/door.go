@@ -83,5 +83,6 @@ func New(cfg Config) *api.Door {
 	maps.Copy(out.Operations, d.grantOperations())
 	maps.Copy(out.Operations, d.accessOperations())
 	maps.Copy(out.Operations, d.reachOperations())
+	maps.Copy(out.Operations, d.stepUpOperations())
 	return out
 }

@@ -7,6 +7,7 @@ import (
 	root "sekisho"
 	"sekisho/internal/api"
 	"sekisho/internal/iam/authz"
+	"sekisho/internal/iam/policy"
 	"sekisho/internal/ssmdoc"
 	"sekisho/internal/wire/awsproto"
 	"sekisho/internal/wire/id"
@@ -71,6 +72,10 @@ type checkStartAnswer struct {
 	// Windows are when policy allows it, from now on for a month; empty where
 	// it does not depend on the time.
 	Windows []window `json:",omitempty"`
+	// Failed are the aspects that caused a denial, SecondFactor whether a fresh
+	// second factor would turn it into an allowed request.
+	Failed       []policy.Aspect `json:",omitempty"`
+	SecondFactor bool            `json:",omitempty"`
 	// ReasonRequired and ReasonPattern are what a request must bring.
 	ReasonRequired bool   `json:",omitempty"`
 	ReasonPattern  string `json:",omitempty"`
@@ -160,7 +165,15 @@ func (d *door) checkAccess(ctx context.Context, c *api.Call, in *checkStartReque
 	case verdict.Allowed:
 		out.add(checkAccess, startReady, "Policy allows it.", "")
 	default:
-		out.add(checkAccess, startFailing, verdict.Message, "The action ssm:StartSession must be allowed on this node.")
+		out.add(checkAccess, startFailing, verdict.Message, verdict.Remedy)
+		out.Failed = verdict.Failed
+		if with, ok := f.WithSecondFactor(); ok {
+			shown, _, err := q.Decide(ctx, d.asks(*with))
+			if err != nil {
+				return false, err
+			}
+			out.SecondFactor = shown.Allowed
+		}
 	}
 	times, exact, err := d.Authorizer.Times(ctx, f.Principal, f.Time, f.Time.Add(lookAhead))
 	if err != nil || len(times) == 0 && exact {

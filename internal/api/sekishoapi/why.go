@@ -10,6 +10,7 @@ import (
 	root "sekisho"
 	"sekisho/internal/api"
 	"sekisho/internal/iam/authz"
+	"sekisho/internal/iam/policy"
 	"sekisho/internal/ssmdoc"
 	"sekisho/internal/wire/awsproto"
 	"sekisho/internal/wire/id"
@@ -66,6 +67,10 @@ type explainAnswer struct {
 	Statement    string `json:",omitempty"` // that decided, or came closest, with its policy
 	Message      string `json:",omitempty"` // of the error that the caller receives
 	Steps        []explainStep
+	// Failed are the aspects that caused a denial, SecondFactor whether a fresh
+	// second factor would turn it into an allowed request.
+	Failed       []policy.Aspect `json:",omitempty"`
+	SecondFactor bool            `json:",omitempty"`
 	// Notes warn of grants that may be unintended.
 	Notes   []string `json:",omitempty"`
 	Windows []window `json:",omitzero"` // when it is allowed, of what was asked for
@@ -103,7 +108,7 @@ func (d *door) explainAccess(ctx context.Context, c *api.Call, in *explainReques
 	}
 	out := &explainAnswer{
 		PrincipalArn: in.PrincipalArn, Action: in.Action, At: in.At, Allowed: v.Allowed, Decision: decision(v), Reason: v.Reason, Statement: v.Statement,
-		Message: v.Message, Steps: []explainStep{},
+		Message: v.Message, Steps: []explainStep{}, Failed: v.Failed, SecondFactor: v.SecondFactor,
 	}
 	for _, s := range steps {
 		out.Steps = append(out.Steps, explainStep{s.Resource, s.Check, decision(s.Verdict), s.Verdict.Reason, s.Verdict.Statement})

@@ -140,6 +140,9 @@ func (d *door) authorizeStart(
 		}
 	}
 	if !v.Allowed {
+		if v.SecondFactor, err = c.AllowedWithSecondFactor(ctx, question.Decide); err != nil {
+			return nil, "", err
+		}
 		return nil, "", api.Denied(v)
 	}
 	c.Allow()

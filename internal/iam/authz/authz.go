@@ -93,6 +93,14 @@ type Verdict struct {
 	// Statement names the statement that decided or, if none did, the Allow
 	// statement that came closest, with its policy. Only Explain sets it.
 	Statement string
+	// Failed are the aspects that caused a denial.
+	Failed []policy.Aspect
+	// Remedy says for each of them what would satisfy it, as far as the caller
+	// may know.
+	Remedy string
+	// SecondFactor is true if the request would be allowed had the caller just
+	// shown a second factor.
+	SecondFactor bool
 }
 
 // Decide evaluates one action on one resource.
@@ -105,11 +113,10 @@ func (a *Authorizer) Decide(ctx context.Context, f *Facts, action, resource stri
 	if d.Effect == policy.Allowed {
 		return Verdict{Allowed: true, Reason: "allowed: " + action + " on " + resource}, nil
 	}
-	return Verdict{
-		Explicit: d.Effect == policy.ExplicitDeny,
-		Message:  d.Message(f.Principal.ARN, action, resource),
-		Reason:   set.Explain(req).Sentence,
-	}, nil
+	e := set.Explain(req)
+	v := Verdict{Explicit: d.Effect == policy.ExplicitDeny, Message: d.Message(f.Principal.ARN, action, resource), Reason: e.Sentence}
+	v.remedy(set, req, f, keys, &e)
+	return v, nil
 }
 
 // Explain is Decide with the reason of allowed requests and the statement that
@@ -124,6 +131,7 @@ func (a *Authorizer) Explain(ctx context.Context, f *Facts, action, resource str
 	if !v.Allowed {
 		v.Message = e.Message(f.Principal.ARN, action, resource)
 	}
+	v.remedy(set, req, f, keys, &e)
 	if ref := e.Statement(); ref != nil {
 		v.Statement = ref.String()
 	}

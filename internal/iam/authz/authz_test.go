@@ -187,7 +187,7 @@ func TestStartSession(t *testing.T) {
 		v, steps, err := c.call.Decide(t.Context(), func(ctx context.Context, action, resource string, keys ...authz.Key) (authz.Verdict, error) {
 			return a.Decide(ctx, &authz.Facts{Principal: &alice, Time: now}, action, resource, keys...)
 		})
-		if err != nil || v.Allowed != c.want || len(steps) != c.steps || steps[len(steps)-1].Verdict != v {
+		if err != nil || v.Allowed != c.want || len(steps) != c.steps || steps[len(steps)-1].Verdict.Reason != v.Reason {
 			t.Errorf("%s: %v in %d steps, %v, want %v in %d", name, v.Allowed, len(steps), err, c.want, c.steps)
 		}
 		if !v.Allowed && !strings.Contains(v.Message, "is not authorized to perform: ssm:StartSession on resource: arn:aws:ssm") {

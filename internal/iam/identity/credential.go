@@ -373,12 +373,18 @@ func (d *Directory) SessionToken(_ context.Context, caller *sekisho.Principal, d
 	if err := checkLongDuration(duration); err != nil {
 		return TemporaryCredentials{}, err
 	}
+	return d.issueUser(caller, duration, mfa)
+}
+
+// issueUser issues credentials of the user caller, which rest on what caller's own
+// credentials rest on.
+func (d *Directory) issueUser(caller *sekisho.Principal, ttl time.Duration, mfa time.Time) (TemporaryCredentials, error) {
 	user, key := source(caller)
 	c := claims{Kind: claimUser, ID: caller.UserID, SourceUser: user, SourceKey: key, SignedIn: signedIn(caller.Lease)}
 	if !mfa.IsZero() {
 		c.MFA = mfa.Unix()
 	}
-	return d.issue(c, duration)
+	return d.issue(c, ttl)
 }
 
 // FederationToken issues credentials of a federated user, who is limited to

@@ -62,6 +62,9 @@ type Explanation struct {
 	// AllowedByBoundary and AllowedBySCP are nil without such policies.
 	AllowedByBoundary *bool
 	AllowedBySCP      *bool
+	// Failed are, for a denial, the aspects that caused it. They reveal nothing
+	// of the policies of resources and roles.
+	Failed []Aspect
 	// Sentence is the explanation in one sentence.
 	Sentence string
 }
@@ -105,6 +108,7 @@ func (s *Set) Explain(r *Request) Explanation {
 	case ImplicitDeny:
 		e.Nearest = s.nearest(r, e.DeniedBy)
 	}
+	e.Failed = s.failed(r, &e)
 	e.Sentence = e.sentence()
 	return e
 }

@@ -1,0 +1,187 @@
+package servertest_test
+
+import (
+	"context"
+	"crypto/x509"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/pquerna/otp/totp"
+
+	"sekisho/internal/client"
+	"sekisho/internal/servertest"
+	"sekisho/internal/wire/sigv4"
+)
+
+// fresh allows listing nodes for 15 minutes after a second factor.
+const fresh = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ssm:DescribeInstanceInformation","ssm:StartSession"],
+	"Resource":"*","Condition":{"NumericLessThan":{"aws:MultiFactorAuthAge":"900"}}}]}`
+
+// codeOf returns the next code of an authenticator app: those of enrolment are
+// used up.
+func codeOf(t *testing.T, seed string) string {
+	t.Helper()
+	code, err := totp.GenerateCode(seed, time.Now().Add(30*time.Second))
+	must(t, err)
+	return code
+}
+
+// refusalOf are the members of a refusal that programs read.
+type refusalOf struct{ Reason, Failed string }
+
+// A denial that a second factor would lift says so, and a code lifts it.
+func TestSecondFactorOnTheSpot(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t)
+	n := s.Node()
+	n.Connect()
+	alice := s.User("alice", fresh)
+	seed := enrolTOTP(t, s, "alice")
+	list := func(keys sigv4.Credentials) servertest.Answer {
+		return s.JSON(keys, "ssm", "DescribeInstanceInformation", map[string]any{})
+	}
+	for name, a := range map[string]servertest.Answer{
+		"list": list(alice), "session": s.JSON(alice, "ssm", "StartSession", map[string]string{"Target": n.ID}),
+	} {
+		var why refusalOf
+		a.Decode(t, &why)
+		if a.Code() != "AccessDeniedException" || why.Reason != "SecondFactorRequired" || why.Failed != "MFA" {
+			t.Errorf("%s: %d %s", name, a.Status, a.Body)
+		}
+	}
+	var unlike refusalOf
+	other := s.JSON(alice, "ssm", "DescribeSessions", map[string]string{"State": "Active"})
+	if other.Decode(t, &unlike); unlike.Reason != "" || unlike.Failed != "Who" {
+		t.Errorf("what no second factor allows: %s", other.Body)
+	}
+	show := func(keys sigv4.Credentials, code string) (servertest.Answer, sigv4.Credentials) {
+		a := s.JSON(keys, "sekisho", "ShowSecondFactor", map[string]string{"TokenCode": code})
+		var out struct {
+			Credentials struct {
+				AccessKeyID                   string `json:"AccessKeyId"`
+				SecretAccessKey, SessionToken string
+			}
+		}
+		if a.Status == http.StatusOK {
+			a.Decode(t, &out)
+		}
+		c := out.Credentials
+		return a, sigv4.Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken}
+	}
+	if a, _ := show(alice, "000000"); a.Code() != "AccessDeniedException" {
+		t.Errorf("a wrong code: %d %s", a.Status, a.Body)
+	}
+	if a, _ := show(s.Admin, codeOf(t, seed)); a.Code() != "AccessDeniedException" {
+		t.Errorf("another user's code: %d %s", a.Status, a.Body)
+	}
+	a, with := show(alice, codeOf(t, seed))
+	if a.Status != http.StatusOK {
+		t.Fatalf("the code: %d %s", a.Status, a.Body)
+	}
+	if a := list(with); a.Status != http.StatusOK {
+		t.Errorf("with a second factor: %d %s", a.Status, a.Body)
+	}
+	if a, _ := show(with, codeOf(t, seed)); a.Code() != "AccessDeniedException" {
+		t.Errorf("a code that was used: %d %s", a.Status, a.Body)
+	}
+	for _, e := range s.Events("ShowSecondFactor") {
+		if code := e.RequestParameters["tokenCode"]; code == codeOf(t, seed) {
+			t.Error("the audit trail has a code")
+		}
+	}
+	// The credentials end with the key that they were issued for.
+	must(t, s.Directory.DeleteAccessKey(t.Context(), "alice", alice.AccessKeyID))
+	if a := list(with); a.Status == http.StatusOK {
+		t.Error("credentials outlast the access key that they were issued for")
+	}
+}
+
+// The client asks for a code, repeats the request, and keeps the credentials for
+// the next command. Without a terminal the command asks nothing.
+func TestClientShowsSecondFactor(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t)
+	alice := s.User("alice", fresh)
+	seed := enrolTOTP(t, s, "alice")
+	c := newCommand(t, s)
+	c.env["AWS_ENDPOINT_URL"], c.env["AWS_ACCESS_KEY_ID"], c.env["AWS_SECRET_ACCESS_KEY"] = s.URL, alice.AccessKeyID, alice.SecretAccessKey
+	if exit, _, text := c.run("123456\n", "nodes"); exit != 4 {
+		t.Errorf("without a terminal: exit code %d: %s", exit, text)
+	}
+	roots := x509.NewCertPool()
+	cert, err := x509.ParseCertificate(s.Certificate())
+	must(t, err)
+	roots.AddCert(cert)
+	getenv := func(k string) string { return c.env[k] }
+	cfg := client.Config{Endpoint: s.URL, Region: servertest.Region, Credentials: alice, Roots: roots}
+	cl := client.New(cfg)
+	defer cl.Close()
+	codes := []string{"000000", codeOf(t, seed)}
+	cl.SetSecondFactor(client.SecondFactor{
+		Code: func(_ context.Context, failed error) (string, error) {
+			if (failed == nil) != (len(codes) == 2) {
+				t.Errorf("asked for a code after %v, with %d codes left", failed, len(codes))
+			}
+			code := codes[0]
+			codes = codes[1:]
+			return code, nil
+		},
+		Keep: func(creds client.TemporaryCredentials) error { return client.KeepSecondFactor(cfg, getenv, creds) },
+	})
+	if _, err := cl.Nodes(t.Context()); err != nil || len(codes) != 0 {
+		t.Fatalf("nodes: %v, %d codes left", err, len(codes))
+	}
+	file := filepath.Join(c.env["HOME"], ".sekisho", "contexts.json")
+	st, err := os.Stat(file)
+	must(t, err)
+	if st.Mode().Perm() != 0o600 {
+		t.Errorf("the file of the credentials has the mode %v", st.Mode())
+	}
+	if exit, _, text := c.run("", "nodes"); exit != 0 {
+		t.Errorf("the next command: exit code %d: %s", exit, text)
+	}
+}
+
+// The console shows a second factor again for the sign-in that goes on.
+func TestConsoleShowsSecondFactor(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t)
+	s.User("alice", fresh)
+	_, err := s.Directory.CreateLogin(t.Context(), "alice", password, false)
+	must(t, err)
+	b := s.Browser()
+	if a := b.SignIn("alice", password); a.Status != http.StatusOK {
+		t.Fatalf("sign-in: %d %s", a.Status, a.Body)
+	}
+	seed := enrolTOTP(t, s, "alice")
+	list := func() servertest.Answer { return b.Call("AmazonSSM.DescribeInstanceInformation", map[string]any{}) }
+	var why refusalOf
+	if a := list(); a.Status == http.StatusOK {
+		t.Fatal("a policy that requires a second factor allows a request without")
+	} else if a.Decode(t, &why); why.Reason != "SecondFactorRequired" {
+		t.Errorf("denied: %s", a.Body)
+	}
+	const path = "/console/api/session/factor"
+	var offered struct{ TOTP bool }
+	if b.Request(http.MethodPost, path, map[string]any{}).Decode(t, &offered); !offered.TOTP {
+		t.Error("the console does not offer the authenticator app")
+	}
+	if a := b.Request(http.MethodPost, path, map[string]any{"code": "000000"}); a.Status != http.StatusForbidden {
+		t.Errorf("a wrong code: %d %s", a.Status, a.Body)
+	}
+	if a := list(); a.Status == http.StatusOK {
+		t.Error("a wrong code counts as a second factor")
+	}
+	if a := b.Request(http.MethodPost, path, map[string]any{"code": codeOf(t, seed)}); a.Status != http.StatusNoContent {
+		t.Fatalf("the code: %d %s", a.Status, a.Body)
+	}
+	if a := list(); a.Status != http.StatusOK {
+		t.Errorf("with a second factor: %d %s", a.Status, a.Body)
+	}
+	if e := s.Events("ConsoleSecondFactor"); len(e) != 2 {
+		t.Errorf("the audit trail has %d events, want 2", len(e))
+	}
+}

@@ -402,9 +402,8 @@ func (c *Client) CheckControl(ctx context.Context, node sekisho.NodeID) error {
 
 const opControl = "CreateControlChannel"
 
-func controlPath(node sekisho.NodeID) string {
-	return "/v1/control-channel/" + url.PathEscape(string(node))
-}
+// controlPath returns a path that url.URL.String has yet to escape, as all paths here.
+func controlPath(node sekisho.NodeID) string { return "/v1/control-channel/" + string(node) }
 
 func (c *Client) createControl(ctx context.Context, node sekisho.NodeID, request string) (string, error) {
 	body, err := mgs.MarshalBody(mgs.CreateControlChannelRequest{MessageSchemaVersion: mgs.SchemaVersion10, RequestID: request})
@@ -417,7 +416,7 @@ func (c *Client) createControl(ctx context.Context, node sekisho.NodeID, request
 // OpenData creates and opens the agent's leg of a session's data channel.
 func (c *Client) OpenData(ctx context.Context, node sekisho.NodeID, session sekisho.SessionID) (*link.Conn, error) {
 	const op = "CreateDataChannel"
-	path := "/v1/data-channel/" + url.PathEscape(string(session))
+	path := "/v1/data-channel/" + string(session)
 	request := id.UUID()
 	body, err := mgs.MarshalBody(mgs.CreateDataChannelRequest{MessageSchemaVersion: mgs.SchemaVersion10, RequestID: request})
 	if err != nil {

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
 	"sekisho"
 	"sekisho/internal/agent/uplink"
+	"sekisho/internal/wire/mgs"
 	"sekisho/internal/wire/sigv4"
 )
 
@@ -163,6 +165,30 @@ func TestSessionGone(t *testing.T) {
 	_, err := c.OpenData(t.Context(), "mi-0123456789abcdef0", "alice-x")
 	if !uplink.SessionGone(err) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestDataChannelOfAnySessionID: the names of role sessions, with which session
+// IDs begin, may have all of these characters.
+func TestDataChannelOfAnySessionID(t *testing.T) {
+	t.Parallel()
+	const session = "a,b=c+d@e._-xj2xglra6tgghygav3e2w2w4jk"
+	var paths []string // of the two requests, one after the other
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		paths = append(paths, r.Method+" "+r.URL.Path)
+		if r.Method == http.MethodPost {
+			w.WriteHeader(http.StatusCreated)
+			_, _ = w.Write(mgs.MarshalChannelResponse(mgs.CreateDataChannelResponse, mgs.ChannelResponse{MessageSchemaVersion: "1.0", TokenValue: "t"}))
+			return
+		}
+		http.Error(w, "no", http.StatusForbidden)
+	})
+	if _, err := c.OpenData(t.Context(), "mi-0123456789abcdef0", session); err == nil {
+		t.Error("a refused channel was opened")
+	}
+	want := []string{"POST /v1/data-channel/" + session, "GET /v1/data-channel/" + session}
+	if !slices.Equal(paths, want) {
+		t.Errorf("requested %q, want %q", paths, want)
 	}
 }
 

@@ -70,6 +70,11 @@ used up or expires.`,
 				return err
 			}
 			result.Install = &install
+			for _, warning := range install.Warnings {
+				if _, err := fmt.Fprintln(cmd.ErrOrStderr(), "warning:", text(warning)); err != nil {
+					return err
+				}
+			}
 		}
 		return format.write(cmd.OutOrStdout(), result, func(w io.Writer) error { return printInstall(w, result.Install) })
 	}
@@ -84,6 +89,7 @@ used up or expires.`,
 	f.StringVar(&register.Agent, "agent", "", "agent of the added machines: sekisho (default) or amazon")
 	f.StringVar(&register.Architecture, "arch", "", "architecture of the added machines: amd64 or arm64")
 	f.StringVar(&register.PackageURL, "agent-package", "", "path or https:// URL of AWS's agent as .deb or .rpm, for machines without it")
+	f.StringVar(&register.Host, "host", "", "host[:port] at which the added machines reach the server (default: as this command does)")
 	f.StringVar(&register.PackageSha256, "agent-sha256", "", "SHA-256 of --agent-package")
 	return c
 }

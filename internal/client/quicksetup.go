@@ -70,6 +70,7 @@ type InstallInput struct {
 	Architecture        string  `json:",omitempty"`
 	PackageURL          string  `json:"PackageUrl,omitempty"`
 	PackageSha256       string  `json:",omitempty"`
+	Host                string  `json:",omitempty"` // host[:port] of the server, as the machines reach it
 }
 
 // InstallCommand makes a machine a node. Command and UserData contain the
@@ -81,6 +82,8 @@ type InstallCommand struct {
 	Command           string
 	UserData          string
 	UninstallCommand  string
+	// Warnings are reasons why the command may not work.
+	Warnings []string `json:",omitempty"`
 }
 
 // CreateInstallCommand creates an activation and the command that makes a machine

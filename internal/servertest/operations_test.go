@@ -83,7 +83,7 @@ func TestOperationsPage(t *testing.T) {
 	if !*update {
 		checkListed(t, string(written), names)
 	}
-	page := writePage(t, doors, names)
+	page := writePage(t, string(written), doors, names)
 	if *update {
 		must(t, os.WriteFile(operationsPage, []byte(page), 0o644)) //nolint:gosec // a page of documentation
 		return
@@ -100,13 +100,10 @@ func TestOperationsPage(t *testing.T) {
 func checkListed(t *testing.T, page string, names map[string][]string) {
 	t.Helper()
 	for _, s := range services {
-		_, section, _ := strings.Cut(page, "\n## `"+s.service+"`")
-		section, _, _ = strings.Cut(section, "\n## ")
+		section := sectionOf(page, s.service)
 		var listed []string
-		for line := range strings.Lines(section) {
-			if cells := strings.Split(line, "|"); len(cells) > 3 && strings.HasPrefix(cells[1], " `") {
-				listed = append(listed, strings.Trim(cells[1], " `"))
-			}
+		for _, r := range rowsOf(section) {
+			listed = append(listed, r.operation)
 		}
 		if !slices.Equal(listed, names[s.service]) {
 			t.Errorf("docs/operations.md lists other operations of %s than its door has: run `make operations`", s.service)
@@ -115,6 +112,22 @@ func checkListed(t *testing.T, page string, names map[string][]string) {
 	if len(names) != len(services) {
 		t.Errorf("%d doors, and the page has %d: add the new one to services", len(names), len(services))
 	}
+}
+
+// sectionOf is the part of a page about a service.
+func sectionOf(page, service string) string {
+	_, section, _ := strings.Cut(page, "\n## `"+service+"`")
+	section, _, _ = strings.Cut(section, "\n## ")
+	return section
+}
+
+func rowsOf(section string) (rows []operationRow) {
+	for line := range strings.Lines(section) {
+		if cells := strings.Split(line, " | "); len(cells) == 3 && strings.HasPrefix(cells[0], "| `") {
+			rows = append(rows, operationRow{strings.Trim(cells[0], "| `"), cells[1], strings.TrimSuffix(strings.TrimSpace(cells[2]), " |")})
+		}
+	}
+	return rows
 }
 
 const versionMark = "Models: "
@@ -135,7 +148,7 @@ func firstDifference(a, b string) string {
 	return "the end"
 }
 
-func writePage(t *testing.T, doors map[string]*api.Door, names map[string][]string) string {
+func writePage(t *testing.T, before string, doors map[string]*api.Door, names map[string][]string) string {
 	t.Helper()
 	var out strings.Builder
 	out.WriteString(`# Operations
@@ -160,6 +173,10 @@ stranger, a user without policies and a node, and TestAnswersToTheMatrixFitTheSe
 		if s.model != "" {
 			model = awsmodel.Load(t, s.model)
 		}
+		named := map[string]string{} // tests that the page names already
+		for _, r := range rowsOf(sectionOf(before, s.service)) {
+			named[r.operation] = r.test
+		}
 		var rows []operationRow
 		full := 0
 		for _, op := range names[s.service] {
@@ -178,7 +195,7 @@ stranger, a user without policies and a node, and TestAnswersToTheMatrixFitTheSe
 			if strings.HasPrefix(state, "full") {
 				full++
 			}
-			rows = append(rows, operationRow{op, state, tests.of(s.service, op)})
+			rows = append(rows, operationRow{op, state, tests.of(s.service, op, named[op])})
 		}
 		summary := fmt.Sprintf("%d operations.", len(rows))
 		var absent []string
@@ -265,7 +282,9 @@ type proof struct {
 // command line, "service operation" in its spelling.
 type proofs map[string][]proof
 
-func (p proofs) of(service, op string) string {
+// of is a test of an operation: the one that the page names, as long as it is
+// one, so that other tests can come and go.
+func (p proofs) of(service, op, named string) string {
 	if service == "s3" { // requests name no operations
 		return "[TestAnswersFitTheServiceModel](../internal/api/s3/model_test.go)"
 	}
@@ -280,11 +299,19 @@ func (p proofs) of(service, op string) string {
 	if len(found) == 0 {
 		return "TestCrossPrincipalMatrix"
 	}
+	for _, x := range found {
+		if x.String() == named {
+			return named
+		}
+	}
 	best := slices.MinFunc(found, func(a, b proof) int {
 		return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.file, b.file), cmp.Compare(a.test, b.test))
 	})
-	return fmt.Sprintf("[%s](../%s)", best.test, best.file)
+	return best.String()
 }
+
+// String is a link.
+func (x proof) String() string { return fmt.Sprintf("[%s](../%s)", x.test, x.file) }
 
 func doorFolder(service string) string {
 	if service == "sekisho" {

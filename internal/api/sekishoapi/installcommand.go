@@ -2,6 +2,8 @@ package sekishoapi
 
 import (
 	"context"
+	"net"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -64,6 +66,8 @@ type installCommandAnswer struct {
 	UserData          string // so does this
 	UninstallCommand  string
 	Agents            []offeredAgent
+	// Warnings are reasons why the command may not work, with their remedies.
+	Warnings []string `json:",omitempty"`
 }
 
 // installArchitectures are those of the agents that a server may offer.
@@ -131,7 +135,25 @@ func (d *door) createInstallCommand(ctx context.Context, c *api.Call, in *instal
 	return &installCommandAnswer{
 		ActivationID: made.ActivationID, ExpirationDate: request.ExpirationDate, RegistrationLimit: request.RegistrationLimit,
 		Command: command.Line, UserData: command.UserData, UninstallCommand: command.Uninstall, Agents: agents,
+		Warnings: addressWarnings(order.Host),
 	}, nil
+}
+
+// addressWarnings warns of an address at which other machines do not find this
+// server.
+func addressWarnings(hostport string) []string {
+	name := hostport
+	if h, _, err := net.SplitHostPort(hostport); err == nil {
+		name = h
+	}
+	name = strings.ToLower(strings.Trim(name, "[]"))
+	ip, err := netip.ParseAddr(name)
+	if name != "localhost" && !strings.HasSuffix(name, ".localhost") && (err != nil || !ip.Unmap().IsLoopback() && !ip.IsUnspecified()) {
+		return nil
+	}
+	return []string{hostport + " is a loopback address: a machine that runs the command looks for the server on itself. Unless the machine " +
+		"is this one, repeat the request with the server's name in your network (--host NAME, or the member Host). The server's " +
+		"certificate must have that name."}
 }
 
 // order reads what does not depend on an activation. Nothing is made for an

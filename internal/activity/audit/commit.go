@@ -42,10 +42,27 @@ type Trail struct {
 
 	last Record // the newest record known; its number is 0 before the first look
 	head int64  // number of the newest head made here
+	run  run    // of records up to last
 	// late are finished events whose intent is stored and which could not be
 	// stored themselves. Their number is bounded by that of calls in flight,
 	// since no call begins while intents cannot be stored.
 	late []*entry
+}
+
+// run follows the times of records as [Check] does. Events have the time at which
+// their call began, and long calls are stored late: a head between two records
+// whose times are too far apart keeps a trail that is whole from looking as if
+// heads were missing.
+type run struct {
+	newest time.Time // of the events so far
+	begin  time.Time // newest when the first record without a head was stored
+}
+
+func (r run) with(at time.Time) run {
+	if at.After(r.newest) {
+		r.newest = at
+	}
+	return r
 }
 
 // entry is one thing to store: an event, an intent, or a head.
@@ -242,9 +259,9 @@ func (t *Trail) append(ctx context.Context, entries []*entry) ([]Head, error) {
 			if last.Seq == 0 {
 				last.Hash = make([]byte, sha256.Size)
 			}
-			t.last = last
+			t.last, t.run = last, t.run.with(last.Index.Time)
 		}
-		b, last := Batch{}, t.last
+		b, last, run := Batch{}, t.last, t.run
 		for _, en := range entries {
 			switch {
 			case en.intent != nil:
@@ -256,8 +273,14 @@ func (t *Trail) append(ctx context.Context, entries []*entry) ([]Head, error) {
 			case en.sign:
 				continue
 			}
-			if last.Seq-max(t.head, b.signed()) >= t.cfg.HeadEvery {
+			signed := max(t.head, b.signed())
+			run = run.with(en.index.Time)
+			if n := last.Seq - signed; n >= t.cfg.HeadEvery || n > 0 && run.newest.Sub(run.begin) > MaxUnsignedTime {
 				b.Heads = append(b.Heads, t.newHead(last))
+				signed = last.Seq
+			}
+			if last.Seq == signed {
+				run.begin = run.newest
 			}
 			last = Record{Seq: last.Seq + 1, Hash: chain(last.Hash, en.body), Body: en.body, Index: en.index}
 			b.Records = append(b.Records, last)
@@ -269,7 +292,7 @@ func (t *Trail) append(ctx context.Context, entries []*entry) ([]Head, error) {
 			b.Heads = append(b.Heads, t.newHead(last))
 		}
 		if err = t.store.AppendAudit(ctx, b); err == nil {
-			t.last = last
+			t.last, t.run = last, run
 			t.head = max(t.head, b.signed())
 			return b.Heads, nil
 		}

@@ -294,10 +294,42 @@ func (c *Conn) take(cmd byte, id uint32, data []byte) error {
 	return nil
 }
 
-// slow has the sender of a stream that is alone wait with us for the stream's
+// slow has the sender wait with us for a stream's reader. Of several streams the
+// others wait, too: therefore only for a short time, and not again until the
+// reader has caught up.
+func (c *Conn) slow(st *Stream) {
+	if st.held.len() < slowAt {
+		return
+	}
+	if len(c.streams) > 1 {
+		c.slowShared(st)
+		return
+	}
+	c.slowAlone(st)
+}
+
+// slowShared keeps streams that are read, though more slowly than they arrive, out
+// of files.
+func (c *Conn) slowShared(st *Stream) {
+	if st.behind {
+		return
+	}
+	ends := time.Now().Add(shareTime)
+	wake := time.AfterFunc(shareTime, c.change.Broadcast)
+	defer wake.Stop()
+	for st.held.len() >= slowAt && c.err == nil && !st.theirEnd {
+		if !time.Now().Before(ends) {
+			st.behind = true
+			return
+		}
+		c.change.Wait()
+	}
+}
+
+// slowAlone has the sender of a stream that is alone wait with us for the stream's
 // reader. What waits with it may be the opening of another stream, where it is
 // the peer that opens them: such a wait has an end.
-func (c *Conn) slow(st *Stream) {
+func (c *Conn) slowAlone(st *Stream) {
 	alone := func() bool {
 		return st.held.len() >= slowAt && len(c.streams) == 1 && c.err == nil && !st.theirEnd
 	}
@@ -344,6 +376,7 @@ type Stream struct {
 	ourEnd   bool
 	theirEnd bool
 	readErr  error // instead of io.EOF
+	behind   bool  // the others do not wait for its reader until it has caught up
 }
 
 // Read implements io.Reader.
@@ -364,6 +397,9 @@ func (st *Stream) Read(p []byte) (int, error) {
 	}
 	n, err := st.held.take(p)
 	st.taken = time.Now()
+	if st.held.len() == 0 {
+		st.behind = false
+	}
 	st.c.change.Broadcast()
 	return n, err
 }

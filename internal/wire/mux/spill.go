@@ -15,10 +15,14 @@ const (
 	trickleTime = 100 * time.Millisecond
 )
 
+// shareTime is how long streams that share a connection wait for the reader of one
+// that holds slowAt.
+const shareTime = 50 * time.Millisecond
+
 const (
-	slowAt   = 1 << 20 // from here on a stream that is alone waits
-	inMemory = 1 << 20 // beyond, bytes go to a file
-	maxSpill = 1 << 30 // beyond, the stream is given up
+	slowAt   = 1 << 20        // from here on the sender waits
+	inMemory = slowAt + 1<<16 // beyond, bytes go to a file; a frame arrives before the sender waits
+	maxSpill = 1 << 30        // beyond, the stream is given up
 )
 
 // spill is a queue of bytes that begins in memory and continues in a file.

@@ -65,7 +65,7 @@ func (p *Parsed) Body(secret string, r io.Reader) *Body {
 		b.read, b.trailers = (*Body).readChunked, true
 	case StreamingSigned, StreamingSignedTrailers:
 		b.read, b.trailers = (*Body).readChunked, p.PayloadHash == StreamingSignedTrailers
-		b.key, b.previous = signingKey(secret, p.Credential), p.Signature
+		b.key, b.previous = signingKeys.of(secret, p.Credential), p.Signature
 		b.prefix = p.Time.UTC().Format(timeFormat) + "\n" + p.scope() + "\n"
 		b.chunk = sha256.New()
 	default:

@@ -30,7 +30,7 @@ func (p *Parsed) Verify(secret string, r *http.Request, bodyHash string, now tim
 	if err != nil || len(want) != sha256.Size || p.Signature != strings.ToLower(p.Signature) {
 		return errorf(CodeIncomplete, "The signature must be 64 lower-case hexadecimal digits.")
 	}
-	key := signingKey(secret, p.Credential)
+	key := signingKeys.of(secret, p.Credential)
 	return p.verify(r, bodyHash, now, "Check your AWS Secret Access Key and signing method", func(text string) bool {
 		return hmac.Equal(hmacSHA256(key, text), want)
 	})

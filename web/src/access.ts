@@ -43,6 +43,7 @@ const ACTIONS = [
   'ssm:DescribeInstanceInformation',
   'ssm:CreateActivation',
   'sekisho:ListSeenMachines',
+  'iam:SimulatePrincipalPolicy',
   'sekisho:ListWebhooks',
   'iam:ListMFADevices',
 ]

@@ -136,6 +136,21 @@ export async function signOut(): Promise<void> {
   signedIn.set(null)
 }
 
+/** SECOND_FACTOR is the reason of a denial that a fresh second factor would lift. */
+const SECOND_FACTOR = 'SecondFactorRequired'
+
+let askFactor: (() => Promise<boolean>) | null = null
+
+/** onSecondFactor says how to ask the user for a second factor when a policy requires one. */
+export function onSecondFactor(ask: () => Promise<boolean>): void {
+  askFactor = ask
+}
+
+/** shownFor asks for a second factor if that would lift a denial, and answers whether one was shown. */
+async function shownFor(reason: string): Promise<boolean> {
+  return reason === SECOND_FACTOR && askFactor !== null && askFactor()
+}
+
 /**
  * call makes a JSON call such as `AmazonSSM.DescribeSessions`. In the
  * background means that no person caused it.
@@ -152,26 +167,39 @@ export async function call<S extends v.GenericSchema>(
     'X-Sekisho-Csrf': signedIn.get()?.csrf ?? '',
   }
   if (background) headers['X-Sekisho-Background'] = '1'
-  const res = await reach('/console/api/aws', { method: 'POST', headers, body: JSON.stringify(input) })
+  const send = () => reach('/console/api/aws', { method: 'POST', headers, body: JSON.stringify(input) })
+  let res = await send()
   if (res.ok) return answerOf(res, schema)
-  const err = await refusal(res)
+  let err = await refusal(res)
+  if (!background && (await shownFor(err.reason))) {
+    res = await send()
+    if (res.ok) return answerOf(res, schema)
+    err = await refusal(res)
+  }
   if (res.status === 401) signedIn.set(null)
   throw err
 }
 
 /** queryCall makes a call of a query-protocol service, such as iam. */
 export async function queryCall(service: 'iam', action: string, params: Record<string, string>): Promise<Document> {
-  const res = await reach('/console/api/aws', {
-    method: 'POST',
-    headers: {
-      'Content-Type': 'application/x-www-form-urlencoded',
-      'X-Sekisho-Service': service,
-      'X-Sekisho-Csrf': signedIn.get()?.csrf ?? '',
-    },
-    body: new URLSearchParams({ ...params, Action: action, Version: '2010-05-08' }).toString(),
-  })
+  const send = () =>
+    reach('/console/api/aws', {
+      method: 'POST',
+      headers: {
+        'Content-Type': 'application/x-www-form-urlencoded',
+        'X-Sekisho-Service': service,
+        'X-Sekisho-Csrf': signedIn.get()?.csrf ?? '',
+      },
+      body: new URLSearchParams({ ...params, Action: action, Version: '2010-05-08' }).toString(),
+    })
+  let res = await send()
   if (!res.ok) {
-    const err = await refusal(res)
+    let err = await refusal(res)
+    if (await shownFor(err.reason)) {
+      res = await send()
+      if (res.ok) return new DOMParser().parseFromString(await res.text(), 'text/xml')
+      err = await refusal(res)
+    }
     if (res.status === 401) signedIn.set(null)
     throw err
   }
@@ -183,7 +211,7 @@ export async function refusal(res: Response): Promise<CallError> {
   if (res.headers.get('Content-Type')?.includes('xml')) {
     const xml = new DOMParser().parseFromString(await res.text(), 'text/xml')
     const of = (name: string) => xml.querySelector(name)?.textContent ?? ''
-    return new CallError(of('Code'), of('Message'), res.status, of('RequestId'))
+    return new CallError(of('Code'), of('Message'), res.status, of('RequestId'), of('Reason'))
   }
   const body = (await res.json().catch(() => ({}))) as Record<string, unknown>
   const type = String(body['__type'] ?? res.headers.get('X-Amzn-Errortype') ?? `HTTP ${res.status}`)

@@ -9,7 +9,7 @@ import { I18nProvider, type I18nProviderProps } from '@cloudscape-design/compone
 import Spinner from '@cloudscape-design/components/spinner'
 import { lazy, Suspense, useEffect, useRef, useState } from 'react'
 import { loadRights } from './access'
-import { keepAlive, type SignedIn } from './api'
+import { keepAlive, onSecondFactor, type SignedIn } from './api'
 import { listen } from './events'
 import { language, t, type Language } from './i18n'
 import { Navigation } from './navigation'
@@ -17,12 +17,15 @@ import { followNodes, loadNodes } from './nodes'
 import { follow, href, useRoute } from './router'
 import { findRoute, HOME } from './routes'
 import { splitPanel } from './split'
+import { askFactor, wantedFactor } from './step-up'
 import { pendingStart } from './start-request'
 import { useStore } from './store'
 import { TopBar } from './top-bar'
 import { keepOverReload, takeUpKept, warnBeforeLeaving } from './workspace'
 
 const StartModal = lazy(() => import('./start-panel').then((m) => ({ default: m.StartModal })))
+
+const StepUpModal = lazy(() => import('./step-up-modal').then((m) => ({ default: m.StepUpModal })))
 
 const narrow = matchMedia('(max-width: 688px)')
 
@@ -58,9 +61,11 @@ export default function Console({ who }: { who: SignedIn }) {
   const [navigationOpen, setNavigationOpen] = useState(!narrow.matches)
   const split = useStore(splitPanel)
   const asked = useStore(pendingStart) !== null
+  const factor = useStore(wantedFactor) !== null
   const main = useRef<HTMLDivElement>(null)
 
   useEffect(() => {
+    onSecondFactor(askFactor)
     void loadRights().then(() => loadNodes())
     void takeUpKept(who.arn)
     const stops = [listen(), followNodes(), keepAlive(), warnBeforeLeaving(), keepOverReload(who.arn)]
@@ -93,6 +98,11 @@ export default function Console({ who }: { who: SignedIn }) {
       {asked && (
         <Suspense fallback={null}>
           <StartModal />
+        </Suspense>
+      )}
+      {factor && (
+        <Suspense fallback={null}>
+          <StepUpModal />
         </Suspense>
       )}
       <TopBar who={who} />

@@ -8,6 +8,7 @@ import ExpandableSection from '@cloudscape-design/components/expandable-section'
 import KeyValuePairs from '@cloudscape-design/components/key-value-pairs'
 import SpaceBetween from '@cloudscape-design/components/space-between'
 import { useState } from 'react'
+import { ReachOf } from './admin/reach'
 import { ago, useNow } from './format'
 import { rich, t } from './i18n'
 import { NodeStatus } from './node-status'
@@ -109,6 +110,7 @@ export default function NodeDetails({ node }: { node: Node }) {
         ]}
       />
       <NodeTags key={node.id} node={node} />
+      <ReachOf key={`reach-${node.id}`} of={{ node: node.id }} />
       {node.connection === 'notconnected' && <ReconnectHelp />}
     </SpaceBetween>
   )

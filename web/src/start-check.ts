@@ -24,6 +24,8 @@ const startCheck = v.object({
   Ready: v.boolean(),
   /** None where the time makes no difference. */
   Windows: v.optional(v.array(windowSchema)),
+  /** A fresh second factor would lift the denial. */
+  SecondFactor: v.optional(v.boolean()),
   ReasonRequired: v.optional(v.boolean()),
   ReasonPattern: v.optional(v.string()),
 })
@@ -38,6 +40,7 @@ export async function checkStart(node: string, background = true): Promise<Start
 
 /** refusalOf names the action that policy does not allow, for the button that cannot be pressed; '' when it does. */
 export function refusalOf(c: StartCheck | null): string {
+  if (c?.SecondFactor === true) return '' // it is asked for when the session starts
   if (!c?.Checks.some((x) => x.Kind === 'Access' && x.Outcome === 'Failing')) return ''
   return (c.Windows ?? []).length > 0 ? t('start.deniedNow') : t('start.denied')
 }

@@ -95,7 +95,7 @@ export function StartPanel({ target, check }: { target: Target; check: StartChec
       )}
       <Button
         variant="primary"
-        disabled={check !== null && !(check.Ready || (anyway && denied === ''))}
+        disabled={check !== null && !(check.Ready || check.SecondFactor === true || (anyway && denied === ''))}
         disabledReason={denied === '' ? t('start.notReady') : denied}
         onClick={() => (anyway && check?.ReasonRequired !== true ? startSession(target) : void requestStart(target))}
       >

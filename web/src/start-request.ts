@@ -1,6 +1,7 @@
 // Sessions that are asked for: started at once when all is well.
 
 import { checkStart, type StartCheck } from './start-check'
+import { askFactor } from './step-up'
 import { Store } from './store'
 import { startSession, type Target } from './workspace'
 
@@ -12,6 +13,10 @@ export async function requestStart(target: Target): Promise<void> {
   let check: StartCheck
   try {
     check = await checkStart(target.id, false)
+    if (check.SecondFactor === true) {
+      if (!(await askFactor())) return
+      check = await checkStart(target.id, false)
+    }
   } catch {
     // StartSession says in its own words what is wrong.
     startSession(target)

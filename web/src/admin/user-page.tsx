@@ -19,6 +19,7 @@ import { FormModal } from './confirm'
 import { EntityPage } from './entity-page'
 import { childText, iam, listAccessKeys, listGroups, listMfaDevices, listUserGroups } from './iam'
 import { Permissions } from './permissions'
+import { ReachOf } from './reach'
 import { ResourceTable, useLoaded } from './resource-page'
 import { Secret } from './secret'
 
@@ -32,6 +33,7 @@ export default function UserPage({ params }: PageProps) {
       <AccessKeys user={name} />
       <Password user={name} />
       <MfaDevices user={name} />
+      <ReachOf key={name} of={{ user: name }} />
     </EntityPage>
   )
 }

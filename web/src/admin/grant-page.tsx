@@ -1,0 +1,223 @@
+// The guided policy builder: who, from where, on which nodes, when.
+
+import Alert from '@cloudscape-design/components/alert'
+import Button from '@cloudscape-design/components/button'
+import Checkbox from '@cloudscape-design/components/checkbox'
+import ColumnLayout from '@cloudscape-design/components/column-layout'
+import Container from '@cloudscape-design/components/container'
+import FormField from '@cloudscape-design/components/form-field'
+import Header from '@cloudscape-design/components/header'
+import Input from '@cloudscape-design/components/input'
+import Select from '@cloudscape-design/components/select'
+import SpaceBetween from '@cloudscape-design/components/space-between'
+import { useState } from 'react'
+import { t } from '../i18n'
+import { Refusal } from '../refusal'
+import { buildPolicy, grantAccess, words, type Grant, type Holder } from './jit'
+
+interface Form {
+  holder: Holder
+  name: string
+  targets: string
+  addresses: string
+  weekdays: string
+  from: string
+  to: string
+  zone: string
+  mfa: boolean
+  policyName: string
+}
+
+const EMPTY: Omit<Form, 'zone'> = {
+  holder: 'UserName',
+  name: '',
+  targets: '',
+  addresses: '',
+  weekdays: '',
+  from: '',
+  to: '',
+  mfa: false,
+  policyName: 'sekisho-grant',
+}
+
+/** grantOf is the grant that a form describes. Without times it needs no zone. */
+function grantOf(f: Form): Grant {
+  const timed = f.weekdays.trim() !== '' || f.from !== '' || f.to !== ''
+  return {
+    Targets: words(f.targets),
+    Weekdays: words(f.weekdays),
+    From: f.from,
+    To: f.to,
+    Zone: timed ? f.zone.trim() : '',
+    SourceIps: words(f.addresses),
+    MFA: f.mfa,
+  }
+}
+
+/** GrantPage writes the policy of a grant and attaches it. */
+export default function GrantPage() {
+  const [form, setForm] = useState<Form>(() => ({ ...EMPTY, zone: Intl.DateTimeFormat().resolvedOptions().timeZone }))
+  const [policy, setPolicy] = useState('')
+  const [done, setDone] = useState(false)
+  const [busy, setBusy] = useState(false)
+  const [error, setError] = useState<unknown>(null)
+  const grant = grantOf(form)
+  const [name, policyName] = [form.name.trim(), form.policyName.trim()]
+  const run = async (attach: boolean) => {
+    setBusy(true)
+    setError(null)
+    setDone(false)
+    try {
+      setPolicy(await buildPolicy(grant))
+      if (attach) await grantAccess(grant, form.holder, name, policyName)
+      setDone(attach)
+    } catch (err) {
+      setError(err)
+    } finally {
+      setBusy(false)
+    }
+  }
+  const change = (some: Partial<Form>) => setForm((f) => ({ ...f, ...some }))
+  return (
+    <SpaceBetween size="l">
+      <form
+        onSubmit={(ev) => {
+          ev.preventDefault()
+          void run(false)
+        }}
+      >
+        <Container
+          header={
+            <Header variant="h1" description={t('grant.description')}>
+              {t('grant.title')}
+            </Header>
+          }
+          footer={
+            <SpaceBetween direction="horizontal" size="xs">
+              <Button formAction="submit" loading={busy} disabled={grant.Targets.length === 0}>
+                {t('grant.show')}
+              </Button>
+              <Button
+                variant="primary"
+                formAction="none"
+                loading={busy}
+                disabled={grant.Targets.length === 0 || name === '' || policyName === ''}
+                onClick={() => void run(true)}
+              >
+                {t('grant.apply')}
+              </Button>
+            </SpaceBetween>
+          }
+        >
+          <ColumnLayout columns={2}>
+            <WhoFields form={form} change={change} />
+            <WhenFields form={form} change={change} />
+          </ColumnLayout>
+        </Container>
+      </form>
+      {error !== null && <Refusal error={error} />}
+      {done && <Alert type="success">{t('grant.done', { policy: policyName, name })}</Alert>}
+      {policy !== '' && (
+        <Container header={<Header variant="h2">{t('grant.policy')}</Header>}>
+          <pre className="wrap">{policy}</pre>
+        </Container>
+      )}
+    </SpaceBetween>
+  )
+}
+
+interface FieldsProps {
+  form: Form
+  change: (some: Partial<Form>) => void
+}
+
+/** WhoFields are the fields of who, from where, and on which nodes. */
+function WhoFields({ form, change }: FieldsProps) {
+  const holders: { value: Holder; label: string }[] = [
+    { value: 'UserName', label: t('common.user') },
+    { value: 'GroupName', label: t('nav.groups') },
+    { value: 'RoleName', label: t('common.role') },
+  ]
+  return (
+    <SpaceBetween size="l">
+      <FormField label={t('grant.who')}>
+        <SpaceBetween size="xs">
+          <Select
+            selectedOption={holders.find((h) => h.value === form.holder)!}
+            options={holders}
+            ariaLabel={t('grant.who')}
+            onChange={(ev) => change({ holder: ev.detail.selectedOption.value as Holder })}
+          />
+          <Input
+            value={form.name}
+            ariaLabel={t('common.name')}
+            placeholder="alice"
+            spellcheck={false}
+            onChange={(ev) => change({ name: ev.detail.value })}
+          />
+        </SpaceBetween>
+      </FormField>
+      <FormField label={t('grant.where')} description={t('grant.whereHint')}>
+        <Input
+          value={form.addresses}
+          placeholder="203.0.113.0/24"
+          spellcheck={false}
+          onChange={(ev) => change({ addresses: ev.detail.value })}
+        />
+      </FormField>
+      <FormField label={t('grant.which')} description={t('grant.whichHint')}>
+        <Input
+          value={form.targets}
+          placeholder="tag:Env=prod"
+          spellcheck={false}
+          onChange={(ev) => change({ targets: ev.detail.value })}
+        />
+      </FormField>
+      <FormField label={t('simulator.mfa')}>
+        <Checkbox checked={form.mfa} onChange={(ev) => change({ mfa: ev.detail.checked })}>
+          {t('grant.mfa')}
+        </Checkbox>
+      </FormField>
+    </SpaceBetween>
+  )
+}
+
+/** WhenFields are the fields of when, and the name of the policy. */
+function WhenFields({ form, change }: FieldsProps) {
+  return (
+    <SpaceBetween size="l">
+      <FormField label={t('grant.weekdays')} description={t('grant.whenHint')}>
+        <Input
+          value={form.weekdays}
+          placeholder="mon-fri"
+          spellcheck={false}
+          onChange={(ev) => change({ weekdays: ev.detail.value })}
+        />
+      </FormField>
+      <FormField label={t('grant.hours')}>
+        <SpaceBetween direction="horizontal" size="xs">
+          <input
+            className="when"
+            type="time"
+            aria-label={t('simulator.from')}
+            value={form.from}
+            onChange={(ev) => change({ from: ev.target.value })}
+          />
+          <input
+            className="when"
+            type="time"
+            aria-label={t('simulator.to')}
+            value={form.to}
+            onChange={(ev) => change({ to: ev.target.value })}
+          />
+        </SpaceBetween>
+      </FormField>
+      <FormField label={t('grant.zone')}>
+        <Input value={form.zone} spellcheck={false} onChange={(ev) => change({ zone: ev.detail.value })} />
+      </FormField>
+      <FormField label={t('grant.policyName')}>
+        <Input value={form.policyName} spellcheck={false} onChange={(ev) => change({ policyName: ev.detail.value })} />
+      </FormField>
+    </SpaceBetween>
+  )
+}

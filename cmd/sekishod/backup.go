@@ -45,6 +45,7 @@ func backupCommand() *cobra.Command {
 	var file, data, out string
 	var recipients []string
 	var secret secretOptions
+	var options server.BackupOptions
 	c := &cobra.Command{
 		Use:   "backup --out FILE (--recipient age1... | --passphrase-file FILE)",
 		Short: "Write an encrypted backup of the whole state",
@@ -97,7 +98,7 @@ everything that the server's secrets protect: keep its key apart from it.`,
 				}()
 				w = f
 			}
-			sum, err := server.Backup(c.Context(), dir, w, to...)
+			sum, err := server.Backup(c.Context(), dir, w, options, to...)
 			if err != nil {
 				return err
 			}
@@ -109,13 +110,14 @@ everything that the server's secrets protect: keep its key apart from it.`,
 	f.StringVar(&file, "config", "/etc/sekisho/sekishod.yaml", "configuration file")
 	f.StringVar(&data, "data", "", "data directory, in place of the configuration file's")
 	f.StringVar(&out, "out", "", "file to write, which must not exist; - for standard output")
+	f.BoolVar(&options.WithoutMasterKey, "without-master-key", false, "leave keys/master.key out: keep a copy of it elsewhere, and a new one after each rotation")
 	f.StringArrayVar(&recipients, "recipient", nil, "age public key that can decrypt the backup; repeatable")
 	f.StringVar(&secret.passphraseFile, "passphrase-file", "", "file with the passphrase that encrypts the backup")
 	return c
 }
 
 func restoreCommand() *cobra.Command {
-	var in, data, identityFile string
+	var in, data, identityFile, masterKey string
 	var secret secretOptions
 	c := &cobra.Command{
 		Use:   "restore --in FILE --data DIR (--identity-file FILE | --passphrase-file FILE)",
@@ -146,6 +148,13 @@ func restoreCommand() *cobra.Command {
 				}
 				keys = append(keys, k)
 			}
+			var options server.RestoreOptions
+			if masterKey != "" {
+				var err error
+				if options.MasterKey, err = os.ReadFile(masterKey); err != nil {
+					return err
+				}
+			}
 			r := io.Reader(os.Stdin)
 			if in != "-" {
 				f, err := os.Open(in)
@@ -155,7 +164,7 @@ func restoreCommand() *cobra.Command {
 				defer f.Close()
 				r = f
 			}
-			sum, err := server.Restore(c.Context(), data, r, keys...)
+			sum, err := server.Restore(c.Context(), data, r, options, keys...)
 			if err != nil {
 				return err
 			}
@@ -167,6 +176,7 @@ func restoreCommand() *cobra.Command {
 	f := c.Flags()
 	f.StringVar(&in, "in", "", "backup to read; - for standard input")
 	f.StringVar(&data, "data", "", "directory to restore into: empty or missing")
+	f.StringVar(&masterKey, "master-key", "", "master.key of the server at the time, for a backup without it")
 	f.StringVar(&identityFile, "identity-file", "", "age private keys, as age-keygen writes them")
 	f.StringVar(&secret.passphraseFile, "passphrase-file", "", "file with the passphrase that the backup was encrypted with")
 	return c

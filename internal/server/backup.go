@@ -49,10 +49,19 @@ type BackupSummary struct {
 // one that only the ledger knows would count as lost.
 var backupDirs = []string{"keys", path.Join("recordings", record.LedgerFile), "recordings", "objects"}
 
+// masterKey is the key without which nothing secret in a backup can be read.
+const masterKey = "keys/master.key"
+
+// BackupOptions say what a backup holds.
+type BackupOptions struct {
+	// WithoutMasterKey leaves the master key out, for those who keep it apart.
+	WithoutMasterKey bool
+}
+
 // Backup writes the state in dir to w, encrypted for the recipients. The server
 // may run meanwhile: the database is copied as of one moment, and every file
 // that it refers to is in the backup.
-func Backup(ctx context.Context, dir string, w io.Writer, recipients ...age.Recipient) (sum BackupSummary, err error) {
+func Backup(ctx context.Context, dir string, w io.Writer, o BackupOptions, recipients ...age.Recipient) (sum BackupSummary, err error) {
 	if there, err := has(filepath.Join(dir, databaseFile)); err != nil {
 		return sum, err
 	} else if !there {
@@ -94,6 +103,10 @@ func Backup(ctx context.Context, dir string, w io.Writer, recipients ...age.Reci
 	err = fs.WalkDir(os.DirFS(stage), ".", func(name string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
 			return errors.Join(err, ctx.Err())
+		}
+		// A rotation writes the next key beside it.
+		if o.WithoutMasterKey && strings.HasPrefix(filepath.ToSlash(name), masterKey) {
+			return nil
 		}
 		n, err := archive(tw, filepath.Join(stage, name), name)
 		sum.Files++
@@ -201,9 +214,16 @@ func archive(tw *tar.Writer, file, name string) (int64, error) {
 	return io.Copy(tw, io.LimitReader(f, info.Size()))
 }
 
+// RestoreOptions say what a restored state has besides the backup.
+type RestoreOptions struct {
+	// MasterKey is the content of the master key's file, for a backup without
+	// it: the key that the server had when the backup was made.
+	MasterKey []byte
+}
+
 // Restore reads a backup from r into dir, which must be empty or missing, and
 // verifies the audit trail.
-func Restore(ctx context.Context, dir string, r io.Reader, identities ...age.Identity) (sum BackupSummary, err error) {
+func Restore(ctx context.Context, dir string, r io.Reader, o RestoreOptions, identities ...age.Identity) (sum BackupSummary, err error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return sum, err
@@ -259,8 +279,27 @@ func Restore(ctx context.Context, dir string, r io.Reader, identities ...age.Ide
 	if _, err := io.Copy(io.Discard, plain); err != nil { // the end is authenticated too
 		return sum, fmt.Errorf("read the backup: %w", err)
 	}
+	if err := o.placeMasterKey(root); err != nil {
+		return sum, err
+	}
 	sum.AuditRecords, err = verifyTrail(ctx, dir)
 	return sum, err
+}
+
+func (o RestoreOptions) placeMasterKey(root *os.Root) error {
+	_, err := root.Stat(masterKey)
+	switch {
+	case err == nil && o.MasterKey != nil:
+		return sekisho.Errorf(sekisho.CodeConflict, "The backup has a master key of its own.").WithHint("Repeat without --master-key.")
+	case err == nil:
+		return nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	case o.MasterKey == nil:
+		return sekisho.Errorf(sekisho.CodeInvalid, "The backup was made without the master key.").
+			WithHint("Give the master.key that the server had at the time: --master-key FILE")
+	}
+	return root.WriteFile(masterKey, o.MasterKey, 0o600)
 }
 
 // empty removes what is in dir.

@@ -46,7 +46,7 @@ func TestBackupAndRestore(t *testing.T) {
 		t.Fatal(err)
 	}
 	var backup bytes.Buffer
-	made, err := Backup(t.Context(), dir, &backup, key.Recipient())
+	made, err := Backup(t.Context(), dir, &backup, BackupOptions{}, key.Recipient())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +65,7 @@ func TestBackupAndRestore(t *testing.T) {
 	}
 
 	to := filepath.Join(t.TempDir(), "restored")
-	restored, err := Restore(t.Context(), to, bytes.NewReader(backup.Bytes()), key)
+	restored, err := Restore(t.Context(), to, bytes.NewReader(backup.Bytes()), RestoreOptions{}, key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +104,7 @@ func TestBadBackupsAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	var backup bytes.Buffer
-	if _, err := Backup(t.Context(), used(t), &backup, key.Recipient()); err != nil {
+	if _, err := Backup(t.Context(), used(t), &backup, BackupOptions{}, key.Recipient()); err != nil {
 		t.Fatal(err)
 	}
 	altered := bytes.Clone(backup.Bytes())
@@ -120,7 +120,7 @@ func TestBadBackupsAreRefused(t *testing.T) {
 		"empty":       {nil, key},
 	} {
 		to := filepath.Join(t.TempDir(), "restored")
-		if _, err := Restore(t.Context(), to, bytes.NewReader(tc.data), tc.key); err == nil {
+		if _, err := Restore(t.Context(), to, bytes.NewReader(tc.data), RestoreOptions{}, tc.key); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 		if entries, err := os.ReadDir(to); err == nil && len(entries) > 0 {
@@ -131,10 +131,79 @@ func TestBadBackupsAreRefused(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(full, "precious"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Restore(t.Context(), full, bytes.NewReader(backup.Bytes()), key); sekisho.CodeOf(err) != sekisho.CodeConflict {
+	if _, err := Restore(t.Context(), full, bytes.NewReader(backup.Bytes()), RestoreOptions{}, key); sekisho.CodeOf(err) != sekisho.CodeConflict {
 		t.Errorf("into a directory that is not empty: %v", err)
 	}
-	if _, err := Backup(t.Context(), full, &bytes.Buffer{}, key.Recipient()); err == nil || !strings.Contains(err.Error(), full) {
+	if _, err := Backup(t.Context(), full, &bytes.Buffer{}, BackupOptions{}, key.Recipient()); err == nil || !strings.Contains(err.Error(), full) {
 		t.Errorf("backup of something else: %v", err)
+	}
+}
+
+// TestBackupsAcrossKeyRotation: a backup is restored with the master key of its
+// time, in the backup or apart from it, whatever was rotated since.
+func TestBackupsAcrossKeyRotation(t *testing.T) {
+	t.Parallel()
+	key, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := used(t)
+	master := func() []byte {
+		t.Helper()
+		b, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(masterKey)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	backup := func(o BackupOptions) []byte {
+		t.Helper()
+		var b bytes.Buffer
+		if _, err := Backup(t.Context(), dir, &b, o, key.Recipient()); err != nil {
+			t.Fatal(err)
+		}
+		return b.Bytes()
+	}
+	restore := func(b, master []byte) error {
+		to := filepath.Join(t.TempDir(), "restored")
+		_, err := Restore(t.Context(), to, bytes.NewReader(b), RestoreOptions{MasterKey: master}, key)
+		if err != nil {
+			if entries, err := os.ReadDir(to); err == nil && len(entries) > 0 {
+				t.Errorf("files are left: %v", entries)
+			}
+			return err
+		}
+		s, err := New(t.Context(), killConfig(to))
+		if err != nil {
+			return err
+		}
+		return s.Close()
+	}
+	apart := BackupOptions{WithoutMasterKey: true}
+	firstMaster, first, firstApart := master(), backup(BackupOptions{}), backup(apart)
+	if _, err := RotateKeys(t.Context(), dir); err != nil {
+		t.Fatal(err)
+	}
+	secondMaster, second, secondApart := master(), backup(BackupOptions{}), backup(apart)
+	if bytes.Equal(firstMaster, secondMaster) {
+		t.Fatal("the rotation kept the master key")
+	}
+	for name, tc := range map[string]struct {
+		backup, master []byte
+		refused        bool
+	}{
+		"together, before the rotation":          {first, nil, false},
+		"together, after it":                     {second, nil, false},
+		"apart, before the rotation":             {firstApart, firstMaster, false},
+		"apart, after it":                        {secondApart, secondMaster, false},
+		"apart, before it, with the newer key":   {firstApart, secondMaster, true},
+		"apart, after it, with the older key":    {secondApart, firstMaster, true},
+		"apart, without a key":                   {secondApart, nil, true},
+		"apart, with something else":             {secondApart, []byte("hello"), true},
+		"together, and a key that is not needed": {second, secondMaster, true},
+	} {
+		if err := restore(tc.backup, tc.master); (err != nil) != tc.refused {
+			t.Errorf("%s: %v, want a refusal: %v", name, err, tc.refused)
+		}
 	}
 }

@@ -67,6 +67,7 @@ var layers = []struct {
 		"sekisho/internal/storage/loggroup",
 		"sekisho/internal/storage/objects",
 		"sekisho/internal/wire/mux",
+		"sekisho/internal/session/evidence",
 		"sekisho/internal/session/recfile",
 		"sekisho/internal/session/record",
 		"sekisho/internal/session/relay",
@@ -103,6 +104,7 @@ var layers = []struct {
 // engineImports are the imports between engines: along the way of a session
 // and no other. Everything else goes through an interface of the consumer.
 var engineImports = map[string][]string{
+	"evidence": {"audit", "record"},
 	"broker":   {"audit", "authz", "control", "fleet"},
 	"identity": {"keyring", "calendar"}, // secrets at rest; the calendars of policies
 	"refusals": {"audit"},

@@ -28,8 +28,14 @@ type Stored struct {
 	// Seal is the content of seal.json; nil when there is none yet.
 	Seal []byte
 
-	f    *os.File
+	f    storedFile
 	cast *io.SectionReader // of format 1
+}
+
+// storedFile is what a recording is read from.
+type storedFile interface {
+	io.ReaderAt
+	io.Closer
 }
 
 // Close closes the file.
@@ -49,13 +55,13 @@ func (a *Archive) Open(id sekisho.SessionID) (*Stored, error) {
 		return nil, missing(err, MainFile)
 	}
 	s := &Stored{f: f}
-	if err := a.openStored(s, id, dir); err != nil {
+	if err := a.openStored(s, f, id, dir); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return s, nil
 }
 
-func (a *Archive) openStored(s *Stored, id sekisho.SessionID, dir string) error {
+func (a *Archive) openStored(s *Stored, f *os.File, id sekisho.SessionID, dir string) error {
 	var size int64
 	var blocks []recfile.BlockInfo
 	var records [][]byte
@@ -65,7 +71,7 @@ func (a *Archive) openStored(s *Stored, id sekisho.SessionID, dir string) error 
 		s.Live = sum.Live
 	}
 	if !s.Live {
-		st, err := s.f.Stat()
+		st, err := f.Stat()
 		if err != nil {
 			return fmt.Errorf("record: %w", err)
 		}
@@ -98,14 +104,15 @@ func (a *Archive) openCast(dir string) (*Stored, error) {
 	if s.Seal, err = a.readSmall(path.Join(dir, SealFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	if s.f, err = a.openRegular(path.Join(dir, CastFile), os.O_RDONLY); err != nil {
+	f, err := a.openRegular(path.Join(dir, CastFile), os.O_RDONLY)
+	if err != nil {
 		return nil, missing(err, CastFile)
 	}
-	st, err := s.f.Stat()
+	st, err := f.Stat()
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("record: %w", err), s.f.Close())
+		return nil, errors.Join(fmt.Errorf("record: %w", err), f.Close())
 	}
-	s.cast = io.NewSectionReader(s.f, 0, st.Size())
+	s.f, s.cast = f, io.NewSectionReader(f, 0, st.Size())
 	return s, nil
 }
 

@@ -44,6 +44,9 @@ type ledgerWalker struct {
 	head  string
 	size  int64
 	torn  bool
+	line  []byte // that next returned, without its line feed; valid until the next call
+	// segment says that the lines may begin in the middle of a ledger.
+	segment bool
 }
 
 func newLedgerWalker(r io.Reader, keys Keys) *ledgerWalker {
@@ -68,6 +71,9 @@ func (w *ledgerWalker) next() (entry, error) {
 		pub, ok := w.keys[e.Key]
 		return pub, ok
 	})
+	if w.segment && err == nil && w.size == 0 {
+		w.count, w.head = e.N, e.Prev
+	}
 	switch {
 	case err != nil:
 		return entry{}, w.flaw(err.Error())
@@ -77,7 +83,7 @@ func (w *ledgerWalker) next() (entry, error) {
 		return entry{}, w.flaw("it does not follow the line before it")
 	}
 	w.count++
-	w.head = hexDigest(line)
+	w.line, w.head = line, hexDigest(line)
 	w.size += size
 	return e, nil
 }

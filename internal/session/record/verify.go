@@ -417,34 +417,22 @@ func readLimited(fsys fs.FS, name string) ([]byte, error) {
 // public keys, for [Verify] or for people with unzip and sha256sum. The keys
 // are there for convenience: whoever verifies must have them from elsewhere.
 func (a *Archive) Export(w io.Writer, id sekisho.SessionID) error {
-	dir, err := a.find(id)
-	if err != nil {
-		return err
-	}
-	if !a.Sealed(id) {
-		return sekisho.Errorf(sekisho.CodeConflict, "The recording of session %s is not sealed yet.", id)
-	}
 	z := zip.NewWriter(w)
-	names := []string{MainFile, SealFile}
-	if a.isFormat1(dir) {
-		names = []string{CastFile, ChainFile, SealFile}
-	}
-	for _, name := range names {
-		f, err := a.openRegular(path.Join(dir, name), os.O_RDONLY)
-		if err != nil {
-			return missing(err, name)
-		}
+	if err := a.EachFile(id, func(name string, content io.Reader) error {
 		method := zip.Deflate
 		if name == MainFile { // it is compressed and encrypted already
 			method = zip.Store
 		}
 		part, err := z.CreateHeader(&zip.FileHeader{Name: name, Method: method})
 		if err == nil {
-			_, err = io.Copy(part, f)
+			_, err = io.Copy(part, content)
 		}
-		if err := errors.Join(err, f.Close()); err != nil {
+		if err != nil {
 			return fmt.Errorf("record: export: %w", err)
 		}
+		return nil
+	}); err != nil {
+		return err
 	}
 	for fp, pub := range a.keys {
 		part, err := z.Create(KeyDir + "/" + fp + ".pem")
@@ -457,6 +445,31 @@ func (a *Archive) Export(w io.Writer, id sekisho.SessionID) error {
 	}
 	if err := z.Close(); err != nil {
 		return fmt.Errorf("record: export: %w", err)
+	}
+	return nil
+}
+
+// EachFile passes the files of a sealed recording.
+func (a *Archive) EachFile(id sekisho.SessionID, visit func(name string, content io.Reader) error) error {
+	dir, err := a.find(id)
+	if err != nil {
+		return err
+	}
+	if !a.Sealed(id) {
+		return sekisho.Errorf(sekisho.CodeConflict, "The recording of session %s is not sealed yet.", id)
+	}
+	names := []string{MainFile, SealFile}
+	if a.isFormat1(dir) {
+		names = []string{CastFile, ChainFile, SealFile}
+	}
+	for _, name := range names {
+		f, err := a.openRegular(path.Join(dir, name), os.O_RDONLY)
+		if err != nil {
+			return missing(err, name)
+		}
+		if err := errors.Join(visit(name, f), f.Close()); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -8,17 +8,20 @@ import (
 	"github.com/spf13/cobra"
 
 	"sekisho/internal/client"
+	"sekisho/internal/session/export"
 )
 
 func verify(dial dialer) *cobra.Command {
 	var keyFile string
+	var witnesses []string
 	cmd := &cobra.Command{
 		Use:   "verify BUNDLE-OR-ID",
 		Short: "Verify that a recording is complete and unchanged",
 		Long: `verify checks a recording from its first byte to its seal.
 
-With a session ID, the server checks its recording. With a bundle (a ZIP archive
-or the directory of a recording), sekisho checks it locally, without a server.
+With a session ID, the server checks its recording. With a bundle (an evidence
+bundle, a ZIP archive of a recording, or its directory), sekisho checks it
+locally, without a server. Of an evidence bundle every problem is named.
 --key names a file with the recorder's public keys, which you must have obtained
 separately from the bundle.
 
@@ -35,7 +38,7 @@ The exit code is 0 only if the recording is verified.`,
 				return usagef(cmd, "a bundle needs public keys: name their file with --key")
 			}
 			var err error
-			if v, err = client.VerifyBundle(args[0], keyFile); err != nil {
+			if v, err = client.VerifyBundle(args[0], keyFile, witnesses...); err != nil {
 				return err
 			}
 		} else {
@@ -56,6 +59,7 @@ The exit code is 0 only if the recording is verified.`,
 		}
 		return nil
 	}
+	cmd.Flags().StringSliceVar(&witnesses, "witness", nil, "file that a witness kept, to compare an evidence bundle with; repeatable")
 	cmd.Flags().StringVar(&keyFile, "key", "", "file with the recording server's public keys (PEM)")
 	return cmd
 }
@@ -71,9 +75,61 @@ func printVerification(w io.Writer, v client.Verification) error {
 	default:
 		text = fmt.Sprintf("The recording of session %s is complete and unchanged.\n", session)
 	}
+	if v.Encrypted {
+		text += export.EncryptedNotice + "\n"
+	}
+	if v.Evidence != nil {
+		text += evidenceText(v.Evidence)
+	}
 	if v.KeyFingerprint != "" {
 		text += fmt.Sprintf("Signed with key %s.\n", client.Printable(v.KeyFingerprint))
 	}
 	_, err := io.WriteString(w, text)
 	return err
+}
+
+func evidenceText(e *client.Evidence) string {
+	text := ""
+	for _, p := range e.Problems {
+		text += "Problem: " + client.Printable(p) + "\n"
+	}
+	if e.Made != "" {
+		text += "Bundle made at " + client.Printable(e.Made) + ".\n"
+	}
+	if e.Decision != "" {
+		text += fmt.Sprintf("Started by %s: %s\n", client.Printable(e.Principal), client.Printable(e.Decision))
+	}
+	for _, line := range e.Events {
+		text += "  " + client.Printable(line) + "\n"
+	}
+	if e.Witnessed {
+		return text + "A witness knows the seal and the last of these events.\n"
+	}
+	return text + "No witness vouches for it: the proof rests on the server's key alone.\n"
+}
+
+func evidenceOf(dial dialer) *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use:   "evidence SESSION-ID",
+		Short: "Write one file that proves what happened in a session",
+		Long: `evidence writes an evidence bundle: the recording and the key to read it, its
+transcript, the audit events about the session, the decision that allowed it,
+and the parts of the ledger and the audit trail that prove them. "sekisho
+verify FILE --key KEYS" checks it without a server.
+
+Whoever has the file can read the session and the audit trail of its time.`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: firstArgument(completeSessions(dial, true)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := dial()
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			return toFile(file, cmd.OutOrStdout(), func(w io.Writer) error { return c.SaveEvidence(cmd.Context(), args[0], w) })
+		},
+	}
+	cmd.Flags().StringVar(&file, "file", "", "file to create (default: standard output)")
+	return cmd
 }

@@ -299,7 +299,7 @@ func (s *Server) routes() error {
 			cloudtrail.New(cloudtrail.Config{Trail: s.trail, Account: s.cfg.Account}),
 			cur.New(cur.Config{Reports: s.Usage, AllowPut: s.allowPut, Account: s.cfg.Account, Region: s.cfg.Region}),
 			sekishoapi.New(sekishoapi.Config{
-				Recorder: s.recorder, Integrity: s.lastCheck, Sessions: s.broker, Fleet: s.Fleet, Account: s.cfg.Account, Region: s.cfg.Region,
+				Recorder: s.recorder, Integrity: s.lastCheck, AuditTrail: s.db, Sessions: s.broker, Fleet: s.Fleet, Account: s.cfg.Account, Region: s.cfg.Region,
 				Directory: s.Directory, Authorizer: authorizer, Requests: s.requests, Access: s.access, StartChecks: startChecks{s}, Events: s.bus, Resumer: s.resumer(),
 				Installer: installer{installs},
 			}),

@@ -12,6 +12,7 @@ import (
 	"sekisho/internal/iam/authz"
 	"sekisho/internal/iam/identity"
 	"sekisho/internal/session/access"
+	"sekisho/internal/session/evidence"
 	"sekisho/internal/session/record"
 	"sekisho/internal/wire/awsproto"
 )
@@ -28,8 +29,10 @@ type Config struct {
 	// Integrity returns what the last check of recordings, ledger, sessions and
 	// audit trail found; nil before the first.
 	Integrity func() *Integrity
-	Sessions  Sessions
-	Fleet     Machines
+	// AuditTrail is where evidence bundles take audit records from.
+	AuditTrail evidence.Trail
+	Sessions   Sessions
+	Fleet      Machines
 	// Directory, Authorizer and Requests answer why somebody may or may not
 	// do something; the directory keeps passkeys as well.
 	Directory  *identity.Directory
@@ -48,11 +51,14 @@ type Config struct {
 	Account   string
 }
 
-type door struct{ Config }
+type door struct {
+	Config
+	spools spools
+}
 
 // New returns the door.
 func New(cfg Config) *api.Door {
-	d := &door{cfg}
+	d := &door{Config: cfg}
 	out := &api.Door{
 		Service: "sekisho", Protocol: awsproto.JSON,
 		Operations: map[string]api.Operation{
@@ -60,6 +66,7 @@ func New(cfg Config) *api.Door {
 			"VerifySessionRecording":  api.Read(d.verifySessionRecording),
 			"SearchSessionRecordings": api.Read(d.searchSessionRecordings, api.Hide("Text")),
 			"GetIntegrity":            api.Read(d.getIntegrity),
+			"GetSessionEvidence":      api.Read(d.getSessionEvidence),
 			"HoldSessionRecording":    api.Write(d.holdSessionRecording),
 			"ReleaseSessionRecording": api.Write(d.releaseSessionRecording),
 

@@ -105,7 +105,7 @@ func newFixture(t *testing.T) *fixture {
 	}
 	f.srv = api.New(api.Config{
 		Doors: []*api.Door{sekishoapi.New(sekishoapi.Config{
-			Recorder: f.rec, Authorizer: authz.New(f.keys), Region: region, Account: account,
+			Recorder: f.rec, AuditTrail: noTrail{}, Authorizer: authz.New(f.keys), Region: region, Account: account,
 			Sessions: sessions{
 				alice: {ID: alice, OwnerUserID: "AIDAALICE", Target: "mi-0123456789abcdef0"},
 				bob:   {ID: bob, OwnerUserID: "AIDABYID", Target: "mi-0123456789abcdef0"},

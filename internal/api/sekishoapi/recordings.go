@@ -83,6 +83,7 @@ type verifyAnswer struct {
 	Problem        string
 	Sealed         bool
 	Live           bool
+	Encrypted      bool            // end to end: the server saw no content
 	Seal           json.RawMessage `json:",omitempty"`
 	KeyFingerprint string
 }
@@ -117,6 +118,12 @@ func (d *door) verifySessionRecording(ctx context.Context, c *api.Call, in *veri
 	}
 	defer rec.Close()
 	out.Sealed, out.Live, out.Seal = rec.Seal != nil, rec.Live, sealJSON(rec.Seal)
+	if out.Encrypted, err = rec.Encrypted(); err != nil {
+		if _, ok := errors.AsType[*record.Flaw](err); !ok {
+			return nil, err
+		}
+		out.Problem = cmp.Or(out.Problem, err.Error())
+	}
 	return out, nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"sekisho"
+	"sekisho/internal/session/cast"
 	"sekisho/internal/session/recfile"
 )
 
@@ -210,4 +211,33 @@ func CheckLedgerSegment(r io.Reader, keys Keys, id sekisho.SessionID, seal []byt
 		return nil, &Flaw{File: LedgerFile, Kind: Missing, Problem: "the line with the seal is missing"}
 	}
 	return proof, nil
+}
+
+// maxHandshake bounds the records that may stand before the marker of an
+// encrypted session.
+const maxHandshake = 64
+
+// Encrypted reports whether agent and client encrypted the session from end to
+// end, so that the recording has no content.
+func (s *Stored) Encrypted() (bool, error) {
+	if s.Reader == nil {
+		return false, nil
+	}
+	c, err := s.Records()
+	if err != nil {
+		return false, flawOf(err)
+	}
+	for range maxHandshake {
+		rec, err := c.Next()
+		if errors.Is(err, io.EOF) {
+			return false, nil
+		}
+		if err != nil {
+			return false, flawOf(err)
+		}
+		if rec.Kind == recfile.Marker && string(rec.Data) == cast.EncryptedMarker {
+			return true, nil
+		}
+	}
+	return false, nil
 }

@@ -44,6 +44,9 @@ type Reacher struct {
 	exact    bool
 	contexts map[time.Time]*policy.Context
 	ever     *policy.Context // without a time
+
+	mentioned map[string]bool        // condition keys, and whether a policy mentions them
+	alike     map[string][]ReachSpan // by what policies tell nodes apart by
 }
 
 // Reacher returns a Reacher for the principal of f in a span of time. Facts
@@ -54,7 +57,8 @@ func (a *Authorizer) Reacher(ctx context.Context, f Facts, mfaKnown bool, from, 
 	if err != nil {
 		return nil, fmt.Errorf("policies of %s: %w", f.Principal.ARN, err)
 	}
-	r := &Reacher{set: set, facts: f, mfaKnown: mfaKnown, from: from.Truncate(time.Second), to: to.Truncate(time.Second), contexts: map[time.Time]*policy.Context{}}
+	r := &Reacher{set: set, facts: f, mfaKnown: mfaKnown, from: from.Truncate(time.Second), to: to.Truncate(time.Second), contexts: map[time.Time]*policy.Context{},
+		mentioned: map[string]bool{}, alike: map[string][]ReachSpan{}}
 	r.at, r.exact = set.Times(r.from, r.to)
 	return r, nil
 }
@@ -63,8 +67,60 @@ func (a *Authorizer) Reacher(ctx context.Context, f Facts, mfaKnown bool, from, 
 // time as text.
 func (r *Reacher) Exact() bool { return r.exact }
 
-// StartSession returns the reach over the span of time, without gaps.
+// maxAlike bounds how many answers a Reacher keeps.
+const maxAlike = 4096
+
+// StartSession returns the reach over the span of time, without gaps. Nodes that
+// the policies do not tell apart share one answer, which must not be changed.
 func (r *Reacher) StartSession(ctx context.Context, s StartSession) ([]ReachSpan, error) {
+	class, ok := r.classOf(&s)
+	if !ok {
+		return r.startSession(ctx, s)
+	}
+	if spans, found := r.alike[string(class)]; found {
+		return spans, nil
+	}
+	spans, err := r.startSession(ctx, s)
+	if err == nil && len(r.alike) < maxAlike {
+		r.alike[string(class)] = spans
+	}
+	return spans, err
+}
+
+// classOf describes everything about a call by which the policies could tell it
+// from others. ok is false if that cannot be said.
+func (r *Reacher) classOf(s *StartSession) (class []byte, ok bool) {
+	const action = "ssm:StartSession"
+	if class, ok = r.set.ResourceClass(nil, action, s.Node); !ok {
+		return nil, false
+	}
+	class = fmt.Appendf(class, "\x00%s\x00%t%t", s.Document, s.Named, s.Strict)
+	for _, keys := range [][]Key{s.NodeKeys, s.DocumentKeys} {
+		class = append(class, 0)
+		var values []string
+		for _, k := range keys {
+			if r.mentions(k.Name) {
+				values = append(values, fmt.Sprintf("%q=%q", k.Name, k.Values))
+			}
+		}
+		slices.Sort(values)
+		for _, v := range values {
+			class = append(class, v...)
+		}
+	}
+	return class, true
+}
+
+func (r *Reacher) mentions(name string) bool {
+	known, found := r.mentioned[name]
+	if !found {
+		known = r.set.Mentions(name)
+		r.mentioned[name] = known
+	}
+	return known
+}
+
+func (r *Reacher) startSession(ctx context.Context, s StartSession) ([]ReachSpan, error) {
 	// Most nodes are out of reach at any time: that takes one decision.
 	if r.ever == nil {
 		f := r.facts

@@ -165,3 +165,55 @@ func BenchmarkReachOfManyNodes(b *testing.B) {
 		}
 	}
 }
+
+// A Reacher shares answers among nodes that the policies do not tell apart, and
+// among no others.
+func TestReachSharesAnswersAmongLikeNodes(t *testing.T) {
+	t.Parallel()
+	from := time.Date(2026, 4, 13, 0, 0, 0, 0, time.UTC)
+	allow := func(resource, condition string) string {
+		return `{"Effect":"Allow","Action":"ssm:StartSession","Resource":"` + resource + `","Condition":{` + condition + `}}`
+	}
+	for name, statements := range map[string]string{
+		"by tag":            allow("*", `"StringEquals":{"ssm:resourceTag/Env":"prod"}`),
+		"by the other name": allow("*", `"StringEquals":{"aws:resourcetag/env":"prod"}`),
+		"by ID":             allow("arn:aws:ssm:*:*:managed-instance/mi-*1", ""),
+		"by denied ID":      allow("*", "") + `,{"Effect":"Deny","Action":"ssm:*","NotResource":["arn:aws:ssm:*:*:managed-instance/mi-*1","arn:aws:ssm:*:*:document/*"]}`,
+		"by a variable":     allow("arn:aws:ssm:*:*:managed-instance/${ssm:resourceTag/Env}-*", ""),
+		"by a tag's value":  allow("*", `"StringEquals":{"aws:PrincipalTag/Team":"${ssm:resourceTag/Team}"}`),
+	} {
+		a := authorizer(t, statements)
+		reacher := func() *authz.Reacher {
+			r, err := a.Reacher(t.Context(), authz.Facts{Principal: &alice, Secure: true, Region: "us-east-1"}, false, from, from.Add(time.Hour))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return r
+		}
+		shared, outcomes := reacher(), map[policy.Reach]bool{}
+		for i := range 8 {
+			call := authz.StartSession{
+				Node: fmt.Sprintf("arn:aws:ssm:us-east-1:123456789012:managed-instance/mi-%017x", i%3),
+				NodeKeys: authz.ResourceTags("ssm", map[string]string{
+					"Env": []string{"prod", "test", "mi"}[i%3], "Team": []string{"blue", "red"}[i%2], "Name": fmt.Sprint("node-", i),
+				}),
+				Document: "arn:aws:ssm:us-east-1:123456789012:document/SSM-SessionManagerRunShell",
+			}
+			got, err := shared.StartSession(t.Context(), call)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, err := reacher().StartSession(t.Context(), call)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if fmt.Sprint(got) != fmt.Sprint(want) {
+				t.Errorf("%s: node %d: %v, by itself %v", name, i, got, want)
+			}
+			outcomes[want[0].Reach] = true
+		}
+		if len(outcomes) != 2 {
+			t.Errorf("%s: the nodes do not differ: %v", name, outcomes)
+		}
+	}
+}

@@ -102,3 +102,50 @@ func (c *condition) describe(ctx *Context) string {
 	}
 	return text
 }
+
+// Mentions reports whether a policy of the set has a condition on key or uses it
+// as a variable.
+func (s *Set) Mentions(key string) bool {
+	for _, sc := range s.scopes() {
+		for _, d := range sc.docs {
+			if d != nil && slices.ContainsFunc(d.keys, func(raw string) bool { return strings.EqualFold(raw, key) }) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// ResourceClass appends to class which statements on action cover resource: two
+// resources of the same class, with the same values of the keys that the set
+// mentions, are treated alike. ok is false if that also depends on variables.
+func (s *Set) ResourceClass(class []byte, action, resource string) (out []byte, ok bool) {
+	r := Request{Action: action, Resource: resource, Context: &Context{}}
+	for _, sc := range s.scopes() {
+		for _, d := range sc.docs {
+			if d.Err() != nil {
+				continue
+			}
+			for _, st := range d.statements {
+				if !st.matchesAction(action) {
+					continue
+				}
+				if slices.ContainsFunc(st.resources, func(p pattern) bool { return p.vars }) {
+					return class, false
+				}
+				covered := byte('0')
+				if sc.matchesResource(st, &r) {
+					covered = '1'
+				}
+				class = append(class, covered)
+			}
+		}
+	}
+	return class, true
+}
+
+// scopes returns the scopes that there are.
+func (s *Set) scopes() []*scope {
+	all := append(slices.Clone(s.scp), s.resource, s.trust, s.identity, s.boundary, s.session)
+	return slices.DeleteFunc(all, func(sc *scope) bool { return sc == nil })
+}

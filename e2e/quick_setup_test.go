@@ -92,7 +92,10 @@ func (m *machine) run(script string) harness.Result {
 	if err := os.RemoveAll(filepath.Join(m.dir, "etc")); err != nil {
 		m.t.Fatal(err)
 	}
-	cmd := exec.Command("unshare", "--mount", "--propagation", "private", "sh", m.write("sandbox.sh", sandbox), m.write("script.sh", script))
+	cmd := exec.CommandContext(m.t.Context(), "unshare", "--mount", "--propagation", "private", "sh", m.write("sandbox.sh", sandbox), m.write("script.sh", script))
+	// A script that waits for the test does not outlive it.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.Env = []string{"PATH=" + filepath.Join(m.dir, "bin") + ":/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + m.dir, "SANDBOX=" + m.dir, "TMPDIR=" + m.dir}
 	return harness.Do(m.t, cmd)
 }

@@ -84,6 +84,7 @@ func FromICalendar(text string, zone *time.Location, until time.Time) ([]policy.
 		return nil, fmt.Errorf("the iCalendar file is larger than %d KiB", MaxText>>10)
 	}
 	var spans []policy.Span
+	recurring := 0
 	dec := ical.NewDecoder(strings.NewReader(text))
 	for files := 0; ; files++ {
 		cal, err := decode(dec)
@@ -98,11 +99,10 @@ func FromICalendar(text string, zone *time.Location, until time.Time) ([]policy.
 		if err != nil {
 			return nil, err
 		}
-		recurring := 0
 		for _, e := range events {
 			if e.Props.Get(ical.PropRecurrenceRule) != nil {
 				if recurring++; recurring > maxRecurring {
-					return nil, fmt.Errorf("the calendar has more than %d recurring events", maxRecurring)
+					return nil, fmt.Errorf("the file has more than %d recurring events", maxRecurring)
 				}
 			}
 			more, err := expand(&e, zone, until, moved, MaxSpans-len(spans))
@@ -212,6 +212,11 @@ func recurrence(e *ical.Event, start time.Time, zone *time.Location) (*rrule.Set
 		if option.Freq >= rrule.WEEKLY && len(option.Bymonth)+len(option.Bymonthday)+len(option.Byyearday)+
 			len(option.Byweekno)+len(option.Byeaster)+len(option.Bysetpos) > 0 {
 			return nil, errors.New("RRULE: daily and weekly events can be limited by BYDAY only")
+		}
+		if option.Freq == rrule.DAILY && option.Interval%7 == 0 && len(option.Byweekday) > 0 && option.Interval > 0 {
+			// Such a rule has one weekday. With another in BYDAY, the search for a
+			// match takes long.
+			return nil, errors.New("RRULE: every 7 days, BYDAY has no use; write FREQ=WEEKLY")
 		}
 		// A last date includes the whole day, in the event's zone.
 		if untilDate.MatchString(e.Props.Get(ical.PropRecurrenceRule).Value) {

@@ -126,7 +126,7 @@ func isChange(w http.ResponseWriter, r *http.Request) bool {
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxCallBody))
 	if err != nil {
-		return false // the door says the same of what is left of the body
+		return false // the door reports the same problem with the body
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	form, err := url.ParseQuery(string(body))
@@ -157,8 +157,8 @@ var firstRunTargets = map[string]bool{
 }
 
 // firstRunCall reports whether a call is one of the first-run flow: enrolling
-// a second factor or declining it. The IAM calls are those on MFA devices; who
-// is signed in may make them all, so that letting IAM in gives nothing away.
+// a second factor or declining it. The IAM calls are those on MFA devices; every
+// signed-in user can call them, so that admitting IAM discloses nothing.
 func firstRunCall(r *http.Request) bool {
 	return firstRunTargets[r.Header.Get("X-Amz-Target")] ||
 		r.Header.Get("X-Amz-Target") == "" && r.Header.Get(ServiceHeader) == "iam"

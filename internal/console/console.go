@@ -4,8 +4,8 @@
 // signed requests enter by: same policy, same audit, same errors.
 //
 // A sign-in is an opaque random token in a host-only cookie; the store knows
-// its SHA-256 alone. The principal is read anew for every request, so that a
-// deleted user is out at once. Requests that change something, and every AWS
+// its SHA-256 alone. The principal is read again for every request, so that a
+// deleted user loses access at once. Requests that change something, and every AWS
 // call, must come from the console's own origin and carry a token derived
 // from the cookie's secret, which no other site can read.
 package console
@@ -77,8 +77,8 @@ type Directory interface {
 	// StepUpSignIn shows a second factor again for a sign-in. A missing second
 	// factor is an [*identity.MFARequired].
 	StepUpSignIn(ctx context.Context, grant []byte, host string, source netip.Addr, second identity.Second) (identity.SignIn, error)
-	// Granted reads the principal of a sign-in anew; unauthenticated or
-	// expired when it is over.
+	// Granted reads the current principal of a sign-in. The error is unauthenticated
+	// or expired after its end.
 	Granted(ctx context.Context, grant []byte) (*sekisho.Principal, error)
 	// FirstRun reports whether the first-run flow waits for a user.
 	FirstRun(ctx context.Context, userID string) (bool, error)
@@ -124,9 +124,9 @@ type Store interface {
 	DeleteConsoleSignIn(ctx context.Context, tokenHash []byte) error
 }
 
-// Event says that a node or a session changed. Whoever hears it asks again, and
-// policy decides on the answer: it carries no more than the ID, and pages are
-// told only those of nodes, if their user may list them.
+// Event says that a node or a session changed. Pages then call again, and policy
+// decides about the answer: an event carries only the ID, and pages receive only
+// IDs of nodes, if their user can list them.
 type Event struct {
 	Kind string // node or session
 	ID   string
@@ -165,7 +165,7 @@ type Config struct {
 	Target    sekisho.NodeID // optional: the node of this machine, shown first
 	Directory Directory
 	Doors     Doors
-	// Authorizer decides what a user is told of changes.
+	// Authorizer decides which changes a user can see.
 	Authorizer Authorizer
 	Buckets    Buckets // optional
 	Store      Store
@@ -173,8 +173,8 @@ type Config struct {
 	Audit      Audit
 	// Federation is nil when no identity provider is configured.
 	Federation Federation
-	// SignedOut is told the access key ID of a sign-in that its user ended.
-	// Optional.
+	// SignedOut is called with the access key ID of a sign-in that its user
+	// ended. Optional.
 	SignedOut func(ctx context.Context, accessKeyID string)
 	// SourceIP finds where a request came from. Optional: the TCP peer.
 	SourceIP func(*http.Request) netip.Addr

@@ -874,8 +874,8 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-// testEvents reads what a page is told whose user is denied some actions: of a
-// node that changed, wantNode is the ID.
+// testEvents reads the change events of a page whose user is denied some actions.
+// wantNode is the ID that the event of a changed node has.
 func testEvents(t *testing.T, denied []string, wantNode string) {
 	f := newFixture(t)
 	for _, action := range denied {

@@ -68,8 +68,8 @@ func (c *Console) events(w http.ResponseWriter, r *http.Request) {
 			}
 			if e.Kind == "session" || !ids {
 				// The ID of a session begins with the name of whose it is, and
-				// not everybody here may list sessions or nodes. The page lists
-				// them anew.
+				// not every user can list sessions or nodes. The page lists
+				// them again.
 				e.ID = ""
 			}
 			data, err := json.Marshal(struct {

@@ -16,7 +16,7 @@ type stepUpRequest struct {
 	Passkey *passkeyAnswer `json:"passkey"`
 }
 
-// stepUp shows a second factor again for a sign-in that goes on: policies may
+// stepUp verifies a second factor again during a sign-in, because policies can
 // require a recent one. The cookie stays the same.
 func (c *Console) stepUp(w http.ResponseWriter, r *http.Request) {
 	who, ok := c.requireOwn(w, r)

@@ -21,7 +21,7 @@ export interface Question {
 export interface Right {
   action: string
   allowed: boolean
-  /** What an attempt would be told. */
+  /** The error message of an attempt. */
   message: string
 }
 
@@ -34,7 +34,7 @@ export async function myRights(questions: Question[]): Promise<Right[]> {
 /** MOST is how many questions the server answers at a time. */
 const MOST = 25
 
-/** rights are what is known of the signed-in user's permissions, by action. */
+/** rights caches the signed-in user's permissions by action. */
 export const rights = new Store<Map<string, Right>>(new Map())
 
 /** ACTIONS are what pages ask about beside the action that a page itself needs. */

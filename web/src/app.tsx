@@ -1,4 +1,4 @@
-// The beginning of the console: who is signed in decides what is loaded.
+// The entry of the console: it loads the sign-in page or the console itself.
 
 import { lazy, Suspense, useEffect, useState } from 'react'
 import { CallError, readSession, signedIn } from './api'

@@ -73,9 +73,9 @@ export interface ChannelOptions {
 }
 
 /**
- * Saved is what a channel needs to go on in another page: how far either
- * direction has come, and what is under way. Frames are in Base64. There is no
- * token in it: whoever goes on asks for one.
+ * Saved is what a channel needs to resume in another page: the position of each
+ * direction, and unacknowledged frames in Base64. It contains no token: the next
+ * page requests one.
  */
 export interface Saved {
   clientId: string
@@ -165,7 +165,7 @@ export class DataChannel {
   private retryTimer: ReturnType<typeof setTimeout> | undefined
   private dialTimer: ReturnType<typeof setTimeout> | undefined
 
-  /** With what another page saved, it goes on where that one stopped. */
+  /** With the state that another page saved, it resumes where that one stopped. */
   constructor(opts: ChannelOptions, saved?: Saved) {
     this.opts = opts
     this.grant = opts.grant
@@ -189,9 +189,9 @@ export class DataChannel {
     this.cipher = cipher
   }
 
-  /** takeUp goes on with a session: it asks for a token, and dials. */
+  /** takeUp resumes a session: it requests a token and connects. */
   takeUp(): void {
-    this.setState({ kind: 'reconnecting', attempt: 0, because: 'the page was loaded anew', retryAt: Date.now() })
+    this.setState({ kind: 'reconnecting', attempt: 0, because: 'the page was reloaded', retryAt: Date.now() })
     void this.resume()
   }
 
@@ -245,7 +245,7 @@ export class DataChannel {
     void this.resume()
   }
 
-  /** close drops the channel without a word to the server; the session goes on there. */
+  /** close drops the channel without ending the session on the server. */
   close(reason = 'closed'): void {
     this.end(reason, true)
   }
@@ -631,7 +631,7 @@ export class DataChannel {
     }
   }
 
-  /** sealAll encrypts and sends what is to be, in its order. */
+  /** sealAll encrypts and sends queued data in order. */
   private async sealAll(cipher: Cipher): Promise<void> {
     for (let next = this.sealing[0]; next !== undefined; next = this.sealing[0]) {
       const sealed = await cipher.seal(next.payload)

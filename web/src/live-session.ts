@@ -1,5 +1,5 @@
-// LiveSession is one terminal and its data channel. It lives outside React:
-// the page may show it, hide it and show it again, and the session goes on.
+// LiveSession is one terminal and its data channel. It lives outside React: the
+// page can hide and show it while the session continues.
 
 import '@xterm/xterm/css/xterm.css'
 import { FitAddon } from '@xterm/addon-fit'
@@ -27,7 +27,7 @@ const resumed = v.object({
   StreamUrl: v.optional(v.string()),
 })
 
-/** SavedSession is what a session needs to go on in another page. No token. */
+/** SavedSession is what a session needs to resume in another page. It has no token. */
 export interface SavedSession {
   id: string
   node: string
@@ -58,7 +58,7 @@ export interface LiveState {
   encrypted: boolean
 }
 
-/** Refusals that trying again does not mend. */
+/** Errors that a retry does not fix. */
 const FINAL = new Set(['AccessDeniedException', 'AccessDenied', 'DoesNotExistException', 'ValidationException'])
 
 /** How much of the output is kept to be shown again, in bytes. */
@@ -163,7 +163,7 @@ export class LiveSession {
     if (saved !== undefined) this.takeUp(saved)
   }
 
-  /** takeUp shows what was shown, and goes on at once: the node is waiting. */
+  /** takeUp restores the screen and resumes at once, because the node is waiting. */
   private takeUp(saved: SavedSession): void {
     this.locked = saved.channel.wrapped
     const output = fromBase64(saved.output)
@@ -299,7 +299,7 @@ export class LiveSession {
       plaintext,
       true,
     ).catch((err: unknown) => {
-      if (!(err instanceof CallError) || ![400, 403].includes(err.status)) throw err // it may be mended
+      if (!(err instanceof CallError) || ![400, 403].includes(err.status)) throw err // a retry may succeed
       throw new GoneError(t('live.keyLost', { message: err.message }))
     })
     this.channel.sealWith(await cipherOf(fromBase64(key.Plaintext)))

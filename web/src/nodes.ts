@@ -315,7 +315,7 @@ export function followNodes(): () => void {
   let timer: ReturnType<typeof setTimeout> | undefined
   const stop = onChange((c) => {
     if (c.kind === 'session') return
-    // Who may not list nodes is not told which one it was.
+    // Users who cannot list nodes do not learn which one it was.
     if (c.kind === 'all' || c.id === '') all = true
     else pending.add(c.id)
     timer ??= setTimeout(() => {

@@ -180,7 +180,7 @@ function useClock(playback: RefObject<Playback | null>, playing: boolean, live: 
   return { position, seek }
 }
 
-/** Player plays the recording of a session; that of one that runs begins at the present moment. */
+/** Player plays the recording of a session. For a running session it starts at the current moment. */
 export function Player({ id, onSealed }: { id: string; onSealed: (sealed: boolean) => void }) {
   const frame = useRef<HTMLDivElement>(null)
   const stage = useRef<HTMLDivElement>(null)

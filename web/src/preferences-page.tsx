@@ -72,8 +72,8 @@ function useEditor() {
     }
     setBusy('')
   }
-  /** mend applies a remedy and saves again. */
-  const mend = async (remedy: Remedy) => {
+  /** apply applies a remedy and saves again. */
+  const apply = async (remedy: Remedy) => {
     if (form === null || loaded === null) return
     setBusy(remedy)
     let f = form
@@ -97,7 +97,7 @@ function useEditor() {
     }
     await save(f, remedy)
   }
-  return { loaded, form, setForm, error, refused, busy, done, setDone, round, load, change, save, mend }
+  return { loaded, form, setForm, error, refused, busy, done, setDone, round, load, change, save, apply }
 }
 
 /** PreferencesPage shows the preferences, and lets users edit them who have permission. */
@@ -254,7 +254,7 @@ function Notices(props: { editor: ReturnType<typeof useEditor>; form: Form; unse
                     formAction="none"
                     loading={busy === r}
                     disabled={busy !== '' && busy !== r}
-                    onClick={() => void editor.mend(r)}
+                    onClick={() => void editor.apply(r)}
                   >
                     {names[r]}
                   </Button>

@@ -152,7 +152,7 @@ export function General(p: Part) {
   )
 }
 
-/** What is known of a bucket or a log group that was named. */
+/** State of a bucket or log group. */
 type Known = { type: StatusIndicatorProps.Type; text: string; versioning?: string }
 
 export function Logs(p: Part & { round: number }) {

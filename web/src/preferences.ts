@@ -206,7 +206,7 @@ const REMEDIES: Record<string, Remedy[]> = {
   LogGroupNotEncrypted: ['encryptGroup', 'clearGroupEncryption'],
 }
 
-/** remediesFor are the ways out of a refusal of the preferences, by the reason that the server gives. */
+/** remediesFor returns the remedies for refused preferences, by the server's reason. */
 export function remediesFor(error: unknown): Remedy[] {
   return error instanceof CallError ? (REMEDIES[error.reason] ?? []) : []
 }

@@ -23,7 +23,7 @@ import { Player } from './player'
 import { When } from './time'
 import type { PageProps } from './routes'
 
-/** ReplayPage shows what is known of a session, and plays its recording. */
+/** ReplayPage shows the facts about a session and plays its recording. */
 export default function ReplayPage({ params }: PageProps) {
   const id = params[0] ?? ''
   const watching = useRoute()[1] === 'watch'

@@ -1,5 +1,4 @@
-// The facts about a session that stand above its terminal: where one is, as
-// whom, since when, and how long still.
+// The facts about a session above its terminal: node, user, start, and time left.
 
 import CopyToClipboard from '@cloudscape-design/components/copy-to-clipboard'
 import Icon from '@cloudscape-design/components/icon'
@@ -32,7 +31,7 @@ export function SessionFacts({ target, live, owner }: { target: Target; live: Li
       (s) => {
         if (!over) setSession(s)
       },
-      () => {}, // who may not list sessions sees what is known without
+      () => {}, // without permission to list sessions, show the rest
     )
     return () => {
       over = true

@@ -95,7 +95,7 @@ export interface SessionPage {
   next?: string
 }
 
-/** listSessions reads a page of the active sessions, or of those that are over, which began in a period; 0 for no bound. */
+/** listSessions reads a page of active or ended sessions that began in a period; 0 means no bound. */
 export async function listSessions(
   state: 'Active' | 'History',
   period: { from: number; until: number },

@@ -24,7 +24,7 @@ const LOOK: Record<Check['Outcome'], StatusIndicatorProps.Type> = {
 }
 const LONGEST_TIMER = 24 * 3600_000
 
-/** useStartCheck is how a session on a node would stand; null while that is not known. It is asked anew when again changes, and when the hour makes a difference. */
+/** useStartCheck returns the check of a session start on a node, null until it is known. It checks again when again changes, and when a time window opens or closes. */
 export function useStartCheck(node: string | null, again: string): StartCheck | null {
   const [check, setCheck] = useState<{ node: string; check: StartCheck } | null>(null)
   const [turn, setTurn] = useState(0)

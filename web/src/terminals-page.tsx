@@ -30,7 +30,7 @@ export default function TerminalsPage({ who }: PageProps) {
   const [closing, setClosing] = useState<Tab | null>(null)
   const page = useRef<HTMLDivElement>(null)
 
-  // The terminal takes what is left of the window under the bars above it.
+  // The terminal fills the window below the bars.
   useLayoutEffect(() => {
     const measure = () => {
       const el = page.current

@@ -134,7 +134,7 @@ const KEPT_KEY = 'sekisho-terminals'
 /** How much output may be kept of all terminals together, in bytes. */
 const KEPT_OUTPUT = 1024 * 1024
 
-/** Kept are the terminals of a page that was loaded anew. */
+/** Kept are the terminals of a reloaded page. */
 interface Kept {
   owner: string
   active: number
@@ -142,10 +142,9 @@ interface Kept {
 }
 
 /**
- * keepOverReload leaves the terminals to the page that comes after this one,
- * if it is this one loaded anew: in the tab's own storage, from the moment it
- * goes until the next one has read it. No token is kept: the next page asks
- * for them as whoever is signed in then.
+ * keepOverReload passes the terminals to the reloaded page through the tab's own
+ * storage, until that page has read them. It stores no token: the next page
+ * requests tokens as the user who is signed in then.
  */
 export function keepOverReload(owner: string): () => void {
   const leave = () => {
@@ -181,7 +180,7 @@ export function keepOverReload(owner: string): () => void {
   }
 }
 
-/** takeUpKept goes on with the terminals that were left, if they are the owner's. */
+/** takeUpKept resumes the kept terminals if they belong to owner. */
 export async function takeUpKept(owner: string): Promise<void> {
   let kept: Kept
   try {

@@ -281,7 +281,7 @@ describe('receiving', () => {
     expect(t.socket.ackedSeqs).toEqual([0])
   })
 
-  it('drops damaged frames and goes on', () => {
+  it('drops damaged frames and continues', () => {
     const t = open()
     t.socket.accept()
     const bad = encode(frame('output_stream_data', 0, 1, 'a'))
@@ -384,7 +384,7 @@ describe('sending', () => {
 })
 
 describe('reconnecting', () => {
-  it('resumes with a new token, goes on with the numbers, sends again what was not acknowledged', async () => {
+  it('resumes with a new token, continues the sequence, resends unacknowledged frames', async () => {
     const t = open()
     t.socket.accept()
     t.socket.output(0, '$ ')
@@ -523,7 +523,7 @@ describe('another page', () => {
     expect(after.socket.stream.map((f) => str(f.payload))).toEqual(['{"cols":120,"rows":33}', 'ls'])
   })
 
-  it('is told that the session is over', async () => {
+  it('learns that the session has ended', async () => {
     const before = open()
     before.socket.accept()
     const after = open({ resume: () => Promise.resolve(null) }, left(before))

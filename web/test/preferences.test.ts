@@ -100,7 +100,7 @@ describe('preferences', () => {
     expect(differences(null, '{"inputs":{"a":1}}')).toEqual([{ setting: 'a', before: '', after: '1' }])
   })
 
-  it('that are refused can be mended', () => {
+  it('that are refused have remedies', () => {
     const refused = (reason: string) =>
       remediesFor(new CallError('InvalidDocumentContent', 'Refused.', 400, '', reason))
     expect(refused('BucketMissing')).toEqual(['createBucket', 'clearBucket'])

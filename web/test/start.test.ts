@@ -19,7 +19,7 @@ describe('windows of a permission', () => {
       'Policy allows it from Apr 15, 2026, 12:00 AM to 4:00 AM, then from Apr 16, 2026, 12:00 PM to Apr 17, 2026, 12:00 PM (UTC).',
     )
   })
-  it('are not told of when the time makes no difference, or when they are over', () => {
+  it('are not shown when time makes no difference, or after they ended', () => {
     expect(windowText(undefined, 0, 'UTC')).toBe('')
     expect(windowText([], 0, 'UTC')).toBe('')
     expect(windowText([night], at('2026-04-15T04:00:00Z'), 'UTC')).toBe('')

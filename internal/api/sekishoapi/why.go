@@ -116,6 +116,11 @@ func (d *door) explainAccess(ctx context.Context, c *api.Call, in *explainReques
 	if out.Notes, err = d.notes(ctx, in, p, v); err != nil {
 		return nil, err
 	}
+	logNotes, err := d.logNotes(ctx, f, in.DocumentName)
+	if err != nil {
+		return nil, err
+	}
+	out.Notes = append(out.Notes, logNotes...)
 	if !in.From.IsZero() {
 		at, exact, err := d.Authorizer.Times(ctx, p, in.From.Time, in.To.Time)
 		if err != nil {

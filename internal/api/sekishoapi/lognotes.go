@@ -1,0 +1,85 @@
+package sekishoapi
+
+import (
+	"context"
+	"strings"
+
+	root "sekisho"
+	"sekisho/internal/iam/authz"
+	"sekisho/internal/ssmdoc"
+	"sekisho/internal/storage/objects"
+)
+
+// logRisk is an action by which a node that writes session logs can destroy
+// them.
+type logRisk struct{ action, effect string }
+
+// objectRisks, bucketRisks and groupRisks are what writing a log does not need.
+var (
+	objectRisks = []logRisk{
+		{"s3:DeleteObject", "delete session logs"},
+		{"s3:DeleteObjectVersion", "delete versions of session logs for good"},
+	}
+	bucketRisks = []logRisk{
+		{"s3:PutBucketVersioning", "stop the bucket from keeping the earlier version of a log that is overwritten"},
+		{"s3:PutLifecycleConfiguration", "have session logs expire"},
+		{"s3:PutBucketPolicy", "allow others to change session logs"},
+	}
+	groupRisks = []logRisk{
+		{"logs:DeleteLogStream", "delete session logs"},
+		{"logs:DeleteLogGroup", "delete all session logs"},
+		{"logs:PutRetentionPolicy", "have session logs expire"},
+	}
+)
+
+// logNotes warn of a role of nodes that allows more on the logs of sessions than
+// writing them. An attacker who controls a node could cover their tracks.
+func (d *door) logNotes(ctx context.Context, f authz.Facts, document string) ([]string, error) {
+	_, name, isRole := strings.Cut(f.Principal.PolicyARN, ":role/")
+	if !isRole {
+		return nil, nil
+	}
+	role, err := d.Directory.Role(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if !strings.Contains(role.Trust, "ssm.amazonaws.com") && !strings.Contains(role.Trust, "ec2.amazonaws.com") {
+		return nil, nil // not one that nodes have
+	}
+	s, err := d.Requests.Settings(ctx, document)
+	if root.IsNotFound(err) || root.CodeOf(err) == root.CodeInvalid {
+		return nil, nil // no document, no logs
+	}
+	if err != nil {
+		return nil, err
+	}
+	var notes []string
+	check := func(resource string, risks []logRisk) error {
+		for _, r := range risks {
+			v, err := d.Authorizer.Decide(ctx, &f, r.action, resource)
+			if err != nil {
+				return err
+			}
+			if v.Allowed {
+				notes = append(notes, "Nodes with this role can "+r.effect+": "+r.action+" is allowed on "+resource+
+					". Writing logs needs s3:PutObject, or logs:CreateLogStream and logs:PutLogEvents, alone.")
+			}
+		}
+		return nil
+	}
+	if s.S3BucketName != "" {
+		if err := check(objects.ObjectARN(s.S3BucketName, ssmdoc.LogKey(s.S3KeyPrefix, "session")), objectRisks); err != nil {
+			return nil, err
+		}
+		if err := check(objects.ARN(s.S3BucketName), bucketRisks); err != nil {
+			return nil, err
+		}
+	}
+	if s.CloudWatchLogGroupName != "" {
+		group := "arn:aws:logs:" + d.Region + ":" + d.Account + ":log-group:" + s.CloudWatchLogGroupName
+		if err := check(group+":log-stream:session", groupRisks); err != nil {
+			return nil, err
+		}
+	}
+	return notes, nil
+}

@@ -1,0 +1,66 @@
+package servertest_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"sekisho/internal/iam/identity"
+	"sekisho/internal/servertest"
+)
+
+// TestWhyNotesRolesThatDestroyLogs: a role of nodes that allows more than writing
+// logs is noted with each action; one that allows writing alone is not, and
+// neither are users.
+func TestWhyNotesRolesThatDestroyLogs(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t)
+	makeBucket(t, s, "session-logs")
+	if a := s.JSON(s.Admin, "logs", "CreateLogGroup", fields{"logGroupName": "sessions"}); a.Status != http.StatusOK {
+		t.Fatalf("%d %s", a.Status, a.Body)
+	}
+	const role = "AmazonEC2RunCommandRoleForManagedInstances"
+	arn := "arn:aws:iam::" + servertest.Account + ":role/service-role/" + role
+	notes := func(principal string) []string {
+		t.Helper()
+		var out struct{ Notes []string }
+		a := s.JSON(s.Admin, "sekisho", "ExplainAccess", fields{
+			"PrincipalArn": principal, "Action": "s3:PutObject", "ResourceArn": "arn:aws:s3:::session-logs/a/x.log",
+		})
+		if a.Status != http.StatusOK {
+			t.Fatalf("%d %s", a.Status, a.Body)
+		}
+		a.Decode(t, &out)
+		return out.Notes
+	}
+	allow := func(policy string) {
+		t.Helper()
+		must(t, s.Directory.PutInline(t.Context(), identity.KindRole, role, "logs", policy))
+	}
+	allow(servertest.Allow("*", "*"))
+	if got := notes(arn); len(got) != 0 {
+		t.Errorf("without a place for logs: %q", got)
+	}
+	if a := s.JSON(s.Admin, "ssm", "CreateDocument", fields{"Name": preferencesName, "DocumentType": "Session",
+		"Content": `{"schemaVersion":"1.0","sessionType":"Standard_Stream","inputs":{"s3BucketName":"session-logs","s3KeyPrefix":"a","cloudWatchLogGroupName":"sessions"}}`}); a.Status != http.StatusOK {
+		t.Fatalf("%d %s", a.Status, a.Body)
+	}
+	if got := notes(arn); len(got) != 8 {
+		t.Errorf("everything is allowed: %d notes: %q", len(got), got)
+	}
+	allow(servertest.Allow("*", "s3:PutObject", "s3:GetEncryptionConfiguration", "logs:CreateLogStream", "logs:PutLogEvents"))
+	if got := notes(arn); len(got) != 0 {
+		t.Errorf("writing alone: %q", got)
+	}
+	allow(servertest.Allow("arn:aws:s3:::session-logs/*", "s3:PutObject", "s3:DeleteObjectVersion"))
+	if got := notes(arn); len(got) != 1 || !strings.Contains(got[0], "s3:DeleteObjectVersion") {
+		t.Errorf("deleting versions: %q", got)
+	}
+	allow(servertest.Allow("arn:aws:s3:::another/*", "s3:*"))
+	if got := notes(arn); len(got) != 0 {
+		t.Errorf("another bucket: %q", got)
+	}
+	if got := notes("arn:aws:iam::" + servertest.Account + ":user/admin"); len(got) != 0 {
+		t.Errorf("a user: %q", got)
+	}
+}

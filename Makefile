@@ -15,6 +15,7 @@ FUZZTIME ?= 20s
 
 GOLANGCI_VERSION := v2.15.0
 DEADCODE_VERSION := v0.52.0
+BENCHSTAT_VERSION := v0.0.0-20260908200009-22c9c6c9d4da
 NFPM_VERSION     := v2.45.2
 SBOM_VERSION     := v1.10.0
 PACKAGES         ?= bin/packages
@@ -30,9 +31,10 @@ PLAYWRIGHT := e2e/browser/node_modules/.package-lock.json
 GOLANGCI   := bin/tools/golangci-lint-$(GOLANGCI_VERSION)
 NFPM       := bin/tools/nfpm
 DEADCODE   := bin/tools/deadcode
+BENCHSTAT  := bin/tools/benchstat
 SBOM       := bin/tools/cyclonedx-gomod
 
-.PHONY: help operations build programs agents race-programs test-programs web run test unit web-unit web-lint e2e browser outages lint screenshots fmt vet check man cross fuzz bench peers clean
+.PHONY: help operations build programs agents race-programs test-programs web run test unit web-unit web-lint e2e browser outages lint screenshots fmt vet check man cross fuzz bench bench-compare bench-record peers clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -160,8 +162,28 @@ bench: build $(PLUGIN) ## Go benchmarks; everything else side by side with ssh, 
 	cd bench && $(GO) run ./session -bin ../bin -plugin ../$(PLUGIN)
 	cd bench && $(GO) run ./compare -bin ../bin -page ../docs/performance.md
 	cd bench && $(GO) run ./admission -bin ../bin -agents 300
+	cd bench && $(GO) run ./idle -bin ../bin
 
-peers: programs ## versitygw's and minio-go's S3 tests on a fresh server; SUITE=name narrows
+# The Go benchmarks whose results are kept in bench/results.
+BENCH_PACKAGES := ./internal/wire/mgs ./internal/wire/mux ./internal/wire/datachannel ./internal/wire/sigv4 ./internal/session/relay \
+	./internal/session/recfile ./internal/iam/policy ./internal/storage/objects ./internal/server
+BENCH_COUNT ?= 6
+
+bin/bench.txt: FORCE
+	@mkdir -p $(@D)
+	$(GO) test -run '^$$' -bench . -benchmem -benchtime 100ms -count $(BENCH_COUNT) $(BENCH_PACKAGES) > $@.new
+	mv $@.new $@
+
+bench-compare: bin/bench.txt $(BENCHSTAT) ## Go benchmarks compared with the recorded results by benchstat
+	$(BENCHSTAT) bench/results/go.txt bin/bench.txt
+
+bench-record: bin/bench.txt ## Go benchmarks, recorded in bench/results for bench-compare
+	cp bin/bench.txt bench/results/go.txt
+
+.PHONY: FORCE
+FORCE:
+
+peers: programs ## versitygw's's and minio-go's S3 tests on a fresh server; SUITE=name narrows
 	@mkdir -p bin/peers
 	cd peers && $(BUILD) -o ../bin/peers/versitygw ./versitygw
 	cd peers && $(BUILD) -o ../bin/peers/minio-go "$$($(GO) list -m -f '{{.Dir}}' github.com/minio/minio-go/v7)/functional_tests.go"
@@ -190,6 +212,11 @@ $(PLUGIN): tools/session-manager-plugin/go.mod tools/session-manager-plugin/go.s
 $(DEADCODE): Makefile
 	@mkdir -p $(@D)
 	GOBIN=$(CURDIR)/bin/tools GOFLAGS= $(GO) install golang.org/x/tools/cmd/deadcode@$(DEADCODE_VERSION)
+	@touch $@
+
+$(BENCHSTAT): Makefile
+	@mkdir -p $(@D)
+	GOBIN=$(CURDIR)/bin/tools GOFLAGS= $(GO) install golang.org/x/perf/cmd/benchstat@$(BENCHSTAT_VERSION)
 	@touch $@
 
 # Tools that only releases need. Each is an ordinary Go module.

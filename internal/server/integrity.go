@@ -15,6 +15,7 @@ import (
 
 	"sekisho"
 	"sekisho/internal/activity/audit"
+	"sekisho/internal/activity/event"
 	"sekisho/internal/api/sekishoapi"
 	"sekisho/internal/session/broker"
 	"sekisho/internal/session/record"
@@ -325,6 +326,9 @@ func (s *Server) checkIntegrity(ctx context.Context) {
 		})); err != nil {
 			s.cfg.Log.Error("a finding is not in the audit trail", "error", err)
 		}
+		s.bus.Publish(s.bus.Origin().Integrity(event.IntegrityFinding{
+			At: found.Started.Add(found.Took), Kind: f.Kind, Where: f.Where, Subject: f.Subject, Problem: f.Problem, Problems: len(found.Findings),
+		}))
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 
 	"sekisho"
 	"sekisho/internal/activity/audit"
+	"sekisho/internal/activity/event"
 	"sekisho/internal/config"
 	"sekisho/internal/iam/identity"
 	"sekisho/internal/session/record"
@@ -406,6 +407,12 @@ func TestBackgroundCheck(t *testing.T) {
 	must(t, err)
 	if len(events) != 1 || events[0].Additional["kind"] != "missing" {
 		t.Errorf("events %+v", events)
+	}
+	must(t, s.bus.Flush(t.Context()))
+	published, err := s.bus.Events(t.Context(), event.Query{Type: event.IntegrityProblem, Limit: 10})
+	must(t, err)
+	if len(published) != 1 || !strings.Contains(string(published[0].Body), string(d.ids[1])) {
+		t.Errorf("published %+v", published)
 	}
 	w := httptest.NewRecorder()
 	s.ready(w, httptest.NewRequest(http.MethodGet, "/readyz", nil))

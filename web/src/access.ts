@@ -46,6 +46,7 @@ const ACTIONS = [
   'iam:SimulatePrincipalPolicy',
   'sekisho:ListWebhooks',
   'iam:ListMFADevices',
+  'sekisho:GetIntegrity',
 ]
 
 /** mayDo says whether policy allows an action on some resource; undefined while that is not known. */

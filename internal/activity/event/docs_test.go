@@ -75,7 +75,10 @@ func examples(o event.Origin) []*event.Event {
 	}
 	glass := change
 	glass.Rule, glass.DecidedBy, glass.DecisionNote = "", "", ""
-	all = append(all, o.Access(change), o.BreakGlass(glass))
+	all = append(all, o.Access(change), o.BreakGlass(glass), o.Integrity(event.IntegrityFinding{
+		At: at(57, 0), Kind: "missing", Where: "recording", Subject: string(s.ID), Problems: 1,
+		Problem: "2026/11/alice-3w5dpsrsb4cyqj2kbdzc3gb7aa: the recording is missing: it was sealed at 2026-11-23 12:07:42Z",
+	}))
 	for i, e := range all {
 		e.ID = fmt.Sprintf("6a7e8feb-b491-4cf7-a9f1-%012d", i)
 	}

@@ -33,6 +33,8 @@ const (
 	AccessRequestChanged Type = "Access Request Changed" // created, approved, rejected or revoked
 	BreakGlassUsed       Type = "Break Glass Used"       // access without approval
 
+	IntegrityProblem Type = "Integrity Problem" // recordings or audit trail are not what was written
+
 	// APICall is a call that starts, resumes or ends a session, in AWS's format. Only
 	// webhooks whose pattern names types or sources receive it, because the other
 	// events contain the same information and more.
@@ -43,6 +45,7 @@ const (
 const (
 	sourceSession = "sekisho.session"
 	sourceNode    = "sekisho.node"
+	sourceServer  = "sekisho.server"
 )
 
 // Types returns all types, in the order of the documentation.
@@ -50,7 +53,7 @@ func Types() []Type {
 	return []Type{
 		SessionStarted, SessionEnded, SessionFailed, SessionDenied,
 		NodeUp, NodeDown, NodeAddressChanged, NodeIdentityChanged, NodeIdentityInDoubt, RegistrationRefused,
-		APICall, SessionLogRewritten, AccessRequestChanged, BreakGlassUsed,
+		APICall, SessionLogRewritten, AccessRequestChanged, BreakGlassUsed, IntegrityProblem,
 	}
 }
 

@@ -233,6 +233,8 @@ export const en = {
   'home.attention': 'Needs attention',
   'home.description': 'Account {account}',
   'home.identity': 'The identity of {node} needs a decision',
+  'home.integrity#one': '{count} recording, session or audit record is not what the server wrote',
+  'home.integrity#other': '{count} recordings, sessions or audit records are not what the server wrote',
   'home.nodes#one': '{count} node',
   'home.nodes#other': '{count} nodes',
   'home.nothing': 'Nothing needs attention.',

@@ -238,6 +238,8 @@ export const ja: Catalogue = {
   'home.attention': '要確認',
   'home.description': 'アカウント {account}',
   'home.identity': '{node} の ID を確認してください',
+  'home.integrity#one': '録画、セッション、監査記録のうち {count} 件が、サーバーの書き込んだ内容と異なります',
+  'home.integrity#other': '録画、セッション、監査記録のうち {count} 件が、サーバーの書き込んだ内容と異なります',
   'home.nodes#one': '{count} ノード',
   'home.nodes#other': '{count} ノード',
   'home.nothing': '確認が必要な項目はありません。',

@@ -161,7 +161,20 @@ func (d *door) putInline(ctx context.Context, c *api.Call, kind identity.Kind, n
 	if _, err := d.holder(ctx, c, kind, name); err != nil {
 		return err
 	}
-	return d.PutInline(ctx, kind, name, policyName, document)
+	if err := d.PutInline(ctx, kind, name, policyName, document); err != nil {
+		return err
+	}
+	return d.warnOfLookAlikes(ctx, c)
+}
+
+// warnOfLookAlikes adds warnings to the audit event of a call that gives policies
+// to users: AWS's answer has no room for them.
+func (d *door) warnOfLookAlikes(ctx context.Context, c *api.Call) error {
+	warnings, err := d.LookAlikes(ctx)
+	if err == nil && len(warnings) > 0 {
+		c.Annotate(map[string]any{"warnings": warnings})
+	}
+	return err
 }
 
 type userPolicyAnswer struct{ UserName, PolicyName, PolicyDocument string }
@@ -231,7 +244,10 @@ func (d *door) attach(ctx context.Context, c *api.Call, kind identity.Kind, name
 	if _, err := d.holder(ctx, c, kind, name, authz.One(keyPolicyARN, policyARN)); err != nil {
 		return err
 	}
-	return d.Attach(ctx, kind, name, policyARN)
+	if err := d.Attach(ctx, kind, name, policyARN); err != nil {
+		return err
+	}
+	return d.warnOfLookAlikes(ctx, c)
 }
 
 func (d *door) detachUserPolicy(ctx context.Context, c *api.Call, in *userAttachRequest) (*struct{}, error) {

@@ -62,3 +62,34 @@ func (d *Directory) CoversSessions(ctx context.Context, p *sekisho.Principal, ow
 		return s.coversSessions(u, owner)
 	})
 }
+
+// maxLookAlikes bounds the warnings about look-alike names.
+const maxLookAlikes = 20
+
+// LookAlikes lists pairs of users of which one's policies cover the sessions of
+// the other only because their names begin alike, each as a sentence.
+func (d *Directory) LookAlikes(ctx context.Context) ([]string, error) {
+	return get(ctx, d, func(s *state) ([]string, error) {
+		var out []string
+		for _, owner := range sorted(s.users) {
+			for i := range owner.Name {
+				if owner.Name[i] != '-' || len(out) >= maxLookAlikes {
+					continue
+				}
+				u := s.users[strings.ToLower(owner.Name[:i])]
+				if u == nil || u.Name != owner.Name[:i] {
+					continue
+				}
+				covering, err := s.coversSessions(u, owner.Name)
+				if err != nil {
+					return nil, err
+				}
+				if covering != "" {
+					out = append(out, u.Name+" can act on the sessions of "+owner.Name+": "+covering+
+						" uses ${aws:username}; use ${aws:userid} instead")
+				}
+			}
+		}
+		return out, nil
+	})
+}

@@ -30,6 +30,7 @@ func BenchmarkGetCallerIdentity(b *testing.B) {
 	sigv4.Sign(signed, admin, "us-east-1", "sts", time.Now(), hash)
 	b.SetParallelism(4)
 	b.ReportAllocs()
+	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
 			r := httptest.NewRequest(http.MethodPost, "https://sekisho.test/", strings.NewReader(body))

@@ -119,7 +119,7 @@ export default function GrantPage() {
       {done && <Alert type="success">{t('grant.done', { policy: policyName, name })}</Alert>}
       {policy !== '' && (
         <Container header={<Header variant="h2">{t('grant.policy')}</Header>}>
-          <pre className="wrap">{policy}</pre>
+          <pre style={{ whiteSpace: 'pre-wrap', overflowWrap: 'anywhere' }}>{policy}</pre>
         </Container>
       )}
     </SpaceBetween>

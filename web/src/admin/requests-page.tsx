@@ -70,9 +70,10 @@ export default function RequestsPage() {
           </Header>
         }
         columnDefinitions={[
-          { id: 'id', header: 'ID', cell: (r) => <code>{r.AccessRequestId}</code> },
+          { id: 'id', minWidth: 150, header: 'ID', cell: (r) => <code>{r.AccessRequestId}</code> },
           {
             id: 'status',
+            minWidth: 120,
             header: t('common.state'),
             cell: (r) => (
               <>
@@ -81,18 +82,24 @@ export default function RequestsPage() {
               </>
             ),
           },
-          { id: 'who', header: t('jit.requester'), cell: (r) => <code className="wrap">{r.Requester}</code> },
-          { id: 'nodes', header: t('common.node'), cell: (r) => r.InstanceIds.join(', ') },
-          { id: 'reason', header: t('common.reason'), cell: (r) => r.Reason },
+          {
+            id: 'who',
+            minWidth: 200,
+            header: t('jit.requester'),
+            cell: (r) => <code className="wrap">{r.Requester}</code>,
+          },
+          { id: 'nodes', minWidth: 180, header: t('common.node'), cell: (r) => r.InstanceIds.join(', ') },
+          { id: 'reason', minWidth: 140, header: t('common.reason'), cell: (r) => r.Reason },
           {
             id: 'decisions',
+            minWidth: 180,
             header: t('jit.decisions'),
             cell: (r) =>
               r.Decisions.map((d) => `${d.Status}: ${d.By.slice(d.By.lastIndexOf('/') + 1)} – ${d.Reason}`).join(
                 '\n',
               ) || t('jit.needs', { needed: r.ApprovalsNeeded }),
           },
-          { id: 'expires', header: t('jit.expires'), cell: (r) => <When at={r.ExpiresAt * 1000} /> },
+          { id: 'expires', minWidth: 150, header: t('jit.expires'), cell: (r) => <When at={r.ExpiresAt * 1000} /> },
         ]}
       />
       {open === 'Request' && <RequestForm onDone={load} onClose={() => setOpen(null)} />}

@@ -107,7 +107,7 @@ type pages struct {
 	sessionID string
 	rest      []byte
 	offset    int64
-	snapshot  bool // of a running session, what is there now
+	snapshot  bool // of the present content of a running session
 	over      bool
 	unproved  bool // it ended without a seal
 	err       error

@@ -500,7 +500,7 @@ func TestNodeThatIsGone(t *testing.T) {
 	})
 }
 
-// TestRestart: what was under way goes on in another process.
+// TestRestart: another process resumes running commands.
 func TestRestart(t *testing.T) {
 	inWorld(t, 2, func(w *world) {
 		id := w.send(3, nil)

@@ -29,7 +29,7 @@ func (s *Server) accessChanged(r access.Request) {
 		return
 	}
 	s.cfg.Log.Warn("access without approval", "access_request", r.ID, "requester", r.Owner, "reason", r.Reason)
-	ev := s.recordingEvent("BreakGlassUsed", map[string]any{
+	ev := s.serverEvent("BreakGlassUsed", map[string]any{
 		"accessRequestId": r.ID, "requester": r.Owner, "reason": r.Reason, "instanceIds": change.Nodes,
 	})
 	ctx, cancel := context.WithTimeout(s.done, alarmTimeout)

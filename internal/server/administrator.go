@@ -43,7 +43,7 @@ func ResetAdministrator(ctx context.Context, cfg Config, name string) (password 
 		return "", err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	e := s.recordingEvent("AdministratorReset", map[string]any{"userName": name, "by": "root on the server"})
+	e := s.serverEvent("AdministratorReset", map[string]any{"userName": name, "by": "root on the server"})
 	if err := s.trail.Begin(ctx, &e); err != nil {
 		return "", err
 	}

@@ -8,7 +8,7 @@ import (
 
 // nodeAlarm keeps in the audit trail that a node's identity is in doubt.
 func (s *Server) nodeAlarm(ctx context.Context, seen fleet.Sighting) {
-	ev := s.recordingEvent("Node"+string(seen.Kind), map[string]any{
+	ev := s.serverEvent("Node"+string(seen.Kind), map[string]any{
 		"instanceId": string(seen.Node), "otherAddress": seen.Other, "detail": seen.Detail,
 	})
 	ev.SourceIP = seen.SourceIP

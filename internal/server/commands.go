@@ -12,7 +12,7 @@ func (s *Server) foreignJob(ctx context.Context, node sekisho.NodeID, job string
 	if !s.foreign.Allow(node) {
 		return
 	}
-	ev := s.recordingEvent("ForeignCommandReply", map[string]any{"instanceId": string(node), "jobId": job})
+	ev := s.serverEvent("ForeignCommandReply", map[string]any{"instanceId": string(node), "jobId": job})
 	ev.SourceIP = s.Channels.Source(node)
 	if err := s.trail.Record(context.WithoutCancel(ctx), ev); err != nil {
 		s.cfg.Log.Error("audit event lost", "event", ev.EventName, "node", node, "error", err)

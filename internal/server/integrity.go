@@ -321,7 +321,7 @@ func (s *Server) checkIntegrity(ctx context.Context) {
 	}
 	for _, f := range fresh[:min(len(fresh), maxReported)] {
 		s.cfg.Log.Error("recordings or audit trail are not what was written", "kind", f.Kind, "where", f.Where, "subject", f.Subject, "problem", f.Problem)
-		if err := s.trail.Record(ctx, s.recordingEvent("IntegrityProblem", map[string]any{
+		if err := s.trail.Record(ctx, s.serverEvent("IntegrityProblem", map[string]any{
 			"kind": f.Kind, "where": f.Where, "subject": f.Subject, "problem": f.Problem, "problems": len(found.Findings),
 		})); err != nil {
 			s.cfg.Log.Error("a finding is not in the audit trail", "error", err)
@@ -353,7 +353,7 @@ func (s *Server) lastCheck() *sekishoapi.Integrity {
 func (s *Server) expireRecordings(ctx context.Context) error {
 	removed, err := s.recorder.Expire(ctx, s.cfg.Retention, time.Now())
 	for _, r := range removed {
-		err = errors.Join(err, s.trail.Record(ctx, s.recordingEvent("RecordingRemoved", map[string]any{
+		err = errors.Join(err, s.trail.Record(ctx, s.serverEvent("RecordingRemoved", map[string]any{
 			"sessionId": string(r.Session), "reason": r.Reason, "bytes": r.Bytes,
 		})))
 	}

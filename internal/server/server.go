@@ -258,14 +258,15 @@ func (s *Server) recoverRecordings(ctx context.Context) error {
 			continue
 		}
 		s.cfg.Log.Error("a recording was damaged while the server was stopped", "session", sum.SessionID, "damage", sum.Damage)
-		if err := s.trail.Record(ctx, s.recordingEvent("RecordingDamaged", map[string]any{"sessionId": string(sum.SessionID), "damage": sum.Damage})); err != nil {
+		if err := s.trail.Record(ctx, s.serverEvent("RecordingDamaged", map[string]any{"sessionId": string(sum.SessionID), "damage": sum.Damage})); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *Server) recordingEvent(name string, details map[string]any) audit.Event {
+// serverEvent returns an audit event of the server itself.
+func (s *Server) serverEvent(name string, details map[string]any) audit.Event {
 	return audit.Event{EventSource: "sekisho.amazonaws.com", EventName: name, Region: s.cfg.Region, Additional: details}
 }
 

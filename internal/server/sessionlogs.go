@@ -126,7 +126,7 @@ func (l sessionLogs) SessionOfLog(ctx context.Context, bucket, key string) (*sek
 // event bus report it.
 func (l sessionLogs) LogRewritten(ctx context.Context, x s3.LogRewrite) {
 	ctx = context.WithoutCancel(ctx)
-	ev := l.s.recordingEvent("SessionLogRewritten", map[string]any{
+	ev := l.s.serverEvent("SessionLogRewritten", map[string]any{
 		"sessionId": string(x.Session.ID), "instanceId": string(x.Node), "bucketName": x.Bucket, "key": x.Key, "versionId": x.Version,
 		"formerVersionId": x.Former, "outcome": x.Outcome, "operation": x.Operation, "requestID": x.RequestID,
 	})

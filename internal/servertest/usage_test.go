@@ -159,8 +159,8 @@ func TestUsageReportRefusals(t *testing.T) {
 	}
 }
 
-// Whoever defines a report needs the permission to write its files: by the own
-// policies and by the bucket's.
+// A user who defines a report needs permission to write its files, from both the user's
+// policies and the bucket's.
 func TestUsageReportPermissions(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)

@@ -85,8 +85,8 @@ func TestPresence(t *testing.T) {
 	})
 }
 
-// A restart of the server is no news of nodes that come back, and is of those
-// that do not.
+// A restart of the server publishes no events of nodes that reconnect, and NodeDown for
+// the others.
 func TestPresenceOverRestarts(t *testing.T) {
 	t.Parallel()
 	bubble(t, event.Config{DownAfter: 2 * time.Minute}, func(t *testing.T, f *fixture) {

@@ -22,7 +22,7 @@ func (h *Host) DialSocket(ctx context.Context, u User, path string) (net.Conn, e
 		return (&net.Dialer{}).DialContext(ctx, "unix", path)
 	}
 	if u.UID == 0 || u.GID == 0 {
-		return nil, sekisho.Errorf(sekisho.CodeDenied, "sockets are not connected to as root")
+		return nil, sekisho.Errorf(sekisho.CodeDenied, "refusing to connect to the socket %s as root", path)
 	}
 	type result struct {
 		fd  int

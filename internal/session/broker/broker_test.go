@@ -28,7 +28,7 @@ type fixture struct {
 	store    *memStore
 	open     map[sekisho.SessionID]bool // the relay's
 	openErr  error
-	links    map[sekisho.NodeID][]mgs.Message // connected nodes, and what they were told
+	links    map[sekisho.NodeID][]mgs.Message // connected nodes, and the messages sent to them
 	linkErr  error
 	changed  []sekisho.SessionID
 	absent   string           // of logs
@@ -159,7 +159,7 @@ func TestStart(t *testing.T) {
 		t.Errorf("%+v, %+v", task, p)
 	}
 	if strings.Contains(string(told[0].Payload), s.Token) {
-		t.Error("the agent was told the client's token")
+		t.Error("the agent received the client's token")
 	}
 	for hash := range f.store.tokens {
 		if hash == s.Token {
@@ -211,7 +211,7 @@ func TestStartRefused(t *testing.T) {
 	_, err = f.Start(ctx, f.request(nodeA))
 	wantError(t, err, sekisho.CodeInternal, "disk")
 	if len(f.links[nodeA]) != 0 && f.links[nodeA][0].Type == mgs.TypeInteractiveShell {
-		t.Error("the agent was told of a session that is not stored")
+		t.Error("the agent received a session that is not stored")
 	}
 }
 
@@ -371,7 +371,7 @@ func TestAgentRestart(t *testing.T) {
 		f.wantStatus(s.ID, sekisho.SessionConnecting, "")
 	}
 	if len(f.finished) != 1 || !f.finished[0].Incomplete {
-		t.Errorf("the relay was told %+v", f.finished)
+		t.Errorf("Finish was called with %+v", f.finished)
 	}
 }
 
@@ -387,7 +387,7 @@ func TestUndeliveredOutput(t *testing.T) {
 	f.wantStatus(s.ID, sekisho.SessionFailed, "The client did not take it.")
 	want := sekisho.Ending{Status: sekisho.SessionFailed, Details: "The client did not take it.", Incomplete: true, Messages: 7}
 	if len(f.finished) != 1 || f.finished[0] != want {
-		t.Errorf("the relay was told %+v", f.finished)
+		t.Errorf("Finish was called with %+v", f.finished)
 	}
 }
 

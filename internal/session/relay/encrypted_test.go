@@ -82,8 +82,7 @@ func TestAgentsCannotSwitchTheRecordingOff(t *testing.T) {
 	})
 }
 
-// The handshake of an encrypted session does not come again after a restart
-// of the server.
+// The handshake of an encrypted session is not repeated after a restart of the server.
 func TestEncryptedSessionsOfAnEarlierProcess(t *testing.T) {
 	with(t, sekisho.Session{Recording: sekisho.RecordingEncrypted, Status: sekisho.SessionDisconnected}, func(w *world) {
 		agent, client := w.agent(), w.client()

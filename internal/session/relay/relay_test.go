@@ -152,7 +152,7 @@ func (w *world) SessionEnded(_ context.Context, id sekisho.SessionID, s sekisho.
 		w.t.Errorf("a leg was let into an ended session: %v", err)
 	}
 	if m, err := mgs.Parse(<-late.out); err != nil || m.Type != mgs.TypeChannelClosed {
-		w.t.Errorf("a late leg is told %s, %v", m.Type, err)
+		w.t.Errorf("a late leg received %s, %v", m.Type, err)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -455,7 +455,7 @@ func TestOneBadFrameClosesThatChannelAlone(t *testing.T) {
 				want(t, "no end", w.endings(), "")
 				again := w.agent()
 				again.send(output(0, "on"))
-				want(t, "the session goes on", say(client.drain(t)), "0=on")
+				want(t, "the session resumes", say(client.drain(t)), "0=on")
 			})
 		})
 	}
@@ -487,7 +487,7 @@ func TestDeadlines(t *testing.T) {
 		with(t, sekisho.Session{}, func(w *world) {
 			client := w.client()
 			<-time.After(30 * time.Second)
-			want(t, "the client is told", say(client.drain(t)), "closed The agent of mi-0123456789abcdef0 did not open the session within 25s.")
+			want(t, "the client receives", say(client.drain(t)), "closed The agent of mi-0123456789abcdef0 did not open the session within 25s.")
 			want(t, "end", w.endings(), "Failed: The agent of mi-0123456789abcdef0 did not open the session within 25s.")
 		})
 	})
@@ -499,7 +499,7 @@ func TestDeadlines(t *testing.T) {
 			want(t, "it may come back", say(client.drain(t)), "")
 			<-time.After(10 * time.Second)
 			if got := say(client.drain(t)); !strings.Contains(got, "disconnected and did not reconnect") {
-				t.Errorf("the client is told %q", got)
+				t.Errorf("the client received %q", got)
 			}
 		})
 	})
@@ -507,7 +507,7 @@ func TestDeadlines(t *testing.T) {
 		with(t, sekisho.Session{}, func(w *world) {
 			agent := w.agent()
 			<-time.After(3 * time.Minute)
-			want(t, "the agent is told", say(agent.drain(t)), "closed No client opened the session within 2m0s.")
+			want(t, "the agent receives", say(agent.drain(t)), "closed No client opened the session within 2m0s.")
 		})
 	})
 	t.Run("idle", func(t *testing.T) {
@@ -530,7 +530,7 @@ func TestDeadlines(t *testing.T) {
 				<-time.After(time.Minute)
 			}
 			if got := say(client.drain(t)); !strings.HasSuffix(got, "closed The session reached its maximum duration of 1h0m0s.") {
-				t.Errorf("the client is told %q", got)
+				t.Errorf("the client received %q", got)
 			}
 		})
 	})
@@ -572,7 +572,7 @@ func TestMemoryIsBoundedWhileTheClientIsAway(t *testing.T) {
 			resumed = resumed || m.Type == mgs.TypeStartPublication
 		}
 		if !resumed {
-			t.Error("the agent was not told to go on")
+			t.Error("the agent was not asked to resume")
 		}
 		agent.send(output(int64(len(got)), "next"))
 		want(t, "next", say(client.drain(t)), fmt.Sprintf("%d=next", len(got)))
@@ -649,12 +649,12 @@ func TestAnEndedSessionTakesNoLeg(t *testing.T) {
 			t.Error(err)
 		}
 		<-p.closed
-		want(t, "the client is told", say(p.drain(t)), "closed done")
+		want(t, "the client receives", say(p.drain(t)), "closed done")
 	})
 }
 
-// A leg that does not read at the moment of the end, and goes on sending, is
-// told of it all the same.
+// A leg that does not read when the session ends, and keeps sending, still receives the
+// end.
 func TestTheEndReachesALegThatGoesOnSending(t *testing.T) {
 	for _, fails := range []bool{false, true} {
 		t.Run(map[bool]string{false: "ended", true: "recording failed"}[fails], func(t *testing.T) {

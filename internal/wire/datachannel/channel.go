@@ -577,7 +577,7 @@ func (c *Channel) Serve(ctx context.Context, conn Conn) error {
 		defer c.mu.Unlock()
 		return c.closed
 	}
-	c.paused = false // the peer that asked for it has disconnected
+	c.paused = false // its connection has ended
 	c.cursor = c.base
 	for i := c.head; i < len(c.queue); i++ {
 		c.queue[i].sends = 0

@@ -223,7 +223,7 @@ func (c *Conn) gather(cmd byte, id uint32, p []byte) {
 // read is the one reader of the connection. It returns why it ended.
 func (c *Conn) read() error {
 	const maxFrame = headerSize + 1<<16 - 1
-	r := bufio.NewReaderSize(c.under, 2*maxFrame) // so that Peek seldom moves what it holds
+	r := bufio.NewReaderSize(c.under, 2*maxFrame) // so that Peek rarely moves buffered data
 	for {
 		header, err := r.Peek(headerSize)
 		if err != nil {

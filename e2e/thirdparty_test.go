@@ -19,6 +19,7 @@ import (
 	"sekisho/internal/client"
 	"sekisho/internal/wire/link"
 	"sekisho/internal/wire/mgs"
+	"sekisho/internal/wire/mgs/mgstest"
 )
 
 // looseClient speaks the data channel as other people's clients do, with their
@@ -100,7 +101,7 @@ func (c *looseClient) write(m mgs.Message) {
 func (c *looseClient) send(pt mgs.PayloadType, p []byte) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	m := mgs.NewStreamData(mgs.TypeInputStreamData, c.seq, pt, p)
+	m := mgstest.StreamData(mgs.TypeInputStreamData, c.seq, pt, p)
 	c.seq++
 	c.write(m)
 }

@@ -139,7 +139,7 @@ func TestConditionDetails(t *testing.T) {
 	ctx.Set("b", policy.Single("TRUE"))
 	ctx.Set("team", policy.Single("red"))
 	ctx.Set("ip", policy.Single("203.0.113.9"))
-	ctx.Set("bin", policy.Binary([]byte("ab")))
+	ctx.Set("bin", policy.Single("YWI="))
 	ctx.Set("fold", policy.Single("al\u212Ace-red"))
 	many := []string{"1", "2", "3", "4", "5", "6", "7", "8", "9", "x"}
 	for _, tt := range []struct {

@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"encoding/base64"
 	"iter"
 	"maps"
 	"strings"
@@ -22,10 +21,6 @@ func Single(s string) Value { return Value{single: s} }
 // Multi is the value of a multivalued key; without arguments it counts as an
 // absent key.
 func Multi(ss ...string) Value { return Value{list: ss, multi: true} }
-
-// Binary is the value of a binary key. Binary values are carried as standard
-// base64, in requests as in policies.
-func Binary(b []byte) Value { return Single(base64.StdEncoding.EncodeToString(b)) }
 
 // Bool is the value of a boolean key.
 func Bool(b bool) Value {

@@ -10,6 +10,7 @@ import (
 
 	"sekisho/internal/wire/id"
 	"sekisho/internal/wire/mgs"
+	"sekisho/internal/wire/mgs/mgstest"
 )
 
 // The original's numbers.
@@ -155,7 +156,7 @@ func (c *channel) send(ctx context.Context, pt mgs.PayloadType, payload []byte) 
 	if c.seal != nil && (pt == mgs.PayloadOutput || pt == mgs.PayloadStdErr || pt == mgs.PayloadExitCode) {
 		payload = sealed(c.seal, payload)
 	}
-	m := mgs.NewStreamData(mgs.TypeOutputStreamData, c.next, pt, payload)
+	m := mgstest.StreamData(mgs.TypeOutputStreamData, c.next, pt, payload)
 	frame := m.AppendTo(nil)
 	paused := c.paused
 	c.mu.Unlock()

@@ -14,6 +14,7 @@ import (
 	"sekisho"
 	"sekisho/internal/servertest/ssmagent"
 	"sekisho/internal/wire/mgs"
+	"sekisho/internal/wire/mgs/mgstest"
 )
 
 const shell = "Standard_Stream"
@@ -443,7 +444,7 @@ func TestFramesThatWouldDeafenAreKept(t *testing.T) {
 		w.start(sekisho.Session{}, shell, nil)
 		c := w.attach()
 		c.prints(w.ctx, "$ ")
-		m := mgs.NewStreamData(mgs.TypeInputStreamData, 0, mgs.PayloadOutput, []byte("x"))
+		m := mgstest.StreamData(mgs.TypeInputStreamData, 0, mgs.PayloadOutput, []byte("x"))
 		frame := m.AppendTo(nil)
 		frame[0] = 0xff
 		c.mu.Lock()

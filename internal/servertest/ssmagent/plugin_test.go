@@ -11,6 +11,7 @@ import (
 
 	"sekisho/internal/servertest/ssmagent"
 	"sekisho/internal/wire/mgs"
+	"sekisho/internal/wire/mgs/mgstest"
 	"sekisho/internal/wire/mux"
 )
 
@@ -130,7 +131,7 @@ func (p *plugin) send(ctx context.Context, pt mgs.PayloadType, b []byte) {
 	if p.crypt != nil && pt == mgs.PayloadOutput {
 		b = p.crypt.seal(b)
 	}
-	m := mgs.NewStreamData(mgs.TypeInputStreamData, p.next, pt, b)
+	m := mgstest.StreamData(mgs.TypeInputStreamData, p.next, pt, b)
 	p.next++
 	p.out = append(p.out, m)
 	p.mu.Unlock()

@@ -9,6 +9,7 @@ import (
 	"sekisho"
 	"sekisho/internal/session/relay"
 	"sekisho/internal/wire/mgs"
+	"sekisho/internal/wire/mgs/mgstest"
 )
 
 // wire is a leg's connection in memory, of frames that the test has made.
@@ -75,7 +76,7 @@ func passing(tb testing.TB, size int) (pass func()) {
 		<-ended
 		<-ended
 	})
-	m := mgs.NewStreamData(mgs.TypeOutputStreamData, 0, mgs.PayloadOutput, make([]byte, size))
+	m := mgstest.StreamData(mgs.TypeOutputStreamData, 0, mgs.PayloadOutput, make([]byte, size))
 	var frame, ack []byte
 	return func() {
 		frame = m.AppendTo(frame[:0])
@@ -94,7 +95,7 @@ func passing(tb testing.TB, size int) (pass func()) {
 func TestFramesCostTheRelayNothing(t *testing.T) {
 	pass := passing(t, mgs.LargePayload)
 	own := testing.AllocsPerRun(100, func() {
-		m := mgs.NewStreamData(mgs.TypeOutputStreamData, 0, mgs.PayloadOutput, nil)
+		m := mgstest.StreamData(mgs.TypeOutputStreamData, 0, mgs.PayloadOutput, nil)
 		_ = mgs.NewAck(&m)
 	})
 	if n := testing.AllocsPerRun(200, pass) - own; n > 0 {

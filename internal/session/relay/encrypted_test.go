@@ -7,6 +7,7 @@ import (
 
 	"sekisho"
 	"sekisho/internal/wire/mgs"
+	"sekisho/internal/wire/mgs/mgstest"
 )
 
 const asksForEncryption = `{"AgentVersion":"3.3.1","RequestedClientActions":[
@@ -20,11 +21,11 @@ func answers(status string) string {
 }
 
 func request(seq int64) mgs.Message {
-	return mgs.NewStreamData(mgs.TypeOutputStreamData, seq, mgs.PayloadHandshakeRequest, []byte(asksForEncryption))
+	return mgstest.StreamData(mgs.TypeOutputStreamData, seq, mgs.PayloadHandshakeRequest, []byte(asksForEncryption))
 }
 
 func response(seq int64, status string) mgs.Message {
-	return mgs.NewStreamData(mgs.TypeInputStreamData, seq, mgs.PayloadHandshakeResponse, []byte(answers(status)))
+	return mgstest.StreamData(mgs.TypeInputStreamData, seq, mgs.PayloadHandshakeResponse, []byte(answers(status)))
 }
 
 func TestEncryptedContentIsNotRecordedAsIfItWereOutput(t *testing.T) {
@@ -35,9 +36,9 @@ func TestEncryptedContentIsNotRecordedAsIfItWereOutput(t *testing.T) {
 		client.send(response(0, "1"))
 		synctest.Wait()
 		agent.send(output(1, "ciphertext"))
-		agent.send(mgs.NewStreamData(mgs.TypeOutputStreamData, 2, mgs.PayloadStdErr, []byte("ciphertext")))
+		agent.send(mgstest.StreamData(mgs.TypeOutputStreamData, 2, mgs.PayloadStdErr, []byte("ciphertext")))
 		client.send(input(1, "ciphertext"))
-		client.send(mgs.NewStreamData(mgs.TypeInputStreamData, 2, mgs.PayloadSize, []byte(`{"cols":80,"rows":24}`)))
+		client.send(mgstest.StreamData(mgs.TypeInputStreamData, 2, mgs.PayloadSize, []byte(`{"cols":80,"rows":24}`)))
 		if got := say(client.drain(t)); !strings.Contains(got, "1=ciphertext, 2=ciphertext") {
 			t.Errorf("the client has %q", got)
 		}

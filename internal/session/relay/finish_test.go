@@ -14,6 +14,7 @@ import (
 	"sekisho"
 	"sekisho/internal/session/relay"
 	"sekisho/internal/wire/mgs"
+	"sekisho/internal/wire/mgs/mgstest"
 )
 
 func (w *world) finish(e sekisho.Ending) {
@@ -22,7 +23,7 @@ func (w *world) finish(e sekisho.Ending) {
 }
 
 func exitCode(seq int64, code int) mgs.Message {
-	return mgs.NewStreamData(mgs.TypeOutputStreamData, seq, mgs.PayloadExitCode, mgs.AppendExitCode(nil, code))
+	return mgstest.StreamData(mgs.TypeOutputStreamData, seq, mgs.PayloadExitCode, mgs.AppendExitCode(nil, code))
 }
 
 // TestLastOutputWaitsForTheClient: a session that is over keeps its last output

@@ -7,15 +7,16 @@ import (
 
 	"sekisho"
 	"sekisho/internal/wire/mgs"
+	"sekisho/internal/wire/mgs/mgstest"
 )
 
 func greets(version string) mgs.Message {
-	return mgs.NewStreamData(mgs.TypeOutputStreamData, 0, mgs.PayloadHandshakeRequest, []byte(`{"AgentVersion":"`+version+
+	return mgstest.StreamData(mgs.TypeOutputStreamData, 0, mgs.PayloadHandshakeRequest, []byte(`{"AgentVersion":"`+version+
 		`","RequestedClientActions":[{"ActionType":"SessionType","ActionParameters":{"SessionType":"Port","Properties":{}}}]}`))
 }
 
 func complete(seq int64) mgs.Message {
-	return mgs.NewStreamData(mgs.TypeOutputStreamData, seq, mgs.PayloadHandshakeComplete, []byte("complete"))
+	return mgstest.StreamData(mgs.TypeOutputStreamData, seq, mgs.PayloadHandshakeComplete, []byte("complete"))
 }
 
 // AWS's plugin breaks on an acknowledgement that comes right after the
@@ -70,7 +71,7 @@ func TestInputWaitsUntilTheAgentHasNotedItsHandshake(t *testing.T) {
 				agent.drain(t)
 				agent.send(ackOf(answer))
 				if tc.encrypted {
-					challenge := mgs.NewStreamData(mgs.TypeInputStreamData, next, mgs.PayloadEncChallengeResponse, []byte("challenge"))
+					challenge := mgstest.StreamData(mgs.TypeInputStreamData, next, mgs.PayloadEncChallengeResponse, []byte("challenge"))
 					client.send(challenge)
 					want(t, "the challenge passes", say(agent.drain(t)), "1=challenge")
 					agent.send(ackOf(challenge))

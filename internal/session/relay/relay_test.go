@@ -17,6 +17,7 @@ import (
 	"sekisho"
 	"sekisho/internal/session/relay"
 	"sekisho/internal/wire/mgs"
+	"sekisho/internal/wire/mgs/mgstest"
 )
 
 const sid = sekisho.SessionID("alice-abc")
@@ -200,11 +201,11 @@ func (w *world) agent() *pipe  { return w.attach(w.ServeAgent, relay.Peer{}) }
 func (w *world) client() *pipe { return w.attach(w.ServeClient, relay.Peer{}) }
 
 func output(seq int64, s string) mgs.Message {
-	return mgs.NewStreamData(mgs.TypeOutputStreamData, seq, mgs.PayloadOutput, []byte(s))
+	return mgstest.StreamData(mgs.TypeOutputStreamData, seq, mgs.PayloadOutput, []byte(s))
 }
 
 func input(seq int64, s string) mgs.Message {
-	return mgs.NewStreamData(mgs.TypeInputStreamData, seq, mgs.PayloadOutput, []byte(s))
+	return mgstest.StreamData(mgs.TypeInputStreamData, seq, mgs.PayloadOutput, []byte(s))
 }
 
 // say renders messages briefly: "0=hello", "ack 0", "channel_closed".
@@ -248,7 +249,7 @@ func TestFramesPassUnchangedAndAreRecordedFirst(t *testing.T) {
 		o, i := output(0, "$ "), input(0, "ls\r")
 		agent.send(o)
 		client.send(i)
-		client.send(mgs.NewStreamData(mgs.TypeInputStreamData, 1, mgs.PayloadSize, []byte(`{"cols":113,"rows":37}`)))
+		client.send(mgstest.StreamData(mgs.TypeInputStreamData, 1, mgs.PayloadSize, []byte(`{"cols":113,"rows":37}`)))
 		synctest.Wait()
 		if got := <-client.out; !bytes.Equal(got, o.AppendTo(nil)) {
 			t.Error("the agent's frame was changed on its way")

@@ -17,12 +17,13 @@ import (
 
 	"sekisho/internal/wire/datachannel"
 	"sekisho/internal/wire/mgs"
+	"sekisho/internal/wire/mgs/mgstest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func output(seq int64, payload string) mgs.Message {
-	return mgs.NewStreamData(mgs.TypeOutputStreamData, seq, mgs.PayloadOutput, []byte(payload))
+	return mgstest.StreamData(mgs.TypeOutputStreamData, seq, mgs.PayloadOutput, []byte(payload))
 }
 
 func send(t *testing.T, c *datachannel.Channel, payload string) {
@@ -166,7 +167,7 @@ func TestFramesAreAsStockPeersExpect(t *testing.T) {
 		if tc.role == datachannel.ClientLeg {
 			peerType = mgs.TypeOutputStreamData
 		}
-		m := mgs.NewStreamData(peerType, 0, mgs.PayloadStdErr, []byte("hello"))
+		m := mgstest.StreamData(peerType, 0, mgs.PayloadStdErr, []byte("hello"))
 		p.write(m)
 		pt, b, err := c.Receive(t.Context())
 		if err != nil || pt != mgs.PayloadStdErr || string(b) != "hello" {
@@ -401,7 +402,7 @@ func TestWindow(t *testing.T) {
 			first, second := p.read(), p.read()
 			p.read()
 			// A full window does not hold up acknowledgements.
-			p.write(mgs.NewStreamData(mgs.TypeInputStreamData, 0, mgs.PayloadOutput, []byte("key")))
+			p.write(mgstest.StreamData(mgs.TypeInputStreamData, 0, mgs.PayloadOutput, []byte("key")))
 			if seq := p.readAck(); seq != 0 {
 				t.Errorf("%s: acknowledged %d", name, seq)
 			}
@@ -465,7 +466,7 @@ func TestPausedPublication(t *testing.T) {
 		p.write(mgs.NewPublication(false))
 		synctest.Wait()
 		send(t, c, "held")
-		p.write(mgs.NewStreamData(mgs.TypeInputStreamData, 0, mgs.PayloadOutput, []byte("key")))
+		p.write(mgstest.StreamData(mgs.TypeInputStreamData, 0, mgs.PayloadOutput, []byte("key")))
 		p.readAck() // acknowledgements go on
 		if err := pause(t.Context(), time.Minute); err != nil {
 			t.Fatal(err)
@@ -627,7 +628,7 @@ func TestViolationsCloseTheChannel(t *testing.T) {
 	}{
 		"rubbish":            {[]byte("rubbish"), "shorter"},
 		"lying header":       {lying, "header length"},
-		"our own direction":  {frame(mgs.NewStreamData(mgs.TypeInputStreamData, 0, mgs.PayloadOutput, []byte("x"))), "direction"},
+		"our own direction":  {frame(mgstest.StreamData(mgs.TypeInputStreamData, 0, mgs.PayloadOutput, []byte("x"))), "direction"},
 		"too large":          {frame(output(0, strings.Repeat("x", 2001))), "2001 bytes"},
 		"ack of the future":  {ackOf(mgs.TypeInputStreamData, 1), "never sent"},
 		"ack of their own":   {ackOf(mgs.TypeOutputStreamData, 0), "acknowledgement of output_stream_data"},

@@ -4,12 +4,13 @@ import (
 	"testing"
 
 	"sekisho/internal/wire/mgs"
+	"sekisho/internal/wire/mgs/mgstest"
 )
 
 // TestFramesCostNoMemory: writing and reading a frame, and an acknowledgement,
 // allocates nothing.
 func TestFramesCostNoMemory(t *testing.T) {
-	m := mgs.NewStreamData(mgs.TypeOutputStreamData, 7, mgs.PayloadOutput, make([]byte, 4096))
+	m := mgstest.StreamData(mgs.TypeOutputStreamData, 7, mgs.PayloadOutput, make([]byte, 4096))
 	frame := m.AppendTo(nil)
 	ack := mgs.AppendAck(nil, mgs.Acknowledge{Type: m.Type, ID: m.ID, Seq: m.Seq, Sequential: true})
 	buf := make([]byte, 0, len(frame))

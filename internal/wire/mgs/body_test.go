@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"sekisho/internal/wire/mgs"
+	"sekisho/internal/wire/mgs/mgstest"
 )
 
 // The bodies below are as the stock programs write them, or take them.
@@ -119,7 +120,7 @@ func TestParseAck(t *testing.T) {
 
 func TestNewAck(t *testing.T) {
 	t.Parallel()
-	m := mgs.NewStreamData(mgs.TypeOutputStreamData, 9, mgs.PayloadOutput, []byte("x"))
+	m := mgstest.StreamData(mgs.TypeOutputStreamData, 9, mgs.PayloadOutput, []byte("x"))
 	ack := mgs.NewAck(&m)
 	if ack.Type != mgs.TypeAcknowledge || ack.Seq != 0 || ack.Flags != 3 || ack.PayloadType != 0 || ack.ID == m.ID {
 		t.Errorf("%+v", ack)

@@ -157,17 +157,6 @@ func New(typ string, payload []byte) Message {
 	}
 }
 
-// NewStreamData returns message number seq of a stream, of type
-// [TypeInputStreamData] or [TypeOutputStreamData].
-func NewStreamData(typ string, seq int64, pt PayloadType, payload []byte) Message {
-	m := New(typ, payload)
-	m.Seq, m.PayloadType = seq, pt
-	if seq == 0 && typ == TypeOutputStreamData {
-		m.Flags = FlagSYN // agents do, clients never do
-	}
-	return m
-}
-
 // Created is the time in CreatedMillis.
 func (m *Message) Created() time.Time { return time.UnixMilli(int64(m.CreatedMillis)) }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"sekisho/internal/wire/mgs"
+	"sekisho/internal/wire/mgs/mgstest"
 )
 
 func frameOf(t testing.TB, name string) []byte {
@@ -163,18 +164,18 @@ func TestParseAliasesFrame(t *testing.T) {
 func TestNew(t *testing.T) {
 	t.Parallel()
 	before := time.Now().Truncate(time.Millisecond)
-	m := mgs.NewStreamData(mgs.TypeOutputStreamData, 0, mgs.PayloadStdErr, []byte("x"))
+	m := mgstest.StreamData(mgs.TypeOutputStreamData, 0, mgs.PayloadStdErr, []byte("x"))
 	if m.Created().Before(before) || m.Created().After(time.Now()) {
 		t.Errorf("created %v", m.Created())
 	}
 	if m.Flags != mgs.FlagSYN || m.PayloadType != mgs.PayloadStdErr || !m.IsStreamData() {
 		t.Errorf("%+v", m)
 	}
-	second := mgs.NewStreamData(mgs.TypeOutputStreamData, 1, mgs.PayloadOutput, nil)
+	second := mgstest.StreamData(mgs.TypeOutputStreamData, 1, mgs.PayloadOutput, nil)
 	if second.Flags != 0 || second.Seq != 1 || second.ID == m.ID {
 		t.Errorf("%+v", second)
 	}
-	if in := mgs.NewStreamData(mgs.TypeInputStreamData, 0, mgs.PayloadOutput, nil); in.Flags != 0 {
+	if in := mgstest.StreamData(mgs.TypeInputStreamData, 0, mgs.PayloadOutput, nil); in.Flags != 0 {
 		t.Errorf("a client's first message has flags %d", in.Flags)
 	}
 }
@@ -248,7 +249,7 @@ func TestNoAllocations(t *testing.T) {
 }
 
 func BenchmarkAppendTo(b *testing.B) {
-	m := mgs.NewStreamData(mgs.TypeOutputStreamData, 1, mgs.PayloadOutput, make([]byte, 1024))
+	m := mgstest.StreamData(mgs.TypeOutputStreamData, 1, mgs.PayloadOutput, make([]byte, 1024))
 	buf := make([]byte, 0, m.Size())
 	b.SetBytes(1024)
 	b.ReportAllocs()
@@ -258,7 +259,7 @@ func BenchmarkAppendTo(b *testing.B) {
 }
 
 func BenchmarkParse(b *testing.B) {
-	m := mgs.NewStreamData(mgs.TypeOutputStreamData, 1, mgs.PayloadOutput, make([]byte, 1024))
+	m := mgstest.StreamData(mgs.TypeOutputStreamData, 1, mgs.PayloadOutput, make([]byte, 1024))
 	frame := m.AppendTo(nil)
 	b.SetBytes(1024)
 	b.ReportAllocs()
@@ -270,7 +271,7 @@ func BenchmarkParse(b *testing.B) {
 }
 
 func BenchmarkPeek(b *testing.B) {
-	m := mgs.NewStreamData(mgs.TypeOutputStreamData, 1, mgs.PayloadOutput, make([]byte, 1024))
+	m := mgstest.StreamData(mgs.TypeOutputStreamData, 1, mgs.PayloadOutput, make([]byte, 1024))
 	frame := m.AppendTo(nil)
 	b.SetBytes(1024)
 	b.ReportAllocs()
@@ -295,7 +296,7 @@ func BenchmarkParseAck(b *testing.B) {
 // far as a frame still proves that it is whole.
 func TestFramesOfLooseClients(t *testing.T) {
 	t.Parallel()
-	m := mgs.NewStreamData(mgs.TypeInputStreamData, 3, mgs.PayloadOutput, []byte("ls\r"))
+	m := mgstest.StreamData(mgs.TypeInputStreamData, 3, mgs.PayloadOutput, []byte("ls\r"))
 	plain := m.AppendTo(nil)
 	loose := bytes.Clone(plain)
 	typ := mgs.TypeInputStreamData

@@ -65,7 +65,7 @@ var auditedMembers = nameSet(`
 	actionnames activationid after agent agentname agentstatus agentversion aggregator aggregators
 	alarmconfiguration aliasname allavailabilityzones allowuserstochangepassword allregions approvals approvers
 	architecture assignmentstatus associationid assumerolepolicydocument at attachments attributename before
-	breakglass bypasspolicylockoutsafetycheck callerarn clientid clientidlist cloudwatchoutputconfig commandid
+	breakglass bundleid bypasspolicylockoutsafetycheck callerarn clientid clientidlist cloudwatchoutputconfig commandid
 	comment compliancetype computername constraints contextentries customermasterkeyspec customkeystoreid
 	datasources defaultinstancename descending description destination destinationencryptionalgorithm
 	destinationencryptioncontext destinationkeyid details detailtype displayname documentfilterlist

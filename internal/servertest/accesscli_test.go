@@ -49,7 +49,7 @@ func TestCalendarAndGrantCommands(t *testing.T) {
 		t.Errorf("show: %s", out)
 	}
 	if exit, _, text := c.run("", "calendars", "put", "bad", "--on", "tomorrow"); exit != 1 {
-		t.Errorf("a date that is none: exit code %d: %s", exit, text)
+		t.Errorf("an invalid date: exit code %d: %s", exit, text)
 	}
 	args := []string{
 		"grant", "--user", "alice", "--target", n.ID, "--weekdays", "mon-fri", "--from", "09:00", "--to", "18:00", "--zone", "Asia/Tokyo",

@@ -145,7 +145,7 @@ func TestClientShowsSecondFactor(t *testing.T) {
 	}
 }
 
-// The console shows a second factor again for the sign-in that goes on.
+// The console verifies a second factor again during a sign-in.
 func TestConsoleShowsSecondFactor(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)

@@ -189,7 +189,7 @@ func TestVerifyNamesTheFirstBrokenRecord(t *testing.T) {
 		"head for a record that is not": {func(_ *testing.T, m *memory) {
 			m.heads = append(m.heads, audit.Head{Seq: 99, Hash: m.heads[0].Hash, Signature: m.heads[0].Signature})
 		}, 99, "not ours"},
-		"written anew": {func(t *testing.T, m *memory) {
+		"rewritten": {func(t *testing.T, m *memory) {
 			fake := &memory{}
 			trail := audit.New(fake, audit.Config{Signer: newKey(t)})
 			for i := range 10 {
@@ -236,7 +236,7 @@ func TestHeadsKeptElsewhere(t *testing.T) {
 	if !ok || b.Seq != 9 || !strings.Contains(b.Why, "10 records") {
 		t.Errorf("got %v", b)
 	}
-	// Going on after the cut does not mend it.
+	// Appending after the cut does not repair it.
 	trail = audit.New(m, audit.Config{Signer: key})
 	for i := range 5 {
 		if err := trail.Record(t.Context(), event(i)); err != nil {
@@ -579,7 +579,7 @@ func TestLongCallsAreNoMissingHeads(t *testing.T) {
 	}
 }
 
-// TestEveryProblemIsListed: Check goes on after a broken record.
+// TestEveryProblemIsListed: Check continues after a broken record.
 func TestEveryProblemIsListed(t *testing.T) {
 	t.Parallel()
 	m, _, key, _ := recorded(t, 40)

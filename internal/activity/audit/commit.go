@@ -88,7 +88,7 @@ func New(store Store, cfg Config) *Trail {
 	return &Trail{store: store, cfg: cfg}
 }
 
-// Begin stores what is known of a call before the call changes anything, so
+// Begin stores the facts about a call before the call changes anything, so
 // that no change can be in force without an event: [Trail.Record] replaces the
 // intent with the event of the same ID, and [Trail.Recover] writes the events
 // of calls that a crash cut short. Begin sets e.ID when it is empty. An error

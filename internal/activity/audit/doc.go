@@ -15,7 +15,7 @@
 // # Heads
 //
 // A chain alone cannot show that its tail was cut off, or that all of it was
-// made anew. So every few records, and when it closes, a trail signs a
+// recomputed. So every few records, and when it closes, a trail signs a
 // [Head]: number and hash of its newest record. Heads are kept in the store,
 // and handed to a witness who keeps them where an intruder of the database
 // does not reach; Verify takes those back.

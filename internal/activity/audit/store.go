@@ -58,8 +58,7 @@ type Head struct {
 	Signature []byte    `json:"signature"`
 }
 
-// Intent is what is known of a call that has begun: the event as it would be
-// recorded without an outcome.
+// Intent describes a call that has begun: its event without an outcome.
 type Intent struct {
 	ID   string // of the event
 	Body []byte // the event as JSON

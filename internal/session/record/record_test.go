@@ -1348,7 +1348,7 @@ func TestRetention(t *testing.T) {
 		ok(t, os.RemoveAll(dirOf(t, dir, "a-1")))
 		rep, _ = record.VerifyLedger(os.DirFS(filepath.Join(dir, "recordings")), publicKeys(testKey(1)))
 		if len(rep.Flaws) != 2 {
-			t.Errorf("a deletion is told from a removal: %v", rep.Err())
+			t.Errorf("a deletion must differ from a removal: %v", rep.Err())
 		}
 		ok(t, r.Release("a-2"))
 	})

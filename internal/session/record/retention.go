@@ -171,8 +171,8 @@ func (r *Recorder) finishRemovals() error {
 	return nil
 }
 
-// deleteFiles deletes a recording. The seal goes last, so that what is left
-// after a crash is not taken for an unsealed recording.
+// deleteFiles deletes a recording. The seal goes last, so that the rest
+// is not taken for an unsealed recording after a crash.
 func (r *Recorder) deleteFiles(dir string) error {
 	if err := r.removeFilesBut(dir, SealFile); err != nil {
 		return err

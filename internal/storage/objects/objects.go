@@ -424,7 +424,9 @@ func CheckKey(key string) error {
 }
 
 // newID makes the ID of a version or an upload.
-func newID() string { return base64.RawURLEncoding.EncodeToString(random(24)) }
+// It begins with a letter: the aws CLI takes a value that begins with a hyphen for
+// an option.
+func newID() string { return "v" + base64.RawURLEncoding.EncodeToString(random(24)) }
 
 // versionID is the form of version IDs in S3: opaque, and longer than what people
 // make up. IDs of another store, in a restored database, are of this form too.

@@ -11,7 +11,7 @@ import (
 // policies of another user, who is not selfID, would cover its sessions: see
 // [policy.Document.CoversSessions].
 func (s *state) checkSessionOwner(name, selfID string) error {
-	for i := 1; i < len(name); i++ {
+	for i := 1; i <= len(name); i++ { // a role session may also have the very name of a user
 		u := s.users[strings.ToLower(name[:i])]
 		if u == nil || u.Name != name[:i] || u.ID == selfID {
 			continue

@@ -9,9 +9,10 @@ const sessionTag = "resourcetag/aws:ssmmessages:session-id"
 // one, whose resource pattern builds on ${aws:username} and matches the
 // sessions of another principal. A session's ID is its owner's name, a hyphen
 // and a random part, so session/${aws:username}-* of the user ann also matches
-// the sessions of ann-b. Statements that check the session's own tag are safe.
+// the sessions of ann-b, and those of a role session that is called ann, too.
+// Statements that check the session's own tag are safe.
 func (d *Document) CoversSessions(username, owner string) (StatementRef, bool) {
-	if d.Err() != nil || owner == username {
+	if d.Err() != nil {
 		return StatementRef{}, false
 	}
 	ctx := NewContext()

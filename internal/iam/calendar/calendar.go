@@ -25,6 +25,8 @@ const (
 	// maxRecurring bounds the recurring events of a file. A rule that matches
 	// no day is only given up on after some 8,000 years of searching.
 	maxRecurring = 200
+	maxInterval  = 1000 // of a recurrence rule, such as every 1000 years
+	maxLength    = 100 * 366 * 24 * time.Hour
 	// Horizon is how far ahead recurring events are expanded.
 	Horizon = 20 * 365 * 24 * time.Hour
 )
@@ -84,7 +86,7 @@ func FromICalendar(text string, zone *time.Location, until time.Time) ([]policy.
 		return nil, fmt.Errorf("the iCalendar file is larger than %d KiB", MaxText>>10)
 	}
 	var spans []policy.Span
-	recurring := 0
+	recurring := 0 // of all calendars in the file
 	dec := ical.NewDecoder(strings.NewReader(text))
 	for files := 0; ; files++ {
 		cal, err := decode(dec)
@@ -164,6 +166,9 @@ func expand(e *ical.Event, zone *time.Location, until time.Time, moved map[insta
 	if err != nil {
 		return nil, fmt.Errorf("DTEND or DURATION: %w", err)
 	}
+	if end.Sub(start) > maxLength {
+		return nil, errors.New("it lasts longer than 100 years")
+	}
 	// Days have 23 to 25 hours where clocks change.
 	days := max(1, int((end.Sub(start)+12*time.Hour)/(24*time.Hour)))
 	length := end.Sub(start)
@@ -224,7 +229,7 @@ func recurrence(e *ical.Event, start time.Time, zone *time.Location) (*rrule.Set
 			option.Until = time.Date(y, m, d, 23, 59, 59, 0, start.Location())
 		}
 		option.Dtstart = start
-		rule, err := rrule.NewRRule(*option)
+		rule, err := newRule(option)
 		if err != nil {
 			return nil, fmt.Errorf("RRULE: %w", err)
 		}
@@ -245,6 +250,30 @@ func recurrence(e *ical.Event, start time.Time, zone *time.Location) (*rrule.Set
 		}
 	}
 	return set, nil
+}
+
+// newRule refuses rules whose expansion is without bounds: lists of times of day
+// multiply, and the search for a day that never comes takes a second. A rule that
+// matches once matches again within 400 years, when the calendar repeats.
+func newRule(option *rrule.ROption) (rule *rrule.RRule, err error) {
+	defer func() { // the library does not check all combinations
+		if recover() != nil {
+			rule, err = nil, errors.New("this combination of parts is not supported")
+		}
+	}()
+	if len(option.Byhour) > 1 || len(option.Byminute) > 1 || len(option.Bysecond) > 1 {
+		return nil, errors.New("events that recur more often than daily are not supported")
+	}
+	if option.Interval > maxInterval {
+		return nil, fmt.Errorf("the interval is %d; it must be at most %d", option.Interval, maxInterval)
+	}
+	if rule, err = rrule.NewRRule(*option); err != nil {
+		return nil, err
+	}
+	if _, ok := rule.Iterator()(); !ok {
+		return nil, errors.New("it matches no day")
+	}
+	return rule, nil
 }
 
 var untilDate = regexp.MustCompile(`(?i)UNTIL=\d{8}(;|$)`)

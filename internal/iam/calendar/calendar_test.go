@@ -93,19 +93,27 @@ func TestFromICalendarRefuses(t *testing.T) {
 	t.Parallel()
 	until := time.Date(2126, 1, 1, 0, 0, 0, 0, time.UTC)
 	for name, text := range map[string]string{
-		"nothing":                          "",
-		"another format":                   "2026-01-01",
-		"no start":                         file("UID:1 SUMMARY:x"),
-		"unknown zone":                     file("UID:1 DTSTART;TZID=Nowhere/Land:20260415T090000 DURATION:PT1H"),
-		"malformed rule":                   file("UID:1 DTSTART:20260101T000000Z DURATION:PT1H RRULE:FREQ=OFTEN"),
-		"every second":                     file("UID:1 DTSTART:20260101T000000Z DURATION:PT1H RRULE:FREQ=SECONDLY;BYMONTH=2;BYMONTHDAY=30"),
-		"never":                            file("UID:1 DTSTART:20260101T000000Z DURATION:PT1H RRULE:FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30"),
-		"too many recurring":               file(strings.Split(strings.Repeat("DTSTART:20260101T000000Z DURATION:PT1H RRULE:FREQ=YEARLY;COUNT=1\n", 201), "\n")...),
-		"too many":                         file("UID:1 DTSTART;VALUE=DATE:20260101 RRULE:FREQ=DAILY"),
-		"malformed exception":              file("UID:1 DTSTART:20260101T000000Z DURATION:PT1H RRULE:FREQ=DAILY;COUNT=2 EXDATE:never"),
-		"every 7 days by weekday":          file("UID:1 DTSTART:20260101T000000Z DURATION:PT1H RRULE:FREQ=DAILY;INTERVAL=14;BYDAY=MO"),
-		"many files with recurring events": strings.Repeat(file("UID:1 DTSTART:20260101T000000Z DURATION:PT1H RRULE:FREQ=DAILY;COUNT=1"), 201),
-		"too large":                        file(strings.Repeat("X-A:aaaaaaaaaaaaaaaaaaaaaa ", 1+calendar.MaxText/24)),
+		"nothing":            "",
+		"another format":     "2026-01-01",
+		"no start":           file("UID:1 SUMMARY:x"),
+		"unknown zone":       file("UID:1 DTSTART;TZID=Nowhere/Land:20260415T090000 DURATION:PT1H"),
+		"malformed rule":     file("UID:1 DTSTART:20260101T000000Z DURATION:PT1H RRULE:FREQ=OFTEN"),
+		"every second":       file("UID:1 DTSTART:20260101T000000Z DURATION:PT1H RRULE:FREQ=SECONDLY;BYMONTH=2;BYMONTHDAY=30"),
+		"never":              file("UID:1 DTSTART:20260101T000000Z DURATION:PT1H RRULE:FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30"),
+		"too many recurring": file(strings.Split(strings.Repeat("DTSTART:20260101T000000Z DURATION:PT1H RRULE:FREQ=YEARLY;COUNT=1\n", 201), "\n")...),
+		"too many, in several calendars": strings.Repeat(
+			file("UID:1 DTSTART:20260101T000000Z DURATION:PT1H RRULE:FREQ=YEARLY;COUNT=1"), 201),
+		"every 7 days by weekday": file(
+			"UID:1 DTSTART:20260101T000000Z DURATION:PT1H RRULE:FREQ=DAILY;INTERVAL=14;BYDAY=MO"),
+		"no day":              file("UID:1 DTSTART:20260101T000000Z DURATION:PT1H RRULE:FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30"),
+		"no day, and a date":  file("UID:1 DTSTART:20260101T000000Z DURATION:PT1H RRULE:FREQ=MONTHLY;BYDAY=5MO;BYMONTHDAY=1 RDATE:20260105T000000Z"),
+		"no such weekday":     file("UID:1 DTSTART:20260101T000000Z DURATION:PT1H RRULE:FREQ=MONTHLY;BYDAY=9MO"),
+		"a huge interval":     file("UID:1 DTSTART:20260101T000000Z DURATION:PT1H RRULE:FREQ=MONTHLY;INTERVAL=9223372036854775807"),
+		"many times of day":   file("UID:1 DTSTART:20260101T000000Z DURATION:PT1H RRULE:FREQ=YEARLY;BYHOUR=1,2"),
+		"a thousand years":    file("UID:1 DTSTART;VALUE=DATE:20260101 DTEND;VALUE=DATE:30260101"),
+		"too many":            file("UID:1 DTSTART;VALUE=DATE:20260101 RRULE:FREQ=DAILY"),
+		"malformed exception": file("UID:1 DTSTART:20260101T000000Z DURATION:PT1H RRULE:FREQ=DAILY;COUNT=2 EXDATE:never"),
+		"too large":           file(strings.Repeat("X-A:aaaaaaaaaaaaaaaaaaaaaa ", 1+calendar.MaxText/24)),
 	} {
 		if spans, err := calendar.FromICalendar(text, time.UTC, until); err == nil {
 			t.Errorf("%s: accepted as %d spans", name, len(spans))

@@ -76,7 +76,7 @@ func (c *Call) Do(ctx context.Context, service, operation string, in, out any) e
 	return reread(inner, answer, out)
 }
 
-// Refusal names err as the answer to c would.
+// DescribeError returns the error code and message that the answer to c would have.
 func (c *Call) DescribeError(err error) (code, message string) {
 	e := toWireError(c.door, err)
 	return e.Code, e.Message

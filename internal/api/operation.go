@@ -9,6 +9,7 @@ import (
 // Auth says how callers of an operation prove who they are.
 type Auth int
 
+// Ways of authentication.
 const (
 	Signed    Auth = iota // SigV4, or a console sign-in
 	Anonymous             // the operation checks what it needs by itself

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -89,23 +90,25 @@ func printVerification(w io.Writer, v client.Verification) error {
 }
 
 func evidenceText(e *client.Evidence) string {
-	text := ""
+	var b strings.Builder
 	for _, p := range e.Problems {
-		text += "Problem: " + client.Printable(p) + "\n"
+		fmt.Fprintf(&b, "Problem: %s\n", client.Printable(p))
 	}
 	if e.Made != "" {
-		text += "Bundle made at " + client.Printable(e.Made) + ".\n"
+		fmt.Fprintf(&b, "Bundle made at %s.\n", client.Printable(e.Made))
 	}
 	if e.Decision != "" {
-		text += fmt.Sprintf("Started by %s: %s\n", client.Printable(e.Principal), client.Printable(e.Decision))
+		fmt.Fprintf(&b, "Started by %s: %s\n", client.Printable(e.Principal), client.Printable(e.Decision))
 	}
 	for _, line := range e.Events {
-		text += "  " + client.Printable(line) + "\n"
+		fmt.Fprintf(&b, "  %s\n", client.Printable(line))
 	}
 	if e.Witnessed {
-		return text + "A witness knows the seal and the last of these events.\n"
+		b.WriteString("A witness knows the seal and the last of these events.\n")
+	} else {
+		b.WriteString("No witness vouches for it: the proof rests on the server's key alone.\n")
 	}
-	return text + "No witness vouches for it: the proof rests on the server's key alone.\n"
+	return b.String()
 }
 
 func evidenceOf(dial dialer) *cobra.Command {

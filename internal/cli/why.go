@@ -103,20 +103,21 @@ func printWhy(w io.Writer, a client.Why, windows bool) error {
 	if a.Allowed {
 		verdict = "yes: "
 	}
-	text := verdict + client.Printable(a.Reason) + "\n"
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s%s\n", verdict, client.Printable(a.Reason))
 	if a.Statement != "" && !strings.Contains(a.Reason, a.Statement) {
-		text += "closest: " + client.Printable(a.Statement) + "\n"
+		fmt.Fprintf(&b, "closest: %s\n", client.Printable(a.Statement))
 	}
 	if len(a.Failed) > 0 {
-		text += "failed: " + client.Printable(strings.Join(a.Failed, ", ")) + "\n"
+		fmt.Fprintf(&b, "failed: %s\n", client.Printable(strings.Join(a.Failed, ", ")))
 	}
 	if a.SecondFactor {
-		text += "note: allowed with a fresh second factor\n"
+		b.WriteString("note: allowed with a fresh second factor\n")
 	}
 	for _, note := range a.Notes {
-		text += "note: " + client.Printable(note) + "\n"
+		fmt.Fprintf(&b, "note: %s\n", client.Printable(note))
 	}
-	if _, err := io.WriteString(w, text+"\n"); err != nil {
+	if _, err := io.WriteString(w, b.String()+"\n"); err != nil {
 		return err
 	}
 	// The sentence above is not repeated. The rows show where each resource

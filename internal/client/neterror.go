@@ -59,8 +59,7 @@ func connectError(endpoint string, err error) error {
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return fail("%s does not respond in time.", host).WithHint("Check your network, proxy settings and firewalls.")
 	}
-	var op *url.Error // repeats the whole URL
-	if errors.As(err, &op) {
+	if op, ok := errors.AsType[*url.Error](err); ok { // it repeats the whole URL
 		return fail("Cannot connect to %s: %s.", host, Printable(op.Err.Error()))
 	}
 	return fail("Cannot connect to %s: %s.", host, Printable(err.Error()))

@@ -104,7 +104,7 @@ func writeEnv(dir, programs string, vars []variable) error {
 func commandPaths(dir, programs string) ([]string, error) {
 	client := filepath.Join(programs, "sekisho")
 	if _, err := os.Stat(client); err != nil {
-		return nil, nil // only the server was built
+		return nil, nil //nolint:nilerr // only the server was built
 	}
 	paths := []string{programs}
 	plugin := filepath.Join(dir, "bin", pluginName)

@@ -256,7 +256,7 @@ func Restore(ctx context.Context, dir string, r io.Reader, o RestoreOptions, ide
 	tr := tar.NewReader(plain)
 	for first := true; ; first = false {
 		h, err := tr.Next()
-		if err == io.EOF && !first {
+		if errors.Is(err, io.EOF) && !first {
 			break
 		}
 		if err != nil {

@@ -44,7 +44,7 @@ func fullDisk(dir string) error {
 		return err
 	}
 	admin := sigv4.Credentials{AccessKeyID: first.AccessKeyID, SecretAccessKey: first.SecretAccessKey}
-	fault := func(format string, args ...any) { fmt.Printf("FAULT: "+format+"\n", args...) }
+	fault := func(format string, args ...any) { fmt.Fprintf(os.Stdout, "FAULT: "+format+"\n", args...) }
 	create := func(name string) int {
 		body := url.Values{"Action": {"CreateUser"}, "Version": {"2010-05-08"}, "UserName": {name}}.Encode()
 		r := httptest.NewRequest(http.MethodPost, "https://sekisho.test/", strings.NewReader(body))
@@ -102,6 +102,6 @@ func fullDisk(dir string) error {
 	if err := s.Close(); err != nil {
 		return err
 	}
-	fmt.Println("done")
+	fmt.Fprintln(os.Stdout, "done")
 	return nil
 }

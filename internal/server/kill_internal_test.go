@@ -65,7 +65,7 @@ func createUsers(dir string) {
 				if w.Code != http.StatusOK {
 					panic(w.Body.String())
 				}
-				fmt.Println("created")
+				fmt.Fprintln(os.Stdout, "created")
 			}
 		}()
 	}

@@ -274,9 +274,9 @@ func (c *checker) extensions(v any) Extensions {
 			c.failf(at, "has a parameter in it: what %s says does not depend on a request", where)
 		}
 	})
-	h.ReasonRequired = c.flag(where, o, "reasonRequired")
-	h.RequireServerRecording = c.flag(where, o, "requireServerRecording")
-	h.EndWhenDenied = c.flag(where, o, "endWhenDenied")
+	h.ReasonRequired = c.flag(o, "reasonRequired")
+	h.RequireServerRecording = c.flag(o, "requireServerRecording")
+	h.EndWhenDenied = c.flag(o, "endWhenDenied")
 	if h.ReasonPattern, _ = c.text(where+".reasonPattern", o, "reasonPattern"); h.ReasonPattern != "" {
 		h.reason = c.pattern(where+".reasonPattern", h.ReasonPattern)
 	}
@@ -293,7 +293,7 @@ func (c *checker) extensions(v any) Extensions {
 	h.FriendlyPrompt = c.switchOf(where, o, "friendlyPrompt")
 	h.LoginShell = c.switchOf(where, o, "loginShell")
 	if v, ok := o.get("recordInput"); ok && v != nil {
-		h.OmitInput = !c.flag(where, o, "recordInput")
+		h.OmitInput = !c.flag(o, "recordInput")
 	}
 	if v, ok := o.get("maxConcurrentSessions"); ok && v != nil {
 		limits, ok := v.(*object)
@@ -308,7 +308,8 @@ func (c *checker) extensions(v any) Extensions {
 	return h
 }
 
-func (c *checker) flag(where string, o *object, name string) bool {
+func (c *checker) flag(o *object, name string) bool {
+	const where = "inputs.sekisho"
 	v, _ := o.get(name)
 	value, ok := v.(bool)
 	if v != nil && !ok {

@@ -17,9 +17,8 @@ import (
 func decimal(n int64) string { return strconv.FormatInt(n, 10) }
 
 func equalFold(a, b string) bool {
-	return strings.ToLower(a) == strings.ToLower(
-		b)
-} //nolint:staticcheck // as condition keys are compared
+	return strings.ToLower(a) == strings.ToLower(b) //nolint:staticcheck // compared like condition keys
+}
 
 // maxPolicy is AWS's quota for a key policy.
 const maxPolicy = 32 << 10

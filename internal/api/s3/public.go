@@ -25,7 +25,7 @@ func (o *oneOrMany) UnmarshalJSON(b []byte) error {
 func policyFault(bucket string, text []byte) error {
 	var doc struct{ Statement oneOrMany }
 	if json.Unmarshal(text, &doc) != nil {
-		return nil // the policy package says what is wrong
+		return nil //nolint:nilerr // the policy package reports what is wrong
 	}
 	for _, raw := range doc.Statement {
 		var st struct {

@@ -238,7 +238,7 @@ func recurrence(e *ical.Event, start time.Time, zone *time.Location) (*rrule.Set
 	}
 	for name, add := range map[string]func(time.Time){ical.PropRecurrenceDates: set.RDate, ical.PropExceptionDates: set.ExDate} {
 		for _, p := range e.Props.Values(name) {
-			for _, value := range strings.Split(p.Value, ",") {
+			for value := range strings.SplitSeq(p.Value, ",") {
 				one := p
 				one.Value = value
 				at, err := one.DateTime(zone)

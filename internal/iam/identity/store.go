@@ -8,6 +8,7 @@ import (
 // Kind says what an [Object] is.
 type Kind string
 
+// Kinds of entities.
 const (
 	KindUser            Kind = "user"
 	KindGroup           Kind = "group"

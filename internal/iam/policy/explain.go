@@ -21,6 +21,7 @@ type StatementRef struct {
 // Element is the part of a statement that a request did not match.
 type Element string
 
+// Elements of a statement.
 const (
 	ElementAction    Element = "Action"
 	ElementResource  Element = "Resource"

@@ -3,6 +3,7 @@ package policy
 // Kind is the use of a document; Validate's requirements depend on it.
 type Kind int
 
+// Kinds of policies.
 const (
 	KindIdentity Kind = iota
 	KindBoundary

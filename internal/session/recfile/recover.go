@@ -169,7 +169,7 @@ func (w *Writer) readFrame(t Storage, at int64) (number uint64, frame uint32, re
 	}
 	records, err = w.aead.Open(sealed[:0], head[17:29], sealed, head[:17])
 	if err != nil || len(records) == 0 {
-		return 0, 0, nil, nil // torn, or from an earlier block
+		return 0, 0, nil, nil //nolint:nilerr // torn, or from an earlier block
 	}
 	return number, frame, records, nil
 }

@@ -473,10 +473,10 @@ func hasBegun(f *os.File, name string) (bool, error) {
 		}
 		reader, err := recfile.Open(f, st.Size())
 		if err != nil {
-			return st.Size() > maxUnbegun, nil
+			return st.Size() > maxUnbegun, nil //nolint:nilerr // too short to be a recording
 		}
 		blocks, err := reader.Blocks()
-		return err != nil || len(blocks) > 1, nil
+		return err != nil || len(blocks) > 1, nil //nolint:nilerr // damaged: it holds something
 	}
 	b, err := io.ReadAll(io.LimitReader(f, cast.DefaultMaxLine))
 	if err != nil {

@@ -439,9 +439,9 @@ func (p *pair) acceptAck(a mgs.Acknowledge, frame []byte, from side) (*leg, erro
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	st := p.outgoing(from)
-	switch {
-	case a.Type == st.typ:
-	case a.Type == mgs.TypeInputStreamData, a.Type == mgs.TypeOutputStreamData:
+	switch a.Type {
+	case st.typ:
+	case mgs.TypeInputStreamData, mgs.TypeOutputStreamData:
 		return nil, &violation{fmt.Errorf("the %s acknowledged %s", from, a.Type)}
 	default:
 		// Some clients acknowledge every message, acknowledgements included.

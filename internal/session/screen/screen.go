@@ -545,9 +545,10 @@ func (s *Screen) step(c byte) {
 		if c >= 0x20 && c < 0x30 {
 			return
 		}
-		if s.inter == '(' {
+		switch s.inter {
+		case '(':
 			s.charset[0] = c
-		} else if s.inter == ')' {
+		case ')':
 			s.charset[1] = c
 		}
 		s.state = ground

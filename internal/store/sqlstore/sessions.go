@@ -76,7 +76,7 @@ func scanSession(row scanner) (*sekisho.Session, error) {
 
 // CreateSession implements [broker.Store].
 func (d *DB) CreateSession(ctx context.Context, s *sekisho.Session) error {
-	_, err := d.sql.execPrepared(ctx, `INSERT INTO sessions (`+sessionColumns+`) VALUES
+	err := d.sql.execPrepared(ctx, `INSERT INTO sessions (`+sessionColumns+`) VALUES
 		($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)`, sessionValues(s)...)
 	if isUnique(err) {
 		return sekisho.Errorf(sekisho.CodeConflict, "session %s exists", s.ID)
@@ -174,7 +174,7 @@ func sessionsQuery(q *broker.Query, last *sekisho.Session) (string, []any) {
 
 // PutToken implements [broker.Store].
 func (d *DB) PutToken(ctx context.Context, t broker.Token) error {
-	_, err := d.sql.execPrepared(ctx, `INSERT INTO channel_tokens (hash, subject, leg, expires_at, used_at) VALUES ($1, $2, $3, $4, 0)`,
+	err := d.sql.execPrepared(ctx, `INSERT INTO channel_tokens (hash, subject, leg, expires_at, used_at) VALUES ($1, $2, $3, $4, 0)`,
 		t.Hash, t.Subject, t.Leg, micros(t.ExpiresAt))
 	return err
 }

@@ -68,16 +68,17 @@ func (p pool) prepared(ctx context.Context, query string) (*sql.Stmt, error) {
 }
 
 // execPrepared is ExecContext for a constant query that is run all the time.
-func (p pool) execPrepared(ctx context.Context, query string, args ...any) (sql.Result, error) {
+func (p pool) execPrepared(ctx context.Context, query string, args ...any) error {
 	s, err := p.prepared(ctx, query)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := p.take(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	defer p.give()
-	return s.ExecContext(ctx, args...)
+	_, err = s.ExecContext(ctx, args...)
+	return err
 }
 
 func (p pool) take(ctx context.Context) error {

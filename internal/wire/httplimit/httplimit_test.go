@@ -152,8 +152,8 @@ func TestBodiesHaveDeadlines(t *testing.T) {
 				t.Fatal(err)
 			}
 			httplimit.Bodies(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-				if w.at.Sub(time.Now()) != 30*time.Second {
-					t.Errorf("before the first read: %v", w.at.Sub(time.Now()))
+				if time.Until(w.at) != 30*time.Second {
+					t.Errorf("before the first read: %v", time.Until(w.at))
 				}
 				time.Sleep(50 * time.Second)
 				if _, err := io.ReadFull(r.Body, make([]byte, n)); err != nil {
@@ -170,7 +170,7 @@ func TestBodiesHaveDeadlines(t *testing.T) {
 			})).ServeHTTP(w, r)
 		}
 		read(2)
-		if got := w.at.Sub(time.Now()); got != 5*time.Second {
+		if got := time.Until(w.at); got != 5*time.Second {
 			t.Errorf("for the rest of a body: %v", got)
 		}
 		read(4)

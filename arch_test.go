@@ -115,7 +115,11 @@ var engineImports = map[string][]string{
 // owners are third-party modules that one folder wraps, so that replacing
 // one touches that folder alone.
 var owners = []struct{ module, owner, why string }{
-	{"github.com/coder/websocket", "sekisho/internal/wire/link", "websockets are dialled and accepted in one place, with one set of limits"},
+	{
+		"github.com/coder/websocket",
+		"sekisho/internal/wire/link",
+		"websockets are dialled and accepted in one place, with one set of limits",
+	},
 	{"modernc.org/sqlite", "sekisho/internal/store/sqlstore", "the database driver is sqlstore's own business"},
 	{"github.com/pressly/goose/v3", "sekisho/internal/store/sqlstore", "migrations are sqlstore's own business"},
 	{"github.com/creack/pty", "sekisho/internal/agent/pty", "terminals are opened in one place"},
@@ -265,7 +269,12 @@ func TestPackageDocs(t *testing.T) {
 		var documented []string
 		fset := token.NewFileSet()
 		for _, name := range p.GoFiles {
-			f, err := parser.ParseFile(fset, filepath.Join(p.Dir, name), nil, parser.PackageClauseOnly|parser.ParseComments)
+			f, err := parser.ParseFile(
+				fset,
+				filepath.Join(p.Dir, name),
+				nil,
+				parser.PackageClauseOnly|parser.ParseComments,
+			)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -311,8 +320,11 @@ func TestLayers(t *testing.T) {
 			if layer == engines && below == engines {
 				from, to := engineName(p.ImportPath), engineName(imp)
 				if from != to && !slices.Contains(engineImports[from], to) {
-					t.Errorf("engine %s imports engine %s, which is not on its way (engineImports in arch_test.go): declare the interface it needs",
-						from, to)
+					t.Errorf(
+						"engine %s imports engine %s, which is not on its way (engineImports in arch_test.go): declare the interface it needs",
+						from,
+						to,
+					)
 				}
 			}
 		}
@@ -432,7 +444,10 @@ func TestAgentBadDeps(t *testing.T) {
 			if layer, _ := layerOf(imp); layer <= layerNamed("L1") {
 				continue
 			}
-			if !slices.ContainsFunc(agentOwnImports, func(own string) bool { return within(imp, own) && own != "sekisho" }) {
+			if !slices.ContainsFunc(
+				agentOwnImports,
+				func(own string) bool { return within(imp, own) && own != "sekisho" },
+			) {
 				t.Errorf("%s imports %s: an agent may reach formats, %v only", p.ImportPath, imp, agentOwnImports[1:])
 			}
 		}
@@ -474,7 +489,8 @@ func TestNoBackgroundContext(t *testing.T) {
 	t.Parallel()
 	for _, p := range listPackages(t) {
 		base := p.ImportPath[strings.LastIndex(p.ImportPath, "/")+1:]
-		if apparatus(p.ImportPath) || within(p.ImportPath, "sekisho/cmd") || within(p.ImportPath, "sekisho/tools") || strings.HasSuffix(base, "test") {
+		if apparatus(p.ImportPath) || within(p.ImportPath, "sekisho/cmd") || within(p.ImportPath, "sekisho/tools") ||
+			strings.HasSuffix(base, "test") {
 			continue
 		}
 		fset := token.NewFileSet()
@@ -486,7 +502,10 @@ func TestNoBackgroundContext(t *testing.T) {
 			ast.Inspect(f, func(n ast.Node) bool {
 				e, ok := n.(ast.Expr)
 				if ok && (isSelector(e, "context", "Background") || isSelector(e, "context", "TODO")) {
-					t.Errorf("%s: a context comes from the caller; use context.WithoutCancel for work that must outlive it", fset.Position(n.Pos()))
+					t.Errorf(
+						"%s: a context comes from the caller; use context.WithoutCancel for work that must outlive it",
+						fset.Position(n.Pos()),
+					)
 				}
 				return true
 			})

@@ -24,7 +24,12 @@ s = boto3.client("ssm", endpoint_url=endpoint, region_name=region).start_session
 del s["ResponseMetadata"]
 os.execvp("session-manager-plugin", ["session-manager-plugin", json.dumps(s), region, "StartSession", "", json.dumps({"Target": target}), endpoint])
 `
-	term := harness.OpenTerminal(t, 24, 200, shared.Shell(t.Context(), nil, `exec "$1" -c "$2"`, pythonWithBoto3(t), script))
+	term := harness.OpenTerminal(
+		t,
+		24,
+		200,
+		shared.Shell(t.Context(), nil, `exec "$1" -c "$2"`, pythonWithBoto3(t), script),
+	)
 	term.Expect(awhile, `Starting session with SessionId`)
 	term.Expect(soon, `\$ $`)
 	if strings.Contains(term.Text(), "[ssm-user@") {
@@ -81,8 +86,14 @@ func TestMuchOutputTakesLittleMemory(t *testing.T) {
 	own := ownServer(t) // nothing else may take its memory meanwhile
 	agent := own.StartAgent(t, "flood", -1)
 	serverBefore, agentBefore := peak(own.Pid()), peak(agent.Pid)
-	cmd := own.Shell(t.Context(), nil, `exec "$1" exec "$2" -- sh -c "yes 0123456789abcdef0123456789abcde | head -c $3"`,
-		own.Programs.Bin+"/sekisho", agent.NodeID, strconv.Itoa(size))
+	cmd := own.Shell(
+		t.Context(),
+		nil,
+		`exec "$1" exec "$2" -- sh -c "yes 0123456789abcdef0123456789abcde | head -c $3"`,
+		own.Programs.Bin+"/sekisho",
+		agent.NodeID,
+		strconv.Itoa(size),
+	)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

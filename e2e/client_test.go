@@ -34,7 +34,11 @@ func bytesOf(t *testing.T, n int) []byte {
 func TestExec(t *testing.T) {
 	t.Parallel()
 	blob := bytesOf(t, 2<<20)
-	cmd := shared.Shell(t.Context(), nil, `sekisho exec "$SEKISHO_TARGET" -- sh -c 'cat; echo "$1" >&2; exit 42' name "it's  \$HOME \"x\""`)
+	cmd := shared.Shell(
+		t.Context(),
+		nil,
+		`sekisho exec "$SEKISHO_TARGET" -- sh -c 'cat; echo "$1" >&2; exit 42' name "it's  \$HOME \"x\""`,
+	)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(blob), &stdout, &stderr
 	err := cmd.Run()
@@ -86,8 +90,12 @@ func TestTargets(t *testing.T) {
 	t.Parallel()
 	a, b := shared.StartAgent(t, "twin-a", -1), shared.StartAgent(t, "twin-b", -1)
 	for _, id := range []string{a.NodeID, b.NodeID} {
-		r := harness.Do(t, shared.Shell(t.Context(), nil,
-			`aws ssm add-tags-to-resource --resource-type ManagedInstance --resource-id "$1" --tags Key=Role,Value=twin "Key=Only,Value=$1"`, id))
+		r := harness.Do(t, shared.Shell(
+			t.Context(),
+			nil,
+			`aws ssm add-tags-to-resource --resource-type ManagedInstance --resource-id "$1" --tags Key=Role,Value=twin "Key=Only,Value=$1"`,
+			id,
+		))
 		if r.Code != 0 {
 			t.Fatalf("tags: %s", r.Stderr)
 		}
@@ -96,13 +104,20 @@ func TestTargets(t *testing.T) {
 	if r.Code == 0 || !strings.Contains(r.Stderr, a.NodeID) || !strings.Contains(r.Stderr, b.NodeID) {
 		t.Errorf("an ambiguous tag: exit %d, %s", r.Code, r.Stderr)
 	}
-	r = harness.Do(t, shared.Shell(t.Context(), nil, `sekisho exec "tag:Only=$1" -- sh -c 'echo "$SEKISHO_SESSION_ID"'`, a.NodeID))
+	r = harness.Do(
+		t,
+		shared.Shell(t.Context(), nil, `sekisho exec "tag:Only=$1" -- sh -c 'echo "$SEKISHO_SESSION_ID"'`, a.NodeID),
+	)
 	if r.Code != 0 {
 		t.Fatalf("a tag of one node: exit %d, %s", r.Code, r.Stderr)
 	}
 	id := strings.TrimSpace(r.Stdout)
-	r = harness.Do(t, shared.Shell(t.Context(), nil,
-		`aws ssm describe-sessions --state History --filters "key=SessionId,value=$1" --output text --query 'Sessions[].Target'`, id))
+	r = harness.Do(t, shared.Shell(
+		t.Context(),
+		nil,
+		`aws ssm describe-sessions --state History --filters "key=SessionId,value=$1" --output text --query 'Sessions[].Target'`,
+		id,
+	))
 	if got := strings.TrimSpace(r.Stdout); got != a.NodeID {
 		t.Errorf("session %s was on %q, want %s", id, got, a.NodeID)
 	}
@@ -131,7 +146,8 @@ func TestCopy(t *testing.T) {
 		_ = cmd.Run() // it was not made if the test failed early
 	})
 	for range 2 { // the second time nothing is sent
-		if r := harness.Do(t, shared.Shell(t.Context(), nil, `sekisho cp "$1" "$SEKISHO_TARGET:$2"`, src, far)); r.Code != 0 || r.Stdout != "" {
+		if r := harness.Do(t, shared.Shell(t.Context(), nil, `sekisho cp "$1" "$SEKISHO_TARGET:$2"`, src, far)); r.Code != 0 ||
+			r.Stdout != "" {
 			t.Fatalf("there: exit %d, %q, %s", r.Code, r.Stdout, r.Stderr)
 		}
 		far = strings.TrimSuffix(far, "/") + "/" // it is there: what is copied goes inside
@@ -157,17 +173,22 @@ func TestCopy(t *testing.T) {
 			t.Errorf("%s: %v %v became %v %v", name, a.Mode(), a.ModTime(), b.Mode(), b.ModTime())
 		}
 	}
-	r := harness.Do(t, shared.Shell(t.Context(), nil,
-		`aws ssm describe-sessions --state History --output text --query "Sessions[?DocumentName=='Sekisho-Copy'].SessionId"`))
+	r := harness.Do(t, shared.Shell(
+		t.Context(),
+		nil,
+		`aws ssm describe-sessions --state History --output text --query "Sessions[?DocumentName=='Sekisho-Copy'].SessionId"`,
+	))
 	found := false
 	for id := range strings.FieldsSeq(r.Stdout) {
 		shown := harness.Do(t, shared.Shell(t.Context(), nil, `sekisho replay --speed 1000 "$1"`, id))
-		found = found || strings.Contains(shown.Stdout, far+"/big: 5242880 bytes") && strings.Contains(shown.Stdout, "sha256")
+		found = found ||
+			strings.Contains(shown.Stdout, far+"/big: 5242880 bytes") && strings.Contains(shown.Stdout, "sha256")
 	}
 	if !found {
 		t.Error("no recording says what was copied")
 	}
-	if r := harness.Do(t, shared.Shell(t.Context(), nil, `sekisho cp /etc/hostname "$SEKISHO_TARGET:/etc/not-mine"`)); os.Getuid() == 0 && (r.Code == 0 || !strings.Contains(r.Stderr, "permission denied")) {
+	if r := harness.Do(t, shared.Shell(t.Context(), nil, `sekisho cp /etc/hostname "$SEKISHO_TARGET:/etc/not-mine"`)); os.Getuid() == 0 &&
+		(r.Code == 0 || !strings.Contains(r.Stderr, "permission denied")) {
 		t.Errorf("a copy to where only root may write: exit %d, %s", r.Code, r.Stderr)
 	}
 }
@@ -241,8 +262,12 @@ func TestForward(t *testing.T) {
 	body := bytesOf(t, 1<<20)
 	port := website(t, body)
 	listening := regexp.MustCompile(`(?s)on (\S+) for localhost.*on (\S+) for 127\.0\.0\.1.*on (\S+) for SOCKS`)
-	on := background(t, shared.Shell(t.Context(), nil,
-		`exec sekisho forward "$SEKISHO_TARGET" -L "0:localhost:$1" -L "127.0.0.1:0:127.0.0.1:$1" -D 0`, port), listening)
+	on := background(t, shared.Shell(
+		t.Context(),
+		nil,
+		`exec sekisho forward "$SEKISHO_TARGET" -L "0:localhost:$1" -L "127.0.0.1:0:127.0.0.1:$1" -D 0`,
+		port,
+	), listening)
 
 	get := func(c *http.Client, u string) error {
 		resp, err := c.Get(u)
@@ -330,7 +355,12 @@ func TestAsPlugin(t *testing.T) {
 		target := env(t, shared)["SEKISHO_TARGET"]
 		endpoint := `--endpoint-url "$AWS_ENDPOINT_URL"` // Debian's version needs it
 
-		term := harness.OpenTerminal(t, 31, 87, shared.Shell(t.Context(), path, `aws ssm start-session `+endpoint+` --target "$1"`, target))
+		term := harness.OpenTerminal(
+			t,
+			31,
+			87,
+			shared.Shell(t.Context(), path, `aws ssm start-session `+endpoint+` --target "$1"`, target),
+		)
 		id := term.Expect(awhile, `Starting session with SessionId: (\S+)`)[1]
 		term.Expect(soon, harness.Prompt)
 		term.Send("stty size\r")
@@ -343,8 +373,13 @@ func TestAsPlugin(t *testing.T) {
 
 		body := bytesOf(t, 300000)
 		port := website(t, body)
-		term = harness.OpenTerminal(t, 24, 80, shared.Shell(t.Context(), path,
-			`aws ssm start-session `+endpoint+` --target "$1" --document-name AWS-StartPortForwardingSession --parameters "portNumber=$2"`, target, port))
+		term = harness.OpenTerminal(t, 24, 80, shared.Shell(
+			t.Context(),
+			path,
+			`aws ssm start-session `+endpoint+` --target "$1" --document-name AWS-StartPortForwardingSession --parameters "portNumber=$2"`,
+			target,
+			port,
+		))
 		local := term.Expect(awhile, `Port (\d+) opened for sessionId`)[1]
 		term.Expect(soon, `Waiting for connections`)
 		resp, err := http.Get("http://localhost:" + local)
@@ -373,8 +408,13 @@ func TestAsPlugin(t *testing.T) {
 			_, _ = io.Copy(conn, conn)
 		}()
 		_, sshPort, _ := net.SplitHostPort(l.Addr().String())
-		cmd := shared.Shell(t.Context(), path,
-			`aws ssm start-session `+endpoint+` --target "$1" --document-name AWS-StartSSHSession --parameters "portNumber=$2"`, target, sshPort)
+		cmd := shared.Shell(
+			t.Context(),
+			path,
+			`aws ssm start-session `+endpoint+` --target "$1" --document-name AWS-StartSSHSession --parameters "portNumber=$2"`,
+			target,
+			sshPort,
+		)
 		var stdout, stderr bytes.Buffer
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(body), &stdout, &stderr
 		if err := cmd.Run(); err != nil || !bytes.Equal(stdout.Bytes(), body) {
@@ -522,8 +562,17 @@ func TestSSHConfig(t *testing.T) {
 	}
 	target := env(t, shared)["SEKISHO_TARGET"]
 	file := filepath.Join(t.TempDir(), "config")
-	r := harness.Do(t, shared.Shell(t.Context(), nil, `sekisho ssh-config --user alice > "$1" && ssh -F "$1" -G "$SEKISHO_TARGET"`, file))
-	if r.Code != 0 || !strings.Contains(r.Stdout, "user alice\n") || !regexp.MustCompile(`(?m)^proxycommand \S*/sekisho ssh-proxy (%h|`+target+`) (%p|22)$`).MatchString(r.Stdout) {
+	r := harness.Do(
+		t,
+		shared.Shell(
+			t.Context(),
+			nil,
+			`sekisho ssh-config --user alice > "$1" && ssh -F "$1" -G "$SEKISHO_TARGET"`,
+			file,
+		),
+	)
+	if r.Code != 0 || !strings.Contains(r.Stdout, "user alice\n") ||
+		!regexp.MustCompile(`(?m)^proxycommand \S*/sekisho ssh-proxy (%h|`+target+`) (%p|22)$`).MatchString(r.Stdout) {
 		t.Errorf("exit %d: %s%s", r.Code, r.Stdout, r.Stderr)
 	}
 }
@@ -540,8 +589,11 @@ func TestReverse(t *testing.T) {
 	}
 	_, far, _ := net.SplitHostPort(l.Addr().String())
 	_ = l.Close()
-	background(t, shared.Shell(t.Context(), nil, `exec sekisho forward "$SEKISHO_TARGET" -R "$1:localhost:$2"`, far, port),
-		regexp.MustCompile(`Listening on localhost:`+far+` on the node`))
+	background(
+		t,
+		shared.Shell(t.Context(), nil, `exec sekisho forward "$SEKISHO_TARGET" -R "$1:localhost:$2"`, far, port),
+		regexp.MustCompile(`Listening on localhost:`+far+` on the node`),
+	)
 	harness.Eventually(t, soon, func() error {
 		resp, err := http.Get("http://localhost:" + far)
 		if err != nil {
@@ -565,11 +617,19 @@ func TestReverse(t *testing.T) {
 		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"ssm:StartSession","Resource":["arn:aws:ssm:*:*:managed-instance/*","arn:aws:ssm:*:*:document/AWS-*"]}]}`); r.Code != 0 {
 		t.Fatal(r.Stderr)
 	}
-	key := strings.Fields(run(`aws iam create-access-key --user-name rita --output text --query 'AccessKey.[AccessKeyId,SecretAccessKey]'`).Stdout)
+	key := strings.Fields(
+		run(
+			`aws iam create-access-key --user-name rita --output text --query 'AccessKey.[AccessKeyId,SecretAccessKey]'`,
+		).Stdout,
+	)
 	if len(key) != 2 {
 		t.Fatal("no key for rita")
 	}
-	r := run(`AWS_ACCESS_KEY_ID=$1 AWS_SECRET_ACCESS_KEY=$2; export AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY; sekisho forward "$SEKISHO_TARGET" -R 9999:localhost:1`, key[0], key[1])
+	r := run(
+		`AWS_ACCESS_KEY_ID=$1 AWS_SECRET_ACCESS_KEY=$2; export AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY; sekisho forward "$SEKISHO_TARGET" -R 9999:localhost:1`,
+		key[0],
+		key[1],
+	)
 	if r.Code == 0 || !strings.Contains(r.Stderr, "AccessDenied") {
 		t.Errorf("without a grant: exit %d, %s", r.Code, r.Stderr)
 	}

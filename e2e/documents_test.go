@@ -41,11 +41,23 @@ func TestSessionDocuments(t *testing.T) {
 
 	refused("InvalidDocument", "does not exist", `aws ssm get-document --name SSM-SessionManagerRunShell`)
 	const create = `aws ssm create-document --document-type Session --name "$1" --content "$2"`
-	refused("InvalidDocumentContent", `did you mean "idleSessionTimeout"`, create, "SSM-SessionManagerRunShell",
-		file("typo.json", `{"schemaVersion":"1.0","sessionType":"Standard_Stream","inputs":{"idleSessionTimeOut":"5"}}`))
-	run(create, "SSM-SessionManagerRunShell", file("preferences.json", `{"schemaVersion":"1.0","sessionType":"Standard_Stream","inputs":{
+	refused(
+		"InvalidDocumentContent",
+		`did you mean "idleSessionTimeout"`,
+		create,
+		"SSM-SessionManagerRunShell",
+		file(
+			"typo.json",
+			`{"schemaVersion":"1.0","sessionType":"Standard_Stream","inputs":{"idleSessionTimeOut":"5"}}`,
+		),
+	)
+	run(
+		create,
+		"SSM-SessionManagerRunShell",
+		file("preferences.json", `{"schemaVersion":"1.0","sessionType":"Standard_Stream","inputs":{
 		"idleSessionTimeout":"5","maxSessionDuration":"60",
-		"sekisho":{"reasonRequired":true,"reasonPattern":"TICKET-[0-9]+","maxConcurrentSessions":{"perOwner":1}}}}`))
+		"sekisho":{"reasonRequired":true,"reasonPattern":"TICKET-[0-9]+","maxConcurrentSessions":{"perOwner":1}}}}`),
+	)
 
 	const start = `aws ssm start-session --target "$SEKISHO_TARGET"`
 	refused("ValidationException", "A reason is required", start)
@@ -54,7 +66,9 @@ func TestSessionDocuments(t *testing.T) {
 	id := term.Expect(awhile, `Starting session with SessionId: (\S+)`)[1]
 	term.Expect(soon, harness.Prompt)
 	refused("LimitExceededException", "1 active sessions", start+` --reason TICKET-8`)
-	got := run(`aws ssm describe-sessions --state Active --output text --query 'Sessions[].[SessionId,Reason,MaxSessionDuration]'`)
+	got := run(
+		`aws ssm describe-sessions --state Active --output text --query 'Sessions[].[SessionId,Reason,MaxSessionDuration]'`,
+	)
 	if got != id+"\tTICKET-7\t60" {
 		t.Errorf("the session is described as %q", got)
 	}
@@ -69,7 +83,10 @@ func TestSessionDocuments(t *testing.T) {
 			"properties:\n  linux:\n    commands: printf '%s-%s[%s]\\n' " + word + " {{ name }} {{ text }}\n"
 	}
 	run(create+` --document-format YAML`, "Greet", file("one.yaml", greet("first")))
-	run(`aws ssm update-document --name Greet --document-version '$LATEST' --document-format YAML --content "$1"`, file("two.yaml", greet("second")))
+	run(
+		`aws ssm update-document --name Greet --document-version '$LATEST' --document-format YAML --content "$1"`,
+		file("two.yaml", greet("second")),
+	)
 	session := start + ` --reason TICKET-9 --document-name Greet --parameters "$1"`
 	refused("InvalidParameters", `"name"`, session, `{"text":["x"]}`)
 	refused("InvalidParameters", `"name"`, session, `{"name":["a; reboot"]}`)

@@ -106,9 +106,20 @@ const (
 
 // startSession opens a shell on target with the aws CLI and AWS's plugin,
 // waits for its prompt and returns the terminal and the session's ID.
-func startSession(t *testing.T, s *harness.Server, path []string, rows, cols uint16, target string) (*harness.Terminal, string) {
+func startSession(
+	t *testing.T,
+	s *harness.Server,
+	path []string,
+	rows, cols uint16,
+	target string,
+) (*harness.Terminal, string) {
 	t.Helper()
-	term := harness.OpenTerminal(t, rows, cols, s.Shell(t.Context(), path, `aws ssm start-session --target "$1"`, target))
+	term := harness.OpenTerminal(
+		t,
+		rows,
+		cols,
+		s.Shell(t.Context(), path, `aws ssm start-session --target "$1"`, target),
+	)
 	id := term.Expect(awhile, `Starting session with SessionId: (\S+)`)[1]
 	term.Expect(soon, harness.Prompt)
 	return term, id

@@ -179,7 +179,8 @@ func TestWebhook(t *testing.T) {
 	}
 	harness.Eventually(t, awhile, func() error {
 		r := harness.Do(t, s.Shell(t.Context(), nil, `sekisho events --webhooks`))
-		if f := strings.Fields(r.Stdout); r.Code != 0 || !strings.Contains(r.Stdout, " Working ") || !slices.Contains(f, "dev") {
+		if f := strings.Fields(r.Stdout); r.Code != 0 || !strings.Contains(r.Stdout, " Working ") ||
+			!slices.Contains(f, "dev") {
 			return fmt.Errorf("exit %d\n%s%s", r.Code, r.Stdout, r.Stderr)
 		}
 		return nil

@@ -42,7 +42,13 @@ func TestFirstServer(t *testing.T) {
 	if err := os.Symlink(filepath.Join(shared.Bin, "sekisho-agent"), filepath.Join(agents, "sekisho-agent-linux-amd64")); err != nil {
 		t.Fatal(err)
 	}
-	setup := fmt.Sprintf("sekishod setup --yes --name 127.0.0.1 --listen %s --config %s --data %s --agents-dir %s --user ''", address, file, state, agents)
+	setup := fmt.Sprintf(
+		"sekishod setup --yes --name 127.0.0.1 --listen %s --config %s --data %s --agents-dir %s --user ''",
+		address,
+		file,
+		state,
+		agents,
+	)
 	r := sh(setup)
 	credentials := filepath.Join(etc, "first-administrator")
 	if r.Code != 0 || !strings.Contains(r.Stdout, credentials) || strings.Contains(r.Stdout, "AKIA") {
@@ -57,7 +63,8 @@ func TestFirstServer(t *testing.T) {
 	if r := sh("sekishod config check --config " + file); r.Code != 0 {
 		t.Errorf("config check: exit %d, %s", r.Code, r.Stderr)
 	}
-	if r := sh("sekishod doctor --config " + file); r.Code == 0 || !strings.Contains(r.Stdout, "not running") && !strings.Contains(r.Stdout, "no server") {
+	if r := sh("sekishod doctor --config " + file); r.Code == 0 ||
+		!strings.Contains(r.Stdout, "not running") && !strings.Contains(r.Stdout, "no server") {
 		t.Errorf("doctor of a stopped server: exit %d\n%s", r.Code, r.Stdout)
 	}
 
@@ -91,7 +98,9 @@ func TestFirstServer(t *testing.T) {
 	if r.Code != 0 || !strings.Contains(r.Stdout, "https://"+address) {
 		t.Errorf("the first administrator: exit %d\n%s%s", r.Code, r.Stdout, r.Stderr)
 	}
-	if log, err := os.ReadFile(filepath.Join(dir, "sekishod.log")); err != nil || strings.Contains(string(log), "AKIA") || strings.Contains(string(log), "password") {
+	if log, err := os.ReadFile(filepath.Join(dir, "sekishod.log")); err != nil ||
+		strings.Contains(string(log), "AKIA") ||
+		strings.Contains(string(log), "password") {
 		t.Errorf("the log contains credentials, %v:\n%s", err, log)
 	}
 	if r := sh("sekishod admin reset --config " + file); r.Code == 0 {
@@ -99,11 +108,14 @@ func TestFirstServer(t *testing.T) {
 	}
 	stop()
 	r = sh("sekishod admin reset --user rescue --config " + file)
-	if info, err := os.Stat(filepath.Join(etc, "reset-rescue")); r.Code != 0 || err != nil || info.Mode().Perm() != 0o600 {
+	if info, err := os.Stat(filepath.Join(etc, "reset-rescue")); r.Code != 0 || err != nil ||
+		info.Mode().Perm() != 0o600 {
 		t.Errorf("admin reset: exit %d, %v\n%s%s", r.Code, err, r.Stdout, r.Stderr)
 	}
 	defer serve()()
-	r = sh(". " + credentials + ` && aws --endpoint-url "$AWS_ENDPOINT_URL" cloudtrail lookup-events --lookup-attributes AttributeKey=EventName,AttributeValue=AdministratorReset --query 'length(Events)' --output text`)
+	r = sh(
+		". " + credentials + ` && aws --endpoint-url "$AWS_ENDPOINT_URL" cloudtrail lookup-events --lookup-attributes AttributeKey=EventName,AttributeValue=AdministratorReset --query 'length(Events)' --output text`,
+	)
 	if r.Code != 0 || strings.TrimSpace(r.Stdout) != "1" {
 		t.Errorf("the reset in the audit trail: exit %d, %q\n%s", r.Code, r.Stdout, r.Stderr)
 	}

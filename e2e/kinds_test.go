@@ -30,15 +30,25 @@ import (
 // runDocument starts a session of a document in a terminal.
 func runDocument(t *testing.T, path []string, document, parameters string) *harness.Terminal {
 	t.Helper()
-	return harness.OpenTerminal(t, 30, 200, shared.Shell(t.Context(), path,
-		`aws ssm start-session --target "$SEKISHO_TARGET" --document-name "$1" --parameters "$2"`, document, parameters))
+	return harness.OpenTerminal(t, 30, 200, shared.Shell(
+		t.Context(),
+		path,
+		`aws ssm start-session --target "$SEKISHO_TARGET" --document-name "$1" --parameters "$2"`,
+		document,
+		parameters,
+	))
 }
 
 // TestInteractiveCommand runs one command at a terminal.
 func TestInteractiveCommand(t *testing.T) {
 	t.Parallel()
 	eachCLI(t, func(t *testing.T, path []string) {
-		term := runDocument(t, path, "AWS-StartInteractiveCommand", `{"command":["test -t 0 && stty size; read -r x; echo \"got<$x>\"; exit 3"]}`)
+		term := runDocument(
+			t,
+			path,
+			"AWS-StartInteractiveCommand",
+			`{"command":["test -t 0 && stty size; read -r x; echo \"got<$x>\"; exit 3"]}`,
+		)
 		term.Expect(awhile, `(?m)^30 200$`)
 		term.Send("some words\r")
 		term.Expect(soon, `(?m)^got<some words>$`)
@@ -54,7 +64,12 @@ func TestNonInteractiveCommand(t *testing.T) {
 	t.Parallel()
 	eachCLI(t, func(t *testing.T, path []string) {
 		const command = `"command":["sh -c \"echo to-out; echo to-err >&2; test -t 1 || echo no-tty; exit 7\""]`
-		term := runDocument(t, path, "AWS-StartNonInteractiveCommand", `{`+command+`,"separateOutputStream":["true"],"stdOutSeparatorPrefix":["O:"],"stdErrSeparatorPrefix":["E:"]}`)
+		term := runDocument(
+			t,
+			path,
+			"AWS-StartNonInteractiveCommand",
+			`{`+command+`,"separateOutputStream":["true"],"stdOutSeparatorPrefix":["O:"],"stdErrSeparatorPrefix":["E:"]}`,
+		)
 		term.Expect(awhile, `Exiting session with sessionId`)
 		for _, want := range []string{"O:to-out\n", "E:to-err\n", "no-tty\n", "EXIT_CODE: 7"} {
 			if !strings.Contains(term.Text(), want) {
@@ -63,10 +78,16 @@ func TestNonInteractiveCommand(t *testing.T) {
 		}
 		term = runDocument(t, path, "AWS-StartNonInteractiveCommand", `{`+command+`}`)
 		term.Expect(awhile, `Exiting session with sessionId`)
-		if text := term.Text(); !strings.Contains(text, "\nto-out\n") || !strings.Contains(text, "\nto-err\n") || strings.Contains(text, "EXIT_CODE") {
+		if text := term.Text(); !strings.Contains(text, "\nto-out\n") || !strings.Contains(text, "\nto-err\n") ||
+			strings.Contains(text, "EXIT_CODE") {
 			t.Errorf("one stream: %q", text)
 		}
-		term = runDocument(t, path, "AWS-StartNonInteractiveCommand", `{"command":["sh -c \"trap '' HUP; echo wai''ting; sleep 100\""]}`)
+		term = runDocument(
+			t,
+			path,
+			"AWS-StartNonInteractiveCommand",
+			`{"command":["sh -c \"trap '' HUP; echo wai''ting; sleep 100\""]}`,
+		)
 		term.Expect(awhile, `(?m)^waiting$`)
 		// The plugin shows output before it takes note of Ctrl-C.
 		harness.Eventually(t, soon, func() error {
@@ -126,7 +147,10 @@ func TestPortForwarding(t *testing.T) {
 			{"AWS-StartPortForwardingSessionToRemoteHost", `,"host":["127.0.0.1"]`},
 		} {
 			addr := forward(t, path, tt.document, `{"portNumber":["`+u.Port()+`"]`+tt.more+`}`)
-			r := harness.Do(t, exec.CommandContext(t.Context(), "curl", "-sS", "-d", "question", "http://"+addr+"/asked"))
+			r := harness.Do(
+				t,
+				exec.CommandContext(t.Context(), "curl", "-sS", "-d", "question", "http://"+addr+"/asked"),
+			)
 			if r.Stdout != "POST /asked question" {
 				t.Errorf("%s: curl says %q %s", tt.document, r.Stdout, r.Stderr)
 			}
@@ -161,7 +185,12 @@ func TestPortForwarding(t *testing.T) {
 func TestForwardingDenied(t *testing.T) {
 	t.Parallel()
 	for _, host := range []string{"169.254.169.254", "::ffff:169.254.169.254", "fd00:ec2::254", "0.0.0.0"} {
-		term := runDocument(t, nil, "AWS-StartPortForwardingSessionToRemoteHost", `{"portNumber":["80"],"host":["`+host+`"]}`)
+		term := runDocument(
+			t,
+			nil,
+			"AWS-StartPortForwardingSessionToRemoteHost",
+			`{"portNumber":["80"],"host":["`+host+`"]}`,
+		)
 		term.Expect(awhile, `SessionId: \S+ : .*Connections from this node to `+regexp.QuoteMeta(host)+`.* are denied`)
 		if strings.Contains(term.Text(), "Waiting for connections") {
 			t.Errorf("%s: a port was opened", host)
@@ -204,7 +233,10 @@ func sshServer(t *testing.T, path []string) (config, dir string) {
 	server := filepath.Join(dir, "sshd_config")
 	lines := []string{
 		"ListenAddress 127.0.0.1", "Port " + port, "HostKey " + filepath.Join(dir, "host"), "PidFile none",
-		"AuthorizedKeysFile " + filepath.Join(dir, "authorized"), "StrictModes no", "UsePAM no", "PasswordAuthentication no",
+		"AuthorizedKeysFile " + filepath.Join(
+			dir,
+			"authorized",
+		), "StrictModes no", "UsePAM no", "PasswordAuthentication no",
 		"PermitRootLogin prohibit-password", "Subsystem sftp internal-sftp",
 	}
 	if err := os.WriteFile(server, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
@@ -238,8 +270,14 @@ func sshServer(t *testing.T, path []string) (config, dir string) {
 	})
 	config = filepath.Join(dir, "ssh_config")
 	proxy := `aws ssm start-session --target "$SEKISHO_TARGET" --document-name AWS-StartSSHSession --parameters portNumber=%p`
-	text := fmt.Sprintf("Host node\n  ProxyCommand sh -c '. %q && %s'\n  Port %s\n  User %s\n  IdentityFile %q\n  IdentitiesOnly yes\n  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n  LogLevel ERROR\n  BatchMode yes\n",
-		shared.EnvFile(), proxy, port, me.Username, filepath.Join(dir, "id"))
+	text := fmt.Sprintf(
+		"Host node\n  ProxyCommand sh -c '. %q && %s'\n  Port %s\n  User %s\n  IdentityFile %q\n  IdentitiesOnly yes\n  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n  LogLevel ERROR\n  BatchMode yes\n",
+		shared.EnvFile(),
+		proxy,
+		port,
+		me.Username,
+		filepath.Join(dir, "id"),
+	)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -253,7 +291,10 @@ func TestSSH(t *testing.T) {
 		config, dir := sshServer(t, path)
 		do := func(script string, args ...string) harness.Result {
 			t.Helper()
-			r := harness.Do(t, shared.Shell(t.Context(), path, `C=$1; shift; `+script, append([]string{config}, args...)...))
+			r := harness.Do(
+				t,
+				shared.Shell(t.Context(), path, `C=$1; shift; `+script, append([]string{config}, args...)...),
+			)
 			if r.Code != 0 {
 				t.Errorf("%s: exit %d: %s%s", script, r.Code, r.Stdout, r.Stderr)
 			}
@@ -363,8 +404,13 @@ func TestPrompt(t *testing.T) {
 	node := shared.StartAgent(t, "prompt", -1).NodeID
 	tag := func(value string) {
 		t.Helper()
-		r := harness.Do(t, shared.Shell(t.Context(), nil,
-			`aws ssm add-tags-to-resource --resource-type ManagedInstance --resource-id "$1" --tags "$2"`, node, `[{"Key":"Hostname","Value":"`+value+`"}]`))
+		r := harness.Do(t, shared.Shell(
+			t.Context(),
+			nil,
+			`aws ssm add-tags-to-resource --resource-type ManagedInstance --resource-id "$1" --tags "$2"`,
+			node,
+			`[{"Key":"Hostname","Value":"`+value+`"}]`,
+		))
 		if r.Code != 0 {
 			t.Fatalf("add-tags-to-resource: %s", r.Stderr)
 		}
@@ -383,7 +429,12 @@ func TestPrompt(t *testing.T) {
 		"東京":              "prompt", // the node's own name
 	} {
 		tag(value)
-		term := harness.OpenTerminal(t, 24, 100, shared.Shell(t.Context(), nil, `aws ssm start-session --target "$1"`, node))
+		term := harness.OpenTerminal(
+			t,
+			24,
+			100,
+			shared.Shell(t.Context(), nil, `aws ssm start-session --target "$1"`, node),
+		)
 		term.Expect(awhile, `Starting session with SessionId`)
 		term.Expect(soon, `(?m)^\[`+name+`@`+regexp.QuoteMeta(shown)+` ~\]\$ $`)
 		before, _, _ := strings.Cut(term.Text(), "["+name)

@@ -105,8 +105,13 @@ func TestEncryptedSession(t *testing.T) {
 	}
 	key := run(`aws kms create-key --description "session data" --query KeyMetadata.Arn --output text`)
 	run(`aws kms create-alias --alias-name alias/e2e-sessions --target-key-id "$1"`, key)
-	run(`aws iam put-role-policy --role-name AmazonEC2RunCommandRoleForManagedInstances --policy-name kms --policy-document "$1"`,
-		fmt.Sprintf(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"kms:Decrypt","Resource":%q,"Condition":{"StringLike":{"kms:EncryptionContext:aws:ssm:SessionId":"admin-*"}}}]}`, key))
+	run(
+		`aws iam put-role-policy --role-name AmazonEC2RunCommandRoleForManagedInstances --policy-name kms --policy-document "$1"`,
+		fmt.Sprintf(
+			`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"kms:Decrypt","Resource":%q,"Condition":{"StringLike":{"kms:EncryptionContext:aws:ssm:SessionId":"admin-*"}}}]}`,
+			key,
+		),
+	)
 	document := func(name, inputs string) {
 		t.Helper()
 		run(`aws ssm create-document --name "$1" --document-type Session --content "$2"`, name,
@@ -149,11 +154,18 @@ func TestEncryptedSession(t *testing.T) {
 		t.Error("the server passed on what it could read")
 	}
 	cast := recordingOf(t, id)
-	if strings.Contains(cast, "secretwordinsession") || strings.Contains(cast, `"o"`) || !strings.Contains(cast, "encrypted from end to end") {
+	if strings.Contains(cast, "secretwordinsession") || strings.Contains(cast, `"o"`) ||
+		!strings.Contains(cast, "encrypted from end to end") {
 		t.Errorf("recorded:\n%s", cast)
 	}
 	// AWS's program drops what it does not know; the door says it.
-	answer := harness.CallSSM(t, e, time.Now(), "DescribeSessions", `{"State":"History","Filters":[{"key":"SessionId","value":"`+id+`"}]}`)
+	answer := harness.CallSSM(
+		t,
+		e,
+		time.Now(),
+		"DescribeSessions",
+		`{"State":"History","Filters":[{"key":"SessionId","value":"`+id+`"}]}`,
+	)
 	if !strings.Contains(answer.Body, `"Recording":"Encrypted"`) {
 		t.Errorf("%d %s", answer.Status, answer.Body)
 	}
@@ -161,8 +173,11 @@ func TestEncryptedSession(t *testing.T) {
 	// Without the key there is no session, and no falling back to one that
 	// anybody could read.
 	run(`aws kms disable-key --key-id "$1"`, key)
-	term := harness.OpenTerminal(t, 24, 100, shared.Shell(t.Context(), nil,
-		`export AWS_ENDPOINT_URL_KMS="$AWS_ENDPOINT_URL"; aws ssm start-session --target "$SEKISHO_TARGET" --document-name E2E-Encrypted`))
+	term := harness.OpenTerminal(t, 24, 100, shared.Shell(
+		t.Context(),
+		nil,
+		`export AWS_ENDPOINT_URL_KMS="$AWS_ENDPOINT_URL"; aws ssm start-session --target "$SEKISHO_TARGET" --document-name E2E-Encrypted`,
+	))
 	term.Expect(awhile, `Starting session with SessionId`)
 	term.Wait(awhile)
 	if text := term.Text(); strings.Contains(text, "$ ") {

@@ -29,7 +29,11 @@ func TestServerRestart(t *testing.T) {
 	run(`aws iam create-user --user-name alice`)
 	run(`aws iam put-user-policy --user-name alice --policy-name look --policy-document "$1"`,
 		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"ssm:DescribeSessions","Resource":"*"}]}`)
-	alice := strings.Fields(run(`aws iam create-access-key --user-name alice --output text --query 'AccessKey.[AccessKeyId,SecretAccessKey]'`))
+	alice := strings.Fields(
+		run(
+			`aws iam create-access-key --user-name alice --output text --query 'AccessKey.[AccessKeyId,SecretAccessKey]'`,
+		),
+	)
 	term, id := startSession(t, s, nil, 24, 80, before["SEKISHO_TARGET"])
 	term.Send("echo kept acr''oss\r")
 	term.Expect(soon, `(?m)^kept across$`)
@@ -54,12 +58,19 @@ func TestServerRestart(t *testing.T) {
 		}
 		// The user and the policy are there: allowed what it says, denied the rest.
 		as := `AWS_ACCESS_KEY_ID=$1 AWS_SECRET_ACCESS_KEY=$2; export AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY; `
-		got := run(as+`aws ssm describe-sessions --state History --filters "key=SessionId,value=$3" --output text --query 'Sessions[].Status'`,
-			alice[0], alice[1], id)
+		got := run(
+			as+`aws ssm describe-sessions --state History --filters "key=SessionId,value=$3" --output text --query 'Sessions[].Status'`,
+			alice[0],
+			alice[1],
+			id,
+		)
 		if got != "Terminated" {
 			t.Errorf("after %s the history says %q of the session", how.name, got)
 		}
-		r := harness.Do(t, s.Shell(t.Context(), nil, as+`aws ssm start-session --target "$SEKISHO_TARGET"`, alice[0], alice[1]))
+		r := harness.Do(
+			t,
+			s.Shell(t.Context(), nil, as+`aws ssm start-session --target "$SEKISHO_TARGET"`, alice[0], alice[1]),
+		)
 		if r.Code == 0 || !strings.Contains(r.Stderr, "AccessDenied") {
 			t.Errorf("after %s alice may start sessions: exit %d %s", how.name, r.Code, r.Stderr)
 		}
@@ -131,7 +142,15 @@ func TestAgentKilled(t *testing.T) {
 
 	agent.Kill()
 	harness.Eventually(t, soon, func() error {
-		r := harness.Do(t, shared.Shell(t.Context(), nil, `aws ssm get-connection-status --target "$1" --query Status --output text`, agent.NodeID))
+		r := harness.Do(
+			t,
+			shared.Shell(
+				t.Context(),
+				nil,
+				`aws ssm get-connection-status --target "$1" --query Status --output text`,
+				agent.NodeID,
+			),
+		)
 		if status := strings.TrimSpace(r.Stdout); status != "notconnected" {
 			return fmt.Errorf("connection status: %q %s", status, r.Stderr)
 		}

@@ -34,7 +34,19 @@ func memoAccount(t *testing.T) *account {
 	if err := os.WriteFile(filepath.Join(a.stub, "session-manager-plugin"), []byte("#!/bin/sh\nexit 0\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	a.Server = startServer(t, shared.Programs, dir, "--nodes", "0", "--region", "ap-northeast-1", "--account-id", "999999999999", "--policy-clock", a.clock)
+	a.Server = startServer(
+		t,
+		shared.Programs,
+		dir,
+		"--nodes",
+		"0",
+		"--region",
+		"ap-northeast-1",
+		"--account-id",
+		"999999999999",
+		"--policy-clock",
+		a.clock,
+	)
 	return a
 }
 
@@ -91,7 +103,11 @@ func (a *account) user(name string, policies ...string) string {
 	if err := json.Unmarshal([]byte(out), &made); err != nil || made.AccessKey.SecretAccessKey == "" {
 		a.t.Fatalf("create-access-key: %v: %s", err, out)
 	}
-	return fmt.Sprintf("export AWS_ACCESS_KEY_ID=%s AWS_SECRET_ACCESS_KEY=%s; ", made.AccessKey.AccessKeyID, made.AccessKey.SecretAccessKey)
+	return fmt.Sprintf(
+		"export AWS_ACCESS_KEY_ID=%s AWS_SECRET_ACCESS_KEY=%s; ",
+		made.AccessKey.AccessKeyID,
+		made.AccessKey.SecretAccessKey,
+	)
 }
 
 // attach makes a managed policy of a file of testdata/memo and attaches it.
@@ -106,7 +122,12 @@ func (a *account) attach(user, name string) {
 
 func (a *account) attachFile(user, name, path string) {
 	a.t.Helper()
-	arn := a.run("", `aws iam create-policy --policy-name "$1" --policy-document "file://$2" --query Policy.Arn --output text`, user+"-"+name, path)
+	arn := a.run(
+		"",
+		`aws iam create-policy --policy-name "$1" --policy-document "file://$2" --query Policy.Arn --output text`,
+		user+"-"+name,
+		path,
+	)
 	a.run("", `aws iam attach-user-policy --user-name "$1" --policy-arn "$2"`, user, arn)
 }
 
@@ -133,8 +154,17 @@ func TestMemo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a.run("", `aws iam put-role-policy --role-name "$1" --policy-name prompt-and-logs --policy-document "file://$2"`, role, path)
-	kept := a.run("", `aws iam get-role-policy --role-name "$1" --policy-name prompt-and-logs --query PolicyDocument --output json`, role)
+	a.run(
+		"",
+		`aws iam put-role-policy --role-name "$1" --policy-name prompt-and-logs --policy-document "file://$2"`,
+		role,
+		path,
+	)
+	kept := a.run(
+		"",
+		`aws iam get-role-policy --role-name "$1" --policy-name prompt-and-logs --query PolicyDocument --output json`,
+		role,
+	)
 	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -257,7 +287,14 @@ func TestFiveProbes(t *testing.T) {
 		"after T2":            {"x", x, y, "127.0.0.2", z.NodeID, "2020-04-15T04:00:00Z", "aws:CurrentTime: window closed 2020-04-15T04:00:00Z"},
 	} {
 		a.at(c.when)
-		why := a.as("", `sekisho why --user "$1" --source-ip "$2" --target "$3" --at "$4"`, c.user, c.ip, c.node, c.when)
+		why := a.as(
+			"",
+			`sekisho why --user "$1" --source-ip "$2" --target "$3" --at "$4"`,
+			c.user,
+			c.ip,
+			c.node,
+			c.when,
+		)
 		if c.because == "" {
 			a.run(c.keys+via(c.via), startOn, c.node)
 			if why.Code != 0 || !strings.HasPrefix(why.Stdout, "yes: ") {
@@ -269,7 +306,10 @@ func TestFiveProbes(t *testing.T) {
 		if why.Code != 3 || !strings.HasPrefix(why.Stdout, "no: ") || !strings.Contains(why.Stdout, c.because) {
 			t.Errorf("%s: why ended with %d: %s%s; want %q", name, why.Code, why.Stdout, why.Stderr, c.because)
 		}
-		trail := a.run("", `aws cloudtrail lookup-events --lookup-attributes AttributeKey=EventName,AttributeValue=StartSession --query 'Events[].CloudTrailEvent' --output json`)
+		trail := a.run(
+			"",
+			`aws cloudtrail lookup-events --lookup-attributes AttributeKey=EventName,AttributeValue=StartSession --query 'Events[].CloudTrailEvent' --output json`,
+		)
 		var events []string
 		if err := json.Unmarshal([]byte(trail), &events); err != nil {
 			t.Fatal(err)
@@ -282,14 +322,22 @@ func TestFiveProbes(t *testing.T) {
 			t.Errorf("%s: the trail says %s", name, trail)
 		}
 	}
-	spans := a.as("", `sekisho why --user x --source-ip 127.0.0.2 --target "$1" --at 2020-04-15T02:00:00Z --from 2020-04-14T00:00:00Z --to 2020-04-16T00:00:00Z`, z.NodeID)
+	spans := a.as(
+		"",
+		`sekisho why --user x --source-ip 127.0.0.2 --target "$1" --at 2020-04-15T02:00:00Z --from 2020-04-14T00:00:00Z --to 2020-04-16T00:00:00Z`,
+		z.NodeID,
+	)
 	if !strings.Contains(spans.Stdout, "2020-04-15T00:00:01Z  2020-04-15T04:00:00Z") {
 		t.Errorf("why, for two days: %s%s", spans.Stdout, spans.Stderr)
 	}
-	simulated := a.run("", `aws iam simulate-principal-policy --policy-source-arn arn:aws:iam::999999999999:user/x --action-names ssm:StartSession \
+	simulated := a.run(
+		"",
+		`aws iam simulate-principal-policy --policy-source-arn arn:aws:iam::999999999999:user/x --action-names ssm:StartSession \
 		--resource-arns "arn:aws:ssm:ap-northeast-1:999999999999:managed-instance/$1" \
 		--context-entries ContextKeyName=aws:SourceIp,ContextKeyValues=127.0.0.2,ContextKeyType=ip ContextKeyName=aws:CurrentTime,ContextKeyValues=2020-04-15T02:00:00Z,ContextKeyType=date \
-		--query 'EvaluationResults[0].EvalDecision' --output text`, z.NodeID)
+		--query 'EvaluationResults[0].EvalDecision' --output text`,
+		z.NodeID,
+	)
 	if simulated != "allowed" {
 		t.Errorf("the simulator says %s", simulated)
 	}
@@ -341,14 +389,22 @@ func TestRevokedKeyEndsTheSession(t *testing.T) {
 	term := harness.OpenTerminal(t, 24, 80, a.Shell(t.Context(), nil, alice+startOn, node.NodeID))
 	id := term.Expect(awhile, `Starting session with SessionId: (\S+)`)[1]
 	term.Expect(soon, harness.Prompt)
-	a.run("", `aws iam update-access-key --user-name alice --access-key-id "$(aws iam list-access-keys --user-name alice --query 'AccessKeyMetadata[0].AccessKeyId' --output text)" --status Inactive`)
+	a.run(
+		"",
+		`aws iam update-access-key --user-name alice --access-key-id "$(aws iam list-access-keys --user-name alice --query 'AccessKeyMetadata[0].AccessKeyId' --output text)" --status Inactive`,
+	)
 	term.Expect(awhile, `access was revoked`)
 	term.Wait(awhile)
-	details := a.run("", `aws ssm describe-sessions --state History --filters "key=SessionId,value=$1" --query 'Sessions[0].Details' --output text`, id)
+	details := a.run(
+		"",
+		`aws ssm describe-sessions --state History --filters "key=SessionId,value=$1" --query 'Sessions[0].Details' --output text`,
+		id,
+	)
 	if details != "access was revoked" {
 		t.Errorf("the session ended because %q", details)
 	}
-	if r := a.as(alice, `aws ssm describe-sessions --state Active`); r.Code == 0 || !strings.Contains(r.Stderr, "UnrecognizedClientException") {
+	if r := a.as(alice, `aws ssm describe-sessions --state Active`); r.Code == 0 ||
+		!strings.Contains(r.Stderr, "UnrecognizedClientException") {
 		t.Errorf("the disabled key: exit %d: %s", r.Code, r.Stderr)
 	}
 }

@@ -29,8 +29,11 @@ func TestMetadataService(t *testing.T) {
 	n := newNetwork(t)
 	dir := t.TempDir()
 	programs := n.programs(dir)
-	script := fmt.Sprintf("#!/bin/sh\n[ \"$1\" != run ] || set -- \"$@\" --imds 169.254.169.254:80 --imds-v1 --imds-add-address\nexec ip netns exec %s '%s' \"$@\"\n",
-		n.node, filepath.Join(shared.Bin, "sekisho-agent"))
+	script := fmt.Sprintf(
+		"#!/bin/sh\n[ \"$1\" != run ] || set -- \"$@\" --imds 169.254.169.254:80 --imds-v1 --imds-add-address\nexec ip netns exec %s '%s' \"$@\"\n",
+		n.node,
+		filepath.Join(shared.Bin, "sekisho-agent"),
+	)
 	if err := os.WriteFile(filepath.Join(dir, "sekisho-agent"), []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -69,10 +72,26 @@ func TestMetadataService(t *testing.T) {
 
 	// Version 2, a token first.
 	const token = `T=$(curl -sX PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' 169.254.169.254/latest/api/token); `
-	want("instance ID", token+`curl -s -H "X-aws-ec2-metadata-token: $T" 169.254.169.254/latest/meta-data/instance-id`, "i-01234567890abcdef")
-	want("a wrong token", `curl -so /dev/null -w '%{http_code}' -H 'X-aws-ec2-metadata-token: x' 169.254.169.254/latest/meta-data/instance-id`, "401")
-	want("a request that was passed on", `curl -so /dev/null -w '%{http_code}' -H 'X-Forwarded-For: 10.0.0.1' 169.254.169.254/latest/meta-data/instance-id`, "403")
-	want("a name that was made to lead here", `curl -so /dev/null -w '%{http_code}' --resolve evil.example:80:169.254.169.254 http://evil.example/latest/meta-data/instance-id`, "403")
+	want(
+		"instance ID",
+		token+`curl -s -H "X-aws-ec2-metadata-token: $T" 169.254.169.254/latest/meta-data/instance-id`,
+		"i-01234567890abcdef",
+	)
+	want(
+		"a wrong token",
+		`curl -so /dev/null -w '%{http_code}' -H 'X-aws-ec2-metadata-token: x' 169.254.169.254/latest/meta-data/instance-id`,
+		"401",
+	)
+	want(
+		"a request that was passed on",
+		`curl -so /dev/null -w '%{http_code}' -H 'X-Forwarded-For: 10.0.0.1' 169.254.169.254/latest/meta-data/instance-id`,
+		"403",
+	)
+	want(
+		"a name that was made to lead here",
+		`curl -so /dev/null -w '%{http_code}' --resolve evil.example:80:169.254.169.254 http://evil.example/latest/meta-data/instance-id`,
+		"403",
+	)
 
 	// The role may not look up tags yet, and says so.
 	want("tags", `curl -so /dev/null -w '%{http_code}' 169.254.169.254/latest/meta-data/tags/instance`, "403")
@@ -93,18 +112,34 @@ func TestMetadataService(t *testing.T) {
 
 	// And the lines from .bashrc work as they stand.
 	want("the prompt", `. ~/.bashrc; printf '%s\n' "$PS1"`, `[\u@MyEC2Instance \W]$`)
-	want("the prompt as it shows", `cd ~ && . ~/.bashrc && printf '%s\n' "${PS1@P}"`, "["+userName(t)+"@MyEC2Instance ~]$")
+	want(
+		"the prompt as it shows",
+		`cd ~ && . ~/.bashrc && printf '%s\n' "${PS1@P}"`,
+		"["+userName(t)+"@MyEC2Instance ~]$",
+	)
 
 	// A machine on the same network with a route to the address gets no answer.
 	n.ip("-n", n.server, "route", "add", "169.254.169.254/32", "via", nodeIP)
-	cmd := exec.CommandContext(t.Context(), "ip", "netns", "exec", n.server, "curl", "-sS", "--max-time", "10", "169.254.169.254/latest/meta-data/instance-id")
+	cmd := exec.CommandContext(
+		t.Context(),
+		"ip",
+		"netns",
+		"exec",
+		n.server,
+		"curl",
+		"-sS",
+		"--max-time",
+		"10",
+		"169.254.169.254/latest/meta-data/instance-id",
+	)
 	if r := harness.Do(t, cmd); r.Code == 0 || strings.Contains(r.Stdout, "i-0") {
 		t.Errorf("another machine was answered: exit %d, %q", r.Code, r.Stdout)
 	}
 
 	// The address goes with the agent.
 	agent.Stop(t)
-	if out, err := exec.Command("ip", "-n", n.node, "addr", "show", "dev", "lo").CombinedOutput(); err != nil || strings.Contains(string(out), "169.254.169.254") {
+	if out, err := exec.Command("ip", "-n", n.node, "addr", "show", "dev", "lo").CombinedOutput(); err != nil ||
+		strings.Contains(string(out), "169.254.169.254") {
 		t.Errorf("left behind: %v\n%s", err, out)
 	}
 }

@@ -122,7 +122,15 @@ func TestNodeMovesAndVanishes(t *testing.T) {
 	cut := time.Now()
 	n.ip("-n", n.node, "link", "set", "cable", "down")
 	harness.Eventually(t, 30*time.Second, func() error { // 15, and what a busy machine takes to ask
-		r := harness.Do(t, s.Shell(t.Context(), nil, `aws ssm get-connection-status --target "$1" --query Status --output text`, agent.NodeID))
+		r := harness.Do(
+			t,
+			s.Shell(
+				t.Context(),
+				nil,
+				`aws ssm get-connection-status --target "$1" --query Status --output text`,
+				agent.NodeID,
+			),
+		)
 		if strings.TrimSpace(r.Stdout) != "notconnected" {
 			return fmt.Errorf("exit %d, %q %s", r.Code, r.Stdout, r.Stderr)
 		}

@@ -102,7 +102,11 @@ func newOutage(t *testing.T) *outage {
 // run runs a script of a client to its end, and calls begun when "begin" is in
 // its output.
 func (o *outage) run(stdin, script string, args ...string) harness.Result {
-	cmd := o.server.Shell(o.t.Context(), nil, `AWS_ENDPOINT_URL=$1; shift; `+script, append([]string{o.endpoint, o.node.NodeID}, args...)...)
+	cmd := o.server.Shell(
+		o.t.Context(),
+		nil,
+		`AWS_ENDPOINT_URL=$1; shift; `+script,
+		append([]string{o.endpoint, o.node.NodeID}, args...)...)
 	out := &watched{begun: o.begun.Done}
 	var errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = out, &errOut
@@ -189,8 +193,14 @@ func (o *outage) forward() {
 	}()
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	listening := regexp.MustCompile(`on (\S+) for `)
-	out := background(o.t, o.server.Shell(o.t.Context(), nil,
-		`AWS_ENDPOINT_URL=$1; exec sekisho forward "$2" -L "0:127.0.0.1:$3"`, o.endpoint, o.node.NodeID, port), listening)
+	out := background(o.t, o.server.Shell(
+		o.t.Context(),
+		nil,
+		`AWS_ENDPOINT_URL=$1; exec sekisho forward "$2" -L "0:127.0.0.1:$3"`,
+		o.endpoint,
+		o.node.NodeID,
+		port,
+	), listening)
 	conn, err := net.Dial("tcp", out[1])
 	if err != nil {
 		o.t.Error(err)

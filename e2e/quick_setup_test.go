@@ -92,11 +92,25 @@ func (m *machine) run(script string) harness.Result {
 	if err := os.RemoveAll(filepath.Join(m.dir, "etc")); err != nil {
 		m.t.Fatal(err)
 	}
-	cmd := exec.CommandContext(m.t.Context(), "unshare", "--mount", "--propagation", "private", "sh", m.write("sandbox.sh", sandbox), m.write("script.sh", script))
+	cmd := exec.CommandContext(
+		m.t.Context(),
+		"unshare",
+		"--mount",
+		"--propagation",
+		"private",
+		"sh",
+		m.write("sandbox.sh", sandbox),
+		m.write("script.sh", script),
+	)
 	// A script that waits for the test does not outlive it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.Env = []string{"PATH=" + filepath.Join(m.dir, "bin") + ":/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + m.dir, "SANDBOX=" + m.dir, "TMPDIR=" + m.dir}
+	cmd.Env = []string{
+		"PATH=" + filepath.Join(m.dir, "bin") + ":/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"HOME=" + m.dir,
+		"SANDBOX=" + m.dir,
+		"TMPDIR=" + m.dir,
+	}
 	return harness.Do(m.t, cmd)
 }
 
@@ -105,7 +119,8 @@ func (m *machine) run(script string) harness.Result {
 func installLines(t *testing.T, out string) (install, remove string) {
 	t.Helper()
 	lines := regexp.MustCompile(`(?m)^ca=.*\| sudo sh.*$`).FindAllString(out, -1)
-	if len(lines) != 2 || !strings.HasSuffix(lines[1], " --uninstall") || !strings.Contains(out, "#cloud-config\nruncmd:\n") {
+	if len(lines) != 2 || !strings.HasSuffix(lines[1], " --uninstall") ||
+		!strings.Contains(out, "#cloud-config\nruncmd:\n") {
 		t.Fatalf("no lines to copy in\n%s", out)
 	}
 	return strings.Replace(lines[0], "| sudo sh", "| sh", 1), strings.Replace(lines[1], "| sudo sh", "| sh", 1)
@@ -143,7 +158,21 @@ func TestQuickSetup(t *testing.T) {
 	// The agent has the new role by now, and no restart.
 	s.AwaitConnected(t, target, awhile)
 
-	line, remove := installLines(t, quickSetup(t, s, "--register", "1", "--name", "fresh", "--node-tag", "Hostname=fresh1", "--id-type", "instance"))
+	line, remove := installLines(
+		t,
+		quickSetup(
+			t,
+			s,
+			"--register",
+			"1",
+			"--name",
+			"fresh",
+			"--node-tag",
+			"Hostname=fresh1",
+			"--id-type",
+			"instance",
+		),
+	)
 	// Twice on one machine: the second run registers nothing. Then it waits for
 	// the removal of the agent.
 	r := make(chan harness.Result, 1)
@@ -174,7 +203,15 @@ func TestQuickSetup(t *testing.T) {
 	})
 	s.AwaitConnected(t, node, awhile)
 	t.Logf("installed twice and connected after %v", time.Since(began).Round(time.Millisecond))
-	tags := harness.Do(t, s.Shell(t.Context(), nil, `aws ssm list-tags-for-resource --resource-type ManagedInstance --resource-id "$1" --output text`, node)).Stdout
+	tags := harness.Do(
+		t,
+		s.Shell(
+			t.Context(),
+			nil,
+			`aws ssm list-tags-for-resource --resource-type ManagedInstance --resource-id "$1" --output text`,
+			node,
+		),
+	).Stdout
 	if !strings.Contains(tags, "Hostname\tfresh1") {
 		t.Errorf("its tags are %q", tags)
 	}
@@ -194,7 +231,11 @@ func TestQuickSetup(t *testing.T) {
 			t.Errorf("%q is not in\n%s", want, done.Stdout)
 		}
 	}
-	if _, after, _ := strings.Cut(done.Stdout, "removed /usr/local/bin/sekisho-agent"); strings.Contains(after, "sekisho-agent.service\n") || strings.Count(after, "/var/lib/sekisho-agent\n") > 0 {
+	if _, after, _ := strings.Cut(done.Stdout, "removed /usr/local/bin/sekisho-agent"); strings.Contains(
+		after,
+		"sekisho-agent.service\n",
+	) ||
+		strings.Count(after, "/var/lib/sekisho-agent\n") > 0 {
 		t.Errorf("left behind:\n%s", after)
 	}
 	if calls := m.read("systemctl"); !strings.Contains(calls, "enable sekisho-agent.service") {
@@ -257,7 +298,8 @@ func TestInstallOtherArchitecture(t *testing.T) {
 	m.write("bin/uname", "#!/bin/sh\ncase $1 in -m) echo aarch64 ;; *) echo Linux ;; esac\n")
 	r := m.run("set -eu\n" + line + "\nsha256sum /usr/local/bin/sekisho-agent; ls -l /usr/local/bin/sekisho-agent\n")
 	want := fmt.Sprintf("%x  /usr/local/bin/sekisho-agent", sha256.Sum256([]byte(fakeAgent)))
-	if r.Code != 0 || !strings.Contains(r.Stdout, want) || !strings.Contains(r.Stdout, "-rwxr-xr-x") || !strings.Contains(r.Stdout, "registered as mi-00000000000000000") {
+	if r.Code != 0 || !strings.Contains(r.Stdout, want) || !strings.Contains(r.Stdout, "-rwxr-xr-x") ||
+		!strings.Contains(r.Stdout, "registered as mi-00000000000000000") {
 		t.Errorf("exit %d\n%s%s", r.Code, r.Stdout, r.Stderr)
 	}
 	code := strings.TrimSpace(m.read("code"))
@@ -266,7 +308,10 @@ func TestInstallOtherArchitecture(t *testing.T) {
 	}
 
 	// An agent that is not the one announced is not installed.
-	m.write("bin/curl", "#!/bin/sh\n/usr/bin/curl \"$@\" || exit\nwhile [ $# -gt 1 ]; do [ \"$1\" != -o ] || echo '# and more' >> \"$2\"; shift; done\n")
+	m.write(
+		"bin/curl",
+		"#!/bin/sh\n/usr/bin/curl \"$@\" || exit\nwhile [ $# -gt 1 ]; do [ \"$1\" != -o ] || echo '# and more' >> \"$2\"; shift; done\n",
+	)
 	bad := m.run(line + "\nls /usr/local/bin\n")
 	if !strings.Contains(bad.Stderr, "not the one announced") || strings.Contains(bad.Stdout, "sekisho-agent") {
 		t.Errorf("a changed agent: exit %d\n%s%s", bad.Code, bad.Stdout, bad.Stderr)
@@ -285,7 +330,10 @@ func TestInstallAmazonAgent(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(agents, "sekisho-agent-linux-arm64"), []byte(fakeAgent), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	m.write("bin/dpkg", "#!/bin/sh\necho dpkg $1 >> \"$SANDBOX/calls\"\ninstall -D -m 0755 \"$2\" /usr/local/bin/amazon-ssm-agent\n")
+	m.write(
+		"bin/dpkg",
+		"#!/bin/sh\necho dpkg $1 >> \"$SANDBOX/calls\"\ninstall -D -m 0755 \"$2\" /usr/local/bin/amazon-ssm-agent\n",
+	)
 	ready := env(t, s)
 	endpoint := ready["AWS_ENDPOINT_URL"]
 
@@ -297,14 +345,17 @@ func TestInstallAmazonAgent(t *testing.T) {
 	code, _, _ = strings.Cut(code, ";")
 
 	const there = "install -D -m 0755 $SANDBOX/agent.deb /usr/local/bin/amazon-ssm-agent; mkdir -p /etc/amazon/ssm; echo before > /etc/amazon/ssm/amazon-ssm-agent.json\n"
-	r := m.run("set -eu\n" + there + line + "\n" + line + "\ncat /etc/systemd/system/amazon-ssm-agent.service.d/sekisho.conf; stat -c %a /etc/amazon/ssm/amazon-ssm-agent.json\n" +
-		"openssl x509 -in /etc/amazon/ssm/sekisho-ca.pem -noout && echo CA is good\n" +
-		"echo ==; " + remove + " --purge; cat /etc/amazon/ssm/amazon-ssm-agent.json; find /etc/amazon /etc/systemd /var/lib/amazon -type f\n")
+	r := m.run(
+		"set -eu\n" + there + line + "\n" + line + "\ncat /etc/systemd/system/amazon-ssm-agent.service.d/sekisho.conf; stat -c %a /etc/amazon/ssm/amazon-ssm-agent.json\n" +
+			"openssl x509 -in /etc/amazon/ssm/sekisho-ca.pem -noout && echo CA is good\n" +
+			"echo ==; " + remove + " --purge; cat /etc/amazon/ssm/amazon-ssm-agent.json; find /etc/amazon /etc/systemd /var/lib/amazon -type f\n",
+	)
 	if r.Code != 0 {
 		t.Fatalf("exit %d\n%s%s", r.Code, r.Stdout, r.Stderr)
 	}
 	calls := m.read("calls")
-	if strings.Count(calls, "-register") != 1 || !strings.Contains(calls, "-code "+code+" ") || !strings.Contains(calls, "-region us-east-1 -y; CA /etc/amazon/ssm/sekisho-ca.pem") {
+	if strings.Count(calls, "-register") != 1 || !strings.Contains(calls, "-code "+code+" ") ||
+		!strings.Contains(calls, "-region us-east-1 -y; CA /etc/amazon/ssm/sekisho-ca.pem") {
 		t.Errorf("the agent was called with\n%s", calls)
 	}
 	var config map[string]map[string]any
@@ -325,7 +376,9 @@ func TestInstallAmazonAgent(t *testing.T) {
 			t.Errorf("%q is not in\n%s", want, before)
 		}
 	}
-	if !strings.Contains(after, "\nbefore\n") || strings.Contains(after, "sekisho.conf\n") || strings.Contains(after, "sekisho-ca.pem") || strings.Contains(after, "/registration\n") {
+	if !strings.Contains(after, "\nbefore\n") || strings.Contains(after, "sekisho.conf\n") ||
+		strings.Contains(after, "sekisho-ca.pem") ||
+		strings.Contains(after, "/registration\n") {
 		t.Errorf("left behind:\n%s", after)
 	}
 	systemctl := m.read("systemctl")
@@ -347,7 +400,16 @@ func TestInstallAmazonAgent(t *testing.T) {
 		{"of nobody", endpoint + "/install/sekisho-agent-linux-arm64", "", "SEKISHO_AGENT_SHA256 is needed"},
 	} {
 		m.write("calls", "")
-		packaged := strings.Replace(line, "echo SEKISHO_AGENT=amazon; ", fmt.Sprintf(`echo SEKISHO_AGENT=amazon; echo "SEKISHO_AGENT_PACKAGE='%s'"; echo SEKISHO_AGENT_SHA256=%s; `, tc.of, tc.sum), 1)
+		packaged := strings.Replace(
+			line,
+			"echo SEKISHO_AGENT=amazon; ",
+			fmt.Sprintf(
+				`echo SEKISHO_AGENT=amazon; echo "SEKISHO_AGENT_PACKAGE='%s'"; echo SEKISHO_AGENT_SHA256=%s; `,
+				tc.of,
+				tc.sum,
+			),
+			1,
+		)
 		r := m.run("export CURL_CA_BUNDLE='" + ready["AWS_CA_BUNDLE"] + "'\n" + packaged)
 		calls := m.read("calls")
 		switch {

@@ -19,7 +19,8 @@ func TestUnknownTarget(t *testing.T) {
 	t.Parallel()
 	eachCLI(t, func(t *testing.T, path []string) {
 		r := harness.Do(t, shared.Shell(t.Context(), path, `aws ssm start-session --target mi-00000000000000000`))
-		if r.Code == 0 || !strings.Contains(r.Stderr, "TargetNotConnected") || !strings.Contains(r.Stderr, "registered") {
+		if r.Code == 0 || !strings.Contains(r.Stderr, "TargetNotConnected") ||
+			!strings.Contains(r.Stderr, "registered") {
 			t.Errorf("exit %d: %s", r.Code, r.Stderr)
 		}
 	})
@@ -29,16 +30,31 @@ func TestUnknownTarget(t *testing.T) {
 func TestBadCredentials(t *testing.T) {
 	t.Parallel()
 	tests := []struct{ name, script, want string }{
-		{"wrong secret", `AWS_SECRET_ACCESS_KEY=wrong; export AWS_SECRET_ACCESS_KEY; aws ssm describe-sessions --state Active`,
-			"InvalidSignatureException"},
-		{"unknown key", `AWS_ACCESS_KEY_ID=AKIAUNKNOWNUNKNOWN00; export AWS_ACCESS_KEY_ID; aws ssm describe-sessions --state Active`,
-			"UnrecognizedClientException"},
-		{"unknown key to STS", `AWS_ACCESS_KEY_ID=AKIAUNKNOWNUNKNOWN00; export AWS_ACCESS_KEY_ID; aws sts get-caller-identity`,
-			"InvalidClientTokenId"},
-		{"wrong secret to STS", `AWS_SECRET_ACCESS_KEY=wrong; export AWS_SECRET_ACCESS_KEY; aws sts get-caller-identity`,
-			"SignatureDoesNotMatch"},
-		{"invented session token", `AWS_SESSION_TOKEN=invented; export AWS_SESSION_TOKEN; aws ssm describe-sessions --state Active`,
-			"UnrecognizedClientException"},
+		{
+			"wrong secret",
+			`AWS_SECRET_ACCESS_KEY=wrong; export AWS_SECRET_ACCESS_KEY; aws ssm describe-sessions --state Active`,
+			"InvalidSignatureException",
+		},
+		{
+			"unknown key",
+			`AWS_ACCESS_KEY_ID=AKIAUNKNOWNUNKNOWN00; export AWS_ACCESS_KEY_ID; aws ssm describe-sessions --state Active`,
+			"UnrecognizedClientException",
+		},
+		{
+			"unknown key to STS",
+			`AWS_ACCESS_KEY_ID=AKIAUNKNOWNUNKNOWN00; export AWS_ACCESS_KEY_ID; aws sts get-caller-identity`,
+			"InvalidClientTokenId",
+		},
+		{
+			"wrong secret to STS",
+			`AWS_SECRET_ACCESS_KEY=wrong; export AWS_SECRET_ACCESS_KEY; aws sts get-caller-identity`,
+			"SignatureDoesNotMatch",
+		},
+		{
+			"invented session token",
+			`AWS_SESSION_TOKEN=invented; export AWS_SESSION_TOKEN; aws ssm describe-sessions --state Active`,
+			"UnrecognizedClientException",
+		},
 		{"not there yet", `aws ssm describe-patch-groups`, "ssm:DescribePatchGroups is not implemented by Sekisho"},
 	}
 	for _, test := range tests {
@@ -58,7 +74,8 @@ func TestSkewedClock(t *testing.T) {
 	e := env(t, shared)
 	for _, skew := range []time.Duration{-time.Hour, time.Hour} {
 		a := harness.CallSSM(t, e, time.Now().Add(skew), "DescribeSessions", `{"State":"Active"}`)
-		if a.Status != http.StatusBadRequest && a.Status != http.StatusForbidden || !strings.Contains(a.Body, "InvalidSignatureException") ||
+		if a.Status != http.StatusBadRequest && a.Status != http.StatusForbidden ||
+			!strings.Contains(a.Body, "InvalidSignatureException") ||
 			!strings.Contains(a.Body, "Signature") {
 			t.Errorf("skewed by %s: %d %s", skew, a.Status, a.Body)
 		}
@@ -97,7 +114,11 @@ func join(t *testing.T, e map[string]string, streamURL, token string, header htt
 		t.Fatal(err)
 	}
 	client.Timeout = 0 // it would cut the connection; the context ends the test
-	conn, _, err := websocket.Dial(t.Context(), streamURL, &websocket.DialOptions{HTTPClient: client, HTTPHeader: header})
+	conn, _, err := websocket.Dial(
+		t.Context(),
+		streamURL,
+		&websocket.DialOptions{HTTPClient: client, HTTPHeader: header},
+	)
 	if err != nil {
 		return err
 	}

@@ -30,7 +30,12 @@ type outcome struct {
 func outcomeOf(t *testing.T, s *harness.Server, path []string, command, node string, more ...string) outcome {
 	t.Helper()
 	var o outcome
-	text := ask(t, s, path, `aws ssm get-command-invocation --output json --command-id "$@"`, append([]string{command, "--instance-id", node}, more...)...)
+	text := ask(
+		t,
+		s,
+		path,
+		`aws ssm get-command-invocation --output json --command-id "$@"`,
+		append([]string{command, "--instance-id", node}, more...)...)
 	if err := json.Unmarshal([]byte(text), &o); err != nil {
 		t.Fatalf("%s: %v", text, err)
 	}
@@ -56,7 +61,11 @@ func awaitOutcome(t *testing.T, s *harness.Server, command, node string, statuse
 // send sends AWS-RunShellScript to a node.
 func send(t *testing.T, s *harness.Server, path []string, node, parameters string, more ...string) string {
 	t.Helper()
-	return ask(t, s, path, `aws ssm send-command --document-name AWS-RunShellScript --query Command.CommandId --output text --instance-ids "$@"`,
+	return ask(
+		t,
+		s,
+		path,
+		`aws ssm send-command --document-name AWS-RunShellScript --query Command.CommandId --output text --instance-ids "$@"`,
 		append([]string{node, "--parameters", parameters}, more...)...)
 }
 
@@ -66,22 +75,53 @@ func TestRunCommand(t *testing.T) {
 	node := env(t, shared)["SEKISHO_TARGET"]
 	eachCLI(t, func(t *testing.T, path []string) {
 		dir := t.TempDir()
-		id := send(t, shared, path, node, fmt.Sprintf(`{"commands":["echo out; pwd","echo err >&2","exit 0"],"workingDirectory":["%s"]}`, dir), "--comment", "why")
+		id := send(
+			t,
+			shared,
+			path,
+			node,
+			fmt.Sprintf(`{"commands":["echo out; pwd","echo err >&2","exit 0"],"workingDirectory":["%s"]}`, dir),
+			"--comment",
+			"why",
+		)
 		ask(t, shared, path, `aws ssm wait command-executed --command-id "$1" --instance-id "$2"`, id, node)
 		o := outcomeOf(t, shared, path, id, node)
-		if o.Status != "Success" || o.StandardOutputContent != "out\n"+dir+"\n" || o.StandardErrorContent != "err\n" || o.ResponseCode != 0 || o.PluginName != "aws:runShellScript" {
+		if o.Status != "Success" || o.StandardOutputContent != "out\n"+dir+"\n" || o.StandardErrorContent != "err\n" ||
+			o.ResponseCode != 0 ||
+			o.PluginName != "aws:runShellScript" {
 			t.Errorf("%+v", o)
 		}
-		got := ask(t, shared, path, `aws ssm list-commands --command-id "$1" --output text --query 'Commands[].[Status,Comment,TargetCount,CompletedCount,ErrorCount]'`, id)
+		got := ask(
+			t,
+			shared,
+			path,
+			`aws ssm list-commands --command-id "$1" --output text --query 'Commands[].[Status,Comment,TargetCount,CompletedCount,ErrorCount]'`,
+			id,
+		)
 		if strings.Join(strings.Fields(got), " ") != "Success why 1 1 0" {
 			t.Errorf("list-commands: %s", got)
 		}
 		id = send(t, shared, path, node, `{"commands":["echo before","exit 7"]}`)
-		r := harness.Do(t, shared.Shell(t.Context(), path, `aws ssm wait command-executed --command-id "$1" --instance-id "$2"`, id, node))
+		r := harness.Do(
+			t,
+			shared.Shell(
+				t.Context(),
+				path,
+				`aws ssm wait command-executed --command-id "$1" --instance-id "$2"`,
+				id,
+				node,
+			),
+		)
 		if r.Code == 0 {
 			t.Error("the waiter took a failure for a success")
 		}
-		got = ask(t, shared, path, `aws ssm list-command-invocations --command-id "$1" --details --output text --query 'CommandInvocations[].CommandPlugins[].[Name,Status,ResponseCode]'`, id)
+		got = ask(
+			t,
+			shared,
+			path,
+			`aws ssm list-command-invocations --command-id "$1" --details --output text --query 'CommandInvocations[].CommandPlugins[].[Name,Status,ResponseCode]'`,
+			id,
+		)
 		if strings.Join(strings.Fields(got), " ") != "aws:runShellScript Failed 7" {
 			t.Errorf("list-command-invocations: %s", got)
 		}
@@ -94,10 +134,17 @@ func TestRunCommandCancelled(t *testing.T) {
 	t.Parallel()
 	node := env(t, shared)["SEKISHO_TARGET"]
 	began := filepath.Join(t.TempDir(), "began")
-	id := send(t, shared, nil, node, fmt.Sprintf(`{"commands":["echo under way","touch %s","while :; do sleep 1; done"]}`, began))
+	id := send(
+		t,
+		shared,
+		nil,
+		node,
+		fmt.Sprintf(`{"commands":["echo under way","touch %s","while :; do sleep 1; done"]}`, began),
+	)
 	harness.Eventually(t, awhile, func() error { _, err := os.Stat(began); return err })
 	ask(t, shared, nil, `aws ssm cancel-command --command-id "$1"`, id)
-	if o := awaitOutcome(t, shared, id, node, "Cancelled", "Failed", "Success"); o.Status != "Cancelled" || !strings.Contains(o.StandardOutputContent, "under way") {
+	if o := awaitOutcome(t, shared, id, node, "Cancelled", "Failed", "Success"); o.Status != "Cancelled" ||
+		!strings.Contains(o.StandardOutputContent, "under way") {
 		t.Errorf("%+v", o)
 	}
 }
@@ -106,8 +153,15 @@ func TestRunCommandCancelled(t *testing.T) {
 func TestRunCommandTimeout(t *testing.T) {
 	t.Parallel()
 	node := env(t, shared)["SEKISHO_TARGET"]
-	id := send(t, shared, nil, node, `{"commands":["echo under way","while :; do sleep 1; done"],"executionTimeout":["5"]}`)
-	if o := awaitOutcome(t, shared, id, node, "TimedOut", "Failed", "Success"); o.StatusDetails != "ExecutionTimedOut" || !strings.Contains(o.StandardOutputContent, "under way") {
+	id := send(
+		t,
+		shared,
+		nil,
+		node,
+		`{"commands":["echo under way","while :; do sleep 1; done"],"executionTimeout":["5"]}`,
+	)
+	if o := awaitOutcome(t, shared, id, node, "TimedOut", "Failed", "Success"); o.StatusDetails != "ExecutionTimedOut" ||
+		!strings.Contains(o.StandardOutputContent, "under way") {
 		t.Errorf("%+v", o)
 	}
 }
@@ -169,13 +223,29 @@ func TestRunCommandOutlivesTheServer(t *testing.T) {
 	s := ownServer(t)
 	agent := s.StartAgent(t, "runs", -1)
 	dir := t.TempDir()
-	ask(t, s, nil, `aws iam put-role-policy --role-name AmazonEC2RunCommandRoleForManagedInstances --policy-name outputs --policy-document "$1"`,
-		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:*","logs:*"],"Resource":"*"}]}`)
+	ask(
+		t,
+		s,
+		nil,
+		`aws iam put-role-policy --role-name AmazonEC2RunCommandRoleForManagedInstances --policy-name outputs --policy-document "$1"`,
+		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:*","logs:*"],"Resource":"*"}]}`,
+	)
 	ask(t, s, nil, `aws s3api create-bucket --bucket run-command`)
 
 	go1 := filepath.Join(dir, "go")
-	id := send(t, s, nil, agent.NodeID, fmt.Sprintf(`{"commands":["echo before","while [ ! -e %s ]; do sleep 0.1; done","echo after"]}`, go1),
-		"--output-s3-bucket-name", "run-command", "--output-s3-key-prefix", "out", "--cloud-watch-output-config", "CloudWatchOutputEnabled=true,CloudWatchLogGroupName=run-command")
+	id := send(
+		t,
+		s,
+		nil,
+		agent.NodeID,
+		fmt.Sprintf(`{"commands":["echo before","while [ ! -e %s ]; do sleep 0.1; done","echo after"]}`, go1),
+		"--output-s3-bucket-name",
+		"run-command",
+		"--output-s3-key-prefix",
+		"out",
+		"--cloud-watch-output-config",
+		"CloudWatchOutputEnabled=true,CloudWatchLogGroupName=run-command",
+	)
 	awaitOutcome(t, s, id, agent.NodeID, "InProgress")
 	if err := s.Kill(); err != nil {
 		t.Fatal(err)
@@ -192,8 +262,19 @@ func TestRunCommandOutlivesTheServer(t *testing.T) {
 		t.Fatalf("%+v", o)
 	}
 
-	id = send(t, s, nil, agent.NodeID, `{"commands":["echo to the bucket"]}`,
-		"--output-s3-bucket-name", "run-command", "--output-s3-key-prefix", "out", "--cloud-watch-output-config", "CloudWatchOutputEnabled=true,CloudWatchLogGroupName=run-command")
+	id = send(
+		t,
+		s,
+		nil,
+		agent.NodeID,
+		`{"commands":["echo to the bucket"]}`,
+		"--output-s3-bucket-name",
+		"run-command",
+		"--output-s3-key-prefix",
+		"out",
+		"--cloud-watch-output-config",
+		"CloudWatchOutputEnabled=true,CloudWatchLogGroupName=run-command",
+	)
 	o = awaitOutcome(t, s, id, agent.NodeID, "Success", "Failed", "TimedOut")
 	_, key, ok := strings.Cut(o.StandardOutputURL, "/run-command/")
 	if !ok || !strings.HasPrefix(key, "out/"+id+"/"+agent.NodeID+"/") {
@@ -202,22 +283,37 @@ func TestRunCommandOutlivesTheServer(t *testing.T) {
 	if got := ask(t, s, nil, `aws s3 cp "s3://run-command/$1" -`, key); got != "to the bucket" {
 		t.Errorf("in the bucket: %q", got)
 	}
-	if got := ask(t, s, nil, `aws logs filter-log-events --log-group-name run-command --query 'events[].message' --output text`); !strings.Contains(got, "to the bucket") {
+	if got := ask(t, s, nil, `aws logs filter-log-events --log-group-name run-command --query 'events[].message' --output text`); !strings.Contains(
+		got,
+		"to the bucket",
+	) {
 		t.Errorf("in the log group: %q", got)
 	}
 
 	ask(t, s, nil, `printf '#!/bin/sh\necho remote "$@"\n' | aws s3 cp - s3://run-command/scripts/hello.sh`)
-	source, err := json.Marshal(map[string]string{"path": env(t, s)["AWS_ENDPOINT_URL"] + "/run-command/scripts/hello.sh"})
+	source, err := json.Marshal(
+		map[string]string{"path": env(t, s)["AWS_ENDPOINT_URL"] + "/run-command/scripts/hello.sh"},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
-	parameters, err := json.Marshal(map[string][]string{"sourceType": {"S3"}, "sourceInfo": {string(source)}, "commandLine": {"hello.sh 'a b' c"}})
+	parameters, err := json.Marshal(
+		map[string][]string{"sourceType": {"S3"}, "sourceInfo": {string(source)}, "commandLine": {"hello.sh 'a b' c"}},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
-	id = ask(t, s, nil, `aws ssm send-command --document-name AWS-RunRemoteScript --query Command.CommandId --output text --instance-ids "$1" --parameters "$2"`, agent.NodeID, string(parameters))
+	id = ask(
+		t,
+		s,
+		nil,
+		`aws ssm send-command --document-name AWS-RunRemoteScript --query Command.CommandId --output text --instance-ids "$1" --parameters "$2"`,
+		agent.NodeID,
+		string(parameters),
+	)
 	awaitOutcome(t, s, id, agent.NodeID, "Success", "Failed", "TimedOut")
-	if o := outcomeOf(t, s, nil, id, agent.NodeID, "--plugin-name", "runShellScript"); o.Status != "Success" || o.StandardOutputContent != "remote a b c\n" {
+	if o := outcomeOf(t, s, nil, id, agent.NodeID, "--plugin-name", "runShellScript"); o.Status != "Success" ||
+		o.StandardOutputContent != "remote a b c\n" {
 		t.Errorf("%+v", o)
 	}
 }
@@ -228,7 +324,13 @@ func TestRunCommandAgentKilled(t *testing.T) {
 	t.Parallel()
 	agent := shared.StartAgent(t, "dies under a command", -1)
 	dir := t.TempDir()
-	id := send(t, shared, nil, agent.NodeID, fmt.Sprintf(`{"commands":["echo $$ >> %s/pids","while :; do sleep 1; done"]}`, dir))
+	id := send(
+		t,
+		shared,
+		nil,
+		agent.NodeID,
+		fmt.Sprintf(`{"commands":["echo $$ >> %s/pids","while :; do sleep 1; done"]}`, dir),
+	)
 	var pid string
 	running := func() error {
 		text, err := os.ReadFile(filepath.Join(dir, "pids"))

@@ -45,7 +45,16 @@ done`)
 		t.Helper()
 		var got string
 		harness.Eventually(t, awhile, func() error {
-			r := harness.Do(t, shared.Shell(t.Context(), nil, `aws logs get-log-events --log-group-name "/e2e/$1" --log-stream-name "$2" --start-from-head --query 'events[].message' --output text`, group, id))
+			r := harness.Do(
+				t,
+				shared.Shell(
+					t.Context(),
+					nil,
+					`aws logs get-log-events --log-group-name "/e2e/$1" --log-stream-name "$2" --start-from-head --query 'events[].message' --output text`,
+					group,
+					id,
+				),
+			)
 			if got = r.Stdout; r.Code != 0 || !strings.Contains(got, text) {
 				return fmt.Errorf("the stream %s of %s has %q; %s", id, group, got, r.Stderr)
 			}
@@ -56,21 +65,31 @@ done`)
 
 	term, id := start("streamed")
 	// While it runs.
-	if got := events("streamed", id, `"wordinlog"`); !strings.Contains(got, `"sessionId":"`+id+`"`) || !strings.Contains(got, `"sessionData":[`) {
+	if got := events("streamed", id, `"wordinlog"`); !strings.Contains(got, `"sessionId":"`+id+`"`) ||
+		!strings.Contains(got, `"sessionData":[`) {
 		t.Errorf("a record is %s", got)
 	}
 	end(term)
 
 	term, id = start("whole")
 	end(term)
-	if got := events("whole", id, "wordinlog"); !strings.Contains(got, "Script started on") || !strings.Contains(got, "word''in''log") {
+	if got := events("whole", id, "wordinlog"); !strings.Contains(got, "Script started on") ||
+		!strings.Contains(got, "word''in''log") {
 		t.Errorf("the log is %q", got)
 	}
 
 	term, id = start("denied")
 	end(term)
 	harness.Eventually(t, awhile, func() error {
-		r := harness.Do(t, shared.Shell(t.Context(), nil, `aws ssm describe-sessions --state History --filters key=SessionId,value="$1" --query 'Sessions[0].Details' --output text`, id))
+		r := harness.Do(
+			t,
+			shared.Shell(
+				t.Context(),
+				nil,
+				`aws ssm describe-sessions --state History --filters key=SessionId,value="$1" --query 'Sessions[0].Details' --output text`,
+				id,
+			),
+		)
 		if !strings.Contains(r.Stdout, "not delivered") || !strings.Contains(r.Stdout, "logs:PutLogEvents") {
 			return fmt.Errorf("the history says %q; %s", r.Stdout, r.Stderr)
 		}

@@ -106,15 +106,21 @@ func TestSessionIsKept(t *testing.T) {
 
 	describe := func(state string) string {
 		t.Helper()
-		r := harness.Do(t, shared.Shell(t.Context(), nil,
-			`aws ssm describe-sessions --state "$1" --filters "key=SessionId,value=$2" --output text --query 'Sessions[].[SessionId,Target,Status,Owner]'`, state, id))
+		r := harness.Do(t, shared.Shell(
+			t.Context(),
+			nil,
+			`aws ssm describe-sessions --state "$1" --filters "key=SessionId,value=$2" --output text --query 'Sessions[].[SessionId,Target,Status,Owner]'`,
+			state,
+			id,
+		))
 		if r.Code != 0 {
 			t.Fatalf("describe-sessions: exit %d: %s", r.Code, r.Stderr)
 		}
 		return strings.TrimSpace(r.Stdout)
 	}
 	active := strings.Fields(describe("Active"))
-	if len(active) != 4 || active[0] != id || active[1] != target || active[2] != "Connected" || !strings.HasPrefix(active[3], "arn:aws:") {
+	if len(active) != 4 || active[0] != id || active[1] != target || active[2] != "Connected" ||
+		!strings.HasPrefix(active[3], "arn:aws:") {
 		t.Errorf("describe-sessions Active says %q", active)
 	}
 

@@ -36,7 +36,14 @@ func TestSSHThroughSekisho(t *testing.T) {
 	}, "\n")
 	do := func(script string, args ...string) harness.Result {
 		t.Helper()
-		r := harness.Do(t, shared.Shell(t.Context(), nil, `C=$1; shift; T=$SEKISHO_TARGET; `+script, append([]string{config}, args...)...))
+		r := harness.Do(
+			t,
+			shared.Shell(
+				t.Context(),
+				nil,
+				`C=$1; shift; T=$SEKISHO_TARGET; `+script,
+				append([]string{config}, args...)...),
+		)
 		if r.Code != 0 {
 			t.Fatalf("%s: exit %d: %s%s", script, r.Code, r.Stdout, r.Stderr)
 		}

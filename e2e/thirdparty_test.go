@@ -67,7 +67,13 @@ func openLoose(t *testing.T, npm bool, in client.StartInput) *looseClient {
 	}
 	c := &looseClient{t: t, ctx: t.Context(), conn: conn, npm: npm, ready: make(chan struct{})}
 	c.Output, c.out = io.Pipe()
-	open, err := json.Marshal(map[string]string{"MessageSchemaVersion": "1.0", "RequestId": mgs.NewUUID().String(), "TokenValue": stream.TokenValue})
+	open, err := json.Marshal(
+		map[string]string{
+			"MessageSchemaVersion": "1.0",
+			"RequestId":            mgs.NewUUID().String(),
+			"TokenValue":           stream.TokenValue,
+		},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +149,8 @@ func (c *looseClient) read() {
 			}
 		case m.PayloadType == mgs.PayloadHandshakeRequest && !c.npm:
 			c.send(mgs.PayloadHandshakeResponse, []byte(
-				`{"ClientVersion":"0.0.1","ProcessedClientActions":[{"ActionType":"SessionType","ActionStatus":1,"ActionResult":null,"Error":""}],"Errors":null}`))
+				`{"ClientVersion":"0.0.1","ProcessedClientActions":[{"ActionType":"SessionType","ActionStatus":1,"ActionResult":null,"Error":""}],"Errors":null}`,
+			))
 		case m.PayloadType == mgs.PayloadHandshakeComplete:
 			close(c.ready)
 		}

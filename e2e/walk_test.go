@@ -18,7 +18,8 @@ import (
 // totp is what an authenticator with a seed shows at a time.
 func totp(t *testing.T, seed string, at time.Time) string {
 	t.Helper()
-	key, err := base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(strings.TrimRight(strings.TrimSpace(seed), "="))
+	key, err := base32.StdEncoding.WithPadding(base32.NoPadding).
+		DecodeString(strings.TrimRight(strings.TrimSpace(seed), "="))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,8 +39,11 @@ func TestMemoWalk(t *testing.T) {
 	n := newNetwork(t)
 	dir := t.TempDir()
 	programs := n.programs(dir)
-	agentScript := fmt.Sprintf("#!/bin/sh\n[ \"$1\" != run ] || set -- \"$@\" --imds 169.254.169.254:80 --imds-v1 --imds-add-address\nexec ip netns exec %s '%s' \"$@\"\n",
-		n.node, filepath.Join(shared.Bin, "sekisho-agent"))
+	agentScript := fmt.Sprintf(
+		"#!/bin/sh\n[ \"$1\" != run ] || set -- \"$@\" --imds 169.254.169.254:80 --imds-v1 --imds-add-address\nexec ip netns exec %s '%s' \"$@\"\n",
+		n.node,
+		filepath.Join(shared.Bin, "sekisho-agent"),
+	)
 	if err := os.WriteFile(filepath.Join(dir, "sekisho-agent"), []byte(agentScript), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -53,15 +57,23 @@ func TestMemoWalk(t *testing.T) {
 		"--region", "ap-northeast-1", "--account-id", "999999999999", "--policy-clock", a.clock)
 
 	// The administrator, with a second factor.
-	serial := a.run("", `aws iam create-virtual-mfa-device --virtual-mfa-device-name admin --bootstrap-method Base32StringSeed --outfile "$1" --query VirtualMFADevice.SerialNumber --output text`,
-		filepath.Join(dir, "seed"))
+	serial := a.run(
+		"",
+		`aws iam create-virtual-mfa-device --virtual-mfa-device-name admin --bootstrap-method Base32StringSeed --outfile "$1" --query VirtualMFADevice.SerialNumber --output text`,
+		filepath.Join(dir, "seed"),
+	)
 	seed, err := os.ReadFile(filepath.Join(dir, "seed"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	now := time.Now()
-	a.run("", `aws iam enable-mfa-device --user-name admin --serial-number "$1" --authentication-code1 "$2" --authentication-code2 "$3"`,
-		serial, totp(t, string(seed), now.Add(-30*time.Second)), totp(t, string(seed), now))
+	a.run(
+		"",
+		`aws iam enable-mfa-device --user-name admin --serial-number "$1" --authentication-code1 "$2" --authentication-code2 "$3"`,
+		serial,
+		totp(t, string(seed), now.Add(-30*time.Second)),
+		totp(t, string(seed), now),
+	)
 	if got := a.run("", `aws iam list-mfa-devices --user-name admin --query 'MFADevices[].SerialNumber' --output text`); got != serial {
 		t.Errorf("the administrator's devices are %q", got)
 	}
@@ -80,7 +92,8 @@ func TestMemoWalk(t *testing.T) {
 	// Preferences cannot name a bucket that is not there.
 	preferences := `{"schemaVersion":"1.0","description":"Preferences","sessionType":"Standard_Stream","inputs":{"s3BucketName":"` + bucket + `","s3KeyPrefix":"sessions","s3EncryptionEnabled":true,"cloudWatchLogGroupName":"","cloudWatchEncryptionEnabled":false,"cloudWatchStreamingEnabled":false}}`
 	save := `aws ssm create-document --name SSM-SessionManagerRunShell --document-type Session --content "$1"`
-	if r := a.as("", save, preferences); r.Code == 0 || !strings.Contains(r.Stderr, "does not exist") || !strings.Contains(r.Stderr, "aws s3api create-bucket --bucket "+bucket) {
+	if r := a.as("", save, preferences); r.Code == 0 || !strings.Contains(r.Stderr, "does not exist") ||
+		!strings.Contains(r.Stderr, "aws s3api create-bucket --bucket "+bucket) {
 		t.Errorf("preferences with a bucket that is not there: exit %d: %s", r.Code, r.Stderr)
 	}
 
@@ -92,7 +105,10 @@ aws s3api put-bucket-encryption --bucket "$1" --server-side-encryption-configura
 
 	// Quick Setup; then the inline policy on the role it made.
 	const role = "AmazonSSMRoleForInstancesQuickSetup"
-	if got := a.run("", `sekisho quick-setup --target "$1"`, instance); !strings.Contains(got, "gave "+instance+" the role "+role) {
+	if got := a.run("", `sekisho quick-setup --target "$1"`, instance); !strings.Contains(
+		got,
+		"gave "+instance+" the role "+role,
+	) {
 		t.Errorf("quick-setup: %s", got)
 	}
 	text, err := os.ReadFile("testdata/memo/instance-role.json")
@@ -135,7 +151,11 @@ aws s3api put-bucket-encryption --bucket "$1" --server-side-encryption-configura
 		t.Fatal(err)
 	}
 	// Debian's aws knows no endpoint_url in its configuration.
-	here := fmt.Sprintf(`export AWS_CONFIG_FILE=%s/config; aws() { command aws --endpoint-url %s "$@"; }; `, open, e["AWS_ENDPOINT_URL"])
+	here := fmt.Sprintf(
+		`export AWS_CONFIG_FILE=%s/config; aws() { command aws --endpoint-url %s "$@"; }; `,
+		open,
+		e["AWS_ENDPOINT_URL"],
+	)
 	term := harness.OpenTerminal(t, 24, 200, a.Shell(t.Context(), nil, alice+startOn, instance))
 	id := term.Expect(awhile, `Starting session with SessionId: (alice-\S+)`)[1]
 	term.Expect(soon, `\[\S+@MyEC2Instance ~\]\$ $`)
@@ -176,8 +196,14 @@ aws s3api put-bucket-encryption --bucket "$1" --server-side-encryption-configura
 	if got := a.run("", `aws s3api head-object --bucket "$1" --key "$2" --query ContentLength --output text`, bucket, key); got != "0" {
 		t.Errorf("the log has %s bytes", got)
 	}
-	old := a.run("", `V=$(aws s3api list-object-versions --bucket "$1" --prefix "$2" --query 'Versions[?!IsLatest].VersionId' --output text)
-aws s3api get-object --bucket "$1" --key "$2" --version-id "$V" "$3" >/dev/null; cat "$3"`, bucket, key, filepath.Join(dir, "old.log"))
+	old := a.run(
+		"",
+		`V=$(aws s3api list-object-versions --bucket "$1" --prefix "$2" --query 'Versions[?!IsLatest].VersionId' --output text)
+aws s3api get-object --bucket "$1" --key "$2" --version-id "$V" "$3" >/dev/null; cat "$3"`,
+		bucket,
+		key,
+		filepath.Join(dir, "old.log"),
+	)
 	if !strings.Contains(old, "done") {
 		t.Errorf("the old version is %q", old)
 	}
@@ -188,7 +214,8 @@ aws s3api get-object --bucket "$1" --key "$2" --version-id "$V" "$3" >/dev/null;
 	term.Wait(awhile)
 	harness.Eventually(t, awhile, func() error {
 		got := a.run("", history, second)
-		if !strings.Contains(got, "log was not delivered") || !strings.Contains(got, "not authorized to perform: s3:PutObject") {
+		if !strings.Contains(got, "log was not delivered") ||
+			!strings.Contains(got, "not authorized to perform: s3:PutObject") {
 			return fmt.Errorf("the history says %q", got)
 		}
 		return nil

@@ -130,8 +130,18 @@ func run(ctx context.Context, out io.Writer, args []string) error {
 		at := func(q float64) time.Duration {
 			return r.calls[int(q*float64(len(r.calls)-1))].Round(100 * time.Microsecond)
 		}
-		fmt.Fprintf(tab, "%s\t%s\t%s\t%s\t%s\t%s\t%d of %d\n", rate, r.back.Round(100*time.Millisecond), r.half.Round(100*time.Millisecond),
-			at(0.5), at(0.99), at(1), r.failed, r.failed+len(r.calls))
+		fmt.Fprintf(
+			tab,
+			"%s\t%s\t%s\t%s\t%s\t%s\t%d of %d\n",
+			rate,
+			r.back.Round(100*time.Millisecond),
+			r.half.Round(100*time.Millisecond),
+			at(0.5),
+			at(0.99),
+			at(1),
+			r.failed,
+			r.failed+len(r.calls),
+		)
 	}
 	return tab.Flush()
 }
@@ -208,7 +218,13 @@ func (c *fleet) ours(ctx context.Context, m *ssmagent.Machine) {
 				return nil, err
 			}
 			m.Close()
-			first, err := mgs.MarshalBody(mgs.OpenControlChannel{MessageSchemaVersion: mgs.SchemaVersion10, RequestID: id.UUID(), TokenValue: token})
+			first, err := mgs.MarshalBody(
+				mgs.OpenControlChannel{
+					MessageSchemaVersion: mgs.SchemaVersion10,
+					RequestID:            id.UUID(),
+					TokenValue:           token,
+				},
+			)
 			if err == nil {
 				err = conn.Write(ctx, link.Text, first)
 			}
@@ -297,7 +313,9 @@ func newServer(bin, dir string) (*server, error) {
 		return nil, err
 	}
 	leaf := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "bench"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		SerialNumber: big.NewInt(
+			1,
+		), Subject: pkix.Name{CommonName: "bench"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, leaf, leaf, &key.PublicKey, key)
@@ -313,10 +331,17 @@ func newServer(bin, dir string) (*server, error) {
 	pool.AppendCertsFromPEM(cert)
 	s.trust = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	// As a person's program: a connection for each call.
-	s.http = &http.Client{Transport: &http.Transport{TLSClientConfig: s.trust, DisableKeepAlives: true}, Timeout: time.Minute}
+	s.http = &http.Client{
+		Transport: &http.Transport{TLSClientConfig: s.trust, DisableKeepAlives: true},
+		Timeout:   time.Minute,
+	}
 	return s, errors.Join(
 		os.WriteFile(filepath.Join(dir, "cert.pem"), cert, 0o600),
-		os.WriteFile(filepath.Join(dir, "key.pem"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), 0o600),
+		os.WriteFile(
+			filepath.Join(dir, "key.pem"),
+			pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}),
+			0o600,
+		),
 	)
 }
 
@@ -324,8 +349,18 @@ func newServer(bin, dir string) (*server, error) {
 var written = regexp.MustCompile(`AWS_ACCESS_KEY_ID=(\S+)\s+export AWS_SECRET_ACCESS_KEY=(\S+)`)
 
 func (s *server) start(ctx context.Context, rate float64) error {
-	config := fmt.Sprintf("data: %s\nlisten: %s\naccount: \"100000000000\"\nregion: %s\ntls: {certificate: %s, key: %s}\nagents_per_second: %v\n",
-		filepath.Join(s.dir, "data"), s.addr, region, filepath.Join(s.dir, "cert.pem"), filepath.Join(s.dir, "key.pem"), rate)
+	config := fmt.Sprintf(
+		"data: %s\nlisten: %s\naccount: \"100000000000\"\nregion: %s\ntls: {certificate: %s, key: %s}\nagents_per_second: %v\n",
+		filepath.Join(
+			s.dir,
+			"data",
+		),
+		s.addr,
+		region,
+		filepath.Join(s.dir, "cert.pem"),
+		filepath.Join(s.dir, "key.pem"),
+		rate,
+	)
 	file := filepath.Join(s.dir, "sekishod.yaml")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		return err

@@ -28,13 +28,25 @@ func (b *bench) api() []measurement {
 		{
 			name: "signed calls (GetCallerIdentity), 8 connections", unit: "/s", target: "≥ 10000/s",
 			ours: func() (float64, error) {
-				return b.calls(8, "sts", "application/x-www-form-urlencoded", "", "Action=GetCallerIdentity&Version=2011-06-15")
+				return b.calls(
+					8,
+					"sts",
+					"application/x-www-form-urlencoded",
+					"",
+					"Action=GetCallerIdentity&Version=2011-06-15",
+				)
 			},
 		},
 		{
 			name: "StartSession, 16 connections", unit: "/s", target: "≥ 1000/s",
 			ours: func() (float64, error) {
-				return b.calls(16, "ssm", "application/x-amz-json-1.1", "AmazonSSM.StartSession", `{"Target":"`+b.target+`"}`)
+				return b.calls(
+					16,
+					"ssm",
+					"application/x-amz-json-1.1",
+					"AmazonSSM.StartSession",
+					`{"Target":"`+b.target+`"}`,
+				)
 			},
 		},
 		b.object("S3 put, 100 MiB", http.MethodPut),
@@ -47,7 +59,11 @@ func (b *bench) api() []measurement {
 }
 
 // request sends one signed request and returns the body's size.
-func (b *bench) request(client *http.Client, method, path, service, contentType, target string, body []byte) (int64, error) {
+func (b *bench) request(
+	client *http.Client,
+	method, path, service, contentType, target string,
+	body []byte,
+) (int64, error) {
 	r, err := http.NewRequestWithContext(b.ctx, method, b.env["AWS_ENDPOINT_URL"]+path, bytes.NewReader(body))
 	if err != nil {
 		return 0, err
@@ -121,7 +137,8 @@ func (b *bench) object(name, method string) measurement {
 				return 0, err
 			}
 			if !made {
-				if _, err := b.request(client, http.MethodPut, "/"+bucket, "s3", "", "", nil); err != nil && !strings.Contains(err.Error(), "409") {
+				if _, err := b.request(client, http.MethodPut, "/"+bucket, "s3", "", "", nil); err != nil &&
+					!strings.Contains(err.Error(), "409") {
 					return 0, err
 				}
 				if method == http.MethodGet {

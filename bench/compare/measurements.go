@@ -54,7 +54,14 @@ func (b *bench) inputs() error {
 	w := bufio.NewWriterSize(log, 1<<20)
 	left := b.size
 	for i := 0; left > 0; i++ {
-		line := fmt.Sprintf("[%8d] CC src/module_%d/object_%d.c -> build/module_%d.o (%d warnings)\n", i, i%97, i*7919%100003, i%97, i%3)
+		line := fmt.Sprintf(
+			"[%8d] CC src/module_%d/object_%d.c -> build/module_%d.o (%d warnings)\n",
+			i,
+			i%97,
+			i*7919%100003,
+			i%97,
+			i%3,
+		)
 		line = line[:min(int64(len(line)), left)]
 		left -= int64(len(line))
 		if _, err := w.WriteString(line); err != nil {
@@ -109,7 +116,11 @@ func (b *bench) upload(kind string) measurement {
 	return measurement{
 		name: "exec upload, " + kind, unit: "MB/s", target: "≥ 0.8", peer: "ssh -T",
 		ours: func() (float64, error) {
-			took, err := timed(b.shell(`exec sekisho exec "$SEKISHO_TARGET" -- sh -c 'cat >/dev/null; echo done'`), file, 5)
+			took, err := timed(
+				b.shell(`exec sekisho exec "$SEKISHO_TARGET" -- sh -c 'cat >/dev/null; echo done'`),
+				file,
+				5,
+			)
 			return rate(b.size, took, err)
 		},
 		theirs: func() (float64, error) {
@@ -149,7 +160,12 @@ func (b *bench) flood() measurement {
 	return measurement{
 		name: "PTY flood", unit: "MB/s", target: "≥ 1.0", peer: "ssh -tt",
 		ours: func() (float64, error) {
-			return sample(b.shell(`exec sekisho start-session "$SEKISHO_TARGET" --document-name AWS-StartInteractiveCommand --parameters "command=$1"`, command))
+			return sample(
+				b.shell(
+					`exec sekisho start-session "$SEKISHO_TARGET" --document-name AWS-StartInteractiveCommand --parameters "command=$1"`,
+					command,
+				),
+			)
 		},
 		theirs: func() (float64, error) { return sample(b.peer.Client([]string{"-tt"}, command)) },
 	}
@@ -180,10 +196,18 @@ func (b *bench) forward(direction string, streams int) measurement {
 		return b.transfer(local, direction, streams)
 	}
 	return measurement{
-		name: fmt.Sprintf("forward %s, %d stream(s)", direction, streams), unit: "MB/s", target: "≥ 0.8", peer: "ssh -L",
+		name: fmt.Sprintf(
+			"forward %s, %d stream(s)",
+			direction,
+			streams,
+		), unit: "MB/s", target: "≥ 0.8", peer: "ssh -L",
 		ours: func() (float64, error) {
 			return sample(func(local, remote int) *exec.Cmd {
-				return b.shell(`exec sekisho forward "$SEKISHO_TARGET" -L "$1:127.0.0.1:$2"`, strconv.Itoa(local), strconv.Itoa(remote))
+				return b.shell(
+					`exec sekisho forward "$SEKISHO_TARGET" -L "$1:127.0.0.1:$2"`,
+					strconv.Itoa(local),
+					strconv.Itoa(remote),
+				)
 			})
 		},
 		theirs: func() (float64, error) {
@@ -331,7 +355,10 @@ func (b *bench) copyFile() measurement {
 			return b.shell(`exec sekisho cp -q "$1" "$SEKISHO_TARGET:$2/"`, b.path("random"), to)
 		}),
 		theirs: b.copyInto(b.size, func(to string) *exec.Cmd {
-			return exec.CommandContext(b.ctx, "scp", append(b.peer.Options(), "-q", b.path("random"), sshd.Host+":"+to+"/")...)
+			return exec.CommandContext(
+				b.ctx,
+				"scp",
+				append(b.peer.Options(), "-q", b.path("random"), sshd.Host+":"+to+"/")...)
 		}),
 	}
 }
@@ -343,7 +370,15 @@ func (b *bench) copyFolder() measurement {
 			return b.shell(`exec sekisho cp -q "$1" "$SEKISHO_TARGET:$2/"`, b.path("small"), to)
 		}),
 		theirs: b.copyInto(-1, func(to string) *exec.Cmd {
-			return exec.CommandContext(b.ctx, "rsync", "-a", "-e", "ssh "+strings.Join(b.peer.Options(), " "), b.path("small"), sshd.Host+":"+to+"/")
+			return exec.CommandContext(
+				b.ctx,
+				"rsync",
+				"-a",
+				"-e",
+				"ssh "+strings.Join(b.peer.Options(), " "),
+				b.path("small"),
+				sshd.Host+":"+to+"/",
+			)
 		}),
 	}
 }

@@ -51,7 +51,17 @@ func table(w io.Writer, results []result) error {
 	tab := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(tab, "operation\tunit\tSekisho\tpeer\tratio\ttarget")
 	for _, r := range results {
-		fmt.Fprintf(tab, "%s\t%s\t%s\t%s %s\t%s\t%s\n", r.Name, r.Unit, text(r.Ours), r.Peer, text(r.Theirs), r.ratio(), r.Target)
+		fmt.Fprintf(
+			tab,
+			"%s\t%s\t%s\t%s %s\t%s\t%s\n",
+			r.Name,
+			r.Unit,
+			text(r.Ours),
+			r.Peer,
+			text(r.Theirs),
+			r.ratio(),
+			r.Target,
+		)
 	}
 	return tab.Flush()
 }
@@ -76,9 +86,20 @@ func writePage(path string, results []result, args []string) error {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s%s\n\nMeasured on %s with `compare %s` on %s.\n\n", before, begin,
 		time.Now().UTC().Format("2006-01-02"), strings.Join(args, " "), machine())
-	b.WriteString("| operation | unit | Sekisho: median (range) | peer: median (range) | ratio | target |\n|---|---|---|---|---|---|\n")
+	b.WriteString(
+		"| operation | unit | Sekisho: median (range) | peer: median (range) | ratio | target |\n|---|---|---|---|---|---|\n",
+	)
 	for _, r := range results {
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", r.Name, r.Unit, text(r.Ours), strings.TrimSpace(r.Peer+" "+text(r.Theirs)), r.ratio(), r.Target)
+		fmt.Fprintf(
+			&b,
+			"| %s | %s | %s | %s | %s | %s |\n",
+			r.Name,
+			r.Unit,
+			text(r.Ours),
+			strings.TrimSpace(r.Peer+" "+text(r.Theirs)),
+			r.ratio(),
+			r.Target,
+		)
 	}
 	fmt.Fprintf(&b, "\n%s%s", end, after)
 	return os.WriteFile(path, b.Bytes(), 0o644)
@@ -100,5 +121,12 @@ func machine() string {
 	if text, err := os.ReadFile("/proc/loadavg"); err == nil {
 		load = ", load average at the end " + strings.Fields(string(text))[0]
 	}
-	return fmt.Sprintf("%s, %d cores, Linux %s, %s%s", model, runtime.NumCPU(), strings.TrimSpace(string(kernel)), runtime.Version(), load)
+	return fmt.Sprintf(
+		"%s, %d cores, Linux %s, %s%s",
+		model,
+		runtime.NumCPU(),
+		strings.TrimSpace(string(kernel)),
+		runtime.Version(),
+		load,
+	)
 }

@@ -92,7 +92,12 @@ func run(ctx context.Context, out io.Writer, args []string) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(out, "start to ready, with the first administrator and agent: %s; measured for %s\n", ready.Round(time.Millisecond), *length)
+	_, err = fmt.Fprintf(
+		out,
+		"start to ready, with the first administrator and agent: %s; measured for %s\n",
+		ready.Round(time.Millisecond),
+		*length,
+	)
 	return err
 }
 

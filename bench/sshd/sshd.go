@@ -44,7 +44,17 @@ func Start(ctx context.Context, dir string, forceShell bool) (*Server, error) {
 		return nil, err
 	}
 	for _, name := range []string{"host", "client"} {
-		keygen := exec.CommandContext(ctx, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", filepath.Join(dir, name))
+		keygen := exec.CommandContext(
+			ctx,
+			"ssh-keygen",
+			"-q",
+			"-t",
+			"ed25519",
+			"-N",
+			"",
+			"-f",
+			filepath.Join(dir, name),
+		)
 		if out, err := keygen.CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("ssh-keygen: %w: %s", err, out)
 		}

@@ -132,7 +132,12 @@ standard input.`,
 	f := c.Flags()
 	f.StringVar(&r.Server.Endpoint, "endpoint", "", "the server, https://host[:port]")
 	f.StringVar(&r.ActivationID, "activation-id", "", "ID of the activation")
-	f.StringVar(&r.ActivationCode, "activation-code", "", `code of the activation; "-" reads it from the standard input`)
+	f.StringVar(
+		&r.ActivationCode,
+		"activation-code",
+		"",
+		`code of the activation; "-" reads it from the standard input`,
+	)
 	f.StringVar(&ca, "ca", "", "PEM file of the one CA to trust; default: the system's")
 	f.StringVar(&r.Server.Region, "region", "", "region of the server (default: AWS_REGION, or us-east-1)")
 	f.BoolVar(&r.Force, "force", false, "register again; the old identity is kept in a backup file")
@@ -187,7 +192,11 @@ func parsePrefixes(texts []string) ([]netip.Prefix, error) {
 			p, err = a.Prefix(a.BitLen())
 		}
 		if err != nil {
-			return nil, sekisho.Errorf(sekisho.CodeInvalid, "%.60q is neither an address nor a range such as 10.0.0.0/8.", s)
+			return nil, sekisho.Errorf(
+				sekisho.CodeInvalid,
+				"%.60q is neither an address nor a range such as 10.0.0.0/8.",
+				s,
+			)
 		}
 		all = append(all, p.Masked())
 	}
@@ -244,14 +253,19 @@ func runCommand() *cobra.Command {
 		},
 	}
 	c.Flags().BoolVar(&debug, "debug", false, "log more")
-	c.Flags().StringSliceVar(&deny, "deny-forward", nil, "addresses and ranges that sessions may not forward to, beside link-local and metadata addresses")
+	c.Flags().
+		StringSliceVar(&deny, "deny-forward", nil, "addresses and ranges that sessions may not forward to, beside link-local and metadata addresses")
 	c.Flags().StringSliceVar(&allow, "allow-forward", nil, "exceptions to what sessions may not forward to")
 	c.Flags().BoolVar(&noCommands, "no-commands", false, "refuse every command of Run Command")
-	c.Flags().DurationVar(&stock, "inventory", 0, "how often to report packages and network interfaces, such as 12h; 0 means never")
-	c.Flags().StringVar(&metadata, "imds", "off", "answer the instance metadata service: 127.0.0.1:PORT, 169.254.169.254:80 or off")
-	c.Flags().StringSliceVar(&imdsAllow, "imds-allow", nil, "users, and @GROUPs, whose programs the metadata service answers (default: all)")
+	c.Flags().
+		DurationVar(&stock, "inventory", 0, "how often to report packages and network interfaces, such as 12h; 0 means never")
+	c.Flags().
+		StringVar(&metadata, "imds", "off", "answer the instance metadata service: 127.0.0.1:PORT, 169.254.169.254:80 or off")
+	c.Flags().
+		StringSliceVar(&imdsAllow, "imds-allow", nil, "users, and @GROUPs, whose programs the metadata service answers (default: all)")
 	c.Flags().BoolVar(&v1, "imds-v1", false, "answer metadata requests without a token, too (version 1)")
-	c.Flags().BoolVar(&addAddress, "imds-add-address", false, "give the loopback interface the address of --imds while the agent runs")
+	c.Flags().
+		BoolVar(&addAddress, "imds-add-address", false, "give the loopback interface the address of --imds while the agent runs")
 	c.Flags().StringVar(&endpoint, "endpoint", "", "where the server is now, if it moved since the registration")
 	return c
 }

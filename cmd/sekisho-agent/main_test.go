@@ -116,7 +116,12 @@ func (m *machine) command(ctx context.Context, args ...string) *exec.Cmd {
 	script := `trap "" INT HUP; umask 077; exec 7</dev/null; exec "$@"`
 	cmd := exec.CommandContext(ctx, "/bin/sh", append([]string{"-c", script, "sh", m.bin}, args...)...)
 	cmd.Dir = "/"
-	cmd.Env = []string{asAgent + "=1", "PATH=/usr/bin:/bin", "LD_PRELOAD_NOT=1", "AWS_SECRET_ACCESS_KEY=from-the-agents-environment"}
+	cmd.Env = []string{
+		asAgent + "=1",
+		"PATH=/usr/bin:/bin",
+		"LD_PRELOAD_NOT=1",
+		"AWS_SECRET_ACCESS_KEY=from-the-agents-environment",
+	}
 	if os.Geteuid() == 0 {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(m.uid), Gid: uint32(m.uid)}}
 	}
@@ -142,13 +147,15 @@ func TestProcess(t *testing.T) {
 	t.Parallel()
 	srv := agenttest.New(t)
 	m := newMachine(t, srv)
-	if out, err := m.register(t, srv, "--activation-code", "-"); err != nil || !regexp.MustCompile(`^mi-[0-9a-f]{17}\n$`).MatchString(out) {
+	if out, err := m.register(t, srv, "--activation-code", "-"); err != nil ||
+		!regexp.MustCompile(`^mi-[0-9a-f]{17}\n$`).MatchString(out) {
 		t.Fatalf("register: %q, %v", out, err)
 	}
 	if out, err := m.register(t, srv, "--activation-code", "-"); err == nil || !strings.Contains(out, "--force") {
 		t.Errorf("register again: %q, %v", out, err)
 	}
-	if out, err := m.register(t, srv, "--activation-code", "-", "--force"); err != nil || !strings.Contains(out, "the old identity is kept in") {
+	if out, err := m.register(t, srv, "--activation-code", "-", "--force"); err != nil ||
+		!strings.Contains(out, "the old identity is kept in") {
 		t.Errorf("register with force: %q, %v", out, err)
 	}
 
@@ -168,7 +175,9 @@ func TestProcess(t *testing.T) {
 	})
 	srv.Control()
 	c := srv.StartSession(agenttest.Start{Size: mgs.Size{Cols: 200, Rows: 50}})
-	c.Type("stty size; echo shell=$$.; id -u; umask; grep SigIgn /proc/self/status; ls /proc/$$/fd | tr '\\n' ' '; env; echo done''.\n")
+	c.Type(
+		"stty size; echo shell=$$.; id -u; umask; grep SigIgn /proc/self/status; ls /proc/$$/fd | tr '\\n' ' '; env; echo done''.\n",
+	)
 	out := strings.ReplaceAll(c.AwaitOutput("\ndone."), "\r", "")
 	for _, want := range []string{"50 200\n", fmt.Sprintf("\n%d\n", m.uid), "\n0022\n", "\nSEKISHO_SESSION_ID=" + c.ID + "\n"} {
 		if !strings.Contains(out, want) {
@@ -374,11 +383,25 @@ func TestActivationCodeSources(t *testing.T) {
 		"empty stdin": {flag: "-", env: agenttest.ActivationCode},
 		"wrong":       {flag: "wrong-wrong-wrong-wrong"},
 	} {
-		args := []string{"register", "--state", filepath.Join(t.TempDir(), "s"), "--endpoint", srv.Address().Endpoint, "--activation-id", agenttest.ActivationID, "--ca", ca}
+		args := []string{
+			"register",
+			"--state",
+			filepath.Join(t.TempDir(), "s"),
+			"--endpoint",
+			srv.Address().Endpoint,
+			"--activation-id",
+			agenttest.ActivationID,
+			"--ca",
+			ca,
+		}
 		if try.flag != "" {
 			args = append(args, "--activation-code", try.flag)
 		}
-		out, _, err := execute(t, try.stdin, map[string]string{"SEKISHO_ACTIVATION_CODE": try.env, "AWS_REGION": agenttest.Region}, args...)
+		out, _, err := execute(
+			t,
+			try.stdin,
+			map[string]string{"SEKISHO_ACTIVATION_CODE": try.env, "AWS_REGION": agenttest.Region},
+			args...)
 		if (err == nil) != try.ok || try.ok && !strings.HasPrefix(out, "mi-") {
 			t.Errorf("%s: %q, %v", name, out, err)
 		}
@@ -392,7 +415,11 @@ func selfSigned(t *testing.T) tls.Certificate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1),
+		NotAfter:     time.Now().Add(time.Hour),
+		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
 		t.Fatal(err)
@@ -458,12 +485,19 @@ func TestDoctorNamesTheStep(t *testing.T) {
 				}
 				switch op {
 				case "RequestManagedInstanceRoleToken":
-					fmt.Fprintf(w, `{"AccessKeyId":"ASIAEXAMPLE","SecretAccessKey":"s","SessionToken":"t","TokenExpirationDate":%d}`, time.Now().Add(time.Hour).Unix())
+					fmt.Fprintf(
+						w,
+						`{"AccessKeyId":"ASIAEXAMPLE","SecretAccessKey":"s","SessionToken":"t","TokenExpirationDate":%d}`,
+						time.Now().Add(time.Hour).Unix(),
+					)
 				case "UpdateInstanceInformation":
 					fmt.Fprint(w, "{}")
 				case "POST channel":
 					w.WriteHeader(http.StatusCreated)
-					fmt.Fprint(w, `<CreateControlChannelResponse><TokenValue>token</TokenValue><MessageSchemaVersion>1.0</MessageSchemaVersion></CreateControlChannelResponse>`)
+					fmt.Fprint(
+						w,
+						`<CreateControlChannelResponse><TokenValue>token</TokenValue><MessageSchemaVersion>1.0</MessageSchemaVersion></CreateControlChannelResponse>`,
+					)
 				}
 			}))
 			t.Cleanup(ts.Close)
@@ -487,13 +521,42 @@ func TestDoctorNamesTheStep(t *testing.T) {
 		name, fails, says string
 		change            func(*testing.T, string)
 	}{
-		{"clock", "clock", "timedatectl", fake(map[string]http.HandlerFunc{"": func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Date", time.Now().Add(-2*time.Hour).UTC().Format(http.TimeFormat))
-		}})},
-		{"deregistered", "identity", "register it again", fake(map[string]http.HandlerFunc{"RequestManagedInstanceRoleToken": refuse("UnrecognizedClientException")})},
-		{"another machine", "identity", "approve the change", fake(map[string]http.HandlerFunc{"RequestManagedInstanceRoleToken": refuse("MachineFingerprintDoesNotMatch")})},
-		{"role may not", "signature", "ssm:UpdateInstanceInformation", fake(map[string]http.HandlerFunc{"UpdateInstanceInformation": refuse("AccessDeniedException")})},
-		{"channel refused", "channel", "ssmmessages:CreateControlChannel", fake(map[string]http.HandlerFunc{"POST channel": refuse("AccessDeniedException")})},
+		{
+			"clock",
+			"clock",
+			"timedatectl",
+			fake(map[string]http.HandlerFunc{"": func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Date", time.Now().Add(-2*time.Hour).UTC().Format(http.TimeFormat))
+			}}),
+		},
+		{
+			"deregistered",
+			"identity",
+			"register it again",
+			fake(map[string]http.HandlerFunc{"RequestManagedInstanceRoleToken": refuse("UnrecognizedClientException")}),
+		},
+		{
+			"another machine",
+			"identity",
+			"approve the change",
+			fake(
+				map[string]http.HandlerFunc{
+					"RequestManagedInstanceRoleToken": refuse("MachineFingerprintDoesNotMatch"),
+				},
+			),
+		},
+		{
+			"role may not",
+			"signature",
+			"ssm:UpdateInstanceInformation",
+			fake(map[string]http.HandlerFunc{"UpdateInstanceInformation": refuse("AccessDeniedException")}),
+		},
+		{
+			"channel refused",
+			"channel",
+			"ssmmessages:CreateControlChannel",
+			fake(map[string]http.HandlerFunc{"POST channel": refuse("AccessDeniedException")}),
+		},
 		{"a proxy without WebSockets", "channel", "proxies", fake(nil)},
 		{"disk", "agent", "MiB free in", func(*testing.T, string) {}},
 		{"stopped agent", "agent", "systemctl start", func(*testing.T, string) {}},
@@ -518,7 +581,8 @@ func TestDoctorNamesTheStep(t *testing.T) {
 			if (err != nil) != (tt.fails != "") || !strings.Contains(out, tt.says) {
 				t.Errorf("%v:\n%s", err, out)
 			}
-			if failed := regexp.MustCompile(`(?m)^FAIL +(\S+)`).FindStringSubmatch(out); tt.fails != "" && (failed == nil || failed[1] != tt.fails) {
+			if failed := regexp.MustCompile(`(?m)^FAIL +(\S+)`).FindStringSubmatch(out); tt.fails != "" &&
+				(failed == nil || failed[1] != tt.fails) {
 				t.Errorf("failed at %v, want %s:\n%s", failed, tt.fails, out)
 			}
 		})
@@ -528,7 +592,8 @@ func TestDoctorNamesTheStep(t *testing.T) {
 func TestParsePrefixes(t *testing.T) {
 	t.Parallel()
 	got, err := parsePrefixes([]string{"10.1.2.3/8", "192.168.0.1", "fd00::1"})
-	if err != nil || len(got) != 3 || got[0].String() != "10.0.0.0/8" || got[1].String() != "192.168.0.1/32" || got[2].String() != "fd00::1/128" {
+	if err != nil || len(got) != 3 || got[0].String() != "10.0.0.0/8" || got[1].String() != "192.168.0.1/32" ||
+		got[2].String() != "fd00::1/128" {
 		t.Errorf("got %v, %v", got, err)
 	}
 	for _, bad := range []string{"", "10.0.0.0/33", "host.example", "10.0.0.0/8,"} {

@@ -110,7 +110,12 @@ everything that the server's secrets protect: keep its key apart from it.`,
 	f.StringVar(&file, "config", "/etc/sekisho/sekishod.yaml", "configuration file")
 	f.StringVar(&data, "data", "", "data directory, in place of the configuration file's")
 	f.StringVar(&out, "out", "", "file to write, which must not exist; - for standard output")
-	f.BoolVar(&options.WithoutMasterKey, "without-master-key", false, "leave keys/master.key out: keep a copy of it elsewhere, and a new one after each rotation")
+	f.BoolVar(
+		&options.WithoutMasterKey,
+		"without-master-key",
+		false,
+		"leave keys/master.key out: keep a copy of it elsewhere, and a new one after each rotation",
+	)
 	f.StringArrayVar(&recipients, "recipient", nil, "age public key that can decrypt the backup; repeatable")
 	f.StringVar(&secret.passphraseFile, "passphrase-file", "", "file with the passphrase that encrypts the backup")
 	return c
@@ -168,8 +173,15 @@ func restoreCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(os.Stdout, "Restored %d files, %d bytes, into %s. The audit trail, %d records, is whole. "+
-				"Run \"sekisho verify\" for the recordings.\n", sum.Files, sum.Bytes, data, sum.AuditRecords)
+			_, err = fmt.Fprintf(
+				os.Stdout,
+				"Restored %d files, %d bytes, into %s. The audit trail, %d records, is whole. "+
+					"Run \"sekisho verify\" for the recordings.\n",
+				sum.Files,
+				sum.Bytes,
+				data,
+				sum.AuditRecords,
+			)
 			return err
 		},
 	}
@@ -178,6 +190,11 @@ func restoreCommand() *cobra.Command {
 	f.StringVar(&data, "data", "", "directory to restore into: empty or missing")
 	f.StringVar(&masterKey, "master-key", "", "master.key of the server at the time, for a backup without it")
 	f.StringVar(&identityFile, "identity-file", "", "age private keys, as age-keygen writes them")
-	f.StringVar(&secret.passphraseFile, "passphrase-file", "", "file with the passphrase that the backup was encrypted with")
+	f.StringVar(
+		&secret.passphraseFile,
+		"passphrase-file",
+		"",
+		"file with the passphrase that the backup was encrypted with",
+	)
 	return c
 }

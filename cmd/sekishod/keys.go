@@ -33,7 +33,12 @@ key opens nothing any more; back up the new one, DIR/keys/master.key.`,
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(os.Stdout, "The master key is new, %d stored secrets are sealed under it. Back up %s/keys.\n", sealed, dir)
+			_, err = fmt.Fprintf(
+				os.Stdout,
+				"The master key is new, %d stored secrets are sealed under it. Back up %s/keys.\n",
+				sealed,
+				dir,
+			)
 			return err
 		},
 	}

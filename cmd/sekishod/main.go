@@ -43,7 +43,18 @@ func command() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(setupCommand(), doctorCommand(), devCommand(), serveCommand(), configCommand(), keysCommand(), verifyCommand(), adminCommand(), backupCommand(), restoreCommand())
+	root.AddCommand(
+		setupCommand(),
+		doctorCommand(),
+		devCommand(),
+		serveCommand(),
+		configCommand(),
+		keysCommand(),
+		verifyCommand(),
+		adminCommand(),
+		backupCommand(),
+		restoreCommand(),
+	)
 	return root
 }
 
@@ -124,7 +135,12 @@ DIR/env, to be sourced by a shell, points the aws CLI here.`,
 	f.StringVar(&o.Region, "region", "", "region name (default us-east-1)")
 	f.StringVar(&o.Account, "account-id", "", "account ID, 12 digits (default 100000000000)")
 	f.IntVar(&o.Nodes, "nodes", 1, "number of agents to run")
-	f.StringVar(&o.AgentsDir, "agents-dir", "", "directory of the agents that machines may fetch (default: beside sekishod)")
+	f.StringVar(
+		&o.AgentsDir,
+		"agents-dir",
+		"",
+		"directory of the agents that machines may fetch (default: beside sekishod)",
+	)
 	f.BoolVar(&verbose, "verbose", false, "log more")
 	f.StringVar(&o.Webhook, "webhook", "", "URL on this machine that gets every event (docs/events.md)")
 	f.StringVar(&o.PolicyClock, "policy-clock", "", "time that policies see, or a file that holds one")

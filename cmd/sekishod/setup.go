@@ -58,9 +58,19 @@ you can read. It overwrites nothing. On a terminal it asks for what is missing.`
 		},
 	}
 	f := c.Flags()
-	f.StringSliceVar(&o.Names, "name", nil, "DNS names and IP addresses of this server; agents and clients use the first")
+	f.StringSliceVar(
+		&o.Names,
+		"name",
+		nil,
+		"DNS names and IP addresses of this server; agents and clients use the first",
+	)
 	f.StringVar(&o.Listen, "listen", "0.0.0.0:443", "address to listen on")
-	f.StringVar(&o.Config, "config", "/etc/sekisho/sekishod.yaml", "configuration file to write; certificates and credentials go beside it")
+	f.StringVar(
+		&o.Config,
+		"config",
+		"/etc/sekisho/sekishod.yaml",
+		"configuration file to write; certificates and credentials go beside it",
+	)
 	f.StringVar(&o.Data, "data", "/var/lib/sekisho", "directory of the state")
 	f.StringVar(&o.Account, "account-id", "100000000000", "account ID, any 12 digits")
 	f.StringVar(&o.Region, "region", "us-east-1", "region name")
@@ -202,12 +212,19 @@ records the reset.`,
 				return err
 			}
 			log := slog.New(slog.NewTextHandler(c.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn}))
-			password, err := server.ResetAdministrator(c.Context(), server.Config{DataDir: cfg.Data, Account: cfg.Account, Region: cfg.Region, Log: log}, name)
+			password, err := server.ResetAdministrator(
+				c.Context(),
+				server.Config{DataDir: cfg.Data, Account: cfg.Account, Region: cfg.Region, Log: log},
+				name,
+			)
 			if err != nil {
 				return err
 			}
 			path := filepath.Join(filepath.Dir(file), "reset-"+name)
-			err = errors.Join(removeIfThere(path), setup.WriteNew(path, 0o600, []byte("user name "+name+"\npassword  "+password+"\n")))
+			err = errors.Join(
+				removeIfThere(path),
+				setup.WriteNew(path, 0o600, []byte("user name "+name+"\npassword  "+password+"\n")),
+			)
 			if err != nil {
 				return fmt.Errorf("the password was reset but not stored; run the command again: %w", err)
 			}

@@ -94,7 +94,15 @@ func printFindings(w io.Writer, found *server.Integrity, asJSON bool) error {
 			return err
 		}
 	}
-	_, err := fmt.Fprintf(w, "%d recordings, %d sessions, %d audit records and %d heads of witnesses were checked in %s: %d problems\n",
-		found.Recordings, found.Sessions, found.Records, found.Witnesses, found.Took.Round(time.Millisecond), len(found.Findings))
+	_, err := fmt.Fprintf(
+		w,
+		"%d recordings, %d sessions, %d audit records and %d heads of witnesses were checked in %s: %d problems\n",
+		found.Recordings,
+		found.Sessions,
+		found.Records,
+		found.Witnesses,
+		found.Took.Round(time.Millisecond),
+		len(found.Findings),
+	)
 	return err
 }

@@ -53,7 +53,8 @@ func (s *Server) StartAgent(t testing.TB, name string, uid int, metadata ...stri
 
 	// Everything the agent needs is copied to where its user may read it:
 	// the clone and the server's folder need not be open to others.
-	dir, err := os.MkdirTemp("", "sekisho-agent-") //nolint:usetesting // the folder above t.TempDir is closed to other users
+	//nolint:usetesting // the folder above t.TempDir is closed to other users
+	dir, err := os.MkdirTemp("", "sekisho-agent-")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,10 +86,24 @@ func (s *Server) StartAgent(t testing.TB, name string, uid int, metadata ...stri
 		return cmd
 	}
 
-	register := command("register", "--state", state, "--endpoint", cmp.Or(s.AgentEndpoint, env["AWS_ENDPOINT_URL"]), "--region", env["AWS_REGION"],
-		"--activation-id", activation.ID, "--activation-code", activation.Code, "--ca", ca)
+	register := command(
+		"register",
+		"--state",
+		state,
+		"--endpoint",
+		cmp.Or(s.AgentEndpoint, env["AWS_ENDPOINT_URL"]),
+		"--region",
+		env["AWS_REGION"],
+		"--activation-id",
+		activation.ID,
+		"--activation-code",
+		activation.Code,
+		"--ca",
+		ca,
+	)
 	r = Do(t, register)
-	if a.NodeID = strings.TrimSpace(r.Stdout); r.Code != 0 || !strings.HasPrefix(a.NodeID, "mi-") && !strings.HasPrefix(a.NodeID, "i-") {
+	if a.NodeID = strings.TrimSpace(r.Stdout); r.Code != 0 ||
+		!strings.HasPrefix(a.NodeID, "mi-") && !strings.HasPrefix(a.NodeID, "i-") {
 		t.Fatalf("sekisho-agent register: exit %d\n%s%s", r.Code, r.Stdout, r.Stderr)
 	}
 	a.run = func() (*process, error) {
@@ -114,7 +129,10 @@ func (s *Server) StartAgent(t testing.TB, name string, uid int, metadata ...stri
 func (s *Server) AwaitConnected(t testing.TB, node string, limit time.Duration) {
 	t.Helper()
 	Eventually(t, limit, func() error {
-		r := Do(t, s.Shell(t.Context(), nil, `aws ssm get-connection-status --target "$1" --query Status --output text`, node))
+		r := Do(
+			t,
+			s.Shell(t.Context(), nil, `aws ssm get-connection-status --target "$1" --query Status --output text`, node),
+		)
 		if status := strings.TrimSpace(r.Stdout); r.Code != 0 || status != "connected" {
 			return fmt.Errorf("connection status of %s: exit %d, %q %s", node, r.Code, status, r.Stderr)
 		}

@@ -87,7 +87,12 @@ func CallSSM(t testing.TB, env map[string]string, at time.Time, operation, body 
 	if err != nil {
 		t.Fatal(err)
 	}
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, env["AWS_ENDPOINT_URL"]+"/", bytes.NewBufferString(body))
+	req, err := http.NewRequestWithContext(
+		t.Context(),
+		http.MethodPost,
+		env["AWS_ENDPOINT_URL"]+"/",
+		bytes.NewBufferString(body),
+	)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -170,9 +170,14 @@ func (a *Agent) run(ctx context.Context) {
 	wg.Go(func() { a.control.Run(links) })
 	wg.Go(func() { a.report(links) })
 	if a.cfg.Inventory > 0 {
-		keeper := inventory.Keeper{Node: a.ident.Node, Every: a.cfg.Inventory, Log: a.cfg.Log, Call: func(ctx context.Context, operation string, in, out any) error {
-			return a.renewOn(a.client.SSM(ctx, operation, in, out))
-		}}
+		keeper := inventory.Keeper{
+			Node:  a.ident.Node,
+			Every: a.cfg.Inventory,
+			Log:   a.cfg.Log,
+			Call: func(ctx context.Context, operation string, in, out any) error {
+				return a.renewOn(a.client.SSM(ctx, operation, in, out))
+			},
+		}
 		wg.Go(func() { keeper.Run(links) })
 	}
 	if a.metadata != nil {

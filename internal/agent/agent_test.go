@@ -105,13 +105,17 @@ func TestShellSession(t *testing.T) {
 		t.Fatal(err)
 	}
 	start(t, srv, func(c *agent.Config) { c.Users = me{home} })
-	if open := srv.Control().Open; open.Cookie != nil || open.MessageSchemaVersion != "1.0" || open.PlatformType != "linux" {
+	if open := srv.Control().Open; open.Cookie != nil || open.MessageSchemaVersion != "1.0" ||
+		open.PlatformType != "linux" {
 		t.Errorf("first frame on the control channel: %+v", open)
 	}
 	c := srv.StartSession(agenttest.Start{Size: mgs.Size{Cols: 132, Rows: 43}})
 
 	request := c.AwaitRequest()
-	if len(request.RequestedClientActions) != 1 || string(request.RequestedClientActions[0].ActionParameters) != `{"SessionType":"Standard_Stream","Properties":{"sekisho":["exit-code"]}}` {
+	if len(request.RequestedClientActions) != 1 ||
+		string(
+			request.RequestedClientActions[0].ActionParameters,
+		) != `{"SessionType":"Standard_Stream","Properties":{"sekisho":["exit-code"]}}` {
 		t.Errorf("handshake request %+v", request)
 	}
 	if !regexp.MustCompile(`^\d+\.\d+\.\d+\.\d+$`).MatchString(request.AgentVersion) {
@@ -137,13 +141,15 @@ func TestShellSession(t *testing.T) {
 		t.Errorf("umask is not 0022: %q", out)
 	}
 	done := srv.Completes(c.ID, 1)[0]
-	if done.FinalTaskStatus != mgs.TaskSuccess || done.Output != "" || done.TaskID != c.ID || done.RetryNumber != 1 || done.InstanceID == "" {
+	if done.FinalTaskStatus != mgs.TaskSuccess || done.Output != "" || done.TaskID != c.ID || done.RetryNumber != 1 ||
+		done.InstanceID == "" {
 		t.Errorf("complete %+v", done)
 	}
 	if got := c.AwaitStates(2); !slices.Equal(got, []string{mgs.SessionStateConnected, mgs.SessionStateTerminating}) {
 		t.Errorf("states %q", got)
 	}
-	if open := c.OpenFrame(); open.ClientInstanceID != done.InstanceID || open.ClientID != "" || open.ClientVersion != "" {
+	if open := c.OpenFrame(); open.ClientInstanceID != done.InstanceID || open.ClientID != "" ||
+		open.ClientVersion != "" {
 		t.Errorf("first frame on the data channel: %+v", open)
 	}
 }
@@ -201,12 +207,17 @@ func TestReport(t *testing.T) {
 	srv := agenttest.New(t)
 	start(t, srv, nil)
 	short := srv.AwaitUpdate("short", func(u map[string]any) bool { return len(u) == 4 })
-	full := srv.AwaitUpdate("full, connected", func(u map[string]any) bool { return u["SSMConnectionChannel"] == "ssmmessages" })
+	full := srv.AwaitUpdate(
+		"full, connected",
+		func(u map[string]any) bool { return u["SSMConnectionChannel"] == "ssmmessages" },
+	)
 	host, err := os.Hostname()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if short["InstanceId"] != full["InstanceId"] || full["AgentStatus"] != "Active" || full["PlatformType"] != "Linux" || full["ComputerName"] != host {
+	if short["InstanceId"] != full["InstanceId"] || full["AgentStatus"] != "Active" ||
+		full["PlatformType"] != "Linux" ||
+		full["ComputerName"] != host {
 		t.Errorf("short %v, full %v", short, full)
 	}
 }
@@ -292,7 +303,8 @@ func TestTheWaysASessionEnds(t *testing.T) {
 			pid := shellPID(t, c)
 			tt.end(srv, c, stop)
 			done := srv.Completes(c.ID, 1)[0]
-			if done.FinalTaskStatus != tt.wantStatus || !strings.Contains(done.Output, tt.wantOutput) || (tt.wantOutput == "" && done.Output != "") {
+			if done.FinalTaskStatus != tt.wantStatus || !strings.Contains(done.Output, tt.wantOutput) ||
+				(tt.wantOutput == "" && done.Output != "") {
 				t.Errorf("complete %+v", done)
 			}
 			awaitGone(t, pid)
@@ -312,19 +324,69 @@ func TestSessionsThatCannotStart(t *testing.T) {
 	}{
 		{"port", agenttest.Start{Document: document("Port", `{}`)}, "is not a port number"},
 		{"command", agenttest.Start{Document: document("InteractiveCommands", `{}`)}, "has no command for Linux"},
-		{"command without terminal", agenttest.Start{Document: document("NonInteractiveCommands", `{}`)}, "has no command for Linux"},
+		{
+			"command without terminal",
+			agenttest.Start{Document: document("NonInteractiveCommands", `{}`)},
+			"has no command for Linux",
+		},
 		{"unknown type", agenttest.Start{Document: document("Telepathy", `{}`)}, `"Telepathy" is not known`},
-		{"schema", agenttest.Start{Document: `{"schemaVersion":"2.2","sessionType":"Standard_Stream"}`}, `schemaVersion "2.2"`},
+		{
+			"schema",
+			agenttest.Start{Document: `{"schemaVersion":"2.2","sessionType":"Standard_Stream"}`},
+			`schemaVersion "2.2"`,
+		},
 		{"no object", agenttest.Start{Document: `[]`}, "not valid"},
-		{"run-as neither on nor off", agenttest.Start{Document: document("Standard_Stream", `{"runAsEnabled":1}`)}, "not valid"},
-		{"run-as of a missing user", agenttest.Start{Document: document("Standard_Stream", `{"runAsEnabled":true}`), RunAs: "mallory"}, `"mallory"`},
-		{"run-as of a missing default user", agenttest.Start{Document: document("Standard_Stream", `{"runAsEnabled":"true","runAsDefaultUser":"trudy"}`)}, `"trudy"`},
-		{"run-as names nobody", agenttest.Start{Document: document("Standard_Stream", `{"runAsEnabled":true}`)}, "no OS user is named"},
-		{"run-as root", agenttest.Start{Document: document("Standard_Stream", `{"runAsEnabled":true}`), RunAs: "root"}, "do not run as root"},
-		{"run-as with shell characters", agenttest.Start{Document: document("Standard_Stream", `{"runAsEnabled":true}`), RunAs: "x;reboot"}, "not a valid OS user name"},
-		{"run-as with an option", agenttest.Start{Document: document("Standard_Stream", `{"runAsEnabled":true}`), RunAs: "-G"}, "not a valid OS user name"},
-		{"no shell", agenttest.Start{Document: document("Standard_Stream", `{"runAsEnabled":true}`), RunAs: "shell-less"}, `"/does/not/exist" could not be started as the OS user "shell-less"`},
-		{"the client refuses", agenttest.Start{Document: document("Standard_Stream", `{"runAsEnabled":true}`), RunAs: "shell-less", Refuse: true}, "The client cannot run this type of session: no[2J such thing"},
+		{
+			"run-as neither on nor off",
+			agenttest.Start{Document: document("Standard_Stream", `{"runAsEnabled":1}`)},
+			"not valid",
+		},
+		{
+			"run-as of a missing user",
+			agenttest.Start{Document: document("Standard_Stream", `{"runAsEnabled":true}`), RunAs: "mallory"},
+			`"mallory"`,
+		},
+		{
+			"run-as of a missing default user",
+			agenttest.Start{
+				Document: document("Standard_Stream", `{"runAsEnabled":"true","runAsDefaultUser":"trudy"}`),
+			},
+			`"trudy"`,
+		},
+		{
+			"run-as names nobody",
+			agenttest.Start{Document: document("Standard_Stream", `{"runAsEnabled":true}`)},
+			"no OS user is named",
+		},
+		{
+			"run-as root",
+			agenttest.Start{Document: document("Standard_Stream", `{"runAsEnabled":true}`), RunAs: "root"},
+			"do not run as root",
+		},
+		{
+			"run-as with shell characters",
+			agenttest.Start{Document: document("Standard_Stream", `{"runAsEnabled":true}`), RunAs: "x;reboot"},
+			"not a valid OS user name",
+		},
+		{
+			"run-as with an option",
+			agenttest.Start{Document: document("Standard_Stream", `{"runAsEnabled":true}`), RunAs: "-G"},
+			"not a valid OS user name",
+		},
+		{
+			"no shell",
+			agenttest.Start{Document: document("Standard_Stream", `{"runAsEnabled":true}`), RunAs: "shell-less"},
+			`"/does/not/exist" could not be started as the OS user "shell-less"`,
+		},
+		{
+			"the client refuses",
+			agenttest.Start{
+				Document: document("Standard_Stream", `{"runAsEnabled":true}`),
+				RunAs:    "shell-less",
+				Refuse:   true,
+			},
+			"The client cannot run this type of session: no[2J such thing",
+		},
 	}
 	srv := agenttest.New(t)
 	passwd := filepath.Join(t.TempDir(), "passwd")
@@ -383,7 +445,9 @@ func TestHostileControlFrames(t *testing.T) {
 		"", ".", "..", "../etc/passwd", "a/../b", "/etc/passwd", "a\x00b", "a b", "a\nb", "-rf", ".hidden", "a..b", `a\b`, "ä", "a%2fb", "a?b", "a#b",
 		strings.Repeat("a", 97),
 	} {
-		m, err := mgs.NewInteractiveShell(mgs.AgentTaskPayload{SessionID: bad, DocumentContent: []byte(agenttest.ShellDocument)})
+		m, err := mgs.NewInteractiveShell(
+			mgs.AgentTaskPayload{SessionID: bad, DocumentContent: []byte(agenttest.ShellDocument)},
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -396,7 +460,8 @@ func TestHostileControlFrames(t *testing.T) {
 	}
 	// A start that cannot be read, of a session that can be named, is answered.
 	control.Send(mgs.New(mgs.TypeInteractiveShell, []byte(`{"Content":"{","TaskId":"alice-unreadable"}`)))
-	if done := srv.Completes("alice-unreadable", 1)[0]; done.FinalTaskStatus != mgs.TaskFailed || !strings.Contains(done.Output, "cannot read") {
+	if done := srv.Completes("alice-unreadable", 1)[0]; done.FinalTaskStatus != mgs.TaskFailed ||
+		!strings.Contains(done.Output, "cannot read") {
 		t.Errorf("complete %+v", done)
 	}
 	if srv.Control().N != 1 {
@@ -582,7 +647,8 @@ func TestSessionLimit(t *testing.T) {
 	first := srv.StartSession(agenttest.Start{})
 	shellPID(t, first)
 	second := srv.StartSession(agenttest.Start{})
-	if done := srv.Completes(second.ID, 1)[0]; done.FinalTaskStatus != mgs.TaskFailed || !strings.Contains(done.Output, "maximum number of sessions") {
+	if done := srv.Completes(second.ID, 1)[0]; done.FinalTaskStatus != mgs.TaskFailed ||
+		!strings.Contains(done.Output, "maximum number of sessions") {
 		t.Errorf("complete %+v", done)
 	}
 	first.Type("exit\n")
@@ -617,7 +683,9 @@ func TestRunRefuses(t *testing.T) {
 	if err := v.Lock(); err != nil {
 		t.Fatal(err)
 	}
-	if err := agent.Run(t.Context(), agent.Config{StateDir: state, Log: log}); sekisho.CodeOf(err) != sekisho.CodeInUse {
+	if err := agent.Run(t.Context(), agent.Config{StateDir: state, Log: log}); sekisho.CodeOf(
+		err,
+	) != sekisho.CodeInUse {
 		t.Errorf("second agent on one state: %v", err)
 	}
 }

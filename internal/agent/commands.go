@@ -24,13 +24,19 @@ func (a *Agent) openCommands(ctx context.Context) (*runcommand.Runner, error) {
 		env["HOME"], env["USER"], env["LOGNAME"] = user.Home, user.Name, user.Name
 	}
 	return runcommand.Open(ctx, runcommand.Config{
-		Dir:         filepath.Join(a.cfg.StateDir, "commands"),
-		Node:        a.ident.Node,
-		Off:         a.cfg.NoCommands,
-		Workers:     a.cfg.MaxCommands,
-		Doors:       a.client,
-		Web:         web{a.client},
-		Agent:       mgs.CommandAgent{Lang: "en-US", Name: uplink.Name, OS: "linux", OSVersion: "1", Version: uplink.Version},
+		Dir:     filepath.Join(a.cfg.StateDir, "commands"),
+		Node:    a.ident.Node,
+		Off:     a.cfg.NoCommands,
+		Workers: a.cfg.MaxCommands,
+		Doors:   a.client,
+		Web:     web{a.client},
+		Agent: mgs.CommandAgent{
+			Lang:      "en-US",
+			Name:      uplink.Name,
+			OS:        "linux",
+			OSVersion: "1",
+			Version:   uplink.Version,
+		},
 		Environment: env,
 		Log:         a.cfg.Log,
 		Reply: func(job string, reply mgs.UUID, load func() (mgs.CommandReply, error)) {

@@ -56,14 +56,17 @@ func TestCommand(t *testing.T) {
 	}
 	last := srv.Over(job)
 	s := last.RuntimeStatus["run"]
-	if last.DocumentStatus != mgs.CommandSuccess || s == nil || s.StandardOutput != string(srv.Node())+" "+agenttest.Region+"\n" || s.StandardError != "bad\n" {
+	if last.DocumentStatus != mgs.CommandSuccess || s == nil ||
+		s.StandardOutput != string(srv.Node())+" "+agenttest.Region+"\n" ||
+		s.StandardError != "bad\n" {
 		t.Errorf("%+v %+v", last.CommandReply, s)
 	}
 	if a := last.AdditionalInfo.Agent; a.Name == "" || a.Version == "" || a.OS != "linux" {
 		t.Errorf("agent %+v", a)
 	}
 	all := srv.Replies(job)
-	if len(all) != 3 || all[0].DocumentStatus != mgs.CommandInProgress || len(all[0].RuntimeStatus) != 0 || all[1].DocumentStatus != mgs.CommandInProgress {
+	if len(all) != 3 || all[0].DocumentStatus != mgs.CommandInProgress || len(all[0].RuntimeStatus) != 0 ||
+		all[1].DocumentStatus != mgs.CommandInProgress {
 		t.Errorf("%d replies: %+v", len(all), all)
 	}
 }
@@ -87,11 +90,21 @@ func TestRepliesUntilAcknowledged(t *testing.T) {
 	now := srv.Control()
 	now.Drop()
 	n := srv.ControlAfter(now.N).N
-	srv.AwaitReplies("the last reply on the new connection", job, 1, func(r agenttest.Reply) bool { return same(r) && r.Control == n })
+	srv.AwaitReplies(
+		"the last reply on the new connection",
+		job,
+		1,
+		func(r agenttest.Reply) bool { return same(r) && r.Control == n },
+	)
 	stop()
 	srv.IgnoreReplies(0)
 	start(t, srv, func(c *agent.Config) { c.StateDir = state })
-	srv.AwaitReplies("the last reply of the agent before", job, 1, func(r agenttest.Reply) bool { return same(r) && r.Ack })
+	srv.AwaitReplies(
+		"the last reply of the agent before",
+		job,
+		1,
+		func(r agenttest.Reply) bool { return same(r) && r.Ack },
+	)
 }
 
 // TestCommandAcrossConnections: a command keeps running while the control channel

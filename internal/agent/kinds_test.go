@@ -34,7 +34,9 @@ func TestCommandSessions(t *testing.T) {
 	}
 	run := func(kind, more, command string) *agenttest.Client {
 		t.Helper()
-		c := srv.StartSession(agenttest.Start{Document: doc(kind, more), Parameters: map[string]any{"command": command}})
+		c := srv.StartSession(
+			agenttest.Start{Document: doc(kind, more), Parameters: map[string]any{"command": command}},
+		)
 		if done := srv.Completes(c.ID, 1)[0]; done.FinalTaskStatus != mgs.TaskSuccess {
 			t.Errorf("%s: %+v", command, done.TaskComplete)
 		}
@@ -45,7 +47,11 @@ func TestCommandSessions(t *testing.T) {
 	if got, want := c.AwaitOutput("42 "+c.ID+"\r\n"), "24 80\r\n42 "+c.ID+"\r\n"; got != want {
 		t.Errorf("interactive: %q, want %q", got, want)
 	}
-	c = run("NonInteractiveCommands", `,"separateOutputStream":"true","stdErrSeparatorPrefix":"E:"`, `sh -c 'echo out; echo err >&2; exit 3'`)
+	c = run(
+		"NonInteractiveCommands",
+		`,"separateOutputStream":"true","stdErrSeparatorPrefix":"E:"`,
+		`sh -c 'echo out; echo err >&2; exit 3'`,
+	)
 	if c.AwaitExit() != "EXIT_CODE: 3" || c.Output() != "out\n" || c.StdErr() != "E:err\n" {
 		t.Errorf("separate: %q, %q, %q", c.Output(), c.StdErr(), c.Exit())
 	}
@@ -53,8 +59,15 @@ func TestCommandSessions(t *testing.T) {
 	if c.AwaitOutput("command }}\n") != "$(id) ; {{ command }}\n" || c.Exit() != "" {
 		t.Errorf("no shell: %q", c.Output())
 	}
-	c = srv.StartSession(agenttest.Start{Document: doc("InteractiveCommands", `,"runAsElevated":true`), Parameters: map[string]any{"command": "id"}})
-	if done := srv.Completes(c.ID, 1)[0]; done.FinalTaskStatus != mgs.TaskFailed || !strings.Contains(done.Output, "elevated") || c.Output() != "" {
+	c = srv.StartSession(
+		agenttest.Start{
+			Document:   doc("InteractiveCommands", `,"runAsElevated":true`),
+			Parameters: map[string]any{"command": "id"},
+		},
+	)
+	if done := srv.Completes(c.ID, 1)[0]; done.FinalTaskStatus != mgs.TaskFailed ||
+		!strings.Contains(done.Output, "elevated") ||
+		c.Output() != "" {
 		t.Errorf("elevated by an agent that is not root: %+v", done.TaskComplete)
 	}
 }
@@ -64,7 +77,13 @@ func TestGreeting(t *testing.T) {
 	t.Parallel()
 	srv := agenttest.New(t)
 	start(t, srv, nil)
-	c := srv.StartSession(agenttest.Start{Document: inputs(`{"shellProfile":{"linux":"echo for-all"},"sekisho":{"loginShell":true,"prompt":"MyEC2Instance","banner":"Mind the gap.\nThank you."}}`)})
+	c := srv.StartSession(
+		agenttest.Start{
+			Document: inputs(
+				`{"shellProfile":{"linux":"echo for-all"},"sekisho":{"loginShell":true,"prompt":"MyEC2Instance","banner":"Mind the gap.\nThank you."}}`,
+			),
+		},
+	)
 	c.AwaitOutput("@MyEC2Instance ~]$ ")
 	if got := c.Output(); !strings.HasPrefix(got, "for-all\r\n[") {
 		t.Errorf("before the prompt: %q", got)
@@ -102,7 +121,8 @@ func TestEncryptedSession(t *testing.T) {
 		t.Errorf("the client sees %q", c.Message())
 	}
 	actions := c.AwaitRequest().RequestedClientActions
-	if len(actions) != 2 || actions[1].ActionType != mgs.ActionKMSEncryption || !strings.Contains(string(actions[1].ActionParameters), agenttest.KeyID) {
+	if len(actions) != 2 || actions[1].ActionType != mgs.ActionKMSEncryption ||
+		!strings.Contains(string(actions[1].ActionParameters), agenttest.KeyID) {
 		t.Errorf("asked for %+v", actions)
 	}
 }
@@ -125,14 +145,17 @@ func TestEncryptionIsNotOptional(t *testing.T) {
 		"not permitted": {agenttest.Start{Document: inputs(`{"kmsKeyId":"alias/other"}`)}, "AccessDeniedException"},
 	} {
 		c := srv.StartSession(tt.st)
-		if done := srv.Completes(c.ID, 1)[0]; done.FinalTaskStatus != mgs.TaskFailed || !strings.Contains(done.Output, tt.want) || c.Output() != "" {
+		if done := srv.Completes(c.ID, 1)[0]; done.FinalTaskStatus != mgs.TaskFailed ||
+			!strings.Contains(done.Output, tt.want) ||
+			c.Output() != "" {
 			t.Errorf("%s: %+v, output %q", name, done.TaskComplete, c.Output())
 		}
 	}
 	// Nor is anything taken that the client has not encrypted.
 	c := srv.StartSession(agenttest.Start{Document: doc})
 	c.Inject([]byte("touch /tmp/should-not-be; exit\r"))
-	if done := srv.Completes(c.ID, 1)[0]; done.FinalTaskStatus != mgs.TaskFailed || !strings.Contains(done.Output, "does not decrypt") {
+	if done := srv.Completes(c.ID, 1)[0]; done.FinalTaskStatus != mgs.TaskFailed ||
+		!strings.Contains(done.Output, "does not decrypt") {
 		t.Errorf("%+v", done.TaskComplete)
 	}
 }
@@ -159,9 +182,15 @@ func TestPortSession(t *testing.T) {
 		fmt.Sprintf(`{"portNumber":["%d"],"host":"127.0.0.1"}`, tcp.Addr().(*net.TCPAddr).Port): tcp,
 	}
 	for text, listener := range properties {
-		c := srv.StartSession(agenttest.Start{Document: `{"schemaVersion":"1.0","sessionType":"Port","inputs":{"kmsKeyId":"x"},"properties":` + text + `}`, NoSize: true})
+		c := srv.StartSession(
+			agenttest.Start{
+				Document: `{"schemaVersion":"1.0","sessionType":"Port","inputs":{"kmsKeyId":"x"},"properties":` + text + `}`,
+				NoSize:   true,
+			},
+		)
 		if listener == nil {
-			if done := srv.Completes(c.ID, 1)[0]; done.FinalTaskStatus != mgs.TaskFailed || !strings.Contains(done.Output, "could not connect") {
+			if done := srv.Completes(c.ID, 1)[0]; done.FinalTaskStatus != mgs.TaskFailed ||
+				!strings.Contains(done.Output, "could not connect") {
 				t.Errorf("%s: %+v", text, done.TaskComplete)
 			}
 			continue
@@ -190,7 +219,8 @@ func TestPortSession(t *testing.T) {
 			t.Fatal(err)
 		}
 		var sent, want map[string]any
-		if err := errors.Join(json.Unmarshal(told.Properties, &sent), json.Unmarshal([]byte(text), &want)); err != nil || !cmp.Equal(sent, want) {
+		if err := errors.Join(json.Unmarshal(told.Properties, &sent), json.Unmarshal([]byte(text), &want)); err != nil ||
+			!cmp.Equal(sent, want) {
 			t.Errorf("the client sees %s, not %s", told.Properties, text)
 		}
 	}
@@ -213,8 +243,14 @@ func TestPortSessionsThatCannotStart(t *testing.T) {
 		`{"socket":"/does/not/exist"}`:                 "no such file",
 		`null`:                                         "not a port number",
 	} {
-		c := srv.StartSession(agenttest.Start{Document: `{"schemaVersion":"1.0","sessionType":"Port","inputs":{},"properties":` + properties + `}`, NoSize: true})
-		if done := srv.Completes(c.ID, 1)[0]; done.FinalTaskStatus != mgs.TaskFailed || !strings.Contains(done.Output, want) {
+		c := srv.StartSession(
+			agenttest.Start{
+				Document: `{"schemaVersion":"1.0","sessionType":"Port","inputs":{},"properties":` + properties + `}`,
+				NoSize:   true,
+			},
+		)
+		if done := srv.Completes(c.ID, 1)[0]; done.FinalTaskStatus != mgs.TaskFailed ||
+			!strings.Contains(done.Output, want) {
 			t.Errorf("%s: %+v, want %q", properties, done.TaskComplete, want)
 		}
 	}
@@ -227,7 +263,8 @@ func TestSocketPermissions(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root becomes another user")
 	}
-	dir, err := os.MkdirTemp("/tmp", "sekisho-") //nolint:usetesting // the folder above t.TempDir is closed to other users
+	//nolint:usetesting // the folder above t.TempDir is closed to other users
+	dir, err := os.MkdirTemp("/tmp", "sekisho-")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -294,7 +331,8 @@ func TestNoticesOfTheServer(t *testing.T) {
 	two.AwaitOutput("ready\r\n")
 	srv.Control().Send(mgs.NewSessionNotice("nobody-abcdefghijklmnopqrstuvwxyz", "not for them"))
 	srv.Control().Send(mgs.NewSessionNotice(one.ID, "five\x1b[2J\nminutes"))
-	if got := one.AwaitOutput("minutes\r\n"); strings.Contains(got, "\x1b[2J") || strings.Contains(got, "not for them") {
+	if got := one.AwaitOutput("minutes\r\n"); strings.Contains(got, "\x1b[2J") ||
+		strings.Contains(got, "not for them") {
 		t.Errorf("%q", got)
 	}
 	for _, c := range []*agenttest.Client{one, two} {

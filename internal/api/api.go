@@ -116,7 +116,13 @@ func New(cfg Config) *Server {
 	if cfg.SourceIP == nil {
 		cfg.SourceIP = peer
 	}
-	s := &Server{cfg: cfg, byService: map[string]*Door{}, refusals: cfg.Refusals, identified: newMemory(identifiedMemory, identifiedEach), anonymous: newMemory(anonymousMemory, anonymousEach)}
+	s := &Server{
+		cfg:        cfg,
+		byService:  map[string]*Door{},
+		refusals:   cfg.Refusals,
+		identified: newMemory(identifiedMemory, identifiedEach),
+		anonymous:  newMemory(anonymousMemory, anonymousEach),
+	}
 	if s.refusals == nil {
 		s.refusals = refusals.New(refusals.Config{Trail: cfg.Trail, Region: cfg.Region, Now: cfg.Now, Log: cfg.Log})
 	}
@@ -204,7 +210,12 @@ func (c *Call) Decide(ctx context.Context, action, resource string, keys ...auth
 
 // DecideBy is Decide with other policies than the caller's alone: those of a
 // role's trust, too.
-func (c *Call) DecideBy(ctx context.Context, a *authz.Authorizer, action, resource string, keys ...authz.Key) (authz.Verdict, error) {
+func (c *Call) DecideBy(
+	ctx context.Context,
+	a *authz.Authorizer,
+	action, resource string,
+	keys ...authz.Key,
+) (authz.Verdict, error) {
 	v, err := a.Decide(ctx, &c.facts, action, resource, keys...)
 	if err != nil {
 		return v, err
@@ -341,7 +352,12 @@ func (s *Server) ServeAs(w http.ResponseWriter, r *http.Request, p *sekisho.Prin
 	s.as(c, p)
 	httplimit.Trust(r.Context())
 	if err == nil && c.door.Operations[c.Operation].Auth == NodeKey {
-		err = sekisho.Errorf(sekisho.CodeUnauthenticated, "%s:%s is for managed nodes: it is signed with a node's key.", c.Service, c.Operation)
+		err = sekisho.Errorf(
+			sekisho.CodeUnauthenticated,
+			"%s:%s is for managed nodes: it is signed with a node's key.",
+			c.Service,
+			c.Operation,
+		)
 	}
 	if err != nil {
 		s.writeError(w, r, c, err)
@@ -379,18 +395,30 @@ func (s *Server) route(c *Call, r *http.Request) error {
 		service, op, ok := awsproto.Target(r)
 		d := s.byService[service]
 		if !ok || d == nil || d.Protocol != awsproto.JSON {
-			return &awsproto.Error{Code: "UnknownOperationException", Message: fmt.Sprintf("Sekisho has no operation %q.", clip(r.Header.Get("X-Amz-Target"))), Status: http.StatusNotFound}
+			return &awsproto.Error{
+				Code:    "UnknownOperationException",
+				Message: fmt.Sprintf("Sekisho has no operation %q.", clip(r.Header.Get("X-Amz-Target"))),
+				Status:  http.StatusNotFound,
+			}
 		}
 		c.door, c.Service, c.Operation = d, d.Service, op
 		return nil
 	}
 	form, err := formOf(r, c.body)
 	if err != nil {
-		return &awsproto.Error{Code: "MalformedQueryString", Message: "The form of the request cannot be read.", Status: http.StatusBadRequest}
+		return &awsproto.Error{
+			Code:    "MalformedQueryString",
+			Message: "The form of the request cannot be read.",
+			Status:  http.StatusBadRequest,
+		}
 	}
 	action := form.Get("Action")
 	if action == "" {
-		return &awsproto.Error{Code: "MissingAction", Message: "The request names no operation: neither an X-Amz-Target header nor an Action.", Status: http.StatusBadRequest}
+		return &awsproto.Error{
+			Code:    "MissingAction",
+			Message: "The request names no operation: neither an X-Amz-Target header nor an Action.",
+			Status:  http.StatusBadRequest,
+		}
 	}
 	service := c.Service
 	if p, err := sigv4.Parse(r); service == "" && err == nil {
@@ -405,7 +433,11 @@ func (s *Server) route(c *Call, r *http.Request) error {
 		}
 	}
 	if d == nil || d.Protocol != awsproto.Query && d.Protocol != awsproto.EC2 {
-		return &awsproto.Error{Code: "InvalidAction", Message: fmt.Sprintf("Sekisho has no query service for the action %q.", clip(action)), Status: http.StatusBadRequest}
+		return &awsproto.Error{
+			Code:    "InvalidAction",
+			Message: fmt.Sprintf("Sekisho has no query service for the action %q.", clip(action)),
+			Status:  http.StatusBadRequest,
+		}
 	}
 	c.door, c.Service, c.Operation, c.form = d, d.Service, action, form
 	return nil
@@ -478,13 +510,23 @@ func (s *Server) identify(r *http.Request, c *Call, how Auth) error {
 		return err
 	}
 	if p.Service != c.Service {
-		return &sigv4.Error{Code: "SignatureDoesNotMatch", Message: fmt.Sprintf("Credential should be scoped to correct service: '%s'.", c.Service)}
+		return &sigv4.Error{
+			Code:    "SignatureDoesNotMatch",
+			Message: fmt.Sprintf("Credential should be scoped to correct service: '%s'.", c.Service),
+		}
 	}
 	if p.Region != s.cfg.Region && c.content != nil {
 		return wrongRegion(s.cfg.Region, p.Region)
 	}
 	if p.Region != s.cfg.Region && (c.door == nil || !c.door.Global) {
-		return &sigv4.Error{Code: "SignatureDoesNotMatch", Message: fmt.Sprintf("Credential should be scoped to a valid region: this server's is '%s', the request was signed for '%s'.", s.cfg.Region, clip(p.Region))}
+		return &sigv4.Error{
+			Code: "SignatureDoesNotMatch",
+			Message: fmt.Sprintf(
+				"Credential should be scoped to a valid region: this server's is '%s', the request was signed for '%s'.",
+				s.cfg.Region,
+				clip(p.Region),
+			),
+		}
 	}
 	cl := &claim{parsed: p}
 	if how == NodeKey {
@@ -510,7 +552,13 @@ func (s *Server) verify(r *http.Request, c *Call, how Auth) (*sigv4.Parsed, *sek
 		if err := sigv4.VerifyRSA(p, c.claim.nodeKey, r, sigv4.HashBody(c.body), time.Now()); err != nil {
 			return nil, nil, s.nodeRefused(r.Context(), c, node, err)
 		}
-		return p, &sekisho.Principal{Type: sekisho.PrincipalAnonymous, Account: s.cfg.Account, ARN: nodeARN(s.cfg.Region, s.cfg.Account, node), UserID: "anonymous", Node: node}, nil
+		return p, &sekisho.Principal{
+			Type:    sekisho.PrincipalAnonymous,
+			Account: s.cfg.Account,
+			ARN:     nodeARN(s.cfg.Region, s.cfg.Account, node),
+			UserID:  "anonymous",
+			Node:    node,
+		}, nil
 	}
 	hash := sigv4.HashBody(c.body)
 	if c.content != nil {
@@ -549,7 +597,17 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, c *Call) {
 	c.params = c.auditedParams()
 	op, ok := c.door.Operations[c.Operation]
 	if !ok {
-		s.writeError(w, r, c, sekisho.Errorf(sekisho.CodeNotImplemented, "%s:%s is not implemented by Sekisho.", c.Service, clip(c.Operation)))
+		s.writeError(
+			w,
+			r,
+			c,
+			sekisho.Errorf(
+				sekisho.CodeNotImplemented,
+				"%s:%s is not implemented by Sekisho.",
+				c.Service,
+				clip(c.Operation),
+			),
+		)
 		return
 	}
 	if err := c.Begin(r.Context()); err != nil {

@@ -35,9 +35,12 @@ const (
 )
 
 var (
-	alice   = sigv4.Credentials{AccessKeyID: "AKIAALICE", SecretAccessKey: "alice's secret"}
-	nobody  = sigv4.Credentials{AccessKeyID: "AKIANOBODY", SecretAccessKey: "nobody's secret"} // has no policies
-	broken  = sigv4.Credentials{AccessKeyID: "AKIABROKEN", SecretAccessKey: "broken's secret"} // has some that cannot be read
+	alice  = sigv4.Credentials{AccessKeyID: "AKIAALICE", SecretAccessKey: "alice's secret"}
+	nobody = sigv4.Credentials{AccessKeyID: "AKIANOBODY", SecretAccessKey: "nobody's secret"} // has no policies
+	broken = sigv4.Credentials{
+		AccessKeyID:     "AKIABROKEN",
+		SecretAccessKey: "broken's secret",
+	} // has some that cannot be read
 	temp    = sigv4.Credentials{AccessKeyID: "ASIATEMP", SecretAccessKey: "temp's secret", SessionToken: "good"}
 	onNode  = sigv4.Credentials{AccessKeyID: "ASIANODE", SecretAccessKey: "node's secret", SessionToken: "node"}
 	nodeKey = sync.OnceValue(func() *rsa.PrivateKey {
@@ -75,13 +78,23 @@ func (w *world) Credential(_ context.Context, key, token string) (string, *sekis
 			break
 		}
 		name := strings.ToLower(key[4:])
-		p := &sekisho.Principal{Type: sekisho.PrincipalUser, Account: account, ARN: "arn:aws:iam::" + account + ":user/" + name, UserName: name, UserID: "AIDA" + name, AccessKeyID: key}
+		p := &sekisho.Principal{
+			Type:        sekisho.PrincipalUser,
+			Account:     account,
+			ARN:         "arn:aws:iam::" + account + ":user/" + name,
+			UserName:    name,
+			UserID:      "AIDA" + name,
+			AccessKeyID: key,
+		}
 		if c.AccessKeyID == onNode.AccessKeyID {
 			p.Node = node
 		}
 		return c.SecretAccessKey, p, nil
 	}
-	return "", nil, sekisho.Errorf(sekisho.CodeUnauthenticated, "The security token included in the request is invalid.")
+	return "", nil, sekisho.Errorf(
+		sekisho.CodeUnauthenticated,
+		"The security token included in the request is invalid.",
+	)
 }
 
 func (w *world) TouchKey(string, string, string, time.Time) { w.touched++ }
@@ -100,9 +113,11 @@ func (w *world) Policies(_ context.Context, p *sekisho.Principal) (*policy.Set, 
 	case nobody.AccessKeyID:
 		return policy.Compile(policy.Policies{}), nil
 	}
-	doc, err := policy.Parse([]byte(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"},
+	doc, err := policy.Parse(
+		[]byte(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"},
 		{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"StringEquals":{"aws:UserAgent":"forbidden"}}},
-		{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"IpAddress":{"aws:SourceIp":"203.0.113.0/24"}}}]}`))
+		{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"IpAddress":{"aws:SourceIp":"203.0.113.0/24"}}}]}`),
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -209,7 +224,9 @@ func operations(w *world) map[string]api.Operation {
 		}),
 		"Around": api.Write(around, api.NoPolicy("each operation that it calls asks by itself")),
 		"Panic":  {Handle: func(context.Context, *api.Call) (any, error) { panic("oh no " + secretOutput) }},
-		"Fault":  {Handle: func(context.Context, *api.Call) (any, error) { return nil, errors.New("sql: " + secretOutput) }},
+		"Fault": {
+			Handle: func(context.Context, *api.Call) (any, error) { return nil, errors.New("sql: " + secretOutput) },
+		},
 		"Uncoded": {Handle: func(context.Context, *api.Call) (any, error) {
 			return nil, &sekisho.Error{Code: "nonsense", Message: secretOutput}
 		}},
@@ -225,8 +242,21 @@ func newWorld(t testing.TB) *world {
 	w.cfg = api.Config{
 		Doors: []*api.Door{
 			{Service: "ssm", Protocol: awsproto.JSON, Operations: operations(w)},
-			{Service: "iam", Protocol: awsproto.Query, XMLNS: "https://iam.amazonaws.com/doc/2010-05-08/", Version: "2010-05-08", Global: true, Operations: operations(w)},
-			{Service: "ec2", Protocol: awsproto.EC2, XMLNS: "http://ec2.amazonaws.com/doc/2016-11-15/", Version: "2016-11-15", Operations: operations(w)},
+			{
+				Service:    "iam",
+				Protocol:   awsproto.Query,
+				XMLNS:      "https://iam.amazonaws.com/doc/2010-05-08/",
+				Version:    "2010-05-08",
+				Global:     true,
+				Operations: operations(w),
+			},
+			{
+				Service:    "ec2",
+				Protocol:   awsproto.EC2,
+				XMLNS:      "http://ec2.amazonaws.com/doc/2016-11-15/",
+				Version:    "2016-11-15",
+				Operations: operations(w),
+			},
 		},
 		Credentials: w, NodeKeys: w, Authorizer: authz.New(w), Trail: w, Account: account, Region: region,
 		Log: slog.New(slog.NewTextHandler(&w.log, nil)),
@@ -340,14 +370,18 @@ func TestTheEventOfAnAnswer(t *testing.T) {
 		before: func(r *http.Request) { r.Header.Set("User-Agent", strings.Repeat("ü", 400)) },
 	})
 	e := w.last(t)
-	if e.EventSource != "ssm.amazonaws.com" || e.EventName != "Ping" || e.Region != region || e.SourceIP != "192.0.2.44" || !e.ReadOnly ||
-		e.UserIdentity.UserName != "alice" || e.UserIdentity.AccessKeyID != alice.AccessKeyID {
+	if e.EventSource != "ssm.amazonaws.com" || e.EventName != "Ping" || e.Region != region ||
+		e.SourceIP != "192.0.2.44" ||
+		!e.ReadOnly ||
+		e.UserIdentity.UserName != "alice" ||
+		e.UserIdentity.AccessKeyID != alice.AccessKeyID {
 		t.Errorf("%+v", e)
 	}
 	if len(e.UserAgent) > 520 || !strings.HasSuffix(e.UserAgent, "ü…") {
 		t.Errorf("user agent of %d bytes", len(e.UserAgent))
 	}
-	if !slices.Contains(e.Resources, audit.Resource{ARN: "arn:aws:toy:::thing/x"}) || !strings.Contains(e.Reason, "allowed") {
+	if !slices.Contains(e.Resources, audit.Resource{ARN: "arn:aws:toy:::thing/x"}) ||
+		!strings.Contains(e.Reason, "allowed") {
 		t.Errorf("resources %v, reason %q", e.Resources, e.Reason)
 	}
 	if w.touched != 1 {
@@ -366,7 +400,8 @@ func TestTheEventOfAnAnswer(t *testing.T) {
 		if b, err = json.Marshal(audit.Redact(plain)); err != nil {
 			t.Fatal(err)
 		}
-		if s := string(b); strings.Contains(s, "hush-hush") || strings.Contains(s, "the-answer's-secret") || !strings.Contains(s, `"x"`) {
+		if s := string(b); strings.Contains(s, "hush-hush") || strings.Contains(s, "the-answer's-secret") ||
+			!strings.Contains(s, `"x"`) {
 			t.Errorf("%s: %s", what, s)
 		}
 	}
@@ -449,7 +484,9 @@ func TestRefusals(t *testing.T) {
 			w := newWorld(t)
 			rec := w.do(t, tc.c)
 			got := rec.Body.String()
-			if rec.Code == http.StatusOK || tc.status != 0 && rec.Code != tc.status || !strings.Contains(got, tc.code) || !strings.Contains(html(got), tc.text) {
+			if rec.Code == http.StatusOK || tc.status != 0 && rec.Code != tc.status ||
+				!strings.Contains(got, tc.code) ||
+				!strings.Contains(html(got), tc.text) {
 				t.Errorf("%d %.400s\nwant %d %s %q", rec.Code, got, tc.status, tc.code, tc.text)
 			}
 			if strings.Contains(got, secretOutput) || len(got) > 4000 {
@@ -465,7 +502,8 @@ func TestRefusals(t *testing.T) {
 				t.Fatalf("%d events", len(w.events))
 			}
 			e := w.events[0]
-			if e.ErrorCode == "" || !strings.Contains(tc.code, e.ErrorCode) && tc.code != "" || e.ErrorMessage == "" || len(e.EventName) > 110 {
+			if e.ErrorCode == "" || !strings.Contains(tc.code, e.ErrorCode) && tc.code != "" || e.ErrorMessage == "" ||
+				len(e.EventName) > 110 {
 				t.Errorf("recorded %+v", e)
 			}
 			if rec.Code == http.StatusInternalServerError && !strings.Contains(e.Reason, "internal error: ") {
@@ -506,12 +544,14 @@ func TestNodeKey(t *testing.T) {
 	// That key is good for what it is good for, and nothing else.
 	c := as(node)
 	c.target = "AmazonSSM.Ping"
-	if rec := w.do(t, c); rec.Code != http.StatusBadRequest || !strings.Contains(rec.Body.String(), "UnrecognizedClientException") {
+	if rec := w.do(t, c); rec.Code != http.StatusBadRequest ||
+		!strings.Contains(rec.Body.String(), "UnrecognizedClientException") {
 		t.Errorf("%d %s", rec.Code, rec.Body)
 	}
 	w.deregistered = true
 	for name, c := range map[string]call{"key": as(node), "credentials": {as: onNode, target: "AmazonSSM.Ping"}} {
-		if rec := w.do(t, c); rec.Code != http.StatusBadRequest || !strings.Contains(rec.Body.String(), "not registered here") {
+		if rec := w.do(t, c); rec.Code != http.StatusBadRequest ||
+			!strings.Contains(rec.Body.String(), "not registered here") {
 			t.Errorf("%s of a deregistered node: %d %s", name, rec.Code, rec.Body)
 		}
 	}
@@ -529,7 +569,9 @@ func TestWhatCannotBeRecordedIsNotAnswered(t *testing.T) {
 		w.auditFails = errors.New("the trail is on fire")
 		rec := w.do(t, c)
 		got := rec.Body.String()
-		if rec.Code != http.StatusInternalServerError || strings.Contains(got, "hello") || strings.Contains(got, "fire") || !strings.Contains(got, "audit trail") {
+		if rec.Code != http.StatusInternalServerError || strings.Contains(got, "hello") ||
+			strings.Contains(got, "fire") ||
+			!strings.Contains(got, "audit trail") {
 			t.Errorf("%d %s", rec.Code, got)
 		}
 		if !strings.Contains(w.log.String(), "the trail is on fire") {
@@ -544,21 +586,25 @@ func TestNoChangeWithoutAnAuditEvent(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t)
 		w.auditFails = errors.New("the disk is full")
-		if rec := w.do(t, call{target: "AmazonSSM.Change", body: `{}`}); rec.Code != http.StatusInternalServerError || w.changes != 0 {
+		if rec := w.do(t, call{target: "AmazonSSM.Change", body: `{}`}); rec.Code != http.StatusInternalServerError ||
+			w.changes != 0 {
 			t.Errorf("%d %s, %d changes", rec.Code, rec.Body, w.changes)
 		}
 	})
 	t.Run("a change that is in force is answered as such", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t)
-		if rec := w.do(t, call{target: "AmazonSSM.Change", body: `{"DiskFills":true}`}); rec.Code != http.StatusOK || w.changes != 1 {
+		if rec := w.do(t, call{target: "AmazonSSM.Change", body: `{"DiskFills":true}`}); rec.Code != http.StatusOK ||
+			w.changes != 1 {
 			t.Errorf("%d %s, %d changes", rec.Code, rec.Body, w.changes)
 		}
 	})
 	t.Run("a refused call leaves no intent", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t)
-		if rec := w.do(t, call{as: nobody, target: "AmazonSSM.Change", body: `{}`}); rec.Code != http.StatusBadRequest || w.begun != 0 || w.changes != 0 {
+		if rec := w.do(t, call{as: nobody, target: "AmazonSSM.Change", body: `{}`}); rec.Code != http.StatusBadRequest ||
+			w.begun != 0 ||
+			w.changes != 0 {
 			t.Errorf("%d %s, %d intents, %d changes", rec.Code, rec.Body, w.begun, w.changes)
 		}
 	})
@@ -593,7 +639,14 @@ func TestForwardedHeadersAreNotBelieved(t *testing.T) {
 	cfg := w.cfg
 	cfg.SourceIP = func(r *http.Request) netip.Addr { return netip.MustParseAddr(r.Header.Get("X-Forwarded-For")) }
 	w.Server = api.New(cfg)
-	w.do(t, call{target: "AmazonSSM.Ping", from: "203.0.113.9:1", after: func(r *http.Request) { r.Header.Set("X-Forwarded-For", "198.51.100.2") }})
+	w.do(
+		t,
+		call{
+			target: "AmazonSSM.Ping",
+			from:   "203.0.113.9:1",
+			after:  func(r *http.Request) { r.Header.Set("X-Forwarded-For", "198.51.100.2") },
+		},
+	)
 	if e := w.last(t); e.SourceIP != "198.51.100.2" || e.ErrorCode != "" {
 		t.Errorf("recorded from %s: %s", e.SourceIP, e.ErrorMessage)
 	}
@@ -602,7 +655,13 @@ func TestForwardedHeadersAreNotBelieved(t *testing.T) {
 func TestConsole(t *testing.T) {
 	t.Parallel()
 	as := func(name string) *sekisho.Principal {
-		return &sekisho.Principal{Type: sekisho.PrincipalUser, Account: account, ARN: "arn:aws:iam::" + account + ":user/" + name, UserName: name, AccessKeyID: map[string]string{"nobody": nobody.AccessKeyID}[name]}
+		return &sekisho.Principal{
+			Type:        sekisho.PrincipalUser,
+			Account:     account,
+			ARN:         "arn:aws:iam::" + account + ":user/" + name,
+			UserName:    name,
+			AccessKeyID: map[string]string{"nobody": nobody.AccessKeyID}[name],
+		}
 	}
 	for name, tc := range map[string]struct {
 		who, service, target, body string
@@ -625,10 +684,12 @@ func TestConsole(t *testing.T) {
 			r := call{target: tc.target, body: tc.body, sign: unsigned}.request(t)
 			rec := httptest.NewRecorder()
 			w.ServeAs(rec, r, as(tc.who), tc.service)
-			if rec.Code != tc.status || !strings.Contains(rec.Body.String(), tc.want) || strings.Contains(rec.Body.String(), secretOutput) {
+			if rec.Code != tc.status || !strings.Contains(rec.Body.String(), tc.want) ||
+				strings.Contains(rec.Body.String(), secretOutput) {
 				t.Errorf("%d %.300s", rec.Code, rec.Body)
 			}
-			if tc.status != 200 && tc.service != "sns" && tc.service != "" && (len(w.events) != 1 || w.events[0].ErrorCode == "" || w.events[0].UserIdentity.UserName != tc.who) {
+			if tc.status != 200 && tc.service != "sns" && tc.service != "" &&
+				(len(w.events) != 1 || w.events[0].ErrorCode == "" || w.events[0].UserIdentity.UserName != tc.who) {
 				t.Errorf("recorded %+v", w.events)
 			}
 		})
@@ -652,13 +713,23 @@ func FuzzRequests(f *testing.F) {
 	f.Add("AmazonSSM.Ping", "", "application/x-amz-json-1.1", `{"Name":"x"}`, "")
 	f.Add("AmazonSSM.Open", "", "", ``, "")
 	f.Add("", "Action=Open&Version=2010-05-08", "application/x-www-form-urlencoded", "Action=Ping", "")
-	f.Add(".", "%", "application/x-www-form-urlencoded", "%", "AWS4-HMAC-SHA256 Credential=a/20261123/r/iam/aws4_request, SignedHeaders=host, Signature=00")
+	f.Add(
+		".",
+		"%",
+		"application/x-www-form-urlencoded",
+		"%",
+		"AWS4-HMAC-SHA256 Credential=a/20261123/r/iam/aws4_request, SignedHeaders=host, Signature=00",
+	)
 	f.Add("", "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=a/20261123/r/iam/aws4_request&Action=Ping", "", "", "")
 	f.Fuzz(func(t *testing.T, target, query, contentType, body, authorization string) {
 		w := newWorld(t)
 		r := httptest.NewRequest(http.MethodPost, "https://sekisho.test/", strings.NewReader(body))
 		r.URL.RawQuery = query
-		r.Header = http.Header{"X-Amz-Target": {target}, "Content-Type": {contentType}, "Authorization": {authorization}}
+		r.Header = http.Header{
+			"X-Amz-Target":  {target},
+			"Content-Type":  {contentType},
+			"Authorization": {authorization},
+		}
 		rec := httptest.NewRecorder()
 		w.ServeHTTP(rec, r)
 		// Nobody signed this: only what is open to anybody may be answered.

@@ -32,7 +32,8 @@ func (s *Server) audit(r *http.Request, c *Call, readOnly bool, e *awsproto.Erro
 	c.observe(e)
 	// The event outlives a client that hangs up.
 	ctx := context.WithoutCancel(r.Context())
-	if e != nil && e.Status < http.StatusInternalServerError && c.Principal == nil && !s.refusals.Take(c.SourceIP, c.Time) {
+	if e != nil && e.Status < http.StatusInternalServerError && c.Principal == nil &&
+		!s.refusals.Take(c.SourceIP, c.Time) {
 		if c.begun != "" {
 			return s.cfg.Trail.Abandon(ctx, c.begun)
 		}

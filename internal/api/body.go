@@ -96,7 +96,11 @@ func (s *Server) readBody(c *Call, r *http.Request, limit int, m *memory) error 
 		case err == io.EOF:
 			return nil
 		case err != nil:
-			return &awsproto.Error{Code: "IncompleteBody", Message: "The request ended before its body did.", Status: http.StatusBadRequest}
+			return &awsproto.Error{
+				Code:    "IncompleteBody",
+				Message: "The request ended before its body did.",
+				Status:  http.StatusBadRequest,
+			}
 		}
 	}
 }

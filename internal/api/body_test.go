@@ -112,7 +112,14 @@ func TestRefusalsShareABudget(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	for range 300 {
-		w.do(t, call{as: sigv4.Credentials{AccessKeyID: "AKIASTRANGER", SecretAccessKey: "guess"}, target: "AmazonSSM.Ping", body: `{}`})
+		w.do(
+			t,
+			call{
+				as:     sigv4.Credentials{AccessKeyID: "AKIASTRANGER", SecretAccessKey: "guess"},
+				target: "AmazonSSM.Ping",
+				body:   `{}`,
+			},
+		)
 	}
 	stranger := len(w.events)
 	if stranger < 200 || stranger > 210 {

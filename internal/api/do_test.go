@@ -44,7 +44,10 @@ func TestDo(t *testing.T) {
 		t.Run(service, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			rec := w.do(t, call{target: "AmazonSSM.Around", body: `{"Service":"` + service + `","Operation":"Ping","Name":"x"}`})
+			rec := w.do(
+				t,
+				call{target: "AmazonSSM.Around", body: `{"Service":"` + service + `","Operation":"Ping","Name":"x"}`},
+			)
 			if rec.Code != http.StatusOK || !strings.Contains(rec.Body.String(), "it said: hello x") {
 				t.Fatalf("%d %s", rec.Code, rec.Body)
 			}
@@ -53,7 +56,9 @@ func TestDo(t *testing.T) {
 			}
 			inner, outer := w.events[0], w.events[1]
 			if inner.EventSource != service+".amazonaws.com" || inner.EventName != "Ping" || inner.UserIdentity.UserName != "alice" || inner.SourceIP != "192.0.2.44" ||
-				!inner.ReadOnly || inner.Additional["calledFor"] != "ssm:Around" || inner.Additional["calledForRequestID"] != outer.RequestID || inner.RequestID == outer.RequestID {
+				!inner.ReadOnly || inner.Additional["calledFor"] != "ssm:Around" ||
+				inner.Additional["calledForRequestID"] != outer.RequestID ||
+				inner.RequestID == outer.RequestID {
 				t.Errorf("what was called: %+v", inner)
 			}
 			if outer.EventName != "Around" || outer.Additional != nil || len(outer.Resources) != 0 {
@@ -91,7 +96,8 @@ func TestDoRefuses(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			rec := w.do(t, call{as: tc.as, from: tc.from, target: "AmazonSSM.Around", body: tc.body})
-			if rec.Code != tc.code || !strings.Contains(rec.Body.String(), tc.want) || strings.Contains(rec.Body.String(), secretOutput) {
+			if rec.Code != tc.code || !strings.Contains(rec.Body.String(), tc.want) ||
+				strings.Contains(rec.Body.String(), secretOutput) {
 				t.Errorf("%d %s", rec.Code, rec.Body)
 			}
 			if tc.kept == "-" && len(w.events) == 1 {

@@ -33,7 +33,13 @@ func (s *Server) EnterStream(w http.ResponseWriter, r *http.Request, d *Door, op
 
 // EnterStreamAs is EnterStream for a caller that the console has verified, who
 // has signed nothing.
-func (s *Server) EnterStreamAs(w http.ResponseWriter, r *http.Request, p *sekisho.Principal, d *Door, operation string) *Call {
+func (s *Server) EnterStreamAs(
+	w http.ResponseWriter,
+	r *http.Request,
+	p *sekisho.Principal,
+	d *Door,
+	operation string,
+) *Call {
 	c := s.call(r)
 	c.door, c.Service, c.Operation = d, d.Service, operation
 	unsigned := &sigv4.Parsed{PayloadHash: sigv4.UnsignedPayload, Time: c.Time}
@@ -57,8 +63,12 @@ func (c *Call) Signature() *sigv4.Parsed { return c.content.signed }
 // region that it names.
 func wrongRegion(here, there string) error {
 	return &awsproto.Error{
-		Code:    "AuthorizationHeaderMalformed",
-		Message: fmt.Sprintf("The authorization header is malformed; the region '%s' is wrong; expecting '%s'", clip(there), here),
-		Status:  http.StatusBadRequest, Sender: true, Extra: map[string]string{"Region": here},
+		Code: "AuthorizationHeaderMalformed",
+		Message: fmt.Sprintf(
+			"The authorization header is malformed; the region '%s' is wrong; expecting '%s'",
+			clip(there),
+			here,
+		),
+		Status: http.StatusBadRequest, Sender: true, Extra: map[string]string{"Region": here},
 	}
 }

@@ -57,7 +57,18 @@ func (s *Server) writeBusy(w http.ResponseWriter, r *http.Request, c *Call, busy
 func (s *Server) explain(r *http.Request, c *Call, err error) *awsproto.Error {
 	e := toWireError(c.door, err)
 	if internal(err) {
-		s.cfg.Log.ErrorContext(r.Context(), "call failed", "service", c.Service, "operation", c.Operation, "request_id", c.RequestID, "error", err)
+		s.cfg.Log.ErrorContext(
+			r.Context(),
+			"call failed",
+			"service",
+			c.Service,
+			"operation",
+			c.Operation,
+			"request_id",
+			c.RequestID,
+			"error",
+			err,
+		)
 		c.reasons = append(c.reasons, "internal error: "+clip(err.Error()))
 	}
 	return e
@@ -79,9 +90,22 @@ func internal(err error) bool {
 // writeUnaudited answers a call that the audit trail does not have: its real
 // answer is withheld.
 func (s *Server) writeUnaudited(w http.ResponseWriter, r *http.Request, c *Call, err error) {
-	s.cfg.Log.ErrorContext(r.Context(), "audit event lost", "service", c.Service, "operation", c.Operation, "request_id", c.RequestID, "error", err)
+	s.cfg.Log.ErrorContext(
+		r.Context(),
+		"audit event lost",
+		"service",
+		c.Service,
+		"operation",
+		c.Operation,
+		"request_id",
+		c.RequestID,
+		"error",
+		err,
+	)
 	s.sendError(w, r, c, &awsproto.Error{
-		Code: internalName(c.door.Protocol), Message: "The call could not be written to the audit trail.", Status: http.StatusInternalServerError,
+		Code: internalName(
+			c.door.Protocol,
+		), Message: "The call could not be written to the audit trail.", Status: http.StatusInternalServerError,
 	})
 }
 
@@ -117,7 +141,11 @@ func toWireError(d *Door, err error) *awsproto.Error {
 	code := sekisho.CodeOf(err)
 	n, known := names[code]
 	if !known {
-		return &awsproto.Error{Code: internalName(proto), Message: "An internal error has occurred. The server's log has it under this request ID.", Status: http.StatusInternalServerError}
+		return &awsproto.Error{
+			Code:    internalName(proto),
+			Message: "An internal error has occurred. The server's log has it under this request ID.",
+			Status:  http.StatusInternalServerError,
+		}
 	}
 	name, status := n.query, n.status
 	switch proto {
@@ -173,18 +201,68 @@ var names = map[sekisho.Code]struct {
 	json, query, ec2 string
 	status           int // of the query protocols
 }{
-	sekisho.CodeInvalid:         {"ValidationException", "ValidationError", "InvalidParameterValue", http.StatusBadRequest},
-	sekisho.CodeUnauthenticated: {"UnrecognizedClientException", "InvalidClientTokenId", "AuthFailure", http.StatusForbidden},
-	sekisho.CodeDenied:          {"AccessDeniedException", "AccessDenied", "UnauthorizedOperation", http.StatusForbidden},
-	sekisho.CodeNotFound:        {"ResourceNotFoundException", "NoSuchEntity", "InvalidInstanceID.NotFound", http.StatusNotFound},
-	sekisho.CodeConflict:        {"AlreadyExistsException", "EntityAlreadyExists", "ResourceAlreadyExists", http.StatusConflict},
-	sekisho.CodeInUse:           {"ResourceInUseException", "DeleteConflict", "DependencyViolation", http.StatusConflict},
-	sekisho.CodeLimit:           {"LimitExceededException", "LimitExceeded", "ResourceLimitExceeded", http.StatusConflict},
-	sekisho.CodeExpired:         {"ExpiredTokenException", "ExpiredToken", "RequestExpired", http.StatusForbidden},
-	sekisho.CodeThrottled:       {"ThrottlingException", "Throttling", "RequestLimitExceeded", http.StatusTooManyRequests},
-	sekisho.CodeUnreachable:     {"TargetNotConnected", "TargetNotConnected", "TargetNotConnected", http.StatusBadRequest},
-	sekisho.CodeMalformedPolicy: {"MalformedPolicyDocumentException", "MalformedPolicyDocument", "MalformedPolicyDocument", http.StatusBadRequest},
-	sekisho.CodeNotImplemented:  {"NotImplemented", "NotImplemented", "NotImplemented", http.StatusNotImplemented},
+	sekisho.CodeInvalid: {
+		"ValidationException",
+		"ValidationError",
+		"InvalidParameterValue",
+		http.StatusBadRequest,
+	},
+	sekisho.CodeUnauthenticated: {
+		"UnrecognizedClientException",
+		"InvalidClientTokenId",
+		"AuthFailure",
+		http.StatusForbidden,
+	},
+	sekisho.CodeDenied: {
+		"AccessDeniedException",
+		"AccessDenied",
+		"UnauthorizedOperation",
+		http.StatusForbidden,
+	},
+	sekisho.CodeNotFound: {
+		"ResourceNotFoundException",
+		"NoSuchEntity",
+		"InvalidInstanceID.NotFound",
+		http.StatusNotFound,
+	},
+	sekisho.CodeConflict: {
+		"AlreadyExistsException",
+		"EntityAlreadyExists",
+		"ResourceAlreadyExists",
+		http.StatusConflict,
+	},
+	sekisho.CodeInUse: {
+		"ResourceInUseException",
+		"DeleteConflict",
+		"DependencyViolation",
+		http.StatusConflict,
+	},
+	sekisho.CodeLimit: {
+		"LimitExceededException",
+		"LimitExceeded",
+		"ResourceLimitExceeded",
+		http.StatusConflict,
+	},
+	sekisho.CodeExpired: {"ExpiredTokenException", "ExpiredToken", "RequestExpired", http.StatusForbidden},
+	sekisho.CodeThrottled: {
+		"ThrottlingException",
+		"Throttling",
+		"RequestLimitExceeded",
+		http.StatusTooManyRequests,
+	},
+	sekisho.CodeUnreachable: {
+		"TargetNotConnected",
+		"TargetNotConnected",
+		"TargetNotConnected",
+		http.StatusBadRequest,
+	},
+	sekisho.CodeMalformedPolicy: {
+		"MalformedPolicyDocumentException",
+		"MalformedPolicyDocument",
+		"MalformedPolicyDocument",
+		http.StatusBadRequest,
+	},
+	sekisho.CodeNotImplemented: {"NotImplemented", "NotImplemented", "NotImplemented", http.StatusNotImplemented},
 }
 
 // signatureError names a signature fault as the protocol's services do.

@@ -23,10 +23,19 @@ it, and how long it lasts. While a request is approved, you can start sessions
 on its nodes; when it ends or is revoked, these sessions end.`,
 		Args: cobra.NoArgs,
 	}
-	c.AddCommand(requestAccess(dial), listAccess(dial), accessRules(dial),
+	c.AddCommand(
+		requestAccess(dial),
+		listAccess(dial),
+		accessRules(dial),
 		decideAccess(dial, "approve", client.ApproveAccess, "Approve an access request"),
 		decideAccess(dial, "reject", client.RejectAccess, "Reject an access request"),
-		decideAccess(dial, "revoke", client.RevokeAccess, "Revoke an access request and end the sessions started under it"))
+		decideAccess(
+			dial,
+			"revoke",
+			client.RevokeAccess,
+			"Revoke an access request and end the sessions started under it",
+		),
+	)
 	return c
 }
 
@@ -75,7 +84,11 @@ func listAccess(dial dialer) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return format.write(cmd.OutOrStdout(), nonNil(list), func(w io.Writer) error { return printAccess(w, list) })
+			return format.write(
+				cmd.OutOrStdout(),
+				nonNil(list),
+				func(w io.Writer) error { return printAccess(w, list) },
+			)
 		})
 	}
 	cmd.Flags().BoolVar(&mine, "mine", false, "only your own requests")
@@ -179,8 +192,18 @@ func putAccessRule(dial dialer) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringToStringVar(&tags, "tag", nil, "tag that nodes must have, as KEY=VALUE; may be repeated")
-	f.StringArrayVar(&requesters, "requester", nil, "ARN of who may request access, * for any text; may be repeated (default everybody)")
-	f.StringArrayVar(&approvers, "approver", nil, "ARN of who may approve, * for any text; may be repeated (default everybody with the permission)")
+	f.StringArrayVar(
+		&requesters,
+		"requester",
+		nil,
+		"ARN of who may request access, * for any text; may be repeated (default everybody)",
+	)
+	f.StringArrayVar(
+		&approvers,
+		"approver",
+		nil,
+		"ARN of who may approve, * for any text; may be repeated (default everybody with the permission)",
+	)
 	f.IntVar(&approvals, "approvals", 1, "how many people must approve; 0 approves at once")
 	f.DurationVar(&duration, "duration", time.Hour, "how long the access lasts")
 	return cmd

@@ -41,7 +41,11 @@ func listCalendars(dial dialer) *cobra.Command {
 				for i, k := range all {
 					rows[i] = []string{k.Name, k.Zone, strconv.Itoa(k.Spans), coversUntil(k), k.Description}
 				}
-				return table(cmd.OutOrStdout(), []string{"NAME", "ZONE", "SPANS", "EXPANDED UNTIL", "DESCRIPTION"}, rows)
+				return table(
+					cmd.OutOrStdout(),
+					[]string{"NAME", "ZONE", "SPANS", "EXPANDED UNTIL", "DESCRIPTION"},
+					rows,
+				)
 			})
 		},
 	}

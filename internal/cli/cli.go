@@ -49,9 +49,39 @@ AWS_SESSION_TOKEN and AWS_CA_BUNDLE, or from a profile in ~/.aws.
 		askSecondFactor(std, cfg, c)
 		return c, nil
 	}
-	root.AddCommand(startSession(std, dial), execute(std, dial), forward(dial), cp(std, dial), sshProxy(std, dial), sshConfig(dial),
-		sessions(dial), replay(dial), recordings(dial), evidenceOf(dial), search(dial), verify(dial), nodes(dial), approveIdentity(dial),
-		login(std, profile), logout(std), whoami(dial), contexts(std), credentialProcess(std), quickSetup(dial), why(dial), events(dial), calendars(dial), grantAccess(dial), access(dial), reach(dial))
+	root.AddCommand(
+		startSession(std, dial),
+		execute(std, dial),
+		forward(dial),
+		cp(std, dial),
+		sshProxy(std, dial),
+		sshConfig(dial),
+		sessions(
+			dial,
+		),
+		replay(dial),
+		recordings(dial),
+		evidenceOf(dial),
+		search(dial),
+		verify(dial),
+		nodes(dial),
+		approveIdentity(dial),
+		login(
+			std,
+			profile,
+		),
+		logout(std),
+		whoami(dial),
+		contexts(std),
+		credentialProcess(std),
+		quickSetup(dial),
+		why(dial),
+		events(dial),
+		calendars(dial),
+		grantAccess(dial),
+		access(dial),
+		reach(dial),
+	)
 	usageErrors(root)
 	return root
 }

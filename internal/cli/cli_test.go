@@ -19,7 +19,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // run runs a command line against a server with the given answers, and
 // returns what it printed and what the server was asked.
-func run(t *testing.T, answers map[string]func(in map[string]any) any, args ...string) (string, map[string][]map[string]any, error) {
+func run(
+	t *testing.T,
+	answers map[string]func(in map[string]any) any,
+	args ...string,
+) (string, map[string][]map[string]any, error) {
 	t.Helper()
 	asked := make(map[string][]map[string]any)
 	lock := make(chan struct{}, 1)
@@ -50,7 +54,9 @@ func run(t *testing.T, answers map[string]func(in map[string]any) any, args ...s
 		t.Fatal(err)
 	}
 	defer func() { _ = in.Close() }()
-	root := cli.New(cli.Streams{In: in, Out: os.Stdout, Err: os.Stderr, Getenv: func(k string) string { return env[k] }})
+	root := cli.New(
+		cli.Streams{In: in, Out: os.Stdout, Err: os.Stderr, Getenv: func(k string) string { return env[k] }},
+	)
 	var out strings.Builder
 	root.SetOut(&out)
 	root.SetErr(&out)
@@ -64,17 +70,33 @@ func TestSessions(t *testing.T) {
 	answers := map[string]func(map[string]any) any{"DescribeSessions": func(in map[string]any) any {
 		if in["NextToken"] == nil {
 			return map[string]any{"NextToken": "2", "Sessions": []any{
-				map[string]any{"SessionId": "alice-1", "Target": "mi-1", "Status": "Connected", "Owner": "arn:aws:iam::0:user/alice", "Reason": "fix\x1b]0;x\x07"},
+				map[string]any{
+					"SessionId": "alice-1",
+					"Target":    "mi-1",
+					"Status":    "Connected",
+					"Owner":     "arn:aws:iam::0:user/alice",
+					"Reason":    "fix\x1b]0;x\x07",
+				},
 			}}
 		}
-		return map[string]any{"Sessions": []any{map[string]any{"SessionId": "bob-2", "Target": "mi-2", "Status": "Disconnected", "StartDate": 1795433852.5}}}
+		return map[string]any{
+			"Sessions": []any{
+				map[string]any{
+					"SessionId": "bob-2",
+					"Target":    "mi-2",
+					"Status":    "Disconnected",
+					"StartDate": 1795433852.5,
+				},
+			},
+		}
 	}}
 	out, asked, err := run(t, answers, "sessions")
 	if err != nil {
 		t.Fatal(err)
 	}
 	lines := strings.Split(out, "\n")
-	if len(lines) != 4 || !strings.HasPrefix(lines[0], "SESSION") || !strings.HasPrefix(lines[1], "alice-1  mi-1") || !strings.HasPrefix(lines[2], "bob-2    mi-2") {
+	if len(lines) != 4 || !strings.HasPrefix(lines[0], "SESSION") || !strings.HasPrefix(lines[1], "alice-1  mi-1") ||
+		!strings.HasPrefix(lines[2], "bob-2    mi-2") {
 		t.Errorf("printed\n%s", out)
 	}
 	if !strings.Contains(lines[1], `fix\x1b]0;x\x07`) || !strings.Contains(lines[2], "2026-11-2") {
@@ -83,7 +105,8 @@ func TestSessions(t *testing.T) {
 	if got := asked["DescribeSessions"]; len(got) != 2 || got[0]["State"] != "Active" || got[1]["NextToken"] != "2" {
 		t.Errorf("asked %v", got)
 	}
-	if _, asked, err = run(t, answers, "sessions", "--history"); err != nil || asked["DescribeSessions"][0]["State"] != "History" {
+	if _, asked, err = run(t, answers, "sessions", "--history"); err != nil ||
+		asked["DescribeSessions"][0]["State"] != "History" {
 		t.Errorf("asked %v, %v", asked, err)
 	}
 }
@@ -93,12 +116,20 @@ func TestNodes(t *testing.T) {
 	out, asked, err := run(t, map[string]func(map[string]any) any{
 		"DescribeInstanceInformation": func(map[string]any) any {
 			return map[string]any{"InstanceInformationList": []any{
-				map[string]any{"InstanceId": "mi-1", "Name": "web\x1b[8m", "PingStatus": "Online", "PlatformName": "Debian", "PlatformVersion": "12"},
+				map[string]any{
+					"InstanceId":      "mi-1",
+					"Name":            "web\x1b[8m",
+					"PingStatus":      "Online",
+					"PlatformName":    "Debian",
+					"PlatformVersion": "12",
+				},
 				map[string]any{"InstanceId": "mi-2", "ComputerName": "db", "PingStatus": "ConnectionLost"},
 			}}
 		},
 		"GetConnectionStatus": func(in map[string]any) any {
-			return map[string]any{"Status": map[string]string{"mi-1": "connected", "mi-2": "notconnected"}[in["Target"].(string)]}
+			return map[string]any{
+				"Status": map[string]string{"mi-1": "connected", "mi-2": "notconnected"}[in["Target"].(string)],
+			}
 		},
 	}, "nodes")
 	if err != nil {
@@ -108,7 +139,11 @@ func TestNodes(t *testing.T) {
 	for line := range strings.Lines(out) {
 		got = append(got, strings.Fields(line)[:4])
 	}
-	want := [][]string{{"NODE", "NAME", "STATE", "PING"}, {"mi-1", `web\x1b[8m`, "connected", "Online"}, {"mi-2", "db", "notconnected", "ConnectionLost"}}
+	want := [][]string{
+		{"NODE", "NAME", "STATE", "PING"},
+		{"mi-1", `web\x1b[8m`, "connected", "Online"},
+		{"mi-2", "db", "notconnected", "ConnectionLost"},
+	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}

@@ -21,7 +21,10 @@ type completion = func(cmd *cobra.Command, args []string, prefix string) ([]stri
 // complete returns a completion that lists values by calls to the server.
 // Without a server or permission there are no completions, and no error: the
 // user is in the middle of a command line.
-func complete(dial dialer, list func(ctx context.Context, c *client.Client, prefix string) ([]string, error)) completion {
+func complete(
+	dial dialer,
+	list func(ctx context.Context, c *client.Client, prefix string) ([]string, error),
+) completion {
 	return func(cmd *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
 		c, err := dial()
 		if err != nil {
@@ -39,7 +42,8 @@ func complete(dial dialer, list func(ctx context.Context, c *client.Client, pref
 			// The shell would split or interpret anything else.
 			word, _, _ := strings.Cut(value, "\t")
 			if strings.HasPrefix(word, prefix) && word != "" && client.Printable(value) == strings.ReplaceAll(value, "\t", `\x09`) &&
-				!strings.ContainsAny(word, " '\"$`\\") && len(found) < maxCompletions {
+				!strings.ContainsAny(word, " '\"$`\\") &&
+				len(found) < maxCompletions {
 				found = append(found, value)
 			}
 		}
@@ -87,9 +91,12 @@ func completeTarget(cmd *cobra.Command, flag string, dial dialer) {
 }
 
 func completeDocument(cmd *cobra.Command, flag string, dial dialer) {
-	_ = cmd.RegisterFlagCompletionFunc(flag, complete(dial, func(ctx context.Context, c *client.Client, _ string) ([]string, error) {
-		return c.SessionDocuments(ctx)
-	})) // the flag exists
+	_ = cmd.RegisterFlagCompletionFunc(
+		flag,
+		complete(dial, func(ctx context.Context, c *client.Client, _ string) ([]string, error) {
+			return c.SessionDocuments(ctx)
+		}),
+	) // the flag exists
 }
 
 // completeCopy completes the node of a copy.

@@ -38,7 +38,11 @@ func events(dial dialer) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return format.write(cmd.OutOrStdout(), nonNil(list), func(w io.Writer) error { return printWebhooks(w, list) })
+			return format.write(
+				cmd.OutOrStdout(),
+				nonNil(list),
+				func(w io.Writer) error { return printWebhooks(w, list) },
+			)
 		}
 		list, err := c.Events(cmd.Context(), last, detailType, subject)
 		if err != nil {
@@ -88,7 +92,11 @@ func printEvents(w io.Writer, list []client.Event) error {
 		}
 		rows = append(rows, []string{
 			at, e.DetailType, detail("session-id"), strings.TrimSpace(detail("instance-id") + " " + detail("instance-name")),
-			detail("principal", "owner", "source-ip"), detail("cause", "error-message", "message", "reason", "eventName"),
+			detail(
+				"principal",
+				"owner",
+				"source-ip",
+			), detail("cause", "error-message", "message", "reason", "eventName"),
 		})
 	}
 	return table(w, []string{"TIME", "EVENT", "SESSION", "NODE", "WHO", "WHY"}, rows)
@@ -111,6 +119,17 @@ func printWebhooks(w io.Writer, list []client.Webhook) error {
 			count(hook.Dropped), when(hook.LastDeliveredAt), failure,
 		}
 	}
-	head := []string{"WEBHOOK", "ADDRESS", "EVENTS", "STATUS", "WAITING", "DELIVERED", "GIVEN UP", "DROPPED", "LAST", "LAST FAILURE"}
+	head := []string{
+		"WEBHOOK",
+		"ADDRESS",
+		"EVENTS",
+		"STATUS",
+		"WAITING",
+		"DELIVERED",
+		"GIVEN UP",
+		"DROPPED",
+		"LAST",
+		"LAST FAILURE",
+	}
 	return table(w, head, rows)
 }

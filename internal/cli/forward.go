@@ -58,10 +58,13 @@ Sekisho-StartReversePortForwardingSession.`,
 			})
 		},
 	}
-	cmd.Flags().StringArrayVarP(&local, "local", "L", nil, "listen here and connect from the node: [BIND:]PORT:HOST:HOSTPORT")
-	cmd.Flags().StringArrayVarP(&remote, "remote", "R", nil, "listen on the node and connect from here: [BIND:]PORT:HOST:HOSTPORT")
+	cmd.Flags().
+		StringArrayVarP(&local, "local", "L", nil, "listen here and connect from the node: [BIND:]PORT:HOST:HOSTPORT")
+	cmd.Flags().
+		StringArrayVarP(&remote, "remote", "R", nil, "listen on the node and connect from here: [BIND:]PORT:HOST:HOSTPORT")
 	cmd.Flags().StringArrayVarP(&dynamic, "dynamic", "D", nil, "listen here as a SOCKS 5 proxy: [BIND:]PORT")
-	cmd.Flags().StringVar(&in.Document, "document-name", "", "session document, with the parameters host and portNumber")
+	cmd.Flags().
+		StringVar(&in.Document, "document-name", "", "session document, with the parameters host and portNumber")
 	completeDocument(cmd, "document-name", dial)
 	reasonFlag(cmd, &in.Reason)
 	return cmd

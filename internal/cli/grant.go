@@ -57,7 +57,12 @@ group or role as an inline policy, replacing one of the same name.`,
 	f.StringVar(&in.RoleName, "role", "", "role that gets the policy")
 	f.StringVar(&in.PolicyName, "policy-name", "sekisho-grant", "name of the inline policy")
 	f.StringSliceVar(&in.Targets, "target", nil, "node ID, tag:KEY=VALUE, or * for every node; repeatable")
-	f.StringSliceVar(&in.Documents, "document", nil, "session document that may be used (default the shell); repeatable")
+	f.StringSliceVar(
+		&in.Documents,
+		"document",
+		nil,
+		"session document that may be used (default the shell); repeatable",
+	)
 	f.StringSliceVar(&in.Weekdays, "weekdays", nil, "such as mon-fri or sat,sun")
 	f.StringVar(&in.From, "from", "", "local time of day from which it is allowed, HH:MM")
 	f.StringVar(&in.To, "to", "", "local time of day until which it is allowed; may be on the next day")

@@ -160,7 +160,8 @@ func loginServer(std Streams, contexts *client.Contexts, profile string, args []
 // isLoopback reports whether a URL is http on this machine, where a password may
 // be sent without TLS.
 func isLoopback(u *url.URL) bool {
-	return u.Scheme == "http" && (u.Hostname() == "localhost" || strings.HasPrefix(u.Hostname(), "127.") || u.Hostname() == "::1")
+	return u.Scheme == "http" &&
+		(u.Hostname() == "localhost" || strings.HasPrefix(u.Hostname(), "127.") || u.Hostname() == "::1")
 }
 
 func hostOf(endpoint string) string {
@@ -190,7 +191,11 @@ func (p *prompter) ask(question string, secret bool) (string, error) {
 	}
 	line, err := p.lines.ReadString('\n')
 	if line = strings.TrimRight(line, "\r\n"); line == "" {
-		return "", sekisho.Errorf(sekisho.CodeInvalid, "standard input ends before the answer to %q", strings.TrimSuffix(question, ": "))
+		return "", sekisho.Errorf(
+			sekisho.CodeInvalid,
+			"standard input ends before the answer to %q",
+			strings.TrimSuffix(question, ": "),
+		)
 	}
 	if err != nil && err != io.EOF {
 		return "", err
@@ -285,7 +290,17 @@ func contexts(std Streams) *cobra.Command {
 		rows := []contextRow{}
 		for _, name := range all.Names() {
 			c := all.Contexts[name]
-			rows = append(rows, contextRow{name, c.Endpoint, c.User, name == all.Current, c.SignedIn(time.Now()), client.Time{Time: c.Expires}})
+			rows = append(
+				rows,
+				contextRow{
+					name,
+					c.Endpoint,
+					c.User,
+					name == all.Current,
+					c.SignedIn(time.Now()),
+					client.Time{Time: c.Expires},
+				},
+			)
 		}
 		return format.write(cmd.OutOrStdout(), rows, func(w io.Writer) error {
 			var lines [][]string
@@ -326,7 +341,11 @@ func contexts(std Streams) *cobra.Command {
 		}
 	}
 	cmd.AddCommand(
-		change("use CONTEXT", "Make a context the current one", func(all *client.Contexts, name string) { all.Current = name }),
+		change(
+			"use CONTEXT",
+			"Make a context the current one",
+			func(all *client.Contexts, name string) { all.Current = name },
+		),
 		change("remove CONTEXT", "Forget a context and its credentials", func(all *client.Contexts, name string) {
 			delete(all.Contexts, name)
 			if all.Current == name {
@@ -360,7 +379,8 @@ credential_process. In ~/.aws/config:
 				return err
 			}
 			if c == nil || !c.SignedIn(time.Now()) {
-				return sekisho.Errorf(sekisho.CodeUnauthenticated, "You are not signed in.").WithHint("Run: sekisho login")
+				return sekisho.Errorf(sekisho.CodeUnauthenticated, "You are not signed in.").
+					WithHint("Run: sekisho login")
 			}
 			return json.NewEncoder(cmd.OutOrStdout()).Encode(struct {
 				Version                       int

@@ -51,7 +51,16 @@ func printNodes(w io.Writer, list []client.Node) error {
 			address = n.IPAddress
 		}
 		platform := strings.TrimSpace(n.PlatformName + " " + n.PlatformVersion)
-		rows[i] = []string{n.InstanceID, n.DisplayName(), n.State, n.PingStatus, when(n.LastPingDateTime), address, platform, n.AgentVersion}
+		rows[i] = []string{
+			n.InstanceID,
+			n.DisplayName(),
+			n.State,
+			n.PingStatus,
+			when(n.LastPingDateTime),
+			address,
+			platform,
+			n.AgentVersion,
+		}
 	}
 	if err := table(w, []string{"NODE", "NAME", "STATE", "PING", "LAST PING", "ADDRESS", "PLATFORM", "AGENT"}, rows); err != nil {
 		return err
@@ -114,10 +123,23 @@ func seenMachines(cmd *cobra.Command, c *client.Client, format *format) error {
 	return format.write(cmd.OutOrStdout(), value, func(w io.Writer) error {
 		var rows [][]string
 		for _, m := range seen {
-			rows = append(rows, []string{m.SourceIP, m.Kind, m.InstanceID, when(m.LastSeenAt), strconv.Itoa(m.Count), m.Reason})
+			rows = append(
+				rows,
+				[]string{m.SourceIP, m.Kind, m.InstanceID, when(m.LastSeenAt), strconv.Itoa(m.Count), m.Reason},
+			)
 		}
 		for _, n := range gone {
-			rows = append(rows, []string{n.SourceIP, "Deregistered", n.InstanceID, when(n.DeregisteredAt), "", strings.TrimSpace(n.Name + " " + n.ComputerName)})
+			rows = append(
+				rows,
+				[]string{
+					n.SourceIP,
+					"Deregistered",
+					n.InstanceID,
+					when(n.DeregisteredAt),
+					"",
+					strings.TrimSpace(n.Name + " " + n.ComputerName),
+				},
+			)
 		}
 		return table(w, []string{"ADDRESS", "WHAT", "NODE", "WHEN", "TIMES", "REASON"}, rows)
 	})

@@ -11,17 +11,41 @@ func TestNodesShowStateAndRemedy(t *testing.T) {
 	answers := map[string]func(map[string]any) any{
 		"DescribeInstanceInformation": func(map[string]any) any {
 			return map[string]any{"InstanceInformationList": []any{
-				map[string]any{"InstanceId": "mi-1", "Name": "web", "State": "Connected", "SourceIp": "192.0.2.1", "IPAddress": "10.0.0.1"},
+				map[string]any{
+					"InstanceId": "mi-1",
+					"Name":       "web",
+					"State":      "Connected",
+					"SourceIp":   "192.0.2.1",
+					"IPAddress":  "10.0.0.1",
+				},
 				map[string]any{
 					"InstanceId": "mi-2", "Name": "db", "State": "IdentityChanged", "NotConnectedReason": "Another machine.\x1b[2J",
-					"Notes": []any{map[string]any{"Kind": "IdentityChanged", "Text": "Seen.", "Fingerprint": "print", "LastAt": 1795433852.0, "Count": 3}},
+					"Notes": []any{
+						map[string]any{
+							"Kind":        "IdentityChanged",
+							"Text":        "Seen.",
+							"Fingerprint": "print",
+							"LastAt":      1795433852.0,
+							"Count":       3,
+						},
+					},
 				},
 			}}
 		},
 		"ListSeenMachines": func(map[string]any) any {
 			return map[string]any{
-				"Machines":     []any{map[string]any{"Kind": "ActivationWrong", "Reason": "no\x1b[2J", "SourceIp": "198.51.100.1", "LastSeenAt": 1795433852.0, "Count": 7}},
-				"Deregistered": []any{map[string]any{"InstanceId": "mi-3", "Name": "old", "DeregisteredAt": 1795433852.0}},
+				"Machines": []any{
+					map[string]any{
+						"Kind":       "ActivationWrong",
+						"Reason":     "no\x1b[2J",
+						"SourceIp":   "198.51.100.1",
+						"LastSeenAt": 1795433852.0,
+						"Count":      7,
+					},
+				},
+				"Deregistered": []any{
+					map[string]any{"InstanceId": "mi-3", "Name": "old", "DeregisteredAt": 1795433852.0},
+				},
 			}
 		},
 		"ApproveNodeIdentity": func(map[string]any) any { return map[string]any{} },
@@ -41,7 +65,14 @@ func TestNodesShowStateAndRemedy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want(out, "Connected", "192.0.2.1", "\nmi-2\n  Another machine.", "3 times", "sekisho approve-identity mi-2 print\n")
+	want(
+		out,
+		"Connected",
+		"192.0.2.1",
+		"\nmi-2\n  Another machine.",
+		"3 times",
+		"sekisho approve-identity mi-2 print\n",
+	)
 	if strings.Contains(out, "\nmi-1\n") || len(asked["GetConnectionStatus"]) != 0 {
 		t.Errorf("asked %v, printed\n%s", asked, out)
 	}
@@ -50,7 +81,8 @@ func TestNodesShowStateAndRemedy(t *testing.T) {
 	}
 	want(out, "198.51.100.1  ActivationWrong", "Deregistered", "mi-3", "old")
 	_, asked, err = run(t, answers, "approve-identity", "mi-2", "print")
-	if got := asked["ApproveNodeIdentity"]; err != nil || len(got) != 1 || got[0]["InstanceId"] != "mi-2" || got[0]["Fingerprint"] != "print" {
+	if got := asked["ApproveNodeIdentity"]; err != nil || len(got) != 1 || got[0]["InstanceId"] != "mi-2" ||
+		got[0]["Fingerprint"] != "print" {
 		t.Errorf("asked %v, %v", asked, err)
 	}
 }

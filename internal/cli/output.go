@@ -48,7 +48,10 @@ func (f *format) Type() string { return strings.Join(formats, "|") }
 func outputFlag(cmd *cobra.Command) *format {
 	f := format(formatTable)
 	cmd.Flags().VarP(&f, "output", "o", "output format")
-	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp)) // it exists
+	_ = cmd.RegisterFlagCompletionFunc(
+		"output",
+		cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp),
+	) // it exists
 	return &f
 }
 

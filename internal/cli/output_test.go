@@ -53,7 +53,12 @@ func refusing(t *testing.T, status int, code string) map[string]string {
 
 func environment(t *testing.T, endpoint string) map[string]string {
 	t.Helper()
-	return map[string]string{"HOME": t.TempDir(), "AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": "x"}
+	return map[string]string{
+		"HOME":                  t.TempDir(),
+		"AWS_ENDPOINT_URL":      endpoint,
+		"AWS_ACCESS_KEY_ID":     "AKIAEXAMPLE",
+		"AWS_SECRET_ACCESS_KEY": "x",
+	}
 }
 
 func TestExitCodes(t *testing.T) {
@@ -139,10 +144,21 @@ func TestOutputFormats(t *testing.T) {
 	t.Parallel()
 	answers := map[string]func(map[string]any) any{
 		"DescribeSessions": func(map[string]any) any {
-			return map[string]any{"Sessions": []any{map[string]any{"SessionId": "alice-1", "Target": "mi-1", "StartDate": 1795433852.5, "Reason": "<b>: 日本"}}}
+			return map[string]any{
+				"Sessions": []any{
+					map[string]any{
+						"SessionId": "alice-1",
+						"Target":    "mi-1",
+						"StartDate": 1795433852.5,
+						"Reason":    "<b>: 日本",
+					},
+				},
+			}
 		},
 		"DescribeInstanceInformation": func(map[string]any) any {
-			return map[string]any{"InstanceInformationList": []any{map[string]any{"InstanceId": "mi-1", "State": "Connected"}}}
+			return map[string]any{
+				"InstanceInformationList": []any{map[string]any{"InstanceId": "mi-1", "State": "Connected"}},
+			}
 		},
 		"ListSeenMachines": func(map[string]any) any { return map[string]any{} },
 		"ListEvents": func(map[string]any) any {
@@ -217,11 +233,28 @@ func TestSessionFilters(t *testing.T) {
 	t.Parallel()
 	answers := map[string]func(map[string]any) any{
 		"DescribeSessions": func(map[string]any) any {
-			return map[string]any{"NextToken": "2", "Sessions": []any{map[string]any{"SessionId": "a"}, map[string]any{"SessionId": "b"}}}
+			return map[string]any{
+				"NextToken": "2",
+				"Sessions":  []any{map[string]any{"SessionId": "a"}, map[string]any{"SessionId": "b"}},
+			}
 		},
 		"TerminateSession": func(in map[string]any) any { return map[string]any{} },
 	}
-	out, asked, err := run(t, answers, "sessions", "--target", "mi-1", "--owner", "arn:alice", "--status", "Connected", "--since", "1h", "--limit", "3")
+	out, asked, err := run(
+		t,
+		answers,
+		"sessions",
+		"--target",
+		"mi-1",
+		"--owner",
+		"arn:alice",
+		"--status",
+		"Connected",
+		"--since",
+		"1h",
+		"--limit",
+		"3",
+	)
 	if err != nil || strings.Count(out, "\n") != 4 {
 		t.Errorf("%v\n%s", err, out)
 	}
@@ -229,13 +262,16 @@ func TestSessionFilters(t *testing.T) {
 	for _, f := range asked["DescribeSessions"][0]["Filters"].([]any) {
 		keys = append(keys, f.(map[string]any)["key"])
 	}
-	if d := cmp.Diff([]any{"Target", "Owner", "Status", "InvokedAfter"}, keys); d != "" || asked["DescribeSessions"][0]["MaxResults"] != 3.0 {
+	if d := cmp.Diff([]any{"Target", "Owner", "Status", "InvokedAfter"}, keys); d != "" ||
+		asked["DescribeSessions"][0]["MaxResults"] != 3.0 {
 		t.Errorf("asked %v", asked)
 	}
-	if _, asked, err = run(t, answers, "sessions", "terminate", "a", "b"); err != nil || len(asked["TerminateSession"]) != 2 {
+	if _, asked, err = run(t, answers, "sessions", "terminate", "a", "b"); err != nil ||
+		len(asked["TerminateSession"]) != 2 {
 		t.Errorf("asked %v, %v", asked, err)
 	}
-	if out, _, err = run(t, nil, "sessions", "terminate", "a", "b"); err == nil || strings.Count(err.Error(), "AccessDenied") != 2 {
+	if out, _, err = run(t, nil, "sessions", "terminate", "a", "b"); err == nil ||
+		strings.Count(err.Error(), "AccessDenied") != 2 {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
@@ -245,7 +281,10 @@ func TestCompletion(t *testing.T) {
 	answers := map[string]func(map[string]any) any{
 		"DescribeInstanceInformation": func(map[string]any) any {
 			return map[string]any{"InstanceInformationList": []any{
-				map[string]any{"InstanceId": "mi-1", "Name": "web-1"}, map[string]any{"InstanceId": "mi-2", "Name": "$(reboot)"},
+				map[string]any{
+					"InstanceId": "mi-1",
+					"Name":       "web-1",
+				}, map[string]any{"InstanceId": "mi-2", "Name": "$(reboot)"},
 				map[string]any{"InstanceId": "mi-3", "ComputerName": "web-evil"},
 			}}
 		},

@@ -26,7 +26,10 @@ func Plugin(ctx context.Context, std Streams, args []string) error {
 		fmt.Fprintln(std.Out, client.PluginVersion)
 		return nil
 	case len(args) == 0:
-		fmt.Fprintf(std.Out, "\nThe Session Manager plugin was installed successfully. Use the AWS CLI to start a session.\n\n")
+		fmt.Fprintf(
+			std.Out,
+			"\nThe Session Manager plugin was installed successfully. Use the AWS CLI to start a session.\n\n",
+		)
 		return nil
 	}
 	call, err := client.ParsePlugin(args, std.Getenv)

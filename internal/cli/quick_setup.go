@@ -76,20 +76,44 @@ used up or expires.`,
 				}
 			}
 		}
-		return format.write(cmd.OutOrStdout(), result, func(w io.Writer) error { return printInstall(w, result.Install) })
+		return format.write(
+			cmd.OutOrStdout(),
+			result,
+			func(w io.Writer) error { return printInstall(w, result.Install) },
+		)
 	}
 	f := c.Flags()
 	f.StringSliceVar(&targets, "target", nil, "node that gets the role: an ID, a name, or tag:KEY=VALUE")
 	f.StringSliceVar(&tags, "tag", nil, "give the role to all nodes with this tag (KEY=VALUE)")
-	f.IntVar(&register.RegistrationLimit, "register", 0, "create an activation for this many machines and print how to add them")
+	f.IntVar(
+		&register.RegistrationLimit,
+		"register",
+		0,
+		"create an activation for this many machines and print how to add them",
+	)
 	f.StringVar(&register.DefaultInstanceName, "name", "", "name of the added machines")
 	f.StringSliceVar(&nodeTags, "node-tag", nil, "tag of the added machines (KEY=VALUE)")
 	f.DurationVar(&expires, "expires", 0, "lifetime of the activation, such as 2h (default 24h, at most 720h)")
-	f.StringVar(&register.NodeIDType, "id-type", "", "ID type of the added machines: managed-instance (mi-…, default) or instance (i-…)")
+	f.StringVar(
+		&register.NodeIDType,
+		"id-type",
+		"",
+		"ID type of the added machines: managed-instance (mi-…, default) or instance (i-…)",
+	)
 	f.StringVar(&register.Agent, "agent", "", "agent of the added machines: sekisho (default) or amazon")
 	f.StringVar(&register.Architecture, "arch", "", "architecture of the added machines: amd64 or arm64")
-	f.StringVar(&register.PackageURL, "agent-package", "", "path or https:// URL of AWS's agent as .deb or .rpm, for machines without it")
-	f.StringVar(&register.Host, "host", "", "host[:port] at which the added machines reach the server (default: as this command does)")
+	f.StringVar(
+		&register.PackageURL,
+		"agent-package",
+		"",
+		"path or https:// URL of AWS's agent as .deb or .rpm, for machines without it",
+	)
+	f.StringVar(
+		&register.Host,
+		"host",
+		"",
+		"host[:port] at which the added machines reach the server (default: as this command does)",
+	)
 	f.StringVar(&register.PackageSha256, "agent-sha256", "", "SHA-256 of --agent-package")
 	return c
 }
@@ -104,9 +128,15 @@ func printInstall(w io.Writer, install *client.InstallCommand) error {
 	if install == nil {
 		return nil
 	}
-	_, err := fmt.Fprintf(w, "\nOn each machine (%d until %s):\n\n%s\n\nOr as user data of cloud-init:\n\n%s\nTo remove it again:\n\n%s\n",
-		install.RegistrationLimit, install.ExpirationDate.Local().Format(time.DateTime),
-		text(install.Command), text(install.UserData), text(install.UninstallCommand))
+	_, err := fmt.Fprintf(
+		w,
+		"\nOn each machine (%d until %s):\n\n%s\n\nOr as user data of cloud-init:\n\n%s\nTo remove it again:\n\n%s\n",
+		install.RegistrationLimit,
+		install.ExpirationDate.Local().Format(time.DateTime),
+		text(install.Command),
+		text(install.UserData),
+		text(install.UninstallCommand),
+	)
 	return err
 }
 

@@ -50,7 +50,11 @@ iam:SimulatePrincipalPolicy.`,
 				if err != nil {
 					return err
 				}
-				return table(cmd.OutOrStdout(), []string{"WHO OR WHAT", "FROM", "UNTIL", "ACCESS", "DEPENDS ON"}, reachRows(entries))
+				return table(
+					cmd.OutOrStdout(),
+					[]string{"WHO OR WHAT", "FROM", "UNTIL", "ACCESS", "DEPENDS ON"},
+					reachRows(entries),
+				)
 			})
 		},
 	}
@@ -77,9 +81,15 @@ func reachRows(entries []client.ReachEntry) [][]string {
 		for _, s := range e.Spans {
 			depends := strings.Join(s.DependsOn, "; ")
 			if e.Sampled {
-				depends = strings.TrimPrefix(depends+"; the policies use the time as text, so spans may be missing", "; ")
+				depends = strings.TrimPrefix(
+					depends+"; the policies use the time as text, so spans may be missing",
+					"; ",
+				)
 			}
-			rows = append(rows, []string{name, s.From.UTC().Format(time.RFC3339), s.To.UTC().Format(time.RFC3339), s.Access, depends})
+			rows = append(
+				rows,
+				[]string{name, s.From.UTC().Format(time.RFC3339), s.To.UTC().Format(time.RFC3339), s.Access, depends},
+			)
 		}
 	}
 	return rows

@@ -74,7 +74,11 @@ func toFile(name string, std io.Writer, write func(io.Writer) error) error {
 	}
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, os.ErrExist) {
-		return sekisho.Errorf(sekisho.CodeConflict, "The file %s exists. Remove it, or name another one.", client.Printable(name))
+		return sekisho.Errorf(
+			sekisho.CodeConflict,
+			"The file %s exists. Remove it, or name another one.",
+			client.Printable(name),
+		)
 	}
 	if err != nil {
 		return fmt.Errorf("export: %w", err)

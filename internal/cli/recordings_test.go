@@ -58,7 +58,12 @@ func TestExportRecordingToFile(t *testing.T) {
 	}
 	missing := filepath.Join(t.TempDir(), "b.html")
 	broken := map[string]func(map[string]any) any{"GetSessionRecording": func(map[string]any) any {
-		return map[string]any{"Data": base64.StdEncoding.EncodeToString([]byte("no cast\n")), "NextOffset": 8, "TotalBytes": 8, "Complete": true}
+		return map[string]any{
+			"Data":       base64.StdEncoding.EncodeToString([]byte("no cast\n")),
+			"NextOffset": 8,
+			"TotalBytes": 8,
+			"Complete":   true,
+		}
 	}}
 	if _, _, err := run(t, broken, "recordings", "export", "alice-1", "--file", missing); err == nil {
 		t.Error("a broken recording is exported")

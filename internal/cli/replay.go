@@ -35,6 +35,7 @@ title, replies that appear as typed input, mouse.`,
 		},
 	}
 	cmd.Flags().Float64Var(&opt.Speed, "speed", 1, "playback speed multiplier")
-	cmd.Flags().DurationVar(&opt.IdleLimit, "idle-limit", 0, "longest pause, such as 2s (default: the recording's own limit)")
+	cmd.Flags().
+		DurationVar(&opt.IdleLimit, "idle-limit", 0, "longest pause, such as 2s (default: the recording's own limit)")
 	return cmd
 }

@@ -64,7 +64,16 @@ The server applies the filters. --owner takes the ARN of a user or role.`,
 func printSessions(w io.Writer, list []client.Session) error {
 	rows := make([][]string, len(list))
 	for i, s := range list {
-		rows[i] = []string{s.SessionID, s.Target, s.Status, when(s.StartDate), when(s.EndDate), s.Owner, s.DocumentName, s.Reason}
+		rows[i] = []string{
+			s.SessionID,
+			s.Target,
+			s.Status,
+			when(s.StartDate),
+			when(s.EndDate),
+			s.Owner,
+			s.DocumentName,
+			s.Reason,
+		}
 	}
 	return table(w, []string{"SESSION", "TARGET", "STATUS", "STARTED", "ENDED", "OWNER", "DOCUMENT", "REASON"}, rows)
 }

@@ -75,7 +75,13 @@ error. Host keys are stored by node ID.`,
 			}
 			skipped, err := config.Write(cmd.OutOrStdout(), nodes)
 			for _, n := range skipped {
-				fmt.Fprintf(cmd.ErrOrStderr(), "sekisho: node %s: skipping the name %q: %s\n", client.Printable(n.NodeID), n.Name, n.Reason)
+				fmt.Fprintf(
+					cmd.ErrOrStderr(),
+					"sekisho: node %s: skipping the name %q: %s\n",
+					client.Printable(n.NodeID),
+					n.Name,
+					n.Reason,
+				)
 			}
 			return err
 		},

@@ -60,7 +60,8 @@ The exit code is 0 only if the recording is verified.`,
 		}
 		return nil
 	}
-	cmd.Flags().StringSliceVar(&witnesses, "witness", nil, "file that a witness kept, to compare an evidence bundle with; repeatable")
+	cmd.Flags().
+		StringSliceVar(&witnesses, "witness", nil, "file that a witness kept, to compare an evidence bundle with; repeatable")
 	cmd.Flags().StringVar(&keyFile, "key", "", "file with the recording server's public keys (PEM)")
 	return cmd
 }
@@ -130,7 +131,11 @@ Whoever has the file can read the session and the audit trail of its time.`,
 				return err
 			}
 			defer c.Close()
-			return toFile(file, cmd.OutOrStdout(), func(w io.Writer) error { return c.SaveEvidence(cmd.Context(), args[0], w) })
+			return toFile(
+				file,
+				cmd.OutOrStdout(),
+				func(w io.Writer) error { return c.SaveEvidence(cmd.Context(), args[0], w) },
+			)
 		},
 	}
 	cmd.Flags().StringVar(&file, "file", "", "file to create (default: standard output)")

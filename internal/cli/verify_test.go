@@ -40,7 +40,8 @@ func TestVerifySession(t *testing.T) {
 				"VerifySessionRecording": func(map[string]any) any { return tc.answer },
 			}, "verify", "alice-1")
 			exit, _ := errors.AsType[*client.ExitError](err)
-			if (err == nil) != (tc.exit == 0) || err != nil && (exit == nil || exit.Code != tc.exit) || !strings.Contains(out, tc.out) {
+			if (err == nil) != (tc.exit == 0) || err != nil && (exit == nil || exit.Code != tc.exit) ||
+				!strings.Contains(out, tc.out) {
 				t.Errorf("%q, %v", out, err)
 			}
 			if got := asked["VerifySessionRecording"]; len(got) != 1 || got[0]["SessionId"] != "alice-1" {
@@ -64,7 +65,8 @@ func TestVerifyBundle(t *testing.T) {
 		t.Fatalf("%v, %v", found, err)
 	}
 	for _, name := range []string{bundle, found[0]} {
-		if out, asked, err := run(t, nil, "verify", name, "--key", keys); err != nil || len(asked) != 0 || !strings.Contains(out, "alice-1 is complete") {
+		if out, asked, err := run(t, nil, "verify", name, "--key", keys); err != nil || len(asked) != 0 ||
+			!strings.Contains(out, "alice-1 is complete") {
 			t.Errorf("%s: %q, %v", name, out, err)
 		}
 		if out, _, err := run(t, nil, "verify", name, "--key", other); err == nil {
@@ -83,7 +85,8 @@ func TestVerifyBundle(t *testing.T) {
 	if err := os.WriteFile(mainFile, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out, _, err := run(t, nil, "verify", found[0], "--key", keys); err == nil || !strings.Contains(out, "NOT verified") {
+	if out, _, err := run(t, nil, "verify", found[0], "--key", keys); err == nil ||
+		!strings.Contains(out, "NOT verified") {
 		t.Errorf("a forged recording: %q, %v", out, err)
 	}
 }
@@ -167,13 +170,19 @@ func TestEvidence(t *testing.T) {
 			from = int(offset)
 		}
 		to := min(from+500, made.Len())
-		return map[string]any{"BundleId": "b", "Data": made.Bytes()[from:to], "NextOffset": to, "TotalBytes": made.Len()}
+		return map[string]any{
+			"BundleId":   "b",
+			"Data":       made.Bytes()[from:to],
+			"NextOffset": to,
+			"TotalBytes": made.Len(),
+		}
 	}}, "evidence", id, "--file", file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	out, _, err := run(t, nil, "verify", file, "--key", keys)
-	if err != nil || !strings.Contains(out, "because of Ops") || !strings.Contains(out, "StartSession") || !strings.Contains(out, "No witness") {
+	if err != nil || !strings.Contains(out, "because of Ops") || !strings.Contains(out, "StartSession") ||
+		!strings.Contains(out, "No witness") {
 		t.Errorf("%q, %v", out, err)
 	}
 	b, err := os.ReadFile(file)

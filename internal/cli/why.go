@@ -149,7 +149,10 @@ func printWhy(w io.Writer, a client.Why, windows bool) error {
 	}
 	fmt.Fprintln(w)
 	if a.Sampled {
-		fmt.Fprint(w, "The policies compare the time as text: 288 points in the period were evaluated, so shorter windows may be missing.\n\n")
+		fmt.Fprint(
+			w,
+			"The policies compare the time as text: 288 points in the period were evaluated, so shorter windows may be missing.\n\n",
+		)
 	}
 	if len(a.Windows) == 0 {
 		_, err := fmt.Fprintln(w, "never within the period")

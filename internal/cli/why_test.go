@@ -23,7 +23,13 @@ func TestWhyWindows(t *testing.T) {
 		"never":   {false, []any{}, []string{"never within"}, "ALLOWED FROM"},
 	} {
 		out, asked, err := run(t, map[string]func(map[string]any) any{"ExplainAccess": func(map[string]any) any {
-			return map[string]any{"Allowed": false, "Reason": "window closed", "Steps": []any{}, "Windows": tc.windows, "Sampled": tc.sampled}
+			return map[string]any{
+				"Allowed": false,
+				"Reason":  "window closed",
+				"Steps":   []any{},
+				"Windows": tc.windows,
+				"Sampled": tc.sampled,
+			}
 		}}, "why", "--user", "alice", "--target", "mi-1", "--from", "2026-04-15T00:00:00Z", "--to", "2026-04-16T00:00:00Z")
 		if e, ok := errors.AsType[*client.ExitError](err); !ok || e.Code != 3 {
 			t.Errorf("%s: ended with %v", name, err)
@@ -36,7 +42,8 @@ func TestWhyWindows(t *testing.T) {
 		if strings.Contains(out, tc.lacks) {
 			t.Errorf("%s: %q in\n%s", name, tc.lacks, out)
 		}
-		if got := asked["ExplainAccess"]; len(got) != 1 || got[0]["UserName"] != "alice" || got[0]["From"] != 1776211200.0 {
+		if got := asked["ExplainAccess"]; len(got) != 1 || got[0]["UserName"] != "alice" ||
+			got[0]["From"] != 1776211200.0 {
 			t.Errorf("%s: asked %v", name, got)
 		}
 	}
@@ -53,7 +60,12 @@ func TestWhyLooksUpTheTarget(t *testing.T) {
 		"ExplainAccess": func(map[string]any) any {
 			return map[string]any{
 				"Allowed": false, "Reason": "allowed but for MFA", "Statement": "statement Window of oncall", "Steps": []any{
-					map[string]any{"ResourceArn": "arn:node", "Decision": "implicitDeny", "Reason": "allowed but for MFA", "Statement": "statement Window of oncall"},
+					map[string]any{
+						"ResourceArn": "arn:node",
+						"Decision":    "implicitDeny",
+						"Reason":      "allowed but for MFA",
+						"Statement":   "statement Window of oncall",
+					},
 				},
 			}
 		},
@@ -67,10 +79,15 @@ func TestWhyLooksUpTheTarget(t *testing.T) {
 			t.Errorf("printed\n%s", out)
 		}
 	}
-	if _, asked, err := run(t, answers, "why", "--user", "alice", "--target", "typo"); sekisho.CodeOf(err) != sekisho.CodeNotFound || len(asked["ExplainAccess"]) != 0 {
+	if _, asked, err := run(t, answers, "why", "--user", "alice", "--target", "typo"); sekisho.CodeOf(
+		err,
+	) != sekisho.CodeNotFound ||
+		len(asked["ExplainAccess"]) != 0 {
 		t.Errorf("a typo: %v, asked %v", err, asked)
 	}
-	if _, asked, _ := run(t, answers, "why", "--user", "alice", "--action", "ssm:TerminateSession", "--target", "bob-1"); len(asked["ExplainAccess"]) != 1 ||
+	if _, asked, _ := run(t, answers, "why", "--user", "alice", "--action", "ssm:TerminateSession", "--target", "bob-1"); len(
+		asked["ExplainAccess"],
+	) != 1 ||
 		asked["ExplainAccess"][0]["Target"] != "bob-1" {
 		t.Errorf("a session: asked %v", asked)
 	}

@@ -90,13 +90,23 @@ func (c *Client) callAt(ctx context.Context, endpoint, service, target string, i
 	return c.callOnce(ctx, c.credentials(), endpoint, service, target, in, out)
 }
 
-func (c *Client) callOnce(ctx context.Context, creds sigv4.Credentials, endpoint, service, target string, in, out any) error {
+func (c *Client) callOnce(
+	ctx context.Context,
+	creds sigv4.Credentials,
+	endpoint, service, target string,
+	in, out any,
+) error {
 	_, operation, _ := strings.Cut(target, ".")
 	body, err := json.Marshal(in)
 	if err != nil {
 		return fmt.Errorf("%s: %w", operation, err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(endpoint, "/")+"/", bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(
+		ctx,
+		http.MethodPost,
+		strings.TrimSuffix(endpoint, "/")+"/",
+		bytes.NewReader(body),
+	)
 	if err != nil {
 		return fmt.Errorf("%s: %w", operation, err)
 	}
@@ -234,7 +244,8 @@ func (c *Client) endReason(ctx context.Context, sessionID string) string {
 	}{"History", []sessionFilter{{"SessionId", sessionID}}}
 	var out struct{ Sessions []Session }
 	// Users who cannot list sessions get the general reason.
-	if err := c.ssm(ctx, "DescribeSessions", in, &out); err == nil && len(out.Sessions) == 1 && out.Sessions[0].EndReason != "" {
+	if err := c.ssm(ctx, "DescribeSessions", in, &out); err == nil && len(out.Sessions) == 1 &&
+		out.Sessions[0].EndReason != "" {
 		return out.Sessions[0].EndReason
 	}
 	return "The session has ended."
@@ -421,7 +432,11 @@ type SearchResult struct {
 
 // SearchPage searches the recordings that the caller may read. The page that
 // follows is asked for with next, which is empty after the last.
-func (c *Client) SearchPage(ctx context.Context, o SearchOptions, token string) (results []SearchResult, next string, err error) {
+func (c *Client) SearchPage(
+	ctx context.Context,
+	o SearchOptions,
+	token string,
+) (results []SearchResult, next string, err error) {
 	in := struct {
 		SearchOptions
 		NextToken string `json:",omitempty"`

@@ -72,7 +72,8 @@ func loadContext(endpoint string, getenv func(string) string) (*Config, error) {
 		return nil, err
 	}
 	if !c.SignedIn(time.Now()) {
-		return nil, sekisho.Errorf(sekisho.CodeUnauthenticated, "Your sign-in to %s has expired.", Printable(c.Endpoint)).WithHint("Run: sekisho login")
+		return nil, sekisho.Errorf(sekisho.CodeUnauthenticated, "Your sign-in to %s has expired.", Printable(c.Endpoint)).
+			WithHint("Run: sekisho login")
 	}
 	cfg, err := c.Config()
 	if err != nil {
@@ -118,7 +119,9 @@ func read(profile string, getenv func(string) string) (Config, error) {
 		AccessKeyID: file["aws_access_key_id"], SecretAccessKey: file["aws_secret_access_key"], SessionToken: file["aws_session_token"],
 	}
 	fromEnv := sigv4.Credentials{
-		AccessKeyID: getenv("AWS_ACCESS_KEY_ID"), SecretAccessKey: getenv("AWS_SECRET_ACCESS_KEY"), SessionToken: getenv("AWS_SESSION_TOKEN"),
+		AccessKeyID: getenv(
+			"AWS_ACCESS_KEY_ID",
+		), SecretAccessKey: getenv("AWS_SECRET_ACCESS_KEY"), SessionToken: getenv("AWS_SESSION_TOKEN"),
 	}
 	cfg.Credentials = fromEnv
 	if fromEnv.AccessKeyID == "" || named && fromFile.AccessKeyID != "" {
@@ -198,7 +201,13 @@ func readProfile(profile string, getenv func(string) string) (map[string]string,
 		found = found || ok
 	}
 	if profile != "" && !found {
-		return nil, sekisho.Errorf(sekisho.CodeInvalid, "There is no profile %q in %s or %s.", Printable(profile), configFile, credentialsFile)
+		return nil, sekisho.Errorf(
+			sekisho.CodeInvalid,
+			"There is no profile %q in %s or %s.",
+			Printable(profile),
+			configFile,
+			credentialsFile,
+		)
 	}
 	return values, nil
 }
@@ -226,7 +235,8 @@ func readSection(name, section string, values map[string]string) (found bool, er
 			continue
 		}
 		key, value, ok := strings.Cut(trimmed, "=")
-		if !in || !ok || line != strings.TrimLeft(line, " \t") || strings.HasPrefix(trimmed, "#") || strings.HasPrefix(trimmed, ";") {
+		if !in || !ok || line != strings.TrimLeft(line, " \t") || strings.HasPrefix(trimmed, "#") ||
+			strings.HasPrefix(trimmed, ";") {
 			continue
 		}
 		if i := strings.Index(value, " #"); i >= 0 {

@@ -77,7 +77,8 @@ func TestLoad(t *testing.T) {
 			"https://env.example", "us-east-1", fromEnv},
 	} {
 		got, err := client.Load(tc.profile, func(k string) string { return tc.env[k] })
-		if err != nil || got.Endpoint != tc.endpoint || got.Region != tc.region || got.Credentials != tc.creds || got.Roots != nil {
+		if err != nil || got.Endpoint != tc.endpoint || got.Region != tc.region || got.Credentials != tc.creds ||
+			got.Roots != nil {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
 	}

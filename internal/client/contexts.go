@@ -74,7 +74,8 @@ func ReadContexts(getenv func(string) string) (*Contexts, error) {
 		return nil, fmt.Errorf("contexts: %w", err)
 	}
 	if err := json.Unmarshal(text, cs); err != nil {
-		return nil, sekisho.Errorf(sekisho.CodeInvalid, "%s is damaged: %w.", cs.path, err).WithHint("Remove it and sign in again: sekisho login.")
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "%s is damaged: %w.", cs.path, err).
+			WithHint("Remove it and sign in again: sekisho login.")
 	}
 	if cs.Contexts == nil {
 		cs.Contexts = map[string]*Context{}
@@ -85,7 +86,8 @@ func ReadContexts(getenv func(string) string) (*Contexts, error) {
 // Write replaces the file.
 func (cs *Contexts) Write() error {
 	if cs.path == "" {
-		return sekisho.Errorf(sekisho.CodeInvalid, "There is no home directory to keep the sign-in in.").WithHint("Set HOME.")
+		return sekisho.Errorf(sekisho.CodeInvalid, "There is no home directory to keep the sign-in in.").
+			WithHint("Set HOME.")
 	}
 	text, err := json.MarshalIndent(cs, "", "  ")
 	if err != nil {
@@ -134,7 +136,8 @@ func (cs *Contexts) Get(name string) (*Context, error) {
 	if names := cs.Names(); len(names) > 0 {
 		known = "There are: " + Printable(strings.Join(names, ", ")) + "."
 	}
-	return nil, sekisho.Errorf(sekisho.CodeNotFound, "There is no context %s. %s", quoted(name), known).WithHint("Sign in with sekisho login.")
+	return nil, sekisho.Errorf(sekisho.CodeNotFound, "There is no context %s. %s", quoted(name), known).
+		WithHint("Sign in with sekisho login.")
 }
 
 // Set stores a sign-in under a name and makes it current.
@@ -157,12 +160,17 @@ func (c *Context) SetCredentials(t TemporaryCredentials) {
 func (c *Context) Config() (Config, error) {
 	cfg := Config{
 		Endpoint: c.Endpoint, Region: c.Region,
-		Credentials: sigv4.Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken},
+		Credentials: sigv4.Credentials{
+			AccessKeyID:     c.AccessKeyID,
+			SecretAccessKey: c.SecretAccessKey,
+			SessionToken:    c.SessionToken,
+		},
 	}
 	if c.CA != "" {
 		cfg.Roots = x509.NewCertPool()
 		if !cfg.Roots.AppendCertsFromPEM([]byte(c.CA)) {
-			return Config{}, sekisho.Errorf(sekisho.CodeInvalid, "The context's certificate authority is damaged.").WithHint("Sign in again: sekisho login.")
+			return Config{}, sekisho.Errorf(sekisho.CodeInvalid, "The context's certificate authority is damaged.").
+				WithHint("Sign in again: sekisho login.")
 		}
 	}
 	return cfg, nil

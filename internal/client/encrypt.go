@@ -60,7 +60,9 @@ func (c *cipherPair) open(b []byte) ([]byte, error) {
 	}
 	p, err := c.in.Open(nil, b[:n], b[n:], nil)
 	if err != nil {
-		return nil, errors.New("data from the node does not decrypt: it was changed in transit, or encrypted with another key")
+		return nil, errors.New(
+			"data from the node does not decrypt: it was changed in transit, or encrypted with another key",
+		)
 	}
 	return p, nil
 }
@@ -106,7 +108,11 @@ func (l *leg) prove(ctx context.Context, b []byte) error {
 }
 
 // generateDataKey has KMS make a data key, and returns it encrypted and in plain.
-func (c *Client) generateDataKey(ctx context.Context, keyID string, encryptionContext map[string]string) (wrapped, key []byte, err error) {
+func (c *Client) generateDataKey(
+	ctx context.Context,
+	keyID string,
+	encryptionContext map[string]string,
+) (wrapped, key []byte, err error) {
 	in := struct {
 		KeyID             string `json:"KeyId"`
 		NumberOfBytes     int

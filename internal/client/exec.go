@@ -26,7 +26,13 @@ type ExecInput struct {
 // and stderr. A nonzero exit code is an *ExitError.
 //
 // AWS's agent runs the program too, but gives it no stdin.
-func (c *Client) Exec(ctx context.Context, in ExecInput, stdin io.Reader, stdout, stderr io.Writer, on Callbacks) error {
+func (c *Client) Exec(
+	ctx context.Context,
+	in ExecInput,
+	stdin io.Reader,
+	stdout, stderr io.Writer,
+	on Callbacks,
+) error {
 	start := StartInput{
 		Target: in.Target, Reason: in.Reason, DocumentName: documentExec,
 		Parameters: map[string][]string{"command": {shellquote.Join(in.Args)}},

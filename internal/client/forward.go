@@ -219,13 +219,21 @@ type tunnel struct {
 
 func (c *Client) tunnel(in ForwardInput, host, port, localPort string, on Callbacks) *tunnel {
 	t := &tunnel{c: c, where: net.JoinHostPort(host, port), on: on}
-	t.in = StartInput{Target: in.Target, Reason: in.Reason, DocumentName: in.Document, Parameters: map[string][]string{"portNumber": {port}}}
+	t.in = StartInput{
+		Target:       in.Target,
+		Reason:       in.Reason,
+		DocumentName: in.Document,
+		Parameters:   map[string][]string{"portNumber": {port}},
+	}
 	if localPort != "" {
 		t.in.Parameters["localPortNumber"] = []string{localPort}
 	}
 	switch {
 	case in.Document != "":
-		t.in.Parameters = map[string][]string{"portNumber": {port}, "host": {host}} // a custom document may not have localPortNumber
+		t.in.Parameters = map[string][]string{
+			"portNumber": {port},
+			"host":       {host},
+		} // a custom document may not have localPortNumber
 	case strings.EqualFold(host, "localhost"):
 		t.in.DocumentName = documentPort
 	default:
@@ -262,7 +270,11 @@ func (t *tunnel) session(ctx context.Context) (*streams, error) {
 	}
 	l.attach(ctx)
 	if err = l.greet(ctx); err == nil && (l.hello.kind != typePort || l.hello.Type != portForwarding) {
-		err = sekisho.Errorf(sekisho.CodeInvalid, "The session document %s does not forward ports.", Printable(t.in.DocumentName))
+		err = sekisho.Errorf(
+			sekisho.CodeInvalid,
+			"The session document %s does not forward ports.",
+			Printable(t.in.DocumentName),
+		)
 	}
 	if err != nil {
 		return nil, cmp.Or(l.end(ctx, err), err)
@@ -355,13 +367,18 @@ func (c *Client) reverse(ctx context.Context, in ForwardInput, f Forwarding, on 
 	}
 	l.attach(ctx)
 	if err = l.greet(ctx); err == nil && !l.hello.offers(offerReverse) {
-		err = sekisho.Errorf(sekisho.CodeInvalid, "The node's agent cannot listen for clients: -R needs Sekisho's agent.")
+		err = sekisho.Errorf(
+			sekisho.CodeInvalid,
+			"The node's agent cannot listen for clients: -R needs Sekisho's agent.",
+		)
 	}
 	if err != nil {
 		return cmp.Or(l.end(ctx, err), err)
 	}
 	on.started(l.stream.SessionID, false)
-	on.listening(fmt.Sprintf("%s on the node for %s", net.JoinHostPort(f.Bind, f.Port), net.JoinHostPort(f.Host, f.HostPort)))
+	on.listening(
+		fmt.Sprintf("%s on the node for %s", net.JoinHostPort(f.Bind, f.Port), net.JoinHostPort(f.Host, f.HostPort)),
+	)
 	s := l.multiplex(ctx, func() {})
 	defer context.AfterFunc(ctx, func() { s.close(ctx) })()
 	var conns sync.WaitGroup
@@ -372,7 +389,11 @@ func (c *Client) reverse(ctx context.Context, in ForwardInput, f Forwarding, on 
 		}
 		conns.Go(func() {
 			defer func() { _ = far.Close() }()
-			near, err := (&net.Dialer{Timeout: connectTimeout}).DialContext(ctx, "tcp", net.JoinHostPort(f.Host, f.HostPort))
+			near, err := (&net.Dialer{Timeout: connectTimeout}).DialContext(
+				ctx,
+				"tcp",
+				net.JoinHostPort(f.Host, f.HostPort),
+			)
 			if err != nil {
 				on.notice("A connection from the node could not be forwarded: %s", Printable(err.Error()))
 				return

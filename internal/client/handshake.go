@@ -152,7 +152,11 @@ func (l *leg) answer(ctx context.Context, req mgs.HandshakeRequest) mgs.Handshak
 	l.hello.agent = req.AgentVersion
 	out := mgs.HandshakeResponse{ClientVersion: ProtocolVersion, ProcessedClientActions: []mgs.ProcessedAction{}}
 	for _, action := range req.RequestedClientActions {
-		done := mgs.ProcessedAction{ActionType: action.ActionType, ActionStatus: mgs.ActionSuccess, ActionResult: json.RawMessage("null")}
+		done := mgs.ProcessedAction{
+			ActionType:   action.ActionType,
+			ActionStatus: mgs.ActionSuccess,
+			ActionResult: json.RawMessage("null"),
+		}
 		var status mgs.ActionStatus
 		var reason string
 		switch action.ActionType {
@@ -169,7 +173,10 @@ func (l *leg) answer(ctx context.Context, req mgs.HandshakeRequest) mgs.Handshak
 				done.ActionResult = result
 			}
 		default:
-			status, reason = mgs.ActionUnsupported, fmt.Sprintf("This client does not support the action %s.", action.ActionType)
+			status, reason = mgs.ActionUnsupported, fmt.Sprintf(
+				"This client does not support the action %s.",
+				action.ActionType,
+			)
 		}
 		if reason != "" {
 			done.ActionStatus, done.Error = status, reason

@@ -30,7 +30,11 @@ import (
 func (s *server) begin(agent, kind, properties string) mgs.HandshakeResponse {
 	s.t.Helper()
 	s.send(mgs.PayloadHandshakeRequest, fmt.Sprintf(
-		`{"AgentVersion":%q,"RequestedClientActions":[{"ActionType":"SessionType","ActionParameters":{"SessionType":%q,"Properties":%s}}]}`, agent, kind, properties))
+		`{"AgentVersion":%q,"RequestedClientActions":[{"ActionType":"SessionType","ActionParameters":{"SessionType":%q,"Properties":%s}}]}`,
+		agent,
+		kind,
+		properties,
+	))
 	pt, b, err := s.node.Receive(s.ctx)
 	if err != nil || pt != mgs.PayloadHandshakeResponse {
 		s.t.Fatalf("handshake: %d %s %v", pt, b, err)
@@ -75,7 +79,11 @@ func TestExec(t *testing.T) {
 	if out.String() != "out\x00\xff" || errOut.String() != "problem" {
 		t.Errorf("%q, %q", out.String(), errOut.String())
 	}
-	want := map[string]any{"Target": "mi-0", "DocumentName": "Sekisho-Exec", "Parameters": map[string]any{"command": []any{`echo 'it'\''s' 'a b' '' '$x'`}}}
+	want := map[string]any{
+		"Target":       "mi-0",
+		"DocumentName": "Sekisho-Exec",
+		"Parameters":   map[string]any{"command": []any{`echo 'it'\''s' 'a b' '' '$x'`}},
+	}
 	if d := cmp.Diff(want, started); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
@@ -148,17 +156,27 @@ func TestEncrypted(t *testing.T) {
 	}
 	p := newPerson(t, true)
 	done := s.shell(t.Context(), p)
-	r := s.handshake(shellAction + `,{"ActionType":"KMSEncryption","ActionParameters":{"KMSKeyId":"alias/k","Challenge":"AAAA"}}`)
+	r := s.handshake(
+		shellAction + `,{"ActionType":"KMSEncryption","ActionParameters":{"KMSKeyId":"alias/k","Challenge":"AAAA"}}`,
+	)
 	var result mgs.KMSEncryptionResponse
-	if len(r.ProcessedClientActions) != 2 || json.Unmarshal(r.ProcessedClientActions[1].ActionResult, &result) != nil || string(result.KMSCipherTextKey) != "wrapped" {
+	if len(r.ProcessedClientActions) != 2 || json.Unmarshal(r.ProcessedClientActions[1].ActionResult, &result) != nil ||
+		string(result.KMSCipherTextKey) != "wrapped" {
 		t.Fatalf("%+v", r)
 	}
-	want := map[string]any{"KeyId": "alias/k", "NumberOfBytes": 64.0, "EncryptionContext": map[string]any{"aws:ssm:SessionId": "alice-abc", "aws:ssm:TargetId": "mi-0"}}
+	want := map[string]any{
+		"KeyId":             "alias/k",
+		"NumberOfBytes":     64.0,
+		"EncryptionContext": map[string]any{"aws:ssm:SessionId": "alice-abc", "aws:ssm:TargetId": "mi-0"},
+	}
 	if d := cmp.Diff(want, asked); d != "" {
 		t.Errorf("GenerateDataKey (-want +got):\n%s", d)
 	}
 	toClient, fromClient := gcm(t, key[:32]), gcm(t, key[32:])
-	s.send(mgs.PayloadEncChallengeRequest, `{"Challenge":"`+base64.StdEncoding.EncodeToString([]byte(seal(toClient, "are you there?")))+`"}`)
+	s.send(
+		mgs.PayloadEncChallengeRequest,
+		`{"Challenge":"`+base64.StdEncoding.EncodeToString([]byte(seal(toClient, "are you there?")))+`"}`,
+	)
 	pt, b, err := s.node.Receive(s.ctx)
 	if err != nil || pt != mgs.PayloadEncChallengeResponse {
 		t.Fatalf("%d, %v", pt, err)
@@ -167,13 +185,15 @@ func TestEncrypted(t *testing.T) {
 	if err != nil || len(answer.Challenge) < 12 {
 		t.Fatalf("%s, %v", b, err)
 	}
-	if plain, err := fromClient.Open(nil, answer.Challenge[:12], answer.Challenge[12:], nil); err != nil || string(plain) != "are you there?" {
+	if plain, err := fromClient.Open(nil, answer.Challenge[:12], answer.Challenge[12:], nil); err != nil ||
+		string(plain) != "are you there?" {
 		t.Errorf("%q, %v", plain, err)
 	}
 	s.send(mgs.PayloadHandshakeComplete, `{"HandshakeTimeToComplete":1,"CustomerMessage":""}`)
 	s.expect(mgs.PayloadSize, `{"cols":120,"rows":40}`)
 	p.typeKeys(t, "secret\r")
-	if pt, b, err = s.node.Receive(s.ctx); err != nil || pt != mgs.PayloadOutput || bytes.Contains(b, []byte("secret")) {
+	if pt, b, err = s.node.Receive(s.ctx); err != nil || pt != mgs.PayloadOutput ||
+		bytes.Contains(b, []byte("secret")) {
 		t.Fatalf("%d %q, %v", pt, b, err)
 	}
 	if plain, err := fromClient.Open(nil, b[:12], b[12:], nil); err != nil || string(plain) != "secret\r" {
@@ -241,7 +261,8 @@ func TestForward(t *testing.T) {
 	}()
 	s.begin("4.0.0.0", "Port", `{"portNumber":5432,"type":"LocalPortForwarding","host":"db.internal"}`)
 	address, _, _ := strings.Cut(<-listening, " ")
-	if got := started["Parameters"].(map[string]any); started["DocumentName"] != "AWS-StartPortForwardingSessionToRemoteHost" || fmt.Sprint(got["host"], got["portNumber"]) != "[db.internal] [5432]" {
+	if got := started["Parameters"].(map[string]any); started["DocumentName"] != "AWS-StartPortForwardingSessionToRemoteHost" ||
+		fmt.Sprint(got["host"], got["portNumber"]) != "[db.internal] [5432]" {
 		t.Errorf("started %v", started)
 	}
 	node := mux.Server(&nodeConn{s: s})
@@ -336,7 +357,9 @@ func TestDownloadUsesTheRequestedName(t *testing.T) {
 			c := s.client()
 			in := client.CopyInput{From: client.Place{Target: "mi-0", Path: remote}, To: client.Place{Path: dir}}
 			if want == "" {
-				if err := c.Copy(t.Context(), in, transfer.Options{}, client.Callbacks{}); sekisho.CodeOf(err) != sekisho.CodeInvalid {
+				if err := c.Copy(t.Context(), in, transfer.Options{}, client.Callbacks{}); sekisho.CodeOf(
+					err,
+				) != sekisho.CodeInvalid {
 					t.Errorf("got %v", err)
 				}
 				if s.called("StartSession") != 0 {
@@ -372,14 +395,31 @@ func TestResolve(t *testing.T) {
 	s := newServer(t)
 	// Node 5 and 6 report names of other nodes.
 	nodes := []any{
-		map[string]any{"InstanceId": "mi-1", "Name": "web", "ComputerName": "ip-10-0-0-1", "Tags": []any{map[string]any{"Key": "Role", "Value": "front"}}},
+		map[string]any{
+			"InstanceId":   "mi-1",
+			"Name":         "web",
+			"ComputerName": "ip-10-0-0-1",
+			"Tags":         []any{map[string]any{"Key": "Role", "Value": "front"}},
+		},
 		map[string]any{"InstanceId": "mi-2", "ComputerName": "db", "Tags": []any{
 			map[string]any{"Key": "Hostname", "Value": "tagged"}, map[string]any{"Key": "Empty", "Value": ""},
 		}},
-		map[string]any{"InstanceId": "mi-3", "Name": "twin\x1b[2J"}, map[string]any{"InstanceId": "mi-4", "Name": "twin\x1b[2J"},
-		map[string]any{"InstanceId": "mi-5", "ComputerName": "web"}, map[string]any{"InstanceId": "mi-6", "ComputerName": "tagged"},
-		map[string]any{"InstanceId": "mi-7", "ComputerName": "mi-feed"}, map[string]any{"InstanceId": "mi-8", "ComputerName": "mi-zzz"},
-		map[string]any{"InstanceId": "mi-9", "ComputerName": "same"}, map[string]any{"InstanceId": "mi-a", "ComputerName": "same"},
+		map[string]any{
+			"InstanceId": "mi-3",
+			"Name":       "twin\x1b[2J",
+		}, map[string]any{"InstanceId": "mi-4", "Name": "twin\x1b[2J"},
+		map[string]any{
+			"InstanceId":   "mi-5",
+			"ComputerName": "web",
+		}, map[string]any{"InstanceId": "mi-6", "ComputerName": "tagged"},
+		map[string]any{
+			"InstanceId":   "mi-7",
+			"ComputerName": "mi-feed",
+		}, map[string]any{"InstanceId": "mi-8", "ComputerName": "mi-zzz"},
+		map[string]any{
+			"InstanceId":   "mi-9",
+			"ComputerName": "same",
+		}, map[string]any{"InstanceId": "mi-a", "ComputerName": "same"},
 	}
 	s.answers["DescribeInstanceInformation"] = func(in map[string]any) any {
 		filters, _ := in["Filters"].([]any)
@@ -418,7 +458,8 @@ func TestResolve(t *testing.T) {
 		}
 	}
 	_, err := c.Resolve(t.Context(), "twin\x1b[2J")
-	if err == nil || !strings.Contains(err.Error(), "mi-3") || !strings.Contains(err.Error(), "mi-4") || strings.Contains(err.Error(), "\x1b") {
+	if err == nil || !strings.Contains(err.Error(), "mi-3") || !strings.Contains(err.Error(), "mi-4") ||
+		strings.Contains(err.Error(), "\x1b") {
 		t.Errorf("ambiguous: %v", err)
 	}
 }
@@ -453,7 +494,15 @@ func TestSSHConfig(t *testing.T) {
 		"s-": {map[string]string{"mi-1": "s-web-1", "mi-8": "s-mi-1", "mi-b": "s-db", "mi-c": "s-api"}, []string{"mi-2", "mi-3", "mi-4", "mi-5", "mi-6", "x y", "mi-9", "mi-a"}},
 	} {
 		var out, expected strings.Builder
-		skipped, err := client.SSHConfig{Program: "/opt/my tools/100%/sekisho's", Profile: "a b", Prefix: prefix, User: "alice"}.Write(&out, nodes)
+		skipped, err := client.SSHConfig{
+			Program: "/opt/my tools/100%/sekisho's",
+			Profile: "a b",
+			Prefix:  prefix,
+			User:    "alice",
+		}.Write(
+			&out,
+			nodes,
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -494,13 +543,18 @@ func TestParsePlugin(t *testing.T) {
 	}
 	getenv := func(k string) string { return env[k] }
 	for _, first := range []string{answer, "AWS_SSM_START_SESSION_RESPONSE"} {
-		call, err := client.ParsePlugin([]string{first, "eu-test-1", "StartSession", "", request, "https://door.example"}, getenv)
+		call, err := client.ParsePlugin(
+			[]string{first, "eu-test-1", "StartSession", "", request, "https://door.example"},
+			getenv,
+		)
 		want := client.Stream{SessionID: "alice-abc", TokenValue: "t", StreamURL: "wss://h/x"}
-		if err != nil || call.Stream != want || call.Target != "mi-1" || call.Config.Region != "eu-test-1" || call.Config.Endpoint != "https://door.example" {
+		if err != nil || call.Stream != want || call.Target != "mi-1" || call.Config.Region != "eu-test-1" ||
+			call.Config.Endpoint != "https://door.example" {
 			t.Errorf("%s: %+v, %v", first, call, err)
 		}
 	}
-	if call, err := client.ParsePlugin([]string{answer, "eu-test-1", "StartSession"}, getenv); err != nil || call.Config.Endpoint != "https://other.example" {
+	if call, err := client.ParsePlugin([]string{answer, "eu-test-1", "StartSession"}, getenv); err != nil ||
+		call.Config.Endpoint != "https://other.example" {
 		t.Errorf("short form: %+v, %v", call, err)
 	}
 	for _, bad := range [][]string{

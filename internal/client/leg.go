@@ -139,7 +139,10 @@ func (c *Client) start(ctx context.Context, in StartInput, notice func(string, .
 // legOf returns the leg of a session that was started.
 func (c *Client) legOf(stream Stream, target string, notice func(string, ...any)) (*leg, error) {
 	if stream.SessionID == "" || stream.TokenValue == "" || stream.StreamURL == "" {
-		return nil, sekisho.Errorf(sekisho.CodeInvalid, "The server's response lacks the session ID, the token or the stream URL.")
+		return nil, sekisho.Errorf(
+			sekisho.CodeInvalid,
+			"The server's response lacks the session ID, the token or the stream URL.",
+		)
 	}
 	if err := c.checkStream(stream.StreamURL); err != nil {
 		return nil, err
@@ -153,8 +156,13 @@ func (c *Client) legOf(stream Stream, target string, notice func(string, ...any)
 // checkStream refuses an unencrypted stream URL from an encrypted API.
 func (c *Client) checkStream(raw string) error {
 	u, err := url.Parse(raw)
-	if err != nil || u.Host == "" || u.Scheme != "wss" && (u.Scheme != "ws" || strings.HasPrefix(c.cfg.Endpoint, "https:")) {
-		return sekisho.Errorf(sekisho.CodeInvalid, "The server gave the stream URL %q, which is not wss://.", Printable(raw))
+	if err != nil || u.Host == "" ||
+		u.Scheme != "wss" && (u.Scheme != "ws" || strings.HasPrefix(c.cfg.Endpoint, "https:")) {
+		return sekisho.Errorf(
+			sekisho.CodeInvalid,
+			"The server gave the stream URL %q, which is not wss://.",
+			Printable(raw),
+		)
 	}
 	return nil
 }
@@ -220,7 +228,10 @@ type NoExitCodeError struct{ SessionID string }
 
 // Error implements error. The text is safe to print.
 func (e *NoExitCodeError) Error() string {
-	return fmt.Sprintf("session %s ended, but the node did not report the program's exit code: check whether it finished", Printable(e.SessionID))
+	return fmt.Sprintf(
+		"session %s ended, but the node did not report the program's exit code: check whether it finished",
+		Printable(e.SessionID),
+	)
 }
 
 func (l *leg) noExitCode() error { return &NoExitCodeError{l.stream.SessionID} }
@@ -390,6 +401,8 @@ func (l *leg) serve(legCtx context.Context, connected func()) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
-	wg.Go(func() { _ = conn.KeepAlive(ctx, pingInterval, pingTimeout) }) // on failure it closes the connection, which ends Serve
+	wg.Go(
+		func() { _ = conn.KeepAlive(ctx, pingInterval, pingTimeout) },
+	) // on failure it closes the connection, which ends Serve
 	return l.ch.Serve(ctx, link.NewFrames(conn))
 }

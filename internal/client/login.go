@@ -37,7 +37,12 @@ type TemporaryCredentials struct {
 
 // SignIn signs a user in with a password and, if the server asks for it, the
 // code of an authenticator app, and returns credentials for duration.
-func (c *Client) SignIn(ctx context.Context, user, password string, code func() (string, error), duration time.Duration) (TemporaryCredentials, error) {
+func (c *Client) SignIn(
+	ctx context.Context,
+	user, password string,
+	code func() (string, error),
+	duration time.Duration,
+) (TemporaryCredentials, error) {
 	in := struct {
 		User     string `json:"user"`
 		Password string `json:"password"`
@@ -106,14 +111,29 @@ func (c *Client) openConsole(ctx context.Context, in any) (s *consoleSession, ag
 		return nil, false, sekisho.Errorf(sekisho.CodeNotImplemented, "The server at %s has no console to sign in at.", Printable(c.cfg.Endpoint)).
 			WithHint("Use access keys.")
 	}
-	return nil, false, sekisho.Errorf(sekisho.CodeUnauthenticated, "Sign-in failed: %s", Printable(first(out.Message, http.StatusText(resp.StatusCode))))
+	return nil, false, sekisho.Errorf(
+		sekisho.CodeUnauthenticated,
+		"Sign-in failed: %s",
+		Printable(first(out.Message, http.StatusText(resp.StatusCode))),
+	)
 }
 
 // credentials exchanges the sign-in for temporary credentials and closes it.
 func (s *consoleSession) credentials(ctx context.Context, duration time.Duration) (TemporaryCredentials, error) {
 	defer s.close(ctx)
-	form := url.Values{"Action": {"GetSessionToken"}, "Version": {stsVersion}, "DurationSeconds": {strconv.Itoa(int(duration.Seconds()))}}
-	resp, answer, err := s.do(ctx, http.MethodPost, consolePath, "application/x-www-form-urlencoded", "sts", []byte(form.Encode()))
+	form := url.Values{
+		"Action":          {"GetSessionToken"},
+		"Version":         {stsVersion},
+		"DurationSeconds": {strconv.Itoa(int(duration.Seconds()))},
+	}
+	resp, answer, err := s.do(
+		ctx,
+		http.MethodPost,
+		consolePath,
+		"application/x-www-form-urlencoded",
+		"sts",
+		[]byte(form.Encode()),
+	)
 	if err != nil {
 		return TemporaryCredentials{}, err
 	}
@@ -127,7 +147,11 @@ func (s *consoleSession) close(ctx context.Context) {
 	_, _, _ = s.do(ctx, http.MethodDelete, signInPath, "", "", nil) // otherwise it expires
 }
 
-func (s *consoleSession) do(ctx context.Context, method, path, contentType, service string, body []byte) (*http.Response, []byte, error) {
+func (s *consoleSession) do(
+	ctx context.Context,
+	method, path, contentType, service string,
+	body []byte,
+) (*http.Response, []byte, error) {
 	endpoint := strings.TrimSuffix(s.client.cfg.Endpoint, "/")
 	req, err := http.NewRequestWithContext(ctx, method, endpoint+path, bytes.NewReader(body))
 	if err != nil {
@@ -166,13 +190,22 @@ func (c *Client) send(req *http.Request) (*http.Response, []byte, error) {
 
 // SignInWithToken exchanges a token of an OpenID Connect provider that the server
 // trusts for credentials of a role.
-func (c *Client) SignInWithToken(ctx context.Context, roleARN, sessionName, token string, duration time.Duration) (TemporaryCredentials, error) {
+func (c *Client) SignInWithToken(
+	ctx context.Context,
+	roleARN, sessionName, token string,
+	duration time.Duration,
+) (TemporaryCredentials, error) {
 	const operation = "AssumeRoleWithWebIdentity"
 	form := url.Values{
 		"Action": {operation}, "Version": {stsVersion}, "RoleArn": {roleARN}, "RoleSessionName": {sessionName},
 		"WebIdentityToken": {token}, "DurationSeconds": {strconv.Itoa(int(duration.Seconds()))},
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(c.cfg.Endpoint, "/")+"/", strings.NewReader(form.Encode()))
+	req, err := http.NewRequestWithContext(
+		ctx,
+		http.MethodPost,
+		strings.TrimSuffix(c.cfg.Endpoint, "/")+"/",
+		strings.NewReader(form.Encode()),
+	)
 	if err != nil {
 		return TemporaryCredentials{}, fmt.Errorf("%s: %w", operation, err)
 	}
@@ -194,7 +227,12 @@ type Caller struct {
 func (c *Client) WhoAmI(ctx context.Context) (Caller, error) {
 	const operation = "GetCallerIdentity"
 	body := []byte(url.Values{"Action": {operation}, "Version": {stsVersion}}.Encode())
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(c.cfg.Endpoint, "/")+"/", bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(
+		ctx,
+		http.MethodPost,
+		strings.TrimSuffix(c.cfg.Endpoint, "/")+"/",
+		bytes.NewReader(body),
+	)
 	if err != nil {
 		return Caller{}, fmt.Errorf("%s: %w", operation, err)
 	}
@@ -246,7 +284,11 @@ func parseCredentials(operation string, status int, answer []byte) (TemporaryCre
 		return TemporaryCredentials{}, fmt.Errorf("%s: the response contains no credentials", operation)
 	}
 	return TemporaryCredentials{
-		sigv4.Credentials{AccessKeyID: got.AccessKeyID, SecretAccessKey: got.SecretAccessKey, SessionToken: got.SessionToken}, got.Expiration,
+		sigv4.Credentials{
+			AccessKeyID:     got.AccessKeyID,
+			SecretAccessKey: got.SecretAccessKey,
+			SessionToken:    got.SessionToken,
+		}, got.Expiration,
 	}, nil
 }
 

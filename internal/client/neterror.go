@@ -39,21 +39,38 @@ func connectError(endpoint string, err error) error {
 	)
 	switch {
 	case errors.As(err, &dns) && dns.IsNotFound:
-		return fail("The server name %s cannot be found.", Printable(dns.Name)).WithHint("Check the name in AWS_ENDPOINT_URL or the profile's endpoint_url.")
+		return fail(
+			"The server name %s cannot be found.",
+			Printable(dns.Name),
+		).WithHint("Check the name in AWS_ENDPOINT_URL or the profile's endpoint_url.")
 	case errors.As(err, &dns):
-		return fail("The server name %s cannot be looked up: %s.", Printable(dns.Name), Printable(dns.Err)).WithHint("Check your network and DNS settings.")
+		return fail(
+			"The server name %s cannot be looked up: %s.",
+			Printable(dns.Name),
+			Printable(dns.Err),
+		).WithHint("Check your network and DNS settings.")
 	case errors.As(err, &authority):
 		return fail("The certificate of %s is signed by an authority that this system does not trust.", host).
 			WithHint("If the server has its own authority, name its certificate file in AWS_CA_BUNDLE.")
 	case errors.As(err, &name):
-		return fail("The certificate of %s is for other names: %s.", host, Printable(strings.Join(name.Certificate.DNSNames, ", "))).
+		return fail(
+			"The certificate of %s is for other names: %s.",
+			host,
+			Printable(strings.Join(name.Certificate.DNSNames, ", ")),
+		).
 			WithHint("Use one of these names in AWS_ENDPOINT_URL.")
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		return fail("The certificate of %s is expired or not yet valid.", host).WithHint("Check this system's clock, or have the certificate renewed.")
+		return fail(
+			"The certificate of %s is expired or not yet valid.",
+			host,
+		).WithHint("Check this system's clock, or have the certificate renewed.")
 	case errors.As(err, &record), strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
 		return fail("%s does not use TLS.", host).WithHint("Check the scheme and port in AWS_ENDPOINT_URL.")
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return fail("%s refuses the connection.", host).WithHint("Check that the server runs, and the port in AWS_ENDPOINT_URL.")
+		return fail(
+			"%s refuses the connection.",
+			host,
+		).WithHint("Check that the server runs, and the port in AWS_ENDPOINT_URL.")
 	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
 		return fail("There is no route to %s.", host).WithHint("Check your network or VPN.")
 	case errors.As(err, &timeout) && timeout.Timeout():

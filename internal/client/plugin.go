@@ -24,7 +24,10 @@ type PluginCall struct {
 func ParsePlugin(args []string, getenv func(string) string) (PluginCall, error) {
 	var call PluginCall
 	if len(args) < 3 {
-		return call, sekisho.Errorf(sekisho.CodeInvalid, "session-manager-plugin is run by the aws command: aws ssm start-session --target NODE.")
+		return call, sekisho.Errorf(
+			sekisho.CodeInvalid,
+			"session-manager-plugin is run by the aws command: aws ssm start-session --target NODE.",
+		)
 	}
 	arg := func(i int) string {
 		if i < len(args) {
@@ -40,7 +43,10 @@ func ParsePlugin(args []string, getenv func(string) string) (PluginCall, error) 
 		response = getenv(response)
 	}
 	if err := json.Unmarshal([]byte(response), &call.Stream); err != nil || call.Stream.SessionID == "" {
-		return call, sekisho.Errorf(sekisho.CodeInvalid, "cannot parse the response of StartSession from the aws command")
+		return call, sekisho.Errorf(
+			sekisho.CodeInvalid,
+			"cannot parse the response of StartSession from the aws command",
+		)
 	}
 	if request := arg(4); request != "" {
 		var in struct{ Target string }

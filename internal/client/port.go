@@ -180,7 +180,11 @@ func (l *leg) documentedListener() (net.Listener, error) {
 	}
 	port := first(string(l.hello.LocalPortNumber), "0")
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-		return nil, sekisho.Errorf(sekisho.CodeInvalid, "The session's local port %q is not a port number.", Printable(port))
+		return nil, sekisho.Errorf(
+			sekisho.CodeInvalid,
+			"The session's local port %q is not a port number.",
+			Printable(port),
+		)
 	}
 	listener, err := net.Listen("tcp", net.JoinHostPort("localhost", port))
 	if err != nil {
@@ -206,7 +210,13 @@ func listenUnix(path string) (net.Listener, error) {
 
 // serveListener connects each accepted connection to one from open, until ctx
 // ends, over is closed or the listener fails. It waits for all connections.
-func serveListener(ctx context.Context, listener net.Listener, over <-chan struct{}, open func() (mux.HalfCloser, error), on Callbacks) error {
+func serveListener(
+	ctx context.Context,
+	listener net.Listener,
+	over <-chan struct{},
+	open func() (mux.HalfCloser, error),
+	on Callbacks,
+) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var all sync.WaitGroup
 	defer all.Wait()

@@ -53,7 +53,11 @@ func (c *Client) QuickSetup(ctx context.Context, in QuickSetupInput) ([]QuickSet
 	for _, s := range out.Steps {
 		if s.Outcome == "Failed" {
 			what := strings.Join(strings.Fields(s.Kind+" "+s.Resource+" "+s.Detail), " ")
-			return out.Steps, fmt.Errorf("%s: %w", Printable(what), &APIError{Operation: "ApplyQuickSetup", Code: s.ErrorCode, Message: s.ErrorMessage})
+			return out.Steps, fmt.Errorf(
+				"%s: %w",
+				Printable(what),
+				&APIError{Operation: "ApplyQuickSetup", Code: s.ErrorCode, Message: s.ErrorMessage},
+			)
 		}
 	}
 	return out.Steps, nil

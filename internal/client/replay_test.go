@@ -110,7 +110,9 @@ func TestReplay(t *testing.T) {
 				}
 				over := to == len(cast) && (!tc.live || polls > 0)
 				return map[string]any{
-					"Data": base64.StdEncoding.EncodeToString([]byte(cast[from:to])), "NextOffset": to, "TotalBytes": len(cast),
+					"Data": base64.StdEncoding.EncodeToString(
+						[]byte(cast[from:to]),
+					), "NextOffset": to, "TotalBytes": len(cast),
 					"Complete": over && tc.sealed, "Sealed": over && tc.sealed, "Live": tc.live && !over,
 				}
 			}

@@ -28,7 +28,12 @@ func (c *Client) resumeByToken(ctx context.Context, sessionID, token string) (St
 	if err != nil {
 		return Stream{}, fmt.Errorf("%s: %w", operation, err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(c.cfg.Endpoint, "/")+"/", bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(
+		ctx,
+		http.MethodPost,
+		strings.TrimSuffix(c.cfg.Endpoint, "/")+"/",
+		bytes.NewReader(body),
+	)
 	if err != nil {
 		return Stream{}, fmt.Errorf("%s: %w", operation, err)
 	}

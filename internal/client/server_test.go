@@ -324,7 +324,10 @@ func (s *server) shell(ctx context.Context, p *person) <-chan error {
 
 func (s *server) handshake(actions string) mgs.HandshakeResponse {
 	s.t.Helper()
-	s.send(mgs.PayloadHandshakeRequest, fmt.Sprintf(`{"AgentVersion":"3.3.0.0","RequestedClientActions":[%s]}`, actions))
+	s.send(
+		mgs.PayloadHandshakeRequest,
+		fmt.Sprintf(`{"AgentVersion":"3.3.0.0","RequestedClientActions":[%s]}`, actions),
+	)
 	pt, b, err := s.node.Receive(s.ctx)
 	if err != nil || pt != mgs.PayloadHandshakeResponse {
 		s.t.Fatalf("handshake: %d %s %v", pt, b, err)

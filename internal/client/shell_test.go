@@ -28,7 +28,8 @@ func TestShell(t *testing.T) {
 	done := s.shell(t.Context(), p)
 
 	r := s.handshake(shellAction)
-	if len(r.ProcessedClientActions) != 1 || r.ProcessedClientActions[0].ActionStatus != mgs.ActionSuccess || r.ClientVersion == "" {
+	if len(r.ProcessedClientActions) != 1 || r.ProcessedClientActions[0].ActionStatus != mgs.ActionSuccess ||
+		r.ClientVersion == "" {
 		t.Errorf("handshake: %+v", r)
 	}
 	s.send(mgs.PayloadHandshakeComplete, `{"HandshakeTimeToComplete":1,"CustomerMessage":"be\u001b]0;x\u0007 good"}`)
@@ -156,7 +157,8 @@ func TestStartDuringARestart(t *testing.T) {
 		return refusal{http.StatusBadRequest, "TargetNotConnected", "mi-0 is not connected."}
 	}
 	var refused *client.APIError
-	if err := <-s.shell(t.Context(), newPerson(t, true)); !errors.As(err, &refused) || refused.Code != "TargetNotConnected" {
+	if err := <-s.shell(t.Context(), newPerson(t, true)); !errors.As(err, &refused) ||
+		refused.Code != "TargetNotConnected" {
 		t.Errorf("got %v", err)
 	}
 	if n := s.called("StartSession"); n != 5 {
@@ -247,9 +249,14 @@ func TestShellRefusals(t *testing.T) {
 		t.Parallel()
 		s := newServer(t)
 		s.answers["StartSession"] = func(map[string]any) any {
-			return map[string]string{"SessionId": "alice-abc", "TokenValue": "t", "StreamUrl": "ws://203.0.113.1/stream"}
+			return map[string]string{
+				"SessionId":  "alice-abc",
+				"TokenValue": "t",
+				"StreamUrl":  "ws://203.0.113.1/stream",
+			}
 		}
-		if err := <-s.shell(t.Context(), newPerson(t, true)); err == nil || !strings.Contains(err.Error(), "not wss://") {
+		if err := <-s.shell(t.Context(), newPerson(t, true)); err == nil ||
+			!strings.Contains(err.Error(), "not wss://") {
 			t.Errorf("got %v", err)
 		}
 		if s.called("TerminateSession") != 1 {
@@ -260,11 +267,16 @@ func TestShellRefusals(t *testing.T) {
 		t.Parallel()
 		s := newServer(t)
 		s.answers["StartSession"] = func(map[string]any) any {
-			return map[string]string{"SessionId": "alice-abc", "TokenValue": "t", "StreamUrl": "wss" + strings.TrimPrefix(s.http.URL, "https") + "/"}
+			return map[string]string{
+				"SessionId":  "alice-abc",
+				"TokenValue": "t",
+				"StreamUrl":  "wss" + strings.TrimPrefix(s.http.URL, "https") + "/",
+			}
 		}
 		s.answers["ResumeSession"] = func(map[string]any) any { return refusal{503, "ServiceUnavailable", ""} }
 		s.http.Config.Handler = handleOnlyAPI(s)
-		if err := <-s.shell(t.Context(), newPerson(t, true)); err == nil || !strings.Contains(err.Error(), "session's stream") {
+		if err := <-s.shell(t.Context(), newPerson(t, true)); err == nil ||
+			!strings.Contains(err.Error(), "session's stream") {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -278,7 +290,8 @@ func TestShellRefusals(t *testing.T) {
 			done := s.shell(t.Context(), newPerson(t, true))
 			r := s.handshake(shellAction + "," + action)
 			if len(r.ProcessedClientActions) != 2 || r.ProcessedClientActions[1].ActionStatus != mgs.ActionUnsupported ||
-				r.ProcessedClientActions[1].Error == "" || len(r.Errors) != 1 {
+				r.ProcessedClientActions[1].Error == "" ||
+				len(r.Errors) != 1 {
 				t.Errorf("%+v", r)
 			}
 			s.end("Handshake failed.")

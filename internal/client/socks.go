@@ -83,7 +83,11 @@ func (s *socks) tunnel(ctx context.Context, host, port string) (*tunnel, error) 
 			}
 		}
 		if !room {
-			return nil, sekisho.Errorf(sekisho.CodeLimit, "too many destinations: a SOCKS port serves %d at a time", maxDestinations)
+			return nil, sekisho.Errorf(
+				sekisho.CodeLimit,
+				"too many destinations: a SOCKS port serves %d at a time",
+				maxDestinations,
+			)
 		}
 	}
 	t := s.c.tunnel(s.in, host, port, "", s.on)

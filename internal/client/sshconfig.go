@@ -19,7 +19,12 @@ func SSHInput(target, port, reason string) (StartInput, error) {
 	if !validPort(port, false) {
 		return StartInput{}, sekisho.Errorf(sekisho.CodeInvalid, "%q is not a port number.", Printable(port))
 	}
-	return StartInput{Target: target, Reason: reason, DocumentName: documentSSH, Parameters: map[string][]string{"portNumber": {port}}}, nil
+	return StartInput{
+		Target:       target,
+		Reason:       reason,
+		DocumentName: documentSSH,
+		Parameters:   map[string][]string{"portNumber": {port}},
+	}, nil
 }
 
 // hostName matches names that ssh takes literally: no patterns, blanks or
@@ -90,7 +95,12 @@ func (s SSHConfig) Write(w io.Writer, nodes []Node) ([]SkippedName, error) {
 			hosts = s.Prefix + name + " " + hosts
 		}
 		// Host keys belong to the ID, so that no change of names confuses them.
-		block := fmt.Sprintf("Host %s\n    HostName %s\n    HostKeyAlias %s\n    CheckHostIP no\n", hosts, n.InstanceID, n.InstanceID)
+		block := fmt.Sprintf(
+			"Host %s\n    HostName %s\n    HostKeyAlias %s\n    CheckHostIP no\n",
+			hosts,
+			n.InstanceID,
+			n.InstanceID,
+		)
 		if s.User != "" {
 			block += "    User " + s.User + "\n"
 		}
@@ -116,7 +126,11 @@ func distinct(names []string) []string {
 func (s *SSHConfig) proxyCommand() (string, error) {
 	for _, value := range []string{s.Program, s.Profile, s.Prefix, s.User} {
 		if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f || r == '"' }) {
-			return "", sekisho.Errorf(sekisho.CodeInvalid, "%s contains characters that an SSH configuration cannot contain.", quoted(value))
+			return "", sekisho.Errorf(
+				sekisho.CodeInvalid,
+				"%s contains characters that an SSH configuration cannot contain.",
+				quoted(value),
+			)
 		}
 	}
 	if s.Prefix != "" && !hostName.MatchString(s.Prefix+"x") {

@@ -63,7 +63,15 @@ func (c *Client) stepUp(ctx context.Context, used sigv4.Credentials) error {
 				Expiration      Time
 			}
 		}
-		err = c.callOnce(ctx, used, c.cfg.Endpoint, "sekisho", "Sekisho.ShowSecondFactor", struct{ TokenCode string }{code}, &out)
+		err = c.callOnce(
+			ctx,
+			used,
+			c.cfg.Endpoint,
+			"sekisho",
+			"Sekisho.ShowSecondFactor",
+			struct{ TokenCode string }{code},
+			&out,
+		)
 		if api, ok := errors.AsType[*APIError](err); ok && api.AccessDenied() {
 			failed = err
 			continue
@@ -72,7 +80,11 @@ func (c *Client) stepUp(ctx context.Context, used sigv4.Credentials) error {
 			return err
 		}
 		got := out.Credentials
-		creds := sigv4.Credentials{AccessKeyID: got.AccessKeyID, SecretAccessKey: got.SecretAccessKey, SessionToken: got.SessionToken}
+		creds := sigv4.Credentials{
+			AccessKeyID:     got.AccessKeyID,
+			SecretAccessKey: got.SecretAccessKey,
+			SessionToken:    got.SessionToken,
+		}
 		if slices.Contains([]string{creds.AccessKeyID, creds.SecretAccessKey, creds.SessionToken}, "") {
 			return sekisho.Errorf(sekisho.CodeInvalid, "The server's answer to the code contains no credentials.")
 		}
@@ -131,7 +143,11 @@ func (c *Config) withSecondFactor(getenv func(string) string) error {
 	kept := all.SecondFactors[c.Credentials.AccessKeyID]
 	if kept != nil && kept.Endpoint == c.Endpoint && kept.SignedIn(time.Now()) {
 		c.accessKey = c.Credentials
-		c.Credentials = sigv4.Credentials{AccessKeyID: kept.AccessKeyID, SecretAccessKey: kept.SecretAccessKey, SessionToken: kept.SessionToken}
+		c.Credentials = sigv4.Credentials{
+			AccessKeyID:     kept.AccessKeyID,
+			SecretAccessKey: kept.SecretAccessKey,
+			SessionToken:    kept.SessionToken,
+		}
 	}
 	return nil
 }

@@ -80,9 +80,21 @@ func (c *Client) Resolve(ctx context.Context, target string) (string, error) {
 			fmt.Fprintf(&list, "\n  … and %d more", len(found)-i)
 			break
 		}
-		fmt.Fprintf(&list, "\n  %s  %s  %s", Printable(n.InstanceID), Printable(first(n.DisplayName(), "-")), Printable(n.PingStatus))
+		fmt.Fprintf(
+			&list,
+			"\n  %s  %s  %s",
+			Printable(n.InstanceID),
+			Printable(first(n.DisplayName(), "-")),
+			Printable(n.PingStatus),
+		)
 	}
-	return "", sekisho.Errorf(sekisho.CodeConflict, "%d nodes match %s. Use the ID of one:%s", len(found), quoted(target), list.String())
+	return "", sekisho.Errorf(
+		sekisho.CodeConflict,
+		"%d nodes match %s. Use the ID of one:%s",
+		len(found),
+		quoted(target),
+		list.String(),
+	)
 }
 
 // lookUp returns the nodes that a name or tag selects.
@@ -90,7 +102,11 @@ func (c *Client) lookUp(ctx context.Context, target string) ([]Node, error) {
 	if tag, ok := strings.CutPrefix(target, "tag:"); ok {
 		key, value, ok := strings.Cut(tag, "=")
 		if !ok || key == "" {
-			return nil, sekisho.Errorf(sekisho.CodeInvalid, "The target %s is not of the form tag:KEY=VALUE.", quoted(target))
+			return nil, sekisho.Errorf(
+				sekisho.CodeInvalid,
+				"The target %s is not of the form tag:KEY=VALUE.",
+				quoted(target),
+			)
 		}
 		if value != "" {
 			return c.Nodes(ctx, NodeFilter{Key: "tag:" + key, Values: []string{value}})
@@ -104,7 +120,8 @@ func (c *Client) lookUp(ctx context.Context, target string) ([]Node, error) {
 	}
 	switch {
 	case target == "":
-		return nil, sekisho.Errorf(sekisho.CodeInvalid, "The target is empty.").WithHint("Name a node: sekisho nodes lists them.")
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "The target is empty.").
+			WithHint("Name a node: sekisho nodes lists them.")
 	case idPrefix.MatchString(target):
 		return nil, sekisho.Errorf(sekisho.CodeInvalid, "%s is not a node ID.", quoted(target)).
 			WithHint("IDs are mi- or i- and up to 17 hexadecimal digits.")

@@ -59,7 +59,10 @@ func prepareOutput(out *os.File) (restore func()) {
 		err = windows.SetConsoleOutputCP(utf8CodePage)
 	}
 	changedPage := err == nil
-	_ = windows.SetConsoleMode(console, mode|windows.ENABLE_VIRTUAL_TERMINAL_PROCESSING|windows.DISABLE_NEWLINE_AUTO_RETURN) // old consoles lack it
+	_ = windows.SetConsoleMode(
+		console,
+		mode|windows.ENABLE_VIRTUAL_TERMINAL_PROCESSING|windows.DISABLE_NEWLINE_AUTO_RETURN,
+	) // old consoles lack it
 	return func() {
 		_ = windows.SetConsoleMode(console, mode) // there is no remedy
 		if changedPage {

@@ -78,7 +78,12 @@ func VerifyBundle(name, keyFile string, witnessFiles ...string) (Verification, e
 	default:
 		archive, err := zip.OpenReader(name)
 		if err != nil {
-			return Verification{}, sekisho.Errorf(sekisho.CodeInvalid, "%s is not a recording bundle: %w.", Printable(name), err)
+			return Verification{}, sekisho.Errorf(
+				sekisho.CodeInvalid,
+				"%s is not a recording bundle: %w.",
+				Printable(name),
+				err,
+			)
 		}
 		defer func() { _ = archive.Close() }()
 		if evidence.IsBundle(&archive.Reader) {
@@ -111,7 +116,10 @@ func verificationOf(r *evidence.Report) Verification {
 		out.Evidence.Principal, out.Evidence.Decision = r.Decision.Principal, r.Decision.Reason
 	}
 	for _, e := range r.Events {
-		out.Evidence.Events = append(out.Evidence.Events, e.Time.UTC().Format(time.RFC3339)+" "+e.EventName+" "+e.UserIdentity.Name())
+		out.Evidence.Events = append(
+			out.Evidence.Events,
+			e.Time.UTC().Format(time.RFC3339)+" "+e.EventName+" "+e.UserIdentity.Name(),
+		)
 	}
 	return out
 }

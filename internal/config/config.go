@@ -185,8 +185,17 @@ func Read(path string) (*Server, error) {
 // Parse reads a configuration and checks its form. Files it names are not
 // looked at; [Server.Check] does that.
 func Parse(b []byte) (*Server, error) {
-	c := &Server{Listen: "0.0.0.0:8443", Region: "us-east-1", Data: "/var/lib/sekisho", EndSessionsOnRevocation: true, AgentsPerSecond: 100, LogFormat: "text",
-		Connections: 65536, UnauthenticatedConnections: 4096, UnauthenticatedConnectionsPerAddress: 256}
+	c := &Server{
+		Listen:                               "0.0.0.0:8443",
+		Region:                               "us-east-1",
+		Data:                                 "/var/lib/sekisho",
+		EndSessionsOnRevocation:              true,
+		AgentsPerSecond:                      100,
+		LogFormat:                            "text",
+		Connections:                          65536,
+		UnauthenticatedConnections:           4096,
+		UnauthenticatedConnectionsPerAddress: 256,
+	}
 	root, err := decode(b, c)
 	if err != nil && root == nil {
 		return nil, err
@@ -225,7 +234,10 @@ func (c *Server) form() []error {
 	}
 	if c.AdminListen != "" {
 		if ap, err := netip.ParseAddrPort(c.AdminListen); err != nil || !ap.Addr().IsLoopback() {
-			bad("admin_listen: %q is not a loopback address and port, such as 127.0.0.1:9090; it asks nobody who they are", c.AdminListen)
+			bad(
+				"admin_listen: %q is not a loopback address and port, such as 127.0.0.1:9090; it asks nobody who they are",
+				c.AdminListen,
+			)
 		}
 	}
 	if c.LogFormat != "text" && c.LogFormat != "json" {
@@ -332,7 +344,10 @@ func (c *Server) Check() error {
 	}
 	if c.AgentsDir != "" {
 		if st, err := os.Stat(c.AgentsDir); err != nil {
-			errs = append(errs, fmt.Errorf("agents_dir: %w; make it, or leave the setting out to offer what lies beside sekishod", err))
+			errs = append(
+				errs,
+				fmt.Errorf("agents_dir: %w; make it, or leave the setting out to offer what lies beside sekishod", err),
+			)
 		} else if !st.IsDir() {
 			errs = append(errs, fmt.Errorf("agents_dir: %s is not a directory", c.AgentsDir))
 		}

@@ -22,7 +22,8 @@ func TestAGoodFileIsReadWithDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Listen != "0.0.0.0:8443" || c.Region != "us-east-1" || c.Data != "/var/lib/sekisho" || c.StrictDocuments || !c.EndSessionsOnRevocation {
+	if c.Listen != "0.0.0.0:8443" || c.Region != "us-east-1" || c.Data != "/var/lib/sekisho" || c.StrictDocuments ||
+		!c.EndSessionsOnRevocation {
 		t.Errorf("defaults: %+v", c)
 	}
 	p, err := c.Proxies()
@@ -32,15 +33,18 @@ func TestAGoodFileIsReadWithDefaults(t *testing.T) {
 	if p, err := c.Balancers(); err != nil || len(p) != 1 || p[0].String() != "10.0.1.7/32" {
 		t.Errorf("balancers: %v, %v", p, err)
 	}
-	if c, err := config.Parse([]byte(good + "end_sessions_on_revocation: false\n")); err != nil || c.EndSessionsOnRevocation {
+	if c, err := config.Parse([]byte(good + "end_sessions_on_revocation: false\n")); err != nil ||
+		c.EndSessionsOnRevocation {
 		t.Errorf("set to false: %+v, %v", c, err)
 	}
 }
 
 func TestEveryMistakeIsNamed(t *testing.T) {
 	t.Parallel()
-	_, err := config.Parse([]byte(`{listen: "8443", account: 12, region: here, trusted_proxies: [somewhere], proxy_protocol: [0.0.0.0/0],
-		admin_listen: "0.0.0.0:9090", log_format: xml, max_connections: 1}`))
+	_, err := config.Parse(
+		[]byte(`{listen: "8443", account: 12, region: here, trusted_proxies: [somewhere], proxy_protocol: [0.0.0.0/0],
+		admin_listen: "0.0.0.0:9090", log_format: xml, max_connections: 1}`),
+	)
 	if err == nil {
 		t.Fatal("accepted")
 	}
@@ -75,7 +79,11 @@ func TestCheckLooksAtTheMachine(t *testing.T) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	c := &config.Server{Data: dir, AgentsDir: key, TLS: config.TLS{Certificate: filepath.Join(dir, "missing.pem"), Key: key}}
+	c := &config.Server{
+		Data:      dir,
+		AgentsDir: key,
+		TLS:       config.TLS{Certificate: filepath.Join(dir, "missing.pem"), Key: key},
+	}
 	err := c.Check()
 	for _, want := range []string{"missing.pem", "chmod 600", "chmod 700", "agents_dir: " + key + " is not a directory"} {
 		if err == nil || !strings.Contains(err.Error(), want) {

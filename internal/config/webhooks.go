@@ -134,7 +134,9 @@ func (w *Webhook) form() error {
 		bad("url: it must begin with https://; http:// is for receivers on this machine, with allow_networks: [127.0.0.1]")
 	}
 	if (w.SecretFile == "") == (w.SecretEnv == "") {
-		bad("one of secret_file and secret_env must say where the secret is, whsec_ and base64, as from: echo whsec_$(openssl rand -base64 32)")
+		bad(
+			"one of secret_file and secret_env must say where the secret is, whsec_ and base64, as from: echo whsec_$(openssl rand -base64 32)",
+		)
 	}
 	if _, err := w.Filter(); err != nil {
 		bad("%w", err)
@@ -173,7 +175,10 @@ func (w *Webhook) check() error {
 		errs = append(errs, fmt.Errorf("webhooks: %s: secret of %s: %w", w.Name, from, err))
 	}
 	if st, err := os.Stat(w.SecretFile); err == nil && st.Mode().Perm()&0o007 != 0 {
-		errs = append(errs, fmt.Errorf("webhooks: %s: everybody on this machine can read %s; chmod 600 it", w.Name, w.SecretFile))
+		errs = append(
+			errs,
+			fmt.Errorf("webhooks: %s: everybody on this machine can read %s; chmod 600 it", w.Name, w.SecretFile),
+		)
 	}
 	if _, err := w.Roots(); err != nil {
 		errs = append(errs, fmt.Errorf("webhooks: %s: %w", w.Name, err))

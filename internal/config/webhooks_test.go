@@ -33,15 +33,18 @@ webhooks:
 	}
 	a, b := &c.Webhooks[0], &c.Webhooks[1]
 	p, err := a.Filter()
-	if err != nil || !p.Match([]byte(`{"detail-type":"Session Denied"}`)) || p.Match([]byte(`{"detail-type":"Node Up"}`)) {
+	if err != nil || !p.Match([]byte(`{"detail-type":"Session Denied"}`)) ||
+		p.Match([]byte(`{"detail-type":"Node Up"}`)) {
 		t.Errorf("%v", err)
 	}
 	p, err = b.Filter()
-	if err != nil || !p.Match([]byte(`{"detail":{"instance-tags":{"Env":"staging"},"duration-seconds":1}}`)) || p.Match([]byte(`{"detail":{"instance-tags":{"Env":"test"},"duration-seconds":1}}`)) {
+	if err != nil || !p.Match([]byte(`{"detail":{"instance-tags":{"Env":"staging"},"duration-seconds":1}}`)) ||
+		p.Match([]byte(`{"detail":{"instance-tags":{"Env":"test"},"duration-seconds":1}}`)) {
 		t.Errorf("%v", err)
 	}
 	networks, err := b.Networks()
-	if err != nil || len(networks) != 2 || networks[0].String() != "10.20.0.0/16" || networks[1].String() != "fd00::1/128" {
+	if err != nil || len(networks) != 2 || networks[0].String() != "10.20.0.0/16" ||
+		networks[1].String() != "fd00::1/128" {
 		t.Errorf("%v, %v", networks, err)
 	}
 	if b.GiveUpAfter != 48*time.Hour || b.Concurrency != 8 {
@@ -116,7 +119,10 @@ func TestWebhookSecretsAreLookedAt(t *testing.T) {
 		t.Errorf("%q, %v", text, err)
 	}
 	c.Webhooks = []config.Webhook{
-		{Name: "missing", SecretFile: filepath.Join(dir, "none")}, {Name: "open", SecretFile: file("open", webhookSecret, 0o644)},
+		{
+			Name:       "missing",
+			SecretFile: filepath.Join(dir, "none"),
+		}, {Name: "open", SecretFile: file("open", webhookSecret, 0o644)},
 		{Name: "bad", SecretEnv: "BAD_SECRET"}, {Name: "unset", SecretEnv: "NO_SUCH_VARIABLE_IS_SET"},
 		{Name: "large", SecretFile: file("large", strings.Repeat("x", 10_000), 0o600)},
 		{Name: "noca", SecretEnv: "GOOD_SECRET", CA: file("ca", "nothing", 0o600)},

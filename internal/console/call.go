@@ -32,7 +32,12 @@ func (c *Console) call(w http.ResponseWriter, r *http.Request) {
 	}
 	service, ok := serviceOf(r)
 	if !ok {
-		refuseAs(w, http.StatusBadRequest, "UnknownOperationException", "The request names no service that the console may call.")
+		refuseAs(
+			w,
+			http.StatusBadRequest,
+			"UnknownOperationException",
+			"The request names no service that the console may call.",
+		)
 		return
 	}
 
@@ -67,7 +72,12 @@ func (c *Console) bucketCall(w http.ResponseWriter, r *http.Request) {
 	method, target, _ := strings.Cut(r.Header.Get(BucketHeader), " ")
 	u, err := url.ParseRequestURI(target)
 	if c.cfg.Buckets == nil || err != nil || !bucketMethods[method] || !strings.HasPrefix(target, "/") {
-		refuseAs(w, http.StatusBadRequest, "UnknownOperationException", "The request names no S3 operation that the console may call.")
+		refuseAs(
+			w,
+			http.StatusBadRequest,
+			"UnknownOperationException",
+			"The request names no S3 operation that the console may call.",
+		)
 		return
 	}
 	if !c.pastFirstRun(w, r, who, false) || !c.pastReset(w, r, who, nil) {
@@ -105,7 +115,12 @@ func (c *Console) pastFirstRun(w http.ResponseWriter, r *http.Request, who *call
 
 // pastReset refuses calls of somebody whose password has to be changed, but for
 // the one that changes it, which change knows.
-func (c *Console) pastReset(w http.ResponseWriter, r *http.Request, who *caller, change func(http.ResponseWriter, *http.Request) bool) bool {
+func (c *Console) pastReset(
+	w http.ResponseWriter,
+	r *http.Request,
+	who *caller,
+	change func(http.ResponseWriter, *http.Request) bool,
+) bool {
 	reset, err := c.cfg.Directory.PasswordReset(r.Context(), who.principal)
 	if err != nil {
 		c.fail(w, r, "read whether a password has to be changed", err)

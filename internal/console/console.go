@@ -67,7 +67,12 @@ type Directory interface {
 	// CheckPassword verifies a user's password and, where one is enrolled, the
 	// second factor. It takes the same time for users that do not exist. A
 	// missing second factor is an [*identity.MFARequired].
-	CheckPassword(ctx context.Context, user, password, host string, source netip.Addr, second identity.Second) (identity.SignIn, error)
+	CheckPassword(
+		ctx context.Context,
+		user, password, host string,
+		source netip.Addr,
+		second identity.Second,
+	) (identity.SignIn, error)
 	// BeginPasskeySignIn and PasskeySignIn sign in by a passkey alone.
 	BeginPasskeySignIn(ctx context.Context, host string) (*identity.Challenge, error)
 	PasskeySignIn(ctx context.Context, host, state string, answer []byte) (identity.SignIn, error)
@@ -76,7 +81,13 @@ type Directory interface {
 	PasswordReset(ctx context.Context, p *sekisho.Principal) (bool, error)
 	// StepUpSignIn shows a second factor again for a sign-in. A missing second
 	// factor is an [*identity.MFARequired].
-	StepUpSignIn(ctx context.Context, grant []byte, host string, source netip.Addr, second identity.Second) (identity.SignIn, error)
+	StepUpSignIn(
+		ctx context.Context,
+		grant []byte,
+		host string,
+		source netip.Addr,
+		second identity.Second,
+	) (identity.SignIn, error)
 	// Granted reads the current principal of a sign-in. The error is unauthenticated
 	// or expired after its end.
 	Granted(ctx context.Context, grant []byte) (*sekisho.Principal, error)
@@ -195,7 +206,9 @@ type Console struct {
 
 // New returns the console's handler.
 func New(cfg Config) (*Console, error) {
-	if cfg.Directory == nil || cfg.Doors == nil || cfg.Authorizer == nil || cfg.Store == nil || cfg.Events == nil || cfg.Audit == nil || cfg.Log == nil {
+	if cfg.Directory == nil || cfg.Doors == nil || cfg.Authorizer == nil || cfg.Store == nil || cfg.Events == nil ||
+		cfg.Audit == nil ||
+		cfg.Log == nil {
 		return nil, errors.New("console: a required part of the configuration is missing")
 	}
 	if cfg.SourceIP == nil {
@@ -268,7 +281,10 @@ func secure(h http.Header, r *http.Request) {
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	h.Set("Permissions-Policy", "camera=(), microphone=(), geolocation=(), payment=(), usb=(), publickey-credentials-create=(self), publickey-credentials-get=(self)")
+	h.Set(
+		"Permissions-Policy",
+		"camera=(), microphone=(), geolocation=(), payment=(), usb=(), publickey-credentials-create=(self), publickey-credentials-get=(self)",
+	)
 	h.Set("Cache-Control", "no-store")
 	if !local(r.Host) {
 		h.Set("Strict-Transport-Security", "max-age=31536000")

@@ -97,7 +97,12 @@ type grant struct {
 	MFA      time.Time
 }
 
-func (d *directory) CheckPassword(_ context.Context, user, pass, _ string, _ netip.Addr, second identity.Second) (identity.SignIn, error) {
+func (d *directory) CheckPassword(
+	_ context.Context,
+	user, pass, _ string,
+	_ netip.Addr,
+	second identity.Second,
+) (identity.SignIn, error) {
 	d.mu.Lock()
 	d.checked = append(d.checked, user)
 	broken := d.broken
@@ -114,7 +119,10 @@ func (d *directory) CheckPassword(_ context.Context, user, pass, _ string, _ net
 	}
 	if user == "carol" {
 		if second.Code == "" && second.State == "" {
-			return identity.SignIn{}, &identity.MFARequired{TOTP: true, Passkey: &identity.Challenge{Options: "options", State: "sealed"}}
+			return identity.SignIn{}, &identity.MFARequired{
+				TOTP:    true,
+				Passkey: &identity.Challenge{Options: "options", State: "sealed"},
+			}
 		}
 		if second.Code != mfaCode && (second.State != "sealed" || string(second.Answer) != `{"id":"carols"}`) {
 			return identity.SignIn{}, sekisho.Errorf(sekisho.CodeUnauthenticated, "wrong second factor")
@@ -160,7 +168,13 @@ func (d *directory) Granted(_ context.Context, data []byte) (*sekisho.Principal,
 	}, nil
 }
 
-func (d *directory) StepUpSignIn(context.Context, []byte, string, netip.Addr, identity.Second) (identity.SignIn, error) {
+func (d *directory) StepUpSignIn(
+	context.Context,
+	[]byte,
+	string,
+	netip.Addr,
+	identity.Second,
+) (identity.SignIn, error) {
 	return identity.SignIn{}, sekisho.Errorf(sekisho.CodeDenied, "no second factor")
 }
 
@@ -189,7 +203,12 @@ type doors struct {
 // authorizer allows every action but the denied ones.
 type authorizer struct{ denied map[string]bool }
 
-func (a *authorizer) Decide(_ context.Context, _ *authz.Facts, action, _ string, _ ...authz.Key) (authz.Verdict, error) {
+func (a *authorizer) Decide(
+	_ context.Context,
+	_ *authz.Facts,
+	action, _ string,
+	_ ...authz.Key,
+) (authz.Verdict, error) {
 	return authz.Verdict{Allowed: !a.denied[action]}, nil
 }
 
@@ -207,7 +226,10 @@ func (d *doors) ServeAs(w http.ResponseWriter, r *http.Request, p *sekisho.Princ
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.calls = append(d.calls, doorCall{service, r.URL.String(), string(body), p.ARN, !p.MFATime.IsZero(), r.Header.Clone()})
+	d.calls = append(
+		d.calls,
+		doorCall{service, r.URL.String(), string(body), p.ARN, !p.MFATime.IsZero(), r.Header.Clone()},
+	)
 	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
 	io.WriteString(w, `{"ok":true}`)
 }
@@ -334,7 +356,9 @@ func (f *fixture) signIn(t *testing.T, user, code string) *browser {
 }
 
 func (b *browser) do(method, target, body string, opts ...option) *http.Response {
-	all := append([]option{func(r *http.Request) { r.AddCookie(b.cookie) }, header(console.CSRFHeader, b.csrf)}, opts...)
+	all := append(
+		[]option{func(r *http.Request) { r.AddCookie(b.cookie) }, header(console.CSRFHeader, b.csrf)},
+		opts...)
 	return b.f.do(method, target, body, all...)
 }
 
@@ -386,7 +410,10 @@ func TestSignIn(t *testing.T) {
 		t.Error(d)
 	}
 	c := res.Cookies()[0]
-	if c.Name != "__Host-sekisho" || !c.HttpOnly || !c.Secure || c.SameSite != http.SameSiteStrictMode || c.Path != "/" || c.Domain != "" || c.MaxAge != 12*3600 {
+	if c.Name != "__Host-sekisho" || !c.HttpOnly || !c.Secure || c.SameSite != http.SameSiteStrictMode ||
+		c.Path != "/" ||
+		c.Domain != "" ||
+		c.MaxAge != 12*3600 {
 		t.Errorf("cookie %+v", c)
 	}
 	if e := f.trail.last(); e.Name != "ConsoleLogin" || e.Failure != "" || e.Principal.UserName != "alice" {
@@ -490,7 +517,11 @@ func TestCall(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	b := f.signIn(t, "alice", "")
-	res := b.call(header("Authorization", "AWS4-HMAC-SHA256 Credential=x"), header("X-Amz-Security-Token", "x"), header("User-Agent", "browser/1"))
+	res := b.call(
+		header("Authorization", "AWS4-HMAC-SHA256 Credential=x"),
+		header("X-Amz-Security-Token", "x"),
+		header("User-Agent", "browser/1"),
+	)
 	if got := read(res); res.StatusCode != 200 || got != `{"ok":true}` {
 		t.Fatalf("%s %s", res.Status, got)
 	}
@@ -529,20 +560,23 @@ func TestCallRefused(t *testing.T) {
 		opts   []option
 		status int
 	}{
-		"no cookie":         {[]option{header("Cookie", "")}, 401},
-		"garbled cookie":    {[]option{header("Cookie", console.CookieName+"=%%%")}, 401},
-		"short cookie":      {[]option{header("Cookie", console.CookieName+"=AAAA")}, 401},
-		"unknown cookie":    {[]option{header("Cookie", console.CookieName+"="+strings.Repeat("A", 43))}, 401},
-		"no CSRF token":     {[]option{header(console.CSRFHeader, "")}, 403},
-		"wrong CSRF token":  {[]option{header(console.CSRFHeader, "x")}, 403},
-		"another's CSRF":    {[]option{header(console.CSRFHeader, other.csrf)}, 403},
-		"foreign origin":    {[]option{header("Origin", "https://evil.test")}, 403},
-		"no origin":         {[]option{header("Origin", "")}, 403},
-		"cross-site fetch":  {[]option{header("Sec-Fetch-Site", "cross-site")}, 403},
-		"unknown target":    {[]option{header("X-Amz-Target", "DynamoDB.Scan")}, 400},
-		"no target":         {[]option{header("X-Amz-Target", "")}, 400},
-		"target no dot":     {[]option{header("X-Amz-Target", "AmazonSSM")}, 400},
-		"unknown service":   {[]option{header("Content-Type", "application/x-www-form-urlencoded"), header(console.ServiceHeader, "s3")}, 400},
+		"no cookie":        {[]option{header("Cookie", "")}, 401},
+		"garbled cookie":   {[]option{header("Cookie", console.CookieName+"=%%%")}, 401},
+		"short cookie":     {[]option{header("Cookie", console.CookieName+"=AAAA")}, 401},
+		"unknown cookie":   {[]option{header("Cookie", console.CookieName+"="+strings.Repeat("A", 43))}, 401},
+		"no CSRF token":    {[]option{header(console.CSRFHeader, "")}, 403},
+		"wrong CSRF token": {[]option{header(console.CSRFHeader, "x")}, 403},
+		"another's CSRF":   {[]option{header(console.CSRFHeader, other.csrf)}, 403},
+		"foreign origin":   {[]option{header("Origin", "https://evil.test")}, 403},
+		"no origin":        {[]option{header("Origin", "")}, 403},
+		"cross-site fetch": {[]option{header("Sec-Fetch-Site", "cross-site")}, 403},
+		"unknown target":   {[]option{header("X-Amz-Target", "DynamoDB.Scan")}, 400},
+		"no target":        {[]option{header("X-Amz-Target", "")}, 400},
+		"target no dot":    {[]option{header("X-Amz-Target", "AmazonSSM")}, 400},
+		"unknown service": {
+			[]option{header("Content-Type", "application/x-www-form-urlencoded"), header(console.ServiceHeader, "s3")},
+			400,
+		},
 		"JSON by form name": {[]option{header("X-Amz-Target", ""), header(console.ServiceHeader, "iam")}, 400},
 		"no content type":   {[]option{header("Content-Type", "")}, 400},
 	}
@@ -594,7 +628,11 @@ func TestBucketCall(t *testing.T) {
 		"a deletion":           {b, []option{header(console.BucketHeader, "DELETE /logs/key")}, http.StatusBadRequest},
 		"an unfinished start":  {alice, nil, http.StatusForbidden},
 	} {
-		res := tc.who.do(http.MethodPost, "/console/api/s3", "", append([]option{header(console.BucketHeader, "GET /logs")}, tc.with...)...)
+		res := tc.who.do(
+			http.MethodPost,
+			"/console/api/s3",
+			"",
+			append([]option{header(console.BucketHeader, "GET /logs")}, tc.with...)...)
 		if res.StatusCode != tc.want {
 			t.Errorf("%s: %s: %s", name, res.Status, read(res))
 		}
@@ -731,7 +769,12 @@ func TestRateLimit(t *testing.T) {
 
 		// By source, over many users; one IPv6 customer is one source.
 		for i := range 21 {
-			res := f.trySignIn("user"+string(rune('a'+i)), "guess", "", from("[2001:db8:1:2::"+string(rune('a'+i%6))+"]:1"))
+			res := f.trySignIn(
+				"user"+string(rune('a'+i)),
+				"guess",
+				"",
+				from("[2001:db8:1:2::"+string(rune('a'+i%6))+"]:1"),
+			)
 			if want := map[bool]int{true: 401, false: 429}[i < 20]; res.StatusCode != want {
 				t.Fatalf("source attempt %d: %s, want %d", i, res.Status, want)
 			}

@@ -47,7 +47,12 @@ func (c *Console) beginFederation(w http.ResponseWriter, r *http.Request) {
 	}
 	now := time.Now()
 	if wait, ok := c.bySource.take(sourceKey(c.cfg.SourceIP(r)), now); !ok {
-		c.tooMany(w, r, AuditEvent{Time: now, Name: "ConsoleLogin", SourceIP: c.cfg.SourceIP(r), UserAgent: r.UserAgent()}, wait)
+		c.tooMany(
+			w,
+			r,
+			AuditEvent{Time: now, Name: "ConsoleLogin", SourceIP: c.cfg.SourceIP(r), UserAgent: r.UserAgent()},
+			wait,
+		)
 		return
 	}
 	address, state, err := c.cfg.Federation.Begin(r.Context(), in.Provider, "https://"+r.Host+"/console/federation")

@@ -118,7 +118,13 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
 
 	source := c.cfg.SourceIP(r)
 	now := time.Now()
-	e := AuditEvent{Time: now, Name: "ConsoleLogin", SourceIP: source, UserAgent: r.UserAgent(), MFAUsed: in.Code != "" || in.Passkey != nil}
+	e := AuditEvent{
+		Time:      now,
+		Name:      "ConsoleLogin",
+		SourceIP:  source,
+		UserAgent: r.UserAgent(),
+		MFAUsed:   in.Code != "" || in.Passkey != nil,
+	}
 	// Attempts on a user are counted per source: guesses from one address must
 	// not lock out another. User names do not differ in case alone.
 	sourceKey := sourceKey(source)
@@ -202,7 +208,12 @@ func (c *Console) check(r *http.Request, in *signInRequest) (identity.SignIn, er
 
 // admit records a sign-in and sets its cookie. When ok is false the answer has
 // been given.
-func (c *Console) admit(w http.ResponseWriter, r *http.Request, s identity.SignIn, e AuditEvent) (who *caller, ok bool) {
+func (c *Console) admit(
+	w http.ResponseWriter,
+	r *http.Request,
+	s identity.SignIn,
+	e AuditEvent,
+) (who *caller, ok bool) {
 	p := s.Principal
 	token := make([]byte, tokenBytes)
 	rand.Read(token)
@@ -400,7 +411,12 @@ func (c *Console) require(w http.ResponseWriter, r *http.Request) (*caller, bool
 // the console's own page.
 func (c *Console) requireOwn(w http.ResponseWriter, r *http.Request) (*caller, bool) {
 	if !sameOrigin(r) {
-		refuseAs(w, http.StatusForbidden, "AccessDeniedException", "This request did not come from the console's own page.")
+		refuseAs(
+			w,
+			http.StatusForbidden,
+			"AccessDeniedException",
+			"This request did not come from the console's own page.",
+		)
 		return nil, false
 	}
 	who, ok := c.require(w, r)
@@ -408,7 +424,12 @@ func (c *Console) requireOwn(w http.ResponseWriter, r *http.Request) (*caller, b
 		return nil, false
 	}
 	if !hmac.Equal([]byte(r.Header.Get(CSRFHeader)), []byte(csrf(who.token))) {
-		refuseAs(w, http.StatusForbidden, "AccessDeniedException", "The request lacks the console's "+CSRFHeader+" header. Reload the page.")
+		refuseAs(
+			w,
+			http.StatusForbidden,
+			"AccessDeniedException",
+			"The request lacks the console's "+CSRFHeader+" header. Reload the page.",
+		)
 		return nil, false
 	}
 	return who, true
@@ -471,7 +492,12 @@ func (c *Console) audit(r *http.Request, e AuditEvent) {
 // fail answers a fault of ours, and logs it.
 func (c *Console) fail(w http.ResponseWriter, r *http.Request, what string, err error) {
 	c.cfg.Log.ErrorContext(r.Context(), "console request failed", "doing", what, "error", err)
-	refuseAs(w, http.StatusInternalServerError, "InternalServerError", "The server could not do this. Its log says why.")
+	refuseAs(
+		w,
+		http.StatusInternalServerError,
+		"InternalServerError",
+		"The server could not do this. Its log says why.",
+	)
 }
 
 // readJSON reads a small JSON body strictly.

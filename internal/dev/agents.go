@@ -37,7 +37,12 @@ const (
 
 // register enrols the agent unless known, the node it registered as before,
 // is still managed. It returns the node.
-func (a *agent) register(ctx context.Context, f *fleet.Fleet, known sekisho.NodeID, createdBy string) (sekisho.NodeID, error) {
+func (a *agent) register(
+	ctx context.Context,
+	f *fleet.Fleet,
+	known sekisho.NodeID,
+	createdBy string,
+) (sekisho.NodeID, error) {
 	if known != "" {
 		_, err := f.Node(ctx, known)
 		if err == nil || !sekisho.IsNotFound(err) {
@@ -53,8 +58,24 @@ func (a *agent) register(ctx context.Context, f *fleet.Fleet, known sekisho.Node
 	}
 	// --force: what the directory holds was registered with a server that is
 	// no more.
-	cmd := exec.CommandContext(ctx, a.binary, "register", "--force", "--endpoint", a.endpoint, "--activation-id", act.ID,
-		"--activation-code", "-", "--ca", a.caFile, "--region", a.region, "--state", a.state)
+	cmd := exec.CommandContext(
+		ctx,
+		a.binary,
+		"register",
+		"--force",
+		"--endpoint",
+		a.endpoint,
+		"--activation-id",
+		act.ID,
+		"--activation-code",
+		"-",
+		"--ca",
+		a.caFile,
+		"--region",
+		a.region,
+		"--state",
+		a.state,
+	)
 	cmd.Env = agentEnv()
 	cmd.Stdin = strings.NewReader(code + "\n")
 	var said bytes.Buffer

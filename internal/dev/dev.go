@@ -153,7 +153,12 @@ func Run(ctx context.Context, o Options) (err error) {
 		st.Nodes = map[string]string{}
 	}
 	for _, a := range agents {
-		node, err := a.register(ctx, srv.Fleet, sekisho.NodeID(st.Nodes[a.name]), "arn:aws:iam::"+st.Account+":user/"+st.AdminUser)
+		node, err := a.register(
+			ctx,
+			srv.Fleet,
+			sekisho.NodeID(st.Nodes[a.name]),
+			"arn:aws:iam::"+st.Account+":user/"+st.AdminUser,
+		)
 		if err != nil {
 			return err
 		}
@@ -192,8 +197,13 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err := connected(ctx, srv, len(agents)); err != nil {
 		return err
 	}
-	fmt.Fprintf(o.Stderr, "\n  A session:  . %s && aws ssm start-session --target $SEKISHO_TARGET\n  Sign in as: %s, password in %s\n\n",
-		filepath.Join(o.DataDir, "env"), st.AdminUser, filepath.Join(o.DataDir, "env"))
+	fmt.Fprintf(
+		o.Stderr,
+		"\n  A session:  . %s && aws ssm start-session --target $SEKISHO_TARGET\n  Sign in as: %s, password in %s\n\n",
+		filepath.Join(o.DataDir, "env"),
+		st.AdminUser,
+		filepath.Join(o.DataDir, "env"),
+	)
 	if _, err := fmt.Fprintf(o.Stdout, "ready: %s/console/\n", endpoint); err != nil {
 		return err
 	}
@@ -232,7 +242,12 @@ func settle(st *state, o Options) error {
 		{"--account-id", o.Account, defaultAccount, &st.Account},
 	} {
 		if x.given != "" && *x.kept != "" && x.given != *x.kept {
-			return fmt.Errorf("%s was made with %s %s: start it so, or use another --data directory", o.DataDir, x.flag, *x.kept)
+			return fmt.Errorf(
+				"%s was made with %s %s: start it so, or use another --data directory",
+				o.DataDir,
+				x.flag,
+				*x.kept,
+			)
 		}
 		if *x.kept == "" {
 			*x.kept = x.otherwise

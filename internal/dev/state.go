@@ -92,7 +92,13 @@ func writeEnv(dir, programs string, vars []variable) error {
 	}
 	for _, p := range paths {
 		// Sourcing the file again must not make PATH longer.
-		b.WriteString("case \":$PATH:\" in *:" + shellquote.Quote(p) + ":*) ;; *) export PATH=\"$PATH\":" + shellquote.Quote(p) + " ;; esac\n")
+		b.WriteString(
+			"case \":$PATH:\" in *:" + shellquote.Quote(
+				p,
+			) + ":*) ;; *) export PATH=\"$PATH\":" + shellquote.Quote(
+				p,
+			) + " ;; esac\n",
+		)
 	}
 	// aws CLIs before 2.13 do not know AWS_ENDPOINT_URL.
 	b.WriteString(`aws() { command aws --endpoint-url "$AWS_ENDPOINT_URL" "$@"; }` + "\n")

@@ -36,7 +36,13 @@ func TestEnvProvidesPrograms(t *testing.T) {
 		if err := writeEnv(dir, programs, nil); err != nil {
 			t.Fatal(err)
 		}
-		cmd := exec.Command("sh", "-c", `. "$1/env"; . "$1/env"; sekisho; session-manager-plugin; echo "$PATH"`, "sh", dir)
+		cmd := exec.Command(
+			"sh",
+			"-c",
+			`. "$1/env"; . "$1/env"; sekisho; session-manager-plugin; echo "$PATH"`,
+			"sh",
+			dir,
+		)
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			t.Fatalf("%v: %s", err, out)
@@ -63,7 +69,8 @@ func TestBusyAddressNamesTheRemedy(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = busy.Close() }()
-	if _, err := listen(busy.Addr().String(), ""); sekisho.CodeOf(err) != sekisho.CodeInUse || !strings.Contains(err.Error(), "LISTEN=") {
+	if _, err := listen(busy.Addr().String(), ""); sekisho.CodeOf(err) != sekisho.CodeInUse ||
+		!strings.Contains(err.Error(), "LISTEN=") {
 		t.Errorf("got %v", err)
 	}
 }

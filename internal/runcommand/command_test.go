@@ -142,7 +142,8 @@ func nodes(n int) []*sekisho.Node {
 
 func shellPlan(t *testing.T) *ssmdoc.CommandPlan {
 	t.Helper()
-	p, err := ssmdoc.FindBuiltin("AWS-RunShellScript").Command(map[string][]string{"commands": {"id"}, "executionTimeout": {"600"}})
+	p, err := ssmdoc.FindBuiltin("AWS-RunShellScript").
+		Command(map[string][]string{"commands": {"id"}, "executionTimeout": {"600"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +184,12 @@ func replyOf(id string, node sekisho.NodeID, status string, step *mgs.StepStatus
 	if err != nil {
 		panic(err)
 	}
-	return mgs.JobReply{SchemaVersion: 1, JobID: mgs.JobID(id, string(node)), Content: string(b), Topic: mgs.TopicSendCommand}
+	return mgs.JobReply{
+		SchemaVersion: 1,
+		JobID:         mgs.JobID(id, string(node)),
+		Content:       string(b),
+		Topic:         mgs.TopicSendCommand,
+	}
 }
 
 func (w *world) reply(id string, n int, status string) {
@@ -263,7 +269,10 @@ func TestCommand(t *testing.T) {
 		}
 		s := inv.Steps[0]
 		if s.Name != "aws:runShellScript" || s.Status != runcommand.Success || len(s.Output) != runcommand.MaxOutput || len(s.Stdout) != runcommand.MaxStdout ||
-			len(s.Stderr) != runcommand.MaxStderr || s.StartedAt.Year() != 2026 || !s.EndedAt.IsZero() || s.Bucket != "b" || s.KeyPrefix != "k" {
+			len(s.Stderr) != runcommand.MaxStderr || s.StartedAt.Year() != 2026 ||
+			!s.EndedAt.IsZero() ||
+			s.Bucket != "b" ||
+			s.KeyPrefix != "k" {
 			t.Errorf("%+v", s)
 		}
 		// Said again, and late: harmless.
@@ -554,7 +563,9 @@ func TestForeign(t *testing.T) {
 			}
 		}
 		w.reply(id, 1, mgs.CommandSuccess)
-		if err := w.engine.JobReply(t.Context(), "mi-2", replyOf(id, "mi-2", "Failed", nil)); sekisho.CodeOf(err) != sekisho.CodeDenied {
+		if err := w.engine.JobReply(t.Context(), "mi-2", replyOf(id, "mi-2", "Failed", nil)); sekisho.CodeOf(
+			err,
+		) != sekisho.CodeDenied {
 			t.Errorf("a command that is over: %v", err)
 		}
 		if len(w.refused) != 5 {
@@ -565,10 +576,14 @@ func TestForeign(t *testing.T) {
 		if err := w.engine.JobReply(t.Context(), "mi-2", replyOf("0-0", "mi-2", "InProgress", nil)); err != nil {
 			t.Error(err)
 		}
-		if err := w.engine.JobReply(t.Context(), "mi-2", mgs.JobReply{JobID: mgs.JobID(id, "mi-2"), Content: "x"}); sekisho.CodeOf(err) != sekisho.CodeInvalid {
+		if err := w.engine.JobReply(t.Context(), "mi-2", mgs.JobReply{JobID: mgs.JobID(id, "mi-2"), Content: "x"}); sekisho.CodeOf(
+			err,
+		) != sekisho.CodeInvalid {
 			t.Error(err)
 		}
-		if err := w.engine.JobReply(t.Context(), "mi-2", mgs.JobReply{JobID: "x"}); sekisho.CodeOf(err) != sekisho.CodeInvalid {
+		if err := w.engine.JobReply(t.Context(), "mi-2", mgs.JobReply{JobID: "x"}); sekisho.CodeOf(
+			err,
+		) != sekisho.CodeInvalid {
 			t.Error(err)
 		}
 	})
@@ -587,11 +602,14 @@ func TestBounds(t *testing.T) {
 			in.Nodes = in.Nodes[:2]
 		})
 		w.want(id, "InProgress 1/2 e0 d0: InvalidPlatform Delayed")
-		long, err := ssmdoc.FindBuiltin("AWS-RunShellScript").Command(map[string][]string{"commands": {strings.Repeat(`"`, 32<<10), strings.Repeat(`"`, 32<<10)}})
+		long, err := ssmdoc.FindBuiltin("AWS-RunShellScript").
+			Command(map[string][]string{"commands": {strings.Repeat(`"`, 32<<10), strings.Repeat(`"`, 32<<10)}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := w.engine.Send(t.Context(), runcommand.Request{Plan: long, Nodes: nodes(1)}); sekisho.CodeOf(err) != sekisho.CodeInvalid {
+		if _, err := w.engine.Send(t.Context(), runcommand.Request{Plan: long, Nodes: nodes(1)}); sekisho.CodeOf(
+			err,
+		) != sekisho.CodeInvalid {
 			t.Errorf("a job that no frame holds: %v", err)
 		}
 	})

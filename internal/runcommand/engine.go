@@ -168,7 +168,9 @@ func (e *Engine) Send(ctx context.Context, in Request) (*Command, error) {
 	c := &Command{
 		ID: id.UUID(), Document: in.Document, Version: in.Version, Comment: in.Comment, Nodes: in.Named, Targets: in.Targets,
 		Concurrency: in.Concurrency, ErrorLimit: in.ErrorLimit, Output: in.Output, Owner: in.Owner,
-		RequestedAt: time.Now().UTC(), Timeout: in.Timeout, RunTimeout: in.Plan.Timeout, Job: Job{in.Parameters, in.Plan.Content, bound},
+		RequestedAt: time.Now().
+			UTC(),
+		Timeout: in.Timeout, RunTimeout: in.Plan.Timeout, Job: Job{in.Parameters, in.Plan.Content, bound},
 		Status: Pending, Count: len(in.Nodes),
 	}
 	if c.Timeout == 0 {
@@ -184,14 +186,29 @@ func (e *Engine) Send(ctx context.Context, in Request) (*Command, error) {
 		c.Steps = append(c.Steps, StepName{s.Name, s.Action})
 	}
 	if _, err := c.frame(id.Node()); err != nil {
-		return nil, sekisho.Errorf(sekisho.CodeInvalid, "The document and its parameters are too large together to send to a node (at most %d bytes). Shorten the parameters or the document.", maxFrame)
+		return nil, sekisho.Errorf(
+			sekisho.CodeInvalid,
+			"The document and its parameters are too large together to send to a node (at most %d bytes). Shorten the parameters or the document.",
+			maxFrame,
+		)
 	}
 	var invocations []*Invocation
 	for _, n := range in.Nodes {
-		inv := &Invocation{Command: c.ID, Node: n.ID, NodeName: n.Name, Document: c.Document, RequestedAt: c.RequestedAt, Status: Pending}
+		inv := &Invocation{
+			Command:     c.ID,
+			Node:        n.ID,
+			NodeName:    n.Name,
+			Document:    c.Document,
+			RequestedAt: c.RequestedAt,
+			Status:      Pending,
+		}
 		if !runsOn(in.Platforms, n.PlatformType) {
 			inv.Status, inv.EndedAt = InvalidPlatform, c.RequestedAt
-			inv.Trace = fmt.Sprintf("The document is for %s, and the node is %s.", strings.Join(in.Platforms, ", "), n.PlatformType)
+			inv.Trace = fmt.Sprintf(
+				"The document is for %s, and the node is %s.",
+				strings.Join(in.Platforms, ", "),
+				n.PlatformType,
+			)
 		}
 		invocations = append(invocations, inv)
 	}

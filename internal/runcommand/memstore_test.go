@@ -146,6 +146,9 @@ func (s *memStore) Invocations(_ context.Context, q runcommand.Query) ([]*runcom
 func (s *memStore) DropCommands(_ context.Context, t time.Time, _ int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.commands = slices.DeleteFunc(s.commands, func(c *runcommand.Command) bool { return c.Status.Over() && c.RequestedAt.Before(t) })
+	s.commands = slices.DeleteFunc(
+		s.commands,
+		func(c *runcommand.Command) bool { return c.Status.Over() && c.RequestedAt.Before(t) },
+	)
 	return nil
 }

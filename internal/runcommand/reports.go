@@ -93,7 +93,17 @@ func (e *Engine) JobAck(ctx context.Context, node sekisho.NodeID, ack mgs.JobAck
 	case mgs.JobUnsupported:
 		ed.end(p, Undeliverable, "The node's agent does not accept commands.")
 	default:
-		ed.end(p, Failed, "The node's agent refused the command ("+safetext.Prefix(ack.StatusCode, 20)+": "+safetext.Prefix(ack.ErrorMessage, 200)+").")
+		ed.end(
+			p,
+			Failed,
+			"The node's agent refused the command ("+safetext.Prefix(
+				ack.StatusCode,
+				20,
+			)+": "+safetext.Prefix(
+				ack.ErrorMessage,
+				200,
+			)+").",
+		)
 	}
 	if err := e.commit(ctx, ed); err != nil {
 		return err
@@ -151,7 +161,13 @@ func (e *Engine) JobReply(ctx context.Context, node sekisho.NodeID, reply mgs.Jo
 }
 
 // late stores a reply about a command that is over.
-func (e *Engine) late(ctx context.Context, node sekisho.NodeID, command string, said *mgs.CommandReply, job string) error {
+func (e *Engine) late(
+	ctx context.Context,
+	node sekisho.NodeID,
+	command string,
+	said *mgs.CommandReply,
+	job string,
+) error {
 	c, err := e.cfg.Store.Command(ctx, command)
 	if sekisho.IsNotFound(err) {
 		return nil // a deleted command, or a cancellation: the agent must not repeat it
@@ -212,7 +228,10 @@ func stepsOf(c *Command, node sekisho.NodeID, said *mgs.CommandReply, ended bool
 		step := &Step{
 			Index: i, Name: name.Name, Plugin: name.Action, Status: statusOf(s.Status), Code: s.Code,
 			StartedAt: timeOf(s.StartDateTime), EndedAt: timeOf(s.EndDateTime),
-			Output: safetext.Prefix(s.Output, MaxOutput), Stdout: safetext.Prefix(s.StandardOutput, MaxStdout), Stderr: safetext.Prefix(s.StandardError, MaxStderr),
+			Output: safetext.Prefix(
+				s.Output,
+				MaxOutput,
+			), Stdout: safetext.Prefix(s.StandardOutput, MaxStdout), Stderr: safetext.Prefix(s.StandardError, MaxStderr),
 			Bucket: safetext.Prefix(s.OutputS3BucketName, 63), KeyPrefix: safetext.Prefix(s.OutputS3KeyPrefix, 1024),
 			Folder: safetext.Prefix(s.StepName, 200),
 		}

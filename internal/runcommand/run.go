@@ -98,7 +98,11 @@ func (e *Engine) advance(ctx context.Context, r *running, sends *sync.WaitGroup)
 					orphans = append(orphans, p.inv.Node)
 				}
 			case r.cmd.stopped() && !p.sent:
-				ed.end(p, Terminated, "The command was not sent to the node, because it failed on too many other nodes.")
+				ed.end(
+					p,
+					Terminated,
+					"The command was not sent to the node, because it failed on too many other nodes.",
+				)
 			case p.slot && !e.cfg.Links.Connected(p.inv.Node):
 				p.slot = false
 			}

@@ -83,7 +83,10 @@ type nodeCredentials struct {
 	}
 }
 
-func (c nodeCredentials) Credential(ctx context.Context, accessKeyID, token string) (string, *sekisho.Principal, error) {
+func (c nodeCredentials) Credential(
+	ctx context.Context,
+	accessKeyID, token string,
+) (string, *sekisho.Principal, error) {
 	secret, p, err := c.Directory.Credential(ctx, accessKeyID, token)
 	if err != nil || p.Node == "" {
 		return secret, p, err
@@ -94,7 +97,11 @@ func (c nodeCredentials) Credential(ctx context.Context, accessKeyID, token stri
 	}
 	// Tokens are dated to the second.
 	if n == nil || p.TokenIssueTime.Before(n.RegisteredAt.Truncate(time.Second)) {
-		return "", nil, sekisho.Errorf(sekisho.CodeUnauthenticated, "The node %s of these credentials is not registered here any more.", p.Node)
+		return "", nil, sekisho.Errorf(
+			sekisho.CodeUnauthenticated,
+			"The node %s of these credentials is not registered here any more.",
+			p.Node,
+		)
 	}
 	return secret, p, nil
 }
@@ -106,7 +113,11 @@ func (r nodeRoles) ActivationRole(ctx context.Context, name string) (string, err
 	role, err := r.Role(ctx, name)
 	if err != nil {
 		if sekisho.IsNotFound(err) {
-			return "", sekisho.Errorf(sekisho.CodeInvalid, "Nonexistent role or missing ssm service principal in trust policy: %s.", name)
+			return "", sekisho.Errorf(
+				sekisho.CodeInvalid,
+				"Nonexistent role or missing ssm service principal in trust policy: %s.",
+				name,
+			)
 		}
 		return "", err
 	}
@@ -121,7 +132,13 @@ func (r nodeRoles) ActivationRole(ctx context.Context, name string) (string, err
 	return role.ARN, nil
 }
 
-func (r nodeRoles) IssueNodeCredentials(ctx context.Context, node sekisho.NodeID, role string, programs bool, ttl time.Duration) (ssm.Credentials, error) {
+func (r nodeRoles) IssueNodeCredentials(
+	ctx context.Context,
+	node sekisho.NodeID,
+	role string,
+	programs bool,
+	ttl time.Duration,
+) (ssm.Credentials, error) {
 	c, err := r.Directory.IssueNodeCredentials(ctx, node, role, programs, ttl)
 	return ssm.Credentials(c), err
 }

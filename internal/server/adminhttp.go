@@ -40,11 +40,26 @@ func newMetrics(s *Server) *metrics {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
 	}
 	m.registry.MustRegister(
-		m.calls, m.seconds, m.audit,
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		gauge("sekisho_nodes_connected", "Nodes whose control channel is open.", func() float64 { return float64(s.Channels.Count()) }),
-		gauge("sekisho_sessions_active", "Sessions that the relay carries.", func() float64 { return float64(s.relay.Count()) }),
-		gauge("sekisho_recordings_unsealed", "Recordings of ended sessions that could not be sealed yet.", func() float64 { return float64(s.unsealed.count()) }),
+		m.calls,
+		m.seconds,
+		m.audit,
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		gauge(
+			"sekisho_nodes_connected",
+			"Nodes whose control channel is open.",
+			func() float64 { return float64(s.Channels.Count()) },
+		),
+		gauge(
+			"sekisho_sessions_active",
+			"Sessions that the relay carries.",
+			func() float64 { return float64(s.relay.Count()) },
+		),
+		gauge(
+			"sekisho_recordings_unsealed",
+			"Recordings of ended sessions that could not be sealed yet.",
+			func() float64 { return float64(s.unsealed.count()) },
+		),
 		gauge("sekisho_ready", "1 while the server can do its work and is not draining.", func() float64 {
 			if s.state.draining.Load() || len(s.check(s.done)) > 0 {
 				return 0

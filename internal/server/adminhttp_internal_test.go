@@ -30,7 +30,14 @@ func TestAdministrativeListener(t *testing.T) {
 		body := url.Values{"Action": {action}, "Version": {"2010-05-08"}, "UserName": {action}}.Encode()
 		r := httptest.NewRequest(http.MethodPost, "https://sekisho.test/", strings.NewReader(body))
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		sigv4.Sign(r, sigv4.Credentials{AccessKeyID: first.AccessKeyID, SecretAccessKey: first.SecretAccessKey}, "us-east-1", "iam", time.Now(), sigv4.HashBody([]byte(body)))
+		sigv4.Sign(
+			r,
+			sigv4.Credentials{AccessKeyID: first.AccessKeyID, SecretAccessKey: first.SecretAccessKey},
+			"us-east-1",
+			"iam",
+			time.Now(),
+			sigv4.HashBody([]byte(body)),
+		)
 		w := httptest.NewRecorder()
 		if s.handler.ServeHTTP(w, r); w.Code != status {
 			t.Errorf("%s: %d %s", action, w.Code, w.Body)

@@ -61,7 +61,13 @@ type BackupOptions struct {
 // Backup writes the state in dir to w, encrypted for the recipients. The server
 // may run meanwhile: the database is copied as of one moment, and every file
 // that it refers to is in the backup.
-func Backup(ctx context.Context, dir string, w io.Writer, o BackupOptions, recipients ...age.Recipient) (sum BackupSummary, err error) {
+func Backup(
+	ctx context.Context,
+	dir string,
+	w io.Writer,
+	o BackupOptions,
+	recipients ...age.Recipient,
+) (sum BackupSummary, err error) {
 	if there, err := has(filepath.Join(dir, databaseFile)); err != nil {
 		return sum, err
 	} else if !there {
@@ -82,7 +88,11 @@ func Backup(ctx context.Context, dir string, w io.Writer, o BackupOptions, recip
 			break
 		}
 		if attempt == backupAttempts {
-			return sum, fmt.Errorf("the object %s is in the database and not in %s: the state is damaged", missing, filepath.Join(dir, "objects"))
+			return sum, fmt.Errorf(
+				"the object %s is in the database and not in %s: the state is damaged",
+				missing,
+				filepath.Join(dir, "objects"),
+			)
 		}
 	}
 	enc, err := age.Encrypt(w, recipients...)
@@ -207,7 +217,13 @@ func archive(tw *tar.Writer, file, name string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	h := &tar.Header{Name: filepath.ToSlash(name), Mode: int64(info.Mode().Perm()), Size: info.Size(), ModTime: info.ModTime(), Format: tar.FormatPAX}
+	h := &tar.Header{
+		Name:    filepath.ToSlash(name),
+		Mode:    int64(info.Mode().Perm()),
+		Size:    info.Size(),
+		ModTime: info.ModTime(),
+		Format:  tar.FormatPAX,
+	}
 	if err := tw.WriteHeader(h); err != nil {
 		return 0, err
 	}
@@ -223,13 +239,20 @@ type RestoreOptions struct {
 
 // Restore reads a backup from r into dir, which must be empty or missing, and
 // verifies the audit trail.
-func Restore(ctx context.Context, dir string, r io.Reader, o RestoreOptions, identities ...age.Identity) (sum BackupSummary, err error) {
+func Restore(
+	ctx context.Context,
+	dir string,
+	r io.Reader,
+	o RestoreOptions,
+	identities ...age.Identity,
+) (sum BackupSummary, err error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return sum, err
 	}
 	if len(entries) > 0 {
-		return sum, sekisho.Errorf(sekisho.CodeConflict, "%s is not empty.", dir).WithHint("Restore into a new directory, or move the old one away.")
+		return sum, sekisho.Errorf(sekisho.CodeConflict, "%s is not empty.", dir).
+			WithHint("Restore into a new directory, or move the old one away.")
 	}
 	plain, err := age.Decrypt(r, identities...)
 	if err != nil {
@@ -264,8 +287,13 @@ func Restore(ctx context.Context, dir string, r io.Reader, o RestoreOptions, ide
 		}
 		if first {
 			var m manifest
-			if err := json.NewDecoder(io.LimitReader(tr, 4096)).Decode(&m); err != nil || h.Name != backupManifest || m.Format != backupFormat {
-				return sum, fmt.Errorf("this is not a backup that this version can read (%q, format %d)", h.Name, m.Format)
+			if err := json.NewDecoder(io.LimitReader(tr, 4096)).Decode(&m); err != nil || h.Name != backupManifest ||
+				m.Format != backupFormat {
+				return sum, fmt.Errorf(
+					"this is not a backup that this version can read (%q, format %d)",
+					h.Name,
+					m.Format,
+				)
 			}
 			continue
 		}
@@ -290,7 +318,8 @@ func (o RestoreOptions) placeMasterKey(root *os.Root) error {
 	_, err := root.Stat(masterKey)
 	switch {
 	case err == nil && o.MasterKey != nil:
-		return sekisho.Errorf(sekisho.CodeConflict, "The backup has a master key of its own.").WithHint("Repeat without --master-key.")
+		return sekisho.Errorf(sekisho.CodeConflict, "The backup has a master key of its own.").
+			WithHint("Repeat without --master-key.")
 	case err == nil:
 		return nil
 	case !errors.Is(err, fs.ErrNotExist):
@@ -313,7 +342,8 @@ func empty(dir string) error {
 
 func extract(root *os.Root, h *tar.Header, r io.Reader) (n int64, err error) {
 	name := path.Clean(h.Name)
-	known := name == databaseFile || slices.ContainsFunc(backupDirs, func(d string) bool { return strings.HasPrefix(name, d+"/") || name == d })
+	known := name == databaseFile ||
+		slices.ContainsFunc(backupDirs, func(d string) bool { return strings.HasPrefix(name, d+"/") || name == d })
 	if h.Typeflag != tar.TypeReg || !filepath.IsLocal(name) || !known {
 		return 0, errors.New("it does not belong into a backup")
 	}

@@ -35,7 +35,9 @@ func TestBackupAndRestore(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	open, err := s.recorder.Start(record.Header{SessionID: "ann-aaaaaaaaaaaaaaaaaaaaaaaaaa", Node: "mi-0123456789abcdef0"})
+	open, err := s.recorder.Start(
+		record.Header{SessionID: "ann-aaaaaaaaaaaaaaaaaaaaaaaaaa", Node: "mi-0123456789abcdef0"},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +71,8 @@ func TestBackupAndRestore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(made, BackupSummary{Files: restored.Files, Bytes: restored.Bytes}); diff != "" || restored.AuditRecords != 10 {
+	if diff := cmp.Diff(made, BackupSummary{Files: restored.Files, Bytes: restored.Bytes}); diff != "" ||
+		restored.AuditRecords != 10 {
 		t.Errorf("%s, %d audit records", diff, restored.AuditRecords)
 	}
 	again, err := New(t.Context(), killConfig(to))
@@ -85,7 +88,8 @@ func TestBackupAndRestore(t *testing.T) {
 	if _, err := again.objects.Bucket(t.Context(), "bucket"); err != nil {
 		t.Error(err)
 	}
-	if sum, err := again.recorder.Stat("ann-aaaaaaaaaaaaaaaaaaaaaaaaaa"); err != nil || !sum.Sealed || sum.Damage != "" {
+	if sum, err := again.recorder.Stat("ann-aaaaaaaaaaaaaaaaaaaaaaaaaa"); err != nil || !sum.Sealed ||
+		sum.Damage != "" {
 		t.Errorf("the recording in progress: %+v, %v", sum, err)
 	}
 	if err := again.Close(); err != nil {
@@ -131,10 +135,13 @@ func TestBadBackupsAreRefused(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(full, "precious"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Restore(t.Context(), full, bytes.NewReader(backup.Bytes()), RestoreOptions{}, key); sekisho.CodeOf(err) != sekisho.CodeConflict {
+	if _, err := Restore(t.Context(), full, bytes.NewReader(backup.Bytes()), RestoreOptions{}, key); sekisho.CodeOf(
+		err,
+	) != sekisho.CodeConflict {
 		t.Errorf("into a directory that is not empty: %v", err)
 	}
-	if _, err := Backup(t.Context(), full, &bytes.Buffer{}, BackupOptions{}, key.Recipient()); err == nil || !strings.Contains(err.Error(), full) {
+	if _, err := Backup(t.Context(), full, &bytes.Buffer{}, BackupOptions{}, key.Recipient()); err == nil ||
+		!strings.Contains(err.Error(), full) {
 		t.Errorf("backup of something else: %v", err)
 	}
 }

@@ -12,7 +12,10 @@ import (
 
 // openObjects opens the store of the S3 door.
 func (s *Server) openObjects(ctx context.Context) (err error) {
-	s.objects, err = objects.Open(ctx, objects.Config{Dir: filepath.Join(s.cfg.DataDir, "objects"), Index: s.db, Keys: s.ring, Log: s.cfg.Log})
+	s.objects, err = objects.Open(
+		ctx,
+		objects.Config{Dir: filepath.Join(s.cfg.DataDir, "objects"), Index: s.db, Keys: s.ring, Log: s.cfg.Log},
+	)
 	return err
 }
 

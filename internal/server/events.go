@@ -74,7 +74,9 @@ func (s *Server) recorded(e audit.Event) {
 	}
 	s.bus.Publish(s.bus.Origin().Denied(event.Denial{
 		At: e.Time, Operation: e.EventName, Principal: e.UserIdentity.ARN, Target: text("target"), SessionID: text("sessionId"),
-		Document: text("documentName"), Reason: text("reason"), SourceIP: e.SourceIP, UserAgent: e.UserAgent, RequestID: e.RequestID,
+		Document: text(
+			"documentName",
+		), Reason: text("reason"), SourceIP: e.SourceIP, UserAgent: e.UserAgent, RequestID: e.RequestID,
 		Code: e.ErrorCode, Message: e.ErrorMessage,
 	}))
 }

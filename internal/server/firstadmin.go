@@ -40,6 +40,10 @@ func (s *Server) bootstrap(ctx context.Context, w io.Writer) (err error) {
 	if err := errors.Join(err, f.Sync()); err != nil {
 		return fmt.Errorf("%s: %w; the credentials are lost: empty the data directory and start again", path, err)
 	}
-	_, err = fmt.Fprintf(w, "The first administrator's credentials are in %s. Store them safely, and delete the file.\n", path)
+	_, err = fmt.Fprintf(
+		w,
+		"The first administrator's credentials are in %s. Store them safely, and delete the file.\n",
+		path,
+	)
 	return err
 }

@@ -86,7 +86,10 @@ func (c *integrityCheck) run(ctx context.Context) (*Integrity, error) {
 	for _, f := range first.Findings {
 		before[key{f.Kind, f.Where, f.Subject}] = true
 	}
-	second.Findings = slices.DeleteFunc(second.Findings, func(f Finding) bool { return !before[key{f.Kind, f.Where, f.Subject}] })
+	second.Findings = slices.DeleteFunc(
+		second.Findings,
+		func(f Finding) bool { return !before[key{f.Kind, f.Where, f.Subject}] },
+	)
 	second.Took += second.Started.Sub(first.Started)
 	second.Started = first.Started
 	return second, nil
@@ -156,13 +159,20 @@ func findingOf(f *record.Flaw) Finding {
 
 // auditTrail checks the trail. It returns the heads of the ledger that trail
 // and witnesses know.
-func (c *integrityCheck) auditTrail(ctx context.Context, out *Integrity, add func(Finding)) ([]record.LedgerHead, error) {
+func (c *integrityCheck) auditTrail(
+	ctx context.Context,
+	out *Integrity,
+	add func(Finding),
+) ([]record.LedgerHead, error) {
 	var heads []record.LedgerHead
 	var known []audit.Head
 	for _, w := range c.witnesses {
 		heads = append(heads, record.LedgerHead{Lines: w.LedgerLines, Digest: w.LedgerDigest})
 		if w.AuditSeq > 0 {
-			known = append(known, audit.Head{Seq: w.AuditSeq, Hash: w.AuditHash, Time: w.AuditTime, Signature: w.AuditSignature})
+			known = append(
+				known,
+				audit.Head{Seq: w.AuditSeq, Hash: w.AuditHash, Time: w.AuditTime, Signature: w.AuditSignature},
+			)
 		}
 	}
 	problems, err := audit.Check(ctx, c.store, c.key, func(r audit.Record) {
@@ -212,12 +222,23 @@ func (c *integrityCheck) sessions(ctx context.Context) (map[sekisho.SessionID]*s
 }
 
 // compare holds the sessions table against the recordings.
-func (c *integrityCheck) compare(sessions map[sekisho.SessionID]*sekisho.Session, recordings map[sekisho.SessionID]string, add func(Finding)) {
+func (c *integrityCheck) compare(
+	sessions map[sekisho.SessionID]*sekisho.Session,
+	recordings map[sekisho.SessionID]string,
+	add func(Finding),
+) {
 	for _, s := range sessions {
 		_, ok := recordings[s.ID]
 		// A session that could not be recorded was refused.
 		if !ok && s.Status != sekisho.SessionFailed {
-			add(Finding{"missing", "recording", string(s.ID), "the session has no recording, and the ledger names none"})
+			add(
+				Finding{
+					"missing",
+					"recording",
+					string(s.ID),
+					"the session has no recording, and the ledger names none",
+				},
+			)
 		}
 	}
 	for id := range recordings {
@@ -230,9 +251,19 @@ func (c *integrityCheck) compare(sessions map[sekisho.SessionID]*sekisho.Session
 		if err != nil || sum.Owner == "" {
 			continue // reported as a recording
 		}
-		if sum.Owner != s.Owner || sum.Node != s.Target || !sum.Start.Truncate(time.Microsecond).Equal(s.StartedAt.Truncate(time.Microsecond)) {
-			add(Finding{"altered", "session", string(id), fmt.Sprintf("the database says %s on %s at %s, the recording %s on %s at %s",
-				s.Owner, s.Target, s.StartedAt.UTC().Format(time.RFC3339), sum.Owner, sum.Node, sum.Start.UTC().Format(time.RFC3339))})
+		if sum.Owner != s.Owner || sum.Node != s.Target ||
+			!sum.Start.Truncate(time.Microsecond).Equal(s.StartedAt.Truncate(time.Microsecond)) {
+			add(
+				Finding{"altered", "session", string(id), fmt.Sprintf(
+					"the database says %s on %s at %s, the recording %s on %s at %s",
+					s.Owner,
+					s.Target,
+					s.StartedAt.UTC().Format(time.RFC3339),
+					sum.Owner,
+					sum.Node,
+					sum.Start.UTC().Format(time.RFC3339),
+				)},
+			)
 		}
 	}
 }
@@ -320,14 +351,26 @@ func (s *Server) checkIntegrity(ctx context.Context) {
 		}
 	}
 	for _, f := range fresh[:min(len(fresh), maxReported)] {
-		s.cfg.Log.Error("recordings or audit trail are not what was written", "kind", f.Kind, "where", f.Where, "subject", f.Subject, "problem", f.Problem)
+		s.cfg.Log.Error(
+			"recordings or audit trail are not what was written",
+			"kind",
+			f.Kind,
+			"where",
+			f.Where,
+			"subject",
+			f.Subject,
+			"problem",
+			f.Problem,
+		)
 		if err := s.trail.Record(ctx, s.serverEvent("IntegrityProblem", map[string]any{
 			"kind": f.Kind, "where": f.Where, "subject": f.Subject, "problem": f.Problem, "problems": len(found.Findings),
 		})); err != nil {
 			s.cfg.Log.Error("a finding is not in the audit trail", "error", err)
 		}
 		s.bus.Publish(s.bus.Origin().Integrity(event.IntegrityFinding{
-			At: found.Started.Add(found.Took), Kind: f.Kind, Where: f.Where, Subject: f.Subject, Problem: f.Problem, Problems: len(found.Findings),
+			At: found.Started.Add(
+				found.Took,
+			), Kind: f.Kind, Where: f.Where, Subject: f.Subject, Problem: f.Problem, Problems: len(found.Findings),
 		}))
 	}
 }

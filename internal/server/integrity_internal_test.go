@@ -68,7 +68,9 @@ func newDataDir(t testing.TB, n int) *dataDir {
 			StartedAt: time.Now(), EndedAt: time.Now(), DocumentName: "SSM-SessionManagerRunShell",
 		}
 		must(t, db.CreateSession(t.Context(), session))
-		rec, err := recorder.Start(record.Header{SessionID: id, Node: session.Target, Owner: session.Owner, Start: session.StartedAt})
+		rec, err := recorder.Start(
+			record.Header{SessionID: id, Node: session.Target, Owner: session.Owner, Start: session.StartedAt},
+		)
 		must(t, err)
 		for j := range 3 {
 			must(t, rec.Output(fmt.Appendf(nil, "session %d line %d\r\n", i, j)))
@@ -139,7 +141,8 @@ func TestUntouchedDataHasNoFindings(t *testing.T) {
 	d := newDataDir(t, 5)
 	found, err := VerifyData(t.Context(), d.dir, []string{d.witness})
 	must(t, err)
-	if len(found.Findings) > 0 || found.Recordings != 5 || found.Sessions != 5 || found.Records < 10 || found.Witnesses < 5 {
+	if len(found.Findings) > 0 || found.Recordings != 5 || found.Sessions != 5 || found.Records < 10 ||
+		found.Witnesses < 5 {
 		t.Errorf("%+v", found)
 	}
 	if _, err := VerifyData(t.Context(), t.TempDir(), nil); sekisho.CodeOf(err) != sekisho.CodeNotFound {
@@ -326,7 +329,11 @@ func TestRandomManipulations(t *testing.T) {
 			d.sql(t, "DELETE FROM audit_records WHERE seq = ?", seq)
 			what = fmt.Sprintf("audit record %d deleted", seq)
 		case 10:
-			d.sql(t, "UPDATE audit_heads SET hash = randomblob(32) WHERE seq = (SELECT min(seq) FROM audit_heads WHERE seq >= ?)", seq)
+			d.sql(
+				t,
+				"UPDATE audit_heads SET hash = randomblob(32) WHERE seq = (SELECT min(seq) FROM audit_heads WHERE seq >= ?)",
+				seq,
+			)
 			what = "head altered"
 		case 11:
 			column := []string{"owner", "target", "started_at"}[r.IntN(3)]
@@ -375,7 +382,8 @@ func TestWitnessReceivers(t *testing.T) {
 	if b, err := os.ReadFile(name); err != nil || string(b) != "a\nb\n" {
 		t.Errorf("%q %v", b, err)
 	}
-	if err := witnessFile(filepath.Join(name, "x")).Publish(t.Context(), nil); !errors.Is(err, fs.ErrNotExist) && err == nil {
+	if err := witnessFile(filepath.Join(name, "x")).Publish(t.Context(), nil); !errors.Is(err, fs.ErrNotExist) &&
+		err == nil {
 		t.Error("published to nowhere")
 	}
 }
@@ -385,7 +393,10 @@ func TestWitnessReceivers(t *testing.T) {
 func TestBackgroundCheck(t *testing.T) {
 	t.Parallel()
 	d := newDataDir(t, 3)
-	s, err := New(t.Context(), Config{DataDir: d.dir, Account: "123456789012", Region: "us-east-1", Log: slog.New(slog.DiscardHandler)})
+	s, err := New(
+		t.Context(),
+		Config{DataDir: d.dir, Account: "123456789012", Region: "us-east-1", Log: slog.New(slog.DiscardHandler)},
+	)
 	must(t, err)
 	defer s.Close()
 	if s.lastCheck() != nil {

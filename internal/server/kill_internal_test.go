@@ -56,7 +56,11 @@ func createUsers(dir string) {
 	for worker := range 4 {
 		go func() {
 			for i := 0; ; i++ {
-				body := url.Values{"Action": {"CreateUser"}, "Version": {"2010-05-08"}, "UserName": {fmt.Sprintf("u-%d-%d", worker, i)}}.Encode()
+				body := url.Values{
+					"Action":   {"CreateUser"},
+					"Version":  {"2010-05-08"},
+					"UserName": {fmt.Sprintf("u-%d-%d", worker, i)},
+				}.Encode()
 				r := httptest.NewRequest(http.MethodPost, "https://sekisho.test/", strings.NewReader(body))
 				r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 				sigv4.Sign(r, admin, "us-east-1", "iam", time.Now(), sigv4.HashBody([]byte(body)))
@@ -107,7 +111,10 @@ func TestKillLosesNoAuditEvent(t *testing.T) {
 		}
 		recorded := map[string]bool{}
 		for before := int64(0); ; {
-			events, next, err := s.trail.Lookup(t.Context(), audit.Query{EventName: "CreateUser", Before: before, Limit: 100})
+			events, next, err := s.trail.Lookup(
+				t.Context(),
+				audit.Query{EventName: "CreateUser", Before: before, Limit: 100},
+			)
 			if err != nil {
 				t.Fatal(err)
 			}

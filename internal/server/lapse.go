@@ -38,7 +38,12 @@ func (s *Server) now() time.Time {
 
 // watchLapses checks sessions until ctx ends.
 func (s *Server) watchLapses(ctx context.Context) {
-	w := &lapseWatch{s: s, requests: s.requests, authorizer: authz.New(s.Directory), warned: map[sekisho.SessionID]time.Duration{}}
+	w := &lapseWatch{
+		s:          s,
+		requests:   s.requests,
+		authorizer: authz.New(s.Directory),
+		warned:     map[sekisho.SessionID]time.Duration{},
+	}
 	tick := time.NewTicker(lapseEvery)
 	defer tick.Stop()
 	for {
@@ -93,8 +98,12 @@ func (w *lapseWatch) lapsed(ctx context.Context, x *sekisho.Session) (string, er
 		}
 		w.warned[x.ID] = ahead
 		left := max(end.Sub(now), time.Second).Round(time.Second)
-		return "", w.s.broker.Notify(ctx, x, fmt.Sprintf("Your permission for this session ends in %s, at %s. The session ends then.",
-			left, end.UTC().Format("15:04:05 MST")))
+		return "", w.s.broker.Notify(
+			ctx,
+			x,
+			fmt.Sprintf("Your permission for this session ends in %s, at %s. The session ends then.",
+				left, end.UTC().Format("15:04:05 MST")),
+		)
 	}
 	delete(w.warned, x.ID) // if it was to end, it has been extended
 	return "", nil
@@ -131,9 +140,12 @@ func (w *lapseWatch) allowance(
 	facts.SourceIP, _ = netip.ParseAddr(x.Permission.ClientIP) // no condition matches an unknown address
 	return func(at time.Time) (bool, string, error) {
 		facts.Time = at
-		v, _, err := request.Decide(ctx, func(ctx context.Context, action, resource string, keys ...authz.Key) (authz.Verdict, error) {
-			return w.authorizer.Decide(ctx, &facts, action, resource, keys...)
-		})
+		v, _, err := request.Decide(
+			ctx,
+			func(ctx context.Context, action, resource string, keys ...authz.Key) (authz.Verdict, error) {
+				return w.authorizer.Decide(ctx, &facts, action, resource, keys...)
+			},
+		)
 		if err != nil || v.Allowed || v.Explicit || granted == nil {
 			return v.Allowed, v.Message, err
 		}

@@ -91,7 +91,10 @@ func Run(ctx context.Context, c *config.Server, w io.Writer, log *slog.Logger) (
 		DataDir: c.Data, Account: c.Account, Region: c.Region, Log: log, StrictDocuments: c.StrictDocuments, TrustedProxies: proxies,
 		ResumeWithSessionToken: c.ResumeWithSessionToken, RefuseLogRewrites: c.RefuseLogRewrites,
 		KeepSessions: !c.EndSessionsOnRevocation, Federation: federation, Webhooks: webhooks, Witnesses: witnessesOf(c.Witnesses),
-		Retention:       record.Retention{MaxAge: time.Duration(c.Recordings.MaxAgeDays) * 24 * time.Hour, MaxBytes: c.Recordings.MaxBytes},
+		Retention: record.Retention{
+			MaxAge:   time.Duration(c.Recordings.MaxAgeDays) * 24 * time.Hour,
+			MaxBytes: c.Recordings.MaxBytes,
+		},
 		AgentsPerSecond: c.AgentsPerSecond,
 	})
 	if err != nil {

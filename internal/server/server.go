@@ -204,10 +204,13 @@ func (s *Server) open(ctx context.Context) error {
 	if err := s.openEvents(ctx); err != nil {
 		return err
 	}
-	s.trail = audit.New(s.db, audit.Config{Signer: s.ring.Signer(), Recorded: s.recorded, Witness: s.newHead, Stored: func(err error) {
-		s.state.trailFailed.Store(err != nil)
-		s.metrics.stored(err)
-	}})
+	s.trail = audit.New(
+		s.db,
+		audit.Config{Signer: s.ring.Signer(), Recorded: s.recorded, Witness: s.newHead, Stored: func(err error) {
+			s.state.trailFailed.Store(err != nil)
+			s.metrics.stored(err)
+		}},
+	)
 	s.refusals = refusals.New(refusals.Config{Trail: s.trail, Region: s.cfg.Region, Now: s.cfg.Now, Log: s.cfg.Log})
 	if s.Directory, err = identity.New(ctx, identity.Config{Store: s.db, Keyring: s.ring, Account: s.cfg.Account}); err != nil {
 		return err
@@ -220,7 +223,9 @@ func (s *Server) open(ctx context.Context) error {
 		s.bus.NodeChanged(id)
 	}, Alarm: s.nodeAlarm, Seen: s.machineSeen, Log: s.cfg.Log, RoleChanged: func(id sekisho.NodeID) { s.Channels.Reopen(id, mgs.ReasonRoleChanged) }})
 	observer := &lateObserver{}
-	s.relay = relay.New(relay.Config{Recorder: recordings{s.recorder, &s.unsealed, s.db}, Observer: observer, Log: s.cfg.Log})
+	s.relay = relay.New(
+		relay.Config{Recorder: recordings{s.recorder, &s.unsealed, s.db}, Observer: observer, Log: s.cfg.Log},
+	)
 	s.broker = broker.New(broker.Config{
 		Store: s.db, Relay: s.relay, Links: s.Channels, Nodes: s.Fleet, Logs: sessionLogs{s}, Log: s.cfg.Log,
 		Changed: func(id sekisho.SessionID) { s.events.Publish(console.Event{Kind: "session", ID: string(id)}) },
@@ -232,7 +237,9 @@ func (s *Server) open(ctx context.Context) error {
 	if err := errors.Join(s.trail.Sign(ctx), s.trail.Recover(ctx)); err != nil {
 		return err
 	}
-	s.commands = runcommand.New(runcommand.Config{Store: s.db, Links: s.Channels, Log: s.cfg.Log, Refused: s.foreignJob})
+	s.commands = runcommand.New(
+		runcommand.Config{Store: s.db, Links: s.Channels, Log: s.cfg.Log, Refused: s.foreignJob},
+	)
 	if err := s.Fleet.Recover(ctx); err != nil {
 		return err
 	}
@@ -257,7 +264,13 @@ func (s *Server) recoverRecordings(ctx context.Context) error {
 		if sum.Damage == "" {
 			continue
 		}
-		s.cfg.Log.Error("a recording was damaged while the server was stopped", "session", sum.SessionID, "damage", sum.Damage)
+		s.cfg.Log.Error(
+			"a recording was damaged while the server was stopped",
+			"session",
+			sum.SessionID,
+			"damage",
+			sum.Damage,
+		)
 		if err := s.trail.Record(ctx, s.serverEvent("RecordingDamaged", map[string]any{"sessionId": string(sum.SessionID), "damage": sum.Damage})); err != nil {
 			return err
 		}
@@ -305,7 +318,10 @@ func (s *Server) routes() error {
 				Installer: installer{installs},
 			}),
 		},
-		Credentials: nodeCredentials{s.Directory, s.Fleet}, NodeKeys: s.Fleet, Nodes: s.Fleet, Authorizer: authorizer, Trail: s.trail, Refusals: s.refusals, Observe: s.metrics.call,
+		Credentials: nodeCredentials{
+			s.Directory,
+			s.Fleet,
+		}, NodeKeys: s.Fleet, Nodes: s.Fleet, Authorizer: authorizer, Trail: s.trail, Refusals: s.refusals, Observe: s.metrics.call,
 		Account: s.cfg.Account, Region: s.cfg.Region, Now: s.cfg.Now, Log: s.cfg.Log,
 		SourceIP: sourceIP(s.cfg.TrustedProxies),
 	})
@@ -355,7 +371,9 @@ const agentsPerSecond = 100
 
 // gate lets agents in.
 func (s *Server) gate(what string) *admission.Gate {
-	return admission.New(admission.Config{Name: what, Rate: max(0, cmp.Or(s.cfg.AgentsPerSecond, agentsPerSecond)), Log: s.cfg.Log})
+	return admission.New(
+		admission.Config{Name: what, Rate: max(0, cmp.Or(s.cfg.AgentsPerSecond, agentsPerSecond)), Log: s.cfg.Log},
+	)
 }
 
 // How long clients may take. Channels are not bound by these: they leave HTTP

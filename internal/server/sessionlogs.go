@@ -46,7 +46,11 @@ func (l sessionLogs) absentObject(ctx context.Context, at sekisho.SessionLogs) s
 	if !sekisho.IsNotFound(err) {
 		return ""
 	}
-	return fmt.Sprintf("there is no s3://%s/%s: the node did not put it there. Its role may lack s3:PutObject.", at.Bucket, at.Key)
+	return fmt.Sprintf(
+		"there is no s3://%s/%s: the node did not put it there. Its role may lack s3:PutObject.",
+		at.Bucket,
+		at.Key,
+	)
 }
 
 // absentStream looks for the session's log stream and, if AWS's agent should have
@@ -59,9 +63,17 @@ func (l sessionLogs) absentStream(ctx context.Context, s *sekisho.Session) strin
 	stream, err := l.s.logs.Stream(ctx, at.Group, at.Stream)
 	switch {
 	case sekisho.IsNotFound(err):
-		return fmt.Sprintf("the log group %s has no stream %s: the node did not create it. Its role may lack logs:CreateLogStream.", at.Group, at.Stream)
+		return fmt.Sprintf(
+			"the log group %s has no stream %s: the node did not create it. Its role may lack logs:CreateLogStream.",
+			at.Group,
+			at.Stream,
+		)
 	case err == nil && stream.LastEvent.IsZero() && s.AgentProcess == "":
-		return fmt.Sprintf("the stream %s of the log group %s is empty: the session showed nothing, or the node's role lacks logs:PutLogEvents.", at.Stream, at.Group)
+		return fmt.Sprintf(
+			"the stream %s of the log group %s is empty: the session showed nothing, or the node's role lacks logs:PutLogEvents.",
+			at.Stream,
+			at.Group,
+		)
 	}
 	return ""
 }
@@ -73,7 +85,8 @@ func (l sessionLogs) CheckLogs(ctx context.Context, s *ssmdoc.Settings) error {
 		_, err := l.s.objects.Bucket(ctx, s.S3BucketName)
 		if sekisho.IsNotFound(err) {
 			return sekisho.Errorf(sekisho.CodeInvalid, "The bucket %q of s3BucketName does not exist, so that no session's log could be delivered to it.", s.S3BucketName).
-				WithHint("Create it (aws s3api create-bucket --bucket %s), or name another one or none.", s.S3BucketName).WithReason(reasonBucketMissing)
+				WithHint("Create it (aws s3api create-bucket --bucket %s), or name another one or none.", s.S3BucketName).
+				WithReason(reasonBucketMissing)
 		}
 		if err != nil {
 			return err
@@ -87,12 +100,14 @@ func (l sessionLogs) CheckLogs(ctx context.Context, s *ssmdoc.Settings) error {
 	switch {
 	case sekisho.IsNotFound(err):
 		return sekisho.Errorf(sekisho.CodeInvalid, "The log group %q of cloudWatchLogGroupName does not exist, so that no session's log could be delivered to it.", name).
-			WithHint("Create it (aws logs create-log-group --log-group-name %s), or name another one or none.", name).WithReason(reasonGroupMissing)
+			WithHint("Create it (aws logs create-log-group --log-group-name %s), or name another one or none.", name).
+			WithReason(reasonGroupMissing)
 	case err != nil:
 		return err
 	case s.CloudWatchEncryptionEnabled && g.KMSKey == "":
 		return sekisho.Errorf(sekisho.CodeInvalid, "The log group %q has no key, and cloudWatchEncryptionEnabled demands one: no session could be started.", name).
-			WithHint("Associate a key with it (aws logs associate-kms-key --log-group-name %s --kms-key-id KEY), or switch off cloudWatchEncryptionEnabled.", name).WithReason(reasonGroupNotEncrypted)
+			WithHint("Associate a key with it (aws logs associate-kms-key --log-group-name %s --kms-key-id KEY), or switch off cloudWatchEncryptionEnabled.", name).
+			WithReason(reasonGroupNotEncrypted)
 	}
 	return nil
 }
@@ -127,7 +142,9 @@ func (l sessionLogs) SessionOfLog(ctx context.Context, bucket, key string) (*sek
 func (l sessionLogs) LogRewritten(ctx context.Context, x s3.LogRewrite) {
 	ctx = context.WithoutCancel(ctx)
 	ev := l.s.serverEvent("SessionLogRewritten", map[string]any{
-		"sessionId": string(x.Session.ID), "instanceId": string(x.Node), "bucketName": x.Bucket, "key": x.Key, "versionId": x.Version,
+		"sessionId": string(
+			x.Session.ID,
+		), "instanceId": string(x.Node), "bucketName": x.Bucket, "key": x.Key, "versionId": x.Version,
 		"formerVersionId": x.Former, "outcome": x.Outcome, "operation": x.Operation, "requestID": x.RequestID,
 	})
 	ev.SourceIP, ev.UserAgent = x.SourceIP, x.UserAgent
@@ -156,7 +173,11 @@ func (x startChecks) CheckNodeLogs(ctx context.Context, n *sekisho.Node, s *ssmd
 	}
 	role, err := x.s.Directory.Role(ctx, n.IAMRole)
 	if sekisho.IsNotFound(err) {
-		return sekisho.Errorf(sekisho.CodeInvalid, "The session's log would not be delivered: the node's role %s does not exist.", n.IAMRole)
+		return sekisho.Errorf(
+			sekisho.CodeInvalid,
+			"The session's log would not be delivered: the node's role %s does not exist.",
+			n.IAMRole,
+		)
 	}
 	if err != nil {
 		return err
@@ -178,7 +199,13 @@ func (x startChecks) CheckNodeLogs(ctx context.Context, n *sekisho.Node, s *ssmd
 			return err
 		}
 		if !v.Allowed && (v.Explicit || !need.elsewhere) {
-			return sekisho.Errorf(sekisho.CodeInvalid, "The session's log would not be delivered: the node's role %s may not %s on %s.", n.IAMRole, need.action, need.resource)
+			return sekisho.Errorf(
+				sekisho.CodeInvalid,
+				"The session's log would not be delivered: the node's role %s may not %s on %s.",
+				n.IAMRole,
+				need.action,
+				need.resource,
+			)
 		}
 	}
 	return nil
@@ -196,14 +223,21 @@ func (x startChecks) needs(ctx context.Context, s *ssmdoc.Settings) []need {
 	if name := s.S3BucketName; name != "" {
 		b, err := x.s.objects.Bucket(ctx, name)
 		elsewhere := err == nil && b.Settings.Policy != ""
-		all = append(all, need{"s3:PutObject", objects.ObjectARN(name, ssmdoc.LogKey(s.S3KeyPrefix, "session")), elsewhere})
+		all = append(
+			all,
+			need{"s3:PutObject", objects.ObjectARN(name, ssmdoc.LogKey(s.S3KeyPrefix, "session")), elsewhere},
+		)
 		if s.S3EncryptionEnabled {
 			all = append(all, need{"s3:GetEncryptionConfiguration", "arn:aws:s3:::" + name, elsewhere})
 		}
 	}
 	if name := s.CloudWatchLogGroupName; name != "" {
 		group := "arn:aws:logs:" + x.s.cfg.Region + ":" + x.s.cfg.Account + ":log-group:" + name
-		all = append(all, need{"logs:CreateLogStream", group + ":log-stream:session", false}, need{"logs:PutLogEvents", group + ":log-stream:session", false})
+		all = append(
+			all,
+			need{"logs:CreateLogStream", group + ":log-stream:session", false},
+			need{"logs:PutLogEvents", group + ":log-stream:session", false},
+		)
 	}
 	return all
 }

@@ -15,7 +15,15 @@ import (
 // delivered a session's log.
 func TestLogsThatNeverArrivedAreAbsent(t *testing.T) {
 	t.Parallel()
-	s, err := New(t.Context(), Config{DataDir: t.TempDir(), Account: "123456789012", Region: "eu-central-1", Log: slog.New(slog.DiscardHandler)})
+	s, err := New(
+		t.Context(),
+		Config{
+			DataDir: t.TempDir(),
+			Account: "123456789012",
+			Region:  "eu-central-1",
+			Log:     slog.New(slog.DiscardHandler),
+		},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,8 +28,14 @@ func checkFiles(ctx context.Context, dir string) error {
 		case err != nil:
 			return err
 		case there:
-			return fmt.Errorf("%s is missing or empty, but there is %s: this is not a new installation. Restore %s from a backup, "+
-				"or move everything out of %s to start with a new account", database, left, databaseFile, dir)
+			return fmt.Errorf(
+				"%s is missing or empty, but there is %s: this is not a new installation. Restore %s from a backup, "+
+					"or move everything out of %s to start with a new account",
+				database,
+				left,
+				databaseFile,
+				dir,
+			)
 		}
 	}
 	return nil
@@ -57,8 +63,14 @@ func checkState(ctx context.Context, dir string, db *sqlstore.DB) error {
 		case err != nil:
 			return err
 		case there:
-			return fmt.Errorf("%s has no users, but there is %s: this is not a new installation. Restore %s from a backup, "+
-				"or move everything out of %s to start with a new account", filepath.Join(dir, databaseFile), left, databaseFile, dir)
+			return fmt.Errorf(
+				"%s has no users, but there is %s: this is not a new installation. Restore %s from a backup, "+
+					"or move everything out of %s to start with a new account",
+				filepath.Join(dir, databaseFile),
+				left,
+				databaseFile,
+				dir,
+			)
 		}
 	}
 	return nil

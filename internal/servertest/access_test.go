@@ -75,7 +75,8 @@ func TestRevokedAccessEndsSessions(t *testing.T) {
 	must(t, s.Directory.SetAccessKeyActive(ctx, "disabled", disabled.AccessKeyID, false))
 	for _, leg := range []*servertest.Channel{x.Client, x.Agent} {
 		closed, err := mgs.ParseBody[mgs.ChannelClosed](leg.Receive(mgs.TypeChannelClosed).Payload)
-		if err != nil || closed.SessionID != x.ID || leg == x.Client && !strings.Contains(closed.Output, "access was revoked") {
+		if err != nil || closed.SessionID != x.ID ||
+			leg == x.Client && !strings.Contains(closed.Output, "access was revoked") {
 			t.Errorf("%+v, %v", closed, err)
 		}
 	}
@@ -210,11 +211,20 @@ func TestWhy(t *testing.T) {
 		if c.want != "" {
 			// Events are listed by time, and the clock of this test jumps back and forth.
 			recorded := slices.ContainsFunc(s.Events("StartSession"), func(e servertest.Event) bool {
-				return strings.HasPrefix(e.ErrorCode, "AccessDenied") && e.EventTime.Equal(c.at) && e.SourceIPAddress == c.ip &&
-					e.UserIdentity.UserName == c.user && strings.Count(e.Reason(), c.want) == 1
+				return strings.HasPrefix(e.ErrorCode, "AccessDenied") && e.EventTime.Equal(c.at) &&
+					e.SourceIPAddress == c.ip &&
+					e.UserIdentity.UserName == c.user &&
+					strings.Count(e.Reason(), c.want) == 1
 			})
 			if !recorded {
-				t.Errorf("%s: the audit trail has no denial of %s from %s at %s because of %q", name, c.user, c.ip, c.at, c.want)
+				t.Errorf(
+					"%s: the audit trail has no denial of %s from %s at %s because of %q",
+					name,
+					c.user,
+					c.ip,
+					c.at,
+					c.want,
+				)
 			}
 		}
 	}
@@ -230,14 +240,28 @@ func TestWhy(t *testing.T) {
 
 	// Windows of seconds are found in a month, for policies name them; not so
 	// where the time is a text.
-	month := map[string]any{"UserName": "bob", "Target": n.ID, "From": from.Unix(), "To": from.Add(31 * 24 * time.Hour).Unix()}
+	month := map[string]any{
+		"UserName": "bob",
+		"Target":   n.ID,
+		"From":     from.Unix(),
+		"To":       from.Add(31 * 24 * time.Hour).Unix(),
+	}
 	for condition, want := range map[string]string{
 		`"DateEquals":{"aws:CurrentTime":["2026-04-20T01:02:03Z","2026-05-01T00:00:00Z"]}`:                                           "[{1.776646923e+09 1.776646924e+09} {1.7775936e+09 1.777593601e+09}] false",
 		`"NumericGreaterThanEquals":{"aws:EpochTime":"1776646923"},"DateLessThan":{"aws:CurrentTime":"2026-04-20T10:02:05.5+09:00"}`: "[{1.776646923e+09 1.776646926e+09}] false",
 		`"StringLike":{"aws:CurrentTime":"2026-04-2*"}`:                                                                              "[{1.7766432e+09 1.7775072e+09}] true",
 	} {
-		must(t, s.Directory.PutInline(t.Context(), identity.KindUser, "bob", "inline", `{"Version":"2012-10-17","Statement":[
-			{"Effect":"Allow","Action":"ssm:StartSession","Resource":"*","Condition":{`+condition+`}}]}`))
+		must(
+			t,
+			s.Directory.PutInline(
+				t.Context(),
+				identity.KindUser,
+				"bob",
+				"inline",
+				`{"Version":"2012-10-17","Statement":[
+			{"Effect":"Allow","Action":"ssm:StartSession","Resource":"*","Condition":{`+condition+`}}]}`,
+			),
+		)
 		var why answerOf
 		s.JSON(s.Admin, "sekisho", "ExplainAccess", month).Decode(t, &why)
 		if got := fmt.Sprint(why.Windows, why.Sampled); got != want {
@@ -246,9 +270,12 @@ func TestWhy(t *testing.T) {
 	}
 
 	// Documents, second factors, sessions of others, bad questions.
-	must(t, s.Directory.PutInline(t.Context(), identity.KindUser, "bob", "inline", `{"Version":"2012-10-17","Statement":[
+	must(
+		t,
+		s.Directory.PutInline(t.Context(), identity.KindUser, "bob", "inline", `{"Version":"2012-10-17","Statement":[
 		{"Effect":"Allow","Action":"ssm:StartSession","Resource":"arn:aws:ssm:*:*:managed-instance/*","Condition":{"Bool":{"aws:MultiFactorAuthPresent":"true"}}},
-		{"Effect":"Allow","Action":"ssm:TerminateSession","Resource":"arn:aws:ssm:*:*:session/${aws:userid}-*"}]}`))
+		{"Effect":"Allow","Action":"ssm:TerminateSession","Resource":"arn:aws:ssm:*:*:session/${aws:userid}-*"}]}`),
+	)
 	mine, _ := s.StartSession(s.Admin, another)
 	mu.Lock()
 	clock = middle
@@ -315,17 +342,32 @@ func TestWhy(t *testing.T) {
 func TestSimulatorSaysWhy(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
-	s.User("alice", `{"Version":"2012-10-17","Statement":[{"Sid":"Window","Effect":"Allow","Action":"ssm:StartSession","Resource":"*","Condition":{"DateLessThan":{"aws:CurrentTime":"2026-04-15T04:00:00Z"}}}]}`)
+	s.User(
+		"alice",
+		`{"Version":"2012-10-17","Statement":[{"Sid":"Window","Effect":"Allow","Action":"ssm:StartSession","Resource":"*","Condition":{"DateLessThan":{"aws:CurrentTime":"2026-04-15T04:00:00Z"}}}]}`,
+	)
 	simulate := func(when string) string {
-		return s.Do(func(r *http.Request) { r.Header.Set("Content-Type", "application/x-www-form-urlencoded") }, s.Admin, "iam", http.MethodPost, "/",
+		return s.Do(
+			func(r *http.Request) { r.Header.Set("Content-Type", "application/x-www-form-urlencoded") },
+			s.Admin,
+			"iam",
+			http.MethodPost,
+			"/",
 			"Action=SimulatePrincipalPolicy&Version=2010-05-08&PolicySourceArn=arn:aws:iam::"+servertest.Account+":user/alice&ActionNames.member.1=ssm:StartSession"+
-				"&ContextEntries.member.1.ContextKeyName=aws:CurrentTime&ContextEntries.member.1.ContextKeyType=date&ContextEntries.member.1.ContextKeyValues.member.1="+when).Body
+				"&ContextEntries.member.1.ContextKeyName=aws:CurrentTime&ContextEntries.member.1.ContextKeyType=date&ContextEntries.member.1.ContextKeyValues.member.1="+when,
+		).Body
 	}
 	if got := simulate("2026-04-15T05:00:00Z"); !strings.Contains(got, "<EvalDecision>implicitDeny</EvalDecision>") ||
-		!strings.Contains(got, "<SekishoReason>allowed but for aws:CurrentTime: window closed 2026-04-15T04:00:00Z</SekishoReason>") {
+		!strings.Contains(
+			got,
+			"<SekishoReason>allowed but for aws:CurrentTime: window closed 2026-04-15T04:00:00Z</SekishoReason>",
+		) {
 		t.Errorf("after the window: %s", got)
 	}
-	if got := simulate("2026-04-15T03:00:00Z"); !strings.Contains(got, "<SekishoReason>allowed by statement Window of inline (identity-based policy)</SekishoReason>") {
+	if got := simulate("2026-04-15T03:00:00Z"); !strings.Contains(
+		got,
+		"<SekishoReason>allowed by statement Window of inline (identity-based policy)</SekishoReason>",
+	) {
 		t.Errorf("within: %s", got)
 	}
 }
@@ -363,7 +405,8 @@ func TestSecretsAtRest(t *testing.T) {
 	if a := s.JSON(sigv4.Credentials{AccessKeyID: temporary.AccessKeyID, SecretAccessKey: temporary.SecretAccessKey, SessionToken: temporary.SessionToken}, "ssm", "DescribeSessions", map[string]string{"State": "Active"}); a.Status != http.StatusOK {
 		t.Fatalf("the temporary key: %s", a.Body)
 	}
-	activation, err := s.SSM(s.Admin).CreateActivation(ctx, &awsssm.CreateActivationInput{IamRole: aws.String("service-role/" + identity.NodeRole)})
+	activation, err := s.SSM(s.Admin).
+		CreateActivation(ctx, &awsssm.CreateActivationInput{IamRole: aws.String("service-role/" + identity.NodeRole)})
 	must(t, err)
 	secrets["an activation code"] = *activation.ActivationCode
 	n := s.NodeOf(*activation.ActivationId, *activation.ActivationCode)
@@ -459,7 +502,11 @@ func TestKeysRotateUnderARunningServer(t *testing.T) {
 	must(t, err)
 	temporary, err := s.Directory.SessionToken(t.Context(), p, 0, time.Time{})
 	must(t, err)
-	token := sigv4.Credentials{AccessKeyID: temporary.AccessKeyID, SecretAccessKey: temporary.SecretAccessKey, SessionToken: temporary.SessionToken}
+	token := sigv4.Credentials{
+		AccessKeyID:     temporary.AccessKeyID,
+		SecretAccessKey: temporary.SecretAccessKey,
+		SessionToken:    temporary.SessionToken,
+	}
 	master := filepath.Join(dir, "keys", "master.key")
 	old, err := os.ReadFile(master)
 	must(t, err)

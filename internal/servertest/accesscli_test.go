@@ -39,8 +39,17 @@ func TestCalendarAndGrantCommands(t *testing.T) {
 	c := as(t, s, s.Admin)
 	c.ok("calendars", "put", "holidays", "--zone", "Asia/Tokyo", "--on", "2030-01-01/2030-01-03")
 	file := filepath.Join(t.TempDir(), "rota.ics")
-	must(t, os.WriteFile(file, []byte("BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:test\r\nBEGIN:VEVENT\r\nUID:1\r\nDTSTAMP:20300101T000000Z\r\n"+
-		"DTSTART:20300101T090000Z\r\nDTEND:20300101T170000Z\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"), 0o600))
+	must(
+		t,
+		os.WriteFile(
+			file,
+			[]byte(
+				"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:test\r\nBEGIN:VEVENT\r\nUID:1\r\nDTSTAMP:20300101T000000Z\r\n"+
+					"DTSTART:20300101T090000Z\r\nDTEND:20300101T170000Z\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n",
+			),
+			0o600,
+		),
+	)
 	c.ok("calendars", "put", "rota", "--icalendar", file)
 	if out := c.ok("calendars", "list"); !strings.Contains(out, "holidays") || !strings.Contains(out, "rota") {
 		t.Errorf("list: %s", out)
@@ -105,7 +114,8 @@ func TestAccessCommands(t *testing.T) {
 	if exit, _, _ := bob.run("", "access", "approve", id); exit != 2 && exit != 1 {
 		t.Errorf("approving without a reason: exit code %d", exit)
 	}
-	if out := bob.ok("access", "approve", id, "--reason", "agreed"); !strings.Contains(out, "Approved") || !strings.Contains(out, "1 of 1") {
+	if out := bob.ok("access", "approve", id, "--reason", "agreed"); !strings.Contains(out, "Approved") ||
+		!strings.Contains(out, "1 of 1") {
 		t.Errorf("approve: %s", out)
 	}
 	if out := bob.ok("access", "revoke", id, "--reason", "done"); !strings.Contains(out, "Revoked") {

@@ -43,10 +43,24 @@ func newAccessFixture(t *testing.T, rules ...fields) *accessFixture {
 	for _, r := range rules {
 		f.ok(f.Admin, "sekisho", "PutAccessRule", r)
 	}
-	f.ann = f.User("ann", servertest.Allow("*", append([]string{"sekisho:ApproveAccessRequest", "sekisho:RevokeAccessRequest"}, accessActions...)...))
-	approve := servertest.Allow("*", "sekisho:ApproveAccessRequest", "sekisho:RejectAccessRequest", "sekisho:RevokeAccessRequest", "sekisho:ListAccessRequests")
+	f.ann = f.User(
+		"ann",
+		servertest.Allow(
+			"*",
+			append([]string{"sekisho:ApproveAccessRequest", "sekisho:RevokeAccessRequest"}, accessActions...)...),
+	)
+	approve := servertest.Allow(
+		"*",
+		"sekisho:ApproveAccessRequest",
+		"sekisho:RejectAccessRequest",
+		"sekisho:RevokeAccessRequest",
+		"sekisho:ListAccessRequests",
+	)
 	f.bob, f.carl = f.User("bob", approve), f.User("carl", approve)
-	f.target = fields{"Reason": "ticket 4711", "Targets": []fields{{"Key": "InstanceIds", "Values": []string{f.node.ID}}}}
+	f.target = fields{
+		"Reason":  "ticket 4711",
+		"Targets": []fields{{"Key": "InstanceIds", "Values": []string{f.node.ID}}},
+	}
 	return f
 }
 
@@ -93,7 +107,15 @@ func (f *accessFixture) token(id, status string) accessToken {
 // step. Revoking it ends the sessions.
 func TestAccessRequestApprovals(t *testing.T) {
 	t.Parallel()
-	f := newAccessFixture(t, fields{"Name": "prod", "Tags": []fields{{"Key": "Env", "Value": "prod"}}, "Approvals": 2, "DurationSeconds": 3600})
+	f := newAccessFixture(
+		t,
+		fields{
+			"Name":            "prod",
+			"Tags":            []fields{{"Key": "Env", "Value": "prod"}},
+			"Approvals":       2,
+			"DurationSeconds": 3600,
+		},
+	)
 	start := fields{"Target": f.node.ID}
 	f.refused("AccessDeniedException", f.ann, "ssm", "StartSession", start)
 	id := f.request(f.target)
@@ -116,8 +138,10 @@ func TestAccessRequestApprovals(t *testing.T) {
 	var listed struct {
 		Sessions []struct{ AccessType, AccessRequestID string }
 	}
-	f.ok(f.Admin, "ssm", "DescribeSessions", fields{"State": "Active", "Filters": []fields{{"key": "AccessType", "value": "JustInTime"}}}).Decode(t, &listed)
-	if len(listed.Sessions) != 1 || listed.Sessions[0].AccessType != "JustInTime" || listed.Sessions[0].AccessRequestID != id {
+	f.ok(f.Admin, "ssm", "DescribeSessions", fields{"State": "Active", "Filters": []fields{{"key": "AccessType", "value": "JustInTime"}}}).
+		Decode(t, &listed)
+	if len(listed.Sessions) != 1 || listed.Sessions[0].AccessType != "JustInTime" ||
+		listed.Sessions[0].AccessRequestID != id {
 		t.Errorf("%+v", listed)
 	}
 	// It gives access to its own nodes only.
@@ -165,12 +189,30 @@ func TestAccessRequestsExpire(t *testing.T) {
 // TestAccessRules: which rule applies to a request, and which principals can decide.
 func TestAccessRules(t *testing.T) {
 	t.Parallel()
-	f := newAccessFixture(t,
-		fields{"Name": "prod", "Tags": []fields{{"Key": "Env", "Value": "prod"}}, "Approvals": 1, "DurationSeconds": 60, "Approvers": []string{"arn:aws:iam::*:user/c*l"}},
-		fields{"Name": "others", "Requesters": []string{"arn:aws:iam::*:user/zoe"}, "Approvals": 0, "DurationSeconds": 60},
+	f := newAccessFixture(
+		t,
+		fields{
+			"Name":            "prod",
+			"Tags":            []fields{{"Key": "Env", "Value": "prod"}},
+			"Approvals":       1,
+			"DurationSeconds": 60,
+			"Approvers":       []string{"arn:aws:iam::*:user/c*l"},
+		},
+		fields{
+			"Name":            "others",
+			"Requesters":      []string{"arn:aws:iam::*:user/zoe"},
+			"Approvals":       0,
+			"DurationSeconds": 60,
+		},
 	)
 	id := f.request(f.target)
-	f.refused("AccessDeniedException", f.bob, "sekisho", "ApproveAccessRequest", fields{"AccessRequestId": id, "Reason": "no approver"})
+	f.refused(
+		"AccessDeniedException",
+		f.bob,
+		"sekisho",
+		"ApproveAccessRequest",
+		fields{"AccessRequestId": id, "Reason": "no approver"},
+	)
 	f.ok(f.carl, "sekisho", "RejectAccessRequest", fields{"AccessRequestId": id, "Reason": "not now"})
 	f.token(id, "Rejected")
 	plain := f.Node()
@@ -222,11 +264,15 @@ func TestBreakGlass(t *testing.T) {
 	alarms := f.Events("BreakGlassUsed")
 	b, err := json.Marshal(alarms)
 	must(t, err)
-	if len(alarms) != 1 || !strings.Contains(string(b), out.AccessRequestID) || !strings.Contains(string(b), "ticket 4711") {
+	if len(alarms) != 1 || !strings.Contains(string(b), out.AccessRequestID) ||
+		!strings.Contains(string(b), "ticket 4711") {
 		t.Errorf("in the audit trail: %s", b)
 	}
 	f.Eventually("the event", func() bool {
-		return strings.Contains(f.ok(f.Admin, "sekisho", "ListEvents", fields{"DetailType": "Break Glass Used"}).Body, out.AccessRequestID)
+		return strings.Contains(
+			f.ok(f.Admin, "sekisho", "ListEvents", fields{"DetailType": "Break Glass Used"}).Body,
+			out.AccessRequestID,
+		)
 	})
 }
 
@@ -235,8 +281,11 @@ func TestBreakGlass(t *testing.T) {
 func TestAccessRequestsDoNotOverrideDeny(t *testing.T) {
 	t.Parallel()
 	f := newAccessFixture(t, fields{"Name": "auto", "Approvals": 0, "DurationSeconds": 1800})
-	eve := f.User("eve", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"ssm:StartAccessRequest","Resource":"*"},
-		{"Effect":"Deny","Action":"ssm:StartSession","Resource":"*"}]}`)
+	eve := f.User(
+		"eve",
+		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"ssm:StartAccessRequest","Resource":"*"},
+		{"Effect":"Deny","Action":"ssm:StartSession","Resource":"*"}]}`,
+	)
 	f.ok(eve, "ssm", "StartAccessRequest", f.target)
 	f.refused("AccessDeniedException", eve, "ssm", "StartSession", fields{"Target": f.node.ID})
 }
@@ -249,17 +298,28 @@ func TestAccessRequestsOfFederatedPeople(t *testing.T) {
 	ctx := t.Context()
 	provider, err := f.Directory.CreateOIDCProvider(ctx, "https://idp.example.com", []string{"client"}, nil, nil)
 	must(t, err)
-	role, err := f.Directory.CreateRole(ctx, identity.NewRole{Name: "people", Trust: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow",
-		"Principal":{"Federated":"` + provider.ARN + `"},"Action":"sts:AssumeRoleWithWebIdentity"}]}`})
+	role, err := f.Directory.CreateRole(
+		ctx,
+		identity.NewRole{Name: "people", Trust: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow",
+		"Principal":{"Federated":"` + provider.ARN + `"},"Action":"sts:AssumeRoleWithWebIdentity"}]}`},
+	)
 	must(t, err)
 	must(t, f.Directory.PutInline(ctx, identity.KindRole, "people", "inline",
 		servertest.Allow("*", append([]string{"sekisho:ApproveAccessRequest"}, accessActions...)...)))
 	as := func(subject, name string) sigv4.Credentials {
 		t.Helper()
-		c, _, err := f.Directory.AssumeRoleWithWebIdentity(ctx, &identity.WebIdentity{Provider: provider, Subject: subject}, role,
-			identity.SessionRequest{Name: name})
+		c, _, err := f.Directory.AssumeRoleWithWebIdentity(
+			ctx,
+			&identity.WebIdentity{Provider: provider, Subject: subject},
+			role,
+			identity.SessionRequest{Name: name},
+		)
 		must(t, err)
-		return sigv4.Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken}
+		return sigv4.Credentials{
+			AccessKeyID:     c.AccessKeyID,
+			SecretAccessKey: c.SecretAccessKey,
+			SessionToken:    c.SessionToken,
+		}
 	}
 	var out struct{ AccessRequestID string }
 	f.ok(as("gina-1", "gina"), "ssm", "StartAccessRequest", f.target).Decode(t, &out)
@@ -279,13 +339,20 @@ func TestAccessRequestsOfLimitedCredentials(t *testing.T) {
 	f.request(f.target)
 	_, ann, err := f.Directory.Credential(ctx, f.ann.AccessKeyID, "")
 	must(t, err)
-	role, err := f.Directory.CreateRole(ctx, identity.NewRole{Name: "work", Trust: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow",
-		"Principal":{"AWS":"` + ann.ARN + `"},"Action":"sts:AssumeRole"}]}`})
+	role, err := f.Directory.CreateRole(
+		ctx,
+		identity.NewRole{Name: "work", Trust: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow",
+		"Principal":{"AWS":"` + ann.ARN + `"},"Action":"sts:AssumeRole"}]}`},
+	)
 	must(t, err)
 	credentials := func(c identity.TemporaryCredentials, _ any, err error) sigv4.Credentials {
 		t.Helper()
 		must(t, err)
-		return sigv4.Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken}
+		return sigv4.Credentials{
+			AccessKeyID:     c.AccessKeyID,
+			SecretAccessKey: c.SecretAccessKey,
+			SessionToken:    c.SessionToken,
+		}
 	}
 	narrow := []string{servertest.Allow("*", "s3:GetObject")}
 	start := fields{"Target": f.node.ID}
@@ -296,5 +363,6 @@ func TestAccessRequestsOfLimitedCredentials(t *testing.T) {
 	} {
 		f.refused("AccessDeniedException", limited, "ssm", "StartSession", start)
 	}
-	f.Session(credentials(f.Directory.AssumeRole(ctx, ann, role, identity.SessionRequest{Name: "job"})), f.node).Check(t)
+	f.Session(credentials(f.Directory.AssumeRole(ctx, ann, role, identity.SessionRequest{Name: "job"})), f.node).
+		Check(t)
 }

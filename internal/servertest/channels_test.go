@@ -41,7 +41,8 @@ func TestSession(t *testing.T) {
 			t.Errorf("%s: %+v", name, e)
 		}
 	}
-	if e := s.Events("StartSession")[0]; e.ResponseElements["sessionId"] != x.ID || strings.Contains(e.ResponseElements["tokenValue"].(string), x.Token) {
+	if e := s.Events("StartSession")[0]; e.ResponseElements["sessionId"] != x.ID ||
+		strings.Contains(e.ResponseElements["tokenValue"].(string), x.Token) {
 		t.Errorf("recorded %v", e.ResponseElements)
 	}
 	if _, err := s.SSM(s.Admin).TerminateSession(t.Context(), &awsssm.TerminateSessionInput{SessionId: &x.ID}); err != nil {
@@ -215,7 +216,8 @@ func TestBrokenFrames(t *testing.T) {
 
 	for name, b := range map[string][]byte{"truncated": frame[:50], "not JSON": func() []byte { m := mgs.New(mgs.TypeAgentTaskComplete, []byte("{")); return m.AppendTo(nil) }()} {
 		control.Raw(b)
-		if code, reason := control.WaitClosed(); code != link.CloseProtocol || !strings.Contains(reason, "protocol error") {
+		if code, reason := control.WaitClosed(); code != link.CloseProtocol ||
+			!strings.Contains(reason, "protocol error") {
 			t.Errorf("%s on a control channel: %d %q", name, code, reason)
 		}
 		control = n.Connect()
@@ -310,7 +312,8 @@ func TestNodesSpeakForThemselves(t *testing.T) {
 	if _, err := s.Dial(b.Credentials, "control-channel", a.ID, nil); err == nil {
 		t.Error("opened another node's control channel")
 	}
-	if r := s.CreateChannel(b.Credentials, "data-channel", x.ID); r.Status < 400 || !strings.Contains(r.Body, "already terminated") {
+	if r := s.CreateChannel(b.Credentials, "data-channel", x.ID); r.Status < 400 ||
+		!strings.Contains(r.Body, "already terminated") {
 		t.Errorf("created a data channel of another node's session: %d %s", r.Status, r.Body)
 	}
 	if r := s.JSON(b.Credentials, "ssm", "UpdateInstanceInformation", map[string]string{"InstanceId": a.ID, "ComputerName": "stolen"}); r.Code() != "AccessDeniedException" {
@@ -386,7 +389,8 @@ func TestDeregisteringCutsOff(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "deregistered at") {
 		t.Errorf("%v", err)
 	}
-	_, err = s.SSM(s.Admin).DeregisterManagedInstance(t.Context(), &awsssm.DeregisterManagedInstanceInput{InstanceId: &n.ID})
+	_, err = s.SSM(s.Admin).
+		DeregisterManagedInstance(t.Context(), &awsssm.DeregisterManagedInstanceInput{InstanceId: &n.ID})
 	if err == nil || !strings.Contains(err.Error(), "InvalidInstanceId") {
 		t.Errorf("%v", err)
 	}
@@ -405,11 +409,13 @@ func TestRestart(t *testing.T) {
 	x.Agent.WaitClosed()
 	x.Client.WaitClosed()
 	out, err := s.SSM(s.Admin).DescribeInstanceInformation(t.Context(), &awsssm.DescribeInstanceInformationInput{})
-	if err != nil || len(out.InstanceInformationList) != 1 || aws.ToString(out.InstanceInformationList[0].InstanceId) != n.ID {
+	if err != nil || len(out.InstanceInformationList) != 1 ||
+		aws.ToString(out.InstanceInformationList[0].InstanceId) != n.ID {
 		t.Fatalf("%+v, %v", out, err)
 	}
 	_, err = s.SSM(s.Admin).StartSession(t.Context(), &awsssm.StartSessionInput{Target: &n.ID})
-	if err == nil || !strings.Contains(err.Error(), "is not connected") || !strings.Contains(err.Error(), "the server") {
+	if err == nil || !strings.Contains(err.Error(), "is not connected") ||
+		!strings.Contains(err.Error(), "the server") {
 		t.Errorf("%v", err)
 	}
 	n.Connect()

@@ -29,7 +29,9 @@ func tagNode(t *testing.T, s *servertest.Server, n *servertest.Node, key, value 
 func sendTo(t *testing.T, s *servertest.Server, nodes ...string) string {
 	t.Helper()
 	out, err := s.SSM(s.Admin).SendCommand(t.Context(), &awsssm.SendCommandInput{
-		DocumentName: aws.String("AWS-RunShellScript"), InstanceIds: nodes, Parameters: map[string][]string{"commands": {"echo s3cret"}},
+		DocumentName: aws.String(
+			"AWS-RunShellScript",
+		), InstanceIds: nodes, Parameters: map[string][]string{"commands": {"echo s3cret"}},
 	})
 	must(t, err)
 	return *out.Command.CommandId
@@ -79,7 +81,8 @@ func report(t *testing.T, ch *servertest.Channel, job, status, stdout string) {
 
 func invocation(t *testing.T, s *servertest.Server, command, node string) *awsssm.GetCommandInvocationOutput {
 	t.Helper()
-	out, err := s.SSM(s.Admin).GetCommandInvocation(t.Context(), &awsssm.GetCommandInvocationInput{CommandId: &command, InstanceId: &node})
+	out, err := s.SSM(s.Admin).
+		GetCommandInvocation(t.Context(), &awsssm.GetCommandInvocationInput{CommandId: &command, InstanceId: &node})
 	must(t, err)
 	return out
 }
@@ -90,19 +93,28 @@ func TestCommand(t *testing.T) {
 	n := s.Node()
 	ch := n.Connect()
 	sent, err := s.SSM(s.Admin).SendCommand(t.Context(), &awsssm.SendCommandInput{
-		DocumentName: aws.String("AWS-RunShellScript"), InstanceIds: []string{n.ID}, Comment: aws.String("why"), TimeoutSeconds: aws.Int32(60),
-		Parameters:             map[string][]string{"commands": {"echo s3cret", "id"}, "executionTimeout": {"30"}},
-		CloudWatchOutputConfig: &types.CloudWatchOutputConfig{CloudWatchOutputEnabled: true, CloudWatchLogGroupName: aws.String("g")},
+		DocumentName: aws.String(
+			"AWS-RunShellScript",
+		), InstanceIds: []string{n.ID}, Comment: aws.String("why"), TimeoutSeconds: aws.Int32(60),
+		Parameters: map[string][]string{"commands": {"echo s3cret", "id"}, "executionTimeout": {"30"}},
+		CloudWatchOutputConfig: &types.CloudWatchOutputConfig{
+			CloudWatchOutputEnabled: true,
+			CloudWatchLogGroupName:  aws.String("g"),
+		},
 	})
 	must(t, err)
 	c := sent.Command
 	if c.Status != types.CommandStatusPending || c.TargetCount != 1 || *c.DocumentVersion != "1" || c.ExpiresAfter.Sub(*c.RequestedDateTime).Seconds() != 90 ||
-		c.InstanceIds[0] != n.ID || c.Parameters["commands"][1] != "id" || *c.MaxConcurrency != "50" || *c.MaxErrors != "0" {
+		c.InstanceIds[0] != n.ID || c.Parameters["commands"][1] != "id" ||
+		*c.MaxConcurrency != "50" ||
+		*c.MaxErrors != "0" {
 		t.Errorf("%+v", c)
 	}
 	job, got := takeJob(t, ch, *c.CommandId)
 	if job != mgs.JobID(*c.CommandId, n.ID) || got.CommandID != *c.CommandId || got.DocumentName != "AWS-RunShellScript" ||
-		got.CloudWatchOutputEnabled != "true" || got.CloudWatchLogGroupName != "g" || fmt.Sprint(got.Parameters["commands"]) != "[echo s3cret id]" ||
+		got.CloudWatchOutputEnabled != "true" ||
+		got.CloudWatchLogGroupName != "g" ||
+		fmt.Sprint(got.Parameters["commands"]) != "[echo s3cret id]" ||
 		!json.Valid(got.DocumentContent) {
 		t.Errorf("%s: %+v", job, got)
 	}
@@ -115,17 +127,26 @@ func TestCommand(t *testing.T) {
 	report(t, ch, job, mgs.CommandSuccess, "s3cret\n")
 	out := invocation(t, s, *c.CommandId, n.ID)
 	if out.Status != types.CommandInvocationStatusSuccess || *out.StatusDetails != "Success" || *out.StandardOutputContent != "s3cret\n" || out.ResponseCode != 0 ||
-		*out.Comment != "why" || *out.ExecutionStartDateTime != "2026-01-02T03:04:05.000Z" || *out.ExecutionElapsedTime != "PT1H2M3.25S" ||
+		*out.Comment != "why" ||
+		*out.ExecutionStartDateTime != "2026-01-02T03:04:05.000Z" ||
+		*out.ExecutionElapsedTime != "PT1H2M3.25S" ||
 		*out.StandardOutputUrl != s.URL+"/b/k/x/0.awsrunShellScript/stdout" {
 		t.Errorf("%+v", out)
 	}
-	list, err := s.SSM(s.Admin).ListCommandInvocations(t.Context(), &awsssm.ListCommandInvocationsInput{CommandId: c.CommandId, Details: true})
+	list, err := s.SSM(s.Admin).
+		ListCommandInvocations(t.Context(), &awsssm.ListCommandInvocationsInput{CommandId: c.CommandId, Details: true})
 	must(t, err)
-	if p := list.CommandInvocations[0].CommandPlugins; len(p) != 1 || *p[0].Output != "s3cret\n" || *p[0].Name != "aws:runShellScript" {
+	if p := list.CommandInvocations[0].CommandPlugins; len(p) != 1 || *p[0].Output != "s3cret\n" ||
+		*p[0].Name != "aws:runShellScript" {
 		t.Errorf("%+v", list.CommandInvocations)
 	}
 	for name, want := range map[string]string{"nope": "InvalidPluginName", "aws:runShellScript": ""} {
-		a := s.JSON(s.Admin, "ssm", "GetCommandInvocation", map[string]string{"CommandId": *c.CommandId, "InstanceId": n.ID, "PluginName": name})
+		a := s.JSON(
+			s.Admin,
+			"ssm",
+			"GetCommandInvocation",
+			map[string]string{"CommandId": *c.CommandId, "InstanceId": n.ID, "PluginName": name},
+		)
 		if a.Code() != want {
 			t.Errorf("%s: %s", name, a.Body)
 		}
@@ -140,7 +161,8 @@ func TestCommand(t *testing.T) {
 	// The trail has the call, and neither what was run nor what came of it.
 	s.JSON(s.Admin, "ssm", "SendCommand", map[string]any{"parameters": map[string]string{"commands": "s3cret"}})
 	for _, e := range s.Events("SendCommand") {
-		if b, err := json.Marshal(e); err != nil || strings.Contains(string(b), "s3cret") || e.RequestParameters["parameters"] != "HIDDEN_DUE_TO_SECURITY_REASONS" {
+		if b, err := json.Marshal(e); err != nil || strings.Contains(string(b), "s3cret") ||
+			e.RequestParameters["parameters"] != "HIDDEN_DUE_TO_SECURITY_REASONS" {
 			t.Errorf("%s, %v", b, err)
 		}
 	}
@@ -166,7 +188,8 @@ func TestCommandWaitsForItsNode(t *testing.T) {
 	ch = n.Connect()
 	report(t, ch, job, mgs.CommandFailed, "out")
 	report(t, ch, job, mgs.CommandFailed, "out") // said again, it is acknowledged again
-	if out := invocation(t, s, id, n.ID); out.Status != types.CommandInvocationStatusFailed || *out.StandardOutputContent != "out" {
+	if out := invocation(t, s, id, n.ID); out.Status != types.CommandInvocationStatusFailed ||
+		*out.StandardOutputContent != "out" {
 		t.Errorf("%+v", out)
 	}
 }
@@ -223,7 +246,10 @@ func TestForeignReplies(t *testing.T) {
 	}
 	// Frames of one channel are taken in order: with the answer to this one
 	// the others have been looked at.
-	last, err := mgs.NewJobReply(mgs.JobID("00000000-0000-4000-8000-000000000000", b.ID), mgs.CommandReply{DocumentStatus: mgs.CommandSuccess})
+	last, err := mgs.NewJobReply(
+		mgs.JobID("00000000-0000-4000-8000-000000000000", b.ID),
+		mgs.CommandReply{DocumentStatus: mgs.CommandSuccess},
+	)
 	must(t, err)
 	others.Send(last)
 	ack, err := mgs.ParseBody[mgs.JobReplyAck](others.Receive(mgs.TypeAgentJobReplyAck).Payload)
@@ -271,7 +297,10 @@ func TestWhoMaySendCommands(t *testing.T) {
 		"by type":   allow("*", `"StringEquals":{"ssm:DocumentType":"Session"}`),
 		"of a type": allow(arn+"managed-instance/*", "") + "," + allow("arn:aws:ssm:*::document/*", `"StringEquals":{"ssm:DocumentType":"Command"}`),
 	} {
-		users[name] = s.User(strings.ReplaceAll(name, " ", "-"), `{"Version":"2012-10-17","Statement":[`+statements+`]}`)
+		users[name] = s.User(
+			strings.ReplaceAll(name, " ", "-"),
+			`{"Version":"2012-10-17","Statement":[`+statements+`]}`,
+		)
 	}
 	const unknown = "mi-00000000000000000"
 	for _, c := range []struct {
@@ -355,7 +384,11 @@ func TestSendCommandRefuses(t *testing.T) {
 		{"role", map[string]any{"ServiceRoleArn": "arn:aws:iam::1:role/x"}, "InvalidRole"},
 		{"alarm", map[string]any{"AlarmConfiguration": map[string]any{"Alarms": []any{}}}, "ValidationException"},
 	} {
-		in := map[string]any{"DocumentName": "AWS-RunShellScript", "InstanceIds": []string{n.ID}, "Parameters": map[string]any{"commands": []string{"id"}}}
+		in := map[string]any{
+			"DocumentName": "AWS-RunShellScript",
+			"InstanceIds":  []string{n.ID},
+			"Parameters":   map[string]any{"commands": []string{"id"}},
+		}
 		for k, v := range c.in {
 			in[k] = v
 		}
@@ -378,14 +411,30 @@ func TestCommandDocuments(t *testing.T) {
 		{"action":"aws:runShellScript","name":"greet","inputs":{"runCommand":["echo %s {{ who }}"]}},
 		{"action":"aws:runShellScript","name":"part","inputs":{"runCommand":["echo bye"]}}]}`
 	// Command is what a document is that does not say what it is.
-	made, err := c.CreateDocument(ctx, &awsssm.CreateDocumentInput{Name: aws.String("Greet"), Content: aws.String(fmt.Sprintf(text, "hello"))})
+	made, err := c.CreateDocument(
+		ctx,
+		&awsssm.CreateDocumentInput{Name: aws.String("Greet"), Content: aws.String(fmt.Sprintf(text, "hello"))},
+	)
 	must(t, err)
-	if d := made.DocumentDescription; d.DocumentType != types.DocumentTypeCommand || *d.SchemaVersion != "2.2" || len(d.PlatformTypes) != 2 {
+	if d := made.DocumentDescription; d.DocumentType != types.DocumentTypeCommand || *d.SchemaVersion != "2.2" ||
+		len(d.PlatformTypes) != 2 {
 		t.Errorf("%+v", d)
 	}
-	_, err = c.UpdateDocument(ctx, &awsssm.UpdateDocumentInput{Name: aws.String("Greet"), Content: aws.String(fmt.Sprintf(text, "hey")), DocumentVersion: aws.String("$LATEST")})
+	_, err = c.UpdateDocument(
+		ctx,
+		&awsssm.UpdateDocumentInput{
+			Name:            aws.String("Greet"),
+			Content:         aws.String(fmt.Sprintf(text, "hey")),
+			DocumentVersion: aws.String("$LATEST"),
+		},
+	)
 	must(t, err)
-	list, err := c.ListDocuments(ctx, &awsssm.ListDocumentsInput{Filters: []types.DocumentKeyValuesFilter{{Key: aws.String("DocumentType"), Values: []string{"Command"}}}})
+	list, err := c.ListDocuments(
+		ctx,
+		&awsssm.ListDocumentsInput{
+			Filters: []types.DocumentKeyValuesFilter{{Key: aws.String("DocumentType"), Values: []string{"Command"}}},
+		},
+	)
 	must(t, err)
 	var names []string
 	for _, d := range list.DocumentIdentifiers {
@@ -415,15 +464,23 @@ func TestCommandDocuments(t *testing.T) {
 	}
 	send := func(version string) mgs.SendCommand {
 		t.Helper()
-		in := map[string]any{"DocumentName": "Greet", "InstanceIds": []string{n.ID}, "Parameters": map[string]any{"who": []string{"you"}}, "DocumentVersion": version}
+		in := map[string]any{
+			"DocumentName":    "Greet",
+			"InstanceIds":     []string{n.ID},
+			"Parameters":      map[string]any{"who": []string{"you"}},
+			"DocumentVersion": version,
+		}
 		var out struct {
 			Command struct{ CommandID, DocumentVersion string }
 		}
 		s.JSON(s.Admin, "ssm", "SendCommand", in).Decode(t, &out)
 		job, c := takeJob(t, ch, out.Command.CommandID)
-		m, err := mgs.NewJobReply(job, mgs.CommandReply{DocumentStatus: mgs.CommandInProgress, RuntimeStatus: map[string]*mgs.StepStatus{
-			"greet": {Status: mgs.CommandSuccess, Name: "aws:runShellScript", StandardOutput: "hello you"},
-		}})
+		m, err := mgs.NewJobReply(
+			job,
+			mgs.CommandReply{DocumentStatus: mgs.CommandInProgress, RuntimeStatus: map[string]*mgs.StepStatus{
+				"greet": {Status: mgs.CommandSuccess, Name: "aws:runShellScript", StandardOutput: "hello you"},
+			}},
+		)
 		must(t, err)
 		ch.Send(m)
 		report(t, ch, job, mgs.CommandFailed, "")
@@ -440,7 +497,8 @@ func TestCommandDocuments(t *testing.T) {
 		}
 		return c
 	}
-	if c := send("$DEFAULT"); !strings.Contains(string(c.DocumentContent), "echo hello {{ who }}") || c.Parameters["who"] != "you" {
+	if c := send("$DEFAULT"); !strings.Contains(string(c.DocumentContent), "echo hello {{ who }}") ||
+		c.Parameters["who"] != "you" {
 		t.Errorf("%s %v", c.DocumentContent, c.Parameters)
 	}
 	if c := send("2"); !strings.Contains(string(c.DocumentContent), "echo hey {{ who }}") {
@@ -513,7 +571,10 @@ func TestListCommands(t *testing.T) {
 		t.Errorf("pages: %v", pages)
 	}
 	pages = nil
-	parts := awsssm.NewListCommandInvocationsPaginator(s.SSM(s.Admin), &awsssm.ListCommandInvocationsInput{MaxResults: aws.Int32(1), InstanceId: &b.ID})
+	parts := awsssm.NewListCommandInvocationsPaginator(
+		s.SSM(s.Admin),
+		&awsssm.ListCommandInvocationsInput{MaxResults: aws.Int32(1), InstanceId: &b.ID},
+	)
 	for parts.HasMorePages() {
 		out, err := parts.NextPage(t.Context())
 		must(t, err)

@@ -98,7 +98,15 @@ func (b *Browser) SignIn(user, password string) Answer {
 // Call makes an AWS call, such as AmazonSSM.StartSession.
 func (b *Browser) Call(target string, in any) Answer {
 	b.s.t.Helper()
-	return b.Request(http.MethodPost, "/console/api/aws", in, "Content-Type", "application/x-amz-json-1.1", "X-Amz-Target", target)
+	return b.Request(
+		http.MethodPost,
+		"/console/api/aws",
+		in,
+		"Content-Type",
+		"application/x-amz-json-1.1",
+		"X-Amz-Target",
+		target,
+	)
 }
 
 // Query makes a call of IAM, such as ChangePassword.
@@ -108,7 +116,15 @@ func (b *Browser) Query(action string, pairs ...string) Answer {
 	for i := 0; i+1 < len(pairs); i += 2 {
 		form.Add(pairs[i], pairs[i+1])
 	}
-	return b.request(http.MethodPost, "/console/api/aws", form.Encode(), "Content-Type", "application/x-www-form-urlencoded", "X-Sekisho-Service", "iam")
+	return b.request(
+		http.MethodPost,
+		"/console/api/aws",
+		form.Encode(),
+		"Content-Type",
+		"application/x-www-form-urlencoded",
+		"X-Sekisho-Service",
+		"iam",
+	)
 }
 
 // Cookie returns the value of a cookie.

@@ -21,16 +21,27 @@ const preferencesName = "SSM-SessionManagerRunShell"
 
 // shellText is a shell document with these inputs.
 func shellText(inputs string) *string {
-	return aws.String(`{"schemaVersion":"1.0","description":"For tests","sessionType":"Standard_Stream","inputs":{` + inputs + `}}`)
+	return aws.String(
+		`{"schemaVersion":"1.0","description":"For tests","sessionType":"Standard_Stream","inputs":{` + inputs + `}}`,
+	)
 }
 
 const tailText = `{"schemaVersion":"1.0","sessionType":"InteractiveCommands",
 	"parameters":{"lines":{"type":"String","default":"10","allowedPattern":"[0-9]{1,4}"},"file":{"type":"String","allowedValues":["/var/log/syslog","/var/log/auth.log"]}},
 	"properties":{"linux":{"commands":"tail -n {{ lines }} {{ file }}"}}}`
 
-func createDocument(t *testing.T, c *awsssm.Client, name string, content *string, tags ...types.Tag) *types.DocumentDescription {
+func createDocument(
+	t *testing.T,
+	c *awsssm.Client,
+	name string,
+	content *string,
+	tags ...types.Tag,
+) *types.DocumentDescription {
 	t.Helper()
-	out, err := c.CreateDocument(t.Context(), &awsssm.CreateDocumentInput{Name: &name, Content: content, DocumentType: types.DocumentTypeSession, Tags: tags})
+	out, err := c.CreateDocument(
+		t.Context(),
+		&awsssm.CreateDocumentInput{Name: &name, Content: content, DocumentType: types.DocumentTypeSession, Tags: tags},
+	)
 	must(t, err)
 	return out.DocumentDescription
 }
@@ -56,20 +67,38 @@ func TestDocumentLife(t *testing.T) {
 	}
 	d := described.Document
 	if *d.Owner != servertest.Account || d.Status != types.DocumentStatusActive || *d.DocumentVersion != "1" || *d.LatestVersion != "1" || *d.DefaultVersion != "1" ||
-		d.HashType != types.DocumentHashTypeSha256 || len(*d.Hash) != 64 || d.DocumentFormat != types.DocumentFormatJson || *d.SchemaVersion != "1.0" ||
-		len(d.PlatformTypes) != 1 || len(d.Tags) != 2 || *d.Tags[0].Key != "a" {
+		d.HashType != types.DocumentHashTypeSha256 || len(*d.Hash) != 64 ||
+		d.DocumentFormat != types.DocumentFormatJson ||
+		*d.SchemaVersion != "1.0" ||
+		len(d.PlatformTypes) != 1 ||
+		len(d.Tags) != 2 ||
+		*d.Tags[0].Key != "a" {
 		t.Errorf("%s", b)
 	}
-	if len(d.Parameters) != 2 || *d.Parameters[0].Name != "lines" || *d.Parameters[0].DefaultValue != "10" || d.Parameters[1].DefaultValue != nil {
+	if len(d.Parameters) != 2 || *d.Parameters[0].Name != "lines" || *d.Parameters[0].DefaultValue != "10" ||
+		d.Parameters[1].DefaultValue != nil {
 		t.Errorf("%s", b)
 	}
 
 	second := strings.Replace(tailText, `"10"`, `"20"`, 1)
-	_, err = c.UpdateDocument(ctx, &awsssm.UpdateDocumentInput{Name: name, Content: aws.String(tailText), DocumentVersion: aws.String("$LATEST")})
+	_, err = c.UpdateDocument(
+		ctx,
+		&awsssm.UpdateDocumentInput{Name: name, Content: aws.String(tailText), DocumentVersion: aws.String("$LATEST")},
+	)
 	wantAPIError(t, "the same content", err, "DuplicateDocumentContent", "version 1")
-	updated, err := c.UpdateDocument(ctx, &awsssm.UpdateDocumentInput{Name: name, Content: &second, DocumentVersion: aws.String("$LATEST"), VersionName: aws.String("twenty")})
+	updated, err := c.UpdateDocument(
+		ctx,
+		&awsssm.UpdateDocumentInput{
+			Name:            name,
+			Content:         &second,
+			DocumentVersion: aws.String("$LATEST"),
+			VersionName:     aws.String("twenty"),
+		},
+	)
 	must(t, err)
-	if u := updated.DocumentDescription; *u.DocumentVersion != "2" || *u.DefaultVersion != "1" || *u.LatestVersion != "2" || *u.VersionName != "twenty" {
+	if u := updated.DocumentDescription; *u.DocumentVersion != "2" || *u.DefaultVersion != "1" ||
+		*u.LatestVersion != "2" ||
+		*u.VersionName != "twenty" {
 		t.Errorf("%+v", u)
 	}
 	for _, get := range []struct {
@@ -90,10 +119,16 @@ func TestDocumentLife(t *testing.T) {
 	}
 	yaml, err := c.GetDocument(ctx, &awsssm.GetDocumentInput{Name: name, DocumentFormat: types.DocumentFormatYaml})
 	must(t, err)
-	if !strings.Contains(*yaml.Content, "schemaVersion: \"1.0\"\nsessionType: InteractiveCommands\n") || yaml.DocumentFormat != types.DocumentFormatYaml {
+	if !strings.Contains(*yaml.Content, "schemaVersion: \"1.0\"\nsessionType: InteractiveCommands\n") ||
+		yaml.DocumentFormat != types.DocumentFormatYaml {
 		t.Errorf("%s", *yaml.Content)
 	}
-	byARN, err := c.GetDocument(ctx, &awsssm.GetDocumentInput{Name: aws.String("arn:aws:ssm:" + servertest.Region + ":" + servertest.Account + ":document/Tail")})
+	byARN, err := c.GetDocument(
+		ctx,
+		&awsssm.GetDocumentInput{
+			Name: aws.String("arn:aws:ssm:" + servertest.Region + ":" + servertest.Account + ":document/Tail"),
+		},
+	)
 	must(t, err)
 	if *byARN.Name != "Tail" {
 		t.Errorf("%s", *byARN.Name)
@@ -108,42 +143,71 @@ func TestDocumentLife(t *testing.T) {
 	_, err = c.GetDocument(ctx, &awsssm.GetDocumentInput{Name: name, DocumentVersion: aws.String("7")})
 	wantAPIError(t, "version 7", err, "InvalidDocumentVersion", "7")
 
-	_, err = c.UpdateDocumentDefaultVersion(ctx, &awsssm.UpdateDocumentDefaultVersionInput{Name: name, DocumentVersion: aws.String("2")})
+	_, err = c.UpdateDocumentDefaultVersion(
+		ctx,
+		&awsssm.UpdateDocumentDefaultVersionInput{Name: name, DocumentVersion: aws.String("2")},
+	)
 	must(t, err)
 	var versions []string
 	for p := awsssm.NewListDocumentVersionsPaginator(c, &awsssm.ListDocumentVersionsInput{Name: name, MaxResults: aws.Int32(1)}); p.HasMorePages(); {
 		out, err := p.NextPage(ctx)
 		must(t, err)
 		for _, v := range out.DocumentVersions {
-			versions = append(versions, fmt.Sprintf("%s %s %t", *v.DocumentVersion, aws.ToString(v.VersionName), v.IsDefaultVersion))
+			versions = append(
+				versions,
+				fmt.Sprintf("%s %s %t", *v.DocumentVersion, aws.ToString(v.VersionName), v.IsDefaultVersion),
+			)
 		}
 	}
 	if diff := cmp.Diff([]string{"2 twenty true", "1  false"}, versions); diff != "" {
 		t.Error(diff)
 	}
 	admin := "arn:aws:iam::" + servertest.Account + ":user/admin"
-	described, err = c.DescribeDocument(ctx, &awsssm.DescribeDocumentInput{Name: name, DocumentVersion: aws.String("1")})
+	described, err = c.DescribeDocument(
+		ctx,
+		&awsssm.DescribeDocumentInput{Name: name, DocumentVersion: aws.String("1")},
+	)
 	must(t, err)
 	if got := aws.ToString(described.Document.Author); got != admin {
 		t.Errorf("version 1 is of %q", got)
 	}
-	if a := s.JSON(s.Admin, "ssm", "ListDocumentVersions", map[string]any{"Name": *name}); strings.Count(a.Body, `"Author":"`+admin+`"`) != 2 {
+	if a := s.JSON(s.Admin, "ssm", "ListDocumentVersions", map[string]any{"Name": *name}); strings.Count(
+		a.Body,
+		`"Author":"`+admin+`"`,
+	) != 2 {
 		t.Errorf("the authors of the versions: %s", a.Body)
 	}
 	_, err = c.DeleteDocument(ctx, &awsssm.DeleteDocumentInput{Name: name, DocumentVersion: aws.String("2")})
 	wantAPIError(t, "the default version", err, "InvalidDocumentOperation", "default version")
 	_, err = c.DeleteDocument(ctx, &awsssm.DeleteDocumentInput{Name: name, DocumentVersion: aws.String("1")})
 	must(t, err)
-	_, err = c.ModifyDocumentPermission(ctx, &awsssm.ModifyDocumentPermissionInput{Name: name, PermissionType: types.DocumentPermissionTypeShare, AccountIdsToAdd: []string{"All", "999999999999"}})
+	_, err = c.ModifyDocumentPermission(
+		ctx,
+		&awsssm.ModifyDocumentPermissionInput{
+			Name:            name,
+			PermissionType:  types.DocumentPermissionTypeShare,
+			AccountIdsToAdd: []string{"All", "999999999999"},
+		},
+	)
 	must(t, err)
-	shares, err := c.DescribeDocumentPermission(ctx, &awsssm.DescribeDocumentPermissionInput{Name: name, PermissionType: types.DocumentPermissionTypeShare})
+	shares, err := c.DescribeDocumentPermission(
+		ctx,
+		&awsssm.DescribeDocumentPermissionInput{Name: name, PermissionType: types.DocumentPermissionTypeShare},
+	)
 	must(t, err)
 	if diff := cmp.Diff([]string{"999999999999", "all"}, shares.AccountIds); diff != "" {
 		t.Error(diff)
 	}
 	_, err = c.DeleteDocument(ctx, &awsssm.DeleteDocumentInput{Name: name})
 	wantAPIError(t, "a shared document", err, "InvalidDocumentOperation", "shared")
-	_, err = c.ModifyDocumentPermission(ctx, &awsssm.ModifyDocumentPermissionInput{Name: name, PermissionType: types.DocumentPermissionTypeShare, AccountIdsToRemove: []string{"all", "999999999999"}})
+	_, err = c.ModifyDocumentPermission(
+		ctx,
+		&awsssm.ModifyDocumentPermissionInput{
+			Name:               name,
+			PermissionType:     types.DocumentPermissionTypeShare,
+			AccountIdsToRemove: []string{"all", "999999999999"},
+		},
+	)
 	must(t, err)
 	_, err = c.DeleteDocument(ctx, &awsssm.DeleteDocumentInput{Name: name})
 	must(t, err)
@@ -174,7 +238,10 @@ func TestDocumentsRefused(t *testing.T) {
 		_, err := c.CreateDocument(ctx, &x.in)
 		wantAPIError(t, what, err, x.code, x.text)
 	}
-	_, err := c.UpdateDocument(ctx, &awsssm.UpdateDocumentInput{Name: aws.String("AWS-StartSSHSession"), Content: shellText("")})
+	_, err := c.UpdateDocument(
+		ctx,
+		&awsssm.UpdateDocumentInput{Name: aws.String("AWS-StartSSHSession"), Content: shellText("")},
+	)
 	wantAPIError(t, "a document of the server's", err, "InvalidDocumentOperation", "cannot be changed")
 }
 
@@ -199,7 +266,8 @@ func TestListDocuments(t *testing.T) {
 	filter := func(key string, values ...string) *awsssm.ListDocumentsInput {
 		return &awsssm.ListDocumentsInput{Filters: []types.DocumentKeyValuesFilter{{Key: &key, Values: values}}}
 	}
-	if all := list(&awsssm.ListDocumentsInput{MaxResults: aws.Int32(2)}); len(all) < 9 || !slices.IsSorted(all) || !slices.Contains(all, "Ops-Tail") {
+	if all := list(&awsssm.ListDocumentsInput{MaxResults: aws.Int32(2)}); len(all) < 9 || !slices.IsSorted(all) ||
+		!slices.Contains(all, "Ops-Tail") {
 		t.Errorf("%v", all)
 	}
 	for _, x := range []struct {
@@ -242,8 +310,16 @@ func TestDocumentPolicies(t *testing.T) {
 		return `{"Effect":"Allow","Action":[` + actions + `],"Resource":"` + resource + `","Condition":{` + condition + `}}`
 	}
 	c := s.SSM(s.User("alice", `{"Version":"2012-10-17","Statement":[`+
-		statement(`"ssm:GetDocument","ssm:UpdateDocument","ssm:AddTagsToResource"`, "*", `"StringEquals":{"ssm:resourceTag/team":"ops"}`)+`,`+
-		statement(`"ssm:CreateDocument"`, "arn:aws:ssm:*:*:document/Alice-*", `"StringEquals":{"ssm:DocumentType":"Session"}`)+`]}`))
+		statement(
+			`"ssm:GetDocument","ssm:UpdateDocument","ssm:AddTagsToResource"`,
+			"*",
+			`"StringEquals":{"ssm:resourceTag/team":"ops"}`,
+		)+`,`+
+		statement(
+			`"ssm:CreateDocument"`,
+			"arn:aws:ssm:*:*:document/Alice-*",
+			`"StringEquals":{"ssm:DocumentType":"Session"}`,
+		)+`]}`))
 	if _, err := c.GetDocument(ctx, &awsssm.GetDocumentInput{Name: aws.String("Ops-Shell")}); err != nil {
 		t.Error(err)
 	}
@@ -251,16 +327,40 @@ func TestDocumentPolicies(t *testing.T) {
 		_, err := c.GetDocument(ctx, &awsssm.GetDocumentInput{Name: &name})
 		wantAPIError(t, name, err, "AccessDeniedException", "ssm:GetDocument")
 	}
-	_, err := c.UpdateDocument(ctx, &awsssm.UpdateDocumentInput{Name: aws.String("Dev-Shell"), Content: shellText(`"idleSessionTimeout":"1"`)})
+	_, err := c.UpdateDocument(
+		ctx,
+		&awsssm.UpdateDocumentInput{Name: aws.String("Dev-Shell"), Content: shellText(`"idleSessionTimeout":"1"`)},
+	)
 	wantAPIError(t, "another team's", err, "AccessDeniedException", "document/Dev-Shell")
 	createDocument(t, c, "Alice-Shell", shellText(""))
-	_, err = c.CreateDocument(ctx, &awsssm.CreateDocumentInput{Name: aws.String("Bob-Shell"), Content: shellText(""), DocumentType: "Session"})
+	_, err = c.CreateDocument(
+		ctx,
+		&awsssm.CreateDocumentInput{Name: aws.String("Bob-Shell"), Content: shellText(""), DocumentType: "Session"},
+	)
 	wantAPIError(t, "another name", err, "AccessDeniedException", "document/Bob-Shell")
-	_, err = c.CreateDocument(ctx, &awsssm.CreateDocumentInput{Name: aws.String("Alice-Run"), Content: shellText(""), DocumentType: "Command"})
+	_, err = c.CreateDocument(
+		ctx,
+		&awsssm.CreateDocumentInput{Name: aws.String("Alice-Run"), Content: shellText(""), DocumentType: "Command"},
+	)
 	wantAPIError(t, "another type", err, "AccessDeniedException", "document/Alice-Run")
-	_, err = c.CreateDocument(ctx, &awsssm.CreateDocumentInput{Name: aws.String("Alice-Two"), Content: shellText(""), DocumentType: "Session", Tags: []types.Tag{tag("team", "ops")}})
+	_, err = c.CreateDocument(
+		ctx,
+		&awsssm.CreateDocumentInput{
+			Name:         aws.String("Alice-Two"),
+			Content:      shellText(""),
+			DocumentType: "Session",
+			Tags:         []types.Tag{tag("team", "ops")},
+		},
+	)
 	wantAPIError(t, "a tag on the way in", err, "AccessDeniedException", "ssm:AddTagsToResource")
-	_, err = c.AddTagsToResource(ctx, &awsssm.AddTagsToResourceInput{ResourceType: "Document", ResourceId: aws.String("Dev-Shell"), Tags: []types.Tag{tag("team", "ops")}})
+	_, err = c.AddTagsToResource(
+		ctx,
+		&awsssm.AddTagsToResourceInput{
+			ResourceType: "Document",
+			ResourceId:   aws.String("Dev-Shell"),
+			Tags:         []types.Tag{tag("team", "ops")},
+		},
+	)
 	wantAPIError(t, "a tag that would let one in", err, "AccessDeniedException", "document/Dev-Shell")
 }
 
@@ -270,16 +370,33 @@ func TestResourceTags(t *testing.T) {
 	c, ctx, n := s.SSM(s.Admin), t.Context(), s.Node()
 	createDocument(t, c, "Doc", shellText(""))
 	for kind, id := range map[types.ResourceTypeForTagging]string{"Document": "Doc", "ManagedInstance": n.ID} {
-		_, err := c.AddTagsToResource(ctx, &awsssm.AddTagsToResourceInput{ResourceType: kind, ResourceId: &id, Tags: []types.Tag{tag("Hostname", "web"), tag("a", "1"), tag("b", "")}})
+		_, err := c.AddTagsToResource(
+			ctx,
+			&awsssm.AddTagsToResourceInput{
+				ResourceType: kind,
+				ResourceId:   &id,
+				Tags:         []types.Tag{tag("Hostname", "web"), tag("a", "1"), tag("b", "")},
+			},
+		)
 		must(t, err)
-		_, err = c.RemoveTagsFromResource(ctx, &awsssm.RemoveTagsFromResourceInput{ResourceType: kind, ResourceId: &id, TagKeys: []string{"b", "zzz"}})
+		_, err = c.RemoveTagsFromResource(
+			ctx,
+			&awsssm.RemoveTagsFromResourceInput{ResourceType: kind, ResourceId: &id, TagKeys: []string{"b", "zzz"}},
+		)
 		must(t, err)
 		out, err := c.ListTagsForResource(ctx, &awsssm.ListTagsForResourceInput{ResourceType: kind, ResourceId: &id})
 		must(t, err)
 		if len(out.TagList) != 2 || *out.TagList[0].Key != "Hostname" || *out.TagList[1].Value != "1" {
 			t.Errorf("%s: %+v", kind, out.TagList)
 		}
-		_, err = c.AddTagsToResource(ctx, &awsssm.AddTagsToResourceInput{ResourceType: kind, ResourceId: &id, Tags: []types.Tag{tag("HOSTNAME", "x")}})
+		_, err = c.AddTagsToResource(
+			ctx,
+			&awsssm.AddTagsToResourceInput{
+				ResourceType: kind,
+				ResourceId:   &id,
+				Tags:         []types.Tag{tag("HOSTNAME", "x")},
+			},
+		)
 		wantAPIError(t, "a key in other letters", err, "ValidationException", "letter case")
 	}
 	for what, in := range map[string]awsssm.AddTagsToResourceInput{
@@ -317,11 +434,19 @@ func TestStartMessage(t *testing.T) {
 	must(t, s.Directory.Tag(ctx, identity.KindUser, "alice", map[string]string{"SSMSessionRunAs": "alice_os"}))
 	n := s.Node()
 	control := n.Connect()
-	createDocument(t, admin, preferencesName, shellText(`"runAsEnabled":true,"runAsDefaultUser":"ops","idleSessionTimeout":"7","maxSessionDuration":"60","kmsKeyId":"alias/none"`))
+	createDocument(
+		t,
+		admin,
+		preferencesName,
+		shellText(
+			`"runAsEnabled":true,"runAsDefaultUser":"ops","idleSessionTimeout":"7","maxSessionDuration":"60","kmsKeyId":"alias/none"`,
+		),
+	)
 	createDocument(t, admin, "Tail", aws.String(tailText))
 	_, err := admin.StartSession(ctx, &awsssm.StartSessionInput{Target: &n.ID})
 	must(t, err)
-	if p := task(t, control); p.RunAsUser != "ops" || p.DocumentName != preferencesName || !strings.Contains(string(p.DocumentContent), `"idleSessionTimeout":"7"`) {
+	if p := task(t, control); p.RunAsUser != "ops" || p.DocumentName != preferencesName ||
+		!strings.Contains(string(p.DocumentContent), `"idleSessionTimeout":"7"`) {
 		t.Errorf("%+v %s", p, p.DocumentContent)
 	}
 	out, err := s.SSM(alice).StartSession(ctx, &awsssm.StartSessionInput{
@@ -329,11 +454,18 @@ func TestStartMessage(t *testing.T) {
 	})
 	must(t, err)
 	p := task(t, control)
-	if p.RunAsUser != "alice_os" || p.SessionID != *out.SessionId || p.Parameters["file"] != "/var/log/syslog" || p.Parameters["lines"] != "10" ||
+	if p.RunAsUser != "alice_os" || p.SessionID != *out.SessionId || p.Parameters["file"] != "/var/log/syslog" ||
+		p.Parameters["lines"] != "10" ||
 		!strings.Contains(string(p.DocumentContent), "tail -n {{ lines }} {{ file }}") {
 		t.Errorf("%+v %s", p, p.DocumentContent)
 	}
-	described, err := admin.DescribeSessions(ctx, &awsssm.DescribeSessionsInput{State: "Active", Filters: []types.SessionFilter{{Key: "SessionId", Value: out.SessionId}}})
+	described, err := admin.DescribeSessions(
+		ctx,
+		&awsssm.DescribeSessionsInput{
+			State:   "Active",
+			Filters: []types.SessionFilter{{Key: "SessionId", Value: out.SessionId}},
+		},
+	)
 	must(t, err)
 	if x := described.Sessions[0]; *x.DocumentName != "Tail" || aws.ToString(x.MaxSessionDuration) != "60" {
 		t.Errorf("%+v", x)
@@ -353,9 +485,17 @@ func TestStartMessage(t *testing.T) {
 		_, err := admin.StartSession(ctx, &x.in)
 		wantAPIError(t, name, err, x.code, x.text)
 	}
-	_, err = admin.StartSession(ctx, &awsssm.StartSessionInput{Target: &n.ID, DocumentName: aws.String("AWS-StartSSHSession"), Reason: aws.String("last")})
+	_, err = admin.StartSession(
+		ctx,
+		&awsssm.StartSessionInput{
+			Target:       &n.ID,
+			DocumentName: aws.String("AWS-StartSSHSession"),
+			Reason:       aws.String("last"),
+		},
+	)
 	must(t, err)
-	if p := task(t, control); p.DocumentName != "AWS-StartSSHSession" || p.Parameters["portNumber"] != "22" || p.RunAsUser != "" {
+	if p := task(t, control); p.DocumentName != "AWS-StartSSHSession" || p.Parameters["portNumber"] != "22" ||
+		p.RunAsUser != "" {
 		t.Errorf("%+v", p)
 	}
 }
@@ -366,18 +506,31 @@ func TestHouseRules(t *testing.T) {
 	s := servertest.Start(t)
 	c, ctx, n := s.SSM(s.Admin), t.Context(), s.Node()
 	n.Connect()
-	createDocument(t, c, preferencesName, shellText(`"runAsEnabled":true,"sekisho":{"reasonRequired":true,"reasonPattern":"TICKET-[0-9]+","maxConcurrentSessions":{"perOwner":1}}`))
+	createDocument(
+		t,
+		c,
+		preferencesName,
+		shellText(
+			`"runAsEnabled":true,"sekisho":{"reasonRequired":true,"reasonPattern":"TICKET-[0-9]+","maxConcurrentSessions":{"perOwner":1}}`,
+		),
+	)
 	createDocument(t, c, "Quiet", shellText(""))
 	for _, doc := range []*string{nil, aws.String("Quiet"), aws.String("AWS-StartSSHSession")} {
 		_, err := c.StartSession(ctx, &awsssm.StartSessionInput{Target: &n.ID, DocumentName: doc})
 		wantAPIError(t, "no reason", err, "ValidationException", "A reason is required")
-		_, err = c.StartSession(ctx, &awsssm.StartSessionInput{Target: &n.ID, DocumentName: doc, Reason: aws.String("fun")})
+		_, err = c.StartSession(
+			ctx,
+			&awsssm.StartSessionInput{Target: &n.ID, DocumentName: doc, Reason: aws.String("fun")},
+		)
 		wantAPIError(t, "another reason", err, "ValidationException", "TICKET-[0-9]+")
 	}
 	_, err := c.StartSession(ctx, &awsssm.StartSessionInput{Target: &n.ID, Reason: aws.String("TICKET-1")})
 	wantAPIError(t, "nobody to run as", err, "ValidationException", "no tag SSMSessionRunAs")
 	start := func() error {
-		_, err := c.StartSession(ctx, &awsssm.StartSessionInput{Target: &n.ID, DocumentName: aws.String("Quiet"), Reason: aws.String("TICKET-1")})
+		_, err := c.StartSession(
+			ctx,
+			&awsssm.StartSessionInput{Target: &n.ID, DocumentName: aws.String("Quiet"), Reason: aws.String("TICKET-1")},
+		)
 		return err
 	}
 	must(t, start())

@@ -80,7 +80,8 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 		r.t.Errorf("%s: %v", body, err)
 	}
 	at, err := strconv.ParseInt(q.Header.Get("webhook-timestamp"), 10, 64)
-	if err != nil || q.Header.Get("webhook-id") != h.ID || q.Header.Get("webhook-signature") != webhook.Sign(r.secrets, h.ID, time.Unix(at, 0), body) {
+	if err != nil || q.Header.Get("webhook-id") != h.ID ||
+		q.Header.Get("webhook-signature") != webhook.Sign(r.secrets, h.ID, time.Unix(at, 0), body) {
 		r.t.Errorf("not as it should be signed: %v", q.Header)
 	}
 	if h.Account != servertest.Account || h.Region != servertest.Region {
@@ -159,7 +160,9 @@ func TestSessionsAreToldOf(t *testing.T) {
 	x := s.Session(s.Admin, n)
 	started := r.await(s, "Session Started", "session-id", x.ID)
 	if !slices.Equal(started.Resources, []string{sessionARN(x.ID), nodeARN(n.ID)}) || started.Source != "sekisho.session" ||
-		started.says("instance-id") != n.ID || started.says("source-ip") != "127.0.0.1" || !strings.HasSuffix(started.says("owner"), ":user/admin") {
+		started.says("instance-id") != n.ID ||
+		started.says("source-ip") != "127.0.0.1" ||
+		!strings.HasSuffix(started.says("owner"), ":user/admin") {
 		t.Errorf("%+v", started)
 	}
 	if _, err := s.SSM(s.Admin).TerminateSession(t.Context(), &awsssm.TerminateSessionInput{SessionId: &x.ID}); err != nil {
@@ -171,7 +174,11 @@ func TestSessionsAreToldOf(t *testing.T) {
 	}
 
 	failing, _ := s.StartSession(s.Admin, n)
-	control.Send(mgs.NewTaskComplete(mgs.TaskComplete{TaskID: failing, FinalTaskStatus: mgs.TaskFailed, Output: "no such shell"}))
+	control.Send(
+		mgs.NewTaskComplete(
+			mgs.TaskComplete{TaskID: failing, FinalTaskStatus: mgs.TaskFailed, Output: "no such shell"},
+		),
+	)
 	if h := r.await(s, "Session Failed", "session-id", failing); !strings.Contains(h.says("cause"), "no such shell") {
 		t.Errorf("%+v", h)
 	}
@@ -204,10 +211,15 @@ func TestSessionsAreToldOf(t *testing.T) {
 	}
 	denied := r.await(s, "Session Denied", "operation", "StartSession")
 	if denied.says("principal") != "arn:aws:iam::"+servertest.Account+":user/bob" || denied.says("reason") != "curiosity of bob" ||
-		!slices.Equal(denied.Resources, []string{nodeARN(n.ID)}) || denied.says("error-code") != "AccessDeniedException" || denied.says("request-id") == "" {
+		!slices.Equal(denied.Resources, []string{nodeARN(n.ID)}) ||
+		denied.says("error-code") != "AccessDeniedException" ||
+		denied.says("request-id") == "" {
 		t.Errorf("%+v", denied)
 	}
-	if h := r.await(s, "Session Denied", "operation", "ResumeSession"); !slices.Equal(h.Resources, []string{sessionARN(x.ID)}) {
+	if h := r.await(s, "Session Denied", "operation", "ResumeSession"); !slices.Equal(
+		h.Resources,
+		[]string{sessionARN(x.ID)},
+	) {
 		t.Errorf("%+v", h)
 	}
 	for _, who := range []string{"nobody", "stranger"} {
@@ -239,12 +251,17 @@ func TestCallEventsInAWSForm(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.await(s, "AWS API Call via CloudTrail", "eventName", "TerminateSession")
-	s.Eventually("three calls", func() bool { return len(r.of("AWS API Call via CloudTrail", "eventName", "StartSession")) == 3 })
+	s.Eventually(
+		"three calls",
+		func() bool { return len(r.of("AWS API Call via CloudTrail", "eventName", "StartSession")) == 3 },
+	)
 	refused := 0
 	for _, h := range r.of("AWS API Call via CloudTrail", "eventName", "StartSession") {
 		text, err := json.Marshal(h)
 		must(t, err)
-		if h.Source != "aws.ssm" || h.says("eventSource") != "ssm.amazonaws.com" || strings.Contains(string(text), token) || strings.Contains(string(text), long) {
+		if h.Source != "aws.ssm" || h.says("eventSource") != "ssm.amazonaws.com" ||
+			strings.Contains(string(text), token) ||
+			strings.Contains(string(text), long) {
 			t.Errorf("%.500s", text)
 		}
 		if h.says("errorCode") == "AccessDeniedException" {
@@ -269,7 +286,8 @@ func TestNodeEvents(t *testing.T) {
 	n := s.NodeOf(*a.ActivationId, *a.ActivationCode)
 	control := n.Connect()
 	up := r.await(s, "Node Up", "instance-id", n.ID)
-	if up.says("instance-name") != "web-1" || up.says("source-ip") != "127.0.0.1" || !slices.Equal(up.Resources, []string{nodeARN(n.ID)}) {
+	if up.says("instance-name") != "web-1" || up.says("source-ip") != "127.0.0.1" ||
+		!slices.Equal(up.Resources, []string{nodeARN(n.ID)}) {
 		t.Errorf("%+v", up)
 	}
 	control.Close(link.CloseNormal, "")
@@ -288,7 +306,8 @@ func TestNodeEvents(t *testing.T) {
 			t.Errorf("%d %s", got.Status, got.Body)
 		}
 	})
-	if h := r.await(s, "Node Address Changed", "instance-id", n.ID); h.says("source-ip") != "127.0.0.2" || h.says("other-source-ip") != "127.0.0.1" {
+	if h := r.await(s, "Node Address Changed", "instance-id", n.ID); h.says("source-ip") != "127.0.0.2" ||
+		h.says("other-source-ip") != "127.0.0.1" {
 		t.Errorf("%+v", h)
 	}
 	if got := n.RoleToken("another machine").Code(); got != "MachineFingerprintDoesNotMatch" {
@@ -300,7 +319,8 @@ func TestNodeEvents(t *testing.T) {
 	if got := s.Register(*a.ActivationId, *a.ActivationCode, "f").Code(); got != "ActivationExpired" {
 		t.Errorf("a second registration: %s", got)
 	}
-	if h := r.await(s, "Registration Refused", "kind", "ActivationUsedUp"); h.says("source-ip") != "127.0.0.1" || len(h.Resources) != 0 {
+	if h := r.await(s, "Registration Refused", "kind", "ActivationUsedUp"); h.says("source-ip") != "127.0.0.1" ||
+		len(h.Resources) != 0 {
 		t.Errorf("%+v", h)
 	}
 	if _, err := s.SSM(s.Admin).DeregisterManagedInstance(t.Context(), &awsssm.DeregisterManagedInstanceInput{InstanceId: &n.ID}); err != nil {
@@ -335,7 +355,8 @@ func TestEventsSurvive(t *testing.T) {
 		state = webhooks(t, s)
 		return len(state) == 1 && state[0].Waiting == 6 && state[0].Status == "Failing"
 	})
-	if state[0].Name != "hook" || r.refused.Load() == 0 || !strings.Contains(state[0].LastFailure, "503") || !strings.HasPrefix(r.url, state[0].Address) {
+	if state[0].Name != "hook" || r.refused.Load() == 0 || !strings.Contains(state[0].LastFailure, "503") ||
+		!strings.HasPrefix(r.url, state[0].Address) {
 		t.Errorf("%+v", state)
 	}
 	s.Restart()
@@ -353,7 +374,8 @@ func TestEventsSurvive(t *testing.T) {
 	if state[0].Delivered != 7 || state[0].GivenUp != 0 || state[0].Dropped != 0 {
 		t.Errorf("%+v", state)
 	}
-	if got := r.types("instance-id", n.ID); slices.Contains(got, "Node Down") || len(r.of("Node Up", "instance-id", n.ID)) != 1 {
+	if got := r.types("instance-id", n.ID); slices.Contains(got, "Node Down") ||
+		len(r.of("Node Up", "instance-id", n.ID)) != 1 {
 		t.Errorf("%q", got)
 	}
 }
@@ -412,10 +434,12 @@ func TestListEvents(t *testing.T) {
 	if len(paged) != 3 || paged[0] != all.Events[0].ID || paged[2] != all.Events[2].ID {
 		t.Errorf("%q", paged)
 	}
-	if p := list(map[string]any{"Subject": id}); len(p.Events) != 2 || p.Events[0].Type != "Session Ended" || p.Events[1].Type != "Session Started" {
+	if p := list(map[string]any{"Subject": id}); len(p.Events) != 2 || p.Events[0].Type != "Session Ended" ||
+		p.Events[1].Type != "Session Started" {
 		t.Errorf("%+v", p)
 	}
-	if p := list(map[string]any{"DetailType": "Node Up"}); len(p.Events) != 1 || p.Events[0].says("instance-id") != n.ID {
+	if p := list(map[string]any{"DetailType": "Node Up"}); len(p.Events) != 1 ||
+		p.Events[0].says("instance-id") != n.ID {
 		t.Errorf("%+v", p)
 	}
 	for name, in := range map[string]map[string]any{

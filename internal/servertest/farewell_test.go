@@ -16,7 +16,11 @@ func TestClientThatComesAfterTheEnd(t *testing.T) {
 	n := s.Node()
 	control := n.Connect()
 	session, token := s.StartSession(s.Admin, n)
-	control.Send(mgs.NewTaskComplete(mgs.TaskComplete{TaskID: session, FinalTaskStatus: mgs.TaskFailed, Output: "no such program"}))
+	control.Send(
+		mgs.NewTaskComplete(
+			mgs.TaskComplete{TaskID: session, FinalTaskStatus: mgs.TaskFailed, Output: "no such program"},
+		),
+	)
 	control.Receive(mgs.TypeAgentTaskAcknowledge)
 	late := s.MustDial(s.Admin, "data-channel", session)
 	late.Text(servertest.ClientFrame(token))

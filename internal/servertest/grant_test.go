@@ -26,7 +26,11 @@ func TestGrantsAndReach(t *testing.T) {
 			a.Decode(t, out)
 		}
 	}
-	sekisho("PutCalendar", map[string]any{"Name": "freeze", "Zone": "Asia/Tokyo", "Entries": []string{"2030-01-01/2030-01-07"}}, nil)
+	sekisho(
+		"PutCalendar",
+		map[string]any{"Name": "freeze", "Zone": "Asia/Tokyo", "Entries": []string{"2030-01-01/2030-01-07"}},
+		nil,
+	)
 	var granted struct{ PolicyDocument string }
 	sekisho("GrantAccess", map[string]any{
 		"UserName": "alice", "PolicyName": "grant", "Targets": []string{n.ID}, "SourceIps": []string{"203.0.113.0/24"}, "Except": []string{"freeze"},
@@ -70,7 +74,11 @@ func TestGrantsAndReach(t *testing.T) {
 	var paged []string
 	for token := ""; ; {
 		var page answer
-		sekisho("ListNodeAccess", map[string]any{"Target": n.ID, "From": before, "To": during, "MaxResults": 1, "NextToken": token}, &page)
+		sekisho(
+			"ListNodeAccess",
+			map[string]any{"Target": n.ID, "From": before, "To": during, "MaxResults": 1, "NextToken": token},
+			&page,
+		)
 		for _, e := range page.Access {
 			paged = append(paged, e.PrincipalArn[strings.LastIndexByte(e.PrincipalArn, '/')+1:])
 		}
@@ -83,7 +91,11 @@ func TestGrantsAndReach(t *testing.T) {
 	}
 	for ip, want := range map[string]string{"203.0.113.9": "Always", "198.51.100.9": ""} {
 		var what answer
-		sekisho("ListPrincipalAccess", map[string]any{"UserName": "alice", "SourceIp": ip, "From": before, "To": before + 60}, &what)
+		sekisho(
+			"ListPrincipalAccess",
+			map[string]any{"UserName": "alice", "SourceIp": ip, "From": before, "To": before + 60},
+			&what,
+		)
 		got := ""
 		if len(what.Access) == 1 && what.Access[0].NodeID == n.ID && len(what.Access[0].Spans) == 1 {
 			got = what.Access[0].Spans[0].Access
@@ -114,7 +126,16 @@ func TestWhyNotesSessionsOfLikeNames(t *testing.T) {
 	ann := s.User("ann", servertest.Allow("arn:aws:ssm:*:*:session/${aws:username}-*", "ssm:TerminateSession"))
 	_, err := s.Directory.CreateGroup(t.Context(), "/", "starters")
 	must(t, err)
-	must(t, s.Directory.PutInline(t.Context(), identity.KindGroup, "starters", "p", servertest.Allow("*", "ssm:StartSession")))
+	must(
+		t,
+		s.Directory.PutInline(
+			t.Context(),
+			identity.KindGroup,
+			"starters",
+			"p",
+			servertest.Allow("*", "ssm:StartSession"),
+		),
+	)
 	must(t, s.Directory.AddToGroup(t.Context(), "ann", "starters"))
 	own := s.Session(ann, n)
 	for target, want := range map[string]int{other.ID: 1, own.ID: 0} {
@@ -122,7 +143,12 @@ func TestWhyNotesSessionsOfLikeNames(t *testing.T) {
 			Allowed bool
 			Notes   []string
 		}
-		a := s.JSON(s.Admin, "sekisho", "ExplainAccess", map[string]any{"UserName": "ann", "Action": "ssm:TerminateSession", "Target": target})
+		a := s.JSON(
+			s.Admin,
+			"sekisho",
+			"ExplainAccess",
+			map[string]any{"UserName": "ann", "Action": "ssm:TerminateSession", "Target": target},
+		)
 		a.Decode(t, &out)
 		if !out.Allowed || len(out.Notes) != want {
 			t.Errorf("%s: %s", target, a.Body)

@@ -66,7 +66,14 @@ func TestInventory(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
 	n, other := s.Node(), s.Node()
-	report := fields{"InstanceId": n.ID, "AgentName": "amazon-ssm-agent", "AgentVersion": "3.3.1.0", "PlatformType": "Linux", "PlatformName": "Debian", "ComputerName": "web"}
+	report := fields{
+		"InstanceId":   n.ID,
+		"AgentName":    "amazon-ssm-agent",
+		"AgentVersion": "3.3.1.0",
+		"PlatformType": "Linux",
+		"PlatformName": "Debian",
+		"ComputerName": "web",
+	}
 	if a := s.JSON(n.Credentials, "ssm", "UpdateInstanceInformation", report); a.Code() != "" {
 		t.Fatal(a.Body)
 	}
@@ -76,12 +83,20 @@ func TestInventory(t *testing.T) {
 	)); a.Code() != "" {
 		t.Fatalf("%d %s", a.Status, a.Body)
 	}
-	got := inventoryOf(t, s, fields{"ResultAttributes": []fields{{"TypeName": "AWS:Application"}}, "Filters": []fields{{"Key": "AWS:InstanceInformation.InstanceId", "Values": []string{n.ID}}}})
+	got := inventoryOf(
+		t,
+		s,
+		fields{
+			"ResultAttributes": []fields{{"TypeName": "AWS:Application"}},
+			"Filters":          []fields{{"Key": "AWS:InstanceInformation.InstanceId", "Values": []string{n.ID}}},
+		},
+	)
 	if len(got.Entities) != 1 || got.Entities[0].ID != n.ID {
 		t.Fatalf("%+v", got)
 	}
 	apps := got.Entities[0].Data["AWS:Application"]
-	if len(apps.Content) != 2 || apps.Content[1]["Version"] != "3.0.11" || apps.ContentHash != "one" || apps.CaptureTime != "2026-01-31T23:59:59Z" {
+	if len(apps.Content) != 2 || apps.Content[1]["Version"] != "3.0.11" || apps.ContentHash != "one" ||
+		apps.CaptureTime != "2026-01-31T23:59:59Z" {
 		t.Errorf("%+v", apps)
 	}
 	own := inventoryOf(t, s, fields{}).Entities
@@ -126,12 +141,14 @@ func TestInventory(t *testing.T) {
 	}
 	first := inventoryOf(t, s, fields{"MaxResults": 1})
 	second := inventoryOf(t, s, fields{"MaxResults": 1, "NextToken": first.NextToken})
-	if all := []string{n.ID, other.ID}; len(first.Entities) != 1 || len(second.Entities) != 1 || second.NextToken != "" ||
+	if all := []string{n.ID, other.ID}; len(first.Entities) != 1 || len(second.Entities) != 1 ||
+		second.NextToken != "" ||
 		!slices.Equal(slices.Sorted(slices.Values(all)), append(first.ids(), second.ids()...)) {
 		t.Errorf("pages: %+v, %+v", first, second)
 	}
 	counted := inventoryOf(t, s, fields{"Aggregators": []fields{{"Expression": "AWS:Application.Name"}}}).Entities
-	if len(counted) != 1 || len(counted[0].Data["AWS:Application"].Content) != 2 || counted[0].Data["AWS:Application"].Content[0]["Count"] != "1" {
+	if len(counted) != 1 || len(counted[0].Data["AWS:Application"].Content) != 2 ||
+		counted[0].Data["AWS:Application"].Content[0]["Count"] != "1" {
 		t.Errorf("%+v", counted)
 	}
 
@@ -150,7 +167,8 @@ func TestInventory(t *testing.T) {
 	if len(list.Entries) != 1 || list.Entries[0]["Name"] != "openssl" || list.NextToken != "" {
 		t.Errorf("%+v", list)
 	}
-	s.JSON(s.Admin, "ssm", "ListInventoryEntries", fields{"InstanceId": n.ID, "TypeName": "AWS:Application", "Filters": []fields{filter("Version", "GreaterThan", "4")}}).Decode(t, &list)
+	s.JSON(s.Admin, "ssm", "ListInventoryEntries", fields{"InstanceId": n.ID, "TypeName": "AWS:Application", "Filters": []fields{filter("Version", "GreaterThan", "4")}}).
+		Decode(t, &list)
 	if len(list.Entries) != 1 || list.Entries[0]["Name"] != "bash" {
 		t.Errorf("%+v", list)
 	}
@@ -163,14 +181,19 @@ func TestInventory(t *testing.T) {
 
 	// The trail has that the inventory came, and not what is in it.
 	events := s.Events("PutInventory")
-	if len(events) == 0 || strings.Contains(fmt.Sprint(events), "openssl") || !strings.Contains(fmt.Sprint(events[0].RequestParameters), "AWS:Application") {
+	if len(events) == 0 || strings.Contains(fmt.Sprint(events), "openssl") ||
+		!strings.Contains(fmt.Sprint(events[0].RequestParameters), "AWS:Application") {
 		t.Errorf("%+v", events)
 	}
 
 	if a := s.JSON(s.Admin, "ssm", "DeregisterManagedInstance", fields{"InstanceId": n.ID}); a.Code() != "" {
 		t.Fatal(a.Body)
 	}
-	if got := inventoryOf(t, s, fields{"ResultAttributes": []fields{{"TypeName": "AWS:Application"}}}); !slices.Equal(got.ids(), []string{other.ID}) || len(got.Entities[0].Data) != 0 {
+	if got := inventoryOf(t, s, fields{"ResultAttributes": []fields{{"TypeName": "AWS:Application"}}}); !slices.Equal(
+		got.ids(),
+		[]string{other.ID},
+	) ||
+		len(got.Entities[0].Data) != 0 {
 		t.Errorf("a node that is gone: %+v", got)
 	}
 }
@@ -204,7 +227,9 @@ func TestInventoryThatStays(t *testing.T) {
 	if a := s.JSON(n.Credentials, "ssm", "PutInventory", put(n, found("AWS:Application", []fields{}, fields{"ContentHash": "none"}))); a.Code() != "" {
 		t.Errorf("%d %s", a.Status, a.Body)
 	}
-	if got := inventoryOf(t, s, fields{"ResultAttributes": []fields{{"TypeName": "AWS:Application"}}}).Entities[0].Data["AWS:Application"]; len(got.Content) != 0 {
+	if got := inventoryOf(t, s, fields{"ResultAttributes": []fields{{"TypeName": "AWS:Application"}}}).Entities[0].Data["AWS:Application"]; len(
+		got.Content,
+	) != 0 {
 		t.Errorf("all programs are gone: %+v", got)
 	}
 }
@@ -335,7 +360,14 @@ func TestListNodes(t *testing.T) {
 	var ids []string
 	for i, platform := range []string{"Debian", "Debian", "Fedora"} {
 		n := s.Node()
-		report := fields{"InstanceId": n.ID, "AgentName": "agent", "AgentVersion": "3.3.1.0", "PlatformType": "Linux", "PlatformName": platform, "PlatformVersion": fmt.Sprint(i)}
+		report := fields{
+			"InstanceId":      n.ID,
+			"AgentName":       "agent",
+			"AgentVersion":    "3.3.1.0",
+			"PlatformType":    "Linux",
+			"PlatformName":    platform,
+			"PlatformVersion": fmt.Sprint(i),
+		}
 		if a := s.JSON(n.Credentials, "ssm", "UpdateInstanceInformation", report); a.Code() != "" {
 			t.Fatal(a.Body)
 		}
@@ -358,7 +390,9 @@ func TestListNodes(t *testing.T) {
 		a.Decode(t, &out)
 		for _, n := range out.Nodes {
 			got = append(got, n.ID)
-			if n.Region != servertest.Region || n.Owner.AccountID != servertest.Account || n.NodeType.Instance["ManagedStatus"] != "Managed" || n.NodeType.Instance["AgentType"] != "agent" {
+			if n.Region != servertest.Region || n.Owner.AccountID != servertest.Account ||
+				n.NodeType.Instance["ManagedStatus"] != "Managed" ||
+				n.NodeType.Instance["AgentType"] != "agent" {
 				t.Errorf("%+v", n)
 			}
 		}
@@ -390,9 +424,14 @@ func TestListNodes(t *testing.T) {
 	}
 
 	var sum struct{ Summary []map[string]string }
-	s.JSON(s.Admin, "ssm", "ListNodesSummary", fields{"Aggregators": []fields{counting("PlatformName", counting("PlatformType")), counting("Region")}}).Decode(t, &sum)
+	s.JSON(s.Admin, "ssm", "ListNodesSummary", fields{"Aggregators": []fields{counting("PlatformName", counting("PlatformType")), counting("Region")}}).
+		Decode(t, &sum)
 	want := []map[string]string{
-		{"Count": "2", "PlatformName": "Debian", "PlatformType": "Linux"}, {"Count": "1", "PlatformName": "Fedora", "PlatformType": "Linux"},
+		{
+			"Count":        "2",
+			"PlatformName": "Debian",
+			"PlatformType": "Linux",
+		}, {"Count": "1", "PlatformName": "Fedora", "PlatformType": "Linux"},
 		{"Count": "3", "Region": servertest.Region},
 	}
 	if fmt.Sprint(sum.Summary) != fmt.Sprint(want) {

@@ -63,7 +63,10 @@ func TestKMSPolicies(t *testing.T) {
 	nobody := b.User("nobody", "")
 	allowed := b.User("allowed", servertest.Allow(b.arn, "kms:Encrypt", "kms:Decrypt"))
 	elsewhere := b.User("elsewhere", servertest.Allow("arn:aws:kms:*:*:key/other", "kms:*"))
-	tagged := b.User("tagged", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"kms:Encrypt","Resource":"*","Condition":{"StringEquals":{"aws:ResourceTag/Team":"ops"}}}]}`)
+	tagged := b.User(
+		"tagged",
+		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"kms:Encrypt","Resource":"*","Condition":{"StringEquals":{"aws:ResourceTag/Team":"ops"}}}]}`,
+	)
 	b.want(allowed, "Encrypt", encrypt, "")
 	b.want(tagged, "Encrypt", encrypt, "")
 	b.want(nobody, "Encrypt", encrypt, "AccessDeniedException")
@@ -76,7 +79,12 @@ func TestKMSPolicies(t *testing.T) {
 	// account in it no other policy helps.
 	put := func(document, code string) servertest.Answer {
 		t.Helper()
-		return b.want(b.Admin, "PutKeyPolicy", fields{"KeyId": b.keyID, "PolicyName": "default", "Policy": document}, code)
+		return b.want(
+			b.Admin,
+			"PutKeyPolicy",
+			fields{"KeyId": b.keyID, "PolicyName": "default", "Policy": document},
+			code,
+		)
 	}
 	put(keyPolicy(user("nobody"), "kms:Encrypt", ""), "")
 	b.want(nobody, "Encrypt", encrypt, "")
@@ -102,10 +110,16 @@ func TestKMSPolicies(t *testing.T) {
 	b.want(carol, "Encrypt", encrypt, "")
 	b.want(b.User("carol", ""), "Encrypt", encrypt, "AccessDeniedException")
 
-	put(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"kms:Encrypt","Resource":"*"}]}`, "MalformedPolicyDocumentException")
+	put(
+		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"kms:Encrypt","Resource":"*"}]}`,
+		"MalformedPolicyDocumentException",
+	)
 	put(keyPolicy(user("nobody-at-all"), "kms:*", ""), "MalformedPolicyDocumentException")
 	put(`{`, "MalformedPolicyDocumentException")
-	put(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"kms:*","Resource":"*"}]}`, "MalformedPolicyDocumentException")
+	put(
+		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"kms:*","Resource":"*"}]}`,
+		"MalformedPolicyDocumentException",
+	)
 	b.want(b.Admin, "PutKeyPolicy", fields{
 		"KeyId": b.keyID, "BypassPolicyLockoutSafetyCheck": true,
 		"Policy": `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"kms:Encrypt","Resource":"*"}]}`,
@@ -122,20 +136,58 @@ func TestKMSConditions(t *testing.T) {
 		in        fields
 		code      string
 	}{
-		"context":              {`{"StringEquals":{"kms:EncryptionContext:aws:ssm:TargetId":"mi-1"}}`, fields{"EncryptionContext": fields{"aws:ssm:TargetId": "mi-1"}}, ""},
-		"other-context":        {`{"StringEquals":{"kms:EncryptionContext:aws:ssm:TargetId":"mi-1"}}`, fields{"EncryptionContext": fields{"aws:ssm:TargetId": "mi-2"}}, "AccessDeniedException"},
-		"no-context":           {`{"StringEquals":{"kms:EncryptionContext:aws:ssm:TargetId":"mi-1"}}`, fields{}, "AccessDeniedException"},
-		"context-keys":         {`{"ForAllValues:StringEquals":{"kms:EncryptionContextKeys":["a"]}}`, fields{"EncryptionContext": fields{"a": "1", "b": "2"}}, "AccessDeniedException"},
-		"via-service":          {`{"StringEquals":{"kms:ViaService":"s3.eu-central-1.amazonaws.com"}}`, fields{}, "AccessDeniedException"},
-		"alias":                {`{"StringEquals":{"kms:RequestAlias":"alias/sessions"}}`, fields{"KeyId": "alias/sessions"}, ""},
-		"no-alias":             {`{"StringEquals":{"kms:RequestAlias":"alias/sessions"}}`, fields{}, "AccessDeniedException"},
-		"resource-aliases":     {`{"ForAnyValue:StringEquals":{"kms:ResourceAliases":"alias/sessions"}}`, fields{}, ""},
-		"two-pairs-but-case":   {`{"Bool":{"aws:SecureTransport":"true"}}`, fields{"EncryptionContext": fields{"a": "1", "A": "2"}}, "ValidationException"},
+		"context": {
+			`{"StringEquals":{"kms:EncryptionContext:aws:ssm:TargetId":"mi-1"}}`,
+			fields{"EncryptionContext": fields{"aws:ssm:TargetId": "mi-1"}},
+			"",
+		},
+		"other-context": {
+			`{"StringEquals":{"kms:EncryptionContext:aws:ssm:TargetId":"mi-1"}}`,
+			fields{"EncryptionContext": fields{"aws:ssm:TargetId": "mi-2"}},
+			"AccessDeniedException",
+		},
+		"no-context": {
+			`{"StringEquals":{"kms:EncryptionContext:aws:ssm:TargetId":"mi-1"}}`,
+			fields{},
+			"AccessDeniedException",
+		},
+		"context-keys": {
+			`{"ForAllValues:StringEquals":{"kms:EncryptionContextKeys":["a"]}}`,
+			fields{"EncryptionContext": fields{"a": "1", "b": "2"}},
+			"AccessDeniedException",
+		},
+		"via-service": {
+			`{"StringEquals":{"kms:ViaService":"s3.eu-central-1.amazonaws.com"}}`,
+			fields{},
+			"AccessDeniedException",
+		},
+		"alias": {
+			`{"StringEquals":{"kms:RequestAlias":"alias/sessions"}}`,
+			fields{"KeyId": "alias/sessions"},
+			"",
+		},
+		"no-alias": {
+			`{"StringEquals":{"kms:RequestAlias":"alias/sessions"}}`,
+			fields{},
+			"AccessDeniedException",
+		},
+		"resource-aliases": {`{"ForAnyValue:StringEquals":{"kms:ResourceAliases":"alias/sessions"}}`, fields{}, ""},
+		"two-pairs-but-case": {
+			`{"Bool":{"aws:SecureTransport":"true"}}`,
+			fields{"EncryptionContext": fields{"a": "1", "A": "2"}},
+			"ValidationException",
+		},
 		"algorithm":            {`{"StringEquals":{"kms:EncryptionAlgorithm":"SYMMETRIC_DEFAULT"}}`, fields{}, ""},
 		"unknown-key-in-allow": {`{"StringEquals":{"kms:NoSuchKey":"x"}}`, fields{}, "AccessDeniedException"},
 	}
 	for name, c := range conditions {
-		who := b.User(name, fmt.Sprintf(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"kms:Encrypt","Resource":"*","Condition":%s}]}`, c.condition))
+		who := b.User(
+			name,
+			fmt.Sprintf(
+				`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"kms:Encrypt","Resource":"*","Condition":%s}]}`,
+				c.condition,
+			),
+		)
 		in := fields{"KeyId": b.keyID, "Plaintext": "eA=="}
 		for k, v := range c.in {
 			in[k] = v
@@ -160,24 +212,68 @@ func TestKMSOperations(t *testing.T) {
 
 	var made struct{ CiphertextBlob, Plaintext, KeyID string }
 	context := fields{"aws:ssm:SessionId": "s", "aws:ssm:TargetId": "t"}
-	b.want(admin, "GenerateDataKey", fields{"KeyId": "alias/a", "NumberOfBytes": 64, "EncryptionContext": context}, "").Decode(t, &made)
+	b.want(admin, "GenerateDataKey", fields{"KeyId": "alias/a", "NumberOfBytes": 64, "EncryptionContext": context}, "").
+		Decode(t, &made)
 	var opened struct{ Plaintext, KeyID string }
-	b.want(admin, "Decrypt", fields{"CiphertextBlob": made.CiphertextBlob, "EncryptionContext": context}, "").Decode(t, &opened)
+	b.want(admin, "Decrypt", fields{"CiphertextBlob": made.CiphertextBlob, "EncryptionContext": context}, "").
+		Decode(t, &opened)
 	if opened.Plaintext == "" || opened.Plaintext != made.Plaintext {
 		t.Errorf("%q became %q", made.Plaintext, opened.Plaintext)
 	}
 	b.want(admin, "Decrypt", fields{"CiphertextBlob": made.CiphertextBlob}, "InvalidCiphertextException")
-	b.want(admin, "Decrypt", fields{"CiphertextBlob": "AAAA", "EncryptionContext": context}, "InvalidCiphertextException")
-	b.want(admin, "Decrypt", fields{"CiphertextBlob": made.CiphertextBlob, "EncryptionContext": context, "KeyId": other}, "IncorrectKeyException")
-	b.want(admin, "Decrypt", fields{"CiphertextBlob": made.CiphertextBlob, "EncryptionContext": context, "EncryptionAlgorithm": "RSAES_OAEP_SHA_1"}, "InvalidKeyUsageException")
+	b.want(
+		admin,
+		"Decrypt",
+		fields{"CiphertextBlob": "AAAA", "EncryptionContext": context},
+		"InvalidCiphertextException",
+	)
+	b.want(
+		admin,
+		"Decrypt",
+		fields{"CiphertextBlob": made.CiphertextBlob, "EncryptionContext": context, "KeyId": other},
+		"IncorrectKeyException",
+	)
+	b.want(
+		admin,
+		"Decrypt",
+		fields{
+			"CiphertextBlob":      made.CiphertextBlob,
+			"EncryptionContext":   context,
+			"EncryptionAlgorithm": "RSAES_OAEP_SHA_1",
+		},
+		"InvalidKeyUsageException",
+	)
 	b.want(admin, "GenerateDataKey", fields{"KeyId": "alias/a"}, "ValidationException")
-	b.want(admin, "GenerateDataKey", fields{"KeyId": "alias/a", "NumberOfBytes": 16, "KeySpec": "AES_128"}, "ValidationException")
-	b.want(admin, "GenerateDataKey", fields{"KeyId": "arn:aws:kms:eu-west-9:" + servertest.Account + ":key/" + b.keyID, "NumberOfBytes": 1}, "InvalidArnException")
-	b.want(admin, "GenerateDataKey", fields{"KeyId": "alias/a", "NumberOfBytes": 1, "DryRun": true}, "DryRunOperationException")
-	if a := b.want(admin, "GenerateDataKeyWithoutPlaintext", fields{"KeyId": "alias/a", "KeySpec": "AES_256"}, ""); strings.Contains(a.Body, "Plaintext") {
+	b.want(
+		admin,
+		"GenerateDataKey",
+		fields{"KeyId": "alias/a", "NumberOfBytes": 16, "KeySpec": "AES_128"},
+		"ValidationException",
+	)
+	b.want(
+		admin,
+		"GenerateDataKey",
+		fields{"KeyId": "arn:aws:kms:eu-west-9:" + servertest.Account + ":key/" + b.keyID, "NumberOfBytes": 1},
+		"InvalidArnException",
+	)
+	b.want(
+		admin,
+		"GenerateDataKey",
+		fields{"KeyId": "alias/a", "NumberOfBytes": 1, "DryRun": true},
+		"DryRunOperationException",
+	)
+	if a := b.want(admin, "GenerateDataKeyWithoutPlaintext", fields{"KeyId": "alias/a", "KeySpec": "AES_256"}, ""); strings.Contains(
+		a.Body,
+		"Plaintext",
+	) {
 		t.Errorf("%s", a.Body)
 	}
-	b.want(admin, "CreateKey", fields{"KeySpec": "RSA_2048", "KeyUsage": "SIGN_VERIFY"}, "UnsupportedOperationException")
+	b.want(
+		admin,
+		"CreateKey",
+		fields{"KeySpec": "RSA_2048", "KeyUsage": "SIGN_VERIFY"},
+		"UnsupportedOperationException",
+	)
 	b.want(admin, "ImportKeyMaterial", fields{"KeyId": b.keyID}, "NotImplemented")
 
 	// ReEncrypt asks for both keys, and says whether they are one.
@@ -228,7 +324,12 @@ func TestKMSOperations(t *testing.T) {
 	b.want(admin, "ListKeys", fields{"Marker": "?"}, "InvalidMarkerException")
 
 	// What was encrypted is not in the trail, and what it was encrypted with is.
-	b.want(admin, "Encrypt", fields{"KeyId": b.keyID, "Plaintext": "c2VjcmV0", "EncryptionContext": fields{"project": "x"}}, "")
+	b.want(
+		admin,
+		"Encrypt",
+		fields{"KeyId": b.keyID, "Plaintext": "c2VjcmV0", "EncryptionContext": fields{"project": "x"}},
+		"",
+	)
 	text, err := json.Marshal(b.Events("Encrypt")[0])
 	if err != nil || strings.Contains(string(text), "c2VjcmV0") || !strings.Contains(string(text), "project") {
 		t.Errorf("%s, %v", text, err)
@@ -257,7 +358,11 @@ func TestKMSGrants(t *testing.T) {
 	}
 	create := func(in fields, code string) (g grant) {
 		t.Helper()
-		all := fields{"KeyId": b.keyID, "GranteePrincipal": arn("grantee"), "Operations": []string{"Encrypt", "DescribeKey"}}
+		all := fields{
+			"KeyId":            b.keyID,
+			"GranteePrincipal": arn("grantee"),
+			"Operations":       []string{"Encrypt", "DescribeKey"},
+		}
 		for k, v := range in {
 			all[k] = v
 		}

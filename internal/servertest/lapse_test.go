@@ -66,13 +66,19 @@ func TestSessionsEndWithTheWindow(t *testing.T) {
 	n := s.Node()
 	control := connectOurs(t, s, n)
 	closes := base.Add(time.Hour)
-	user := s.User("ann", allowIf(map[string]any{"DateLessThan": map[string]string{"aws:CurrentTime": closes.UTC().Format(time.RFC3339)}}))
+	user := s.User(
+		"ann",
+		allowIf(
+			map[string]any{"DateLessThan": map[string]string{"aws:CurrentTime": closes.UTC().Format(time.RFC3339)}},
+		),
+	)
 	x := s.Session(user, n)
 	notice := func(at time.Duration, left string) {
 		t.Helper()
 		ahead.Store(int64(time.Hour - at))
 		got, err := mgs.ParseBody[mgs.SessionNotice](control.Receive(mgs.TypeSessionNotice).Payload)
-		if err != nil || got.SessionID != x.ID || !strings.Contains(got.Text, left) || !strings.Contains(got.Text, closes.UTC().Format("15:04:05")) {
+		if err != nil || got.SessionID != x.ID || !strings.Contains(got.Text, left) ||
+			!strings.Contains(got.Text, closes.UTC().Format("15:04:05")) {
 			t.Errorf("%s before the end: %+v, %v", at, got, err)
 		}
 	}
@@ -92,7 +98,10 @@ func TestSessionsEndWithTheWindow(t *testing.T) {
 // those of preferences without the option, go on.
 func TestSessionsEndWhenPermissionLapses(t *testing.T) {
 	t.Parallel()
-	s := servertest.StartWith(t, func(c *server.Config) { c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")} })
+	s := servertest.StartWith(
+		t,
+		func(c *server.Config) { c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")} },
+	)
 	endWhenDenied(t, s)
 	ctx := t.Context()
 	n := s.Node()
@@ -113,12 +122,24 @@ func TestSessionsEndWhenPermissionLapses(t *testing.T) {
 	}
 	bystander := s.Session(s.User("bystander", servertest.Allow("*", "ssm:StartSession")), n)
 
-	tagged := s.Session(s.User("tagged", allowIf(map[string]any{"StringEquals": map[string]string{"ssm:resourceTag/Env": "test"}})), n)
+	tagged := s.Session(
+		s.User("tagged", allowIf(map[string]any{"StringEquals": map[string]string{"ssm:resourceTag/Env": "test"}})),
+		n,
+	)
 	tag("RemoveTagsFromResource", fields{"TagKeys": []string{"Env"}})
 	lapsed(tagged)
 
 	changed := s.Session(s.User("changed", servertest.Allow("*", "ssm:StartSession")), n)
-	must(t, s.Directory.PutInline(ctx, identity.KindUser, "changed", "inline", servertest.Allow("*", "ssm:DescribeSessions")))
+	must(
+		t,
+		s.Directory.PutInline(
+			ctx,
+			identity.KindUser,
+			"changed",
+			"inline",
+			servertest.Allow("*", "ssm:DescribeSessions"),
+		),
+	)
 	lapsed(changed)
 
 	moved := s.User("moved", allowIf(map[string]any{"IpAddress": map[string]string{"aws:SourceIp": "127.0.0.1/32"}}))
@@ -140,7 +161,16 @@ func TestPermissionMayLapseWithoutTheOption(t *testing.T) {
 	n := s.Node()
 	n.Connect()
 	x := s.Session(s.User("ann", servertest.Allow("*", "ssm:StartSession")), n)
-	must(t, s.Directory.PutInline(t.Context(), identity.KindUser, "ann", "inline", servertest.Allow("*", "ssm:DescribeSessions")))
+	must(
+		t,
+		s.Directory.PutInline(
+			t.Context(),
+			identity.KindUser,
+			"ann",
+			"inline",
+			servertest.Allow("*", "ssm:DescribeSessions"),
+		),
+	)
 	// A session with the option, whose permission lapses later, shows that the
 	// check has run.
 	content := `{"schemaVersion":"1.0","sessionType":"Standard_Stream","inputs":{"sekisho":{"endWhenDenied":true}}}`
@@ -150,7 +180,16 @@ func TestPermissionMayLapseWithoutTheOption(t *testing.T) {
 	bob := s.User("bob", servertest.Allow("*", "ssm:StartSession"))
 	var out struct{ SessionID string }
 	s.JSON(bob, "ssm", "StartSession", fields{"Target": n.ID, "DocumentName": "Ending"}).Decode(t, &out)
-	must(t, s.Directory.PutInline(t.Context(), identity.KindUser, "bob", "inline", servertest.Allow("*", "ssm:DescribeSessions")))
+	must(
+		t,
+		s.Directory.PutInline(
+			t.Context(),
+			identity.KindUser,
+			"bob",
+			"inline",
+			servertest.Allow("*", "ssm:DescribeSessions"),
+		),
+	)
 	if got := ended(s, out.SessionID); !strings.Contains(got, "permission for this session lapsed") {
 		t.Errorf("the session ended because %q", got)
 	}

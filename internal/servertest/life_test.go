@@ -78,7 +78,8 @@ func (x seen) has(kind, text string) bool {
 func TestRegistrationsRefusedAreSeen(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
-	a, err := s.SSM(s.Admin).CreateActivation(t.Context(), &awsssm.CreateActivationInput{IamRole: aws.String("service-role/" + identity.NodeRole)})
+	a, err := s.SSM(s.Admin).
+		CreateActivation(t.Context(), &awsssm.CreateActivationInput{IamRole: aws.String("service-role/" + identity.NodeRole)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +99,9 @@ func TestRegistrationsRefusedAreSeen(t *testing.T) {
 	}
 	soon := time.Now().Add(time.Second)
 	b, err := s.SSM(s.Admin).CreateActivation(t.Context(), &awsssm.CreateActivationInput{
-		IamRole: aws.String("service-role/" + identity.NodeRole), ExpirationDate: &soon, RegistrationLimit: aws.Int32(1000),
+		IamRole: aws.String(
+			"service-role/" + identity.NodeRole,
+		), ExpirationDate: &soon, RegistrationLimit: aws.Int32(1000),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -130,11 +133,19 @@ func TestNodesThatAreRefusedSayWhy(t *testing.T) {
 	}
 	r.Header.Set("X-Amz-Target", "AmazonSSM.UpdateInstanceInformation")
 	r.Header.Set("Content-Type", "application/x-amz-json-1.1")
-	sigv4.Sign(r, skewed.Credentials, servertest.Region, "ssm", time.Now().Add(-time.Hour), sigv4.HashBody([]byte("{}")))
+	sigv4.Sign(
+		r,
+		skewed.Credentials,
+		servertest.Region,
+		"ssm",
+		time.Now().Add(-time.Hour),
+		sigv4.HashBody([]byte("{}")),
+	)
 	if got := s.Send(r).Status; got != http.StatusBadRequest {
 		t.Errorf("an hour late: %d", got)
 	}
-	if got := standingOf(t, s, skewed.ID); got.State != "ClockSkewed" || !strings.Contains(got.NotConnectedReason, "Set the machine's clock") {
+	if got := standingOf(t, s, skewed.ID); got.State != "ClockSkewed" ||
+		!strings.Contains(got.NotConnectedReason, "Set the machine's clock") {
 		t.Errorf("%+v", got)
 	}
 	forged := n.Credentials
@@ -156,7 +167,8 @@ func TestNodesThatAreRefusedSayWhy(t *testing.T) {
 	if c := s.JSON(n.Credentials, "ssm", "UpdateInstanceInformation", map[string]any{"InstanceId": n.ID}).Code(); c != "" {
 		t.Fatal(c)
 	}
-	if got := standingOf(t, s, n.ID); got.State != "ChannelDown" || !strings.Contains(got.NotConnectedReason, "message channel is down") {
+	if got := standingOf(t, s, n.ID); got.State != "ChannelDown" ||
+		!strings.Contains(got.NotConnectedReason, "message channel is down") {
 		t.Errorf("%+v", got)
 	}
 
@@ -187,7 +199,8 @@ func TestChangedFingerprintIsApproved(t *testing.T) {
 		t.Error("no alarm in the trail")
 	}
 	approve := func(c sigv4.Credentials, fingerprint string) string {
-		return s.JSON(c, "sekisho", "ApproveNodeIdentity", map[string]string{"InstanceId": n.ID, "Fingerprint": fingerprint}).Code()
+		return s.JSON(c, "sekisho", "ApproveNodeIdentity", map[string]string{"InstanceId": n.ID, "Fingerprint": fingerprint}).
+			Code()
 	}
 	if c := approve(s.User("alice", servertest.Allow("*", "ssm:*")), "another"); c != "AccessDeniedException" {
 		t.Errorf("approved without a permission: %q", c)
@@ -219,13 +232,20 @@ func TestTwoMachinesOneIdentity(t *testing.T) {
 	}()
 	second := s.MustDial(n.Credentials, "control-channel", n.ID)
 	second.Text(`{"MessageSchemaVersion":"1.0","RequestId":"00000000-0000-4000-8000-000000000000","TokenValue":"` +
-		s.CreateChannel(n.Credentials, "control-channel", n.ID).Token(t) + `","AgentVersion":"1","PlatformType":"linux"}`)
+		s.CreateChannel(n.Credentials, "control-channel", n.ID).
+			Token(t) +
+		`","AgentVersion":"1","PlatformType":"linux"}`)
 	_, _, err := second.Read(t.Context())
-	if _, reason, ok := link.CloseStatus(err); !ok || !strings.Contains(reason, "another machine with this identity is connected from 127.0.0.1") {
+	if _, reason, ok := link.CloseStatus(err); !ok ||
+		!strings.Contains(reason, "another machine with this identity is connected from 127.0.0.1") {
 		t.Errorf("the second: %v", err)
 	}
 	got := standingOf(t, s, n.ID)
-	if got.State != "Connected" || !strings.Contains(got.note("IdentityTwice"), "one is connected from 127.0.0.1, one from 127.0.0.1 was refused") {
+	if got.State != "Connected" ||
+		!strings.Contains(
+			got.note("IdentityTwice"),
+			"one is connected from 127.0.0.1, one from 127.0.0.1 was refused",
+		) {
 		t.Errorf("%+v", got)
 	}
 	if len(s.Events("NodeIdentityTwice")) != 1 {
@@ -257,7 +277,10 @@ func TestStolenCredentialsAreReported(t *testing.T) {
 	call()
 	call()
 	got := standingOf(t, s, n.ID)
-	if text := got.note("CredentialsElsewhere"); !strings.Contains(text, "used from 127.0.0.9 while its agent was connected from 127.0.0.1") {
+	if text := got.note("CredentialsElsewhere"); !strings.Contains(
+		text,
+		"used from 127.0.0.9 while its agent was connected from 127.0.0.1",
+	) {
 		t.Errorf("%+v", got)
 	}
 	if e := s.Events("NodeCredentialsElsewhere"); len(e) != 1 || e[0].SourceIPAddress != "127.0.0.9" {
@@ -307,7 +330,8 @@ func TestRoleChange(t *testing.T) {
 	n := s.Node()
 	ch := n.Connect()
 	const trust = `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":{"Service":"ssm.amazonaws.com"},"Action":"sts:AssumeRole"}}`
-	form := "Action=CreateRole&Version=2010-05-08&RoleName=Other&AssumeRolePolicyDocument=" + strings.NewReplacer("{", "%7B", "}", "%7D", `"`, "%22").Replace(trust)
+	form := "Action=CreateRole&Version=2010-05-08&RoleName=Other&AssumeRolePolicyDocument=" + strings.NewReplacer("{", "%7B", "}", "%7D", `"`, "%22").
+		Replace(trust)
 	if a := s.Do(func(r *http.Request) { r.Header.Set("Content-Type", "application/x-www-form-urlencoded") }, s.Admin, "iam", http.MethodPost, "/", form); a.Status != http.StatusOK {
 		t.Fatalf("%d %s", a.Status, a.Body)
 	}

@@ -19,14 +19,18 @@ func addNodes(t *testing.T, s *servertest.Server, count int) {
 	db, err := sql.Open("sqlite", "file:"+s.Database()+"?_pragma=busy_timeout(10000)")
 	must(t, err)
 	defer db.Close()
-	_, err = db.ExecContext(t.Context(), `WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < $1 - 1)
+	_, err = db.ExecContext(
+		t.Context(),
+		`WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < $1 - 1)
 		INSERT INTO nodes (id, name, activation_id, iam_role, registered_at, public_key, fingerprint, agent_name, agent_version,
 			agent_status, platform_type, platform_name, platform_version, computer_name, ip_address, last_ping_at, last_source_ip,
 			connected_at, disconnected_at, disconnect_reason, deregistered_at, tags, profile, architecture, revision)
 		SELECT printf('mi-%017x', i), 'n', 'a', 'role', 1700000000000000 + i, zeroblob(294), 'f', 'agent', '4.0.0.' || (i % 3),
 			'Active', 'Linux', 'Debian', '13', 'host-' || i, '10.0.0.1', 1700000000000000, '192.0.2.1', 0, 0, '', 0,
 			json_object('Env', CASE WHEN i % 1000 = 0 THEN '' ELSE 'prod' END, 'Number', '' || i), '', 'x86_64',
-			(SELECT revision + 1 FROM node_revision) FROM n`, count)
+			(SELECT revision + 1 FROM node_revision) FROM n`,
+		count,
+	)
 	must(t, err)
 	_, err = db.ExecContext(t.Context(), `UPDATE node_revision SET revision = revision + 1`)
 	must(t, err)
@@ -138,7 +142,8 @@ func TestEmptyTagValues(t *testing.T) {
 	var listed struct {
 		InstanceInformationList []struct{ InstanceID string }
 	}
-	s.JSON(s.Admin, "ssm", "DescribeInstanceInformation", fields{"Filters": []fields{{"Key": "tag:Env", "Values": []string{""}}}}).Decode(t, &listed)
+	s.JSON(s.Admin, "ssm", "DescribeInstanceInformation", fields{"Filters": []fields{{"Key": "tag:Env", "Values": []string{""}}}}).
+		Decode(t, &listed)
 	if got := listed.InstanceInformationList; len(got) != 1 || got[0].InstanceID != empty.ID {
 		t.Errorf("filter tag:Env with an empty value: %+v", got)
 	}
@@ -154,7 +159,8 @@ func TestEmptyTagValues(t *testing.T) {
 	var setup struct {
 		Steps []struct{ Kind, Resource string }
 	}
-	s.JSON(s.Admin, "sekisho", "DescribeQuickSetup", fields{"Tags": []fields{{"Key": "Env", "Value": ""}}}).Decode(t, &setup)
+	s.JSON(s.Admin, "sekisho", "DescribeQuickSetup", fields{"Tags": []fields{{"Key": "Env", "Value": ""}}}).
+		Decode(t, &setup)
 	var nodes []string
 	for _, step := range setup.Steps {
 		if step.Kind == "NodeRole" {
@@ -182,7 +188,8 @@ func TestInstanceProperties(t *testing.T) {
 	p := out.InstanceProperties[0]
 	launched, _ := p["LaunchTime"].(float64)
 	registered, _ := p["RegistrationDate"].(float64)
-	if p["Architecture"] != "arm64" || launched == 0 || launched != registered || p["SourceType"] != "AWS::SSM::ManagedInstance" {
+	if p["Architecture"] != "arm64" || launched == 0 || launched != registered ||
+		p["SourceType"] != "AWS::SSM::ManagedInstance" {
 		t.Errorf("%+v", p)
 	}
 	for _, member := range []string{"InstanceType", "KeyName"} {

@@ -85,7 +85,8 @@ func TestLoginWithPasswordAndCode(t *testing.T) {
 	if exit, _, text := c.run("wrong\n", "login", s.URL, "--user", "alice"); exit != 4 {
 		t.Errorf("a wrong password: exit code %d: %s", exit, text)
 	}
-	if exit, _, text := c.run(password+"\n"+code()+"\n", "login", s.URL, "--user", "alice", "--name", "test"); exit != 0 || !strings.Contains(text, "user/alice") {
+	if exit, _, text := c.run(password+"\n"+code()+"\n", "login", s.URL, "--user", "alice", "--name", "test"); exit != 0 ||
+		!strings.Contains(text, "user/alice") {
 		t.Fatalf("login: exit code %d: %s", exit, text)
 	}
 	file := filepath.Join(c.env["HOME"], ".sekisho", "contexts.json")
@@ -106,7 +107,8 @@ func TestLoginWithPasswordAndCode(t *testing.T) {
 	if exit, _, text := c.run("", "nodes"); exit != 0 {
 		t.Errorf("nodes: exit code %d: %s", exit, text)
 	}
-	if exit, out, text := c.run("", "contexts"); exit != 0 || !strings.Contains(out, "test") || strings.Contains(out, "ASIA") {
+	if exit, out, text := c.run("", "contexts"); exit != 0 || !strings.Contains(out, "test") ||
+		strings.Contains(out, "ASIA") {
 		t.Errorf("contexts: exit code %d: %s%s", exit, out, text)
 	}
 	exit, out, _ := c.run("", "credentials")
@@ -114,7 +116,8 @@ func TestLoginWithPasswordAndCode(t *testing.T) {
 		Version      int
 		SessionToken string
 	}
-	if err := json.Unmarshal([]byte(out), &process); exit != 0 || err != nil || process.Version != 1 || process.SessionToken == "" {
+	if err := json.Unmarshal([]byte(out), &process); exit != 0 || err != nil || process.Version != 1 ||
+		process.SessionToken == "" {
 		t.Errorf("credentials: exit code %d, %v", exit, err)
 	}
 	if e := s.Events("GetSessionToken"); len(e) == 0 || e[0].ErrorCode != "" {
@@ -138,8 +141,11 @@ func TestLoginWithPasswordAndCode(t *testing.T) {
 func TestLoginKeepsTheSecondFactor(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
-	s.User("alice", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"ssm:DescribeInstanceInformation","Resource":"*",
-		"Condition":{"Bool":{"aws:MultiFactorAuthPresent":"true"}}}]}`)
+	s.User(
+		"alice",
+		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"ssm:DescribeInstanceInformation","Resource":"*",
+		"Condition":{"Bool":{"aws:MultiFactorAuthPresent":"true"}}}]}`,
+	)
 	_, err := s.Directory.CreateLogin(t.Context(), "alice", password, false)
 	must(t, err)
 	c := newCommand(t, s)

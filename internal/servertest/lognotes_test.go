@@ -48,7 +48,15 @@ func TestWhyNotesRolesThatDestroyLogs(t *testing.T) {
 	if got := notes(arn); len(got) != 8 {
 		t.Errorf("everything is allowed: %d notes: %q", len(got), got)
 	}
-	allow(servertest.Allow("*", "s3:PutObject", "s3:GetEncryptionConfiguration", "logs:CreateLogStream", "logs:PutLogEvents"))
+	allow(
+		servertest.Allow(
+			"*",
+			"s3:PutObject",
+			"s3:GetEncryptionConfiguration",
+			"logs:CreateLogStream",
+			"logs:PutLogEvents",
+		),
+	)
 	if got := notes(arn); len(got) != 0 {
 		t.Errorf("writing alone: %q", got)
 	}

@@ -52,8 +52,23 @@ func TestLogsAreWrittenOnce(t *testing.T) {
 			})
 			n, other := s.Node(), s.Node()
 			n.Connect()
-			must(t, s.Directory.PutInline(t.Context(), identity.KindRole, "AmazonEC2RunCommandRoleForManagedInstances", "Logs",
-				servertest.Allow("*", "s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObject", "s3:ListBucket")))
+			must(
+				t,
+				s.Directory.PutInline(
+					t.Context(),
+					identity.KindRole,
+					"AmazonEC2RunCommandRoleForManagedInstances",
+					"Logs",
+					servertest.Allow(
+						"*",
+						"s3:PutObject",
+						"s3:DeleteObject",
+						"s3:DeleteObjectVersion",
+						"s3:GetObject",
+						"s3:ListBucket",
+					),
+				),
+			)
 			admin := func(method, path, body string) servertest.Answer {
 				t.Helper()
 				a := s.Do(nil, s.Admin, "s3", method, path, body)
@@ -64,7 +79,11 @@ func TestLogsAreWrittenOnce(t *testing.T) {
 			}
 			admin(http.MethodPut, "/session-logs", "")
 			if c.versioned {
-				admin(http.MethodPut, "/session-logs?versioning", `<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>`)
+				admin(
+					http.MethodPut,
+					"/session-logs?versioning",
+					`<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>`,
+				)
 			}
 			preferences := `{"schemaVersion":"1.0","sessionType":"Standard_Stream","inputs":{"s3BucketName":"session-logs","s3KeyPrefix":"a"}}`
 			if a := s.JSON(s.Admin, "ssm", "CreateDocument", map[string]any{"Name": "SSM-SessionManagerRunShell", "DocumentType": "Session", "Content": preferences}); a.Status != http.StatusOK {
@@ -102,7 +121,9 @@ func TestLogsAreWrittenOnce(t *testing.T) {
 				if !c.kept {
 					outcome = "Refused"
 				}
-				if (a.Status < 300) != c.kept || !c.kept && (!strings.Contains(a.Body, "<Code>AccessDenied<") || !strings.Contains(a.Body, "the log of session "+x.ID)) {
+				if (a.Status < 300) != c.kept ||
+					!c.kept &&
+						(!strings.Contains(a.Body, "<Code>AccessDenied<") || !strings.Contains(a.Body, "the log of session "+x.ID)) {
 					t.Errorf("%s: %d %s", operation, a.Status, a.Body)
 				}
 				if !c.kept && !c.versioned && !strings.Contains(a.Body, "put-bucket-versioning --bucket session-logs") {
@@ -114,7 +135,14 @@ func TestLogsAreWrittenOnce(t *testing.T) {
 			}
 			want(node(n, http.MethodPut, log, ""), "NewVersion", "PutObject", n)
 			want(node(other, http.MethodPut, log, "forged"), "NewVersion", "PutObject", other)
-			copied := s.Do(func(r *http.Request) { r.Header.Set("X-Amz-Copy-Source", "/session-logs/a/other.log") }, n.Credentials, "s3", http.MethodPut, log, "")
+			copied := s.Do(
+				func(r *http.Request) { r.Header.Set("X-Amz-Copy-Source", "/session-logs/a/other.log") },
+				n.Credentials,
+				"s3",
+				http.MethodPut,
+				log,
+				"",
+			)
 			want(copied, "NewVersion", "CopyObject", n)
 			want(node(n, http.MethodDelete, log, ""), "DeleteMarker", "DeleteObject", n)
 			told := len(rewrites(s))
@@ -153,7 +181,16 @@ func TestForgedLog(t *testing.T) {
 	s := servertest.Start(t)
 	n, other := s.Node(), s.Node()
 	n.Connect()
-	must(t, s.Directory.PutInline(t.Context(), identity.KindRole, "AmazonEC2RunCommandRoleForManagedInstances", "Logs", servertest.Allow("*", "s3:PutObject")))
+	must(
+		t,
+		s.Directory.PutInline(
+			t.Context(),
+			identity.KindRole,
+			"AmazonEC2RunCommandRoleForManagedInstances",
+			"Logs",
+			servertest.Allow("*", "s3:PutObject"),
+		),
+	)
 	if a := s.Do(nil, s.Admin, "s3", http.MethodPut, "/session-logs", ""); a.Status != http.StatusOK {
 		t.Fatal(a.Body)
 	}

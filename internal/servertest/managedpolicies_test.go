@@ -23,17 +23,37 @@ func TestManagedPoliciesForTasks(t *testing.T) {
 		in                 fields
 	}
 	var (
-		start    = request{"ssm", "StartSession", fields{"Target": n.ID}}
-		port     = request{"ssm", "StartSession", fields{"Target": n.ID, "DocumentName": "AWS-StartPortForwardingSession", "Parameters": fields{"portNumber": []string{"80"}}}}
+		start = request{"ssm", "StartSession", fields{"Target": n.ID}}
+		port  = request{
+			"ssm",
+			"StartSession",
+			fields{
+				"Target":       n.ID,
+				"DocumentName": "AWS-StartPortForwardingSession",
+				"Parameters":   fields{"portNumber": []string{"80"}},
+			},
+		}
 		history  = request{"ssm", "DescribeSessions", fields{"State": "History"}}
 		trail    = request{"cloudtrail", "LookupEvents", fields{}}
 		read     = request{"sekisho", "GetIntegrity", fields{}}
 		reports  = request{"cur", "DescribeReportDefinitions", fields{}}
 		keys     = request{"kms", "ListKeys", fields{}}
 		makeKey  = request{"kms", "CreateKey", fields{}}
-		register = request{"ssm", "CreateActivation", fields{"IamRole": "service-role/AmazonEC2RunCommandRoleForManagedInstances"}}
-		run      = request{"ssm", "SendCommand", fields{"DocumentName": "AWS-RunShellScript", "InstanceIds": []string{n.ID}, "Parameters": fields{"commands": []string{"id"}}}}
-		asNode   = request{"ec2messages", "GetMessages", fields{"Destination": n.ID}}
+		register = request{
+			"ssm",
+			"CreateActivation",
+			fields{"IamRole": "service-role/AmazonEC2RunCommandRoleForManagedInstances"},
+		}
+		run = request{
+			"ssm",
+			"SendCommand",
+			fields{
+				"DocumentName": "AWS-RunShellScript",
+				"InstanceIds":  []string{n.ID},
+				"Parameters":   fields{"commands": []string{"id"}},
+			},
+		}
+		asNode = request{"ec2messages", "GetMessages", fields{"Destination": n.ID}}
 	)
 	all := []request{start, port, history, trail, read, reports, keys, makeKey, register, run, asNode}
 	for policy, allowed := range map[string][]request{

@@ -27,32 +27,66 @@ var inputs = map[string]map[string]any{
 			"Name": "My-Document", "Content": `{"schemaVersion":"1.0","sessionType":"Standard_Stream"}`, "DocumentType": "Session",
 			"DocumentVersion": "1", "PermissionType": "Share", "ResourceType": "ManagedInstance", "ResourceId": "TARGET",
 		},
-		"AddTagsToResource":      map[string]any{"ResourceType": "ManagedInstance", "ResourceId": "TARGET", "Tags": []any{map[string]string{"Key": "k", "Value": "v"}}},
-		"RemoveTagsFromResource": map[string]any{"ResourceType": "ManagedInstance", "ResourceId": "TARGET", "TagKeys": []string{"k"}},
+		"AddTagsToResource": map[string]any{
+			"ResourceType": "ManagedInstance",
+			"ResourceId":   "TARGET",
+			"Tags":         []any{map[string]string{"Key": "k", "Value": "v"}},
+		},
+		"RemoveTagsFromResource": map[string]any{
+			"ResourceType": "ManagedInstance",
+			"ResourceId":   "TARGET",
+			"TagKeys":      []string{"k"},
+		},
 		"PutInventory": map[string]any{"InstanceId": "TARGET", "Items": []any{map[string]any{
 			"TypeName": "Custom:Type", "SchemaVersion": "1.0", "CaptureTime": "2026-01-31T23:59:59Z", "Content": []any{},
 		}}},
 		"ListInventoryEntries": map[string]any{"InstanceId": "TARGET", "TypeName": "AWS:Application"},
 		"GetInventorySchema":   map[string]any{},
-		"ListNodesSummary":     map[string]any{"Aggregators": []any{map[string]string{"AggregatorType": "Count", "TypeName": "Instance", "AttributeName": "PlatformType"}}},
-		"GetServiceSetting":    map[string]any{"SettingId": "/ssm/managed-instance/activation-tier"},
-		"UpdateServiceSetting": map[string]any{"SettingId": "/ssm/managed-instance/activation-tier", "SettingValue": "advanced"},
-		"ResetServiceSetting":  map[string]any{"SettingId": "/ssm/managed-instance/activation-tier"},
-		"SendCommand":          map[string]any{"DocumentName": "AWS-RunShellScript", "InstanceIds": []string{"TARGET"}, "Parameters": map[string]any{"commands": []string{"id"}}},
-		"GetCommandInvocation": map[string]any{"CommandId": "00000000-0000-4000-8000-000000000000", "InstanceId": "TARGET"},
-		"CancelCommand":        map[string]any{"CommandId": "00000000-0000-4000-8000-000000000000"},
-		"GetParameters":        map[string]any{"Names": []string{"name"}},
-		"CreateDocument":       map[string]any{"Name": "My-Document", "Content": `{"schemaVersion":"1.0","sessionType":"Standard_Stream"}`, "DocumentType": "Session"},
-		"StartAccessRequest":   map[string]any{"Reason": "x", "Targets": []any{map[string]any{"Key": "InstanceIds", "Values": []string{"TARGET"}}}},
-		"GetAccessToken":       map[string]any{"AccessRequestId": "oi-0123456789ab"},
+		"ListNodesSummary": map[string]any{
+			"Aggregators": []any{
+				map[string]string{"AggregatorType": "Count", "TypeName": "Instance", "AttributeName": "PlatformType"},
+			},
+		},
+		"GetServiceSetting": map[string]any{"SettingId": "/ssm/managed-instance/activation-tier"},
+		"UpdateServiceSetting": map[string]any{
+			"SettingId":    "/ssm/managed-instance/activation-tier",
+			"SettingValue": "advanced",
+		},
+		"ResetServiceSetting": map[string]any{"SettingId": "/ssm/managed-instance/activation-tier"},
+		"SendCommand": map[string]any{
+			"DocumentName": "AWS-RunShellScript",
+			"InstanceIds":  []string{"TARGET"},
+			"Parameters":   map[string]any{"commands": []string{"id"}},
+		},
+		"GetCommandInvocation": map[string]any{
+			"CommandId":  "00000000-0000-4000-8000-000000000000",
+			"InstanceId": "TARGET",
+		},
+		"CancelCommand": map[string]any{"CommandId": "00000000-0000-4000-8000-000000000000"},
+		"GetParameters": map[string]any{"Names": []string{"name"}},
+		"CreateDocument": map[string]any{
+			"Name":         "My-Document",
+			"Content":      `{"schemaVersion":"1.0","sessionType":"Standard_Stream"}`,
+			"DocumentType": "Session",
+		},
+		"StartAccessRequest": map[string]any{
+			"Reason":  "x",
+			"Targets": []any{map[string]any{"Key": "InstanceIds", "Values": []string{"TARGET"}}},
+		},
+		"GetAccessToken": map[string]any{"AccessRequestId": "oi-0123456789ab"},
 	},
 	"cloudtrail": {"": map[string]any{}},
-	"cur": {"": map[string]any{"ReportName": "name"}, "PutReportDefinition": map[string]any{"ReportDefinition": map[string]any{
-		"ReportName": "name", "TimeUnit": "DAILY", "Format": "textORcsv", "Compression": "GZIP", "S3Bucket": "bucket", "S3Region": servertest.Region,
-	}}},
+	"cur": {
+		"": map[string]any{"ReportName": "name"},
+		"PutReportDefinition": map[string]any{"ReportDefinition": map[string]any{
+			"ReportName": "name", "TimeUnit": "DAILY", "Format": "textORcsv", "Compression": "GZIP", "S3Bucket": "bucket", "S3Region": servertest.Region,
+		}},
+	},
 	// Without an ID a request to poll is refused once it is known to be the
 	// node's own: nothing is waited for.
-	"ec2messages": {"": map[string]any{"Destination": "TARGET", "MessageId": "0123456789abcdef", "ReplyId": "0123456789abcdef"}},
+	"ec2messages": {
+		"": map[string]any{"Destination": "TARGET", "MessageId": "0123456789abcdef", "ReplyId": "0123456789abcdef"},
+	},
 	"ec2": {"": map[string]any{
 		"ResourceId.1": "i-01234567890abcdef", "Tag.1.Key": "k", "Tag.1.Value": "v", "InstanceId": "i-01234567890abcdef",
 		"IamInstanceProfile.Name": "profile", "AssociationId": "iip-assoc-01234567890abcdef",
@@ -62,8 +96,12 @@ var inputs = map[string]map[string]any{
 			"KeyId": "KEY", "DestinationKeyId": "KEY", "TargetKeyId": "KEY", "AliasName": "alias/name", "Plaintext": "eA==", "CiphertextBlob": "SEALED",
 			"KeySpec": "AES_256",
 		},
-		"CreateKey":      map[string]any{},
-		"CreateGrant":    map[string]any{"KeyId": "KEY", "GranteePrincipal": "arn:aws:iam::123456789012:user/admin", "Operations": []string{"Decrypt"}},
+		"CreateKey": map[string]any{},
+		"CreateGrant": map[string]any{
+			"KeyId":            "KEY",
+			"GranteePrincipal": "arn:aws:iam::123456789012:user/admin",
+			"Operations":       []string{"Decrypt"},
+		},
 		"RetireGrant":    map[string]any{"KeyId": "KEY", "GrantId": "0123456789abcdef"},
 		"RevokeGrant":    map[string]any{"KeyId": "KEY", "GrantId": "0123456789abcdef"},
 		"GenerateRandom": map[string]any{"NumberOfBytes": 16},
@@ -79,7 +117,14 @@ var inputs = map[string]map[string]any{
 		"Questions": []any{map[string]any{"Action": "ssm:StartSession", "Target": "TARGET"}},
 	}},
 	"iam": {"": iamInput},
-	"sts": {"": map[string]any{"RoleArn": "arn:aws:iam::123456789012:role/service-role/AmazonEC2RunCommandRoleForManagedInstances", "RoleSessionName": "name", "Name": "name", "AccessKeyId": "AKIAIOSFODNN7EXAMPLE"}},
+	"sts": {
+		"": map[string]any{
+			"RoleArn":         "arn:aws:iam::123456789012:role/service-role/AmazonEC2RunCommandRoleForManagedInstances",
+			"RoleSessionName": "name",
+			"Name":            "name",
+			"AccessKeyId":     "AKIAIOSFODNN7EXAMPLE",
+		},
+	},
 }
 
 // iamInput holds every parameter at once: the door takes what it knows.
@@ -100,12 +145,27 @@ var open = map[string]struct {
 	anonymous, user, node bool
 	why                   string
 }{
-	"ssm.RegisterManagedInstance":         {anonymous: true, user: true, node: true, why: "the activation code is the permission"},
+	"ssm.RegisterManagedInstance": {
+		anonymous: true,
+		user:      true,
+		node:      true,
+		why:       "the activation code is the permission",
+	},
 	"ssm.RequestManagedInstanceRoleToken": {why: "signed with a node's key only"},
-	"sekisho.ResumeSessionByToken":        {anonymous: true, why: "the session's own token is the permission; it is off by default"},
-	"sekisho.CheckSessionStart":           {user: true, node: true, why: "callers who cannot start a session learn that, and nothing else"},
-	"sekisho.BuildPolicy":                 {user: true, node: true, why: "it writes a policy from the request alone"},
-	"sekisho.ShowSecondFactor":            {user: true, why: "the second factor is the permission, as with sts.GetSessionToken"},
+	"sekisho.ResumeSessionByToken": {
+		anonymous: true,
+		why:       "the session's own token is the permission; it is off by default",
+	},
+	"sekisho.CheckSessionStart": {
+		user: true,
+		node: true,
+		why:  "callers who cannot start a session learn that, and nothing else",
+	},
+	"sekisho.BuildPolicy": {user: true, node: true, why: "it writes a policy from the request alone"},
+	"sekisho.ShowSecondFactor": {
+		user: true,
+		why:  "the second factor is the permission, as with sts.GetSessionToken",
+	},
 	"sekisho.DescribeMyAccess":            {user: true, node: true, why: "callers ask about themselves"},
 	"ssm.UpdateInstanceInformation":       {node: true, why: "a node reports its own facts"},
 	"ssm.GetDocument":                     {node: true, why: "AmazonSSMManagedInstanceCore"},
@@ -126,12 +186,27 @@ var open = map[string]struct {
 	"ec2messages.SendReply":               {node: true, why: "AmazonSSMManagedInstanceCore; there are no messages"},
 	"sts.GetCallerIdentity":               {user: true, node: true, why: "whoever is somebody may know who"},
 	"sts.GetSessionToken":                 {user: true, why: "it gives nothing that the caller does not have"},
-	"sts.AssumeRoleWithWebIdentity":       {anonymous: true, user: true, node: true, why: "the identity provider's token is the permission"},
-	"sts.AssumeRoleWithSAML":              {anonymous: true, user: true, node: true, why: "the operation does not exist and says so to everybody"},
-	"ssmmessages.CreateControlChannel":    {node: true, why: "a node opens its own channel"},
-	"ssmmessages.OpenControlChannel":      {node: true, why: "a node opens its own channel"},
-	"ssmmessages.CreateDataChannel":       {node: true, why: "a node opens its own sessions"},
-	"ssmmessages.OpenDataChannel":         {anonymous: true, user: true, node: true, why: "the token is the permission"},
+	"sts.AssumeRoleWithWebIdentity": {
+		anonymous: true,
+		user:      true,
+		node:      true,
+		why:       "the identity provider's token is the permission",
+	},
+	"sts.AssumeRoleWithSAML": {
+		anonymous: true,
+		user:      true,
+		node:      true,
+		why:       "the operation does not exist and says so to everybody",
+	},
+	"ssmmessages.CreateControlChannel": {node: true, why: "a node opens its own channel"},
+	"ssmmessages.OpenControlChannel":   {node: true, why: "a node opens its own channel"},
+	"ssmmessages.CreateDataChannel":    {node: true, why: "a node opens its own sessions"},
+	"ssmmessages.OpenDataChannel": {
+		anonymous: true,
+		user:      true,
+		node:      true,
+		why:       "the token is the permission",
+	},
 }
 
 // isRefusal knows how those are answered who may not: nobody for want of a
@@ -140,7 +215,10 @@ var open = map[string]struct {
 func isRefusal(who, operation, code string) bool {
 	switch {
 	case who == "anonymous":
-		return slices.Contains([]string{"MissingAuthenticationTokenException", "MissingAuthenticationToken", "InvalidAction"}, code)
+		return slices.Contains(
+			[]string{"MissingAuthenticationTokenException", "MissingAuthenticationToken", "InvalidAction"},
+			code,
+		)
 	case operation == "ssm.RequestManagedInstanceRoleToken", operation == "ssm.UpdateManagedInstancePublicKey":
 		return code == "UnrecognizedClientException"
 	}
@@ -193,13 +271,21 @@ func (w *words) makeKey(t *testing.T, s *servertest.Server) {
 	var key struct{ KeyMetadata struct{ KeyID string } }
 	s.JSON(s.Admin, "kms", "CreateKey", map[string]any{}).Decode(t, &key)
 	var sealed struct{ CiphertextBlob string }
-	s.JSON(s.Admin, "kms", "Encrypt", map[string]any{"KeyId": key.KeyMetadata.KeyID, "Plaintext": "eA=="}).Decode(t, &sealed)
+	s.JSON(s.Admin, "kms", "Encrypt", map[string]any{"KeyId": key.KeyMetadata.KeyID, "Plaintext": "eA=="}).
+		Decode(t, &sealed)
 	if w.key, w.sealed = key.KeyMetadata.KeyID, sealed.CiphertextBlob; w.key == "" || w.sealed == "" {
 		t.Fatal("no key was made")
 	}
 }
 
-func call(t *testing.T, s *servertest.Server, d *api.Door, op string, as sigv4.Credentials, w *words) servertest.Answer {
+func call(
+	t *testing.T,
+	s *servertest.Server,
+	d *api.Door,
+	op string,
+	as sigv4.Credentials,
+	w *words,
+) servertest.Answer {
 	t.Helper()
 	if d.Service == "ssmmessages" {
 		const session = "alice-aaaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -222,13 +308,28 @@ func call(t *testing.T, s *servertest.Server, d *api.Door, op string, as sigv4.C
 	if d.Protocol == awsproto.JSON {
 		text, err := json.Marshal(in)
 		must(t, err)
-		return s.JSON(as, d.Service, op, json.RawMessage(strings.NewReplacer(`"TARGET"`, quoted(w.node), `"KEY"`, quoted(w.key), `"SEALED"`, quoted(w.sealed)).Replace(string(text))))
+		return s.JSON(
+			as,
+			d.Service,
+			op,
+			json.RawMessage(
+				strings.NewReplacer(`"TARGET"`, quoted(w.node), `"KEY"`, quoted(w.key), `"SEALED"`, quoted(w.sealed)).
+					Replace(string(text)),
+			),
+		)
 	}
 	form := url.Values{"Action": {op}, "Version": {d.Version}}
 	for k, v := range in.(map[string]any) {
 		form.Set(k, v.(string))
 	}
-	return s.Do(func(r *http.Request) { r.Header.Set("Content-Type", "application/x-www-form-urlencoded") }, as, d.Service, http.MethodPost, "/", form.Encode())
+	return s.Do(
+		func(r *http.Request) { r.Header.Set("Content-Type", "application/x-www-form-urlencoded") },
+		as,
+		d.Service,
+		http.MethodPost,
+		"/",
+		form.Encode(),
+	)
 }
 
 func quoted(s string) string { return `"` + s + `"` }

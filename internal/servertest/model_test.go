@@ -42,7 +42,10 @@ func (m *modelled) call(operation string, in any) servertest.Answer {
 func (m *modelled) check(operation string, a servertest.Answer) {
 	m.t.Helper()
 	for _, problem := range m.model.Check(operation, a.Header, []byte(a.Body)) {
-		if slices.ContainsFunc(additions[operation], func(member string) bool { return strings.HasSuffix(problem, "unknown member "+member) }) {
+		if slices.ContainsFunc(
+			additions[operation],
+			func(member string) bool { return strings.HasSuffix(problem, "unknown member "+member) },
+		) {
 			continue
 		}
 		m.t.Errorf("%s: %s\n%s", operation, problem, a.Body)
@@ -80,7 +83,10 @@ func TestLogsAnswersFitTheServiceModel(t *testing.T) {
 	now := time.Now().UnixMilli()
 	events := []fields{{"timestamp": 1, "message": "too old"}, {"timestamp": now, "message": "x"}}
 	m.call("PutLogEvents", on(fields{"logStreamName": stream, "logEvents": events[1:]}))
-	m.call("PutLogEvents", on(fields{"logStreamName": stream, "logEvents": []fields{{"timestamp": 1, "message": "too old"}}}))
+	m.call(
+		"PutLogEvents",
+		on(fields{"logStreamName": stream, "logEvents": []fields{{"timestamp": 1, "message": "too old"}}}),
+	)
 	m.call("DescribeLogStreams", on(fields{"orderBy": "LastEventTime"}))
 	m.call("GetLogEvents", on(fields{"logStreamName": stream}))
 	m.call("FilterLogEvents", on(fields{"limit": 1}))

@@ -14,7 +14,12 @@ func activate(t *testing.T, s *servertest.Server, want string, metadata ...[2]st
 	for _, m := range metadata {
 		list = append(list, fields{"Key": m[0], "Value": m[1]})
 	}
-	a := s.JSON(s.Admin, "ssm", "CreateActivation", fields{"IamRole": "service-role/AmazonEC2RunCommandRoleForManagedInstances", "RegistrationMetadata": list})
+	a := s.JSON(
+		s.Admin,
+		"ssm",
+		"CreateActivation",
+		fields{"IamRole": "service-role/AmazonEC2RunCommandRoleForManagedInstances", "RegistrationMetadata": list},
+	)
 	if a.Code() != want {
 		t.Fatalf("%v: %d %s; want %q", metadata, a.Status, a.Body, want)
 	}

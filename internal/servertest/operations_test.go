@@ -92,7 +92,10 @@ func TestOperationsPage(t *testing.T) {
 		t.Skipf("the page was written with other models: %s", versionLine(page))
 	}
 	if string(written) != page {
-		t.Errorf("docs/operations.md is out of date at %q: run `make operations`", firstDifference(string(written), page))
+		t.Errorf(
+			"docs/operations.md is out of date at %q: run `make operations`",
+			firstDifference(string(written), page),
+		)
 	}
 }
 
@@ -106,7 +109,10 @@ func checkListed(t *testing.T, page string, names map[string][]string) {
 			listed = append(listed, r.operation)
 		}
 		if !slices.Equal(listed, names[s.service]) {
-			t.Errorf("docs/operations.md lists other operations of %s than its door has: run `make operations`", s.service)
+			t.Errorf(
+				"docs/operations.md lists other operations of %s than its door has: run `make operations`",
+				s.service,
+			)
 		}
 	}
 	if len(names) != len(services) {
@@ -124,7 +130,14 @@ func sectionOf(page, service string) string {
 func rowsOf(section string) (rows []operationRow) {
 	for line := range strings.Lines(section) {
 		if cells := strings.Split(line, " | "); len(cells) == 3 && strings.HasPrefix(cells[0], "| `") {
-			rows = append(rows, operationRow{strings.Trim(cells[0], "| `"), cells[1], strings.TrimSuffix(strings.TrimSpace(cells[2]), " |")})
+			rows = append(
+				rows,
+				operationRow{
+					strings.Trim(cells[0], "| `"),
+					cells[1],
+					strings.TrimSuffix(strings.TrimSpace(cells[2]), " |"),
+				},
+			)
 		}
 	}
 	return rows
@@ -188,7 +201,10 @@ stranger, a user without policies and a node, and TestAnswersToTheMatrixFitTheSe
 			if s.service == "s3" {
 				reads = func(m awsmodel.Member) bool {
 					return m.Name == "Bucket" || m.Name == "Key" || m.Name == "Body" ||
-						slices.ContainsFunc(m.Wire, func(w string) bool { return strings.Contains(s3Source, strings.ToLower(w)) })
+						slices.ContainsFunc(
+							m.Wire,
+							func(w string) bool { return strings.Contains(s3Source, strings.ToLower(w)) },
+						)
 				}
 			}
 			state := stateOf(model, s.service, op, reads)
@@ -200,7 +216,10 @@ stranger, a user without policies and a node, and TestAnswersToTheMatrixFitTheSe
 		summary := fmt.Sprintf("%d operations.", len(rows))
 		var absent []string
 		if model != nil {
-			absent = slices.DeleteFunc(model.Names(), func(op string) bool { return slices.Contains(names[s.service], op) })
+			absent = slices.DeleteFunc(
+				model.Names(),
+				func(op string) bool { return slices.Contains(names[s.service], op) },
+			)
 			summary = fmt.Sprintf("%d operations, %d of them full; %d absent.", len(rows), full, len(absent))
 		}
 		out.WriteString(summary + "\n\n| operation | state | test |\n|---|---|---|\n")
@@ -343,7 +362,8 @@ func findTests(t *testing.T) proofs {
 		if err != nil {
 			return err
 		}
-		if e.IsDir() && (e.Name() == "node_modules" || e.Name() == "testdata" || strings.HasPrefix(e.Name(), ".") && path != root) {
+		if e.IsDir() &&
+			(e.Name() == "node_modules" || e.Name() == "testdata" || strings.HasPrefix(e.Name(), ".") && path != root) {
 			return fs.SkipDir
 		}
 		switch e.Name() {

@@ -45,7 +45,8 @@ type Node struct {
 // Node registers a machine with a fresh activation.
 func (s *Server) Node() *Node {
 	s.t.Helper()
-	a, err := s.SSM(s.Admin).CreateActivation(s.t.Context(), &awsssm.CreateActivationInput{IamRole: aws.String("service-role/" + identity.NodeRole)})
+	a, err := s.SSM(s.Admin).
+		CreateActivation(s.t.Context(), &awsssm.CreateActivationInput{IamRole: aws.String("service-role/" + identity.NodeRole)})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -110,7 +111,11 @@ func (n *Node) ProgramCredentials() sigv4.Credentials {
 	if !out.ForPrograms {
 		n.s.t.Fatalf("no credentials for programs: %d %s", a.Status, a.Body)
 	}
-	return sigv4.Credentials{AccessKeyID: out.AccessKeyID, SecretAccessKey: out.SecretAccessKey, SessionToken: out.SessionToken}
+	return sigv4.Credentials{
+		AccessKeyID:     out.AccessKeyID,
+		SecretAccessKey: out.SecretAccessKey,
+		SessionToken:    out.SessionToken,
+	}
 }
 
 // ReplaceKey makes key the one that n signs with, if the server agrees.
@@ -239,7 +244,11 @@ func (s *Server) Dial(c sigv4.Credentials, kind, name string, header http.Header
 	}
 	ctx, cancel := context.WithTimeout(s.t.Context(), Patience)
 	defer cancel()
-	conn, err := link.Dial(ctx, "wss"+strings.TrimPrefix(r.URL.String(), "https"), link.DialOptions{Header: r.Header, TLS: s.TLS()})
+	conn, err := link.Dial(
+		ctx,
+		"wss"+strings.TrimPrefix(r.URL.String(), "https"),
+		link.DialOptions{Header: r.Header, TLS: s.TLS()},
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -361,7 +370,8 @@ func (n *Node) Connect() *Channel {
 	ch := n.s.MustDial(n.Credentials, "control-channel", n.ID)
 	ch.Text(OpenFrame(n.s.CreateChannel(n.Credentials, "control-channel", n.ID).Token(n.s.t)))
 	n.s.Eventually(n.ID+" to be connected", func() bool {
-		out, err := n.s.SSM(n.s.Admin).GetConnectionStatus(n.s.t.Context(), &awsssm.GetConnectionStatusInput{Target: &n.ID})
+		out, err := n.s.SSM(n.s.Admin).
+			GetConnectionStatus(n.s.t.Context(), &awsssm.GetConnectionStatusInput{Target: &n.ID})
 		if err != nil {
 			n.s.t.Fatal(err)
 		}

@@ -54,7 +54,8 @@ func quickSetup(t *testing.T, s *servertest.Server, as sigv4.Credentials, operat
 func roleOf(t *testing.T, s *servertest.Server, node string) string {
 	t.Helper()
 	var out struct{ InstanceInformationList []struct{ IamRole string } }
-	s.JSON(s.Admin, "ssm", "DescribeInstanceInformation", fields{"Filters": []any{fields{"Key": "InstanceIds", "Values": []string{node}}}}).Decode(t, &out)
+	s.JSON(s.Admin, "ssm", "DescribeInstanceInformation", fields{"Filters": []any{fields{"Key": "InstanceIds", "Values": []string{node}}}}).
+		Decode(t, &out)
 	if len(out.InstanceInformationList) != 1 {
 		t.Fatalf("%s is listed %d times", node, len(out.InstanceInformationList))
 	}
@@ -102,7 +103,8 @@ func TestQuickSetupTwice(t *testing.T) {
 		}
 	}
 	events := s.Events("CreateRole")
-	if len(events) != 2 || events[0].AdditionalEventData["calledFor"] != "sekisho:ApplyQuickSetup" || events[0].UserIdentity.UserName != "admin" {
+	if len(events) != 2 || events[0].AdditionalEventData["calledFor"] != "sekisho:ApplyQuickSetup" ||
+		events[0].UserIdentity.UserName != "admin" {
 		t.Errorf("the roles' events: %+v", events)
 	}
 	if n := len(s.Events("AssociateIamInstanceProfile")); n != 1 {
@@ -128,7 +130,8 @@ func TestQuickSetupLeavesChanges(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if text, err := s.Directory.TrustDocument(t.Context(), r); err != nil || !strings.Contains(text, `["ssm.amazonaws.com"]`) {
+	if text, err := s.Directory.TrustDocument(t.Context(), r); err != nil ||
+		!strings.Contains(text, `["ssm.amazonaws.com"]`) {
 		t.Errorf("the trust is now %s, %v", text, err)
 	}
 }
@@ -156,7 +159,11 @@ func TestQuickSetupIsTheCallers(t *testing.T) {
 			failed = step
 		}
 	}
-	if n := got.outcomes(); failed.Kind != "InstanceProfile" || failed.ErrorCode != "AccessDeniedException" || n["Made"] != 3 || n["Failed"] != 1 || n["Skipped"] != 4 || got.Ready {
+	if n := got.outcomes(); failed.Kind != "InstanceProfile" || failed.ErrorCode != "AccessDeniedException" ||
+		n["Made"] != 3 ||
+		n["Failed"] != 1 ||
+		n["Skipped"] != 4 ||
+		got.Ready {
 		t.Errorf("half: %+v", got)
 	}
 	seen := quickSetup(t, s, half, "DescribeQuickSetup", fields{})
@@ -166,7 +173,16 @@ func TestQuickSetupIsTheCallers(t *testing.T) {
 	// The role is handed on only by who may pass it.
 	n := s.Node()
 	quickSetup(t, s, s.Admin, "ApplyQuickSetup", fields{})
-	giver := s.User("giver", servertest.Allow("*", "iam:Get*", "iam:List*", "ssm:UpdateManagedInstanceRole", "ssm:DescribeInstanceInformation"))
+	giver := s.User(
+		"giver",
+		servertest.Allow(
+			"*",
+			"iam:Get*",
+			"iam:List*",
+			"ssm:UpdateManagedInstanceRole",
+			"ssm:DescribeInstanceInformation",
+		),
+	)
 	a := s.JSON(giver, "sekisho", "ApplyQuickSetup", fields{"InstanceIds": []string{n.ID}})
 	if a.Status == 200 || !strings.Contains(a.Body, "iam:PassRole") {
 		t.Errorf("without PassRole: %d %s", a.Status, a.Body)
@@ -246,7 +262,8 @@ func TestInstallCommand(t *testing.T) {
 		"a day that has passed": {fields{"ExpirationDate": 1_000_000_000}, "expir"},
 		"no such role":          {fields{"IamRole": "none"}, "role"},
 	} {
-		if a := command(s.Admin, tc.in); a.Status != 400 || !strings.Contains(strings.ToLower(a.Body), strings.ToLower(tc.want)) {
+		if a := command(s.Admin, tc.in); a.Status != 400 ||
+			!strings.Contains(strings.ToLower(a.Body), strings.ToLower(tc.want)) {
 			t.Errorf("%s: %d %s", name, a.Status, a.Body)
 		}
 	}
@@ -265,12 +282,22 @@ func TestInstallCommand(t *testing.T) {
 		RegistrationLimit int
 		ExpirationDate    float64
 	}
-	a := command(s.Admin, fields{"RegistrationLimit": 2, "NodeIdType": "instance", "DefaultInstanceName": "web", "Tags": []any{fields{"Key": "Hostname", "Value": "web1"}}})
+	a := command(
+		s.Admin,
+		fields{
+			"RegistrationLimit":   2,
+			"NodeIdType":          "instance",
+			"DefaultInstanceName": "web",
+			"Tags":                []any{fields{"Key": "Hostname", "Value": "web1"}},
+		},
+	)
 	if a.Status != 200 {
 		t.Fatal(a.Body)
 	}
 	a.Decode(t, &out)
-	if out.RegistrationLimit != 2 || !strings.Contains(out.Command, "https://"+s.Host+"/install/agent.sh") || !strings.Contains(out.UserData, out.ActivationID) || out.UninstallCommand == "" {
+	if out.RegistrationLimit != 2 || !strings.Contains(out.Command, "https://"+s.Host+"/install/agent.sh") ||
+		!strings.Contains(out.UserData, out.ActivationID) ||
+		out.UninstallCommand == "" {
 		t.Errorf("%+v", out)
 	}
 	_, code, _ := strings.Cut(out.Command, "SEKISHO_ACTIVATION_CODE=")
@@ -285,7 +312,8 @@ func TestInstallCommand(t *testing.T) {
 	}
 
 	seen := quickSetup(t, s, s.Admin, "DescribeQuickSetup", fields{})
-	if len(seen.Agents) != 2 || !seen.Agents[0].Available || len(seen.Agents[0].Sha256) != 64 || seen.Agents[1].Available {
+	if len(seen.Agents) != 2 || !seen.Agents[0].Available || len(seen.Agents[0].Sha256) != 64 ||
+		seen.Agents[1].Available {
 		t.Errorf("the agents: %+v", seen.Agents)
 	}
 }

@@ -45,7 +45,18 @@ func TestPasswordsThatMustBeChanged(t *testing.T) {
 	refused("events", b.Request(http.MethodGet, "/console/api/events", nil))
 	refused("a bucket", b.Request(http.MethodPost, "/console/api/s3", nil, "X-Sekisho-S3", "GET /bucket"))
 	refused("another call of IAM", b.Query("CreateAccessKey", "UserName", "alice"))
-	refused("two calls in one", b.Query("ChangePassword", "Action", "CreateAccessKey", "OldPassword", password, "NewPassword", "Battery-Staple-2"))
+	refused(
+		"two calls in one",
+		b.Query(
+			"ChangePassword",
+			"Action",
+			"CreateAccessKey",
+			"OldPassword",
+			password,
+			"NewPassword",
+			"Battery-Staple-2",
+		),
+	)
 	refused("its own demand", b.Query("UpdateLoginProfile", "UserName", "alice", "PasswordResetRequired", "false"))
 	for name, tc := range map[string]struct{ old, next, code string }{
 		"the wrong one": {"Wrong-Horse-9", "Battery-Staple-2", "AccessDenied"},

@@ -30,7 +30,11 @@ var hiddenMembers = strings.Fields(`
 `)
 
 // hiddenOf are the members that one operation hides and others show.
-var hiddenOf = map[string]string{"SendCommand": "parameters", "RegisterPasskey": "state", "SearchSessionRecordings": "text"}
+var hiddenOf = map[string]string{
+	"SendCommand":             "parameters",
+	"RegisterPasskey":         "state",
+	"SearchSessionRecordings": "text",
+}
 
 func TestEveryMemberIsShownOrHidden(t *testing.T) {
 	t.Parallel()
@@ -40,7 +44,14 @@ func TestEveryMemberIsShownOrHidden(t *testing.T) {
 			for _, m := range op.Members() {
 				hidden := slices.Contains(hiddenMembers, m) || hiddenOf[name] == m
 				if op.Audits(m) == hidden {
-					t.Errorf("%s:%s %s: shown in the trail: %v, to be hidden: %v", d.Service, name, m, op.Audits(m), hidden)
+					t.Errorf(
+						"%s:%s %s: shown in the trail: %v, to be hidden: %v",
+						d.Service,
+						name,
+						m,
+						op.Audits(m),
+						hidden,
+					)
 				}
 			}
 		}
@@ -145,5 +156,12 @@ func callPlanted(s *servertest.Server, d *api.Door, operation string, in map[str
 			form.Set(k, text)
 		}
 	}
-	s.Do(func(r *http.Request) { r.Header.Set("Content-Type", "application/x-www-form-urlencoded") }, creds, d.Service, http.MethodPost, "/", form.Encode())
+	s.Do(
+		func(r *http.Request) { r.Header.Set("Content-Type", "application/x-www-form-urlencoded") },
+		creds,
+		d.Service,
+		http.MethodPost,
+		"/",
+		form.Encode(),
+	)
 }

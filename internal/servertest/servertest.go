@@ -221,7 +221,11 @@ func (s *Server) SSM(c sigv4.Credentials) *awsssm.Client {
 	return awsssm.NewFromConfig(aws.Config{
 		Region: Region, BaseEndpoint: aws.String(s.URL), HTTPClient: s.http,
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-			return aws.Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken}, nil
+			return aws.Credentials{
+				AccessKeyID:     c.AccessKeyID,
+				SecretAccessKey: c.SecretAccessKey,
+				SessionToken:    c.SessionToken,
+			}, nil
 		}),
 		Retryer: func() aws.Retryer { return aws.NopRetryer{} },
 	})
@@ -320,7 +324,9 @@ func (s *Server) From(addr string, do func()) {
 	before := s.http
 	defer func() { s.http = before }()
 	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(addr)}}
-	s.http = &http.Client{Transport: &http.Transport{TLSClientConfig: s.TLS(), DialContext: dialer.DialContext, DisableKeepAlives: true}}
+	s.http = &http.Client{
+		Transport: &http.Transport{TLSClientConfig: s.TLS(), DialContext: dialer.DialContext, DisableKeepAlives: true},
+	}
 	do()
 }
 

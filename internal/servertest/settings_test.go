@@ -71,7 +71,8 @@ func TestServiceSettings(t *testing.T) {
 	if e := s.Events("UpdateServiceSetting"); len(e) == 0 || e[0].RequestParameters["settingId"] == nil {
 		t.Errorf("the trail: %+v", e)
 	}
-	if a := s.JSON(s.Admin, "ssm", "ResetServiceSetting", fields{"SettingId": hostRole}); a.Code() != "" || !strings.Contains(a.Body, "$None") {
+	if a := s.JSON(s.Admin, "ssm", "ResetServiceSetting", fields{"SettingId": hostRole}); a.Code() != "" ||
+		!strings.Contains(a.Body, "$None") {
 		t.Errorf("%d %s", a.Status, a.Body)
 	}
 	for _, operation := range []string{"GetServiceSetting", "ResetServiceSetting"} {
@@ -131,7 +132,12 @@ func TestDefaultHostManagement(t *testing.T) {
 	}
 	activate(fields{"IamRole": ""}, "ValidationException") // only instances may lack a role
 	set(nodeRole)
-	n := s.NodeOf(activate(fields{"IamRole": "", "RegistrationMetadata": []fields{{"Key": "sekisho:NodeIdType", "Value": "instance"}}}, ""))
+	n := s.NodeOf(
+		activate(
+			fields{"IamRole": "", "RegistrationMetadata": []fields{{"Key": "sekisho:NodeIdType", "Value": "instance"}}},
+			"",
+		),
+	)
 	control := n.Connect()
 	report := fields{"InstanceId": n.ID, "AgentName": "agent", "AgentVersion": "1", "PlatformType": "Linux"}
 	if a := s.JSON(n.Credentials, "ssm", "UpdateInstanceInformation", report); a.Code() != "" {
@@ -142,7 +148,8 @@ func TestDefaultHostManagement(t *testing.T) {
 	if _, why := control.WaitClosed(); !strings.Contains(why, "role") {
 		t.Errorf("the agent received %q, which does not mention the changed role", why)
 	}
-	if a := n.RoleToken(n.Fingerprint); a.Code() != "AccessDeniedException" || !strings.Contains(a.Body, "instance management role is not configured for account") {
+	if a := n.RoleToken(n.Fingerprint); a.Code() != "AccessDeniedException" ||
+		!strings.Contains(a.Body, "instance management role is not configured for account") {
 		t.Errorf("%d %s", a.Status, a.Body)
 	}
 	if note := standingOf(t, s, n.ID).note("RoleMissing"); !strings.Contains(note, hostRole) {
@@ -165,7 +172,12 @@ func TestPublicSharingIsOff(t *testing.T) {
 	}
 	share := func(account, code string) {
 		t.Helper()
-		a := s.JSON(s.Admin, "ssm", "ModifyDocumentPermission", fields{"Name": "Doc", "PermissionType": "Share", "AccountIdsToAdd": []string{account}})
+		a := s.JSON(
+			s.Admin,
+			"ssm",
+			"ModifyDocumentPermission",
+			fields{"Name": "Doc", "PermissionType": "Share", "AccountIdsToAdd": []string{account}},
+		)
 		if a.Code() != code {
 			t.Errorf("%s: %d %s; want %q", account, a.Status, a.Body, code)
 		}

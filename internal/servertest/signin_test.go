@@ -31,7 +31,8 @@ func TestFirstRunIsEnforced(t *testing.T) {
 		t.Errorf("the sign-in was answered %s", a.Body)
 	}
 	for _, target := range []string{"AmazonSSM.DescribeSessions", "AmazonSSM.StartSession", "Sekisho.ExplainAccess", "Sekisho.ListPasskeys"} {
-		if a := b.Call(target, map[string]string{"State": "Active"}); a.Code() != "AccessDeniedException" || !strings.Contains(a.Body, "second factor") {
+		if a := b.Call(target, map[string]string{"State": "Active"}); a.Code() != "AccessDeniedException" ||
+			!strings.Contains(a.Body, "second factor") {
 			t.Errorf("%s: %d %s", target, a.Status, a.Body)
 		}
 	}
@@ -39,7 +40,8 @@ func TestFirstRunIsEnforced(t *testing.T) {
 	if a := s.JSON(s.Admin, "ssm", "DescribeSessions", map[string]string{"State": "Active"}); a.Status != http.StatusOK {
 		t.Errorf("by key: %s", a.Body)
 	}
-	if a := b.Call("Sekisho.FinishFirstRun", map[string]string{"Statement": "no, thank you"}); a.Code() != "ValidationException" || !strings.Contains(a.Body, identity.DeclineMFAStatement) {
+	if a := b.Call("Sekisho.FinishFirstRun", map[string]string{"Statement": "no, thank you"}); a.Code() != "ValidationException" ||
+		!strings.Contains(a.Body, identity.DeclineMFAStatement) {
 		t.Errorf("other words: %d %s", a.Status, a.Body)
 	}
 	if a := b.Call("Sekisho.FinishFirstRun", map[string]string{"Statement": identity.DeclineMFAStatement}); a.Status != http.StatusOK {
@@ -48,7 +50,8 @@ func TestFirstRunIsEnforced(t *testing.T) {
 	if a := b.Call("AmazonSSM.DescribeSessions", map[string]string{"State": "Active"}); a.Status != http.StatusOK {
 		t.Errorf("afterwards: %d %s", a.Status, a.Body)
 	}
-	if e := s.Events("FinishFirstRun"); len(e) == 0 || e[0].ErrorCode != "" || e[0].RequestParameters["statement"] != identity.DeclineMFAStatement {
+	if e := s.Events("FinishFirstRun"); len(e) == 0 || e[0].ErrorCode != "" ||
+		e[0].RequestParameters["statement"] != identity.DeclineMFAStatement {
 		t.Errorf("the trail says %+v", e)
 	}
 }
@@ -75,7 +78,8 @@ func TestPasskeyInTheConsole(t *testing.T) {
 	b.Call("Sekisho.BeginPasskeyRegistration", map[string]string{}).Decode(t, &begun)
 	key := authenticator.New(t, "https://"+name)
 	var made struct{ SerialNumber string }
-	b.Call("Sekisho.RegisterPasskey", map[string]any{"Name": "laptop", "State": begun.State, "Answer": raw(key.Create(begun.Options))}).Decode(t, &made)
+	b.Call("Sekisho.RegisterPasskey", map[string]any{"Name": "laptop", "State": begun.State, "Answer": raw(key.Create(begun.Options))}).
+		Decode(t, &made)
 	if !strings.HasPrefix(made.SerialNumber, "arn:aws:iam::"+servertest.Account+":u2f/user/alice/laptop-") {
 		t.Errorf("registered as %q", made.SerialNumber)
 	}
@@ -93,7 +97,11 @@ func TestPasskeyInTheConsole(t *testing.T) {
 	}
 	out := named(s.Browser())
 	out.Request(http.MethodPost, "/console/api/passkey", map[string]string{}).Decode(t, &options)
-	a := out.Request(http.MethodPost, "/console/api/session", map[string]any{"passkey": map[string]any{"state": options.State, "answer": raw(key.Get(options.Options))}})
+	a := out.Request(
+		http.MethodPost,
+		"/console/api/session",
+		map[string]any{"passkey": map[string]any{"state": options.State, "answer": raw(key.Get(options.Options))}},
+	)
 	if a.Status != http.StatusOK || !strings.Contains(a.Body, `"user":"alice"`) {
 		t.Fatalf("by passkey: %d %s", a.Status, a.Body)
 	}
@@ -153,10 +161,25 @@ func TestConsoleFederation(t *testing.T) {
 	ctx := t.Context()
 	_, err := s.Directory.CreateOIDCProvider(ctx, p.Issuer, []string{idp.Client}, nil, nil)
 	must(t, err)
-	_, err = s.Directory.CreateRole(ctx, identity.NewRole{Name: "people", Trust: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Federated":"` + provider + `"},
-		"Action":"sts:AssumeRoleWithWebIdentity","Condition":{"StringLike":{"` + strings.TrimPrefix(p.Issuer, "https://") + `:email":"*@example.com"}}}]}`})
+	_, err = s.Directory.CreateRole(
+		ctx,
+		identity.NewRole{
+			Name: "people",
+			Trust: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Federated":"` + provider + `"},
+		"Action":"sts:AssumeRoleWithWebIdentity","Condition":{"StringLike":{"` + strings.TrimPrefix(p.Issuer, "https://") + `:email":"*@example.com"}}}]}`,
+		},
+	)
 	must(t, err)
-	must(t, s.Directory.PutInline(ctx, identity.KindRole, "people", "inline", servertest.Allow("*", "ssm:DescribeSessions")))
+	must(
+		t,
+		s.Directory.PutInline(
+			ctx,
+			identity.KindRole,
+			"people",
+			"inline",
+			servertest.Allow("*", "ssm:DescribeSessions"),
+		),
+	)
 
 	b := s.Browser()
 	var names struct{ Providers []string }
@@ -169,7 +192,10 @@ func TestConsoleFederation(t *testing.T) {
 		var out struct{ Address string }
 		b.Request(http.MethodPost, "/console/api/federation", map[string]string{"provider": "Example"}).Decode(t, &out)
 		// The person signs in there, and is sent back.
-		client := &http.Client{Transport: p.Transport(), CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+		client := &http.Client{
+			Transport:     p.Transport(),
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		}
 		res, err := client.Get(out.Address)
 		must(t, err)
 		defer res.Body.Close()
@@ -193,7 +219,8 @@ func TestConsoleFederation(t *testing.T) {
 		t.Fatalf("signed in: %d %s %s", a.Status, a.Header.Get("Location"), a.Body)
 	}
 	a = b.Request(http.MethodGet, "/console/api/session", nil)
-	if !strings.Contains(a.Body, `"arn":"arn:aws:sts::`+servertest.Account+`:assumed-role/people/carol@example.com"`) || !strings.Contains(a.Body, `"user":"carol@example.com"`) {
+	if !strings.Contains(a.Body, `"arn":"arn:aws:sts::`+servertest.Account+`:assumed-role/people/carol@example.com"`) ||
+		!strings.Contains(a.Body, `"user":"carol@example.com"`) {
 		t.Errorf("signed in as %s", a.Body)
 	}
 	if a := b.Call("AmazonSSM.DescribeSessions", map[string]string{"State": "Active"}); a.Status != http.StatusOK {

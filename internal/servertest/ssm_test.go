@@ -59,7 +59,13 @@ func TestWhyATargetIsNotConnected(t *testing.T) {
 		_, err := s.SSM(s.Admin).StartSession(t.Context(), &awsssm.StartSessionInput{Target: &target})
 		return err
 	}
-	wantAPIError(t, "unknown", start("mi-0123456789abcdef0"), "TargetNotConnected", "mi-0123456789abcdef0 is not connected.")
+	wantAPIError(
+		t,
+		"unknown",
+		start("mi-0123456789abcdef0"),
+		"TargetNotConnected",
+		"mi-0123456789abcdef0 is not connected.",
+	)
 	wantAPIError(t, "not an ID", start("web-1"), "TargetNotConnected", "not a node ID")
 	n := s.Node()
 	wantAPIError(t, "registered", start(n.ID), "TargetNotConnected", "never opened its message channel")
@@ -78,7 +84,10 @@ func TestWhyATargetIsNotConnected(t *testing.T) {
 	wantAPIError(t, "channel down", start(n.ID), "TargetNotConnected", "agent is up (last heard 20")
 
 	// Whoever may not start a session does not learn which nodes there are.
-	nosy := s.User("nosy", servertest.Allow("arn:aws:ssm:*:*:managed-instance/mi-0000000000000000f", "ssm:StartSession"))
+	nosy := s.User(
+		"nosy",
+		servertest.Allow("arn:aws:ssm:*:*:managed-instance/mi-0000000000000000f", "ssm:StartSession"),
+	)
 	for _, target := range []string{n.ID, "mi-0123456789abcdef0", "*"} {
 		_, err := s.SSM(nosy).StartSession(t.Context(), &awsssm.StartSessionInput{Target: &target})
 		wantAPIError(t, target, err, "AccessDeniedException", "is not authorized to perform: ssm:StartSession")
@@ -104,7 +113,8 @@ func TestStartSessionInput(t *testing.T) {
 		_, err := s.SSM(s.Admin).StartSession(t.Context(), &tc.in)
 		wantAPIError(t, name, err, tc.code, tc.text)
 	}
-	if r := s.JSON(s.Admin, "ssm", "StartSession", map[string]any{}); r.Code() != "ValidationException" || !strings.Contains(r.Body, "'target'") {
+	if r := s.JSON(s.Admin, "ssm", "StartSession", map[string]any{}); r.Code() != "ValidationException" ||
+		!strings.Contains(r.Body, "'target'") {
 		t.Errorf("%d %s", r.Status, r.Body)
 	}
 }
@@ -143,8 +153,13 @@ func TestCreateActivation(t *testing.T) {
 	wantAPIError(t, "without PassRole", err, "AccessDeniedException", "iam:PassRole")
 
 	a, err := s.SSM(s.Admin).CreateActivation(t.Context(), &awsssm.CreateActivationInput{
-		IamRole: aws.String(nodeRole), Description: aws.String("für alle"), DefaultInstanceName: aws.String("office"), ExpirationDate: soon,
-		Tags: []types.Tag{{Key: aws.String("b"), Value: aws.String("2")}, {Key: aws.String("a"), Value: aws.String("1")}},
+		IamRole: aws.String(
+			nodeRole,
+		), Description: aws.String("für alle"), DefaultInstanceName: aws.String("office"), ExpirationDate: soon,
+		Tags: []types.Tag{
+			{Key: aws.String("b"), Value: aws.String("2")},
+			{Key: aws.String("a"), Value: aws.String("1")},
+		},
 	})
 	must(t, err)
 	e := s.Events("CreateActivation")[0]
@@ -152,16 +167,19 @@ func TestCreateActivation(t *testing.T) {
 		t.Errorf("recorded %+v", e)
 	}
 	n := s.NodeOf(*a.ActivationId, *a.ActivationCode)
-	if e := s.Events("RegisterManagedInstance")[0]; e.ResponseElements["instanceId"] != n.ID || strings.Contains(fmt.Sprint(e), *a.ActivationCode) {
+	if e := s.Events("RegisterManagedInstance")[0]; e.ResponseElements["instanceId"] != n.ID ||
+		strings.Contains(fmt.Sprint(e), *a.ActivationCode) {
 		t.Errorf("recorded %+v", e)
 	}
 	out, err := s.SSM(s.Admin).DescribeInstanceInformation(t.Context(), &awsssm.DescribeInstanceInformationInput{})
 	must(t, err)
-	if got := out.InstanceInformationList[0]; *got.Name != "office" || *got.ActivationId != *a.ActivationId || *got.IamRole != nodeRole {
+	if got := out.InstanceInformationList[0]; *got.Name != "office" || *got.ActivationId != *a.ActivationId ||
+		*got.IamRole != nodeRole {
 		t.Errorf("%+v", got)
 	}
 	must(t, func() error {
-		_, err := s.SSM(s.Admin).DeleteActivation(t.Context(), &awsssm.DeleteActivationInput{ActivationId: a.ActivationId})
+		_, err := s.SSM(s.Admin).
+			DeleteActivation(t.Context(), &awsssm.DeleteActivationInput{ActivationId: a.ActivationId})
 		return err
 	}())
 	_, err = s.SSM(s.Admin).DeleteActivation(t.Context(), &awsssm.DeleteActivationInput{ActivationId: a.ActivationId})
@@ -194,7 +212,10 @@ func TestDescribeActivations(t *testing.T) {
 	for i := range 5 {
 		a, err := c.CreateActivation(t.Context(), &awsssm.CreateActivationInput{
 			IamRole: aws.String(nodeRole), DefaultInstanceName: aws.String(fmt.Sprintf("name-%d", i%2)),
-			Tags: []types.Tag{{Key: aws.String("z"), Value: aws.String("1")}, {Key: aws.String("a"), Value: aws.String("2")}},
+			Tags: []types.Tag{
+				{Key: aws.String("z"), Value: aws.String("1")},
+				{Key: aws.String("a"), Value: aws.String("2")},
+			},
 		})
 		must(t, err)
 		ids = append([]string{*a.ActivationId}, ids...)
@@ -225,7 +246,8 @@ func TestDescribeActivations(t *testing.T) {
 		"nothing": {filter("IamRole", "x"), nil},
 		"both":    {append(filter("DefaultInstanceName", "name-1"), filter("ActivationIds", ids[0], ids[3])...), []string{ids[3]}},
 	} {
-		if got, next := list(&awsssm.DescribeActivationsInput{Filters: tc.filters}); !slices.Equal(got, tc.want) || next != nil {
+		if got, next := list(&awsssm.DescribeActivationsInput{Filters: tc.filters}); !slices.Equal(got, tc.want) ||
+			next != nil {
 			t.Errorf("%s: %v, want %v", name, got, tc.want)
 		}
 	}
@@ -233,7 +255,10 @@ func TestDescribeActivations(t *testing.T) {
 	wantAPIError(t, "unknown key", err, "ValidationException", "filterKey")
 
 	first, next := list(&awsssm.DescribeActivationsInput{MaxResults: aws.Int32(2)})
-	_, err = c.DeleteActivation(t.Context(), &awsssm.DeleteActivationInput{ActivationId: &first[1]}) // the page's last goes meanwhile
+	_, err = c.DeleteActivation(
+		t.Context(),
+		&awsssm.DeleteActivationInput{ActivationId: &first[1]},
+	) // the page's last goes meanwhile
 	must(t, err)
 	second, next2 := list(&awsssm.DescribeActivationsInput{MaxResults: aws.Int32(2), NextToken: next})
 	third, end := list(&awsssm.DescribeActivationsInput{MaxResults: aws.Int32(2), NextToken: next2})
@@ -249,7 +274,9 @@ func TestDescribeNodes(t *testing.T) {
 	s := servertest.Start(t)
 	c := s.SSM(s.Admin)
 	nodes := fleetOf(t, s, 7, &awsssm.CreateActivationInput{
-		DefaultInstanceName: aws.String("office"), Tags: []types.Tag{{Key: aws.String("env"), Value: aws.String("prod")}},
+		DefaultInstanceName: aws.String(
+			"office",
+		), Tags: []types.Tag{{Key: aws.String("env"), Value: aws.String("prod")}},
 	})
 	lone := fleetOf(t, s, 1, &awsssm.CreateActivationInput{})[0]
 	all := append([]*servertest.Node{lone}, nodes...)
@@ -292,7 +319,10 @@ func TestDescribeNodes(t *testing.T) {
 	properties := func(f filters, limit int32, token *string) ([]string, *string, error) {
 		in := &awsssm.DescribeInstancePropertiesInput{NextToken: token}
 		for k, v := range f {
-			in.FiltersWithOperator = append(in.FiltersWithOperator, types.InstancePropertyStringFilter{Key: aws.String(k), Values: v, Operator: "Equal"})
+			in.FiltersWithOperator = append(
+				in.FiltersWithOperator,
+				types.InstancePropertyStringFilter{Key: aws.String(k), Values: v, Operator: "Equal"},
+			)
 		}
 		if limit != 0 {
 			in.MaxResults = &limit
@@ -356,7 +386,10 @@ func TestDescribeNodes(t *testing.T) {
 		if op == "NotEqual" {
 			want = idsOf(slices.Concat(nodes[:2], nodes[3:])...)
 		}
-		out, err := c.DescribeInstanceProperties(t.Context(), &awsssm.DescribeInstancePropertiesInput{FiltersWithOperator: f})
+		out, err := c.DescribeInstanceProperties(
+			t.Context(),
+			&awsssm.DescribeInstancePropertiesInput{FiltersWithOperator: f},
+		)
 		must(t, err)
 		var got []string
 		for _, n := range out.InstanceProperties {
@@ -367,12 +400,16 @@ func TestDescribeNodes(t *testing.T) {
 		}
 	}
 	out, err := c.DescribeInstanceInformation(t.Context(), &awsssm.DescribeInstanceInformationInput{
-		InstanceInformationFilterList: []types.InstanceInformationFilter{{Key: "InstanceIds", ValueSet: []string{nodes[0].ID}}},
+		InstanceInformationFilterList: []types.InstanceInformationFilter{
+			{Key: "InstanceIds", ValueSet: []string{nodes[0].ID}},
+		},
 	})
 	must(t, err)
 	got := out.InstanceInformationList[0]
 	if *got.ComputerName != "host-0" || *got.PlatformName != "Debian GNU/Linux" || *got.PlatformVersion != "13" || got.PlatformType != "Linux" || *got.AgentVersion != "3.8.0" ||
-		*got.IPAddress != "10.0.0.1" || got.PingStatus != "Online" || got.ResourceType != "ManagedInstance" || got.LastPingDateTime == nil || got.RegistrationDate == nil {
+		*got.IPAddress != "10.0.0.1" || got.PingStatus != "Online" || got.ResourceType != "ManagedInstance" ||
+		got.LastPingDateTime == nil ||
+		got.RegistrationDate == nil {
 		t.Errorf("%+v", got)
 	}
 }
@@ -401,7 +438,9 @@ func TestEmptyTagValueSelectsOnlyAnEmptyValue(t *testing.T) {
 		{"Equal", "db", []string{full.ID}},
 	} {
 		out, err := c.DescribeInstanceProperties(t.Context(), &awsssm.DescribeInstancePropertiesInput{
-			FiltersWithOperator: []types.InstancePropertyStringFilter{{Key: aws.String("tag:Role"), Values: []string{tc.value}, Operator: tc.operator}},
+			FiltersWithOperator: []types.InstancePropertyStringFilter{
+				{Key: aws.String("tag:Role"), Values: []string{tc.value}, Operator: tc.operator},
+			},
 		})
 		must(t, err)
 		var got []string
@@ -416,7 +455,9 @@ func TestEmptyTagValueSelectsOnlyAnEmptyValue(t *testing.T) {
 	}
 	for _, target := range []types.Target{{Key: aws.String("tag:Role"), Values: []string{""}}} {
 		out, err := c.SendCommand(t.Context(), &awsssm.SendCommandInput{
-			DocumentName: aws.String("AWS-RunShellScript"), Parameters: map[string][]string{"commands": {"true"}}, Targets: []types.Target{target},
+			DocumentName: aws.String(
+				"AWS-RunShellScript",
+			), Parameters: map[string][]string{"commands": {"true"}}, Targets: []types.Target{target},
 		})
 		must(t, err)
 		if out.Command.TargetCount != 1 {
@@ -455,7 +496,10 @@ func TestDescribeSessions(t *testing.T) {
 			in.MaxResults = &limit
 		}
 		for i := 0; i < len(filters); i += 2 {
-			in.Filters = append(in.Filters, types.SessionFilter{Key: types.SessionFilterKey(filters[i]), Value: &filters[i+1]})
+			in.Filters = append(
+				in.Filters,
+				types.SessionFilter{Key: types.SessionFilterKey(filters[i]), Value: &filters[i+1]},
+			)
 		}
 		out, err := s.SSM(s.Admin).DescribeSessions(t.Context(), in)
 		if err != nil {
@@ -563,6 +607,7 @@ func TestOnesOwnSessions(t *testing.T) {
 	}
 	_, err := s.SSM(s.Admin).ResumeSession(t.Context(), &awsssm.ResumeSessionInput{SessionId: aws.String("alice-none")})
 	wantAPIError(t, "unknown", err, "DoesNotExistException", "alice-none")
-	_, err = s.SSM(s.Admin).TerminateSession(t.Context(), &awsssm.TerminateSessionInput{SessionId: aws.String("alice-none")})
+	_, err = s.SSM(s.Admin).
+		TerminateSession(t.Context(), &awsssm.TerminateSessionInput{SessionId: aws.String("alice-none")})
 	must(t, err)
 }

@@ -56,14 +56,18 @@ func TestCheckSessionStart(t *testing.T) {
 	n := s.Node()
 	nobody := s.User("nobody", "")
 
-	if got := checkStart(t, s, s.Admin, n); got.String() != "Access Ready, Recording Ready, Node Failing" || got.Ready || !strings.Contains(got.text("Node"), "never opened its message channel") {
+	if got := checkStart(t, s, s.Admin, n); got.String() != "Access Ready, Recording Ready, Node Failing" ||
+		got.Ready ||
+		!strings.Contains(got.text("Node"), "never opened its message channel") {
 		t.Errorf("a node that is not connected: %+v", got)
 	}
-	if got := checkStart(t, s, nobody, n); got.String() != "Access Failing" || got.Ready || !strings.Contains(got.text("Access"), "ssm:StartSession") {
+	if got := checkStart(t, s, nobody, n); got.String() != "Access Failing" || got.Ready ||
+		!strings.Contains(got.text("Access"), "ssm:StartSession") {
 		t.Errorf("somebody who may not: %+v", got)
 	}
 	n.Connect()
-	if got := checkStart(t, s, s.Admin, n); got.String() != "Access Ready, Recording Ready, Node Ready" || !got.Ready || len(got.Windows) != 0 {
+	if got := checkStart(t, s, s.Admin, n); got.String() != "Access Ready, Recording Ready, Node Ready" || !got.Ready ||
+		len(got.Windows) != 0 {
 		t.Errorf("all is well: %+v", got)
 	}
 
@@ -81,8 +85,19 @@ func TestCheckSessionStart(t *testing.T) {
 		t.Errorf("a role without the right: %+v", got)
 	}
 	grant := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:PutObject","s3:GetEncryptionConfiguration"],"Resource":["arn:aws:s3:::session-logs","arn:aws:s3:::session-logs/*"]}]}`
-	must(t, s.Directory.PutInline(t.Context(), identity.KindRole, "AmazonEC2RunCommandRoleForManagedInstances", "Logs", grant))
-	if got := checkStart(t, s, s.Admin, n); got.String() != "Access Ready, Recording Ready, Node Ready, Logs Ready" || !got.Ready || !strings.Contains(got.text("Logs"), "s3://session-logs/a/SESSION-ID.log") {
+	must(
+		t,
+		s.Directory.PutInline(
+			t.Context(),
+			identity.KindRole,
+			"AmazonEC2RunCommandRoleForManagedInstances",
+			"Logs",
+			grant,
+		),
+	)
+	if got := checkStart(t, s, s.Admin, n); got.String() != "Access Ready, Recording Ready, Node Ready, Logs Ready" ||
+		!got.Ready ||
+		!strings.Contains(got.text("Logs"), "s3://session-logs/a/SESSION-ID.log") {
 		t.Errorf("a role with the right: %+v", got)
 	}
 	if got := checkStart(t, s, nobody, n); got.String() != "Access Failing" || got.ReasonRequired {
@@ -96,11 +111,15 @@ func TestStartWindows(t *testing.T) {
 	now := time.Date(2026, 4, 14, 12, 0, 0, 0, time.UTC)
 	s := servertest.StartWith(t, func(c *server.Config) { c.Now = func() time.Time { return now } })
 	n := s.Node()
-	alice := s.User("alice", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"ssm:StartSession","Resource":"*",
-		"Condition":{"DateGreaterThan":{"aws:CurrentTime":"2026-04-15T00:00:00Z"},"DateLessThan":{"aws:CurrentTime":"2026-04-15T04:00:00Z"}}}]}`)
+	alice := s.User(
+		"alice",
+		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"ssm:StartSession","Resource":"*",
+		"Condition":{"DateGreaterThan":{"aws:CurrentTime":"2026-04-15T00:00:00Z"},"DateLessThan":{"aws:CurrentTime":"2026-04-15T04:00:00Z"}}}]}`,
+	)
 	got := checkStart(t, s, alice, n)
 	from, to := time.Date(2026, 4, 15, 0, 0, 1, 0, time.UTC), time.Date(2026, 4, 15, 4, 0, 0, 0, time.UTC)
-	if got.String() != "Access Failing" || len(got.Windows) != 1 || int64(got.Windows[0].From) != from.Unix() || int64(got.Windows[0].To) != to.Unix() {
+	if got.String() != "Access Failing" || len(got.Windows) != 1 || int64(got.Windows[0].From) != from.Unix() ||
+		int64(got.Windows[0].To) != to.Unix() {
 		t.Errorf("before: %+v, want %d to %d", got, from.Unix(), to.Unix())
 	}
 }
@@ -179,7 +198,8 @@ func TestBucketsInTheConsole(t *testing.T) {
 			t.Errorf("%s: %v", c.line, a.Header)
 		}
 	}
-	if e := s.Events("PutObject"); len(e) != 2 || e[0].RequestParameters["key"] != "other.log" || e[1].RequestParameters["key"] != "mine//a b.log" {
+	if e := s.Events("PutObject"); len(e) != 2 || e[0].RequestParameters["key"] != "other.log" ||
+		e[1].RequestParameters["key"] != "mine//a b.log" {
 		t.Errorf("the trail says %+v", e)
 	}
 	if a := s.Browser().Request(http.MethodPost, "/console/api/s3", "", "X-Sekisho-S3", "GET /session-logs/mine//a%20b.log"); a.Status != http.StatusUnauthorized {

@@ -69,7 +69,11 @@ func TestSecondFactorOnTheSpot(t *testing.T) {
 			a.Decode(t, &out)
 		}
 		c := out.Credentials
-		return a, sigv4.Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken}
+		return a, sigv4.Credentials{
+			AccessKeyID:     c.AccessKeyID,
+			SecretAccessKey: c.SecretAccessKey,
+			SessionToken:    c.SessionToken,
+		}
 	}
 	if a, _ := show(alice, "000000"); a.Code() != "AccessDeniedException" {
 		t.Errorf("a wrong code: %d %s", a.Status, a.Body)

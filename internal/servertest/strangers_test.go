@@ -60,7 +60,8 @@ func TestRequestSmuggling(t *testing.T) {
 			if err != nil {
 				t.Fatalf("the connection was not closed: %v, %q", err, b)
 			}
-			if got := string(b); strings.Count(got, "HTTP/1.1 ") != 1 || !strings.HasPrefix(got, "HTTP/1.1 400") && !strings.HasPrefix(got, "HTTP/1.1 501") {
+			if got := string(b); strings.Count(got, "HTTP/1.1 ") != 1 ||
+				!strings.HasPrefix(got, "HTTP/1.1 400") && !strings.HasPrefix(got, "HTTP/1.1 501") {
 				t.Errorf("answered %q", got)
 			}
 		})
@@ -140,7 +141,8 @@ func TestWrongHost(t *testing.T) {
 		if err := resp.Body.Close(); err != nil {
 			t.Error(err)
 		}
-		if resp.StatusCode == http.StatusOK && strings.Contains(resp.Header.Get("Content-Security-Policy"), "victim") || name != "a host with a path" && resp.StatusCode != http.StatusBadRequest {
+		if resp.StatusCode == http.StatusOK && strings.Contains(resp.Header.Get("Content-Security-Policy"), "victim") ||
+			name != "a host with a path" && resp.StatusCode != http.StatusBadRequest {
 			t.Errorf("%s: %s, %v", name, resp.Status, resp.Header)
 		}
 	}

@@ -70,7 +70,12 @@ func TestNodeKeysAreReplaced(t *testing.T) {
 	weak, err := rsa.GenerateKey(rand.Reader, 1024)
 	must(t, err)
 	for who, c := range map[string]sigv4.Credentials{"the node's role": n.Credentials, "an administrator": s.Admin} {
-		a := s.JSON(c, "ssm", "UpdateManagedInstancePublicKey", fields{"NewPublicKey": "AAAA", "NewPublicKeyType": "Rsa"})
+		a := s.JSON(
+			c,
+			"ssm",
+			"UpdateManagedInstancePublicKey",
+			fields{"NewPublicKey": "AAAA", "NewPublicKeyType": "Rsa"},
+		)
 		if a.Code() != "UnrecognizedClientException" {
 			t.Errorf("%s: %d %s", who, a.Status, a.Body)
 		}

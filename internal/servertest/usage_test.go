@@ -38,7 +38,11 @@ func makeBucket(t *testing.T, s *servertest.Server, name string) {
 // usageRows reads the file of a day.
 func usageRows(t *testing.T, s *servertest.Server, day time.Time) [][]string {
 	t.Helper()
-	key := "/reports/usage/daily/" + day.Format("20060102") + "-" + day.AddDate(0, 0, 1).Format("20060102") + "/daily-00001.csv.gz"
+	key := "/reports/usage/daily/" + day.Format(
+		"20060102",
+	) + "-" + day.AddDate(0, 0, 1).
+		Format("20060102") +
+		"/daily-00001.csv.gz"
 	a := s.Do(nil, s.Admin, "s3", http.MethodGet, key, "")
 	if a.Status != http.StatusOK {
 		t.Fatalf("%s: %d %s", key, a.Status, a.Body)
@@ -60,7 +64,8 @@ func TestUsageReport(t *testing.T) {
 		c.Now = func() time.Time { return base.Add(time.Duration(ahead.Load())) }
 	})
 	makeBucket(t, s, "reports")
-	if a := s.JSON(s.Admin, "cur", "PutReportDefinition", reportRequest("daily", nil)); a.Status != http.StatusOK || a.Body != "{}" {
+	if a := s.JSON(s.Admin, "cur", "PutReportDefinition", reportRequest("daily", nil)); a.Status != http.StatusOK ||
+		a.Body != "{}" {
 		t.Fatalf("%d %s", a.Status, a.Body)
 	}
 	day := base.UTC().Truncate(24 * time.Hour)
@@ -76,7 +81,16 @@ func TestUsageReport(t *testing.T) {
 	n := s.Node()
 	n.Connect()
 	x := s.Session(s.Admin, n)
-	must(t, s.Directory.PutInline(t.Context(), "role", "AmazonEC2RunCommandRoleForManagedInstances", "logs", servertest.Allow("*", "s3:PutObject")))
+	must(
+		t,
+		s.Directory.PutInline(
+			t.Context(),
+			"role",
+			"AmazonEC2RunCommandRoleForManagedInstances",
+			"logs",
+			servertest.Allow("*", "s3:PutObject"),
+		),
+	)
 	if a := s.Do(nil, n.Credentials, "s3", http.MethodPut, "/session-logs/a/"+x.ID+".log", "seven b"); a.Status != http.StatusOK {
 		t.Fatalf("%d %s", a.Status, a.Body)
 	}
@@ -98,7 +112,10 @@ func TestUsageReport(t *testing.T) {
 			sum[i] += value
 		}
 	}
-	if sessions, in, out, recording, log := sum[0], sum[2], sum[3], sum[4], sum[5]; sessions != 1 || in < 5 || out < 5 || recording < 100 || log != 7 {
+	if sessions, in, out, recording, log := sum[0], sum[2], sum[3], sum[4], sum[5]; sessions != 1 || in < 5 ||
+		out < 5 ||
+		recording < 100 ||
+		log != 7 {
 		t.Errorf("the rows do not have the session: %q", rows)
 	}
 	var all struct {
@@ -133,7 +150,8 @@ func TestUsageReportRefusals(t *testing.T) {
 		"billing view":      {"BillingViewArn": "x"},
 		"name that is long": {"ReportName": strings.Repeat("a", 257)},
 	} {
-		if a := s.JSON(s.Admin, "cur", "PutReportDefinition", reportRequest("daily", c)); a.Status != 400 || a.Code() != "ValidationException" {
+		if a := s.JSON(s.Admin, "cur", "PutReportDefinition", reportRequest("daily", c)); a.Status != 400 ||
+			a.Code() != "ValidationException" {
 			t.Errorf("%s: %d %s", name, a.Status, a.Body)
 		}
 	}
@@ -210,7 +228,13 @@ func TestCURAnswersFitTheServiceModel(t *testing.T) {
 	makeBucket(t, s, "reports")
 	m := newModelled(t, s, "cur")
 	for i := range 6 {
-		m.call("PutReportDefinition", reportRequest("r"+strconv.Itoa(i), fields{"RefreshClosedReports": true, "ReportVersioning": "CREATE_NEW_REPORT"}))
+		m.call(
+			"PutReportDefinition",
+			reportRequest(
+				"r"+strconv.Itoa(i),
+				fields{"RefreshClosedReports": true, "ReportVersioning": "CREATE_NEW_REPORT"},
+			),
+		)
 	}
 	var page struct {
 		ReportDefinitions []struct{ ReportName string }

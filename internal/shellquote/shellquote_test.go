@@ -40,7 +40,8 @@ func FuzzJoin(f *testing.F) {
 		if strings.ContainsRune(a+b, 0) {
 			t.Skip("arguments cannot contain NUL")
 		}
-		out, err := exec.CommandContext(t.Context(), "sh", "-c", `printf '%s\0' `+shellquote.Join([]string{a, b})).Output()
+		out, err := exec.CommandContext(t.Context(), "sh", "-c", `printf '%s\0' `+shellquote.Join([]string{a, b})).
+			Output()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -73,7 +73,12 @@ func FindBuiltin(name string) *Builtin {
 // Unsaved is the document of sessions that name none, as long as nobody has
 // saved preferences: a shell with every default.
 func Unsaved() *Document {
-	return &Document{Type: TypeSession, SchemaVersion: SchemaVersion, Description: "A shell on the node.", SessionType: StandardStream}
+	return &Document{
+		Type:          TypeSession,
+		SchemaVersion: SchemaVersion,
+		Description:   "A shell on the node.",
+		SessionType:   StandardStream,
+	}
 }
 
 var _ json.Marshaler = (*object)(nil)

@@ -57,7 +57,12 @@ var stepName = regexp.MustCompile(`^[a-zA-Z0-9_:.\-]{1,128}$`)
 // in it. The error lists what is wrong and where.
 func ParseCommand(text []byte) (*Document, error) {
 	if len(text) > MaxSize {
-		return nil, sekisho.Errorf(sekisho.CodeInvalid, "The document has %d bytes; it may have %d.", len(text), MaxSize)
+		return nil, sekisho.Errorf(
+			sekisho.CodeInvalid,
+			"The document has %d bytes; it may have %d.",
+			len(text),
+			MaxSize,
+		)
 	}
 	root, err := decode(text)
 	if err != nil {
@@ -76,7 +81,12 @@ func (c *checker) commandDocument(root *object) *Document {
 	d.SchemaVersion, _ = c.text("schemaVersion", root, "schemaVersion")
 	if d.SchemaVersion != CommandSchemaVersion && len(c.problems) == 0 {
 		c.cause = ErrSchemaVersion
-		c.failf("schemaVersion", "is %q: documents of type Command have schema version %q here", safetext.Clip(d.SchemaVersion, maxQuoted), CommandSchemaVersion)
+		c.failf(
+			"schemaVersion",
+			"is %q: documents of type Command have schema version %q here",
+			safetext.Clip(d.SchemaVersion, maxQuoted),
+			CommandSchemaVersion,
+		)
 		return d
 	}
 	c.known("", root, "schemaVersion", "description", "parameters", "mainSteps")
@@ -271,7 +281,11 @@ type CommandPlan struct {
 // command.
 func (d *Document) Command(given map[string][]string) (*CommandPlan, error) {
 	if d.Type != TypeCommand {
-		return nil, sekisho.Errorf(sekisho.CodeInvalid, "The document is of type %s: it starts sessions and is not sent as a command.", d.Type)
+		return nil, sekisho.Errorf(
+			sekisho.CodeInvalid,
+			"The document is of type %s: it starts sessions and is not sent as a command.",
+			d.Type,
+		)
 	}
 	bound, err := d.bind(given)
 	if err != nil {

@@ -45,7 +45,9 @@ func TestCommandBuiltins(t *testing.T) {
 		t.Errorf("%s %s, %v", p.Timeout, p.Content, err)
 	}
 	remote := ssmdoc.FindBuiltin("AWS-RunRemoteScript")
-	p, err = remote.Command(map[string][]string{"sourceType": {"S3"}, "sourceInfo": {`{"path":"https://h/b/k"}`}, "commandLine": {"k"}})
+	p, err = remote.Command(
+		map[string][]string{"sourceType": {"S3"}, "sourceInfo": {`{"path":"https://h/b/k"}`}, "commandLine": {"k"}},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +68,8 @@ func TestCommandBuiltins(t *testing.T) {
 	if err := json.Unmarshal(p.Content, &content); err != nil {
 		t.Fatal(err)
 	}
-	if len(content.MainSteps) != 2 || content.MainSteps[1].Precondition["StringEquals"][1] != "Linux" || content.Parameters["executionTimeout"].Default != "3600" {
+	if len(content.MainSteps) != 2 || content.MainSteps[1].Precondition["StringEquals"][1] != "Linux" ||
+		content.Parameters["executionTimeout"].Default != "3600" {
 		t.Errorf("%s", p.Content)
 	}
 	if !cmp.Equal(remote.Platforms(), []string{"Linux"}) {
@@ -76,8 +79,14 @@ func TestCommandBuiltins(t *testing.T) {
 
 func TestCommandParameters(t *testing.T) {
 	t.Parallel()
-	d, err := ssmdoc.ParseCommand([]byte(commandDoc(`{"who":{"type":"String","displayType":"textarea"},"note":{"type":"String","displayType":"textarea","default":""},"wait":{"type":"String","default":"5"},"more":{"type":"StringMap","default":{}}}`,
-		`{"runCommand":["echo {{ who }}"," {{note}} "],"timeoutSeconds":"{{ wait }}"}`)))
+	d, err := ssmdoc.ParseCommand(
+		[]byte(
+			commandDoc(
+				`{"who":{"type":"String","displayType":"textarea"},"note":{"type":"String","displayType":"textarea","default":""},"wait":{"type":"String","default":"5"},"more":{"type":"StringMap","default":{}}}`,
+				`{"runCommand":["echo {{ who }}"," {{note}} "],"timeoutSeconds":"{{ wait }}"}`,
+			),
+		),
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,15 +177,24 @@ func TestTypedCommandParameters(t *testing.T) {
 		t.Fatalf("%+v, %v", p, err)
 	}
 	got, err := json.Marshal(p.Parameters)
-	if diff := cmp.Diff(`{"count":3,"disks":[{"name":"a"}],"force":false,"wait":60}`, string(got)); err != nil || diff != "" {
+	if diff := cmp.Diff(`{"count":3,"disks":[{"name":"a"}],"force":false,"wait":60}`, string(got)); err != nil ||
+		diff != "" {
 		t.Errorf("%v\n%s", err, diff)
 	}
-	p, err = d.Command(map[string][]string{"wait": {"60"}, "count": {"50"}, "force": {"true"}, "disks": {`{"name":"a"}`, `{"name":"b"}`}})
+	p, err = d.Command(
+		map[string][]string{
+			"wait":  {"60"},
+			"count": {"50"},
+			"force": {"true"},
+			"disks": {`{"name":"a"}`, `{"name":"b"}`},
+		},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	got, err = json.Marshal(p.Parameters)
-	if diff := cmp.Diff(`{"count":50,"disks":[{"name":"a"},{"name":"b"}],"force":true,"wait":60}`, string(got)); err != nil || diff != "" {
+	if diff := cmp.Diff(`{"count":50,"disks":[{"name":"a"},{"name":"b"}],"force":true,"wait":60}`, string(got)); err != nil ||
+		diff != "" {
 		t.Errorf("%v\n%s", err, diff)
 	}
 	for name, bad := range map[string]map[string][]string{
@@ -229,7 +247,8 @@ func TestPatternSizeIsBounded(t *testing.T) { // not in parallel: it measures me
 		"many patterns":      {strings.Repeat("(a{30}){30}", 9), strings.Repeat("(b{30}){30}", 9), strings.Repeat("(c{30}){30}", 9)},
 		"classes of Unicode": {`[\p{L}\p{N}]{1000}`},
 	} {
-		if _, err := ssmdoc.ParseCommand(document(patterns...)); err == nil || !strings.Contains(err.Error(), "too large when its counts are expanded") {
+		if _, err := ssmdoc.ParseCommand(document(patterns...)); err == nil ||
+			!strings.Contains(err.Error(), "too large when its counts are expanded") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -242,7 +261,14 @@ func FuzzParseCommand(f *testing.F) {
 	for _, b := range ssmdoc.Builtins() {
 		f.Add([]byte(b.Content))
 	}
-	f.Add([]byte(commandDoc(`{"a":{"type":"StringMap","default":{"b":["c"]}}}`, `{"runCommand":["{{ a }}"],"timeoutSeconds":1}`)))
+	f.Add(
+		[]byte(
+			commandDoc(
+				`{"a":{"type":"StringMap","default":{"b":["c"]}}}`,
+				`{"runCommand":["{{ a }}"],"timeoutSeconds":1}`,
+			),
+		),
+	)
 	f.Fuzz(func(t *testing.T, text []byte) {
 		d, err := ssmdoc.ParseCommand(text)
 		if err != nil {

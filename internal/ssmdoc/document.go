@@ -82,7 +82,12 @@ func Reserved(name string) bool {
 // The error lists what is wrong and where.
 func Parse(text []byte) (*Document, error) {
 	if len(text) > MaxSize {
-		return nil, sekisho.Errorf(sekisho.CodeInvalid, "The document has %d bytes; it may have %d.", len(text), MaxSize)
+		return nil, sekisho.Errorf(
+			sekisho.CodeInvalid,
+			"The document has %d bytes; it may have %d.",
+			len(text),
+			MaxSize,
+		)
 	}
 	root, err := decode(text)
 	if err != nil {
@@ -104,7 +109,12 @@ func (c *checker) document(root *object) *Document {
 	d.SchemaVersion, _ = c.text("schemaVersion", root, "schemaVersion")
 	if d.SchemaVersion != SchemaVersion && len(c.problems) == 0 {
 		c.cause = ErrSchemaVersion
-		c.failf("schemaVersion", "is %q: documents of type Session have schema version %q", safetext.Clip(d.SchemaVersion, maxQuoted), SchemaVersion)
+		c.failf(
+			"schemaVersion",
+			"is %q: documents of type Session have schema version %q",
+			safetext.Clip(d.SchemaVersion, maxQuoted),
+			SchemaVersion,
+		)
 		return d // everything else would seem wrong too
 	}
 	c.known("", root, "schemaVersion", "description", "sessionType", "parameters", "inputs", "properties")
@@ -215,7 +225,13 @@ func (c *checker) text(where string, o *object, name string) (string, bool) {
 
 func (c *checker) oneOf(where, value string, allowed ...string) {
 	if !contains(allowed, value) {
-		c.failf(where, "is %q: it must be one of %s%s", safetext.Clip(value, maxQuoted), strings.Join(allowed, ", "), meant(value, allowed))
+		c.failf(
+			where,
+			"is %q: it must be one of %s%s",
+			safetext.Clip(value, maxQuoted),
+			strings.Join(allowed, ", "),
+			meant(value, allowed),
+		)
 	}
 }
 

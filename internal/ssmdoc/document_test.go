@@ -70,7 +70,9 @@ func command(commands, parameters string) string {
 	if err != nil {
 		panic(err)
 	}
-	return `{"schemaVersion":"1.0","sessionType":"InteractiveCommands","parameters":{` + parameters + `},"properties":{"linux":{"commands":` + string(c) + `}}}`
+	return `{"schemaVersion":"1.0","sessionType":"InteractiveCommands","parameters":{` + parameters + `},"properties":{"linux":{"commands":` + string(
+		c,
+	) + `}}}`
 }
 
 func TestParseRefuses(t *testing.T) {
@@ -284,7 +286,8 @@ func TestParametersForAgents(t *testing.T) {
 	if got := c.Properties["linux"].(map[string]any)["commands"]; got != "run {{ a }} {{ b }} {{ c }}" {
 		t.Errorf("commands %q; agents fill them in themselves", got)
 	}
-	if c.Parameters["a"].AllowedPattern != `[\s\S]+` || c.Parameters["c"].Default != "d" || c.Parameters["b"].Type != "StringList" {
+	if c.Parameters["a"].AllowedPattern != `[\s\S]+` || c.Parameters["c"].Default != "d" ||
+		c.Parameters["b"].Type != "StringList" {
 		t.Errorf("definitions %+v", c.Parameters)
 	}
 }
@@ -324,7 +327,13 @@ func TestQuotedParameter(t *testing.T) {
 	if err != nil {
 		t.Skip("no sh here")
 	}
-	d := parse(t, command("printf '[%s]' --name={{ a }} {{ a }} end", `"a":{"type":"String","allowedPattern":"[^\\x00]*","sekisho":{"quote":"shell"}}`))
+	d := parse(
+		t,
+		command(
+			"printf '[%s]' --name={{ a }} {{ a }} end",
+			`"a":{"type":"String","allowedPattern":"[^\\x00]*","sekisho":{"quote":"shell"}}`,
+		),
+	)
 	for _, hostile := range []string{
 		"", "plain", "a b", "'; id; '", `'"$(id)"'`, "`id`", "$(id)", "${HOME}", `\`, `'\''`, "*", "~", "a\nb; id", "{{ a }}", "-rf", "#", `"`, "$'\\x27'", "!!",
 	} {
@@ -337,7 +346,11 @@ func TestQuotedParameter(t *testing.T) {
 		if c.Parameters["a"].AllowedPattern != "" {
 			t.Error("the agent would hold the quoted value against the pattern")
 		}
-		line := strings.ReplaceAll(c.Properties["linux"].(map[string]any)["commands"].(string), "{{ a }}", p.Parameters["a"].(string))
+		line := strings.ReplaceAll(
+			c.Properties["linux"].(map[string]any)["commands"].(string),
+			"{{ a }}",
+			p.Parameters["a"].(string),
+		)
 		if strings.Contains(hostile, "{{") { // the stand-in for an agent replaces once, like agents
 			continue
 		}
@@ -350,9 +363,14 @@ func TestQuotedParameter(t *testing.T) {
 
 func TestPreferences(t *testing.T) {
 	t.Parallel()
-	account := parse(t, inputs(`"s3BucketName":"logs-bucket","s3EncryptionEnabled":true,"kmsKeyId":"alias/k","idleSessionTimeout":"5","maxSessionDuration":60,
+	account := parse(
+		t,
+		inputs(
+			`"s3BucketName":"logs-bucket","s3EncryptionEnabled":true,"kmsKeyId":"alias/k","idleSessionTimeout":"5","maxSessionDuration":60,
 		"runAsEnabled":"True","runAsDefaultUser":"ops","shellProfile":{"linux":"date"},
-		"sekisho":{"banner":"Behave.","reasonRequired":true,"maxConcurrentSessions":{"perOwner":2,"perNode":9},"recordInput":false}`))
+		"sekisho":{"banner":"Behave.","reasonRequired":true,"maxConcurrentSessions":{"perOwner":2,"perNode":9},"recordInput":false}`,
+		),
+	)
 	if err := account.CheckPreferences(); err != nil {
 		t.Fatal(err)
 	}
@@ -385,8 +403,13 @@ func TestPreferences(t *testing.T) {
 
 	// Another shell document has its own inputs; of the house's rules it lifts
 	// those only of which it speaks.
-	other := plan(parse(t, inputs(`"idleSessionTimeout":"30","sekisho":{"banner":"","maxConcurrentSessions":{"perOwner":1}}`)))
-	if other.IdleTimeout != 30*time.Minute || other.MaxDuration != 0 || other.RunAsUser != "" || other.Encrypted || other.MaxPerOwner != 1 || other.MaxPerNode != 0 || !other.OmitInput {
+	other := plan(
+		parse(t, inputs(`"idleSessionTimeout":"30","sekisho":{"banner":"","maxConcurrentSessions":{"perOwner":1}}`)),
+	)
+	if other.IdleTimeout != 30*time.Minute || other.MaxDuration != 0 || other.RunAsUser != "" || other.Encrypted ||
+		other.MaxPerOwner != 1 ||
+		other.MaxPerNode != 0 ||
+		!other.OmitInput {
 		t.Errorf("%+v", other)
 	}
 	if in := read(t, other).Inputs; in["s3BucketName"] != "" || in["sekisho"].(map[string]any)["banner"] != "" {
@@ -401,17 +424,22 @@ func TestPreferences(t *testing.T) {
 
 	// Documents without inputs run under the account's.
 	cmd := plan(parse(t, command("id", "")))
-	if in := read(t, cmd).Inputs; cmd.RunAsUser != "ops" || in["s3BucketName"] != "logs-bucket" || in["sekisho"].(map[string]any)["loginShell"] != false {
+	if in := read(t, cmd).Inputs; cmd.RunAsUser != "ops" || in["s3BucketName"] != "logs-bucket" ||
+		in["sekisho"].(map[string]any)["loginShell"] != false {
 		t.Errorf("%+v %v", cmd, in)
 	}
 
 	// Ports know its timeouts and limits only.
 	port := plan(ssmdoc.FindBuiltin("AWS-StartSSHSession").Document)
-	if in := read(t, port).Inputs; port.Encrypted || port.RunAsUser != "" || in["s3BucketName"] != "" || in["runAsEnabled"] != false || in["sekisho"].(map[string]any)["banner"] != "" {
+	if in := read(t, port).Inputs; port.Encrypted || port.RunAsUser != "" || in["s3BucketName"] != "" ||
+		in["runAsEnabled"] != false ||
+		in["sekisho"].(map[string]any)["banner"] != "" {
 		t.Errorf("%+v %v", port, in)
 	}
-	socket, err := ssmdoc.FindBuiltin("Sekisho-StartPortForwardingSessionToSocket").Plan(account, ssmdoc.SessionRequest{Reason: "r", Parameters: map[string][]string{"socket": {"/run/docker.sock"}}})
-	if err != nil || socket.RunAsUser != "ops" || socket.Encrypted || socket.Parameters["socket"] != "/run/docker.sock" {
+	socket, err := ssmdoc.FindBuiltin("Sekisho-StartPortForwardingSessionToSocket").
+		Plan(account, ssmdoc.SessionRequest{Reason: "r", Parameters: map[string][]string{"socket": {"/run/docker.sock"}}})
+	if err != nil || socket.RunAsUser != "ops" || socket.Encrypted ||
+		socket.Parameters["socket"] != "/run/docker.sock" {
 		t.Errorf("%+v %v", socket, err)
 	}
 	if port.IdleTimeout != 5*time.Minute || port.MaxDuration != time.Hour || port.MaxPerOwner != 2 {
@@ -419,7 +447,10 @@ func TestPreferences(t *testing.T) {
 	}
 
 	// Encryption that a document asks for yields to the account's wish to record.
-	_, err = parse(t, inputs(`"kmsKeyId":"alias/k"`)).Plan(parse(t, inputs(`"sekisho":{"requireServerRecording":true}`)), ssmdoc.SessionRequest{})
+	_, err = parse(
+		t,
+		inputs(`"kmsKeyId":"alias/k"`),
+	).Plan(parse(t, inputs(`"sekisho":{"requireServerRecording":true}`)), ssmdoc.SessionRequest{})
 	wantError(t, err, "requireServerRecording")
 }
 
@@ -429,7 +460,9 @@ func TestUnsaved(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p.SessionType != ssmdoc.StandardStream || p.IdleTimeout != 20*time.Minute || p.MaxDuration != 0 || p.RunAsUser != "" || p.MaxPerOwner != 0 {
+	if p.SessionType != ssmdoc.StandardStream || p.IdleTimeout != 20*time.Minute || p.MaxDuration != 0 ||
+		p.RunAsUser != "" ||
+		p.MaxPerOwner != 0 {
 		t.Errorf("%+v", p)
 	}
 	if c := read(t, p); c.SchemaVersion != "1.0" || c.Inputs["runAsEnabled"] != false {
@@ -489,7 +522,13 @@ func TestReason(t *testing.T) {
 
 func TestPrompt(t *testing.T) {
 	t.Parallel()
-	auto, on, off := inputs(""), inputs(`"sekisho":{"friendlyPrompt":true,"loginShell":false,"promptTag":"Role"}`), inputs(`"sekisho":{"friendlyPrompt":false,"loginShell":true}`)
+	auto, on, off := inputs(
+		"",
+	), inputs(
+		`"sekisho":{"friendlyPrompt":true,"loginShell":false,"promptTag":"Role"}`,
+	), inputs(
+		`"sekisho":{"friendlyPrompt":false,"loginShell":true}`,
+	)
 	host := map[string]string{"Hostname": "MyEC2Instance", "Role": "db"}
 	for _, c := range []struct {
 		doc    string
@@ -560,7 +599,10 @@ func TestBuiltins(t *testing.T) {
 		"AWS-StartNonInteractiveCommand":             {"command": {"id"}, "separateOutputStream": {"yes"}},
 		"AWS-PasswordReset":                          {"user": {"a; id"}},
 	} {
-		if _, err := ssmdoc.FindBuiltin(name).Plan(nil, ssmdoc.SessionRequest{Parameters: params}); !errors.Is(err, ssmdoc.ErrParameters) {
+		if _, err := ssmdoc.FindBuiltin(name).Plan(nil, ssmdoc.SessionRequest{Parameters: params}); !errors.Is(
+			err,
+			ssmdoc.ErrParameters,
+		) {
 			t.Errorf("%s with %v: %v", name, params, err)
 		}
 	}
@@ -572,8 +614,19 @@ func TestBuiltins(t *testing.T) {
 func TestCheckPreferences(t *testing.T) {
 	t.Parallel()
 	wantError(t, parse(t, command("id", "")).CheckPreferences(), "sessionType must be Standard_Stream")
-	wantError(t, parse(t, `{"schemaVersion":"1.0","sessionType":"Standard_Stream"}`).CheckPreferences(), "must have inputs")
-	wantError(t, parse(t, `{"schemaVersion":"1.0","sessionType":"Standard_Stream","parameters":{"a":{"type":"String"}},"inputs":{}}`).CheckPreferences(), `"a" needs a default`)
+	wantError(
+		t,
+		parse(t, `{"schemaVersion":"1.0","sessionType":"Standard_Stream"}`).CheckPreferences(),
+		"must have inputs",
+	)
+	wantError(
+		t,
+		parse(
+			t,
+			`{"schemaVersion":"1.0","sessionType":"Standard_Stream","parameters":{"a":{"type":"String"}},"inputs":{}}`,
+		).CheckPreferences(),
+		`"a" needs a default`,
+	)
 }
 
 func TestPlatforms(t *testing.T) {
@@ -592,14 +645,25 @@ func FuzzParse(f *testing.F) {
 	for _, b := range ssmdoc.Builtins() {
 		f.Add(b.Content, "command", "id")
 	}
-	f.Add(inputs(`"runAsEnabled":true,"idleSessionTimeout":"5","sekisho":{"maxConcurrentSessions":{"perNode":1}}`), "", "")
-	f.Add(command("echo {{ a }}", `"a":{"type":"StringList","default":["{{a}}"],"sekisho":{"quote":"shell"}}`), "a", "{{ a }}")
+	f.Add(
+		inputs(`"runAsEnabled":true,"idleSessionTimeout":"5","sekisho":{"maxConcurrentSessions":{"perNode":1}}`),
+		"",
+		"",
+	)
+	f.Add(
+		command("echo {{ a }}", `"a":{"type":"StringList","default":["{{a}}"],"sekisho":{"quote":"shell"}}`),
+		"a",
+		"{{ a }}",
+	)
 	f.Fuzz(func(t *testing.T, text, name, value string) {
 		d, err := ssmdoc.Parse([]byte(text))
 		if err != nil {
 			return
 		}
-		p, err := d.Plan(d, ssmdoc.SessionRequest{Parameters: map[string][]string{name: {value}}, Reason: value, Node: "mi-1"})
+		p, err := d.Plan(
+			d,
+			ssmdoc.SessionRequest{Parameters: map[string][]string{name: {value}}, Reason: value, Node: "mi-1"},
+		)
 		if err != nil {
 			if sekisho.CodeOf(err) != sekisho.CodeInvalid {
 				t.Fatalf("%v", err)

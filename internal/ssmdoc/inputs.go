@@ -129,7 +129,11 @@ func minutesInput(name string, most int, to func(s *Settings) *time.Duration) in
 		}
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 || n > most {
-			return fmt.Errorf("is %q: it must be a number of minutes from 1 to %d", safetext.Clip(text, maxQuoted), most)
+			return fmt.Errorf(
+				"is %q: it must be a number of minutes from 1 to %d",
+				safetext.Clip(text, maxQuoted),
+				most,
+			)
 		}
 		*to(s) = time.Duration(n) * time.Minute
 		return nil
@@ -148,13 +152,25 @@ func matching(pattern, rule string) func(string) error {
 
 // allInputs are the preferences that AWS has.
 var allInputs = []input{
-	textInput("s3BucketName", matching(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`, "the name of a bucket"), func(s *Settings) *string { return &s.S3BucketName }),
+	textInput(
+		"s3BucketName",
+		matching(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`, "the name of a bucket"),
+		func(s *Settings) *string { return &s.S3BucketName },
+	),
 	textInput("s3KeyPrefix", keyPrefix, func(s *Settings) *string { return &s.S3KeyPrefix }),
 	boolInput("s3EncryptionEnabled", func(s *Settings) *bool { return &s.S3EncryptionEnabled }),
-	textInput("cloudWatchLogGroupName", matching(`^[.\-_/#A-Za-z0-9]{1,512}$`, "the name of a log group"), func(s *Settings) *string { return &s.CloudWatchLogGroupName }),
+	textInput(
+		"cloudWatchLogGroupName",
+		matching(`^[.\-_/#A-Za-z0-9]{1,512}$`, "the name of a log group"),
+		func(s *Settings) *string { return &s.CloudWatchLogGroupName },
+	),
 	boolInput("cloudWatchEncryptionEnabled", func(s *Settings) *bool { return &s.CloudWatchEncryptionEnabled }),
 	boolInput("cloudWatchStreamingEnabled", func(s *Settings) *bool { return &s.CloudWatchStreamingEnabled }),
-	textInput("kmsKeyId", matching(`^[a-zA-Z0-9:/_-]{1,512}$`, "a key's ID, ARN or alias"), func(s *Settings) *string { return &s.KMSKeyID }),
+	textInput(
+		"kmsKeyId",
+		matching(`^[a-zA-Z0-9:/_-]{1,512}$`, "a key's ID, ARN or alias"),
+		func(s *Settings) *string { return &s.KMSKeyID },
+	),
 	boolInput("runAsEnabled", func(s *Settings) *bool { return &s.RunAsEnabled }),
 	textInput("runAsDefaultUser", runAsUser, func(s *Settings) *string { return &s.RunAsDefaultUser }),
 	minutesInput("idleSessionTimeout", maxIdle, func(s *Settings) *time.Duration { return &s.IdleTimeout }),
@@ -180,7 +196,10 @@ var userName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.@-]{0,63}$`)
 // runAsUser refuses names that sessions never run as.
 func runAsUser(name string) error {
 	if !userName.MatchString(name) {
-		return fmt.Errorf("is %q: it must be the name of an OS user, of letters, digits and _ . @ -", safetext.Clip(name, maxQuoted))
+		return fmt.Errorf(
+			"is %q: it must be the name of an OS user, of letters, digits and _ . @ -",
+			safetext.Clip(name, maxQuoted),
+		)
 	}
 	if name == "root" {
 		return errors.New("is root: sessions do not run as root")
@@ -250,7 +269,10 @@ func (c *checker) settings(o *object, later func(string) bool) Settings {
 	if v, ok := o.get("sekisho"); ok && v != nil {
 		s.Extensions = c.extensions(v)
 		if s.Extensions.RequireServerRecording && s.KMSKeyID != "" {
-			c.failf("inputs.sekisho.requireServerRecording", "cannot be had together with kmsKeyId: such sessions are encrypted from end to end, and the server cannot record them")
+			c.failf(
+				"inputs.sekisho.requireServerRecording",
+				"cannot be had together with kmsKeyId: such sessions are encrypted from end to end, and the server cannot record them",
+			)
 		}
 	}
 	return s
@@ -267,8 +289,20 @@ func (c *checker) extensions(v any) Extensions {
 		c.failf(where, "must be an object")
 		return h
 	}
-	c.known(where, o, "reasonRequired", "reasonPattern", "banner", "maxConcurrentSessions", "friendlyPrompt", "promptTag", "loginShell", "recordInput",
-		"requireServerRecording", "endWhenDenied")
+	c.known(
+		where,
+		o,
+		"reasonRequired",
+		"reasonPattern",
+		"banner",
+		"maxConcurrentSessions",
+		"friendlyPrompt",
+		"promptTag",
+		"loginShell",
+		"recordInput",
+		"requireServerRecording",
+		"endWhenDenied",
+	)
 	walk(where, o, func(at, text string) {
 		if HasReference(text) {
 			c.failf(at, "has a parameter in it: what %s says does not depend on a request", where)
@@ -284,7 +318,11 @@ func (c *checker) extensions(v any) Extensions {
 	if utf8.RuneCountInString(h.Banner) > maxBanner || strings.ContainsFunc(h.Banner, func(r rune) bool {
 		return r != '\n' && r != '\t' && !unicode.IsPrint(r)
 	}) {
-		c.failf(where+".banner", "must have at most %d characters, none of them control characters but line breaks and tabs", maxBanner)
+		c.failf(
+			where+".banner",
+			"must have at most %d characters, none of them control characters but line breaks and tabs",
+			maxBanner,
+		)
 	}
 	h.PromptTag, _ = c.text(where+".promptTag", o, "promptTag")
 	if utf8.RuneCountInString(h.PromptTag) > 128 {

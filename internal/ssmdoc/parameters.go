@@ -97,7 +97,21 @@ func (c *checker) parameters(root *object) []*Parameter {
 }
 
 func (c *checker) parameter(where, name string, o *object) *Parameter {
-	c.known(where, o, "type", "description", "default", "allowedPattern", "allowedValues", "minChars", "maxChars", "minItems", "maxItems", "displayType", "sekisho")
+	c.known(
+		where,
+		o,
+		"type",
+		"description",
+		"default",
+		"allowedPattern",
+		"allowedValues",
+		"minChars",
+		"maxChars",
+		"minItems",
+		"maxItems",
+		"displayType",
+		"sekisho",
+	)
 	p := &Parameter{Name: name}
 	p.Type, _ = c.text(where+".type", o, "type")
 	types := []string{TypeString, TypeStringList}
@@ -367,9 +381,14 @@ func (p *Parameter) checkValue(v string) error {
 	// Whoever writes a pattern or lists values says what may pass. Otherwise a
 	// value stays on the line where the document put it.
 	case p.pattern == nil && !p.allowedPresent && (!p.lines || p.within) && strings.ContainsFunc(v, breaksLine):
-		return fmt.Errorf("has a value with a line break or another control character, and no allowedPattern that says it may")
+		return fmt.Errorf(
+			"has a value with a line break or another control character, and no allowedPattern that says it may",
+		)
 	case p.pattern == nil && !p.allowedPresent && p.within && !p.quote && strings.ContainsAny(v, shellMeans):
-		return fmt.Errorf("has a value with %q, which would be more than a word to the shell, and no allowedPattern that says it may", v[strings.IndexAny(v, shellMeans)])
+		return fmt.Errorf(
+			"has a value with %q, which would be more than a word to the shell, and no allowedPattern that says it may",
+			v[strings.IndexAny(v, shellMeans)],
+		)
 	}
 	return p.chars.check(utf8.RuneCountInString(v), "characters")
 }
@@ -418,9 +437,17 @@ func (d *Document) bind(given map[string][]string) (values, error) {
 				names = append(names, p.Name)
 			}
 			if len(names) == 0 {
-				return nil, parametersError("The document has no parameters; the request gives %q.", safetext.Clip(name, maxQuoted))
+				return nil, parametersError(
+					"The document has no parameters; the request gives %q.",
+					safetext.Clip(name, maxQuoted),
+				)
 			}
-			return nil, parametersError("The document has no parameter %q%s; it has %s.", safetext.Clip(name, maxQuoted), meant(name, names), strings.Join(names, ", "))
+			return nil, parametersError(
+				"The document has no parameter %q%s; it has %s.",
+				safetext.Clip(name, maxQuoted),
+				meant(name, names),
+				strings.Join(names, ", "),
+			)
 		}
 		for _, v := range list {
 			size += len(v)

@@ -24,8 +24,12 @@ func (c *checker) pattern(where, text string) *regexp.Regexp {
 	}
 	size := patternSize(re)
 	if c.patternSize += size; size > maxPattern || c.patternSize > maxPatterns {
-		c.failf(where, "is too large when its counts are expanded: a pattern may have %d steps, all patterns of a document together %d",
-			maxPattern, maxPatterns)
+		c.failf(
+			where,
+			"is too large when its counts are expanded: a pattern may have %d steps, all patterns of a document together %d",
+			maxPattern,
+			maxPatterns,
+		)
 		return nil
 	}
 	compiled, err := regexp.Compile(`\A(?:` + text + `)\z`)

@@ -55,14 +55,28 @@ type Plan struct {
 // are used without a request's parameters.
 func (d *Document) CheckPreferences() error {
 	if d.SessionType != StandardStream {
-		return sekisho.Errorf(sekisho.CodeInvalid, "The document %s holds the account's preferences: its sessionType must be %s.", Default, StandardStream)
+		return sekisho.Errorf(
+			sekisho.CodeInvalid,
+			"The document %s holds the account's preferences: its sessionType must be %s.",
+			Default,
+			StandardStream,
+		)
 	}
 	if d.inputs == nil {
-		return sekisho.Errorf(sekisho.CodeInvalid, "The document %s holds the account's preferences: it must have inputs.", Default)
+		return sekisho.Errorf(
+			sekisho.CodeInvalid,
+			"The document %s holds the account's preferences: it must have inputs.",
+			Default,
+		)
 	}
 	for _, p := range d.Parameters {
 		if !p.HasDefault {
-			return sekisho.Errorf(sekisho.CodeInvalid, "The document %s holds the account's preferences: its parameter %q needs a default.", Default, p.Name)
+			return sekisho.Errorf(
+				sekisho.CodeInvalid,
+				"The document %s holds the account's preferences: its parameter %q needs a default.",
+				Default,
+				p.Name,
+			)
 		}
 	}
 	return nil
@@ -117,7 +131,12 @@ func (d *Document) Plan(account *Document, req SessionRequest) (*Plan, error) {
 		// Bytes of a port are neither logged nor encrypted. Nothing runs as
 		// anybody, but a socket asks who comes.
 		s.RunAsEnabled = s.RunAsEnabled && d.hasSocket()
-		s = Settings{IdleTimeout: s.IdleTimeout, MaxDuration: s.MaxDuration, RunAsEnabled: s.RunAsEnabled, RunAsDefaultUser: s.RunAsDefaultUser}
+		s = Settings{
+			IdleTimeout:      s.IdleTimeout,
+			MaxDuration:      s.MaxDuration,
+			RunAsEnabled:     s.RunAsEnabled,
+			RunAsDefaultUser: s.RunAsDefaultUser,
+		}
 	}
 	if p.RunAsUser, err = s.runAs(req.RunAs); err != nil {
 		return nil, err
@@ -227,12 +246,19 @@ func (h *Extensions) checkReason(reason string) error {
 		}
 		e := sekisho.Errorf(sekisho.CodeInvalid, "A reason is required to start a session.")
 		if h.ReasonPattern != "" {
-			return e.WithHint("Give one that matches %s (aws ssm start-session --reason).", safetext.Clip(h.ReasonPattern, 300))
+			return e.WithHint(
+				"Give one that matches %s (aws ssm start-session --reason).",
+				safetext.Clip(h.ReasonPattern, 300),
+			)
 		}
 		return e.WithHint("Give one (aws ssm start-session --reason).")
 	}
 	if h.reason != nil && !h.reason.MatchString(reason) {
-		return sekisho.Errorf(sekisho.CodeInvalid, "The reason does not match %s, as the account's session preferences demand.", safetext.Clip(h.ReasonPattern, 300))
+		return sekisho.Errorf(
+			sekisho.CodeInvalid,
+			"The reason does not match %s, as the account's session preferences demand.",
+			safetext.Clip(h.ReasonPattern, 300),
+		)
 	}
 	return nil
 }

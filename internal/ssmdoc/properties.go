@@ -85,7 +85,17 @@ func (c *checker) commands(where, sessionType string, o *object, later func(stri
 
 func (c *checker) port(o *object, later func(string) bool) {
 	const where = "properties"
-	c.known(where, o, "portNumber", "host", "type", "socket", "localPortNumber", "localUnixSocket", "localConnectionType")
+	c.known(
+		where,
+		o,
+		"portNumber",
+		"host",
+		"type",
+		"socket",
+		"localPortNumber",
+		"localUnixSocket",
+		"localConnectionType",
+	)
 	text := func(name string, valid func(string) bool, rule string) string {
 		s, ok := c.text(where+"."+name, o, name)
 		if ok && !later(s) && !valid(s) {
@@ -103,7 +113,11 @@ func (c *checker) port(o *object, later func(string) bool) {
 		c.failf(where+".host", "is not for a socket")
 	}
 	text("type", func(s string) bool { return s == "" || s == LocalPortForwarding }, LocalPortForwarding+", or absent")
-	text("localPortNumber", func(s string) bool { return s == "" || portNumber(s, 0) }, "a port number, or 0 for any free one")
+	text(
+		"localPortNumber",
+		func(s string) bool { return s == "" || portNumber(s, 0) },
+		"a port number, or 0 for any free one",
+	)
 	text("localUnixSocket", func(s string) bool { return s == "" || clientPath(s) }, "the path of a Unix socket")
 	text("localConnectionType", func(s string) bool { return s == "" || s == "tcp" || s == "unix" }, "tcp or unix")
 }

@@ -41,7 +41,11 @@ func (c *checker) referencesOf(d *Document, where, text string, quotable bool) {
 			}
 			c.failf(where, "has {{ %s }}, but the document has no such parameter%s", name, meant(name, names))
 		case p.quote && !quotable:
-			c.failf(where, "has {{ %s }}, a parameter quoted for a shell; such values go into linux.commands and macos.commands only", name)
+			c.failf(
+				where,
+				"has {{ %s }}, a parameter quoted for a shell; such values go into linux.commands and macos.commands only",
+				name,
+			)
 		case p.quote:
 			if why := cannotQuote(text[:at[0]], text); why != "" {
 				c.failf(where, "has {{ %s }}, a parameter quoted for a shell, %s", name, why)

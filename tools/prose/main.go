@@ -34,7 +34,11 @@ func main() {
 		fmt.Fprintln(os.Stderr, "prose:", err)
 		os.Exit(2)
 	case n > 0:
-		fmt.Fprintf(os.Stderr, "prose: %d phrases to rewrite (docs/style.md; exceptions go into tools/prose/allow.txt)\n", n)
+		fmt.Fprintf(
+			os.Stderr,
+			"prose: %d phrases to rewrite (docs/style.md; exceptions go into tools/prose/allow.txt)\n",
+			n,
+		)
 		os.Exit(1)
 	}
 }

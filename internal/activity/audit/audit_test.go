@@ -48,7 +48,11 @@ func (m *memory) AppendAudit(_ context.Context, b audit.Batch) error {
 	m.intents = append(m.intents, b.Begun...)
 	m.intents = slices.DeleteFunc(m.intents, func(i audit.Intent) bool { return slices.Contains(b.Finished, i.ID) })
 	for _, h := range b.Heads {
-		i, found := slices.BinarySearchFunc(m.heads, h.Seq, func(h audit.Head, seq int64) int { return int(h.Seq - seq) })
+		i, found := slices.BinarySearchFunc(
+			m.heads,
+			h.Seq,
+			func(h audit.Head, seq int64) int { return int(h.Seq - seq) },
+		)
 		if !found {
 			m.heads = slices.Insert(m.heads, i, h)
 		}
@@ -94,8 +98,10 @@ func (m *memory) LookupAudit(_ context.Context, q audit.Query) ([]audit.Record, 
 			is(q.AccessKeyID, r.AccessKeyID) && (q.ReadOnly == nil || *q.ReadOnly == r.ReadOnly) &&
 			(q.ResourceType == "" || resource(func(x audit.ResourceIndex) bool { return x.Type == q.ResourceType })) &&
 			(q.ResourceName == "" || resource(func(x audit.ResourceIndex) bool { return x.Name == q.ResourceName || x.ARN == q.ResourceName })) &&
-			(q.Start.IsZero() || !r.Time.Before(q.Start)) && (q.End.IsZero() || !r.Time.After(q.End)) &&
-			(q.Before == 0 || r.Seq < q.Before) && len(out) < q.Limit {
+			(q.Start.IsZero() || !r.Time.Before(q.Start)) &&
+			(q.End.IsZero() || !r.Time.After(q.End)) &&
+			(q.Before == 0 || r.Seq < q.Before) &&
+			len(out) < q.Limit {
 			out = append(out, r)
 		}
 	}
@@ -291,11 +297,17 @@ func TestVerifyReadsPages(t *testing.T) {
 func TestRecordFailsWithItsStore(t *testing.T) {
 	t.Parallel()
 	gone := errors.New("disk full")
-	if err := audit.New(&memory{fails: gone}, audit.Config{Signer: newKey(t)}).Record(t.Context(), event(0)); !errors.Is(err, gone) {
+	if err := audit.New(&memory{fails: gone}, audit.Config{Signer: newKey(t)}).Record(t.Context(), event(0)); !errors.Is(
+		err,
+		gone,
+	) {
 		t.Errorf("got %v", err)
 	}
 	conflict := sekisho.Errorf(sekisho.CodeConflict, "taken")
-	if err := audit.New(&memory{fails: conflict}, audit.Config{Signer: newKey(t)}).Record(t.Context(), event(0)); !errors.Is(err, conflict) {
+	if err := audit.New(&memory{fails: conflict}, audit.Config{Signer: newKey(t)}).Record(t.Context(), event(0)); !errors.Is(
+		err,
+		conflict,
+	) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -331,7 +343,8 @@ func TestNothingSecretIsStored(t *testing.T) {
 			t.Errorf("%s is not in %s", want, body)
 		}
 	}
-	if _, still := e.RequestParameters.(map[string]any)["ActivationCode"].(string); !still || e.RequestParameters.(map[string]any)["ActivationCode"] != "swordfish" {
+	if _, still := e.RequestParameters.(map[string]any)["ActivationCode"].(string); !still ||
+		e.RequestParameters.(map[string]any)["ActivationCode"] != "swordfish" {
 		t.Error("the caller's own parameters were changed")
 	}
 }
@@ -345,7 +358,13 @@ func TestHostileEventsAreRecorded(t *testing.T) {
 	e.UserIdentity.UserName = "\x00\xed\xa0\x80"
 	e.UserAgent = "<script>\u2028\xc3"
 	e.RequestParameters = map[string]any{"blob": strings.Repeat("x", 1<<20)}
-	e.Resources = []audit.Resource{{ARN: "*"}, {ARN: ""}, {ARN: "not an arn"}, {ARN: "arn:aws:ssm:r:1:session/\xff"}, {ARN: "not an arn"}}
+	e.Resources = []audit.Resource{
+		{ARN: "*"},
+		{ARN: ""},
+		{ARN: "not an arn"},
+		{ARN: "arn:aws:ssm:r:1:session/\xff"},
+		{ARN: "not an arn"},
+	}
 	if err := trail.Record(t.Context(), e); err != nil {
 		t.Fatal(err)
 	}
@@ -482,13 +501,22 @@ func TestResourceNames(t *testing.T) {
 // FuzzRecord records arbitrary texts: nothing may panic, break the chain or
 // keep a secret.
 func FuzzRecord(f *testing.F) {
-	f.Add("StartSession", "alice", "arn:aws:ssm:r:1:session/alice-0", `{"a":{"Password":"swordfish"},"b":[1e400,{"tokenValue":["swordfish"]}]}`)
+	f.Add(
+		"StartSession",
+		"alice",
+		"arn:aws:ssm:r:1:session/alice-0",
+		`{"a":{"Password":"swordfish"},"b":[1e400,{"tokenValue":["swordfish"]}]}`,
+	)
 	f.Add("\x00\xff", "\xed\xa0\x80", "arn:::::", `[]`)
 	key := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
 	f.Fuzz(func(t *testing.T, name, user, arn, params string) {
 		m := &memory{}
 		trail := audit.New(m, audit.Config{Signer: key, HeadEvery: 1})
-		e := audit.Event{EventName: name, UserIdentity: audit.Identity{Type: audit.IdentityUser, UserName: user}, Resources: []audit.Resource{{ARN: arn}}}
+		e := audit.Event{
+			EventName:    name,
+			UserIdentity: audit.Identity{Type: audit.IdentityUser, UserName: user},
+			Resources:    []audit.Resource{{ARN: arn}},
+		}
 		if json.Valid([]byte(params)) {
 			e.RequestParameters = json.RawMessage(params)
 		}

@@ -61,7 +61,8 @@ func TestIntent(t *testing.T) {
 			t.Fatal(err)
 		}
 		got, _, err := restarted.Lookup(t.Context(), audit.Query{EventID: e.ID, Limit: 2})
-		if err != nil || len(got) != 1 || got[0].ErrorCode != audit.OutcomeUnknown || got[0].EventName != e.EventName || len(m.intents) != 0 {
+		if err != nil || len(got) != 1 || got[0].ErrorCode != audit.OutcomeUnknown || got[0].EventName != e.EventName ||
+			len(m.intents) != 0 {
 			t.Errorf("%+v, %v, %d intents", got, err, len(m.intents))
 		}
 		if err := restarted.Verify(t.Context()); err != nil {
@@ -87,7 +88,8 @@ func TestIntent(t *testing.T) {
 			t.Fatal(err)
 		}
 		got, _, err := trail.Lookup(t.Context(), audit.Query{Limit: 9})
-		if err != nil || len(got) != 2 || got[0].EventName != "Event3" || got[1].ID != e.ID || got[1].ErrorCode != "" || len(m.intents) != 0 {
+		if err != nil || len(got) != 2 || got[0].EventName != "Event3" || got[1].ID != e.ID || got[1].ErrorCode != "" ||
+			len(m.intents) != 0 {
 			t.Errorf("%+v, %v, %d intents", got, err, len(m.intents))
 		}
 	})
@@ -106,7 +108,8 @@ func TestIntent(t *testing.T) {
 			t.Errorf("Close on a full disk: %v", err)
 		}
 		m.fail(nil)
-		if err := trail.Close(t.Context()); err != nil || len(m.records) != 1 || len(m.intents) != 0 || len(m.heads) != 1 {
+		if err := trail.Close(t.Context()); err != nil || len(m.records) != 1 || len(m.intents) != 0 ||
+			len(m.heads) != 1 {
 			t.Errorf("Close: %v, %d records, %d intents, %d heads", err, len(m.records), len(m.intents), len(m.heads))
 		}
 	})

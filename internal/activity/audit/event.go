@@ -105,7 +105,13 @@ func IdentityOf(p *sekisho.Principal) Identity {
 	case sekisho.PrincipalFederatedUser:
 		id.Type, id.SessionName = IdentityFederatedUser, p.RoleSessionName
 	case sekisho.PrincipalWebIdentity:
-		return Identity{Type: IdentityWeb, PrincipalID: p.UserID, AccountID: p.Account, UserName: p.UserName, Provider: p.ARN}
+		return Identity{
+			Type:        IdentityWeb,
+			PrincipalID: p.UserID,
+			AccountID:   p.Account,
+			UserName:    p.UserName,
+			Provider:    p.ARN,
+		}
 	case sekisho.PrincipalAnonymous:
 		if p.Node == "" {
 			return Identity{Type: IdentityNobody, AccountID: "ANONYMOUS_PRINCIPAL"}
@@ -243,7 +249,10 @@ func (e *Event) cloudTrail(account string, reason bool) ([]byte, error) {
 		rec.EventType = "AwsConsoleSignIn"
 	}
 	for _, r := range e.Resources {
-		rec.Resources = append(rec.Resources, cloudTrailResource{ARN: r.ARN, AccountID: accountOf(r.ARN, account), Type: r.Type})
+		rec.Resources = append(
+			rec.Resources,
+			cloudTrailResource{ARN: r.ARN, AccountID: accountOf(r.ARN, account), Type: r.Type},
+		)
 	}
 	return json.Marshal(rec)
 }

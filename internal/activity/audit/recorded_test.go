@@ -25,7 +25,9 @@ func TestRecordedIsTold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(told) != 1 || told[0].ID == "" || !strings.Contains(string(m.records[0].Body), told[0].ID) || strings.Contains(string(text), "swordfish") || !strings.Contains(string(text), "mi-1") {
+	if len(told) != 1 || told[0].ID == "" || !strings.Contains(string(m.records[0].Body), told[0].ID) ||
+		strings.Contains(string(text), "swordfish") ||
+		!strings.Contains(string(text), "mi-1") {
 		t.Errorf("told %s", text)
 	}
 	e.RequestParameters = func() {} // cannot be written

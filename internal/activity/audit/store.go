@@ -119,11 +119,16 @@ func chain(prev, body []byte) []byte {
 
 func indexOf(e *Event) Index {
 	x := Index{
-		EventID: column(e.ID), Time: e.Time.UTC().Truncate(time.Microsecond), EventName: column(e.EventName), EventSource: column(e.EventSource),
+		EventID: column(
+			e.ID,
+		), Time: e.Time.UTC().Truncate(time.Microsecond), EventName: column(e.EventName), EventSource: column(e.EventSource),
 		Username: column(e.UserIdentity.Name()), AccessKeyID: column(e.UserIdentity.AccessKeyID), ReadOnly: e.ReadOnly,
 	}
 	for _, r := range e.Resources {
-		x.Resources = append(x.Resources, ResourceIndex{Name: column(r.Name()), ARN: column(r.ARN), Type: column(r.Type)})
+		x.Resources = append(
+			x.Resources,
+			ResourceIndex{Name: column(r.Name()), ARN: column(r.ARN), Type: column(r.Type)},
+		)
 	}
 	return x
 }

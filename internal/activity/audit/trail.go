@@ -127,13 +127,22 @@ const maxProblems = 1000
 // Check reads a whole trail and checks it against itself, against the heads in
 // the store and against known, heads kept elsewhere. It returns what is wrong,
 // in order. visit, unless nil, receives every record.
-func Check(ctx context.Context, store Reader, pub ed25519.PublicKey, visit func(Record), known ...Head) ([]*BrokenError, error) {
+func Check(
+	ctx context.Context,
+	store Reader,
+	pub ed25519.PublicKey,
+	visit func(Record),
+	known ...Head,
+) ([]*BrokenError, error) {
 	// Heads first: records that arrive meanwhile do no harm.
 	heads, err := store.AuditHeads(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("audit: read heads: %w", err)
 	}
-	heads = slices.SortedFunc(slices.Values(append(heads, known...)), func(a, b Head) int { return cmp.Compare(a.Seq, b.Seq) })
+	heads = slices.SortedFunc(
+		slices.Values(append(heads, known...)),
+		func(a, b Head) int { return cmp.Compare(a.Seq, b.Seq) },
+	)
 	c := checker{pub: pub, heads: heads, prev: make([]byte, sha256.Size)}
 	for len(c.problems) < maxProblems {
 		records, err := store.AuditAfter(ctx, c.seq, verifyPage)
@@ -214,8 +223,17 @@ func (c *checker) gap(upTo int64) {
 		return
 	}
 	c.tooLong = true
-	c.add(broken(Unsigned, c.signed+1, "it and the %d records after it have no signed head, over %s: heads are at most %d records or %s apart, so one was removed",
-		n-1, took.Round(time.Millisecond), MaxUnsigned, MaxUnsignedTime))
+	c.add(
+		broken(
+			Unsigned,
+			c.signed+1,
+			"it and the %d records after it have no signed head, over %s: heads are at most %d records or %s apart, so one was removed",
+			n-1,
+			took.Round(time.Millisecond),
+			MaxUnsigned,
+			MaxUnsignedTime,
+		),
+	)
 }
 
 func (c *checker) end() {
@@ -224,8 +242,15 @@ func (c *checker) end() {
 		return
 	}
 	if h := c.heads[len(c.heads)-1]; ed25519.Verify(c.pub, h.message(), h.Signature) {
-		c.add(broken(RolledBack, c.seq+1, "it and all that followed are missing: a head signed at %s says there were %d records",
-			h.Time.UTC().Format(time.RFC3339), h.Seq))
+		c.add(
+			broken(
+				RolledBack,
+				c.seq+1,
+				"it and all that followed are missing: a head signed at %s says there were %d records",
+				h.Time.UTC().Format(time.RFC3339),
+				h.Seq,
+			),
+		)
 		return
 	}
 	c.add(broken(Altered, c.heads[0].Seq, "there is a head with a signature that is not ours, and no such record"))
@@ -253,7 +278,12 @@ func (h Head) check(pub ed25519.PublicKey, seq int64, hash []byte) *BrokenError 
 		return broken(Altered, seq, "its head has a signature that is not ours")
 	}
 	if !bytes.Equal(h.Hash, hash) {
-		return broken(Altered, seq, "the records up to it were written again: the head signed at %s has another hash", h.Time.UTC().Format(time.RFC3339))
+		return broken(
+			Altered,
+			seq,
+			"the records up to it were written again: the head signed at %s has another hash",
+			h.Time.UTC().Format(time.RFC3339),
+		)
 	}
 	return nil
 }

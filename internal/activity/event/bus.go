@@ -64,7 +64,11 @@ func New(ctx context.Context, cfg Config) (*Bus, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	cfg.DownAfter = cmp.Or(cfg.DownAfter, time.Minute)
-	cfg.Limits = Limits{cmp.Or(cfg.Limits.Inbox, 4096), cmp.Or(cfg.Limits.Queue, 10_000), cmp.Or(cfg.Limits.Keep, 10_000)}
+	cfg.Limits = Limits{
+		cmp.Or(cfg.Limits.Inbox, 4096),
+		cmp.Or(cfg.Limits.Queue, 10_000),
+		cmp.Or(cfg.Limits.Keep, 10_000),
+	}
 	b := &Bus{cfg: cfg, wake: make(chan struct{}, 1)}
 	var err error
 	if b.last, err = cfg.Store.LastEvent(ctx); err != nil {
@@ -247,7 +251,13 @@ func (b *Bus) keep(ctx context.Context, events []*Event, lost int64) error {
 	for i, q := range b.queues {
 		if n := batch.Dropped[q.Name]; n > 0 {
 			q.drop(drops[i], n)
-			b.cfg.Log.Warn("dropped the oldest events because too many wait for a webhook", "webhook", q.Name, "events", n)
+			b.cfg.Log.Warn(
+				"dropped the oldest events because too many wait for a webhook",
+				"webhook",
+				q.Name,
+				"events",
+				n,
+			)
 		}
 		q.add(added[i])
 	}

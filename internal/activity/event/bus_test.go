@@ -189,8 +189,18 @@ func (n *nodes) Nodes(context.Context) ([]*sekisho.Node, error) {
 func bubble(t *testing.T, cfg event.Config, test func(t *testing.T, f *fixture)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		f := &fixture{t: t, store: newMemStore(), nodes: &nodes{all: map[sekisho.NodeID]*sekisho.Node{}}, log: &logText{}}
-		cfg.Store, cfg.Nodes, cfg.Origin, cfg.Log = f.store, f.nodes, event.Origin{Account: account, Region: region}, slog.New(slog.NewTextHandler(f.log, nil))
+		f := &fixture{
+			t:     t,
+			store: newMemStore(),
+			nodes: &nodes{all: map[sekisho.NodeID]*sekisho.Node{}},
+			log:   &logText{},
+		}
+		cfg.Store, cfg.Nodes, cfg.Origin, cfg.Log = f.store, f.nodes, event.Origin{
+			Account: account,
+			Region:  region,
+		}, slog.New(
+			slog.NewTextHandler(f.log, nil),
+		)
 		f.cfg = cfg
 		f.start()
 		test(t, f)
@@ -281,7 +291,8 @@ func TestBackoff(t *testing.T) {
 			}
 		}
 		s := f.Webhooks()[0]
-		if s.Failures != len(tries) || s.LastFailure != "connection refused" || s.Waiting != 1 || !s.RetryAt.After(time.Now()) {
+		if s.Failures != len(tries) || s.LastFailure != "connection refused" || s.Waiting != 1 ||
+			!s.RetryAt.After(time.Now()) {
 			t.Errorf("%+v", s)
 		}
 		f.say("alice-2", "two")
@@ -303,26 +314,31 @@ func TestBackoff(t *testing.T) {
 func TestGivenUp(t *testing.T) {
 	t.Parallel()
 	r := &receiver{answer: down}
-	bubble(t, event.Config{Webhooks: []event.Webhook{{Name: "w", Endpoint: r, GiveUpAfter: 2 * time.Hour}}}, func(t *testing.T, f *fixture) {
-		for i := range 50 {
-			f.say(fmt.Sprintf("old-%d", i), "")
-		}
-		f.after(time.Hour)
-		f.say("young-1", "")
-		if got := f.tally("w"); got.GivenUp != 0 {
-			t.Errorf("%+v after an hour", got)
-		}
-		f.after(time.Hour + 3*time.Minute)
-		if got := f.tally("w"); got.GivenUp != 50 || got.LastFailure != "connection refused" || f.store.waiting() != 1 {
-			t.Errorf("%+v, %d wait", got, f.store.waiting())
-		}
-		if n := strings.Count(f.log.String(), "gave up delivering"); n != 50 {
-			t.Errorf("said %d times", n)
-		}
-		r.set(nil)
-		f.after(time.Minute)
-		r.want(t, "young-1")
-	})
+	bubble(
+		t,
+		event.Config{Webhooks: []event.Webhook{{Name: "w", Endpoint: r, GiveUpAfter: 2 * time.Hour}}},
+		func(t *testing.T, f *fixture) {
+			for i := range 50 {
+				f.say(fmt.Sprintf("old-%d", i), "")
+			}
+			f.after(time.Hour)
+			f.say("young-1", "")
+			if got := f.tally("w"); got.GivenUp != 0 {
+				t.Errorf("%+v after an hour", got)
+			}
+			f.after(time.Hour + 3*time.Minute)
+			if got := f.tally("w"); got.GivenUp != 50 || got.LastFailure != "connection refused" ||
+				f.store.waiting() != 1 {
+				t.Errorf("%+v, %d wait", got, f.store.waiting())
+			}
+			if n := strings.Count(f.log.String(), "gave up delivering"); n != 50 {
+				t.Errorf("said %d times", n)
+			}
+			r.set(nil)
+			f.after(time.Minute)
+			r.want(t, "young-1")
+		},
+	)
 }
 
 // An event that the receiver does not take holds up what follows of the same
@@ -335,23 +351,27 @@ func TestRefusedEvent(t *testing.T) {
 		}
 		return nil
 	}}
-	bubble(t, event.Config{Webhooks: []event.Webhook{{Name: "w", Endpoint: r, GiveUpAfter: 3 * time.Hour}}}, func(t *testing.T, f *fixture) {
-		f.say("alice-1", "poison")
-		f.say("alice-1", "after it")
-		f.say("bob-1", "beside it")
-		f.after(time.Second)
-		r.want(t, "bob-1 beside it")
-		f.after(2 * time.Hour)
-		tries := len(r.attempts())
-		if tries < 10 || tries > 40 {
-			t.Errorf("tried %d times in two hours", tries)
-		}
-		f.after(2 * time.Hour)
-		r.want(t, "bob-1 beside it", "alice-1 after it")
-		if got := f.tally("w"); got.GivenUp != 1 || got.Delivered != 2 {
-			t.Errorf("%+v", got)
-		}
-	})
+	bubble(
+		t,
+		event.Config{Webhooks: []event.Webhook{{Name: "w", Endpoint: r, GiveUpAfter: 3 * time.Hour}}},
+		func(t *testing.T, f *fixture) {
+			f.say("alice-1", "poison")
+			f.say("alice-1", "after it")
+			f.say("bob-1", "beside it")
+			f.after(time.Second)
+			r.want(t, "bob-1 beside it")
+			f.after(2 * time.Hour)
+			tries := len(r.attempts())
+			if tries < 10 || tries > 40 {
+				t.Errorf("tried %d times in two hours", tries)
+			}
+			f.after(2 * time.Hour)
+			r.want(t, "bob-1 beside it", "alice-1 after it")
+			if got := f.tally("w"); got.GivenUp != 1 || got.Delivered != 2 {
+				t.Errorf("%+v", got)
+			}
+		},
+	)
 }
 
 // Events of one session arrive in their order, however long each takes, and
@@ -362,26 +382,30 @@ func TestOrderAndConcurrency(t *testing.T) {
 		<-time.After(time.Duration(1+len(e.ID+e.Detail.Reason)*7%5) * time.Second)
 		return nil
 	}}
-	bubble(t, event.Config{Webhooks: []event.Webhook{{Name: "w", Endpoint: r, Concurrency: 3}}}, func(t *testing.T, f *fixture) {
-		want := map[string][]string{}
-		for i := range 30 {
-			who := fmt.Sprintf("s-%d", i%5)
-			f.say(who, fmt.Sprintf("%d%s", i, strings.Repeat("x", i%4)))
-			want[who] = append(want[who], fmt.Sprintf("%s %d%s", who, i, strings.Repeat("x", i%4)))
-		}
-		f.after(time.Hour)
-		have := map[string][]string{}
-		for _, s := range r.all() {
-			who, _, _ := strings.Cut(s, " ")
-			have[who] = append(have[who], s)
-		}
-		if d := cmp.Diff(want, have); d != "" {
-			t.Errorf("(-want +got)\n%s", d)
-		}
-		if n := r.most(); n != 3 {
-			t.Errorf("%d were under way at once", n)
-		}
-	})
+	bubble(
+		t,
+		event.Config{Webhooks: []event.Webhook{{Name: "w", Endpoint: r, Concurrency: 3}}},
+		func(t *testing.T, f *fixture) {
+			want := map[string][]string{}
+			for i := range 30 {
+				who := fmt.Sprintf("s-%d", i%5)
+				f.say(who, fmt.Sprintf("%d%s", i, strings.Repeat("x", i%4)))
+				want[who] = append(want[who], fmt.Sprintf("%s %d%s", who, i, strings.Repeat("x", i%4)))
+			}
+			f.after(time.Hour)
+			have := map[string][]string{}
+			for _, s := range r.all() {
+				who, _, _ := strings.Cut(s, " ")
+				have[who] = append(have[who], s)
+			}
+			if d := cmp.Diff(want, have); d != "" {
+				t.Errorf("(-want +got)\n%s", d)
+			}
+			if n := r.most(); n != 3 {
+				t.Errorf("%d were under way at once", n)
+			}
+		},
+	)
 }
 
 // A receiver that hangs, and one that is away, hold up no other.
@@ -416,25 +440,29 @@ func TestOneDoesNotHoldOthers(t *testing.T) {
 func TestBoundedQueue(t *testing.T) {
 	t.Parallel()
 	r := &receiver{answer: down}
-	bubble(t, event.Config{Webhooks: []event.Webhook{{Name: "w", Endpoint: r}}, Limits: event.Limits{Queue: 5}}, func(t *testing.T, f *fixture) {
-		for i := range 12 {
-			f.say(fmt.Sprintf("s-%d", i), "")
-			f.after(time.Millisecond)
-		}
-		f.restart()
-		if got := f.tally("w"); got.Dropped != 7 || f.store.waiting() != 5 {
-			t.Errorf("%+v, %d wait", got, f.store.waiting())
-		}
-		if !strings.Contains(f.log.String(), "dropped the oldest") {
-			t.Errorf("not said:\n%s", f.log)
-		}
-		r.set(nil)
-		f.after(time.Minute)
-		r.want(t, "s-7", "s-8", "s-9", "s-10", "s-11")
-		if got := f.tally("w"); got.Delivered != 5 || got.Dropped != 7 {
-			t.Errorf("%+v", got)
-		}
-	})
+	bubble(
+		t,
+		event.Config{Webhooks: []event.Webhook{{Name: "w", Endpoint: r}}, Limits: event.Limits{Queue: 5}},
+		func(t *testing.T, f *fixture) {
+			for i := range 12 {
+				f.say(fmt.Sprintf("s-%d", i), "")
+				f.after(time.Millisecond)
+			}
+			f.restart()
+			if got := f.tally("w"); got.Dropped != 7 || f.store.waiting() != 5 {
+				t.Errorf("%+v, %d wait", got, f.store.waiting())
+			}
+			if !strings.Contains(f.log.String(), "dropped the oldest") {
+				t.Errorf("not said:\n%s", f.log)
+			}
+			r.set(nil)
+			f.after(time.Minute)
+			r.want(t, "s-7", "s-8", "s-9", "s-10", "s-11")
+			if got := f.tally("w"); got.Delivered != 5 || got.Dropped != 7 {
+				t.Errorf("%+v", got)
+			}
+		},
+	)
 }
 
 // Whoever publishes never waits, even if nothing can be stored, and what is
@@ -442,30 +470,34 @@ func TestBoundedQueue(t *testing.T) {
 func TestPublishNeverWaits(t *testing.T) {
 	t.Parallel()
 	r := &receiver{}
-	bubble(t, event.Config{Webhooks: []event.Webhook{{Name: "w", Endpoint: r}}, Limits: event.Limits{Inbox: 3}}, func(t *testing.T, f *fixture) {
-		hang := make(chan struct{})
-		f.store.mu.Lock()
-		f.store.hang = hang
-		f.store.mu.Unlock()
-		f.say("first", "")
-		synctest.Wait() // it is being stored
-		began := time.Now()
-		for i := range 10 {
-			f.say(fmt.Sprintf("s-%d", i), "")
-		}
-		if time.Since(began) != 0 {
-			t.Errorf("waited %s", time.Since(began))
-		}
-		f.store.mu.Lock()
-		f.store.hang = nil
-		f.store.mu.Unlock()
-		close(hang)
-		f.after(time.Second)
-		r.want(t, "first", "s-7", "s-8", "s-9")
-		if got := f.tally("w"); got.Dropped != 7 {
-			t.Errorf("%+v", got)
-		}
-	})
+	bubble(
+		t,
+		event.Config{Webhooks: []event.Webhook{{Name: "w", Endpoint: r}}, Limits: event.Limits{Inbox: 3}},
+		func(t *testing.T, f *fixture) {
+			hang := make(chan struct{})
+			f.store.mu.Lock()
+			f.store.hang = hang
+			f.store.mu.Unlock()
+			f.say("first", "")
+			synctest.Wait() // it is being stored
+			began := time.Now()
+			for i := range 10 {
+				f.say(fmt.Sprintf("s-%d", i), "")
+			}
+			if time.Since(began) != 0 {
+				t.Errorf("waited %s", time.Since(began))
+			}
+			f.store.mu.Lock()
+			f.store.hang = nil
+			f.store.mu.Unlock()
+			close(hang)
+			f.after(time.Second)
+			r.want(t, "first", "s-7", "s-8", "s-9")
+			if got := f.tally("w"); got.Dropped != 7 {
+				t.Errorf("%+v", got)
+			}
+		},
+	)
 }
 
 // A store that fails for a while loses nothing.
@@ -500,44 +532,52 @@ func TestStoreFails(t *testing.T) {
 func TestRestart(t *testing.T) {
 	t.Parallel()
 	r := &receiver{answer: down}
-	bubble(t, event.Config{Webhooks: []event.Webhook{{Name: "w", Endpoint: r}, {Name: "gone", Endpoint: &receiver{answer: down}}}}, func(t *testing.T, f *fixture) {
-		f.say("s-1", "")
-		f.say("s-2", "")
-		f.after(2 * time.Hour)
-		f.stop()
-		f.say("s-3", "") // at the very end
-		if err := f.Flush(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		f.cfg.Webhooks = f.cfg.Webhooks[:1]
-		r.set(nil)
-		f.start() // and at once: the receiver may be why it was restarted
-		r.want(t, "s-1", "s-2", "s-3")
-		if !strings.Contains(f.log.String(), "no longer configured") || f.store.waiting() != 0 {
-			t.Errorf("what waited for another webhook: %d\n%s", f.store.waiting(), f.log)
-		}
+	bubble(
+		t,
+		event.Config{
+			Webhooks: []event.Webhook{{Name: "w", Endpoint: r}, {Name: "gone", Endpoint: &receiver{answer: down}}},
+		},
+		func(t *testing.T, f *fixture) {
+			f.say("s-1", "")
+			f.say("s-2", "")
+			f.after(2 * time.Hour)
+			f.stop()
+			f.say("s-3", "") // at the very end
+			if err := f.Flush(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			f.cfg.Webhooks = f.cfg.Webhooks[:1]
+			r.set(nil)
+			f.start() // and at once: the receiver may be why it was restarted
+			r.want(t, "s-1", "s-2", "s-3")
+			if !strings.Contains(f.log.String(), "no longer configured") || f.store.waiting() != 0 {
+				t.Errorf("what waited for another webhook: %d\n%s", f.store.waiting(), f.log)
+			}
 
-		// One that is cut off in the middle comes again, as the same event.
-		var cut string
-		hang := make(chan struct{})
-		r.set(func(e got) error { cut = e.ID; <-hang; return nil })
-		f.say("s-4", "")
-		synctest.Wait()
-		go close(hang)
-		f.stop()
-		r.set(nil)
-		f.start()
-		f.after(time.Second)
-		if n := r.times(cut); n < 1 || f.store.greatest() != 4 {
-			t.Errorf("%s arrived %d times; the last is %d", cut, n, f.store.greatest())
-		}
-	})
+			// One that is cut off in the middle comes again, as the same event.
+			var cut string
+			hang := make(chan struct{})
+			r.set(func(e got) error { cut = e.ID; <-hang; return nil })
+			f.say("s-4", "")
+			synctest.Wait()
+			go close(hang)
+			f.stop()
+			r.set(nil)
+			f.start()
+			f.after(time.Second)
+			if n := r.times(cut); n < 1 || f.store.greatest() != 4 {
+				t.Errorf("%s arrived %d times; the last is %d", cut, n, f.store.greatest())
+			}
+		},
+	)
 }
 
 // An endpoint that asks to be left alone is.
 func TestRetryAfter(t *testing.T) {
 	t.Parallel()
-	r := &receiver{answer: func(got) error { return &event.Failure{Err: errors.New("it answered 429"), After: 10 * time.Minute} }}
+	r := &receiver{
+		answer: func(got) error { return &event.Failure{Err: errors.New("it answered 429"), After: 10 * time.Minute} },
+	}
 	bubble(t, event.Config{Webhooks: []event.Webhook{{Name: "w", Endpoint: r}}}, func(t *testing.T, f *fixture) {
 		f.say("s-1", "")
 		f.say("s-2", "")
@@ -556,19 +596,27 @@ func TestRetryAfter(t *testing.T) {
 // A webhook gets what its pattern selects.
 func TestPatternOfWebhook(t *testing.T) {
 	t.Parallel()
-	some, err := event.ParsePattern([]byte(`{"detail": {"reason": [{"prefix": "ticket"}], "instance-name": ["web-1"]}}`))
+	some, err := event.ParsePattern(
+		[]byte(`{"detail": {"reason": [{"prefix": "ticket"}], "instance-name": ["web-1"]}}`),
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r, all := &receiver{}, &receiver{}
-	bubble(t, event.Config{Webhooks: []event.Webhook{{Name: "some", Endpoint: r, Pattern: some}, {Name: "all", Endpoint: all}}}, func(t *testing.T, f *fixture) {
-		f.set(func(n *sekisho.Node) { n.Name = "web-1" })
-		f.say("s-1", "ticket 7")
-		f.say("s-2", "curiosity")
-		f.after(time.Second)
-		r.want(t, "s-1 ticket 7")
-		all.want(t, "s-1 ticket 7", "s-2 curiosity")
-	})
+	bubble(
+		t,
+		event.Config{
+			Webhooks: []event.Webhook{{Name: "some", Endpoint: r, Pattern: some}, {Name: "all", Endpoint: all}},
+		},
+		func(t *testing.T, f *fixture) {
+			f.set(func(n *sekisho.Node) { n.Name = "web-1" })
+			f.say("s-1", "ticket 7")
+			f.say("s-2", "curiosity")
+			f.after(time.Second)
+			r.want(t, "s-1 ticket 7")
+			all.want(t, "s-1 ticket 7", "s-2 curiosity")
+		},
+	)
 }
 
 // Calls in AWS's form are for those who ask for them, and kept for nobody else.
@@ -583,17 +631,33 @@ func TestCallsAreForThoseWhoAsk(t *testing.T) {
 	}
 	none, vague, aws, other := &receiver{}, &receiver{}, &receiver{}, &receiver{}
 	hooks := []event.Webhook{
-		{Name: "none", Endpoint: none}, {Name: "vague", Endpoint: vague, Pattern: pattern(`{"account":["` + account + `"]}`)},
-		{Name: "other", Endpoint: other, Pattern: pattern(`{"source":["aws.ssm"],"detail":{"eventName":["TerminateSession"]}}`)},
+		{
+			Name:     "none",
+			Endpoint: none,
+		}, {Name: "vague", Endpoint: vague, Pattern: pattern(`{"account":["` + account + `"]}`)},
+		{
+			Name:     "other",
+			Endpoint: other,
+			Pattern:  pattern(`{"source":["aws.ssm"],"detail":{"eventName":["TerminateSession"]}}`),
+		},
 		// This is the pattern that AWS's guide to Session Manager has.
-		{Name: "aws", Endpoint: aws, Pattern: pattern(`{"source":["aws.ssm"],"detail-type":["AWS API Call via CloudTrail"],"detail":{"eventSource":["ssm.amazonaws.com"],"eventName":["StartSession"]}}`)},
+		{
+			Name:     "aws",
+			Endpoint: aws,
+			Pattern: pattern(
+				`{"source":["aws.ssm"],"detail-type":["AWS API Call via CloudTrail"],"detail":{"eventSource":["ssm.amazonaws.com"],"eventName":["StartSession"]}}`,
+			),
+		},
 	}
 	for _, tc := range []struct {
 		hooks []event.Webhook
 		kept  int
 	}{{hooks[:3], 1}, {hooks, 2}} {
 		bubble(t, event.Config{Webhooks: tc.hooks}, func(t *testing.T, f *fixture) {
-			f.Publish(f.Origin().Call("ssm", time.Now(), json.RawMessage(`{"eventSource":"ssm.amazonaws.com","eventName":"StartSession"}`)))
+			f.Publish(
+				f.Origin().
+					Call("ssm", time.Now(), json.RawMessage(`{"eventSource":"ssm.amazonaws.com","eventName":"StartSession"}`)),
+			)
 			f.say("s-1", "")
 			f.Publish(f.Origin().Call("ssm", time.Now(), json.RawMessage(`{`))) // which cannot be
 			f.after(time.Second)
@@ -621,7 +685,8 @@ func TestEventsKept(t *testing.T) {
 			f.after(time.Second)
 		}
 		all, err := f.Events(t.Context(), event.Query{Limit: 10})
-		if err != nil || len(all) != 3 || all[0].Subject != "s-4" || all[0].Type != event.SessionStarted || !json.Valid(all[0].Body) {
+		if err != nil || len(all) != 3 || all[0].Subject != "s-4" || all[0].Type != event.SessionStarted ||
+			!json.Valid(all[0].Body) {
 			t.Errorf("%+v, %v", all, err)
 		}
 	})

@@ -36,7 +36,10 @@ func examples(o event.Origin) []*event.Event {
 	}
 	ended, failed := *s, *s
 	ended.Status, ended.EndedAt, ended.Details = sekisho.SessionTerminated, at(7, 42), "The session was idle for 5m0s."
-	failed.Status, failed.EndedAt, failed.Details = sekisho.SessionFailed, at(0, 25), "The agent of mi-0123456789abcdef0 did not open the session within 25s."
+	failed.Status, failed.EndedAt, failed.Details = sekisho.SessionFailed, at(
+		0,
+		25,
+	), "The agent of mi-0123456789abcdef0 did not open the session within 25s."
 	n := &sekisho.Node{
 		ID: node, ComputerName: "web-1.example", AgentVersion: "4.0.0.0", LastSourceIP: "198.51.100.7", ConnectedAt: at(0, 0),
 		DisconnectedAt: at(30, 0), LastPingAt: at(29, 48), DisconnectReason: "no answer to a ping for 10s",
@@ -55,7 +58,10 @@ func examples(o event.Origin) []*event.Event {
 	all := []*event.Event{
 		o.Started(s), o.Ended(&ended), o.Ended(&failed),
 		o.Denied(event.Denial{
-			At: at(10, 0), Operation: "StartSession", Principal: "arn:aws:iam::123456789012:user/bob", Target: string(node),
+			At: at(
+				10,
+				0,
+			), Operation: "StartSession", Principal: "arn:aws:iam::123456789012:user/bob", Target: string(node),
 			Document: "SSM-SessionManagerRunShell", Reason: "curiosity", SourceIP: "203.0.113.10", UserAgent: "aws-cli/1.45.11",
 			RequestID: "4f1f63e6-3c0b-4b9f-a3d5-6f3b2f7d8a10", Code: "AccessDeniedException",
 			Message: "User: arn:aws:iam::123456789012:user/bob is not authorized to perform: ssm:StartSession on resource: arn:aws:ssm:eu-central-1:123456789012:managed-instance/mi-0123456789abcdef0",
@@ -63,14 +69,20 @@ func examples(o event.Origin) []*event.Event {
 		o.Up(n), o.Down(n, at(31, 1)), o.Seen(moved), o.Seen(changed), o.Seen(doubt), o.Seen(refused),
 		o.Call("ssm", at(0, 0), json.RawMessage(call)),
 		o.Rewritten(event.Rewrite{
-			At: at(55, 0), Session: s, Node: node, SourceIP: "198.51.100.7", RequestID: "2b0f4a53-9d2c-4a8e-8f57-1f1f5f1c9a20",
+			At: at(
+				55,
+				0,
+			), Session: s, Node: node, SourceIP: "198.51.100.7", RequestID: "2b0f4a53-9d2c-4a8e-8f57-1f1f5f1c9a20",
 			Principal: "arn:aws:sts::123456789012:assumed-role/AmazonSSMRoleForInstancesQuickSetup/mi-0123456789abcdef0",
 			Operation: "PutObject", Bucket: "session-logs", Key: "prefix/" + string(s.ID) + ".log", Outcome: "NewVersion",
 			Version: "6xiMqrpDETjonfDyUVmJvKfJUdvGKPb5", Former: "Zk3WnO1yQ0bq7m5iBJwqY3W0ZcXo8uV2",
 		}),
 	}
 	change := event.AccessChange{
-		At: at(56, 0), ID: "oi-0123456789ab", Status: "Approved", Requester: "arn:aws:iam::123456789012:user/alice", Nodes: []string{string(node)},
+		At: at(
+			56,
+			0,
+		), ID: "oi-0123456789ab", Status: "Approved", Requester: "arn:aws:iam::123456789012:user/alice", Nodes: []string{string(node)},
 		Reason: "ticket 4711", Rule: "prod", DecidedBy: "arn:aws:iam::123456789012:user/bob", DecisionNote: "agreed by phone", ExpiresAt: at(59, 0),
 	}
 	glass := change
@@ -96,41 +108,45 @@ func TestDocumentedExamples(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bubble(t, event.Config{Webhooks: []event.Webhook{{Name: "calls", Endpoint: &receiver{}, Pattern: calls}}}, func(t *testing.T, f *fixture) {
-		f.nodes.mu.Lock()
-		f.nodes.all[node] = &sekisho.Node{ID: node, Name: "web-1", Tags: map[string]string{"Env": "prod"}}
-		f.nodes.mu.Unlock()
-		seen := map[event.Type]bool{}
-		for _, e := range examples(f.Origin()) {
-			f.Publish(e)
-			seen[e.Type] = true
-		}
-		f.after(time.Second)
-		all, err := f.Events(t.Context(), event.Query{Limit: 100})
-		if err != nil || len(all) != len(event.Types()) || len(seen) != len(event.Types()) {
-			t.Fatalf("%d events of %d types, %v", len(all), len(seen), err)
-		}
-		for i := range all {
-			r := all[len(all)-1-i]
-			if r.Type != event.Types()[i] {
-				t.Errorf("event %d is %s", i, r.Type)
+	bubble(
+		t,
+		event.Config{Webhooks: []event.Webhook{{Name: "calls", Endpoint: &receiver{}, Pattern: calls}}},
+		func(t *testing.T, f *fixture) {
+			f.nodes.mu.Lock()
+			f.nodes.all[node] = &sekisho.Node{ID: node, Name: "web-1", Tags: map[string]string{"Env": "prod"}}
+			f.nodes.mu.Unlock()
+			seen := map[event.Type]bool{}
+			for _, e := range examples(f.Origin()) {
+				f.Publish(e)
+				seen[e.Type] = true
 			}
-			var want bytes.Buffer
-			if err := json.Indent(&want, r.Body, "", "  "); err != nil {
-				t.Fatal(err)
+			f.after(time.Second)
+			all, err := f.Events(t.Context(), event.Query{Limit: 100})
+			if err != nil || len(all) != len(event.Types()) || len(seen) != len(event.Types()) {
+				t.Fatalf("%d events of %d types, %v", len(all), len(seen), err)
 			}
-			_, section, ok := strings.Cut(string(doc), "\n### "+string(r.Type)+"\n")
-			_, have, ok2 := strings.Cut(section, "```json\n")
-			have, _, ok3 := strings.Cut(have, "\n```\n")
-			if !ok || !ok2 || !ok3 {
-				t.Errorf("docs/events.md has no example of %q; it is\n%s", r.Type, want.String())
-				continue
+			for i := range all {
+				r := all[len(all)-1-i]
+				if r.Type != event.Types()[i] {
+					t.Errorf("event %d is %s", i, r.Type)
+				}
+				var want bytes.Buffer
+				if err := json.Indent(&want, r.Body, "", "  "); err != nil {
+					t.Fatal(err)
+				}
+				_, section, ok := strings.Cut(string(doc), "\n### "+string(r.Type)+"\n")
+				_, have, ok2 := strings.Cut(section, "```json\n")
+				have, _, ok3 := strings.Cut(have, "\n```\n")
+				if !ok || !ok2 || !ok3 {
+					t.Errorf("docs/events.md has no example of %q; it is\n%s", r.Type, want.String())
+					continue
+				}
+				if d := cmp.Diff(want.String(), have); d != "" {
+					t.Errorf("%s (-produced +documented)\n%s\nproduced:\n%s", r.Type, d, want.String())
+				}
 			}
-			if d := cmp.Diff(want.String(), have); d != "" {
-				t.Errorf("%s (-produced +documented)\n%s\nproduced:\n%s", r.Type, d, want.String())
-			}
-		}
-	})
+		},
+	)
 }
 
 // The patterns that the documentation shows are patterns.

@@ -184,7 +184,9 @@ func (o Origin) Ended(s *sekisho.Session) *Event {
 
 func (o Origin) session(t Type, s *sekisho.Session, at time.Time) *Event {
 	d := &SessionDetail{
-		SessionID: string(s.ID), Machine: Machine{InstanceID: string(s.Target)}, Owner: clip(s.Owner), SourceIP: s.SourceIP,
+		SessionID: string(
+			s.ID,
+		), Machine: Machine{InstanceID: string(s.Target)}, Owner: clip(s.Owner), SourceIP: s.SourceIP,
 		DocumentName: s.DocumentName, DocumentVersion: s.DocumentVersion, RunAsUser: clip(s.RunAsUser), Reason: clip(s.Reason),
 		Recording: string(s.Recording), StartedAt: stamp(s.StartedAt),
 	}
@@ -220,7 +222,13 @@ func (o Origin) Up(n *sekisho.Node) *Event {
 // when the bus decided that.
 func (o Origin) Down(n *sekisho.Node, at time.Time) *Event {
 	d := nodeDetail(n)
-	d.State, d.DisconnectedAt, d.LastHeardAt, d.Cause = "down", stamp(n.DisconnectedAt), stamp(n.LastPingAt), clip(n.DisconnectReason)
+	d.State, d.DisconnectedAt, d.LastHeardAt, d.Cause = "down", stamp(
+		n.DisconnectedAt,
+	), stamp(
+		n.LastPingAt,
+	), clip(
+		n.DisconnectReason,
+	)
 	if !n.DeregisteredAt.IsZero() {
 		d.Cause = "the node was deregistered"
 	}
@@ -229,7 +237,9 @@ func (o Origin) Down(n *sekisho.Node, at time.Time) *Event {
 
 func nodeDetail(n *sekisho.Node) *NodeDetail {
 	return &NodeDetail{
-		Machine: Machine{InstanceID: string(n.ID)}, SourceIP: n.LastSourceIP, ComputerName: clip(n.ComputerName), AgentVersion: clip(n.AgentVersion),
+		Machine: Machine{
+			InstanceID: string(n.ID),
+		}, SourceIP: n.LastSourceIP, ComputerName: clip(n.ComputerName), AgentVersion: clip(n.AgentVersion),
 	}
 }
 
@@ -245,16 +255,42 @@ func (o Origin) Seen(in Sight) *Event {
 // Call is the event of an API call to an AWS service such as "ssm". record is its
 // CloudTrail record.
 func (o Origin) Call(service string, at time.Time, record json.RawMessage) *Event {
-	return &Event{ID: id.UUID(), Type: APICall, Time: at, Detail: record, source: "aws." + service, origin: o, optIn: true}
+	return &Event{
+		ID:     id.UUID(),
+		Type:   APICall,
+		Time:   at,
+		Detail: record,
+		source: "aws." + service,
+		origin: o,
+		optIn:  true,
+	}
 }
 
-func (o Origin) event(t Type, source string, at time.Time, subject string, detail any, m *Machine, resources ...string) *Event {
+func (o Origin) event(
+	t Type,
+	source string,
+	at time.Time,
+	subject string,
+	detail any,
+	m *Machine,
+	resources ...string,
+) *Event {
 	if id.ValidNode(m.InstanceID) {
 		resources = append(resources, o.nodeARN(m.InstanceID))
 	} else {
 		m = nil
 	}
-	return &Event{ID: id.UUID(), Type: t, Time: at, Subject: subject, Resources: resources, Detail: detail, source: source, origin: o, machine: m}
+	return &Event{
+		ID:        id.UUID(),
+		Type:      t,
+		Time:      at,
+		Subject:   subject,
+		Resources: resources,
+		Detail:    detail,
+		source:    source,
+		origin:    o,
+		machine:   m,
+	}
 }
 
 func (o Origin) sessionARN(session string) string {

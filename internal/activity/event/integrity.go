@@ -24,6 +24,12 @@ type IntegrityDetail struct {
 
 // Integrity is the event of something that a check of the data found.
 func (o Origin) Integrity(in IntegrityFinding) *Event {
-	d := &IntegrityDetail{Kind: in.Kind, Where: in.Where, Subject: clip(in.Subject), Problem: clip(in.Problem), Problems: in.Problems}
+	d := &IntegrityDetail{
+		Kind:     in.Kind,
+		Where:    in.Where,
+		Subject:  clip(in.Subject),
+		Problem:  clip(in.Problem),
+		Problems: in.Problems,
+	}
 	return o.event(IntegrityProblem, sourceServer, in.At, "", d, &Machine{})
 }

@@ -42,9 +42,19 @@ type RewriteDetail struct {
 // node that did.
 func (o Origin) Rewritten(in Rewrite) *Event {
 	d := &RewriteDetail{
-		SessionID: string(in.Session.ID), Owner: clip(in.Session.Owner), Machine: Machine{InstanceID: string(in.Node)}, Outcome: in.Outcome,
+		SessionID: string(
+			in.Session.ID,
+		), Owner: clip(in.Session.Owner), Machine: Machine{InstanceID: string(in.Node)}, Outcome: in.Outcome,
 		Operation: in.Operation, Bucket: in.Bucket, Key: clip(in.Key), Version: in.Version, FormerVersion: in.Former, Principal: clip(in.Principal),
 		SourceIP: in.SourceIP, RequestID: in.RequestID,
 	}
-	return o.event(SessionLogRewritten, sourceSession, in.At, string(in.Session.ID), d, &d.Machine, o.sessionARN(string(in.Session.ID)))
+	return o.event(
+		SessionLogRewritten,
+		sourceSession,
+		in.At,
+		string(in.Session.ID),
+		d,
+		&d.Machine,
+		o.sessionARN(string(in.Session.ID)),
+	)
 }

@@ -107,7 +107,9 @@ func (m *memStore) Events(_ context.Context, q event.Query) ([]*event.Record, er
 	defer m.mu.Unlock()
 	var all []*event.Record
 	for _, r := range slices.SortedFunc(maps.Values(m.records), func(a, b event.Record) int { return cmp.Compare(b.Seq, a.Seq) }) {
-		if (q.Type == "" || r.Type == q.Type) && (q.Subject == "" || r.Subject == q.Subject) && (q.Before == 0 || r.Seq < q.Before) && len(all) < q.Limit {
+		if (q.Type == "" || r.Type == q.Type) && (q.Subject == "" || r.Subject == q.Subject) &&
+			(q.Before == 0 || r.Seq < q.Before) &&
+			len(all) < q.Limit {
 			all = append(all, &r)
 		}
 	}
@@ -152,7 +154,10 @@ func (m *memStore) SettleEvent(_ context.Context, o event.Outcome) error {
 func (m *memStore) Tallies(context.Context) ([]event.Tally, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return slices.SortedFunc(maps.Values(m.tallies), func(a, b event.Tally) int { return cmp.Compare(a.Webhook, b.Webhook) }), nil
+	return slices.SortedFunc(
+		maps.Values(m.tallies),
+		func(a, b event.Tally) int { return cmp.Compare(a.Webhook, b.Webhook) },
+	), nil
 }
 
 func (m *memStore) ForgetWebhooks(_ context.Context, except []string) (int64, error) {

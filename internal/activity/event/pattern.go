@@ -253,7 +253,8 @@ func equal(v, want any) bool {
 
 // namesTypes reports whether p names event types or sources.
 func (p *Pattern) namesTypes() bool {
-	return p != nil && slices.ContainsFunc(p.fields, func(f field) bool { return f.name == "detail-type" || f.name == "source" })
+	return p != nil &&
+		slices.ContainsFunc(p.fields, func(f field) bool { return f.name == "detail-type" || f.name == "source" })
 }
 
 // Match reports whether an event's JSON matches.

@@ -154,7 +154,13 @@ func (q *queue) remove(seq int64) {
 func (q *queue) state() WebhookState {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	s := WebhookState{Tally: q.tally, Address: q.Endpoint.Address(), Events: q.Events, Waiting: len(q.items), Failures: q.failures}
+	s := WebhookState{
+		Tally:    q.tally,
+		Address:  q.Endpoint.Address(),
+		Events:   q.Events,
+		Waiting:  len(q.items),
+		Failures: q.failures,
+	}
 	if len(q.items) > 0 {
 		s.WaitingSince = q.items[0].At
 	}
@@ -292,7 +298,15 @@ func (q *queue) settle(w *waiting, err error) Outcome {
 	q.busy--
 	if err == nil {
 		if q.failures > 0 {
-			q.cfg.Log.Info("webhook recovered", "webhook", q.Name, "address", q.Endpoint.Address(), "failures", q.failures)
+			q.cfg.Log.Info(
+				"webhook recovered",
+				"webhook",
+				q.Name,
+				"address",
+				q.Endpoint.Address(),
+				"failures",
+				q.failures,
+			)
 		}
 		q.failures, q.paused = 0, time.Time{}
 		q.tally.Delivered++
@@ -321,7 +335,15 @@ func (q *queue) settle(w *waiting, err error) Outcome {
 		q.failures++
 		q.paused = now.Add(max(after, backoff(q.failures, longestPause)))
 		if q.failures == 1 {
-			q.cfg.Log.Warn("webhook failing; retrying", "webhook", q.Name, "address", q.Endpoint.Address(), "reason", f.Error())
+			q.cfg.Log.Warn(
+				"webhook failing; retrying",
+				"webhook",
+				q.Name,
+				"address",
+				q.Endpoint.Address(),
+				"reason",
+				f.Error(),
+			)
 		}
 	}
 	w.next = now.Add(max(after, backoff(w.Attempts, longest)))

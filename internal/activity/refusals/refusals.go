@@ -148,7 +148,17 @@ func (b *Budget) flush(ctx context.Context, last bool) {
 			},
 		})
 		if err != nil {
-			b.cfg.Log.Error("audit event lost", "event", "UnauthenticatedRefusals", "source", source, "count", x.count, "error", err)
+			b.cfg.Log.Error(
+				"audit event lost",
+				"event",
+				"UnauthenticatedRefusals",
+				"source",
+				source,
+				"count",
+				x.count,
+				"error",
+				err,
+			)
 		}
 	}
 }

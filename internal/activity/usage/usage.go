@@ -223,7 +223,17 @@ func (r *Reporter) deliver(ctx context.Context, d *Definition, day, next time.Ti
 		d.Status = StatusUndelivered
 	}
 	if problem != nil && d.Status != before {
-		r.cfg.Log.Error("a usage report was not delivered", "report", d.Name, "bucket", d.Bucket, "day", day.Format(time.DateOnly), "error", problem)
+		r.cfg.Log.Error(
+			"a usage report was not delivered",
+			"report",
+			d.Name,
+			"bucket",
+			d.Bucket,
+			"day",
+			day.Format(time.DateOnly),
+			"error",
+			problem,
+		)
 	}
 	err := r.cfg.Store.UpdateUsageReport(ctx, d.Name, func(stored *Definition) {
 		stored.Status, stored.DeliveredAt, stored.Next = d.Status, d.DeliveredAt, d.Next

@@ -164,7 +164,10 @@ func TestRowsOfADay(t *testing.T) {
 func TestDeliveriesCatchUp(t *testing.T) {
 	t.Parallel()
 	w := newWorld(clock("01 12:00"))
-	must(t, w.Create(t.Context(), usage.Definition{Name: "use", Bucket: "b", Compression: usage.ZIP, KeepVersions: true}))
+	must(
+		t,
+		w.Create(t.Context(), usage.Definition{Name: "use", Bucket: "b", Compression: usage.ZIP, KeepVersions: true}),
+	)
 	w.now = clock("03 00:04")
 	must(t, w.Deliver(t.Context()))
 	w.now = clock("03 00:05")

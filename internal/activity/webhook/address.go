@@ -25,11 +25,15 @@ func CheckAllowed(network netip.Prefix) error {
 // ones that are not allowed.
 func CheckAddress(a netip.Addr, allow []netip.Prefix) error {
 	if netguard.Never(a) {
-		return &forbidden{fmt.Sprintf("%s is a link-local, metadata or reserved address: events are never sent there", a)}
+		return &forbidden{
+			fmt.Sprintf("%s is a link-local, metadata or reserved address: events are never sent there", a),
+		}
 	}
 	at := netguard.Reached(a)
 	if netguard.Private(a) && !slices.ContainsFunc(allow, func(p netip.Prefix) bool { return p.Contains(at) }) {
-		return &forbidden{fmt.Sprintf("%s is a private address: name its network in allow_networks to send events there", a)}
+		return &forbidden{
+			fmt.Sprintf("%s is a private address: name its network in allow_networks to send events there", a),
+		}
 	}
 	return nil
 }

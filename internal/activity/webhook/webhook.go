@@ -116,7 +116,12 @@ func (e *Endpoint) control(_, address string, _ syscall.RawConn) error {
 		return &forbidden{fmt.Sprintf("%q is not an IP address and port", address)}
 	}
 	if e.url.Scheme == "http" && !netguard.Reached(ap.Addr()).IsLoopback() {
-		return &forbidden{fmt.Sprintf("events are sent without TLS to loopback addresses only, and %s is not one: use https://", ap.Addr())}
+		return &forbidden{
+			fmt.Sprintf(
+				"events are sent without TLS to loopback addresses only, and %s is not one: use https://",
+				ap.Addr(),
+			),
+		}
 	}
 	return CheckAddress(ap.Addr(), e.cfg.Allow)
 }
@@ -178,7 +183,10 @@ func verdict(resp *http.Response) error {
 		return nil
 	case code >= 300 && code < 400:
 		f.Err = fmt.Errorf("HTTP status %d: redirects are not followed; configure the final address", code)
-	case code == http.StatusBadRequest, code == http.StatusRequestEntityTooLarge, code == http.StatusUnsupportedMediaType, code == http.StatusUnprocessableEntity:
+	case code == http.StatusBadRequest,
+		code == http.StatusRequestEntityTooLarge,
+		code == http.StatusUnsupportedMediaType,
+		code == http.StatusUnprocessableEntity:
 		f.Refused = true // the endpoint objects to this event only
 	}
 	if n, err := strconv.ParseUint(resp.Header.Get("Retry-After"), 10, 31); err == nil {

@@ -67,7 +67,12 @@ func endpoint(t *testing.T, srv *httptest.Server, change func(c *webhook.Config)
 // The vector is that of the specification "Standard Webhooks".
 func TestSignatureVector(t *testing.T) {
 	t.Parallel()
-	got := webhook.Sign(parse(t, secretA), "msg_p5jXN8AQM9LWM0D4loKWxJek", time.Unix(1614265330, 0), []byte(`{"test": 2432232314}`))
+	got := webhook.Sign(
+		parse(t, secretA),
+		"msg_p5jXN8AQM9LWM0D4loKWxJek",
+		time.Unix(1614265330, 0),
+		[]byte(`{"test": 2432232314}`),
+	)
 	if want := "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
@@ -113,7 +118,8 @@ func TestDelivery(t *testing.T) {
 			t.Errorf("%s: %q, want %q", name, r.header.Get(name), want)
 		}
 	}
-	if s := e.Address(); strings.Contains(s, "sesame") || strings.Contains(s, "hook") || !strings.HasPrefix(s, "https://127.0.0.1:") {
+	if s := e.Address(); strings.Contains(s, "sesame") || strings.Contains(s, "hook") ||
+		!strings.HasPrefix(s, "https://127.0.0.1:") {
 		t.Errorf("address %s", s)
 	}
 }
@@ -153,7 +159,8 @@ func TestAnswers(t *testing.T) {
 			continue
 		}
 		f, ok := errors.AsType[*event.Failure](err)
-		if !ok || f.Refused != tc.refused || f.After != tc.after || !strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), "sesame") {
+		if !ok || f.Refused != tc.refused || f.After != tc.after || !strings.Contains(err.Error(), tc.want) ||
+			strings.Contains(err.Error(), "sesame") {
 			t.Errorf("%d: %v", tc.status, err)
 		}
 	}
@@ -181,7 +188,11 @@ func TestHostileReceivers(t *testing.T) {
 	silent := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
 	defer silent.Close()
 	defer close(release)
-	err := endpoint(t, silent, func(c *webhook.Config) { c.Timeout = 50 * time.Millisecond }).Deliver(t.Context(), "id", []byte("{}"))
+	err := endpoint(
+		t,
+		silent,
+		func(c *webhook.Config) { c.Timeout = 50 * time.Millisecond },
+	).Deliver(t.Context(), "id", []byte("{}"))
 	if err == nil || !strings.Contains(err.Error(), "no response in time") {
 		t.Errorf("a silent one: %v", err)
 	}
@@ -189,12 +200,14 @@ func TestHostileReceivers(t *testing.T) {
 		w.Header().Set("X", strings.Repeat("x", 64<<10))
 	}))
 	defer heads.Close()
-	if err := endpoint(t, heads, nil).Deliver(t.Context(), "id", []byte("{}")); err == nil || strings.Contains(err.Error(), "sesame") {
+	if err := endpoint(t, heads, nil).Deliver(t.Context(), "id", []byte("{}")); err == nil ||
+		strings.Contains(err.Error(), "sesame") {
 		t.Errorf("much too long a header: %v", err)
 	}
 	gone := httptest.NewServer(nil)
 	gone.Close()
-	if err := endpoint(t, gone, nil).Deliver(t.Context(), "id", []byte("{}")); err == nil || strings.Contains(err.Error(), "sesame") {
+	if err := endpoint(t, gone, nil).Deliver(t.Context(), "id", []byte("{}")); err == nil ||
+		strings.Contains(err.Error(), "sesame") {
 		t.Errorf("nobody there: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -212,7 +225,11 @@ func TestTLSIsVerified(t *testing.T) {
 	srv.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
 	srv.StartTLS()
 	defer srv.Close()
-	err := endpoint(t, srv, func(c *webhook.Config) { c.Roots = x509.NewCertPool() }).Deliver(t.Context(), "id", []byte("{}"))
+	err := endpoint(
+		t,
+		srv,
+		func(c *webhook.Config) { c.Roots = x509.NewCertPool() },
+	).Deliver(t.Context(), "id", []byte("{}"))
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); !ok {
 		t.Errorf("from nobody: %v", err)
 	}
@@ -239,7 +256,13 @@ func TestTLSIsVerified(t *testing.T) {
 // refused unless allowed, some are always.
 func TestAddresses(t *testing.T) {
 	t.Parallel()
-	lan := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("fd00::/8"), netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("169.254.0.0/16")}
+	lan := []netip.Prefix{
+		netip.MustParsePrefix("10.0.0.0/8"),
+		netip.MustParsePrefix("127.0.0.1/32"),
+		netip.MustParsePrefix("fd00::/8"),
+		netip.MustParsePrefix("100.64.0.0/10"),
+		netip.MustParsePrefix("169.254.0.0/16"),
+	}
 	for _, tc := range []struct {
 		addr         string
 		alone, allow bool
@@ -278,11 +301,17 @@ func TestAddresses(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, host := range []string{"127.0.0.1", "localhost", "[::ffff:127.0.0.1]"} {
-		e, err := webhook.New(webhook.Config{URL: "https://" + host + ":" + port, Secrets: func() ([]webhook.Secret, error) { return parse(t, secretA), nil }})
+		e, err := webhook.New(
+			webhook.Config{
+				URL:     "https://" + host + ":" + port,
+				Secrets: func() ([]webhook.Secret, error) { return parse(t, secretA), nil },
+			},
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := e.Deliver(t.Context(), "id", []byte("{}")); err == nil || !strings.Contains(err.Error(), "is a private address") {
+		if err := e.Deliver(t.Context(), "id", []byte("{}")); err == nil ||
+			!strings.Contains(err.Error(), "is a private address") {
 			t.Errorf("%s: %v", host, err)
 		}
 		e.Close()
@@ -294,7 +323,8 @@ func TestAddresses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := e.Deliver(t.Context(), "id", []byte("{}")); err == nil || !strings.Contains(err.Error(), "loopback addresses only") {
+	if err := e.Deliver(t.Context(), "id", []byte("{}")); err == nil ||
+		!strings.Contains(err.Error(), "loopback addresses only") {
 		t.Errorf("in clear to another machine: %v", err)
 	}
 	if n := came.Load(); n != 0 {
@@ -308,7 +338,8 @@ func TestURLs(t *testing.T) {
 		"ftp://a.example": "https://", "//a.example": "https://", "https://": "no host", "https://u:p@a.example": "user name", "https://a.example/#x": "#",
 		"https://a.example/%zz": "not a valid URL", "": "https://", "hooks.example": "https://",
 	} {
-		if _, err := webhook.New(webhook.Config{URL: url}); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "%zz") {
+		if _, err := webhook.New(webhook.Config{URL: url}); err == nil || !strings.Contains(err.Error(), want) ||
+			strings.Contains(err.Error(), "%zz") {
 			t.Errorf("%q: %v", url, err)
 		}
 	}
@@ -327,7 +358,8 @@ func TestSecrets(t *testing.T) {
 	}
 	one := parse(t, secretA)[0]
 	for _, shown := range []string{fmt.Sprint(one), fmt.Sprintf("%v %+v %#v %s", one, one, one, one), fmt.Sprintf("%+v", struct{ S []webhook.Secret }{[]webhook.Secret{one}})} {
-		if !strings.Contains(shown, "(secret)") || strings.Contains(shown, "49 242") || strings.Contains(shown, "0x31") {
+		if !strings.Contains(shown, "(secret)") || strings.Contains(shown, "49 242") ||
+			strings.Contains(shown, "0x31") {
 			t.Errorf("shown as %s", shown)
 		}
 	}

@@ -216,7 +216,8 @@ func (c *Client) answer(ctx context.Context, b []byte) {
 }
 
 func (c *Client) send(pt mgs.PayloadType, b []byte) {
-	if err := c.Channel.Send(c.s.ctx, pt, b); err != nil && c.s.ctx.Err() == nil && !errors.Is(err, datachannel.ErrClosed) {
+	if err := c.Channel.Send(c.s.ctx, pt, b); err != nil && c.s.ctx.Err() == nil &&
+		!errors.Is(err, datachannel.ErrClosed) {
 		c.s.t.Errorf("send: %v", err)
 	}
 }
@@ -267,7 +268,13 @@ func (c *Client) awaitOutput(what string, good func(string) bool) string {
 		return good(got)
 	})
 	if !ok {
-		c.s.t.Fatalf("waited %v for output with %q; got %d bytes, ending %q", Patience, what, len(got), got[max(0, len(got)-1000):])
+		c.s.t.Fatalf(
+			"waited %v for output with %q; got %d bytes, ending %q",
+			Patience,
+			what,
+			len(got),
+			got[max(0, len(got)-1000):],
+		)
 	}
 	return got
 }

@@ -347,7 +347,11 @@ func (s *Server) roleToken(r *http.Request, in map[string]any, body []byte) (any
 	if in["Fingerprint"] != n.fingerprint {
 		return nil, fmt.Errorf("MachineFingerprintDoesNotMatch: other machine")
 	}
-	c := sigv4.Credentials{AccessKeyID: "ASIA" + strings.ToUpper(id.UUID()[:8]), SecretAccessKey: id.Secret(), SessionToken: id.Secret()}
+	c := sigv4.Credentials{
+		AccessKeyID:     "ASIA" + strings.ToUpper(id.UUID()[:8]),
+		SecretAccessKey: id.Secret(),
+		SessionToken:    id.Secret(),
+	}
 	var expires float64
 	s.update(func() {
 		s.keys[c.AccessKeyID] = c
@@ -394,7 +398,11 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) {
 		err = s.signed(r, "ssmmessages", body)
 	}
 	if err != nil {
-		http.Error(w, "<AccessDeniedException><Message>"+err.Error()+"</Message></AccessDeniedException>", http.StatusForbidden)
+		http.Error(
+			w,
+			"<AccessDeniedException><Message>"+err.Error()+"</Message></AccessDeniedException>",
+			http.StatusForbidden,
+		)
 		return
 	}
 	root := mgs.CreateControlChannelResponse
@@ -404,7 +412,11 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) {
 		c := s.clients[r.PathValue("id")]
 		s.mu.Unlock()
 		if c == nil || c.over() {
-			http.Error(w, "<BadRequest><Message>Session is already terminated</Message></BadRequest>", http.StatusBadRequest)
+			http.Error(
+				w,
+				"<BadRequest><Message>Session is already terminated</Message></BadRequest>",
+				http.StatusBadRequest,
+			)
 			return
 		}
 	}
@@ -414,7 +426,9 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) {
 		s.secrets = append(s.secrets, token)
 	})
 	w.WriteHeader(http.StatusCreated)
-	_, _ = w.Write(mgs.MarshalChannelResponse(root, mgs.ChannelResponse{MessageSchemaVersion: "1.0", TokenValue: token}))
+	_, _ = w.Write(
+		mgs.MarshalChannelResponse(root, mgs.ChannelResponse{MessageSchemaVersion: "1.0", TokenValue: token}),
+	)
 }
 
 // accept upgrades a signed request and takes the first frame, whose token it

@@ -149,7 +149,13 @@ func (s *Stream) Await(pt mgs.PayloadType, what string, good func(string) bool) 
 		select {
 		case <-changed:
 		case <-limit.C:
-			s.t.Fatalf("waited %v for %s; got %d bytes, ending %q", Patience, what, len(text), text[max(0, len(text)-500):])
+			s.t.Fatalf(
+				"waited %v for %s; got %d bytes, ending %q",
+				Patience,
+				what,
+				len(text),
+				text[max(0, len(text)-500):],
+			)
 		}
 	}
 }

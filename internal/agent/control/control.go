@@ -142,7 +142,11 @@ func (c *Channel) Reply(job string, reply mgs.UUID, load func() (mgs.CommandRepl
 func (c *Channel) keepTelling(about string, id mgs.UUID, message func() (mgs.Message, error)) {
 	c.mu.Lock()
 	if len(c.pending) >= maxPending {
-		c.cfg.Log.Error("the end of a session or command will not be reported: too many wait", "about", c.pending[0].about)
+		c.cfg.Log.Error(
+			"the end of a session or command will not be reported: too many wait",
+			"about",
+			c.pending[0].about,
+		)
 		c.pending = slices.Delete(c.pending, 0, 1)
 	}
 	c.pending = append(c.pending, &report{about: about, id: id, message: message, resend: minResend})
@@ -177,7 +181,8 @@ func (c *Channel) Run(ctx context.Context) {
 			c.setServer(conn.RemoteAddr())
 			err = c.serve(ctx, conn)
 			c.setServer("")
-			if _, reason, ok := link.CloseStatus(err); ok && reason == mgs.ReasonRoleChanged && c.cfg.RoleChanged != nil {
+			if _, reason, ok := link.CloseStatus(err); ok && reason == mgs.ReasonRoleChanged &&
+				c.cfg.RoleChanged != nil {
 				c.cfg.RoleChanged()
 				spread = 0
 				backoff.Reset() // it is expected back
@@ -322,7 +327,13 @@ func (c *Channel) start(m *mgs.Message) error {
 	}
 	// A user is waiting for this session: report the failure at once.
 	if id.ValidSession(task.TaskID) {
-		c.Complete(mgs.TaskComplete{TaskID: task.TaskID, FinalTaskStatus: mgs.TaskFailed, Output: "The agent cannot read the message that starts this session."})
+		c.Complete(
+			mgs.TaskComplete{
+				TaskID:          task.TaskID,
+				FinalTaskStatus: mgs.TaskFailed,
+				Output:          "The agent cannot read the message that starts this session.",
+			},
+		)
 	}
 	return err
 }

@@ -29,7 +29,9 @@ func (x *examination) disk(context.Context) (string, error) {
 		return "", err
 	}
 	s := space{
-		free: st.Bavail * uint64(st.Bsize), files: st.Ffree, countsFiles: st.Files > 0, // signed on some platforms, never negative
+		free: st.Bavail * uint64(
+			st.Bsize,
+		), files: st.Ffree, countsFiles: st.Files > 0, // signed on some platforms, never negative
 		readOnly: st.Flags&unix.ST_RDONLY != 0,
 	}
 	return s.verdict(x.state)

@@ -165,7 +165,11 @@ func (x *examination) tls(ctx context.Context) (string, error) {
 	}
 	defer conn.Close()
 	leaf := conn.(*tls.Conn).ConnectionState().PeerCertificates[0]
-	return fmt.Sprintf("certificate of %q, good until %s", leaf.Subject.CommonName, leaf.NotAfter.UTC().Format(time.DateOnly)), nil
+	return fmt.Sprintf(
+		"certificate of %q, good until %s",
+		leaf.Subject.CommonName,
+		leaf.NotAfter.UTC().Format(time.DateOnly),
+	), nil
 }
 
 // clock compares clocks by the Date of any answer.

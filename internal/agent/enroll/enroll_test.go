@@ -17,7 +17,11 @@ import (
 )
 
 func registration(srv *agenttest.Server) enroll.Registration {
-	return enroll.Registration{Server: srv.Address(), ActivationID: agenttest.ActivationID, ActivationCode: agenttest.ActivationCode}
+	return enroll.Registration{
+		Server:         srv.Address(),
+		ActivationID:   agenttest.ActivationID,
+		ActivationCode: agenttest.ActivationCode,
+	}
 }
 
 func open(t *testing.T, path string, create bool) *enroll.Vault {
@@ -101,7 +105,8 @@ func TestRegisterTwice(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := contents(t, state)
-	if _, err := enroll.Register(t.Context(), v, registration(srv)); sekisho.CodeOf(err) != sekisho.CodeConflict || !strings.Contains(err.Error(), "--force") {
+	if _, err := enroll.Register(t.Context(), v, registration(srv)); sekisho.CodeOf(err) != sekisho.CodeConflict ||
+		!strings.Contains(err.Error(), "--force") {
 		t.Errorf("second registration: %v", err)
 	}
 	r := registration(srv)

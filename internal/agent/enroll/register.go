@@ -93,7 +93,11 @@ func Register(ctx context.Context, v *Vault, r Registration) (Registered, error)
 	}
 	ident.Node = answer.InstanceID
 	if !id.ValidNode(string(ident.Node)) {
-		return Registered{}, sekisho.Errorf(sekisho.CodeInternal, "the server returned %.40q, which is not a node ID", ident.Node)
+		return Registered{}, sekisho.Errorf(
+			sekisho.CodeInternal,
+			"the server returned %.40q, which is not a node ID",
+			ident.Node,
+		)
 	}
 	done := Registered{Node: ident.Node}
 	if done.OldIdentity, err = v.retire(); err != nil {
@@ -120,7 +124,8 @@ func registerError(err error) error {
 		remedy = "Create a new activation."
 	}
 	// Sekisho's server gives the remedy itself, AWS's does not.
-	if remedy == "" || strings.Contains(strings.ToLower(api.Message), strings.ToLower(strings.TrimSuffix(remedy, "."))) {
+	if remedy == "" ||
+		strings.Contains(strings.ToLower(api.Message), strings.ToLower(strings.TrimSuffix(remedy, "."))) {
 		return e
 	}
 	return e.WithHint("%s", remedy)

@@ -118,12 +118,21 @@ type roleTokenResponse struct {
 }
 
 func (a *roleTokenResponse) credentials() sigv4.Credentials {
-	return sigv4.Credentials{AccessKeyID: a.AccessKeyID, SecretAccessKey: a.SecretAccessKey, SessionToken: a.SessionToken}
+	return sigv4.Credentials{
+		AccessKeyID:     a.AccessKeyID,
+		SecretAccessKey: a.SecretAccessKey,
+		SessionToken:    a.SessionToken,
+	}
 }
 
 // requestRoleToken asks the server for credentials of the node's role, for the
 // agent itself or for programs on the node.
-func requestRoleToken(ctx context.Context, client *uplink.Client, ident Identity, forPrograms bool) (*roleTokenResponse, time.Time, error) {
+func requestRoleToken(
+	ctx context.Context,
+	client *uplink.Client,
+	ident Identity,
+	forPrograms bool,
+) (*roleTokenResponse, time.Time, error) {
 	in := struct {
 		Fingerprint string
 		ForPrograms bool `json:",omitempty"`
@@ -160,7 +169,10 @@ const maxLife = 24 * time.Hour
 func (a *roleTokenResponse) check(now time.Time) (time.Time, error) {
 	seconds, err := a.TokenExpirationDate.Float64()
 	if err != nil || a.AccessKeyID == "" || a.SecretAccessKey == "" {
-		return time.Time{}, sekisho.Errorf(sekisho.CodeInternal, "the server's answer to RequestManagedInstanceRoleToken is not complete")
+		return time.Time{}, sekisho.Errorf(
+			sekisho.CodeInternal,
+			"the server's answer to RequestManagedInstanceRoleToken is not complete",
+		)
 	}
 	if seconds > float64(now.Add(maxLife).Unix()) {
 		return now.Add(maxLife), nil

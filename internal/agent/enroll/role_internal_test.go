@@ -17,11 +17,36 @@ func TestRoleTokenCheck(t *testing.T) {
 		want         time.Time
 		code         sekisho.Code
 	}{
-		{"good", `{"AccessKeyId":"a","SecretAccessKey":"b","TokenExpirationDate":1795437000}`, time.Unix(1795437000, 0), ""},
-		{"fraction", `{"AccessKeyId":"a","SecretAccessKey":"b","TokenExpirationDate":1.795437E9}`, time.Unix(1795437000, 0), ""},
-		{"for ever", `{"AccessKeyId":"a","SecretAccessKey":"b","TokenExpirationDate":1e300}`, now.Add(24 * time.Hour), ""},
-		{"expired", `{"AccessKeyId":"a","SecretAccessKey":"b","TokenExpirationDate":1700000000}`, time.Time{}, sekisho.CodeExpired},
-		{"before time", `{"AccessKeyId":"a","SecretAccessKey":"b","TokenExpirationDate":-1e300}`, time.Time{}, sekisho.CodeExpired},
+		{
+			"good",
+			`{"AccessKeyId":"a","SecretAccessKey":"b","TokenExpirationDate":1795437000}`,
+			time.Unix(1795437000, 0),
+			"",
+		},
+		{
+			"fraction",
+			`{"AccessKeyId":"a","SecretAccessKey":"b","TokenExpirationDate":1.795437E9}`,
+			time.Unix(1795437000, 0),
+			"",
+		},
+		{
+			"for ever",
+			`{"AccessKeyId":"a","SecretAccessKey":"b","TokenExpirationDate":1e300}`,
+			now.Add(24 * time.Hour),
+			"",
+		},
+		{
+			"expired",
+			`{"AccessKeyId":"a","SecretAccessKey":"b","TokenExpirationDate":1700000000}`,
+			time.Time{},
+			sekisho.CodeExpired,
+		},
+		{
+			"before time",
+			`{"AccessKeyId":"a","SecretAccessKey":"b","TokenExpirationDate":-1e300}`,
+			time.Time{},
+			sekisho.CodeExpired,
+		},
 		{"no expiry", `{"AccessKeyId":"a","SecretAccessKey":"b"}`, time.Time{}, sekisho.CodeInternal},
 		{"no key", `{"SecretAccessKey":"b","TokenExpirationDate":1795437000}`, time.Time{}, sekisho.CodeInternal},
 		{"no secret", `{"AccessKeyId":"a","TokenExpirationDate":1795437000}`, time.Time{}, sekisho.CodeInternal},
@@ -43,7 +68,11 @@ func TestRoleTokenCheck(t *testing.T) {
 }
 
 func FuzzParseIdentity(f *testing.F) {
-	f.Add([]byte(`{"Node":"mi-0123456789abcdef0","Fingerprint":"x","PrivateKey":"-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n","RegisteredAt":"2026-11-23T12:00:00Z"}`))
+	f.Add(
+		[]byte(
+			`{"Node":"mi-0123456789abcdef0","Fingerprint":"x","PrivateKey":"-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n","RegisteredAt":"2026-11-23T12:00:00Z"}`,
+		),
+	)
 	f.Add([]byte(`{}`))
 	f.Add([]byte(`{"PrivateKey":5}`))
 	f.Fuzz(func(t *testing.T, b []byte) {

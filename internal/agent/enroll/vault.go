@@ -83,7 +83,11 @@ func OpenVault(path string, create bool) (*Vault, error) {
 	// Check the opened directory, and that the path still leads to it.
 	opened, err := root.Stat(".")
 	if err == nil && !os.SameFile(st, opened) {
-		err = sekisho.Errorf(sekisho.CodeDenied, "state directory %s is a symbolic link or was replaced while it was opened", path)
+		err = sekisho.Errorf(
+			sekisho.CodeDenied,
+			"state directory %s is a symbolic link or was replaced while it was opened",
+			path,
+		)
 	}
 	if err == nil {
 		err = private(path, opened, 0o022)

@@ -98,7 +98,9 @@ func TestStreamsApart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.text(mgs.PayloadOutput) != binary+"more" || s.text(mgs.PayloadStdErr) != "problem\n" || s.text(mgs.PayloadExitCode) != "EXIT_CODE: 7" || s.last != mgs.PayloadExitCode {
+	if s.text(mgs.PayloadOutput) != binary+"more" || s.text(mgs.PayloadStdErr) != "problem\n" ||
+		s.text(mgs.PayloadExitCode) != "EXIT_CODE: 7" ||
+		s.last != mgs.PayloadExitCode {
 		t.Errorf("%v", s.got)
 	}
 }
@@ -118,7 +120,8 @@ func TestExitCodes(t *testing.T) {
 		}
 	}
 	s, err := runCommand(t, 0, osexec.Command("/no/such/program"))
-	if err != nil || s.text(mgs.PayloadExitCode) != "EXIT_CODE: 127" || !strings.Contains(s.text(mgs.PayloadStdErr), "no such file") {
+	if err != nil || s.text(mgs.PayloadExitCode) != "EXIT_CODE: 127" ||
+		!strings.Contains(s.text(mgs.PayloadStdErr), "no such file") {
 		t.Errorf("%v, %v", s.got, err)
 	}
 }
@@ -134,14 +137,20 @@ func TestOtherData(t *testing.T) {
 func TestMuchOutput(t *testing.T) {
 	t.Parallel()
 	s, err := run(t, 0, "seq 1 200000; seq 1 200000 >&2")
-	if err != nil || len(s.text(mgs.PayloadOutput)) != 1288895 || s.text(mgs.PayloadOutput) != s.text(mgs.PayloadStdErr) {
+	if err != nil || len(s.text(mgs.PayloadOutput)) != 1288895 ||
+		s.text(mgs.PayloadOutput) != s.text(mgs.PayloadStdErr) {
 		t.Errorf("%d and %d bytes, %v", len(s.text(mgs.PayloadOutput)), len(s.text(mgs.PayloadStdErr)), err)
 	}
 }
 
 func TestTerminate(t *testing.T) {
 	t.Parallel()
-	_, err := run(t, 0, "trap '' TERM; sleep 1000; sleep 1000", message{mgs.PayloadFlag, mgs.FlagTerminateSession.Bytes()})
+	_, err := run(
+		t,
+		0,
+		"trap '' TERM; sleep 1000; sleep 1000",
+		message{mgs.PayloadFlag, mgs.FlagTerminateSession.Bytes()},
+	)
 	if !errors.Is(err, plugin.ErrTerminate) {
 		t.Errorf("%v", err)
 	}

@@ -14,7 +14,12 @@ func TestParseOSRelease(t *testing.T) {
 	tests := []struct {
 		name, file, wantName, wantVersion string
 	}{
-		{"debian", "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nNAME=\"Debian GNU/Linux\"\nVERSION_ID=\"12\"\n", "Debian GNU/Linux", "12"},
+		{
+			"debian",
+			"PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nNAME=\"Debian GNU/Linux\"\nVERSION_ID=\"12\"\n",
+			"Debian GNU/Linux",
+			"12",
+		},
 		{"unquoted and single quotes", "NAME='Alpine Linux'\nVERSION_ID=3.20.1\n", "Alpine Linux", "3.20.1"},
 		{"rolling", "NAME=\"Arch Linux\"\nBUILD_ID=rolling\n", "Arch Linux", "rolling"},
 		{"escapes and comments", "# NAME=no\nNAME=\"A \\\"B\\\"\"\n", `A "B"`, ""},

@@ -54,7 +54,8 @@ func (a Allowed) check(uid int) error {
 	if err != nil {
 		return fmt.Errorf("look up UID %d: %w", uid, err)
 	}
-	if slices.Contains(a.names, name) || slices.ContainsFunc(groups, func(g string) bool { return slices.Contains(a.names, "@"+g) }) {
+	if slices.Contains(a.names, name) ||
+		slices.ContainsFunc(groups, func(g string) bool { return slices.Contains(a.names, "@"+g) }) {
 		return nil
 	}
 	return fmt.Errorf("user %s (UID %d) is not among the users that --imds-allow names", name, uid)

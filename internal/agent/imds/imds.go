@@ -95,7 +95,12 @@ func ParseAddress(s string) (netip.AddrPort, error) {
 		return a, sekisho.Errorf(sekisho.CodeInvalid, "%.100q is not an address and a port, such as %s.", s, LinkLocal)
 	}
 	if !a.Addr().Is4() || !a.Addr().IsLoopback() && a.Addr() != LinkLocal.Addr() {
-		return a, sekisho.Errorf(sekisho.CodeInvalid, "The metadata service cannot listen on %[2]s, because it hands out the node's credentials. Use an address in 127.0.0.0/8, or %[1]s.", LinkLocal.Addr(), a.Addr())
+		return a, sekisho.Errorf(
+			sekisho.CodeInvalid,
+			"The metadata service cannot listen on %[2]s, because it hands out the node's credentials. Use an address in 127.0.0.0/8, or %[1]s.",
+			LinkLocal.Addr(),
+			a.Addr(),
+		)
 	}
 	return a, nil
 }

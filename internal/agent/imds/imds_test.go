@@ -111,7 +111,8 @@ func TestPaths(t *testing.T) {
 	var creds map[string]string
 	r := ask(s, http.MethodGet, "/latest/meta-data/iam/security-credentials/Web")
 	if err := json.Unmarshal([]byte(body(t, r)), &creds); err != nil || creds["Code"] != "Success" || creds["Type"] != "AWS-HMAC" ||
-		creds["AccessKeyId"] != "ASIAEXAMPLE" || creds["Token"] != "token" || creds["Expiration"] != "1970-01-01T01:00:01Z" {
+		creds["AccessKeyId"] != "ASIAEXAMPLE" || creds["Token"] != "token" ||
+		creds["Expiration"] != "1970-01-01T01:00:01Z" {
 		t.Errorf("%v, %v", creds, err)
 	}
 	if r.Header.Get("Cache-Control") != "no-store" {
@@ -119,7 +120,8 @@ func TestPaths(t *testing.T) {
 	}
 	var document map[string]string
 	if err := json.Unmarshal([]byte(body(t, ask(s, http.MethodGet, "/latest/dynamic/instance-identity/document"))), &document); err != nil ||
-		document["instanceId"] != "i-01234567890abcdef" || document["accountId"] != "123456789012" || document["region"] != "ap-northeast-1" {
+		document["instanceId"] != "i-01234567890abcdef" || document["accountId"] != "123456789012" ||
+		document["region"] != "ap-northeast-1" {
 		t.Errorf("%v, %v", document, err)
 	}
 }
@@ -214,7 +216,8 @@ func TestWhatTheServerRefuses(t *testing.T) {
 		}
 	}
 	s = server(true, &machine{err: &imds.Denied{Reason: "not authorized to perform: ec2:DescribeTags"}})
-	if r := ask(s, http.MethodGet, "/latest/meta-data/tags/instance/Hostname"); r.StatusCode != 403 || !strings.Contains(body(t, r), "ec2:DescribeTags") {
+	if r := ask(s, http.MethodGet, "/latest/meta-data/tags/instance/Hostname"); r.StatusCode != 403 ||
+		!strings.Contains(body(t, r), "ec2:DescribeTags") {
 		t.Errorf("%s", r.Status)
 	}
 }
@@ -270,7 +273,12 @@ func FuzzLook(f *testing.F) {
 		f.Add(p)
 	}
 	f.Fuzz(func(t *testing.T, path string) {
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://127.0.0.1/"+strings.TrimPrefix(path, "/"), nil)
+		r, err := http.NewRequestWithContext(
+			t.Context(),
+			http.MethodGet,
+			"http://127.0.0.1/"+strings.TrimPrefix(path, "/"),
+			nil,
+		)
 		if err != nil {
 			return
 		}

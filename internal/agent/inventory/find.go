@@ -109,9 +109,22 @@ func ParseDpkg(r io.Reader) []Entry {
 	flush := func() {
 		if fields["Package"] != "" && strings.HasSuffix(fields["Status"], " installed") {
 			all = append(all, entry(
-				"Name", fields["Package"], "Version", fields["Version"], "Architecture", architecture(fields["Architecture"]),
-				"Publisher", fields["Maintainer"], "ApplicationType", fields["Section"], "URL", fields["Homepage"], "Summary", fields["Description"],
-				"PackageId", fields["Package"]+"_"+fields["Version"]+"_"+fields["Architecture"]+".deb",
+				"Name",
+				fields["Package"],
+				"Version",
+				fields["Version"],
+				"Architecture",
+				architecture(fields["Architecture"]),
+				"Publisher",
+				fields["Maintainer"],
+				"ApplicationType",
+				fields["Section"],
+				"URL",
+				fields["Homepage"],
+				"Summary",
+				fields["Description"],
+				"PackageId",
+				fields["Package"]+"_"+fields["Version"]+"_"+fields["Architecture"]+".deb",
 			))
 		}
 		fields = map[string]string{}
@@ -149,8 +162,28 @@ func ParseRPM(b []byte) []Entry {
 			}
 		}
 		all = append(all, entry(
-			"Name", f[0], "Version", f[1], "Release", f[2], "Epoch", f[3], "Architecture", architecture(f[4]), "Publisher", f[5],
-			"ApplicationType", f[6], "URL", f[7], "Summary", f[8], "PackageId", f[9], "InstalledTime", f[10],
+			"Name",
+			f[0],
+			"Version",
+			f[1],
+			"Release",
+			f[2],
+			"Epoch",
+			f[3],
+			"Architecture",
+			architecture(f[4]),
+			"Publisher",
+			f[5],
+			"ApplicationType",
+			f[6],
+			"URL",
+			f[7],
+			"Summary",
+			f[8],
+			"PackageId",
+			f[9],
+			"InstalledTime",
+			f[10],
 		))
 	}
 	return all

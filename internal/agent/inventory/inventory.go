@@ -150,12 +150,19 @@ func Find(ctx context.Context) []Item {
 	now := time.Now().UTC().Format("2006-01-02T15:04:05Z")
 	items := []Item{{TypeName: "AWS:Network", SchemaVersion: "1.0", CaptureTime: now, Content: interfaces()}}
 	if programs := programs(ctx); programs != nil {
-		items = append(items, Item{TypeName: "AWS:Application", SchemaVersion: "1.1", CaptureTime: now, Content: programs})
+		items = append(
+			items,
+			Item{TypeName: "AWS:Application", SchemaVersion: "1.1", CaptureTime: now, Content: programs},
+		)
 	}
 	for _, it := range items {
 		// Sorted, because the hash depends on the order.
 		slices.SortFunc(it.Content, func(a, b Entry) int {
-			return cmp.Or(cmp.Compare(a["Name"], b["Name"]), cmp.Compare(a["Architecture"], b["Architecture"]), cmp.Compare(a["Version"], b["Version"]))
+			return cmp.Or(
+				cmp.Compare(a["Name"], b["Name"]),
+				cmp.Compare(a["Architecture"], b["Architecture"]),
+				cmp.Compare(a["Version"], b["Version"]),
+			)
 		})
 	}
 	return items

@@ -103,14 +103,20 @@ func TestFit(t *testing.T) {
 	if got := inventory.Fit(small); cmp.Diff(small, got) != "" {
 		t.Errorf("an item within the limits was changed: %v", got)
 	}
-	if v := inventory.Fit(entries(1, inventory.Entry{"Name": long})).Content[0]["Name"]; v != strings.Repeat("ü", 2046)+"…" {
+	if v := inventory.Fit(entries(1, inventory.Entry{"Name": long})).Content[0]["Name"]; v != strings.Repeat(
+		"ü",
+		2046,
+	)+"…" {
 		t.Errorf("a long text has %d bytes", len(v))
 	}
 	it := entries(1000, inventory.Entry{"Name": "n", "Version": "1", "Summary": long})
-	if got := inventory.Fit(it); len(got.Content) != 1000 || got.Content[0]["Version"] != "1" || got.Content[0]["Summary"] != "" || it.Content[0]["Summary"] != long {
+	if got := inventory.Fit(it); len(got.Content) != 1000 || got.Content[0]["Version"] != "1" ||
+		got.Content[0]["Summary"] != "" ||
+		it.Content[0]["Summary"] != long {
 		t.Errorf("%d entries, the first %.100v", len(got.Content), got.Content[0])
 	}
-	if got := inventory.Fit(entries(20000, inventory.Entry{"Name": strings.Repeat("n", 200)})); measure(got) > 1<<20 || len(got.Content) < 4000 {
+	if got := inventory.Fit(entries(20000, inventory.Entry{"Name": strings.Repeat("n", 200)})); measure(got) > 1<<20 ||
+		len(got.Content) < 4000 {
 		t.Errorf("%d entries in %d bytes", len(got.Content), measure(got))
 	}
 	if got := inventory.Fit(entries(20000, inventory.Entry{"Name": "n"})); len(got.Content) != 10000 {
@@ -170,7 +176,11 @@ func TestTell(t *testing.T) {
 	found := func(version string) []inventory.Item {
 		return []inventory.Item{
 			{TypeName: "AWS:Network", SchemaVersion: "1.0", Content: []inventory.Entry{}},
-			{TypeName: "AWS:Application", SchemaVersion: "1.1", Content: []inventory.Entry{{"Name": "bash", "Version": version}}},
+			{
+				TypeName:      "AWS:Application",
+				SchemaVersion: "1.1",
+				Content:       []inventory.Entry{{"Name": "bash", "Version": version}},
+			},
 		}
 	}
 	for _, tc := range []struct {
@@ -194,9 +204,15 @@ func TestKeeper(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := &server{hashes: map[string]string{}}
-		k := inventory.Keeper{Node: "mi-1", Call: s.call, Every: time.Hour, Log: slog.New(slog.DiscardHandler), Find: func(context.Context) []inventory.Item {
-			return []inventory.Item{{TypeName: "AWS:Network", Content: []inventory.Entry{}}}
-		}}
+		k := inventory.Keeper{
+			Node:  "mi-1",
+			Call:  s.call,
+			Every: time.Hour,
+			Log:   slog.New(slog.DiscardHandler),
+			Find: func(context.Context) []inventory.Item {
+				return []inventory.Item{{TypeName: "AWS:Network", Content: []inventory.Entry{}}}
+			},
+		}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() {
@@ -248,7 +264,10 @@ func TestFind(t *testing.T) {
 				t.Errorf("%s: %v", it.TypeName, e)
 			}
 		}
-		if !slices.IsSortedFunc(it.Content, func(a, b inventory.Entry) int { return strings.Compare(a["Name"], b["Name"]) }) {
+		if !slices.IsSortedFunc(
+			it.Content,
+			func(a, b inventory.Entry) int { return strings.Compare(a["Name"], b["Name"]) },
+		) {
 			t.Errorf("%s is in no order: its hash would change", it.TypeName)
 		}
 	}

@@ -169,11 +169,22 @@ func (c *Command) start() (pipes []*pipe, err error) {
 	err = begin()
 	if err != nil && c.Exec.Dir != "/" && (errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist)) {
 		// The user may be denied its own home directory and still log in.
-		c.Exec = &exec.Cmd{Path: c.Exec.Path, Args: c.Exec.Args, Env: c.Exec.Env, Dir: "/", SysProcAttr: c.Exec.SysProcAttr}
+		c.Exec = &exec.Cmd{
+			Path:        c.Exec.Path,
+			Args:        c.Exec.Args,
+			Env:         c.Exec.Env,
+			Dir:         "/",
+			SysProcAttr: c.Exec.SysProcAttr,
+		}
 		err = begin()
 	}
 	if err != nil {
-		return nil, sekisho.Errorf(sekisho.CodeInvalid, "The program %.200q could not be started: %w.", c.Exec.Path, err)
+		return nil, sekisho.Errorf(
+			sekisho.CodeInvalid,
+			"The program %.200q could not be started: %w.",
+			c.Exec.Path,
+			err,
+		)
 	}
 	return outputs, nil
 }

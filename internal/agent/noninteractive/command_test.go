@@ -44,7 +44,10 @@ func TestOutput(t *testing.T) {
 	} {
 		tt.c.Exec = sh(script)
 		s, err := run(t, &tt.c)
-		if out, stderr, exit := s.Text(mgs.PayloadOutput), s.Text(mgs.PayloadStdErr), s.Text(mgs.PayloadExitCode); err != nil || out != tt.out || stderr != tt.err || exit != tt.exit {
+		if out, stderr, exit := s.Text(mgs.PayloadOutput), s.Text(mgs.PayloadStdErr), s.Text(mgs.PayloadExitCode); err != nil ||
+			out != tt.out ||
+			stderr != tt.err ||
+			exit != tt.exit {
 			t.Errorf("%s: %q, %q, %q, %v", tt.name, out, stderr, exit, err)
 		}
 	}
@@ -53,8 +56,17 @@ func TestOutput(t *testing.T) {
 // TestPrefixes: each chunk that begins a line has the prefix of its stream.
 func TestPrefixes(t *testing.T) {
 	t.Parallel()
-	s, err := run(t, &noninteractive.Command{Exec: sh("printf 'one line'; printf 'problem\\n' >&2"), Separate: true, OutPrefix: "O:", ErrPrefix: "E:"})
-	if out, stderr := s.Text(mgs.PayloadOutput), s.Text(mgs.PayloadStdErr); err != nil || out != "O:one line" || stderr != "E:problem\n" {
+	s, err := run(
+		t,
+		&noninteractive.Command{
+			Exec:      sh("printf 'one line'; printf 'problem\\n' >&2"),
+			Separate:  true,
+			OutPrefix: "O:",
+			ErrPrefix: "E:",
+		},
+	)
+	if out, stderr := s.Text(mgs.PayloadOutput), s.Text(mgs.PayloadStdErr); err != nil || out != "O:one line" ||
+		stderr != "E:problem\n" {
 		t.Errorf("%q, %q, %v", out, stderr, err)
 	}
 }
@@ -63,7 +75,11 @@ func TestSignals(t *testing.T) {
 	t.Parallel()
 	for key, want := range map[string]string{"\x03": "EXIT_CODE: 130", "a\x1cb": "EXIT_CODE: 131"} {
 		s := agenttest.NewStream(t)
-		c := &noninteractive.Command{Exec: sh("ulimit -c 0; echo ready; exec sleep 1000"), Separate: true, Log: slog.New(slog.DiscardHandler)}
+		c := &noninteractive.Command{
+			Exec:     sh("ulimit -c 0; echo ready; exec sleep 1000"),
+			Separate: true,
+			Log:      slog.New(slog.DiscardHandler),
+		}
 		done := make(chan error, 1)
 		go func() { done <- c.Run(t.Context(), s) }()
 		s.Await(mgs.PayloadOutput, "the start", func(out string) bool { return out != "" })
@@ -94,7 +110,11 @@ func TestEnds(t *testing.T) {
 			c := &noninteractive.Command{Exec: sh("sleep 1000 & echo $!; wait"), Log: slog.New(slog.DiscardHandler)}
 			done := make(chan error, 1)
 			go func() { done <- c.Run(ctx, s) }()
-			text := s.Await(mgs.PayloadOutput, "the child", func(out string) bool { return strings.HasSuffix(out, "\n") })
+			text := s.Await(
+				mgs.PayloadOutput,
+				"the child",
+				func(out string) bool { return strings.HasSuffix(out, "\n") },
+			)
 			pid, err := strconv.Atoi(strings.TrimSpace(text))
 			if err != nil {
 				t.Fatal(err)
@@ -104,7 +124,8 @@ func TestEnds(t *testing.T) {
 				t.Errorf("got %v, want %v", err, tt.want)
 			}
 			// Its new parent may not have reaped it yet.
-			if stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat"); err == nil && !strings.Contains(string(stat), ") Z ") {
+			if stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat"); err == nil &&
+				!strings.Contains(string(stat), ") Z ") {
 				t.Errorf("the child is still running: %s", stat)
 			}
 		})
@@ -127,8 +148,15 @@ func TestLeftBehind(t *testing.T) {
 
 func TestNotStarted(t *testing.T) {
 	t.Parallel()
-	s, err := run(t, &noninteractive.Command{Exec: &exec.Cmd{Path: "/does/not/exist", Args: []string{"x"}, Dir: "/"}, Separate: true})
-	if err == nil || !strings.Contains(err.Error(), `"/does/not/exist" could not be started`) || s.Text(mgs.PayloadExitCode) != "EXIT_CODE: 127" {
+	s, err := run(
+		t,
+		&noninteractive.Command{
+			Exec:     &exec.Cmd{Path: "/does/not/exist", Args: []string{"x"}, Dir: "/"},
+			Separate: true,
+		},
+	)
+	if err == nil || !strings.Contains(err.Error(), `"/does/not/exist" could not be started`) ||
+		s.Text(mgs.PayloadExitCode) != "EXIT_CODE: 127" {
 		t.Errorf("%v, %q", err, s.Text(mgs.PayloadExitCode))
 	}
 }

@@ -183,7 +183,11 @@ func TestRebinding(t *testing.T) {
 func TestUnresolved(t *testing.T) {
 	t.Parallel()
 	boom := errors.New("no such host")
-	d := port.Destination{Host: "x.example", Port: 80, Lookup: func(context.Context, string) ([]netip.Addr, error) { return nil, boom }}
+	d := port.Destination{
+		Host:   "x.example",
+		Port:   80,
+		Lookup: func(context.Context, string) ([]netip.Addr, error) { return nil, boom },
+	}
 	if _, err := d.Dial(t.Context()); !errors.Is(err, boom) || !strings.Contains(err.Error(), `"x.example"`) {
 		t.Errorf("got %v", err)
 	}

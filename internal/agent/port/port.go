@@ -241,7 +241,9 @@ func (p *Port) many(ctx context.Context, stream plugin.Stream) error {
 		for {
 			st, err := m.Accept()
 			if err != nil {
-				cancel(fmt.Errorf("The client broke the protocol of forwarded connections: %w.", err)) // shown to the user
+				cancel(
+					fmt.Errorf("The client broke the protocol of forwarded connections: %w.", err),
+				) // shown to the user
 				return
 			}
 			all.Go(func() { p.carry(ctx, stream, st) })

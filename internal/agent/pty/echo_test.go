@@ -13,8 +13,11 @@ import (
 // keys and shows them itself.
 func TestEchoes(t *testing.T) {
 	t.Parallel()
-	p, err := pty.Start(exec.Command("sh", "-c",
-		"echo one; read a; stty -echo; echo two; read a; stty -icanon; echo three; read a; stty echo icanon; echo four; read a"), 80, 24)
+	p, err := pty.Start(exec.Command(
+		"sh",
+		"-c",
+		"echo one; read a; stty -echo; echo two; read a; stty -icanon; echo three; read a; stty echo icanon; echo four; read a",
+	), 80, 24)
 	if err != nil {
 		t.Fatal(err)
 	}

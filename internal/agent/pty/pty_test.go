@@ -118,7 +118,11 @@ func alive(pid int) bool {
 // ignores the hang-up.
 func TestEndReachesEveryProcess(t *testing.T) {
 	t.Parallel()
-	cmd := exec.Command("/bin/bash", "-c", `set -m; (trap '' HUP TERM; while :; do sleep 100; done) & echo $!; trap '' HUP; while :; do sleep 100; done`)
+	cmd := exec.Command(
+		"/bin/bash",
+		"-c",
+		`set -m; (trap '' HUP TERM; while :; do sleep 100; done) & echo $!; trap '' HUP; while :; do sleep 100; done`,
+	)
 	p, err := pty.Start(cmd, 80, 24)
 	if err != nil {
 		t.Fatal(err)
@@ -151,7 +155,11 @@ func TestEndIsGentleFirst(t *testing.T) {
 	defer signal.Stop(hup)
 	// It waits without children: dash may lose a trap for a signal that comes
 	// while it starts one.
-	cmd := exec.Command("/bin/sh", "-c", `trap 'echo bye >"$MARK"; exit' HUP; echo ready; while :; do read -r never; done`)
+	cmd := exec.Command(
+		"/bin/sh",
+		"-c",
+		`trap 'echo bye >"$MARK"; exit' HUP; echo ready; while :; do read -r never; done`,
+	)
 	cmd.Env = append(os.Environ(), "MARK="+mark)
 	p, err := pty.Start(cmd, 80, 24)
 	if err != nil {

@@ -34,10 +34,18 @@ type Reverse struct {
 func (r *Reverse) Check() error {
 	a, err := netip.ParseAddr(r.Host)
 	if r.Host != "localhost" && (err != nil || !a.Unmap().IsLoopback()) {
-		return sekisho.Errorf(sekisho.CodeDenied, "A node cannot listen for a client on %.100q: only on its loopback addresses.", r.Host)
+		return sekisho.Errorf(
+			sekisho.CodeDenied,
+			"A node cannot listen for a client on %.100q: only on its loopback addresses.",
+			r.Host,
+		)
 	}
 	if r.Port < 1024 {
-		return sekisho.Errorf(sekisho.CodeDenied, "A node cannot listen for a client on port %d: only on ports from 1024 up.", r.Port)
+		return sekisho.Errorf(
+			sekisho.CodeDenied,
+			"A node cannot listen for a client on port %d: only on ports from 1024 up.",
+			r.Port,
+		)
 	}
 	return nil
 }

@@ -130,13 +130,23 @@ func (h *Host) Resolve(ctx context.Context, wanted string) (User, error) {
 	}
 	u, err := lookup()
 	if sekisho.IsNotFound(err) {
-		return User{}, sekisho.Errorf(sekisho.CodeNotFound, "The OS user %q that this session would run as does not exist on the node.", name)
+		return User{}, sekisho.Errorf(
+			sekisho.CodeNotFound,
+			"The OS user %q that this session would run as does not exist on the node.",
+			name,
+		)
 	}
 	if err != nil {
 		return User{}, err
 	}
 	if u.UID == 0 || u.GID == 0 {
-		return User{}, sekisho.Errorf(sekisho.CodeDenied, "The OS user %q has user ID %d and group ID %d; sessions do not run as root.", name, u.UID, u.GID)
+		return User{}, sekisho.Errorf(
+			sekisho.CodeDenied,
+			"The OS user %q has user ID %d and group ID %d; sessions do not run as root.",
+			name,
+			u.UID,
+			u.GID,
+		)
 	}
 	return u, nil
 }
@@ -146,13 +156,24 @@ func (h *Host) own(ctx context.Context, wanted string) (User, error) {
 	u, err := h.lookupEntry(ctx, strconv.Itoa(h.UID), func(e entry) bool { return int(e.uid) == h.UID })
 	if sekisho.IsNotFound(err) {
 		// Containers run under user IDs that no file names.
-		u, err = User{Name: strconv.Itoa(h.UID), UID: uint32(h.UID), GID: uint32(os.Getegid()), Home: "/", Shell: "/bin/sh"}, nil
+		u, err = User{
+			Name:  strconv.Itoa(h.UID),
+			UID:   uint32(h.UID),
+			GID:   uint32(os.Getegid()),
+			Home:  "/",
+			Shell: "/bin/sh",
+		}, nil
 	}
 	if err != nil {
 		return User{}, err
 	}
 	if wanted != "" && wanted != u.Name {
-		return User{}, sekisho.Errorf(sekisho.CodeDenied, "This session would run as %q, but the node's agent runs as %q and cannot become another user.", wanted, u.Name)
+		return User{}, sekisho.Errorf(
+			sekisho.CodeDenied,
+			"This session would run as %q, but the node's agent runs as %q and cannot become another user.",
+			wanted,
+			u.Name,
+		)
 	}
 	return u, nil
 }
@@ -198,7 +219,12 @@ func lockFile(path string) (*os.File, error) {
 }
 
 func cannotCreate(err error) error {
-	return sekisho.Errorf(sekisho.CodeInternal, "The OS user %q does not exist and could not be created: %w.", DefaultUser, err)
+	return sekisho.Errorf(
+		sekisho.CodeInternal,
+		"The OS user %q does not exist and could not be created: %w.",
+		DefaultUser,
+		err,
+	)
 }
 
 // create creates DefaultUser.
@@ -212,7 +238,17 @@ func (h *Host) create(ctx context.Context) error {
 	if bash := h.Find("bash"); bash != "" {
 		shell = bash
 	}
-	_, err := h.Run(ctx, useradd, "--create-home", "--user-group", "--shell", shell, "--comment", "Sekisho sessions", DefaultUser)
+	_, err := h.Run(
+		ctx,
+		useradd,
+		"--create-home",
+		"--user-group",
+		"--shell",
+		shell,
+		"--comment",
+		"Sekisho sessions",
+		DefaultUser,
+	)
 	if err == nil {
 		return nil
 	}
@@ -408,7 +444,10 @@ func (h *Host) Command(u User, path string, args []string, extra ...string) *exe
 // root. It is an error unless the agent runs as root.
 func (h *Host) Elevated() (User, error) {
 	if h.UID != 0 {
-		return User{}, sekisho.Errorf(sekisho.CodeDenied, "The document asks for elevated rights, and the node's agent does not run as root.")
+		return User{}, sekisho.Errorf(
+			sekisho.CodeDenied,
+			"The document asks for elevated rights, and the node's agent does not run as root.",
+		)
 	}
 	return User{Name: "root", Home: "/root", Shell: "/bin/sh"}, nil
 }

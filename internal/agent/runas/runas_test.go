@@ -85,7 +85,14 @@ func (m *machine) addUser(t *testing.T, line string) {
 func TestResolveAsRoot(t *testing.T) {
 	t.Parallel()
 	got, err := newMachine(t, 0).Resolve(t.Context(), "alice")
-	want := runas.User{Name: "alice", UID: 1002, GID: 1002, Groups: []uint32{998, 4}, Home: "/home/alice", Shell: "/usr/bin/zsh"}
+	want := runas.User{
+		Name:   "alice",
+		UID:    1002,
+		GID:    1002,
+		Groups: []uint32{998, 4},
+		Home:   "/home/alice",
+		Shell:  "/usr/bin/zsh",
+	}
 	if err != nil || !cmp.Equal(got, want) {
 		t.Errorf("got %+v, %v; want %+v", got, err, want)
 	}
@@ -158,7 +165,16 @@ func TestDefaultUserIsMadeWhenMissing(t *testing.T) {
 	}
 	want := [][]string{
 		{"/sbin/getent", "passwd", "ssm-user"},
-		{"/sbin/useradd", "--create-home", "--user-group", "--shell", "/sbin/bash", "--comment", "Sekisho sessions", "ssm-user"},
+		{
+			"/sbin/useradd",
+			"--create-home",
+			"--user-group",
+			"--shell",
+			"/sbin/bash",
+			"--comment",
+			"Sekisho sessions",
+			"ssm-user",
+		},
 	}
 	if diff := cmp.Diff(want, m.calls); diff != "" {
 		t.Errorf("programs run (-want +got):\n%s", diff)
@@ -248,7 +264,14 @@ func TestDirectoryUser(t *testing.T) {
 		return nil, errors.New("unexpected")
 	}
 	got, err := m.Resolve(t.Context(), "carol@corp.example")
-	want := runas.User{Name: "carol@corp.example", UID: 70001, GID: 70000, Groups: []uint32{70005, 998}, Home: "/home/carol", Shell: "/bin/bash"}
+	want := runas.User{
+		Name:   "carol@corp.example",
+		UID:    70001,
+		GID:    70000,
+		Groups: []uint32{70005, 998},
+		Home:   "/home/carol",
+		Shell:  "/bin/bash",
+	}
 	if err != nil || !cmp.Equal(got, want) {
 		t.Errorf("got %+v, %v; want %+v", got, err, want)
 	}
@@ -268,7 +291,8 @@ func TestUnprivilegedAgentIsItself(t *testing.T) {
 	}
 	for _, wanted := range []string{"root", "bob", "ssm-user"} {
 		_, err := m.Resolve(t.Context(), wanted)
-		if sekisho.CodeOf(err) != sekisho.CodeDenied || !strings.Contains(err.Error(), wanted) || !strings.Contains(err.Error(), `"alice"`) {
+		if sekisho.CodeOf(err) != sekisho.CodeDenied || !strings.Contains(err.Error(), wanted) ||
+			!strings.Contains(err.Error(), `"alice"`) {
 			t.Errorf("wanted %q: got %v", wanted, err)
 		}
 	}
@@ -287,11 +311,22 @@ func TestLoginShell(t *testing.T) {
 	t.Setenv("SEKISHO_ACTIVATION_CODE", "secret")
 	home := t.TempDir()
 	m := newMachine(t, 0)
-	cmd := m.LoginShell(runas.User{Name: "alice", UID: 1002, GID: 1003, Groups: []uint32{4}, Home: home, Shell: "/bin/bash"}, "TERM=x")
+	cmd := m.LoginShell(
+		runas.User{Name: "alice", UID: 1002, GID: 1003, Groups: []uint32{4}, Home: home, Shell: "/bin/bash"},
+		"TERM=x",
+	)
 	if cmd.Path != "/bin/bash" || !cmp.Equal(cmd.Args, []string{"-bash"}) || cmd.Dir != home {
 		t.Errorf("path %q args %q dir %q", cmd.Path, cmd.Args, cmd.Dir)
 	}
-	want := []string{"HOME=" + home, "USER=alice", "LOGNAME=alice", "SHELL=/bin/bash", "PATH=" + runas.Path, "LANG=C.UTF-8", "TERM=x"}
+	want := []string{
+		"HOME=" + home,
+		"USER=alice",
+		"LOGNAME=alice",
+		"SHELL=/bin/bash",
+		"PATH=" + runas.Path,
+		"LANG=C.UTF-8",
+		"TERM=x",
+	}
 	if diff := cmp.Diff(want, cmd.Env); diff != "" {
 		t.Errorf("environment (-want +got):\n%s", diff)
 	}

@@ -128,7 +128,9 @@ func save(file string, write func(io.Writer) error) (err error) {
 
 var (
 	awsPathHost    = regexp.MustCompile(`^s3([.-][a-z0-9-]+)?\.amazonaws\.com(\.cn)?$`)
-	awsVirtualHost = regexp.MustCompile(`^([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])\.s3([.-][a-z0-9-]+)?\.amazonaws\.com(\.cn)?$`)
+	awsVirtualHost = regexp.MustCompile(
+		`^([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])\.s3([.-][a-z0-9-]+)?\.amazonaws\.com(\.cn)?$`,
+	)
 )
 
 // parseS3 reads the address of an object in any of its forms. Whatever the
@@ -154,7 +156,10 @@ func parseS3(text, endpoint string) (bucket, key string, err error) {
 		bucket, key = virtual[1], rest
 	}
 	if bucket == "" {
-		return "", "", refuse("The path %.200q is not the address of an object in S3, such as https://s3.amazonaws.com/BUCKET/KEY.", text)
+		return "", "", refuse(
+			"The path %.200q is not the address of an object in S3, such as https://s3.amazonaws.com/BUCKET/KEY.",
+			text,
+		)
 	}
 	return bucket, key, nil
 }
@@ -182,7 +187,8 @@ func (r *Runner) downloadS3(ctx context.Context, from source, to string) error {
 			return refuse("The key %.200q cannot be the name of a file.", key)
 		}
 		err := get(key, target(to, name))
-		if e, ok := errors.AsType[*uplink.APIError](err); !ok || e.Status != http.StatusNotFound || e.Code == "NoSuchBucket" {
+		if e, ok := errors.AsType[*uplink.APIError](err); !ok || e.Status != http.StatusNotFound ||
+			e.Code == "NoSuchBucket" {
 			return err
 		}
 	}
@@ -232,7 +238,10 @@ func (r *Runner) downloadHTTP(ctx context.Context, from source, to string) error
 	case u.Scheme == "http" && !from.AllowInsecure:
 		return refuse("The url %.200q has no TLS; set allowInsecureDownload to have it all the same.", plain(u))
 	case from.AuthMethod != "" && !strings.EqualFold(from.AuthMethod, "None"):
-		return refuse("The authMethod %.40q is not known to this agent, which downloads what needs no password.", from.AuthMethod)
+		return refuse(
+			"The authMethod %.40q is not known to this agent, which downloads what needs no password.",
+			from.AuthMethod,
+		)
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {

@@ -46,7 +46,8 @@ func TestRemoteScript(t *testing.T) {
 	if s := b.step(job, "runShellScript"); s.StandardOutput != "hello from hello+1.sh there\n" {
 		t.Errorf("%+v", s)
 	}
-	if s := b.step(job, "downloadContent"); last.DocumentStatus != mgs.CommandSuccess || !strings.Contains(s.StandardOutput, "Content downloaded to ") {
+	if s := b.step(job, "downloadContent"); last.DocumentStatus != mgs.CommandSuccess ||
+		!strings.Contains(s.StandardOutput, "Content downloaded to ") {
 		t.Errorf("%s: %+v", last.DocumentStatus, s)
 	}
 }
@@ -113,12 +114,16 @@ func TestDownload(t *testing.T) {
 			file := tt.want
 			job, _ := b.send(steps(
 				downloadStep(tt.kind, tt.info, tt.to),
-				scriptStep("show", map[string]any{"runCommand": []string{"cat '" + file + "'; stat -c %a '" + file + "'"}}),
+				scriptStep(
+					"show",
+					map[string]any{"runCommand": []string{"cat '" + file + "'; stat -c %a '" + file + "'"}},
+				),
 			))
 			b.over(job)
 			get, show := b.step(job, "get"), b.step(job, "show")
 			if tt.refuse != "" {
-				if outcome(get) != "Failed 1" || !strings.Contains(get.StandardError, tt.refuse) || strings.Contains(get.StandardError, "secret") {
+				if outcome(get) != "Failed 1" || !strings.Contains(get.StandardError, tt.refuse) ||
+					strings.Contains(get.StandardError, "secret") {
 					t.Errorf("%+v", get)
 				}
 				return
@@ -166,9 +171,18 @@ func TestMountedUnder(t *testing.T) {
 }
 
 func FuzzPlan(f *testing.F) {
-	f.Add(`{"schemaVersion":"2.2","parameters":{"p":{"default":"x"}},"mainSteps":[{"action":"aws:runShellScript","name":"a","precondition":{"StringEquals":["platformType","Linux"]},"inputs":{"runCommand":["{{ p }}","{{q}}"],"timeoutSeconds":5}}]}`, `{"q":["a"]}`)
-	f.Add(`{"schemaVersion":"1.2","runtimeConfig":{"aws:runShellScript":{"properties":[{"id":"0.x","runCommand":"{{ q }}"}]}}}`, `{"q":["a"]}`)
-	f.Add(`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:downloadContent","name":"a","inputs":{"sourceType":"S3","sourceInfo":"{\"path\":\"s3://b/k\"}"}}]}`, `{}`)
+	f.Add(
+		`{"schemaVersion":"2.2","parameters":{"p":{"default":"x"}},"mainSteps":[{"action":"aws:runShellScript","name":"a","precondition":{"StringEquals":["platformType","Linux"]},"inputs":{"runCommand":["{{ p }}","{{q}}"],"timeoutSeconds":5}}]}`,
+		`{"q":["a"]}`,
+	)
+	f.Add(
+		`{"schemaVersion":"1.2","runtimeConfig":{"aws:runShellScript":{"properties":[{"id":"0.x","runCommand":"{{ q }}"}]}}}`,
+		`{"q":["a"]}`,
+	)
+	f.Add(
+		`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:downloadContent","name":"a","inputs":{"sourceType":"S3","sourceInfo":"{\"path\":\"s3://b/k\"}"}}]}`,
+		`{}`,
+	)
 	f.Fuzz(func(t *testing.T, document, parameters string) {
 		c := mgs.SendCommand{DocumentContent: json.RawMessage(document)}
 		if json.Unmarshal([]byte(parameters), &c.Parameters) != nil {

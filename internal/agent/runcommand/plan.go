@@ -133,7 +133,10 @@ func newPlan(c mgs.SendCommand) (*plan, error) {
 	case "1.2", "1.0":
 		err = p.runtimeConfig(&doc, v)
 	default:
-		err = refuse("The document has the schemaVersion %.40q; this agent runs commands of 2.2 and 1.2.", doc.SchemaVersion)
+		err = refuse(
+			"The document has the schemaVersion %.40q; this agent runs commands of 2.2 and 1.2.",
+			doc.SchemaVersion,
+		)
 	}
 	if err != nil {
 		return nil, err
@@ -219,7 +222,12 @@ func (s *step) input(raw any, v *values) error {
 	case pluginDownload:
 		s.download, err = newDownload(inputs)
 	default:
-		s.fail = fmt.Sprintf("This agent does not know the plugin %.100q; it runs %s and %s.", s.plugin, pluginShell, pluginDownload)
+		s.fail = fmt.Sprintf(
+			"This agent does not know the plugin %.100q; it runs %s and %s.",
+			s.plugin,
+			pluginShell,
+			pluginDownload,
+		)
 		return nil
 	}
 	if err != nil {

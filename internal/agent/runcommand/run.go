@@ -55,7 +55,17 @@ func (c *run) refuse(why error) {
 		c.record.Steps = []stepRecord{{Name: name, Plugin: pluginShell}}
 	}
 	now := mgs.FormatJobTime(time.Now())
-	c.stepOver(0, mgs.StepStatus{Status: mgs.CommandFailed, Code: 1, Output: why.Error(), StandardError: why.Error(), StartDateTime: now, EndDateTime: now})
+	c.stepOver(
+		0,
+		mgs.StepStatus{
+			Status:        mgs.CommandFailed,
+			Code:          1,
+			Output:        why.Error(),
+			StandardError: why.Error(),
+			StartDateTime: now,
+			EndDateTime:   now,
+		},
+	)
 	c.final(mgs.CommandFailed)
 }
 
@@ -262,7 +272,10 @@ func (c *run) deliver(ctx context.Context, s *step, status *mgs.StepStatus, stdo
 	defer context.AfterFunc(c.r.ctx, cancel)()
 	failed := func(where string, err error) {
 		c.log.Error("the output of a command was not delivered", "to", where, "error", err)
-		c.trace = append(c.trace, fmt.Sprintf("The output of the step %s was not delivered to %s: %v.", s.name, where, err))
+		c.trace = append(
+			c.trace,
+			fmt.Sprintf("The output of the step %s was not delivered to %s: %v.", s.name, where, err),
+		)
 	}
 	for _, stream := range []struct {
 		name string
@@ -281,7 +294,8 @@ func (c *run) deliver(ctx context.Context, s *step, status *mgs.StepStatus, stdo
 			}
 		}
 		if group := c.group(); group != "" {
-			name := strings.NewReplacer(":", "-", "*", "-").Replace(c.command + "/" + node + "/" + s.name + "/" + stream.name)
+			name := strings.NewReplacer(":", "-", "*", "-").
+				Replace(c.command + "/" + node + "/" + s.name + "/" + stream.name)
 			text := io.NewSectionReader(stream.file, 0, stream.size)
 			if err := sessionlog.PutLog(ctx, c.r.cfg.Doors, group, name, text); err != nil {
 				failed("the log group "+group, err)

@@ -49,7 +49,13 @@ func (d *doors) Region() string { return "eu-test-1" }
 
 func (d *doors) BucketEncryption(context.Context, string) (string, error) { return "AES256", nil }
 
-func (d *doors) PutObject(ctx context.Context, bucket, key string, content io.ReaderAt, size int64, h http.Header) error {
+func (d *doors) PutObject(
+	ctx context.Context,
+	bucket, key string,
+	content io.ReaderAt,
+	size int64,
+	h http.Header,
+) error {
 	if h.Get("X-Amz-Server-Side-Encryption") != "AES256" {
 		return errors.New("not encrypted")
 	}
@@ -147,7 +153,13 @@ type said struct {
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	return &bench{t: t, dir: filepath.Join(t.TempDir(), "commands"), doors: newDoors(), changed: make(chan struct{}), replies: map[string][]said{}}
+	return &bench{
+		t:       t,
+		dir:     filepath.Join(t.TempDir(), "commands"),
+		doors:   newDoors(),
+		changed: make(chan struct{}),
+		replies: map[string][]said{},
+	}
 }
 
 // open starts a runner on the bench's directory, until the test ends or stop
@@ -307,7 +319,14 @@ func TestScript(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	b.open(nil)
-	c := shell("echo out $SSM_COMMAND_ID $AWS_SSM_INSTANCE_ID", "echo err >&2", "pwd", "ls -A", `[ -t 0 ] || echo "no terminal"`, "cat")
+	c := shell(
+		"echo out $SSM_COMMAND_ID $AWS_SSM_INSTANCE_ID",
+		"echo err >&2",
+		"pwd",
+		"ls -A",
+		`[ -t 0 ] || echo "no terminal"`,
+		"cat",
+	)
 	c.CommandID = "2b196342-d7d4-436e-8f09-3883a1116ac3"
 	job, code := b.send(c)
 	if code != mgs.JobAccepted || job != "aws.ssm."+c.CommandID+"."+testNode {
@@ -315,7 +334,8 @@ func TestScript(t *testing.T) {
 	}
 	last := b.over(job)
 	s := last.RuntimeStatus["run"]
-	if last.DocumentStatus != mgs.CommandSuccess || s == nil || s.Status != mgs.CommandSuccess || s.Code != 0 || s.Name != pluginShell {
+	if last.DocumentStatus != mgs.CommandSuccess || s == nil || s.Status != mgs.CommandSuccess || s.Code != 0 ||
+		s.Name != pluginShell {
 		t.Fatalf("%+v %+v", last, s)
 	}
 	work := filepath.Join(b.dir, "work", c.CommandID, "downloads")
@@ -384,13 +404,17 @@ func TestOutcomes(t *testing.T) {
 			job, _ := b.send(steps(scriptStep("one", tt.first), scriptStep("two", second)))
 			last := b.over(job)
 			one, two := b.step(job, "one"), b.step(job, "two")
-			if got := []string{last.DocumentStatus, outcome(one), outcome(two)}; !slices.Equal(got, []string{tt.status, tt.one, tt.two}) {
+			if got := []string{last.DocumentStatus, outcome(one), outcome(two)}; !slices.Equal(
+				got,
+				[]string{tt.status, tt.one, tt.two},
+			) {
 				t.Errorf("got %q", got)
 			}
 			if len(last.RuntimeStatus) != 0 {
 				t.Errorf("the last reply has steps: %+v", last.RuntimeStatus)
 			}
-			if !strings.Contains(one.StandardOutput, tt.stdout) || !strings.Contains(one.StandardError, tt.stderr) || tt.exactError && one.StandardError != tt.stderr {
+			if !strings.Contains(one.StandardOutput, tt.stdout) || !strings.Contains(one.StandardError, tt.stderr) ||
+				tt.exactError && one.StandardError != tt.stderr {
 				t.Errorf("stdout %q, stderr %q", one.StandardOutput, one.StandardError)
 			}
 			if _, err := os.Stat(mark); (err == nil) != tt.runs {
@@ -430,7 +454,8 @@ func TestRefused(t *testing.T) {
 			b.open(nil)
 			job, code := b.send(mgs.SendCommand{DocumentName: "Test", DocumentContent: json.RawMessage(tt.document)})
 			last := b.over(job)
-			if code != mgs.JobAccepted || last.DocumentStatus != mgs.CommandFailed || !strings.Contains(last.DocumentTraceOutput, tt.want) {
+			if code != mgs.JobAccepted || last.DocumentStatus != mgs.CommandFailed ||
+				!strings.Contains(last.DocumentTraceOutput, tt.want) {
 				t.Errorf("%s: %+v", code, last.CommandReply)
 			}
 			for _, s := range last.RuntimeStatus {
@@ -546,7 +571,9 @@ func TestStepsNamedAsPlugins(t *testing.T) {
 		b := newBench(t)
 		b.open(nil)
 		job, _ := b.send(mgs.SendCommand{
-			DocumentContent:    json.RawMessage(`{"schemaVersion":"` + schema + `","parameters":{"commands":{"type":"StringList"}},` + body + `}`),
+			DocumentContent: json.RawMessage(
+				`{"schemaVersion":"` + schema + `","parameters":{"commands":{"type":"StringList"}},` + body + `}`,
+			),
 			Parameters:         map[string]any{"commands": []any{"echo old"}},
 			OutputS3BucketName: "bucket", OutputS3KeyPrefix: "pre/fix",
 		})
@@ -577,17 +604,20 @@ func TestOutputIsDelivered(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	out, err := b.doors.objects["bucket/"+prefix+"/run/stdout"], b.doors.objects["bucket/"+prefix+"/run/stderr"]
-	if !strings.HasPrefix(out, "line-0\n") || !strings.HasSuffix(out, "line-5999\n") || err != "bad\nfailed to run commands: exit status 4" {
+	if !strings.HasPrefix(out, "line-0\n") || !strings.HasSuffix(out, "line-5999\n") ||
+		err != "bad\nfailed to run commands: exit status 4" {
 		t.Errorf("stdout of %d bytes, stderr %q", len(out), err)
 	}
 	stream := "/aws/ssm/AWS.Test " + command + "/" + testNode + "/run/"
 	if b.doors.logs[stream+"stdout"] != out || b.doors.logs[stream+"stderr"] != err {
 		t.Errorf("log groups: %d streams", len(b.doors.logs))
 	}
-	if len(s.StandardOutput) != maxStdout || !strings.HasSuffix(s.StandardOutput, truncated) || !strings.HasPrefix(s.StandardOutput, "line-0\n") {
+	if len(s.StandardOutput) != maxStdout || !strings.HasSuffix(s.StandardOutput, truncated) ||
+		!strings.HasPrefix(s.StandardOutput, "line-0\n") {
 		t.Errorf("the reply has %d bytes of it", len(s.StandardOutput))
 	}
-	if len(s.Output) > maxBoth || !strings.Contains(s.Output, "Output truncated") || !strings.Contains(s.Output, "exit status 4") {
+	if len(s.Output) > maxBoth || !strings.Contains(s.Output, "Output truncated") ||
+		!strings.Contains(s.Output, "exit status 4") {
 		t.Errorf("output %q", s.Output)
 	}
 
@@ -599,7 +629,8 @@ func TestOutputIsDelivered(t *testing.T) {
 	c.OutputS3BucketName = "bucket"
 	job, _ = b.send(c)
 	last := b.over(job)
-	if last.DocumentStatus != mgs.CommandSuccess || !strings.Contains(last.DocumentTraceOutput, "not allowed") || !strings.Contains(last.DocumentTraceOutput, "s3://bucket/") {
+	if last.DocumentStatus != mgs.CommandSuccess || !strings.Contains(last.DocumentTraceOutput, "not allowed") ||
+		!strings.Contains(last.DocumentTraceOutput, "s3://bucket/") {
 		t.Errorf("%+v", last.CommandReply)
 	}
 }
@@ -635,7 +666,8 @@ func TestTimeout(t *testing.T) {
 	child, self := awaitFile(t, pids+"/child"), awaitFile(t, pids+"/self")
 	last := b.over(job)
 	s := b.step(job, "slow")
-	if outcome(s) != "TimedOut 137" || s.StandardOutput != "begun\n" || !strings.Contains(s.StandardError, "timeoutSeconds") {
+	if outcome(s) != "TimedOut 137" || s.StandardOutput != "begun\n" ||
+		!strings.Contains(s.StandardError, "timeoutSeconds") {
 		t.Errorf("%+v", s)
 	}
 	if last.DocumentStatus != mgs.CommandTimedOut || outcome(b.step(job, "after")) != "Success 0" {
@@ -666,11 +698,13 @@ func TestCancel(t *testing.T) {
 	if last := b.over(running); last.DocumentStatus != mgs.CommandCancelled {
 		t.Errorf("%+v", last.CommandReply)
 	}
-	if one, two := b.step(running, "one"), b.step(running, "two"); outcome(one) != "Cancelled 137" || outcome(two) != "Cancelled 1" {
+	if one, two := b.step(running, "one"), b.step(running, "two"); outcome(one) != "Cancelled 137" ||
+		outcome(two) != "Cancelled 1" {
 		t.Errorf("%+v %+v", one, two)
 	}
 	awaitGone(t, child)
-	if last := b.over(waiting); last.DocumentStatus != mgs.CommandCancelled || outcome(*last.RuntimeStatus["run"]) != "Cancelled 1" {
+	if last := b.over(waiting); last.DocumentStatus != mgs.CommandCancelled ||
+		outcome(*last.RuntimeStatus["run"]) != "Cancelled 1" {
 		t.Errorf("%+v", last.CommandReply)
 	}
 	if last := b.over(other); last.DocumentStatus != mgs.CommandSuccess {
@@ -852,7 +886,9 @@ func TestStop(t *testing.T) {
 	stop()
 	last := b.over(running)
 	s := last.RuntimeStatus["run"]
-	if last.DocumentStatus != mgs.CommandFailed || !strings.Contains(last.DocumentTraceOutput, "agent was stopped") || s.Status != mgs.CommandFailed || s.StandardOutput != "so far\n" {
+	if last.DocumentStatus != mgs.CommandFailed || !strings.Contains(last.DocumentTraceOutput, "agent was stopped") ||
+		s.Status != mgs.CommandFailed ||
+		s.StandardOutput != "so far\n" {
 		t.Errorf("%+v %+v", last.CommandReply, s)
 	}
 	awaitGone(t, child)
@@ -925,7 +961,8 @@ func testBackAgain(t *testing.T, noted bool) {
 	if last.DocumentStatus != mgs.CommandFailed || !strings.Contains(last.DocumentTraceOutput, why) {
 		t.Errorf("%+v", last.CommandReply)
 	}
-	if s := back.step(job, "under-way"); outcome(s) != "Failed 1" || !strings.Contains(s.StandardError, why) || s.Name != pluginShell {
+	if s := back.step(job, "under-way"); outcome(s) != "Failed 1" || !strings.Contains(s.StandardError, why) ||
+		s.Name != pluginShell {
 		t.Errorf("%+v", s)
 	}
 	if s := back.step(job, "done"); s.StandardOutput != "done\n" {

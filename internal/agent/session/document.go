@@ -141,7 +141,12 @@ func parseDocument(b []byte, given map[string]any) (content, error) {
 		return invalid(err)
 	}
 	if head.SchemaVersion != ssmdoc.SchemaVersion {
-		return d, sekisho.Errorf(sekisho.CodeInvalid, "The session document has schemaVersion %.40q; this agent knows %q.", head.SchemaVersion, ssmdoc.SchemaVersion)
+		return d, sekisho.Errorf(
+			sekisho.CodeInvalid,
+			"The session document has schemaVersion %.40q; this agent knows %q.",
+			head.SchemaVersion,
+			ssmdoc.SchemaVersion,
+		)
 	}
 	switch head.SessionType {
 	case ssmdoc.StandardStream, ssmdoc.InteractiveCommands, ssmdoc.NonInteractiveCommands, ssmdoc.Port:
@@ -192,7 +197,11 @@ func bind(declared map[string]parameter, given map[string]any) (values, error) {
 			value = p.Default
 		}
 		if value == nil {
-			return nil, sekisho.Errorf(sekisho.CodeInvalid, "The parameter %q of the session document has no value.", name)
+			return nil, sekisho.Errorf(
+				sekisho.CodeInvalid,
+				"The parameter %q of the session document has no value.",
+				name,
+			)
 		}
 		// Texts come as a list of one, too.
 		if list, ok := value.([]any); ok && len(list) == 1 && p.Type == ssmdoc.TypeString {

@@ -25,7 +25,10 @@ func TestRunAs(t *testing.T) {
 		{`{"runAsEnabled":"{{ x }}","runAsDefaultUser":"bob"}`, "", "", false},
 	}
 	for _, tt := range tests {
-		d, err := parseDocument([]byte(`{"schemaVersion":"1.0","sessionType":"Standard_Stream","inputs":`+tt.inputs+`}`), nil)
+		d, err := parseDocument(
+			[]byte(`{"schemaVersion":"1.0","sessionType":"Standard_Stream","inputs":`+tt.inputs+`}`),
+			nil,
+		)
 		got := ""
 		if err == nil {
 			got, err = d.runAs(tt.user)

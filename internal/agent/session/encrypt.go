@@ -64,7 +64,9 @@ func (s *sealed) seal(p []byte) []byte {
 
 // errNotSealed ends a session in which something came that the client cannot
 // have sent.
-var errNotSealed = errors.New("what came from the client does not decrypt: it was changed on the way, or encrypted with another key")
+var errNotSealed = errors.New(
+	"what came from the client does not decrypt: it was changed on the way, or encrypted with another key",
+)
 
 func (s *sealed) unseal(b []byte) ([]byte, error) {
 	if len(b) < sealOverhead {
@@ -120,7 +122,11 @@ func (s *Session) unwrap(ctx context.Context, keyID string, answer mgs.Processed
 		"aws:ssm:TargetId":  string(s.Node),
 	})
 	if err != nil {
-		return nil, sekisho.Errorf(sekisho.CodeDenied, "The session cannot be encrypted, as the node may not use its key: %w.", err)
+		return nil, sekisho.Errorf(
+			sekisho.CodeDenied,
+			"The session cannot be encrypted, as the node may not use its key: %w.",
+			err,
+		)
 	}
 	return key, nil
 }

@@ -45,7 +45,12 @@ const encryptedNote = "This session is encrypted from end to end with a key of K
 // handshake agrees with the client on the session's type and, where the
 // document has a key, on encryption. It waits for the client for as long as
 // the session is not cancelled, as the client may come much later.
-func (s *Session) handshake(ctx context.Context, ch *datachannel.Channel, doc *content, properties json.RawMessage) (*client, error) {
+func (s *Session) handshake(
+	ctx context.Context,
+	ch *datachannel.Channel,
+	doc *content,
+	properties json.RawMessage,
+) (*client, error) {
 	began := time.Now()
 	request, err := s.request(doc, properties)
 	if err != nil {
@@ -95,7 +100,9 @@ func (s *Session) handshake(ctx context.Context, ch *datachannel.Channel, doc *c
 	if most < payloadPlugin && len(note) > payloadOther/2 {
 		note = strings.ToValidUTF8(note[:payloadOther/2], "") + "…"
 	}
-	complete, err := mgs.MarshalBody(mgs.HandshakeComplete{HandshakeTimeToComplete: time.Since(began), CustomerMessage: note})
+	complete, err := mgs.MarshalBody(
+		mgs.HandshakeComplete{HandshakeTimeToComplete: time.Since(began), CustomerMessage: note},
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -185,7 +192,8 @@ const maxEarly = 64
 // mayGoUngreeted reports whether a session does without the handshake: AWS's
 // agent makes none for a shell or a command at a terminal without encryption.
 func (d *content) mayGoUngreeted() bool {
-	return (d.SessionType == ssmdoc.StandardStream || d.SessionType == ssmdoc.InteractiveCommands) && d.Inputs.KMSKeyID == ""
+	return (d.SessionType == ssmdoc.StandardStream || d.SessionType == ssmdoc.InteractiveCommands) &&
+		d.Inputs.KMSKeyID == ""
 }
 
 type payload struct {
@@ -210,7 +218,12 @@ func (s *begun) Receive(ctx context.Context) (mgs.PayloadType, []byte, error) {
 }
 
 // encrypt has both ends encrypt, and makes sure that the client does.
-func (s *Session) encrypt(ctx context.Context, ch *datachannel.Channel, keyID string, response mgs.HandshakeResponse) (*sealed, error) {
+func (s *Session) encrypt(
+	ctx context.Context,
+	ch *datachannel.Channel,
+	keyID string,
+	response mgs.HandshakeResponse,
+) (*sealed, error) {
 	answer, err := accepted(response, mgs.ActionKMSEncryption, "encrypt this session")
 	if err != nil {
 		return nil, err
@@ -237,7 +250,12 @@ func accepted(r mgs.HandshakeResponse, action, what string) (mgs.ProcessedAction
 		}
 		return a, sekisho.Errorf(sekisho.CodeInvalid, "The client cannot %s: %.200s", what, a.Error)
 	}
-	return mgs.ProcessedAction{}, sekisho.Errorf(sekisho.CodeInvalid, "The client did not answer whether it can %s: %.200s", what, strings.Join(r.Errors, "; "))
+	return mgs.ProcessedAction{}, sekisho.Errorf(
+		sekisho.CodeInvalid,
+		"The client did not answer whether it can %s: %.200s",
+		what,
+		strings.Join(r.Errors, "; "),
+	)
 }
 
 // abilities are what our client says of itself. Others give no result.

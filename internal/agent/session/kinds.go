@@ -83,7 +83,15 @@ func (s *Session) prepareShell(ctx context.Context, j *job) error {
 		if err != nil {
 			return nil, err
 		}
-		return &shell.Shell{Command: cmd, User: j.user.Name, Size: c.size, Type: typed, ReportExit: c.can(ableExitCode), Echo: c.echo, Log: s.Log}, nil
+		return &shell.Shell{
+			Command:    cmd,
+			User:       j.user.Name,
+			Size:       c.size,
+			Type:       typed,
+			ReportExit: c.can(ableExitCode),
+			Echo:       c.echo,
+			Log:        s.Log,
+		}, nil
 	}
 	return nil
 }
@@ -125,7 +133,14 @@ func (s *Session) prepareCommand(ctx context.Context, j *job) error {
 	j.plugin = func(s *Session, c *client) (runner, error) {
 		cmd := s.Users.Command(j.user, path, args, shell.Environment(s.id)...)
 		if j.doc.SessionType == ssmdoc.InteractiveCommands {
-			return &shell.Shell{Command: cmd, User: j.user.Name, Size: c.size, ReportExit: c.can(ableExitCode), Echo: c.echo, Log: s.Log}, nil
+			return &shell.Shell{
+				Command:    cmd,
+				User:       j.user.Name,
+				Size:       c.size,
+				ReportExit: c.can(ableExitCode),
+				Echo:       c.echo,
+				Log:        s.Log,
+			}, nil
 		}
 		return &noninteractive.Command{
 			Exec: cmd, Separate: bool(p.Linux.SeparateOutputStream), ReportExit: c.can(ableExitCode),
@@ -146,7 +161,10 @@ func (s *Session) preparePort(ctx context.Context, j *job) error {
 	to := port.Destination{Host: string(p.Host), Socket: p.Socket, Rules: s.Rules}
 	if p.Socket != "" {
 		if !filepath.IsAbs(p.Socket) || strings.ContainsRune(p.Socket, 0) || p.PortNumber != "" || p.Host != "" {
-			return sekisho.Errorf(sekisho.CodeInvalid, "The session document's socket must be an absolute path, without a port or host beside it.")
+			return sekisho.Errorf(
+				sekisho.CodeInvalid,
+				"The session document's socket must be an absolute path, without a port or host beside it.",
+			)
 		}
 		if err := s.asUser(ctx, j); err != nil {
 			return err

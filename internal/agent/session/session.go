@@ -93,7 +93,17 @@ func (s *Session) Run(ctx context.Context) {
 	if err != nil {
 		job = refusal(err)
 	}
-	s.Log.Info("session starts", "document", s.Task.DocumentName, "type", job.doc.SessionType, "user", job.user.Name, "owner", s.Task.SessionOwner)
+	s.Log.Info(
+		"session starts",
+		"document",
+		s.Task.DocumentName,
+		"type",
+		job.doc.SessionType,
+		"user",
+		job.user.Name,
+		"owner",
+		s.Task.SessionOwner,
+	)
 
 	config := datachannel.Config{Role: datachannel.AgentLeg}
 	if job.doc.SessionType != ssmdoc.Port {
@@ -123,7 +133,11 @@ func (s *Session) Run(ctx context.Context) {
 	}
 	// Whatever ended the session, its log is delivered.
 	messages, delivered := ch.Sent()
-	s.report(err, mgs.TaskComplete{Undelivered: !delivered, Messages: messages}, job.log.Deliver(context.WithoutCancel(ctx)))
+	s.report(
+		err,
+		mgs.TaskComplete{Undelivered: !delivered, Messages: messages},
+		job.log.Deliver(context.WithoutCancel(ctx)),
+	)
 	attached.part()
 	ch.Close("the session has ended")
 	stop(nil)
@@ -147,7 +161,10 @@ func (s *Session) drain(ctx, serveCtx context.Context, ch *datachannel.Channel, 
 	}
 	switch {
 	case errors.Is(err, datachannel.ErrStalled):
-		return fmt.Errorf("The client did not acknowledge the last output within %s.", patience) // a sentence for a person
+		return fmt.Errorf(
+			"The client did not acknowledge the last output within %s.",
+			patience,
+		) // a sentence for a person
 	case context.Cause(ctx) != nil:
 		return context.Cause(ctx)
 	}

@@ -59,7 +59,13 @@ func TestParameters(t *testing.T) {
 // TestExactReference: a text that is one reference becomes the value itself.
 func TestExactReference(t *testing.T) {
 	t.Parallel()
-	got, err := values{"n": json.Number("5"), "l": []any{"a"}, "b": true}.fill(json.RawMessage(`{"a":"{{ n }}","b":["{{l}}"],"c":"{{ b }}!","d":7,"e":null}`))
+	got, err := values{
+		"n": json.Number("5"),
+		"l": []any{"a"},
+		"b": true,
+	}.fill(
+		json.RawMessage(`{"a":"{{ n }}","b":["{{l}}"],"c":"{{ b }}!","d":7,"e":null}`),
+	)
 	if diff := cmp.Diff(`{"a":5,"b":[["a"]],"c":"true!","d":7,"e":null}`, string(got)); err != nil || diff != "" {
 		t.Errorf("%v\n%s", err, diff)
 	}

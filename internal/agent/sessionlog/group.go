@@ -88,7 +88,12 @@ func (g *group) check(ctx context.Context) error {
 	}
 	err := g.cfg.Doors.Logs(ctx, "DescribeLogGroups", map[string]string{"logGroupNamePrefix": name}, &out)
 	if err != nil {
-		return sekisho.Errorf(sekisho.CodeInvalid, "The session's log must be encrypted, and the node cannot tell whether the log group %q is. Allow the node's role logs:DescribeLogGroups, or switch off cloudWatchEncryptionEnabled in the session preferences. (%w)", name, err)
+		return sekisho.Errorf(
+			sekisho.CodeInvalid,
+			"The session's log must be encrypted, and the node cannot tell whether the log group %q is. Allow the node's role logs:DescribeLogGroups, or switch off cloudWatchEncryptionEnabled in the session preferences. (%w)",
+			name,
+			err,
+		)
 	}
 	for _, have := range out.Groups {
 		if have.Name == name && have.KeyID != "" {

@@ -110,10 +110,16 @@ func (l *Log) checkBucket(ctx context.Context) error {
 	bucket := l.cfg.Places.Bucket
 	algorithm, err := l.cfg.Doors.BucketEncryption(ctx, bucket)
 	if err != nil {
-		return sekisho.Errorf(sekisho.CodeInvalid, "The session's log must be encrypted, and the node cannot tell whether the bucket %q is. Allow the node's role s3:GetEncryptionConfiguration, or switch off s3EncryptionEnabled in the session preferences. (%w)", bucket, err)
+		return sekisho.Errorf(
+			sekisho.CodeInvalid,
+			"The session's log must be encrypted, and the node cannot tell whether the bucket %q is. Allow the node's role s3:GetEncryptionConfiguration, or switch off s3EncryptionEnabled in the session preferences. (%w)",
+			bucket,
+			err,
+		)
 	}
 	if algorithm != "AES256" && algorithm != "aws:kms" {
-		return sekisho.Errorf(sekisho.CodeInvalid, "The session's log must be encrypted, and encryption is not set up on the bucket %q.", bucket).WithHint("Encrypt the bucket, or switch off s3EncryptionEnabled in the session preferences.")
+		return sekisho.Errorf(sekisho.CodeInvalid, "The session's log must be encrypted, and encryption is not set up on the bucket %q.", bucket).
+			WithHint("Encrypt the bucket, or switch off s3EncryptionEnabled in the session preferences.")
 	}
 	return nil
 }
@@ -240,7 +246,8 @@ func again(ctx context.Context, f func() error) error {
 	for n := 0; ; n++ {
 		err := f()
 		e, refused := errors.AsType[*uplink.APIError](err)
-		if err == nil || n == attempts-1 || refused && e.Status < http.StatusInternalServerError && e.Status != http.StatusTooManyRequests {
+		if err == nil || n == attempts-1 ||
+			refused && e.Status < http.StatusInternalServerError && e.Status != http.StatusTooManyRequests {
 			return err
 		}
 		t := time.NewTimer(500 * time.Millisecond << n)

@@ -77,7 +77,12 @@ func (d *doors) Logs(_ context.Context, op string, in, out any) error {
 	defer d.mu.Unlock()
 	switch op {
 	case "DescribeLogGroups":
-		return json.Unmarshal([]byte(`{"logGroups":[{"logGroupName":"/sessions-of-others","kmsKeyId":"x"},{"logGroupName":"/sessions","kmsKeyId":"`+d.key+`"}]}`), out)
+		return json.Unmarshal(
+			[]byte(
+				`{"logGroups":[{"logGroupName":"/sessions-of-others","kmsKeyId":"x"},{"logGroupName":"/sessions","kmsKeyId":"`+d.key+`"}]}`,
+			),
+			out,
+		)
 	case "CreateLogStream":
 		d.streams = append(d.streams, call.LogGroupName+" "+call.LogStreamName)
 	case "PutLogEvents":
@@ -106,7 +111,12 @@ func config(t *testing.T, d *doors, p sessionlog.Places) sessionlog.Config {
 	}
 }
 
-var refused = &uplink.APIError{Op: "PutObject", Status: http.StatusForbidden, Code: "AccessDenied", Message: "not authorized to perform s3:PutObject"}
+var refused = &uplink.APIError{
+	Op:      "PutObject",
+	Status:  http.StatusForbidden,
+	Code:    "AccessDenied",
+	Message: "not authorized to perform s3:PutObject",
+}
 
 // show runs a session that shows texts, and delivers its log.
 func show(t *testing.T, cfg sessionlog.Config, texts ...string) sessionlog.Delivery {
@@ -149,7 +159,12 @@ func TestNoLog(t *testing.T) {
 func TestBucket(t *testing.T) {
 	t.Parallel()
 	d := &doors{algorithm: "AES256"}
-	got := show(t, config(t, d, sessionlog.Places{Bucket: "logs", Prefix: "nodes/web", BucketEncrypted: true}), "a\x1b[31mb\r\n", "c")
+	got := show(
+		t,
+		config(t, d, sessionlog.Places{Bucket: "logs", Prefix: "nodes/web", BucketEncrypted: true}),
+		"a\x1b[31mb\r\n",
+		"c",
+	)
 	if want := (sessionlog.Delivery{Bucket: "logs", Key: "nodes/web/alice-0123.log"}); got != want {
 		t.Errorf("delivered %+v, want %+v", got, want)
 	}
@@ -173,7 +188,10 @@ func TestRefusedUpload(t *testing.T) {
 	d := &doors{refuse: map[string][]error{"PutObject": {refused, nil}, "GetBucketEncryption": {refused}}}
 	got := show(t, config(t, d, sessionlog.Places{Bucket: "logs", Group: "/sessions"}), "x\n")
 	if got.Bucket != "" || got.Group != "/sessions" || got.Stream != "alice-0123" ||
-		!strings.HasPrefix(got.Problem, "to s3://logs/alice-0123.log: ") || !strings.Contains(got.Problem, "not authorized to perform s3:PutObject") {
+		!strings.HasPrefix(
+			got.Problem,
+			"to s3://logs/alice-0123.log: ",
+		) || !strings.Contains(got.Problem, "not authorized to perform s3:PutObject") {
 		t.Errorf("delivered %+v", got)
 	}
 	if len(d.objects) != 0 || len(d.events) != 1 || !strings.Contains(d.events[0], "]\nx\n\nScript done") {
@@ -186,8 +204,13 @@ func TestServerAway(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		away := errors.New("connection refused")
-		d := &doors{refuse: map[string][]error{"PutObject": {away, &uplink.APIError{Status: http.StatusServiceUnavailable}, away}}}
-		if got := show(t, config(t, d, sessionlog.Places{Bucket: "logs"}), "x"); got.Problem != "" || len(d.objects) != 1 {
+		d := &doors{
+			refuse: map[string][]error{
+				"PutObject": {away, &uplink.APIError{Status: http.StatusServiceUnavailable}, away},
+			},
+		}
+		if got := show(t, config(t, d, sessionlog.Places{Bucket: "logs"}), "x"); got.Problem != "" ||
+			len(d.objects) != 1 {
 			t.Errorf("delivered %+v, %v", got, d.objects)
 		}
 		d = &doors{refuse: map[string][]error{"PutObject": slices.Repeat([]error{away}, 100)}}
@@ -212,11 +235,13 @@ func TestEncryptionDemanded(t *testing.T) {
 		"a group not there":   {&doors{key: "k"}, sessionlog.Places{Group: "/sess", GroupEncrypted: true}, "not set up"},
 		"a group unknown":     {&doors{refuse: map[string][]error{"DescribeLogGroups": {refused}}}, sessionlog.Places{Group: "/sessions", GroupEncrypted: true}, "logs:DescribeLogGroups"},
 	} {
-		if _, err := sessionlog.Open(t.Context(), config(t, c.doors, c.places)); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := sessionlog.Open(t.Context(), config(t, c.doors, c.places)); err == nil ||
+			!strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if got := show(t, config(t, &doors{key: "k"}, sessionlog.Places{Group: "/sessions", GroupEncrypted: true}), "x"); got.Problem != "" || got.Group == "" {
+	if got := show(t, config(t, &doors{key: "k"}, sessionlog.Places{Group: "/sessions", GroupEncrypted: true}), "x"); got.Problem != "" ||
+		got.Group == "" {
 		t.Errorf("with a key: %+v", got)
 	}
 }
@@ -254,8 +279,11 @@ func TestStreaming(t *testing.T) {
 		if err := json.Unmarshal([]byte(sent[0]), &r); err != nil {
 			t.Fatal(err)
 		}
-		if r.EventVersion != "1.0" || r.AwsRegion != "ap-northeast-1" || r.RunAsUser != "ssm-user" || r.SessionID != "alice-0123" ||
-			r.Target.ID != "mi-1" || r.UserIdentity.Arn != "arn:aws:iam::1:user/alice" || !slices.Equal(r.SessionData, []string{"first line", "second"}) {
+		if r.EventVersion != "1.0" || r.AwsRegion != "ap-northeast-1" || r.RunAsUser != "ssm-user" ||
+			r.SessionID != "alice-0123" ||
+			r.Target.ID != "mi-1" ||
+			r.UserIdentity.Arn != "arn:aws:iam::1:user/alice" ||
+			!slices.Equal(r.SessionData, []string{"first line", "second"}) {
 			t.Errorf("streamed %+v", r)
 		}
 		if got := l.Deliver(t.Context()); got.Problem != "" || got.Stream != "alice-0123" {

@@ -160,7 +160,13 @@ func (s *Shell) start() (*pty.Process, error) {
 		p, err = pty.Start(again, size.Cols, size.Rows)
 	}
 	if err != nil {
-		return nil, sekisho.Errorf(sekisho.CodeInternal, "%q could not be started as the OS user %q: %w.", s.Command.Path, s.User, err)
+		return nil, sekisho.Errorf(
+			sekisho.CodeInternal,
+			"%q could not be started as the OS user %q: %w.",
+			s.Command.Path,
+			s.User,
+			err,
+		)
 	}
 	return p, nil
 }

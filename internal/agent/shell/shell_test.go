@@ -45,7 +45,9 @@ func (s *stream) Receive(ctx context.Context) (mgs.PayloadType, []byte, error) {
 func TestExitCode(t *testing.T) {
 	t.Parallel()
 	for script, want := range map[string]int{"exit 7": 7, "exit 0": 0, "kill -TERM $$": 128 + 15} {
-		codes := &exitCodes{stream: stream{in: make(chan []byte), sent: func(context.Context, []byte) error { return nil }}}
+		codes := &exitCodes{
+			stream: stream{in: make(chan []byte), sent: func(context.Context, []byte) error { return nil }},
+		}
 		sh := newShell(script)
 		within(t, "the shell", func() {
 			if err := sh.Run(t.Context(), codes); err != nil || len(codes.got) != 0 {
@@ -174,7 +176,10 @@ func TestProgramThatDoesNotRead(t *testing.T) {
 		cancel()
 	}()
 	within(t, "the session", func() {
-		if err := newShell("stty raw -echo; echo ready; exec sleep 1000").Run(ctx, s); !errors.Is(err, context.Canceled) {
+		if err := newShell("stty raw -echo; echo ready; exec sleep 1000").Run(ctx, s); !errors.Is(
+			err,
+			context.Canceled,
+		) {
 			t.Errorf("got %v", err)
 		}
 	})

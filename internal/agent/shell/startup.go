@@ -111,7 +111,11 @@ func memoryFile(text string) (*os.File, error) {
 	}
 	f := os.NewFile(uintptr(fd), "sekisho-shell")
 	if _, err = f.WriteString(text); err == nil {
-		_, err = unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_WRITE|unix.F_SEAL_GROW|unix.F_SEAL_SHRINK|unix.F_SEAL_SEAL)
+		_, err = unix.FcntlInt(
+			f.Fd(),
+			unix.F_ADD_SEALS,
+			unix.F_SEAL_WRITE|unix.F_SEAL_GROW|unix.F_SEAL_SHRINK|unix.F_SEAL_SEAL,
+		)
 	}
 	if err != nil {
 		_ = f.Close()
@@ -157,8 +161,12 @@ func shScript(user, name, profile string) string {
 	b.WriteString("exec 3<&-\nunset ENV\n")
 	if name != "" {
 		fmt.Fprintf(&b, "%s=%s\n", nameVariable, shellquote.Quote(name))
-		fmt.Fprintf(&b, `PS1='[%s@${%s} $(case $PWD in "$HOME") printf "~";; /) printf /;; *) printf %%s "${PWD##*/}";; esac)]$ '`+"\n",
-			user, nameVariable)
+		fmt.Fprintf(
+			&b,
+			`PS1='[%s@${%s} $(case $PWD in "$HOME") printf "~";; /) printf /;; *) printf %%s "${PWD##*/}";; esac)]$ '`+"\n",
+			user,
+			nameVariable,
+		)
 	}
 	if profile != "" {
 		fmt.Fprintf(&b, "eval %s\n", shellquote.Quote(profile))

@@ -36,7 +36,13 @@ func open(t *testing.T, path string, st shell.Startup, files map[string]string) 
 	s = agenttest.NewStream(t)
 	done := make(chan error, 1)
 	go func() {
-		sh := &shell.Shell{Command: cmd, User: "alice", Size: mgs.Size{Cols: 200, Rows: 24}, Type: typed, Log: slog.New(slog.DiscardHandler)}
+		sh := &shell.Shell{
+			Command: cmd,
+			User:    "alice",
+			Size:    mgs.Size{Cols: 200, Rows: 24},
+			Type:    typed,
+			Log:     slog.New(slog.DiscardHandler),
+		}
 		done <- sh.Run(t.Context(), s)
 	}()
 	return s, func() {
@@ -77,16 +83,26 @@ func TestPrompt(t *testing.T) {
 				if got := awaitMatch(t, s, prompt); !regexp.MustCompile(`^` + prompt).MatchString(got) {
 					t.Errorf("the first prompt is %q", got)
 				}
-				s.Give(mgs.PayloadOutput, "cd /usr/lib; echo $0 $MARK ${ENV-unset} ${POSIXLY_CORRECT-unset}; ls /proc/self/fd | tr '\\n' ' '\r")
+				s.Give(
+					mgs.PayloadOutput,
+					"cd /usr/lib; echo $0 $MARK ${ENV-unset} ${POSIXLY_CORRECT-unset}; ls /proc/self/fd | tr '\\n' ' '\r",
+				)
 				base := filepath.Base(path)
-				got := awaitMatch(t, s, `\r\n-`+base+` profile-was-read unset unset\r\n0 1 2 3 `+`[^\n]*`+anyUser+regexp.QuoteMeta(shown)+` lib\][$#] $`)
+				got := awaitMatch(
+					t,
+					s,
+					`\r\n-`+base+` profile-was-read unset unset\r\n0 1 2 3 `+`[^\n]*`+anyUser+regexp.QuoteMeta(
+						shown,
+					)+` lib\][$#] $`,
+				)
 				if strings.Contains(got, "RUN ") || strings.Contains(got, "RUN]") || strings.Contains(got, "uid=") {
 					t.Errorf("the name was run: %q", got)
 				}
 				if path == "/bin/bash" {
 					s.Give(mgs.PayloadOutput, "shopt login_shell; history | head -3; echo $HISTFILE\r")
 					got = awaitMatch(t, s, `\.bash_history\r\n`)
-					if !regexp.MustCompile(`login_shell\s+on\r\n\s+1  earlier command\r\n\s+2  cd /usr/lib`).MatchString(got) {
+					if !regexp.MustCompile(`login_shell\s+on\r\n\s+1  earlier command\r\n\s+2  cd /usr/lib`).
+						MatchString(got) {
 						t.Errorf("not a login shell with its history: %q", got)
 					}
 				}
@@ -102,9 +118,15 @@ func TestProfile(t *testing.T) {
 	t.Parallel()
 	for _, path := range []string{"/bin/bash", "/bin/sh", "/bin/dash"} {
 		for _, login := range []bool{true, false} {
-			s, wait := open(t, path, shell.Startup{Login: login, Profile: "x='it''s '$((40+2))\necho \"first $x\"\ncd /usr"}, nil)
+			s, wait := open(
+				t,
+				path,
+				shell.Startup{Login: login, Profile: "x='it''s '$((40+2))\necho \"first $x\"\ncd /usr"},
+				nil,
+			)
 			got := awaitMatch(t, s, `[$#] $`)
-			if !strings.HasPrefix(got, "first its 42\r\n") || strings.Contains(got, "echo") || strings.Count(got, "first") != 1 {
+			if !strings.HasPrefix(got, "first its 42\r\n") || strings.Contains(got, "echo") ||
+				strings.Count(got, "first") != 1 {
 				t.Errorf("%s: %q", path, got)
 			}
 			s.Give(mgs.PayloadOutput, "echo $PWD,$x\r")
@@ -138,7 +160,10 @@ func TestPlainShell(t *testing.T) {
 	} {
 		u.Shell = tt.shell
 		cmd, typed, err := tt.st.Shell(users, u)
-		if err != nil || strings.Join(cmd.Args, " ") != tt.args || typed != tt.typed || filepath.Base(cmd.Path) != tt.path || len(cmd.ExtraFiles) > 0 || hasEnv(cmd, "ENV=") {
+		if err != nil || strings.Join(cmd.Args, " ") != tt.args || typed != tt.typed ||
+			filepath.Base(cmd.Path) != tt.path ||
+			len(cmd.ExtraFiles) > 0 ||
+			hasEnv(cmd, "ENV=") {
 			t.Errorf("%+v with %s: %q %q, types %q, %v", tt.st, tt.shell, cmd.Path, cmd.Args, typed, err)
 		}
 	}
@@ -147,11 +172,14 @@ func TestPlainShell(t *testing.T) {
 	if err != nil || typed != "" || !hasEnv(cmd, "PS1=[%n@web-1.a %1~]%# ") {
 		t.Errorf("zsh: %q, %v", cmd.Env, err)
 	}
-	if cmd, _, err = (&shell.Startup{Login: true, Name: "a$(id)", Fallback: "mi-1"}).Shell(users, u); err != nil || !hasEnv(cmd, "PS1=[%n@mi-1 ") {
+	if cmd, _, err = (&shell.Startup{Login: true, Name: "a$(id)", Fallback: "mi-1"}).Shell(users, u); err != nil ||
+		!hasEnv(cmd, "PS1=[%n@mi-1 ") {
 		t.Errorf("zsh: %q, %v", cmd.Env, err)
 	}
 	u.Shell = "/usr/bin/fish"
-	if cmd, _, err = (&shell.Startup{Login: true, Name: `a'$(x)\`, Profile: "date"}).Shell(users, u); err != nil || len(cmd.Args) != 3 || !strings.Contains(cmd.Args[2], `'a\'$(x)\\'`) {
+	if cmd, _, err = (&shell.Startup{Login: true, Name: `a'$(x)\`, Profile: "date"}).Shell(users, u); err != nil ||
+		len(cmd.Args) != 3 ||
+		!strings.Contains(cmd.Args[2], `'a\'$(x)\\'`) {
 		t.Errorf("fish: %q, %v", cmd.Args, err)
 	}
 }

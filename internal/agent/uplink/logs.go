@@ -29,7 +29,17 @@ const uploadTimeout = 10 * time.Minute
 func (c *Client) BucketEncryption(ctx context.Context, bucket string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	answer, err := c.s3(ctx, "GetBucketEncryption", http.MethodGet, "/"+bucket, "encryption=", nil, nil, 0, sigv4.HashBody(nil))
+	answer, err := c.s3(
+		ctx,
+		"GetBucketEncryption",
+		http.MethodGet,
+		"/"+bucket,
+		"encryption=",
+		nil,
+		nil,
+		0,
+		sigv4.HashBody(nil),
+	)
 	if e, ok := errors.AsType[*APIError](err); ok && e.Code == "ServerSideEncryptionConfigurationNotFoundError" {
 		return "", nil
 	}
@@ -46,7 +56,13 @@ func (c *Client) BucketEncryption(ctx context.Context, bucket string) (string, e
 }
 
 // PutObject writes size bytes of content to a bucket, with additional headers.
-func (c *Client) PutObject(ctx context.Context, bucket, key string, content io.ReaderAt, size int64, headers http.Header) error {
+func (c *Client) PutObject(
+	ctx context.Context,
+	bucket, key string,
+	content io.ReaderAt,
+	size int64,
+	headers http.Header,
+) error {
 	ctx, cancel := context.WithTimeout(ctx, uploadTimeout)
 	defer cancel()
 	h := sha256.New()
@@ -55,12 +71,29 @@ func (c *Client) PutObject(ctx context.Context, bucket, key string, content io.R
 	}
 	// The transport closes bodies; the caller keeps content open.
 	body := io.NopCloser(io.NewSectionReader(content, 0, size))
-	_, err := c.s3(ctx, "PutObject", http.MethodPut, "/"+bucket+"/"+key, "", headers, body, size, hex.EncodeToString(h.Sum(nil)))
+	_, err := c.s3(
+		ctx,
+		"PutObject",
+		http.MethodPut,
+		"/"+bucket+"/"+key,
+		"",
+		headers,
+		body,
+		size,
+		hex.EncodeToString(h.Sum(nil)),
+	)
 	return err
 }
 
 // s3 sends one path-style request.
-func (c *Client) s3(ctx context.Context, op, method, path, query string, h http.Header, body io.ReadCloser, size int64, hash string) ([]byte, error) {
+func (c *Client) s3(
+	ctx context.Context,
+	op, method, path, query string,
+	h http.Header,
+	body io.ReadCloser,
+	size int64,
+	hash string,
+) ([]byte, error) {
 	u := *c.base
 	u.Path, u.RawQuery = path, query
 	req, err := http.NewRequestWithContext(ctx, method, u.String(), nil)

@@ -31,7 +31,10 @@ func TestObjects(t *testing.T) {
 		case r.URL.Path == "/bucket/a b+c/key" && r.URL.RawQuery == "":
 			_, _ = w.Write([]byte("content"))
 		case r.URL.Path == "/bucket" && r.URL.Query().Get("list-type") == "2" && r.URL.Query().Get("prefix") == "a b+c/":
-			fmt.Fprint(w, `<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><IsTruncated>false</IsTruncated>`)
+			fmt.Fprint(
+				w,
+				`<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><IsTruncated>false</IsTruncated>`,
+			)
 			for _, k := range []string{"a b+c/1", "a b+c/&lt;2&gt;", "a b+c/sub/3"} {
 				fmt.Fprintf(w, "<Contents><Key>%s</Key><Size>1</Size></Contents>", k)
 			}
@@ -44,7 +47,10 @@ func TestObjects(t *testing.T) {
 		}
 	}))
 	t.Cleanup(bucket.Close)
-	c, err := uplink.New(uplink.Server{Endpoint: bucket.URL, Region: "eu-test-1"}, func(context.Context) (sigv4.Credentials, error) { return creds, nil })
+	c, err := uplink.New(
+		uplink.Server{Endpoint: bucket.URL, Region: "eu-test-1"},
+		func(context.Context) (sigv4.Credentials, error) { return creds, nil },
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,12 +61,14 @@ func TestObjects(t *testing.T) {
 		t.Errorf("%q, %v", b.String(), err)
 	}
 	b.Reset()
-	if err := c.GetObject(t.Context(), "bucket", "a b+c/key", &b, 6); !errors.Is(err, uplink.ErrTooLarge) || b.Len() > 7 {
+	if err := c.GetObject(t.Context(), "bucket", "a b+c/key", &b, 6); !errors.Is(err, uplink.ErrTooLarge) ||
+		b.Len() > 7 {
 		t.Errorf("%d bytes, %v", b.Len(), err)
 	}
 	b.Reset()
 	err = c.GetObject(t.Context(), "bucket", "none", &b, 7)
-	if e, ok := errors.AsType[*uplink.APIError](err); !ok || e.Code != "NoSuchKey" || e.Status != http.StatusNotFound || b.Len() != 0 {
+	if e, ok := errors.AsType[*uplink.APIError](err); !ok || e.Code != "NoSuchKey" || e.Status != http.StatusNotFound ||
+		b.Len() != 0 {
 		t.Errorf("%q, %v", b.String(), err)
 	}
 	keys, err := c.ListObjects(t.Context(), "bucket", "a b+c/", 3)

@@ -74,7 +74,11 @@ func New(s Server, credentials func(context.Context) (sigv4.Credentials, error))
 		return nil, err
 	}
 	if !validRegion(s.Region) {
-		return nil, sekisho.Errorf(sekisho.CodeInvalid, "region %.40q is not valid: up to 63 letters, digits and hyphens", s.Region)
+		return nil, sekisho.Errorf(
+			sekisho.CodeInvalid,
+			"region %.40q is not valid: up to 63 letters, digits and hyphens",
+			s.Region,
+		)
 	}
 	conf := &tls.Config{MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(tlsSessions)}
 	if s.CA != "" {
@@ -113,14 +117,16 @@ func New(s Server, credentials func(context.Context) (sigv4.Credentials, error))
 // parseEndpoint accepts https URLs, and http URLs to loopback addresses.
 func parseEndpoint(s string) (*url.URL, error) {
 	u, err := url.Parse(s)
-	if err != nil || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || (u.Path != "" && u.Path != "/") {
+	if err != nil || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" ||
+		(u.Path != "" && u.Path != "/") {
 		return nil, sekisho.Errorf(sekisho.CodeInvalid, "endpoint %.200q is not of the form https://host[:port]", s)
 	}
 	switch u.Scheme {
 	case "https":
 	case "http":
 		if a, err := netip.ParseAddr(u.Hostname()); u.Hostname() != "localhost" && (err != nil || !a.IsLoopback()) {
-			return nil, sekisho.Errorf(sekisho.CodeInvalid, "endpoint %.200q has no TLS, which is only allowed for loopback addresses", s).WithHint("Use https.")
+			return nil, sekisho.Errorf(sekisho.CodeInvalid, "endpoint %.200q has no TLS, which is only allowed for loopback addresses", s).
+				WithHint("Use https.")
 		}
 	default:
 		return nil, sekisho.Errorf(sekisho.CodeInvalid, "endpoint %.200q is not of the form https://host[:port]", s)
@@ -229,9 +235,15 @@ func (c *Client) Register(ctx context.Context, in, out any) error {
 
 // RoleToken calls RequestManagedInstanceRoleToken, signed with the node's key.
 func (c *Client) RoleToken(ctx context.Context, node sekisho.NodeID, key *rsa.PrivateKey, in, out any) error {
-	return c.ssm(ctx, "RequestManagedInstanceRoleToken", in, out, func(_ context.Context, req *http.Request, hash string) error {
-		return sigv4.SignRSA(req, key, string(node), c.region, serviceSSM, time.Now(), hash)
-	})
+	return c.ssm(
+		ctx,
+		"RequestManagedInstanceRoleToken",
+		in,
+		out,
+		func(_ context.Context, req *http.Request, hash string) error {
+			return sigv4.SignRSA(req, key, string(node), c.region, serviceSSM, time.Now(), hash)
+		},
+	)
 }
 
 // SSM calls a signed operation of SSM.
@@ -241,7 +253,12 @@ func (c *Client) SSM(ctx context.Context, op string, in, out any) error {
 
 // Decrypt calls kms:Decrypt for a key that a client encrypted under keyID with the
 // same encryption context.
-func (c *Client) Decrypt(ctx context.Context, keyID string, wrapped []byte, encryptionContext map[string]string) ([]byte, error) {
+func (c *Client) Decrypt(
+	ctx context.Context,
+	keyID string,
+	wrapped []byte,
+	encryptionContext map[string]string,
+) ([]byte, error) {
 	in := struct {
 		KeyID             string `json:"KeyId"`
 		CiphertextBlob    []byte
@@ -275,7 +292,14 @@ func (c *Client) call(ctx context.Context, service, op string, in, out any, sign
 	return nil
 }
 
-func (c *Client) post(ctx context.Context, op, path string, h http.Header, body []byte, want int, sign signer) ([]byte, error) {
+func (c *Client) post(
+	ctx context.Context,
+	op, path string,
+	h http.Header,
+	body []byte,
+	want int,
+	sign signer,
+) ([]byte, error) {
 	// Not the client's own timeout alone: waiting for credentials counts.
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -406,7 +430,9 @@ const opControl = "CreateControlChannel"
 func controlPath(node sekisho.NodeID) string { return "/v1/control-channel/" + string(node) }
 
 func (c *Client) createControl(ctx context.Context, node sekisho.NodeID, request string) (string, error) {
-	body, err := mgs.MarshalBody(mgs.CreateControlChannelRequest{MessageSchemaVersion: mgs.SchemaVersion10, RequestID: request})
+	body, err := mgs.MarshalBody(
+		mgs.CreateControlChannelRequest{MessageSchemaVersion: mgs.SchemaVersion10, RequestID: request},
+	)
 	if err != nil {
 		return "", err
 	}
@@ -418,7 +444,9 @@ func (c *Client) OpenData(ctx context.Context, node sekisho.NodeID, session seki
 	const op = "CreateDataChannel"
 	path := "/v1/data-channel/" + string(session)
 	request := id.UUID()
-	body, err := mgs.MarshalBody(mgs.CreateDataChannelRequest{MessageSchemaVersion: mgs.SchemaVersion10, RequestID: request})
+	body, err := mgs.MarshalBody(
+		mgs.CreateDataChannelRequest{MessageSchemaVersion: mgs.SchemaVersion10, RequestID: request},
+	)
 	if err != nil {
 		return nil, err
 	}

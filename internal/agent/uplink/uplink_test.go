@@ -104,8 +104,20 @@ func TestAnswers(t *testing.T) {
 		{"redirect", func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect)
 		}, "307", "", false},
-		{"endless", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, 1<<20)) }, "larger than", "", false},
-		{"no JSON", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) }, "not the JSON", "", false},
+		{
+			"endless",
+			func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, 1<<20)) },
+			"larger than",
+			"",
+			false,
+		},
+		{
+			"no JSON",
+			func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) },
+			"not the JSON",
+			"",
+			false,
+		},
 		{"channel with 200", func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = w.Write([]byte("<R><TokenValue>x</TokenValue></R>"))
 		}, "the server answered 200", "", true},
@@ -119,15 +131,27 @@ func TestAnswers(t *testing.T) {
 		}, "403: not you", "", true},
 		{"S3 error with entities", func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(403)
-			_, _ = w.Write([]byte("<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code><Message>a &lt;b&gt; &amp; c</Message></Error>"))
+			_, _ = w.Write(
+				[]byte(
+					"<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code><Message>a &lt;b&gt; &amp; c</Message></Error>",
+				),
+			)
 		}, "403 AccessDenied: a <b> & c", "AccessDenied", true},
 		{"query protocol error", func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(403)
-			_, _ = w.Write([]byte("<ErrorResponse xmlns=\"x\"><Error><Code>AccessDenied</Code><Message>no</Message></Error></ErrorResponse>"))
+			_, _ = w.Write(
+				[]byte(
+					"<ErrorResponse xmlns=\"x\"><Error><Code>AccessDenied</Code><Message>no</Message></Error></ErrorResponse>",
+				),
+			)
 		}, "403 AccessDenied: no", "AccessDenied", true},
 		{"EC2 error", func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(400)
-			_, _ = w.Write([]byte("<Response><Errors><Error><Code>InvalidParameterValue</Code><Message>no</Message></Error></Errors></Response>"))
+			_, _ = w.Write(
+				[]byte(
+					"<Response><Errors><Error><Code>InvalidParameterValue</Code><Message>no</Message></Error></Errors></Response>",
+				),
+			)
 		}, "400 InvalidParameterValue: no", "InvalidParameterValue", true},
 	}
 	for _, tt := range tests {
@@ -140,7 +164,8 @@ func TestAnswers(t *testing.T) {
 			} else {
 				err = c.SSM(t.Context(), "UpdateInstanceInformation", struct{}{}, &struct{}{})
 			}
-			if err == nil || !strings.Contains(err.Error(), tt.want) || len(err.Error()) > 600 || strings.ContainsAny(err.Error(), "\x1b\n\x07") {
+			if err == nil || !strings.Contains(err.Error(), tt.want) || len(err.Error()) > 600 ||
+				strings.ContainsAny(err.Error(), "\x1b\n\x07") {
 				t.Errorf("got %q", err)
 			}
 			api, ok := errors.AsType[*uplink.APIError](err)
@@ -160,7 +185,11 @@ func TestAnswers(t *testing.T) {
 func TestSessionGone(t *testing.T) {
 	t.Parallel()
 	c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
-		http.Error(w, "<BadRequest><Message>Session is already terminated</Message></BadRequest>", http.StatusBadRequest)
+		http.Error(
+			w,
+			"<BadRequest><Message>Session is already terminated</Message></BadRequest>",
+			http.StatusBadRequest,
+		)
 	})
 	_, err := c.OpenData(t.Context(), "mi-0123456789abcdef0", "alice-x")
 	if !uplink.SessionGone(err) {
@@ -178,7 +207,12 @@ func TestDataChannelOfAnySessionID(t *testing.T) {
 		paths = append(paths, r.Method+" "+r.URL.Path)
 		if r.Method == http.MethodPost {
 			w.WriteHeader(http.StatusCreated)
-			_, _ = w.Write(mgs.MarshalChannelResponse(mgs.CreateDataChannelResponse, mgs.ChannelResponse{MessageSchemaVersion: "1.0", TokenValue: "t"}))
+			_, _ = w.Write(
+				mgs.MarshalChannelResponse(
+					mgs.CreateDataChannelResponse,
+					mgs.ChannelResponse{MessageSchemaVersion: "1.0", TokenValue: "t"},
+				),
+			)
 			return
 		}
 		http.Error(w, "no", http.StatusForbidden)
@@ -202,7 +236,8 @@ func TestAnotherCAIsNotTrusted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.SSM(t.Context(), "X", struct{}{}, &struct{}{}); err == nil || !strings.Contains(err.Error(), "certificate") {
+	if err := c.SSM(t.Context(), "X", struct{}{}, &struct{}{}); err == nil ||
+		!strings.Contains(err.Error(), "certificate") {
 		t.Errorf("got %v", err)
 	}
 }

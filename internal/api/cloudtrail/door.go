@@ -127,12 +127,19 @@ func (in *lookupRequest) query() (audit.Query, error) {
 	q := audit.Query{Start: in.StartTime.Time, End: in.EndTime.Time, Limit: maxResults}
 	if in.MaxResults != nil {
 		if *in.MaxResults < 1 || *in.MaxResults > maxResults {
-			return q, awsproto.SenderError("InvalidMaxResultsException", "A lookup must have MaxResults between 1 and %d.", maxResults)
+			return q, awsproto.SenderError(
+				"InvalidMaxResultsException",
+				"A lookup must have MaxResults between 1 and %d.",
+				maxResults,
+			)
 		}
 		q.Limit = int(*in.MaxResults)
 	}
 	if in.EventCategory != "" {
-		return q, awsproto.SenderError("InvalidEventCategoryException", "EventCategory is not supported, because there are no Insights events. Omit it.")
+		return q, awsproto.SenderError(
+			"InvalidEventCategoryException",
+			"EventCategory is not supported, because there are no Insights events. Omit it.",
+		)
 	}
 	if !q.Start.IsZero() && !q.End.IsZero() && q.Start.After(q.End) {
 		return q, awsproto.SenderError("InvalidTimeRangeException", "StartTime must not be later than EndTime.")
@@ -142,7 +149,10 @@ func (in *lookupRequest) query() (audit.Query, error) {
 	}
 	for _, a := range in.LookupAttributes {
 		if a.AttributeValue == "" || len(a.AttributeValue) > 2000 {
-			return q, awsproto.SenderError("InvalidLookupAttributesException", "AttributeValue must have 1 to 2000 characters.")
+			return q, awsproto.SenderError(
+				"InvalidLookupAttributesException",
+				"AttributeValue must have 1 to 2000 characters.",
+			)
 		}
 		switch a.AttributeKey {
 		case "EventId":
@@ -166,14 +176,19 @@ func (in *lookupRequest) query() (audit.Query, error) {
 			}
 			q.ReadOnly = &readOnly
 		default:
-			return q, awsproto.SenderError("InvalidLookupAttributesException",
-				"AttributeKey must be EventId, EventName, ReadOnly, Username, ResourceType, ResourceName, EventSource or AccessKeyId.")
+			return q, awsproto.SenderError(
+				"InvalidLookupAttributesException",
+				"AttributeKey must be EventId, EventName, ReadOnly, Username, ResourceType, ResourceName, EventSource or AccessKeyId.",
+			)
 		}
 	}
 	if in.NextToken != "" {
 		before, ok := readToken(in.NextToken, in.digest())
 		if !ok {
-			return q, awsproto.SenderError("InvalidNextTokenException", "The NextToken does not belong to this lookup. Repeat the request with the same attributes and times.")
+			return q, awsproto.SenderError(
+				"InvalidNextTokenException",
+				"The NextToken does not belong to this lookup. Repeat the request with the same attributes and times.",
+			)
 		}
 		q.Before = before
 	}

@@ -46,13 +46,25 @@ func (c callers) Credential(_ context.Context, key, _ string) (string, *sekisho.
 	if c[key] == "" {
 		return "", nil, sekisho.Errorf(sekisho.CodeUnauthenticated, "no such key")
 	}
-	return "secret", &sekisho.Principal{Type: sekisho.PrincipalUser, Account: "123456789012", UserName: key, ARN: "arn:aws:iam::123456789012:user/" + key}, nil
+	return "secret", &sekisho.Principal{
+		Type:     sekisho.PrincipalUser,
+		Account:  "123456789012",
+		UserName: key,
+		ARN:      "arn:aws:iam::123456789012:user/" + key,
+	}, nil
 }
 
 func (callers) TouchKey(string, string, string, time.Time) {}
 
 func (c callers) Policies(_ context.Context, p *sekisho.Principal) (*policy.Set, error) {
-	doc, err := policy.Parse([]byte(fmt.Sprintf(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":[%s],"Resource":"*"}]}`, c[p.UserName])))
+	doc, err := policy.Parse(
+		[]byte(
+			fmt.Sprintf(
+				`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":[%s],"Resource":"*"}]}`,
+				c[p.UserName],
+			),
+		),
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -70,13 +82,22 @@ var keys = callers{
 func lookup(t *testing.T, tr *trail, key, body string) (int, string) {
 	t.Helper()
 	srv := api.New(api.Config{
-		Doors: []*api.Door{cloudtrail.New(cloudtrail.Config{Trail: tr, Account: "123456789012"})}, Credentials: keys, Authorizer: authz.New(keys), Trail: tr,
+		Doors: []*api.Door{
+			cloudtrail.New(cloudtrail.Config{Trail: tr, Account: "123456789012"}),
+		}, Credentials: keys, Authorizer: authz.New(keys), Trail: tr,
 		Account: "123456789012", Region: "eu-west-1", Log: slog.New(slog.DiscardHandler),
 	})
 	r := httptest.NewRequest(http.MethodPost, "https://h.example/", strings.NewReader(body))
 	r.Header.Set("Content-Type", "application/x-amz-json-1.1")
 	r.Header.Set("X-Amz-Target", "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101.LookupEvents")
-	sigv4.Sign(r, sigv4.Credentials{AccessKeyID: key, SecretAccessKey: "secret"}, "eu-west-1", "cloudtrail", time.Now(), sigv4.HashBody([]byte(body)))
+	sigv4.Sign(
+		r,
+		sigv4.Credentials{AccessKeyID: key, SecretAccessKey: "secret"},
+		"eu-west-1",
+		"cloudtrail",
+		time.Now(),
+		sigv4.HashBody([]byte(body)),
+	)
 	w := httptest.NewRecorder()
 	srv.ServeHTTP(w, r)
 	return w.Code, w.Body.String()
@@ -160,7 +181,9 @@ func TestEventsAndPages(t *testing.T) {
 	e := audit.Event{
 		ID: "id-1", Time: time.Unix(1795437448, 0), EventSource: "ssm.amazonaws.com", EventName: "StartSession", ReadOnly: true,
 		UserIdentity: audit.Identity{Type: audit.IdentityUser, UserName: "alice"}, Reason: "the nearest miss",
-		Resources:        []audit.Resource{{ARN: "arn:aws:ssm:r:1:managed-instance/mi-0", Type: "AWS::SSM::ManagedInstance"}},
+		Resources: []audit.Resource{
+			{ARN: "arn:aws:ssm:r:1:managed-instance/mi-0", Type: "AWS::SSM::ManagedInstance"},
+		},
 		ResponseElements: map[string]any{"tokenValue": "swordfish"},
 	}
 	tr := &trail{events: []audit.Event{e, e}}
@@ -186,13 +209,15 @@ func TestEventsAndPages(t *testing.T) {
 		got.Resources[0].ResourceName != "mi-0" || got.Resources[0].ResourceType != "AWS::SSM::ManagedInstance" {
 		t.Errorf("got %+v", got)
 	}
-	if !strings.Contains(got.CloudTrailEvent, `"eventName":"StartSession"`) || strings.Contains(got.CloudTrailEvent, "swordfish") {
+	if !strings.Contains(got.CloudTrailEvent, `"eventName":"StartSession"`) ||
+		strings.Contains(got.CloudTrailEvent, "swordfish") {
 		t.Errorf("record %s", got.CloudTrailEvent)
 	}
 	if strings.Contains(got.CloudTrailEvent, "nearest miss") {
 		t.Error("the reason is shown to one who may not simulate policies")
 	}
-	if all := read("ADMIN", `{`+where+`}`); !strings.Contains(all.Events[0].CloudTrailEvent, "nearest miss") || all.NextToken != "" {
+	if all := read("ADMIN", `{`+where+`}`); !strings.Contains(all.Events[0].CloudTrailEvent, "nearest miss") ||
+		all.NextToken != "" {
 		t.Errorf("got %+v", all)
 	}
 	read("AUDITOR", `{`+where+`,"NextToken":"`+first.NextToken+`"}`)
@@ -200,7 +225,8 @@ func TestEventsAndPages(t *testing.T) {
 		t.Errorf("asked %+v", q)
 	}
 	// The token of one look-up does not continue another.
-	if status, body := lookup(t, tr, "AUDITOR", `{"NextToken":"`+first.NextToken+`"}`); status != 400 || !strings.Contains(body, "InvalidNextTokenException") {
+	if status, body := lookup(t, tr, "AUDITOR", `{"NextToken":"`+first.NextToken+`"}`); status != 400 ||
+		!strings.Contains(body, "InvalidNextTokenException") {
 		t.Errorf("%d %s", status, body)
 	}
 }

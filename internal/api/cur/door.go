@@ -132,7 +132,10 @@ func (d *door) definition(in *putRequest) (*usage.Definition, error) {
 	}
 	switch {
 	case !validName.MatchString(r.ReportName):
-		return nil, invalid("ReportName must have 1 to 256 characters of [0-9A-Za-z!-_.*'()], not %.100q.", r.ReportName)
+		return nil, invalid(
+			"ReportName must have 1 to 256 characters of [0-9A-Za-z!-_.*'()], not %.100q.",
+			r.ReportName,
+		)
 	case r.TimeUnit != daily:
 		return nil, invalid("TimeUnit must be %s, not %.100q: usage is reported by day.", daily, r.TimeUnit)
 	case r.Format != formatCSV:
@@ -142,15 +145,27 @@ func (d *door) definition(in *putRequest) (*usage.Definition, error) {
 	case r.S3Bucket == "":
 		return nil, invalid("S3Bucket is missing.")
 	case !validPrefix.MatchString(r.S3Prefix) || strings.HasPrefix(r.S3Prefix, "/"):
-		return nil, invalid("S3Prefix must have at most 256 characters of [0-9A-Za-z!-_.*'()/] and not begin with a slash, not %.100q.", r.S3Prefix)
+		return nil, invalid(
+			"S3Prefix must have at most 256 characters of [0-9A-Za-z!-_.*'()/] and not begin with a slash, not %.100q.",
+			r.S3Prefix,
+		)
 	case r.S3Region != d.Region:
-		return nil, invalid("S3Region must be %s, the region of this server's buckets, not %.100q.", d.Region, r.S3Region)
+		return nil, invalid(
+			"S3Region must be %s, the region of this server's buckets, not %.100q.",
+			d.Region,
+			r.S3Region,
+		)
 	case len(r.AdditionalArtifacts) > 0:
 		return nil, invalid("AdditionalArtifacts are not supported. Omit them.")
 	case r.BillingViewArn != "":
 		return nil, invalid("BillingViewArn is not supported. Omit it.")
 	case !slices.Contains([]string{"", createNewReport, overwriteReport}, r.ReportVersioning):
-		return nil, invalid("ReportVersioning must be %s or %s, not %.100q.", createNewReport, overwriteReport, r.ReportVersioning)
+		return nil, invalid(
+			"ReportVersioning must be %s or %s, not %.100q.",
+			createNewReport,
+			overwriteReport,
+			r.ReportVersioning,
+		)
 	}
 	for _, element := range r.AdditionalSchemaElements {
 		if element != resources {
@@ -183,7 +198,10 @@ func (d *door) describe(ctx context.Context, c *api.Call, in *describeRequest) (
 	}
 	after, err := base64.RawURLEncoding.DecodeString(in.NextToken)
 	if err != nil || in.NextToken != "" && !validName.Match(after) {
-		return nil, invalid("The NextToken %.100q is not one of this operation. Repeat the request without it.", in.NextToken)
+		return nil, invalid(
+			"The NextToken %.100q is not one of this operation. Repeat the request without it.",
+			in.NextToken,
+		)
 	}
 	if err := c.Authorize(ctx, "cur:DescribeReportDefinitions", "*"); err != nil {
 		return nil, err
@@ -233,7 +251,10 @@ type deleteAnswer struct{ ResponseMessage string }
 
 func (d *door) delete(ctx context.Context, c *api.Call, in *deleteRequest) (*deleteAnswer, error) {
 	if !validName.MatchString(in.ReportName) {
-		return nil, invalid("ReportName must have 1 to 256 characters of [0-9A-Za-z!-_.*'()], not %.100q.", in.ReportName)
+		return nil, invalid(
+			"ReportName must have 1 to 256 characters of [0-9A-Za-z!-_.*'()], not %.100q.",
+			in.ReportName,
+		)
 	}
 	if err := c.Authorize(ctx, "cur:DeleteReportDefinition", d.arn(in.ReportName)); err != nil {
 		return nil, err
@@ -241,5 +262,7 @@ func (d *door) delete(ctx context.Context, c *api.Call, in *deleteRequest) (*del
 	if err := d.Reports.Delete(ctx, in.ReportName); err != nil {
 		return nil, err
 	}
-	return &deleteAnswer{ResponseMessage: "The report " + in.ReportName + " was deleted. Its files stay in their bucket."}, nil
+	return &deleteAnswer{
+		ResponseMessage: "The report " + in.ReportName + " was deleted. Its files stay in their bucket.",
+	}, nil
 }

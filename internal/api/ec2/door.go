@@ -83,7 +83,10 @@ func (d *door) arn(node string) string {
 // resourceKeys is what policies see of a node.
 func (d *door) resourceKeys(n *sekisho.Node) []authz.Key {
 	keys := []authz.Key{
-		authz.One("ec2:InstanceID", string(n.ID)), authz.One("ec2:Region", d.Region), authz.One("ec2:AvailabilityZone", d.zone()),
+		authz.One(
+			"ec2:InstanceID",
+			string(n.ID),
+		), authz.One("ec2:Region", d.Region), authz.One("ec2:AvailabilityZone", d.zone()),
 	}
 	for k, v := range n.Tags {
 		keys = append(keys, authz.One("aws:ResourceTag/"+k, v), authz.One("ec2:ResourceTag/"+k, v))
@@ -127,7 +130,11 @@ func noInstance(nodes ...string) error {
 	if len(nodes) == 1 {
 		return awsproto.SenderError("InvalidInstanceID.NotFound", "The instance ID '%s' does not exist", nodes[0])
 	}
-	return awsproto.SenderError("InvalidInstanceID.NotFound", "The instance IDs '%s' do not exist", strings.Join(nodes, ", "))
+	return awsproto.SenderError(
+		"InvalidInstanceID.NotFound",
+		"The instance IDs '%s' do not exist",
+		strings.Join(nodes, ", "),
+	)
 }
 
 // zone is the one availability zone.
@@ -141,7 +148,12 @@ func (t tried) done() error {
 	if !t.DryRun {
 		return nil
 	}
-	return &awsproto.Error{Code: "DryRunOperation", Message: "Request would have succeeded, but DryRun flag is set.", Status: http.StatusPreconditionFailed, Sender: true}
+	return &awsproto.Error{
+		Code:    "DryRunOperation",
+		Message: "Request would have succeeded, but DryRun flag is set.",
+		Status:  http.StatusPreconditionFailed,
+		Sender:  true,
+	}
 }
 
 // set is a list on the wire. It is written when it is empty as well: clients
@@ -161,8 +173,11 @@ func (in paging) read() (most int, after string, err error) {
 	most = 1000
 	if in.MaxResults != nil {
 		if *in.MaxResults < 5 || *in.MaxResults > 1000 {
-			return 0, "", awsproto.SenderError("InvalidParameterValue",
-				"Value ( %d ) for parameter maxResults is invalid. Expecting a value between 5 and 1000.", *in.MaxResults)
+			return 0, "", awsproto.SenderError(
+				"InvalidParameterValue",
+				"Value ( %d ) for parameter maxResults is invalid. Expecting a value between 5 and 1000.",
+				*in.MaxResults,
+			)
 		}
 		most = int(*in.MaxResults)
 	}
@@ -244,7 +259,9 @@ func (d *door) nodes(ctx context.Context, ids []string) ([]*sekisho.Node, error)
 		delete(wanted, string(n.ID))
 		return false
 	})
-	if missing := slices.DeleteFunc(slices.Clone(ids), func(node string) bool { return !wanted[node] }); len(missing) > 0 {
+	if missing := slices.DeleteFunc(slices.Clone(ids), func(node string) bool { return !wanted[node] }); len(
+		missing,
+	) > 0 {
 		return nil, noInstance(missing...)
 	}
 	return named, nil

@@ -114,7 +114,9 @@ func tagSet(tags map[string]string) set[tag] {
 
 func (d *door) instance(n *sekisho.Node) instance {
 	out := instance{
-		InstanceID: string(n.ID), Architecture: n.Architecture, InstanceState: d.stateOf(n), PrivateDNSName: n.ComputerName, LaunchTime: awsproto.NewEpoch(n.RegisteredAt),
+		InstanceID: string(
+			n.ID,
+		), Architecture: n.Architecture, InstanceState: d.stateOf(n), PrivateDNSName: n.ComputerName, LaunchTime: awsproto.NewEpoch(n.RegisteredAt),
 		Placement: placement{AvailabilityZone: d.zone(), Tenancy: "default"}, PlatformDetails: platformDetails(n),
 		PrivateIPAddress: privateIP(n), TagSet: tagSet(n.Tags),
 	}
@@ -187,12 +189,19 @@ func (d *door) attribute(n *sekisho.Node, name string) ([]string, bool) {
 	return nil, false
 }
 
-func (d *door) describeInstances(ctx context.Context, c *api.Call, in *describeInstancesRequest) (*describeInstancesAnswer, error) {
+func (d *door) describeInstances(
+	ctx context.Context,
+	c *api.Call,
+	in *describeInstancesRequest,
+) (*describeInstancesAnswer, error) {
 	if err := everything(ctx, c); err != nil {
 		return nil, err
 	}
 	if in.MaxResults != nil && len(in.InstanceID) > 0 {
-		return nil, awsproto.SenderError("InvalidParameterCombination", "The parameter instancesSet cannot be used with the parameter maxResults")
+		return nil, awsproto.SenderError(
+			"InvalidParameterCombination",
+			"The parameter instancesSet cannot be used with the parameter maxResults",
+		)
 	}
 	match, err := matcher(in.Filter, d.attribute)
 	if err != nil {
@@ -266,12 +275,19 @@ func (d *door) statusAttribute(n *sekisho.Node, name string) ([]string, bool) {
 	return nil, false
 }
 
-func (d *door) describeInstanceStatus(ctx context.Context, c *api.Call, in *describeStatusRequest) (*describeStatusAnswer, error) {
+func (d *door) describeInstanceStatus(
+	ctx context.Context,
+	c *api.Call,
+	in *describeStatusRequest,
+) (*describeStatusAnswer, error) {
 	if err := everything(ctx, c); err != nil {
 		return nil, err
 	}
 	if in.MaxResults != nil && len(in.InstanceID) > 0 {
-		return nil, awsproto.SenderError("InvalidParameterCombination", "The parameter instancesSet cannot be used with the parameter maxResults")
+		return nil, awsproto.SenderError(
+			"InvalidParameterCombination",
+			"The parameter instancesSet cannot be used with the parameter maxResults",
+		)
 	}
 	passes, err := matcher(in.Filter, d.statusAttribute)
 	if err != nil {

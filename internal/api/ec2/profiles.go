@@ -33,7 +33,12 @@ type associationAnswer struct {
 }
 
 func associationOf(node sekisho.NodeID, p *sekisho.NodeProfile, state string) association {
-	return association{AssociationID: p.Association, InstanceID: string(node), IamInstanceProfile: profile{p.ARN, p.ID}, State: state}
+	return association{
+		AssociationID:      p.Association,
+		InstanceID:         string(node),
+		IamInstanceProfile: profile{p.ARN, p.ID},
+		State:              state,
+	}
 }
 
 // profile finds the instance profile of a request, and its role.
@@ -41,15 +46,27 @@ func (d *door) profile(ctx context.Context, in profileName) (p *sekisho.NodeProf
 	name, field := in.Name, "iamInstanceProfile.name"
 	if in.Arn != "" {
 		if in.Name != "" {
-			return nil, "", awsproto.SenderError("InvalidParameterCombination", "The parameter 'iamInstanceProfile.name' may not be used in combination with 'iamInstanceProfile.arn'")
+			return nil, "", awsproto.SenderError(
+				"InvalidParameterCombination",
+				"The parameter 'iamInstanceProfile.name' may not be used in combination with 'iamInstanceProfile.arn'",
+			)
 		}
 		name, field = in.Arn[strings.LastIndexByte(in.Arn, '/')+1:], "iamInstanceProfile.arn"
 	}
 	if name == "" {
-		return nil, "", awsproto.SenderError("MissingParameter", "The request must contain the parameter IamInstanceProfile")
+		return nil, "", awsproto.SenderError(
+			"MissingParameter",
+			"The request must contain the parameter IamInstanceProfile",
+		)
 	}
 	wrong := func(why string) error {
-		return awsproto.SenderError("InvalidParameterValue", "Value (%.200s) for parameter %s is invalid. %s", in.Arn+in.Name, field, why)
+		return awsproto.SenderError(
+			"InvalidParameterValue",
+			"Value (%.200s) for parameter %s is invalid. %s",
+			in.Arn+in.Name,
+			field,
+			why,
+		)
 	}
 	held, role, err := d.Directory.InstanceProfile(ctx, name)
 	if sekisho.IsNotFound(err) || err == nil && in.Arn != "" && held.ARN != in.Arn {
@@ -110,7 +127,12 @@ type associationRequest struct {
 
 // associated returns the node with an association, once the caller may do the
 // operation with it.
-func (d *door) associated(ctx context.Context, c *api.Call, association string, keys ...authz.Key) (*sekisho.Node, error) {
+func (d *door) associated(
+	ctx context.Context,
+	c *api.Call,
+	association string,
+	keys ...authz.Key,
+) (*sekisho.Node, error) {
 	if association == "" {
 		return nil, awsproto.SenderError("MissingParameter", "The request must contain the parameter AssociationId")
 	}
@@ -118,17 +140,28 @@ func (d *door) associated(ctx context.Context, c *api.Call, association string, 
 	if err != nil {
 		return nil, err
 	}
-	i := slices.IndexFunc(all, func(n *sekisho.Node) bool { return n.Profile != nil && n.Profile.Association == association })
+	i := slices.IndexFunc(
+		all,
+		func(n *sekisho.Node) bool { return n.Profile != nil && n.Profile.Association == association },
+	)
 	if i < 0 {
 		if err := everything(ctx, c); err != nil {
 			return nil, err
 		}
-		return nil, awsproto.SenderError("InvalidAssociationID.NotFound", "An invalid association-id of '%.64s' was given", association)
+		return nil, awsproto.SenderError(
+			"InvalidAssociationID.NotFound",
+			"An invalid association-id of '%.64s' was given",
+			association,
+		)
 	}
 	return d.onNode(ctx, c, string(all[i].ID), keys...)
 }
 
-func (d *door) disassociateProfile(ctx context.Context, c *api.Call, in *associationRequest) (*associationAnswer, error) {
+func (d *door) disassociateProfile(
+	ctx context.Context,
+	c *api.Call,
+	in *associationRequest,
+) (*associationAnswer, error) {
 	n, err := d.associated(ctx, c, in.AssociationID)
 	if err != nil {
 		return nil, err
@@ -177,7 +210,11 @@ type describeAssociationsAnswer struct {
 	NextToken    string           `xml:"nextToken,omitempty"`
 }
 
-func (d *door) describeAssociations(ctx context.Context, c *api.Call, in *describeAssociationsRequest) (*describeAssociationsAnswer, error) {
+func (d *door) describeAssociations(
+	ctx context.Context,
+	c *api.Call,
+	in *describeAssociationsRequest,
+) (*describeAssociationsAnswer, error) {
 	if err := everything(ctx, c); err != nil {
 		return nil, err
 	}
@@ -196,7 +233,11 @@ func (d *door) describeAssociations(ctx context.Context, c *api.Call, in *descri
 	}
 	for _, asked := range in.AssociationID {
 		if !slices.ContainsFunc(all, func(a association) bool { return a.AssociationID == asked }) {
-			return nil, awsproto.SenderError("InvalidAssociationID.NotFound", "An invalid association-id of '%.64s' was given", asked)
+			return nil, awsproto.SenderError(
+				"InvalidAssociationID.NotFound",
+				"An invalid association-id of '%.64s' was given",
+				asked,
+			)
 		}
 	}
 	all, err = selected(all, in.Filter, func(a association, name string) ([]string, bool) {

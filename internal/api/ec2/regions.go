@@ -27,7 +27,11 @@ type describeRegionsAnswer struct {
 
 const noOptIn = "opt-in-not-required"
 
-func (d *door) describeRegions(ctx context.Context, c *api.Call, in *describeRegionsRequest) (*describeRegionsAnswer, error) {
+func (d *door) describeRegions(
+	ctx context.Context,
+	c *api.Call,
+	in *describeRegionsRequest,
+) (*describeRegionsAnswer, error) {
 	if err := everything(ctx, c); err != nil {
 		return nil, err
 	}
@@ -36,17 +40,21 @@ func (d *door) describeRegions(ctx context.Context, c *api.Call, in *describeReg
 			return nil, awsproto.SenderError("InvalidParameterValue", "Invalid region provided: %.64s", name)
 		}
 	}
-	all, err := selected([]region{{noOptIn, c.Host, d.Region}}, in.Filter, func(r region, name string) ([]string, bool) {
-		switch name {
-		case "endpoint":
-			return []string{r.RegionEndpoint}, true
-		case "region-name":
-			return []string{r.RegionName}, true
-		case "opt-in-status":
-			return []string{r.OptInStatus}, true
-		}
-		return nil, false
-	})
+	all, err := selected(
+		[]region{{noOptIn, c.Host, d.Region}},
+		in.Filter,
+		func(r region, name string) ([]string, bool) {
+			switch name {
+			case "endpoint":
+				return []string{r.RegionEndpoint}, true
+			case "region-name":
+				return []string{r.RegionName}, true
+			case "opt-in-status":
+				return []string{r.OptInStatus}, true
+			}
+			return nil, false
+		},
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +85,11 @@ type describeZonesAnswer struct {
 	AvailabilityZoneInfo set[zone] `xml:"availabilityZoneInfo"`
 }
 
-func (d *door) describeAvailabilityZones(ctx context.Context, c *api.Call, in *describeZonesRequest) (*describeZonesAnswer, error) {
+func (d *door) describeAvailabilityZones(
+	ctx context.Context,
+	c *api.Call,
+	in *describeZonesRequest,
+) (*describeZonesAnswer, error) {
 	if err := everything(ctx, c); err != nil {
 		return nil, err
 	}
@@ -90,7 +102,11 @@ func (d *door) describeAvailabilityZones(ctx context.Context, c *api.Call, in *d
 		name  string
 	}{{in.ZoneName, only.ZoneName}, {in.ZoneID, only.ZoneID}} {
 		if i := slices.IndexFunc(names.given, func(s string) bool { return s != names.name }); i >= 0 {
-			return nil, awsproto.SenderError("InvalidParameterValue", "Invalid availability zone: [%.64s]", names.given[i])
+			return nil, awsproto.SenderError(
+				"InvalidParameterValue",
+				"Invalid availability zone: [%.64s]",
+				names.given[i],
+			)
 		}
 	}
 	all, err := selected([]zone{only}, in.Filter, func(z zone, name string) ([]string, bool) {

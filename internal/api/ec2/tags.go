@@ -145,7 +145,10 @@ func checkTag(key, value string) error {
 	case utf8.RuneCountInString(value) > 256:
 		return awsproto.SenderError("InvalidParameterValue", "Tag value exceeds the maximum length of 256 characters")
 	case strings.HasPrefix(strings.ToLower(key), "aws:"):
-		return awsproto.SenderError("InvalidParameterValue", "Tag keys starting with 'aws:' are reserved for internal use")
+		return awsproto.SenderError(
+			"InvalidParameterValue",
+			"Tag keys starting with 'aws:' are reserved for internal use",
+		)
 	}
 	return nil
 }
@@ -190,7 +193,11 @@ func (d *door) createTags(ctx context.Context, c *api.Call, in *createTagsReques
 func clash(tags map[string]string, key string) error {
 	for have := range tags {
 		if have != key && strings.EqualFold(have, key) {
-			return awsproto.SenderError("InvalidParameterValue", "There is a tag %q already: tag keys cannot differ in letter case only.", have)
+			return awsproto.SenderError(
+				"InvalidParameterValue",
+				"There is a tag %q already: tag keys cannot differ in letter case only.",
+				have,
+			)
 		}
 	}
 	return nil
@@ -206,7 +213,11 @@ func joined(have, more map[string]string) (map[string]string, error) {
 		all[k] = v
 	}
 	if len(all) > maxTags {
-		return nil, awsproto.SenderError("TagLimitExceeded", "The maximum number of Tags for a resource has been reached: %d.", maxTags)
+		return nil, awsproto.SenderError(
+			"TagLimitExceeded",
+			"The maximum number of Tags for a resource has been reached: %d.",
+			maxTags,
+		)
 	}
 	return all, nil
 }

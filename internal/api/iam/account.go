@@ -100,7 +100,11 @@ type detail struct {
 	add func(out *detailsAnswer) error
 }
 
-func (d *door) getAccountAuthorizationDetails(ctx context.Context, c *api.Call, in *detailsRequest) (*detailsAnswer, error) {
+func (d *door) getAccountAuthorizationDetails(
+	ctx context.Context,
+	c *api.Call,
+	in *detailsRequest,
+) (*detailsAnswer, error) {
 	v := awsproto.Constraints{Code: "ValidationError"}
 	for _, f := range in.Filter {
 		v.Enum("filter", f, "User", "Role", "Group", "LocalManagedPolicy", "AWSManagedPolicy")
@@ -111,7 +115,10 @@ func (d *door) getAccountAuthorizationDetails(ctx context.Context, c *api.Call, 
 	if err := everything(ctx, c); err != nil {
 		return nil, err
 	}
-	all, err := d.details(ctx, func(kind string) bool { return len(in.Filter) == 0 || slices.Contains(in.Filter, kind) })
+	all, err := d.details(
+		ctx,
+		func(kind string) bool { return len(in.Filter) == 0 || slices.Contains(in.Filter, kind) },
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +144,10 @@ func (d *door) details(ctx context.Context, wanted func(string) bool) ([]detail,
 			return nil, err
 		}
 		for _, u := range users {
-			all = append(all, detail{"1" + userKey(u), func(out *detailsAnswer) error { return d.addUser(ctx, out, u) }})
+			all = append(
+				all,
+				detail{"1" + userKey(u), func(out *detailsAnswer) error { return d.addUser(ctx, out, u) }},
+			)
 		}
 	}
 	if wanted("Group") {
@@ -148,7 +158,9 @@ func (d *door) details(ctx context.Context, wanted func(string) bool) ([]detail,
 		for _, g := range groups {
 			all = append(all, detail{"2" + groupKey(g), func(out *detailsAnswer) error {
 				out.GroupDetailList.Member = append(out.GroupDetailList.Member, groupDetail{
-					group: groupShape(g), GroupPolicyList: inlineList(&g.Holder), AttachedManagedPolicies: listed(g.Attached, attachedShape),
+					group: groupShape(
+						g,
+					), GroupPolicyList: inlineList(&g.Holder), AttachedManagedPolicies: listed(g.Attached, attachedShape),
 				})
 				return nil
 			}})
@@ -160,7 +172,10 @@ func (d *door) details(ctx context.Context, wanted func(string) bool) ([]detail,
 			return nil, err
 		}
 		for _, r := range roles {
-			all = append(all, detail{"3" + roleKey(r), func(out *detailsAnswer) error { return d.addRole(ctx, out, r) }})
+			all = append(
+				all,
+				detail{"3" + roleKey(r), func(out *detailsAnswer) error { return d.addRole(ctx, out, r) }},
+			)
 		}
 	}
 	policies, err := d.ManagedPolicies(ctx)
@@ -173,13 +188,17 @@ func (d *door) details(ctx context.Context, wanted func(string) bool) ([]detail,
 	}
 	for _, p := range policies {
 		// AWS lists its own policies only where they are in use.
-		if p.AWSManaged() && (!wanted("AWSManagedPolicy") || attached[p.ARN]+boundaries[p.ARN] == 0) || !p.AWSManaged() && !wanted("LocalManagedPolicy") {
+		if p.AWSManaged() && (!wanted("AWSManagedPolicy") || attached[p.ARN]+boundaries[p.ARN] == 0) ||
+			!p.AWSManaged() && !wanted("LocalManagedPolicy") {
 			continue
 		}
 		all = append(all, detail{"4" + p.ARN, func(out *detailsAnswer) error {
 			s := policyShape(p, attached[p.ARN], boundaries[p.ARN])
 			s.Description = p.Description
-			versions := listed(p.Versions, func(v identity.PolicyVersion) policyVersion { return versionShape(p, &v, true) })
+			versions := listed(
+				p.Versions,
+				func(v identity.PolicyVersion) policyVersion { return versionShape(p, &v, true) },
+			)
 			s.PolicyVersionList = &versions
 			out.Policies.Member = append(out.Policies.Member, s)
 			return nil
@@ -211,7 +230,11 @@ func (d *door) addRole(ctx context.Context, out *detailsAnswer, r *identity.Role
 	if err != nil {
 		return err
 	}
-	detail := roleDetail{role: shape, RolePolicyList: inlineList(&r.Holder), AttachedManagedPolicies: listed(r.Attached, attachedShape)}
+	detail := roleDetail{
+		role:                    shape,
+		RolePolicyList:          inlineList(&r.Holder),
+		AttachedManagedPolicies: listed(r.Attached, attachedShape),
+	}
 	for _, p := range profiles {
 		if p.RoleID != r.ID {
 			continue

@@ -23,16 +23,30 @@ func TestAccountAlias(t *testing.T) {
 		wantError(t, err, "ValidationError", 400, "")
 	}
 	for _, alias := range []string{"first-one", "second"} {
-		must[*awsiam.CreateAccountAliasOutput](t)(c.CreateAccountAlias(ctx, &awsiam.CreateAccountAliasInput{AccountAlias: &alias}))
-		got := must[*awsiam.ListAccountAliasesOutput](t)(c.ListAccountAliases(ctx, &awsiam.ListAccountAliasesInput{})).AccountAliases
+		must[*awsiam.CreateAccountAliasOutput](
+			t,
+		)(
+			c.CreateAccountAlias(ctx, &awsiam.CreateAccountAliasInput{AccountAlias: &alias}),
+		)
+		got := must[*awsiam.ListAccountAliasesOutput](
+			t,
+		)(
+			c.ListAccountAliases(ctx, &awsiam.ListAccountAliasesInput{}),
+		).AccountAliases
 		if len(got) != 1 || got[0] != alias {
 			t.Errorf("the aliases are %q, want %q alone", got, alias)
 		}
 	}
 	_, err := c.DeleteAccountAlias(ctx, &awsiam.DeleteAccountAliasInput{AccountAlias: aws.String("first-one")})
 	wantError(t, err, "NoSuchEntity", 404, "")
-	must[*awsiam.DeleteAccountAliasOutput](t)(c.DeleteAccountAlias(ctx, &awsiam.DeleteAccountAliasInput{AccountAlias: aws.String("second")}))
-	if got := must[*awsiam.ListAccountAliasesOutput](t)(c.ListAccountAliases(ctx, &awsiam.ListAccountAliasesInput{})).AccountAliases; len(got) != 0 {
+	must[*awsiam.DeleteAccountAliasOutput](
+		t,
+	)(
+		c.DeleteAccountAlias(ctx, &awsiam.DeleteAccountAliasInput{AccountAlias: aws.String("second")}),
+	)
+	if got := must[*awsiam.ListAccountAliasesOutput](t)(c.ListAccountAliases(ctx, &awsiam.ListAccountAliasesInput{})).AccountAliases; len(
+		got,
+	) != 0 {
 		t.Errorf("the alias is still listed: %q", got)
 	}
 }
@@ -50,17 +64,31 @@ func TestPasswordPolicyIsEnforced(t *testing.T) {
 		_, err := c.UpdateAccountPasswordPolicy(ctx, bad)
 		wantError(t, err, "ValidationError", 400, "")
 	}
-	must[*awsiam.UpdateAccountPasswordPolicyOutput](t)(c.UpdateAccountPasswordPolicy(ctx, &awsiam.UpdateAccountPasswordPolicyInput{
-		MinimumPasswordLength: aws.Int32(12), RequireSymbols: true, MaxPasswordAge: aws.Int32(90), AllowUsersToChangePassword: true,
-	}))
-	p := must[*awsiam.GetAccountPasswordPolicyOutput](t)(c.GetAccountPasswordPolicy(ctx, &awsiam.GetAccountPasswordPolicyInput{})).PasswordPolicy
-	if *p.MinimumPasswordLength != 12 || !p.RequireSymbols || p.RequireNumbers || !p.ExpirePasswords || *p.MaxPasswordAge != 90 {
+	must[*awsiam.UpdateAccountPasswordPolicyOutput](
+		t,
+	)(
+		c.UpdateAccountPasswordPolicy(ctx, &awsiam.UpdateAccountPasswordPolicyInput{
+			MinimumPasswordLength: aws.Int32(
+				12,
+			), RequireSymbols: true, MaxPasswordAge: aws.Int32(90), AllowUsersToChangePassword: true,
+		}),
+	)
+	p := must[*awsiam.GetAccountPasswordPolicyOutput](
+		t,
+	)(
+		c.GetAccountPasswordPolicy(ctx, &awsiam.GetAccountPasswordPolicyInput{}),
+	).PasswordPolicy
+	if *p.MinimumPasswordLength != 12 || !p.RequireSymbols || p.RequireNumbers || !p.ExpirePasswords ||
+		*p.MaxPasswordAge != 90 {
 		t.Errorf("the policy is %+v", p)
 	}
 
 	person(t, s, "ann", nil)
 	login := func(password string) error {
-		_, err := c.CreateLoginProfile(ctx, &awsiam.CreateLoginProfileInput{UserName: aws.String("ann"), Password: &password})
+		_, err := c.CreateLoginProfile(
+			ctx,
+			&awsiam.CreateLoginProfileInput{UserName: aws.String("ann"), Password: &password},
+		)
 		return err
 	}
 	wantError(t, login("Short-1"), "PasswordPolicyViolation", 400, "")
@@ -74,18 +102,35 @@ func TestPasswordPolicyIsEnforced(t *testing.T) {
 		_, err := c.ChangePassword(ctx, &awsiam.ChangePasswordInput{OldPassword: &from, NewPassword: &to})
 		return err
 	}
-	k := must[*awsiam.CreateAccessKeyOutput](t)(c.CreateAccessKey(ctx, &awsiam.CreateAccessKeyInput{UserName: aws.String("ann")})).AccessKey
+	k := must[*awsiam.CreateAccessKeyOutput](
+		t,
+	)(
+		c.CreateAccessKey(ctx, &awsiam.CreateAccessKeyInput{UserName: aws.String("ann")}),
+	).AccessKey
 	ann := s.IAM(aws.Credentials{AccessKeyID: *k.AccessKeyId, SecretAccessKey: *k.SecretAccessKey})
 	if err := change(ann, "correct horse battery", "another horse battery"); err != nil {
 		t.Error(err)
 	}
 	must[*awsiam.PutUserPolicyOutput](t)(c.PutUserPolicy(ctx, &awsiam.PutUserPolicyInput{
 		UserName: aws.String("ann"), PolicyName: aws.String("no"),
-		PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"iam:ChangePassword","Resource":"*"}]}`),
+		PolicyDocument: aws.String(
+			`{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"iam:ChangePassword","Resource":"*"}]}`,
+		),
 	}))
 	wantError(t, change(ann, "another horse battery", "a third horse battery"), "AccessDenied", 403, "")
-	must[*awsiam.DeleteUserPolicyOutput](t)(c.DeleteUserPolicy(ctx, &awsiam.DeleteUserPolicyInput{UserName: aws.String("ann"), PolicyName: aws.String("no")}))
-	must[*awsiam.DeleteAccountPasswordPolicyOutput](t)(c.DeleteAccountPasswordPolicy(ctx, &awsiam.DeleteAccountPasswordPolicyInput{}))
+	must[*awsiam.DeleteUserPolicyOutput](
+		t,
+	)(
+		c.DeleteUserPolicy(
+			ctx,
+			&awsiam.DeleteUserPolicyInput{UserName: aws.String("ann"), PolicyName: aws.String("no")},
+		),
+	)
+	must[*awsiam.DeleteAccountPasswordPolicyOutput](
+		t,
+	)(
+		c.DeleteAccountPasswordPolicy(ctx, &awsiam.DeleteAccountPasswordPolicyInput{}),
+	)
 	wantError(t, change(ann, "another horse battery", "a third horse battery"), "AccessDenied", 403, "")
 }
 
@@ -94,13 +139,19 @@ func TestCredentialsThatDoNotExistAreListedEmpty(t *testing.T) {
 	s := doortest.Start(t, nil)
 	ctx, c := t.Context(), s.IAM(s.Admin)
 	admin, nobody := aws.String("admin"), aws.String("nobody")
-	if keys := must[*awsiam.ListSSHPublicKeysOutput](t)(c.ListSSHPublicKeys(ctx, &awsiam.ListSSHPublicKeysInput{UserName: admin})); len(keys.SSHPublicKeys) != 0 {
+	if keys := must[*awsiam.ListSSHPublicKeysOutput](t)(c.ListSSHPublicKeys(ctx, &awsiam.ListSSHPublicKeysInput{UserName: admin})); len(
+		keys.SSHPublicKeys,
+	) != 0 {
 		t.Error(keys.SSHPublicKeys)
 	}
-	if certs := must[*awsiam.ListSigningCertificatesOutput](t)(c.ListSigningCertificates(ctx, &awsiam.ListSigningCertificatesInput{UserName: admin})); len(certs.Certificates) != 0 {
+	if certs := must[*awsiam.ListSigningCertificatesOutput](t)(c.ListSigningCertificates(ctx, &awsiam.ListSigningCertificatesInput{UserName: admin})); len(
+		certs.Certificates,
+	) != 0 {
 		t.Error(certs.Certificates)
 	}
-	if creds := must[*awsiam.ListServiceSpecificCredentialsOutput](t)(c.ListServiceSpecificCredentials(ctx, &awsiam.ListServiceSpecificCredentialsInput{UserName: admin})); len(creds.ServiceSpecificCredentials) != 0 {
+	if creds := must[*awsiam.ListServiceSpecificCredentialsOutput](t)(c.ListServiceSpecificCredentials(ctx, &awsiam.ListServiceSpecificCredentialsInput{UserName: admin})); len(
+		creds.ServiceSpecificCredentials,
+	) != 0 {
 		t.Error(creds.ServiceSpecificCredentials)
 	}
 	_, err := c.ListSSHPublicKeys(ctx, &awsiam.ListSSHPublicKeysInput{UserName: nobody})
@@ -114,10 +165,25 @@ func TestListEntitiesForPolicyListsEachOnce(t *testing.T) {
 	t.Parallel()
 	s := doortest.Start(t, nil)
 	ctx, c := t.Context(), s.IAM(s.Admin)
-	p := must[*awsiam.CreatePolicyOutput](t)(c.CreatePolicy(ctx, &awsiam.CreatePolicyInput{PolicyName: aws.String("p"), PolicyDocument: allow("ssm:*", "*")})).Policy
+	p := must[*awsiam.CreatePolicyOutput](
+		t,
+	)(
+		c.CreatePolicy(
+			ctx,
+			&awsiam.CreatePolicyInput{PolicyName: aws.String("p"), PolicyDocument: allow("ssm:*", "*")},
+		),
+	).Policy
 	for _, name := range []string{"ann", "bob"} {
-		must[*awsiam.CreateUserOutput](t)(c.CreateUser(ctx, &awsiam.CreateUserInput{UserName: &name, PermissionsBoundary: p.Arn}))
-		must[*awsiam.AttachUserPolicyOutput](t)(c.AttachUserPolicy(ctx, &awsiam.AttachUserPolicyInput{UserName: &name, PolicyArn: p.Arn}))
+		must[*awsiam.CreateUserOutput](
+			t,
+		)(
+			c.CreateUser(ctx, &awsiam.CreateUserInput{UserName: &name, PermissionsBoundary: p.Arn}),
+		)
+		must[*awsiam.AttachUserPolicyOutput](
+			t,
+		)(
+			c.AttachUserPolicy(ctx, &awsiam.AttachUserPolicyInput{UserName: &name, PolicyArn: p.Arn}),
+		)
 	}
 	var names []string
 	for page := awsiam.NewListEntitiesForPolicyPaginator(c, &awsiam.ListEntitiesForPolicyInput{PolicyArn: p.Arn, MaxItems: aws.Int32(1)}); page.HasMorePages(); {
@@ -156,7 +222,8 @@ func TestErrorsHaveTheNamespaceOfTheService(t *testing.T) {
 		if err != nil || xml.NewDecoder(bytes.NewReader(body)).Decode(&got) != nil {
 			t.Fatalf("%s: %v: %s", service, err, body)
 		}
-		if want := (xml.Name{Space: c.xmlns, Local: "ErrorResponse"}); got.XMLName != want || got.Error.Code != "MissingAuthenticationToken" {
+		if want := (xml.Name{Space: c.xmlns, Local: "ErrorResponse"}); got.XMLName != want ||
+			got.Error.Code != "MissingAuthenticationToken" {
 			t.Errorf("%s: got %v, %s", service, got.XMLName, got.Error.Code)
 		}
 	}

@@ -78,7 +78,11 @@ func (d *door) listAccessKeys(ctx context.Context, c *api.Call, in *userListRequ
 		return 1
 	})
 	keys, next, err := page(keys, func(k identity.AccessKey) string { return k.ID }, in.paging)
-	return &accessKeysAnswer{u.Name, listed(keys, func(k identity.AccessKey) accessKey { return keyShape(u.Name, &k) }), next}, err
+	return &accessKeysAnswer{
+		u.Name,
+		listed(keys, func(k identity.AccessKey) accessKey { return keyShape(u.Name, &k) }),
+		next,
+	}, err
 }
 
 type accessKeyRequest struct {
@@ -124,7 +128,12 @@ func (d *door) getAccessKeyLastUsed(ctx context.Context, c *api.Call, in *access
 		if refused := on(ctx, c, arn(c, identity.KindUser, "/", "*"), nil); refused != nil {
 			return nil, refused
 		}
-		return nil, &awsproto.Error{Code: "AccessDenied", Message: "The Access Key with id " + clip(in.AccessKeyID) + " cannot be found.", Status: http.StatusForbidden, Sender: true}
+		return nil, &awsproto.Error{
+			Code:    "AccessDenied",
+			Message: "The Access Key with id " + clip(in.AccessKeyID) + " cannot be found.",
+			Status:  http.StatusForbidden,
+			Sender:  true,
+		}
 	}
 	if err := on(ctx, c, u.ARN, u.Tags); err != nil {
 		return nil, err
@@ -253,7 +262,11 @@ type certificatesAnswer struct {
 	more
 }
 
-func (d *door) listSigningCertificates(ctx context.Context, c *api.Call, in *userListRequest) (*certificatesAnswer, error) {
+func (d *door) listSigningCertificates(
+	ctx context.Context,
+	c *api.Call,
+	in *userListRequest,
+) (*certificatesAnswer, error) {
 	_, err := d.owner(ctx, c, in.UserName)
 	return &certificatesAnswer{}, err
 }
@@ -263,7 +276,11 @@ type serviceCredentialsAnswer struct {
 	more
 }
 
-func (d *door) listServiceSpecificCredentials(ctx context.Context, c *api.Call, in *userListRequest) (*serviceCredentialsAnswer, error) {
+func (d *door) listServiceSpecificCredentials(
+	ctx context.Context,
+	c *api.Call,
+	in *userListRequest,
+) (*serviceCredentialsAnswer, error) {
 	_, err := d.owner(ctx, c, in.UserName)
 	return &serviceCredentialsAnswer{}, err
 }

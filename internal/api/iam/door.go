@@ -44,8 +44,12 @@ func New(dir *identity.Directory) *api.Door {
 // guard refuses the temporary credentials that AWS does not accept for IAM.
 func guard(c *api.Call) error {
 	p := c.Principal
-	if p.Session != nil && (p.Type == sekisho.PrincipalFederatedUser || (p.Type == sekisho.PrincipalUser && p.MFATime.IsZero())) {
-		return sekisho.Errorf(sekisho.CodeDenied, "IAM cannot be called with credentials of GetFederationToken or with credentials of GetSessionToken without MFA.")
+	if p.Session != nil &&
+		(p.Type == sekisho.PrincipalFederatedUser || (p.Type == sekisho.PrincipalUser && p.MFATime.IsZero())) {
+		return sekisho.Errorf(
+			sekisho.CodeDenied,
+			"IAM cannot be called with credentials of GetFederationToken or with credentials of GetSessionToken without MFA.",
+		)
 	}
 	return nil
 }
@@ -59,7 +63,12 @@ func named(err error) error {
 	case errors.Is(err, identity.ErrPasswordPolicy):
 		return awsproto.SenderError("PasswordPolicyViolation", "%s", e.Message)
 	case errors.Is(err, identity.ErrMFACode):
-		return &awsproto.Error{Code: "InvalidAuthenticationCode", Message: e.Message, Status: http.StatusForbidden, Sender: true}
+		return &awsproto.Error{
+			Code:    "InvalidAuthenticationCode",
+			Message: e.Message,
+			Status:  http.StatusForbidden,
+			Sender:  true,
+		}
 	}
 	return err
 }
@@ -85,7 +94,13 @@ func arn(c *api.Call, kind identity.Kind, path, name string) string {
 
 // holder authorizes the call on a user, group or role. An unauthorized caller
 // does not learn whether it exists.
-func (d *door) holder(ctx context.Context, c *api.Call, kind identity.Kind, name string, keys ...authz.Key) (*identity.Holder, error) {
+func (d *door) holder(
+	ctx context.Context,
+	c *api.Call,
+	kind identity.Kind,
+	name string,
+	keys ...authz.Key,
+) (*identity.Holder, error) {
 	h, err := d.Holder(ctx, kind, name)
 	if sekisho.IsNotFound(err) {
 		if refused := on(ctx, c, arn(c, kind, "/", name), nil, keys...); refused != nil {
@@ -121,7 +136,10 @@ func userName(c *api.Call, name string) (string, error) {
 		return name, nil
 	}
 	if c.Principal.UserName == "" {
-		return "", awsproto.SenderError("ValidationError", "Must specify userName when calling with non-User credentials")
+		return "", awsproto.SenderError(
+			"ValidationError",
+			"Must specify userName when calling with non-User credentials",
+		)
 	}
 	return c.Principal.UserName, nil
 }

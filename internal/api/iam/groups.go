@@ -153,6 +153,10 @@ func (d *door) detachGroupPolicy(ctx context.Context, c *api.Call, in *groupAtta
 	return nil, d.detach(ctx, c, identity.KindGroup, in.GroupName, in.PolicyArn)
 }
 
-func (d *door) listAttachedGroupPolicies(ctx context.Context, c *api.Call, in *groupListRequest) (*attachedAnswer, error) {
+func (d *door) listAttachedGroupPolicies(
+	ctx context.Context,
+	c *api.Call,
+	in *groupListRequest,
+) (*attachedAnswer, error) {
 	return d.attached(ctx, c, identity.KindGroup, in.GroupName, in.PathPrefix, in.paging)
 }

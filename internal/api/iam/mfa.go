@@ -50,7 +50,11 @@ type virtualDevice struct {
 
 type deviceAnswer struct{ VirtualMFADevice virtualDevice }
 
-func (d *door) createVirtualMFADevice(ctx context.Context, c *api.Call, in *createDeviceRequest) (*deviceAnswer, error) {
+func (d *door) createVirtualMFADevice(
+	ctx context.Context,
+	c *api.Call,
+	in *createDeviceRequest,
+) (*deviceAnswer, error) {
 	tags, err := tagMap(in.Tags)
 	if err != nil {
 		return nil, err
@@ -99,7 +103,12 @@ type deviceRequest struct {
 }
 
 // device authorizes the call on a device.
-func (d *door) device(ctx context.Context, c *api.Call, serial string, keys ...authz.Key) (*identity.MFADevice, *identity.User, error) {
+func (d *door) device(
+	ctx context.Context,
+	c *api.Call,
+	serial string,
+	keys ...authz.Key,
+) (*identity.MFADevice, *identity.User, error) {
 	if err := require("serialNumber", serial); err != nil {
 		return nil, nil, err
 	}
@@ -132,7 +141,11 @@ type virtualDevicesAnswer struct {
 	more
 }
 
-func (d *door) listVirtualMFADevices(ctx context.Context, c *api.Call, in *listDevicesRequest) (*virtualDevicesAnswer, error) {
+func (d *door) listVirtualMFADevices(
+	ctx context.Context,
+	c *api.Call,
+	in *listDevicesRequest,
+) (*virtualDevicesAnswer, error) {
 	if in.AssignmentStatus != "" {
 		v := awsproto.Constraints{Code: "ValidationError"}
 		v.Enum("assignmentStatus", in.AssignmentStatus, "Any", "Assigned", "Unassigned")
@@ -148,7 +161,8 @@ func (d *door) listVirtualMFADevices(ctx context.Context, c *api.Call, in *listD
 		return nil, err
 	}
 	all = slices.DeleteFunc(all, func(m *identity.MFADevice) bool {
-		return in.AssignmentStatus == "Assigned" && m.UserID == "" || in.AssignmentStatus == "Unassigned" && m.UserID != ""
+		return in.AssignmentStatus == "Assigned" && m.UserID == "" ||
+			in.AssignmentStatus == "Unassigned" && m.UserID != ""
 	})
 	all, next, err := page(all, func(m *identity.MFADevice) string { return strings.ToLower(m.Name) }, in.paging)
 	if err != nil {

@@ -64,7 +64,12 @@ func (d *door) createProvider(ctx context.Context, c *api.Call, in *providerRequ
 
 // provider authorizes the call on a provider. An unauthorized caller does not
 // learn whether it exists.
-func (d *door) provider(ctx context.Context, c *api.Call, arn string, keys ...authz.Key) (*identity.OIDCProvider, error) {
+func (d *door) provider(
+	ctx context.Context,
+	c *api.Call,
+	arn string,
+	keys ...authz.Key,
+) (*identity.OIDCProvider, error) {
 	if err := require("openIDConnectProviderArn", arn); err != nil {
 		return nil, err
 	}
@@ -93,7 +98,13 @@ func (d *door) getProvider(ctx context.Context, c *api.Call, in *providerRequest
 	if err != nil {
 		return nil, err
 	}
-	return &providerAnswer{p.URL, list[string]{p.ClientIDs}, list[string]{p.Thumbprints}, awsproto.NewEpoch(p.Created), tagList(p.Tags)}, nil
+	return &providerAnswer{
+		p.URL,
+		list[string]{p.ClientIDs},
+		list[string]{p.Thumbprints},
+		awsproto.NewEpoch(p.Created),
+		tagList(p.Tags),
+	}, nil
 }
 
 type providerEntry struct{ Arn string }
@@ -108,7 +119,9 @@ func (d *door) listProviders(ctx context.Context, c *api.Call, _ *struct{}) (*pr
 	if err != nil {
 		return nil, err
 	}
-	return &providersAnswer{listed(all, func(p *identity.OIDCProvider) providerEntry { return providerEntry{p.ARN} })}, nil
+	return &providersAnswer{
+		listed(all, func(p *identity.OIDCProvider) providerEntry { return providerEntry{p.ARN} }),
+	}, nil
 }
 
 func (d *door) deleteProvider(ctx context.Context, c *api.Call, in *providerRequest) (*struct{}, error) {
@@ -119,7 +132,13 @@ func (d *door) deleteProvider(ctx context.Context, c *api.Call, in *providerRequ
 }
 
 // editProvider changes a provider of the request.
-func (d *door) editProvider(ctx context.Context, c *api.Call, in *providerRequest, change func(p *identity.OIDCProvider) error, keys ...authz.Key) (*struct{}, error) {
+func (d *door) editProvider(
+	ctx context.Context,
+	c *api.Call,
+	in *providerRequest,
+	change func(p *identity.OIDCProvider) error,
+	keys ...authz.Key,
+) (*struct{}, error) {
 	if _, err := d.provider(ctx, c, in.Arn, keys...); err != nil {
 		return nil, err
 	}

@@ -53,13 +53,19 @@ type updatePasswordPolicyRequest struct {
 	HardExpiry                 bool
 }
 
-func (d *door) updateAccountPasswordPolicy(ctx context.Context, c *api.Call, in *updatePasswordPolicyRequest) (*struct{}, error) {
+func (d *door) updateAccountPasswordPolicy(
+	ctx context.Context,
+	c *api.Call,
+	in *updatePasswordPolicyRequest,
+) (*struct{}, error) {
 	if err := everything(ctx, c); err != nil {
 		return nil, err
 	}
 	if in.PasswordReusePrevention != 0 || in.HardExpiry {
-		return nil, awsproto.SenderError("ValidationError",
-			"PasswordReusePrevention and HardExpiry are not supported. Leave them out: the policy would not be enforced.")
+		return nil, awsproto.SenderError(
+			"ValidationError",
+			"PasswordReusePrevention and HardExpiry are not supported. Leave them out: the policy would not be enforced.",
+		)
 	}
 	v := awsproto.Constraints{Code: "ValidationError"}
 	v.Range("maxPasswordAge", int64(in.MaxPasswordAge), 0, 1095)

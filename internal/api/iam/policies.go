@@ -31,7 +31,12 @@ func (d *door) policyOperations() map[string]api.Operation {
 }
 
 // managed authorizes the call on a managed policy.
-func (d *door) managed(ctx context.Context, c *api.Call, policyARN string, keys ...authz.Key) (*identity.Policy, error) {
+func (d *door) managed(
+	ctx context.Context,
+	c *api.Call,
+	policyARN string,
+	keys ...authz.Key,
+) (*identity.Policy, error) {
 	if !strings.HasPrefix(policyARN, "arn:") || len(policyARN) < 20 || len(policyARN) > 2048 {
 		return nil, awsproto.SenderError("ValidationError", "Invalid ARN: %s", clip(policyARN))
 	}
@@ -126,16 +131,19 @@ func (d *door) listPolicies(ctx context.Context, c *api.Call, in *listPoliciesRe
 	if err != nil {
 		return nil, err
 	}
-	all = slices.DeleteFunc(under(all, in.PathPrefix, func(p *identity.Policy) string { return p.Path }), func(p *identity.Policy) bool {
-		switch {
-		case in.Scope == "AWS" && !p.AWSManaged(), in.Scope == "Local" && p.AWSManaged(),
-			in.OnlyAttached && attached[p.ARN] == 0,
-			in.PolicyUsageFilter == "PermissionsPolicy" && attached[p.ARN] == 0,
-			in.PolicyUsageFilter == "PermissionsBoundary" && boundaries[p.ARN] == 0:
-			return true
-		}
-		return false
-	})
+	all = slices.DeleteFunc(
+		under(all, in.PathPrefix, func(p *identity.Policy) string { return p.Path }),
+		func(p *identity.Policy) bool {
+			switch {
+			case in.Scope == "AWS" && !p.AWSManaged(), in.Scope == "Local" && p.AWSManaged(),
+				in.OnlyAttached && attached[p.ARN] == 0,
+				in.PolicyUsageFilter == "PermissionsPolicy" && attached[p.ARN] == 0,
+				in.PolicyUsageFilter == "PermissionsBoundary" && boundaries[p.ARN] == 0:
+				return true
+			}
+			return false
+		},
+	)
 	all, next, err := page(all, func(p *identity.Policy) string { return p.ARN }, in.paging)
 	return &policiesAnswer{listed(all, func(p *identity.Policy) managedPolicy {
 		return policyShape(p, attached[p.ARN], boundaries[p.ARN])
@@ -164,7 +172,9 @@ func (d *door) createPolicyVersion(ctx context.Context, c *api.Call, in *createV
 	if err != nil {
 		return nil, err
 	}
-	return &versionAnswer{policyVersion{VersionID: v.ID, IsDefaultVersion: in.SetAsDefault, CreateDate: date(v.Created)}}, nil
+	return &versionAnswer{
+		policyVersion{VersionID: v.ID, IsDefaultVersion: in.SetAsDefault, CreateDate: date(v.Created)},
+	}, nil
 }
 
 type versionRequest struct {
@@ -179,7 +189,12 @@ func (d *door) getPolicyVersion(ctx context.Context, c *api.Call, in *versionReq
 	}
 	v := p.Version(in.VersionID)
 	if v == nil {
-		return nil, sekisho.Errorf(sekisho.CodeNotFound, "Policy %s version %s does not exist or is not attachable.", in.PolicyArn, clip(in.VersionID))
+		return nil, sekisho.Errorf(
+			sekisho.CodeNotFound,
+			"Policy %s version %s does not exist or is not attachable.",
+			in.PolicyArn,
+			clip(in.VersionID),
+		)
 	}
 	return &versionAnswer{versionShape(p, v, true)}, nil
 }
@@ -258,11 +273,16 @@ func (d *door) listEntitiesForPolicy(ctx context.Context, c *api.Call, in *entit
 	kind := map[string]identity.Kind{"User": identity.KindUser, "Group": identity.KindGroup, "Role": identity.KindRole}[in.EntityFilter]
 	all = slices.DeleteFunc(all, func(a identity.Attachment) bool {
 		return kind != "" && a.Kind != kind || !strings.HasPrefix(a.Holder.Path, in.PathPrefix) ||
-			in.PolicyUsageFilter == "PermissionsPolicy" && a.Boundary || in.PolicyUsageFilter == "PermissionsBoundary" && !a.Boundary
+			in.PolicyUsageFilter == "PermissionsPolicy" &&
+				a.Boundary || in.PolicyUsageFilter == "PermissionsBoundary" && !a.Boundary
 	})
 	// One policy can be both attached to an entity and its boundary.
 	all = slices.CompactFunc(all, func(a, b identity.Attachment) bool { return a.Holder == b.Holder })
-	all, next, err := page(all, func(a identity.Attachment) string { return string(a.Kind) + "/" + a.Holder.Name }, in.paging)
+	all, next, err := page(
+		all,
+		func(a identity.Attachment) string { return string(a.Kind) + "/" + a.Holder.Name },
+		in.paging,
+	)
 	if err != nil {
 		return nil, err
 	}

@@ -227,7 +227,11 @@ func (d *door) detachRolePolicy(ctx context.Context, c *api.Call, in *roleAttach
 	return nil, d.detach(ctx, c, identity.KindRole, in.RoleName, in.PolicyArn)
 }
 
-func (d *door) listAttachedRolePolicies(ctx context.Context, c *api.Call, in *roleListRequest) (*attachedAnswer, error) {
+func (d *door) listAttachedRolePolicies(
+	ctx context.Context,
+	c *api.Call,
+	in *roleListRequest,
+) (*attachedAnswer, error) {
 	return d.attached(ctx, c, identity.KindRole, in.RoleName, in.PathPrefix, in.paging)
 }
 
@@ -270,7 +274,11 @@ type createProfileRequest struct {
 
 type profileAnswer struct{ InstanceProfile instanceProfile }
 
-func (d *door) createInstanceProfile(ctx context.Context, c *api.Call, in *createProfileRequest) (*profileAnswer, error) {
+func (d *door) createInstanceProfile(
+	ctx context.Context,
+	c *api.Call,
+	in *createProfileRequest,
+) (*profileAnswer, error) {
 	tags, err := tagMap(in.Tags)
 	if err != nil {
 		return nil, err
@@ -307,7 +315,12 @@ func (d *door) profileShape(ctx context.Context, name string) (instanceProfile, 
 type profileRequest struct{ InstanceProfileName, RoleName string }
 
 // profile authorizes the call on an instance profile.
-func (d *door) profile(ctx context.Context, c *api.Call, name string, keys ...authz.Key) (*identity.InstanceProfile, error) {
+func (d *door) profile(
+	ctx context.Context,
+	c *api.Call,
+	name string,
+	keys ...authz.Key,
+) (*identity.InstanceProfile, error) {
 	p, _, err := d.InstanceProfile(ctx, name)
 	if sekisho.IsNotFound(err) {
 		if refused := on(ctx, c, arn(c, identity.KindInstanceProfile, "/", name), nil, keys...); refused != nil {
@@ -340,7 +353,11 @@ func (d *door) listInstanceProfiles(ctx context.Context, c *api.Call, in *listRe
 	if err != nil {
 		return nil, err
 	}
-	return d.profilePage(ctx, under(all, in.PathPrefix, func(p *identity.InstanceProfile) string { return p.Path }), in.paging)
+	return d.profilePage(
+		ctx,
+		under(all, in.PathPrefix, func(p *identity.InstanceProfile) string { return p.Path }),
+		in.paging,
+	)
 }
 
 func (d *door) profilePage(ctx context.Context, all []*identity.InstanceProfile, p paging) (*profilesAnswer, error) {
@@ -363,7 +380,11 @@ func (d *door) profilePage(ctx context.Context, all []*identity.InstanceProfile,
 	return out, nil
 }
 
-func (d *door) listInstanceProfilesForRole(ctx context.Context, c *api.Call, in *roleListRequest) (*profilesAnswer, error) {
+func (d *door) listInstanceProfilesForRole(
+	ctx context.Context,
+	c *api.Call,
+	in *roleListRequest,
+) (*profilesAnswer, error) {
 	h, err := d.holder(ctx, c, identity.KindRole, in.RoleName)
 	if err != nil {
 		return nil, err

@@ -44,7 +44,10 @@ func tagMap(tags []tag) (map[string]string, error) {
 	out := make(map[string]string, len(tags))
 	for _, t := range tags {
 		if _, twice := out[t.Key]; twice {
-			return nil, awsproto.SenderError("InvalidInput", "Duplicate tag keys found. Please note that Tag keys are case insensitive.")
+			return nil, awsproto.SenderError(
+				"InvalidInput",
+				"Duplicate tag keys found. Please note that Tag keys are case insensitive.",
+			)
 		}
 		out[t.Key] = t.Value
 	}

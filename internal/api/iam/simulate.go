@@ -162,15 +162,34 @@ func (in *simulation) keys() (*policy.Context, error) {
 	keys := policy.NewContext()
 	for _, e := range in.ContextEntries {
 		v.Length("contextEntries.member.contextKeyName", e.ContextKeyName, 5, 256)
-		v.Enum("contextEntries.member.contextKeyType", e.ContextKeyType,
-			"string", "stringList", "numeric", "numericList", "boolean", "booleanList", "ip", "ipList", "binary", "binaryList", "date", "dateList")
+		v.Enum(
+			"contextEntries.member.contextKeyType",
+			e.ContextKeyType,
+			"string",
+			"stringList",
+			"numeric",
+			"numericList",
+			"boolean",
+			"booleanList",
+			"ip",
+			"ipList",
+			"binary",
+			"binaryList",
+			"date",
+			"dateList",
+		)
 		switch {
 		case strings.HasSuffix(e.ContextKeyType, "List"):
 			keys.Set(e.ContextKeyName, policy.Multi(e.ContextKeyValues...))
 		case len(e.ContextKeyValues) == 1:
 			keys.Set(e.ContextKeyName, policy.Single(e.ContextKeyValues[0]))
 		default:
-			return nil, awsproto.SenderError("InvalidInput", "The context key %s has the type %s, which takes one value.", clip(e.ContextKeyName), clip(e.ContextKeyType))
+			return nil, awsproto.SenderError(
+				"InvalidInput",
+				"The context key %s has the type %s, which takes one value.",
+				clip(e.ContextKeyName),
+				clip(e.ContextKeyType),
+			)
 		}
 	}
 	return keys, v.Err()
@@ -211,13 +230,27 @@ func (in *simulation) run(ps policy.Policies, who policy.Principal) (*simulation
 // severity orders decisions.
 var severity = map[policy.Effect]int{policy.Allowed: 0, policy.ImplicitDeny: 1, policy.ExplicitDeny: 2}
 
-func (in *simulation) evaluate(set *policy.Set, action string, resources []string, keys *policy.Context, who policy.Principal) evaluation {
+func (in *simulation) evaluate(
+	set *policy.Set,
+	action string,
+	resources []string,
+	keys *policy.Context,
+	who policy.Principal,
+) evaluation {
 	out := evaluation{EvalActionName: action, EvalResourceName: "*"}
 	worst := -1
 	var missing []string
 	results := list[resourceResult]{}
 	for _, r := range resources {
-		e := set.Explain(&policy.Request{Action: action, Resource: r, Context: keys, Principal: who, ResourceAccount: accountOf(in.ResourceOwner)})
+		e := set.Explain(
+			&policy.Request{
+				Action:          action,
+				Resource:        r,
+				Context:         keys,
+				Principal:       who,
+				ResourceAccount: accountOf(in.ResourceOwner),
+			},
+		)
 		res := resourceResult{
 			EvalResourceName: r, EvalResourceDecision: decision(e.Effect),
 			MatchedStatements: statements(e.Matched), MissingContextValues: list[string]{e.Missing},
@@ -279,7 +312,11 @@ func statements(refs []policy.StatementRef) list[matchedStatement] {
 
 type contextKeysAnswer struct{ ContextKeyNames list[string] }
 
-func (d *door) getContextKeysForCustomPolicy(ctx context.Context, c *api.Call, in *simulation) (*contextKeysAnswer, error) {
+func (d *door) getContextKeysForCustomPolicy(
+	ctx context.Context,
+	c *api.Call,
+	in *simulation,
+) (*contextKeysAnswer, error) {
 	if err := everything(ctx, c); err != nil {
 		return nil, err
 	}
@@ -290,7 +327,11 @@ func (d *door) getContextKeysForCustomPolicy(ctx context.Context, c *api.Call, i
 	return keysOf(ps), nil
 }
 
-func (d *door) getContextKeysForPrincipalPolicy(ctx context.Context, c *api.Call, in *simulation) (*contextKeysAnswer, error) {
+func (d *door) getContextKeysForPrincipalPolicy(
+	ctx context.Context,
+	c *api.Call,
+	in *simulation,
+) (*contextKeysAnswer, error) {
 	if err := c.Authorize(ctx, action(c), in.PolicySourceArn); err != nil {
 		return nil, err
 	}
@@ -311,7 +352,10 @@ func keysOf(ps policy.Policies) *contextKeysAnswer {
 			continue
 		}
 		for _, k := range doc.ContextKeys() {
-			if !slices.ContainsFunc(out.ContextKeyNames.Member, func(have string) bool { return strings.EqualFold(have, k) }) {
+			if !slices.ContainsFunc(
+				out.ContextKeyNames.Member,
+				func(have string) bool { return strings.EqualFold(have, k) },
+			) {
 				out.ContextKeyNames.Member = append(out.ContextKeyNames.Member, k)
 			}
 		}

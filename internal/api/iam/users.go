@@ -157,7 +157,12 @@ func (d *door) putUserPolicy(ctx context.Context, c *api.Call, in *userPolicyReq
 	return nil, d.putInline(ctx, c, identity.KindUser, in.UserName, in.PolicyName, in.PolicyDocument)
 }
 
-func (d *door) putInline(ctx context.Context, c *api.Call, kind identity.Kind, name, policyName, document string) error {
+func (d *door) putInline(
+	ctx context.Context,
+	c *api.Call,
+	kind identity.Kind,
+	name, policyName, document string,
+) error {
 	if _, err := d.holder(ctx, c, kind, name); err != nil {
 		return err
 	}
@@ -192,7 +197,12 @@ func (d *door) inline(ctx context.Context, c *api.Call, kind identity.Kind, name
 	}
 	text, ok := h.Inline[policyName]
 	if !ok {
-		return "", &awsproto.Error{Code: "NoSuchEntity", Message: "The " + string(kind) + " policy with name " + clip(policyName) + " cannot be found.", Status: 404, Sender: true}
+		return "", &awsproto.Error{
+			Code:    "NoSuchEntity",
+			Message: "The " + string(kind) + " policy with name " + clip(policyName) + " cannot be found.",
+			Status:  404,
+			Sender:  true,
+		}
 	}
 	return encoded(text), nil
 }
@@ -214,7 +224,13 @@ func (d *door) listUserPolicies(ctx context.Context, c *api.Call, in *userListRe
 	return d.inlineNames(ctx, c, identity.KindUser, in.UserName, in.paging)
 }
 
-func (d *door) inlineNames(ctx context.Context, c *api.Call, kind identity.Kind, name string, p paging) (*policyNamesAnswer, error) {
+func (d *door) inlineNames(
+	ctx context.Context,
+	c *api.Call,
+	kind identity.Kind,
+	name string,
+	p paging,
+) (*policyNamesAnswer, error) {
 	h, err := d.holder(ctx, c, kind, name)
 	if err != nil {
 		return nil, err
@@ -266,11 +282,21 @@ type attachedAnswer struct {
 	more
 }
 
-func (d *door) listAttachedUserPolicies(ctx context.Context, c *api.Call, in *userListRequest) (*attachedAnswer, error) {
+func (d *door) listAttachedUserPolicies(
+	ctx context.Context,
+	c *api.Call,
+	in *userListRequest,
+) (*attachedAnswer, error) {
 	return d.attached(ctx, c, identity.KindUser, in.UserName, in.PathPrefix, in.paging)
 }
 
-func (d *door) attached(ctx context.Context, c *api.Call, kind identity.Kind, name, prefix string, p paging) (*attachedAnswer, error) {
+func (d *door) attached(
+	ctx context.Context,
+	c *api.Call,
+	kind identity.Kind,
+	name, prefix string,
+	p paging,
+) (*attachedAnswer, error) {
 	h, err := d.holder(ctx, c, kind, name)
 	if err != nil {
 		return nil, err
@@ -352,7 +378,13 @@ func (d *door) listUserTags(ctx context.Context, c *api.Call, in *userListReques
 	return d.holderTags(ctx, c, identity.KindUser, in.UserName, in.paging)
 }
 
-func (d *door) holderTags(ctx context.Context, c *api.Call, kind identity.Kind, name string, p paging) (*tagsAnswer, error) {
+func (d *door) holderTags(
+	ctx context.Context,
+	c *api.Call,
+	kind identity.Kind,
+	name string,
+	p paging,
+) (*tagsAnswer, error) {
 	h, err := d.holder(ctx, c, kind, name)
 	if err != nil {
 		return nil, err

@@ -25,8 +25,10 @@ func checkAlias(name string) error {
 	}
 	switch {
 	case !strings.HasPrefix(name, "alias/"):
-		return awsproto.SenderError("ValidationException",
-			"Alias must start with the prefix \"alias/\". Please see https://docs.aws.amazon.com/kms/latest/developerguide/kms-alias.html")
+		return awsproto.SenderError(
+			"ValidationException",
+			"Alias must start with the prefix \"alias/\". Please see https://docs.aws.amazon.com/kms/latest/developerguide/kms-alias.html",
+		)
 	case strings.HasPrefix(name, "alias/aws/"):
 		return awsproto.SenderError("NotAuthorizedException", "Aliases that begin with alias/aws/ are reserved.")
 	case !kmskey.ValidAlias(name):

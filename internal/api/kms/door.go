@@ -246,7 +246,11 @@ func tagSet(tags []tag) (map[string]string, error) {
 			return nil, err
 		}
 		if len([]rune(t.TagValue)) > 256 {
-			return nil, awsproto.SenderError("TagException", "The value of the tag %q has more than 256 characters.", t.TagKey)
+			return nil, awsproto.SenderError(
+				"TagException",
+				"The value of the tag %q has more than 256 characters.",
+				t.TagKey,
+			)
 		}
 		if fold := strings.ToLower(t.TagKey); folded[fold] {
 			return nil, awsproto.SenderError("TagException", "Duplicate tag keys: %q.", t.TagKey)

@@ -20,8 +20,14 @@ import (
 // Operations that a grant can allow. Constraints on the encryption context apply
 // to the first ones only: the others have none.
 var (
-	cryptographic = []string{"Decrypt", "Encrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "ReEncryptFrom",
-		"ReEncryptTo"}
+	cryptographic = []string{
+		"Decrypt",
+		"Encrypt",
+		"GenerateDataKey",
+		"GenerateDataKeyWithoutPlaintext",
+		"ReEncryptFrom",
+		"ReEncryptTo",
+	}
 	grantable = append([]string{"DescribeKey", retireGrant}, cryptographic...)
 )
 
@@ -62,8 +68,12 @@ func (in *createGrantRequest) check(account string) error {
 	}
 	for _, op := range in.Operations {
 		if !slices.Contains(grantable, op) {
-			return awsproto.SenderError("ValidationException", "A grant on a symmetric key cannot allow %q: it can allow %s.",
-				clipped(op), strings.Join(grantable, ", "))
+			return awsproto.SenderError(
+				"ValidationException",
+				"A grant on a symmetric key cannot allow %q: it can allow %s.",
+				clipped(op),
+				strings.Join(grantable, ", "),
+			)
 		}
 	}
 	for _, arn := range []string{in.GranteePrincipal, in.RetiringPrincipal} {
@@ -361,7 +371,10 @@ type grantRequest struct {
 func (d *door) retireGrant(ctx context.Context, c *api.Call, in *grantRequest) (*struct{}, error) {
 	if in.GrantToken != "" {
 		if in.KeyID != "" || in.GrantID != "" {
-			return nil, awsproto.SenderError("ValidationException", "A grant is named by its token, or by its key and its ID.")
+			return nil, awsproto.SenderError(
+				"ValidationException",
+				"A grant is named by its token, or by its key and its ID.",
+			)
 		}
 		var err error
 		if in.KeyID, in.GrantID, err = readGrantToken(in.GrantToken); err != nil {
@@ -386,7 +399,12 @@ func (d *door) removeGrant(ctx context.Context, c *api.Call, in *grantRequest) (
 		return nil, err
 	}
 	if !slices.ContainsFunc(k.Grants, func(g kmskey.Grant) bool { return g.ID == in.GrantID }) {
-		return nil, sekisho.Errorf(sekisho.CodeNotFound, "Grant %s does not exist on the key %s.", clipped(in.GrantID), k.ID)
+		return nil, sekisho.Errorf(
+			sekisho.CodeNotFound,
+			"Grant %s does not exist on the key %s.",
+			clipped(in.GrantID),
+			k.ID,
+		)
 	}
 	if err := dryRun(in.DryRun); err != nil {
 		return nil, err

@@ -83,7 +83,10 @@ func (in *createKeyRequest) check() error {
 	case in.KeyUsage != "" && in.KeyUsage != encryptDecrypt:
 		return unsupported("The key usage %[2]s is not supported: use %[1]s.", encryptDecrypt, in.KeyUsage)
 	case in.Origin != "" && in.Origin != originKMS || in.CustomKeyStoreID != "" || in.XksKeyID != "":
-		return unsupported("Imported key material and custom key stores are not supported: Origin must be %s.", originKMS)
+		return unsupported(
+			"Imported key material and custom key stores are not supported: Origin must be %s.",
+			originKMS,
+		)
 	case in.MultiRegion:
 		return unsupported("Multi-Region keys are not supported: there is one region.")
 	case len(in.Tags) > maxTags:

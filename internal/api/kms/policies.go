@@ -39,7 +39,8 @@ func (d *door) checkPolicy(ctx context.Context, c *api.Call, arn, document strin
 	}
 	names, err := d.Policies.ResourcePolicy(ctx, document)
 	if err != nil {
-		if _, ok := errors.AsType[*policy.ValidationError](err); ok || sekisho.CodeOf(err) == sekisho.CodeMalformedPolicy {
+		if _, ok := errors.AsType[*policy.ValidationError](err); ok ||
+			sekisho.CodeOf(err) == sekisho.CodeMalformedPolicy {
 			err = awsproto.SenderError("MalformedPolicyDocumentException", "%s", err)
 		}
 		return kmskey.Policy{}, err

@@ -174,8 +174,12 @@ func limitOf(asked *int, most int) (int, error) {
 		return most, nil
 	}
 	if *asked < 1 || *asked > most {
-		return 0, sekisho.Errorf(sekisho.CodeInvalid,
-			"1 validation error detected: Value '%d' at 'limit' failed to satisfy constraint: Member must have value between 1 and %d", *asked, most)
+		return 0, sekisho.Errorf(
+			sekisho.CodeInvalid,
+			"1 validation error detected: Value '%d' at 'limit' failed to satisfy constraint: Member must have value between 1 and %d",
+			*asked,
+			most,
+		)
 	}
 	return *asked, nil
 }
@@ -271,8 +275,10 @@ func (d *door) listLogGroups(ctx context.Context, c *api.Call, in *listGroupsReq
 		}
 	}
 	if in.IncludeLinkedAccounts || len(in.DataSources) > 0 || len(in.FieldIndexNames) > 0 {
-		return nil, sekisho.Errorf(sekisho.CodeInvalid,
-			"includeLinkedAccounts, dataSources and fieldIndexNames are not supported: there is one account, without data sources.")
+		return nil, sekisho.Errorf(
+			sekisho.CodeInvalid,
+			"includeLinkedAccounts, dataSources and fieldIndexNames are not supported: there is one account, without data sources.",
+		)
 	}
 	match, err := groupPattern(in.Pattern)
 	if err != nil {
@@ -311,8 +317,11 @@ func groupPattern(pattern string) (func(name string) bool, error) {
 	for _, a := range alternatives {
 		if text := strings.TrimPrefix(a, "^"); len(text) < 3 || len(text) > 24 || !loggroup.ValidGroupName(text) ||
 			len(alternatives) > 5 {
-			return nil, sekisho.Errorf(sekisho.CodeInvalid,
-				"The pattern %q is not valid: it has up to five alternatives of 3 to 24 characters of log group names.", pattern)
+			return nil, sekisho.Errorf(
+				sekisho.CodeInvalid,
+				"The pattern %q is not valid: it has up to five alternatives of 3 to 24 characters of log group names.",
+				pattern,
+			)
 		}
 	}
 	return func(name string) bool {
@@ -512,8 +521,11 @@ func (d *door) putLogEvents(ctx context.Context, c *api.Call, in *putEventsReque
 	batch := make([]loggroup.Event, 0, len(in.LogEvents))
 	for _, e := range in.LogEvents {
 		if e.Timestamp < 0 || e.Timestamp > maxMillis {
-			return nil, sekisho.Errorf(sekisho.CodeInvalid, "The timestamp %d is not a time in milliseconds since 1970.",
-				e.Timestamp)
+			return nil, sekisho.Errorf(
+				sekisho.CodeInvalid,
+				"The timestamp %d is not a time in milliseconds since 1970.",
+				e.Timestamp,
+			)
 		}
 		batch = append(batch, loggroup.Event{Time: time.UnixMilli(e.Timestamp).UTC(), Message: []byte(e.Message)})
 	}
@@ -523,7 +535,11 @@ func (d *door) putLogEvents(ctx context.Context, c *api.Call, in *putEventsReque
 	}
 	out := &putEventsAnswer{NextSequenceToken: sequenceToken}
 	if rejected.Any() {
-		out.Rejected = &rejectedAnswer{index(rejected.TooNewStart), index(rejected.TooOldEnd), index(rejected.ExpiredEnd)}
+		out.Rejected = &rejectedAnswer{
+			index(rejected.TooNewStart),
+			index(rejected.TooOldEnd),
+			index(rejected.ExpiredEnd),
+		}
 	}
 	return out, nil
 }

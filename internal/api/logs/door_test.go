@@ -130,9 +130,14 @@ func (r *rig) put(stream string, messages ...string) {
 	for _, m := range messages {
 		events = append(events, fmt.Sprintf(`{"timestamp":%d,"message":%q}`, time.Now().UnixMilli(), m))
 	}
-	r.must("PutLogEvents",
-		`{"logGroupName":"/g","logStreamName":"`+stream+`","sequenceToken":"whatever","logEvents":[`+strings.Join(events,
-			",")+`]}`, nil)
+	r.must(
+		"PutLogEvents",
+		`{"logGroupName":"/g","logStreamName":"`+stream+`","sequenceToken":"whatever","logEvents":[`+strings.Join(
+			events,
+			",",
+		)+`]}`,
+		nil,
+	)
 }
 
 func TestPolicies(t *testing.T) {

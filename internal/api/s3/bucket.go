@@ -64,8 +64,14 @@ var bucketOps = map[string]operation{
 		"The specified bucket does not have a website configuration"), nil)},
 	"GET replication": {"GetBucketReplication", unset("s3:GetReplicationConfiguration",
 		missing("ReplicationConfigurationNotFoundError", "The replication configuration was not found"), nil)},
-	"GET object-lock": {"GetObjectLockConfiguration", unset("s3:GetBucketObjectLockConfiguration",
-		missing("ObjectLockConfigurationNotFoundError", "Object Lock configuration does not exist for this bucket"), nil)},
+	"GET object-lock": {"GetObjectLockConfiguration", unset(
+		"s3:GetBucketObjectLockConfiguration",
+		missing(
+			"ObjectLockConfigurationNotFoundError",
+			"Object Lock configuration does not exist for this bucket",
+		),
+		nil,
+	)},
 	"GET logging": {"GetBucketLogging", unset("s3:GetBucketLogging", nil, empty("BucketLoggingStatus"))},
 	"GET notification": {"GetBucketNotificationConfiguration", unset("s3:GetBucketNotification", nil,
 		empty("NotificationConfiguration"))},
@@ -243,8 +249,11 @@ func createBucket(ctx context.Context, q *request) (answer, error) {
 			Extra: map[string]string{"LocationConstraint": clip(l)},
 		}
 	default:
-		return answer{}, fault("IllegalLocationConstraintException",
-			"The %s location constraint is incompatible for the region specific endpoint this request was sent to.", clip(l))
+		return answer{}, fault(
+			"IllegalLocationConstraintException",
+			"The %s location constraint is incompatible for the region specific endpoint this request was sent to.",
+			clip(l),
+		)
 	}
 	tags, err := tagMap(in.Tags)
 	if err != nil {
@@ -536,9 +545,12 @@ func putPolicy(ctx context.Context, q *request) (answer, error) {
 	public := isPublic(text)
 	return answer{status: http.StatusNoContent}, q.Objects.UpdateBucket(ctx, q.bucket, func(b *objects.Bucket) error {
 		if p := b.Settings.PublicAccess; public && p != nil && p.BlockPolicy {
-			return sekisho.Errorf(sekisho.CodeDenied,
+			return sekisho.Errorf(
+				sekisho.CodeDenied,
 				"User: %s is not authorized to perform: s3:PutBucketPolicy on resource: %q because public policies are prevented by the BlockPublicPolicy setting in S3 Block Public Access.",
-				q.Principal.ARN, objects.ARN(q.bucket))
+				q.Principal.ARN,
+				objects.ARN(q.bucket),
+			)
 		}
 		b.Settings.Policy, b.Settings.PolicyNames = string(text), names
 		return nil
@@ -665,9 +677,11 @@ func tagMap(tags []tag) (map[string]string, error) {
 	var m map[string]string
 	for _, t := range tags {
 		if t.Key == "" || len([]rune(t.Key)) > 128 || len([]rune(t.Value)) > 256 || hasPrefix(t.Key, "aws:") {
-			return nil, fault("InvalidTag",
+			return nil, fault(
+				"InvalidTag",
 				"The tag %q is not valid: a key has 1 to 128 characters and does not begin with aws:, a value has up to 256.",
-				clip(t.Key))
+				clip(t.Key),
+			)
 		}
 		if _, twice := m[t.Key]; twice {
 			return nil, fault("InvalidTag", "Cannot provide multiple Tags with the same key")

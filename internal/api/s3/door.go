@@ -267,7 +267,10 @@ func title(s string) string {
 func (d *Door) ServeAs(w http.ResponseWriter, r *http.Request, p *sekisho.Principal) {
 	q := &request{Door: d, w: w, r: r, query: r.URL.Query()}
 	q.bucket, q.key, _ = strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
-	d.answer(q, func(operation string) (*api.Call, bool) { return d.API.EnterStreamAs(w, r, p, d.door, operation), true })
+	d.answer(
+		q,
+		func(operation string) (*api.Call, bool) { return d.API.EnterStreamAs(w, r, p, d.door, operation), true },
+	)
 }
 
 func (d *Door) serve(w http.ResponseWriter, r *http.Request, hosts []string) {
@@ -276,8 +279,10 @@ func (d *Door) serve(w http.ResponseWriter, r *http.Request, hosts []string) {
 	q.bucket, q.key = address(r, hosts)
 	d.answer(q, func(operation string) (*api.Call, bool) {
 		if old(r) {
-			e := fault("InvalidRequest",
-				"The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256: set the client's signature version for S3 to s3v4.")
+			e := fault(
+				"InvalidRequest",
+				"The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256: set the client's signature version for S3 to s3v4.",
+			)
 			if err := awsproto.WriteRESTXMLError(w, id.UUID(), e); err != nil {
 				d.Log.DebugContext(r.Context(), "answer not delivered", "service", "s3", "error", err)
 			}
@@ -357,8 +362,12 @@ func (d *Door) answer(q *request, enter func(operation string) (*api.Call, bool)
 func (q *request) run(ctx context.Context, op operation) (answer, error) {
 	for _, name := range []string{"X-Amz-Expected-Bucket-Owner", "X-Amz-Source-Expected-Bucket-Owner"} {
 		if owner := q.header(name); owner != "" && owner != q.Account {
-			return answer{}, sekisho.Errorf(sekisho.CodeDenied, "The bucket is not owned by the account %s, which %s names.",
-				clip(owner), strings.ToLower(name))
+			return answer{}, sekisho.Errorf(
+				sekisho.CodeDenied,
+				"The bucket is not owned by the account %s, which %s names.",
+				clip(owner),
+				strings.ToLower(name),
+			)
 		}
 	}
 	if q.query.Has("versionId") {
@@ -472,7 +481,13 @@ func (d *Door) AllowPut(ctx context.Context, c *api.Call, bucket, key string) er
 }
 
 // authorize decides by the caller's policies and the bucket's.
-func (d *Door) authorize(ctx context.Context, c *api.Call, b *objects.Bucket, action, resource string, keys ...authz.Key) error {
+func (d *Door) authorize(
+	ctx context.Context,
+	c *api.Call,
+	b *objects.Bucket,
+	action, resource string,
+	keys ...authz.Key,
+) error {
 	if b == nil || b.Settings.Policy == "" {
 		return c.Authorize(ctx, action, resource, keys...)
 	}

@@ -50,7 +50,13 @@ func (q *request) onWire(err error) error {
 			continue
 		}
 		e, _ := errors.AsType[*sekisho.Error](err)
-		out := &awsproto.Error{Code: f.code, Message: e.Error(), Status: f.status, Sender: true, Extra: map[string]string{}}
+		out := &awsproto.Error{
+			Code:    f.code,
+			Message: e.Error(),
+			Status:  f.status,
+			Sender:  true,
+			Extra:   map[string]string{},
+		}
 		if q.bucket != "" {
 			out.Extra["BucketName"] = clip(q.bucket)
 		}
@@ -65,7 +71,10 @@ func (q *request) onWire(err error) error {
 		return fault("RequestTimeout",
 			"Your socket connection to the server was not read from or written to within the timeout period.")
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, context.Canceled):
-		return fault("IncompleteBody", "You did not provide the number of bytes specified by the Content-Length HTTP header")
+		return fault(
+			"IncompleteBody",
+			"You did not provide the number of bytes specified by the Content-Length HTTP header",
+		)
 	}
 	return err
 }

@@ -127,7 +127,10 @@ func (f *filter) apply(to *objects.LifecycleRule) error {
 	}
 	if to.Larger != nil && *to.Larger < 0 || to.Smaller != nil && *to.Smaller < 1 || to.Larger != nil &&
 		to.Smaller != nil && *to.Larger >= *to.Smaller {
-		return fault("InvalidRequest", "ObjectSizeGreaterThan must be less than ObjectSizeLessThan, and neither negative.")
+		return fault(
+			"InvalidRequest",
+			"ObjectSizeGreaterThan must be less than ObjectSizeLessThan, and neither negative.",
+		)
 	}
 	var err error
 	to.Tags, err = tagMap(tags)

@@ -86,8 +86,10 @@ func TestObjectTags(t *testing.T) {
 	}
 
 	// Tags decide who may read.
-	reader := r.user("reader",
-		`[{"Effect":"Allow","Action":"s3:GetObject","Resource":"*","Condition":{"StringEquals":{"s3:ExistingObjectTag/team":"ops"}}}]`)
+	reader := r.user(
+		"reader",
+		`[{"Effect":"Allow","Action":"s3:GetObject","Resource":"*","Condition":{"StringEquals":{"s3:ExistingObjectTag/team":"ops"}}}]`,
+	)
 	r.do(r.admin, "PUT", "/bucket/other", "x", nil)
 	if got := r.do(reader, "GET", "/bucket/k", "", nil); got.status != 200 {
 		t.Errorf("read of a tagged object: %+v", got)

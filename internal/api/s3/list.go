@@ -238,8 +238,10 @@ func listObjectVersions(ctx context.Context, q *request) (answer, error) {
 		CommonPrefixes      []prefix
 	}{
 		Xmlns: xmlns, Name: q.bucket, Prefix: encode(l.Prefix), KeyMarker: encode(l.After), VersionIDMarker: l.Place,
-		Delimiter:    encode(l.Delimiter),
-		EncodingType: q.query.Get("encoding-type"), MaxKeys: l.Limit, IsTruncated: page.Truncated, CommonPrefixes: prefixes(
+		Delimiter: encode(l.Delimiter),
+		EncodingType: q.query.Get(
+			"encoding-type",
+		), MaxKeys: l.Limit, IsTruncated: page.Truncated, CommonPrefixes: prefixes(
 			page.Prefixes, encode),
 	}
 	for _, v := range page.Entries {
@@ -305,8 +307,12 @@ func listUploads(ctx context.Context, q *request) (answer, error) {
 	}
 	for _, u := range page.Entries {
 		out.Upload = append(out.Upload, upload{
-			Key: encode(u.Key), UploadID: u.ID, Initiator: owner{ID: u.StartedBy}, Owner: q.owner(), StorageClass: "STANDARD",
-			Initiated: isoTime{u.StartedAt}, ChecksumAlgorithm: u.Facts.Checksum.Algorithm, ChecksumType: u.Facts.Checksum.Type,
+			Key: encode(
+				u.Key,
+			), UploadID: u.ID, Initiator: owner{ID: u.StartedBy}, Owner: q.owner(), StorageClass: "STANDARD",
+			Initiated: isoTime{
+				u.StartedAt,
+			}, ChecksumAlgorithm: u.Facts.Checksum.Algorithm, ChecksumType: u.Facts.Checksum.Type,
 		})
 	}
 	if page.Truncated {

@@ -40,7 +40,12 @@ func TestAnswersFitTheServiceModel(t *testing.T) {
 		}
 		return m
 	}
-	call("PUT", "/b-2", "<CreateBucketConfiguration><Tags><Tag><Key>k</Key><Value>v</Value></Tag></Tags></CreateBucketConfiguration>", nil)
+	call(
+		"PUT",
+		"/b-2",
+		"<CreateBucketConfiguration><Tags><Tag><Key>k</Key><Value>v</Value></Tag></Tags></CreateBucketConfiguration>",
+		nil,
+	)
 	call("HEAD", "/b-2", "", nil)
 	call("GET", "/", "", nil)
 	for sub, body := range map[string]string{
@@ -103,9 +108,12 @@ func TestAnswersFitTheServiceModel(t *testing.T) {
 	call("DELETE", "/b-2/k?tagging", "", nil)
 	call("DELETE", "/b-2/k", "", nil)
 	call("GET", "/b-2?versions", "", nil)
-	call("POST", "/b-2?delete",
+	call(
+		"POST",
+		"/b-2?delete",
 		"<Delete><Object><Key>copy</Key></Object><Object><Key>k</Key><VersionId>"+version+"</VersionId></Object></Delete>",
-		nil)
+		nil,
+	)
 	for _, sub := range []string{"encryption", "publicAccessBlock", "ownershipControls", "policy", "tagging",
 		"lifecycle"} {
 		call("DELETE", "/b-2?"+sub, "", nil)

@@ -112,12 +112,21 @@ func copyPart(ctx context.Context, q *request) (answer, error) {
 		off, size, some, err = parseRange(spec, from.Size)
 		_, last, _ := strings.Cut(spec, "-")
 		if end, badEnd := strconv.ParseInt(last, 10, 64); err != nil || badEnd != nil || !some || end >= from.Size {
-			return answer{}, fault("InvalidArgument", "Range specified is not valid for source object of size: %d", from.Size)
+			return answer{}, fault(
+				"InvalidArgument",
+				"Range specified is not valid for source object of size: %d",
+				from.Size,
+			)
 		}
 	}
 	body := from.Reader(off, size)
 	defer body.Close()
-	p, err := q.Objects.PutPart(ctx, u, n, objects.Content{Body: body, Size: size, Algorithm: u.Facts.Checksum.Algorithm})
+	p, err := q.Objects.PutPart(
+		ctx,
+		u,
+		n,
+		objects.Content{Body: body, Size: size, Algorithm: u.Facts.Checksum.Algorithm},
+	)
 	if err != nil {
 		return answer{}, err
 	}
@@ -155,8 +164,11 @@ func completeUpload(ctx context.Context, q *request) (answer, error) {
 	case kind != "" && kind != objects.FullObject && kind != objects.Composite:
 		return answer{}, invalidHeader("x-amz-checksum-type")
 	case kind != "" && of.Type != "" && kind != of.Type:
-		return answer{}, fault("InvalidRequest",
-			"The upload was created using the %s checksum mode. The complete request must use the same checksum mode.", of.Type)
+		return answer{}, fault(
+			"InvalidRequest",
+			"The upload was created using the %s checksum mode. The complete request must use the same checksum mode.",
+			of.Type,
+		)
 	}
 	if algorithm != "" && of.Algorithm != "" && algorithm != of.Algorithm {
 		return answer{}, objects.ErrAlgorithm

@@ -76,7 +76,11 @@ func (q *request) checksum() (algorithm, value string, err error) {
 	for name := range q.r.Header {
 		suffix, ok := strings.CutPrefix(strings.ToLower(name), checksumPrefix)
 		if ok && algorithms[suffix] == "" && suffix != "mode" && suffix != "type" && suffix != "algorithm" {
-			return "", "", fault("InvalidRequest", "The algorithm type you specified in %s header is invalid.", checksumPrefix)
+			return "", "", fault(
+				"InvalidRequest",
+				"The algorithm type you specified in %s header is invalid.",
+				checksumPrefix,
+			)
 		}
 	}
 	return algorithm, value, nil
@@ -132,8 +136,10 @@ func (q *request) content() (objects.Content, error) {
 			v := body.Trailer().Get(trailer)
 			switch {
 			case v == "": // it was announced and did not come
-				return "", fault("MalformedTrailerError",
-					"The request contained trailing data that was not well-formed or did not conform to our published schema.")
+				return "", fault(
+					"MalformedTrailerError",
+					"The request contained trailing data that was not well-formed or did not conform to our published schema.",
+				)
 			case !objects.ValidChecksum(c.Algorithm, v):
 				return "", fault("InvalidRequest", "Value for %s trailing header is invalid.", trailer)
 			}
@@ -145,8 +151,10 @@ func (q *request) content() (objects.Content, error) {
 		case !objects.KnownAlgorithm(asked), c.Algorithm != "" && asked != c.Algorithm:
 			return c, invalidHeader("x-amz-sdk-checksum-algorithm")
 		case c.Algorithm == "":
-			return c, fault("InvalidRequest",
-				"x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or x-amz-trailer headers were found.")
+			return c, fault(
+				"InvalidRequest",
+				"x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or x-amz-trailer headers were found.",
+			)
 		}
 	}
 	return c, nil
@@ -200,7 +208,10 @@ func (q *request) facts() (objects.Facts, error) {
 		return f, notImplemented("server-side encryption other than AES256 (SSE-S3)")
 	}
 	if class := q.header("X-Amz-Storage-Class"); class != "" && class != "STANDARD" {
-		return f, fault("InvalidStorageClass", "The storage class you specified is not valid: STANDARD is the only one here.")
+		return f, fault(
+			"InvalidStorageClass",
+			"The storage class you specified is not valid: STANDARD is the only one here.",
+		)
 	}
 	h := q.r.Header
 	f.ContentType, f.ContentLanguage, f.ContentDisposition = h.Get("Content-Type"), h.Get("Content-Language"),
@@ -485,7 +496,10 @@ func (q *request) section(v *objects.Version) (section, error) {
 			return section{}, &awsproto.Error{
 				Code: "InvalidPartNumber", Message: "The requested partnumber is not satisfiable",
 				Status: http.StatusRequestedRangeNotSatisfiable, Sender: true,
-				Extra: map[string]string{"PartNumberRequested": itoa(n), "ActualPartCount": itoa(max(1, v.Facts.Parts))},
+				Extra: map[string]string{
+					"PartNumberRequested": itoa(n),
+					"ActualPartCount":     itoa(max(1, v.Facts.Parts)),
+				},
 			}
 		}
 		if v.Facts.Parts > 0 {
@@ -723,7 +737,10 @@ func (q *request) source(ctx context.Context) (*objects.Object, error) {
 	name, err := url.PathUnescape(name)
 	bucket, key, ok := strings.Cut(strings.TrimPrefix(name, "/"), "/")
 	if err != nil || !ok || key == "" {
-		return nil, fault("InvalidArgument", "Copy Source must mention the source bucket and key: sourcebucket/sourcekey")
+		return nil, fault(
+			"InvalidArgument",
+			"Copy Source must mention the source bucket and key: sourcebucket/sourcekey",
+		)
 	}
 	version := ""
 	if query != "" {
@@ -848,8 +865,10 @@ func copyObject(ctx context.Context, q *request) (answer, error) {
 		// Where versions are kept, a copy onto itself makes a new one.
 		if from.Bucket == q.bucket && from.Key == q.key && from.Latest &&
 			q.config.Versioning != objects.VersioningEnabled && tagging != directiveReplace {
-			return answer{}, fault("InvalidRequest",
-				"This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.")
+			return answer{}, fault(
+				"InvalidRequest",
+				"This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.",
+			)
 		}
 		facts = from.Facts
 		facts.Parts = 0

@@ -23,8 +23,10 @@ func (q *request) tagsHeader() (map[string]string, error) {
 	}
 	form, err := url.ParseQuery(text)
 	if err != nil {
-		return nil, fault("InvalidArgument",
-			"The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag name duplicates.")
+		return nil, fault(
+			"InvalidArgument",
+			"The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag name duplicates.",
+		)
 	}
 	var tags []tag
 	for _, key := range slices.Sorted(maps.Keys(form)) {
@@ -69,7 +71,9 @@ func (q *request) existingTags(ctx context.Context, b *objects.Bucket, key, vers
 	switch {
 	case err == nil:
 		return tagKeys("s3:ExistingObjectTag/", v.Facts.Tags), nil
-	case errors.Is(err, objects.ErrNoKey), errors.Is(err, objects.ErrNoVersion), errors.Is(err, objects.ErrDeleteMarker):
+	case errors.Is(err, objects.ErrNoKey),
+		errors.Is(err, objects.ErrNoVersion),
+		errors.Is(err, objects.ErrDeleteMarker):
 		return nil, nil
 	}
 	return nil, err

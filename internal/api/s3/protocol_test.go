@@ -231,8 +231,13 @@ func TestMultipartOverHTTP(t *testing.T) {
 	}
 	complete := func(id, etag, checksum string, header map[string]string) result {
 		t.Helper()
-		return r.do(r.admin, "POST", "/bucket/mp?uploadId="+id,
-			"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>"+etag+"</ETag>"+checksum+"</Part></CompleteMultipartUpload>", header)
+		return r.do(
+			r.admin,
+			"POST",
+			"/bucket/mp?uploadId="+id,
+			"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>"+etag+"</ETag>"+checksum+"</Part></CompleteMultipartUpload>",
+			header,
+		)
 	}
 	crc := map[string]string{"X-Amz-Checksum-Crc32": hello, "X-Amz-Sdk-Checksum-Algorithm": "CRC32"}
 	const stated = "<ChecksumCRC32>" + hello + "</ChecksumCRC32>"
@@ -297,7 +302,8 @@ func TestMultipartOverHTTP(t *testing.T) {
 	}
 	got = r.do(r.admin, "GET", "/bucket/mp?attributes", "",
 		map[string]string{"X-Amz-Object-Attributes": "ObjectParts,Checksum"})
-	if !strings.Contains(got.body, "<PartsCount>1</PartsCount>") || !strings.Contains(got.body, "<Size>5</Size>"+stated) {
+	if !strings.Contains(got.body, "<PartsCount>1</PartsCount>") ||
+		!strings.Contains(got.body, "<Size>5</Size>"+stated) {
 		t.Errorf("GetObjectAttributes: %+v", got)
 	}
 }
@@ -313,7 +319,8 @@ func TestCopyOntoItself(t *testing.T) {
 	}
 	r.do(r.admin, "PUT", "/bucket?versioning",
 		"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>", nil)
-	if got := r.do(r.admin, "PUT", "/bucket/k", "", self); got.status != 200 || got.header.Get("X-Amz-Version-Id") == "" {
+	if got := r.do(r.admin, "PUT", "/bucket/k", "", self); got.status != 200 ||
+		got.header.Get("X-Amz-Version-Id") == "" {
 		t.Errorf("with versions: %+v", got)
 	}
 }

@@ -37,12 +37,21 @@ func policyFault(bucket string, text []byte) error {
 		}
 		for _, action := range slices.Concat(st.Action, st.NotAction) {
 			if a := strings.ToLower(textOf(action)); a != "*" && !strings.HasPrefix(a, "s3:") {
-				return fault("MalformedPolicy", "Policy has invalid action: %s is not an action of S3.", clip(textOf(action)))
+				return fault(
+					"MalformedPolicy",
+					"Policy has invalid action: %s is not an action of S3.",
+					clip(textOf(action)),
+				)
 			}
 		}
 		for _, resource := range slices.Concat(st.Resource, st.NotResource) {
 			if r := textOf(resource); !ofBucket(bucket, r) {
-				return fault("MalformedPolicy", "Policy has invalid resource: %s is not in the bucket %s.", clip(r), bucket)
+				return fault(
+					"MalformedPolicy",
+					"Policy has invalid resource: %s is not in the bucket %s.",
+					clip(r),
+					bucket,
+				)
 			}
 		}
 		for operator, keys := range st.Condition {
@@ -56,8 +65,11 @@ func policyFault(bucket string, text []byte) error {
 			for _, values := range keys {
 				for _, v := range values {
 					if t := textOf(v); !strings.Contains(t, "${") && !isAddress(t) {
-						return fault("MalformedPolicy", "Policy has an invalid condition: %s is neither an address nor a CIDR block.",
-							clip(t))
+						return fault(
+							"MalformedPolicy",
+							"Policy has an invalid condition: %s is neither an address nor a CIDR block.",
+							clip(t),
+						)
 					}
 				}
 			}

@@ -209,8 +209,10 @@ func TestNodeRole(t *testing.T) {
 func TestBucketPolicy(t *testing.T) {
 	t.Parallel()
 	r := start(t)
-	alice := r.user("alice",
-		`[{"Effect":"Allow","Action":"s3:ListBucket","Resource":"*","Condition":{"StringLike":{"s3:prefix":"open/*"}}}]`)
+	alice := r.user(
+		"alice",
+		`[{"Effect":"Allow","Action":"s3:ListBucket","Resource":"*","Condition":{"StringLike":{"s3:prefix":"open/*"}}}]`,
+	)
 	for _, k := range []string{"open/a", "closed/a"} {
 		r.do(r.admin, "PUT", "/bucket/"+k, "content", nil)
 	}

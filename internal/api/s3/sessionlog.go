@@ -129,8 +129,14 @@ func (g *rewrite) refuse(ctx context.Context) error {
 	id := g.report.Session.ID
 	switch {
 	case g.foreign && g.former == nil:
-		return sekisho.Errorf(sekisho.CodeDenied,
-			"s3://%s/%s is the log of session %s, which did not run on %s. A node can write the logs of its own sessions only.", g.report.Bucket, clip(g.report.Key), id, g.report.Node)
+		return sekisho.Errorf(
+			sekisho.CodeDenied,
+			"s3://%s/%s is the log of session %s, which did not run on %s. A node can write the logs of its own sessions only.",
+			g.report.Bucket,
+			clip(g.report.Key),
+			id,
+			g.report.Node,
+		)
 	case g.q.RefuseLogRewrites || g.q.config.Versioning == objects.VersioningEnabled:
 		return sekisho.Errorf(sekisho.CodeDenied,
 			"s3://%s/%s is the log of session %s. Nodes write a log once and cannot delete it.", g.report.Bucket,

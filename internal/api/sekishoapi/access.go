@@ -130,7 +130,12 @@ func (d *door) revokeAccessRequest(ctx context.Context, c *api.Call, in *decideR
 
 // decide records a decision of the caller. Sessions that a revoked request
 // opened end within seconds.
-func (d *door) decide(ctx context.Context, c *api.Call, in *decideRequest, decision access.Status) (*accessRequestShape, error) {
+func (d *door) decide(
+	ctx context.Context,
+	c *api.Call,
+	in *decideRequest,
+	decision access.Status,
+) (*accessRequestShape, error) {
 	if !access.ValidID(in.AccessRequestID) {
 		return nil, root.Errorf(root.CodeInvalid, "%.64q is not the ID of an access request.", in.AccessRequestID)
 	}

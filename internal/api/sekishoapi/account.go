@@ -16,7 +16,11 @@ func onSelf(ctx context.Context, c *api.Call, action string) (string, error) {
 	if c.Principal.Type != root.PrincipalUser {
 		return "", root.Errorf(root.CodeDenied, "Passkeys are for IAM users.")
 	}
-	return c.Principal.UserName, c.Authorize(ctx, action, c.Principal.PolicyARN, authz.ResourceTags("iam", c.Principal.Tags)...)
+	return c.Principal.UserName, c.Authorize(
+		ctx,
+		action,
+		c.Principal.PolicyARN,
+		authz.ResourceTags("iam", c.Principal.Tags)...)
 }
 
 type beginAnswer struct {
@@ -82,7 +86,10 @@ func (d *door) listPasskeys(ctx context.Context, c *api.Call, _ *struct{}) (*pas
 	}
 	out := &passkeysAnswer{Passkeys: []passkey{}}
 	for _, k := range keys {
-		out.Passkeys = append(out.Passkeys, passkey{k.Name, k.Serial, k.RPID, awsproto.NewEpoch(k.Created), awsproto.NewEpoch(k.Used)})
+		out.Passkeys = append(
+			out.Passkeys,
+			passkey{k.Name, k.Serial, k.RPID, awsproto.NewEpoch(k.Created), awsproto.NewEpoch(k.Used)},
+		)
 	}
 	return out, nil
 }

@@ -67,7 +67,10 @@ func calendarShape(c *identity.Calendar) calendarSummary {
 func calendarWhole(c *identity.Calendar, now time.Time) *calendarAnswer {
 	out := &calendarAnswer{calendarSummary: calendarShape(c), Entries: c.Entries, Upcoming: []window{}}
 	for _, s := range c.Upcoming(now, maxUpcoming) {
-		out.Upcoming = append(out.Upcoming, window{awsproto.NewEpoch(time.Unix(s.From, 0)), awsproto.NewEpoch(time.Unix(s.To, 0))})
+		out.Upcoming = append(
+			out.Upcoming,
+			window{awsproto.NewEpoch(time.Unix(s.From, 0)), awsproto.NewEpoch(time.Unix(s.To, 0))},
+		)
 	}
 	return out
 }

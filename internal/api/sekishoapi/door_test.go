@@ -89,7 +89,11 @@ func newFixture(t *testing.T) *fixture {
 		"refused": allow("*", "*") + `,{"Effect":"Deny","Action":"*","Resource":"` + session + `AIDABYID-*"}`,
 	}}
 	var err error
-	f.rec, err = record.Open(f.dir, ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)), record.Options{Sealer: recordtest.Sealer{}})
+	f.rec, err = record.Open(
+		f.dir,
+		ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)),
+		record.Options{Sealer: recordtest.Sealer{}},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +136,14 @@ func (f *fixture) call(t *testing.T, key, operation, body string, out any) (stat
 	r := httptest.NewRequest(http.MethodPost, "https://h.example/", strings.NewReader(body))
 	r.Header.Set("Content-Type", "application/x-amz-json-1.1")
 	r.Header.Set("X-Amz-Target", "Sekisho."+operation)
-	sigv4.Sign(r, sigv4.Credentials{AccessKeyID: key, SecretAccessKey: "secret"}, region, "sekisho", time.Now(), sigv4.HashBody([]byte(body)))
+	sigv4.Sign(
+		r,
+		sigv4.Credentials{AccessKeyID: key, SecretAccessKey: "secret"},
+		region,
+		"sekisho",
+		time.Now(),
+		sigv4.HashBody([]byte(body)),
+	)
 	w := httptest.NewRecorder()
 	f.srv.ServeHTTP(w, r)
 	if w.Code != http.StatusOK {
@@ -164,7 +175,8 @@ func TestPages(t *testing.T) {
 		if status, code := f.call(t, "reader", "GetSessionRecording", body, &p); status != http.StatusOK {
 			t.Fatal(status, code)
 		}
-		if len(p.Data) == 0 || len(p.Data) > 100 || !p.Sealed || p.Live || p.NextOffset != last.NextOffset+int64(len(p.Data)) {
+		if len(p.Data) == 0 || len(p.Data) > 100 || !p.Sealed || p.Live ||
+			p.NextOffset != last.NextOffset+int64(len(p.Data)) {
 			t.Fatalf("page %d: %+v", pages, p)
 		}
 		got = append(got, p.Data...)
@@ -192,10 +204,12 @@ func TestPages(t *testing.T) {
 		t.Errorf("seal %s, want %s", last.Seal, seal)
 	}
 	var all page
-	if f.call(t, "reader", "GetSessionRecording", fmt.Sprintf(`{"SessionId":%q}`, alice), &all); !all.Complete || !bytes.Equal(all.Data, castBytes) {
+	if f.call(t, "reader", "GetSessionRecording", fmt.Sprintf(`{"SessionId":%q}`, alice), &all); !all.Complete ||
+		!bytes.Equal(all.Data, castBytes) {
 		t.Error("the default page is not everything")
 	}
-	if e := f.trail.Events()[0]; e.EventName != "GetSessionRecording" || !e.ReadOnly || e.Resources[0].ARN != session+string(alice) {
+	if e := f.trail.Events()[0]; e.EventName != "GetSessionRecording" || !e.ReadOnly ||
+		e.Resources[0].ARN != session+string(alice) {
 		t.Errorf("audit event %+v", e)
 	}
 }
@@ -305,7 +319,8 @@ func TestWhoMay(t *testing.T) {
 	} {
 		var out struct{ Verified bool }
 		body := fmt.Sprintf(`{"SessionId":%q}`, c.id)
-		if status, code := f.call(t, c.key, c.operation, body, &out); code != c.code || (code == "") != (status == http.StatusOK) {
+		if status, code := f.call(t, c.key, c.operation, body, &out); code != c.code ||
+			(code == "") != (status == http.StatusOK) {
 			t.Errorf("%s %s %q: %d %q, want %q", c.key, c.operation, c.id, status, code, c.code)
 		}
 	}
@@ -329,7 +344,8 @@ func TestGetIntegrity(t *testing.T) {
 		Checked  bool
 		Findings []struct{ Kind string }
 	}
-	if status, code := f.call(t, "admin", "GetIntegrity", "{}", &out); status != http.StatusOK || out.Checked || out.Findings == nil {
+	if status, code := f.call(t, "admin", "GetIntegrity", "{}", &out); status != http.StatusOK || out.Checked ||
+		out.Findings == nil {
 		t.Errorf("%d %s %+v", status, code, out)
 	}
 	if _, code := f.call(t, "reader", "GetIntegrity", "{}", &out); code != "AccessDeniedException" {
@@ -348,10 +364,12 @@ func TestHoldAndRelease(t *testing.T) {
 	if _, code := f.call(t, "admin", "HoldSessionRecording", fmt.Sprintf(`{"SessionId":%q}`, bob), &out); code != "ResourceNotFoundException" {
 		t.Errorf("no such recording: %q", code)
 	}
-	if status, code := f.call(t, "alice", "HoldSessionRecording", body, &out); status != http.StatusOK || !out.Held || !f.rec.Held(alice) {
+	if status, code := f.call(t, "alice", "HoldSessionRecording", body, &out); status != http.StatusOK || !out.Held ||
+		!f.rec.Held(alice) {
 		t.Errorf("%d %s %+v", status, code, out)
 	}
-	if status, code := f.call(t, "alice", "ReleaseSessionRecording", fmt.Sprintf(`{"SessionId":%q}`, alice), &out); status != http.StatusOK || f.rec.Held(alice) {
+	if status, code := f.call(t, "alice", "ReleaseSessionRecording", fmt.Sprintf(`{"SessionId":%q}`, alice), &out); status != http.StatusOK ||
+		f.rec.Held(alice) {
 		t.Errorf("%d %s", status, code)
 	}
 }
@@ -390,7 +408,8 @@ func TestSearch(t *testing.T) {
 		for pages := 0; ; pages++ {
 			var out answer
 			body := strings.TrimSuffix(c.body, "}") + fmt.Sprintf(`,"MaxResults":1,"NextToken":%q}`, token)
-			if status, code := f.call(t, c.key, "SearchSessionRecordings", body, &out); status != http.StatusOK || pages > 10 {
+			if status, code := f.call(t, c.key, "SearchSessionRecordings", body, &out); status != http.StatusOK ||
+				pages > 10 {
 				t.Fatalf("%s %s: %d %s", c.key, body, status, code)
 			}
 			for _, r := range out.Results {

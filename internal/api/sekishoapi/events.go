@@ -58,7 +58,8 @@ func (d *door) listEvents(ctx context.Context, c *api.Call, in *eventsRequest) (
 		return nil, err
 	}
 	if in.DetailType != "" && !slices.Contains(event.Types(), event.Type(in.DetailType)) {
-		return nil, root.Errorf(root.CodeInvalid, "There are no events %q.", in.DetailType).WithHint("There are %q.", event.Types())
+		return nil, root.Errorf(root.CodeInvalid, "There are no events %q.", in.DetailType).
+			WithHint("There are %q.", event.Types())
 	}
 	q := event.Query{Type: event.Type(in.DetailType), Subject: in.Subject, Limit: int(in.MaxResults)}
 	if q.Limit == 0 {

@@ -126,7 +126,12 @@ func stream(block cipher.Block, from int64) cipher.Stream {
 // Write implements io.Writer.
 func (s *spool) Write(p []byte) (int, error) {
 	if s.size+int64(len(p)) > maxBundle {
-		return 0, root.Errorf(root.CodeInvalid, "The bundle of session %s would be larger than %d bytes.", s.session, int64(maxBundle))
+		return 0, root.Errorf(
+			root.CodeInvalid,
+			"The bundle of session %s would be larger than %d bytes.",
+			s.session,
+			int64(maxBundle),
+		)
 	}
 	sealed := make([]byte, len(p))
 	s.out.XORKeyStream(sealed, p)
@@ -173,7 +178,12 @@ func (x *spools) page(bundle string, session root.SessionID, offset int64) (data
 			continue
 		}
 		if offset > s.size {
-			return nil, 0, root.Errorf(root.CodeInvalid, "Offset %d is beyond the end of the bundle, which has %d bytes.", offset, s.size)
+			return nil, 0, root.Errorf(
+				root.CodeInvalid,
+				"Offset %d is beyond the end of the bundle, which has %d bytes.",
+				offset,
+				s.size,
+			)
 		}
 		if data, err = s.read(offset); err != nil {
 			return nil, 0, err
@@ -186,5 +196,10 @@ func (x *spools) page(bundle string, session root.SessionID, offset int64) (data
 		x.kept = append(x.kept, s)
 		return data, s.size, nil
 	}
-	return nil, 0, root.Errorf(root.CodeNotFound, "There is no bundle %s of session %s. Begin again, without a bundle ID.", cmp.Or(bundle, "-"), session)
+	return nil, 0, root.Errorf(
+		root.CodeNotFound,
+		"There is no bundle %s of session %s. Begin again, without a bundle ID.",
+		cmp.Or(bundle, "-"),
+		session,
+	)
 }

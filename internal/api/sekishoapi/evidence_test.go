@@ -97,7 +97,13 @@ func TestEvidencePages(t *testing.T) {
 func TestEvidencePermissions(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	f.keys["both"] = allow("sekisho:GetSessionEvidence", session+string(alice)) + "," + allow("cloudtrail:LookupEvents", "*")
+	f.keys["both"] = allow(
+		"sekisho:GetSessionEvidence",
+		session+string(alice),
+	) + "," + allow(
+		"cloudtrail:LookupEvents",
+		"*",
+	)
 	f.keys["half"] = allow("cloudtrail:LookupEvents", "*")
 	for key, want := range map[string]string{"both": "", "half": "AccessDeniedException", "alice": "AccessDeniedException", "nobody": "AccessDeniedException"} {
 		if _, code := f.call(t, key, "GetSessionEvidence", fmt.Sprintf(`{"SessionId":%q}`, alice), &evidencePage{}); code != want {
@@ -118,7 +124,8 @@ func TestVerifySaysEncrypted(t *testing.T) {
 	}
 	for id, want := range map[root.SessionID]bool{alice: false, bob: true} {
 		var out struct{ Encrypted bool }
-		if status, code := f.call(t, "admin", "VerifySessionRecording", fmt.Sprintf(`{"SessionId":%q}`, id), &out); status != http.StatusOK || out.Encrypted != want {
+		if status, code := f.call(t, "admin", "VerifySessionRecording", fmt.Sprintf(`{"SessionId":%q}`, id), &out); status != http.StatusOK ||
+			out.Encrypted != want {
 			t.Errorf("%s: %d %s %+v", id, status, code, out)
 		}
 	}

@@ -78,7 +78,11 @@ const activationLife = 24 * time.Hour
 
 // createInstallCommand makes an activation, and words the line that makes a
 // machine a node with it.
-func (d *door) createInstallCommand(ctx context.Context, c *api.Call, in *installCommandRequest) (*installCommandAnswer, error) {
+func (d *door) createInstallCommand(
+	ctx context.Context,
+	c *api.Call,
+	in *installCommandRequest,
+) (*installCommandAnswer, error) {
 	tags := map[string]string{}
 	for _, t := range in.Tags {
 		tags[t.Key] = t.Value
@@ -148,17 +152,24 @@ func addressWarnings(hostport string) []string {
 	}
 	name = strings.ToLower(strings.Trim(name, "[]"))
 	ip, err := netip.ParseAddr(name)
-	if name != "localhost" && !strings.HasSuffix(name, ".localhost") && (err != nil || !ip.Unmap().IsLoopback() && !ip.IsUnspecified()) {
+	if name != "localhost" && !strings.HasSuffix(name, ".localhost") &&
+		(err != nil || !ip.Unmap().IsLoopback() && !ip.IsUnspecified()) {
 		return nil
 	}
-	return []string{hostport + " is a loopback address: a machine that runs the command looks for the server on itself. Unless the machine " +
-		"is this one, repeat the request with the server's name in your network (--host NAME, or the member Host). The server's " +
-		"certificate must have that name."}
+	return []string{
+		hostport + " is a loopback address: a machine that runs the command looks for the server on itself. Unless the machine " +
+			"is this one, repeat the request with the server's name in your network (--host NAME, or the member Host). The server's " +
+			"certificate must have that name.",
+	}
 }
 
 // order reads what does not depend on an activation. Nothing is made for an
 // order that cannot be carried out.
-func (d *door) order(ctx context.Context, c *api.Call, in *installCommandRequest) (o Installation, agents []offeredAgent, err error) {
+func (d *door) order(
+	ctx context.Context,
+	c *api.Call,
+	in *installCommandRequest,
+) (o Installation, agents []offeredAgent, err error) {
 	if in.Agent == "" {
 		in.Agent = "sekisho"
 	}
@@ -190,7 +201,11 @@ func (d *door) order(ctx context.Context, c *api.Call, in *installCommandRequest
 		}
 	}
 	if len(missing) > 0 && (in.Architecture != "" || len(missing) == len(agents)) {
-		return o, nil, root.Errorf(root.CodeInvalid, "This server does not offer %s: put it into the directory of the agents, which is that of sekishod unless agents_dir names another.", strings.Join(missing, " and "))
+		return o, nil, root.Errorf(
+			root.CodeInvalid,
+			"This server does not offer %s: put it into the directory of the agents, which is that of sekishod unless agents_dir names another.",
+			strings.Join(missing, " and "),
+		)
 	}
 	return o, agents, nil
 }

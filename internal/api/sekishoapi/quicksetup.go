@@ -234,9 +234,24 @@ func (q *quick) role(ctx context.Context, name, trust, description string) {
 		},
 		func() error {
 			made = true
-			return q.iam(ctx, "CreateRole", nil, "RoleName", name, "AssumeRolePolicyDocument", trust, "Description", description)
+			return q.iam(
+				ctx,
+				"CreateRole",
+				nil,
+				"RoleName",
+				name,
+				"AssumeRolePolicyDocument",
+				trust,
+				"Description",
+				description,
+			)
 		})
-	q.does(quickSetupStep{Kind: "Trust", Resource: name, Text: "let " + strings.Join(trusted(trust), " and ") + " assume " + name},
+	q.does(
+		quickSetupStep{
+			Kind:     "Trust",
+			Resource: name,
+			Text:     "let " + strings.Join(trusted(trust), " and ") + " assume " + name,
+		},
 		func() (bool, string, error) {
 			have, err := url.QueryUnescape(out.Trust)
 			if err = errors.Join(unseen, err); err != nil || have == "" {
@@ -252,7 +267,8 @@ func (q *quick) role(ctx context.Context, name, trust, description string) {
 				return root.Errorf(root.CodeNotFound, "The role %s has no trust policy.", name)
 			}
 			return nil
-		})
+		},
+	)
 }
 
 // trusted are the services that a trust policy of Quick Setup names.
@@ -270,7 +286,8 @@ func sameJSON(a, b string) bool {
 
 func (q *quick) attached(ctx context.Context, role, policy string) {
 	name := policy[strings.LastIndexByte(policy, '/')+1:]
-	q.does(quickSetupStep{Kind: "ManagedPolicy", Resource: role, Detail: name, Text: "attached " + name + " to " + role},
+	q.does(
+		quickSetupStep{Kind: "ManagedPolicy", Resource: role, Detail: name, Text: "attached " + name + " to " + role},
 		func() (bool, string, error) {
 			var out struct {
 				ARNs []string `xml:"ListAttachedRolePoliciesResult>AttachedPolicies>member>PolicyArn"`
@@ -278,18 +295,26 @@ func (q *quick) attached(ctx context.Context, role, policy string) {
 			_, err := found(q.iam(ctx, "ListAttachedRolePolicies", &out, "RoleName", role, "MaxItems", "1000"))
 			return slices.Contains(out.ARNs, policy), "", err
 		},
-		func() error { return q.iam(ctx, "AttachRolePolicy", nil, "RoleName", role, "PolicyArn", policy) })
+		func() error { return q.iam(ctx, "AttachRolePolicy", nil, "RoleName", role, "PolicyArn", policy) },
+	)
 }
 
 func (q *quick) inline(ctx context.Context, role, name, document string) {
-	q.does(quickSetupStep{Kind: "InlinePolicy", Resource: role, Detail: name, Text: "gave " + role + " the policy " + name},
+	q.does(
+		quickSetupStep{
+			Kind:     "InlinePolicy",
+			Resource: role,
+			Detail:   name,
+			Text:     "gave " + role + " the policy " + name,
+		},
 		func() (bool, string, error) {
 			there, err := found(q.iam(ctx, "GetRolePolicy", nil, "RoleName", role, "PolicyName", name))
 			return there, "", err
 		},
 		func() error {
 			return q.iam(ctx, "PutRolePolicy", nil, "RoleName", role, "PolicyName", name, "PolicyDocument", document)
-		})
+		},
+	)
 }
 
 func (q *quick) profile(ctx context.Context, name string) {
@@ -304,7 +329,13 @@ func (q *quick) profile(ctx context.Context, name string) {
 			return there, "", unseen
 		},
 		func() error { return q.iam(ctx, "CreateInstanceProfile", nil, "InstanceProfileName", name) })
-	q.does(quickSetupStep{Kind: "ProfileRole", Resource: name, Detail: name, Text: "put the role " + name + " into the instance profile"},
+	q.does(
+		quickSetupStep{
+			Kind:     "ProfileRole",
+			Resource: name,
+			Detail:   name,
+			Text:     "put the role " + name + " into the instance profile",
+		},
 		func() (bool, string, error) {
 			if unseen != nil {
 				return false, "", unseen
@@ -316,7 +347,8 @@ func (q *quick) profile(ctx context.Context, name string) {
 		},
 		func() error {
 			return q.iam(ctx, "AddRoleToInstanceProfile", nil, "InstanceProfileName", name, "RoleName", name)
-		})
+		},
+	)
 }
 
 // listedNode is what a listing says of a node.
@@ -379,9 +411,16 @@ func (q *quick) nodes(ctx context.Context, in *quickSetupRequest) {
 	}
 	for _, node := range ids {
 		role := have[node]
-		q.does(quickSetupStep{Kind: "NodeRole", Resource: node, Detail: role, Text: "gave " + node + " the role " + instanceRole},
+		q.does(
+			quickSetupStep{
+				Kind:     "NodeRole",
+				Resource: node,
+				Detail:   role,
+				Text:     "gave " + node + " the role " + instanceRole,
+			},
 			func() (bool, string, error) { return role == instanceRole, "", nil },
-			func() error { return q.give(ctx, node) })
+			func() error { return q.give(ctx, node) },
+		)
 	}
 }
 
@@ -419,7 +458,13 @@ func (q *quick) give(ctx context.Context, node string) error {
 	var out struct {
 		Associations []string `xml:"iamInstanceProfileAssociationSet>item>associationId"`
 	}
-	err := q.c.Do(ctx, "ec2", "DescribeIamInstanceProfileAssociations", url.Values{"Filter.1.Name": {"instance-id"}, "Filter.1.Value.1": {node}}, &out)
+	err := q.c.Do(
+		ctx,
+		"ec2",
+		"DescribeIamInstanceProfileAssociations",
+		url.Values{"Filter.1.Name": {"instance-id"}, "Filter.1.Value.1": {node}},
+		&out,
+	)
 	if err != nil {
 		return err
 	}

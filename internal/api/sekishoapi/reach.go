@@ -94,7 +94,12 @@ func (in *reachRequest) check(c *api.Call) (source netip.Addr, err error) {
 }
 
 // reacher prepares the decisions about one principal.
-func (d *door) reacher(ctx context.Context, in *reachRequest, p *root.Principal, source netip.Addr) (*authz.Reacher, error) {
+func (d *door) reacher(
+	ctx context.Context,
+	in *reachRequest,
+	p *root.Principal,
+	source netip.Addr,
+) (*authz.Reacher, error) {
 	f := authz.Facts{Principal: p, SourceIP: source, Secure: true, Region: d.Region}
 	if in.MFA != nil {
 		known := *p
@@ -112,7 +117,10 @@ func (d *door) reacher(ctx context.Context, in *reachRequest, p *root.Principal,
 func (e *reachEntry) add(spans []authz.ReachSpan) (ok bool) {
 	for _, s := range spans {
 		if s.Reach != policy.ReachNever {
-			e.Spans = append(e.Spans, reachSpan{awsproto.NewEpoch(s.From), awsproto.NewEpoch(s.To), s.Reach, s.DependsOn})
+			e.Spans = append(
+				e.Spans,
+				reachSpan{awsproto.NewEpoch(s.From), awsproto.NewEpoch(s.To), s.Reach, s.DependsOn},
+			)
 		}
 	}
 	return len(e.Spans) > 0
@@ -120,7 +128,13 @@ func (e *reachEntry) add(spans []authz.ReachSpan) (ok bool) {
 
 // pages goes through items in order, from behind NextToken, until an answer is
 // full.
-func pages[T any](in *reachRequest, out *reachAnswer, all []T, key func(T) string, try func(T) (reachEntry, bool, error)) error {
+func pages[T any](
+	in *reachRequest,
+	out *reachAnswer,
+	all []T,
+	key func(T) string,
+	try func(T) (reachEntry, bool, error),
+) error {
 	after, err := base64.RawURLEncoding.DecodeString(in.NextToken)
 	if err != nil {
 		return root.Errorf(root.CodeInvalid, "The NextToken does not belong to this request.")
@@ -178,15 +192,21 @@ func (d *door) listNodeAccess(ctx context.Context, c *api.Call, in *nodeAccessRe
 		return nil, err
 	}
 	out := &reachAnswer{}
-	return out, pages(&in.reachRequest, out, principals, func(p *root.Principal) string { return p.PolicyARN }, func(p *root.Principal) (reachEntry, bool, error) {
-		r, err := d.reacher(ctx, &in.reachRequest, p, source)
-		if err != nil {
-			return reachEntry{}, false, err
-		}
-		spans, err := r.StartSession(ctx, call)
-		e := reachEntry{PrincipalArn: p.PolicyARN, Sampled: !r.Exact()}
-		return e, e.add(spans), err
-	})
+	return out, pages(
+		&in.reachRequest,
+		out,
+		principals,
+		func(p *root.Principal) string { return p.PolicyARN },
+		func(p *root.Principal) (reachEntry, bool, error) {
+			r, err := d.reacher(ctx, &in.reachRequest, p, source)
+			if err != nil {
+				return reachEntry{}, false, err
+			}
+			spans, err := r.StartSession(ctx, call)
+			e := reachEntry{PrincipalArn: p.PolicyARN, Sampled: !r.Exact()}
+			return e, e.add(spans), err
+		},
+	)
 }
 
 type principalAccessRequest struct {
@@ -230,11 +250,17 @@ func (d *door) listPrincipalAccess(ctx context.Context, c *api.Call, in *princip
 	}
 	slices.SortFunc(nodes, func(a, b *root.Node) int { return strings.Compare(string(a.ID), string(b.ID)) })
 	out := &reachAnswer{}
-	return out, pages(&in.reachRequest, out, nodes, func(n *root.Node) string { return string(n.ID) }, func(n *root.Node) (reachEntry, bool, error) {
-		one := call
-		one.Node, one.NodeKeys = d.nodeARN(string(n.ID)), authz.ResourceTags("ssm", n.Tags)
-		spans, err := r.StartSession(ctx, one)
-		e := reachEntry{NodeID: string(n.ID), NodeName: n.Name, Sampled: !r.Exact()}
-		return e, e.add(spans), err
-	})
+	return out, pages(
+		&in.reachRequest,
+		out,
+		nodes,
+		func(n *root.Node) string { return string(n.ID) },
+		func(n *root.Node) (reachEntry, bool, error) {
+			one := call
+			one.Node, one.NodeKeys = d.nodeARN(string(n.ID)), authz.ResourceTags("ssm", n.Tags)
+			spans, err := r.StartSession(ctx, one)
+			e := reachEntry{NodeID: string(n.ID), NodeName: n.Name, Sampled: !r.Exact()}
+			return e, e.add(spans), err
+		},
+	)
 }

@@ -64,7 +64,11 @@ type resumeByTokenAnswer struct {
 }
 
 // resumeSessionByToken is ResumeSession of ssm without a signature.
-func (d *door) resumeSessionByToken(ctx context.Context, c *api.Call, in *resumeByTokenRequest) (*resumeByTokenAnswer, error) {
+func (d *door) resumeSessionByToken(
+	ctx context.Context,
+	c *api.Call,
+	in *resumeByTokenRequest,
+) (*resumeByTokenAnswer, error) {
 	var v awsproto.Constraints
 	v.Require("sessionId", in.SessionID != "")
 	v.Length("sessionId", in.SessionID, 0, 96)

@@ -145,7 +145,12 @@ func (d *door) node(ctx context.Context, target string) (*root.Node, error) {
 }
 
 // checkAccess asks policy as StartSession would, now and from now on.
-func (d *door) checkAccess(ctx context.Context, c *api.Call, in *checkStartRequest, out *checkStartAnswer) (bool, error) {
+func (d *door) checkAccess(
+	ctx context.Context,
+	c *api.Call,
+	in *checkStartRequest,
+	out *checkStartAnswer,
+) (bool, error) {
 	q, err := d.Requests.StartSession(ctx, in.Target, in.DocumentName)
 	if err != nil {
 		return false, err
@@ -183,7 +188,8 @@ func (d *door) checkAccess(ctx context.Context, c *api.Call, in *checkStartReque
 		v, err := at(t)
 		return v.Allowed, err
 	})
-	if len(out.Windows) == 1 && !out.Windows[0].From.After(f.Time) && !out.Windows[0].To.Before(f.Time.Add(lookAhead).Truncate(time.Second)) {
+	if len(out.Windows) == 1 && !out.Windows[0].From.After(f.Time) &&
+		!out.Windows[0].To.Before(f.Time.Add(lookAhead).Truncate(time.Second)) {
 		out.Windows = nil // the time makes no difference
 	}
 	return verdict.Allowed, err
@@ -199,12 +205,26 @@ func (d *door) asks(f authz.Facts) authz.DecideFunc {
 func (d *door) checkRecording(s *ssmdoc.Settings, out *checkStartAnswer) {
 	switch err := d.Recorder.Ready(); {
 	case s.KMSKeyID != "" && s.Extensions.RequireServerRecording:
-		out.add(checkRecording, startFailing, "The preferences encrypt sessions from end to end, and demand a recording by the server, which then cannot be made.",
-			"Take the KMS key or requireServerRecording out of the preferences.")
+		out.add(
+			checkRecording,
+			startFailing,
+			"The preferences encrypt sessions from end to end, and demand a recording by the server, which then cannot be made.",
+			"Take the KMS key or requireServerRecording out of the preferences.",
+		)
 	case s.KMSKeyID != "":
-		out.add(checkRecording, startReady, "The session is encrypted from end to end: the server records that it was, and not what it showed.", "")
+		out.add(
+			checkRecording,
+			startReady,
+			"The session is encrypted from end to end: the server records that it was, and not what it showed.",
+			"",
+		)
 	case err != nil:
-		out.add(checkRecording, startFailing, "The server cannot write recordings.", "See to the disk of the server: it is full, or not to be written to.")
+		out.add(
+			checkRecording,
+			startFailing,
+			"The server cannot write recordings.",
+			"See to the disk of the server: it is full, or not to be written to.",
+		)
 	case s.Extensions.OmitInput:
 		out.add(checkRecording, startReady, "The session is recorded, without what is typed.", "")
 	default:

@@ -11,8 +11,12 @@ import (
 
 func (d *door) stepUpOperations() map[string]api.Operation {
 	return map[string]api.Operation{
-		"ShowSecondFactor": api.Issue(d.showSecondFactor,
-			api.NoPolicy("as with GetSessionToken, the credentials allow what the caller's policies allow with a second factor")),
+		"ShowSecondFactor": api.Issue(
+			d.showSecondFactor,
+			api.NoPolicy(
+				"as with GetSessionToken, the credentials allow what the caller's policies allow with a second factor",
+			),
+		),
 	}
 }
 
@@ -31,7 +35,11 @@ type secondFactorAnswer struct{ Credentials secondFactorCredentials }
 
 // showSecondFactor exchanges a code for credentials of the same user with a fresh
 // second factor. Unlike GetSessionToken it accepts temporary credentials.
-func (d *door) showSecondFactor(ctx context.Context, c *api.Call, in *secondFactorRequest) (*secondFactorAnswer, error) {
+func (d *door) showSecondFactor(
+	ctx context.Context,
+	c *api.Call,
+	in *secondFactorRequest,
+) (*secondFactorAnswer, error) {
 	if err := identity.CanStepUp(c.Principal); err != nil {
 		return nil, err
 	}
@@ -45,6 +53,15 @@ func (d *door) showSecondFactor(ctx context.Context, c *api.Call, in *secondFact
 	if err != nil {
 		return nil, err
 	}
-	c.Annotate(map[string]any{"credentials": map[string]any{"accessKeyId": t.AccessKeyID, "expiration": t.Expiration.Format(time.RFC3339)}})
-	return &secondFactorAnswer{secondFactorCredentials{t.AccessKeyID, t.SecretAccessKey, t.SessionToken, awsproto.NewEpoch(t.Expiration)}}, nil
+	c.Annotate(
+		map[string]any{
+			"credentials": map[string]any{
+				"accessKeyId": t.AccessKeyID,
+				"expiration":  t.Expiration.Format(time.RFC3339),
+			},
+		},
+	)
+	return &secondFactorAnswer{
+		secondFactorCredentials{t.AccessKeyID, t.SecretAccessKey, t.SessionToken, awsproto.NewEpoch(t.Expiration)},
+	}, nil
 }

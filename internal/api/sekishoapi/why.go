@@ -111,7 +111,10 @@ func (d *door) explainAccess(ctx context.Context, c *api.Call, in *explainReques
 		Message: v.Message, Steps: []explainStep{}, Failed: v.Failed, SecondFactor: v.SecondFactor,
 	}
 	for _, s := range steps {
-		out.Steps = append(out.Steps, explainStep{s.Resource, s.Check, decision(s.Verdict), s.Verdict.Reason, s.Verdict.Statement})
+		out.Steps = append(
+			out.Steps,
+			explainStep{s.Resource, s.Check, decision(s.Verdict), s.Verdict.Reason, s.Verdict.Statement},
+		)
 	}
 	if out.Notes, err = d.notes(ctx, in, p, v); err != nil {
 		return nil, err
@@ -151,8 +154,10 @@ func (d *door) notes(ctx context.Context, in *explainRequest, p *root.Principal,
 	if err != nil || statement == "" {
 		return nil, err
 	}
-	return []string{"The session belongs to " + owner + ". " + statement + " covers it because its pattern is built on ${aws:username} and the names " +
-		"begin alike; use ${aws:userid} instead."}, nil
+	return []string{
+		"The session belongs to " + owner + ". " + statement + " covers it because its pattern is built on ${aws:username} and the names " +
+			"begin alike; use ${aws:userid} instead.",
+	}, nil
 }
 
 func (in *explainRequest) check(c *api.Call) error {
@@ -273,7 +278,12 @@ func decision(v authz.Verdict) string {
 // windows returns the parts of a span of time in which allowed holds. To is
 // the first second in which it does not. At are the seconds at which it may
 // change; unless that is exact it is looked for between them, too.
-func windows(from, to time.Time, at []time.Time, exact bool, allowed func(t time.Time) (bool, error)) ([]window, error) {
+func windows(
+	from, to time.Time,
+	at []time.Time,
+	exact bool,
+	allowed func(t time.Time) (bool, error),
+) ([]window, error) {
 	from, to = from.Truncate(time.Second), to.Truncate(time.Second)
 	places := []time.Time{from}
 	for _, t := range at {

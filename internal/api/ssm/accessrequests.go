@@ -49,7 +49,11 @@ func (d *door) startAccess(ctx context.Context, c *api.Call, in *startAccessRequ
 	var ids []string
 	for _, t := range in.Targets {
 		if t.Key != "InstanceIds" {
-			return nil, awsproto.SenderError("ValidationException", "The target key %.64q is not valid: use InstanceIds.", t.Key)
+			return nil, awsproto.SenderError(
+				"ValidationException",
+				"The target key %.64q is not valid: use InstanceIds.",
+				t.Key,
+			)
 		}
 		ids = append(ids, t.Values...)
 	}
@@ -135,7 +139,11 @@ const minTokenTTL = 15 * time.Minute
 // approved, credentials of the caller that live as long as the access.
 func (d *door) getAccessToken(ctx context.Context, c *api.Call, in *accessTokenRequest) (*accessTokenAnswer, error) {
 	if !access.ValidID(in.AccessRequestID) {
-		return nil, awsproto.SenderError("ValidationException", "%.64q is not the ID of an access request.", in.AccessRequestID)
+		return nil, awsproto.SenderError(
+			"ValidationException",
+			"%.64q is not the ID of an access request.",
+			in.AccessRequestID,
+		)
 	}
 	if err := c.Authorize(ctx, "ssm:GetAccessToken", d.accessRequestARN(in.AccessRequestID)); err != nil {
 		return nil, err
@@ -143,7 +151,11 @@ func (d *door) getAccessToken(ctx context.Context, c *api.Call, in *accessTokenR
 	r, err := d.Access.Request(ctx, in.AccessRequestID)
 	// A request of somebody else is answered like one that does not exist.
 	if sekisho.IsNotFound(err) || err == nil && r.UserID != access.CallerOf(c.Principal).UserID {
-		return nil, awsproto.SenderError("ResourceNotFoundException", "There is no access request %s of yours.", in.AccessRequestID)
+		return nil, awsproto.SenderError(
+			"ResourceNotFoundException",
+			"There is no access request %s of yours.",
+			in.AccessRequestID,
+		)
 	}
 	if err != nil {
 		return nil, err

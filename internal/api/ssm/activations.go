@@ -37,7 +37,11 @@ func nodeKind(all []metadata) (kind sekisho.NodeKind, node sekisho.NodeID, err e
 	seen := map[string]bool{}
 	for _, m := range all {
 		if seen[m.Key] {
-			return "", "", awsproto.SenderError("ValidationException", "RegistrationMetadata has the key %q twice.", m.Key)
+			return "", "", awsproto.SenderError(
+				"ValidationException",
+				"RegistrationMetadata has the key %q twice.",
+				m.Key,
+			)
 		}
 		seen[m.Key] = true
 		switch m.Key {
@@ -47,16 +51,32 @@ func nodeKind(all []metadata) (kind sekisho.NodeKind, node sekisho.NodeID, err e
 			case "instance":
 				kind = sekisho.NodeInstance
 			default:
-				return "", "", awsproto.SenderError("ValidationException", "%s is managed-instance or instance, not %q.", m.Key, m.Value)
+				return "", "", awsproto.SenderError(
+					"ValidationException",
+					"%s is managed-instance or instance, not %q.",
+					m.Key,
+					m.Value,
+				)
 			}
 		case metadataID:
 			node = sekisho.NodeID(m.Value)
 		default:
-			return "", "", awsproto.SenderError("ValidationException", "RegistrationMetadata may have the keys %s and %s, not %q.", metadataKind, metadataID, m.Key)
+			return "", "", awsproto.SenderError(
+				"ValidationException",
+				"RegistrationMetadata may have the keys %s and %s, not %q.",
+				metadataKind,
+				metadataID,
+				m.Key,
+			)
 		}
 	}
 	if node != "" && seen[metadataKind] && kind != sekisho.NodeInstance {
-		return "", "", awsproto.SenderError("ValidationException", "%s gives the ID of an instance: %s cannot be another kind.", metadataID, metadataKind)
+		return "", "", awsproto.SenderError(
+			"ValidationException",
+			"%s gives the ID of an instance: %s cannot be another kind.",
+			metadataID,
+			metadataKind,
+		)
 	}
 	if node == "" && seen[metadataID] {
 		return "", "", awsproto.SenderError("ValidationException", "%s is empty.", metadataID)
@@ -81,7 +101,11 @@ type createActivationAnswer struct {
 	ActivationCode string
 }
 
-func (d *door) createActivation(ctx context.Context, c *api.Call, in *createActivationRequest) (*createActivationAnswer, error) {
+func (d *door) createActivation(
+	ctx context.Context,
+	c *api.Call,
+	in *createActivationRequest,
+) (*createActivationAnswer, error) {
 	var v awsproto.Constraints
 	v.Length("iamRole", in.IamRole, 0, 64)
 	limit := int64(1)
@@ -162,7 +186,11 @@ type describeActivationsAnswer struct {
 	NextToken      string `json:"NextToken,omitempty"`
 }
 
-func (d *door) describeActivations(ctx context.Context, c *api.Call, in *describeActivationsRequest) (*describeActivationsAnswer, error) {
+func (d *door) describeActivations(
+	ctx context.Context,
+	c *api.Call,
+	in *describeActivationsRequest,
+) (*describeActivationsAnswer, error) {
 	var v awsproto.Constraints
 	limit := 0
 	if in.MaxResults != nil {

@@ -71,7 +71,11 @@ type roleTokenAnswer struct {
 // half that time.
 const roleTokenTTL = time.Hour
 
-func (d *door) requestManagedInstanceRoleToken(ctx context.Context, c *api.Call, in *roleTokenRequest) (*roleTokenAnswer, error) {
+func (d *door) requestManagedInstanceRoleToken(
+	ctx context.Context,
+	c *api.Call,
+	in *roleTokenRequest,
+) (*roleTokenAnswer, error) {
 	if err := d.Renewals.Enter(ctx); err != nil {
 		return nil, err
 	}
@@ -109,7 +113,11 @@ type updateInstanceInformationRequest struct {
 	Architecture    string // our agent's; AWS's does not report it
 }
 
-func (d *door) updateInstanceInformation(ctx context.Context, c *api.Call, in *updateInstanceInformationRequest) (*struct{}, error) {
+func (d *door) updateInstanceInformation(
+	ctx context.Context,
+	c *api.Call,
+	in *updateInstanceInformationRequest,
+) (*struct{}, error) {
 	if err := d.asNode(ctx, c, in.InstanceID); err != nil {
 		return nil, err
 	}

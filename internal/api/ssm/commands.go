@@ -54,7 +54,9 @@ func describeCommand(c *runcommand.Command) commandInfo {
 	out := commandInfo{
 		CommandID: c.ID, DocumentName: c.Document, DocumentVersion: c.Version, Comment: c.Comment, ExpiresAfter: awsproto.NewEpoch(c.ExpiresAt()),
 		Parameters: c.Job.Parameters, InstanceIDs: []string{}, Targets: []commandTarget{}, RequestedDateTime: awsproto.NewEpoch(c.RequestedAt),
-		Status: commandStatus(c.Status), StatusDetails: string(c.Status), OutputS3Region: c.Output.Region, OutputS3BucketName: c.Output.Bucket,
+		Status: commandStatus(
+			c.Status,
+		), StatusDetails: string(c.Status), OutputS3Region: c.Output.Region, OutputS3BucketName: c.Output.Bucket,
 		OutputS3KeyPrefix: c.Output.KeyPrefix, MaxConcurrency: c.Concurrency, MaxErrors: c.ErrorLimit, TargetCount: c.Count,
 		CompletedCount: c.Completed, ErrorCount: c.Errors, DeliveryTimedOutCount: c.TimedOut, NotificationConfig: noNotification,
 		CloudWatchOutputConfig: outputLogs(c.Output), TimeoutSeconds: int64(c.Timeout / time.Second),
@@ -105,7 +107,11 @@ type getInvocationAnswer struct {
 	CloudWatchOutputConfig cloudWatchOutput
 }
 
-func (d *door) getCommandInvocation(ctx context.Context, c *api.Call, in *getInvocationRequest) (*getInvocationAnswer, error) {
+func (d *door) getCommandInvocation(
+	ctx context.Context,
+	c *api.Call,
+	in *getInvocationRequest,
+) (*getInvocationAnswer, error) {
 	var v awsproto.Constraints
 	v.Length("commandId", in.CommandID, 36, 36)
 	v.Pattern("instanceId", in.InstanceID, nodeIDPattern)
@@ -124,7 +130,12 @@ func (d *door) getCommandInvocation(ctx context.Context, c *api.Call, in *getInv
 		inv, err = d.Commands.Invocation(ctx, in.CommandID, sekisho.NodeID(in.InstanceID))
 	}
 	if sekisho.IsNotFound(err) {
-		return nil, awsproto.SenderError("InvocationDoesNotExist", "The command %s was not sent to %s, or there is no such command.", in.CommandID, in.InstanceID)
+		return nil, awsproto.SenderError(
+			"InvocationDoesNotExist",
+			"The command %s was not sent to %s, or there is no such command.",
+			in.CommandID,
+			in.InstanceID,
+		)
 	}
 	if err != nil {
 		return nil, err
@@ -294,7 +305,11 @@ func (f *commandFilter) narrow(q *runcommand.Query) error {
 	case "InvokedAfter", "InvokedBefore":
 		t, err := time.Parse(time.RFC3339, f.Value)
 		if err != nil {
-			return awsproto.SenderError("ValidationException", "The value of filter %s must be a time such as 2026-04-15T00:00:00Z.", f.Key)
+			return awsproto.SenderError(
+				"ValidationException",
+				"The value of filter %s must be a time such as 2026-04-15T00:00:00Z.",
+				f.Key,
+			)
 		}
 		if f.Key == "InvokedAfter" {
 			q.After = t
@@ -310,11 +325,18 @@ func (f *commandFilter) narrow(q *runcommand.Query) error {
 			}
 		}
 		if len(q.Statuses) == 0 {
-			return awsproto.SenderError("ValidationException", "The filter Status has no value %q: use Pending, InProgress, Delayed, Success, Cancelling, Cancelled, TimedOut or Failed.", f.Value)
+			return awsproto.SenderError(
+				"ValidationException",
+				"The filter Status has no value %q: use Pending, InProgress, Delayed, Success, Cancelling, Cancelled, TimedOut or Failed.",
+				f.Value,
+			)
 		}
 	case "ExecutionStage":
 		if f.Value != "Executing" && f.Value != "Complete" {
-			return awsproto.SenderError("ValidationException", "The filter ExecutionStage has the values Executing and Complete.")
+			return awsproto.SenderError(
+				"ValidationException",
+				"The filter ExecutionStage has the values Executing and Complete.",
+			)
 		}
 		for _, s := range statuses {
 			if s.Over() == (f.Value == "Complete") {
@@ -322,7 +344,11 @@ func (f *commandFilter) narrow(q *runcommand.Query) error {
 			}
 		}
 	default:
-		return awsproto.SenderError("InvalidFilterKey", "The specified filter key %q is not valid: use InvokedAfter, InvokedBefore, Status, ExecutionStage or DocumentName.", f.Key)
+		return awsproto.SenderError(
+			"InvalidFilterKey",
+			"The specified filter key %q is not valid: use InvokedAfter, InvokedBefore, Status, ExecutionStage or DocumentName.",
+			f.Key,
+		)
 	}
 	return nil
 }
@@ -394,7 +420,11 @@ type listInvocationsAnswer struct {
 	NextToken          string `json:",omitempty"`
 }
 
-func (d *door) listCommandInvocations(ctx context.Context, c *api.Call, in *listCommandsRequest) (*listInvocationsAnswer, error) {
+func (d *door) listCommandInvocations(
+	ctx context.Context,
+	c *api.Call,
+	in *listCommandsRequest,
+) (*listInvocationsAnswer, error) {
 	q, limit, err := in.query()
 	if err != nil {
 		return nil, err
@@ -427,7 +457,12 @@ func (d *door) listCommandInvocations(ctx context.Context, c *api.Call, in *list
 	return out, nil
 }
 
-func describeInvocation(c *api.Call, cmd *runcommand.Command, inv *runcommand.Invocation, details bool) commandInvocation {
+func describeInvocation(
+	c *api.Call,
+	cmd *runcommand.Command,
+	inv *runcommand.Invocation,
+	details bool,
+) commandInvocation {
 	out := commandInvocation{
 		CommandID: cmd.ID, InstanceID: string(inv.Node), InstanceName: inv.NodeName, Comment: cmd.Comment, DocumentName: cmd.Document,
 		DocumentVersion: cmd.Version, RequestedDateTime: awsproto.NewEpoch(inv.RequestedAt), Status: inv.Status.Short(), StatusDetails: string(inv.Status),

@@ -197,8 +197,14 @@ func (d *door) describeSaved(s *doclibrary.Saved) documentDescription {
 	v := s.Version
 	out.Hash, out.HashType, out.Owner, out.CreatedDate = v.Hash(), "Sha256", d.Account, awsproto.NewEpoch(v.CreatedAt)
 	out.Author = v.CreatedBy
-	out.DisplayName, out.VersionName, out.DocumentVersion, out.DocumentFormat = v.DisplayName, v.VersionName, number(v.Number), v.Format
-	out.LatestVersion, out.DefaultVersion, out.TargetType = number(s.LatestVersion), number(s.DefaultVersion), s.TargetType
+	out.DisplayName, out.VersionName, out.DocumentVersion, out.DocumentFormat = v.DisplayName, v.VersionName, number(
+		v.Number,
+	), v.Format
+	out.LatestVersion, out.DefaultVersion, out.TargetType = number(
+		s.LatestVersion,
+	), number(
+		s.DefaultVersion,
+	), s.TargetType
 	out.Tags = append(out.Tags, tagList(s.Tags)...)
 	return out
 }
@@ -233,7 +239,11 @@ func checkText(v *awsproto.Constraints, content, name, displayName, versionName,
 
 var errTextFormat = awsproto.SenderError("ValidationException", "Documents are JSON or YAML here, not TEXT.")
 
-func (d *door) createDocument(ctx context.Context, c *api.Call, in *createDocumentRequest) (*documentDescriptionAnswer, error) {
+func (d *door) createDocument(
+	ctx context.Context,
+	c *api.Call,
+	in *createDocumentRequest,
+) (*documentDescriptionAnswer, error) {
 	var v awsproto.Constraints
 	checkText(&v, in.Content, in.Name, in.DisplayName, in.VersionName, in.DocumentFormat, in.TargetType)
 	if err := v.Err(); err != nil {
@@ -258,7 +268,11 @@ func (d *door) createDocument(ctx context.Context, c *api.Call, in *createDocume
 	}
 	switch {
 	case kind != ssmdoc.TypeSession && kind != ssmdoc.TypeCommand:
-		return nil, awsproto.SenderError("ValidationException", "Sekisho has documents of the types Session and Command, and this one is to be of type %s. Give DocumentType as one of these (aws ssm create-document --document-type Session).", kind)
+		return nil, awsproto.SenderError(
+			"ValidationException",
+			"Sekisho has documents of the types Session and Command, and this one is to be of type %s. Give DocumentType as one of these (aws ssm create-document --document-type Session).",
+			kind,
+		)
 	case in.DocumentFormat == "TEXT":
 		return nil, errTextFormat
 	case len(in.Requires) > 0 || len(in.Attachments) > 0:
@@ -272,13 +286,25 @@ func (d *door) createDocument(ctx context.Context, c *api.Call, in *createDocume
 		return nil, awsproto.SenderError("DocumentAlreadyExists", "%s", err)
 	}
 	if in.DocumentType == "" && errors.Is(err, ssmdoc.ErrSchemaVersion) {
-		return nil, awsproto.SenderError("InvalidDocumentSchemaVersion", "%s A document is of type Command unless DocumentType says Session (aws ssm create-document --document-type Session).", err)
+		return nil, awsproto.SenderError(
+			"InvalidDocumentSchemaVersion",
+			"%s A document is of type Command unless DocumentType says Session (aws ssm create-document --document-type Session).",
+			err,
+		)
 	}
 	if err != nil {
 		return nil, documentError(err)
 	}
 	out := &documentDescriptionAnswer{d.describeSaved(s)}
-	c.Annotate(map[string]any{"documentDescription": map[string]any{"name": s.Name, "documentVersion": "1", "hash": out.DocumentDescription.Hash}})
+	c.Annotate(
+		map[string]any{
+			"documentDescription": map[string]any{
+				"name":            s.Name,
+				"documentVersion": "1",
+				"hash":            out.DocumentDescription.Hash,
+			},
+		},
+	)
 	return out, nil
 }
 
@@ -293,7 +319,11 @@ type updateDocumentRequest struct {
 	TargetType      string
 }
 
-func (d *door) updateDocument(ctx context.Context, c *api.Call, in *updateDocumentRequest) (*documentDescriptionAnswer, error) {
+func (d *door) updateDocument(
+	ctx context.Context,
+	c *api.Call,
+	in *updateDocumentRequest,
+) (*documentDescriptionAnswer, error) {
 	var v awsproto.Constraints
 	checkText(&v, in.Content, in.Name, in.DisplayName, in.VersionName, in.DocumentFormat, in.TargetType)
 	checkVersion(&v, in.DocumentVersion)
@@ -342,7 +372,11 @@ type updateDefaultAnswer struct {
 	}
 }
 
-func (d *door) updateDocumentDefaultVersion(ctx context.Context, c *api.Call, in *updateDefaultRequest) (*updateDefaultAnswer, error) {
+func (d *door) updateDocumentDefaultVersion(
+	ctx context.Context,
+	c *api.Call,
+	in *updateDefaultRequest,
+) (*updateDefaultAnswer, error) {
 	var v awsproto.Constraints
 	v.Require("name", in.Name != "")
 	v.Require("documentVersion", in.DocumentVersion != "")
@@ -380,7 +414,12 @@ type documentVersionRequest struct {
 
 // read returns the document version that a request names, of a built-in document or of
 // a saved one.
-func (d *door) read(ctx context.Context, c *api.Call, action string, in *documentVersionRequest) (*ssmdoc.Builtin, *doclibrary.Saved, error) {
+func (d *door) read(
+	ctx context.Context,
+	c *api.Call,
+	action string,
+	in *documentVersionRequest,
+) (*ssmdoc.Builtin, *doclibrary.Saved, error) {
 	var v awsproto.Constraints
 	checkVersion(&v, in.DocumentVersion)
 	if in.VersionName != "" {
@@ -400,7 +439,8 @@ func (d *door) read(ctx context.Context, c *api.Call, action string, in *documen
 		return nil, nil, err
 	}
 	if b := ssmdoc.FindBuiltin(name); b != nil {
-		if in.VersionName != "" || !slices.Contains([]string{"", "1", doclibrary.Latest, doclibrary.DefaultName}, in.DocumentVersion) {
+		if in.VersionName != "" ||
+			!slices.Contains([]string{"", "1", doclibrary.Latest, doclibrary.DefaultName}, in.DocumentVersion) {
 			return nil, nil, awsproto.SenderError("InvalidDocumentVersion", "%s has version 1 only.", name)
 		}
 		return b, nil, nil
@@ -440,7 +480,9 @@ func (d *door) getDocument(ctx context.Context, c *api.Call, in *documentVersion
 	}
 	v := s.Version
 	out.DocumentType = s.Type
-	out.Name, out.DocumentVersion, out.DisplayName, out.VersionName = s.Name, number(v.Number), v.DisplayName, v.VersionName
+	out.Name, out.DocumentVersion, out.DisplayName, out.VersionName = s.Name, number(
+		v.Number,
+	), v.DisplayName, v.VersionName
 	out.CreatedDate = awsproto.NewEpoch(v.CreatedAt)
 	out.Content, err = d.Documents.Text(v, out.DocumentFormat)
 	return out, err
@@ -448,7 +490,11 @@ func (d *door) getDocument(ctx context.Context, c *api.Call, in *documentVersion
 
 type describeDocumentAnswer struct{ Document documentDescription }
 
-func (d *door) describeDocument(ctx context.Context, c *api.Call, in *documentVersionRequest) (*describeDocumentAnswer, error) {
+func (d *door) describeDocument(
+	ctx context.Context,
+	c *api.Call,
+	in *documentVersionRequest,
+) (*describeDocumentAnswer, error) {
 	b, s, err := d.read(ctx, c, "ssm:DescribeDocument", in)
 	if err != nil {
 		return nil, err
@@ -494,7 +540,11 @@ func pageSize(v *awsproto.Constraints, n *int64, most int64) int {
 	return int(*n)
 }
 
-func (d *door) listDocumentVersions(ctx context.Context, c *api.Call, in *listDocumentVersionsRequest) (*listDocumentVersionsAnswer, error) {
+func (d *door) listDocumentVersions(
+	ctx context.Context,
+	c *api.Call,
+	in *listDocumentVersionsRequest,
+) (*listDocumentVersionsAnswer, error) {
 	var v awsproto.Constraints
 	limit := pageSize(&v, in.MaxResults, maxDocumentPage)
 	if err := v.Err(); err != nil {
@@ -528,7 +578,9 @@ func (d *door) listDocumentVersions(ctx context.Context, c *api.Call, in *listDo
 	for _, v := range all {
 		out.DocumentVersions = append(out.DocumentVersions, documentVersionInfo{
 			Name: name, DisplayName: v.DisplayName, DocumentVersion: number(v.Number), VersionName: v.VersionName,
-			CreatedDate: awsproto.NewEpoch(v.CreatedAt), IsDefaultVersion: v.Number == doc.DefaultVersion, DocumentFormat: v.Format, Status: "Active",
+			CreatedDate: awsproto.NewEpoch(
+				v.CreatedAt,
+			), IsDefaultVersion: v.Number == doc.DefaultVersion, DocumentFormat: v.Format, Status: "Active",
 			Author: v.CreatedBy,
 		})
 	}
@@ -588,7 +640,11 @@ func checkPermission(name, kind string) error {
 	return nil
 }
 
-func (d *door) modifyDocumentPermission(ctx context.Context, c *api.Call, in *modifyPermissionRequest) (*struct{}, error) {
+func (d *door) modifyDocumentPermission(
+	ctx context.Context,
+	c *api.Call,
+	in *modifyPermissionRequest,
+) (*struct{}, error) {
 	if err := checkPermission(in.Name, in.PermissionType); err != nil {
 		return nil, err
 	}
@@ -612,7 +668,9 @@ func (d *door) modifyDocumentPermission(ctx context.Context, c *api.Call, in *mo
 	if err := d.mayShare(ctx, in.AccountIdsToAdd); err != nil {
 		return nil, err
 	}
-	return &struct{}{}, documentError(d.Documents.Share(ctx, in.Name, version, in.AccountIdsToAdd, in.AccountIdsToRemove))
+	return &struct{}{}, documentError(
+		d.Documents.Share(ctx, in.Name, version, in.AccountIdsToAdd, in.AccountIdsToRemove),
+	)
 }
 
 type describePermissionRequest struct {
@@ -633,7 +691,11 @@ type describePermissionAnswer struct {
 	NextToken              string `json:",omitempty"`
 }
 
-func (d *door) describeDocumentPermission(ctx context.Context, c *api.Call, in *describePermissionRequest) (*describePermissionAnswer, error) {
+func (d *door) describeDocumentPermission(
+	ctx context.Context,
+	c *api.Call,
+	in *describePermissionRequest,
+) (*describePermissionAnswer, error) {
 	if err := checkPermission(in.Name, in.PermissionType); err != nil {
 		return nil, err
 	}
@@ -646,17 +708,31 @@ func (d *door) describeDocumentPermission(ctx context.Context, c *api.Call, in *
 		return nil, err
 	}
 	if ssmdoc.FindBuiltin(in.Name) != nil {
-		return nil, awsproto.SenderError("InvalidDocumentOperation", "%s comes with the server; it is shared with nobody in particular.", in.Name)
+		return nil, awsproto.SenderError(
+			"InvalidDocumentOperation",
+			"%s comes with the server; it is shared with nobody in particular.",
+			in.Name,
+		)
 	}
 	doc, err := d.Documents.Document(ctx, in.Name)
 	if err != nil {
 		return nil, documentError(err)
 	}
-	accounts, next, err := page(slices.Sorted(maps.Keys(doc.Shares)), func(a string) string { return a }, in.NextToken, limit, 200)
+	accounts, next, err := page(
+		slices.Sorted(maps.Keys(doc.Shares)),
+		func(a string) string { return a },
+		in.NextToken,
+		limit,
+		200,
+	)
 	if err != nil {
 		return nil, err
 	}
-	out := &describePermissionAnswer{AccountIDs: []string{}, AccountSharingInfoList: []accountSharingInfo{}, NextToken: next}
+	out := &describePermissionAnswer{
+		AccountIDs:             []string{},
+		AccountSharingInfoList: []accountSharingInfo{},
+		NextToken:              next,
+	}
 	for _, a := range accounts {
 		out.AccountIDs = append(out.AccountIDs, a)
 		out.AccountSharingInfoList = append(out.AccountSharingInfoList, accountSharingInfo{a, doc.Shares[a]})

@@ -34,7 +34,13 @@ type Roles interface {
 	// It must exist and trust Systems Manager.
 	ActivationRole(ctx context.Context, name string) (arn string, err error)
 	// IssueNodeCredentials makes temporary credentials of the role for node.
-	IssueNodeCredentials(ctx context.Context, node sekisho.NodeID, role string, programs bool, ttl time.Duration) (Credentials, error)
+	IssueNodeCredentials(
+		ctx context.Context,
+		node sekisho.NodeID,
+		role string,
+		programs bool,
+		ttl time.Duration,
+	) (Credentials, error)
 }
 
 // Credentials are temporary credentials.
@@ -208,7 +214,11 @@ func tagSet(tags []tag) (map[string]string, error) {
 		}
 		// Condition keys ignore case, so two such tags would be indistinguishable.
 		if fold := strings.ToLower(t.Key); folded[fold] {
-			return nil, awsproto.SenderError("ValidationException", "Two tag keys differ from %q only in letter case.", t.Key)
+			return nil, awsproto.SenderError(
+				"ValidationException",
+				"Two tag keys differ from %q only in letter case.",
+				t.Key,
+			)
 		} else {
 			folded[fold] = true
 		}
@@ -229,7 +239,12 @@ func tagList(set map[string]string) []tag {
 // page cuts one page out of a list that is sorted by place. The token is the
 // place where the page before ended, so that items which come and go, even
 // that very one, neither shift nor break it.
-func page[T any](all []T, place func(T) string, token string, limit, defaultLimit int) (items []T, next string, err error) {
+func page[T any](
+	all []T,
+	place func(T) string,
+	token string,
+	limit, defaultLimit int,
+) (items []T, next string, err error) {
 	if limit == 0 {
 		limit = defaultLimit
 	}

@@ -20,7 +20,9 @@ import (
 var (
 	inventoryType    = regexp.MustCompile(`^(AWS|Custom):.*$`)
 	inventoryVersion = regexp.MustCompile(`^([0-9]{1,6})(\.[0-9]{1,6})$`)
-	inventoryTime    = regexp.MustCompile(`^(20)[0-9][0-9]-(0[1-9]|1[012])-([12][0-9]|3[01]|0[1-9])(T)(2[0-3]|[0-1][0-9])(:[0-5][0-9])(:[0-5][0-9])(Z)$`)
+	inventoryTime    = regexp.MustCompile(
+		`^(20)[0-9][0-9]-(0[1-9]|1[012])-([12][0-9]|3[01]|0[1-9])(T)(2[0-3]|[0-1][0-9])(:[0-5][0-9])(:[0-5][0-9])(Z)$`,
+	)
 )
 
 type inventoryItem struct {
@@ -64,7 +66,11 @@ func (d *door) putInventory(ctx context.Context, c *api.Call, in *putInventoryRe
 	}
 	for _, it := range in.Items {
 		if len(it.Context) > 0 {
-			return nil, awsproto.SenderError("UnsupportedInventoryItemContextException", "%s takes no Context.", it.TypeName)
+			return nil, awsproto.SenderError(
+				"UnsupportedInventoryItemContextException",
+				"%s takes no Context.",
+				it.TypeName,
+			)
 		}
 	}
 	err := d.Inventory.Put(ctx, c.Principal.Node, items)
@@ -75,7 +81,10 @@ func (d *door) putInventory(ctx context.Context, c *api.Call, in *putInventoryRe
 	if !ok {
 		return &putInventoryAnswer{"The inventory was taken."}, err
 	}
-	if slices.Contains([]inventory.Reason{inventory.ItemTooLarge, inventory.NodeTooLarge, inventory.ManyTypes}, r.Reason) {
+	if slices.Contains(
+		[]inventory.Reason{inventory.ItemTooLarge, inventory.NodeTooLarge, inventory.ManyTypes},
+		r.Reason,
+	) {
 		d.Fleet.Oversized(ctx, c.Principal.Node, c.SourceIP.String(), "Its inventory was not taken: "+r.Text)
 	}
 	e := awsproto.SenderError(string(r.Reason), "%s", r.Text)
@@ -150,14 +159,19 @@ func inventoryFilters(in []inventoryFilter, typ string) ([]inventory.Filter, err
 		v.Enum("filters.member.type", f.Type, inventory.Operators()...)
 		filter := inventory.Filter{Operator: f.Type, Values: f.Values}
 		var ok bool
-		if filter.Type, filter.Attribute, ok = inventory.ParseKey(f.Key); !ok && typ != "" && !strings.ContainsAny(f.Key, ":.") {
+		if filter.Type, filter.Attribute, ok = inventory.ParseKey(f.Key); !ok && typ != "" &&
+			!strings.ContainsAny(f.Key, ":.") {
 			filter.Type, filter.Attribute, ok = typ, f.Key, true
 		}
 		if !ok || typ != "" && filter.Type != typ {
 			if err := v.Err(); err != nil {
 				return nil, err
 			}
-			return nil, awsproto.SenderError("InvalidFilter", "The filter key %q is not valid: it is a type and an attribute, such as AWS:InstanceInformation.PlatformType.", f.Key)
+			return nil, awsproto.SenderError(
+				"InvalidFilter",
+				"The filter key %q is not valid: it is a type and an attribute, such as AWS:InstanceInformation.PlatformType.",
+				f.Key,
+			)
 		}
 		all = append(all, filter)
 	}
@@ -296,7 +310,13 @@ func (d *door) getInventory(ctx context.Context, c *api.Call, in *getInventoryRe
 			return nil, err
 		}
 		if it != nil {
-			e.Data[it.Type] = inventoryItem{TypeName: it.Type, SchemaVersion: it.Version, CaptureTime: it.CapturedAt, ContentHash: it.Hash, Content: it.Content}
+			e.Data[it.Type] = inventoryItem{
+				TypeName:      it.Type,
+				SchemaVersion: it.Version,
+				CaptureTime:   it.CapturedAt,
+				ContentHash:   it.Hash,
+				Content:       it.Content,
+			}
 			for _, entry := range it.Content {
 				for k, v := range entry {
 					size += len(k) + len(v)
@@ -310,9 +330,17 @@ func (d *door) getInventory(ctx context.Context, c *api.Call, in *getInventoryRe
 
 // aggregate counts nodes by what they have. Aggregators within another one
 // count by both.
-func (d *door) aggregate(ctx context.Context, nodes []*sekisho.Node, filters *inventorySelection, in *getInventoryRequest) (*getInventoryAnswer, error) {
+func (d *door) aggregate(
+	ctx context.Context,
+	nodes []*sekisho.Node,
+	filters *inventorySelection,
+	in *getInventoryRequest,
+) (*getInventoryAnswer, error) {
 	if len(in.ResultAttributes) > 0 {
-		return nil, awsproto.SenderError("InvalidResultAttributeException", "ResultAttributes and Aggregators do not go together.")
+		return nil, awsproto.SenderError(
+			"InvalidResultAttributeException",
+			"ResultAttributes and Aggregators do not go together.",
+		)
 	}
 	if in.NextToken != "" {
 		return nil, errToken
@@ -327,9 +355,16 @@ func (d *door) aggregate(ctx context.Context, nodes []*sekisho.Node, filters *in
 		typ, attribute, ok := inventory.ParseKey(a.Expression)
 		switch {
 		case len(a.Groups) > 0:
-			return awsproto.SenderError("InvalidInventoryGroupException", "Sekisho counts by Expression only, not by Groups.")
+			return awsproto.SenderError(
+				"InvalidInventoryGroupException",
+				"Sekisho counts by Expression only, not by Groups.",
+			)
 		case !ok || outer.typ != "" && outer.typ != typ:
-			return awsproto.SenderError("InvalidAggregatorException", "The expression %.200q is not valid: it is a type and an attribute, the same type as of the one around it.", a.Expression)
+			return awsproto.SenderError(
+				"InvalidAggregatorException",
+				"The expression %.200q is not valid: it is a type and an attribute, the same type as of the one around it.",
+				a.Expression,
+			)
 		case len(outer.attributes) >= 3 || len(a.Aggregators) > 10 || len(groups) >= 20:
 			return awsproto.SenderError("InvalidAggregatorException", "There are too many aggregators.")
 		}
@@ -398,7 +433,11 @@ type listInventoryAnswer struct {
 	NextToken     string `json:",omitempty"`
 }
 
-func (d *door) listInventoryEntries(ctx context.Context, c *api.Call, in *listInventoryRequest) (*listInventoryAnswer, error) {
+func (d *door) listInventoryEntries(
+	ctx context.Context,
+	c *api.Call,
+	in *listInventoryRequest,
+) (*listInventoryAnswer, error) {
 	var v awsproto.Constraints
 	limit := pageSize(&v, in.MaxResults, 50)
 	v.Require("instanceId", in.InstanceID != "")
@@ -411,7 +450,11 @@ func (d *door) listInventoryEntries(ctx context.Context, c *api.Call, in *listIn
 		return nil, err
 	}
 	if !inventory.Known(in.TypeName) {
-		return nil, awsproto.SenderError(string(inventory.UnknownType), "There is no inventory type %.100q.", in.TypeName)
+		return nil, awsproto.SenderError(
+			string(inventory.UnknownType),
+			"There is no inventory type %.100q.",
+			in.TypeName,
+		)
 	}
 	filters, err := inventoryFilters(in.Filters, in.TypeName)
 	if err != nil {
@@ -491,7 +534,11 @@ type inventorySchemaAnswer struct {
 
 // getInventorySchema lists the types whose names begin with TypeName. All
 // attributes are texts.
-func (d *door) getInventorySchema(ctx context.Context, c *api.Call, in *inventorySchemaRequest) (*inventorySchemaAnswer, error) {
+func (d *door) getInventorySchema(
+	ctx context.Context,
+	c *api.Call,
+	in *inventorySchemaRequest,
+) (*inventorySchemaAnswer, error) {
 	var v awsproto.Constraints
 	v.Length("typeName", in.TypeName, 0, 100)
 	limit := 0
@@ -514,16 +561,31 @@ func (d *door) getInventorySchema(ctx context.Context, c *api.Call, in *inventor
 		all = nil // none of them has one
 	}
 	if len(all) == 0 && strings.Contains(in.TypeName, ":") {
-		return nil, awsproto.SenderError(string(inventory.UnknownType), "There is no inventory type %.100q.", in.TypeName)
+		return nil, awsproto.SenderError(
+			string(inventory.UnknownType),
+			"There is no inventory type %.100q.",
+			in.TypeName,
+		)
 	}
-	all, next, err := page(all, func(s inventory.Schema) string { return s.Type + " " + s.Version }, in.NextToken, limit, 200)
+	all, next, err := page(
+		all,
+		func(s inventory.Schema) string { return s.Type + " " + s.Version },
+		in.NextToken,
+		limit,
+		200,
+	)
 	if err != nil {
 		return nil, err
 	}
 	out := &inventorySchemaAnswer{Schemas: []inventorySchema{}, NextToken: next}
 	for _, s := range all {
 		_, name, _ := strings.Cut(s.Type, ":")
-		schema := inventorySchema{TypeName: s.Type, Version: s.Version, Attributes: []inventoryAttribute{}, DisplayName: name}
+		schema := inventorySchema{
+			TypeName:    s.Type,
+			Version:     s.Version,
+			Attributes:  []inventoryAttribute{},
+			DisplayName: name,
+		}
 		for _, a := range s.Attributes {
 			schema.Attributes = append(schema.Attributes, inventoryAttribute{a, "string"})
 		}

@@ -85,15 +85,29 @@ var documentOwners = []string{"Self", "Amazon", "Public", "Private", "ThirdParty
 
 func (f *documentFilter) check() error {
 	key, isTag := strings.CutPrefix(f.key, "tag:")
-	if !isTag && !slices.Contains([]string{"Name", "Owner", "PlatformTypes", "DocumentType", "TargetType", "SearchKeyword", "tag-key"}, f.key) || isTag && key == "" {
-		return awsproto.SenderError("InvalidFilterKey", "The specified filter key %q is not valid: use Name, Owner, PlatformTypes, DocumentType, TargetType, SearchKeyword, tag-key or tag:KEY.", f.key)
+	if !isTag &&
+		!slices.Contains(
+			[]string{"Name", "Owner", "PlatformTypes", "DocumentType", "TargetType", "SearchKeyword", "tag-key"},
+			f.key,
+		) ||
+		isTag && key == "" {
+		return awsproto.SenderError(
+			"InvalidFilterKey",
+			"The specified filter key %q is not valid: use Name, Owner, PlatformTypes, DocumentType, TargetType, SearchKeyword, tag-key or tag:KEY.",
+			f.key,
+		)
 	}
 	if len(f.values) == 0 {
 		return awsproto.SenderError("ValidationException", "The filter %s has no values.", f.key)
 	}
 	for _, v := range f.values {
 		if f.key == "Owner" && !slices.Contains(documentOwners, v) {
-			return awsproto.SenderError("ValidationException", "The filter Owner has no value %q: use one of %s.", v, strings.Join(documentOwners, ", "))
+			return awsproto.SenderError(
+				"ValidationException",
+				"The filter Owner has no value %q: use one of %s.",
+				v,
+				strings.Join(documentOwners, ", "),
+			)
 		}
 	}
 	return nil

@@ -164,7 +164,9 @@ func (d *door) listNodes(ctx context.Context, c *api.Call, in *listNodesRequest)
 	out := &listNodesAnswer{Nodes: []listedNode{}, NextToken: next}
 	for _, n := range nodes {
 		l := listedNode{
-			CaptureTime: awsproto.NewEpoch(n.LastPingAt), ID: string(n.ID), Owner: nodeOwner{d.Account}, Region: d.Region,
+			CaptureTime: awsproto.NewEpoch(
+				n.LastPingAt,
+			), ID: string(n.ID), Owner: nodeOwner{d.Account}, Region: d.Region,
 		}
 		l.NodeType.Instance = nodeFacts{
 			AgentType: n.AgentName, AgentVersion: n.AgentVersion, ComputerName: n.ComputerName, InstanceStatus: d.instanceStatus(n),
@@ -204,13 +206,26 @@ func aggregations(v *awsproto.Constraints, in []nodeAggregator, outer []string) 
 	for _, a := range in {
 		v.Enum("aggregators.member.aggregatorType", a.AggregatorType, "Count")
 		v.Enum("aggregators.member.typeName", a.TypeName, "Instance")
-		v.Enum("aggregators.member.attributeName", a.AttributeName, "AgentVersion", "PlatformName", "PlatformType", "PlatformVersion", "Region", "ResourceType")
+		v.Enum(
+			"aggregators.member.attributeName",
+			a.AttributeName,
+			"AgentVersion",
+			"PlatformName",
+			"PlatformType",
+			"PlatformVersion",
+			"Region",
+			"ResourceType",
+		)
 		by := append(slices.Clone(outer), a.AttributeName)
 		switch {
 		case len(by) > maxAggregation:
 			return nil, awsproto.SenderError("InvalidAggregatorException", "Aggregators can be nested once.")
 		case slices.Contains(outer, a.AttributeName):
-			return nil, awsproto.SenderError("InvalidAggregatorException", "The attribute %s is there twice.", a.AttributeName)
+			return nil, awsproto.SenderError(
+				"InvalidAggregatorException",
+				"The attribute %s is there twice.",
+				a.AttributeName,
+			)
 		case len(a.Aggregators) == 0:
 			all = append(all, by)
 			continue
@@ -248,7 +263,11 @@ func (d *door) countNodes(nodes []*sekisho.Node, attributes []string) []inventor
 	return lines
 }
 
-func (d *door) listNodesSummary(ctx context.Context, c *api.Call, in *listNodesSummaryRequest) (*listNodesSummaryAnswer, error) {
+func (d *door) listNodesSummary(
+	ctx context.Context,
+	c *api.Call,
+	in *listNodesSummaryRequest,
+) (*listNodesSummaryAnswer, error) {
 	var v awsproto.Constraints
 	limit := pageSize(&v, in.MaxResults, 50)
 	v.Require("aggregators", in.Aggregators != nil)

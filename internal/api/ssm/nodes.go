@@ -245,7 +245,9 @@ func (d *door) describeNode(n *sekisho.Node, standing fleet.Standing) instanceIn
 		})
 	}
 	return instanceInformation{
-		InstanceID: string(n.ID), PingStatus: string(d.Fleet.PingStatus(n)), LastPingDateTime: awsproto.NewEpoch(n.LastPingAt),
+		InstanceID: string(
+			n.ID,
+		), PingStatus: string(d.Fleet.PingStatus(n)), LastPingDateTime: awsproto.NewEpoch(n.LastPingAt),
 		AgentVersion: n.AgentVersion, IsLatestVersion: true, PlatformType: n.PlatformType, PlatformName: n.PlatformName,
 		PlatformVersion: n.PlatformVersion, ActivationID: n.ActivationID, IamRole: n.IAMRole,
 		RegistrationDate: awsproto.NewEpoch(n.RegisteredAt), ResourceType: resourceType(n), Name: n.Name,
@@ -254,7 +256,11 @@ func (d *door) describeNode(n *sekisho.Node, standing fleet.Standing) instanceIn
 	}
 }
 
-func (d *door) describeInstanceInformation(ctx context.Context, c *api.Call, in *describeInstanceInformationRequest) (*describeInstanceInformationAnswer, error) {
+func (d *door) describeInstanceInformation(
+	ctx context.Context,
+	c *api.Call,
+	in *describeInstanceInformationRequest,
+) (*describeInstanceInformationAnswer, error) {
 	var v awsproto.Constraints
 	limit := defaultNodes
 	if in.MaxResults != nil {
@@ -322,7 +328,11 @@ type describeInstancePropertiesAnswer struct {
 	NextToken          string `json:"NextToken,omitempty"`
 }
 
-func (d *door) describeInstanceProperties(ctx context.Context, c *api.Call, in *describeInstancePropertiesRequest) (*describeInstancePropertiesAnswer, error) {
+func (d *door) describeInstanceProperties(
+	ctx context.Context,
+	c *api.Call,
+	in *describeInstancePropertiesRequest,
+) (*describeInstancePropertiesAnswer, error) {
 	var v awsproto.Constraints
 	limit := maxNodes
 	if in.MaxResults != nil {
@@ -343,7 +353,15 @@ func (d *door) describeInstanceProperties(ctx context.Context, c *api.Call, in *
 		if f.Operator == "" {
 			f.Operator = "Equal"
 		}
-		v.Enum("filtersWithOperator.member.operator", f.Operator, "Equal", "NotEqual", "BeginWith", "LessThan", "GreaterThan")
+		v.Enum(
+			"filtersWithOperator.member.operator",
+			f.Operator,
+			"Equal",
+			"NotEqual",
+			"BeginWith",
+			"LessThan",
+			"GreaterThan",
+		)
 		filters = append(filters, nodeFilter{key: f.Key, values: f.Values, operator: f.Operator})
 	}
 	if err := v.Err(); err != nil {
@@ -385,5 +403,9 @@ func (d *door) deregisterManagedInstance(ctx context.Context, c *api.Call, in *i
 	}
 	const why = "The node was deregistered."
 	d.Channels.Drop(n.ID, why)
-	return &struct{}{}, errors.Join(d.Broker.EndNode(ctx, n.ID, why), d.Commands.EndNode(ctx, n.ID, why), d.Inventory.Forget(ctx, n.ID))
+	return &struct{}{}, errors.Join(
+		d.Broker.EndNode(ctx, n.ID, why),
+		d.Commands.EndNode(ctx, n.ID, why),
+		d.Inventory.Forget(ctx, n.ID),
+	)
 }

@@ -31,7 +31,10 @@ func (q *PolicyRequests) Session(ctx context.Context, name string) (arns []strin
 
 // startPolicyRequest is what starting a session asks. The node is nil when there is
 // none of that name.
-func (d *door) startPolicyRequest(ctx context.Context, target, docName string) (authz.StartSession, *sekisho.Node, error) {
+func (d *door) startPolicyRequest(
+	ctx context.Context,
+	target, docName string,
+) (authz.StartSession, *sekisho.Node, error) {
 	q := authz.StartSession{Node: "*", Named: docName != "", Strict: d.StrictDocuments}
 	var node *sekisho.Node
 	if knownNode(target) {
@@ -58,7 +61,10 @@ func (d *door) startPolicyRequest(ctx context.Context, target, docName string) (
 // with the owner's name, and by the same with the owner's unique ID, so that
 // the sample policies with ${aws:username} and with ${aws:userid} both mean
 // what they say. The session is nil when there is none.
-func (d *door) sessionResource(ctx context.Context, name string) (s *sekisho.Session, arns []string, keys []authz.Key, err error) {
+func (d *door) sessionResource(
+	ctx context.Context,
+	name string,
+) (s *sekisho.Session, arns []string, keys []authz.Key, err error) {
 	if !id.ValidSession(name) {
 		return nil, []string{"*"}, nil, nil
 	}

@@ -20,12 +20,21 @@ func roleName(field, role string) error {
 		return nil
 	}
 	_, name, _ := strings.Cut(role, ":role/")
-	return awsproto.SenderError("ValidationException", "%s takes the name of the role (or path/name), not its ARN: %.64s", field, name)
+	return awsproto.SenderError(
+		"ValidationException",
+		"%s takes the name of the role (or path/name), not its ARN: %.64s",
+		field,
+		name,
+	)
 }
 
 // updateManagedInstanceRole gives a node another role. Its agent fetches the
 // new credentials at once.
-func (d *door) updateManagedInstanceRole(ctx context.Context, c *api.Call, in *updateManagedInstanceRoleRequest) (*struct{}, error) {
+func (d *door) updateManagedInstanceRole(
+	ctx context.Context,
+	c *api.Call,
+	in *updateManagedInstanceRoleRequest,
+) (*struct{}, error) {
 	var v awsproto.Constraints
 	v.Require("iamRole", in.IamRole != "")
 	v.Length("iamRole", in.IamRole, 0, 64)

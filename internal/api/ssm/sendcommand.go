@@ -139,15 +139,32 @@ func (in *sendCommandRequest) checkKnown() error {
 	case len(in.InstanceIDs) == 0 && len(in.Targets) == 0:
 		return awsproto.SenderError("ValidationException", "The request names no nodes: give InstanceIds or Targets.")
 	case size > maxParameterSize:
-		return awsproto.SenderError("InvalidParameters", "The parameters have %d bytes in all; the most is %d.", size, maxParameterSize)
+		return awsproto.SenderError(
+			"InvalidParameters",
+			"The parameters have %d bytes in all; the most is %d.",
+			size,
+			maxParameterSize,
+		)
 	case n != nil && (n.NotificationArn != "" || len(n.NotificationEvents) > 0 || n.NotificationType != ""):
-		return awsproto.SenderError("InvalidNotificationConfig", "Sekisho has no Amazon SNS: leave out NotificationConfig.")
+		return awsproto.SenderError(
+			"InvalidNotificationConfig",
+			"Sekisho has no Amazon SNS: leave out NotificationConfig.",
+		)
 	case in.ServiceRoleArn != "":
-		return awsproto.SenderError("InvalidRole", "Sekisho has no Amazon SNS, which ServiceRoleArn is for: leave it out.")
+		return awsproto.SenderError(
+			"InvalidRole",
+			"Sekisho has no Amazon SNS, which ServiceRoleArn is for: leave it out.",
+		)
 	case in.AlarmConfiguration != nil:
-		return awsproto.SenderError("ValidationException", "Sekisho has no CloudWatch alarms: leave out AlarmConfiguration.")
+		return awsproto.SenderError(
+			"ValidationException",
+			"Sekisho has no CloudWatch alarms: leave out AlarmConfiguration.",
+		)
 	case in.DocumentHashType == "Sha1" && in.DocumentHash != "":
-		return awsproto.SenderError("ValidationException", "Hashes of documents are Sha256; Sha1 is not taken any more.")
+		return awsproto.SenderError(
+			"ValidationException",
+			"Hashes of documents are Sha256; Sha1 is not taken any more.",
+		)
 	case in.OutputS3BucketName != "" && !bucketPattern.MatchString(in.OutputS3BucketName):
 		return awsproto.SenderError("InvalidOutputFolder", "%q is not the name of a bucket.", in.OutputS3BucketName)
 	case slices.ContainsFunc(strings.Split(in.OutputS3KeyPrefix, "/"), func(p string) bool { return p == "." || p == ".." }):
@@ -172,9 +189,16 @@ func checkTarget(t commandTarget) error {
 	key, isTag := strings.CutPrefix(t.Key, "tag:")
 	switch {
 	case strings.HasPrefix(t.Key, "resource-groups:"):
-		return awsproto.SenderError("ValidationException", "Sekisho has no resource groups: give a target tag:KEY, tag-key or InstanceIds.")
+		return awsproto.SenderError(
+			"ValidationException",
+			"Sekisho has no resource groups: give a target tag:KEY, tag-key or InstanceIds.",
+		)
 	case !isTag && t.Key != "tag-key" && t.Key != "InstanceIds" || isTag && key == "":
-		return awsproto.SenderError("ValidationException", "The target key %q is not valid: use tag:KEY, tag-key or InstanceIds.", t.Key)
+		return awsproto.SenderError(
+			"ValidationException",
+			"The target key %q is not valid: use tag:KEY, tag-key or InstanceIds.",
+			t.Key,
+		)
 	case len(t.Values) == 0:
 		return awsproto.SenderError("ValidationException", "The target %s has no values.", t.Key)
 	}
@@ -215,10 +239,19 @@ func (d *door) sendCommand(ctx context.Context, c *api.Call, in *sendCommandRequ
 		return nil, documentError(err)
 	}
 	if in.DocumentHash != "" && !strings.EqualFold(in.DocumentHash, doc.Hash) {
-		return nil, awsproto.SenderError("InvalidDocument", "Version %s of %s does not have the hash that the request gives: it was changed.", doc.Version, name)
+		return nil, awsproto.SenderError(
+			"InvalidDocument",
+			"Version %s of %s does not have the hash that the request gives: it was changed.",
+			doc.Version,
+			name,
+		)
 	}
 	if len(missing) > 0 {
-		return nil, awsproto.SenderError("InvalidInstanceId", "Instances [%s] are not managed by this account.", strings.Join(missing, ", "))
+		return nil, awsproto.SenderError(
+			"InvalidInstanceId",
+			"Instances [%s] are not managed by this account.",
+			strings.Join(missing, ", "),
+		)
 	}
 	if err := d.checkOutput(ctx, in); err != nil {
 		return nil, err
@@ -253,7 +286,11 @@ func (in *sendCommandRequest) request(doc *doclibrary.Command, nodes []*sekisho.
 	req := &runcommand.Request{
 		Document: doc.Name, Version: doc.Version, Plan: plan, Platforms: doc.Platforms(), Parameters: in.Parameters, Comment: in.Comment, Nodes: nodes,
 		Concurrency: in.MaxConcurrency, ErrorLimit: in.MaxErrors,
-		Output: runcommand.Output{Bucket: in.OutputS3BucketName, KeyPrefix: in.OutputS3KeyPrefix, Region: in.OutputS3Region},
+		Output: runcommand.Output{
+			Bucket:    in.OutputS3BucketName,
+			KeyPrefix: in.OutputS3KeyPrefix,
+			Region:    in.OutputS3Region,
+		},
 	}
 	if in.TimeoutSeconds != nil {
 		req.Timeout = time.Duration(*in.TimeoutSeconds) * time.Second
@@ -272,7 +309,14 @@ func (in *sendCommandRequest) request(doc *doclibrary.Command, nodes []*sekisho.
 	}
 	for _, n := range nodes {
 		if n.PlatformType != "" && !slices.Contains(req.Platforms, n.PlatformType) {
-			return nil, awsproto.SenderError("UnsupportedPlatformType", "The document %s is for %s, and %s is %s.", doc.Name, strings.Join(req.Platforms, ", "), n.ID, n.PlatformType)
+			return nil, awsproto.SenderError(
+				"UnsupportedPlatformType",
+				"The document %s is for %s, and %s is %s.",
+				doc.Name,
+				strings.Join(req.Platforms, ", "),
+				n.ID,
+				n.PlatformType,
+			)
 		}
 	}
 	return req, nil
@@ -280,7 +324,11 @@ func (in *sendCommandRequest) request(doc *doclibrary.Command, nodes []*sekisho.
 
 // authorizeNodes decides on every node that a request is for. Those that it
 // names and that are not managed are missing.
-func (d *door) authorizeNodes(ctx context.Context, c *api.Call, in *sendCommandRequest) (nodes []*sekisho.Node, missing []string, err error) {
+func (d *door) authorizeNodes(
+	ctx context.Context,
+	c *api.Call,
+	in *sendCommandRequest,
+) (nodes []*sekisho.Node, missing []string, err error) {
 	var resources []api.Resource
 	for _, id := range in.InstanceIDs {
 		r := api.Resource{ARN: d.nodeARN(id)}
@@ -307,7 +355,10 @@ func (d *door) authorizeNodes(ctx context.Context, c *api.Call, in *sendCommandR
 			}
 			if hit {
 				nodes = append(nodes, n)
-				resources = append(resources, api.Resource{ARN: d.nodeARN(string(n.ID)), Keys: authz.ResourceTags("ssm", n.Tags)})
+				resources = append(
+					resources,
+					api.Resource{ARN: d.nodeARN(string(n.ID)), Keys: authz.ResourceTags("ssm", n.Tags)},
+				)
 			}
 		}
 	}
@@ -320,7 +371,12 @@ func (d *door) checkOutput(ctx context.Context, in *sendCommandRequest) error {
 	}
 	ok, err := d.Outputs.HasBucket(ctx, in.OutputS3BucketName)
 	if err == nil && !ok {
-		err = awsproto.SenderError("InvalidOutputFolder", "The bucket %q does not exist, so that nothing could be delivered to it. Create it first (aws s3api create-bucket --bucket %s).", in.OutputS3BucketName, in.OutputS3BucketName)
+		err = awsproto.SenderError(
+			"InvalidOutputFolder",
+			"The bucket %q does not exist, so that nothing could be delivered to it. Create it first (aws s3api create-bucket --bucket %s).",
+			in.OutputS3BucketName,
+			in.OutputS3BucketName,
+		)
 	}
 	return err
 }

@@ -282,7 +282,11 @@ const historyDays = 30
 
 const maxSessionPage = 200
 
-func (d *door) describeSessions(ctx context.Context, c *api.Call, in *describeSessionsRequest) (*describeSessionsAnswer, error) {
+func (d *door) describeSessions(
+	ctx context.Context,
+	c *api.Call,
+	in *describeSessionsRequest,
+) (*describeSessionsAnswer, error) {
 	var v awsproto.Constraints
 	v.Require("state", in.State != "")
 	if in.State != "" {
@@ -313,7 +317,11 @@ func (d *door) describeSessions(ctx context.Context, c *api.Call, in *describeSe
 		}
 		given[f.Key] = true
 		if f.Value == "" || len(f.Value) > 400 {
-			return nil, awsproto.SenderError("ValidationException", "The value of filter %s must have 1 to 400 characters.", f.Key)
+			return nil, awsproto.SenderError(
+				"ValidationException",
+				"The value of filter %s must have 1 to 400 characters.",
+				f.Key,
+			)
 		}
 		if err := sessionFilter(&q, f.Key, f.Value); err != nil {
 			return nil, err
@@ -349,7 +357,11 @@ func sessionFilter(q *broker.Query, key, value string) error {
 	case "InvokedAfter", "InvokedBefore":
 		t, err := time.Parse(time.RFC3339, value)
 		if err != nil {
-			return awsproto.SenderError("ValidationException", "The value of filter %s must be a time such as 2026-04-15T00:00:00Z.", key)
+			return awsproto.SenderError(
+				"ValidationException",
+				"The value of filter %s must be a time such as 2026-04-15T00:00:00Z.",
+				key,
+			)
 		}
 		if key == "InvokedBefore" {
 			q.StartedBefore = t
@@ -372,7 +384,11 @@ func sessionFilter(q *broker.Query, key, value string) error {
 			q.ID = "-" // there is no other
 		}
 	default:
-		return awsproto.SenderError("InvalidFilterKey", "The specified filter key %q is not valid: use InvokedAfter, InvokedBefore, Target, Owner, Status, SessionId or AccessType.", key)
+		return awsproto.SenderError(
+			"InvalidFilterKey",
+			"The specified filter key %q is not valid: use InvokedAfter, InvokedBefore, Target, Owner, Status, SessionId or AccessType.",
+			key,
+		)
 	}
 	return nil
 }
@@ -413,7 +429,11 @@ type connectionStatusAnswer struct {
 	Status string
 }
 
-func (d *door) getConnectionStatus(ctx context.Context, c *api.Call, in *targetRequest) (*connectionStatusAnswer, error) {
+func (d *door) getConnectionStatus(
+	ctx context.Context,
+	c *api.Call,
+	in *targetRequest,
+) (*connectionStatusAnswer, error) {
 	var v awsproto.Constraints
 	v.Require("target", in.Target != "")
 	v.Length("target", in.Target, 0, 400)

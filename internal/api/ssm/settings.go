@@ -141,8 +141,13 @@ func (d *door) roleOf(ctx context.Context, n *sekisho.Node, sourceIP string) (st
 		return s.Value, nil
 	}
 	const why = "Systems Manager's instance management role is not configured for account: "
-	d.Fleet.NoRole(ctx, n.ID, sourceIP, "The node has no role, and there is no default role for instances (the setting "+
-		settings.HostRole+" is "+settings.None+").")
+	d.Fleet.NoRole(
+		ctx,
+		n.ID,
+		sourceIP,
+		"The node has no role, and there is no default role for instances (the setting "+
+			settings.HostRole+" is "+settings.None+").",
+	)
 	return "", sekisho.Errorf(sekisho.CodeDenied, "%s%s", why, d.Account)
 }
 

@@ -41,7 +41,11 @@ type instanceAssociationsRequest struct {
 
 type associationsAnswer struct{ Associations []struct{} }
 
-func (d *door) listInstanceAssociations(ctx context.Context, c *api.Call, in *instanceAssociationsRequest) (*associationsAnswer, error) {
+func (d *door) listInstanceAssociations(
+	ctx context.Context,
+	c *api.Call,
+	in *instanceAssociationsRequest,
+) (*associationsAnswer, error) {
 	if err := d.asNode(ctx, c, in.InstanceID); err != nil {
 		return nil, err
 	}
@@ -65,7 +69,11 @@ func (d *door) describeAssociation(ctx context.Context, c *api.Call, _ *struct{}
 	return nil, errNoAssociation
 }
 
-func (d *door) updateInstanceAssociationStatus(ctx context.Context, c *api.Call, in *instanceAssociationsRequest) (*struct{}, error) {
+func (d *door) updateInstanceAssociationStatus(
+	ctx context.Context,
+	c *api.Call,
+	in *instanceAssociationsRequest,
+) (*struct{}, error) {
 	if err := d.asNode(ctx, c, in.InstanceID); err != nil {
 		return nil, err
 	}
@@ -156,6 +164,10 @@ type publicKeyRequest struct {
 
 // updateManagedInstancePublicKey changes the key that a node proves itself
 // with. The request is signed with the old one.
-func (d *door) updateManagedInstancePublicKey(ctx context.Context, c *api.Call, in *publicKeyRequest) (*struct{}, error) {
+func (d *door) updateManagedInstancePublicKey(
+	ctx context.Context,
+	c *api.Call,
+	in *publicKeyRequest,
+) (*struct{}, error) {
 	return &struct{}{}, d.Fleet.SetPublicKey(ctx, c.Principal.Node, in.NewPublicKey, in.NewPublicKeyType)
 }

@@ -36,9 +36,12 @@ func (d *door) taggedResource(ctx context.Context, kind, id string) (*tagged, er
 		if err != nil {
 			return nil, awsproto.SenderError("InvalidResourceId", "There is no document %q.", id)
 		}
-		t := &tagged{arn: d.documentARN(name), retag: func(ctx context.Context, set map[string]string, remove []string) error {
-			return d.Documents.Tag(ctx, name, set, remove)
-		}}
+		t := &tagged{
+			arn: d.documentARN(name),
+			retag: func(ctx context.Context, set map[string]string, remove []string) error {
+				return d.Documents.Tag(ctx, name, set, remove)
+			},
+		}
 		doc, err := d.Documents.Document(ctx, name)
 		switch {
 		case err == nil:
@@ -54,11 +57,14 @@ func (d *door) taggedResource(ctx context.Context, kind, id string) (*tagged, er
 			return nil, awsproto.SenderError("InvalidResourceId", "%q is not the ID of a managed node.", id)
 		}
 		node := sekisho.NodeID(id)
-		t := &tagged{arn: d.nodeARN(id), retag: func(ctx context.Context, set map[string]string, remove []string) error {
-			return d.Fleet.SetTags(ctx, node, func(tags map[string]string) (map[string]string, error) {
-				return doclibrary.Retag(tags, set, remove)
-			})
-		}}
+		t := &tagged{
+			arn: d.nodeARN(id),
+			retag: func(ctx context.Context, set map[string]string, remove []string) error {
+				return d.Fleet.SetTags(ctx, node, func(tags map[string]string) (map[string]string, error) {
+					return doclibrary.Retag(tags, set, remove)
+				})
+			},
+		}
 		n, err := d.Fleet.Node(ctx, node)
 		switch {
 		case err == nil:
@@ -70,7 +76,11 @@ func (d *door) taggedResource(ctx context.Context, kind, id string) (*tagged, er
 		}
 		return t, nil
 	case "MaintenanceWindow", "Parameter", "PatchBaseline", "OpsItem", "OpsMetadata", "Automation", "Association":
-		return nil, awsproto.SenderError("InvalidResourceType", "Sekisho has no resources of type %s: it keeps tags of Document and ManagedInstance.", kind)
+		return nil, awsproto.SenderError(
+			"InvalidResourceType",
+			"Sekisho has no resources of type %s: it keeps tags of Document and ManagedInstance.",
+			kind,
+		)
 	}
 	v.Enum("resourceType", kind, "Document", "ManagedInstance")
 	return nil, v.Err()

@@ -253,7 +253,11 @@ func readOpen[B interface {
 		return zero, awsproto.SenderError("ValidationException", "No opening frame came: %s", err)
 	}
 	if kind != link.Text || len(b) > maxFirstFrame {
-		return zero, awsproto.SenderError("ValidationException", "The first frame must be a text frame of at most %d bytes.", maxFirstFrame)
+		return zero, awsproto.SenderError(
+			"ValidationException",
+			"The first frame must be a text frame of at most %d bytes.",
+			maxFirstFrame,
+		)
 	}
 	open, err := mgs.ParseBody[B](b)
 	return open, badRequest(err)
@@ -302,7 +306,11 @@ func (d *door) openDataChannel(w http.ResponseWriter, r *http.Request) {
 	}
 	if err == nil && c.Principal != nil {
 		var v authz.Verdict
-		v, err = c.Decide(r.Context(), "ssmmessages:OpenDataChannel", "arn:aws:ssm:"+d.Region+":"+d.Account+":session/"+name)
+		v, err = c.Decide(
+			r.Context(),
+			"ssmmessages:OpenDataChannel",
+			"arn:aws:ssm:"+d.Region+":"+d.Account+":session/"+name,
+		)
 		if err == nil && v.Explicit {
 			err = api.Denied(v)
 		}
@@ -473,7 +481,10 @@ func worded(err error) error {
 	switch {
 	case errors.Is(err, link.ErrTooBig):
 		return fmt.Errorf("protocol error: a frame has more than %d bytes", maxFrame)
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed), errors.Is(err, syscall.ECONNRESET):
+	case errors.Is(err, io.EOF),
+		errors.Is(err, io.ErrUnexpectedEOF),
+		errors.Is(err, net.ErrClosed),
+		errors.Is(err, syscall.ECONNRESET):
 		return errors.New("the connection broke off")
 	}
 	return err

@@ -59,7 +59,11 @@ func (d *door) getCallerIdentity(_ context.Context, c *api.Call, _ *struct{}) (*
 
 type keyInfoAnswer struct{ Account string }
 
-func (d *door) getAccessKeyInfo(ctx context.Context, c *api.Call, _ *struct{ AccessKeyID string }) (*keyInfoAnswer, error) {
+func (d *door) getAccessKeyInfo(
+	ctx context.Context,
+	c *api.Call,
+	_ *struct{ AccessKeyID string },
+) (*keyInfoAnswer, error) {
 	return &keyInfoAnswer{c.Account}, c.Authorize(ctx, "sts:GetAccessKeyInfo", "*")
 }
 
@@ -76,7 +80,14 @@ func shape(t identity.TemporaryCredentials) credentials {
 
 // note records the issued credentials in the audit trail.
 func note(c *api.Call, t identity.TemporaryCredentials) {
-	c.Annotate(map[string]any{"credentials": map[string]any{"accessKeyId": t.AccessKeyID, "expiration": t.Expiration.Format(time.RFC3339)}})
+	c.Annotate(
+		map[string]any{
+			"credentials": map[string]any{
+				"accessKeyId": t.AccessKeyID,
+				"expiration":  t.Expiration.Format(time.RFC3339),
+			},
+		},
+	)
 }
 
 type tag struct{ Key, Value string }
@@ -183,7 +194,10 @@ func (d *door) assumeRole(ctx context.Context, c *api.Call, in *assumeRoleReques
 }
 
 func assumeRoleWithSAML(context.Context, *api.Call, *struct{}) (*struct{}, error) {
-	return nil, sekisho.Errorf(sekisho.CodeNotImplemented, "sts:AssumeRoleWithSAML is not implemented by Sekisho. Use AssumeRoleWithWebIdentity with an OpenID Connect provider.")
+	return nil, sekisho.Errorf(
+		sekisho.CodeNotImplemented,
+		"sts:AssumeRoleWithSAML is not implemented by Sekisho. Use AssumeRoleWithWebIdentity with an OpenID Connect provider.",
+	)
 }
 
 // trustsNobody is the trust policy of missing roles.
@@ -202,7 +216,14 @@ func (t trusting) Policies(ctx context.Context, p *sekisho.Principal) (*policy.S
 
 // mayAssume authorizes sts:AssumeRole and, if the request has tags or a source
 // identity, the actions that set them.
-func (d *door) mayAssume(ctx context.Context, c *api.Call, in *assumeRoleRequest, role *identity.Role, tags map[string]string, mfa time.Time) error {
+func (d *door) mayAssume(
+	ctx context.Context,
+	c *api.Call,
+	in *assumeRoleRequest,
+	role *identity.Role,
+	tags map[string]string,
+	mfa time.Time,
+) error {
 	keys := append(authz.RequestTags(tags), authz.ResourceTags("iam", role.Tags)...)
 	keys = append(keys, authz.One("sts:RoleSessionName", in.RoleSessionName))
 	if in.ExternalID != nil {
@@ -245,7 +266,10 @@ func (d *door) secondFactor(ctx context.Context, c *api.Call, serial, code strin
 	case serial == "" || code == "":
 		return time.Time{}, awsproto.SenderError("ValidationError", "SerialNumber and TokenCode go together.")
 	case c.Principal.Type != sekisho.PrincipalUser:
-		return time.Time{}, sekisho.Errorf(sekisho.CodeDenied, "MultiFactorAuthentication failed, must provide both MFA serial number and one time pass code of an IAM user.")
+		return time.Time{}, sekisho.Errorf(
+			sekisho.CodeDenied,
+			"MultiFactorAuthentication failed, must provide both MFA serial number and one time pass code of an IAM user.",
+		)
 	}
 	return d.VerifyMFA(ctx, c.Principal.UserName, serial, code)
 }
@@ -324,7 +348,12 @@ func (d *door) getFederationToken(ctx context.Context, c *api.Call, in *federati
 // named translates the errors for which STS has specific names.
 func named(err error) error {
 	if errors.Is(err, identity.ErrPackedPolicy) {
-		return &awsproto.Error{Code: "PackedPolicyTooLarge", Message: err.Error(), Status: http.StatusBadRequest, Sender: true}
+		return &awsproto.Error{
+			Code:    "PackedPolicyTooLarge",
+			Message: err.Error(),
+			Status:  http.StatusBadRequest,
+			Sender:  true,
+		}
 	}
 	return err
 }
@@ -334,7 +363,10 @@ func tagMap(tags []tag) (map[string]string, error) {
 	for _, t := range tags {
 		for have := range out {
 			if strings.EqualFold(have, t.Key) {
-				return nil, awsproto.SenderError("InvalidParameterValue", "Duplicate tag keys found. Please note that Tag keys are case insensitive.")
+				return nil, awsproto.SenderError(
+					"InvalidParameterValue",
+					"Duplicate tag keys found. Please note that Tag keys are case insensitive.",
+				)
 			}
 		}
 		out[t.Key] = t.Value

@@ -40,8 +40,17 @@ func wantError(t *testing.T, err error, code string, status int, text string) {
 		t.Errorf("got %v, want %s", err, code)
 		return
 	}
-	if apiErr.ErrorCode() != code || response.HTTPStatusCode() != status || !strings.Contains(apiErr.ErrorMessage(), text) {
-		t.Errorf("got %s %d %q, want %s %d %q", apiErr.ErrorCode(), response.HTTPStatusCode(), apiErr.ErrorMessage(), code, status, text)
+	if apiErr.ErrorCode() != code || response.HTTPStatusCode() != status ||
+		!strings.Contains(apiErr.ErrorMessage(), text) {
+		t.Errorf(
+			"got %s %d %q, want %s %d %q",
+			apiErr.ErrorCode(),
+			response.HTTPStatusCode(),
+			apiErr.ErrorMessage(),
+			code,
+			status,
+			text,
+		)
 	}
 }
 
@@ -86,7 +95,10 @@ func newPerson(t *testing.T, s *doortest.Server, name, document string) person {
 
 func newRole(t *testing.T, s *doortest.Server, name, statement string) *string {
 	t.Helper()
-	r, err := s.Directory.CreateRole(t.Context(), identity.NewRole{Name: name, Trust: `{"Version":"2012-10-17","Statement":[` + statement + `]}`})
+	r, err := s.Directory.CreateRole(
+		t.Context(),
+		identity.NewRole{Name: name, Trust: `{"Version":"2012-10-17","Statement":[` + statement + `]}`},
+	)
 	check(t, err)
 	return &r.ARN
 }
@@ -96,11 +108,19 @@ func allow(action string) string {
 }
 
 func trust(principal, condition string) string {
-	return fmt.Sprintf(`{"Effect":"Allow","Principal":{"AWS":%q},"Action":["sts:AssumeRole","sts:TagSession"],"Condition":%s}`, principal, condition)
+	return fmt.Sprintf(
+		`{"Effect":"Allow","Principal":{"AWS":%q},"Action":["sts:AssumeRole","sts:TagSession"],"Condition":%s}`,
+		principal,
+		condition,
+	)
 }
 
 func temporary(c *types.Credentials) aws.Credentials {
-	return aws.Credentials{AccessKeyID: *c.AccessKeyId, SecretAccessKey: *c.SecretAccessKey, SessionToken: *c.SessionToken}
+	return aws.Credentials{
+		AccessKeyID:     *c.AccessKeyId,
+		SecretAccessKey: *c.SecretAccessKey,
+		SessionToken:    *c.SessionToken,
+	}
 }
 
 func whoami(t *testing.T, c *awssts.Client) string {
@@ -115,15 +135,22 @@ func whoami(t *testing.T, c *awssts.Client) string {
 func TestEverybodyMayAskWhoTheyAre(t *testing.T) {
 	t.Parallel()
 	s := doortest.Start(t, nil)
-	p := newPerson(t, s, "alice", `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}`)
+	p := newPerson(
+		t,
+		s,
+		"alice",
+		`{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}`,
+	)
 	u, err := s.Directory.User(t.Context(), "alice")
 	check(t, err)
 	if got, want := whoami(t, p.Client), account+" "+u.ID+" arn:aws:iam::"+account+":user/alice"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
-	_, err = s.STS(aws.Credentials{AccessKeyID: "AKIAIOSFODNN7EXAMPLE", SecretAccessKey: "x"}).GetCallerIdentity(t.Context(), &awssts.GetCallerIdentityInput{})
+	_, err = s.STS(aws.Credentials{AccessKeyID: "AKIAIOSFODNN7EXAMPLE", SecretAccessKey: "x"}).
+		GetCallerIdentity(t.Context(), &awssts.GetCallerIdentityInput{})
 	wantError(t, err, "InvalidClientTokenId", 403, "The security token included in the request is invalid.")
-	_, err = s.STS(aws.Credentials{AccessKeyID: p.creds.AccessKeyID, SecretAccessKey: "x"}).GetCallerIdentity(t.Context(), &awssts.GetCallerIdentityInput{})
+	_, err = s.STS(aws.Credentials{AccessKeyID: p.creds.AccessKeyID, SecretAccessKey: "x"}).
+		GetCallerIdentity(t.Context(), &awssts.GetCallerIdentityInput{})
 	wantError(t, err, "SignatureDoesNotMatch", 403, "")
 }
 
@@ -133,12 +160,22 @@ func TestWhoMayAssumeARole(t *testing.T) {
 	ctx := t.Context()
 	plain := newPerson(t, s, "plain", "")
 	granted := newPerson(t, s, "granted", allow("sts:*"))
-	denied := newPerson(t, s, "denied", `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"sts:AssumeRole","Resource":"*"}]}`)
+	denied := newPerson(
+		t,
+		s,
+		"denied",
+		`{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"sts:AssumeRole","Resource":"*"}]}`,
+	)
 	everybody := newRole(t, s, "everybody", trust("*", "{}"))
 	byAccount := newRole(t, s, "by-account", trust(account, "{}"))
 	byName := newRole(t, s, "by-name", trust("arn:aws:iam::"+account+":user/plain", "{}"))
 	external := newRole(t, s, "external", trust(account, `{"StringEquals":{"sts:ExternalId":"ticket-7"}}`))
-	service := newRole(t, s, "service", `{"Effect":"Allow","Principal":{"Service":"ssm.amazonaws.com"},"Action":"sts:AssumeRole"}`)
+	service := newRole(
+		t,
+		s,
+		"service",
+		`{"Effect":"Allow","Principal":{"Service":"ssm.amazonaws.com"},"Action":"sts:AssumeRole"}`,
+	)
 	ghost := aws.String("arn:aws:iam::" + account + ":role/ghost")
 	for _, c := range []struct {
 		who      string
@@ -159,9 +196,18 @@ func TestWhoMayAssumeARole(t *testing.T) {
 		{"granted", granted, ghost, nil, false},
 		{"denied", denied, everybody, nil, false},
 	} {
-		out, err := c.client.AssumeRole(ctx, &awssts.AssumeRoleInput{RoleArn: c.role, RoleSessionName: aws.String("work"), ExternalId: c.external})
+		out, err := c.client.AssumeRole(
+			ctx,
+			&awssts.AssumeRoleInput{RoleArn: c.role, RoleSessionName: aws.String("work"), ExternalId: c.external},
+		)
 		if !c.allowed {
-			wantError(t, err, "AccessDenied", 403, "arn:aws:iam::"+account+":user/"+c.who+" is not authorized to perform: sts:AssumeRole on resource: "+*c.role)
+			wantError(
+				t,
+				err,
+				"AccessDenied",
+				403,
+				"arn:aws:iam::"+account+":user/"+c.who+" is not authorized to perform: sts:AssumeRole on resource: "+*c.role,
+			)
 			if c.role == ghost || c.role == service { // whether a role is there is not told
 				wantError(t, err, "AccessDenied", 403, "because no role trust policy allows the sts:AssumeRole action")
 			}
@@ -172,7 +218,10 @@ func TestWhoMayAssumeARole(t *testing.T) {
 			continue
 		}
 		if e := fmt.Sprintf("%+v", s.Trail.Last()); !strings.Contains(e, *out.Credentials.AccessKeyId) ||
-			strings.Contains(e, *out.Credentials.SecretAccessKey) || strings.Contains(e, *out.Credentials.SessionToken) {
+			strings.Contains(
+				e,
+				*out.Credentials.SecretAccessKey,
+			) || strings.Contains(e, *out.Credentials.SessionToken) {
 			t.Errorf("audit event %s", e)
 		}
 		name := (*c.role)[strings.LastIndexByte(*c.role, '/')+1:]
@@ -182,7 +231,8 @@ func TestWhoMayAssumeARole(t *testing.T) {
 		if got := whoami(t, s.STS(temporary(out.Credentials))); got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}
-		if *out.AssumedRoleUser.AssumedRoleId != r.ID+":work" || time.Until(*out.Credentials.Expiration) < 59*time.Minute {
+		if *out.AssumedRoleUser.AssumedRoleId != r.ID+":work" ||
+			time.Until(*out.Credentials.Expiration) < 59*time.Minute {
 			t.Errorf("answer = %+v", out.AssumedRoleUser)
 		}
 	}
@@ -194,7 +244,16 @@ func TestSessionPolicyTagsAndDurationOfARole(t *testing.T) {
 	ctx := t.Context()
 	alice := newPerson(t, s, "alice", "")
 	arn := newRole(t, s, "r", trust("*", "{}"))
-	check(t, s.Directory.PutInline(ctx, identity.KindRole, "r", "p", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iam:List*","Resource":"*","Condition":{"StringEquals":{"aws:PrincipalTag/Team":"blue"}}}]}`))
+	check(
+		t,
+		s.Directory.PutInline(
+			ctx,
+			identity.KindRole,
+			"r",
+			"p",
+			`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iam:List*","Resource":"*","Condition":{"StringEquals":{"aws:PrincipalTag/Team":"blue"}}}]}`,
+		),
+	)
 	assume := func(in awssts.AssumeRoleInput) (*awsiam.Client, error) {
 		in.RoleArn, in.RoleSessionName = arn, aws.String("work")
 		out, err := alice.AssumeRole(ctx, &in)
@@ -232,7 +291,10 @@ func TestSessionPolicyTagsAndDurationOfARole(t *testing.T) {
 	wantError(t, err, "PackedPolicyTooLarge", 400, "larger than")
 
 	strict := newRole(t, s, "no-tags", `{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"sts:AssumeRole"}`)
-	_, err = alice.AssumeRole(ctx, &awssts.AssumeRoleInput{RoleArn: strict, RoleSessionName: aws.String("work"), Tags: blue})
+	_, err = alice.AssumeRole(
+		ctx,
+		&awssts.AssumeRoleInput{RoleArn: strict, RoleSessionName: aws.String("work"), Tags: blue},
+	)
 	wantError(t, err, "AccessDenied", 403, "sts:TagSession")
 }
 
@@ -240,7 +302,9 @@ func TestNotImplemented(t *testing.T) {
 	t.Parallel()
 	s := doortest.Start(t, nil)
 	_, err := newPerson(t, s, "alice", "").AssumeRoleWithSAML(t.Context(), &awssts.AssumeRoleWithSAMLInput{
-		RoleArn: aws.String("arn:aws:iam::" + account + ":role/r"), PrincipalArn: aws.String("arn:aws:iam::" + account + ":saml-provider/p"), SAMLAssertion: aws.String("PHg+"),
+		RoleArn: aws.String(
+			"arn:aws:iam::" + account + ":role/r",
+		), PrincipalArn: aws.String("arn:aws:iam::" + account + ":saml-provider/p"), SAMLAssertion: aws.String("PHg+"),
 	})
 	wantError(t, err, "NotImplemented", 501, "sts:AssumeRoleWithSAML is not implemented by Sekisho")
 }
@@ -250,7 +314,12 @@ func TestTheSecondFactor(t *testing.T) {
 	now := &clock{}
 	s := doortest.Start(t, now.Now)
 	ctx := t.Context()
-	alice := newPerson(t, s, "alice", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iam:ListUsers","Resource":"*","Condition":{"Bool":{"aws:MultiFactorAuthPresent":"true"}}}]}`)
+	alice := newPerson(
+		t,
+		s,
+		"alice",
+		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iam:ListUsers","Resource":"*","Condition":{"Bool":{"aws:MultiFactorAuthPresent":"true"}}}]}`,
+	)
 	dev, err := s.Directory.CreateMFADevice(ctx, "/", "alice", nil)
 	check(t, err)
 	code := func(offset time.Duration) *string {
@@ -272,7 +341,10 @@ func TestTheSecondFactor(t *testing.T) {
 	if lists(temporary(without.Credentials)) {
 		t.Error("a session without a code passes for a second factor")
 	}
-	_, err = alice.GetSessionToken(ctx, &awssts.GetSessionTokenInput{SerialNumber: &dev.Serial, TokenCode: aws.String("000000")})
+	_, err = alice.GetSessionToken(
+		ctx,
+		&awssts.GetSessionTokenInput{SerialNumber: &dev.Serial, TokenCode: aws.String("000000")},
+	)
 	wantError(t, err, "AccessDenied", http.StatusForbidden, "invalid MFA one time pass code")
 	used := code(0)
 	with, err := alice.GetSessionToken(ctx, &awssts.GetSessionTokenInput{SerialNumber: &dev.Serial, TokenCode: used})
@@ -288,10 +360,19 @@ func TestTheSecondFactor(t *testing.T) {
 	role := newRole(t, s, "careful", trust("*", `{"Bool":{"aws:MultiFactorAuthPresent":"true"}}`))
 	_, err = alice.AssumeRole(ctx, &awssts.AssumeRoleInput{RoleArn: role, RoleSessionName: aws.String("work")})
 	wantError(t, err, "AccessDenied", 403, "sts:AssumeRole")
-	_, err = s.STS(temporary(with.Credentials)).AssumeRole(ctx, &awssts.AssumeRoleInput{RoleArn: role, RoleSessionName: aws.String("work")})
+	_, err = s.STS(temporary(with.Credentials)).
+		AssumeRole(ctx, &awssts.AssumeRoleInput{RoleArn: role, RoleSessionName: aws.String("work")})
 	check(t, err)
 	now.advance(time.Minute)
-	_, err = alice.AssumeRole(ctx, &awssts.AssumeRoleInput{RoleArn: role, RoleSessionName: aws.String("work"), SerialNumber: &dev.Serial, TokenCode: code(0)})
+	_, err = alice.AssumeRole(
+		ctx,
+		&awssts.AssumeRoleInput{
+			RoleArn:         role,
+			RoleSessionName: aws.String("work"),
+			SerialNumber:    &dev.Serial,
+			TokenCode:       code(0),
+		},
+	)
 	check(t, err)
 
 	now.advance(13 * time.Hour)
@@ -304,8 +385,16 @@ func TestFederation(t *testing.T) {
 	t.Parallel()
 	s := doortest.Start(t, nil)
 	ctx := t.Context()
-	alice := newPerson(t, s, "alice", `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["sts:GetFederationToken","ssm:*"],"Resource":"*"}]}`)
-	out, err := alice.GetFederationToken(ctx, &awssts.GetFederationTokenInput{Name: aws.String("guest"), Policy: aws.String(allow("*"))})
+	alice := newPerson(
+		t,
+		s,
+		"alice",
+		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["sts:GetFederationToken","ssm:*"],"Resource":"*"}]}`,
+	)
+	out, err := alice.GetFederationToken(
+		ctx,
+		&awssts.GetFederationTokenInput{Name: aws.String("guest"), Policy: aws.String(allow("*"))},
+	)
 	check(t, err)
 	want := account + " " + account + ":guest arn:aws:sts::" + account + ":federated-user/guest"
 	if got := whoami(t, s.STS(temporary(out.Credentials))); got != want {
@@ -313,10 +402,22 @@ func TestFederation(t *testing.T) {
 	}
 	_, err = s.IAM(temporary(out.Credentials)).GetUser(ctx, &awsiam.GetUserInput{UserName: aws.String("alice")})
 	wantError(t, err, "AccessDenied", 403, "GetFederationToken")
-	_, err = s.STS(temporary(out.Credentials)).AssumeRole(ctx, &awssts.AssumeRoleInput{RoleArn: newRole(t, s, "r", trust("*", "{}")), RoleSessionName: aws.String("work")})
+	_, err = s.STS(temporary(out.Credentials)).
+		AssumeRole(ctx, &awssts.AssumeRoleInput{RoleArn: newRole(t, s, "r", trust("*", "{}")), RoleSessionName: aws.String("work")})
 	wantError(t, err, "AccessDenied", 403, "GetFederationToken")
-	_, err = newPerson(t, s, "bob", "").GetFederationToken(ctx, &awssts.GetFederationTokenInput{Name: aws.String("guest")})
-	wantError(t, err, "AccessDenied", 403, "sts:GetFederationToken on resource: arn:aws:sts::"+account+":federated-user/guest")
+	_, err = newPerson(
+		t,
+		s,
+		"bob",
+		"",
+	).GetFederationToken(ctx, &awssts.GetFederationTokenInput{Name: aws.String("guest")})
+	wantError(
+		t,
+		err,
+		"AccessDenied",
+		403,
+		"sts:GetFederationToken on resource: arn:aws:sts::"+account+":federated-user/guest",
+	)
 }
 
 func TestADeactivatedKeyEndsWhatItIssued(t *testing.T) {
@@ -324,9 +425,13 @@ func TestADeactivatedKeyEndsWhatItIssued(t *testing.T) {
 	s := doortest.Start(t, nil)
 	ctx := t.Context()
 	alice := newPerson(t, s, "alice", "")
-	out, err := alice.AssumeRole(ctx, &awssts.AssumeRoleInput{RoleArn: newRole(t, s, "r", trust("*", "{}")), RoleSessionName: aws.String("work")})
+	out, err := alice.AssumeRole(
+		ctx,
+		&awssts.AssumeRoleInput{RoleArn: newRole(t, s, "r", trust("*", "{}")), RoleSessionName: aws.String("work")},
+	)
 	check(t, err)
-	_, err = s.IAM(s.Admin).UpdateAccessKey(ctx, &awsiam.UpdateAccessKeyInput{UserName: aws.String("alice"), AccessKeyId: &alice.creds.AccessKeyID, Status: iamtypes.StatusTypeInactive})
+	_, err = s.IAM(s.Admin).
+		UpdateAccessKey(ctx, &awsiam.UpdateAccessKeyInput{UserName: aws.String("alice"), AccessKeyId: &alice.creds.AccessKeyID, Status: iamtypes.StatusTypeInactive})
 	check(t, err)
 	for _, c := range []aws.Credentials{alice.creds, temporary(out.Credentials)} {
 		_, err := s.STS(c).GetCallerIdentity(ctx, &awssts.GetCallerIdentityInput{})
@@ -339,9 +444,11 @@ func TestKeysRememberTheirLastUse(t *testing.T) {
 	s := doortest.Start(t, nil)
 	whoami(t, s.STS(s.Admin))
 	check(t, s.Directory.Flush(context.Background()))
-	u, err := s.IAM(s.Admin).GetAccessKeyLastUsed(t.Context(), &awsiam.GetAccessKeyLastUsedInput{AccessKeyId: &s.Admin.AccessKeyID})
+	u, err := s.IAM(s.Admin).
+		GetAccessKeyLastUsed(t.Context(), &awsiam.GetAccessKeyLastUsedInput{AccessKeyId: &s.Admin.AccessKeyID})
 	check(t, err)
-	if *u.UserName != "admin" || u.AccessKeyLastUsed.LastUsedDate == nil || *u.AccessKeyLastUsed.Region != doortest.Region {
+	if *u.UserName != "admin" || u.AccessKeyLastUsed.LastUsedDate == nil ||
+		*u.AccessKeyLastUsed.Region != doortest.Region {
 		t.Errorf("last used = %+v", u.AccessKeyLastUsed)
 	}
 }
@@ -367,7 +474,10 @@ func TestRolesAssumeRoles(t *testing.T) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	check(t, s.Directory.UpdateRole(ctx, "second", nil, 2*time.Hour))
-	_, err = role.AssumeRole(ctx, &awssts.AssumeRoleInput{RoleArn: second, RoleSessionName: aws.String("deep"), DurationSeconds: aws.Int32(7200)})
+	_, err = role.AssumeRole(
+		ctx,
+		&awssts.AssumeRoleInput{RoleArn: second, RoleSessionName: aws.String("deep"), DurationSeconds: aws.Int32(7200)},
+	)
 	wantError(t, err, "ValidationError", 400, "exceeds")
 	// What began with alice ends with alice.
 	check(t, s.Directory.SetAccessKeyActive(ctx, "alice", alice.creds.AccessKeyID, false))

@@ -47,12 +47,19 @@ func (in *webIdentityRequest) check() error {
 	return v.Err()
 }
 
-func (d *door) assumeRoleWithWebIdentity(ctx context.Context, c *api.Call, in *webIdentityRequest) (*webIdentityAnswer, error) {
+func (d *door) assumeRoleWithWebIdentity(
+	ctx context.Context,
+	c *api.Call,
+	in *webIdentityRequest,
+) (*webIdentityAnswer, error) {
 	if err := in.check(); err != nil {
 		return nil, err
 	}
 	if in.ProviderID != "" { // OAuth 2.0 access tokens are not supported
-		return nil, awsproto.SenderError("InvalidParameterValue", "ProviderId is for OAuth 2.0 access tokens. Leave it out: an OpenID Connect ID token names its issuer.")
+		return nil, awsproto.SenderError(
+			"InvalidParameterValue",
+			"ProviderId is for OAuth 2.0 access tokens. Leave it out: an OpenID Connect ID token names its issuer.",
+		)
 	}
 	token, err := d.web.Verify(ctx, in.WebIdentityToken)
 	if err != nil {
@@ -89,8 +96,13 @@ func (d *door) assumeRoleWithWebIdentity(ctx context.Context, c *api.Call, in *w
 	}
 	note(c, creds)
 	return &webIdentityAnswer{
-		Credentials: shape(creds), SubjectFromWebIdentityToken: token.Subject, AssumedRoleUser: assumedRoleUser{p.UserID, p.ARN},
-		PackedPolicySize: packed(in.Policy, in.PolicyArns), Provider: token.Provider.ARN, Audience: token.Audience, SourceIdentity: token.SourceIdentity,
+		Credentials: shape(
+			creds,
+		), SubjectFromWebIdentityToken: token.Subject, AssumedRoleUser: assumedRoleUser{p.UserID, p.ARN},
+		PackedPolicySize: packed(
+			in.Policy,
+			in.PolicyArns,
+		), Provider: token.Provider.ARN, Audience: token.Audience, SourceIdentity: token.SourceIdentity,
 	}, nil
 }
 

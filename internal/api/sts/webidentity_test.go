@@ -26,7 +26,10 @@ func TestAssumeRoleWithWebIdentity(t *testing.T) {
 	s := doortest.StartFederated(t, nil, p.Transport())
 	iam, now := s.IAM(s.Admin), time.Now()
 	host := strings.TrimPrefix(p.Issuer, "https://")
-	provider, err := iam.CreateOpenIDConnectProvider(ctx, &awsiam.CreateOpenIDConnectProviderInput{Url: &p.Issuer, ClientIDList: []string{idp.Client}})
+	provider, err := iam.CreateOpenIDConnectProvider(
+		ctx,
+		&awsiam.CreateOpenIDConnectProviderInput{Url: &p.Issuer, ClientIDList: []string{idp.Client}},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +37,10 @@ func TestAssumeRoleWithWebIdentity(t *testing.T) {
 		"Action":["sts:AssumeRoleWithWebIdentity","sts:TagSession"],"Condition":{"StringEquals":{"` + host + `:aud":"` + idp.Client + `"},"StringLike":{"` + host + `:sub":"alic*"}}},
 		{"Effect":"Allow","Principal":{"Federated":"` + *provider.OpenIDConnectProviderArn + `"},"Action":"sts:AssumeRoleWithWebIdentity","Condition":{"StringEquals":{"` + host + `:email":"carol@example.com"}}},
 		{"Effect":"Allow","Principal":{"Federated":"` + *provider.OpenIDConnectProviderArn + `"},"Action":"sts:AssumeRoleWithWebIdentity","Condition":{"ForAnyValue:StringEquals":{"` + host + `:groups":"ops"}}}]}`
-	role, err := iam.CreateRole(ctx, &awsiam.CreateRoleInput{RoleName: aws.String("ops"), AssumeRolePolicyDocument: &trust})
+	role, err := iam.CreateRole(
+		ctx,
+		&awsiam.CreateRoleInput{RoleName: aws.String("ops"), AssumeRolePolicyDocument: &trust},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,24 +55,35 @@ func TestAssumeRoleWithWebIdentity(t *testing.T) {
 	}
 
 	out, err := assume(*role.Role.Arn, p.Sign(p.Claims(now, map[string]any{
-		"https://aws.amazon.com/tags": map[string]any{"principal_tags": map[string]any{"Team": []string{"blue"}}, "transitive_tag_keys": []string{"Team"}},
+		"https://aws.amazon.com/tags": map[string]any{
+			"principal_tags":      map[string]any{"Team": []string{"blue"}},
+			"transitive_tag_keys": []string{"Team"},
+		},
 	})))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if *out.SubjectFromWebIdentityToken != "alice" || *out.Audience != idp.Client || *out.Provider != *provider.OpenIDConnectProviderArn ||
+	if *out.SubjectFromWebIdentityToken != "alice" || *out.Audience != idp.Client ||
+		*out.Provider != *provider.OpenIDConnectProviderArn ||
 		*out.AssumedRoleUser.Arn != "arn:aws:sts::"+doortest.Account+":assumed-role/ops/alice-here" {
 		t.Errorf("answer %+v", out)
 	}
-	if e := s.Trail.Last(); e.UserIdentity.Type != "WebIdentityUser" || e.UserIdentity.UserName != "alice" || e.UserIdentity.Provider != *provider.OpenIDConnectProviderArn {
+	if e := s.Trail.Last(); e.UserIdentity.Type != "WebIdentityUser" || e.UserIdentity.UserName != "alice" ||
+		e.UserIdentity.Provider != *provider.OpenIDConnectProviderArn {
 		t.Errorf("audit %+v", e.UserIdentity)
 	}
-	creds := aws.Credentials{AccessKeyID: *out.Credentials.AccessKeyId, SecretAccessKey: *out.Credentials.SecretAccessKey, SessionToken: *out.Credentials.SessionToken}
-	if who, err := s.STS(creds).GetCallerIdentity(ctx, &awssts.GetCallerIdentityInput{}); err != nil || *who.Arn != *out.AssumedRoleUser.Arn {
+	creds := aws.Credentials{
+		AccessKeyID:     *out.Credentials.AccessKeyId,
+		SecretAccessKey: *out.Credentials.SecretAccessKey,
+		SessionToken:    *out.Credentials.SessionToken,
+	}
+	if who, err := s.STS(creds).GetCallerIdentity(ctx, &awssts.GetCallerIdentityInput{}); err != nil ||
+		*who.Arn != *out.AssumedRoleUser.Arn {
 		t.Errorf("who: %+v, %v", who, err)
 	}
 	_, principal, err := s.Directory.Credential(ctx, creds.AccessKeyID, creds.SessionToken)
-	if err != nil || principal.Tags["Team"] != "blue" || principal.Session.FederatedProvider != *provider.OpenIDConnectProviderArn {
+	if err != nil || principal.Tags["Team"] != "blue" ||
+		principal.Session.FederatedProvider != *provider.OpenIDConnectProviderArn {
 		t.Errorf("principal %+v, %v", principal, err)
 	}
 	for name, token := range map[string]string{
@@ -172,7 +189,9 @@ func TestOpenIDConnectProviders(t *testing.T) {
 		}
 	}
 	made, err := iam.CreateOpenIDConnectProvider(ctx, &awsiam.CreateOpenIDConnectProviderInput{
-		Url: aws.String("https://idp.example.com/realm"), ClientIDList: []string{"a"}, ThumbprintList: []string{strings.Repeat("ab", 20)},
+		Url: aws.String(
+			"https://idp.example.com/realm",
+		), ClientIDList: []string{"a"}, ThumbprintList: []string{strings.Repeat("ab", 20)},
 		Tags: []iamtypes.Tag{{Key: aws.String("Env"), Value: aws.String("prod")}},
 	})
 	if err != nil {
@@ -182,7 +201,8 @@ func TestOpenIDConnectProviders(t *testing.T) {
 	if *arn != "arn:aws:iam::"+doortest.Account+":oidc-provider/idp.example.com/realm" {
 		t.Errorf("ARN %s", *arn)
 	}
-	if _, err := iam.CreateOpenIDConnectProvider(ctx, &awsiam.CreateOpenIDConnectProviderInput{Url: aws.String("https://idp.example.com/realm")}); err == nil || !strings.Contains(err.Error(), "EntityAlreadyExists") {
+	if _, err := iam.CreateOpenIDConnectProvider(ctx, &awsiam.CreateOpenIDConnectProviderInput{Url: aws.String("https://idp.example.com/realm")}); err == nil ||
+		!strings.Contains(err.Error(), "EntityAlreadyExists") {
 		t.Errorf("twice: %v", err)
 	}
 	if _, err := iam.AddClientIDToOpenIDConnectProvider(ctx, &awsiam.AddClientIDToOpenIDConnectProviderInput{OpenIDConnectProviderArn: arn, ClientID: aws.String("b")}); err != nil {
@@ -195,8 +215,10 @@ func TestOpenIDConnectProviders(t *testing.T) {
 		t.Error(err)
 	}
 	got, err := iam.GetOpenIDConnectProvider(ctx, &awsiam.GetOpenIDConnectProviderInput{OpenIDConnectProviderArn: arn})
-	if err != nil || *got.Url != "idp.example.com/realm" || len(got.ClientIDList) != 1 || got.ClientIDList[0] != "b" || len(got.ThumbprintList) != 1 ||
-		len(got.Tags) != 1 || *got.Tags[0].Value != "test" {
+	if err != nil || *got.Url != "idp.example.com/realm" || len(got.ClientIDList) != 1 || got.ClientIDList[0] != "b" ||
+		len(got.ThumbprintList) != 1 ||
+		len(got.Tags) != 1 ||
+		*got.Tags[0].Value != "test" {
 		t.Errorf("%+v, %v", got, err)
 	}
 	list, err := iam.ListOpenIDConnectProviders(ctx, &awsiam.ListOpenIDConnectProvidersInput{})
@@ -208,7 +230,8 @@ func TestOpenIDConnectProviders(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if _, err := iam.GetOpenIDConnectProvider(ctx, &awsiam.GetOpenIDConnectProviderInput{OpenIDConnectProviderArn: arn}); err == nil || !strings.Contains(err.Error(), "NoSuchEntity") {
+	if _, err := iam.GetOpenIDConnectProvider(ctx, &awsiam.GetOpenIDConnectProviderInput{OpenIDConnectProviderArn: arn}); err == nil ||
+		!strings.Contains(err.Error(), "NoSuchEntity") {
 		t.Errorf("after its end: %v", err)
 	}
 }

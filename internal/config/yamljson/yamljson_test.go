@@ -66,7 +66,9 @@ func TestToJSONRefuses(t *testing.T) {
 
 func TestFromJSON(t *testing.T) {
 	t.Parallel()
-	got, err := yamljson.FromJSON([]byte(`{"schemaVersion":"1.0","num":1,"f":1.5,"t":true,"z":null,"e":{},"l":["a: b","{{ x }}","line\nbreak"]}`))
+	got, err := yamljson.FromJSON(
+		[]byte(`{"schemaVersion":"1.0","num":1,"f":1.5,"t":true,"z":null,"e":{},"l":["a: b","{{ x }}","line\nbreak"]}`),
+	)
 	want := `schemaVersion: "1.0"
 num: 1
 f: 1.5

@@ -114,7 +114,11 @@ func (a *Authorizer) Decide(ctx context.Context, f *Facts, action, resource stri
 		return Verdict{Allowed: true, Reason: "allowed: " + action + " on " + resource}, nil
 	}
 	e := set.Explain(req)
-	v := Verdict{Explicit: d.Effect == policy.ExplicitDeny, Message: d.Message(f.Principal.ARN, action, resource), Reason: e.Sentence}
+	v := Verdict{
+		Explicit: d.Effect == policy.ExplicitDeny,
+		Message:  d.Message(f.Principal.ARN, action, resource),
+		Reason:   e.Sentence,
+	}
 	v.remedy(set, req, f, keys, &e)
 	return v, nil
 }
@@ -138,7 +142,12 @@ func (a *Authorizer) Explain(ctx context.Context, f *Facts, action, resource str
 	return v, nil
 }
 
-func (a *Authorizer) request(ctx context.Context, f *Facts, action, resource string, keys []Key) (*policy.Set, *policy.Request, error) {
+func (a *Authorizer) request(
+	ctx context.Context,
+	f *Facts,
+	action, resource string,
+	keys []Key,
+) (*policy.Set, *policy.Request, error) {
 	if f.Principal == nil {
 		return nil, nil, sekisho.Errorf(sekisho.CodeUnauthenticated, "the request has no principal")
 	}
@@ -157,7 +166,11 @@ func (a *Authorizer) request(ctx context.Context, f *Facts, action, resource str
 // Times returns the seconds, within a span of time, at which what p may do can
 // change as time passes.
 // Exact is false when it can change at others, too: see [policy.Set.Times].
-func (a *Authorizer) Times(ctx context.Context, p *sekisho.Principal, from, to time.Time) (at []time.Time, exact bool, err error) {
+func (a *Authorizer) Times(
+	ctx context.Context,
+	p *sekisho.Principal,
+	from, to time.Time,
+) (at []time.Time, exact bool, err error) {
 	set, err := a.policies.Policies(ctx, p)
 	if err != nil {
 		return nil, false, fmt.Errorf("policies of %s: %w", p.ARN, err)

@@ -53,7 +53,10 @@ func TestContext(t *testing.T) {
 	}
 	session := with(alice, func(p *sekisho.Principal) {
 		p.TokenIssueTime = now.Add(-time.Hour)
-		p.Session = &sekisho.PrincipalSession{SourceIdentity: "alice@example.com", FederatedProvider: "arn:aws:iam::123456789012:oidc-provider/idp.example.com"}
+		p.Session = &sekisho.PrincipalSession{
+			SourceIdentity:    "alice@example.com",
+			FederatedProvider: "arn:aws:iam::123456789012:oidc-provider/idp.example.com",
+		}
 	})
 	mfa := with(*session, func(p *sekisho.Principal) { p.MFATime = now.Add(-90 * time.Second) })
 	later := with(*session, func(p *sekisho.Principal) { p.MFATime = now.Add(time.Hour) })
@@ -64,7 +67,11 @@ func TestContext(t *testing.T) {
 	})
 	hybrid := with(*role, func(p *sekisho.Principal) { p.Node = "mi-0123456789abcdef0" })
 	ec2 := with(*role, func(p *sekisho.Principal) { p.Node = "i-01234567890abcdef" })
-	web := &sekisho.Principal{Type: sekisho.PrincipalWebIdentity, ARN: "arn:aws:iam::123456789012:oidc-provider/idp.example.com", UserID: "x"}
+	web := &sekisho.Principal{
+		Type:   sekisho.PrincipalWebIdentity,
+		ARN:    "arn:aws:iam::123456789012:oidc-provider/idp.example.com",
+		UserID: "x",
+	}
 
 	for _, c := range []struct {
 		who       *sekisho.Principal
@@ -97,7 +104,10 @@ func TestContext(t *testing.T) {
 		{ec2, `"ArnEquals":{"ec2:SourceInstanceARN":"arn:aws:ec2:ap-northeast-1:123456789012:instance/i-01234567890abcdef"},"Null":{"ssm:SourceInstanceARN":"true"}`, true},
 		{web, `"Null":{"aws:userid":"true","aws:PrincipalArn":"true","aws:username":"true"}`, false}, // it has no policies to be allowed by
 	} {
-		a := authorizer(t, `{"Effect":"Allow","Action":"ssm:DescribeSessions","Resource":"*","Condition":{`+c.condition+`}}`)
+		a := authorizer(
+			t,
+			`{"Effect":"Allow","Action":"ssm:DescribeSessions","Resource":"*","Condition":{`+c.condition+`}}`,
+		)
 		f := facts
 		f.Principal = c.who
 		v, err := a.Decide(t.Context(), &f, "ssm:DescribeSessions", "*")
@@ -110,19 +120,26 @@ func TestContext(t *testing.T) {
 // TestWhatIsNotKnownIsAbsent: a fact the server does not have is no key.
 func TestWhatIsNotKnownIsAbsent(t *testing.T) {
 	t.Parallel()
-	a := authorizer(t, `{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"Null":{"aws:SourceIp":"true","aws:UserAgent":"true","aws:Referer":"true","aws:RequestedRegion":"true"}}}`)
+	a := authorizer(
+		t,
+		`{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"Null":{"aws:SourceIp":"true","aws:UserAgent":"true","aws:Referer":"true","aws:RequestedRegion":"true"}}}`,
+	)
 	v, err := a.Decide(t.Context(), &authz.Facts{Principal: &alice, Time: now}, "ssm:DescribeSessions", "*")
 	if err != nil || !v.Allowed {
 		t.Errorf("%+v, %v", v, err)
 	}
-	if _, err := a.Decide(t.Context(), &authz.Facts{Time: now}, "ssm:DescribeSessions", "*"); sekisho.CodeOf(err) != sekisho.CodeUnauthenticated {
+	if _, err := a.Decide(t.Context(), &authz.Facts{Time: now}, "ssm:DescribeSessions", "*"); sekisho.CodeOf(
+		err,
+	) != sekisho.CodeUnauthenticated {
 		t.Errorf("nobody: %v", err)
 	}
 }
 
 func TestTagsOfResourceAndRequest(t *testing.T) {
 	t.Parallel()
-	keys := append(authz.ResourceTags("ssm", map[string]string{"Env": "prod"}), authz.RequestTags(map[string]string{"Owner": "alice"})...)
+	keys := append(
+		authz.ResourceTags("ssm", map[string]string{"Env": "prod"}),
+		authz.RequestTags(map[string]string{"Owner": "alice"})...)
 	keys = append(keys, authz.SessionTags("AROAEXAMPLE:bob", "mi-0123456789abcdef0")...)
 	for condition, want := range map[string]bool{
 		`"StringEquals":{"aws:ResourceTag/env":"prod","ssm:resourceTag/Env":"prod"}`:                                                                         true,
@@ -131,7 +148,12 @@ func TestTagsOfResourceAndRequest(t *testing.T) {
 		`"StringEquals":{"ssm:resourceTag/aws:ssmmessages:session-id":"AROAEXAMPLE:bob","aws:ResourceTag/aws:ssmmessages:target-id":"mi-0123456789abcdef0"}`: true,
 	} {
 		a := authorizer(t, `{"Effect":"Allow","Action":"*","Resource":"*","Condition":{`+condition+`}}`)
-		v, err := a.Decide(t.Context(), &authz.Facts{Principal: &alice, Time: now}, "ssm:TerminateSession", "arn:aws:ssm:us-east-1:123456789012:session/x", keys...)
+		v, err := a.Decide(
+			t.Context(),
+			&authz.Facts{Principal: &alice, Time: now},
+			"ssm:TerminateSession",
+			"arn:aws:ssm:us-east-1:123456789012:session/x",
+			keys...)
 		if err != nil || v.Allowed != want {
 			t.Errorf("%s: %v, %v", condition, v, err)
 		}
@@ -141,8 +163,15 @@ func TestTagsOfResourceAndRequest(t *testing.T) {
 // A role-session name may contain a comma, which a tag value cannot.
 func TestOwnSessionsOfARoleSessionWithAComma(t *testing.T) {
 	t.Parallel()
-	p := sekisho.Principal{Type: sekisho.PrincipalAssumedRole, ARN: "arn:aws:sts::123456789012:assumed-role/r/bob,carol", UserID: "AROAEXAMPLE:bob,carol"}
-	a := authorizer(t, `{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringEquals":{"ssm:resourceTag/aws:ssmmessages:session-id":"${aws:userid}"}}}`)
+	p := sekisho.Principal{
+		Type:   sekisho.PrincipalAssumedRole,
+		ARN:    "arn:aws:sts::123456789012:assumed-role/r/bob,carol",
+		UserID: "AROAEXAMPLE:bob,carol",
+	}
+	a := authorizer(
+		t,
+		`{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringEquals":{"ssm:resourceTag/aws:ssmmessages:session-id":"${aws:userid}"}}}`,
+	)
 	for owner, want := range map[string]bool{"AROAEXAMPLE:bob,carol": true, "AROAEXAMPLE:bob": false, "": false} {
 		v, err := a.Decide(t.Context(), &authz.Facts{Principal: &p, Time: now}, "ssm:TerminateSession",
 			"arn:aws:ssm:us-east-1:123456789012:session/x", authz.SessionTags(owner, "mi-0123456789abcdef0")...)
@@ -184,13 +213,18 @@ func TestStartSession(t *testing.T) {
 		"nothing":                                          {onShell, def, false, 2},
 	} {
 		a := authorizer(t, c.policy)
-		v, steps, err := c.call.Decide(t.Context(), func(ctx context.Context, action, resource string, keys ...authz.Key) (authz.Verdict, error) {
-			return a.Decide(ctx, &authz.Facts{Principal: &alice, Time: now}, action, resource, keys...)
-		})
-		if err != nil || v.Allowed != c.want || len(steps) != c.steps || steps[len(steps)-1].Verdict.Reason != v.Reason {
+		v, steps, err := c.call.Decide(
+			t.Context(),
+			func(ctx context.Context, action, resource string, keys ...authz.Key) (authz.Verdict, error) {
+				return a.Decide(ctx, &authz.Facts{Principal: &alice, Time: now}, action, resource, keys...)
+			},
+		)
+		if err != nil || v.Allowed != c.want || len(steps) != c.steps ||
+			steps[len(steps)-1].Verdict.Reason != v.Reason {
 			t.Errorf("%s: %v in %d steps, %v, want %v in %d", name, v.Allowed, len(steps), err, c.want, c.steps)
 		}
-		if !v.Allowed && !strings.Contains(v.Message, "is not authorized to perform: ssm:StartSession on resource: arn:aws:ssm") {
+		if !v.Allowed &&
+			!strings.Contains(v.Message, "is not authorized to perform: ssm:StartSession on resource: arn:aws:ssm") {
 			t.Errorf("%s: %q", name, v.Message)
 		}
 	}
@@ -210,9 +244,15 @@ func TestAnyName(t *testing.T) {
 		deny:                             false,
 	} {
 		a := authorizer(t, statements)
-		v, _, err := authz.AnyName(t.Context(), func(ctx context.Context, action, resource string, keys ...authz.Key) (authz.Verdict, error) {
-			return a.Decide(ctx, &authz.Facts{Principal: &alice, Time: now}, action, resource, keys...)
-		}, "ssm:TerminateSession", []string{byName, byID}, nil)
+		v, _, err := authz.AnyName(
+			t.Context(),
+			func(ctx context.Context, action, resource string, keys ...authz.Key) (authz.Verdict, error) {
+				return a.Decide(ctx, &authz.Facts{Principal: &alice, Time: now}, action, resource, keys...)
+			},
+			"ssm:TerminateSession",
+			[]string{byName, byID},
+			nil,
+		)
 		if err != nil || v.Allowed != want {
 			t.Errorf("%s: %+v, %v", statements, v, err)
 		}

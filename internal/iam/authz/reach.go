@@ -57,8 +57,16 @@ func (a *Authorizer) Reacher(ctx context.Context, f Facts, mfaKnown bool, from, 
 	if err != nil {
 		return nil, fmt.Errorf("policies of %s: %w", f.Principal.ARN, err)
 	}
-	r := &Reacher{set: set, facts: f, mfaKnown: mfaKnown, from: from.Truncate(time.Second), to: to.Truncate(time.Second), contexts: map[time.Time]*policy.Context{},
-		mentioned: map[string]bool{}, alike: map[string][]ReachSpan{}}
+	r := &Reacher{
+		set:       set,
+		facts:     f,
+		mfaKnown:  mfaKnown,
+		from:      from.Truncate(time.Second),
+		to:        to.Truncate(time.Second),
+		contexts:  map[time.Time]*policy.Context{},
+		mentioned: map[string]bool{},
+		alike:     map[string][]ReachSpan{},
+	}
 	r.at, r.exact = set.Times(r.from, r.to)
 	return r, nil
 }
@@ -222,7 +230,9 @@ func (r *Reacher) startSessionAt(ctx context.Context, s StartSession, t time.Tim
 	var depends []string
 	for _, d := range decisions {
 		with(c, d.keys, func() {
-			depends = append(depends, r.set.DependsOn(&policy.Request{Action: d.action, Resource: d.resource, Context: c, Principal: who})...)
+			depends = append(
+				depends,
+				r.set.DependsOn(&policy.Request{Action: d.action, Resource: d.resource, Context: c, Principal: who})...)
 		})
 	}
 	slices.Sort(depends)

@@ -19,10 +19,16 @@ func BenchmarkReach(b *testing.B) {
 	from := time.Date(2026, 4, 13, 0, 0, 0, 0, time.UTC)
 	authorizers := make([]*authz.Authorizer, kinds)
 	for i := range authorizers {
-		doc, err := policy.Parse(fmt.Appendf(nil, `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"ssm:StartSession","Resource":"*",
+		doc, err := policy.Parse(
+			fmt.Appendf(
+				nil,
+				`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"ssm:StartSession","Resource":"*",
 			"Condition":{"StringEquals":{"ssm:resourceTag/Team":"team-%d","sekisho:Weekday/Asia/Tokyo":["Mon","Tue","Wed","Thu","Fri"]},
 			"DateGreaterThanEquals":{"sekisho:TimeOfDay/Asia/Tokyo":"09:00"},"DateLessThan":{"sekisho:TimeOfDay/Asia/Tokyo":"18:00"},
-			"IpAddress":{"aws:SourceIp":"203.0.113.0/24"}}}]}`, i))
+			"IpAddress":{"aws:SourceIp":"203.0.113.0/24"}}}]}`,
+				i,
+			),
+		)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -30,8 +36,11 @@ func BenchmarkReach(b *testing.B) {
 	}
 	call := func(i int) authz.StartSession {
 		return authz.StartSession{
-			Node:     fmt.Sprintf("arn:aws:ssm:us-east-1:123456789012:managed-instance/mi-%017x", i),
-			NodeKeys: authz.ResourceTags("ssm", map[string]string{"Team": fmt.Sprintf("team-%d", i%(2*kinds)), "Env": "prod"}),
+			Node: fmt.Sprintf("arn:aws:ssm:us-east-1:123456789012:managed-instance/mi-%017x", i),
+			NodeKeys: authz.ResourceTags(
+				"ssm",
+				map[string]string{"Team": fmt.Sprintf("team-%d", i%(2*kinds)), "Env": "prod"},
+			),
 			Document: "arn:aws:ssm:us-east-1:123456789012:document/SSM-SessionManagerRunShell",
 		}
 	}
@@ -40,7 +49,11 @@ func BenchmarkReach(b *testing.B) {
 		calls[i] = call(i)
 	}
 	reacher := func(i int) *authz.Reacher {
-		f := authz.Facts{Principal: with(alice, func(p *sekisho.Principal) { p.UserName = fmt.Sprint("user-", i) }), Secure: true, Region: "us-east-1"}
+		f := authz.Facts{
+			Principal: with(alice, func(p *sekisho.Principal) { p.UserName = fmt.Sprint("user-", i) }),
+			Secure:    true,
+			Region:    "us-east-1",
+		}
 		r, err := authorizers[i%kinds].Reacher(b.Context(), f, false, from, from.Add(7*24*time.Hour))
 		if err != nil {
 			b.Fatal(err)

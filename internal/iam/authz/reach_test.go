@@ -13,7 +13,13 @@ import (
 	"sekisho/internal/iam/policy"
 )
 
-func reach(t *testing.T, statements string, p *sekisho.Principal, source string, tags map[string]string) []authz.ReachSpan {
+func reach(
+	t *testing.T,
+	statements string,
+	p *sekisho.Principal,
+	source string,
+	tags map[string]string,
+) []authz.ReachSpan {
 	t.Helper()
 	f := authz.Facts{Principal: p, Secure: true, Region: "us-east-1"}
 	if source != "" {
@@ -122,7 +128,8 @@ func TestReachAgreesWithDecisions(t *testing.T) {
 					}
 				}
 			}
-			if spans[0].Reach == policy.ReachAlways && seen[false] || spans[0].Reach == policy.ReachNever && seen[true] {
+			if spans[0].Reach == policy.ReachAlways && seen[false] ||
+				spans[0].Reach == policy.ReachNever && seen[true] {
 				t.Errorf("%s: %s, but requests were decided %v", statements, spans[0].Reach, seen)
 			}
 		}
@@ -150,7 +157,13 @@ func BenchmarkReachOfManyNodes(b *testing.B) {
 	a := authz.New(fixedPolicies{policy.Compile(policy.Policies{Identity: []*policy.Document{doc}})})
 	from := time.Date(2026, 4, 13, 0, 0, 0, 0, time.UTC)
 	for b.Loop() {
-		r, err := a.Reacher(b.Context(), authz.Facts{Principal: &alice, Secure: true, Region: "us-east-1"}, false, from, from.Add(7*24*time.Hour))
+		r, err := a.Reacher(
+			b.Context(),
+			authz.Facts{Principal: &alice, Secure: true, Region: "us-east-1"},
+			false,
+			from,
+			from.Add(7*24*time.Hour),
+		)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -184,7 +197,13 @@ func TestReachSharesAnswersAmongLikeNodes(t *testing.T) {
 	} {
 		a := authorizer(t, statements)
 		reacher := func() *authz.Reacher {
-			r, err := a.Reacher(t.Context(), authz.Facts{Principal: &alice, Secure: true, Region: "us-east-1"}, false, from, from.Add(time.Hour))
+			r, err := a.Reacher(
+				t.Context(),
+				authz.Facts{Principal: &alice, Secure: true, Region: "us-east-1"},
+				false,
+				from,
+				from.Add(time.Hour),
+			)
 			if err != nil {
 				t.Fatal(err)
 			}

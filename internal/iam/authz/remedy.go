@@ -45,7 +45,10 @@ func (v *Verdict) remedy(set *policy.Set, req *policy.Request, f *Facts, keys []
 		parts = append(parts, v.remedyOf(a, set, req, f, keys))
 	}
 	simulate := *req
-	simulate.Action, simulate.Resource, simulate.Context = "iam:SimulatePrincipalPolicy", f.Principal.PolicyARN, contextOf(f, nil)
+	simulate.Action, simulate.Resource, simulate.Context = "iam:SimulatePrincipalPolicy", f.Principal.PolicyARN, contextOf(
+		f,
+		nil,
+	)
 	if set.Evaluate(&simulate).Effect == policy.Allowed {
 		parts = append(parts, "Details: "+e.Sentence+".")
 	}
@@ -58,7 +61,9 @@ func (v *Verdict) remedyOf(a policy.Aspect, set *policy.Set, req *policy.Request
 		if !f.SourceIP.IsValid() {
 			return "Where: it is not allowed over this connection."
 		}
-		return "Where: it is not allowed from " + f.SourceIP.Unmap().String() + "; use a network that your policies allow."
+		return "Where: it is not allowed from " + f.SourceIP.Unmap().
+			String() +
+			"; use a network that your policies allow."
 	case policy.AspectWhich:
 		return "Which: it is not allowed on this resource; use one that your policies cover."
 	case policy.AspectWhen:

@@ -47,7 +47,10 @@ func TestDenialNamesWhatFailed(t *testing.T) {
 			t.Parallel()
 			f := &authz.Facts{Principal: &alice, Time: at, SourceIP: netip.MustParseAddr("198.51.100.7"), Secure: true}
 			decide := func(text string) authz.Verdict {
-				v, err := authorizer(t, text).Decide(t.Context(), f, action, node, authz.ResourceTags("ssm", map[string]string{"Env": "prod"})...)
+				v, err := authorizer(
+					t,
+					text,
+				).Decide(t.Context(), f, action, node, authz.ResourceTags("ssm", map[string]string{"Env": "prod"})...)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -62,7 +65,8 @@ func TestDenialNamesWhatFailed(t *testing.T) {
 					t.Errorf("%q says nothing about %s", v.Remedy, a)
 				}
 			}
-			if !strings.Contains(v.Remedy, c.says) || strings.Contains(v.Remedy, secret) || strings.Contains(v.Message, secret) {
+			if !strings.Contains(v.Remedy, c.says) || strings.Contains(v.Remedy, secret) ||
+				strings.Contains(v.Message, secret) {
 				t.Errorf("the caller learns %q, want %q in it and nothing of the policy", v.Remedy, c.says)
 			}
 			open := decide(c.policy + `,{"Effect":"Allow","Action":"iam:SimulatePrincipalPolicy","Resource":"*"}`)

@@ -44,7 +44,11 @@ func (s StartSession) Decide(ctx context.Context, decide DecideFunc) (Verdict, [
 		if !v.Allowed || !withDocument {
 			return v, nil
 		}
-		v, err = decide(ctx, action, s.Document, append(s.DocumentKeys[:len(s.DocumentKeys):len(s.DocumentKeys)], mark)...)
+		v, err = decide(
+			ctx,
+			action,
+			s.Document,
+			append(s.DocumentKeys[:len(s.DocumentKeys):len(s.DocumentKeys)], mark)...)
 		if err != nil {
 			return v, err
 		}
@@ -63,7 +67,13 @@ func (s StartSession) Decide(ctx context.Context, decide DecideFunc) (Verdict, [
 
 // AnyName decides on a resource that has several names. One allowed name
 // suffices, and one explicitly denied name is final.
-func AnyName(ctx context.Context, decide DecideFunc, action string, names []string, keys []Key) (Verdict, []Step, error) {
+func AnyName(
+	ctx context.Context,
+	decide DecideFunc,
+	action string,
+	names []string,
+	keys []Key,
+) (Verdict, []Step, error) {
 	var steps []Step
 	var out Verdict
 	for i, name := range names {

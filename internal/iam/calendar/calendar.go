@@ -70,8 +70,11 @@ func parseEntry(entry string, zone *time.Location) (policy.Span, error) {
 		}
 	}
 	if err != nil {
-		return policy.Span{}, fmt.Errorf("%q is neither a date such as 2026-01-01 nor a span such as 2026-12-29/2027-01-03 "+
-			"or 2026-04-15T18:00:00Z/2026-04-16T09:00:00Z", shown)
+		return policy.Span{}, fmt.Errorf(
+			"%q is neither a date such as 2026-01-01 nor a span such as 2026-12-29/2027-01-03 "+
+				"or 2026-04-15T18:00:00Z/2026-04-16T09:00:00Z",
+			shown,
+		)
 	}
 	if !from.Before(to) {
 		return policy.Span{}, fmt.Errorf("%q ends before it begins", shown)
@@ -153,7 +156,13 @@ func movedInstances(events []ical.Event, zone *time.Location) (map[instance]bool
 }
 
 // expand returns the occurrences of an event, at most limit.
-func expand(e *ical.Event, zone *time.Location, until time.Time, moved map[instance]bool, limit int) ([]policy.Span, error) {
+func expand(
+	e *ical.Event,
+	zone *time.Location,
+	until time.Time,
+	moved map[instance]bool,
+	limit int,
+) ([]policy.Span, error) {
 	if status, err := e.Status(); err == nil && status == ical.EventCancelled {
 		return nil, nil
 	}

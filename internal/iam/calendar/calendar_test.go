@@ -22,14 +22,30 @@ func zone(t *testing.T, name string) *time.Location {
 func text(spans []policy.Span) string {
 	var out []string
 	for _, s := range spans {
-		out = append(out, time.Unix(s.From, 0).UTC().Format("2006-01-02T15:04")+"/"+time.Unix(s.To, 0).UTC().Format("2006-01-02T15:04"))
+		out = append(
+			out,
+			time.Unix(s.From, 0).
+				UTC().
+				Format("2006-01-02T15:04")+
+				"/"+time.Unix(s.To, 0).
+				UTC().
+				Format("2006-01-02T15:04"),
+		)
 	}
 	return strings.Join(out, " ")
 }
 
 func TestFromList(t *testing.T) {
 	t.Parallel()
-	spans, err := calendar.FromList([]string{"2026-01-01", " 2026-12-29/2027-01-03", "2026-04-15T18:00:00Z/2026-04-16T09:00:00+09:00", "2026-03-29"}, zone(t, "Europe/Berlin"))
+	spans, err := calendar.FromList(
+		[]string{
+			"2026-01-01",
+			" 2026-12-29/2027-01-03",
+			"2026-04-15T18:00:00Z/2026-04-16T09:00:00+09:00",
+			"2026-03-29",
+		},
+		zone(t, "Europe/Berlin"),
+	)
 	const want = "2025-12-31T23:00/2026-01-01T23:00 2026-12-28T23:00/2027-01-03T23:00 2026-04-15T18:00/2026-04-16T00:00 2026-03-28T23:00/2026-03-29T22:00"
 	if err != nil || text(spans) != want {
 		t.Errorf("got %s, %v\nwant %s", text(spans), err, want)

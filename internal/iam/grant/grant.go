@@ -87,7 +87,13 @@ func (g *Grant) Policy() (string, error) {
 	}
 	var list []statement
 	add := func(name string, actions, resources []string, cs ...func(conditions)) {
-		s := statement{Sid: name + strconv.Itoa(len(list)+1), Effect: "Allow", Action: actions, Resource: resources, Condition: conditions{}}
+		s := statement{
+			Sid:       name + strconv.Itoa(len(list)+1),
+			Effect:    "Allow",
+			Action:    actions,
+			Resource:  resources,
+			Condition: conditions{},
+		}
 		for _, c := range cs {
 			c(s.Condition)
 		}
@@ -95,12 +101,20 @@ func (g *Grant) Policy() (string, error) {
 	}
 	for _, window := range windows {
 		for _, t := range groups {
-			add("StartSession", []string{"ssm:StartSession"}, t.resources, window, common, t.conditions, func(c conditions) {
-				if len(g.Documents) > 0 {
-					// Otherwise the grant on the node includes the default document.
-					c.set("Bool", policy.SessionDocumentKey, "true")
-				}
-			})
+			add(
+				"StartSession",
+				[]string{"ssm:StartSession"},
+				t.resources,
+				window,
+				common,
+				t.conditions,
+				func(c conditions) {
+					if len(g.Documents) > 0 {
+						// Otherwise the grant on the node includes the default document.
+						c.set("Bool", policy.SessionDocumentKey, "true")
+					}
+				},
+			)
 		}
 		add("UseDocument", []string{"ssm:StartSession"}, documents, window, common)
 		add("ResumeOwnSessions", []string{"ssm:ResumeSession"}, []string{ownSessions}, window, common)
@@ -163,7 +177,13 @@ func (g *Grant) targets() ([]targetGroup, error) {
 		case t == "*":
 			groups = append(groups, targetGroup{g.everyNode(), func(conditions) {}})
 		case tag != nil:
-			groups = append(groups, targetGroup{g.everyNode(), func(c conditions) { c.set("StringEquals", "ssm:resourceTag/"+tag[1], tag[2]) }})
+			groups = append(
+				groups,
+				targetGroup{
+					g.everyNode(),
+					func(c conditions) { c.set("StringEquals", "ssm:resourceTag/"+tag[1], tag[2]) },
+				},
+			)
 		case nodeID.MatchString(t):
 			ids = append(ids, g.node(t))
 		default:
@@ -243,7 +263,10 @@ func weekdayNumbers(list []string) ([]int, error) {
 	index := func(name string) (int, error) {
 		i := slices.IndexFunc(days, func(d string) bool { return strings.EqualFold(d, strings.TrimSpace(name)) })
 		if i < 0 {
-			return 0, fmt.Errorf("%q is not a weekday: write Mon, Tue, Wed, Thu, Fri, Sat, Sun or a range such as Mon-Fri", name)
+			return 0, fmt.Errorf(
+				"%q is not a weekday: write Mon, Tue, Wed, Thu, Fri, Sat, Sun or a range such as Mon-Fri",
+				name,
+			)
 		}
 		return i, nil
 	}

@@ -47,16 +47,23 @@ func decide(t *testing.T, text string, calendars map[string]*policy.Calendar, r 
 	if document == "" {
 		document = shell
 	}
-	return policy.Compile(policy.Policies{Identity: []*policy.Document{d}, Calendars: calendars}).EvaluateStartSession(policy.StartSession{
-		Principal: policy.Principal{Type: policy.TypeUser, Account: account},
-		Node:      policy.SessionResource{ARN: r.node, Context: withTags}, Document: policy.SessionResource{ARN: document, Context: ctx},
-		Named: r.document != "", Strict: r.strict,
-	}).Allowed()
+	return policy.Compile(policy.Policies{Identity: []*policy.Document{d}, Calendars: calendars}).
+		EvaluateStartSession(policy.StartSession{
+			Principal: policy.Principal{Type: policy.TypeUser, Account: account},
+			Node: policy.SessionResource{
+				ARN:     r.node,
+				Context: withTags,
+			}, Document: policy.SessionResource{ARN: document, Context: ctx},
+			Named: r.document != "", Strict: r.strict,
+		}).
+		Allowed()
 }
 
 func TestPolicy(t *testing.T) {
 	t.Parallel()
-	holidays := map[string]*policy.Calendar{"holidays": policy.NewCalendar([]policy.Span{{From: 1776178800, To: 1776265200}})} // 2026-04-15 in Tokyo
+	holidays := map[string]*policy.Calendar{
+		"holidays": policy.NewCalendar([]policy.Span{{From: 1776178800, To: 1776265200}}),
+	} // 2026-04-15 in Tokyo
 	base := request{node: node, at: "2026-04-14T03:00:00Z", ip: "203.0.113.7", mfa: true}
 	with := func(change func(r *request)) request {
 		r := base
@@ -157,7 +164,12 @@ func TestPolicyLetsUsersEndTheirOwnSessions(t *testing.T) {
 	ctx.Set("aws:username", policy.Single("ann"))
 	set := policy.Compile(policy.Policies{Identity: []*policy.Document{d}})
 	for session, want := range map[string]bool{"AIDAANN-abc": true, "AIDABOB-abc": false, "ann-b-abc": false} {
-		r := &policy.Request{Action: "ssm:TerminateSession", Resource: "arn:aws:ssm:us-east-1:123456789012:session/" + session, Context: ctx, Principal: policy.Principal{Account: account}}
+		r := &policy.Request{
+			Action:    "ssm:TerminateSession",
+			Resource:  "arn:aws:ssm:us-east-1:123456789012:session/" + session,
+			Context:   ctx,
+			Principal: policy.Principal{Account: account},
+		}
 		if got := set.Evaluate(r).Allowed(); got != want {
 			t.Errorf("%s: %v", session, got)
 		}

@@ -3,6 +3,7 @@ package identity_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/netip"
 	"slices"
 	"testing"
@@ -54,7 +55,8 @@ func TestWhatRestsOnRevokedAccessEnds(t *testing.T) {
 	leases["console"] = s.Principal.Lease
 	granted, err := origin.Granted(ctx, s.Grant)
 	must(t, err)
-	if granted.Lease != s.Principal.Lease || granted.TokenIssueTime.IsZero() || granted.ARN != p.ARN || granted.Session != nil {
+	if granted.Lease != s.Principal.Lease || granted.TokenIssueTime.IsZero() || granted.ARN != p.ARN ||
+		granted.Session != nil {
 		t.Errorf("a sign-in read again: %+v", granted)
 	}
 	c, _, err = origin.AssumeRole(ctx, granted, role, identity.SessionRequest{Name: "alice"})
@@ -64,7 +66,11 @@ func TestWhatRestsOnRevokedAccessEnds(t *testing.T) {
 	}
 	copied := func(t *testing.T) *fixture {
 		t.Helper()
-		f := &fixture{store: &memStore{log: slices.Clone(origin.store.log), newest: origin.store.newest}, ring: origin.ring, clock: origin.clock}
+		f := &fixture{
+			store: &memStore{log: slices.Clone(origin.store.log), newest: origin.store.newest},
+			ring:  origin.ring,
+			clock: origin.clock,
+		}
 		f.Directory = f.member(t)
 		return f
 	}
@@ -183,7 +189,12 @@ func TestFirstRunEndsWithMFAOrInSoManyWords(t *testing.T) {
 	waits(f, admin, true)
 	other, _ := f.user(t, "alice")
 	waits(f, other.ID, false)
-	wantCode(t, f.FinishFirstRun(ctx, other.ID, identity.DeclineMFAStatement), sekisho.CodeDenied, "first administrator")
+	wantCode(
+		t,
+		f.FinishFirstRun(ctx, other.ID, identity.DeclineMFAStatement),
+		sekisho.CodeDenied,
+		"first administrator",
+	)
 	for _, words := range []string{"", "no", "I decline", identity.DeclineMFAStatement + " "} {
 		wantCode(t, f.FinishFirstRun(ctx, admin, words), sekisho.CodeInvalid, identity.DeclineMFAStatement)
 	}
@@ -260,7 +271,8 @@ func TestPasskeys(t *testing.T) {
 	}
 	s, err := f.PasskeySignIn(ctx, host, c.State, answer)
 	must(t, err)
-	if s.Principal.UserName != "alice" || s.Principal.MFATime.IsZero() || s.Principal.Lease != "user:"+u.ID+" passkey:"+k.ID {
+	if s.Principal.UserName != "alice" || s.Principal.MFATime.IsZero() ||
+		s.Principal.Lease != "user:"+u.ID+" passkey:"+k.ID {
 		t.Errorf("signed in as %+v", s.Principal)
 	}
 	if _, err := f.member(t).PasskeySignIn(ctx, host, c.State, answer); err == nil {
@@ -301,7 +313,8 @@ func TestPasskeys(t *testing.T) {
 	}
 	// Under another name there is nothing to show, which lets nobody in.
 	_, err = f.CheckPassword(ctx, "alice", password, "other.test", netip.Addr{}, identity.Second{})
-	if required, ok := err.(*identity.MFARequired); !ok || required.Passkey != nil { //nolint:errorlint // it is the very error
+	other, ok := errors.AsType[*identity.MFARequired](err)
+	if !ok || other.Passkey != nil {
 		t.Errorf("under another name: %v", err)
 	}
 

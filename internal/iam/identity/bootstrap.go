@@ -54,7 +54,9 @@ func awsManaged() ([]*Policy, error) {
 			Path: "/", Name: name, ARN: awsPolicyPrefix + name,
 			ID:      "ANPA" + base32.StdEncoding.EncodeToString(sum[:])[:17],
 			Created: managedSince, Updated: managedSince,
-			Versions: []PolicyVersion{{ID: "v1", Document: strings.TrimSpace(string(text)), Created: managedSince}}, Default: "v1",
+			Versions: []PolicyVersion{
+				{ID: "v1", Document: strings.TrimSpace(string(text)), Created: managedSince},
+			}, Default: "v1",
 		})
 	}
 	return out, nil

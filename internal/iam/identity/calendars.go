@@ -78,8 +78,11 @@ type NewCalendar struct {
 // PutCalendar creates or replaces a calendar.
 func (d *Directory) PutCalendar(ctx context.Context, n NewCalendar) (*Calendar, error) {
 	if !policy.ValidCalendarName(n.Name) {
-		return nil, invalid("%q is not the name of a calendar: use up to %d letters, digits, hyphens, underscores and dots.",
-			printable(n.Name), policy.MaxCalendarName)
+		return nil, invalid(
+			"%q is not the name of a calendar: use up to %d letters, digits, hyphens, underscores and dots.",
+			printable(n.Name),
+			policy.MaxCalendarName,
+		)
 	}
 	if len(n.Description) > maxCalendarDescription {
 		return nil, invalid("The description is longer than %d characters.", maxCalendarDescription)
@@ -197,7 +200,11 @@ func (s *state) checkDocument(document string, kind policy.Kind) error {
 	}
 	for _, name := range doc.Calendars() {
 		if s.calendars[name] == nil {
-			return sekisho.Errorf(sekisho.CodeMalformedPolicy, "The policy refers to the calendar %s, which does not exist.", name)
+			return sekisho.Errorf(
+				sekisho.CodeMalformedPolicy,
+				"The policy refers to the calendar %s, which does not exist.",
+				name,
+			)
 		}
 	}
 	return nil

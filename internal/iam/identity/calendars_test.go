@@ -23,7 +23,8 @@ func TestCalendarsInPolicies(t *testing.T) {
 		t.Helper()
 		_, p, err := d.Credential(ctx, k.ID, "")
 		must(t, err)
-		v, err := authz.New(d).Decide(ctx, &authz.Facts{Principal: p, Time: f.clock.Now(), SourceIP: netip.Addr{}}, "ssm:StartSession", "*")
+		v, err := authz.New(d).
+			Decide(ctx, &authz.Facts{Principal: p, Time: f.clock.Now(), SourceIP: netip.Addr{}}, "ssm:StartSession", "*")
 		must(t, err)
 		return v.Allowed
 	}
@@ -57,10 +58,13 @@ func TestCalendarsFromICalendar(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
 	ctx := t.Context()
-	c, err := f.PutCalendar(ctx, identity.NewCalendar{Name: "new-year", Zone: "Asia/Tokyo", ICalendar: strings.Join([]string{
-		"BEGIN:VCALENDAR", "VERSION:2.0", "PRODID:x", "BEGIN:VEVENT", "UID:1", "DTSTAMP:20200101T000000Z",
-		"DTSTART;VALUE=DATE:20200101", "RRULE:FREQ=YEARLY", "END:VEVENT", "END:VCALENDAR", "",
-	}, "\r\n")})
+	c, err := f.PutCalendar(
+		ctx,
+		identity.NewCalendar{Name: "new-year", Zone: "Asia/Tokyo", ICalendar: strings.Join([]string{
+			"BEGIN:VCALENDAR", "VERSION:2.0", "PRODID:x", "BEGIN:VEVENT", "UID:1", "DTSTAMP:20200101T000000Z",
+			"DTSTART;VALUE=DATE:20200101", "RRULE:FREQ=YEARLY", "END:VEVENT", "END:VCALENDAR", "",
+		}, "\r\n")},
+	)
 	must(t, err)
 	if want := f.clock.Now().AddDate(19, 11, 0); c.CoversUntil.Before(want) || len(c.Spans) < 26 {
 		t.Errorf("%d spans until %s", len(c.Spans), c.CoversUntil)

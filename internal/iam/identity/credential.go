@@ -26,7 +26,10 @@ const (
 )
 
 var (
-	errUnknownKey   = sekisho.Errorf(sekisho.CodeUnauthenticated, "The security token included in the request is invalid.")
+	errUnknownKey = sekisho.Errorf(
+		sekisho.CodeUnauthenticated,
+		"The security token included in the request is invalid.",
+	)
 	errExpiredToken = sekisho.Errorf(sekisho.CodeExpired, "The security token included in the request is expired")
 )
 
@@ -72,7 +75,10 @@ const (
 // Credential returns the secret and the principal of an access key; token is
 // the session token, empty for long-term keys. It refuses unknown, revoked and
 // expired credentials.
-func (d *Directory) Credential(ctx context.Context, accessKeyID, token string) (secret string, p *sekisho.Principal, err error) {
+func (d *Directory) Credential(
+	ctx context.Context,
+	accessKeyID, token string,
+) (secret string, p *sekisho.Principal, err error) {
 	if token != "" {
 		return d.temporary(ctx, accessKeyID, token)
 	}
@@ -271,7 +277,12 @@ type SessionRequest struct {
 
 // AssumeRole issues credentials of a role to a principal that the caller of
 // this method has authorized: see [Directory.TrustSet].
-func (d *Directory) AssumeRole(ctx context.Context, caller *sekisho.Principal, role *Role, r SessionRequest) (TemporaryCredentials, *sekisho.Principal, error) {
+func (d *Directory) AssumeRole(
+	ctx context.Context,
+	caller *sekisho.Principal,
+	role *Role,
+	r SessionRequest,
+) (TemporaryCredentials, *sekisho.Principal, error) {
 	if err := checkSessionName("roleSessionName", r.Name); err != nil {
 		return TemporaryCredentials{}, nil, err
 	}
@@ -283,7 +294,9 @@ func (d *Directory) AssumeRole(ctx context.Context, caller *sekisho.Principal, r
 		longest = min(longest, time.Hour)
 	}
 	if r.Duration < 15*time.Minute || r.Duration > longest {
-		return TemporaryCredentials{}, nil, invalid("The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")
+		return TemporaryCredentials{}, nil, invalid(
+			"The requested DurationSeconds exceeds the MaxSessionDuration set for this role.",
+		)
 	}
 	tags, transitive, err := sessionTags(caller, r)
 	if err != nil {
@@ -336,7 +349,9 @@ func sessionTags(caller *sekisho.Principal, r SessionRequest) (map[string]string
 	for _, name := range caller.Session.TransitiveTags {
 		for have := range tags {
 			if strings.EqualFold(have, name) {
-				return nil, nil, invalid("One of the specified transitive tag keys can't be set because it conflicts with a transitive tag key from the calling session.")
+				return nil, nil, invalid(
+					"One of the specified transitive tag keys can't be set because it conflicts with a transitive tag key from the calling session.",
+				)
 			}
 		}
 		if v, ok := caller.Tags[name]; ok {
@@ -363,9 +378,17 @@ func source(p *sekisho.Principal) (userID, accessKeyID string) {
 
 // SessionToken issues credentials of the user caller itself
 // (GetSessionToken).
-func (d *Directory) SessionToken(_ context.Context, caller *sekisho.Principal, duration time.Duration, mfa time.Time) (TemporaryCredentials, error) {
+func (d *Directory) SessionToken(
+	_ context.Context,
+	caller *sekisho.Principal,
+	duration time.Duration,
+	mfa time.Time,
+) (TemporaryCredentials, error) {
 	if caller.Type != sekisho.PrincipalUser || caller.Session != nil {
-		return TemporaryCredentials{}, sekisho.Errorf(sekisho.CodeDenied, "Cannot call GetSessionToken with session credentials")
+		return TemporaryCredentials{}, sekisho.Errorf(
+			sekisho.CodeDenied,
+			"Cannot call GetSessionToken with session credentials",
+		)
 	}
 	if duration == 0 {
 		duration = 12 * time.Hour
@@ -378,7 +401,11 @@ func (d *Directory) SessionToken(_ context.Context, caller *sekisho.Principal, d
 
 // issueUser issues credentials of the user caller, which rest on what caller's own
 // credentials rest on.
-func (d *Directory) issueUser(caller *sekisho.Principal, ttl time.Duration, mfa time.Time) (TemporaryCredentials, error) {
+func (d *Directory) issueUser(
+	caller *sekisho.Principal,
+	ttl time.Duration,
+	mfa time.Time,
+) (TemporaryCredentials, error) {
 	user, key := source(caller)
 	c := claims{Kind: claimUser, ID: caller.UserID, SourceUser: user, SourceKey: key, SignedIn: signedIn(caller.Lease)}
 	if !mfa.IsZero() {
@@ -389,12 +416,22 @@ func (d *Directory) issueUser(caller *sekisho.Principal, ttl time.Duration, mfa 
 
 // FederationToken issues credentials of a federated user, who is limited to
 // what both the caller's policies and the session policies allow.
-func (d *Directory) FederationToken(ctx context.Context, caller *sekisho.Principal, r SessionRequest) (TemporaryCredentials, *sekisho.Principal, error) {
+func (d *Directory) FederationToken(
+	ctx context.Context,
+	caller *sekisho.Principal,
+	r SessionRequest,
+) (TemporaryCredentials, *sekisho.Principal, error) {
 	if caller.Type != sekisho.PrincipalUser || caller.Session != nil {
-		return TemporaryCredentials{}, nil, sekisho.Errorf(sekisho.CodeDenied, "Cannot call GetFederationToken with session credentials")
+		return TemporaryCredentials{}, nil, sekisho.Errorf(
+			sekisho.CodeDenied,
+			"Cannot call GetFederationToken with session credentials",
+		)
 	}
 	if len(r.Name) > 32 {
-		return TemporaryCredentials{}, nil, invalid("1 validation error detected: Value '%s' at 'name' failed to satisfy constraint: Member must have length less than or equal to 32", printable(r.Name))
+		return TemporaryCredentials{}, nil, invalid(
+			"1 validation error detected: Value '%s' at 'name' failed to satisfy constraint: Member must have length less than or equal to 32",
+			printable(r.Name),
+		)
 	}
 	if err := checkSessionName("name", r.Name); err != nil {
 		return TemporaryCredentials{}, nil, err
@@ -416,7 +453,17 @@ func (d *Directory) FederationToken(ctx context.Context, caller *sekisho.Princip
 	if err := d.read(ctx, func(s *state) error { return s.checkSessionOwner(r.Name, user) }); err != nil {
 		return TemporaryCredentials{}, nil, err
 	}
-	c := claims{Kind: claimFederated, ID: caller.UserID, Name: r.Name, Policies: r.Policies, PolicyARNs: r.PolicyARNs, Tags: tags, SourceUser: user, SourceKey: key, SignedIn: signedIn(caller.Lease)}
+	c := claims{
+		Kind:       claimFederated,
+		ID:         caller.UserID,
+		Name:       r.Name,
+		Policies:   r.Policies,
+		PolicyARNs: r.PolicyARNs,
+		Tags:       tags,
+		SourceUser: user,
+		SourceKey:  key,
+		SignedIn:   signedIn(caller.Lease),
+	}
 	out, err := d.issue(c, r.Duration)
 	if err != nil {
 		return TemporaryCredentials{}, nil, err
@@ -431,7 +478,13 @@ func (d *Directory) FederationToken(ctx context.Context, caller *sekisho.Princip
 // must still trust ssm.amazonaws.com or, as those of instance profiles do,
 // ec2.amazonaws.com. With programs, the credentials are for programs on the
 // node and do not speak for its agent.
-func (d *Directory) IssueNodeCredentials(ctx context.Context, node sekisho.NodeID, role string, programs bool, ttl time.Duration) (TemporaryCredentials, error) {
+func (d *Directory) IssueNodeCredentials(
+	ctx context.Context,
+	node sekisho.NodeID,
+	role string,
+	programs bool,
+	ttl time.Duration,
+) (TemporaryCredentials, error) {
 	r, err := d.Role(ctx, role)
 	if err != nil {
 		return TemporaryCredentials{}, err
@@ -446,21 +499,37 @@ func (d *Directory) IssueNodeCredentials(ctx context.Context, node sekisho.NodeI
 		}
 	}
 	if !trusted {
-		return TemporaryCredentials{}, sekisho.Errorf(sekisho.CodeDenied, "The role %s trusts neither ssm.amazonaws.com nor ec2.amazonaws.com.", r.Name)
+		return TemporaryCredentials{}, sekisho.Errorf(
+			sekisho.CodeDenied,
+			"The role %s trusts neither ssm.amazonaws.com nor ec2.amazonaws.com.",
+			r.Name,
+		)
 	}
 	return d.issue(claims{Kind: claimRole, ID: r.ID, Name: string(node), Node: node, NodeProgram: programs}, ttl)
 }
 
 func checkSessionName(field, name string) error {
 	if len(name) < 2 {
-		return invalid("1 validation error detected: Value '%s' at '%s' failed to satisfy constraint: Member must have length greater than or equal to 2", printable(name), field)
+		return invalid(
+			"1 validation error detected: Value '%s' at '%s' failed to satisfy constraint: Member must have length greater than or equal to 2",
+			printable(name),
+			field,
+		)
 	}
 	if len(name) > 64 {
-		return invalid("1 validation error detected: Value '%s' at '%s' failed to satisfy constraint: Member must have length less than or equal to 64", printable(name), field)
+		return invalid(
+			"1 validation error detected: Value '%s' at '%s' failed to satisfy constraint: Member must have length less than or equal to 64",
+			printable(name),
+			field,
+		)
 	}
 	for _, r := range name {
 		if !nameRune(r) {
-			return invalid(`1 validation error detected: Value '%s' at '%s' failed to satisfy constraint: Member must satisfy regular expression pattern: [\w+=,.@-]*`, printable(name), field)
+			return invalid(
+				`1 validation error detected: Value '%s' at '%s' failed to satisfy constraint: Member must satisfy regular expression pattern: [\w+=,.@-]*`,
+				printable(name),
+				field,
+			)
 		}
 	}
 	return nil
@@ -468,7 +537,10 @@ func checkSessionName(field, name string) error {
 
 func checkLongDuration(d time.Duration) error {
 	if d < 15*time.Minute || d > 36*time.Hour {
-		return invalid("1 validation error detected: Value '%d' at 'durationSeconds' failed to satisfy constraint: Member must have value between 900 and 129600", int(d/time.Second))
+		return invalid(
+			"1 validation error detected: Value '%d' at 'durationSeconds' failed to satisfy constraint: Member must have value between 900 and 129600",
+			int(d/time.Second),
+		)
 	}
 	return nil
 }

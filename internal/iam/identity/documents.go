@@ -13,7 +13,9 @@ import (
 // checkDocument refuses a policy document as IAM does.
 func checkDocument(document string, kind policy.Kind) error {
 	if document == "" {
-		return invalid("1 validation error detected: Value '' at 'policyDocument' failed to satisfy constraint: Member must have length greater than or equal to 1")
+		return invalid(
+			"1 validation error detected: Value '' at 'policyDocument' failed to satisfy constraint: Member must have length greater than or equal to 1",
+		)
 	}
 	err := policy.Validate([]byte(document), kind)
 	if v, ok := errors.AsType[*policy.ValidationError](err); ok {
@@ -50,7 +52,11 @@ func (s *state) principals(document string) (map[string]string, error) {
 	_, err := rewritePrincipals(document, func(name string) (string, error) {
 		id, ours := s.principalID(name)
 		if ours && id == "" {
-			return "", sekisho.Errorf(sekisho.CodeMalformedPolicy, `Invalid principal in policy: "AWS":"%s"`, printable(name))
+			return "", sekisho.Errorf(
+				sekisho.CodeMalformedPolicy,
+				`Invalid principal in policy: "AWS":"%s"`,
+				printable(name),
+			)
 		}
 		if ours {
 			ids[name] = id
@@ -207,15 +213,26 @@ func (d *Directory) checkSessionPolicies(ctx context.Context, r SessionRequest) 
 		size += len(arn)
 	}
 	if size > maxSessionPolicy {
-		return &sekisho.Error{Code: sekisho.CodeLimit, Err: ErrPackedPolicy, Message: "The session policies are larger than 2048 characters together."}
+		return &sekisho.Error{
+			Code:    sekisho.CodeLimit,
+			Err:     ErrPackedPolicy,
+			Message: "The session policies are larger than 2048 characters together.",
+		}
 	}
 	if len(r.PolicyARNs) > maxSessionPolicyARN {
-		return invalid("1 validation error detected: Value at 'policyArns' failed to satisfy constraint: Member must have length less than or equal to %d", maxSessionPolicyARN)
+		return invalid(
+			"1 validation error detected: Value at 'policyArns' failed to satisfy constraint: Member must have length less than or equal to %d",
+			maxSessionPolicyARN,
+		)
 	}
 	return d.read(ctx, func(s *state) error {
 		for _, arn := range r.PolicyARNs {
 			if s.policies[arn] == nil {
-				return sekisho.Errorf(sekisho.CodeMalformedPolicy, "PolicyArn %s does not exist or is not attachable.", printable(arn))
+				return sekisho.Errorf(
+					sekisho.CodeMalformedPolicy,
+					"PolicyArn %s does not exist or is not attachable.",
+					printable(arn),
+				)
 			}
 		}
 		return nil

@@ -63,7 +63,10 @@ func setup(t *testing.T) *fixture {
 // cluster does.
 func (f *fixture) member(t *testing.T) *identity.Directory {
 	t.Helper()
-	d, err := identity.New(t.Context(), identity.Config{Store: f.store, Keyring: f.ring, Account: account, Now: f.clock.Now})
+	d, err := identity.New(
+		t.Context(),
+		identity.Config{Store: f.store, Keyring: f.ring, Account: account, Now: f.clock.Now},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +121,10 @@ func allow(action string) string {
 }
 
 func trusting(principal string) string {
-	return fmt.Sprintf(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":%s,"Action":"sts:AssumeRole"}]}`, principal)
+	return fmt.Sprintf(
+		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":%s,"Action":"sts:AssumeRole"}]}`,
+		principal,
+	)
 }
 
 func TestBootstrapHappensOnce(t *testing.T) {
@@ -128,8 +134,13 @@ func TestBootstrapHappensOnce(t *testing.T) {
 	if err != nil || !made {
 		t.Fatalf("Bootstrap = %v, %v", made, err)
 	}
-	p := f.principal(t, &identity.NewAccessKey{AccessKey: identity.AccessKey{ID: first.AccessKeyID}, Secret: first.SecretAccessKey})
-	if p.ARN != "arn:aws:iam::"+account+":user/admin" || p.UserName != "admin" || !strings.HasPrefix(p.UserID, "AIDA") || len(p.UserID) != 21 {
+	p := f.principal(
+		t,
+		&identity.NewAccessKey{AccessKey: identity.AccessKey{ID: first.AccessKeyID}, Secret: first.SecretAccessKey},
+	)
+	if p.ARN != "arn:aws:iam::"+account+":user/admin" || p.UserName != "admin" ||
+		!strings.HasPrefix(p.UserID, "AIDA") ||
+		len(p.UserID) != 21 {
 		t.Errorf("principal = %+v", p)
 	}
 	if !allows(t, f.Directory, p, "ssm:StartSession", "*") {
@@ -138,7 +149,13 @@ func TestBootstrapHappensOnce(t *testing.T) {
 	if _, err := f.CheckPassword(t.Context(), "admin", first.Password, host, netip.Addr{}, identity.Second{}); err != nil {
 		t.Errorf("the first password: %v", err)
 	}
-	creds, err := f.IssueNodeCredentials(t.Context(), "mi-0123456789abcdef0", "service-role/"+identity.NodeRole, false, time.Hour)
+	creds, err := f.IssueNodeCredentials(
+		t.Context(),
+		"mi-0123456789abcdef0",
+		"service-role/"+identity.NodeRole,
+		false,
+		time.Hour,
+	)
 	must(t, err)
 	_, node, err := f.Credential(t.Context(), creds.AccessKeyID, creds.SessionToken)
 	must(t, err)
@@ -147,7 +164,8 @@ func TestBootstrapHappensOnce(t *testing.T) {
 		node.PolicyARN != "arn:aws:iam::"+account+":role/service-role/"+identity.NodeRole {
 		t.Errorf("node principal = %+v", node)
 	}
-	if !allows(t, f.Directory, node, "ssmmessages:OpenDataChannel", "*") || allows(t, f.Directory, node, "ssm:StartSession", "*") {
+	if !allows(t, f.Directory, node, "ssmmessages:OpenDataChannel", "*") ||
+		allows(t, f.Directory, node, "ssm:StartSession", "*") {
 		t.Error("the node role does not allow what an agent needs, and that alone")
 	}
 	for _, d := range []*identity.Directory{f.Directory, f.member(t)} {
@@ -315,12 +333,20 @@ func TestSessionPoliciesOnlyLimit(t *testing.T) {
 		must(t, err)
 		_, guest, err := f.Credential(ctx, creds.AccessKeyID, creds.SessionToken)
 		must(t, err)
-		got := []bool{allows(t, f.Directory, guest, "ssm:StartSession", "*"), allows(t, f.Directory, guest, "ssm:DescribeSessions", "*"), allows(t, f.Directory, guest, "iam:ListUsers", "*")}
+		got := []bool{
+			allows(t, f.Directory, guest, "ssm:StartSession", "*"),
+			allows(t, f.Directory, guest, "ssm:DescribeSessions", "*"),
+			allows(t, f.Directory, guest, "iam:ListUsers", "*"),
+		}
 		if want := []bool{c.start, c.describe, c.list}; fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Errorf("%s: start, describe, list users = %v, want %v", c.name, got, want)
 		}
 	}
-	_, _, err = f.FederationToken(ctx, p, identity.SessionRequest{Name: "guest", Policies: []string{allow("ssm:" + strings.Repeat("x", 2048))}})
+	_, _, err = f.FederationToken(
+		ctx,
+		p,
+		identity.SessionRequest{Name: "guest", Policies: []string{allow("ssm:" + strings.Repeat("x", 2048))}},
+	)
 	if !errors.Is(err, identity.ErrPackedPolicy) {
 		t.Errorf("a large session policy: %v", err)
 	}
@@ -393,10 +419,25 @@ func TestConflictsLimitsAndNames(t *testing.T) {
 	wantCode(t, err, sekisho.CodeLimit, "Cannot exceed quota for AccessKeysPerUser: 2")
 	wantCode(t, f.DeleteUser(ctx, "alice"), sekisho.CodeInUse, "must delete access keys first")
 
-	wantCode(t, f.PutInline(ctx, identity.KindUser, "alice", "p", "{}"), sekisho.CodeMalformedPolicy, "Syntax errors in policy.")
-	wantCode(t, f.PutInline(ctx, identity.KindUser, "alice", "p", allow("ssm:"+strings.Repeat("a", 2048))), sekisho.CodeLimit, "Maximum policy size of 2048 bytes exceeded for user alice")
+	wantCode(
+		t,
+		f.PutInline(ctx, identity.KindUser, "alice", "p", "{}"),
+		sekisho.CodeMalformedPolicy,
+		"Syntax errors in policy.",
+	)
+	wantCode(
+		t,
+		f.PutInline(ctx, identity.KindUser, "alice", "p", allow("ssm:"+strings.Repeat("a", 2048))),
+		sekisho.CodeLimit,
+		"Maximum policy size of 2048 bytes exceeded for user alice",
+	)
 	must(t, f.PutInline(ctx, identity.KindUser, "alice", "p", allow("ssm:"+strings.Repeat("a", 1500))))
-	wantCode(t, f.PutInline(ctx, identity.KindUser, "alice", "q", allow("ssm:"+strings.Repeat("a", 500))), sekisho.CodeLimit, "Maximum policy size")
+	wantCode(
+		t,
+		f.PutInline(ctx, identity.KindUser, "alice", "q", allow("ssm:"+strings.Repeat("a", 500))),
+		sekisho.CodeLimit,
+		"Maximum policy size",
+	)
 
 	mp, err := f.CreatePolicy(ctx, "/", "p", "", allow("ssm:*"), nil)
 	must(t, err)
@@ -426,11 +467,19 @@ func TestConflictsLimitsAndNames(t *testing.T) {
 		must(t, err)
 		must(t, f.Attach(ctx, identity.KindUser, "alice", q.ARN))
 	}
-	wantCode(t, f.Attach(ctx, identity.KindUser, "alice", identity.AdministratorAccess), sekisho.CodeLimit, "Cannot exceed quota for PoliciesPerUser: 10")
+	wantCode(
+		t,
+		f.Attach(ctx, identity.KindUser, "alice", identity.AdministratorAccess),
+		sekisho.CodeLimit,
+		"Cannot exceed quota for PoliciesPerUser: 10",
+	)
 
 	_, err = f.CreateRole(ctx, identity.NewRole{Name: "r", Trust: allow("sts:AssumeRole")})
 	wantCode(t, err, sekisho.CodeMalformedPolicy, "Has prohibited field Resource")
-	_, err = f.CreateRole(ctx, identity.NewRole{Name: "r", Trust: trusting(`{"AWS":"arn:aws:iam::` + account + `:user/nobody"}`)})
+	_, err = f.CreateRole(
+		ctx,
+		identity.NewRole{Name: "r", Trust: trusting(`{"AWS":"arn:aws:iam::` + account + `:user/nobody"}`)},
+	)
 	wantCode(t, err, sekisho.CodeMalformedPolicy, "Invalid principal in policy")
 	_, err = f.CreateRole(ctx, identity.NewRole{Name: "r", Trust: trusting(`{"AWS":"*"}`), MaxSession: 13 * time.Hour})
 	wantCode(t, err, sekisho.CodeInvalid, "43200")
@@ -441,7 +490,10 @@ func TestTrustMeansTheUserThatWasThere(t *testing.T) {
 	f := setup(t)
 	ctx := t.Context()
 	_, k := f.user(t, "alice")
-	role, err := f.CreateRole(ctx, identity.NewRole{Name: "ops", Trust: trusting(`{"AWS":["arn:aws:iam::` + account + `:user/alice"]}`)})
+	role, err := f.CreateRole(
+		ctx,
+		identity.NewRole{Name: "ops", Trust: trusting(`{"AWS":["arn:aws:iam::` + account + `:user/alice"]}`)},
+	)
 	must(t, err)
 	trusted := func(p *sekisho.Principal) bool {
 		t.Helper()
@@ -478,7 +530,10 @@ func TestNodeCredentialsNeedATrustingRole(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
 	ctx := t.Context()
-	_, err := f.CreateRole(ctx, identity.NewRole{Path: "/x/", Name: "people", Trust: trusting(`{"AWS":"` + account + `"}`)})
+	_, err := f.CreateRole(
+		ctx,
+		identity.NewRole{Path: "/x/", Name: "people", Trust: trusting(`{"AWS":"` + account + `"}`)},
+	)
 	must(t, err)
 	_, err = f.IssueNodeCredentials(ctx, "mi-0123456789abcdef0", "people", false, time.Hour)
 	wantCode(t, err, sekisho.CodeDenied, "")
@@ -494,7 +549,14 @@ func TestSessionTagsOverrideAndPassOn(t *testing.T) {
 	f := setup(t)
 	ctx := t.Context()
 	_, k := f.user(t, "alice")
-	role, err := f.CreateRole(ctx, identity.NewRole{Name: "r", Trust: trusting(`{"AWS":"*"}`), Tags: map[string]string{"Team": "role", "own": "1"}})
+	role, err := f.CreateRole(
+		ctx,
+		identity.NewRole{
+			Name:  "r",
+			Trust: trusting(`{"AWS":"*"}`),
+			Tags:  map[string]string{"Team": "role", "own": "1"},
+		},
+	)
 	must(t, err)
 	assume := func(p *sekisho.Principal, r identity.SessionRequest) *sekisho.Principal {
 		t.Helper()
@@ -505,7 +567,13 @@ func TestSessionTagsOverrideAndPassOn(t *testing.T) {
 		must(t, err)
 		return out
 	}
-	first := assume(f.principal(t, k), identity.SessionRequest{Tags: map[string]string{"team": "session", "once": "x"}, TransitiveTags: []string{"team"}})
+	first := assume(
+		f.principal(t, k),
+		identity.SessionRequest{
+			Tags:           map[string]string{"team": "session", "once": "x"},
+			TransitiveTags: []string{"team"},
+		},
+	)
 	if fmt.Sprint(first.Tags) != "map[once:x own:1 team:session]" {
 		t.Errorf("tags = %v", first.Tags)
 	}
@@ -513,7 +581,12 @@ func TestSessionTagsOverrideAndPassOn(t *testing.T) {
 	if fmt.Sprint(second.Tags) != "map[own:1 team:session]" {
 		t.Errorf("tags after chaining = %v", second.Tags)
 	}
-	_, _, err = f.AssumeRole(ctx, second, role, identity.SessionRequest{Name: "s1", Tags: map[string]string{"TEAM": "x"}})
+	_, _, err = f.AssumeRole(
+		ctx,
+		second,
+		role,
+		identity.SessionRequest{Name: "s1", Tags: map[string]string{"TEAM": "x"}},
+	)
 	wantCode(t, err, sekisho.CodeInvalid, "transitive")
 	_, _, err = f.AssumeRole(ctx, second, role, identity.SessionRequest{Name: "s1", TransitiveTags: []string{"own"}})
 	wantCode(t, err, sekisho.CodeInvalid, "must be included in the requested tags")
@@ -579,7 +652,10 @@ func TestPasswordsAndCodes(t *testing.T) {
 		wantCode(t, err, sekisho.CodeUnauthenticated, "is wrong")
 	}
 	f.clock.advance(time.Minute)
-	if _, err = f.CheckPassword(ctx, "alice", password, host, netip.Addr{}, identity.Second{}); !errors.Is(err, identity.ErrMFARequired) {
+	if _, err = f.CheckPassword(ctx, "alice", password, host, netip.Addr{}, identity.Second{}); !errors.Is(
+		err,
+		identity.ErrMFARequired,
+	) {
 		t.Errorf("after a lock-out, without a code: %v", err)
 	}
 	_, err = f.CheckPassword(ctx, "alice", password, host, netip.Addr{}, identity.Second{Code: code(0)})
@@ -683,7 +759,10 @@ func TestExpiredPasswordsMustBeChanged(t *testing.T) {
 			t.Errorf("after another %s: %v, %v; want %v", tt.after, got, err, tt.want)
 		}
 	}
-	if err := f.ChangePassword(ctx, "alice", "Correct-Horse-1", "Correct-Horse-1"); !errors.Is(err, identity.ErrPasswordPolicy) {
+	if err := f.ChangePassword(ctx, "alice", "Correct-Horse-1", "Correct-Horse-1"); !errors.Is(
+		err,
+		identity.ErrPasswordPolicy,
+	) {
 		t.Errorf("the expired password as the new one: %v", err)
 	}
 	must(t, f.ChangePassword(ctx, "alice", "Correct-Horse-1", "Correct-Horse-2"))

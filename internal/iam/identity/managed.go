@@ -12,14 +12,20 @@ import (
 )
 
 // CreatePolicy creates a managed policy and its first version.
-func (d *Directory) CreatePolicy(ctx context.Context, path, name, description, document string, tags map[string]string) (*Policy, error) {
+func (d *Directory) CreatePolicy(
+	ctx context.Context,
+	path, name, description, document string,
+	tags map[string]string,
+) (*Policy, error) {
 	var p *Policy
 	err := d.update(ctx, func(t *tx) error {
 		if err := checkName("policyName", name, 128); err != nil {
 			return err
 		}
 		if len([]rune(description)) > 1000 {
-			return invalid("1 validation error detected: Value at 'description' failed to satisfy constraint: Member must have length less than or equal to 1000")
+			return invalid(
+				"1 validation error detected: Value at 'description' failed to satisfy constraint: Member must have length less than or equal to 1000",
+			)
 		}
 		path, err := checkPath(path)
 		if err != nil {
@@ -84,7 +90,11 @@ func (t *tx) editPolicy(arn string) (*Policy, error) {
 
 // CreatePolicyVersion adds a version to a managed policy and makes it the
 // default if setDefault is true.
-func (d *Directory) CreatePolicyVersion(ctx context.Context, arn, document string, setDefault bool) (*PolicyVersion, error) {
+func (d *Directory) CreatePolicyVersion(
+	ctx context.Context,
+	arn, document string,
+	setDefault bool,
+) (*PolicyVersion, error) {
 	var out *PolicyVersion
 	err := d.update(ctx, func(t *tx) error {
 		p, err := t.editPolicy(arn)
@@ -95,7 +105,10 @@ func (d *Directory) CreatePolicyVersion(ctx context.Context, arn, document strin
 			return err
 		}
 		if len(p.Versions) >= maxVersions {
-			return limit("A managed policy can have up to %d versions. Before you create a new version, you must delete an existing version.", maxVersions)
+			return limit(
+				"A managed policy can have up to %d versions. Before you create a new version, you must delete an existing version.",
+				maxVersions,
+			)
 		}
 		out = &PolicyVersion{ID: "v" + strconv.Itoa(p.NextVersion), Document: document, Created: t.now}
 		p.NextVersion++
@@ -161,7 +174,9 @@ func (d *Directory) DeletePolicy(ctx context.Context, arn string) error {
 			return inUse("Cannot delete a policy attached to entities.")
 		}
 		if len(p.Versions) > 1 {
-			return inUse("This policy has more than one version. Before you delete a policy, you must delete the policy's versions. The default version is deleted with the policy.")
+			return inUse(
+				"This policy has more than one version. Before you delete a policy, you must delete the policy's versions. The default version is deleted with the policy.",
+			)
 		}
 		t.drop(p)
 		return nil

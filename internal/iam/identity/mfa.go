@@ -32,7 +32,11 @@ type NewMFADevice struct {
 
 // CreateMFADevice creates a virtual device. It belongs to nobody until it is
 // enabled.
-func (d *Directory) CreateMFADevice(ctx context.Context, path, name string, tags map[string]string) (*NewMFADevice, error) {
+func (d *Directory) CreateMFADevice(
+	ctx context.Context,
+	path, name string,
+	tags map[string]string,
+) (*NewMFADevice, error) {
 	var n *NewMFADevice
 	err := d.update(ctx, func(t *tx) error {
 		if err := checkName("virtualMFADeviceName", name, 226); err != nil {
@@ -263,7 +267,11 @@ func (d *Directory) acceptCode(ctx context.Context, u *User, serial, code string
 }
 
 func wrongCode() error {
-	return &sekisho.Error{Code: sekisho.CodeDenied, Err: ErrMFACode, Message: "MultiFactorAuthentication failed with invalid MFA one time pass code."}
+	return &sekisho.Error{
+		Code:    sekisho.CodeDenied,
+		Err:     ErrMFACode,
+		Message: "MultiFactorAuthentication failed with invalid MFA one time pass code.",
+	}
 }
 
 // consecutive finds the step of code2, which must directly follow that of code1
@@ -283,7 +291,11 @@ func (d *Directory) consecutive(m *MFADevice, code1, code2 string) (int64, error
 			return step, nil
 		}
 	}
-	return 0, &sekisho.Error{Code: sekisho.CodeDenied, Err: ErrMFACode, Message: "Authentication code for device is not valid."}
+	return 0, &sekisho.Error{
+		Code:    sekisho.CodeDenied,
+		Err:     ErrMFACode,
+		Message: "Authentication code for device is not valid.",
+	}
 }
 
 // codeIs reports whether code is the device's at a step.
@@ -295,7 +307,11 @@ func (d *Directory) codeIs(m *MFADevice, step int64, code string) (bool, error) 
 	if err != nil {
 		return false, err
 	}
-	want, err := hotp.GenerateCodeCustom(string(seed), uint64(step), hotp.ValidateOpts{Digits: otp.DigitsSix, Algorithm: otp.AlgorithmSHA1})
+	want, err := hotp.GenerateCodeCustom(
+		string(seed),
+		uint64(step),
+		hotp.ValidateOpts{Digits: otp.DigitsSix, Algorithm: otp.AlgorithmSHA1},
+	)
 	if err != nil {
 		return false, err
 	}

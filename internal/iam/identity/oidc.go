@@ -37,9 +37,16 @@ func (p *OIDCProvider) key() string { return p.URL }
 func (p *OIDCProvider) Issuer() string { return "https://" + p.URL }
 
 // CreateOIDCProvider adds an identity provider by the URL of its issuer.
-func (d *Directory) CreateOIDCProvider(ctx context.Context, issuer string, clientIDs, thumbprints []string, tags map[string]string) (*OIDCProvider, error) {
+func (d *Directory) CreateOIDCProvider(
+	ctx context.Context,
+	issuer string,
+	clientIDs, thumbprints []string,
+	tags map[string]string,
+) (*OIDCProvider, error) {
 	u, err := url.Parse(issuer)
-	if err != nil || len(issuer) > 255 || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.ContainsAny(issuer, "?#") {
+	if err != nil || len(issuer) > 255 || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" ||
+		u.Fragment != "" ||
+		strings.ContainsAny(issuer, "?#") {
 		return nil, invalid("Invalid Open ID Connect Provider URL")
 	}
 	if err := checkClientIDs(clientIDs); err != nil {
@@ -54,7 +61,13 @@ func (d *Directory) CreateOIDCProvider(ctx context.Context, issuer string, clien
 		if err != nil {
 			return err
 		}
-		p = &OIDCProvider{URL: strings.TrimPrefix(issuer, "https://"), ClientIDs: clientIDs, Thumbprints: thumbprints, Created: t.now, Tags: tags}
+		p = &OIDCProvider{
+			URL:         strings.TrimPrefix(issuer, "https://"),
+			ClientIDs:   clientIDs,
+			Thumbprints: thumbprints,
+			Created:     t.now,
+			Tags:        tags,
+		}
 		p.ARN = "arn:aws:iam::" + d.account + ":oidc-provider/" + p.URL
 		if t.providers[p.ARN] != nil {
 			return exists("Provider with url %s already exists.", issuer)
@@ -74,7 +87,9 @@ func checkClientIDs(ids []string) error {
 	}
 	for _, id := range ids {
 		if id == "" || len(id) > 255 {
-			return invalid("1 validation error detected: Value at 'clientIDList' failed to satisfy constraint: Member must have length between 1 and 255")
+			return invalid(
+				"1 validation error detected: Value at 'clientIDList' failed to satisfy constraint: Member must have length between 1 and 255",
+			)
 		}
 	}
 	return nil
@@ -180,7 +195,12 @@ func (d *Directory) TrustOf(ctx context.Context, role *Role) (*policy.Set, error
 
 // AssumeRoleWithWebIdentity issues credentials of a role to who. The caller has
 // checked that the role trusts them: see [Directory.TrustOf].
-func (d *Directory) AssumeRoleWithWebIdentity(ctx context.Context, who *WebIdentity, role *Role, r SessionRequest) (TemporaryCredentials, *sekisho.Principal, error) {
+func (d *Directory) AssumeRoleWithWebIdentity(
+	ctx context.Context,
+	who *WebIdentity,
+	role *Role,
+	r SessionRequest,
+) (TemporaryCredentials, *sekisho.Principal, error) {
 	c, ttl, err := d.webClaims(ctx, who, role, r)
 	if err != nil {
 		return TemporaryCredentials{}, nil, err
@@ -193,7 +213,12 @@ func (d *Directory) AssumeRoleWithWebIdentity(ctx context.Context, who *WebIdent
 	return out, &p, nil
 }
 
-func (d *Directory) webClaims(ctx context.Context, who *WebIdentity, role *Role, r SessionRequest) (claims, time.Duration, error) {
+func (d *Directory) webClaims(
+	ctx context.Context,
+	who *WebIdentity,
+	role *Role,
+	r SessionRequest,
+) (claims, time.Duration, error) {
 	if err := checkSessionName("roleSessionName", r.Name); err != nil {
 		return claims{}, 0, err
 	}

@@ -138,9 +138,15 @@ func relyingParty(host string) (*webauthn.WebAuthn, error) {
 		return nil, sekisho.Errorf(sekisho.CodeInvalid, "Browsers do not support passkeys for the address %s.", printable(name)).
 			WithHint("Open the console by host name; on this machine, https://localhost with the same port.")
 	}
-	w, err := webauthn.New(&webauthn.Config{RPID: strings.ToLower(name), RPDisplayName: "Sekisho", RPOrigins: []string{"https://" + host}})
+	w, err := webauthn.New(
+		&webauthn.Config{RPID: strings.ToLower(name), RPDisplayName: "Sekisho", RPOrigins: []string{"https://" + host}},
+	)
 	if err != nil {
-		return nil, sekisho.Errorf(sekisho.CodeInvalid, "Passkeys cannot be registered for the host name %s.", printable(name))
+		return nil, sekisho.Errorf(
+			sekisho.CodeInvalid,
+			"Passkeys cannot be registered for the host name %s.",
+			printable(name),
+		)
 	}
 	return w, nil
 }
@@ -173,10 +179,16 @@ func (s *state) passkeyUser(u *User, rp *webauthn.WebAuthn) passkeyUser {
 	return p
 }
 
-func (d *Directory) challenge(kind, host, userID string, options any, session *webauthn.SessionData) (*Challenge, error) {
+func (d *Directory) challenge(
+	kind, host, userID string,
+	options any,
+	session *webauthn.SessionData,
+) (*Challenge, error) {
 	now := d.now()
 	session.Expires = now.Add(ceremonyTime)
-	plain, err := json.Marshal(ceremony{Kind: kind, Made: now.UnixMicro(), Host: host, UserID: userID, Session: *session})
+	plain, err := json.Marshal(
+		ceremony{Kind: kind, Made: now.UnixMicro(), Host: host, UserID: userID, Session: *session},
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -202,7 +214,8 @@ func (d *Directory) openCeremony(kind, host, state string) (*ceremony, error) {
 		return nil, errCeremony
 	}
 	var c ceremony
-	if err := json.Unmarshal(plain, &c); err != nil || c.Kind != kind || c.Host != host || !d.now().Before(c.Session.Expires) {
+	if err := json.Unmarshal(plain, &c); err != nil || c.Kind != kind || c.Host != host ||
+		!d.now().Before(c.Session.Expires) {
 		return nil, errCeremony
 	}
 	// The library would compare it with the wall clock.
@@ -245,7 +258,11 @@ func (d *Directory) BeginPasskey(ctx context.Context, user, host string) (*Chall
 
 // FinishPasskey registers the passkey that a browser has made for a challenge
 // of BeginPasskey.
-func (d *Directory) FinishPasskey(ctx context.Context, user, host, name, state string, answer []byte) (*Passkey, error) {
+func (d *Directory) FinishPasskey(
+	ctx context.Context,
+	user, host, name, state string,
+	answer []byte,
+) (*Passkey, error) {
 	rp, err := relyingParty(host)
 	if err != nil {
 		return nil, err
@@ -342,7 +359,11 @@ func (d *Directory) secondFactorChallenge(ctx context.Context, u *User, host str
 
 // assert verifies the answer to a challenge and returns the passkey and its
 // user. Each challenge can be answered once in the cluster.
-func (d *Directory) assert(ctx context.Context, kind, host, state, userID string, answer []byte) (*Passkey, *User, error) {
+func (d *Directory) assert(
+	ctx context.Context,
+	kind, host, state, userID string,
+	answer []byte,
+) (*Passkey, *User, error) {
 	rp, err := relyingParty(host)
 	if err != nil {
 		return nil, nil, err
@@ -382,7 +403,8 @@ func (d *Directory) assert(ctx context.Context, kind, host, state, userID string
 				return who, nil
 			}, c.Session, parsed)
 		}
-		if err != nil || cred.Authenticator.CloneWarning || userID == "" && !parsed.Response.AuthenticatorData.Flags.HasUserVerified() {
+		if err != nil || cred.Authenticator.CloneWarning ||
+			userID == "" && !parsed.Response.AuthenticatorData.Flags.HasUserVerified() {
 			return errSignIn
 		}
 		used := edit(k)

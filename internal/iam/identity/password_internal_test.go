@@ -16,10 +16,14 @@ func TestPasswordHashes(t *testing.T) {
 	}
 	// A hash of the reference implementation's command line:
 	// echo -n password | argon2 somesalt -id -t 2 -m 16 -p 1 -l 32
-	if !passwordMatches("$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc", "password") {
+	if !passwordMatches(
+		"$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc",
+		"password",
+	) {
 		t.Error("a hash of the reference implementation does not match")
 	}
-	if passwordMatches(dummyHash, "") || strings.Count(dummyHash, "$") != strings.Count(phc, "$") || !strings.HasPrefix(dummyHash, phc[:len("$argon2id$v=19$m=65536,t=2,p=1$")]) {
+	if passwordMatches(dummyHash, "") || strings.Count(dummyHash, "$") != strings.Count(phc, "$") ||
+		!strings.HasPrefix(dummyHash, phc[:len("$argon2id$v=19$m=65536,t=2,p=1$")]) {
 		t.Error("the stand-in for missing users does not cost what a password costs")
 	}
 }

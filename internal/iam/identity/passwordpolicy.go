@@ -29,8 +29,13 @@ const (
 // Check refuses values outside the ranges of AWS.
 func (p *PasswordPolicy) Check() error {
 	if p.MinimumLength < minPasswordLength || p.MinimumLength > maxPassword {
-		return invalid("1 validation error detected: Value '%d' at 'minimumPasswordLength' failed to satisfy constraint: "+
-			"Member must have value between %d and %d", p.MinimumLength, minPasswordLength, maxPassword)
+		return invalid(
+			"1 validation error detected: Value '%d' at 'minimumPasswordLength' failed to satisfy constraint: "+
+				"Member must have value between %d and %d",
+			p.MinimumLength,
+			minPasswordLength,
+			maxPassword,
+		)
 	}
 	if days := p.MaxAge / (24 * time.Hour); p.MaxAge != 0 && (days < 1 || days > maxPasswordDays) {
 		return invalid("1 validation error detected: Value '%d' at 'maxPasswordAge' failed to satisfy constraint: "+

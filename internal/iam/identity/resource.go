@@ -9,17 +9,29 @@ import (
 
 // SetWithResource returns the compiled policies that bind p, joined with the
 // policy of a resource.
-func (d *Directory) SetWithResource(ctx context.Context, p *sekisho.Principal, resource *policy.Document) (*policy.Set, error) {
+func (d *Directory) SetWithResource(
+	ctx context.Context,
+	p *sekisho.Principal,
+	resource *policy.Document,
+) (*policy.Set, error) {
 	return d.setOf(ctx, p, func(in *policy.Policies) { in.Resource = resource })
 }
 
 // SetUnderResource is SetWithResource for a resource whose own policy must
 // allow as well, as the policy of a KMS key must.
-func (d *Directory) SetUnderResource(ctx context.Context, p *sekisho.Principal, resource *policy.Document) (*policy.Set, error) {
+func (d *Directory) SetUnderResource(
+	ctx context.Context,
+	p *sekisho.Principal,
+	resource *policy.Document,
+) (*policy.Set, error) {
 	return d.setOf(ctx, p, func(in *policy.Policies) { in.Resource, in.ResourceDecides = resource, true })
 }
 
-func (d *Directory) setOf(ctx context.Context, p *sekisho.Principal, join func(in *policy.Policies)) (*policy.Set, error) {
+func (d *Directory) setOf(
+	ctx context.Context,
+	p *sekisho.Principal,
+	join func(in *policy.Policies),
+) (*policy.Set, error) {
 	src, err := get(ctx, d, func(s *state) (*sources, error) { return s.sources(p) })
 	if err != nil {
 		return nil, err

@@ -60,10 +60,15 @@ func (r *Role) describe(description string, maxSession time.Duration) error {
 		maxSession = minMaxSession
 	}
 	if maxSession < minMaxSession || maxSession > maxMaxSession {
-		return invalid("1 validation error detected: Value '%d' at 'maxSessionDuration' failed to satisfy constraint: Member must have value between 3600 and 43200", int(maxSession/time.Second))
+		return invalid(
+			"1 validation error detected: Value '%d' at 'maxSessionDuration' failed to satisfy constraint: Member must have value between 3600 and 43200",
+			int(maxSession/time.Second),
+		)
 	}
 	if len([]rune(description)) > 1000 {
-		return invalid("1 validation error detected: Value at 'description' failed to satisfy constraint: Member must have length less than or equal to 1000")
+		return invalid(
+			"1 validation error detected: Value at 'description' failed to satisfy constraint: Member must have length less than or equal to 1000",
+		)
 	}
 	r.Description, r.MaxSession = description, maxSession
 	return nil
@@ -157,7 +162,11 @@ func (d *Directory) DeleteRole(ctx context.Context, name string) error {
 }
 
 // CreateInstanceProfile creates an instance profile.
-func (d *Directory) CreateInstanceProfile(ctx context.Context, path, name string, tags map[string]string) (*InstanceProfile, error) {
+func (d *Directory) CreateInstanceProfile(
+	ctx context.Context,
+	path, name string,
+	tags map[string]string,
+) (*InstanceProfile, error) {
 	var p *InstanceProfile
 	err := d.update(ctx, func(t *tx) error {
 		if err := checkName("instanceProfileName", name, 128); err != nil {
@@ -171,7 +180,14 @@ func (d *Directory) CreateInstanceProfile(ctx context.Context, path, name string
 		if err != nil {
 			return err
 		}
-		p = &InstanceProfile{Path: path, Name: name, ID: newEntityID("AIPA"), ARN: d.arn("instance-profile", path, name), Created: t.now, Tags: tags}
+		p = &InstanceProfile{
+			Path:    path,
+			Name:    name,
+			ID:      newEntityID("AIPA"),
+			ARN:     d.arn("instance-profile", path, name),
+			Created: t.now,
+			Tags:    tags,
+		}
 		if t.profiles[p.key()] != nil {
 			return exists("Instance Profile %s already exists.", name)
 		}

@@ -56,7 +56,11 @@ func (d *Directory) FinishFirstRun(ctx context.Context, userID, statement string
 		case statement == DeclineMFAStatement:
 			set.DeclinedBy, set.DeclinedAt = u.ARN, t.now
 		default:
-			return sekisho.Errorf(sekisho.CodeInvalid, "Enrol a second factor first, or decline it by sending this statement: %s", DeclineMFAStatement)
+			return sekisho.Errorf(
+				sekisho.CodeInvalid,
+				"Enrol a second factor first, or decline it by sending this statement: %s",
+				DeclineMFAStatement,
+			)
 		}
 		t.put(set)
 		return nil

@@ -54,7 +54,12 @@ func (*MFARequired) Unwrap() error { return ErrMFARequired }
 // was wrong.
 // The error is a [*MFARequired] when the password is right and no second
 // factor was shown.
-func (d *Directory) CheckPassword(ctx context.Context, user, password, host string, source netip.Addr, second Second) (SignIn, error) {
+func (d *Directory) CheckPassword(
+	ctx context.Context,
+	user, password, host string,
+	source netip.Addr,
+	second Second,
+) (SignIn, error) {
 	g := guess{kind: "password", name: user, source: source}
 	if err := d.lockouts.attempt(g, d.now()); err != nil {
 		return SignIn{}, err
@@ -242,7 +247,11 @@ func (d *Directory) ChangePassword(ctx context.Context, user, old, password stri
 		return err
 	}
 	if (u.Login.ResetRequired || expired) && old == password {
-		return &sekisho.Error{Code: sekisho.CodeInvalid, Err: ErrPasswordPolicy, Message: "The new password must differ from the old one."}
+		return &sekisho.Error{
+			Code:    sekisho.CodeInvalid,
+			Err:     ErrPasswordPolicy,
+			Message: "The new password must differ from the old one.",
+		}
 	}
 	no := false
 	return d.UpdateLogin(ctx, user, &password, &no)

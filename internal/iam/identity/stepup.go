@@ -70,7 +70,13 @@ func (d *Directory) anyCode(ctx context.Context, u *User, code string) (time.Tim
 // StepUpSignIn shows a second factor again for a console sign-in, and returns the
 // sign-in with the fresh factor. The error is a [*MFARequired], which lists the
 // factors, if none was shown.
-func (d *Directory) StepUpSignIn(ctx context.Context, grant []byte, host string, source netip.Addr, second Second) (SignIn, error) {
+func (d *Directory) StepUpSignIn(
+	ctx context.Context,
+	grant []byte,
+	host string,
+	source netip.Addr,
+	second Second,
+) (SignIn, error) {
 	p, err := d.Granted(ctx, grant)
 	if err != nil {
 		return SignIn{}, err

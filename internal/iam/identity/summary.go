@@ -57,7 +57,13 @@ func (d *Directory) PoliciesOf(ctx context.Context, arn string) (policy.Policies
 		if r := s.roles[name]; r != nil && r.ARN == arn {
 			// A role is simulated as one of its sessions.
 			p := d.rolePrincipal(r, "simulation")
-			who = policy.Principal{Type: policy.TypeAssumedRole, Account: d.account, ARN: p.ARN, UserID: p.UserID, RoleARN: r.ARN}
+			who = policy.Principal{
+				Type:    policy.TypeAssumedRole,
+				Account: d.account,
+				ARN:     p.ARN,
+				UserID:  p.UserID,
+				RoleARN: r.ARN,
+			}
 			return src, s.roleSources(src, r)
 		}
 		if g := s.groups[name]; g != nil && g.ARN == arn {

@@ -34,7 +34,11 @@ func (t *tx) newHolder(kind Kind, prefix, path, name string, tags map[string]str
 }
 
 // CreateUser creates a user; boundary may be empty.
-func (d *Directory) CreateUser(ctx context.Context, path, name, boundary string, tags map[string]string) (*User, error) {
+func (d *Directory) CreateUser(
+	ctx context.Context,
+	path, name, boundary string,
+	tags map[string]string,
+) (*User, error) {
 	var u *User
 	err := d.update(ctx, func(t *tx) error {
 		h, err := t.newHolder(KindUser, "AIDA", path, name, tags)

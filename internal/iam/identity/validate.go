@@ -56,14 +56,25 @@ func inUse(format string, args ...any) error {
 // checkName checks a friendly name; field is the API's name for it.
 func checkName(field, name string, most int) error {
 	if name == "" {
-		return invalid("1 validation error detected: Value '' at '%s' failed to satisfy constraint: Member must have length greater than or equal to 1", field)
+		return invalid(
+			"1 validation error detected: Value '' at '%s' failed to satisfy constraint: Member must have length greater than or equal to 1",
+			field,
+		)
 	}
 	if len(name) > most {
-		return invalid("1 validation error detected: Value '%s' at '%s' failed to satisfy constraint: Member must have length less than or equal to %d", printable(name), field, most)
+		return invalid(
+			"1 validation error detected: Value '%s' at '%s' failed to satisfy constraint: Member must have length less than or equal to %d",
+			printable(name),
+			field,
+			most,
+		)
 	}
 	for _, r := range name {
 		if !nameRune(r) {
-			return invalid("The specified value for %s is invalid. It must contain only alphanumeric characters and/or the following: +=,.@_-", field)
+			return invalid(
+				"The specified value for %s is invalid. It must contain only alphanumeric characters and/or the following: +=,.@_-",
+				field,
+			)
 		}
 	}
 	return nil
@@ -93,7 +104,9 @@ func checkPath(path string) (string, error) {
 		ok = ok && '!' <= path[i] && path[i] <= '~'
 	}
 	if !ok {
-		return "", invalid("The specified value for path is invalid. It must begin and end with / and contain only alphanumeric characters and/or / characters.")
+		return "", invalid(
+			"The specified value for path is invalid. It must begin and end with / and contain only alphanumeric characters and/or / characters.",
+		)
 	}
 	return path, nil
 }
@@ -129,15 +142,21 @@ func mergeTags(have, set map[string]string) (map[string]string, error) {
 func checkTag(key, value string) error {
 	switch {
 	case key == "" || utf8.RuneCountInString(key) > 128:
-		return invalid("1 validation error detected: Value at 'tags.member.key' failed to satisfy constraint: Member must have length between 1 and 128")
+		return invalid(
+			"1 validation error detected: Value at 'tags.member.key' failed to satisfy constraint: Member must have length between 1 and 128",
+		)
 	case utf8.RuneCountInString(value) > 256:
-		return invalid("1 validation error detected: Value at 'tags.member.value' failed to satisfy constraint: Member must have length less than or equal to 256")
+		return invalid(
+			"1 validation error detected: Value at 'tags.member.value' failed to satisfy constraint: Member must have length less than or equal to 256",
+		)
 	case strings.HasPrefix(strings.ToLower(key), "aws:"):
 		return invalid("Tag keys that begin with aws: are reserved.")
 	}
 	for _, r := range key + value {
 		if !unicode.In(r, unicode.L, unicode.Z, unicode.N) && !strings.ContainsRune("_.:/=+-@", r) {
-			return invalid(`1 validation error detected: Value at 'tags' failed to satisfy constraint: Member must satisfy regular expression pattern: [\p{L}\p{Z}\p{N}_.:/=+\-@]+`)
+			return invalid(
+				`1 validation error detected: Value at 'tags' failed to satisfy constraint: Member must satisfy regular expression pattern: [\p{L}\p{Z}\p{N}_.:/=+\-@]+`,
+			)
 		}
 	}
 	return nil

@@ -21,10 +21,29 @@ func parse(t testing.TB, statements ...string) *policy.Document {
 }
 
 var (
-	alice   = policy.Principal{Type: policy.TypeUser, ARN: "arn:aws:iam::111111111111:user/alice", Account: "111111111111", UserID: "AIDAALICEALICEALICE"}
-	bob     = policy.Principal{Type: policy.TypeUser, ARN: "arn:aws:iam::111111111111:user/bob", Account: "111111111111", UserID: "AIDABOBBOBBOBBOBBO"}
-	foreign = policy.Principal{Type: policy.TypeUser, ARN: "arn:aws:iam::222222222222:user/dana", Account: "222222222222"}
-	root    = policy.Principal{Type: policy.TypeRoot, ARN: "arn:aws:iam::111111111111:root", Account: "111111111111", UserID: "111111111111"}
+	alice = policy.Principal{
+		Type:    policy.TypeUser,
+		ARN:     "arn:aws:iam::111111111111:user/alice",
+		Account: "111111111111",
+		UserID:  "AIDAALICEALICEALICE",
+	}
+	bob = policy.Principal{
+		Type:    policy.TypeUser,
+		ARN:     "arn:aws:iam::111111111111:user/bob",
+		Account: "111111111111",
+		UserID:  "AIDABOBBOBBOBBOBBO",
+	}
+	foreign = policy.Principal{
+		Type:    policy.TypeUser,
+		ARN:     "arn:aws:iam::222222222222:user/dana",
+		Account: "222222222222",
+	}
+	root = policy.Principal{
+		Type:    policy.TypeRoot,
+		ARN:     "arn:aws:iam::111111111111:root",
+		Account: "111111111111",
+		UserID:  "111111111111",
+	}
 	session = policy.Principal{
 		Type: policy.TypeAssumedRole, ARN: "arn:aws:sts::111111111111:assumed-role/ops/s", Account: "111111111111",
 		RoleARN: "arn:aws:iam::111111111111:role/path/ops", UserID: "AROAOPSOPSOPSOPSOPS:s",
@@ -53,7 +72,10 @@ func TestEvaluationLogic(t *testing.T) {
 	docs := func(s ...string) []*policy.Document { return []*policy.Document{parse(t, s...)} }
 	const owner = "111111111111"
 	res := func(who string) *policy.Document { return parse(t, named("Allow", who)) }
-	notAlice := parse(t, named("Deny", `"NotPrincipal":{"AWS":["arn:aws:iam::111111111111:user/alice","111111111111"]}`))
+	notAlice := parse(
+		t,
+		named("Deny", `"NotPrincipal":{"AWS":["arn:aws:iam::111111111111:user/alice","111111111111"]}`),
+	)
 	for _, tt := range []struct {
 		name  string
 		p     policy.Policies
@@ -126,7 +148,12 @@ func TestEvaluationLogic(t *testing.T) {
 		{"broken boundary", policy.Policies{Identity: docs(allowAll), Boundary: policy.Unusable("p", nil)}, alice, "", "explicitDeny", policy.PolicyBoundary},
 		{"broken resource policy", policy.Policies{Resource: policy.Unusable("p", nil)}, service, "", "explicitDeny", policy.PolicyResource},
 	} {
-		r := &policy.Request{Action: "ssm:StartSession", Resource: "arn:aws:ssm:us-east-1:111111111111:document/d", Principal: tt.who, ResourceAccount: tt.owner}
+		r := &policy.Request{
+			Action:          "ssm:StartSession",
+			Resource:        "arn:aws:ssm:us-east-1:111111111111:document/d",
+			Principal:       tt.who,
+			ResourceAccount: tt.owner,
+		}
 		set := policy.Compile(tt.p)
 		got := set.Evaluate(r)
 		if got.Effect.String() != tt.want || got.DeniedBy != tt.by {
@@ -143,7 +170,9 @@ func TestTrust(t *testing.T) {
 	trust := func(who string) *policy.Document {
 		return parse(t, `{"Effect":"Allow",`+who+`,"Action":["sts:AssumeRole","sts:AssumeRoleWithWebIdentity"]}`)
 	}
-	identity := []*policy.Document{parse(t, `{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"arn:aws:iam::111111111111:role/deploy"}`)}
+	identity := []*policy.Document{
+		parse(t, `{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"arn:aws:iam::111111111111:role/deploy"}`),
+	}
 	for _, tt := range []struct {
 		name string
 		p    policy.Policies
@@ -164,7 +193,12 @@ func TestTrust(t *testing.T) {
 		{"root does not pass a trust policy that names others", policy.Policies{Trust: trust(`"Principal":{"AWS":"222222222222"}`)}, root, "implicitDeny", policy.PolicyTrust},
 		{"broken", policy.Policies{Identity: identity, Trust: policy.Unusable("t", nil)}, alice, "explicitDeny", policy.PolicyTrust},
 	} {
-		r := &policy.Request{Action: "sts:AssumeRole", Resource: "arn:aws:iam::111111111111:role/deploy", Principal: tt.who, ResourceAccount: "111111111111"}
+		r := &policy.Request{
+			Action:          "sts:AssumeRole",
+			Resource:        "arn:aws:iam::111111111111:role/deploy",
+			Principal:       tt.who,
+			ResourceAccount: "111111111111",
+		}
 		if got := policy.Compile(tt.p).Evaluate(r); got.Effect.String() != tt.want || got.DeniedBy != tt.by {
 			t.Errorf("%s: %s by %q, want %s by %q", tt.name, got.Effect, got.DeniedBy, tt.want, tt.by)
 		}
@@ -238,7 +272,11 @@ func TestMessages(t *testing.T) {
 func TestStartSessionExplicitDenyIsFinal(t *testing.T) {
 	t.Parallel()
 	const node, doc = "arn:aws:ec2:us-east-1:1:instance/i-1", "arn:aws:ssm:us-east-1:1:document/D"
-	call := policy.StartSession{Node: policy.SessionResource{ARN: node}, Document: policy.SessionResource{ARN: doc}, Named: true}
+	call := policy.StartSession{
+		Node:     policy.SessionResource{ARN: node},
+		Document: policy.SessionResource{ARN: doc},
+		Named:    true,
+	}
 	for _, tt := range []struct {
 		name       string
 		statements []string
@@ -258,7 +296,9 @@ func TestStartSessionExplicitDenyIsFinal(t *testing.T) {
 		},
 		{"first lacking resource is reported", nil, "implicitDeny", node},
 	} {
-		set := policy.Compile(policy.Policies{Identity: []*policy.Document{parse(t, append(tt.statements, allowElse)...)}})
+		set := policy.Compile(
+			policy.Policies{Identity: []*policy.Document{parse(t, append(tt.statements, allowElse)...)}},
+		)
 		got := set.EvaluateStartSession(call)
 		if got.Effect.String() != tt.want || got.Request.Resource != tt.on {
 			t.Errorf("%s: %s on %s", tt.name, got.Effect, got.Request.Resource)
@@ -288,7 +328,9 @@ func TestExplain(t *testing.T) {
 		t.Fatal(err)
 	}
 	d = d.WithSource("ops", policy.SourceUserManaged)
-	set := policy.Compile(policy.Policies{Identity: []*policy.Document{parse(t, allowElse).WithSource("else", policy.SourceGroup), d}})
+	set := policy.Compile(
+		policy.Policies{Identity: []*policy.Document{parse(t, allowElse).WithSource("else", policy.SourceGroup), d}},
+	)
 	ask := func(action, resource, now, ip string) policy.Explanation {
 		ctx := policy.NewContext()
 		ctx.Set("aws:CurrentTime", policy.Single(now))
@@ -341,7 +383,9 @@ func TestExplainBoundaryAndSCP(t *testing.T) {
 	e := policy.Compile(policy.Policies{
 		Identity: []*policy.Document{parse(t, allowAll)},
 		Boundary: parse(t, `{"Effect":"Allow","Action":"a:b","Resource":"*","Condition":{"Bool":{"MFA":"true"}}}`),
-		SCP:      [][]*policy.Document{{parse(t, `{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"Null":{"scpkey":"true"}}}`)}},
+		SCP: [][]*policy.Document{
+			{parse(t, `{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"Null":{"scpkey":"true"}}}`)},
+		},
 	}).Explain(r)
 	if e.AllowedByBoundary == nil || *e.AllowedByBoundary || e.AllowedBySCP == nil || !*e.AllowedBySCP {
 		t.Error("boundary or SCP detail is wrong")
@@ -386,8 +430,14 @@ func wide(tb testing.TB, n int) (*policy.Set, *policy.Request) {
 		}
 		docs = append(docs, parse(tb, statements...))
 	}
-	docs = append(docs, parse(tb, `{"Effect":"Deny","Action":"ssm:*","Resource":"*","Condition":{"StringNotEqualsIfExists":{"aws:RequestedRegion":"us-east-1"}}}`,
-		`{"Effect":"Deny","Action":"iam:*","NotResource":"arn:aws:iam::*:user/${aws:username}"}`))
+	docs = append(
+		docs,
+		parse(
+			tb,
+			`{"Effect":"Deny","Action":"ssm:*","Resource":"*","Condition":{"StringNotEqualsIfExists":{"aws:RequestedRegion":"us-east-1"}}}`,
+			`{"Effect":"Deny","Action":"iam:*","NotResource":"arn:aws:iam::*:user/${aws:username}"}`,
+		),
+	)
 	ctx := policy.NewContext()
 	for k, v := range map[string]string{
 		"aws:CurrentTime": "2026-04-15T01:00:00Z", "aws:SourceIp": "10.1.2.3", "aws:MultiFactorAuthAge": "10", "aws:MultiFactorAuthPresent": "true",

@@ -17,7 +17,15 @@ var (
 	somePatterns = rapid.SampledFrom([]string{
 		"*", "ssm:*", "ssm:StartSession", "SSM:startsession", "ssm:Start*", "ssm:*Session", "ssm:?tartSession", "s3:GetObject", "*:GetObject", "ssm:*e*s*", "*",
 	})
-	someActions   = rapid.SampledFrom([]string{"ssm:StartSession", "ssm:TerminateSession", "SSM:STARTSESSION", "s3:GetObject", "ec2:DescribeInstances"})
+	someActions = rapid.SampledFrom(
+		[]string{
+			"ssm:StartSession",
+			"ssm:TerminateSession",
+			"SSM:STARTSESSION",
+			"s3:GetObject",
+			"ec2:DescribeInstances",
+		},
+	)
 	someResources = rapid.SampledFrom([]string{
 		"*", "arn:aws:ec2:us-east-1:1:instance/i-1", "arn:aws:ec2:us-east-1:1:instance/*", "arn:aws:ec2:*:*:instance/i-?", "arn:aws:ec2:us-*-1:1:instance/i-1",
 		"arn:aws:ec2:*", "arn:aws:s3:::b/*", "arn:aws:s3:::b*/x", "arn:aws:s3:::b/*/x*", "arn:aws:ssm:*:*:session/${aws:username}-*", "arn:aws:s3:::b/${absent}*",
@@ -27,30 +35,97 @@ var (
 		"arn:aws:ec2:us-east-1:1:instance/i-1", "arn:aws:ec2:us-east-1:1:instance/i-2", "arn:aws:ec2:eu-west-1:2:instance/i-12", "arn:aws:s3:::b/x", "arn:aws:s3:::b/x/x:y",
 		"arn:aws:s3:::bb/x", "arn:aws:s3:::b/*", "arn:aws:ssm:us-east-1:1:session/alice-1", "arn:aws:ssm:us-east-1:1:session/al*ce-1",
 	})
-	stringOperators  = []string{"StringEquals", "StringNotEquals", "StringEqualsIgnoreCase", "StringNotEqualsIgnoreCase", "StringLike", "StringNotLike"}
-	numericOperators = []string{"NumericEquals", "NumericNotEquals", "NumericLessThan", "NumericLessThanEquals", "NumericGreaterThan", "NumericGreaterThanEquals"}
-	dateOperators    = []string{"DateEquals", "DateNotEquals", "DateLessThan", "DateLessThanEquals", "DateGreaterThan", "DateGreaterThanEquals"}
-	families         = []struct{ operators, want, have []string }{
+	stringOperators = []string{
+		"StringEquals",
+		"StringNotEquals",
+		"StringEqualsIgnoreCase",
+		"StringNotEqualsIgnoreCase",
+		"StringLike",
+		"StringNotLike",
+	}
+	numericOperators = []string{
+		"NumericEquals",
+		"NumericNotEquals",
+		"NumericLessThan",
+		"NumericLessThanEquals",
+		"NumericGreaterThan",
+		"NumericGreaterThanEquals",
+	}
+	dateOperators = []string{
+		"DateEquals",
+		"DateNotEquals",
+		"DateLessThan",
+		"DateLessThanEquals",
+		"DateGreaterThan",
+		"DateGreaterThanEquals",
+	}
+	families = []struct{ operators, want, have []string }{
 		{
 			stringOperators,
-			[]string{"alice", "ALICE", "a*", "*", "al?ce", "${aws:username}", "${tags}", "${absent}", "${absent, 'alice'}", "${*}", "é*", "*c*e", "${aws:username}*"},
+			[]string{
+				"alice",
+				"ALICE",
+				"a*",
+				"*",
+				"al?ce",
+				"${aws:username}",
+				"${tags}",
+				"${absent}",
+				"${absent, 'alice'}",
+				"${*}",
+				"é*",
+				"*c*e",
+				"${aws:username}*",
+			},
 			[]string{"alice", "Alice", "bob", "*", "a", "élan", "al*ce", "alicealice"},
 		},
-		{numericOperators, []string{"10", "1e1", "-3", "0.5", "+10.00", "1E-1"}, []string{"10", "10.0", "9", "-3", "1e1", "abc", "", ".5", "0.10"}},
+		{
+			numericOperators,
+			[]string{"10", "1e1", "-3", "0.5", "+10.00", "1E-1"},
+			[]string{"10", "10.0", "9", "-3", "1e1", "abc", "", ".5", "0.10"},
+		},
 		{
 			dateOperators,
-			[]string{"2026-04-15T00:00:00Z", "2026-04-15", "1776211200", "2026-04-15T09:00:00+09:00", "2026-04-15T00:00:00.5Z", "2026-04"},
-			[]string{"2026-04-15T00:00:00Z", "2026-04-14T23:59:59Z", "2026-04-15T00:00:00.500Z", "1776211201", "tomorrow", "2026-04-01"},
+			[]string{
+				"2026-04-15T00:00:00Z",
+				"2026-04-15",
+				"1776211200",
+				"2026-04-15T09:00:00+09:00",
+				"2026-04-15T00:00:00.5Z",
+				"2026-04",
+			},
+			[]string{
+				"2026-04-15T00:00:00Z",
+				"2026-04-14T23:59:59Z",
+				"2026-04-15T00:00:00.500Z",
+				"1776211201",
+				"tomorrow",
+				"2026-04-01",
+			},
 		},
 		{[]string{"Bool"}, []string{"true", "false", "TRUE", "${flag}"}, []string{"true", "false", "True", "yes"}},
 		{
-			[]string{"IpAddress", "NotIpAddress"}, []string{"10.0.0.0/8", "10.1.2.3", "2001:db8::/32", "10.1.2.3/16", "::1"},
+			[]string{
+				"IpAddress",
+				"NotIpAddress",
+			}, []string{"10.0.0.0/8", "10.1.2.3", "2001:db8::/32", "10.1.2.3/16", "::1"},
 			[]string{"10.1.2.3", "10.2.0.1", "192.0.2.1", "2001:db8::1", "::1", "nowhere"},
 		},
 		{
 			[]string{"ArnEquals", "ArnLike", "ArnNotEquals", "ArnNotLike"},
-			[]string{"arn:aws:iam::1:user/alice", "arn:aws:iam::*:user/*", "arn:*:*:*:*:*", "arn:aws:iam::1:user/${aws:username}", "arn:aws:i?m::1:*"},
-			[]string{"arn:aws:iam::1:user/alice", "arn:aws:iam::2:user/bob/x:y", "arn:aws:sts::1:assumed-role/r/s", "alice"},
+			[]string{
+				"arn:aws:iam::1:user/alice",
+				"arn:aws:iam::*:user/*",
+				"arn:*:*:*:*:*",
+				"arn:aws:iam::1:user/${aws:username}",
+				"arn:aws:i?m::1:*",
+			},
+			[]string{
+				"arn:aws:iam::1:user/alice",
+				"arn:aws:iam::2:user/bob/x:y",
+				"arn:aws:sts::1:assumed-role/r/s",
+				"alice",
+			},
 		},
 		{[]string{"BinaryEquals"}, []string{"YWI=", "YQ=="}, []string{"YWI=", "YQ==", "?"}},
 		{[]string{"Null"}, []string{"true", "false"}, []string{"x"}},
@@ -63,7 +138,10 @@ func drawDocument(t *rapid.T, label string) (text string) {
 	pick := func(of ...string) string { return rapid.SampledFrom(of).Draw(t, label) }
 	var statements []object
 	for range rapid.IntRange(1, 8).Draw(t, label) {
-		s := object{"Effect": pick("Allow", "Allow", "Deny"), pick("Action", "Action", "NotAction"): draw(somePatterns, 3)}
+		s := object{
+			"Effect":                              pick("Allow", "Allow", "Deny"),
+			pick("Action", "Action", "NotAction"): draw(somePatterns, 3),
+		}
 		s[pick("Resource", "Resource", "Resource", "NotResource")] = draw(someResources, 6)
 		conditions := object{}
 		for range rapid.IntRange(0, 2).Draw(t, label) {
@@ -77,7 +155,9 @@ func drawDocument(t *rapid.T, label string) (text string) {
 		s["Condition"] = conditions
 		statements = append(statements, s)
 	}
-	b, err := json.Marshal(object{"Version": pick("2012-10-17", "2012-10-17", "2012-10-17", "2008-10-17"), "Statement": statements})
+	b, err := json.Marshal(
+		object{"Version": pick("2012-10-17", "2012-10-17", "2012-10-17", "2008-10-17"), "Statement": statements},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +248,15 @@ func TestEvaluateAgreesWithNaiveEvaluator(t *testing.T) {
 			})
 			count[want]++
 			if text := map[policy.Effect]string{policy.Allowed: "allow", policy.ImplicitDeny: "implicit deny", policy.ExplicitDeny: "explicit deny"}[got.Effect]; text != want {
-				t.Fatalf("%s on %s with %v: the engine says %s, the naive evaluator %s\n%s", action, resource, keys, text, want, fmt.Sprint(texts))
+				t.Fatalf(
+					"%s on %s with %v: the engine says %s, the naive evaluator %s\n%s",
+					action,
+					resource,
+					keys,
+					text,
+					want,
+					fmt.Sprint(texts),
+				)
 			}
 		}
 	})

@@ -84,7 +84,19 @@ func TestPatternsAgainstReference(t *testing.T) {
 		"a:xzy:q:zz:a", "p:q:a:xzy:q:zz:a",
 	}
 	for _, p := range patterns {
-		like, res, arn := compilePattern(p, modeLike, false), compilePattern(p, modeResource, false), compilePattern(p, modeARN, false)
+		like, res, arn := compilePattern(
+			p,
+			modeLike,
+			false,
+		), compilePattern(
+			p,
+			modeResource,
+			false,
+		), compilePattern(
+			p,
+			modeARN,
+			false,
+		)
 		for _, x := range texts {
 			if got, want := like.match(x, nil), slowMatch(p, x, modeLike); got != want {
 				t.Errorf("like %q %q: %v, want %v", p, x, got, want)
@@ -224,7 +236,22 @@ func TestVariables(t *testing.T) {
 
 func TestDecimals(t *testing.T) {
 	t.Parallel()
-	order := []string{"-1e3", "-10.5", "-10", "-0.001", "0", "0.0000001", "0.3", "0.30000000000000000001", "1", "9", "10", "9007199254740993", "9007199254740994", "1e400"}
+	order := []string{
+		"-1e3",
+		"-10.5",
+		"-10",
+		"-0.001",
+		"0",
+		"0.0000001",
+		"0.3",
+		"0.30000000000000000001",
+		"1",
+		"9",
+		"10",
+		"9007199254740993",
+		"9007199254740994",
+		"1e400",
+	}
 	for i, a := range order {
 		for j, b := range order {
 			x, ok1 := parseDecimal(a)
@@ -266,7 +293,17 @@ func TestInstants(t *testing.T) {
 			t.Errorf("%s is not %s", same, noon)
 		}
 	}
-	order := []string{"-1", "0", "2020", "2020-04", "2020-04-01T00:00:00.0001Z", "2020-04-01T00:00:00.00011Z", "2020-04-01T00:00:00.1Z", "2020-04-02", "2024-02-29"}
+	order := []string{
+		"-1",
+		"0",
+		"2020",
+		"2020-04",
+		"2020-04-01T00:00:00.0001Z",
+		"2020-04-01T00:00:00.00011Z",
+		"2020-04-01T00:00:00.1Z",
+		"2020-04-02",
+		"2024-02-29",
+	}
 	for i := range order[1:] {
 		a, ok1 := parseInstant(order[i])
 		b, ok2 := parseInstant(order[i+1])

@@ -37,9 +37,18 @@ func drawStatement(t *rapid.T, effect string, named bool) string {
 		return string(b)
 	}
 	not := rapid.SampledFrom([]string{"", "", "", "Not"})
-	s := fmt.Sprintf(`{"Effect":%q,"%sAction":%s,"%sResource":%s,"Condition":{%s}`, effect,
-		not.Draw(t, "notAction"), list(drawAction, "actions", 3), not.Draw(t, "notResource"), list(drawResource, "resources", 6),
-		drawCondition.Draw(t, "condition"))
+	s := fmt.Sprintf(
+		`{"Effect":%q,"%sAction":%s,"%sResource":%s,"Condition":{%s}`,
+		effect,
+		not.Draw(
+			t,
+			"notAction",
+		),
+		list(drawAction, "actions", 3),
+		not.Draw(t, "notResource"),
+		list(drawResource, "resources", 6),
+		drawCondition.Draw(t, "condition"),
+	)
 	if named {
 		s += "," + drawPrincipal.Draw(t, "principal")
 	}
@@ -49,7 +58,10 @@ func drawStatement(t *rapid.T, effect string, named bool) string {
 func drawStatements(t *rapid.T, named bool, most int) []string {
 	var list []string
 	for range rapid.IntRange(0, most).Draw(t, "statements") {
-		list = append(list, drawStatement(t, rapid.SampledFrom([]string{"Allow", "Allow", "Deny"}).Draw(t, "effect"), named))
+		list = append(
+			list,
+			drawStatement(t, rapid.SampledFrom([]string{"Allow", "Allow", "Deny"}).Draw(t, "effect"), named),
+		)
 	}
 	return list
 }
@@ -68,7 +80,9 @@ func drawWorld(t *rapid.T) world {
 	return world{
 		identity: drawStatements(t, false, 12), resource: drawStatements(t, true, 4), trust: drawStatements(t, true, 4),
 		boundary: drawStatements(t, false, 3), session: drawStatements(t, false, 3), scp: drawStatements(t, false, 3),
-		hasBoundary: has("boundary"), hasSession: has("session"), hasRes: has("resource"), hasT: has("trust"), hasSCP: has("scp"),
+		hasBoundary: has(
+			"boundary",
+		), hasSession: has("session"), hasRes: has("resource"), hasT: has("trust"), hasSCP: has("scp"),
 	}
 }
 
@@ -114,7 +128,8 @@ func drawRequest(t *rapid.T) *Request {
 		ctx.Set("k", Multi("true", "a"))
 	}
 	return &Request{
-		Action:  rapid.SampledFrom([]string{"ssm:StartSession", "ssm:STARTSESSION", "ec2:DescribeInstances", "s3:GetObject", "iam:x"}).Draw(t, "action"),
+		Action: rapid.SampledFrom([]string{"ssm:StartSession", "ssm:STARTSESSION", "ec2:DescribeInstances", "s3:GetObject", "iam:x"}).
+			Draw(t, "action"),
 		Context: ctx,
 		Resource: rapid.SampledFrom([]string{
 			"*", "arn:aws:ec2:us-east-1:1:instance/i-1", "arn:aws:ec2:us-east-1:1:instance/i-2", "arn:aws:ec2:eu-west-1:2:instance/i-1",
@@ -123,7 +138,12 @@ func drawRequest(t *rapid.T) *Request {
 		Principal: rapid.SampledFrom([]Principal{
 			{Type: TypeUser, ARN: "arn:aws:iam::111111111111:user/alice", Account: "111111111111"},
 			{Type: TypeUser, ARN: "arn:aws:iam::111111111111:user/bob", Account: "111111111111"},
-			{Type: TypeAssumedRole, ARN: "arn:aws:sts::111111111111:assumed-role/r/s", RoleARN: "arn:aws:iam::111111111111:role/r", Account: "111111111111"},
+			{
+				Type:    TypeAssumedRole,
+				ARN:     "arn:aws:sts::111111111111:assumed-role/r/s",
+				RoleARN: "arn:aws:iam::111111111111:role/r",
+				Account: "111111111111",
+			},
 			{Type: TypeRoot, ARN: "arn:aws:iam::111111111111:root", Account: "111111111111"},
 			{Type: TypeService, Service: "ssm.amazonaws.com"},
 			{Type: TypeFederatedUser, UserARN: "arn:aws:iam::111111111111:user/alice", Account: "111111111111"},

@@ -79,7 +79,8 @@ func (s *Set) DependsOn(r *Request) []string {
 				if st.deny {
 					as = &worst
 				}
-				if !sc.canMatch(st) || !st.matchesAction(r.Action) || !sc.matchesResource(st, as) || sc.grantOf(st, as) == grantNone {
+				if !sc.canMatch(st) || !st.matchesAction(r.Action) || !sc.matchesResource(st, as) ||
+					sc.grantOf(st, as) == grantNone {
 					continue
 				}
 				for _, c := range st.conditions {

@@ -280,7 +280,10 @@ func (r *recurrence) textAt(ctx *Context) (text string, ok bool) {
 // which have no value.
 func usesRecurring(patterns []pattern) bool {
 	return slices.ContainsFunc(patterns, func(p pattern) bool {
-		return slices.ContainsFunc(p.toks, func(t token) bool { return t.kind == tokVar && strings.HasPrefix(t.key, ownPrefix) })
+		return slices.ContainsFunc(
+			p.toks,
+			func(t token) bool { return t.kind == tokVar && strings.HasPrefix(t.key, ownPrefix) },
+		)
 	})
 }
 
@@ -317,7 +320,8 @@ func contradiction(conditions []*condition) string {
 			}
 		}
 		if !slices.ContainsFunc(seconds, func(sec int64) bool {
-			return 0 <= sec && sec < secondsPerDay && possible(func(c *condition) bool { return c.anyInstant(instant{sec: sec}) != c.neg })
+			return 0 <= sec && sec < secondsPerDay &&
+				possible(func(c *condition) bool { return c.anyInstant(instant{sec: sec}) != c.neg })
 		}) {
 			return "no time of day satisfies all conditions on " + group[0].rawKey +
 				"; a window across midnight needs two statements, one up to 24:00 and one from 00:00"

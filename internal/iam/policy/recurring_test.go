@@ -14,7 +14,9 @@ import (
 func at(set *policy.Set, t time.Time) policy.Effect {
 	c := policy.NewContext()
 	c.Set("aws:CurrentTime", policy.Single(t.UTC().Format(time.RFC3339)))
-	return set.Evaluate(&policy.Request{Action: "a:B", Resource: "*", Context: c, Principal: policy.Principal{Account: "1"}}).Effect
+	return set.Evaluate(
+		&policy.Request{Action: "a:B", Resource: "*", Context: c, Principal: policy.Principal{Account: "1"}},
+	).Effect
 }
 
 const (
@@ -172,8 +174,14 @@ func span(from, to string) policy.Span {
 func TestCalendars(t *testing.T) {
 	t.Parallel()
 	holidays := policy.NewCalendar([]policy.Span{
-		span("2026-05-03T00:00:00+09:00", "2026-05-04T00:00:00+09:00"), span("2026-01-01T00:00:00+09:00", "2026-01-02T00:00:00+09:00"),
-		span("2026-05-03T12:00:00+09:00", "2026-05-06T00:00:00+09:00"), span("2026-07-01T00:00:00Z", "2026-07-01T00:00:00Z"),
+		span(
+			"2026-05-03T00:00:00+09:00",
+			"2026-05-04T00:00:00+09:00",
+		), span("2026-01-01T00:00:00+09:00", "2026-01-02T00:00:00+09:00"),
+		span(
+			"2026-05-03T12:00:00+09:00",
+			"2026-05-06T00:00:00+09:00",
+		), span("2026-07-01T00:00:00Z", "2026-07-01T00:00:00Z"),
 	})
 	parse := func(statements ...string) *policy.Document {
 		d, err := policy.Parse([]byte(`{"Version":"2012-10-17","Statement":[` + strings.Join(statements, ",") + `]}`))
@@ -186,7 +194,13 @@ func TestCalendars(t *testing.T) {
 		return policy.Compile(policy.Policies{Identity: []*policy.Document{parse(statements...)}, Calendars: calendars})
 	}
 	known := map[string]*policy.Calendar{"jp-holidays": holidays}
-	in, out := when("Allow", `"Bool":{"sekisho:Calendar/JP-Holidays":"true"}`), when("Allow", `"Bool":{"sekisho:Calendar/jp-holidays":"false"}`)
+	in, out := when(
+		"Allow",
+		`"Bool":{"sekisho:Calendar/JP-Holidays":"true"}`,
+	), when(
+		"Allow",
+		`"Bool":{"sekisho:Calendar/jp-holidays":"false"}`,
+	)
 	deny := when("Deny", `"Bool":{"sekisho:Calendar/jp-holidays":"true"}`)
 	if names := parse(in, deny, out).Calendars(); len(names) != 1 || names[0] != "jp-holidays" {
 		t.Errorf("the document refers to %q", names)
@@ -216,12 +230,16 @@ func TestCalendars(t *testing.T) {
 			}
 		}
 	}
-	changes, exact := set(known, in).Times(time.Unix(span("2026-01-01T12:00:00Z", "2026-01-01T12:00:00Z").From, 0), time.Unix(1<<40, 0))
+	changes, exact := set(
+		known,
+		in,
+	).Times(time.Unix(span("2026-01-01T12:00:00Z", "2026-01-01T12:00:00Z").From, 0), time.Unix(1<<40, 0))
 	var got []string
 	for _, c := range changes {
 		got = append(got, c.Format(time.RFC3339))
 	}
-	if want := "2026-01-01T15:00:00Z 2026-05-02T15:00:00Z 2026-05-05T15:00:00Z"; !exact || strings.Join(got, " ") != want {
+	if want := "2026-01-01T15:00:00Z 2026-05-02T15:00:00Z 2026-05-05T15:00:00Z"; !exact ||
+		strings.Join(got, " ") != want {
 		t.Errorf("it changes at %v, %v; want %s", got, exact, want)
 	}
 }
@@ -235,7 +253,13 @@ func TestTimesCoversRecurringTimes(t *testing.T) {
 	clock := func() string {
 		return pick("00", "01", "02", "03", "09", "23") + ":" + pick("00", "15", "30") + pick("", ":01", ":59")
 	}
-	starts := []string{"2026-03-28T00:00:00Z", "2026-10-24T00:00:00Z", "2011-12-29T00:00:00Z", "2026-04-04T00:00:00Z", "2026-07-01T00:00:00Z"}
+	starts := []string{
+		"2026-03-28T00:00:00Z",
+		"2026-10-24T00:00:00Z",
+		"2011-12-29T00:00:00Z",
+		"2026-04-04T00:00:00Z",
+		"2026-07-01T00:00:00Z",
+	}
 	for range 40 {
 		zone := pick("Europe/Berlin", "Asia/Tokyo", "America/New_York", "Pacific/Apia", "Australia/Lord_Howe", "UTC")
 		first, err := time.Parse(time.RFC3339, pick(starts...))
@@ -245,15 +269,32 @@ func TestTimesCoversRecurringTimes(t *testing.T) {
 		last := first.Add(48 * time.Hour)
 		var statements []string
 		for range 1 + dice.IntN(3) {
-			operator := pick("DateLessThan", "DateGreaterThan", "DateLessThanEquals", "DateGreaterThanEquals", "DateEquals", "DateNotEquals")
+			operator := pick(
+				"DateLessThan",
+				"DateGreaterThan",
+				"DateLessThanEquals",
+				"DateGreaterThanEquals",
+				"DateEquals",
+				"DateNotEquals",
+			)
 			condition := ""
 			switch dice.IntN(3) {
 			case 0:
 				condition = `"` + operator + `":{"sekisho:TimeOfDay/` + zone + `":"` + clock() + `"}`
 			case 1:
-				condition = `"` + operator + `":{"sekisho:Date/` + zone + `":"` + first.AddDate(0, 0, dice.IntN(3)).Format(time.DateOnly) + `"}`
+				condition = `"` + operator + `":{"sekisho:Date/` + zone + `":"` + first.AddDate(0, 0, dice.IntN(3)).
+					Format(time.DateOnly) +
+					`"}`
 			case 2:
-				condition = `"` + pick("StringEquals", "StringNotEquals") + `":{"sekisho:Weekday/` + zone + `":["` + pick("Fri", "Sat", "Sun", "Mon") + `","Thu"]}`
+				condition = `"` + pick(
+					"StringEquals",
+					"StringNotEquals",
+				) + `":{"sekisho:Weekday/` + zone + `":["` + pick(
+					"Fri",
+					"Sat",
+					"Sun",
+					"Mon",
+				) + `","Thu"]}`
 			}
 			statements = append(statements, when(pick("Allow", "Allow", "Deny"), condition))
 		}
@@ -292,11 +333,13 @@ func TestRecurringTimesAreExplained(t *testing.T) {
 		t.Fatalf("%+v", e)
 	}
 	f := e.Nearest[0].Failed[0]
-	if f.Key != "sekisho:TimeOfDay/Asia/Tokyo" || strings.Join(f.Have, " ") != "18:30:00" || strings.Join(f.Want, " ") != "18:00" {
+	if f.Key != "sekisho:TimeOfDay/Asia/Tokyo" || strings.Join(f.Have, " ") != "18:30:00" ||
+		strings.Join(f.Want, " ") != "18:00" {
 		t.Errorf("%+v", f)
 	}
 	r.Context = policy.NewContext()
-	if e := setOf(t, when("Allow", tokyoHours)).Explain(r); strings.Join(e.Missing, " ") != "aws:CurrentTime" || e.Effect != policy.ImplicitDeny {
+	if e := setOf(t, when("Allow", tokyoHours)).Explain(r); strings.Join(e.Missing, " ") != "aws:CurrentTime" ||
+		e.Effect != policy.ImplicitDeny {
 		t.Errorf("without a time: %s, missing %q", e.Effect, e.Missing)
 	}
 }
@@ -308,7 +351,12 @@ func TestRecurringTimesDoNotAllocate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	set := policy.Compile(policy.Policies{Identity: []*policy.Document{d}, Calendars: map[string]*policy.Calendar{"holidays": policy.NewCalendar(nil)}})
+	set := policy.Compile(
+		policy.Policies{
+			Identity:  []*policy.Document{d},
+			Calendars: map[string]*policy.Calendar{"holidays": policy.NewCalendar(nil)},
+		},
+	)
 	c := policy.NewContext()
 	c.Set("aws:CurrentTime", policy.Single("2026-04-15T01:00:00Z"))
 	r := &policy.Request{Action: "a:B", Resource: "*", Context: c, Principal: policy.Principal{Account: "1"}}

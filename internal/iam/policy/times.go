@@ -52,7 +52,10 @@ func (s *Set) Times(from, to time.Time) (at []time.Time, exact bool) {
 // variesByText reports whether patterns contain the time as a variable.
 func variesByText(patterns []pattern) bool {
 	return slices.ContainsFunc(patterns, func(p pattern) bool {
-		return slices.ContainsFunc(p.toks, func(t token) bool { return t.kind == tokVar && slices.Contains(timeKeys(), t.key) })
+		return slices.ContainsFunc(
+			p.toks,
+			func(t token) bool { return t.kind == tokVar && slices.Contains(timeKeys(), t.key) },
+		)
 	})
 }
 

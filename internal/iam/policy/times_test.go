@@ -66,11 +66,36 @@ func TestNothingChangesBetweenTimes(t *testing.T) {
 		var statements []string
 		for range 1 + dice.IntN(4) {
 			at := base.Add(time.Duration(dice.IntN(600)) * 100 * time.Millisecond)
-			key, operator, value := pick("aws:CurrentTime", "aws:EpochTime"), "Date"+pick("LessThan", "GreaterThan", "LessThanEquals", "GreaterThanEquals", "Equals", "NotEquals"), at.Format("2006-01-02T15:04:05.0Z")
+			key, operator, value := pick(
+				"aws:CurrentTime",
+				"aws:EpochTime",
+			), "Date"+pick(
+				"LessThan",
+				"GreaterThan",
+				"LessThanEquals",
+				"GreaterThanEquals",
+				"Equals",
+				"NotEquals",
+			), at.Format(
+				"2006-01-02T15:04:05.0Z",
+			)
 			if key == "aws:EpochTime" && dice.IntN(2) == 0 {
-				operator, value = strings.Replace(operator, "Date", "Numeric", 1), strconv.FormatFloat(float64(at.UnixMilli())/1000, 'f', 1, 64)
+				operator, value = strings.Replace(
+					operator,
+					"Date",
+					"Numeric",
+					1,
+				), strconv.FormatFloat(
+					float64(at.UnixMilli())/1000,
+					'f',
+					1,
+					64,
+				)
 			}
-			statements = append(statements, when(pick("Allow", "Allow", "Deny"), `"`+operator+`":{"`+key+`":"`+value+`"}`))
+			statements = append(
+				statements,
+				when(pick("Allow", "Allow", "Deny"), `"`+operator+`":{"`+key+`":"`+value+`"}`),
+			)
 		}
 		set := setOf(t, statements...)
 		changes, exact := set.Times(time.Unix(0, 0), time.Unix(1<<40, 0))
@@ -87,7 +112,9 @@ func TestNothingChangesBetweenTimes(t *testing.T) {
 			c := policy.NewContext()
 			c.Set("aws:CurrentTime", policy.Single(now.Format(time.RFC3339)))
 			c.Set("aws:EpochTime", policy.Single(strconv.FormatInt(now.Unix(), 10)))
-			effect := set.Evaluate(&policy.Request{Action: "a:B", Resource: "*", Context: c, Principal: policy.Principal{Account: "1"}}).Effect
+			effect := set.Evaluate(
+				&policy.Request{Action: "a:B", Resource: "*", Context: c, Principal: policy.Principal{Account: "1"}},
+			).Effect
 			if sec > 0 && effect != before && !named[now.Unix()] {
 				t.Fatalf("it changes at %d: %s", sec, statements)
 			}

@@ -141,7 +141,10 @@ func characters(src []byte) *ValidationError {
 	}
 	for _, c := range string(src) {
 		if c > 0xFF || c < 0x20 && c != '\t' && c != '\n' && c != '\r' {
-			return &ValidationError{Code: CodeValidation, Message: head + `satisfy regular expression pattern: [\u0009\u000A\u000D\u0020-\u00FF]+`}
+			return &ValidationError{
+				Code:    CodeValidation,
+				Message: head + `satisfy regular expression pattern: [\u0009\u000A\u000D\u0020-\u00FF]+`,
+			}
 		}
 	}
 	return nil
@@ -255,7 +258,10 @@ func resourceFault(r string) string {
 	if !validPartition(parts[1]) {
 		shown := [4]string{"*", "*", "*", "*"}
 		copy(shown[:], parts[2:])
-		return `Partition "` + parts[1] + `" is not valid for resource "arn:` + parts[1] + ":" + strings.Join(shown[:], ":") + `".`
+		return `Partition "` + parts[1] + `" is not valid for resource "arn:` + parts[1] + ":" + strings.Join(
+			shown[:],
+			":",
+		) + `".`
 	}
 	if parts[0] != "arn" {
 		return notARN

@@ -196,7 +196,12 @@ func FuzzValidate(f *testing.F) {
 			f.Add([]byte(`{"Version":"2012-10-17","Statement":`+s+`}`), kind)
 		}
 	}
-	f.Add([]byte(`{"Version":"2012-10-17","Statement":[{"Sid":"a","Effect":"Allow","Action":"ssm:*","Resource":"*","Condition":{"DateLessThan":{"a":"2020-01-01"}}}]}`), 0)
+	f.Add(
+		[]byte(
+			`{"Version":"2012-10-17","Statement":[{"Sid":"a","Effect":"Allow","Action":"ssm:*","Resource":"*","Condition":{"DateLessThan":{"a":"2020-01-01"}}}]}`,
+		),
+		0,
+	)
 	f.Fuzz(func(t *testing.T, src []byte, kind int) {
 		if kind < 0 || kind > int(policy.KindSCP) {
 			t.Skip()
@@ -217,8 +222,18 @@ func FuzzValidate(f *testing.F) {
 
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"Statement":`+allowAll+`}`), "a:b", "arn:aws:s3:::b")
-	f.Add([]byte(`{"Version":"2012-10-17","Statement":[`+denyAll+`,`+named("Allow", `"Principal":{"AWS":"*"}`)+`]}`), "ssm:X", "*")
-	f.Add([]byte(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::${k}*","Condition":{"ForAnyValue:ArnLike":{"k":"${k}:*"},"NumericLessThan":{"n":1e5},"IpAddress":{"i":"::/0"}}}]}`), "a:b", "arn:aws:s3:::1")
+	f.Add(
+		[]byte(`{"Version":"2012-10-17","Statement":[`+denyAll+`,`+named("Allow", `"Principal":{"AWS":"*"}`)+`]}`),
+		"ssm:X",
+		"*",
+	)
+	f.Add(
+		[]byte(
+			`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::${k}*","Condition":{"ForAnyValue:ArnLike":{"k":"${k}:*"},"NumericLessThan":{"n":1e5},"IpAddress":{"i":"::/0"}}}]}`,
+		),
+		"a:b",
+		"arn:aws:s3:::1",
+	)
 	f.Fuzz(func(t *testing.T, src []byte, action, resource string) {
 		d, err := policy.Parse(src)
 		if (d == nil) == (err == nil) {
@@ -240,7 +255,8 @@ func FuzzParse(f *testing.F) {
 				t.Fatalf("Explain %v, Evaluate %v", e.Decision, got)
 			}
 			// The index and a scan of all statements must agree.
-			if (got.Effect == policy.ExplicitDeny) != (len(e.Matched) > 0 && !got.Allowed()) || got.Allowed() && len(e.Matched) == 0 {
+			if (got.Effect == policy.ExplicitDeny) != (len(e.Matched) > 0 && !got.Allowed()) ||
+				got.Allowed() && len(e.Matched) == 0 {
 				t.Fatalf("%v, but matched %v", got, e.Matched)
 			}
 			if len(e.Missing) > 0 {

@@ -96,7 +96,13 @@ func (v vectorRequest) request(t *testing.T) *policy.Request {
 	r := &policy.Request{Action: v.Action, Resource: v.Resource, Context: contextOf(t, v.Context)}
 	if p := v.Principal; p != nil {
 		r.ResourceAccount = v.ResourceAccount
-		r.Principal = policy.Principal{Type: p.Type, ARN: p.ARN, Account: p.Account, RoleARN: p.RoleARN, UserARN: p.UserARN}
+		r.Principal = policy.Principal{
+			Type:    p.Type,
+			ARN:     p.ARN,
+			Account: p.Account,
+			RoleARN: p.RoleARN,
+			UserARN: p.UserARN,
+		}
 		switch p.Type {
 		case policy.TypeService:
 			r.Principal.Service = p.ARN

@@ -15,7 +15,14 @@ import (
 )
 
 func gate(rate float64, burst int, log *bytes.Buffer) *admission.Gate {
-	return admission.New(admission.Config{Name: "control channels", Rate: rate, Burst: burst, Log: slog.New(slog.NewTextHandler(log, nil))})
+	return admission.New(
+		admission.Config{
+			Name:  "control channels",
+			Rate:  rate,
+			Burst: burst,
+			Log:   slog.New(slog.NewTextHandler(log, nil)),
+		},
+	)
 }
 
 // TestManyAgentsAtOnce: five thousand agents that arrive at once are admitted
@@ -52,11 +59,13 @@ func TestManyAgentsAtOnce(t *testing.T) {
 			t.Errorf("%d were let in, %d refused", len(in), refused)
 		}
 		for i, d := range in {
-			if due := time.Duration(max(0, i-99)) * 5 * time.Millisecond; d < due-6*time.Millisecond || d > due+6*time.Millisecond {
+			if due := time.Duration(max(0, i-99)) * 5 * time.Millisecond; d < due-6*time.Millisecond ||
+				d > due+6*time.Millisecond {
 				t.Fatalf("number %d came in after %s, not %s", i, d, due)
 			}
 		}
-		if !strings.Contains(log.String(), "level=WARN") || !strings.Contains(log.String(), "waited=1600 refused=3300") ||
+		if !strings.Contains(log.String(), "level=WARN") ||
+			!strings.Contains(log.String(), "waited=1600 refused=3300") ||
 			strings.Count(log.String(), "\n") > 3 {
 			t.Errorf("%s", log.String())
 		}

@@ -193,7 +193,15 @@ type Agent struct {
 // a newer one, or ctx ends. A newer one replaces one that is dead. While the
 // older answers there are two agents of one identity, and the newer is
 // refused.
-func (h *Channels) Serve(ctx context.Context, node sekisho.NodeID, agent Agent, conn Conn, presence Presence, tasks Tasks, jobs Jobs) error {
+func (h *Channels) Serve(
+	ctx context.Context,
+	node sekisho.NodeID,
+	agent Agent,
+	conn Conn,
+	presence Presence,
+	tasks Tasks,
+	jobs Jobs,
+) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	c := &channel{conn: conn, source: agent.Source, process: agent.Process, cancel: cancel}
@@ -276,7 +284,14 @@ func (h *Channels) open(ctx context.Context, s *slot, node sekisho.NodeID, c *ch
 }
 
 // close notes the end of c, unless another channel has taken its place.
-func (h *Channels) close(ctx context.Context, s *slot, node sekisho.NodeID, c *channel, presence Presence, why error) error {
+func (h *Channels) close(
+	ctx context.Context,
+	s *slot,
+	node sekisho.NodeID,
+	c *channel,
+	presence Presence,
+	why error,
+) error {
 	s.edge <- struct{}{}
 	defer func() { <-s.edge }()
 	if !h.remove(node, c) {

@@ -222,7 +222,8 @@ func TestANewerChannelReplaces(t *testing.T) {
 			t.Errorf("the old channel ended with %v", err)
 		}
 		synctest.Wait()
-		if err := h.Deliver(t.Context(), node, []byte("x")); err != nil || string(<-newer.out) != "x" || len(older.out) != 0 {
+		if err := h.Deliver(t.Context(), node, []byte("x")); err != nil || string(<-newer.out) != "x" ||
+			len(older.out) != 0 {
 			t.Errorf("delivered to the wrong one: %v", err)
 		}
 		w.want(t, "up old", "up new") // the node never went
@@ -246,7 +247,8 @@ func TestTwoOfOneIdentity(t *testing.T) {
 			t.Errorf("alive %v, from %q", h.Alive(t.Context(), node), h.Source(node))
 		}
 		err := h.Serve(t.Context(), node, control.Agent{Source: "192.0.2.2"}, second, w, w, w)
-		if sekisho.CodeOf(err) != sekisho.CodeInUse || len(second.reasons()) != 1 || !strings.Contains(second.reasons()[0], "192.0.2.1") {
+		if sekisho.CodeOf(err) != sekisho.CodeInUse || len(second.reasons()) != 1 ||
+			!strings.Contains(second.reasons()[0], "192.0.2.1") {
 			t.Errorf("got %v, told %q", err, second.reasons())
 		}
 		if err := h.Deliver(t.Context(), node, []byte("x")); err != nil || string(<-first.out) != "x" {
@@ -367,7 +369,8 @@ func TestTaskComplete(t *testing.T) {
 				t.Fatal(err)
 			}
 			ack, err := mgs.ParseBody[mgs.TaskAcknowledge](got.Payload)
-			if err != nil || got.Type != mgs.TypeAgentTaskAcknowledge || ack.TaskID != "alice-1" || ack.MessageID != m.ID {
+			if err != nil || got.Type != mgs.TypeAgentTaskAcknowledge || ack.TaskID != "alice-1" ||
+				ack.MessageID != m.ID {
 				t.Errorf("%s %+v, %v", got.Type, ack, err)
 			}
 		}
@@ -409,7 +412,8 @@ func TestMalformedFrames(t *testing.T) {
 				if err := <-end; err == nil || !strings.Contains(err.Error(), "protocol error") {
 					t.Errorf("ended with %v", err)
 				}
-				if got := c.reasons(); len(got) != 1 || !strings.Contains(got[0], "protocol error") || len(got[0]) > 210 {
+				if got := c.reasons(); len(got) != 1 || !strings.Contains(got[0], "protocol error") ||
+					len(got[0]) > 210 {
 					t.Errorf("closed with %q", got)
 				}
 				if h.Connected(node) || len(w.done) != 0 {

@@ -187,12 +187,20 @@ func (f *Fleet) CreateActivation(ctx context.Context, in NewActivation) (*sekish
 		in.ExpiresAt = now.Add(defaultActivation)
 	}
 	if !in.ExpiresAt.After(now) || in.ExpiresAt.After(now.Add(maxActivation)) {
-		return nil, "", sekisho.Errorf(sekisho.CodeInvalid, "ExpirationDate is %s; it must lie within the next 30 days.",
-			in.ExpiresAt.UTC().Format(time.RFC3339))
+		return nil, "", sekisho.Errorf(
+			sekisho.CodeInvalid,
+			"ExpirationDate is %s; it must lie within the next 30 days.",
+			in.ExpiresAt.UTC().Format(time.RFC3339),
+		)
 	}
 	for field, v := range map[string]string{"Description": in.Description, "DefaultInstanceName": in.DefaultInstanceName} {
 		if utf8.RuneCountInString(v) > maxDescription {
-			return nil, "", sekisho.Errorf(sekisho.CodeInvalid, "%s must have at most %d characters.", field, maxDescription)
+			return nil, "", sekisho.Errorf(
+				sekisho.CodeInvalid,
+				"%s must have at most %d characters.",
+				field,
+				maxDescription,
+			)
 		}
 	}
 	if err := f.checkNodeID(ctx, &in); err != nil {
@@ -279,7 +287,12 @@ func (f *Fleet) register(ctx context.Context, in Registration) (*sekisho.Node, e
 		return nil, err
 	}
 	if n := len(in.Fingerprint); n == 0 || n > maxFingerprint {
-		return nil, sekisho.Errorf(sekisho.CodeInvalid, "Fingerprint has %d bytes; it must have 1 to %d.", n, maxFingerprint)
+		return nil, sekisho.Errorf(
+			sekisho.CodeInvalid,
+			"Fingerprint has %d bytes; it must have 1 to %d.",
+			n,
+			maxFingerprint,
+		)
 	}
 	n := &sekisho.Node{
 		ID: newNodeID(a), Name: a.DefaultInstanceName, ActivationID: a.ID, IAMRole: a.IAMRole, RegisteredAt: now,
@@ -447,7 +460,12 @@ func (f *Fleet) Report(ctx context.Context, node sekisho.NodeID, in Facts) error
 			{&n.ComputerName, in.ComputerName}, {&n.IPAddress, in.IPAddress}, {&n.Architecture, in.Architecture},
 		} {
 			if len(x.value) > maxFact {
-				return sekisho.Errorf(sekisho.CodeInvalid, "A reported fact has %d bytes; the limit is %d.", len(x.value), maxFact)
+				return sekisho.Errorf(
+					sekisho.CodeInvalid,
+					"A reported fact has %d bytes; the limit is %d.",
+					len(x.value),
+					maxFact,
+				)
 			}
 			if v := safetext.Line(x.value, maxFact); v != "" {
 				*x.field = v

@@ -112,7 +112,9 @@ func (f *fixture) registration(a *sekisho.Activation, code string) fleet.Registr
 
 func (f *fixture) register() *sekisho.Node {
 	f.t.Helper()
-	a, code := f.activate(fleet.NewActivation{IAMRole: "role", DefaultInstanceName: "office", Tags: map[string]string{"k": "v"}})
+	a, code := f.activate(
+		fleet.NewActivation{IAMRole: "role", DefaultInstanceName: "office", Tags: map[string]string{"k": "v"}},
+	)
 	n, err := f.Register(f.t.Context(), f.registration(a, code))
 	must(f.t, err)
 	return n
@@ -164,7 +166,9 @@ func TestRegister(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
 	n := f.register()
-	if !id.ValidNode(string(n.ID)) || n.Name != "office" || n.IAMRole != "role" || n.Tags["k"] != "v" || !n.RegisteredAt.Equal(f.now) || n.LastSourceIP != "192.0.2.1" {
+	if !id.ValidNode(string(n.ID)) || n.Name != "office" || n.IAMRole != "role" || n.Tags["k"] != "v" ||
+		!n.RegisteredAt.Equal(f.now) ||
+		n.LastSourceIP != "192.0.2.1" {
 		t.Errorf("%+v", n)
 	}
 	pub, err := f.NodePublicKey(t.Context(), n.ID)
@@ -344,13 +348,39 @@ func TestFacts(t *testing.T) {
 	f := setup(t)
 	n := f.register()
 	f.now = f.now.Add(time.Minute)
-	must(t, f.Report(ctx, n.ID, fleet.Facts{AgentName: "agent", AgentVersion: "1", ComputerName: "büro", PlatformType: "Linux", SourceIP: "192.0.2.5"}))
-	must(t, f.Report(ctx, n.ID, fleet.Facts{AgentVersion: "2", PlatformName: "evil\x1b]0;title\a\x1b[2J\r\n\u202ename\xff", SourceIP: "192.0.2.6"}))
+	must(
+		t,
+		f.Report(
+			ctx,
+			n.ID,
+			fleet.Facts{
+				AgentName:    "agent",
+				AgentVersion: "1",
+				ComputerName: "büro",
+				PlatformType: "Linux",
+				SourceIP:     "192.0.2.5",
+			},
+		),
+	)
+	must(
+		t,
+		f.Report(
+			ctx,
+			n.ID,
+			fleet.Facts{
+				AgentVersion: "2",
+				PlatformName: "evil\x1b]0;title\a\x1b[2J\r\n\u202ename\xff",
+				SourceIP:     "192.0.2.6",
+			},
+		),
+	)
 	got := f.node(n.ID)
-	if got.AgentName != "agent" || got.AgentVersion != "2" || got.ComputerName != "büro" || got.PlatformType != "Linux" {
+	if got.AgentName != "agent" || got.AgentVersion != "2" || got.ComputerName != "büro" ||
+		got.PlatformType != "Linux" {
 		t.Errorf("%+v", got)
 	}
-	if strings.ContainsFunc(got.PlatformName, func(r rune) bool { return !unicode.IsPrint(r) }) || !strings.Contains(got.PlatformName, "title") {
+	if strings.ContainsFunc(got.PlatformName, func(r rune) bool { return !unicode.IsPrint(r) }) ||
+		!strings.Contains(got.PlatformName, "title") {
 		t.Errorf("a terminal would obey %q", got.PlatformName)
 	}
 	if !got.LastPingAt.Equal(f.now) || got.LastSourceIP != "192.0.2.6" {

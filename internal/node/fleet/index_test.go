@@ -38,7 +38,11 @@ func TestPagesReadOnlyChangedNodes(t *testing.T) {
 	store := &countingStore{memStore: f.store}
 	for i := range count {
 		id := sekisho.NodeID(fmt.Sprintf("mi-%017x", i))
-		f.store.nodes[id] = &sekisho.Node{ID: id, PublicKey: []byte{1}, Tags: map[string]string{"Number": fmt.Sprint(i)}}
+		f.store.nodes[id] = &sekisho.Node{
+			ID:        id,
+			PublicKey: []byte{1},
+			Tags:      map[string]string{"Number": fmt.Sprint(i)},
+		}
 		f.store.touch(id)
 	}
 	all := fleet.New(fleet.Config{Store: store, Links: f.links})

@@ -26,8 +26,13 @@ type memStore struct {
 }
 
 func newMemStore() *memStore {
-	return &memStore{activations: map[string]*sekisho.Activation{}, nodes: map[sekisho.NodeID]*sekisho.Node{}, sightings: map[string]*fleet.Sighting{}, revision: 1,
-		revisions: map[sekisho.NodeID]int64{}}
+	return &memStore{
+		activations: map[string]*sekisho.Activation{},
+		nodes:       map[sekisho.NodeID]*sekisho.Node{},
+		sightings:   map[string]*fleet.Sighting{},
+		revision:    1,
+		revisions:   map[sekisho.NodeID]int64{},
+	}
 }
 
 func copyOf[T any](v *T) *T {
@@ -137,7 +142,10 @@ func (m *memStore) NodeChanges(_ context.Context, after int64) (nodes []*sekisho
 func (m *memStore) SightingsOf(_ context.Context, nodes []sekisho.NodeID) ([]*fleet.Sighting, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return slices.DeleteFunc(m.newest(), func(s *fleet.Sighting) bool { return !slices.Contains(nodes, s.Node) }), m.broken
+	return slices.DeleteFunc(
+		m.newest(),
+		func(s *fleet.Sighting) bool { return !slices.Contains(nodes, s.Node) },
+	), m.broken
 }
 
 func (m *memStore) UpdateNode(_ context.Context, id sekisho.NodeID, change func(n *sekisho.Node) error) error {

@@ -46,7 +46,11 @@ func (f *Fleet) Resolve(ctx context.Context, target string) (*sekisho.Node, erro
 	if tag, ok := strings.CutPrefix(target, "tag:"); ok {
 		key, value, ok := strings.Cut(tag, "=")
 		if !ok || key == "" {
-			return nil, sekisho.Errorf(sekisho.CodeInvalid, "The target %q is not tag:KEY=VALUE.", safetext.Line(target, maxFact))
+			return nil, sekisho.Errorf(
+				sekisho.CodeInvalid,
+				"The target %q is not tag:KEY=VALUE.",
+				safetext.Line(target, maxFact),
+			)
 		}
 		ways = []func(n *sekisho.Node) bool{func(n *sekisho.Node) bool {
 			got, ok := n.Tags[key]

@@ -41,7 +41,14 @@ func TestResolvePrefersAdministratorsNames(t *testing.T) {
 	f := setup(t)
 	web, db, rogue := f.register().ID, f.register().ID, f.register().ID
 	tag := func(n sekisho.NodeID, key, value string) {
-		must(t, f.SetTags(ctx, n, func(map[string]string) (map[string]string, error) { return map[string]string{key: value}, nil }))
+		must(
+			t,
+			f.SetTags(
+				ctx,
+				n,
+				func(map[string]string) (map[string]string, error) { return map[string]string{key: value}, nil },
+			),
+		)
 	}
 	report := func(n sekisho.NodeID, name string) {
 		must(t, f.Report(ctx, n, fleet.Facts{ComputerName: name, SourceIP: "192.0.2.1"}))

@@ -27,8 +27,11 @@ func (f *Fleet) checkNodeID(ctx context.Context, in *NewActivation) error {
 		return sekisho.Errorf(sekisho.CodeInvalid, "%q is not an instance ID: want i- and 17 hexadecimal digits.",
 			safetext.Line(node, 64))
 	case in.RegistrationLimit != 1:
-		return sekisho.Errorf(sekisho.CodeInvalid, "RegistrationLimit is %d; it must be 1 for an activation with a fixed node ID.",
-			in.RegistrationLimit)
+		return sekisho.Errorf(
+			sekisho.CodeInvalid,
+			"RegistrationLimit is %d; it must be 1 for an activation with a fixed node ID.",
+			in.RegistrationLimit,
+		)
 	}
 	in.NodeKind = sekisho.NodeInstance
 	n, err := f.store.Node(ctx, in.NodeID)

@@ -76,7 +76,10 @@ func TestStrangersNewsIsBounded(t *testing.T) {
 		Seen: func(context.Context, fleet.Sighting) { told++ },
 	})
 	for i := range 12_000 {
-		_, _ = f.Register(t.Context(), fleet.Registration{ActivationID: "none", SourceIP: fmt.Sprintf("10.%d.%d.1", i>>8, i&255)})
+		_, _ = f.Register(
+			t.Context(),
+			fleet.Registration{ActivationID: "none", SourceIP: fmt.Sprintf("10.%d.%d.1", i>>8, i&255)},
+		)
 	}
 	if told > 10_001 { // one per source, and one for all sources beyond the limit
 		t.Errorf("told %d times", told)

@@ -105,7 +105,17 @@ func (f *Fleet) note(ctx context.Context, s Sighting) {
 		return
 	}
 	if alarming(s.Kind) && s.LastAt.Sub(before) >= reportEvery {
-		f.log.Warn("a node's identity is in doubt", "kind", s.Kind, "node", s.Node, "source_ip", s.SourceIP, "detail", s.Detail)
+		f.log.Warn(
+			"a node's identity is in doubt",
+			"kind",
+			s.Kind,
+			"node",
+			s.Node,
+			"source_ip",
+			s.SourceIP,
+			"detail",
+			s.Detail,
+		)
 		f.alarm(ctx, s)
 	}
 	if f.newsworthy(s, before) {

@@ -35,7 +35,11 @@ func TestStates(t *testing.T) {
 	f.wantState(n, fleet.StateNeverConnected, "never opened its message channel")
 	step()
 	f.Refused(ctx, n, "192.0.2.1", fleet.SeenClockSkew, "the clock says 1970.")
-	f.wantState(n, fleet.StateClockSkewed, "the clock says 1970. (last at 2026-11-23T12:01:00Z from 192.0.2.1) Set the machine's clock.")
+	f.wantState(
+		n,
+		fleet.StateClockSkewed,
+		"the clock says 1970. (last at 2026-11-23T12:01:00Z from 192.0.2.1) Set the machine's clock.",
+	)
 	why, err := f.WhyNotConnected(ctx, string(n))
 	must(t, err)
 	if !strings.Contains(why, "1970") { // starting a session fails with the same reason
@@ -93,7 +97,13 @@ func TestStraysAreBounded(t *testing.T) {
 		f.now = f.now.Add(time.Second)
 		id := sekisho.NodeID(fmt.Sprintf("mi-%017x", i))
 		f.Refused(ctx, id, "198.51.100.1", fleet.SeenBadCredentials, "one address, many names")
-		f.Refused(ctx, id, fmt.Sprintf("10.0.%d.%d", i>>8, i&255), fleet.SeenBadCredentials, strings.Repeat("ü\x1b[2J", 500))
+		f.Refused(
+			ctx,
+			id,
+			fmt.Sprintf("10.0.%d.%d", i>>8, i&255),
+			fleet.SeenBadCredentials,
+			strings.Repeat("ü\x1b[2J", 500),
+		)
 	}
 	strays, err := f.Strays(ctx)
 	must(t, err)
@@ -108,7 +118,8 @@ func TestStraysAreBounded(t *testing.T) {
 				t.Errorf("counted %d", s.Count)
 			}
 		}
-		if s.Kind != fleet.SeenUnknownNode || s.Node != "" || len(s.Detail) > 300 || strings.Contains(s.Detail, "\x1b") {
+		if s.Kind != fleet.SeenUnknownNode || s.Node != "" || len(s.Detail) > 300 ||
+			strings.Contains(s.Detail, "\x1b") {
 			t.Fatalf("%+v", s)
 		}
 	}
@@ -157,7 +168,8 @@ func TestCredentialsElsewhere(t *testing.T) {
 	for range 3 {
 		f.Called(ctx, n, "198.51.100.1")
 	}
-	if len(f.alarms) != 1 || f.alarms[0].Kind != fleet.SeenElsewhere || f.alarms[0].Other != linkedFrom || f.alarms[0].SourceIP != "198.51.100.1" {
+	if len(f.alarms) != 1 || f.alarms[0].Kind != fleet.SeenElsewhere || f.alarms[0].Other != linkedFrom ||
+		f.alarms[0].SourceIP != "198.51.100.1" {
 		t.Errorf("alarms: %+v", f.alarms)
 	}
 	f.now = f.now.Add(time.Hour)

@@ -158,7 +158,10 @@ func (f *Fleet) WhyNot(n *sekisho.Node) string {
 	case f.links.Connected(n.ID):
 		return ""
 	case !n.DeregisteredAt.IsZero():
-		return fmt.Sprintf("The node was deregistered at %s. Register the machine again to use it.", stamp(n.DeregisteredAt))
+		return fmt.Sprintf(
+			"The node was deregistered at %s. Register the machine again to use it.",
+			stamp(n.DeregisteredAt),
+		)
 	case n.ConnectedAt.IsZero() && n.DisconnectedAt.IsZero():
 		return fmt.Sprintf("The node registered at %s from %s but its agent never opened its message channel. "+
 			"Check on the machine that the agent runs (sekisho-agent doctor).", stamp(n.RegisteredAt), n.LastSourceIP)

@@ -46,11 +46,21 @@ func (o *Order) Check() error {
 	case !host.MatchString(o.Host):
 		return sekisho.Errorf(sekisho.CodeInvalid, "%.100q is no host[:port].", o.Host)
 	case o.Agent != "" && o.Agent != AgentSekisho && o.Agent != AgentAmazon:
-		return sekisho.Errorf(sekisho.CodeInvalid, "The agent is %s or %s, not %.64q.", AgentSekisho, AgentAmazon, o.Agent)
+		return sekisho.Errorf(
+			sekisho.CodeInvalid,
+			"The agent is %s or %s, not %.64q.",
+			AgentSekisho,
+			AgentAmazon,
+			o.Agent,
+		)
 	case o.Agent != AgentAmazon && (o.Package != "" || o.PackageSHA256 != ""):
 		return sekisho.Errorf(sekisho.CodeInvalid, "A package is for AWS's agent: this server offers its own.")
 	case o.Package != "" && !packages.MatchString(o.Package):
-		return sekisho.Errorf(sekisho.CodeInvalid, "The package %.200q is no absolute path and no https:// address.", o.Package)
+		return sekisho.Errorf(
+			sekisho.CodeInvalid,
+			"The package %.200q is no absolute path and no https:// address.",
+			o.Package,
+		)
 	case o.PackageSHA256 != "" && (o.Package == "" || !sha256s.MatchString(o.PackageSHA256)):
 		return sekisho.Errorf(sekisho.CodeInvalid, "The package's SHA-256 is 64 digits of 0-9 and a-f.")
 	case strings.HasPrefix(o.Package, "https://") && o.PackageSHA256 == "":
@@ -67,13 +77,20 @@ func (h *Handler) Command(o Order) (Command, error) {
 	}
 	// They become a part of a script that root runs.
 	if !plain.MatchString(o.ActivationID) || !plain.MatchString(o.ActivationCode) {
-		return Command{}, sekisho.Errorf(sekisho.CodeInternal, "the activation has characters that activations do not have")
+		return Command{}, sekisho.Errorf(
+			sekisho.CodeInternal,
+			"the activation has characters that activations do not have",
+		)
 	}
 	kind := ""
 	if o.Agent == AgentAmazon {
 		kind = "echo SEKISHO_AGENT=amazon; "
 	}
-	given := fmt.Sprintf("echo SEKISHO_ACTIVATION_ID=%s; echo SEKISHO_ACTIVATION_CODE=%s; ", o.ActivationID, o.ActivationCode) + kind
+	given := fmt.Sprintf(
+		"echo SEKISHO_ACTIVATION_ID=%s; echo SEKISHO_ACTIVATION_CODE=%s; ",
+		o.ActivationID,
+		o.ActivationCode,
+	) + kind
 	if o.Package != "" {
 		// Twice quoted: for the shell that echoes, and for the one that reads.
 		given += `echo "SEKISHO_AGENT_PACKAGE='` + o.Package + `'"; `
@@ -98,6 +115,8 @@ func (h *Handler) piped(at, given, shell string) string {
 	if h.cfg.CA == "" {
 		return "{ " + given + curl + " " + address + "; } | " + shell
 	}
-	return "ca=$(mktemp) && echo " + base64.StdEncoding.EncodeToString([]byte(h.cfg.CA)) + ` | base64 -d > "$ca" && { ` + given +
+	return "ca=$(mktemp) && echo " + base64.StdEncoding.EncodeToString(
+		[]byte(h.cfg.CA),
+	) + ` | base64 -d > "$ca" && { ` + given +
 		curl + ` --cacert "$ca" ` + address + "; } | " + shell
 }

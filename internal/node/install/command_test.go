@@ -40,11 +40,18 @@ func TestCommand(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := append([]string{"SEKISHO_ACTIVATION_ID=" + anID, "SEKISHO_ACTIVATION_CODE=" + aCode, "# https://" + aHost + "/install/agent.sh"}, tc.want...)
+			want := append(
+				[]string{
+					"SEKISHO_ACTIVATION_ID=" + anID,
+					"SEKISHO_ACTIVATION_CODE=" + aCode,
+					"# https://" + aHost + "/install/agent.sh",
+				},
+				tc.want...)
 			// curl is replaced by a program that shows its arguments.
 			home := t.TempDir()
 			out := shell(t, home, fakers+strings.Replace(c.Line, "| sudo sh", "| cat", 1))
-			if sh, ok := strings.CutPrefix(c.UserData, "#cloud-config\nruncmd:\n  - ['sh', '-c', '"); !ok || !strings.HasSuffix(sh, "']\n") {
+			if sh, ok := strings.CutPrefix(c.UserData, "#cloud-config\nruncmd:\n  - ['sh', '-c', '"); !ok ||
+				!strings.HasSuffix(sh, "']\n") {
 				t.Errorf("user data:\n%s", c.UserData)
 			} else if got := shell(t, home, fakers+strings.TrimSuffix(strings.ReplaceAll(strings.TrimSuffix(sh, "']\n"), "''", "'"), "| sh")+"| cat"); got != out {
 				t.Errorf("the user data gives\n%s\nand the line\n%s", got, out)

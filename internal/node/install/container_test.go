@@ -28,11 +28,14 @@ if [ "$1" = register ]; then cat > "$DIR/code"; echo '{}' > "$SEKISHO_STATE/iden
 	code := file("code-file", "the-code\n", 0o600)
 	run := func(env ...string) (string, error) {
 		cmd := exec.CommandContext(t.Context(), "sh", "../../../packaging/container/agent-entrypoint.sh")
-		cmd.Env = append([]string{"PATH=" + dir + ":" + os.Getenv("PATH"), "DIR=" + dir, "SEKISHO_STATE=" + dir}, env...)
+		cmd.Env = append(
+			[]string{"PATH=" + dir + ":" + os.Getenv("PATH"), "DIR=" + dir, "SEKISHO_STATE=" + dir},
+			env...)
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}
-	if out, err := run("SEKISHO_ENDPOINT=https://h", "SEKISHO_ACTIVATION_ID=id"); err == nil || !strings.Contains(out, "SEKISHO_ACTIVATION_CODE_FILE") {
+	if out, err := run("SEKISHO_ENDPOINT=https://h", "SEKISHO_ACTIVATION_ID=id"); err == nil ||
+		!strings.Contains(out, "SEKISHO_ACTIVATION_CODE_FILE") {
 		t.Errorf("without a code: %v, %s", err, out)
 	}
 	for range 2 {

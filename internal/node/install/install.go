@@ -118,7 +118,11 @@ func agentName(arch string) string { return "sekisho-agent-linux-" + arch }
 func (h *Handler) agent(w http.ResponseWriter, r *http.Request, name string) {
 	f, st, err := h.open(name)
 	if err != nil {
-		http.Error(w, "This server offers no "+name+": its administrator puts it into the directory of the agents.", http.StatusNotFound)
+		http.Error(
+			w,
+			"This server offers no "+name+": its administrator puts it into the directory of the agents.",
+			http.StatusNotFound,
+		)
 		return
 	}
 	defer f.Close()
@@ -173,7 +177,8 @@ func (h *Handler) Offered(ctx context.Context) (map[string]string, error) {
 func (h *Handler) sum(f *os.File, st fs.FileInfo) (string, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if have, ok := h.sums[f.Name()]; ok && os.SameFile(have.file, st) && have.file.Size() == st.Size() && have.file.ModTime().Equal(st.ModTime()) {
+	if have, ok := h.sums[f.Name()]; ok && os.SameFile(have.file, st) && have.file.Size() == st.Size() &&
+		have.file.ModTime().Equal(st.ModTime()) {
 		return have.sum, nil
 	}
 	sum := sha256.New()

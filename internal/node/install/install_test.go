@@ -48,7 +48,14 @@ func agents(t *testing.T) string {
 
 func TestServed(t *testing.T) {
 	t.Parallel()
-	h := handler(t, install.Config{Dir: agents(t), CA: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", Region: "eu-central-1"})
+	h := handler(
+		t,
+		install.Config{
+			Dir:    agents(t),
+			CA:     "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+			Region: "eu-central-1",
+		},
+	)
 	script := get(t, h, http.MethodGet, "sekisho.example.com:8443", "/install/agent.sh").Body.String()
 	sums := get(t, h, http.MethodGet, "sekisho.example.com:8443", "/install/SHA256SUMS").Body.String()
 	for _, want := range []string{"set -eu", "endpoint='https://sekisho.example.com:8443'", "region='eu-central-1'", "-----BEGIN CERTIFICATE-----\nAAAA"} {
@@ -65,7 +72,8 @@ func TestServed(t *testing.T) {
 	for _, arch := range []string{"amd64", "arm64"} {
 		agent := get(t, h, http.MethodGet, "h", "/install/sekisho-agent-linux-"+arch)
 		sum := fmt.Sprintf("%x", sha256.Sum256(agent.Body.Bytes()))
-		if agent.Code != http.StatusOK || !strings.Contains(script, sum) || !strings.Contains(sums, sum+"  sekisho-agent-linux-"+arch) {
+		if agent.Code != http.StatusOK || !strings.Contains(script, sum) ||
+			!strings.Contains(sums, sum+"  sekisho-agent-linux-"+arch) {
 			t.Errorf("%s: %d, sum %s not announced", arch, agent.Code, sum)
 		}
 	}
@@ -94,7 +102,9 @@ func TestReplacedAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	after, err := h.Offered(t.Context())
-	if want := fmt.Sprintf("%x", sha256.Sum256([]byte("another agent for arm64"))); err != nil || after["arm64"] != want || after["amd64"] != before["amd64"] {
+	if want := fmt.Sprintf("%x", sha256.Sum256([]byte("another agent for arm64"))); err != nil ||
+		after["arm64"] != want ||
+		after["amd64"] != before["amd64"] {
 		t.Errorf("afterwards: %v, %v", after, err)
 	}
 }
@@ -133,7 +143,13 @@ func TestRefused(t *testing.T) {
 // The script is one that a shell reads, and refuses whoever is not root.
 func TestScript(t *testing.T) {
 	t.Parallel()
-	script := get(t, handler(t, install.Config{Dir: agents(t), Region: "us-east-1"}), http.MethodGet, "127.0.0.1:1", "/install/agent.sh").Body.String()
+	script := get(
+		t,
+		handler(t, install.Config{Dir: agents(t), Region: "us-east-1"}),
+		http.MethodGet,
+		"127.0.0.1:1",
+		"/install/agent.sh",
+	).Body.String()
 	bin := t.TempDir()
 	if err := os.WriteFile(filepath.Join(bin, "id"), []byte("#!/bin/sh\necho 1000\n"), 0o755); err != nil {
 		t.Fatal(err)
@@ -172,7 +188,8 @@ func TestUnit(t *testing.T) {
 		}
 		return strings.Join(keep, "\n")
 	}
-	if got, want := settings(unit), settings(strings.Replace(string(packaged), "/usr/bin/", "/usr/local/bin/", 1)); !ok || got != want {
+	if got, want := settings(unit), settings(strings.Replace(string(packaged), "/usr/bin/", "/usr/local/bin/", 1)); !ok ||
+		got != want {
 		t.Errorf("the script's unit is\n%s\nthe package's\n%s", got, want)
 	}
 }

@@ -132,7 +132,12 @@ func merge(have, rows []*Row) ([]*Row, error) {
 		held, ok := kept[r.Type]
 		same := ok && r.Hash != "" && held.Hash == r.Hash
 		if r.Content == nil && !same {
-			return nil, refuse(OtherContent, r.Type, "The stored content of %s has another hash, or there is none: send the content.", r.Type)
+			return nil, refuse(
+				OtherContent,
+				r.Type,
+				"The stored content of %s has another hash, or there is none: send the content.",
+				r.Type,
+			)
 		}
 		if same {
 			r.Content, r.Attributes, r.Size, r.Version = nil, held.Attributes, held.Size, held.Version
@@ -149,7 +154,13 @@ func merge(have, rows []*Row) ([]*Row, error) {
 		return nil, refuse(ManyTypes, "", "A node can have at most %d custom types.", MaxCustom)
 	}
 	if total > MaxNode {
-		return nil, refuse(NodeTooLarge, "", "The inventory of the node would have %d bytes; the limit is %d.", total, MaxNode)
+		return nil, refuse(
+			NodeTooLarge,
+			"",
+			"The inventory of the node would have %d bytes; the limit is %d.",
+			total,
+			MaxNode,
+		)
 	}
 	return rows, nil
 }
@@ -167,21 +178,48 @@ func (it *Item) row() (*Row, error) {
 		return r, nil
 	}
 	if len(it.Content) > maxEntries {
-		return r, refuse(ItemTooLarge, it.Type, "%s has %d entries; the limit is %d.", it.Type, len(it.Content), maxEntries)
+		return r, refuse(
+			ItemTooLarge,
+			it.Type,
+			"%s has %d entries; the limit is %d.",
+			it.Type,
+			len(it.Content),
+			maxEntries,
+		)
 	}
 	attributes := map[string]bool{}
 	for _, e := range it.Content {
 		if len(e) > maxKeys {
-			return r, refuse(BadContent, it.Type, "An entry of %s has %d attributes; the limit is %d.", it.Type, len(e), maxKeys)
+			return r, refuse(
+				BadContent,
+				it.Type,
+				"An entry of %s has %d attributes; the limit is %d.",
+				it.Type,
+				len(e),
+				maxKeys,
+			)
 		}
 		for k, v := range e {
 			if k == "" || len(k) > maxKey || len(v) > maxValue {
-				return r, refuse(BadContent, it.Type, "An attribute of %s has a name or a value that is too long: names have 1 to %d bytes, values %d.", it.Type, maxKey, maxValue)
+				return r, refuse(
+					BadContent,
+					it.Type,
+					"An attribute of %s has a name or a value that is too long: names have 1 to %d bytes, values %d.",
+					it.Type,
+					maxKey,
+					maxValue,
+				)
 			}
 			attributes[k] = true
 		}
 		if len(attributes) > maxAttrsAll {
-			return r, refuse(BadContent, it.Type, "The entries of %s have more than %d different attributes.", it.Type, maxAttrsAll)
+			return r, refuse(
+				BadContent,
+				it.Type,
+				"The entries of %s have more than %d different attributes.",
+				it.Type,
+				maxAttrsAll,
+			)
 		}
 	}
 	text, err := json.Marshal(it.Content)

@@ -50,10 +50,17 @@ func TestSelect(t *testing.T) {
 func TestTally(t *testing.T) {
 	t.Parallel()
 	got := inventory.Tally([]inventory.Entry{
-		{"A": "x", "B": "1"}, {"A": "x", "B": "2", "C": "whatever"}, {"A": "y", "B": "1"}, {"A": "x", "B": "1"}, {"B": "1"}, {"A": `x" "1`},
+		{
+			"A": "x",
+			"B": "1",
+		}, {"A": "x", "B": "2", "C": "whatever"}, {"A": "y", "B": "1"}, {"A": "x", "B": "1"}, {"B": "1"}, {"A": `x" "1`},
 	}, "A", "B")
 	want := []inventory.Entry{
-		{"A": "x", "B": "1", "Count": "2"}, {"B": "1", "Count": "1"}, {"A": "x", "B": "2", "Count": "1"}, {"A": `x" "1`, "Count": "1"}, {"A": "y", "B": "1", "Count": "1"},
+		{
+			"A":     "x",
+			"B":     "1",
+			"Count": "2",
+		}, {"B": "1", "Count": "1"}, {"A": "x", "B": "2", "Count": "1"}, {"A": `x" "1`, "Count": "1"}, {"A": "y", "B": "1", "Count": "1"},
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)

@@ -120,7 +120,10 @@ func Tally(entries []Entry, attributes ...string) []Entry {
 	for k := range count {
 		keys = append(keys, k)
 	}
-	slices.SortFunc(keys, func(a, b string) int { return cmp.Or(cmp.Compare(count[b], count[a]), strings.Compare(a, b)) })
+	slices.SortFunc(
+		keys,
+		func(a, b string) int { return cmp.Or(cmp.Compare(count[b], count[a]), strings.Compare(a, b)) },
+	)
 	out := []Entry{}
 	for _, k := range keys {
 		sample[k]["Count"] = strconv.Itoa(count[k])

@@ -23,7 +23,19 @@ type Schema struct {
 // known returns AWS's types, by name: those that its agent collects, and
 // [InstanceInformation].
 func known() []Schema {
-	program := []string{"Name", "ApplicationType", "Publisher", "Version", "Release", "Epoch", "InstalledTime", "Architecture", "URL", "Summary", "PackageId"}
+	program := []string{
+		"Name",
+		"ApplicationType",
+		"Publisher",
+		"Version",
+		"Release",
+		"Epoch",
+		"InstalledTime",
+		"Architecture",
+		"URL",
+		"Summary",
+		"PackageId",
+	}
 	return []Schema{
 		{"AWS:AWSComponent", "1.0", program},
 		{"AWS:Application", "1.1", program},
@@ -38,8 +50,24 @@ func known() []Schema {
 		{InstanceInformation, "1.0", []string{
 			"AgentType", "AgentVersion", "ComputerName", "InstanceId", "InstanceStatus", "IpAddress", "PlatformName", "PlatformType", "PlatformVersion", "ResourceType",
 		}},
-		{"AWS:Network", "1.0", []string{"Name", "SubnetMask", "Gateway", "DHCPServer", "DNSServer", "MacAddress", "IPV4", "IPV6"}},
-		{"AWS:Service", "1.0", []string{"Name", "DisplayName", "ServiceType", "Status", "DependentServices", "ServicesDependedOn", "StartType"}},
+		{
+			"AWS:Network",
+			"1.0",
+			[]string{"Name", "SubnetMask", "Gateway", "DHCPServer", "DNSServer", "MacAddress", "IPV4", "IPV6"},
+		},
+		{
+			"AWS:Service",
+			"1.0",
+			[]string{
+				"Name",
+				"DisplayName",
+				"ServiceType",
+				"Status",
+				"DependentServices",
+				"ServicesDependedOn",
+				"StartType",
+			},
+		},
 		{"AWS:WindowsRegistry", "1.0", []string{"ValueName", "ValueType", "KeyPath", "Value"}},
 		{"AWS:WindowsRole", "1.0", []string{
 			"Name", "DisplayName", "Description", "Path", "FeatureType", "DependsOn", "SubFeatures", "Installed", "InstalledState", "ServerComponentDescriptor", "Parent",

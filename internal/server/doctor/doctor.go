@@ -69,7 +69,12 @@ func Run(ctx context.Context, file string, out io.Writer) bool {
 			continue
 		}
 		well = false
-		fmt.Fprintf(out, "FAIL  %-11s  %s\n", check.name, strings.ReplaceAll(err.Error(), "\n", "\n                   "))
+		fmt.Fprintf(
+			out,
+			"FAIL  %-11s  %s\n",
+			check.name,
+			strings.ReplaceAll(err.Error(), "\n", "\n                   "),
+		)
 		if e, ok := errors.AsType[*sekisho.Error](err); !ok || e.Hint == "" {
 			fmt.Fprintf(out, "                   %s\n", check.hint)
 		}

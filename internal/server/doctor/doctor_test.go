@@ -53,7 +53,9 @@ func TestDoctor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if well, ok, failed, text := verdicts(t, r.Config); well || !failed["process"] || !ok["certificate"] || !ok["data"] || !ok["agents"] {
+	if well, ok, failed, text := verdicts(t, r.Config); well || !failed["process"] || !ok["certificate"] ||
+		!ok["data"] ||
+		!ok["agents"] {
 		t.Errorf("stopped server:\n%s", text)
 	}
 
@@ -89,7 +91,8 @@ func TestDoctor(t *testing.T) {
 	if well, _, failed, text := verdicts(t, r.Config); well || !failed["data"] || !failed["process"] {
 		t.Errorf("no keys:\n%s", text)
 	}
-	if well, _, failed, text := verdicts(t, filepath.Join(dir, "missing.yaml")); well || !failed["config"] || len(failed) != 1 {
+	if well, _, failed, text := verdicts(t, filepath.Join(dir, "missing.yaml")); well || !failed["config"] ||
+		len(failed) != 1 {
 		t.Errorf("no configuration:\n%s", text)
 	}
 }

@@ -23,8 +23,14 @@ func v2(command, family byte, body ...byte) string {
 
 var (
 	four = []byte{203, 0, 113, 9, 192, 0, 2, 1, 0xdd, 0xd5, 0x01, 0xbb}
-	six  = append(append(netip.MustParseAddr("2001:db8::9").AsSlice(), netip.MustParseAddr("2001:db8::1").AsSlice()...), 0xdd, 0xd5, 0x01, 0xbb)
-	tlv  = []byte{0x03, 0x00, 0x04, 1, 2, 3, 4}
+	six  = append(
+		append(netip.MustParseAddr("2001:db8::9").AsSlice(), netip.MustParseAddr("2001:db8::1").AsSlice()...),
+		0xdd,
+		0xd5,
+		0x01,
+		0xbb,
+	)
+	tlv = []byte{0x03, 0x00, 0x04, 1, 2, 3, 4}
 )
 
 func TestHeader(t *testing.T) {

@@ -77,8 +77,10 @@ const certificateLife = 5 * 365 * 24 * time.Hour
 const minFree = 1 << 30
 
 var (
-	dnsName = regexp.MustCompile(`^(\*\.)?([a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?\.)*[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$`)
-	region  = regexp.MustCompile(`^[a-z]{2}(-[a-z0-9]+)+$`)
+	dnsName = regexp.MustCompile(
+		`^(\*\.)?([a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?\.)*[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$`,
+	)
+	region = regexp.MustCompile(`^[a-z]{2}(-[a-z0-9]+)+$`)
 )
 
 // Check returns everything that is wrong with the options or the machine.
@@ -92,19 +94,34 @@ func (o *Options) Check() error {
 	}
 	for _, n := range o.Names {
 		if net.ParseIP(n) == nil && (!dnsName.MatchString(n) || len(n) > 253) {
-			bad("Use names such as sekisho.example.com or 192.0.2.10, without https:// and port.", "--name %q is neither a DNS name nor an IP address.", n)
+			bad(
+				"Use names such as sekisho.example.com or 192.0.2.10, without https:// and port.",
+				"--name %q is neither a DNS name nor an IP address.",
+				n,
+			)
 		}
 	}
 	if len(o.Account) != 12 || strings.Trim(o.Account, "0123456789") != "" {
-		bad("Choose any 12 digits; they are part of every ARN and cannot be changed later.", "--account %q is not 12 digits.", o.Account)
+		bad(
+			"Choose any 12 digits; they are part of every ARN and cannot be changed later.",
+			"--account %q is not 12 digits.",
+			o.Account,
+		)
 	}
 	if !region.MatchString(o.Region) || len(o.Region) > 63 {
-		bad("Use the form of AWS's names, such as us-east-1 or jp-office-1; clients insist on it.", "--region %q is not a region name.", o.Region)
+		bad(
+			"Use the form of AWS's names, such as us-east-1 or jp-office-1; clients insist on it.",
+			"--region %q is not a region name.",
+			o.Region,
+		)
 	}
 	switch o.TLS {
 	case OwnCA:
 		if o.Certificate != "" || o.Key != "" {
-			bad("Use --tls files to serve them, or leave them out.", "--certificate and --key have no effect with --tls own-ca.")
+			bad(
+				"Use --tls files to serve them, or leave them out.",
+				"--certificate and --key have no effect with --tls own-ca.",
+			)
 		}
 	case Files:
 		if o.Certificate == "" || o.Key == "" {
@@ -127,7 +144,9 @@ func (o *Options) checkListen() error {
 	}
 	e := sekisho.Errorf(sekisho.CodeConflict, "cannot listen on %q: %w.", o.Listen, err)
 	if errors.Is(err, os.ErrPermission) {
-		return e.WithHint("Ports below 1024 need root, or a systemd unit with CAP_NET_BIND_SERVICE; choose another with --listen.")
+		return e.WithHint(
+			"Ports below 1024 need root, or a systemd unit with CAP_NET_BIND_SERVICE; choose another with --listen.",
+		)
 	}
 	return e.WithHint("Another program may use the port (ss -ltnp shows it); choose another with --listen HOST:PORT.")
 }
@@ -156,7 +175,8 @@ func (o *Options) checkPlaces() error {
 	for _, p := range []string{o.Config, o.credentialsFile()} {
 		if _, err := os.Lstat(p); err == nil {
 			errs = append(errs, sekisho.Errorf(sekisho.CodeConflict, "%s exists.", p).
-				WithHint("This machine is set up already. Move the file away to start over, or edit it and restart the server."))
+				WithHint("This machine is set up already. Move the file away to start over, or edit it and restart the server."),
+			)
 		}
 	}
 	if entries, err := os.ReadDir(o.Data); err == nil && len(entries) > 0 {
@@ -166,8 +186,11 @@ func (o *Options) checkPlaces() error {
 		errs = append(errs, err)
 	}
 	if free, ok := FreeSpace(o.Data); ok && free < minFree {
-		errs = append(errs, sekisho.Errorf(sekisho.CodeLimit, "the file system of %s has %d MiB free; recordings and logs need at least %d MiB.", o.Data, free>>20, minFree>>20).
-			WithHint("Free some space, or choose another directory with --data."))
+		errs = append(
+			errs,
+			sekisho.Errorf(sekisho.CodeLimit, "the file system of %s has %d MiB free; recordings and logs need at least %d MiB.", o.Data, free>>20, minFree>>20).
+				WithHint("Free some space, or choose another directory with --data."),
+		)
 	}
 	return errors.Join(errs...)
 }
@@ -208,7 +231,10 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	if err := os.MkdirAll(o.Data, 0o700); err != nil {
 		return nil, err
 	}
-	first, err := server.Initialize(ctx, server.Config{DataDir: o.Data, Account: o.Account, Region: o.Region, Log: o.Log})
+	first, err := server.Initialize(
+		ctx,
+		server.Config{DataDir: o.Data, Account: o.Account, Region: o.Region, Log: o.Log},
+	)
 	if err != nil {
 		return nil, fmt.Errorf("create the first administrator: %w", err)
 	}
@@ -282,7 +308,11 @@ func (o *Options) endpointHost() string {
 // configuration returns the configuration file.
 func (o *Options) configuration() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# Configuration of sekishod, written by sekishod setup. The operator guide\n# describes every key; check changes with: sekishod config check --config %s\n\n", o.Config)
+	fmt.Fprintf(
+		&b,
+		"# Configuration of sekishod, written by sekishod setup. The operator guide\n# describes every key; check changes with: sekishod config check --config %s\n\n",
+		o.Config,
+	)
 	for _, kv := range [][2]string{
 		{"data", o.Data}, {"listen", o.Listen}, {"account", o.Account}, {"region", o.Region},
 	} {
@@ -299,7 +329,9 @@ func (o *Options) configuration() string {
 // shell can source it.
 func credentials(r *Result, region string, first server.FirstAdministrator) string {
 	var b strings.Builder
-	b.WriteString("# The first administrator, written by sekishod setup. Change the password at the\n# first sign-in, and delete this file when you have stored what you need.\n")
+	b.WriteString(
+		"# The first administrator, written by sekishod setup. Change the password at the\n# first sign-in, and delete this file when you have stored what you need.\n",
+	)
 	fmt.Fprintf(&b, "# Console: %s/console/  user name %s  password %s\n", r.Endpoint, first.UserName, first.Password)
 	for _, kv := range [][2]string{
 		{"AWS_ENDPOINT_URL", r.Endpoint}, {"AWS_REGION", region}, {"AWS_DEFAULT_REGION", region},

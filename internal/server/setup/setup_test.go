@@ -114,7 +114,9 @@ func TestRun(t *testing.T) {
 		t.Errorf("the second setup changed the configuration: %v", err)
 	}
 	cfg := server.Config{DataDir: o.Data, Account: o.Account, Region: o.Region, Log: o.Log}
-	if _, err := server.ResetAdministrator(t.Context(), cfg, "admin"); sekisho.CodeOf(firstOf(err)) != sekisho.CodeInUse {
+	if _, err := server.ResetAdministrator(t.Context(), cfg, "admin"); sekisho.CodeOf(
+		firstOf(err),
+	) != sekisho.CodeInUse {
 		t.Errorf("reset beside a running server: %v", err)
 	}
 	if err := s.Close(); err != nil {

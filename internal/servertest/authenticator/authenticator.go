@@ -86,7 +86,9 @@ func (k *Key) read(o any) options {
 var b64 = base64.RawURLEncoding.EncodeToString
 
 func (k *Key) client(kind, challenge string) []byte {
-	b, err := json.Marshal(map[string]any{"type": kind, "challenge": challenge, "origin": k.origin, "crossOrigin": false})
+	b, err := json.Marshal(
+		map[string]any{"type": kind, "challenge": challenge, "origin": k.origin, "crossOrigin": false},
+	)
 	if err != nil {
 		k.t.Fatal(err)
 	}
@@ -128,7 +130,9 @@ func (k *Key) Create(o any) []byte {
 		k.t.Fatal(err)
 	}
 	return k.answer(map[string]any{
-		"clientDataJSON": b64(k.client("webauthn.create", in.PublicKey.Challenge)), "attestationObject": b64(object), "transports": []string{"internal"},
+		"clientDataJSON": b64(
+			k.client("webauthn.create", in.PublicKey.Challenge),
+		), "attestationObject": b64(object), "transports": []string{"internal"},
 	})
 }
 
@@ -156,12 +160,22 @@ func (k *Key) sign(by *Key, o any) []byte {
 		k.t.Fatal(err)
 	}
 	return k.answer(map[string]any{
-		"clientDataJSON": b64(client), "authenticatorData": b64(data), "signature": b64(signature), "userHandle": b64(k.user),
+		"clientDataJSON": b64(
+			client,
+		), "authenticatorData": b64(data), "signature": b64(signature), "userHandle": b64(k.user),
 	})
 }
 
 func (k *Key) answer(response map[string]any) []byte {
-	b, err := json.Marshal(map[string]any{"id": b64(k.id), "rawId": b64(k.id), "type": "public-key", "response": response, "clientExtensionResults": map[string]any{}})
+	b, err := json.Marshal(
+		map[string]any{
+			"id":                     b64(k.id),
+			"rawId":                  b64(k.id),
+			"type":                   "public-key",
+			"response":               response,
+			"clientExtensionResults": map[string]any{},
+		},
+	)
 	if err != nil {
 		k.t.Fatal(err)
 	}

@@ -60,7 +60,8 @@ func TestCheckFindsWhatDoesNotFit(t *testing.T) {
 		{"rest-xml", "", "not XML"},
 	} {
 		got := model(t, c.protocol).Check("Get", http.Header{}, []byte(c.body))
-		if (len(got) == 0) != (c.problem == "") || c.problem != "" && !strings.Contains(strings.Join(got, "\n"), c.problem) {
+		if (len(got) == 0) != (c.problem == "") ||
+			c.problem != "" && !strings.Contains(strings.Join(got, "\n"), c.problem) {
 			t.Errorf("%s %s: %q, want %q", c.protocol, c.body, got, c.problem)
 		}
 	}

@@ -73,7 +73,11 @@ func StartFederated(t *testing.T, now func() time.Time, transport http.RoundTrip
 	if err != nil || !made {
 		t.Fatalf("Bootstrap: %v, %v", made, err)
 	}
-	s := &Server{Directory: dir, Admin: aws.Credentials{AccessKeyID: first.AccessKeyID, SecretAccessKey: first.SecretAccessKey}, Trail: &Trail{}}
+	s := &Server{
+		Directory: dir,
+		Admin:     aws.Credentials{AccessKeyID: first.AccessKeyID, SecretAccessKey: first.SecretAccessKey},
+		Trail:     &Trail{},
+	}
 	verifier := webid.New(webid.Config{Directory: dir, Transport: transport, Now: now})
 	web := httptest.NewServer(api.New(api.Config{
 		Doors: []*api.Door{iam.New(dir), sts.New(dir, verifier)}, Credentials: dir, Authorizer: authz.New(dir),

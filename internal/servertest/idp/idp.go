@@ -57,14 +57,22 @@ func Start(t testing.TB) *Provider {
 	mux.HandleFunc("GET /.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
 		p.json(w, map[string]any{
 			"issuer": p.Issuer, "jwks_uri": p.Issuer + "/keys", "authorization_endpoint": p.Issuer + "/authorize", "token_endpoint": p.Issuer + "/token",
-			"id_token_signing_alg_values_supported": []string{"ES256", "none"}, "response_types_supported": []string{"code"},
+			"id_token_signing_alg_values_supported": []string{
+				"ES256",
+				"none",
+			}, "response_types_supported": []string{"code"},
 		})
 	})
 	mux.HandleFunc("GET /keys", func(w http.ResponseWriter, _ *http.Request) {
 		p.mu.Lock()
 		p.fetched++
 		p.mu.Unlock()
-		p.json(w, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: p.key.Public(), KeyID: p.kid, Algorithm: "ES256", Use: "sig"}}})
+		p.json(
+			w,
+			jose.JSONWebKeySet{
+				Keys: []jose.JSONWebKey{{Key: p.key.Public(), KeyID: p.kid, Algorithm: "ES256", Use: "sig"}},
+			},
+		)
 	})
 	mux.HandleFunc("GET /authorize", p.authorize)
 	mux.HandleFunc("POST /token", p.token)
@@ -103,7 +111,10 @@ func (p *Provider) Sign(claims map[string]any) string {
 // SignAs makes a token with another key, algorithm or key ID.
 func (p *Provider) SignAs(claims map[string]any, key any, alg jose.SignatureAlgorithm, kid string) string {
 	p.t.Helper()
-	s, err := jose.NewSigner(jose.SigningKey{Algorithm: alg, Key: jose.JSONWebKey{Key: key, KeyID: kid}}, (&jose.SignerOptions{}).WithType("JWT"))
+	s, err := jose.NewSigner(
+		jose.SigningKey{Algorithm: alg, Key: jose.JSONWebKey{Key: key, KeyID: kid}},
+		(&jose.SignerOptions{}).WithType("JWT"),
+	)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -165,7 +176,12 @@ func (p *Provider) authorize(w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
 	p.codes[code] = grant{q.Get("nonce"), q.Get("code_challenge"), q.Get("redirect_uri")}
 	p.mu.Unlock()
-	http.Redirect(w, r, q.Get("redirect_uri")+"?"+url.Values{"code": {code}, "state": {q.Get("state")}}.Encode(), http.StatusFound)
+	http.Redirect(
+		w,
+		r,
+		q.Get("redirect_uri")+"?"+url.Values{"code": {code}, "state": {q.Get("state")}}.Encode(),
+		http.StatusFound,
+	)
 }
 
 // token redeems a code, once.
@@ -190,5 +206,12 @@ func (p *Provider) token(w http.ResponseWriter, r *http.Request) {
 	for k, v := range claims {
 		all[k] = v
 	}
-	p.json(w, map[string]any{"access_token": "at-" + rand.Text(), "token_type": "Bearer", "id_token": p.Sign(p.Claims(time.Now(), all))})
+	p.json(
+		w,
+		map[string]any{
+			"access_token": "at-" + rand.Text(),
+			"token_type":   "Bearer",
+			"id_token":     p.Sign(p.Claims(time.Now(), all)),
+		},
+	)
 }

@@ -53,7 +53,8 @@ func TestMoreAgentsThanAreLetIn(t *testing.T) {
 		err := tc.do()
 		m.ID = id
 		refused, ok := errors.AsType[*ssmagent.StatusError](err)
-		if !ok || refused.Status != http.StatusTooManyRequests || !strings.Contains(refused.Body, tc.code) || refused.After < time.Second {
+		if !ok || refused.Status != http.StatusTooManyRequests || !strings.Contains(refused.Body, tc.code) ||
+			refused.After < time.Second {
 			t.Errorf("%s: %+v", tc.name, err)
 		}
 		// AWS's agent would not retry after this error.

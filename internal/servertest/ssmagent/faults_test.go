@@ -172,7 +172,8 @@ func TestAfterTheEndTheAgentIsQuiet(t *testing.T) {
 		if n := w.asked("data-channel"); n > 3 {
 			t.Errorf("%d tokens were asked for", n)
 		}
-		if done := w.completions(); len(done) != 1 || done[0].FinalTaskStatus != mgs.TaskSuccess || len(w.agent.Untold()) != 0 {
+		if done := w.completions(); len(done) != 1 || done[0].FinalTaskStatus != mgs.TaskSuccess ||
+			len(w.agent.Untold()) != 0 {
 			t.Errorf("told %+v, in vain %v", done, w.agent.Untold())
 		}
 	})
@@ -218,9 +219,14 @@ func TestIdleAndMaximumDuration(t *testing.T) {
 // client that comes later sees why.
 func TestNobodyAnswersTheHandshake(t *testing.T) {
 	with(t, ssmagent.Config{}, func(w *world) {
-		w.start(sekisho.Session{}, "NonInteractiveCommands", map[string]any{"linux": map[string]any{"commands": "echo hi"}})
+		w.start(
+			sekisho.Session{},
+			"NonInteractiveCommands",
+			map[string]any{"linux": map[string]any{"commands": "echo hi"}},
+		)
 		<-time.After(20 * time.Second)
-		if got := w.endings(); len(got) != 1 || !strings.Contains(got[0], "Failed: ") || !strings.Contains(got[0], "Handshake timed out") {
+		if got := w.endings(); len(got) != 1 || !strings.Contains(got[0], "Failed: ") ||
+			!strings.Contains(got[0], "Handshake timed out") {
 			t.Errorf("%q", got)
 		}
 		w.gone()
@@ -230,7 +236,11 @@ func TestNobodyAnswersTheHandshake(t *testing.T) {
 // A client that comes late, and yet in time, has its session.
 func TestClientComesLate(t *testing.T) {
 	with(t, ssmagent.Config{}, func(w *world) {
-		w.start(sekisho.Session{}, "NonInteractiveCommands", map[string]any{"linux": map[string]any{"commands": "echo hi"}})
+		w.start(
+			sekisho.Session{},
+			"NonInteractiveCommands",
+			map[string]any{"linux": map[string]any{"commands": "echo hi"}},
+		)
 		<-time.After(14 * time.Second)
 		c := w.attach()
 		if why := c.reason(w.ctx); why != "" || c.output.String() != "hi\n" {

@@ -95,7 +95,13 @@ func (a *Agent) command(ctx, running context.Context, job string, c mgs.SendComm
 		}
 		m, err := mgs.NewJobReply(job, mgs.CommandReply{
 			AdditionalInfo: mgs.CommandInfo{
-				Agent: mgs.CommandAgent{Lang: "en-US", Name: "amazon-ssm-agent", OS: "linux", OSVersion: "1", Version: Version}, DateTime: mgs.FormatJobTime(time.Now()),
+				Agent: mgs.CommandAgent{
+					Lang:      "en-US",
+					Name:      "amazon-ssm-agent",
+					OS:        "linux",
+					OSVersion: "1",
+					Version:   Version,
+				}, DateTime: mgs.FormatJobTime(time.Now()),
 				RuntimeStatusCounts: counts,
 			},
 			DocumentStatus: status, RuntimeStatus: steps,
@@ -116,7 +122,12 @@ func (a *Agent) command(ctx, running context.Context, job string, c mgs.SendComm
 	for _, step := range doc.MainSteps {
 		began := time.Now()
 		lines, _ := fill(step.Inputs["runCommand"], values).([]any)
-		done := &mgs.StepStatus{Status: mgs.CommandSuccess, Name: step.Action, StepName: step.Name, StartDateTime: mgs.FormatJobTime(began)}
+		done := &mgs.StepStatus{
+			Status:        mgs.CommandSuccess,
+			Name:          step.Action,
+			StepName:      step.Name,
+			StartDateTime: mgs.FormatJobTime(began),
+		}
 		for _, line := range lines {
 			text := fmt.Sprint(line)
 			if strings.TrimSpace(text) == "wait" { // until it is cancelled

@@ -12,7 +12,9 @@ import (
 func (r *real) run(lines ...string) string {
 	r.t.Helper()
 	out, err := r.SSM(r.Admin).SendCommand(r.t.Context(), &awsssm.SendCommandInput{
-		DocumentName: aws.String("AWS-RunShellScript"), InstanceIds: []string{r.machine.ID}, Parameters: map[string][]string{"commands": lines},
+		DocumentName: aws.String(
+			"AWS-RunShellScript",
+		), InstanceIds: []string{r.machine.ID}, Parameters: map[string][]string{"commands": lines},
 	})
 	if err != nil {
 		r.t.Fatal(err)
@@ -24,7 +26,8 @@ func (r *real) becomes(command string, want types.CommandInvocationStatus) *awss
 	r.t.Helper()
 	var got *awsssm.GetCommandInvocationOutput
 	r.Eventually("the command to be "+string(want), func() bool {
-		out, err := r.SSM(r.Admin).GetCommandInvocation(r.t.Context(), &awsssm.GetCommandInvocationInput{CommandId: &command, InstanceId: &r.machine.ID})
+		out, err := r.SSM(r.Admin).
+			GetCommandInvocation(r.t.Context(), &awsssm.GetCommandInvocationInput{CommandId: &command, InstanceId: &r.machine.ID})
 		if err != nil {
 			r.t.Fatal(err)
 		}
@@ -40,7 +43,8 @@ func TestCommands(t *testing.T) {
 	t.Parallel()
 	r := start(t)
 	got := r.becomes(r.run("echo out", "complain err"), types.CommandInvocationStatusSuccess)
-	if aws.ToString(got.StandardOutputContent) != "out\n" || aws.ToString(got.StandardErrorContent) != "err\n" || got.ResponseCode != 0 {
+	if aws.ToString(got.StandardOutputContent) != "out\n" || aws.ToString(got.StandardErrorContent) != "err\n" ||
+		got.ResponseCode != 0 {
 		t.Errorf("%+v", got)
 	}
 	got = r.becomes(r.run("echo before", "exit 3", "echo after"), types.CommandInvocationStatusFailed)

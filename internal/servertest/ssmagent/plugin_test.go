@@ -246,7 +246,11 @@ func (p *plugin) data(ctx context.Context, m *mgs.Message) {
 func (p *plugin) reply(ctx context.Context, r mgs.HandshakeRequest) {
 	response := mgs.HandshakeResponse{ClientVersion: "1.3.0.0"}
 	for _, a := range r.RequestedClientActions {
-		done := mgs.ProcessedAction{ActionType: a.ActionType, ActionStatus: mgs.ActionSuccess, ActionResult: json.RawMessage("null")}
+		done := mgs.ProcessedAction{
+			ActionType:   a.ActionType,
+			ActionStatus: mgs.ActionSuccess,
+			ActionResult: json.RawMessage("null"),
+		}
 		if a.ActionType == mgs.ActionKMSEncryption {
 			k, err := mgs.ParseBody[mgs.KMSEncryptionRequest](a.ActionParameters)
 			if err != nil {
@@ -287,7 +291,13 @@ func (p *plugin) until(ctx context.Context, what string, holds func() bool) {
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			tail := p.output.Bytes()
-			p.t.Fatalf("waited for %s; there are %d bytes that end in %q, closed: %+v", what, len(tail), tail[max(0, len(tail)-100):], p.closed)
+			p.t.Fatalf(
+				"waited for %s; there are %d bytes that end in %q, closed: %+v",
+				what,
+				len(tail),
+				tail[max(0, len(tail)-100):],
+				p.closed,
+			)
 		}
 	}
 }

@@ -29,12 +29,20 @@ func (w *worker) plugin() (plugin, bool) {
 		return plugin{input: t.input, run: func(*worker) result { return t.run(w.doc.Inputs.ShellProfile.Linux) }}, true
 	case "InteractiveCommands":
 		t := &terminal{w: w}
-		return plugin{input: t.input, run: func(*worker) result { return t.run(property(w.doc.Properties, "linux", "commands")) }}, true
+		return plugin{
+			input: t.input,
+			run:   func(*worker) result { return t.run(property(w.doc.Properties, "linux", "commands")) },
+		}, true
 	case "NonInteractiveCommands":
 		return plugin{greets: true, input: func(*mgs.Message) error { return nil }, run: runCommand}, true
 	case "Port":
 		p := &port{w: w}
-		return plugin{greets: true, shows: w.doc.Properties, input: p.input, run: func(*worker) result { return p.run() }}, true
+		return plugin{
+			greets: true,
+			shows:  w.doc.Properties,
+			input:  p.input,
+			run:    func(*worker) result { return p.run() },
+		}, true
 	}
 	return plugin{}, false
 }

@@ -115,7 +115,8 @@ func understood(m *mgs.Message) error {
 		_, err = mgs.ParseBody[mgs.ChannelClosed](m.Payload)
 	case mgs.TypeAgentTaskComplete:
 		var done mgs.TaskComplete
-		if done, err = mgs.ParseBody[mgs.TaskComplete](m.Payload); err == nil && done.FinalTaskStatus != mgs.TaskSuccess {
+		if done, err = mgs.ParseBody[mgs.TaskComplete](m.Payload); err == nil &&
+			done.FinalTaskStatus != mgs.TaskSuccess {
 			err = fmt.Errorf("it ended in %q", done.FinalTaskStatus)
 		}
 	}
@@ -155,7 +156,10 @@ func TestReplay(t *testing.T) {
 		}
 		t.Run(tc.name, func(t *testing.T) {
 			session, token := s.StartSession(s.Admin, n)
-			legs := map[string]*leg{"agent": {Channel: n.Attach(session)}, "client": {Channel: s.MustDial(sigv4.Credentials{}, "data-channel", session)}}
+			legs := map[string]*leg{
+				"agent":  {Channel: n.Attach(session)},
+				"client": {Channel: s.MustDial(sigv4.Credentials{}, "data-channel", session)},
+			}
 			legs["client"].Text(servertest.ClientFrame(token))
 			var screen bytes.Buffer
 			for i, c := range frames {

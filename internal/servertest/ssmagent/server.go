@@ -60,7 +60,10 @@ type credentials struct {
 func NewMachine(url, region string, trust *tls.Config, key *rsa.PrivateKey) *Machine {
 	return &Machine{
 		Fingerprint: id.UUID(), Key: key, URL: url, Region: region, tls: trust,
-		client: &http.Client{Transport: &http.Transport{TLSClientConfig: trust.Clone(), ForceAttemptHTTP2: true}, Timeout: 15 * time.Second},
+		client: &http.Client{
+			Transport: &http.Transport{TLSClientConfig: trust.Clone(), ForceAttemptHTTP2: true},
+			Timeout:   15 * time.Second,
+		},
 	}
 }
 
@@ -169,7 +172,8 @@ func (m *Machine) RoleToken(ctx context.Context) error {
 	if err := json.Unmarshal(b, &c); err != nil {
 		return err
 	}
-	if c.AccessKeyID == "" || c.SecretAccessKey == "" || c.SessionToken == "" || c.TokenExpirationDate == nil || c.UpdateKeyPair == nil {
+	if c.AccessKeyID == "" || c.SecretAccessKey == "" || c.SessionToken == "" || c.TokenExpirationDate == nil ||
+		c.UpdateKeyPair == nil {
 		return errors.New("the answer lacks what the original does not look for before using it")
 	}
 	m.mu.Lock()
@@ -181,7 +185,12 @@ func (m *Machine) RoleToken(ctx context.Context) error {
 // Report sends the facts of a machine as at a start: briefly, then whole and
 // twice at a time.
 func (m *Machine) Report(ctx context.Context) error {
-	brief := map[string]string{"AgentName": "amazon-ssm-agent", "AgentVersion": Version, "InstanceId": m.ID, "PlatformType": "Linux"}
+	brief := map[string]string{
+		"AgentName":    "amazon-ssm-agent",
+		"AgentVersion": Version,
+		"InstanceId":   m.ID,
+		"PlatformType": "Linux",
+	}
 	if _, err := m.SSM(ctx, "UpdateInstanceInformation", brief); err != nil {
 		return err
 	}
@@ -251,7 +260,13 @@ func (m *Machine) sign(r *http.Request, service string, names ...string) error {
 }
 
 func authorize(r *http.Request, key, scope string, names []string, signature string) {
-	r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential="+key+"/"+scope+", SignedHeaders="+strings.Join(names, ";")+", Signature="+signature)
+	r.Header.Set(
+		"Authorization",
+		"AWS4-HMAC-SHA256 Credential="+key+"/"+scope+", SignedHeaders="+strings.Join(
+			names,
+			";",
+		)+", Signature="+signature,
+	)
 }
 
 func mac(key []byte, text string) []byte {
@@ -332,11 +347,20 @@ func (m *Machine) Link(ctx context.Context, kind, name string) (*link.Conn, erro
 	if err := m.sign(r, "ssmmessages", "host", "x-amz-date", "x-amz-security-token"); err != nil {
 		return nil, err
 	}
-	return link.Dial(ctx, "wss"+strings.TrimPrefix(r.URL.String(), "https"), link.DialOptions{Header: r.Header, TLS: m.tls})
+	return link.Dial(
+		ctx,
+		"wss"+strings.TrimPrefix(r.URL.String(), "https"),
+		link.DialOptions{Header: r.Header, TLS: m.tls},
+	)
 }
 
 // Decrypt implements [Gateway].
-func (m *Machine) Decrypt(ctx context.Context, keyID string, blob []byte, encryptionContext map[string]string) ([]byte, error) {
+func (m *Machine) Decrypt(
+	ctx context.Context,
+	keyID string,
+	blob []byte,
+	encryptionContext map[string]string,
+) ([]byte, error) {
 	b, err := m.signedJSON(ctx, "kms", "TrentService.Decrypt", map[string]any{
 		"CiphertextBlob": blob, "EncryptionContext": encryptionContext, "KeyId": keyID,
 	})

@@ -64,7 +64,8 @@ func (p patient) Token(ctx context.Context, kind, name string) (string, error) {
 func start(t *testing.T) *real {
 	t.Helper()
 	s := servertest.Start(t)
-	a, err := s.SSM(s.Admin).CreateActivation(t.Context(), &awsssm.CreateActivationInput{IamRole: aws.String("service-role/" + identity.NodeRole)})
+	a, err := s.SSM(s.Admin).
+		CreateActivation(t.Context(), &awsssm.CreateActivationInput{IamRole: aws.String("service-role/" + identity.NodeRole)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +100,8 @@ func start(t *testing.T) *real {
 func (r *real) connected() {
 	r.t.Helper()
 	r.Eventually("the agent to be connected", func() bool {
-		out, err := r.SSM(r.Admin).GetConnectionStatus(r.t.Context(), &awsssm.GetConnectionStatusInput{Target: &r.machine.ID})
+		out, err := r.SSM(r.Admin).
+			GetConnectionStatus(r.t.Context(), &awsssm.GetConnectionStatusInput{Target: &r.machine.ID})
 		return err == nil && out.Status == types.ConnectionStatusConnected
 	})
 }
@@ -156,7 +158,11 @@ func (s socket) Write(ctx context.Context, text bool, b []byte) error {
 func (s socket) Drop() { _ = s.CloseNow() }
 
 func dialClient(ctx context.Context, host string, trust *tls.Config, session, token string) (ssmagent.Conn, error) {
-	conn, err := link.Dial(ctx, "wss://"+host+"/v1/data-channel/"+session+"?role=publish_subscribe", link.DialOptions{TLS: trust})
+	conn, err := link.Dial(
+		ctx,
+		"wss://"+host+"/v1/data-channel/"+session+"?role=publish_subscribe",
+		link.DialOptions{TLS: trust},
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -191,13 +197,19 @@ func TestMachineRegisters(t *testing.T) {
 	}
 	got := out.InstanceInformationList[0]
 	if *got.InstanceId != r.machine.ID || aws.ToString(got.AgentVersion) != ssmagent.Version || aws.ToString(got.ComputerName) != "double" ||
-		aws.ToString(got.IPAddress) != "192.0.2.7" || aws.ToString(got.PlatformName) != "Debian GNU/Linux" || got.PlatformType != types.PlatformTypeLinux {
+		aws.ToString(got.IPAddress) != "192.0.2.7" ||
+		aws.ToString(got.PlatformName) != "Debian GNU/Linux" ||
+		got.PlatformType != types.PlatformTypeLinux {
 		t.Errorf("%+v", got)
 	}
 	if err := r.machine.RoleToken(t.Context()); err != nil {
 		t.Error(err)
 	}
-	b, err := r.machine.SSM(t.Context(), "ListInstanceAssociations", map[string]any{"InstanceId": r.machine.ID, "MaxResults": 20})
+	b, err := r.machine.SSM(
+		t.Context(),
+		"ListInstanceAssociations",
+		map[string]any{"InstanceId": r.machine.ID, "MaxResults": 20},
+	)
 	if err != nil || !bytes.Contains(b, []byte(`"Associations":[]`)) {
 		t.Errorf("%s, %v", b, err)
 	}
@@ -205,7 +217,8 @@ func TestMachineRegisters(t *testing.T) {
 	stranger := ssmagent.NewMachine(r.URL, servertest.Region, r.TLS(), key())
 	defer stranger.Close()
 	stranger.ID = r.machine.ID
-	if err := stranger.RoleToken(t.Context()); err == nil || !strings.Contains(err.Error(), "MachineFingerprintDoesNotMatch") {
+	if err := stranger.RoleToken(t.Context()); err == nil ||
+		!strings.Contains(err.Error(), "MachineFingerprintDoesNotMatch") {
 		t.Errorf("another fingerprint: %v", err)
 	}
 	forged, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -236,7 +249,10 @@ func TestKindsOfSession(t *testing.T) {
 		if why := c.reason(ctx); why != "" || c.output.String() != want {
 			t.Errorf("told %q after %d bytes, not %d", why, c.output.Len(), len(want))
 		}
-		r.Eventually("the end in the history", func() bool { return r.status(sid).Status == types.SessionStatusTerminated })
+		r.Eventually(
+			"the end in the history",
+			func() bool { return r.status(sid).Status == types.SessionStatusTerminated },
+		)
 	})
 	t.Run("interactive command", func(t *testing.T) {
 		_, c := r.session("AWS-StartInteractiveCommand", map[string][]string{"command": {"seq 500; echo done"}})
@@ -245,16 +261,22 @@ func TestKindsOfSession(t *testing.T) {
 		}
 	})
 	t.Run("command", func(t *testing.T) {
-		_, c := r.session("AWS-StartNonInteractiveCommand", map[string][]string{"command": {"echo out; complain err; exit 3"}})
+		_, c := r.session(
+			"AWS-StartNonInteractiveCommand",
+			map[string][]string{"command": {"echo out; complain err; exit 3"}},
+		)
 		if why := c.reason(ctx); why != "" || c.output.String() != "out\nerr\n" || c.exit != "" {
 			t.Errorf("told %q after %q, status %q", why, c.output.String(), c.exit)
 		}
 	})
 	t.Run("command, streams apart", func(t *testing.T) {
 		_, c := r.session("AWS-StartNonInteractiveCommand", map[string][]string{
-			"command": {"echo out; complain err; exit 3"}, "separateOutputStream": {"true"}, "stdErrSeparatorPrefix": {"E:"},
+			"command": {
+				"echo out; complain err; exit 3",
+			}, "separateOutputStream": {"true"}, "stdErrSeparatorPrefix": {"E:"},
 		})
-		if why := c.reason(ctx); why != "" || c.output.String() != "out\n" || c.stderr.String() != "E:err\n" || c.exit != "EXIT_CODE: 3" {
+		if why := c.reason(ctx); why != "" || c.output.String() != "out\n" || c.stderr.String() != "E:err\n" ||
+			c.exit != "EXIT_CODE: 3" {
 			t.Errorf("told %q after %q and %q, status %q", why, c.output.String(), c.stderr.String(), c.exit)
 		}
 	})
@@ -308,7 +330,10 @@ func TestKindsOfSession(t *testing.T) {
 			var out struct{ CiphertextBlob, Plaintext []byte }
 			r.JSON(r.Admin, "kms", "GenerateDataKey", map[string]any{
 				"KeyId": keyID, "NumberOfBytes": 64,
-				"EncryptionContext": map[string]string{"aws:ssm:SessionId": c.session, "aws:ssm:TargetId": r.machine.ID},
+				"EncryptionContext": map[string]string{
+					"aws:ssm:SessionId": c.session,
+					"aws:ssm:TargetId":  r.machine.ID,
+				},
 			}).Decode(t, &out)
 			return out.CiphertextBlob, out.Plaintext
 		}

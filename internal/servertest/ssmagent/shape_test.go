@@ -37,7 +37,10 @@ func TestShapeOfRequests(t *testing.T) {
 		case strings.HasSuffix(name, "RegisterManagedInstance"):
 			_, _ = io.WriteString(w, `{"InstanceId":"mi-0123456789abcdef0"}`)
 		case strings.HasSuffix(name, "RoleToken"):
-			_, _ = io.WriteString(w, `{"AccessKeyId":"A","SecretAccessKey":"S","SessionToken":"T","TokenExpirationDate":1,"UpdateKeyPair":false}`)
+			_, _ = io.WriteString(
+				w,
+				`{"AccessKeyId":"A","SecretAccessKey":"S","SessionToken":"T","TokenExpirationDate":1,"UpdateKeyPair":false}`,
+			)
 		case r.Method == http.MethodGet:
 			w.WriteHeader(http.StatusTeapot)
 		default:
@@ -47,7 +50,15 @@ func TestShapeOfRequests(t *testing.T) {
 	s.EnableHTTP2 = true
 	s.StartTLS()
 	defer s.Close()
-	m := ssmagent.NewMachine(s.URL, "us-east-1", &tls.Config{RootCAs: s.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs, MinVersion: tls.VersionTLS12}, key())
+	m := ssmagent.NewMachine(
+		s.URL,
+		"us-east-1",
+		&tls.Config{
+			RootCAs:    s.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs,
+			MinVersion: tls.VersionTLS12,
+		},
+		key(),
+	)
 	defer m.Close()
 	ctx := t.Context()
 	for _, err := range []error{
@@ -86,7 +97,13 @@ func TestShapeOfRequests(t *testing.T) {
 		}
 		slices.Sort(headers)
 		// Through one library Accept-Encoding is set, through another not.
-		if got := strings.Join(headers, " "); strings.TrimPrefix(got, "Accept-Encoding ") != strings.TrimPrefix(want.headers, "Accept-Encoding ") {
+		if got := strings.Join(headers, " "); strings.TrimPrefix(
+			got,
+			"Accept-Encoding ",
+		) != strings.TrimPrefix(
+			want.headers,
+			"Accept-Encoding ",
+		) {
 			t.Errorf("%s:\n got %s\nwant %s", name, got, want.headers)
 		}
 		_, signed, _ := strings.Cut(r.Header.Get("Authorization"), "SignedHeaders=")

@@ -175,7 +175,9 @@ func (w *worker) handshake(properties any) error {
 	action := func(kind string, parameters any) map[string]any {
 		return map[string]any{"ActionType": kind, "ActionParameters": parameters}
 	}
-	actions := []any{action(mgs.ActionSessionType, map[string]any{"SessionType": w.doc.SessionType, "Properties": properties})}
+	actions := []any{
+		action(mgs.ActionSessionType, map[string]any{"SessionType": w.doc.SessionType, "Properties": properties}),
+	}
 	encrypts := w.doc.Inputs.KMSKeyID != "" && w.doc.SessionType != "Port"
 	if encrypts {
 		challenge := make([]byte, 16)
@@ -193,7 +195,9 @@ func (w *worker) handshake(properties any) error {
 	select {
 	case response = <-w.ch.response:
 	case <-late.C:
-		return errors.New("Handshake timed out. Please ensure that you have the latest version of the session manager plugin.")
+		return errors.New(
+			"Handshake timed out. Please ensure that you have the latest version of the session manager plugin.",
+		)
 	case <-w.dead.Done():
 		return w.dead.Err()
 	}

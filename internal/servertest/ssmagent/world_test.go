@@ -302,7 +302,9 @@ func (w *world) command(kind string, properties any) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	m, err := mgs.NewInteractiveShell(mgs.AgentTaskPayload{DocumentName: "test", DocumentContent: doc, SessionID: string(sid)})
+	m, err := mgs.NewInteractiveShell(
+		mgs.AgentTaskPayload{DocumentName: "test", DocumentContent: doc, SessionID: string(sid)},
+	)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -196,7 +196,12 @@ func (s *Service) Start(
 		return nil, err
 	}
 	if len(nodes) == 0 || len(nodes) > maxNodes {
-		return nil, sekisho.Errorf(sekisho.CodeInvalid, "A request names %d nodes; it must name 1 to %d.", len(nodes), maxNodes)
+		return nil, sekisho.Errorf(
+			sekisho.CodeInvalid,
+			"A request names %d nodes; it must name 1 to %d.",
+			len(nodes),
+			maxNodes,
+		)
 	}
 	open, err := s.cfg.Store.AccessRequests(ctx, Query{UserID: caller.UserID, Open: true, Limit: maxOpen})
 	if err != nil {
@@ -205,7 +210,11 @@ func (s *Service) Start(
 	now := s.cfg.Now().UTC().Truncate(time.Microsecond)
 	open = slices.DeleteFunc(open, func(r *Request) bool { return r.At(now) == Expired })
 	if len(open) >= maxOpen {
-		return nil, sekisho.Errorf(sekisho.CodeLimit, "You have %d open access requests, as many as one person may have.", len(open))
+		return nil, sekisho.Errorf(
+			sekisho.CodeLimit,
+			"You have %d open access requests, as many as one person may have.",
+			len(open),
+		)
 	}
 	r := &Request{
 		ID: id.AccessRequest(), Owner: caller.ARN, UserID: caller.UserID, Reason: reason, BreakGlass: breakGlass, CreatedAt: now,
@@ -255,7 +264,13 @@ func (s *Service) applyRule(ctx context.Context, r *Request, nodes []*sekisho.No
 
 // Decide records the decision of caller about a request. Nobody approves an own
 // request, or approves twice. Whoever made a request may revoke it.
-func (s *Service) Decide(ctx context.Context, caller Caller, requestID string, decision Status, reason string) (*Request, error) {
+func (s *Service) Decide(
+	ctx context.Context,
+	caller Caller,
+	requestID string,
+	decision Status,
+	reason string,
+) (*Request, error) {
 	if err := checkReason(reason); err != nil {
 		return nil, err
 	}
@@ -265,7 +280,10 @@ func (s *Service) Decide(ctx context.Context, caller Caller, requestID string, d
 		if err := r.mayDecide(caller, decision, now); err != nil {
 			return err
 		}
-		r.Decisions = append(r.Decisions, Decision{Status: decision, By: caller.ARN, UserID: caller.UserID, Reason: reason, At: now})
+		r.Decisions = append(
+			r.Decisions,
+			Decision{Status: decision, By: caller.ARN, UserID: caller.UserID, Reason: reason, At: now},
+		)
 		switch {
 		case decision != Approved:
 			r.Status = decision
@@ -304,7 +322,12 @@ func (r *Request) mayDecide(caller Caller, decision Status, now time.Time) error
 	case own && decision != Revoked:
 		return sekisho.Errorf(sekisho.CodeDenied, "Nobody decides about an own access request.")
 	case decision != Revoked && !anyPattern(r.Approvers, caller.ARN):
-		return sekisho.Errorf(sekisho.CodeDenied, "The access rule %s does not name %s as an approver.", r.Rule, caller.ARN)
+		return sekisho.Errorf(
+			sekisho.CodeDenied,
+			"The access rule %s does not name %s as an approver.",
+			r.Rule,
+			caller.ARN,
+		)
 	case len(r.Decisions) >= maxDecisions:
 		return sekisho.Errorf(sekisho.CodeLimit, "The access request %s has too many decisions.", r.ID)
 	case decision == Approved && slices.ContainsFunc(r.Decisions, func(d Decision) bool {
@@ -353,13 +376,27 @@ func (s *Service) PutRule(ctx context.Context, r *Rule) error {
 	case r.Approvals < 0 || r.Approvals > maxApprovals:
 		return sekisho.Errorf(sekisho.CodeInvalid, "Approvals is %d; it must be 0 to %d.", r.Approvals, maxApprovals)
 	case r.Duration < minDuration || r.Duration > maxDuration:
-		return sekisho.Errorf(sekisho.CodeInvalid, "The duration is %s; it must be %s to %s.", r.Duration, minDuration, maxDuration)
+		return sekisho.Errorf(
+			sekisho.CodeInvalid,
+			"The duration is %s; it must be %s to %s.",
+			r.Duration,
+			minDuration,
+			maxDuration,
+		)
 	case len(r.Tags) > maxPatterns || len(r.Requesters) > maxPatterns || len(r.Approvers) > maxPatterns:
-		return sekisho.Errorf(sekisho.CodeInvalid, "A rule has at most %d tags, requesters and approvers each.", maxPatterns)
+		return sekisho.Errorf(
+			sekisho.CodeInvalid,
+			"A rule has at most %d tags, requesters and approvers each.",
+			maxPatterns,
+		)
 	}
 	for _, p := range slices.Concat(r.Requesters, r.Approvers) {
 		if !strings.HasPrefix(p, "arn:") || len(p) > maxPattern {
-			return sekisho.Errorf(sekisho.CodeInvalid, "%q is not the ARN of a principal; * stands for any text.", safetext.Line(p, 100))
+			return sekisho.Errorf(
+				sekisho.CodeInvalid,
+				"%q is not the ARN of a principal; * stands for any text.",
+				safetext.Line(p, 100),
+			)
 		}
 	}
 	rules, err := s.cfg.Store.AccessRules(ctx)

@@ -224,9 +224,14 @@ func (b *Broker) Start(ctx context.Context, in Request) (*Started, error) {
 		err = b.cfg.Links.Deliver(ctx, s.Target, task.AppendTo(nil))
 	}
 	if err != nil {
-		b.cfg.Relay.End(ctx, s.ID, sekisho.Ending{Status: sekisho.SessionFailed, Details: "The node's agent could not be reached."})
+		b.cfg.Relay.End(
+			ctx,
+			s.ID,
+			sekisho.Ending{Status: sekisho.SessionFailed, Details: "The node's agent could not be reached."},
+		)
 		if sekisho.CodeOf(err) == sekisho.CodeInternal {
-			err = sekisho.Errorf(sekisho.CodeUnreachable, "%s is not connected.", s.Target).WithHint("Its control channel has just closed: %v", err)
+			err = sekisho.Errorf(sekisho.CodeUnreachable, "%s is not connected.", s.Target).
+				WithHint("Its control channel has just closed: %v", err)
 		}
 		return nil, err
 	}
@@ -270,7 +275,10 @@ func (b *Broker) create(ctx context.Context, s *sekisho.Session, p *ssmdoc.Plan)
 func (b *Broker) token(ctx context.Context, subject string, leg Leg) (string, error) {
 	secret := id.Secret()
 	h := sha256.Sum256([]byte(secret))
-	return secret, b.cfg.Store.PutToken(ctx, Token{Hash: h[:], Subject: subject, Leg: leg, ExpiresAt: time.Now().Add(b.cfg.TokenTTL)})
+	return secret, b.cfg.Store.PutToken(
+		ctx,
+		Token{Hash: h[:], Subject: subject, Leg: leg, ExpiresAt: time.Now().Add(b.cfg.TokenTTL)},
+	)
 }
 
 // Resume returns a new token for the client's leg of an active session. For a session
@@ -357,7 +365,11 @@ func (b *Broker) AgentToken(ctx context.Context, node sekisho.NodeID, session se
 }
 
 // nodeSession returns an active session of node.
-func (b *Broker) nodeSession(ctx context.Context, node sekisho.NodeID, session sekisho.SessionID) (*sekisho.Session, error) {
+func (b *Broker) nodeSession(
+	ctx context.Context,
+	node sekisho.NodeID,
+	session sekisho.SessionID,
+) (*sekisho.Session, error) {
 	s, err := b.cfg.Store.Session(ctx, session)
 	if err != nil && !sekisho.IsNotFound(err) {
 		return nil, err
@@ -423,7 +435,12 @@ func (b *Broker) Recover(ctx context.Context) error {
 	return b.eachActive(ctx, Query{}, func(s *sekisho.Session) error {
 		if err := b.cfg.Relay.Open(ctx, s); err != nil {
 			b.cfg.Log.Error("session not resumed after restart", "session", s.ID, "error", err)
-			b.finish(ctx, s.ID, sekisho.SessionFailed, "The session could not be recorded after the server was restarted.")
+			b.finish(
+				ctx,
+				s.ID,
+				sekisho.SessionFailed,
+				"The session could not be recorded after the server was restarted.",
+			)
 			return nil
 		}
 		if s.Status == sekisho.SessionConnected {
@@ -450,7 +467,11 @@ func (b *Broker) AgentConnected(ctx context.Context, node sekisho.NodeID, proces
 		}
 		why := fmt.Sprintf("The agent of %s was restarted, which ended its sessions.", node)
 		if b.cfg.Relay.Live(s.ID) {
-			b.cfg.Relay.Finish(ctx, s.ID, sekisho.Ending{Status: sekisho.SessionTerminated, Details: why, Incomplete: true})
+			b.cfg.Relay.Finish(
+				ctx,
+				s.ID,
+				sekisho.Ending{Status: sekisho.SessionTerminated, Details: why, Incomplete: true},
+			)
 		} else {
 			b.SessionEnded(ctx, s.ID, sekisho.SessionTerminated, why)
 		}
@@ -486,7 +507,11 @@ func (b *Broker) TaskComplete(ctx context.Context, node sekisho.NodeID, done mgs
 		}
 	}
 	if b.cfg.Relay.Live(session) {
-		b.cfg.Relay.Finish(ctx, session, sekisho.Ending{Status: status, Details: output, Incomplete: done.Undelivered, Messages: done.Messages})
+		b.cfg.Relay.Finish(
+			ctx,
+			session,
+			sekisho.Ending{Status: status, Details: output, Incomplete: done.Undelivered, Messages: done.Messages},
+		)
 		return
 	}
 	b.SessionEnded(ctx, session, status, output)
@@ -528,7 +553,12 @@ func (b *Broker) SessionStatus(ctx context.Context, session sekisho.SessionID, s
 
 // SessionEnded implements the relay's Observer. It stores the end, and sends it to the
 // agent over the control channel too, because the data channel may be broken.
-func (b *Broker) SessionEnded(ctx context.Context, session sekisho.SessionID, status sekisho.SessionStatus, details string) {
+func (b *Broker) SessionEnded(
+	ctx context.Context,
+	session sekisho.SessionID,
+	status sekisho.SessionStatus,
+	details string,
+) {
 	b.finish(context.WithoutCancel(ctx), session, status, details)
 }
 

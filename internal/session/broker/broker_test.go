@@ -37,7 +37,12 @@ type fixture struct {
 }
 
 func setup(t *testing.T) *fixture {
-	f := &fixture{t: t, store: newMemStore(), open: map[sekisho.SessionID]bool{}, links: map[sekisho.NodeID][]mgs.Message{nodeA: nil, nodeB: nil}}
+	f := &fixture{
+		t:     t,
+		store: newMemStore(),
+		open:  map[sekisho.SessionID]bool{},
+		links: map[sekisho.NodeID][]mgs.Message{nodeA: nil, nodeB: nil},
+	}
 	f.start()
 	return f
 }
@@ -113,7 +118,13 @@ func (f *fixture) request(node sekisho.NodeID) broker.Request {
 	must(f.t, err)
 	return broker.Request{
 		Target: node, Plan: plan, Document: ssmdoc.Default, Reason: "ticket 7", SourceIP: "192.0.2.1",
-		Owner: &sekisho.Principal{Type: sekisho.PrincipalUser, ARN: "arn:aws:iam::123456789012:user/alice", UserID: "AIDA1", UserName: "alice", AccessKeyID: "AKIA1"},
+		Owner: &sekisho.Principal{
+			Type:        sekisho.PrincipalUser,
+			ARN:         "arn:aws:iam::123456789012:user/alice",
+			UserID:      "AIDA1",
+			UserName:    "alice",
+			AccessKeyID: "AKIA1",
+		},
 	}
 }
 
@@ -143,8 +154,12 @@ func TestStart(t *testing.T) {
 	f.wantStatus(s.ID, sekisho.SessionConnecting, "")
 	kept, err := f.Session(t.Context(), s.ID)
 	must(t, err)
-	if kept.Owner != "arn:aws:iam::123456789012:user/alice" || kept.OwnerUserID != "AIDA1" || kept.OwnerUser != "alice" || kept.AccessKeyID != "AKIA1" ||
-		kept.Reason != "ticket 7" || kept.SourceIP != "192.0.2.1" || kept.IdleTimeout != 20*time.Minute {
+	if kept.Owner != "arn:aws:iam::123456789012:user/alice" || kept.OwnerUserID != "AIDA1" ||
+		kept.OwnerUser != "alice" ||
+		kept.AccessKeyID != "AKIA1" ||
+		kept.Reason != "ticket 7" ||
+		kept.SourceIP != "192.0.2.1" ||
+		kept.IdleTimeout != 20*time.Minute {
 		t.Errorf("%+v", kept)
 	}
 	told := f.links[nodeA]
@@ -155,7 +170,8 @@ func TestStart(t *testing.T) {
 	must(t, err)
 	p, err := task.Payload()
 	must(t, err)
-	if task.TaskID != string(s.ID) || p.SessionID != string(s.ID) || p.SessionOwner != kept.Owner || !strings.Contains(string(p.DocumentContent), "Standard_Stream") {
+	if task.TaskID != string(s.ID) || p.SessionID != string(s.ID) || p.SessionOwner != kept.Owner ||
+		!strings.Contains(string(p.DocumentContent), "Standard_Stream") {
 		t.Errorf("%+v, %+v", task, p)
 	}
 	if strings.Contains(string(told[0].Payload), s.Token) {
@@ -230,7 +246,15 @@ func TestStartOfACallerWhoHangsUp(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	f.Broker = broker.New(broker.Config{Store: f.store, Relay: gone{relay{f}, cancel}, Links: links{f}, Nodes: nodes{}, Log: slog.New(slog.DiscardHandler)})
+	f.Broker = broker.New(
+		broker.Config{
+			Store: f.store,
+			Relay: gone{relay{f}, cancel},
+			Links: links{f},
+			Nodes: nodes{},
+			Log:   slog.New(slog.DiscardHandler),
+		},
+	)
 	if _, err := f.Start(ctx, f.request(nodeA)); err == nil {
 		t.Fatal("started")
 	}
@@ -285,10 +309,20 @@ func TestTokensExpire(t *testing.T) {
 		time.Sleep(3*time.Minute - time.Nanosecond)
 		must(t, f.RedeemToken(t.Context(), s.Token, string(s.ID), broker.ClientLeg))
 		time.Sleep(time.Nanosecond)
-		wantError(t, f.RedeemToken(t.Context(), late.Token, string(late.ID), broker.ClientLeg), sekisho.CodeExpired, "expired")
+		wantError(
+			t,
+			f.RedeemToken(t.Context(), late.Token, string(late.ID), broker.ClientLeg),
+			sekisho.CodeExpired,
+			"expired",
+		)
 		time.Sleep(time.Nanosecond)
 		must(t, f.Sweep(t.Context()))
-		wantError(t, f.RedeemToken(t.Context(), swept.Token, string(swept.ID), broker.ClientLeg), sekisho.CodeUnauthenticated, "not issued")
+		wantError(
+			t,
+			f.RedeemToken(t.Context(), swept.Token, string(swept.ID), broker.ClientLeg),
+			sekisho.CodeUnauthenticated,
+			"not issued",
+		)
 		if n := len(f.store.tokens); n != 0 {
 			t.Errorf("%d tokens left", n)
 		}
@@ -382,10 +416,17 @@ func TestUndeliveredOutput(t *testing.T) {
 	f := setup(t)
 	s := f.begin(nodeA)
 	f.TaskComplete(t.Context(), nodeA, mgs.TaskComplete{
-		TaskID: string(s.ID), FinalTaskStatus: mgs.TaskFailed, Output: "The client did not take it.", Undelivered: true, Messages: 7,
+		TaskID: string(
+			s.ID,
+		), FinalTaskStatus: mgs.TaskFailed, Output: "The client did not take it.", Undelivered: true, Messages: 7,
 	})
 	f.wantStatus(s.ID, sekisho.SessionFailed, "The client did not take it.")
-	want := sekisho.Ending{Status: sekisho.SessionFailed, Details: "The client did not take it.", Incomplete: true, Messages: 7}
+	want := sekisho.Ending{
+		Status:     sekisho.SessionFailed,
+		Details:    "The client did not take it.",
+		Incomplete: true,
+		Messages:   7,
+	}
 	if len(f.finished) != 1 || f.finished[0] != want {
 		t.Errorf("Finish was called with %+v", f.finished)
 	}
@@ -401,7 +442,11 @@ func TestAnEndIsTheEnd(t *testing.T) {
 	must(t, f.Terminate(t.Context(), s.ID, "first"))
 	f.SessionStatus(f.t.Context(), s.ID, sekisho.SessionConnected)
 	f.SessionEnded(f.t.Context(), s.ID, sekisho.SessionFailed, "second")
-	f.TaskComplete(t.Context(), nodeA, mgs.TaskComplete{TaskID: string(s.ID), FinalTaskStatus: mgs.TaskFailed, Output: "third"})
+	f.TaskComplete(
+		t.Context(),
+		nodeA,
+		mgs.TaskComplete{TaskID: string(s.ID), FinalTaskStatus: mgs.TaskFailed, Output: "third"},
+	)
 	f.wantStatus(s.ID, sekisho.SessionTerminated, "first")
 }
 
@@ -424,7 +469,15 @@ func TestTaskComplete(t *testing.T) {
 
 	s = f.begin(nodeA)
 	clear(f.open) // as after a restart
-	f.TaskComplete(ctx, nodeA, mgs.TaskComplete{TaskID: string(s.ID), FinalTaskStatus: mgs.TaskFailed, Output: "no \x1b[2Jsuch user\xff" + strings.Repeat("ü", 5000)})
+	f.TaskComplete(
+		ctx,
+		nodeA,
+		mgs.TaskComplete{
+			TaskID:          string(s.ID),
+			FinalTaskStatus: mgs.TaskFailed,
+			Output:          "no \x1b[2Jsuch user\xff" + strings.Repeat("ü", 5000),
+		},
+	)
 	f.wantStatus(s.ID, sekisho.SessionFailed, "The node could not run the session: no [2Jsuch user")
 	kept, err := f.Session(ctx, s.ID)
 	must(t, err)
@@ -526,21 +579,27 @@ func TestPlanIsFollowed(t *testing.T) {
 	in := f.request(nodeA)
 	in.Document, in.Version = "Doc", "4"
 	in.Plan = &ssmdoc.Plan{
-		Content: []byte(`{"sessionType":"InteractiveCommands"}`), Parameters: map[string]any{"command": "id"}, RunAsUser: "ops",
+		Content: []byte(
+			`{"sessionType":"InteractiveCommands"}`,
+		), Parameters: map[string]any{"command": "id"}, RunAsUser: "ops",
 		IdleTimeout: 5 * time.Minute, MaxDuration: time.Hour, OmitInput: true,
 	}
 	s, err := f.Start(t.Context(), in)
 	must(t, err)
 	kept, err := f.Session(t.Context(), s.ID)
 	must(t, err)
-	if kept.DocumentName != "Doc" || kept.DocumentVersion != "4" || kept.RunAsUser != "ops" || kept.IdleTimeout != 5*time.Minute || kept.MaxDuration != time.Hour || !kept.OmitInput {
+	if kept.DocumentName != "Doc" || kept.DocumentVersion != "4" || kept.RunAsUser != "ops" ||
+		kept.IdleTimeout != 5*time.Minute ||
+		kept.MaxDuration != time.Hour ||
+		!kept.OmitInput {
 		t.Errorf("%+v", kept)
 	}
 	task, err := mgs.ParseBody[mgs.AgentTask](f.links[nodeA][0].Payload)
 	must(t, err)
 	p, err := task.Payload()
 	must(t, err)
-	if p.DocumentName != "Doc" || p.RunAsUser != "ops" || p.Parameters["command"] != "id" || string(p.DocumentContent) != string(in.Plan.Content) {
+	if p.DocumentName != "Doc" || p.RunAsUser != "ops" || p.Parameters["command"] != "id" ||
+		string(p.DocumentContent) != string(in.Plan.Content) {
 		t.Errorf("%+v", p)
 	}
 }
@@ -551,7 +610,11 @@ type failingStore struct {
 	err error
 }
 
-func (s *failingStore) UpdateSession(ctx context.Context, id sekisho.SessionID, change func(*sekisho.Session) error) error {
+func (s *failingStore) UpdateSession(
+	ctx context.Context,
+	id sekisho.SessionID,
+	change func(*sekisho.Session) error,
+) error {
 	if s.err != nil {
 		return s.err
 	}

@@ -29,7 +29,14 @@ func TestLogsOfSessions(t *testing.T) {
 			f.absent = c.where
 			f.start()
 			s := f.begin(nodeA)
-			must(t, f.store.UpdateSession(t.Context(), s.ID, func(s *sekisho.Session) error { s.Logs = places; return nil }))
+			must(
+				t,
+				f.store.UpdateSession(
+					t.Context(),
+					s.ID,
+					func(s *sekisho.Session) error { s.Logs = places; return nil },
+				),
+			)
 			f.SessionEnded(f.t.Context(), s.ID, sekisho.SessionTerminated, "")
 			missing := func() string {
 				got, err := f.store.Session(t.Context(), s.ID)

@@ -54,7 +54,11 @@ func (m *memStore) Session(_ context.Context, id sekisho.SessionID) (*sekisho.Se
 	return &s, nil
 }
 
-func (m *memStore) UpdateSession(ctx context.Context, id sekisho.SessionID, change func(s *sekisho.Session) error) error {
+func (m *memStore) UpdateSession(
+	ctx context.Context,
+	id sekisho.SessionID,
+	change func(s *sekisho.Session) error,
+) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := cmp.Or(m.broken, ctx.Err()); err != nil {

@@ -28,7 +28,10 @@ func (b *Broker) ResumeToken(ctx context.Context, session sekisho.SessionID) (st
 	}
 	secret := id.Secret()
 	return secret, b.cfg.Store.PutToken(ctx, Token{
-		Hash: resumeHash(session, secret), Subject: string(session), Leg: resumeLeg, ExpiresAt: time.Now().Add(resumeTTL),
+		Hash: resumeHash(
+			session,
+			secret,
+		), Subject: string(session), Leg: resumeLeg, ExpiresAt: time.Now().Add(resumeTTL),
 	})
 }
 

@@ -35,7 +35,8 @@ func TestResumeByToken(t *testing.T) {
 		"invented":         {s.ID, "x"},
 		"long":             {s.ID, strings.Repeat("x", 301)},
 	} {
-		if got, err := f.ResumeByToken(t.Context(), bad.id, bad.token); sekisho.CodeOf(err) != sekisho.CodeDenied || got != "" {
+		if got, err := f.ResumeByToken(t.Context(), bad.id, bad.token); sekisho.CodeOf(err) != sekisho.CodeDenied ||
+			got != "" {
 			t.Errorf("%s: %q, %v", name, got, err)
 		}
 	}

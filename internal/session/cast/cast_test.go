@@ -59,7 +59,15 @@ func TestReadVersion3(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantHeader := cast.Header{Version: 3, Cols: 80, Rows: 24, TermType: "xterm-256color", Timestamp: 1504467315, Title: "Demo", Env: map[string]string{"SHELL": "/bin/zsh"}}
+	wantHeader := cast.Header{
+		Version:   3,
+		Cols:      80,
+		Rows:      24,
+		TermType:  "xterm-256color",
+		Timestamp: 1504467315,
+		Title:     "Demo",
+		Env:       map[string]string{"SHELL": "/bin/zsh"},
+	}
 	if d := cmp.Diff(wantHeader, h); d != "" {
 		t.Error(d)
 	}
@@ -114,8 +122,20 @@ func TestReaderRefuses(t *testing.T) {
 		{"no term", `{"version":3}` + "\n", 1, "no term", false},
 		{"no size", `{"version":3,"term":{}}` + "\n", 1, "size 0x0", false},
 		{"huge size", `{"version":3,"term":{"cols":65536,"rows":1}}` + "\n", 1, "size", false},
-		{"header too long", `{"version":3,"title":"` + strings.Repeat("a", cast.DefaultMaxLine) + "\"}\n", 1, "longer than", false},
-		{"event too long", header3 + `[0,"o","` + strings.Repeat("a", cast.DefaultMaxLine) + "\"]\n", 2, "longer than", false},
+		{
+			"header too long",
+			`{"version":3,"title":"` + strings.Repeat("a", cast.DefaultMaxLine) + "\"}\n",
+			1,
+			"longer than",
+			false,
+		},
+		{
+			"event too long",
+			header3 + `[0,"o","` + strings.Repeat("a", cast.DefaultMaxLine) + "\"]\n",
+			2,
+			"longer than",
+			false,
+		},
 		{"endless line", header3 + strings.Repeat(" ", 2*cast.DefaultMaxLine), 2, "longer than", false},
 		{"comment is no event in v2", "{\"version\":2,\"width\":1,\"height\":1}\n# hi\n", 2, "expected '['", false},
 		{"object", header3 + "{}\n", 2, "expected '['", false},
@@ -150,7 +170,8 @@ func TestReaderRefuses(t *testing.T) {
 			if !ok {
 				t.Fatalf("error %v is no SyntaxError", err)
 			}
-			if se.Line != tt.line || !strings.Contains(err.Error(), tt.want) || errors.Is(err, io.ErrUnexpectedEOF) != tt.torn {
+			if se.Line != tt.line || !strings.Contains(err.Error(), tt.want) ||
+				errors.Is(err, io.ErrUnexpectedEOF) != tt.torn {
 				t.Errorf("got %q (torn %v), want line %d, %q, torn %v", err, !tt.torn, tt.line, tt.want, tt.torn)
 			}
 		})
@@ -407,7 +428,11 @@ func TestResizeSize(t *testing.T) {
 // FuzzReader expects no panic, and that what was read, written again, reads
 // the same.
 func FuzzReader(f *testing.F) {
-	f.Add([]byte(header3 + `[0.1,"o","a\u0000\ud83d\ude00"]` + "\n" + `[1e-3,"B","/w=="]` + "\n" + `[0,"o","` + "\uFFFD" + `"]` + "\n" + `[1,"r","80x24"]` + "\n" + `[0,"x","0"]`))
+	f.Add(
+		[]byte(
+			header3 + `[0.1,"o","a\u0000\ud83d\ude00"]` + "\n" + `[1e-3,"B","/w=="]` + "\n" + `[0,"o","` + "\uFFFD" + `"]` + "\n" + `[1,"r","80x24"]` + "\n" + `[0,"x","0"]`,
+		),
+	)
 	f.Add([]byte("{\"version\":2,\"width\":80,\"height\":24}\n[1.5,\"o\",\"x\"]\n[1.25,\"i\",\"\\ud800\"]\n"))
 	f.Add([]byte(header3 + "# c\n\n[9999999999,\"m\",\"\"]\n"))
 	f.Add([]byte(header3 + `[0.0000000001,"o","\`))

@@ -331,7 +331,8 @@ func (p *parser) seconds() time.Duration {
 // without the rounding of floating point.
 func plainSeconds(word []byte) (time.Duration, bool) {
 	whole, frac, dot := bytes.Cut(word, []byte("."))
-	if len(whole) == 0 || len(whole) > 9 || len(whole) > 1 && whole[0] == '0' || len(frac) > 9 || dot && len(frac) == 0 {
+	if len(whole) == 0 || len(whole) > 9 || len(whole) > 1 && whole[0] == '0' || len(frac) > 9 ||
+		dot && len(frac) == 0 {
 		return 0, false
 	}
 	var s, ns int64

@@ -173,10 +173,18 @@ func Write(ctx context.Context, out io.Writer, rec *record.Recorder, trail Trail
 		return err
 	})
 	if err == nil {
-		err = w.add(TranscriptFile, zip.Deflate, func(out io.Writer) error { return export.Write(out, stored.CastReader(), export.Text) })
+		err = w.add(
+			TranscriptFile,
+			zip.Deflate,
+			func(out io.Writer) error { return export.Write(out, stored.CastReader(), export.Text) },
+		)
 	}
 	if err == nil {
-		err = w.add(LedgerFile, zip.Deflate, func(out io.Writer) error { return rec.LedgerSegment(out, id, sum.SealedAt.Add(after)) })
+		err = w.add(
+			LedgerFile,
+			zip.Deflate,
+			func(out io.Writer) error { return rec.LedgerSegment(out, id, sum.SealedAt.Add(after)) },
+		)
 	}
 	if err == nil {
 		err = writeAudit(ctx, w, trail, id, sum)
@@ -228,8 +236,13 @@ func writeAudit(ctx context.Context, w *writer, trail Trail, id sekisho.SessionI
 		end = heads.Heads[n-1].Seq
 	}
 	if end-heads.Anchor.Seq > maxRecords {
-		return sekisho.Errorf(sekisho.CodeInvalid, "During session %s the audit trail grew by %d records; a bundle holds %d.",
-			id, end-heads.Anchor.Seq, maxRecords)
+		return sekisho.Errorf(
+			sekisho.CodeInvalid,
+			"During session %s the audit trail grew by %d records; a bundle holds %d.",
+			id,
+			end-heads.Anchor.Seq,
+			maxRecords,
+		)
 	}
 	var decision *Decision
 	err = w.add(AuditFile, zip.Deflate, func(out io.Writer) error {

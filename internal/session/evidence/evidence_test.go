@@ -94,7 +94,10 @@ func newFixture(t *testing.T, output string) *fixture {
 	if err := f.trail.Sign(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	f.event(t, audit.Event{EventName: "StartSession", ResponseElements: map[string]any{"sessionId": bob}, Reason: "another"})
+	f.event(
+		t,
+		audit.Event{EventName: "StartSession", ResponseElements: map[string]any{"sessionId": bob}, Reason: "another"},
+	)
 	f.event(t, audit.Event{
 		EventName: "StartSession", ResponseElements: map[string]any{"sessionId": alice}, Reason: `allowed by statement "Ops" of policy team`,
 		UserIdentity: audit.Identity{Type: audit.IdentityUser, UserName: "alice", ARN: "arn:aws:iam::1:user/alice"},
@@ -166,10 +169,12 @@ func TestBundle(t *testing.T) {
 	if len(rep.Problems) > 0 || rep.Session != alice || rep.Witnessed || rep.Encrypted {
 		t.Fatalf("%+v", rep)
 	}
-	if d := rep.Decision; d == nil || !strings.Contains(d.Reason, `"Ops"`) || d.Principal != "arn:aws:iam::1:user/alice" {
+	if d := rep.Decision; d == nil || !strings.Contains(d.Reason, `"Ops"`) ||
+		d.Principal != "arn:aws:iam::1:user/alice" {
 		t.Errorf("decision %+v", rep.Decision)
 	}
-	if len(rep.Events) != 2 || rep.Events[0].EventName != "StartSession" || rep.Events[1].EventName != "TerminateSession" {
+	if len(rep.Events) != 2 || rep.Events[0].EventName != "StartSession" ||
+		rep.Events[1].EventName != "TerminateSession" {
 		t.Errorf("events %+v", rep.Events)
 	}
 	parts := unzip(t, b)
@@ -199,13 +204,15 @@ func TestWitnessDisagrees(t *testing.T) {
 	f, other := newFixture(t, "x"), newFixture(t, "y")
 	stale := f.witness[0]
 	stale.LedgerDigest = other.witness[0].LedgerDigest
-	if rep := verify(t, f.bundle(t), f.keys, stale); len(rep.Problems) != 1 || rep.Witnessed || !strings.HasPrefix(rep.Problems[0], evidence.LedgerFile) {
+	if rep := verify(t, f.bundle(t), f.keys, stale); len(rep.Problems) != 1 || rep.Witnessed ||
+		!strings.HasPrefix(rep.Problems[0], evidence.LedgerFile) {
 		t.Errorf("ledger: %+v", rep.Problems)
 	}
 	stale = f.witness[0]
 	stale.AuditHash = slices.Clone(stale.AuditHash)
 	stale.AuditHash[0] ^= 1
-	if rep := verify(t, f.bundle(t), f.keys, stale); len(rep.Problems) != 1 || rep.Witnessed || !strings.HasPrefix(rep.Problems[0], evidence.AuditFile) {
+	if rep := verify(t, f.bundle(t), f.keys, stale); len(rep.Problems) != 1 || rep.Witnessed ||
+		!strings.HasPrefix(rep.Problems[0], evidence.AuditFile) {
 		t.Errorf("audit trail: %+v", rep.Problems)
 	}
 }
@@ -213,13 +220,17 @@ func TestWitnessDisagrees(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, "x")
-	if err := evidence.Write(t.Context(), io.Discard, f.rec, f.store, "carol-abcdefghijklmnopqrstuvwxyz"); !sekisho.IsNotFound(err) {
+	if err := evidence.Write(t.Context(), io.Discard, f.rec, f.store, "carol-abcdefghijklmnopqrstuvwxyz"); !sekisho.IsNotFound(
+		err,
+	) {
 		t.Errorf("no such session: %v", err)
 	}
 	if _, err := f.rec.Start(record.Header{SessionID: "dave-abcdefghijklmnopqrstuvwxyz", Node: "mi-0"}); err != nil {
 		t.Fatal(err)
 	}
-	if err := evidence.Write(t.Context(), io.Discard, f.rec, f.store, "dave-abcdefghijklmnopqrstuvwxyz"); sekisho.CodeOf(err) != sekisho.CodeConflict {
+	if err := evidence.Write(t.Context(), io.Discard, f.rec, f.store, "dave-abcdefghijklmnopqrstuvwxyz"); sekisho.CodeOf(
+		err,
+	) != sekisho.CodeConflict {
 		t.Errorf("a running session: %v", err)
 	}
 }
@@ -377,7 +388,10 @@ func resign(t *testing.T, f *fixture, parts []part) []part {
 	out := slices.DeleteFunc(slices.Clone(parts), func(p part) bool { return p.name == evidence.ManifestFile })
 	for _, p := range out {
 		sum := sha256.Sum256(p.data)
-		m.Files = append(m.Files, record.ManifestFile{Name: p.name, Size: int64(len(p.data)), SHA256: hex.EncodeToString(sum[:])})
+		m.Files = append(
+			m.Files,
+			record.ManifestFile{Name: p.name, Size: int64(len(p.data)), SHA256: hex.EncodeToString(sum[:])},
+		)
 	}
 	line, err := f.rec.SignManifest(m)
 	if err != nil {

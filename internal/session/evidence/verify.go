@@ -271,7 +271,12 @@ func (r *Report) checkDecision(z *zip.Reader, found *Decision) {
 }
 
 // checkWitnesses compares the proofs with what witnesses know.
-func (r *Report) checkWitnesses(keys record.Keys, witnesses []record.Witness, proof *record.LedgerProof, records []audit.Record) {
+func (r *Report) checkWitnesses(
+	keys record.Keys,
+	witnesses []record.Witness,
+	proof *record.LedgerProof,
+	records []audit.Record,
+) {
 	if proof == nil || len(records) == 0 {
 		return
 	}
@@ -285,7 +290,12 @@ func (r *Report) checkWitnesses(keys record.Keys, witnesses []record.Witness, pr
 	for _, w := range witnesses {
 		if digest, ok := proof.Heads[w.LedgerLines]; ok {
 			if digest != w.LedgerDigest {
-				r.problem(LedgerFile, "line %d is not the one that a witness knows since %s", w.LedgerLines, w.Time.UTC().Format("2006-01-02 15:04:05Z"))
+				r.problem(
+					LedgerFile,
+					"line %d is not the one that a witness knows since %s",
+					w.LedgerLines,
+					w.Time.UTC().Format("2006-01-02 15:04:05Z"),
+				)
 			} else if w.LedgerLines >= proof.Sealed {
 				sealed = true
 			}
@@ -300,7 +310,12 @@ func (r *Report) checkWitnesses(keys record.Keys, witnesses []record.Witness, pr
 			good = good || head.Vouches(pub, records[i])
 		}
 		if !good {
-			r.problem(AuditFile, "record %d is not the one that a witness knows since %s", w.AuditSeq, w.Time.UTC().Format("2006-01-02 15:04:05Z"))
+			r.problem(
+				AuditFile,
+				"record %d is not the one that a witness knows since %s",
+				w.AuditSeq,
+				w.Time.UTC().Format("2006-01-02 15:04:05Z"),
+			)
 		} else if w.AuditSeq >= last {
 			trail = true
 		}

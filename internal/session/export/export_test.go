@@ -145,7 +145,8 @@ func TestMarkup(t *testing.T) {
 	if n := strings.Count(strings.ToLower(got), "<script"); n != 2 {
 		t.Errorf("%d script elements", n)
 	}
-	if strings.Count(strings.ToLower(got), "</script") != 2 || strings.Contains(got, "<img") || strings.Contains(got, "<!--") {
+	if strings.Count(strings.ToLower(got), "</script") != 2 || strings.Contains(got, "<img") ||
+		strings.Contains(got, "<!--") {
 		t.Errorf("markup got through: %s", got)
 	}
 	if text := screenOf(t, got); !strings.Contains(text, markup) {
@@ -197,7 +198,8 @@ func TestPageIsSelfContained(t *testing.T) {
 		_, rest, _ := strings.Cut(got, between[0])
 		text, _, _ := strings.Cut(rest, between[1])
 		sum := sha256.Sum256([]byte(text))
-		if want := kind + " 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"; text == "" || !strings.Contains(csp[1], want) {
+		if want := kind + " 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"; text == "" ||
+			!strings.Contains(csp[1], want) {
 			t.Errorf("%q is not in the policy %q", want, csp[1])
 		}
 	}

@@ -59,7 +59,12 @@ func (p *page) write(f frame) error {
 		return err
 	}
 	if p.size += len(b) + 2; p.size > maxPage {
-		return fmt.Errorf("the recording is too long for a page of %d MiB: export it as %s or %s", maxPage>>20, Cast, Text)
+		return fmt.Errorf(
+			"the recording is too long for a page of %d MiB: export it as %s or %s",
+			maxPage>>20,
+			Cast,
+			Text,
+		)
 	}
 	sep := ""
 	if p.frames > 0 {
@@ -242,7 +247,9 @@ func writeFrames(w io.Writer, in *cast.Reader) error {
 			if err := flush(); err != nil {
 				return err
 			}
-			return p.write(frame{Time: ev.Time.Milliseconds(), Label: "exit status " + safetext.Line(string(ev.Data), maxLabel)})
+			return p.write(
+				frame{Time: ev.Time.Milliseconds(), Label: "exit status " + safetext.Line(string(ev.Data), maxLabel)},
+			)
 		default:
 			return nil
 		}

@@ -21,8 +21,15 @@ func buildLog(n int) []byte {
 	r := mathrand.New(mathrand.NewPCG(1, 2))
 	var b bytes.Buffer
 	for i := 0; b.Len() < n; i++ {
-		fmt.Fprintf(&b, "[%3d%%] \x1b[32mBuilding CXX object\x1b[0m src/%s/CMakeFiles/%s.dir/file%04d.cc.o -O2 -DNDEBUG (%d ms)\r\n",
-			i/100%100, []string{"base", "net", "crypto", "render", "ui"}[r.IntN(5)], []string{"core", "test", "bench"}[r.IntN(3)], r.IntN(4000), r.IntN(2000))
+		fmt.Fprintf(
+			&b,
+			"[%3d%%] \x1b[32mBuilding CXX object\x1b[0m src/%s/CMakeFiles/%s.dir/file%04d.cc.o -O2 -DNDEBUG (%d ms)\r\n",
+			i/100%100,
+			[]string{"base", "net", "crypto", "render", "ui"}[r.IntN(5)],
+			[]string{"core", "test", "bench"}[r.IntN(3)],
+			r.IntN(4000),
+			r.IntN(2000),
+		)
 	}
 	return b.Bytes()[:n]
 }
@@ -196,7 +203,12 @@ func BenchmarkSearch(b *testing.B) {
 		for range 2 {
 			wg.Go(func() {
 				for i := next.Add(1); i <= recordings; i = next.Add(1) {
-					err := recfile.SearchTranscript(bytes.NewReader(texts[i-1]), key, "nowhere to be found", func(recfile.Line) bool { return true })
+					err := recfile.SearchTranscript(
+						bytes.NewReader(texts[i-1]),
+						key,
+						"nowhere to be found",
+						func(recfile.Line) bool { return true },
+					)
 					if err != nil {
 						b.Error(err)
 					}

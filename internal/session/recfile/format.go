@@ -224,7 +224,12 @@ func newEncoder() *zstd.Encoder {
 }
 
 func newDecoder() *zstd.Decoder {
-	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(2), zstd.WithDecoderMaxMemory(maxPlain), zstd.WithDecoderLowmem(true))
+	d, err := zstd.NewReader(
+		nil,
+		zstd.WithDecoderConcurrency(2),
+		zstd.WithDecoderMaxMemory(maxPlain),
+		zstd.WithDecoderLowmem(true),
+	)
 	if err != nil {
 		panic(err) // the options are constant
 	}

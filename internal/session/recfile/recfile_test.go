@@ -189,10 +189,12 @@ func TestRoundTrip(t *testing.T) {
 	}
 	rep, err := recfile.Verify(f.main, res.Size, keys)
 	ok(t, err)
-	if rep.Digest != res.Digest || rep.Torn || rep.Index != res.Index || rep.Totals.In != 305 || rep.Totals != res.Totals {
+	if rep.Digest != res.Digest || rep.Torn || rep.Index != res.Index || rep.Totals.In != 305 ||
+		rep.Totals != res.Totals {
 		t.Errorf("%+v, want %+v", rep, res)
 	}
-	if bytes.Contains(f.main.b, []byte("line 17")) || bytes.Contains(f.tail0.b, []byte("line")) || bytes.Contains(f.tail1.b, []byte("line")) {
+	if bytes.Contains(f.main.b, []byte("line 17")) || bytes.Contains(f.tail0.b, []byte("line")) ||
+		bytes.Contains(f.tail1.b, []byte("line")) {
 		t.Error("there is text in the clear")
 	}
 	// The index says what the blocks say.
@@ -398,7 +400,14 @@ func sample(t testing.TB, texts string) *files {
 	f := newFiles()
 	w := create(t, f)
 	for i := range 60 {
-		ok(t, w.Append(recfile.Output, time.Duration(i)*time.Second, fmt.Appendf(nil, "%s %d %s\r\n", texts, i, strings.Repeat("z", 50))))
+		ok(
+			t,
+			w.Append(
+				recfile.Output,
+				time.Duration(i)*time.Second,
+				fmt.Appendf(nil, "%s %d %s\r\n", texts, i, strings.Repeat("z", 50)),
+			),
+		)
 	}
 	_, err := w.Finish()
 	ok(t, err)

@@ -96,7 +96,12 @@ func (w *Writer) takeTails() error {
 		for p, at := plain, int64(0); len(p) > 0; {
 			r, rest, now, err := parseRecord(p, at)
 			if err != nil {
-				return &Flaw{Block: int64(b.number), From: w.main.size, To: w.main.size, Problem: "the tail: " + err.Error()}
+				return &Flaw{
+					Block:   int64(b.number),
+					From:    w.main.size,
+					To:      w.main.size,
+					Problem: "the tail: " + err.Error(),
+				}
 			}
 			if b.records == 0 {
 				b.first = now

@@ -43,7 +43,13 @@ func newVerifier(r io.Reader, size int64, keys KeyFunc) *verifier {
 }
 
 func (v *verifier) flaw(size int64, format string, args ...any) *Flaw {
-	return &Flaw{Block: v.count, From: v.offset, To: min(v.offset+size, v.size), Start: v.last.totals.Last, Problem: fmt.Sprintf(format, args...)}
+	return &Flaw{
+		Block:   v.count,
+		From:    v.offset,
+		To:      min(v.offset+size, v.size),
+		Start:   v.last.totals.Last,
+		Problem: fmt.Sprintf(format, args...),
+	}
 }
 
 // next passes one block. It returns io.EOF at the end, errTorn for a file that
@@ -71,7 +77,10 @@ func (v *verifier) next() error {
 	case int64(h.number) != v.count:
 		return v.flaw(h.size(), "block %d stands where block %d belongs", h.number, v.count)
 	case h.prev != v.digest:
-		return v.flaw(h.size(), "it does not follow the block before it: one of the two was altered or comes from another recording")
+		return v.flaw(
+			h.size(),
+			"it does not follow the block before it: one of the two was altered or comes from another recording",
+		)
 	case (h.kind == headerBlock) != (v.count == 0):
 		return v.flaw(h.size(), "it is of a kind that does not belong here")
 	case v.count > 0 && (h.totals.Records < v.last.totals.Records || h.totals.Out < v.last.totals.Out || h.totals.In < v.last.totals.In ||
@@ -172,7 +181,10 @@ func Verify(r io.ReaderAt, size int64, keys KeyFunc) (Report, error) {
 	for err == nil {
 		err = v.next()
 	}
-	rep := Report{Result: Result{Size: v.offset, Blocks: v.count, Digest: v.digest, Totals: v.last.totals, Index: -1}, Torn: errors.Is(err, errTorn)}
+	rep := Report{
+		Result: Result{Size: v.offset, Blocks: v.count, Digest: v.digest, Totals: v.last.totals, Index: -1},
+		Torn:   errors.Is(err, errTorn),
+	}
 	if v.ended {
 		rep.Index = v.blocks[len(v.blocks)-1].Offset
 	}

@@ -60,7 +60,10 @@ func (a *Archive) unlock(f *recfile.Reader, h Header) ([]byte, error) {
 	}
 	key, err := a.sealer.Open(sealPurpose, sealed, []byte(h.SessionID))
 	if err != nil {
-		return nil, &Flaw{File: MainFile, Problem: "its key cannot be opened: it was altered, or sealed by another keyring"}
+		return nil, &Flaw{
+			File:    MainFile,
+			Problem: "its key cannot be opened: it was altered, or sealed by another keyring",
+		}
 	}
 	return key, f.Unlock(key)
 }
@@ -186,7 +189,11 @@ func openReader(f io.ReaderAt, size int64, id sekisho.SessionID) (*recfile.Reade
 	}
 	h, _, err := decodeHeader(reader.Header())
 	if err == nil && h.SessionID != id {
-		return nil, Header{}, &Flaw{Kind: Swapped, File: MainFile, Problem: fmt.Sprintf("it belongs to another session, %q", h.SessionID)}
+		return nil, Header{}, &Flaw{
+			Kind:    Swapped,
+			File:    MainFile,
+			Problem: fmt.Sprintf("it belongs to another session, %q", h.SessionID),
+		}
 	}
 	if err != nil {
 		return nil, Header{}, &Flaw{File: MainFile, Problem: err.Error()}

@@ -170,7 +170,11 @@ func (a *Archive) LedgerSegment(w io.Writer, id sekisho.SessionID, until time.Ti
 		}
 	}
 	if !sealed {
-		return &Flaw{File: LedgerFile, Kind: Missing, Problem: fmt.Sprintf("it has no line for the seal of session %s", id)}
+		return &Flaw{
+			File:    LedgerFile,
+			Kind:    Missing,
+			Problem: fmt.Sprintf("it has no line for the seal of session %s", id),
+		}
 	}
 	return nil
 }
@@ -205,7 +209,12 @@ func CheckLedgerSegment(r io.Reader, keys Keys, id sekisho.SessionID, seal []byt
 		}
 	}
 	if w.torn {
-		return nil, &Flaw{File: LedgerFile, Line: w.count + 1, Kind: Truncated, Problem: "it is cut off within the line"}
+		return nil, &Flaw{
+			File:    LedgerFile,
+			Line:    w.count + 1,
+			Kind:    Truncated,
+			Problem: "it is cut off within the line",
+		}
 	}
 	if proof.Sealed == 0 {
 		return nil, &Flaw{File: LedgerFile, Kind: Missing, Problem: "the line with the seal is missing"}

@@ -211,7 +211,12 @@ func (a *Archive) CastPage(id sekisho.SessionID, offset int64, limit int) (Page,
 }
 
 func beyondEnd(offset, end int64) error {
-	return sekisho.Errorf(sekisho.CodeInvalid, "Offset %d is beyond the end of the recording, which has %d bytes.", offset, end)
+	return sekisho.Errorf(
+		sekisho.CodeInvalid,
+		"Offset %d is beyond the end of the recording, which has %d bytes.",
+		offset,
+		end,
+	)
 }
 
 func (s *Stored) castPage(page *Page, offset int64, limit int) error {
@@ -295,8 +300,12 @@ func (e *exporter) append(s *Stored, rec recfile.Record) {
 	case recfile.Connection:
 		var c Connection
 		if json.Unmarshal(rec.Data, &c) == nil {
-			e.buf = e.enc.AppendMarker(e.buf, rec.Time, fmt.Sprintf("connection to %s, %v, %d bytes in, %d bytes out, ended by the %s",
-				c.Destination, c.End.Sub(c.Start).Round(time.Millisecond), c.BytesIn, c.BytesOut, c.Ended))
+			e.buf = e.enc.AppendMarker(
+				e.buf,
+				rec.Time,
+				fmt.Sprintf("connection to %s, %v, %d bytes in, %d bytes out, ended by the %s",
+					c.Destination, c.End.Sub(c.Start).Round(time.Millisecond), c.BytesIn, c.BytesOut, c.Ended),
+			)
 		}
 	case recfile.File:
 		e.buf = e.enc.AppendMarker(e.buf, rec.Time, string(rec.Data))

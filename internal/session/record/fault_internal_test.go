@@ -48,7 +48,11 @@ func (f *fullLedger) Write(p []byte) (int, error) {
 
 func testRecorder(t testing.TB) (*Recorder, *Recording) {
 	t.Helper()
-	r, err := Open(t.TempDir(), ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)), Options{Sealer: recordtest.Sealer{}})
+	r, err := Open(
+		t.TempDir(),
+		ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)),
+		Options{Sealer: recordtest.Sealer{}},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +95,11 @@ func outputOf(t *testing.T, r *Recorder) string {
 func TestFullDiskAtTheSeal(t *testing.T) {
 	t.Parallel()
 	for room := 0; room < 400; room += 37 {
-		r, err := Open(t.TempDir(), ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)), Options{Sealer: recordtest.Sealer{}})
+		r, err := Open(
+			t.TempDir(),
+			ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)),
+			Options{Sealer: recordtest.Sealer{}},
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -176,7 +184,8 @@ func TestSealsAreLinked(t *testing.T) {
 	if _, err := rec.Seal(Exit{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := VerifyLedger(r.root.FS(), r.keys); err == nil || !strings.Contains(err.Error(), "contradicts ledger line 4") {
+	if _, err := VerifyLedger(r.root.FS(), r.keys); err == nil ||
+		!strings.Contains(err.Error(), "contradicts ledger line 4") {
 		t.Errorf("got %v", err)
 	}
 }

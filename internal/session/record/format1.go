@@ -120,8 +120,15 @@ func (w *walker) next() error {
 			"the file ends at byte %d, checkpoint %d covers it up to byte %d", from+n, c.N, c.Offset)}
 	}
 	if hex.EncodeToString(w.hash.Sum(nil)) != c.SHA256 {
-		return &Flaw{File: CastFile, From: from, To: c.Offset, Line: first, LastLine: int64(w.lines), Problem: fmt.Sprintf(
-			"this is not what was recorded (checkpoint %d)", c.N)}
+		return &Flaw{
+			File:     CastFile,
+			From:     from,
+			To:       c.Offset,
+			Line:     first,
+			LastLine: int64(w.lines),
+			Problem: fmt.Sprintf(
+				"this is not what was recorded (checkpoint %d)", c.N),
+		}
 	}
 	w.last, w.key, w.head = c, key, hexDigest(line)
 	w.count++
@@ -384,7 +391,9 @@ func verifyFormat1(fsys fs.FS, keys Keys, seal *Seal) (Header, error) {
 	case w.torn:
 		return Header{}, w.flaw("it is cut off within the line")
 	case w.count < seal.Checkpoints:
-		return Header{}, w.flaw(fmt.Sprintf("it ends after %d checkpoints, the seal covers %d", w.count, seal.Checkpoints))
+		return Header{}, w.flaw(
+			fmt.Sprintf("it ends after %d checkpoints, the seal covers %d", w.count, seal.Checkpoints),
+		)
 	case w.count > seal.Checkpoints:
 		return Header{}, &Flaw{File: ChainFile, Line: seal.Checkpoints + 1, Problem: "it was added after the seal"}
 	case w.head != seal.ChainHead:

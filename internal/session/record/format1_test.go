@@ -199,13 +199,21 @@ func TestFormat1Tampering(t *testing.T) {
 		{"seal missing", func(t *testing.T, dir, _ string) { ok(t, os.Remove(dir+"/seal.json")) },
 			record.SealFile, "missing", 0},
 		{"seal changed", func(t *testing.T, dir, _ string) {
-			edit(t, dir+"/seal.json", func(b []byte) []byte { return bytes.Replace(b, []byte(`"done"`), []byte(`"gone"`), 1) })
+			edit(
+				t,
+				dir+"/seal.json",
+				func(b []byte) []byte { return bytes.Replace(b, []byte(`"done"`), []byte(`"gone"`), 1) },
+			)
 		}, record.SealFile, "signature", 0},
 		{"seal cut", func(t *testing.T, dir, _ string) {
 			edit(t, dir+"/seal.json", func(b []byte) []byte { return b[:len(b)-1] })
 		}, record.SealFile, "cut short", 0},
 		{"seal with a member more", func(t *testing.T, dir, _ string) {
-			edit(t, dir+"/seal.json", func(b []byte) []byte { return bytes.Replace(b, []byte(`{`), []byte(`{"x":1,`), 1) })
+			edit(
+				t,
+				dir+"/seal.json",
+				func(b []byte) []byte { return bytes.Replace(b, []byte(`{`), []byte(`{"x":1,`), 1) },
+			)
 		}, record.SealFile, "not a signed line", 0},
 		{"checkpoint passed off as seal", func(t *testing.T, dir, _ string) {
 			chain, err := os.ReadFile(dir + "/session.chain")

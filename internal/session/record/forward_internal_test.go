@@ -23,10 +23,23 @@ func muxFrame(command byte, stream uint32, data string) []byte {
 func TestForwarding(t *testing.T) {
 	t.Parallel()
 	client := bytes.Join([][]byte{
-		muxFrame(0, 3, ""), muxFrame(2, 3, "hello"), muxFrame(0, 5, ""), muxFrame(3, 0, ""), muxFrame(2, 5, "abc"), muxFrame(1, 3, ""), muxFrame(1, 5, ""),
+		muxFrame(
+			0,
+			3,
+			"",
+		), muxFrame(2, 3, "hello"), muxFrame(0, 5, ""), muxFrame(3, 0, ""), muxFrame(2, 5, "abc"), muxFrame(1, 3, ""), muxFrame(1, 5, ""),
 		muxFrame(0, 7, ""), muxFrame(2, 7, "x"),
 	}, nil)
-	server := bytes.Join([][]byte{muxFrame(2, 3, "hi"), muxFrame(2, 5, "0123456789"), muxFrame(1, 5, ""), muxFrame(4, 3, "12345678"), muxFrame(1, 3, "")}, nil)
+	server := bytes.Join(
+		[][]byte{
+			muxFrame(2, 3, "hi"),
+			muxFrame(2, 5, "0123456789"),
+			muxFrame(1, 5, ""),
+			muxFrame(4, 3, "12345678"),
+			muxFrame(1, 3, ""),
+		},
+		nil,
+	)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 1))

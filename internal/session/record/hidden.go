@@ -13,7 +13,9 @@ import (
 // colon, as those of sudo, su, ssh, passwd, login, gpg, openssl, psql and mysql
 // do. One in another language, or without a colon, is not recognized: omit
 // input where that matters.
-var secretPrompt = regexp.MustCompile(`(?i)\b(password|passphrase|passcode|passwd|pin|secret|token|verification code|one-time)\b[^\r\n]{0,128}[:：]\s*$`)
+var secretPrompt = regexp.MustCompile(
+	`(?i)\b(password|passphrase|passcode|passwd|pin|secret|token|verification code|one-time)\b[^\r\n]{0,128}[:：]\s*$`,
+)
 
 // maxPrompt bounds the part of the last line that is looked at.
 const maxPrompt = 256

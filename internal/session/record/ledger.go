@@ -114,7 +114,13 @@ type ledger struct {
 // openLedger reads the whole ledger: a server must not build upon one that
 // was tampered with.
 func openLedger(f *os.File, signer ed25519.PrivateKey, key string, keys Keys) (*ledger, error) {
-	l := &ledger{f: f, sign: signer, key: key, started: make(map[sekisho.SessionID]string), held: make(map[sekisho.SessionID]bool)}
+	l := &ledger{
+		f:       f,
+		sign:    signer,
+		key:     key,
+		started: make(map[sekisho.SessionID]string),
+		held:    make(map[sekisho.SessionID]bool),
+	}
 	w := newLedgerWalker(f, keys)
 	for {
 		e, err := w.next()

@@ -161,7 +161,17 @@ func TestRecordSealVerify(t *testing.T) {
 		if h.Cols != 100 || h.Rows != 30 || h.Tags["owner"] != header(alice).Owner || h.Tags["input"] != "recorded" {
 			t.Errorf("header %+v", h)
 		}
-		want := []string{"o $ ", "o 関", "o 所", "o \xff", "i exit\r", "r 90x2048", "m here", "m ended: shell ended", "x 3"}
+		want := []string{
+			"o $ ",
+			"o 関",
+			"o 所",
+			"o \xff",
+			"i exit\r",
+			"r 90x2048",
+			"m here",
+			"m ended: shell ended",
+			"x 3",
+		}
 		if d := cmp.Diff(want, evs); d != "" {
 			t.Error(d)
 		}
@@ -414,15 +424,29 @@ func TestLedgerTampering(t *testing.T) {
 		tamper        func(t *testing.T, root, b1 string)
 		file, problem string
 	}{
-		{"sealed recording deleted", func(t *testing.T, _, b1 string) { ok(t, os.RemoveAll(b1)) }, "bob-1", "it was sealed at"},
+		{
+			"sealed recording deleted",
+			func(t *testing.T, _, b1 string) { ok(t, os.RemoveAll(b1)) },
+			"bob-1",
+			"it was sealed at",
+		},
 		{"unsealed recording deleted", func(t *testing.T, root, _ string) {
 			m, err := filepath.Glob(root + "/*/*/bob-live")
 			ok(t, err)
 			ok(t, os.RemoveAll(m[0]))
 		}, "bob-live", "started and never sealed"},
-		{"seal deleted", func(t *testing.T, _, b1 string) { ok(t, os.Remove(b1+"/seal.json")) }, "bob-1/seal.json", "missing"},
+		{
+			"seal deleted",
+			func(t *testing.T, _, b1 string) { ok(t, os.Remove(b1+"/seal.json")) },
+			"bob-1/seal.json",
+			"missing",
+		},
 		{"seal replaced", func(t *testing.T, root, b1 string) {
-			edit(t, b1+"/seal.json", func(b []byte) []byte { return bytes.Replace(b, []byte("done"), []byte("gone"), 1) })
+			edit(
+				t,
+				b1+"/seal.json",
+				func(b []byte) []byte { return bytes.Replace(b, []byte("done"), []byte("gone"), 1) },
+			)
 		}, "bob-1/seal.json", "not the seal of ledger line 2"},
 		{"recording slipped in", func(t *testing.T, root, b1 string) {
 			ok(t, os.CopyFS(filepath.Join(filepath.Dir(b1), "bob-9"), os.DirFS(b1)))
@@ -436,12 +460,21 @@ func TestLedgerTampering(t *testing.T) {
 			edit(t, ledger(root), func(b []byte) []byte { return bytes.Join(lines(b)[2:], nil) })
 		}, record.LedgerFile, "entry 2 stands where entry 0 belongs"},
 		{"entry changed", func(t *testing.T, root, _ string) {
-			edit(t, ledger(root), func(b []byte) []byte { return bytes.Replace(b, []byte("bob-1"), []byte("bob-2"), 1) })
+			edit(
+				t,
+				ledger(root),
+				func(b []byte) []byte { return bytes.Replace(b, []byte("bob-1"), []byte("bob-2"), 1) },
+			)
 		}, record.LedgerFile, "line 1: its signature"},
 		{"end cut off", func(t *testing.T, root, _ string) {
 			edit(t, ledger(root), func(b []byte) []byte { return bytes.Join(lines(b)[:2], nil) })
 		}, record.LedgerFile, "cut back"},
-		{"ledger deleted", func(t *testing.T, root, _ string) { ok(t, os.Remove(ledger(root))) }, record.LedgerFile, "missing"},
+		{
+			"ledger deleted",
+			func(t *testing.T, root, _ string) { ok(t, os.Remove(ledger(root))) },
+			record.LedgerFile,
+			"missing",
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -599,7 +632,11 @@ func TestKeyChangesWithinARecording(t *testing.T) {
 		t.Error("opened a ledger of an unknown key")
 	}
 	old := testKey(1).Public().(ed25519.PublicKey)
-	r, err := record.Open(dir, testKey(2), record.Options{Sealer: recordtest.Sealer{}, OldKeys: []ed25519.PublicKey{old}})
+	r, err := record.Open(
+		dir,
+		testKey(2),
+		record.Options{Sealer: recordtest.Sealer{}, OldKeys: []ed25519.PublicKey{old}},
+	)
 	ok(t, err)
 	defer r.Close()
 	rec = start(t, r, alice)
@@ -1025,9 +1062,18 @@ func TestTampering(t *testing.T) {
 			ok(t, os.Rename(main(other), main(dir)))
 		}, record.MainFile, "another session"},
 		{"file missing", func(t *testing.T, dir, _ string) { ok(t, os.Remove(main(dir))) }, record.MainFile, "missing"},
-		{"seal missing", func(t *testing.T, dir, _ string) { ok(t, os.Remove(dir+"/seal.json")) }, record.SealFile, "missing"},
+		{
+			"seal missing",
+			func(t *testing.T, dir, _ string) { ok(t, os.Remove(dir+"/seal.json")) },
+			record.SealFile,
+			"missing",
+		},
 		{"seal changed", func(t *testing.T, dir, _ string) {
-			edit(t, dir+"/seal.json", func(b []byte) []byte { return bytes.Replace(b, []byte(`"done"`), []byte(`"gone"`), 1) })
+			edit(
+				t,
+				dir+"/seal.json",
+				func(b []byte) []byte { return bytes.Replace(b, []byte(`"done"`), []byte(`"gone"`), 1) },
+			)
 		}, record.SealFile, "signature"},
 		{"seal cut", func(t *testing.T, dir, _ string) {
 			edit(t, dir+"/seal.json", func(b []byte) []byte { return b[:len(b)-1] })
@@ -1040,7 +1086,11 @@ func TestTampering(t *testing.T) {
 			ok(t, os.Rename(other, dir))
 		}, record.SealFile, "another session"},
 		{"seal of another key", func(t *testing.T, dir, _ string) {
-			forger, err := record.Open(filepath.Join(dir, "forger"), testKey(2), record.Options{Sealer: recordtest.Sealer{}})
+			forger, err := record.Open(
+				filepath.Join(dir, "forger"),
+				testKey(2),
+				record.Options{Sealer: recordtest.Sealer{}},
+			)
 			ok(t, err)
 			sealed(t, forger, alice, 9)
 			ok(t, forger.Close())
@@ -1281,8 +1331,11 @@ func TestForwardedConnections(t *testing.T) {
 			got = append(got, c)
 		}
 	}
-	if len(got) != 2 || got[0].BytesIn != 13 || got[0].BytesOut != 10 || got[0].Ended != record.EndedByClient || got[0].Peer != "192.0.2.7" ||
-		got[0].Destination != "db:5432" || got[1].BytesOut != 14 || got[1].Ended != record.EndedBySession {
+	if len(got) != 2 || got[0].BytesIn != 13 || got[0].BytesOut != 10 || got[0].Ended != record.EndedByClient ||
+		got[0].Peer != "192.0.2.7" ||
+		got[0].Destination != "db:5432" ||
+		got[1].BytesOut != 14 ||
+		got[1].Ended != record.EndedBySession {
 		t.Errorf("%+v", got)
 	}
 }
@@ -1329,7 +1382,18 @@ func TestRetention(t *testing.T) {
 		// After a restart the hold is still in force; a crash in the middle of a
 		// removal is finished.
 		r = open(t, dir, record.Options{})
-		ok(t, os.MkdirAll(filepath.Join(dir, "recordings", filepath.Dir(dirOf(t, dir, "a-5")[len(filepath.Join(dir, "recordings")):]), "a-4"), 0o700))
+		ok(
+			t,
+			os.MkdirAll(
+				filepath.Join(
+					dir,
+					"recordings",
+					filepath.Dir(dirOf(t, dir, "a-5")[len(filepath.Join(dir, "recordings")):]),
+					"a-4",
+				),
+				0o700,
+			),
+		)
 		gone, err = r.Expire(t.Context(), record.Retention{MaxAge: time.Nanosecond}, time.Now().Add(time.Hour))
 		ok(t, err)
 		if len(gone) != 1 || gone[0].Session != "a-5" {

@@ -196,8 +196,11 @@ func (r *Recorder) resume(h Header, dir string) (*Recording, error) {
 		return r.create(h)
 	}
 	if r.isFormat1(dir) {
-		return nil, sekisho.Errorf(sekisho.CodeConflict,
-			"The recording of session %s was begun by an earlier version of the server and cannot be continued.", h.SessionID)
+		return nil, sekisho.Errorf(
+			sekisho.CodeConflict,
+			"The recording of session %s was begun by an earlier version of the server and cannot be continued.",
+			h.SessionID,
+		)
 	}
 	rec, err := r.reopen(h.SessionID, dir)
 	if err != nil {
@@ -428,7 +431,12 @@ func flawOf(err error) error {
 	if !ok {
 		return err
 	}
-	f := &Flaw{File: MainFile, From: flaw.From, To: flaw.To, Problem: fmt.Sprintf("block %d: %s", flaw.Block, flaw.Problem)}
+	f := &Flaw{
+		File:    MainFile,
+		From:    flaw.From,
+		To:      flaw.To,
+		Problem: fmt.Sprintf("block %d: %s", flaw.Block, flaw.Problem),
+	}
 	if flaw.Start > 0 {
 		f.Problem += fmt.Sprintf(" (from %v after the start)", flaw.Start.Round(time.Second))
 	}

@@ -101,7 +101,8 @@ func (r *Recorder) Remove(id sekisho.SessionID, reason string) error {
 		return sekisho.Errorf(sekisho.CodeConflict, "The recording of session %s is not sealed yet.", id)
 	}
 	if r.Held(id) {
-		return sekisho.Errorf(sekisho.CodeConflict, "The recording of session %s is under a hold.", id).WithHint("Release it first.")
+		return sekisho.Errorf(sekisho.CodeConflict, "The recording of session %s is under a hold.", id).
+			WithHint("Release it first.")
 	}
 	if err := r.ledger.note(entry{Kind: ledgerRemoved, Session: id, Path: dir, Reason: text(reason)}); err != nil {
 		return err

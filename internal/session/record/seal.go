@@ -157,7 +157,13 @@ func (r *Recorder) finishSeal(id sekisho.SessionID, dir string) (bool, error) {
 
 // sealDamaged seals what cannot be continued, just as it lies there.
 func (r *Recorder) sealDamaged(id sekisho.SessionID, dir string, exit Exit, flaw error) error {
-	s := &Seal{Format: sealFormat, Session: id, Status: exit.Status, Reason: text(exit.Reason), Damage: text(flaw.Error())}
+	s := &Seal{
+		Format:  sealFormat,
+		Session: id,
+		Status:  exit.Status,
+		Reason:  text(exit.Reason),
+		Damage:  text(flaw.Error()),
+	}
 	var err error
 	if r.isFormat1(dir) {
 		s.Format = sealFormat1

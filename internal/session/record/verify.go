@@ -23,7 +23,11 @@ import (
 func Verify(fsys fs.FS, keys Keys, want sekisho.SessionID) (Summary, error) {
 	text, err := readLimited(fsys, SealFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return Summary{}, &Flaw{File: SealFile, Kind: Missing, Problem: "it is missing: the recording is not sealed, or its seal was taken away"}
+		return Summary{}, &Flaw{
+			File:    SealFile,
+			Kind:    Missing,
+			Problem: "it is missing: the recording is not sealed, or its seal was taken away",
+		}
 	}
 	if err != nil {
 		return Summary{}, err
@@ -34,7 +38,11 @@ func Verify(fsys fs.FS, keys Keys, want sekisho.SessionID) (Summary, error) {
 	}
 	s := seal.summary(hexDigest(text))
 	if want != "" && seal.Session != want {
-		return s, &Flaw{File: SealFile, Kind: Swapped, Problem: fmt.Sprintf("it belongs to another session, %q", seal.Session)}
+		return s, &Flaw{
+			File:    SealFile,
+			Kind:    Swapped,
+			Problem: fmt.Sprintf("it belongs to another session, %q", seal.Session),
+		}
 	}
 	if seal.Damage != "" {
 		return s, verifyDamaged(fsys, seal)
@@ -76,7 +84,13 @@ func verifyFile(fsys fs.FS, keys Keys, seal *Seal) (Header, error) {
 		err = flawOf(err)
 		flaw, ok := errors.AsType[*Flaw](err)
 		if ok && more > 0 && flaw.From >= seal.FileBytes {
-			return Header{}, &Flaw{File: MainFile, From: seal.FileBytes, To: st.Size(), Kind: Inserted, Problem: "this was added after the seal"}
+			return Header{}, &Flaw{
+				File:    MainFile,
+				From:    seal.FileBytes,
+				To:      st.Size(),
+				Kind:    Inserted,
+				Problem: "this was added after the seal",
+			}
 		}
 		if ok && more != 0 {
 			flaw.Problem += fmt.Sprintf("; the file has %d bytes, %+d against the seal", st.Size(), more)
@@ -85,17 +99,46 @@ func verifyFile(fsys fs.FS, keys Keys, seal *Seal) (Header, error) {
 	case headerErr != nil:
 		return Header{}, headerErr
 	case rep.Torn && more > 0:
-		return Header{}, &Flaw{File: MainFile, From: rep.Size, To: st.Size(), Kind: Inserted, Problem: "this was added after the seal"}
+		return Header{}, &Flaw{
+			File:    MainFile,
+			From:    rep.Size,
+			To:      st.Size(),
+			Kind:    Inserted,
+			Problem: "this was added after the seal",
+		}
 	case rep.Torn || rep.Blocks < seal.Blocks:
-		return Header{}, &Flaw{Kind: Truncated, File: MainFile, From: rep.Size, To: seal.FileBytes, Problem: fmt.Sprintf(
-			"the file ends at byte %d, after %d whole blocks; the seal covers %d bytes and %d blocks", st.Size(), rep.Blocks, seal.FileBytes, seal.Blocks)}
+		return Header{}, &Flaw{
+			Kind: Truncated,
+			File: MainFile,
+			From: rep.Size,
+			To:   seal.FileBytes,
+			Problem: fmt.Sprintf(
+				"the file ends at byte %d, after %d whole blocks; the seal covers %d bytes and %d blocks",
+				st.Size(),
+				rep.Blocks,
+				seal.FileBytes,
+				seal.Blocks,
+			),
+		}
 	case more > 0 || rep.Blocks > seal.Blocks:
-		return Header{}, &Flaw{File: MainFile, From: seal.FileBytes, To: st.Size(), Kind: Inserted, Problem: "this was added after the seal"}
+		return Header{}, &Flaw{
+			File:    MainFile,
+			From:    seal.FileBytes,
+			To:      st.Size(),
+			Kind:    Inserted,
+			Problem: "this was added after the seal",
+		}
 	case rep.Digest.String() != seal.Head:
-		return Header{}, &Flaw{File: MainFile, From: 0, To: st.Size(), Problem: "this is not the recording that was sealed"}
+		return Header{}, &Flaw{
+			File:    MainFile,
+			From:    0,
+			To:      st.Size(),
+			Problem: "this is not the recording that was sealed",
+		}
 	}
 	t := rep.Totals
-	if rep.Size != seal.FileBytes || rep.Index != seal.Index || t.Records != seal.Events || t.Out != seal.BytesOut || t.In != seal.BytesIn ||
+	if rep.Size != seal.FileBytes || rep.Index != seal.Index || t.Records != seal.Events || t.Out != seal.BytesOut ||
+		t.In != seal.BytesIn ||
 		t.Last.Microseconds() != seal.Micros {
 		return Header{}, &Flaw{File: SealFile, Problem: "it contradicts the last block"}
 	}
@@ -179,7 +222,11 @@ func (a *Archive) Verify(id sekisho.SessionID) (Summary, error) {
 		return Summary{}, err
 	}
 	if rec := a.recording(id); rec != nil {
-		return rec.Summary(), &Flaw{File: SealFile, Kind: Unsealed, Problem: "the recording is in progress and not sealed yet"}
+		return rec.Summary(), &Flaw{
+			File:    SealFile,
+			Kind:    Unsealed,
+			Problem: "the recording is in progress and not sealed yet",
+		}
 	}
 	fsys, err := fs.Sub(a.root.FS(), dir)
 	if err != nil {
@@ -315,7 +362,9 @@ func verifyLedger(fsys fs.FS, keys Keys, heads []LedgerHead) (LedgerReport, erro
 	}
 	rep.Lines, rep.Head = w.count, w.head
 	for digest, n := range wanted {
-		flaw := w.flaw(fmt.Sprintf("the line with the digest %s is missing: the ledger was cut back or replaced", digest))
+		flaw := w.flaw(
+			fmt.Sprintf("the line with the digest %s is missing: the ledger was cut back or replaced", digest),
+		)
 		if n > 0 {
 			flaw.Line = n
 		}
@@ -329,7 +378,13 @@ func verifyLedger(fsys fs.FS, keys Keys, heads []LedgerHead) (LedgerReport, erro
 		}
 		rep.Unsealed = append(rep.Unsealed, id)
 		if _, err := fs.Stat(fsys, k.path); err != nil {
-			add(&Flaw{File: k.path, Kind: Missing, Problem: "the recording is missing: it was started and never sealed"})
+			add(
+				&Flaw{
+					File:    k.path,
+					Kind:    Missing,
+					Problem: "the recording is missing: it was started and never sealed",
+				},
+			)
 		} else if _, err := fs.Stat(fsys, path.Join(k.path, SealFile)); err == nil {
 			add(&Flaw{File: path.Join(k.path, SealFile), Kind: Inserted, Problem: "the ledger knows of no such seal"})
 		}
@@ -348,7 +403,11 @@ func checkSeal(fsys fs.FS, keys Keys, e entry, previous string) (*Flaw, error) {
 	text, err := readLimited(fsys, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, err := fs.Stat(fsys, e.Path); err != nil {
-			return &Flaw{File: e.Path, Kind: Missing, Problem: "the recording is missing: it was sealed at " + e.Time.Format("2006-01-02 15:04:05Z")}, nil
+			return &Flaw{
+				File:    e.Path,
+				Kind:    Missing,
+				Problem: "the recording is missing: it was sealed at " + e.Time.Format("2006-01-02 15:04:05Z"),
+			}, nil
 		}
 		return &Flaw{File: name, Kind: Missing, Problem: "it is missing"}, nil
 	}

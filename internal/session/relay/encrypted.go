@@ -39,7 +39,10 @@ func (p *pair) watchHandshake(m *mgs.Message, from side) error {
 				return err
 			}
 		}
-		if slices.ContainsFunc(r.RequestedClientActions, func(a mgs.RequestedAction) bool { return a.ActionType == mgs.ActionKMSEncryption }) {
+		if slices.ContainsFunc(
+			r.RequestedClientActions,
+			func(a mgs.RequestedAction) bool { return a.ActionType == mgs.ActionKMSEncryption },
+		) {
 			if p.info.Recording != sekisho.RecordingEncrypted {
 				return errEncrypts
 			}

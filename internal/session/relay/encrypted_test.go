@@ -43,7 +43,8 @@ func TestEncryptedContentIsNotRecordedAsIfItWereOutput(t *testing.T) {
 			t.Errorf("the client has %q", got)
 		}
 		got := w.tape.String()
-		if strings.Contains(got, "ciphertext") || !strings.HasPrefix(got, "m:encrypted end to end") || !strings.Contains(got, "r:80x24") {
+		if strings.Contains(got, "ciphertext") || !strings.HasPrefix(got, "m:encrypted end to end") ||
+			!strings.Contains(got, "r:80x24") {
 			t.Errorf("recorded: %q", got)
 		}
 	})
@@ -78,17 +79,31 @@ func TestAgentsCannotSwitchTheRecordingOff(t *testing.T) {
 	with(t, sekisho.Session{Recording: sekisho.RecordingServer}, func(w *world) {
 		agent, client := w.agent(), w.client()
 		agent.send(request(0))
-		want(t, "the client hears", say(client.drain(t)), "closed The session was ended: the agent asked for end-to-end encryption, which the session's document does not enable.")
-		want(t, "end", w.endings(), "Failed: The session was ended: the agent asked for end-to-end encryption, which the session's document does not enable.")
+		want(
+			t,
+			"the client hears",
+			say(client.drain(t)),
+			"closed The session was ended: the agent asked for end-to-end encryption, which the session's document does not enable.",
+		)
+		want(
+			t,
+			"end",
+			w.endings(),
+			"Failed: The session was ended: the agent asked for end-to-end encryption, which the session's document does not enable.",
+		)
 	})
 }
 
 // The handshake of an encrypted session is not repeated after a restart of the server.
 func TestEncryptedSessionsOfAnEarlierProcess(t *testing.T) {
-	with(t, sekisho.Session{Recording: sekisho.RecordingEncrypted, Status: sekisho.SessionDisconnected}, func(w *world) {
-		agent, client := w.agent(), w.client()
-		agent.send(output(0, "ciphertext"))
-		want(t, "the client has", say(client.drain(t)), "0=ciphertext")
-		want(t, "recording", w.tape.String(), "")
-	})
+	with(
+		t,
+		sekisho.Session{Recording: sekisho.RecordingEncrypted, Status: sekisho.SessionDisconnected},
+		func(w *world) {
+			agent, client := w.agent(), w.client()
+			agent.send(output(0, "ciphertext"))
+			want(t, "the client has", say(client.drain(t)), "0=ciphertext")
+			want(t, "recording", w.tape.String(), "")
+		},
+	)
 }

@@ -11,8 +11,13 @@ import (
 )
 
 func greets(version string) mgs.Message {
-	return mgstest.StreamData(mgs.TypeOutputStreamData, 0, mgs.PayloadHandshakeRequest, []byte(`{"AgentVersion":"`+version+
-		`","RequestedClientActions":[{"ActionType":"SessionType","ActionParameters":{"SessionType":"Port","Properties":{}}}]}`))
+	return mgstest.StreamData(
+		mgs.TypeOutputStreamData,
+		0,
+		mgs.PayloadHandshakeRequest,
+		[]byte(`{"AgentVersion":"`+version+
+			`","RequestedClientActions":[{"ActionType":"SessionType","ActionParameters":{"SessionType":"Port","Properties":{}}}]}`),
+	)
 }
 
 func complete(seq int64) mgs.Message {
@@ -71,7 +76,12 @@ func TestInputWaitsUntilTheAgentHasNotedItsHandshake(t *testing.T) {
 				agent.drain(t)
 				agent.send(ackOf(answer))
 				if tc.encrypted {
-					challenge := mgstest.StreamData(mgs.TypeInputStreamData, next, mgs.PayloadEncChallengeResponse, []byte("challenge"))
+					challenge := mgstest.StreamData(
+						mgs.TypeInputStreamData,
+						next,
+						mgs.PayloadEncChallengeResponse,
+						[]byte("challenge"),
+					)
 					client.send(challenge)
 					want(t, "the challenge passes", say(agent.drain(t)), "1=challenge")
 					agent.send(ackOf(challenge))

@@ -379,7 +379,10 @@ func (p *pair) acceptData(m *mgs.Message, frame []byte, l *leg, from side) (*leg
 // recording in the order in which they leave.
 func (p *pair) tap(m *mgs.Message, from side) error {
 	switch m.PayloadType {
-	case mgs.PayloadHandshakeRequest, mgs.PayloadHandshakeResponse, mgs.PayloadEncChallengeResponse, mgs.PayloadHandshakeComplete:
+	case mgs.PayloadHandshakeRequest,
+		mgs.PayloadHandshakeResponse,
+		mgs.PayloadEncChallengeResponse,
+		mgs.PayloadHandshakeComplete:
 		err := p.watchHandshake(m, from)
 		p.greet(m, from)
 		return err
@@ -630,7 +633,10 @@ func (p *pair) finished(now time.Time) (sekisho.Ending, bool) {
 	case client != nil && st.allRepeated() && waited >= lastRepeats && now.Sub(client.since) >= lastRepeats:
 		return e, true
 	case waited >= p.relay.cfg.AwayGrace:
-		e.Details = cmp.Or(e.Details, fmt.Sprintf("The client did not acknowledge the last output within %s.", p.relay.cfg.AwayGrace))
+		e.Details = cmp.Or(
+			e.Details,
+			fmt.Sprintf("The client did not acknowledge the last output within %s.", p.relay.cfg.AwayGrace),
+		)
 		return e, true
 	}
 	return e, false

@@ -185,7 +185,10 @@ func with(t *testing.T, s sekisho.Session, f func(w *world)) {
 	})
 }
 
-func (w *world) attach(serve func(context.Context, sekisho.SessionID, relay.Conn, relay.Peer) error, peer relay.Peer) *pipe {
+func (w *world) attach(
+	serve func(context.Context, sekisho.SessionID, relay.Conn, relay.Peer) error,
+	peer relay.Peer,
+) *pipe {
 	p := newPipe()
 	go func() {
 		err := serve(w.ctx, sid, p, peer)
@@ -257,7 +260,8 @@ func TestFramesPassUnchangedAndAreRecordedFirst(t *testing.T) {
 		if got := <-agent.out; !bytes.Equal(got, i.AppendTo(nil)) {
 			t.Error("the client's frame was changed on its way")
 		}
-		if got := w.tape.String(); !strings.Contains(got, "o:$ ") || !strings.Contains(got, "i:ls\r") || !strings.Contains(got, "r:113x37") {
+		if got := w.tape.String(); !strings.Contains(got, "o:$ ") || !strings.Contains(got, "i:ls\r") ||
+			!strings.Contains(got, "r:113x37") {
 			t.Errorf("recorded: %q", got)
 		}
 		client.send(ackOf(o))
@@ -271,7 +275,8 @@ func TestWhatCannotBeRecordedIsNotShown(t *testing.T) {
 		w.tape.fail = true
 		agent.send(output(0, "secret"))
 		got := say(client.drain(t))
-		if strings.Contains(got, "secret") || !strings.HasPrefix(got, "closed The session was ended because it could not be recorded") {
+		if strings.Contains(got, "secret") ||
+			!strings.HasPrefix(got, "closed The session was ended because it could not be recorded") {
 			t.Errorf("the client saw %q", got)
 		}
 		want(t, "end", w.endings(), "Failed: The session was ended because it could not be recorded any longer.")
@@ -488,8 +493,18 @@ func TestDeadlines(t *testing.T) {
 		with(t, sekisho.Session{}, func(w *world) {
 			client := w.client()
 			<-time.After(30 * time.Second)
-			want(t, "the client receives", say(client.drain(t)), "closed The agent of mi-0123456789abcdef0 did not open the session within 25s.")
-			want(t, "end", w.endings(), "Failed: The agent of mi-0123456789abcdef0 did not open the session within 25s.")
+			want(
+				t,
+				"the client receives",
+				say(client.drain(t)),
+				"closed The agent of mi-0123456789abcdef0 did not open the session within 25s.",
+			)
+			want(
+				t,
+				"end",
+				w.endings(),
+				"Failed: The agent of mi-0123456789abcdef0 did not open the session within 25s.",
+			)
 		})
 	})
 	t.Run("the agent dies", func(t *testing.T) {
@@ -530,7 +545,10 @@ func TestDeadlines(t *testing.T) {
 				agent.send(output(int64(i), "x"))
 				<-time.After(time.Minute)
 			}
-			if got := say(client.drain(t)); !strings.HasSuffix(got, "closed The session reached its maximum duration of 1h0m0s.") {
+			if got := say(client.drain(t)); !strings.HasSuffix(
+				got,
+				"closed The session reached its maximum duration of 1h0m0s.",
+			) {
 				t.Errorf("the client received %q", got)
 			}
 		})
@@ -730,7 +748,12 @@ func TestASessionOfAnEarlierProcessIsGivenTimeToComeBack(t *testing.T) {
 	t.Run("not for ever", func(t *testing.T) {
 		with(t, sekisho.Session{Status: sekisho.SessionDisconnected}, func(w *world) {
 			<-time.After(time.Minute)
-			want(t, "end", w.endings(), "Terminated: The agent of mi-0123456789abcdef0 disconnected and did not reconnect within 15s.")
+			want(
+				t,
+				"end",
+				w.endings(),
+				"Terminated: The agent of mi-0123456789abcdef0 disconnected and did not reconnect within 15s.",
+			)
 		})
 	})
 }
@@ -772,8 +795,11 @@ func TestEchoIsForTheRecording(t *testing.T) {
 func TestKindReachesTheRecording(t *testing.T) {
 	with(t, sekisho.Session{}, func(w *world) {
 		agent, client := w.agent(), w.client()
-		m := mgs.New(mgs.TypeOutputStreamData, []byte(`{"AgentVersion":"4.0.0","RequestedClientActions":[{"ActionType":"SessionType",`+
-			`"ActionParameters":{"SessionType":"Port","Properties":{"portNumber":"22"}}}]}`))
+		m := mgs.New(
+			mgs.TypeOutputStreamData,
+			[]byte(`{"AgentVersion":"4.0.0","RequestedClientActions":[{"ActionType":"SessionType",`+
+				`"ActionParameters":{"SessionType":"Port","Properties":{"portNumber":"22"}}}]}`),
+		)
 		m.PayloadType = mgs.PayloadHandshakeRequest
 		agent.send(m)
 		synctest.Wait()

@@ -60,10 +60,25 @@ const noParameters = "Sekisho has no Parameter Store: the setting changes nothin
 func kinds() []kind {
 	return []kind{
 		{id: HostRole, value: None},
-		{id: ActivationTier, value: "advanced", allowed: []string{"advanced"}, why: "Every node has the advanced tier, which costs nothing here."},
+		{
+			id:      ActivationTier,
+			value:   "advanced",
+			allowed: []string{"advanced"},
+			why:     "Every node has the advanced tier, which costs nothing here.",
+		},
 		{id: PublicSharing, value: Enable, allowed: []string{Enable, Disable}},
-		{id: "/ssm/parameter-store/default-parameter-tier", value: "Standard", allowed: []string{"Standard"}, why: noParameters},
-		{id: "/ssm/parameter-store/high-throughput-enabled", value: "false", allowed: []string{"false"}, why: noParameters},
+		{
+			id:      "/ssm/parameter-store/default-parameter-tier",
+			value:   "Standard",
+			allowed: []string{"Standard"},
+			why:     noParameters,
+		},
+		{
+			id:      "/ssm/parameter-store/high-throughput-enabled",
+			value:   "false",
+			allowed: []string{"false"},
+			why:     noParameters,
+		},
 	}
 }
 
@@ -109,7 +124,13 @@ func (s *Settings) Set(ctx context.Context, id, value, by string) error {
 		return err
 	}
 	if k.allowed != nil && !slices.Contains(k.allowed, value) {
-		e := sekisho.Errorf(sekisho.CodeInvalid, "The setting %s must be %s, not %.100q.", id, strings.Join(k.allowed, " or "), value)
+		e := sekisho.Errorf(
+			sekisho.CodeInvalid,
+			"The setting %s must be %s, not %.100q.",
+			id,
+			strings.Join(k.allowed, " or "),
+			value,
+		)
 		if k.why != "" {
 			e = e.WithHint("%s", k.why)
 		}

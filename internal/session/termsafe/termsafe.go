@@ -115,7 +115,8 @@ func (s *Writer) step(r rune, b []byte) {
 	case escaped:
 		s.afterEscape(r)
 	case charset:
-		if s.seq[1] != '#' && (r >= '0' && r <= '9' || r >= 'A' && r <= 'Z') || s.seq[1] == '#' && r >= '3' && r <= '8' {
+		if s.seq[1] != '#' && (r >= '0' && r <= '9' || r >= 'A' && r <= 'Z') ||
+			s.seq[1] == '#' && r >= '3' && r <= '8' {
 			s.out = append(append(s.out, s.seq...), byte(r))
 		}
 		s.state = ground
@@ -177,7 +178,8 @@ func drawing(seq []byte) bool {
 		}
 		return false
 	}
-	if string(seq) == "!p" || len(params) > 0 && final == 'q' && params[len(params)-1] == ' ' && plain(params[:len(params)-1]) {
+	if string(seq) == "!p" ||
+		len(params) > 0 && final == 'q' && params[len(params)-1] == ' ' && plain(params[:len(params)-1]) {
 		return true // soft reset, cursor shape
 	}
 	if !plain(params) {

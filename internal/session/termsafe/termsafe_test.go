@@ -96,7 +96,9 @@ func TestDropsTheRest(t *testing.T) {
 }
 
 // allowed are the only sequences that may come out.
-var allowed = regexp.MustCompile(`^(?:[^\x1b]|\x1b[78DEHMc]|\x1b[()*+][0-9A-Z]|\x1b#[3-8]|\x1b\[[0-9;:]*[@-MPSTXZ` + "`" + `abdefgmrsu]|\x1b\[[0-9;:]* q|\x1b\[!p|\x1b\[(?:4|20)[hl]|\x1b\[\?[0-9;:]*[JKhl])*$`)
+var allowed = regexp.MustCompile(
+	`^(?:[^\x1b]|\x1b[78DEHMc]|\x1b[()*+][0-9A-Z]|\x1b#[3-8]|\x1b\[[0-9;:]*[@-MPSTXZ` + "`" + `abdefgmrsu]|\x1b\[[0-9;:]* q|\x1b\[!p|\x1b\[(?:4|20)[hl]|\x1b\[\?[0-9;:]*[JKhl])*$`,
+)
 
 func FuzzWriter(f *testing.F) {
 	f.Add("a\x1b]52;c;x\x07b\x1b[31m", 3)

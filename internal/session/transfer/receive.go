@@ -67,7 +67,11 @@ func (r *receiver) all() error {
 		return err
 	}
 	if h.Version != version {
-		return fmt.Errorf("the other side uses protocol version %d, this side version %d: update the older one", h.Version, version)
+		return fmt.Errorf(
+			"the other side uses protocol version %d, this side version %d: update the older one",
+			h.Version,
+			version,
+		)
 	}
 	if err := r.settle(h); err != nil {
 		return err
@@ -154,7 +158,8 @@ func (r *receiver) settle(h hello) error {
 	}
 	// A folder that is already there, and complete, keeps its modes.
 	_, err = r.root.Lstat(r.top)
-	if r.fresh = errors.Is(err, fs.ErrNotExist) || unfinished(filepath.Join(r.base, r.top), r.o.Name); !r.fresh && !named {
+	if r.fresh = errors.Is(err, fs.ErrNotExist) || unfinished(filepath.Join(r.base, r.top), r.o.Name); !r.fresh &&
+		!named {
 		return nil
 	}
 	return r.markUnfinished(r.o.Name)
@@ -163,7 +168,8 @@ func (r *receiver) settle(h hello) error {
 // ValidName reports whether name can be the name of a file or folder: one path
 // component on this system, other than "." and "..".
 func ValidName(name string) bool {
-	return name != "." && name != ".." && filepath.IsLocal(name) && !strings.ContainsAny(name, "/\x00") && validHere(name)
+	return name != "." && name != ".." && filepath.IsLocal(name) && !strings.ContainsAny(name, "/\x00") &&
+		validHere(name)
 }
 
 // validHere rejects separators of this system other than the slash, and colons
@@ -258,7 +264,9 @@ func (r *receiver) entry(h hello, e entry) error {
 // check refuses an entry that would be written outside the copy, and makes its
 // path relative to root.
 func (r *receiver) check(h hello, e *entry) error {
-	if e.Size < 0 || e.Path == "" && e.Dir != h.Dir || e.Path != "" && (!h.Dir || !fs.ValidPath(e.Path) || e.Path == "." || strings.ContainsRune(e.Path, 0) || !validHere(e.Path)) {
+	if e.Size < 0 || e.Path == "" && e.Dir != h.Dir ||
+		e.Path != "" &&
+			(!h.Dir || !fs.ValidPath(e.Path) || e.Path == "." || strings.ContainsRune(e.Path, 0) || !validHere(e.Path)) {
 		return fmt.Errorf("the other side broke the protocol: entry %q", clip(e.Path))
 	}
 	name := path.Join(r.top, e.Path)

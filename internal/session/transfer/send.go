@@ -101,7 +101,10 @@ func (s *sender) folder() error {
 			if name == "." {
 				name = ""
 			}
-			return s.send(kindEntry, entry{Path: name, Dir: true, Mode: uint32(st.Mode().Perm()), MTime: nanos(st.ModTime())})
+			return s.send(
+				kindEntry,
+				entry{Path: name, Dir: true, Mode: uint32(st.Mode().Perm()), MTime: nanos(st.ModTime())},
+			)
 		case !d.Type().IsRegular():
 			text := fmt.Sprintf("skipping %s: not a regular file", shown)
 			s.o.note(text)

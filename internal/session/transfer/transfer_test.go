@@ -56,7 +56,11 @@ func (x *transcript) options() transfer.Options {
 }
 
 // cp copies over a connection whose sender's side may be wrapped.
-func cp(t *testing.T, from, to string, wrap func(io.ReadWriter) io.ReadWriter) (sent, received transcript, sendErr, receiveErr error) {
+func cp(
+	t *testing.T,
+	from, to string,
+	wrap func(io.ReadWriter) io.ReadWriter,
+) (sent, received transcript, sendErr, receiveErr error) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -146,7 +150,8 @@ func TestFolder(t *testing.T) {
 		t.Errorf("sent %+v, received %+v", sent, received)
 	}
 	sum := sha256.Sum256(noise(300000))
-	if got := received.copied[0]; got.Path != filepath.Join(dst, "photos", "a") || got.Size != 300000 || got.SHA256 != hex.EncodeToString(sum[:]) {
+	if got := received.copied[0]; got.Path != filepath.Join(dst, "photos", "a") || got.Size != 300000 ||
+		got.SHA256 != hex.EncodeToString(sum[:]) {
 		t.Errorf("%+v", got)
 	}
 	// Existing files are not sent again.
@@ -227,7 +232,8 @@ func TestResume(t *testing.T) {
 			t.Parallel()
 			src, dir := filepath.Join(t.TempDir(), "src"), t.TempDir()
 			write(t, src, noise(1<<20), 0o644)
-			if _, _, err, rerr := cp(t, src, dir, func(rw io.ReadWriter) io.ReadWriter { return &breaks{rw, 500000} }); err == nil || rerr == nil {
+			if _, _, err, rerr := cp(t, src, dir, func(rw io.ReadWriter) io.ReadWriter { return &breaks{rw, 500000} }); err == nil ||
+				rerr == nil {
 				t.Fatalf("%v, %v", err, rerr)
 			}
 			if _, err := os.Stat(filepath.Join(dir, "src")); err == nil {
@@ -247,7 +253,8 @@ func TestResume(t *testing.T) {
 			if got, err := os.ReadFile(filepath.Join(dir, "src")); err != nil || !bytes.Equal(got, noise(1<<20)) {
 				t.Errorf("%d bytes, %v", len(got), err)
 			}
-			if victim, err := os.ReadFile(filepath.Join(dir, "victim")); err == nil && !bytes.Equal(victim, noise(100000)) {
+			if victim, err := os.ReadFile(filepath.Join(dir, "victim")); err == nil &&
+				!bytes.Equal(victim, noise(100000)) {
 				t.Error("a link was followed")
 			}
 		})
@@ -264,7 +271,8 @@ func TestResumeFolder(t *testing.T) {
 	dst := filepath.Join(dir, "named")
 	cut := func(left int) {
 		t.Helper()
-		if _, _, err, rerr := cp(t, src, dst, func(rw io.ReadWriter) io.ReadWriter { return &breaks{rw, left} }); err == nil || rerr == nil {
+		if _, _, err, rerr := cp(t, src, dst, func(rw io.ReadWriter) io.ReadWriter { return &breaks{rw, left} }); err == nil ||
+			rerr == nil {
 			t.Fatalf("%v, %v", err, rerr)
 		}
 	}
@@ -366,7 +374,17 @@ func TestManyFiles(t *testing.T) {
 		t.Errorf("the sender read %d times for 1201 files", n)
 	}
 	// Only what differs is sent again.
-	changed, gone := filepath.Join(dst, "many", "folder-1", "file-0601"), filepath.Join(dst, "many", "folder-2", "file-0602")
+	changed, gone := filepath.Join(
+		dst,
+		"many",
+		"folder-1",
+		"file-0601",
+	), filepath.Join(
+		dst,
+		"many",
+		"folder-2",
+		"file-0602",
+	)
 	write(t, changed, noise(10), 0o600)
 	if err := os.Remove(gone); err != nil {
 		t.Fatal(err)
@@ -393,7 +411,8 @@ func TestResumeManyFiles(t *testing.T) {
 	t.Parallel()
 	src, dst := manyFiles(t, 1200), filepath.Join(t.TempDir(), "copy")
 	for _, left := range []int{100_000, 2_000_000, 3_000_000} {
-		if _, _, err, rerr := cp(t, src, dst, func(rw io.ReadWriter) io.ReadWriter { return &breaks{rw, left} }); err == nil || rerr == nil {
+		if _, _, err, rerr := cp(t, src, dst, func(rw io.ReadWriter) io.ReadWriter { return &breaks{rw, left} }); err == nil ||
+			rerr == nil {
 			t.Fatalf("%v, %v", err, rerr)
 		}
 	}
@@ -459,7 +478,14 @@ func TestReceiverInsistsOnNameAndMode(t *testing.T) {
 	t.Parallel()
 	empty := sha256.Sum256(nil)
 	file := func(path string, mode fs.FileMode) []any {
-		return []any{"e", object{"path": path, "mode": mode}, "b", object{"offset": 0}, "z", object{"sha256": hex.EncodeToString(empty[:])}}
+		return []any{
+			"e",
+			object{"path": path, "mode": mode},
+			"b",
+			object{"offset": 0},
+			"z",
+			object{"sha256": hex.EncodeToString(empty[:])},
+		}
 	}
 	receive := func(t *testing.T, where, name string, parts ...any) {
 		t.Helper()
@@ -521,7 +547,12 @@ func TestReceiverInsistsOnNameAndMode(t *testing.T) {
 		parts = append(parts, file("key", 0o666)...)
 		parts = append(parts, "e", object{"path": "new", "dir": true, "mode": 0o777})
 		receive(t, dir, "site", append(parts, file("new/key", 0o666)...)...)
-		want := map[string]fs.FileMode{"site": 0o700, "site/key": 0o600, "site/new": 0o777 & mask, "site/new/key": 0o666 & mask}
+		want := map[string]fs.FileMode{
+			"site":         0o700,
+			"site/key":     0o600,
+			"site/new":     0o777 & mask,
+			"site/new/key": 0o666 & mask,
+		}
 		if d := cmp.Diff(want, modes(t, dir)); d != "" {
 			t.Errorf("(-want +got):\n%s", d)
 		}
@@ -640,10 +671,46 @@ func TestBothSidesReportTheError(t *testing.T) {
 }
 
 func FuzzReceive(f *testing.F) {
-	f.Add(frames("h", object{"version": 1, "name": "x"}, "e", object{"size": 1, "mode": 0o644}, "b", object{}, "d", "a", "z", object{"sha256": "00"}))
-	f.Add(frames("h", object{"version": 1, "name": "d", "dir": true}, "e", object{"dir": true}, "e", object{"path": "../x"}))
-	f.Add(frames("h", object{"version": 1, "name": "d", "dir": true}, "e", object{"dir": true}, "f", []object{{"path": "a", "size": 1}, {"path": "a/b"}},
-		"b", object{}, "d", "a", "z", object{"sha256": "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"}))
+	f.Add(
+		frames(
+			"h",
+			object{"version": 1, "name": "x"},
+			"e",
+			object{"size": 1, "mode": 0o644},
+			"b",
+			object{},
+			"d",
+			"a",
+			"z",
+			object{"sha256": "00"},
+		),
+	)
+	f.Add(
+		frames(
+			"h",
+			object{"version": 1, "name": "d", "dir": true},
+			"e",
+			object{"dir": true},
+			"e",
+			object{"path": "../x"},
+		),
+	)
+	f.Add(
+		frames(
+			"h",
+			object{"version": 1, "name": "d", "dir": true},
+			"e",
+			object{"dir": true},
+			"f",
+			[]object{{"path": "a", "size": 1}, {"path": "a/b"}},
+			"b",
+			object{},
+			"d",
+			"a",
+			"z",
+			object{"sha256": "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"},
+		),
+	)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		dir := t.TempDir()
 		inside := filepath.Join(dir, "inside")

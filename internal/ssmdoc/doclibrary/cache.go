@@ -26,7 +26,11 @@ type parsedKey struct {
 	content      [sha256.Size]byte
 }
 
-func (p *parsedDocuments) get(kind, name string, v *Version, parse func() (*ssmdoc.Document, error)) (*ssmdoc.Document, error) {
+func (p *parsedDocuments) get(
+	kind, name string,
+	v *Version,
+	parse func() (*ssmdoc.Document, error),
+) (*ssmdoc.Document, error) {
 	key := parsedKey{kind, v.Format, name == ssmdoc.Default, sha256.Sum256([]byte(v.Content))}
 	p.mu.Lock()
 	d, ok := p.kept[key]

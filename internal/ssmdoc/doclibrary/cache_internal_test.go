@@ -13,10 +13,15 @@ func TestParsedDocumentsAreKept(t *testing.T) {
 	parsed := 0
 	get := func(name, content string) {
 		t.Helper()
-		_, err := kept.get(ssmdoc.TypeSession, name, &Version{Format: JSON, Content: content}, func() (*ssmdoc.Document, error) {
-			parsed++
-			return &ssmdoc.Document{}, nil
-		})
+		_, err := kept.get(
+			ssmdoc.TypeSession,
+			name,
+			&Version{Format: JSON, Content: content},
+			func() (*ssmdoc.Document, error) {
+				parsed++
+				return &ssmdoc.Document{}, nil
+			},
+		)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -162,7 +162,13 @@ type Draft struct {
 // parse checks a text.
 func (l *Library) parse(kind, name, format, content string) (*ssmdoc.Document, error) {
 	if len(content) > ssmdoc.MaxSize {
-		return nil, fault(ErrSize, sekisho.CodeInvalid, "The document has %d bytes; it may have %d.", len(content), ssmdoc.MaxSize)
+		return nil, fault(
+			ErrSize,
+			sekisho.CodeInvalid,
+			"The document has %d bytes; it may have %d.",
+			len(content),
+			ssmdoc.MaxSize,
+		)
 	}
 	text := []byte(content)
 	if format == YAML {
@@ -193,7 +199,13 @@ func (l *Library) parse(kind, name, format, content string) (*ssmdoc.Document, e
 // its bucket goes.
 func (l *Library) draft(ctx context.Context, in *Draft) (*ssmdoc.Document, error) {
 	if in.Name == ssmdoc.Default && in.Type != ssmdoc.TypeSession {
-		return nil, fault(ErrInvalidContent, sekisho.CodeInvalid, "The document %s holds the account's session preferences: its type must be %s.", ssmdoc.Default, ssmdoc.TypeSession)
+		return nil, fault(
+			ErrInvalidContent,
+			sekisho.CodeInvalid,
+			"The document %s holds the account's session preferences: its type must be %s.",
+			ssmdoc.Default,
+			ssmdoc.TypeSession,
+		)
 	}
 	d, err := l.parse(in.Type, in.Name, in.Format, in.Content)
 	if err != nil || in.Name != ssmdoc.Default || l.places == nil {
@@ -219,7 +231,12 @@ func (l *Library) Create(ctx context.Context, in Draft) (*Saved, error) {
 		in.Type = ssmdoc.TypeSession
 	}
 	if ssmdoc.Reserved(in.Name) {
-		return nil, fault(ErrReserved, sekisho.CodeInvalid, "The name %q is reserved: names that begin with AWS-, amazon, amzn or Sekisho- are those of documents that come with the server.", in.Name)
+		return nil, fault(
+			ErrReserved,
+			sekisho.CodeInvalid,
+			"The name %q is reserved: names that begin with AWS-, amazon, amzn or Sekisho- are those of documents that come with the server.",
+			in.Name,
+		)
 	}
 	if in.Format == "" {
 		in.Format = JSON
@@ -233,10 +250,23 @@ func (l *Library) Create(ctx context.Context, in Draft) (*Saved, error) {
 		return nil, err
 	}
 	if len(all) >= maxDocuments {
-		return nil, fault(ErrDocumentLimit, sekisho.CodeLimit, "There are %d documents, as many as an account may have.", len(all))
+		return nil, fault(
+			ErrDocumentLimit,
+			sekisho.CodeLimit,
+			"There are %d documents, as many as an account may have.",
+			len(all),
+		)
 	}
 	now := l.now()
-	d := &Document{Name: in.Name, Type: in.Type, TargetType: in.TargetType, DefaultVersion: 1, LatestVersion: 1, CreatedAt: now, Tags: in.Tags}
+	d := &Document{
+		Name:           in.Name,
+		Type:           in.Type,
+		TargetType:     in.TargetType,
+		DefaultVersion: 1,
+		LatestVersion:  1,
+		CreatedAt:      now,
+		Tags:           in.Tags,
+	}
 	v := in.version(1, now)
 	if err := l.store.CreateDocument(ctx, d, v); err != nil {
 		if sekisho.CodeOf(err) == sekisho.CodeConflict {
@@ -285,24 +315,48 @@ func (l *Library) Update(ctx context.Context, in Draft, base string) (*Saved, er
 		return nil, err
 	}
 	if len(versions) >= maxVersions {
-		return nil, fault(ErrVersionLimit, sekisho.CodeLimit, "%s has %d versions, as many as a document may have. Delete old ones.", in.Name, len(versions))
+		return nil, fault(
+			ErrVersionLimit,
+			sekisho.CodeLimit,
+			"%s has %d versions, as many as a document may have. Delete old ones.",
+			in.Name,
+			len(versions),
+		)
 	}
 	newest := versions[0]
 	err = l.store.UpdateDocument(ctx, in.Name, func(d *Document) (*Version, error) {
-		if d.LatestVersion != newest.Number && slices.ContainsFunc(versions, func(v *Version) bool { return v.Number == d.LatestVersion }) {
+		if d.LatestVersion != newest.Number &&
+			slices.ContainsFunc(versions, func(v *Version) bool { return v.Number == d.LatestVersion }) {
 			return nil, sekisho.Errorf(sekisho.CodeConflict, "%s was changed by somebody else just now.", in.Name)
 		}
 		switch base {
 		case "", Latest, strconv.FormatInt(newest.Number, 10):
 		case DefaultName:
 			if d.DefaultVersion != newest.Number {
-				return nil, fault(ErrNotLatest, sekisho.CodeInvalid, "Only the latest version can be updated: that is %d, the default version is %d.", newest.Number, d.DefaultVersion)
+				return nil, fault(
+					ErrNotLatest,
+					sekisho.CodeInvalid,
+					"Only the latest version can be updated: that is %d, the default version is %d.",
+					newest.Number,
+					d.DefaultVersion,
+				)
 			}
 		default:
-			return nil, fault(ErrNotLatest, sekisho.CodeInvalid, "Only the latest version can be updated: that is %d, not %s.", newest.Number, base)
+			return nil, fault(
+				ErrNotLatest,
+				sekisho.CodeInvalid,
+				"Only the latest version can be updated: that is %d, not %s.",
+				newest.Number,
+				base,
+			)
 		}
 		if newest.Content == in.Content && newest.Format == in.Format {
-			return nil, fault(ErrSameContent, sekisho.CodeConflict, "The content is that of version %d; nothing was saved.", newest.Number)
+			return nil, fault(
+				ErrSameContent,
+				sekisho.CodeConflict,
+				"The content is that of version %d; nothing was saved.",
+				newest.Number,
+			)
 		}
 		if in.TargetType != "" {
 			d.TargetType = in.TargetType
@@ -321,7 +375,13 @@ func (l *Library) Update(ctx context.Context, in Draft, base string) (*Saved, er
 		return v, nil
 	})
 	if sekisho.CodeOf(err) == sekisho.CodeConflict && out != nil {
-		return nil, fault(ErrVersionName, sekisho.CodeConflict, "%s has a version named %s already.", in.Name, in.VersionName)
+		return nil, fault(
+			ErrVersionName,
+			sekisho.CodeConflict,
+			"%s has a version named %s already.",
+			in.Name,
+			in.VersionName,
+		)
 	}
 	if err != nil {
 		return nil, missing(err, in.Name)
@@ -408,7 +468,8 @@ func (l *Library) version(ctx context.Context, d *Document, version, versionName
 		if i < 0 || i >= len(all) {
 			return nil, noVersion(d.Name, "named "+versionName)
 		}
-		if n := strconv.FormatInt(all[i].Number, 10); versionName != "" && version != "" && version != n && version != Latest {
+		if n := strconv.FormatInt(all[i].Number, 10); versionName != "" && version != "" && version != n &&
+			version != Latest {
 			return nil, noVersion(d.Name, version+" named "+versionName)
 		}
 		return all[i], nil
@@ -488,7 +549,13 @@ func (l *Library) Delete(ctx context.Context, name, version, versionName string)
 		return err
 	}
 	if v.Number == d.DefaultVersion {
-		return fault(ErrOperation, sekisho.CodeInvalid, "Version %d is the default version of %s. Make another one the default first.", v.Number, name)
+		return fault(
+			ErrOperation,
+			sekisho.CodeInvalid,
+			"Version %d is the default version of %s. Make another one the default first.",
+			v.Number,
+			name,
+		)
 	}
 	return missing(l.store.DeleteDocumentVersion(ctx, name, v.Number), name)
 }
@@ -510,7 +577,12 @@ func (l *Library) Share(ctx context.Context, name, version string, add, remove [
 			delete(d.Shares, strings.ToLower(a))
 		}
 		if len(d.Shares) > maxShares {
-			return nil, fault(ErrShareLimit, sekisho.CodeLimit, "A document is shared with at most %d accounts.", maxShares)
+			return nil, fault(
+				ErrShareLimit,
+				sekisho.CodeLimit,
+				"A document is shared with at most %d accounts.",
+				maxShares,
+			)
 		}
 		return nil, nil
 	})
@@ -545,7 +617,12 @@ func Retag(tags, set map[string]string, remove []string) (map[string]string, err
 	for k, v := range set {
 		// Condition keys ignore case, so two such tags would be indistinguishable.
 		if other, ok := folded[strings.ToLower(k)]; ok && other != k {
-			return nil, sekisho.Errorf(sekisho.CodeInvalid, "The existing tag key %q differs from %q only in letter case.", other, k)
+			return nil, sekisho.Errorf(
+				sekisho.CodeInvalid,
+				"The existing tag key %q differs from %q only in letter case.",
+				other,
+				k,
+			)
 		}
 		out[k] = v
 	}
@@ -605,9 +682,21 @@ func mustBe(d *ssmdoc.Document, name, kind string) error {
 	case d.Type == kind:
 		return nil
 	case kind == ssmdoc.TypeSession:
-		return fault(ErrType, sekisho.CodeInvalid, "The document %s is of type %s: it is sent with SendCommand, and starts no session.", name, d.Type)
+		return fault(
+			ErrType,
+			sekisho.CodeInvalid,
+			"The document %s is of type %s: it is sent with SendCommand, and starts no session.",
+			name,
+			d.Type,
+		)
 	}
-	return fault(ErrType, sekisho.CodeInvalid, "The document %s is of type %s: it starts sessions, and is not sent as a command.", name, d.Type)
+	return fault(
+		ErrType,
+		sekisho.CodeInvalid,
+		"The document %s is of type %s: it starts sessions, and is not sent as a command.",
+		name,
+		d.Type,
+	)
 }
 
 // Command is the document of a command to be sent.
@@ -626,7 +715,16 @@ func (l *Library) ForCommand(ctx context.Context, name, version string) (*Comman
 			return nil, noVersion(name, version)
 		}
 		v := Version{Content: b.Content}
-		return &Command{Name: name, Version: "1", Hash: v.Hash(), Document: b.Document}, mustBe(b.Document, name, ssmdoc.TypeCommand)
+		return &Command{
+				Name:     name,
+				Version:  "1",
+				Hash:     v.Hash(),
+				Document: b.Document,
+			}, mustBe(
+				b.Document,
+				name,
+				ssmdoc.TypeCommand,
+			)
 	}
 	s, err := l.Find(ctx, name, version, "")
 	if err != nil {

@@ -37,7 +37,10 @@ func library(t *testing.T) *doclibrary.Library {
 
 // shell is a document whose idle timeout tells it from others.
 func shell(minutes int) string {
-	return fmt.Sprintf(`{"schemaVersion":"1.0","sessionType":"Standard_Stream","inputs":{"idleSessionTimeout":"%d"}}`, minutes)
+	return fmt.Sprintf(
+		`{"schemaVersion":"1.0","sessionType":"Standard_Stream","inputs":{"idleSessionTimeout":"%d"}}`,
+		minutes,
+	)
 }
 
 func create(t *testing.T, l *doclibrary.Library, name string, minutes int) {
@@ -218,7 +221,11 @@ func TestFormats(t *testing.T) {
 		t.Errorf("%q %v", got, err)
 	}
 	got, err := l.Text(s.Version, "")
-	if err != nil || !strings.HasPrefix(strings.Join(strings.Fields(got), ""), `{"schemaVersion":"1.0","sessionType":"Standard_Stream"`) {
+	if err != nil ||
+		!strings.HasPrefix(
+			strings.Join(strings.Fields(got), ""),
+			`{"schemaVersion":"1.0","sessionType":"Standard_Stream"`,
+		) {
 		t.Errorf("%q %v", got, err)
 	}
 	if got := idle(t, l, "Doc"); got != 7*time.Minute {
@@ -252,11 +259,17 @@ func TestDelete(t *testing.T) {
 
 func TestRetag(t *testing.T) {
 	t.Parallel()
-	got, err := doclibrary.Retag(map[string]string{"a": "1", "b": "2"}, map[string]string{"b": "3", "c": "4"}, []string{"a", "x"})
+	got, err := doclibrary.Retag(
+		map[string]string{"a": "1", "b": "2"},
+		map[string]string{"b": "3", "c": "4"},
+		[]string{"a", "x"},
+	)
 	if err != nil || len(got) != 2 || got["b"] != "3" || got["c"] != "4" {
 		t.Errorf("%v %v", got, err)
 	}
-	if _, err := doclibrary.Retag(map[string]string{"a": "1"}, map[string]string{"A": "2"}, nil); sekisho.CodeOf(err) != sekisho.CodeInvalid {
+	if _, err := doclibrary.Retag(map[string]string{"a": "1"}, map[string]string{"A": "2"}, nil); sekisho.CodeOf(
+		err,
+	) != sekisho.CodeInvalid {
 		t.Errorf("two keys that differ in case: %v", err)
 	}
 	if _, err := doclibrary.Retag(map[string]string{"a": "1"}, map[string]string{"A": "2"}, []string{"a"}); err != nil {
@@ -291,7 +304,8 @@ func TestPlacesOfLogs(t *testing.T) {
 		})
 		return err
 	}
-	if err := save(onlyBucket("logs"), ssmdoc.Default, "log"); !errors.Is(err, doclibrary.ErrInvalidContent) || !strings.Contains(err.Error(), `there is no bucket "log"`) {
+	if err := save(onlyBucket("logs"), ssmdoc.Default, "log"); !errors.Is(err, doclibrary.ErrInvalidContent) ||
+		!strings.Contains(err.Error(), `there is no bucket "log"`) {
 		t.Errorf("a bucket that is not there: %v", err)
 	}
 	for name, bucket := range map[string]string{ssmdoc.Default: "logs", "Other": "elsewhere"} {

@@ -154,7 +154,11 @@ func (s *Keys) ScheduleDeletion(ctx context.Context, keyID string, waiting time.
 func (s *Keys) CancelDeletion(ctx context.Context, keyID string) error {
 	return s.alter(ctx, keyID, func(k *Key) error {
 		if k.State != PendingDeletion {
-			return &sekisho.Error{Code: sekisho.CodeInvalid, Message: s.ARN(k.ID) + " is not pending deletion.", Err: ErrState}
+			return &sekisho.Error{
+				Code:    sekisho.CodeInvalid,
+				Message: s.ARN(k.ID) + " is not pending deletion.",
+				Err:     ErrState,
+			}
 		}
 		k.State, k.DeletionAt = Disabled, time.Time{}
 		return nil

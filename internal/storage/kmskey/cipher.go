@@ -88,7 +88,12 @@ func unseal(blob, material []byte, context map[string]string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	plain, err := a.Open(nil, blob[headerSize-nonceSize:headerSize], blob[headerSize:], bound(blob[:headerSize], context))
+	plain, err := a.Open(
+		nil,
+		blob[headerSize-nonceSize:headerSize],
+		blob[headerSize:],
+		bound(blob[:headerSize], context),
+	)
 	if err != nil {
 		return nil, ErrCiphertext
 	}
@@ -140,8 +145,11 @@ func CheckContext(context map[string]string) error {
 		// The names of condition keys have no case.
 		fold := strings.ToLower(k)
 		if folded[fold] {
-			return sekisho.Errorf(sekisho.CodeInvalid,
-				"EncryptionContext has two pairs named %q but for letter case: policies could not tell them apart.", fold)
+			return sekisho.Errorf(
+				sekisho.CodeInvalid,
+				"EncryptionContext has two pairs named %q but for letter case: policies could not tell them apart.",
+				fold,
+			)
 		}
 		folded[fold] = true
 	}

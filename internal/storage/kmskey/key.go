@@ -96,14 +96,15 @@ const aliasPrefix = "alias/"
 // ValidAlias reports whether name is a valid alias that users can choose.
 func ValidAlias(name string) bool {
 	rest, ok := strings.CutPrefix(name, aliasPrefix)
-	return ok && rest != "" && len(name) <= 256 && !strings.HasPrefix(rest, "aws/") && !slices.ContainsFunc([]byte(rest),
-		func(c byte) bool {
-			switch {
-			case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-				return false
-			}
-			return strings.IndexByte("/_-", c) < 0
-		})
+	return ok && rest != "" && len(name) <= 256 && !strings.HasPrefix(rest, "aws/") &&
+		!slices.ContainsFunc([]byte(rest),
+			func(c byte) bool {
+				switch {
+				case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+					return false
+				}
+				return strings.IndexByte("/_-", c) < 0
+			})
 }
 
 // validKeyID reports whether s has the form of a key's ID.

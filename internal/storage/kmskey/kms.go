@@ -222,10 +222,18 @@ func (s *Keys) Resolve(ctx context.Context, keyID string) (Resolved, error) {
 	if strings.HasPrefix(keyID, "arn:") {
 		rest, ok := strings.CutPrefix(keyID, s.prefix)
 		if !ok {
-			return Resolved{}, &sekisho.Error{Code: sekisho.CodeInvalid, Message: "Invalid arn " + printable(keyID), Err: ErrARN}
+			return Resolved{}, &sekisho.Error{
+				Code:    sekisho.CodeInvalid,
+				Message: "Invalid arn " + printable(keyID),
+				Err:     ErrARN,
+			}
 		}
 		if name, ok = strings.CutPrefix(rest, "key/"); !ok && !strings.HasPrefix(rest, aliasPrefix) {
-			return Resolved{}, &sekisho.Error{Code: sekisho.CodeInvalid, Message: "Invalid arn " + printable(keyID), Err: ErrARN}
+			return Resolved{}, &sekisho.Error{
+				Code:    sekisho.CodeInvalid,
+				Message: "Invalid arn " + printable(keyID),
+				Err:     ErrARN,
+			}
 		} else if !ok {
 			name = rest
 		}

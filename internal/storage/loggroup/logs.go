@@ -137,7 +137,10 @@ func ValidGroupName(name string) bool { return groupName.MatchString(name) }
 // CreateGroup makes a group.
 func (s *Service) CreateGroup(ctx context.Context, g Group) error {
 	if !ValidGroupName(g.Name) {
-		return invalid("The log group name %q is not valid: it must have 1 to 512 letters, digits and . - _ / # characters.", safetext.Line(g.Name, 100))
+		return invalid(
+			"The log group name %q is not valid: it must have 1 to 512 letters, digits and . - _ / # characters.",
+			safetext.Line(g.Name, 100),
+		)
 	}
 	g.CreatedAt = s.time()
 	return s.store.CreateLogGroup(ctx, &g)
@@ -161,7 +164,10 @@ func (s *Service) DeleteGroup(ctx context.Context, name string) error {
 // SetRetention sets for how many days events are kept; 0 = unlimited.
 func (s *Service) SetRetention(ctx context.Context, group string, days int) error {
 	if days != 0 && !retentions[days] {
-		return invalid("The retention of %d days is not valid. Choose one of 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288 and 3653 days.", days)
+		return invalid(
+			"The retention of %d days is not valid. Choose one of 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288 and 3653 days.",
+			days,
+		)
 	}
 	return s.UpdateGroup(ctx, group, func(g *Group) error { g.Retention = days; return nil })
 }
@@ -174,7 +180,10 @@ func (s *Service) UpdateGroup(ctx context.Context, name string, change func(*Gro
 // CreateStream makes a stream.
 func (s *Service) CreateStream(ctx context.Context, group, name string) error {
 	if !streamName.MatchString(name) || !utf8.ValidString(name) {
-		return invalid("The log stream name %q is not valid: it must have 1 to 512 characters, without colons and asterisks.", safetext.Line(name, 100))
+		return invalid(
+			"The log stream name %q is not valid: it must have 1 to 512 characters, without colons and asterisks.",
+			safetext.Line(name, 100),
+		)
 	}
 	return s.store.CreateLogStream(ctx, &Stream{Group: group, Name: name, CreatedAt: s.time()})
 }
@@ -228,7 +237,9 @@ func (s *Service) Put(ctx context.Context, group, stream string, batch []Event) 
 		return rejected, invalid("Upload too large: %d bytes exceeds limit of %d", size, MaxBatch)
 	}
 	if batch[len(batch)-1].Time.Sub(batch[0].Time) > maxSpan {
-		return rejected, invalid("The batch of log events in a single PutLogEvents request cannot span more than 24 hours.")
+		return rejected, invalid(
+			"The batch of log events in a single PutLogEvents request cannot span more than 24 hours.",
+		)
 	}
 	g, err := s.store.LogGroup(ctx, group)
 	if err != nil {
@@ -251,7 +262,10 @@ func (s *Service) Put(ctx context.Context, group, stream string, batch []Event) 
 			if err != nil {
 				return rejected, err
 			}
-			events = append(events, &Event{Group: group, Stream: stream, Time: e.Time, IngestedAt: now, Message: sealed})
+			events = append(
+				events,
+				&Event{Group: group, Stream: stream, Time: e.Time, IngestedAt: now, Message: sealed},
+			)
 		}
 	}
 	if len(events) == 0 {

@@ -20,7 +20,9 @@ func ParsePattern(text string) (Pattern, error) {
 	}
 	rest := strings.TrimSpace(text)
 	if strings.HasPrefix(rest, "{") || strings.HasPrefix(rest, "[") || strings.HasPrefix(rest, "%") {
-		return p, invalid("Only filter patterns of words are understood here: word \"some words\" -without ?either ?or.")
+		return p, invalid(
+			"Only filter patterns of words are understood here: word \"some words\" -without ?either ?or.",
+		)
 	}
 	for rest != "" {
 		list := &p.all

@@ -66,7 +66,13 @@ func (f folder) create() (*blobWriter, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &blobWriter{id: id, f: file, aead: aead, buf: make([]byte, 0, chunkSize), out: make([]byte, 0, chunkSize+tagSize)}
+	w := &blobWriter{
+		id:   id,
+		f:    file,
+		aead: aead,
+		buf:  make([]byte, 0, chunkSize),
+		out:  make([]byte, 0, chunkSize+tagSize),
+	}
 	header := binary.BigEndian.AppendUint16([]byte(magic), uint16(len(sealed)))
 	if _, err := file.Write(append(header, sealed...)); err != nil {
 		return nil, errors.Join(err, w.discard())

@@ -53,10 +53,14 @@ func TestCopyHashedReportsErrors(t *testing.T) {
 	t.Parallel()
 	content := make([]byte, 8*chunkSize)
 	cut := io.MultiReader(bytes.NewReader(content[:3*chunkSize+5]), iotest.ErrReader(io.ErrUnexpectedEOF))
-	if n, err := copyHashed(io.Discard, cut, -1, sha256.New()); !errors.Is(err, io.ErrUnexpectedEOF) || n != 3*chunkSize+5 {
+	if n, err := copyHashed(io.Discard, cut, -1, sha256.New()); !errors.Is(err, io.ErrUnexpectedEOF) ||
+		n != 3*chunkSize+5 {
 		t.Errorf("a body that was cut off: %d bytes, %v", n, err)
 	}
-	if _, err := copyHashed(&failing{3 * chunkSize}, bytes.NewReader(content), -1, sha256.New()); !errors.Is(err, io.ErrShortWrite) {
+	if _, err := copyHashed(&failing{3 * chunkSize}, bytes.NewReader(content), -1, sha256.New()); !errors.Is(
+		err,
+		io.ErrShortWrite,
+	) {
 		t.Errorf("a full disk: %v", err)
 	}
 }

@@ -111,8 +111,9 @@ func (s *Store) expireUploads(ctx context.Context, b *Bucket) error {
 			r.From, r.After = u.Key, u.ID
 			gone := false
 			for _, rule := range b.Settings.Lifecycle {
-				if rule.Enabled && rule.AbortDays > 0 && strings.HasPrefix(u.Key, rule.Prefix) && !now.Before(due(u.StartedAt,
-					rule.AbortDays)) {
+				if rule.Enabled && rule.AbortDays > 0 && strings.HasPrefix(u.Key, rule.Prefix) &&
+					!now.Before(due(u.StartedAt,
+						rule.AbortDays)) {
 					gone = true
 				}
 			}

@@ -138,7 +138,12 @@ func TestAbandonedUploadsExpire(t *testing.T) {
 	}
 	abandoned, slow, ruled := begin("abandoned"), begin("slow"), begin("ruled")
 	part(abandoned, 1)
-	setRules(t, r, objects.VersioningNever, objects.LifecycleRule{ID: "a", Enabled: true, Prefix: "ruled", AbortDays: 1})
+	setRules(
+		t,
+		r,
+		objects.VersioningNever,
+		objects.LifecycleRule{ID: "a", Enabled: true, Prefix: "ruled", AbortDays: 1},
+	)
 	clock.Add(6 * 24 * time.Hour)
 	part(slow, 1)
 	check(ruled, true)

@@ -56,8 +56,10 @@ var (
 		"The checksum you specified did not match the calculated checksum.")
 	ErrPrecondition = sekisho.Errorf(sekisho.CodeConflict,
 		"At least one of the pre-conditions you specified did not hold")
-	ErrNoUpload = sekisho.Errorf(sekisho.CodeNotFound,
-		"The specified multipart upload does not exist. The upload ID might be invalid, or the multipart upload might have been aborted or completed.")
+	ErrNoUpload = sekisho.Errorf(
+		sekisho.CodeNotFound,
+		"The specified multipart upload does not exist. The upload ID might be invalid, or the multipart upload might have been aborted or completed.",
+	)
 	ErrPart = sekisho.Errorf(sekisho.CodeInvalid,
 		"One or more of the specified parts could not be found.").WithHint(
 		"The part might not have been uploaded, or the specified entity tag might not have matched the part's entity tag.")
@@ -265,8 +267,14 @@ type pin struct {
 
 // Open opens the store and removes files that a crash left.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
-	s := &Store{detached: context.WithoutCancel(ctx), index: cfg.Index, files: folder{filepath.Clean(cfg.Dir), cfg.Keys},
-		log: cfg.Log, now: cfg.Now, pins: map[string]*pin{}}
+	s := &Store{
+		detached: context.WithoutCancel(ctx),
+		index:    cfg.Index,
+		files:    folder{filepath.Clean(cfg.Dir), cfg.Keys},
+		log:      cfg.Log,
+		now:      cfg.Now,
+		pins:     map[string]*pin{},
+	}
 	if s.now == nil {
 		s.now = time.Now
 	}

@@ -165,7 +165,8 @@ func TestVersionsOfAnObject(t *testing.T) {
 		t.Errorf("the marker: %v", err)
 	}
 	page, err := r.ListVersions(t.Context(), objects.Listing{Bucket: "bucket", Limit: 9})
-	if err != nil || len(page.Entries) != 3 || page.Entries[0].ID != gone.VersionID || page.Entries[1].ID != second.ID ||
+	if err != nil || len(page.Entries) != 3 || page.Entries[0].ID != gone.VersionID ||
+		page.Entries[1].ID != second.ID ||
 		page.Entries[2].ID != first.ID {
 		t.Fatalf("%+v %v", page, err)
 	}
@@ -462,8 +463,15 @@ func TestManyAtOnce(t *testing.T) {
 			for j := range 10 {
 				key := fmt.Sprint("k", j%3)
 				content := strings.Repeat(fmt.Sprint(i, j, " "), 1000)
-				v, err := r.Put(t.Context(), "bucket", key, objects.Facts{}, objects.Content{Body: strings.NewReader(content),
-					Size: -1}, objects.Condition{})
+				v, err := r.Put(
+					t.Context(),
+					"bucket",
+					key,
+					objects.Facts{},
+					objects.Content{Body: strings.NewReader(content),
+						Size: -1},
+					objects.Condition{},
+				)
 				if err != nil {
 					t.Error(err)
 					return
@@ -570,12 +578,20 @@ func TestMultipart(t *testing.T) {
 		}
 		var chosen []objects.Chosen
 		for i, p := range pieces {
-			part, err := r.PutPart(t.Context(), u, i*10+1, objects.Content{Body: bytes.NewReader(p), Size: int64(len(p)),
-				Algorithm: c.algorithm})
+			part, err := r.PutPart(
+				t.Context(),
+				u,
+				i*10+1,
+				objects.Content{Body: bytes.NewReader(p), Size: int64(len(p)),
+					Algorithm: c.algorithm},
+			)
 			if err != nil {
 				t.Fatal(err)
 			}
-			chosen = append(chosen, objects.Chosen{Number: part.Number, ETag: `"` + part.ETag + `"`, Checksum: part.Stated})
+			chosen = append(
+				chosen,
+				objects.Chosen{Number: part.Number, ETag: `"` + part.ETag + `"`, Checksum: part.Stated},
+			)
 		}
 		other := chosen[0]
 		other.Checksum.Value = chosen[1].Checksum.Value
@@ -729,7 +745,12 @@ func TestPartsOfCompositeUploadsNeedChecksums(t *testing.T) {
 			t.Fatal(err)
 		}
 		put := func(algorithm string) (*objects.Part, error) {
-			return r.PutPart(t.Context(), u, 1, objects.Content{Body: strings.NewReader("x"), Size: 1, Algorithm: algorithm})
+			return r.PutPart(
+				t.Context(),
+				u,
+				1,
+				objects.Content{Body: strings.NewReader("x"), Size: 1, Algorithm: algorithm},
+			)
 		}
 		if _, err := put(objects.SHA1); !errors.Is(err, objects.ErrAlgorithm) {
 			t.Errorf("%s: a part with SHA1: %v", kind, err)

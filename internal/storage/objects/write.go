@@ -225,8 +225,11 @@ func (s *Store) PutPart(ctx context.Context, u *Upload, number int, content Cont
 	if of.Algorithm != "" && content.Algorithm != of.Algorithm && (content.Algorithm != "" || of.Type == Composite) {
 		return nil, &sekisho.Error{
 			Code: sekisho.CodeInvalid, Err: ErrAlgorithm,
-			Message: fmt.Sprintf("Checksum Type mismatch occurred, expected checksum Type: %s, actual checksum Type: %s",
-				strings.ToLower(of.Algorithm), cmp.Or(strings.ToLower(content.Algorithm), "null")),
+			Message: fmt.Sprintf(
+				"Checksum Type mismatch occurred, expected checksum Type: %s, actual checksum Type: %s",
+				strings.ToLower(of.Algorithm),
+				cmp.Or(strings.ToLower(content.Algorithm), "null"),
+			),
 		}
 	}
 	t, err := s.write(ctx, content, cmp.Or(of.Algorithm, CRC64NVME))
@@ -325,8 +328,11 @@ func (s *Store) CompleteUpload(ctx context.Context, u *Upload, c Completion) (*V
 	if c.Size >= 0 && c.Size != v.Size {
 		return nil, &sekisho.Error{
 			Code: sekisho.CodeInvalid, Err: ErrSize,
-			Message: fmt.Sprintf("The provided 'x-amz-mp-object-size' header value %d does not match what was computed: %d",
-				c.Size, v.Size),
+			Message: fmt.Sprintf(
+				"The provided 'x-amz-mp-object-size' header value %d does not match what was computed: %d",
+				c.Size,
+				v.Size,
+			),
 		}
 	}
 	v.ETag = fmt.Sprintf("%x-%d", sum.Sum(nil), len(parts))
@@ -357,7 +363,10 @@ func checkPart(of Checksum, chosen Chosen, p *Part) error {
 			Code: sekisho.CodeInvalid, Err: ErrAlgorithm,
 			Message: fmt.Sprintf(
 				"The upload was created using a %s checksum. The complete request must include the checksum for each part. "+
-					"It was missing for part %d in the request.", strings.ToLower(of.Algorithm), p.Number),
+					"It was missing for part %d in the request.",
+				strings.ToLower(of.Algorithm),
+				p.Number,
+			),
 		}
 	case stated.Value == "", stated == p.Stated, stated == Checksum{Algorithm: CRC64NVME, Value: p.Checksum} &&
 		of.Algorithm == "":

@@ -43,8 +43,15 @@ func (d *DB) CreateAccessRequest(ctx context.Context, r *access.Request) error {
 	if err != nil {
 		return err
 	}
-	_, err = d.sql.ExecContext(ctx, `INSERT INTO access_requests (id, user_id, open, created_at, body) VALUES ($1, $2, $3, $4, $5)`,
-		r.ID, r.UserID, openRequest(r), micros(r.CreatedAt), string(body))
+	_, err = d.sql.ExecContext(
+		ctx,
+		`INSERT INTO access_requests (id, user_id, open, created_at, body) VALUES ($1, $2, $3, $4, $5)`,
+		r.ID,
+		r.UserID,
+		openRequest(r),
+		micros(r.CreatedAt),
+		string(body),
+	)
 	return err
 }
 
@@ -72,7 +79,13 @@ func (d *DB) UpdateAccessRequest(ctx context.Context, id string, change func(r *
 		if err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, `UPDATE access_requests SET open = $2, body = $3 WHERE id = $1`, id, openRequest(r), string(body))
+		_, err = tx.ExecContext(
+			ctx,
+			`UPDATE access_requests SET open = $2, body = $3 WHERE id = $1`,
+			id,
+			openRequest(r),
+			string(body),
+		)
 		return err
 	})
 }

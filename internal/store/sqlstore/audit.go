@@ -67,7 +67,19 @@ func (d *DB) AppendAudit(ctx context.Context, b audit.Batch) error {
 }
 
 func appendRecord(exec func(query string, args ...any) error, r *audit.Record) error {
-	err := exec(insertRecord, r.Seq, r.EventID, micros(r.Time), r.EventName, r.EventSource, r.Username, r.AccessKeyID, r.ReadOnly, r.Hash, r.Body)
+	err := exec(
+		insertRecord,
+		r.Seq,
+		r.EventID,
+		micros(r.Time),
+		r.EventName,
+		r.EventSource,
+		r.Username,
+		r.AccessKeyID,
+		r.ReadOnly,
+		r.Hash,
+		r.Body,
+	)
 	if isUnique(err) {
 		return sekisho.Errorf(sekisho.CodeConflict, "audit record %d exists", r.Seq)
 	}
@@ -90,7 +102,18 @@ func (d *DB) AuditIntents(ctx context.Context, limit int) ([]audit.Intent, error
 func scanAudit(row scanner) (audit.Record, error) {
 	var r audit.Record
 	var at int64
-	err := row.Scan(&r.Seq, &r.EventID, &at, &r.EventName, &r.EventSource, &r.Username, &r.AccessKeyID, &r.ReadOnly, &r.Hash, &r.Body)
+	err := row.Scan(
+		&r.Seq,
+		&r.EventID,
+		&at,
+		&r.EventName,
+		&r.EventSource,
+		&r.Username,
+		&r.AccessKeyID,
+		&r.ReadOnly,
+		&r.Hash,
+		&r.Body,
+	)
 	r.Time = fromMicros(at)
 	return r, err
 }
@@ -124,7 +147,12 @@ func (d *DB) auditRecords(ctx context.Context, query string, args ...any) ([]aud
 }
 
 func (d *DB) auditResources(ctx context.Context, first, last int64, into map[int64]*audit.Record) error {
-	rows, err := d.sql.QueryContext(ctx, `SELECT seq, name, arn, type FROM audit_resources WHERE seq BETWEEN $1 AND $2 ORDER BY seq, pos`, first, last)
+	rows, err := d.sql.QueryContext(
+		ctx,
+		`SELECT seq, name, arn, type FROM audit_resources WHERE seq BETWEEN $1 AND $2 ORDER BY seq, pos`,
+		first,
+		last,
+	)
 	if err != nil {
 		return err
 	}
@@ -153,7 +181,12 @@ func (d *DB) LastAudit(ctx context.Context) (audit.Record, error) {
 
 // AuditAfter implements [audit.Store].
 func (d *DB) AuditAfter(ctx context.Context, seq int64, limit int) ([]audit.Record, error) {
-	return d.auditRecords(ctx, `SELECT `+auditColumns+` FROM audit_records WHERE seq > $1 ORDER BY seq LIMIT $2`, seq, limit)
+	return d.auditRecords(
+		ctx,
+		`SELECT `+auditColumns+` FROM audit_records WHERE seq > $1 ORDER BY seq LIMIT $2`,
+		seq,
+		limit,
+	)
 }
 
 // LookupAudit implements [audit.Store].
@@ -185,7 +218,11 @@ func auditQuery(q *audit.Query, before int64) (string, []any) {
 			// A record may have several resources that match: the first counts.
 			indexed, at = true, "x"
 			from = "audit_resources x CROSS JOIN audit_records r ON r.seq = x.seq"
-			where.add("x."+column+" = ? AND NOT EXISTS (SELECT 1 FROM audit_resources y WHERE y.seq = x.seq AND y.pos < x.pos AND y."+column+" = ?)", value, value)
+			where.add(
+				"x."+column+" = ? AND NOT EXISTS (SELECT 1 FROM audit_resources y WHERE y.seq = x.seq AND y.pos < x.pos AND y."+column+" = ?)",
+				value,
+				value,
+			)
 		default:
 			where.add("EXISTS (SELECT 1 FROM audit_resources z WHERE z.seq = r.seq AND +z."+column+" = ?)", value)
 		}
@@ -225,7 +262,11 @@ func auditQuery(q *audit.Query, before int64) (string, []any) {
 		where.add("("+at+".time < ? OR "+at+".seq < ?)", before, q.Before)
 	}
 	where.add(at+".time <= ?", end)
-	return where.query("SELECT r."+strings.ReplaceAll(auditColumns, ", ", ", r.")+" FROM "+from, at+".time DESC, "+at+".seq DESC", q.Limit)
+	return where.query(
+		"SELECT r."+strings.ReplaceAll(auditColumns, ", ", ", r.")+" FROM "+from,
+		at+".time DESC, "+at+".seq DESC",
+		q.Limit,
+	)
 }
 
 // AuditHeads implements [audit.Store].

@@ -42,8 +42,18 @@ func (d *DB) CreateCommand(ctx context.Context, c *runcommand.Command, invocatio
 		if err := tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(seq), 0) + 1 FROM commands`).Scan(&c.Seq); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, `INSERT INTO commands (id, seq, document, status, active, requested_at, body, job) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-			c.ID, c.Seq, c.Document, c.Status, !c.Status.Over(), micros(c.RequestedAt), commandBody(c), bodyJSON(c.Job))
+		_, err := tx.ExecContext(
+			ctx,
+			`INSERT INTO commands (id, seq, document, status, active, requested_at, body, job) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+			c.ID,
+			c.Seq,
+			c.Document,
+			c.Status,
+			!c.Status.Over(),
+			micros(c.RequestedAt),
+			commandBody(c),
+			bodyJSON(c.Job),
+		)
 		if isUnique(err) {
 			return sekisho.Errorf(sekisho.CodeConflict, "command %s exists", c.ID)
 		}
@@ -52,8 +62,17 @@ func (d *DB) CreateCommand(ctx context.Context, c *runcommand.Command, invocatio
 		}
 		for _, inv := range invocations {
 			inv.Seq = c.Seq
-			_, err := tx.ExecContext(ctx, `INSERT INTO command_invocations (command, node, seq, document, status, requested_at, body) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-				inv.Command, inv.Node, inv.Seq, inv.Document, inv.Status, micros(inv.RequestedAt), bodyJSON(bare(inv)))
+			_, err := tx.ExecContext(
+				ctx,
+				`INSERT INTO command_invocations (command, node, seq, document, status, requested_at, body) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+				inv.Command,
+				inv.Node,
+				inv.Seq,
+				inv.Document,
+				inv.Status,
+				micros(inv.RequestedAt),
+				bodyJSON(bare(inv)),
+			)
 			if err != nil {
 				return err
 			}
@@ -158,12 +177,19 @@ func (d *DB) Commands(ctx context.Context, q runcommand.Query) ([]*runcommand.Co
 	if q.PastSeq > 0 {
 		c.add("seq < ?", q.PastSeq)
 	}
-	return queryAll(ctx, d.sql, scanCommand, `SELECT body, job FROM commands WHERE `+c.clause()+` ORDER BY seq DESC`+c.limit(q.Limit), c.args...)
+	return queryAll(
+		ctx,
+		d.sql,
+		scanCommand,
+		`SELECT body, job FROM commands WHERE `+c.clause()+` ORDER BY seq DESC`+c.limit(q.Limit),
+		c.args...)
 }
 
 // Invocation implements [command.Store].
 func (d *DB) Invocation(ctx context.Context, id string, node sekisho.NodeID) (*runcommand.Invocation, error) {
-	inv, err := scanBody[runcommand.Invocation](d.sql.QueryRowContext(ctx, `SELECT body FROM command_invocations WHERE command = $1 AND node = $2`, id, node))
+	inv, err := scanBody[runcommand.Invocation](
+		d.sql.QueryRowContext(ctx, `SELECT body FROM command_invocations WHERE command = $1 AND node = $2`, id, node),
+	)
 	if err != nil {
 		return nil, notFound(err, "command %s has no part on %s", id, node)
 	}
@@ -172,7 +198,14 @@ func (d *DB) Invocation(ctx context.Context, id string, node sekisho.NodeID) (*r
 }
 
 func (d *DB) commandSteps(ctx context.Context, id string, node sekisho.NodeID) ([]*runcommand.Step, error) {
-	return queryAll(ctx, d.sql, scanBody[runcommand.Step], `SELECT body FROM command_steps WHERE command = $1 AND node = $2 ORDER BY step`, id, node)
+	return queryAll(
+		ctx,
+		d.sql,
+		scanBody[runcommand.Step],
+		`SELECT body FROM command_steps WHERE command = $1 AND node = $2 ORDER BY step`,
+		id,
+		node,
+	)
 }
 
 // Invocations implements [command.Store].
@@ -188,7 +221,12 @@ func (d *DB) Invocations(ctx context.Context, q runcommand.Query) ([]*runcommand
 	if q.PastSeq > 0 {
 		c.add("(seq < ? OR (seq = ? AND node > ?))", q.PastSeq, q.PastSeq, q.PastNode)
 	}
-	all, err := queryAll(ctx, d.sql, scanBody[runcommand.Invocation], `SELECT body FROM command_invocations WHERE `+c.clause()+` ORDER BY seq DESC, node`+c.limit(q.Limit), c.args...)
+	all, err := queryAll(
+		ctx,
+		d.sql,
+		scanBody[runcommand.Invocation],
+		`SELECT body FROM command_invocations WHERE `+c.clause()+` ORDER BY seq DESC, node`+c.limit(q.Limit),
+		c.args...)
 	if err != nil || !q.Steps {
 		return all, err
 	}

@@ -13,7 +13,16 @@ var _ doclibrary.Store = (*DB)(nil)
 const documentColumns = `name, target_type, default_version, latest_version, created_at, tags, shares, type`
 
 func documentValues(d *doclibrary.Document) []any {
-	return []any{d.Name, d.TargetType, d.DefaultVersion, d.LatestVersion, micros(d.CreatedAt), tagsJSON(d.Tags), tagsJSON(d.Shares), d.Type}
+	return []any{
+		d.Name,
+		d.TargetType,
+		d.DefaultVersion,
+		d.LatestVersion,
+		micros(d.CreatedAt),
+		tagsJSON(d.Tags),
+		tagsJSON(d.Shares),
+		d.Type,
+	}
 }
 
 func scanDocument(row scanner) (*doclibrary.Document, error) {
@@ -37,16 +46,41 @@ const documentVersionColumns = `name, number, version_name, display_name, format
 func scanDocumentVersion(row scanner) (*doclibrary.Version, error) {
 	v := new(doclibrary.Version)
 	var created int64
-	err := row.Scan(&v.Document, &v.Number, &v.VersionName, &v.DisplayName, &v.Format, &v.Content, &created, &v.CreatedBy)
+	err := row.Scan(
+		&v.Document,
+		&v.Number,
+		&v.VersionName,
+		&v.DisplayName,
+		&v.Format,
+		&v.Content,
+		&created,
+		&v.CreatedBy,
+	)
 	v.CreatedAt = fromMicros(created)
 	return v, err
 }
 
 func insertDocumentVersion(ctx context.Context, tx *sql.Tx, v *doclibrary.Version) error {
-	_, err := tx.ExecContext(ctx, `INSERT INTO document_versions (`+documentVersionColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-		v.Document, v.Number, v.VersionName, v.DisplayName, v.Format, v.Content, micros(v.CreatedAt), v.CreatedBy)
+	_, err := tx.ExecContext(
+		ctx,
+		`INSERT INTO document_versions (`+documentVersionColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		v.Document,
+		v.Number,
+		v.VersionName,
+		v.DisplayName,
+		v.Format,
+		v.Content,
+		micros(v.CreatedAt),
+		v.CreatedBy,
+	)
 	if isUnique(err) {
-		return sekisho.Errorf(sekisho.CodeConflict, "document %s has a version %d or one named %q", v.Document, v.Number, v.VersionName)
+		return sekisho.Errorf(
+			sekisho.CodeConflict,
+			"document %s has a version %d or one named %q",
+			v.Document,
+			v.Number,
+			v.VersionName,
+		)
 	}
 	return err
 }
@@ -54,7 +88,10 @@ func insertDocumentVersion(ctx context.Context, tx *sql.Tx, v *doclibrary.Versio
 // CreateDocument implements [documents.Store].
 func (d *DB) CreateDocument(ctx context.Context, doc *doclibrary.Document, v *doclibrary.Version) error {
 	return d.inTx(ctx, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `INSERT INTO documents (`+documentColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`, documentValues(doc)...)
+		_, err := tx.ExecContext(
+			ctx,
+			`INSERT INTO documents (`+documentColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+			documentValues(doc)...)
 		if isUnique(err) {
 			return sekisho.Errorf(sekisho.CodeConflict, "document %s exists", doc.Name)
 		}
@@ -81,7 +118,11 @@ func (d *DB) Documents(ctx context.Context) ([]*doclibrary.Document, error) {
 }
 
 // UpdateDocument implements [documents.Store].
-func (d *DB) UpdateDocument(ctx context.Context, name string, change func(*doclibrary.Document) (*doclibrary.Version, error)) error {
+func (d *DB) UpdateDocument(
+	ctx context.Context,
+	name string,
+	change func(*doclibrary.Document) (*doclibrary.Version, error),
+) error {
 	return d.inTx(ctx, func(tx *sql.Tx) error {
 		doc, err := d.document(ctx, tx, name)
 		if err != nil {
@@ -100,8 +141,11 @@ func (d *DB) UpdateDocument(ctx context.Context, name string, change func(*docli
 		if err := tx.QueryRowContext(ctx, `SELECT 1 FROM document_versions WHERE name = $1 AND number = $2`, name, doc.DefaultVersion).Scan(&one); err != nil {
 			return notFound(err, "document %s has no version %d", name, doc.DefaultVersion)
 		}
-		_, err = tx.ExecContext(ctx, `UPDATE documents SET target_type = $2, default_version = $3, latest_version = $4, created_at = $5,
-			tags = $6, shares = $7, type = $8 WHERE name = $1`, documentValues(doc)...)
+		_, err = tx.ExecContext(
+			ctx,
+			`UPDATE documents SET target_type = $2, default_version = $3, latest_version = $4, created_at = $5,
+			tags = $6, shares = $7, type = $8 WHERE name = $1`,
+			documentValues(doc)...)
 		return err
 	})
 }
@@ -130,13 +174,26 @@ func deleteOne(ctx context.Context, q querier, query string, args ...any) error 
 
 // DocumentVersion implements [documents.Store].
 func (d *DB) DocumentVersion(ctx context.Context, name string, number int64) (*doclibrary.Version, error) {
-	v, err := scanDocumentVersion(d.sql.QueryRowContext(ctx, `SELECT `+documentVersionColumns+` FROM document_versions WHERE name = $1 AND number = $2`, name, number))
+	v, err := scanDocumentVersion(
+		d.sql.QueryRowContext(
+			ctx,
+			`SELECT `+documentVersionColumns+` FROM document_versions WHERE name = $1 AND number = $2`,
+			name,
+			number,
+		),
+	)
 	return v, notFound(err, "document %s has no version %d", name, number)
 }
 
 // DocumentVersions implements [documents.Store].
 func (d *DB) DocumentVersions(ctx context.Context, name string) ([]*doclibrary.Version, error) {
-	all, err := queryAll(ctx, d.sql, scanDocumentVersion, `SELECT `+documentVersionColumns+` FROM document_versions WHERE name = $1 ORDER BY number DESC`, name)
+	all, err := queryAll(
+		ctx,
+		d.sql,
+		scanDocumentVersion,
+		`SELECT `+documentVersionColumns+` FROM document_versions WHERE name = $1 ORDER BY number DESC`,
+		name,
+	)
 	if err == nil && len(all) == 0 {
 		return nil, sekisho.Errorf(sekisho.CodeNotFound, "document %s does not exist", name)
 	}

@@ -73,14 +73,23 @@ func (d *DB) AddEvents(ctx context.Context, b event.Batch) error {
 
 // tally adds to a webhook's tally.
 func tally(ctx context.Context, tx *sql.Tx, t event.Tally) error {
-	_, err := tx.ExecContext(ctx, `INSERT INTO event_tallies (webhook, delivered, given_up, dropped, last_delivered_at, last_failed_at, last_failure)
+	_, err := tx.ExecContext(
+		ctx,
+		`INSERT INTO event_tallies (webhook, delivered, given_up, dropped, last_delivered_at, last_failed_at, last_failure)
 		VALUES ($1, $2, $3, $4, $5, $6, $7)
 		ON CONFLICT (webhook) DO UPDATE SET delivered = event_tallies.delivered + excluded.delivered,
 		given_up = event_tallies.given_up + excluded.given_up, dropped = event_tallies.dropped + excluded.dropped,
 		last_delivered_at = CASE WHEN excluded.last_delivered_at = 0 THEN event_tallies.last_delivered_at ELSE excluded.last_delivered_at END,
 		last_failed_at = CASE WHEN excluded.last_failed_at = 0 THEN event_tallies.last_failed_at ELSE excluded.last_failed_at END,
 		last_failure = CASE WHEN excluded.last_failed_at = 0 THEN event_tallies.last_failure ELSE excluded.last_failure END`,
-		t.Webhook, t.Delivered, t.GivenUp, t.Dropped, micros(t.LastDeliveredAt), micros(t.LastFailedAt), t.LastFailure)
+		t.Webhook,
+		t.Delivered,
+		t.GivenUp,
+		t.Dropped,
+		micros(t.LastDeliveredAt),
+		micros(t.LastFailedAt),
+		t.LastFailure,
+	)
 	return err
 }
 
@@ -132,7 +141,12 @@ func (d *DB) SettleEvent(ctx context.Context, o event.Outcome) error {
 	return d.inTx(ctx, func(tx *sql.Tx) error {
 		var err error
 		if o.Delivered || o.GivenUp {
-			_, err = tx.ExecContext(ctx, `DELETE FROM event_items WHERE webhook = $1 AND seq = $2`, o.Item.Webhook, o.Item.Seq)
+			_, err = tx.ExecContext(
+				ctx,
+				`DELETE FROM event_items WHERE webhook = $1 AND seq = $2`,
+				o.Item.Webhook,
+				o.Item.Seq,
+			)
 		} else {
 			_, err = tx.ExecContext(ctx, `UPDATE event_items SET attempts = $3 WHERE webhook = $1 AND seq = $2`, o.Item.Webhook, o.Item.Seq, o.Item.Attempts)
 		}

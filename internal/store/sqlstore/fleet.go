@@ -19,10 +19,24 @@ const activationColumns = `id, code_hash, description, default_instance_name, ia
 
 // CreateActivation implements [fleet.Store].
 func (d *DB) CreateActivation(ctx context.Context, a *sekisho.Activation) error {
-	_, err := d.sql.ExecContext(ctx, `INSERT INTO activations (`+activationColumns+`)
+	_, err := d.sql.ExecContext(
+		ctx,
+		`INSERT INTO activations (`+activationColumns+`)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
-		a.ID, a.CodeHash, a.Description, a.DefaultInstanceName, a.IAMRole, a.RegistrationLimit,
-		a.RegistrationCount, micros(a.ExpiresAt), micros(a.CreatedAt), a.CreatedBy, tagsJSON(a.Tags), a.NodeKind, a.NodeID)
+		a.ID,
+		a.CodeHash,
+		a.Description,
+		a.DefaultInstanceName,
+		a.IAMRole,
+		a.RegistrationLimit,
+		a.RegistrationCount,
+		micros(a.ExpiresAt),
+		micros(a.CreatedAt),
+		a.CreatedBy,
+		tagsJSON(a.Tags),
+		a.NodeKind,
+		a.NodeID,
+	)
 	return err
 }
 
@@ -44,17 +58,30 @@ func scanActivation(row scanner) (*sekisho.Activation, error) {
 
 // Activation implements [fleet.Store].
 func (d *DB) Activation(ctx context.Context, id string) (*sekisho.Activation, error) {
-	a, err := scanActivation(d.sql.QueryRowContext(ctx, `SELECT `+activationColumns+` FROM activations WHERE id = $1`, id))
+	a, err := scanActivation(
+		d.sql.QueryRowContext(ctx, `SELECT `+activationColumns+` FROM activations WHERE id = $1`, id),
+	)
 	return a, notFound(err, "activation %s does not exist", id)
 }
 
 // Activations implements [fleet.Store].
 func (d *DB) Activations(ctx context.Context) ([]*sekisho.Activation, error) {
-	return queryAll(ctx, d.sql, scanActivation, `SELECT `+activationColumns+` FROM activations ORDER BY created_at DESC, id`)
+	return queryAll(
+		ctx,
+		d.sql,
+		scanActivation,
+		`SELECT `+activationColumns+` FROM activations ORDER BY created_at DESC, id`,
+	)
 }
 
 // queryAll scans every row of a query.
-func queryAll[T any](ctx context.Context, q querier, scan func(scanner) (T, error), query string, args ...any) ([]T, error) {
+func queryAll[T any](
+	ctx context.Context,
+	q querier,
+	scan func(scanner) (T, error),
+	query string,
+	args ...any,
+) ([]T, error) {
 	rows, err := q.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err
@@ -91,7 +118,9 @@ func nodeValues(n *sekisho.Node) []any {
 	return []any{
 		n.ID, n.Name, n.ActivationID, n.IAMRole, micros(n.RegisteredAt), n.PublicKey, n.Fingerprint, n.AgentName, n.AgentVersion,
 		n.AgentStatus, n.PlatformType, n.PlatformName, n.PlatformVersion, n.ComputerName, n.IPAddress, micros(n.LastPingAt), n.LastSourceIP,
-		micros(n.ConnectedAt), micros(n.DisconnectedAt), n.DisconnectReason, micros(n.DeregisteredAt), tagsJSON(n.Tags), profileJSON(n.Profile), n.Architecture,
+		micros(
+			n.ConnectedAt,
+		), micros(n.DisconnectedAt), n.DisconnectReason, micros(n.DeregisteredAt), tagsJSON(n.Tags), profileJSON(n.Profile), n.Architecture,
 	}
 }
 
@@ -120,7 +149,14 @@ func profileFromJSON(s string) (*sekisho.NodeProfile, error) {
 	if err := json.Unmarshal([]byte(s), &p); err != nil {
 		return nil, fmt.Errorf("stored instance profile: %w", err)
 	}
-	return &sekisho.NodeProfile{Association: p.Association, ID: p.ID, ARN: p.ARN, Role: p.Role, RoleBefore: p.RoleBefore, Since: fromMicros(p.Since)}, nil
+	return &sekisho.NodeProfile{
+		Association: p.Association,
+		ID:          p.ID,
+		ARN:         p.ARN,
+		Role:        p.Role,
+		RoleBefore:  p.RoleBefore,
+		Since:       fromMicros(p.Since),
+	}, nil
 }
 
 func scanNode(row scanner) (*sekisho.Node, error) {
@@ -208,11 +244,14 @@ func (d *DB) UpdateNode(ctx context.Context, id sekisho.NodeID, change func(n *s
 		if err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, `UPDATE nodes SET name = $2, activation_id = $3, iam_role = $4, registered_at = $5, public_key = $6,
+		_, err = tx.ExecContext(
+			ctx,
+			`UPDATE nodes SET name = $2, activation_id = $3, iam_role = $4, registered_at = $5, public_key = $6,
 			fingerprint = $7, agent_name = $8, agent_version = $9, agent_status = $10, platform_type = $11, platform_name = $12,
 			platform_version = $13, computer_name = $14, ip_address = $15, last_ping_at = $16, last_source_ip = $17, connected_at = $18,
 			disconnected_at = $19, disconnect_reason = $20, deregistered_at = $21, tags = $22, profile = $23,
-			architecture = $24, revision = $25 WHERE id = $1`, append(nodeValues(n), revision)...)
+			architecture = $24, revision = $25 WHERE id = $1`,
+			append(nodeValues(n), revision)...)
 		return err
 	})
 }
@@ -224,8 +263,14 @@ func (d *DB) CloseConnections(ctx context.Context, at time.Time, reason string) 
 		if err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, `UPDATE nodes SET connected_at = 0, disconnected_at = $1, disconnect_reason = $2, revision = $3
-			WHERE connected_at <> 0`, micros(at), reason, revision)
+		_, err = tx.ExecContext(
+			ctx,
+			`UPDATE nodes SET connected_at = 0, disconnected_at = $1, disconnect_reason = $2, revision = $3
+			WHERE connected_at <> 0`,
+			micros(at),
+			reason,
+			revision,
+		)
 		return err
 	})
 }

@@ -41,7 +41,8 @@ func TestListingsOfNodesUseIndexes(t *testing.T) {
 		if err := rows.Err(); err != nil {
 			t.Fatal(err)
 		}
-		if text := strings.Join(plan, "; "); !strings.Contains(text, "USING INDEX "+index) || strings.Contains(text, "SCAN") {
+		if text := strings.Join(plan, "; "); !strings.Contains(text, "USING INDEX "+index) ||
+			strings.Contains(text, "SCAN") {
 			t.Errorf("%.60s…: %s, want a search by %s", query, text, index)
 		}
 	}

@@ -58,7 +58,12 @@ var errGeneration = errors.New("another generation is newest")
 // Commit implements [identity.Store].
 func (d *DB) Commit(ctx context.Context, base int64, objects []identity.Object) (bool, error) {
 	err := d.inTx(ctx, func(tx *sql.Tx) error {
-		res, err := tx.ExecContext(ctx, `UPDATE identity_generation SET newest = $1 WHERE id = 1 AND newest = $2`, base+1, base)
+		res, err := tx.ExecContext(
+			ctx,
+			`UPDATE identity_generation SET newest = $1 WHERE id = 1 AND newest = $2`,
+			base+1,
+			base,
+		)
 		if err != nil {
 			return err
 		}
@@ -101,7 +106,8 @@ func (d *DB) LastUses(ctx context.Context, ids []string) (map[string]identity.Us
 	for _, id := range ids {
 		u := identity.Use{ID: id}
 		var at int64
-		err := d.sql.QueryRowContext(ctx, `SELECT used_at, service, region FROM identity_uses WHERE id = $1`, id).Scan(&at, &u.Service, &u.Region)
+		err := d.sql.QueryRowContext(ctx, `SELECT used_at, service, region FROM identity_uses WHERE id = $1`, id).
+			Scan(&at, &u.Service, &u.Region)
 		if errors.Is(err, sql.ErrNoRows) {
 			continue
 		}

@@ -27,13 +27,23 @@ func listedInventory(row scanner) (*inventory.Row, error) { return scanInventory
 const inventoryColumns = `type, version, captured_at, hash, attributes, size`
 
 // UpdateInventory implements [inventory.Store].
-func (d *DB) UpdateInventory(ctx context.Context, node sekisho.NodeID, change func(have []*inventory.Row) ([]*inventory.Row, error)) error {
+func (d *DB) UpdateInventory(
+	ctx context.Context,
+	node sekisho.NodeID,
+	change func(have []*inventory.Row) ([]*inventory.Row, error),
+) error {
 	return d.inTx(ctx, func(tx *sql.Tx) error {
 		var one int
 		if err := tx.QueryRowContext(ctx, `SELECT 1 FROM nodes WHERE id = $1 AND deregistered_at = 0`, node).Scan(&one); err != nil {
 			return notFound(err, "node %s is not registered", node)
 		}
-		have, err := queryAll(ctx, tx, listedInventory, `SELECT `+inventoryColumns+` FROM inventory WHERE node_id = $1 ORDER BY type`, node)
+		have, err := queryAll(
+			ctx,
+			tx,
+			listedInventory,
+			`SELECT `+inventoryColumns+` FROM inventory WHERE node_id = $1 ORDER BY type`,
+			node,
+		)
 		if err != nil {
 			return err
 		}
@@ -43,7 +53,13 @@ func (d *DB) UpdateInventory(ctx context.Context, node sekisho.NodeID, change fu
 		}
 		for _, r := range rows {
 			if r.Content == nil {
-				_, err = tx.ExecContext(ctx, `UPDATE inventory SET captured_at = $3 WHERE node_id = $1 AND type = $2`, node, r.Type, r.CapturedAt)
+				_, err = tx.ExecContext(
+					ctx,
+					`UPDATE inventory SET captured_at = $3 WHERE node_id = $1 AND type = $2`,
+					node,
+					r.Type,
+					r.CapturedAt,
+				)
 			} else {
 				_, err = tx.ExecContext(ctx, `INSERT INTO inventory (node_id, `+inventoryColumns+`, content) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 					ON CONFLICT (node_id, type) DO UPDATE SET version = excluded.version, captured_at = excluded.captured_at, hash = excluded.hash,
@@ -69,7 +85,15 @@ func namesJSON(names []string) string {
 // InventoryRow implements [inventory.Store].
 func (d *DB) InventoryRow(ctx context.Context, node sekisho.NodeID, typ string) (*inventory.Row, error) {
 	var content []byte
-	r, err := scanInventory(d.sql.QueryRowContext(ctx, `SELECT `+inventoryColumns+`, content FROM inventory WHERE node_id = $1 AND type = $2`, node, typ), &content)
+	r, err := scanInventory(
+		d.sql.QueryRowContext(
+			ctx,
+			`SELECT `+inventoryColumns+`, content FROM inventory WHERE node_id = $1 AND type = $2`,
+			node,
+			typ,
+		),
+		&content,
+	)
 	if err != nil {
 		return nil, notFound(err, "node %s has no %s", node, typ)
 	}
@@ -79,7 +103,12 @@ func (d *DB) InventoryRow(ctx context.Context, node sekisho.NodeID, typ string) 
 
 // InventoryTypes implements [inventory.Store].
 func (d *DB) InventoryTypes(ctx context.Context) ([]*inventory.Row, error) {
-	return queryAll(ctx, d.sql, listedInventory, `SELECT DISTINCT type, version, '', '', attributes, 0 FROM inventory ORDER BY type, version, attributes`)
+	return queryAll(
+		ctx,
+		d.sql,
+		listedInventory,
+		`SELECT DISTINCT type, version, '', '', attributes, 0 FROM inventory ORDER BY type, version, attributes`,
+	)
 }
 
 // DeleteInventory implements [inventory.Store].

@@ -69,7 +69,10 @@ func (d *DB) CreateKey(ctx context.Context, k *kmskey.Key) error {
 	if err != nil {
 		return err
 	}
-	_, err = d.sql.ExecContext(ctx, `INSERT INTO kms_keys (`+keyColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`, values...)
+	_, err = d.sql.ExecContext(
+		ctx,
+		`INSERT INTO kms_keys (`+keyColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+		values...)
 	if isUnique(err) {
 		return sekisho.Errorf(sekisho.CodeConflict, "key %s exists", k.ID)
 	}
@@ -103,8 +106,11 @@ func (d *DB) UpdateKey(ctx context.Context, id string, change func(k *kmskey.Key
 		if err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, `UPDATE kms_keys SET description = $2, state = $3, created_at = $4, deletion_at = $5, policy = $6,
-			policy_names = $7, rotates = $8, rotate_every = $9, tags = $10, generations = $11, grants = $12 WHERE id = $1`, values...)
+		_, err = tx.ExecContext(
+			ctx,
+			`UPDATE kms_keys SET description = $2, state = $3, created_at = $4, deletion_at = $5, policy = $6,
+			policy_names = $7, rotates = $8, rotate_every = $9, tags = $10, generations = $11, grants = $12 WHERE id = $1`,
+			values...)
 		return err
 	})
 }
@@ -132,8 +138,14 @@ func (d *DB) CreateAlias(ctx context.Context, a kmskey.Alias) error {
 		if _, err := d.key(ctx, tx, a.KeyID); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, `INSERT INTO kms_aliases (name, key_id, created_at, updated_at) VALUES ($1, $2, $3, $4)`,
-			a.Name, a.KeyID, micros(a.CreatedAt), micros(a.UpdatedAt))
+		_, err := tx.ExecContext(
+			ctx,
+			`INSERT INTO kms_aliases (name, key_id, created_at, updated_at) VALUES ($1, $2, $3, $4)`,
+			a.Name,
+			a.KeyID,
+			micros(a.CreatedAt),
+			micros(a.UpdatedAt),
+		)
 		if isUnique(err) {
 			return sekisho.Errorf(sekisho.CodeConflict, "alias %s exists", a.Name)
 		}
@@ -170,7 +182,13 @@ func (d *DB) UpdateAlias(ctx context.Context, name, keyID string, at time.Time) 
 		if _, err := d.key(ctx, tx, keyID); err != nil {
 			return err
 		}
-		res, err := tx.ExecContext(ctx, `UPDATE kms_aliases SET key_id = $2, updated_at = $3 WHERE name = $1`, name, keyID, micros(at))
+		res, err := tx.ExecContext(
+			ctx,
+			`UPDATE kms_aliases SET key_id = $2, updated_at = $3 WHERE name = $1`,
+			name,
+			keyID,
+			micros(at),
+		)
 		return affected(res, err, "alias %s does not exist", name)
 	})
 }

@@ -31,8 +31,15 @@ func scanLogGroup(row scanner) (*loggroup.Group, error) {
 
 // CreateLogGroup implements [logs.Store].
 func (d *DB) CreateLogGroup(ctx context.Context, g *loggroup.Group) error {
-	_, err := d.sql.ExecContext(ctx, `INSERT INTO log_groups (`+logGroupColumns+`, next_seq) VALUES ($1, $2, $3, $4, $5, 1)`,
-		g.Name, micros(g.CreatedAt), g.Retention, g.KMSKey, tagsJSON(g.Tags))
+	_, err := d.sql.ExecContext(
+		ctx,
+		`INSERT INTO log_groups (`+logGroupColumns+`, next_seq) VALUES ($1, $2, $3, $4, $5, 1)`,
+		g.Name,
+		micros(g.CreatedAt),
+		g.Retention,
+		g.KMSKey,
+		tagsJSON(g.Tags),
+	)
 	if isUnique(err) {
 		return sekisho.Errorf(sekisho.CodeConflict, "The specified log group already exists")
 	}
@@ -65,7 +72,14 @@ func (d *DB) UpdateLogGroup(ctx context.Context, name string, change func(*loggr
 		if err := change(g); err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, `UPDATE log_groups SET retention = $1, kms_key = $2, tags = $3 WHERE name = $4`, g.Retention, g.KMSKey, tagsJSON(g.Tags), name)
+		_, err = tx.ExecContext(
+			ctx,
+			`UPDATE log_groups SET retention = $1, kms_key = $2, tags = $3 WHERE name = $4`,
+			g.Retention,
+			g.KMSKey,
+			tagsJSON(g.Tags),
+			name,
+		)
 		return err
 	})
 }
@@ -93,7 +107,15 @@ func scanLogStream(row scanner) (*loggroup.Stream, error) {
 	if err := row.Scan(&s.Group, &s.Name, &created, &first, &last, &ingested); err != nil {
 		return nil, err
 	}
-	s.CreatedAt, s.FirstEvent, s.LastEvent, s.LastIngestion = fromMicros(created), fromMicros(first), fromMicros(last), fromMicros(ingested)
+	s.CreatedAt, s.FirstEvent, s.LastEvent, s.LastIngestion = fromMicros(
+		created,
+	), fromMicros(
+		first,
+	), fromMicros(
+		last,
+	), fromMicros(
+		ingested,
+	)
 	return s, nil
 }
 
@@ -103,7 +125,13 @@ func (d *DB) CreateLogStream(ctx context.Context, s *loggroup.Stream) error {
 		if _, err := logGroupIn(ctx, tx, s.Group); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, `INSERT INTO log_streams (`+logStreamColumns+`) VALUES ($1, $2, $3, 0, 0, 0)`, s.Group, s.Name, micros(s.CreatedAt))
+		_, err := tx.ExecContext(
+			ctx,
+			`INSERT INTO log_streams (`+logStreamColumns+`) VALUES ($1, $2, $3, 0, 0, 0)`,
+			s.Group,
+			s.Name,
+			micros(s.CreatedAt),
+		)
 		if isUnique(err) {
 			return sekisho.Errorf(sekisho.CodeConflict, "The specified log stream already exists")
 		}
@@ -112,7 +140,14 @@ func (d *DB) CreateLogStream(ctx context.Context, s *loggroup.Stream) error {
 }
 
 func logStreamIn(ctx context.Context, q querier, group, name string) (*loggroup.Stream, error) {
-	s, err := scanLogStream(q.QueryRowContext(ctx, `SELECT `+logStreamColumns+` FROM log_streams WHERE group_name = $1 AND name = $2`, group, name))
+	s, err := scanLogStream(
+		q.QueryRowContext(
+			ctx,
+			`SELECT `+logStreamColumns+` FROM log_streams WHERE group_name = $1 AND name = $2`,
+			group,
+			name,
+		),
+	)
 	if errors.Is(err, sql.ErrNoRows) {
 		if _, err := logGroupIn(ctx, q, group); err != nil {
 			return nil, err
@@ -161,7 +196,10 @@ func (d *DB) AppendLogEvents(ctx context.Context, group, stream string, events [
 		if err := tx.QueryRowContext(ctx, `SELECT next_seq FROM log_groups WHERE name = $1`, group).Scan(&next); err != nil {
 			return err
 		}
-		insert, err := tx.PrepareContext(ctx, `INSERT INTO log_events (group_name, stream, time, seq, ingested_at, message) VALUES ($1, $2, $3, $4, $5, $6)`)
+		insert, err := tx.PrepareContext(
+			ctx,
+			`INSERT INTO log_events (group_name, stream, time, seq, ingested_at, message) VALUES ($1, $2, $3, $4, $5, $6)`,
+		)
 		if err != nil {
 			return err
 		}
@@ -179,8 +217,15 @@ func (d *DB) AppendLogEvents(ctx context.Context, group, stream string, events [
 			}
 			s.LastIngestion = e.IngestedAt
 		}
-		_, err = tx.ExecContext(ctx, `UPDATE log_streams SET first_event = $1, last_event = $2, last_ingestion = $3 WHERE group_name = $4 AND name = $5`,
-			micros(s.FirstEvent), micros(s.LastEvent), micros(s.LastIngestion), group, stream)
+		_, err = tx.ExecContext(
+			ctx,
+			`UPDATE log_streams SET first_event = $1, last_event = $2, last_ingestion = $3 WHERE group_name = $4 AND name = $5`,
+			micros(s.FirstEvent),
+			micros(s.LastEvent),
+			micros(s.LastIngestion),
+			group,
+			stream,
+		)
 		return err
 	})
 }
@@ -214,10 +259,16 @@ func (d *DB) LogEvents(ctx context.Context, q loggroup.Query, each func(*loggrou
 	}
 	if q.After != nil {
 		at := arg(q.After.Time.UnixMilli())
-		where = append(where, fmt.Sprintf("time %s= %s AND (time %s %s OR seq %s %s)", cmp, at, cmp, at, cmp, arg(q.After.Seq)))
+		where = append(
+			where,
+			fmt.Sprintf("time %s= %s AND (time %s %s OR seq %s %s)", cmp, at, cmp, at, cmp, arg(q.After.Seq)),
+		)
 	}
-	rows, err := d.sql.QueryContext(ctx, `SELECT group_name, stream, time, seq, ingested_at, message FROM log_events WHERE `+
-		strings.Join(where, " AND ")+` ORDER BY time`+order+`, seq`+order, args...)
+	rows, err := d.sql.QueryContext(
+		ctx,
+		`SELECT group_name, stream, time, seq, ingested_at, message FROM log_events WHERE `+
+			strings.Join(where, " AND ")+` ORDER BY time`+order+`, seq`+order,
+		args...)
 	if err != nil {
 		return err
 	}
@@ -238,6 +289,11 @@ func (d *DB) LogEvents(ctx context.Context, q loggroup.Query, each func(*loggrou
 
 // ExpireLogEvents implements [logs.Store].
 func (d *DB) ExpireLogEvents(ctx context.Context, group string, before time.Time) error {
-	_, err := d.sql.ExecContext(ctx, `DELETE FROM log_events WHERE group_name = $1 AND time < $2`, group, before.UnixMilli())
+	_, err := d.sql.ExecContext(
+		ctx,
+		`DELETE FROM log_events WHERE group_name = $1 AND time < $2`,
+		group,
+		before.UnixMilli(),
+	)
 	return err
 }

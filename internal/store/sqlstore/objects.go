@@ -27,8 +27,14 @@ func (d *DB) CreateBucket(ctx context.Context, b *objects.Bucket) error {
 	if err != nil {
 		return err
 	}
-	_, err = d.sql.ExecContext(ctx, `INSERT INTO buckets (name, created_at, versioning, settings) VALUES ($1, $2, $3, $4)`,
-		b.Name, micros(b.CreatedAt), string(b.Versioning), string(settings))
+	_, err = d.sql.ExecContext(
+		ctx,
+		`INSERT INTO buckets (name, created_at, versioning, settings) VALUES ($1, $2, $3, $4)`,
+		b.Name,
+		micros(b.CreatedAt),
+		string(b.Versioning),
+		string(settings),
+	)
 	if isUnique(err) {
 		return objects.ErrBucketExists
 	}
@@ -80,7 +86,13 @@ func (d *DB) UpdateBucket(ctx context.Context, name string, change func(*objects
 		if err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, `UPDATE buckets SET versioning = $1, settings = $2 WHERE name = $3`, string(b.Versioning), string(settings), name)
+		_, err = tx.ExecContext(
+			ctx,
+			`UPDATE buckets SET versioning = $1, settings = $2 WHERE name = $3`,
+			string(b.Versioning),
+			string(settings),
+			name,
+		)
 		return err
 	})
 }
@@ -150,7 +162,13 @@ func versionIn(ctx context.Context, q querier, bucket, key, id string) (*objects
 		where, args = `version_id = $3`, append(args, id)
 	}
 	var pieces string
-	v, err := scanVersionWith(q.QueryRowContext(ctx, `SELECT `+versionColumns+`, pieces FROM object_versions WHERE bucket = $1 AND key = $2 AND `+where, args...), &pieces)
+	v, err := scanVersionWith(
+		q.QueryRowContext(
+			ctx,
+			`SELECT `+versionColumns+`, pieces FROM object_versions WHERE bucket = $1 AND key = $2 AND `+where,
+			args...),
+		&pieces,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +188,12 @@ func (d *DB) Version(ctx context.Context, bucket, key, id string) (*objects.Vers
 }
 
 // PutVersion implements [objects.Index].
-func (d *DB) PutVersion(ctx context.Context, v *objects.Version, c objects.Condition, upload string) (dead []string, err error) {
+func (d *DB) PutVersion(
+	ctx context.Context,
+	v *objects.Version,
+	c objects.Condition,
+	upload string,
+) (dead []string, err error) {
 	facts, err := json.Marshal(v.Facts)
 	if err != nil {
 		return nil, err
@@ -216,8 +239,21 @@ func (d *DB) PutVersion(ctx context.Context, v *objects.Version, c objects.Condi
 		if _, err := tx.ExecContext(ctx, `UPDATE object_versions SET latest = $1 WHERE bucket = $2 AND key = $3 AND latest`, false, v.Bucket, []byte(v.Key)); err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, `INSERT INTO object_versions (`+versionColumns+`, pieces) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
-			v.Bucket, []byte(v.Key), v.Seq, v.ID, true, v.DeleteMarker, v.Size, v.ETag, micros(v.ModifiedAt), string(facts), string(pieces))
+		_, err = tx.ExecContext(
+			ctx,
+			`INSERT INTO object_versions (`+versionColumns+`, pieces) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+			v.Bucket,
+			[]byte(v.Key),
+			v.Seq,
+			v.ID,
+			true,
+			v.DeleteMarker,
+			v.Size,
+			v.ETag,
+			micros(v.ModifiedAt),
+			string(facts),
+			string(pieces),
+		)
 		return err
 	})
 	if err != nil {
@@ -227,7 +263,11 @@ func (d *DB) PutVersion(ctx context.Context, v *objects.Version, c objects.Condi
 }
 
 // UpdateVersion implements [objects.Index].
-func (d *DB) UpdateVersion(ctx context.Context, bucket, key, id string, change func(*objects.Version) error) (*objects.Version, error) {
+func (d *DB) UpdateVersion(
+	ctx context.Context,
+	bucket, key, id string,
+	change func(*objects.Version) error,
+) (*objects.Version, error) {
 	var v *objects.Version
 	err := d.inTx(ctx, func(tx *sql.Tx) (err error) {
 		if v, err = versionIn(ctx, tx, bucket, key, id); err != nil {
@@ -243,7 +283,14 @@ func (d *DB) UpdateVersion(ctx context.Context, bucket, key, id string, change f
 		if err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, `UPDATE object_versions SET facts = $1 WHERE bucket = $2 AND key = $3 AND seq = $4`, string(facts), bucket, []byte(key), v.Seq)
+		_, err = tx.ExecContext(
+			ctx,
+			`UPDATE object_versions SET facts = $1 WHERE bucket = $2 AND key = $3 AND seq = $4`,
+			string(facts),
+			bucket,
+			[]byte(key),
+			v.Seq,
+		)
 		return err
 	})
 	if err != nil {
@@ -308,7 +355,10 @@ func kill(ctx context.Context, tx *sql.Tx, blobs []string) error {
 }
 
 // DeleteVersion implements [objects.Index].
-func (d *DB) DeleteVersion(ctx context.Context, bucket, key, id string) (gone *objects.Version, dead []string, err error) {
+func (d *DB) DeleteVersion(
+	ctx context.Context,
+	bucket, key, id string,
+) (gone *objects.Version, dead []string, err error) {
 	err = d.inTx(ctx, func(tx *sql.Tx) error {
 		if _, err := bucketIn(ctx, tx, bucket); err != nil {
 			return err
@@ -344,13 +394,31 @@ func (d *DB) Versions(ctx context.Context, r objects.Range) ([]*objects.Version,
 		before = r.Before
 	}
 	where, args := between(r, `seq <`, before)
-	return queryAll(ctx, d.sql, scanVersion, fmt.Sprintf(`SELECT `+versionColumns+` FROM object_versions WHERE %s ORDER BY key, seq DESC LIMIT %d`, where, r.Limit), args...)
+	return queryAll(
+		ctx,
+		d.sql,
+		scanVersion,
+		fmt.Sprintf(
+			`SELECT `+versionColumns+` FROM object_versions WHERE %s ORDER BY key, seq DESC LIMIT %d`,
+			where,
+			r.Limit,
+		),
+		args...)
 }
 
 // Current implements [objects.Index].
 func (d *DB) Current(ctx context.Context, r objects.Range) ([]*objects.Version, error) {
 	where, args := between(r, "", nil)
-	return queryAll(ctx, d.sql, scanVersion, fmt.Sprintf(`SELECT `+versionColumns+` FROM object_versions WHERE %s AND latest AND NOT delete_marker ORDER BY key LIMIT %d`, where, r.Limit), args...)
+	return queryAll(
+		ctx,
+		d.sql,
+		scanVersion,
+		fmt.Sprintf(
+			`SELECT `+versionColumns+` FROM object_versions WHERE %s AND latest AND NOT delete_marker ORDER BY key LIMIT %d`,
+			where,
+			r.Limit,
+		),
+		args...)
 }
 
 // PutUpload implements [objects.Index].
@@ -385,7 +453,15 @@ func scanUpload(row scanner) (*objects.Upload, error) {
 
 // Upload implements [objects.Index].
 func (d *DB) Upload(ctx context.Context, bucket, key, id string) (*objects.Upload, error) {
-	u, err := scanUpload(d.sql.QueryRowContext(ctx, `SELECT `+uploadColumns+` FROM object_uploads WHERE id = $1 AND bucket = $2 AND key = $3`, id, bucket, []byte(key)))
+	u, err := scanUpload(
+		d.sql.QueryRowContext(
+			ctx,
+			`SELECT `+uploadColumns+` FROM object_uploads WHERE id = $1 AND bucket = $2 AND key = $3`,
+			id,
+			bucket,
+			[]byte(key),
+		),
+	)
 	return u, noRows(err, objects.ErrNoUpload)
 }
 
@@ -396,7 +472,12 @@ func (d *DB) Uploads(ctx context.Context, r objects.Range) ([]*objects.Upload, e
 		after = r.After
 	}
 	where, args := between(r, `id >`, after)
-	return queryAll(ctx, d.sql, scanUpload, fmt.Sprintf(`SELECT `+uploadColumns+` FROM object_uploads WHERE %s ORDER BY key, id LIMIT %d`, where, r.Limit), args...)
+	return queryAll(
+		ctx,
+		d.sql,
+		scanUpload,
+		fmt.Sprintf(`SELECT `+uploadColumns+` FROM object_uploads WHERE %s ORDER BY key, id LIMIT %d`, where, r.Limit),
+		args...)
 }
 
 // DeleteUpload implements [objects.Index].
@@ -469,8 +550,19 @@ func (d *DB) PutPart(ctx context.Context, p *objects.Part) (dead []string, err e
 		if _, err := tx.ExecContext(ctx, `INSERT INTO object_blobs (id, dead) VALUES ($1, $2)`, p.Blob, false); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, `INSERT INTO object_parts (`+partColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-			p.Upload, p.Number, p.Blob, p.Size, p.ETag, p.Checksum, micros(p.ModifiedAt), p.Stated.Algorithm, p.Stated.Value)
+		_, err := tx.ExecContext(
+			ctx,
+			`INSERT INTO object_parts (`+partColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+			p.Upload,
+			p.Number,
+			p.Blob,
+			p.Size,
+			p.ETag,
+			p.Checksum,
+			micros(p.ModifiedAt),
+			p.Stated.Algorithm,
+			p.Stated.Value,
+		)
 		return err
 	})
 	if err != nil {
@@ -484,7 +576,17 @@ func (d *DB) Parts(ctx context.Context, upload string, after, limit int) ([]*obj
 	return queryAll(ctx, d.sql, func(row scanner) (*objects.Part, error) {
 		p := new(objects.Part)
 		var modified int64
-		err := row.Scan(&p.Upload, &p.Number, &p.Blob, &p.Size, &p.ETag, &p.Checksum, &modified, &p.Stated.Algorithm, &p.Stated.Value)
+		err := row.Scan(
+			&p.Upload,
+			&p.Number,
+			&p.Blob,
+			&p.Size,
+			&p.ETag,
+			&p.Checksum,
+			&modified,
+			&p.Stated.Algorithm,
+			&p.Stated.Value,
+		)
 		p.ModifiedAt = fromMicros(modified)
 		return p, err
 	}, `SELECT `+partColumns+` FROM object_parts WHERE upload = $1 AND number > $2 ORDER BY number LIMIT $3`, upload, after, limit)
@@ -493,7 +595,14 @@ func (d *DB) Parts(ctx context.Context, upload string, after, limit int) ([]*obj
 // Blobs implements [objects.Index].
 func (d *DB) Blobs(ctx context.Context, prefix string) (map[string]bool, error) {
 	// Below prefix + "g" are all hexadecimal continuations.
-	ids, err := queryAll(ctx, d.sql, scanText, `SELECT id FROM object_blobs WHERE id >= $1 AND id < $2`, prefix, prefix+"g")
+	ids, err := queryAll(
+		ctx,
+		d.sql,
+		scanText,
+		`SELECT id FROM object_blobs WHERE id >= $1 AND id < $2`,
+		prefix,
+		prefix+"g",
+	)
 	if err != nil {
 		return nil, err
 	}

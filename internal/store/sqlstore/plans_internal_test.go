@@ -30,7 +30,8 @@ func plan(t *testing.T, d *DB, query string, args []any) string {
 // scan nor a sort, whose cost grows with the table.
 func wantIndexed(t *testing.T, name, got, index string) {
 	t.Helper()
-	if !strings.Contains(got, "USING INDEX "+index) || strings.Contains(got, "SCAN ") || strings.Contains(got, "TEMP B-TREE") {
+	if !strings.Contains(got, "USING INDEX "+index) || strings.Contains(got, "SCAN ") ||
+		strings.Contains(got, "TEMP B-TREE") {
 		t.Errorf("%s: %s", name, got)
 	}
 }

@@ -104,10 +104,13 @@ func (d *DB) UpdateSession(ctx context.Context, id sekisho.SessionID, change fun
 		if err := change(s); err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, `UPDATE sessions SET target = $2, status = $3, active = $4, owner = $5, owner_user_id = $6, owner_user = $7,
+		_, err = tx.ExecContext(
+			ctx,
+			`UPDATE sessions SET target = $2, status = $3, active = $4, owner = $5, owner_user_id = $6, owner_user = $7,
 			access_key_id = $8, document_name = $9, reason = $10, details = $11, started_at = $12, ended_at = $13, source_ip = $14,
 			max_duration = $15, idle_timeout = $16, document_version = $17, run_as_user = $18, omit_input = $19, lease = $20, recording = $21, logs = $22, agent_process = $23,
-			permission = $24, access_request = $25 WHERE id = $1`, sessionValues(s)...)
+			permission = $24, access_request = $25 WHERE id = $1`,
+			sessionValues(s)...)
 		return err
 	})
 }
@@ -174,8 +177,14 @@ func sessionsQuery(q *broker.Query, last *sekisho.Session) (string, []any) {
 
 // PutToken implements [broker.Store].
 func (d *DB) PutToken(ctx context.Context, t broker.Token) error {
-	err := d.sql.execPrepared(ctx, `INSERT INTO channel_tokens (hash, subject, leg, expires_at, used_at) VALUES ($1, $2, $3, $4, 0)`,
-		t.Hash, t.Subject, t.Leg, micros(t.ExpiresAt))
+	err := d.sql.execPrepared(
+		ctx,
+		`INSERT INTO channel_tokens (hash, subject, leg, expires_at, used_at) VALUES ($1, $2, $3, $4, 0)`,
+		t.Hash,
+		t.Subject,
+		t.Leg,
+		micros(t.ExpiresAt),
+	)
 	return err
 }
 
@@ -197,7 +206,12 @@ func (d *DB) UseToken(ctx context.Context, hash []byte, now time.Time) (broker.T
 			return sekisho.Errorf(sekisho.CodeExpired, "the token has expired")
 		}
 		// The condition repeats what was read: of two who race, one wins.
-		res, err := tx.ExecContext(ctx, `UPDATE channel_tokens SET used_at = $2 WHERE hash = $1 AND used_at = 0`, hash, micros(now))
+		res, err := tx.ExecContext(
+			ctx,
+			`UPDATE channel_tokens SET used_at = $2 WHERE hash = $1 AND used_at = 0`,
+			hash,
+			micros(now),
+		)
 		if err != nil {
 			return err
 		}

@@ -10,7 +10,8 @@ import (
 func (d *DB) ServiceSetting(ctx context.Context, id string) (*settings.Setting, error) {
 	s := &settings.Setting{ID: id}
 	var modified int64
-	err := d.sql.QueryRowContext(ctx, `SELECT value, modified_at, modified_by FROM service_settings WHERE id = $1`, id).Scan(&s.Value, &modified, &s.ModifiedBy)
+	err := d.sql.QueryRowContext(ctx, `SELECT value, modified_at, modified_by FROM service_settings WHERE id = $1`, id).
+		Scan(&s.Value, &modified, &s.ModifiedBy)
 	if err != nil {
 		return nil, notFound(err, "setting %s was not changed", id)
 	}
@@ -20,9 +21,15 @@ func (d *DB) ServiceSetting(ctx context.Context, id string) (*settings.Setting, 
 
 // PutServiceSetting implements [settings.Store].
 func (d *DB) PutServiceSetting(ctx context.Context, s *settings.Setting) error {
-	_, err := d.sql.ExecContext(ctx, `INSERT INTO service_settings (id, value, modified_at, modified_by) VALUES ($1, $2, $3, $4)
+	_, err := d.sql.ExecContext(
+		ctx,
+		`INSERT INTO service_settings (id, value, modified_at, modified_by) VALUES ($1, $2, $3, $4)
 		ON CONFLICT (id) DO UPDATE SET value = excluded.value, modified_at = excluded.modified_at, modified_by = excluded.modified_by`,
-		s.ID, s.Value, micros(s.ModifiedAt), s.ModifiedBy)
+		s.ID,
+		s.Value,
+		micros(s.ModifiedAt),
+		s.ModifiedBy,
+	)
 	return err
 }
 

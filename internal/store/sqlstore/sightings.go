@@ -52,7 +52,13 @@ func (d *DB) NoteSighting(ctx context.Context, s *fleet.Sighting, most int) (bef
 
 // Sightings implements [fleet.SightingStore].
 func (d *DB) Sightings(ctx context.Context, node sekisho.NodeID) ([]*fleet.Sighting, error) {
-	return queryAll(ctx, d.sql, scanSighting, `SELECT `+sightingColumns+` FROM sightings WHERE $1 = '' OR node_id = $1 ORDER BY last_at DESC, key`, string(node))
+	return queryAll(
+		ctx,
+		d.sql,
+		scanSighting,
+		`SELECT `+sightingColumns+` FROM sightings WHERE $1 = '' OR node_id = $1 ORDER BY last_at DESC, key`,
+		string(node),
+	)
 }
 
 // sightingsOf reads the sightings of some nodes, by an index.
@@ -72,11 +78,22 @@ func (d *DB) SightingsOf(ctx context.Context, nodes []sekisho.NodeID) ([]*fleet.
 
 // ForgetSightings implements [fleet.SightingStore].
 func (d *DB) ForgetSightings(ctx context.Context, node sekisho.NodeID, kind fleet.SightingKind) error {
-	_, err := d.sql.ExecContext(ctx, `DELETE FROM sightings WHERE node_id = $1 AND node_id <> '' AND ($2 = '' OR kind = $2)`, string(node), string(kind))
+	_, err := d.sql.ExecContext(
+		ctx,
+		`DELETE FROM sightings WHERE node_id = $1 AND node_id <> '' AND ($2 = '' OR kind = $2)`,
+		string(node),
+		string(kind),
+	)
 	return err
 }
 
 // DeregisteredNodes implements [fleet.SightingStore].
 func (d *DB) DeregisteredNodes(ctx context.Context, most int) ([]*sekisho.Node, error) {
-	return queryAll(ctx, d.sql, scanNode, `SELECT `+nodeColumns+` FROM nodes WHERE deregistered_at <> 0 ORDER BY deregistered_at DESC, id LIMIT $1`, most)
+	return queryAll(
+		ctx,
+		d.sql,
+		scanNode,
+		`SELECT `+nodeColumns+` FROM nodes WHERE deregistered_at <> 0 ORDER BY deregistered_at DESC, id LIMIT $1`,
+		most,
+	)
 }

@@ -119,7 +119,9 @@ func OpenSQLiteReader(ctx context.Context, path string) (*DB, error) {
 	if err := db.PingContext(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), db.Close())
 	}
-	return &DB{sql: pool{DB: db, turn: make(chan struct{}, 1), statements: &statements{byQuery: map[string]*sql.Stmt{}}}}, nil
+	return &DB{
+		sql: pool{DB: db, turn: make(chan struct{}, 1), statements: &statements{byQuery: map[string]*sql.Stmt{}}},
+	}, nil
 }
 
 // OpenSQLite opens the database file at path, creating it if it is missing, and
@@ -148,7 +150,9 @@ func OpenSQLite(ctx context.Context, path string) (*DB, error) {
 	if _, err := p.Up(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("migrate %s: %w", path, err), db.Close())
 	}
-	return &DB{sql: pool{DB: db, turn: make(chan struct{}, 1), statements: &statements{byQuery: map[string]*sql.Stmt{}}}}, nil
+	return &DB{
+		sql: pool{DB: db, turn: make(chan struct{}, 1), statements: &statements{byQuery: map[string]*sql.Stmt{}}},
+	}, nil
 }
 
 // IsEmpty reports whether the database file at path is missing or has no tables.
@@ -223,7 +227,10 @@ func refuseNewer(ctx context.Context, db *sql.DB, p *goose.Provider, path string
 			return fmt.Errorf("read %s: %w", path, err)
 		}
 		if tables > 0 {
-			return fmt.Errorf("%s is not a database of Sekisho: it has tables, but no schema version. Restore it from a backup, or move it away", path)
+			return fmt.Errorf(
+				"%s is not a database of Sekisho: it has tables, but no schema version. Restore it from a backup, or move it away",
+				path,
+			)
 		}
 		return nil
 	}
@@ -240,8 +247,12 @@ func refuseNewer(ctx context.Context, db *sql.DB, p *goose.Provider, path string
 	}
 	for _, v := range applied {
 		if !known[v] {
-			return fmt.Errorf("%s was written by a newer version of Sekisho: it has the schema change %d, which this version does not know. "+
-				"Run that version or a later one, or restore a backup from before the upgrade", path, v)
+			return fmt.Errorf(
+				"%s was written by a newer version of Sekisho: it has the schema change %d, which this version does not know. "+
+					"Run that version or a later one, or restore a backup from before the upgrade",
+				path,
+				v,
+			)
 		}
 	}
 	return nil

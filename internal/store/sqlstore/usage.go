@@ -40,9 +40,15 @@ func (d *DB) CreateUsageReport(ctx context.Context, report *usage.Definition, mo
 			return sekisho.Errorf(sekisho.CodeConflict, "A report with the name %q already exists.", report.Name)
 		}
 		if n >= most {
-			return sekisho.Errorf(sekisho.CodeLimit, "The account has %d reports, which is the maximum.", n).WithHint("Delete one first.")
+			return sekisho.Errorf(sekisho.CodeLimit, "The account has %d reports, which is the maximum.", n).
+				WithHint("Delete one first.")
 		}
-		_, err := tx.ExecContext(ctx, `INSERT INTO usage_reports (name, body) VALUES ($1, $2)`, report.Name, string(body))
+		_, err := tx.ExecContext(
+			ctx,
+			`INSERT INTO usage_reports (name, body) VALUES ($1, $2)`,
+			report.Name,
+			string(body),
+		)
 		return err
 	})
 }
@@ -95,7 +101,12 @@ func (d *DB) EachSessionDuring(ctx context.Context, from, to time.Time, visit fu
 
 // eachSession visits the sessions that started before a time, and whose end is
 // from first to last; -1 = no last.
-func (d *DB) eachSession(ctx context.Context, first, last int64, to time.Time, visit func(x *sekisho.Session) error) error {
+func (d *DB) eachSession(
+	ctx context.Context,
+	first, last int64,
+	to time.Time,
+	visit func(x *sekisho.Session) error,
+) error {
 	var after *sekisho.Session
 	for {
 		query, args := sessionsDuring(first, last, to, after)

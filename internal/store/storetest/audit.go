@@ -65,7 +65,9 @@ func Audit(t *testing.T, open func(t *testing.T) audit.Store) {
 		all := fill(t, s, 2)
 		twin := record(2)
 		twin.Body = []byte("{}")
-		if err := s.AppendAudit(t.Context(), audit.Batch{Records: []audit.Record{record(3), twin}}); sekisho.CodeOf(err) != sekisho.CodeConflict {
+		if err := s.AppendAudit(t.Context(), audit.Batch{Records: []audit.Record{record(3), twin}}); sekisho.CodeOf(
+			err,
+		) != sekisho.CodeConflict {
 			t.Errorf("got %v", err)
 		}
 		got, err := s.AuditAfter(t.Context(), 0, 10)
@@ -145,7 +147,9 @@ func Audit(t *testing.T, open func(t *testing.T) audit.Store) {
 			t.Errorf("with a limit of 1: %v, %v", got, err)
 		}
 		fill(t, s, 1)
-		if err := s.AppendAudit(ctx, audit.Batch{Records: []audit.Record{record(1)}, Finished: []string{"a"}}); sekisho.CodeOf(err) != sekisho.CodeConflict {
+		if err := s.AppendAudit(ctx, audit.Batch{Records: []audit.Record{record(1)}, Finished: []string{"a"}}); sekisho.CodeOf(
+			err,
+		) != sekisho.CodeConflict {
 			t.Errorf("a taken number: %v", err)
 		}
 		if d := cmp.Diff([]audit.Intent{a, b}, intents()); d != "" {
@@ -191,7 +195,10 @@ func Audit(t *testing.T, open func(t *testing.T) audit.Store) {
 		for _, trail := range trails {
 			wg.Go(func() {
 				for i := range each {
-					e := audit.Event{EventName: fmt.Sprint("E", i), Resources: []audit.Resource{{ARN: "arn:aws:iam::1:user/a"}}}
+					e := audit.Event{
+						EventName: fmt.Sprint("E", i),
+						Resources: []audit.Resource{{ARN: "arn:aws:iam::1:user/a"}},
+					}
 					if err := trail.Record(t.Context(), e); err != nil {
 						t.Error(err)
 					}
@@ -216,15 +223,23 @@ func Audit(t *testing.T, open func(t *testing.T) audit.Store) {
 
 // record is a record that differs in every field from its neighbours.
 func record(seq int64) audit.Record {
-	resources := []audit.ResourceIndex{{Name: fmt.Sprint("mi-", seq%10), ARN: fmt.Sprint("arn:mi-", seq%10), Type: "AWS::SSM::ManagedInstance"}}
+	resources := []audit.ResourceIndex{
+		{Name: fmt.Sprint("mi-", seq%10), ARN: fmt.Sprint("arn:mi-", seq%10), Type: "AWS::SSM::ManagedInstance"},
+	}
 	if seq%6 == 0 {
 		resources = append(resources, audit.ResourceIndex{Name: "s", ARN: "arn:s", Type: "AWS::SSM::Session"})
 	}
 	return audit.Record{
 		Seq: seq, Hash: []byte{0, byte(seq), 255}, Body: fmt.Appendf(nil, `{"b":%d,"text":"é\u0000 "}`, seq),
 		Index: audit.Index{
-			EventID: fmt.Sprint("id-", seq), Time: time.Date(2026, 11, 23, 12, 0, 0, 1000, time.UTC).Add(time.Duration(seq) * time.Second),
-			EventName: fmt.Sprint("Name", seq%4), EventSource: fmt.Sprintf("s%d.amazonaws.com", seq%2), Username: fmt.Sprint("user", seq%3),
+			EventID: fmt.Sprint(
+				"id-",
+				seq,
+			), Time: time.Date(2026, 11, 23, 12, 0, 0, 1000, time.UTC).Add(time.Duration(seq) * time.Second),
+			EventName: fmt.Sprint(
+				"Name",
+				seq%4,
+			), EventSource: fmt.Sprintf("s%d.amazonaws.com", seq%2), Username: fmt.Sprint("user", seq%3),
 			AccessKeyID: fmt.Sprint("AKIA", seq%5), ReadOnly: seq%2 == 0, Resources: resources,
 		},
 	}

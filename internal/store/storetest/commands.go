@@ -15,10 +15,20 @@ func sentCommand(n int) (*runcommand.Command, []*runcommand.Invocation) {
 	c := &runcommand.Command{
 		ID: id, Document: fmt.Sprintf("doc-%d", n%2), Version: "1", Comment: "größer\x00", Nodes: []sekisho.NodeID{"mi-1"},
 		Targets: []runcommand.Target{{Key: "tag:a", Values: []string{"b", ""}}}, Concurrency: "10%", ErrorLimit: "0",
-		Output: runcommand.Output{Bucket: "b", KeyPrefix: "k", Region: "r", Logs: true, LogGroup: "g"}, Owner: "arn:aws:iam::123456789012:user/alice",
-		RequestedAt: at(n), Timeout: time.Hour, RunTimeout: time.Minute, Steps: []runcommand.StepName{{Name: "a", Action: "aws:runShellScript"}},
+		Output: runcommand.Output{
+			Bucket:    "b",
+			KeyPrefix: "k",
+			Region:    "r",
+			Logs:      true,
+			LogGroup:  "g",
+		}, Owner: "arn:aws:iam::123456789012:user/alice",
+		RequestedAt: at(
+			n,
+		), Timeout: time.Hour, RunTimeout: time.Minute, Steps: []runcommand.StepName{{Name: "a", Action: "aws:runShellScript"}},
 		Job: runcommand.Job{
-			Parameters: map[string][]string{"commands": {"'; --", "\x00"}}, Content: json.RawMessage(`{"a":1}`), Bound: json.RawMessage(`{"b":["c"]}`),
+			Parameters: map[string][]string{
+				"commands": {"'; --", "\x00"},
+			}, Content: json.RawMessage(`{"a":1}`), Bound: json.RawMessage(`{"b":["c"]}`),
 		},
 		Status: runcommand.Pending, Count: 2,
 	}
@@ -84,12 +94,25 @@ func Commands(t *testing.T, open func(t *testing.T) runcommand.Store) {
 			Output: "o", Stdout: "out\x00", Stderr: "err", Bucket: "b", KeyPrefix: "k", Folder: "f",
 		}
 		zero := &runcommand.Step{Index: 0, Name: "a"}
-		must(t, s.SaveCommand(ctx, runcommand.Change{Command: c, Invocations: []*runcommand.Invocation{&first}, Steps: []runcommand.StepOf{{Node: "mi-1", Step: step}, {Node: "mi-1", Step: zero}}}))
+		must(
+			t,
+			s.SaveCommand(
+				ctx,
+				runcommand.Change{
+					Command:     c,
+					Invocations: []*runcommand.Invocation{&first},
+					Steps:       []runcommand.StepOf{{Node: "mi-1", Step: step}, {Node: "mi-1", Step: zero}},
+				},
+			),
+		)
 		got, err := s.Command(ctx, c.ID)
 		must(t, err)
 		same(t, c, got)
 		step.Code = 4
-		must(t, s.SaveCommand(ctx, runcommand.Change{Command: c, Steps: []runcommand.StepOf{{Node: "mi-1", Step: step}}}))
+		must(
+			t,
+			s.SaveCommand(ctx, runcommand.Change{Command: c, Steps: []runcommand.StepOf{{Node: "mi-1", Step: step}}}),
+		)
 		inv, err := s.Invocation(ctx, c.ID, "mi-1")
 		must(t, err)
 		first.Steps = []*runcommand.Step{zero, step}
@@ -169,7 +192,16 @@ func Commands(t *testing.T, open func(t *testing.T) runcommand.Store) {
 			if n != 2 {
 				c.Status = runcommand.Success
 			}
-			must(t, s.SaveCommand(ctx, runcommand.Change{Command: c, Steps: []runcommand.StepOf{{Node: all[0].Node, Step: &runcommand.Step{}}}}))
+			must(
+				t,
+				s.SaveCommand(
+					ctx,
+					runcommand.Change{
+						Command: c,
+						Steps:   []runcommand.StepOf{{Node: all[0].Node, Step: &runcommand.Step{}}},
+					},
+				),
+			)
 		}
 		seqs := func() string {
 			t.Helper()

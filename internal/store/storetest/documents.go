@@ -21,7 +21,10 @@ func savedDocument(name string) *doclibrary.Document {
 func savedVersion(name string, number int64, versionName string) *doclibrary.Version {
 	return &doclibrary.Version{
 		Document: name, Number: number, VersionName: versionName, DisplayName: "For ops", Format: doclibrary.YAML,
-		Content: fmt.Sprintf("a: '%d'; -- \x00", number), CreatedAt: at(int(number)), CreatedBy: "arn:aws:iam::123456789012:user/alice",
+		Content: fmt.Sprintf(
+			"a: '%d'; -- \x00",
+			number,
+		), CreatedAt: at(int(number)), CreatedBy: "arn:aws:iam::123456789012:user/alice",
 	}
 }
 
@@ -47,7 +50,15 @@ func Documents(t *testing.T, open func(t *testing.T) doclibrary.Store) {
 		wantCode(t, err, sekisho.CodeNotFound)
 		wantCode(t, s.DeleteDocument(ctx, "nope"), sekisho.CodeNotFound)
 		wantCode(t, s.DeleteDocumentVersion(ctx, "nope", 1), sekisho.CodeNotFound)
-		wantCode(t, s.UpdateDocument(ctx, "nope", func(*doclibrary.Document) (*doclibrary.Version, error) { return nil, errors.New("called") }), sekisho.CodeNotFound)
+		wantCode(
+			t,
+			s.UpdateDocument(
+				ctx,
+				"nope",
+				func(*doclibrary.Document) (*doclibrary.Version, error) { return nil, errors.New("called") },
+			),
+			sekisho.CodeNotFound,
+		)
 		if all, err := s.Documents(ctx); err != nil || len(all) != 0 {
 			t.Errorf("%v, %v", all, err)
 		}
@@ -82,7 +93,10 @@ func Documents(t *testing.T, open func(t *testing.T) doclibrary.Store) {
 		must(t, s.UpdateDocument(ctx, "a", addVersion(""))) // no name, no conflict
 		wantCode(t, s.UpdateDocument(ctx, "a", addVersion("first")), sekisho.CodeConflict)
 		no := errors.New("no")
-		if err := s.UpdateDocument(ctx, "a", func(d *doclibrary.Document) (*doclibrary.Version, error) { d.Tags = nil; return nil, no }); !errors.Is(err, no) {
+		if err := s.UpdateDocument(ctx, "a", func(d *doclibrary.Document) (*doclibrary.Version, error) { d.Tags = nil; return nil, no }); !errors.Is(
+			err,
+			no,
+		) {
 			t.Errorf("got %v", err)
 		}
 		wantCode(t, s.UpdateDocument(ctx, "a", func(d *doclibrary.Document) (*doclibrary.Version, error) {
@@ -96,7 +110,11 @@ func Documents(t *testing.T, open func(t *testing.T) doclibrary.Store) {
 		same(t, want, got)
 		all, err := s.DocumentVersions(ctx, "a")
 		must(t, err)
-		same(t, []*doclibrary.Version{savedVersion("a", 3, ""), savedVersion("a", 2, ""), savedVersion("a", 1, "first")}, all)
+		same(
+			t,
+			[]*doclibrary.Version{savedVersion("a", 3, ""), savedVersion("a", 2, ""), savedVersion("a", 1, "first")},
+			all,
+		)
 	})
 
 	t.Run("the default version stays", func(t *testing.T) {

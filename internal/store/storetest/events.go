@@ -79,7 +79,9 @@ func Events(t *testing.T, open func(t *testing.T) event.Store) {
 		add(t, s, event.Batch{Records: []event.Record{happening(1, "")}})
 		err := s.AddEvents(ctx, event.Batch{
 			Records: []event.Record{happening(2, ""), {Seq: 1, ID: "other", Body: []byte("{}")}}, Keep: 100,
-			Items: []event.Item{{Webhook: "w", Seq: 2}}, NodesUp: map[sekisho.NodeID]bool{"mi-1": true}, Dropped: map[string]int64{"w": 1},
+			Items: []event.Item{
+				{Webhook: "w", Seq: 2},
+			}, NodesUp: map[sekisho.NodeID]bool{"mi-1": true}, Dropped: map[string]int64{"w": 1},
 		})
 		wantCode(t, err, sekisho.CodeConflict)
 		same(t, []int64{1}, seqs(t, s, event.Query{Limit: 9}))
@@ -92,7 +94,14 @@ func Events(t *testing.T, open func(t *testing.T) event.Store) {
 	t.Run("delivered events are removed and their numbers are not reused", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
-		add(t, s, event.Batch{Records: []event.Record{happening(1, ""), happening(2, "")}, Items: []event.Item{{Webhook: "w", Seq: 1, At: at(1)}}})
+		add(
+			t,
+			s,
+			event.Batch{
+				Records: []event.Record{happening(1, ""), happening(2, "")},
+				Items:   []event.Item{{Webhook: "w", Seq: 1, At: at(1)}},
+			},
+		)
 		add(t, s, event.Batch{Records: []event.Record{happening(3, ""), happening(4, ""), happening(5, "")}, Keep: 2})
 		same(t, []int64{5, 4, 1}, seqs(t, s, event.Query{Limit: 9}))
 		must(t, s.SettleEvent(ctx, event.Outcome{Item: event.Item{Webhook: "w", Seq: 1}, At: at(2), Delivered: true}))
@@ -106,8 +115,26 @@ func Events(t *testing.T, open func(t *testing.T) event.Store) {
 	t.Run("outcomes", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
-		a, b, c := event.Item{Webhook: "w", Seq: 1, Subject: "x", At: at(1)}, event.Item{Webhook: "w", Seq: 2, At: at(1)}, event.Item{Webhook: "v", Seq: 1, Subject: "x", At: at(1)}
-		add(t, s, event.Batch{Records: []event.Record{happening(1, "x"), happening(2, "")}, Items: []event.Item{b, a, c}})
+		a, b, c := event.Item{
+			Webhook: "w",
+			Seq:     1,
+			Subject: "x",
+			At:      at(1),
+		}, event.Item{
+			Webhook: "w",
+			Seq:     2,
+			At:      at(1),
+		}, event.Item{
+			Webhook: "v",
+			Seq:     1,
+			Subject: "x",
+			At:      at(1),
+		}
+		add(
+			t,
+			s,
+			event.Batch{Records: []event.Record{happening(1, "x"), happening(2, "")}, Items: []event.Item{b, a, c}},
+		)
 		same(t, []event.Item{a, b}, items(t, s, "w"))
 		same(t, []event.Item{c}, items(t, s, "v"))
 		a.Attempts = 3
@@ -123,7 +150,14 @@ func Events(t *testing.T, open func(t *testing.T) event.Store) {
 		add(t, s, event.Batch{Dropped: map[string]int64{"v": 3}})
 		same(t, []event.Tally{
 			{Webhook: "v", Dropped: 5},
-			{Webhook: "w", Delivered: 1, GivenUp: 1, LastDeliveredAt: at(4), LastFailedAt: at(5), LastFailure: "too late"},
+			{
+				Webhook:         "w",
+				Delivered:       1,
+				GivenUp:         1,
+				LastDeliveredAt: at(4),
+				LastFailedAt:    at(5),
+				LastFailure:     "too late",
+			},
 		}, tallies(t, s))
 	})
 

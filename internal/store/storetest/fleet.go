@@ -55,11 +55,25 @@ func activation(id string, minute, limit int) *sekisho.Activation {
 func node(id, activation string) *sekisho.Node {
 	return &sekisho.Node{
 		ID: sekisho.NodeID(id), Name: "office", ActivationID: activation, IAMRole: "role", RegisteredAt: at(1),
-		PublicKey: []byte{0, 1, 2, 0xff}, Fingerprint: "print", AgentName: "agent", AgentVersion: "1.2", AgentStatus: "Active",
+		PublicKey: []byte{
+			0,
+			1,
+			2,
+			0xff,
+		}, Fingerprint: "print", AgentName: "agent", AgentVersion: "1.2", AgentStatus: "Active",
 		PlatformType: "Linux", PlatformName: "Debian", PlatformVersion: "13", ComputerName: "büro", Architecture: "arm64", IPAddress: "10.0.0.9",
-		LastPingAt: at(2), LastSourceIP: "192.0.2.1", ConnectedAt: at(3), DisconnectedAt: at(4), DisconnectReason: "why",
-		Tags:    map[string]string{"k": "v"},
-		Profile: &sekisho.NodeProfile{Association: "iip-assoc-1", ID: "AIPA", ARN: "arn:x", Role: "role", RoleBefore: "'before'", Since: at(5)},
+		LastPingAt: at(
+			2,
+		), LastSourceIP: "192.0.2.1", ConnectedAt: at(3), DisconnectedAt: at(4), DisconnectReason: "why",
+		Tags: map[string]string{"k": "v"},
+		Profile: &sekisho.NodeProfile{
+			Association: "iip-assoc-1",
+			ID:          "AIPA",
+			ARN:         "arn:x",
+			Role:        "role",
+			RoleBefore:  "'before'",
+			Since:       at(5),
+		},
 	}
 }
 
@@ -74,7 +88,11 @@ func Fleet(t *testing.T, open func(t *testing.T) fleet.Store) {
 		wantCode(t, s.DeleteActivation(ctx, "nope"), sekisho.CodeNotFound)
 		_, err = s.Node(ctx, "mi-nope")
 		wantCode(t, err, sekisho.CodeNotFound)
-		wantCode(t, s.UpdateNode(ctx, "mi-nope", func(*sekisho.Node) error { return errors.New("called") }), sekisho.CodeNotFound)
+		wantCode(
+			t,
+			s.UpdateNode(ctx, "mi-nope", func(*sekisho.Node) error { return errors.New("called") }),
+			sekisho.CodeNotFound,
+		)
 		wantCode(t, s.RegisterNode(ctx, node("mi-1", "nope")), sekisho.CodeNotFound)
 		if _, err := s.Node(ctx, "mi-1"); !sekisho.IsNotFound(err) {
 			t.Errorf("a node without an activation was stored: %v", err)
@@ -91,7 +109,12 @@ func Fleet(t *testing.T, open func(t *testing.T) fleet.Store) {
 	t.Run("activations come back whole, the newest first", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
-		want := []*sekisho.Activation{activation("new", 9, 3), activation("mid-a", 5, 1), activation("mid-b", 5, 1), activation("old", 1, 1000)}
+		want := []*sekisho.Activation{
+			activation("new", 9, 3),
+			activation("mid-a", 5, 1),
+			activation("mid-b", 5, 1),
+			activation("old", 1, 1000),
+		}
 		want[3].Tags = nil
 		for _, i := range []int{1, 3, 0, 2} {
 			must(t, s.CreateActivation(ctx, want[i]))
@@ -112,7 +135,18 @@ func Fleet(t *testing.T, open func(t *testing.T) fleet.Store) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		must(t, s.CreateActivation(ctx, activation("a", 1, 9)))
-		full, bare, gone := node("mi-b", "a"), &sekisho.Node{ID: "mi-a", ActivationID: "a", RegisteredAt: at(0), PublicKey: []byte{1}}, node("mi-c", "a")
+		full, bare, gone := node(
+			"mi-b",
+			"a",
+		), &sekisho.Node{
+			ID:           "mi-a",
+			ActivationID: "a",
+			RegisteredAt: at(0),
+			PublicKey:    []byte{1},
+		}, node(
+			"mi-c",
+			"a",
+		)
 		gone.DeregisteredAt = at(8)
 		for _, n := range []*sekisho.Node{full, bare, gone} {
 			must(t, s.RegisterNode(ctx, n))
@@ -210,7 +244,14 @@ func Fleet(t *testing.T, open func(t *testing.T) fleet.Store) {
 		must(t, s.CreateActivation(ctx, activation("act", 1, 3)))
 		must(t, s.RegisterNode(ctx, node("i-01234567890abcdef", "act")))
 		wantCode(t, s.RegisterNode(ctx, node("i-01234567890abcdef", "act")), sekisho.CodeConflict)
-		must(t, s.UpdateNode(ctx, "i-01234567890abcdef", func(n *sekisho.Node) error { n.DeregisteredAt = at(7); return nil }))
+		must(
+			t,
+			s.UpdateNode(
+				ctx,
+				"i-01234567890abcdef",
+				func(n *sekisho.Node) error { n.DeregisteredAt = at(7); return nil },
+			),
+		)
 		next := node("i-01234567890abcdef", "act")
 		next.Name = "the next"
 		must(t, s.RegisterNode(ctx, next))
@@ -248,7 +289,13 @@ func Fleet(t *testing.T, open func(t *testing.T) fleet.Store) {
 		a, err := s.Activation(ctx, "a")
 		must(t, err)
 		if admitted.Load() != limit || len(all) != limit || a.RegistrationCount != limit {
-			t.Errorf("%d admitted, %d stored, %d counted; want %d of each", admitted.Load(), len(all), a.RegistrationCount, limit)
+			t.Errorf(
+				"%d admitted, %d stored, %d counted; want %d of each",
+				admitted.Load(),
+				len(all),
+				a.RegistrationCount,
+				limit,
+			)
 		}
 	})
 
@@ -256,7 +303,13 @@ func Fleet(t *testing.T, open func(t *testing.T) fleet.Store) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		must(t, s.CreateActivation(ctx, activation("a", 1, 9)))
-		must(t, s.RegisterNode(ctx, &sekisho.Node{ID: "mi-1", ActivationID: "a", RegisteredAt: at(0), PublicKey: []byte{1}}))
+		must(
+			t,
+			s.RegisterNode(
+				ctx,
+				&sekisho.Node{ID: "mi-1", ActivationID: "a", RegisteredAt: at(0), PublicKey: []byte{1}},
+			),
+		)
 		must(t, s.RegisterNode(ctx, node("mi-2", "a")))
 		want := node("mi-1", "a")
 		want.DeregisteredAt = at(7)
@@ -269,7 +322,11 @@ func Fleet(t *testing.T, open func(t *testing.T) fleet.Store) {
 		same(t, node("mi-2", "a"), got)
 
 		no := sekisho.Errorf(sekisho.CodeDenied, "no")
-		wantCode(t, s.UpdateNode(ctx, "mi-2", func(n *sekisho.Node) error { n.Name = "changed"; return no }), sekisho.CodeDenied)
+		wantCode(
+			t,
+			s.UpdateNode(ctx, "mi-2", func(n *sekisho.Node) error { n.Name = "changed"; return no }),
+			sekisho.CodeDenied,
+		)
 		got, err = s.Node(ctx, "mi-2")
 		must(t, err)
 		same(t, node("mi-2", "a"), got)

@@ -76,7 +76,13 @@ func Identity(t *testing.T, open func(t *testing.T) identity.Store) {
 		wg.Wait()
 		objects, newest, err := s.Changes(t.Context(), 0)
 		if err != nil || newest != won.Load() || int64(len(objects)) != newest {
-			t.Errorf("%d commits were accepted, the store has %d objects at generation %d (%v)", won.Load(), len(objects), newest, err)
+			t.Errorf(
+				"%d commits were accepted, the store has %d objects at generation %d (%v)",
+				won.Load(),
+				len(objects),
+				newest,
+				err,
+			)
 		}
 	})
 

@@ -13,13 +13,19 @@ import (
 func kmsKey(id string) *kmskey.Key {
 	return &kmskey.Key{
 		ID: id, Description: "für Büros", State: kmskey.PendingDeletion, CreatedAt: at(1), DeletionAt: at(2),
-		Policy: kmskey.Policy{Document: `{"Statement":"'"}`, Names: map[string]string{"arn:x": "AIDA"}}, Rotates: true, RotateEvery: 90 * 24 * time.Hour,
+		Policy: kmskey.Policy{
+			Document: `{"Statement":"'"}`,
+			Names:    map[string]string{"arn:x": "AIDA"},
+		}, Rotates: true, RotateEvery: 90 * 24 * time.Hour,
 		Tags: map[string]string{"k": "'; DROP TABLE kms_keys; --"},
 		Grants: []kmskey.Grant{{
 			ID: "g", Name: "n", Grantee: "arn:x", Operations: []string{"Decrypt"}, ContextEquals: map[string]string{"a": "b"}, IssuedBy: "arn:y", CreatedAt: at(3),
 			Policy: kmskey.Policy{Document: "{}", Names: map[string]string{"arn:x": "AIDA"}},
 		}},
-		Generations: []kmskey.Generation{{MadeAt: at(1), Sealed: []byte{0, 1, 0xff}}, {MadeAt: at(3), Sealed: []byte("second")}},
+		Generations: []kmskey.Generation{
+			{MadeAt: at(1), Sealed: []byte{0, 1, 0xff}},
+			{MadeAt: at(3), Sealed: []byte("second")},
+		},
 	}
 }
 
@@ -30,12 +36,20 @@ func KMS(t *testing.T, open func(t *testing.T) kmskey.Store) {
 		s, ctx := open(t), t.Context()
 		_, err := s.Key(ctx, "nope")
 		wantCode(t, err, sekisho.CodeNotFound)
-		wantCode(t, s.UpdateKey(ctx, "nope", func(*kmskey.Key) error { return errors.New("called") }), sekisho.CodeNotFound)
+		wantCode(
+			t,
+			s.UpdateKey(ctx, "nope", func(*kmskey.Key) error { return errors.New("called") }),
+			sekisho.CodeNotFound,
+		)
 		wantCode(t, s.DeleteKey(ctx, "nope"), sekisho.CodeNotFound)
 		_, err = s.Alias(ctx, "alias/nope")
 		wantCode(t, err, sekisho.CodeNotFound)
 		wantCode(t, s.DeleteAlias(ctx, "alias/nope"), sekisho.CodeNotFound)
-		wantCode(t, s.CreateAlias(ctx, kmskey.Alias{Name: "alias/a", KeyID: "nope", CreatedAt: at(1)}), sekisho.CodeNotFound)
+		wantCode(
+			t,
+			s.CreateAlias(ctx, kmskey.Alias{Name: "alias/a", KeyID: "nope", CreatedAt: at(1)}),
+			sekisho.CodeNotFound,
+		)
 	})
 	t.Run("keys", func(t *testing.T) {
 		t.Parallel()
@@ -52,10 +66,18 @@ func KMS(t *testing.T, open func(t *testing.T) kmskey.Store) {
 		same(t, []*kmskey.Key{a, b}, all)
 
 		refusal := errors.New("no")
-		if err := s.UpdateKey(ctx, "a", func(k *kmskey.Key) error { k.Description = "lost"; return refusal }); !errors.Is(err, refusal) {
+		if err := s.UpdateKey(ctx, "a", func(k *kmskey.Key) error { k.Description = "lost"; return refusal }); !errors.Is(
+			err,
+			refusal,
+		) {
 			t.Errorf("%v", err)
 		}
-		want := &kmskey.Key{ID: "a", State: kmskey.Enabled, CreatedAt: at(4), Generations: []kmskey.Generation{{MadeAt: at(5), Sealed: []byte("x")}}}
+		want := &kmskey.Key{
+			ID:          "a",
+			State:       kmskey.Enabled,
+			CreatedAt:   at(4),
+			Generations: []kmskey.Generation{{MadeAt: at(5), Sealed: []byte("x")}},
+		}
 		must(t, s.UpdateKey(ctx, "a", func(k *kmskey.Key) error { *k = *want; return nil }))
 		got, err = s.Key(ctx, "a")
 		must(t, err)
@@ -88,7 +110,17 @@ func KMS(t *testing.T, open func(t *testing.T) kmskey.Store) {
 		s, ctx := open(t), t.Context()
 		must(t, s.CreateKey(ctx, kmsKey("a")))
 		must(t, s.CreateKey(ctx, kmsKey("b")))
-		y, x := kmskey.Alias{Name: "alias/y", KeyID: "a", CreatedAt: at(1), UpdatedAt: at(1)}, kmskey.Alias{Name: "alias/x", KeyID: "a", CreatedAt: at(2), UpdatedAt: at(2)}
+		y, x := kmskey.Alias{
+			Name:      "alias/y",
+			KeyID:     "a",
+			CreatedAt: at(1),
+			UpdatedAt: at(1),
+		}, kmskey.Alias{
+			Name:      "alias/x",
+			KeyID:     "a",
+			CreatedAt: at(2),
+			UpdatedAt: at(2),
+		}
 		must(t, s.CreateAlias(ctx, y))
 		must(t, s.CreateAlias(ctx, x))
 		wantCode(t, s.CreateAlias(ctx, kmskey.Alias{Name: "alias/x", KeyID: "b"}), sekisho.CodeConflict)

@@ -31,7 +31,14 @@ func Logs(t *testing.T, open func(t *testing.T) loggroup.Store) {
 		t.Helper()
 		var events []*loggroup.Event
 		for _, sec := range seconds {
-			events = append(events, &loggroup.Event{Time: at.Add(time.Duration(sec) * time.Second), IngestedAt: at, Message: []byte{byte(sec), 0, 255}})
+			events = append(
+				events,
+				&loggroup.Event{
+					Time:       at.Add(time.Duration(sec) * time.Second),
+					IngestedAt: at,
+					Message:    []byte{byte(sec), 0, 255},
+				},
+			)
 		}
 		if err := s.AppendLogEvents(t.Context(), group, stream, events); err != nil {
 			t.Fatal(err)
@@ -56,7 +63,9 @@ func Logs(t *testing.T, open func(t *testing.T) loggroup.Store) {
 		if err := s.CreateLogGroup(ctx, &loggroup.Group{Name: "g"}); sekisho.CodeOf(err) != sekisho.CodeConflict {
 			t.Errorf("again: %v", err)
 		}
-		if err := s.CreateLogStream(ctx, &loggroup.Stream{Group: "g", Name: "s1"}); sekisho.CodeOf(err) != sekisho.CodeConflict {
+		if err := s.CreateLogStream(ctx, &loggroup.Stream{Group: "g", Name: "s1"}); sekisho.CodeOf(
+			err,
+		) != sekisho.CodeConflict {
 			t.Errorf("again: %v", err)
 		}
 		if err := s.CreateLogStream(ctx, &loggroup.Stream{Group: "none", Name: "s1"}); !sekisho.IsNotFound(err) {
@@ -103,7 +112,9 @@ func Logs(t *testing.T, open func(t *testing.T) loggroup.Store) {
 		if err := s.LogEvents(ctx, loggroup.Query{Group: "g", Start: sec(4), End: sec(5)}, func(e *loggroup.Event) (bool, error) {
 			fours = append(fours, e)
 			return true, nil
-		}); err != nil || len(fours) != 3 || fours[0].Stream != "s1" || fours[2].Stream != "s2" || !fours[0].Time.Equal(sec(4)) || !fours[0].IngestedAt.Equal(at) {
+		}); err != nil || len(fours) != 3 || fours[0].Stream != "s1" || fours[2].Stream != "s2" ||
+			!fours[0].Time.Equal(sec(4)) ||
+			!fours[0].IngestedAt.Equal(at) {
 			t.Fatalf("%+v %v", fours, err)
 		}
 		middle := &loggroup.Place{Time: fours[1].Time, Seq: fours[1].Seq}
@@ -126,7 +137,14 @@ func Logs(t *testing.T, open func(t *testing.T) loggroup.Store) {
 			}
 		}
 		st, err := s.LogStream(ctx, "g", "s2")
-		want := &loggroup.Stream{Group: "g", Name: "s2", CreatedAt: at, FirstEvent: sec(1), LastEvent: sec(9), LastIngestion: at}
+		want := &loggroup.Stream{
+			Group:         "g",
+			Name:          "s2",
+			CreatedAt:     at,
+			FirstEvent:    sec(1),
+			LastEvent:     sec(9),
+			LastIngestion: at,
+		}
 		if d := cmp.Diff(want, st); err != nil || d != "" {
 			t.Error(err, d)
 		}

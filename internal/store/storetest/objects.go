@@ -31,7 +31,11 @@ func Objects(t *testing.T, open func(t *testing.T) objects.Index) {
 		n++
 		return &objects.Version{
 			Bucket: bucket, Key: key, ID: fmt.Sprint("v", n), Latest: true, Size: int64(n), ETag: fmt.Sprint("e", n), ModifiedAt: at,
-			Facts:  objects.Facts{ContentType: "text/plain", Metadata: map[string]string{"k": "v"}, Checksum: objects.Checksum{Algorithm: "CRC32", Type: "FULL_OBJECT", Value: "AA=="}},
+			Facts: objects.Facts{
+				ContentType: "text/plain",
+				Metadata:    map[string]string{"k": "v"},
+				Checksum:    objects.Checksum{Algorithm: "CRC32", Type: "FULL_OBJECT", Value: "AA=="},
+			},
 			Pieces: []objects.Piece{{Blob: fmt.Sprintf("%032x", n), Size: int64(n)}},
 		}
 	}
@@ -74,14 +78,25 @@ func Objects(t *testing.T, open func(t *testing.T) objects.Index) {
 		if _, err := s.UpdateVersion(ctx, "b", "k", "none", tag); !errors.Is(err, objects.ErrNoVersion) {
 			t.Errorf("a missing version: %v", err)
 		}
-		if _, err := s.UpdateVersion(ctx, "b", "k", "", func(*objects.Version) error { return objects.ErrPart }); !errors.Is(err, objects.ErrPart) {
+		if _, err := s.UpdateVersion(ctx, "b", "k", "", func(*objects.Version) error { return objects.ErrPart }); !errors.Is(
+			err,
+			objects.ErrPart,
+		) {
 			t.Errorf("a change that fails: %v", err)
 		}
 	})
 	t.Run("buckets", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
-		b := &objects.Bucket{Name: "one", CreatedAt: at, Settings: objects.Settings{Policy: "{}", PublicAccess: &objects.PublicAccess{BlockPolicy: true}, Tags: map[string]string{"a": "b"}}}
+		b := &objects.Bucket{
+			Name:      "one",
+			CreatedAt: at,
+			Settings: objects.Settings{
+				Policy:       "{}",
+				PublicAccess: &objects.PublicAccess{BlockPolicy: true},
+				Tags:         map[string]string{"a": "b"},
+			},
+		}
 		if err := s.CreateBucket(ctx, b); err != nil {
 			t.Fatal(err)
 		}
@@ -96,13 +111,19 @@ func Objects(t *testing.T, open func(t *testing.T) objects.Index) {
 		if d := cmp.Diff(b, got); err != nil || d != "" {
 			t.Error(err, d)
 		}
-		if err := s.UpdateBucket(ctx, "two", func(*objects.Bucket) error { return nil }); !errors.Is(err, objects.ErrNoBucket) {
+		if err := s.UpdateBucket(ctx, "two", func(*objects.Bucket) error { return nil }); !errors.Is(
+			err,
+			objects.ErrNoBucket,
+		) {
 			t.Errorf("update: %v", err)
 		}
 		if _, err := s.Bucket(ctx, "two"); !errors.Is(err, objects.ErrNoBucket) {
 			t.Errorf("read: %v", err)
 		}
-		if _, err := s.PutVersion(ctx, version("two", "k"), objects.Condition{}, ""); !errors.Is(err, objects.ErrNoBucket) {
+		if _, err := s.PutVersion(ctx, version("two", "k"), objects.Condition{}, ""); !errors.Is(
+			err,
+			objects.ErrNoBucket,
+		) {
 			t.Errorf("put: %v", err)
 		}
 		v, _ := put(t, s, version("one", "k"))
@@ -276,7 +297,14 @@ func Objects(t *testing.T, open func(t *testing.T) objects.Index) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		bucket(t, s, "b", objects.VersioningEnabled)
-		u := &objects.Upload{ID: "u1", Bucket: "b", Key: "k", StartedAt: at, StartedBy: "arn:x", Facts: objects.Facts{ContentType: "a/b"}}
+		u := &objects.Upload{
+			ID:        "u1",
+			Bucket:    "b",
+			Key:       "k",
+			StartedAt: at,
+			StartedBy: "arn:x",
+			Facts:     objects.Facts{ContentType: "a/b"},
+		}
 		if err := s.PutUpload(ctx, u); err != nil {
 			t.Fatal(err)
 		}
@@ -288,7 +316,15 @@ func Objects(t *testing.T, open func(t *testing.T) objects.Index) {
 			t.Errorf("another key's: %v", err)
 		}
 		part := func(number int, blob string) *objects.Part {
-			return &objects.Part{Upload: "u1", Number: number, Blob: blob, Size: 7, ETag: "e" + blob, Checksum: "c", ModifiedAt: at}
+			return &objects.Part{
+				Upload:     "u1",
+				Number:     number,
+				Blob:       blob,
+				Size:       7,
+				ETag:       "e" + blob,
+				Checksum:   "c",
+				ModifiedAt: at,
+			}
 		}
 		for _, p := range []*objects.Part{part(2, "f2"), part(1, "f1"), part(3, "f3")} {
 			if dead, err := s.PutPart(ctx, p); err != nil || dead != nil {
@@ -326,7 +362,9 @@ func Objects(t *testing.T, open func(t *testing.T) objects.Index) {
 		if err := s.PutUpload(ctx, u); err != nil {
 			t.Fatal(err)
 		}
-		if all, err := s.Uploads(ctx, objects.Range{Bucket: "b", From: "k", After: "u2", Limit: 9}); err != nil || len(all) != 1 || all[0].ID != "u3" {
+		if all, err := s.Uploads(ctx, objects.Range{Bucket: "b", From: "k", After: "u2", Limit: 9}); err != nil ||
+			len(all) != 1 ||
+			all[0].ID != "u3" {
 			t.Errorf("%v %v", all, err)
 		}
 		if _, err := s.DeleteUpload(ctx, "u2"); err != nil {

@@ -19,10 +19,21 @@ func session(id string, minute int) *sekisho.Session {
 		DocumentName: "SSM-SessionManagerRunShell", Reason: "größer; ' --", Details: "so", StartedAt: at(minute), EndedAt: at(minute + 1),
 		SourceIP: "192.0.2.7", MaxDuration: 90*time.Minute + time.Nanosecond, IdleTimeout: 20 * time.Minute, Recording: sekisho.RecordingEncrypted,
 		DocumentVersion: "3", RunAsUser: "ops", OmitInput: true,
-		Logs: sekisho.SessionLogs{Bucket: "logs", Key: "nodes/alice.log", Group: "/sessions", Stream: "alice", Reported: true, Problem: "größer"}, AgentProcess: "5d1c",
+		Logs: sekisho.SessionLogs{
+			Bucket:   "logs",
+			Key:      "nodes/alice.log",
+			Group:    "/sessions",
+			Stream:   "alice",
+			Reported: true,
+			Problem:  "größer",
+		}, AgentProcess: "5d1c",
 		Permission: &sekisho.SessionPermission{
-			Principal: sekisho.Principal{Type: sekisho.PrincipalUser, ARN: "arn:aws:iam::123456789012:user/alice", Tags: map[string]string{"k": "v"}},
-			Document:  "Doc", UserAgent: "aws-cli/2", ClientIP: "192.0.2.7",
+			Principal: sekisho.Principal{
+				Type: sekisho.PrincipalUser,
+				ARN:  "arn:aws:iam::123456789012:user/alice",
+				Tags: map[string]string{"k": "v"},
+			},
+			Document: "Doc", UserAgent: "aws-cli/2", ClientIP: "192.0.2.7",
 		},
 	}
 }
@@ -35,7 +46,11 @@ func Sessions(t *testing.T, open func(t *testing.T) broker.Store) {
 		s, ctx := open(t), t.Context()
 		_, err := s.Session(ctx, "nope")
 		wantCode(t, err, sekisho.CodeNotFound)
-		wantCode(t, s.UpdateSession(ctx, "nope", func(*sekisho.Session) error { return errors.New("called") }), sekisho.CodeNotFound)
+		wantCode(
+			t,
+			s.UpdateSession(ctx, "nope", func(*sekisho.Session) error { return errors.New("called") }),
+			sekisho.CodeNotFound,
+		)
 		if all, err := s.Sessions(ctx, broker.Query{Active: true, Limit: 10}); err != nil || len(all) != 0 {
 			t.Errorf("%v, %v", all, err)
 		}
@@ -71,7 +86,10 @@ func Sessions(t *testing.T, open func(t *testing.T) broker.Store) {
 		must(t, err)
 		same(t, want, got)
 		no := errors.New("no")
-		if err := s.UpdateSession(ctx, "b", func(x *sekisho.Session) error { x.Reason = "changed"; return no }); !errors.Is(err, no) {
+		if err := s.UpdateSession(ctx, "b", func(x *sekisho.Session) error { x.Reason = "changed"; return no }); !errors.Is(
+			err,
+			no,
+		) {
 			t.Errorf("got %v", err)
 		}
 		got, err = s.Session(ctx, "b")
@@ -186,8 +204,21 @@ func Sessions(t *testing.T, open func(t *testing.T) broker.Store) {
 			same(t, want, got)
 		}
 		// The session that ended a page may itself end before the next one.
-		must(t, s.UpdateSession(ctx, "s2", func(x *sekisho.Session) error { x.Status = sekisho.SessionTerminated; return nil }))
-		wantSessions(t, s, "after one that ended", broker.Query{Active: true, After: "s2", Limit: 2}, []string{"s3", "s4"})
+		must(
+			t,
+			s.UpdateSession(
+				ctx,
+				"s2",
+				func(x *sekisho.Session) error { x.Status = sekisho.SessionTerminated; return nil },
+			),
+		)
+		wantSessions(
+			t,
+			s,
+			"after one that ended",
+			broker.Query{Active: true, After: "s2", Limit: 2},
+			[]string{"s3", "s4"},
+		)
 	})
 
 	t.Run("a token opens once", func(t *testing.T) {
@@ -219,7 +250,10 @@ func Sessions(t *testing.T, open func(t *testing.T) broker.Store) {
 	t.Run("of many who come with a token one gets in", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
-		must(t, s.PutToken(ctx, broker.Token{Hash: []byte("h"), Subject: "s", Leg: broker.ClientLeg, ExpiresAt: at(10)}))
+		must(
+			t,
+			s.PutToken(ctx, broker.Token{Hash: []byte("h"), Subject: "s", Leg: broker.ClientLeg, ExpiresAt: at(10)}),
+		)
 		var won atomic.Int32
 		var wg sync.WaitGroup
 		for range 16 {

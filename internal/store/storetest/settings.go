@@ -16,7 +16,12 @@ func Settings(t *testing.T, open func(t *testing.T) settings.Store) {
 		_, err := s.ServiceSetting(ctx, "/a")
 		wantCode(t, err, sekisho.CodeNotFound)
 		must(t, s.DeleteServiceSetting(ctx, "/a"))
-		first := &settings.Setting{ID: "/a", Value: "'; DROP TABLE service_settings; --", ModifiedAt: at(1), ModifiedBy: "arn:x"}
+		first := &settings.Setting{
+			ID:         "/a",
+			Value:      "'; DROP TABLE service_settings; --",
+			ModifiedAt: at(1),
+			ModifiedBy: "arn:x",
+		}
 		other := &settings.Setting{ID: "/b", Value: "b", ModifiedAt: at(2), ModifiedBy: "arn:y"}
 		must(t, s.PutServiceSetting(ctx, first))
 		must(t, s.PutServiceSetting(ctx, other))

@@ -91,7 +91,9 @@ func TestSSMClient(t *testing.T) {
 	client := ssm.New(ssm.Options{Region: "r", BaseEndpoint: endpoint, Credentials: keys})
 	out, err := client.DescribeInstanceInformation(context.Background(), &ssm.DescribeInstanceInformationInput{
 		MaxResults: aws.Int32(7),
-		Filters:    []ssmtypes.InstanceInformationStringFilter{{Key: aws.String("PingStatus"), Values: []string{"Online"}}},
+		Filters: []ssmtypes.InstanceInformationStringFilter{
+			{Key: aws.String("PingStatus"), Values: []string{"Online"}},
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -266,7 +268,8 @@ func TestXMLForms(t *testing.T) {
 	t.Run("nothing is sent when encoding fails", func(t *testing.T) {
 		t.Parallel()
 		w := httptest.NewRecorder()
-		if err := awsproto.WriteEC2(w, "id", "X", "", struct{ C chan int }{make(chan int)}); err == nil || w.Body.Len() > 0 {
+		if err := awsproto.WriteEC2(w, "id", "X", "", struct{ C chan int }{make(chan int)}); err == nil ||
+			w.Body.Len() > 0 {
 			t.Errorf("%v, body %q", err, w.Body)
 		}
 		if err := awsproto.WriteJSON(w, "id", make(chan int)); err == nil || w.Body.Len() > 0 {

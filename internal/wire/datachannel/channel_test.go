@@ -120,7 +120,10 @@ func exchange(f faults, seed uint64, sizes [2][]int, cfg datachannel.Config) err
 	lines.Wait()
 	for i := range ends {
 		if !bytes.Equal(got[i], sent[1-i]) {
-			errs[i] = errors.Join(errs[i], fmt.Errorf("end %d received %d bytes that differ from the %d sent", i, len(got[i]), len(sent[1-i])))
+			errs[i] = errors.Join(
+				errs[i],
+				fmt.Errorf("end %d received %d bytes that differ from the %d sent", i, len(got[i]), len(sent[1-i])),
+			)
 		}
 		if reason, closed := ends[i].Closed(); closed {
 			errs[i] = errors.Join(errs[i], fmt.Errorf("end %d closed: %s", i, reason))
@@ -549,13 +552,17 @@ func TestChannelClosed(t *testing.T) {
 		t.Errorf("Serve: %+v", err)
 	}
 	receive(t, c, "last words")
-	if _, _, err := c.Receive(t.Context()); !errors.Is(err, datachannel.ErrClosed) || !strings.Contains(err.Error(), "idle too long") {
+	if _, _, err := c.Receive(t.Context()); !errors.Is(err, datachannel.ErrClosed) ||
+		!strings.Contains(err.Error(), "idle too long") {
 		t.Errorf("Receive: %v", err)
 	}
 	if err := c.Send(t.Context(), mgs.PayloadOutput, []byte("x")); !errors.Is(err, datachannel.ErrClosed) {
 		t.Errorf("Send: %v", err)
 	}
-	if err := c.SendControl(mgs.NewAgentSessionState("alice-x", mgs.SessionStateConnected)); !errors.Is(err, datachannel.ErrClosed) {
+	if err := c.SendControl(mgs.NewAgentSessionState("alice-x", mgs.SessionStateConnected)); !errors.Is(
+		err,
+		datachannel.ErrClosed,
+	) {
 		t.Errorf("SendControl: %v", err)
 	}
 	if reason, closed := c.Closed(); !closed || reason != "idle too long" {
@@ -777,7 +784,17 @@ func fastPipe() (a, b *fastConn) {
 		abFree <- nil
 		baFree <- nil
 	}
-	return &fastConn{in: ba, out: ab, inFree: baFree, outFree: abFree}, &fastConn{in: ab, out: ba, inFree: abFree, outFree: baFree}
+	return &fastConn{
+			in:      ba,
+			out:     ab,
+			inFree:  baFree,
+			outFree: abFree,
+		}, &fastConn{
+			in:      ab,
+			out:     ba,
+			inFree:  abFree,
+			outFree: baFree,
+		}
 }
 
 func (c *fastConn) Read(ctx context.Context) (bool, []byte, error) {

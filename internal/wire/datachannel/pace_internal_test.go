@@ -48,7 +48,15 @@ func TestPace(t *testing.T) {
 		p := newPace(most, delay)
 		worst := flood(&p, tt.latency, tt.rate, 512<<20)
 		if p.window < tt.least || p.window > tt.widest || worst > tt.worst {
-			t.Errorf("%s: window %d (want %d to %d), delay %v (want up to %v)", tt.name, p.window, tt.least, tt.widest, worst, tt.worst)
+			t.Errorf(
+				"%s: window %d (want %d to %d), delay %v (want up to %v)",
+				tt.name,
+				p.window,
+				tt.least,
+				tt.widest,
+				worst,
+				tt.worst,
+			)
 		}
 	}
 	fixed := newPace(most, 0)

@@ -22,12 +22,15 @@ func start(t *testing.T, cfg httplimit.Config) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := &http.Server{ConnContext: httplimit.ConnContext, Handler: httplimit.Bodies(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Authorization") != "" {
-			httplimit.Trust(r.Context())
-		}
-		fmt.Fprint(w, "ok")
-	}))}
+	srv := &http.Server{
+		ConnContext: httplimit.ConnContext,
+		Handler: httplimit.Bodies(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Authorization") != "" {
+				httplimit.Trust(r.Context())
+			}
+			fmt.Fprint(w, "ok")
+		})),
+	}
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(httplimit.New(cfg).Listener(inner)) }()
 	t.Cleanup(func() {
@@ -147,7 +150,12 @@ func TestBodiesHaveDeadlines(t *testing.T) {
 		w := &deadlines{}
 		began := time.Now()
 		read := func(n int) {
-			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "/", io.NopCloser(strings.NewReader("body")))
+			r, err := http.NewRequestWithContext(
+				t.Context(),
+				http.MethodPost,
+				"/",
+				io.NopCloser(strings.NewReader("body")),
+			)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -162,7 +162,11 @@ func TestOrigin(t *testing.T) {
 		{"two", url, conf, []string{own, own}, 403},
 		{"no browser wanted", none, noneConf, []string{"https" + strings.TrimPrefix(none, "wss")}, 403},
 	} {
-		c, err := link.Dial(t.Context(), tc.url, link.DialOptions{TLS: tc.conf, Header: http.Header{"Origin": tc.origin}})
+		c, err := link.Dial(
+			t.Context(),
+			tc.url,
+			link.DialOptions{TLS: tc.conf, Header: http.Header{"Origin": tc.origin}},
+		)
 		if err == nil {
 			_ = c.CloseNow()
 		}

@@ -38,40 +38,125 @@ func TestBodies(t *testing.T) {
 	t.Parallel()
 	id := uuid(t, "1308e652-2ecc-44b4-9207-d6e1096ab492")
 	raw := func(s string) json.RawMessage { return json.RawMessage(s) }
-	roundTrip(t, `{"AcknowledgedMessageType":"output_stream_data","AcknowledgedMessageId":"1308e652-2ecc-44b4-9207-d6e1096ab492","AcknowledgedMessageSequenceNumber":7,"IsSequentialMessage":true}`,
-		mgs.Acknowledge{Type: mgs.TypeOutputStreamData, ID: id, Seq: 7, Sequential: true})
-	roundTrip(t, `{"AgentVersion":"3.3.0.0","RequestedClientActions":[{"ActionType":"SessionType","ActionParameters":{"SessionType":"Port","Properties":{"portNumber":"7777"}}}]}`,
+	roundTrip(
+		t,
+		`{"AcknowledgedMessageType":"output_stream_data","AcknowledgedMessageId":"1308e652-2ecc-44b4-9207-d6e1096ab492","AcknowledgedMessageSequenceNumber":7,"IsSequentialMessage":true}`,
+		mgs.Acknowledge{Type: mgs.TypeOutputStreamData, ID: id, Seq: 7, Sequential: true},
+	)
+	roundTrip(
+		t,
+		`{"AgentVersion":"3.3.0.0","RequestedClientActions":[{"ActionType":"SessionType","ActionParameters":{"SessionType":"Port","Properties":{"portNumber":"7777"}}}]}`,
 		mgs.HandshakeRequest{AgentVersion: "3.3.0.0", RequestedClientActions: []mgs.RequestedAction{
-			{ActionType: mgs.ActionSessionType, ActionParameters: raw(`{"SessionType":"Port","Properties":{"portNumber":"7777"}}`)},
-		}})
+			{
+				ActionType:       mgs.ActionSessionType,
+				ActionParameters: raw(`{"SessionType":"Port","Properties":{"portNumber":"7777"}}`),
+			},
+		}},
+	)
 	roundTrip(t, `{"SessionType":"NonInteractiveCommands","Properties":null}`,
 		mgs.SessionTypeRequest{SessionType: "NonInteractiveCommands", Properties: raw("null")})
-	roundTrip(t, `{"KMSKeyId":"alias/x","Challenge":"AAAA"}`, mgs.KMSEncryptionRequest{KMSKeyID: "alias/x", Challenge: "AAAA"})
-	roundTrip(t, `{"KMSCipherTextKey":"AQI=","KMSCipherTextHash":null}`, mgs.KMSEncryptionResponse{KMSCipherTextKey: []byte{1, 2}})
-	roundTrip(t, `{"ClientVersion":"1.3.0.0","ProcessedClientActions":[{"ActionType":"SessionType","ActionStatus":1,"ActionResult":null,"Error":""}],"Errors":null}`,
+	roundTrip(
+		t,
+		`{"KMSKeyId":"alias/x","Challenge":"AAAA"}`,
+		mgs.KMSEncryptionRequest{KMSKeyID: "alias/x", Challenge: "AAAA"},
+	)
+	roundTrip(
+		t,
+		`{"KMSCipherTextKey":"AQI=","KMSCipherTextHash":null}`,
+		mgs.KMSEncryptionResponse{KMSCipherTextKey: []byte{1, 2}},
+	)
+	roundTrip(
+		t,
+		`{"ClientVersion":"1.3.0.0","ProcessedClientActions":[{"ActionType":"SessionType","ActionStatus":1,"ActionResult":null,"Error":""}],"Errors":null}`,
 		mgs.HandshakeResponse{ClientVersion: "1.3.0.0", ProcessedClientActions: []mgs.ProcessedAction{
 			{ActionType: mgs.ActionSessionType, ActionStatus: mgs.ActionSuccess, ActionResult: raw("null")},
-		}})
+		}},
+	)
 	roundTrip(t, `{"HandshakeTimeToComplete":17606443,"CustomerMessage":""}`,
 		mgs.HandshakeComplete{HandshakeTimeToComplete: 17606443 * time.Nanosecond})
 	roundTrip(t, `{"Challenge":"AQI="}`, mgs.EncChallenge{Challenge: []byte{1, 2}})
 	roundTrip(t, `{"cols":80,"rows":24}`, mgs.Size{Cols: 80, Rows: 24})
-	roundTrip(t, `{"MessageId":"1308e652-2ecc-44b4-9207-d6e1096ab492","CreatedDate":"2026-11-23T11:37:32Z","DestinationId":"mi-0","SessionId":"s","MessageType":"channel_closed","SchemaVersion":1,"Output":"why"}`,
-		mgs.ChannelClosed{MessageID: id, CreatedDate: "2026-11-23T11:37:32Z", DestinationID: "mi-0", SessionID: "s", MessageType: "channel_closed", SchemaVersion: 1, Output: "why"})
-	roundTrip(t, `{"SchemaVersion":1,"SessionState":"Connected","SessionId":"dummy-7d0a9226-06d4-438"}`,
-		mgs.AgentSessionState{SchemaVersion: 1, SessionState: mgs.SessionStateConnected, SessionID: "dummy-7d0a9226-06d4-438"})
-	roundTrip(t, `{"SchemaVersion":1,"TaskId":"dummy-7d0a9226-06d4-438","Topic":"agent_task_complete","FinalTaskStatus":"Success","IsRoutingFailure":false,"AwsAccountId":"","InstanceId":"mi-000000000000abc03","Output":"","S3Bucket":"","S3UrlSuffix":"","CwlGroup":"","CwlStream":"","RetryNumber":1}`,
-		mgs.TaskComplete{SchemaVersion: 1, TaskID: "dummy-7d0a9226-06d4-438", Topic: "agent_task_complete", FinalTaskStatus: mgs.TaskSuccess, InstanceID: "mi-000000000000abc03", RetryNumber: 1})
-	roundTrip(t, `{"SchemaVersion":1,"MessageId":"1308e652-2ecc-44b4-9207-d6e1096ab492","TaskId":"t","Topic":"agent_task_complete"}`,
-		mgs.TaskAcknowledge{SchemaVersion: 1, MessageID: id, TaskID: "t", Topic: "agent_task_complete"})
-	roundTrip(t, `{"Cookie":null,"MessageSchemaVersion":"1.0","RequestId":"r","TokenValue":"tok","AgentVersion":"3.3.0.0","PlatformType":"linux"}`,
-		mgs.OpenControlChannel{MessageSchemaVersion: mgs.SchemaVersion10, RequestID: "r", TokenValue: "tok", AgentVersion: "3.3.0.0", PlatformType: "linux"})
-	roundTrip(t, `{"MessageSchemaVersion":"1.0","RequestId":"r","TokenValue":"tok","ClientInstanceId":"mi-000000000000abc03","ClientId":""}`,
-		mgs.OpenDataChannel{MessageSchemaVersion: mgs.SchemaVersion10, RequestID: "r", TokenValue: "tok", ClientInstanceID: "mi-000000000000abc03"})
-	roundTrip(t, `{"MessageSchemaVersion":"1.0","RequestId":"r","TokenValue":"tok","ClientId":"c","ClientVersion":"1.3.0.0"}`,
-		mgs.OpenDataChannel{MessageSchemaVersion: mgs.SchemaVersion10, RequestID: "r", TokenValue: "tok", ClientID: "c", ClientVersion: "1.3.0.0"})
-	roundTrip(t, `{"MessageSchemaVersion":"1.0","RequestId":"r"}`, mgs.CreateControlChannelRequest{MessageSchemaVersion: "1.0", RequestID: "r"})
-	roundTrip(t, `{"MessageSchemaVersion":"1.0","RequestId":"r","ClientId":""}`, mgs.CreateDataChannelRequest{MessageSchemaVersion: "1.0", RequestID: "r"})
+	roundTrip(
+		t,
+		`{"MessageId":"1308e652-2ecc-44b4-9207-d6e1096ab492","CreatedDate":"2026-11-23T11:37:32Z","DestinationId":"mi-0","SessionId":"s","MessageType":"channel_closed","SchemaVersion":1,"Output":"why"}`,
+		mgs.ChannelClosed{
+			MessageID:     id,
+			CreatedDate:   "2026-11-23T11:37:32Z",
+			DestinationID: "mi-0",
+			SessionID:     "s",
+			MessageType:   "channel_closed",
+			SchemaVersion: 1,
+			Output:        "why",
+		},
+	)
+	roundTrip(
+		t,
+		`{"SchemaVersion":1,"SessionState":"Connected","SessionId":"dummy-7d0a9226-06d4-438"}`,
+		mgs.AgentSessionState{
+			SchemaVersion: 1,
+			SessionState:  mgs.SessionStateConnected,
+			SessionID:     "dummy-7d0a9226-06d4-438",
+		},
+	)
+	roundTrip(
+		t,
+		`{"SchemaVersion":1,"TaskId":"dummy-7d0a9226-06d4-438","Topic":"agent_task_complete","FinalTaskStatus":"Success","IsRoutingFailure":false,"AwsAccountId":"","InstanceId":"mi-000000000000abc03","Output":"","S3Bucket":"","S3UrlSuffix":"","CwlGroup":"","CwlStream":"","RetryNumber":1}`,
+		mgs.TaskComplete{
+			SchemaVersion:   1,
+			TaskID:          "dummy-7d0a9226-06d4-438",
+			Topic:           "agent_task_complete",
+			FinalTaskStatus: mgs.TaskSuccess,
+			InstanceID:      "mi-000000000000abc03",
+			RetryNumber:     1,
+		},
+	)
+	roundTrip(
+		t,
+		`{"SchemaVersion":1,"MessageId":"1308e652-2ecc-44b4-9207-d6e1096ab492","TaskId":"t","Topic":"agent_task_complete"}`,
+		mgs.TaskAcknowledge{SchemaVersion: 1, MessageID: id, TaskID: "t", Topic: "agent_task_complete"},
+	)
+	roundTrip(
+		t,
+		`{"Cookie":null,"MessageSchemaVersion":"1.0","RequestId":"r","TokenValue":"tok","AgentVersion":"3.3.0.0","PlatformType":"linux"}`,
+		mgs.OpenControlChannel{
+			MessageSchemaVersion: mgs.SchemaVersion10,
+			RequestID:            "r",
+			TokenValue:           "tok",
+			AgentVersion:         "3.3.0.0",
+			PlatformType:         "linux",
+		},
+	)
+	roundTrip(
+		t,
+		`{"MessageSchemaVersion":"1.0","RequestId":"r","TokenValue":"tok","ClientInstanceId":"mi-000000000000abc03","ClientId":""}`,
+		mgs.OpenDataChannel{
+			MessageSchemaVersion: mgs.SchemaVersion10,
+			RequestID:            "r",
+			TokenValue:           "tok",
+			ClientInstanceID:     "mi-000000000000abc03",
+		},
+	)
+	roundTrip(
+		t,
+		`{"MessageSchemaVersion":"1.0","RequestId":"r","TokenValue":"tok","ClientId":"c","ClientVersion":"1.3.0.0"}`,
+		mgs.OpenDataChannel{
+			MessageSchemaVersion: mgs.SchemaVersion10,
+			RequestID:            "r",
+			TokenValue:           "tok",
+			ClientID:             "c",
+			ClientVersion:        "1.3.0.0",
+		},
+	)
+	roundTrip(
+		t,
+		`{"MessageSchemaVersion":"1.0","RequestId":"r"}`,
+		mgs.CreateControlChannelRequest{MessageSchemaVersion: "1.0", RequestID: "r"},
+	)
+	roundTrip(
+		t,
+		`{"MessageSchemaVersion":"1.0","RequestId":"r","ClientId":""}`,
+		mgs.CreateDataChannelRequest{MessageSchemaVersion: "1.0", RequestID: "r"},
+	)
 }
 
 func TestParseBodyRefuses(t *testing.T) {
@@ -89,7 +174,12 @@ func TestParseBodyRefuses(t *testing.T) {
 
 func TestParseAck(t *testing.T) {
 	t.Parallel()
-	want := mgs.Acknowledge{Type: mgs.TypeInputStreamData, ID: uuid(t, "97e78e03-0875-4b2c-8bf3-d03b503facc1"), Seq: 40, Sequential: true}
+	want := mgs.Acknowledge{
+		Type:       mgs.TypeInputStreamData,
+		ID:         uuid(t, "97e78e03-0875-4b2c-8bf3-d03b503facc1"),
+		Seq:        40,
+		Sequential: true,
+	}
 	usual := string(mgs.AppendAck(nil, want))
 	viaJSON, err := mgs.MarshalBody(want)
 	if err != nil || usual != string(viaJSON) {
@@ -135,7 +225,8 @@ func TestNewChannelClosed(t *testing.T) {
 	t.Parallel()
 	m := mgs.NewChannelClosed("mi-0", "alice-x", "idle")
 	c, err := mgs.ParseBody[mgs.ChannelClosed](m.Payload)
-	if err != nil || c.MessageID != m.ID || c.SessionID != "alice-x" || c.Output != "idle" || c.DestinationID != "mi-0" {
+	if err != nil || c.MessageID != m.ID || c.SessionID != "alice-x" || c.Output != "idle" ||
+		c.DestinationID != "mi-0" {
 		t.Errorf("%+v, %v", c, err)
 	}
 	if at, err := time.Parse(time.RFC3339Nano, c.CreatedDate); err != nil || !at.Equal(m.Created()) {
@@ -168,7 +259,9 @@ func TestNewInteractiveShell(t *testing.T) {
 
 func TestTaskAcknowledge(t *testing.T) {
 	t.Parallel()
-	m := mgs.NewTaskComplete(mgs.TaskComplete{TaskID: "alice-x", FinalTaskStatus: mgs.TaskFailed, Output: "no such user"})
+	m := mgs.NewTaskComplete(
+		mgs.TaskComplete{TaskID: "alice-x", FinalTaskStatus: mgs.TaskFailed, Output: "no such user"},
+	)
 	ack := mgs.NewTaskAcknowledge(&m, "alice-x")
 	got, err := mgs.ParseBody[mgs.TaskAcknowledge](ack.Payload)
 	want := mgs.TaskAcknowledge{SchemaVersion: 1, MessageID: m.ID, TaskID: "alice-x", Topic: mgs.TypeAgentTaskComplete}
@@ -224,8 +317,16 @@ func TestFlagAndExitCode(t *testing.T) {
 }
 
 func FuzzParseBody(f *testing.F) {
-	f.Add([]byte(`{"AcknowledgedMessageType":"output_stream_data","AcknowledgedMessageId":"1308e652-2ecc-44b4-9207-d6e1096ab492","AcknowledgedMessageSequenceNumber":7,"IsSequentialMessage":true}`))
-	f.Add([]byte(`{"AgentVersion":"3.3.0.0","RequestedClientActions":[{"ActionType":"SessionType","ActionParameters":{}}]}`))
+	f.Add(
+		[]byte(
+			`{"AcknowledgedMessageType":"output_stream_data","AcknowledgedMessageId":"1308e652-2ecc-44b4-9207-d6e1096ab492","AcknowledgedMessageSequenceNumber":7,"IsSequentialMessage":true}`,
+		),
+	)
+	f.Add(
+		[]byte(
+			`{"AgentVersion":"3.3.0.0","RequestedClientActions":[{"ActionType":"SessionType","ActionParameters":{}}]}`,
+		),
+	)
 	f.Add([]byte(`{"cols":80,"rows":24}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if ack, err := mgs.ParseAck(b); err == nil {

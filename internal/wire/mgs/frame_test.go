@@ -283,7 +283,10 @@ func BenchmarkPeek(b *testing.B) {
 }
 
 func BenchmarkParseAck(b *testing.B) {
-	body := mgs.AppendAck(nil, mgs.Acknowledge{Type: mgs.TypeOutputStreamData, ID: mgs.NewUUID(), Seq: 123456, Sequential: true})
+	body := mgs.AppendAck(
+		nil,
+		mgs.Acknowledge{Type: mgs.TypeOutputStreamData, ID: mgs.NewUUID(), Seq: 123456, Sequential: true},
+	)
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := mgs.ParseAck(body); err != nil {

@@ -101,7 +101,11 @@ func NewSendCommand(node string, c SendCommand) (Message, error) {
 // NewCancelCommand returns the job that cancels a command on a node. The job has its
 // own ID, because agents ignore an ID that they have seen.
 func NewCancelCommand(node, command string) Message {
-	m, err := newJob(TopicCancelCommand, JobID(NewUUID().String(), node), CancelCommand{CancelMessageID: JobID(command, node)})
+	m, err := newJob(
+		TopicCancelCommand,
+		JobID(NewUUID().String(), node),
+		CancelCommand{CancelMessageID: JobID(command, node)},
+	)
 	if err != nil {
 		panic(err) // cannot fail: one string always marshals
 	}
@@ -252,7 +256,10 @@ func NewJobReply(job string, r CommandReply) (Message, error) {
 	if len(content) > MaxJobReply {
 		return Message{}, fmt.Errorf("mgs: a reply of %d bytes is too large", len(content))
 	}
-	return New(TypeAgentJobReply, mustMarshal(JobReply{SchemaVersion: 1, JobID: job, Content: string(content), Topic: TopicSendCommand})), nil
+	return New(
+		TypeAgentJobReply,
+		mustMarshal(JobReply{SchemaVersion: 1, JobID: job, Content: string(content), Topic: TopicSendCommand}),
+	), nil
 }
 
 // FormatJobTime formats t for job messages.

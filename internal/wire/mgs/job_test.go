@@ -18,21 +18,43 @@ func TestJobBodies(t *testing.T) {
 	id := uuid(t, "1308e652-2ecc-44b4-9207-d6e1096ab492")
 	roundTrip(t, `{"Content":"{}","JobId":"aws.ssm.c.mi-0","Topic":"aws.ssm.sendCommand","SchemaVersion":1}`,
 		mgs.AgentJob{Content: "{}", JobID: "aws.ssm.c.mi-0", Topic: mgs.TopicSendCommand, SchemaVersion: 1})
-	roundTrip(t, `{"Parameters":{"commands":["id"],"workingDirectory":""},"DocumentContent":{"schemaVersion":"2.2"},"CommandId":"`+commandID+`","DocumentName":"AWS-RunShellScript","OutputS3KeyPrefix":"p","OutputS3BucketName":"b","CloudWatchLogGroupName":"g","CloudWatchOutputEnabled":"true"}`,
+	roundTrip(
+		t,
+		`{"Parameters":{"commands":["id"],"workingDirectory":""},"DocumentContent":{"schemaVersion":"2.2"},"CommandId":"`+commandID+`","DocumentName":"AWS-RunShellScript","OutputS3KeyPrefix":"p","OutputS3BucketName":"b","CloudWatchLogGroupName":"g","CloudWatchOutputEnabled":"true"}`,
 		mgs.SendCommand{
-			Parameters:      map[string]any{"commands": []any{"id"}, "workingDirectory": ""},
-			DocumentContent: json.RawMessage(`{"schemaVersion":"2.2"}`), CommandID: commandID, DocumentName: "AWS-RunShellScript",
+			Parameters: map[string]any{"commands": []any{"id"}, "workingDirectory": ""},
+			DocumentContent: json.RawMessage(
+				`{"schemaVersion":"2.2"}`,
+			), CommandID: commandID, DocumentName: "AWS-RunShellScript",
 			OutputS3KeyPrefix: "p", OutputS3BucketName: "b", CloudWatchLogGroupName: "g", CloudWatchOutputEnabled: "true",
-		})
+		},
+	)
 	roundTrip(t, `{"CancelMessageId":"aws.ssm.c.mi-0"}`, mgs.CancelCommand{CancelMessageID: "aws.ssm.c.mi-0"})
-	roundTrip(t, `{"jobId":"aws.ssm.c.mi-0","acknowledgedMessageId":"1308e652-2ecc-44b4-9207-d6e1096ab492","createdDate":"2026-11-23T11:37:32.005Z","statusCode":"200","errorMessage":"Successful"}`,
-		mgs.JobAck{JobID: "aws.ssm.c.mi-0", MessageID: id, CreatedDate: "2026-11-23T11:37:32.005Z", StatusCode: mgs.JobAccepted, ErrorMessage: "Successful"})
+	roundTrip(
+		t,
+		`{"jobId":"aws.ssm.c.mi-0","acknowledgedMessageId":"1308e652-2ecc-44b4-9207-d6e1096ab492","createdDate":"2026-11-23T11:37:32.005Z","statusCode":"200","errorMessage":"Successful"}`,
+		mgs.JobAck{
+			JobID:        "aws.ssm.c.mi-0",
+			MessageID:    id,
+			CreatedDate:  "2026-11-23T11:37:32.005Z",
+			StatusCode:   mgs.JobAccepted,
+			ErrorMessage: "Successful",
+		},
+	)
 	roundTrip(t, `{"schemaVersion":1,"jobId":"aws.ssm.c.mi-0","content":"{}","topic":"aws.ssm.sendCommand"}`,
 		mgs.JobReply{SchemaVersion: 1, JobID: "aws.ssm.c.mi-0", Content: "{}", Topic: mgs.TopicSendCommand})
-	roundTrip(t, `{"additionalInfo":{"agent":{"lang":"en-US","name":"amazon-ssm-agent","os":"linux","osver":"1","ver":"3.3.0.0"},"dateTime":"2026-11-23T11:37:32.005Z","runId":"","runtimeStatusCounts":{"Success":1}},"documentStatus":"Success","documentTraceOutput":"","runtimeStatus":{"aws:runShellScript":{"status":"Success","code":0,"name":"aws:runShellScript","output":"hi\n","startDateTime":"2026-11-23T11:37:32.004Z","endDateTime":"2026-11-23T11:37:32.005Z","outputS3BucketName":"","outputS3KeyPrefix":"","stepName":"","standardOutput":"hi\n","standardError":""}}}`,
+	roundTrip(
+		t,
+		`{"additionalInfo":{"agent":{"lang":"en-US","name":"amazon-ssm-agent","os":"linux","osver":"1","ver":"3.3.0.0"},"dateTime":"2026-11-23T11:37:32.005Z","runId":"","runtimeStatusCounts":{"Success":1}},"documentStatus":"Success","documentTraceOutput":"","runtimeStatus":{"aws:runShellScript":{"status":"Success","code":0,"name":"aws:runShellScript","output":"hi\n","startDateTime":"2026-11-23T11:37:32.004Z","endDateTime":"2026-11-23T11:37:32.005Z","outputS3BucketName":"","outputS3KeyPrefix":"","stepName":"","standardOutput":"hi\n","standardError":""}}}`,
 		mgs.CommandReply{
 			AdditionalInfo: mgs.CommandInfo{
-				Agent:               mgs.CommandAgent{Lang: "en-US", Name: "amazon-ssm-agent", OS: "linux", OSVersion: "1", Version: "3.3.0.0"},
+				Agent: mgs.CommandAgent{
+					Lang:      "en-US",
+					Name:      "amazon-ssm-agent",
+					OS:        "linux",
+					OSVersion: "1",
+					Version:   "3.3.0.0",
+				},
 				DateTime:            "2026-11-23T11:37:32.005Z",
 				RuntimeStatusCounts: map[string]int{"Success": 1},
 			},
@@ -41,7 +63,8 @@ func TestJobBodies(t *testing.T) {
 				Status: mgs.CommandSuccess, Name: "aws:runShellScript", Output: "hi\n", StandardOutput: "hi\n",
 				StartDateTime: "2026-11-23T11:37:32.004Z", EndDateTime: "2026-11-23T11:37:32.005Z",
 			}},
-		})
+		},
+	)
 	roundTrip(t, `{"jobId":"aws.ssm.c.mi-0","acknowledgedMessageId":"1308e652-2ecc-44b4-9207-d6e1096ab492"}`,
 		mgs.JobReplyAck{JobID: "aws.ssm.c.mi-0", MessageID: id})
 }
@@ -64,13 +87,19 @@ func TestJobID(t *testing.T) {
 
 func TestNewSendCommand(t *testing.T) {
 	t.Parallel()
-	want := mgs.SendCommand{CommandID: commandID, DocumentName: "AWS-RunShellScript", DocumentContent: json.RawMessage(`{}`), Parameters: map[string]any{"commands": []any{"id"}}}
+	want := mgs.SendCommand{
+		CommandID:       commandID,
+		DocumentName:    "AWS-RunShellScript",
+		DocumentContent: json.RawMessage(`{}`),
+		Parameters:      map[string]any{"commands": []any{"id"}},
+	}
 	m, err := mgs.NewSendCommand("mi-0", want)
 	if err != nil || m.Type != mgs.TypeAgentJob {
 		t.Fatalf("%+v, %v", m, err)
 	}
 	job, err := mgs.ParseBody[mgs.AgentJob](m.Payload)
-	if err != nil || job.JobID != "aws.ssm."+commandID+".mi-0" || job.SchemaVersion != 1 || !job.Sends() || job.Cancels() {
+	if err != nil || job.JobID != "aws.ssm."+commandID+".mi-0" || job.SchemaVersion != 1 || !job.Sends() ||
+		job.Cancels() {
 		t.Fatalf("%+v, %v", job, err)
 	}
 	got, err := job.Command()
@@ -116,10 +145,12 @@ func TestJobAck(t *testing.T) {
 	} {
 		ack := mgs.NewJobAck(&m, "aws.ssm.c.mi-0", code)
 		got, err := mgs.ParseBody[mgs.JobAck](ack.Payload)
-		if err != nil || got.MessageID != m.ID || got.JobID != "aws.ssm.c.mi-0" || got.StatusCode != code || seen[got.ErrorMessage] {
+		if err != nil || got.MessageID != m.ID || got.JobID != "aws.ssm.c.mi-0" || got.StatusCode != code ||
+			seen[got.ErrorMessage] {
 			t.Errorf("%s: %+v, %v", code, got, err)
 		}
-		if want := mgs.FormatJobTime(time.UnixMilli(1795433852490)); got.CreatedDate != want || !strings.HasSuffix(want, ".490Z") {
+		if want := mgs.FormatJobTime(time.UnixMilli(1795433852490)); got.CreatedDate != want ||
+			!strings.HasSuffix(want, ".490Z") {
 			t.Errorf("created %s, want %s", got.CreatedDate, want)
 		}
 		seen[got.ErrorMessage] = true
@@ -128,7 +159,10 @@ func TestJobAck(t *testing.T) {
 
 func TestJobReply(t *testing.T) {
 	t.Parallel()
-	want := mgs.CommandReply{DocumentStatus: mgs.CommandInProgress, RuntimeStatus: map[string]*mgs.StepStatus{"s": {Status: mgs.CommandFailed, Code: 3}}}
+	want := mgs.CommandReply{
+		DocumentStatus: mgs.CommandInProgress,
+		RuntimeStatus:  map[string]*mgs.StepStatus{"s": {Status: mgs.CommandFailed, Code: 3}},
+	}
 	m, err := mgs.NewJobReply("aws.ssm.c.mi-0", want)
 	if err != nil || m.Type != mgs.TypeAgentJobReply {
 		t.Fatalf("%+v, %v", m, err)
@@ -163,11 +197,20 @@ func TestJobReply(t *testing.T) {
 }
 
 func FuzzJob(f *testing.F) {
-	send, err := mgs.NewSendCommand("mi-0", mgs.SendCommand{CommandID: commandID, DocumentContent: json.RawMessage(`{"schemaVersion":"2.2"}`)})
+	send, err := mgs.NewSendCommand(
+		"mi-0",
+		mgs.SendCommand{CommandID: commandID, DocumentContent: json.RawMessage(`{"schemaVersion":"2.2"}`)},
+	)
 	if err != nil {
 		f.Fatal(err)
 	}
-	reply, err := mgs.NewJobReply("aws.ssm.c.mi-0", mgs.CommandReply{DocumentStatus: mgs.CommandSuccess, RuntimeStatus: map[string]*mgs.StepStatus{"s": {Code: 1}, "t": nil}})
+	reply, err := mgs.NewJobReply(
+		"aws.ssm.c.mi-0",
+		mgs.CommandReply{
+			DocumentStatus: mgs.CommandSuccess,
+			RuntimeStatus:  map[string]*mgs.StepStatus{"s": {Code: 1}, "t": nil},
+		},
+	)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -14,7 +14,10 @@ func NewAck(m *Message) Message {
 
 // NewAckOf acknowledges message number seq of a stream.
 func NewAckOf(typ string, id UUID, seq int64) Message {
-	ack := New(TypeAcknowledge, AppendAck(make([]byte, 0, 200), Acknowledge{Type: typ, ID: id, Seq: seq, Sequential: true}))
+	ack := New(
+		TypeAcknowledge,
+		AppendAck(make([]byte, 0, 200), Acknowledge{Type: typ, ID: id, Seq: seq, Sequential: true}),
+	)
 	ack.Flags = FlagSYN | FlagFIN
 	return ack
 }
@@ -118,7 +121,10 @@ func NewSessionNotice(session, text string) Message {
 
 // NewAgentSessionState tells the server the state of an agent's session.
 func NewAgentSessionState(session, state string) Message {
-	m := New(TypeAgentSessionState, mustMarshal(AgentSessionState{SchemaVersion: 1, SessionState: state, SessionID: session}))
+	m := New(
+		TypeAgentSessionState,
+		mustMarshal(AgentSessionState{SchemaVersion: 1, SessionState: state, SessionID: session}),
+	)
 	m.Flags = FlagSYN | FlagFIN
 	return m
 }

@@ -37,7 +37,11 @@ func BenchmarkStreams(b *testing.B) {
 					_ = st.CloseWrite()
 				})
 				all.Go(func() {
-					n, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{peer}, make([]byte, mux.CopySize))
+					n, err := io.CopyBuffer(
+						struct{ io.Writer }{io.Discard},
+						struct{ io.Reader }{peer},
+						make([]byte, mux.CopySize),
+					)
 					if want := int64(share) * mux.CopySize; err != nil || n != want {
 						b.Errorf("%d bytes arrived, want %d: %v", n, want, err)
 					}

@@ -17,7 +17,14 @@ func BenchmarkVerify(b *testing.B) {
 		b.Fatal(err)
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	sigv4.Sign(req, sigv4.Credentials{AccessKeyID: "AKIDEXAMPLE", SecretAccessKey: secret}, "us-east-1", "sts", signedAt, hash)
+	sigv4.Sign(
+		req,
+		sigv4.Credentials{AccessKeyID: "AKIDEXAMPLE", SecretAccessKey: secret},
+		"us-east-1",
+		"sts",
+		signedAt,
+		hash,
+	)
 	got := arrive(b, req, "")
 	b.ReportAllocs()
 	for b.Loop() {

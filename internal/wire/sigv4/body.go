@@ -184,7 +184,9 @@ func (b *Body) endChunk() error {
 }
 
 func (b *Body) checkChunk() error {
-	text := chunkAlgorithm + "\n" + b.prefix + b.previous + "\n" + emptyHash + "\n" + hex.EncodeToString(b.chunk.Sum(nil))
+	text := chunkAlgorithm + "\n" + b.prefix + b.previous + "\n" + emptyHash + "\n" + hex.EncodeToString(
+		b.chunk.Sum(nil),
+	)
 	b.chunk.Reset()
 	return b.check(text, b.claimed)
 }

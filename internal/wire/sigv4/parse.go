@@ -189,8 +189,11 @@ func parseQuery(query []pair) (*Parsed, *Error) {
 	for _, k := range []string{"X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-SignedHeaders",
 		"X-Amz-Signature"} {
 		if values[k] == "" {
-			return nil, errorf(code,
-				"A presigned query must have X-Amz-Algorithm, X-Amz-Credential, X-Amz-Signature, X-Amz-Date and X-Amz-SignedHeaders; %s is missing.", k)
+			return nil, errorf(
+				code,
+				"A presigned query must have X-Amz-Algorithm, X-Amz-Credential, X-Amz-Signature, X-Amz-Date and X-Amz-SignedHeaders; %s is missing.",
+				k,
+			)
 		}
 	}
 	if values["X-Amz-Algorithm"] != algorithm {
@@ -267,7 +270,10 @@ func (p *Parsed) check(r *http.Request) *Error {
 		}
 	default:
 		if !isHexHash(p.PayloadHash) {
-			return errorf(code, "X-Amz-Content-Sha256 must be the SHA-256 of the body in 64 lower-case hexadecimal digits, or a value known for S3.")
+			return errorf(
+				code,
+				"X-Amz-Content-Sha256 must be the SHA-256 of the body in 64 lower-case hexadecimal digits, or a value known for S3.",
+			)
 		}
 	}
 	p.MaxSkew = defaultSkew

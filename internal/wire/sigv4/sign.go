@@ -67,7 +67,12 @@ func prepare(req *http.Request, accessKeyID, region, service string, t time.Time
 	}
 	slices.Sort(names)
 	return &Parsed{
-		Credential:    Credential{AccessKeyID: accessKeyID, Date: t.Format(dateFormat), Region: region, Service: service},
+		Credential: Credential{
+			AccessKeyID: accessKeyID,
+			Date:        t.Format(dateFormat),
+			Region:      region,
+			Service:     service,
+		},
 		SignedHeaders: names,
 		Time:          t,
 	}

@@ -61,7 +61,10 @@ type oddRequest struct {
 
 var oddRequests = []oddRequest{
 	{name: "plain post", method: "POST", url: "https://h.example/", body: "{}", service: "ssm",
-		header: http.Header{"Content-Type": {"application/x-amz-json-1.1"}, "X-Amz-Target": {"AmazonSSM.StartSession"}}},
+		header: http.Header{
+			"Content-Type": {"application/x-amz-json-1.1"},
+			"X-Amz-Target": {"AmazonSSM.StartSession"},
+		}},
 	{name: "session token", method: "POST", url: "https://h.example:8443/",
 		body: "Action=GetCallerIdentity&Version=2011-06-15", service: "sts", token: "tok/en+=="},
 	{name: "chunked", method: "POST", url: "http://127.0.0.1:1/", body: "{}", service: "ssm", chunked: true},
@@ -266,8 +269,9 @@ func TestTime(t *testing.T) {
 	}
 	presign := func(expires string) *http.Request {
 		req := httptest.NewRequest("GET", "https://h.example/?X-Amz-Expires="+expires, nil)
-		uri, _, err := v4.NewSigner().PresignHTTP(context.Background(), sdkCredentials(""), req, sigv4.HashBody(nil), "sts",
-			"r", signedAt)
+		uri, _, err := v4.NewSigner().
+			PresignHTTP(context.Background(), sdkCredentials(""), req, sigv4.HashBody(nil), "sts",
+				"r", signedAt)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -359,9 +363,14 @@ func TestParseRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			wire := "GET /?" + c.query + " HTTP/1.1\r\nHost: h\r\n" + strings.ReplaceAll(strings.TrimSpace(c.header)+"\n\n",
-				"\n", "\r\n")
-			r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(strings.ReplaceAll(wire, "\r\n\r\n\r\n", "\r\n\r\n"))))
+			wire := "GET /?" + c.query + " HTTP/1.1\r\nHost: h\r\n" + strings.ReplaceAll(
+				strings.TrimSpace(c.header)+"\n\n",
+				"\n",
+				"\r\n",
+			)
+			r, err := http.ReadRequest(
+				bufio.NewReader(strings.NewReader(strings.ReplaceAll(wire, "\r\n\r\n\r\n", "\r\n\r\n"))),
+			)
 			if err != nil {
 				t.Fatal(err)
 			}

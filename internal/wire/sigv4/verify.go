@@ -42,7 +42,13 @@ func (p *Parsed) Verify(secret string, r *http.Request, bodyHash string, now tim
 // error are those of [Parsed.Verify].
 func VerifyRSA(p *Parsed, pub *rsa.PublicKey, r *http.Request, bodyHash string, now time.Time) error {
 	if n := pub.N.BitLen(); n < minRSABits || n > maxRSABits {
-		return errorf(CodeUnknownKey, "The registered key has %d bits; it must have %d to %d.", n, minRSABits, maxRSABits)
+		return errorf(
+			CodeUnknownKey,
+			"The registered key has %d bits; it must have %d to %d.",
+			n,
+			minRSABits,
+			maxRSABits,
+		)
 	}
 	sig, err := base64.StdEncoding.Strict().DecodeString(p.Signature)
 	if err != nil || len(sig) != pub.Size() {
@@ -50,7 +56,13 @@ func VerifyRSA(p *Parsed, pub *rsa.PublicKey, r *http.Request, bodyHash string, 
 	}
 	return p.verify(r, bodyHash, now, "The node must sign with the key it registered", func(text string) bool {
 		sum := sha256.Sum256([]byte(text))
-		return rsa.VerifyPSS(pub, crypto.SHA256, sum[:], sig, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash}) == nil
+		return rsa.VerifyPSS(
+			pub,
+			crypto.SHA256,
+			sum[:],
+			sig,
+			&rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash},
+		) == nil
 	})
 }
 
@@ -74,8 +86,12 @@ func (p *Parsed) verify(r *http.Request, bodyHash string, now time.Time, remedy 
 	if slices.ContainsFunc(all, func(as reading) bool { return matches(p.stringToSign(r, as, query, hash)) }) {
 		return nil
 	}
-	return errorf(CodeMismatch,
-		"The request signature we calculated does not match the signature you provided. %s; a proxy on the way must leave path, query and Host (here %q) as they are.", remedy, all[0].host)
+	return errorf(
+		CodeMismatch,
+		"The request signature we calculated does not match the signature you provided. %s; a proxy on the way must leave path, query and Host (here %q) as they are.",
+		remedy,
+		all[0].host,
+	)
 }
 
 func (p *Parsed) checkTime(now time.Time) error {
@@ -95,7 +111,12 @@ func (p *Parsed) checkTime(now time.Time) error {
 		return fail("Signature expired: the request's time is %s and the server's clock says %s, more than the allowed %v apart; set the caller's clock.", there, here, p.MaxSkew)
 	}
 	if p.Time.After(now.Add(p.MaxSkew)) {
-		return fail("Signature not yet current: the request's time is %s and the server's clock says %s, more than the allowed %v apart; set the caller's clock.", there, here, p.MaxSkew)
+		return fail(
+			"Signature not yet current: the request's time is %s and the server's clock says %s, more than the allowed %v apart; set the caller's clock.",
+			there,
+			here,
+			p.MaxSkew,
+		)
 	}
 	return nil
 }
@@ -117,7 +138,11 @@ func (p *Parsed) checkHeaders(r *http.Request) error {
 			continue
 		}
 		if _, ok := slices.BinarySearch(p.SignedHeaders, lower); !ok {
-			return errorf(CodeMismatch, "The header %q is present in the request and not signed; sign every X-Amz header.", name)
+			return errorf(
+				CodeMismatch,
+				"The header %q is present in the request and not signed; sign every X-Amz header.",
+				name,
+			)
 		}
 	}
 	return nil

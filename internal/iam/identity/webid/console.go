@@ -87,7 +87,11 @@ func (c *Console) named(name string) (*ConsoleProvider, error) {
 	return &c.providers[i], nil
 }
 
-func (c *Console) config(ctx context.Context, p *ConsoleProvider, redirect string) (*oauth2.Config, context.Context, error) {
+func (c *Console) config(
+	ctx context.Context,
+	p *ConsoleProvider,
+	redirect string,
+) (*oauth2.Config, context.Context, error) {
 	i := c.v.issuer(p.Issuer)
 	described, err := i.discovered(ctx, p.Issuer)
 	if err != nil {
@@ -123,7 +127,12 @@ func (c *Console) Begin(ctx context.Context, provider, redirect string) (address
 }
 
 // Finish implements the console's Federation.
-func (c *Console) Finish(ctx context.Context, state []byte, answer url.Values, authorize AuthorizeFunc) (identity.SignIn, error) {
+func (c *Console) Finish(
+	ctx context.Context,
+	state []byte,
+	answer url.Values,
+	authorize AuthorizeFunc,
+) (identity.SignIn, error) {
 	plain, err := c.seal.Open(purposeFlow, state, nil)
 	if err != nil {
 		return identity.SignIn{}, bad("the answer has no valid state")
@@ -148,7 +157,10 @@ func (c *Console) Finish(ctx context.Context, state []byte, answer url.Values, a
 	}
 	tokens, err := cfg.Exchange(fetch, answer.Get("code"), oauth2.VerifierOption(f.Verifier))
 	if err != nil {
-		return identity.SignIn{}, fmt.Errorf("%w: the code was not redeemed", ErrProvider) // the error may quote the answer
+		return identity.SignIn{}, fmt.Errorf(
+			"%w: the code was not redeemed",
+			ErrProvider,
+		) // the error may quote the answer
 	}
 	raw, ok := tokens.Extra("id_token").(string)
 	if !ok {
@@ -168,7 +180,12 @@ func (c *Console) Finish(ctx context.Context, state []byte, answer url.Values, a
 }
 
 // signIn checks the role's trust policy and signs in.
-func (c *Console) signIn(ctx context.Context, p *ConsoleProvider, t *Token, authorize AuthorizeFunc) (identity.SignIn, error) {
+func (c *Console) signIn(
+	ctx context.Context,
+	p *ConsoleProvider,
+	t *Token,
+	authorize AuthorizeFunc,
+) (identity.SignIn, error) {
 	role, err := c.v.dir.RoleByARN(ctx, p.Role)
 	if err != nil {
 		return identity.SignIn{}, err

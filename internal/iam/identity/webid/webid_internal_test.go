@@ -101,7 +101,12 @@ func FuzzIssuerOf(f *testing.F) {
 
 func TestProvidersAtMetadataAddressesAreNotReached(t *testing.T) {
 	t.Parallel()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://[64:ff9b::a9fe:a9fe]/.well-known/openid-configuration", http.NoBody)
+	r, err := http.NewRequestWithContext(
+		t.Context(),
+		http.MethodGet,
+		"https://[64:ff9b::a9fe:a9fe]/.well-known/openid-configuration",
+		http.NoBody,
+	)
 	if err != nil {
 		t.Fatal(err)
 	}

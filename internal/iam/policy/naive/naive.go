@@ -78,11 +78,13 @@ func (s Statement) matches(r Request, variables bool) bool {
 	action := func(pattern string) bool {
 		return glob(wildcards(strings.ToLower(pattern)), strings.ToLower(r.Action))
 	}
-	if s.Action != nil && !slices.ContainsFunc(s.Action, action) || s.NotAction != nil && slices.ContainsFunc(s.NotAction, action) {
+	if s.Action != nil && !slices.ContainsFunc(s.Action, action) ||
+		s.NotAction != nil && slices.ContainsFunc(s.NotAction, action) {
 		return false
 	}
 	resource := func(pattern string) bool { return matchesResource(pattern, r, variables) }
-	if s.Resource != nil && !slices.ContainsFunc(s.Resource, resource) || s.NotResource != nil && slices.ContainsFunc(s.NotResource, resource) {
+	if s.Resource != nil && !slices.ContainsFunc(s.Resource, resource) ||
+		s.NotResource != nil && slices.ContainsFunc(s.NotResource, resource) {
 		return false
 	}
 	for operator, keys := range s.Condition {

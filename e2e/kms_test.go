@@ -155,7 +155,7 @@ func TestEncryptedSession(t *testing.T) {
 	}
 	cast := recordingOf(t, id)
 	if strings.Contains(cast, "secretwordinsession") || strings.Contains(cast, `"o"`) ||
-		!strings.Contains(cast, "encrypted from end to end") {
+		!strings.Contains(cast, "encrypted end to end") {
 		t.Errorf("recorded:\n%s", cast)
 	}
 	// AWS's program drops what it does not know; the door says it.

@@ -146,7 +146,7 @@ func TestAgentGivesUp(t *testing.T) {
 			t.Errorf("it tried %d times", n)
 		}
 		w.set("data-channel", false) // too late
-		if why := c.reason(w.ctx); !strings.Contains(why, "went away and did not come back") {
+		if why := c.reason(w.ctx); !strings.Contains(why, "did not reconnect") {
 			t.Errorf("the user sees %q", why)
 		}
 		w.gone()
@@ -412,7 +412,7 @@ func TestWorkerDies(t *testing.T) {
 		w.start(sekisho.Session{}, "Port", map[string]any{"portNumber": "7"})
 		c := w.attach()
 		began := time.Now()
-		if why := c.reason(w.ctx); !strings.Contains(why, "went away and did not come back") {
+		if why := c.reason(w.ctx); !strings.Contains(why, "did not reconnect") {
 			t.Errorf("the user sees %q", why)
 		}
 		if d := time.Since(began); d > 20*time.Second {

@@ -46,7 +46,7 @@ test('what is wrong is said', async () => {
   await page.getByText('The old password was incorrect.').waitFor()
   await change(given, given)
   await button().click()
-  await page.getByText('it has to be another').waitFor()
+  await page.getByText('The new password must differ').waitFor()
   await picture('refused')
 })
 

@@ -78,9 +78,19 @@ export default function Console({ who }: { who: SignedIn }) {
   }, [title])
 
   useEffect(() => {
-    // The component sets an attribute that its element may not have.
-    document.querySelector('nav[aria-orientation]')?.removeAttribute('aria-orientation')
-  })
+    // The layout sets an attribute that its element must not have, and sets it
+    // again whenever it changes between a wide and a narrow window.
+    const remove = () => document.querySelector('nav[aria-orientation]')?.removeAttribute('aria-orientation')
+    remove()
+    const observer = new MutationObserver(remove)
+    observer.observe(document.body, {
+      subtree: true,
+      childList: true,
+      attributes: true,
+      attributeFilter: ['aria-orientation'],
+    })
+    return () => observer.disconnect()
+  }, [])
 
   const layout = found?.route.layout ?? 'default'
   return (

@@ -51,14 +51,25 @@ func Clip(s string, limit int) string {
 		return s
 	}
 	if limit < len(ellipsis) {
-		return prefix(s, limit)
+		return Prefix(s, limit)
 	}
-	return prefix(s, limit-len(ellipsis)) + ellipsis
+	return Prefix(s, limit-len(ellipsis)) + ellipsis
 }
 
 // Prefix returns the longest prefix of s of at most limit bytes that does not
 // split a UTF-8 sequence.
-func Prefix(s string, limit int) string { return prefix(s, limit) }
+func Prefix(s string, limit int) string {
+	if limit <= 0 {
+		return ""
+	}
+	if len(s) <= limit {
+		return s
+	}
+	for limit > 0 && !utf8.RuneStart(s[limit]) {
+		limit--
+	}
+	return s[:limit]
+}
 
 // Printable reports whether r can be shown without side effects. It is false
 // for control characters, for format characters such as bidirectional
@@ -100,17 +111,4 @@ func clean(s string, keep func(rune) rune) bool {
 		}
 	}
 	return true
-}
-
-func prefix(s string, limit int) string {
-	if limit <= 0 {
-		return ""
-	}
-	if len(s) <= limit {
-		return s
-	}
-	for limit > 0 && !utf8.RuneStart(s[limit]) {
-		limit--
-	}
-	return s[:limit]
 }

@@ -144,7 +144,12 @@ func (l *leg) awaitStart(ctx context.Context) error {
 // abilities tells Sekisho's agent what this client can do that AWS's cannot: end
 // one direction of a connection before the other, take larger messages, and
 // take the exit code of a shell.
-const abilities = `{"sekisho":["half-close","large-frames","exit-code"]}`
+func (l *leg) abilities() json.RawMessage {
+	if l.likePlugin {
+		return json.RawMessage(`{"sekisho":["half-close","large-frames"]}`)
+	}
+	return json.RawMessage(`{"sekisho":["half-close","large-frames","exit-code"]}`)
+}
 
 // answer processes each action that the node requests. An action that fails ends
 // the session, and the node reports the reason.
@@ -163,7 +168,7 @@ func (l *leg) answer(ctx context.Context, req mgs.HandshakeRequest) mgs.Handshak
 		case mgs.ActionSessionType:
 			status, reason = l.takeType(action)
 			if l.hello.ours() {
-				done.ActionResult = json.RawMessage(abilities)
+				done.ActionResult = l.abilities()
 			}
 		case mgs.ActionKMSEncryption:
 			result, err := l.encrypt(ctx, action)

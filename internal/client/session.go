@@ -74,12 +74,14 @@ func (c *Client) Run(ctx context.Context, in StartInput, t *Terminal, on Callbac
 	return l.run(ctx, t, on)
 }
 
-// Join is Run for a session that another program has started.
+// Join is Run for a session that another program has started. Like AWS's plugin,
+// it gets an exit code only where AWS's agent sends one.
 func (c *Client) Join(ctx context.Context, stream Stream, target string, t *Terminal, on Callbacks) error {
 	l, err := c.legOf(stream, target, on.notice)
 	if err != nil {
 		return err
 	}
+	l.likePlugin = true
 	return l.run(ctx, t, on)
 }
 
@@ -110,7 +112,7 @@ func (l *leg) run(ctx context.Context, t *Terminal, on Callbacks) error {
 		l.detach() // the node has already ended the session
 	} else if err = l.end(ctx, err); err != nil {
 		return err
-	} else if l.hello.offers(offerExitCode) {
+	} else if !l.likePlugin && l.hello.offers(offerExitCode) {
 		return l.noExitCode()
 	}
 	if hasExit && on.Exited != nil {

@@ -382,6 +382,29 @@ func TestMissingExitCodeIsAnError(t *testing.T) {
 	}
 }
 
+// In place of AWS's plugin the client shows no exit code of a shell.
+func TestJoinRequestsNoExitCode(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	p := newPerson(t, true)
+	c := s.client()
+	stream := client.Stream{
+		SessionID: "alice-abc", TokenValue: s.token, StreamURL: "wss" + strings.TrimPrefix(s.http.URL, "https") + "/stream",
+	}
+	done := make(chan error, 1)
+	go func() {
+		done <- c.Join(t.Context(), stream, "mi-0", p.Terminal, client.Callbacks{})
+	}()
+	r := s.begin("4.0.0.0", "Standard_Stream", `{"sekisho":["exit-code"]}`)
+	if got := string(r.ProcessedClientActions[0].ActionResult); strings.Contains(got, `"exit-code"`) {
+		t.Errorf("the client requests the exit code: %s", got)
+	}
+	s.end("")
+	if err := <-done; err != nil {
+		t.Errorf("a session without an exit code: %v", err)
+	}
+}
+
 func TestPrintable(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{

@@ -34,7 +34,7 @@ DEADCODE   := bin/tools/deadcode
 BENCHSTAT  := bin/tools/benchstat
 SBOM       := bin/tools/cyclonedx-gomod
 
-.PHONY: help operations build programs agents race-programs test-programs web run test unit web-unit web-lint e2e browser outages lint screenshots fmt vet check man cross fuzz bench bench-compare bench-record peers clean
+.PHONY: help operations build programs agents race-programs test-programs web run test unit web-unit web-lint e2e browser outages lint screenshots picture fmt vet check man cross fuzz bench bench-compare bench-record peers clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -132,6 +132,9 @@ cross: ## vet and build sekisho for macOS and Windows, into bin/
 
 screenshots: build race-programs $(PLUGIN) $(PLAYWRIGHT) ## every page at three widths, in both languages and colour schemes; DIR=screenshots
 	SCREENSHOT_DIR=$(abspath $(or $(DIR),screenshots)) SEKISHO_E2E=1 SEKISHO_BIN=$(CURDIR)/bin/race $(GO) test -count=1 -v -run 'TestBrowserPages$$' ./e2e
+
+picture: build ## the moving picture of README.md, from a real session
+	$(GO) run ./tools/picture -bin bin -out docs/images/terminal.svg
 
 check: fmt vet cross lint unit ## what to run before a commit
 

@@ -372,9 +372,9 @@ func verifyTrail(ctx context.Context, dir string) (records int64, err error) {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	last, err := db.LastAudit(ctx)
+	last, err := db.Audit.LastAudit(ctx)
 	if err != nil {
 		return 0, err
 	}
-	return last.Seq, audit.New(db, audit.Config{Signer: ring.Signer()}).Verify(ctx)
+	return last.Seq, audit.New(db.Audit, audit.Config{Signer: ring.Signer()}).Verify(ctx)
 }

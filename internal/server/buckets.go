@@ -14,7 +14,7 @@ import (
 func (s *Server) openObjects(ctx context.Context) (err error) {
 	s.objects, err = objects.Open(
 		ctx,
-		objects.Config{Dir: filepath.Join(s.cfg.DataDir, "objects"), Index: s.db, Keys: s.ring, Log: s.cfg.Log},
+		objects.Config{Dir: filepath.Join(s.cfg.DataDir, "objects"), Index: s.db.Objects, Keys: s.ring, Log: s.cfg.Log},
 	)
 	return err
 }

@@ -19,7 +19,7 @@ import (
 func (s *Server) openEvents(ctx context.Context) error {
 	var err error
 	s.bus, err = event.New(ctx, event.Config{
-		Store: s.db, Nodes: s.db, Origin: event.Origin{Account: s.cfg.Account, Region: s.cfg.Region},
+		Store: s.db.Events, Nodes: s.db.Fleet, Origin: event.Origin{Account: s.cfg.Account, Region: s.cfg.Region},
 		Webhooks: s.cfg.Webhooks, DownAfter: s.cfg.NodeDownAfter, Log: s.cfg.Log,
 	})
 	return err

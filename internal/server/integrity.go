@@ -45,9 +45,8 @@ type Integrity struct {
 // maxFindings bounds what is listed.
 const maxFindings = 1000
 
-// integrityStore is what a check needs of the database.
-type integrityStore interface {
-	audit.Reader
+// sessionLister lists sessions.
+type sessionLister interface {
 	Sessions(ctx context.Context, q broker.Query) ([]*sekisho.Session, error)
 }
 
@@ -55,7 +54,8 @@ type integrityStore interface {
 // themselves, with each other, and with witnesses.
 type integrityCheck struct {
 	archive   *record.Archive
-	store     integrityStore
+	trail     audit.Reader
+	lister    sessionLister
 	key       ed25519.PublicKey
 	witnesses []record.Witness
 }
@@ -175,7 +175,7 @@ func (c *integrityCheck) auditTrail(
 			)
 		}
 	}
-	problems, err := audit.Check(ctx, c.store, c.key, func(r audit.Record) {
+	problems, err := audit.Check(ctx, c.trail, c.key, func(r audit.Record) {
 		out.Records++
 		if r.EventName != ledgerHeadEvent {
 			return
@@ -205,7 +205,7 @@ func (c *integrityCheck) sessions(ctx context.Context) (map[sekisho.SessionID]*s
 	all := make(map[sekisho.SessionID]*sekisho.Session)
 	for _, active := range []bool{true, false} {
 		for after := sekisho.SessionID(""); ; {
-			list, err := c.store.Sessions(ctx, broker.Query{Active: active, After: after, Limit: page})
+			list, err := c.lister.Sessions(ctx, broker.Query{Active: active, After: after, Limit: page})
 			if err != nil {
 				return nil, fmt.Errorf("read sessions: %w", err)
 			}
@@ -299,7 +299,7 @@ func VerifyData(ctx context.Context, dir string, witnessFiles []string) (out *In
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	c.store = db
+	c.trail, c.lister = db.Audit, db.Sessions
 	if c.archive, err = record.OpenArchive(dir, keys, nil); err != nil {
 		return nil, err
 	}
@@ -333,7 +333,7 @@ const maxReported = 20
 
 // checkIntegrity checks the data once, and reports what was not known before.
 func (s *Server) checkIntegrity(ctx context.Context) {
-	c := &integrityCheck{archive: s.recorder.Archive, store: s.db, key: s.ring.PublicKey()}
+	c := &integrityCheck{archive: s.recorder.Archive, trail: s.db.Audit, lister: s.db.Sessions, key: s.ring.PublicKey()}
 	found, err := c.run(ctx)
 	if err != nil {
 		if ctx.Err() == nil {

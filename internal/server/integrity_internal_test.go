@@ -51,14 +51,14 @@ func newDataDir(t testing.TB, n int) *dataDir {
 	must(t, err)
 	db, err := sqlstore.OpenSQLite(t.Context(), filepath.Join(d.dir, "sekisho.db"))
 	must(t, err)
-	users, err := identity.New(t.Context(), identity.Config{Store: db, Keyring: d.ring, Account: "123456789012"})
+	users, err := identity.New(t.Context(), identity.Config{Store: db.Identities, Keyring: d.ring, Account: "123456789012"})
 	must(t, err)
 	_, _, err = users.Bootstrap(t.Context(), adminUser)
 	must(t, err)
 	recorder, err := record.Open(d.dir, d.ring.Signer(), record.Options{Sealer: d.ring})
 	must(t, err)
 	s := &Server{cfg: Config{Log: slog.New(slog.DiscardHandler)}, ring: d.ring, db: db, recorder: recorder}
-	s.trail = audit.New(db, audit.Config{Signer: d.ring.Signer(), Witness: s.newHead})
+	s.trail = audit.New(db.Audit, audit.Config{Signer: d.ring.Signer(), Witness: s.newHead})
 	d.witness = filepath.Join(d.dir, "witness")
 	s.cfg.Witnesses = []Witness{witnessFile(d.witness)}
 	for i := range n {
@@ -67,7 +67,7 @@ func newDataDir(t testing.TB, n int) *dataDir {
 			ID: id, Target: "mi-0123456789abcdef0", Status: sekisho.SessionTerminated, Owner: "arn:aws:iam::123456789012:user/alice",
 			StartedAt: time.Now(), EndedAt: time.Now(), DocumentName: "SSM-SessionManagerRunShell",
 		}
-		must(t, db.CreateSession(t.Context(), session))
+		must(t, db.Sessions.CreateSession(t.Context(), session))
 		rec, err := recorder.Start(
 			record.Header{SessionID: id, Node: session.Target, Owner: session.Owner, Start: session.StartedAt},
 		)
@@ -109,7 +109,7 @@ func (d *dataDir) check(t testing.TB, witnesses bool) (*Integrity, error) {
 	archive, err := record.OpenArchive(d.dir, keys, nil)
 	must(t, err)
 	defer archive.Close()
-	c := &integrityCheck{archive: archive, store: db, key: d.ring.PublicKey()}
+	c := &integrityCheck{archive: archive, trail: db.Audit, lister: db.Sessions, key: d.ring.PublicKey()}
 	if witnesses {
 		text, err := os.ReadFile(d.witness)
 		must(t, err)

@@ -33,7 +33,7 @@ func RotateKeys(ctx context.Context, dir string) (sealed int, err error) {
 		return 0, err
 	}
 	// Which account it is plays no part in sealing.
-	directory, err := identity.New(ctx, identity.Config{Store: db, Keyring: ring, Account: "000000000000"})
+	directory, err := identity.New(ctx, identity.Config{Store: db.Identities, Keyring: ring, Account: "000000000000"})
 	if err != nil {
 		return 0, err
 	}
@@ -41,6 +41,6 @@ func RotateKeys(ctx context.Context, dir string) (sealed int, err error) {
 	if err != nil {
 		return sealed, err
 	}
-	keys, err := kmskey.New(kmskey.Config{Store: db, Sealer: ring}).Reseal(ctx)
+	keys, err := kmskey.New(kmskey.Config{Store: db.Keys, Sealer: ring}).Reseal(ctx)
 	return sealed + keys, err
 }

@@ -205,29 +205,29 @@ func (s *Server) open(ctx context.Context) error {
 		return err
 	}
 	s.trail = audit.New(
-		s.db,
+		s.db.Audit,
 		audit.Config{Signer: s.ring.Signer(), Recorded: s.recorded, Witness: s.newHead, Stored: func(err error) {
 			s.state.trailFailed.Store(err != nil)
 			s.metrics.stored(err)
 		}},
 	)
 	s.refusals = refusals.New(refusals.Config{Trail: s.trail, Region: s.cfg.Region, Now: s.cfg.Now, Log: s.cfg.Log})
-	if s.Directory, err = identity.New(ctx, identity.Config{Store: s.db, Keyring: s.ring, Account: s.cfg.Account}); err != nil {
+	if s.Directory, err = identity.New(ctx, identity.Config{Store: s.db.Identities, Keyring: s.ring, Account: s.cfg.Account}); err != nil {
 		return err
 	}
-	s.keys = kmskey.New(kmskey.Config{Store: s.db, Sealer: s.ring, Region: s.cfg.Region, Account: s.cfg.Account})
+	s.keys = kmskey.New(kmskey.Config{Store: s.db.Keys, Sealer: s.ring, Region: s.cfg.Region, Account: s.cfg.Account})
 	s.events = &console.ChangeFeed{}
 	s.Channels = control.New(s.cfg.Log)
-	s.Fleet = fleet.New(fleet.Config{Store: s.db, Links: s.Channels, Changed: func(id sekisho.NodeID) {
+	s.Fleet = fleet.New(fleet.Config{Store: s.db.Fleet, Links: s.Channels, Changed: func(id sekisho.NodeID) {
 		s.events.Publish(console.Event{Kind: "node", ID: string(id)})
 		s.bus.NodeChanged(id)
 	}, Alarm: s.nodeAlarm, Seen: s.machineSeen, Log: s.cfg.Log, RoleChanged: func(id sekisho.NodeID) { s.Channels.Reopen(id, mgs.ReasonRoleChanged) }})
 	observer := &lateObserver{}
 	s.relay = relay.New(
-		relay.Config{Recorder: recordings{s.recorder, &s.unsealed, s.db}, Observer: observer, Log: s.cfg.Log},
+		relay.Config{Recorder: recordings{s.recorder, &s.unsealed, s.db.Fleet}, Observer: observer, Log: s.cfg.Log},
 	)
 	s.broker = broker.New(broker.Config{
-		Store: s.db, Relay: s.relay, Links: s.Channels, Nodes: s.Fleet, Logs: sessionLogs{s}, Log: s.cfg.Log,
+		Store: s.db.Sessions, Relay: s.relay, Links: s.Channels, Nodes: s.Fleet, Logs: sessionLogs{s}, Log: s.cfg.Log,
 		Changed: func(id sekisho.SessionID) { s.events.Publish(console.Event{Kind: "session", ID: string(id)}) },
 		Started: s.sessionStarted, Ended: s.sessionEnded,
 	})
@@ -238,7 +238,7 @@ func (s *Server) open(ctx context.Context) error {
 		return err
 	}
 	s.commands = runcommand.New(
-		runcommand.Config{Store: s.db, Links: s.Channels, Log: s.cfg.Log, Refused: s.foreignJob},
+		runcommand.Config{Store: s.db.Commands, Links: s.Channels, Log: s.cfg.Log, Refused: s.foreignJob},
 	)
 	if err := s.Fleet.Recover(ctx); err != nil {
 		return err
@@ -286,16 +286,16 @@ func (s *Server) serverEvent(name string, details map[string]any) audit.Event {
 func (s *Server) routes() error {
 	authorizer := authz.New(s.Directory)
 	web := webid.New(webid.Config{Directory: s.Directory, Transport: s.cfg.ProviderTransport})
-	s.logs = loggroup.New(s.db, s.ring, nil)
+	s.logs = loggroup.New(s.db.Logs, s.ring, nil)
 	installs, err := install.New(install.Config{Dir: s.cfg.AgentDir, CA: s.cfg.CA, Region: s.cfg.Region})
 	if err != nil {
 		return err
 	}
-	s.access = access.New(access.Config{Store: s.db, Now: s.cfg.Now, Changed: s.accessChanged})
+	s.access = access.New(access.Config{Store: s.db.Access, Now: s.cfg.Now, Changed: s.accessChanged})
 	forSSM := ssm.Config{
 		Access: s.access, Tokens: userTokens{s.Directory},
-		Fleet: s.Fleet, Broker: s.broker, Documents: doclibrary.New(s.db, yamljson.Texts{}, sessionLogs{s}, nil), Roles: nodeRoles{s.Directory}, Channels: s.Channels,
-		Inventory: inventory.New(s.db), Settings: settings.New(s.db, nil), Commands: s.commands, Outputs: outputs{s},
+		Fleet: s.Fleet, Broker: s.broker, Documents: doclibrary.New(s.db.Documents, yamljson.Texts{}, sessionLogs{s}, nil), Roles: nodeRoles{s.Directory}, Channels: s.Channels,
+		Inventory: inventory.New(s.db.Inventory), Settings: settings.New(s.db.Settings, nil), Commands: s.commands, Outputs: outputs{s},
 		Region: s.cfg.Region, Account: s.cfg.Account, StrictDocuments: s.cfg.StrictDocuments,
 		Registrations: s.gate("registrations"), Renewals: s.gate("requests for credentials"),
 	}
@@ -313,7 +313,7 @@ func (s *Server) routes() error {
 			cloudtrail.New(cloudtrail.Config{Trail: s.trail, Account: s.cfg.Account}),
 			cur.New(cur.Config{Reports: s.Usage, AllowPut: s.allowPut, Account: s.cfg.Account, Region: s.cfg.Region}),
 			sekishoapi.New(sekishoapi.Config{
-				Recorder: s.recorder, Integrity: s.lastCheck, AuditTrail: s.db, Sessions: s.broker, Fleet: s.Fleet, Account: s.cfg.Account, Region: s.cfg.Region,
+				Recorder: s.recorder, Integrity: s.lastCheck, AuditTrail: s.db.Audit, Sessions: s.broker, Fleet: s.Fleet, Account: s.cfg.Account, Region: s.cfg.Region,
 				Directory: s.Directory, Authorizer: authorizer, Requests: s.requests, Access: s.access, StartChecks: startChecks{s}, Events: s.bus, Resumer: s.resumer(),
 				Installer: installer{installs},
 			}),
@@ -335,7 +335,7 @@ func (s *Server) routes() error {
 	})
 	s.console, err = console.New(console.Config{
 		Federation: federation, Buckets: s.buckets,
-		Account: s.cfg.Account, Region: s.cfg.Region, Directory: s.Directory, Doors: s.api, Authorizer: authorizer, Store: s.db,
+		Account: s.cfg.Account, Region: s.cfg.Region, Directory: s.Directory, Doors: s.api, Authorizer: authorizer, Store: s.db.SignIns,
 		SignedOut: s.signedOut, Events: s.events, Audit: consoleAudit{s.trail, s.refusals, s.cfg.Region}, Log: s.cfg.Log, SourceIP: sourceIP(s.cfg.TrustedProxies),
 	})
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 )
 
 func (s *Server) newUsage() *usage.Reporter {
-	return usage.New(usage.Config{Store: s.db, Volume: s.volume, Put: s.putReport, Now: s.now, Log: s.cfg.Log})
+	return usage.New(usage.Config{Store: s.db.Usage, Volume: s.volume, Put: s.putReport, Now: s.now, Log: s.cfg.Log})
 }
 
 // volume measures a session by its recording and its log. A part that was

@@ -54,7 +54,7 @@ func start(t *testing.T) *rig {
 			t.Error(err)
 		}
 	})
-	dir, err := identity.New(t.Context(), identity.Config{Store: db, Keyring: ring, Account: account})
+	dir, err := identity.New(t.Context(), identity.Config{Store: db.Identities, Keyring: ring, Account: account})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func start(t *testing.T) *rig {
 	}
 	r := &rig{t: t, trail: &audittest.Trail{}, now: time.Now()}
 	r.admin = sigv4.Credentials{AccessKeyID: first.AccessKeyID, SecretAccessKey: first.SecretAccessKey}
-	r.keys = kmskey.New(kmskey.Config{Store: db, Sealer: ring, Region: region, Account: account,
+	r.keys = kmskey.New(kmskey.Config{Store: db.Keys, Sealer: ring, Region: region, Account: account,
 		Now: func() time.Time { return r.now }})
 	r.srv = api.New(api.Config{
 		Doors:       []*api.Door{kms.New(kms.Config{Keys: r.keys, Policies: dir, Account: account})},

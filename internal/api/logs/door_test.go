@@ -78,7 +78,7 @@ func start(t *testing.T) *rig {
 	})
 	r := &rig{t: t, trail: &trail{}}
 	r.srv = api.New(api.Config{
-		Doors: []*api.Door{logsapi.New(logsapi.Config{Logs: loggroup.New(db, ring, nil), Account: "123456789012",
+		Doors: []*api.Door{logsapi.New(logsapi.Config{Logs: loggroup.New(db.Logs, ring, nil), Account: "123456789012",
 			Region: "us-east-1"})},
 		Credentials: keys, Authorizer: authz.New(keys), Trail: r.trail, Account: "123456789012", Region: "us-east-1",
 		Log: slog.New(slog.DiscardHandler),

@@ -55,7 +55,7 @@ func start(t *testing.T) *rig {
 			t.Error(err)
 		}
 	})
-	dir, err := identity.New(t.Context(), identity.Config{Store: db, Keyring: ring, Account: account})
+	dir, err := identity.New(t.Context(), identity.Config{Store: db.Identities, Keyring: ring, Account: account})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +63,7 @@ func start(t *testing.T) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	store, err := objects.Open(t.Context(), objects.Config{Dir: t.TempDir(), Index: db, Keys: ring,
+	store, err := objects.Open(t.Context(), objects.Config{Dir: t.TempDir(), Index: db.Objects, Keys: ring,
 		Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)

@@ -22,14 +22,24 @@ import (
 	"sekisho/internal/wire/id"
 )
 
-// Store keeps nodes and activations.
+// Store keeps what a Fleet needs.
 type Store interface {
+	ActivationStore
+	NodeStore
+	SightingStore
+}
+
+// ActivationStore keeps activations.
+type ActivationStore interface {
 	CreateActivation(ctx context.Context, a *sekisho.Activation) error
 	Activation(ctx context.Context, id string) (*sekisho.Activation, error)
 	// Activations returns all of them, newest first.
 	Activations(ctx context.Context) ([]*sekisho.Activation, error)
 	DeleteActivation(ctx context.Context, id string) error
+}
 
+// NodeStore keeps nodes.
+type NodeStore interface {
 	// RegisterNode stores n and counts it against its activation, both or
 	// neither. A used-up activation is CodeLimit, a deleted one CodeNotFound.
 	RegisterNode(ctx context.Context, n *sekisho.Node) error
@@ -45,8 +55,8 @@ type Store interface {
 	UpdateNode(ctx context.Context, id sekisho.NodeID, change func(n *sekisho.Node) error) error
 	// CloseConnections marks every node that was connected as disconnected.
 	CloseConnections(ctx context.Context, at time.Time, reason string) error
-
-	SightingStore
+	// DeregisteredNodes returns at most most nodes, last deregistered first.
+	DeregisteredNodes(ctx context.Context, most int) ([]*sekisho.Node, error)
 }
 
 // Links reports whether a node's control channel is open, anywhere in the

@@ -23,7 +23,7 @@ type nodeIndex struct {
 func compareNodes(a, b *sekisho.Node) int { return strings.Compare(string(a.ID), string(b.ID)) }
 
 // current returns the managed nodes by ID. The result must not be changed.
-func (x *nodeIndex) current(ctx context.Context, store Store) ([]*sekisho.Node, error) {
+func (x *nodeIndex) current(ctx context.Context, store NodeStore) ([]*sekisho.Node, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	changed, revision, err := store.NodeChanges(ctx, x.revision)

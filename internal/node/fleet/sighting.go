@@ -68,8 +68,6 @@ type SightingStore interface {
 	// ForgetSightings removes the sightings of a node, or those of one kind
 	// unless kind is empty.
 	ForgetSightings(ctx context.Context, node sekisho.NodeID, kind SightingKind) error
-	// DeregisteredNodes returns at most most nodes, last deregistered first.
-	DeregisteredNodes(ctx context.Context, most int) ([]*sekisho.Node, error)
 }
 
 const (

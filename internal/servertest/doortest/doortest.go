@@ -65,7 +65,7 @@ func StartFederated(t *testing.T, now func() time.Time, transport http.RoundTrip
 			t.Error(err)
 		}
 	})
-	dir, err := identity.New(t.Context(), identity.Config{Store: db, Keyring: ring, Account: Account, Now: now})
+	dir, err := identity.New(t.Context(), identity.Config{Store: db.Identities, Keyring: ring, Account: Account, Now: now})
 	if err != nil {
 		t.Fatal(err)
 	}

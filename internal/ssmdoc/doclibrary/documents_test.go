@@ -16,7 +16,7 @@ import (
 	"sekisho/internal/store/sqlstore"
 )
 
-func newStore(t *testing.T) *sqlstore.DB {
+func newStore(t *testing.T) *sqlstore.DocumentStore {
 	t.Helper()
 	db, err := sqlstore.OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "db"))
 	if err != nil {
@@ -27,7 +27,7 @@ func newStore(t *testing.T) *sqlstore.DB {
 			t.Error(err)
 		}
 	})
-	return db
+	return db.Documents
 }
 
 func library(t *testing.T) *doclibrary.Library {

@@ -76,7 +76,7 @@ func service(t *testing.T) (*loggroup.Service, string) {
 			t.Error(err)
 		}
 	})
-	s := loggroup.New(db, ring, func() time.Time { return now })
+	s := loggroup.New(db.Logs, ring, func() time.Time { return now })
 	if err := s.CreateGroup(t.Context(), loggroup.Group{Name: "/sessions"}); err != nil {
 		t.Fatal(err)
 	}

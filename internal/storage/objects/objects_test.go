@@ -80,7 +80,7 @@ func open(t testing.TB) *rig {
 func (r *rig) reopen() {
 	r.t.Helper()
 	var err error
-	r.Store, err = objects.Open(r.t.Context(), objects.Config{Dir: r.dir, Index: r.db, Keys: r.ring,
+	r.Store, err = objects.Open(r.t.Context(), objects.Config{Dir: r.dir, Index: r.db.Objects, Keys: r.ring,
 		Log: slog.New(slog.DiscardHandler), Now: r.now})
 	if err != nil {
 		r.t.Fatal(err)
@@ -403,7 +403,7 @@ func TestWhatACrashLeaves(t *testing.T) {
 		}
 	}
 	// A blob that was marked dead, and whose file was not yet removed.
-	_, dead, err := r.db.DeleteVersion(t.Context(), "bucket", r.put("doomed", "x").Key, "null")
+	_, dead, err := r.db.Objects.DeleteVersion(t.Context(), "bucket", r.put("doomed", "x").Key, "null")
 	if err != nil || len(dead) != 1 {
 		t.Fatal(dead, err)
 	}
@@ -415,7 +415,7 @@ func TestWhatACrashLeaves(t *testing.T) {
 	if got := r.get("k", kept.ID); got != "kept" {
 		t.Errorf("%q", got)
 	}
-	if left, err := r.db.DeadBlobs(t.Context()); err != nil || len(left) != 0 {
+	if left, err := r.db.Objects.DeadBlobs(t.Context()); err != nil || len(left) != 0 {
 		t.Errorf("%v %v", left, err)
 	}
 }

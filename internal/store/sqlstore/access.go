@@ -11,7 +11,10 @@ import (
 	"sekisho/internal/session/access"
 )
 
-var _ access.Store = (*DB)(nil)
+// AccessStore keeps access requests and the rules for them.
+type AccessStore struct{ sql pool }
+
+var _ access.Store = (*AccessStore)(nil)
 
 func openRequest(r *access.Request) bool {
 	return r.Status == access.Pending || r.Status == access.Approved
@@ -38,12 +41,12 @@ var (
 )
 
 // CreateAccessRequest implements [access.Store].
-func (d *DB) CreateAccessRequest(ctx context.Context, r *access.Request) error {
+func (db *AccessStore) CreateAccessRequest(ctx context.Context, r *access.Request) error {
 	body, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
-	_, err = d.sql.ExecContext(
+	_, err = db.sql.ExecContext(
 		ctx,
 		`INSERT INTO access_requests (id, user_id, open, created_at, body) VALUES ($1, $2, $3, $4, $5)`,
 		r.ID,
@@ -61,13 +64,13 @@ func accessRequest(ctx context.Context, q querier, id string) (*access.Request, 
 }
 
 // AccessRequest implements [access.Store].
-func (d *DB) AccessRequest(ctx context.Context, id string) (*access.Request, error) {
-	return accessRequest(ctx, d.sql, id)
+func (db *AccessStore) AccessRequest(ctx context.Context, id string) (*access.Request, error) {
+	return accessRequest(ctx, db.sql, id)
 }
 
 // UpdateAccessRequest implements [access.Store].
-func (d *DB) UpdateAccessRequest(ctx context.Context, id string, change func(r *access.Request) error) error {
-	return d.inTx(ctx, func(tx *sql.Tx) error {
+func (db *AccessStore) UpdateAccessRequest(ctx context.Context, id string, change func(r *access.Request) error) error {
+	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
 		r, err := accessRequest(ctx, tx, id)
 		if err != nil {
 			return err
@@ -91,7 +94,7 @@ func (d *DB) UpdateAccessRequest(ctx context.Context, id string, change func(r *
 }
 
 // AccessRequests implements [access.Store].
-func (d *DB) AccessRequests(ctx context.Context, q access.Query) ([]*access.Request, error) {
+func (db *AccessStore) AccessRequests(ctx context.Context, q access.Query) ([]*access.Request, error) {
 	where, args := []string{"1 = 1"}, []any{}
 	add := func(condition string, values ...any) {
 		for _, v := range values {
@@ -107,7 +110,7 @@ func (d *DB) AccessRequests(ctx context.Context, q access.Query) ([]*access.Requ
 		add("open = ?", true)
 	}
 	if q.After != "" {
-		last, err := d.AccessRequest(ctx, q.After)
+		last, err := db.AccessRequest(ctx, q.After)
 		if err != nil {
 			return nil, err
 		}
@@ -115,29 +118,29 @@ func (d *DB) AccessRequests(ctx context.Context, q access.Query) ([]*access.Requ
 		add("(created_at < ? OR (created_at = ? AND id > ?))", at, at, last.ID)
 	}
 	args = append(args, q.Limit)
-	return queryAll(ctx, d.sql, scanAccessRequest, fmt.Sprintf(`SELECT body FROM access_requests WHERE %s
+	return queryAll(ctx, db.sql, scanAccessRequest, fmt.Sprintf(`SELECT body FROM access_requests WHERE %s
 		ORDER BY created_at DESC, id LIMIT $%d`, strings.Join(where, " AND "), len(args)), args...)
 }
 
 // PutAccessRule implements [access.Store].
-func (d *DB) PutAccessRule(ctx context.Context, r *access.Rule) error {
+func (db *AccessStore) PutAccessRule(ctx context.Context, r *access.Rule) error {
 	body, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
-	_, err = d.sql.ExecContext(ctx, `INSERT INTO access_rules (name, body) VALUES ($1, $2)
+	_, err = db.sql.ExecContext(ctx, `INSERT INTO access_rules (name, body) VALUES ($1, $2)
 		ON CONFLICT (name) DO UPDATE SET body = excluded.body`, r.Name, string(body))
 	return err
 }
 
 // AccessRules implements [access.Store].
-func (d *DB) AccessRules(ctx context.Context) ([]*access.Rule, error) {
-	return queryAll(ctx, d.sql, scanAccessRule, `SELECT body FROM access_rules ORDER BY name`)
+func (db *AccessStore) AccessRules(ctx context.Context) ([]*access.Rule, error) {
+	return queryAll(ctx, db.sql, scanAccessRule, `SELECT body FROM access_rules ORDER BY name`)
 }
 
 // DeleteAccessRule implements [access.Store].
-func (d *DB) DeleteAccessRule(ctx context.Context, name string) error {
-	res, err := d.sql.ExecContext(ctx, `DELETE FROM access_rules WHERE name = $1`, name)
+func (db *AccessStore) DeleteAccessRule(ctx context.Context, name string) error {
+	res, err := db.sql.ExecContext(ctx, `DELETE FROM access_rules WHERE name = $1`, name)
 	if err != nil {
 		return err
 	}

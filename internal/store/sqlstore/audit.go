@@ -11,7 +11,10 @@ import (
 	"sekisho/internal/activity/audit"
 )
 
-var _ audit.Store = (*DB)(nil)
+// AuditStore keeps the audit trail.
+type AuditStore struct{ sql pool }
+
+var _ audit.Store = (*AuditStore)(nil)
 
 const auditColumns = `seq, event_id, time, event_name, event_source, username, access_key_id, read_only, hash, body`
 
@@ -26,13 +29,13 @@ const (
 )
 
 // AppendAudit implements [audit.Store].
-func (d *DB) AppendAudit(ctx context.Context, b audit.Batch) error {
-	return d.inTx(ctx, func(tx *sql.Tx) error {
+func (db *AuditStore) AppendAudit(ctx context.Context, b audit.Batch) error {
+	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
 		within := map[string]*sql.Stmt{} // kept statements, on the connection of tx
 		exec := func(query string, args ...any) error {
 			s := within[query]
 			if s == nil {
-				kept, err := d.sql.prepared(ctx, query)
+				kept, err := db.sql.prepared(ctx, query)
 				if err != nil {
 					return err
 				}
@@ -92,8 +95,8 @@ func appendRecord(exec func(query string, args ...any) error, r *audit.Record) e
 }
 
 // AuditIntents implements [audit.Store].
-func (d *DB) AuditIntents(ctx context.Context, limit int) ([]audit.Intent, error) {
-	return queryAll(ctx, d.sql, func(row scanner) (i audit.Intent, err error) {
+func (db *AuditStore) AuditIntents(ctx context.Context, limit int) ([]audit.Intent, error) {
+	return queryAll(ctx, db.sql, func(row scanner) (i audit.Intent, err error) {
 		err = row.Scan(&i.ID, &i.Body)
 		return i, err
 	}, `SELECT id, body FROM audit_intents ORDER BY id LIMIT $1`, limit)
@@ -119,8 +122,8 @@ func scanAudit(row scanner) (audit.Record, error) {
 }
 
 // auditRecords runs a query for records and adds their resources.
-func (d *DB) auditRecords(ctx context.Context, query string, args ...any) ([]audit.Record, error) {
-	records, err := queryAll(ctx, d.sql, scanAudit, query, args...)
+func (db *AuditStore) auditRecords(ctx context.Context, query string, args ...any) ([]audit.Record, error) {
+	records, err := queryAll(ctx, db.sql, scanAudit, query, args...)
 	if err != nil || len(records) == 0 {
 		return nil, err
 	}
@@ -139,15 +142,15 @@ func (d *DB) auditRecords(ctx context.Context, query string, args ...any) ([]aud
 		}
 	}
 	for _, r := range ranges {
-		if err := d.auditResources(ctx, r[0], r[1], bySeq); err != nil {
+		if err := db.auditResources(ctx, r[0], r[1], bySeq); err != nil {
 			return nil, err
 		}
 	}
 	return records, nil
 }
 
-func (d *DB) auditResources(ctx context.Context, first, last int64, into map[int64]*audit.Record) error {
-	rows, err := d.sql.QueryContext(
+func (db *AuditStore) auditResources(ctx context.Context, first, last int64, into map[int64]*audit.Record) error {
+	rows, err := db.sql.QueryContext(
 		ctx,
 		`SELECT seq, name, arn, type FROM audit_resources WHERE seq BETWEEN $1 AND $2 ORDER BY seq, pos`,
 		first,
@@ -171,8 +174,8 @@ func (d *DB) auditResources(ctx context.Context, first, last int64, into map[int
 }
 
 // LastAudit implements [audit.Store].
-func (d *DB) LastAudit(ctx context.Context) (audit.Record, error) {
-	records, err := d.auditRecords(ctx, `SELECT `+auditColumns+` FROM audit_records ORDER BY seq DESC LIMIT 1`)
+func (db *AuditStore) LastAudit(ctx context.Context) (audit.Record, error) {
+	records, err := db.auditRecords(ctx, `SELECT `+auditColumns+` FROM audit_records ORDER BY seq DESC LIMIT 1`)
 	if err != nil || len(records) == 0 {
 		return audit.Record{}, err
 	}
@@ -180,8 +183,8 @@ func (d *DB) LastAudit(ctx context.Context) (audit.Record, error) {
 }
 
 // AuditAfter implements [audit.Store].
-func (d *DB) AuditAfter(ctx context.Context, seq int64, limit int) ([]audit.Record, error) {
-	return d.auditRecords(
+func (db *AuditStore) AuditAfter(ctx context.Context, seq int64, limit int) ([]audit.Record, error) {
+	return db.auditRecords(
 		ctx,
 		`SELECT `+auditColumns+` FROM audit_records WHERE seq > $1 ORDER BY seq LIMIT $2`,
 		seq,
@@ -190,19 +193,19 @@ func (d *DB) AuditAfter(ctx context.Context, seq int64, limit int) ([]audit.Reco
 }
 
 // LookupAudit implements [audit.Store].
-func (d *DB) LookupAudit(ctx context.Context, q audit.Query) ([]audit.Record, error) {
+func (db *AuditStore) LookupAudit(ctx context.Context, q audit.Query) ([]audit.Record, error) {
 	if q.Limit <= 0 {
 		return nil, errors.New("audit look-up without a limit")
 	}
 	before := int64(0) // time of the record q.Before
 	if q.Before > 0 {
-		err := d.sql.QueryRowContext(ctx, `SELECT time FROM audit_records WHERE seq = $1`, q.Before).Scan(&before)
+		err := db.sql.QueryRowContext(ctx, `SELECT time FROM audit_records WHERE seq = $1`, q.Before).Scan(&before)
 		if err != nil {
 			return nil, notFound(err, "audit record %d does not exist", q.Before)
 		}
 	}
 	query, args := auditQuery(&q, before)
-	return d.auditRecords(ctx, query, args...)
+	return db.auditRecords(ctx, query, args...)
 }
 
 // auditQuery selects the page after the record q.Before, which is of the given
@@ -270,8 +273,8 @@ func auditQuery(q *audit.Query, before int64) (string, []any) {
 }
 
 // AuditHeads implements [audit.Store].
-func (d *DB) AuditHeads(ctx context.Context) ([]audit.Head, error) {
-	return queryAll(ctx, d.sql, func(row scanner) (audit.Head, error) {
+func (db *AuditStore) AuditHeads(ctx context.Context) ([]audit.Head, error) {
+	return queryAll(ctx, db.sql, func(row scanner) (audit.Head, error) {
 		var h audit.Head
 		var at int64
 		err := row.Scan(&h.Seq, &h.Hash, &at, &h.Signature)

@@ -12,7 +12,10 @@ import (
 	"sekisho/internal/runcommand"
 )
 
-var _ runcommand.Store = (*DB)(nil)
+// CommandStore keeps Run Command's commands and their invocations.
+type CommandStore struct{ sql pool }
+
+var _ runcommand.Store = (*CommandStore)(nil)
 
 // bodyJSON is the stored form of a value of texts, numbers and times.
 func bodyJSON(v any) string {
@@ -36,9 +39,9 @@ func scanBody[T any](row scanner) (*T, error) {
 	return v, nil
 }
 
-// CreateCommand implements [command.Store].
-func (d *DB) CreateCommand(ctx context.Context, c *runcommand.Command, invocations []*runcommand.Invocation) error {
-	return d.inTx(ctx, func(tx *sql.Tx) error {
+// CreateCommand implements [runcommand.Store].
+func (db *CommandStore) CreateCommand(ctx context.Context, c *runcommand.Command, invocations []*runcommand.Invocation) error {
+	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
 		if err := tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(seq), 0) + 1 FROM commands`).Scan(&c.Seq); err != nil {
 			return err
 		}
@@ -111,9 +114,9 @@ func bare(inv *runcommand.Invocation) *runcommand.Invocation {
 	return &c
 }
 
-// SaveCommand implements [command.Store].
-func (d *DB) SaveCommand(ctx context.Context, ch runcommand.Change) error {
-	return d.inTx(ctx, func(tx *sql.Tx) error {
+// SaveCommand implements [runcommand.Store].
+func (db *CommandStore) SaveCommand(ctx context.Context, ch runcommand.Change) error {
+	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
 		c := ch.Command
 		if err := deleteOne(ctx, tx, `UPDATE commands SET status = $2, active = $3, body = $4 WHERE id = $1`,
 			c.ID, c.Status, !c.Status.Over(), commandBody(c)); err != nil {
@@ -135,9 +138,9 @@ func (d *DB) SaveCommand(ctx context.Context, ch runcommand.Change) error {
 	})
 }
 
-// Command implements [command.Store].
-func (d *DB) Command(ctx context.Context, id string) (*runcommand.Command, error) {
-	c, err := scanCommand(d.sql.QueryRowContext(ctx, `SELECT body, job FROM commands WHERE id = $1`, id))
+// Command implements [runcommand.Store].
+func (db *CommandStore) Command(ctx context.Context, id string) (*runcommand.Command, error) {
+	c, err := scanCommand(db.sql.QueryRowContext(ctx, `SELECT body, job FROM commands WHERE id = $1`, id))
 	return c, notFound(err, "command %s does not exist", id)
 }
 
@@ -161,8 +164,8 @@ func (c *conditions) common(q runcommand.Query) {
 	}
 }
 
-// Commands implements [command.Store].
-func (d *DB) Commands(ctx context.Context, q runcommand.Query) ([]*runcommand.Command, error) {
+// Commands implements [runcommand.Store].
+func (db *CommandStore) Commands(ctx context.Context, q runcommand.Query) ([]*runcommand.Command, error) {
 	c := conditions{where: []string{"TRUE"}}
 	c.common(q)
 	if q.Command != "" {
@@ -179,28 +182,28 @@ func (d *DB) Commands(ctx context.Context, q runcommand.Query) ([]*runcommand.Co
 	}
 	return queryAll(
 		ctx,
-		d.sql,
+		db.sql,
 		scanCommand,
 		`SELECT body, job FROM commands WHERE `+c.clause()+` ORDER BY seq DESC`+c.limit(q.Limit),
 		c.args...)
 }
 
-// Invocation implements [command.Store].
-func (d *DB) Invocation(ctx context.Context, id string, node sekisho.NodeID) (*runcommand.Invocation, error) {
+// Invocation implements [runcommand.Store].
+func (db *CommandStore) Invocation(ctx context.Context, id string, node sekisho.NodeID) (*runcommand.Invocation, error) {
 	inv, err := scanBody[runcommand.Invocation](
-		d.sql.QueryRowContext(ctx, `SELECT body FROM command_invocations WHERE command = $1 AND node = $2`, id, node),
+		db.sql.QueryRowContext(ctx, `SELECT body FROM command_invocations WHERE command = $1 AND node = $2`, id, node),
 	)
 	if err != nil {
 		return nil, notFound(err, "command %s has no part on %s", id, node)
 	}
-	inv.Steps, err = d.commandSteps(ctx, id, node)
+	inv.Steps, err = db.commandSteps(ctx, id, node)
 	return inv, err
 }
 
-func (d *DB) commandSteps(ctx context.Context, id string, node sekisho.NodeID) ([]*runcommand.Step, error) {
+func (db *CommandStore) commandSteps(ctx context.Context, id string, node sekisho.NodeID) ([]*runcommand.Step, error) {
 	return queryAll(
 		ctx,
-		d.sql,
+		db.sql,
 		scanBody[runcommand.Step],
 		`SELECT body FROM command_steps WHERE command = $1 AND node = $2 ORDER BY step`,
 		id,
@@ -208,8 +211,8 @@ func (d *DB) commandSteps(ctx context.Context, id string, node sekisho.NodeID) (
 	)
 }
 
-// Invocations implements [command.Store].
-func (d *DB) Invocations(ctx context.Context, q runcommand.Query) ([]*runcommand.Invocation, error) {
+// Invocations implements [runcommand.Store].
+func (db *CommandStore) Invocations(ctx context.Context, q runcommand.Query) ([]*runcommand.Invocation, error) {
 	c := conditions{where: []string{"TRUE"}}
 	c.common(q)
 	if q.Command != "" {
@@ -223,7 +226,7 @@ func (d *DB) Invocations(ctx context.Context, q runcommand.Query) ([]*runcommand
 	}
 	all, err := queryAll(
 		ctx,
-		d.sql,
+		db.sql,
 		scanBody[runcommand.Invocation],
 		`SELECT body FROM command_invocations WHERE `+c.clause()+` ORDER BY seq DESC, node`+c.limit(q.Limit),
 		c.args...)
@@ -231,16 +234,16 @@ func (d *DB) Invocations(ctx context.Context, q runcommand.Query) ([]*runcommand
 		return all, err
 	}
 	for _, inv := range all {
-		if inv.Steps, err = d.commandSteps(ctx, inv.Command, inv.Node); err != nil {
+		if inv.Steps, err = db.commandSteps(ctx, inv.Command, inv.Node); err != nil {
 			return nil, err
 		}
 	}
 	return all, nil
 }
 
-// DropCommands implements [command.Store].
-func (d *DB) DropCommands(ctx context.Context, t time.Time, keep int) error {
-	_, err := d.sql.ExecContext(ctx, `DELETE FROM commands WHERE active = $1 AND (requested_at < $2 OR seq IN (
+// DropCommands implements [runcommand.Store].
+func (db *CommandStore) DropCommands(ctx context.Context, t time.Time, keep int) error {
+	_, err := db.sql.ExecContext(ctx, `DELETE FROM commands WHERE active = $1 AND (requested_at < $2 OR seq IN (
 		SELECT seq FROM (SELECT seq, SUM(size) OVER (ORDER BY seq DESC) AS total FROM (
 			SELECT seq, 1 + (SELECT COUNT(*) FROM command_invocations WHERE command = commands.id) AS size FROM commands) AS sizes) AS totals
 		WHERE total > $3))`, false, micros(t), keep)

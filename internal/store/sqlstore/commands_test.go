@@ -9,5 +9,5 @@ import (
 
 func TestCommands(t *testing.T) {
 	t.Parallel()
-	storetest.Commands(t, func(t *testing.T) runcommand.Store { return openSQLite(t) })
+	storetest.Commands(t, func(t *testing.T) runcommand.Store { return openSQLite(t).Commands })
 }

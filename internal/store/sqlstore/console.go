@@ -6,9 +6,12 @@ import (
 	"time"
 )
 
+// SignInStore keeps sign-ins to the console.
+type SignInStore struct{ sql pool }
+
 // PutConsoleSignIn implements the console's Store.
-func (d *DB) PutConsoleSignIn(ctx context.Context, tokenHash, data []byte, expires, now time.Time) error {
-	return d.inTx(ctx, func(tx *sql.Tx) error {
+func (db *SignInStore) PutConsoleSignIn(ctx context.Context, tokenHash, data []byte, expires, now time.Time) error {
+	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, `DELETE FROM console_sign_ins WHERE expires_at <= $1`, micros(now)); err != nil {
 			return err
 		}
@@ -19,20 +22,20 @@ func (d *DB) PutConsoleSignIn(ctx context.Context, tokenHash, data []byte, expir
 }
 
 // ConsoleSignIn implements the console's Store.
-func (d *DB) ConsoleSignIn(ctx context.Context, tokenHash []byte) ([]byte, error) {
+func (db *SignInStore) ConsoleSignIn(ctx context.Context, tokenHash []byte) ([]byte, error) {
 	var data []byte
-	err := d.sql.QueryRowContext(ctx, `SELECT data FROM console_sign_ins WHERE token_hash = $1`, tokenHash).Scan(&data)
+	err := db.sql.QueryRowContext(ctx, `SELECT data FROM console_sign_ins WHERE token_hash = $1`, tokenHash).Scan(&data)
 	return data, notFound(err, "no such sign-in")
 }
 
 // UpdateConsoleSignIn implements the console's Store.
-func (d *DB) UpdateConsoleSignIn(ctx context.Context, tokenHash, data []byte) error {
-	_, err := d.sql.ExecContext(ctx, `UPDATE console_sign_ins SET data = $1 WHERE token_hash = $2`, data, tokenHash)
+func (db *SignInStore) UpdateConsoleSignIn(ctx context.Context, tokenHash, data []byte) error {
+	_, err := db.sql.ExecContext(ctx, `UPDATE console_sign_ins SET data = $1 WHERE token_hash = $2`, data, tokenHash)
 	return err
 }
 
 // DeleteConsoleSignIn implements the console's Store.
-func (d *DB) DeleteConsoleSignIn(ctx context.Context, tokenHash []byte) error {
-	_, err := d.sql.ExecContext(ctx, `DELETE FROM console_sign_ins WHERE token_hash = $1`, tokenHash)
+func (db *SignInStore) DeleteConsoleSignIn(ctx context.Context, tokenHash []byte) error {
+	_, err := db.sql.ExecContext(ctx, `DELETE FROM console_sign_ins WHERE token_hash = $1`, tokenHash)
 	return err
 }

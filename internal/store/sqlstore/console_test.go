@@ -25,7 +25,7 @@ func TestConsoleSignIns(t *testing.T) {
 	}
 	want := func(hash, data string) {
 		t.Helper()
-		got, err := db.ConsoleSignIn(ctx, []byte(hash))
+		got, err := db.SignIns.ConsoleSignIn(ctx, []byte(hash))
 		if data == "" {
 			if !sekisho.IsNotFound(err) {
 				t.Errorf("%s: got %q, %v, want not found", hash, got, err)
@@ -35,10 +35,10 @@ func TestConsoleSignIns(t *testing.T) {
 		}
 	}
 	now := time.Now()
-	must(db.PutConsoleSignIn(ctx, []byte("a"), []byte("1"), now.Add(time.Hour), now))
-	must(db.PutConsoleSignIn(ctx, []byte("b"), []byte("2"), now.Add(3*time.Hour), now))
-	must(db.UpdateConsoleSignIn(ctx, []byte("b"), []byte("3")))
-	must(db.UpdateConsoleSignIn(ctx, []byte("gone"), []byte("x")))
+	must(db.SignIns.PutConsoleSignIn(ctx, []byte("a"), []byte("1"), now.Add(time.Hour), now))
+	must(db.SignIns.PutConsoleSignIn(ctx, []byte("b"), []byte("2"), now.Add(3*time.Hour), now))
+	must(db.SignIns.UpdateConsoleSignIn(ctx, []byte("b"), []byte("3")))
+	must(db.SignIns.UpdateConsoleSignIn(ctx, []byte("gone"), []byte("x")))
 
 	must(db.Close())
 	db, err = sqlstore.OpenSQLite(ctx, path)
@@ -49,10 +49,10 @@ func TestConsoleSignIns(t *testing.T) {
 	want("gone", "")
 
 	// A later sign-in sweeps what has expired.
-	must(db.PutConsoleSignIn(ctx, []byte("c"), []byte("4"), now.Add(9*time.Hour), now.Add(2*time.Hour)))
+	must(db.SignIns.PutConsoleSignIn(ctx, []byte("c"), []byte("4"), now.Add(9*time.Hour), now.Add(2*time.Hour)))
 	want("a", "")
 	want("b", "3")
-	must(db.DeleteConsoleSignIn(ctx, []byte("b")))
+	must(db.SignIns.DeleteConsoleSignIn(ctx, []byte("b")))
 	want("b", "")
 	want("c", "4")
 }

@@ -8,7 +8,10 @@ import (
 	"sekisho/internal/ssmdoc/doclibrary"
 )
 
-var _ doclibrary.Store = (*DB)(nil)
+// DocumentStore keeps documents and their versions.
+type DocumentStore struct{ sql pool }
+
+var _ doclibrary.Store = (*DocumentStore)(nil)
 
 const documentColumns = `name, target_type, default_version, latest_version, created_at, tags, shares, type`
 
@@ -85,9 +88,9 @@ func insertDocumentVersion(ctx context.Context, tx *sql.Tx, v *doclibrary.Versio
 	return err
 }
 
-// CreateDocument implements [documents.Store].
-func (d *DB) CreateDocument(ctx context.Context, doc *doclibrary.Document, v *doclibrary.Version) error {
-	return d.inTx(ctx, func(tx *sql.Tx) error {
+// CreateDocument implements [doclibrary.Store].
+func (db *DocumentStore) CreateDocument(ctx context.Context, doc *doclibrary.Document, v *doclibrary.Version) error {
+	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(
 			ctx,
 			`INSERT INTO documents (`+documentColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
@@ -102,29 +105,29 @@ func (d *DB) CreateDocument(ctx context.Context, doc *doclibrary.Document, v *do
 	})
 }
 
-func (d *DB) document(ctx context.Context, q querier, name string) (*doclibrary.Document, error) {
+func (db *DocumentStore) document(ctx context.Context, q querier, name string) (*doclibrary.Document, error) {
 	doc, err := scanDocument(q.QueryRowContext(ctx, `SELECT `+documentColumns+` FROM documents WHERE name = $1`, name))
 	return doc, notFound(err, "document %s does not exist", name)
 }
 
-// Document implements [documents.Store].
-func (d *DB) Document(ctx context.Context, name string) (*doclibrary.Document, error) {
-	return d.document(ctx, d.sql, name)
+// Document implements [doclibrary.Store].
+func (db *DocumentStore) Document(ctx context.Context, name string) (*doclibrary.Document, error) {
+	return db.document(ctx, db.sql, name)
 }
 
-// Documents implements [documents.Store].
-func (d *DB) Documents(ctx context.Context) ([]*doclibrary.Document, error) {
-	return queryAll(ctx, d.sql, scanDocument, `SELECT `+documentColumns+` FROM documents ORDER BY name`)
+// Documents implements [doclibrary.Store].
+func (db *DocumentStore) Documents(ctx context.Context) ([]*doclibrary.Document, error) {
+	return queryAll(ctx, db.sql, scanDocument, `SELECT `+documentColumns+` FROM documents ORDER BY name`)
 }
 
-// UpdateDocument implements [documents.Store].
-func (d *DB) UpdateDocument(
+// UpdateDocument implements [doclibrary.Store].
+func (db *DocumentStore) UpdateDocument(
 	ctx context.Context,
 	name string,
 	change func(*doclibrary.Document) (*doclibrary.Version, error),
 ) error {
-	return d.inTx(ctx, func(tx *sql.Tx) error {
-		doc, err := d.document(ctx, tx, name)
+	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
+		doc, err := db.document(ctx, tx, name)
 		if err != nil {
 			return err
 		}
@@ -150,9 +153,9 @@ func (d *DB) UpdateDocument(
 	})
 }
 
-// DeleteDocument implements [documents.Store].
-func (d *DB) DeleteDocument(ctx context.Context, name string) error {
-	return d.inTx(ctx, func(tx *sql.Tx) error {
+// DeleteDocument implements [doclibrary.Store].
+func (db *DocumentStore) DeleteDocument(ctx context.Context, name string) error {
+	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, `DELETE FROM document_versions WHERE name = $1`, name); err != nil {
 			return err
 		}
@@ -172,10 +175,10 @@ func deleteOne(ctx context.Context, q querier, query string, args ...any) error 
 	return sekisho.Errorf(sekisho.CodeNotFound, "%v does not exist", args)
 }
 
-// DocumentVersion implements [documents.Store].
-func (d *DB) DocumentVersion(ctx context.Context, name string, number int64) (*doclibrary.Version, error) {
+// DocumentVersion implements [doclibrary.Store].
+func (db *DocumentStore) DocumentVersion(ctx context.Context, name string, number int64) (*doclibrary.Version, error) {
 	v, err := scanDocumentVersion(
-		d.sql.QueryRowContext(
+		db.sql.QueryRowContext(
 			ctx,
 			`SELECT `+documentVersionColumns+` FROM document_versions WHERE name = $1 AND number = $2`,
 			name,
@@ -185,11 +188,11 @@ func (d *DB) DocumentVersion(ctx context.Context, name string, number int64) (*d
 	return v, notFound(err, "document %s has no version %d", name, number)
 }
 
-// DocumentVersions implements [documents.Store].
-func (d *DB) DocumentVersions(ctx context.Context, name string) ([]*doclibrary.Version, error) {
+// DocumentVersions implements [doclibrary.Store].
+func (db *DocumentStore) DocumentVersions(ctx context.Context, name string) ([]*doclibrary.Version, error) {
 	all, err := queryAll(
 		ctx,
-		d.sql,
+		db.sql,
 		scanDocumentVersion,
 		`SELECT `+documentVersionColumns+` FROM document_versions WHERE name = $1 ORDER BY number DESC`,
 		name,
@@ -200,8 +203,8 @@ func (d *DB) DocumentVersions(ctx context.Context, name string) ([]*doclibrary.V
 	return all, err
 }
 
-// DeleteDocumentVersion implements [documents.Store].
-func (d *DB) DeleteDocumentVersion(ctx context.Context, name string, number int64) error {
-	return deleteOne(ctx, d.sql, `DELETE FROM document_versions WHERE name = $1 AND number = $2
+// DeleteDocumentVersion implements [doclibrary.Store].
+func (db *DocumentStore) DeleteDocumentVersion(ctx context.Context, name string, number int64) error {
+	return deleteOne(ctx, db.sql, `DELETE FROM document_versions WHERE name = $1 AND number = $2
 		AND number <> (SELECT default_version FROM documents WHERE documents.name = document_versions.name)`, name, number)
 }

@@ -9,5 +9,5 @@ import (
 
 func TestDocuments(t *testing.T) {
 	t.Parallel()
-	storetest.Documents(t, func(t *testing.T) doclibrary.Store { return openSQLite(t) })
+	storetest.Documents(t, func(t *testing.T) doclibrary.Store { return openSQLite(t).Documents })
 }

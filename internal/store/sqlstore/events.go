@@ -9,7 +9,10 @@ import (
 	"sekisho/internal/activity/event"
 )
 
-var _ event.Store = (*DB)(nil)
+// EventStore keeps events and what is queued for webhooks.
+type EventStore struct{ sql pool }
+
+var _ event.Store = (*EventStore)(nil)
 
 const eventColumns = `seq, id, type, subject, time, body`
 
@@ -22,8 +25,8 @@ func scanEvent(row scanner) (*event.Record, error) {
 }
 
 // AddEvents implements [event.Store].
-func (d *DB) AddEvents(ctx context.Context, b event.Batch) error {
-	err := d.inTx(ctx, func(tx *sql.Tx) error {
+func (db *EventStore) AddEvents(ctx context.Context, b event.Batch) error {
+	err := db.sql.inTx(ctx, func(tx *sql.Tx) error {
 		last := int64(0)
 		for _, r := range b.Records {
 			if _, err := tx.ExecContext(ctx, `INSERT INTO events (`+eventColumns+`) VALUES ($1, $2, $3, $4, $5, $6)`,
@@ -94,9 +97,9 @@ func tally(ctx context.Context, tx *sql.Tx, t event.Tally) error {
 }
 
 // LastEvent implements [event.Store].
-func (d *DB) LastEvent(ctx context.Context) (int64, error) {
+func (db *EventStore) LastEvent(ctx context.Context) (int64, error) {
 	var seq int64
-	err := d.sql.QueryRowContext(ctx, `SELECT seq FROM event_last WHERE one = 1`).Scan(&seq)
+	err := db.sql.QueryRowContext(ctx, `SELECT seq FROM event_last WHERE one = 1`).Scan(&seq)
 	if errors.Is(err, sql.ErrNoRows) {
 		return 0, nil
 	}
@@ -104,21 +107,21 @@ func (d *DB) LastEvent(ctx context.Context) (int64, error) {
 }
 
 // Event implements [event.Store].
-func (d *DB) Event(ctx context.Context, seq int64) (*event.Record, error) {
-	r, err := scanEvent(d.sql.QueryRowContext(ctx, `SELECT `+eventColumns+` FROM events WHERE seq = $1`, seq))
+func (db *EventStore) Event(ctx context.Context, seq int64) (*event.Record, error) {
+	r, err := scanEvent(db.sql.QueryRowContext(ctx, `SELECT `+eventColumns+` FROM events WHERE seq = $1`, seq))
 	return r, notFound(err, "event %d is not kept", seq)
 }
 
 // Events implements [event.Store].
-func (d *DB) Events(ctx context.Context, q event.Query) ([]*event.Record, error) {
-	return queryAll(ctx, d.sql, scanEvent, `SELECT `+eventColumns+` FROM events
+func (db *EventStore) Events(ctx context.Context, q event.Query) ([]*event.Record, error) {
+	return queryAll(ctx, db.sql, scanEvent, `SELECT `+eventColumns+` FROM events
 		WHERE ($1 = '' OR type = $1) AND ($2 = '' OR subject = $2) AND ($3 = 0 OR seq < $3) ORDER BY seq DESC LIMIT $4`,
 		string(q.Type), q.Subject, q.Before, q.Limit)
 }
 
 // EventItems implements [event.Store].
-func (d *DB) EventItems(ctx context.Context, webhook string) ([]event.Item, error) {
-	return queryAll(ctx, d.sql, func(row scanner) (event.Item, error) {
+func (db *EventStore) EventItems(ctx context.Context, webhook string) ([]event.Item, error) {
+	return queryAll(ctx, db.sql, func(row scanner) (event.Item, error) {
 		var it event.Item
 		var at int64
 		err := row.Scan(&it.Webhook, &it.Seq, &it.Subject, &at, &it.Attempts)
@@ -128,7 +131,7 @@ func (d *DB) EventItems(ctx context.Context, webhook string) ([]event.Item, erro
 }
 
 // SettleEvent implements [event.Store].
-func (d *DB) SettleEvent(ctx context.Context, o event.Outcome) error {
+func (db *EventStore) SettleEvent(ctx context.Context, o event.Outcome) error {
 	t := event.Tally{Webhook: o.Item.Webhook}
 	if o.Delivered {
 		t.Delivered, t.LastDeliveredAt = 1, o.At
@@ -138,7 +141,7 @@ func (d *DB) SettleEvent(ctx context.Context, o event.Outcome) error {
 	if o.GivenUp {
 		t.GivenUp = 1
 	}
-	return d.inTx(ctx, func(tx *sql.Tx) error {
+	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
 		var err error
 		if o.Delivered || o.GivenUp {
 			_, err = tx.ExecContext(
@@ -158,8 +161,8 @@ func (d *DB) SettleEvent(ctx context.Context, o event.Outcome) error {
 }
 
 // Tallies implements [event.Store].
-func (d *DB) Tallies(ctx context.Context) ([]event.Tally, error) {
-	return queryAll(ctx, d.sql, func(row scanner) (event.Tally, error) {
+func (db *EventStore) Tallies(ctx context.Context) ([]event.Tally, error) {
+	return queryAll(ctx, db.sql, func(row scanner) (event.Tally, error) {
 		var t event.Tally
 		var delivered, failed int64
 		err := row.Scan(&t.Webhook, &t.Delivered, &t.GivenUp, &t.Dropped, &delivered, &failed, &t.LastFailure)
@@ -169,12 +172,12 @@ func (d *DB) Tallies(ctx context.Context) ([]event.Tally, error) {
 }
 
 // ForgetWebhooks implements [event.Store].
-func (d *DB) ForgetWebhooks(ctx context.Context, except []string) (gone int64, err error) {
+func (db *EventStore) ForgetWebhooks(ctx context.Context, except []string) (gone int64, err error) {
 	keep := map[string]bool{}
 	for _, name := range except {
 		keep[name] = true
 	}
-	err = d.inTx(ctx, func(tx *sql.Tx) error {
+	err = db.sql.inTx(ctx, func(tx *sql.Tx) error {
 		gone = 0
 		names, err := queryAll(ctx, tx, func(row scanner) (name string, err error) {
 			err = row.Scan(&name)
@@ -207,12 +210,12 @@ func (d *DB) ForgetWebhooks(ctx context.Context, except []string) (gone int64, e
 }
 
 // NodesUp implements [event.Store].
-func (d *DB) NodesUp(ctx context.Context) (map[sekisho.NodeID]bool, error) {
+func (db *EventStore) NodesUp(ctx context.Context) (map[sekisho.NodeID]bool, error) {
 	type told struct {
 		node sekisho.NodeID
 		up   bool
 	}
-	all, err := queryAll(ctx, d.sql, func(row scanner) (t told, err error) {
+	all, err := queryAll(ctx, db.sql, func(row scanner) (t told, err error) {
 		err = row.Scan(&t.node, &t.up)
 		return t, err
 	}, `SELECT node_id, up FROM event_nodes`)

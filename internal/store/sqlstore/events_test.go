@@ -9,5 +9,5 @@ import (
 
 func TestEvents(t *testing.T) {
 	t.Parallel()
-	storetest.Events(t, func(t *testing.T) event.Store { return openSQLite(t) })
+	storetest.Events(t, func(t *testing.T) event.Store { return openSQLite(t).Events })
 }

@@ -26,10 +26,10 @@ func openSQLite(t *testing.T) *sqlstore.DB {
 
 func TestFleet(t *testing.T) {
 	t.Parallel()
-	storetest.Fleet(t, func(t *testing.T) fleet.Store { return openSQLite(t) })
+	storetest.Fleet(t, func(t *testing.T) fleet.Store { return openSQLite(t).Fleet })
 }
 
 func TestSessions(t *testing.T) {
 	t.Parallel()
-	storetest.Sessions(t, func(t *testing.T) broker.Store { return openSQLite(t) })
+	storetest.Sessions(t, func(t *testing.T) broker.Store { return openSQLite(t).Sessions })
 }

@@ -8,19 +8,22 @@ import (
 	"sekisho/internal/iam/identity"
 )
 
-var _ identity.Store = (*DB)(nil)
+// IdentityStore keeps the directory of users, groups, roles and policies.
+type IdentityStore struct{ sql pool }
+
+var _ identity.Store = (*IdentityStore)(nil)
 
 // Changes implements [identity.Store].
-func (d *DB) Changes(ctx context.Context, since int64) (objects []identity.Object, newest int64, err error) {
+func (db *IdentityStore) Changes(ctx context.Context, since int64) (objects []identity.Object, newest int64, err error) {
 	// The generation is read first: what a writer adds meanwhile is of a later
 	// one, is left out here, and comes with the next call.
-	if err := d.sql.QueryRowContext(ctx, `SELECT newest FROM identity_generation WHERE id = 1`).Scan(&newest); err != nil {
+	if err := db.sql.QueryRowContext(ctx, `SELECT newest FROM identity_generation WHERE id = 1`).Scan(&newest); err != nil {
 		return nil, 0, err
 	}
 	if newest == since {
 		return nil, newest, nil
 	}
-	err = d.inTx(ctx, func(tx *sql.Tx) error {
+	err = db.sql.inTx(ctx, func(tx *sql.Tx) error {
 		objects = nil
 		if err := tx.QueryRowContext(ctx, `SELECT newest FROM identity_generation WHERE id = 1`).Scan(&newest); err != nil {
 			return err
@@ -56,8 +59,8 @@ func changedObjects(ctx context.Context, q querier, since, newest int64) (object
 var errGeneration = errors.New("another generation is newest")
 
 // Commit implements [identity.Store].
-func (d *DB) Commit(ctx context.Context, base int64, objects []identity.Object) (bool, error) {
-	err := d.inTx(ctx, func(tx *sql.Tx) error {
+func (db *IdentityStore) Commit(ctx context.Context, base int64, objects []identity.Object) (bool, error) {
+	err := db.sql.inTx(ctx, func(tx *sql.Tx) error {
 		res, err := tx.ExecContext(
 			ctx,
 			`UPDATE identity_generation SET newest = $1 WHERE id = 1 AND newest = $2`,
@@ -87,8 +90,8 @@ func (d *DB) Commit(ctx context.Context, base int64, objects []identity.Object) 
 }
 
 // Touch implements [identity.Store].
-func (d *DB) Touch(ctx context.Context, uses []identity.Use) error {
-	return d.inTx(ctx, func(tx *sql.Tx) error {
+func (db *IdentityStore) Touch(ctx context.Context, uses []identity.Use) error {
+	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
 		for _, u := range uses {
 			if _, err := tx.ExecContext(ctx, `INSERT INTO identity_uses (id, used_at, service, region) VALUES ($1, $2, $3, $4)
 				ON CONFLICT (id) DO UPDATE SET used_at = excluded.used_at, service = excluded.service, region = excluded.region
@@ -101,12 +104,12 @@ func (d *DB) Touch(ctx context.Context, uses []identity.Use) error {
 }
 
 // LastUses implements [identity.Store].
-func (d *DB) LastUses(ctx context.Context, ids []string) (map[string]identity.Use, error) {
+func (db *IdentityStore) LastUses(ctx context.Context, ids []string) (map[string]identity.Use, error) {
 	uses := map[string]identity.Use{}
 	for _, id := range ids {
 		u := identity.Use{ID: id}
 		var at int64
-		err := d.sql.QueryRowContext(ctx, `SELECT used_at, service, region FROM identity_uses WHERE id = $1`, id).
+		err := db.sql.QueryRowContext(ctx, `SELECT used_at, service, region FROM identity_uses WHERE id = $1`, id).
 			Scan(&at, &u.Service, &u.Region)
 		if errors.Is(err, sql.ErrNoRows) {
 			continue

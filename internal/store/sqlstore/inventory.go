@@ -10,6 +10,11 @@ import (
 	"sekisho/internal/node/inventory"
 )
 
+// InventoryStore keeps the inventories of nodes.
+type InventoryStore struct{ sql pool }
+
+var _ inventory.Store = (*InventoryStore)(nil)
+
 func scanInventory(row scanner, more ...any) (*inventory.Row, error) {
 	r := new(inventory.Row)
 	var attributes string
@@ -27,12 +32,12 @@ func listedInventory(row scanner) (*inventory.Row, error) { return scanInventory
 const inventoryColumns = `type, version, captured_at, hash, attributes, size`
 
 // UpdateInventory implements [inventory.Store].
-func (d *DB) UpdateInventory(
+func (db *InventoryStore) UpdateInventory(
 	ctx context.Context,
 	node sekisho.NodeID,
 	change func(have []*inventory.Row) ([]*inventory.Row, error),
 ) error {
-	return d.inTx(ctx, func(tx *sql.Tx) error {
+	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
 		var one int
 		if err := tx.QueryRowContext(ctx, `SELECT 1 FROM nodes WHERE id = $1 AND deregistered_at = 0`, node).Scan(&one); err != nil {
 			return notFound(err, "node %s is not registered", node)
@@ -83,10 +88,10 @@ func namesJSON(names []string) string {
 }
 
 // InventoryRow implements [inventory.Store].
-func (d *DB) InventoryRow(ctx context.Context, node sekisho.NodeID, typ string) (*inventory.Row, error) {
+func (db *InventoryStore) InventoryRow(ctx context.Context, node sekisho.NodeID, typ string) (*inventory.Row, error) {
 	var content []byte
 	r, err := scanInventory(
-		d.sql.QueryRowContext(
+		db.sql.QueryRowContext(
 			ctx,
 			`SELECT `+inventoryColumns+`, content FROM inventory WHERE node_id = $1 AND type = $2`,
 			node,
@@ -102,17 +107,17 @@ func (d *DB) InventoryRow(ctx context.Context, node sekisho.NodeID, typ string) 
 }
 
 // InventoryTypes implements [inventory.Store].
-func (d *DB) InventoryTypes(ctx context.Context) ([]*inventory.Row, error) {
+func (db *InventoryStore) InventoryTypes(ctx context.Context) ([]*inventory.Row, error) {
 	return queryAll(
 		ctx,
-		d.sql,
+		db.sql,
 		listedInventory,
 		`SELECT DISTINCT type, version, '', '', attributes, 0 FROM inventory ORDER BY type, version, attributes`,
 	)
 }
 
 // DeleteInventory implements [inventory.Store].
-func (d *DB) DeleteInventory(ctx context.Context, node sekisho.NodeID) error {
-	_, err := d.sql.ExecContext(ctx, `DELETE FROM inventory WHERE node_id = $1`, node)
+func (db *InventoryStore) DeleteInventory(ctx context.Context, node sekisho.NodeID) error {
+	_, err := db.sql.ExecContext(ctx, `DELETE FROM inventory WHERE node_id = $1`, node)
 	return err
 }

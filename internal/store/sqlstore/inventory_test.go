@@ -8,5 +8,8 @@ import (
 
 func TestInventory(t *testing.T) {
 	t.Parallel()
-	storetest.Inventory(t, func(t *testing.T) storetest.InventoryStore { return openSQLite(t) })
+	storetest.Inventory(t, func(t *testing.T) storetest.InventoryStores {
+		db := openSQLite(t)
+		return storetest.InventoryStores{Store: db.Inventory, Fleet: db.Fleet}
+	})
 }

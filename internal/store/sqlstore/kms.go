@@ -11,11 +11,14 @@ import (
 	"sekisho/internal/storage/kmskey"
 )
 
-var _ kmskey.Store = (*DB)(nil)
+// KeyStore keeps KMS keys and aliases.
+type KeyStore struct{ sql pool }
+
+var _ kmskey.Store = (*KeyStore)(nil)
 
 const keyColumns = `id, description, state, created_at, deletion_at, policy, policy_names, rotates, rotate_every, tags, generations, grants`
 
-// generation is the stored form of a [kms.Generation].
+// generation is the stored form of a [kmskey.Generation].
 type generation struct {
 	MadeAt int64  `json:"made"`
 	Sealed []byte `json:"sealed"`
@@ -63,13 +66,13 @@ func scanKey(row scanner) (*kmskey.Key, error) {
 	return k, err
 }
 
-// CreateKey implements [kms.Store].
-func (d *DB) CreateKey(ctx context.Context, k *kmskey.Key) error {
+// CreateKey implements [kmskey.Store].
+func (db *KeyStore) CreateKey(ctx context.Context, k *kmskey.Key) error {
 	values, err := keyValues(k)
 	if err != nil {
 		return err
 	}
-	_, err = d.sql.ExecContext(
+	_, err = db.sql.ExecContext(
 		ctx,
 		`INSERT INTO kms_keys (`+keyColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
 		values...)
@@ -79,23 +82,25 @@ func (d *DB) CreateKey(ctx context.Context, k *kmskey.Key) error {
 	return err
 }
 
-func (d *DB) key(ctx context.Context, q querier, id string) (*kmskey.Key, error) {
+func (db *KeyStore) key(ctx context.Context, q querier, id string) (*kmskey.Key, error) {
 	k, err := scanKey(q.QueryRowContext(ctx, `SELECT `+keyColumns+` FROM kms_keys WHERE id = $1`, id))
 	return k, notFound(err, "key %s does not exist", id)
 }
 
-// Key implements [kms.Store].
-func (d *DB) Key(ctx context.Context, id string) (*kmskey.Key, error) { return d.key(ctx, d.sql, id) }
-
-// Keys implements [kms.Store].
-func (d *DB) Keys(ctx context.Context) ([]*kmskey.Key, error) {
-	return queryAll(ctx, d.sql, scanKey, `SELECT `+keyColumns+` FROM kms_keys ORDER BY id`)
+// Key implements [kmskey.Store].
+func (db *KeyStore) Key(ctx context.Context, id string) (*kmskey.Key, error) {
+	return db.key(ctx, db.sql, id)
 }
 
-// UpdateKey implements [kms.Store].
-func (d *DB) UpdateKey(ctx context.Context, id string, change func(k *kmskey.Key) error) error {
-	return d.inTx(ctx, func(tx *sql.Tx) error {
-		k, err := d.key(ctx, tx, id)
+// Keys implements [kmskey.Store].
+func (db *KeyStore) Keys(ctx context.Context) ([]*kmskey.Key, error) {
+	return queryAll(ctx, db.sql, scanKey, `SELECT `+keyColumns+` FROM kms_keys ORDER BY id`)
+}
+
+// UpdateKey implements [kmskey.Store].
+func (db *KeyStore) UpdateKey(ctx context.Context, id string, change func(k *kmskey.Key) error) error {
+	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
+		k, err := db.key(ctx, tx, id)
 		if err != nil {
 			return err
 		}
@@ -115,9 +120,9 @@ func (d *DB) UpdateKey(ctx context.Context, id string, change func(k *kmskey.Key
 	})
 }
 
-// DeleteKey implements [kms.Store].
-func (d *DB) DeleteKey(ctx context.Context, id string) error {
-	res, err := d.sql.ExecContext(ctx, `DELETE FROM kms_keys WHERE id = $1`, id)
+// DeleteKey implements [kmskey.Store].
+func (db *KeyStore) DeleteKey(ctx context.Context, id string) error {
+	res, err := db.sql.ExecContext(ctx, `DELETE FROM kms_keys WHERE id = $1`, id)
 	return affected(res, err, "key %s does not exist", id)
 }
 
@@ -132,10 +137,10 @@ func affected(res sql.Result, err error, format string, args ...any) error {
 	return sekisho.Errorf(sekisho.CodeNotFound, format, args...)
 }
 
-// CreateAlias implements [kms.Store].
-func (d *DB) CreateAlias(ctx context.Context, a kmskey.Alias) error {
-	return d.inTx(ctx, func(tx *sql.Tx) error {
-		if _, err := d.key(ctx, tx, a.KeyID); err != nil {
+// CreateAlias implements [kmskey.Store].
+func (db *KeyStore) CreateAlias(ctx context.Context, a kmskey.Alias) error {
+	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
+		if _, err := db.key(ctx, tx, a.KeyID); err != nil {
 			return err
 		}
 		_, err := tx.ExecContext(
@@ -165,21 +170,21 @@ func scanAlias(row scanner) (*kmskey.Alias, error) {
 	return a, nil
 }
 
-// Alias implements [kms.Store].
-func (d *DB) Alias(ctx context.Context, name string) (*kmskey.Alias, error) {
-	a, err := scanAlias(d.sql.QueryRowContext(ctx, `SELECT `+aliasColumns+` FROM kms_aliases WHERE name = $1`, name))
+// Alias implements [kmskey.Store].
+func (db *KeyStore) Alias(ctx context.Context, name string) (*kmskey.Alias, error) {
+	a, err := scanAlias(db.sql.QueryRowContext(ctx, `SELECT `+aliasColumns+` FROM kms_aliases WHERE name = $1`, name))
 	return a, notFound(err, "alias %s does not exist", name)
 }
 
-// Aliases implements [kms.Store].
-func (d *DB) Aliases(ctx context.Context) ([]*kmskey.Alias, error) {
-	return queryAll(ctx, d.sql, scanAlias, `SELECT `+aliasColumns+` FROM kms_aliases ORDER BY name`)
+// Aliases implements [kmskey.Store].
+func (db *KeyStore) Aliases(ctx context.Context) ([]*kmskey.Alias, error) {
+	return queryAll(ctx, db.sql, scanAlias, `SELECT `+aliasColumns+` FROM kms_aliases ORDER BY name`)
 }
 
-// UpdateAlias implements [kms.Store].
-func (d *DB) UpdateAlias(ctx context.Context, name, keyID string, at time.Time) error {
-	return d.inTx(ctx, func(tx *sql.Tx) error {
-		if _, err := d.key(ctx, tx, keyID); err != nil {
+// UpdateAlias implements [kmskey.Store].
+func (db *KeyStore) UpdateAlias(ctx context.Context, name, keyID string, at time.Time) error {
+	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
+		if _, err := db.key(ctx, tx, keyID); err != nil {
 			return err
 		}
 		res, err := tx.ExecContext(
@@ -193,8 +198,8 @@ func (d *DB) UpdateAlias(ctx context.Context, name, keyID string, at time.Time) 
 	})
 }
 
-// DeleteAlias implements [kms.Store].
-func (d *DB) DeleteAlias(ctx context.Context, name string) error {
-	res, err := d.sql.ExecContext(ctx, `DELETE FROM kms_aliases WHERE name = $1`, name)
+// DeleteAlias implements [kmskey.Store].
+func (db *KeyStore) DeleteAlias(ctx context.Context, name string) error {
+	res, err := db.sql.ExecContext(ctx, `DELETE FROM kms_aliases WHERE name = $1`, name)
 	return affected(res, err, "alias %s does not exist", name)
 }

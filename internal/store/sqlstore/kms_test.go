@@ -9,5 +9,5 @@ import (
 
 func TestKMS(t *testing.T) {
 	t.Parallel()
-	storetest.KMS(t, func(t *testing.T) kmskey.Store { return openSQLite(t) })
+	storetest.KMS(t, func(t *testing.T) kmskey.Store { return openSQLite(t).Keys })
 }

@@ -12,7 +12,10 @@ import (
 	"sekisho/internal/storage/loggroup"
 )
 
-var _ loggroup.Store = (*DB)(nil)
+// LogStore keeps log groups, streams and events.
+type LogStore struct{ sql pool }
+
+var _ loggroup.Store = (*LogStore)(nil)
 
 const logGroupColumns = `name, created_at, retention, kms_key, tags`
 
@@ -29,9 +32,9 @@ func scanLogGroup(row scanner) (*loggroup.Group, error) {
 	return g, err
 }
 
-// CreateLogGroup implements [logs.Store].
-func (d *DB) CreateLogGroup(ctx context.Context, g *loggroup.Group) error {
-	_, err := d.sql.ExecContext(
+// CreateLogGroup implements [loggroup.Store].
+func (db *LogStore) CreateLogGroup(ctx context.Context, g *loggroup.Group) error {
+	_, err := db.sql.ExecContext(
 		ctx,
 		`INSERT INTO log_groups (`+logGroupColumns+`, next_seq) VALUES ($1, $2, $3, $4, $5, 1)`,
 		g.Name,
@@ -51,20 +54,20 @@ func logGroupIn(ctx context.Context, q querier, name string) (*loggroup.Group, e
 	return g, notFound(err, "The specified log group does not exist.")
 }
 
-// LogGroup implements [logs.Store].
-func (d *DB) LogGroup(ctx context.Context, name string) (*loggroup.Group, error) {
-	return logGroupIn(ctx, d.sql, name)
+// LogGroup implements [loggroup.Store].
+func (db *LogStore) LogGroup(ctx context.Context, name string) (*loggroup.Group, error) {
+	return logGroupIn(ctx, db.sql, name)
 }
 
-// LogGroups implements [logs.Store].
-func (d *DB) LogGroups(ctx context.Context, prefix, after string, limit int) ([]*loggroup.Group, error) {
-	return queryAll(ctx, d.sql, scanLogGroup, `SELECT `+logGroupColumns+` FROM log_groups
+// LogGroups implements [loggroup.Store].
+func (db *LogStore) LogGroups(ctx context.Context, prefix, after string, limit int) ([]*loggroup.Group, error) {
+	return queryAll(ctx, db.sql, scanLogGroup, `SELECT `+logGroupColumns+` FROM log_groups
 		WHERE name > $1 AND substr(name, 1, $2) = $3 ORDER BY name LIMIT $4`, after, len([]rune(prefix)), prefix, limit)
 }
 
-// UpdateLogGroup implements [logs.Store].
-func (d *DB) UpdateLogGroup(ctx context.Context, name string, change func(*loggroup.Group) error) error {
-	return d.inTx(ctx, func(tx *sql.Tx) error {
+// UpdateLogGroup implements [loggroup.Store].
+func (db *LogStore) UpdateLogGroup(ctx context.Context, name string, change func(*loggroup.Group) error) error {
+	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
 		g, err := logGroupIn(ctx, tx, name)
 		if err != nil {
 			return err
@@ -84,9 +87,9 @@ func (d *DB) UpdateLogGroup(ctx context.Context, name string, change func(*loggr
 	})
 }
 
-// DeleteLogGroup implements [logs.Store].
-func (d *DB) DeleteLogGroup(ctx context.Context, name string) error {
-	return d.inTx(ctx, func(tx *sql.Tx) error {
+// DeleteLogGroup implements [loggroup.Store].
+func (db *LogStore) DeleteLogGroup(ctx context.Context, name string) error {
+	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
 		if _, err := logGroupIn(ctx, tx, name); err != nil {
 			return err
 		}
@@ -119,9 +122,9 @@ func scanLogStream(row scanner) (*loggroup.Stream, error) {
 	return s, nil
 }
 
-// CreateLogStream implements [logs.Store].
-func (d *DB) CreateLogStream(ctx context.Context, s *loggroup.Stream) error {
-	return d.inTx(ctx, func(tx *sql.Tx) error {
+// CreateLogStream implements [loggroup.Store].
+func (db *LogStore) CreateLogStream(ctx context.Context, s *loggroup.Stream) error {
+	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
 		if _, err := logGroupIn(ctx, tx, s.Group); err != nil {
 			return err
 		}
@@ -156,20 +159,20 @@ func logStreamIn(ctx context.Context, q querier, group, name string) (*loggroup.
 	return s, notFound(err, "The specified log stream does not exist.")
 }
 
-// LogStream implements [logs.Store].
-func (d *DB) LogStream(ctx context.Context, group, name string) (*loggroup.Stream, error) {
-	return logStreamIn(ctx, d.sql, group, name)
+// LogStream implements [loggroup.Store].
+func (db *LogStore) LogStream(ctx context.Context, group, name string) (*loggroup.Stream, error) {
+	return logStreamIn(ctx, db.sql, group, name)
 }
 
-// LogStreams implements [logs.Store].
-func (d *DB) LogStreams(ctx context.Context, group, prefix string) ([]*loggroup.Stream, error) {
-	return queryAll(ctx, d.sql, scanLogStream, `SELECT `+logStreamColumns+` FROM log_streams
+// LogStreams implements [loggroup.Store].
+func (db *LogStore) LogStreams(ctx context.Context, group, prefix string) ([]*loggroup.Stream, error) {
+	return queryAll(ctx, db.sql, scanLogStream, `SELECT `+logStreamColumns+` FROM log_streams
 		WHERE group_name = $1 AND substr(name, 1, $2) = $3 ORDER BY name`, group, len([]rune(prefix)), prefix)
 }
 
-// DeleteLogStream implements [logs.Store].
-func (d *DB) DeleteLogStream(ctx context.Context, group, name string) error {
-	return d.inTx(ctx, func(tx *sql.Tx) error {
+// DeleteLogStream implements [loggroup.Store].
+func (db *LogStore) DeleteLogStream(ctx context.Context, group, name string) error {
+	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
 		if _, err := logStreamIn(ctx, tx, group, name); err != nil {
 			return err
 		}
@@ -181,9 +184,9 @@ func (d *DB) DeleteLogStream(ctx context.Context, group, name string) error {
 	})
 }
 
-// AppendLogEvents implements [logs.Store].
-func (d *DB) AppendLogEvents(ctx context.Context, group, stream string, events []*loggroup.Event) error {
-	return d.inTx(ctx, func(tx *sql.Tx) error {
+// AppendLogEvents implements [loggroup.Store].
+func (db *LogStore) AppendLogEvents(ctx context.Context, group, stream string, events []*loggroup.Event) error {
+	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
 		s, err := logStreamIn(ctx, tx, group, stream)
 		if err != nil {
 			return err
@@ -230,8 +233,8 @@ func (d *DB) AppendLogEvents(ctx context.Context, group, stream string, events [
 	})
 }
 
-// LogEvents implements [logs.Store].
-func (d *DB) LogEvents(ctx context.Context, q loggroup.Query, each func(*loggroup.Event) (bool, error)) error {
+// LogEvents implements [loggroup.Store].
+func (db *LogStore) LogEvents(ctx context.Context, q loggroup.Query, each func(*loggroup.Event) (bool, error)) error {
 	where, args := []string{"group_name = $1"}, []any{q.Group}
 	arg := func(v any) string {
 		args = append(args, v)
@@ -264,7 +267,7 @@ func (d *DB) LogEvents(ctx context.Context, q loggroup.Query, each func(*loggrou
 			fmt.Sprintf("time %s= %s AND (time %s %s OR seq %s %s)", cmp, at, cmp, at, cmp, arg(q.After.Seq)),
 		)
 	}
-	rows, err := d.sql.QueryContext(
+	rows, err := db.sql.QueryContext(
 		ctx,
 		`SELECT group_name, stream, time, seq, ingested_at, message FROM log_events WHERE `+
 			strings.Join(where, " AND ")+` ORDER BY time`+order+`, seq`+order,
@@ -287,9 +290,9 @@ func (d *DB) LogEvents(ctx context.Context, q loggroup.Query, each func(*loggrou
 	return rows.Err()
 }
 
-// ExpireLogEvents implements [logs.Store].
-func (d *DB) ExpireLogEvents(ctx context.Context, group string, before time.Time) error {
-	_, err := d.sql.ExecContext(
+// ExpireLogEvents implements [loggroup.Store].
+func (db *LogStore) ExpireLogEvents(ctx context.Context, group string, before time.Time) error {
+	_, err := db.sql.ExecContext(
 		ctx,
 		`DELETE FROM log_events WHERE group_name = $1 AND time < $2`,
 		group,

@@ -11,7 +11,10 @@ import (
 	"sekisho/internal/storage/objects"
 )
 
-var _ objects.Index = (*DB)(nil)
+// ObjectStore keeps buckets and the index of their objects.
+type ObjectStore struct{ sql pool }
+
+var _ objects.Index = (*ObjectStore)(nil)
 
 // noRows turns "no rows" into an error of the object store.
 func noRows(err, otherwise error) error {
@@ -22,12 +25,12 @@ func noRows(err, otherwise error) error {
 }
 
 // CreateBucket implements [objects.Index].
-func (d *DB) CreateBucket(ctx context.Context, b *objects.Bucket) error {
+func (db *ObjectStore) CreateBucket(ctx context.Context, b *objects.Bucket) error {
 	settings, err := json.Marshal(b.Settings)
 	if err != nil {
 		return err
 	}
-	_, err = d.sql.ExecContext(
+	_, err = db.sql.ExecContext(
 		ctx,
 		`INSERT INTO buckets (name, created_at, versioning, settings) VALUES ($1, $2, $3, $4)`,
 		b.Name,
@@ -58,8 +61,8 @@ func scanBucket(row scanner) (*objects.Bucket, error) {
 }
 
 // Bucket implements [objects.Index].
-func (d *DB) Bucket(ctx context.Context, name string) (*objects.Bucket, error) {
-	return bucketIn(ctx, d.sql, name)
+func (db *ObjectStore) Bucket(ctx context.Context, name string) (*objects.Bucket, error) {
+	return bucketIn(ctx, db.sql, name)
 }
 
 func bucketIn(ctx context.Context, q querier, name string) (*objects.Bucket, error) {
@@ -68,13 +71,13 @@ func bucketIn(ctx context.Context, q querier, name string) (*objects.Bucket, err
 }
 
 // Buckets implements [objects.Index].
-func (d *DB) Buckets(ctx context.Context) ([]*objects.Bucket, error) {
-	return queryAll(ctx, d.sql, scanBucket, `SELECT `+bucketColumns+` FROM buckets ORDER BY name`)
+func (db *ObjectStore) Buckets(ctx context.Context) ([]*objects.Bucket, error) {
+	return queryAll(ctx, db.sql, scanBucket, `SELECT `+bucketColumns+` FROM buckets ORDER BY name`)
 }
 
 // UpdateBucket implements [objects.Index].
-func (d *DB) UpdateBucket(ctx context.Context, name string, change func(*objects.Bucket) error) error {
-	return d.inTx(ctx, func(tx *sql.Tx) error {
+func (db *ObjectStore) UpdateBucket(ctx context.Context, name string, change func(*objects.Bucket) error) error {
+	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
 		b, err := bucketIn(ctx, tx, name)
 		if err != nil {
 			return err
@@ -98,8 +101,8 @@ func (d *DB) UpdateBucket(ctx context.Context, name string, change func(*objects
 }
 
 // DeleteBucket implements [objects.Index].
-func (d *DB) DeleteBucket(ctx context.Context, name string) (dead []string, err error) {
-	err = d.inTx(ctx, func(tx *sql.Tx) error {
+func (db *ObjectStore) DeleteBucket(ctx context.Context, name string) (dead []string, err error) {
+	err = db.sql.inTx(ctx, func(tx *sql.Tx) error {
 		if _, err := bucketIn(ctx, tx, name); err != nil {
 			return err
 		}
@@ -179,8 +182,8 @@ func versionIn(ctx context.Context, q querier, bucket, key, id string) (*objects
 }
 
 // Version implements [objects.Index].
-func (d *DB) Version(ctx context.Context, bucket, key, id string) (*objects.Version, error) {
-	v, err := versionIn(ctx, d.sql, bucket, key, id)
+func (db *ObjectStore) Version(ctx context.Context, bucket, key, id string) (*objects.Version, error) {
+	v, err := versionIn(ctx, db.sql, bucket, key, id)
 	if id == "" {
 		return v, noRows(err, objects.ErrNoKey)
 	}
@@ -188,7 +191,7 @@ func (d *DB) Version(ctx context.Context, bucket, key, id string) (*objects.Vers
 }
 
 // PutVersion implements [objects.Index].
-func (d *DB) PutVersion(
+func (db *ObjectStore) PutVersion(
 	ctx context.Context,
 	v *objects.Version,
 	c objects.Condition,
@@ -202,7 +205,7 @@ func (d *DB) PutVersion(
 	if err != nil {
 		return nil, err
 	}
-	err = d.inTx(ctx, func(tx *sql.Tx) error {
+	err = db.sql.inTx(ctx, func(tx *sql.Tx) error {
 		b, err := bucketIn(ctx, tx, v.Bucket)
 		if err != nil {
 			return err
@@ -263,13 +266,13 @@ func (d *DB) PutVersion(
 }
 
 // UpdateVersion implements [objects.Index].
-func (d *DB) UpdateVersion(
+func (db *ObjectStore) UpdateVersion(
 	ctx context.Context,
 	bucket, key, id string,
 	change func(*objects.Version) error,
 ) (*objects.Version, error) {
 	var v *objects.Version
-	err := d.inTx(ctx, func(tx *sql.Tx) (err error) {
+	err := db.sql.inTx(ctx, func(tx *sql.Tx) (err error) {
 		if v, err = versionIn(ctx, tx, bucket, key, id); err != nil {
 			if id == "" {
 				return noRows(err, objects.ErrNoKey)
@@ -355,11 +358,11 @@ func kill(ctx context.Context, tx *sql.Tx, blobs []string) error {
 }
 
 // DeleteVersion implements [objects.Index].
-func (d *DB) DeleteVersion(
+func (db *ObjectStore) DeleteVersion(
 	ctx context.Context,
 	bucket, key, id string,
 ) (gone *objects.Version, dead []string, err error) {
-	err = d.inTx(ctx, func(tx *sql.Tx) error {
+	err = db.sql.inTx(ctx, func(tx *sql.Tx) error {
 		if _, err := bucketIn(ctx, tx, bucket); err != nil {
 			return err
 		}
@@ -388,7 +391,7 @@ func between(r objects.Range, place string, after any) (where string, args []any
 }
 
 // Versions implements [objects.Index].
-func (d *DB) Versions(ctx context.Context, r objects.Range) ([]*objects.Version, error) {
+func (db *ObjectStore) Versions(ctx context.Context, r objects.Range) ([]*objects.Version, error) {
 	var before any
 	if r.Before > 0 && r.Before < math.MaxInt64 {
 		before = r.Before
@@ -396,7 +399,7 @@ func (d *DB) Versions(ctx context.Context, r objects.Range) ([]*objects.Version,
 	where, args := between(r, `seq <`, before)
 	return queryAll(
 		ctx,
-		d.sql,
+		db.sql,
 		scanVersion,
 		fmt.Sprintf(
 			`SELECT `+versionColumns+` FROM object_versions WHERE %s ORDER BY key, seq DESC LIMIT %d`,
@@ -407,11 +410,11 @@ func (d *DB) Versions(ctx context.Context, r objects.Range) ([]*objects.Version,
 }
 
 // Current implements [objects.Index].
-func (d *DB) Current(ctx context.Context, r objects.Range) ([]*objects.Version, error) {
+func (db *ObjectStore) Current(ctx context.Context, r objects.Range) ([]*objects.Version, error) {
 	where, args := between(r, "", nil)
 	return queryAll(
 		ctx,
-		d.sql,
+		db.sql,
 		scanVersion,
 		fmt.Sprintf(
 			`SELECT `+versionColumns+` FROM object_versions WHERE %s AND latest AND NOT delete_marker ORDER BY key LIMIT %d`,
@@ -422,12 +425,12 @@ func (d *DB) Current(ctx context.Context, r objects.Range) ([]*objects.Version, 
 }
 
 // PutUpload implements [objects.Index].
-func (d *DB) PutUpload(ctx context.Context, u *objects.Upload) error {
+func (db *ObjectStore) PutUpload(ctx context.Context, u *objects.Upload) error {
 	facts, err := json.Marshal(u.Facts)
 	if err != nil {
 		return err
 	}
-	return d.inTx(ctx, func(tx *sql.Tx) error {
+	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
 		if _, err := bucketIn(ctx, tx, u.Bucket); err != nil {
 			return err
 		}
@@ -452,9 +455,9 @@ func scanUpload(row scanner) (*objects.Upload, error) {
 }
 
 // Upload implements [objects.Index].
-func (d *DB) Upload(ctx context.Context, bucket, key, id string) (*objects.Upload, error) {
+func (db *ObjectStore) Upload(ctx context.Context, bucket, key, id string) (*objects.Upload, error) {
 	u, err := scanUpload(
-		d.sql.QueryRowContext(
+		db.sql.QueryRowContext(
 			ctx,
 			`SELECT `+uploadColumns+` FROM object_uploads WHERE id = $1 AND bucket = $2 AND key = $3`,
 			id,
@@ -466,7 +469,7 @@ func (d *DB) Upload(ctx context.Context, bucket, key, id string) (*objects.Uploa
 }
 
 // Uploads implements [objects.Index].
-func (d *DB) Uploads(ctx context.Context, r objects.Range) ([]*objects.Upload, error) {
+func (db *ObjectStore) Uploads(ctx context.Context, r objects.Range) ([]*objects.Upload, error) {
 	var after any
 	if r.After != "" {
 		after = r.After
@@ -474,15 +477,15 @@ func (d *DB) Uploads(ctx context.Context, r objects.Range) ([]*objects.Upload, e
 	where, args := between(r, `id >`, after)
 	return queryAll(
 		ctx,
-		d.sql,
+		db.sql,
 		scanUpload,
 		fmt.Sprintf(`SELECT `+uploadColumns+` FROM object_uploads WHERE %s ORDER BY key, id LIMIT %d`, where, r.Limit),
 		args...)
 }
 
 // DeleteUpload implements [objects.Index].
-func (d *DB) DeleteUpload(ctx context.Context, id string) (dead []string, err error) {
-	err = d.inTx(ctx, func(tx *sql.Tx) error {
+func (db *ObjectStore) DeleteUpload(ctx context.Context, id string) (dead []string, err error) {
+	err = db.sql.inTx(ctx, func(tx *sql.Tx) error {
 		dead, err = dropUpload(ctx, tx, id, nil)
 		return err
 	})
@@ -529,8 +532,8 @@ func dropUpload(ctx context.Context, tx *sql.Tx, id string, used map[string]bool
 const partColumns = `upload, number, blob, size, etag, checksum, modified_at, stated_algorithm, stated_checksum`
 
 // PutPart implements [objects.Index].
-func (d *DB) PutPart(ctx context.Context, p *objects.Part) (dead []string, err error) {
-	err = d.inTx(ctx, func(tx *sql.Tx) error {
+func (db *ObjectStore) PutPart(ctx context.Context, p *objects.Part) (dead []string, err error) {
+	err = db.sql.inTx(ctx, func(tx *sql.Tx) error {
 		var n int
 		if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM object_uploads WHERE id = $1`, p.Upload).Scan(&n); err != nil {
 			return err
@@ -572,8 +575,8 @@ func (d *DB) PutPart(ctx context.Context, p *objects.Part) (dead []string, err e
 }
 
 // Parts implements [objects.Index].
-func (d *DB) Parts(ctx context.Context, upload string, after, limit int) ([]*objects.Part, error) {
-	return queryAll(ctx, d.sql, func(row scanner) (*objects.Part, error) {
+func (db *ObjectStore) Parts(ctx context.Context, upload string, after, limit int) ([]*objects.Part, error) {
+	return queryAll(ctx, db.sql, func(row scanner) (*objects.Part, error) {
 		p := new(objects.Part)
 		var modified int64
 		err := row.Scan(
@@ -593,11 +596,11 @@ func (d *DB) Parts(ctx context.Context, upload string, after, limit int) ([]*obj
 }
 
 // Blobs implements [objects.Index].
-func (d *DB) Blobs(ctx context.Context, prefix string) (map[string]bool, error) {
+func (db *ObjectStore) Blobs(ctx context.Context, prefix string) (map[string]bool, error) {
 	// Below prefix + "g" are all hexadecimal continuations.
 	ids, err := queryAll(
 		ctx,
-		d.sql,
+		db.sql,
 		scanText,
 		`SELECT id FROM object_blobs WHERE id >= $1 AND id < $2`,
 		prefix,
@@ -614,13 +617,13 @@ func (d *DB) Blobs(ctx context.Context, prefix string) (map[string]bool, error) 
 }
 
 // DeadBlobs implements [objects.Index].
-func (d *DB) DeadBlobs(ctx context.Context) ([]string, error) {
-	return queryAll(ctx, d.sql, scanText, `SELECT id FROM object_blobs WHERE dead ORDER BY id`)
+func (db *ObjectStore) DeadBlobs(ctx context.Context) ([]string, error) {
+	return queryAll(ctx, db.sql, scanText, `SELECT id FROM object_blobs WHERE dead ORDER BY id`)
 }
 
 // ForgetBlobs implements [objects.Index].
-func (d *DB) ForgetBlobs(ctx context.Context, ids []string) error {
-	return d.inTx(ctx, func(tx *sql.Tx) error {
+func (db *ObjectStore) ForgetBlobs(ctx context.Context, ids []string) error {
+	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
 		for _, id := range ids {
 			if _, err := tx.ExecContext(ctx, `DELETE FROM object_blobs WHERE id = $1 AND dead`, id); err != nil {
 				return err

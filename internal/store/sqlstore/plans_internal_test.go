@@ -114,3 +114,17 @@ func TestPlansOfAuditLookups(t *testing.T) {
 		t.Errorf("by ID: %s", got)
 	}
 }
+
+func TestPlansOfNodeListings(t *testing.T) {
+	t.Parallel()
+	d := openForPlans(t)
+	if got := plan(t, d, changedNodes, []any{7}); !strings.Contains(got, "USING INDEX nodes_by_revision") ||
+		strings.Contains(got, "SCAN") {
+		t.Errorf("changed nodes: %s", got)
+	}
+	query := fmt.Sprintf(sightingsOf, "$1, $2")
+	if got := plan(t, d, query, []any{"mi-1", "mi-2"}); !strings.Contains(got, "USING INDEX sightings_by_node") ||
+		strings.Contains(got, "SCAN") {
+		t.Errorf("sightings of nodes: %s", got)
+	}
+}

@@ -11,7 +11,10 @@ import (
 	"sekisho/internal/session/broker"
 )
 
-var _ broker.Store = (*DB)(nil)
+// SessionStore keeps sessions and the tokens of their channels.
+type SessionStore struct{ sql pool }
+
+var _ broker.Store = (*SessionStore)(nil)
 
 const sessionColumns = `id, target, status, active, owner, owner_user_id, owner_user, access_key_id, document_name, reason, details,
 	started_at, ended_at, source_ip, max_duration, idle_timeout, document_version, run_as_user, omit_input, lease, recording, logs,
@@ -75,8 +78,8 @@ func scanSession(row scanner) (*sekisho.Session, error) {
 }
 
 // CreateSession implements [broker.Store].
-func (d *DB) CreateSession(ctx context.Context, s *sekisho.Session) error {
-	err := d.sql.execPrepared(ctx, `INSERT INTO sessions (`+sessionColumns+`) VALUES
+func (db *SessionStore) CreateSession(ctx context.Context, s *sekisho.Session) error {
+	err := db.sql.execPrepared(ctx, `INSERT INTO sessions (`+sessionColumns+`) VALUES
 		($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)`, sessionValues(s)...)
 	if isUnique(err) {
 		return sekisho.Errorf(sekisho.CodeConflict, "session %s exists", s.ID)
@@ -84,20 +87,20 @@ func (d *DB) CreateSession(ctx context.Context, s *sekisho.Session) error {
 	return err
 }
 
-func (d *DB) session(ctx context.Context, q querier, id sekisho.SessionID) (*sekisho.Session, error) {
+func (db *SessionStore) session(ctx context.Context, q querier, id sekisho.SessionID) (*sekisho.Session, error) {
 	s, err := scanSession(q.QueryRowContext(ctx, `SELECT `+sessionColumns+` FROM sessions WHERE id = $1`, id))
 	return s, notFound(err, "session %s does not exist", id)
 }
 
 // Session implements [broker.Store].
-func (d *DB) Session(ctx context.Context, id sekisho.SessionID) (*sekisho.Session, error) {
-	return d.session(ctx, d.sql, id)
+func (db *SessionStore) Session(ctx context.Context, id sekisho.SessionID) (*sekisho.Session, error) {
+	return db.session(ctx, db.sql, id)
 }
 
 // UpdateSession implements [broker.Store].
-func (d *DB) UpdateSession(ctx context.Context, id sekisho.SessionID, change func(s *sekisho.Session) error) error {
-	return d.inTx(ctx, func(tx *sql.Tx) error {
-		s, err := d.session(ctx, tx, id)
+func (db *SessionStore) UpdateSession(ctx context.Context, id sekisho.SessionID, change func(s *sekisho.Session) error) error {
+	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
+		s, err := db.session(ctx, tx, id)
 		if err != nil {
 			return err
 		}
@@ -116,16 +119,16 @@ func (d *DB) UpdateSession(ctx context.Context, id sekisho.SessionID, change fun
 }
 
 // Sessions implements [broker.Store].
-func (d *DB) Sessions(ctx context.Context, q broker.Query) ([]*sekisho.Session, error) {
+func (db *SessionStore) Sessions(ctx context.Context, q broker.Query) ([]*sekisho.Session, error) {
 	var last *sekisho.Session
 	if q.After != "" {
 		var err error
-		if last, err = d.Session(ctx, q.After); err != nil {
+		if last, err = db.Session(ctx, q.After); err != nil {
 			return nil, err
 		}
 	}
 	query, args := sessionsQuery(&q, last)
-	return queryAll(ctx, d.sql, scanSession, query, args...)
+	return queryAll(ctx, db.sql, scanSession, query, args...)
 }
 
 // sessionsQuery selects the page after last. The most selective filter uses its
@@ -176,8 +179,8 @@ func sessionsQuery(q *broker.Query, last *sekisho.Session) (string, []any) {
 }
 
 // PutToken implements [broker.Store].
-func (d *DB) PutToken(ctx context.Context, t broker.Token) error {
-	err := d.sql.execPrepared(
+func (db *SessionStore) PutToken(ctx context.Context, t broker.Token) error {
+	err := db.sql.execPrepared(
 		ctx,
 		`INSERT INTO channel_tokens (hash, subject, leg, expires_at, used_at) VALUES ($1, $2, $3, $4, 0)`,
 		t.Hash,
@@ -189,9 +192,9 @@ func (d *DB) PutToken(ctx context.Context, t broker.Token) error {
 }
 
 // UseToken implements [broker.Store].
-func (d *DB) UseToken(ctx context.Context, hash []byte, now time.Time) (broker.Token, error) {
+func (db *SessionStore) UseToken(ctx context.Context, hash []byte, now time.Time) (broker.Token, error) {
 	t := broker.Token{Hash: hash}
-	err := d.inTx(ctx, func(tx *sql.Tx) error {
+	err := db.sql.inTx(ctx, func(tx *sql.Tx) error {
 		var expires, used int64
 		err := tx.QueryRowContext(ctx, `SELECT subject, leg, expires_at, used_at FROM channel_tokens WHERE hash = $1`, hash).
 			Scan(&t.Subject, &t.Leg, &expires, &used)
@@ -226,7 +229,7 @@ func (d *DB) UseToken(ctx context.Context, hash []byte, now time.Time) (broker.T
 }
 
 // DropTokens implements [broker.Store].
-func (d *DB) DropTokens(ctx context.Context, t time.Time) error {
-	_, err := d.sql.ExecContext(ctx, `DELETE FROM channel_tokens WHERE expires_at < $1`, micros(t))
+func (db *SessionStore) DropTokens(ctx context.Context, t time.Time) error {
+	_, err := db.sql.ExecContext(ctx, `DELETE FROM channel_tokens WHERE expires_at < $1`, micros(t))
 	return err
 }

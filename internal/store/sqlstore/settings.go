@@ -6,11 +6,16 @@ import (
 	"sekisho/internal/session/settings"
 )
 
+// SettingStore keeps service settings.
+type SettingStore struct{ sql pool }
+
+var _ settings.Store = (*SettingStore)(nil)
+
 // ServiceSetting implements [settings.Store].
-func (d *DB) ServiceSetting(ctx context.Context, id string) (*settings.Setting, error) {
+func (db *SettingStore) ServiceSetting(ctx context.Context, id string) (*settings.Setting, error) {
 	s := &settings.Setting{ID: id}
 	var modified int64
-	err := d.sql.QueryRowContext(ctx, `SELECT value, modified_at, modified_by FROM service_settings WHERE id = $1`, id).
+	err := db.sql.QueryRowContext(ctx, `SELECT value, modified_at, modified_by FROM service_settings WHERE id = $1`, id).
 		Scan(&s.Value, &modified, &s.ModifiedBy)
 	if err != nil {
 		return nil, notFound(err, "setting %s was not changed", id)
@@ -20,8 +25,8 @@ func (d *DB) ServiceSetting(ctx context.Context, id string) (*settings.Setting, 
 }
 
 // PutServiceSetting implements [settings.Store].
-func (d *DB) PutServiceSetting(ctx context.Context, s *settings.Setting) error {
-	_, err := d.sql.ExecContext(
+func (db *SettingStore) PutServiceSetting(ctx context.Context, s *settings.Setting) error {
+	_, err := db.sql.ExecContext(
 		ctx,
 		`INSERT INTO service_settings (id, value, modified_at, modified_by) VALUES ($1, $2, $3, $4)
 		ON CONFLICT (id) DO UPDATE SET value = excluded.value, modified_at = excluded.modified_at, modified_by = excluded.modified_by`,
@@ -34,7 +39,7 @@ func (d *DB) PutServiceSetting(ctx context.Context, s *settings.Setting) error {
 }
 
 // DeleteServiceSetting implements [settings.Store].
-func (d *DB) DeleteServiceSetting(ctx context.Context, id string) error {
-	_, err := d.sql.ExecContext(ctx, `DELETE FROM service_settings WHERE id = $1`, id)
+func (db *SettingStore) DeleteServiceSetting(ctx context.Context, id string) error {
+	_, err := db.sql.ExecContext(ctx, `DELETE FROM service_settings WHERE id = $1`, id)
 	return err
 }

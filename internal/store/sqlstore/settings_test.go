@@ -9,5 +9,5 @@ import (
 
 func TestSettings(t *testing.T) {
 	t.Parallel()
-	storetest.Settings(t, func(t *testing.T) settings.Store { return openSQLite(t) })
+	storetest.Settings(t, func(t *testing.T) settings.Store { return openSQLite(t).Settings })
 }

@@ -12,6 +12,11 @@ import (
 	"sekisho/internal/node/fleet"
 )
 
+// SightingStore keeps sightings of machines.
+type SightingStore struct{ sql pool }
+
+var _ fleet.SightingStore = (*SightingStore)(nil)
+
 const sightingColumns = `key, kind, node_id, source_ip, other, fingerprint, detail, first_at, last_at, count`
 
 func scanSighting(row scanner) (*fleet.Sighting, error) {
@@ -25,8 +30,8 @@ func scanSighting(row scanner) (*fleet.Sighting, error) {
 }
 
 // NoteSighting implements [fleet.SightingStore].
-func (d *DB) NoteSighting(ctx context.Context, s *fleet.Sighting, most int) (before time.Time, err error) {
-	err = d.inTx(ctx, func(tx *sql.Tx) error {
+func (db *SightingStore) NoteSighting(ctx context.Context, s *fleet.Sighting, most int) (before time.Time, err error) {
+	err = db.sql.inTx(ctx, func(tx *sql.Tx) error {
 		var last int64
 		switch err := tx.QueryRowContext(ctx, `SELECT last_at FROM sightings WHERE key = $1`, s.Key).Scan(&last); {
 		case err == nil:
@@ -51,10 +56,10 @@ func (d *DB) NoteSighting(ctx context.Context, s *fleet.Sighting, most int) (bef
 }
 
 // Sightings implements [fleet.SightingStore].
-func (d *DB) Sightings(ctx context.Context, node sekisho.NodeID) ([]*fleet.Sighting, error) {
+func (db *SightingStore) Sightings(ctx context.Context, node sekisho.NodeID) ([]*fleet.Sighting, error) {
 	return queryAll(
 		ctx,
-		d.sql,
+		db.sql,
 		scanSighting,
 		`SELECT `+sightingColumns+` FROM sightings WHERE $1 = '' OR node_id = $1 ORDER BY last_at DESC, key`,
 		string(node),
@@ -65,7 +70,7 @@ func (d *DB) Sightings(ctx context.Context, node sekisho.NodeID) ([]*fleet.Sight
 const sightingsOf = `SELECT ` + sightingColumns + ` FROM sightings WHERE node_id IN (%s) ORDER BY last_at DESC, key`
 
 // SightingsOf implements [fleet.SightingStore].
-func (d *DB) SightingsOf(ctx context.Context, nodes []sekisho.NodeID) ([]*fleet.Sighting, error) {
+func (db *SightingStore) SightingsOf(ctx context.Context, nodes []sekisho.NodeID) ([]*fleet.Sighting, error) {
 	if len(nodes) == 0 {
 		return nil, nil
 	}
@@ -73,27 +78,16 @@ func (d *DB) SightingsOf(ctx context.Context, nodes []sekisho.NodeID) ([]*fleet.
 	for i, node := range nodes {
 		places[i], args[i] = fmt.Sprintf("$%d", i+1), string(node)
 	}
-	return queryAll(ctx, d.sql, scanSighting, fmt.Sprintf(sightingsOf, strings.Join(places, ", ")), args...)
+	return queryAll(ctx, db.sql, scanSighting, fmt.Sprintf(sightingsOf, strings.Join(places, ", ")), args...)
 }
 
 // ForgetSightings implements [fleet.SightingStore].
-func (d *DB) ForgetSightings(ctx context.Context, node sekisho.NodeID, kind fleet.SightingKind) error {
-	_, err := d.sql.ExecContext(
+func (db *SightingStore) ForgetSightings(ctx context.Context, node sekisho.NodeID, kind fleet.SightingKind) error {
+	_, err := db.sql.ExecContext(
 		ctx,
 		`DELETE FROM sightings WHERE node_id = $1 AND node_id <> '' AND ($2 = '' OR kind = $2)`,
 		string(node),
 		string(kind),
 	)
 	return err
-}
-
-// DeregisteredNodes implements [fleet.SightingStore].
-func (d *DB) DeregisteredNodes(ctx context.Context, most int) ([]*sekisho.Node, error) {
-	return queryAll(
-		ctx,
-		d.sql,
-		scanNode,
-		`SELECT `+nodeColumns+` FROM nodes WHERE deregistered_at <> 0 ORDER BY deregistered_at DESC, id LIMIT $1`,
-		most,
-	)
 }

@@ -9,5 +9,5 @@ import (
 
 func TestSightings(t *testing.T) {
 	t.Parallel()
-	storetest.Sightings(t, func(t *testing.T) fleet.Store { return openSQLite(t) })
+	storetest.Sightings(t, func(t *testing.T) fleet.Store { return openSQLite(t).Fleet })
 }

@@ -11,7 +11,10 @@ import (
 	"sekisho/internal/activity/usage"
 )
 
-var _ usage.Store = (*DB)(nil)
+// UsageStore keeps the definitions of usage reports, and reads what they report.
+type UsageStore struct{ sql pool }
+
+var _ usage.Store = (*UsageStore)(nil)
 
 func scanUsageReport(row scanner) (*usage.Definition, error) {
 	var body string
@@ -26,12 +29,12 @@ func scanUsageReport(row scanner) (*usage.Definition, error) {
 }
 
 // CreateUsageReport implements [usage.Store].
-func (d *DB) CreateUsageReport(ctx context.Context, report *usage.Definition, most int) error {
+func (db *UsageStore) CreateUsageReport(ctx context.Context, report *usage.Definition, most int) error {
 	body, err := json.Marshal(report)
 	if err != nil {
 		return err
 	}
-	return d.inTx(ctx, func(tx *sql.Tx) error {
+	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
 		var n, same int
 		if err := tx.QueryRowContext(ctx, `SELECT COUNT(*), COUNT(CASE WHEN name = $1 THEN 1 END) FROM usage_reports`, report.Name).Scan(&n, &same); err != nil {
 			return err
@@ -54,13 +57,13 @@ func (d *DB) CreateUsageReport(ctx context.Context, report *usage.Definition, mo
 }
 
 // UsageReports implements [usage.Store].
-func (d *DB) UsageReports(ctx context.Context) ([]*usage.Definition, error) {
-	return queryAll(ctx, d.sql, scanUsageReport, `SELECT body FROM usage_reports ORDER BY name`)
+func (db *UsageStore) UsageReports(ctx context.Context) ([]*usage.Definition, error) {
+	return queryAll(ctx, db.sql, scanUsageReport, `SELECT body FROM usage_reports ORDER BY name`)
 }
 
 // UpdateUsageReport implements [usage.Store].
-func (d *DB) UpdateUsageReport(ctx context.Context, name string, change func(report *usage.Definition)) error {
-	return d.inTx(ctx, func(tx *sql.Tx) error {
+func (db *UsageStore) UpdateUsageReport(ctx context.Context, name string, change func(report *usage.Definition)) error {
+	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
 		report, err := scanUsageReport(tx.QueryRowContext(ctx, `SELECT body FROM usage_reports WHERE name = $1`, name))
 		if err != nil {
 			return notFound(err, "There is no report with the name %q.", name)
@@ -76,8 +79,8 @@ func (d *DB) UpdateUsageReport(ctx context.Context, name string, change func(rep
 }
 
 // DeleteUsageReport implements [usage.Store].
-func (d *DB) DeleteUsageReport(ctx context.Context, name string) error {
-	res, err := d.sql.ExecContext(ctx, `DELETE FROM usage_reports WHERE name = $1`, name)
+func (db *UsageStore) DeleteUsageReport(ctx context.Context, name string) error {
+	res, err := db.sql.ExecContext(ctx, `DELETE FROM usage_reports WHERE name = $1`, name)
 	if err != nil {
 		return err
 	}
@@ -92,16 +95,16 @@ func (d *DB) DeleteUsageReport(ctx context.Context, name string) error {
 const usagePage = 500
 
 // EachSessionDuring implements [usage.Store].
-func (d *DB) EachSessionDuring(ctx context.Context, from, to time.Time, visit func(x *sekisho.Session) error) error {
-	if err := d.eachSession(ctx, 0, 0, to, visit); err != nil { // those that have not ended
+func (db *UsageStore) EachSessionDuring(ctx context.Context, from, to time.Time, visit func(x *sekisho.Session) error) error {
+	if err := db.eachSession(ctx, 0, 0, to, visit); err != nil { // those that have not ended
 		return err
 	}
-	return d.eachSession(ctx, max(1, micros(from)), -1, to, visit)
+	return db.eachSession(ctx, max(1, micros(from)), -1, to, visit)
 }
 
 // eachSession visits the sessions that started before a time, and whose end is
 // from first to last; -1 = no last.
-func (d *DB) eachSession(
+func (db *UsageStore) eachSession(
 	ctx context.Context,
 	first, last int64,
 	to time.Time,
@@ -110,7 +113,7 @@ func (d *DB) eachSession(
 	var after *sekisho.Session
 	for {
 		query, args := sessionsDuring(first, last, to, after)
-		page, err := queryAll(ctx, d.sql, scanSession, query, args...)
+		page, err := queryAll(ctx, db.sql, scanSession, query, args...)
 		if err != nil {
 			return err
 		}

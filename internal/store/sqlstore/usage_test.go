@@ -8,5 +8,8 @@ import (
 
 func TestUsage(t *testing.T) {
 	t.Parallel()
-	storetest.Usage(t, func(t *testing.T) storetest.UsageStore { return openSQLite(t) })
+	storetest.Usage(t, func(t *testing.T) storetest.UsageStores {
+		db := openSQLite(t)
+		return storetest.UsageStores{Store: db.Usage, Sessions: db.Sessions}
+	})
 }

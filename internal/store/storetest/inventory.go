@@ -10,10 +10,10 @@ import (
 	"sekisho/internal/node/inventory"
 )
 
-// InventoryStore keeps inventories, and the nodes whose they are.
-type InventoryStore interface {
+// InventoryStores keep inventories, and the nodes that they describe.
+type InventoryStores struct {
 	inventory.Store
-	fleet.Store
+	Fleet fleet.Store
 }
 
 func found(typ, content string) *inventory.Row {
@@ -25,18 +25,18 @@ func found(typ, content string) *inventory.Row {
 
 // Inventory runs the conformance suite of [inventory.Store]; open returns an
 // empty store.
-func Inventory(t *testing.T, open func(t *testing.T) InventoryStore) {
-	begin := func(t *testing.T) (InventoryStore, context.Context) {
+func Inventory(t *testing.T, open func(t *testing.T) InventoryStores) {
+	begin := func(t *testing.T) (InventoryStores, context.Context) {
 		t.Helper()
 		s, ctx := open(t), t.Context()
-		must(t, s.CreateActivation(ctx, activation("a", 1, 9)))
+		must(t, s.Fleet.CreateActivation(ctx, activation("a", 1, 9)))
 		for _, id := range []string{"mi-1", "mi-2"} {
-			must(t, s.RegisterNode(ctx, node(id, "a")))
+			must(t, s.Fleet.RegisterNode(ctx, node(id, "a")))
 		}
 		return s, ctx
 	}
 	// put stores rows, and returns what was there before.
-	put := func(t *testing.T, s InventoryStore, node sekisho.NodeID, rows ...*inventory.Row) []*inventory.Row {
+	put := func(t *testing.T, s InventoryStores, node sekisho.NodeID, rows ...*inventory.Row) []*inventory.Row {
 		t.Helper()
 		var before []*inventory.Row
 		must(t, s.UpdateInventory(t.Context(), node, func(have []*inventory.Row) ([]*inventory.Row, error) {
@@ -63,7 +63,7 @@ func Inventory(t *testing.T, open func(t *testing.T) InventoryStore) {
 		wantCode(t, s.UpdateInventory(ctx, "mi-9", func([]*inventory.Row) ([]*inventory.Row, error) {
 			return nil, errors.New("called")
 		}), sekisho.CodeNotFound)
-		must(t, s.UpdateNode(ctx, "mi-2", func(n *sekisho.Node) error { n.DeregisteredAt = at(1); return nil }))
+		must(t, s.Fleet.UpdateNode(ctx, "mi-2", func(n *sekisho.Node) error { n.DeregisteredAt = at(1); return nil }))
 		wantCode(t, s.UpdateInventory(ctx, "mi-2", func([]*inventory.Row) ([]*inventory.Row, error) {
 			return nil, errors.New("called")
 		}), sekisho.CodeNotFound)
@@ -127,8 +127,8 @@ func Inventory(t *testing.T, open func(t *testing.T) InventoryStore) {
 		same(t, 0, len(put(t, s, "mi-1")))
 		same(t, 1, len(put(t, s, "mi-2")))
 		// Another machine may get the ID.
-		must(t, s.UpdateNode(ctx, "mi-2", func(n *sekisho.Node) error { n.DeregisteredAt = at(1); return nil }))
-		must(t, s.RegisterNode(ctx, node("mi-2", "a")))
+		must(t, s.Fleet.UpdateNode(ctx, "mi-2", func(n *sekisho.Node) error { n.DeregisteredAt = at(1); return nil }))
+		must(t, s.Fleet.RegisterNode(ctx, node("mi-2", "a")))
 		same(t, 0, len(put(t, s, "mi-2")))
 	})
 }

@@ -12,15 +12,15 @@ import (
 	"sekisho/internal/session/broker"
 )
 
-// UsageStore keeps reports, and the sessions that they are about.
-type UsageStore interface {
+// UsageStores keep reports, and the sessions that they are about.
+type UsageStores struct {
 	usage.Store
-	broker.Store
+	Sessions broker.Store
 }
 
 // Usage runs the conformance suite of [usage.Store]; open returns an empty
 // store.
-func Usage(t *testing.T, open func(t *testing.T) UsageStore) {
+func Usage(t *testing.T, open func(t *testing.T) UsageStores) {
 	t.Run("reports are kept, changed and deleted", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
@@ -49,7 +49,7 @@ func Usage(t *testing.T, open func(t *testing.T) UsageStore) {
 		add := func(name string, start, end time.Time) {
 			x := session(name, 0)
 			x.StartedAt, x.EndedAt, x.Status = start, end, sekisho.SessionTerminated
-			must(t, s.CreateSession(ctx, x))
+			must(t, s.Sessions.CreateSession(ctx, x))
 		}
 		add("before", at(0), at(9))
 		add("ended as it began", at(0), at(10))
@@ -71,7 +71,7 @@ func Usage(t *testing.T, open func(t *testing.T) UsageStore) {
 	})
 }
 
-func visited(ctx context.Context, t *testing.T, s UsageStore, from, to time.Time) (names []string) {
+func visited(ctx context.Context, t *testing.T, s UsageStores, from, to time.Time) (names []string) {
 	t.Helper()
 	must(t, s.EachSessionDuring(ctx, from, to, func(x *sekisho.Session) error {
 		names = append(names, string(x.ID))

@@ -12,103 +12,10 @@ import (
 	"sekisho/internal/node/fleet"
 )
 
-var _ fleet.Store = (*DB)(nil)
+// NodeStore keeps nodes.
+type NodeStore struct{ sql pool }
 
-const activationColumns = `id, code_hash, description, default_instance_name, iam_role, registration_limit,
-	registration_count, expires_at, created_at, created_by, tags, node_kind, node_id`
-
-// CreateActivation implements [fleet.Store].
-func (d *DB) CreateActivation(ctx context.Context, a *sekisho.Activation) error {
-	_, err := d.sql.ExecContext(
-		ctx,
-		`INSERT INTO activations (`+activationColumns+`)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
-		a.ID,
-		a.CodeHash,
-		a.Description,
-		a.DefaultInstanceName,
-		a.IAMRole,
-		a.RegistrationLimit,
-		a.RegistrationCount,
-		micros(a.ExpiresAt),
-		micros(a.CreatedAt),
-		a.CreatedBy,
-		tagsJSON(a.Tags),
-		a.NodeKind,
-		a.NodeID,
-	)
-	return err
-}
-
-type scanner interface{ Scan(dest ...any) error }
-
-func scanActivation(row scanner) (*sekisho.Activation, error) {
-	a := new(sekisho.Activation)
-	var expires, created int64
-	var tags string
-	if err := row.Scan(&a.ID, &a.CodeHash, &a.Description, &a.DefaultInstanceName, &a.IAMRole, &a.RegistrationLimit,
-		&a.RegistrationCount, &expires, &created, &a.CreatedBy, &tags, &a.NodeKind, &a.NodeID); err != nil {
-		return nil, err
-	}
-	a.ExpiresAt, a.CreatedAt = fromMicros(expires), fromMicros(created)
-	var err error
-	a.Tags, err = tagsFromJSON(tags)
-	return a, err
-}
-
-// Activation implements [fleet.Store].
-func (d *DB) Activation(ctx context.Context, id string) (*sekisho.Activation, error) {
-	a, err := scanActivation(
-		d.sql.QueryRowContext(ctx, `SELECT `+activationColumns+` FROM activations WHERE id = $1`, id),
-	)
-	return a, notFound(err, "activation %s does not exist", id)
-}
-
-// Activations implements [fleet.Store].
-func (d *DB) Activations(ctx context.Context) ([]*sekisho.Activation, error) {
-	return queryAll(
-		ctx,
-		d.sql,
-		scanActivation,
-		`SELECT `+activationColumns+` FROM activations ORDER BY created_at DESC, id`,
-	)
-}
-
-// queryAll scans every row of a query.
-func queryAll[T any](
-	ctx context.Context,
-	q querier,
-	scan func(scanner) (T, error),
-	query string,
-	args ...any,
-) ([]T, error) {
-	rows, err := q.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var all []T
-	for rows.Next() {
-		v, err := scan(rows)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, v)
-	}
-	return all, rows.Err()
-}
-
-// DeleteActivation implements [fleet.Store].
-func (d *DB) DeleteActivation(ctx context.Context, id string) error {
-	res, err := d.sql.ExecContext(ctx, `DELETE FROM activations WHERE id = $1`, id)
-	if err != nil {
-		return err
-	}
-	if n, err := res.RowsAffected(); err != nil || n > 0 {
-		return err
-	}
-	return sekisho.Errorf(sekisho.CodeNotFound, "activation %s does not exist", id)
-}
+var _ fleet.NodeStore = (*NodeStore)(nil)
 
 const nodeColumns = `id, name, activation_id, iam_role, registered_at, public_key, fingerprint, agent_name, agent_version,
 	agent_status, platform_type, platform_name, platform_version, computer_name, ip_address, last_ping_at, last_source_ip,
@@ -178,9 +85,9 @@ func scanNode(row scanner) (*sekisho.Node, error) {
 	return n, err
 }
 
-// RegisterNode implements [fleet.Store].
-func (d *DB) RegisterNode(ctx context.Context, n *sekisho.Node) error {
-	return d.inTx(ctx, func(tx *sql.Tx) error {
+// RegisterNode implements [fleet.NodeStore].
+func (db *NodeStore) RegisterNode(ctx context.Context, n *sekisho.Node) error {
+	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
 		res, err := tx.ExecContext(ctx, `UPDATE activations SET registration_count = registration_count + 1
 			WHERE id = $1 AND registration_count < registration_limit`, n.ActivationID)
 		if err != nil {
@@ -215,9 +122,9 @@ func (d *DB) RegisterNode(ctx context.Context, n *sekisho.Node) error {
 	})
 }
 
-// Node implements [fleet.Store].
-func (d *DB) Node(ctx context.Context, id sekisho.NodeID) (*sekisho.Node, error) {
-	kept, err := d.sql.prepared(ctx, `SELECT `+nodeColumns+` FROM nodes WHERE id = $1`)
+// Node implements [fleet.NodeStore].
+func (db *NodeStore) Node(ctx context.Context, id sekisho.NodeID) (*sekisho.Node, error) {
+	kept, err := db.sql.prepared(ctx, `SELECT `+nodeColumns+` FROM nodes WHERE id = $1`)
 	if err != nil {
 		return nil, err
 	}
@@ -225,14 +132,14 @@ func (d *DB) Node(ctx context.Context, id sekisho.NodeID) (*sekisho.Node, error)
 	return n, notFound(err, "node %s does not exist", id)
 }
 
-// Nodes implements [fleet.Store].
-func (d *DB) Nodes(ctx context.Context) ([]*sekisho.Node, error) {
-	return queryAll(ctx, d.sql, scanNode, `SELECT `+nodeColumns+` FROM nodes WHERE deregistered_at = 0 ORDER BY id`)
+// Nodes implements [fleet.NodeStore].
+func (db *NodeStore) Nodes(ctx context.Context) ([]*sekisho.Node, error) {
+	return queryAll(ctx, db.sql, scanNode, `SELECT `+nodeColumns+` FROM nodes WHERE deregistered_at = 0 ORDER BY id`)
 }
 
-// UpdateNode implements [fleet.Store].
-func (d *DB) UpdateNode(ctx context.Context, id sekisho.NodeID, change func(n *sekisho.Node) error) error {
-	return d.inTx(ctx, func(tx *sql.Tx) error {
+// UpdateNode implements [fleet.NodeStore].
+func (db *NodeStore) UpdateNode(ctx context.Context, id sekisho.NodeID, change func(n *sekisho.Node) error) error {
+	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
 		n, err := scanNode(tx.QueryRowContext(ctx, `SELECT `+nodeColumns+` FROM nodes WHERE id = $1`, id))
 		if err != nil {
 			return notFound(err, "node %s does not exist", id)
@@ -256,9 +163,9 @@ func (d *DB) UpdateNode(ctx context.Context, id sekisho.NodeID, change func(n *s
 	})
 }
 
-// CloseConnections implements [fleet.Store].
-func (d *DB) CloseConnections(ctx context.Context, at time.Time, reason string) error {
-	return d.inTx(ctx, func(tx *sql.Tx) error {
+// CloseConnections implements [fleet.NodeStore].
+func (db *NodeStore) CloseConnections(ctx context.Context, at time.Time, reason string) error {
+	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
 		revision, err := nextRevision(ctx, tx)
 		if err != nil {
 			return err
@@ -289,17 +196,17 @@ var listedColumns = strings.Replace(nodeColumns, "public_key", "'' AS public_key
 // changedNodes reads the nodes that changed after a revision, by an index.
 var changedNodes = `SELECT ` + listedColumns + ` FROM nodes WHERE revision > $1`
 
-// NodeChanges implements [fleet.Store].
-func (d *DB) NodeChanges(ctx context.Context, after int64) (nodes []*sekisho.Node, revision int64, err error) {
+// NodeChanges implements [fleet.NodeStore].
+func (db *NodeStore) NodeChanges(ctx context.Context, after int64) (nodes []*sekisho.Node, revision int64, err error) {
 	// A change that is committed between the two queries is returned now and
 	// once more by the next call.
-	if err := d.sql.QueryRowContext(ctx, `SELECT revision FROM node_revision`).Scan(&revision); err != nil {
+	if err := db.sql.QueryRowContext(ctx, `SELECT revision FROM node_revision`).Scan(&revision); err != nil {
 		return nil, 0, err
 	}
 	if revision == after {
 		return nil, revision, nil
 	}
-	nodes, err = queryAll(ctx, d.sql, func(row scanner) (*sekisho.Node, error) {
+	nodes, err = queryAll(ctx, db.sql, func(row scanner) (*sekisho.Node, error) {
 		n, err := scanNode(row)
 		if n != nil {
 			n.PublicKey = nil
@@ -307,4 +214,15 @@ func (d *DB) NodeChanges(ctx context.Context, after int64) (nodes []*sekisho.Nod
 		return n, err
 	}, changedNodes, after)
 	return nodes, revision, err
+}
+
+// DeregisteredNodes implements [fleet.NodeStore].
+func (db *NodeStore) DeregisteredNodes(ctx context.Context, most int) ([]*sekisho.Node, error) {
+	return queryAll(
+		ctx,
+		db.sql,
+		scanNode,
+		`SELECT `+nodeColumns+` FROM nodes WHERE deregistered_at <> 0 ORDER BY deregistered_at DESC, id LIMIT $1`,
+		most,
+	)
 }

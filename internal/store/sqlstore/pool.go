@@ -1,0 +1,146 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"sync"
+
+	"sekisho"
+)
+
+// pool is a database with one writer at a time. SQLite
+// lets the others retry at growing intervals: some of many would wait for
+// seconds, each with a connection of its own.
+type pool struct {
+	*sql.DB
+	writer chan struct{} // holds one element during a write
+
+	statements *statements
+}
+
+// statements keeps those that are run all the time, so that each connection
+// parses them once. Only constant queries belong in it: it is never emptied.
+type statements struct {
+	mu      sync.Mutex
+	byQuery map[string]*sql.Stmt
+}
+
+// prepared returns a constant query as a statement that is kept. The caller must
+// not close it.
+func (p pool) prepared(ctx context.Context, query string) (*sql.Stmt, error) {
+	p.statements.mu.Lock()
+	defer p.statements.mu.Unlock()
+	if s := p.statements.byQuery[query]; s != nil {
+		return s, nil
+	}
+	s, err := p.PrepareContext(ctx, query)
+	if err == nil {
+		p.statements.byQuery[query] = s
+	}
+	return s, err
+}
+
+// execPrepared is ExecContext for a constant query that is run all the time.
+func (p pool) execPrepared(ctx context.Context, query string, args ...any) error {
+	s, err := p.prepared(ctx, query)
+	if err != nil {
+		return err
+	}
+	if err := p.lock(ctx); err != nil {
+		return err
+	}
+	defer p.unlock()
+	_, err = s.ExecContext(ctx, args...)
+	return err
+}
+
+func (p pool) lock(ctx context.Context) error {
+	select {
+	case p.writer <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (p pool) unlock() { <-p.writer }
+
+// ExecContext runs one statement, alone.
+func (p pool) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	if err := p.lock(ctx); err != nil {
+		return nil, err
+	}
+	defer p.unlock()
+	return p.DB.ExecContext(ctx, query, args...)
+}
+
+func newPool(db *sql.DB) pool {
+	return pool{DB: db, writer: make(chan struct{}, 1), statements: &statements{byQuery: map[string]*sql.Stmt{}}}
+}
+
+// inTx runs f in one transaction: all of it happens, or none.
+func (p pool) inTx(ctx context.Context, f func(tx *sql.Tx) error) error {
+	if err := p.lock(ctx); err != nil {
+		return err
+	}
+	defer p.unlock()
+	tx, err := p.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	returned := false
+	defer func() {
+		if !returned { // f panicked: the lock must not outlive it
+			_ = tx.Rollback()
+		}
+	}()
+	err = f(tx)
+	returned = true
+	if err != nil {
+		return errors.Join(err, tx.Rollback())
+	}
+	return tx.Commit()
+}
+
+// querier is what *sql.DB and *sql.Tx have in common.
+type querier interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// scanner is a row of a result.
+type scanner interface{ Scan(dest ...any) error }
+
+// queryAll scans every row of a query.
+func queryAll[T any](
+	ctx context.Context,
+	q querier,
+	scan func(scanner) (T, error),
+	query string,
+	args ...any,
+) ([]T, error) {
+	rows, err := q.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var all []T
+	for rows.Next() {
+		v, err := scan(rows)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, v)
+	}
+	return all, rows.Err()
+}
+
+// notFound turns "no rows" into a not_found error that names what is missing.
+func notFound(err error, format string, args ...any) error {
+	if errors.Is(err, sql.ErrNoRows) {
+		return sekisho.Errorf(sekisho.CodeNotFound, format, args...)
+	}
+	return err
+}

@@ -1,0 +1,171 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+
+	"github.com/pressly/goose/v3"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// OpenSQLiteReader opens a database for reading alone, as it is: it changes
+// nothing, and a server may be using it.
+func OpenSQLiteReader(ctx context.Context, path string) (*DB, error) {
+	q := url.Values{"mode": {"ro"}, "_pragma": {"busy_timeout(10000)", "query_only(1)"}}
+	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+q.Encode())
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	if err := db.PingContext(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), db.Close())
+	}
+	return newDB(db), nil
+}
+
+// OpenSQLite opens the database file at path, creating it if it is missing, and
+// brings its schema up to date. It refuses a schema of a newer version.
+func OpenSQLite(ctx context.Context, path string) (*DB, error) {
+	if err := restrict(path); err != nil {
+		return nil, err
+	}
+	db, err := openFile(path, "")
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxIdleConns(8)
+	sub, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	// Numbers are given by engine: a newer migration may have a lower one.
+	p, err := goose.NewProvider(goose.DialectSQLite3, db, sub, goose.WithAllowOutofOrder(true))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("read migrations: %w", err), db.Close())
+	}
+	if err := refuseNewer(ctx, db, p, path); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	if _, err := p.Up(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("migrate %s: %w", path, err), db.Close())
+	}
+	return newDB(db), nil
+}
+
+// IsEmpty reports whether the database file at path is missing or has no tables.
+func IsEmpty(ctx context.Context, path string) (empty bool, err error) {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0 {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	db, err := openFile(path, "")
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	var tables int
+	if err := db.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_master`).Scan(&tables); err != nil {
+		return false, fmt.Errorf("read %s: %w", path, err)
+	}
+	return tables == 0, nil
+}
+
+// openFile opens a database file. option is added to its URI.
+func openFile(path, option string) (*sql.DB, error) {
+	// A writer takes the lock when its transaction begins, so that two of
+	// them queue (busy_timeout) and neither fails half-way.
+	q := url.Values{
+		"_txlock": {"immediate"},
+		"_pragma": {"busy_timeout(10000)", "synchronous(NORMAL)", "foreign_keys(ON)"},
+	}
+	uri := "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + q.Encode()
+	if option == "" {
+		uri += "&_pragma=journal_mode(WAL)"
+	} else {
+		uri += "&" + option
+	}
+	db, err := sql.Open("sqlite", uri)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	return db, nil
+}
+
+// restrict makes sure that the owner alone can read the database. SQLite gives
+// the files beside it the same mode.
+func restrict(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	for _, name := range []string{path, path + "-wal", path + "-shm"} {
+		if err := os.Chmod(name, 0o600); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// refuseNewer refuses a database that a newer version has migrated: what it
+// added would be ignored, and damaged.
+func refuseNewer(ctx context.Context, db *sql.DB, p *goose.Provider, path string) error {
+	var tables int
+	if err := db.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_master WHERE name = 'goose_db_version'`).Scan(&tables); err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	if tables == 0 {
+		if err := db.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_master`).Scan(&tables); err != nil {
+			return fmt.Errorf("read %s: %w", path, err)
+		}
+		if tables > 0 {
+			return fmt.Errorf(
+				"%s is not a database of Sekisho: it has tables, but no schema version. Restore it from a backup, or move it away",
+				path,
+			)
+		}
+		return nil
+	}
+	known := map[int64]bool{0: true}
+	for _, s := range p.ListSources() {
+		known[s.Version] = true
+	}
+	applied, err := queryAll(ctx, db, func(row scanner) (v int64, err error) {
+		err = row.Scan(&v)
+		return v, err
+	}, `SELECT version_id FROM goose_db_version WHERE is_applied`)
+	if err != nil {
+		return fmt.Errorf("read the schema version of %s: %w", path, err)
+	}
+	for _, v := range applied {
+		if !known[v] {
+			return fmt.Errorf(
+				"%s was written by a newer version of Sekisho: it has the schema change %d, which this version does not know. "+
+					"Run that version or a later one, or restore a backup from before the upgrade",
+				path,
+				v,
+			)
+		}
+	}
+	return nil
+}
+
+// isUnique reports whether err is a violation of a unique constraint.
+func isUnique(err error) bool {
+	e, ok := errors.AsType[*sqlite.Error](err)
+	return ok && (e.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE || e.Code() == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
+}

@@ -15,7 +15,7 @@ import (
 func access(dial dialer) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "access",
-		Short: "Request just-in-time access to nodes, and decide about requests",
+		Short: "Request just-in-time access to nodes, and decide on requests",
 		Long: `Request access to nodes for a reason, and approve, reject or revoke requests.
 
 Rules say who may request access to which nodes, how many people must approve
@@ -64,11 +64,11 @@ func requestAccess(dial dialer) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.StringArrayVar(&targets, "target", nil, "node to get access to; may be repeated")
+	f.StringArrayVar(&targets, "target", nil, "node to request access to; repeatable")
 	f.StringVar(&reason, "reason", "", "why you need access")
-	f.BoolVar(&breakGlass, "break-glass", false, "get access at once, without approval; raises an alarm")
+	f.BoolVar(&breakGlass, "break-glass", false, "get access immediately, without approval; this raises an alarm")
 	for _, name := range []string{"target", "reason"} {
-		_ = cmd.MarkFlagRequired(name) // it exists
+		_ = cmd.MarkFlagRequired(name) // cannot fail: the flag exists
 	}
 	completeTarget(cmd, "target", dial)
 	return cmd
@@ -92,7 +92,7 @@ func listAccess(dial dialer) *cobra.Command {
 		})
 	}
 	cmd.Flags().BoolVar(&mine, "mine", false, "only your own requests")
-	cmd.Flags().BoolVar(&all, "all", false, "also requests that were rejected or revoked, or have expired")
+	cmd.Flags().BoolVar(&all, "all", false, "include rejected, revoked and expired requests")
 	return cmd
 }
 
@@ -131,8 +131,8 @@ func decideAccess(dial dialer, use, decision, short string) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringVar(&reason, "reason", "", "why you decide so")
-	_ = cmd.MarkFlagRequired("reason") // it exists
+	cmd.Flags().StringVar(&reason, "reason", "", "reason for the decision")
+	_ = cmd.MarkFlagRequired("reason") // cannot fail: the flag exists
 	return cmd
 }
 
@@ -191,20 +191,20 @@ func putAccessRule(dial dialer) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.StringToStringVar(&tags, "tag", nil, "tag that nodes must have, as KEY=VALUE; may be repeated")
+	f.StringToStringVar(&tags, "tag", nil, "tag that nodes must have, as KEY=VALUE; repeatable")
 	f.StringArrayVar(
 		&requesters,
 		"requester",
 		nil,
-		"ARN of who may request access, * for any text; may be repeated (default everybody)",
+		"ARN of principals who can request access; * matches any text; repeatable (default: everyone)",
 	)
 	f.StringArrayVar(
 		&approvers,
 		"approver",
 		nil,
-		"ARN of who may approve, * for any text; may be repeated (default everybody with the permission)",
+		"ARN of principals who can approve; * matches any text; repeatable (default: everyone with the permission)",
 	)
-	f.IntVar(&approvals, "approvals", 1, "how many people must approve; 0 approves at once")
+	f.IntVar(&approvals, "approvals", 1, "number of people who must approve; 0 approves immediately")
 	f.DurationVar(&duration, "duration", time.Hour, "how long the access lasts")
 	return cmd
 }

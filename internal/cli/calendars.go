@@ -60,7 +60,7 @@ func coversUntil(k client.Calendar) string {
 
 func showCalendar(dial dialer) *cobra.Command {
 	return &cobra.Command{
-		Use: "show NAME", Short: "Show a calendar and its next spans of time", Args: cobra.ExactArgs(1),
+		Use: "show NAME", Short: "Show a calendar and its next periods", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return with(dial, func(c *client.Client) error {
 				k, err := c.GetCalendar(cmd.Context(), args[0])
@@ -118,8 +118,9 @@ func putCalendar(dial dialer) *cobra.Command {
 	f := c.Flags()
 	f.StringVar(&in.Description, "description", "", "what the calendar is for")
 	f.StringVar(&in.Zone, "zone", "UTC", "time zone of dates, and of times without one")
-	f.StringArrayVar(&in.Entries, "on", nil, "a date, two dates joined by /, or two instants joined by /; repeatable")
-	f.StringVar(&file, "icalendar", "", "iCalendar file, in place of --on")
+	f.StringArrayVar(&in.Entries, "on", nil,
+		"a date, a range of dates (FROM/TO) or a range of times (FROM/TO); repeatable")
+	f.StringVar(&file, "icalendar", "", "iCalendar file, instead of --on")
 	c.MarkFlagsMutuallyExclusive("on", "icalendar")
 	c.MarkFlagsOneRequired("on", "icalendar")
 	return c

@@ -87,7 +87,7 @@ func completeSessions(dial dialer, history bool) completion {
 }
 
 func completeTarget(cmd *cobra.Command, flag string, dial dialer) {
-	_ = cmd.RegisterFlagCompletionFunc(flag, complete(dial, nodeNames)) // the flag exists
+	_ = cmd.RegisterFlagCompletionFunc(flag, complete(dial, nodeNames)) // cannot fail: the flag exists
 }
 
 func completeDocument(cmd *cobra.Command, flag string, dial dialer) {
@@ -96,7 +96,7 @@ func completeDocument(cmd *cobra.Command, flag string, dial dialer) {
 		complete(dial, func(ctx context.Context, c *client.Client, _ string) ([]string, error) {
 			return c.SessionDocuments(ctx)
 		}),
-	) // the flag exists
+	) // cannot fail: the flag exists
 }
 
 // completeCopy completes the node of a copy.

@@ -23,10 +23,10 @@ func cp(std Streams, dial dialer) *cobra.Command {
 
 ` + targetHelp + `
 
-A relative path on the node starts at the home of the session's OS user. If
+A relative path on the node is relative to the home directory of the session's OS user. If
 DESTINATION is an existing folder, SOURCE is copied into it.
 
-cp keeps modes and times and compares each copy by its SHA-256. Run the same
+cp keeps modes and times and verifies the SHA-256 of each copy. Run the same
 command again after an interruption: it resumes, and does not send files that
 were already copied. It skips symbolic links and everything else that is not a
 regular file, and says so.
@@ -72,7 +72,7 @@ The session's recording lists what was copied.`,
 			return format.write(cmd.OutOrStdout(), result, func(io.Writer) error { return nil })
 		})
 	}
-	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "no progress bar")
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "hide the progress bar")
 	reasonFlag(cmd, &in.Reason)
 	return cmd
 }

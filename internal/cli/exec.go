@@ -16,7 +16,7 @@ and unchanged. The exit code is the program's.
 
 ` + targetHelp + `
 
-The program gets the arguments unchanged; no shell reads them. To use a shell,
+The program gets the arguments unchanged; no shell interprets them. To use a shell,
 name it: sekisho exec web-1 -- sh -c 'ls | wc -l'
 
 On a node with AWS's agent the program gets no standard input.`,

@@ -18,7 +18,7 @@ const (
 	exitOK          = 0
 	exitFailure     = 1   // anything that has no code of its own
 	exitUsage       = 2   // wrong arguments or flags
-	exitNo          = 3   // the answer is no: why denies, verify does not prove
+	exitNo          = 3   // the answer is no: why found a denial, or verify found no proof
 	exitDenied      = 4   // no credentials, expired ones, or a policy denies
 	exitNotFound    = 5   // no such node or session, or several match
 	exitUnreachable = 6   // no connection to the server, or to the node
@@ -72,8 +72,7 @@ func usageErrors(cmd *cobra.Command) {
 	}
 }
 
-// missingArgument returns the name of the first required argument, as the usage
-// line has it, that args lack.
+// missingArgument returns the first required argument that args lack, named as in the usage line.
 func missingArgument(cmd *cobra.Command, args []string) string {
 	var required []string
 	for _, word := range strings.Fields(cmd.Use)[1:] {
@@ -91,8 +90,7 @@ func missingArgument(cmd *cobra.Command, args []string) string {
 	return ""
 }
 
-// report prints err, if it is not just an exit code, and returns the exit code
-// of the program.
+// report prints err, unless it is only an exit code, and returns the exit code of the program.
 func report(ctx context.Context, w io.Writer, cmd *cobra.Command, err error) int {
 	if err == nil {
 		return exitOK
@@ -135,7 +133,7 @@ func exitCodeOf(err error) int {
 		return exitUnreachable
 	}
 	if strings.HasPrefix(err.Error(), "unknown command ") {
-		return exitUsage // cobra has no type for it
+		return exitUsage // cobra has no error type for it
 	}
 	return exitFailure
 }

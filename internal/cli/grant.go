@@ -15,10 +15,10 @@ func grantAccess(dial dialer) *cobra.Command {
 	var apply bool
 	c := &cobra.Command{
 		Use:   "grant --target TARGET",
-		Short: "Write the policy that lets somebody open sessions",
-		Long: `Write the policy that lets somebody open sessions: on which nodes, when and
-from where. The policy is printed. With --apply it is attached to the user,
-group or role as an inline policy, replacing one of the same name.`,
+		Short: "Write a policy that lets someone open sessions",
+		Long: `Write a policy that lets a user, group or role open sessions, limited by node, time
+and source address, and print it. With --apply, also attach it to the user, group or
+role as an inline policy, replacing any policy of the same name.`,
 		Example: `  sekisho grant --user alice --target tag:Env=prod --weekdays mon-fri --from 09:00 --to 18:00 --zone Asia/Tokyo \\
     --source-ip 203.0.113.0/24 --apply
   sekisho grant --target mi-0123456789abcdef0 --mfa --except holidays`,
@@ -52,29 +52,29 @@ group or role as an inline policy, replacing one of the same name.`,
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&in.UserName, "user", "", "user who gets the policy")
-	f.StringVar(&in.GroupName, "group", "", "group that gets the policy")
-	f.StringVar(&in.RoleName, "role", "", "role that gets the policy")
+	f.StringVar(&in.UserName, "user", "", "user to attach the policy to")
+	f.StringVar(&in.GroupName, "group", "", "group to attach the policy to")
+	f.StringVar(&in.RoleName, "role", "", "role to attach the policy to")
 	f.StringVar(&in.PolicyName, "policy-name", "sekisho-grant", "name of the inline policy")
 	f.StringSliceVar(&in.Targets, "target", nil, "node ID, tag:KEY=VALUE, or * for every node; repeatable")
 	f.StringSliceVar(
 		&in.Documents,
 		"document",
 		nil,
-		"session document that may be used (default the shell); repeatable",
+		"session document to allow (default: the shell); repeatable",
 	)
 	f.StringSliceVar(&in.Weekdays, "weekdays", nil, "such as mon-fri or sat,sun")
-	f.StringVar(&in.From, "from", "", "local time of day from which it is allowed, HH:MM")
-	f.StringVar(&in.To, "to", "", "local time of day until which it is allowed; may be on the next day")
+	f.StringVar(&in.From, "from", "", "local time of day from which sessions are allowed, HH:MM")
+	f.StringVar(&in.To, "to", "", "local time of day until which sessions are allowed; can be on the next day")
 	f.StringVar(&in.Zone, "zone", "", "time zone of --weekdays, --from and --to, such as Asia/Tokyo")
-	f.StringVar(&notBefore, "not-before", "", "time before which nothing is allowed, such as 2026-04-15T02:00:00Z")
-	f.StringVar(&notAfter, "not-after", "", "time from which nothing is allowed any more")
-	f.StringSliceVar(&in.SourceIPs, "source-ip", nil, "address or CIDR range it is allowed from; repeatable")
+	f.StringVar(&notBefore, "not-before", "", "time at which the permission begins, such as 2026-04-15T02:00:00Z")
+	f.StringVar(&notAfter, "not-after", "", "time at which the permission ends")
+	f.StringSliceVar(&in.SourceIPs, "source-ip", nil, "source address or CIDR range to allow; repeatable")
 	f.BoolVar(&in.MFA, "mfa", false, "require a second factor")
-	f.StringSliceVar(&in.During, "during", nil, "calendar during which it is allowed; repeatable")
-	f.StringSliceVar(&in.Except, "except", nil, "calendar during which it is not allowed; repeatable")
+	f.StringSliceVar(&in.During, "during", nil, "calendar during which sessions are allowed; repeatable")
+	f.StringSliceVar(&in.Except, "except", nil, "calendar during which sessions are not allowed; repeatable")
 	f.BoolVar(&apply, "apply", false, "attach the policy")
 	c.MarkFlagsMutuallyExclusive("user", "group", "role")
-	_ = c.MarkFlagRequired("target") // it exists
+	_ = c.MarkFlagRequired("target") // cannot fail: the flag exists
 	return c
 }

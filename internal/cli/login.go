@@ -32,17 +32,17 @@ func login(std Streams, profile *string) *cobra.Command {
 	var duration time.Duration
 	cmd := &cobra.Command{
 		Use:   "login [URL]",
-		Short: "Sign in and keep short-lived credentials",
+		Short: "Sign in and store short-lived credentials",
 		Long: `login signs you in with your password and, if you have one, the code of your
-authenticator app. It keeps short-lived credentials in ~/.sekisho/contexts.json,
-which only you can read, so that you need no access keys. URL is the server's
+authenticator app. It stores short-lived credentials in ~/.sekisho/contexts.json,
+which only you can read, so you need no access keys. URL is the server's
 address; it defaults to AWS_ENDPOINT_URL or the current context.
 
-With --web-identity-token-file and --role, it exchanges a token of an OpenID Connect
-provider for credentials of the role.
+With --web-identity-token-file and --role, it exchanges an OpenID Connect token for
+credentials of the role.
 
-It asks for the password on the terminal. If standard input is not a terminal, the
-first line is the password and the second the code.`,
+It prompts for the password on the terminal. If standard input is not a terminal, it
+reads the password from the first line and the code from the second.`,
 		Example: `  sekisho login https://sekisho.example.com --user alice
   sekisho login --web-identity-token-file token.jwt --role arn:aws:iam::123456789012:role/ops`,
 		Args: cobra.MaximumNArgs(1),
@@ -52,7 +52,7 @@ first line is the password and the second the code.`,
 			return usagef(cmd, "--duration must be between %s and %s", minLogin, maxLogin)
 		}
 		if (tokenFile == "") != (role == "") {
-			return usagef(cmd, "--web-identity-token-file and --role go together")
+			return usagef(cmd, "--web-identity-token-file and --role must be given together")
 		}
 		contexts, err := client.ReadContexts(std.Getenv)
 		if err != nil {
@@ -117,7 +117,7 @@ first line is the password and the second the code.`,
 	f.StringVarP(&user, "user", "u", "", "user name")
 	f.StringVar(&name, "name", "", "name of the context (default: the server's host name)")
 	f.DurationVar(&duration, "duration", defaultLogin, "lifetime of the credentials")
-	f.StringVar(&tokenFile, "web-identity-token-file", "", "file with a token of an OpenID Connect provider")
+	f.StringVar(&tokenFile, "web-identity-token-file", "", "file with an OpenID Connect token")
 	f.StringVar(&role, "role", "", "ARN of the role to assume with the token")
 	f.StringVar(&sessionName, "role-session-name", "sekisho", "name of the role session")
 	return cmd
@@ -193,7 +193,7 @@ func (p *prompter) ask(question string, secret bool) (string, error) {
 	if line = strings.TrimRight(line, "\r\n"); line == "" {
 		return "", sekisho.Errorf(
 			sekisho.CodeInvalid,
-			"standard input ends before the answer to %q",
+			"standard input ended before the answer to %q",
 			strings.TrimSuffix(question, ": "),
 		)
 	}
@@ -216,7 +216,7 @@ func readSecretFile(name string) (string, error) {
 func logout(std Streams) *cobra.Command {
 	return &cobra.Command{
 		Use:   "logout [CONTEXT]",
-		Short: "Remove the credentials of a sign-in",
+		Short: "Sign out and remove the stored credentials",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			contexts, err := client.ReadContexts(std.Getenv)
@@ -244,7 +244,7 @@ func logout(std Streams) *cobra.Command {
 func whoami(dial dialer) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "whoami",
-		Short: "Show whose credentials are used",
+		Short: "Show whose credentials are in use",
 		Args:  cobra.NoArgs,
 	}
 	format := outputFlag(cmd)
@@ -343,7 +343,7 @@ func contexts(std Streams) *cobra.Command {
 	cmd.AddCommand(
 		change(
 			"use CONTEXT",
-			"Make a context the current one",
+			"Switch to a context",
 			func(all *client.Contexts, name string) { all.Current = name },
 		),
 		change("remove CONTEXT", "Forget a context and its credentials", func(all *client.Contexts, name string) {
@@ -361,7 +361,7 @@ func contexts(std Streams) *cobra.Command {
 func credentialProcess(std Streams) *cobra.Command {
 	return &cobra.Command{
 		Use:   "credentials",
-		Short: "Print the credentials of a sign-in for the aws command (credential_process)",
+		Short: "Print the stored credentials for the aws command (credential_process)",
 		Long: `credentials prints the credentials of the current context in the format of
 credential_process. In ~/.aws/config:
 

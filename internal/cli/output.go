@@ -51,7 +51,7 @@ func outputFlag(cmd *cobra.Command) *format {
 	_ = cmd.RegisterFlagCompletionFunc(
 		"output",
 		cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp),
-	) // it exists
+	) // cannot fail: the flag exists
 	return &f
 }
 
@@ -78,7 +78,7 @@ func (f *format) write(w io.Writer, value any, table func(w io.Writer) error) er
 	return err
 }
 
-// nonNil makes an empty list of nil, which JSON writes as null.
+// nonNil returns an empty list for nil, which JSON would encode as null.
 func nonNil[T any](list []T) []T {
 	if list == nil {
 		return []T{}
@@ -86,8 +86,8 @@ func nonNil[T any](list []T) []T {
 	return list
 }
 
-// table prints rows in columns. It escapes the cells, which are untrusted, and
-// measures them as a terminal does: some characters take two columns.
+// table prints rows in columns. It escapes the cells, which are untrusted, and measures their width
+// as a terminal does: some characters are two columns wide.
 func table(w io.Writer, head []string, rows [][]string) error {
 	cells := make([][]string, len(rows))
 	widths := make([]int, len(head))

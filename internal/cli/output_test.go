@@ -89,7 +89,7 @@ func TestExitCodes(t *testing.T) {
 		"expired":             {refusing(t, 400, "ExpiredTokenException"), []string{"nodes"}, 4, "sekisho login"},
 		"not found":           {refusing(t, 400, "DoesNotExistException"), []string{"sessions", "terminate", "alice-1"}, 5, "DoesNotExistException"},
 		"server fault":        {refusing(t, 500, "InternalServerError"), []string{"nodes"}, 1, "InternalServerError"},
-		"refused connection":  {environment(t, nobody), []string{"nodes"}, 6, "refuses the connection. Check that the server runs"},
+		"refused connection":  {environment(t, nobody), []string{"nodes"}, 6, "AWS_ENDPOINT_URL"},
 		"not an HTTPS server": {environment(t, strings.Replace(refusing(t, 200, "")["AWS_ENDPOINT_URL"], "http:", "https:", 1)), []string{"nodes"}, 6, "does not use TLS"},
 		"node not connected":  {refusing(t, 400, "TargetNotConnected"), []string{"forward", "mi-1", "-L", "0:localhost:80"}, 6, "TargetNotConnected"},
 		"program did not run": {refusing(t, 400, "TargetNotConnected"), []string{"exec", "mi-1", "true"}, 255, "TargetNotConnected"},

@@ -112,7 +112,7 @@ used up or expires.`,
 		&register.Host,
 		"host",
 		"",
-		"host[:port] at which the added machines reach the server (default: as this command does)",
+		"host[:port] at which the added machines reach the server (default: the address this command uses)",
 	)
 	f.StringVar(&register.PackageSha256, "agent-sha256", "", "SHA-256 of --agent-package")
 	return c

@@ -16,12 +16,11 @@ func reach(dial dialer) *cobra.Command {
 	var mfa bool
 	c := &cobra.Command{
 		Use:   "reach {--target NODE | --user NAME}",
-		Short: "List who can reach a node, or what somebody can reach, and when",
+		Short: "List who can reach a node, or what a user or role can reach, and when",
 		Long: `List who can open sessions on a node, or on which nodes a user or role can,
 and when. The answer is computed from the policies, for the next week unless
---from and --to say otherwise. What is only known once a request is made, such
-as the address it comes from, is listed as a condition. You need
-iam:SimulatePrincipalPolicy.`,
+--from and --to say otherwise. Anything known only when a request is made, such as its source
+address, is listed as a condition. You need iam:SimulatePrincipalPolicy.`,
 		Example: `  sekisho reach --target mi-0123456789abcdef0
   sekisho reach --user alice --source-ip 203.0.113.7 --mfa`,
 		Args: cobra.NoArgs,
@@ -62,10 +61,10 @@ iam:SimulatePrincipalPolicy.`,
 	f.StringVar(&in.Target, "target", "", "node ID: list who can reach it")
 	f.StringVar(&user, "user", "", "user name, or the ARN of a user or role: list what it can reach")
 	f.StringVar(&in.DocumentName, "document", "", "session document")
-	f.StringVar(&in.SourceIP, "source-ip", "", "address the request comes from (default any)")
-	f.BoolVar(&mfa, "mfa", false, "with a second factor, or with --mfa=false without (default either)")
-	f.StringVar(&from, "from", "", "begin of the span of time (default now)")
-	f.StringVar(&to, "to", "", "end of the span of time (default a week later)")
+	f.StringVar(&in.SourceIP, "source-ip", "", "source address of the request (default: any)")
+	f.BoolVar(&mfa, "mfa", false, "assume a second factor, or none with --mfa=false (default: either)")
+	f.StringVar(&from, "from", "", "start of the period (default: now)")
+	f.StringVar(&to, "to", "", "end of the period (default: a week after its start)")
 	c.MarkFlagsMutuallyExclusive("target", "user")
 	c.MarkFlagsOneRequired("target", "user")
 	return c
@@ -82,7 +81,7 @@ func reachRows(entries []client.ReachEntry) [][]string {
 			depends := strings.Join(s.DependsOn, "; ")
 			if e.Sampled {
 				depends = strings.TrimPrefix(
-					depends+"; the policies use the time as text, so spans may be missing",
+					depends+"; the policies compare the time as text, so some periods may be missing",
 					"; ",
 				)
 			}

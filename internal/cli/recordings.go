@@ -33,16 +33,16 @@ func exportRecording(dial dialer) *cobra.Command {
 	}
 	cmd := &cobra.Command{
 		Use:   "export SESSION-ID",
-		Short: "Write a recording as an asciicast, text, or a page that plays it",
+		Short: "Export a recording as an asciicast, as text, or as a web page that plays it",
 		Long: `export writes the recording of a session to standard output or to a file:
 
   asciicast  asciicast v3, which asciinema 3.0 and later plays
-  text       the lines that were shown, each with the time since the start
-  html       one page that plays the recording in a browser, without a network
+  text       the lines shown, each with the time since the start
+  html       one page that plays the recording in a browser, offline
 
 All formats leave out sequences that affect more than the screen: clipboard,
-window title, queries, graphics, characters that reorder text. For the exact
-bytes, and to prove anything, use the recording itself: see "sekisho verify".
+window title, queries, graphics, characters that reorder text. For
+the exact bytes, and as evidence, use the recording itself: see "sekisho verify".
 
 A session that is still running is exported up to now.`,
 		Args:              cobra.ExactArgs(1),
@@ -66,8 +66,8 @@ A session that is still running is exported up to now.`,
 	return cmd
 }
 
-// toFile has write fill a new file that only the user can read. Without a name
-// it is standard output. A file that could not be filled is removed.
+// toFile creates a file that only the user can read and calls write to fill it. An empty name means
+// standard output. If write fails, toFile removes the file.
 func toFile(name string, std io.Writer, write func(io.Writer) error) error {
 	if name == "" {
 		return write(std)
@@ -76,7 +76,7 @@ func toFile(name string, std io.Writer, write func(io.Writer) error) error {
 	if errors.Is(err, os.ErrExist) {
 		return sekisho.Errorf(
 			sekisho.CodeConflict,
-			"The file %s exists. Remove it, or name another one.",
+			"The file %s already exists. Remove it, or choose another name.",
 			client.Printable(name),
 		)
 	}

@@ -13,10 +13,10 @@ func search(dial dialer) *cobra.Command {
 	var opt client.SearchOptions
 	cmd := &cobra.Command{
 		Use:   "search TEXT",
-		Short: "Search the text that was shown in sessions",
-		Long: `search looks for TEXT in what terminals showed, in all recordings that you may
-read, the latest month first. Upper and lower case of ASCII letters count as
-the same. Each match has its session and the time since the start.`,
+		Short: "Search the terminal output of sessions",
+		Long: `search looks for TEXT in the terminal output of all recordings that you may
+read, newest month first. It ignores the case of ASCII letters. Each match
+shows its session and the time since the session's start.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := dial()
@@ -47,7 +47,7 @@ the same. Each match has its session and the time since the start.`,
 	f := cmd.Flags()
 	f.StringVar(&opt.Owner, "owner", "", "ARN of the user or role session whose sessions to search")
 	f.StringVar(&opt.Target, "node", "", "ID of the node whose sessions to search")
-	f.StringVar(&opt.After, "after", "", "start of the sessions, such as 2026-11-30T08:00:00Z, at the earliest")
-	f.StringVar(&opt.Before, "before", "", "start of the sessions at the latest")
+	f.StringVar(&opt.After, "after", "", "search only sessions started after this time, such as 2026-11-30T08:00:00Z")
+	f.StringVar(&opt.Before, "before", "", "search only sessions started before this time")
 	return cmd
 }

@@ -44,8 +44,8 @@ func sshConfig(dial dialer) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ssh-config",
 		Short: "Write an SSH configuration with all nodes",
-		Long: `ssh-config prints an SSH configuration by which "ssh NAME" reaches every node
-that you may list, and with it scp, sftp, rsync and editors. For example:
+		Long: `ssh-config prints an SSH configuration with which "ssh NAME" reaches every node
+that you may list. scp, sftp, rsync and editors work too. For example:
 
   sekisho ssh-config > ~/.ssh/sekisho.conf
   echo 'Include sekisho.conf' >> ~/.ssh/config     (as its first line)

@@ -12,7 +12,7 @@ import (
 
 const targetHelp = `TARGET is a node ID (mi-… or i-…), the name of exactly one node, or
 tag:KEY=VALUE that matches exactly one node. Names and tags are looked up among
-the nodes you may list; policies decide on the ID.`
+the nodes you may list; policies are evaluated for the node's ID.`
 
 func startSession(std Streams, dial dialer) *cobra.Command {
 	var in client.StartInput

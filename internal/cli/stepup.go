@@ -11,9 +11,8 @@ import (
 	"sekisho/internal/client"
 )
 
-// askSecondFactor makes c ask for the code of an authenticator app when a policy
-// requires a second factor. Without a terminal there is nobody to ask: standard
-// input may carry data.
+// askSecondFactor makes c prompt for the code of an authenticator app when a policy requires a
+// second factor. Without a terminal it does nothing, because standard input may carry data.
 func askSecondFactor(std Streams, cfg client.Config, c *client.Client) {
 	if !term.IsTerminal(int(std.In.Fd())) || !term.IsTerminal(int(std.Err.Fd())) {
 		return
@@ -33,7 +32,7 @@ func askSecondFactor(std Streams, cfg client.Config, c *client.Client) {
 		Keep: func(t client.TemporaryCredentials) error {
 			err := client.KeepSecondFactor(base, std.Getenv, t)
 			if base.Credentials.SessionToken != "" {
-				base.Credentials = t.Credentials // those of the context now
+				base.Credentials = t.Credentials // the context's current credentials
 			}
 			return err
 		},

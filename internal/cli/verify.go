@@ -22,7 +22,7 @@ func verify(dial dialer) *cobra.Command {
 
 With a session ID, the server checks its recording. With a bundle (an evidence
 bundle, a ZIP archive of a recording, or its directory), sekisho checks it
-locally, without a server. Of an evidence bundle every problem is named.
+locally, without a server. For an evidence bundle, it lists every problem.
 --key names a file with the recorder's public keys, which you must have obtained
 separately from the bundle.
 
@@ -96,7 +96,7 @@ func evidenceText(e *client.Evidence) string {
 		fmt.Fprintf(&b, "Problem: %s\n", client.Printable(p))
 	}
 	if e.Made != "" {
-		fmt.Fprintf(&b, "Bundle made at %s.\n", client.Printable(e.Made))
+		fmt.Fprintf(&b, "Bundle created at %s.\n", client.Printable(e.Made))
 	}
 	if e.Decision != "" {
 		fmt.Fprintf(&b, "Started by %s: %s\n", client.Printable(e.Principal), client.Printable(e.Decision))
@@ -105,9 +105,9 @@ func evidenceText(e *client.Evidence) string {
 		fmt.Fprintf(&b, "  %s\n", client.Printable(line))
 	}
 	if e.Witnessed {
-		b.WriteString("A witness knows the seal and the last of these events.\n")
+		b.WriteString("A witness has the seal and the last of these events.\n")
 	} else {
-		b.WriteString("No witness vouches for it: the proof rests on the server's key alone.\n")
+		b.WriteString("No witness confirms it: the proof depends on the server's key alone.\n")
 	}
 	return b.String()
 }
@@ -122,7 +122,7 @@ transcript, the audit events about the session, the decision that allowed it,
 and the parts of the ledger and the audit trail that prove them. "sekisho
 verify FILE --key KEYS" checks it without a server.
 
-Whoever has the file can read the session and the audit trail of its time.`,
+Anyone with the file can read the session and the audit trail of that period.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: firstArgument(completeSessions(dial, true)),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -79,14 +79,14 @@ iam:SimulatePrincipalPolicy on the user.`,
 	f.StringVar(&from, "from", "", "with --to: find when the call is allowed in this period")
 	f.StringVar(&to, "to", "", "end of the period")
 	f.BoolVar(&in.MFA, "mfa", false, "assume a recent second factor")
-	_ = c.MarkFlagRequired("user") // it exists
+	_ = c.MarkFlagRequired("user") // cannot fail: the flag exists
 	completeTarget(c, "target", dial)
 	completeDocument(c, "document", dial)
 	return c
 }
 
-// whyTarget returns the ID of the target. Actions on sessions take session IDs,
-// which are not looked up here; everything else is a node.
+// whyTarget returns the ID of the target. Actions on sessions take session IDs, which are not
+// looked up here; any other target is a node.
 func whyTarget(ctx context.Context, c *client.Client, action, target string) (string, error) {
 	switch strings.ToLower(action) {
 	case "ssm:terminatesession", "ssm:resumesession", "sekisho:getsessionrecording", "sekisho:verifysessionrecording":

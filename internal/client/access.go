@@ -2,7 +2,7 @@ package client
 
 import "context"
 
-// AccessDecision is what one person decided about an access request.
+// AccessDecision is one person's decision on an access request.
 type AccessDecision struct {
 	Status string
 	By     string
@@ -26,7 +26,7 @@ type AccessRequest struct {
 	ExpiresAt       Time
 }
 
-// AccessRule says who may get access to which nodes.
+// AccessRule says who can get access to which nodes.
 type AccessRule struct {
 	Name            string
 	Tags            []Tag    `json:",omitempty"`
@@ -79,7 +79,7 @@ func (c *Client) AccessRequests(ctx context.Context, mine, open bool) ([]AccessR
 	return all, nil
 }
 
-// The decisions about an access request.
+// Decisions on an access request, for [Client.DecideAccess].
 const (
 	ApproveAccess = "Approve"
 	RejectAccess  = "Reject"

@@ -29,12 +29,12 @@ type Client struct {
 	factor *SecondFactor
 
 	mu     sync.Mutex // guards cfg.Credentials
-	asking sync.Mutex // held while the user is asked for a code
+	asking sync.Mutex // held while the user is prompted for a code
 }
 
 // New returns a client for the server that cfg names.
 func New(cfg Config) *Client {
-	const tlsSessions = 16 // one per server would do
+	const tlsSessions = 16 // one per server is enough
 	cfg.tlsSessions = tls.NewLRUClientSessionCache(tlsSessions)
 	return &Client{cfg: cfg, http: &http.Client{
 		Timeout: time.Minute,
@@ -76,8 +76,8 @@ func (c *Client) call(ctx context.Context, service, target string, in, out any) 
 	return c.callAt(ctx, c.cfg.Endpoint, service, target, in, out)
 }
 
-// callAt is call with an explicit endpoint. If a policy requires a second factor,
-// it asks for one and repeats the request once.
+// callAt is call with an explicit endpoint. If a policy requires a second factor, it prompts
+// for one and repeats the request once.
 func (c *Client) callAt(ctx context.Context, endpoint, service, target string, in, out any) error {
 	used := c.credentials()
 	err := c.callOnce(ctx, used, endpoint, service, target, in, out)
@@ -146,7 +146,7 @@ func (c *Client) do(req *http.Request, operation string, out any) error {
 func apiError(operation string, status int, response []byte) error {
 	var body struct {
 		Type    string `json:"__type"`
-		Message string `json:"message"` // "Message" is matched as well
+		Message string `json:"message"` // also matches "Message"
 		Reason  string
 	}
 	_ = json.Unmarshal(response, &body) // a proxy may respond with anything
@@ -430,8 +430,8 @@ type SearchResult struct {
 	Text      string
 }
 
-// SearchPage searches the recordings that the caller may read. The page that
-// follows is asked for with next, which is empty after the last.
+// SearchPage searches the recordings that the caller may read. next is the token of the next page;
+// the returned one is empty after the last page.
 func (c *Client) SearchPage(
 	ctx context.Context,
 	o SearchOptions,

@@ -28,7 +28,7 @@ type Config struct {
 	Credentials sigv4.Credentials
 	Roots       *x509.CertPool // nil means the system's
 
-	// accessKey is what Credentials were issued for, with a second factor.
+	// accessKey is the access key that Credentials were issued for, together with a second factor.
 	accessKey sigv4.Credentials
 
 	bundle string // file that Roots were read from
@@ -152,8 +152,9 @@ func (c *Config) check() error {
 	return nil
 }
 
-// tls is how connections are encrypted. Sessions are resumed: the second connection to a server, as that of the
-// stream after the API call, checks no certificate again.
+// tls returns the TLS configuration of all connections. TLS sessions are resumed, so a second
+// connection to a server, such as the stream after the API call, does not verify the certificate
+// again.
 func (c *Config) tls() *tls.Config {
 	return &tls.Config{RootCAs: c.Roots, MinVersion: tls.VersionTLS12, ClientSessionCache: c.tlsSessions}
 }

@@ -47,7 +47,7 @@ const contextsFile = ".sekisho/contexts.json"
 // maxContexts bounds the file.
 const maxContexts = 1 << 20
 
-// ReadContexts reads the user's contexts. There may be none.
+// ReadContexts reads the user's contexts. A missing file yields no contexts.
 func ReadContexts(getenv func(string) string) (*Contexts, error) {
 	home := first(getenv("HOME"), getenv("USERPROFILE"))
 	cs := &Contexts{Contexts: map[string]*Context{}}
@@ -86,7 +86,7 @@ func ReadContexts(getenv func(string) string) (*Contexts, error) {
 // Write replaces the file.
 func (cs *Contexts) Write() error {
 	if cs.path == "" {
-		return sekisho.Errorf(sekisho.CodeInvalid, "There is no home directory to keep the sign-in in.").
+		return sekisho.Errorf(sekisho.CodeInvalid, "Cannot store the sign-in: there is no home directory.").
 			WithHint("Set HOME.")
 	}
 	text, err := json.MarshalIndent(cs, "", "  ")

@@ -130,8 +130,8 @@ func downloadName(remote, local string) (name, where string, err error) {
 	where = filepath.Clean(local)
 	name = filepath.Base(where)
 	if _, err := os.Lstat(where); err == nil || !transfer.ValidName(name) {
-		return "", "", sekisho.Errorf(sekisho.CodeInvalid, "The source path %s names no file or folder to call the copy by.", quoted(remote)).
-			WithHint("Give DESTINATION a new name: %s.", Printable(filepath.Join(local, "NAME")))
+		return "", "", sekisho.Errorf(sekisho.CodeInvalid, "The source path %s has no name for the copy.", quoted(remote)).
+			WithHint("Name the copy in DESTINATION: %s.", Printable(filepath.Join(local, "NAME")))
 	}
 	return name, where, nil
 }

@@ -15,7 +15,7 @@ import (
 // dataKeySize is the size of the data key that both ends split.
 const dataKeySize = 64
 
-// sealOverhead is what encryption adds to a message: nonce and tag.
+// sealOverhead is the number of bytes that encryption adds to a message: nonce and tag.
 const sealOverhead = 12 + 16
 
 // cipherPair encrypts what the client sends and decrypts what the node sends.
@@ -72,14 +72,14 @@ func (c *cipherPair) open(b []byte) ([]byte, error) {
 func (l *leg) encrypt(ctx context.Context, action mgs.RequestedAction) (json.RawMessage, error) {
 	req, err := mgs.ParseBody[mgs.KMSEncryptionRequest](action.ActionParameters)
 	if err != nil {
-		return nil, errors.New("The request to encrypt cannot be read.") // shown to the user
+		return nil, errors.New("The node's encryption request is malformed.") // shown to the user
 	}
 	wrapped, key, err := l.client.generateDataKey(ctx, req.KMSKeyID, map[string]string{
 		"aws:ssm:SessionId": l.stream.SessionID,
 		"aws:ssm:TargetId":  l.target,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("cannot get a key to encrypt the session with: %w", err)
+		return nil, fmt.Errorf("cannot get a key to encrypt the session: %w", err)
 	}
 	if l.cipher, err = newCipherPair(key); err != nil {
 		return nil, err
@@ -107,7 +107,7 @@ func (l *leg) prove(ctx context.Context, b []byte) error {
 	return l.ch.Send(ctx, mgs.PayloadEncChallengeResponse, answer)
 }
 
-// generateDataKey has KMS make a data key, and returns it encrypted and in plain.
+// generateDataKey has KMS create a data key, and returns it encrypted and as plaintext.
 func (c *Client) generateDataKey(
 	ctx context.Context,
 	keyID string,

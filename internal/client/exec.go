@@ -19,7 +19,7 @@ const (
 // ExecInput says what to run on a node.
 type ExecInput struct {
 	Target, Reason string
-	Args           []string // the program and its arguments; no shell reads them
+	Args           []string // the program and its arguments; no shell interprets them
 }
 
 // Exec runs a program on a node without a terminal, with separate stdin, stdout
@@ -68,7 +68,7 @@ func (c *Client) Exec(
 func (l *leg) feed(ctx context.Context, stdin io.Reader, on Callbacks) {
 	if !l.hello.offers(offerStdin) {
 		if n, _ := stdin.Read(make([]byte, 1)); n > 0 {
-			on.notice("The node's agent cannot pass standard input to the command: your input is lost.")
+			on.notice("The node's agent cannot pass standard input to the command: your input is discarded.")
 		}
 		return
 	}

@@ -63,8 +63,8 @@ func ParseDynamic(s string) (Forwarding, error) {
 	return Forwarding{Bind: anyAddress(parts[0]), Port: parts[1]}, nil
 }
 
-// anyAddress maps "*" to every address, as ssh does. An empty address means
-// localhost: nobody should listen everywhere by accident.
+// anyAddress maps "*" to every address, as ssh does. An empty address means localhost, so that
+// nobody listens on every address by accident.
 func anyAddress(bind string) string {
 	switch bind {
 	case "*":
@@ -209,7 +209,7 @@ type tunnel struct {
 	where string
 	on    Callbacks
 
-	ending sync.WaitGroup // reports the ends of sessions
+	ending sync.WaitGroup // waits for the goroutines that report ended sessions
 
 	mu      sync.Mutex
 	present *streams

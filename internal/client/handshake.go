@@ -40,7 +40,7 @@ type properties struct {
 	Sekisho []string `json:"sekisho"`
 }
 
-// What Sekisho's agent can offer.
+// Values of properties.Sekisho.
 const (
 	offerStdin    = "stdin"     // it takes the program's standard input
 	offerCopy     = "copy"      // it copies files
@@ -72,8 +72,8 @@ func (t *looseText) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// ours reports whether the node runs Sekisho's agent. Its versions start above
-// those of AWS's agent.
+// ours reports whether the node runs Sekisho's agent. Its version numbers are higher than those of
+// AWS's agent.
 func (h *hello) ours() bool { return atLeast(h.agent, 4, 0, 0, 0) }
 
 // atLeast compares dotted versions with as many numbers as least.
@@ -94,8 +94,8 @@ func atLeast(version string, least ...int) bool {
 	return true
 }
 
-// greet answers the node's handshake and returns when the session can begin. A
-// node that sends output first makes no handshake.
+// greet answers the node's handshake and returns when the session can begin. A node that sends
+// output first does not handshake.
 func (l *leg) greet(ctx context.Context) error {
 	err := l.awaitStart(ctx)
 	l.greeted.Store(err == nil)
@@ -195,7 +195,7 @@ func (l *leg) answer(ctx context.Context, req mgs.HandshakeRequest) mgs.Handshak
 func (l *leg) takeType(action mgs.RequestedAction) (mgs.ActionStatus, string) {
 	st, err := mgs.ParseBody[mgs.SessionTypeRequest](action.ActionParameters)
 	if err != nil {
-		return mgs.ActionUnsupported, "The session type cannot be read."
+		return mgs.ActionUnsupported, "The node's session type is malformed."
 	}
 	switch st.SessionType {
 	case typeStandardStream, typeInteractive, typeNonInteractive, typePort:
@@ -205,7 +205,7 @@ func (l *leg) takeType(action mgs.RequestedAction) (mgs.ActionStatus, string) {
 	l.hello.kind = st.SessionType
 	if len(st.Properties) > 0 {
 		if err := json.Unmarshal(st.Properties, &l.hello.properties); err != nil {
-			return mgs.ActionFailed, "The properties of the session cannot be read."
+			return mgs.ActionFailed, "The node's session properties are malformed."
 		}
 	}
 	if st.SessionType == typePort && l.hello.Type == portForwarding && !atLeast(l.hello.agent, 3, 0, 196, 1) {

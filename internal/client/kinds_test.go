@@ -110,7 +110,7 @@ func TestExecWithAWSServiceAndAgent(t *testing.T) {
 			client.Callbacks{Notice: func(text string) { notices <- text }})
 	}()
 	s.begin("3.3.987.0", "NonInteractiveCommands", `null`)
-	if got := <-notices; !strings.Contains(got, "is lost") {
+	if got := <-notices; !strings.Contains(got, "standard input") {
 		t.Errorf("noticed %q", got)
 	}
 	s.send(mgs.PayloadExitCode, "EXIT_CODE: 0")

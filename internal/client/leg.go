@@ -19,26 +19,25 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// ProtocolVersion is the version the client reports in the handshake and under
-// the name session-manager-plugin. Agents compare it with versions of AWS's
-// plugin to find out what the client can do.
+// ProtocolVersion is the version the client reports in the handshake and under the name session-manager-plugin. Agents
+// compare it with versions of AWS's plugin to determine the client's features.
 const ProtocolVersion = mgs.ClientVersion
 
 const (
 	pingInterval = 15 * time.Second
 	pingTimeout  = 10 * time.Second
 	dialTimeout  = 15 * time.Second
-	lastWordTime = 3 * time.Second // for telling the node or server about the end
+	lastWordTime = 3 * time.Second // for reporting the end to the node or server
 	maxDelay     = 5 * time.Second
-	goodLife     = 5 * time.Second // of a connection that was stable
-	// startPatience is how long a session is tried to be started while the
-	// server cannot be reached, as it restarts. Once there was a connection, the
-	// client retries without limit.
+	goodLife     = 5 * time.Second // a connection that lasts this long was stable
+	// startPatience is how long the client retries starting a session while the server is
+	// unreachable, for example during a restart. After the first connection, the client retries
+	// without limit.
 	startPatience = 20 * time.Second
 )
 
-// Largest payload of one message. AWS's agent gets what AWS's client sends;
-// Sekisho's agent takes more.
+// Largest payload of one message. AWS's agent gets payloads of the size that AWS's client sends;
+// Sekisho's agent accepts larger ones.
 const (
 	payloadStock = 1 << 10
 	payloadOurs  = mgs.LargePayload
@@ -53,7 +52,7 @@ type leg struct {
 	target string
 	stream Stream
 	ch     *datachannel.Channel
-	notice func(format string, args ...any) // reports changes of the connection
+	notice func(format string, args ...any) // reports changes of the connection's state's state's state
 	hint   string                           // how to leave while disconnected
 
 	stop    context.CancelFunc
@@ -79,10 +78,9 @@ type payload struct {
 	b  []byte
 }
 
-// startPatiently starts a session, and tries again for a while when the server
-// cannot be reached: it may be restarting, and its nodes come back a moment
-// after it. A session that was started by a request whose answer was lost runs
-// nothing, as no client comes to it.
+// startPatiently starts a session, and retries for a while if the server is unreachable: it may be
+// restarting, and its nodes reconnect a moment later. If a response is lost, the session that the
+// request started never runs anything, because no client connects to it.
 func (c *Client) startPatiently(ctx context.Context, in StartInput, notice func(string, ...any)) (Stream, error) {
 	backoff := link.Backoff{Max: maxDelay}
 	first, away := time.Now(), false
@@ -95,7 +93,7 @@ func (c *Client) startPatiently(ctx context.Context, in StartInput, notice func(
 		}
 		if !away {
 			away = true
-			notice("the server cannot be reached; retrying…")
+			notice("the server is unreachable; retrying…")
 		}
 		timer := time.NewTimer(backoff.Next())
 		select {
@@ -107,15 +105,15 @@ func (c *Client) startPatiently(ctx context.Context, in StartInput, notice func(
 	}
 }
 
-// refusedForGood reports whether the server has refused a stream in a way that
-// another token would not change.
+// refusedForGood reports whether the server refused a stream for a reason that a new token would
+// not change.
 func refusedForGood(err error) bool {
 	refused, ok := errors.AsType[*link.HandshakeError](err)
 	return ok && (refused.StatusCode == http.StatusNotFound || refused.StatusCode == http.StatusBadRequest)
 }
 
-// unreachable reports whether err is of a server that is down or restarting, or
-// of a proxy before it.
+// unreachable reports whether err means that the server is down or restarting, as seen directly or
+// by a proxy.
 func unreachable(err error) bool {
 	if refused, ok := errors.AsType[*APIError](err); ok {
 		return refused.StatusCode == http.StatusBadGateway || refused.StatusCode == http.StatusServiceUnavailable ||
@@ -138,12 +136,12 @@ func (c *Client) start(ctx context.Context, in StartInput, notice func(string, .
 	return l, nil
 }
 
-// legOf returns the leg of a session that was started.
+// legOf returns the leg of a session that has been started.
 func (c *Client) legOf(stream Stream, target string, notice func(string, ...any)) (*leg, error) {
 	if stream.SessionID == "" || stream.TokenValue == "" || stream.StreamURL == "" {
 		return nil, sekisho.Errorf(
 			sekisho.CodeInvalid,
-			"The server's response lacks the session ID, the token or the stream URL.",
+			"The server's response lacks a session ID, token or stream URL.",
 		)
 	}
 	if err := c.checkStream(stream.StreamURL); err != nil {
@@ -196,7 +194,7 @@ func (l *leg) end(ctx context.Context, err error) error {
 	l.detach()
 	closed, ok := errors.AsType[*datachannel.ClosedError](err)
 	if !ok || !closed.Remote {
-		_ = l.client.terminate(ctx, l.stream.SessionID) // best effort: there is a reason to report
+		_ = l.client.terminate(ctx, l.stream.SessionID) // best effort: err is the error to report
 	}
 	switch {
 	case !ok:
@@ -287,7 +285,7 @@ func (l *leg) connect(ctx context.Context) {
 		began := time.Now()
 		err := l.serve(ctx, func() {
 			if away {
-				l.notice("connected again")
+				l.notice("reconnected")
 			}
 			away = false
 		})

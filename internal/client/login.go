@@ -17,7 +17,7 @@ import (
 	"sekisho/internal/wire/sigv4"
 )
 
-// Paths and headers of the console's API, by which people sign in.
+// Paths and headers of the console's sign-in API.
 const (
 	signInPath    = "/console/api/session"
 	consolePath   = "/console/api/aws"
@@ -26,7 +26,7 @@ const (
 	stsVersion    = "2011-06-15"
 )
 
-// maxCodes bounds how often the user is asked for a code of the second factor.
+// maxCodes bounds how often the user is prompted for a second-factor code.
 const maxCodes = 3
 
 // TemporaryCredentials are short-lived credentials.
@@ -62,15 +62,14 @@ func (c *Client) SignIn(
 	}
 }
 
-// consoleSession is a sign-in at the console. It lasts only until credentials
-// are issued.
+// consoleSession is a console sign-in. It lasts only until credentials are issued.
 type consoleSession struct {
 	client  *Client
 	cookies []*http.Cookie
 	csrf    string
 }
 
-// openConsole signs in at the console. again means that another code can help.
+// openConsole signs in to the console. again means that another code may be accepted.
 func (c *Client) openConsole(ctx context.Context, in any) (s *consoleSession, again bool, err error) {
 	body, err := json.Marshal(in)
 	if err != nil {
@@ -95,12 +94,13 @@ func (c *Client) openConsole(ctx context.Context, in any) (s *consoleSession, ag
 	case resp.StatusCode == http.StatusOK && (out.FirstRun || out.PasswordReset):
 		s = &consoleSession{c, resp.Cookies(), out.CSRF}
 		s.close(ctx)
-		return nil, false, sekisho.Errorf(sekisho.CodeUnauthenticated, "The account is not ready.").
-			WithHint("Sign in at %s to change the password or choose a second factor.", Printable(console))
+		return nil, false, sekisho.Errorf(sekisho.CodeUnauthenticated, "Sign-in is incomplete.").
+			WithHint("Sign in at %s to change your password or choose a second factor.", Printable(console))
 	case resp.StatusCode == http.StatusOK:
 		return &consoleSession{c, resp.Cookies(), out.CSRF}, false, nil
 	case out.MFARequired && !out.TOTP:
-		return nil, false, sekisho.Errorf(sekisho.CodeUnauthenticated, "This user signs in with a passkey, which works in a browser only.").
+		return nil, false, sekisho.Errorf(sekisho.CodeUnauthenticated,
+			"This user signs in with a passkey, which works only in a browser.").
 			WithHint("Use the console (%s), or add an authenticator app as a second factor.", Printable(console))
 	case out.MFARequired:
 		return nil, true, sekisho.Errorf(sekisho.CodeUnauthenticated, "The code was not accepted.")
@@ -108,7 +108,8 @@ func (c *Client) openConsole(ctx context.Context, in any) (s *consoleSession, ag
 		return nil, false, sekisho.Errorf(sekisho.CodeThrottled, "Too many attempts to sign in.").
 			WithHint("Retry in %s seconds.", Printable(first(resp.Header.Get("Retry-After"), "60")))
 	case resp.StatusCode == http.StatusNotFound:
-		return nil, false, sekisho.Errorf(sekisho.CodeNotImplemented, "The server at %s has no console to sign in at.", Printable(c.cfg.Endpoint)).
+		return nil, false, sekisho.Errorf(sekisho.CodeNotImplemented,
+			"The server at %s has no console to sign in to.", Printable(c.cfg.Endpoint)).
 			WithHint("Use access keys.")
 	}
 	return nil, false, sekisho.Errorf(
@@ -223,7 +224,7 @@ type Caller struct {
 	Arn, UserID, Account string
 }
 
-// WhoAmI returns whose credentials the client uses.
+// WhoAmI returns the identity of the client's credentials.
 func (c *Client) WhoAmI(ctx context.Context) (Caller, error) {
 	const operation = "GetCallerIdentity"
 	body := []byte(url.Values{"Action": {operation}, "Version": {stsVersion}}.Encode())

@@ -40,12 +40,12 @@ func connectError(endpoint string, err error) error {
 	switch {
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return fail(
-			"The server name %s cannot be found.",
+			"Cannot find the server name %s.",
 			Printable(dns.Name),
 		).WithHint("Check the name in AWS_ENDPOINT_URL or the profile's endpoint_url.")
 	case errors.As(err, &dns):
 		return fail(
-			"The server name %s cannot be looked up: %s.",
+			"Cannot look up the server name %s: %s.",
 			Printable(dns.Name),
 			Printable(dns.Err),
 		).WithHint("Check your network and DNS settings.")
@@ -68,13 +68,13 @@ func connectError(endpoint string, err error) error {
 		return fail("%s does not use TLS.", host).WithHint("Check the scheme and port in AWS_ENDPOINT_URL.")
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fail(
-			"%s refuses the connection.",
+			"%s refused the connection.",
 			host,
-		).WithHint("Check that the server runs, and the port in AWS_ENDPOINT_URL.")
+		).WithHint("Check that the server is running, and the port in AWS_ENDPOINT_URL.")
 	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
 		return fail("There is no route to %s.", host).WithHint("Check your network or VPN.")
 	case errors.As(err, &timeout) && timeout.Timeout():
-		return fail("%s does not respond in time.", host).WithHint("Check your network, proxy settings and firewalls.")
+		return fail("%s did not respond in time.", host).WithHint("Check your network, proxy settings and firewalls.")
 	}
 	if op, ok := errors.AsType[*url.Error](err); ok { // it repeats the whole URL
 		return fail("Cannot connect to %s: %s.", host, Printable(op.Err.Error()))

@@ -64,6 +64,6 @@ func ParsePlugin(args []string, getenv func(string) string) (PluginCall, error) 
 	return call, nil
 }
 
-// PluginVersion is the output of --version. The aws command decides by it how to
-// pass the response of StartSession.
+// PluginVersion is the output of --version. It determines how the aws command passes the response
+// of StartSession.
 const PluginVersion = ProtocolVersion

@@ -131,7 +131,7 @@ func (s *streams) receive(ctx context.Context, refused func()) error {
 		switch pt {
 		case mgs.PayloadOutput:
 			if _, err := s.pipe.Write(b); err != nil {
-				return fmt.Errorf("the node's agent broke the protocol of forwarded connections: %w", err)
+				return fmt.Errorf("the node's agent violated the port forwarding protocol: %w", err)
 			}
 		case mgs.PayloadFlag:
 			if f, err := mgs.ParseFlag(b); err == nil && f == mgs.FlagConnectToPortError {
@@ -196,7 +196,7 @@ func (l *leg) documentedListener() (net.Listener, error) {
 // listenUnix listens on a Unix socket that only its owner can use.
 func listenUnix(path string) (net.Listener, error) {
 	if path == "" {
-		return nil, sekisho.Errorf(sekisho.CodeInvalid, "The session names no Unix socket to listen on.")
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "The session document names no Unix socket to listen on.")
 	}
 	listener, err := net.Listen("unix", path)
 	if err != nil {

@@ -2,5 +2,6 @@ package client
 
 import "io/fs"
 
-// private is unknown from a mode: access control lists protect the user's home.
+// private always returns true: the mode says nothing on Windows, where access control lists protect
+// the user's home.
 func private(fs.FileMode) bool { return true }

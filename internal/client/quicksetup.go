@@ -77,8 +77,8 @@ type InstallInput struct {
 	Host                string  `json:",omitempty"` // host[:port] of the server, as the machines reach it
 }
 
-// InstallCommand makes a machine a node. Command and UserData contain the
-// activation's code.
+// InstallCommand turns a machine into a node. Command and UserData contain the activation's
+// code.
 type InstallCommand struct {
 	ActivationID      string `json:"ActivationId"`
 	ExpirationDate    Time
@@ -90,8 +90,7 @@ type InstallCommand struct {
 	Warnings []string `json:",omitempty"`
 }
 
-// CreateInstallCommand creates an activation and the command that makes a machine
-// a node with it.
+// CreateInstallCommand creates an activation and the command that registers a machine with it.
 func (c *Client) CreateInstallCommand(ctx context.Context, in InstallInput) (InstallCommand, error) {
 	var out InstallCommand
 	if err := c.call(ctx, "sekisho", "Sekisho.CreateInstallCommand", in, &out); err != nil {

@@ -2,15 +2,15 @@ package client
 
 import "context"
 
-// ReachInput asks who can reach a node (Target), or which nodes a principal
-// can reach.
+// ReachInput selects what to list: who can reach a node (Target), or which nodes a principal can
+// reach.
 type ReachInput struct {
 	Target       string  `json:",omitempty"`
 	UserName     string  `json:",omitempty"`
 	PrincipalArn string  `json:",omitempty"`
 	DocumentName string  `json:",omitempty"`
 	SourceIP     string  `json:"SourceIp,omitempty"`
-	MFA          *bool   `json:",omitempty"` // left open when nil
+	MFA          *bool   `json:",omitempty"` // either, if nil
 	From         float64 `json:",omitempty"` // seconds since 1970; now when zero
 	To           float64 `json:",omitempty"` // a week later when zero
 	NextToken    string  `json:",omitempty"`

@@ -30,7 +30,7 @@ func (c *Client) Replay(ctx context.Context, sessionID string, opt ReplayOptions
 	pages := &pages{ctx: ctx, client: c, sessionID: sessionID}
 	err := Play(ctx, pages, opt, out)
 	if pages.err != nil {
-		err = pages.err // the reader of casts would wrap it
+		err = pages.err // the cast reader would wrap it
 	}
 	if pages.unproved {
 		fmt.Fprintln(errOut, "The recording is not sealed: the server stopped during the session.")
@@ -54,7 +54,7 @@ func Play(ctx context.Context, r io.Reader, opt ReplayOptions, out io.Writer) er
 	played := false
 	defer func() {
 		if played {
-			_, _ = io.WriteString(out, afterReplay) // nothing better can be done
+			_, _ = io.WriteString(out, afterReplay) // best effort
 		}
 	}()
 	began := time.Now()
@@ -107,7 +107,7 @@ type pages struct {
 	sessionID string
 	rest      []byte
 	offset    int64
-	snapshot  bool // of the present content of a running session
+	snapshot  bool // of a running session's content so far
 	over      bool
 	unproved  bool // it ended without a seal
 	err       error

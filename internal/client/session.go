@@ -16,9 +16,9 @@ type Callbacks struct {
 	// Started is called when the session begins. stdio means that stdout
 	// carries the session's data, so that nothing else can be written there.
 	Started func(sessionID string, stdio bool)
-	// Notice reports a change that the user should know of.
+	// Notice reports a change that the user should know about.
 	Notice func(text string)
-	// Listening reports an address that is listened on.
+	// Listening reports an address that the client listens on.
 	Listening func(address string)
 	// Exited, if set, gets the exit code, which then is not returned as an error.
 	Exited func(code int)

@@ -45,7 +45,7 @@ func (l *leg) copyOutput(ctx context.Context, out, errOut io.Writer) error {
 	for {
 		pt, b, err := l.receive(ctx)
 		if err != nil {
-			// The exit code comes last: whoever has it has everything.
+			// The exit code arrives last, after all output.
 			closed, ok := errors.AsType[*datachannel.ClosedError](err)
 			if ok && exit != nil && (l.ended.Load() || closed.Remote && closed.Reason == "") {
 				return exit
@@ -101,7 +101,7 @@ func (l *leg) followSize(ctx context.Context, t *Terminal) {
 func (l *leg) sendInput(ctx context.Context, t *Terminal) {
 	var esc escape
 	in, out := make([]byte, 16<<10), make([]byte, 0, 16<<10+1)
-	line := true // the input ends with a line end
+	line := true // the input so far ends with a line end
 	for {
 		n, err := t.In.Read(in)
 		p := in[:n]
@@ -141,9 +141,8 @@ const (
 // endOfFile is the character (Ctrl-D) that a terminal takes as end of file.
 var endOfFile = []byte{0x04}
 
-// sendEnd tells a program at a terminal that its input has ended, until it
-// exits. One character is not enough: a shell that is just starting, or running
-// a command, discards it when it sets up its terminal.
+// sendEnd sends end-of-file characters to a program at a terminal until it exits. One is not enough: a shell that is
+// just starting, or running a command, discards it when it sets up its terminal.
 func (l *leg) sendEnd(ctx context.Context, line bool) {
 	if !line && l.hello.kind == typeStandardStream {
 		// A shell without a terminal also runs an unfinished last line.

@@ -149,7 +149,7 @@ func TestStartDuringARestart(t *testing.T) {
 	if n := s.called("StartSession"); n != 4 {
 		t.Errorf("StartSession was called %d times", n)
 	}
-	if !strings.Contains(p.err.String(), "the server cannot be reached") {
+	if !strings.Contains(p.err.String(), "unreachable") {
 		t.Errorf("the user saw %q", p.err.String())
 	}
 

@@ -38,7 +38,7 @@ type socks struct {
 	in ForwardInput
 	on Callbacks
 
-	closing sync.WaitGroup // tunnels that made room for others
+	closing sync.WaitGroup // waits for tunnels closed to make room for others
 
 	mu      sync.Mutex
 	tunnels map[string]*tunnel
@@ -150,7 +150,7 @@ func socksReply(err error) int {
 	return socksFailed
 }
 
-// readSOCKS reads a request. A negative reply means that none is sent.
+// readSOCKS reads a request. A negative reply means that no reply is to be sent.
 func readSOCKS(r io.Reader, w io.Writer) (host, port string, reply int) {
 	var b [256]byte
 	if _, err := io.ReadFull(r, b[:2]); err != nil || b[0] != 5 {
@@ -166,7 +166,7 @@ func readSOCKS(r io.Reader, w io.Writer) (host, port string, reply int) {
 	method := byte(0xff)
 	for _, m := range methods {
 		if m == 0 {
-			method = 0 // no authentication: the port is on loopback unless the user says otherwise
+			method = 0 // no authentication: the port is on loopback unless the user chose another address
 		}
 	}
 	if _, err := w.Write([]byte{5, method}); err != nil || method != 0 {

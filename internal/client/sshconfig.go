@@ -14,7 +14,7 @@ import (
 // documentSSH is the session document for connections to a node's SSH server.
 const documentSSH = "AWS-StartSSHSession"
 
-// SSHInput returns what starts the session of an SSH connection.
+// SSHInput returns the input that starts the session of an SSH connection.
 func SSHInput(target, port, reason string) (StartInput, error) {
 	if !validPort(port, false) {
 		return StartInput{}, sekisho.Errorf(sekisho.CodeInvalid, "%q is not a port number.", Printable(port))
@@ -48,7 +48,7 @@ const (
 	notHostName  = "it is not a host name"
 	likeID       = "it looks like a node ID"
 	notUnique    = "another node has the same name"
-	selfReported = "the machine itself reports it, and it could stand for another host: use --prefix, or give the node a name"
+	selfReported = "the machine itself reports it, and could impersonate another host: use --prefix, or name the node"
 	invalidID    = "its ID is invalid"
 )
 
@@ -94,7 +94,7 @@ func (s SSHConfig) Write(w io.Writer, nodes []Node) ([]SkippedName, error) {
 		} else if name != "" {
 			hosts = s.Prefix + name + " " + hosts
 		}
-		// Host keys belong to the ID, so that no change of names confuses them.
+		// Host keys are stored under the ID, so that renaming a node does not affect them.
 		block := fmt.Sprintf(
 			"Host %s\n    HostName %s\n    HostKeyAlias %s\n    CheckHostIP no\n",
 			hosts,
@@ -111,7 +111,7 @@ func (s SSHConfig) Write(w io.Writer, nodes []Node) ([]SkippedName, error) {
 	return skipped, nil
 }
 
-// distinct returns names in lower case without repetitions.
+// distinct returns names in lower case, without duplicates.
 func distinct(names []string) []string {
 	var all []string
 	for _, name := range names {

@@ -14,16 +14,16 @@ import (
 // factor would turn into an allowed request.
 const reasonSecondFactor = "SecondFactorRequired"
 
-// SecondFactor lets a client show a second factor when a policy requires one.
+// SecondFactor lets a client present a second factor when a policy requires one.
 type SecondFactor struct {
-	// Code asks the user for a code. failed is the error of the code before.
+	// Code asks the user for a code. failed is the error of the previous code, or nil.
 	Code func(ctx context.Context, failed error) (string, error)
 	// Keep stores the credentials that the server issues for a code; may be nil.
 	Keep func(TemporaryCredentials) error
 }
 
-// SetSecondFactor makes the client show a second factor when the server asks for
-// one, and repeat the request. It must be called before the first request.
+// SetSecondFactor makes the client present a second factor when the server requires one, and repeat
+// the request. It must be called before the first request.
 func (c *Client) SetSecondFactor(f SecondFactor) { c.factor = &f }
 
 // credentials returns the credentials to sign with.
@@ -40,9 +40,8 @@ func (c *Client) wantsSecondFactor(err error) bool {
 	return ok && c.factor != nil && api.Reason == reasonSecondFactor
 }
 
-// stepUp exchanges a code for credentials with a fresh second factor and uses
-// them from now on. used are the credentials of the request that was denied: if
-// another request has replaced them meanwhile, there is nothing to do.
+// stepUp exchanges a code for credentials with a fresh second factor and uses them from now on. used are the
+// credentials of the request that was denied: if another request has replaced them meanwhile, stepUp does nothing.
 func (c *Client) stepUp(ctx context.Context, used sigv4.Credentials) error {
 	c.asking.Lock()
 	defer c.asking.Unlock()
@@ -86,7 +85,7 @@ func (c *Client) stepUp(ctx context.Context, used sigv4.Credentials) error {
 			SessionToken:    got.SessionToken,
 		}
 		if slices.Contains([]string{creds.AccessKeyID, creds.SecretAccessKey, creds.SessionToken}, "") {
-			return sekisho.Errorf(sekisho.CodeInvalid, "The server's answer to the code contains no credentials.")
+			return sekisho.Errorf(sekisho.CodeInvalid, "The server's response to the code contains no credentials.")
 		}
 		c.mu.Lock()
 		c.cfg.Credentials = creds
@@ -130,8 +129,8 @@ func KeepSecondFactor(cfg Config, getenv func(string) string, creds TemporaryCre
 	return all.Write()
 }
 
-// withSecondFactor replaces an access key by the credentials that were issued for
-// it and a second factor, if they are still valid.
+// withSecondFactor replaces an access key with the credentials that were issued for it and a second
+// factor, if they are still valid.
 func (c *Config) withSecondFactor(getenv func(string) string) error {
 	if c.Credentials.SessionToken != "" {
 		return nil

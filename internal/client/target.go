@@ -13,8 +13,8 @@ import (
 // nodeID matches node IDs, which need no lookup.
 var nodeID = regexp.MustCompile(`^(mi|i)-[0-9a-f]{1,17}$`)
 
-// idPrefix matches what looks like a node ID. Such text is never a name: a
-// machine must not be able to take the ID of another, nor one similar to it.
+// idPrefix matches what looks like a node ID. Such text is never a name: a machine must not be able
+// to pass as another node by reporting its ID, or a similar one, as its name.
 var idPrefix = regexp.MustCompile(`^(?i:mi|i)-`)
 
 // nameTags are the tags with which administrators name nodes.
@@ -54,11 +54,9 @@ func (n *Node) DisplayName() string {
 // maxCandidates is the number of nodes that an error lists.
 const maxCandidates = 10
 
-// Resolve returns the ID of the node that target selects: an ID, a name of
-// exactly one node, or tag:KEY=VALUE that matches exactly one. Names that
-// administrators gave (tags, then the activation's name) take precedence over
-// names that machines report. Resolve looks among the nodes that the caller may
-// list; policies decide on the ID.
+// Resolve returns the ID of the node that target selects: an ID, a name of exactly one node, or tag:KEY=VALUE that
+// matches exactly one. Names that administrators gave (tags, then the activation's name) take precedence over names
+// that machines report. Resolve searches the nodes that the caller may list; policies are evaluated for the ID.
 func (c *Client) Resolve(ctx context.Context, target string) (string, error) {
 	if nodeID.MatchString(target) {
 		return target, nil

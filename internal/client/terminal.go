@@ -71,7 +71,7 @@ func OpenTerminal(stdin, stdout, stderr *os.File) (t *Terminal, close func()) {
 			if err != nil {
 				return nil, err
 			}
-			return sync.OnceFunc(func() { _ = term.Restore(in, before) }), nil // there is no remedy
+			return sync.OnceFunc(func() { _ = term.Restore(in, before) }), nil // best effort
 		},
 	}
 	return t, func() { stop(); restore() }

@@ -22,7 +22,7 @@ func watchSize(out *os.File, changed chan os.Signal) (stop func()) {
 	wg.Go(func() {
 		tick := time.NewTicker(sizePoll)
 		defer tick.Stop()
-		cols, rows, _ := term.GetSize(int(out.Fd())) // 0 if out is no console
+		cols, rows, _ := term.GetSize(int(out.Fd())) // 0 if out is not a console
 		for {
 			select {
 			case <-done:
@@ -64,7 +64,7 @@ func prepareOutput(out *os.File) (restore func()) {
 		mode|windows.ENABLE_VIRTUAL_TERMINAL_PROCESSING|windows.DISABLE_NEWLINE_AUTO_RETURN,
 	) // old consoles lack it
 	return func() {
-		_ = windows.SetConsoleMode(console, mode) // there is no remedy
+		_ = windows.SetConsoleMode(console, mode) // best effort
 		if changedPage {
 			_ = windows.SetConsoleOutputCP(page)
 		}

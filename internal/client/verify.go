@@ -33,7 +33,7 @@ type Evidence struct {
 	Principal string   // who started the session
 	Decision  string   // with the deciding statement
 	Events    []string // of the audit trail, about the session
-	Witnessed bool     // witnesses knew of all of it
+	Witnessed bool     // witnesses confirm all of it
 	Problems  []string
 }
 
@@ -44,10 +44,9 @@ func (c *Client) VerifySession(ctx context.Context, sessionID string) (Verificat
 	return out, err
 }
 
-// VerifyBundle verifies a recording without a server. name is the directory of a
-// recording or a ZIP bundle; keyFile contains public keys in PEM format, which
-// must not come from the bundle itself. Evidence bundles are compared with files
-// of witnesses.
+// VerifyBundle verifies a recording without a server. name is the directory of a recording or a
+// ZIP bundle; keyFile contains public keys in PEM format, which must not come from the bundle
+// itself. Evidence bundles are compared with the witness files.
 func VerifyBundle(name, keyFile string, witnessFiles ...string) (Verification, error) {
 	text, err := os.ReadFile(keyFile)
 	if err != nil {

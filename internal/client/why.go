@@ -51,13 +51,13 @@ type Why struct {
 	Statement    string // that decided, or came closest
 	Steps        []WhyStep
 	Failed       []string `json:",omitempty"` // of Who, Where, Which, When and MFA
-	SecondFactor bool     `json:",omitempty"` // a fresh second factor would do
+	SecondFactor bool     `json:",omitempty"` // a fresh second factor would allow it
 	Notes        []string // warnings of grants that may be unintended
 	Windows      []Window
 	Sampled      bool // short windows may be missing
 }
 
-// ExplainAccess asks whether a call would be allowed, and why.
+// ExplainAccess returns whether a call would be allowed, and why.
 func (c *Client) ExplainAccess(ctx context.Context, in WhyInput) (Why, error) {
 	var out Why
 	err := c.call(ctx, "sekisho", "Sekisho.ExplainAccess", in, &out)

@@ -16,9 +16,8 @@ import (
 	"sekisho/internal/version"
 )
 
-// Add gives root a command that writes its manual pages, one per command, to a
-// directory. Their date is SOURCE_DATE_EPOCH, so that equal sources make equal
-// pages.
+// Add gives root a command that writes its manual pages, one per command, to a directory. Their
+// date is SOURCE_DATE_EPOCH, so that builds are reproducible.
 func Add(root *cobra.Command) {
 	root.AddCommand(&cobra.Command{
 		Use:    "man DIRECTORY",

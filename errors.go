@@ -5,17 +5,17 @@ import (
 	"fmt"
 )
 
-// Code classifies an [Error]. Engines speak codes; each API door maps
-// (code, operation) to the error name its AWS service uses.
+// Code classifies an [Error]. Engines return codes; each API door maps (code, operation) to the
+// error name its AWS service uses.
 type Code string
 
-// The codes an engine may return. Anything else is an internal fault.
+// Codes that engines return. Any other error is an internal fault.
 const (
 	CodeInvalid         Code = "invalid"         // the request is malformed or out of range
 	CodeUnauthenticated Code = "unauthenticated" // the caller could not be identified
-	CodeDenied          Code = "denied"          // policy refuses
+	CodeDenied          Code = "denied"          // a policy denies it
 	CodeNotFound        Code = "not_found"
-	CodeConflict        Code = "conflict"    // it exists already, or changed meanwhile
+	CodeConflict        Code = "conflict"    // it already exists, or changed meanwhile
 	CodeInUse           Code = "in_use"      // it cannot be deleted while something refers to it
 	CodeLimit           Code = "limit"       // a quota is full
 	CodeExpired         Code = "expired"     // a token, activation or credential is past its time
@@ -26,15 +26,14 @@ const (
 	CodeInternal        Code = "internal"
 )
 
-// Error is the error of every engine: a code for programs, a sentence for
-// people and, where there is one, the remedy.
+// Error is the error type of every engine: a code for programs, a sentence for people and, if there
+// is one, the remedy.
 type Error struct {
 	Code    Code
 	Message string
 	Hint    string // what the reader can do about it; may be empty
 	Reason  string // for programs that offer a remedy, such as BucketMissing; may be empty
-	// Failed says, for a denial by policy, on which of Who, Where, Which, When
-	// and MFA it depended.
+	// Failed lists the aspects that caused a denial by policy: Who, Where, Which, When, MFA.
 	Failed []string
 	Err    error // the cause; never shown to a caller
 }

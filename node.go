@@ -8,7 +8,7 @@ type NodeID string
 // PingStatus is a node's health as SSM reports it.
 type PingStatus string
 
-// The ping statuses of DescribeInstanceInformation.
+// Values of PingStatus, as in DescribeInstanceInformation.
 const (
 	PingOnline         PingStatus = "Online"
 	PingConnectionLost PingStatus = "ConnectionLost"
@@ -39,10 +39,10 @@ type Node struct {
 	ComputerName    string
 	IPAddress       string // as the agent reports it
 
-	// Presence, written on edges and on health pings.
-	LastPingAt       time.Time // last authenticated word from the agent, over any channel
-	LastSourceIP     string    // TCP peer of that word
-	ConnectedAt      time.Time // when the present control channel opened; zero when there is none
+	// Presence, updated when a control channel opens or closes and on health pings.
+	LastPingAt       time.Time // last authenticated message from the agent, over any channel
+	LastSourceIP     string    // source address of that message
+	ConnectedAt      time.Time // when the open control channel was opened; zero if none is open
 	DisconnectedAt   time.Time // when the last control channel closed
 	DisconnectReason string
 
@@ -50,7 +50,7 @@ type Node struct {
 
 	Tags map[string]string
 
-	Profile *NodeProfile // the instance profile the role comes from; nil when none was associated
+	Profile *NodeProfile // the instance profile that supplies the role; nil if none is associated
 }
 
 // NodeProfile is the association of an instance profile with a node.
@@ -63,10 +63,10 @@ type NodeProfile struct {
 	Since       time.Time
 }
 
-// NodeKind says what a machine is to policies and in listings.
+// NodeKind says what kind of resource a node is in policies and listings.
 type NodeKind string
 
-// The kinds of node.
+// Values of NodeKind.
 const (
 	NodeManaged  NodeKind = ""         // mi-…: arn:aws:ssm:REGION:ACCOUNT:managed-instance/…
 	NodeInstance NodeKind = "instance" // i-…: arn:aws:ec2:REGION:ACCOUNT:instance/…
@@ -87,5 +87,5 @@ type Activation struct {
 	Tags                map[string]string
 
 	NodeKind NodeKind // of the machines that register with it
-	NodeID   NodeID   // the very ID that the one machine gets; empty for a new one
+	NodeID   NodeID   // the ID that the one machine gets; empty for a new ID
 }

@@ -6,7 +6,7 @@ import "time"
 // those of the aws:PrincipalType condition key.
 type PrincipalType string
 
-// The kinds of principal.
+// Values of PrincipalType.
 const (
 	PrincipalRoot          PrincipalType = "Account"
 	PrincipalUser          PrincipalType = "User"
@@ -18,8 +18,8 @@ const (
 	PrincipalWebIdentity PrincipalType = "Federated"
 )
 
-// Principal is a verified caller: who signed a request and how strongly.
-// Every field is a fact the server established, never a request parameter.
+// Principal is a verified caller: who signed a request and how they authenticated. The server
+// established every field; none is a request parameter.
 type Principal struct {
 	Type    PrincipalType
 	Account string // 12 digits
@@ -44,7 +44,7 @@ type Principal struct {
 	// TokenIssueTime is when temporary credentials were issued; zero for
 	// long-term keys.
 	TokenIssueTime time.Time
-	// MFATime is when the second factor was shown; zero when it was not.
+	// MFATime is when the second factor was verified; zero without one.
 	MFATime time.Time
 
 	// Tags are the principal's tags; session tags override the role's.
@@ -53,47 +53,45 @@ type Principal struct {
 	// Node is the managed node whose instance-role credentials these are;
 	// empty for people.
 	Node NodeID
-	// NodeProgram is set when the credentials were issued for programs on the
-	// node, which any local user may have: they carry the role's permissions,
-	// but do not speak for the node's agent. See Agent.
+	// NodeProgram is set if the credentials were issued for programs on the node, which any local
+	// user can get: they carry the role's permissions, but cannot be used as the node's agent. See
+	// Agent.
 	NodeProgram bool
 
-	// Lease names what the credentials rest on: the user, the key, the
-	// password. When one of these goes, so does what was begun with them. Only
-	// the directory reads it.
+	// Lease identifies what the credentials depend on: the user, the key, the password. When one of
+	// these is deleted or changed, sessions started with the credentials end. Only the directory
+	// interprets it.
 	Lease string
 
-	// Session is what temporary credentials carry with them; nil for
-	// long-term keys.
+	// Session describes temporary credentials; nil for long-term keys.
 	Session *PrincipalSession
 }
 
-// PrincipalSession is what temporary credentials say about themselves.
+// PrincipalSession describes temporary credentials.
 type PrincipalSession struct {
 	Expires time.Time
 	// Policies (JSON) and PolicyARNs (managed policies) limit what the
 	// identity's own policies allow.
 	Policies   []string
 	PolicyARNs []string
-	// TransitiveTags are the names of the tags that go on to further roles.
+	// TransitiveTags are the names of the tags that are passed on to further roles.
 	TransitiveTags []string
 	SourceIdentity string
-	// FederatedProvider is the ARN of the identity provider whose token the
-	// chain of credentials began with; empty when it began with a user.
+	// FederatedProvider is the ARN of the identity provider whose token started the chain of
+	// credentials; empty if a user started it.
 	FederatedProvider string
-	// FederatedPerson stands for the provider and the subject of that token. One
-	// person has one, whatever role session names they choose.
+	// FederatedPerson identifies the provider and the subject of that token. It does not depend on
+	// role session names.
 	FederatedPerson string
-	// SourceUserID and SourceAccessKeyID name the long-term identity that the
-	// chain of credentials began with. What began with it ends with it.
+	// SourceUserID and SourceAccessKeyID identify the long-term identity that started the chain of
+	// credentials. The whole chain ends with it.
 	SourceUserID      string
 	SourceAccessKeyID string
 }
 
-// Agent reports whether the caller is the agent of node: it has proved
-// possession of the node's key, directly or by credentials that are issued for
-// that proof only. Control and data channels, and everything else that an agent
-// says about its node, require it.
+// Agent reports whether the caller is the agent of node: it has proved possession of the node's
+// key, directly or with credentials issued only for that proof. Control and data channels, and
+// everything that an agent reports about its node, require it.
 func (p *Principal) Agent(node NodeID) bool {
 	return p != nil && node != "" && p.Node == node && !p.NodeProgram
 }

@@ -9,17 +9,17 @@ type SessionID string
 // SessionStatus is a session's state as DescribeSessions reports it.
 type SessionStatus string
 
-// The session statuses. The first three are active, the others history.
+// Values of SessionStatus. The first three are active, the others history.
 const (
 	SessionConnected    SessionStatus = "Connected"    // both legs are attached
 	SessionConnecting   SessionStatus = "Connecting"   // a leg has yet to attach for the first time
-	SessionDisconnected SessionStatus = "Disconnected" // a leg went away and may come back
+	SessionDisconnected SessionStatus = "Disconnected" // a leg disconnected and can reconnect
 	SessionTerminating  SessionStatus = "Terminating"
 	SessionTerminated   SessionStatus = "Terminated"
 	SessionFailed       SessionStatus = "Failed"
 )
 
-// Active reports whether a session in status s still runs.
+// Active reports whether a session in status s is still running.
 func (s SessionStatus) Active() bool {
 	switch s {
 	case SessionConnected, SessionConnecting, SessionDisconnected:
@@ -29,7 +29,7 @@ func (s SessionStatus) Active() bool {
 	return false
 }
 
-// Session is one interactive access of a principal to a node.
+// Session is one use of a document by one principal on one node.
 type Session struct {
 	ID           SessionID
 	Target       NodeID
@@ -38,9 +38,9 @@ type Session struct {
 	OwnerUserID  string // that principal's aws:userid
 	OwnerUser    string // IAM user name; empty for roles
 	AccessKeyID  string // credential it was started with
-	Lease        string // what that credential rests on: see Principal
+	Lease        string // what that credential depends on: see Principal
 	DocumentName string
-	// DocumentVersion is empty for a document that comes with the server.
+	// DocumentVersion is empty for a built-in document.
 	DocumentVersion string
 	RunAsUser       string // OS user the session was to run as; empty for the agent's default
 	Reason          string // as given by the owner
@@ -54,8 +54,8 @@ type Session struct {
 	OmitInput bool
 	Recording SessionRecording
 	Logs      SessionLogs
-	// Permission is what the permission of a session rests on that ends when
-	// the permission lapses; nil for the others.
+	// Permission is the basis of the session's permission, for a session that ends when its
+	// permission lapses; otherwise nil.
 	Permission *SessionPermission
 	// AgentProcess names the process of the agent that runs the session. Empty
 	// for AWS's agent, which does not report one.
@@ -65,9 +65,9 @@ type Session struct {
 // SessionPermission is the basis of the permission to start a session.
 type SessionPermission struct {
 	Principal Principal // as it was when the session started
-	Document  string    // that the request named; "" for none
+	Document  string    // named in the request; "" if none was
 	UserAgent string
-	// ClientIP is the present or last address of the client.
+	// ClientIP is the current or last address of the client.
 	ClientIP string
 	// AccessRequest is the approved access request that the session was
 	// started under; "" if policies allowed it.
@@ -78,9 +78,9 @@ type SessionPermission struct {
 type Ending struct {
 	Status  SessionStatus
 	Details string // for people; empty if the program in the session exited normally
-	// Incomplete says that the agent may have had output that did not reach the
-	// client. Messages is the number of messages that the agent has sent, if known: a
-	// server that has received that many has recorded everything.
+	// Incomplete means that the agent may have had output that did not reach the client. Messages
+	// is the number of messages that the agent sent, if known: a server that has received that many
+	// has recorded everything.
 	Incomplete bool
 	Messages   int64
 }
@@ -91,7 +91,7 @@ type SessionLogs struct {
 	Key    string `json:"key,omitempty"` // in Bucket
 	Group  string `json:"group,omitempty"`
 	Stream string `json:"stream,omitempty"` // in Group
-	// Reported is whether the node has reported if it delivered the log.
+	// Reported means that the node has reported whether it delivered the log.
 	Reported bool `json:"told,omitempty"`
 	// Problem is why the log is incomplete or missing, for people.
 	Problem string `json:"problem,omitempty"`

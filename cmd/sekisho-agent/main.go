@@ -1,6 +1,5 @@
-// Command sekisho-agent makes a machine a managed node and runs the sessions
-// that people open on it. It dials out to the server. Unless --imds makes it
-// answer the instance metadata service, it listens on nothing.
+// Command sekisho-agent makes a machine a managed node and runs the sessions that users open on it.
+// It connects to the server; unless --imds makes it serve instance metadata, it does not listen.
 package main
 
 import (
@@ -31,9 +30,8 @@ import (
 )
 
 func main() {
-	// Children take over what this process ignores and its umask. Notifying
-	// undoes an ignored hang-up or interrupt (nohup, "&" in a script), without
-	// which Ctrl-C would do nothing in sessions.
+	// Children inherit the umask and the ignored signals. Notifying undoes an ignored hang-up or
+	// interrupt (nohup, "&" in a script); otherwise Ctrl-C would do nothing in sessions.
 	syscall.Umask(0o022)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer stop()
@@ -72,7 +70,7 @@ func command(stdin io.Reader, stdout, stderr io.Writer, getenv func(string) stri
 func copyCommand(getenv func(string) string) *cobra.Command {
 	return &cobra.Command{
 		Use:    "copy DIRECTION PATH",
-		Short:  "Be the node's side of a copy",
+		Short:  "Run the node's side of a copy",
 		Hidden: true,
 		Args:   cobra.ExactArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -92,10 +90,9 @@ func registerCommand(getenv func(string) string) *cobra.Command {
 		Short: "Register this machine with an activation",
 		Long: `Register this machine with an activation.
 
-The activation code is a secret for as long as the activation lives. On a
-machine that others use, keep it off the command line: put it into the
-environment variable SEKISHO_ACTIVATION_CODE, or give "-" to read it from the
-standard input.`,
+The activation code is a secret until the activation expires or is used up. On a
+shared machine, keep it off the command line: set the environment variable
+SEKISHO_ACTIVATION_CODE, or pass "-" to read it from standard input.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			var err error
 			if r.ActivationCode, err = activationCode(r.ActivationCode, c.InOrStdin(), getenv); err != nil {
@@ -123,7 +120,7 @@ standard input.`,
 				return err
 			}
 			if done.OldIdentity != "" {
-				fmt.Fprintf(c.ErrOrStderr(), "the old identity is kept in %s\n", done.OldIdentity)
+				fmt.Fprintf(c.ErrOrStderr(), "The old identity is kept in %s.\n", done.OldIdentity)
 			}
 			fmt.Fprintf(c.OutOrStdout(), "%s\n", done.Node)
 			return nil
@@ -136,7 +133,7 @@ standard input.`,
 		&r.ActivationCode,
 		"activation-code",
 		"",
-		`code of the activation; "-" reads it from the standard input`,
+		`code of the activation; "-" reads it from standard input`,
 	)
 	f.StringVar(&ca, "ca", "", "PEM file of the one CA to trust; default: the system's")
 	f.StringVar(&r.Server.Region, "region", "", "region of the server (default: AWS_REGION, or us-east-1)")
@@ -144,7 +141,7 @@ standard input.`,
 	return c
 }
 
-// maxSecret bounds what is read as an activation code.
+// maxSecret bounds an activation code, in bytes.
 const maxSecret = 1024
 
 func activationCode(flag string, stdin io.Reader, getenv func(string) string) (string, error) {
@@ -183,7 +180,7 @@ func readCA(path string) (string, error) {
 	return string(b), nil
 }
 
-// parsePrefixes reads addresses and ranges of them, such as 10.0.0.0/8.
+// parsePrefixes parses addresses and CIDR ranges such as 10.0.0.0/8.
 func parsePrefixes(texts []string) ([]netip.Prefix, error) {
 	var all []netip.Prefix
 	for _, s := range texts {
@@ -194,7 +191,7 @@ func parsePrefixes(texts []string) ([]netip.Prefix, error) {
 		if err != nil {
 			return nil, sekisho.Errorf(
 				sekisho.CodeInvalid,
-				"%.60q is neither an address nor a range such as 10.0.0.0/8.",
+				"%.60q is neither an IP address nor a CIDR range such as 10.0.0.0/8.",
 				s,
 			)
 		}
@@ -240,7 +237,7 @@ func runCommand() *cobra.Command {
 				}
 			}
 			if stock != 0 && stock < minInventory {
-				return sekisho.Errorf(sekisho.CodeInvalid, "--inventory is 0, for never, or at least %s.", minInventory)
+				return sekisho.Errorf(sekisho.CodeInvalid, "--inventory must be 0 (never) or at least %s.", minInventory)
 			}
 			return agent.Run(c.Context(), agent.Config{
 				Inventory: stock,
@@ -252,21 +249,23 @@ func runCommand() *cobra.Command {
 			})
 		},
 	}
-	c.Flags().BoolVar(&debug, "debug", false, "log more")
+	c.Flags().BoolVar(&debug, "debug", false, "log debug messages")
 	c.Flags().
-		StringSliceVar(&deny, "deny-forward", nil, "addresses and ranges that sessions may not forward to, beside link-local and metadata addresses")
-	c.Flags().StringSliceVar(&allow, "allow-forward", nil, "exceptions to what sessions may not forward to")
+		StringSliceVar(&deny, "deny-forward", nil,
+			"addresses and CIDR ranges that sessions cannot forward to, in addition to link-local and metadata addresses")
+	c.Flags().StringSliceVar(&allow, "allow-forward", nil, "exceptions to the addresses that sessions cannot forward to")
 	c.Flags().BoolVar(&noCommands, "no-commands", false, "refuse every command of Run Command")
 	c.Flags().
 		DurationVar(&stock, "inventory", 0, "how often to report packages and network interfaces, such as 12h; 0 means never")
 	c.Flags().
 		StringVar(&metadata, "imds", "off", "answer the instance metadata service: 127.0.0.1:PORT, 169.254.169.254:80 or off")
 	c.Flags().
-		StringSliceVar(&imdsAllow, "imds-allow", nil, "users, and @GROUPs, whose programs the metadata service answers (default: all)")
-	c.Flags().BoolVar(&v1, "imds-v1", false, "answer metadata requests without a token, too (version 1)")
+		StringSliceVar(&imdsAllow, "imds-allow", nil,
+			"users and @GROUPs whose programs can use the metadata service (default: all)")
+	c.Flags().BoolVar(&v1, "imds-v1", false, "also answer metadata requests without a token (version 1)")
 	c.Flags().
 		BoolVar(&addAddress, "imds-add-address", false, "give the loopback interface the address of --imds while the agent runs")
-	c.Flags().StringVar(&endpoint, "endpoint", "", "where the server is now, if it moved since the registration")
+	c.Flags().StringVar(&endpoint, "endpoint", "", "new URL of the server, if it has moved since registration")
 	return c
 }
 
@@ -276,7 +275,7 @@ func doctorCommand() *cobra.Command {
 		Short: "Find out why the agent does not reach its server",
 		RunE: func(c *cobra.Command, _ []string) error {
 			if !doctor.Run(c.Context(), stateOf(c), c.OutOrStdout()) {
-				return errors.New("not all is well")
+				return errors.New("not all checks passed")
 			}
 			return nil
 		},

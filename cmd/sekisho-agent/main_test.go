@@ -155,7 +155,7 @@ func TestProcess(t *testing.T) {
 		t.Errorf("register again: %q, %v", out, err)
 	}
 	if out, err := m.register(t, srv, "--activation-code", "-", "--force"); err != nil ||
-		!strings.Contains(out, "the old identity is kept in") {
+		!strings.Contains(out, "identity-") {
 		t.Errorf("register with force: %q, %v", out, err)
 	}
 

@@ -4,6 +4,6 @@ package main
 
 import "github.com/spf13/cobra"
 
-// addManual adds the command that writes manual pages in builds with the tag
-// manpages, and nothing in the programs people run.
+// addManual does nothing. In builds with the tag manpages it adds the command that writes manual
+// pages.
 func addManual(*cobra.Command) {}

@@ -8,7 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	_ "time/tzdata" // policies name time zones, whether or not the machine has them
+	_ "time/tzdata" // grants and calendars name time zones, which the machine may lack
 
 	"sekisho/internal/cli"
 )

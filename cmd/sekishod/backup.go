@@ -14,7 +14,7 @@ import (
 	"sekisho/internal/server"
 )
 
-// secretOptions say how a backup is encrypted.
+// secretOptions are the flags that say how a backup is encrypted.
 type secretOptions struct{ passphraseFile string }
 
 func (o *secretOptions) passphrase() (string, error) {
@@ -29,7 +29,7 @@ func (o *secretOptions) passphrase() (string, error) {
 	return text, nil
 }
 
-// dataDir is the directory given, or that of the configuration file.
+// dataDir returns data or, if it is empty, the data directory of the configuration file.
 func dataDir(file, data string) (string, error) {
 	if data != "" {
 		return data, nil
@@ -51,9 +51,9 @@ func backupCommand() *cobra.Command {
 		Short: "Write an encrypted backup of the whole state",
 		Long: `Write an encrypted backup of the whole state: database, keys, recordings, objects.
 
-The server may run meanwhile. The backup is encrypted with age
-(https://age-encryption.org), for public keys or with a passphrase, and holds
-everything that the server's secrets protect: keep its key apart from it.`,
+The server can be running. The backup is encrypted with age
+(https://age-encryption.org), for public keys or with a passphrase. It contains
+all of the server's secrets: keep its key in another place.`,
 		Example: `  sekishod backup --out sekisho.backup --recipient age1...
   sekishod backup --data /var/lib/sekisho --out - --passphrase-file pass | ssh backup 'cat > sekisho.backup'`,
 		Args: cobra.NoArgs,
@@ -78,7 +78,7 @@ everything that the server's secrets protect: keep its key apart from it.`,
 				to = append(to, r)
 			}
 			if out == "" || len(to) == 0 || len(recipients) > 0 && secret.passphraseFile != "" {
-				return errors.New("give --out, and either --recipient or --passphrase-file")
+				return errors.New("--out, and either --recipient or --passphrase-file, are required")
 			}
 			dir, err := dataDir(file, data)
 			if err != nil {
@@ -92,7 +92,7 @@ everything that the server's secrets protect: keep its key apart from it.`,
 				}
 				defer func() {
 					err = errors.Join(err, f.Sync(), f.Close())
-					if err != nil { // half a backup is none
+					if err != nil { // a partial backup is useless
 						err = errors.Join(err, os.Remove(out))
 					}
 				}()
@@ -108,13 +108,13 @@ everything that the server's secrets protect: keep its key apart from it.`,
 	}
 	f := c.Flags()
 	f.StringVar(&file, "config", "/etc/sekisho/sekishod.yaml", "configuration file")
-	f.StringVar(&data, "data", "", "data directory, in place of the configuration file's")
-	f.StringVar(&out, "out", "", "file to write, which must not exist; - for standard output")
+	f.StringVar(&data, "data", "", "data directory (default: the configuration file's)")
+	f.StringVar(&out, "out", "", "file to write, which must not exist yet; - means standard output")
 	f.BoolVar(
 		&options.WithoutMasterKey,
 		"without-master-key",
 		false,
-		"leave keys/master.key out: keep a copy of it elsewhere, and a new one after each rotation",
+		"leave out keys/master.key; keep a copy of it elsewhere, and replace that copy after each rotation",
 	)
 	f.StringArrayVar(&recipients, "recipient", nil, "age public key that can decrypt the backup; repeatable")
 	f.StringVar(&secret.passphraseFile, "passphrase-file", "", "file with the passphrase that encrypts the backup")
@@ -130,7 +130,7 @@ func restoreCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if in == "" || data == "" || (identityFile == "") == (secret.passphraseFile == "") {
-				return errors.New("give --in, --data, and either --identity-file or --passphrase-file")
+				return errors.New("--in, --data, and either --identity-file or --passphrase-file, are required")
 			}
 			var keys []age.Identity
 			if identityFile != "" {
@@ -175,8 +175,8 @@ func restoreCommand() *cobra.Command {
 			}
 			_, err = fmt.Fprintf(
 				os.Stdout,
-				"Restored %d files, %d bytes, into %s. The audit trail, %d records, is whole. "+
-					"Run \"sekisho verify\" for the recordings.\n",
+				"Restored %d files, %d bytes, to %s. The audit trail (%d records) is complete. "+
+					"Run \"sekishod verify\" to check the recordings.\n",
 				sum.Files,
 				sum.Bytes,
 				data,
@@ -186,9 +186,9 @@ func restoreCommand() *cobra.Command {
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&in, "in", "", "backup to read; - for standard input")
-	f.StringVar(&data, "data", "", "directory to restore into: empty or missing")
-	f.StringVar(&masterKey, "master-key", "", "master.key of the server at the time, for a backup without it")
+	f.StringVar(&in, "in", "", "backup to read; - means standard input")
+	f.StringVar(&data, "data", "", "directory to restore to; must be empty or not exist")
+	f.StringVar(&masterKey, "master-key", "", "the server's master.key at the time of the backup, for a backup without it")
 	f.StringVar(&identityFile, "identity-file", "", "age private keys, as age-keygen writes them")
 	f.StringVar(
 		&secret.passphraseFile,

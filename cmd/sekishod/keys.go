@@ -14,11 +14,11 @@ func keysCommand() *cobra.Command {
 	var file, data string
 	rotate := &cobra.Command{
 		Use:   "rotate --config FILE | --data DIR",
-		Short: "Make a new master key, and seal every stored secret under it",
-		Long: `Make a new master key, and seal every stored secret under it.
+		Short: "Create a new master key and re-encrypt every stored secret under it",
+		Long: `Create a new master key and re-encrypt every stored secret under it.
 
-The server may run meanwhile: it finds the new key by itself. The old master
-key opens nothing any more; back up the new one, DIR/keys/master.key.`,
+The server can be running: it picks up the new key by itself. The old master key
+can no longer decrypt anything. Back up the new one, DIR/keys/master.key.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			dir := data
@@ -35,7 +35,7 @@ key opens nothing any more; back up the new one, DIR/keys/master.key.`,
 			}
 			_, err = fmt.Fprintf(
 				os.Stdout,
-				"The master key is new, %d stored secrets are sealed under it. Back up %s/keys.\n",
+				"Created a new master key and re-encrypted %d stored secrets under it. Back up %s/keys.\n",
 				sealed,
 				dir,
 			)
@@ -43,8 +43,8 @@ key opens nothing any more; back up the new one, DIR/keys/master.key.`,
 		},
 	}
 	rotate.Flags().StringVar(&file, "config", "/etc/sekisho/sekishod.yaml", "configuration file")
-	rotate.Flags().StringVar(&data, "data", "", "data directory, in place of the configuration file's")
-	c := &cobra.Command{Use: "keys", Short: "Work with the keys that protect stored secrets"}
+	rotate.Flags().StringVar(&data, "data", "", "data directory (default: the configuration file's)")
+	c := &cobra.Command{Use: "keys", Short: "Manage the keys that protect stored secrets"}
 	c.AddCommand(rotate)
 	return c
 }

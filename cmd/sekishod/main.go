@@ -9,7 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	_ "time/tzdata" // policies name time zones, whether or not the machine has them
+	_ "time/tzdata" // grants and calendars name time zones, which the machine may lack
 
 	"github.com/spf13/cobra"
 
@@ -86,7 +86,7 @@ func serveCommand() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&file, "config", "/etc/sekisho/sekishod.yaml", "configuration file")
-	c.Flags().BoolVar(&verbose, "verbose", false, "log more")
+	c.Flags().BoolVar(&verbose, "verbose", false, "log debug messages")
 	return c
 }
 
@@ -102,7 +102,7 @@ func configCommand() *cobra.Command {
 				err = cfg.Check()
 			}
 			if err == nil {
-				_, err = fmt.Fprintf(os.Stdout, "%s is good\n", file)
+				_, err = fmt.Fprintf(os.Stdout, "%s is valid.\n", file)
 			}
 			return err
 		},
@@ -121,8 +121,8 @@ func devCommand() *cobra.Command {
 		Short: "Run everything on this machine: server, console and an agent",
 		Long: `Run everything on this machine: server, console and an agent.
 
-What it makes lies in the data directory and is found again at the next start.
-DIR/env, to be sourced by a shell, points the aws CLI here.`,
+Its state is in the data directory and is reused at the next start. DIR/env, which a
+shell can source, points the aws CLI here.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			o.Log = logger(verbose, "text")
@@ -131,7 +131,7 @@ DIR/env, to be sourced by a shell, points the aws CLI here.`,
 	}
 	f := c.Flags()
 	f.StringVar(&o.DataDir, "data", ".sekisho", "data directory")
-	f.StringVar(&o.Listen, "listen", "127.0.0.1:8443", "address to listen on; port 0 takes a free one")
+	f.StringVar(&o.Listen, "listen", "127.0.0.1:8443", "address to listen on; port 0 means any free port")
 	f.StringVar(&o.Region, "region", "", "region name (default us-east-1)")
 	f.StringVar(&o.Account, "account-id", "", "account ID, 12 digits (default 100000000000)")
 	f.IntVar(&o.Nodes, "nodes", 1, "number of agents to run")
@@ -139,12 +139,12 @@ DIR/env, to be sourced by a shell, points the aws CLI here.`,
 		&o.AgentsDir,
 		"agents-dir",
 		"",
-		"directory of the agents that machines may fetch (default: beside sekishod)",
+		"directory of the agents that machines can download (default: the directory of sekishod)",
 	)
-	f.BoolVar(&verbose, "verbose", false, "log more")
-	f.StringVar(&o.Webhook, "webhook", "", "URL on this machine that gets every event (docs/events.md)")
-	f.StringVar(&o.PolicyClock, "policy-clock", "", "time that policies see, or a file that holds one")
-	f.BoolVar(&o.FirstRun, "first-run", false, "leave the first-run flow to the console")
+	f.BoolVar(&verbose, "verbose", false, "log debug messages")
+	f.StringVar(&o.Webhook, "webhook", "", "URL on this machine that receives every event (docs/events.md)")
+	f.StringVar(&o.PolicyClock, "policy-clock", "", "time that policies see, or a file that contains it")
+	f.BoolVar(&o.FirstRun, "first-run", false, "let the user complete first-run setup in the console")
 	for _, name := range []string{"policy-clock", "first-run"} { // for tests
 		if err := f.MarkHidden(name); err != nil {
 			panic(err)

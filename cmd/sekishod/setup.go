@@ -20,7 +20,7 @@ import (
 	"sekisho/internal/server/setup"
 )
 
-// packageUser and packageAgents are what the packages install.
+// packageUser and packageAgents are the user and the agents' directory that the packages create.
 const (
 	packageUser   = "sekisho"
 	packageAgents = "/usr/lib/sekisho/agents"
@@ -38,7 +38,7 @@ func setupCommand() *cobra.Command {
 It checks the port, the clock, the disk and the certificate, and then writes the
 configuration, a certificate authority of its own (unless you give files), the
 state directory, and a file with the first administrator's credentials that only
-you can read. It overwrites nothing. On a terminal it asks for what is missing.`,
+you can read. It overwrites nothing. On a terminal it prompts for missing options.`,
 		Example: `  sekishod setup --name sekisho.example.com
   sekishod setup --name sekisho.example.com --tls files --certificate fullchain.pem --key key.pem`,
 		Args: cobra.NoArgs,
@@ -69,21 +69,21 @@ you can read. It overwrites nothing. On a terminal it asks for what is missing.`
 		&o.Config,
 		"config",
 		"/etc/sekisho/sekishod.yaml",
-		"configuration file to write; certificates and credentials go beside it",
+		"configuration file to write; certificates and credentials are written beside it",
 	)
-	f.StringVar(&o.Data, "data", "/var/lib/sekisho", "directory of the state")
+	f.StringVar(&o.Data, "data", "/var/lib/sekisho", "state directory")
 	f.StringVar(&o.Account, "account-id", "100000000000", "account ID, any 12 digits")
 	f.StringVar(&o.Region, "region", "us-east-1", "region name")
 	f.StringVar(&tls, "tls", string(setup.OwnCA), "where the certificate comes from: own-ca or files")
 	f.StringVar(&o.Certificate, "certificate", "", "PEM file of the certificate and its chain, for --tls files")
 	f.StringVar(&o.Key, "key", "", "PEM file of the key, for --tls files")
 	f.StringVar(&o.User, "user", defaultUser(), "user who runs the server")
-	f.StringVar(&o.AgentsDir, "agents-dir", defaultAgents(), "directory of the agents that machines may fetch")
-	f.BoolVar(&yes, "yes", false, "do not ask; use the defaults")
+	f.StringVar(&o.AgentsDir, "agents-dir", defaultAgents(), "directory of the agents that machines can download")
+	f.BoolVar(&yes, "yes", false, "do not prompt; use the defaults")
 	return c
 }
 
-// defaultUser is the user that the package creates, if it is there.
+// defaultUser returns the user that the package creates, or "" if that user does not exist.
 func defaultUser() string {
 	if _, err := user.Lookup(packageUser); err != nil {
 		return ""
@@ -98,7 +98,7 @@ func defaultAgents() string {
 	return packageAgents
 }
 
-// ask asks for the options that were not given as flags.
+// ask prompts for the options that were not given as flags.
 func ask(c *cobra.Command, o *setup.Options) error {
 	in := bufio.NewReader(c.InOrStdin())
 	question := func(flag, text, preset string) (string, error) {

@@ -19,7 +19,7 @@ const (
 	exitUnchecked = 2
 )
 
-// findingsError is how verify ends when the data is not proved.
+// findingsError is the error of verify if it found something, or could not check.
 type findingsError struct {
 	code int
 	err  error
@@ -39,16 +39,15 @@ func verifyCommand() *cobra.Command {
 		Short: "Check recordings, ledger, sessions and audit trail against each other",
 		Long: `Check recordings, ledger, sessions and audit trail against each other.
 
-verify reads everything and changes nothing. A server may be running on the
-data. It names what is missing, altered, swapped, truncated, rolled back or
-inserted, and audit records without a signed head.
+verify reads everything and changes nothing. The server can be running. verify
+lists everything missing, altered, swapped, truncated, rolled back or inserted, and
+audit records without a signed head.
 
-Without a witness, verify cannot notice that all of it was replaced by an
-older copy, or that the end of everything was cut off. --witness names a file
+Without a witness, verify cannot detect that all data was replaced with an older
+copy, or that the newest part of everything was removed. --witness names a file
 that a witness has kept.
 
-Exit codes: 0 nothing was found, 1 something was found, 2 the check could not
-be made.`,
+Exit codes: 0 no problems, 1 problems found, 2 the check could not run.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			dir := data
@@ -67,20 +66,20 @@ be made.`,
 				return &findingsError{exitUnchecked, err}
 			}
 			if n := len(found.Findings); n > 0 {
-				return &findingsError{exitFindings, fmt.Errorf("%d problems were found", n)}
+				return &findingsError{exitFindings, fmt.Errorf("found %d problems", n)}
 			}
 			return nil
 		},
 	}
 	f := c.Flags()
 	f.StringVar(&file, "config", "/etc/sekisho/sekishod.yaml", "configuration file")
-	f.StringVar(&data, "data", "", "data directory, in place of the configuration file's")
-	f.StringArrayVar(&witnesses, "witness", nil, "file of heads that a witness has kept; may be repeated")
+	f.StringVar(&data, "data", "", "data directory (default: the configuration file's)")
+	f.StringArrayVar(&witnesses, "witness", nil, "file of heads that a witness has kept; repeatable")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
 
-// maxProblemText bounds a line of output: names in it come from files.
+// maxProblemText bounds a line of output, because names in it come from files.
 const maxProblemText = 4 << 10
 
 func printFindings(w io.Writer, found *server.Integrity, asJSON bool) error {
@@ -96,7 +95,7 @@ func printFindings(w io.Writer, found *server.Integrity, asJSON bool) error {
 	}
 	_, err := fmt.Fprintf(
 		w,
-		"%d recordings, %d sessions, %d audit records and %d heads of witnesses were checked in %s: %d problems\n",
+		"Checked %d recordings, %d sessions, %d audit records and %d witness heads in %s: %d problems\n",
 		found.Recordings,
 		found.Sessions,
 		found.Records,

@@ -1,5 +1,5 @@
-// Package config reads the configuration file of sekishod. Unknown keys are
-// errors, and what is wrong is said with its remedy, all of it at once.
+// Package config reads the configuration file of sekishod. Unknown keys are errors. It reports all
+// errors at once, each with its remedy.
 package config
 
 import (
@@ -15,8 +15,7 @@ import (
 	"strings"
 )
 
-// Server is the configuration of sekishod serve. Everything in it takes a
-// restart to change.
+// Server is the configuration of sekishod serve. Changes take effect after a restart.
 type Server struct {
 	// Data is the directory of the database, keys and recordings.
 	Data string `yaml:"data"`
@@ -28,34 +27,32 @@ type Server struct {
 	// Region is the region name in every ARN and signature.
 	Region string `yaml:"region"`
 	TLS    TLS    `yaml:"tls"`
-	// TrustedProxies are the networks whose X-Forwarded-For is believed.
+	// TrustedProxies are the networks whose X-Forwarded-For the server trusts.
 	TrustedProxies []string `yaml:"trusted_proxies"`
 	// ProxyProtocol are the networks of load balancers whose connections begin
 	// with a PROXY protocol header, version 1 or 2.
 	ProxyProtocol []string `yaml:"proxy_protocol"`
-	// EndSessionsOnRevocation ends open sessions when the user, key or sign-in
-	// that began them is revoked. True unless set.
+	// EndSessionsOnRevocation ends open sessions when the user, key or sign-in that started them is
+	// revoked. The default is true.
 	EndSessionsOnRevocation bool `yaml:"end_sessions_on_revocation"`
-	// SignIn are identity providers that people sign in to the console by.
+	// SignIn are the identity providers with which users can sign in to the console.
 	SignIn []SignIn `yaml:"sign_in"`
-	// StrictDocuments demands that policies grant the default session
-	// document too.
+	// StrictDocuments requires that policies also grant the default session document.
 	StrictDocuments bool `yaml:"strict_documents"`
-	// AgentsDir holds the agents that machines may fetch: see docs/quick-setup.md.
-	// Empty means the directory of sekishod itself.
+	// AgentsDir contains the agents that machines can download: see docs/quick-setup.md. Empty
+	// means the directory of sekishod itself.
 	AgentsDir string `yaml:"agents_dir"`
 	// ResumeWithSessionToken lets a client that lost its connection resume
 	// its session after its credentials have expired.
 	ResumeWithSessionToken bool `yaml:"resume_with_session_token"`
-	// RefuseLogRewrites refuses to nodes to write the log of a session a second
-	// time, or to delete it, in buckets that keep versions, too.
+	// RefuseLogRewrites prevents nodes from overwriting or deleting a session's log, even in
+	// buckets with versioning.
 	RefuseLogRewrites bool `yaml:"refuse_log_rewrites"`
-	// AgentsPerSecond is how many agents are let in in a second when many come
-	// at once.
+	// AgentsPerSecond is the rate at which agents are admitted when many connect at once.
 	AgentsPerSecond float64 `yaml:"agents_per_second"`
-	// Connections bounds the connections of all clients together,
-	// UnauthenticatedConnections those on which nobody has authenticated, and
-	// UnauthenticatedConnectionsPerAddress those of one address (IPv6: one /64).
+	// Connections bounds the connections of all clients together, UnauthenticatedConnections those
+	// without an authenticated caller, and UnauthenticatedConnectionsPerAddress the latter per
+	// source address (IPv6: per /64).
 	Connections                          int `yaml:"max_connections"`
 	UnauthenticatedConnections           int `yaml:"max_unauthenticated_connections"`
 	UnauthenticatedConnectionsPerAddress int `yaml:"max_unauthenticated_connections_per_address"`
@@ -66,22 +63,22 @@ type Server struct {
 	LogFormat string `yaml:"log_format"`
 	// Webhooks receive events.
 	Webhooks []Webhook `yaml:"webhooks"`
-	// Recordings says which recordings are removed.
+	// Recordings says when recordings are removed.
 	Recordings Recordings `yaml:"recordings"`
-	// Witnesses keep the heads of audit trail and recordings where root on this
-	// server cannot change them.
+	// Witnesses keep the heads of the audit trail and the recordings where root on this server
+	// cannot change them.
 	Witnesses []Witness `yaml:"witnesses"`
 }
 
-// Recordings says which recordings are removed. Without either, none is.
+// Recordings says when recordings are removed. The zero value keeps all of them.
 type Recordings struct {
 	MaxAgeDays int   `yaml:"max_age_days"` // since the end of the session
-	MaxBytes   int64 `yaml:"max_bytes"`    // of all together; the oldest go first
+	MaxBytes   int64 `yaml:"max_bytes"`    // of all recordings; the oldest are removed first
 }
 
 func (r *Recordings) form() error {
 	if r.MaxAgeDays < 0 || r.MaxAgeDays > 36500 {
-		return fmt.Errorf("recordings: max_age_days: %d is not between 0 (keep for ever) and 36500", r.MaxAgeDays)
+		return fmt.Errorf("recordings: max_age_days: %d is not between 0 (keep forever) and 36500", r.MaxAgeDays)
 	}
 	if r.MaxBytes < 0 {
 		return fmt.Errorf("recordings: max_bytes: %d is negative", r.MaxBytes)
@@ -99,7 +96,7 @@ type Witness struct {
 func (w *Witness) form() error {
 	switch {
 	case (w.File == "") == (w.URL == ""):
-		return errors.New("witnesses: each has either a file or a url")
+		return errors.New("witnesses: set either file or url for each")
 	case w.File != "" && !filepath.IsAbs(w.File):
 		return fmt.Errorf("witnesses: file: %q is not an absolute path", w.File)
 	case w.URL != "" && !strings.HasPrefix(w.URL, "https://"):
@@ -108,16 +105,16 @@ func (w *Witness) form() error {
 	return nil
 }
 
-// SignIn is an OpenID Connect provider that people sign in to the console by.
-// The account must have it as an OpenID Connect provider with this client, and
-// the role's trust policy must trust that.
+// SignIn is an OpenID Connect provider with which users can sign in to the console. The account
+// must have an OpenID Connect provider with this issuer and client, and the role's trust policy
+// must trust it.
 type SignIn struct {
 	Name             string   `yaml:"name"`   // as the sign-in page shows it
 	Issuer           string   `yaml:"issuer"` // https URL
 	ClientID         string   `yaml:"client_id"`
 	ClientSecretFile string   `yaml:"client_secret_file"` // empty for a public client
-	Role             string   `yaml:"role"`               // ARN of the role that people get
-	Scopes           []string `yaml:"scopes"`             // beside openid
+	Role             string   `yaml:"role"`               // ARN of the role that users get
+	Scopes           []string `yaml:"scopes"`             // in addition to openid
 }
 
 // ClientSecret reads the client's secret.
@@ -135,13 +132,13 @@ func (s *SignIn) ClientSecret() (string, error) {
 func (s *SignIn) form() error {
 	var errs []error
 	if s.Name == "" {
-		errs = append(errs, errors.New("sign_in: name: every provider needs one, for people to choose by"))
+		errs = append(errs, errors.New("sign_in: name: missing; the sign-in page shows it"))
 	}
 	if !strings.HasPrefix(s.Issuer, "https://") {
 		errs = append(errs, fmt.Errorf("sign_in: issuer: %q is not an https:// URL", s.Issuer))
 	}
 	if s.ClientID == "" {
-		errs = append(errs, errors.New("sign_in: client_id: the provider gives one when Sekisho is registered there"))
+		errs = append(errs, errors.New("sign_in: client_id: missing; register Sekisho with the provider to get one"))
 	}
 	if !strings.HasPrefix(s.Role, "arn:aws:iam::") || !strings.Contains(s.Role, ":role/") {
 		errs = append(errs, fmt.Errorf("sign_in: role: %q is not the ARN of a role", s.Role))
@@ -182,8 +179,8 @@ func Read(path string) (*Server, error) {
 	return c, nil
 }
 
-// Parse reads a configuration and checks its form. Files it names are not
-// looked at; [Server.Check] does that.
+// Parse reads a configuration and checks its form. It does not read the files that the
+// configuration names; [Server.Check] does.
 func Parse(b []byte) (*Server, error) {
 	c := &Server{
 		Listen:                               "0.0.0.0:8443",
@@ -210,12 +207,12 @@ func Parse(b []byte) (*Server, error) {
 	return c, nil
 }
 
-// form checks what can be checked without looking at the machine.
+// form checks the settings without reading files or the network.
 func (c *Server) form() []error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if c.Data == "" {
-		bad("data: name the directory that keeps the state")
+		bad("data: missing; name the directory for the server's state")
 	}
 	if _, port, err := net.SplitHostPort(c.Listen); err != nil || port == "" {
 		bad("listen: %q is not host:port, such as 0.0.0.0:8443", c.Listen)
@@ -224,10 +221,10 @@ func (c *Server) form() []error {
 		bad("account: %q is not 12 digits; choose any, such as \"100000000000\" (in quotes)", c.Account)
 	}
 	if !regionPattern.MatchString(c.Region) || len(c.Region) > 63 {
-		bad("region: %q does not look like a region name, such as us-east-1; clients insist on that form", c.Region)
+		bad("region: %q is not of the form of a region name such as us-east-1, which clients require", c.Region)
 	}
 	if c.TLS.Certificate == "" || c.TLS.Key == "" {
-		bad("tls: certificate and key must both name PEM files: agents and clients speak TLS only")
+		bad("tls: certificate and key must both name PEM files: agents and clients only connect with TLS")
 	}
 	if !(c.AgentsPerSecond >= 1 && c.AgentsPerSecond <= 1e6) {
 		bad("agents_per_second: %v is not between 1 and 1000000; 100 is usual", c.AgentsPerSecond)
@@ -235,7 +232,7 @@ func (c *Server) form() []error {
 	if c.AdminListen != "" {
 		if ap, err := netip.ParseAddrPort(c.AdminListen); err != nil || !ap.Addr().IsLoopback() {
 			bad(
-				"admin_listen: %q is not a loopback address and port, such as 127.0.0.1:9090; it asks nobody who they are",
+				"admin_listen: %q is not a loopback address and port such as 127.0.0.1:9090; this listener has no authentication",
 				c.AdminListen,
 			)
 		}
@@ -285,12 +282,12 @@ func (c *Server) form() []error {
 	return errs
 }
 
-// Proxies are the trusted proxies' networks.
+// Proxies returns the trusted proxies' networks.
 func (c *Server) Proxies() ([]netip.Prefix, error) {
 	return networks("trusted_proxies", c.TrustedProxies)
 }
 
-// Balancers are the networks that speak the PROXY protocol.
+// Balancers returns the networks whose connections use the PROXY protocol.
 func (c *Server) Balancers() ([]netip.Prefix, error) {
 	return networks("proxy_protocol", c.ProxyProtocol)
 }
@@ -307,7 +304,7 @@ func networks(key string, list []string) ([]netip.Prefix, error) {
 			p = netip.PrefixFrom(a, a.BitLen())
 		}
 		if p.Bits() == 0 {
-			return nil, fmt.Errorf("%s: %q would believe everybody about their address; name the proxies", key, s)
+			return nil, fmt.Errorf("%s: %q would let every client forge its address; name only the proxies", key, s)
 		}
 		all = append(all, p.Masked())
 	}
@@ -323,14 +320,14 @@ func (c *Server) Certificate() (tls.Certificate, error) {
 	return cert, nil
 }
 
-// Check looks at the machine: whether the files are there and usable.
+// Check checks that the files and directories exist and are usable.
 func (c *Server) Check() error {
 	var errs []error
 	if _, err := c.Certificate(); err != nil {
 		errs = append(errs, err)
 	}
 	if st, err := os.Stat(c.TLS.Key); err == nil && st.Mode().Perm()&0o007 != 0 {
-		errs = append(errs, fmt.Errorf("tls: everybody on this machine can read %s; chmod 600 it", c.TLS.Key))
+		errs = append(errs, fmt.Errorf("tls: other users can read %[1]s; run: chmod 600 %[1]s", c.TLS.Key))
 	}
 	for _, p := range c.SignIn {
 		if _, err := p.ClientSecret(); err != nil {
@@ -346,7 +343,7 @@ func (c *Server) Check() error {
 		if st, err := os.Stat(c.AgentsDir); err != nil {
 			errs = append(
 				errs,
-				fmt.Errorf("agents_dir: %w; make it, or leave the setting out to offer what lies beside sekishod", err),
+				fmt.Errorf("agents_dir: %w; create it, or omit the setting to use the directory of sekishod", err),
 			)
 		} else if !st.IsDir() {
 			errs = append(errs, fmt.Errorf("agents_dir: %s is not a directory", c.AgentsDir))
@@ -355,7 +352,7 @@ func (c *Server) Check() error {
 	if st, err := os.Stat(c.Data); err == nil && !st.IsDir() {
 		errs = append(errs, fmt.Errorf("data: %s is not a directory", c.Data))
 	} else if err == nil && st.Mode().Perm()&0o077 != 0 {
-		errs = append(errs, fmt.Errorf("data: others can look into %s; chmod 700 it", c.Data))
+		errs = append(errs, fmt.Errorf("data: other users can read %[1]s; run: chmod 700 %[1]s", c.Data))
 	}
 	return errors.Join(errs...)
 }

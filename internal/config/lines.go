@@ -10,9 +10,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// decode fills c from the YAML document b. Its errors name all unknown keys and
-// all values of a wrong type, with their lines. The node is the document, nil if
-// it is empty.
+// decode fills c from the YAML document b. Its errors name all unknown keys and all values of a wrong type, with
+// their lines. It returns the document's root node, nil if the document is empty.
 func decode(b []byte, c *Server) (*yaml.Node, error) {
 	dec := yaml.NewDecoder(strings.NewReader(string(b)))
 	var doc yaml.Node
@@ -23,7 +22,7 @@ func decode(b []byte, c *Server) (*yaml.Node, error) {
 		return nil, yamlError(err)
 	}
 	if err := dec.Decode(new(yaml.Node)); err == nil || err.Error() != "EOF" {
-		return nil, errors.New("the file holds more than one document; keep one")
+		return nil, errors.New("the file contains more than one YAML document; keep one")
 	}
 	if len(doc.Content) == 0 {
 		return nil, nil
@@ -91,7 +90,7 @@ func unknownKeys(node *yaml.Node, t reflect.Type, path string) []error {
 	return errs
 }
 
-// closest returns the name that is most like s, or "" if none is.
+// closest returns the name most similar to s, or "" if none is similar.
 func closest(s string, names []string) string {
 	best, least := "", max(2, len(s)/3)+1
 	for _, n := range names {
@@ -102,7 +101,7 @@ func closest(s string, names []string) string {
 	return best
 }
 
-// distance is the Levenshtein distance.
+// distance returns the Levenshtein distance.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

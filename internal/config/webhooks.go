@@ -19,20 +19,19 @@ import (
 type Webhook struct {
 	Name string `yaml:"name"`
 	URL  string `yaml:"url"`
-	// SecretFile or SecretEnv names where the secret is that deliveries are
-	// signed with; two of them during a rotation.
+	// SecretFile or SecretEnv is the file or environment variable with the secret that signs
+	// deliveries; with both secrets during a rotation.
 	SecretFile string `yaml:"secret_file"`
 	SecretEnv  string `yaml:"secret_env"`
-	// Events are the detail-types it gets, Pattern an event pattern in their
-	// place. With neither it gets all.
+	// Events are the detail-types it receives; Pattern is an event pattern instead. With neither,
+	// it receives all events.
 	Events  []string       `yaml:"events"`
 	Pattern map[string]any `yaml:"pattern"`
-	// AllowNetworks are private networks that it may lie in.
+	// AllowNetworks are the private networks that its address can be in.
 	AllowNetworks []string `yaml:"allow_networks"`
-	// CA is a PEM file of authorities that its certificate may be from, in
-	// place of the system's.
+	// CA is a PEM file of authorities to trust for its certificate, instead of the system's.
 	CA string `yaml:"ca"`
-	// GiveUpAfter is how long an event is tried; 0 = 24h.
+	// GiveUpAfter is how long delivery of an event is retried; 0 = 24h.
 	GiveUpAfter time.Duration `yaml:"give_up_after"`
 	// Concurrency is how many events are delivered at once; 0 = 4.
 	Concurrency int `yaml:"concurrency"`
@@ -47,7 +46,7 @@ const (
 
 var webhookName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`)
 
-// Secret reads the secret's text.
+// Secret reads the secret.
 func (w *Webhook) Secret() (string, error) {
 	if w.SecretEnv != "" {
 		return os.Getenv(w.SecretEnv), nil
@@ -63,13 +62,13 @@ func (w *Webhook) Secret() (string, error) {
 	return string(b), err
 }
 
-// Filter is which events it gets.
+// Filter returns the pattern of the events it receives.
 func (w *Webhook) Filter() (*event.Pattern, error) {
 	if len(w.Pattern) == 0 {
 		return event.OfTypes(w.Events)
 	}
 	if len(w.Events) > 0 {
-		return nil, errors.New("events and pattern exclude each other: a pattern selects by detail-type too")
+		return nil, errors.New("set either events or pattern: a pattern can also select by detail-type")
 	}
 	b, err := json.Marshal(w.Pattern)
 	if err != nil {
@@ -78,7 +77,7 @@ func (w *Webhook) Filter() (*event.Pattern, error) {
 	return event.ParsePattern(b)
 }
 
-// Networks are the private networks that it may lie in.
+// Networks returns the private networks that its address can be in.
 func (w *Webhook) Networks() ([]netip.Prefix, error) {
 	var all []netip.Prefix
 	for _, s := range w.AllowNetworks {
@@ -91,7 +90,7 @@ func (w *Webhook) Networks() ([]netip.Prefix, error) {
 			p = netip.PrefixFrom(a, a.BitLen())
 		}
 		if p.Bits() == 0 {
-			return nil, fmt.Errorf("allow_networks: %q would open every private network; name the receiver's", s)
+			return nil, fmt.Errorf("allow_networks: %q would allow every private network; name only the receiver's", s)
 		}
 		if err := webhook.CheckAllowed(p.Masked()); err != nil {
 			return nil, fmt.Errorf("allow_networks: %w", err)
@@ -101,8 +100,7 @@ func (w *Webhook) Networks() ([]netip.Prefix, error) {
 	return all, nil
 }
 
-// Roots are the authorities that its certificate may be from; nil = the
-// system's.
+// Roots returns the authorities to trust for its certificate; nil = the system's.
 func (w *Webhook) Roots() (*x509.CertPool, error) {
 	if w.CA == "" {
 		return nil, nil
@@ -113,29 +111,31 @@ func (w *Webhook) Roots() (*x509.CertPool, error) {
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(b) {
-		return nil, fmt.Errorf("ca: %s holds no certificate", w.CA)
+		return nil, fmt.Errorf("ca: %s contains no certificate", w.CA)
 	}
 	return pool, nil
 }
 
-// form checks what can be checked without looking at the machine.
+// form checks the settings without reading files or the network.
 func (w *Webhook) form() error {
 	var errs []error
 	bad := func(format string, args ...any) {
 		errs = append(errs, fmt.Errorf("webhooks: %s: %w", w.Name, fmt.Errorf(format, args...)))
 	}
 	if !webhookName.MatchString(w.Name) {
-		bad("name: %q is not a name of lower-case letters, digits, - and _; what waits is kept by it", w.Name)
+		bad(
+			"name: %q is not a name of lower-case letters, digits, - and _, under which undelivered events are stored", w.Name)
 	}
 	u, err := webhook.CheckURL(w.URL)
 	if err != nil {
 		bad("url: %w", err)
 	} else if u.Scheme == "http" && len(w.AllowNetworks) == 0 {
-		bad("url: it must begin with https://; http:// is for receivers on this machine, with allow_networks: [127.0.0.1]")
+		bad(
+			"url: it must begin with https://, or with http:// for receivers on this machine with allow_networks: [127.0.0.1]")
 	}
 	if (w.SecretFile == "") == (w.SecretEnv == "") {
 		bad(
-			"one of secret_file and secret_env must say where the secret is, whsec_ and base64, as from: echo whsec_$(openssl rand -base64 32)",
+			"set either secret_file or secret_env; create a secret with: echo whsec_$(openssl rand -base64 32)",
 		)
 	}
 	if _, err := w.Filter(); err != nil {
@@ -146,7 +146,7 @@ func (w *Webhook) form() error {
 		bad("%w", err)
 	}
 	if u != nil {
-		// A name is looked at when it is dialled; an address can be now.
+		// A name is checked when it is dialled; an address can be checked now.
 		if a, err := netip.ParseAddr(u.Hostname()); err == nil && webhook.CheckAddress(a, allowed) != nil {
 			bad("url: %w", webhook.CheckAddress(a, allowed))
 		}
@@ -160,7 +160,7 @@ func (w *Webhook) form() error {
 	return errors.Join(errs...)
 }
 
-// check looks at the machine.
+// check reads the files and variables that the webhook names.
 func (w *Webhook) check() error {
 	var errs []error
 	text, err := w.Secret()
@@ -170,14 +170,14 @@ func (w *Webhook) check() error {
 	if err != nil {
 		from := w.SecretFile
 		if w.SecretEnv != "" {
-			from = "the environment's " + w.SecretEnv
+			from = "environment variable " + w.SecretEnv
 		}
 		errs = append(errs, fmt.Errorf("webhooks: %s: secret of %s: %w", w.Name, from, err))
 	}
 	if st, err := os.Stat(w.SecretFile); err == nil && st.Mode().Perm()&0o007 != 0 {
 		errs = append(
 			errs,
-			fmt.Errorf("webhooks: %s: everybody on this machine can read %s; chmod 600 it", w.Name, w.SecretFile),
+			fmt.Errorf("webhooks: %s: other users can read %[2]s; run: chmod 600 %[2]s", w.Name, w.SecretFile),
 		)
 	}
 	if _, err := w.Roots(); err != nil {
@@ -186,7 +186,7 @@ func (w *Webhook) check() error {
 	return errors.Join(errs...)
 }
 
-// webhooksForm checks all of them.
+// webhooksForm checks the form of all webhooks.
 func (c *Server) webhooksForm() error {
 	var errs []error
 	names := map[string]bool{}

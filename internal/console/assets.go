@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-// dist is the built page; a placeholder alone when it has not been built.
+// dist is the built page, or only a placeholder if it has not been built.
 //
 //go:embed all:dist
 var dist embed.FS
@@ -30,7 +30,7 @@ type asset struct {
 // assets serves the page's files by their path under Prefix.
 type assets map[string]*asset
 
-// contentTypes is fixed, since the system's table differs between machines.
+// contentTypes is fixed, because the system's table differs between machines.
 var contentTypes = map[string]string{
 	".html":  "text/html; charset=utf-8",
 	".js":    "text/javascript; charset=utf-8",
@@ -51,8 +51,8 @@ func loadAssets() (assets, error) {
 	return readAssets(sub)
 }
 
-// readAssets reads a built page. Files with the suffix .br are the
-// precompressed form of their namesakes.
+// readAssets reads a built page. A file with the suffix .br is the precompressed form of the file
+// without it.
 func readAssets(fsys fs.FS) (assets, error) {
 	a := make(assets)
 	err := fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
@@ -133,7 +133,7 @@ func (a assets) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// accepts reports whether the client takes a content coding.
+// accepts reports whether the client accepts a content coding.
 func accepts(r *http.Request, coding string) bool {
 	for part := range strings.SplitSeq(r.Header.Get("Accept-Encoding"), ",") {
 		name, params, _ := strings.Cut(part, ";")

@@ -21,10 +21,10 @@ var jsonServices = map[string]string{
 	"com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101": "cloudtrail",
 }
 
-// queryServices are the services that X-Sekisho-Service may name.
+// queryServices are the valid values of X-Sekisho-Service.
 var queryServices = map[string]bool{"iam": true, "sts": true, "ec2": true}
 
-// call passes an AWS call to its door in the name of the signed-in user.
+// call passes an AWS call to its door as the signed-in user.
 func (c *Console) call(w http.ResponseWriter, r *http.Request) {
 	who, ok := c.requireOwn(w, r)
 	if !ok {
@@ -36,7 +36,7 @@ func (c *Console) call(w http.ResponseWriter, r *http.Request) {
 			w,
 			http.StatusBadRequest,
 			"UnknownOperationException",
-			"The request names no service that the console may call.",
+			"The request names no service that the console can call.",
 		)
 		return
 	}
@@ -49,8 +49,7 @@ func (c *Console) call(w http.ResponseWriter, r *http.Request) {
 	in.URL = &url.URL{Path: "/"}
 	in.RequestURI = "/"
 	in.Body = http.MaxBytesReader(w, r.Body, maxCallBody)
-	// The doors see the call and nothing of the cookie that stands for the
-	// user, nor any signature that somebody may have added.
+	// The doors must see neither the cookie nor a signature that somebody has added.
 	in.Header = http.Header{}
 	for _, name := range []string{"Content-Type", "X-Amz-Target", "User-Agent"} {
 		if v := r.Header.Get(name); v != "" {
@@ -60,10 +59,9 @@ func (c *Console) call(w http.ResponseWriter, r *http.Request) {
 	c.cfg.Doors.ServeAs(w, in, who.principal, service)
 }
 
-// bucketCall passes an S3 call to its door in the name of the signed-in user.
-// The request line stands in a header: a path of the console's own would not
-// keep every key as it is, and browsers say where a request comes from with
-// POST alone.
+// bucketCall passes an S3 call to its door as the signed-in user. The request line is in a header,
+// because a path of the console would not preserve every key, and browsers send Origin reliably
+// only with POST.
 func (c *Console) bucketCall(w http.ResponseWriter, r *http.Request) {
 	who, ok := c.requireOwn(w, r)
 	if !ok {
@@ -76,7 +74,7 @@ func (c *Console) bucketCall(w http.ResponseWriter, r *http.Request) {
 			w,
 			http.StatusBadRequest,
 			"UnknownOperationException",
-			"The request names no S3 operation that the console may call.",
+			"The request names no S3 operation that the console can call.",
 		)
 		return
 	}
@@ -95,11 +93,11 @@ func (c *Console) bucketCall(w http.ResponseWriter, r *http.Request) {
 	c.cfg.Buckets.ServeAs(w, in, who.principal)
 }
 
-// bucketMethods are those that the console has a use for.
+// bucketMethods are the methods that the console needs.
 var bucketMethods = map[string]bool{http.MethodGet: true, http.MethodHead: true, http.MethodPut: true}
 
-// pastFirstRun refuses calls of somebody whose first run is not over, but for
-// those that are part of it.
+// pastFirstRun refuses calls of a user who has not completed first-run setup, except the calls that
+// are part of it.
 func (c *Console) pastFirstRun(w http.ResponseWriter, r *http.Request, who *caller, part bool) bool {
 	first, err := c.cfg.Directory.FirstRun(r.Context(), who.principal.UserID)
 	if err != nil {
@@ -107,14 +105,14 @@ func (c *Console) pastFirstRun(w http.ResponseWriter, r *http.Request, who *call
 		return false
 	}
 	if first && !part {
-		refuseAs(w, http.StatusForbidden, "AccessDeniedException", "Choose a second factor first, or decline one.")
+		refuseAs(w, http.StatusForbidden, "AccessDeniedException", "First choose a second factor, or decline to use one.")
 		return false
 	}
 	return true
 }
 
-// pastReset refuses calls of somebody whose password has to be changed, but for
-// the one that changes it, which change knows.
+// pastReset refuses calls of a user who must change their password, except the call that changes
+// it, which change reports.
 func (c *Console) pastReset(
 	w http.ResponseWriter,
 	r *http.Request,
@@ -123,7 +121,7 @@ func (c *Console) pastReset(
 ) bool {
 	reset, err := c.cfg.Directory.PasswordReset(r.Context(), who.principal)
 	if err != nil {
-		c.fail(w, r, "read whether a password has to be changed", err)
+		c.fail(w, r, "check whether the password must be changed", err)
 		return false
 	}
 	if reset && (change == nil || !change(w, r)) {
@@ -133,8 +131,7 @@ func (c *Console) pastReset(
 	return true
 }
 
-// isChange reports whether a call is ChangePassword of IAM. It has to read the
-// body for that, and puts it back.
+// isChange reports whether a call is ChangePassword of IAM. It reads the body, and puts it back.
 func isChange(w http.ResponseWriter, r *http.Request) bool {
 	if r.Header.Get("X-Amz-Target") != "" || r.Header.Get(ServiceHeader) != "iam" {
 		return false
@@ -148,7 +145,7 @@ func isChange(w http.ResponseWriter, r *http.Request) bool {
 	return err == nil && len(form["Action"]) == 1 && form.Get("Action") == "ChangePassword"
 }
 
-// serviceOf finds the service that a call is for.
+// serviceOf returns the service of a call.
 func serviceOf(r *http.Request) (string, bool) {
 	mt, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil {

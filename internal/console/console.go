@@ -1,13 +1,11 @@
-// Package console is the door for people with a browser. It serves the
-// single-page console, signs users in with a cookie, pushes what changed as
-// server-sent events, and passes the page's AWS calls to the doors that
-// signed requests enter by: same policy, same audit, same errors.
+// Package console is the door for browsers. It serves the single-page console, signs users in with
+// a cookie, pushes changes as server-sent events, and passes the page's AWS calls to the same doors
+// as signed requests: same policy, same audit, same errors.
 //
-// A sign-in is an opaque random token in a host-only cookie; the store knows
-// its SHA-256 alone. The principal is read again for every request, so that a
-// deleted user loses access at once. Requests that change something, and every AWS
-// call, must come from the console's own origin and carry a token derived
-// from the cookie's secret, which no other site can read.
+// A sign-in is an opaque random token in a host-only cookie; the store has only its SHA-256. The principal is read
+// again for every request, so that a deleted user loses access immediately. Requests that change something, and every
+// AWS call, must come from the console's own origin and carry a token derived from the cookie's secret, which no other
+// site can read.
 package console
 
 import (
@@ -27,60 +25,58 @@ import (
 	"sekisho/internal/iam/identity/webid"
 )
 
-// Prefix is the path that everything of the console lives under.
+// Prefix is the path prefix of the console.
 const Prefix = "/console/"
 
-// CookieName names the sign-in cookie. Its prefix has browsers refuse it
-// unless it is Secure, host-only and for the path "/".
+// CookieName names the sign-in cookie. Its prefix makes browsers refuse it unless it is Secure,
+// host-only and for the path "/".
 const CookieName = "__Host-sekisho"
 
-// CSRFHeader carries the token that GET and POST of the session resource
-// answer with.
+// CSRFHeader carries the token that GET and POST of the session resource return.
 const CSRFHeader = "X-Sekisho-Csrf"
 
 // ServiceHeader names the service of a query-protocol call.
 const ServiceHeader = "X-Sekisho-Service"
 
-// BucketHeader is the request line of an S3 call: a method and a path with its
-// query, as in "GET /logs?versions".
+// BucketHeader carries the request line of an S3 call: a method and a path with its query, as in
+// "GET /logs?versions".
 const BucketHeader = "X-Sekisho-S3"
 
-// BackgroundHeader marks a request that no person caused (a refetch after an
-// event): it does not count as activity.
+// BackgroundHeader marks a request that the user did not cause (a refetch after an event): it does
+// not count as activity.
 const BackgroundHeader = "X-Sekisho-Background"
 
 const (
 	lifetime = 12 * time.Hour
 	idle     = time.Hour
-	// touchEvery bounds how often activity is written down.
+	// touchEvery bounds how often activity is stored.
 	touchEvery = time.Minute
 
-	maxSignInBody = 64 << 10 // an answer of an authenticator is the largest part
+	maxSignInBody = 64 << 10 // an authenticator's response is the largest part
 	maxCallBody   = 1 << 20
 	// maxPasswordChecks bounds the memory that password hashing takes.
 	maxPasswordChecks = 4
 	maxStreamsPerUser = 16
 )
 
-// Directory knows who may sign in. [identity.Directory] is one.
+// Directory checks who can sign in. [identity.Directory] is one.
 type Directory interface {
-	// CheckPassword verifies a user's password and, where one is enrolled, the
-	// second factor. It takes the same time for users that do not exist. A
-	// missing second factor is an [*identity.MFARequired].
+	// CheckPassword verifies a user's password and, if one is enrolled, the second factor. It takes the same time for
+	// users that do not exist. A missing second factor is an [*identity.MFARequired].
 	CheckPassword(
 		ctx context.Context,
 		user, password, host string,
 		source netip.Addr,
 		second identity.Second,
 	) (identity.SignIn, error)
-	// BeginPasskeySignIn and PasskeySignIn sign in by a passkey alone.
+	// BeginPasskeySignIn and PasskeySignIn sign in with only a passkey.
 	BeginPasskeySignIn(ctx context.Context, host string) (*identity.Challenge, error)
 	PasskeySignIn(ctx context.Context, host, state string, answer []byte) (identity.SignIn, error)
-	// PasswordReset tells of a sign-in whose password has to be changed before
-	// anything else.
+	// PasswordReset reports whether the user of a sign-in must change the password before anything
+	// else.
 	PasswordReset(ctx context.Context, p *sekisho.Principal) (bool, error)
-	// StepUpSignIn shows a second factor again for a sign-in. A missing second
-	// factor is an [*identity.MFARequired].
+	// StepUpSignIn verifies a second factor again during a sign-in. A missing second factor is
+	// an [*identity.MFARequired].
 	StepUpSignIn(
 		ctx context.Context,
 		grant []byte,
@@ -91,23 +87,23 @@ type Directory interface {
 	// Granted reads the current principal of a sign-in. The error is unauthenticated
 	// or expired after its end.
 	Granted(ctx context.Context, grant []byte) (*sekisho.Principal, error)
-	// FirstRun reports whether the first-run flow waits for a user.
+	// FirstRun reports whether a user still has to complete first-run setup.
 	FirstRun(ctx context.Context, userID string) (bool, error)
 }
 
-// Federation signs people in who are known to another identity provider.
+// Federation signs in users of other identity providers.
 type Federation interface {
-	// Providers are the names of the providers, as they are shown.
+	// Providers returns the display names of the providers.
 	Providers() []string
-	// Begin returns where to send the browser, and what Finish needs.
+	// Begin returns the address to redirect the browser to, and the state that Finish needs.
 	Begin(ctx context.Context, provider, redirect string) (address string, state []byte, err error)
-	// Finish redeems what the provider sent back.
+	// Finish redeems the provider's answer.
 	Finish(ctx context.Context, state []byte, answer url.Values, ask webid.AuthorizeFunc) (identity.SignIn, error)
 }
 
 // Doors are the AWS API doors.
 type Doors interface {
-	// ServeAs serves an AWS call of a principal that was verified already.
+	// ServeAs serves an AWS call of an already verified principal.
 	ServeAs(w http.ResponseWriter, r *http.Request, p *sekisho.Principal, service string)
 }
 
@@ -118,35 +114,33 @@ type Authorizer interface {
 
 // Buckets are the S3 door.
 type Buckets interface {
-	// ServeAs serves an S3 request of a principal that was verified already;
-	// its path is that of path-style addresses.
+	// ServeAs serves an S3 request, with a path-style address, of an already verified principal.
 	ServeAs(w http.ResponseWriter, r *http.Request, p *sekisho.Principal)
 }
 
-// Store keeps sign-ins by the SHA-256 of their tokens. What it keeps of each
-// is the console's own: the store need not understand it.
+// Store keeps sign-ins by the SHA-256 of their tokens. Their data is opaque to the store.
 type Store interface {
 	// PutConsoleSignIn adds a sign-in, and drops those that expired before now.
 	PutConsoleSignIn(ctx context.Context, tokenHash, data []byte, expires, now time.Time) error
-	// ConsoleSignIn finds a sign-in; not_found when there is none.
+	// ConsoleSignIn returns a sign-in's data, or CodeNotFound.
 	ConsoleSignIn(ctx context.Context, tokenHash []byte) (data []byte, err error)
-	// UpdateConsoleSignIn replaces the data of a sign-in, if it is there.
+	// UpdateConsoleSignIn replaces the data of a sign-in, if it exists.
 	UpdateConsoleSignIn(ctx context.Context, tokenHash, data []byte) error
 	DeleteConsoleSignIn(ctx context.Context, tokenHash []byte) error
 }
 
-// Event says that a node or a session changed. Pages then call again, and policy
-// decides about the answer: an event carries only the ID, and pages receive only
-// IDs of nodes, if their user can list them.
+// Event says that a node or a session changed. Pages then repeat their calls, which policy
+// authorizes. An event carries only an ID; pages receive only the IDs of nodes, and only if their
+// user can list nodes.
 type Event struct {
 	Kind string // node or session
 	ID   string
 }
 
-// Events tells what changed.
+// Events is a source of changes.
 type Events interface {
-	// Subscribe returns a channel of events and the function that ends the
-	// subscription. A subscriber that is too slow finds its channel closed.
+	// Subscribe returns a channel of events and a function that ends the subscription. The channel
+	// of a subscriber that is too slow is closed.
 	Subscribe() (<-chan Event, func())
 }
 
@@ -155,39 +149,39 @@ type AuditEvent struct {
 	Time      time.Time
 	Name      string // ConsoleLogin, ConsoleLogout or ConsoleSecondFactor
 	Principal *sekisho.Principal
-	// User is what was typed; empty when nobody is known to have that name,
-	// since people type passwords into that field.
+	// User is the user name that was entered; empty if there is no such user, because people
+	// sometimes type passwords into that field.
 	User      string
 	SourceIP  netip.Addr
 	UserAgent string
 	MFAUsed   bool
-	Failure   string // why it was refused; empty for success
+	Failure   string // reason for the refusal; empty for success
 }
 
-// Audit keeps who signed in. An error refuses the sign-in.
+// Audit records sign-ins. If it returns an error, the sign-in is refused.
 type Audit interface {
 	ConsoleEvent(ctx context.Context, e AuditEvent) error
 }
 
-// Config is what a console needs. Every field but those marked is required.
+// Config is the configuration of a console. Fields are required unless marked optional.
 type Config struct {
 	Account   string
 	Region    string
 	Target    sekisho.NodeID // optional: the node of this machine, shown first
 	Directory Directory
 	Doors     Doors
-	// Authorizer decides which changes a user can see.
+	// Authorizer decides which changes a user sees.
 	Authorizer Authorizer
 	Buckets    Buckets // optional
 	Store      Store
 	Events     Events
 	Audit      Audit
-	// Federation is nil when no identity provider is configured.
+	// Federation is nil if no identity provider is configured.
 	Federation Federation
 	// SignedOut is called with the access key ID of a sign-in that its user
 	// ended. Optional.
 	SignedOut func(ctx context.Context, accessKeyID string)
-	// SourceIP finds where a request came from. Optional: the TCP peer.
+	// SourceIP returns the source address of a request. Optional; the default is the TCP peer.
 	SourceIP func(*http.Request) netip.Addr
 	Log      *slog.Logger
 }
@@ -222,7 +216,7 @@ func New(cfg Config) (*Console, error) {
 		cfg:    cfg,
 		mux:    http.NewServeMux(),
 		assets: a,
-		// A person mistypes a few times in a row; a machine does not stop.
+		// The burst allows for typing errors; the rate stops guessing.
 		bySource: newLimiter(20, 6*time.Second),
 		byUser:   newLimiter(6, 20*time.Second),
 		checks:   make(chan struct{}, maxPasswordChecks),
@@ -240,7 +234,7 @@ func New(cfg Config) (*Console, error) {
 	c.mux.HandleFunc("POST /console/api/s3", c.bucketCall)
 	c.mux.HandleFunc("GET /console/api/events", c.events)
 	c.mux.HandleFunc("/console/api/", func(w http.ResponseWriter, _ *http.Request) {
-		refuse(w, http.StatusNotFound, "The console has no such interface.")
+		refuse(w, http.StatusNotFound, "The console has no such path.")
 	})
 	c.mux.Handle("/console/", c.assets)
 	c.mux.Handle("GET /console", http.RedirectHandler(Prefix, http.StatusFound))
@@ -266,7 +260,7 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.mux.ServeHTTP(w, r)
 }
 
-// secure sets the headers of every answer.
+// secure sets the security headers of every response.
 func secure(h http.Header, r *http.Request) {
 	connect := "'self'"
 	if host := r.Host; hostForm(host) {
@@ -291,7 +285,7 @@ func secure(h http.Header, r *http.Request) {
 	}
 }
 
-// hostForm reports whether s can stand in a header as a host and port.
+// hostForm reports whether s is safe as a host and port in a header.
 func hostForm(s string) bool {
 	for _, c := range s {
 		if !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-:[]", c) {
@@ -301,8 +295,8 @@ func hostForm(s string) bool {
 	return s != "" && len(s) <= 260
 }
 
-// local reports whether a host is this machine or a bare address. A browser
-// would apply HSTS for localhost to every other program there.
+// local reports whether a host is this machine or a bare address. HSTS for localhost would affect
+// every other program on this machine.
 func local(host string) bool {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
@@ -314,7 +308,7 @@ func local(host string) bool {
 	return err == nil
 }
 
-// peer is the address of the TCP peer.
+// peer returns the address of the TCP peer.
 func peer(r *http.Request) netip.Addr {
 	ap, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {

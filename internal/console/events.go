@@ -12,14 +12,14 @@ import (
 )
 
 const (
-	pingEvery = 5 * time.Second // and how long a sign-in that is over may listen on
-	// writeWithin is how long a browser may take to read one event.
+	pingEvery = 5 * time.Second // also the longest time that an ended sign-in keeps receiving events
+	// writeWithin bounds the time in which a browser reads one event.
 	writeWithin = 10 * time.Second
-	// subscriberEvents is how far a subscriber may fall behind.
+	// subscriberEvents is the number of events by which a subscriber can fall behind.
 	subscriberEvents = 64
 )
 
-// events streams what changed until the browser leaves or the sign-in ends.
+// events streams changes until the browser disconnects or the sign-in ends.
 func (c *Console) events(w http.ResponseWriter, r *http.Request) {
 	// Listening is not activity.
 	r.Header.Set(BackgroundHeader, "1")
@@ -28,7 +28,7 @@ func (c *Console) events(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !c.streams.add(who.principal.UserID) {
-		refuse(w, http.StatusTooManyRequests, "Too many open pages of this user.")
+		refuse(w, http.StatusTooManyRequests, "This user has too many open pages.")
 		return
 	}
 	defer c.streams.remove(who.principal.UserID)
@@ -45,7 +45,8 @@ func (c *Console) events(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("X-Accel-Buffering", "no")
 	send := func(format string, args ...any) bool {
-		// A server without deadlines has none to extend; the write tells.
+		// Ignore the error: if the server has no deadlines, there is none to extend, and if the
+		// connection is gone, the write fails.
 		rc.SetWriteDeadline(time.Now().Add(writeWithin)) //nolint:errcheck // see above
 		if _, err := fmt.Fprintf(w, format, args...); err != nil {
 			return false
@@ -63,13 +64,12 @@ func (c *Console) events(w http.ResponseWriter, r *http.Request) {
 			return
 		case e, open := <-ch:
 			if !open {
-				// It fell behind: the page connects again and asks for everything.
+				// It fell behind: the page reconnects and refetches everything.
 				return
 			}
 			if e.Kind == "session" || !ids {
-				// The ID of a session begins with the name of whose it is, and
-				// not every user can list sessions or nodes. The page lists
-				// them again.
+				// A session's ID begins with its owner's name, and not every user can list sessions
+				// or nodes. The page lists them again.
 				e.ID = ""
 			}
 			data, err := json.Marshal(struct {
@@ -91,8 +91,8 @@ func (c *Console) events(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// mayListNodes reports whether policy lets the signed-in user list nodes. It
-// asks the policies themselves: no call is made, and the audit trail has none.
+// mayListNodes reports whether policy lets the signed-in user list nodes. It evaluates the policies
+// without making a call, so nothing is added to the audit trail.
 func (c *Console) mayListNodes(r *http.Request, p *sekisho.Principal) (bool, error) {
 	facts := &authz.Facts{
 		Principal: p, Time: time.Now(), SourceIP: c.cfg.SourceIP(r), Secure: true, UserAgent: r.UserAgent(), Region: c.cfg.Region,
@@ -109,15 +109,14 @@ func (c *Console) mayListNodes(r *http.Request, p *sekisho.Principal) (bool, err
 	return false, nil
 }
 
-// ChangeFeed is an Events for one process: what is published reaches every
-// subscriber. The zero value is ready to use.
+// ChangeFeed implements Events within one process. The zero value is ready to use.
 type ChangeFeed struct {
 	mu   sync.Mutex
 	subs map[chan Event]struct{}
 }
 
-// Publish tells every subscriber. It never waits: a subscriber that is full
-// is dropped, and its channel closed.
+// Publish sends an event to every subscriber. It never blocks: it drops a subscriber whose buffer
+// is full and closes its channel.
 func (f *ChangeFeed) Publish(e Event) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -150,7 +149,7 @@ func (f *ChangeFeed) Subscribe() (<-chan Event, func()) {
 	}
 }
 
-// counter bounds how many of something each key has.
+// counter bounds a count per key.
 type counter struct {
 	max int
 	mu  sync.Mutex

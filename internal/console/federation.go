@@ -15,15 +15,15 @@ import (
 	"sekisho/internal/iam/policy"
 )
 
-// federationCookie binds an answer of an identity provider to the browser
-// that asked. It comes back with a navigation from another site, so it cannot
-// be strict; it opens nothing by itself.
+// federationCookie binds an identity provider's answer to the browser that started the sign-in. The
+// browser sends it with a navigation from another site, so it cannot be SameSite=Strict. By itself
+// it grants nothing.
 const federationCookie = "__Host-sekisho-federation"
 
-// federationTime is how long a person has at the identity provider.
+// federationTime bounds the user's time at the identity provider.
 const federationTime = 10 * time.Minute
 
-// providers answers which identity providers people may sign in by.
+// providers lists the identity providers with which users can sign in.
 func (c *Console) providers(w http.ResponseWriter, _ *http.Request) {
 	names := []string{}
 	if c.cfg.Federation != nil {
@@ -32,7 +32,7 @@ func (c *Console) providers(w http.ResponseWriter, _ *http.Request) {
 	answer(w, http.StatusOK, map[string]any{"providers": names})
 }
 
-// beginFederation sends a browser to an identity provider.
+// beginFederation redirects a browser to an identity provider.
 func (c *Console) beginFederation(w http.ResponseWriter, r *http.Request) {
 	if !sameOrigin(r) || c.cfg.Federation == nil {
 		refuse(w, http.StatusForbidden, "This request did not come from the console's own page.")
@@ -62,14 +62,14 @@ func (c *Console) beginFederation(w http.ResponseWriter, r *http.Request) {
 		return
 	case err != nil:
 		c.cfg.Log.WarnContext(r.Context(), "identity provider", "provider", in.Provider, "error", err)
-		refuse(w, http.StatusBadGateway, "The identity provider does not answer.")
+		refuse(w, http.StatusBadGateway, "The identity provider did not answer.")
 		return
 	}
 	token := make([]byte, tokenBytes)
 	rand.Read(token)
 	sum := sha256.Sum256(token)
 	if err := c.cfg.Store.PutConsoleSignIn(r.Context(), sum[:], state, now.Add(federationTime), now); err != nil {
-		c.fail(w, r, "keep the state of a sign-in", err)
+		c.fail(w, r, "store the state of a sign-in", err)
 		return
 	}
 	ck := cookie(base64.RawURLEncoding.EncodeToString(token), int(federationTime/time.Second))
@@ -78,8 +78,7 @@ func (c *Console) beginFederation(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, map[string]any{"address": address})
 }
 
-// finishFederation takes the answer that an identity provider sent a browser
-// back with.
+// finishFederation handles the browser's return from an identity provider.
 func (c *Console) finishFederation(w http.ResponseWriter, r *http.Request) {
 	if c.cfg.Federation == nil {
 		refuse(w, http.StatusNotFound, "The console has no such interface.")
@@ -93,7 +92,7 @@ func (c *Console) finishFederation(w http.ResponseWriter, r *http.Request) {
 			c.tooMany(w, r, e, wait)
 			return
 		}
-		e.Failure = "federation: not the browser that asked"
+		e.Failure = "federation: the browser did not start this sign-in"
 		c.audit(r, e)
 		c.backToSignIn(w, r, "again")
 		return
@@ -112,7 +111,7 @@ func (c *Console) finishFederation(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// asker has roles' trust policies decide over what facts says of a request.
+// asker returns a function that evaluates roles' trust policies for a request described by facts.
 func asker(facts authz.Facts) webid.AuthorizeFunc {
 	return func(ctx context.Context, who *sekisho.Principal, t webid.Trust, action string, token *webid.Token, keys []policy.Key) error {
 		facts.Principal = who
@@ -128,7 +127,7 @@ func asker(facts authz.Facts) webid.AuthorizeFunc {
 	}
 }
 
-// federationState finds, once, what was kept for the browser's cookie.
+// federationState returns the state stored for the browser's cookie, and deletes it.
 func (c *Console) federationState(w http.ResponseWriter, r *http.Request) ([]byte, bool) {
 	ck, err := r.Cookie(federationCookie)
 	if err != nil {
@@ -147,14 +146,14 @@ func (c *Console) federationState(w http.ResponseWriter, r *http.Request) ([]byt
 		return nil, false
 	}
 	if err := c.cfg.Store.DeleteConsoleSignIn(r.Context(), sum[:]); err != nil {
-		c.cfg.Log.ErrorContext(r.Context(), "forget the state of a sign-in", "error", err)
+		c.cfg.Log.ErrorContext(r.Context(), "delete the state of a sign-in", "error", err)
 		return nil, false
 	}
 	return state, true
 }
 
-// backToSignIn shows the sign-in page with the outcome in words of its own:
-// what an identity provider says is not shown under our name.
+// backToSignIn redirects to the sign-in page, which words the outcome itself: an identity
+// provider's text is not shown in our name.
 func (c *Console) backToSignIn(w http.ResponseWriter, r *http.Request, why string) {
 	http.Redirect(w, r, Prefix+"?federation="+why, http.StatusSeeOther)
 }

@@ -8,7 +8,7 @@ import (
 // maxBuckets bounds a limiter's memory.
 const maxBuckets = 10_000
 
-// limiter counts attempts by key: a burst, then one for each step of time.
+// limiter limits attempts by key: a burst, then one per step.
 type limiter struct {
 	burst float64
 	step  time.Duration
@@ -26,7 +26,7 @@ func newLimiter(burst int, step time.Duration) *limiter {
 	return &limiter{burst: float64(burst), step: step, buckets: make(map[string]*bucket)}
 }
 
-// take takes one attempt from a key, or says how long until there is one.
+// take uses one attempt of a key, or returns the time until the next one.
 func (l *limiter) take(key string, now time.Time) (time.Duration, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -40,7 +40,7 @@ func (l *limiter) take(key string, now time.Time) (time.Duration, bool) {
 	return 0, true
 }
 
-// giveBack returns an attempt that turned out to be right.
+// giveBack returns an attempt that succeeded.
 func (l *limiter) giveBack(key string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -65,8 +65,8 @@ func (l *limiter) bucket(key string, now time.Time) *bucket {
 		}
 	}
 	if len(l.buckets) >= maxBuckets {
-		// Somebody tries from very many places: newcomers share one bucket,
-		// so that flooding the table does not buy more attempts.
+		// The table is full: new keys share one bucket, so that flooding the table does not yield
+		// more attempts.
 		key = ""
 		if b, ok := l.buckets[key]; ok {
 			return b

@@ -24,12 +24,12 @@ import (
 const (
 	tokenBytes = 32
 
-	wrongCredentials = "The user name or the password is not right."
-	wrongCode        = "The code is not right. Wait for the next one and try again."
+	wrongCredentials = "The user name or password is incorrect."
+	wrongCode        = "The code is incorrect. Wait for the next one and try again."
 	wrongPasskey     = "The passkey was not accepted. Try again."
 	needCode         = "Enter the code that your authenticator shows."
 	needPasskey      = "Use your passkey."
-	otherHost        = "Your passkeys are for another name of this server: open the console by the name they were made under."
+	otherHost        = "Your passkeys are for another name of this server: open the console under that name."
 	signedOut        = "You are not signed in, or your sign-in has expired."
 	tooMany          = "Too many attempts. Wait a moment and try again."
 )
@@ -43,22 +43,21 @@ type sessionAnswer struct {
 	CSRF    string         `json:"csrf"`
 	Expires time.Time      `json:"expires"`
 	Target  sekisho.NodeID `json:"target,omitempty"`
-	// FirstRun: the account waits for its administrator to choose a second
-	// factor, and answers nothing else before.
+	// FirstRun means that the administrator has yet to choose a second factor; other calls are
+	// refused until then.
 	FirstRun bool `json:"firstRun,omitempty"`
-	// PasswordReset: the password has to be changed, and nothing else is
-	// answered before.
+	// PasswordReset means that the password must be changed; other calls are refused until then.
 	PasswordReset bool `json:"passwordReset,omitempty"`
 }
 
 // signIn is one signed-in browser, as the store keeps it.
 type signIn struct {
-	Grant     json.RawMessage `json:"grant"` // what the directory said of it; no secret
+	Grant     json.RawMessage `json:"grant"` // the directory's data for it; not secret
 	SeenAt    time.Time       `json:"seen_at"`
 	ExpiresAt time.Time       `json:"expires_at"`
 }
 
-// encode is the stored form.
+// encode returns the stored form.
 func (s signIn) encode() []byte {
 	b, err := json.Marshal(s)
 	if err != nil { // strings and times always marshal
@@ -67,7 +66,7 @@ func (s signIn) encode() []byte {
 	return b
 }
 
-// caller is who a cookie stands for.
+// caller is the user that a cookie identifies.
 type caller struct {
 	principal *sekisho.Principal
 	signIn    signIn
@@ -75,17 +74,17 @@ type caller struct {
 	hash      []byte
 }
 
-// errSignedOut means that the request brought no valid cookie.
+// errSignedOut means that the request has no valid cookie.
 var errSignedOut = errors.New("not signed in")
 
-// passkeyAnswer is what a browser hands back of a passkey ceremony.
+// passkeyAnswer is a browser's result of a passkey ceremony.
 type passkeyAnswer struct {
 	State  string          `json:"state"`
 	Answer json.RawMessage `json:"answer"`
 }
 
-// signInRequest is a sign-in by password, with a second factor or without, or
-// by a passkey alone.
+// signInRequest is a sign-in with a password, with or without a second factor, or with only a
+// passkey.
 type signInRequest struct {
 	User     string         `json:"user"`
 	Password string         `json:"password"`
@@ -100,7 +99,7 @@ func (in *signInRequest) fits() bool {
 	return len(in.User) <= 128 && len(in.Password) <= 1024 && len(in.Code) <= 16
 }
 
-// signIn checks what somebody shows and gives out a cookie.
+// signIn checks a user's credentials and sets a cookie.
 func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
 	if !sameOrigin(r) {
 		refuse(w, http.StatusForbidden, "This request did not come from the console's own page.")
@@ -125,8 +124,8 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
 		UserAgent: r.UserAgent(),
 		MFAUsed:   in.Code != "" || in.Passkey != nil,
 	}
-	// Attempts on a user are counted per source: guesses from one address must
-	// not lock out another. User names do not differ in case alone.
+	// Attempts on a user are counted per source: guesses from one address must not lock out
+	// another. No two user names differ only in case.
 	sourceKey := sourceKey(source)
 	userKey := sourceKey + " " + strings.ToLower(in.User)
 	if wait, ok := c.bySource.take(sourceKey, now); !ok {
@@ -144,8 +143,8 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
 	required, missing := errors.AsType[*identity.MFARequired](err)
 	switch {
 	case missing:
-		// The password was right, but the attempt still counts: otherwise
-		// codes could be skipped to try passwords without end.
+		// The password was correct, but the attempt still counts: otherwise an attacker could guess
+		// passwords without limit by omitting the code.
 		e.User, e.Failure = in.User, "second factor required"
 		c.audit(r, e)
 		body := map[string]any{"message": needCode, "mfaRequired": true, "totp": required.TOTP}
@@ -187,7 +186,7 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
 	c.answerSession(w, r, who)
 }
 
-// check asks the directory. It bounds how many passwords are hashed at a time.
+// check verifies the credentials. It bounds the number of passwords hashed at a time.
 func (c *Console) check(r *http.Request, in *signInRequest) (identity.SignIn, error) {
 	ctx := r.Context()
 	if in.User == "" {
@@ -206,8 +205,7 @@ func (c *Console) check(r *http.Request, in *signInRequest) (identity.SignIn, er
 	return c.cfg.Directory.CheckPassword(ctx, in.User, in.Password, r.Host, c.cfg.SourceIP(r), second)
 }
 
-// admit records a sign-in and sets its cookie. When ok is false the answer has
-// been given.
+// admit records a sign-in and sets its cookie. If ok is false, it has already answered the request.
 func (c *Console) admit(
 	w http.ResponseWriter,
 	r *http.Request,
@@ -229,7 +227,7 @@ func (c *Console) admit(
 		kept.ExpiresAt = s.Expires
 	}
 	if err := c.cfg.Store.PutConsoleSignIn(r.Context(), sum[:], kept.encode(), kept.ExpiresAt, e.Time); err != nil {
-		c.fail(w, r, "keep a sign-in", err)
+		c.fail(w, r, "store a sign-in", err)
 		return nil, false
 	}
 	c.replace(r, p)
@@ -237,8 +235,8 @@ func (c *Console) admit(
 	return &caller{principal: p, signIn: kept, token: token, hash: sum[:]}, true
 }
 
-// replace forgets the sign-in of the cookie that a new sign-in replaces. Its
-// sessions go on if they belong to the same principal.
+// replace deletes the sign-in of the cookie that a new sign-in replaces. Its sessions continue if
+// they belong to the same principal.
 func (c *Console) replace(r *http.Request, p *sekisho.Principal) {
 	old, err := c.caller(r)
 	if err != nil {
@@ -253,13 +251,13 @@ func (c *Console) replace(r *http.Request, p *sekisho.Principal) {
 	}
 }
 
-// accessKeyID names a sign-in where AWS names the temporary key of one: in the
-// audit trail, and in what is begun with it.
+// accessKeyID returns the ID that stands for a sign-in where AWS has the ID of a temporary key: in
+// the audit trail, and in sessions.
 func accessKeyID(hash []byte) string {
 	return "ASIA" + base32.StdEncoding.EncodeToString(hash)[:16]
 }
 
-// displayName is how people know a principal.
+// displayName returns the name of a principal to show to people.
 func displayName(p *sekisho.Principal) string {
 	if p.UserName != "" {
 		return p.UserName
@@ -271,7 +269,7 @@ func challengeAnswer(c *identity.Challenge) map[string]any {
 	return map[string]any{"options": c.Options, "state": c.State}
 }
 
-// beginPasskey begins a sign-in by passkey alone.
+// beginPasskey begins a sign-in with only a passkey.
 func (c *Console) beginPasskey(w http.ResponseWriter, r *http.Request) {
 	if !sameOrigin(r) {
 		refuse(w, http.StatusForbidden, "This request did not come from the console's own page.")
@@ -288,7 +286,7 @@ func (c *Console) beginPasskey(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// session answers who is signed in, and counts as activity.
+// session returns who is signed in, and counts as activity.
 func (c *Console) session(w http.ResponseWriter, r *http.Request) {
 	who, ok := c.require(w, r)
 	if !ok {
@@ -297,14 +295,14 @@ func (c *Console) session(w http.ResponseWriter, r *http.Request) {
 	c.answerSession(w, r, who)
 }
 
-// signOut forgets the sign-in.
+// signOut deletes the sign-in.
 func (c *Console) signOut(w http.ResponseWriter, r *http.Request) {
 	who, ok := c.requireOwn(w, r)
 	if !ok {
 		return
 	}
 	if err := c.cfg.Store.DeleteConsoleSignIn(r.Context(), who.hash); err != nil {
-		c.fail(w, r, "forget a sign-in", err)
+		c.fail(w, r, "delete a sign-in", err)
 		return
 	}
 	if c.cfg.SignedOut != nil {
@@ -341,7 +339,7 @@ func (c *Console) answerSession(w http.ResponseWriter, r *http.Request, who *cal
 	})
 }
 
-// caller finds who a request's cookie stands for; errSignedOut for nobody.
+// caller returns the user that a request's cookie identifies, or errSignedOut.
 func (c *Console) caller(r *http.Request) (*caller, error) {
 	ck, err := r.Cookie(CookieName)
 	if err != nil {
@@ -368,7 +366,7 @@ func (c *Console) caller(r *http.Request) (*caller, error) {
 	now := time.Now()
 	if !now.Before(s.ExpiresAt) || now.Sub(s.SeenAt) >= idle {
 		if err := c.cfg.Store.DeleteConsoleSignIn(ctx, hash); err != nil {
-			return nil, fmt.Errorf("forget an expired sign-in: %w", err)
+			return nil, fmt.Errorf("delete an expired sign-in: %w", err)
 		}
 		return nil, errSignedOut
 	}
@@ -377,23 +375,23 @@ func (c *Console) caller(r *http.Request) (*caller, error) {
 	case "":
 	case sekisho.CodeUnauthenticated, sekisho.CodeExpired, sekisho.CodeNotFound:
 		if err := c.cfg.Store.DeleteConsoleSignIn(ctx, hash); err != nil {
-			return nil, fmt.Errorf("forget a sign-in that is over: %w", err)
+			return nil, fmt.Errorf("delete an ended sign-in: %w", err)
 		}
 		return nil, errSignedOut
 	default:
-		return nil, fmt.Errorf("find who signed in: %w", err)
+		return nil, fmt.Errorf("find the user of a sign-in: %w", err)
 	}
 	if now.Sub(s.SeenAt) >= touchEvery && r.Header.Get(BackgroundHeader) == "" {
 		s.SeenAt = now
 		if err := c.cfg.Store.UpdateConsoleSignIn(ctx, hash, s.encode()); err != nil {
-			return nil, fmt.Errorf("note activity: %w", err)
+			return nil, fmt.Errorf("store activity: %w", err)
 		}
 	}
 	p.AccessKeyID = accessKeyID(hash)
 	return &caller{principal: p, signIn: s, token: token, hash: hash}, nil
 }
 
-// require finds the caller, or answers for it.
+// require returns the caller, or answers the request with a refusal.
 func (c *Console) require(w http.ResponseWriter, r *http.Request) (*caller, bool) {
 	who, err := c.caller(r)
 	switch {
@@ -407,8 +405,8 @@ func (c *Console) require(w http.ResponseWriter, r *http.Request) (*caller, bool
 	return who, true
 }
 
-// requireOwn is require for requests that do something: they must come from
-// the console's own page.
+// requireOwn is require for requests that change something: they must come from the console's own
+// page.
 func (c *Console) requireOwn(w http.ResponseWriter, r *http.Request) (*caller, bool) {
 	if !sameOrigin(r) {
 		refuseAs(
@@ -435,16 +433,16 @@ func (c *Console) requireOwn(w http.ResponseWriter, r *http.Request) (*caller, b
 	return who, true
 }
 
-// csrf derives the page's token from the cookie's secret: whoever cannot read
-// the cookie's answers cannot make it.
+// csrf derives the page's token from the cookie's secret: only a page that can read our responses
+// has it.
 func csrf(token []byte) string {
 	m := hmac.New(sha256.New, token)
 	m.Write([]byte("sekisho console csrf v1"))
 	return base64.RawURLEncoding.EncodeToString(m.Sum(nil))
 }
 
-// sameOrigin reports whether a browser says that this server's own page made
-// the request. A request that says nothing is refused.
+// sameOrigin reports whether the request's headers say that this server's own page made it. It is
+// false for a request without such headers.
 func sameOrigin(r *http.Request) bool {
 	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" {
 		return false
@@ -453,7 +451,7 @@ func sameOrigin(r *http.Request) bool {
 	if err != nil || u.Host == "" || !strings.EqualFold(u.Host, r.Host) {
 		return false
 	}
-	// Plain http is for a proxy on the same machine that ends TLS for us.
+	// Plain http is for a proxy on the same machine that terminates TLS.
 	return u.Scheme == "https" || (u.Scheme == "http" && r.TLS == nil)
 }
 
@@ -464,8 +462,8 @@ func cookie(value string, maxAge int) *http.Cookie {
 	}
 }
 
-// sourceKey names the bucket of a source: a whole /64 for IPv6, since one
-// customer has at least that many addresses.
+// sourceKey returns the limiter key of a source: a /64 for IPv6, because one customer has at least
+// that many addresses.
 func sourceKey(a netip.Addr) string {
 	if a.Is6() && !a.Is4In6() {
 		if p, err := a.Prefix(64); err == nil {
@@ -482,21 +480,21 @@ func (c *Console) tooMany(w http.ResponseWriter, r *http.Request, e AuditEvent, 
 	refuse(w, http.StatusTooManyRequests, tooMany)
 }
 
-// audit keeps an event whose outcome no longer depends on it.
+// audit records an event whose outcome does not depend on whether it is stored.
 func (c *Console) audit(r *http.Request, e AuditEvent) {
 	if err := c.cfg.Audit.ConsoleEvent(r.Context(), e); err != nil {
 		c.cfg.Log.ErrorContext(r.Context(), "audit", "event", e.Name, "error", err)
 	}
 }
 
-// fail answers a fault of ours, and logs it.
+// fail answers with an internal error, and logs err.
 func (c *Console) fail(w http.ResponseWriter, r *http.Request, what string, err error) {
 	c.cfg.Log.ErrorContext(r.Context(), "console request failed", "doing", what, "error", err)
 	refuseAs(
 		w,
 		http.StatusInternalServerError,
 		"InternalServerError",
-		"The server could not do this. Its log says why.",
+		"The server could not complete the request. Its log has the reason.",
 	)
 }
 
@@ -518,7 +516,7 @@ func readJSON(w http.ResponseWriter, r *http.Request, v any) error {
 
 func answer(w http.ResponseWriter, status int, v any) {
 	b, err := json.Marshal(v)
-	if err != nil { // only our own structs and maps of strings come here
+	if err != nil { // cannot fail: v is a struct of ours or a map of strings
 		panic(err)
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -530,8 +528,7 @@ func refuse(w http.ResponseWriter, status int, message string) {
 	answer(w, status, map[string]any{"message": message})
 }
 
-// refuseAs refuses in the shape of an AWS JSON error, so that the page shows
-// it as it shows every other.
+// refuseAs answers in the shape of an AWS JSON error, so that the page shows it like any other.
 func refuseAs(w http.ResponseWriter, status int, code, message string) {
 	w.Header().Set("X-Amzn-Errortype", code)
 	answer(w, status, map[string]any{"__type": code, "message": message})

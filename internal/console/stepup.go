@@ -10,7 +10,7 @@ import (
 	"sekisho/internal/iam/identity"
 )
 
-// stepUpRequest shows a second factor. Without one it asks which there are.
+// stepUpRequest carries a second factor. Without one, the answer lists the user's factors.
 type stepUpRequest struct {
 	Code    string         `json:"code"`
 	Passkey *passkeyAnswer `json:"passkey"`
@@ -82,7 +82,7 @@ func (c *Console) stepUp(w http.ResponseWriter, r *http.Request) {
 	kept := who.signIn
 	kept.Grant, kept.SeenAt = s.Grant, now
 	if err := c.cfg.Store.UpdateConsoleSignIn(r.Context(), who.hash, kept.encode()); err != nil {
-		c.fail(w, r, "keep a second factor", err)
+		c.fail(w, r, "store a second factor", err)
 		return
 	}
 	c.byUser.giveBack(userKey)

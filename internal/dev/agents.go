@@ -29,14 +29,14 @@ type agent struct {
 	log      *slog.Logger
 }
 
-// The pauses between starts of an agent that does not stay up.
+// Pauses before restarts of an agent that exits.
 const (
 	firstPause = 500 * time.Millisecond
 	mostPause  = 10 * time.Second
 )
 
-// register enrols the agent unless known, the node it registered as before,
-// is still managed. It returns the node.
+// register registers the agent, unless known, the node that it registered as before, is still
+// managed. It returns the node.
 func (a *agent) register(
 	ctx context.Context,
 	f *fleet.Fleet,
@@ -50,14 +50,14 @@ func (a *agent) register(
 		}
 	}
 	act, code, err := f.CreateActivation(ctx, fleet.NewActivation{
-		IAMRole: "service-role/" + identity.NodeRole, DefaultInstanceName: a.name, Description: "made by sekishod dev for " + a.name,
-		CreatedBy: createdBy, Tags: map[string]string{"Hostname": a.name},
+		IAMRole: "service-role/" + identity.NodeRole, DefaultInstanceName: a.name,
+		Description: "created by sekishod dev for " + a.name,
+		CreatedBy:   createdBy, Tags: map[string]string{"Hostname": a.name},
 	})
 	if err != nil {
 		return "", err
 	}
-	// --force: what the directory holds was registered with a server that is
-	// no more.
+	// --force, because the identity in the directory is from a server that no longer exists.
 	cmd := exec.CommandContext(
 		ctx,
 		a.binary,
@@ -87,8 +87,8 @@ func (a *agent) register(
 	return sekisho.NodeID(strings.TrimSpace(string(out))), nil
 }
 
-// agentEnv is an agent's environment. It must not inherit what is meant for
-// the server, least of all an administrator's credentials.
+// agentEnv is an agent's environment. It must not inherit the server's variables, least of all an
+// administrator's credentials.
 func agentEnv() []string {
 	return []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "LANG=" + os.Getenv("LANG")}
 }
@@ -114,7 +114,7 @@ func (a *agent) run(ctx context.Context) {
 	}
 }
 
-// once runs the agent to its end.
+// once runs the agent until it exits.
 func (a *agent) once(ctx context.Context) error {
 	cmd := exec.CommandContext(ctx, a.binary, "run", "--state", a.state, "--endpoint", a.endpoint)
 	cmd.Env = agentEnv()

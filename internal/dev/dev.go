@@ -1,6 +1,5 @@
-// Package dev is "sekishod dev": a whole Sekisho on one machine, with one or
-// more agents, for a first session and for trying things out. It survives
-// being stopped and started again on the same directory.
+// Package dev is "sekishod dev": a whole Sekisho on one machine, with one or more agents, for evaluation
+// and development. It can be stopped and started again with the same directory.
 package dev
 
 import (
@@ -27,31 +26,31 @@ import (
 	"sekisho/internal/server/localca"
 )
 
-// Options are those of the command line.
+// Options are the command line options.
 type Options struct {
 	DataDir string
-	Listen  string // host:port; port 0 takes a free one, and keeps it
+	Listen  string // host:port; port 0 means a free port, which is reused at later starts
 	Region  string // empty: the directory's, else us-east-1
 	Account string // empty: the directory's, else 100000000000
 	Nodes   int    // how many agents
-	// AgentsDir holds the agents that machines may fetch; empty: the program's
-	// own directory.
+	// AgentsDir contains the agents that machines can download; empty means the program's own
+	// directory.
 	AgentsDir string
-	// PolicyClock sets the clock that policies see, for tests: a time, or the
-	// name of a file that holds one and is read for each decision.
+	// PolicyClock sets the clock that policies see, for tests: a time, or the name of a file that
+	// contains one and is read for each decision.
 	PolicyClock string
-	// FirstRun leaves the first-run flow to the console. Otherwise a second
-	// factor is declined: the password lies in the directory's env file.
+	// FirstRun leaves first-run setup to the user. Otherwise dev declines the second factor,
+	// because the password is in the directory's env file anyway.
 	FirstRun bool
-	// Webhook is a URL on this machine that gets all events; empty for none.
-	// The secret that they are signed with is in the directory's env file.
+	// Webhook is a URL on this machine that receives all events; empty for none. The secret that
+	// signs them is in the directory's env file.
 	Webhook string
 	Stdout  io.Writer
 	Stderr  io.Writer
 	Log     *slog.Logger
 }
 
-// What a new data directory gets unless told otherwise.
+// Defaults for a new data directory.
 const (
 	defaultRegion  = "us-east-1"
 	defaultAccount = "100000000000"
@@ -90,7 +89,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	defer l.Close() // closed twice when the server ran; that is harmless
+	defer l.Close() // Serve closes it too; closing twice is harmless
 	st.Listen = l.Addr().String()
 	endpoint := "https://" + dialable(l.Addr())
 	host, _, err := net.SplitHostPort(dialable(l.Addr()))
@@ -182,7 +181,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		{"AWS_SECRET_ACCESS_KEY", st.SecretAccessKey},
 		{"AWS_CA_BUNDLE", caFile},
 		{"SSL_CERT_FILE", caFile},
-		{"AWS_EC2_METADATA_DISABLED", "true"}, // else the plugin may wait for it
+		{"AWS_EC2_METADATA_DISABLED", "true"}, // otherwise the plugin might wait for it
 		{"SEKISHO_TARGET", target},
 		{"SEKISHO_CONSOLE_URL", endpoint + "/console/"},
 		{"SEKISHO_CONSOLE_USER", st.AdminUser},
@@ -214,7 +213,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	return nil
 }
 
-// webhooks is the receiver of events, if there is one. Its secret is made once.
+// webhooks returns the receiver of events, if one is configured. Its secret is created once.
 func (o *Options) webhooks(st *state) ([]event.Webhook, error) {
 	if o.Webhook == "" {
 		return nil, nil
@@ -231,8 +230,8 @@ func (o *Options) webhooks(st *state) ([]event.Webhook, error) {
 	return []event.Webhook{w}, nil
 }
 
-// settle fills in what the options leave open. A directory's account and
-// region are part of every ARN it has handed out, so they cannot change.
+// settle fills in missing options. A directory's account and region are part of every ARN that the
+// server has issued, so they cannot change.
 func settle(st *state, o Options) error {
 	for _, x := range []struct {
 		flag, given, otherwise string
@@ -243,7 +242,7 @@ func settle(st *state, o Options) error {
 	} {
 		if x.given != "" && *x.kept != "" && x.given != *x.kept {
 			return fmt.Errorf(
-				"%s was made with %s %s: start it so, or use another --data directory",
+				"%s was created with %s %s: use the same value, or another --data directory",
 				o.DataDir,
 				x.flag,
 				*x.kept,
@@ -262,8 +261,8 @@ func settle(st *state, o Options) error {
 	return nil
 }
 
-// listen takes the address asked for; with port 0, the port of the last start
-// if it is free, so that agents and open sessions find the server again.
+// listen listens on addr. For port 0 it reuses the port of the last start if that is free, so that
+// agents and open sessions find the server again.
 func listen(addr, last string) (net.Listener, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -278,14 +277,14 @@ func listen(addr, last string) (net.Listener, error) {
 	}
 	l, err := net.Listen("tcp", addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, sekisho.Errorf(sekisho.CodeInUse, "Another program listens on %s.", addr).
-			WithHint("Choose another address: make run LISTEN=%s, or sekishod dev --listen %s. Port 0 takes a free one.",
+		return nil, sekisho.Errorf(sekisho.CodeInUse, "Another program is listening on %s.", addr).
+			WithHint("Choose another address: make run LISTEN=%s, or sekishod dev --listen %s. Port 0 means any free port.",
 				net.JoinHostPort(host, "0"), net.JoinHostPort(host, "0"))
 	}
 	return l, err
 }
 
-// dialable is where a client on this machine reaches a listener.
+// dialable returns the address at which a client on this machine reaches a listener.
 func dialable(a net.Addr) string {
 	host, port, err := net.SplitHostPort(a.String())
 	if err != nil {
@@ -297,7 +296,7 @@ func dialable(a net.Addr) string {
 	return net.JoinHostPort(host, port)
 }
 
-// administrator makes the first administrator on first start.
+// administrator creates the first administrator on first start.
 func (o *Options) administrator(ctx context.Context, srv *server.Server, st *state) error {
 	first, made, err := srv.Directory.Bootstrap(ctx, adminUser)
 	if err != nil || !made {
@@ -315,7 +314,7 @@ func (o *Options) administrator(ctx context.Context, srv *server.Server, st *sta
 	return srv.Directory.FinishFirstRun(ctx, p.UserID, identity.DeclineMFAStatement)
 }
 
-// policyClock is the clock of --policy-clock; nil is the real one.
+// policyClock returns the clock of --policy-clock; nil means the real one.
 func policyClock(s string) (func() time.Time, error) {
 	if s == "" {
 		return nil, nil
@@ -335,7 +334,7 @@ func policyClock(s string) (func() time.Time, error) {
 	}
 	return func() time.Time {
 		t, err := read()
-		if err != nil { // the beginning of time is in no window
+		if err != nil { // the zero time is in no window
 			return time.Time{}
 		}
 		return t
@@ -349,7 +348,7 @@ func (o *Options) agents(dir, endpoint, caFile string, st *state) ([]*agent, err
 	}
 	binary := filepath.Join(filepath.Dir(self), "sekisho-agent")
 	if _, err := os.Stat(binary); o.Nodes > 0 && err != nil {
-		return nil, fmt.Errorf("sekisho-agent must lie beside sekishod: %w", err)
+		return nil, fmt.Errorf("sekisho-agent must be in the directory of sekishod: %w", err)
 	}
 	host, err := os.Hostname()
 	if err != nil {
@@ -369,7 +368,7 @@ func (o *Options) agents(dir, endpoint, caFile string, st *state) ([]*agent, err
 	return all, nil
 }
 
-// connected waits until n nodes hold a control channel.
+// connected waits until n nodes have an open control channel.
 func connected(ctx context.Context, srv *server.Server, n int) error {
 	limit := time.NewTimer(readyTimeout)
 	defer limit.Stop()

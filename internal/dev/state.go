@@ -13,18 +13,18 @@ import (
 	"sekisho/internal/shellquote"
 )
 
-// state is what dev remembers between starts: how it was set up, and the
-// first administrator's credentials, which DIR/env repeats.
+// state is what dev stores between starts: its settings, and the first administrator's credentials,
+// which DIR/env repeats.
 type state struct {
 	Account         string
 	Region          string
-	Listen          string // the address last listened on, so that port 0 stays put
+	Listen          string // the last listening address, so that port 0 keeps its port
 	AdminUser       string
 	AdminPassword   string
 	AccessKeyID     string
 	SecretAccessKey string
 	WebhookSecret   string            `json:",omitempty"`
-	Nodes           map[string]string // agent's name to the node ID it registered under
+	Nodes           map[string]string // node ID by agent name
 }
 
 func readState(dir string) (*state, error) {
@@ -52,7 +52,7 @@ func (s *state) write(dir string) error {
 	return writeSecret(filepath.Join(dir, "dev.json"), append(b, '\n'))
 }
 
-// writeSecret replaces a file of mode 0600 as one step.
+// writeSecret atomically replaces a file, with mode 0600.
 func writeSecret(path string, b []byte) error {
 	tmp := path + ".new"
 	if err := os.Remove(tmp); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -83,7 +83,7 @@ func writeEnv(dir, programs string, vars []variable) error {
 	var b strings.Builder
 	b.WriteString("# Written by sekishod dev. Source it: . " + shellquote.Quote(filepath.Join(dir, "env")) + "\n")
 	for _, v := range vars {
-		// Plain values stay without quotes, for readers that are no shell.
+		// Plain values are not quoted, for readers other than shells.
 		b.WriteString("export " + v.name + "=" + shellquote.Quote(v.value) + "\n")
 	}
 	paths, err := commandPaths(dir, programs)
@@ -105,8 +105,8 @@ func writeEnv(dir, programs string, vars []variable) error {
 	return writeSecret(filepath.Join(dir, "env"), []byte(b.String()))
 }
 
-// commandPaths returns the folders to add to PATH: that of sekisho, and one in
-// which sekisho has the name of AWS's plugin.
+// commandPaths returns the folders to add to PATH: that of sekisho, and one where sekisho is also
+// named session-manager-plugin.
 func commandPaths(dir, programs string) ([]string, error) {
 	client := filepath.Join(programs, "sekisho")
 	if _, err := os.Stat(client); err != nil {

@@ -7,14 +7,13 @@ import (
 	"sekisho/internal/session/broker"
 )
 
-// How long a session may outlive the access of its owner.
+// Intervals that bound how long a session outlives its owner's access.
 const (
 	watchEvery   = time.Second
 	recheckEvery = 10 * time.Second
 )
 
-// watchAccess ends the sessions of those whose access is taken away, until ctx
-// ends.
+// watchAccess ends the sessions of principals whose access was revoked, until ctx ends.
 func (s *Server) watchAccess(ctx context.Context) {
 	if s.cfg.KeepSessions {
 		return
@@ -29,8 +28,8 @@ func (s *Server) watchAccess(ctx context.Context) {
 		case <-tick.C:
 		}
 		now, err := s.Directory.Generation(ctx)
-		// A session may begin while the access of its owner ends: everybody is
-		// looked at now and then, too.
+		// A session can begin just as its owner's access ends, so all sessions are also checked
+		// periodically.
 		if err == nil && now == seen && time.Since(checked) < recheckEvery {
 			continue
 		}
@@ -39,20 +38,20 @@ func (s *Server) watchAccess(ctx context.Context) {
 		}
 		if err != nil {
 			if ctx.Err() == nil {
-				s.cfg.Log.Error("sessions of revoked access not ended", "error", err)
+				s.cfg.Log.Error("could not end the sessions of revoked access", "error", err)
 			}
-			continue // with the next tick
+			continue // retry at the next tick
 		}
 		seen, checked = now, time.Now()
 	}
 }
 
-// signedOut ends the sessions that a console sign-in has begun.
+// signedOut ends the sessions that a console sign-in has started.
 func (s *Server) signedOut(ctx context.Context, accessKeyID string) {
 	if s.cfg.KeepSessions {
 		return
 	}
 	if err := s.broker.EndCredential(context.WithoutCancel(ctx), accessKeyID, broker.Revoked); err != nil {
-		s.cfg.Log.Error("sessions of a sign-in not ended", "error", err)
+		s.cfg.Log.Error("could not end the sessions of a sign-in", "error", err)
 	}
 }

@@ -40,10 +40,10 @@ func (s *Server) accessChanged(r access.Request) {
 	s.bus.Publish(s.bus.Origin().BreakGlass(change))
 }
 
-// alarmTimeout bounds the storing of an alarm.
+// alarmTimeout bounds storing an alarm.
 const alarmTimeout = 10 * time.Second
 
-// userTokens issues users temporary credentials of their own.
+// userTokens issues temporary credentials to users.
 type userTokens struct{ *identity.Directory }
 
 func (u userTokens) AccessToken(ctx context.Context, p *sekisho.Principal, ttl time.Duration) (ssm.Credentials, error) {

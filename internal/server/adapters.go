@@ -18,13 +18,12 @@ import (
 	"sekisho/internal/session/relay"
 )
 
-// Each type here fits one engine to the interface another one declares.
+// Each type here adapts one engine to an interface that another one declares.
 
-// lateObserver breaks the cycle of relay and broker, which observe each
-// other.
+// lateObserver breaks the dependency cycle between relay and broker, which observe each other.
 type lateObserver struct{ *broker.Broker }
 
-// recordings makes the recorder the relay's.
+// recordings adapts the recorder to the relay.
 type recordings struct {
 	*record.Recorder
 	unsealed *unsealed
@@ -62,7 +61,7 @@ func (r recording) SetKind(sessionType string, properties []byte) error {
 			Port   string `json:"portNumber"`
 			Socket string `json:"socket"`
 		}
-		// What is not understood is not kept: the agent made it.
+		// Malformed properties are ignored: they are the agent's.
 		if json.Unmarshal(properties, &p) == nil {
 			k.Host, k.Port, k.Socket = p.Host, p.Port, p.Socket
 		}
@@ -74,8 +73,8 @@ func (r recording) Seal(e relay.Exit) error {
 	return r.unsealed.seal(r.Recording, r.session, record.Exit{Status: e.Status, Reason: e.Reason})
 }
 
-// nodeCredentials are the directory's credentials, less those of machines that
-// another one has followed under the same ID.
+// nodeCredentials are the directory's credentials, except those of machines that have since been
+// replaced by another one under the same ID.
 type nodeCredentials struct {
 	*identity.Directory
 	nodes interface {
@@ -95,18 +94,18 @@ func (c nodeCredentials) Credential(
 	if err != nil && !sekisho.IsNotFound(err) {
 		return "", nil, err
 	}
-	// Tokens are dated to the second.
+	// Token issue times have a resolution of one second.
 	if n == nil || p.TokenIssueTime.Before(n.RegisteredAt.Truncate(time.Second)) {
 		return "", nil, sekisho.Errorf(
 			sekisho.CodeUnauthenticated,
-			"The node %s of these credentials is not registered here any more.",
+			"The node %s of these credentials is no longer registered.",
 			p.Node,
 		)
 	}
 	return secret, p, nil
 }
 
-// nodeRoles gives nodes the credentials of their roles.
+// nodeRoles issues nodes the credentials of their roles.
 type nodeRoles struct{ *identity.Directory }
 
 func (r nodeRoles) ActivationRole(ctx context.Context, name string) (string, error) {
@@ -127,7 +126,7 @@ func (r nodeRoles) ActivationRole(ctx context.Context, name string) (string, err
 	}
 	if !trusts {
 		return "", sekisho.Errorf(sekisho.CodeInvalid, "Nonexistent role or missing ssm service principal in trust policy: %s.", name).
-			WithHint("Let its trust policy allow sts:AssumeRole to ssm.amazonaws.com.")
+			WithHint("Change its trust policy to allow sts:AssumeRole for ssm.amazonaws.com.")
 	}
 	return role.ARN, nil
 }
@@ -143,7 +142,7 @@ func (r nodeRoles) IssueNodeCredentials(
 	return ssm.Credentials(c), err
 }
 
-// consoleAudit keeps sign-ins in the trail.
+// consoleAudit records sign-ins in the audit trail.
 type consoleAudit struct {
 	trail    *audit.Trail
 	refusals *refusals.Budget
@@ -171,7 +170,7 @@ func (a consoleAudit) ConsoleEvent(ctx context.Context, e console.AuditEvent) er
 	return a.trail.Record(ctx, ev)
 }
 
-// installer words how machines get their agent.
+// installer builds the commands that install agents.
 type installer struct{ *install.Handler }
 
 func orderOf(o sekishoapi.Installation) install.Order {

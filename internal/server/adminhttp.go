@@ -14,7 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// metrics are what Prometheus reads from the administrative listener.
+// metrics are the Prometheus metrics of the administrative listener.
 type metrics struct {
 	registry *prometheus.Registry
 	calls    *prometheus.CounterVec
@@ -85,8 +85,8 @@ func (m *metrics) stored(err error) {
 	m.audit.WithLabelValues(result).Inc()
 }
 
-// AdminHandler serves operators of this machine: health, metrics, profiles and
-// draining. It asks nobody who they are.
+// AdminHandler serves operators of this machine: health, metrics, profiles and draining. It has
+// no authentication.
 func (s *Server) AdminHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", s.live)
@@ -110,8 +110,8 @@ func (s *Server) AdminHandler() http.Handler {
 	return localOnly(mux)
 }
 
-// localOnly refuses requests that a web page had a browser make: pages may
-// reach ports of this machine, by a name of their own.
+// localOnly refuses requests that a web page made through a browser: a page can reach ports of this
+// machine with DNS rebinding.
 func localOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host := r.Host

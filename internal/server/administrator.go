@@ -8,7 +8,7 @@ import (
 	"sekisho/internal/activity/audit"
 )
 
-// FirstAdministrator holds the credentials of a new account's first user.
+// FirstAdministrator has the credentials of a new account's first user.
 type FirstAdministrator struct {
 	UserName        string
 	Password        string
@@ -34,9 +34,9 @@ func Initialize(ctx context.Context, cfg Config) (first FirstAdministrator, err 
 	return FirstAdministrator{adminUser, made.Password, made.AccessKeyID, made.SecretAccessKey}, nil
 }
 
-// ResetAdministrator gives root on the server's machine access to the account
-// again: it makes name an administrator with a new password, and records that.
-// The server must be stopped; its data directory is locked meanwhile.
+// ResetAdministrator lets root on the server's machine regain access to the account: it makes name
+// an administrator with a new password, and records that in the audit trail. The server must be
+// stopped; its data directory is locked meanwhile.
 func ResetAdministrator(ctx context.Context, cfg Config, name string) (password string, err error) {
 	s, err := New(ctx, cfg)
 	if err != nil {

@@ -6,7 +6,7 @@ import (
 	"sekisho/internal/node/fleet"
 )
 
-// nodeAlarm keeps in the audit trail that a node's identity is in doubt.
+// nodeAlarm records in the audit trail that a node's identity is in doubt.
 func (s *Server) nodeAlarm(ctx context.Context, seen fleet.Sighting) {
 	ev := s.serverEvent("Node"+string(seen.Kind), map[string]any{
 		"instanceId": string(seen.Node), "otherAddress": seen.Other, "detail": seen.Detail,

@@ -37,30 +37,28 @@ type manifest struct {
 	Created time.Time `json:"created"`
 }
 
-// BackupSummary says what a backup holds.
+// BackupSummary describes a backup's content.
 type BackupSummary struct {
 	Files, AuditRecords int64
 	Bytes               int64
 }
 
-// backupDirs are what belongs to the state beside the database, in the order in
-// which it is copied. The ledger of recordings comes before the recordings: a
-// recording that is sealed meanwhile is then finished at the next start, while
-// one that only the ledger knows would count as lost.
+// backupDirs are the parts of the state outside the database, in the order of copying. The ledger
+// of recordings precedes the recordings: a recording sealed in between is completed at the next
+// start, whereas one that only the ledger knows would count as lost.
 var backupDirs = []string{"keys", path.Join("recordings", record.LedgerFile), "recordings", "objects"}
 
-// masterKey is the key without which nothing secret in a backup can be read.
+// masterKey is the key that decrypts every secret in a backup.
 const masterKey = "keys/master.key"
 
-// BackupOptions say what a backup holds.
+// BackupOptions say what a backup contains.
 type BackupOptions struct {
-	// WithoutMasterKey leaves the master key out, for those who keep it apart.
+	// WithoutMasterKey leaves the master key out, for operators who store it separately.
 	WithoutMasterKey bool
 }
 
-// Backup writes the state in dir to w, encrypted for the recipients. The server
-// may run meanwhile: the database is copied as of one moment, and every file
-// that it refers to is in the backup.
+// Backup writes the state in dir to w, encrypted for the recipients. The server can be running: the
+// copy of the database is consistent, and every file that it refers to is in the backup.
 func Backup(
 	ctx context.Context,
 	dir string,
@@ -73,7 +71,7 @@ func Backup(
 	} else if !there {
 		return sum, sekisho.Errorf(sekisho.CodeNotFound, "There is no server's state in %s.", dir)
 	}
-	// Beside the data, so that files can be linked and not copied.
+	// Beside the data, so that files can be linked instead of copied.
 	stage, err := os.MkdirTemp(dir, ".backup-")
 	if err != nil {
 		return sum, err
@@ -89,7 +87,7 @@ func Backup(
 		}
 		if attempt == backupAttempts {
 			return sum, fmt.Errorf(
-				"the object %s is in the database and not in %s: the state is damaged",
+				"the object %s is in the database but not in %s: the state is damaged",
 				missing,
 				filepath.Join(dir, "objects"),
 			)
@@ -126,12 +124,11 @@ func Backup(
 	return sum, errors.Join(err, tw.Close(), enc.Close())
 }
 
-// snapshot fills stage with the database and links to all other files. It
-// returns the ID of an object that the database refers to and that is not
-// there, because it was replaced meanwhile.
+// snapshot fills stage with the database and links to all other files. It returns the ID of an
+// object that the database refers to but that is missing, because it was replaced meanwhile.
 func snapshot(ctx context.Context, dir, stage string) (missing string, err error) {
-	// Objects are linked before and after the database is copied: one that it
-	// refers to may be deleted, or may not exist yet, at either time.
+	// Objects are linked before and after the database is copied, because an object that it refers
+	// to can be missing at either time: not created yet, or already deleted.
 	if err := link(dir, stage, "objects"); err != nil {
 		return "", err
 	}
@@ -206,7 +203,7 @@ func link(dir, stage, name string) error {
 	return err
 }
 
-// archive adds a file as long as it is now: recordings in progress grow.
+// archive adds a file at its present length: recordings in progress grow.
 func archive(tw *tar.Writer, file, name string) (int64, error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -230,7 +227,7 @@ func archive(tw *tar.Writer, file, name string) (int64, error) {
 	return io.Copy(tw, io.LimitReader(f, info.Size()))
 }
 
-// RestoreOptions say what a restored state has besides the backup.
+// RestoreOptions supply parts of the state that are not in the backup.
 type RestoreOptions struct {
 	// MasterKey is the content of the master key's file, for a backup without
 	// it: the key that the server had when the backup was made.
@@ -262,7 +259,7 @@ func Restore(
 		return sum, err
 	}
 	defer func() {
-		if err != nil { // what is incomplete must not look like a server's state
+		if err != nil { // an incomplete restore must not look like a server's state
 			err = errors.Join(err, empty(dir))
 		}
 	}()
@@ -304,7 +301,7 @@ func Restore(
 		sum.Files++
 		sum.Bytes += n
 	}
-	if _, err := io.Copy(io.Discard, plain); err != nil { // the end is authenticated too
+	if _, err := io.Copy(io.Discard, plain); err != nil { // reading to the end authenticates the whole backup
 		return sum, fmt.Errorf("read the backup: %w", err)
 	}
 	if err := o.placeMasterKey(root); err != nil {
@@ -331,7 +328,7 @@ func (o RestoreOptions) placeMasterKey(root *os.Root) error {
 	return root.WriteFile(masterKey, o.MasterKey, 0o600)
 }
 
-// empty removes what is in dir.
+// empty removes the content of dir.
 func empty(dir string) error {
 	entries, err := os.ReadDir(dir)
 	for _, e := range entries {
@@ -345,7 +342,7 @@ func extract(root *os.Root, h *tar.Header, r io.Reader) (n int64, err error) {
 	known := name == databaseFile ||
 		slices.ContainsFunc(backupDirs, func(d string) bool { return strings.HasPrefix(name, d+"/") || name == d })
 	if h.Typeflag != tar.TypeReg || !filepath.IsLocal(name) || !known {
-		return 0, errors.New("it does not belong into a backup")
+		return 0, errors.New("it does not belong in a backup")
 	}
 	if err := root.MkdirAll(path.Dir(name), 0o700); err != nil {
 		return 0, err

@@ -19,13 +19,13 @@ func (s *Server) openObjects(ctx context.Context) (err error) {
 	return err
 }
 
-// bucketHosts are the names whose subdomains are buckets: those of the
-// certificate, and what its wildcards stand under where that says it is for
-// S3. A wildcard alone may be how the server itself is covered.
+// bucketHosts returns the names whose subdomains are buckets: the names in the certificate, and the
+// parents of its wildcards if they are for S3. Any other wildcard may be there for the server's own
+// name.
 func bucketHosts(cert tls.Certificate) []string {
 	leaf := cert.Leaf
 	if leaf == nil && len(cert.Certificate) > 0 {
-		leaf, _ = x509.ParseCertificate(cert.Certificate[0]) // one that cannot be parsed cannot be served either
+		leaf, _ = x509.ParseCertificate(cert.Certificate[0]) // a certificate that cannot be parsed cannot be served either
 	}
 	if leaf == nil {
 		return nil

@@ -7,8 +7,8 @@ import (
 	"encoding/pem"
 )
 
-// ownCA is what a machine must trust to believe cert, in PEM: empty when the
-// authorities that every machine trusts vouch for it.
+// ownCA returns the authority, in PEM, that a machine must trust to verify cert. It is empty if a
+// public authority issued cert.
 func ownCA(cert tls.Certificate) string {
 	chain := make([]*x509.Certificate, 0, len(cert.Certificate))
 	for _, der := range cert.Certificate {
@@ -30,7 +30,7 @@ func ownCA(cert tls.Certificate) string {
 	}
 	last := chain[len(chain)-1]
 	if !bytes.Equal(last.RawIssuer, last.RawSubject) {
-		return "" // the chain does not reach its root: machines must have it already
+		return "" // the chain does not include its root: machines must already have it
 	}
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: last.Raw}))
 }

@@ -6,8 +6,7 @@ import (
 	"sekisho"
 )
 
-// foreignJob keeps in the audit trail that a node spoke of a command that is
-// not its own.
+// foreignJob records in the audit trail that a node reported on another node's command.
 func (s *Server) foreignJob(ctx context.Context, node sekisho.NodeID, job string) {
 	if !s.foreign.Allow(node) {
 		return
@@ -19,7 +18,7 @@ func (s *Server) foreignJob(ctx context.Context, node sekisho.NodeID, job string
 	}
 }
 
-// outputs are the server's buckets, as places for what commands write.
+// outputs are the server's buckets, as destinations of commands' output.
 type outputs struct{ s *Server }
 
 // HasBucket implements the ssm door's Outputs.

@@ -2,6 +2,6 @@ package server
 
 import "sekisho/internal/api"
 
-// Doors are the doors that requests name by target, action or signature:
-// all but ssmmessages and s3, whose operations are chosen by their paths.
+// Doors returns the doors that requests select by target, action or signature: all but ssmmessages
+// and s3, whose operations are selected by path.
 func (s *Server) Doors() []*api.Door { return s.api.Doors() }

@@ -14,8 +14,8 @@ import (
 	"sekisho/internal/node/fleet"
 )
 
-// openEvents makes the bus. Engines tell it through the functions here; it
-// knows none of them.
+// openEvents opens the event bus. Engines publish to it through the functions here, so that it
+// depends on none of them.
 func (s *Server) openEvents(ctx context.Context) error {
 	var err error
 	s.bus, err = event.New(ctx, event.Config{
@@ -29,7 +29,7 @@ func (s *Server) sessionStarted(x sekisho.Session) { s.bus.Publish(s.bus.Origin(
 
 func (s *Server) sessionEnded(x sekisho.Session) { s.bus.Publish(s.bus.Origin().Ended(&x)) }
 
-// machineSeen publishes what fleets tell of.
+// machineSeen publishes sightings of the fleet as events.
 func (s *Server) machineSeen(_ context.Context, x fleet.Sighting) {
 	t := event.NodeIdentityInDoubt
 	switch {
@@ -45,9 +45,8 @@ func (s *Server) machineSeen(_ context.Context, x fleet.Sighting) {
 	}))
 }
 
-// recorded publishes what the audit trail tells of sessions: the calls that
-// begin, resume and end them, and those that policy refused. Callers
-// who did not authenticate cause no events.
+// recorded publishes audit events about sessions: calls that start, resume and end them, and calls
+// that policy denied. Unauthenticated callers cause no events.
 func (s *Server) recorded(e audit.Event) {
 	if e.EventSource != "ssm.amazonaws.com" || e.UserIdentity.Type == audit.IdentityNobody ||
 		!slices.Contains([]string{"StartSession", "ResumeSession", "TerminateSession"}, e.EventName) {
@@ -60,7 +59,7 @@ func (s *Server) recorded(e audit.Event) {
 		record, err = short.CloudTrail(s.cfg.Account)
 	}
 	if err != nil {
-		s.cfg.Log.Error("an event is lost", "call", e.EventName, "request_id", e.RequestID, "error", err)
+		s.cfg.Log.Error("event lost", "call", e.EventName, "request_id", e.RequestID, "error", err)
 	} else {
 		s.bus.Publish(s.bus.Origin().Call("ssm", e.Time, record))
 	}
@@ -84,7 +83,7 @@ func (s *Server) recorded(e audit.Event) {
 // maxCall bounds the record of a call in an event.
 const maxCall = 32 << 10
 
-// webhooksOf makes the webhooks of a configuration.
+// webhooksOf returns the webhooks of a configuration.
 func webhooksOf(all []config.Webhook) ([]event.Webhook, error) {
 	var out []event.Webhook
 	for i := range all {
@@ -125,7 +124,7 @@ func webhooksOf(all []config.Webhook) ([]event.Webhook, error) {
 	return out, nil
 }
 
-// DevWebhook is a receiver on this machine, for trying out.
+// DevWebhook returns a receiver on this machine, for sekishod dev.
 func DevWebhook(url, secret string) (event.Webhook, error) {
 	secrets, err := webhook.ParseSecrets(secret)
 	if err != nil {

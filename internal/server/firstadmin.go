@@ -9,19 +9,19 @@ import (
 	"path/filepath"
 )
 
-// firstAdministratorFile holds the credentials of the first administrator
-// until somebody deletes it.
+// firstAdministratorFile contains the credentials of the first administrator until somebody deletes
+// it.
 const firstAdministratorFile = "first-administrator"
 
-// bootstrap creates the first administrator of a new account. The credentials
-// go to a file that only the server's user can read, and neither to standard
-// output nor to a log, which others may read and keep.
+// bootstrap creates the first administrator of a new account. It writes the credentials to a file
+// that only the server's user can read, not to standard output or a log, which others may read and
+// keep.
 func (s *Server) bootstrap(ctx context.Context, w io.Writer) (err error) {
 	if used, err := s.db.Used(ctx); err != nil || used {
 		return err
 	}
 	path := filepath.Join(s.cfg.DataDir, firstAdministratorFile)
-	// Created first: without it the credentials would be lost.
+	// Create the file first: otherwise the credentials could be lost.
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err

@@ -15,15 +15,14 @@ import (
 )
 
 const (
-	// healthEvery bounds how often the checks run: anybody may ask.
+	// healthEvery bounds how often the checks run, because anyone can request them.
 	healthEvery   = time.Second
 	healthTimeout = 5 * time.Second
-	// probeBytes is what must fit on the disk: more than a file system keeps
-	// for small files.
+	// probeBytes must fit on the disk. It is more than a file system reserves for small files.
 	probeBytes = 256 << 10
 )
 
-// health is what the server knows of its own state.
+// health is the server's own state.
 type health struct {
 	draining    atomic.Bool
 	trailFailed atomic.Bool // the last batch of audit events could not be stored
@@ -33,7 +32,7 @@ type health struct {
 	problems []string
 }
 
-// check returns what keeps the server from doing its work; nothing if it can.
+// check returns the problems that keep the server from working; none if it works.
 func (s *Server) check(ctx context.Context) []string {
 	s.state.mu.Lock()
 	defer s.state.mu.Unlock()
@@ -70,10 +69,10 @@ func probeDisk(dir string) error {
 	return errors.Join(err, os.Remove(path))
 }
 
-// live answers whether the process serves requests at all.
+// live answers that the process serves requests.
 func (s *Server) live(w http.ResponseWriter, _ *http.Request) { s.say(w, http.StatusOK, "ok") }
 
-// ready answers load balancers: whether the server should get requests.
+// ready tells load balancers whether the server should get requests.
 func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	if s.state.draining.Load() {
 		s.say(w, http.StatusServiceUnavailable, "draining")
@@ -85,7 +84,7 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	}
 	text := "ok"
 	if found := s.integrity.Load(); found != nil && len(found.Findings) > 0 {
-		// The server does its work, so a load balancer must not turn away.
+		// The server works, so a load balancer must not remove it.
 		text += fmt.Sprintf("\nrecordings and audit trail: %d problems", len(found.Findings))
 	}
 	s.say(w, http.StatusOK, text)
@@ -96,6 +95,6 @@ func (s *Server) say(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
 	if _, err := fmt.Fprintln(w, text); err != nil {
-		s.cfg.Log.Debug("health answer not delivered", "error", err)
+		s.cfg.Log.Debug("could not deliver the health response", "error", err)
 	}
 }

@@ -23,7 +23,7 @@ import (
 	"sekisho/internal/store/sqlstore"
 )
 
-// Finding is a place where the data is not what the server wrote.
+// Finding is a place where the data differs from what the server wrote.
 type Finding struct {
 	Kind    string `json:"kind"`    // missing, altered, swapped, truncated, rolled back, inserted, unsigned
 	Where   string `json:"where"`   // recording, ledger, session or audit
@@ -31,7 +31,7 @@ type Finding struct {
 	Problem string `json:"problem"`
 }
 
-// Integrity is what a check of the data found.
+// Integrity is the result of a check of the data.
 type Integrity struct {
 	Started    time.Time     `json:"started"`
 	Took       time.Duration `json:"took_ns"`
@@ -42,7 +42,7 @@ type Integrity struct {
 	Findings   []Finding     `json:"findings"`
 }
 
-// maxFindings bounds what is listed.
+// maxFindings bounds the listed findings.
 const maxFindings = 1000
 
 // sessionLister lists sessions.
@@ -60,11 +60,11 @@ type integrityCheck struct {
 	witnesses []record.Witness
 }
 
-// settle is how long after a finding the check is repeated: what changed while
-// the check was running is not a finding.
+// settleTime is the pause after which a check with findings is repeated: a change during the check
+// is not a finding.
 const settleTime = 2 * time.Second
 
-// run returns what is found twice.
+// run returns the findings that two checks agree on.
 func (c *integrityCheck) run(ctx context.Context) (*Integrity, error) {
 	first, err := c.once(ctx)
 	if err != nil || len(first.Findings) == 0 {
@@ -157,8 +157,8 @@ func findingOf(f *record.Flaw) Finding {
 	return out
 }
 
-// auditTrail checks the trail. It returns the heads of the ledger that trail
-// and witnesses know.
+// auditTrail checks the trail. It returns the heads of the ledger that the trail and the witnesses
+// have.
 func (c *integrityCheck) auditTrail(
 	ctx context.Context,
 	out *Integrity,
@@ -221,7 +221,7 @@ func (c *integrityCheck) sessions(ctx context.Context) (map[sekisho.SessionID]*s
 	return all, nil
 }
 
-// compare holds the sessions table against the recordings.
+// compare compares the sessions table with the recordings.
 func (c *integrityCheck) compare(
 	sessions map[sekisho.SessionID]*sekisho.Session,
 	recordings map[sekisho.SessionID]string,
@@ -236,7 +236,7 @@ func (c *integrityCheck) compare(
 					"missing",
 					"recording",
 					string(s.ID),
-					"the session has no recording, and the ledger names none",
+					"the session has no recording, and the ledger lists none",
 				},
 			)
 		}
@@ -268,9 +268,8 @@ func (c *integrityCheck) compare(
 	}
 }
 
-// VerifyData checks the state in a data directory, whether a server is running
-// on it or not, against itself and against files of witnesses. It changes
-// nothing.
+// VerifyData checks the state in a data directory against itself and against files of witnesses. A
+// server can be running on it. VerifyData changes nothing.
 func VerifyData(ctx context.Context, dir string, witnessFiles []string) (out *Integrity, err error) {
 	for _, name := range []string{"sekisho.db", filepath.Join("keys", "keyring.json"), "recordings"} {
 		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
@@ -307,7 +306,7 @@ func VerifyData(ctx context.Context, dir string, witnessFiles []string) (out *In
 	return c.run(ctx)
 }
 
-// Data is checked so long after the start, and so often from then on.
+// Delay of the first check after the start, and interval of later ones.
 const (
 	firstCheck = time.Minute
 	checkEvery = 6 * time.Hour
@@ -331,13 +330,13 @@ func (s *Server) watchIntegrity(ctx context.Context) {
 // maxReported bounds the findings of one check that get an event each.
 const maxReported = 20
 
-// checkIntegrity checks the data once, and reports what was not known before.
+// checkIntegrity checks the data once, and reports new findings.
 func (s *Server) checkIntegrity(ctx context.Context) {
 	c := &integrityCheck{archive: s.recorder.Archive, trail: s.db.Audit, lister: s.db.Sessions, key: s.ring.PublicKey()}
 	found, err := c.run(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
-			s.cfg.Log.Error("the check of recordings and audit trail failed", "error", err)
+			s.cfg.Log.Error("could not check recordings and audit trail", "error", err)
 		}
 		return
 	}
@@ -352,7 +351,7 @@ func (s *Server) checkIntegrity(ctx context.Context) {
 	}
 	for _, f := range fresh[:min(len(fresh), maxReported)] {
 		s.cfg.Log.Error(
-			"recordings or audit trail are not what was written",
+			"recordings or audit trail differ from what was written",
 			"kind",
 			f.Kind,
 			"where",
@@ -365,7 +364,7 @@ func (s *Server) checkIntegrity(ctx context.Context) {
 		if err := s.trail.Record(ctx, s.serverEvent("IntegrityProblem", map[string]any{
 			"kind": f.Kind, "where": f.Where, "subject": f.Subject, "problem": f.Problem, "problems": len(found.Findings),
 		})); err != nil {
-			s.cfg.Log.Error("a finding is not in the audit trail", "error", err)
+			s.cfg.Log.Error("could not record a finding in the audit trail", "error", err)
 		}
 		s.bus.Publish(s.bus.Origin().Integrity(event.IntegrityFinding{
 			At: found.Started.Add(
@@ -375,7 +374,7 @@ func (s *Server) checkIntegrity(ctx context.Context) {
 	}
 }
 
-// lastCheck is what the last check found, for the API.
+// lastCheck returns the result of the last check, for the API.
 func (s *Server) lastCheck() *sekishoapi.Integrity {
 	found := s.integrity.Load()
 	if found == nil {
@@ -391,8 +390,7 @@ func (s *Server) lastCheck() *sekishoapi.Integrity {
 	return out
 }
 
-// expireRecordings removes the recordings that policy lets go of, each with an
-// audit event.
+// expireRecordings removes the recordings whose retention has ended, each with an audit event.
 func (s *Server) expireRecordings(ctx context.Context) error {
 	removed, err := s.recorder.Expire(ctx, s.cfg.Retention, time.Now())
 	for _, r := range removed {

@@ -13,9 +13,9 @@ import (
 	"sekisho/internal/store/sqlstore"
 )
 
-// RotateKeys makes a new master key for the state in a data directory, and
-// seals every stored secret under it. The server may run meanwhile: it looks
-// for keys it does not know. It returns how many secrets it sealed.
+// RotateKeys creates a new master key for the state in a data directory, and re-encrypts every
+// stored secret under it. The server can be running: it looks up keys that it does not know.
+// RotateKeys returns the number of secrets.
 func RotateKeys(ctx context.Context, dir string) (sealed int, err error) {
 	if _, err := os.Stat(filepath.Join(dir, "sekisho.db")); err != nil {
 		return 0, sekisho.Errorf(sekisho.CodeNotFound, "There is no server's state in %s.", dir)

@@ -12,20 +12,19 @@ import (
 	"sekisho/internal/session/access"
 )
 
-// lapseEvery is how often the permissions of sessions that end with them are
-// checked.
+// lapseEvery is the interval at which the permissions of sessions that depend on them are checked.
 const lapseEvery = 2 * time.Second
 
-// The warnings before a session ends.
+// lapseWarnings are the times before the end of a session at which its user is warned.
 var lapseWarnings = []time.Duration{time.Minute, 5 * time.Minute}
 
-// lapseWatch ends sessions whose permission lapses: because a policy, a tag, the
-// client's address or the time changed. It is used by one goroutine.
+// lapseWatch ends sessions whose permission lapses because a policy, a tag, the client's address or
+// the time changed. It is used by one goroutine.
 type lapseWatch struct {
 	s          *Server
 	requests   *ssm.PolicyRequests
 	authorizer *authz.Authorizer
-	// warned is the shortest warning that each session has had.
+	// warned is the last warning that each session has had.
 	warned map[sekisho.SessionID]time.Duration
 }
 
@@ -53,7 +52,7 @@ func (s *Server) watchLapses(ctx context.Context) {
 		case <-tick.C:
 		}
 		if err := w.check(ctx); err != nil && ctx.Err() == nil {
-			s.cfg.Log.Error("checking the permissions of sessions failed", "error", err)
+			s.cfg.Log.Error("could not check the permissions of sessions", "error", err)
 		}
 	}
 }
@@ -72,8 +71,8 @@ func (w *lapseWatch) check(ctx context.Context) error {
 	return err
 }
 
-// lapsed returns why the permission of a session has lapsed, or "". It warns of
-// a lapse that is near.
+// lapsed returns why the permission of a session has lapsed, or "". It warns the user of an
+// approaching lapse.
 func (w *lapseWatch) lapsed(ctx context.Context, x *sekisho.Session) (string, error) {
 	allowed, err := w.allowance(ctx, x)
 	if err != nil {
@@ -105,18 +104,18 @@ func (w *lapseWatch) lapsed(ctx context.Context, x *sekisho.Session) (string, er
 				left, end.UTC().Format("15:04:05 MST")),
 		)
 	}
-	delete(w.warned, x.ID) // if it was to end, it has been extended
+	delete(w.warned, x.ID) // an earlier end has been postponed
 	return "", nil
 }
 
-// allowance returns a function that decides whether policy allows the session's
-// owner to start it at a time, and why not.
+// allowance returns a function that decides whether policy allows the session's owner to start it
+// at a time; if not, it returns the reason.
 func (w *lapseWatch) allowance(
 	ctx context.Context, x *sekisho.Session,
 ) (func(at time.Time) (ok bool, why string, err error), error) {
 	p := x.Permission.Principal
 	if p.Type == sekisho.PrincipalUser {
-		// Tags decide, too, and may have changed.
+		// Policies may depend on tags, which may have changed.
 		now, err := w.s.Directory.PrincipalOf(ctx, p.ARN)
 		if sekisho.IsNotFound(err) {
 			return func(time.Time) (bool, string, error) { return false, "the user was deleted.", nil }, nil
@@ -137,7 +136,7 @@ func (w *lapseWatch) allowance(
 		}
 	}
 	facts := authz.Facts{Principal: &p, Secure: true, UserAgent: x.Permission.UserAgent, Region: w.s.cfg.Region}
-	facts.SourceIP, _ = netip.ParseAddr(x.Permission.ClientIP) // no condition matches an unknown address
+	facts.SourceIP, _ = netip.ParseAddr(x.Permission.ClientIP) // an unknown address matches no condition
 	return func(at time.Time) (bool, string, error) {
 		facts.Time = at
 		v, _, err := request.Decide(
@@ -181,8 +180,8 @@ func (w *lapseWatch) firstDenied(
 	return time.Time{}, nil
 }
 
-// bisect returns the first second that is denied between allowed, which is not,
-// and denied, which is.
+// bisect returns the first denied second after allowed, an allowed time, up to denied, a denied
+// one.
 func bisect(allowed, denied time.Time, decide func(at time.Time) (bool, string, error)) (time.Time, error) {
 	for denied.Sub(allowed) > time.Second {
 		middle := allowed.Add(denied.Sub(allowed) / 2)

@@ -2,7 +2,7 @@ package server
 
 import "sekisho/internal/api/sekishoapi"
 
-// resumer resumes sessions by their own tokens, where that is wanted.
+// resumer resumes sessions with their own tokens; nil if that is disabled.
 func (s *Server) resumer() sekishoapi.Resumer {
 	if !s.cfg.ResumeWithSessionToken {
 		return nil

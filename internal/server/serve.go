@@ -21,9 +21,9 @@ import (
 // adminUser is the name of the first administrator.
 const adminUser = "admin"
 
-// Run is "sekishod serve": it runs by a configuration file until ctx ends. On
-// first start it creates the first administrator, writes the credentials to a
-// file in the data directory, and names that file on w.
+// Run implements "sekishod serve": it runs a server with a configuration until ctx ends. On first
+// start it creates the first administrator, writes the credentials to a file in the data directory,
+// and prints that file's name to w.
 func Run(ctx context.Context, c *config.Server, w io.Writer, log *slog.Logger) (err error) {
 	if err := c.Check(); err != nil {
 		return err
@@ -61,7 +61,7 @@ func Run(ctx context.Context, c *config.Server, w io.Writer, log *slog.Logger) (
 	if err != nil {
 		return err
 	}
-	defer l.Close() // closed twice when the server ran; that is harmless
+	defer l.Close() // Serve closes it too; closing twice is harmless
 	limits := httplimit.New(httplimit.Config{
 		PerAddress: c.UnauthenticatedConnectionsPerAddress, Unauthenticated: c.UnauthenticatedConnections, Total: c.Connections,
 		Shared: slices.Concat(proxies, balancers),
@@ -83,7 +83,7 @@ func Run(ctx context.Context, c *config.Server, w io.Writer, log *slog.Logger) (
 		if admin, err = net.Listen("tcp", c.AdminListen); err != nil {
 			return err
 		}
-		defer admin.Close() // closed twice when the server ran; that is harmless
+		defer admin.Close() // Serve closes it too; closing twice is harmless
 	}
 	s, err := New(ctx, Config{
 		Admin:    admin,

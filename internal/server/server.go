@@ -65,7 +65,7 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// Config says how a server runs.
+// Config is the configuration of a server.
 type Config struct {
 	DataDir string // state: database, keys, recordings
 	Account string // 12 digits
@@ -75,43 +75,40 @@ type Config struct {
 	Now func() time.Time
 	// StrictDocuments: see [ssm.Config].
 	StrictDocuments bool
-	// ResumeWithSessionToken lets clients resume their session with a token
-	// of its own when their credentials have lapsed.
+	// ResumeWithSessionToken lets clients resume their session with the session's own token after
+	// their credentials have expired.
 	ResumeWithSessionToken bool
 	// RefuseLogRewrites: see [s3.Config].
 	RefuseLogRewrites bool
-	// TrustedProxies are believed about where a request came from.
+	// TrustedProxies are the networks of proxies trusted to report the source address of a request.
 	TrustedProxies []netip.Prefix
-	// AgentDir holds the agents that machines may fetch, CA (PEM) is what they
-	// trust the server by; empty when they do anyway.
+	// AgentDir contains the agents that machines can download. CA (PEM) is the authority they must
+	// trust to verify the server; empty if they already do.
 	AgentDir, CA string
-	// KeepSessions leaves open sessions alone when what their owner showed is
-	// revoked. Their tokens end all the same.
+	// KeepSessions keeps sessions open when their owner's credentials are revoked. Their tokens
+	// become invalid all the same.
 	KeepSessions bool
-	// Federation are the identity providers that people sign in to the console
-	// by.
+	// Federation are the identity providers with which users can sign in to the console.
 	Federation []webid.ConsoleProvider
 	// Webhooks receive events.
 	Webhooks []event.Webhook
-	// AgentsPerSecond is how many agents may open their control channel in a
-	// second, and how many may renew their credentials or register; 0 = 100,
-	// negative = any number.
+	// AgentsPerSecond is the rate at which agents can open control channels, and separately the
+	// rate at which they can register or renew credentials; 0 = 100, negative = unlimited.
 	AgentsPerSecond float64
-	// NodeDownAfter is how long a node is away before it is said to be down;
-	// 0 = 1 minute.
+	// NodeDownAfter is how long a node is disconnected before it is reported as down; 0 = 1 minute.
 	NodeDownAfter time.Duration
 	// Admin serves metrics, profiles and draining to this machine; may be nil.
 	Admin net.Listener
 	// ProviderTransport reaches identity providers; nil = the system's
 	// certificates.
 	ProviderTransport http.RoundTripper
-	// Retention says which recordings are removed.
+	// Retention says when recordings are removed.
 	Retention record.Retention
-	// Witnesses keep heads of audit trail and ledger.
+	// Witnesses keep heads of the audit trail and the ledger.
 	Witnesses []Witness
 }
 
-// Server is one member: everything in one process.
+// Server is one member of a cluster, or a whole installation: everything in one process.
 type Server struct {
 	Directory *identity.Directory
 	Fleet     *fleet.Fleet
@@ -129,8 +126,8 @@ type Server struct {
 	metrics  *metrics
 	unsealed unsealed
 	recorder *record.Recorder
-	// auditHead is the newest head of the trail. integrity is what the last
-	// check of the data found. Both are nil at first.
+	// auditHead is the newest head of the trail. integrity is the result of the last check of the
+	// data. Both are nil at first.
 	auditHead atomic.Pointer[audit.Head]
 	integrity atomic.Pointer[Integrity]
 	// ledgerHead and published belong to watchHeads, and to Close after it.
@@ -157,7 +154,7 @@ type Server struct {
 	// closing outlives done: Close uses it for its last writes.
 	closing context.Context
 	stop    context.CancelFunc
-	// channels waits for them.
+	// channels waits until all channels have ended.
 	channels func()
 }
 
@@ -184,11 +181,11 @@ func (s *Server) open(ctx context.Context) error {
 		return err
 	}
 	s.unsealed.log = s.cfg.Log
-	// Before anything is created: a missing part must not be replaced by a new one.
+	// Before anything is created: a missing part must not be replaced with a new one.
 	if err := checkFiles(ctx, s.cfg.DataDir); err != nil {
 		return err
 	}
-	// The database comes first: keys without one are those of a lost one.
+	// The database is opened first: keys without a database mean that the database was lost.
 	if s.db, err = sqlstore.OpenSQLite(ctx, filepath.Join(s.cfg.DataDir, databaseFile)); err != nil {
 		return err
 	}
@@ -232,8 +229,7 @@ func (s *Server) open(ctx context.Context) error {
 		Started: s.sessionStarted, Ended: s.sessionEnded,
 	})
 	observer.Broker = s.broker
-	// What a killed process left without a head is signed before anything
-	// follows it.
+	// Records that a killed process left unsigned are signed before new ones follow.
 	if err := errors.Join(s.trail.Sign(ctx), s.trail.Recover(ctx)); err != nil {
 		return err
 	}
@@ -252,13 +248,12 @@ func (s *Server) open(ctx context.Context) error {
 	return errors.Join(s.recoverRecordings(ctx), s.openObjects(ctx), s.routes())
 }
 
-// recoverRecordings seals what an earlier process left open and nobody
-// continues. A recording that was damaged meanwhile is reported, and is no
-// reason not to start.
+// recoverRecordings seals recordings that an earlier process left open and that do not continue. It
+// reports a recording that was damaged meanwhile, which does not prevent the start.
 func (s *Server) recoverRecordings(ctx context.Context) error {
 	sealed, err := s.recorder.Recover(ctx, func(id sekisho.SessionID) bool { return !s.relay.Live(id) })
 	if err != nil {
-		s.cfg.Log.Error("recordings left open could not all be sealed", "error", err)
+		s.cfg.Log.Error("could not seal all recordings that were left open", "error", err)
 	}
 	for _, sum := range sealed {
 		if sum.Damage == "" {
@@ -365,19 +360,17 @@ func (s *Server) routes() error {
 	return nil
 }
 
-// agentsPerSecond is a rate that two processors keep up with while they serve
-// people.
+// agentsPerSecond is a rate that two processors can handle while they serve users.
 const agentsPerSecond = 100
 
-// gate lets agents in.
+// gate returns the gate that limits the rate of agents' requests.
 func (s *Server) gate(what string) *admission.Gate {
 	return admission.New(
 		admission.Config{Name: what, Rate: max(0, cmp.Or(s.cfg.AgentsPerSecond, agentsPerSecond)), Log: s.cfg.Log},
 	)
 }
 
-// How long clients may take. Channels are not bound by these: they leave HTTP
-// with their upgrade.
+// HTTP timeouts. They do not apply to channels, which leave HTTP when they are upgraded.
 const (
 	headerTimeout = 10 * time.Second
 	idleTimeout   = 2 * time.Minute
@@ -385,8 +378,8 @@ const (
 	stopTimeout   = 10 * time.Second
 )
 
-// Serve answers on l until ctx ends, then stops in order: no new requests,
-// then the channels, then what is behind them.
+// Serve serves on l until ctx ends, then stops in order: requests, then channels, then the engines
+// behind them.
 func (s *Server) Serve(ctx context.Context, l net.Listener, cert tls.Certificate) error {
 	srv := &http.Server{
 		Handler: httplimit.Bodies(s.buckets.Front(bucketHosts(cert), s.handler)),
@@ -402,14 +395,14 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, cert tls.Certificate
 	wg.Go(func() { s.relay.Run(background) })
 	wg.Go(func() {
 		if err := s.Fleet.Warm(background); err != nil && background.Err() == nil {
-			s.cfg.Log.Error("reading all nodes failed", "error", err)
+			s.cfg.Log.Error("could not read all nodes", "error", err)
 		}
 	})
 	wg.Go(func() { s.refusals.Run(background) })
 	wg.Go(func() { s.bus.Run(background) })
 	wg.Go(func() {
 		if err := s.Directory.Run(background); err != nil && background.Err() == nil {
-			s.cfg.Log.Error("uses of access keys are not kept", "error", err)
+			s.cfg.Log.Error("could not store uses of access keys", "error", err)
 		}
 	})
 	wg.Go(func() { s.sweep(background) })
@@ -431,8 +424,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, cert tls.Certificate
 		limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 		defer cancel()
 		if err := srv.Shutdown(limit); err != nil {
-			s.cfg.Log.Warn("requests cut off at the stop", "error", err)
-			_ = srv.Close() // nothing more can be done for them
+			s.cfg.Log.Warn("requests were cut off by the stop", "error", err)
+			_ = srv.Close() // best effort
 		}
 	}()
 	err := srv.ServeTLS(wslink.Listen(l), "", "")
@@ -445,7 +438,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, cert tls.Certificate
 	return err
 }
 
-// sweep does what is due now and then.
+// sweep does periodic housekeeping.
 func (s *Server) sweep(ctx context.Context) {
 	tokens := time.NewTicker(time.Minute)
 	defer tokens.Stop()
@@ -460,7 +453,7 @@ func (s *Server) sweep(ctx context.Context) {
 			return
 		case <-tokens.C:
 			err = errors.Join(s.recorder.MakeTranscripts(ctx), s.broker.Sweep(ctx), s.keys.Sweep(ctx))
-		case <-checkpoints.C: // signs what silent sessions have written
+		case <-checkpoints.C: // signs the recordings of idle sessions
 			err = s.recorder.Flush()
 			s.unsealed.retry()
 			s.broker.RetryEnds(ctx)
@@ -473,7 +466,7 @@ func (s *Server) sweep(ctx context.Context) {
 	}
 }
 
-// Close lets go of the state. Serve must have returned.
+// Close closes the state. Serve must have returned.
 func (s *Server) Close() error {
 	s.stop()
 	var errs []error
@@ -510,7 +503,7 @@ func (s *Server) Close() error {
 	return errors.Join(errs...)
 }
 
-// quietTLS drops what every scanner causes.
+// quietTLS drops TLS handshake errors, which port scanners cause.
 type quietTLS struct{ slog.Handler }
 
 // Handle implements slog.Handler.

@@ -20,8 +20,7 @@ import (
 	"sekisho/internal/wire/id"
 )
 
-// sessionLogs are the server's buckets and log groups, as places of session
-// logs.
+// sessionLogs are the server's buckets and log groups, as destinations of session logs.
 type sessionLogs struct{ s *Server }
 
 var (
@@ -29,8 +28,7 @@ var (
 	_ doclibrary.Places = sessionLogs{}
 )
 
-// Absent implements [broker.Logs]. AWS's agent reports a log as delivered that it
-// has only tried to deliver.
+// Absent implements [broker.Logs]. AWS's agent reports a log as delivered even if delivery failed.
 func (l sessionLogs) Absent(ctx context.Context, s *sekisho.Session) string {
 	if problem := l.absentObject(ctx, s.Logs); problem != "" {
 		return problem
@@ -47,14 +45,14 @@ func (l sessionLogs) absentObject(ctx context.Context, at sekisho.SessionLogs) s
 		return ""
 	}
 	return fmt.Sprintf(
-		"there is no s3://%s/%s: the node did not put it there. Its role may lack s3:PutObject.",
+		"s3://%s/%s does not exist: the node did not write it. Its role may lack s3:PutObject.",
 		at.Bucket,
 		at.Key,
 	)
 }
 
-// absentStream looks for the session's log stream and, if AWS's agent should have
-// written it, for events in it. Our own agent reports what it could not write.
+// absentStream looks for the session's log stream and, if AWS's agent should have written it,
+// for events in it. Sekisho's agent reports events that it could not write.
 func (l sessionLogs) absentStream(ctx context.Context, s *sekisho.Session) string {
 	at := s.Logs
 	if at.Group == "" {
@@ -78,14 +76,15 @@ func (l sessionLogs) absentStream(ctx context.Context, s *sekisho.Session) strin
 	return ""
 }
 
-// CheckLogs implements [documents.Places]. Every bucket of this server
-// encrypts, so that it suits s3EncryptionEnabled on and off.
+// CheckLogs implements [documents.Places]. Every bucket of this server encrypts, so
+// s3EncryptionEnabled makes no difference.
 func (l sessionLogs) CheckLogs(ctx context.Context, s *ssmdoc.Settings) error {
 	if s.S3BucketName != "" {
 		_, err := l.s.objects.Bucket(ctx, s.S3BucketName)
 		if sekisho.IsNotFound(err) {
-			return sekisho.Errorf(sekisho.CodeInvalid, "The bucket %q of s3BucketName does not exist, so that no session's log could be delivered to it.", s.S3BucketName).
-				WithHint("Create it (aws s3api create-bucket --bucket %s), or name another one or none.", s.S3BucketName).
+			return sekisho.Errorf(sekisho.CodeInvalid,
+				"The bucket %q of s3BucketName does not exist: session logs could not be delivered to it.", s.S3BucketName).
+				WithHint("Create it (aws s3api create-bucket --bucket %s), or name another bucket or none.", s.S3BucketName).
 				WithReason(reasonBucketMissing)
 		}
 		if err != nil {
@@ -99,20 +98,24 @@ func (l sessionLogs) CheckLogs(ctx context.Context, s *ssmdoc.Settings) error {
 	g, err := l.s.logs.Group(ctx, name)
 	switch {
 	case sekisho.IsNotFound(err):
-		return sekisho.Errorf(sekisho.CodeInvalid, "The log group %q of cloudWatchLogGroupName does not exist, so that no session's log could be delivered to it.", name).
-			WithHint("Create it (aws logs create-log-group --log-group-name %s), or name another one or none.", name).
+		return sekisho.Errorf(sekisho.CodeInvalid,
+			"The log group %q of cloudWatchLogGroupName does not exist: session logs could not be delivered to it.", name).
+			WithHint("Create it (aws logs create-log-group --log-group-name %s), or name another log group or none.", name).
 			WithReason(reasonGroupMissing)
 	case err != nil:
 		return err
 	case s.CloudWatchEncryptionEnabled && g.KMSKey == "":
-		return sekisho.Errorf(sekisho.CodeInvalid, "The log group %q has no key, and cloudWatchEncryptionEnabled demands one: no session could be started.", name).
-			WithHint("Associate a key with it (aws logs associate-kms-key --log-group-name %s --kms-key-id KEY), or switch off cloudWatchEncryptionEnabled.", name).
+		return sekisho.Errorf(sekisho.CodeInvalid,
+			"The log group %q has no KMS key, but cloudWatchEncryptionEnabled requires one: no session could start.", name).
+			WithHint(
+				"Associate a key with it (aws logs associate-kms-key --log-group-name %s --kms-key-id KEY), or "+
+					"turn off cloudWatchEncryptionEnabled.", name).
 			WithReason(reasonGroupNotEncrypted)
 	}
 	return nil
 }
 
-// Why places of session logs are refused, for programs that offer a remedy.
+// Reasons for refusing a destination of session logs, for programs that offer a remedy.
 const (
 	reasonBucketMissing     = "BucketMissing"
 	reasonGroupMissing      = "LogGroupMissing"
@@ -157,7 +160,7 @@ func (l sessionLogs) LogRewritten(ctx context.Context, x s3.LogRewrite) {
 	}))
 }
 
-// startChecks tells how sessions would stand.
+// startChecks checks whether sessions could start.
 type startChecks struct{ s *Server }
 
 var _ sekishoapi.StartChecks = startChecks{}
@@ -165,8 +168,8 @@ var _ sekishoapi.StartChecks = startChecks{}
 // NotConnected implements [sekishoapi.StartChecks].
 func (x startChecks) NotConnected(n *sekisho.Node) string { return x.s.Fleet.WhyNot(n) }
 
-// CheckNodeLogs implements [sekishoapi.StartChecks]: the places are there, and the
-// node's role may write to them.
+// CheckNodeLogs implements [sekishoapi.StartChecks]: it checks that the destinations exist and the
+// node's role can write to them.
 func (x startChecks) CheckNodeLogs(ctx context.Context, n *sekisho.Node, s *ssmdoc.Settings) error {
 	if err := sessionLogs(x).CheckLogs(ctx, s); err != nil {
 		return err
@@ -192,7 +195,7 @@ func (x startChecks) CheckNodeLogs(ctx context.Context, n *sekisho.Node, s *ssmd
 		facts.Time = x.s.cfg.Now()
 	}
 	policies := authz.New(x.s.Directory)
-	facts.SourceIP, _ = netip.ParseAddr(n.LastSourceIP) // one that is not known is in no condition
+	facts.SourceIP, _ = netip.ParseAddr(n.LastSourceIP) // an unknown address matches no condition
 	for _, need := range x.needs(ctx, s) {
 		v, err := policies.Decide(ctx, &facts, need.action, need.resource)
 		if err != nil {
@@ -201,7 +204,7 @@ func (x startChecks) CheckNodeLogs(ctx context.Context, n *sekisho.Node, s *ssmd
 		if !v.Allowed && (v.Explicit || !need.elsewhere) {
 			return sekisho.Errorf(
 				sekisho.CodeInvalid,
-				"The session's log would not be delivered: the node's role %s may not %s on %s.",
+				"The session's log would not be delivered: the node's role %s does not allow %s on %s.",
 				n.IAMRole,
 				need.action,
 				need.resource,
@@ -213,11 +216,11 @@ func (x startChecks) CheckNodeLogs(ctx context.Context, n *sekisho.Node, s *ssmd
 
 type need struct {
 	action, resource string
-	// elsewhere: another policy than the role's own may grant it.
+	// elsewhere means that a policy other than the role's own can grant it.
 	elsewhere bool
 }
 
-// needs are what a node must be allowed to deliver logs.
+// needs returns the permissions that a node requires to deliver logs.
 func (x startChecks) needs(ctx context.Context, s *ssmdoc.Settings) []need {
 	var all []need
 	if name := s.S3BucketName; name != "" {

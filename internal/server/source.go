@@ -7,10 +7,9 @@ import (
 	"strings"
 )
 
-// sourceIP returns the function that finds where a request came from: the TCP
-// peer, unless that is a trusted proxy. Then it is the last address in
-// X-Forwarded-For that is no trusted proxy: whatever stands before it may be
-// the client's own invention.
+// sourceIP returns a function that determines the source address of a request: the TCP peer or, if
+// that is a trusted proxy, the last address in X-Forwarded-For that is not a trusted proxy. The
+// client can forge any address before it.
 func sourceIP(trusted []netip.Prefix) func(r *http.Request) netip.Addr {
 	isProxy := func(a netip.Addr) bool {
 		return slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(a) })
@@ -28,7 +27,7 @@ func sourceIP(trusted []netip.Prefix) func(r *http.Request) netip.Addr {
 		for _, hop := range slices.Backward(hops) {
 			a, err := netip.ParseAddr(strings.TrimSpace(hop))
 			if err != nil {
-				return at // the proxy passed on nonsense: believe no more than it
+				return at // the proxy passed on a malformed header: use the last valid address
 			}
 			at = a.Unmap().WithZone("")
 			if !isProxy(at) {

@@ -15,8 +15,8 @@ import (
 // databaseFile is the database's name in the data directory.
 const databaseFile = "sekisho.db"
 
-// checkFiles refuses a data directory without a database that belonged to a
-// server before: starting would make a new database, and hide the loss.
+// checkFiles refuses a used data directory without a database: starting would create a new database
+// and hide the loss.
 func checkFiles(ctx context.Context, dir string) error {
 	database := filepath.Join(dir, databaseFile)
 	if empty, err := sqlstore.IsEmpty(ctx, database); err != nil || !empty {
@@ -29,7 +29,7 @@ func checkFiles(ctx context.Context, dir string) error {
 			return err
 		case there:
 			return fmt.Errorf(
-				"%s is missing or empty, but there is %s: this is not a new installation. Restore %s from a backup, "+
+				"%s is missing or empty, but %s exists: this is not a new installation. Restore %s from a backup, "+
 					"or move everything out of %s to start with a new account",
 				database,
 				left,
@@ -41,8 +41,8 @@ func checkFiles(ctx context.Context, dir string) error {
 	return nil
 }
 
-// checkState refuses a database that does not belong to what is beside it:
-// one without its keys, and a new one beside old recordings or objects.
+// checkState refuses a database that does not match the rest of the state: a database without its
+// keys, or a new one beside old recordings or objects.
 func checkState(ctx context.Context, dir string, db *sqlstore.DB) error {
 	used, err := db.Used(ctx)
 	if err != nil {
@@ -64,7 +64,7 @@ func checkState(ctx context.Context, dir string, db *sqlstore.DB) error {
 			return err
 		case there:
 			return fmt.Errorf(
-				"%s has no users, but there is %s: this is not a new installation. Restore %s from a backup, "+
+				"%s has no users, but %s exists: this is not a new installation. Restore %s from a backup, "+
 					"or move everything out of %s to start with a new account",
 				filepath.Join(dir, databaseFile),
 				left,
@@ -76,8 +76,7 @@ func checkState(ctx context.Context, dir string, db *sqlstore.DB) error {
 	return nil
 }
 
-// has reports whether a file has bytes, or a directory has files somewhere in
-// it.
+// has reports whether a file is not empty, or a directory tree contains files.
 func has(path string) (bool, error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -8,8 +8,8 @@ import (
 	"sekisho/internal/session/record"
 )
 
-// unsealed are recordings whose session has ended and that could not be sealed
-// then: the disk may have been full.
+// unsealed are recordings of ended sessions that could not be sealed, for example because the disk
+// was full.
 type unsealed struct {
 	log *slog.Logger
 
@@ -41,11 +41,11 @@ func (u *unsealed) retry() {
 	defer u.mu.Unlock()
 	for session, seal := range u.left {
 		if err := seal(); err != nil {
-			u.log.Warn("a recording still cannot be sealed", "session", session, "error", err)
+			u.log.Warn("still cannot seal a recording", "session", session, "error", err)
 			continue
 		}
 		delete(u.left, session)
-		u.log.Info("a recording was sealed late", "session", session)
+		u.log.Info("sealed a recording late", "session", session)
 	}
 }
 

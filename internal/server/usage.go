@@ -14,13 +14,12 @@ func (s *Server) newUsage() *usage.Reporter {
 	return usage.New(usage.Config{Store: s.db.Usage, Volume: s.volume, Put: s.putReport, Now: s.now, Log: s.cfg.Log})
 }
 
-// volume measures a session by its recording and its log. A part that was
-// removed, or never was, counts as nothing.
+// volume measures a session by its recording and its log. A missing or removed part counts as 0.
 func (s *Server) volume(ctx context.Context, x *sekisho.Session) (v usage.Volume, err error) {
 	recording, err := s.recorder.Stat(x.ID)
 	if err != nil && !sekisho.IsNotFound(err) {
-		// A damaged recording is for the integrity check to report.
-		s.cfg.Log.Warn("the recording of a session is missing in the usage report", "session", x.ID, "error", err)
+		// The integrity check reports damaged recordings.
+		s.cfg.Log.Warn("the usage report lacks the recording of a session", "session", x.ID, "error", err)
 	} else if err == nil {
 		v.In, v.Out, v.Recording = recording.BytesIn, recording.BytesOut, recording.Size
 	}
@@ -47,7 +46,7 @@ func (s *Server) putReport(ctx context.Context, bucket, key, contentType string,
 	return err
 }
 
-// allowPut asks the S3 door, which is made after the doors that use it.
+// allowPut calls the S3 door, which is created after the doors that use it.
 func (s *Server) allowPut(ctx context.Context, c *api.Call, bucket, key string) error {
 	return s.buckets.AllowPut(ctx, c, bucket, key)
 }

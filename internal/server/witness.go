@@ -15,28 +15,28 @@ import (
 	"sekisho/internal/session/record"
 )
 
-// ledgerHeadEvent is the audit event that keeps the head of the recordings'
-// ledger: cutting off the end of either shows against the other.
+// ledgerHeadEvent is the audit event that contains the head of the recordings' ledger, so that
+// truncating either is detectable from the other.
 const ledgerHeadEvent = "RecordingLedgerHead"
 
 const (
-	// witnessEvery is how often heads are published, if there are new ones.
+	// witnessEvery is the interval at which new heads are published.
 	witnessEvery = 10 * time.Second
 	// witnessTimeout bounds one publication.
 	witnessTimeout = 10 * time.Second
-	// ledgerHeadEvery is how often the audit trail keeps the ledger's head.
+	// ledgerHeadEvery is the interval at which the ledger's head is recorded in the audit trail.
 	ledgerHeadEvery = time.Minute
 )
 
 // Witness is a place that keeps heads where root on this server cannot change
 // them.
 type Witness interface {
-	// Publish keeps a signed line for good.
+	// Publish stores a signed line permanently.
 	Publish(ctx context.Context, line []byte) error
 	String() string
 }
 
-// witnessesOf makes the witnesses of a configuration.
+// witnessesOf returns the witnesses of a configuration.
 func witnessesOf(all []config.Witness) []Witness {
 	var out []Witness
 	for _, w := range all {
@@ -49,7 +49,7 @@ func witnessesOf(all []config.Witness) []Witness {
 	return out
 }
 
-// witnessFile appends to a file, on another machine's mount.
+// witnessFile appends to a file, which should be on another machine's file system.
 type witnessFile string
 
 func (w witnessFile) String() string { return string(w) }
@@ -67,12 +67,12 @@ func (w witnessFile) Publish(_ context.Context, line []byte) error {
 	return errors.Join(err, f.Close())
 }
 
-// witnessURL posts to a receiver, which must answer 2xx.
+// witnessURL posts to a receiver, which must answer with a 2xx status.
 type witnessURL string
 
 func (w witnessURL) String() string { return string(w) }
 
-// maxWitnessAnswer bounds what is read of a receiver's answer.
+// maxWitnessAnswer bounds a receiver's answer, in bytes.
 const maxWitnessAnswer = 4 << 10
 
 // Publish implements Witness.
@@ -95,14 +95,14 @@ func (w witnessURL) Publish(ctx context.Context, line []byte) error {
 	return err
 }
 
-// newHead notes the newest head of the audit trail.
+// newHead stores the newest head of the audit trail.
 func (s *Server) newHead(_ context.Context, h audit.Head) error {
 	s.auditHead.Store(&h)
 	return nil
 }
 
-// watchHeads signs what the audit trail has written, keeps the ledger's head
-// in it, and publishes both to the witnesses, until ctx ends.
+// watchHeads signs the audit trail, records the ledger's head in it, and publishes both to the
+// witnesses, until ctx ends.
 func (s *Server) watchHeads(ctx context.Context) {
 	sign := time.NewTicker(audit.SignEvery)
 	defer sign.Stop()
@@ -123,7 +123,7 @@ func (s *Server) watchHeads(ctx context.Context) {
 			s.publish(ctx)
 		}
 		if err != nil && ctx.Err() == nil {
-			s.cfg.Log.Error("the audit trail could not be signed", "error", err)
+			s.cfg.Log.Error("could not sign the audit trail", "error", err)
 		}
 	}
 }
@@ -162,7 +162,7 @@ func (s *Server) publish(ctx context.Context) {
 		if line == nil {
 			var err error
 			if line, err = w.Sign(s.ring.Signer()); err != nil {
-				s.cfg.Log.Error("heads could not be signed for the witnesses", "error", err)
+				s.cfg.Log.Error("could not sign heads for the witnesses", "error", err)
 				return
 			}
 		}
@@ -170,7 +170,7 @@ func (s *Server) publish(ctx context.Context) {
 		err := to.Publish(limit, line)
 		cancel()
 		if err != nil {
-			s.cfg.Log.Error("a witness did not take the heads", "witness", to.String(), "error", err)
+			s.cfg.Log.Error("could not publish heads to a witness", "witness", to.String(), "error", err)
 			continue
 		}
 		s.published[to.String()] = state

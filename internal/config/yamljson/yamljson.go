@@ -1,6 +1,5 @@
-// Package yamljson turns YAML texts into JSON and back. The order of members
-// is kept. Of YAML it takes what JSON can say: no anchors, aliases, merge
-// keys, tags of one's own, or several documents in one text.
+// Package yamljson converts YAML to JSON and back, keeping the order of members. It accepts only
+// YAML that JSON can express: no anchors, aliases, merge keys, custom tags or multiple documents.
 package yamljson
 
 import (
@@ -14,14 +13,13 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Texts has the two directions as methods, for those who take them as an
-// interface.
+// Texts has the two conversions as methods, for callers that need an interface.
 type Texts struct{}
 
-// YAMLToJSON is text as JSON.
+// YAMLToJSON returns a YAML text as JSON.
 func (Texts) YAMLToJSON(text []byte) ([]byte, error) { return ToJSON(text) }
 
-// JSONToYAML is text as YAML.
+// JSONToYAML returns a JSON text as YAML.
 func (Texts) JSONToYAML(text []byte) ([]byte, error) { return FromJSON(text) }
 
 // Bounds of a text.
@@ -30,7 +28,7 @@ const (
 	maxDepth = 32
 )
 
-// ToJSON is a YAML text as JSON.
+// ToJSON returns a YAML text as JSON.
 func ToJSON(text []byte) (out []byte, err error) {
 	root, err := parse(text)
 	if err != nil {
@@ -49,7 +47,7 @@ func ToJSON(text []byte) (out []byte, err error) {
 
 func parse(text []byte) (*yaml.Node, error) {
 	if len(text) > maxSize {
-		return nil, fmt.Errorf("it has %d bytes; it may have %d", len(text), maxSize)
+		return nil, fmt.Errorf("it has %d bytes, more than the allowed %d", len(text), maxSize)
 	}
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	var doc yaml.Node
@@ -83,17 +81,17 @@ func write(b *bytes.Buffer, n *yaml.Node, depth int) error {
 		return at(n, "it is nested deeper than %d levels", maxDepth)
 	}
 	if n.Anchor != "" || n.Kind == yaml.AliasNode {
-		return at(n, "anchors and aliases are not taken")
+		return at(n, "anchors and aliases are not supported")
 	}
 	switch n.Kind {
 	case yaml.MappingNode:
 		if n.ShortTag() != "!!map" {
-			return at(n, "the tag %s is not taken", n.Tag)
+			return at(n, "the tag %s is not supported", n.Tag)
 		}
 		return writeMap(b, n, depth)
 	case yaml.SequenceNode:
 		if n.ShortTag() != "!!seq" {
-			return at(n, "the tag %s is not taken", n.Tag)
+			return at(n, "the tag %s is not supported", n.Tag)
 		}
 		b.WriteByte('[')
 		for i, e := range n.Content {
@@ -109,7 +107,7 @@ func write(b *bytes.Buffer, n *yaml.Node, depth int) error {
 	case yaml.ScalarNode:
 		return writeScalar(b, n)
 	}
-	return at(n, "this is not taken")
+	return at(n, "this is not supported")
 }
 
 func writeMap(b *bytes.Buffer, n *yaml.Node, depth int) error {
@@ -118,7 +116,7 @@ func writeMap(b *bytes.Buffer, n *yaml.Node, depth int) error {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k, v := n.Content[i], n.Content[i+1]
 		if k.Kind != yaml.ScalarNode || k.ShortTag() == "!!merge" || k.Anchor != "" {
-			return at(k, "a name must be a plain text")
+			return at(k, "a name must be a string")
 		}
 		if seen[k.Value] {
 			return at(k, "the name %q appears twice", k.Value)
@@ -150,7 +148,7 @@ func writeScalar(b *bytes.Buffer, n *yaml.Node) error {
 		}
 		return writeJSON(b, v)
 	case "!!int", "!!float":
-		// 1.0 stays 1.0: people write schema versions without quotes.
+		// 1.0 stays 1.0, because schema versions are often written without quotes.
 		if json.Valid([]byte(n.Value)) {
 			b.WriteString(n.Value)
 			return nil
@@ -159,7 +157,7 @@ func writeScalar(b *bytes.Buffer, n *yaml.Node) error {
 	case "!!str", "!!timestamp":
 		return writeJSON(b, n.Value)
 	}
-	return at(n, "the tag %s is not taken", n.Tag)
+	return at(n, "the tag %s is not supported", n.Tag)
 }
 
 func writeJSON(b *bytes.Buffer, v any) error {
@@ -168,11 +166,11 @@ func writeJSON(b *bytes.Buffer, v any) error {
 	if err := enc.Encode(v); err != nil {
 		return err
 	}
-	b.Truncate(b.Len() - 1) // the line break of Encode
+	b.Truncate(b.Len() - 1) // the newline that Encode adds
 	return nil
 }
 
-// FromJSON is a JSON text as YAML.
+// FromJSON returns a JSON text as YAML.
 func FromJSON(text []byte) ([]byte, error) {
 	if !json.Valid(text) {
 		return nil, errors.New("it is not JSON")

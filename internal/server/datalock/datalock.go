@@ -13,9 +13,9 @@ import (
 // Server is the name of the lock that a server holds while it runs.
 const Server = "sekishod.lock"
 
-// Lock takes the lock called name in dir, which must exist, and returns how to
-// release it. The end of the process releases it too. While another process
-// holds it, the error has CodeInUse.
+// Lock takes the lock called name in dir, which must exist, and returns a function that releases
+// it. The end of the process also releases it. If another process holds the lock, the error has
+// CodeInUse.
 func Lock(dir, name string) (unlock func() error, err error) {
 	f, err := os.OpenFile(filepath.Join(dir, name), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {

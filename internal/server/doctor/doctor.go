@@ -1,5 +1,4 @@
-// Package doctor finds out what is wrong with a server on its own machine. It
-// changes nothing.
+// Package doctor diagnoses a server on its own machine. It changes nothing.
 package doctor
 
 import (
@@ -57,7 +56,8 @@ func Run(ctx context.Context, file string, out io.Writer) bool {
 		{"certificate", x.certificate, false, "Renew the certificate and restart the server."},
 		{"data", x.data, false, "Give the directory to the user who runs the server, with mode 0700."},
 		{"disk", x.disk, false, "Free some space: recorded sessions are refused when it is full."},
-		{"agents", x.agents, false, "Install the sekishod package, or set agents_dir; machines cannot fetch agents until then."},
+		{"agents", x.agents, false,
+			"Install the sekishod package, or set agents_dir; until then, machines cannot download agents."},
 		{"process", x.process, false, "Start the server: systemctl start sekishod"},
 		{"health", x.health, false, "Read the server's log: journalctl -u sekishod"},
 	} {
@@ -120,8 +120,8 @@ func (x *examination) certificate(context.Context) (string, error) {
 	return fmt.Sprintf("for %s, valid until %s", strings.Join(names, ", "), until), nil
 }
 
-// data looks for what belongs together: a database without keys, or keys without
-// a database, means that something was restored or deleted in part.
+// data checks that the state is complete: a database without keys, or keys without a database,
+// means that part of it was deleted or not restored.
 func (x *examination) data(context.Context) (string, error) {
 	st, err := os.Stat(x.config.Data)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -173,7 +173,7 @@ func (x *examination) agents(context.Context) (string, error) {
 		return "", err
 	}
 	if len(found) == 0 {
-		return "", fmt.Errorf("no agents for machines to fetch in %s", dir)
+		return "", fmt.Errorf("no agents for machines to download in %s", dir)
 	}
 	for i, f := range found {
 		found[i] = strings.TrimPrefix(filepath.Base(f), "sekisho-agent-")
@@ -181,7 +181,7 @@ func (x *examination) agents(context.Context) (string, error) {
 	return strings.Join(found, ", "), nil
 }
 
-// process finds out whether a server has the data directory.
+// process reports whether a server is using the data directory.
 func (x *examination) process(context.Context) (string, error) {
 	if _, err := os.Stat(filepath.Join(x.config.Data, datalock.Server)); err != nil {
 		return "", errors.New("no server has ever run with this data directory")
@@ -197,7 +197,7 @@ func (x *examination) process(context.Context) (string, error) {
 	return "", errors.Join(errors.New("the server is not running"), unlock())
 }
 
-// health calls the server as a client would, under a name of its certificate.
+// health calls the server as a client would, by a name in its certificate.
 func (x *examination) health(ctx context.Context) (string, error) {
 	if !x.running || x.leaf == nil {
 		return "", errors.New("not checked: it needs a running server with a certificate")
@@ -210,7 +210,7 @@ func (x *examination) health(ctx context.Context) (string, error) {
 		host = "127.0.0.1"
 	}
 	conf := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: x509.NewCertPool()}
-	// The server's own certificate is what the file has: trust exactly that.
+	// Trust exactly the certificate that the configuration names.
 	conf.RootCAs.AddCert(x.leaf)
 	switch {
 	case len(x.leaf.DNSNames) > 0:
@@ -226,7 +226,8 @@ func (x *examination) health(ctx context.Context) (string, error) {
 	req.Host = conf.ServerName
 	resp, err := client.Do(req)
 	if unknown, ok := errors.AsType[x509.UnknownAuthorityError](err); ok && unknown.Cert != nil {
-		return "", sekisho.Errorf(sekisho.CodeConflict, "the running server has another certificate than the configuration file.").
+		return "", sekisho.Errorf(sekisho.CodeConflict,
+			"the running server's certificate is not the one in the configuration file.").
 			WithHint("Restart the server.")
 	}
 	if err != nil {

@@ -1,6 +1,5 @@
-// Package localca keeps a certificate authority of the server's own, for
-// installations without certificates of a public or company authority, and
-// issues the server's certificate from it.
+// Package localca keeps the server's own certificate authority, for installations without
+// certificates from a public or company authority, and issues the server's certificate from it.
 package localca
 
 import (
@@ -124,7 +123,7 @@ func (a *Authority) read(keyFile string) error {
 	a.key = key
 	a.cert, err = x509.ParseCertificate(pair.Certificate[0])
 	if err == nil && !a.cert.IsCA {
-		err = fmt.Errorf("the certificate in %s is not that of an authority", a.File)
+		err = fmt.Errorf("the certificate in %s is not a certificate authority's", a.File)
 	}
 	return err
 }

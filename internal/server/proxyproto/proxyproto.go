@@ -1,9 +1,8 @@
-// Package proxyproto learns from a load balancer who its connections are from:
-// the PROXY protocol, versions 1 and 2 (haproxy.org, proxy-protocol.txt).
+// Package proxyproto reads the source addresses of connections from load balancers: the PROXY
+// protocol, versions 1 and 2 (haproxy.org, proxy-protocol.txt).
 //
-// A [Listener] reads the header from the configured balancers, and insists
-// on it; from everybody else it reads none, so that nobody can invent an
-// address.
+// A [Listener] requires the header from the configured balancers. It reads no header from any other
+// peer, so that nobody can forge an address.
 package proxyproto
 
 import (
@@ -24,8 +23,8 @@ import (
 const (
 	// maxLine is the longest header of version 1, its end included.
 	maxLine = 107
-	// maxBinary bounds what follows the fixed part of a header of version 2.
-	// The protocol allows 64 KiB; balancers send some hundred bytes.
+	// maxBinary bounds the variable part of a version 2 header. The protocol allows 64 KiB;
+	// balancers send a few hundred bytes.
 	maxBinary = 4096
 
 	headTimeout = 10 * time.Second
@@ -33,16 +32,16 @@ const (
 
 var signature = []byte("\r\n\r\n\x00\r\nQUIT\n")
 
-// ErrHeader is what every refused header wraps.
+// ErrHeader is wrapped by the errors of all refused headers.
 var ErrHeader = errors.New("PROXY protocol")
 
 func bad(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrHeader, fmt.Sprintf(format, args...))
 }
 
-// ReadHeader reads one header from r, not a byte more, and returns where the
-// connection is from. The address is not valid when the balancer speaks for
-// itself (health checks: LOCAL, UNKNOWN).
+// ReadHeader reads one header from r, and not a byte more, and returns the source address of the
+// connection. The address is invalid if the connection is the balancer's own (health checks: LOCAL,
+// UNKNOWN).
 func ReadHeader(r io.Reader) (netip.AddrPort, error) {
 	head := make([]byte, 16, maxLine)
 	// The shortest header of either version has 15 bytes: "PROXY UNKNOWN\r\n".
@@ -118,8 +117,7 @@ func readBinary(r io.Reader, head []byte) (netip.AddrPort, error) {
 	case head[13] == tcp6 && n >= 36:
 		return netip.AddrPortFrom(netip.AddrFrom16([16]byte(body[:16])), binary.BigEndian.Uint16(body[32:])), nil
 	}
-	// Another family, or none: the source is not known, and must not pass for
-	// the balancer's.
+	// Another family, or none: the source is unknown, and must not be taken for the balancer.
 	return netip.AddrPort{}, bad("the address family %#x is not TCP", head[13])
 }
 
@@ -130,8 +128,8 @@ type Listener struct {
 	Balancers []netip.Prefix
 }
 
-// Accept implements net.Listener. It does not wait for the header: whoever
-// first reads or asks for the address does.
+// Accept implements net.Listener. It does not wait for the header: the first Read or RemoteAddr
+// does.
 func (l *Listener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	if err != nil {
@@ -164,8 +162,7 @@ func (c *conn) head() {
 		}
 		ap, err := ReadHeader(c.Conn)
 		if err != nil {
-			// The rest cannot be understood either. Where it is from is not
-			// known: nothing may take it for the balancer.
+			// The source is unknown, and must not be taken for the balancer.
 			c.err, c.from = err, &net.TCPAddr{}
 			return
 		}
@@ -187,7 +184,7 @@ func (c *conn) Read(b []byte) (int, error) {
 	return c.Conn.Read(b)
 }
 
-// RemoteAddr implements net.Conn: it is the address of the header.
+// RemoteAddr implements net.Conn. It returns the address in the header.
 func (c *conn) RemoteAddr() net.Addr {
 	c.head()
 	return c.from

@@ -36,7 +36,7 @@ const (
 	Files TLSSource = "files"  // given files
 )
 
-// Options are the answers that a setup needs.
+// Options are the inputs of a setup.
 type Options struct {
 	// Names are the DNS names and IP addresses under which clients and agents
 	// reach the server. The first goes into the commands that setup prints.
@@ -136,7 +136,7 @@ func (o *Options) Check() error {
 	return errors.Join(errs...)
 }
 
-// checkListen finds out whether the server could listen.
+// checkListen checks that the server could listen.
 func (o *Options) checkListen() error {
 	l, err := net.Listen("tcp", o.Listen)
 	if err == nil {
@@ -169,7 +169,7 @@ func (o *Options) lookup(name string) (*user.User, error) {
 	return user.Lookup(name)
 }
 
-// checkPlaces finds out whether the files are free and the disk has room.
+// checkPlaces checks that the files do not exist yet and the disk has space.
 func (o *Options) checkPlaces() error {
 	var errs []error
 	for _, p := range []string{o.Config, o.credentialsFile()} {
@@ -195,7 +195,7 @@ func (o *Options) checkPlaces() error {
 	return errors.Join(errs...)
 }
 
-// built is a time before which no clock can be right.
+// built is a time before which any clock is wrong.
 var built = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 
 func checkClock(now time.Time) error {
@@ -288,8 +288,8 @@ func (o *Options) issue(owner owner, r *Result) error {
 	if err := errors.Join(WriteNew(o.Certificate, 0o644, chain), WriteNew(o.Key, 0o600, key)); err != nil {
 		return err
 	}
-	// The CA's own key stays root's: the server does not need it. The
-	// certificate is public, and people copy it from here.
+	// The CA's key stays with root: the server does not need it. The certificate is public, and
+	// administrators copy it from here.
 	return errors.Join(os.Chmod(o.tlsDir(), 0o755), owner.give(o.Certificate, o.Key))
 }
 
@@ -351,7 +351,7 @@ func WriteNew(path string, mode fs.FileMode, b []byte) error {
 	if err != nil {
 		return err
 	}
-	// The umask may have taken bits that are wanted.
+	// The umask may have cleared bits of the mode.
 	_, err = f.Write(b)
 	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
 	if err != nil {
@@ -360,7 +360,7 @@ func WriteNew(path string, mode fs.FileMode, b []byte) error {
 	return nil
 }
 
-// owner is the user that gets the server's files. The zero value leaves them.
+// owner is the user that gets the server's files. The zero value leaves them unchanged.
 type owner struct {
 	uid, gid int
 	set      bool
@@ -379,8 +379,8 @@ func (o *Options) owner() (owner, error) {
 	return owner{uid, gid, true}, errors.Join(uerr, gerr)
 }
 
-// give changes the owner of files, and of all that is in folders. Missing ones
-// are left out. It follows no symbolic link.
+// give changes the owner of files, and of folders with their content. It skips missing ones. It
+// follows no symbolic link.
 func (o owner) give(paths ...string) error {
 	if !o.set {
 		return nil

@@ -239,7 +239,11 @@ func runCommand() *cobra.Command {
 			if stock != 0 && stock < minInventory {
 				return sekisho.Errorf(sekisho.CodeInvalid, "--inventory must be 0 (never) or at least %s.", minInventory)
 			}
+			retry := make(chan os.Signal, 1)
+			signal.Notify(retry, syscall.SIGUSR1)
+			defer signal.Stop(retry)
 			return agent.Run(c.Context(), agent.Config{
+				RetryNow:  retry,
 				Inventory: stock,
 				Metadata:  answer, Forwarding: rules, NoCommands: noCommands,
 				StateDir: stateOf(c),

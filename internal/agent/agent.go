@@ -11,6 +11,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -57,6 +58,10 @@ type Config struct {
 	Metadata    Metadata
 	NoCommands  bool // refuse every command
 	MaxCommands int  // at once; 0 means 5
+
+	// RetryNow makes the agent stop waiting before the next attempt to get
+	// credentials or to connect; may be nil.
+	RetryNow <-chan os.Signal
 }
 
 // Intervals are how often the agent reports and checks the node's facts.
@@ -183,6 +188,7 @@ func (a *Agent) run(ctx context.Context) {
 	if a.metadata != nil {
 		wg.Go(func() { a.metadata(links) })
 	}
+	wg.Go(func() { a.retryNow(links) })
 
 	<-ctx.Done()
 	a.mu.Lock()
@@ -384,6 +390,20 @@ type information struct {
 // ShortInformation is the smallest report. It proves that the credentials work.
 func ShortInformation(node sekisho.NodeID) any {
 	return information{AgentName: uplink.Name, AgentVersion: uplink.Version, InstanceID: node, PlatformType: "Linux"}
+}
+
+// retryNow ends waits between attempts on request until ctx ends.
+func (a *Agent) retryNow(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.cfg.RetryNow:
+			a.cfg.Log.Info("retrying now, on request")
+			a.role.RetryNow()
+			a.control.RetryNow()
+		}
+	}
 }
 
 // report reports the node to the server: a short form at once, then the full form

@@ -77,6 +77,7 @@ type Config struct {
 type Channel struct {
 	cfg  Config
 	wake chan struct{} // there is a new report to send
+	now  chan struct{} // ends the wait for the next attempt
 
 	mu      sync.Mutex
 	server  string        // address of the present connection; empty when there is none
@@ -97,7 +98,18 @@ type report struct {
 
 // New returns a channel that Run opens.
 func New(cfg Config) *Channel {
-	return &Channel{cfg: cfg, wake: make(chan struct{}, 1), changed: make(chan struct{})}
+	return &Channel{
+		cfg: cfg, wake: make(chan struct{}, 1), now: make(chan struct{}, 1), changed: make(chan struct{}),
+	}
+}
+
+// RetryNow makes the next attempt to connect at once if the channel waits for
+// it.
+func (c *Channel) RetryNow() {
+	select {
+	case c.now <- struct{}{}:
+	default:
+	}
 }
 
 // Connected returns the server's address while the channel is open, and
@@ -203,9 +215,15 @@ func (c *Channel) Run(ctx context.Context) {
 		c.cfg.Log.Warn("control channel closed", "error", err, "retry_in", wait.Round(time.Millisecond))
 		t := time.NewTimer(wait)
 		select {
+		case <-c.now: // it was meant for an earlier wait
+		default:
+		}
+		select {
 		case <-ctx.Done():
 			t.Stop()
 			return
+		case <-c.now:
+			t.Stop()
 		case <-t.C:
 		}
 	}

@@ -94,6 +94,41 @@ func TestRetryAfter(t *testing.T) {
 	})
 }
 
+// TestRetryNow: an operator who has mended the network does not wait for the
+// next attempt, and a request while none is due does not cause one later.
+func TestRetryNow(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var tries []time.Time
+		c := control.New(control.Config{
+			Open: func(context.Context) (*link.Conn, error) {
+				tries = append(tries, time.Now())
+				return nil, fmt.Errorf("open: %w", &uplink.APIError{Status: 429, After: time.Hour})
+			},
+			Sessions: nobody{},
+			Log:      slog.New(slog.DiscardHandler),
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		c.RetryNow() // nothing waits yet
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			c.Run(ctx)
+		}()
+		synctest.Wait()
+		if len(tries) != 1 {
+			t.Fatalf("%d attempts before the request", len(tries))
+		}
+		c.RetryNow()
+		synctest.Wait()
+		if len(tries) != 2 || tries[1] != tries[0] {
+			t.Errorf("attempts after the request: %v", tries)
+		}
+		cancel()
+		<-done
+	})
+}
+
 func TestPendingIsBounded(t *testing.T) {
 	t.Parallel()
 	c := control.New(control.Config{Sessions: nobody{}, Log: slog.New(slog.DiscardHandler)})

@@ -27,7 +27,8 @@ type Role struct {
 	ident  Identity
 	client *uplink.Client
 	log    *slog.Logger
-	renew  chan struct{} // asks Run to renew now
+	renew  chan struct{} // makes Run renew the credentials now
+	now    chan struct{} // makes Run retry now after a failure
 
 	mu      sync.Mutex
 	creds   sigv4.Credentials
@@ -38,7 +39,10 @@ type Role struct {
 
 // NewRole returns the role of ident, whose credentials client fetches.
 func NewRole(ident Identity, client *uplink.Client, log *slog.Logger) *Role {
-	return &Role{ident: ident, client: client, log: log, renew: make(chan struct{}, 1), ready: make(chan struct{})}
+	return &Role{
+		ident: ident, client: client, log: log,
+		renew: make(chan struct{}, 1), now: make(chan struct{}, 1), ready: make(chan struct{}),
+	}
 }
 
 // Credentials returns valid credentials. While the first attempt is under way
@@ -72,6 +76,15 @@ func (r *Role) Renew() {
 	}
 }
 
+// RetryNow makes the next attempt at once if the last one failed: an operator
+// has removed the cause.
+func (r *Role) RetryNow() {
+	select {
+	case r.now <- struct{}{}:
+	default:
+	}
+}
+
 // Run fetches and renews the credentials until ctx ends.
 func (r *Role) Run(ctx context.Context) {
 	pause := minRetry
@@ -97,6 +110,8 @@ func (r *Role) Run(ctx context.Context) {
 			t.Stop()
 			return
 		case <-renew:
+			t.Stop()
+		case <-r.now:
 			t.Stop()
 		case <-t.C:
 		}

@@ -31,6 +31,9 @@ func (a *actionPattern) matches(action string) bool {
 	if a.never {
 		return false
 	}
+	if a.glob == "*" {
+		return true
+	}
 	if a.exact {
 		return len(action) == len(a.glob) && hasPrefixFold(action, a.glob)
 	}

@@ -120,7 +120,7 @@ type condition struct {
 	numbers   []decimal
 	instants  []instant
 	nets      []netip.Prefix
-	wantTrue  bool // cmpNull
+	wantTrue  bool // cmpNull, and cmpBool without variables
 	wantFalse bool
 
 	recurs *recurrence // a condition on a recurring time; nil for keys of AWS
@@ -134,6 +134,7 @@ func compileCondition(opName string, op fullOperator, key string, values []strin
 	c := &condition{fullOperator: op, name: opName, key: strings.ToLower(key), rawKey: key, raw: values}
 	switch op.cmp {
 	case cmpString, cmpFold, cmpBool:
+		c.setWanted(values)
 		plain := op.cmp == cmpString && len(values) > manyValues
 		for _, v := range values {
 			p := compilePattern(v, modePlain, vars)
@@ -179,12 +180,16 @@ func compileCondition(opName string, op fullOperator, key string, values []strin
 			}
 		}
 	case cmpNull:
-		for _, v := range values {
-			c.wantTrue = c.wantTrue || strings.EqualFold(v, "true")
-			c.wantFalse = c.wantFalse || strings.EqualFold(v, "false")
-		}
+		c.setWanted(values)
 	}
 	return c
+}
+
+func (c *condition) setWanted(values []string) {
+	for _, v := range values {
+		c.wantTrue = c.wantTrue || strings.EqualFold(v, "true")
+		c.wantFalse = c.wantFalse || strings.EqualFold(v, "false")
+	}
 }
 
 // neverMatches returns why a policy value matches no request value under an
@@ -275,6 +280,15 @@ func (c *condition) holds(ctx *Context) bool {
 	case v.multi:
 		return false
 	}
+	if v.parsed != nil {
+		switch c.cmp {
+		case cmpAddress:
+			return (v.parsed.isAddr && c.anyNet(v.parsed.addr)) != c.neg
+		case cmpDate:
+			return (v.parsed.isInstant && c.anyInstant(v.parsed.time)) != c.neg
+		case cmpString, cmpFold, cmpLike, cmpNumeric, cmpBool, cmpBinary, cmpARN, cmpNull:
+		}
+	}
 	return c.test(v.single, ctx)
 }
 
@@ -301,8 +315,12 @@ func (c *condition) anyEqual(r string, ctx *Context) bool {
 			}
 		}
 	case cmpBool:
-		if !strings.EqualFold(r, "true") && !strings.EqualFold(r, "false") {
+		isTrue := strings.EqualFold(r, "true")
+		if !isTrue && !strings.EqualFold(r, "false") {
 			return false
+		}
+		if isTrue && c.wantTrue || !isTrue && c.wantFalse {
+			return true
 		}
 		for i := range c.patterns {
 			if c.patterns[i].equalFold(r, ctx) {
@@ -332,12 +350,17 @@ func (c *condition) anyEqual(r string, ctx *Context) bool {
 		if !ok {
 			return false
 		}
-		for i := range c.nets {
-			if c.nets[i].Contains(a) {
-				return true
-			}
-		}
+		return c.anyNet(a)
 	case cmpNull:
+	}
+	return false
+}
+
+func (c *condition) anyNet(a netip.Addr) bool {
+	for i := range c.nets {
+		if c.nets[i].Contains(a) {
+			return true
+		}
 	}
 	return false
 }

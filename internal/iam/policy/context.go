@@ -3,6 +3,7 @@ package policy
 import (
 	"iter"
 	"maps"
+	"net/netip"
 	"strings"
 )
 
@@ -13,6 +14,35 @@ type Value struct {
 	single string
 	list   []string
 	multi  bool
+	parsed *parsedValue // nil for keys that are not parsed ahead
+}
+
+// parsedValue is the value of a key that many conditions compare: it is parsed
+// once per request, not once per condition.
+type parsedValue struct {
+	addr      netip.Addr
+	time      instant
+	isAddr    bool
+	isInstant bool
+}
+
+// parseAhead parses the value of a key, in lower case, that is an address or a
+// time in nearly every policy.
+func (v Value) parseAhead(key string) Value {
+	if v.multi {
+		return v
+	}
+	switch key {
+	case sourceIPKey:
+		p := &parsedValue{}
+		p.addr, p.isAddr = parseAddr(v.single)
+		v.parsed = p
+	case currentTimeKey:
+		p := &parsedValue{}
+		p.time, p.isInstant = parseInstant(v.single)
+		v.parsed = p
+	}
+	return v
 }
 
 // Single is the value of a single-valued key.
@@ -64,7 +94,10 @@ type Context struct {
 func NewContext() *Context { return &Context{values: make(map[string]Value, 24)} }
 
 // Set gives key the value v, replacing any other.
-func (c *Context) Set(key string, v Value) { c.values[strings.ToLower(key)] = v }
+func (c *Context) Set(key string, v Value) {
+	key = strings.ToLower(key)
+	c.values[key] = v.parseAhead(key)
+}
 
 // Delete makes key absent.
 func (c *Context) Delete(key string) { delete(c.values, strings.ToLower(key)) }

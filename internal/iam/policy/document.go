@@ -356,6 +356,7 @@ func (c *rawCondition) compile(vars, deny bool) (*condition, error) {
 	}
 	out := compileCondition(c.opName, c.op, c.key, c.values, false)
 	out.recurs, out.deny, out.instants = recurs, deny, recurs.bounds(c.values)
+	out.precompute()
 	return out, nil
 }
 

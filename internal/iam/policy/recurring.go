@@ -26,6 +26,7 @@ const (
 	calendarPrefix  = ownPrefix + "calendar/"
 
 	currentTimeKey = "aws:currenttime"
+	sourceIPKey    = "aws:sourceip"
 )
 
 type recurringKind uint8
@@ -45,6 +46,9 @@ type recurrence struct {
 	zone     *time.Location
 	calendar string    // name in lower case
 	spans    *Calendar // set by Compile; nil if there is no such calendar
+
+	days            [7]bool // the condition's result on each time.Weekday
+	inside, outside bool    // its result within the calendar, and outside
 }
 
 var weekdays = [...]string{"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"}
@@ -203,8 +207,24 @@ func now(ctx *Context) (int64, bool) {
 	if !ok || v.multi {
 		return 0, false
 	}
+	if v.parsed != nil {
+		return v.parsed.time.sec, v.parsed.isInstant
+	}
 	t, ok := parseInstant(v.single)
 	return t.sec, ok
+}
+
+// precompute stores the results of a condition whose values are few.
+func (c *condition) precompute() {
+	switch r := c.recurs; r.kind {
+	case recursByWeekday:
+		for i, day := range weekdays {
+			r.days[i] = c.test(day, nil)
+		}
+	case recursByCalendar:
+		r.inside, r.outside = c.test("true", nil), c.test("false", nil)
+	case recursByTimeOfDay, recursByDate:
+	}
 }
 
 // holdsAt decides a condition on a recurring time. A missing calendar allows
@@ -217,7 +237,7 @@ func (c *condition) holdsAt(ctx *Context) bool {
 	r := c.recurs
 	switch r.kind {
 	case recursByWeekday:
-		return c.test(weekdays[time.Unix(sec, 0).In(r.zone).Weekday()], ctx)
+		return r.days[weekdayOf(r.local(sec))]
 	case recursByTimeOfDay, recursByDate:
 		return c.anyInstant(r.instantAt(sec)) != c.neg
 	case recursByCalendar:
@@ -225,22 +245,41 @@ func (c *condition) holdsAt(ctx *Context) bool {
 			return c.deny
 		}
 		if r.spans.Contains(sec) {
-			return c.test("true", ctx)
+			return r.inside
 		}
-		return c.test("false", ctx)
+		return r.outside
 	}
 	return false
 }
 
 // instantAt returns the local time of day or date at sec, as bounds does.
 func (r *recurrence) instantAt(sec int64) instant {
-	t := time.Unix(sec, 0).In(r.zone)
+	local := r.local(sec)
+	timeOfDay := secondOfDay(local)
 	if r.kind == recursByTimeOfDay {
-		h, m, s := t.Clock()
-		return instant{sec: int64(h*3600 + m*60 + s)}
+		return instant{sec: timeOfDay}
 	}
-	y, m, d := t.Date()
-	return instant{sec: time.Date(y, m, d, 0, 0, 0, 0, time.UTC).Unix()}
+	return instant{sec: local - timeOfDay}
+}
+
+// local returns the Unix time that a clock in UTC would have when clocks in the
+// zone of r show what they show at sec.
+func (r *recurrence) local(sec int64) int64 {
+	_, offset := time.Unix(sec, 0).In(r.zone).Zone()
+	return sec + int64(offset)
+}
+
+// secondOfDay returns the seconds since midnight of a local time, also before
+// 1970.
+func secondOfDay(local int64) int64 {
+	return (local%secondsPerDay + secondsPerDay) % secondsPerDay
+}
+
+// weekdayOf returns the weekday of a local time as a [time.Weekday]. 1970 began
+// on a Thursday.
+func weekdayOf(local int64) int64 {
+	days := (local - secondOfDay(local)) / secondsPerDay
+	return ((days+int64(time.Thursday))%7 + 7) % 7
 }
 
 func (c *condition) anyInstant(t instant) bool {

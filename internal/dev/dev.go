@@ -307,11 +307,11 @@ func (o *Options) administrator(ctx context.Context, srv *server.Server, st *sta
 	if o.FirstRun {
 		return nil
 	}
-	p, err := srv.Directory.UserPrincipal(ctx, adminUser)
+	p, err := srv.Directory.Users.Principal(ctx, adminUser)
 	if err != nil {
 		return err
 	}
-	return srv.Directory.FinishFirstRun(ctx, p.UserID, identity.DeclineMFAStatement)
+	return srv.Directory.SignIns.FinishFirstRun(ctx, p.UserID, identity.DeclineMFAStatement)
 }
 
 // policyClock returns the clock of --policy-clock; nil means the real one.

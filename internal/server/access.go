@@ -27,14 +27,14 @@ func (s *Server) watchAccess(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		now, err := s.Directory.Generation(ctx)
+		now, err := s.Directory.Credentials.Generation(ctx)
 		// A session can begin just as its owner's access ends, so all sessions are also checked
 		// periodically.
 		if err == nil && now == seen && time.Since(checked) < recheckEvery {
 			continue
 		}
 		if err == nil {
-			err = s.broker.EndRevoked(ctx, s.Directory.Stands)
+			err = s.broker.EndRevoked(ctx, s.Directory.Credentials.Stands)
 		}
 		if err != nil {
 			if ctx.Err() == nil {

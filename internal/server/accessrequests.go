@@ -44,7 +44,7 @@ func (s *Server) accessChanged(r access.Request) {
 const alarmTimeout = 10 * time.Second
 
 // userTokens issues temporary credentials to users.
-type userTokens struct{ *identity.Directory }
+type userTokens struct{ *identity.Credentials }
 
 func (u userTokens) AccessToken(ctx context.Context, p *sekisho.Principal, ttl time.Duration) (ssm.Credentials, error) {
 	c, err := u.SessionToken(ctx, p, ttl, p.MFATime)

@@ -76,7 +76,7 @@ func (r recording) Seal(e relay.Exit) error {
 // nodeCredentials are the directory's credentials, except those of machines that have since been
 // replaced by another one under the same ID.
 type nodeCredentials struct {
-	*identity.Directory
+	*identity.Credentials
 	nodes interface {
 		Node(ctx context.Context, id sekisho.NodeID) (*sekisho.Node, error)
 	}
@@ -86,7 +86,7 @@ func (c nodeCredentials) Credential(
 	ctx context.Context,
 	accessKeyID, token string,
 ) (string, *sekisho.Principal, error) {
-	secret, p, err := c.Directory.Credential(ctx, accessKeyID, token)
+	secret, p, err := c.Credentials.Credential(ctx, accessKeyID, token)
 	if err != nil || p.Node == "" {
 		return secret, p, err
 	}
@@ -106,10 +106,10 @@ func (c nodeCredentials) Credential(
 }
 
 // nodeRoles issues nodes the credentials of their roles.
-type nodeRoles struct{ *identity.Directory }
+type nodeRoles struct{ dir *identity.Directory }
 
 func (r nodeRoles) ActivationRole(ctx context.Context, name string) (string, error) {
-	role, err := r.Role(ctx, name)
+	role, err := r.dir.Roles.Get(ctx, name)
 	if err != nil {
 		if sekisho.IsNotFound(err) {
 			return "", sekisho.Errorf(
@@ -120,7 +120,7 @@ func (r nodeRoles) ActivationRole(ctx context.Context, name string) (string, err
 		}
 		return "", err
 	}
-	trusts, err := r.TrustsService(ctx, role, "ssm.amazonaws.com")
+	trusts, err := r.dir.Sets.TrustsService(ctx, role, "ssm.amazonaws.com")
 	if err != nil {
 		return "", err
 	}
@@ -138,7 +138,7 @@ func (r nodeRoles) IssueNodeCredentials(
 	programs bool,
 	ttl time.Duration,
 ) (ssm.Credentials, error) {
-	c, err := r.Directory.IssueNodeCredentials(ctx, node, role, programs, ttl)
+	c, err := r.dir.Credentials.IssueNodeCredentials(ctx, node, role, programs, ttl)
 	return ssm.Credentials(c), err
 }
 

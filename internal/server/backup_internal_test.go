@@ -27,7 +27,7 @@ func TestBackupAndRestore(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Something of everything, and a recording in progress.
-	if _, err := s.Directory.CreateUser(t.Context(), "/", "ann", "", nil); err != nil {
+	if _, err := s.Directory.Users.Create(t.Context(), "/", "ann", "", nil); err != nil {
 		t.Fatal(err)
 	}
 	for range 10 {
@@ -56,7 +56,7 @@ func TestBackupAndRestore(t *testing.T) {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
 	// What happens afterwards is not in it.
-	if _, err := s.Directory.CreateUser(t.Context(), "/", "later", "", nil); err != nil {
+	if _, err := s.Directory.Users.Create(t.Context(), "/", "later", "", nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
@@ -79,10 +79,10 @@ func TestBackupAndRestore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := again.Directory.User(t.Context(), "ann"); err != nil {
+	if _, err := again.Directory.Users.Get(t.Context(), "ann"); err != nil {
 		t.Error(err)
 	}
-	if _, err := again.Directory.User(t.Context(), "later"); !sekisho.IsNotFound(err) {
+	if _, err := again.Directory.Users.Get(t.Context(), "later"); !sekisho.IsNotFound(err) {
 		t.Errorf("a user made after the backup: %v", err)
 	}
 	if _, err := again.objects.Bucket(t.Context(), "bucket"); err != nil {

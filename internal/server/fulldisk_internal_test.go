@@ -67,7 +67,7 @@ func fullDisk(dir string) error {
 		if got := create(name); got != created {
 			fault("%s: CreateUser answers %d", when, got)
 		}
-		if _, err := s.Directory.User(ctx, name); (err == nil) != (created == http.StatusOK) {
+		if _, err := s.Directory.Users.Get(ctx, name); (err == nil) != (created == http.StatusOK) {
 			fault("%s: the user: %v", when, err)
 		}
 		if got := health("/healthz"); got != healthz {

@@ -129,7 +129,7 @@ func TestKillLosesNoAuditEvent(t *testing.T) {
 				break
 			}
 		}
-		users, err := s.Directory.Users(t.Context())
+		users, err := s.Directory.Users.List(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -40,7 +40,7 @@ func (s *Server) watchLapses(ctx context.Context) {
 	w := &lapseWatch{
 		s:          s,
 		requests:   s.requests,
-		authorizer: authz.New(s.Directory),
+		authorizer: authz.New(s.Directory.Sets),
 		warned:     map[sekisho.SessionID]time.Duration{},
 	}
 	tick := time.NewTicker(lapseEvery)
@@ -116,7 +116,7 @@ func (w *lapseWatch) allowance(
 	p := x.Permission.Principal
 	if p.Type == sekisho.PrincipalUser {
 		// Policies may depend on tags, which may have changed.
-		now, err := w.s.Directory.PrincipalOf(ctx, p.ARN)
+		now, err := w.s.Directory.Sets.PrincipalOf(ctx, p.ARN)
 		if sekisho.IsNotFound(err) {
 			return func(time.Time) (bool, string, error) { return false, "the user was deleted.", nil }, nil
 		}

@@ -279,7 +279,7 @@ func (s *Server) serverEvent(name string, details map[string]any) audit.Event {
 }
 
 func (s *Server) routes() error {
-	authorizer := authz.New(s.Directory)
+	authorizer := authz.New(s.Directory.Sets)
 	web := webid.New(webid.Config{Directory: s.Directory, Transport: s.cfg.ProviderTransport})
 	s.logs = loggroup.New(s.db.Logs, s.ring, nil)
 	installs, err := install.New(install.Config{Dir: s.cfg.AgentDir, CA: s.cfg.CA, Region: s.cfg.Region})
@@ -288,7 +288,7 @@ func (s *Server) routes() error {
 	}
 	s.access = access.New(access.Config{Store: s.db.Access, Now: s.cfg.Now, Changed: s.accessChanged})
 	forSSM := ssm.Config{
-		Access: s.access, Tokens: userTokens{s.Directory},
+		Access: s.access, Tokens: userTokens{s.Directory.Credentials},
 		Fleet: s.Fleet, Broker: s.broker, Documents: doclibrary.New(s.db.Documents, yamljson.Texts{}, sessionLogs{s}, nil), Roles: nodeRoles{s.Directory}, Channels: s.Channels,
 		Inventory: inventory.New(s.db.Inventory), Settings: settings.New(s.db.Settings, nil), Commands: s.commands, Outputs: outputs{s},
 		Region: s.cfg.Region, Account: s.cfg.Account, StrictDocuments: s.cfg.StrictDocuments,
@@ -301,9 +301,9 @@ func (s *Server) routes() error {
 			ssm.New(forSSM),
 			iam.New(s.Directory),
 			sts.New(s.Directory, web),
-			ec2.New(ec2.Config{Fleet: s.Fleet, Directory: s.Directory, Region: s.cfg.Region, Account: s.cfg.Account}),
+			ec2.New(ec2.Config{Fleet: s.Fleet, Profiles: s.Directory.Profiles, Region: s.cfg.Region, Account: s.cfg.Account}),
 			ec2messages.New(ec2messages.Config{Fleet: s.Fleet, Done: s.done}),
-			kmsapi.New(kmsapi.Config{Keys: s.keys, Policies: s.Directory, Account: s.cfg.Account}),
+			kmsapi.New(kmsapi.Config{Keys: s.keys, Policies: s.Directory.Sets, Account: s.cfg.Account}),
 			logsapi.New(logsapi.Config{Logs: s.logs, Account: s.cfg.Account, Region: s.cfg.Region}),
 			cloudtrail.New(cloudtrail.Config{Trail: s.trail, Account: s.cfg.Account}),
 			cur.New(cur.Config{Reports: s.Usage, AllowPut: s.allowPut, Account: s.cfg.Account, Region: s.cfg.Region}),
@@ -314,7 +314,7 @@ func (s *Server) routes() error {
 			}),
 		},
 		Credentials: nodeCredentials{
-			s.Directory,
+			s.Directory.Credentials,
 			s.Fleet,
 		}, NodeKeys: s.Fleet, Nodes: s.Fleet, Authorizer: authorizer, Trail: s.trail, Refusals: s.refusals, Observe: s.metrics.call,
 		Account: s.cfg.Account, Region: s.cfg.Region, Now: s.cfg.Now, Log: s.cfg.Log,
@@ -325,12 +325,12 @@ func (s *Server) routes() error {
 		federation = webid.NewConsole(web, s.ring, s.cfg.Federation)
 	}
 	s.buckets = s3.New(s3.Config{
-		API: s.api, Log: s.cfg.Log, Objects: s.objects, Policies: s.Directory, Account: s.cfg.Account, Region: s.cfg.Region,
+		API: s.api, Log: s.cfg.Log, Objects: s.objects, Policies: s.Directory.Sets, Account: s.cfg.Account, Region: s.cfg.Region,
 		SessionLogs: sessionLogs{s}, RefuseLogRewrites: s.cfg.RefuseLogRewrites,
 	})
 	s.console, err = console.New(console.Config{
 		Federation: federation, Buckets: s.buckets,
-		Account: s.cfg.Account, Region: s.cfg.Region, Directory: s.Directory, Doors: s.api, Authorizer: authorizer, Store: s.db.SignIns,
+		Account: s.cfg.Account, Region: s.cfg.Region, Directory: s.Directory.SignIns, Doors: s.api, Authorizer: authorizer, Store: s.db.SignIns,
 		SignedOut: s.signedOut, Events: s.events, Audit: consoleAudit{s.trail, s.refusals, s.cfg.Region}, Log: s.cfg.Log, SourceIP: sourceIP(s.cfg.TrustedProxies),
 	})
 	if err != nil {
@@ -401,7 +401,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, cert tls.Certificate
 	wg.Go(func() { s.refusals.Run(background) })
 	wg.Go(func() { s.bus.Run(background) })
 	wg.Go(func() {
-		if err := s.Directory.Run(background); err != nil && background.Err() == nil {
+		if err := s.Directory.Uses.Run(background); err != nil && background.Err() == nil {
 			s.cfg.Log.Error("could not store uses of access keys", "error", err)
 		}
 	})

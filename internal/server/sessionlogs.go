@@ -174,7 +174,7 @@ func (x startChecks) CheckNodeLogs(ctx context.Context, n *sekisho.Node, s *ssmd
 	if err := sessionLogs(x).CheckLogs(ctx, s); err != nil {
 		return err
 	}
-	role, err := x.s.Directory.Role(ctx, n.IAMRole)
+	role, err := x.s.Directory.Roles.Get(ctx, n.IAMRole)
 	if sekisho.IsNotFound(err) {
 		return sekisho.Errorf(
 			sekisho.CodeInvalid,
@@ -185,7 +185,7 @@ func (x startChecks) CheckNodeLogs(ctx context.Context, n *sekisho.Node, s *ssmd
 	if err != nil {
 		return err
 	}
-	p, err := x.s.Directory.PrincipalOf(ctx, role.ARN)
+	p, err := x.s.Directory.Sets.PrincipalOf(ctx, role.ARN)
 	if err != nil {
 		return err
 	}
@@ -194,7 +194,7 @@ func (x startChecks) CheckNodeLogs(ctx context.Context, n *sekisho.Node, s *ssmd
 	if x.s.cfg.Now != nil {
 		facts.Time = x.s.cfg.Now()
 	}
-	policies := authz.New(x.s.Directory)
+	policies := authz.New(x.s.Directory.Sets)
 	facts.SourceIP, _ = netip.ParseAddr(n.LastSourceIP) // an unknown address matches no condition
 	for _, need := range x.needs(ctx, s) {
 		v, err := policies.Decide(ctx, &facts, need.action, need.resource)

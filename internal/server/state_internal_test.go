@@ -184,7 +184,7 @@ func TestFirstAdministratorsCredentialsGoToAFile(t *testing.T) {
 	}
 	_, key, _ := strings.Cut(string(b), "AWS_ACCESS_KEY_ID=")
 	key, _, _ = strings.Cut(key, "\n")
-	if _, err := s.Directory.UserByKey(t.Context(), key); err != nil {
+	if _, err := s.Directory.Keys.Owner(t.Context(), key); err != nil {
 		t.Errorf("the key in %q: %v", b, err)
 	}
 	if !strings.Contains(out.String(), path) || strings.Contains(out.String(), key) {

@@ -55,7 +55,7 @@ func TestRevokedAccessEndsSessions(t *testing.T) {
 	n.Connect()
 	user := func(name string) sigv4.Credentials {
 		c := s.User(name, servertest.Allow("*", "ssm:StartSession", "sts:AssumeRole"))
-		_, err := s.Directory.CreateLogin(ctx, name, password, false)
+		_, err := s.Directory.Logins.Create(ctx, name, password, false)
 		must(t, err)
 		return c
 	}
@@ -72,7 +72,7 @@ func TestRevokedAccessEndsSessions(t *testing.T) {
 
 	disabled := user("disabled")
 	x := s.Session(disabled, n)
-	must(t, s.Directory.SetAccessKeyActive(ctx, "disabled", disabled.AccessKeyID, false))
+	must(t, s.Directory.Keys.SetActive(ctx, "disabled", disabled.AccessKeyID, false))
 	for _, leg := range []*servertest.Channel{x.Client, x.Agent} {
 		closed, err := mgs.ParseBody[mgs.ChannelClosed](leg.Receive(mgs.TypeChannelClosed).Payload)
 		if err != nil || closed.SessionID != x.ID ||
@@ -91,7 +91,7 @@ func TestRevokedAccessEndsSessions(t *testing.T) {
 	b := s.Browser()
 	b.SignIn("changed", password)
 	id := console("changed")
-	must(t, s.Directory.ChangePassword(ctx, "changed", password, "Battery-Staple-2"))
+	must(t, s.Directory.Logins.ChangePassword(ctx, "changed", password, "Battery-Staple-2"))
 	if got := ended(s, id); got != "access was revoked" {
 		t.Errorf("a session of a sign-in whose password changed: %q", got)
 	}
@@ -132,7 +132,7 @@ func TestSessionsMayOutliveAccess(t *testing.T) {
 	n.Connect()
 	c := s.User("alice", servertest.Allow("*", "ssm:StartSession"))
 	x := s.Session(c, n)
-	must(t, s.Directory.DeleteAccessKey(t.Context(), "alice", c.AccessKeyID))
+	must(t, s.Directory.Keys.Delete(t.Context(), "alice", c.AccessKeyID))
 	if a := s.JSON(c, "ssm", "ResumeSession", map[string]string{"SessionId": x.ID}); a.Code() != "UnrecognizedClientException" {
 		t.Errorf("a deleted key: %s", a.Body)
 	}
@@ -253,7 +253,7 @@ func TestWhy(t *testing.T) {
 	} {
 		must(
 			t,
-			s.Directory.PutInline(
+			s.Directory.Holders.PutInline(
 				t.Context(),
 				identity.KindUser,
 				"bob",
@@ -272,7 +272,7 @@ func TestWhy(t *testing.T) {
 	// Documents, second factors, sessions of others, bad questions.
 	must(
 		t,
-		s.Directory.PutInline(t.Context(), identity.KindUser, "bob", "inline", `{"Version":"2012-10-17","Statement":[
+		s.Directory.Holders.PutInline(t.Context(), identity.KindUser, "bob", "inline", `{"Version":"2012-10-17","Statement":[
 		{"Effect":"Allow","Action":"ssm:StartSession","Resource":"arn:aws:ssm:*:*:managed-instance/*","Condition":{"Bool":{"aws:MultiFactorAuthPresent":"true"}}},
 		{"Effect":"Allow","Action":"ssm:TerminateSession","Resource":"arn:aws:ssm:*:*:session/${aws:userid}-*"}]}`),
 	)
@@ -391,15 +391,15 @@ func TestSecretsAtRest(t *testing.T) {
 	secrets := map[string]string{"an administrator's key": s.Admin.SecretAccessKey}
 	c := s.User("alice", servertest.Allow("*", "*"))
 	secrets["a secret access key"] = c.SecretAccessKey
-	_, err := s.Directory.CreateLogin(ctx, "alice", password, false)
+	_, err := s.Directory.Logins.Create(ctx, "alice", password, false)
 	must(t, err)
 	secrets["a password"] = password
-	device, err := s.Directory.CreateMFADevice(ctx, "/", "phone", nil)
+	device, err := s.Directory.MFA.Create(ctx, "/", "phone", nil)
 	must(t, err)
 	secrets["a TOTP seed"] = device.Seed
-	_, p, err := s.Directory.Credential(ctx, c.AccessKeyID, "")
+	_, p, err := s.Directory.Credentials.Credential(ctx, c.AccessKeyID, "")
 	must(t, err)
-	temporary, err := s.Directory.SessionToken(ctx, p, 0, time.Time{})
+	temporary, err := s.Directory.Credentials.SessionToken(ctx, p, 0, time.Time{})
 	must(t, err)
 	secrets["a temporary secret"], secrets["a session token"] = temporary.SecretAccessKey, temporary.SessionToken
 	if a := s.JSON(sigv4.Credentials{AccessKeyID: temporary.AccessKeyID, SecretAccessKey: temporary.SecretAccessKey, SessionToken: temporary.SessionToken}, "ssm", "DescribeSessions", map[string]string{"State": "Active"}); a.Status != http.StatusOK {
@@ -498,9 +498,9 @@ func TestKeysRotateUnderARunningServer(t *testing.T) {
 		}
 	}
 	works("before", c)
-	_, p, err := s.Directory.Credential(t.Context(), c.AccessKeyID, "")
+	_, p, err := s.Directory.Credentials.Credential(t.Context(), c.AccessKeyID, "")
 	must(t, err)
-	temporary, err := s.Directory.SessionToken(t.Context(), p, 0, time.Time{})
+	temporary, err := s.Directory.Credentials.SessionToken(t.Context(), p, 0, time.Time{})
 	must(t, err)
 	token := sigv4.Credentials{
 		AccessKeyID:     temporary.AccessKeyID,

@@ -296,19 +296,19 @@ func TestAccessRequestsOfFederatedPeople(t *testing.T) {
 	t.Parallel()
 	f := newAccessFixture(t, fields{"Name": "prod", "Approvals": 1, "DurationSeconds": 1800})
 	ctx := t.Context()
-	provider, err := f.Directory.CreateOIDCProvider(ctx, "https://idp.example.com", []string{"client"}, nil, nil)
+	provider, err := f.Directory.Providers.Create(ctx, "https://idp.example.com", []string{"client"}, nil, nil)
 	must(t, err)
-	role, err := f.Directory.CreateRole(
+	role, err := f.Directory.Roles.Create(
 		ctx,
 		identity.NewRole{Name: "people", Trust: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow",
 		"Principal":{"Federated":"` + provider.ARN + `"},"Action":"sts:AssumeRoleWithWebIdentity"}]}`},
 	)
 	must(t, err)
-	must(t, f.Directory.PutInline(ctx, identity.KindRole, "people", "inline",
+	must(t, f.Directory.Holders.PutInline(ctx, identity.KindRole, "people", "inline",
 		servertest.Allow("*", append([]string{"sekisho:ApproveAccessRequest"}, accessActions...)...)))
 	as := func(subject, name string) sigv4.Credentials {
 		t.Helper()
-		c, _, err := f.Directory.AssumeRoleWithWebIdentity(
+		c, _, err := f.Directory.Credentials.AssumeRoleWithWebIdentity(
 			ctx,
 			&identity.WebIdentity{Provider: provider, Subject: subject},
 			role,
@@ -337,9 +337,9 @@ func TestAccessRequestsOfLimitedCredentials(t *testing.T) {
 	f := newAccessFixture(t, fields{"Name": "auto", "Approvals": 0, "DurationSeconds": 1800})
 	ctx := t.Context()
 	f.request(f.target)
-	_, ann, err := f.Directory.Credential(ctx, f.ann.AccessKeyID, "")
+	_, ann, err := f.Directory.Credentials.Credential(ctx, f.ann.AccessKeyID, "")
 	must(t, err)
-	role, err := f.Directory.CreateRole(
+	role, err := f.Directory.Roles.Create(
 		ctx,
 		identity.NewRole{Name: "work", Trust: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow",
 		"Principal":{"AWS":"` + ann.ARN + `"},"Action":"sts:AssumeRole"}]}`},
@@ -357,12 +357,12 @@ func TestAccessRequestsOfLimitedCredentials(t *testing.T) {
 	narrow := []string{servertest.Allow("*", "s3:GetObject")}
 	start := fields{"Target": f.node.ID}
 	for _, limited := range []sigv4.Credentials{
-		credentials(f.Directory.AssumeRole(ctx, ann, role, identity.SessionRequest{Name: "job", Policies: narrow})),
-		credentials(f.Directory.FederationToken(ctx, ann, identity.SessionRequest{Name: "partner", Policies: narrow})),
-		credentials(f.Directory.FederationToken(ctx, ann, identity.SessionRequest{Name: "partner"})),
+		credentials(f.Directory.Credentials.AssumeRole(ctx, ann, role, identity.SessionRequest{Name: "job", Policies: narrow})),
+		credentials(f.Directory.Credentials.FederationToken(ctx, ann, identity.SessionRequest{Name: "partner", Policies: narrow})),
+		credentials(f.Directory.Credentials.FederationToken(ctx, ann, identity.SessionRequest{Name: "partner"})),
 	} {
 		f.refused("AccessDeniedException", limited, "ssm", "StartSession", start)
 	}
-	f.Session(credentials(f.Directory.AssumeRole(ctx, ann, role, identity.SessionRequest{Name: "job"})), f.node).
+	f.Session(credentials(f.Directory.Credentials.AssumeRole(ctx, ann, role, identity.SessionRequest{Name: "job"})), f.node).
 		Check(t)
 }

@@ -431,7 +431,7 @@ func TestStartMessage(t *testing.T) {
 	s := servertest.Start(t)
 	admin, ctx := s.SSM(s.Admin), t.Context()
 	alice := s.User("alice", servertest.Allow("*", "ssm:*"))
-	must(t, s.Directory.Tag(ctx, identity.KindUser, "alice", map[string]string{"SSMSessionRunAs": "alice_os"}))
+	must(t, s.Directory.Tags.Add(ctx, identity.KindUser, "alice", map[string]string{"SSMSessionRunAs": "alice_os"}))
 	n := s.Node()
 	control := n.Connect()
 	createDocument(

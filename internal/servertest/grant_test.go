@@ -124,11 +124,11 @@ func TestWhyNotesSessionsOfLikeNames(t *testing.T) {
 	// The policy comes after the user ann-b, who could not be created later.
 	other := s.Session(s.User("ann-b", servertest.Allow("*", "ssm:StartSession")), n)
 	ann := s.User("ann", servertest.Allow("arn:aws:ssm:*:*:session/${aws:username}-*", "ssm:TerminateSession"))
-	_, err := s.Directory.CreateGroup(t.Context(), "/", "starters")
+	_, err := s.Directory.Groups.Create(t.Context(), "/", "starters")
 	must(t, err)
 	must(
 		t,
-		s.Directory.PutInline(
+		s.Directory.Holders.PutInline(
 			t.Context(),
 			identity.KindGroup,
 			"starters",
@@ -136,7 +136,7 @@ func TestWhyNotesSessionsOfLikeNames(t *testing.T) {
 			servertest.Allow("*", "ssm:StartSession"),
 		),
 	)
-	must(t, s.Directory.AddToGroup(t.Context(), "ann", "starters"))
+	must(t, s.Directory.Groups.AddUser(t.Context(), "ann", "starters"))
 	own := s.Session(ann, n)
 	for target, want := range map[string]int{other.ID: 1, own.ID: 0} {
 		var out struct {

@@ -95,7 +95,7 @@ func TestKMSPolicies(t *testing.T) {
 	b.want(nobody, "DescribeKey", fields{"KeyId": b.keyID}, "AccessDeniedException")
 
 	// An explicit deny in the user's own policy still counts.
-	if err := b.Directory.PutInline(t.Context(), identity.KindUser, "nobody", "no", `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"kms:*","Resource":"*"}]}`); err != nil {
+	if err := b.Directory.Holders.PutInline(t.Context(), identity.KindUser, "nobody", "no", `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"kms:*","Resource":"*"}]}`); err != nil {
 		t.Fatal(err)
 	}
 	b.want(nobody, "Encrypt", encrypt, "AccessDeniedException")
@@ -104,7 +104,7 @@ func TestKMSPolicies(t *testing.T) {
 	carol := b.User("carol", "")
 	put(keyPolicy(user("carol"), "kms:Encrypt", ""), "")
 	b.want(carol, "Encrypt", encrypt, "")
-	if err := b.Directory.UpdateUser(t.Context(), "carol", "", "caroline"); err != nil {
+	if err := b.Directory.Users.Update(t.Context(), "carol", "", "caroline"); err != nil {
 		t.Fatal(err)
 	}
 	b.want(carol, "Encrypt", encrypt, "")
@@ -426,12 +426,12 @@ func TestKMSGrants(t *testing.T) {
 	b.want(grantee, "RetireGrant", fields{"KeyId": b.keyID, "GrantId": own.GrantID}, "")
 
 	// An explicit deny counts, and another user of the same name has no grant.
-	if err := b.Directory.PutInline(t.Context(), identity.KindUser, "grantee", "no", `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"kms:Encrypt","Resource":"*"}]}`); err != nil {
+	if err := b.Directory.Holders.PutInline(t.Context(), identity.KindUser, "grantee", "no", `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"kms:Encrypt","Resource":"*"}]}`); err != nil {
 		t.Fatal(err)
 	}
 	b.want(grantee, "Encrypt", encrypt(nil), denied)
 	b.want(grantee, "DescribeKey", fields{"KeyId": b.keyID}, "")
-	if err := b.Directory.UpdateUser(t.Context(), "grantee", "", "renamed"); err != nil {
+	if err := b.Directory.Users.Update(t.Context(), "grantee", "", "renamed"); err != nil {
 		t.Fatal(err)
 	}
 	b.want(grantee, "DescribeKey", fields{"KeyId": b.keyID}, "")

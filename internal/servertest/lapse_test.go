@@ -132,7 +132,7 @@ func TestSessionsEndWhenPermissionLapses(t *testing.T) {
 	changed := s.Session(s.User("changed", servertest.Allow("*", "ssm:StartSession")), n)
 	must(
 		t,
-		s.Directory.PutInline(
+		s.Directory.Holders.PutInline(
 			ctx,
 			identity.KindUser,
 			"changed",
@@ -163,7 +163,7 @@ func TestPermissionMayLapseWithoutTheOption(t *testing.T) {
 	x := s.Session(s.User("ann", servertest.Allow("*", "ssm:StartSession")), n)
 	must(
 		t,
-		s.Directory.PutInline(
+		s.Directory.Holders.PutInline(
 			t.Context(),
 			identity.KindUser,
 			"ann",
@@ -182,7 +182,7 @@ func TestPermissionMayLapseWithoutTheOption(t *testing.T) {
 	s.JSON(bob, "ssm", "StartSession", fields{"Target": n.ID, "DocumentName": "Ending"}).Decode(t, &out)
 	must(
 		t,
-		s.Directory.PutInline(
+		s.Directory.Holders.PutInline(
 			t.Context(),
 			identity.KindUser,
 			"bob",

@@ -68,7 +68,7 @@ func TestLoginWithPasswordAndCode(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
 	s.User("alice", servertest.Allow("*", "ssm:DescribeInstanceInformation"))
-	_, err := s.Directory.CreateLogin(t.Context(), "alice", password, false)
+	_, err := s.Directory.Logins.Create(t.Context(), "alice", password, false)
 	must(t, err)
 	secret := enrolTOTP(t, s, "alice")
 	code := func() string {
@@ -146,7 +146,7 @@ func TestLoginKeepsTheSecondFactor(t *testing.T) {
 		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"ssm:DescribeInstanceInformation","Resource":"*",
 		"Condition":{"Bool":{"aws:MultiFactorAuthPresent":"true"}}}]}`,
 	)
-	_, err := s.Directory.CreateLogin(t.Context(), "alice", password, false)
+	_, err := s.Directory.Logins.Create(t.Context(), "alice", password, false)
 	must(t, err)
 	c := newCommand(t, s)
 	if exit, _, text := c.run(password+"\n", "login", s.URL, "--user", "alice"); exit != 0 {
@@ -170,13 +170,13 @@ func TestLoginKeepsTheSecondFactor(t *testing.T) {
 func enrolTOTP(t *testing.T, s *servertest.Server, user string) string {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
-	device, err := s.Directory.CreateMFADevice(ctx, "/", user, nil)
+	device, err := s.Directory.MFA.Create(ctx, "/", user, nil)
 	must(t, err)
 	var codes [2]string
 	for i := range codes {
 		codes[i], err = totp.GenerateCode(device.Seed, time.Now().Add(time.Duration(i-1)*30*time.Second))
 		must(t, err)
 	}
-	must(t, s.Directory.EnableMFA(ctx, user, device.Serial, codes[0], codes[1]))
+	must(t, s.Directory.MFA.Enable(ctx, user, device.Serial, codes[0], codes[1]))
 	return device.Seed
 }

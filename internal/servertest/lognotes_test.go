@@ -35,7 +35,7 @@ func TestWhyNotesRolesThatDestroyLogs(t *testing.T) {
 	}
 	allow := func(policy string) {
 		t.Helper()
-		must(t, s.Directory.PutInline(t.Context(), identity.KindRole, role, "logs", policy))
+		must(t, s.Directory.Holders.PutInline(t.Context(), identity.KindRole, role, "logs", policy))
 	}
 	allow(servertest.Allow("*", "*"))
 	if got := notes(arn); len(got) != 0 {

@@ -54,7 +54,7 @@ func TestLogsAreWrittenOnce(t *testing.T) {
 			n.Connect()
 			must(
 				t,
-				s.Directory.PutInline(
+				s.Directory.Holders.PutInline(
 					t.Context(),
 					identity.KindRole,
 					"AmazonEC2RunCommandRoleForManagedInstances",
@@ -183,7 +183,7 @@ func TestForgedLog(t *testing.T) {
 	n.Connect()
 	must(
 		t,
-		s.Directory.PutInline(
+		s.Directory.Holders.PutInline(
 			t.Context(),
 			identity.KindRole,
 			"AmazonEC2RunCommandRoleForManagedInstances",

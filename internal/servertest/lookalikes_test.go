@@ -17,7 +17,7 @@ func TestPolicyThatCoversLookAlikesIsWarnedOf(t *testing.T) {
 	s.User("ann", "")
 	b := s.Browser()
 	p := password
-	must(t, s.Directory.UpdateLogin(t.Context(), "admin", &p, nil))
+	must(t, s.Directory.Logins.Update(t.Context(), "admin", &p, nil))
 	b.SignIn("admin", password)
 	b.Call("Sekisho.FinishFirstRun", map[string]string{"Statement": identity.DeclineMFAStatement})
 	for pattern, want := range map[string]bool{"${aws:username}": true, "${aws:userid}": false} {

@@ -62,7 +62,7 @@ func TestManagedPoliciesForTasks(t *testing.T) {
 		"SekishoAdministratorAccess": {start, port, history, trail, read, reports, keys, makeKey, register, run},
 	} {
 		who := s.User(policy, "")
-		must(t, s.Directory.Attach(t.Context(), identity.KindUser, policy, "arn:aws:iam::aws:policy/"+policy))
+		must(t, s.Directory.Holders.Attach(t.Context(), identity.KindUser, policy, "arn:aws:iam::aws:policy/"+policy))
 		name := func(r request) string { return fmt.Sprintf("%s:%s %v", r.service, r.operation, r.in["DocumentName"]) }
 		may := map[string]bool{}
 		for _, r := range allowed {

@@ -118,7 +118,7 @@ func TestQuickSetupLeavesChanges(t *testing.T) {
 	s := servertest.Start(t)
 	quickSetup(t, s, s.Admin, "ApplyQuickSetup", fields{})
 	const other = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":["ssm.amazonaws.com"]},"Action":"sts:AssumeRole"}]}`
-	if err := s.Directory.UpdateTrust(t.Context(), nodesRole, other); err != nil {
+	if err := s.Directory.Roles.UpdateTrust(t.Context(), nodesRole, other); err != nil {
 		t.Fatal(err)
 	}
 	got := quickSetup(t, s, s.Admin, "ApplyQuickSetup", fields{})
@@ -126,11 +126,11 @@ func TestQuickSetupLeavesChanges(t *testing.T) {
 	if i < 0 || got.Steps[i].Outcome != "Differs" || got.Changes != 0 {
 		t.Errorf("another trust: %+v", got)
 	}
-	r, err := s.Directory.Role(t.Context(), nodesRole)
+	r, err := s.Directory.Roles.Get(t.Context(), nodesRole)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if text, err := s.Directory.TrustDocument(t.Context(), r); err != nil ||
+	if text, err := s.Directory.Roles.TrustDocument(t.Context(), r); err != nil ||
 		!strings.Contains(text, `["ssm.amazonaws.com"]`) {
 		t.Errorf("the trust is now %s, %v", text, err)
 	}
@@ -148,7 +148,7 @@ func TestQuickSetupIsTheCallers(t *testing.T) {
 			t.Errorf("%s by nobody: %d %s", operation, a.Status, a.Body)
 		}
 	}
-	if _, err := s.Directory.Role(t.Context(), nodesRole); err == nil {
+	if _, err := s.Directory.Roles.Get(t.Context(), nodesRole); err == nil {
 		t.Fatal("nobody made the role")
 	}
 	half := s.User("half", servertest.Allow("arn:aws:iam::"+servertest.Account+":role/"+nodesRole, "iam:*"))
@@ -206,7 +206,7 @@ func TestQuickSetupRefuses(t *testing.T) {
 			t.Errorf("%s: %d %s", name, a.Status, a.Body)
 		}
 	}
-	if _, err := s.Directory.Role(t.Context(), nodesRole); err == nil {
+	if _, err := s.Directory.Roles.Get(t.Context(), nodesRole); err == nil {
 		t.Error("a refused request made the role")
 	}
 	got := quickSetup(t, s, s.Admin, "ApplyQuickSetup", fields{"InstanceIds": []string{"mi-01234567890abcdef"}})

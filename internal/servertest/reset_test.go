@@ -20,7 +20,7 @@ func TestPasswordsThatMustBeChanged(t *testing.T) {
 		"bob":   servertest.Allow("*", "ssm:DescribeSessions"),
 	} {
 		s.User(name, policy)
-		_, err := s.Directory.CreateLogin(ctx, name, password, true)
+		_, err := s.Directory.Logins.Create(ctx, name, password, true)
 		must(t, err)
 	}
 	list := func(b *servertest.Browser) servertest.Answer {
@@ -94,7 +94,7 @@ func TestPasswordsThatMustBeChanged(t *testing.T) {
 	}
 	// What is asked of somebody who is signed in counts at once.
 	yes := true
-	must(t, s.Directory.UpdateLogin(ctx, "alice", nil, &yes))
+	must(t, s.Directory.Logins.Update(ctx, "alice", nil, &yes))
 	refused("a reset meanwhile", list(b))
 
 	// Whoever may not change it is stuck, as in AWS, until the administrator
@@ -107,7 +107,7 @@ func TestPasswordsThatMustBeChanged(t *testing.T) {
 	if a := change(); a.Code() != "AccessDenied" || !strings.Contains(a.Body, "iam:ChangePassword") {
 		t.Errorf("%d %s", a.Status, a.Body)
 	}
-	must(t, s.Directory.Attach(ctx, identity.KindUser, "bob", "arn:aws:iam::aws:policy/IAMUserChangePassword"))
+	must(t, s.Directory.Holders.Attach(ctx, identity.KindUser, "bob", "arn:aws:iam::aws:policy/IAMUserChangePassword"))
 	if a := change(); a.Status != http.StatusOK {
 		t.Errorf("%d %s", a.Status, a.Body)
 	}

@@ -189,15 +189,15 @@ func (s *Server) TLS() *tls.Config { return &tls.Config{RootCAs: s.pool, MinVers
 func (s *Server) User(name, policy string) sigv4.Credentials {
 	s.t.Helper()
 	ctx := s.t.Context()
-	if _, err := s.Directory.CreateUser(ctx, "/", name, "", nil); err != nil {
+	if _, err := s.Directory.Users.Create(ctx, "/", name, "", nil); err != nil {
 		s.t.Fatal(err)
 	}
 	if policy != "" {
-		if err := s.Directory.PutInline(ctx, identity.KindUser, name, "inline", policy); err != nil {
+		if err := s.Directory.Holders.PutInline(ctx, identity.KindUser, name, "inline", policy); err != nil {
 			s.t.Fatal(err)
 		}
 	}
-	k, err := s.Directory.CreateAccessKey(ctx, name)
+	k, err := s.Directory.Keys.Create(ctx, name)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -22,7 +22,7 @@ func TestFirstRunIsEnforced(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
 	p := password
-	must(t, s.Directory.UpdateLogin(t.Context(), "admin", &p, nil))
+	must(t, s.Directory.Logins.Update(t.Context(), "admin", &p, nil))
 	b := s.Browser()
 	a := b.SignIn("admin", password)
 	var who struct{ FirstRun bool }
@@ -62,7 +62,7 @@ func TestPasskeyInTheConsole(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
 	s.User("alice", servertest.Allow("*", "iam:*MFADevice*", "ssm:DescribeSessions"))
-	_, err := s.Directory.CreateLogin(t.Context(), "alice", password, false)
+	_, err := s.Directory.Logins.Create(t.Context(), "alice", password, false)
 	must(t, err)
 	// Passkeys require a host name; they do not work for IP addresses.
 	const name = "sekisho.test"
@@ -130,7 +130,7 @@ func TestPasskeyInTheConsole(t *testing.T) {
 	if a := out.Request(http.MethodGet, "/console/api/session", nil); a.Status != http.StatusOK {
 		t.Errorf("before the passkey goes: %d", a.Status)
 	}
-	must(t, s.Directory.DeletePasskey(t.Context(), "alice", made.SerialNumber))
+	must(t, s.Directory.Passkeys.Delete(t.Context(), "alice", made.SerialNumber))
 	if a := out.Request(http.MethodGet, "/console/api/session", nil); a.Status != http.StatusUnauthorized {
 		t.Errorf("a sign-in outlived its passkey: %d", a.Status)
 	}
@@ -159,9 +159,9 @@ func TestConsoleFederation(t *testing.T) {
 		}}
 	})
 	ctx := t.Context()
-	_, err := s.Directory.CreateOIDCProvider(ctx, p.Issuer, []string{idp.Client}, nil, nil)
+	_, err := s.Directory.Providers.Create(ctx, p.Issuer, []string{idp.Client}, nil, nil)
 	must(t, err)
-	_, err = s.Directory.CreateRole(
+	_, err = s.Directory.Roles.Create(
 		ctx,
 		identity.NewRole{
 			Name: "people",
@@ -172,7 +172,7 @@ func TestConsoleFederation(t *testing.T) {
 	must(t, err)
 	must(
 		t,
-		s.Directory.PutInline(
+		s.Directory.Holders.PutInline(
 			ctx,
 			identity.KindRole,
 			"people",
@@ -277,7 +277,7 @@ func TestConsoleFederation(t *testing.T) {
 		t.Errorf("no such provider: %d", a.Status)
 	}
 
-	must(t, s.Directory.DeleteOIDCProvider(ctx, provider))
+	must(t, s.Directory.Providers.Delete(ctx, provider))
 	if a := b.Request(http.MethodGet, "/console/api/session", nil); a.Status != http.StatusUnauthorized {
 		t.Errorf("a sign-in outlived its provider: %d %s", a.Status, a.Body)
 	}

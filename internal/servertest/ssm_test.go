@@ -122,7 +122,7 @@ func TestStartSessionInput(t *testing.T) {
 func TestCreateActivation(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
-	_, err := s.Directory.CreateRole(t.Context(), identity.NewRole{
+	_, err := s.Directory.Roles.Create(t.Context(), identity.NewRole{
 		Path: "/", Name: "forpeople", Trust: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"123456789012"},"Action":"sts:AssumeRole"}]}`,
 	})
 	must(t, err)

@@ -87,7 +87,7 @@ func TestCheckSessionStart(t *testing.T) {
 	grant := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:PutObject","s3:GetEncryptionConfiguration"],"Resource":["arn:aws:s3:::session-logs","arn:aws:s3:::session-logs/*"]}]}`
 	must(
 		t,
-		s.Directory.PutInline(
+		s.Directory.Holders.PutInline(
 			t.Context(),
 			identity.KindRole,
 			"AmazonEC2RunCommandRoleForManagedInstances",
@@ -167,7 +167,7 @@ func TestBucketsInTheConsole(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
 	s.User("alice", servertest.Allow("arn:aws:s3:::session-logs/mine/*", "s3:PutObject", "s3:GetObject"))
-	_, err := s.Directory.CreateLogin(t.Context(), "alice", password, false)
+	_, err := s.Directory.Logins.Create(t.Context(), "alice", password, false)
 	must(t, err)
 	if a := s.Do(nil, s.Admin, "s3", http.MethodPut, "/session-logs", ""); a.Status != http.StatusOK {
 		t.Fatalf("create bucket: %s", a.Body)

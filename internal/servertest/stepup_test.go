@@ -97,7 +97,7 @@ func TestSecondFactorOnTheSpot(t *testing.T) {
 		}
 	}
 	// The credentials end with the key that they were issued for.
-	must(t, s.Directory.DeleteAccessKey(t.Context(), "alice", alice.AccessKeyID))
+	must(t, s.Directory.Keys.Delete(t.Context(), "alice", alice.AccessKeyID))
 	if a := list(with); a.Status == http.StatusOK {
 		t.Error("credentials outlast the access key that they were issued for")
 	}
@@ -154,7 +154,7 @@ func TestConsoleShowsSecondFactor(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
 	s.User("alice", fresh)
-	_, err := s.Directory.CreateLogin(t.Context(), "alice", password, false)
+	_, err := s.Directory.Logins.Create(t.Context(), "alice", password, false)
 	must(t, err)
 	b := s.Browser()
 	if a := b.SignIn("alice", password); a.Status != http.StatusOK {

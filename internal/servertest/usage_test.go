@@ -83,7 +83,7 @@ func TestUsageReport(t *testing.T) {
 	x := s.Session(s.Admin, n)
 	must(
 		t,
-		s.Directory.PutInline(
+		s.Directory.Holders.PutInline(
 			t.Context(),
 			"role",
 			"AmazonEC2RunCommandRoleForManagedInstances",

@@ -26,10 +26,10 @@ import (
 
 // Config is what the door needs.
 type Config struct {
-	Fleet     *fleet.Fleet
-	Directory *identity.Directory // of instance profiles
-	Region    string
-	Account   string
+	Fleet    *fleet.Fleet
+	Profiles *identity.InstanceProfiles
+	Region   string
+	Account  string
 }
 
 type door struct{ Config }

@@ -68,7 +68,7 @@ func (d *door) profile(ctx context.Context, in profileName) (p *sekisho.NodeProf
 			why,
 		)
 	}
-	held, role, err := d.Directory.InstanceProfile(ctx, name)
+	held, role, err := d.Profiles.Get(ctx, name)
 	if sekisho.IsNotFound(err) || err == nil && in.Arn != "" && held.ARN != in.Arn {
 		return nil, "", wrong("Invalid IAM Instance Profile name")
 	}

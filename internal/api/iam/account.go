@@ -11,7 +11,7 @@ import (
 	"sekisho/internal/wire/awsproto"
 )
 
-func (d *door) accountOperations() map[string]api.Operation {
+func (d accountDoor) operations() map[string]api.Operation {
 	return map[string]api.Operation{
 		"GetAccountSummary":              api.Read(d.getAccountSummary),
 		"GetAccountAuthorizationDetails": api.Read(d.getAccountAuthorizationDetails),
@@ -45,11 +45,11 @@ func (s summary) MarshalXML(e *xml.Encoder, start xml.StartElement) error {
 
 type summaryAnswer struct{ SummaryMap summary }
 
-func (d *door) getAccountSummary(ctx context.Context, c *api.Call, _ *struct{}) (*summaryAnswer, error) {
+func (d accountDoor) getAccountSummary(ctx context.Context, c *api.Call, _ *struct{}) (*summaryAnswer, error) {
 	if err := everything(ctx, c); err != nil {
 		return nil, err
 	}
-	s, err := d.Summary(ctx)
+	s, err := d.Settings.Summary(ctx)
 	return &summaryAnswer{s}, err
 }
 
@@ -100,7 +100,7 @@ type detail struct {
 	add func(out *detailsAnswer) error
 }
 
-func (d *door) getAccountAuthorizationDetails(
+func (d accountDoor) getAccountAuthorizationDetails(
 	ctx context.Context,
 	c *api.Call,
 	in *detailsRequest,
@@ -136,10 +136,10 @@ func (d *door) getAccountAuthorizationDetails(
 }
 
 // details returns the requested objects in the order of their keys.
-func (d *door) details(ctx context.Context, wanted func(string) bool) ([]detail, error) {
+func (d accountDoor) details(ctx context.Context, wanted func(string) bool) ([]detail, error) {
 	var all []detail
 	if wanted("User") {
-		users, err := d.Users(ctx)
+		users, err := d.Users.List(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -151,7 +151,7 @@ func (d *door) details(ctx context.Context, wanted func(string) bool) ([]detail,
 		}
 	}
 	if wanted("Group") {
-		groups, err := d.Groups(ctx)
+		groups, err := d.Groups.List(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -167,7 +167,7 @@ func (d *door) details(ctx context.Context, wanted func(string) bool) ([]detail,
 		}
 	}
 	if wanted("Role") {
-		roles, err := d.Roles(ctx)
+		roles, err := d.Roles.List(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -178,11 +178,11 @@ func (d *door) details(ctx context.Context, wanted func(string) bool) ([]detail,
 			)
 		}
 	}
-	policies, err := d.ManagedPolicies(ctx)
+	policies, err := d.Policies.List(ctx)
 	if err != nil {
 		return nil, err
 	}
-	attached, boundaries, err := d.PolicyUses(ctx)
+	attached, boundaries, err := d.Policies.Uses(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -207,8 +207,8 @@ func (d *door) details(ctx context.Context, wanted func(string) bool) ([]detail,
 	return all, nil
 }
 
-func (d *door) addUser(ctx context.Context, out *detailsAnswer, u *identity.User) error {
-	groups, err := d.GroupsOf(ctx, u.Name)
+func (d accountDoor) addUser(ctx context.Context, out *detailsAnswer, u *identity.User) error {
+	groups, err := d.Groups.Of(ctx, u.Name)
 	if err != nil {
 		return err
 	}
@@ -220,13 +220,13 @@ func (d *door) addUser(ctx context.Context, out *detailsAnswer, u *identity.User
 	return nil
 }
 
-func (d *door) addRole(ctx context.Context, out *detailsAnswer, r *identity.Role) error {
-	shape, err := d.roleWhole(ctx, r)
+func (d accountDoor) addRole(ctx context.Context, out *detailsAnswer, r *identity.Role) error {
+	shape, err := roleWhole(ctx, d.Directory, r)
 	if err != nil {
 		return err
 	}
 	shape.Description, shape.MaxSessionDuration = "", 0
-	profiles, err := d.InstanceProfiles(ctx)
+	profiles, err := d.Profiles.List(ctx)
 	if err != nil {
 		return err
 	}
@@ -239,7 +239,7 @@ func (d *door) addRole(ctx context.Context, out *detailsAnswer, r *identity.Role
 		if p.RoleID != r.ID {
 			continue
 		}
-		s, err := d.profileShape(ctx, p.Name)
+		s, err := profileShape(ctx, d.Directory, p.Name)
 		if err != nil {
 			return err
 		}

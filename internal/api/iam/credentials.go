@@ -12,7 +12,7 @@ import (
 	"sekisho/internal/wire/awsproto"
 )
 
-func (d *door) credentialOperations() map[string]api.Operation {
+func (d credentialDoor) operations() map[string]api.Operation {
 	return map[string]api.Operation{
 		"CreateAccessKey":      api.Write(d.createAccessKey),
 		"ListAccessKeys":       api.Read(d.listAccessKeys),
@@ -31,26 +31,14 @@ func (d *door) credentialOperations() map[string]api.Operation {
 	}
 }
 
-// owner authorizes a call on the user it names, or on the caller.
-func (d *door) owner(ctx context.Context, c *api.Call, name string) (*identity.User, error) {
-	name, err := userName(c, name)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := d.holder(ctx, c, identity.KindUser, name); err != nil {
-		return nil, err
-	}
-	return d.User(ctx, name)
-}
-
 type accessKeyAnswer struct{ AccessKey accessKey }
 
-func (d *door) createAccessKey(ctx context.Context, c *api.Call, in *userRequest) (*accessKeyAnswer, error) {
+func (d credentialDoor) createAccessKey(ctx context.Context, c *api.Call, in *userRequest) (*accessKeyAnswer, error) {
 	u, err := d.owner(ctx, c, in.UserName)
 	if err != nil {
 		return nil, err
 	}
-	k, err := d.CreateAccessKey(ctx, u.Name)
+	k, err := d.Keys.Create(ctx, u.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +54,7 @@ type accessKeysAnswer struct {
 	more
 }
 
-func (d *door) listAccessKeys(ctx context.Context, c *api.Call, in *userListRequest) (*accessKeysAnswer, error) {
+func (d credentialDoor) listAccessKeys(ctx context.Context, c *api.Call, in *userListRequest) (*accessKeysAnswer, error) {
 	u, err := d.owner(ctx, c, in.UserName)
 	if err != nil {
 		return nil, err
@@ -91,7 +79,7 @@ type accessKeyRequest struct {
 	Status      string
 }
 
-func (d *door) updateAccessKey(ctx context.Context, c *api.Call, in *accessKeyRequest) (*struct{}, error) {
+func (d credentialDoor) updateAccessKey(ctx context.Context, c *api.Call, in *accessKeyRequest) (*struct{}, error) {
 	v := awsproto.Constraints{Code: "ValidationError"}
 	v.Enum("status", in.Status, "Active", "Inactive")
 	if err := v.Err(); err != nil {
@@ -101,15 +89,15 @@ func (d *door) updateAccessKey(ctx context.Context, c *api.Call, in *accessKeyRe
 	if err != nil {
 		return nil, err
 	}
-	return nil, d.SetAccessKeyActive(ctx, u.Name, in.AccessKeyID, in.Status == "Active")
+	return nil, d.Keys.SetActive(ctx, u.Name, in.AccessKeyID, in.Status == "Active")
 }
 
-func (d *door) deleteAccessKey(ctx context.Context, c *api.Call, in *accessKeyRequest) (*struct{}, error) {
+func (d credentialDoor) deleteAccessKey(ctx context.Context, c *api.Call, in *accessKeyRequest) (*struct{}, error) {
 	u, err := d.owner(ctx, c, in.UserName)
 	if err != nil {
 		return nil, err
 	}
-	return nil, d.DeleteAccessKey(ctx, u.Name, in.AccessKeyID)
+	return nil, d.Keys.Delete(ctx, u.Name, in.AccessKeyID)
 }
 
 type lastUsedAnswer struct {
@@ -121,8 +109,8 @@ type lastUsedAnswer struct {
 	}
 }
 
-func (d *door) getAccessKeyLastUsed(ctx context.Context, c *api.Call, in *accessKeyRequest) (*lastUsedAnswer, error) {
-	u, err := d.UserByKey(ctx, in.AccessKeyID)
+func (d credentialDoor) getAccessKeyLastUsed(ctx context.Context, c *api.Call, in *accessKeyRequest) (*lastUsedAnswer, error) {
+	u, err := d.Keys.Owner(ctx, in.AccessKeyID)
 	if err != nil {
 		// Whether a key exists is only for those who may ask about anybody.
 		if refused := on(ctx, c, arn(c, identity.KindUser, "/", "*"), nil); refused != nil {
@@ -138,7 +126,7 @@ func (d *door) getAccessKeyLastUsed(ctx context.Context, c *api.Call, in *access
 	if err := on(ctx, c, u.ARN, u.Tags); err != nil {
 		return nil, err
 	}
-	uses, err := d.LastUses(ctx, in.AccessKeyID)
+	uses, err := d.Uses.Last(ctx, in.AccessKeyID)
 	if err != nil {
 		return nil, err
 	}
@@ -168,24 +156,24 @@ func loginShape(user string, l *identity.LoginProfile) *loginAnswer {
 	return &loginAnswer{login{user, date(l.Created), l.ResetRequired}}
 }
 
-func (d *door) createLoginProfile(ctx context.Context, c *api.Call, in *loginRequest) (*loginAnswer, error) {
+func (d credentialDoor) createLoginProfile(ctx context.Context, c *api.Call, in *loginRequest) (*loginAnswer, error) {
 	u, err := d.owner(ctx, c, in.UserName)
 	if err != nil {
 		return nil, err
 	}
-	l, err := d.CreateLogin(ctx, u.Name, in.Password, in.PasswordResetRequired)
+	l, err := d.Logins.Create(ctx, u.Name, in.Password, in.PasswordResetRequired)
 	if err != nil {
 		return nil, err
 	}
 	return loginShape(u.Name, l), nil
 }
 
-func (d *door) getLoginProfile(ctx context.Context, c *api.Call, in *userRequest) (*loginAnswer, error) {
+func (d credentialDoor) getLoginProfile(ctx context.Context, c *api.Call, in *userRequest) (*loginAnswer, error) {
 	u, err := d.owner(ctx, c, in.UserName)
 	if err != nil {
 		return nil, err
 	}
-	l, err := d.Login(ctx, u.Name)
+	l, err := d.Logins.Get(ctx, u.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -198,7 +186,7 @@ type updateLoginRequest struct {
 	PasswordResetRequired *bool
 }
 
-func (d *door) updateLoginProfile(ctx context.Context, c *api.Call, in *updateLoginRequest) (*struct{}, error) {
+func (d credentialDoor) updateLoginProfile(ctx context.Context, c *api.Call, in *updateLoginRequest) (*struct{}, error) {
 	if err := require("userName", in.UserName); err != nil {
 		return nil, err
 	}
@@ -206,24 +194,24 @@ func (d *door) updateLoginProfile(ctx context.Context, c *api.Call, in *updateLo
 	if err != nil {
 		return nil, err
 	}
-	return nil, d.UpdateLogin(ctx, u.Name, in.Password, in.PasswordResetRequired)
+	return nil, d.Logins.Update(ctx, u.Name, in.Password, in.PasswordResetRequired)
 }
 
-func (d *door) deleteLoginProfile(ctx context.Context, c *api.Call, in *userRequest) (*struct{}, error) {
+func (d credentialDoor) deleteLoginProfile(ctx context.Context, c *api.Call, in *userRequest) (*struct{}, error) {
 	u, err := d.owner(ctx, c, in.UserName)
 	if err != nil {
 		return nil, err
 	}
-	return nil, d.DeleteLogin(ctx, u.Name)
+	return nil, d.Logins.Delete(ctx, u.Name)
 }
 
 type changePasswordRequest struct{ OldPassword, NewPassword string }
 
-func (d *door) changePassword(ctx context.Context, c *api.Call, in *changePasswordRequest) (*struct{}, error) {
+func (d credentialDoor) changePassword(ctx context.Context, c *api.Call, in *changePasswordRequest) (*struct{}, error) {
 	if c.Principal.Type != sekisho.PrincipalUser {
 		return nil, sekisho.Errorf(sekisho.CodeDenied, "Only an IAM user can change its password.")
 	}
-	u, err := d.User(ctx, c.Principal.UserName)
+	u, err := d.Users.Get(ctx, c.Principal.UserName)
 	if err != nil {
 		return nil, err
 	}
@@ -232,7 +220,7 @@ func (d *door) changePassword(ctx context.Context, c *api.Call, in *changePasswo
 		return nil, err
 	}
 	if !v.Allowed {
-		p, err := d.PasswordPolicy(ctx)
+		p, err := d.Settings.PasswordPolicy(ctx)
 		if err != nil && !sekisho.IsNotFound(err) {
 			return nil, err
 		}
@@ -241,7 +229,7 @@ func (d *door) changePassword(ctx context.Context, c *api.Call, in *changePasswo
 		}
 	}
 	c.Allow()
-	return nil, d.ChangePassword(ctx, u.Name, in.OldPassword, in.NewPassword)
+	return nil, d.Logins.ChangePassword(ctx, u.Name, in.OldPassword, in.NewPassword)
 }
 
 // SSH keys, signing certificates and service-specific credentials do not exist
@@ -252,7 +240,7 @@ type sshKeysAnswer struct {
 	more
 }
 
-func (d *door) listSSHPublicKeys(ctx context.Context, c *api.Call, in *userListRequest) (*sshKeysAnswer, error) {
+func (d credentialDoor) listSSHPublicKeys(ctx context.Context, c *api.Call, in *userListRequest) (*sshKeysAnswer, error) {
 	_, err := d.owner(ctx, c, in.UserName)
 	return &sshKeysAnswer{}, err
 }
@@ -262,7 +250,7 @@ type certificatesAnswer struct {
 	more
 }
 
-func (d *door) listSigningCertificates(
+func (d credentialDoor) listSigningCertificates(
 	ctx context.Context,
 	c *api.Call,
 	in *userListRequest,
@@ -276,7 +264,7 @@ type serviceCredentialsAnswer struct {
 	more
 }
 
-func (d *door) listServiceSpecificCredentials(
+func (d credentialDoor) listServiceSpecificCredentials(
 	ctx context.Context,
 	c *api.Call,
 	in *userListRequest,

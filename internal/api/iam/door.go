@@ -10,6 +10,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -21,19 +22,31 @@ import (
 	"sekisho/internal/wire/awsproto"
 )
 
-type door struct{ *identity.Directory }
+// The doors of the kinds of object, by the files of their operations.
+type (
+	userDoor       struct{ holderDoor }
+	groupDoor      struct{ holderDoor }
+	roleDoor       struct{ holderDoor }
+	profileDoor    struct{ holderDoor }
+	policyDoor     struct{ *identity.Directory }
+	credentialDoor struct{ holderDoor }
+	deviceDoor     struct{ holderDoor }
+	providerDoor   struct{ *identity.Directory }
+	accountDoor    struct{ *identity.Directory }
+	simulatorDoor  struct{ *identity.Directory }
+)
 
 // New returns the IAM door of a directory.
 func New(dir *identity.Directory) *api.Door {
-	d := &door{dir}
+	holders := holderDoor{dir}
 	ops := map[string]api.Operation{}
 	for _, part := range []map[string]api.Operation{
-		d.userOperations(), d.groupOperations(), d.roleOperations(), d.policyOperations(),
-		d.credentialOperations(), d.mfaOperations(), d.accountOperations(), d.simulateOperations(), d.providerOperations(),
+		userDoor{holders}.operations(), groupDoor{holders}.operations(), roleDoor{holders}.operations(),
+		profileDoor{holders}.operations(), policyDoor{dir}.operations(), credentialDoor{holders}.operations(),
+		deviceDoor{holders}.operations(), accountDoor{dir}.operations(), simulatorDoor{dir}.operations(),
+		providerDoor{dir}.operations(),
 	} {
-		for name, op := range part {
-			ops[name] = op
-		}
+		maps.Copy(ops, part)
 	}
 	return &api.Door{
 		Service: "iam", Protocol: awsproto.Query, XMLNS: "https://iam.amazonaws.com/doc/2010-05-08/",
@@ -90,30 +103,6 @@ func arn(c *api.Call, kind identity.Kind, path, name string) string {
 		path = "/"
 	}
 	return "arn:aws:iam::" + c.Account + ":" + string(kind) + path + name
-}
-
-// holder authorizes the call on a user, group or role. An unauthorized caller
-// does not learn whether it exists.
-func (d *door) holder(
-	ctx context.Context,
-	c *api.Call,
-	kind identity.Kind,
-	name string,
-	keys ...authz.Key,
-) (*identity.Holder, error) {
-	h, err := d.Holder(ctx, kind, name)
-	if sekisho.IsNotFound(err) {
-		if refused := on(ctx, c, arn(c, kind, "/", name), nil, keys...); refused != nil {
-			return nil, refused
-		}
-	}
-	if err != nil {
-		return nil, err
-	}
-	if h.Boundary != "" && !slices.ContainsFunc(keys, func(k authz.Key) bool { return k.Name == keyBoundary }) {
-		keys = append(keys, authz.One(keyBoundary, h.Boundary))
-	}
-	return h, on(ctx, c, h.ARN, h.Tags, keys...)
 }
 
 const (

@@ -7,7 +7,7 @@ import (
 	"sekisho/internal/iam/identity"
 )
 
-func (d *door) groupOperations() map[string]api.Operation {
+func (d groupDoor) operations() map[string]api.Operation {
 	return map[string]api.Operation{
 		"CreateGroup":               api.Write(d.createGroup),
 		"GetGroup":                  api.Read(d.getGroup),
@@ -30,11 +30,11 @@ type createGroupRequest struct{ Path, GroupName string }
 
 type groupAnswer struct{ Group group }
 
-func (d *door) createGroup(ctx context.Context, c *api.Call, in *createGroupRequest) (*groupAnswer, error) {
+func (d groupDoor) createGroup(ctx context.Context, c *api.Call, in *createGroupRequest) (*groupAnswer, error) {
 	if err := c.Authorize(ctx, action(c), arn(c, identity.KindGroup, in.Path, in.GroupName)); err != nil {
 		return nil, err
 	}
-	g, err := d.CreateGroup(ctx, in.Path, in.GroupName)
+	g, err := d.Groups.Create(ctx, in.Path, in.GroupName)
 	if err != nil {
 		return nil, err
 	}
@@ -52,11 +52,11 @@ type getGroupAnswer struct {
 	more
 }
 
-func (d *door) getGroup(ctx context.Context, c *api.Call, in *groupListRequest) (*getGroupAnswer, error) {
+func (d groupDoor) getGroup(ctx context.Context, c *api.Call, in *groupListRequest) (*getGroupAnswer, error) {
 	if _, err := d.holder(ctx, c, identity.KindGroup, in.GroupName); err != nil {
 		return nil, err
 	}
-	g, members, err := d.Group(ctx, in.GroupName)
+	g, members, err := d.Groups.Get(ctx, in.GroupName)
 	if err != nil {
 		return nil, err
 	}
@@ -64,11 +64,11 @@ func (d *door) getGroup(ctx context.Context, c *api.Call, in *groupListRequest) 
 	return &getGroupAnswer{groupShape(g), listed(members, userShape), next}, err
 }
 
-func (d *door) listGroups(ctx context.Context, c *api.Call, in *listRequest) (*groupsAnswer, error) {
+func (d groupDoor) listGroups(ctx context.Context, c *api.Call, in *listRequest) (*groupsAnswer, error) {
 	if err := everything(ctx, c); err != nil {
 		return nil, err
 	}
-	all, err := d.Groups(ctx)
+	all, err := d.Groups.List(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +79,7 @@ func (d *door) listGroups(ctx context.Context, c *api.Call, in *listRequest) (*g
 
 type updateGroupRequest struct{ GroupName, NewPath, NewGroupName string }
 
-func (d *door) updateGroup(ctx context.Context, c *api.Call, in *updateGroupRequest) (*struct{}, error) {
+func (d groupDoor) updateGroup(ctx context.Context, c *api.Call, in *updateGroupRequest) (*struct{}, error) {
 	h, err := d.holder(ctx, c, identity.KindGroup, in.GroupName)
 	if err != nil {
 		return nil, err
@@ -94,66 +94,66 @@ func (d *door) updateGroup(ctx context.Context, c *api.Call, in *updateGroupRequ
 	if err := on(ctx, c, arn(c, identity.KindGroup, path, name), nil); err != nil {
 		return nil, err
 	}
-	return nil, d.UpdateGroup(ctx, in.GroupName, in.NewPath, in.NewGroupName)
+	return nil, d.Groups.Update(ctx, in.GroupName, in.NewPath, in.NewGroupName)
 }
 
 type groupRequest struct{ GroupName string }
 
-func (d *door) deleteGroup(ctx context.Context, c *api.Call, in *groupRequest) (*struct{}, error) {
+func (d groupDoor) deleteGroup(ctx context.Context, c *api.Call, in *groupRequest) (*struct{}, error) {
 	if _, err := d.holder(ctx, c, identity.KindGroup, in.GroupName); err != nil {
 		return nil, err
 	}
-	return nil, d.DeleteGroup(ctx, in.GroupName)
+	return nil, d.Groups.Delete(ctx, in.GroupName)
 }
 
 type memberRequest struct{ GroupName, UserName string }
 
-func (d *door) addUserToGroup(ctx context.Context, c *api.Call, in *memberRequest) (*struct{}, error) {
+func (d groupDoor) addUserToGroup(ctx context.Context, c *api.Call, in *memberRequest) (*struct{}, error) {
 	if _, err := d.holder(ctx, c, identity.KindGroup, in.GroupName); err != nil {
 		return nil, err
 	}
-	return nil, d.AddToGroup(ctx, in.UserName, in.GroupName)
+	return nil, d.Groups.AddUser(ctx, in.UserName, in.GroupName)
 }
 
-func (d *door) removeUserFromGroup(ctx context.Context, c *api.Call, in *memberRequest) (*struct{}, error) {
+func (d groupDoor) removeUserFromGroup(ctx context.Context, c *api.Call, in *memberRequest) (*struct{}, error) {
 	if _, err := d.holder(ctx, c, identity.KindGroup, in.GroupName); err != nil {
 		return nil, err
 	}
-	return nil, d.RemoveFromGroup(ctx, in.UserName, in.GroupName)
+	return nil, d.Groups.RemoveUser(ctx, in.UserName, in.GroupName)
 }
 
 type groupPolicyRequest struct{ GroupName, PolicyName, PolicyDocument string }
 
-func (d *door) putGroupPolicy(ctx context.Context, c *api.Call, in *groupPolicyRequest) (*struct{}, error) {
+func (d groupDoor) putGroupPolicy(ctx context.Context, c *api.Call, in *groupPolicyRequest) (*struct{}, error) {
 	return nil, d.putInline(ctx, c, identity.KindGroup, in.GroupName, in.PolicyName, in.PolicyDocument)
 }
 
 type groupPolicyAnswer struct{ GroupName, PolicyName, PolicyDocument string }
 
-func (d *door) getGroupPolicy(ctx context.Context, c *api.Call, in *groupPolicyRequest) (*groupPolicyAnswer, error) {
+func (d groupDoor) getGroupPolicy(ctx context.Context, c *api.Call, in *groupPolicyRequest) (*groupPolicyAnswer, error) {
 	text, err := d.inline(ctx, c, identity.KindGroup, in.GroupName, in.PolicyName)
 	return &groupPolicyAnswer{in.GroupName, in.PolicyName, text}, err
 }
 
-func (d *door) listGroupPolicies(ctx context.Context, c *api.Call, in *groupListRequest) (*policyNamesAnswer, error) {
+func (d groupDoor) listGroupPolicies(ctx context.Context, c *api.Call, in *groupListRequest) (*policyNamesAnswer, error) {
 	return d.inlineNames(ctx, c, identity.KindGroup, in.GroupName, in.paging)
 }
 
-func (d *door) deleteGroupPolicy(ctx context.Context, c *api.Call, in *groupPolicyRequest) (*struct{}, error) {
+func (d groupDoor) deleteGroupPolicy(ctx context.Context, c *api.Call, in *groupPolicyRequest) (*struct{}, error) {
 	return nil, d.deleteInline(ctx, c, identity.KindGroup, in.GroupName, in.PolicyName)
 }
 
 type groupAttachRequest struct{ GroupName, PolicyArn string }
 
-func (d *door) attachGroupPolicy(ctx context.Context, c *api.Call, in *groupAttachRequest) (*struct{}, error) {
+func (d groupDoor) attachGroupPolicy(ctx context.Context, c *api.Call, in *groupAttachRequest) (*struct{}, error) {
 	return nil, d.attach(ctx, c, identity.KindGroup, in.GroupName, in.PolicyArn)
 }
 
-func (d *door) detachGroupPolicy(ctx context.Context, c *api.Call, in *groupAttachRequest) (*struct{}, error) {
+func (d groupDoor) detachGroupPolicy(ctx context.Context, c *api.Call, in *groupAttachRequest) (*struct{}, error) {
 	return nil, d.detach(ctx, c, identity.KindGroup, in.GroupName, in.PolicyArn)
 }
 
-func (d *door) listAttachedGroupPolicies(
+func (d groupDoor) listAttachedGroupPolicies(
 	ctx context.Context,
 	c *api.Call,
 	in *groupListRequest,

@@ -874,7 +874,7 @@ func TestPasswordsAreChangedByThoseWhoKnowThem(t *testing.T) {
 			},
 		),
 	)
-	if _, err := s.Directory.CheckPassword(ctx, "alice", "Battery-Staple-2", "sekisho.test", netip.Addr{}, identity.Second{}); err != nil {
+	if _, err := s.Directory.SignIns.CheckPassword(ctx, "alice", "Battery-Staple-2", "sekisho.test", netip.Addr{}, identity.Second{}); err != nil {
 		t.Errorf("the new password: %v", err)
 	}
 }

@@ -18,7 +18,7 @@ import (
 	"sekisho/internal/wire/awsproto"
 )
 
-func (d *door) mfaOperations() map[string]api.Operation {
+func (d deviceDoor) operations() map[string]api.Operation {
 	return map[string]api.Operation{
 		"CreateVirtualMFADevice": api.Write(d.createVirtualMFADevice),
 		"DeleteVirtualMFADevice": api.Write(d.deleteVirtualMFADevice),
@@ -50,7 +50,7 @@ type virtualDevice struct {
 
 type deviceAnswer struct{ VirtualMFADevice virtualDevice }
 
-func (d *door) createVirtualMFADevice(
+func (d deviceDoor) createVirtualMFADevice(
 	ctx context.Context,
 	c *api.Call,
 	in *createDeviceRequest,
@@ -62,7 +62,7 @@ func (d *door) createVirtualMFADevice(
 	if err := c.Authorize(ctx, action(c), arn(c, identity.KindMFADevice, in.Path, in.VirtualMFADeviceName), authz.RequestTags(tags)...); err != nil {
 		return nil, err
 	}
-	m, err := d.CreateMFADevice(ctx, in.Path, in.VirtualMFADeviceName, tags)
+	m, err := d.MFA.Create(ctx, in.Path, in.VirtualMFADeviceName, tags)
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +103,7 @@ type deviceRequest struct {
 }
 
 // device authorizes the call on a device.
-func (d *door) device(
+func (d deviceDoor) device(
 	ctx context.Context,
 	c *api.Call,
 	serial string,
@@ -112,7 +112,7 @@ func (d *door) device(
 	if err := require("serialNumber", serial); err != nil {
 		return nil, nil, err
 	}
-	m, u, err := d.MFADevice(ctx, serial)
+	m, u, err := d.MFA.Get(ctx, serial)
 	if sekisho.IsNotFound(err) {
 		if refused := on(ctx, c, serial, nil, keys...); refused != nil {
 			return nil, nil, refused
@@ -124,11 +124,11 @@ func (d *door) device(
 	return m, u, on(ctx, c, m.Serial, m.Tags, keys...)
 }
 
-func (d *door) deleteVirtualMFADevice(ctx context.Context, c *api.Call, in *deviceRequest) (*struct{}, error) {
+func (d deviceDoor) deleteVirtualMFADevice(ctx context.Context, c *api.Call, in *deviceRequest) (*struct{}, error) {
 	if _, _, err := d.device(ctx, c, in.SerialNumber); err != nil {
 		return nil, err
 	}
-	return nil, d.DeleteMFADevice(ctx, in.SerialNumber)
+	return nil, d.MFA.Delete(ctx, in.SerialNumber)
 }
 
 type listDevicesRequest struct {
@@ -141,7 +141,7 @@ type virtualDevicesAnswer struct {
 	more
 }
 
-func (d *door) listVirtualMFADevices(
+func (d deviceDoor) listVirtualMFADevices(
 	ctx context.Context,
 	c *api.Call,
 	in *listDevicesRequest,
@@ -156,7 +156,7 @@ func (d *door) listVirtualMFADevices(
 	if err := everything(ctx, c); err != nil {
 		return nil, err
 	}
-	all, err := d.MFADevices(ctx)
+	all, err := d.MFA.List(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -172,7 +172,7 @@ func (d *door) listVirtualMFADevices(
 	for _, m := range all {
 		s := virtualDevice{SerialNumber: m.Serial, EnableDate: date(m.Enabled)}
 		if m.UserID != "" {
-			u, err := d.UserByID(ctx, m.UserID)
+			u, err := d.Users.ByID(ctx, m.UserID)
 			if err != nil {
 				return nil, err
 			}
@@ -185,7 +185,7 @@ func (d *door) listVirtualMFADevices(
 }
 
 // user authorizes the call on the user it names.
-func (d *door) deviceUser(ctx context.Context, c *api.Call, in *deviceRequest) error {
+func (d deviceDoor) deviceUser(ctx context.Context, c *api.Call, in *deviceRequest) error {
 	if err := require("serialNumber", in.SerialNumber); err != nil {
 		return err
 	}
@@ -196,28 +196,28 @@ func (d *door) deviceUser(ctx context.Context, c *api.Call, in *deviceRequest) e
 	return err
 }
 
-func (d *door) enableMFADevice(ctx context.Context, c *api.Call, in *deviceRequest) (*struct{}, error) {
+func (d deviceDoor) enableMFADevice(ctx context.Context, c *api.Call, in *deviceRequest) (*struct{}, error) {
 	if err := d.deviceUser(ctx, c, in); err != nil {
 		return nil, err
 	}
-	return nil, d.EnableMFA(ctx, in.UserName, in.SerialNumber, in.AuthenticationCode1, in.AuthenticationCode2)
+	return nil, d.MFA.Enable(ctx, in.UserName, in.SerialNumber, in.AuthenticationCode1, in.AuthenticationCode2)
 }
 
-func (d *door) resyncMFADevice(ctx context.Context, c *api.Call, in *deviceRequest) (*struct{}, error) {
+func (d deviceDoor) resyncMFADevice(ctx context.Context, c *api.Call, in *deviceRequest) (*struct{}, error) {
 	if err := d.deviceUser(ctx, c, in); err != nil {
 		return nil, err
 	}
-	return nil, d.ResyncMFA(ctx, in.UserName, in.SerialNumber, in.AuthenticationCode1, in.AuthenticationCode2)
+	return nil, d.MFA.Resync(ctx, in.UserName, in.SerialNumber, in.AuthenticationCode1, in.AuthenticationCode2)
 }
 
-func (d *door) deactivateMFADevice(ctx context.Context, c *api.Call, in *deviceRequest) (*struct{}, error) {
+func (d deviceDoor) deactivateMFADevice(ctx context.Context, c *api.Call, in *deviceRequest) (*struct{}, error) {
 	if err := d.deviceUser(ctx, c, in); err != nil {
 		return nil, err
 	}
 	if strings.Contains(in.SerialNumber, ":u2f/") {
-		return nil, d.DeletePasskey(ctx, in.UserName, in.SerialNumber)
+		return nil, d.Passkeys.Delete(ctx, in.UserName, in.SerialNumber)
 	}
-	return nil, d.DeactivateMFA(ctx, in.UserName, in.SerialNumber)
+	return nil, d.MFA.Deactivate(ctx, in.UserName, in.SerialNumber)
 }
 
 type mfaDevice struct {
@@ -231,20 +231,20 @@ type devicesAnswer struct {
 	more
 }
 
-func (d *door) listMFADevices(ctx context.Context, c *api.Call, in *userListRequest) (*devicesAnswer, error) {
+func (d deviceDoor) listMFADevices(ctx context.Context, c *api.Call, in *userListRequest) (*devicesAnswer, error) {
 	u, err := d.owner(ctx, c, in.UserName)
 	if err != nil {
 		return nil, err
 	}
 	var all []mfaDevice
 	for _, serial := range u.MFA {
-		m, _, err := d.MFADevice(ctx, serial)
+		m, _, err := d.MFA.Get(ctx, serial)
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, mfaDevice{u.Name, m.Serial, date(m.Enabled)})
 	}
-	passkeys, err := d.Passkeys(ctx, u.Name)
+	passkeys, err := d.Passkeys.Of(ctx, u.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -266,7 +266,7 @@ type getDeviceAnswer struct {
 	EnableDate   *awsproto.Epoch `xml:",omitempty"`
 }
 
-func (d *door) getMFADevice(ctx context.Context, c *api.Call, in *deviceRequest) (*getDeviceAnswer, error) {
+func (d deviceDoor) getMFADevice(ctx context.Context, c *api.Call, in *deviceRequest) (*getDeviceAnswer, error) {
 	m, u, err := d.device(ctx, c, in.SerialNumber)
 	if err != nil {
 		return nil, err
@@ -278,7 +278,7 @@ func (d *door) getMFADevice(ctx context.Context, c *api.Call, in *deviceRequest)
 	return out, nil
 }
 
-func (d *door) tagMFADevice(ctx context.Context, c *api.Call, in *deviceRequest) (*struct{}, error) {
+func (d deviceDoor) tagMFADevice(ctx context.Context, c *api.Call, in *deviceRequest) (*struct{}, error) {
 	tags, err := tagMap(in.Tags)
 	if err != nil {
 		return nil, err
@@ -286,17 +286,17 @@ func (d *door) tagMFADevice(ctx context.Context, c *api.Call, in *deviceRequest)
 	if _, _, err := d.device(ctx, c, in.SerialNumber, authz.RequestTags(tags)...); err != nil {
 		return nil, err
 	}
-	return nil, d.Tag(ctx, identity.KindMFADevice, in.SerialNumber, tags)
+	return nil, d.Tags.Add(ctx, identity.KindMFADevice, in.SerialNumber, tags)
 }
 
-func (d *door) untagMFADevice(ctx context.Context, c *api.Call, in *deviceRequest) (*struct{}, error) {
+func (d deviceDoor) untagMFADevice(ctx context.Context, c *api.Call, in *deviceRequest) (*struct{}, error) {
 	if _, _, err := d.device(ctx, c, in.SerialNumber, authz.Many("aws:TagKeys", in.TagKeys)); err != nil {
 		return nil, err
 	}
-	return nil, d.Untag(ctx, identity.KindMFADevice, in.SerialNumber, in.TagKeys)
+	return nil, d.Tags.Remove(ctx, identity.KindMFADevice, in.SerialNumber, in.TagKeys)
 }
 
-func (d *door) listMFADeviceTags(ctx context.Context, c *api.Call, in *deviceRequest) (*tagsAnswer, error) {
+func (d deviceDoor) listMFADeviceTags(ctx context.Context, c *api.Call, in *deviceRequest) (*tagsAnswer, error) {
 	m, _, err := d.device(ctx, c, in.SerialNumber)
 	if err != nil {
 		return nil, err

@@ -12,7 +12,7 @@ import (
 	"sekisho/internal/wire/awsproto"
 )
 
-func (d *door) providerOperations() map[string]api.Operation {
+func (d providerDoor) operations() map[string]api.Operation {
 	return map[string]api.Operation{
 		"CreateOpenIDConnectProvider":             api.Write(d.createProvider),
 		"GetOpenIDConnectProvider":                api.Read(d.getProvider),
@@ -43,7 +43,7 @@ type createProviderAnswer struct {
 	Tags *list[tag] `xml:",omitempty"`
 }
 
-func (d *door) createProvider(ctx context.Context, c *api.Call, in *providerRequest) (*createProviderAnswer, error) {
+func (d providerDoor) createProvider(ctx context.Context, c *api.Call, in *providerRequest) (*createProviderAnswer, error) {
 	if err := require("url", in.URL); err != nil {
 		return nil, err
 	}
@@ -55,7 +55,7 @@ func (d *door) createProvider(ctx context.Context, c *api.Call, in *providerRequ
 	if err := c.Authorize(ctx, action(c), resource, authz.RequestTags(tags)...); err != nil {
 		return nil, err
 	}
-	p, err := d.CreateOIDCProvider(ctx, in.URL, in.ClientIDList, in.ThumbprintList, tags)
+	p, err := d.Providers.Create(ctx, in.URL, in.ClientIDList, in.ThumbprintList, tags)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +64,7 @@ func (d *door) createProvider(ctx context.Context, c *api.Call, in *providerRequ
 
 // provider authorizes the call on a provider. An unauthorized caller does not
 // learn whether it exists.
-func (d *door) provider(
+func (d providerDoor) provider(
 	ctx context.Context,
 	c *api.Call,
 	arn string,
@@ -73,7 +73,7 @@ func (d *door) provider(
 	if err := require("openIDConnectProviderArn", arn); err != nil {
 		return nil, err
 	}
-	p, err := d.OIDCProvider(ctx, arn)
+	p, err := d.Providers.Get(ctx, arn)
 	if sekisho.IsNotFound(err) {
 		if refused := on(ctx, c, arn, nil, keys...); refused != nil {
 			return nil, refused
@@ -93,7 +93,7 @@ type providerAnswer struct {
 	Tags           *list[tag] `xml:",omitempty"`
 }
 
-func (d *door) getProvider(ctx context.Context, c *api.Call, in *providerRequest) (*providerAnswer, error) {
+func (d providerDoor) getProvider(ctx context.Context, c *api.Call, in *providerRequest) (*providerAnswer, error) {
 	p, err := d.provider(ctx, c, in.Arn)
 	if err != nil {
 		return nil, err
@@ -111,11 +111,11 @@ type providerEntry struct{ Arn string }
 
 type providersAnswer struct{ OpenIDConnectProviderList list[providerEntry] }
 
-func (d *door) listProviders(ctx context.Context, c *api.Call, _ *struct{}) (*providersAnswer, error) {
+func (d providerDoor) listProviders(ctx context.Context, c *api.Call, _ *struct{}) (*providersAnswer, error) {
 	if err := everything(ctx, c); err != nil {
 		return nil, err
 	}
-	all, err := d.OIDCProviders(ctx)
+	all, err := d.Providers.List(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -124,15 +124,15 @@ func (d *door) listProviders(ctx context.Context, c *api.Call, _ *struct{}) (*pr
 	}, nil
 }
 
-func (d *door) deleteProvider(ctx context.Context, c *api.Call, in *providerRequest) (*struct{}, error) {
+func (d providerDoor) deleteProvider(ctx context.Context, c *api.Call, in *providerRequest) (*struct{}, error) {
 	if _, err := d.provider(ctx, c, in.Arn); err != nil && !sekisho.IsNotFound(err) {
 		return nil, err
 	}
-	return nil, d.DeleteOIDCProvider(ctx, in.Arn)
+	return nil, d.Providers.Delete(ctx, in.Arn)
 }
 
 // editProvider changes a provider of the request.
-func (d *door) editProvider(
+func (d providerDoor) editProvider(
 	ctx context.Context,
 	c *api.Call,
 	in *providerRequest,
@@ -142,31 +142,31 @@ func (d *door) editProvider(
 	if _, err := d.provider(ctx, c, in.Arn, keys...); err != nil {
 		return nil, err
 	}
-	return nil, d.EditOIDCProvider(ctx, in.Arn, change)
+	return nil, d.Providers.Edit(ctx, in.Arn, change)
 }
 
-func (d *door) addClientID(ctx context.Context, c *api.Call, in *providerRequest) (*struct{}, error) {
+func (d providerDoor) addClientID(ctx context.Context, c *api.Call, in *providerRequest) (*struct{}, error) {
 	return d.editProvider(ctx, c, in, func(p *identity.OIDCProvider) error {
 		p.ClientIDs = append(p.ClientIDs, in.ClientID)
 		return nil
 	})
 }
 
-func (d *door) removeClientID(ctx context.Context, c *api.Call, in *providerRequest) (*struct{}, error) {
+func (d providerDoor) removeClientID(ctx context.Context, c *api.Call, in *providerRequest) (*struct{}, error) {
 	return d.editProvider(ctx, c, in, func(p *identity.OIDCProvider) error {
 		p.ClientIDs = slices.DeleteFunc(p.ClientIDs, func(id string) bool { return id == in.ClientID })
 		return nil
 	})
 }
 
-func (d *door) updateThumbprint(ctx context.Context, c *api.Call, in *providerRequest) (*struct{}, error) {
+func (d providerDoor) updateThumbprint(ctx context.Context, c *api.Call, in *providerRequest) (*struct{}, error) {
 	return d.editProvider(ctx, c, in, func(p *identity.OIDCProvider) error {
 		p.Thumbprints = in.ThumbprintList
 		return nil
 	})
 }
 
-func (d *door) tagProvider(ctx context.Context, c *api.Call, in *providerRequest) (*struct{}, error) {
+func (d providerDoor) tagProvider(ctx context.Context, c *api.Call, in *providerRequest) (*struct{}, error) {
 	tags, err := tagMap(in.Tags)
 	if err != nil {
 		return nil, err
@@ -187,7 +187,7 @@ func (d *door) tagProvider(ctx context.Context, c *api.Call, in *providerRequest
 	}, authz.RequestTags(tags)...)
 }
 
-func (d *door) untagProvider(ctx context.Context, c *api.Call, in *providerRequest) (*struct{}, error) {
+func (d providerDoor) untagProvider(ctx context.Context, c *api.Call, in *providerRequest) (*struct{}, error) {
 	return d.editProvider(ctx, c, in, func(p *identity.OIDCProvider) error {
 		for have := range p.Tags {
 			if slices.ContainsFunc(in.TagKeys, func(k string) bool { return strings.EqualFold(have, k) }) {
@@ -198,7 +198,7 @@ func (d *door) untagProvider(ctx context.Context, c *api.Call, in *providerReque
 	}, authz.Many("aws:TagKeys", in.TagKeys))
 }
 
-func (d *door) listProviderTags(ctx context.Context, c *api.Call, in *providerRequest) (*tagsAnswer, error) {
+func (d providerDoor) listProviderTags(ctx context.Context, c *api.Call, in *providerRequest) (*tagsAnswer, error) {
 	p, err := d.provider(ctx, c, in.Arn)
 	if err != nil {
 		return nil, err

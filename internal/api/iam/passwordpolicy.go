@@ -24,11 +24,11 @@ type passwordPolicy struct {
 
 type passwordPolicyAnswer struct{ PasswordPolicy passwordPolicy }
 
-func (d *door) getAccountPasswordPolicy(ctx context.Context, c *api.Call, _ *struct{}) (*passwordPolicyAnswer, error) {
+func (d accountDoor) getAccountPasswordPolicy(ctx context.Context, c *api.Call, _ *struct{}) (*passwordPolicyAnswer, error) {
 	if err := everything(ctx, c); err != nil {
 		return nil, err
 	}
-	p, err := d.PasswordPolicy(ctx)
+	p, err := d.Settings.PasswordPolicy(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +53,7 @@ type updatePasswordPolicyRequest struct {
 	HardExpiry                 bool
 }
 
-func (d *door) updateAccountPasswordPolicy(
+func (d accountDoor) updateAccountPasswordPolicy(
 	ctx context.Context,
 	c *api.Call,
 	in *updatePasswordPolicyRequest,
@@ -81,14 +81,14 @@ func (d *door) updateAccountPasswordPolicy(
 	if in.MinimumPasswordLength != nil {
 		p.MinimumLength = *in.MinimumPasswordLength
 	}
-	return nil, d.SetPasswordPolicy(ctx, p)
+	return nil, d.Settings.SetPasswordPolicy(ctx, p)
 }
 
-func (d *door) deleteAccountPasswordPolicy(ctx context.Context, c *api.Call, _ *struct{}) (*struct{}, error) {
+func (d accountDoor) deleteAccountPasswordPolicy(ctx context.Context, c *api.Call, _ *struct{}) (*struct{}, error) {
 	if err := everything(ctx, c); err != nil {
 		return nil, err
 	}
-	return nil, d.SetPasswordPolicy(ctx, nil)
+	return nil, d.Settings.SetPasswordPolicy(ctx, nil)
 }
 
 type aliasesAnswer struct {
@@ -96,26 +96,26 @@ type aliasesAnswer struct {
 	more
 }
 
-func (d *door) listAccountAliases(ctx context.Context, c *api.Call, _ *listRequest) (*aliasesAnswer, error) {
+func (d accountDoor) listAccountAliases(ctx context.Context, c *api.Call, _ *listRequest) (*aliasesAnswer, error) {
 	if err := everything(ctx, c); err != nil {
 		return nil, err
 	}
-	aliases, err := d.Aliases(ctx)
+	aliases, err := d.Settings.Aliases(ctx)
 	return &aliasesAnswer{AccountAliases: list[string]{aliases}}, err
 }
 
 type aliasRequest struct{ AccountAlias string }
 
-func (d *door) createAccountAlias(ctx context.Context, c *api.Call, in *aliasRequest) (*struct{}, error) {
+func (d accountDoor) createAccountAlias(ctx context.Context, c *api.Call, in *aliasRequest) (*struct{}, error) {
 	if err := everything(ctx, c); err != nil {
 		return nil, err
 	}
-	return nil, d.SetAlias(ctx, in.AccountAlias)
+	return nil, d.Settings.SetAlias(ctx, in.AccountAlias)
 }
 
-func (d *door) deleteAccountAlias(ctx context.Context, c *api.Call, in *aliasRequest) (*struct{}, error) {
+func (d accountDoor) deleteAccountAlias(ctx context.Context, c *api.Call, in *aliasRequest) (*struct{}, error) {
 	if err := everything(ctx, c); err != nil {
 		return nil, err
 	}
-	return nil, d.DeleteAlias(ctx, in.AccountAlias)
+	return nil, d.Settings.DeleteAlias(ctx, in.AccountAlias)
 }

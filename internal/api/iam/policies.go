@@ -12,7 +12,7 @@ import (
 	"sekisho/internal/wire/awsproto"
 )
 
-func (d *door) policyOperations() map[string]api.Operation {
+func (d policyDoor) operations() map[string]api.Operation {
 	return map[string]api.Operation{
 		"CreatePolicy":            api.Write(d.createPolicy),
 		"GetPolicy":               api.Read(d.getPolicy),
@@ -31,7 +31,7 @@ func (d *door) policyOperations() map[string]api.Operation {
 }
 
 // managed authorizes the call on a managed policy.
-func (d *door) managed(
+func (d policyDoor) managed(
 	ctx context.Context,
 	c *api.Call,
 	policyARN string,
@@ -40,7 +40,7 @@ func (d *door) managed(
 	if !strings.HasPrefix(policyARN, "arn:") || len(policyARN) < 20 || len(policyARN) > 2048 {
 		return nil, awsproto.SenderError("ValidationError", "Invalid ARN: %s", clip(policyARN))
 	}
-	p, err := d.Policy(ctx, policyARN)
+	p, err := d.Policies.Get(ctx, policyARN)
 	if sekisho.IsNotFound(err) {
 		if refused := on(ctx, c, policyARN, nil, keys...); refused != nil {
 			return nil, refused
@@ -65,7 +65,7 @@ type createPolicyRequest struct {
 
 type policyAnswer struct{ Policy managedPolicy }
 
-func (d *door) createPolicy(ctx context.Context, c *api.Call, in *createPolicyRequest) (*policyAnswer, error) {
+func (d policyDoor) createPolicy(ctx context.Context, c *api.Call, in *createPolicyRequest) (*policyAnswer, error) {
 	tags, err := tagMap(in.Tags)
 	if err != nil {
 		return nil, err
@@ -73,7 +73,7 @@ func (d *door) createPolicy(ctx context.Context, c *api.Call, in *createPolicyRe
 	if err := c.Authorize(ctx, action(c), arn(c, identity.KindPolicy, in.Path, in.PolicyName), authz.RequestTags(tags)...); err != nil {
 		return nil, err
 	}
-	p, err := d.CreatePolicy(ctx, in.Path, in.PolicyName, in.Description, in.PolicyDocument, tags)
+	p, err := d.Policies.Create(ctx, in.Path, in.PolicyName, in.Description, in.PolicyDocument, tags)
 	if err != nil {
 		return nil, err
 	}
@@ -84,12 +84,12 @@ func (d *door) createPolicy(ctx context.Context, c *api.Call, in *createPolicyRe
 
 type getPolicyRequest struct{ PolicyArn string }
 
-func (d *door) getPolicy(ctx context.Context, c *api.Call, in *getPolicyRequest) (*policyAnswer, error) {
+func (d policyDoor) getPolicy(ctx context.Context, c *api.Call, in *getPolicyRequest) (*policyAnswer, error) {
 	p, err := d.managed(ctx, c, in.PolicyArn)
 	if err != nil {
 		return nil, err
 	}
-	attached, boundaries, err := d.PolicyUses(ctx)
+	attached, boundaries, err := d.Policies.Uses(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +109,7 @@ type policiesAnswer struct {
 	more
 }
 
-func (d *door) listPolicies(ctx context.Context, c *api.Call, in *listPoliciesRequest) (*policiesAnswer, error) {
+func (d policyDoor) listPolicies(ctx context.Context, c *api.Call, in *listPoliciesRequest) (*policiesAnswer, error) {
 	v := awsproto.Constraints{Code: "ValidationError"}
 	if in.Scope != "" {
 		v.Enum("scope", in.Scope, "All", "AWS", "Local")
@@ -123,11 +123,11 @@ func (d *door) listPolicies(ctx context.Context, c *api.Call, in *listPoliciesRe
 	if err := everything(ctx, c); err != nil {
 		return nil, err
 	}
-	all, err := d.ManagedPolicies(ctx)
+	all, err := d.Policies.List(ctx)
 	if err != nil {
 		return nil, err
 	}
-	attached, boundaries, err := d.PolicyUses(ctx)
+	attached, boundaries, err := d.Policies.Uses(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -150,11 +150,11 @@ func (d *door) listPolicies(ctx context.Context, c *api.Call, in *listPoliciesRe
 	}), next}, err
 }
 
-func (d *door) deletePolicy(ctx context.Context, c *api.Call, in *getPolicyRequest) (*struct{}, error) {
+func (d policyDoor) deletePolicy(ctx context.Context, c *api.Call, in *getPolicyRequest) (*struct{}, error) {
 	if _, err := d.managed(ctx, c, in.PolicyArn); err != nil {
 		return nil, err
 	}
-	return nil, d.DeletePolicy(ctx, in.PolicyArn)
+	return nil, d.Policies.Delete(ctx, in.PolicyArn)
 }
 
 type createVersionRequest struct {
@@ -164,11 +164,11 @@ type createVersionRequest struct {
 
 type versionAnswer struct{ PolicyVersion policyVersion }
 
-func (d *door) createPolicyVersion(ctx context.Context, c *api.Call, in *createVersionRequest) (*versionAnswer, error) {
+func (d policyDoor) createPolicyVersion(ctx context.Context, c *api.Call, in *createVersionRequest) (*versionAnswer, error) {
 	if _, err := d.managed(ctx, c, in.PolicyArn); err != nil {
 		return nil, err
 	}
-	v, err := d.CreatePolicyVersion(ctx, in.PolicyArn, in.PolicyDocument, in.SetAsDefault)
+	v, err := d.Policies.CreateVersion(ctx, in.PolicyArn, in.PolicyDocument, in.SetAsDefault)
 	if err != nil {
 		return nil, err
 	}
@@ -182,7 +182,7 @@ type versionRequest struct {
 	VersionID string `query:"VersionId"`
 }
 
-func (d *door) getPolicyVersion(ctx context.Context, c *api.Call, in *versionRequest) (*versionAnswer, error) {
+func (d policyDoor) getPolicyVersion(ctx context.Context, c *api.Call, in *versionRequest) (*versionAnswer, error) {
 	p, err := d.managed(ctx, c, in.PolicyArn)
 	if err != nil {
 		return nil, err
@@ -209,7 +209,7 @@ type versionsAnswer struct {
 	more
 }
 
-func (d *door) listPolicyVersions(ctx context.Context, c *api.Call, in *policyListRequest) (*versionsAnswer, error) {
+func (d policyDoor) listPolicyVersions(ctx context.Context, c *api.Call, in *policyListRequest) (*versionsAnswer, error) {
 	p, err := d.managed(ctx, c, in.PolicyArn)
 	if err != nil {
 		return nil, err
@@ -221,18 +221,18 @@ func (d *door) listPolicyVersions(ctx context.Context, c *api.Call, in *policyLi
 	return out, nil
 }
 
-func (d *door) setDefaultPolicyVersion(ctx context.Context, c *api.Call, in *versionRequest) (*struct{}, error) {
+func (d policyDoor) setDefaultPolicyVersion(ctx context.Context, c *api.Call, in *versionRequest) (*struct{}, error) {
 	if _, err := d.managed(ctx, c, in.PolicyArn); err != nil {
 		return nil, err
 	}
-	return nil, d.SetDefaultPolicyVersion(ctx, in.PolicyArn, in.VersionID)
+	return nil, d.Policies.SetDefaultVersion(ctx, in.PolicyArn, in.VersionID)
 }
 
-func (d *door) deletePolicyVersion(ctx context.Context, c *api.Call, in *versionRequest) (*struct{}, error) {
+func (d policyDoor) deletePolicyVersion(ctx context.Context, c *api.Call, in *versionRequest) (*struct{}, error) {
 	if _, err := d.managed(ctx, c, in.PolicyArn); err != nil {
 		return nil, err
 	}
-	return nil, d.DeletePolicyVersion(ctx, in.PolicyArn, in.VersionID)
+	return nil, d.Policies.DeleteVersion(ctx, in.PolicyArn, in.VersionID)
 }
 
 type entitiesRequest struct {
@@ -262,11 +262,11 @@ type entitiesAnswer struct {
 	more
 }
 
-func (d *door) listEntitiesForPolicy(ctx context.Context, c *api.Call, in *entitiesRequest) (*entitiesAnswer, error) {
+func (d policyDoor) listEntitiesForPolicy(ctx context.Context, c *api.Call, in *entitiesRequest) (*entitiesAnswer, error) {
 	if _, err := d.managed(ctx, c, in.PolicyArn); err != nil {
 		return nil, err
 	}
-	all, err := d.PolicyHolders(ctx, in.PolicyArn)
+	all, err := d.Policies.Holders(ctx, in.PolicyArn)
 	if err != nil {
 		return nil, err
 	}
@@ -308,7 +308,7 @@ type tagPolicyRequest struct {
 	paging
 }
 
-func (d *door) tagPolicy(ctx context.Context, c *api.Call, in *tagPolicyRequest) (*struct{}, error) {
+func (d policyDoor) tagPolicy(ctx context.Context, c *api.Call, in *tagPolicyRequest) (*struct{}, error) {
 	tags, err := tagMap(in.Tags)
 	if err != nil {
 		return nil, err
@@ -316,17 +316,17 @@ func (d *door) tagPolicy(ctx context.Context, c *api.Call, in *tagPolicyRequest)
 	if _, err := d.managed(ctx, c, in.PolicyArn, authz.RequestTags(tags)...); err != nil {
 		return nil, err
 	}
-	return nil, d.Tag(ctx, identity.KindPolicy, in.PolicyArn, tags)
+	return nil, d.Tags.Add(ctx, identity.KindPolicy, in.PolicyArn, tags)
 }
 
-func (d *door) untagPolicy(ctx context.Context, c *api.Call, in *tagPolicyRequest) (*struct{}, error) {
+func (d policyDoor) untagPolicy(ctx context.Context, c *api.Call, in *tagPolicyRequest) (*struct{}, error) {
 	if _, err := d.managed(ctx, c, in.PolicyArn, authz.Many("aws:TagKeys", in.TagKeys)); err != nil {
 		return nil, err
 	}
-	return nil, d.Untag(ctx, identity.KindPolicy, in.PolicyArn, in.TagKeys)
+	return nil, d.Tags.Remove(ctx, identity.KindPolicy, in.PolicyArn, in.TagKeys)
 }
 
-func (d *door) listPolicyTags(ctx context.Context, c *api.Call, in *tagPolicyRequest) (*tagsAnswer, error) {
+func (d policyDoor) listPolicyTags(ctx context.Context, c *api.Call, in *tagPolicyRequest) (*tagsAnswer, error) {
 	p, err := d.managed(ctx, c, in.PolicyArn)
 	if err != nil {
 		return nil, err

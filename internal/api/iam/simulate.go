@@ -11,7 +11,7 @@ import (
 	"sekisho/internal/wire/awsproto"
 )
 
-func (d *door) simulateOperations() map[string]api.Operation {
+func (d simulatorDoor) operations() map[string]api.Operation {
 	return map[string]api.Operation{
 		"SimulateCustomPolicy":             api.Read(d.simulateCustomPolicy),
 		"SimulatePrincipalPolicy":          api.Read(d.simulatePrincipalPolicy),
@@ -82,11 +82,11 @@ type simulationAnswer struct {
 	more
 }
 
-func (d *door) simulateCustomPolicy(ctx context.Context, c *api.Call, in *simulation) (*simulationAnswer, error) {
+func (d simulatorDoor) simulateCustomPolicy(ctx context.Context, c *api.Call, in *simulation) (*simulationAnswer, error) {
 	if err := everything(ctx, c); err != nil {
 		return nil, err
 	}
-	calendars, err := d.PolicyCalendars(ctx)
+	calendars, err := d.Calendars.ForPolicies(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -97,14 +97,14 @@ func (d *door) simulateCustomPolicy(ctx context.Context, c *api.Call, in *simula
 	return in.run(ps, policy.Principal{Account: c.Account, Type: policy.TypeUser, ARN: in.CallerArn})
 }
 
-func (d *door) simulatePrincipalPolicy(ctx context.Context, c *api.Call, in *simulation) (*simulationAnswer, error) {
+func (d simulatorDoor) simulatePrincipalPolicy(ctx context.Context, c *api.Call, in *simulation) (*simulationAnswer, error) {
 	if err := require("policySourceArn", in.PolicySourceArn); err != nil {
 		return nil, err
 	}
 	if err := c.Authorize(ctx, action(c), in.PolicySourceArn); err != nil {
 		return nil, err
 	}
-	ps, who, err := d.PoliciesOf(ctx, in.PolicySourceArn)
+	ps, who, err := d.Sets.PoliciesOf(ctx, in.PolicySourceArn)
 	if err != nil {
 		return nil, err
 	}
@@ -312,7 +312,7 @@ func statements(refs []policy.StatementRef) list[matchedStatement] {
 
 type contextKeysAnswer struct{ ContextKeyNames list[string] }
 
-func (d *door) getContextKeysForCustomPolicy(
+func (d simulatorDoor) getContextKeysForCustomPolicy(
 	ctx context.Context,
 	c *api.Call,
 	in *simulation,
@@ -327,7 +327,7 @@ func (d *door) getContextKeysForCustomPolicy(
 	return keysOf(ps), nil
 }
 
-func (d *door) getContextKeysForPrincipalPolicy(
+func (d simulatorDoor) getContextKeysForPrincipalPolicy(
 	ctx context.Context,
 	c *api.Call,
 	in *simulation,
@@ -335,7 +335,7 @@ func (d *door) getContextKeysForPrincipalPolicy(
 	if err := c.Authorize(ctx, action(c), in.PolicySourceArn); err != nil {
 		return nil, err
 	}
-	ps, _, err := d.PoliciesOf(ctx, in.PolicySourceArn)
+	ps, _, err := d.Sets.PoliciesOf(ctx, in.PolicySourceArn)
 	if err != nil {
 		return nil, err
 	}

@@ -2,17 +2,14 @@ package iam
 
 import (
 	"context"
-	"maps"
 	"slices"
 
 	"sekisho/internal/api"
-	"sekisho/internal/iam/authz"
 	"sekisho/internal/iam/identity"
 	"sekisho/internal/safetext"
-	"sekisho/internal/wire/awsproto"
 )
 
-func (d *door) userOperations() map[string]api.Operation {
+func (d userDoor) operations() map[string]api.Operation {
 	return map[string]api.Operation{
 		"CreateUser":                    api.Write(d.createUser),
 		"GetUser":                       api.Read(d.getUser),
@@ -42,7 +39,7 @@ type createUserRequest struct {
 
 type userAnswer struct{ User user }
 
-func (d *door) createUser(ctx context.Context, c *api.Call, in *createUserRequest) (*userAnswer, error) {
+func (d userDoor) createUser(ctx context.Context, c *api.Call, in *createUserRequest) (*userAnswer, error) {
 	tags, err := tagMap(in.Tags)
 	if err != nil {
 		return nil, err
@@ -50,7 +47,7 @@ func (d *door) createUser(ctx context.Context, c *api.Call, in *createUserReques
 	if err := c.Authorize(ctx, action(c), arn(c, identity.KindUser, in.Path, in.UserName), created(in.PermissionsBoundary, tags)...); err != nil {
 		return nil, err
 	}
-	u, err := d.CreateUser(ctx, in.Path, in.UserName, in.PermissionsBoundary, tags)
+	u, err := d.Users.Create(ctx, in.Path, in.UserName, in.PermissionsBoundary, tags)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +58,7 @@ func (d *door) createUser(ctx context.Context, c *api.Call, in *createUserReques
 
 type userRequest struct{ UserName string }
 
-func (d *door) getUser(ctx context.Context, c *api.Call, in *userRequest) (*userAnswer, error) {
+func (d userDoor) getUser(ctx context.Context, c *api.Call, in *userRequest) (*userAnswer, error) {
 	name, err := userName(c, in.UserName)
 	if err != nil {
 		return nil, err
@@ -69,11 +66,11 @@ func (d *door) getUser(ctx context.Context, c *api.Call, in *userRequest) (*user
 	if _, err := d.holder(ctx, c, identity.KindUser, name); err != nil {
 		return nil, err
 	}
-	u, err := d.User(ctx, name)
+	u, err := d.Users.Get(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	uses, err := d.LastUses(ctx, u.ID)
+	uses, err := d.Uses.Last(ctx, u.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -92,11 +89,11 @@ type usersAnswer struct {
 	more
 }
 
-func (d *door) listUsers(ctx context.Context, c *api.Call, in *listRequest) (*usersAnswer, error) {
+func (d userDoor) listUsers(ctx context.Context, c *api.Call, in *listRequest) (*usersAnswer, error) {
 	if err := everything(ctx, c); err != nil {
 		return nil, err
 	}
-	all, err := d.Users(ctx)
+	all, err := d.Users.List(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +106,7 @@ func (d *door) listUsers(ctx context.Context, c *api.Call, in *listRequest) (*us
 	for i, u := range all {
 		ids[i] = u.ID
 	}
-	uses, err := d.LastUses(ctx, ids...)
+	uses, err := d.Uses.Last(ctx, ids...)
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +119,7 @@ func (d *door) listUsers(ctx context.Context, c *api.Call, in *listRequest) (*us
 
 type updateUserRequest struct{ UserName, NewPath, NewUserName string }
 
-func (d *door) updateUser(ctx context.Context, c *api.Call, in *updateUserRequest) (*struct{}, error) {
+func (d userDoor) updateUser(ctx context.Context, c *api.Call, in *updateUserRequest) (*struct{}, error) {
 	h, err := d.holder(ctx, c, identity.KindUser, in.UserName)
 	if err != nil {
 		return nil, err
@@ -138,73 +135,30 @@ func (d *door) updateUser(ctx context.Context, c *api.Call, in *updateUserReques
 	if err := on(ctx, c, arn(c, identity.KindUser, path, name), h.Tags); err != nil {
 		return nil, err
 	}
-	return nil, d.UpdateUser(ctx, in.UserName, in.NewPath, in.NewUserName)
+	return nil, d.Users.Update(ctx, in.UserName, in.NewPath, in.NewUserName)
 }
 
-func (d *door) deleteUser(ctx context.Context, c *api.Call, in *userRequest) (*struct{}, error) {
+func (d userDoor) deleteUser(ctx context.Context, c *api.Call, in *userRequest) (*struct{}, error) {
 	if err := require("userName", in.UserName); err != nil {
 		return nil, err
 	}
 	if _, err := d.holder(ctx, c, identity.KindUser, in.UserName); err != nil {
 		return nil, err
 	}
-	return nil, d.DeleteUser(ctx, in.UserName)
+	return nil, d.Users.Delete(ctx, in.UserName)
 }
 
 type userPolicyRequest struct{ UserName, PolicyName, PolicyDocument string }
 
-func (d *door) putUserPolicy(ctx context.Context, c *api.Call, in *userPolicyRequest) (*struct{}, error) {
+func (d userDoor) putUserPolicy(ctx context.Context, c *api.Call, in *userPolicyRequest) (*struct{}, error) {
 	return nil, d.putInline(ctx, c, identity.KindUser, in.UserName, in.PolicyName, in.PolicyDocument)
-}
-
-func (d *door) putInline(
-	ctx context.Context,
-	c *api.Call,
-	kind identity.Kind,
-	name, policyName, document string,
-) error {
-	if _, err := d.holder(ctx, c, kind, name); err != nil {
-		return err
-	}
-	if err := d.PutInline(ctx, kind, name, policyName, document); err != nil {
-		return err
-	}
-	return d.warnOfLookAlikes(ctx, c)
-}
-
-// warnOfLookAlikes adds warnings to the audit event of a call that gives policies
-// to users: AWS's answer has no room for them.
-func (d *door) warnOfLookAlikes(ctx context.Context, c *api.Call) error {
-	warnings, err := d.LookAlikes(ctx)
-	if err == nil && len(warnings) > 0 {
-		c.Annotate(map[string]any{"warnings": warnings})
-	}
-	return err
 }
 
 type userPolicyAnswer struct{ UserName, PolicyName, PolicyDocument string }
 
-func (d *door) getUserPolicy(ctx context.Context, c *api.Call, in *userPolicyRequest) (*userPolicyAnswer, error) {
+func (d userDoor) getUserPolicy(ctx context.Context, c *api.Call, in *userPolicyRequest) (*userPolicyAnswer, error) {
 	text, err := d.inline(ctx, c, identity.KindUser, in.UserName, in.PolicyName)
 	return &userPolicyAnswer{in.UserName, in.PolicyName, text}, err
-}
-
-// inline returns an inline policy as answers carry it.
-func (d *door) inline(ctx context.Context, c *api.Call, kind identity.Kind, name, policyName string) (string, error) {
-	h, err := d.holder(ctx, c, kind, name)
-	if err != nil {
-		return "", err
-	}
-	text, ok := h.Inline[policyName]
-	if !ok {
-		return "", &awsproto.Error{
-			Code:    "NoSuchEntity",
-			Message: "The " + string(kind) + " policy with name " + clip(policyName) + " cannot be found.",
-			Status:  404,
-			Sender:  true,
-		}
-	}
-	return encoded(text), nil
 }
 
 // clip makes a bad value safe for an error message.
@@ -220,61 +174,22 @@ type policyNamesAnswer struct {
 	more
 }
 
-func (d *door) listUserPolicies(ctx context.Context, c *api.Call, in *userListRequest) (*policyNamesAnswer, error) {
+func (d userDoor) listUserPolicies(ctx context.Context, c *api.Call, in *userListRequest) (*policyNamesAnswer, error) {
 	return d.inlineNames(ctx, c, identity.KindUser, in.UserName, in.paging)
 }
 
-func (d *door) inlineNames(
-	ctx context.Context,
-	c *api.Call,
-	kind identity.Kind,
-	name string,
-	p paging,
-) (*policyNamesAnswer, error) {
-	h, err := d.holder(ctx, c, kind, name)
-	if err != nil {
-		return nil, err
-	}
-	names, next, err := page(slices.Sorted(maps.Keys(h.Inline)), whole, p)
-	return &policyNamesAnswer{list[string]{names}, next}, err
-}
-
-func (d *door) deleteUserPolicy(ctx context.Context, c *api.Call, in *userPolicyRequest) (*struct{}, error) {
+func (d userDoor) deleteUserPolicy(ctx context.Context, c *api.Call, in *userPolicyRequest) (*struct{}, error) {
 	return nil, d.deleteInline(ctx, c, identity.KindUser, in.UserName, in.PolicyName)
-}
-
-func (d *door) deleteInline(ctx context.Context, c *api.Call, kind identity.Kind, name, policyName string) error {
-	if _, err := d.holder(ctx, c, kind, name); err != nil {
-		return err
-	}
-	return d.DeleteInline(ctx, kind, name, policyName)
 }
 
 type userAttachRequest struct{ UserName, PolicyArn string }
 
-func (d *door) attachUserPolicy(ctx context.Context, c *api.Call, in *userAttachRequest) (*struct{}, error) {
+func (d userDoor) attachUserPolicy(ctx context.Context, c *api.Call, in *userAttachRequest) (*struct{}, error) {
 	return nil, d.attach(ctx, c, identity.KindUser, in.UserName, in.PolicyArn)
 }
 
-func (d *door) attach(ctx context.Context, c *api.Call, kind identity.Kind, name, policyARN string) error {
-	if _, err := d.holder(ctx, c, kind, name, authz.One(keyPolicyARN, policyARN)); err != nil {
-		return err
-	}
-	if err := d.Attach(ctx, kind, name, policyARN); err != nil {
-		return err
-	}
-	return d.warnOfLookAlikes(ctx, c)
-}
-
-func (d *door) detachUserPolicy(ctx context.Context, c *api.Call, in *userAttachRequest) (*struct{}, error) {
+func (d userDoor) detachUserPolicy(ctx context.Context, c *api.Call, in *userAttachRequest) (*struct{}, error) {
 	return nil, d.detach(ctx, c, identity.KindUser, in.UserName, in.PolicyArn)
-}
-
-func (d *door) detach(ctx context.Context, c *api.Call, kind identity.Kind, name, policyARN string) error {
-	if _, err := d.holder(ctx, c, kind, name, authz.One(keyPolicyARN, policyARN)); err != nil {
-		return err
-	}
-	return d.Detach(ctx, kind, name, policyARN)
 }
 
 type attachedAnswer struct {
@@ -282,7 +197,7 @@ type attachedAnswer struct {
 	more
 }
 
-func (d *door) listAttachedUserPolicies(
+func (d userDoor) listAttachedUserPolicies(
 	ctx context.Context,
 	c *api.Call,
 	in *userListRequest,
@@ -290,47 +205,14 @@ func (d *door) listAttachedUserPolicies(
 	return d.attached(ctx, c, identity.KindUser, in.UserName, in.PathPrefix, in.paging)
 }
 
-func (d *door) attached(
-	ctx context.Context,
-	c *api.Call,
-	kind identity.Kind,
-	name, prefix string,
-	p paging,
-) (*attachedAnswer, error) {
-	h, err := d.holder(ctx, c, kind, name)
-	if err != nil {
-		return nil, err
-	}
-	arns := under(slices.Sorted(slices.Values(h.Attached)), prefix, policyPath)
-	arns, next, err := page(arns, whole, p)
-	return &attachedAnswer{listed(arns, attachedShape), next}, err
-}
-
 type userBoundaryRequest struct{ UserName, PermissionsBoundary string }
 
-func (d *door) putUserBoundary(ctx context.Context, c *api.Call, in *userBoundaryRequest) (*struct{}, error) {
+func (d userDoor) putUserBoundary(ctx context.Context, c *api.Call, in *userBoundaryRequest) (*struct{}, error) {
 	return nil, d.putBoundary(ctx, c, identity.KindUser, in.UserName, in.PermissionsBoundary)
 }
 
-func (d *door) putBoundary(ctx context.Context, c *api.Call, kind identity.Kind, name, policyARN string) error {
-	if err := require("permissionsBoundary", policyARN); err != nil {
-		return err
-	}
-	if _, err := d.holder(ctx, c, kind, name, authz.One(keyBoundary, policyARN)); err != nil {
-		return err
-	}
-	return d.SetBoundary(ctx, kind, name, policyARN)
-}
-
-func (d *door) deleteUserBoundary(ctx context.Context, c *api.Call, in *userRequest) (*struct{}, error) {
+func (d userDoor) deleteUserBoundary(ctx context.Context, c *api.Call, in *userRequest) (*struct{}, error) {
 	return nil, d.deleteBoundary(ctx, c, identity.KindUser, in.UserName)
-}
-
-func (d *door) deleteBoundary(ctx context.Context, c *api.Call, kind identity.Kind, name string) error {
-	if _, err := d.holder(ctx, c, kind, name); err != nil {
-		return err
-	}
-	return d.SetBoundary(ctx, kind, name, "")
 }
 
 type tagUserRequest struct {
@@ -338,19 +220,8 @@ type tagUserRequest struct {
 	Tags     []tag
 }
 
-func (d *door) tagUser(ctx context.Context, c *api.Call, in *tagUserRequest) (*struct{}, error) {
+func (d userDoor) tagUser(ctx context.Context, c *api.Call, in *tagUserRequest) (*struct{}, error) {
 	return nil, d.tagHolder(ctx, c, identity.KindUser, in.UserName, in.Tags)
-}
-
-func (d *door) tagHolder(ctx context.Context, c *api.Call, kind identity.Kind, name string, list []tag) error {
-	tags, err := tagMap(list)
-	if err != nil {
-		return err
-	}
-	if _, err := d.holder(ctx, c, kind, name, authz.RequestTags(tags)...); err != nil {
-		return err
-	}
-	return d.Tag(ctx, kind, name, tags)
 }
 
 type untagUserRequest struct {
@@ -358,15 +229,8 @@ type untagUserRequest struct {
 	TagKeys  []string
 }
 
-func (d *door) untagUser(ctx context.Context, c *api.Call, in *untagUserRequest) (*struct{}, error) {
+func (d userDoor) untagUser(ctx context.Context, c *api.Call, in *untagUserRequest) (*struct{}, error) {
 	return nil, d.untagHolder(ctx, c, identity.KindUser, in.UserName, in.TagKeys)
-}
-
-func (d *door) untagHolder(ctx context.Context, c *api.Call, kind identity.Kind, name string, keys []string) error {
-	if _, err := d.holder(ctx, c, kind, name, authz.Many("aws:TagKeys", keys)); err != nil {
-		return err
-	}
-	return d.Untag(ctx, kind, name, keys)
 }
 
 type tagsAnswer struct {
@@ -374,22 +238,8 @@ type tagsAnswer struct {
 	more
 }
 
-func (d *door) listUserTags(ctx context.Context, c *api.Call, in *userListRequest) (*tagsAnswer, error) {
+func (d userDoor) listUserTags(ctx context.Context, c *api.Call, in *userListRequest) (*tagsAnswer, error) {
 	return d.holderTags(ctx, c, identity.KindUser, in.UserName, in.paging)
-}
-
-func (d *door) holderTags(
-	ctx context.Context,
-	c *api.Call,
-	kind identity.Kind,
-	name string,
-	p paging,
-) (*tagsAnswer, error) {
-	h, err := d.holder(ctx, c, kind, name)
-	if err != nil {
-		return nil, err
-	}
-	return tagPage(h.Tags, p)
 }
 
 func tagPage(tags map[string]string, p paging) (*tagsAnswer, error) {
@@ -406,11 +256,11 @@ type groupsAnswer struct {
 	more
 }
 
-func (d *door) listGroupsForUser(ctx context.Context, c *api.Call, in *userListRequest) (*groupsAnswer, error) {
+func (d userDoor) listGroupsForUser(ctx context.Context, c *api.Call, in *userListRequest) (*groupsAnswer, error) {
 	if _, err := d.holder(ctx, c, identity.KindUser, in.UserName); err != nil {
 		return nil, err
 	}
-	all, err := d.GroupsOf(ctx, in.UserName)
+	all, err := d.Groups.Of(ctx, in.UserName)
 	if err != nil {
 		return nil, err
 	}

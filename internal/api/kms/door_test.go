@@ -67,8 +67,8 @@ func start(t *testing.T) *rig {
 	r.keys = kmskey.New(kmskey.Config{Store: db.Keys, Sealer: ring, Region: region, Account: account,
 		Now: func() time.Time { return r.now }})
 	r.srv = api.New(api.Config{
-		Doors:       []*api.Door{kms.New(kms.Config{Keys: r.keys, Policies: dir, Account: account})},
-		Credentials: dir, Authorizer: authz.New(dir), Trail: r.trail, Account: account, Region: region,
+		Doors:       []*api.Door{kms.New(kms.Config{Keys: r.keys, Policies: dir.Sets, Account: account})},
+		Credentials: dir.Credentials, Authorizer: authz.New(dir.Sets), Trail: r.trail, Account: account, Region: region,
 		Log: slog.New(slog.DiscardHandler),
 	})
 	return r

@@ -70,9 +70,9 @@ func start(t *testing.T) *rig {
 	}
 	r := &rig{t: t, dir: dir, trail: &trail{}, admin: sigv4.Credentials{AccessKeyID: first.AccessKeyID,
 		SecretAccessKey: first.SecretAccessKey}}
-	srv := api.New(api.Config{Credentials: dir, Authorizer: authz.New(dir), Trail: r.trail, Account: account,
+	srv := api.New(api.Config{Credentials: dir.Credentials, Authorizer: authz.New(dir.Sets), Trail: r.trail, Account: account,
 		Region: region, Log: slog.New(slog.DiscardHandler)})
-	door := s3.New(s3.Config{API: srv, Log: slog.New(slog.DiscardHandler), Objects: store, Policies: dir,
+	door := s3.New(s3.Config{API: srv, Log: slog.New(slog.DiscardHandler), Objects: store, Policies: dir.Sets,
 		Account: account, Region: region})
 	web := httptest.NewServer(door.Front(nil, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if s3.Claims(r) {
@@ -98,11 +98,11 @@ type result struct {
 
 func (r *rig) user(name, policy string) sigv4.Credentials {
 	r.t.Helper()
-	if _, err := r.dir.CreateUser(r.t.Context(), "/", name, "", nil); err != nil {
+	if _, err := r.dir.Users.Create(r.t.Context(), "/", name, "", nil); err != nil {
 		r.t.Fatal(err)
 	}
 	r.grant(name, policy)
-	k, err := r.dir.CreateAccessKey(r.t.Context(), name)
+	k, err := r.dir.Keys.Create(r.t.Context(), name)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -111,7 +111,7 @@ func (r *rig) user(name, policy string) sigv4.Credentials {
 
 func (r *rig) grant(name, statement string) {
 	r.t.Helper()
-	if err := r.dir.PutInline(r.t.Context(), identity.KindUser, name, "p",
+	if err := r.dir.Holders.PutInline(r.t.Context(), identity.KindUser, name, "p",
 		`{"Version":"2012-10-17","Statement":`+statement+`}`); err != nil {
 		r.t.Fatal(err)
 	}

@@ -33,7 +33,7 @@ func (d *door) beginPasskeyRegistration(ctx context.Context, c *api.Call, _ *str
 	if err != nil {
 		return nil, err
 	}
-	challenge, err := d.Directory.BeginPasskey(ctx, user, c.Host)
+	challenge, err := d.Directory.Passkeys.Begin(ctx, user, c.Host)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +65,7 @@ func (d *door) registerPasskey(ctx context.Context, c *api.Call, in *registerReq
 	if err != nil {
 		return nil, err
 	}
-	k, err := d.Directory.FinishPasskey(ctx, user, c.Host, in.Name, in.State, in.Answer)
+	k, err := d.Directory.Passkeys.Finish(ctx, user, c.Host, in.Name, in.State, in.Answer)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +80,7 @@ func (d *door) listPasskeys(ctx context.Context, c *api.Call, _ *struct{}) (*pas
 	if err != nil {
 		return nil, err
 	}
-	keys, err := d.Directory.Passkeys(ctx, user)
+	keys, err := d.Directory.Passkeys.Of(ctx, user)
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +101,7 @@ type finishRequest struct {
 }
 
 func (d *door) finishFirstRun(ctx context.Context, c *api.Call, in *finishRequest) (*struct{}, error) {
-	if err := d.Directory.FinishFirstRun(ctx, c.Principal.UserID, in.Statement); err != nil {
+	if err := d.Directory.SignIns.FinishFirstRun(ctx, c.Principal.UserID, in.Statement); err != nil {
 		return nil, err
 	}
 	return &struct{}{}, nil

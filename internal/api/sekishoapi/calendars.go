@@ -85,7 +85,7 @@ func (d *door) putCalendar(ctx context.Context, c *api.Call, in *putCalendarRequ
 	if err := c.Authorize(ctx, "sekisho:PutCalendar", d.calendarARN(in.Name)); err != nil {
 		return nil, err
 	}
-	made, err := d.Directory.PutCalendar(ctx, identity.NewCalendar{
+	made, err := d.Directory.Calendars.Put(ctx, identity.NewCalendar{
 		Name: in.Name, Description: in.Description, Zone: in.Zone, Entries: in.Entries, ICalendar: in.ICalendar,
 	})
 	if err != nil {
@@ -110,7 +110,7 @@ func (d *door) getCalendar(ctx context.Context, c *api.Call, in *calendarRequest
 	if err := c.Authorize(ctx, "sekisho:GetCalendar", d.calendarARN(in.Name)); err != nil {
 		return nil, err
 	}
-	found, err := d.Directory.Calendar(ctx, in.Name)
+	found, err := d.Directory.Calendars.Get(ctx, in.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +124,7 @@ func (d *door) listCalendars(ctx context.Context, c *api.Call, _ *struct{}) (*ca
 	if err := c.Authorize(ctx, "sekisho:ListCalendars", "*"); err != nil {
 		return nil, err
 	}
-	all, err := d.Directory.Calendars(ctx)
+	all, err := d.Directory.Calendars.List(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -142,5 +142,5 @@ func (d *door) deleteCalendar(ctx context.Context, c *api.Call, in *calendarRequ
 	if err := c.Authorize(ctx, "sekisho:DeleteCalendar", d.calendarARN(in.Name)); err != nil {
 		return nil, err
 	}
-	return &struct{}{}, d.Directory.DeleteCalendar(ctx, in.Name)
+	return &struct{}{}, d.Directory.Calendars.Delete(ctx, in.Name)
 }

@@ -39,7 +39,7 @@ func (d *door) logNotes(ctx context.Context, f authz.Facts, document string) ([]
 	if !isRole {
 		return nil, nil
 	}
-	role, err := d.Directory.Role(ctx, name)
+	role, err := d.Directory.Roles.Get(ctx, name)
 	if err != nil {
 		return nil, err
 	}

@@ -187,7 +187,7 @@ func (d *door) listNodeAccess(ctx context.Context, c *api.Call, in *nodeAccessRe
 	if err != nil {
 		return nil, err
 	}
-	principals, err := d.Directory.Principals(ctx)
+	principals, err := d.Directory.Sets.Principals(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -231,7 +231,7 @@ func (d *door) listPrincipalAccess(ctx context.Context, c *api.Call, in *princip
 	if err := c.Authorize(ctx, "iam:SimulatePrincipalPolicy", in.PrincipalArn); err != nil {
 		return nil, err
 	}
-	p, err := d.Directory.PrincipalOf(ctx, in.PrincipalArn)
+	p, err := d.Directory.Sets.PrincipalOf(ctx, in.PrincipalArn)
 	if err != nil {
 		return nil, err
 	}

@@ -49,7 +49,7 @@ func (d *door) showSecondFactor(
 	if err := v.Err(); err != nil {
 		return nil, err
 	}
-	t, err := d.Directory.StepUp(ctx, c.Principal, in.TokenCode)
+	t, err := d.Directory.Credentials.StepUp(ctx, c.Principal, in.TokenCode)
 	if err != nil {
 		return nil, err
 	}

@@ -88,7 +88,7 @@ func (d *door) explainAccess(ctx context.Context, c *api.Call, in *explainReques
 	if err := c.Authorize(ctx, "iam:SimulatePrincipalPolicy", in.PrincipalArn); err != nil {
 		return nil, err
 	}
-	p, err := d.Directory.PrincipalOf(ctx, in.PrincipalArn)
+	p, err := d.Directory.Sets.PrincipalOf(ctx, in.PrincipalArn)
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +150,7 @@ func (d *door) notes(ctx context.Context, in *explainRequest, p *root.Principal,
 		return nil, nil
 	}
 	owner := in.Target[:strings.LastIndexByte(in.Target, '-')]
-	statement, err := d.Directory.CoversSessions(ctx, p, owner)
+	statement, err := d.Directory.Sets.CoversSessions(ctx, p, owner)
 	if err != nil || statement == "" {
 		return nil, err
 	}

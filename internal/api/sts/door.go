@@ -152,7 +152,7 @@ func (d *door) assumeRole(ctx context.Context, c *api.Call, in *assumeRoleReques
 	if err != nil {
 		return nil, err
 	}
-	role, err := d.RoleByARN(ctx, in.RoleArn)
+	role, err := d.Roles.ByARN(ctx, in.RoleArn)
 	if err != nil {
 		if !sekisho.IsNotFound(err) {
 			return nil, err
@@ -182,7 +182,7 @@ func (d *door) assumeRole(ctx context.Context, c *api.Call, in *assumeRoleReques
 		Name: in.RoleSessionName, Policies: inline(in.Policy), PolicyARNs: arns(in.PolicyArns),
 		Tags: tags, TransitiveTags: in.TransitiveTagKeys, SourceIdentity: identitySource, MFATime: mfa, Duration: seconds(in.DurationSeconds),
 	}
-	creds, p, err := d.AssumeRole(ctx, c.Principal, role, req)
+	creds, p, err := d.Credentials.AssumeRole(ctx, c.Principal, role, req)
 	if err != nil {
 		return nil, named(err)
 	}
@@ -206,7 +206,7 @@ const trustsNobody = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Pr
 // trusting decides by the caller's policies and a role's trust policy
 // together.
 type trusting struct {
-	*identity.Directory
+	*identity.PolicySets
 	role *identity.Role
 }
 
@@ -246,7 +246,7 @@ func (d *door) mayAssume(
 		actions = append(actions, "sts:SetSourceIdentity")
 	}
 	for _, a := range actions {
-		v, err := c.DecideBy(ctx, authz.New(trusting{d.Directory, role}), a, role.ARN, keys...)
+		v, err := c.DecideBy(ctx, authz.New(trusting{d.Sets, role}), a, role.ARN, keys...)
 		if err != nil {
 			return err
 		}
@@ -271,7 +271,7 @@ func (d *door) secondFactor(ctx context.Context, c *api.Call, serial, code strin
 			"MultiFactorAuthentication failed, must provide both MFA serial number and one time pass code of an IAM user.",
 		)
 	}
-	return d.VerifyMFA(ctx, c.Principal.UserName, serial, code)
+	return d.MFA.Verify(ctx, c.Principal.UserName, serial, code)
 }
 
 type sessionTokenRequest struct {
@@ -293,7 +293,7 @@ func (d *door) getSessionToken(ctx context.Context, c *api.Call, in *sessionToke
 		// A user who signed in to the console with a second factor has shown one.
 		mfa = c.Principal.MFATime
 	}
-	creds, err := d.SessionToken(ctx, c.Principal, seconds(in.DurationSeconds), mfa)
+	creds, err := d.Credentials.SessionToken(ctx, c.Principal, seconds(in.DurationSeconds), mfa)
 	if err != nil {
 		return nil, err
 	}
@@ -335,7 +335,7 @@ func (d *door) getFederationToken(ctx context.Context, c *api.Call, in *federati
 			return nil, err
 		}
 	}
-	creds, p, err := d.FederationToken(ctx, c.Principal, identity.SessionRequest{
+	creds, p, err := d.Credentials.FederationToken(ctx, c.Principal, identity.SessionRequest{
 		Name: in.Name, Duration: seconds(in.DurationSeconds), Policies: inline(in.Policy), PolicyARNs: arns(in.PolicyArns), Tags: tags,
 	})
 	if err != nil {

@@ -82,12 +82,12 @@ type person struct {
 func newPerson(t *testing.T, s *doortest.Server, name, document string) person {
 	t.Helper()
 	ctx := t.Context()
-	_, err := s.Directory.CreateUser(ctx, "/", name, "", nil)
+	_, err := s.Directory.Users.Create(ctx, "/", name, "", nil)
 	check(t, err)
 	if document != "" {
-		check(t, s.Directory.PutInline(ctx, identity.KindUser, name, "p", document))
+		check(t, s.Directory.Holders.PutInline(ctx, identity.KindUser, name, "p", document))
 	}
-	k, err := s.Directory.CreateAccessKey(ctx, name)
+	k, err := s.Directory.Keys.Create(ctx, name)
 	check(t, err)
 	c := aws.Credentials{AccessKeyID: k.ID, SecretAccessKey: k.Secret}
 	return person{s.STS(c), c}
@@ -95,7 +95,7 @@ func newPerson(t *testing.T, s *doortest.Server, name, document string) person {
 
 func newRole(t *testing.T, s *doortest.Server, name, statement string) *string {
 	t.Helper()
-	r, err := s.Directory.CreateRole(
+	r, err := s.Directory.Roles.Create(
 		t.Context(),
 		identity.NewRole{Name: name, Trust: `{"Version":"2012-10-17","Statement":[` + statement + `]}`},
 	)
@@ -141,7 +141,7 @@ func TestEverybodyMayAskWhoTheyAre(t *testing.T) {
 		"alice",
 		`{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}`,
 	)
-	u, err := s.Directory.User(t.Context(), "alice")
+	u, err := s.Directory.Users.Get(t.Context(), "alice")
 	check(t, err)
 	if got, want := whoami(t, p.Client), account+" "+u.ID+" arn:aws:iam::"+account+":user/alice"; got != want {
 		t.Errorf("got %s, want %s", got, want)
@@ -225,7 +225,7 @@ func TestWhoMayAssumeARole(t *testing.T) {
 			t.Errorf("audit event %s", e)
 		}
 		name := (*c.role)[strings.LastIndexByte(*c.role, '/')+1:]
-		r, err := s.Directory.Role(ctx, name)
+		r, err := s.Directory.Roles.Get(ctx, name)
 		check(t, err)
 		want := account + " " + r.ID + ":work arn:aws:sts::" + account + ":assumed-role/" + name + "/work"
 		if got := whoami(t, s.STS(temporary(out.Credentials))); got != want {
@@ -246,7 +246,7 @@ func TestSessionPolicyTagsAndDurationOfARole(t *testing.T) {
 	arn := newRole(t, s, "r", trust("*", "{}"))
 	check(
 		t,
-		s.Directory.PutInline(
+		s.Directory.Holders.PutInline(
 			ctx,
 			identity.KindRole,
 			"r",
@@ -320,14 +320,14 @@ func TestTheSecondFactor(t *testing.T) {
 		"alice",
 		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iam:ListUsers","Resource":"*","Condition":{"Bool":{"aws:MultiFactorAuthPresent":"true"}}}]}`,
 	)
-	dev, err := s.Directory.CreateMFADevice(ctx, "/", "alice", nil)
+	dev, err := s.Directory.MFA.Create(ctx, "/", "alice", nil)
 	check(t, err)
 	code := func(offset time.Duration) *string {
 		c, err := totp.GenerateCode(dev.Seed, now.Now().Add(offset))
 		check(t, err)
 		return &c
 	}
-	check(t, s.Directory.EnableMFA(ctx, "alice", dev.Serial, *code(-30 * time.Second), *code(0)))
+	check(t, s.Directory.MFA.Enable(ctx, "alice", dev.Serial, *code(-30 * time.Second), *code(0)))
 	now.advance(time.Minute)
 	lists := func(c aws.Credentials) bool {
 		_, err := s.IAM(c).ListUsers(ctx, &awsiam.ListUsersInput{})
@@ -443,7 +443,7 @@ func TestKeysRememberTheirLastUse(t *testing.T) {
 	t.Parallel()
 	s := doortest.Start(t, nil)
 	whoami(t, s.STS(s.Admin))
-	check(t, s.Directory.Flush(context.Background()))
+	check(t, s.Directory.Uses.Flush(context.Background()))
 	u, err := s.IAM(s.Admin).
 		GetAccessKeyLastUsed(t.Context(), &awsiam.GetAccessKeyLastUsedInput{AccessKeyId: &s.Admin.AccessKeyID})
 	check(t, err)
@@ -460,7 +460,7 @@ func TestRolesAssumeRoles(t *testing.T) {
 	alice := newPerson(t, s, "alice", "")
 	first := newRole(t, s, "first", trust("arn:aws:iam::"+account+":user/alice", "{}"))
 	second := newRole(t, s, "second", trust(*first, "{}"))
-	r, err := s.Directory.Role(ctx, "second")
+	r, err := s.Directory.Roles.Get(ctx, "second")
 	check(t, err)
 	_, err = alice.AssumeRole(ctx, &awssts.AssumeRoleInput{RoleArn: second, RoleSessionName: aws.String("work")})
 	wantError(t, err, "AccessDenied", 403, "sts:AssumeRole")
@@ -473,14 +473,14 @@ func TestRolesAssumeRoles(t *testing.T) {
 	if got, want := whoami(t, s.STS(temporary(chained.Credentials))), account+" "+r.ID+":deep arn:aws:sts::"+account+":assumed-role/second/deep"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
-	check(t, s.Directory.UpdateRole(ctx, "second", nil, 2*time.Hour))
+	check(t, s.Directory.Roles.Update(ctx, "second", nil, 2*time.Hour))
 	_, err = role.AssumeRole(
 		ctx,
 		&awssts.AssumeRoleInput{RoleArn: second, RoleSessionName: aws.String("deep"), DurationSeconds: aws.Int32(7200)},
 	)
 	wantError(t, err, "ValidationError", 400, "exceeds")
 	// What began with alice ends with alice.
-	check(t, s.Directory.SetAccessKeyActive(ctx, "alice", alice.creds.AccessKeyID, false))
+	check(t, s.Directory.Keys.SetActive(ctx, "alice", alice.creds.AccessKeyID, false))
 	if got := whoami(t, s.STS(temporary(chained.Credentials))); !strings.Contains(got, "InvalidClientTokenId") {
 		t.Errorf("after the key was deactivated: %s", got)
 	}

@@ -68,14 +68,14 @@ func (d *door) assumeRoleWithWebIdentity(
 	c.Become(token.Principal(c.Account))
 	// An unauthorized caller does not learn whether the role exists.
 	refused := sekisho.Errorf(sekisho.CodeDenied, "Not authorized to perform sts:AssumeRoleWithWebIdentity")
-	role, err := d.RoleByARN(ctx, in.RoleArn)
+	role, err := d.Roles.ByARN(ctx, in.RoleArn)
 	if sekisho.IsNotFound(err) {
 		return nil, refused
 	}
 	if err != nil {
 		return nil, err
 	}
-	trust := authz.New(webid.Trust{Directory: d.Directory, Role: role})
+	trust := authz.New(webid.Trust{Sets: d.Sets, Role: role})
 	actions, keys := token.RequiredActions(in.RoleSessionName)
 	keys = slices.Concat(keys, authz.ResourceTags("iam", role.Tags), authz.RequestTags(token.Tags))
 	for _, a := range actions {
@@ -88,7 +88,7 @@ func (d *door) assumeRoleWithWebIdentity(
 		}
 	}
 	c.Allow()
-	creds, p, err := d.AssumeRoleWithWebIdentity(ctx, &token.WebIdentity, role, identity.SessionRequest{
+	creds, p, err := d.Credentials.AssumeRoleWithWebIdentity(ctx, &token.WebIdentity, role, identity.SessionRequest{
 		Name: in.RoleSessionName, Duration: seconds(in.DurationSeconds), Policies: inline(in.Policy), PolicyARNs: arns(in.PolicyArns),
 	})
 	if err != nil {

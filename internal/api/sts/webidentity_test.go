@@ -81,7 +81,7 @@ func TestAssumeRoleWithWebIdentity(t *testing.T) {
 		*who.Arn != *out.AssumedRoleUser.Arn {
 		t.Errorf("who: %+v, %v", who, err)
 	}
-	_, principal, err := s.Directory.Credential(ctx, creds.AccessKeyID, creds.SessionToken)
+	_, principal, err := s.Directory.Credentials.Credential(ctx, creds.AccessKeyID, creds.SessionToken)
 	if err != nil || principal.Tags["Team"] != "blue" ||
 		principal.Session.FederatedProvider != *provider.OpenIDConnectProviderArn {
 		t.Errorf("principal %+v, %v", principal, err)

@@ -75,8 +75,8 @@ type NewCalendar struct {
 	ICalendar   string
 }
 
-// PutCalendar creates or replaces a calendar.
-func (d *Directory) PutCalendar(ctx context.Context, n NewCalendar) (*Calendar, error) {
+// Put creates or replaces a calendar.
+func (calendars *Calendars) Put(ctx context.Context, n NewCalendar) (*Calendar, error) {
 	if !policy.ValidCalendarName(n.Name) {
 		return nil, invalid(
 			"%q is not the name of a calendar: use up to %d letters, digits, hyphens, underscores and dots.",
@@ -99,7 +99,7 @@ func (d *Directory) PutCalendar(ctx context.Context, n NewCalendar) (*Calendar, 
 	}
 	c := &Calendar{Name: n.Name, Description: n.Description, Zone: n.Zone, Entries: n.Entries}
 	if n.ICalendar != "" {
-		c.CoversUntil = d.now().Add(calendar.Horizon).UTC().Truncate(time.Second)
+		c.CoversUntil = calendars.now().Add(calendar.Horizon).UTC().Truncate(time.Second)
 		c.Spans, err = calendar.FromICalendar(n.ICalendar, zone, c.CoversUntil)
 	} else {
 		c.Spans, err = calendar.FromList(n.Entries, zone)
@@ -107,7 +107,7 @@ func (d *Directory) PutCalendar(ctx context.Context, n NewCalendar) (*Calendar, 
 	if err != nil {
 		return nil, invalid("Invalid calendar: %s.", err)
 	}
-	err = d.update(ctx, func(t *tx) error {
+	err = calendars.update(ctx, func(t *tx) error {
 		if t.calendars[c.key()] == nil && len(t.calendars) >= maxCalendars {
 			return limit("Cannot exceed quota for calendars: %d", maxCalendars)
 		}
@@ -118,9 +118,9 @@ func (d *Directory) PutCalendar(ctx context.Context, n NewCalendar) (*Calendar, 
 	return c, err
 }
 
-// Calendar returns a calendar by its name, in any letter case.
-func (d *Directory) Calendar(ctx context.Context, name string) (*Calendar, error) {
-	return get(ctx, d, func(s *state) (*Calendar, error) { return s.calendar(name) })
+// Get returns a calendar by its name, in any letter case.
+func (calendars *Calendars) Get(ctx context.Context, name string) (*Calendar, error) {
+	return get(ctx, calendars.account, func(s *state) (*Calendar, error) { return s.calendar(name) })
 }
 
 func (s *state) calendar(name string) (*Calendar, error) {
@@ -130,21 +130,21 @@ func (s *state) calendar(name string) (*Calendar, error) {
 	return nil, notFound("There is no calendar %s.", printable(name))
 }
 
-// Calendars returns every calendar, by name.
-func (d *Directory) Calendars(ctx context.Context) ([]*Calendar, error) {
-	return get(ctx, d, func(s *state) ([]*Calendar, error) { return sorted(s.calendars), nil })
+// List returns every calendar, by name.
+func (calendars *Calendars) List(ctx context.Context) ([]*Calendar, error) {
+	return get(ctx, calendars.account, func(s *state) ([]*Calendar, error) { return sorted(s.calendars), nil })
 }
 
-// PolicyCalendars returns the calendars as policies refer to them.
-func (d *Directory) PolicyCalendars(ctx context.Context) (map[string]*policy.Calendar, error) {
-	return get(ctx, d, func(s *state) (map[string]*policy.Calendar, error) { return s.calendarSet.byName, nil })
+// ForPolicies returns the calendars as policies refer to them.
+func (calendars *Calendars) ForPolicies(ctx context.Context) (map[string]*policy.Calendar, error) {
+	return get(ctx, calendars.account, func(s *state) (map[string]*policy.Calendar, error) { return s.calendarSet.byName, nil })
 }
 
-// DeleteCalendar removes a calendar that no policy of a user, group or role
+// Delete removes a calendar that no policy of a user, group or role
 // refers to. A resource policy that refers to a missing calendar allows
 // nothing and denies everything by such a statement.
-func (d *Directory) DeleteCalendar(ctx context.Context, name string) error {
-	return d.update(ctx, func(t *tx) error {
+func (calendars *Calendars) Delete(ctx context.Context, name string) error {
+	return calendars.update(ctx, func(t *tx) error {
 		c, err := t.calendar(name)
 		if err != nil {
 			return err

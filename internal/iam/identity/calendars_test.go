@@ -17,27 +17,27 @@ func TestCalendarsInPolicies(t *testing.T) {
 	ctx := t.Context()
 	const onCall = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"Bool":{"sekisho:Calendar/On-Call":"true"}}}]}`
 	_, k := f.user(t, "alice")
-	wantCode(t, f.PutInline(ctx, identity.KindUser, "alice", "p", onCall), sekisho.CodeMalformedPolicy, "on-call")
+	wantCode(t, f.Holders.PutInline(ctx, identity.KindUser, "alice", "p", onCall), sekisho.CodeMalformedPolicy, "on-call")
 
 	allowed := func(d *identity.Directory) bool {
 		t.Helper()
-		_, p, err := d.Credential(ctx, k.ID, "")
+		_, p, err := d.Credentials.Credential(ctx, k.ID, "")
 		must(t, err)
-		v, err := authz.New(d).
+		v, err := authz.New(d.Sets).
 			Decide(ctx, &authz.Facts{Principal: p, Time: f.clock.Now(), SourceIP: netip.Addr{}}, "ssm:StartSession", "*")
 		must(t, err)
 		return v.Allowed
 	}
 	put := func(entries ...string) {
 		t.Helper()
-		c, err := f.PutCalendar(ctx, identity.NewCalendar{Name: "on-call", Zone: "Europe/Berlin", Entries: entries})
+		c, err := f.Calendars.Put(ctx, identity.NewCalendar{Name: "on-call", Zone: "Europe/Berlin", Entries: entries})
 		must(t, err)
 		if len(c.Spans) != len(entries) || c.Zone != "Europe/Berlin" {
 			t.Errorf("stored %+v", c)
 		}
 	}
 	put("2026-11-23")
-	must(t, f.PutInline(ctx, identity.KindUser, "alice", "p", onCall))
+	must(t, f.Holders.PutInline(ctx, identity.KindUser, "alice", "p", onCall))
 	other := f.member(t)
 	if !allowed(f.Directory) || !allowed(other) {
 		t.Error("within the calendar alice is not allowed")
@@ -48,17 +48,17 @@ func TestCalendarsInPolicies(t *testing.T) {
 	if allowed(f.Directory) || allowed(other) {
 		t.Error("outside the changed calendar alice is allowed")
 	}
-	wantCode(t, f.DeleteCalendar(ctx, "ON-CALL"), sekisho.CodeInUse, "alice")
-	must(t, f.DeleteInline(ctx, identity.KindUser, "alice", "p"))
-	must(t, f.DeleteCalendar(ctx, "ON-CALL"))
-	wantCode(t, f.DeleteCalendar(ctx, "on-call"), sekisho.CodeNotFound, "")
+	wantCode(t, f.Calendars.Delete(ctx, "ON-CALL"), sekisho.CodeInUse, "alice")
+	must(t, f.Holders.DeleteInline(ctx, identity.KindUser, "alice", "p"))
+	must(t, f.Calendars.Delete(ctx, "ON-CALL"))
+	wantCode(t, f.Calendars.Delete(ctx, "on-call"), sekisho.CodeNotFound, "")
 }
 
 func TestCalendarsFromICalendar(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
 	ctx := t.Context()
-	c, err := f.PutCalendar(
+	c, err := f.Calendars.Put(
 		ctx,
 		identity.NewCalendar{Name: "new-year", Zone: "Asia/Tokyo", ICalendar: strings.Join([]string{
 			"BEGIN:VCALENDAR", "VERSION:2.0", "PRODID:x", "BEGIN:VEVENT", "UID:1", "DTSTAMP:20200101T000000Z",
@@ -82,7 +82,7 @@ func TestCalendarsFromICalendar(t *testing.T) {
 		"bad file":     {Name: "a", ICalendar: "tomorrow"},
 		"long comment": {Name: "a", Entries: []string{"2026-01-01"}, Description: strings.Repeat("x", 257)},
 	} {
-		if _, err := f.PutCalendar(ctx, n); sekisho.CodeOf(err) != sekisho.CodeInvalid {
+		if _, err := f.Calendars.Put(ctx, n); sekisho.CodeOf(err) != sekisho.CodeInvalid {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -36,26 +36,33 @@ type compiledSet struct {
 	generation atomic.Int64 // the newest for which it is known to hold
 }
 
+// PolicySets compiles the policies that decide on a principal's requests.
+type PolicySets struct {
+	*account
+
+	compiled compiledSets
+}
+
 // Policies returns the compiled policies of a principal. It fails if one of
 // them cannot be parsed, so that the caller allows nothing.
-func (d *Directory) Policies(ctx context.Context, p *sekisho.Principal) (*policy.Set, error) {
+func (sets *PolicySets) Policies(ctx context.Context, p *sekisho.Principal) (*policy.Set, error) {
 	key, err := keyOf(p)
 	if err != nil {
 		return nil, err
 	}
-	if err := d.fresh(ctx); err != nil {
+	if err := sets.fresh(ctx); err != nil {
 		return nil, err
 	}
-	d.mu.RLock()
-	generation := d.st.generation
-	d.mu.RUnlock()
-	d.compiled.mu.RLock()
-	have := d.compiled.sets[key]
-	d.compiled.mu.RUnlock()
+	sets.mu.RLock()
+	generation := sets.st.generation
+	sets.mu.RUnlock()
+	sets.compiled.mu.RLock()
+	have := sets.compiled.sets[key]
+	sets.compiled.mu.RUnlock()
 	if have != nil && have.generation.Load() == generation {
 		return have.set, have.err
 	}
-	src, err := get(ctx, d, func(s *state) (*sources, error) {
+	src, err := get(ctx, sets.account, func(s *state) (*sources, error) {
 		generation = s.generation
 		return s.sources(p)
 	})
@@ -73,12 +80,12 @@ func (d *Directory) Policies(ctx context.Context, p *sekisho.Principal) (*policy
 	} else {
 		c.set = policy.Compile(in)
 	}
-	d.compiled.mu.Lock()
-	defer d.compiled.mu.Unlock()
-	if d.compiled.sets == nil || len(d.compiled.sets) >= maxCompiled {
-		d.compiled.sets = map[setKey]*compiledSet{}
+	sets.compiled.mu.Lock()
+	defer sets.compiled.mu.Unlock()
+	if sets.compiled.sets == nil || len(sets.compiled.sets) >= maxCompiled {
+		sets.compiled.sets = map[setKey]*compiledSet{}
 	}
-	d.compiled.sets[key] = c
+	sets.compiled.sets[key] = c
 	return c.set, c.err
 }
 
@@ -252,9 +259,9 @@ func (src *sources) parse() (in policy.Policies, err error) {
 
 // TrustSet returns the compiled policies that decide whether p may assume a
 // role: its own, and the role's trust policy.
-func (d *Directory) TrustSet(ctx context.Context, p *sekisho.Principal, role *Role) (*policy.Set, error) {
+func (sets *PolicySets) TrustSet(ctx context.Context, p *sekisho.Principal, role *Role) (*policy.Set, error) {
 	var trust string
-	src, err := get(ctx, d, func(s *state) (*sources, error) {
+	src, err := get(ctx, sets.account, func(s *state) (*sources, error) {
 		trust = s.trustText(role)
 		return s.sources(p)
 	})
@@ -272,8 +279,8 @@ func (d *Directory) TrustSet(ctx context.Context, p *sekisho.Principal, role *Ro
 }
 
 // trustPolicies returns the trust policy of a role alone.
-func (d *Directory) trustPolicies(ctx context.Context, role *Role) (in policy.Policies, err error) {
-	trust, err := get(ctx, d, func(s *state) (string, error) {
+func (sets *PolicySets) trustPolicies(ctx context.Context, role *Role) (in policy.Policies, err error) {
+	trust, err := get(ctx, sets.account, func(s *state) (string, error) {
 		in.Calendars = s.calendarSet.byName
 		return s.trustText(role), nil
 	})
@@ -285,14 +292,14 @@ func (d *Directory) trustPolicies(ctx context.Context, role *Role) (in policy.Po
 }
 
 // TrustsService reports whether a role may be assumed by an AWS service.
-func (d *Directory) TrustsService(ctx context.Context, role *Role, service string) (bool, error) {
-	trust, err := d.trustPolicies(ctx, role)
+func (sets *PolicySets) TrustsService(ctx context.Context, role *Role, service string) (bool, error) {
+	trust, err := sets.trustPolicies(ctx, role)
 	if err != nil {
 		return false, err
 	}
 	keys := policy.NewContext()
-	keys.Set("aws:SourceAccount", policy.Single(d.account))
-	keys.Set("aws:CurrentTime", policy.Single(d.now().UTC().Format("2006-01-02T15:04:05Z")))
+	keys.Set("aws:SourceAccount", policy.Single(sets.id))
+	keys.Set("aws:CurrentTime", policy.Single(sets.now().UTC().Format("2006-01-02T15:04:05Z")))
 	decision := policy.Compile(trust).Evaluate(&policy.Request{
 		Action: "sts:AssumeRole", Resource: role.ARN, Context: keys,
 		Principal: policy.Principal{Type: policy.TypeService, Service: service},

@@ -72,24 +72,33 @@ const (
 	claimFederated = "federated"
 )
 
+// Credentials verifies access keys and issues temporary credentials.
+type Credentials struct {
+	*account
+
+	devices *MFADevices
+	sets    *PolicySets
+	uses    *Uses
+}
+
 // Credential returns the secret and the principal of an access key; token is
 // the session token, empty for long-term keys. It refuses unknown, revoked and
 // expired credentials.
-func (d *Directory) Credential(
+func (creds *Credentials) Credential(
 	ctx context.Context,
 	accessKeyID, token string,
 ) (secret string, p *sekisho.Principal, err error) {
 	if token != "" {
-		return d.temporary(ctx, accessKeyID, token)
+		return creds.temporary(ctx, accessKeyID, token)
 	}
 	var sealed []byte
-	err = d.read(ctx, func(s *state) error {
+	err = creds.read(ctx, func(s *state) error {
 		u, k := s.activeKey(accessKeyID)
 		if k == nil {
 			return errUnknownKey
 		}
 		sealed = k.Sealed
-		up := d.userPrincipal(u)
+		up := creds.userPrincipal(u)
 		up.AccessKeyID, up.Lease = accessKeyID, lease(term(termUser, u.ID), term(termKey, accessKeyID))
 		p = &up
 		return nil
@@ -97,7 +106,7 @@ func (d *Directory) Credential(
 	if err != nil {
 		return "", nil, err
 	}
-	plain, err := d.ring.Open(purposeAccessKey, sealed, []byte(accessKeyID))
+	plain, err := creds.ring.Open(purposeAccessKey, sealed, []byte(accessKeyID))
 	if err != nil {
 		return "", nil, err
 	}
@@ -117,7 +126,7 @@ func (s *state) activeKey(id string) (*User, *AccessKey) {
 	return nil, nil
 }
 
-func (d *Directory) temporary(ctx context.Context, accessKeyID, token string) (string, *sekisho.Principal, error) {
+func (creds *Credentials) temporary(ctx context.Context, accessKeyID, token string) (string, *sekisho.Principal, error) {
 	if len(token) > maxTokenText || !strings.HasPrefix(accessKeyID, "ASIA") {
 		return "", nil, errUnknownKey
 	}
@@ -125,7 +134,7 @@ func (d *Directory) temporary(ctx context.Context, accessKeyID, token string) (s
 	if err != nil {
 		return "", nil, errUnknownKey
 	}
-	plain, err := d.ring.Open(purposeSessionToken, sealed, []byte(accessKeyID))
+	plain, err := creds.ring.Open(purposeSessionToken, sealed, []byte(accessKeyID))
 	if err != nil {
 		return "", nil, errUnknownKey
 	}
@@ -133,12 +142,12 @@ func (d *Directory) temporary(ctx context.Context, accessKeyID, token string) (s
 	if err := json.Unmarshal(plain, &c); err != nil {
 		return "", nil, errUnknownKey
 	}
-	if d.now().Unix() >= c.Expires {
+	if creds.now().Unix() >= c.Expires {
 		return "", nil, errExpiredToken
 	}
 	var p *sekisho.Principal
-	err = d.read(ctx, func(s *state) (err error) {
-		p, err = d.claimed(s, &c)
+	err = creds.read(ctx, func(s *state) (err error) {
+		p, err = creds.claimed(s, &c)
 		return err
 	})
 	if err != nil {
@@ -146,14 +155,14 @@ func (d *Directory) temporary(ctx context.Context, accessKeyID, token string) (s
 	}
 	p.AccessKeyID = accessKeyID
 	if c.Kind == claimRole {
-		d.touch(Use{ID: c.ID, At: d.now(), Service: "sts"})
+		creds.uses.touch(Use{ID: c.ID, At: creds.now(), Service: "sts"})
 	}
 	return c.Secret, p, nil
 }
 
 // claimed returns the principal of a session token, unless one of the objects
 // the token depends on is gone.
-func (d *Directory) claimed(s *state, c *claims) (*sekisho.Principal, error) {
+func (a *account) claimed(s *state, c *claims) (*sekisho.Principal, error) {
 	held := c.lease()
 	if !s.stands(held) {
 		return nil, errUnknownKey
@@ -165,19 +174,19 @@ func (d *Directory) claimed(s *state, c *claims) (*sekisho.Principal, error) {
 		if u == nil {
 			return nil, errUnknownKey
 		}
-		p = d.userPrincipal(u)
+		p = a.userPrincipal(u)
 	case claimRole:
 		r := s.roleIDs[c.ID]
 		if r == nil {
 			return nil, errUnknownKey
 		}
-		p = d.rolePrincipal(r, c.Name)
+		p = a.rolePrincipal(r, c.Name)
 		p.Tags = overlay(r.Tags, c.Tags)
 	case claimFederated:
-		arn := "arn:aws:sts::" + d.account + ":federated-user/" + c.Name
+		arn := "arn:aws:sts::" + a.id + ":federated-user/" + c.Name
 		p = sekisho.Principal{
-			Type: sekisho.PrincipalFederatedUser, Account: d.account, ARN: arn, PolicyARN: arn,
-			UserID: d.account + ":" + c.Name, RoleSessionName: c.Name, Tags: c.Tags,
+			Type: sekisho.PrincipalFederatedUser, Account: a.id, ARN: arn, PolicyARN: arn,
+			UserID: a.id + ":" + c.Name, RoleSessionName: c.Name, Tags: c.Tags,
 		}
 	default:
 		return nil, errUnknownKey
@@ -198,10 +207,10 @@ func (d *Directory) claimed(s *state, c *claims) (*sekisho.Principal, error) {
 	return &p, nil
 }
 
-func (d *Directory) rolePrincipal(r *Role, session string) sekisho.Principal {
+func (a *account) rolePrincipal(r *Role, session string) sekisho.Principal {
 	return sekisho.Principal{
-		Type: sekisho.PrincipalAssumedRole, Account: d.account,
-		ARN:       "arn:aws:sts::" + d.account + ":assumed-role/" + r.Name + "/" + session,
+		Type: sekisho.PrincipalAssumedRole, Account: a.id,
+		ARN:       "arn:aws:sts::" + a.id + ":assumed-role/" + r.Name + "/" + session,
 		PolicyARN: r.ARN, UserID: r.ID + ":" + session,
 		RoleName: r.Name, RoleSessionName: session, Tags: r.Tags,
 	}
@@ -226,7 +235,7 @@ func overlay(base, top map[string]string) map[string]string {
 }
 
 // issue makes temporary credentials of claims.
-func (d *Directory) issue(c claims, ttl time.Duration) (TemporaryCredentials, error) {
+func (creds *Credentials) issue(c claims, ttl time.Duration) (TemporaryCredentials, error) {
 	packed := 0
 	for _, p := range c.Policies {
 		packed += len(p)
@@ -243,7 +252,7 @@ func (d *Directory) issue(c claims, ttl time.Duration) (TemporaryCredentials, er
 			Message: "The session policies and tags are too large together.",
 		}
 	}
-	now := d.now()
+	now := creds.now()
 	c.Issued, c.Expires = now.Unix(), now.Add(ttl).Unix()
 	c.Secret = newSecret()
 	out := TemporaryCredentials{
@@ -254,7 +263,7 @@ func (d *Directory) issue(c claims, ttl time.Duration) (TemporaryCredentials, er
 	if err != nil {
 		return TemporaryCredentials{}, err
 	}
-	sealed, err := d.ring.Seal(purposeSessionToken, plain, []byte(out.AccessKeyID))
+	sealed, err := creds.ring.Seal(purposeSessionToken, plain, []byte(out.AccessKeyID))
 	if err != nil {
 		return TemporaryCredentials{}, err
 	}
@@ -276,8 +285,8 @@ type SessionRequest struct {
 }
 
 // AssumeRole issues credentials of a role to a principal that the caller of
-// this method has authorized: see [Directory.TrustSet].
-func (d *Directory) AssumeRole(
+// this method has authorized: see [PolicySets.TrustSet].
+func (creds *Credentials) AssumeRole(
 	ctx context.Context,
 	caller *sekisho.Principal,
 	role *Role,
@@ -302,11 +311,11 @@ func (d *Directory) AssumeRole(
 	if err != nil {
 		return TemporaryCredentials{}, nil, err
 	}
-	if err := d.checkSessionPolicies(ctx, r); err != nil {
+	if err := creds.checkSessionPolicies(ctx, r); err != nil {
 		return TemporaryCredentials{}, nil, err
 	}
 	user, key := source(caller)
-	if err := d.read(ctx, func(s *state) error { return s.checkSessionOwner(r.Name, user) }); err != nil {
+	if err := creds.read(ctx, func(s *state) error { return s.checkSessionOwner(r.Name, user) }); err != nil {
 		return TemporaryCredentials{}, nil, err
 	}
 	c := claims{
@@ -322,11 +331,11 @@ func (d *Directory) AssumeRole(
 	if !r.MFATime.IsZero() {
 		c.MFA = r.MFATime.Unix()
 	}
-	out, err := d.issue(c, r.Duration)
+	out, err := creds.issue(c, r.Duration)
 	if err != nil {
 		return TemporaryCredentials{}, nil, err
 	}
-	p := d.rolePrincipal(role, r.Name)
+	p := creds.rolePrincipal(role, r.Name)
 	return out, &p, nil
 }
 
@@ -378,7 +387,7 @@ func source(p *sekisho.Principal) (userID, accessKeyID string) {
 
 // SessionToken issues credentials of the user caller itself
 // (GetSessionToken).
-func (d *Directory) SessionToken(
+func (creds *Credentials) SessionToken(
 	_ context.Context,
 	caller *sekisho.Principal,
 	duration time.Duration,
@@ -396,12 +405,12 @@ func (d *Directory) SessionToken(
 	if err := checkLongDuration(duration); err != nil {
 		return TemporaryCredentials{}, err
 	}
-	return d.issueUser(caller, duration, mfa)
+	return creds.issueUser(caller, duration, mfa)
 }
 
 // issueUser issues credentials of the user caller, which rest on what caller's own
 // credentials rest on.
-func (d *Directory) issueUser(
+func (creds *Credentials) issueUser(
 	caller *sekisho.Principal,
 	ttl time.Duration,
 	mfa time.Time,
@@ -411,12 +420,12 @@ func (d *Directory) issueUser(
 	if !mfa.IsZero() {
 		c.MFA = mfa.Unix()
 	}
-	return d.issue(c, ttl)
+	return creds.issue(c, ttl)
 }
 
 // FederationToken issues credentials of a federated user, who is limited to
 // what both the caller's policies and the session policies allow.
-func (d *Directory) FederationToken(
+func (creds *Credentials) FederationToken(
 	ctx context.Context,
 	caller *sekisho.Principal,
 	r SessionRequest,
@@ -446,11 +455,11 @@ func (d *Directory) FederationToken(
 	if err != nil {
 		return TemporaryCredentials{}, nil, err
 	}
-	if err := d.checkSessionPolicies(ctx, r); err != nil {
+	if err := creds.checkSessionPolicies(ctx, r); err != nil {
 		return TemporaryCredentials{}, nil, err
 	}
 	user, key := source(caller)
-	if err := d.read(ctx, func(s *state) error { return s.checkSessionOwner(r.Name, user) }); err != nil {
+	if err := creds.read(ctx, func(s *state) error { return s.checkSessionOwner(r.Name, user) }); err != nil {
 		return TemporaryCredentials{}, nil, err
 	}
 	c := claims{
@@ -464,13 +473,13 @@ func (d *Directory) FederationToken(
 		SourceKey:  key,
 		SignedIn:   signedIn(caller.Lease),
 	}
-	out, err := d.issue(c, r.Duration)
+	out, err := creds.issue(c, r.Duration)
 	if err != nil {
 		return TemporaryCredentials{}, nil, err
 	}
 	return out, &sekisho.Principal{
-		Type: sekisho.PrincipalFederatedUser, Account: d.account,
-		ARN: "arn:aws:sts::" + d.account + ":federated-user/" + r.Name, UserID: d.account + ":" + r.Name,
+		Type: sekisho.PrincipalFederatedUser, Account: creds.id,
+		ARN: "arn:aws:sts::" + creds.id + ":federated-user/" + r.Name, UserID: creds.id + ":" + r.Name,
 	}, nil
 }
 
@@ -478,23 +487,23 @@ func (d *Directory) FederationToken(
 // must still trust ssm.amazonaws.com or, as those of instance profiles do,
 // ec2.amazonaws.com. With programs, the credentials are for programs on the
 // node and do not speak for its agent.
-func (d *Directory) IssueNodeCredentials(
+func (creds *Credentials) IssueNodeCredentials(
 	ctx context.Context,
 	node sekisho.NodeID,
 	role string,
 	programs bool,
 	ttl time.Duration,
 ) (TemporaryCredentials, error) {
-	r, err := d.Role(ctx, role)
+	r, err := get(ctx, creds.account, func(s *state) (*Role, error) { return s.rolePath(role) })
 	if err != nil {
 		return TemporaryCredentials{}, err
 	}
-	trusted, err := d.TrustsService(ctx, r, "ssm.amazonaws.com")
+	trusted, err := creds.sets.TrustsService(ctx, r, "ssm.amazonaws.com")
 	if err != nil {
 		return TemporaryCredentials{}, err
 	}
 	if !trusted {
-		if trusted, err = d.TrustsService(ctx, r, "ec2.amazonaws.com"); err != nil {
+		if trusted, err = creds.sets.TrustsService(ctx, r, "ec2.amazonaws.com"); err != nil {
 			return TemporaryCredentials{}, err
 		}
 	}
@@ -505,7 +514,7 @@ func (d *Directory) IssueNodeCredentials(
 			r.Name,
 		)
 	}
-	return d.issue(claims{Kind: claimRole, ID: r.ID, Name: string(node), Node: node, NodeProgram: programs}, ttl)
+	return creds.issue(claims{Kind: claimRole, ID: r.ID, Name: string(node), Node: node, NodeProgram: programs}, ttl)
 }
 
 func checkSessionName(field, name string) error {

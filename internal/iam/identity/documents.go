@@ -138,8 +138,8 @@ func (s *state) textToday(document string, ids map[string]string) string {
 }
 
 // TrustDocument returns a role's trust policy as AWS shows it: see trustText.
-func (d *Directory) TrustDocument(ctx context.Context, r *Role) (string, error) {
-	return get(ctx, d, func(s *state) (string, error) { return s.trustText(r), nil })
+func (roles *Roles) TrustDocument(ctx context.Context, r *Role) (string, error) {
+	return get(ctx, roles.account, func(s *state) (string, error) { return s.trustText(r), nil })
 }
 
 // rewritePrincipals replaces every AWS principal p of a document by f(p). An
@@ -201,10 +201,10 @@ func listOf(v any) []any {
 }
 
 // checkSessionPolicies checks the session policies of a request.
-func (d *Directory) checkSessionPolicies(ctx context.Context, r SessionRequest) error {
+func (a *account) checkSessionPolicies(ctx context.Context, r SessionRequest) error {
 	size := 0
 	for _, text := range r.Policies {
-		if err := d.read(ctx, func(s *state) error { return s.checkDocument(text, policy.KindSession) }); err != nil {
+		if err := a.read(ctx, func(s *state) error { return s.checkDocument(text, policy.KindSession) }); err != nil {
 			return err
 		}
 		size += len(text)
@@ -225,7 +225,7 @@ func (d *Directory) checkSessionPolicies(ctx context.Context, r SessionRequest) 
 			maxSessionPolicyARN,
 		)
 	}
-	return d.read(ctx, func(s *state) error {
+	return a.read(ctx, func(s *state) error {
 		for _, arn := range r.PolicyARNs {
 			if s.policies[arn] == nil {
 				return sekisho.Errorf(

@@ -9,7 +9,7 @@ import (
 )
 
 // SignIn is a console sign-in. The console stores Grant and passes it to
-// [Directory.Granted] at every request; it contains no secret.
+// [SignIns.Granted] at every request; it contains no secret.
 type SignIn struct {
 	Principal *sekisho.Principal
 	Grant     []byte
@@ -19,13 +19,13 @@ type SignIn struct {
 
 // userSignIn returns the sign-in of a user who has presented the credential of
 // the lease term shown.
-func (d *Directory) userSignIn(u *User, shown string, mfa bool) SignIn {
-	now := d.now().UTC().Truncate(time.Second)
+func (signIns *SignIns) userSignIn(u *User, shown string, mfa bool) SignIn {
+	now := signIns.now().UTC().Truncate(time.Second)
 	c := claims{Kind: claimUser, ID: u.ID, Issued: now.Unix(), SignedIn: shown, Console: true}
 	if mfa {
 		c.MFA = now.Unix()
 	}
-	p := d.userPrincipal(u)
+	p := signIns.userPrincipal(u)
 	p.TokenIssueTime, p.Lease = now, c.lease()
 	if mfa {
 		p.MFATime = now
@@ -35,15 +35,15 @@ func (d *Directory) userSignIn(u *User, shown string, mfa bool) SignIn {
 
 // WebSignIn signs in a person authenticated by an identity provider as a
 // session of a role. The caller has checked that the role trusts them.
-func (d *Directory) WebSignIn(ctx context.Context, who *WebIdentity, role *Role, r SessionRequest) (SignIn, error) {
-	c, ttl, err := d.webClaims(ctx, who, role, r)
+func (signIns *SignIns) WebSignIn(ctx context.Context, who *WebIdentity, role *Role, r SessionRequest) (SignIn, error) {
+	c, ttl, err := signIns.webClaims(ctx, who, role, r)
 	if err != nil {
 		return SignIn{}, err
 	}
-	now := d.now()
+	now := signIns.now()
 	c.Issued, c.Expires, c.Console = now.Unix(), now.Add(ttl).Unix(), true
 	grant := c.grant()
-	p, err := d.Granted(ctx, grant)
+	p, err := signIns.Granted(ctx, grant)
 	return SignIn{Principal: p, Grant: grant, Expires: time.Unix(c.Expires, 0)}, err
 }
 
@@ -58,13 +58,13 @@ func (c *claims) grant() []byte {
 // Granted returns the principal of a console sign-in in its present state. It
 // refuses if an object the sign-in depends on is gone: the user, the password,
 // the passkey, the role or the identity provider.
-func (d *Directory) Granted(ctx context.Context, grant []byte) (*sekisho.Principal, error) {
+func (signIns *SignIns) Granted(ctx context.Context, grant []byte) (*sekisho.Principal, error) {
 	var c claims
 	if err := json.Unmarshal(grant, &c); err != nil || !c.Console || c.SignedIn == "" {
 		return nil, errUnknownKey
 	}
-	if c.Expires != 0 && d.now().Unix() >= c.Expires {
+	if c.Expires != 0 && signIns.now().Unix() >= c.Expires {
 		return nil, errExpiredToken
 	}
-	return get(ctx, d, func(s *state) (*sekisho.Principal, error) { return d.claimed(s, &c) })
+	return get(ctx, signIns.account, func(s *state) (*sekisho.Principal, error) { return signIns.claimed(s, &c) })
 }

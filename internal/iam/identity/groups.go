@@ -5,10 +5,10 @@ import (
 	"slices"
 )
 
-// CreateGroup creates a group.
-func (d *Directory) CreateGroup(ctx context.Context, path, name string) (*Group, error) {
+// Create creates a group.
+func (groups *Groups) Create(ctx context.Context, path, name string) (*Group, error) {
 	var g *Group
-	err := d.update(ctx, func(t *tx) error {
+	err := groups.update(ctx, func(t *tx) error {
 		h, err := t.newHolder(KindGroup, "AGPA", path, name, nil)
 		if err != nil {
 			return err
@@ -26,10 +26,10 @@ func (d *Directory) CreateGroup(ctx context.Context, path, name string) (*Group,
 	return g, err
 }
 
-// Group returns a group and its members, by name.
-func (d *Directory) Group(ctx context.Context, name string) (*Group, []*User, error) {
+// Get returns a group and its members, by name.
+func (groups *Groups) Get(ctx context.Context, name string) (*Group, []*User, error) {
 	var members []*User
-	g, err := get(ctx, d, func(s *state) (*Group, error) {
+	g, err := get(ctx, groups.account, func(s *state) (*Group, error) {
 		g, err := s.group(name)
 		if err != nil {
 			return nil, err
@@ -44,14 +44,14 @@ func (d *Directory) Group(ctx context.Context, name string) (*Group, []*User, er
 	return g, members, err
 }
 
-// Groups returns every group, by name.
-func (d *Directory) Groups(ctx context.Context) ([]*Group, error) {
-	return get(ctx, d, func(s *state) ([]*Group, error) { return sorted(s.groups), nil })
+// List returns every group, by name.
+func (groups *Groups) List(ctx context.Context) ([]*Group, error) {
+	return get(ctx, groups.account, func(s *state) ([]*Group, error) { return sorted(s.groups), nil })
 }
 
-// GroupsOf returns the groups of a user, by name.
-func (d *Directory) GroupsOf(ctx context.Context, user string) ([]*Group, error) {
-	return get(ctx, d, func(s *state) ([]*Group, error) {
+// Of returns the groups of a user, by name.
+func (groups *Groups) Of(ctx context.Context, user string) ([]*Group, error) {
+	return get(ctx, groups.account, func(s *state) ([]*Group, error) {
 		u, err := s.user(user)
 		if err != nil {
 			return nil, err
@@ -60,9 +60,9 @@ func (d *Directory) GroupsOf(ctx context.Context, user string) ([]*Group, error)
 	})
 }
 
-// UpdateGroup renames or moves a group; an empty argument changes nothing.
-func (d *Directory) UpdateGroup(ctx context.Context, name, newPath, newName string) error {
-	return d.update(ctx, func(t *tx) error {
+// Update renames or moves a group; an empty argument changes nothing.
+func (groups *Groups) Update(ctx context.Context, name, newPath, newName string) error {
+	return groups.update(ctx, func(t *tx) error {
 		old, err := t.group(name)
 		if err != nil {
 			return err
@@ -82,7 +82,7 @@ func (d *Directory) UpdateGroup(ctx context.Context, name, newPath, newName stri
 				return err
 			}
 		}
-		g.ARN = d.arn("group", g.Path, g.Name)
+		g.ARN = groups.arn("group", g.Path, g.Name)
 		if g.key() != old.key() {
 			t.drop(old)
 		}
@@ -91,9 +91,9 @@ func (d *Directory) UpdateGroup(ctx context.Context, name, newPath, newName stri
 	})
 }
 
-// DeleteGroup removes a group without members and policies.
-func (d *Directory) DeleteGroup(ctx context.Context, name string) error {
-	return d.update(ctx, func(t *tx) error {
+// Delete removes a group without members and policies.
+func (groups *Groups) Delete(ctx context.Context, name string) error {
+	return groups.update(ctx, func(t *tx) error {
 		g, err := t.group(name)
 		if err != nil {
 			return err
@@ -114,9 +114,9 @@ func (d *Directory) DeleteGroup(ctx context.Context, name string) error {
 	})
 }
 
-// AddToGroup makes a user a member of a group. It is idempotent.
-func (d *Directory) AddToGroup(ctx context.Context, user, group string) error {
-	return d.update(ctx, func(t *tx) error {
+// AddUser makes a user a member of a group. It is idempotent.
+func (groups *Groups) AddUser(ctx context.Context, user, group string) error {
+	return groups.update(ctx, func(t *tx) error {
 		g, err := t.group(group)
 		if err != nil {
 			return err
@@ -135,9 +135,9 @@ func (d *Directory) AddToGroup(ctx context.Context, user, group string) error {
 	})
 }
 
-// RemoveFromGroup ends a user's membership of a group.
-func (d *Directory) RemoveFromGroup(ctx context.Context, user, group string) error {
-	return d.update(ctx, func(t *tx) error {
+// RemoveUser ends a user's membership of a group.
+func (groups *Groups) RemoveUser(ctx context.Context, user, group string) error {
+	return groups.update(ctx, func(t *tx) error {
 		g, err := t.group(group)
 		if err != nil {
 			return err

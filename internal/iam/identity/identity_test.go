@@ -89,16 +89,16 @@ func wantCode(t *testing.T, err error, code sekisho.Code, text string) {
 
 func (f *fixture) user(t *testing.T, name string) (*identity.User, *identity.NewAccessKey) {
 	t.Helper()
-	u, err := f.CreateUser(t.Context(), "/", name, "", nil)
+	u, err := f.Users.Create(t.Context(), "/", name, "", nil)
 	must(t, err)
-	k, err := f.CreateAccessKey(t.Context(), name)
+	k, err := f.Keys.Create(t.Context(), name)
 	must(t, err)
 	return u, k
 }
 
 func (f *fixture) principal(t *testing.T, k *identity.NewAccessKey) *sekisho.Principal {
 	t.Helper()
-	secret, p, err := f.Credential(t.Context(), k.ID, "")
+	secret, p, err := f.Credentials.Credential(t.Context(), k.ID, "")
 	must(t, err)
 	if secret != k.Secret {
 		t.Errorf("the secret of %s is %q, want %q", k.ID, secret, k.Secret)
@@ -108,7 +108,7 @@ func (f *fixture) principal(t *testing.T, k *identity.NewAccessKey) *sekisho.Pri
 
 func allows(t *testing.T, d *identity.Directory, p *sekisho.Principal, action, resource string) bool {
 	t.Helper()
-	set, err := d.Policies(t.Context(), p)
+	set, err := d.Sets.Policies(t.Context(), p)
 	must(t, err)
 	return set.Evaluate(&policy.Request{
 		Action: action, Resource: resource, Context: policy.NewContext(),
@@ -146,10 +146,10 @@ func TestBootstrapHappensOnce(t *testing.T) {
 	if !allows(t, f.Directory, p, "ssm:StartSession", "*") {
 		t.Error("the administrator may not do everything")
 	}
-	if _, err := f.CheckPassword(t.Context(), "admin", first.Password, host, netip.Addr{}, identity.Second{}); err != nil {
+	if _, err := f.SignIns.CheckPassword(t.Context(), "admin", first.Password, host, netip.Addr{}, identity.Second{}); err != nil {
 		t.Errorf("the first password: %v", err)
 	}
-	creds, err := f.IssueNodeCredentials(
+	creds, err := f.Credentials.IssueNodeCredentials(
 		t.Context(),
 		"mi-0123456789abcdef0",
 		"service-role/"+identity.NodeRole,
@@ -157,7 +157,7 @@ func TestBootstrapHappensOnce(t *testing.T) {
 		time.Hour,
 	)
 	must(t, err)
-	_, node, err := f.Credential(t.Context(), creds.AccessKeyID, creds.SessionToken)
+	_, node, err := f.Credentials.Credential(t.Context(), creds.AccessKeyID, creds.SessionToken)
 	must(t, err)
 	if node.Node != "mi-0123456789abcdef0" || node.RoleSessionName != "mi-0123456789abcdef0" ||
 		node.ARN != "arn:aws:sts::"+account+":assumed-role/"+identity.NodeRole+"/mi-0123456789abcdef0" ||
@@ -179,9 +179,9 @@ func TestSecretsAreNotReadableInTheStore(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
 	_, k := f.user(t, "alice")
-	_, err := f.CreateLogin(t.Context(), "alice", "Correct-Horse-1", false)
+	_, err := f.Logins.Create(t.Context(), "alice", "Correct-Horse-1", false)
 	must(t, err)
-	dev, err := f.CreateMFADevice(t.Context(), "/", "alice", nil)
+	dev, err := f.MFA.Create(t.Context(), "/", "alice", nil)
 	must(t, err)
 	for _, l := range f.store.log {
 		for _, secret := range []string{k.Secret, "Correct-Horse-1", dev.Seed} {
@@ -196,10 +196,10 @@ func TestKeysStopAtOnce(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	for name, stop := range map[string]func(f *fixture, key string) error{
-		"key deactivated": func(f *fixture, key string) error { return f.SetAccessKeyActive(ctx, "alice", key, false) },
-		"key deleted":     func(f *fixture, key string) error { return f.DeleteAccessKey(ctx, "alice", key) },
+		"key deactivated": func(f *fixture, key string) error { return f.Keys.SetActive(ctx, "alice", key, false) },
+		"key deleted":     func(f *fixture, key string) error { return f.Keys.Delete(ctx, "alice", key) },
 		"user deleted": func(f *fixture, key string) error {
-			return errors.Join(f.DeleteAccessKey(ctx, "alice", key), f.DeleteUser(ctx, "alice"))
+			return errors.Join(f.Keys.Delete(ctx, "alice", key), f.Users.Delete(ctx, "alice"))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -208,31 +208,31 @@ func TestKeysStopAtOnce(t *testing.T) {
 			other := f.member(t)
 			_, k := f.user(t, "alice")
 			p := f.principal(t, k)
-			role, err := f.CreateRole(ctx, identity.NewRole{Name: "ops", Trust: trusting(`{"AWS":"` + account + `"}`)})
+			role, err := f.Roles.Create(ctx, identity.NewRole{Name: "ops", Trust: trusting(`{"AWS":"` + account + `"}`)})
 			must(t, err)
-			session, err := f.SessionToken(ctx, p, 0, time.Time{})
+			session, err := f.Credentials.SessionToken(ctx, p, 0, time.Time{})
 			must(t, err)
-			assumed, _, err := f.AssumeRole(ctx, p, role, identity.SessionRequest{Name: "alice"})
+			assumed, _, err := f.Credentials.AssumeRole(ctx, p, role, identity.SessionRequest{Name: "alice"})
 			must(t, err)
-			guest, _, err := f.FederationToken(ctx, p, identity.SessionRequest{Name: "guest"})
+			guest, _, err := f.Credentials.FederationToken(ctx, p, identity.SessionRequest{Name: "guest"})
 			must(t, err)
 			all := []identity.TemporaryCredentials{{AccessKeyID: k.ID}, session, assumed, guest}
 			f.clock.advance(2 * time.Second)
 			for _, d := range []*identity.Directory{f.Directory, other} {
 				for _, c := range all {
-					if _, _, err := d.Credential(ctx, c.AccessKeyID, c.SessionToken); err != nil {
+					if _, _, err := d.Credentials.Credential(ctx, c.AccessKeyID, c.SessionToken); err != nil {
 						t.Errorf("%s before: %v", c.AccessKeyID, err)
 					}
 				}
 			}
 			must(t, stop(f, k.ID))
 			for _, c := range all {
-				_, _, err := f.Credential(ctx, c.AccessKeyID, c.SessionToken)
+				_, _, err := f.Credentials.Credential(ctx, c.AccessKeyID, c.SessionToken)
 				wantCode(t, err, sekisho.CodeUnauthenticated, "security token")
 			}
 			f.clock.advance(2 * time.Second) // the other member looks again after one
 			for _, c := range all {
-				_, _, err := other.Credential(ctx, c.AccessKeyID, c.SessionToken)
+				_, _, err := other.Credentials.Credential(ctx, c.AccessKeyID, c.SessionToken)
 				wantCode(t, err, sekisho.CodeUnauthenticated, "security token")
 			}
 		})
@@ -244,9 +244,9 @@ func TestSessionTokensCannotBeForgedSwappedOrOutlived(t *testing.T) {
 	f := setup(t)
 	_, k := f.user(t, "alice")
 	p := f.principal(t, k)
-	a, err := f.SessionToken(t.Context(), p, time.Hour, time.Time{})
+	a, err := f.Credentials.SessionToken(t.Context(), p, time.Hour, time.Time{})
 	must(t, err)
-	b, err := f.SessionToken(t.Context(), p, time.Hour, time.Time{})
+	b, err := f.Credentials.SessionToken(t.Context(), p, time.Hour, time.Time{})
 	must(t, err)
 	for name, c := range map[string][2]string{
 		"another's token": {a.AccessKeyID, b.SessionToken},
@@ -257,16 +257,16 @@ func TestSessionTokensCannotBeForgedSwappedOrOutlived(t *testing.T) {
 		"long-term key":   {k.ID, a.SessionToken},
 		"unknown key":     {"AKIAUNKNOWN", ""},
 	} {
-		if _, _, err := f.Credential(t.Context(), c[0], c[1]); sekisho.CodeOf(err) != sekisho.CodeUnauthenticated {
+		if _, _, err := f.Credentials.Credential(t.Context(), c[0], c[1]); sekisho.CodeOf(err) != sekisho.CodeUnauthenticated {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	f.clock.advance(time.Hour - time.Second)
-	if _, _, err := f.Credential(t.Context(), a.AccessKeyID, a.SessionToken); err != nil {
+	if _, _, err := f.Credentials.Credential(t.Context(), a.AccessKeyID, a.SessionToken); err != nil {
 		t.Errorf("a second before the end: %v", err)
 	}
 	f.clock.advance(time.Second)
-	_, _, err = f.Credential(t.Context(), a.AccessKeyID, a.SessionToken)
+	_, _, err = f.Credentials.Credential(t.Context(), a.AccessKeyID, a.SessionToken)
 	wantCode(t, err, sekisho.CodeExpired, "expired")
 }
 
@@ -284,27 +284,27 @@ func TestPoliciesFollowEveryWrite(t *testing.T) {
 		}
 	}
 	step("nothing", false)
-	step("inline", true, f.PutInline(ctx, identity.KindUser, "alice", "p", allow("ssm:StartSession")))
-	step("inline deleted", false, f.DeleteInline(ctx, identity.KindUser, "alice", "p"))
-	_, err := f.CreateGroup(ctx, "/", "ops")
+	step("inline", true, f.Holders.PutInline(ctx, identity.KindUser, "alice", "p", allow("ssm:StartSession")))
+	step("inline deleted", false, f.Holders.DeleteInline(ctx, identity.KindUser, "alice", "p"))
+	_, err := f.Groups.Create(ctx, "/", "ops")
 	must(t, err)
-	step("member of an empty group", false, f.AddToGroup(ctx, "alice", "ops"))
-	step("group policy", true, f.PutInline(ctx, identity.KindGroup, "ops", "p", allow("ssm:*")))
-	step("left the group", false, f.RemoveFromGroup(ctx, "alice", "ops"))
-	mp, err := f.CreatePolicy(ctx, "/", "start", "", allow("ssm:StartSession"), nil)
+	step("member of an empty group", false, f.Groups.AddUser(ctx, "alice", "ops"))
+	step("group policy", true, f.Holders.PutInline(ctx, identity.KindGroup, "ops", "p", allow("ssm:*")))
+	step("left the group", false, f.Groups.RemoveUser(ctx, "alice", "ops"))
+	mp, err := f.Policies.Create(ctx, "/", "start", "", allow("ssm:StartSession"), nil)
 	must(t, err)
-	step("attached", true, f.Attach(ctx, identity.KindUser, "alice", mp.ARN))
-	v2, err := f.CreatePolicyVersion(ctx, mp.ARN, allow("ssm:TerminateSession"), false)
+	step("attached", true, f.Holders.Attach(ctx, identity.KindUser, "alice", mp.ARN))
+	v2, err := f.Policies.CreateVersion(ctx, mp.ARN, allow("ssm:TerminateSession"), false)
 	must(t, err)
 	step("a version not in force", true)
-	step("version in force", false, f.SetDefaultPolicyVersion(ctx, mp.ARN, v2.ID))
-	step("back", true, f.SetDefaultPolicyVersion(ctx, mp.ARN, "v1"))
-	bound, err := f.CreatePolicy(ctx, "/", "bound", "", allow("ec2:*"), nil)
+	step("version in force", false, f.Policies.SetDefaultVersion(ctx, mp.ARN, v2.ID))
+	step("back", true, f.Policies.SetDefaultVersion(ctx, mp.ARN, "v1"))
+	bound, err := f.Policies.Create(ctx, "/", "bound", "", allow("ec2:*"), nil)
 	must(t, err)
-	step("boundary", false, f.SetBoundary(ctx, identity.KindUser, "alice", bound.ARN))
-	step("boundary away", true, f.SetBoundary(ctx, identity.KindUser, "alice", ""))
-	step("renamed", true, f.UpdateUser(ctx, "alice", "/team/", "alicia"))
-	step("detached", false, f.Detach(ctx, identity.KindUser, "alicia", mp.ARN))
+	step("boundary", false, f.Holders.SetBoundary(ctx, identity.KindUser, "alice", bound.ARN))
+	step("boundary away", true, f.Holders.SetBoundary(ctx, identity.KindUser, "alice", ""))
+	step("renamed", true, f.Users.Update(ctx, "alice", "/team/", "alicia"))
+	step("detached", false, f.Holders.Detach(ctx, identity.KindUser, "alicia", mp.ARN))
 }
 
 func TestSessionPoliciesOnlyLimit(t *testing.T) {
@@ -312,9 +312,9 @@ func TestSessionPoliciesOnlyLimit(t *testing.T) {
 	f := setup(t)
 	ctx := t.Context()
 	_, k := f.user(t, "alice")
-	must(t, f.PutInline(ctx, identity.KindUser, "alice", "p", allow("ssm:*")))
+	must(t, f.Holders.PutInline(ctx, identity.KindUser, "alice", "p", allow("ssm:*")))
 	p := f.principal(t, k)
-	mp, err := f.CreatePolicy(ctx, "/", "limit", "", allow("ssm:Describe*"), nil)
+	mp, err := f.Policies.Create(ctx, "/", "limit", "", allow("ssm:Describe*"), nil)
 	must(t, err)
 	for _, c := range []struct {
 		name            string
@@ -329,9 +329,9 @@ func TestSessionPoliciesOnlyLimit(t *testing.T) {
 		{"more than the user", identity.SessionRequest{Policies: []string{allow("*")}}, true, true, false},
 	} {
 		c.r.Name = "guest"
-		creds, _, err := f.FederationToken(ctx, p, c.r)
+		creds, _, err := f.Credentials.FederationToken(ctx, p, c.r)
 		must(t, err)
-		_, guest, err := f.Credential(ctx, creds.AccessKeyID, creds.SessionToken)
+		_, guest, err := f.Credentials.Credential(ctx, creds.AccessKeyID, creds.SessionToken)
 		must(t, err)
 		got := []bool{
 			allows(t, f.Directory, guest, "ssm:StartSession", "*"),
@@ -342,7 +342,7 @@ func TestSessionPoliciesOnlyLimit(t *testing.T) {
 			t.Errorf("%s: start, describe, list users = %v, want %v", c.name, got, want)
 		}
 	}
-	_, _, err = f.FederationToken(
+	_, _, err = f.Credentials.FederationToken(
 		ctx,
 		p,
 		identity.SessionRequest{Name: "guest", Policies: []string{allow("ssm:" + strings.Repeat("x", 2048))}},
@@ -356,13 +356,13 @@ func TestAnUnreadableStoredPolicyAllowsNothing(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
 	_, k := f.user(t, "alice")
-	must(t, f.PutInline(t.Context(), identity.KindUser, "alice", "p", allow("ssm:*")))
+	must(t, f.Holders.PutInline(t.Context(), identity.KindUser, "alice", "p", allow("ssm:*")))
 	last := &f.store.log[len(f.store.log)-1]
 	last.Body = []byte(strings.Replace(string(last.Body), "Allow", "Alow", 1))
 	d := f.member(t)
-	_, p, err := d.Credential(t.Context(), k.ID, "")
+	_, p, err := d.Credentials.Credential(t.Context(), k.ID, "")
 	must(t, err)
-	if set, err := d.Policies(t.Context(), p); err == nil {
+	if set, err := d.Sets.Policies(t.Context(), p); err == nil {
 		t.Errorf("a set came back: %v", set)
 	}
 }
@@ -371,13 +371,13 @@ func TestTwoAdministratorsAtOnceLoseNothing(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
 	members := []*identity.Directory{f.Directory, f.member(t), f.member(t)}
-	_, err := f.CreateUser(t.Context(), "/", "alice", "", nil)
+	_, err := f.Users.Create(t.Context(), "/", "alice", "", nil)
 	must(t, err)
 	var wg sync.WaitGroup
 	for m, d := range members {
 		wg.Go(func() {
 			for i := range 8 {
-				if err := d.Tag(t.Context(), identity.KindUser, "alice", map[string]string{fmt.Sprintf("t%d-%d", m, i): "x"}); err != nil {
+				if err := d.Tags.Add(t.Context(), identity.KindUser, "alice", map[string]string{fmt.Sprintf("t%d-%d", m, i): "x"}); err != nil {
 					t.Error(err)
 				}
 			}
@@ -386,7 +386,7 @@ func TestTwoAdministratorsAtOnceLoseNothing(t *testing.T) {
 	wg.Wait()
 	f.clock.advance(2 * time.Second)
 	for _, d := range members {
-		tags, err := d.Tags(t.Context(), identity.KindUser, "alice")
+		tags, err := d.Tags.Of(t.Context(), identity.KindUser, "alice")
 		if err != nil || len(tags) != 24 {
 			t.Errorf("%d tags are left of 24 (%v)", len(tags), err)
 		}
@@ -398,90 +398,90 @@ func TestConflictsLimitsAndNames(t *testing.T) {
 	f := setup(t)
 	ctx := t.Context()
 	f.user(t, "alice")
-	_, err := f.CreateUser(ctx, "/", "ALICE", "", nil)
+	_, err := f.Users.Create(ctx, "/", "ALICE", "", nil)
 	wantCode(t, err, sekisho.CodeConflict, "User with name ALICE already exists.")
-	_, err = f.User(ctx, "ALICE")
+	_, err = f.Users.Get(ctx, "ALICE")
 	wantCode(t, err, sekisho.CodeNotFound, "The user with name ALICE cannot be found.")
-	_, err = f.CreateUser(ctx, "/", "a b", "", nil)
+	_, err = f.Users.Create(ctx, "/", "a b", "", nil)
 	wantCode(t, err, sekisho.CodeInvalid, "userName is invalid")
-	_, err = f.CreateUser(ctx, "/", strings.Repeat("a", 65), "", nil)
+	_, err = f.Users.Create(ctx, "/", strings.Repeat("a", 65), "", nil)
 	wantCode(t, err, sekisho.CodeInvalid, "less than or equal to 64")
-	_, err = f.CreateUser(ctx, "nopath", "bob", "", nil)
+	_, err = f.Users.Create(ctx, "nopath", "bob", "", nil)
 	wantCode(t, err, sekisho.CodeInvalid, "path is invalid")
-	_, err = f.CreateUser(ctx, "/", "bob", "arn:aws:iam::aws:policy/None", nil)
+	_, err = f.Users.Create(ctx, "/", "bob", "arn:aws:iam::aws:policy/None", nil)
 	wantCode(t, err, sekisho.CodeNotFound, "does not exist or is not attachable")
-	_, err = f.CreateUser(ctx, "/", "bob", "", map[string]string{"Team": "a", "team": "b"})
+	_, err = f.Users.Create(ctx, "/", "bob", "", map[string]string{"Team": "a", "team": "b"})
 	wantCode(t, err, sekisho.CodeInvalid, "Duplicate tag keys")
 
-	_, err = f.CreateAccessKey(ctx, "alice")
+	_, err = f.Keys.Create(ctx, "alice")
 	must(t, err)
-	_, err = f.CreateAccessKey(ctx, "alice")
+	_, err = f.Keys.Create(ctx, "alice")
 	wantCode(t, err, sekisho.CodeLimit, "Cannot exceed quota for AccessKeysPerUser: 2")
-	wantCode(t, f.DeleteUser(ctx, "alice"), sekisho.CodeInUse, "must delete access keys first")
+	wantCode(t, f.Users.Delete(ctx, "alice"), sekisho.CodeInUse, "must delete access keys first")
 
 	wantCode(
 		t,
-		f.PutInline(ctx, identity.KindUser, "alice", "p", "{}"),
+		f.Holders.PutInline(ctx, identity.KindUser, "alice", "p", "{}"),
 		sekisho.CodeMalformedPolicy,
 		"Syntax errors in policy.",
 	)
 	wantCode(
 		t,
-		f.PutInline(ctx, identity.KindUser, "alice", "p", allow("ssm:"+strings.Repeat("a", 2048))),
+		f.Holders.PutInline(ctx, identity.KindUser, "alice", "p", allow("ssm:"+strings.Repeat("a", 2048))),
 		sekisho.CodeLimit,
 		"Maximum policy size of 2048 bytes exceeded for user alice",
 	)
-	must(t, f.PutInline(ctx, identity.KindUser, "alice", "p", allow("ssm:"+strings.Repeat("a", 1500))))
+	must(t, f.Holders.PutInline(ctx, identity.KindUser, "alice", "p", allow("ssm:"+strings.Repeat("a", 1500))))
 	wantCode(
 		t,
-		f.PutInline(ctx, identity.KindUser, "alice", "q", allow("ssm:"+strings.Repeat("a", 500))),
+		f.Holders.PutInline(ctx, identity.KindUser, "alice", "q", allow("ssm:"+strings.Repeat("a", 500))),
 		sekisho.CodeLimit,
 		"Maximum policy size",
 	)
 
-	mp, err := f.CreatePolicy(ctx, "/", "p", "", allow("ssm:*"), nil)
+	mp, err := f.Policies.Create(ctx, "/", "p", "", allow("ssm:*"), nil)
 	must(t, err)
-	_, err = f.CreatePolicy(ctx, "/other/", "P", "", allow("ssm:*"), nil)
+	_, err = f.Policies.Create(ctx, "/other/", "P", "", allow("ssm:*"), nil)
 	wantCode(t, err, sekisho.CodeConflict, "A policy called P already exists.")
-	_, err = f.CreatePolicy(ctx, "/", "big", "", allow("ssm:"+strings.Repeat("a", 6144)), nil)
+	_, err = f.Policies.Create(ctx, "/", "big", "", allow("ssm:"+strings.Repeat("a", 6144)), nil)
 	wantCode(t, err, sekisho.CodeLimit, "Cannot exceed quota for PolicySize: 6144")
 	for range 4 {
-		_, err := f.CreatePolicyVersion(ctx, mp.ARN, allow("ssm:*"), true)
+		_, err := f.Policies.CreateVersion(ctx, mp.ARN, allow("ssm:*"), true)
 		must(t, err)
 	}
-	_, err = f.CreatePolicyVersion(ctx, mp.ARN, allow("ssm:*"), true)
+	_, err = f.Policies.CreateVersion(ctx, mp.ARN, allow("ssm:*"), true)
 	wantCode(t, err, sekisho.CodeLimit, "up to 5 versions")
-	wantCode(t, f.DeletePolicyVersion(ctx, mp.ARN, "v5"), sekisho.CodeInUse, "default version")
-	wantCode(t, f.DeletePolicy(ctx, mp.ARN), sekisho.CodeInUse, "more than one version")
-	must(t, f.Attach(ctx, identity.KindUser, "alice", mp.ARN))
-	wantCode(t, f.DeletePolicy(ctx, mp.ARN), sekisho.CodeInUse, "attached to entities")
-	must(t, f.DeletePolicyVersion(ctx, mp.ARN, "v1"))
-	v, err := f.CreatePolicyVersion(ctx, mp.ARN, allow("ssm:*"), false)
+	wantCode(t, f.Policies.DeleteVersion(ctx, mp.ARN, "v5"), sekisho.CodeInUse, "default version")
+	wantCode(t, f.Policies.Delete(ctx, mp.ARN), sekisho.CodeInUse, "more than one version")
+	must(t, f.Holders.Attach(ctx, identity.KindUser, "alice", mp.ARN))
+	wantCode(t, f.Policies.Delete(ctx, mp.ARN), sekisho.CodeInUse, "attached to entities")
+	must(t, f.Policies.DeleteVersion(ctx, mp.ARN, "v1"))
+	v, err := f.Policies.CreateVersion(ctx, mp.ARN, allow("ssm:*"), false)
 	if err != nil || v.ID != "v6" {
 		t.Errorf("the sixth version is %v, %v", v, err)
 	}
-	_, err = f.CreatePolicyVersion(ctx, identity.AdministratorAccess, allow("*"), true)
+	_, err = f.Policies.CreateVersion(ctx, identity.AdministratorAccess, allow("*"), true)
 	wantCode(t, err, sekisho.CodeInvalid, "managed by AWS")
 	for i := range 9 {
-		q, err := f.CreatePolicy(ctx, "/", fmt.Sprint("q", i), "", allow("ssm:*"), nil)
+		q, err := f.Policies.Create(ctx, "/", fmt.Sprint("q", i), "", allow("ssm:*"), nil)
 		must(t, err)
-		must(t, f.Attach(ctx, identity.KindUser, "alice", q.ARN))
+		must(t, f.Holders.Attach(ctx, identity.KindUser, "alice", q.ARN))
 	}
 	wantCode(
 		t,
-		f.Attach(ctx, identity.KindUser, "alice", identity.AdministratorAccess),
+		f.Holders.Attach(ctx, identity.KindUser, "alice", identity.AdministratorAccess),
 		sekisho.CodeLimit,
 		"Cannot exceed quota for PoliciesPerUser: 10",
 	)
 
-	_, err = f.CreateRole(ctx, identity.NewRole{Name: "r", Trust: allow("sts:AssumeRole")})
+	_, err = f.Roles.Create(ctx, identity.NewRole{Name: "r", Trust: allow("sts:AssumeRole")})
 	wantCode(t, err, sekisho.CodeMalformedPolicy, "Has prohibited field Resource")
-	_, err = f.CreateRole(
+	_, err = f.Roles.Create(
 		ctx,
 		identity.NewRole{Name: "r", Trust: trusting(`{"AWS":"arn:aws:iam::` + account + `:user/nobody"}`)},
 	)
 	wantCode(t, err, sekisho.CodeMalformedPolicy, "Invalid principal in policy")
-	_, err = f.CreateRole(ctx, identity.NewRole{Name: "r", Trust: trusting(`{"AWS":"*"}`), MaxSession: 13 * time.Hour})
+	_, err = f.Roles.Create(ctx, identity.NewRole{Name: "r", Trust: trusting(`{"AWS":"*"}`), MaxSession: 13 * time.Hour})
 	wantCode(t, err, sekisho.CodeInvalid, "43200")
 }
 
@@ -490,14 +490,14 @@ func TestTrustMeansTheUserThatWasThere(t *testing.T) {
 	f := setup(t)
 	ctx := t.Context()
 	_, k := f.user(t, "alice")
-	role, err := f.CreateRole(
+	role, err := f.Roles.Create(
 		ctx,
 		identity.NewRole{Name: "ops", Trust: trusting(`{"AWS":["arn:aws:iam::` + account + `:user/alice"]}`)},
 	)
 	must(t, err)
 	trusted := func(p *sekisho.Principal) bool {
 		t.Helper()
-		set, err := f.TrustSet(ctx, p, role)
+		set, err := f.Sets.TrustSet(ctx, p, role)
 		must(t, err)
 		return set.Evaluate(&policy.Request{
 			Action: "sts:AssumeRole", Resource: role.ARN, Context: policy.NewContext(),
@@ -507,7 +507,7 @@ func TestTrustMeansTheUserThatWasThere(t *testing.T) {
 	if !trusted(f.principal(t, k)) {
 		t.Error("alice is not trusted")
 	}
-	must(t, f.UpdateUser(ctx, "alice", "", "alicia"))
+	must(t, f.Users.Update(ctx, "alice", "", "alicia"))
 	if !trusted(f.principal(t, k)) {
 		t.Error("alice under her new name is not trusted")
 	}
@@ -515,12 +515,12 @@ func TestTrustMeansTheUserThatWasThere(t *testing.T) {
 	if trusted(f.principal(t, k2)) {
 		t.Error("another alice is trusted")
 	}
-	must(t, f.DeleteAccessKey(ctx, "alicia", k.ID))
-	must(t, f.DeleteUser(ctx, "alicia"))
+	must(t, f.Keys.Delete(ctx, "alicia", k.ID))
+	must(t, f.Users.Delete(ctx, "alicia"))
 	if trusted(f.principal(t, k2)) {
 		t.Error("another alice is trusted after the first is gone")
 	}
-	text, err := f.TrustDocument(ctx, role)
+	text, err := f.Roles.TrustDocument(ctx, role)
 	if err != nil || !strings.Contains(text, "AIDA") {
 		t.Errorf("the trust policy shows %s, %v; want the ID of who is gone", text, err)
 	}
@@ -530,17 +530,17 @@ func TestNodeCredentialsNeedATrustingRole(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
 	ctx := t.Context()
-	_, err := f.CreateRole(
+	_, err := f.Roles.Create(
 		ctx,
 		identity.NewRole{Path: "/x/", Name: "people", Trust: trusting(`{"AWS":"` + account + `"}`)},
 	)
 	must(t, err)
-	_, err = f.IssueNodeCredentials(ctx, "mi-0123456789abcdef0", "people", false, time.Hour)
+	_, err = f.Credentials.IssueNodeCredentials(ctx, "mi-0123456789abcdef0", "people", false, time.Hour)
 	wantCode(t, err, sekisho.CodeDenied, "")
-	_, err = f.IssueNodeCredentials(ctx, "mi-0123456789abcdef0", "y/people", false, time.Hour)
+	_, err = f.Credentials.IssueNodeCredentials(ctx, "mi-0123456789abcdef0", "y/people", false, time.Hour)
 	wantCode(t, err, sekisho.CodeNotFound, "cannot be found")
-	must(t, f.UpdateTrust(ctx, "people", trusting(`{"Service":"ssm.amazonaws.com"}`)))
-	_, err = f.IssueNodeCredentials(ctx, "mi-0123456789abcdef0", "x/people", false, time.Hour)
+	must(t, f.Roles.UpdateTrust(ctx, "people", trusting(`{"Service":"ssm.amazonaws.com"}`)))
+	_, err = f.Credentials.IssueNodeCredentials(ctx, "mi-0123456789abcdef0", "x/people", false, time.Hour)
 	must(t, err)
 }
 
@@ -549,7 +549,7 @@ func TestSessionTagsOverrideAndPassOn(t *testing.T) {
 	f := setup(t)
 	ctx := t.Context()
 	_, k := f.user(t, "alice")
-	role, err := f.CreateRole(
+	role, err := f.Roles.Create(
 		ctx,
 		identity.NewRole{
 			Name:  "r",
@@ -561,9 +561,9 @@ func TestSessionTagsOverrideAndPassOn(t *testing.T) {
 	assume := func(p *sekisho.Principal, r identity.SessionRequest) *sekisho.Principal {
 		t.Helper()
 		r.Name = "s1"
-		c, _, err := f.AssumeRole(ctx, p, role, r)
+		c, _, err := f.Credentials.AssumeRole(ctx, p, role, r)
 		must(t, err)
-		_, out, err := f.Credential(ctx, c.AccessKeyID, c.SessionToken)
+		_, out, err := f.Credentials.Credential(ctx, c.AccessKeyID, c.SessionToken)
 		must(t, err)
 		return out
 	}
@@ -581,16 +581,16 @@ func TestSessionTagsOverrideAndPassOn(t *testing.T) {
 	if fmt.Sprint(second.Tags) != "map[own:1 team:session]" {
 		t.Errorf("tags after chaining = %v", second.Tags)
 	}
-	_, _, err = f.AssumeRole(
+	_, _, err = f.Credentials.AssumeRole(
 		ctx,
 		second,
 		role,
 		identity.SessionRequest{Name: "s1", Tags: map[string]string{"TEAM": "x"}},
 	)
 	wantCode(t, err, sekisho.CodeInvalid, "transitive")
-	_, _, err = f.AssumeRole(ctx, second, role, identity.SessionRequest{Name: "s1", TransitiveTags: []string{"own"}})
+	_, _, err = f.Credentials.AssumeRole(ctx, second, role, identity.SessionRequest{Name: "s1", TransitiveTags: []string{"own"}})
 	wantCode(t, err, sekisho.CodeInvalid, "must be included in the requested tags")
-	_, _, err = f.AssumeRole(ctx, second, role, identity.SessionRequest{Name: "s1", Duration: 2 * time.Hour})
+	_, _, err = f.Credentials.AssumeRole(ctx, second, role, identity.SessionRequest{Name: "s1", Duration: 2 * time.Hour})
 	wantCode(t, err, sekisho.CodeInvalid, "exceeds")
 }
 
@@ -601,68 +601,68 @@ func TestPasswordsAndCodes(t *testing.T) {
 	f.user(t, "alice")
 	const password = "Correct-Horse-1"
 	for _, weak := range []string{"", "short1A", "alllowercase", "ALICE", "UPPERlower", strings.Repeat("aA1", 50)} {
-		if _, err := f.CreateLogin(ctx, "alice", weak, false); !errors.Is(err, identity.ErrPasswordPolicy) {
+		if _, err := f.Logins.Create(ctx, "alice", weak, false); !errors.Is(err, identity.ErrPasswordPolicy) {
 			t.Errorf("password %q: %v", weak, err)
 		}
 	}
-	_, err := f.CreateLogin(ctx, "alice", password, false)
+	_, err := f.Logins.Create(ctx, "alice", password, false)
 	must(t, err)
-	p, err := f.CheckPassword(ctx, "alice", password, host, netip.Addr{}, identity.Second{})
+	p, err := f.SignIns.CheckPassword(ctx, "alice", password, host, netip.Addr{}, identity.Second{})
 	if err != nil || p.Principal.UserName != "alice" || !p.Principal.MFATime.IsZero() {
 		t.Errorf("CheckPassword = %+v, %v", p, err)
 	}
 	for _, c := range [][2]string{{"alice", "Wrong-Horse-1"}, {"nobody", password}, {"ALICE", password}} {
-		_, err := f.CheckPassword(ctx, c[0], c[1], host, netip.Addr{}, identity.Second{})
+		_, err := f.SignIns.CheckPassword(ctx, c[0], c[1], host, netip.Addr{}, identity.Second{})
 		wantCode(t, err, sekisho.CodeUnauthenticated, "is wrong")
 	}
-	dev, err := f.CreateMFADevice(ctx, "/", "phone", nil)
+	dev, err := f.MFA.Create(ctx, "/", "phone", nil)
 	must(t, err)
 	code := func(offset time.Duration) string {
 		c, err := totp.GenerateCode(dev.Seed, f.clock.Now().Add(offset))
 		must(t, err)
 		return c
 	}
-	if err := f.EnableMFA(ctx, "alice", dev.Serial, "000000", "000001"); !errors.Is(err, identity.ErrMFACode) {
+	if err := f.MFA.Enable(ctx, "alice", dev.Serial, "000000", "000001"); !errors.Is(err, identity.ErrMFACode) {
 		t.Errorf("enabling with wrong codes: %v", err)
 	}
-	must(t, f.EnableMFA(ctx, "alice", dev.Serial, code(-30*time.Second), code(0)))
-	_, err = f.CheckPassword(ctx, "alice", password, host, netip.Addr{}, identity.Second{})
+	must(t, f.MFA.Enable(ctx, "alice", dev.Serial, code(-30*time.Second), code(0)))
+	_, err = f.SignIns.CheckPassword(ctx, "alice", password, host, netip.Addr{}, identity.Second{})
 	if !errors.Is(err, identity.ErrMFARequired) {
 		t.Errorf("without a code: %v", err)
 	}
-	_, err = f.CheckPassword(ctx, "alice", password, host, netip.Addr{}, identity.Second{Code: code(0)})
+	_, err = f.SignIns.CheckPassword(ctx, "alice", password, host, netip.Addr{}, identity.Second{Code: code(0)})
 	wantCode(t, err, sekisho.CodeUnauthenticated, "is wrong") // it enabled the device: each code works once
 	f.clock.advance(time.Minute)
-	p, err = f.CheckPassword(ctx, "alice", password, host, netip.Addr{}, identity.Second{Code: code(0)})
+	p, err = f.SignIns.CheckPassword(ctx, "alice", password, host, netip.Addr{}, identity.Second{Code: code(0)})
 	if err != nil || !p.Principal.MFATime.Equal(f.clock.Now()) {
 		t.Errorf("with a code: %+v, %v", p, err)
 	}
-	if _, err := f.VerifyMFA(ctx, "alice", dev.Serial, code(0)); !errors.Is(err, identity.ErrMFACode) {
+	if _, err := f.MFA.Verify(ctx, "alice", dev.Serial, code(0)); !errors.Is(err, identity.ErrMFACode) {
 		t.Errorf("a code used twice: %v", err)
 	}
 	f.clock.advance(time.Minute)
-	_, err = f.member(t).VerifyMFA(ctx, "alice", dev.Serial, code(0))
+	_, err = f.member(t).MFA.Verify(ctx, "alice", dev.Serial, code(0))
 	must(t, err)
-	if _, err := f.VerifyMFA(ctx, "alice", dev.Serial, code(0)); !errors.Is(err, identity.ErrMFACode) {
+	if _, err := f.MFA.Verify(ctx, "alice", dev.Serial, code(0)); !errors.Is(err, identity.ErrMFACode) {
 		t.Errorf("a code used on another member: %v", err)
 	}
 	// After a lock-out has passed, the password and then the code get in.
 	for range 5 {
-		_, err = f.CheckPassword(ctx, "alice", "Wrong-Horse-1", host, netip.Addr{}, identity.Second{})
+		_, err = f.SignIns.CheckPassword(ctx, "alice", "Wrong-Horse-1", host, netip.Addr{}, identity.Second{})
 		wantCode(t, err, sekisho.CodeUnauthenticated, "is wrong")
 	}
 	f.clock.advance(time.Minute)
-	if _, err = f.CheckPassword(ctx, "alice", password, host, netip.Addr{}, identity.Second{}); !errors.Is(
+	if _, err = f.SignIns.CheckPassword(ctx, "alice", password, host, netip.Addr{}, identity.Second{}); !errors.Is(
 		err,
 		identity.ErrMFARequired,
 	) {
 		t.Errorf("after a lock-out, without a code: %v", err)
 	}
-	_, err = f.CheckPassword(ctx, "alice", password, host, netip.Addr{}, identity.Second{Code: code(0)})
+	_, err = f.SignIns.CheckPassword(ctx, "alice", password, host, netip.Addr{}, identity.Second{Code: code(0)})
 	must(t, err)
-	wantCode(t, f.DeleteMFADevice(ctx, dev.Serial), sekisho.CodeInUse, "deactivate")
-	must(t, f.DeactivateMFA(ctx, "alice", dev.Serial))
-	must(t, f.DeleteMFADevice(ctx, dev.Serial))
+	wantCode(t, f.MFA.Delete(ctx, dev.Serial), sekisho.CodeInUse, "deactivate")
+	must(t, f.MFA.Deactivate(ctx, "alice", dev.Serial))
+	must(t, f.MFA.Delete(ctx, dev.Serial))
 }
 
 func TestGuessingIsSlowedDown(t *testing.T) {
@@ -671,19 +671,19 @@ func TestGuessingIsSlowedDown(t *testing.T) {
 		f := setup(t)
 		ctx := t.Context()
 		f.user(t, "alice")
-		_, err := f.CreateLogin(ctx, "alice", "Correct-Horse-1", false)
+		_, err := f.Logins.Create(ctx, "alice", "Correct-Horse-1", false)
 		must(t, err)
 		for range 5 {
-			_, err := f.CheckPassword(ctx, name, "Wrong-Horse-1", host, netip.Addr{}, identity.Second{})
+			_, err := f.SignIns.CheckPassword(ctx, name, "Wrong-Horse-1", host, netip.Addr{}, identity.Second{})
 			wantCode(t, err, sekisho.CodeUnauthenticated, "is wrong")
 		}
-		_, err = f.CheckPassword(ctx, name, "Correct-Horse-1", host, netip.Addr{}, identity.Second{})
+		_, err = f.SignIns.CheckPassword(ctx, name, "Correct-Horse-1", host, netip.Addr{}, identity.Second{})
 		wantCode(t, err, sekisho.CodeThrottled, "Too many")
 		f.clock.advance(31 * time.Second)
-		_, err = f.CheckPassword(ctx, name, "Wrong-Horse-1", host, netip.Addr{}, identity.Second{})
+		_, err = f.SignIns.CheckPassword(ctx, name, "Wrong-Horse-1", host, netip.Addr{}, identity.Second{})
 		wantCode(t, err, sekisho.CodeUnauthenticated, "is wrong")
 		f.clock.advance(31 * time.Second)
-		_, err = f.CheckPassword(ctx, name, "Wrong-Horse-1", host, netip.Addr{}, identity.Second{})
+		_, err = f.SignIns.CheckPassword(ctx, name, "Wrong-Horse-1", host, netip.Addr{}, identity.Second{})
 		wantCode(t, err, sekisho.CodeThrottled, "Too many") // twice as long now
 	}
 }
@@ -694,22 +694,22 @@ func TestLockoutIsPerSource(t *testing.T) {
 	f := setup(t)
 	ctx := t.Context()
 	f.user(t, "alice")
-	_, err := f.CreateLogin(ctx, "alice", "Correct-Horse-1", false)
+	_, err := f.Logins.Create(ctx, "alice", "Correct-Horse-1", false)
 	must(t, err)
 	attacker, alice := netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("192.0.2.1")
 	for range 5 {
-		_, err := f.CheckPassword(ctx, "alice", "Wrong-Horse-1", host, attacker, identity.Second{})
+		_, err := f.SignIns.CheckPassword(ctx, "alice", "Wrong-Horse-1", host, attacker, identity.Second{})
 		wantCode(t, err, sekisho.CodeUnauthenticated, "")
 	}
 	neighbour := netip.MustParseAddr("2001:db8::2") // of the same /64
-	_, err = f.CheckPassword(ctx, "Alice", "Correct-Horse-1", host, neighbour, identity.Second{})
+	_, err = f.SignIns.CheckPassword(ctx, "Alice", "Correct-Horse-1", host, neighbour, identity.Second{})
 	wantCode(t, err, sekisho.CodeThrottled, "")
-	_, err = f.CheckPassword(ctx, "alice", "Correct-Horse-1", host, alice, identity.Second{})
+	_, err = f.SignIns.CheckPassword(ctx, "alice", "Correct-Horse-1", host, alice, identity.Second{})
 	must(t, err)
-	_, err = f.CheckPassword(ctx, "alice", "Correct-Horse-1", host, attacker, identity.Second{})
+	_, err = f.SignIns.CheckPassword(ctx, "alice", "Correct-Horse-1", host, attacker, identity.Second{})
 	wantCode(t, err, sekisho.CodeThrottled, "") // her success does not end the attacker's lockout
 	// Nor can others lock her out of changing her password.
-	must(t, f.ChangePassword(ctx, "alice", "Correct-Horse-1", "Correct-Horse-2"))
+	must(t, f.Logins.ChangePassword(ctx, "alice", "Correct-Horse-1", "Correct-Horse-2"))
 }
 
 func TestMFACodesAreNotReusedAfterReenabling(t *testing.T) {
@@ -718,7 +718,7 @@ func TestMFACodesAreNotReusedAfterReenabling(t *testing.T) {
 	ctx := t.Context()
 	f.user(t, "alice")
 	f.user(t, "bob")
-	dev, err := f.CreateMFADevice(ctx, "/", "phone", nil)
+	dev, err := f.MFA.Create(ctx, "/", "phone", nil)
 	must(t, err)
 	code := func(offset time.Duration) string {
 		c, err := totp.GenerateCode(dev.Seed, f.clock.Now().Add(offset))
@@ -726,18 +726,18 @@ func TestMFACodesAreNotReusedAfterReenabling(t *testing.T) {
 		return c
 	}
 	first, second := code(-30*time.Second), code(0)
-	must(t, f.EnableMFA(ctx, "alice", dev.Serial, first, second))
-	if err := f.ResyncMFA(ctx, "alice", dev.Serial, first, second); !errors.Is(err, identity.ErrMFACode) {
+	must(t, f.MFA.Enable(ctx, "alice", dev.Serial, first, second))
+	if err := f.MFA.Resync(ctx, "alice", dev.Serial, first, second); !errors.Is(err, identity.ErrMFACode) {
 		t.Errorf("resynchronizing with used codes: %v", err)
 	}
-	must(t, f.DeactivateMFA(ctx, "alice", dev.Serial))
+	must(t, f.MFA.Deactivate(ctx, "alice", dev.Serial))
 	for _, user := range []string{"alice", "bob"} {
-		if err := f.EnableMFA(ctx, user, dev.Serial, first, second); !errors.Is(err, identity.ErrMFACode) {
+		if err := f.MFA.Enable(ctx, user, dev.Serial, first, second); !errors.Is(err, identity.ErrMFACode) {
 			t.Errorf("enabling for %s with used codes: %v", user, err)
 		}
 	}
 	f.clock.advance(30 * time.Second)
-	must(t, f.EnableMFA(ctx, "alice", dev.Serial, code(-30*time.Second), code(0)))
+	must(t, f.MFA.Enable(ctx, "alice", dev.Serial, code(-30*time.Second), code(0)))
 }
 
 func TestExpiredPasswordsMustBeChanged(t *testing.T) {
@@ -745,30 +745,30 @@ func TestExpiredPasswordsMustBeChanged(t *testing.T) {
 	f := setup(t)
 	ctx := t.Context()
 	f.user(t, "alice")
-	_, err := f.CreateLogin(ctx, "alice", "Correct-Horse-1", false)
+	_, err := f.Logins.Create(ctx, "alice", "Correct-Horse-1", false)
 	must(t, err)
-	must(t, f.SetPasswordPolicy(ctx, &identity.PasswordPolicy{MinimumLength: 8, MaxAge: 24 * time.Hour}))
-	s, err := f.CheckPassword(ctx, "alice", "Correct-Horse-1", host, netip.Addr{}, identity.Second{})
+	must(t, f.Settings.SetPasswordPolicy(ctx, &identity.PasswordPolicy{MinimumLength: 8, MaxAge: 24 * time.Hour}))
+	s, err := f.SignIns.CheckPassword(ctx, "alice", "Correct-Horse-1", host, netip.Addr{}, identity.Second{})
 	must(t, err)
 	for _, tt := range []struct {
 		after time.Duration
 		want  bool
 	}{{0, false}, {24*time.Hour - time.Second, false}, {time.Second, true}} {
 		f.clock.advance(tt.after)
-		if got, err := f.PasswordReset(ctx, s.Principal); err != nil || got != tt.want {
+		if got, err := f.SignIns.PasswordReset(ctx, s.Principal); err != nil || got != tt.want {
 			t.Errorf("after another %s: %v, %v; want %v", tt.after, got, err, tt.want)
 		}
 	}
-	if err := f.ChangePassword(ctx, "alice", "Correct-Horse-1", "Correct-Horse-1"); !errors.Is(
+	if err := f.Logins.ChangePassword(ctx, "alice", "Correct-Horse-1", "Correct-Horse-1"); !errors.Is(
 		err,
 		identity.ErrPasswordPolicy,
 	) {
 		t.Errorf("the expired password as the new one: %v", err)
 	}
-	must(t, f.ChangePassword(ctx, "alice", "Correct-Horse-1", "Correct-Horse-2"))
-	s, err = f.CheckPassword(ctx, "alice", "Correct-Horse-2", host, netip.Addr{}, identity.Second{})
+	must(t, f.Logins.ChangePassword(ctx, "alice", "Correct-Horse-1", "Correct-Horse-2"))
+	s, err = f.SignIns.CheckPassword(ctx, "alice", "Correct-Horse-2", host, netip.Addr{}, identity.Second{})
 	must(t, err)
-	if got, err := f.PasswordReset(ctx, s.Principal); err != nil || got {
+	if got, err := f.SignIns.PasswordReset(ctx, s.Principal); err != nil || got {
 		t.Errorf("after the change: %v, %v", got, err)
 	}
 }
@@ -794,11 +794,11 @@ func TestNamesThatAnothersPatternCovers(t *testing.T) {
 			ctx := t.Context()
 			_, ann := f.user(t, "ann")
 			_, bob := f.user(t, "bob")
-			_, err := f.CreateGroup(ctx, "/", "people")
+			_, err := f.Groups.Create(ctx, "/", "people")
 			must(t, err)
-			must(t, f.AddToGroup(ctx, "ann", "people"))
-			must(t, f.PutInline(ctx, identity.KindGroup, "people", "own", tt.document))
-			role, err := f.CreateRole(ctx, identity.NewRole{Name: "ops", Trust: trusting(`{"AWS":"` + account + `"}`)})
+			must(t, f.Groups.AddUser(ctx, "ann", "people"))
+			must(t, f.Holders.PutInline(ctx, identity.KindGroup, "people", "own", tt.document))
+			role, err := f.Roles.Create(ctx, identity.NewRole{Name: "ops", Trust: trusting(`{"AWS":"` + account + `"}`)})
 			must(t, err)
 
 			check := func(what string, err error, covers bool) {
@@ -807,24 +807,24 @@ func TestNamesThatAnothersPatternCovers(t *testing.T) {
 					t.Errorf("%s: %v", what, err)
 				}
 			}
-			_, err = f.CreateUser(ctx, "/", "ann-b", "", nil)
+			_, err = f.Users.Create(ctx, "/", "ann-b", "", nil)
 			check("CreateUser", err, tt.covers)
-			check("UpdateUser", f.UpdateUser(ctx, "bob", "", "ann-c"), tt.covers)
-			_, err = f.CreateUser(ctx, "/", "Ann-d", "", nil)
+			check("UpdateUser", f.Users.Update(ctx, "bob", "", "ann-c"), tt.covers)
+			_, err = f.Users.Create(ctx, "/", "Ann-d", "", nil)
 			check("another letter case", err, false)
-			_, _, err = f.AssumeRole(ctx, f.principal(t, bob), role, identity.SessionRequest{Name: "ann-laptop"})
+			_, _, err = f.Credentials.AssumeRole(ctx, f.principal(t, bob), role, identity.SessionRequest{Name: "ann-laptop"})
 			check("AssumeRole by another", err, tt.covers)
-			_, _, err = f.AssumeRole(ctx, f.principal(t, ann), role, identity.SessionRequest{Name: "ann-laptop"})
+			_, _, err = f.Credentials.AssumeRole(ctx, f.principal(t, ann), role, identity.SessionRequest{Name: "ann-laptop"})
 			check("AssumeRole by the user itself", err, false)
-			_, _, err = f.AssumeRole(ctx, f.principal(t, bob), role, identity.SessionRequest{Name: "ann"})
+			_, _, err = f.Credentials.AssumeRole(ctx, f.principal(t, bob), role, identity.SessionRequest{Name: "ann"})
 			check("AssumeRole by another under the user's name", err, tt.covers)
-			_, _, err = f.AssumeRole(ctx, f.principal(t, ann), role, identity.SessionRequest{Name: "ann"})
+			_, _, err = f.Credentials.AssumeRole(ctx, f.principal(t, ann), role, identity.SessionRequest{Name: "ann"})
 			check("AssumeRole by the user itself under its name", err, false)
-			_, _, err = f.FederationToken(ctx, f.principal(t, bob), identity.SessionRequest{Name: "ann-guest"})
+			_, _, err = f.Credentials.FederationToken(ctx, f.principal(t, bob), identity.SessionRequest{Name: "ann-guest"})
 			check("GetFederationToken by another", err, tt.covers)
-			p, err := f.UserPrincipal(ctx, "ann")
+			p, err := f.Users.Principal(ctx, "ann")
 			must(t, err)
-			statement, err := f.CoversSessions(ctx, &p, "ann-b")
+			statement, err := f.Sets.CoversSessions(ctx, &p, "ann-b")
 			if err != nil || (statement != "") != tt.covers {
 				t.Errorf("CoversSessions: %q, %v; want one: %v", statement, err, tt.covers)
 			}
@@ -840,30 +840,30 @@ func TestGuessingAtAnothersDevice(t *testing.T) {
 	ctx := t.Context()
 	f.user(t, "alice")
 	f.user(t, "bob")
-	dev, err := f.CreateMFADevice(ctx, "/", "phone", nil)
+	dev, err := f.MFA.Create(ctx, "/", "phone", nil)
 	must(t, err)
 	code := func(offset time.Duration) string {
 		c, err := totp.GenerateCode(dev.Seed, f.clock.Now().Add(offset))
 		must(t, err)
 		return c
 	}
-	must(t, f.EnableMFA(ctx, "alice", dev.Serial, code(-30*time.Second), code(0)))
+	must(t, f.MFA.Enable(ctx, "alice", dev.Serial, code(-30*time.Second), code(0)))
 	f.clock.advance(time.Minute)
 	for range 10 {
-		if _, err := f.VerifyMFA(ctx, "bob", dev.Serial, code(0)); !errors.Is(err, identity.ErrMFACode) {
+		if _, err := f.MFA.Verify(ctx, "bob", dev.Serial, code(0)); !errors.Is(err, identity.ErrMFACode) {
 			t.Fatalf("another's code: %v", err)
 		}
-		wantCode(t, f.EnableMFA(ctx, "bob", dev.Serial, "000000", "000001"), sekisho.CodeConflict, "in use")
-		wantCode(t, f.ResyncMFA(ctx, "bob", dev.Serial, "000000", "000001"), sekisho.CodeNotFound, "does not exist")
+		wantCode(t, f.MFA.Enable(ctx, "bob", dev.Serial, "000000", "000001"), sekisho.CodeConflict, "in use")
+		wantCode(t, f.MFA.Resync(ctx, "bob", dev.Serial, "000000", "000001"), sekisho.CodeNotFound, "does not exist")
 	}
-	_, err = f.VerifyMFA(ctx, "alice", dev.Serial, code(0))
+	_, err = f.MFA.Verify(ctx, "alice", dev.Serial, code(0))
 	must(t, err)
 	for range 5 {
-		if _, err := f.VerifyMFA(ctx, "alice", dev.Serial, "x"); !errors.Is(err, identity.ErrMFACode) {
+		if _, err := f.MFA.Verify(ctx, "alice", dev.Serial, "x"); !errors.Is(err, identity.ErrMFACode) {
 			t.Fatalf("her own: %v", err)
 		}
 	}
-	_, err = f.VerifyMFA(ctx, "alice", dev.Serial, code(0))
+	_, err = f.MFA.Verify(ctx, "alice", dev.Serial, code(0))
 	wantCode(t, err, sekisho.CodeThrottled, "Too many")
 }
 
@@ -873,11 +873,11 @@ func TestAStoreThatIsAwayStopsEverybodyAfterAWhile(t *testing.T) {
 	_, k := f.user(t, "alice")
 	f.store.fail = errors.New("the store is away")
 	f.clock.advance(5 * time.Second)
-	if _, _, err := f.Credential(t.Context(), k.ID, ""); err != nil {
+	if _, _, err := f.Credentials.Credential(t.Context(), k.ID, ""); err != nil {
 		t.Errorf("after 5 seconds: %v", err)
 	}
 	f.clock.advance(10 * time.Second)
-	if _, _, err := f.Credential(t.Context(), k.ID, ""); err == nil {
+	if _, _, err := f.Credentials.Credential(t.Context(), k.ID, ""); err == nil {
 		t.Error("after 15 seconds the directory still answers from memory")
 	}
 }
@@ -886,14 +886,14 @@ func TestLastUsesAreGatheredThenWritten(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
 	at := f.clock.Now()
-	f.TouchKey("AKIA1", "ssm", "us-east-1", at)
-	f.TouchKey("AKIA1", "iam", "us-east-1", at.Add(-time.Minute))
+	f.Credentials.TouchKey("AKIA1", "ssm", "us-east-1", at)
+	f.Credentials.TouchKey("AKIA1", "iam", "us-east-1", at.Add(-time.Minute))
 	for range 2 {
-		uses, err := f.LastUses(t.Context(), "AKIA1", "AKIA2")
+		uses, err := f.Uses.Last(t.Context(), "AKIA1", "AKIA2")
 		if err != nil || len(uses) != 1 || uses["AKIA1"].Service != "ssm" || !uses["AKIA1"].At.Equal(at) {
 			t.Errorf("uses = %v, %v", uses, err)
 		}
-		must(t, f.Flush(t.Context()))
+		must(t, f.Uses.Flush(t.Context()))
 	}
 	if len(f.store.uses) != 1 {
 		t.Errorf("the store has %v", f.store.uses)
@@ -914,7 +914,7 @@ func BenchmarkRequest(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	node, err := d.IssueNodeCredentials(b.Context(), "mi-0123456789abcdef0", identity.NodeRole, false, time.Hour)
+	node, err := d.Credentials.IssueNodeCredentials(b.Context(), "mi-0123456789abcdef0", identity.NodeRole, false, time.Hour)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -922,11 +922,11 @@ func BenchmarkRequest(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				_, p, err := d.Credential(b.Context(), c[0], c[1])
+				_, p, err := d.Credentials.Credential(b.Context(), c[0], c[1])
 				if err != nil {
 					b.Fatal(err)
 				}
-				if _, err := d.Policies(b.Context(), p); err != nil {
+				if _, err := d.Sets.Policies(b.Context(), p); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -940,14 +940,14 @@ func TestANameTakenOverInOneBreathIsAnother(t *testing.T) {
 	other := f.member(t)
 	_, first := f.user(t, "alice")
 	f.clock.advance(2 * time.Second)
-	_, _, err := other.Credential(t.Context(), first.ID, "")
+	_, _, err := other.Credentials.Credential(t.Context(), first.ID, "")
 	must(t, err)
 	// The other member learns of both at once.
-	must(t, f.UpdateUser(t.Context(), "alice", "", "alicia"))
+	must(t, f.Users.Update(t.Context(), "alice", "", "alicia"))
 	_, second := f.user(t, "alice")
 	f.clock.advance(2 * time.Second)
 	for key, name := range map[string]string{first.ID: "alicia", second.ID: "alice"} {
-		_, p, err := other.Credential(t.Context(), key, "")
+		_, p, err := other.Credentials.Credential(t.Context(), key, "")
 		if err != nil || p.UserName != name {
 			t.Errorf("key of %s: %+v, %v", name, p, err)
 		}
@@ -966,7 +966,7 @@ func FuzzSessionToken(f *testing.F) {
 	if _, _, err := d.Bootstrap(context.Background(), "admin"); err != nil {
 		f.Fatal(err)
 	}
-	c, err := d.IssueNodeCredentials(context.Background(), "mi-0123456789abcdef0", identity.NodeRole, false, time.Hour)
+	c, err := d.Credentials.IssueNodeCredentials(context.Background(), "mi-0123456789abcdef0", identity.NodeRole, false, time.Hour)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -977,7 +977,7 @@ func FuzzSessionToken(f *testing.F) {
 		if id == c.AccessKeyID && token == c.SessionToken {
 			return
 		}
-		if _, p, err := d.Credential(t.Context(), id, token); err == nil {
+		if _, p, err := d.Credentials.Credential(t.Context(), id, token); err == nil {
 			t.Errorf("%q %q is %s", id, token, p.ARN)
 		}
 	})
@@ -988,9 +988,9 @@ func TestARotationReachesEverySecret(t *testing.T) {
 	f := setup(t)
 	ctx := t.Context()
 	_, k := f.user(t, "alice")
-	_, err := f.CreateMFADevice(ctx, "/", "phone", nil)
+	_, err := f.MFA.Create(ctx, "/", "phone", nil)
 	must(t, err)
-	token, err := f.SessionToken(ctx, f.principal(t, k), time.Hour, time.Time{})
+	token, err := f.Credentials.SessionToken(ctx, f.principal(t, k), time.Hour, time.Time{})
 	must(t, err)
 	must(t, f.ring.Rotate())
 	f.principal(t, k)
@@ -1000,7 +1000,7 @@ func TestARotationReachesEverySecret(t *testing.T) {
 		}
 	}
 	f.principal(t, k)
-	if _, _, err := f.Credential(ctx, token.AccessKeyID, token.SessionToken); err != nil {
+	if _, _, err := f.Credentials.Credential(ctx, token.AccessKeyID, token.SessionToken); err != nil {
 		t.Errorf("a session token from before the rotation: %v", err)
 	}
 }

@@ -94,12 +94,12 @@ func (s *state) stands(held string) bool {
 }
 
 // Stands reports whether a principal's lease is valid.
-func (d *Directory) Stands(ctx context.Context, held string) (bool, error) {
-	return get(ctx, d, func(s *state) (bool, error) { return s.stands(held), nil })
+func (creds *Credentials) Stands(ctx context.Context, held string) (bool, error) {
+	return get(ctx, creds.account, func(s *state) (bool, error) { return s.stands(held), nil })
 }
 
 // Generation counts the writes to the directory. While it does not change, no
 // lease becomes invalid.
-func (d *Directory) Generation(ctx context.Context) (int64, error) {
-	return get(ctx, d, func(s *state) (int64, error) { return s.generation, nil })
+func (creds *Credentials) Generation(ctx context.Context) (int64, error) {
+	return get(ctx, creds.account, func(s *state) (int64, error) { return s.generation, nil })
 }

@@ -11,14 +11,14 @@ import (
 	"sekisho/internal/iam/policy"
 )
 
-// CreatePolicy creates a managed policy and its first version.
-func (d *Directory) CreatePolicy(
+// Create creates a managed policy and its first version.
+func (managed *ManagedPolicies) Create(
 	ctx context.Context,
 	path, name, description, document string,
 	tags map[string]string,
 ) (*Policy, error) {
 	var p *Policy
-	err := d.update(ctx, func(t *tx) error {
+	err := managed.update(ctx, func(t *tx) error {
 		if err := checkName("policyName", name, 128); err != nil {
 			return err
 		}
@@ -45,7 +45,7 @@ func (d *Directory) CreatePolicy(
 			return limit("Cannot exceed quota for PoliciesPerAccount: %d", maxPolicies)
 		}
 		p = &Policy{
-			Path: path, Name: name, ID: newEntityID("ANPA"), ARN: d.arn("policy", path, name), Description: description,
+			Path: path, Name: name, ID: newEntityID("ANPA"), ARN: managed.arn("policy", path, name), Description: description,
 			Created: t.now, Updated: t.now, Tags: tags,
 			Versions: []PolicyVersion{{ID: "v1", Document: document, Created: t.now}}, Default: "v1", NextVersion: 2,
 		}
@@ -65,14 +65,14 @@ func (s *state) checkManaged(document string) error {
 	return nil
 }
 
-// Policy returns a managed policy by its ARN.
-func (d *Directory) Policy(ctx context.Context, arn string) (*Policy, error) {
-	return get(ctx, d, func(s *state) (*Policy, error) { return s.policy(arn) })
+// Get returns a managed policy by its ARN.
+func (managed *ManagedPolicies) Get(ctx context.Context, arn string) (*Policy, error) {
+	return get(ctx, managed.account, func(s *state) (*Policy, error) { return s.policy(arn) })
 }
 
-// ManagedPolicies returns the policies of the account and of AWS, by ARN.
-func (d *Directory) ManagedPolicies(ctx context.Context) ([]*Policy, error) {
-	return get(ctx, d, func(s *state) ([]*Policy, error) { return sorted(s.policies), nil })
+// List returns the policies of the account and of AWS, by ARN.
+func (managed *ManagedPolicies) List(ctx context.Context) ([]*Policy, error) {
+	return get(ctx, managed.account, func(s *state) ([]*Policy, error) { return sorted(s.policies), nil })
 }
 
 func (t *tx) editPolicy(arn string) (*Policy, error) {
@@ -88,15 +88,15 @@ func (t *tx) editPolicy(arn string) (*Policy, error) {
 	return p, nil
 }
 
-// CreatePolicyVersion adds a version to a managed policy and makes it the
+// CreateVersion adds a version to a managed policy and makes it the
 // default if setDefault is true.
-func (d *Directory) CreatePolicyVersion(
+func (managed *ManagedPolicies) CreateVersion(
 	ctx context.Context,
 	arn, document string,
 	setDefault bool,
 ) (*PolicyVersion, error) {
 	var out *PolicyVersion
-	err := d.update(ctx, func(t *tx) error {
+	err := managed.update(ctx, func(t *tx) error {
 		p, err := t.editPolicy(arn)
 		if err != nil {
 			return err
@@ -122,9 +122,9 @@ func (d *Directory) CreatePolicyVersion(
 	return out, err
 }
 
-// SetDefaultPolicyVersion makes a version the default.
-func (d *Directory) SetDefaultPolicyVersion(ctx context.Context, arn, version string) error {
-	return d.update(ctx, func(t *tx) error {
+// SetDefaultVersion makes a version the default.
+func (managed *ManagedPolicies) SetDefaultVersion(ctx context.Context, arn, version string) error {
+	return managed.update(ctx, func(t *tx) error {
 		p, err := t.editPolicy(arn)
 		if err != nil {
 			return err
@@ -141,9 +141,9 @@ func noVersion(arn, version string) error {
 	return notFound("Policy %s version %s does not exist or is not attachable.", arn, printable(version))
 }
 
-// DeletePolicyVersion removes a version other than the default.
-func (d *Directory) DeletePolicyVersion(ctx context.Context, arn, version string) error {
-	return d.update(ctx, func(t *tx) error {
+// DeleteVersion removes a version other than the default.
+func (managed *ManagedPolicies) DeleteVersion(ctx context.Context, arn, version string) error {
+	return managed.update(ctx, func(t *tx) error {
 		p, err := t.editPolicy(arn)
 		if err != nil {
 			return err
@@ -160,9 +160,9 @@ func (d *Directory) DeletePolicyVersion(ctx context.Context, arn, version string
 	})
 }
 
-// DeletePolicy removes an unused policy with a single version.
-func (d *Directory) DeletePolicy(ctx context.Context, arn string) error {
-	return d.update(ctx, func(t *tx) error {
+// Delete removes an unused policy with a single version.
+func (managed *ManagedPolicies) Delete(ctx context.Context, arn string) error {
+	return managed.update(ctx, func(t *tx) error {
 		p, err := t.policy(arn)
 		if err != nil {
 			return err
@@ -196,11 +196,11 @@ func (s *state) uses(arn string) (attached, boundaries int) {
 	return attached, boundaries
 }
 
-// PolicyUses counts, for every policy in use, its attachments and its uses as
+// Uses counts, for every policy in use, its attachments and its uses as
 // a boundary.
-func (d *Directory) PolicyUses(ctx context.Context) (attached, boundaries map[string]int, err error) {
+func (managed *ManagedPolicies) Uses(ctx context.Context) (attached, boundaries map[string]int, err error) {
 	attached, boundaries = map[string]int{}, map[string]int{}
-	err = d.read(ctx, func(s *state) error {
+	err = managed.read(ctx, func(s *state) error {
 		for _, h := range s.holders {
 			for _, arn := range h.Attached {
 				attached[arn]++
@@ -221,10 +221,10 @@ type Attachment struct {
 	Boundary bool // as its boundary, not as a policy
 }
 
-// PolicyHolders returns the users, groups and roles with a managed policy, by
+// Holders returns the users, groups and roles with a managed policy, by
 // kind and name.
-func (d *Directory) PolicyHolders(ctx context.Context, arn string) ([]Attachment, error) {
-	out, err := get(ctx, d, func(s *state) (out []Attachment, err error) {
+func (managed *ManagedPolicies) Holders(ctx context.Context, arn string) ([]Attachment, error) {
+	out, err := get(ctx, managed.account, func(s *state) (out []Attachment, err error) {
 		if _, err := s.policy(arn); err != nil {
 			return nil, err
 		}
@@ -245,8 +245,8 @@ func (d *Directory) PolicyHolders(ctx context.Context, arn string) ([]Attachment
 }
 
 // Attach attaches a managed policy to a user, group or role.
-func (d *Directory) Attach(ctx context.Context, kind Kind, name, arn string) error {
-	return d.update(ctx, func(t *tx) error {
+func (holders *Holders) Attach(ctx context.Context, kind Kind, name, arn string) error {
+	return holders.update(ctx, func(t *tx) error {
 		_, have, err := t.holder(kind, name)
 		if err != nil {
 			return err
@@ -270,8 +270,8 @@ func (d *Directory) Attach(ctx context.Context, kind Kind, name, arn string) err
 }
 
 // Detach detaches a managed policy.
-func (d *Directory) Detach(ctx context.Context, kind Kind, name, arn string) error {
-	return d.update(ctx, func(t *tx) error {
+func (holders *Holders) Detach(ctx context.Context, kind Kind, name, arn string) error {
+	return holders.update(ctx, func(t *tx) error {
 		h, err := t.editHolder(kind, name)
 		if err != nil {
 			return err
@@ -290,8 +290,8 @@ func title(kind Kind) string {
 }
 
 // PutInline writes an inline policy, replacing one of the same name.
-func (d *Directory) PutInline(ctx context.Context, kind Kind, name, policyName, document string) error {
-	return d.update(ctx, func(t *tx) error {
+func (holders *Holders) PutInline(ctx context.Context, kind Kind, name, policyName, document string) error {
+	return holders.update(ctx, func(t *tx) error {
 		if err := checkName("policyName", policyName, 128); err != nil {
 			return err
 		}
@@ -318,8 +318,8 @@ func (d *Directory) PutInline(ctx context.Context, kind Kind, name, policyName, 
 }
 
 // DeleteInline removes an inline policy.
-func (d *Directory) DeleteInline(ctx context.Context, kind Kind, name, policyName string) error {
-	return d.update(ctx, func(t *tx) error {
+func (holders *Holders) DeleteInline(ctx context.Context, kind Kind, name, policyName string) error {
+	return holders.update(ctx, func(t *tx) error {
 		h, err := t.editHolder(kind, name)
 		if err != nil {
 			return err
@@ -332,9 +332,9 @@ func (d *Directory) DeleteInline(ctx context.Context, kind Kind, name, policyNam
 	})
 }
 
-// Holder returns the common part of a user, group or role.
-func (d *Directory) Holder(ctx context.Context, kind Kind, name string) (*Holder, error) {
-	return get(ctx, d, func(s *state) (*Holder, error) {
+// Get returns the common part of a user, group or role.
+func (holders *Holders) Get(ctx context.Context, kind Kind, name string) (*Holder, error) {
+	return get(ctx, holders.account, func(s *state) (*Holder, error) {
 		_, h, err := s.holder(kind, name)
 		return h, err
 	})
@@ -342,8 +342,8 @@ func (d *Directory) Holder(ctx context.Context, kind Kind, name string) (*Holder
 
 // SetBoundary sets a user's or role's permissions boundary; an empty ARN
 // removes it.
-func (d *Directory) SetBoundary(ctx context.Context, kind Kind, name, arn string) error {
-	return d.update(ctx, func(t *tx) error {
+func (holders *Holders) SetBoundary(ctx context.Context, kind Kind, name, arn string) error {
+	return holders.update(ctx, func(t *tx) error {
 		h, err := t.editHolder(kind, name)
 		if err != nil {
 			return err
@@ -364,9 +364,9 @@ func (t *tx) boundary(arn string) (string, error) {
 	return "", notFound("Policy %s does not exist or is not attachable.", printable(arn))
 }
 
-// Tags returns the tags of an object.
-func (d *Directory) Tags(ctx context.Context, kind Kind, name string) (map[string]string, error) {
-	return get(ctx, d, func(s *state) (map[string]string, error) {
+// Of returns the tags of an object.
+func (all *Tags) Of(ctx context.Context, kind Kind, name string) (map[string]string, error) {
+	return get(ctx, all.account, func(s *state) (map[string]string, error) {
 		_, tags, err := s.tagged(kind, name)
 		if err != nil {
 			return nil, err
@@ -434,9 +434,9 @@ func (t *tx) editTags(kind Kind, name string) (*map[string]string, error) {
 	return &h.Tags, nil
 }
 
-// Tag adds tags to an object.
-func (d *Directory) Tag(ctx context.Context, kind Kind, name string, set map[string]string) error {
-	return d.update(ctx, func(t *tx) error {
+// Add adds tags to an object.
+func (all *Tags) Add(ctx context.Context, kind Kind, name string, set map[string]string) error {
+	return all.update(ctx, func(t *tx) error {
 		tags, err := t.editTags(kind, name)
 		if err != nil {
 			return err
@@ -446,9 +446,9 @@ func (d *Directory) Tag(ctx context.Context, kind Kind, name string, set map[str
 	})
 }
 
-// Untag removes tags from an object, by key in any letter case.
-func (d *Directory) Untag(ctx context.Context, kind Kind, name string, keys []string) error {
-	return d.update(ctx, func(t *tx) error {
+// Remove removes tags from an object, by key in any letter case.
+func (all *Tags) Remove(ctx context.Context, kind Kind, name string, keys []string) error {
+	return all.update(ctx, func(t *tx) error {
 		tags, err := t.editTags(kind, name)
 		if err != nil {
 			return err

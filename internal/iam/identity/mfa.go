@@ -24,21 +24,28 @@ const (
 	enableSkew = 3
 )
 
+// MFADevices are the virtual devices that show one-time codes.
+type MFADevices struct {
+	*account
+
+	lockouts *lockouts
+}
+
 // NewMFADevice is a device with its seed, which is shown once.
 type NewMFADevice struct {
 	*MFADevice
 	Seed string // base32
 }
 
-// CreateMFADevice creates a virtual device. It belongs to nobody until it is
+// Create creates a virtual device. It belongs to nobody until it is
 // enabled.
-func (d *Directory) CreateMFADevice(
+func (devices *MFADevices) Create(
 	ctx context.Context,
 	path, name string,
 	tags map[string]string,
 ) (*NewMFADevice, error) {
 	var n *NewMFADevice
-	err := d.update(ctx, func(t *tx) error {
+	err := devices.update(ctx, func(t *tx) error {
 		if err := checkName("virtualMFADeviceName", name, 226); err != nil {
 			return err
 		}
@@ -50,12 +57,12 @@ func (d *Directory) CreateMFADevice(
 		if err != nil {
 			return err
 		}
-		m := &MFADevice{Name: name, Path: path, Serial: d.arn("mfa", path, name), Created: t.now, Tags: tags}
+		m := &MFADevice{Name: name, Path: path, Serial: devices.arn("mfa", path, name), Created: t.now, Tags: tags}
 		if t.devices[m.key()] != nil {
 			return exists("MFADevice entity at the same path and name already exists.")
 		}
 		seed := base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(random(totpSeed))
-		if m.Sealed, err = d.ring.Seal(purposeTOTP, []byte(seed), []byte(m.Serial)); err != nil {
+		if m.Sealed, err = devices.ring.Seal(purposeTOTP, []byte(seed), []byte(m.Serial)); err != nil {
 			return err
 		}
 		n = &NewMFADevice{MFADevice: m, Seed: seed}
@@ -65,11 +72,11 @@ func (d *Directory) CreateMFADevice(
 	return n, err
 }
 
-// MFADevice returns a device by its serial number, and its user, who may be
+// Get returns a device by its serial number, and its user, who may be
 // nil.
-func (d *Directory) MFADevice(ctx context.Context, serial string) (*MFADevice, *User, error) {
+func (devices *MFADevices) Get(ctx context.Context, serial string) (*MFADevice, *User, error) {
 	var u *User
-	m, err := get(ctx, d, func(s *state) (*MFADevice, error) {
+	m, err := get(ctx, devices.account, func(s *state) (*MFADevice, error) {
 		m, err := s.device(serial)
 		if err == nil {
 			u = s.userIDs[m.UserID]
@@ -79,14 +86,14 @@ func (d *Directory) MFADevice(ctx context.Context, serial string) (*MFADevice, *
 	return m, u, err
 }
 
-// MFADevices returns every device, by name, and the users by ID.
-func (d *Directory) MFADevices(ctx context.Context) ([]*MFADevice, error) {
-	return get(ctx, d, func(s *state) ([]*MFADevice, error) { return sorted(s.devices), nil })
+// List returns every device, by name, and the users by ID.
+func (devices *MFADevices) List(ctx context.Context) ([]*MFADevice, error) {
+	return get(ctx, devices.account, func(s *state) ([]*MFADevice, error) { return sorted(s.devices), nil })
 }
 
-// UserByID returns a user by AIDA ID.
-func (d *Directory) UserByID(ctx context.Context, id string) (*User, error) {
-	return get(ctx, d, func(s *state) (*User, error) {
+// ByID returns a user by AIDA ID.
+func (users *Users) ByID(ctx context.Context, id string) (*User, error) {
+	return get(ctx, users.account, func(s *state) (*User, error) {
 		if u := s.userIDs[id]; u != nil {
 			return u, nil
 		}
@@ -97,8 +104,8 @@ func (d *Directory) UserByID(ctx context.Context, id string) (*User, error) {
 // guessMFA counts a guess at the codes of a device that user has, or nobody if
 // user is empty. One at another's device cannot be right, and counting it would
 // let anybody who is signed in lock others out.
-func (d *Directory) guessMFA(ctx context.Context, user, serial string) error {
-	theirs, err := get(ctx, d, func(s *state) (bool, error) {
+func (devices *MFADevices) guessMFA(ctx context.Context, user, serial string) error {
+	theirs, err := get(ctx, devices.account, func(s *state) (bool, error) {
 		m := s.serials[serial]
 		if m == nil || user == "" {
 			return m != nil && m.UserID == "", nil
@@ -109,16 +116,16 @@ func (d *Directory) guessMFA(ctx context.Context, user, serial string) error {
 	if err != nil || !theirs {
 		return err
 	}
-	return d.lockouts.attempt(guess{kind: "mfa", name: serial}, d.now())
+	return devices.lockouts.attempt(guess{kind: "mfa", name: serial}, devices.now())
 }
 
-// EnableMFA assigns a device to a user, who proves possession with two
+// Enable assigns a device to a user, who proves possession with two
 // consecutive codes.
-func (d *Directory) EnableMFA(ctx context.Context, user, serial, code1, code2 string) error {
-	if err := d.guessMFA(ctx, "", serial); err != nil {
+func (devices *MFADevices) Enable(ctx context.Context, user, serial, code1, code2 string) error {
+	if err := devices.guessMFA(ctx, "", serial); err != nil {
 		return err
 	}
-	err := d.update(ctx, func(t *tx) error {
+	err := devices.update(ctx, func(t *tx) error {
 		old, err := t.user(user)
 		if err != nil {
 			return err
@@ -133,7 +140,7 @@ func (d *Directory) EnableMFA(ctx context.Context, user, serial, code1, code2 st
 		if len(old.MFA) >= maxMFAPerUser {
 			return limit("Cannot exceed quota for MFADevicesPerUser: %d", maxMFAPerUser)
 		}
-		step, err := d.consecutive(m, code1, code2)
+		step, err := devices.consecutive(m, code1, code2)
 		if err != nil {
 			return err
 		}
@@ -145,17 +152,17 @@ func (d *Directory) EnableMFA(ctx context.Context, user, serial, code1, code2 st
 		return nil
 	})
 	if err == nil {
-		d.lockouts.succeeded(guess{kind: "mfa", name: serial})
+		devices.lockouts.succeeded(guess{kind: "mfa", name: serial})
 	}
 	return err
 }
 
-// ResyncMFA adjusts to a device's clock by two consecutive codes.
-func (d *Directory) ResyncMFA(ctx context.Context, user, serial, code1, code2 string) error {
-	if err := d.guessMFA(ctx, user, serial); err != nil {
+// Resync adjusts to a device's clock by two consecutive codes.
+func (devices *MFADevices) Resync(ctx context.Context, user, serial, code1, code2 string) error {
+	if err := devices.guessMFA(ctx, user, serial); err != nil {
 		return err
 	}
-	err := d.update(ctx, func(t *tx) error {
+	err := devices.update(ctx, func(t *tx) error {
 		u, err := t.user(user)
 		if err != nil {
 			return err
@@ -167,7 +174,7 @@ func (d *Directory) ResyncMFA(ctx context.Context, user, serial, code1, code2 st
 		if m.UserID != u.ID {
 			return notFound("MFA device with serial number %s does not exist.", printable(serial))
 		}
-		step, err := d.consecutive(m, code1, code2)
+		step, err := devices.consecutive(m, code1, code2)
 		if err != nil {
 			return err
 		}
@@ -177,14 +184,14 @@ func (d *Directory) ResyncMFA(ctx context.Context, user, serial, code1, code2 st
 		return nil
 	})
 	if err == nil {
-		d.lockouts.succeeded(guess{kind: "mfa", name: serial})
+		devices.lockouts.succeeded(guess{kind: "mfa", name: serial})
 	}
 	return err
 }
 
-// DeactivateMFA unassigns a device from its user.
-func (d *Directory) DeactivateMFA(ctx context.Context, user, serial string) error {
-	return d.update(ctx, func(t *tx) error {
+// Deactivate unassigns a device from its user.
+func (devices *MFADevices) Deactivate(ctx context.Context, user, serial string) error {
+	return devices.update(ctx, func(t *tx) error {
 		old, err := t.user(user)
 		if err != nil {
 			return err
@@ -205,9 +212,9 @@ func (d *Directory) DeactivateMFA(ctx context.Context, user, serial string) erro
 	})
 }
 
-// DeleteMFADevice removes an unassigned device.
-func (d *Directory) DeleteMFADevice(ctx context.Context, serial string) error {
-	return d.update(ctx, func(t *tx) error {
+// Delete removes an unassigned device.
+func (devices *MFADevices) Delete(ctx context.Context, serial string) error {
+	return devices.update(ctx, func(t *tx) error {
 		m, err := t.device(serial)
 		if err != nil {
 			return err
@@ -220,37 +227,37 @@ func (d *Directory) DeleteMFADevice(ctx context.Context, serial string) error {
 	})
 }
 
-// VerifyMFA accepts a code of one of user's devices, once, and returns the time.
-func (d *Directory) VerifyMFA(ctx context.Context, user, serial, code string) (time.Time, error) {
-	u, err := d.User(ctx, user)
+// Verify accepts a code of one of user's devices, once, and returns the time.
+func (devices *MFADevices) Verify(ctx context.Context, user, serial, code string) (time.Time, error) {
+	u, err := devices.user(ctx, user)
 	if err != nil {
 		return time.Time{}, err
 	}
 	if !slices.Contains(u.MFA, serial) {
 		return time.Time{}, wrongCode()
 	}
-	if err := d.guessMFA(ctx, user, serial); err != nil {
+	if err := devices.guessMFA(ctx, user, serial); err != nil {
 		return time.Time{}, err
 	}
-	if err := d.acceptCode(ctx, u, serial, code); err != nil {
+	if err := devices.acceptCode(ctx, u, serial, code); err != nil {
 		return time.Time{}, err
 	}
-	d.lockouts.succeeded(guess{kind: "mfa", name: serial})
-	return d.now().UTC().Truncate(time.Second), nil
+	devices.lockouts.succeeded(guess{kind: "mfa", name: serial})
+	return devices.now().UTC().Truncate(time.Second), nil
 }
 
 // acceptCode finds the device the code is of (any of u's when serial is
 // empty), and notes the step, so that the code works once in the cluster.
-func (d *Directory) acceptCode(ctx context.Context, u *User, serial, code string) error {
-	return d.update(ctx, func(t *tx) error {
-		now := t.d.now().Unix() / totpPeriod
+func (devices *MFADevices) acceptCode(ctx context.Context, u *User, serial, code string) error {
+	return devices.update(ctx, func(t *tx) error {
+		now := t.acct.now().Unix() / totpPeriod
 		for _, s := range u.MFA {
 			m := t.serials[s]
 			if m == nil || m.UserID != u.ID || (serial != "" && s != serial) {
 				continue
 			}
 			for step := max(now-totpSkew, m.LastStep+1); step <= now+totpSkew; step++ {
-				ok, err := d.codeIs(m, step, code)
+				ok, err := devices.codeIs(m, step, code)
 				if err != nil {
 					return err
 				}
@@ -276,14 +283,14 @@ func wrongCode() error {
 
 // consecutive finds the step of code2, which must directly follow that of code1
 // and must be newer than any step the device has been used for.
-func (d *Directory) consecutive(m *MFADevice, code1, code2 string) (int64, error) {
-	now := d.now().Unix() / totpPeriod
+func (devices *MFADevices) consecutive(m *MFADevice, code1, code2 string) (int64, error) {
+	now := devices.now().Unix() / totpPeriod
 	for step := max(now-enableSkew, m.LastStep+1); step <= now+totpSkew; step++ {
-		first, err := d.codeIs(m, step-1, code1)
+		first, err := devices.codeIs(m, step-1, code1)
 		if err != nil {
 			return 0, err
 		}
-		second, err := d.codeIs(m, step, code2)
+		second, err := devices.codeIs(m, step, code2)
 		if err != nil {
 			return 0, err
 		}
@@ -299,11 +306,11 @@ func (d *Directory) consecutive(m *MFADevice, code1, code2 string) (int64, error
 }
 
 // codeIs reports whether code is the device's at a step.
-func (d *Directory) codeIs(m *MFADevice, step int64, code string) (bool, error) {
+func (devices *MFADevices) codeIs(m *MFADevice, step int64, code string) (bool, error) {
 	if step < 0 {
 		return false, nil
 	}
-	seed, err := d.ring.Open(purposeTOTP, m.Sealed, []byte(m.Serial))
+	seed, err := devices.ring.Open(purposeTOTP, m.Sealed, []byte(m.Serial))
 	if err != nil {
 		return false, err
 	}

@@ -36,8 +36,8 @@ func (p *OIDCProvider) key() string { return p.URL }
 // Issuer is the provider's issuer identifier.
 func (p *OIDCProvider) Issuer() string { return "https://" + p.URL }
 
-// CreateOIDCProvider adds an identity provider by the URL of its issuer.
-func (d *Directory) CreateOIDCProvider(
+// Create adds an identity provider by the URL of its issuer.
+func (providers *OIDCProviders) Create(
 	ctx context.Context,
 	issuer string,
 	clientIDs, thumbprints []string,
@@ -56,7 +56,7 @@ func (d *Directory) CreateOIDCProvider(
 		return nil, err
 	}
 	var p *OIDCProvider
-	err = d.update(ctx, func(t *tx) error {
+	err = providers.update(ctx, func(t *tx) error {
 		tags, err := mergeTags(nil, tags)
 		if err != nil {
 			return err
@@ -68,7 +68,7 @@ func (d *Directory) CreateOIDCProvider(
 			Created:     t.now,
 			Tags:        tags,
 		}
-		p.ARN = "arn:aws:iam::" + d.account + ":oidc-provider/" + p.URL
+		p.ARN = "arn:aws:iam::" + providers.id + ":oidc-provider/" + p.URL
 		if t.providers[p.ARN] != nil {
 			return exists("Provider with url %s already exists.", issuer)
 		}
@@ -107,9 +107,9 @@ func checkThumbprints(prints []string) error {
 	return nil
 }
 
-// OIDCProvider returns a provider by its ARN.
-func (d *Directory) OIDCProvider(ctx context.Context, arn string) (*OIDCProvider, error) {
-	return get(ctx, d, func(s *state) (*OIDCProvider, error) { return s.provider(arn) })
+// Get returns a provider by its ARN.
+func (providers *OIDCProviders) Get(ctx context.Context, arn string) (*OIDCProvider, error) {
+	return get(ctx, providers.account, func(s *state) (*OIDCProvider, error) { return s.provider(arn) })
 }
 
 func (s *state) provider(arn string) (*OIDCProvider, error) {
@@ -119,15 +119,15 @@ func (s *state) provider(arn string) (*OIDCProvider, error) {
 	return nil, notFound("OpenIDConnect Provider not found for arn %s", printable(arn))
 }
 
-// OIDCProviders returns every provider, by ARN.
-func (d *Directory) OIDCProviders(ctx context.Context) ([]*OIDCProvider, error) {
-	return get(ctx, d, func(s *state) ([]*OIDCProvider, error) { return sorted(s.providers), nil })
+// List returns every provider, by ARN.
+func (providers *OIDCProviders) List(ctx context.Context) ([]*OIDCProvider, error) {
+	return get(ctx, providers.account, func(s *state) ([]*OIDCProvider, error) { return sorted(s.providers), nil })
 }
 
-// EditOIDCProvider changes a provider: its client IDs, its thumbprints, its
+// Edit changes a provider: its client IDs, its thumbprints, its
 // tags.
-func (d *Directory) EditOIDCProvider(ctx context.Context, arn string, change func(p *OIDCProvider) error) error {
-	return d.update(ctx, func(t *tx) error {
+func (providers *OIDCProviders) Edit(ctx context.Context, arn string, change func(p *OIDCProvider) error) error {
+	return providers.update(ctx, func(t *tx) error {
 		old, err := t.provider(arn)
 		if err != nil {
 			return err
@@ -152,10 +152,10 @@ func (d *Directory) EditOIDCProvider(ctx context.Context, arn string, change fun
 	})
 }
 
-// DeleteOIDCProvider removes a provider. Credentials issued for its tokens
+// Delete removes a provider. Credentials issued for its tokens
 // become invalid.
-func (d *Directory) DeleteOIDCProvider(ctx context.Context, arn string) error {
-	return d.update(ctx, func(t *tx) error {
+func (providers *OIDCProviders) Delete(ctx context.Context, arn string) error {
+	return providers.update(ctx, func(t *tx) error {
 		if p := t.providers[arn]; p != nil { // as in AWS, deleting a missing provider succeeds
 			t.drop(p)
 		}
@@ -185,8 +185,8 @@ func (who *WebIdentity) person() string {
 
 // TrustOf returns the compiled trust policy of a role alone, for callers who
 // have no policies of their own.
-func (d *Directory) TrustOf(ctx context.Context, role *Role) (*policy.Set, error) {
-	trust, err := d.trustPolicies(ctx, role)
+func (sets *PolicySets) TrustOf(ctx context.Context, role *Role) (*policy.Set, error) {
+	trust, err := sets.trustPolicies(ctx, role)
 	if err != nil {
 		return nil, err
 	}
@@ -194,26 +194,26 @@ func (d *Directory) TrustOf(ctx context.Context, role *Role) (*policy.Set, error
 }
 
 // AssumeRoleWithWebIdentity issues credentials of a role to who. The caller has
-// checked that the role trusts them: see [Directory.TrustOf].
-func (d *Directory) AssumeRoleWithWebIdentity(
+// checked that the role trusts them: see [PolicySets.TrustOf].
+func (creds *Credentials) AssumeRoleWithWebIdentity(
 	ctx context.Context,
 	who *WebIdentity,
 	role *Role,
 	r SessionRequest,
 ) (TemporaryCredentials, *sekisho.Principal, error) {
-	c, ttl, err := d.webClaims(ctx, who, role, r)
+	c, ttl, err := creds.webClaims(ctx, who, role, r)
 	if err != nil {
 		return TemporaryCredentials{}, nil, err
 	}
-	out, err := d.issue(c, ttl)
+	out, err := creds.issue(c, ttl)
 	if err != nil {
 		return TemporaryCredentials{}, nil, err
 	}
-	p := d.rolePrincipal(role, r.Name)
+	p := creds.rolePrincipal(role, r.Name)
 	return out, &p, nil
 }
 
-func (d *Directory) webClaims(
+func (a *account) webClaims(
 	ctx context.Context,
 	who *WebIdentity,
 	role *Role,
@@ -232,10 +232,10 @@ func (d *Directory) webClaims(
 	if err != nil {
 		return claims{}, 0, err
 	}
-	if err := d.checkSessionPolicies(ctx, r); err != nil {
+	if err := a.checkSessionPolicies(ctx, r); err != nil {
 		return claims{}, 0, err
 	}
-	if err := d.read(ctx, func(s *state) error { return s.checkSessionOwner(r.Name, "") }); err != nil {
+	if err := a.read(ctx, func(s *state) error { return s.checkSessionOwner(r.Name, "") }); err != nil {
 		return claims{}, 0, err
 	}
 	return claims{

@@ -63,9 +63,9 @@ func (s *state) passkeysOf(userID string) []*Passkey {
 	return out
 }
 
-// Passkeys returns a user's passkeys, the oldest first.
-func (d *Directory) Passkeys(ctx context.Context, user string) ([]*Passkey, error) {
-	return get(ctx, d, func(s *state) ([]*Passkey, error) {
+// Of returns a user's passkeys, the oldest first.
+func (passkeys *Passkeys) Of(ctx context.Context, user string) ([]*Passkey, error) {
+	return get(ctx, passkeys.account, func(s *state) ([]*Passkey, error) {
 		u, err := s.user(user)
 		if err != nil {
 			return nil, err
@@ -74,10 +74,10 @@ func (d *Directory) Passkeys(ctx context.Context, user string) ([]*Passkey, erro
 	})
 }
 
-// PasskeyBySerial returns a passkey and its user.
-func (d *Directory) PasskeyBySerial(ctx context.Context, serial string) (*Passkey, *User, error) {
+// BySerial returns a passkey and its user.
+func (passkeys *Passkeys) BySerial(ctx context.Context, serial string) (*Passkey, *User, error) {
 	var u *User
-	k, err := get(ctx, d, func(s *state) (*Passkey, error) {
+	k, err := get(ctx, passkeys.account, func(s *state) (*Passkey, error) {
 		for _, k := range s.passkeys {
 			if k.Serial == serial {
 				u = s.userIDs[k.UserID]
@@ -89,9 +89,9 @@ func (d *Directory) PasskeyBySerial(ctx context.Context, serial string) (*Passke
 	return k, u, err
 }
 
-// DeletePasskey removes a passkey from its user and ends its sign-ins.
-func (d *Directory) DeletePasskey(ctx context.Context, user, serial string) error {
-	return d.update(ctx, func(t *tx) error {
+// Delete removes a passkey from its user and ends its sign-ins.
+func (passkeys *Passkeys) Delete(ctx context.Context, user, serial string) error {
+	return passkeys.update(ctx, func(t *tx) error {
 		u, err := t.user(user)
 		if err != nil {
 			return err
@@ -179,12 +179,12 @@ func (s *state) passkeyUser(u *User, rp *webauthn.WebAuthn) passkeyUser {
 	return p
 }
 
-func (d *Directory) challenge(
+func (passkeys *Passkeys) challenge(
 	kind, host, userID string,
 	options any,
 	session *webauthn.SessionData,
 ) (*Challenge, error) {
-	now := d.now()
+	now := passkeys.now()
 	session.Expires = now.Add(ceremonyTime)
 	plain, err := json.Marshal(
 		ceremony{Kind: kind, Made: now.UnixMicro(), Host: host, UserID: userID, Session: *session},
@@ -192,7 +192,7 @@ func (d *Directory) challenge(
 	if err != nil {
 		return nil, err
 	}
-	sealed, err := d.ring.Seal(purposeCeremony, plain, nil)
+	sealed, err := passkeys.ring.Seal(purposeCeremony, plain, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -201,7 +201,7 @@ func (d *Directory) challenge(
 
 var errCeremony = sekisho.Errorf(sekisho.CodeInvalid, "The passkey was not accepted. Start again.")
 
-func (d *Directory) openCeremony(kind, host, state string) (*ceremony, error) {
+func (passkeys *Passkeys) openCeremony(kind, host, state string) (*ceremony, error) {
 	if len(state) > maxCeremonyState {
 		return nil, errCeremony
 	}
@@ -209,13 +209,13 @@ func (d *Directory) openCeremony(kind, host, state string) (*ceremony, error) {
 	if err != nil {
 		return nil, errCeremony
 	}
-	plain, err := d.ring.Open(purposeCeremony, sealed, nil)
+	plain, err := passkeys.ring.Open(purposeCeremony, sealed, nil)
 	if err != nil {
 		return nil, errCeremony
 	}
 	var c ceremony
 	if err := json.Unmarshal(plain, &c); err != nil || c.Kind != kind || c.Host != host ||
-		!d.now().Before(c.Session.Expires) {
+		!passkeys.now().Before(c.Session.Expires) {
 		return nil, errCeremony
 	}
 	// The library would compare it with the wall clock.
@@ -223,14 +223,14 @@ func (d *Directory) openCeremony(kind, host, state string) (*ceremony, error) {
 	return &c, nil
 }
 
-// BeginPasskey starts the registration of a passkey by a user whose browser
+// Begin starts the registration of a passkey by a user whose browser
 // addressed the server as host.
-func (d *Directory) BeginPasskey(ctx context.Context, user, host string) (*Challenge, error) {
+func (passkeys *Passkeys) Begin(ctx context.Context, user, host string) (*Challenge, error) {
 	rp, err := relyingParty(host)
 	if err != nil {
 		return nil, err
 	}
-	who, err := get(ctx, d, func(s *state) (passkeyUser, error) {
+	who, err := get(ctx, passkeys.account, func(s *state) (passkeyUser, error) {
 		u, err := s.user(user)
 		if err != nil {
 			return passkeyUser{}, err
@@ -253,12 +253,12 @@ func (d *Directory) BeginPasskey(ctx context.Context, user, host string) (*Chall
 	if err != nil {
 		return nil, err
 	}
-	return d.challenge(ceremonyRegister, host, who.u.ID, options, session)
+	return passkeys.challenge(ceremonyRegister, host, who.u.ID, options, session)
 }
 
-// FinishPasskey registers the passkey that a browser has made for a challenge
+// Finish registers the passkey that a browser has made for a challenge
 // of BeginPasskey.
-func (d *Directory) FinishPasskey(
+func (passkeys *Passkeys) Finish(
 	ctx context.Context,
 	user, host, name, state string,
 	answer []byte,
@@ -267,7 +267,7 @@ func (d *Directory) FinishPasskey(
 	if err != nil {
 		return nil, err
 	}
-	c, err := d.openCeremony(ceremonyRegister, host, state)
+	c, err := passkeys.openCeremony(ceremonyRegister, host, state)
 	if err != nil {
 		return nil, err
 	}
@@ -285,7 +285,7 @@ func (d *Directory) FinishPasskey(
 		return nil, errCeremony
 	}
 	var k *Passkey
-	err = d.update(ctx, func(t *tx) error {
+	err = passkeys.update(ctx, func(t *tx) error {
 		u, err := t.user(user)
 		if err != nil {
 			return err
@@ -307,7 +307,7 @@ func (d *Directory) FinishPasskey(
 		cred.Attestation = webauthn.CredentialAttestation{} // attestation is not evaluated
 		k = &Passkey{
 			ID: id, Name: name, UserID: u.ID, RPID: rp.Config.RPID, Credential: *cred, Created: t.now, Newest: c.Made,
-			Serial: d.arn("u2f", "/user/"+u.Name+"/", name+"-"+newID("", 8)),
+			Serial: passkeys.arn("u2f", "/user/"+u.Name+"/", name+"-"+newID("", 8)),
 		}
 		t.put(k)
 		return nil
@@ -316,7 +316,7 @@ func (d *Directory) FinishPasskey(
 }
 
 // BeginPasskeySignIn begins a sign-in by passkey alone.
-func (d *Directory) BeginPasskeySignIn(_ context.Context, host string) (*Challenge, error) {
+func (signIns *SignIns) BeginPasskeySignIn(_ context.Context, host string) (*Challenge, error) {
 	rp, err := relyingParty(host)
 	if err != nil {
 		return nil, err
@@ -325,28 +325,28 @@ func (d *Directory) BeginPasskeySignIn(_ context.Context, host string) (*Challen
 	if err != nil {
 		return nil, err
 	}
-	return d.challenge(ceremonySignIn, host, "", options, session)
+	return signIns.passkeys.challenge(ceremonySignIn, host, "", options, session)
 }
 
 // PasskeySignIn signs in the owner of a passkey. The authenticator has verified
 // the user, so the passkey counts as two factors.
-func (d *Directory) PasskeySignIn(ctx context.Context, host, state string, answer []byte) (SignIn, error) {
-	k, u, err := d.assert(ctx, ceremonySignIn, host, state, "", answer)
+func (signIns *SignIns) PasskeySignIn(ctx context.Context, host, state string, answer []byte) (SignIn, error) {
+	k, u, err := signIns.passkeys.assert(ctx, ceremonySignIn, host, state, "", answer)
 	if err != nil {
 		return SignIn{}, err
 	}
-	d.touch(Use{ID: u.ID, At: d.now(), Service: "signin"})
-	return d.userSignIn(u, term(termPasskey, k.ID), true), nil
+	signIns.uses.touch(Use{ID: u.ID, At: signIns.now(), Service: "signin"})
+	return signIns.userSignIn(u, term(termPasskey, k.ID), true), nil
 }
 
 // secondFactorChallenge returns a challenge for a user whose password was
 // right; nil if the user has no passkey for host.
-func (d *Directory) secondFactorChallenge(ctx context.Context, u *User, host string) (*Challenge, error) {
+func (passkeys *Passkeys) secondFactorChallenge(ctx context.Context, u *User, host string) (*Challenge, error) {
 	rp, err := relyingParty(host)
 	if err != nil {
 		return nil, nil //nolint:nilerr // such a name has no passkeys
 	}
-	who, err := get(ctx, d, func(s *state) (passkeyUser, error) { return s.passkeyUser(u, rp), nil })
+	who, err := get(ctx, passkeys.account, func(s *state) (passkeyUser, error) { return s.passkeyUser(u, rp), nil })
 	if err != nil || len(who.keys) == 0 {
 		return nil, err
 	}
@@ -354,12 +354,12 @@ func (d *Directory) secondFactorChallenge(ctx context.Context, u *User, host str
 	if err != nil {
 		return nil, err
 	}
-	return d.challenge(ceremonySecond, host, u.ID, options, session)
+	return passkeys.challenge(ceremonySecond, host, u.ID, options, session)
 }
 
 // assert verifies the answer to a challenge and returns the passkey and its
 // user. Each challenge can be answered once in the cluster.
-func (d *Directory) assert(
+func (passkeys *Passkeys) assert(
 	ctx context.Context,
 	kind, host, state, userID string,
 	answer []byte,
@@ -368,7 +368,7 @@ func (d *Directory) assert(
 	if err != nil {
 		return nil, nil, err
 	}
-	c, err := d.openCeremony(kind, host, state)
+	c, err := passkeys.openCeremony(kind, host, state)
 	if err != nil {
 		return nil, nil, errSignIn
 	}
@@ -382,7 +382,7 @@ func (d *Directory) assert(
 	id := base64.RawURLEncoding.EncodeToString(parsed.RawID)
 	var key *Passkey
 	var user *User
-	err = d.update(ctx, func(t *tx) error {
+	err = passkeys.update(ctx, func(t *tx) error {
 		k := t.passkeys[id]
 		if k == nil || k.RPID != rp.Config.RPID || c.Made <= k.Newest {
 			return errSignIn

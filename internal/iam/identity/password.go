@@ -85,9 +85,17 @@ var (
 	}}
 )
 
+// Logins are the passwords of users.
+type Logins struct {
+	*account
+
+	lockouts *lockouts
+	hashing  chan struct{} // bounds how many passwords are hashed at once
+}
+
 // checkPassword enforces the account's password policy.
-func (d *Directory) checkPassword(ctx context.Context, user, password string) error {
-	p, err := get(ctx, d, func(s *state) (*PasswordPolicy, error) { return s.settings.Passwords, nil })
+func (logins *Logins) checkPassword(ctx context.Context, user, password string) error {
+	p, err := get(ctx, logins.account, func(s *state) (*PasswordPolicy, error) { return s.settings.Passwords, nil })
 	if err != nil {
 		return err
 	}

@@ -46,24 +46,24 @@ func (p *PasswordPolicy) Check() error {
 
 // PasswordPolicy returns the account's password policy, or an error of
 // sekisho.CodeNotFound if it has none.
-func (d *Directory) PasswordPolicy(ctx context.Context) (*PasswordPolicy, error) {
-	return get(ctx, d, func(s *state) (*PasswordPolicy, error) {
+func (settings *AccountSettings) PasswordPolicy(ctx context.Context) (*PasswordPolicy, error) {
+	return get(ctx, settings.account, func(s *state) (*PasswordPolicy, error) {
 		if p := s.settings.Passwords; p != nil {
 			return p, nil
 		}
-		return nil, notFound("The Password Policy with domain name %s cannot be found.", d.account)
+		return nil, notFound("The Password Policy with domain name %s cannot be found.", settings.id)
 	})
 }
 
 // SetPasswordPolicy replaces the account's password policy; nil removes it.
 // Existing passwords stay valid until they are changed or expire.
-func (d *Directory) SetPasswordPolicy(ctx context.Context, p *PasswordPolicy) error {
+func (settings *AccountSettings) SetPasswordPolicy(ctx context.Context, p *PasswordPolicy) error {
 	if p != nil {
 		if err := p.Check(); err != nil {
 			return err
 		}
 	}
-	return d.update(ctx, func(t *tx) error {
+	return settings.update(ctx, func(t *tx) error {
 		if p == nil && t.settings.Passwords == nil {
 			return notFound("The account policy with name PasswordPolicy cannot be found.")
 		}
@@ -88,8 +88,8 @@ func (s *state) expired(l *LoginProfile, now time.Time) bool {
 }
 
 // Aliases returns the account's alias, if it has one.
-func (d *Directory) Aliases(ctx context.Context) ([]string, error) {
-	return get(ctx, d, func(s *state) ([]string, error) {
+func (settings *AccountSettings) Aliases(ctx context.Context) ([]string, error) {
+	return get(ctx, settings.account, func(s *state) ([]string, error) {
 		if s.settings.Alias == "" {
 			return nil, nil
 		}
@@ -98,12 +98,12 @@ func (d *Directory) Aliases(ctx context.Context) ([]string, error) {
 }
 
 // SetAlias gives the account an alias in place of any other.
-func (d *Directory) SetAlias(ctx context.Context, alias string) error {
+func (settings *AccountSettings) SetAlias(ctx context.Context, alias string) error {
 	if !validAlias(alias) {
 		return invalid("1 validation error detected: Value '%s' at 'accountAlias' failed to satisfy constraint: "+
 			"Member must satisfy regular expression pattern: ^[a-z0-9]([a-z0-9]|-(?!-)){1,61}[a-z0-9]$", printable(alias))
 	}
-	return d.update(ctx, func(t *tx) error {
+	return settings.update(ctx, func(t *tx) error {
 		set := edit(t.settings)
 		set.Alias = alias
 		t.put(set)
@@ -112,8 +112,8 @@ func (d *Directory) SetAlias(ctx context.Context, alias string) error {
 }
 
 // DeleteAlias removes the account's alias.
-func (d *Directory) DeleteAlias(ctx context.Context, alias string) error {
-	return d.update(ctx, func(t *tx) error {
+func (settings *AccountSettings) DeleteAlias(ctx context.Context, alias string) error {
+	return settings.update(ctx, func(t *tx) error {
 		if t.settings.Alias != alias || alias == "" {
 			return notFound("The Account Alias %s does not exist.", printable(alias))
 		}

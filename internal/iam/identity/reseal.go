@@ -42,10 +42,10 @@ func (d *Directory) Reseal(ctx context.Context) (int, error) {
 	return sealed, err
 }
 
-func (d *Directory) reseal(purpose string, old []byte, place string) ([]byte, error) {
-	plain, err := d.ring.Open(purpose, old, []byte(place))
+func (a *account) reseal(purpose string, old []byte, place string) ([]byte, error) {
+	plain, err := a.ring.Open(purpose, old, []byte(place))
 	if err != nil {
 		return nil, err
 	}
-	return d.ring.Seal(purpose, plain, []byte(place))
+	return a.ring.Seal(purpose, plain, []byte(place))
 }

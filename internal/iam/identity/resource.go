@@ -9,30 +9,30 @@ import (
 
 // SetWithResource returns the compiled policies that bind p, joined with the
 // policy of a resource.
-func (d *Directory) SetWithResource(
+func (sets *PolicySets) SetWithResource(
 	ctx context.Context,
 	p *sekisho.Principal,
 	resource *policy.Document,
 ) (*policy.Set, error) {
-	return d.setOf(ctx, p, func(in *policy.Policies) { in.Resource = resource })
+	return sets.setOf(ctx, p, func(in *policy.Policies) { in.Resource = resource })
 }
 
 // SetUnderResource is SetWithResource for a resource whose own policy must
 // allow as well, as the policy of a KMS key must.
-func (d *Directory) SetUnderResource(
+func (sets *PolicySets) SetUnderResource(
 	ctx context.Context,
 	p *sekisho.Principal,
 	resource *policy.Document,
 ) (*policy.Set, error) {
-	return d.setOf(ctx, p, func(in *policy.Policies) { in.Resource, in.ResourceDecides = resource, true })
+	return sets.setOf(ctx, p, func(in *policy.Policies) { in.Resource, in.ResourceDecides = resource, true })
 }
 
-func (d *Directory) setOf(
+func (sets *PolicySets) setOf(
 	ctx context.Context,
 	p *sekisho.Principal,
 	join func(in *policy.Policies),
 ) (*policy.Set, error) {
-	src, err := get(ctx, d, func(s *state) (*sources, error) { return s.sources(p) })
+	src, err := get(ctx, sets.account, func(s *state) (*sources, error) { return s.sources(p) })
 	if err != nil {
 		return nil, err
 	}
@@ -47,8 +47,8 @@ func (d *Directory) setOf(
 // ResourcePolicy checks the policy of a resource and returns the IDs of the
 // users and roles that it names, which must exist. The policy does not apply
 // to later users and roles of the same names.
-func (d *Directory) ResourcePolicy(ctx context.Context, document string) (names map[string]string, err error) {
-	return get(ctx, d, func(s *state) (map[string]string, error) {
+func (sets *PolicySets) ResourcePolicy(ctx context.Context, document string) (names map[string]string, err error) {
+	return get(ctx, sets.account, func(s *state) (map[string]string, error) {
 		if err := s.checkDocument(document, policy.KindResource); err != nil {
 			return nil, err
 		}
@@ -57,7 +57,7 @@ func (d *Directory) ResourcePolicy(ctx context.Context, document string) (names 
 }
 
 // ResourcePolicyToday returns a resource's policy with the present names of the
-// users and roles that [Directory.ResourcePolicy] found.
-func (d *Directory) ResourcePolicyToday(ctx context.Context, document string, names map[string]string) (string, error) {
-	return get(ctx, d, func(s *state) (string, error) { return s.textToday(document, names), nil })
+// users and roles that [PolicySets.ResourcePolicy] found.
+func (sets *PolicySets) ResourcePolicyToday(ctx context.Context, document string, names map[string]string) (string, error) {
+	return get(ctx, sets.account, func(s *state) (string, error) { return s.textToday(document, names), nil })
 }

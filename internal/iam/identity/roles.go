@@ -21,10 +21,10 @@ type NewRole struct {
 	Tags        map[string]string
 }
 
-// CreateRole creates a role.
-func (d *Directory) CreateRole(ctx context.Context, n NewRole) (*Role, error) {
+// Create creates a role.
+func (roles *Roles) Create(ctx context.Context, n NewRole) (*Role, error) {
 	var r *Role
-	err := d.update(ctx, func(t *tx) (err error) {
+	err := roles.update(ctx, func(t *tx) (err error) {
 		r, err = t.newRole(n)
 		if err == nil {
 			t.put(r)
@@ -74,9 +74,9 @@ func (r *Role) describe(description string, maxSession time.Duration) error {
 	return nil
 }
 
-// Role returns a role by its name, or by its path and name.
-func (d *Directory) Role(ctx context.Context, nameOrPathName string) (*Role, error) {
-	return get(ctx, d, func(s *state) (*Role, error) { return s.rolePath(nameOrPathName) })
+// Get returns a role by its name, or by its path and name.
+func (roles *Roles) Get(ctx context.Context, nameOrPathName string) (*Role, error) {
+	return get(ctx, roles.account, func(s *state) (*Role, error) { return s.rolePath(nameOrPathName) })
 }
 
 func (s *state) rolePath(nameOrPathName string) (*Role, error) {
@@ -91,9 +91,9 @@ func (s *state) rolePath(nameOrPathName string) (*Role, error) {
 	return r, nil
 }
 
-// RoleByARN returns a role by its ARN.
-func (d *Directory) RoleByARN(ctx context.Context, arn string) (*Role, error) {
-	return get(ctx, d, func(s *state) (*Role, error) {
+// ByARN returns a role by its ARN.
+func (roles *Roles) ByARN(ctx context.Context, arn string) (*Role, error) {
+	return get(ctx, roles.account, func(s *state) (*Role, error) {
 		if r := s.roles[strings.ToLower(arn[strings.LastIndexByte(arn, '/')+1:])]; r != nil && r.ARN == arn {
 			return r, nil
 		}
@@ -101,14 +101,14 @@ func (d *Directory) RoleByARN(ctx context.Context, arn string) (*Role, error) {
 	})
 }
 
-// Roles returns every role, by name.
-func (d *Directory) Roles(ctx context.Context) ([]*Role, error) {
-	return get(ctx, d, func(s *state) ([]*Role, error) { return sorted(s.roles), nil })
+// List returns every role, by name.
+func (roles *Roles) List(ctx context.Context) ([]*Role, error) {
+	return get(ctx, roles.account, func(s *state) ([]*Role, error) { return sorted(s.roles), nil })
 }
 
-// UpdateRole changes a role's description and longest session.
-func (d *Directory) UpdateRole(ctx context.Context, name string, description *string, maxSession time.Duration) error {
-	return d.update(ctx, func(t *tx) error {
+// Update changes a role's description and longest session.
+func (roles *Roles) Update(ctx context.Context, name string, description *string, maxSession time.Duration) error {
+	return roles.update(ctx, func(t *tx) error {
 		old, err := t.role(name)
 		if err != nil {
 			return err
@@ -126,8 +126,8 @@ func (d *Directory) UpdateRole(ctx context.Context, name string, description *st
 }
 
 // UpdateTrust replaces a role's trust policy.
-func (d *Directory) UpdateTrust(ctx context.Context, name, document string) error {
-	return d.update(ctx, func(t *tx) error {
+func (roles *Roles) UpdateTrust(ctx context.Context, name, document string) error {
+	return roles.update(ctx, func(t *tx) error {
 		old, err := t.role(name)
 		if err != nil {
 			return err
@@ -138,9 +138,9 @@ func (d *Directory) UpdateTrust(ctx context.Context, name, document string) erro
 	})
 }
 
-// DeleteRole removes a role that has no policies and no instance profile.
-func (d *Directory) DeleteRole(ctx context.Context, name string) error {
-	return d.update(ctx, func(t *tx) error {
+// Delete removes a role that has no policies and no instance profile.
+func (roles *Roles) Delete(ctx context.Context, name string) error {
+	return roles.update(ctx, func(t *tx) error {
 		r, err := t.role(name)
 		if err != nil {
 			return err
@@ -161,14 +161,14 @@ func (d *Directory) DeleteRole(ctx context.Context, name string) error {
 	})
 }
 
-// CreateInstanceProfile creates an instance profile.
-func (d *Directory) CreateInstanceProfile(
+// Create creates an instance profile.
+func (profiles *InstanceProfiles) Create(
 	ctx context.Context,
 	path, name string,
 	tags map[string]string,
 ) (*InstanceProfile, error) {
 	var p *InstanceProfile
-	err := d.update(ctx, func(t *tx) error {
+	err := profiles.update(ctx, func(t *tx) error {
 		if err := checkName("instanceProfileName", name, 128); err != nil {
 			return err
 		}
@@ -184,7 +184,7 @@ func (d *Directory) CreateInstanceProfile(
 			Path:    path,
 			Name:    name,
 			ID:      newEntityID("AIPA"),
-			ARN:     d.arn("instance-profile", path, name),
+			ARN:     profiles.arn("instance-profile", path, name),
 			Created: t.now,
 			Tags:    tags,
 		}
@@ -200,10 +200,10 @@ func (d *Directory) CreateInstanceProfile(
 	return p, err
 }
 
-// InstanceProfile returns an instance profile and its role, which may be nil.
-func (d *Directory) InstanceProfile(ctx context.Context, name string) (*InstanceProfile, *Role, error) {
+// Get returns an instance profile and its role, which may be nil.
+func (profiles *InstanceProfiles) Get(ctx context.Context, name string) (*InstanceProfile, *Role, error) {
 	var r *Role
-	p, err := get(ctx, d, func(s *state) (*InstanceProfile, error) {
+	p, err := get(ctx, profiles.account, func(s *state) (*InstanceProfile, error) {
 		p, err := s.profile(name)
 		if err == nil {
 			r = s.roleIDs[p.RoleID]
@@ -213,14 +213,14 @@ func (d *Directory) InstanceProfile(ctx context.Context, name string) (*Instance
 	return p, r, err
 }
 
-// InstanceProfiles returns every instance profile, by name.
-func (d *Directory) InstanceProfiles(ctx context.Context) ([]*InstanceProfile, error) {
-	return get(ctx, d, func(s *state) ([]*InstanceProfile, error) { return sorted(s.profiles), nil })
+// List returns every instance profile, by name.
+func (profiles *InstanceProfiles) List(ctx context.Context) ([]*InstanceProfile, error) {
+	return get(ctx, profiles.account, func(s *state) ([]*InstanceProfile, error) { return sorted(s.profiles), nil })
 }
 
-// AddRoleToInstanceProfile adds a role to an instance profile without one.
-func (d *Directory) AddRoleToInstanceProfile(ctx context.Context, profile, role string) error {
-	return d.update(ctx, func(t *tx) error {
+// AddRole adds a role to an instance profile without one.
+func (profiles *InstanceProfiles) AddRole(ctx context.Context, profile, role string) error {
+	return profiles.update(ctx, func(t *tx) error {
 		old, err := t.profile(profile)
 		if err != nil {
 			return err
@@ -239,9 +239,9 @@ func (d *Directory) AddRoleToInstanceProfile(ctx context.Context, profile, role 
 	})
 }
 
-// RemoveRoleFromInstanceProfile removes the role from an instance profile.
-func (d *Directory) RemoveRoleFromInstanceProfile(ctx context.Context, profile, role string) error {
-	return d.update(ctx, func(t *tx) error {
+// RemoveRole removes the role from an instance profile.
+func (profiles *InstanceProfiles) RemoveRole(ctx context.Context, profile, role string) error {
+	return profiles.update(ctx, func(t *tx) error {
 		old, err := t.profile(profile)
 		if err != nil {
 			return err
@@ -260,9 +260,9 @@ func (d *Directory) RemoveRoleFromInstanceProfile(ctx context.Context, profile, 
 	})
 }
 
-// DeleteInstanceProfile removes an instance profile without a role.
-func (d *Directory) DeleteInstanceProfile(ctx context.Context, name string) error {
-	return d.update(ctx, func(t *tx) error {
+// Delete removes an instance profile without a role.
+func (profiles *InstanceProfiles) Delete(ctx context.Context, name string) error {
+	return profiles.update(ctx, func(t *tx) error {
 		p, err := t.profile(name)
 		if err != nil {
 			return err

@@ -50,11 +50,11 @@ func (s *state) coversSessions(u *User, owner string) (string, error) {
 // CoversSessions names the statement of a user's policies that covers the
 // sessions of owner only because owner's name begins with the user's; "" if
 // there is none.
-func (d *Directory) CoversSessions(ctx context.Context, p *sekisho.Principal, owner string) (string, error) {
+func (sets *PolicySets) CoversSessions(ctx context.Context, p *sekisho.Principal, owner string) (string, error) {
 	if p.Type != sekisho.PrincipalUser || !strings.HasPrefix(owner, p.UserName+"-") {
 		return "", nil
 	}
-	return get(ctx, d, func(s *state) (string, error) {
+	return get(ctx, sets.account, func(s *state) (string, error) {
 		u := s.userIDs[p.UserID]
 		if u == nil {
 			return "", nil
@@ -68,8 +68,8 @@ const maxLookAlikes = 20
 
 // LookAlikes lists pairs of users of which one's policies cover the sessions of
 // the other only because their names begin alike, each as a sentence.
-func (d *Directory) LookAlikes(ctx context.Context) ([]string, error) {
-	return get(ctx, d, func(s *state) ([]string, error) {
+func (sets *PolicySets) LookAlikes(ctx context.Context) ([]string, error) {
+	return get(ctx, sets.account, func(s *state) ([]string, error) {
 		var out []string
 		for _, owner := range sorted(s.users) {
 			for i := range owner.Name {

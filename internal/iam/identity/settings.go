@@ -31,8 +31,8 @@ const DeclineMFAStatement = "A password alone opens this account, and I accept t
 
 // FirstRun reports whether the first-run flow is pending for a user: the first
 // administrator, until a second factor is enrolled or declined.
-func (d *Directory) FirstRun(ctx context.Context, userID string) (bool, error) {
-	return get(ctx, d, func(s *state) (bool, error) {
+func (signIns *SignIns) FirstRun(ctx context.Context, userID string) (bool, error) {
+	return get(ctx, signIns.account, func(s *state) (bool, error) {
 		set := s.settings
 		if set.FirstUserID == "" || set.FirstUserID != userID || !set.DeclinedAt.IsZero() || !set.SecuredAt.IsZero() {
 			return false, nil
@@ -44,8 +44,8 @@ func (d *Directory) FirstRun(ctx context.Context, userID string) (bool, error) {
 
 // FinishFirstRun ends the first-run flow of a user who has enrolled a second
 // factor or sends [DeclineMFAStatement].
-func (d *Directory) FinishFirstRun(ctx context.Context, userID, statement string) error {
-	return d.update(ctx, func(t *tx) error {
+func (signIns *SignIns) FinishFirstRun(ctx context.Context, userID, statement string) error {
+	return signIns.update(ctx, func(t *tx) error {
 		set := edit(t.settings)
 		u := t.userIDs[userID]
 		switch {

@@ -47,28 +47,39 @@ func (*MFARequired) Error() string { return "A second factor is needed." }
 // Unwrap has errors.Is find ErrMFARequired.
 func (*MFARequired) Unwrap() error { return ErrMFARequired }
 
+// SignIns sign users in to the console.
+type SignIns struct {
+	*account
+
+	lockouts *lockouts
+	logins   *Logins
+	devices  *MFADevices
+	passkeys *Passkeys
+	uses     *Uses
+}
+
 // CheckPassword signs a user in with a password and, where one is enrolled, a
 // second factor. host is the name by which the browser addressed the server,
 // source the browser's address; failed attempts are counted by both user and
-// source. // Neither the answer nor its timing reveals whether the name or the password
+// source. Neither the answer nor its timing reveals whether the name or the password
 // was wrong.
 // The error is a [*MFARequired] when the password is right and no second
 // factor was shown.
-func (d *Directory) CheckPassword(
+func (signIns *SignIns) CheckPassword(
 	ctx context.Context,
 	user, password, host string,
 	source netip.Addr,
 	second Second,
 ) (SignIn, error) {
 	g := guess{kind: "password", name: user, source: source}
-	if err := d.lockouts.attempt(g, d.now()); err != nil {
+	if err := signIns.lockouts.attempt(g, signIns.now()); err != nil {
 		return SignIn{}, err
 	}
-	u, err := d.passwordOf(ctx, user, password)
+	u, err := signIns.logins.passwordOf(ctx, user, password)
 	if err != nil {
 		return SignIn{}, err
 	}
-	passkeys, err := d.Passkeys(ctx, user)
+	passkeys, err := signIns.passkeys.Of(ctx, user)
 	if err != nil {
 		return SignIn{}, err
 	}
@@ -76,32 +87,32 @@ func (d *Directory) CheckPassword(
 	switch {
 	case !mfa:
 	case !second.shown():
-		d.lockouts.cancel(g)
-		challenge, err := d.secondFactorChallenge(ctx, u, host)
+		signIns.lockouts.cancel(g)
+		challenge, err := signIns.passkeys.secondFactorChallenge(ctx, u, host)
 		if err != nil {
 			return SignIn{}, err
 		}
 		return SignIn{}, &MFARequired{TOTP: len(u.MFA) > 0, Passkey: challenge}
 	case second.State != "":
-		if _, _, err := d.assert(ctx, ceremonySecond, host, second.State, u.ID, second.Answer); err != nil {
+		if _, _, err := signIns.passkeys.assert(ctx, ceremonySecond, host, second.State, u.ID, second.Answer); err != nil {
 			return SignIn{}, errSignIn
 		}
 	default:
-		if err := d.acceptCode(ctx, u, "", second.Code); err != nil {
+		if err := signIns.devices.acceptCode(ctx, u, "", second.Code); err != nil {
 			return SignIn{}, errSignIn
 		}
 	}
-	d.lockouts.succeeded(g)
-	d.touch(Use{ID: u.ID, At: d.now(), Service: "signin"})
-	return d.userSignIn(u, term(termPassword, u.ID+"/"+u.Login.fingerprint()), mfa), nil
+	signIns.lockouts.succeeded(g)
+	signIns.uses.touch(Use{ID: u.ID, At: signIns.now(), Service: "signin"})
+	return signIns.userSignIn(u, term(termPassword, u.ID+"/"+u.Login.fingerprint()), mfa), nil
 }
 
 // passwordOf returns the user whose password this is.
-func (d *Directory) passwordOf(ctx context.Context, user, password string) (*User, error) {
+func (logins *Logins) passwordOf(ctx context.Context, user, password string) (*User, error) {
 	if len(password) > maxPassword {
 		return nil, errSignIn
 	}
-	u, err := d.User(ctx, user)
+	u, err := logins.user(ctx, user)
 	if err != nil && !sekisho.IsNotFound(err) {
 		return nil, err
 	}
@@ -110,12 +121,12 @@ func (d *Directory) passwordOf(ctx context.Context, user, password string) (*Use
 		hash = u.Login.Hash
 	}
 	select {
-	case d.hashing <- struct{}{}:
+	case logins.hashing <- struct{}{}:
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
 	matches := passwordMatches(hash, password)
-	<-d.hashing
+	<-logins.hashing
 	if !matches || u == nil || u.Login == nil {
 		return nil, errSignIn
 	}
@@ -130,14 +141,14 @@ func noLogin(user string) error {
 	return notFound("Login Profile for User %s cannot be found.", user)
 }
 
-// CreateLogin sets a user's first password.
-func (d *Directory) CreateLogin(ctx context.Context, user, password string, reset bool) (*LoginProfile, error) {
-	if err := d.checkPassword(ctx, user, password); err != nil {
+// Create sets a user's first password.
+func (logins *Logins) Create(ctx context.Context, user, password string, reset bool) (*LoginProfile, error) {
+	if err := logins.checkPassword(ctx, user, password); err != nil {
 		return nil, err
 	}
 	hash := hashPassword(password)
 	var l *LoginProfile
-	err := d.update(ctx, func(t *tx) error {
+	err := logins.update(ctx, func(t *tx) error {
 		old, err := t.user(user)
 		if err != nil {
 			return err
@@ -154,17 +165,17 @@ func (d *Directory) CreateLogin(ctx context.Context, user, password string, rese
 	return l, err
 }
 
-// UpdateLogin changes a user's password, or whether it must be changed at the
+// Update changes a user's password, or whether it must be changed at the
 // next sign-in; nil changes nothing.
-func (d *Directory) UpdateLogin(ctx context.Context, user string, password *string, reset *bool) error {
+func (logins *Logins) Update(ctx context.Context, user string, password *string, reset *bool) error {
 	hash := ""
 	if password != nil {
-		if err := d.checkPassword(ctx, user, *password); err != nil {
+		if err := logins.checkPassword(ctx, user, *password); err != nil {
 			return err
 		}
 		hash = hashPassword(*password)
 	}
-	return d.update(ctx, func(t *tx) error {
+	return logins.update(ctx, func(t *tx) error {
 		old, err := t.user(user)
 		if err != nil {
 			return err
@@ -184,9 +195,9 @@ func (d *Directory) UpdateLogin(ctx context.Context, user string, password *stri
 	})
 }
 
-// DeleteLogin removes a user's password.
-func (d *Directory) DeleteLogin(ctx context.Context, user string) error {
-	return d.update(ctx, func(t *tx) error {
+// Delete removes a user's password.
+func (logins *Logins) Delete(ctx context.Context, user string) error {
+	return logins.update(ctx, func(t *tx) error {
 		old, err := t.user(user)
 		if err != nil {
 			return err
@@ -201,9 +212,9 @@ func (d *Directory) DeleteLogin(ctx context.Context, user string) error {
 	})
 }
 
-// Login returns a user's login profile.
-func (d *Directory) Login(ctx context.Context, user string) (*LoginProfile, error) {
-	u, err := d.User(ctx, user)
+// Get returns a user's login profile.
+func (logins *Logins) Get(ctx context.Context, user string) (*LoginProfile, error) {
+	u, err := logins.user(ctx, user)
 	if err != nil {
 		return nil, err
 	}
@@ -215,34 +226,34 @@ func (d *Directory) Login(ctx context.Context, user string) (*LoginProfile, erro
 
 // PasswordReset reports whether p has signed in to the console with a password
 // that must be changed first.
-func (d *Directory) PasswordReset(ctx context.Context, p *sekisho.Principal) (bool, error) {
+func (signIns *SignIns) PasswordReset(ctx context.Context, p *sekisho.Principal) (bool, error) {
 	kind, value, _ := strings.Cut(signedIn(p.Lease), ":")
 	if kind != termPassword {
 		return false, nil
 	}
 	id, _, _ := strings.Cut(value, "/")
-	return get(ctx, d, func(s *state) (bool, error) {
+	return get(ctx, signIns.account, func(s *state) (bool, error) {
 		u := s.userIDs[id]
-		return u != nil && u.Login != nil && (u.Login.ResetRequired || s.expired(u.Login, d.now())), nil
+		return u != nil && u.Login != nil && (u.Login.ResetRequired || s.expired(u.Login, signIns.now())), nil
 	})
 }
 
 // ChangePassword changes a user's password after checking the old one. If a
 // reset is required, the new password must differ from the old one.
-func (d *Directory) ChangePassword(ctx context.Context, user, old, password string) error {
+func (logins *Logins) ChangePassword(ctx context.Context, user, old, password string) error {
 	g := guess{kind: "change", name: user}
-	if err := d.lockouts.attempt(g, d.now()); err != nil {
+	if err := logins.lockouts.attempt(g, logins.now()); err != nil {
 		return err
 	}
-	u, err := d.passwordOf(ctx, user, old)
+	u, err := logins.passwordOf(ctx, user, old)
 	if err != nil {
 		if sekisho.CodeOf(err) == sekisho.CodeUnauthenticated {
 			return sekisho.Errorf(sekisho.CodeDenied, "The old password was incorrect.")
 		}
 		return err
 	}
-	d.lockouts.succeeded(g)
-	expired, err := get(ctx, d, func(s *state) (bool, error) { return s.expired(u.Login, d.now()), nil })
+	logins.lockouts.succeeded(g)
+	expired, err := get(ctx, logins.account, func(s *state) (bool, error) { return s.expired(u.Login, logins.now()), nil })
 	if err != nil {
 		return err
 	}
@@ -254,5 +265,5 @@ func (d *Directory) ChangePassword(ctx context.Context, user, old, password stri
 		}
 	}
 	no := false
-	return d.UpdateLogin(ctx, user, &password, &no)
+	return logins.Update(ctx, user, &password, &no)
 }

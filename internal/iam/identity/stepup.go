@@ -27,11 +27,11 @@ func CanStepUp(p *sekisho.Principal) error {
 // StepUp exchanges a code of any of the caller's authenticator apps for
 // credentials with a fresh second factor. They rest on what the caller's own
 // credentials rest on, and do not outlast them.
-func (d *Directory) StepUp(ctx context.Context, caller *sekisho.Principal, code string) (TemporaryCredentials, error) {
+func (creds *Credentials) StepUp(ctx context.Context, caller *sekisho.Principal, code string) (TemporaryCredentials, error) {
 	if err := CanStepUp(caller); err != nil {
 		return TemporaryCredentials{}, err
 	}
-	u, err := d.User(ctx, caller.UserName)
+	u, err := creds.user(ctx, caller.UserName)
 	if err != nil {
 		return TemporaryCredentials{}, err
 	}
@@ -39,73 +39,73 @@ func (d *Directory) StepUp(ctx context.Context, caller *sekisho.Principal, code 
 		return TemporaryCredentials{}, sekisho.Errorf(sekisho.CodeDenied, "You have no authenticator app.").
 			WithHint("Add one in the console. Passkeys work in the console only.")
 	}
-	mfa, err := d.anyCode(ctx, u, code)
+	mfa, err := creds.devices.anyCode(ctx, u, code)
 	if err != nil {
 		return TemporaryCredentials{}, err
 	}
 	ttl := stepUpTerm
 	if caller.Session != nil {
-		ttl = min(ttl, caller.Session.Expires.Sub(d.now()))
+		ttl = min(ttl, caller.Session.Expires.Sub(creds.now()))
 	}
-	return d.issueUser(caller, ttl, mfa)
+	return creds.issueUser(caller, ttl, mfa)
 }
 
 // anyCode accepts a code of any of u's authenticator apps, once, and returns the
 // time. The guess counts for each of them.
-func (d *Directory) anyCode(ctx context.Context, u *User, code string) (time.Time, error) {
+func (devices *MFADevices) anyCode(ctx context.Context, u *User, code string) (time.Time, error) {
 	for _, serial := range u.MFA {
-		if err := d.guessMFA(ctx, u.Name, serial); err != nil {
+		if err := devices.guessMFA(ctx, u.Name, serial); err != nil {
 			return time.Time{}, err
 		}
 	}
-	if err := d.acceptCode(ctx, u, "", code); err != nil {
+	if err := devices.acceptCode(ctx, u, "", code); err != nil {
 		return time.Time{}, err
 	}
 	for _, serial := range u.MFA {
-		d.lockouts.succeeded(guess{kind: "mfa", name: serial})
+		devices.lockouts.succeeded(guess{kind: "mfa", name: serial})
 	}
-	return d.now().UTC().Truncate(time.Second), nil
+	return devices.now().UTC().Truncate(time.Second), nil
 }
 
 // StepUpSignIn shows a second factor again for a console sign-in, and returns the
 // sign-in with the fresh factor. The error is a [*MFARequired], which lists the
 // factors, if none was shown.
-func (d *Directory) StepUpSignIn(
+func (signIns *SignIns) StepUpSignIn(
 	ctx context.Context,
 	grant []byte,
 	host string,
 	source netip.Addr,
 	second Second,
 ) (SignIn, error) {
-	p, err := d.Granted(ctx, grant)
+	p, err := signIns.Granted(ctx, grant)
 	if err != nil {
 		return SignIn{}, err
 	}
 	if err := CanStepUp(p); err != nil {
 		return SignIn{}, err
 	}
-	u, err := d.User(ctx, p.UserName)
+	u, err := signIns.user(ctx, p.UserName)
 	if err != nil {
 		return SignIn{}, err
 	}
 	switch {
 	case !second.shown():
-		challenge, err := d.secondFactorChallenge(ctx, u, host)
+		challenge, err := signIns.passkeys.secondFactorChallenge(ctx, u, host)
 		if err != nil {
 			return SignIn{}, err
 		}
 		return SignIn{}, &MFARequired{TOTP: len(u.MFA) > 0, Passkey: challenge}
 	case second.State != "":
 		g := guess{kind: "passkey", name: u.Name, source: source}
-		if err := d.lockouts.attempt(g, d.now()); err != nil {
+		if err := signIns.lockouts.attempt(g, signIns.now()); err != nil {
 			return SignIn{}, err
 		}
-		if _, _, err := d.assert(ctx, ceremonySecond, host, second.State, u.ID, second.Answer); err != nil {
+		if _, _, err := signIns.passkeys.assert(ctx, ceremonySecond, host, second.State, u.ID, second.Answer); err != nil {
 			return SignIn{}, errSignIn
 		}
-		d.lockouts.succeeded(g)
+		signIns.lockouts.succeeded(g)
 	default:
-		if _, err := d.anyCode(ctx, u, second.Code); err != nil {
+		if _, err := signIns.devices.anyCode(ctx, u, second.Code); err != nil {
 			return SignIn{}, err
 		}
 	}
@@ -113,7 +113,7 @@ func (d *Directory) StepUpSignIn(
 	if err := json.Unmarshal(grant, &c); err != nil {
 		return SignIn{}, errUnknownKey
 	}
-	c.MFA = d.now().Unix()
+	c.MFA = signIns.now().Unix()
 	p.MFATime = time.Unix(c.MFA, 0).UTC()
 	return SignIn{Principal: p, Grant: c.grant()}, nil
 }

@@ -11,8 +11,8 @@ import (
 
 // Summary returns the counts and quotas of the account under the names of
 // AWS's GetAccountSummary.
-func (d *Directory) Summary(ctx context.Context) (map[string]int, error) {
-	return get(ctx, d, func(s *state) (map[string]int, error) {
+func (settings *AccountSettings) Summary(ctx context.Context) (map[string]int, error) {
+	return get(ctx, settings.account, func(s *state) (map[string]int, error) {
 		versions, enabled := 0, 0
 		for _, p := range s.policies {
 			if !p.AWSManaged() {
@@ -45,9 +45,9 @@ func (d *Directory) Summary(ctx context.Context) (map[string]int, error) {
 
 // PoliciesOf returns the policies of the user, group or role that an ARN
 // names, and the principal they bind, for simulations.
-func (d *Directory) PoliciesOf(ctx context.Context, arn string) (policy.Policies, policy.Principal, error) {
-	who := policy.Principal{Account: d.account, ARN: arn}
-	src, err := get(ctx, d, func(s *state) (*sources, error) {
+func (sets *PolicySets) PoliciesOf(ctx context.Context, arn string) (policy.Policies, policy.Principal, error) {
+	who := policy.Principal{Account: sets.id, ARN: arn}
+	src, err := get(ctx, sets.account, func(s *state) (*sources, error) {
 		src := s.newSources()
 		name := strings.ToLower(arn[strings.LastIndexByte(arn, '/')+1:])
 		if u := s.users[name]; u != nil && u.ARN == arn {
@@ -56,10 +56,10 @@ func (d *Directory) PoliciesOf(ctx context.Context, arn string) (policy.Policies
 		}
 		if r := s.roles[name]; r != nil && r.ARN == arn {
 			// A role is simulated as one of its sessions.
-			p := d.rolePrincipal(r, "simulation")
+			p := sets.rolePrincipal(r, "simulation")
 			who = policy.Principal{
 				Type:    policy.TypeAssumedRole,
-				Account: d.account,
+				Account: sets.id,
 				ARN:     p.ARN,
 				UserID:  p.UserID,
 				RoleARN: r.ARN,
@@ -81,15 +81,15 @@ func (d *Directory) PoliciesOf(ctx context.Context, arn string) (policy.Policies
 
 // PrincipalOf returns the principal behind the ARN of a user or role, for
 // simulations. A role is simulated as one of its sessions.
-func (d *Directory) PrincipalOf(ctx context.Context, arn string) (*sekisho.Principal, error) {
-	return get(ctx, d, func(s *state) (*sekisho.Principal, error) {
+func (sets *PolicySets) PrincipalOf(ctx context.Context, arn string) (*sekisho.Principal, error) {
+	return get(ctx, sets.account, func(s *state) (*sekisho.Principal, error) {
 		name := strings.ToLower(arn[strings.LastIndexByte(arn, '/')+1:])
 		if u := s.users[name]; u != nil && u.ARN == arn {
-			p := d.userPrincipal(u)
+			p := sets.userPrincipal(u)
 			return &p, nil
 		}
 		if r := s.roles[name]; r != nil && r.ARN == arn {
-			p := d.rolePrincipal(r, "simulation")
+			p := sets.rolePrincipal(r, "simulation")
 			return &p, nil
 		}
 		return nil, notFound("The entity %s cannot be found.", printable(arn))
@@ -97,15 +97,15 @@ func (d *Directory) PrincipalOf(ctx context.Context, arn string) (*sekisho.Princ
 }
 
 // Principals returns every user and role as PrincipalOf does, by ARN.
-func (d *Directory) Principals(ctx context.Context) ([]*sekisho.Principal, error) {
-	return get(ctx, d, func(s *state) ([]*sekisho.Principal, error) {
+func (sets *PolicySets) Principals(ctx context.Context) ([]*sekisho.Principal, error) {
+	return get(ctx, sets.account, func(s *state) ([]*sekisho.Principal, error) {
 		out := make([]*sekisho.Principal, 0, len(s.users)+len(s.roles))
 		for _, u := range s.users {
-			p := d.userPrincipal(u)
+			p := sets.userPrincipal(u)
 			out = append(out, &p)
 		}
 		for _, r := range s.roles {
-			p := d.rolePrincipal(r, "simulation")
+			p := sets.rolePrincipal(r, "simulation")
 			out = append(out, &p)
 		}
 		slices.SortFunc(out, func(a, b *sekisho.Principal) int { return strings.Compare(a.PolicyARN, b.PolicyARN) })

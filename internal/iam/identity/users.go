@@ -7,10 +7,6 @@ import (
 	"sekisho"
 )
 
-func (d *Directory) arn(what, path, name string) string {
-	return "arn:aws:iam::" + d.account + ":" + what + path + name
-}
-
 // newHolder checks the parts of a new user, group or role.
 func (t *tx) newHolder(kind Kind, prefix, path, name string, tags map[string]string) (Holder, error) {
 	most := 64
@@ -28,19 +24,19 @@ func (t *tx) newHolder(kind Kind, prefix, path, name string, tags map[string]str
 		return Holder{}, err
 	}
 	return Holder{
-		Path: path, Name: name, ID: newEntityID(prefix), ARN: t.d.arn(string(kind), path, name),
+		Path: path, Name: name, ID: newEntityID(prefix), ARN: t.acct.arn(string(kind), path, name),
 		Created: t.now, Tags: tags,
 	}, nil
 }
 
-// CreateUser creates a user; boundary may be empty.
-func (d *Directory) CreateUser(
+// Create creates a user; boundary may be empty.
+func (users *Users) Create(
 	ctx context.Context,
 	path, name, boundary string,
 	tags map[string]string,
 ) (*User, error) {
 	var u *User
-	err := d.update(ctx, func(t *tx) error {
+	err := users.update(ctx, func(t *tx) error {
 		h, err := t.newHolder(KindUser, "AIDA", path, name, tags)
 		if err != nil {
 			return err
@@ -64,14 +60,14 @@ func (d *Directory) CreateUser(
 	return u, err
 }
 
-// User returns a user.
-func (d *Directory) User(ctx context.Context, name string) (*User, error) {
-	return get(ctx, d, func(s *state) (*User, error) { return s.user(name) })
+// Get returns a user.
+func (users *Users) Get(ctx context.Context, name string) (*User, error) {
+	return users.user(ctx, name)
 }
 
-// UserByKey returns the user an access key belongs to.
-func (d *Directory) UserByKey(ctx context.Context, accessKeyID string) (*User, error) {
-	return get(ctx, d, func(s *state) (*User, error) {
+// Owner returns the user an access key belongs to.
+func (keys *AccessKeys) Owner(ctx context.Context, accessKeyID string) (*User, error) {
+	return get(ctx, keys.account, func(s *state) (*User, error) {
 		if u := s.keyOwners[accessKeyID]; u != nil {
 			return u, nil
 		}
@@ -79,14 +75,14 @@ func (d *Directory) UserByKey(ctx context.Context, accessKeyID string) (*User, e
 	})
 }
 
-// Users returns every user, by name.
-func (d *Directory) Users(ctx context.Context) ([]*User, error) {
-	return get(ctx, d, func(s *state) ([]*User, error) { return sorted(s.users), nil })
+// List returns every user, by name.
+func (users *Users) List(ctx context.Context) ([]*User, error) {
+	return get(ctx, users.account, func(s *state) ([]*User, error) { return sorted(s.users), nil })
 }
 
-// UpdateUser renames or moves a user; an empty argument changes nothing.
-func (d *Directory) UpdateUser(ctx context.Context, name, newPath, newName string) error {
-	return d.update(ctx, func(t *tx) error {
+// Update renames or moves a user; an empty argument changes nothing.
+func (users *Users) Update(ctx context.Context, name, newPath, newName string) error {
+	return users.update(ctx, func(t *tx) error {
 		old, err := t.user(name)
 		if err != nil {
 			return err
@@ -109,7 +105,7 @@ func (d *Directory) UpdateUser(ctx context.Context, name, newPath, newName strin
 				return err
 			}
 		}
-		u.ARN = d.arn("user", u.Path, u.Name)
+		u.ARN = users.arn("user", u.Path, u.Name)
 		if u.key() != old.key() {
 			t.drop(old)
 		}
@@ -118,9 +114,9 @@ func (d *Directory) UpdateUser(ctx context.Context, name, newPath, newName strin
 	})
 }
 
-// DeleteUser removes a user without credentials, policies and groups.
-func (d *Directory) DeleteUser(ctx context.Context, name string) error {
-	return d.update(ctx, func(t *tx) error {
+// Delete removes a user without credentials, policies and groups.
+func (users *Users) Delete(ctx context.Context, name string) error {
+	return users.update(ctx, func(t *tx) error {
 		u, err := t.user(name)
 		if err != nil {
 			return err
@@ -150,10 +146,10 @@ type NewAccessKey struct {
 	Secret string
 }
 
-// CreateAccessKey gives a user another access key.
-func (d *Directory) CreateAccessKey(ctx context.Context, user string) (*NewAccessKey, error) {
+// Create gives a user another access key.
+func (keys *AccessKeys) Create(ctx context.Context, user string) (*NewAccessKey, error) {
 	var k *NewAccessKey
-	err := d.update(ctx, func(t *tx) error {
+	err := keys.update(ctx, func(t *tx) error {
 		old, err := t.user(user)
 		if err != nil {
 			return err
@@ -175,7 +171,7 @@ func (d *Directory) CreateAccessKey(ctx context.Context, user string) (*NewAcces
 func (t *tx) newKey() (*NewAccessKey, error) {
 	k := &NewAccessKey{AccessKey: AccessKey{ID: newID("AKIA", 16), Active: true, Created: t.now}, Secret: newSecret()}
 	var err error
-	k.Sealed, err = t.d.ring.Seal(purposeAccessKey, []byte(k.Secret), []byte(k.ID))
+	k.Sealed, err = t.acct.ring.Seal(purposeAccessKey, []byte(k.Secret), []byte(k.ID))
 	return k, err
 }
 
@@ -193,10 +189,10 @@ func (t *tx) editKey(user, id string) (*User, int, error) {
 	return u, i, nil
 }
 
-// SetAccessKeyActive activates or deactivates a key. Deactivating a key revokes
+// SetActive activates or deactivates a key. Deactivating a key revokes
 // the temporary credentials issued from it.
-func (d *Directory) SetAccessKeyActive(ctx context.Context, user, id string, active bool) error {
-	return d.update(ctx, func(t *tx) error {
+func (keys *AccessKeys) SetActive(ctx context.Context, user, id string, active bool) error {
+	return keys.update(ctx, func(t *tx) error {
 		u, i, err := t.editKey(user, id)
 		if err != nil {
 			return err
@@ -206,9 +202,9 @@ func (d *Directory) SetAccessKeyActive(ctx context.Context, user, id string, act
 	})
 }
 
-// DeleteAccessKey removes a key.
-func (d *Directory) DeleteAccessKey(ctx context.Context, user, id string) error {
-	return d.update(ctx, func(t *tx) error {
+// Delete removes a key.
+func (keys *AccessKeys) Delete(ctx context.Context, user, id string) error {
+	return keys.update(ctx, func(t *tx) error {
 		u, i, err := t.editKey(user, id)
 		if err != nil {
 			return err
@@ -218,21 +214,21 @@ func (d *Directory) DeleteAccessKey(ctx context.Context, user, id string) error 
 	})
 }
 
-// UserPrincipal returns the principal of a user without access key and second
+// Principal returns the principal of a user without access key and second
 // factor.
-func (d *Directory) UserPrincipal(ctx context.Context, name string) (sekisho.Principal, error) {
-	return get(ctx, d, func(s *state) (sekisho.Principal, error) {
+func (users *Users) Principal(ctx context.Context, name string) (sekisho.Principal, error) {
+	return get(ctx, users.account, func(s *state) (sekisho.Principal, error) {
 		u, err := s.user(name)
 		if err != nil {
 			return sekisho.Principal{}, err
 		}
-		return d.userPrincipal(u), nil
+		return users.userPrincipal(u), nil
 	})
 }
 
-func (d *Directory) userPrincipal(u *User) sekisho.Principal {
+func (a *account) userPrincipal(u *User) sekisho.Principal {
 	return sekisho.Principal{
-		Type: sekisho.PrincipalUser, Account: d.account, ARN: u.ARN, PolicyARN: u.ARN,
+		Type: sekisho.PrincipalUser, Account: a.id, ARN: u.ARN, PolicyARN: u.ARN,
 		UserID: u.ID, UserName: u.Name, Tags: u.Tags,
 	}
 }

@@ -98,7 +98,7 @@ func TestRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if u, err := s.Directory.UserByKey(t.Context(), key); err != nil || u.Name != "admin" {
+	if u, err := s.Directory.Keys.Owner(t.Context(), key); err != nil || u.Name != "admin" {
 		t.Errorf("access key %q belongs to %+v, %v", key, u, err)
 	}
 	// A second setup changes nothing, and neither does a reset while the
@@ -130,7 +130,7 @@ func TestRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	if l, err := s.Directory.Login(t.Context(), "rescue"); err != nil || !l.ResetRequired {
+	if l, err := s.Directory.Logins.Get(t.Context(), "rescue"); err != nil || !l.ResetRequired {
 		t.Errorf("login of the rescued administrator: %+v, %v", l, err)
 	}
 }

@@ -80,7 +80,7 @@ func StartFederated(t *testing.T, now func() time.Time, transport http.RoundTrip
 	}
 	verifier := webid.New(webid.Config{Directory: dir, Transport: transport, Now: now})
 	web := httptest.NewServer(api.New(api.Config{
-		Doors: []*api.Door{iam.New(dir), sts.New(dir, verifier)}, Credentials: dir, Authorizer: authz.New(dir),
+		Doors: []*api.Door{iam.New(dir), sts.New(dir, verifier)}, Credentials: dir.Credentials, Authorizer: authz.New(dir.Sets),
 		Trail: s.Trail, Account: Account, Region: Region, Log: slog.New(slog.DiscardHandler),
 	}))
 	t.Cleanup(web.Close)

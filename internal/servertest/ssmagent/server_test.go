@@ -398,7 +398,7 @@ func (r *real) terminate(session string) {
 
 func (r *real) allowRole(t *testing.T, action string) {
 	t.Helper()
-	if err := r.Directory.PutInline(t.Context(), identity.KindRole, identity.NodeRole, "more", servertest.Allow("*", action)); err != nil {
+	if err := r.Directory.Holders.PutInline(t.Context(), identity.KindRole, identity.NodeRole, "more", servertest.Allow("*", action)); err != nil {
 		t.Fatal(err)
 	}
 }

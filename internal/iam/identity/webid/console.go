@@ -186,7 +186,7 @@ func (c *Console) signIn(
 	t *Token,
 	authorize AuthorizeFunc,
 ) (identity.SignIn, error) {
-	role, err := c.v.dir.RoleByARN(ctx, p.Role)
+	role, err := c.v.dir.Roles.ByARN(ctx, p.Role)
 	if err != nil {
 		return identity.SignIn{}, err
 	}
@@ -194,11 +194,11 @@ func (c *Console) signIn(
 	who := t.Principal(c.v.dir.Account())
 	actions, keys := t.RequiredActions(name)
 	for _, action := range actions {
-		if err := authorize(ctx, who, Trust{c.v.dir, role}, action, t, keys); err != nil {
+		if err := authorize(ctx, who, Trust{c.v.dir.Sets, role}, action, t, keys); err != nil {
 			return identity.SignIn{}, err
 		}
 	}
-	return c.v.dir.WebSignIn(ctx, &t.WebIdentity, role, identity.SessionRequest{Name: name, Duration: role.MaxSession})
+	return c.v.dir.SignIns.WebSignIn(ctx, &t.WebIdentity, role, identity.SessionRequest{Name: name, Duration: role.MaxSession})
 }
 
 var sessionNames = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)

@@ -258,7 +258,7 @@ func issuerOf(raw string) (string, error) {
 
 // provider finds the account's provider whose issuer this is.
 func (v *Verifier) provider(ctx context.Context, name string) (*identity.OIDCProvider, error) {
-	all, err := v.dir.OIDCProviders(ctx)
+	all, err := v.dir.Providers.List(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -332,13 +332,13 @@ func (t *Token) Principal(account string) *sekisho.Principal {
 // Trust decides by the trust policy of a role alone, for bearers of tokens,
 // which have no policies of their own.
 type Trust struct {
-	Directory *identity.Directory
-	Role      *identity.Role
+	Sets *identity.PolicySets
+	Role *identity.Role
 }
 
 // Policies implements authz.Policies.
 func (t Trust) Policies(ctx context.Context, _ *sekisho.Principal) (*policy.Set, error) {
-	return t.Directory.TrustOf(ctx, t.Role)
+	return t.Sets.TrustOf(ctx, t.Role)
 }
 
 // RequiredActions returns the actions that a role's trust policy must allow

@@ -148,7 +148,7 @@ func (c *Client) Forward(ctx context.Context, in ForwardInput, on Callbacks) err
 					return
 				}
 				conns.Go(func() {
-					stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+					stop := context.AfterFunc(ctx, func() { mux.Abort(conn) })
 					defer stop()
 					handle(conn)
 				})
@@ -319,13 +319,14 @@ func (t *tunnel) carry(ctx context.Context, conn net.Conn) {
 	defer func() { _ = conn.Close() }()
 	far, err := t.open(ctx)
 	if err != nil {
+		mux.Abort(conn)
 		if ctx.Err() == nil {
 			t.on.notice("A connection to %s could not be forwarded: %s", Printable(t.where), err)
 		}
 		return
 	}
 	defer t.release()
-	stop := context.AfterFunc(ctx, func() { _ = far.Close() })
+	stop := context.AfterFunc(ctx, func() { mux.Abort(far) })
 	defer stop()
 	if near, ok := conn.(mux.HalfCloser); ok {
 		mux.Join(near, far)
@@ -395,10 +396,11 @@ func (c *Client) reverse(ctx context.Context, in ForwardInput, f Forwarding, on 
 				net.JoinHostPort(f.Host, f.HostPort),
 			)
 			if err != nil {
+				mux.Abort(far)
 				on.notice("A connection from the node could not be forwarded: %s", Printable(err.Error()))
 				return
 			}
-			stop := context.AfterFunc(ctx, func() { _ = near.Close(); _ = far.Close() })
+			stop := context.AfterFunc(ctx, func() { mux.Abort(near); mux.Abort(far) })
 			defer stop()
 			if near, ok := near.(mux.HalfCloser); ok {
 				mux.Join(near, far)

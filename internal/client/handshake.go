@@ -45,6 +45,7 @@ const (
 	offerStdin    = "stdin"     // it takes the program's standard input
 	offerCopy     = "copy"      // it copies files
 	offerReverse  = "reverse"   // it listens for the client
+	offerReset    = "reset"     // it knows broken connections from ended ones
 	offerExitCode = "exit-code" // it reports how the shell or command exited
 )
 
@@ -146,9 +147,9 @@ func (l *leg) awaitStart(ctx context.Context) error {
 // take the exit code of a shell.
 func (l *leg) abilities() json.RawMessage {
 	if l.likePlugin {
-		return json.RawMessage(`{"sekisho":["half-close","large-frames"]}`)
+		return json.RawMessage(`{"sekisho":["half-close","large-frames","reset"]}`)
 	}
-	return json.RawMessage(`{"sekisho":["half-close","large-frames","exit-code"]}`)
+	return json.RawMessage(`{"sekisho":["half-close","large-frames","exit-code","reset"]}`)
 }
 
 // answer processes each action that the node requests. An action that fails ends

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -299,6 +300,57 @@ func TestForward(t *testing.T) {
 	}
 	if s.called("TerminateSession") != 1 || s.called("StartSession") != 1 {
 		t.Error("the session was not ended, or there were several")
+	}
+}
+
+// TestCutConnectionsAreReset: a connection that ends because its session died, or
+// because the other side broke, does not look complete.
+func TestCutConnectionsAreReset(t *testing.T) {
+	t.Parallel()
+	for name, breaks := range map[string]func(s *server, st *mux.Stream){
+		"the session ends":       func(s *server, _ *mux.Stream) { s.end("The agent disconnected.") },
+		"the destination breaks": func(_ *server, st *mux.Stream) { _ = st.Reset() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newServer(t)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			listening := make(chan string, 1)
+			done := make(chan error, 1)
+			c := s.client()
+			go func() {
+				done <- c.Forward(ctx, client.ForwardInput{Target: "mi-0", Local: []client.Forwarding{{Bind: "127.0.0.1", Port: "0", Host: "db.internal", HostPort: "5432"}}},
+					client.Callbacks{Listening: func(where string) { listening <- where }})
+			}()
+			s.begin("4.0.0.0", "Port", `{"portNumber":5432,"type":"LocalPortForwarding","host":"db.internal","sekisho":["reset"]}`)
+			address, _, _ := strings.Cut(<-listening, " ")
+			node := mux.Server(&nodeConn{s: s})
+			node.SendResets()
+			defer func() { s.node.Close(""); _ = node.Close() }()
+			conn, err := net.Dial("tcp", address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = conn.Close() }()
+			st, err := node.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := st.Write([]byte("half")); err != nil {
+				t.Fatal(err)
+			}
+			half := make([]byte, 4)
+			if _, err := io.ReadFull(conn, half); err != nil {
+				t.Fatal(err)
+			}
+			breaks(s, st)
+			if _, err := conn.Read(half); !errors.Is(err, syscall.ECONNRESET) {
+				t.Errorf("the person's connection ended with %v", err)
+			}
+			cancel()
+			<-done // whatever it is
+		})
 	}
 }
 

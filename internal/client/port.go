@@ -107,6 +107,9 @@ func (l *leg) multiplex(ctx context.Context, refused func()) *streams {
 		io.Writer
 		io.Closer
 	}{r, &outputWriter{ctx: ctx, l: l}, closer(func() error { cancel(); return r.Close() })})
+	if l.hello.offers(offerReset) {
+		s.mux.SendResets()
+	}
 	go func() {
 		defer close(s.over)
 		defer cancel()
@@ -242,15 +245,15 @@ func serveListener(
 			return fmt.Errorf("listen: connections of %T cannot be joined", conn)
 		}
 		all.Go(func() {
-			stop := context.AfterFunc(ctx, func() { _ = near.Close() })
+			stop := context.AfterFunc(ctx, func() { mux.Abort(near) })
 			defer stop()
 			far, err := open()
 			if err != nil {
 				on.notice("A connection could not be forwarded: %s", Printable(err.Error()))
-				_ = near.Close()
+				mux.Abort(near)
 				return
 			}
-			stopFar := context.AfterFunc(ctx, func() { _ = far.Close() })
+			stopFar := context.AfterFunc(ctx, func() { mux.Abort(far) })
 			defer stopFar()
 			mux.Join(near, far)
 		})

@@ -125,7 +125,7 @@ func (s *socks) serve(ctx context.Context, conn net.Conn) {
 	if err != nil || !ok || conn.SetDeadline(time.Time{}) != nil {
 		return
 	}
-	stop := context.AfterFunc(ctx, func() { _ = far.Close() })
+	stop := context.AfterFunc(ctx, func() { mux.Abort(far) })
 	defer stop()
 	mux.Join(&buffered{near, r}, far)
 }
@@ -138,6 +138,12 @@ type buffered struct {
 
 // Read implements io.Reader.
 func (b *buffered) Read(p []byte) (int, error) { return b.r.Read(p) }
+
+// Reset breaks the connection.
+func (b *buffered) Reset() error {
+	mux.Abort(b.HalfCloser)
+	return nil
+}
 
 func socksReply(err error) int {
 	refused, ok := errors.AsType[*APIError](err)

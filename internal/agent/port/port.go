@@ -12,6 +12,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -42,7 +43,9 @@ type Port struct {
 	// HalfClose says that the client distinguishes the end of one direction
 	// from the end of both. AWS's does not.
 	HalfClose bool
-	Log       *slog.Logger
+	// SendResets says that it knows broken connections from ended ones.
+	SendResets bool
+	Log        *slog.Logger
 }
 
 // copySize is the size of reads from a connection.
@@ -69,7 +72,13 @@ func (p *Port) serial(ctx context.Context, stream plugin.Stream) error {
 	defer reading.Wait()
 	current := &line{conn: conn}
 	defer current.close()
-	stop := context.AfterFunc(ctx, current.close)
+	stop := context.AfterFunc(ctx, func() {
+		if errors.Is(context.Cause(ctx), errOver) {
+			current.close()
+		} else {
+			current.abort()
+		}
+	})
 	defer stop()
 	read := func(conn net.Conn) {
 		reading.Go(func() {
@@ -132,6 +141,7 @@ func (p *Port) disconnect(current *line) {
 	}
 	if half, ok := conn.(mux.HalfCloser); ok && p.Mode == Single {
 		_ = half.CloseWrite() // it may be closed already
+		current.inputEnded()
 		return
 	}
 	current.drop(conn)
@@ -177,6 +187,7 @@ type line struct {
 	mu     sync.Mutex
 	conn   net.Conn // nil when there is none
 	closed bool
+	ended  bool // the client has ended its direction
 }
 
 func (l *line) get() net.Conn {
@@ -210,6 +221,28 @@ func (l *line) drop(conn net.Conn) bool {
 	return true
 }
 
+// inputEnded notes that conn has all that the client sent.
+func (l *line) inputEnded() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ended = true
+}
+
+// abort is close for a session that ended before its connection did: the
+// destination must not take what it received for all.
+func (l *line) abort() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	switch {
+	case l.conn == nil:
+	case l.ended:
+		_ = l.conn.Close()
+	default:
+		mux.Abort(l.conn)
+	}
+}
+
 func (l *line) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -231,6 +264,9 @@ func (p *Port) many(ctx context.Context, stream plugin.Stream) error {
 		io.Writer
 		io.Closer
 	}{r, plugin.Writer{Context: ctx, Stream: stream}, plugin.Closer(r.Close)})
+	if p.SendResets {
+		m.SendResets()
+	}
 	defer func() {
 		_ = w.Close() // never fails
 		_ = m.Close() // never fails
@@ -285,10 +321,11 @@ func (p *Port) carry(ctx context.Context, stream plugin.Stream, st *mux.Stream) 
 			p.Log.Info("not connected", "to", p.To.String(), "error", err)
 			tellRefused(ctx, stream)
 		}
+		mux.Abort(st)
 		return
 	}
 	defer func() { _ = conn.Close() }()
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close(); _ = st.Close() })
+	stop := context.AfterFunc(ctx, func() { mux.Abort(conn); mux.Abort(st) })
 	defer stop()
 	var both sync.WaitGroup
 	defer both.Wait()
@@ -298,9 +335,9 @@ func (p *Port) carry(ctx context.Context, stream plugin.Stream, st *mux.Stream) 
 			err = half.CloseWrite()
 		}
 		switch {
-		case err != nil: // one side broke: close both
-			_ = conn.Close()
-			_ = st.Close()
+		case err != nil: // one side broke, and so does the other
+			mux.Abort(conn)
+			mux.Abort(st)
 		case !p.HalfClose:
 			// The client has closed both ways and reads no more.
 			_ = conn.SetReadDeadline(time.Now().Add(lingerTime))
@@ -310,7 +347,11 @@ func (p *Port) carry(ctx context.Context, stream plugin.Stream, st *mux.Stream) 
 	if err == nil {
 		err = st.CloseWrite()
 	}
-	if err != nil || !p.HalfClose {
+	switch {
+	case err != nil && !errors.Is(err, os.ErrDeadlineExceeded):
+		mux.Abort(conn)
+		mux.Abort(st)
+	case err != nil || !p.HalfClose:
 		// Such a client takes the end of our direction for the end of the connection.
 		_ = st.Close()
 		_ = conn.Close()

@@ -12,6 +12,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/xtaci/smux"
@@ -223,6 +224,72 @@ func newClient(t *testing.T, p *port.Port) *client {
 		_ = c.session.Close()
 	})
 	return c
+}
+
+// TestCutConnectionsAreReset: what the destination receives of a connection whose
+// session dies does not look complete, nor does what the client receives of a
+// destination that breaks.
+func TestCutConnectionsAreReset(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []port.Mode{port.Single, port.Serial, port.Many} {
+		ends := make(chan error, 1)
+		to := listen(t, func(c *net.TCPConn) {
+			if _, err := io.ReadFull(c, make([]byte, 4)); err != nil {
+				ends <- err
+				return
+			}
+			fmt.Fprint(c, "got it")
+			_, err := c.Read(make([]byte, 1))
+			ends <- err
+		})
+		var cancel context.CancelCauseFunc
+		if mode == port.Many {
+			r, w := io.Pipe()
+			s := agenttest.NewStream(t)
+			cancel, _ = start(t, &port.Port{Mode: mode, To: to, HalfClose: true}, &pipe{s, w})
+			t.Cleanup(func() { _ = r.Close() })
+			m := mux.Client(&wire{r, s})
+			t.Cleanup(func() { _ = r.Close(); _ = m.Close() })
+			st, err := m.Open()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := st.Write([]byte("half")); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.ReadFull(st, make([]byte, 6)); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			s := agenttest.NewStream(t)
+			cancel, _ = start(t, &port.Port{Mode: mode, To: to}, s)
+			s.Give(mgs.PayloadOutput, "half")
+			s.Await(mgs.PayloadOutput, "the answer", func(got string) bool { return got == "got it" })
+		}
+		cancel(errors.New("the session died"))
+		if err := <-ends; !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("mode %d: the destination's connection ended with %v", mode, err)
+		}
+	}
+	broken := listen(t, func(c *net.TCPConn) {
+		fmt.Fprint(c, "half")
+		_, _ = c.Read(make([]byte, 1))
+		_ = c.SetLinger(0)
+	})
+	c := newClient(t, &port.Port{Mode: port.Many, To: broken, HalfClose: true, SendResets: true})
+	st, err := c.session.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(st, make([]byte, 4)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := st.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := st.Read(make([]byte, 1)); !errors.Is(err, mux.ErrReset) {
+		t.Errorf("the client's stream ended with %v", err)
+	}
 }
 
 // TestMany has 64 connections of which one takes nothing: the others finish.

@@ -28,6 +28,8 @@ type Reverse struct {
 	Host string
 	Port uint16
 	Log  *slog.Logger
+	// SendResets says that the client knows broken connections from ended ones.
+	SendResets bool
 }
 
 // Check refuses addresses that other machines can reach, and privileged ports.
@@ -69,6 +71,9 @@ func (r *Reverse) Run(ctx context.Context, stream plugin.Stream) error {
 		io.Writer
 		io.Closer
 	}{in, plugin.Writer{Context: ctx, Stream: stream}, plugin.Closer(func() error { cancel(errors.New("the session's connection broke")); return in.Close() })})
+	if r.SendResets {
+		m.SendResets()
+	}
 	stop := context.AfterFunc(ctx, func() {
 		_ = l.Close() // Accept returns
 		_ = w.CloseWithError(context.Cause(ctx))
@@ -127,11 +132,12 @@ func (r *Reverse) accept(ctx context.Context, l net.Listener, m *mux.Conn, all *
 		all.Go(func() {
 			defer func() { <-room }()
 			defer func() { _ = conn.Close() }()
-			stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+			stop := context.AfterFunc(ctx, func() { mux.Abort(conn) })
 			defer stop()
 			st, err := m.Open()
 			if err != nil {
 				r.Log.Info("connection not forwarded", "error", err)
+				mux.Abort(conn)
 				return
 			}
 			mux.Join(conn.(*net.TCPConn), st)

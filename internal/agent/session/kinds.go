@@ -180,10 +180,10 @@ func (s *Session) preparePort(ctx context.Context, j *job) error {
 	if err := to.Check(ctx); err != nil {
 		return err
 	}
-	j.properties = j.doc.Properties
+	j.properties = withOffer(j.doc.Properties, ableReset)
 	j.doc.Inputs.KMSKeyID = "" // what ports carry is never encrypted, as with AWS's agent
 	j.plugin = func(s *Session, c *client) (runner, error) {
-		out := &port.Port{To: to, HalfClose: c.can("half-close"), Log: s.Log}
+		out := &port.Port{To: to, HalfClose: c.can("half-close"), SendResets: c.can(ableReset), Log: s.Log}
 		if string(p.Type) == ssmdoc.LocalPortForwarding {
 			out.Mode = port.Serial
 			if c.multiplexes() {

@@ -26,6 +26,24 @@ const (
 // shell and command. reportsExit tells it that the agent sends one.
 const ableExitCode = "exit-code"
 
+// ableReset is both a client's and an agent's: a forwarded connection that broke
+// is told from one that ended.
+const ableReset = "reset"
+
+// withOffer adds what the agent offers to the properties of a session.
+func withOffer(properties json.RawMessage, offer string) json.RawMessage {
+	var p map[string]json.RawMessage
+	if json.Unmarshal(properties, &p) != nil || p == nil {
+		return properties
+	}
+	p["sekisho"] = json.RawMessage(`["` + offer + `"]`)
+	b, err := json.Marshal(p)
+	if err != nil { // what was parsed can be written
+		return properties
+	}
+	return b
+}
+
 var reportsExit = json.RawMessage(`{"sekisho":["` + ableExitCode + `"]}`)
 
 // prepareOwn prepares a command with input if the document is one of Sekisho's own. The
@@ -69,8 +87,11 @@ func (s *Session) prepareReverse(j *job, host, port string) (bool, error) {
 		return true, sekisho.Errorf(sekisho.CodeInvalid, "%.40q is not a port number.", port)
 	}
 	listener := &reverse.Reverse{Host: host, Port: uint16(n), Log: s.Log}
-	j.properties = json.RawMessage(`{"type":"LocalPortForwarding","sekisho":["reverse"]}`)
-	j.plugin = func(*Session, *client) (runner, error) { return listener, nil }
+	j.properties = json.RawMessage(`{"type":"LocalPortForwarding","sekisho":["reverse","` + ableReset + `"]}`)
+	j.plugin = func(_ *Session, c *client) (runner, error) {
+		listener.SendResets = c.can(ableReset)
+		return listener, nil
+	}
 	return true, listener.Check()
 }
 

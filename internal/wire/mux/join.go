@@ -3,6 +3,7 @@ package mux
 import (
 	"io"
 	"sync"
+	"sync/atomic"
 )
 
 // HalfCloser is a connection one of whose directions can end by itself: a
@@ -12,20 +13,44 @@ type HalfCloser interface {
 	CloseWrite() error
 }
 
+// Abort closes a connection so that its peer sees that it broke: a TCP connection
+// is reset. What was cut off must not look complete.
+func Abort(c io.Closer) {
+	switch c := c.(type) {
+	case interface{ Reset() error }:
+		_ = c.Reset() // the connection may be over
+	case interface {
+		io.Closer
+		SetLinger(seconds int) error
+	}:
+		_ = c.SetLinger(0) // it may be closed already
+		_ = c.Close()
+	default: // a Unix socket has no such end
+		_ = c.Close()
+	}
+}
+
 // Join copies between two connections until both directions have ended, and
-// closes them.
+// closes them. If one breaks, so does the other.
 func Join(a, b HalfCloser) {
 	var both sync.WaitGroup
-	for _, way := range []struct{ from, to HalfCloser }{{a, b}, {b, a}} {
+	var whole [2]atomic.Bool // this way everything has passed
+	for i, way := range []struct{ from, to HalfCloser }{{a, b}, {b, a}} {
 		both.Go(func() {
 			// No shortcuts from socket to socket: a stream has none.
 			_, err := io.CopyBuffer(struct{ io.Writer }{way.to}, struct{ io.Reader }{way.from}, make([]byte, CopySize))
 			if err == nil {
 				err = way.to.CloseWrite()
 			}
-			if err != nil { // one is broken: so is the pair
-				_ = a.Close()
-				_ = b.Close()
+			switch {
+			case err == nil:
+				whole[i].Store(true)
+			case whole[1-i].Load(): // from has all that was for it, perhaps not yet read
+				Abort(way.to)
+				_ = way.from.Close()
+			default:
+				Abort(way.to)
+				Abort(way.from)
 			}
 		})
 	}

@@ -31,6 +31,8 @@ const (
 	cmdEnd       // nothing more comes in this direction
 	cmdData
 	cmdNothing // keeps a connection alive
+	// cmdReset is Sekisho's own: the stream broke, so what arrived of it may not be all.
+	cmdReset
 )
 
 // maxData is what one frame carries: about half of what every peer takes, so
@@ -53,6 +55,9 @@ const maxWaiting = 256
 
 // ErrClosed is the error of a connection or stream that was closed on this side.
 var ErrClosed = errors.New("mux: closed")
+
+// ErrReset is the error of a stream whose other side broke.
+var ErrReset = errors.New("mux: the other side of the connection broke")
 
 // errStalled is why a stream ends whose reader leaves too much behind.
 var errStalled = fmt.Errorf("mux: the reader left more than %d MiB", maxSpill>>20)
@@ -79,6 +84,7 @@ type Conn struct {
 	next    uint32
 	arrived chan *Stream
 	err     error
+	resets  bool // the peer knows cmdReset
 	done    chan struct{}
 	reading sync.WaitGroup
 }
@@ -137,6 +143,13 @@ func (c *Conn) Accept() (*Stream, error) {
 		defer c.mu.Unlock()
 		return nil, c.err
 	}
+}
+
+// SendResets says that the peer is Sekisho's: [Stream.Reset] reaches it.
+func (c *Conn) SendResets() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.resets = true
 }
 
 // Done is closed when the connection is over.
@@ -272,6 +285,16 @@ func (c *Conn) take(cmd byte, id uint32, data []byte) error {
 	case cmdEnd:
 		if st != nil && !st.theirEnd {
 			st.theirEnd = true
+			c.settle(st)
+			st.ready.Broadcast()
+			c.change.Broadcast()
+		}
+	case cmdReset:
+		if st != nil {
+			if !st.theirEnd {
+				st.theirEnd, st.readErr = true, ErrReset
+			}
+			st.ourEnd = true
 			c.settle(st)
 			st.ready.Broadcast()
 			c.change.Broadcast()
@@ -442,6 +465,26 @@ func (st *Stream) CloseWrite() error {
 	defer st.c.mu.Unlock()
 	st.c.settle(st)
 	return err
+}
+
+// Reset ends the stream both ways because something broke: the other side must
+// not take what arrived for all. A peer that does not know resets sees the end.
+func (st *Stream) Reset() error {
+	st.c.mu.Lock()
+	if st.ourEnd && st.theirEnd || st.c.err != nil || !st.c.resets {
+		st.c.mu.Unlock()
+		return st.Close()
+	}
+	st.ourEnd = true
+	if !st.theirEnd {
+		st.theirEnd, st.readErr = true, ErrClosed
+	}
+	st.held.drop()
+	st.c.settle(st)
+	st.ready.Broadcast()
+	st.c.change.Broadcast()
+	st.c.mu.Unlock()
+	return st.c.write(cmdReset, st.id, nil)
 }
 
 // Close ends the stream both ways. What was not read is forgotten.

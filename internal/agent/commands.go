@@ -4,10 +4,12 @@ import (
 	"context"
 	"net/http"
 	"path/filepath"
+	"time"
 
 	"sekisho/internal/agent/hostinfo"
 	"sekisho/internal/agent/runcommand"
 	"sekisho/internal/agent/uplink"
+	"sekisho/internal/netguard"
 	"sekisho/internal/wire/mgs"
 )
 
@@ -29,7 +31,7 @@ func (a *Agent) openCommands(ctx context.Context) (*runcommand.Runner, error) {
 		Off:     a.cfg.NoCommands,
 		Workers: a.cfg.MaxCommands,
 		Doors:   a.client,
-		Web:     web{a.client},
+		Web:     web{a.client, netguard.Transport(webDialTimeout)},
 		Agent: mgs.CommandAgent{
 			Lang:      "en-US",
 			Name:      uplink.Name,
@@ -47,12 +49,18 @@ func (a *Agent) openCommands(ctx context.Context) (*runcommand.Runner, error) {
 
 // web is the transport for downloads of commands. For the agent's own server it
 // trusts the CA that the agent was registered with.
-type web struct{ client *uplink.Client }
+type web struct {
+	client *uplink.Client
+	others http.RoundTripper
+}
+
+// webDialTimeout bounds connecting to a server that a command downloads from.
+const webDialTimeout = 30 * time.Second
 
 // RoundTrip implements http.RoundTripper.
 func (w web) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL.Host != w.client.Host() || req.URL.Scheme != "https" {
-		return http.DefaultTransport.RoundTrip(req)
+		return w.others.RoundTrip(req)
 	}
 	own := &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: w.client.TLS(), DisableKeepAlives: true}
 	return own.RoundTrip(req)

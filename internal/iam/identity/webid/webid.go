@@ -15,7 +15,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -91,17 +90,9 @@ func New(c Config) *Verifier {
 		v.now = time.Now
 	}
 	if v.rt == nil {
-		v.rt = guardedTransport()
+		v.rt = netguard.Transport(fetchTimeout) // whoever creates a provider chooses the name that is resolved
 	}
 	return v
-}
-
-// guardedTransport is http.DefaultTransport without addresses that nothing may
-// connect to: whoever can create a provider chooses the name that is resolved.
-func guardedTransport() http.RoundTripper {
-	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.DialContext = (&net.Dialer{Timeout: fetchTimeout, Control: netguard.Control}).DialContext
-	return t
 }
 
 // issuer is a provider's discovery document and the client that fetches it.

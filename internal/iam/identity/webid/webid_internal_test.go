@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sekisho/internal/iam/identity"
+	"sekisho/internal/netguard"
 )
 
 // Providers are fetched over HTTPS only, and no more often than the limit.
@@ -110,7 +111,7 @@ func TestProvidersAtMetadataAddressesAreNotReached(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp, err := guardedTransport().RoundTrip(r)
+	resp, err := netguard.Transport(fetchTimeout).RoundTrip(r)
 	if err == nil {
 		_ = resp.Body.Close()
 	}

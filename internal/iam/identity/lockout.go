@@ -16,7 +16,8 @@ import (
 // lockouts slows down guessing of passwords and codes. Attempts are counted
 // per name and source, so that guesses from one address do not lock out the
 // right password from another; a slower limit per name bounds what many
-// addresses can try together.
+// addresses can try together. A source from which the name was guessed right is
+// exempt from that limit: strangers cannot lock somebody out of their own place.
 //
 // Names fall into a fixed number of buckets under a key drawn at start: memory
 // is bounded, a flood of invented names displaces no entry, and existing and
@@ -33,6 +34,7 @@ type lockout struct {
 	failures int
 	last     time.Time
 	until    time.Time // no attempt before this
+	known    time.Time // when the last guess was right
 }
 
 const (
@@ -43,6 +45,7 @@ const (
 	forgetFailures  = time.Hour
 	attemptsPerName = 100              // from all sources together, at once
 	namePeriod      = 10 * time.Second // one more attempt each
+	knownFor        = 90 * 24 * time.Hour
 )
 
 func newLockouts(now func() time.Time) *lockouts {
@@ -78,7 +81,8 @@ func (l *lockouts) attempt(g guess, now time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	b := &l.buckets[l.index(g.key())]
-	if now.Before(b.until) || !l.byName.Allow(l.index(g.nameKey())) {
+	known := !b.known.IsZero() && now.Sub(b.known) < knownFor
+	if now.Before(b.until) || !known && !l.byName.Allow(l.index(g.nameKey())) {
 		return sekisho.Errorf(sekisho.CodeThrottled, "Too many failed attempts. Wait a while and try again.")
 	}
 	if now.Sub(b.last) > forgetFailures {
@@ -92,11 +96,11 @@ func (l *lockouts) attempt(g guess, now time.Time) error {
 	return nil
 }
 
-// succeeded forgets the failures of a guess.
-func (l *lockouts) succeeded(g guess) {
+// succeeded forgets the failures of a guess, and knows its source from then on.
+func (l *lockouts) succeeded(g guess, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.buckets[l.index(g.key())] = lockout{}
+	l.buckets[l.index(g.key())] = lockout{known: now}
 	l.byName.Forget(l.index(g.nameKey()))
 }
 

@@ -38,8 +38,47 @@ func TestLockoutsLimitEachNameOverAllSources(t *testing.T) {
 	if err := l.attempt(from(1), now); err != nil {
 		t.Fatal(err)
 	}
-	l.succeeded(from(1))
+	l.succeeded(from(1), now)
 	if got := allowed(50); got != 50 {
 		t.Errorf("%d attempts after the right password, want 50", got)
+	}
+}
+
+// However many addresses guess at a name, its owner signs in from where they did
+// before; the guesses from that address are limited all the same.
+func TestStrangersDoNotLockOutAKnownSource(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 30, 0, 0, 0, 0, time.UTC)
+	l := newLockouts(func() time.Time { return now })
+	home := guess{kind: "password", name: "alice", source: netip.MustParseAddr("203.0.113.1")}
+	if err := l.attempt(home, now); err != nil {
+		t.Fatal(err)
+	}
+	l.succeeded(home, now)
+	flood := func() (refused bool) {
+		for i := range 10 * attemptsPerName {
+			stranger := netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})
+			refused = l.attempt(guess{kind: "password", name: "alice", source: stranger}, now) != nil
+		}
+		return refused
+	}
+	if !flood() {
+		t.Fatal("the strangers are not limited")
+	}
+	allowed := 0
+	for range 3 * freeAttempts {
+		if l.attempt(home, now) == nil {
+			allowed++
+		}
+	}
+	if allowed != freeAttempts {
+		t.Errorf("%d attempts from the known address, want %d", allowed, freeAttempts)
+	}
+	now = now.Add(knownFor + time.Hour)
+	if !flood() {
+		t.Fatal("the strangers are not limited")
+	}
+	if l.attempt(home, now) == nil {
+		t.Error("the address is known for ever")
 	}
 }

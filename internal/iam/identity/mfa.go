@@ -152,7 +152,7 @@ func (devices *MFADevices) Enable(ctx context.Context, user, serial, code1, code
 		return nil
 	})
 	if err == nil {
-		devices.lockouts.succeeded(guess{kind: "mfa", name: serial})
+		devices.lockouts.succeeded(guess{kind: "mfa", name: serial}, devices.now())
 	}
 	return err
 }
@@ -184,7 +184,7 @@ func (devices *MFADevices) Resync(ctx context.Context, user, serial, code1, code
 		return nil
 	})
 	if err == nil {
-		devices.lockouts.succeeded(guess{kind: "mfa", name: serial})
+		devices.lockouts.succeeded(guess{kind: "mfa", name: serial}, devices.now())
 	}
 	return err
 }
@@ -242,7 +242,7 @@ func (devices *MFADevices) Verify(ctx context.Context, user, serial, code string
 	if err := devices.acceptCode(ctx, u, serial, code); err != nil {
 		return time.Time{}, err
 	}
-	devices.lockouts.succeeded(guess{kind: "mfa", name: serial})
+	devices.lockouts.succeeded(guess{kind: "mfa", name: serial}, devices.now())
 	return devices.now().UTC().Truncate(time.Second), nil
 }
 

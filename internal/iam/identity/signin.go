@@ -102,7 +102,7 @@ func (signIns *SignIns) CheckPassword(
 			return SignIn{}, errSignIn
 		}
 	}
-	signIns.lockouts.succeeded(g)
+	signIns.lockouts.succeeded(g, signIns.now())
 	signIns.uses.touch(Use{ID: u.ID, At: signIns.now(), Service: "signin"})
 	return signIns.userSignIn(u, term(termPassword, u.ID+"/"+u.Login.fingerprint()), mfa), nil
 }
@@ -252,7 +252,7 @@ func (logins *Logins) ChangePassword(ctx context.Context, user, old, password st
 		}
 		return err
 	}
-	logins.lockouts.succeeded(g)
+	logins.lockouts.succeeded(g, logins.now())
 	expired, err := get(ctx, logins.account, func(s *state) (bool, error) { return s.expired(u.Login, logins.now()), nil })
 	if err != nil {
 		return err

@@ -62,7 +62,7 @@ func (devices *MFADevices) anyCode(ctx context.Context, u *User, code string) (t
 		return time.Time{}, err
 	}
 	for _, serial := range u.MFA {
-		devices.lockouts.succeeded(guess{kind: "mfa", name: serial})
+		devices.lockouts.succeeded(guess{kind: "mfa", name: serial}, devices.now())
 	}
 	return devices.now().UTC().Truncate(time.Second), nil
 }
@@ -103,7 +103,7 @@ func (signIns *SignIns) StepUpSignIn(
 		if _, _, err := signIns.passkeys.assert(ctx, ceremonySecond, host, second.State, u.ID, second.Answer); err != nil {
 			return SignIn{}, errSignIn
 		}
-		signIns.lockouts.succeeded(g)
+		signIns.lockouts.succeeded(g, signIns.now())
 	default:
 		if _, err := signIns.devices.anyCode(ctx, u, second.Code); err != nil {
 			return SignIn{}, err

@@ -10,7 +10,6 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
-	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -46,11 +45,44 @@ func New(dir *identity.Directory) *api.Door {
 		deviceDoor{holders}.operations(), accountDoor{dir}.operations(), simulatorDoor{dir}.operations(),
 		providerDoor{dir}.operations(),
 	} {
-		maps.Copy(ops, part)
+		for name, op := range part {
+			if !op.ReadOnly {
+				op.Handle = holders.warnOfLookAlikes(op.Handle)
+			}
+			ops[name] = op
+		}
 	}
 	return &api.Door{
 		Service: "iam", Protocol: awsproto.Query, XMLNS: "https://iam.amazonaws.com/doc/2010-05-08/",
 		Version: "2010-05-08", Global: true, Operations: ops, Guard: guard, Fault: named,
+	}
+}
+
+// warnOfLookAlikes adds warnings to the audit event of a call after which a user
+// can act on the sessions of another only because their names begin alike. It does
+// not matter how the call gave the policy to the user. AWS's answer has no room for
+// warnings.
+func (d holderDoor) warnOfLookAlikes(
+	handle func(ctx context.Context, c *api.Call) (any, error),
+) func(ctx context.Context, c *api.Call) (any, error) {
+	return func(ctx context.Context, c *api.Call) (any, error) {
+		before, err := d.Sets.LookAlikes(ctx)
+		if err != nil {
+			return nil, err
+		}
+		out, err := handle(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		after, err := d.Sets.LookAlikes(ctx)
+		if err != nil {
+			return nil, err
+		}
+		after = slices.DeleteFunc(after, func(w string) bool { return slices.Contains(before, w) })
+		if len(after) > 0 {
+			c.Annotate(map[string]any{"warnings": after})
+		}
+		return out, nil
 	}
 }
 

@@ -48,20 +48,7 @@ func (d holderDoor) putInline(
 	if _, err := d.holder(ctx, c, kind, name); err != nil {
 		return err
 	}
-	if err := d.Holders.PutInline(ctx, kind, name, policyName, document); err != nil {
-		return err
-	}
-	return d.warnOfLookAlikes(ctx, c)
-}
-
-// warnOfLookAlikes adds warnings to the audit event of a call that gives policies
-// to users: AWS's answer has no room for them.
-func (d holderDoor) warnOfLookAlikes(ctx context.Context, c *api.Call) error {
-	warnings, err := d.Sets.LookAlikes(ctx)
-	if err == nil && len(warnings) > 0 {
-		c.Annotate(map[string]any{"warnings": warnings})
-	}
-	return err
+	return d.Holders.PutInline(ctx, kind, name, policyName, document)
 }
 
 // inline returns an inline policy as answers carry it.
@@ -108,10 +95,7 @@ func (d holderDoor) attach(ctx context.Context, c *api.Call, kind identity.Kind,
 	if _, err := d.holder(ctx, c, kind, name, authz.One(keyPolicyARN, policyARN)); err != nil {
 		return err
 	}
-	if err := d.Holders.Attach(ctx, kind, name, policyARN); err != nil {
-		return err
-	}
-	return d.warnOfLookAlikes(ctx, c)
+	return d.Holders.Attach(ctx, kind, name, policyARN)
 }
 
 func (d holderDoor) detach(ctx context.Context, c *api.Call, kind identity.Kind, name, policyARN string) error {

@@ -338,13 +338,15 @@ func makeToken(after string) string {
 	return base64.RawURLEncoding.EncodeToString([]byte("1" + after))
 }
 
+var errToken = sekisho.Errorf(sekisho.CodeInvalid, "The specified nextToken is invalid.")
+
 func readToken(token string) (string, error) {
 	if token == "" {
 		return "", nil
 	}
 	b, err := base64.RawURLEncoding.DecodeString(token)
 	if err != nil || len(b) < 2 || b[0] != '1' {
-		return "", sekisho.Errorf(sekisho.CodeInvalid, "The specified nextToken is invalid.")
+		return "", errToken
 	}
 	return string(b[1:]), nil
 }
@@ -450,28 +452,21 @@ func (d *door) describeLogStreams(ctx context.Context, c *api.Call,
 	if err := d.onGroup(ctx, c, "logs:DescribeLogStreams", group); err != nil {
 		return nil, err
 	}
-	streams, err := d.Logs.Streams(ctx, group, in.Prefix)
-	if err != nil {
+	q := loggroup.StreamQuery{
+		Group: group, Prefix: in.Prefix, ByLastEvent: in.OrderBy == "LastEventTime", Descending: in.Descending,
+		Limit: limit + 1,
+	}
+	if q.After, err = streamPlace(in.NextToken); err != nil {
 		return nil, err
 	}
-	if in.OrderBy == "LastEventTime" {
-		slices.SortStableFunc(streams, func(a, b *loggroup.Stream) int { return a.LastEvent.Compare(b.LastEvent) })
-	}
-	if in.Descending {
-		slices.Reverse(streams)
-	}
-	after, err := readToken(in.NextToken)
+	streams, err := d.Logs.Streams(ctx, q)
 	if err != nil {
 		return nil, err
-	}
-	if after != "" {
-		i := slices.IndexFunc(streams, func(s *loggroup.Stream) bool { return s.Name == after })
-		streams = streams[i+1:] // from the start if that stream was deleted
 	}
 	out := &describeStreamsAnswer{LogStreams: []streamAnswer{}}
 	for i, s := range streams {
 		if i == limit {
-			out.NextToken = makeToken(streams[i-1].Name)
+			out.NextToken = streamToken(streams[i-1])
 			break
 		}
 		out.LogStreams = append(out.LogStreams, streamAnswer{
@@ -482,6 +477,35 @@ func (d *door) describeLogStreams(ctx context.Context, c *api.Call,
 		})
 	}
 	return out, nil
+}
+
+// streamToken is the token of the page after s.
+func streamToken(s *loggroup.Stream) string {
+	at := int64(0) // there is no event
+	if !s.LastEvent.IsZero() {
+		at = s.LastEvent.UnixMicro()
+	}
+	return makeToken(fmt.Sprintf("%d %s", at, s.Name))
+}
+
+func streamPlace(token string) (p loggroup.StreamPlace, err error) {
+	if token == "" {
+		return p, nil
+	}
+	text, err := readToken(token)
+	if err != nil {
+		return p, err
+	}
+	at, name, _ := strings.Cut(text, " ")
+	us, err := strconv.ParseInt(at, 10, 64)
+	if err != nil || name == "" {
+		return p, errToken
+	}
+	p.Name = name
+	if us != 0 {
+		p.LastEvent = time.UnixMicro(us).UTC()
+	}
+	return p, nil
 }
 
 func millis(t time.Time) int64 {

@@ -1,8 +1,12 @@
 package ssm
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"sekisho"
@@ -156,6 +160,12 @@ func (d *door) createActivation(
 	return &createActivationAnswer{a.ID, code}, nil
 }
 
+// maxActivationPage and maxActivationValues bound DescribeActivations.
+const (
+	maxActivationPage   = 50
+	maxActivationValues = 100
+)
+
 type describeActivationsRequest struct {
 	Filters []struct {
 		FilterKey    string
@@ -194,12 +204,13 @@ func (d *door) describeActivations(
 	var v awsproto.Constraints
 	limit := 0
 	if in.MaxResults != nil {
-		v.Range("maxResults", *in.MaxResults, 1, 50)
+		v.Range("maxResults", *in.MaxResults, 1, maxActivationPage)
 		limit = int(*in.MaxResults)
 	}
 	v.Count("filters", len(in.Filters), 0, maxFilters)
 	for _, f := range in.Filters {
 		v.Enum("filters.member.filterKey", f.FilterKey, "ActivationIds", "DefaultInstanceName", "IamRole")
+		v.Count("filters.member.filterValues", len(f.FilterValues), 0, maxActivationValues)
 	}
 	if err := v.Err(); err != nil {
 		return nil, err
@@ -207,19 +218,25 @@ func (d *door) describeActivations(
 	if err := c.Authorize(ctx, "ssm:DescribeActivations", "*"); err != nil {
 		return nil, err
 	}
-	all, err := d.Fleet.Activations(ctx)
-	if err != nil {
-		return nil, err
-	}
+	q := fleet.ActivationQuery{Limit: cmp.Or(limit, maxActivationPage) + 1}
 	for _, f := range in.Filters {
-		all = slices.DeleteFunc(all, func(a *sekisho.Activation) bool {
-			got := map[string]string{"ActivationIds": a.ID, "DefaultInstanceName": a.DefaultInstanceName, "IamRole": a.IAMRole}[f.FilterKey]
-			return !slices.Contains(f.FilterValues, got)
-		})
+		into := map[string]*[]string{
+			"ActivationIds": &q.IDs, "DefaultInstanceName": &q.Names, "IamRole": &q.Roles,
+		}[f.FilterKey]
+		*into = both(*into, f.FilterValues)
 	}
-	all, next, err := page(all, placeOfActivation, in.NextToken, limit, 50)
+	var err error
+	if q.After, err = activationPlace(in.NextToken); err != nil {
+		return nil, err
+	}
+	all, err := d.Fleet.Activations(ctx, q)
 	if err != nil {
 		return nil, err
+	}
+	next := ""
+	if len(all) == q.Limit {
+		all = all[:q.Limit-1]
+		next = activationToken(all[len(all)-1])
 	}
 	out := &describeActivationsAnswer{ActivationList: []activation{}, NextToken: next}
 	for _, a := range all {
@@ -232,6 +249,39 @@ func (d *door) describeActivations(
 		})
 	}
 	return out, nil
+}
+
+// activationToken is the token of the page after a.
+func activationToken(a *sekisho.Activation) string {
+	return makeToken(fmt.Sprintf("%d %s", a.CreatedAt.UnixMicro(), a.ID))
+}
+
+func activationPlace(token string) (fleet.ActivationPlace, error) {
+	if token == "" {
+		return fleet.ActivationPlace{}, nil
+	}
+	text, err := readToken(token)
+	if err != nil {
+		return fleet.ActivationPlace{}, err
+	}
+	created, activationID, _ := strings.Cut(text, " ")
+	us, err := strconv.ParseInt(created, 10, 64)
+	if err != nil || activationID == "" {
+		return fleet.ActivationPlace{}, errToken
+	}
+	return fleet.ActivationPlace{CreatedAt: time.UnixMicro(us), ID: activationID}, nil
+}
+
+// both returns the values that two filters of the same key have in common. A nil
+// slice stands for all values.
+func both(a, b []string) []string {
+	common := []string{}
+	for _, v := range b {
+		if a == nil || slices.Contains(a, v) {
+			common = append(common, v)
+		}
+	}
+	return common
 }
 
 type deleteActivationRequest struct {

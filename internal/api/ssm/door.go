@@ -261,11 +261,6 @@ func page[T any](
 	return all[:limit], makeToken(place(all[limit-1])), nil
 }
 
-// placeOfActivation sorts the newest first, as the fleet lists them.
-func placeOfActivation(a *sekisho.Activation) string {
-	return descending(a.CreatedAt.UnixMicro()) + " " + a.ID
-}
-
 // descending is a place that sorts larger numbers first.
 func descending(n int64) string { return fmt.Sprintf("%019d", math.MaxInt64-n) }
 

@@ -33,9 +33,23 @@ type Store interface {
 type ActivationStore interface {
 	CreateActivation(ctx context.Context, a *sekisho.Activation) error
 	Activation(ctx context.Context, id string) (*sekisho.Activation, error)
-	// Activations returns all of them, newest first.
-	Activations(ctx context.Context) ([]*sekisho.Activation, error)
+	// Activations returns the activations that q selects, newest first.
+	Activations(ctx context.Context, q ActivationQuery) ([]*sekisho.Activation, error)
 	DeleteActivation(ctx context.Context, id string) error
+}
+
+// ActivationQuery selects activations. Each filter that is not nil must match one
+// of its values.
+type ActivationQuery struct {
+	IDs, NodeIDs, Names, Roles []string
+	After                      ActivationPlace // where the previous page ended
+	Limit                      int             // 0 = none
+}
+
+// ActivationPlace is the place of an activation in lists. The zero value precedes all.
+type ActivationPlace struct {
+	CreatedAt time.Time
+	ID        string
 }
 
 // NodeStore keeps nodes.
@@ -233,9 +247,9 @@ func hash(code string) []byte {
 	return h[:]
 }
 
-// Activations returns all activations, newest first.
-func (f *Fleet) Activations(ctx context.Context) ([]*sekisho.Activation, error) {
-	return f.store.Activations(ctx)
+// Activations returns the activations that q selects, newest first.
+func (f *Fleet) Activations(ctx context.Context, q ActivationQuery) ([]*sekisho.Activation, error) {
+	return f.store.Activations(ctx, q)
 }
 
 // DeleteActivation deletes an activation. Machines that registered with it

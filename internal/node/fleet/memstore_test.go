@@ -60,12 +60,22 @@ func (m *memStore) Activation(_ context.Context, id string) (*sekisho.Activation
 	return copyOf(a), nil
 }
 
-func (m *memStore) Activations(context.Context) ([]*sekisho.Activation, error) {
+func (m *memStore) Activations(_ context.Context, q fleet.ActivationQuery) ([]*sekisho.Activation, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return slices.SortedFunc(maps.Values(m.activations), func(a, b *sekisho.Activation) int {
+	compare := func(a, b *sekisho.Activation) int {
 		return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), cmp.Compare(a.ID, b.ID))
-	}), m.broken
+	}
+	is := func(values []string, value string) bool { return values == nil || slices.Contains(values, value) }
+	after := &sekisho.Activation{CreatedAt: q.After.CreatedAt, ID: q.After.ID}
+	all := slices.DeleteFunc(slices.SortedFunc(maps.Values(m.activations), compare), func(a *sekisho.Activation) bool {
+		return after.ID != "" && compare(a, after) <= 0 || !is(q.IDs, a.ID) || !is(q.NodeIDs, string(a.NodeID)) ||
+			!is(q.Names, a.DefaultInstanceName) || !is(q.Roles, a.IAMRole)
+	})
+	if q.Limit > 0 {
+		all = all[:min(q.Limit, len(all))]
+	}
+	return all, m.broken
 }
 
 func (m *memStore) DeleteActivation(_ context.Context, id string) error {
@@ -201,7 +211,15 @@ func (m *memStore) newest() []*fleet.Sighting {
 func (m *memStore) Sightings(_ context.Context, node sekisho.NodeID) ([]*fleet.Sighting, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return slices.DeleteFunc(m.newest(), func(s *fleet.Sighting) bool { return node != "" && s.Node != node }), m.broken
+	return slices.DeleteFunc(m.newest(), func(s *fleet.Sighting) bool { return s.Node != node }), m.broken
+}
+
+func (m *memStore) Strays(context.Context) ([]*fleet.Sighting, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.DeleteFunc(m.newest(), func(s *fleet.Sighting) bool {
+		return s.Node != "" && s.Kind != fleet.SeenUnknownNode
+	}), m.broken
 }
 
 func (m *memStore) ForgetSightings(_ context.Context, node sekisho.NodeID, kind fleet.SightingKind) error {

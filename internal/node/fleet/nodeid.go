@@ -42,13 +42,13 @@ func (f *Fleet) checkNodeID(ctx context.Context, in *NewActivation) error {
 		return sekisho.Errorf(sekisho.CodeConflict, "The node %s is already registered.", in.NodeID).
 			WithHint("Deregister it first, or choose another ID.")
 	}
-	all, err := f.store.Activations(ctx)
+	all, err := f.store.Activations(ctx, ActivationQuery{NodeIDs: []string{node}})
 	if err != nil {
 		return err
 	}
 	now := f.now()
 	for _, a := range all {
-		if a.NodeID == in.NodeID && now.Before(a.ExpiresAt) && a.RegistrationCount < a.RegistrationLimit {
+		if now.Before(a.ExpiresAt) && a.RegistrationCount < a.RegistrationLimit {
 			return sekisho.Errorf(sekisho.CodeConflict, "The activation %s already has the node ID %s.", a.ID, in.NodeID).
 				WithHint("Use it, or delete it first.")
 		}

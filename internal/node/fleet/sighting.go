@@ -60,9 +60,11 @@ type SightingStore interface {
 	// or the zero time for a new one. Of the sightings without a node, it
 	// keeps the newest most.
 	NoteSighting(ctx context.Context, s *Sighting, most int) (before time.Time, err error)
-	// Sightings returns all sightings, newest first, or those of node unless
-	// it is empty.
+	// Sightings returns the sightings of node, newest first.
 	Sightings(ctx context.Context, node sekisho.NodeID) ([]*Sighting, error)
+	// Strays returns the sightings without a node and those of the kind
+	// [SeenUnknownNode], newest first.
+	Strays(ctx context.Context) ([]*Sighting, error)
 	// SightingsOf returns the sightings of some nodes, newest first.
 	SightingsOf(ctx context.Context, nodes []sekisho.NodeID) ([]*Sighting, error)
 	// ForgetSightings removes the sightings of a node, or those of one kind
@@ -278,11 +280,7 @@ func (f *Fleet) ApproveIdentity(ctx context.Context, node sekisho.NodeID, finger
 
 // Strays returns the sightings of machines that are not managed, newest first.
 func (f *Fleet) Strays(ctx context.Context) ([]*Sighting, error) {
-	all, err := f.store.Sightings(ctx, "")
-	if err != nil {
-		return nil, err
-	}
-	return slices.DeleteFunc(all, func(s *Sighting) bool { return s.Node != "" && s.Kind != SeenUnknownNode }), nil
+	return f.store.Strays(ctx)
 }
 
 // Deregistered returns deregistered nodes, last deregistered first.

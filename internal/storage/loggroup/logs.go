@@ -84,7 +84,7 @@ type Store interface {
 	DeleteLogGroup(ctx context.Context, name string) error
 	CreateLogStream(ctx context.Context, s *Stream) error // conflict; not found without the group
 	LogStream(ctx context.Context, group, name string) (*Stream, error)
-	LogStreams(ctx context.Context, group, prefix string) ([]*Stream, error)
+	LogStreams(ctx context.Context, q StreamQuery) ([]*Stream, error)
 	DeleteLogStream(ctx context.Context, group, name string) error
 	// AppendLogEvents gives the events their Seq.
 	AppendLogEvents(ctx context.Context, group, stream string, events []*Event) error
@@ -92,6 +92,21 @@ type Store interface {
 	LogEvents(ctx context.Context, q Query, each func(*Event) (bool, error)) error
 	// ExpireLogEvents removes a group's events older than before.
 	ExpireLogEvents(ctx context.Context, group string, before time.Time) error
+}
+
+// StreamQuery selects streams of a group, by name.
+type StreamQuery struct {
+	Group, Prefix string
+	ByLastEvent   bool // by the time of the last event, then by name
+	Descending    bool
+	After         StreamPlace // where the previous page ended
+	Limit         int         // 0 = none
+}
+
+// StreamPlace is the place of a stream in lists. The zero value precedes all.
+type StreamPlace struct {
+	LastEvent time.Time
+	Name      string
 }
 
 // Keys seals messages.
@@ -193,12 +208,12 @@ func (s *Service) Stream(ctx context.Context, group, name string) (*Stream, erro
 	return s.store.LogStream(ctx, group, name)
 }
 
-// Streams lists the streams of a group by name.
-func (s *Service) Streams(ctx context.Context, group, prefix string) ([]*Stream, error) {
-	if _, err := s.store.LogGroup(ctx, group); err != nil {
+// Streams lists streams of a group.
+func (s *Service) Streams(ctx context.Context, q StreamQuery) ([]*Stream, error) {
+	if _, err := s.store.LogGroup(ctx, q.Group); err != nil {
 		return nil, err
 	}
-	return s.store.LogStreams(ctx, group, prefix)
+	return s.store.LogStreams(ctx, q)
 }
 
 // DeleteStream removes a stream and its events.

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
-	"strings"
 
 	"sekisho"
 	"sekisho/internal/session/access"
@@ -95,31 +94,31 @@ func (db *AccessStore) UpdateAccessRequest(ctx context.Context, id string, chang
 
 // AccessRequests implements [access.Store].
 func (db *AccessStore) AccessRequests(ctx context.Context, q access.Query) ([]*access.Request, error) {
-	where, args := []string{"1 = 1"}, []any{}
-	add := func(condition string, values ...any) {
-		for _, v := range values {
-			args = append(args, v)
-			condition = strings.Replace(condition, "?", fmt.Sprintf("$%d", len(args)), 1)
-		}
-		where = append(where, condition)
-	}
-	if q.UserID != "" {
-		add("user_id = ?", q.UserID)
-	}
-	if q.Open {
-		add("open = ?", true)
-	}
+	var last *access.Request
 	if q.After != "" {
-		last, err := db.AccessRequest(ctx, q.After)
-		if err != nil {
+		var err error
+		if last, err = db.AccessRequest(ctx, q.After); err != nil {
 			return nil, err
 		}
-		at := micros(last.CreatedAt)
-		add("(created_at < ? OR (created_at = ? AND id > ?))", at, at, last.ID)
 	}
-	args = append(args, q.Limit)
-	return queryAll(ctx, db.sql, scanAccessRequest, fmt.Sprintf(`SELECT body FROM access_requests WHERE %s
-		ORDER BY created_at DESC, id LIMIT $%d`, strings.Join(where, " AND "), len(args)), args...)
+	query, args := accessRequestsQuery(&q, last)
+	return queryAll(ctx, db.sql, scanAccessRequest, query, args...)
+}
+
+// accessRequestsQuery selects the page after last.
+func accessRequestsQuery(q *access.Query, last *access.Request) (string, []any) {
+	var where conditions
+	if q.UserID != "" {
+		where.add("user_id = ?", q.UserID)
+	}
+	if q.Open {
+		where.add("open = ?", true)
+	}
+	if last != nil {
+		where.add("created_at <= ?", micros(last.CreatedAt))
+		where.add("(created_at < ? OR +id > ?)", micros(last.CreatedAt), last.ID)
+	}
+	return where.query("SELECT body FROM access_requests", "created_at DESC, id", q.Limit)
 }
 
 // PutAccessRule implements [access.Store].

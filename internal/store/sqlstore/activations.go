@@ -1,7 +1,10 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
+	"slices"
+	"strings"
 
 	"sekisho"
 	"sekisho/internal/node/fleet"
@@ -61,13 +64,42 @@ func (db *ActivationStore) Activation(ctx context.Context, id string) (*sekisho.
 }
 
 // Activations implements [fleet.ActivationStore].
-func (db *ActivationStore) Activations(ctx context.Context) ([]*sekisho.Activation, error) {
-	return queryAll(
-		ctx,
-		db.sql,
-		scanActivation,
-		`SELECT `+activationColumns+` FROM activations ORDER BY created_at DESC, id`,
-	)
+func (db *ActivationStore) Activations(ctx context.Context, q fleet.ActivationQuery) ([]*sekisho.Activation, error) {
+	return queryListings(ctx, db.sql, scanActivation, activationListings(&q), func(a, b *sekisho.Activation) int {
+		return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), strings.Compare(a.ID, b.ID))
+	}, q.Limit)
+}
+
+// activationListings select a page. The first filter uses its index.
+func activationListings(q *fleet.ActivationQuery) []listing {
+	var where conditions
+	column, values := "", []string(nil)
+	for _, f := range []struct {
+		column string
+		values []string
+	}{
+		{"id", q.IDs}, {"node_id", q.NodeIDs}, {"default_instance_name", q.Names}, {"iam_role", q.Roles},
+	} {
+		switch {
+		case f.values == nil:
+		case column == "":
+			column, values = f.column, slices.Compact(slices.Sorted(slices.Values(f.values)))
+		default:
+			where.isIn(f.column, f.values)
+		}
+	}
+	if q.After != (fleet.ActivationPlace{}) {
+		where.add("created_at <= ?", micros(q.After.CreatedAt))
+		where.add("(created_at < ? OR +id > ?)", micros(q.After.CreatedAt), q.After.ID)
+	}
+	complete := func(c *conditions) listing {
+		text, args := c.query("SELECT "+activationColumns+" FROM activations", "created_at DESC, id", q.Limit)
+		return listing{text, args}
+	}
+	if column == "" {
+		return []listing{complete(&where)}
+	}
+	return forEach(&where, column, values, complete)
 }
 
 // DeleteActivation implements [fleet.ActivationStore].

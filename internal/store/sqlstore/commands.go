@@ -1,11 +1,12 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"sekisho"
@@ -144,48 +145,96 @@ func (db *CommandStore) Command(ctx context.Context, id string) (*runcommand.Com
 	return c, notFound(err, "command %s does not exist", id)
 }
 
-// common adds what commands and invocations are selected by alike.
-func (c *conditions) common(q runcommand.Query) {
+// between adds the bounds of time that commands and invocations are selected by.
+func (c *conditions) between(column string, q *runcommand.Query) {
 	if !q.After.IsZero() {
-		c.add("requested_at > ?", micros(q.After))
+		c.add(column+" > ?", micros(q.After))
 	}
 	if !q.Before.IsZero() {
-		c.add("requested_at < ?", micros(q.Before))
-	}
-	if len(q.Statuses) > 0 {
-		args := make([]any, len(q.Statuses))
-		for i, s := range q.Statuses {
-			args[i] = s
-		}
-		c.add("status IN (?"+strings.Repeat(", ?", len(args)-1)+")", args...)
-	}
-	if q.Document != "" {
-		c.add("document = ?", q.Document)
+		c.add(column+" < ?", micros(q.Before))
 	}
 }
 
 // Commands implements [runcommand.Store].
 func (db *CommandStore) Commands(ctx context.Context, q runcommand.Query) ([]*runcommand.Command, error) {
-	c := conditions{where: []string{"TRUE"}}
-	c.common(q)
-	if q.Command != "" {
-		c.add("id = ?", q.Command)
+	at, err := db.pastTime(ctx, q.PastSeq)
+	if err != nil {
+		return nil, err
 	}
-	if q.Node != "" {
-		c.add("EXISTS (SELECT 1 FROM command_invocations WHERE command = commands.id AND node = ?)", q.Node)
+	return queryListings(ctx, db.sql, scanCommand, commandListings(&q, at), func(a, b *runcommand.Command) int {
+		return cmp.Or(b.RequestedAt.Compare(a.RequestedAt), cmp.Compare(b.Seq, a.Seq))
+	}, q.Limit)
+}
+
+// pastTime returns the time of the last command of a page, which may have been
+// removed since; 0 = no page.
+func (db *CommandStore) pastTime(ctx context.Context, seq int64) (at int64, err error) {
+	if seq == 0 {
+		return 0, nil
 	}
-	if q.Active {
-		c.add("active = ?", true)
+	err = db.sql.QueryRowContext(
+		ctx, `SELECT requested_at FROM commands WHERE seq <= $1 ORDER BY seq DESC LIMIT 1`, seq).Scan(&at)
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, nil
 	}
+	return at, err
+}
+
+// commandListings select a page; at is the time of q.PastSeq. The most selective
+// filter uses its index; a unary plus keeps the others from being chosen in its
+// place.
+func commandListings(q *runcommand.Query, at int64) []listing {
+	var c conditions
+	from, place, indexed := "commands c", "c.", false
+	switch {
+	case q.Node != "":
+		// The invocations of a node are in the order of their commands.
+		from, place, indexed = "command_invocations i CROSS JOIN commands c ON c.id = i.command", "i.", true
+		c.add("i.node = ?", q.Node)
+		if q.Command != "" {
+			c.add("i.command = ?", q.Command)
+		}
+	case q.Command != "":
+		indexed = true
+		c.add("c.id = ?", q.Command)
+	}
+	eachStatus := len(q.Statuses) > 0 && !indexed
+	if len(q.Statuses) > 0 && !eachStatus {
+		c.isIn("c.status", texts(q.Statuses))
+	}
+	filter := func(column string, value any, set bool) {
+		if set && (indexed || eachStatus) {
+			column = "+" + column
+		}
+		if set {
+			indexed = true
+			c.add(column+" = ?", value)
+		}
+	}
+	filter("c.document", q.Document, q.Document != "")
+	filter("c.active", true, q.Active)
+	c.between(place+"requested_at", q)
 	if q.PastSeq > 0 {
-		c.add("seq < ?", q.PastSeq)
+		c.add(place+"requested_at <= ?", at)
+		c.add("("+place+"requested_at < ? OR "+place+"seq < ?)", at, q.PastSeq)
 	}
-	return queryAll(
-		ctx,
-		db.sql,
-		scanCommand,
-		`SELECT body, job FROM commands WHERE `+c.clause()+` ORDER BY seq DESC`+c.limit(q.Limit),
-		c.args...)
+	complete := func(c *conditions) listing {
+		text, args := c.query(
+			"SELECT c.body, c.job FROM "+from, place+"requested_at DESC, "+place+"seq DESC", q.Limit)
+		return listing{text, args}
+	}
+	if eachStatus {
+		return forEach(&c, "c.status", texts(q.Statuses), complete)
+	}
+	return []listing{complete(&c)}
+}
+
+func texts[T ~string](values []T) []string {
+	all := make([]string, len(values))
+	for i, v := range values {
+		all[i] = string(v)
+	}
+	return all
 }
 
 // Invocation implements [runcommand.Store].
@@ -213,23 +262,14 @@ func (db *CommandStore) commandSteps(ctx context.Context, id string, node sekish
 
 // Invocations implements [runcommand.Store].
 func (db *CommandStore) Invocations(ctx context.Context, q runcommand.Query) ([]*runcommand.Invocation, error) {
-	c := conditions{where: []string{"TRUE"}}
-	c.common(q)
-	if q.Command != "" {
-		c.add("command = ?", q.Command)
+	at, err := db.pastTime(ctx, q.PastSeq)
+	if err != nil {
+		return nil, err
 	}
-	if q.Node != "" {
-		c.add("node = ?", q.Node)
-	}
-	if q.PastSeq > 0 {
-		c.add("(seq < ? OR (seq = ? AND node > ?))", q.PastSeq, q.PastSeq, q.PastNode)
-	}
-	all, err := queryAll(
-		ctx,
-		db.sql,
-		scanBody[runcommand.Invocation],
-		`SELECT body FROM command_invocations WHERE `+c.clause()+` ORDER BY seq DESC, node`+c.limit(q.Limit),
-		c.args...)
+	all, err := queryListings(ctx, db.sql, scanBody[runcommand.Invocation], invocationListings(&q, at),
+		func(a, b *runcommand.Invocation) int {
+			return cmp.Or(b.RequestedAt.Compare(a.RequestedAt), cmp.Compare(b.Seq, a.Seq), cmp.Compare(a.Node, b.Node))
+		}, q.Limit)
 	if err != nil || !q.Steps {
 		return all, err
 	}
@@ -239,6 +279,53 @@ func (db *CommandStore) Invocations(ctx context.Context, q runcommand.Query) ([]
 		}
 	}
 	return all, nil
+}
+
+// invocationListings select a page; at is the time of q.PastSeq. The most selective
+// filter uses its index.
+func invocationListings(q *runcommand.Query, at int64) []listing {
+	var c conditions
+	order, eachStatus := "requested_at DESC, seq DESC, node", len(q.Statuses) > 0
+	indexed := eachStatus
+	if q.Command != "" {
+		c.add("command = ?", q.Command)
+		order, indexed = "node", true
+	}
+	if q.Node != "" { // there is one per command, and few in all
+		c.add("node = ?", q.Node)
+		indexed, eachStatus = true, false
+	}
+	if len(q.Statuses) > 0 && !eachStatus {
+		c.isIn("status", texts(q.Statuses))
+	}
+	if q.Document != "" {
+		column := "document"
+		if indexed {
+			column = "+document"
+		}
+		c.add(column+" = ?", q.Document)
+	}
+	switch {
+	case q.Command != "":
+		c.between("+requested_at", q)
+		if q.PastSeq > 0 {
+			c.add("node > ?", q.PastNode)
+		}
+	default:
+		c.between("requested_at", q)
+		if q.PastSeq > 0 {
+			c.add("requested_at <= ?", at)
+			c.add("(requested_at < ? OR seq < ? OR seq = ? AND node > ?)", at, q.PastSeq, q.PastSeq, q.PastNode)
+		}
+	}
+	complete := func(c *conditions) listing {
+		text, args := c.query("SELECT body FROM command_invocations", order, q.Limit)
+		return listing{text, args}
+	}
+	if eachStatus {
+		return forEach(&c, "status", texts(q.Statuses), complete)
+	}
+	return []listing{complete(&c)}
 }
 
 // DropCommands implements [runcommand.Store].

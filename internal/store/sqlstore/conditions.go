@@ -1,7 +1,9 @@
 package sqlstore
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -20,7 +22,12 @@ func (c *conditions) add(cond string, args ...any) {
 	c.where = append(c.where, cond)
 }
 
-func (c *conditions) clause() string { return strings.Join(c.where, " AND ") }
+func (c *conditions) clause() string {
+	if len(c.where) == 0 {
+		return "1 = 1"
+	}
+	return strings.Join(c.where, " AND ")
+}
 
 // limit is a LIMIT clause, or nothing.
 func (c *conditions) limit(n int) string {
@@ -35,4 +42,72 @@ func (c *conditions) limit(n int) string {
 func (c *conditions) query(selection, order string, limit int) (string, []any) {
 	text := selection + " WHERE " + c.clause() + " ORDER BY " + order + c.limit(limit)
 	return text, c.args
+}
+
+// listing is one query of a list, with its arguments.
+type listing struct {
+	text string
+	args []any
+}
+
+// clone returns a copy that conditions can be added to.
+func (c *conditions) clone() *conditions {
+	return &conditions{where: slices.Clone(c.where), args: slices.Clone(c.args)}
+}
+
+// forEach returns one listing per value of an indexed column. Each walks the index
+// in the order of the list, which one query for all values would have to sort.
+func forEach[T any](c *conditions, column string, values []T, complete func(c *conditions) listing) []listing {
+	all := make([]listing, 0, len(values))
+	for _, v := range values {
+		one := c.clone()
+		one.add(column+" = ?", v)
+		all = append(all, complete(one))
+	}
+	return all
+}
+
+// queryListings runs the listings of one list, whose rows are distinct, and returns
+// the first limit rows in the order of compare; 0 = all.
+func queryListings[T any](
+	ctx context.Context, q querier, scan func(scanner) (T, error), listings []listing, compare func(a, b T) int, limit int,
+) ([]T, error) {
+	var all []T
+	for _, l := range listings {
+		some, err := queryAll(ctx, q, scan, l.text, l.args...)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, some...)
+	}
+	if len(listings) > 1 {
+		slices.SortFunc(all, compare)
+	}
+	if limit > 0 && len(all) > limit {
+		all = all[:limit]
+	}
+	return all, nil
+}
+
+// isIn is the condition that a column has one of some values. The unary plus keeps
+// the column's index from being chosen.
+func (c *conditions) isIn(column string, values []string) {
+	if len(values) == 0 {
+		c.add("1 = 0")
+		return
+	}
+	args := make([]any, len(values))
+	for i, v := range values {
+		args[i] = v
+	}
+	c.add("+"+column+" IN (?"+strings.Repeat(", ?", len(args)-1)+")", args...)
+}
+
+// textUnder is the condition that a text column begins with prefix: a range of its
+// index, and the exact comparison.
+func (c *conditions) textUnder(column, prefix string) {
+	if prefix != "" {
+		c.add(column+" >= ? AND "+column+" < ?", prefix, prefix+"\U0010FFFF")
+		c.add(fmt.Sprintf("substr(%s, 1, %d) = ?", column, len([]rune(prefix))), prefix)
+	}
 }

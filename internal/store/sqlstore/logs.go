@@ -61,8 +61,15 @@ func (db *LogStore) LogGroup(ctx context.Context, name string) (*loggroup.Group,
 
 // LogGroups implements [loggroup.Store].
 func (db *LogStore) LogGroups(ctx context.Context, prefix, after string, limit int) ([]*loggroup.Group, error) {
-	return queryAll(ctx, db.sql, scanLogGroup, `SELECT `+logGroupColumns+` FROM log_groups
-		WHERE name > $1 AND substr(name, 1, $2) = $3 ORDER BY name LIMIT $4`, after, len([]rune(prefix)), prefix, limit)
+	query, args := logGroupsQuery(prefix, after, limit)
+	return queryAll(ctx, db.sql, scanLogGroup, query, args...)
+}
+
+func logGroupsQuery(prefix, after string, limit int) (string, []any) {
+	var where conditions
+	where.add("name > ?", after)
+	where.textUnder("name", prefix)
+	return where.query("SELECT "+logGroupColumns+" FROM log_groups", "name", limit)
 }
 
 // UpdateLogGroup implements [loggroup.Store].
@@ -165,9 +172,31 @@ func (db *LogStore) LogStream(ctx context.Context, group, name string) (*loggrou
 }
 
 // LogStreams implements [loggroup.Store].
-func (db *LogStore) LogStreams(ctx context.Context, group, prefix string) ([]*loggroup.Stream, error) {
-	return queryAll(ctx, db.sql, scanLogStream, `SELECT `+logStreamColumns+` FROM log_streams
-		WHERE group_name = $1 AND substr(name, 1, $2) = $3 ORDER BY name`, group, len([]rune(prefix)), prefix)
+func (db *LogStore) LogStreams(ctx context.Context, q loggroup.StreamQuery) ([]*loggroup.Stream, error) {
+	query, args := logStreamsQuery(&q)
+	return queryAll(ctx, db.sql, scanLogStream, query, args...)
+}
+
+func logStreamsQuery(q *loggroup.StreamQuery) (string, []any) {
+	var where conditions
+	where.add("group_name = ?", q.Group)
+	where.textUnder("name", q.Prefix)
+	past, direction := ">", ""
+	if q.Descending {
+		past, direction = "<", " DESC"
+	}
+	order := "name" + direction
+	if q.ByLastEvent {
+		order = "last_event" + direction + ", " + order
+	}
+	switch {
+	case q.After.Name == "":
+	case q.ByLastEvent:
+		where.add("(last_event, name) "+past+" (?, ?)", micros(q.After.LastEvent), q.After.Name)
+	default:
+		where.add("name "+past+" ?", q.After.Name)
+	}
+	return where.query("SELECT "+logStreamColumns+" FROM log_streams", order, q.Limit)
 }
 
 // DeleteLogStream implements [loggroup.Store].

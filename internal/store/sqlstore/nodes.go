@@ -216,13 +216,10 @@ func (db *NodeStore) NodeChanges(ctx context.Context, after int64) (nodes []*sek
 	return nodes, revision, err
 }
 
+const deregisteredNodes = `SELECT ` + nodeColumns + ` FROM nodes WHERE deregistered_at <> 0
+	ORDER BY deregistered_at DESC, id LIMIT $1`
+
 // DeregisteredNodes implements [fleet.NodeStore].
 func (db *NodeStore) DeregisteredNodes(ctx context.Context, most int) ([]*sekisho.Node, error) {
-	return queryAll(
-		ctx,
-		db.sql,
-		scanNode,
-		`SELECT `+nodeColumns+` FROM nodes WHERE deregistered_at <> 0 ORDER BY deregistered_at DESC, id LIMIT $1`,
-		most,
-	)
+	return queryAll(ctx, db.sql, scanNode, deregisteredNodes, most)
 }

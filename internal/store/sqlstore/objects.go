@@ -392,36 +392,31 @@ func between(r objects.Range, place string, after any) (where string, args []any
 
 // Versions implements [objects.Index].
 func (db *ObjectStore) Versions(ctx context.Context, r objects.Range) ([]*objects.Version, error) {
+	text, args := versionsQuery(r)
+	return queryAll(ctx, db.sql, scanVersion, text, args...)
+}
+
+func versionsQuery(r objects.Range) (string, []any) {
 	var before any
 	if r.Before > 0 && r.Before < math.MaxInt64 {
 		before = r.Before
 	}
 	where, args := between(r, `seq <`, before)
-	return queryAll(
-		ctx,
-		db.sql,
-		scanVersion,
-		fmt.Sprintf(
-			`SELECT `+versionColumns+` FROM object_versions WHERE %s ORDER BY key, seq DESC LIMIT %d`,
-			where,
-			r.Limit,
-		),
-		args...)
+	return fmt.Sprintf(
+		`SELECT `+versionColumns+` FROM object_versions WHERE %s ORDER BY key, seq DESC LIMIT %d`, where, r.Limit), args
 }
 
 // Current implements [objects.Index].
 func (db *ObjectStore) Current(ctx context.Context, r objects.Range) ([]*objects.Version, error) {
+	text, args := currentQuery(r)
+	return queryAll(ctx, db.sql, scanVersion, text, args...)
+}
+
+func currentQuery(r objects.Range) (string, []any) {
 	where, args := between(r, "", nil)
-	return queryAll(
-		ctx,
-		db.sql,
-		scanVersion,
-		fmt.Sprintf(
-			`SELECT `+versionColumns+` FROM object_versions WHERE %s AND latest AND NOT delete_marker ORDER BY key LIMIT %d`,
-			where,
-			r.Limit,
-		),
-		args...)
+	return fmt.Sprintf(
+		`SELECT `+versionColumns+` FROM object_versions WHERE %s AND latest AND NOT delete_marker ORDER BY key LIMIT %d`,
+		where, r.Limit), args
 }
 
 // PutUpload implements [objects.Index].
@@ -470,17 +465,18 @@ func (db *ObjectStore) Upload(ctx context.Context, bucket, key, id string) (*obj
 
 // Uploads implements [objects.Index].
 func (db *ObjectStore) Uploads(ctx context.Context, r objects.Range) ([]*objects.Upload, error) {
+	text, args := uploadsQuery(r)
+	return queryAll(ctx, db.sql, scanUpload, text, args...)
+}
+
+func uploadsQuery(r objects.Range) (string, []any) {
 	var after any
 	if r.After != "" {
 		after = r.After
 	}
 	where, args := between(r, `id >`, after)
-	return queryAll(
-		ctx,
-		db.sql,
-		scanUpload,
-		fmt.Sprintf(`SELECT `+uploadColumns+` FROM object_uploads WHERE %s ORDER BY key, id LIMIT %d`, where, r.Limit),
-		args...)
+	return fmt.Sprintf(
+		`SELECT `+uploadColumns+` FROM object_uploads WHERE %s ORDER BY key, id LIMIT %d`, where, r.Limit), args
 }
 
 // DeleteUpload implements [objects.Index].

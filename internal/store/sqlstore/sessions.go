@@ -155,6 +155,7 @@ func sessionsQuery(q *broker.Query, last *sekisho.Session) (string, []any) {
 	filter("target", q.Target)
 	filter("owner", q.Owner)
 	filter("status", string(q.Status))
+	// Each of these conditions has a partial index.
 	switch q.AccessType {
 	case "Standard":
 		where.add("access_request = ''")

@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -57,13 +58,25 @@ func (db *SightingStore) NoteSighting(ctx context.Context, s *fleet.Sighting, mo
 
 // Sightings implements [fleet.SightingStore].
 func (db *SightingStore) Sightings(ctx context.Context, node sekisho.NodeID) ([]*fleet.Sighting, error) {
-	return queryAll(
-		ctx,
-		db.sql,
-		scanSighting,
-		`SELECT `+sightingColumns+` FROM sightings WHERE $1 = '' OR node_id = $1 ORDER BY last_at DESC, key`,
-		string(node),
-	)
+	return db.SightingsOf(ctx, []sekisho.NodeID{node})
+}
+
+// Strays implements [fleet.SightingStore].
+func (db *SightingStore) Strays(ctx context.Context) ([]*fleet.Sighting, error) {
+	return queryListings(ctx, db.sql, scanSighting, strayListings(), func(a, b *fleet.Sighting) int {
+		return cmp.Or(b.LastAt.Compare(a.LastAt), strings.Compare(a.Key, b.Key))
+	}, 0)
+}
+
+// strayListings select the sightings of machines that are not managed.
+func strayListings() []listing {
+	return []listing{
+		{`SELECT ` + sightingColumns + ` FROM sightings WHERE node_id = '' ORDER BY last_at DESC, key`, nil},
+		{
+			`SELECT ` + sightingColumns + ` FROM sightings WHERE kind = $1 AND +node_id <> '' ORDER BY last_at DESC, key`,
+			[]any{string(fleet.SeenUnknownNode)},
+		},
+	}
 }
 
 // sightingsOf reads the sightings of some nodes, by an index.

@@ -41,7 +41,7 @@ func sentCommand(n int) (*runcommand.Command, []*runcommand.Invocation) {
 	return c, all
 }
 
-// Commands runs the conformance suite of [command.Store]; open returns an
+// Commands runs the conformance suite of [runcommand.Store]; open returns an
 // empty store.
 func Commands(t *testing.T, open func(t *testing.T) runcommand.Store) {
 	send := func(t *testing.T, s runcommand.Store, n int) (*runcommand.Command, []*runcommand.Invocation) {
@@ -135,6 +135,7 @@ func Commands(t *testing.T, open func(t *testing.T) runcommand.Store) {
 				must(t, s.SaveCommand(ctx, runcommand.Change{Command: c, Invocations: all[:1]}))
 			}
 		}
+		pendingOrDone := []runcommand.Status{runcommand.Pending, runcommand.Success}
 		for name, c := range map[string]struct {
 			q    runcommand.Query
 			want []int // of commands
@@ -150,16 +151,29 @@ func Commands(t *testing.T, open func(t *testing.T) runcommand.Store) {
 			"document": {runcommand.Query{Document: "doc-0"}, []int{4, 2}},
 			"after":    {runcommand.Query{After: at(2)}, []int{4, 3}},
 			"before":   {runcommand.Query{Before: at(2)}, []int{1}},
+
+			"two statuses":       {runcommand.Query{Statuses: pendingOrDone, Limit: 3}, []int{4, 3, 2}},
+			"status, past":       {runcommand.Query{Statuses: pendingOrDone, PastSeq: 3}, []int{2, 1}},
+			"status, document":   {runcommand.Query{Statuses: pendingOrDone, Document: "doc-0", Limit: 1}, []int{4}},
+			"node, status":       {runcommand.Query{Node: "mi-1", Statuses: pendingOrDone[1:]}, []int{2}},
+			"node, past":         {runcommand.Query{Node: "mi-1", PastSeq: 3, Limit: 1}, []int{2}},
+			"node, times":        {runcommand.Query{Node: "mi-1", After: at(1), Before: at(4)}, []int{3, 2}},
+			"node, id":           {runcommand.Query{Node: "mi-1", Command: ids[1]}, []int{2}},
+			"id, other status":   {runcommand.Query{Command: ids[1], Statuses: pendingOrDone[:1]}, nil},
+			"document, active":   {runcommand.Query{Document: "doc-0", Active: true}, []int{4}},
+			"past one not there": {runcommand.Query{PastSeq: 99, Limit: 2}, []int{4, 3}},
 		} {
-			got, err := s.Commands(ctx, c.q)
-			must(t, err)
-			var have []int
-			for _, g := range got {
-				have = append(have, int(g.Seq))
-			}
-			if fmt.Sprint(have) != fmt.Sprint(c.want) {
-				t.Errorf("%s: %v, want %v", name, have, c.want)
-			}
+			t.Run("commands: "+name, func(t *testing.T) {
+				got, err := s.Commands(ctx, c.q)
+				must(t, err)
+				var have []int
+				for _, g := range got {
+					have = append(have, int(g.Seq))
+				}
+				if fmt.Sprint(have) != fmt.Sprint(c.want) {
+					t.Errorf("%v, want %v", have, c.want)
+				}
+			})
 		}
 		for name, c := range map[string]struct {
 			q    runcommand.Query
@@ -171,16 +185,26 @@ func Commands(t *testing.T, open func(t *testing.T) runcommand.Store) {
 			"status":   {runcommand.Query{Statuses: []runcommand.Status{runcommand.Success}}, []string{"2 mi-1"}},
 			"document": {runcommand.Query{Document: "doc-1", Node: "mi-1", After: at(1)}, []string{"3 mi-1"}},
 			"command":  {runcommand.Query{Command: ids[0], Before: at(9)}, []string{"1 mi-1", "1 mi-2"}},
+
+			"command, past":     {runcommand.Query{Command: ids[0], PastSeq: 1, PastNode: "mi-1"}, []string{"1 mi-2"}},
+			"command, status":   {runcommand.Query{Command: ids[1], Statuses: pendingOrDone}, []string{"2 mi-1", "2 mi-2"}},
+			"command, node":     {runcommand.Query{Command: ids[1], Node: "mi-2"}, []string{"2 mi-2"}},
+			"two statuses":      {runcommand.Query{Statuses: pendingOrDone, Limit: 1}, []string{"4 mi-1"}},
+			"status, past":      {runcommand.Query{Statuses: pendingOrDone, PastSeq: 2, PastNode: "mi-1", Limit: 2}, []string{"2 mi-2", "1 mi-1"}},
+			"node, status":      {runcommand.Query{Node: "mi-1", Statuses: pendingOrDone[1:]}, []string{"2 mi-1"}},
+			"document, no node": {runcommand.Query{Document: "doc-1", Before: at(3)}, []string{"1 mi-1", "1 mi-2"}},
 		} {
-			got, err := s.Invocations(ctx, c.q)
-			must(t, err)
-			var have []string
-			for _, g := range got {
-				have = append(have, fmt.Sprintf("%d %s", g.Seq, g.Node))
-			}
-			if fmt.Sprint(have) != fmt.Sprint(c.want) {
-				t.Errorf("%s: %v, want %v", name, have, c.want)
-			}
+			t.Run("invocations: "+name, func(t *testing.T) {
+				got, err := s.Invocations(ctx, c.q)
+				must(t, err)
+				var have []string
+				for _, g := range got {
+					have = append(have, fmt.Sprintf("%d %s", g.Seq, g.Node))
+				}
+				if fmt.Sprint(have) != fmt.Sprint(c.want) {
+					t.Errorf("%v, want %v", have, c.want)
+				}
+			})
 		}
 	})
 

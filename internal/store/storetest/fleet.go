@@ -97,7 +97,7 @@ func Fleet(t *testing.T, open func(t *testing.T) fleet.Store) {
 		if _, err := s.Node(ctx, "mi-1"); !sekisho.IsNotFound(err) {
 			t.Errorf("a node without an activation was stored: %v", err)
 		}
-		if all, err := s.Activations(ctx); err != nil || len(all) != 0 {
+		if all, err := s.Activations(ctx, fleet.ActivationQuery{}); err != nil || len(all) != 0 {
 			t.Errorf("%v, %v", all, err)
 		}
 		if all, err := s.Nodes(ctx); err != nil || len(all) != 0 {
@@ -119,7 +119,7 @@ func Fleet(t *testing.T, open func(t *testing.T) fleet.Store) {
 		for _, i := range []int{1, 3, 0, 2} {
 			must(t, s.CreateActivation(ctx, want[i]))
 		}
-		all, err := s.Activations(ctx)
+		all, err := s.Activations(ctx, fleet.ActivationQuery{})
 		must(t, err)
 		same(t, want, all)
 		one, err := s.Activation(ctx, "new")
@@ -129,6 +129,50 @@ func Fleet(t *testing.T, open func(t *testing.T) fleet.Store) {
 		_, err = s.Activation(ctx, "new")
 		wantCode(t, err, sekisho.CodeNotFound)
 		wantCode(t, s.DeleteActivation(ctx, "new"), sekisho.CodeNotFound)
+	})
+
+	t.Run("activations are selected and paged", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		for i := range 12 {
+			a := activation(fmt.Sprintf("a-%02d", i), i/2, 1) // pairs have the same time
+			a.DefaultInstanceName, a.IAMRole = fmt.Sprint("name-", i%3), fmt.Sprint("role-", i%2)
+			a.NodeID = sekisho.NodeID(fmt.Sprint("i-", i))
+			must(t, s.CreateActivation(ctx, a))
+		}
+		for name, c := range map[string]struct {
+			q    fleet.ActivationQuery
+			want string
+		}{
+			"all":         {fleet.ActivationQuery{}, "10 11 08 09 06 07 04 05 02 03 00 01"},
+			"IDs":         {fleet.ActivationQuery{IDs: []string{"a-01", "a-05", "a-05", "none"}}, "05 01"},
+			"node IDs":    {fleet.ActivationQuery{NodeIDs: []string{"i-7"}}, "07"},
+			"names":       {fleet.ActivationQuery{Names: []string{"name-0", "name-2"}}, "11 08 09 06 05 02 03 00"},
+			"role":        {fleet.ActivationQuery{Roles: []string{"role-1"}}, "11 09 07 05 03 01"},
+			"two filters": {fleet.ActivationQuery{Names: []string{"name-0"}, Roles: []string{"role-0", "x"}}, "06 00"},
+			"ID and role": {fleet.ActivationQuery{IDs: []string{"a-01", "a-02"}, Roles: []string{"role-0"}}, "02"},
+			"no values":   {fleet.ActivationQuery{Names: []string{}}, ""},
+			"none of two": {fleet.ActivationQuery{Names: []string{"name-0"}, Roles: []string{}}, ""},
+		} {
+			t.Run(name, func(t *testing.T) {
+				for _, limit := range []int{0, 1, 5} {
+					var got []string
+					q := c.q
+					for q.Limit = limit; ; {
+						page, err := s.Activations(ctx, q)
+						must(t, err)
+						for _, a := range page {
+							got = append(got, a.ID[2:])
+							q.After = fleet.ActivationPlace{CreatedAt: a.CreatedAt, ID: a.ID}
+						}
+						if limit == 0 || len(page) < limit {
+							break
+						}
+					}
+					same(t, c.want, strings.Join(got, " "))
+				}
+			})
+		}
 	})
 
 	t.Run("nodes come back whole, by ID", func(t *testing.T) {

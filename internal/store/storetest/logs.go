@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -82,7 +83,7 @@ func Logs(t *testing.T, open func(t *testing.T) loggroup.Store) {
 		if g, err := s.LogGroup(ctx, "ga"); err != nil || g.Retention != 7 || g.Tags != nil {
 			t.Errorf("%+v %v", g, err)
 		}
-		streams, err := s.LogStreams(ctx, "g", "s")
+		streams, err := s.LogStreams(ctx, loggroup.StreamQuery{Group: "g", Prefix: "s"})
 		if err != nil || len(streams) != 2 || streams[0].Name != "s1" || streams[1].Name != "s2" {
 			t.Errorf("%v %v", streams, err)
 		}
@@ -94,6 +95,90 @@ func Logs(t *testing.T, open func(t *testing.T) loggroup.Store) {
 		}
 		if _, err := s.LogStream(ctx, "g", "s1"); !sekisho.IsNotFound(err) {
 			t.Errorf("a stream survives: %v", err)
+		}
+	})
+	t.Run("prefixes and pages of groups", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		for _, name := range []string{"/a/1", "/a/2", "/a/3", "/b/1", "/A/1", "é/1", "\U0010FFFF/1"} {
+			if err := s.CreateLogGroup(ctx, &loggroup.Group{Name: name, CreatedAt: at}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for name, c := range map[string]struct {
+			prefix, after string
+			limit         int
+			want          []string
+		}{
+			"prefix":               {"/a/", "", 9, []string{"/a/1", "/a/2", "/a/3"}},
+			"page":                 {"/a/", "/a/1", 1, []string{"/a/2"}},
+			"after the last":       {"/a/", "/a/3", 9, nil},
+			"before the prefix":    {"/b", "/a/2", 9, []string{"/b/1"}},
+			"more than ASCII":      {"é", "", 9, []string{"é/1"}},
+			"the greatest letter":  {"\U0010FFFF", "", 9, []string{"\U0010FFFF/1"}},
+			"case":                 {"/A", "", 9, []string{"/A/1"}},
+			"no wildcard: percent": {"%", "", 9, nil},
+		} {
+			t.Run(name, func(t *testing.T) {
+				groups, err := s.LogGroups(ctx, c.prefix, c.after, c.limit)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var got []string
+				for _, g := range groups {
+					got = append(got, g.Name)
+				}
+				if d := cmp.Diff(c.want, got); d != "" {
+					t.Error(d)
+				}
+			})
+		}
+	})
+	t.Run("streams are ordered and paged", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		fill(t, s)
+		appendTo(t, s, "g", "s1", 4)
+		appendTo(t, s, "g", "s2", 9, 4)
+		for _, name := range []string{"x1", "x2", "t0"} {
+			if err := s.CreateLogStream(ctx, &loggroup.Stream{Group: "g", Name: name, CreatedAt: at}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		appendTo(t, s, "g", "x1", 9)
+		for name, c := range map[string]struct {
+			q    loggroup.StreamQuery
+			want string
+		}{
+			"by name":                   {loggroup.StreamQuery{}, "s1 s2 t t0 x1 x2"},
+			"by name, descending":       {loggroup.StreamQuery{Descending: true}, "x2 x1 t0 t s2 s1"},
+			"by last event":             {loggroup.StreamQuery{ByLastEvent: true}, "t t0 x2 s1 s2 x1"},
+			"by last event, descending": {loggroup.StreamQuery{ByLastEvent: true, Descending: true}, "x1 s2 s1 x2 t0 t"},
+			"prefix":                    {loggroup.StreamQuery{Prefix: "x"}, "x1 x2"},
+			"prefix, descending":        {loggroup.StreamQuery{Prefix: "s", Descending: true}, "s2 s1"},
+		} {
+			t.Run(name, func(t *testing.T) {
+				for _, limit := range []int{0, 1, 2} {
+					var got []string
+					q := c.q
+					for q.Group, q.Limit = "g", limit; ; {
+						page, err := s.LogStreams(ctx, q)
+						if err != nil {
+							t.Fatal(err)
+						}
+						for _, x := range page {
+							got = append(got, x.Name)
+							q.After = loggroup.StreamPlace{LastEvent: x.LastEvent, Name: x.Name}
+						}
+						if limit == 0 || len(page) < limit {
+							break
+						}
+					}
+					if d := cmp.Diff(c.want, strings.Join(got, " ")); d != "" {
+						t.Errorf("pages of %d: %s", limit, d)
+					}
+				}
+			})
 		}
 	})
 	t.Run("events", func(t *testing.T) {
@@ -132,9 +217,11 @@ func Logs(t *testing.T, open func(t *testing.T) loggroup.Store) {
 			"before it":     {loggroup.Query{After: middle, Backward: true}, []byte{4, 3, 1}},
 		} {
 			c.q.Group = "g"
-			if d := cmp.Diff(c.want, read(t, s, c.q)); d != "" {
-				t.Errorf("%s: %s", name, d)
-			}
+			t.Run(name, func(t *testing.T) {
+				if d := cmp.Diff(c.want, read(t, s, c.q)); d != "" {
+					t.Error(d)
+				}
+			})
 		}
 		st, err := s.LogStream(ctx, "g", "s2")
 		want := &loggroup.Stream{

@@ -31,6 +31,12 @@ func Sightings(t *testing.T, open func(t *testing.T) fleet.Store) {
 		must(t, err)
 		return all
 	}
+	strays := func(t *testing.T, s fleet.Store) []*fleet.Sighting {
+		t.Helper()
+		all, err := s.Strays(t.Context())
+		must(t, err)
+		return all
+	}
 
 	t.Run("the same is counted, the newest first", func(t *testing.T) {
 		t.Parallel()
@@ -49,7 +55,7 @@ func Sightings(t *testing.T, open func(t *testing.T) fleet.Store) {
 		}
 		want := *again
 		want.FirstAt, want.Count = at(1), 2
-		same(t, []*fleet.Sighting{&want, sighting("b", "mi-1", 2)}, list(t, s, ""))
+		same(t, []*fleet.Sighting{&want}, strays(t, s))
 		same(t, []*fleet.Sighting{sighting("b", "mi-1", 2)}, list(t, s, "mi-1"))
 	})
 
@@ -61,10 +67,11 @@ func Sightings(t *testing.T, open func(t *testing.T) fleet.Store) {
 			note(t, s, sighting(fmt.Sprintf("stray-%d", i), "", i+1), 3)
 		}
 		var keys []string
-		for _, g := range list(t, s, "") {
+		for _, g := range strays(t, s) {
 			keys = append(keys, g.Key)
 		}
-		same(t, []string{"stray-9", "stray-8", "stray-7", "node"}, keys)
+		same(t, []string{"stray-9", "stray-8", "stray-7"}, keys)
+		same(t, []*fleet.Sighting{sighting("node", "mi-1", 0)}, list(t, s, "mi-1"))
 	})
 
 	t.Run("forgotten by node and by kind", func(t *testing.T) {
@@ -86,9 +93,28 @@ func Sightings(t *testing.T, open func(t *testing.T) fleet.Store) {
 		}
 		must(t, s.ForgetSightings(ctx, "", "")) // no node is meant
 		must(t, s.ForgetSightings(ctx, "mi-1", fleet.SeenClockSkew))
-		same(t, []*fleet.Sighting{sighting("stray", "", 4), sighting("skew-2", "mi-2", 3), other}, list(t, s, ""))
+		same(t, []*fleet.Sighting{sighting("stray", "", 4)}, strays(t, s))
+		same(t, []*fleet.Sighting{sighting("skew-2", "mi-2", 3)}, list(t, s, "mi-2"))
+		same(t, []*fleet.Sighting{other}, list(t, s, "mi-1"))
 		must(t, s.ForgetSightings(ctx, "mi-1", ""))
-		same(t, []*fleet.Sighting{sighting("stray", "", 4), sighting("skew-2", "mi-2", 3)}, list(t, s, ""))
+		same(t, []*fleet.Sighting{sighting("stray", "", 4)}, strays(t, s))
+		if left := list(t, s, "mi-1"); len(left) != 0 {
+			t.Errorf("forgotten, and still there: %+v", left)
+		}
+	})
+
+	t.Run("unknown nodes are strays", func(t *testing.T) {
+		t.Parallel()
+		s := open(t)
+		unknown := sighting("unknown", "mi-9", 2)
+		unknown.Kind = fleet.SeenUnknownNode
+		note(t, s, unknown, 9)
+		note(t, s, sighting("stray", "", 3), 9)
+		nameless := sighting("nameless", "", 1)
+		nameless.Kind = fleet.SeenUnknownNode
+		note(t, s, nameless, 9)
+		note(t, s, sighting("known", "mi-1", 4), 9)
+		same(t, []*fleet.Sighting{sighting("stray", "", 3), unknown, nameless}, strays(t, s))
 	})
 
 	t.Run("nodes deregistered last", func(t *testing.T) {

@@ -11,6 +11,13 @@ import (
 	"sekisho/internal/wire/awsproto"
 )
 
+func (d accessDoor) operations() map[string]api.Operation {
+	return map[string]api.Operation{
+		"StartAccessRequest": api.Write(d.startAccess),
+		"GetAccessToken":     api.Write(d.getAccessToken),
+	}
+}
+
 // UserTokens issues credentials of users.
 type UserTokens interface {
 	// AccessToken issues temporary credentials of the user p itself.
@@ -37,7 +44,7 @@ const maxAccessTargets = 50
 const breakGlassAction = "sekisho:BreakGlass"
 
 // startAccess creates a request for access to nodes.
-func (d *door) startAccess(ctx context.Context, c *api.Call, in *startAccessRequest) (*startAccessAnswer, error) {
+func (d accessDoor) startAccess(ctx context.Context, c *api.Call, in *startAccessRequest) (*startAccessAnswer, error) {
 	var v awsproto.Constraints
 	v.Length("reason", in.Reason, 1, 256)
 	v.Pattern("reason", in.Reason, linePattern)
@@ -87,7 +94,7 @@ func (d *door) startAccess(ctx context.Context, c *api.Call, in *startAccessRequ
 
 // authorizeAccess authorizes a request for access to every node that it names.
 // Nodes that are not registered are missing.
-func (d *door) authorizeAccess(
+func (d accessDoor) authorizeAccess(
 	ctx context.Context, c *api.Call, ids []string, breakGlass bool,
 ) (nodes []*sekisho.Node, missing []string, err error) {
 	var resources []api.Resource
@@ -127,7 +134,7 @@ type accessTokenAnswer struct {
 }
 
 // accessRequestARN is the ARN of a request, which in AWS is an OpsItem.
-func (d *door) accessRequestARN(requestID string) string {
+func (d accessDoor) accessRequestARN(requestID string) string {
 	return "arn:aws:ssm:" + d.Region + ":" + d.Account + ":opsitem/" + requestID
 }
 
@@ -137,7 +144,7 @@ const minTokenTTL = 15 * time.Minute
 
 // getAccessToken returns the status of a request of the caller and, if it is
 // approved, credentials of the caller that live as long as the access.
-func (d *door) getAccessToken(ctx context.Context, c *api.Call, in *accessTokenRequest) (*accessTokenAnswer, error) {
+func (d accessDoor) getAccessToken(ctx context.Context, c *api.Call, in *accessTokenRequest) (*accessTokenAnswer, error) {
 	if !access.ValidID(in.AccessRequestID) {
 		return nil, awsproto.SenderError(
 			"ValidationException",
@@ -178,7 +185,7 @@ func (d *door) getAccessToken(ctx context.Context, c *api.Call, in *accessTokenR
 
 // granted returns the approved access request that lets the caller start a
 // session on a node, or nil.
-func (d *door) granted(ctx context.Context, c *api.Call, node *sekisho.Node) (*access.Request, error) {
+func (d accessDoor) granted(ctx context.Context, c *api.Call, node *sekisho.Node) (*access.Request, error) {
 	if node == nil || d.Access == nil || !access.Usable(c.Principal) {
 		return nil, nil
 	}

@@ -16,6 +16,14 @@ import (
 	"sekisho/internal/wire/awsproto"
 )
 
+func (d activationDoor) operations() map[string]api.Operation {
+	return map[string]api.Operation{
+		"CreateActivation":    api.Write(d.createActivation),
+		"DescribeActivations": api.Read(d.describeActivations),
+		"DeleteActivation":    api.Write(d.deleteActivation),
+	}
+}
+
 type createActivationRequest struct {
 	IamRole             string
 	Description         string
@@ -105,7 +113,7 @@ type createActivationAnswer struct {
 	ActivationCode string
 }
 
-func (d *door) createActivation(
+func (d activationDoor) createActivation(
 	ctx context.Context,
 	c *api.Call,
 	in *createActivationRequest,
@@ -196,7 +204,7 @@ type describeActivationsAnswer struct {
 	NextToken      string `json:"NextToken,omitempty"`
 }
 
-func (d *door) describeActivations(
+func (d activationDoor) describeActivations(
 	ctx context.Context,
 	c *api.Call,
 	in *describeActivationsRequest,
@@ -288,7 +296,7 @@ type deleteActivationRequest struct {
 	ActivationID string `json:"ActivationId"`
 }
 
-func (d *door) deleteActivation(ctx context.Context, c *api.Call, in *deleteActivationRequest) (*struct{}, error) {
+func (d activationDoor) deleteActivation(ctx context.Context, c *api.Call, in *deleteActivationRequest) (*struct{}, error) {
 	var v awsproto.Constraints
 	v.Require("activationId", in.ActivationID != "")
 	v.Length("activationId", in.ActivationID, 0, 64)

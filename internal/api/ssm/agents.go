@@ -10,6 +10,19 @@ import (
 	"sekisho/internal/wire/awsproto"
 )
 
+func (d agentDoor) operations() map[string]api.Operation {
+	return map[string]api.Operation{
+		"RegisterManagedInstance": api.Write(d.registerManagedInstance, api.By(api.Anonymous),
+			api.NoPolicy("the activation code is the permission"),
+			api.BusyCode("TooManyUpdates")), // the only error after which AWS's agent retries
+		"RequestManagedInstanceRoleToken": api.Issue(d.requestManagedInstanceRoleToken, api.By(api.NodeKey),
+			api.NoPolicy("the node's key is the permission; its role was fixed by the activation")),
+		"UpdateManagedInstancePublicKey": api.Write(d.updateManagedInstancePublicKey, api.By(api.NodeKey),
+			api.NoPolicy("the node's key is the permission to replace it")),
+		"UpdateInstanceInformation": api.Write(d.updateInstanceInformation),
+	}
+}
+
 type registerRequest struct {
 	ActivationCode string
 	ActivationID   string `json:"ActivationId"`
@@ -22,7 +35,7 @@ type registerAnswer struct {
 	InstanceID string `json:"InstanceId"`
 }
 
-func (d *door) registerManagedInstance(ctx context.Context, c *api.Call, in *registerRequest) (*registerAnswer, error) {
+func (d agentDoor) registerManagedInstance(ctx context.Context, c *api.Call, in *registerRequest) (*registerAnswer, error) {
 	var v awsproto.Constraints
 	v.Hide("activationCode")
 	v.Length("activationCode", in.ActivationCode, 20, 250)
@@ -71,7 +84,7 @@ type roleTokenAnswer struct {
 // half that time.
 const roleTokenTTL = time.Hour
 
-func (d *door) requestManagedInstanceRoleToken(
+func (d agentDoor) requestManagedInstanceRoleToken(
 	ctx context.Context,
 	c *api.Call,
 	in *roleTokenRequest,
@@ -86,7 +99,7 @@ func (d *door) requestManagedInstanceRoleToken(
 	if err := d.Fleet.CheckFingerprint(ctx, n, in.Fingerprint, c.SourceIP.String()); err != nil {
 		return nil, awsproto.SenderError("MachineFingerprintDoesNotMatch", "%s", err)
 	}
-	role, err := d.roleOf(ctx, n, c.SourceIP.String())
+	role, err := d.settings.roleOf(ctx, n, c.SourceIP.String())
 	if err != nil {
 		return nil, err
 	}
@@ -113,12 +126,12 @@ type updateInstanceInformationRequest struct {
 	Architecture    string // our agent's; AWS's does not report it
 }
 
-func (d *door) updateInstanceInformation(
+func (d agentDoor) updateInstanceInformation(
 	ctx context.Context,
 	c *api.Call,
 	in *updateInstanceInformationRequest,
 ) (*struct{}, error) {
-	if err := d.asNode(ctx, c, in.InstanceID); err != nil {
+	if err := d.nodes.asNode(ctx, c, in.InstanceID); err != nil {
 		return nil, err
 	}
 	err := d.Fleet.Report(ctx, c.Principal.Node, fleet.Facts{
@@ -127,4 +140,14 @@ func (d *door) updateInstanceInformation(
 		IPAddress: in.IPAddress, Architecture: in.Architecture, SourceIP: c.SourceIP.String(),
 	})
 	return &struct{}{}, err
+}
+
+// updateManagedInstancePublicKey changes the key that a node proves itself
+// with. The request is signed with the old one.
+func (d agentDoor) updateManagedInstancePublicKey(
+	ctx context.Context,
+	c *api.Call,
+	in *publicKeyRequest,
+) (*struct{}, error) {
+	return &struct{}{}, d.Fleet.SetPublicKey(ctx, c.Principal.Node, in.NewPublicKey, in.NewPublicKeyType)
 }

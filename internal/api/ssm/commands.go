@@ -15,6 +15,16 @@ import (
 	"sekisho/internal/wire/awsproto"
 )
 
+func (d commandDoor) operations() map[string]api.Operation {
+	return map[string]api.Operation{
+		"SendCommand":            api.Write(d.sendCommand, api.Hide("Parameters")),
+		"GetCommandInvocation":   api.Read(d.getCommandInvocation),
+		"ListCommands":           api.Read(d.listCommands),
+		"ListCommandInvocations": api.Read(d.listCommandInvocations),
+		"CancelCommand":          api.Write(d.cancelCommand),
+	}
+}
+
 type sendCommandAnswer struct{ Command commandInfo }
 
 // commandInfo is a command on the wire.
@@ -107,7 +117,7 @@ type getInvocationAnswer struct {
 	CloudWatchOutputConfig cloudWatchOutput
 }
 
-func (d *door) getCommandInvocation(
+func (d commandDoor) getCommandInvocation(
 	ctx context.Context,
 	c *api.Call,
 	in *getInvocationRequest,
@@ -358,7 +368,7 @@ type listCommandsAnswer struct {
 	NextToken string `json:",omitempty"`
 }
 
-func (d *door) listCommands(ctx context.Context, c *api.Call, in *listCommandsRequest) (*listCommandsAnswer, error) {
+func (d commandDoor) listCommands(ctx context.Context, c *api.Call, in *listCommandsRequest) (*listCommandsAnswer, error) {
 	q, limit, err := in.query()
 	if err != nil {
 		return nil, err
@@ -420,7 +430,7 @@ type listInvocationsAnswer struct {
 	NextToken          string `json:",omitempty"`
 }
 
-func (d *door) listCommandInvocations(
+func (d commandDoor) listCommandInvocations(
 	ctx context.Context,
 	c *api.Call,
 	in *listCommandsRequest,

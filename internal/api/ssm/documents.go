@@ -17,6 +17,21 @@ import (
 	"sekisho/internal/wire/awsproto"
 )
 
+func (d documentDoor) operations() map[string]api.Operation {
+	return map[string]api.Operation{
+		"CreateDocument":               api.Write(d.createDocument),
+		"UpdateDocument":               api.Write(d.updateDocument),
+		"UpdateDocumentDefaultVersion": api.Write(d.updateDocumentDefaultVersion),
+		"GetDocument":                  api.Read(d.getDocument),
+		"DescribeDocument":             api.Read(d.describeDocument),
+		"ListDocuments":                api.Read(d.listDocuments),
+		"ListDocumentVersions":         api.Read(d.listDocumentVersions),
+		"DeleteDocument":               api.Write(d.deleteDocument),
+		"ModifyDocumentPermission":     api.Write(d.modifyDocumentPermission),
+		"DescribeDocumentPermission":   api.Read(d.describeDocumentPermission),
+	}
+}
+
 // The patterns of the SSM model.
 var (
 	documentNamePattern = regexp.MustCompile(`^[a-zA-Z0-9_\-.]{3,128}$`)
@@ -30,7 +45,7 @@ var (
 )
 
 // documentName reads the name of a document, which may be given as its ARN.
-func (d *door) documentName(given string) (string, error) {
+func (d documentDoor) documentName(given string) (string, error) {
 	if given == "" {
 		return "", nil
 	}
@@ -50,7 +65,7 @@ func (d *door) documentName(given string) (string, error) {
 }
 
 // existingName is documentName for operations that need one.
-func (d *door) existingName(given string) (string, error) {
+func (d documentDoor) existingName(given string) (string, error) {
 	var v awsproto.Constraints
 	v.Require("name", given != "")
 	if err := v.Err(); err != nil {
@@ -60,7 +75,7 @@ func (d *door) existingName(given string) (string, error) {
 }
 
 // documentKeys are the condition keys of a document as a resource.
-func (d *door) documentKeys(ctx context.Context, name string) ([]authz.Key, error) {
+func (d documentDoor) documentKeys(ctx context.Context, name string) ([]authz.Key, error) {
 	if b := ssmdoc.FindBuiltin(name); b != nil {
 		return []authz.Key{authz.One("ssm:DocumentType", b.Type)}, nil
 	}
@@ -75,7 +90,7 @@ func (d *door) documentKeys(ctx context.Context, name string) ([]authz.Key, erro
 }
 
 // authorizeDocument decides on an action on a document.
-func (d *door) authorizeDocument(ctx context.Context, c *api.Call, action, name string) error {
+func (d documentDoor) authorizeDocument(ctx context.Context, c *api.Call, action, name string) error {
 	keys, err := d.documentKeys(ctx, name)
 	if err != nil {
 		return err
@@ -177,7 +192,7 @@ type documentDescriptionAnswer struct{ DocumentDescription documentDescription }
 
 func number(n int64) string { return strconv.FormatInt(n, 10) }
 
-func (d *door) describe(name string, parsed *ssmdoc.Document) documentDescription {
+func (d documentDoor) describe(name string, parsed *ssmdoc.Document) documentDescription {
 	out := documentDescription{
 		Name: name, Status: "Active", Description: parsed.Description, PlatformTypes: parsed.Platforms(),
 		DocumentType: parsed.Type, SchemaVersion: parsed.SchemaVersion, Tags: []tag{},
@@ -192,7 +207,7 @@ func (d *door) describe(name string, parsed *ssmdoc.Document) documentDescriptio
 	return out
 }
 
-func (d *door) describeSaved(s *doclibrary.Saved) documentDescription {
+func (d documentDoor) describeSaved(s *doclibrary.Saved) documentDescription {
 	out := d.describe(s.Name, s.Parsed)
 	v := s.Version
 	out.Hash, out.HashType, out.Owner, out.CreatedDate = v.Hash(), "Sha256", d.Account, awsproto.NewEpoch(v.CreatedAt)
@@ -209,7 +224,7 @@ func (d *door) describeSaved(s *doclibrary.Saved) documentDescription {
 	return out
 }
 
-func (d *door) describeBuiltin(b *ssmdoc.Builtin) documentDescription {
+func (d documentDoor) describeBuiltin(b *ssmdoc.Builtin) documentDescription {
 	out := d.describe(b.Name, b.Document)
 	v := doclibrary.Version{Content: b.Content}
 	out.Hash, out.HashType, out.Owner, out.DocumentFormat = v.Hash(), "Sha256", b.Owner(), doclibrary.JSON
@@ -239,7 +254,7 @@ func checkText(v *awsproto.Constraints, content, name, displayName, versionName,
 
 var errTextFormat = awsproto.SenderError("ValidationException", "Documents are JSON or YAML here, not TEXT.")
 
-func (d *door) createDocument(
+func (d documentDoor) createDocument(
 	ctx context.Context,
 	c *api.Call,
 	in *createDocumentRequest,
@@ -319,7 +334,7 @@ type updateDocumentRequest struct {
 	TargetType      string
 }
 
-func (d *door) updateDocument(
+func (d documentDoor) updateDocument(
 	ctx context.Context,
 	c *api.Call,
 	in *updateDocumentRequest,
@@ -372,7 +387,7 @@ type updateDefaultAnswer struct {
 	}
 }
 
-func (d *door) updateDocumentDefaultVersion(
+func (d documentDoor) updateDocumentDefaultVersion(
 	ctx context.Context,
 	c *api.Call,
 	in *updateDefaultRequest,
@@ -414,7 +429,7 @@ type documentVersionRequest struct {
 
 // read returns the document version that a request names, of a built-in document or of
 // a saved one.
-func (d *door) read(
+func (d documentDoor) read(
 	ctx context.Context,
 	c *api.Call,
 	action string,
@@ -461,7 +476,7 @@ type getDocumentAnswer struct {
 	DocumentFormat  string
 }
 
-func (d *door) getDocument(ctx context.Context, c *api.Call, in *documentVersionRequest) (*getDocumentAnswer, error) {
+func (d documentDoor) getDocument(ctx context.Context, c *api.Call, in *documentVersionRequest) (*getDocumentAnswer, error) {
 	b, s, err := d.read(ctx, c, "ssm:GetDocument", in)
 	if err != nil {
 		return nil, err
@@ -490,7 +505,7 @@ func (d *door) getDocument(ctx context.Context, c *api.Call, in *documentVersion
 
 type describeDocumentAnswer struct{ Document documentDescription }
 
-func (d *door) describeDocument(
+func (d documentDoor) describeDocument(
 	ctx context.Context,
 	c *api.Call,
 	in *documentVersionRequest,
@@ -540,7 +555,7 @@ func pageSize(v *awsproto.Constraints, n *int64, most int64) int {
 	return int(*n)
 }
 
-func (d *door) listDocumentVersions(
+func (d documentDoor) listDocumentVersions(
 	ctx context.Context,
 	c *api.Call,
 	in *listDocumentVersionsRequest,
@@ -597,7 +612,7 @@ type deleteDocumentRequest struct {
 	Force           bool
 }
 
-func (d *door) deleteDocument(ctx context.Context, c *api.Call, in *deleteDocumentRequest) (*struct{}, error) {
+func (d documentDoor) deleteDocument(ctx context.Context, c *api.Call, in *deleteDocumentRequest) (*struct{}, error) {
 	var v awsproto.Constraints
 	checkVersion(&v, in.DocumentVersion)
 	if in.VersionName != "" {
@@ -640,7 +655,7 @@ func checkPermission(name, kind string) error {
 	return nil
 }
 
-func (d *door) modifyDocumentPermission(
+func (d documentDoor) modifyDocumentPermission(
 	ctx context.Context,
 	c *api.Call,
 	in *modifyPermissionRequest,
@@ -665,7 +680,7 @@ func (d *door) modifyDocumentPermission(
 	if err := d.authorizeDocument(ctx, c, "ssm:ModifyDocumentPermission", in.Name); err != nil {
 		return nil, err
 	}
-	if err := d.mayShare(ctx, in.AccountIdsToAdd); err != nil {
+	if err := d.settings.mayShare(ctx, in.AccountIdsToAdd); err != nil {
 		return nil, err
 	}
 	return &struct{}{}, documentError(
@@ -691,7 +706,7 @@ type describePermissionAnswer struct {
 	NextToken              string `json:",omitempty"`
 }
 
-func (d *door) describeDocumentPermission(
+func (d documentDoor) describeDocumentPermission(
 	ctx context.Context,
 	c *api.Call,
 	in *describePermissionRequest,

@@ -83,88 +83,73 @@ type Config struct {
 	StrictDocuments bool
 }
 
-type door struct{ Config }
+// shared is what the doors of all kinds of object share: the configuration and
+// the forms of ARNs.
+type shared struct{ Config }
+
+// The doors of the kinds of object, by the files of their operations. Each
+// calls only those above it.
+type (
+	settingDoor  struct{ *shared }
+	documentDoor struct {
+		*shared
+		settings settingDoor
+	}
+	nodeDoor      struct{ *shared }
+	inventoryDoor struct {
+		*shared
+		nodes nodeDoor
+	}
+	agentDoor struct {
+		*shared
+		nodes    nodeDoor
+		settings settingDoor
+	}
+	stubDoor struct {
+		*shared
+		nodes nodeDoor
+	}
+	activationDoor struct{ *shared }
+	accessDoor     struct{ *shared }
+	commandDoor    struct {
+		*shared
+		documents documentDoor
+	}
+	sessionDoor struct {
+		*shared
+		documents documentDoor
+		access    accessDoor
+		requests  *PolicyRequests
+	}
+	tagDoor struct {
+		*shared
+		documents documentDoor
+	}
+)
 
 // New returns the door.
 func New(cfg Config) *api.Door {
-	d := &door{cfg}
-	return &api.Door{
-		Service: "ssm", Protocol: awsproto.JSON,
-		Operations: map[string]api.Operation{
-			"StartAccessRequest":  api.Write(d.startAccess),
-			"GetAccessToken":      api.Write(d.getAccessToken),
-			"StartSession":        api.Write(d.startSession),
-			"ResumeSession":       api.Write(d.resumeSession),
-			"TerminateSession":    api.Write(d.terminateSession),
-			"DescribeSessions":    api.Read(d.describeSessions),
-			"GetConnectionStatus": api.Read(d.getConnectionStatus),
-
-			"DescribeInstanceInformation": api.Read(d.describeInstanceInformation),
-			"DescribeInstanceProperties":  api.Read(d.describeInstanceProperties),
-			"DeregisterManagedInstance":   api.Write(d.deregisterManagedInstance),
-			"UpdateManagedInstanceRole":   api.Write(d.updateManagedInstanceRole),
-
-			"SendCommand":            api.Write(d.sendCommand, api.Hide("Parameters")),
-			"GetCommandInvocation":   api.Read(d.getCommandInvocation),
-			"ListCommands":           api.Read(d.listCommands),
-			"ListCommandInvocations": api.Read(d.listCommandInvocations),
-			"CancelCommand":          api.Write(d.cancelCommand),
-
-			"CreateActivation":    api.Write(d.createActivation),
-			"DescribeActivations": api.Read(d.describeActivations),
-			"DeleteActivation":    api.Write(d.deleteActivation),
-
-			"CreateDocument":               api.Write(d.createDocument),
-			"UpdateDocument":               api.Write(d.updateDocument),
-			"UpdateDocumentDefaultVersion": api.Write(d.updateDocumentDefaultVersion),
-			"GetDocument":                  api.Read(d.getDocument),
-			"DescribeDocument":             api.Read(d.describeDocument),
-			"ListDocuments":                api.Read(d.listDocuments),
-			"ListDocumentVersions":         api.Read(d.listDocumentVersions),
-			"DeleteDocument":               api.Write(d.deleteDocument),
-			"ModifyDocumentPermission":     api.Write(d.modifyDocumentPermission),
-			"DescribeDocumentPermission":   api.Read(d.describeDocumentPermission),
-
-			"AddTagsToResource":      api.Write(d.addTagsToResource),
-			"RemoveTagsFromResource": api.Write(d.removeTagsFromResource),
-			"ListTagsForResource":    api.Read(d.listTagsForResource),
-
-			"RegisterManagedInstance": api.Write(d.registerManagedInstance, api.By(api.Anonymous),
-				api.NoPolicy("the activation code is the permission"),
-				api.BusyCode("TooManyUpdates")), // the only error after which AWS's agent retries
-			"RequestManagedInstanceRoleToken": api.Issue(d.requestManagedInstanceRoleToken, api.By(api.NodeKey),
-				api.NoPolicy("the node's key is the permission; its role was fixed by the activation")),
-			"UpdateManagedInstancePublicKey": api.Write(d.updateManagedInstancePublicKey, api.By(api.NodeKey),
-				api.NoPolicy("the node's key is the permission to replace it")),
-			"UpdateInstanceInformation": api.Write(d.updateInstanceInformation),
-
-			"PutInventory":         api.Write(d.putInventory, api.MaxBody(awsproto.MaxBody)),
-			"GetInventory":         api.Read(d.getInventory),
-			"ListInventoryEntries": api.Read(d.listInventoryEntries),
-			"GetInventorySchema":   api.Read(d.getInventorySchema),
-			"ListNodes":            api.Read(d.listNodes),
-			"ListNodesSummary":     api.Read(d.listNodesSummary),
-
-			"GetServiceSetting":    api.Read(d.getServiceSetting),
-			"UpdateServiceSetting": api.Write(d.updateServiceSetting),
-			"ResetServiceSetting":  api.Write(d.resetServiceSetting),
-
-			"ListInstanceAssociations":        api.Read(d.listInstanceAssociations),
-			"ListAssociations":                api.Read(d.listAssociations),
-			"DescribeAssociation":             api.Read(d.describeAssociation),
-			"UpdateInstanceAssociationStatus": api.Write(d.updateInstanceAssociationStatus),
-			"PutComplianceItems":              api.Write(d.putComplianceItems),
-			"GetManifest":                     api.Read(d.getManifest),
-			"GetParameters":                   api.Read(d.getParameters),
-		},
+	all := &shared{cfg}
+	settings, nodes, access := settingDoor{all}, nodeDoor{all}, accessDoor{all}
+	documents := documentDoor{all, settings}
+	ops := map[string]api.Operation{}
+	for _, part := range []map[string]api.Operation{
+		settings.operations(), documents.operations(), nodes.operations(), access.operations(),
+		inventoryDoor{all, nodes}.operations(), agentDoor{all, nodes, settings}.operations(),
+		stubDoor{all, nodes}.operations(), activationDoor{all}.operations(),
+		commandDoor{all, documents}.operations(), tagDoor{all, documents}.operations(),
+		sessionDoor{all, documents, access, &PolicyRequests{all, documents}}.operations(),
+	} {
+		maps.Copy(ops, part)
 	}
+	return &api.Door{Service: "ssm", Protocol: awsproto.JSON, Operations: ops}
 }
 
 // maxFilters bounds the filters of one request.
 const maxFilters = 50
 
 // nodeARN is the ARN that policies name a target by.
-func (d *door) nodeARN(target string) string {
+func (d *shared) nodeARN(target string) string {
 	if strings.HasPrefix(target, "i-") {
 		return "arn:aws:ec2:" + d.Region + ":" + d.Account + ":instance/" + target
 	}
@@ -173,7 +158,7 @@ func (d *door) nodeARN(target string) string {
 
 // documentARN is the ARN of a session document. Those that come with the
 // server have an empty account, as AWS's own have.
-func (d *door) documentARN(name string) string {
+func (d *shared) documentARN(name string) string {
 	account := d.Account
 	if ssmdoc.Reserved(name) {
 		account = ""
@@ -181,7 +166,7 @@ func (d *door) documentARN(name string) string {
 	return "arn:aws:ssm:" + d.Region + ":" + account + ":document/" + name
 }
 
-func (d *door) sessionARN(name string) string {
+func (d *shared) sessionARN(name string) string {
 	return "arn:aws:ssm:" + d.Region + ":" + d.Account + ":session/" + name
 }
 

@@ -9,7 +9,7 @@ import (
 
 func TestNodeFilters(t *testing.T) {
 	t.Parallel()
-	d := &door{Config{Region: "eu-central-1", Account: "123456789012"}}
+	d := nodeDoor{&shared{Config{Region: "eu-central-1", Account: "123456789012"}}}
 	n := &sekisho.Node{
 		ID: "mi-0123456789abcdef0", AgentVersion: "3.10.0", PlatformType: "Linux", IAMRole: "role",
 		Tags: map[string]string{"Env": "prod", "Empty": ""},

@@ -12,10 +12,18 @@ import (
 
 	"sekisho"
 	"sekisho/internal/api"
-	"sekisho/internal/iam/authz"
 	"sekisho/internal/node/inventory"
 	"sekisho/internal/wire/awsproto"
 )
+
+func (d inventoryDoor) operations() map[string]api.Operation {
+	return map[string]api.Operation{
+		"PutInventory":         api.Write(d.putInventory, api.MaxBody(awsproto.MaxBody)),
+		"GetInventory":         api.Read(d.getInventory),
+		"ListInventoryEntries": api.Read(d.listInventoryEntries),
+		"GetInventorySchema":   api.Read(d.getInventorySchema),
+	}
+}
 
 var (
 	inventoryType    = regexp.MustCompile(`^(AWS|Custom):.*$`)
@@ -42,7 +50,7 @@ type putInventoryRequest struct {
 type putInventoryAnswer struct{ Message string }
 
 // putInventory takes what a node has found on itself.
-func (d *door) putInventory(ctx context.Context, c *api.Call, in *putInventoryRequest) (*putInventoryAnswer, error) {
+func (d inventoryDoor) putInventory(ctx context.Context, c *api.Call, in *putInventoryRequest) (*putInventoryAnswer, error) {
 	var v awsproto.Constraints
 	v.Count("items", len(in.Items), 1, 30)
 	items := make([]inventory.Item, 0, len(in.Items))
@@ -61,7 +69,7 @@ func (d *door) putInventory(ctx context.Context, c *api.Call, in *putInventoryRe
 	if err := v.Err(); err != nil {
 		return nil, err
 	}
-	if err := d.asNode(ctx, c, in.InstanceID); err != nil {
+	if err := d.nodes.asNode(ctx, c, in.InstanceID); err != nil {
 		return nil, err
 	}
 	for _, it := range in.Items {
@@ -102,17 +110,17 @@ func typesOf(items []inventory.Item) []string {
 	return names
 }
 
-// ownAttributes are the attributes of [door.ownItem].
+// ownAttributes are the attributes of [inventoryDoor.ownItem].
 var ownAttributes = []string{
 	"AgentType", "AgentVersion", "ComputerName", "InstanceId", "InstanceStatus", "IpAddress", "PlatformName", "PlatformType",
 	"PlatformVersion", "ResourceType",
 }
 
 // ownItem returns the item that the server itself provides of each node.
-func (d *door) ownItem(n *sekisho.Node) *inventory.Item {
+func (d inventoryDoor) ownItem(n *sekisho.Node) *inventory.Item {
 	e := make(inventory.Entry, len(ownAttributes))
 	for _, name := range ownAttributes {
-		if v := d.nodeAttribute(n, name); v != "" {
+		if v := d.nodes.nodeAttribute(n, name); v != "" {
 			e[name] = v
 		}
 	}
@@ -122,16 +130,8 @@ func (d *door) ownItem(n *sekisho.Node) *inventory.Item {
 	}
 }
 
-// instanceStatus is AWS's word for how a node is.
-func (d *door) instanceStatus(n *sekisho.Node) string {
-	if d.Fleet.PingStatus(n) == sekisho.PingOnline {
-		return "Active"
-	}
-	return "Inactive"
-}
-
 // item is what there is of a node and a type, or nil.
-func (d *door) item(ctx context.Context, n *sekisho.Node, typ string) (*inventory.Item, error) {
+func (d inventoryDoor) item(ctx context.Context, n *sekisho.Node, typ string) (*inventory.Item, error) {
 	if typ == inventory.InstanceInformation {
 		return d.ownItem(n), nil
 	}
@@ -198,11 +198,11 @@ func newInventorySelection(filters []inventory.Filter) *inventorySelection {
 
 // selected reports whether a node passes all filters. Of the filters on one
 // type, one entry must pass all.
-func (d *door) selected(ctx context.Context, n *sekisho.Node, s *inventorySelection) (bool, error) {
+func (d inventoryDoor) selected(ctx context.Context, n *sekisho.Node, s *inventorySelection) (bool, error) {
 	for i := range s.own {
 		value := ""
 		if slices.Contains(ownAttributes, s.own[i].Attribute) {
-			value = d.nodeAttribute(n, s.own[i].Attribute)
+			value = d.nodes.nodeAttribute(n, s.own[i].Attribute)
 		}
 		if !s.own[i].PassesValue(value, value != "") {
 			return false, nil
@@ -251,7 +251,7 @@ type getInventoryAnswer struct {
 // next page goes on.
 const maxInventoryAnswer = 4 << 20
 
-func (d *door) getInventory(ctx context.Context, c *api.Call, in *getInventoryRequest) (*getInventoryAnswer, error) {
+func (d inventoryDoor) getInventory(ctx context.Context, c *api.Call, in *getInventoryRequest) (*getInventoryAnswer, error) {
 	var v awsproto.Constraints
 	limit := pageSize(&v, in.MaxResults, 50)
 	v.Count("resultAttributes", len(in.ResultAttributes), 0, 1)
@@ -330,7 +330,7 @@ func (d *door) getInventory(ctx context.Context, c *api.Call, in *getInventoryRe
 
 // aggregate counts nodes by what they have. Aggregators within another one
 // count by both.
-func (d *door) aggregate(
+func (d inventoryDoor) aggregate(
 	ctx context.Context,
 	nodes []*sekisho.Node,
 	filters *inventorySelection,
@@ -433,7 +433,7 @@ type listInventoryAnswer struct {
 	NextToken     string `json:",omitempty"`
 }
 
-func (d *door) listInventoryEntries(
+func (d inventoryDoor) listInventoryEntries(
 	ctx context.Context,
 	c *api.Call,
 	in *listInventoryRequest,
@@ -445,7 +445,7 @@ func (d *door) listInventoryEntries(
 	if err := v.Err(); err != nil {
 		return nil, err
 	}
-	n, err := d.authorizeNode(ctx, c, "ssm:ListInventoryEntries", in.InstanceID)
+	n, err := d.nodes.authorizeNode(ctx, c, "ssm:ListInventoryEntries", in.InstanceID)
 	if err != nil {
 		return nil, err
 	}
@@ -489,27 +489,6 @@ func (d *door) listInventoryEntries(
 	return out, nil
 }
 
-// authorizeNode authorizes action on a node and returns it.
-func (d *door) authorizeNode(ctx context.Context, c *api.Call, action, node string) (*sekisho.Node, error) {
-	if !knownNode(node) {
-		return nil, awsproto.SenderError("InvalidInstanceId", "%q is not the ID of a managed node.", node)
-	}
-	var keys []authz.Key
-	n, err := d.Fleet.Node(ctx, sekisho.NodeID(node))
-	if err == nil {
-		keys = authz.ResourceTags("ssm", n.Tags)
-	} else if !sekisho.IsNotFound(err) {
-		return nil, err
-	}
-	if err := c.Authorize(ctx, action, d.nodeARN(node), keys...); err != nil {
-		return nil, err
-	}
-	if n == nil {
-		return nil, awsproto.SenderError("InvalidInstanceId", "%s is not registered.", node)
-	}
-	return n, nil
-}
-
 type inventorySchemaRequest struct {
 	TypeName   string
 	NextToken  string
@@ -534,7 +513,7 @@ type inventorySchemaAnswer struct {
 
 // getInventorySchema lists the types whose names begin with TypeName. All
 // attributes are texts.
-func (d *door) getInventorySchema(
+func (d inventoryDoor) getInventorySchema(
 	ctx context.Context,
 	c *api.Call,
 	in *inventorySchemaRequest,

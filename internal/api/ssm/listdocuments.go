@@ -157,7 +157,7 @@ func ownedBy(l *listed, owner string) bool {
 	return false
 }
 
-func (d *door) listDocuments(ctx context.Context, c *api.Call, in *listDocumentsRequest) (*listDocumentsAnswer, error) {
+func (d documentDoor) listDocuments(ctx context.Context, c *api.Call, in *listDocumentsRequest) (*listDocumentsAnswer, error) {
 	var v awsproto.Constraints
 	limit := pageSize(&v, in.MaxResults, maxDocumentPage)
 	v.Count("filters", len(in.Filters), 0, 6)
@@ -202,7 +202,7 @@ func (d *door) listDocuments(ctx context.Context, c *api.Call, in *listDocuments
 }
 
 // listed returns the documents that pass every filter, by name.
-func (d *door) listed(ctx context.Context, filters []documentFilter) ([]*listed, error) {
+func (d documentDoor) listed(ctx context.Context, filters []documentFilter) ([]*listed, error) {
 	made, err := d.Documents.Documents(ctx)
 	if err != nil {
 		return nil, err
@@ -236,7 +236,7 @@ func (d *door) listed(ctx context.Context, filters []documentFilter) ([]*listed,
 }
 
 // identify is a document's entry in the list: that of its default version.
-func (d *door) identify(ctx context.Context, l *listed) (*documentIdentifier, error) {
+func (d documentDoor) identify(ctx context.Context, l *listed) (*documentIdentifier, error) {
 	var desc documentDescription
 	if l.builtin != nil {
 		desc = d.describeBuiltin(l.builtin)

@@ -68,7 +68,7 @@ var nodeAttributes = []string{
 }
 
 // nodeAttribute returns one of nodeAttributes of a node.
-func (d *door) nodeAttribute(n *sekisho.Node, name string) string {
+func (d nodeDoor) nodeAttribute(n *sekisho.Node, name string) string {
 	switch name {
 	case "AccountId":
 		return d.Account
@@ -102,7 +102,7 @@ func (d *door) nodeAttribute(n *sekisho.Node, name string) string {
 
 // listedNodes returns a function that reports whether a request to list or
 // count nodes selects a node. The caller is authorized.
-func (d *door) listedNodes(
+func (d nodeDoor) listedNodes(
 	ctx context.Context, c *api.Call, in *listNodesRequest, v *awsproto.Constraints,
 ) (func(n *sekisho.Node) bool, error) {
 	v.Count("filters", len(in.Filters), 0, 5)
@@ -150,7 +150,7 @@ func (d *door) listedNodes(
 	}, nil
 }
 
-func (d *door) listNodes(ctx context.Context, c *api.Call, in *listNodesRequest) (*listNodesAnswer, error) {
+func (d nodeDoor) listNodes(ctx context.Context, c *api.Call, in *listNodesRequest) (*listNodesAnswer, error) {
 	var v awsproto.Constraints
 	limit := cmp.Or(pageSize(&v, in.MaxResults, defaultNodes), defaultNodes)
 	match, err := d.listedNodes(ctx, c, in, &v)
@@ -241,7 +241,7 @@ func aggregations(v *awsproto.Constraints, in []nodeAggregator, outer []string) 
 
 // countNodes counts nodes by the values of one or two attributes, the most
 // frequent first.
-func (d *door) countNodes(nodes []*sekisho.Node, attributes []string) []inventory.Entry {
+func (d nodeDoor) countNodes(nodes []*sekisho.Node, attributes []string) []inventory.Entry {
 	counts := map[[maxAggregation]string]int{}
 	for _, n := range nodes {
 		var key [maxAggregation]string
@@ -263,7 +263,7 @@ func (d *door) countNodes(nodes []*sekisho.Node, attributes []string) []inventor
 	return lines
 }
 
-func (d *door) listNodesSummary(
+func (d nodeDoor) listNodesSummary(
 	ctx context.Context,
 	c *api.Call,
 	in *listNodesSummaryRequest,

@@ -7,10 +7,22 @@ import (
 
 	"sekisho"
 	"sekisho/internal/api"
+	"sekisho/internal/iam/authz"
 	"sekisho/internal/node/fleet"
 	"sekisho/internal/node/inventory"
 	"sekisho/internal/wire/awsproto"
 )
+
+func (d nodeDoor) operations() map[string]api.Operation {
+	return map[string]api.Operation{
+		"DescribeInstanceInformation": api.Read(d.describeInstanceInformation),
+		"DescribeInstanceProperties":  api.Read(d.describeInstanceProperties),
+		"DeregisterManagedInstance":   api.Write(d.deregisterManagedInstance),
+		"UpdateManagedInstanceRole":   api.Write(d.updateManagedInstanceRole),
+		"ListNodes":                   api.Read(d.listNodes),
+		"ListNodesSummary":            api.Read(d.listNodesSummary),
+	}
+}
 
 type nodeFilter struct {
 	key      string
@@ -107,7 +119,7 @@ func sourceType(n *sekisho.Node) string {
 
 // attribute returns the value that a filter key compares, whether the node has
 // one, and whether the key exists.
-func (d *door) attribute(n *sekisho.Node, key string) (value string, has, known bool) {
+func (d nodeDoor) attribute(n *sekisho.Node, key string) (value string, has, known bool) {
 	switch key {
 	case "InstanceIds", "InstanceId", "SourceIds":
 		return string(n.ID), true, true
@@ -148,7 +160,7 @@ const tagKey = "tag-key"
 
 // passes reports whether a node passes a filter. A node without the value that
 // the filter compares passes NotEqual only.
-func (d *door) passes(n *sekisho.Node, f *nodeFilter) bool {
+func (d nodeDoor) passes(n *sekisho.Node, f *nodeFilter) bool {
 	hit := false
 	if f.key == tagKey {
 		for k := range n.Tags {
@@ -189,7 +201,7 @@ const maxFilterValues = 100
 
 // nodeMatcher returns a function that reports whether a node passes every
 // filter. It refuses filters with unknown keys.
-func (d *door) nodeMatcher(filters []nodeFilter) (func(n *sekisho.Node) bool, error) {
+func (d nodeDoor) nodeMatcher(filters []nodeFilter) (func(n *sekisho.Node) bool, error) {
 	var v awsproto.Constraints
 	v.Count("filters", len(filters), 0, maxFilters)
 	if err := v.Err(); err != nil {
@@ -216,7 +228,7 @@ func (d *door) nodeMatcher(filters []nodeFilter) (func(n *sekisho.Node) bool, er
 
 // nodePage returns one page of the nodes that match, and the token of the next
 // page.
-func (d *door) nodePage(
+func (d nodeDoor) nodePage(
 	ctx context.Context, token string, limit int, match func(n *sekisho.Node) bool,
 ) (nodes []*sekisho.Node, next string, err error) {
 	after := ""
@@ -232,7 +244,7 @@ func (d *door) nodePage(
 	return nodes, makeToken(string(nodes[len(nodes)-1].ID)), nil
 }
 
-func (d *door) describeNode(n *sekisho.Node, standing fleet.Standing) instanceInformation {
+func (d nodeDoor) describeNode(n *sekisho.Node, standing fleet.Standing) instanceInformation {
 	status := "connected"
 	if standing.State != fleet.StateConnected {
 		status = "notconnected"
@@ -256,7 +268,7 @@ func (d *door) describeNode(n *sekisho.Node, standing fleet.Standing) instanceIn
 	}
 }
 
-func (d *door) describeInstanceInformation(
+func (d nodeDoor) describeInstanceInformation(
 	ctx context.Context,
 	c *api.Call,
 	in *describeInstanceInformationRequest,
@@ -328,7 +340,7 @@ type describeInstancePropertiesAnswer struct {
 	NextToken          string `json:"NextToken,omitempty"`
 }
 
-func (d *door) describeInstanceProperties(
+func (d nodeDoor) describeInstanceProperties(
 	ctx context.Context,
 	c *api.Call,
 	in *describeInstancePropertiesRequest,
@@ -393,7 +405,7 @@ type instanceRequest struct {
 	InstanceID string `json:"InstanceId"`
 }
 
-func (d *door) deregisterManagedInstance(ctx context.Context, c *api.Call, in *instanceRequest) (*struct{}, error) {
+func (d nodeDoor) deregisterManagedInstance(ctx context.Context, c *api.Call, in *instanceRequest) (*struct{}, error) {
 	n, err := d.authorizeNode(ctx, c, "ssm:DeregisterManagedInstance", in.InstanceID)
 	if err != nil {
 		return nil, err
@@ -408,4 +420,54 @@ func (d *door) deregisterManagedInstance(ctx context.Context, c *api.Call, in *i
 		d.Commands.EndNode(ctx, n.ID, why),
 		d.Inventory.Forget(ctx, n.ID),
 	)
+}
+
+// authorizeNode authorizes action on a node and returns it.
+func (d nodeDoor) authorizeNode(ctx context.Context, c *api.Call, action, node string) (*sekisho.Node, error) {
+	if !knownNode(node) {
+		return nil, awsproto.SenderError("InvalidInstanceId", "%q is not the ID of a managed node.", node)
+	}
+	var keys []authz.Key
+	n, err := d.Fleet.Node(ctx, sekisho.NodeID(node))
+	if err == nil {
+		keys = authz.ResourceTags("ssm", n.Tags)
+	} else if !sekisho.IsNotFound(err) {
+		return nil, err
+	}
+	if err := c.Authorize(ctx, action, d.nodeARN(node), keys...); err != nil {
+		return nil, err
+	}
+	if n == nil {
+		return nil, awsproto.SenderError("InvalidInstanceId", "%s is not registered.", node)
+	}
+	return n, nil
+}
+
+// instanceStatus is AWS's word for how a node is.
+func (d nodeDoor) instanceStatus(n *sekisho.Node) string {
+	if d.Fleet.PingStatus(n) == sekisho.PingOnline {
+		return "Active"
+	}
+	return "Inactive"
+}
+
+// asNode authorizes what an agent says of itself. Whatever a policy grants, a
+// node speaks for itself alone.
+func (d nodeDoor) asNode(ctx context.Context, c *api.Call, node string) error {
+	if !knownNode(node) {
+		return awsproto.SenderError("InvalidInstanceId", "%q is not the ID of a managed node.", node)
+	}
+	if err := c.Authorize(ctx, "ssm:"+c.Operation, d.nodeARN(node)); err != nil {
+		return err
+	}
+	if c.Principal.Agent(sekisho.NodeID(node)) {
+		return nil
+	}
+	if c.Principal.NodeProgram {
+		return api.ErrNodeProgram
+	}
+	if c.Principal.Node != "" {
+		d.Fleet.FalseClaim(ctx, c.Principal.Node, sekisho.NodeID(node), c.SourceIP.String())
+	}
+	return sekisho.Errorf(sekisho.CodeDenied, "%s may not speak for %s.", c.Principal.ARN, node)
 }

@@ -30,7 +30,7 @@ func roleName(field, role string) error {
 
 // updateManagedInstanceRole gives a node another role. Its agent fetches the
 // new credentials at once.
-func (d *door) updateManagedInstanceRole(
+func (d nodeDoor) updateManagedInstanceRole(
 	ctx context.Context,
 	c *api.Call,
 	in *updateManagedInstanceRoleRequest,

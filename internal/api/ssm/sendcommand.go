@@ -217,15 +217,15 @@ func (t *commandTarget) matches(n *sekisho.Node) bool {
 	return slices.Contains(t.Values, string(n.ID))
 }
 
-func (d *door) sendCommand(ctx context.Context, c *api.Call, in *sendCommandRequest) (*sendCommandAnswer, error) {
+func (d commandDoor) sendCommand(ctx context.Context, c *api.Call, in *sendCommandRequest) (*sendCommandAnswer, error) {
 	if err := in.check(); err != nil {
 		return nil, err
 	}
-	name, err := d.documentName(in.DocumentName)
+	name, err := d.documents.documentName(in.DocumentName)
 	if err != nil {
 		return nil, err
 	}
-	if err := d.authorizeDocument(ctx, c, "ssm:SendCommand", name); err != nil {
+	if err := d.documents.authorizeDocument(ctx, c, "ssm:SendCommand", name); err != nil {
 		return nil, err
 	}
 	nodes, missing, err := d.authorizeNodes(ctx, c, in)
@@ -324,7 +324,7 @@ func (in *sendCommandRequest) request(doc *doclibrary.Command, nodes []*sekisho.
 
 // authorizeNodes decides on every node that a request is for. Those that it
 // names and that are not managed are missing.
-func (d *door) authorizeNodes(
+func (d commandDoor) authorizeNodes(
 	ctx context.Context,
 	c *api.Call,
 	in *sendCommandRequest,
@@ -365,7 +365,7 @@ func (d *door) authorizeNodes(
 	return nodes, missing, c.AuthorizeAll(ctx, "ssm:SendCommand", resources)
 }
 
-func (d *door) checkOutput(ctx context.Context, in *sendCommandRequest) error {
+func (d commandDoor) checkOutput(ctx context.Context, in *sendCommandRequest) error {
 	if in.OutputS3BucketName == "" || d.Outputs == nil {
 		return nil
 	}
@@ -386,7 +386,7 @@ type cancelCommandRequest struct {
 	InstanceIDs []string `json:"InstanceIds"`
 }
 
-func (d *door) cancelCommand(ctx context.Context, c *api.Call, in *cancelCommandRequest) (*struct{}, error) {
+func (d commandDoor) cancelCommand(ctx context.Context, c *api.Call, in *cancelCommandRequest) (*struct{}, error) {
 	var v awsproto.Constraints
 	v.Length("commandId", in.CommandID, 36, 36)
 	v.Count("instanceIds", len(in.InstanceIDs), 0, maxInstanceIDs)

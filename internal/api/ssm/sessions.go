@@ -17,6 +17,16 @@ import (
 	"sekisho/internal/wire/awsproto"
 )
 
+func (d sessionDoor) operations() map[string]api.Operation {
+	return map[string]api.Operation{
+		"StartSession":        api.Write(d.startSession),
+		"ResumeSession":       api.Write(d.resumeSession),
+		"TerminateSession":    api.Write(d.terminateSession),
+		"DescribeSessions":    api.Read(d.describeSessions),
+		"GetConnectionStatus": api.Read(d.getConnectionStatus),
+	}
+}
+
 type startSessionRequest struct {
 	Target       string
 	DocumentName string
@@ -41,7 +51,7 @@ func streamURL(c *api.Call, session sekisho.SessionID) string {
 // terminals and logs.
 var linePattern = regexp.MustCompile(`^\P{Cc}*$`)
 
-func (d *door) startSession(ctx context.Context, c *api.Call, in *startSessionRequest) (*channelAnswer, error) {
+func (d sessionDoor) startSession(ctx context.Context, c *api.Call, in *startSessionRequest) (*channelAnswer, error) {
 	var v awsproto.Constraints
 	v.Require("target", in.Target != "")
 	v.Length("target", in.Target, 0, 400)
@@ -52,7 +62,7 @@ func (d *door) startSession(ctx context.Context, c *api.Call, in *startSessionRe
 	if err := v.Err(); err != nil {
 		return nil, err
 	}
-	name, err := d.documentName(in.DocumentName)
+	name, err := d.documents.documentName(in.DocumentName)
 	if err != nil {
 		return nil, err
 	}
@@ -118,10 +128,10 @@ func personal(userAgent string) bool {
 // [authz.StartSession]. It returns the node, which is nil when there is none of
 // that name. An approved access request allows what no policy allows, but does
 // not override a Deny; its ID is returned.
-func (d *door) authorizeStart(
+func (d sessionDoor) authorizeStart(
 	ctx context.Context, c *api.Call, target, docName string,
 ) (node *sekisho.Node, requestID string, err error) {
-	question, node, err := d.startPolicyRequest(ctx, target, docName)
+	question, node, err := d.requests.startPolicyRequest(ctx, target, docName)
 	if err != nil {
 		return nil, "", err
 	}
@@ -130,7 +140,7 @@ func (d *door) authorizeStart(
 		return nil, "", err
 	}
 	if !v.Allowed && !v.Explicit {
-		r, err := d.granted(ctx, c, node)
+		r, err := d.access.granted(ctx, c, node)
 		if err != nil {
 			return nil, "", err
 		}
@@ -162,8 +172,8 @@ func (r *sessionRequest) check() error {
 
 // authorizeSession decides on one session. It is nil, without an error, when
 // there is no such session and the caller may know that.
-func (d *door) authorizeSession(ctx context.Context, c *api.Call, action, name string) (*sekisho.Session, error) {
-	s, arns, keys, err := d.sessionResource(ctx, name)
+func (d sessionDoor) authorizeSession(ctx context.Context, c *api.Call, action, name string) (*sekisho.Session, error) {
+	s, arns, keys, err := d.requests.sessionResource(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -178,7 +188,7 @@ func (d *door) authorizeSession(ctx context.Context, c *api.Call, action, name s
 	return s, nil
 }
 
-func (d *door) resumeSession(ctx context.Context, c *api.Call, in *sessionRequest) (*channelAnswer, error) {
+func (d sessionDoor) resumeSession(ctx context.Context, c *api.Call, in *sessionRequest) (*channelAnswer, error) {
 	if err := in.check(); err != nil {
 		return nil, err
 	}
@@ -202,7 +212,7 @@ type sessionIDAnswer struct {
 	SessionID string `json:"SessionId"`
 }
 
-func (d *door) terminateSession(ctx context.Context, c *api.Call, in *sessionRequest) (*sessionIDAnswer, error) {
+func (d sessionDoor) terminateSession(ctx context.Context, c *api.Call, in *sessionRequest) (*sessionIDAnswer, error) {
 	if err := in.check(); err != nil {
 		return nil, err
 	}
@@ -282,7 +292,7 @@ const historyDays = 30
 
 const maxSessionPage = 200
 
-func (d *door) describeSessions(
+func (d sessionDoor) describeSessions(
 	ctx context.Context,
 	c *api.Call,
 	in *describeSessionsRequest,
@@ -393,7 +403,7 @@ func sessionFilter(q *broker.Query, key, value string) error {
 	return nil
 }
 
-func (d *door) describeSession(s *sekisho.Session) session {
+func (d sessionDoor) describeSession(s *sekisho.Session) session {
 	out := session{
 		SessionID: string(s.ID), Target: string(s.Target), Status: string(s.Status),
 		StartDate: awsproto.NewEpoch(s.StartedAt), EndDate: awsproto.NewEpoch(s.EndedAt),
@@ -429,7 +439,7 @@ type connectionStatusAnswer struct {
 	Status string
 }
 
-func (d *door) getConnectionStatus(
+func (d sessionDoor) getConnectionStatus(
 	ctx context.Context,
 	c *api.Call,
 	in *targetRequest,

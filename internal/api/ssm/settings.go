@@ -13,6 +13,14 @@ import (
 	"sekisho/internal/wire/awsproto"
 )
 
+func (d settingDoor) operations() map[string]api.Operation {
+	return map[string]api.Operation{
+		"GetServiceSetting":    api.Read(d.getServiceSetting),
+		"UpdateServiceSetting": api.Write(d.updateServiceSetting),
+		"ResetServiceSetting":  api.Write(d.resetServiceSetting),
+	}
+}
+
 type settingRequest struct {
 	SettingID    string `json:"SettingId"`
 	SettingValue string
@@ -33,7 +41,7 @@ var settingPattern = regexp.MustCompile(`^/[a-zA-Z0-9_./-]+$`)
 
 // authorizeSetting authorizes a call on the setting that it names, by its ID or
 // its ARN, and returns the ID.
-func (d *door) authorizeSetting(ctx context.Context, c *api.Call, in *settingRequest) (string, error) {
+func (d settingDoor) authorizeSetting(ctx context.Context, c *api.Call, in *settingRequest) (string, error) {
 	id := strings.TrimPrefix(in.SettingID, d.settingARN(""))
 	var v awsproto.Constraints
 	v.Length("settingId", in.SettingID, 1, 1000)
@@ -44,11 +52,11 @@ func (d *door) authorizeSetting(ctx context.Context, c *api.Call, in *settingReq
 	return id, c.Authorize(ctx, "ssm:"+c.Operation, d.settingARN(id))
 }
 
-func (d *door) settingARN(id string) string {
+func (d settingDoor) settingARN(id string) string {
 	return "arn:aws:ssm:" + d.Region + ":" + d.Account + ":servicesetting" + id
 }
 
-func (d *door) describeSetting(s *settings.Setting) *settingAnswer {
+func (d settingDoor) describeSetting(s *settings.Setting) *settingAnswer {
 	out := serviceSetting{
 		SettingID: s.ID, SettingValue: s.Value, LastModifiedDate: awsproto.NewEpoch(s.ModifiedAt), LastModifiedUser: s.ModifiedBy,
 		ARN: d.settingARN(s.ID), Status: "Customized",
@@ -67,7 +75,7 @@ func settingError(err error) error {
 	return err
 }
 
-func (d *door) getServiceSetting(ctx context.Context, c *api.Call, in *settingRequest) (*settingAnswer, error) {
+func (d settingDoor) getServiceSetting(ctx context.Context, c *api.Call, in *settingRequest) (*settingAnswer, error) {
 	id, err := d.authorizeSetting(ctx, c, in)
 	if err != nil {
 		return nil, err
@@ -79,7 +87,7 @@ func (d *door) getServiceSetting(ctx context.Context, c *api.Call, in *settingRe
 	return d.describeSetting(s), nil
 }
 
-func (d *door) updateServiceSetting(ctx context.Context, c *api.Call, in *settingRequest) (*struct{}, error) {
+func (d settingDoor) updateServiceSetting(ctx context.Context, c *api.Call, in *settingRequest) (*struct{}, error) {
 	var v awsproto.Constraints
 	v.Length("settingValue", in.SettingValue, 1, 4096)
 	if err := v.Err(); err != nil {
@@ -107,7 +115,7 @@ func (d *door) updateServiceSetting(ctx context.Context, c *api.Call, in *settin
 	return &struct{}{}, d.settingChanged(ctx, id)
 }
 
-func (d *door) resetServiceSetting(ctx context.Context, c *api.Call, in *settingRequest) (*settingAnswer, error) {
+func (d settingDoor) resetServiceSetting(ctx context.Context, c *api.Call, in *settingRequest) (*settingAnswer, error) {
 	id, err := d.authorizeSetting(ctx, c, in)
 	if err != nil {
 		return nil, err
@@ -120,7 +128,7 @@ func (d *door) resetServiceSetting(ctx context.Context, c *api.Call, in *setting
 }
 
 // settingChanged makes nodes follow a changed setting.
-func (d *door) settingChanged(ctx context.Context, id string) error {
+func (d settingDoor) settingChanged(ctx context.Context, id string) error {
 	if id != settings.HostRole {
 		return nil
 	}
@@ -129,7 +137,7 @@ func (d *door) settingChanged(ctx context.Context, id string) error {
 
 // roleOf returns the role whose credentials a node gets: its own, or the
 // default role of instances without one.
-func (d *door) roleOf(ctx context.Context, n *sekisho.Node, sourceIP string) (string, error) {
+func (d settingDoor) roleOf(ctx context.Context, n *sekisho.Node, sourceIP string) (string, error) {
 	if n.IAMRole != "" || resourceType(n) != resourceInstance {
 		return n.IAMRole, nil
 	}
@@ -152,7 +160,7 @@ func (d *door) roleOf(ctx context.Context, n *sekisho.Node, sourceIP string) (st
 }
 
 // mayShare refuses to share a document publicly if the account forbids it.
-func (d *door) mayShare(ctx context.Context, accounts []string) error {
+func (d settingDoor) mayShare(ctx context.Context, accounts []string) error {
 	if !slices.ContainsFunc(accounts, func(a string) bool { return strings.EqualFold(a, "all") }) {
 		return nil
 	}

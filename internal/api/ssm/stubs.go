@@ -4,36 +4,26 @@ import (
 	"context"
 	"regexp"
 
-	"sekisho"
 	"sekisho/internal/api"
 	"sekisho/internal/wire/awsproto"
 )
+
+func (d stubDoor) operations() map[string]api.Operation {
+	return map[string]api.Operation{
+		"ListInstanceAssociations":        api.Read(d.listInstanceAssociations),
+		"ListAssociations":                api.Read(d.listAssociations),
+		"DescribeAssociation":             api.Read(d.describeAssociation),
+		"UpdateInstanceAssociationStatus": api.Write(d.updateInstanceAssociationStatus),
+		"PutComplianceItems":              api.Write(d.putComplianceItems),
+		"GetManifest":                     api.Read(d.getManifest),
+		"GetParameters":                   api.Read(d.getParameters),
+	}
+}
 
 // What AWS's agent asks of State Manager, Distributor, Parameter Store and
 // compliance. None of these is kept here: the answers are those of an account
 // that has nothing in them, so that the agent neither hibernates nor asks again
 // and again.
-
-// asNode authorizes what an agent says of itself. Whatever a policy grants, a
-// node speaks for itself alone.
-func (d *door) asNode(ctx context.Context, c *api.Call, node string) error {
-	if !knownNode(node) {
-		return awsproto.SenderError("InvalidInstanceId", "%q is not the ID of a managed node.", node)
-	}
-	if err := c.Authorize(ctx, "ssm:"+c.Operation, d.nodeARN(node)); err != nil {
-		return err
-	}
-	if c.Principal.Agent(sekisho.NodeID(node)) {
-		return nil
-	}
-	if c.Principal.NodeProgram {
-		return api.ErrNodeProgram
-	}
-	if c.Principal.Node != "" {
-		d.Fleet.FalseClaim(ctx, c.Principal.Node, sekisho.NodeID(node), c.SourceIP.String())
-	}
-	return sekisho.Errorf(sekisho.CodeDenied, "%s may not speak for %s.", c.Principal.ARN, node)
-}
 
 type instanceAssociationsRequest struct {
 	InstanceID string `json:"InstanceId"`
@@ -41,18 +31,18 @@ type instanceAssociationsRequest struct {
 
 type associationsAnswer struct{ Associations []struct{} }
 
-func (d *door) listInstanceAssociations(
+func (d stubDoor) listInstanceAssociations(
 	ctx context.Context,
 	c *api.Call,
 	in *instanceAssociationsRequest,
 ) (*associationsAnswer, error) {
-	if err := d.asNode(ctx, c, in.InstanceID); err != nil {
+	if err := d.nodes.asNode(ctx, c, in.InstanceID); err != nil {
 		return nil, err
 	}
 	return &associationsAnswer{[]struct{}{}}, nil
 }
 
-func (d *door) listAssociations(ctx context.Context, c *api.Call, _ *struct{}) (*associationsAnswer, error) {
+func (d stubDoor) listAssociations(ctx context.Context, c *api.Call, _ *struct{}) (*associationsAnswer, error) {
 	if err := c.Authorize(ctx, "ssm:ListAssociations", "*"); err != nil {
 		return nil, err
 	}
@@ -61,7 +51,7 @@ func (d *door) listAssociations(ctx context.Context, c *api.Call, _ *struct{}) (
 
 var errNoAssociation = awsproto.SenderError("AssociationDoesNotExist", "Sekisho has no associations.")
 
-func (d *door) describeAssociation(ctx context.Context, c *api.Call, _ *struct{}) (*struct{}, error) {
+func (d stubDoor) describeAssociation(ctx context.Context, c *api.Call, _ *struct{}) (*struct{}, error) {
 	// What does not exist has no ARN: only a grant on all of them answers.
 	if err := c.Authorize(ctx, "ssm:DescribeAssociation", "*"); err != nil {
 		return nil, err
@@ -69,12 +59,12 @@ func (d *door) describeAssociation(ctx context.Context, c *api.Call, _ *struct{}
 	return nil, errNoAssociation
 }
 
-func (d *door) updateInstanceAssociationStatus(
+func (d stubDoor) updateInstanceAssociationStatus(
 	ctx context.Context,
 	c *api.Call,
 	in *instanceAssociationsRequest,
 ) (*struct{}, error) {
-	if err := d.asNode(ctx, c, in.InstanceID); err != nil {
+	if err := d.nodes.asNode(ctx, c, in.InstanceID); err != nil {
 		return nil, err
 	}
 	return nil, errNoAssociation
@@ -92,8 +82,8 @@ const maxComplianceItems = 10000
 
 // putComplianceItems accepts what a node says of its compliance, of which
 // nothing is kept: an agent that was refused would say it again.
-func (d *door) putComplianceItems(ctx context.Context, c *api.Call, in *putComplianceRequest) (*struct{}, error) {
-	if err := d.asNode(ctx, c, in.ResourceID); err != nil {
+func (d stubDoor) putComplianceItems(ctx context.Context, c *api.Call, in *putComplianceRequest) (*struct{}, error) {
+	if err := d.nodes.asNode(ctx, c, in.ResourceID); err != nil {
 		return nil, err
 	}
 	var v awsproto.Constraints
@@ -108,7 +98,7 @@ type manifestRequest struct {
 	PackageVersion string
 }
 
-func (d *door) getManifest(ctx context.Context, c *api.Call, in *manifestRequest) (*struct{}, error) {
+func (d stubDoor) getManifest(ctx context.Context, c *api.Call, in *manifestRequest) (*struct{}, error) {
 	if err := c.Authorize(ctx, "ssm:GetManifest", "*"); err != nil {
 		return nil, err
 	}
@@ -130,7 +120,7 @@ type parametersAnswer struct {
 var parameterName = regexp.MustCompile(`^[a-zA-Z0-9_./-]+$`)
 
 // getParameters names every parameter as one that is not there.
-func (d *door) getParameters(ctx context.Context, c *api.Call, in *parametersRequest) (*parametersAnswer, error) {
+func (d stubDoor) getParameters(ctx context.Context, c *api.Call, in *parametersRequest) (*parametersAnswer, error) {
 	var v awsproto.Constraints
 	v.Count("names", len(in.Names), 1, 10)
 	for _, name := range in.Names {
@@ -150,7 +140,7 @@ func (d *door) getParameters(ctx context.Context, c *api.Call, in *parametersReq
 
 // parameterARN is the ARN of a parameter. The slash that begins the names of
 // hierarchies is not doubled.
-func (d *door) parameterARN(name string) string {
+func (d stubDoor) parameterARN(name string) string {
 	if name[0] != '/' {
 		name = "/" + name
 	}
@@ -160,14 +150,4 @@ func (d *door) parameterARN(name string) string {
 type publicKeyRequest struct {
 	NewPublicKey     string
 	NewPublicKeyType string
-}
-
-// updateManagedInstancePublicKey changes the key that a node proves itself
-// with. The request is signed with the old one.
-func (d *door) updateManagedInstancePublicKey(
-	ctx context.Context,
-	c *api.Call,
-	in *publicKeyRequest,
-) (*struct{}, error) {
-	return &struct{}{}, d.Fleet.SetPublicKey(ctx, c.Principal.Node, in.NewPublicKey, in.NewPublicKeyType)
 }

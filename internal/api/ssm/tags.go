@@ -12,6 +12,14 @@ import (
 	"sekisho/internal/wire/awsproto"
 )
 
+func (d tagDoor) operations() map[string]api.Operation {
+	return map[string]api.Operation{
+		"AddTagsToResource":      api.Write(d.addTagsToResource),
+		"RemoveTagsFromResource": api.Write(d.removeTagsFromResource),
+		"ListTagsForResource":    api.Read(d.listTagsForResource),
+	}
+}
+
 // tagged is a resource whose tags can be read and changed.
 type tagged struct {
 	arn  string
@@ -23,7 +31,7 @@ type tagged struct {
 }
 
 // taggedResource finds the resource of a request by its type and ID.
-func (d *door) taggedResource(ctx context.Context, kind, id string) (*tagged, error) {
+func (d tagDoor) taggedResource(ctx context.Context, kind, id string) (*tagged, error) {
 	var v awsproto.Constraints
 	v.Require("resourceType", kind != "")
 	v.Require("resourceId", id != "")
@@ -32,7 +40,7 @@ func (d *door) taggedResource(ctx context.Context, kind, id string) (*tagged, er
 	}
 	switch kind {
 	case "Document":
-		name, err := d.documentName(id)
+		name, err := d.documents.documentName(id)
 		if err != nil {
 			return nil, awsproto.SenderError("InvalidResourceId", "There is no document %q.", id)
 		}
@@ -100,7 +108,7 @@ type addTagsRequest struct {
 	Tags         []tag
 }
 
-func (d *door) addTagsToResource(ctx context.Context, c *api.Call, in *addTagsRequest) (*struct{}, error) {
+func (d tagDoor) addTagsToResource(ctx context.Context, c *api.Call, in *addTagsRequest) (*struct{}, error) {
 	var v awsproto.Constraints
 	v.Require("tags", in.Tags != nil)
 	if err := v.Err(); err != nil {
@@ -130,7 +138,7 @@ type removeTagsRequest struct {
 	TagKeys      []string
 }
 
-func (d *door) removeTagsFromResource(ctx context.Context, c *api.Call, in *removeTagsRequest) (*struct{}, error) {
+func (d tagDoor) removeTagsFromResource(ctx context.Context, c *api.Call, in *removeTagsRequest) (*struct{}, error) {
 	var v awsproto.Constraints
 	v.Require("tagKeys", in.TagKeys != nil)
 	v.Count("tagKeys", len(in.TagKeys), 0, 1000)
@@ -158,7 +166,7 @@ type resourceRequest struct {
 
 type tagListAnswer struct{ TagList []tag }
 
-func (d *door) listTagsForResource(ctx context.Context, c *api.Call, in *resourceRequest) (*tagListAnswer, error) {
+func (d tagDoor) listTagsForResource(ctx context.Context, c *api.Call, in *resourceRequest) (*tagListAnswer, error) {
 	t, err := d.taggedResource(ctx, in.ResourceType, in.ResourceID)
 	if err != nil {
 		return nil, err

@@ -72,7 +72,7 @@ func (l *leg) feed(ctx context.Context, stdin io.Reader, on Callbacks) {
 		}
 		return
 	}
-	buf := make([]byte, payloadOurs)
+	buf := make([]byte, l.payloadSize())
 	if _, err := io.CopyBuffer(&outputWriter{ctx: ctx, l: l}, onlyReader{stdin}, buf); err == nil {
 		_ = l.send(ctx, mgs.PayloadFlag, mgs.FlagDisconnectToPort.Bytes()) // end of input
 	}

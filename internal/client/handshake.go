@@ -21,9 +21,10 @@ const (
 
 // hello describes the node and the session, as the node sent them.
 type hello struct {
-	agent   string // version
-	kind    string // session type; a node without handshake runs a shell
-	message string // to the user
+	agent   string   // version
+	kind    string   // session type; a node without handshake runs a shell
+	message string   // to the user
+	able    []string // what the agent can do beyond AWS's
 	properties
 }
 
@@ -134,6 +135,9 @@ func (l *leg) awaitStart(ctx context.Context) error {
 			}
 			l.hello.message = done.CustomerMessage
 			l.ch.SetMaxPayload(l.payloadSize() + sealOverhead)
+			if slices.Contains(l.hello.able, mgs.AbilityChecksums) {
+				l.ch.SetChecksums()
+			}
 			return nil
 		case mgs.PayloadOutput, mgs.PayloadStdErr, mgs.PayloadExitCode:
 			l.first = &payload{pt, b}
@@ -142,20 +146,25 @@ func (l *leg) awaitStart(ctx context.Context) error {
 	}
 }
 
-// abilities tells Sekisho's agent what this client can do that AWS's cannot: end
-// one direction of a connection before the other, take larger messages, and
-// take the exit code of a shell.
+// abilities tells Sekisho's agent what this client can do that AWS's cannot.
 func (l *leg) abilities() json.RawMessage {
-	if l.likePlugin {
-		return json.RawMessage(`{"sekisho":["half-close","large-frames","reset"]}`)
+	able := []string{
+		mgs.AbilityHalfClose, mgs.AbilityReset, mgs.AbilityLargeFrames, mgs.AbilityJumboFrames, mgs.AbilityChecksums,
 	}
-	return json.RawMessage(`{"sekisho":["half-close","large-frames","exit-code","reset"]}`)
+	if !l.likePlugin {
+		able = append(able, mgs.AbilityExitCode)
+	}
+	result, err := json.Marshal(map[string][]string{"sekisho": able})
+	if err != nil {
+		panic(err) // strings always marshal
+	}
+	return result
 }
 
 // answer processes each action that the node requests. An action that fails ends
 // the session, and the node reports the reason.
 func (l *leg) answer(ctx context.Context, req mgs.HandshakeRequest) mgs.HandshakeResponse {
-	l.hello.agent = req.AgentVersion
+	l.hello.agent, l.hello.able = req.AgentVersion, req.Abilities
 	out := mgs.HandshakeResponse{ClientVersion: ProtocolVersion, ProcessedClientActions: []mgs.ProcessedAction{}}
 	for _, action := range req.RequestedClientActions {
 		done := mgs.ProcessedAction{

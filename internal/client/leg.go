@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -269,7 +270,10 @@ func (l *leg) receive(ctx context.Context) (mgs.PayloadType, []byte, error) {
 }
 
 func (l *leg) payloadSize() int {
-	if l.hello.ours() {
+	switch {
+	case slices.Contains(l.hello.able, mgs.AbilityJumboFrames):
+		return mgs.JumboPayload
+	case l.hello.ours():
 		return payloadOurs
 	}
 	return payloadStock

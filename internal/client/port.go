@@ -31,7 +31,7 @@ func (l *leg) stdio(ctx context.Context, in io.Reader, out io.Writer) error {
 	defer cancel(nil)
 	alive := make(chan struct{}, 1)
 	go func() { // cannot be waited for: a Read of in may never return
-		buf := make([]byte, payloadOurs)
+		buf := make([]byte, l.payloadSize())
 		_, err := io.CopyBuffer(&outputWriter{ctx: ctx, l: l}, onlyReader{in}, buf)
 		if err != nil && ctx.Err() == nil {
 			cancel(fmt.Errorf("input: %w", err))

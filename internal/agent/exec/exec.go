@@ -31,7 +31,7 @@ const patience = 2 * time.Second
 const lastLook = 50 * time.Millisecond
 
 // chunk is how much output is sent at once.
-const chunk = mgs.LargePayload
+const chunk = mgs.JumboPayload
 
 // Program is one run of a program.
 type Program struct {

@@ -79,8 +79,14 @@ func (s *Session) handshake(
 		return nil, err
 	}
 	c.able = abilities(answer.ActionResult)
-	if c.can("large-frames") {
+	switch {
+	case c.can(mgs.AbilityJumboFrames):
+		most = mgs.JumboPayload
+	case c.can(mgs.AbilityLargeFrames):
 		most = payloadOurs
+	}
+	if c.can(mgs.AbilityChecksums) {
+		ch.SetChecksums()
 	}
 	notes := []string{}
 	if doc.Inputs.Sekisho.Banner != "" {
@@ -119,6 +125,7 @@ func (s *Session) request(doc *content, properties json.RawMessage) ([]byte, err
 	}
 	request := mgs.HandshakeRequest{
 		AgentVersion:           uplink.Version,
+		Abilities:              []string{mgs.AbilityJumboFrames, mgs.AbilityChecksums},
 		RequestedClientActions: []mgs.RequestedAction{{ActionType: mgs.ActionSessionType, ActionParameters: params}},
 	}
 	if doc.Inputs.KMSKeyID != "" {

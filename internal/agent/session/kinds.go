@@ -16,6 +16,7 @@ import (
 	"sekisho/internal/agent/sessionlog"
 	"sekisho/internal/agent/shell"
 	"sekisho/internal/ssmdoc"
+	"sekisho/internal/wire/mgs"
 )
 
 // job is what a session is to do, decided before anything is opened.
@@ -88,7 +89,7 @@ func (s *Session) prepareShell(ctx context.Context, j *job) error {
 			User:       j.user.Name,
 			Size:       c.size,
 			Type:       typed,
-			ReportExit: c.can(ableExitCode),
+			ReportExit: c.can(mgs.AbilityExitCode),
 			Echo:       c.echo,
 			Log:        s.Log,
 		}, nil
@@ -137,13 +138,13 @@ func (s *Session) prepareCommand(ctx context.Context, j *job) error {
 				Command:    cmd,
 				User:       j.user.Name,
 				Size:       c.size,
-				ReportExit: c.can(ableExitCode),
+				ReportExit: c.can(mgs.AbilityExitCode),
 				Echo:       c.echo,
 				Log:        s.Log,
 			}, nil
 		}
 		return &noninteractive.Command{
-			Exec: cmd, Separate: bool(p.Linux.SeparateOutputStream), ReportExit: c.can(ableExitCode),
+			Exec: cmd, Separate: bool(p.Linux.SeparateOutputStream), ReportExit: c.can(mgs.AbilityExitCode),
 			OutPrefix: p.Linux.StdOutSeparatorPrefix, ErrPrefix: p.Linux.StdErrSeparatorPrefix, Log: s.Log,
 		}, nil
 	}
@@ -180,10 +181,10 @@ func (s *Session) preparePort(ctx context.Context, j *job) error {
 	if err := to.Check(ctx); err != nil {
 		return err
 	}
-	j.properties = withOffer(j.doc.Properties, ableReset)
+	j.properties = withOffer(j.doc.Properties, mgs.AbilityReset)
 	j.doc.Inputs.KMSKeyID = "" // what ports carry is never encrypted, as with AWS's agent
 	j.plugin = func(s *Session, c *client) (runner, error) {
-		out := &port.Port{To: to, HalfClose: c.can("half-close"), SendResets: c.can(ableReset), Log: s.Log}
+		out := &port.Port{To: to, HalfClose: c.can(mgs.AbilityHalfClose), SendResets: c.can(mgs.AbilityReset), Log: s.Log}
 		if string(p.Type) == ssmdoc.LocalPortForwarding {
 			out.Mode = port.Serial
 			if c.multiplexes() {

@@ -22,14 +22,6 @@ const (
 	documentReverse = "Sekisho-StartReversePortForwardingSession"
 )
 
-// ableExitCode is the ability of a client that takes the exit code of every
-// shell and command. reportsExit tells it that the agent sends one.
-const ableExitCode = "exit-code"
-
-// ableReset is both a client's and an agent's: a forwarded connection that broke
-// is told from one that ended.
-const ableReset = "reset"
-
 // withOffer adds what the agent offers to the properties of a session.
 func withOffer(properties json.RawMessage, offer string) json.RawMessage {
 	var p map[string]json.RawMessage
@@ -44,7 +36,9 @@ func withOffer(properties json.RawMessage, offer string) json.RawMessage {
 	return b
 }
 
-var reportsExit = json.RawMessage(`{"sekisho":["` + ableExitCode + `"]}`)
+// reportsExit tells a client that takes the exit code of every shell and command
+// that the agent sends one.
+var reportsExit = json.RawMessage(`{"sekisho":["` + mgs.AbilityExitCode + `"]}`)
 
 // prepareOwn prepares a command with input if the document is one of Sekisho's own. The
 // handshake tells the client which features it may use.
@@ -87,9 +81,9 @@ func (s *Session) prepareReverse(j *job, host, port string) (bool, error) {
 		return true, sekisho.Errorf(sekisho.CodeInvalid, "%.40q is not a port number.", port)
 	}
 	listener := &reverse.Reverse{Host: host, Port: uint16(n), Log: s.Log}
-	j.properties = json.RawMessage(`{"type":"LocalPortForwarding","sekisho":["reverse","` + ableReset + `"]}`)
+	j.properties = json.RawMessage(`{"type":"LocalPortForwarding","sekisho":["reverse","` + mgs.AbilityReset + `"]}`)
 	j.plugin = func(_ *Session, c *client) (runner, error) {
-		listener.SendResets = c.can(ableReset)
+		listener.SendResets = c.can(mgs.AbilityReset)
 		return listener, nil
 	}
 	return true, listener.Check()

@@ -319,7 +319,9 @@ func (d *door) openDataChannel(w http.ResponseWriter, r *http.Request) {
 		c.WriteError(w, r, err)
 		return
 	}
-	conn, err := link.Accept(w, r, link.AcceptOptions{ReadLimit: maxFrame, AllowOrigin: sameOrigin})
+	conn, err := link.Accept(w, r, link.AcceptOptions{
+		ReadLimit: maxFrame, AllowOrigin: sameOrigin, Offers: []string{link.OfferChecksums},
+	})
 	if err != nil {
 		d.refused(c, r, nil, notUpgraded(r, sameOrigin))
 		return

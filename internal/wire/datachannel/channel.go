@@ -47,6 +47,11 @@ type Conn interface {
 	Write(ctx context.Context, b []byte) error
 }
 
+// Checksummer is a Conn that may carry frames with checksums in place of digests.
+type Checksummer interface {
+	TakesChecksums() bool
+}
+
 // Role says which end of the data channel this is.
 type Role int
 
@@ -61,7 +66,7 @@ const (
 	DefaultWindowBytes       = 4 << 20
 	DefaultWindowFrames      = 4096 // well below the 10000 messages the stock client holds
 	DefaultMaxPayload        = 1024 // what every known peer can take
-	DefaultMaxReceivePayload = 64 << 10
+	DefaultMaxReceivePayload = 256 << 10
 	DefaultReceiveBytes      = 16 << 20
 	DefaultReceiveFrames     = 16384
 )
@@ -164,6 +169,8 @@ type Channel struct {
 	rto           time.Duration
 	paused        bool
 	maxPayload    int
+	checksums     bool // the peer takes checksums in place of digests
+	carried       bool // so does the present connection
 	control       [][]byte
 	acks          []ack
 	busyLo        int64 // messages busyLo to busyHi-1 are being written: their memory is not ours to reuse
@@ -270,6 +277,15 @@ func (c *Channel) SetMaxPayload(n int) {
 	c.maxPayload = max(n, 1)
 }
 
+// SetChecksums has Send put checksums in place of digests into frames, once the
+// peer is known to take them. A connection that takes none gets digests all the
+// same.
+func (c *Channel) SetChecksums() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.checksums = true
+}
+
 // Close closes this end: everything waiting returns, and what is unsent or
 // not taken is forgotten. It tells the peer nothing. Call Drain first to part
 // in peace.
@@ -326,13 +342,13 @@ func (c *Channel) Send(ctx context.Context, pt mgs.PayloadType, p []byte) error 
 	}
 	defer func() { <-c.turn }()
 	c.mu.Lock()
-	most := c.maxPayload
+	most, checksums := c.maxPayload, c.checksums && c.carried
 	seq := c.next // only the holder of turn changes it
 	c.mu.Unlock()
 	for len(p) > 0 {
 		piece := p[:min(len(p), most)]
 		p = p[len(piece):]
-		if err := c.enqueue(ctx, seq, pt, piece); err != nil {
+		if err := c.enqueue(ctx, seq, pt, piece, checksums); err != nil {
 			return err
 		}
 		seq++
@@ -340,7 +356,7 @@ func (c *Channel) Send(ctx context.Context, pt mgs.PayloadType, p []byte) error 
 	return nil
 }
 
-func (c *Channel) enqueue(ctx context.Context, seq int64, pt mgs.PayloadType, piece []byte) error {
+func (c *Channel) enqueue(ctx context.Context, seq int64, pt mgs.PayloadType, piece []byte, checksums bool) error {
 	m := mgs.Message{
 		Type:          c.sends,
 		SchemaVersion: 1,
@@ -359,7 +375,11 @@ func (c *Channel) enqueue(ctx context.Context, seq int64, pt mgs.PayloadType, pi
 	} else {
 		buf = make([]byte, 0, m.Size())
 	}
-	buf = m.AppendTo(buf)
+	if checksums {
+		buf = m.AppendChecksummed(buf)
+	} else {
+		buf = m.AppendTo(buf)
+	}
 	for {
 		c.mu.Lock()
 		if c.closed != nil {
@@ -368,6 +388,9 @@ func (c *Channel) enqueue(ctx context.Context, seq int64, pt mgs.PayloadType, pi
 		}
 		waiting := len(c.queue) - c.head
 		if waiting == 0 || waiting < c.cfg.WindowFrames && c.unacked+len(buf) <= c.pace.window {
+			if !c.carried {
+				mgs.Redigest(buf)
+			}
 			c.queue = append(c.queue, outgoing{frame: buf})
 			c.next++
 			c.unacked += len(buf)
@@ -579,8 +602,13 @@ func (c *Channel) Serve(ctx context.Context, conn Conn) error {
 	}
 	c.paused = false // its connection has ended
 	c.cursor = c.base
+	sums, ok := conn.(Checksummer)
+	c.carried = ok && sums.TakesChecksums()
 	for i := c.head; i < len(c.queue); i++ {
 		c.queue[i].sends = 0
+		if !c.carried {
+			mgs.Redigest(c.queue[i].frame)
+		}
 	}
 	c.mu.Unlock()
 

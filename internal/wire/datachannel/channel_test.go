@@ -82,6 +82,9 @@ func exchange(f faults, seed uint64, sizes [2][]int, cfg datachannel.Config) err
 	var errs [4]error
 	rng := rand.New(rand.NewPCG(seed, 3))
 	for i := range ends {
+		if seed%5 != 0 {
+			ends[i].SetChecksums()
+		}
 		n := 0
 		for _, size := range sizes[i] {
 			n += size
@@ -700,6 +703,49 @@ func TestConcurrentSendsDoNotMix(t *testing.T) {
 		}
 		cancel()
 		wg.Wait()
+	})
+}
+
+// TestChecksums: frames carry checksums where peer and connection take them. A
+// connection that takes none gets digests, also in frames that are sent again.
+func TestChecksums(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := datachannel.New(datachannel.Config{Role: datachannel.AgentLeg})
+		serve := func(sums bool) (far *conn, stop func()) {
+			near, far := pipe(10)
+			near.sums = sums
+			done := make(chan struct{})
+			go func() { defer close(done); _ = c.Serve(t.Context(), near) }()
+			synctest.Wait()
+			return far, func() { near.cutNow(); <-done }
+		}
+		next := func(far *conn, want bool) {
+			t.Helper()
+			_, frame, err := far.Read(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := bytes.Equal(frame[80:108], make([]byte, 28)); got != want {
+				t.Errorf("checksum: %t, want %t", got, want)
+			}
+			if _, err := mgs.Parse(frame); err != nil {
+				t.Error(err)
+			}
+		}
+		far, stop := serve(true)
+		send(t, c, "before the peer is known")
+		next(far, false)
+		c.SetChecksums()
+		send(t, c, "after")
+		next(far, true)
+		stop()
+		far, stop = serve(false)
+		next(far, false)
+		next(far, false)
+		send(t, c, "more")
+		next(far, false)
+		stop()
 	})
 }
 

@@ -21,13 +21,17 @@ type conn struct {
 	out    chan<- []byte
 	cut    chan struct{}
 	cutNow func()
+	sums   bool // it takes checksums in place of digests
 }
+
+// TakesChecksums implements [datachannel.Checksummer].
+func (c *conn) TakesChecksums() bool { return c.sums }
 
 // pipe connects two ends that hold n messages each way.
 func pipe(n int) (a, b *conn) {
 	ab, ba, cut := make(chan []byte, n), make(chan []byte, n), make(chan struct{})
 	cutNow := sync.OnceFunc(func() { close(cut) })
-	return &conn{ba, ab, cut, cutNow}, &conn{ab, ba, cut, cutNow}
+	return &conn{ba, ab, cut, cutNow, false}, &conn{ab, ba, cut, cutNow, false}
 }
 
 func (c *conn) Read(ctx context.Context) (bool, []byte, error) {
@@ -128,6 +132,7 @@ func connect(ctx context.Context, a, b *datachannel.Channel, f faults, seed uint
 		}
 		aEnd, aLine := pipe(4)
 		bEnd, bLine := pipe(4)
+		aEnd.sums, bEnd.sums = seed%2 == 0, seed%3 == 0 // connections differ
 		lineCtx, cancel := context.WithCancel(ctx)
 		var wg sync.WaitGroup
 		wg.Go(func() { _ = a.Serve(lineCtx, aEnd); cancel() })

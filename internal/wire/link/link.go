@@ -22,6 +22,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 	"unicode/utf8"
@@ -68,6 +70,7 @@ type Conn struct {
 	ws     *websocket.Conn
 	cork   *corked // nil when the connection beneath is not ours
 	remote string
+	offers []string // of the server
 	began  time.Time
 	heard  atomic.Int64 // when the last message came, in nanoseconds since began
 }
@@ -79,7 +82,15 @@ type AcceptOptions struct {
 	// accepted. Nil allows no browser.
 	AllowOrigin func(origin string, r *http.Request) bool
 	ReadLimit   int // bytes of one message; 0 means DefaultReadLimit
+	// Offers are words that tell the dialling side what this side can do.
+	Offers []string
 }
+
+// OfferChecksums is the offer to take frames with checksums in place of digests.
+const OfferChecksums = "checksums"
+
+// offersHeader carries AcceptOptions.Offers in the answer to the upgrade.
+const offersHeader = "Sekisho-Offers"
 
 // Accept upgrades a request. When it returns an error it has answered the
 // request. The request must have come by HTTP/1.1: a server that speaks
@@ -92,6 +103,9 @@ func Accept(w http.ResponseWriter, r *http.Request, opt AcceptOptions) (*Conn, e
 			http.Error(w, "origin not allowed", http.StatusForbidden)
 			return nil, fmt.Errorf("link: origin %q not allowed", origins)
 		}
+	}
+	if len(opt.Offers) > 0 {
+		w.Header().Set(offersHeader, strings.Join(opt.Offers, ", "))
 	}
 	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
 		InsecureSkipVerify: true, // the origin was checked above
@@ -175,8 +189,17 @@ func Dial(ctx context.Context, url string, opt DialOptions) (*Conn, error) {
 		}
 		return nil, fmt.Errorf("link: %w", err)
 	}
-	return newConn(ws, cork.Load(), remote, opt.ReadLimit), nil
+	c := newConn(ws, cork.Load(), remote, opt.ReadLimit)
+	for word := range strings.SplitSeq(resp.Header.Get(offersHeader), ",") {
+		if word = strings.TrimSpace(word); word != "" {
+			c.offers = append(c.offers, word)
+		}
+	}
+	return c, nil
 }
+
+// Offers reports whether the accepting side has offered what.
+func (c *Conn) Offers(what string) bool { return slices.Contains(c.offers, what) }
 
 func newConn(ws *websocket.Conn, cork *corked, remote string, limit int) *Conn {
 	if limit <= 0 {
@@ -338,6 +361,10 @@ func (f *Frames) Read(ctx context.Context) (binary bool, b []byte, err error) {
 	f.buf = b
 	return kind == Binary, b, nil
 }
+
+// TakesChecksums reports whether the server takes frames with checksums in place
+// of digests.
+func (f *Frames) TakesChecksums() bool { return f.Conn.Offers(OfferChecksums) }
 
 // Write sends one binary message.
 func (f *Frames) Write(ctx context.Context, b []byte) error {

@@ -114,6 +114,19 @@ func TestReadIntoReusesBuffer(t *testing.T) {
 	}
 }
 
+// TestOffers: the dialling side learns what the accepting side offers.
+func TestOffers(t *testing.T) {
+	t.Parallel()
+	url, conf := serve(t, link.AcceptOptions{Offers: []string{"other", link.OfferChecksums}}, echo)
+	none, noneConf := serve(t, link.AcceptOptions{}, echo)
+	if c := dial(t, url, conf); !link.NewFrames(c).TakesChecksums() || !c.Offers("other") || c.Offers("more") {
+		t.Error("the offers were not received")
+	}
+	if c := dial(t, none, noneConf); link.NewFrames(c).TakesChecksums() || c.Offers("") {
+		t.Error("a server without offers seems to offer something")
+	}
+}
+
 func TestReadLimit(t *testing.T) {
 	t.Parallel()
 	seen := make(chan error, 1)

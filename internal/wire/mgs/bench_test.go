@@ -15,10 +15,11 @@ func TestFramesCostNoMemory(t *testing.T) {
 	ack := mgs.AppendAck(nil, mgs.Acknowledge{Type: m.Type, ID: m.ID, Seq: m.Seq, Sequential: true})
 	buf := make([]byte, 0, len(frame))
 	for name, do := range map[string]func() error{
-		"AppendTo":    func() error { buf = m.AppendTo(buf[:0]); return nil },
-		"Parse":       func() error { _, err := mgs.Parse(frame); return err },
-		"ParseClient": func() error { _, err := mgs.ParseClient(frame); return err },
-		"Peek":        func() error { _, err := mgs.Peek(frame); return err },
+		"AppendTo":          func() error { buf = m.AppendTo(buf[:0]); return nil },
+		"AppendChecksummed": func() error { buf = m.AppendChecksummed(buf[:0]); return nil },
+		"Parse":             func() error { _, err := mgs.Parse(frame); return err },
+		"ParseClient":       func() error { _, err := mgs.ParseClient(frame); return err },
+		"Peek":              func() error { _, err := mgs.Peek(frame); return err },
 		"AppendAck": func() error {
 			buf = mgs.AppendAck(buf[:0], mgs.Acknowledge{Type: m.Type, ID: m.ID, Seq: m.Seq})
 			return nil

@@ -30,6 +30,8 @@ type Acknowledge struct {
 type HandshakeRequest struct {
 	AgentVersion           string
 	RequestedClientActions []RequestedAction
+	// Abilities, of Sekisho's agent, is what it can do beyond AWS's.
+	Abilities []string `json:"Sekisho,omitempty"`
 }
 
 // The values of ActionType.

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"time"
 )
 
@@ -73,10 +74,26 @@ const (
 	typeLength        = 32
 )
 
-// LargePayload is the largest payload between Sekisho's agent and client, once
-// each knows the other. It leaves room for encryption within 64 KiB, which every
-// version of both receives.
-const LargePayload = 60 << 10
+// Payloads between Sekisho's agent and client, once each knows the other.
+const (
+	// LargePayload leaves room for encryption within 64 KiB, which every version
+	// of both receives.
+	LargePayload = 60 << 10
+	// JumboPayload is for peers with [AbilityJumboFrames]. It leaves room for
+	// encryption and the header within 256 KiB, which every server takes.
+	JumboPayload = 240 << 10
+)
+
+// What Sekisho's agent and client say in the handshake that they can do beyond
+// AWS's programs.
+const (
+	AbilityHalfClose   = "half-close"   // end one direction of a connection before the other
+	AbilityLargeFrames = "large-frames" // take payloads of LargePayload
+	AbilityJumboFrames = "jumbo-frames" // take payloads of JumboPayload
+	AbilityExitCode    = "exit-code"    // take or send the exit code of a shell
+	AbilityReset       = "reset"        // tell a forwarded connection that broke from one that ended
+	AbilityChecksums   = "checksums"    // take frames of [Message.AppendChecksummed]
+)
 
 // UUID is a message ID in the order of its text form.
 type UUID [16]byte
@@ -170,6 +187,58 @@ func (m *Message) Size() int { return Overhead + len(m.Payload) }
 
 // AppendTo appends the frame to dst. A type longer than 32 bytes is cut.
 func (m *Message) AppendTo(dst []byte) []byte {
+	return m.appendFrame(dst, sha256.Sum256(m.Payload))
+}
+
+// AppendChecksummed is AppendTo for peers that take a checksum in place of the
+// digest. TLS protects frames against changes in transit. The checksum costs a
+// tenth and still reveals a program that mixes up its buffers.
+func (m *Message) AppendChecksummed(dst []byte) []byte {
+	return m.appendFrame(dst, checksum(m.Payload))
+}
+
+// checksum returns the CRC-32C of a payload as the field of the digest holds it:
+// after zeros, which a SHA-256 does not begin with.
+func checksum(payload []byte) (field [sha256.Size]byte) {
+	binary.BigEndian.PutUint32(field[checksumAt:], crc32.Checksum(payload, castagnoli))
+	return field
+}
+
+// checksumAt is where the checksum is in the field of the digest.
+const checksumAt = sha256.Size - 4
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// Place of the digest in a frame.
+const (
+	digestAt  = 80
+	digestEnd = digestAt + sha256.Size
+)
+
+// Redigest replaces the checksum of a frame by the digest, for a connection that
+// takes no checksums.
+func Redigest(frame []byte) {
+	if len(frame) < Overhead || !isChecksum(frame[digestAt:digestEnd]) {
+		return
+	}
+	sum := sha256.Sum256(frame[Overhead:])
+	copy(frame[digestAt:digestEnd], sum[:])
+}
+
+func isChecksum(field []byte) bool {
+	var zeros [checksumAt]byte
+	return bytes.Equal(field[:checksumAt], zeros[:])
+}
+
+// verify compares a payload with the digest or checksum of its frame.
+func verify(field *[sha256.Size]byte, payload []byte) bool {
+	if isChecksum(field[:]) {
+		return checksum(payload) == *field
+	}
+	return sha256.Sum256(payload) == *field
+}
+
+func (m *Message) appendFrame(dst []byte, digest [sha256.Size]byte) []byte {
 	dst = binary.BigEndian.AppendUint32(dst, HeaderLength)
 	typ := m.Type
 	if len(typ) > typeLength {
@@ -184,7 +253,6 @@ func (m *Message) AppendTo(dst []byte) []byte {
 	dst = binary.BigEndian.AppendUint64(dst, m.Flags)
 	dst = append(dst, m.ID[8:]...)
 	dst = append(dst, m.ID[:8]...)
-	digest := sha256.Sum256(m.Payload)
 	dst = append(dst, digest[:]...)
 	dst = binary.BigEndian.AppendUint32(dst, uint32(m.PayloadType))
 	dst = binary.BigEndian.AppendUint32(dst, uint32(len(m.Payload)))
@@ -200,10 +268,13 @@ func ParseClient(frame []byte) (Message, error) {
 	if err != nil || len(m.Payload) == 0 {
 		return m, err
 	}
+	if verify(&digest, m.Payload) {
+		return m, nil
+	}
 	sum := sha256.Sum256(m.Payload)
 	var half [len(digest)]byte
 	hex.Encode(half[:], sum[:len(sum)/2])
-	if digest != sum && digest != half {
+	if digest != half {
 		return Message{}, errDigest
 	}
 	return m, nil
@@ -218,7 +289,7 @@ func Parse(frame []byte) (Message, error) {
 	if err != nil {
 		return Message{}, err
 	}
-	if len(m.Payload) > 0 && sha256.Sum256(m.Payload) != digest {
+	if len(m.Payload) > 0 && !verify(&digest, m.Payload) {
 		return Message{}, errDigest
 	}
 	return m, nil
@@ -266,7 +337,7 @@ func parse(frame []byte) (m Message, digest [32]byte, err error) {
 	}
 	copy(m.ID[8:], frame[64:72])
 	copy(m.ID[:8], frame[72:80])
-	copy(digest[:], frame[80:112])
+	copy(digest[:], frame[digestAt:digestEnd])
 	if hl == HeaderLength {
 		m.PayloadType = PayloadType(binary.BigEndian.Uint32(frame[112:]))
 	}

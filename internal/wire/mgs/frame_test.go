@@ -124,6 +124,34 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
+// TestChecksums: a checksum stands in for the digest, and a digest can replace it.
+func TestChecksums(t *testing.T) {
+	t.Parallel()
+	m := mgstest.StreamData(mgs.TypeOutputStreamData, 3, mgs.PayloadOutput, []byte("payload"))
+	frame := m.AppendChecksummed(nil)
+	for name, parse := range map[string]func([]byte) (mgs.Message, error){"Parse": mgs.Parse, "ParseClient": mgs.ParseClient} {
+		if got, err := parse(frame); err != nil || !cmp.Equal(m, got) {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+		for _, at := range []int{111, len(frame) - 1} {
+			bad := bytes.Clone(frame)
+			bad[at] ^= 1
+			if _, err := parse(bad); err == nil {
+				t.Errorf("%s accepts a frame whose byte %d has changed", name, at)
+			}
+		}
+	}
+	mgs.Redigest(frame)
+	if want := m.AppendTo(nil); !bytes.Equal(frame, want) {
+		t.Errorf("Redigest: got\n%x, want\n%x", frame, want)
+	}
+	mgs.Redigest(frame)
+	if want := m.AppendTo(nil); !bytes.Equal(frame, want) {
+		t.Error("Redigest changes a frame with a digest")
+	}
+	mgs.Redigest([]byte("short"))
+}
+
 func TestEmptyPayload(t *testing.T) {
 	t.Parallel()
 	m := mgs.New(mgs.TypeStartPublication, nil)

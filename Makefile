@@ -27,6 +27,7 @@ CONSOLE     := internal/console/dist/index.html
 # The tools that only tests and lint need live in bin/ too: nothing is
 # installed outside this folder except Debian packages.
 PLUGIN     := bin/test/session-manager-plugin
+S3SERVER   := bin/test/s3server
 PLAYWRIGHT := e2e/browser/node_modules/.package-lock.json
 GOLANGCI   := bin/tools/golangci-lint-$(GOLANGCI_VERSION)
 NFPM       := bin/tools/nfpm
@@ -65,7 +66,7 @@ race-programs:
 	CGO_ENABLED=1 $(GO) build -buildvcs=false -race -o bin/race/ $(addprefix ./cmd/,$(PROGRAMS))
 
 # All that the end-to-end tests run beside the built programs.
-test-programs: race-programs $(PLUGIN) $(PLAYWRIGHT)
+test-programs: race-programs $(PLUGIN) $(S3SERVER) $(PLAYWRIGHT)
 
 web: $(CONSOLE) ## the console, when its sources changed
 
@@ -94,13 +95,13 @@ run: build ## build, then start a server with one node of this machine; DATA=DIR
 test: ## install what is missing and run every test
 	scripts/test
 
-unit: ## unit tests, race detector on; PKG=./internal/... narrows
+unit: $(S3SERVER) ## unit tests, race detector on; PKG=./internal/... narrows
 	scripts/phase unit $(PKG)
 
 web-unit: web/node_modules/.package-lock.json ## the console's unit tests
 	cd web && npm test
 
-e2e: build race-programs $(PLUGIN) ## the real programs in a terminal; RUN=regexp narrows
+e2e: build race-programs $(PLUGIN) $(S3SERVER) ## the real programs in a terminal; RUN=regexp narrows
 	scripts/phase e2e $(if $(RUN),'$(RUN)')
 
 outages: build race-programs $(PLUGIN) ## outages of up to 2 minutes while programs end
@@ -210,6 +211,13 @@ $(PLUGIN): tools/session-manager-plugin/go.mod tools/session-manager-plugin/go.s
 	@mkdir -p $(@D)
 	cd tools/session-manager-plugin && CGO_ENABLED=0 $(GO) build -mod=readonly -trimpath -buildvcs=false -ldflags '-s -w' \
 		-o ../../$@ github.com/aws/session-manager-plugin/src/sessionmanagerplugin-main
+	@touch $@
+
+# A real S3 server for tests of the store of recordings: versitygw, in the module
+# of the S3 test suites.
+$(S3SERVER): peers/go.mod peers/go.sum $(wildcard peers/s3server/*.go)
+	@mkdir -p $(@D)
+	cd peers && CGO_ENABLED=0 $(GO) build -mod=readonly -trimpath -buildvcs=false -ldflags '-s -w' -o ../$@ ./s3server
 	@touch $@
 
 $(DEADCODE): Makefile

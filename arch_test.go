@@ -97,6 +97,7 @@ var layers = []struct {
 	{"test apparatus", []string{
 		"sekisho/e2e",
 		"sekisho/internal/servertest",
+		"sekisho/internal/session/record/recstore/recstoretest",
 		"sekisho/internal/store/storetest",
 	}},
 }
@@ -126,6 +127,11 @@ var owners = []struct{ module, owner, why string }{
 	{"go.yaml.in/yaml/v3", "sekisho/internal/config", "YAML is how files are written, not how the system speaks"},
 	{"github.com/teambition/rrule-go", "sekisho/internal/iam/calendar", "calendar files are read in one place"},
 	{"github.com/emersion/go-ical", "sekisho/internal/iam/calendar", "calendar files are read in one place"},
+	{
+		"github.com/aws/aws-sdk-go-v2/service/s3",
+		"sekisho/internal/session/record/recstore",
+		"recordings reach an external store in one place",
+	},
 	{"github.com/spf13/cobra", "sekisho/internal/cli", "commands are parsed in one place"},
 }
 

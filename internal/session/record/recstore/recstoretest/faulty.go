@@ -1,0 +1,143 @@
+package recstoretest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"iter"
+	"sync"
+
+	"sekisho/internal/session/record/recstore"
+)
+
+// Fault is something that goes wrong with a call.
+type Fault int
+
+// The faults of a store.
+const (
+	None         Fault = iota
+	Refuse             // the call fails and has no effect
+	LoseResponse       // the call takes effect and fails
+	DropPut            // a Put is acknowledged and has no effect
+	AlterPut           // a Put is acknowledged, and a byte of the object is another
+	AlterRead          // a byte that is read is another
+)
+
+// ErrFault is what failing calls of a [Faulty] store return.
+var ErrFault = errors.New("the store fails on purpose")
+
+// Faulty is a store whose calls go wrong as it is told.
+type Faulty struct {
+	recstore.Store
+
+	mu    sync.Mutex
+	fault func(op, name string) Fault
+	calls map[string]int
+}
+
+// NewFaulty returns a store that has no faults yet.
+func NewFaulty(s recstore.Store) *Faulty { return &Faulty{Store: s, calls: make(map[string]int)} }
+
+// Fail sets what goes wrong from now on; nil = nothing.
+func (f *Faulty) Fail(fault func(op, name string) Fault) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fault = fault
+}
+
+// FailAll lets every call go wrong.
+func (f *Faulty) FailAll(fault Fault) { f.Fail(func(string, string) Fault { return fault }) }
+
+// Calls returns how many calls of an operation there were: put, stat, read, list
+// or remove.
+func (f *Faulty) Calls(op string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.calls[op]
+}
+
+func (f *Faulty) call(op, name string) Fault {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls[op]++
+	if f.fault == nil {
+		return None
+	}
+	return f.fault(op, name)
+}
+
+// do makes a call that changes something.
+func (f *Faulty) do(op, name string, call func() error) error {
+	switch f.call(op, name) {
+	case Refuse:
+		return ErrFault
+	case LoseResponse:
+		return errors.Join(call(), ErrFault)
+	case None, DropPut, AlterPut, AlterRead:
+	}
+	return call()
+}
+
+// Put implements recstore.Store.
+func (f *Faulty) Put(ctx context.Context, name string, content io.ReaderAt, size int64) error {
+	switch f.call("put", name) {
+	case Refuse:
+		return ErrFault
+	case LoseResponse:
+		return errors.Join(f.Store.Put(ctx, name, content, size), ErrFault)
+	case DropPut:
+		return nil
+	case AlterPut:
+		return f.Store.Put(ctx, name, altered{content}, size)
+	case None, AlterRead:
+	}
+	return f.Store.Put(ctx, name, content, size)
+}
+
+// altered is content whose first byte is another.
+type altered struct{ io.ReaderAt }
+
+// ReadAt implements io.ReaderAt.
+func (a altered) ReadAt(p []byte, off int64) (int, error) {
+	n, err := a.ReaderAt.ReadAt(p, off)
+	if off == 0 && n > 0 {
+		p[0] ^= 1
+	}
+	return n, err
+}
+
+// Stat implements recstore.Store.
+func (f *Faulty) Stat(ctx context.Context, name string) (info recstore.Info, err error) {
+	err = f.do("stat", name, func() error {
+		info, err = f.Store.Stat(ctx, name)
+		return err
+	})
+	return info, err
+}
+
+// ReadAt implements recstore.Store.
+func (f *Faulty) ReadAt(ctx context.Context, info recstore.Info, p []byte, off int64) error {
+	switch f.call("read", info.Name) {
+	case Refuse, LoseResponse:
+		return ErrFault
+	case AlterRead:
+		err := f.Store.ReadAt(ctx, info, p, off)
+		p[len(p)/2] ^= 1
+		return err
+	case None, DropPut, AlterPut:
+	}
+	return f.Store.ReadAt(ctx, info, p, off)
+}
+
+// List implements recstore.Store.
+func (f *Faulty) List(ctx context.Context, prefix string) iter.Seq2[recstore.Info, error] {
+	if fault := f.call("list", prefix); fault == Refuse || fault == LoseResponse {
+		return func(yield func(recstore.Info, error) bool) { yield(recstore.Info{}, ErrFault) }
+	}
+	return f.Store.List(ctx, prefix)
+}
+
+// Remove implements recstore.Store.
+func (f *Faulty) Remove(ctx context.Context, name string) error {
+	return f.do("remove", name, func() error { return f.Store.Remove(ctx, name) })
+}

@@ -1,0 +1,413 @@
+package recstore
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+// S3Config says where an S3-compatible store is.
+type S3Config struct {
+	Endpoint  string // URL; empty for AWS's own
+	Region    string
+	Bucket    string
+	Prefix    string // of all keys; may be empty
+	PathStyle bool   // ENDPOINT/BUCKET/KEY in place of BUCKET.ENDPOINT/KEY
+	// Credentials sign requests.
+	Credentials aws.CredentialsProvider
+	// Roots are the authorities of the store's certificate; nil = the system's.
+	Roots *x509.CertPool
+	// Timeout is how long one request may take, besides the time that its
+	// bytes take at minRate; 0 = 30 s.
+	Timeout time.Duration
+	// Attempts is how often a request is made; 0 = 4.
+	Attempts int
+	// MaxBackoff bounds the wait between two attempts; 0 = 5 s.
+	MaxBackoff time.Duration
+	// PartSize is that of multipart uploads; 0 = 16 MiB. Objects of more than
+	// two parts are uploaded so.
+	PartSize int64
+}
+
+const (
+	// minRate is the bytes per second below which a request is given up.
+	minRate        = 256 << 10
+	defaultTimeout = 30 * time.Second
+	attempts       = 4
+	maxBackoff     = 5 * time.Second
+	partSize       = 16 << 20
+	// maxParts is S3's bound.
+	maxParts    = 10000
+	dialTimeout = 10 * time.Second
+	idleConns   = 16
+	idleTimeout = 90 * time.Second
+)
+
+// S3 is an S3-compatible store.
+type S3 struct {
+	cfg    S3Config
+	client *s3.Client
+	http   *http.Transport
+}
+
+// OpenS3 returns the store. It makes no request.
+func OpenS3(cfg S3Config) *S3 {
+	cfg.Timeout = cmp.Or(cfg.Timeout, defaultTimeout)
+	cfg.PartSize = cmp.Or(cfg.PartSize, partSize)
+	cfg.MaxBackoff = cmp.Or(cfg.MaxBackoff, maxBackoff)
+	cfg.Attempts = cmp.Or(cfg.Attempts, attempts)
+	cfg.Prefix = strings.Trim(cfg.Prefix, "/")
+	transport := &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		TLSClientConfig:       &tls.Config{RootCAs: cfg.Roots, MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:   dialTimeout,
+		ResponseHeaderTimeout: cfg.Timeout,
+		MaxIdleConnsPerHost:   idleConns,
+		IdleConnTimeout:       idleTimeout,
+	}
+	o := s3.Options{
+		Region: cfg.Region, Credentials: cfg.Credentials, UsePathStyle: cfg.PathStyle,
+		HTTPClient: &http.Client{
+			Transport: transport,
+			// A signed request must not follow to another host.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		// Many compatible stores do not know the checksums that the SDK adds by
+		// itself. What is written here is signed with its SHA-256 instead.
+		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenRequired,
+		ResponseChecksumValidation: aws.ResponseChecksumValidationWhenRequired,
+		Retryer: retry.NewStandard(func(o *retry.StandardOptions) {
+			o.MaxAttempts = cfg.Attempts
+			o.MaxBackoff = cfg.MaxBackoff
+			// The callers bound how much they try: an outage must not use up
+			// a budget that other requests need.
+			o.RateLimiter = unlimited{}
+		}),
+	}
+	if cfg.Endpoint != "" {
+		o.BaseEndpoint = &cfg.Endpoint
+	}
+	return &S3{cfg, s3.New(o), transport}
+}
+
+type unlimited struct{}
+
+// GetToken implements the SDK's rate limiter of retries.
+func (unlimited) GetToken(context.Context, uint) (func() error, error) {
+	return func() error { return nil }, nil
+}
+
+// AddTokens implements it too.
+func (unlimited) AddTokens(uint) error { return nil }
+
+// Close closes idle connections.
+func (s *S3) Close() error {
+	s.http.CloseIdleConnections()
+	return nil
+}
+
+// String returns s3://BUCKET/PREFIX and the endpoint.
+func (s *S3) String() string {
+	name := "s3://" + s.cfg.Bucket
+	if s.cfg.Prefix != "" {
+		name += "/" + s.cfg.Prefix
+	}
+	if s.cfg.Endpoint != "" {
+		name += " at " + s.cfg.Endpoint
+	}
+	return name
+}
+
+func (s *S3) key(name string) string {
+	if s.cfg.Prefix == "" {
+		return name
+	}
+	return s.cfg.Prefix + "/" + name
+}
+
+// limit bounds a request that moves so many bytes.
+func (s *S3) limit(ctx context.Context, size int64) (context.Context, context.CancelFunc) {
+	each := s.cfg.Timeout + time.Duration(size)*time.Second/minRate
+	return context.WithTimeout(ctx, time.Duration(s.cfg.Attempts)*(each+s.cfg.MaxBackoff))
+}
+
+// signBody has the SHA-256 of the body signed, over TLS too: so the store refuses
+// a body that was altered on its way.
+func signBody(o *s3.Options) {
+	o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
+		hash := &v4.ComputePayloadSHA256{}
+		_, err := stack.Finalize.Swap(hash.ID(), hash)
+		return err
+	})
+}
+
+// Put implements [Store].
+func (s *S3) Put(ctx context.Context, name string, content io.ReaderAt, size int64) error {
+	if err := checkName(name); err != nil {
+		return err
+	}
+	if size > 2*s.cfg.PartSize {
+		return s.failed("put", name, s.putParts(ctx, name, content, size))
+	}
+	ctx, cancel := s.limit(ctx, size)
+	defer cancel()
+	_, err := s.client.PutObject(ctx, &s3.PutObjectInput{
+		Bucket: &s.cfg.Bucket, Key: aws.String(s.key(name)), ContentLength: &size,
+		Body: io.NewSectionReader(content, 0, size),
+	}, signBody)
+	return s.failed("put", name, err)
+}
+
+// putParts uploads a large object. What an upload leaves behind that did not
+// end is aborted by the next one of the same object.
+func (s *S3) putParts(ctx context.Context, name string, content io.ReaderAt, size int64) error {
+	key := aws.String(s.key(name))
+	if err := s.abortUploads(ctx, *key); err != nil {
+		return err
+	}
+	limit, cancel := s.limit(ctx, 0)
+	defer cancel()
+	made, err := s.client.CreateMultipartUpload(limit, &s3.CreateMultipartUploadInput{Bucket: &s.cfg.Bucket, Key: key})
+	if err != nil {
+		return err
+	}
+	step := max(s.cfg.PartSize, size/maxParts+1)
+	var parts []types.CompletedPart
+	for off := int64(0); off < size; off += step {
+		n := min(step, size-off)
+		number := aws.Int32(int32(len(parts) + 1))
+		limit, cancel := s.limit(ctx, n)
+		out, err := s.client.UploadPart(limit, &s3.UploadPartInput{
+			Bucket: &s.cfg.Bucket, Key: key, UploadId: made.UploadId, PartNumber: number, ContentLength: &n,
+			Body: io.NewSectionReader(content, off, n),
+		}, signBody)
+		cancel()
+		if err != nil {
+			return err
+		}
+		parts = append(parts, types.CompletedPart{ETag: out.ETag, PartNumber: number})
+	}
+	limit, cancel = s.limit(ctx, size)
+	defer cancel()
+	_, err = s.client.CompleteMultipartUpload(limit, &s3.CompleteMultipartUploadInput{
+		Bucket: &s.cfg.Bucket, Key: key, UploadId: made.UploadId,
+		MultipartUpload: &types.CompletedMultipartUpload{Parts: parts},
+	})
+	if codeOf(err) == "NoSuchUpload" {
+		// An attempt whose response was lost has completed it.
+		if info, statErr := s.Stat(ctx, name); statErr == nil && info.Size == size {
+			return nil
+		}
+	}
+	return err
+}
+
+func (s *S3) abortUploads(ctx context.Context, key string) error {
+	limit, cancel := s.limit(ctx, 0)
+	defer cancel()
+	left, err := s.client.ListMultipartUploads(limit, &s3.ListMultipartUploadsInput{Bucket: &s.cfg.Bucket, Prefix: &key})
+	if err != nil {
+		return nil //nolint:nilerr // not all stores can list them, and rules of the bucket can remove them as well
+	}
+	for _, u := range left.Uploads {
+		if aws.ToString(u.Key) != key {
+			continue
+		}
+		_, err := s.client.AbortMultipartUpload(limit, &s3.AbortMultipartUploadInput{
+			Bucket: &s.cfg.Bucket, Key: u.Key, UploadId: u.UploadId,
+		})
+		if err != nil && codeOf(err) != "NoSuchUpload" {
+			return err
+		}
+	}
+	return nil
+}
+
+// Stat implements [Store]. It lists, because the response to HEAD cannot say
+// whether it is the object or the bucket that is missing.
+func (s *S3) Stat(ctx context.Context, name string) (Info, error) {
+	if err := checkName(name); err != nil {
+		return Info{}, err
+	}
+	ctx, cancel := s.limit(ctx, 0)
+	defer cancel()
+	key := s.key(name)
+	out, err := s.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{
+		Bucket: &s.cfg.Bucket, Prefix: &key, MaxKeys: aws.Int32(1),
+	})
+	if err != nil {
+		return Info{}, s.failed("stat", name, err)
+	}
+	// Of all keys that begin so, the name itself is the first.
+	if len(out.Contents) == 0 || aws.ToString(out.Contents[0].Key) != key {
+		return Info{}, s.failed("stat", name, fs.ErrNotExist)
+	}
+	return s.info(&out.Contents[0]), nil
+}
+
+func (s *S3) info(o *types.Object) Info {
+	name := aws.ToString(o.Key)
+	if s.cfg.Prefix != "" {
+		name = strings.TrimPrefix(name, s.cfg.Prefix+"/")
+	}
+	return Info{Name: name, Size: aws.ToInt64(o.Size), Version: aws.ToString(o.ETag)}
+}
+
+// ReadAt implements [Store].
+func (s *S3) ReadAt(ctx context.Context, info Info, p []byte, off int64) error {
+	if err := checkName(info.Name); err != nil || len(p) == 0 {
+		return err
+	}
+	ctx, cancel := s.limit(ctx, int64(len(p)))
+	defer cancel()
+	var err error
+	for range s.cfg.Attempts {
+		// The SDK tries again until there is a response, not until its body is
+		// whole.
+		if err = s.readAt(ctx, info, p, off); !errors.Is(err, io.ErrUnexpectedEOF) {
+			break
+		}
+	}
+	if codeOf(err) == "PreconditionFailed" {
+		err = ErrChanged
+	}
+	return s.failed("read", info.Name, err)
+}
+
+func (s *S3) readAt(ctx context.Context, info Info, p []byte, off int64) error {
+	last := off + int64(len(p)) - 1
+	in := &s3.GetObjectInput{
+		Bucket: &s.cfg.Bucket, Key: aws.String(s.key(info.Name)), Range: aws.String(fmt.Sprintf("bytes=%d-%d", off, last)),
+	}
+	if info.Version != "" {
+		in.IfMatch = &info.Version
+	}
+	out, err := s.client.GetObject(ctx, in)
+	if err != nil {
+		return err
+	}
+	want := fmt.Sprintf("bytes %d-%d/%d", off, last, info.Size)
+	if got := aws.ToString(out.ContentRange); got != want {
+		err = fmt.Errorf("the store returned %q when asked for %q", got, want)
+	} else {
+		_, err = io.ReadFull(out.Body, p)
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+	}
+	return errors.Join(err, out.Body.Close())
+}
+
+// List implements [Store].
+func (s *S3) List(ctx context.Context, prefix string) iter.Seq2[Info, error] {
+	return func(yield func(Info, error) bool) {
+		key := prefix
+		if s.cfg.Prefix != "" {
+			key = s.cfg.Prefix + "/" + prefix
+		}
+		var token *string
+		last := ""
+		for {
+			limit, cancel := s.limit(ctx, 0)
+			out, err := s.client.ListObjectsV2(limit, &s3.ListObjectsV2Input{
+				Bucket: &s.cfg.Bucket, Prefix: &key, ContinuationToken: token,
+			})
+			cancel()
+			if err != nil {
+				yield(Info{}, s.failed("list", prefix, err))
+				return
+			}
+			for i := range out.Contents {
+				info := s.info(&out.Contents[i])
+				if info.Name <= last {
+					yield(Info{}, s.failed("list", prefix, fmt.Errorf("the store lists %q after %q", info.Name, last)))
+					return
+				}
+				last = info.Name
+				if checkName(info.Name) != nil {
+					continue // somebody else's
+				}
+				if !yield(info, nil) {
+					return
+				}
+			}
+			if !aws.ToBool(out.IsTruncated) {
+				return
+			}
+			if token = out.NextContinuationToken; aws.ToString(token) == "" || len(out.Contents) == 0 {
+				yield(Info{}, s.failed("list", prefix, errors.New("the store cut its list without a way to continue")))
+				return
+			}
+		}
+	}
+}
+
+// Remove implements [Store]. In a bucket with versions it adds a delete marker:
+// how long old versions stay is for the bucket's rules.
+func (s *S3) Remove(ctx context.Context, name string) error {
+	if err := checkName(name); err != nil {
+		return err
+	}
+	ctx, cancel := s.limit(ctx, 0)
+	defer cancel()
+	_, err := s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.cfg.Bucket, Key: aws.String(s.key(name))})
+	if codeOf(err) == "NoSuchKey" {
+		return nil
+	}
+	return s.failed("remove", name, err)
+}
+
+func codeOf(err error) string {
+	if api, ok := errors.AsType[smithy.APIError](err); ok {
+		return api.ErrorCode()
+	}
+	return ""
+}
+
+// failed gives an error its place and, where the cause is known, the remedy.
+func (s *S3) failed(op, name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	e := &Error{Store: s.String(), Op: op, Name: name, Err: err}
+	status := 0
+	if r, ok := errors.AsType[*smithyhttp.ResponseError](err); ok {
+		status = r.HTTPStatusCode()
+	}
+	switch code := codeOf(err); {
+	case code == "NoSuchKey":
+		e.Err = fs.ErrNotExist
+	case code == "NoSuchBucket":
+		e.Hint = "create the bucket, or correct recordings.store.s3.bucket"
+	case code == "RequestTimeTooSkewed":
+		e.Hint = "set the clock of this machine or of the store"
+	case code == "InvalidAccessKeyId" || code == "SignatureDoesNotMatch" || code == "ExpiredToken":
+		e.Hint = "correct the credentials of recordings.store.s3"
+	case code == "PermanentRedirect" || code == "AuthorizationHeaderMalformed" || status == http.StatusMovedPermanently:
+		e.Hint = "correct recordings.store.s3.region or endpoint"
+	case code == "AccessDenied" || status == http.StatusForbidden:
+		e.Hint = "allow these credentials s3:GetObject, s3:PutObject, s3:DeleteObject, s3:ListBucket, " +
+			"s3:AbortMultipartUpload and s3:ListBucketMultipartUploads"
+	}
+	return e
+}

@@ -279,6 +279,7 @@ type quiet struct{}
 
 func (quiet) SetKind(string, []byte) error { return nil }
 func (quiet) Echo(bool)                    {}
+func (quiet) Copy(bool, []byte) error      { return nil }
 func (quiet) Disconnected(bool) error      { return nil }
 func (quiet) Output([]byte) error          { return nil }
 func (quiet) Input([]byte) error           { return nil }

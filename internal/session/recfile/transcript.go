@@ -33,7 +33,8 @@ const (
 	chunkSize   = 1 << 20
 	// maxTranscript bounds the text that is kept of one recording.
 	maxTranscript = 256 << 20
-	// maxLine bounds a line; a screen has at most so many columns of four bytes.
+	// maxLine bounds a line: a screen has at most so many columns of four bytes,
+	// and the name of a file fits.
 	maxLine = screen.MaxCols * utf8.UTFMax
 )
 
@@ -47,8 +48,8 @@ type Line struct {
 	Text string
 }
 
-// Lines renders the recording and passes each line to visit, until that
-// returns false.
+// Lines renders the recording and passes each line to visit, and what is known
+// of each connection and file, until that returns false.
 func (f *Reader) Lines(visit func(Line) bool) error {
 	c, err := f.Records()
 	if err != nil {
@@ -79,7 +80,11 @@ func (f *Reader) Lines(visit func(Line) bool) error {
 			if cols, rows, _, ok := Size(r.Data); ok {
 				s.Resize(cols, rows)
 			}
-		case Input, HiddenInput, Marker, Exit, Keyframe, Connection, File, Type:
+		case Connection, File:
+			if text, ok := Describe(r); ok {
+				more = more && visit(Line{now, text})
+			}
+		case Input, HiddenInput, Marker, Exit, Keyframe, Type:
 		}
 	}
 	return nil

@@ -1,7 +1,6 @@
 package record
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -9,9 +8,7 @@ import (
 	"os"
 	"path"
 	"slices"
-	"strconv"
 	"sync"
-	"time"
 
 	"sekisho"
 	"sekisho/internal/session/cast"
@@ -289,7 +286,7 @@ func (e *exporter) append(s *Stored, rec recfile.Record) {
 		e.buf = e.enc.AppendInput(e.buf, rec.Time, rec.Data)
 	case recfile.HiddenInput:
 		if n, ok := recfile.HiddenBytes(rec.Data); ok && !s.Header.OmitInput {
-			e.buf = e.enc.AppendMarker(e.buf, rec.Time, "hidden input, "+plural(n, "byte"))
+			e.buf = e.enc.AppendMarker(e.buf, rec.Time, "hidden input, "+recfile.Plural(n, "byte"))
 		}
 	case recfile.Resize:
 		if cols, rows, _, ok := recfile.Size(rec.Data); ok {
@@ -297,18 +294,10 @@ func (e *exporter) append(s *Stored, rec recfile.Record) {
 		}
 	case recfile.Marker:
 		e.buf = e.enc.AppendMarker(e.buf, rec.Time, string(rec.Data))
-	case recfile.Connection:
-		var c Connection
-		if json.Unmarshal(rec.Data, &c) == nil {
-			e.buf = e.enc.AppendMarker(
-				e.buf,
-				rec.Time,
-				fmt.Sprintf("connection to %s, %v, %d bytes in, %d bytes out, ended by the %s",
-					c.Destination, c.End.Sub(c.Start).Round(time.Millisecond), c.BytesIn, c.BytesOut, c.Ended),
-			)
+	case recfile.Connection, recfile.File:
+		if text, ok := recfile.Describe(rec); ok {
+			e.buf = e.enc.AppendMarker(e.buf, rec.Time, text)
 		}
-	case recfile.File:
-		e.buf = e.enc.AppendMarker(e.buf, rec.Time, string(rec.Data))
 	case recfile.Exit:
 		if status, reason, ok := recfile.ExitStatus(rec.Data); ok {
 			e.buf = e.enc.AppendTails(e.buf, rec.Time)
@@ -319,13 +308,6 @@ func (e *exporter) append(s *Stored, rec recfile.Record) {
 		}
 	case recfile.Keyframe, recfile.Type:
 	}
-}
-
-func plural(n int64, unit string) string {
-	if n == 1 {
-		return "1 " + unit
-	}
-	return strconv.FormatInt(n, 10) + " " + unit + "s"
 }
 
 // WriteCast writes a recording as an asciicast, as far as there is one.

@@ -31,17 +31,8 @@ func (k *SessionKind) destination() string {
 	return net.JoinHostPort(cmp.Or(k.Host, "localhost"), k.Port)
 }
 
-// Connection is what a recording keeps of a forwarded connection: the data of
-// a record of kind recfile.Connection.
-type Connection struct {
-	Peer        string    `json:"peer,omitempty"` // address of the client
-	Destination string    `json:"destination"`
-	Start       time.Time `json:"start"`
-	End         time.Time `json:"end"`
-	BytesOut    int64     `json:"bytes_out"` // to the client
-	BytesIn     int64     `json:"bytes_in"`  // to the destination
-	Ended       string    `json:"ended"`     // see the constants
-}
+// Connection is what a recording keeps of a forwarded connection.
+type Connection = recfile.Forwarded
 
 // How a forwarded connection ended.
 const (

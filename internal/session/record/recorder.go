@@ -366,7 +366,7 @@ func (r *Recorder) reopenFiles(id sekisho.SessionID, dir string, files recording
 	if err != nil {
 		return nil, flawOf(err)
 	}
-	rec := &Recording{r: r, dir: dir, header: h, w: w, files: files}
+	rec := &Recording{r: r, dir: dir, header: h, w: w, files: files, resumed: true}
 	if rec.kind, err = r.kindOf(files.main, id); err != nil {
 		return nil, err
 	}

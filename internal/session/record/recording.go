@@ -28,6 +28,9 @@ type Recording struct {
 	kind   *SessionKind // nil until it is known
 	// forward counts connections in a session of type Port; else nil.
 	forward *forwarding
+	// copying follows a copy of files; nil until one passes.
+	copying *copying
+	resumed bool // an earlier process began the recording
 
 	exit   *Exit // once the recording has ended
 	sealed *Summary
@@ -185,6 +188,9 @@ func (rec *Recording) sealAt(exit Exit, now func() time.Duration) (Summary, erro
 			if err := rec.appendConnections(rec.forward.finish(time.Now())); err != nil {
 				return Summary{}, err
 			}
+		}
+		if err := rec.finishCopy(); err != nil {
+			return Summary{}, err
 		}
 		if err := rec.w.Append(recfile.Exit, now(), recfile.AppendExit(nil, exit.Status, exit.Reason)); err != nil {
 			return Summary{}, fmt.Errorf("record: %w", err)

@@ -48,6 +48,7 @@ func (blank) Start(context.Context, *sekisho.Session) (relay.Recording, error) {
 func (blank) Output([]byte) error                                              { return nil }
 func (blank) Input([]byte) error                                               { return nil }
 func (blank) Resize(int, int) error                                            { return nil }
+func (blank) Copy(bool, []byte) error                                          { return nil }
 func (blank) Disconnected(bool) error                                          { return nil }
 func (blank) SetKind(string, []byte) error                                     { return nil }
 func (blank) Echo(bool)                                                        {}

@@ -394,6 +394,10 @@ func (p *pair) tap(m *mgs.Message, from side) error {
 			return p.rec.Output(m.Payload)
 		}
 		return p.rec.Input(m.Payload)
+	case mgs.PayloadCopy:
+		if !p.encryption.agreed {
+			return p.rec.Copy(from == clientSide, m.Payload)
+		}
 	case mgs.PayloadExitCode:
 		if code, err := mgs.ParseExitCode(m.Payload); err == nil && from == agentSide && !p.encryption.agreed {
 			p.exitCode = code

@@ -67,6 +67,8 @@ type Recording interface {
 	// SetKind records the document's sessionType, and the properties that the agent
 	// sent to the client.
 	SetKind(sessionType string, properties []byte) error
+	// Copy follows a copy of files and records each of them, without the content.
+	Copy(fromClient bool, p []byte) error
 	// Echo records whether the terminal echoes input.
 	Echo(on bool)
 	// Disconnected records that one side ended the connection in a session that

@@ -108,7 +108,10 @@ func (r *tape) SetKind(t string, _ []byte) error {
 	r.kind = t
 	return nil
 }
-func (r *tape) Echo(on bool)               { _ = r.add("echo", strconv.FormatBool(on)) }
+func (r *tape) Echo(on bool) { _ = r.add("echo", strconv.FormatBool(on)) }
+func (r *tape) Copy(fromClient bool, p []byte) error {
+	return r.add("copy", strconv.FormatBool(fromClient)+" "+string(p))
+}
 func (r *tape) Disconnected(by bool) error { return r.add("disconnected", strconv.FormatBool(by)) }
 func (r *tape) Marker(s string) error      { return r.add("m", s) }
 func (r *tape) Seal(e relay.Exit) error {

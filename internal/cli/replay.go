@@ -15,7 +15,8 @@ func replay(dial dialer) *cobra.Command {
 		Use:   "replay SESSION-ID",
 		Short: "Play the recording of a session",
 		Long: `replay plays the recording of a session in this terminal, with its pauses. It
-follows a session that is still running.
+follows a session that is still running. At the end it lists what the recording
+says beside the output: forwarded connections, copied files, restarts.
 
 It leaves out sequences that affect more than the screen: clipboard, window
 title, replies that appear as typed input, mouse.`,

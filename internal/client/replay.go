@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sekisho/internal/session/cast"
+	"sekisho/internal/session/export"
 	"sekisho/internal/session/termsafe"
 )
 
@@ -18,19 +19,37 @@ const livePoll = time.Second
 // the alternate screen, margins, a character set.
 const afterReplay = "\x1b[!p\x1b[?1049l\x1b[?25h\x1b[?7h\x1b[0m\x1b(B\x0f\r\n"
 
+// maxNotes bounds the markers that are listed after a replay.
+const maxNotes = 10_000
+
 // ReplayOptions says how to play.
 type ReplayOptions struct {
 	Speed     float64       // playback speed multiplier; 0 means 1
 	IdleLimit time.Duration // longest pause; 0 means the recording's own limit
+	// Marker is called for what the recording says beside the output, such as
+	// copied files. The label may contain anything.
+	Marker func(at time.Duration, label string)
 }
 
 // Replay plays the recording of a session on a terminal. It follows a running
 // session to its end.
 func (c *Client) Replay(ctx context.Context, sessionID string, opt ReplayOptions, out, errOut io.Writer) error {
 	pages := &pages{ctx: ctx, client: c, sessionID: sessionID}
+	var notes []string
+	opt.Marker = func(at time.Duration, label string) {
+		if label == cast.EncryptedMarker {
+			fmt.Fprintln(errOut, export.EncryptedNotice)
+			return
+		}
+		notes = append(notes, fmt.Sprintf("%s  %s", at.Truncate(time.Second), Printable(label)))
+		notes = notes[max(0, len(notes)-maxNotes):]
+	}
 	err := Play(ctx, pages, opt, out)
 	if pages.err != nil {
 		err = pages.err // the cast reader would wrap it
+	}
+	for _, n := range notes { // only now: the screen belongs to the recording
+		fmt.Fprintln(errOut, n)
 	}
 	if pages.unproved {
 		fmt.Fprintln(errOut, "The recording is not sealed: the server stopped during the session.")
@@ -75,6 +94,9 @@ func Play(ctx context.Context, r io.Reader, opt ReplayOptions, out io.Writer) er
 		due += time.Duration(float64(step) / opt.Speed)
 		if err := wait(ctx, due-time.Since(began)); err != nil {
 			return err
+		}
+		if ev.Code == cast.Marker && opt.Marker != nil {
+			opt.Marker(ev.Time, string(ev.Data))
 		}
 		if ev.Code != cast.Output {
 			continue

@@ -66,6 +66,24 @@ func TestPlayTiming(t *testing.T) {
 	}
 }
 
+// TestPlayMarkers: markers are passed on, and never written to the terminal.
+func TestPlayMarkers(t *testing.T) {
+	t.Parallel()
+	const marked = `{"version":3,"term":{"cols":80,"rows":24}}
+[0,"m","uploaded a"]
+[0,"o","x"]
+`
+	var got []string
+	var out bytes.Buffer
+	opt := client.ReplayOptions{Marker: func(_ time.Duration, label string) { got = append(got, label) }}
+	if err := client.Play(t.Context(), strings.NewReader(marked), opt, &out); err != nil {
+		t.Fatal(err)
+	}
+	if len(got) != 1 || got[0] != "uploaded a" || strings.Contains(out.String(), "uploaded") {
+		t.Errorf("markers %q, output %q", got, out.String())
+	}
+}
+
 func TestPlayStops(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -96,7 +96,7 @@ func VerifyBundle(name, keyFile string, witnessFiles ...string) (Verification, e
 		out.Problem = flaw.Error()
 		return out, nil
 	}
-	out.Verified = err == nil
+	out.Verified, out.Encrypted = err == nil, s.Encrypted
 	return out, err
 }
 

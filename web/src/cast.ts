@@ -25,10 +25,15 @@ export class CastError extends Error {
 
 const MAX_LINE = 16 << 20
 
+/** ENCRYPTED is the marker of a session whose content the server could not see. */
+const ENCRYPTED = 'encrypted end to end: the server cannot see or record content from here on'
+
 /** Cast is a recording as far as it has been read. */
 export class Cast {
   header: CastHeader | null = null
   readonly events: CastEvent[] = []
+  /** Agent and client encrypted the session from end to end. */
+  encrypted = false
   private readonly decoder = new TextDecoder()
   private rest = ''
   private line = 0
@@ -69,7 +74,9 @@ export class Cast {
     }
     // Version 3 counts from the event before, version 2 from the start.
     this.time = this.header.version === 3 ? this.time + time : Math.max(this.time, time)
-    this.events.push({ time: this.time, code, data: typeof data === 'string' ? data : String(data ?? '') })
+    const event = { time: this.time, code, data: typeof data === 'string' ? data : String(data ?? '') }
+    this.encrypted ||= code === 'm' && event.data === ENCRYPTED
+    this.events.push(event)
   }
 }
 

@@ -12,6 +12,7 @@ import { loadRights } from './access'
 import { keepAlive, onSecondFactor, type SignedIn } from './api'
 import { listen } from './events'
 import { language, t, type Language } from './i18n'
+import { IntegrityBanner } from './integrity-banner'
 import { Navigation } from './navigation'
 import { followNodes, loadNodes } from './nodes'
 import { follow, href, useRoute } from './router'
@@ -134,6 +135,7 @@ export default function Console({ who }: { who: SignedIn }) {
             }}
           />
         }
+        notifications={<IntegrityBanner />}
         splitPanel={split?.content}
         splitPanelOpen={split?.open ?? false}
         onSplitPanelToggle={(ev) => split && splitPanel.set({ ...split, open: ev.detail.open })}

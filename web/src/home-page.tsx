@@ -9,7 +9,7 @@ import SpaceBetween from '@cloudscape-design/components/space-between'
 import StatusIndicator, { type StatusIndicatorProps } from '@cloudscape-design/components/status-indicator'
 import { useEffect, useState } from 'react'
 import { rights } from './access'
-import { countIntegrityFindings, listWebhooks } from './admin/happenings'
+import { listWebhooks } from './admin/happenings'
 import { ConnectTo } from './connect-to'
 import { count, t } from './i18n'
 import { stateText } from './node-status'
@@ -60,16 +60,6 @@ function useWebhookFailures(): number {
   return failing
 }
 
-/** useIntegrityFindings counts places where recordings or the audit trail are not what the server wrote. */
-function useIntegrityFindings(): number {
-  const allowed = useAllowed('sekisho:GetIntegrity')
-  const [found, setFound] = useState(0)
-  useEffect(() => {
-    if (allowed) countIntegrityFindings().then(setFound, () => {})
-  }, [allowed])
-  return found
-}
-
 /** useWithoutMfa says whether the user's password alone opens the account. */
 function useWithoutMfa(): boolean {
   const allowed = useAllowed('iam:ListMFADevices')
@@ -89,9 +79,7 @@ function useNotices(): Notice[] {
   const { nodes: list } = useStore(nodes)
   const webhooks = useWebhookFailures()
   const withoutMfa = useWithoutMfa()
-  const findings = useIntegrityFindings()
   const notices: Notice[] = []
-  if (findings > 0) notices.push({ type: 'error', text: count('home.integrity', findings), to: href('events') })
   if (withoutMfa) notices.push({ type: 'warning', text: t('mfa.passwordOnly'), to: href('account') })
   const states = new Map<string, number>()
   for (const n of list) {

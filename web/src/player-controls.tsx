@@ -8,10 +8,11 @@ import Input from '@cloudscape-design/components/input'
 import SegmentedControl from '@cloudscape-design/components/segmented-control'
 import Toggle from '@cloudscape-design/components/toggle'
 import { useEffect, useMemo, useState, type CSSProperties, type RefObject } from 'react'
+import type { CastEvent } from './cast'
 import { clockTime } from './format'
 import { t } from './i18n'
 import type { Recording } from './player'
-import { commandsOf, findText, plainText, textOf } from './recording-text'
+import { commandsOf, findText, markersOf, plainText, textOf, type Command } from './recording-text'
 import { saveFile } from './save-file'
 
 const SPEEDS = ['0.5', '1', '2', '4', '8']
@@ -79,7 +80,8 @@ export function PlayerControls(p: Props) {
       </div>
       <div className="player-controls">
         <Search wanted={wanted} onWanted={setWanted} found={found} position={p.position} onSeek={p.onSeek} />
-        <Commands {...p} />
+        <Moments {...p} title={t('replay.commands')} list={commandsOf} />
+        <Moments {...p} title={t('replay.events')} list={markersOf} />
       </div>
     </>
   )
@@ -162,18 +164,24 @@ function Search(props: {
   )
 }
 
-/** Commands jumps to a line that was typed. */
-function Commands({ recording, duration, onSeek }: Props) {
+/** Moments jumps to a line that was typed, or to an event. */
+function Moments({
+  recording,
+  duration,
+  onSeek,
+  title,
+  list,
+}: Props & { title: string; list: (events: readonly CastEvent[]) => Command[] }) {
   // The recording itself is not a new one when it has grown.
-  const commands = useMemo(() => (duration < 0 ? [] : commandsOf(recording.cast.events)), [recording, duration])
-  if (commands.length === 0) return null
+  const moments = useMemo(() => (duration < 0 ? [] : list(recording.cast.events)), [recording, duration, list])
+  if (moments.length === 0) return null
   return (
     <ButtonDropdown
       expandToViewport
-      items={commands.map((c, i) => ({ id: String(i), text: c.text, secondaryText: clockTime(c.time) }))}
-      onItemClick={(ev) => onSeek(commands[Number(ev.detail.id)]!.time)}
+      items={moments.map((m, i) => ({ id: String(i), text: m.text, secondaryText: clockTime(m.time) }))}
+      onItemClick={(ev) => onSeek(moments[Number(ev.detail.id)]!.time)}
     >
-      {t('replay.commands')}
+      {title}
     </ButtonDropdown>
   )
 }

@@ -229,6 +229,11 @@ export function Player({ id, onSealed }: { id: string; onSealed: (sealed: boolea
             <StatusIndicator type="loading">{t('replay.loading')}</StatusIndicator>
           </div>
         )}
+        {begun && recording.cast.encrypted && (
+          <div className="player-loading">
+            <Alert type="info">{t('replay.encrypted')}</Alert>
+          </div>
+        )}
         {begun && progress.duration === 0 && !progress.live && (
           <div className="player-loading">{t('replay.empty')}</div>
         )}

@@ -7,6 +7,8 @@ import { plainLines } from './log-text'
 const SEQUENCES = /\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]+[0-~]|[0-~])/g
 // oxlint-disable-next-line no-control-regex -- control characters are not part of a line
 const CONTROLS = /[\x00-\x1f\x7f]/g
+/** What changes the direction of the text around it. */
+const BIDI = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g
 
 /** Text is what a session showed, and when each part of it was shown. */
 export interface RecordedText {
@@ -73,6 +75,13 @@ export function commandsOf(events: readonly CastEvent[]): Command[] {
     }
   }
   return commands
+}
+
+/** markersOf lists what is said of a session beside its output: connections, copied files, restarts. */
+export function markersOf(events: readonly CastEvent[]): Command[] {
+  return events.flatMap((e) =>
+    e.code === 'm' ? [{ time: e.time, text: e.data.replaceAll(CONTROLS, '').replaceAll(BIDI, '') }] : [],
+  )
 }
 
 /** plainText is the output as lines without what only a terminal understands. */

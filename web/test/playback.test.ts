@@ -23,6 +23,12 @@ function read(text: string, step = text.length): Cast {
 }
 
 describe('cast', () => {
+  it('knows that a session was encrypted', () => {
+    const label = 'encrypted end to end: the server cannot see or record content from here on'
+    expect(read(v3).encrypted).toBe(false)
+    expect(read(`${v3}[1,"m","${label}"]\n`).encrypted).toBe(true)
+  })
+
   it('reads version 3, whose times count from the event before', () => {
     const cast = read(v3)
     expect(cast.header).toEqual({ version: 3, cols: 100, rows: 30, startedAt: 1795433852000 })

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import type { CastEvent } from '../src/cast'
-import { commandsOf, findText, needsReturns, plainText, textOf } from '../src/recording-text'
+import { commandsOf, findText, markersOf, needsReturns, plainText, textOf } from '../src/recording-text'
 
 const out = (time: number, data: string): CastEvent => ({ time, code: 'o', data })
 const typed = (time: number, data: string): CastEvent => ({ time, code: 'i', data })
@@ -20,6 +20,11 @@ describe('the text of a recording', () => {
       { time: 2, text: 'ls' },
       { time: 5, text: 'id' },
     ])
+  })
+
+  test('has the markers, without what acts on the page', () => {
+    const marker: CastEvent = { time: 3, code: 'm', data: 'uploaded a\u202eb\x07, mode 0644' }
+    expect(markersOf([out(1, 'x'), marker])).toEqual([{ time: 3, text: 'uploaded ab, mode 0644' }])
   })
 
   test('is exported as lines', () => {

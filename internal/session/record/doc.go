@@ -80,6 +80,9 @@ type Summary struct {
 	SealedAt time.Time
 	Exit     Exit   // when sealed
 	Damage   string // when sealed: what was already wrong with it then
+	// Encrypted says, when sealed, that the session was encrypted from end to end:
+	// the server saw no content.
+	Encrypted bool
 	// ChainHead is the SHA-256 of the last block, or checkpoint in format 1: it
 	// determines every byte of the file up to there.
 	ChainHead string

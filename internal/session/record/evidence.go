@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"sekisho"
-	"sekisho/internal/session/cast"
 	"sekisho/internal/session/recfile"
 )
 
@@ -222,31 +221,12 @@ func CheckLedgerSegment(r io.Reader, keys Keys, id sekisho.SessionID, seal []byt
 	return proof, nil
 }
 
-// maxHandshake bounds the records that may stand before the marker of an
-// encrypted session.
-const maxHandshake = 64
-
 // Encrypted reports whether agent and client encrypted the session from end to
 // end, so that the recording has no content.
 func (s *Stored) Encrypted() (bool, error) {
 	if s.Reader == nil {
 		return false, nil
 	}
-	c, err := s.Records()
-	if err != nil {
-		return false, flawOf(err)
-	}
-	for range maxHandshake {
-		rec, err := c.Next()
-		if errors.Is(err, io.EOF) {
-			return false, nil
-		}
-		if err != nil {
-			return false, flawOf(err)
-		}
-		if rec.Kind == recfile.Marker && string(rec.Data) == cast.EncryptedMarker {
-			return true, nil
-		}
-	}
-	return false, nil
+	_, encrypted, err := beginning(s.Reader)
+	return encrypted, err
 }

@@ -367,7 +367,7 @@ func (r *Recorder) reopenFiles(id sekisho.SessionID, dir string, files recording
 		return nil, flawOf(err)
 	}
 	rec := &Recording{r: r, dir: dir, header: h, w: w, files: files, resumed: true}
-	if rec.kind, err = r.kindOf(files.main, id); err != nil {
+	if rec.kind, rec.encrypted, err = r.beginningOf(files.main, id); err != nil {
 		return nil, err
 	}
 	if rec.kind != nil {
@@ -379,50 +379,56 @@ func (r *Recorder) reopenFiles(id sekisho.SessionID, dir string, files recording
 	return rec, nil
 }
 
-// kindOf reads what the session is from the main file.
-func (r *Recorder) kindOf(main recfile.Storage, id sekisho.SessionID) (*SessionKind, error) {
+// beginningOf reads from the main file what the session is, and whether it is
+// encrypted from end to end.
+func (r *Recorder) beginningOf(main recfile.Storage, id sekisho.SessionID) (*SessionKind, bool, error) {
 	st, err := main.Stat()
 	if err != nil {
-		return nil, fmt.Errorf("record: %w", err)
+		return nil, false, fmt.Errorf("record: %w", err)
 	}
 	f, h, err := openReader(main, st.Size(), id)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if _, err := r.unlock(f, h); err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	return storedKind(f)
+	return beginning(f)
 }
 
-// maxBeforeKind is how many records may stand before the one that says what the
-// session is.
-const maxBeforeKind = 64
+// maxHandshake is how many records may stand before those of the handshake,
+// which say what the session is and whether it is encrypted.
+const maxHandshake = 64
 
-// storedKind looks for what the session is.
-func storedKind(f *recfile.Reader) (*SessionKind, error) {
+// beginning looks for what the session is; nil if that is not known.
+func beginning(f *recfile.Reader) (kind *SessionKind, encrypted bool, err error) {
 	c, err := f.Records()
 	if err != nil {
-		return nil, flawOf(err)
+		return nil, false, flawOf(err)
 	}
-	for range maxBeforeKind {
+	for range maxHandshake {
 		rec, err := c.Next()
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
-			return nil, flawOf(err)
+			return nil, false, flawOf(err)
 		}
-		if rec.Kind != recfile.Type {
-			continue
+		switch rec.Kind {
+		case recfile.Type:
+			if kind != nil {
+				continue
+			}
+			kind = &SessionKind{}
+			if err := json.Unmarshal(rec.Data, kind); err != nil {
+				return nil, false, &Flaw{File: MainFile, Problem: "what the session is cannot be read: " + err.Error()}
+			}
+		case recfile.Marker:
+			encrypted = encrypted || string(rec.Data) == cast.EncryptedMarker
+		default:
 		}
-		var k SessionKind
-		if err := json.Unmarshal(rec.Data, &k); err != nil {
-			return nil, &Flaw{File: MainFile, Problem: "what the session is cannot be read: " + err.Error()}
-		}
-		return &k, nil
 	}
-	return nil, nil
+	return kind, encrypted, nil
 }
 
 // flawOf makes the flaws of the main file those of the recording.

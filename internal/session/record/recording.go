@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sekisho"
+	"sekisho/internal/session/cast"
 	"sekisho/internal/session/recfile"
 )
 
@@ -31,6 +32,8 @@ type Recording struct {
 	// copying follows a copy of files; nil until one passes.
 	copying *copying
 	resumed bool // an earlier process began the recording
+	// encrypted says that only ciphertext passes.
+	encrypted bool
 
 	exit   *Exit // once the recording has ended
 	sealed *Summary
@@ -120,7 +123,13 @@ func (rec *Recording) Resize(cols, rows int) error {
 
 // Marker records a label in the timeline.
 func (rec *Recording) Marker(label string) error {
-	return rec.append(recfile.Marker, [][]byte{[]byte(text(label))})
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	err := rec.appendLocked(recfile.Marker, [][]byte{[]byte(text(label))})
+	if err == nil && label == cast.EncryptedMarker {
+		rec.encrypted = true
+	}
+	return err
 }
 
 func (rec *Recording) append(kind recfile.Kind, pieces [][]byte) error {
@@ -206,7 +215,7 @@ func (rec *Recording) sealAt(exit Exit, now func() time.Duration) (Summary, erro
 		Format: sealFormat, Session: rec.header.SessionID, FileBytes: res.Size, Blocks: res.Blocks, Head: res.Digest.String(), Index: res.Index,
 		Events: res.Totals.Records, BytesOut: res.Totals.Out, BytesIn: res.Totals.In,
 		Start: start, End: start.Add(res.Totals.Last), Micros: res.Totals.Last.Microseconds(),
-		Status: rec.exit.Status, Reason: rec.exit.Reason,
+		Status: rec.exit.Status, Reason: rec.exit.Reason, Encrypted: rec.encrypted,
 	})
 	if err != nil {
 		return Summary{}, err
@@ -214,6 +223,7 @@ func (rec *Recording) sealAt(exit Exit, now func() time.Duration) (Summary, erro
 	s := rec.summary()
 	s.Size, s.ChainHead = res.Size, res.Digest.String()
 	s.Live, s.Sealed, s.SealedAt, s.Exit, s.SealDigest = false, true, time.Now().UTC(), *rec.exit, hexDigest(text)
+	s.Encrypted = rec.encrypted
 	rec.sealed = &s
 	return s, errors.Join(rec.close(), rec.r.removeTails(rec.dir))
 }

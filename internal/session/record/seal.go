@@ -47,7 +47,10 @@ type Seal struct {
 	Micros   int64     `json:"duration_us"`
 	Status   int       `json:"status"`
 	Reason   string    `json:"reason"`
-	SealedAt time.Time `json:"sealed_at"`
+	// Encrypted says that agent and client encrypted the session from end to
+	// end, so that the recording has no content.
+	Encrypted bool      `json:"encrypted,omitempty"`
+	SealedAt  time.Time `json:"sealed_at"`
 	// Damage says what was already wrong when the seal was made: then the
 	// seal only proves that nothing was changed since. FileSHA256 is that of
 	// session.rec, ChainSHA256 that of the chain in format 1. They are set only

@@ -111,7 +111,7 @@ func (s *Seal) summary(digest string) Summary {
 		Header:   Header{SessionID: s.Session, Start: s.Start},
 		Duration: time.Duration(s.Micros) * time.Microsecond, BytesOut: s.BytesOut, BytesIn: s.BytesIn,
 		Events: s.Events, Size: s.FileBytes + s.CastBytes, Format: s.format(), Sealed: true, SealedAt: s.SealedAt,
-		Exit: Exit{Status: s.Status, Reason: s.Reason}, Damage: s.Damage,
+		Exit: Exit{Status: s.Status, Reason: s.Reason}, Damage: s.Damage, Encrypted: s.Encrypted,
 		ChainHead: cmp.Or(s.Head, s.ChainHead), SealDigest: digest,
 	}
 }

@@ -110,7 +110,7 @@ var engineImports = map[string][]string{
 	"identity": {"keyring", "calendar"}, // secrets at rest; the calendars of policies
 	"refusals": {"audit"},
 	"relay":    {"record"},
-	"record":   {"recfile"},
+	"record":   {"recfile", "transfer"},
 }
 
 // owners are third-party modules that one folder wraps, so that replacing

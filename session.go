@@ -52,8 +52,13 @@ type Session struct {
 	IdleTimeout     time.Duration // 0 = none
 	// OmitInput keeps what is typed out of the recording.
 	OmitInput bool
-	Recording SessionRecording
-	Logs      SessionLogs
+	// RecordForwards keeps the bytes of forwarded connections in the recording.
+	RecordForwards bool
+	// RecordingDays is how many days the recording is kept after the end of the
+	// session; 0 = as long as the server keeps recordings.
+	RecordingDays int
+	Recording     SessionRecording
+	Logs          SessionLogs
 	// Permission is the basis of the session's permission, for a session that ends when its
 	// permission lapses; otherwise nil.
 	Permission *SessionPermission

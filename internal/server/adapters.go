@@ -40,6 +40,7 @@ func (r recordings) Start(ctx context.Context, s *sekisho.Session) (relay.Record
 	rec, err := r.Recorder.Start(record.Header{
 		SessionID: s.ID, Node: s.Target, NodeName: name, Owner: s.Owner, Document: s.DocumentName,
 		Reason: s.Reason, SourceIP: s.SourceIP, Start: s.StartedAt, OmitInput: s.OmitInput,
+		RecordForwards: s.RecordForwards, RecordingDays: s.RecordingDays,
 	})
 	if err != nil {
 		return nil, err

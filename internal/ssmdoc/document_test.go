@@ -111,6 +111,7 @@ func TestParseRefuses(t *testing.T) {
 		{"preference of a request", `{"schemaVersion":"1.0","sessionType":"Standard_Stream","parameters":{"x":{"type":"String"}},"inputs":{"sekisho":{"banner":"{{ x }}"}}}`, "does not depend on a request"},
 		{"banner with escapes", inputs(`"sekisho":{"banner":"a\u001b[2J"}`), "control characters"},
 		{"limit zero", inputs(`"sekisho":{"maxConcurrentSessions":{"perOwner":0}}`), "from 1 to 10000"},
+		{"recording days zero", inputs(`"sekisho":{"recordingDays":0}`), "from 1 to 36500"},
 		{"limit per user", inputs(`"sekisho":{"maxConcurrentSessions":{"perUser":1}}`), "perUser"},
 		{"prompt maybe", inputs(`"sekisho":{"friendlyPrompt":"maybe"}`), "friendlyPrompt"},
 		{"recorded and encrypted", inputs(`"kmsKeyId":"alias/a","sekisho":{"requireServerRecording":true}`), "cannot be had together"},
@@ -368,7 +369,8 @@ func TestPreferences(t *testing.T) {
 		inputs(
 			`"s3BucketName":"logs-bucket","s3EncryptionEnabled":true,"kmsKeyId":"alias/k","idleSessionTimeout":"5","maxSessionDuration":60,
 		"runAsEnabled":"True","runAsDefaultUser":"ops","shellProfile":{"linux":"date"},
-		"sekisho":{"banner":"Behave.","reasonRequired":true,"maxConcurrentSessions":{"perOwner":2,"perNode":9},"recordInput":false}`,
+		"sekisho":{"banner":"Behave.","reasonRequired":true,"maxConcurrentSessions":{"perOwner":2,"perNode":9},"recordInput":false,
+		"recordForwards":true,"recordingDays":30}`,
 		),
 	)
 	if err := account.CheckPreferences(); err != nil {
@@ -386,7 +388,8 @@ func TestPreferences(t *testing.T) {
 
 	own := plan(account)
 	if own.IdleTimeout != 5*time.Minute || own.MaxDuration != time.Hour || own.RunAsUser != "ops" || !own.Encrypted ||
-		own.MaxPerOwner != 2 || own.MaxPerNode != 9 || !own.OmitInput {
+		own.MaxPerOwner != 2 || own.MaxPerNode != 9 || !own.OmitInput ||
+		!own.RecordForwards || own.RecordingDays != 30 {
 		t.Errorf("%+v", own)
 	}
 	in := read(t, own).Inputs

@@ -53,7 +53,12 @@ type Extensions struct {
 	LoginShell     Switch
 	// OmitInput keeps input out of recordings. Documents write it as
 	// recordInput: false.
-	OmitInput              bool
+	OmitInput bool
+	// RecordForwards keeps the bytes of forwarded connections in recordings.
+	RecordForwards bool
+	// RecordingDays is how many days recordings are kept; 0 = as long as the
+	// server keeps them.
+	RecordingDays          int
 	RequireServerRecording bool
 	// EndWhenDenied ends sessions when policy would no longer allow to start
 	// them.
@@ -278,6 +283,9 @@ func (c *checker) settings(o *object, later func(string) bool) Settings {
 	return s
 }
 
+// maxRecordingDays bounds how long a recording is kept by its document.
+const maxRecordingDays = 36500
+
 // maxBanner bounds a banner, in characters.
 const maxBanner = 4000
 
@@ -300,6 +308,8 @@ func (c *checker) extensions(v any) Extensions {
 		"promptTag",
 		"loginShell",
 		"recordInput",
+		"recordForwards",
+		"recordingDays",
 		"requireServerRecording",
 		"endWhenDenied",
 	)
@@ -332,6 +342,13 @@ func (c *checker) extensions(v any) Extensions {
 	h.LoginShell = c.switchOf(where, o, "loginShell")
 	if v, ok := o.get("recordInput"); ok && v != nil {
 		h.OmitInput = !c.flag(o, "recordInput")
+	}
+	h.RecordForwards = c.flag(o, "recordForwards")
+	if n, ok := c.count(where, o, "recordingDays"); ok {
+		if n < 1 || n > maxRecordingDays {
+			c.failf(where+".recordingDays", "must be from 1 to %d; leave it out for the server's retention", maxRecordingDays)
+		}
+		h.RecordingDays = n
 	}
 	if v, ok := o.get("maxConcurrentSessions"); ok && v != nil {
 		limits, ok := v.(*object)

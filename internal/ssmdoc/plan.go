@@ -43,6 +43,9 @@ type Plan struct {
 	MaxPerOwner int           // 0 = no limit
 	MaxPerNode  int           // 0 = no limit
 	OmitInput   bool          // keep input out of the recording
+	// RecordForwards keeps the bytes of forwarded connections in the recording.
+	RecordForwards bool
+	RecordingDays  int // to keep the recording; 0 = as long as the server does
 	// EndWhenDenied ends the session when policy would no longer allow to
 	// start it.
 	EndWhenDenied bool
@@ -122,7 +125,8 @@ func (d *Document) Plan(account *Document, req SessionRequest) (*Plan, error) {
 	p := &Plan{
 		SessionType: d.SessionType, Parameters: bound,
 		IdleTimeout: s.IdleTimeout, MaxDuration: s.MaxDuration, MaxPerOwner: s.Extensions.MaxPerOwner, MaxPerNode: s.Extensions.MaxPerNode,
-		OmitInput: s.Extensions.OmitInput, EndWhenDenied: s.Extensions.EndWhenDenied,
+		OmitInput: s.Extensions.OmitInput, RecordForwards: s.Extensions.RecordForwards,
+		RecordingDays: s.Extensions.RecordingDays, EndWhenDenied: s.Extensions.EndWhenDenied,
 	}
 	if p.IdleTimeout == 0 {
 		p.IdleTimeout = defaultIdle

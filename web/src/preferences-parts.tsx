@@ -377,6 +377,10 @@ export function Recording(p: Part) {
         <Check {...p} name="recordInput" hint={t('prefs.recordInputHint')}>
           {t('prefs.recordInput')}
         </Check>
+        <Check {...p} name="recordForwards" hint={t('prefs.recordForwardsHint')}>
+          {t('prefs.recordForwards')}
+        </Check>
+        <Text {...p} name="recordingDays" label={t('prefs.recordingDays')} hint={t('prefs.recordingDaysHint')} />
         <FormField label={t('prefs.kmsKey')} description={t('prefs.kmsKeyHint')}>
           <Autosuggest
             value={p.form.kmsKey}

@@ -50,6 +50,8 @@ export interface Form {
   profileWindows: string
   kmsKey: string
   recordInput: boolean
+  recordForwards: boolean
+  recordingDays: string
   requireServerRecording: boolean
 }
 
@@ -91,6 +93,8 @@ export function formOf(content: string | null): Form {
     profileWindows: text(profile['windows']),
     kmsKey: text(inputs['kmsKeyId']),
     recordInput: extensions['recordInput'] !== false,
+    recordForwards: flag(extensions['recordForwards']),
+    recordingDays: text(extensions['recordingDays']),
     requireServerRecording: flag(extensions['requireServerRecording']),
   }
 }
@@ -143,6 +147,8 @@ export function contentOf(f: Form, before: string | null): string {
   put(extensions, 'promptTag', f.promptTag.trim())
   setSwitch(extensions, 'loginShell', on(f.loginShell))
   setSwitch(extensions, 'recordInput', f.recordInput ? undefined : false)
+  put(extensions, 'recordForwards', f.recordForwards)
+  put(extensions, 'recordingDays', number(f.recordingDays))
   put(extensions, 'requireServerRecording', f.requireServerRecording)
   put(inputs, 'sekisho', extensions)
   return JSON.stringify(doc, null, 2)
@@ -163,6 +169,7 @@ export function mistakes(f: Form): Partial<Record<keyof Form, string>> {
     }
   }
   within('idleMinutes', 1, 60)
+  within('recordingDays', 1, 36500)
   within('maxMinutes', 1, 1440)
   within('perOwner', 1, 100000)
   within('perNode', 1, 100000)

@@ -186,7 +186,8 @@ func (b *Broker) Start(ctx context.Context, in Request) (*Started, error) {
 		Owner: in.Owner.ARN, OwnerUserID: in.Owner.UserID, OwnerUser: in.Owner.UserName, AccessKeyID: in.Owner.AccessKeyID, Lease: in.Owner.Lease,
 		DocumentName: in.Document, DocumentVersion: in.Version, Reason: in.Reason, StartedAt: time.Now().UTC(), SourceIP: in.SourceIP,
 		IdleTimeout: in.Plan.IdleTimeout, MaxDuration: in.Plan.MaxDuration, RunAsUser: in.Plan.RunAsUser,
-		OmitInput: in.Plan.OmitInput, Recording: sekisho.RecordingServer,
+		OmitInput: in.Plan.OmitInput, RecordForwards: in.Plan.RecordForwards, RecordingDays: in.Plan.RecordingDays,
+		Recording:    sekisho.RecordingServer,
 		AgentProcess: b.cfg.Links.Process(in.Target),
 	}
 	if in.Plan.Encrypted {

@@ -12,6 +12,8 @@ import (
 // Forwarded is the data of a record of kind [Connection]: a connection that was
 // forwarded.
 type Forwarded struct {
+	// Number is the one that records of payload have, where there are any.
+	Number      int64     `json:"number,omitempty"`
 	Peer        string    `json:"peer,omitempty"` // address of the client
 	Destination string    `json:"destination"`
 	Start       time.Time `json:"start"`

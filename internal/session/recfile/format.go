@@ -37,6 +37,7 @@ const (
 	Connection  Kind = 'c' // JSON: a forwarded connection
 	File        Kind = 'f' // JSON: a copied file
 	Type        Kind = 't' // JSON: what the session is
+	Payload     Kind = 'p' // direction, uvarint number of the connection, bytes that it carried
 )
 
 // Record is one thing that happened.
@@ -329,7 +330,7 @@ func (t *Totals) count(r Record) {
 		if n, ok := HiddenBytes(r.Data); ok {
 			t.In += n
 		}
-	case Resize, Marker, Exit, Keyframe, Connection, File, Type:
+	case Resize, Marker, Exit, Keyframe, Connection, File, Type, Payload:
 	}
 }
 
@@ -357,6 +358,27 @@ func Size(data []byte) (cols, rows int, rest []byte, ok bool) {
 func AppendSize(dst []byte, cols, rows int) []byte {
 	dst = binary.AppendUvarint(dst, uint64(max(cols, 0)))
 	return binary.AppendUvarint(dst, uint64(max(rows, 0)))
+}
+
+// AppendPayload appends what stands before the bytes in a Payload record.
+func AppendPayload(dst []byte, connection int64, fromClient bool) []byte {
+	direction := byte(0)
+	if fromClient {
+		direction = 1
+	}
+	return binary.AppendUvarint(append(dst, direction), uint64(connection))
+}
+
+// ParsePayload returns the parts of a Payload record.
+func ParsePayload(data []byte) (connection int64, fromClient bool, p []byte, ok bool) {
+	if len(data) == 0 || data[0] > 1 {
+		return 0, false, nil, false
+	}
+	v, n := binary.Uvarint(data[1:])
+	if n <= 0 || v > 1<<62 {
+		return 0, false, nil, false
+	}
+	return int64(v), data[0] == 1, data[1+n:], true
 }
 
 // ExitStatus returns status and reason from the data of an Exit record.

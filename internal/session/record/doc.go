@@ -58,6 +58,11 @@ type Header struct {
 	// OmitInput says that what was typed is not in the recording. The
 	// recorder sets it from its options.
 	OmitInput bool
+	// RecordForwards keeps the bytes of forwarded connections.
+	RecordForwards bool
+	// RecordingDays is how many days the recording is kept; 0 = as long as the
+	// policy of the server says.
+	RecordingDays int
 }
 
 // Exit is how a session ended.
@@ -167,6 +172,9 @@ type fileHeader struct {
 	Cols     int               `json:"cols"`
 	Rows     int               `json:"rows"`
 	Input    string            `json:"input"`
+
+	RecordForwards bool `json:"record_forwards,omitempty"`
+	RecordingDays  int  `json:"recording_days,omitempty"`
 	// Key is the key of the content, sealed by the keyring.
 	Key []byte `json:"key"`
 }
@@ -188,6 +196,7 @@ func (h *Header) encode(key []byte) ([]byte, error) {
 		Format: fileFormat, Session: h.SessionID, Node: h.Node, NodeName: text(h.NodeName), Owner: text(h.Owner),
 		Document: text(h.Document), Reason: text(h.Reason), SourceIP: text(h.SourceIP), Start: h.Start.UTC(),
 		Cols: h.Cols, Rows: h.Rows, Input: h.input(), Key: key,
+		RecordForwards: h.RecordForwards, RecordingDays: h.RecordingDays,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("record: header: %w", err)
@@ -206,6 +215,7 @@ func decodeHeader(b []byte) (Header, []byte, error) {
 	return Header{
 		SessionID: f.Session, Node: f.Node, NodeName: f.NodeName, Owner: f.Owner, Document: f.Document, Reason: f.Reason,
 		SourceIP: f.SourceIP, Start: f.Start, Cols: f.Cols, Rows: f.Rows, OmitInput: f.Input == inputOmitted,
+		RecordForwards: f.RecordForwards, RecordingDays: f.RecordingDays,
 	}, f.Key, nil
 }
 

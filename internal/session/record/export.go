@@ -298,6 +298,12 @@ func (e *exporter) append(s *Stored, rec recfile.Record) {
 		if text, ok := recfile.Describe(rec); ok {
 			e.buf = e.enc.AppendMarker(e.buf, rec.Time, text)
 		}
+	case recfile.Payload:
+		if _, fromClient, p, ok := recfile.ParsePayload(rec.Data); ok && fromClient {
+			e.buf = e.enc.AppendInput(e.buf, rec.Time, p)
+		} else if ok {
+			e.buf = e.enc.AppendOutput(e.buf, rec.Time, p)
+		}
 	case recfile.Exit:
 		if status, reason, ok := recfile.ExitStatus(rec.Data); ok {
 			e.buf = e.enc.AppendTails(e.buf, rec.Time)

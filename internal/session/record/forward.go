@@ -45,9 +45,11 @@ const (
 // Further ones are counted with stream 0.
 const maxConnections = 4096
 
-// forwarding counts what passes in a session that forwards connections. The
-// payload is not kept.
+// forwarding counts what passes in a session that forwards connections.
 type forwarding struct {
+	// keep, if it is not nil, records what passes.
+	keep   func(c *Connection, from int, p []byte) error
+	last   int64 // number of the newest connection
 	kind   SessionKind
 	peer   string
 	open   map[uint32]*Connection
@@ -67,7 +69,7 @@ func newForwarding(kind SessionKind, peer string) *forwarding {
 }
 
 // pass counts p, and returns the connections that it ended.
-func (f *forwarding) pass(from int, p []byte, now time.Time) (ended []*Connection) {
+func (f *forwarding) pass(from int, p []byte, now time.Time) (ended []*Connection, err error) {
 	f.parse[from].begun = f.parse[from].begun || f.parse[1-from].begun
 	for len(p) > 0 {
 		var e muxEvent
@@ -78,9 +80,14 @@ func (f *forwarding) pass(from int, p []byte, now time.Time) (ended []*Connectio
 		case muxData:
 			c := f.connection(e.stream, now)
 			if from == fromClient {
-				c.BytesIn += int64(e.bytes)
+				c.BytesIn += int64(len(e.data))
 			} else {
-				c.BytesOut += int64(e.bytes)
+				c.BytesOut += int64(len(e.data))
+			}
+			if f.keep != nil && len(e.data) > 0 {
+				if err := f.keep(c, from, e.data); err != nil {
+					return nil, err
+				}
 			}
 		case muxClose:
 			if c := f.close(from, e.stream, now); c != nil {
@@ -89,7 +96,7 @@ func (f *forwarding) pass(from int, p []byte, now time.Time) (ended []*Connectio
 		case muxOther:
 		}
 	}
-	return ended
+	return ended, nil
 }
 
 func (f *forwarding) connection(stream uint32, now time.Time) *Connection {
@@ -99,7 +106,8 @@ func (f *forwarding) connection(stream uint32, now time.Time) *Connection {
 		c = f.open[stream]
 	}
 	if c == nil {
-		c = &Connection{Peer: f.peer, Destination: f.kind.destination(), Start: now.UTC()}
+		f.last++
+		c = &Connection{Number: f.last, Peer: f.peer, Destination: f.kind.destination(), Start: now.UTC()}
 		f.open[stream] = c
 	}
 	return c
@@ -166,7 +174,7 @@ const (
 type muxEvent struct {
 	command muxCommand
 	stream  uint32
-	bytes   int
+	data    []byte
 }
 
 // muxParser follows the frames of smux, by which clients and agents pass
@@ -186,14 +194,14 @@ type muxParser struct {
 func (m *muxParser) next(p []byte) (muxEvent, []byte) {
 	switch {
 	case m.plain:
-		return muxEvent{muxData, 0, len(p)}, nil
+		return muxEvent{muxData, 0, p}, nil
 	case m.left > 0:
 		n := min(m.left, len(p))
 		m.left -= n
 		if !m.data {
 			return muxEvent{command: muxOther}, p[n:]
 		}
-		return muxEvent{muxData, m.stream, n}, p[n:]
+		return muxEvent{muxData, m.stream, p[:n]}, p[n:]
 	}
 	n := copy(m.head[m.n:], p)
 	m.n += n
@@ -203,7 +211,7 @@ func (m *muxParser) next(p []byte) (muxEvent, []byte) {
 	}
 	if !m.valid() {
 		m.plain = true
-		return muxEvent{muxData, 0, m.n + len(p)}, nil
+		return muxEvent{muxData, 0, slices.Concat(m.head[:m.n], p)}, nil
 	}
 	m.n, m.begun = 0, true
 	m.stream = binary.LittleEndian.Uint32(m.head[4:])
@@ -228,7 +236,7 @@ func (m *muxParser) valid() bool {
 }
 
 // SetKind records what the session is. Sessions of type Port keep a record of
-// each connection in place of what passes.
+// each connection, and what passes only if the header says so.
 func (rec *Recording) SetKind(k SessionKind) error {
 	k.Host, k.Port, k.Socket, k.Type = text(k.Host), text(k.Port), text(k.Socket), text(k.Type)
 	b, err := json.Marshal(k)
@@ -251,7 +259,27 @@ func (rec *Recording) setKind(k SessionKind) {
 	rec.kind = &k
 	if k.Type == TypePort {
 		rec.forward = newForwarding(k, rec.header.SourceIP)
+		rec.forward.last = rec.w.Totals().Records // larger than the numbers before a restart
+		if rec.header.RecordForwards {
+			rec.forward.keep = rec.keepPayload
+		}
 	}
+}
+
+// maxPayload bounds the bytes in one record of payload.
+const maxPayload = 32 << 10
+
+// keepPayload records what passed on a connection.
+func (rec *Recording) keepPayload(c *Connection, from int, p []byte) error {
+	for len(p) > 0 {
+		n := min(len(p), maxPayload)
+		data := append(recfile.AppendPayload(nil, c.Number, from == fromClient), p[:n]...)
+		if err := rec.appendLocked(recfile.Payload, [][]byte{data}); err != nil {
+			return err
+		}
+		p = p[n:]
+	}
+	return nil
 }
 
 // Disconnected says that the client or the destination ended the connection of

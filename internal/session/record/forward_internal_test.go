@@ -50,11 +50,20 @@ func TestForwarding(t *testing.T) {
 	}
 	for range 200 {
 		f := newForwarding(SessionKind{Type: TypePort, Host: "db", Port: "5432"}, "")
+		payload := [2]map[int64]int64{{}, {}}
+		f.keep = func(c *Connection, from int, p []byte) error {
+			payload[from][c.Number] += int64(len(p))
+			return nil
+		}
 		var got []Connection
 		pass := func(from int, p []byte) {
 			for len(p) > 0 {
 				n := min(len(p), 1+r.IntN(20))
-				for _, c := range f.pass(from, p[:n], time.Now()) {
+				ended, err := f.pass(from, p[:n], time.Now())
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, c := range ended {
 					got = append(got, *c)
 				}
 				p = p[n:]
@@ -65,8 +74,13 @@ func TestForwarding(t *testing.T) {
 		for _, c := range f.finish(time.Now()) {
 			got = append(got, *c)
 		}
-		if d := cmp.Diff(want, got, cmpopts.IgnoreFields(Connection{}, "Start", "End")); d != "" {
+		if d := cmp.Diff(want, got, cmpopts.IgnoreFields(Connection{}, "Start", "End", "Number")); d != "" {
 			t.Fatal(d)
+		}
+		for _, c := range got {
+			if payload[fromClient][c.Number] != c.BytesIn || payload[fromDestination][c.Number] != c.BytesOut {
+				t.Fatalf("connection %d: %v passed, recorded %+v", c.Number, payload, c)
+			}
 		}
 	}
 }
@@ -84,7 +98,7 @@ func TestForwardingWithoutMultiplexing(t *testing.T) {
 		{Peer: "192.0.2.7", Destination: "localhost:22", BytesIn: 11, BytesOut: 11, Ended: EndedByClient},
 		{Peer: "192.0.2.7", Destination: "localhost:22", BytesIn: 5, Ended: EndedBySession},
 	}
-	if d := cmp.Diff(want, got, cmpopts.IgnoreFields(Connection{}, "Start", "End")); d != "" {
+	if d := cmp.Diff(want, got, cmpopts.IgnoreFields(Connection{}, "Start", "End", "Number")); d != "" {
 		t.Error(d)
 	}
 }

@@ -1340,6 +1340,82 @@ func TestForwardedConnections(t *testing.T) {
 	}
 }
 
+// TestForwardedPayload: where the header asks for it, the bytes of forwarded
+// connections are kept, and exported as output and input.
+func TestForwardedPayload(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	r := open(t, dir, record.Options{})
+	h := header(alice)
+	h.RecordForwards = true
+	rec, err := r.Start(h)
+	ok(t, err)
+	ok(t, rec.SetKind(record.SessionKind{Type: record.TypePort, Host: "db", Port: "5432"}))
+	question, answer := []byte("select \x00\xff"), bytes.Repeat([]byte("row "), 50_000)
+	ok(t, rec.Input(question))
+	ok(t, r.Close())
+	r = open(t, dir, record.Options{})
+	rec, err = r.Start(h)
+	ok(t, err)
+	ok(t, rec.Output(answer))
+	_, err = rec.Seal(record.Exit{})
+	ok(t, err)
+	_, evs := events(t, r, alice)
+	var in, out string
+	for _, ev := range evs {
+		if text, ok := strings.CutPrefix(ev, "i "); ok {
+			in += text
+		} else if text, ok := strings.CutPrefix(ev, "o "); ok {
+			out += text
+		}
+	}
+	if in != string(question) || out != string(answer) {
+		t.Errorf("%d bytes in, %d bytes out", len(in), len(out))
+	}
+	s, err := r.Open(alice)
+	ok(t, err)
+	defer s.Close()
+	if !s.Header.RecordForwards {
+		t.Error("the header does not say that the bytes are kept")
+	}
+}
+
+// TestRetentionOfDocument: a recording is kept as long as its document says,
+// whatever the policy of the server.
+func TestRetentionOfDocument(t *testing.T) {
+	t.Parallel()
+	const bob = sekisho.SessionID("bob-abcdefghijklmnopqrstuvwxyz")
+	for _, policy := range []record.Retention{{}, {MaxAge: 24 * time.Hour}, {MaxAge: 24 * 365 * time.Hour}} {
+		r := open(t, t.TempDir(), record.Options{})
+		for id, days := range map[sekisho.SessionID]int{alice: 30, bob: 0} {
+			h := header(id)
+			h.RecordingDays = days
+			rec, err := r.Start(h)
+			ok(t, err)
+			_, err = rec.Seal(record.Exit{})
+			ok(t, err)
+		}
+		removed := func(after time.Duration) (ids []sekisho.SessionID) {
+			gone, err := r.Expire(t.Context(), policy, time.Now().Add(after))
+			ok(t, err)
+			for _, g := range gone {
+				if g.Reason != "age" {
+					t.Errorf("%+v", g)
+				}
+				ids = append(ids, g.Session)
+			}
+			return ids
+		}
+		const day = 24 * time.Hour
+		if ids := removed(29 * day); slices.Contains(ids, alice) {
+			t.Errorf("%+v: removed before its time", policy)
+		}
+		if ids := removed(31 * day); !slices.Contains(ids, alice) || slices.Contains(ids, bob) {
+			t.Errorf("%+v: removed %v", policy, ids)
+		}
+	}
+}
+
 // TestRetention: policy removes the oldest sealed recordings, says so in the
 // ledger, and leaves what is held, unsealed or altered.
 func TestRetention(t *testing.T) {

@@ -86,7 +86,11 @@ func (rec *Recording) count(from int, frames [][]byte) error {
 	}
 	var ended []*Connection
 	for _, p := range frames {
-		ended = append(ended, rec.forward.pass(from, p, time.Now())...)
+		more, err := rec.forward.pass(from, p, time.Now())
+		if err != nil {
+			return err
+		}
+		ended = append(ended, more...)
 	}
 	return rec.appendConnections(ended)
 }
@@ -216,6 +220,7 @@ func (rec *Recording) sealAt(exit Exit, now func() time.Duration) (Summary, erro
 		Events: res.Totals.Records, BytesOut: res.Totals.Out, BytesIn: res.Totals.In,
 		Start: start, End: start.Add(res.Totals.Last), Micros: res.Totals.Last.Microseconds(),
 		Status: rec.exit.Status, Reason: rec.exit.Reason, Encrypted: rec.encrypted,
+		RecordingDays: rec.header.RecordingDays,
 	})
 	if err != nil {
 		return Summary{}, err

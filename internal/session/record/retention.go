@@ -16,8 +16,10 @@ import (
 // Retention says which sealed recordings may be removed. Zero fields keep
 // everything.
 type Retention struct {
-	MaxAge   time.Duration // since the seal
-	MaxBytes int64         // of all recordings together; the oldest go first
+	// MaxAge is since the seal. A recording whose session document says how many
+	// days to keep it has its own.
+	MaxAge   time.Duration
+	MaxBytes int64 // of all recordings together; the oldest go first
 }
 
 // Removed is a recording that was removed.
@@ -35,13 +37,11 @@ func (r *Recorder) Expire(ctx context.Context, p Retention, now time.Time) ([]Re
 	if err := r.finishRemovals(); err != nil {
 		return nil, err
 	}
-	if p.MaxAge <= 0 && p.MaxBytes <= 0 {
-		return nil, nil
-	}
 	type stored struct {
 		id     sekisho.SessionID
 		sealed time.Time
 		bytes  int64
+		days   int // of the recording itself; 0 = as policy says
 	}
 	var all []stored
 	var total int64
@@ -61,7 +61,7 @@ func (r *Recorder) Expire(ctx context.Context, p Retention, now time.Time) ([]Re
 		// A seal that is not ours says nothing about its age: what was altered
 		// stays, for somebody to look at.
 		if seal, err := parseSeal(text, r.keys); err == nil && seal.Damage == "" {
-			all = append(all, stored{id, seal.SealedAt, n})
+			all = append(all, stored{id, seal.SealedAt, n, seal.RecordingDays})
 		}
 	}
 	slices.SortFunc(all, func(a, b stored) int { return cmp.Or(a.sealed.Compare(b.sealed), cmp.Compare(a.id, b.id)) })
@@ -72,8 +72,12 @@ func (r *Recorder) Expire(ctx context.Context, p Retention, now time.Time) ([]Re
 			return removed, errors.Join(append(errs, err)...)
 		}
 		reason := ""
+		maxAge := p.MaxAge
+		if s.days > 0 {
+			maxAge = time.Duration(s.days) * 24 * time.Hour
+		}
 		switch {
-		case p.MaxAge > 0 && now.Sub(s.sealed) > p.MaxAge:
+		case maxAge > 0 && now.Sub(s.sealed) > maxAge:
 			reason = "age"
 		case p.MaxBytes > 0 && total > p.MaxBytes:
 			reason = "size"

@@ -49,8 +49,11 @@ type Seal struct {
 	Reason   string    `json:"reason"`
 	// Encrypted says that agent and client encrypted the session from end to
 	// end, so that the recording has no content.
-	Encrypted bool      `json:"encrypted,omitempty"`
-	SealedAt  time.Time `json:"sealed_at"`
+	Encrypted bool `json:"encrypted,omitempty"`
+	// RecordingDays is how many days the recording is kept; 0 = as long as the
+	// policy of the server says.
+	RecordingDays int       `json:"recording_days,omitempty"`
+	SealedAt      time.Time `json:"sealed_at"`
 	// Damage says what was already wrong when the seal was made: then the
 	// seal only proves that nothing was changed since. FileSHA256 is that of
 	// session.rec, ChainSHA256 that of the chain in format 1. They are set only

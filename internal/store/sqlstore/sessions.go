@@ -18,13 +18,14 @@ var _ broker.Store = (*SessionStore)(nil)
 
 const sessionColumns = `id, target, status, active, owner, owner_user_id, owner_user, access_key_id, document_name, reason, details,
 	started_at, ended_at, source_ip, max_duration, idle_timeout, document_version, run_as_user, omit_input, lease, recording, logs,
-	agent_process, permission, access_request`
+	agent_process, permission, access_request, record_forwards, recording_days`
 
 func sessionValues(s *sekisho.Session) []any {
 	return []any{
 		s.ID, s.Target, s.Status, s.Status.Active(), s.Owner, s.OwnerUserID, s.OwnerUser, s.AccessKeyID, s.DocumentName, s.Reason, s.Details,
 		micros(s.StartedAt), micros(s.EndedAt), s.SourceIP, int64(s.MaxDuration), int64(s.IdleTimeout),
 		s.DocumentVersion, s.RunAsUser, s.OmitInput, s.Lease, s.Recording, logsJSON(s.Logs), s.AgentProcess, permissionJSON(s.Permission), accessRequestOf(s),
+		s.RecordForwards, s.RecordingDays,
 	}
 }
 
@@ -62,7 +63,8 @@ func scanSession(row scanner) (*sekisho.Session, error) {
 	var logs, permission, request string
 	if err := row.Scan(&s.ID, &s.Target, &s.Status, &active, &s.Owner, &s.OwnerUserID, &s.OwnerUser, &s.AccessKeyID, &s.DocumentName,
 		&s.Reason, &s.Details, &started, &ended, &s.SourceIP, &s.MaxDuration, &s.IdleTimeout,
-		&s.DocumentVersion, &s.RunAsUser, &s.OmitInput, &s.Lease, &s.Recording, &logs, &s.AgentProcess, &permission, &request); err != nil {
+		&s.DocumentVersion, &s.RunAsUser, &s.OmitInput, &s.Lease, &s.Recording, &logs, &s.AgentProcess, &permission, &request,
+		&s.RecordForwards, &s.RecordingDays); err != nil {
 		return nil, err
 	}
 	if err := json.Unmarshal([]byte(logs), &s.Logs); err != nil {
@@ -80,7 +82,8 @@ func scanSession(row scanner) (*sekisho.Session, error) {
 // CreateSession implements [broker.Store].
 func (db *SessionStore) CreateSession(ctx context.Context, s *sekisho.Session) error {
 	err := db.sql.execPrepared(ctx, `INSERT INTO sessions (`+sessionColumns+`) VALUES
-		($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)`, sessionValues(s)...)
+		($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25,
+		$26, $27)`, sessionValues(s)...)
 	if isUnique(err) {
 		return sekisho.Errorf(sekisho.CodeConflict, "session %s exists", s.ID)
 	}
@@ -112,7 +115,7 @@ func (db *SessionStore) UpdateSession(ctx context.Context, id sekisho.SessionID,
 			`UPDATE sessions SET target = $2, status = $3, active = $4, owner = $5, owner_user_id = $6, owner_user = $7,
 			access_key_id = $8, document_name = $9, reason = $10, details = $11, started_at = $12, ended_at = $13, source_ip = $14,
 			max_duration = $15, idle_timeout = $16, document_version = $17, run_as_user = $18, omit_input = $19, lease = $20, recording = $21, logs = $22, agent_process = $23,
-			permission = $24, access_request = $25 WHERE id = $1`,
+			permission = $24, access_request = $25, record_forwards = $26, recording_days = $27 WHERE id = $1`,
 			sessionValues(s)...)
 		return err
 	})

@@ -536,10 +536,15 @@ export const en = {
   'prefs.reasonPattern': 'Reason pattern',
   'prefs.reasonPatternHint': 'RE2 regular expression that must match the whole reason, for example a ticket number',
   'prefs.reasonRequired': 'Require a reason',
+  'prefs.recordForwards': 'Record the bytes of forwarded connections',
+  'prefs.recordForwardsHint':
+    'Otherwise each connection has one record: destination, time, bytes each way. The bytes may contain passwords.',
   'prefs.recordInput': 'Record input',
   'prefs.recordInputHint':
     'Echoed input is part of the output and always recorded. Clear this to leave out passwords typed without echo.',
   'prefs.recording': 'Recording and encryption',
+  'prefs.recordingDays': 'Days to keep recordings',
+  'prefs.recordingDaysHint': '1 to 36500. Empty: as long as the server keeps recordings.',
   'prefs.recordingError':
     'The server cannot record sessions that are encrypted with a KMS key. Clear this check box or the key.',
   'prefs.requireRecording': 'Refuse sessions that the server cannot record',

@@ -543,10 +543,15 @@ export const ja: Catalogue = {
   'prefs.reasonPattern': '理由のパターン',
   'prefs.reasonPatternHint': '理由全体と一致する必要がある RE2 正規表現（チケット番号など）',
   'prefs.reasonRequired': '理由の入力を必須にする',
+  'prefs.recordForwards': '転送した接続のデータを記録する',
+  'prefs.recordForwardsHint':
+    'オフの場合、接続ごとに宛先、時刻、双方向のバイト数だけを記録します。データにはパスワードが含まれることがあります。',
   'prefs.recordInput': '入力を記録する',
   'prefs.recordInputHint':
     'エコーされる入力は出力の一部であり、常に記録されます。エコーされないパスワードを記録しない場合はオフにしてください。',
   'prefs.recording': '記録と暗号化',
+  'prefs.recordingDays': '録画の保持日数',
+  'prefs.recordingDaysHint': '1～36500。空欄の場合はサーバーの設定に従います。',
   'prefs.recordingError':
     'KMS キーで暗号化されたセッションをサーバーは記録できません。このチェックボックスまたはキーの指定を解除してください。',
   'prefs.requireRecording': 'サーバーが記録できないセッションを拒否する',

@@ -146,7 +146,7 @@ func TestQuickSetup(t *testing.T) {
 	first := quickSetup(t, s, "--target", target)
 	for _, want := range []string{
 		"made the role AmazonSSMRoleForInstancesQuickSetup", "made the role AmazonSSMRoleForAutomationAssumeQuickSetup",
-		"made the instance profile", "attached AmazonSSMManagedInstanceCore", "gave " + target + " the role AmazonSSMRoleForInstancesQuickSetup",
+		"created the instance profile", "attached AmazonSSMManagedInstanceCore", "gave " + target + " the role AmazonSSMRoleForInstancesQuickSetup",
 	} {
 		if !strings.Contains(first, want) {
 			t.Errorf("%q is not in\n%s", want, first)

@@ -57,7 +57,7 @@ test('afterwards the console is there, and the old password is worth nothing', a
   await picture('changed')
   await signOut(page, user)
   await signIn(given)
-  await page.getByText('The user name or the password is not right.').waitFor()
+  await page.getByText('The user name or password is incorrect.').waitFor()
   await signIn(own)
   await page.getByRole('link', { name: 'Nodes', exact: true }).waitFor()
 })

@@ -1,10 +1,9 @@
-// Package api is the one way in. Every call of every door, from a signed
-// request or from the console, becomes (principal, action, resource, context),
-// is decided by policy, and is written to the audit trail.
+// Package api is the single entry point for API calls. It reduces every call of every door, from a
+// signed request or from the console, to (principal, action, resource, context), authorizes it by
+// policy, and records it in the audit trail.
 //
-// A [Door] is one AWS service: its names, its wire protocol, its operations.
-// The packages below this one each make a door. A handler must ask
-// [Call.Authorize] before it answers; otherwise the server withholds its answer.
+// A [Door] is one AWS service: its names, its wire protocol, its operations. Each package below this one implements a
+// door. A handler must call [Call.Authorize] before it answers; otherwise the server withholds its answer.
 package api
 
 import (
@@ -34,22 +33,22 @@ import (
 type Door struct {
 	Service    string // SigV4 service name: "ssm"
 	Protocol   awsproto.Protocol
-	XMLNS      string // namespace of answers; query protocols only
+	XMLNS      string // XML namespace of answers; query protocols only
 	Version    string // API version: "2010-05-08"; query protocols only
-	Global     bool   // signed for any region, as IAM and STS are
+	Global     bool   // requests can be signed for any region, as for IAM and STS
 	Operations map[string]Operation
 	// Errors overrides the error name of a code for this service.
 	Errors map[sekisho.Code]string
 	// Guard refuses a call before its operation runs; nil refuses none.
 	Guard func(c *Call) error
-	// Fault words an operation's error as this service does; nil leaves it.
+	// Fault translates an operation's error into this service's; nil leaves errors unchanged.
 	Fault func(err error) error
-	// SignatureError words a bad signature as this service does; nil means as
-	// the protocol's other services do.
+	// SignatureError translates a signature error into this service's; nil means the protocol's
+	// default.
 	SignatureError func(e *sigv4.Error) *awsproto.Error
 }
 
-// Source is the event source of the audit trail: "ssm.amazonaws.com".
+// Source returns the event source in the audit trail, such as "ssm.amazonaws.com".
 func (d *Door) Source() string { return d.Service + ".amazonaws.com" }
 
 // Credentials resolves an access key for signature checks.
@@ -57,7 +56,7 @@ type Credentials interface {
 	// Credential returns the secret and the principal of an access key.
 	// sessionToken is empty for long-term keys.
 	Credential(ctx context.Context, accessKeyID, sessionToken string) (secret string, p *sekisho.Principal, err error)
-	// TouchKey notes the use of a long-term key.
+	// TouchKey records the use of a long-term key.
 	TouchKey(accessKeyID, service, region string, t time.Time)
 }
 
@@ -78,7 +77,7 @@ type Trail interface {
 	Record(ctx context.Context, e audit.Event) error
 }
 
-// Config is what a Server needs.
+// Config is the configuration of a Server.
 type Config struct {
 	Doors       []*Door
 	Credentials Credentials
@@ -86,25 +85,24 @@ type Config struct {
 	Nodes       NodeWatch // may be nil
 	Authorizer  *authz.Authorizer
 	Trail       Trail
-	// Refusals bounds the events of unauthenticated callers; nil means a budget
-	// of the server's own.
+	// Refusals bounds the events of unauthenticated callers; nil means a default budget.
 	Refusals *refusals.Budget
 	Account  string
 	Region   string
 	Now      func() time.Time // for aws:CurrentTime; nil = time.Now
 	// Observe is called once for each call, with its error code; may be nil.
 	Observe func(service, operation, code string, took time.Duration)
-	// SourceIP finds the caller's address; nil = the TCP peer.
+	// SourceIP returns the caller's address; nil = the TCP peer.
 	SourceIP func(r *http.Request) netip.Addr
 	Log      *slog.Logger
 }
 
-// Server answers calls of all doors that speak JSON 1.1 or a query protocol.
+// Server serves the calls of all doors with JSON 1.1 or a query protocol.
 type Server struct {
 	cfg       Config
 	byService map[string]*Door
 	refusals  *refusals.Budget
-	// Memory for bodies: of callers who name a valid access key, and of others.
+	// Memory for request bodies, separate for callers with a valid access key and for others.
 	identified, anonymous *memory
 }
 
@@ -161,25 +159,25 @@ type Call struct {
 	door       *Door
 	facts      authz.Facts
 	body       []byte
-	content    *content // of a streaming call, in place of body
+	content    *content // of a streaming call, instead of body
 	form       url.Values
 	authorized bool
 	claim      *claim
-	memory     *memory // that body takes its bytes from
+	memory     *memory // budget from which body was allocated
 	source     netip.Prefix
-	held       int // bytes of memory
+	held       int // bytes taken from memory
 	began      time.Time
 	begun      string // ID of the event whose intent is stored; "" for none
-	calledFor  *Call  // the call that this one was made within
+	calledFor  *Call  // the call within which this one was made
 
-	// What the audit event will say.
+	// Content of the audit event.
 	params    any
 	response  any
 	reasons   []string
 	resources []audit.Resource
 }
 
-// Decode reads the request into v by the door's protocol.
+// Decode decodes the request into v by the door's protocol.
 func (c *Call) Decode(v any) error {
 	if c.door.Protocol == awsproto.JSON {
 		return awsproto.DecodeJSON(c.body, v)
@@ -187,9 +185,8 @@ func (c *Call) Decode(v any) error {
 	return awsproto.DecodeQuery(c.form, v)
 }
 
-// Authorize asks the caller's policies for action ("ssm:StartSession") on
-// resource (an ARN, or "*" for actions without resources). The error is the
-// refusal to hand to the caller.
+// Authorize asks the caller's policies for action ("ssm:StartSession") on resource (an ARN, or "*" for
+// actions without resources). The error is the refusal to return to the caller.
 func (c *Call) Authorize(ctx context.Context, action, resource string, keys ...authz.Key) error {
 	v, err := c.Decide(ctx, action, resource, keys...)
 	if err != nil {
@@ -202,14 +199,14 @@ func (c *Call) Authorize(ctx context.Context, action, resource string, keys ...a
 	return nil
 }
 
-// Decide is Authorize for handlers that combine several decisions: they call
-// [Call.Allow] themselves, or return [Denied].
+// Decide is like Authorize, for handlers that combine several decisions: they call [Call.Allow]
+// themselves, or return [Denied].
 func (c *Call) Decide(ctx context.Context, action, resource string, keys ...authz.Key) (authz.Verdict, error) {
 	return c.DecideBy(ctx, c.server.cfg.Authorizer, action, resource, keys...)
 }
 
-// DecideBy is Decide with other policies than the caller's alone: those of a
-// role's trust, too.
+// DecideBy is like Decide, with policies other than just the caller's, such as a role's trust
+// policy.
 func (c *Call) DecideBy(
 	ctx context.Context,
 	a *authz.Authorizer,
@@ -225,9 +222,8 @@ func (c *Call) DecideBy(
 	return v, nil
 }
 
-// AllowedWithSecondFactor reports whether several decisions together would allow
-// the call had the caller just shown a second factor. The audit trail does not
-// list these decisions.
+// AllowedWithSecondFactor reports whether several decisions together would allow the call if the
+// caller had just verified a second factor. These decisions are not recorded in the audit trail.
 func (c *Call) AllowedWithSecondFactor(
 	ctx context.Context, all func(context.Context, authz.DecideFunc) (authz.Verdict, []authz.Step, error),
 ) (bool, error) {
@@ -241,22 +237,20 @@ func (c *Call) AllowedWithSecondFactor(
 	return v.Allowed, err
 }
 
-// Allow notes that the handler reached a positive decision.
+// Allow records that the handler decided to allow the call.
 func (c *Call) Allow() { c.authorized = true }
 
-// Facts returns what policy conditions see of this call.
+// Facts returns the facts about this call that policy conditions can use.
 func (c *Call) Facts() authz.Facts { return c.facts }
 
-// Annotate adds what the answer was to the audit event. Secrets in it are
-// redacted by their names.
+// Annotate adds the answer to the audit event. Members with names of secrets are redacted.
 func (c *Call) Annotate(response any) { c.response = response }
 
 // ReasonSecondFactor is the reason of a denial that a fresh second factor would
 // turn into an allowed request.
 const ReasonSecondFactor = "SecondFactorRequired"
 
-// Denied is the refusal of v: AWS's sentence, followed by what failed and what
-// would help.
+// Denied returns the refusal of v: AWS's sentence, followed by the reason and the remedy.
 func Denied(v authz.Verdict) error {
 	e := &sekisho.Error{Code: sekisho.CodeDenied, Message: v.Message}
 	if v.Remedy != "" {
@@ -271,9 +265,9 @@ func Denied(v authz.Verdict) error {
 	return e
 }
 
-// ServeHTTP answers a signed (or, where an operation says so, anonymous) call.
-// The headers are checked before the body is read: a caller without a valid
-// access key is refused by them alone.
+// ServeHTTP serves a signed call or, for operations that permit it, an anonymous one. It checks the
+// headers before it reads the body, and refuses a caller without a valid access key based on them
+// alone.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := s.call(r)
 	defer c.release()
@@ -291,8 +285,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.serve(w, r, c)
 }
 
-// receive finds out what r calls, and reads its body unless the headers are
-// enough to refuse it.
+// receive determines the operation of r, and reads the body unless the headers suffice to refuse
+// the call.
 func (s *Server) receive(c *Call, r *http.Request) error {
 	if r.Header.Get("X-Amz-Target") == "" {
 		return s.receiveForm(c, r)
@@ -314,7 +308,7 @@ func (s *Server) receive(c *Call, r *http.Request) error {
 // in the body.
 func (s *Server) receiveForm(c *Call, r *http.Request) error {
 	p, err := sigv4.Parse(r)
-	if err != nil { // unsigned, perhaps rightly so
+	if err != nil { // unsigned, which the operation may permit
 		if err := s.readBody(c, r, maxBody, s.anonymous); err != nil {
 			return err
 		}
@@ -325,7 +319,7 @@ func (s *Server) receiveForm(c *Call, r *http.Request) error {
 		err = s.identify(r, c, Signed)
 	}
 	if err != nil || c.door == nil {
-		// Only a short body is read to find out what is refused.
+		// Read only a short body to name the refused operation.
 		if rerr := s.readBody(c, r, maxRefusedBody, s.anonymous); rerr != nil {
 			return cmp.Or(err, rerr)
 		}
@@ -339,8 +333,8 @@ func (s *Server) receiveForm(c *Call, r *http.Request) error {
 	return s.route(c, r)
 }
 
-// ServeAs answers a call of a principal that the console has verified.
-// service is needed for query protocols, whose requests do not name it.
+// ServeAs serves a call of a principal that the console has verified. service is required for query
+// protocols, whose requests do not name it.
 func (s *Server) ServeAs(w http.ResponseWriter, r *http.Request, p *sekisho.Principal, service string) {
 	c := s.call(r)
 	defer c.release()
@@ -354,7 +348,7 @@ func (s *Server) ServeAs(w http.ResponseWriter, r *http.Request, p *sekisho.Prin
 	if err == nil && c.door.Operations[c.Operation].Auth == NodeKey {
 		err = sekisho.Errorf(
 			sekisho.CodeUnauthenticated,
-			"%s:%s is for managed nodes: it is signed with a node's key.",
+			"%s:%s is only for managed nodes: the request must be signed with a node's key.",
 			c.Service,
 			c.Operation,
 		)
@@ -366,7 +360,7 @@ func (s *Server) ServeAs(w http.ResponseWriter, r *http.Request, p *sekisho.Prin
 	s.serve(w, r, c)
 }
 
-// maxBody returns how large the body of r may be.
+// maxBody returns the limit for the body of r, in bytes.
 func (s *Server) maxBody(r *http.Request) int {
 	service, op, ok := awsproto.Target(r)
 	if d := s.byService[service]; ok && d != nil {
@@ -375,7 +369,7 @@ func (s *Server) maxBody(r *http.Request) int {
 	return maxBody
 }
 
-// call returns the Call of a request whose body has not been read.
+// call returns a Call for a request whose body has not been read.
 func (s *Server) call(r *http.Request) *Call {
 	c := &Call{
 		RequestID: id.UUID(), Account: s.cfg.Account, Region: s.cfg.Region, Time: s.cfg.Now(),
@@ -388,8 +382,8 @@ func (s *Server) call(r *http.Request) *Call {
 	return c
 }
 
-// route finds the door and the operation: by X-Amz-Target, else by the
-// Action of a form and the service it was signed for.
+// route selects the door and the operation: by X-Amz-Target, or by the Action of a form and the
+// service for which it was signed.
 func (s *Server) route(c *Call, r *http.Request) error {
 	if r.Header.Get("X-Amz-Target") != "" {
 		service, op, ok := awsproto.Target(r)
@@ -408,7 +402,7 @@ func (s *Server) route(c *Call, r *http.Request) error {
 	if err != nil {
 		return &awsproto.Error{
 			Code:    "MalformedQueryString",
-			Message: "The form of the request cannot be read.",
+			Message: "The request's form is malformed.",
 			Status:  http.StatusBadRequest,
 		}
 	}
@@ -416,7 +410,7 @@ func (s *Server) route(c *Call, r *http.Request) error {
 	if action == "" {
 		return &awsproto.Error{
 			Code:    "MissingAction",
-			Message: "The request names no operation: neither an X-Amz-Target header nor an Action.",
+			Message: "The request names no operation: it has neither an X-Amz-Target header nor an Action.",
 			Status:  http.StatusBadRequest,
 		}
 	}
@@ -425,7 +419,7 @@ func (s *Server) route(c *Call, r *http.Request) error {
 		service = p.Service
 	}
 	d := s.byService[service]
-	if service == "" { // unsigned: only the API version tells
+	if service == "" { // unsigned: the API version identifies the service
 		for _, cand := range s.cfg.Doors {
 			if cand.Version != "" && cand.Version == form.Get("Version") {
 				d = cand
@@ -443,8 +437,7 @@ func (s *Server) route(c *Call, r *http.Request) error {
 	return nil
 }
 
-// maxUserAgent bounds what an audit event keeps of a program's name: those of
-// the AWS CLI have some 200 bytes.
+// maxUserAgent bounds the user agent in an audit event. That of the AWS CLI has about 200 bytes.
 const maxUserAgent = 512
 
 func clip(s string) string { return clipTo(s, 100) }
@@ -491,16 +484,15 @@ func (s *Server) as(c *Call, p *sekisho.Principal) {
 	c.facts.Region = c.Region
 }
 
-// claim is who a request says it is from, by its headers.
+// claim is the identity that a request's headers claim.
 type claim struct {
 	parsed    *sigv4.Parsed
 	secret    string
 	principal *sekisho.Principal
-	nodeKey   *rsa.PublicKey // in place of secret and principal
+	nodeKey   *rsa.PublicKey // instead of secret and principal
 }
 
-// identify checks what the headers say about the caller. Whether the caller
-// knows the secret is for verify to say.
+// identify resolves the identity in the headers. verify checks that the caller has the secret.
 func (s *Server) identify(r *http.Request, c *Call, how Auth) error {
 	if c.claim != nil {
 		return nil
@@ -562,7 +554,7 @@ func (s *Server) verify(r *http.Request, c *Call, how Auth) (*sigv4.Parsed, *sek
 	}
 	hash := sigv4.HashBody(c.body)
 	if c.content != nil {
-		hash = "" // the body is held to what was signed while it is read
+		hash = "" // the body is compared with the signed hash while it is read
 	}
 	if err := p.Verify(secret, r, hash, time.Now()); err != nil {
 		if principal.Agent(principal.Node) {
@@ -573,7 +565,7 @@ func (s *Server) verify(r *http.Request, c *Call, how Auth) (*sigv4.Parsed, *sek
 	if c.content != nil {
 		c.content.body, c.content.signed = p.Body(secret, c.content.raw), p
 	}
-	// A node's credentials end with the node, not with their hour.
+	// A node's credentials become invalid when the node is deregistered, before they expire.
 	if principal.Node != "" {
 		if _, err := s.cfg.NodeKeys.NodePublicKey(r.Context(), principal.Node); err != nil {
 			return nil, nil, s.nodeRefused(r.Context(), c, principal.Node, err)
@@ -592,7 +584,7 @@ func nodeARN(region, account string, node sekisho.NodeID) string {
 	return "arn:aws:ssm:" + region + ":" + account + ":managed-instance/" + string(node)
 }
 
-// serve runs the operation and writes its answer and its audit event.
+// serve runs the operation, records its audit event and writes its answer.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, c *Call) {
 	c.params = c.auditedParams()
 	op, ok := c.door.Operations[c.Operation]
@@ -616,7 +608,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, c *Call) {
 	}
 	out, err := handle(r.Context(), op, c)
 	if err == nil && !c.authorized && op.NoPolicy == "" {
-		err = fmt.Errorf("%s:%s answered without asking policy", c.Service, c.Operation)
+		err = fmt.Errorf("%s:%s answered without a policy decision", c.Service, c.Operation)
 	}
 	if err != nil {
 		s.writeError(w, r, c, err)
@@ -627,12 +619,11 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, c *Call) {
 		return
 	}
 	if err := write(w, c, out); err != nil {
-		s.cfg.Log.WarnContext(r.Context(), "answer not delivered", "request_id", c.RequestID, "error", err)
+		s.cfg.Log.WarnContext(r.Context(), "could not deliver the response", "request_id", c.RequestID, "error", err)
 	}
 }
 
-// handle runs op. A panic is an internal error like any other: it is answered
-// and recorded.
+// handle runs op. It turns a panic into an internal error, which is answered and recorded.
 func handle(ctx context.Context, op Operation, c *Call) (out any, err error) {
 	defer func() {
 		if v := recover(); v != nil {

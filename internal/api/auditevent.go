@@ -11,9 +11,8 @@ import (
 	"sekisho/internal/wire/awsproto"
 )
 
-// Begin makes sure that the audit trail knows of c before c changes anything.
-// An error means that it does not, and that the call must not go ahead. Doors
-// that run their operations themselves call it first.
+// Begin records the intent of c in the audit trail before c changes anything. After an error, the
+// call must not proceed. Doors that run their operations themselves call it first.
 func (c *Call) Begin(ctx context.Context) error {
 	op := c.door.Operations[c.Operation]
 	if op.ReadOnly || op.AnswerOnly {
@@ -27,7 +26,7 @@ func (c *Call) Begin(ctx context.Context) error {
 	return nil
 }
 
-// audit writes the audit event of c, or sums it up with others.
+// audit writes the audit event of c, or adds it to a summary.
 func (s *Server) audit(r *http.Request, c *Call, readOnly bool, e *awsproto.Error) error {
 	c.observe(e)
 	// The event outlives a client that hangs up.
@@ -50,7 +49,7 @@ func (s *Server) auditNow(ctx context.Context, c *Call, readOnly bool, e *awspro
 	return s.cfg.Trail.Record(ctx, c.event(readOnly, e))
 }
 
-// event is the audit event of c as far as c has come; e is its error or nil.
+// event returns the audit event of c in its present state; e is its error or nil.
 func (c *Call) event(readOnly bool, e *awsproto.Error) audit.Event {
 	ev := audit.Event{
 		ID: c.begun, Time: c.Time, EventSource: c.door.Source(), EventName: clip(c.Operation), Region: c.Region,
@@ -65,7 +64,7 @@ func (c *Call) event(readOnly bool, e *awsproto.Error) audit.Event {
 	return ev
 }
 
-// joinReasons joins the reasons of several decisions, each reason once.
+// joinReasons joins the reasons of several decisions, without duplicates.
 func joinReasons(reasons []string) string {
 	var unique []string
 	for _, reason := range reasons {
@@ -76,7 +75,7 @@ func joinReasons(reasons []string) string {
 	return strings.Join(unique, "; ")
 }
 
-// observe reports how c ended; e is its error or nil.
+// observe reports the outcome of c; e is its error or nil.
 func (c *Call) observe(e *awsproto.Error) {
 	observe := c.server.cfg.Observe
 	if observe == nil {
@@ -84,7 +83,7 @@ func (c *Call) observe(e *awsproto.Error) {
 	}
 	operation, code := c.Operation, ""
 	if _, known := c.door.Operations[operation]; !known {
-		operation = "unknown" // callers choose the names of those
+		operation = "unknown" // the caller chose its name
 	}
 	if e != nil {
 		code = e.Code

@@ -8,12 +8,12 @@ import (
 	"sekisho/internal/wire/awsproto"
 )
 
-// hiddenValue stands in the audit trail for a member that it does not show.
+// hiddenValue replaces the value of a member that the audit trail does not show.
 const hiddenValue = "HIDDEN_DUE_TO_SECURITY_REASONS"
 
-// auditedParams is the request as the audit trail keeps it: members that the
-// operation knows and [auditedMembers] allows. Others that the operation knows
-// are shown as hidden. Members that it does not know are left out.
+// auditedParams returns the request as the audit trail records it: the members that the operation
+// knows and [auditedMembers] allows. Other members that the operation knows appear as hidden;
+// unknown members are omitted.
 func (c *Call) auditedParams() any {
 	op := c.door.Operations[c.Operation]
 	m := map[string]any{}
@@ -52,10 +52,10 @@ func lowerFirst(s string) string {
 	return string(s[0]+'a'-'A') + s[1:]
 }
 
-// Members are the names of the request's members in lower case.
+// Members returns the names of the request's members in lower case.
 func (op Operation) Members() []string { return op.members }
 
-// Audits reports whether the trail shows a member, named in lower case.
+// Audits reports whether the audit trail shows a member, named in lower case.
 func (op Operation) Audits(member string) bool { return member != op.hidden && auditedMembers[member] }
 
 // auditedMembers are the members of requests that the audit trail shows, in

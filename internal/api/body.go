@@ -14,17 +14,17 @@ import (
 )
 
 const (
-	// maxBody bounds a request whose operation does not say otherwise. The
-	// largest legitimate ones carry a session document of 64 KiB.
+	// maxBody bounds a request whose operation does not say otherwise. The largest legitimate
+	// requests carry a document of 64 KiB.
 	maxBody = 1 << 20
-	// maxRefusedBody is how much of a body is read when the headers are enough
-	// to refuse the request: a form names its operation in the body.
+	// maxRefusedBody bounds the part of a body that is read if the headers suffice to refuse the
+	// request. It is read at all because a form names its operation in the body.
 	maxRefusedBody = 8 << 10
 	firstRead      = 2 << 10
 )
 
-// How much memory bodies in flight may take. Callers who name a valid access
-// key have a share of their own, which others cannot use up.
+// Memory limits for bodies in flight. Callers with a valid access key have a separate budget, which
+// others cannot exhaust.
 const (
 	anonymousMemory  = 16 << 20
 	anonymousEach    = 2 << 20 // for each source
@@ -32,8 +32,7 @@ const (
 	identifiedEach   = 64 << 20
 )
 
-// memory bounds the bytes that bodies in flight take, for each source and
-// together.
+// memory bounds the bytes of bodies in flight, per source and in total.
 type memory struct {
 	total, each int
 
@@ -98,14 +97,14 @@ func (s *Server) readBody(c *Call, r *http.Request, limit int, m *memory) error 
 		case err != nil:
 			return &awsproto.Error{
 				Code:    "IncompleteBody",
-				Message: "The request ended before its body did.",
+				Message: "The request body is shorter than announced.",
 				Status:  http.StatusBadRequest,
 			}
 		}
 	}
 }
 
-// release gives the memory of the body back.
+// release returns the memory of the body to its budget.
 func (c *Call) release() {
 	if c.held > 0 {
 		c.memory.give(c.source, c.held)

@@ -13,15 +13,12 @@ import (
 	"sekisho/internal/wire/id"
 )
 
-// Do calls an operation of another door within c, as c's caller: it decodes,
-// authorizes and answers as if the caller had made the call from the same
-// place at the same time, and it has its own event in the audit trail, which
-// names the call that it was made for. So an operation that is put together of
-// others adds nothing to what its caller may do.
+// Do calls an operation of another door within c, as c's caller: it decodes, authorizes and answers as if the caller
+// had made the call from the same place at the same time, and it has its own audit event, which names c's event. An
+// operation composed of others therefore adds nothing to its caller's permissions.
 //
-// For a JSON door in is what encodes to the request, for a query door it is
-// [url.Values]; the answer is read into out, by JSON or by XML, unless out is
-// nil. The error is the handler's own.
+// For a JSON door, in is a value that encodes to the request; for a query door, it is [url.Values].
+// Unless out is nil, the answer is decoded into it from JSON or XML. The error is the handler's.
 func (c *Call) Do(ctx context.Context, service, operation string, in, out any) error {
 	s := c.server
 	d := s.byService[service]
@@ -46,7 +43,7 @@ func (c *Call) Do(ctx context.Context, service, operation string, in, out any) e
 	case awsproto.Query, awsproto.EC2:
 		form, ok := in.(url.Values)
 		if !ok {
-			return fmt.Errorf("%s:%s takes a form, not %T", service, operation, in)
+			return fmt.Errorf("%s:%s requires url.Values, not %T", service, operation, in)
 		}
 		inner.form = form
 	case awsproto.RESTXML:
@@ -76,13 +73,13 @@ func (c *Call) Do(ctx context.Context, service, operation string, in, out any) e
 	return reread(inner, answer, out)
 }
 
-// DescribeError returns the error code and message that the answer to c would have.
+// DescribeError returns the code and message that err would have in the answer to c.
 func (c *Call) DescribeError(err error) (code, message string) {
 	e := toWireError(c.door, err)
 	return e.Code, e.Message
 }
 
-// reread brings an answer over its door's protocol into out.
+// reread encodes an answer by its door's protocol and decodes it into out.
 func reread(c *Call, answer, out any) error {
 	var w answerRecorder
 	if err := write(&w, c, answer); err != nil {
@@ -94,7 +91,7 @@ func reread(c *Call, answer, out any) error {
 	return xml.Unmarshal(w.body.Bytes(), out)
 }
 
-// answerRecorder keeps an answer.
+// answerRecorder records a response.
 type answerRecorder struct {
 	body   bytes.Buffer
 	header http.Header
@@ -111,7 +108,7 @@ func (m *answerRecorder) Write(b []byte) (int, error) { return m.body.Write(b) }
 
 func (m *answerRecorder) WriteHeader(int) {}
 
-// calledFor is what the audit event of a call within another says of that one.
+// calledFor returns the details of c's outer call for its audit event.
 func calledFor(c *Call) map[string]any {
 	if c == nil {
 		return nil

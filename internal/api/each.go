@@ -8,17 +8,17 @@ import (
 	"sekisho/internal/iam/authz"
 )
 
-// Resource is something to act on, as policies know it.
+// Resource is a resource of a policy decision.
 type Resource struct {
 	ARN  string
 	Keys []authz.Key
 }
 
-// maxNamed is how many resources of one call the audit trail names.
+// maxNamed bounds the resources of one call that the audit trail names.
 const maxNamed = 100
 
-// AuthorizeAll asks the caller's policies for action on every one of
-// resources. One that is refused refuses the call as a whole.
+// AuthorizeAll authorizes action on every one of resources. If any is denied, it returns the
+// refusal of the whole call.
 func (c *Call) AuthorizeAll(ctx context.Context, action string, resources []Resource) error {
 	for i, r := range resources {
 		v, err := c.server.cfg.Authorizer.Decide(ctx, &c.facts, action, r.ARN, r.Keys...)

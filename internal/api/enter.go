@@ -8,11 +8,11 @@ import (
 	"sekisho/internal/wire/httplimit"
 )
 
-// Enter begins a call of an operation that is chosen by its path: the caller
-// is verified, nothing more. When ok is false the answer has been given.
+// Enter begins a call of an operation that the path selects: it only verifies the caller. If ok is
+// false, it has already answered the request.
 func (s *Server) Enter(w http.ResponseWriter, r *http.Request, d *Door, operation string) (c *Call, ok bool) {
 	c = s.call(r)
-	// The body is short and the call may be a channel that lasts for days.
+	// Release the body now: the call may be a channel that lasts for days.
 	defer c.release()
 	c.door, c.Service, c.Operation = d, d.Service, operation
 	from, err := s.anonymous, error(nil)
@@ -32,8 +32,8 @@ func (s *Server) Enter(w http.ResponseWriter, r *http.Request, d *Door, operatio
 	return c, true
 }
 
-// Identify verifies the signature of a call that may come unsigned. Without
-// one the call stays anonymous.
+// Identify verifies the signature of a call that can be unsigned. Without a signature, the call
+// stays anonymous.
 func (c *Call) Identify(r *http.Request) error {
 	if r.Header.Get("Authorization") == "" {
 		return nil
@@ -41,7 +41,7 @@ func (c *Call) Identify(r *http.Request) error {
 	return c.server.authenticate(r, c, Signed)
 }
 
-// Body is the request's body.
+// Body returns the request's body.
 func (c *Call) Body() []byte { return c.body }
 
 // WriteError answers a call begun with Enter with an error, and records it.
@@ -55,8 +55,8 @@ func (c *Call) WriteUnaudited(w http.ResponseWriter, r *http.Request, err error)
 	c.server.writeUnaudited(w, r, c, err)
 }
 
-// AuditSuccess records a call begun with Enter as answered. An error means that
-// it could not be recorded and must not be answered.
+// AuditSuccess records a call begun with Enter as successful. After an error, the call must not be
+// answered.
 func (c *Call) AuditSuccess(r *http.Request) error {
 	if !c.authorized {
 		return fmt.Errorf("%s:%s answered without asking policy", c.Service, c.Operation)
@@ -72,10 +72,10 @@ func (c *Call) AuditRefusal(r *http.Request, err error) (message string, recordE
 	return e.Message, c.server.audit(r, c, false, e)
 }
 
-// SetParams says what the audit event shows as the request's parameters, for
-// calls whose parameters are in the path or in a frame.
+// SetParams sets the request parameters in the audit event, for calls whose parameters are in the
+// path or in a frame.
 func (c *Call) SetParams(params map[string]any) { c.params = params }
 
-// Become sets the caller of an anonymous call whose handler has verified who it
-// is. Decisions and the audit trail know it from then on.
+// Become sets the principal of an anonymous call after its handler has verified it. Later decisions
+// and the audit trail use it.
 func (c *Call) Become(p *sekisho.Principal) { c.server.as(c, p) }

@@ -9,12 +9,12 @@ import (
 	"sekisho/internal/wire/sigv4"
 )
 
-// NodeWatch observes the calls of managed nodes, so that a node whose calls are refused
-// is shown as refused and not only as disconnected.
+// NodeWatch observes the calls of managed nodes, so that a node whose calls are refused is reported
+// as refused, not only as disconnected.
 type NodeWatch interface {
 	// Called is called for a request with node's credentials.
 	Called(ctx context.Context, node sekisho.NodeID, sourceIP string)
-	// Refused tells of a call said to be node's that was not accepted.
+	// Refused is called for a refused call that claims to be from node.
 	Refused(ctx context.Context, node sekisho.NodeID, sourceIP string, kind fleet.SightingKind, why string)
 }
 
@@ -24,8 +24,8 @@ type NodeWatch interface {
 var ErrNodeProgram error = sekisho.Errorf(sekisho.CodeDenied, "These credentials were issued for programs on the node and cannot be used as its agent.").
 	WithHint("The agent's own credentials require the node's key.")
 
-// nodeRefused tells of a call in node's name that was refused with err, which
-// it returns.
+// nodeRefused reports to the NodeWatch that a call in node's name was refused with err, and returns
+// err.
 func (s *Server) nodeRefused(ctx context.Context, c *Call, node sekisho.NodeID, err error) error {
 	if s.cfg.Nodes == nil || err == nil || internal(err) {
 		return err
@@ -43,8 +43,8 @@ func (s *Server) nodeRefused(ctx context.Context, c *Call, node sekisho.NodeID, 
 
 // nodeCalled reports a request with node's credentials to the NodeWatch.
 func (s *Server) nodeCalled(ctx context.Context, c *Call, node sekisho.NodeID) {
-	// A node that has moved opens a new channel while its old one still exists.
-	// control.Channels handles that.
+	// A node that has moved opens a new channel while its old one still exists; control.Channels
+	// handles that case.
 	if s.cfg.Nodes != nil && c.Operation != "CreateControlChannel" && c.Operation != "OpenControlChannel" {
 		s.cfg.Nodes.Called(ctx, node, c.SourceIP.String())
 	}

@@ -6,45 +6,44 @@ import (
 	"strings"
 )
 
-// Auth says how callers of an operation prove who they are.
+// Auth is the way in which callers of an operation authenticate.
 type Auth int
 
-// Ways of authentication.
+// Values of Auth.
 const (
 	Signed    Auth = iota // SigV4, or a console sign-in
-	Anonymous             // the operation checks what it needs by itself
+	Anonymous             // the operation authenticates its callers itself, if at all
 	NodeKey               // the RSA key of a managed node (RequestManagedInstanceRoleToken)
 )
 
-// Operation is one operation of a door. [Read], [Write] and [Issue] make one
-// of a typed handler; doors that choose operations by path list them without.
+// Operation is one operation of a door. [Read], [Write] and [Issue] make one of a typed
+// handler; doors that select operations by path list them without handlers.
 type Operation struct {
 	Handle func(ctx context.Context, c *Call) (any, error)
 	Auth   Auth
-	// NoPolicy is the reason why no policy is asked; empty for all but a
-	// few operations that AWS leaves open too.
+	// NoPolicy is the reason why the operation needs no policy decision; empty for all but a few
+	// operations that are open in AWS too.
 	NoPolicy string
 	ReadOnly bool
-	// AnswerOnly says that a call changes nothing that is stored: its only
-	// effect is its answer, which is withheld until its event is stored.
+	// AnswerOnly means that a call changes no stored state: its only effect is its answer, which is
+	// withheld until its event is stored.
 	AnswerOnly bool
-	// BusyCode is the error code when there are too many such calls; empty
-	// means ThrottlingException.
+	// BusyCode is the error code of a throttled call; empty means ThrottlingException.
 	BusyCode string
 	// MaxBody bounds the request in bytes; 0 means 1 MiB.
 	MaxBody int
 
-	hidden  string   // a member that the trail never shows, in lower case
+	hidden  string   // a member that the audit trail never shows, in lower case
 	members []string // of the request, in lower case
 }
 
 // Option changes an operation.
 type Option func(op *Operation)
 
-// By sets how callers prove who they are.
+// By sets how callers authenticate.
 func By(a Auth) Option { return func(op *Operation) { op.Auth = a } }
 
-// NoPolicy says why an operation asks no policy.
+// NoPolicy sets the reason why an operation needs no policy decision.
 func NoPolicy(reason string) Option { return func(op *Operation) { op.NoPolicy = reason } }
 
 // Hide keeps a member of the request out of the audit trail.
@@ -52,34 +51,34 @@ func Hide(member string) Option {
 	return func(op *Operation) { op.hidden = strings.ToLower(member) }
 }
 
-// BusyCode sets the error code of a call for which there is no room.
+// BusyCode sets the error code of a throttled call.
 func BusyCode(code string) Option { return func(op *Operation) { op.BusyCode = code } }
 
-// MaxBody bounds the request.
+// MaxBody bounds the request, in bytes.
 func MaxBody(n int) Option { return func(op *Operation) { op.MaxBody = n } }
 
-// Read is the operation of a handler that changes nothing.
+// Read returns the operation of a handler that changes nothing.
 func Read[In, Out any](f func(ctx context.Context, c *Call, in *In) (*Out, error), options ...Option) Operation {
 	op := typed(f, options)
 	op.ReadOnly = true
 	return op
 }
 
-// Write is the operation of a handler that may change something.
+// Write returns the operation of a handler that can change something.
 func Write[In, Out any](f func(ctx context.Context, c *Call, in *In) (*Out, error), options ...Option) Operation {
 	return typed(f, options)
 }
 
-// Issue is the operation of a handler whose only effect is its answer, such as
-// temporary credentials.
+// Issue returns the operation of a handler whose only effect is its answer, such as temporary
+// credentials.
 func Issue[In, Out any](f func(ctx context.Context, c *Call, in *In) (*Out, error), options ...Option) Operation {
 	op := typed(f, options)
 	op.AnswerOnly = true
 	return op
 }
 
-// typed makes an operation of a typed handler: the request is decoded by the
-// door's protocol before f is called.
+// typed returns the operation of a typed handler: it decodes the request by the door's protocol and
+// calls f.
 func typed[In, Out any](f func(ctx context.Context, c *Call, in *In) (*Out, error), options []Option) Operation {
 	op := Operation{members: membersOf(reflect.TypeFor[In]()), Handle: func(ctx context.Context, c *Call) (any, error) {
 		in := new(In)
@@ -94,8 +93,7 @@ func typed[In, Out any](f func(ctx context.Context, c *Call, in *In) (*Out, erro
 	return op
 }
 
-// membersOf lists the names that the members of a request can have on the
-// wire, in lower case.
+// membersOf returns the names that the members of a request can have on the wire, in lower case.
 func membersOf(t reflect.Type) []string {
 	if t.Kind() != reflect.Struct {
 		return nil

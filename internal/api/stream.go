@@ -17,9 +17,9 @@ type content struct {
 	signed *sigv4.Parsed
 }
 
-// EnterStream begins a call whose body is read while it is handled, however
-// large: that of an object. The caller is verified as by [Server.Enter]. When
-// ok is false the answer has been given.
+// EnterStream begins a call whose body, such as an object, is read while the call is handled and
+// can have any size. It verifies the caller as [Server.Enter] does. If ok is false, it has already
+// answered the request.
 func (s *Server) EnterStream(w http.ResponseWriter, r *http.Request, d *Door, operation string) (c *Call, ok bool) {
 	c = s.call(r)
 	c.door, c.Service, c.Operation = d, d.Service, operation
@@ -31,8 +31,7 @@ func (s *Server) EnterStream(w http.ResponseWriter, r *http.Request, d *Door, op
 	return c, true
 }
 
-// EnterStreamAs is EnterStream for a caller that the console has verified, who
-// has signed nothing.
+// EnterStreamAs is EnterStream for an unsigned call whose caller the console has verified.
 func (s *Server) EnterStreamAs(
 	w http.ResponseWriter,
 	r *http.Request,
@@ -49,18 +48,18 @@ func (s *Server) EnterStreamAs(
 	return c
 }
 
-// Content is the body of a call begun with EnterStream. Nothing may be done
-// with what it gave before it gave io.EOF.
+// Content returns the body of a call begun with EnterStream. Its data must not take effect before
+// it returns io.EOF, which confirms the signature.
 func (c *Call) Content() *sigv4.Body { return c.content.body }
 
-// Raw is the unchecked body of a call begun with EnterStream.
+// Raw returns the unverified body of a call begun with EnterStream.
 func (c *Call) Raw() io.Reader { return c.content.raw }
 
-// Signature is how a call begun with EnterStream was signed.
+// Signature returns the signature of a call begun with EnterStream.
 func (c *Call) Signature() *sigv4.Parsed { return c.content.signed }
 
-// wrongRegion is S3's refusal of a signature for another region. Clients retry with the
-// region that it names.
+// wrongRegion returns S3's refusal of a signature for another region. Clients retry with the region
+// that it names.
 func wrongRegion(here, there string) error {
 	return &awsproto.Error{
 		Code: "AuthorizationHeaderMalformed",

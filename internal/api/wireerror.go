@@ -31,8 +31,8 @@ func (s *Server) writeError(w http.ResponseWriter, r *http.Request, c *Call, err
 	s.sendError(w, r, c, e)
 }
 
-// writeBusy answers a call for which there is no room. It is not recorded: that
-// would be as much work as the call, and the gate counts it.
+// writeBusy answers a throttled call. It is not recorded, because that would be as much work as the
+// call; the gate counts it.
 func (s *Server) writeBusy(w http.ResponseWriter, r *http.Request, c *Call, busy *admission.Busy) {
 	if c.begun != "" {
 		if err := s.cfg.Trail.Abandon(context.WithoutCancel(r.Context()), c.begun); err != nil {
@@ -87,8 +87,8 @@ func internal(err error) bool {
 	return !known
 }
 
-// writeUnaudited answers a call that the audit trail does not have: its real
-// answer is withheld.
+// writeUnaudited answers a call that could not be recorded in the audit trail, instead of its real
+// answer.
 func (s *Server) writeUnaudited(w http.ResponseWriter, r *http.Request, c *Call, err error) {
 	s.cfg.Log.ErrorContext(
 		r.Context(),
@@ -105,7 +105,7 @@ func (s *Server) writeUnaudited(w http.ResponseWriter, r *http.Request, c *Call,
 	s.sendError(w, r, c, &awsproto.Error{
 		Code: internalName(
 			c.door.Protocol,
-		), Message: "The call could not be written to the audit trail.", Status: http.StatusInternalServerError,
+		), Message: "The call could not be recorded in the audit trail.", Status: http.StatusInternalServerError,
 	})
 }
 
@@ -118,12 +118,12 @@ func (s *Server) sendError(w http.ResponseWriter, r *http.Request, c *Call, e *a
 		proto = awsproto.JSON
 	}
 	if err := proto.WriteError(w, c.RequestID, xmlns, e); err != nil {
-		s.cfg.Log.WarnContext(r.Context(), "answer not delivered", "request_id", c.RequestID, "error", err)
+		s.cfg.Log.WarnContext(r.Context(), "could not deliver the response", "request_id", c.RequestID, "error", err)
 	}
 }
 
-// toWireError words err in the protocol of d; nil means that the request was
-// not routed.
+// toWireError translates err into an error of d's protocol; a nil d means that the request was not
+// routed.
 func toWireError(d *Door, err error) *awsproto.Error {
 	if e, ok := errors.AsType[*awsproto.Error](err); ok {
 		return e
@@ -152,7 +152,7 @@ func toWireError(d *Door, err error) *awsproto.Error {
 	case awsproto.JSON:
 		name = n.json
 		if status < 500 {
-			status = http.StatusBadRequest // JSON 1.1 services answer 400 whatever the fault
+			status = http.StatusBadRequest // JSON 1.1 services use status 400 for all client errors
 		}
 	case awsproto.EC2:
 		name = n.ec2
@@ -167,9 +167,8 @@ func toWireError(d *Door, err error) *awsproto.Error {
 	return &awsproto.Error{Code: name, Message: e.Error(), Status: status, Sender: status < 500, Extra: ReasonOf(err)}
 }
 
-// ReasonOf returns what an engine's error says to programs, as members of an
-// answer: Reason, and Failed, a comma-separated list. It is nil if the error
-// says nothing.
+// ReasonOf returns the machine-readable parts of an engine's error as members of an answer: Reason,
+// and Failed, a comma-separated list. It is nil if there are none.
 func ReasonOf(err error) map[string]string {
 	e, ok := errors.AsType[*sekisho.Error](err)
 	if !ok || e.Reason == "" && len(e.Failed) == 0 {
@@ -196,7 +195,7 @@ func internalName(p awsproto.Protocol) string {
 	return "InternalServerError"
 }
 
-// names are the error names AWS uses for a code, by protocol.
+// names are AWS's error codes for a code, by protocol.
 var names = map[sekisho.Code]struct {
 	json, query, ec2 string
 	status           int // of the query protocols
@@ -265,7 +264,7 @@ var names = map[sekisho.Code]struct {
 	sekisho.CodeNotImplemented: {"NotImplemented", "NotImplemented", "NotImplemented", http.StatusNotImplemented},
 }
 
-// signatureError names a signature fault as the protocol's services do.
+// signatureError translates a signature error into the protocol's.
 func signatureError(p awsproto.Protocol, e *sigv4.Error) *awsproto.Error {
 	out := &awsproto.Error{Code: e.Code, Message: e.Message, Status: e.Status(), Sender: true}
 	switch p {

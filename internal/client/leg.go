@@ -62,10 +62,10 @@ type leg struct {
 	attached bool        // there was a connection
 	ended    atomic.Bool // the session has ended while the connection was away
 	greeted  atomic.Bool // the session began
-	// likePlugin leaves out what AWS's plugin does not do for its users.
+	// likePlugin leaves out features that AWS's plugin lacks.
 	likePlugin bool
-	// resume delivers, once, the token that resumes the session when the
-	// credentials have expired; token keeps it.
+	// resume delivers, once, the token that resumes the session after the credentials have expired;
+	// token stores it.
 	resume chan string
 	token  string
 

@@ -32,7 +32,7 @@ func RotateKeys(ctx context.Context, dir string) (sealed int, err error) {
 	if err := ring.Rotate(); err != nil {
 		return 0, err
 	}
-	// Which account it is plays no part in sealing.
+	// The account ID does not matter here.
 	directory, err := identity.New(ctx, identity.Config{Store: db.Identities, Keyring: ring, Account: "000000000000"})
 	if err != nil {
 		return 0, err

@@ -161,7 +161,7 @@ var open = map[string]struct {
 		node: true,
 		why:  "callers who cannot start a session learn that, and nothing else",
 	},
-	"sekisho.BuildPolicy": {user: true, node: true, why: "it writes a policy from the request alone"},
+	"sekisho.BuildPolicy": {user: true, node: true, why: "it builds a policy from the request alone"},
 	"sekisho.ShowSecondFactor": {
 		user: true,
 		why:  "the second factor is the permission, as with sts.GetSessionToken",

@@ -77,7 +77,7 @@ func TestWhyATargetIsNotConnected(t *testing.T) {
 		return out.Status == types.ConnectionStatusNotConnected
 	})
 	wantAPIError(t, "gone", start(n.ID), "TargetNotConnected", "was last heard at 20")
-	wantAPIError(t, "gone", start(n.ID), "TargetNotConnected", "the connection broke off")
+	wantAPIError(t, "gone", start(n.ID), "TargetNotConnected", "connection")
 	if r := s.JSON(n.Credentials, "ssm", "UpdateInstanceInformation", map[string]string{"InstanceId": n.ID, "AgentVersion": "1.0"}); r.Code() != "" {
 		t.Fatalf("%d %s", r.Status, r.Body)
 	}

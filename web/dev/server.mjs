@@ -506,11 +506,11 @@ const server = createServer(async (req, res) => {
   if (path === '/console/api/session') {
     if (req.method === 'POST') {
       const i = JSON.parse(body)
-      if (i.password !== 'sekisho') return answer(401, { message: 'The user name or the password is not right.' })
+      if (i.password !== 'sekisho') return answer(401, { message: 'The user name or password is incorrect.' })
       if (i.user === 'mfa' && i.code !== '000000')
         return answer(401, {
           message: i.code
-            ? 'The code is not right. Wait for the next one and try again.'
+            ? 'The code is incorrect. Wait for the next one and try again.'
             : 'Enter the code that your authenticator shows.',
           mfaRequired: true,
         })

@@ -22,7 +22,7 @@ type Trail interface {
 	Lookup(ctx context.Context, q audit.Query) (events []audit.Event, next int64, err error)
 }
 
-// Config is what the door needs.
+// Config is the configuration of the door.
 type Config struct {
 	Trail   Trail
 	Account string
@@ -80,7 +80,7 @@ func (d *door) lookupEvents(ctx context.Context, c *api.Call, in *lookupRequest)
 	if err := c.Authorize(ctx, "cloudtrail:LookupEvents", "*"); err != nil {
 		return nil, err
 	}
-	// Callers who may simulate policies may also see the reasons of decisions.
+	// Callers who can simulate policies can also see the reasons of decisions.
 	why, err := c.Decide(ctx, "iam:SimulatePrincipalPolicy", "*")
 	if err != nil {
 		return nil, err
@@ -129,7 +129,7 @@ func (in *lookupRequest) query() (audit.Query, error) {
 		if *in.MaxResults < 1 || *in.MaxResults > maxResults {
 			return q, awsproto.SenderError(
 				"InvalidMaxResultsException",
-				"A lookup must have MaxResults between 1 and %d.",
+				"MaxResults must be between 1 and %d.",
 				maxResults,
 			)
 		}
@@ -145,7 +145,7 @@ func (in *lookupRequest) query() (audit.Query, error) {
 		return q, awsproto.SenderError("InvalidTimeRangeException", "StartTime must not be later than EndTime.")
 	}
 	if len(in.LookupAttributes) > 1 {
-		return q, awsproto.SenderError("InvalidLookupAttributesException", "A lookup takes one attribute.")
+		return q, awsproto.SenderError("InvalidLookupAttributesException", "LookupAttributes can have only one attribute.")
 	}
 	for _, a := range in.LookupAttributes {
 		if a.AttributeValue == "" || len(a.AttributeValue) > 2000 {
@@ -172,7 +172,7 @@ func (in *lookupRequest) query() (audit.Query, error) {
 		case "ReadOnly":
 			readOnly := a.AttributeValue == "true"
 			if !readOnly && a.AttributeValue != "false" {
-				return q, awsproto.SenderError("InvalidLookupAttributesException", "ReadOnly is true or false.")
+				return q, awsproto.SenderError("InvalidLookupAttributesException", "The value of ReadOnly must be true or false.")
 			}
 			q.ReadOnly = &readOnly
 		default:

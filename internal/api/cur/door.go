@@ -1,5 +1,5 @@
-// Package cur is the door of AWS's Cost and Usage Reports. Its reports state
-// use: Sekisho has no prices.
+// Package cur is the door of AWS's Cost and Usage Reports. Its reports contain usage only, because
+// Sekisho has no prices.
 package cur
 
 import (
@@ -22,7 +22,7 @@ type Reports interface {
 	Delete(ctx context.Context, name string) error
 }
 
-// Config is what the door needs.
+// Config is the configuration of the door.
 type Config struct {
 	Reports Reports
 	// AllowPut refuses a caller who is not allowed to write a key of a bucket,
@@ -38,11 +38,11 @@ func New(cfg Config) *api.Door {
 	d := &door{cfg}
 	return &api.Door{
 		Service: "cur", Protocol: awsproto.JSON,
-		// AWS has this service in us-east-1 alone, so that scripts name that region.
+		// AWS offers this service only in us-east-1, so scripts name that region.
 		Global: true,
 		Errors: map[sekisho.Code]string{
 			sekisho.CodeConflict: "DuplicateReportNameException", sekisho.CodeLimit: "ReportLimitReachedException",
-			sekisho.CodeNotFound: "ValidationException", // the operations know no other error
+			sekisho.CodeNotFound: "ValidationException", // the operations have no other error
 		},
 		Operations: map[string]api.Operation{
 			"PutReportDefinition":       api.Write(d.put),
@@ -111,9 +111,8 @@ func (d *door) put(ctx context.Context, c *api.Call, in *putRequest) (*empty, er
 	if err := c.Authorize(ctx, "cur:PutReportDefinition", d.arn(report.Name)); err != nil {
 		return nil, err
 	}
-	// The server writes the files later on. Whoever defines a report must be
-	// allowed to write them, or a report would be a way around the bucket's
-	// policies.
+	// The server writes the files later. The caller must be allowed to write them; otherwise a
+	// report could bypass the bucket's policies.
 	if err := d.AllowPut(ctx, c, report.Bucket, report.Key(c.Time.UTC(), c.Time)); err != nil {
 		return nil, err
 	}
@@ -169,7 +168,7 @@ func (d *door) definition(in *putRequest) (*usage.Definition, error) {
 	}
 	for _, element := range r.AdditionalSchemaElements {
 		if element != resources {
-			return nil, invalid("AdditionalSchemaElements may have %s alone, not %.100q.", resources, element)
+			return nil, invalid("AdditionalSchemaElements can contain only %s, not %.100q.", resources, element)
 		}
 	}
 	return &usage.Definition{
@@ -199,7 +198,7 @@ func (d *door) describe(ctx context.Context, c *api.Call, in *describeRequest) (
 	after, err := base64.RawURLEncoding.DecodeString(in.NextToken)
 	if err != nil || in.NextToken != "" && !validName.Match(after) {
 		return nil, invalid(
-			"The NextToken %.100q is not one of this operation. Repeat the request without it.",
+			"This operation did not return the NextToken %.100q. Repeat the request without it.",
 			in.NextToken,
 		)
 	}

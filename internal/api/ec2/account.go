@@ -26,9 +26,8 @@ type accountAttributesAnswer struct {
 	AccountAttributeSet set[accountAttribute] `xml:"accountAttributeSet"`
 }
 
-// accountAttributes are those of an account with VPCs and without EC2-Classic,
-// which clients ask for before anything else. Sekisho starts no instances and
-// has no addresses to allocate.
+// accountAttributes returns the attributes of an account with VPCs and without EC2-Classic, which
+// clients query first. Sekisho starts no instances and allocates no addresses.
 func accountAttributes() []accountAttribute {
 	one := func(name, value string) accountAttribute {
 		return accountAttribute{name, set[accountAttributeValue]{[]accountAttributeValue{{value}}}}

@@ -1,7 +1,7 @@
-// Package ec2 is the EC2 door: managed nodes as instances, for programs that
-// look them up and tag them there. It starts and stops no machines.
+// Package ec2 is the EC2 door: it presents managed nodes as instances, for programs that look them
+// up and tag them with EC2's API. It does not start or stop machines.
 //
-// Every node appears, whatever its ID begins with. Policies name a node i-… as
+// Every node appears, whatever the prefix of its ID. Policies name a node i-… as
 // arn:aws:ec2:REGION:ACCOUNT:instance/ID and a node mi-… as
 // arn:aws:ssm:REGION:ACCOUNT:managed-instance/ID, here as everywhere.
 package ec2
@@ -24,7 +24,7 @@ import (
 	"sekisho/internal/wire/id"
 )
 
-// Config is what the door needs.
+// Config is the configuration of the door.
 type Config struct {
 	Fleet    *fleet.Fleet
 	Profiles *identity.InstanceProfiles
@@ -58,7 +58,7 @@ func New(cfg Config) *api.Door {
 	}
 }
 
-// worded begins refusals with EC2's sentence.
+// worded prefixes refusals with EC2's sentence.
 func worded(err error) error {
 	if e, ok := errors.AsType[*sekisho.Error](err); ok && e.Code == sekisho.CodeDenied {
 		return sekisho.Errorf(sekisho.CodeDenied, "You are not authorized to perform this operation. %s", e)
@@ -66,13 +66,13 @@ func worded(err error) error {
 	return err
 }
 
-// action is the action of the operation that was called.
+// action returns the policy action of the call.
 func action(c *api.Call) string { return "ec2:" + c.Operation }
 
-// everything authorizes a call that is about no one resource.
+// everything authorizes a call without a specific resource.
 func everything(ctx context.Context, c *api.Call) error { return c.Authorize(ctx, action(c), "*") }
 
-// arn is the ARN that policies name a node by.
+// arn returns the ARN of a node in policies.
 func (d *door) arn(node string) string {
 	if strings.HasPrefix(node, "i-") {
 		return "arn:aws:ec2:" + d.Region + ":" + d.Account + ":instance/" + node
@@ -80,7 +80,7 @@ func (d *door) arn(node string) string {
 	return "arn:aws:ssm:" + d.Region + ":" + d.Account + ":managed-instance/" + node
 }
 
-// resourceKeys is what policies see of a node.
+// resourceKeys returns the condition keys of a node.
 func (d *door) resourceKeys(n *sekisho.Node) []authz.Key {
 	keys := []authz.Key{
 		authz.One(
@@ -97,8 +97,7 @@ func (d *door) resourceKeys(n *sekisho.Node) []authz.Key {
 	return keys
 }
 
-// onNode returns the node that a request names, once the caller may do the
-// operation with it.
+// onNode authorizes the call on the node that a request names, and returns the node.
 func (d *door) onNode(ctx context.Context, c *api.Call, node string, keys ...authz.Key) (*sekisho.Node, error) {
 	if !id.ValidNode(node) {
 		return nil, malformed(node)
@@ -137,11 +136,10 @@ func noInstance(nodes ...string) error {
 	)
 }
 
-// zone is the one availability zone.
+// zone returns the name of the only availability zone.
 func (d *door) zone() string { return d.Region + "a" }
 
-// tried is what every request may say: that it only wants to know whether it
-// would be answered.
+// tried has the option DryRun, which every request can have.
 type tried struct{ DryRun bool }
 
 func (t tried) done() error {
@@ -156,19 +154,19 @@ func (t tried) done() error {
 	}
 }
 
-// set is a list on the wire. It is written when it is empty as well: clients
-// written in Python index the member without asking.
+// set is a list on the wire. An empty list is written as well, because Python clients index the
+// member without checking.
 type set[T any] struct {
 	Item []T `xml:"item"`
 }
 
-// paging is what most listings take.
+// paging has the paging parameters of most listings.
 type paging struct {
 	MaxResults *int64
 	NextToken  string
 }
 
-// read returns the size of a page and the place after which it begins.
+// read returns the page size and the place after which the page begins.
 func (in paging) read() (most int, after string, err error) {
 	most = 1000
 	if in.MaxResults != nil {
@@ -183,15 +181,16 @@ func (in paging) read() (most int, after string, err error) {
 	}
 	b, err := base64.RawURLEncoding.DecodeString(in.NextToken)
 	if err != nil || len(b) > 1024 {
-		return 0, "", awsproto.SenderError("InvalidNextToken", "The NextToken is not one that this operation returned.")
+		return 0, "", awsproto.SenderError("InvalidNextToken",
+			"This operation did not return the NextToken. Repeat the request without it.")
 	}
 	return most, string(b), nil
 }
 
-// token returns the NextToken of a page that ends at place.
+// token returns the NextToken after a page that ends at place.
 func token(place string) string { return base64.RawURLEncoding.EncodeToString([]byte(place)) }
 
-// page cuts one page out of a listing in the order of place.
+// page returns one page of a list that is sorted by place, and the next token.
 func page[T any](all []T, place func(T) string, in paging) ([]T, string, error) {
 	most, after, err := in.read()
 	if err != nil {
@@ -207,8 +206,8 @@ func page[T any](all []T, place func(T) string, in paging) ([]T, string, error) 
 	return all, token(place(all[most-1])), nil
 }
 
-// nodePage returns a page of the nodes that match: of those a request names,
-// each of which must exist, or of all.
+// nodePage returns a page of the nodes that pass the filters: of the nodes that a request names,
+// each of which must exist, or of all nodes.
 func (d *door) nodePage(
 	ctx context.Context, ids []string, in paging, match func(n *sekisho.Node) bool,
 ) (nodes []*sekisho.Node, next string, err error) {
@@ -237,7 +236,7 @@ const maxIDs = 1000
 // nodes returns the nodes that a request names, each of which must exist.
 func (d *door) nodes(ctx context.Context, ids []string) ([]*sekisho.Node, error) {
 	if len(ids) > maxIDs {
-		return nil, awsproto.SenderError("InvalidParameterValue", "A request may name %d instances.", maxIDs)
+		return nil, awsproto.SenderError("InvalidParameterValue", "A request can name at most %d instances.", maxIDs)
 	}
 	for _, node := range ids {
 		if !id.ValidNode(node) {

@@ -6,25 +6,25 @@ import (
 	"sekisho/internal/wire/awsproto"
 )
 
-// filter is one of a request: any of its values may match, and all filters
-// must.
+// filter is one filter of a request. An item passes if it matches any of the values; it must pass
+// all filters.
 type filter struct {
 	Name  string
 	Value []string
 }
 
-// The bounds of AWS.
+// AWS's limits.
 const (
 	maxFilters = 50
 	maxValues  = 200
 )
 
-// attributes returns what an attribute of an item may be compared with: none
-// when the item lacks it. Known is false for an attribute that there is not.
+// attributes returns the values of an item's attribute to compare; none if the item lacks it. known
+// is false if no such attribute exists.
 type attributes[T any] func(item T, name string) (values []string, known bool)
 
-// selected returns the items that pass every filter. A filter that is not
-// understood is refused: without it more would match than was asked for.
+// selected returns the items that pass every filter. Unknown filters are refused: without them,
+// more items would match than requested.
 func selected[T any](all []T, filters []filter, of attributes[T]) ([]T, error) {
 	passes, err := matcher(filters, of)
 	if err != nil {
@@ -36,7 +36,7 @@ func selected[T any](all []T, filters []filter, of attributes[T]) ([]T, error) {
 // matcher returns a function that reports whether an item passes every filter.
 func matcher[T any](filters []filter, of attributes[T]) (func(item T) bool, error) {
 	if len(filters) > maxFilters {
-		return nil, awsproto.SenderError("FilterLimitExceeded", "A request may have %d filters.", maxFilters)
+		return nil, awsproto.SenderError("FilterLimitExceeded", "A request can have at most %d filters.", maxFilters)
 	}
 	var none T
 	for _, f := range filters {
@@ -44,7 +44,7 @@ func matcher[T any](filters []filter, of attributes[T]) (func(item T) bool, erro
 			return nil, awsproto.SenderError("InvalidParameterValue", "The filter '%.100s' is invalid", f.Name)
 		}
 		if len(f.Value) > maxValues {
-			return nil, awsproto.SenderError("FilterLimitExceeded", "A filter may have %d values.", maxValues)
+			return nil, awsproto.SenderError("FilterLimitExceeded", "A filter can have at most %d values.", maxValues)
 		}
 	}
 	return func(item T) bool {
@@ -60,11 +60,11 @@ func matcher[T any](filters []filter, of attributes[T]) (func(item T) bool, erro
 	}, nil
 }
 
-// like reports whether s is what pattern says: * stands for any text, ? for
-// one byte, and a backslash takes the meaning of what follows it.
+// like reports whether s matches pattern: * matches any text, ? one byte, and a backslash escapes
+// the next character.
 func like(pattern, s string) bool {
-	// Where to go on when a comparison fails: behind the last star, which then
-	// stands for one byte more.
+	// Where to resume when a comparison fails: behind the last star, which then matches one more
+	// byte.
 	star, from := -1, 0
 	p, i := 0, 0
 	for i < len(s) {

@@ -72,8 +72,8 @@ type describeInstancesAnswer struct {
 // codeRunning is the code of the state running.
 const codeRunning = 16
 
-// stateOf returns a node's state. A machine whose agent has been silent for
-// long may have been stopped; the server cannot know.
+// stateOf returns a node's state. A machine whose agent has been silent for long may be stopped;
+// the server cannot know.
 func (d *door) stateOf(n *sekisho.Node) state {
 	if d.Fleet.HeardRecently(n) {
 		return state{codeRunning, "running"}
@@ -98,7 +98,7 @@ func privateIP(n *sekisho.Node) string {
 	return n.IPAddress
 }
 
-// reservationOf is the reservation of one node: each has its own.
+// reservationOf returns the ID of a node's reservation: each node has its own.
 func reservationOf(n *sekisho.Node) string {
 	sum := sha256.Sum256([]byte("reservation " + n.ID))
 	return "r-" + hex.EncodeToString(sum[:])[:17]
@@ -129,7 +129,7 @@ func (d *door) instance(n *sekisho.Node) instance {
 	return out
 }
 
-// attribute is what a filter of DescribeInstances compares.
+// attribute returns the values that a filter of DescribeInstances compares.
 func (d *door) attribute(n *sekisho.Node, name string) ([]string, bool) {
 	if n == nil {
 		n = &sekisho.Node{}
@@ -251,7 +251,7 @@ type describeStatusAnswer struct {
 	NextToken         string              `xml:"nextToken,omitempty"`
 }
 
-// health says of a running node whether sessions can be started on it.
+// health returns the status of a running node: whether sessions can be started on it.
 func (d *door) health(n *sekisho.Node) statusSummary {
 	switch {
 	case d.stateOf(n).Code != codeRunning:

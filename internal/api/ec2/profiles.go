@@ -41,7 +41,7 @@ func associationOf(node sekisho.NodeID, p *sekisho.NodeProfile, state string) as
 	}
 }
 
-// profile finds the instance profile of a request, and its role.
+// profile returns the instance profile that a request names, and its role.
 func (d *door) profile(ctx context.Context, in profileName) (p *sekisho.NodeProfile, roleARN string, err error) {
 	name, field := in.Name, "iamInstanceProfile.name"
 	if in.Arn != "" {
@@ -83,7 +83,7 @@ func (d *door) profile(ctx context.Context, in profileName) (p *sekisho.NodeProf
 	}, role.ARN, nil
 }
 
-// pass asks whether the caller may hand a role to a node.
+// pass authorizes the caller to pass a role to a node.
 func pass(ctx context.Context, c *api.Call, roleARN string) error {
 	return c.Authorize(ctx, "iam:PassRole", roleARN, authz.One("iam:PassedToService", "ec2.amazonaws.com"))
 }
@@ -125,8 +125,7 @@ type associationRequest struct {
 	AssociationID string `query:"AssociationId"`
 }
 
-// associated returns the node with an association, once the caller may do the
-// operation with it.
+// associated authorizes the call on the node with an association, and returns the node.
 func (d *door) associated(
 	ctx context.Context,
 	c *api.Call,

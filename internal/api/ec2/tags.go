@@ -15,7 +15,7 @@ import (
 	"sekisho/internal/wire/id"
 )
 
-// maxTags is how many tags a node may have.
+// maxTags bounds the tags of a node.
 const maxTags = 50
 
 type describeTagsRequest struct {
@@ -92,7 +92,7 @@ func (d *door) describeTags(ctx context.Context, c *api.Call, in *describeTagsRe
 	return out, in.done()
 }
 
-// placeSeparator is between a node's ID and a tag's key in tokens.
+// placeSeparator separates a node's ID from a tag's key in tokens.
 const placeSeparator = "\x00"
 
 type createTagsRequest struct {
@@ -114,18 +114,17 @@ func resources(ids []string) error {
 		return awsproto.SenderError("MissingParameter", "The request must contain the parameter resourceIdSet")
 	}
 	if len(ids) > maxIDs {
-		return awsproto.SenderError("InvalidParameterValue", "A request may name %d resources.", maxIDs)
+		return awsproto.SenderError("InvalidParameterValue", "A request can name at most %d resources.", maxIDs)
 	}
 	for _, r := range ids {
 		if !id.ValidNode(r) {
-			return awsproto.SenderError("InvalidID", "The ID '%.64s' is not valid: tags are kept of instances.", r)
+			return awsproto.SenderError("InvalidID", "The ID '%.64s' is not valid: only instances can have tags.", r)
 		}
 	}
 	return nil
 }
 
-// onAll authorizes a call on each of the nodes it names, before anything is
-// changed.
+// onAll authorizes a call on all nodes that it names, before anything is changed.
 func (d *door) onAll(ctx context.Context, c *api.Call, ids []string, keys []authz.Key) ([]sekisho.NodeID, error) {
 	var all []sekisho.NodeID
 	for _, node := range ids {
@@ -188,14 +187,14 @@ func (d *door) createTags(ctx context.Context, c *api.Call, in *createTagsReques
 	return &done{true}, nil
 }
 
-// clash refuses a key that differs from one there is in letter case only:
-// condition keys could not tell the two apart.
+// clash refuses a key that differs from an existing one only in letter case, because condition keys
+// could not distinguish them.
 func clash(tags map[string]string, key string) error {
 	for have := range tags {
 		if have != key && strings.EqualFold(have, key) {
 			return awsproto.SenderError(
 				"InvalidParameterValue",
-				"There is a tag %q already: tag keys cannot differ in letter case only.",
+				"A tag %q already exists: tag keys cannot differ only in letter case.",
 				have,
 			)
 		}

@@ -1,7 +1,7 @@
-// Package ec2messages is the door of the older channel, which AWS's agent polls
-// until its control channel is up and whenever that is refused. Nothing is ever
-// sent by it: commands and sessions go by the control channel. The answers only
-// keep the agent from taking the server for broken.
+// Package ec2messages is the door of the older message channel, which AWS's agent polls until its
+// control channel is open and whenever that is refused. It never delivers anything, because
+// commands and sessions use the control channel. Its answers only keep the agent from treating the
+// server as faulty.
 package ec2messages
 
 import (
@@ -15,11 +15,11 @@ import (
 	"sekisho/internal/wire/id"
 )
 
-// poll is how long GetMessages waits. The agent gives up after 20 s, and takes
-// an answer within a second for a reason to pause.
+// poll is how long GetMessages waits. The agent gives up after 20 s, and pauses after an answer
+// that takes less than a second.
 const poll = 15 * time.Second
 
-// Config is what the door needs.
+// Config is the configuration of the door.
 type Config struct {
 	Fleet *fleet.Fleet
 	// Done ends every poll when the server stops.
@@ -68,13 +68,14 @@ func (d *door) getMessages(ctx context.Context, c *api.Call, in *getMessagesRequ
 		if id.ValidNode(in.Destination) {
 			d.Fleet.FalseClaim(ctx, node, sekisho.NodeID(in.Destination), c.SourceIP.String())
 		}
-		return nil, sekisho.Errorf(sekisho.CodeDenied, "These are not the credentials of that destination.")
+		return nil, sekisho.Errorf(sekisho.CodeDenied,
+			"The credentials are not those of the destination %.64q.", in.Destination)
 	}
 	d.quiet(ctx)
 	return &getMessagesAnswer{in.Destination, in.MessagesRequestID, []struct{}{}}, nil
 }
 
-// quiet waits as long as a poll without messages does.
+// quiet waits for the duration of a poll without messages.
 func (d *door) quiet(ctx context.Context) {
 	timer := time.NewTimer(poll)
 	defer timer.Stop()
@@ -89,8 +90,8 @@ type messageRequest struct {
 	MessageID string `json:"MessageId"`
 }
 
-// aboutMessage answers what an agent says of a message. It can only be one of
-// another server's, which the agent kept: accepted, so that it lets go of it.
+// aboutMessage accepts an agent's report about a message, so that the agent drops the message. It
+// can only be from another server, and kept by the agent.
 func (d *door) aboutMessage(ctx context.Context, c *api.Call, in *messageRequest) (*struct{}, error) {
 	if err := d.authorize(ctx, c); err != nil {
 		return nil, err
@@ -105,7 +106,7 @@ type replyRequest struct {
 	ReplyID   string `json:"ReplyId"`
 }
 
-// sendReply is [door.aboutMessage] of a reply.
+// sendReply is [door.aboutMessage] for a reply.
 func (d *door) sendReply(ctx context.Context, c *api.Call, in *replyRequest) (*struct{}, error) {
 	if err := d.authorize(ctx, c); err != nil {
 		return nil, err
@@ -116,7 +117,7 @@ func (d *door) sendReply(ctx context.Context, c *api.Call, in *replyRequest) (*s
 	return &struct{}{}, v.Err()
 }
 
-// authorize demands a node whose role grants the operation.
+// authorize requires a node whose role allows the operation.
 func (d *door) authorize(ctx context.Context, c *api.Call) error {
 	if err := c.Authorize(ctx, "ec2messages:"+c.Operation, "*"); err != nil {
 		return err
@@ -125,7 +126,7 @@ func (d *door) authorize(ctx context.Context, c *api.Call) error {
 		return api.ErrNodeProgram
 	}
 	if c.Principal.Node == "" {
-		return sekisho.Errorf(sekisho.CodeDenied, "Only managed nodes have messages.")
+		return sekisho.Errorf(sekisho.CodeDenied, "Only managed nodes can call this operation.")
 	}
 	return nil
 }

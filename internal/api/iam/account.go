@@ -24,7 +24,7 @@ func (d accountDoor) operations() map[string]api.Operation {
 	}
 }
 
-// summary is a map on the wire: entries of key and value.
+// summary is a map, on the wire a list of keys and values.
 type summary map[string]int
 
 type summaryEntry struct {

@@ -112,7 +112,7 @@ type lastUsedAnswer struct {
 func (d credentialDoor) getAccessKeyLastUsed(ctx context.Context, c *api.Call, in *accessKeyRequest) (*lastUsedAnswer, error) {
 	u, err := d.Keys.Owner(ctx, in.AccessKeyID)
 	if err != nil {
-		// Whether a key exists is only for those who may ask about anybody.
+		// Only callers who can query any user learn whether a key exists.
 		if refused := on(ctx, c, arn(c, identity.KindUser, "/", "*"), nil); refused != nil {
 			return nil, refused
 		}

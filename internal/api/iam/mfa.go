@@ -76,7 +76,7 @@ func (d deviceDoor) createVirtualMFADevice(
 	}}, nil
 }
 
-// qrCode is the picture an authenticator application scans.
+// qrCode returns the QR code, a PNG, that an authenticator app scans.
 func qrCode(account string, m *identity.NewMFADevice) ([]byte, error) {
 	label := url.PathEscape("Sekisho:" + m.Name + "@" + account)
 	key, err := otp.NewKeyFromURL(fmt.Sprintf("otpauth://totp/%s?secret=%s&issuer=Sekisho", label, m.Seed))

@@ -64,7 +64,7 @@ func (d accountDoor) updateAccountPasswordPolicy(
 	if in.PasswordReusePrevention != 0 || in.HardExpiry {
 		return nil, awsproto.SenderError(
 			"ValidationError",
-			"PasswordReusePrevention and HardExpiry are not supported. Leave them out: the policy would not be enforced.",
+			"PasswordReusePrevention and HardExpiry are not supported. Omit them.",
 		)
 	}
 	v := awsproto.Constraints{Code: "ValidationError"}

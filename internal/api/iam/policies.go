@@ -52,7 +52,7 @@ func (d policyDoor) managed(
 	return p, on(ctx, c, p.ARN, p.Tags, keys...)
 }
 
-// policyPath is the path in the ARN of a policy.
+// policyPath returns the path in the ARN of a policy.
 func policyPath(policyARN string) string {
 	_, rest, _ := strings.Cut(policyARN, ":policy")
 	return rest[:strings.LastIndexByte(rest, '/')+1]

@@ -54,7 +54,7 @@ func tagMap(tags []tag) (map[string]string, error) {
 	return out, nil
 }
 
-// date is a time on the wire, nil when there is none.
+// date returns a time on the wire, nil for the zero time.
 func date(t time.Time) *awsproto.Epoch {
 	if t.IsZero() {
 		return nil
@@ -227,5 +227,5 @@ type more struct {
 	Marker      string `xml:",omitempty"`
 }
 
-// base64Text is a blob on the wire.
+// base64Text returns a blob on the wire.
 func base64Text(b []byte) string { return base64.StdEncoding.EncodeToString(b) }

@@ -137,7 +137,7 @@ func (in *simulation) add(ps *policy.Policies) error {
 		ps.Identity = append(ps.Identity, doc)
 	}
 	if len(in.PermissionsBoundaryPolicyInputList) > 1 {
-		return awsproto.SenderError("InvalidInput", "PermissionsBoundaryPolicyInputList takes one policy.")
+		return awsproto.SenderError("InvalidInput", "PermissionsBoundaryPolicyInputList can have only one policy.")
 	}
 	for i, text := range in.PermissionsBoundaryPolicyInputList {
 		doc, err := input(text, "PermissionsBoundaryPolicyInputList", i, policy.SourceNone)
@@ -186,7 +186,7 @@ func (in *simulation) keys() (*policy.Context, error) {
 		default:
 			return nil, awsproto.SenderError(
 				"InvalidInput",
-				"The context key %s has the type %s, which takes one value.",
+				"The context key %s has the type %s, which requires exactly one value.",
 				clip(e.ContextKeyName),
 				clip(e.ContextKeyType),
 			)
@@ -207,7 +207,7 @@ func (in *simulation) run(ps policy.Policies, who policy.Principal) (*simulation
 		resources = []string{"*"}
 	}
 	if len(in.ActionNames)*len(resources) > maxSimulated {
-		return nil, awsproto.SenderError("InvalidInput", "One simulation is at most %d decisions.", maxSimulated)
+		return nil, awsproto.SenderError("InvalidInput", "A simulation can have at most %d decisions.", maxSimulated)
 	}
 	for _, a := range in.ActionNames {
 		if strings.ContainsAny(a, "*?") || strings.Count(a, ":") != 1 {
@@ -282,7 +282,7 @@ func (in *simulation) evaluate(
 	return out
 }
 
-// accountOf is the account of a ResourceOwner, an account's ARN or ID.
+// accountOf returns the account ID of a ResourceOwner, which is an account's ARN or ID.
 func accountOf(owner string) string {
 	if parts := strings.Split(owner, ":"); len(parts) == 6 {
 		return parts[4]

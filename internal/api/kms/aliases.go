@@ -33,7 +33,7 @@ func checkAlias(name string) error {
 		return awsproto.SenderError("NotAuthorizedException", "Aliases that begin with alias/aws/ are reserved.")
 	case !kmskey.ValidAlias(name):
 		return awsproto.SenderError("InvalidAliasNameException",
-			"The alias %q is not valid: after alias/ it can have letters, digits and the characters /_-", name)
+			"The alias %q is not valid: after alias/ it can only have letters, digits and the characters /_-", name)
 	}
 	return nil
 }

@@ -15,7 +15,7 @@ import (
 	"sekisho/internal/wire/awsproto"
 )
 
-// contextKeys publishes an encryption context to policies.
+// contextKeys returns the condition keys of an encryption context.
 func contextKeys(context map[string]string, more ...authz.Key) ([]authz.Key, error) {
 	keys := slices.Clone(more)
 	if err := kmskey.CheckContext(context); err != nil {
@@ -32,7 +32,7 @@ func algorithm(name string) error {
 	if name == "" || name == symmetric {
 		return nil
 	}
-	return awsproto.SenderError("InvalidKeyUsageException", "Symmetric keys encrypt with %s only.", symmetric)
+	return awsproto.SenderError("InvalidKeyUsageException", "The only algorithm of symmetric keys is %s.", symmetric)
 }
 
 func onlyPlain(recipient json.RawMessage) error {
@@ -125,7 +125,7 @@ func (d *door) generateRandom(ctx context.Context, c *api.Call, in *randomReques
 		return nil, err
 	}
 	if in.CustomKeyStoreID != "" {
-		return nil, unsupported("There are no custom key stores.")
+		return nil, unsupported("Custom key stores are not supported.")
 	}
 	if err := onlyPlain(in.Recipient); err != nil {
 		return nil, err
@@ -188,8 +188,8 @@ type decryptAnswer struct {
 	Plaintext           []byte
 }
 
-// maker authorizes action on the key of a ciphertext and returns that key. demanded
-// is the ID of the key that the request names, if it names one.
+// maker authorizes action on the key of a ciphertext and returns that key. demanded is the ID of
+// the key that the request names, or "".
 func (d *door) maker(ctx context.Context, c *api.Call, action, named string, blob []byte,
 	keys []authz.Key) (k *kmskey.Key, demanded string, err error) {
 	made, err := kmskey.MadeBy(blob)
@@ -197,8 +197,8 @@ func (d *door) maker(ctx context.Context, c *api.Call, action, named string, blo
 		return nil, "", err
 	}
 	if named != "" {
-		// The named key authorizes the call. Only then is it compared with the key
-		// that made the ciphertext.
+		// The call is authorized on the named key first. Only then is that compared with the key of
+		// the ciphertext.
 		if k, err = d.findFor(ctx, c, action, named, keys...); err != nil {
 			return nil, "", err
 		}

@@ -1,10 +1,9 @@
 // Package kms is the KMS door: keys, aliases and the operations that encrypt
 // with them, over [sekisho/internal/storage/kmskey].
 //
-// The key's policy, the key's grants and the caller's policies together decide
-// every operation on a key. The key's policy or a grant has to allow it. If the
-// key's policy allows only the account, as the default policy does, the caller's
-// own policies have to allow it too.
+// The key's policy, the key's grants and the caller's policies together decide every operation on a
+// key. The key's policy or a grant must allow it. If the key's policy allows only the account, as
+// the default policy does, the caller's own policies must allow it too.
 package kms
 
 import (
@@ -26,17 +25,17 @@ import (
 
 // Policies are the policies of principals and of resources.
 type Policies interface {
-	// SetUnderResource joins the policies of p with a resource's policy, which has to
-	// allow too.
+	// SetUnderResource joins the policies of p with a resource's policy, which must also allow the
+	// action.
 	SetUnderResource(ctx context.Context, p *sekisho.Principal, resource *policy.Document) (*policy.Set, error)
 	// ResourcePolicy checks a resource's policy and returns the IDs of the principals
 	// that it names.
 	ResourcePolicy(ctx context.Context, document string) (names map[string]string, err error)
-	// ResourcePolicyToday is the policy with the current names of these principals.
+	// ResourcePolicyToday returns the policy with the current names of these principals.
 	ResourcePolicyToday(ctx context.Context, document string, names map[string]string) (string, error)
 }
 
-// Config is what the door needs.
+// Config is the configuration of the door.
 type Config struct {
 	Keys     *kmskey.Keys
 	Policies Policies
@@ -96,7 +95,7 @@ func New(cfg Config) *api.Door {
 	}
 }
 
-// named gives errors the codes of KMS.
+// named gives errors KMS's codes.
 func named(err error) error {
 	for _, f := range []struct {
 		fault error
@@ -115,10 +114,10 @@ func named(err error) error {
 	return err
 }
 
-// action is the policy action of the called operation.
+// action returns the policy action of the call.
 func action(c *api.Call) string { return "kms:" + c.Operation }
 
-// keyed decides by a principal's policies and a key's.
+// keyed joins a principal's policies with a key's.
 type keyed struct {
 	of  Policies
 	key *policy.Document
@@ -128,7 +127,7 @@ func (k keyed) Policies(ctx context.Context, p *sekisho.Principal) (*policy.Set,
 	return k.of.SetUnderResource(ctx, p, k.key)
 }
 
-// authorizer decides about a key by its policy and its grants.
+// authorizer returns an authorizer that evaluates a key's policy and grants.
 func (d *door) authorizer(ctx context.Context, p kmskey.Policy, grants []kmskey.Grant) (*authz.Authorizer, error) {
 	text, err := d.Policies.ResourcePolicyToday(ctx, p.Document, p.Names)
 	if err != nil {
@@ -144,7 +143,7 @@ func (d *door) authorizer(ctx context.Context, p kmskey.Policy, grants []kmskey.
 	return authz.New(keyed{d.Policies, doc.WithSource("the key policy", policy.SourceResource)}), nil
 }
 
-// decide asks for an action on a key.
+// decide returns the decision on an action on a key.
 func (d *door) decide(ctx context.Context, c *api.Call, action string, k *kmskey.Key,
 	keys ...authz.Key) (authz.Verdict, error) {
 	a, err := d.authorizer(ctx, k.Policy, k.Grants)
@@ -161,7 +160,7 @@ func (d *door) decide(ctx context.Context, c *api.Call, action string, k *kmskey
 	return c.DecideBy(ctx, a, action, d.Keys.ARN(k.ID), keys...)
 }
 
-// keySpec are the condition keys that all keys have.
+// keySpec returns the condition keys that all keys have.
 func keySpec(account string) []authz.Key {
 	return []authz.Key{
 		authz.One("kms:CallerAccount", account), authz.One("kms:KeySpec", symmetric),
@@ -177,7 +176,7 @@ const (
 	originKMS      = "AWS_KMS"
 )
 
-// authorize asks for an action on a key.
+// authorize authorizes an action on a key.
 func (d *door) authorize(ctx context.Context, c *api.Call, action string, k *kmskey.Key, keys ...authz.Key) error {
 	v, err := d.decide(ctx, c, action, k, keys...)
 	if err != nil {
@@ -190,8 +189,8 @@ func (d *door) authorize(ctx context.Context, c *api.Call, action string, k *kms
 	return nil
 }
 
-// find returns the key that a request names, after authorizing the operation on
-// it. A caller without permission learns nothing about which keys exist.
+// find returns the key that a request names, after authorizing the operation on it. A caller
+// without permission does not learn which keys exist.
 func (d *door) find(ctx context.Context, c *api.Call, keyID string, keys ...authz.Key) (*kmskey.Key, error) {
 	return d.findFor(ctx, c, action(c), keyID, keys...)
 }
@@ -224,10 +223,10 @@ func (d *door) findFor(ctx context.Context, c *api.Call, action, keyID string, k
 	return k, d.authorize(ctx, c, action, k, keys...)
 }
 
-// byID is find for operations that take no alias.
+// byID is find for operations that do not accept aliases.
 func (d *door) byID(ctx context.Context, c *api.Call, keyID string, keys ...authz.Key) (*kmskey.Key, error) {
 	if strings.HasPrefix(keyID, "alias/") || strings.Contains(keyID, ":alias/") {
-		return nil, awsproto.SenderError("InvalidArnException", "%s takes the ID or the ARN of a key, not an alias.",
+		return nil, awsproto.SenderError("InvalidArnException", "%s requires the ID or the ARN of a key, not an alias.",
 			c.Operation)
 	}
 	return d.find(ctx, c, keyID, keys...)
@@ -264,10 +263,10 @@ func tagSet(tags []tag) (map[string]string, error) {
 
 func checkTagKey(key string) error {
 	if n := len([]rune(key)); n < 1 || n > 128 {
-		return awsproto.SenderError("TagException", "The key of a tag has 1 to 128 characters.")
+		return awsproto.SenderError("TagException", "A tag key must have 1 to 128 characters.")
 	}
 	if strings.HasPrefix(strings.ToLower(key), "aws:") {
-		return awsproto.SenderError("TagException", "Tags that begin with aws: are reserved.")
+		return awsproto.SenderError("TagException", "Tag keys that begin with aws: are reserved.")
 	}
 	return nil
 }
@@ -307,7 +306,7 @@ func page[T any](all []T, place func(T) string, in paging, most, usual int64) ([
 		after, err := base64.RawURLEncoding.DecodeString(in.Marker)
 		if err != nil || len(in.Marker) > 1024 {
 			return nil, more{}, awsproto.SenderError("InvalidMarkerException",
-				"The marker is not one that this operation returned.")
+				"This operation did not return the marker. Repeat the request without it.")
 		}
 		i := slices.IndexFunc(all, func(v T) bool { return place(v) > string(after) })
 		if i < 0 {
@@ -322,7 +321,7 @@ func page[T any](all []T, place func(T) string, in paging, most, usual int64) ([
 	return all, more{base64.RawURLEncoding.EncodeToString([]byte(place(all[limit-1]))), true}, nil
 }
 
-// dryRun is the answer to an authorized request with the DryRun option.
+// dryRun returns the answer to an authorized request with the DryRun option.
 func dryRun(asked bool) error {
 	if !asked {
 		return nil

@@ -17,8 +17,8 @@ import (
 	"sekisho/internal/wire/awsproto"
 )
 
-// Operations that a grant can allow. Constraints on the encryption context apply
-// to the first ones only: the others have none.
+// Operations that a grant can allow. Constraints on the encryption context apply only to the first
+// list: the other operations have no encryption context.
 var (
 	cryptographic = []string{
 		"Decrypt",
@@ -33,8 +33,7 @@ var (
 
 const retireGrant = "RetireGrant"
 
-// grantID is the condition key by which a grant's own statements allow its
-// retirement and not that of other grants.
+// grantID is the condition key with which a grant's statements allow only its own retirement.
 const grantID = "kms:GrantId"
 
 type grantConstraints struct {
@@ -106,10 +105,10 @@ type statement struct {
 	Condition map[string]map[string][]string `json:",omitempty"`
 }
 
-// literal escapes a value of a condition, in which "$" begins a variable.
+// literal escapes a condition's value, in which "$" begins a variable.
 func literal(s string) []string { return []string{strings.ReplaceAll(s, "$", "${$}")} }
 
-// grantPolicy is a grant in statements of a key policy.
+// grantPolicy returns a grant as statements of a key policy.
 func grantPolicy(g kmskey.Grant) (string, error) {
 	contexts := map[string]map[string][]string{}
 	equals := map[string][]string{}
@@ -176,7 +175,7 @@ func (d *door) withGrants(ctx context.Context, document string, grants []kmskey.
 			return nil, err
 		}
 		if err := json.Unmarshal(doc.Statement, &all); err != nil {
-			all = []json.RawMessage{doc.Statement} // one statement may stand without a list
+			all = []json.RawMessage{doc.Statement} // a single statement need not be in a list
 		}
 		return all, nil
 	}
@@ -206,7 +205,7 @@ func (d *door) withGrants(ctx context.Context, document string, grants []kmskey.
 	return string(b), err
 }
 
-// grantToken names a grant and its key.
+// grantToken returns the token that identifies a grant and its key.
 func grantToken(keyID, grantID string) string {
 	return base64.RawURLEncoding.EncodeToString([]byte(keyID + ":" + grantID))
 }
@@ -216,7 +215,7 @@ func readGrantToken(token string) (keyID, grantID string, err error) {
 	keyID, grantID, ok := strings.Cut(string(b), ":")
 	if err != nil || !ok || len(token) > 1024 {
 		return "", "", awsproto.SenderError("InvalidGrantTokenException",
-			"The grant token is not one that CreateGrant returned.")
+			"CreateGrant did not return this grant token.")
 	}
 	return keyID, grantID, nil
 }
@@ -307,7 +306,7 @@ func (d *door) listed(k *kmskey.Key, g kmskey.Grant) listedGrant {
 	return out
 }
 
-// grantPage cuts a page out of grants, in the order of their IDs.
+// grantPage returns one page of grants, sorted by ID.
 func grantPage(all []listedGrant, in paging) (*listGrantsAnswer, error) {
 	slices.SortFunc(all, func(a, b listedGrant) int { return strings.Compare(a.GrantID, b.GrantID) })
 	page, rest, err := page(all, func(g listedGrant) string { return g.GrantID }, in, 100, 50)
@@ -373,7 +372,7 @@ func (d *door) retireGrant(ctx context.Context, c *api.Call, in *grantRequest) (
 		if in.KeyID != "" || in.GrantID != "" {
 			return nil, awsproto.SenderError(
 				"ValidationException",
-				"A grant is named by its token, or by its key and its ID.",
+				"Specify a grant by its token, or by its key and its ID.",
 			)
 		}
 		var err error

@@ -25,7 +25,7 @@ type createKeyRequest struct {
 	XksKeyID                       string `json:"XksKeyId"`
 }
 
-// keyMetadata is KMS's description of a key.
+// keyMetadata describes a key as KMS does.
 type keyMetadata struct {
 	AWSAccountID          string         `json:"AWSAccountId"`
 	KeyID                 string         `json:"KeyId"`
@@ -55,8 +55,8 @@ func (d *door) metadata(k *kmskey.Key) keyMetadata {
 
 type keyAnswer struct{ KeyMetadata keyMetadata }
 
-// defaultPolicy leaves every decision to the policies of the account's users and
-// roles.
+// defaultPolicy returns the key policy that leaves every decision to the policies of the account's
+// users and roles.
 func defaultPolicy(account string) string {
 	return `{
   "Version" : "2012-10-17",
@@ -88,9 +88,9 @@ func (in *createKeyRequest) check() error {
 			originKMS,
 		)
 	case in.MultiRegion:
-		return unsupported("Multi-Region keys are not supported: there is one region.")
+		return unsupported("Multi-Region keys are not supported: Sekisho has one region.")
 	case len(in.Tags) > maxTags:
-		return awsproto.SenderError("LimitExceededException", "A key has at most %d tags.", maxTags)
+		return awsproto.SenderError("LimitExceededException", "A key can have at most %d tags.", maxTags)
 	}
 	return nil
 }
@@ -318,13 +318,13 @@ func (d *door) tagResource(ctx context.Context, c *api.Call, in *tagRequest) (*s
 			for have := range set {
 				if have != key && equalFold(have, key) {
 					return awsproto.SenderError("TagException",
-						"The key has a tag %q already: tags cannot differ in letter case only.", have)
+						"The key already has a tag %q: tag keys cannot differ only in letter case.", have)
 				}
 			}
 			set[key] = value
 		}
 		if len(set) > maxTags {
-			return sekisho.Errorf(sekisho.CodeLimit, "A key has at most %d tags.", maxTags)
+			return sekisho.Errorf(sekisho.CodeLimit, "A key can have at most %d tags.", maxTags)
 		}
 		return nil
 	})

@@ -35,7 +35,7 @@ func bypass(asked bool) authz.Key {
 func (d *door) checkPolicy(ctx context.Context, c *api.Call, arn, document string, insists bool) (kmskey.Policy,
 	error) {
 	if len(document) > maxPolicy {
-		return kmskey.Policy{}, sekisho.Errorf(sekisho.CodeLimit, "A key policy has at most %d bytes.", maxPolicy)
+		return kmskey.Policy{}, sekisho.Errorf(sekisho.CodeLimit, "A key policy can have at most %d bytes.", maxPolicy)
 	}
 	names, err := d.Policies.ResourcePolicy(ctx, document)
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 	"sekisho/internal/wire/awsproto"
 )
 
-// Config is what the door needs.
+// Config is the configuration of the door.
 type Config struct {
 	Logs    *loggroup.Service
 	Account string
@@ -54,7 +54,7 @@ func New(cfg Config) *api.Door {
 			"UntagResource":         api.Write(d.untagResource),
 			"ListTagsForResource":   api.Read(d.listTags),
 			"ListLogGroups":         api.Read(d.listLogGroups),
-			// The form that the operations on resources replaced. Clients still use it.
+			// Predecessors of the operations on resources. Clients still use them.
 			"TagLogGroup":      api.Write(d.tagLogGroup),
 			"UntagLogGroup":    api.Write(d.untagLogGroup),
 			"ListTagsLogGroup": api.Read(d.listTagsLogGroup),
@@ -90,7 +90,7 @@ func (d *door) onStream(ctx context.Context, c *api.Call, action, group, stream 
 	return c.Authorize(ctx, action, d.arn(group)+":log-stream:"+stream)
 }
 
-// groupOf returns the name of the group that a name or an ARN names.
+// groupOf returns the name of a group that is given by name or ARN.
 func (d *door) groupOf(name, identifier string) (string, error) {
 	if name != "" && identifier != "" {
 		return "", sekisho.Errorf(sekisho.CodeInvalid, "LogGroup name and LogGroup ARN cannot both be given.")
@@ -126,7 +126,7 @@ type groupRequest struct {
 
 func (d *door) createLogGroup(ctx context.Context, c *api.Call, in *groupRequest) (*empty, error) {
 	if in.LogGroupClass != "" && in.LogGroupClass != standardClass {
-		return nil, sekisho.Errorf(sekisho.CodeInvalid, "STANDARD is the only log group class here.")
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "The only supported log group class is STANDARD.")
 	}
 	if err := checkTags(in.Tags); err != nil {
 		return nil, err
@@ -168,7 +168,7 @@ type describeGroupsAnswer struct {
 	NextToken string        `json:"nextToken,omitempty"`
 }
 
-// limitOf checks a page size.
+// limitOf returns the page size of a request.
 func limitOf(asked *int, most int) (int, error) {
 	if asked == nil {
 		return most, nil
@@ -217,8 +217,7 @@ func (d *door) describeLogGroups(ctx context.Context, c *api.Call, in *describeG
 	return out, nil
 }
 
-// page reads groups that match until a page is full; next is the token of the page
-// after it, empty if there is none.
+// page returns one page of matching groups; next is the token of the next page, "" after the last.
 func (d *door) page(ctx context.Context, prefix, after string, limit int,
 	match func(name string) bool) (page []*loggroup.Group, next string, err error) {
 	for {
@@ -238,7 +237,7 @@ func (d *door) page(ctx context.Context, prefix, after string, limit int,
 	}
 }
 
-// standardClass is the only class that log groups have here.
+// standardClass is the only supported class of log groups.
 const standardClass = "STANDARD"
 
 type listGroupsRequest struct {
@@ -277,7 +276,7 @@ func (d *door) listLogGroups(ctx context.Context, c *api.Call, in *listGroupsReq
 	if in.IncludeLinkedAccounts || len(in.DataSources) > 0 || len(in.FieldIndexNames) > 0 {
 		return nil, sekisho.Errorf(
 			sekisho.CodeInvalid,
-			"includeLinkedAccounts, dataSources and fieldIndexNames are not supported: there is one account, without data sources.",
+			"includeLinkedAccounts, dataSources and fieldIndexNames are not supported. Omit them.",
 		)
 	}
 	match, err := groupPattern(in.Pattern)
@@ -307,8 +306,8 @@ func (d *door) listLogGroups(ctx context.Context, c *api.Call, in *listGroupsReq
 	return out, nil
 }
 
-// groupPattern reads the pattern of ListLogGroups: up to five alternatives, each
-// with a caret if it is about the beginning of the name.
+// groupPattern parses the pattern of ListLogGroups: up to five alternatives, each preceded by a
+// caret if it is a prefix of the name.
 func groupPattern(pattern string) (func(name string) bool, error) {
 	if pattern == "" {
 		return func(string) bool { return true }, nil
@@ -319,7 +318,7 @@ func groupPattern(pattern string) (func(name string) bool, error) {
 			len(alternatives) > 5 {
 			return nil, sekisho.Errorf(
 				sekisho.CodeInvalid,
-				"The pattern %q is not valid: it has up to five alternatives of 3 to 24 characters of log group names.",
+				"The pattern %q is not valid: it can have up to five alternatives of 3 to 24 characters of log group names.",
 				pattern,
 			)
 		}
@@ -430,7 +429,7 @@ type describeStreamsAnswer struct {
 	NextToken  string         `json:"nextToken,omitempty"`
 }
 
-// sequenceToken is for old clients, which send it back. It has no meaning.
+// sequenceToken is for old clients, which send it back. Its value has no meaning.
 const sequenceToken = "49590000000000000000000000000000000000000000000000000000"
 
 func (d *door) describeLogStreams(ctx context.Context, c *api.Call,
@@ -445,7 +444,7 @@ func (d *door) describeLogStreams(ctx context.Context, c *api.Call,
 	}
 	switch {
 	case in.OrderBy != "" && in.OrderBy != "LogStreamName" && in.OrderBy != "LastEventTime":
-		return nil, sekisho.Errorf(sekisho.CodeInvalid, "orderBy is LogStreamName or LastEventTime.")
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "orderBy must be LogStreamName or LastEventTime.")
 	case in.OrderBy == "LastEventTime" && in.Prefix != "":
 		return nil, sekisho.Errorf(sekisho.CodeInvalid, "Cannot order by LastEventTime with a logStreamNamePrefix.")
 	}
@@ -592,7 +591,7 @@ type eventsRequest struct {
 	StartFromHead      bool     `json:"startFromHead"`
 }
 
-// query reads the parameters that GetLogEvents and FilterLogEvents share.
+// query parses the parameters that GetLogEvents and FilterLogEvents share.
 func (d *door) query(in *eventsRequest) (loggroup.Query, int, error) {
 	q := loggroup.Query{}
 	limit, err := limitOf(in.Limit, loggroup.MaxEvents)
@@ -708,7 +707,7 @@ func (d *door) filterLogEvents(ctx context.Context, c *api.Call, in *eventsReque
 		return nil, sekisho.Errorf(sekisho.CodeInvalid, "logStreamNames and logStreamNamePrefix cannot both be given.")
 	}
 	if len(in.LogStreamNames) > 100 {
-		return nil, sekisho.Errorf(sekisho.CodeInvalid, "logStreamNames has at most 100 names.")
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "logStreamNames can have at most 100 names.")
 	}
 	if err := d.onGroup(ctx, c, "logs:FilterLogEvents", q.Group); err != nil {
 		return nil, err
@@ -754,12 +753,12 @@ type tagsAnswer struct {
 
 func checkTags(tags map[string]string) error {
 	if len(tags) > 50 {
-		return sekisho.Errorf(sekisho.CodeInvalid, "A log group has at most 50 tags.")
+		return sekisho.Errorf(sekisho.CodeInvalid, "A log group can have at most 50 tags.")
 	}
 	for k, v := range tags {
 		if k == "" || len([]rune(k)) > 128 || len([]rune(v)) > 256 || strings.HasPrefix(k, "aws:") {
 			return sekisho.Errorf(sekisho.CodeInvalid,
-				"A tag's key has 1 to 128 characters and does not begin with aws:, its value has up to 256.")
+				"A tag key must have 1 to 128 characters and not begin with aws:. A tag value can have up to 256 characters.")
 		}
 	}
 	return nil

@@ -18,7 +18,7 @@ import (
 	"sekisho/internal/wire/awsproto"
 )
 
-// maxXML bounds a request body in XML. A DeleteObjects of 1000 keys fits.
+// maxXML bounds a request body in XML. A DeleteObjects request with 1000 keys fits.
 const maxXML = 2 << 20
 
 var serviceOps = map[string]operation{
@@ -96,7 +96,7 @@ type element struct {
 
 func empty(name string) element { return element{XMLName: xml.Name{Local: name}, Xmlns: xmlns} }
 
-// unset answers for a configuration that no bucket can have.
+// unset returns the handler for a configuration that no bucket can have.
 func unset(action string, e *awsproto.Error, v any) func(context.Context, *request) (answer, error) {
 	return func(ctx context.Context, q *request) (answer, error) {
 		if err := q.allow(ctx, action, objects.ARN(q.bucket)); err != nil {
@@ -213,8 +213,7 @@ type bucketConfiguration struct {
 	Tags               []tag `xml:"Tags>Tag"`
 }
 
-// defaultRegion is the region that S3 means by an empty location constraint. It
-// has no name there.
+// defaultRegion is the region that an empty location constraint means in S3.
 const defaultRegion = "us-east-1"
 
 var regionName = regexp.MustCompile(`^(EU|[a-z]{2,3}(-[a-z]+)+-[0-9]+)$`)
@@ -383,8 +382,7 @@ func putEncryption(ctx context.Context, q *request) (answer, error) {
 	return answer{}, q.setBucketKey(ctx, rule.BucketKeyEnabled)
 }
 
-// deleteEncryption restores the default, which is encryption: no bucket is
-// without.
+// deleteEncryption restores the default. Every bucket is encrypted.
 func deleteEncryption(ctx context.Context, q *request) (answer, error) {
 	if err := q.allow(ctx, "s3:PutEncryptionConfiguration", objects.ARN(q.bucket)); err != nil {
 		return answer{}, err

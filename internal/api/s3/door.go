@@ -34,15 +34,15 @@ import (
 
 const xmlns = "http://s3.amazonaws.com/doc/2006-03-01/"
 
-// Policies joins a caller's policies with a resource's, and resolves the
-// principals that the latter names.
+// Policies joins a caller's policies with a resource's policy, and resolves the principals that the
+// latter names.
 type Policies interface {
 	ResourcePolicy(ctx context.Context, document string) (names map[string]string, err error)
 	ResourcePolicyToday(ctx context.Context, document string, names map[string]string) (string, error)
 	SetWithResource(ctx context.Context, p *sekisho.Principal, resource *policy.Document) (*policy.Set, error)
 }
 
-// Config is what the door needs.
+// Config is the configuration of the door.
 type Config struct {
 	API      *api.Server
 	Log      *slog.Logger
@@ -50,11 +50,11 @@ type Config struct {
 	Policies Policies
 	Account  string
 	Region   string
-	// SessionLogs protects session logs against the nodes that write them; nil
-	// protects none.
+	// SessionLogs finds session logs, to protect them from the nodes that write them; nil disables
+	// the protection.
 	SessionLogs SessionLogs
-	// RefuseLogRewrites refuses a node's second write to a log even where it
-	// would become a new version.
+	// RefuseLogRewrites refuses a node's second write to a log even if it would create a new
+	// version.
 	RefuseLogRewrites bool
 }
 
@@ -90,11 +90,11 @@ func New(cfg Config) *Door {
 	return d
 }
 
-// Operations are the names of the operations that the door answers.
+// Operations returns the names of the door's operations.
 func (d *Door) Operations() []string { return slices.Sorted(maps.Keys(d.door.Operations)) }
 
-// Front answers the requests that are signed for S3 and passes the others to
-// next. Subdomains of hosts are buckets.
+// Front returns a handler that serves the requests signed for S3 and passes others to next.
+// Subdomains of hosts are buckets.
 func (d *Door) Front(hosts []string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !wanted(r) {
@@ -115,8 +115,7 @@ func Claims(r *http.Request) bool {
 		strings.Contains(r.URL.RawQuery, "X-Amz-"))
 }
 
-// RefuseUnsigned answers a request that [Claims] reports with the error of S3 that says
-// what is wrong with its signature.
+// RefuseUnsigned answers a request for which [Claims] is true with S3's error for its signature.
 func (d *Door) RefuseUnsigned(w http.ResponseWriter, r *http.Request) { d.serve(w, r, nil) }
 
 // old reports whether a request is signed with version 2, which clients in
@@ -143,7 +142,7 @@ func wanted(r *http.Request) bool {
 	return len(parts) == 5 && parts[3] == "s3"
 }
 
-// address finds the bucket and the key of a request.
+// address returns the bucket and the key of a request.
 func address(r *http.Request, hosts []string) (bucket, key string) {
 	bucket = hostBucket(r.Host, hosts)
 	path := strings.TrimPrefix(r.URL.Path, "/")
@@ -154,8 +153,8 @@ func address(r *http.Request, hosts []string) (bucket, key string) {
 	return bucket, key
 }
 
-// hostBucket is the bucket that a host names: the part before one of the server's
-// own names, or before the label "s3" or "s3-…".
+// hostBucket returns the bucket in a host name: the part before one of the server's own names, or
+// before the label "s3" or "s3-…".
 func hostBucket(host string, hosts []string) string {
 	if i := strings.LastIndexByte(host, ':'); i > strings.LastIndexByte(host, ']') {
 		host = host[:i]
@@ -195,7 +194,7 @@ type request struct {
 	query  url.Values
 	bucket string
 	key    string
-	config *objects.Bucket // nil when there is no such bucket
+	config *objects.Bucket // nil if the bucket does not exist
 }
 
 // operation is one operation of S3.
@@ -204,7 +203,7 @@ type operation struct {
 	handle func(ctx context.Context, q *request) (answer, error)
 }
 
-// answer is sent once the call is in the audit trail.
+// answer is a response. It is sent after the call has been recorded in the audit trail.
 type answer struct {
 	status int
 	xml    any // nil = no body
@@ -212,7 +211,7 @@ type answer struct {
 	done   func() // always called
 }
 
-// find chooses the operation by method, level and subresource.
+// find selects the operation by method, level and subresource.
 func (q *request) find() (operation, bool) {
 	ops, level := objectOps, "object"
 	switch {
@@ -262,8 +261,8 @@ func title(s string) string {
 	return strings.ToUpper(s[:1]) + s[1:]
 }
 
-// ServeAs answers a request of a principal that the console has verified. Its
-// path has the bucket and the key.
+// ServeAs serves a request of a principal that the console has verified. Its path contains the
+// bucket and the key.
 func (d *Door) ServeAs(w http.ResponseWriter, r *http.Request, p *sekisho.Principal) {
 	q := &request{Door: d, w: w, r: r, query: r.URL.Query()}
 	q.bucket, q.key, _ = strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
@@ -292,20 +291,19 @@ func (d *Door) serve(w http.ResponseWriter, r *http.Request, hosts []string) {
 	})
 }
 
-// maxDrain is how much of a body is read before a refusal. A client that has not
-// sent its body may see a broken connection instead of the refusal.
+// maxDrain bounds the part of a body that is read before a refusal. A client that is still sending
+// its body might see a broken connection instead of the refusal.
 const maxDrain = 8 << 20
 
 // drain reads the rest of a short body that the client is already sending.
 func (q *request) drain() {
 	if q.r.ContentLength > 0 && q.r.ContentLength <= maxDrain && q.r.Header.Get("Expect") == "" {
-		_, _ = io.Copy(io.Discard, q.Raw()) // what goes wrong here ends the connection, with or without the refusal
+		_, _ = io.Copy(io.Discard, q.Raw()) // an error ends the connection, with or without the refusal
 	}
 }
 
-// continueEmpty answers "Expect: 100-continue" of a request with an empty body,
-// which net/http does not. botocore would wait for that answer in its next request
-// on the connection.
+// continueEmpty answers "Expect: 100-continue" of a request with an empty body, which net/http does
+// not. Otherwise botocore would wait for that answer in its next request on the connection.
 func continueEmpty(w http.ResponseWriter, r *http.Request) {
 	if r.ContentLength == 0 && r.ProtoMajor == 1 && strings.EqualFold(r.Header.Get("Expect"), "100-continue") {
 		w.WriteHeader(http.StatusContinue)
@@ -317,7 +315,7 @@ func (d *Door) answer(q *request, enter func(operation string) (*api.Call, bool)
 	w, r := q.w, q.r
 	op, known := q.find()
 	h := w.Header()
-	// An object may be a page with scripts. It must not run on the console's origin.
+	// An object can be a page with scripts, which must not run on the console's origin.
 	h.Set("Content-Security-Policy", "sandbox; default-src 'none'")
 	h.Set("X-Content-Type-Options", "nosniff")
 	if q.bucket != "" {
@@ -352,7 +350,8 @@ func (d *Door) answer(q *request, enter func(operation string) (*api.Call, bool)
 		return
 	}
 	if err := q.send(ans); err != nil {
-		// The status is sent already. An aborted body shows the client that it failed.
+		// The status has already been sent. Aborting the body shows the client that the call
+		// failed.
 		d.Log.WarnContext(r.Context(), "answer not delivered", "service", "s3", "operation", op.name, "request_id",
 			q.RequestID, "error", err)
 		panic(http.ErrAbortHandler)
@@ -384,7 +383,7 @@ func (q *request) run(ctx context.Context, op operation) (answer, error) {
 	return op.handle(ctx, q)
 }
 
-// checkVersionID refuses what no version can have as its ID.
+// checkVersionID refuses an invalid version ID.
 func checkVersionID(versionID string) error {
 	switch {
 	case versionID == "":
@@ -409,7 +408,7 @@ func (q *request) send(ans answer) error {
 	return nil
 }
 
-// params is the request as the audit trail shows it.
+// params returns the request's parameters for the audit trail.
 func (q *request) params() map[string]any {
 	m := map[string]any{}
 	if q.bucket != "" {
@@ -431,11 +430,10 @@ func (q *request) params() map[string]any {
 	return m
 }
 
-// clip bounds what callers write into messages and records. The longest key fits.
+// clip bounds callers' text in messages and records. The longest key fits.
 func clip(s string) string { return safetext.Line(s, objects.MaxKey) }
 
-// header is a header field, or the query parameter in which a presigned URL
-// carries it.
+// header returns a header field, or the query parameter in which a presigned URL carries it.
 func (q *request) header(name string) string {
 	if v := q.r.Header.Get(name); v != "" {
 		return v
@@ -450,8 +448,8 @@ func (q *request) header(name string) string {
 	return ""
 }
 
-// allow decides action on resource by the caller's policies and the bucket's. A
-// missing bucket is an error.
+// allow authorizes action on resource by the caller's policies and the bucket's. A missing bucket
+// is an error.
 func (q *request) allow(ctx context.Context, action, resource string, keys ...authz.Key) error {
 	if err := q.may(ctx, q.config, action, resource, keys...); err != nil {
 		return err
@@ -462,13 +460,13 @@ func (q *request) allow(ctx context.Context, action, resource string, keys ...au
 	return nil
 }
 
-// may is allow for any bucket; b is nil for one that does not exist.
+// may is allow for any bucket; b is nil if the bucket does not exist.
 func (q *request) may(ctx context.Context, b *objects.Bucket, action, resource string, keys ...authz.Key) error {
 	return q.authorize(ctx, q.Call, b, action, resource, append(keys, q.keys()...)...)
 }
 
-// AllowPut refuses a call whose caller is not allowed to write a key, for other
-// doors that write it in the caller's name. A missing bucket is an error.
+// AllowPut authorizes the caller to write a key, for other doors that write it on the caller's
+// behalf. A missing bucket is an error.
 func (d *Door) AllowPut(ctx context.Context, c *api.Call, bucket, key string) error {
 	b, err := d.Objects.Bucket(ctx, bucket)
 	if err != nil && !sekisho.IsNotFound(err) {
@@ -480,7 +478,7 @@ func (d *Door) AllowPut(ctx context.Context, c *api.Call, bucket, key string) er
 	return err
 }
 
-// authorize decides by the caller's policies and the bucket's.
+// authorize evaluates the caller's policies and the bucket's.
 func (d *Door) authorize(
 	ctx context.Context,
 	c *api.Call,
@@ -511,12 +509,12 @@ func (d *Door) authorize(
 	return nil
 }
 
-// policy is a bucket's policy with the current names of its principals.
+// policy returns a bucket's policy with the current names of its principals.
 func (d *Door) policy(ctx context.Context, b *objects.Bucket) (string, error) {
 	return d.Policies.ResourcePolicyToday(ctx, b.Settings.Policy, b.Settings.PolicyNames)
 }
 
-// together is a caller's policies and a bucket's.
+// together joins a caller's policies with a bucket's.
 type together struct {
 	callers Policies
 	bucket  *policy.Document
@@ -527,7 +525,7 @@ func (t together) Policies(ctx context.Context, p *sekisho.Principal) (*policy.S
 	return t.callers.SetWithResource(ctx, p, t.bucket)
 }
 
-// keys are the condition keys of every S3 request.
+// keys returns the condition keys of every S3 request.
 func (q *request) keys() []authz.Key {
 	sig := q.Signature()
 	how := "REST-HEADER"
@@ -554,7 +552,7 @@ func (q *request) keys() []authz.Key {
 	return keys
 }
 
-// ownerID is the canonical user ID of the account.
+// ownerID returns the canonical user ID of the account.
 func (d *Door) ownerID() string {
 	sum := sha256.Sum256([]byte("canonical user of " + d.Account))
 	return hex.EncodeToString(sum[:])
@@ -575,7 +573,7 @@ func (t isoTime) MarshalText() ([]byte, error) {
 	return []byte(t.UTC().Format("2006-01-02T15:04:05.000Z")), nil
 }
 
-// bodyError unwraps the signature error behind a failed read of a body.
+// bodyError returns the signature error that caused a failed read of a body.
 func bodyError(err error) error {
 	if e, ok := errors.AsType[*sigv4.Error](err); ok {
 		return e

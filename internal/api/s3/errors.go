@@ -43,7 +43,7 @@ var faults = []struct {
 	{objects.ErrSize, "InvalidRequest", http.StatusBadRequest},
 }
 
-// onWire gives an error S3's code.
+// onWire translates an error into S3's.
 func (q *request) onWire(err error) error {
 	for _, f := range faults {
 		if !errors.Is(err, f.err) {
@@ -79,7 +79,7 @@ func (q *request) onWire(err error) error {
 	return err
 }
 
-// fault is an error of the client, with status 400.
+// fault returns a client error with status 400.
 func fault(code, format string, args ...any) *awsproto.Error {
 	return awsproto.SenderError(code, format, args...)
 }

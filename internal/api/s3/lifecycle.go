@@ -24,7 +24,7 @@ type lifecycle struct {
 type lifecycleRule struct {
 	Expiration           *expiration `xml:",omitempty"`
 	ID                   string      `xml:",omitempty"`
-	Prefix               *string     `xml:",omitempty"` // the form that Filter replaced
+	Prefix               *string     `xml:",omitempty"` // deprecated predecessor of Filter
 	Filter               *filter     `xml:",omitempty"`
 	Status               string
 	Transition           []struct{} `xml:"Transition"`
@@ -57,7 +57,7 @@ type filter struct {
 	}
 }
 
-// set reports how many of the filter's criteria are given.
+// set returns the number of criteria in the filter.
 func (f *filter) set() (n int) {
 	for _, given := range []bool{f.Prefix != nil, f.Tag != nil, f.Larger != nil, f.Smaller != nil, f.And != nil} {
 		if given {
@@ -77,7 +77,7 @@ func (t *isoTime) UnmarshalText(b []byte) (err error) {
 	return err
 }
 
-// rule checks a rule and brings it into the form in which it is kept.
+// rule checks a rule and converts it to its stored form.
 func (r *lifecycleRule) rule() (objects.LifecycleRule, error) {
 	out := objects.LifecycleRule{ID: r.ID, Enabled: r.Status == "Enabled"}
 	switch {
@@ -109,7 +109,7 @@ func (r *lifecycleRule) rule() (objects.LifecycleRule, error) {
 	return out, nil
 }
 
-// apply copies the criteria of a filter, of which only one may stand outside And.
+// apply copies the criteria of a filter, which can have only one outside And.
 func (f *filter) apply(to *objects.LifecycleRule) error {
 	if f.set() > 1 {
 		return errMalformedXML
@@ -129,7 +129,7 @@ func (f *filter) apply(to *objects.LifecycleRule) error {
 		to.Smaller != nil && *to.Larger >= *to.Smaller {
 		return fault(
 			"InvalidRequest",
-			"ObjectSizeGreaterThan must be less than ObjectSizeLessThan, and neither negative.",
+			"ObjectSizeGreaterThan must be less than ObjectSizeLessThan, and neither can be negative.",
 		)
 	}
 	var err error
@@ -137,7 +137,7 @@ func (f *filter) apply(to *objects.LifecycleRule) error {
 	return err
 }
 
-// actions copies what a rule does.
+// actions copies a rule's actions.
 func (r *lifecycleRule) actions(to *objects.LifecycleRule) error {
 	positive := func(name string, days int) error {
 		if days < 1 {
@@ -183,7 +183,7 @@ func (r *lifecycleRule) actions(to *objects.LifecycleRule) error {
 	return nil
 }
 
-// ruleElement is a kept rule in the form of requests and answers.
+// ruleElement returns a stored rule in the form of requests and answers.
 func ruleElement(r objects.LifecycleRule) lifecycleRule {
 	out := lifecycleRule{ID: r.ID, Status: "Disabled", Filter: &filter{}}
 	if r.Enabled {
@@ -231,8 +231,8 @@ func ruleElement(r objects.LifecycleRule) lifecycleRule {
 	return out
 }
 
-// transitionSize is the header that says from which size on objects would move to
-// another storage class. There is one class here.
+// transitionSize is the header with the minimum size of objects that move to another storage class.
+// Sekisho has only one class.
 const transitionSize = "X-Amz-Transition-Default-Minimum-Object-Size"
 
 func getLifecycle(ctx context.Context, q *request) (answer, error) {
@@ -293,7 +293,7 @@ func (q *request) setLifecycle(ctx context.Context, rules []objects.LifecycleRul
 	})
 }
 
-// expirationHeader says when a current version expires.
+// expirationHeader sets the header that says when a current version expires.
 func (q *request) expirationHeader(v *objects.Version) {
 	if q.config == nil || !v.Latest {
 		return

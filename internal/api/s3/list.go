@@ -10,15 +10,15 @@ import (
 	"sekisho/internal/storage/objects"
 )
 
-// maxPage is the largest page of a listing. Larger requests get this many.
+// maxPage is the largest page of a listing. Requests for more get this many.
 const maxPage = 1000
 
-// number reads a count from the query.
+// number parses a count in the query.
 func (q *request) number(name string, otherwise, most int) (int, error) {
 	return number(name, q.query.Get(name), otherwise, most)
 }
 
-// number reads a count; a greater one than most is most.
+// number parses a count, limited to most.
 func number(name, s string, otherwise, most int) (int, error) {
 	if s == "" {
 		return otherwise, nil
@@ -33,12 +33,12 @@ func number(name, s string, otherwise, most int) (int, error) {
 	return min(int(n), most), nil
 }
 
-// listing reads the parameters that all listings have, and authorizes the call.
+// listing parses the parameters that all listings have, and authorizes the call.
 func (q *request) listing(ctx context.Context, action, limit string) (objects.Listing, func(string) string, error) {
 	l := objects.Listing{Bucket: q.bucket, Prefix: q.query.Get("prefix"), Delimiter: q.query.Get("delimiter")}
 	plain := func(s string) string { return s }
 	var keys []authz.Key
-	// A condition key is absent if its parameter is.
+	// A condition key is absent if its parameter is absent.
 	for _, name := range []string{"prefix", "delimiter"} {
 		if q.query.Has(name) {
 			keys = append(keys, authz.One("s3:"+name, q.query.Get(name)))
@@ -207,7 +207,7 @@ func listObjectVersions(ctx context.Context, q *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	// Versions and delete markers are in one order, as two kinds of elements.
+	// Versions and delete markers are one sorted list with two kinds of elements.
 	type version struct {
 		XMLName           xml.Name
 		Key               string

@@ -45,7 +45,7 @@ func startUpload(ctx context.Context, q *request) (answer, error) {
 	}{Xmlns: xmlns, Bucket: q.bucket, Key: q.key, UploadID: u.ID}}, nil
 }
 
-// upload authorizes action and finds the upload that the query names.
+// upload authorizes action and returns the upload that the query names.
 func (q *request) upload(ctx context.Context, action string) (*objects.Upload, error) {
 	if err := q.allow(ctx, action, q.arn()); err != nil {
 		return nil, err
@@ -151,7 +151,7 @@ func completeUpload(ctx context.Context, q *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	// The checksum headers of this operation are about the object, not this body.
+	// The checksum headers of this operation apply to the object, not this body.
 	algorithm, want, err := q.checksum()
 	if err != nil {
 		return answer{}, err

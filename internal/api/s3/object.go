@@ -37,7 +37,7 @@ var objectOps = map[string]operation{
 	"GET uploadId":      {"ListParts", listParts},
 }
 
-// algorithms are the checksum algorithms by the suffix of their header's name.
+// algorithms maps the suffix of a checksum header's name to the algorithm.
 var algorithms = func() map[string]string {
 	m := map[string]string{}
 	for _, name := range objects.Algorithms() {
@@ -48,19 +48,18 @@ var algorithms = func() map[string]string {
 
 const checksumPrefix = "x-amz-checksum-"
 
-// checksumHeader is the header of an algorithm's checksum.
+// checksumHeader returns the header of an algorithm's checksum.
 func checksumHeader(algorithm string) string {
 	return http.CanonicalHeaderKey(checksumPrefix + strings.ToLower(algorithm))
 }
 
-// invalidHeader refuses the value of a header.
+// invalidHeader returns the error for a header's invalid value.
 func invalidHeader(name string) error {
 	return fault("InvalidRequest", "Value for %s header is invalid.", strings.ToLower(name))
 }
 
-// checksum is the checksum that a request's headers state. Presigned URLs of the
-// JavaScript SDK have the checksum of an empty body among their parameters; S3
-// takes no notice of it there.
+// checksum returns the checksum in a request's headers. Presigned URLs of the JavaScript SDK have
+// the checksum of an empty body among their parameters; S3 ignores it there.
 func (q *request) checksum() (algorithm, value string, err error) {
 	for suffix, name := range algorithms {
 		values := q.r.Header.Values(checksumPrefix + suffix)
@@ -90,7 +89,7 @@ var errAlgorithmName = fault("InvalidRequest",
 	"Checksum algorithm provided is unsupported. Please try again with any of the valid types: [%s]",
 	strings.Join(objects.Algorithms(), ", "))
 
-// content is the body, with its size and the checksums that the request states.
+// content returns the body, with its size and the checksums that the request states.
 func (q *request) content() (objects.Content, error) {
 	c := objects.Content{Body: q.Content(), Size: q.r.ContentLength}
 	if q.Signature().Chunked() {
@@ -135,7 +134,7 @@ func (q *request) content() (objects.Content, error) {
 		c.Want = func() (string, error) {
 			v := body.Trailer().Get(trailer)
 			switch {
-			case v == "": // it was announced and did not come
+			case v == "": // announced but missing
 				return "", fault(
 					"MalformedTrailerError",
 					"The request contained trailing data that was not well-formed or did not conform to our published schema.",
@@ -183,8 +182,7 @@ func check(c objects.Content, b []byte) error {
 	return nil
 }
 
-// refused are headers of features that are missing here. Ignoring one would
-// promise the feature.
+// refused are headers of unsupported features. Ignoring one would imply support.
 var refused = []string{
 	"X-Amz-Server-Side-Encryption-Customer-Algorithm", "X-Amz-Server-Side-Encryption-Customer-Key",
 	"X-Amz-Copy-Source-Server-Side-Encryption-Customer-Algorithm", "X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id",
@@ -193,7 +191,7 @@ var refused = []string{
 	"X-Amz-Website-Redirect-Location", "X-Amz-Write-Offset-Bytes",
 }
 
-// facts are the properties that a request gives the object.
+// facts returns the object's properties in a request.
 func (q *request) facts() (objects.Facts, error) {
 	f := objects.Facts{}
 	if err := q.noACL("bucket-owner-full-control"); err != nil && q.header("X-Amz-Acl") != "private" {
@@ -210,7 +208,7 @@ func (q *request) facts() (objects.Facts, error) {
 	if class := q.header("X-Amz-Storage-Class"); class != "" && class != "STANDARD" {
 		return f, fault(
 			"InvalidStorageClass",
-			"The storage class you specified is not valid: STANDARD is the only one here.",
+			"The storage class you specified is not valid: only STANDARD is supported.",
 		)
 	}
 	h := q.r.Header
@@ -254,7 +252,7 @@ func (q *request) facts() (objects.Facts, error) {
 	return f, nil
 }
 
-// condition is the precondition of a write.
+// condition returns the precondition of a write.
 func (q *request) condition() (objects.Condition, error) {
 	none, match := q.r.Header.Get("If-None-Match"), q.r.Header.Get("If-Match")
 	if none != "" && none != "*" || none != "" && match != "" {
@@ -263,7 +261,7 @@ func (q *request) condition() (objects.Condition, error) {
 	return objects.Condition{Absent: none == "*", ETag: strings.Trim(match, `"`)}, nil
 }
 
-// written sets the headers of a new version.
+// written sets the response headers for a new version.
 func (q *request) written(v *objects.Version) {
 	h := q.w.Header()
 	h.Set("Etag", `"`+v.ETag+`"`)
@@ -316,8 +314,8 @@ func putObject(ctx context.Context, q *request) (answer, error) {
 	return answer{}, nil
 }
 
-// readable asks whether the caller may read a version. A caller without the right
-// to list the bucket does not learn whether a key exists.
+// readable authorizes the caller to read a version. A caller without permission to list the bucket
+// does not learn whether a key exists.
 func (q *request) readable(ctx context.Context, b *objects.Bucket, bucket, key, version string) error {
 	action := "s3:GetObject"
 	if version != "" {
@@ -346,7 +344,7 @@ func (q *request) hide(ctx context.Context, b *objects.Bucket, err error) error 
 	return err
 }
 
-// open finds the version that GET or HEAD reads.
+// open opens the version that GET or HEAD reads.
 func (q *request) open(ctx context.Context) (*objects.Object, error) {
 	version := q.query.Get("versionId")
 	if err := q.readable(ctx, q.config, q.bucket, q.key, version); err != nil {
@@ -396,18 +394,18 @@ func (q *request) read(ctx context.Context, withBody bool) (answer, error) {
 	}}, nil
 }
 
-// deadlineWriter gives its peer [writeTimeout] for each write.
+// deadlineWriter bounds each write with [writeTimeout].
 type deadlineWriter struct {
 	http.ResponseWriter
 	conn *http.ResponseController
 }
 
-// writeTimeout is how long a peer may take for one piece of a body.
+// writeTimeout bounds sending one piece of a body.
 const writeTimeout = time.Minute
 
 // Write implements [io.Writer].
 func (p *deadlineWriter) Write(b []byte) (int, error) {
-	// Connections of tests in memory have no deadlines.
+	// The in-memory connections of tests have no deadlines.
 	_ = p.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
 	n, err := p.ResponseWriter.Write(b)
 	_ = p.conn.SetWriteDeadline(time.Time{})
@@ -437,7 +435,7 @@ func (q *request) describe(v *objects.Version, sum objects.Checksum) {
 	q.versionHeader(v.ID)
 	q.expirationHeader(v)
 	for name, value := range f.Metadata {
-		h["x-amz-meta-"+name] = []string{value} // clients keep the case, which Set would change
+		h["x-amz-meta-"+name] = []string{value} // the case matters to clients; Set would change it
 	}
 	if f.Tags != nil {
 		h.Set("X-Amz-Tagging-Count", itoa(len(f.Tags)))
@@ -465,7 +463,7 @@ type section struct {
 	sum       objects.Checksum // of just this section; zero = not known
 }
 
-// checkPartNumber refuses a parameter partNumber that no part can have.
+// checkPartNumber refuses an invalid partNumber parameter.
 func (q *request) checkPartNumber() error {
 	if !q.query.Has("partNumber") {
 		return nil
@@ -479,8 +477,7 @@ func (q *request) checkPartNumber() error {
 	return nil
 }
 
-// section decides by conditions, part number and range which part of a version
-// is sent.
+// section determines from conditions, part number and range which part of a version to send.
 func (q *request) section(v *objects.Version) (section, error) {
 	status, err := conditional(q.r.Header, "", v)
 	if err != nil || status != http.StatusOK {
@@ -530,7 +527,7 @@ func parseRange(spec string, size int64) (off, n int64, some bool, err error) {
 	}
 	number := func(s string) int64 {
 		v, err := strconv.ParseInt(s, 10, 64)
-		if err != nil { // more digits than any size
+		if err != nil { // more digits than the largest size
 			return 1<<63 - 1
 		}
 		return v
@@ -726,12 +723,12 @@ func deleteObjects(ctx context.Context, q *request) (answer, error) {
 		}
 		out.Deleted = append(out.Deleted, d)
 	}
-	// Each key was decided on its own. Refusals are part of the answer.
+	// Each key was authorized separately. Refusals are part of the answer.
 	q.Allow()
 	return answer{xml: out}, nil
 }
 
-// source finds the version to copy.
+// source opens the version to copy.
 func (q *request) source(ctx context.Context) (*objects.Object, error) {
 	name, query, _ := strings.Cut(q.header("X-Amz-Copy-Source"), "?")
 	name, err := url.PathUnescape(name)
@@ -745,7 +742,7 @@ func (q *request) source(ctx context.Context) (*objects.Object, error) {
 	version := ""
 	if query != "" {
 		if version, ok = strings.CutPrefix(query, "versionId="); !ok {
-			return nil, fault("InvalidArgument", "Copy Source may have the query versionId and no other")
+			return nil, fault("InvalidArgument", "Copy Source can have no query parameter other than versionId")
 		}
 		if err := checkVersionID(version); err != nil {
 			return nil, err
@@ -796,7 +793,7 @@ type checksums struct {
 	Type      string `xml:"ChecksumType,omitempty"`
 }
 
-// fields are the elements by their algorithms.
+// fields returns the elements by algorithm.
 func (c *checksums) fields() map[string]*string {
 	return map[string]*string{
 		objects.CRC32: &c.CRC32, objects.CRC32C: &c.CRC32C, objects.CRC64NVME: &c.CRC64NVME, objects.SHA1: &c.SHA1,
@@ -814,7 +811,7 @@ func checksumsOf(c objects.Checksum) checksums {
 	return out
 }
 
-// stated is the one checksum among the elements of a part.
+// stated returns the only checksum among the elements of a part.
 func (c *checksums) stated() (objects.Checksum, error) {
 	var out objects.Checksum
 	for algorithm, value := range c.fields() {
@@ -829,7 +826,7 @@ func (c *checksums) stated() (objects.Checksum, error) {
 	return out, nil
 }
 
-// The directives of a copy, for metadata and for tags.
+// Values of the metadata and tagging directives of a copy.
 const (
 	directiveCopy    = "COPY"
 	directiveReplace = "REPLACE"
@@ -862,7 +859,7 @@ func copyObject(ctx context.Context, q *request) (answer, error) {
 	tags := facts.Tags
 	switch q.header("X-Amz-Metadata-Directive") {
 	case "", directiveCopy:
-		// Where versions are kept, a copy onto itself makes a new one.
+		// With versioning, a copy onto itself creates a new version.
 		if from.Bucket == q.bucket && from.Key == q.key && from.Latest &&
 			q.config.Versioning != objects.VersioningEnabled && tagging != directiveReplace {
 			return answer{}, fault(
@@ -999,7 +996,7 @@ func getAttributes(ctx context.Context, q *request) (answer, error) {
 	return answer{xml: out}, nil
 }
 
-// attributes are the names that GetObjectAttributes is asked for.
+// attributes returns the names of the requested attributes.
 func (q *request) attributes() (map[string]bool, error) {
 	wanted := map[string]bool{}
 	for name := range strings.SplitSeq(strings.Join(q.r.Header.Values("X-Amz-Object-Attributes"), ","), ",") {
@@ -1026,7 +1023,7 @@ func objectACL(ctx context.Context, q *request) (answer, error) {
 	return q.existing(ctx, action, q.ownerACL())
 }
 
-// existing answers v if the version exists.
+// existing returns the answer v if the version exists.
 func (q *request) existing(ctx context.Context, action string, v any) (answer, error) {
 	keys, err := q.existingTags(ctx, q.config, q.key, q.query.Get("versionId"))
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 
 const maxObjectTags = 10
 
-// tagsHeader reads x-amz-tagging: tags in the form of a query.
+// tagsHeader parses x-amz-tagging: tags in the form of a query.
 func (q *request) tagsHeader() (map[string]string, error) {
 	text := q.header("X-Amz-Tagging")
 	if text == "" {
@@ -44,7 +44,7 @@ func objectTags(tags []tag) (map[string]string, error) {
 	return tagMap(tags)
 }
 
-// tagKeys are the condition keys of tags; prefix ends in a slash.
+// tagKeys returns the condition keys of tags; prefix ends in a slash.
 func tagKeys(prefix string, tags map[string]string) []authz.Key {
 	var keys []authz.Key
 	for _, key := range slices.Sorted(maps.Keys(tags)) {
@@ -53,7 +53,7 @@ func tagKeys(prefix string, tags map[string]string) []authz.Key {
 	return keys
 }
 
-// requestTags are the condition keys of the tags that a request sets.
+// requestTags returns the condition keys of the tags that a request sets.
 func requestTags(tags map[string]string) []authz.Key {
 	if len(tags) == 0 {
 		return nil
@@ -62,7 +62,7 @@ func requestTags(tags map[string]string) []authz.Key {
 		slices.Sorted(maps.Keys(tags))))
 }
 
-// existingTags are the condition keys of the tags that a version has.
+// existingTags returns the condition keys of a version's tags.
 func (q *request) existingTags(ctx context.Context, b *objects.Bucket, key, version string) ([]authz.Key, error) {
 	if b == nil {
 		return nil, nil
@@ -79,8 +79,7 @@ func (q *request) existingTags(ctx context.Context, b *objects.Bucket, key, vers
 	return nil, err
 }
 
-// allowPut asks whether the caller may write the object, and give it the tags that
-// the request has for it.
+// allowPut authorizes the caller to write the object and set its tags.
 func (q *request) allowPut(ctx context.Context) error {
 	tags, tagErr := q.tagsHeader()
 	keys := requestTags(tags)
@@ -93,8 +92,7 @@ func (q *request) allowPut(ctx context.Context) error {
 	return q.allow(ctx, "s3:PutObjectTagging", q.arn(), keys...)
 }
 
-// tagAction is an action on the tags of an object or, where the request names one,
-// of a version of it.
+// tagAction returns the action on the tags of an object or, if the request names one, of a version.
 func (q *request) tagAction(verb string) string {
 	if q.query.Has("versionId") {
 		return "s3:" + verb + "ObjectVersionTagging"

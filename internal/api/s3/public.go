@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// oneOrMany is a JSON value that may be a single value or a list.
+// oneOrMany is a JSON value that can be a single value or a list.
 type oneOrMany []json.RawMessage
 
 // UnmarshalJSON implements [json.Unmarshaler].
@@ -19,9 +19,8 @@ func (o *oneOrMany) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// policyFault is what is wrong with a bucket's policy, beyond what is wrong with
-// it as a policy: resources outside the bucket, actions of other services, and
-// addresses that are none.
+// policyFault checks the aspects of a bucket's policy that a policy parser does not: resources
+// outside the bucket, actions of other services, and invalid addresses.
 func policyFault(bucket string, text []byte) error {
 	var doc struct{ Statement oneOrMany }
 	if json.Unmarshal(text, &doc) != nil {
@@ -67,7 +66,7 @@ func policyFault(bucket string, text []byte) error {
 					if t := textOf(v); !strings.Contains(t, "${") && !isAddress(t) {
 						return fault(
 							"MalformedPolicy",
-							"Policy has an invalid condition: %s is neither an address nor a CIDR block.",
+							"Policy has an invalid condition: %s is neither an IP address nor a CIDR block.",
 							clip(t),
 						)
 					}
@@ -80,12 +79,12 @@ func policyFault(bucket string, text []byte) error {
 
 func textOf(raw json.RawMessage) string {
 	var s string
-	_ = json.Unmarshal(raw, &s) // not text: the policy package says so
+	_ = json.Unmarshal(raw, &s) // not a string: the policy package reports that
 	return s
 }
 
-// ofBucket reports whether a resource of a policy can be in a bucket. Wildcards
-// may stand for parts of the bucket's name.
+// ofBucket reports whether a resource of a policy can be in a bucket. Wildcards can match parts of
+// the bucket's name.
 func ofBucket(bucket, resource string) bool {
 	name, ok := strings.CutPrefix(resource, "arn:aws:s3:::")
 	if !ok {
@@ -103,16 +102,16 @@ func isAddress(s string) bool {
 	return err == nil
 }
 
-// narrowing are the condition keys that make a policy for everybody not public if
-// their values are fixed ("The meaning of public", S3 User Guide).
+// narrowing are the condition keys that, with fixed values, make a policy for everyone non-public
+// ("The meaning of public", S3 User Guide).
 var narrowing = []string{
 	"aws:sourcearn", "aws:sourcevpc", "aws:sourcevpce", "aws:sourceaccount", "aws:sourceowner", "aws:sourceip",
 	"aws:userid",
 	"aws:principalorgid", "aws:principalarn", "aws:principalaccount", "s3:dataaccesspointaccount", "s3:dataaccesspointarn",
 }
 
-// isPublic reports whether a policy would let in callers it does not name. A
-// statement that cannot be understood counts as public.
+// isPublic reports whether a policy allows callers that it does not name. A malformed statement
+// counts as public.
 func isPublic(text []byte) bool {
 	var doc struct{ Statement oneOrMany }
 	if json.Unmarshal(text, &doc) != nil {
@@ -138,11 +137,11 @@ func isPublic(text []byte) bool {
 	return false
 }
 
-// namesAll reports whether a principal is everybody.
+// namesAll reports whether a principal element means everyone.
 func namesAll(principal json.RawMessage) bool {
 	var alone string
 	if json.Unmarshal(principal, &alone) == nil {
-		return true // "*" is the only principal that may stand alone
+		return true // "*" is the only principal that can be a plain string
 	}
 	var by map[string]oneOrMany
 	if json.Unmarshal(principal, &by) != nil {

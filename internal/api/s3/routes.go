@@ -5,10 +5,9 @@ import (
 	"strings"
 )
 
-// modelRoutes are the operations that S3's service model tells apart by a query
-// parameter: level, method and parameters. A parameter of the model that no
-// operation here has refuses the request, instead of running the operation that
-// the method alone would choose.
+// modelRoutes are the operations that S3's service model distinguishes by a query parameter: level,
+// method and parameters. A request with a parameter of an unsupported operation is refused;
+// otherwise the operation that the method alone selects would run.
 var modelRoutes = map[string]string{
 	"bucket DELETE analytics":             "DeleteBucketAnalyticsConfiguration",
 	"bucket DELETE cors":                  "DeleteBucketCors",
@@ -98,9 +97,9 @@ var modelRoutes = map[string]string{
 	"object PUT tagging":                  "PutObjectTagging",
 }
 
-// subresources are the query parameters that choose an operation, sorted.
+// subresources are the query parameters that select an operation, sorted.
 var subresources = func() []string {
-	all := []string{"uploadId"} // of operations on parts, which the model tells apart by more than its URIs
+	all := []string{"uploadId"} // of operations on parts, which the model distinguishes by more than its URIs
 	for route := range modelRoutes {
 		all = append(all, strings.Fields(route)[2:]...)
 	}

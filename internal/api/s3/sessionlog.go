@@ -11,16 +11,15 @@ import (
 
 // SessionLogs finds the sessions behind objects.
 type SessionLogs interface {
-	// SessionOfLog returns the session whose log a key is; nil if the key is not a
-	// session log.
+	// SessionOfLog returns the session whose log has this key; nil if the key is not a session log.
 	SessionOfLog(ctx context.Context, bucket, key string) (*sekisho.Session, error)
-	// LogRewritten reports that a node wrote to a log again, or tried to.
+	// LogRewritten is called when a node has overwritten or deleted a log, or tried to.
 	LogRewritten(ctx context.Context, x LogRewrite)
 }
 
 // Values of LogRewrite.Outcome.
 const (
-	RewriteKept    = "NewVersion" // the former version stays
+	RewriteKept    = "NewVersion" // the former version is kept
 	RewriteDeleted = "DeleteMarker"
 	RewriteRefused = "Refused"
 )
@@ -29,7 +28,7 @@ const (
 type LogRewrite struct {
 	Time      time.Time
 	Session   *sekisho.Session
-	Node      sekisho.NodeID // that the credentials belong to
+	Node      sekisho.NodeID // whose credentials were used
 	Principal string         // ARN
 	SourceIP  string
 	UserAgent string
@@ -42,12 +41,11 @@ type LogRewrite struct {
 	Outcome   string
 }
 
-// lateDelivery is how long after a session's end its node may still repeat the
-// delivery of its log to a bucket that keeps no versions.
+// lateDelivery is how long after a session's end its node can repeat the delivery of its log to a
+// bucket without versioning.
 const lateDelivery = 10 * time.Minute
 
-// rewrite protects a session log against a second write. A nil rewrite protects
-// nothing.
+// rewrite protects a session log from a second write. A nil rewrite protects nothing.
 type rewrite struct {
 	q       *request
 	report  LogRewrite
@@ -55,10 +53,9 @@ type rewrite struct {
 	foreign bool             // the caller is not the agent of the session's node
 }
 
-// rewriteOf checks whether the key is a session log that the caller's write would
-// change. Session logs are write-once for nodes, whose roles must be allowed to put
-// objects. A second write becomes a new version and is reported; it is refused
-// where it would replace the first.
+// rewriteOf checks whether the key is a session log that the caller's write would change. Nodes can
+// write a session log only once, although their roles allow putting objects. A second write creates
+// a new version and is reported; it is refused if it would replace the first.
 func (q *request) rewriteOf(ctx context.Context, key, version string) (*rewrite, error) {
 	if q.SessionLogs == nil || q.Principal == nil || q.Principal.Node == "" || q.config == nil {
 		return nil, nil
@@ -83,14 +80,13 @@ func (q *request) rewriteOf(ctx context.Context, key, version string) (*rewrite,
 	return g, nil
 }
 
-// write calls do, which makes a version of the log, unless that would replace
-// another version.
+// write calls do, which creates a version of the log, unless that would replace another version.
 func (g *rewrite) write(ctx context.Context, do func() (*objects.Version, error)) (*objects.Version, error) {
 	if g == nil || g.former == nil && !g.foreign {
 		return do()
 	}
 	s := g.report.Session
-	// A node whose answer was lost delivers the log again.
+	// A node that did not get the response delivers the log again.
 	again := !g.foreign && !s.Logs.Reported && (s.EndedAt.IsZero() || g.q.Time.Sub(s.EndedAt) < lateDelivery)
 	if g.q.RefuseLogRewrites && !again || g.q.config.Versioning != objects.VersioningEnabled && !again {
 		return nil, g.refuse(ctx)
@@ -131,7 +127,7 @@ func (g *rewrite) refuse(ctx context.Context) error {
 	case g.foreign && g.former == nil:
 		return sekisho.Errorf(
 			sekisho.CodeDenied,
-			"s3://%s/%s is the log of session %s, which did not run on %s. A node can write the logs of its own sessions only.",
+			"s3://%s/%s is the log of session %s, which did not run on %s. A node can write only the logs of its own sessions.",
 			g.report.Bucket,
 			clip(g.report.Key),
 			id,
@@ -143,6 +139,7 @@ func (g *rewrite) refuse(ctx context.Context) error {
 			clip(g.report.Key), id)
 	}
 	return sekisho.Errorf(sekisho.CodeDenied,
-		"s3://%s/%s is the log of session %s, and the bucket keeps no versions. Nodes write a log once and cannot delete it.", g.report.Bucket, clip(g.report.Key), id).
+		"s3://%s/%s is the log of session %s, and the bucket has no versioning. Nodes write a log once and cannot "+
+			"delete it.", g.report.Bucket, clip(g.report.Key), id).
 		WithHint("Enable versioning to keep a second write beside the first: aws s3api put-bucket-versioning --bucket %s --versioning-configuration Status=Enabled", g.report.Bucket)
 }

@@ -84,7 +84,8 @@ func (d *door) listAccessRequests(ctx context.Context, c *api.Call, in *listAcce
 		return nil, err
 	}
 	if in.NextToken != "" && !access.ValidID(in.NextToken) {
-		return nil, root.Errorf(root.CodeInvalid, "The NextToken is not one that this operation returned.")
+		return nil, root.Errorf(root.CodeInvalid,
+			"This operation did not return the NextToken. Repeat the request without it.")
 	}
 	if err := c.Authorize(ctx, "sekisho:ListAccessRequests", "*"); err != nil {
 		return nil, err

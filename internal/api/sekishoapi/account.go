@@ -10,11 +10,11 @@ import (
 	"sekisho/internal/wire/awsproto"
 )
 
-// onSelf authorizes a call about the caller's own second factors, by the
-// action that AWS has for it. It returns the caller's user name.
+// onSelf authorizes a call about the caller's own second factors, with the corresponding IAM
+// action. It returns the caller's user name.
 func onSelf(ctx context.Context, c *api.Call, action string) (string, error) {
 	if c.Principal.Type != root.PrincipalUser {
-		return "", root.Errorf(root.CodeDenied, "Passkeys are for IAM users.")
+		return "", root.Errorf(root.CodeDenied, "Only IAM users can have passkeys.")
 	}
 	return c.Principal.UserName, c.Authorize(
 		ctx,
@@ -95,8 +95,8 @@ func (d *door) listPasskeys(ctx context.Context, c *api.Call, _ *struct{}) (*pas
 }
 
 type finishRequest struct {
-	// Statement declines a second factor, in the words that the error of an
-	// empty one gives.
+	// Statement is the sentence with which the caller declines a second factor. The error for an
+	// empty one contains it.
 	Statement string
 }
 

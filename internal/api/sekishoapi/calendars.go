@@ -18,7 +18,7 @@ func (d *door) calendarOperations() map[string]api.Operation {
 	}
 }
 
-// calendarARN is the resource of the operations on a calendar.
+// calendarARN returns the ARN of a calendar.
 func (d *door) calendarARN(name string) string {
 	return "arn:aws:sekisho:" + d.Region + ":" + d.Account + ":calendar/" + name
 }
@@ -28,7 +28,7 @@ type putCalendarRequest struct {
 	Description string
 	Zone        string   // of dates and of times without a zone; UTC when empty
 	Entries     []string // dates and spans
-	ICalendar   string   // in place of Entries: the text of an iCalendar file
+	ICalendar   string   // instead of Entries: the text of an iCalendar file
 }
 
 type calendarSummary struct {
@@ -37,7 +37,7 @@ type calendarSummary struct {
 	Zone        string
 	Spans       int
 	Updated     awsproto.Epoch
-	// CoversUntil is up to when recurring events are expanded.
+	// CoversUntil is the time up to which recurring events are expanded.
 	CoversUntil *awsproto.Epoch `json:",omitempty"`
 }
 
@@ -119,7 +119,7 @@ func (d *door) getCalendar(ctx context.Context, c *api.Call, in *calendarRequest
 
 type calendarsAnswer struct{ Calendars []calendarSummary }
 
-// listCalendars answers with all of them: there are at most 100.
+// listCalendars returns all calendars: there are at most 100.
 func (d *door) listCalendars(ctx context.Context, c *api.Call, _ *struct{}) (*calendarsAnswer, error) {
 	if err := c.Authorize(ctx, "sekisho:ListCalendars", "*"); err != nil {
 		return nil, err

@@ -1,6 +1,5 @@
-// Package sekishoapi is the door to what AWS's services have no operations for:
-// the recordings of sessions, why policies decide as they do, passkeys. It
-// speaks JSON 1.1 as the service "sekisho".
+// Package sekishoapi is the door of the service "sekisho", for operations that AWS's services lack:
+// recordings of sessions, explanations of policy decisions, passkeys. Its protocol is JSON 1.1.
 package sekishoapi
 
 import (
@@ -17,35 +16,34 @@ import (
 	"sekisho/internal/wire/awsproto"
 )
 
-// Sessions knows who a session belonged to.
+// Sessions finds sessions.
 type Sessions interface {
 	// Session returns a session, or an error of root.CodeNotFound.
 	Session(ctx context.Context, id root.SessionID) (*root.Session, error)
 }
 
-// Config is what the door needs.
+// Config is the configuration of the door.
 type Config struct {
 	Recorder *record.Recorder
-	// Integrity returns what the last check of recordings, ledger, sessions and
-	// audit trail found; nil before the first.
+	// Integrity returns the result of the last check of recordings, ledger, sessions and audit
+	// trail; nil before the first.
 	Integrity func() *Integrity
-	// AuditTrail is where evidence bundles take audit records from.
+	// AuditTrail supplies the audit records of evidence bundles.
 	AuditTrail evidence.Trail
 	Sessions   Sessions
 	Fleet      Machines
-	// Directory, Authorizer and Requests answer why somebody may or may not
-	// do something; the directory keeps passkeys as well.
+	// Directory, Authorizer and Requests explain policy decisions. Directory also stores passkeys.
 	Directory  *identity.Directory
 	Authorizer *authz.Authorizer
 	Requests   PolicyRequests
 	// StartChecks reports whether a session could start now.
 	StartChecks StartChecks
 	Events      Events
-	// Resumer is nil where sessions are resumed with credentials only.
+	// Resumer is nil if sessions can be resumed only with credentials.
 	Resumer Resumer
 	// Access manages just-in-time access.
 	Access *access.Service
-	// Installer words how a machine gets its agent.
+	// Installer builds the commands that install agents.
 	Installer Installer
 	Region    string
 	Account   string

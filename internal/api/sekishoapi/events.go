@@ -12,7 +12,7 @@ import (
 	"sekisho/internal/wire/awsproto"
 )
 
-// Events keeps what happened, and delivers it.
+// Events stores events and delivers them to webhooks.
 type Events interface {
 	Events(ctx context.Context, q event.Query) ([]*event.Record, error)
 	Webhooks() []event.WebhookState
@@ -39,7 +39,7 @@ type eventsRequest struct {
 }
 
 type eventsAnswer struct {
-	Events    []json.RawMessage // as they are delivered
+	Events    []json.RawMessage // in the form in which they are delivered
 	NextToken string            `json:",omitempty"`
 }
 
@@ -58,8 +58,8 @@ func (d *door) listEvents(ctx context.Context, c *api.Call, in *eventsRequest) (
 		return nil, err
 	}
 	if in.DetailType != "" && !slices.Contains(event.Types(), event.Type(in.DetailType)) {
-		return nil, root.Errorf(root.CodeInvalid, "There are no events %q.", in.DetailType).
-			WithHint("There are %q.", event.Types())
+		return nil, root.Errorf(root.CodeInvalid, "Unknown event type %q.", in.DetailType).
+			WithHint("The types are %q.", event.Types())
 	}
 	q := event.Query{Type: event.Type(in.DetailType), Subject: in.Subject, Limit: int(in.MaxResults)}
 	if q.Limit == 0 {
@@ -68,7 +68,8 @@ func (d *door) listEvents(ctx context.Context, c *api.Call, in *eventsRequest) (
 	if in.NextToken != "" {
 		before, err := strconv.ParseInt(in.NextToken, 10, 64)
 		if err != nil || before < 1 {
-			return nil, root.Errorf(root.CodeInvalid, "The NextToken is not one that this operation returned.")
+			return nil, root.Errorf(root.CodeInvalid,
+				"This operation did not return the NextToken. Repeat the request without it.")
 		}
 		q.Before = before
 	}
@@ -105,7 +106,7 @@ type webhookState struct {
 
 type webhooksAnswer struct{ Webhooks []webhookState }
 
-// listWebhooks tells how the webhooks fare.
+// listWebhooks returns the delivery status of the webhooks.
 func (d *door) listWebhooks(ctx context.Context, c *api.Call, _ *struct{}) (*webhooksAnswer, error) {
 	if err := c.Authorize(ctx, "sekisho:ListWebhooks", "*"); err != nil {
 		return nil, err

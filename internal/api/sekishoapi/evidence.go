@@ -23,7 +23,7 @@ import (
 )
 
 const (
-	// maxSpools bounds the bundles that are being fetched.
+	// maxSpools bounds the bundles that are being downloaded.
 	maxSpools = 4
 	// spoolTime is how long a bundle is kept for its next page.
 	spoolTime = 10 * time.Minute
@@ -33,7 +33,7 @@ const (
 
 type evidenceRequest struct {
 	SessionID   string `json:"SessionId"`
-	BundleID    string `json:"BundleId"` // of the first page; empty to have a bundle made
+	BundleID    string `json:"BundleId"` // from the first page; empty to create a bundle
 	StartOffset int64
 }
 
@@ -45,9 +45,8 @@ type evidenceAnswer struct {
 	TotalBytes int64
 }
 
-// getSessionEvidence makes an evidence bundle and returns it page by page. A
-// bundle has audit records of others, so the caller must be allowed to look
-// those up as well.
+// getSessionEvidence creates an evidence bundle and returns it page by page. A bundle contains
+// audit records of other principals, so the caller must also be allowed to look those up.
 func (d *door) getSessionEvidence(ctx context.Context, c *api.Call, in *evidenceRequest) (*evidenceAnswer, error) {
 	var v awsproto.Constraints
 	v.Require("sessionId", in.SessionID != "")
@@ -87,8 +86,8 @@ func (d *door) getSessionEvidence(ctx context.Context, c *api.Call, in *evidence
 	}, nil
 }
 
-// spool is a bundle on its way to a client. It lies in a file without a name,
-// encrypted with a key that only this process knows.
+// spool is a bundle that a client is downloading. It is in an unlinked file, encrypted with a key
+// that only this process has.
 type spool struct {
 	id      string
 	session root.SessionID
@@ -116,7 +115,7 @@ func newSpool(session root.SessionID) (*spool, error) {
 	return &spool{id: id.UUID(), session: session, file: f, block: block, out: stream(block, 0)}, nil
 }
 
-// stream returns the key stream from a block of 16 bytes on.
+// stream returns the key stream from the 16-byte block number from.
 func stream(block cipher.Block, from int64) cipher.Stream {
 	var iv [aes.BlockSize]byte
 	binary.BigEndian.PutUint64(iv[8:], uint64(from))
@@ -150,10 +149,10 @@ func (s *spool) read(offset int64) ([]byte, error) {
 	return b[offset-from:], nil
 }
 
-// spools keeps bundles until their last page was fetched.
+// spools keeps bundles until their last page has been fetched.
 type spools struct {
 	mu   sync.Mutex
-	kept []*spool // the one that was used last comes last
+	kept []*spool // the most recently used one is last
 }
 
 func (x *spools) keep(s *spool) string {
@@ -161,7 +160,7 @@ func (x *spools) keep(s *spool) string {
 	defer x.mu.Unlock()
 	now := time.Now()
 	for len(x.kept) > 0 && (len(x.kept) >= maxSpools || now.Sub(x.kept[0].used) > spoolTime) {
-		_ = x.kept[0].file.Close() // it is lost either way
+		_ = x.kept[0].file.Close() // the bundle is dropped in any case
 		x.kept = x.kept[1:]
 	}
 	s.used = now
@@ -169,7 +168,7 @@ func (x *spools) keep(s *spool) string {
 	return s.id
 }
 
-// page returns a part of a bundle. With the last one the bundle is removed.
+// page returns a part of a bundle, and removes the bundle after the last part.
 func (x *spools) page(bundle string, session root.SessionID, offset int64) (data []byte, total int64, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -198,7 +197,7 @@ func (x *spools) page(bundle string, session root.SessionID, offset int64) (data
 	}
 	return nil, 0, root.Errorf(
 		root.CodeNotFound,
-		"There is no bundle %s of session %s. Begin again, without a bundle ID.",
+		"There is no bundle %s of session %s. Start over without a BundleId.",
 		cmp.Or(bundle, "-"),
 		session,
 	)

@@ -13,13 +13,12 @@ import (
 func (d *door) grantOperations() map[string]api.Operation {
 	return map[string]api.Operation{
 		"BuildPolicy": api.Read(d.buildPolicy,
-			api.NoPolicy("it writes a policy from the request alone and stores nothing")),
+			api.NoPolicy("it builds a policy from the request alone and stores nothing")),
 		"GrantAccess": api.Write(d.grantAccess),
 	}
 }
 
-// buildPolicyRequest says who may reach what, when and from where: see
-// [grant.Grant].
+// buildPolicyRequest describes the grant: see [grant.Grant].
 type buildPolicyRequest struct {
 	Targets             []string
 	Documents           []string
@@ -53,7 +52,7 @@ func (d *door) buildPolicy(_ context.Context, _ *api.Call, in *buildPolicyReques
 }
 
 type grantAccessRequest struct {
-	// One of the three names who gets the policy.
+	// Exactly one of the three is the policy's new owner.
 	UserName, GroupName, RoleName string
 	PolicyName                    string
 	buildPolicyRequest
@@ -64,8 +63,8 @@ type grantAccessAnswer struct {
 	PolicyDocument string
 }
 
-// grantAccess attaches the policy as an inline policy. It calls IAM as the
-// caller, so that it adds nothing to what the caller may do.
+// grantAccess attaches the policy as an inline policy. It calls IAM as the caller, so it adds
+// nothing to the caller's permissions.
 func (d *door) grantAccess(ctx context.Context, c *api.Call, in *grantAccessRequest) (*grantAccessAnswer, error) {
 	var operation, member, name string
 	for _, holder := range []struct{ operation, member, name string }{
@@ -75,12 +74,12 @@ func (d *door) grantAccess(ctx context.Context, c *api.Call, in *grantAccessRequ
 			continue
 		}
 		if name != "" {
-			return nil, root.Errorf(root.CodeInvalid, "Name one user, one group or one role.")
+			return nil, root.Errorf(root.CodeInvalid, "Set exactly one of UserName, GroupName and RoleName.")
 		}
 		operation, member, name = holder.operation, holder.member, holder.name
 	}
 	if name == "" || in.PolicyName == "" {
-		return nil, root.Errorf(root.CodeInvalid, "Name a user, a group or a role, and the policy.")
+		return nil, root.Errorf(root.CodeInvalid, "UserName, GroupName or RoleName, and PolicyName, are required.")
 	}
 	text, err := d.policyOf(&in.buildPolicyRequest)
 	if err != nil {

@@ -13,43 +13,42 @@ import (
 	"sekisho/internal/wire/awsproto"
 )
 
-// Installer words how a machine gets its agent.
+// Installer builds the commands that install agents.
 type Installer interface {
-	// Offered returns the SHA-256 sums of the server's agents, by
-	// architecture.
+	// Offered returns the SHA-256 of the server's agents, by architecture.
 	Offered(ctx context.Context) (map[string]string, error)
-	// Check refuses an order that cannot be worded.
+	// Check refuses an invalid installation.
 	Check(o Installation) error
-	// Command words an order.
+	// Command returns the command for an installation.
 	Command(o Installation) (InstallCommand, error)
 }
 
-// Installation says how machines are to become nodes.
+// Installation describes how to turn machines into nodes.
 type Installation struct {
-	Host                 string // host[:port] of the server, as they reach it
+	Host                 string // host[:port] of the server, as the machines reach it
 	ActivationID         string
 	ActivationCode       string
 	Agent                string // "sekisho" or "amazon"
-	Package, PackageHash string // of AWS's agent, where it is not installed
+	Package, PackageHash string // of AWS's agent, for machines without it
 }
 
-// InstallCommand is how a machine becomes a node, and how that is undone.
+// InstallCommand is the command that turns a machine into a node, and the one that undoes it.
 type InstallCommand struct {
 	Line, UserData, Uninstall string
 }
 
 type installCommandRequest struct {
-	IamRole             string // the role of Quick Setup when empty
+	IamRole             string // the role of Quick Setup if empty
 	DefaultInstanceName string
 	RegistrationLimit   *int64
 	ExpirationDate      awsproto.Epoch
 	Tags                []chosenTag
 	NodeIDType          string `json:"NodeIdType"` // managed-instance or instance
 	Agent               string
-	Architecture        string // the machines', when it is known
+	Architecture        string // of the machines; may be empty
 	PackageURL          string `json:"PackageUrl"` // or path
 	PackageSha256       string
-	Host                string // where machines reach the server; as the caller did when empty
+	Host                string // address at which machines reach the server; the one that the caller used if empty
 }
 
 type offeredAgent struct {
@@ -62,22 +61,22 @@ type installCommandAnswer struct {
 	ActivationID      string `json:"ActivationId"`
 	ExpirationDate    awsproto.Epoch
 	RegistrationLimit int64
-	Command           string // holds the activation code: a secret
-	UserData          string // so does this
+	Command           string // contains the activation code, a secret
+	UserData          string // contains the activation code too
 	UninstallCommand  string
 	Agents            []offeredAgent
 	// Warnings are reasons why the command may not work, with their remedies.
 	Warnings []string `json:",omitempty"`
 }
 
-// installArchitectures are those of the agents that a server may offer.
+// installArchitectures are the architectures of the agents that a server can offer.
 var installArchitectures = []string{"amd64", "arm64"}
 
-// activationLife is how long an activation lasts unless it is said.
+// activationLife is the default lifetime of an activation.
 const activationLife = 24 * time.Hour
 
-// createInstallCommand makes an activation, and words the line that makes a
-// machine a node with it.
+// createInstallCommand creates an activation, and returns the command that turns a machine into a
+// node with it.
 func (d *door) createInstallCommand(
 	ctx context.Context,
 	c *api.Call,
@@ -92,7 +91,7 @@ func (d *door) createInstallCommand(
 		return nil, err
 	}
 	if d.Installer == nil {
-		return nil, root.Errorf(root.CodeNotImplemented, "This server offers no agents.")
+		return nil, root.Errorf(root.CodeNotImplemented, "This server offers no agents for download.")
 	}
 	order, agents, err := d.order(ctx, c, in)
 	if err != nil {
@@ -108,7 +107,7 @@ func (d *door) createInstallCommand(
 		Tags                 []chosenTag `json:",omitempty"`
 		RegistrationMetadata []metadata  `json:",omitempty"`
 	}{
-		IamRole: in.IamRole, Description: "Made by Quick Setup", DefaultInstanceName: in.DefaultInstanceName,
+		IamRole: in.IamRole, Description: "Created by Quick Setup", DefaultInstanceName: in.DefaultInstanceName,
 		RegistrationLimit: 1, ExpirationDate: in.ExpirationDate, Tags: in.Tags,
 	}
 	if request.IamRole == "" {
@@ -143,8 +142,7 @@ func (d *door) createInstallCommand(
 	}, nil
 }
 
-// addressWarnings warns of an address at which other machines do not find this
-// server.
+// addressWarnings warns of an address at which other machines cannot reach this server.
 func addressWarnings(hostport string) []string {
 	name := hostport
 	if h, _, err := net.SplitHostPort(hostport); err == nil {
@@ -157,14 +155,15 @@ func addressWarnings(hostport string) []string {
 		return nil
 	}
 	return []string{
-		hostport + " is a loopback address: a machine that runs the command looks for the server on itself. Unless the machine " +
-			"is this one, repeat the request with the server's name in your network (--host NAME, or the member Host). The server's " +
+		hostport + " is a loopback address: a machine that runs the command would look for the server on itself. " +
+			"Unless it is this machine, repeat the request with the server's name in your network (--host NAME, or the " +
+			"member Host). The server's " +
 			"certificate must have that name.",
 	}
 }
 
-// order reads what does not depend on an activation. Nothing is made for an
-// order that cannot be carried out.
+// order checks the parts of a request that do not depend on the activation, before anything is
+// created.
 func (d *door) order(
 	ctx context.Context,
 	c *api.Call,
@@ -203,7 +202,7 @@ func (d *door) order(
 	if len(missing) > 0 && (in.Architecture != "" || len(missing) == len(agents)) {
 		return o, nil, root.Errorf(
 			root.CodeInvalid,
-			"This server does not offer %s: put it into the directory of the agents, which is that of sekishod unless agents_dir names another.",
+			"This server does not offer %s: put it in the directory agents_dir, by default the directory of sekishod.",
 			strings.Join(missing, " and "),
 		)
 	}

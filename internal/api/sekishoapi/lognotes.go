@@ -10,30 +10,29 @@ import (
 	"sekisho/internal/storage/objects"
 )
 
-// logRisk is an action by which a node that writes session logs can destroy
-// them.
+// logRisk is an action with which a node that writes session logs can destroy them.
 type logRisk struct{ action, effect string }
 
-// objectRisks, bucketRisks and groupRisks are what writing a log does not need.
+// objectRisks, bucketRisks and groupRisks are risky actions that writing a log does not require.
 var (
 	objectRisks = []logRisk{
 		{"s3:DeleteObject", "delete session logs"},
-		{"s3:DeleteObjectVersion", "delete versions of session logs for good"},
+		{"s3:DeleteObjectVersion", "permanently delete versions of session logs"},
 	}
 	bucketRisks = []logRisk{
-		{"s3:PutBucketVersioning", "stop the bucket from keeping the earlier version of a log that is overwritten"},
-		{"s3:PutLifecycleConfiguration", "have session logs expire"},
+		{"s3:PutBucketVersioning", "stop the bucket from keeping earlier versions of logs"},
+		{"s3:PutLifecycleConfiguration", "make session logs expire"},
 		{"s3:PutBucketPolicy", "allow others to change session logs"},
 	}
 	groupRisks = []logRisk{
 		{"logs:DeleteLogStream", "delete session logs"},
 		{"logs:DeleteLogGroup", "delete all session logs"},
-		{"logs:PutRetentionPolicy", "have session logs expire"},
+		{"logs:PutRetentionPolicy", "make session logs expire"},
 	}
 )
 
-// logNotes warn of a role of nodes that allows more on the logs of sessions than
-// writing them. An attacker who controls a node could cover their tracks.
+// logNotes warns of a node role that allows more than writing session logs: an attacker who
+// controls a node could cover their tracks.
 func (d *door) logNotes(ctx context.Context, f authz.Facts, document string) ([]string, error) {
 	_, name, isRole := strings.Cut(f.Principal.PolicyARN, ":role/")
 	if !isRole {
@@ -44,7 +43,7 @@ func (d *door) logNotes(ctx context.Context, f authz.Facts, document string) ([]
 		return nil, err
 	}
 	if !strings.Contains(role.Trust, "ssm.amazonaws.com") && !strings.Contains(role.Trust, "ec2.amazonaws.com") {
-		return nil, nil // not one that nodes have
+		return nil, nil // not a role of nodes
 	}
 	s, err := d.Requests.Settings(ctx, document)
 	if root.IsNotFound(err) || root.CodeOf(err) == root.CodeInvalid {
@@ -62,7 +61,7 @@ func (d *door) logNotes(ctx context.Context, f authz.Facts, document string) ([]
 			}
 			if v.Allowed {
 				notes = append(notes, "Nodes with this role can "+r.effect+": "+r.action+" is allowed on "+resource+
-					". Writing logs needs s3:PutObject, or logs:CreateLogStream and logs:PutLogEvents, alone.")
+					". Writing logs requires only s3:PutObject, or logs:CreateLogStream and logs:PutLogEvents.")
 			}
 		}
 		return nil

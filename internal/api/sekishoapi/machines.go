@@ -17,7 +17,7 @@ type seenMachine struct {
 	Reason      string
 	SourceIP    string         `json:"SourceIp,omitempty"`
 	InstanceID  string         `json:"InstanceId,omitempty"`
-	FirstSeenAt awsproto.Epoch // of what is seen again and again
+	FirstSeenAt awsproto.Epoch // of a repeated sighting
 	LastSeenAt  awsproto.Epoch
 	Count       int
 }
@@ -32,13 +32,12 @@ type formerNode struct {
 }
 
 type seenAnswer struct {
-	Machines     []seenMachine // seen, not managed
+	Machines     []seenMachine // seen but not managed
 	Deregistered []formerNode
 }
 
-// listSeenMachines lists the machines that are not managed but were heard of:
-// those whose registration or whose calls were refused, and the nodes that
-// were deregistered.
+// listSeenMachines lists machines that contacted the server but are not managed: machines whose
+// registration or calls were refused, and deregistered nodes.
 func (d *door) listSeenMachines(ctx context.Context, c *api.Call, _ *struct{}) (*seenAnswer, error) {
 	if err := c.Authorize(ctx, "sekisho:ListSeenMachines", "*"); err != nil {
 		return nil, err
@@ -72,8 +71,7 @@ type approveRequest struct {
 	Fingerprint string
 }
 
-// approveNodeIdentity makes the machine that shows a changed fingerprint the
-// node.
+// approveNodeIdentity accepts the machine with a changed fingerprint as the node.
 func (d *door) approveNodeIdentity(ctx context.Context, c *api.Call, in *approveRequest) (*struct{}, error) {
 	var v awsproto.Constraints
 	v.Require("fingerprint", in.Fingerprint != "")
@@ -100,7 +98,7 @@ func (d *door) approveNodeIdentity(ctx context.Context, c *api.Call, in *approve
 	return &struct{}{}, d.Fleet.ApproveIdentity(ctx, n.ID, in.Fingerprint)
 }
 
-// nodeARN is the ARN that policies name a node by.
+// nodeARN returns the ARN of a node in policies.
 func (d *door) nodeARN(node string) string {
 	if strings.HasPrefix(node, "i-") {
 		return "arn:aws:ec2:" + d.Region + ":" + d.Account + ":instance/" + node
@@ -108,7 +106,7 @@ func (d *door) nodeARN(node string) string {
 	return "arn:aws:ssm:" + d.Region + ":" + d.Account + ":managed-instance/" + node
 }
 
-// Machines is the fleet, as this door needs it.
+// Machines is the part of the fleet that this door needs.
 type Machines interface {
 	Node(ctx context.Context, node root.NodeID) (*root.Node, error)
 	Nodes(ctx context.Context) ([]*root.Node, error)

@@ -15,13 +15,13 @@ import (
 	"sekisho/internal/wire/id"
 )
 
-// The roles that Quick Setup makes.
+// Roles that Quick Setup creates.
 const (
 	instanceRole   = "AmazonSSMRoleForInstancesQuickSetup"
 	automationRole = "AmazonSSMRoleForAutomationAssumeQuickSetup"
 )
 
-// What the roles are for and may do.
+// Trust and policies of the roles.
 const (
 	instanceTrust = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":["ec2.amazonaws.com","ssm.amazonaws.com"]},"Action":"sts:AssumeRole"}]}`
 	automateTrust = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ssm.amazonaws.com"},"Action":"sts:AssumeRole"}]}`
@@ -33,15 +33,15 @@ const (
 		`{"Effect":"Allow","Action":"iam:PassRole","Resource":"arn:aws:iam::*:role/` + instanceRole + `"}]}`
 )
 
-// How a step of Quick Setup stands, or came out.
+// Outcomes of a step of Quick Setup.
 const (
-	stepPresent = "Present" // it is there, and was before
-	stepMissing = "Missing" // not there; a change would make it
-	stepMade    = "Made"    // was made by this call
-	stepDiffers = "Differs" // there, but not as Quick Setup makes it; it stays so
-	stepUnknown = "Unknown" // the caller may not see it
-	stepFailed  = "Failed"  // refused, or gone wrong
-	stepSkipped = "Skipped" // not tried, since an earlier one failed
+	stepPresent = "Present" // exists, and did before
+	stepMissing = "Missing" // missing; applying would create it
+	stepMade    = "Made"    // created by this call
+	stepDiffers = "Differs" // exists, but differs from what Quick Setup creates; left unchanged
+	stepUnknown = "Unknown" // the caller is not allowed to see it
+	stepFailed  = "Failed"  // refused or failed
+	stepSkipped = "Skipped" // not tried because an earlier step failed
 )
 
 // Bounds of a request.
@@ -50,9 +50,9 @@ const (
 	maxChosenTag = 50
 )
 
-// The calls of Quick Setup ask the policies of what they do by the calls they
-// are made of: see [api.Call.Do].
-const eachAsks = "each operation that it is made of asks by itself"
+// Quick Setup is composed of other operations, each of which is authorized by itself: see
+// [api.Call.Do].
+const eachAsks = "each operation that it calls is authorized by itself"
 
 func (d *door) quickSetupOperations() map[string]api.Operation {
 	return map[string]api.Operation{
@@ -66,7 +66,7 @@ type chosenTag struct{ Key, Value string }
 
 type quickSetupRequest struct {
 	InstanceIDs []string    `json:"InstanceIds"`
-	Tags        []chosenTag // every node that has one of them
+	Tags        []chosenTag // every node with one of these tags
 }
 
 type quickSetupStep struct {
@@ -74,17 +74,17 @@ type quickSetupStep struct {
 	Resource string // the role's or profile's name, or the node's ID
 	Detail   string `json:",omitempty"` // the policy's name, or what differs
 	Outcome  string
-	Text     string // what was done, or would be
-	// Of a step that failed.
+	Text     string // what was done, or would be done
+	// Of a failed step.
 	ErrorCode    string `json:",omitempty"`
 	ErrorMessage string `json:",omitempty"`
 }
 
 type quickSetupAnswer struct {
 	Steps   []quickSetupStep
-	Changes int  // how many steps changed something
-	Ready   bool // everything is there
-	// Agents are those that machines can fetch.
+	Changes int  // number of steps that changed something
+	Ready   bool // everything exists
+	// Agents are the agents that machines can download.
 	Agents []offeredAgent `json:",omitempty"`
 }
 
@@ -108,8 +108,7 @@ func (in *quickSetupRequest) check() error {
 	return nil
 }
 
-// describeQuickSetup tells how each step of Quick Setup stands, and changes
-// nothing.
+// describeQuickSetup returns the state of each step of Quick Setup, and changes nothing.
 func (d *door) describeQuickSetup(ctx context.Context, c *api.Call, in *quickSetupRequest) (*quickSetupAnswer, error) {
 	out, err := quickSetup(ctx, c, in, false)
 	if err != nil || d.Installer == nil {
@@ -125,17 +124,17 @@ func (d *door) applyQuickSetup(ctx context.Context, c *api.Call, in *quickSetupR
 	return quickSetup(ctx, c, in, true)
 }
 
-// A call that came to nothing is refused as the first operation was that
-// refused. Otherwise the answer says how far it came.
+// quickSetup runs or describes the steps. If no step succeeded, it returns the first error.
+// Otherwise the answer lists the outcome of each step.
 func quickSetup(ctx context.Context, c *api.Call, in *quickSetupRequest, apply bool) (*quickSetupAnswer, error) {
 	if err := in.check(); err != nil {
 		return nil, err
 	}
 	q := &quick{c: c, apply: apply, steps: []quickSetupStep{}}
-	q.role(ctx, instanceRole, instanceTrust, "Lets machines be managed nodes.")
+	q.role(ctx, instanceRole, instanceTrust, "Permissions of managed nodes.")
 	q.attached(ctx, instanceRole, corePolicy)
 	q.profile(ctx, instanceRole)
-	q.role(ctx, automationRole, automateTrust, "Gives machines the role of Quick Setup.")
+	q.role(ctx, automationRole, automateTrust, "Permission to assign the role of Quick Setup.")
 	q.inline(ctx, automationRole, attachPolicy, attachAllowed)
 	q.nodes(ctx, in)
 	if q.first != nil && !q.useful {
@@ -154,20 +153,20 @@ func quickSetup(ctx context.Context, c *api.Call, in *quickSetupRequest, apply b
 	return out, nil
 }
 
-// quick goes through the steps.
+// quick executes the steps.
 type quick struct {
 	c     *api.Call
-	apply bool // change what is missing, rather than just look
+	apply bool // create what is missing, instead of only describing it
 	steps []quickSetupStep
-	first error // the first error of all
-	// stopped: a change failed, so that later ones are left out.
+	first error // the first error
+	// stopped means that a change failed, so that later ones are skipped.
 	stopped bool
-	// useful: something was done, or seen when only looking.
+	// useful means that a step changed or found something.
 	useful bool
 }
 
-// does takes one step: look says whether it is done already, change does it.
-// In place of a second value, look may return what differs.
+// does executes one step: look reports whether the step's result exists already and, if that
+// differs, how; change creates it.
 func (q *quick) does(s quickSetupStep, look func() (there bool, differs string, err error), change func() error) {
 	if q.stopped {
 		s.Outcome = stepSkipped
@@ -211,7 +210,7 @@ func (q *quick) iam(ctx context.Context, operation string, out any, params ...st
 	return q.c.Do(ctx, "iam", operation, form, out)
 }
 
-// found makes "there is none" an answer.
+// found turns a not-found error into false.
 func found(err error) (bool, error) {
 	e, ok := errors.AsType[*awsproto.Error](err)
 	if root.IsNotFound(err) || ok && e.Code == "NoSuchEntity" {
@@ -226,7 +225,7 @@ func (q *quick) role(ctx context.Context, name, trust, description string) {
 	}
 	made := false
 	var unseen error
-	q.does(quickSetupStep{Kind: "Role", Resource: name, Text: "made the role " + name},
+	q.does(quickSetupStep{Kind: "Role", Resource: name, Text: "created the role " + name},
 		func() (bool, string, error) {
 			var there bool
 			there, unseen = found(q.iam(ctx, "GetRole", &out, "RoleName", name))
@@ -260,10 +259,10 @@ func (q *quick) role(ctx context.Context, name, trust, description string) {
 			if sameJSON(have, trust) {
 				return true, "", nil
 			}
-			return true, "Its trust policy is not the one that Quick Setup makes, and stays as it is.", nil
+			return true, "Its trust policy differs from Quick Setup's and was not changed.", nil
 		},
 		func() error {
-			if !made { // it came with its role
+			if !made { // created with the role
 				return root.Errorf(root.CodeNotFound, "The role %s has no trust policy.", name)
 			}
 			return nil
@@ -271,7 +270,7 @@ func (q *quick) role(ctx context.Context, name, trust, description string) {
 	)
 }
 
-// trusted are the services that a trust policy of Quick Setup names.
+// trusted returns the services that a trust policy of Quick Setup names.
 func trusted(trust string) []string {
 	if trust == instanceTrust {
 		return []string{"ec2.amazonaws.com", "ssm.amazonaws.com"}
@@ -322,7 +321,7 @@ func (q *quick) profile(ctx context.Context, name string) {
 		Roles []string `xml:"GetInstanceProfileResult>InstanceProfile>Roles>member>RoleName"`
 	}
 	var unseen error
-	q.does(quickSetupStep{Kind: "InstanceProfile", Resource: name, Text: "made the instance profile " + name},
+	q.does(quickSetupStep{Kind: "InstanceProfile", Resource: name, Text: "created the instance profile " + name},
 		func() (bool, string, error) {
 			var there bool
 			there, unseen = found(q.iam(ctx, "GetInstanceProfile", &out, "InstanceProfileName", name))
@@ -334,7 +333,7 @@ func (q *quick) profile(ctx context.Context, name string) {
 			Kind:     "ProfileRole",
 			Resource: name,
 			Detail:   name,
-			Text:     "put the role " + name + " into the instance profile",
+			Text:     "added the role " + name + " to the instance profile",
 		},
 		func() (bool, string, error) {
 			if unseen != nil {
@@ -351,7 +350,7 @@ func (q *quick) profile(ctx context.Context, name string) {
 	)
 }
 
-// listedNode is what a listing says of a node.
+// listedNode is a node in a listing.
 type listedNode struct {
 	InstanceID string `json:"InstanceId"`
 	IamRole    string
@@ -362,7 +361,7 @@ type listFilter struct {
 	Values []string
 }
 
-// nodes gives the role to the nodes that are chosen and have another.
+// nodes gives the role to the selected nodes that have another role.
 func (q *quick) nodes(ctx context.Context, in *quickSetupRequest) {
 	if len(in.InstanceIDs) == 0 && len(in.Tags) == 0 {
 		return
@@ -446,8 +445,7 @@ func (q *quick) list(ctx context.Context, f listFilter) ([]listedNode, error) {
 	}
 }
 
-// give gives a node the role as AWS has it: an instance by its profile, any
-// other by name.
+// give gives a node the role as AWS does: an instance through its profile, any other node by name.
 func (q *quick) give(ctx context.Context, node string) error {
 	if !strings.HasPrefix(node, "i-") {
 		return q.c.Do(ctx, "ssm", "UpdateManagedInstanceRole", struct {

@@ -23,44 +23,42 @@ func (d *door) reachOperations() map[string]api.Operation {
 }
 
 const (
-	// defaultReach is the span of time that is looked at: a week has every
-	// recurring window.
+	// defaultReach is the default period. A week contains every weekly window.
 	defaultReach    = 7 * 24 * time.Hour
 	defaultReachMax = 100
 	maxReachResults = 1000
 )
 
-// reachRequest is what both questions share.
+// reachRequest has the parameters that both operations share.
 type reachRequest struct {
 	DocumentName string
-	SourceIP     string `json:"SourceIp"` // left open when empty
-	MFA          *bool  // left open when absent
+	SourceIP     string `json:"SourceIp"` // any if empty
+	MFA          *bool  // either if absent
 	From, To     awsproto.Epoch
 	MaxResults   int
 	NextToken    string
 }
 
-// reachSpan is a part of the span of time in which access is the same.
+// reachSpan is a part of the period with the same access.
 type reachSpan struct {
 	From, To  awsproto.Epoch
 	Access    policy.Reach // Always, or Depends on the conditions below
 	DependsOn []string     `json:",omitempty"`
 }
 
-// reachEntry is somebody who can reach a node, or a node that can be reached.
+// reachEntry is a principal that can reach a node, or a node that can be reached.
 type reachEntry struct {
 	PrincipalArn string `json:",omitempty"`
 	NodeID       string `json:"NodeId,omitempty"`
 	NodeName     string `json:",omitempty"`
 	Spans        []reachSpan
-	// Sampled says that a policy uses the time as text, so that spans may be
-	// missing.
+	// Sampled means that a policy compares the time as text, so that some spans may be missing.
 	Sampled bool `json:",omitempty"`
 }
 
 type reachAnswer struct {
 	From, To  awsproto.Epoch
-	Access    []reachEntry // without those that have none
+	Access    []reachEntry // only entries with access
 	NextToken string       `json:",omitempty"`
 }
 
@@ -83,7 +81,7 @@ func (in *reachRequest) check(c *api.Call) (source netip.Addr, err error) {
 		in.To = awsproto.NewEpoch(in.From.Add(defaultReach))
 	}
 	if span := in.To.Sub(in.From.Time); span < time.Second || span > maxSpan {
-		return source, root.Errorf(root.CodeInvalid, "To must be later than From, by 31 days at most.")
+		return source, root.Errorf(root.CodeInvalid, "To must be later than From, by at most 31 days.")
 	}
 	if in.SourceIP != "" {
 		if source, err = netip.ParseAddr(in.SourceIP); err != nil {
@@ -113,7 +111,7 @@ func (d *door) reacher(
 	return d.Authorizer.Reacher(ctx, f, in.MFA != nil, in.From.Time, in.To.Time)
 }
 
-// entry adds the spans of one answer; ok is false if there is no access.
+// add adds the spans of one answer; ok is false if there is no access.
 func (e *reachEntry) add(spans []authz.ReachSpan) (ok bool) {
 	for _, s := range spans {
 		if s.Reach != policy.ReachNever {
@@ -126,8 +124,7 @@ func (e *reachEntry) add(spans []authz.ReachSpan) (ok bool) {
 	return len(e.Spans) > 0
 }
 
-// pages goes through items in order, from behind NextToken, until an answer is
-// full.
+// pages processes items in order, starting after NextToken, until an answer is full.
 func pages[T any](
 	in *reachRequest,
 	out *reachAnswer,
@@ -166,15 +163,15 @@ type nodeAccessRequest struct {
 	reachRequest
 }
 
-// listNodeAccess answers who can open a session on a node, and when: users, and
-// roles as any session of theirs.
+// listNodeAccess lists the users and roles that can open a session on a node, and when. A role
+// counts with any role session name.
 func (d *door) listNodeAccess(ctx context.Context, c *api.Call, in *nodeAccessRequest) (*reachAnswer, error) {
 	source, err := in.check(c)
 	if err != nil {
 		return nil, err
 	}
 	if in.Target == "" || len(in.Target) > 400 {
-		return nil, root.Errorf(root.CodeInvalid, "Target must name a node.")
+		return nil, root.Errorf(root.CodeInvalid, "Target is missing: it must be a node ID.")
 	}
 	if err := c.Authorize(ctx, "iam:SimulatePrincipalPolicy", "*"); err != nil {
 		return nil, err
@@ -211,19 +208,18 @@ func (d *door) listNodeAccess(ctx context.Context, c *api.Call, in *nodeAccessRe
 
 type principalAccessRequest struct {
 	PrincipalArn string
-	UserName     string // in place of PrincipalArn
+	UserName     string // instead of PrincipalArn
 	reachRequest
 }
 
-// listPrincipalAccess answers which nodes a user or role can open sessions on,
-// and when.
+// listPrincipalAccess lists the nodes on which a user or role can open sessions, and when.
 func (d *door) listPrincipalAccess(ctx context.Context, c *api.Call, in *principalAccessRequest) (*reachAnswer, error) {
 	source, err := in.check(c)
 	if err != nil {
 		return nil, err
 	}
 	if in.PrincipalArn == "" && in.UserName == "" || len(in.PrincipalArn) > 2048 || len(in.UserName) > 64 {
-		return nil, root.Errorf(root.CodeInvalid, "Name a user, or the ARN of a user or role.")
+		return nil, root.Errorf(root.CodeInvalid, "Set UserName, or PrincipalArn to the ARN of a user or role.")
 	}
 	if in.PrincipalArn == "" {
 		in.PrincipalArn = "arn:aws:iam::" + c.Account + ":user/" + in.UserName

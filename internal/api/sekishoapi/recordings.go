@@ -64,8 +64,7 @@ func (d *door) getSessionRecording(ctx context.Context, c *api.Call, in *getRequ
 	return out, nil
 }
 
-// sealJSON is a seal as a part of an answer: one that is no JSON any more
-// must not make the answer unreadable.
+// sealJSON returns a seal for an answer. A damaged seal must not make the answer invalid JSON.
 func sealJSON(seal []byte) json.RawMessage {
 	if !json.Valid(seal) {
 		return nil
@@ -108,7 +107,7 @@ func (d *door) verifySessionRecording(ctx context.Context, c *api.Call, in *veri
 	out.Verified = err == nil
 	rec, err := d.Recorder.Open(root.SessionID(in.SessionID))
 	if flaw, ok := errors.AsType[*record.Flaw](err); ok {
-		// The file is missing, or so damaged that it does not open.
+		// The file is missing, or too damaged to open.
 		out.Problem = cmp.Or(out.Problem, flaw.Error())
 		out.Sealed = d.Recorder.Sealed(root.SessionID(in.SessionID))
 		return out, nil
@@ -127,11 +126,10 @@ func (d *door) verifySessionRecording(ctx context.Context, c *api.Call, in *veri
 	return out, nil
 }
 
-// authorize decides on the recording of one session. Like the session itself
-// it is known by two names, the ID and the same with the owner's unique ID in
-// front, so that policies with ${aws:username} and with ${aws:userid} both
-// work. It authorizes before it reads anything, so that callers without permission
-// do not learn whether a recording exists.
+// authorize decides on the recording of one session. Like the session itself, it has two names, the
+// ID and the ID prefixed with the owner's unique ID, so that policies with ${aws:username} and with
+// ${aws:userid} both work. It authorizes before it reads anything, so that callers without
+// permission do not learn whether a recording exists.
 func (d *door) authorize(ctx context.Context, c *api.Call, action, name string) error {
 	if !id.ValidSession(name) {
 		return c.Authorize(ctx, action, "*")
@@ -162,7 +160,7 @@ func (d *door) authorize(ctx context.Context, c *api.Call, action, name string) 
 	return nil
 }
 
-// Integrity is what a check of the server's data found.
+// Integrity is the result of a check of the server's data.
 type Integrity struct {
 	CheckedAt    time.Time
 	Recordings   int64
@@ -171,7 +169,7 @@ type Integrity struct {
 	Findings     []IntegrityFinding
 }
 
-// IntegrityFinding is a place where the data is not what the server wrote.
+// IntegrityFinding is a place where the data differs from what the server wrote.
 type IntegrityFinding struct {
 	Kind    string // missing, altered, swapped, truncated, rolled back, inserted, unsigned
 	Where   string // recording, ledger, session or audit
@@ -182,13 +180,13 @@ type IntegrityFinding struct {
 type integrityRequest struct{}
 
 type integrityAnswer struct {
-	RecordingBytes int64 // what recordings take on the disk
+	RecordingBytes int64 // disk space of the recordings
 	Checked        bool  // false before the first check
 	CheckedAt      string
 	*Integrity
 }
 
-// getIntegrity answers for the whole server, so it has no resource.
+// getIntegrity covers the whole server, so it has no resource.
 func (d *door) getIntegrity(ctx context.Context, c *api.Call, _ *integrityRequest) (*integrityAnswer, error) {
 	if err := c.Authorize(ctx, "sekisho:GetIntegrity", "*"); err != nil {
 		return nil, err
@@ -219,7 +217,7 @@ type holdAnswer struct {
 
 const maxHoldReason = 256
 
-// holdSessionRecording keeps a recording from being removed.
+// holdSessionRecording exempts a recording from removal.
 func (d *door) holdSessionRecording(ctx context.Context, c *api.Call, in *holdRequest) (*holdAnswer, error) {
 	var v awsproto.Constraints
 	v.Require("sessionId", in.SessionID != "")

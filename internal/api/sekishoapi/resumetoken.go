@@ -9,7 +9,7 @@ import (
 	"sekisho/internal/wire/id"
 )
 
-// Resumer resumes sessions by tokens of their own.
+// Resumer resumes sessions with the sessions' own tokens.
 type Resumer interface {
 	ResumeToken(ctx context.Context, session root.SessionID) (string, error)
 	ResumeByToken(ctx context.Context, session root.SessionID, token string) (string, error)
@@ -29,10 +29,10 @@ type resumeTokenRequest struct {
 
 type resumeTokenAnswer struct {
 	SessionID   string `json:"SessionId"`
-	ResumeToken string // empty where the setting is off, or the session over
+	ResumeToken string // empty if the setting is off or the session has ended
 }
 
-// getResumeToken gives the token to who may resume the session anyway.
+// getResumeToken returns the token to callers who are allowed to resume the session anyway.
 func (d *door) getResumeToken(ctx context.Context, c *api.Call, in *resumeTokenRequest) (*resumeTokenAnswer, error) {
 	var v awsproto.Constraints
 	v.Require("sessionId", in.SessionID != "")

@@ -29,7 +29,7 @@ type searchRequest struct {
 	Text       string
 	Owner      string // ARN of the session's owner; empty = any
 	Target     string // node; empty = any
-	After      string // RFC 3339: sessions that started at or after this
+	After      string // RFC 3339; only sessions that started at or after this time
 	Before     string // RFC 3339
 	MaxResults int64
 	NextToken  string
@@ -75,9 +75,8 @@ func (in *searchRequest) check() (after, before time.Time, err error) {
 	return after, before, nil
 }
 
-// searchSessionRecordings searches the text that was seen, in the recordings
-// that the caller may read. A page holds whole recordings, so it may be longer than
-// asked for, or empty.
+// searchSessionRecordings searches the terminal output of the recordings that the caller can read.
+// A page contains whole recordings, so it can be longer than requested, or empty.
 func (d *door) searchSessionRecordings(ctx context.Context, c *api.Call, in *searchRequest) (*searchAnswer, error) {
 	if err := c.Authorize(ctx, "sekisho:SearchSessionRecordings", "*"); err != nil {
 		return nil, err
@@ -139,9 +138,8 @@ func clipResult(s string) string {
 	return strings.ToValidUTF8(s[:min(len(s), maxResultText)], "")
 }
 
-// mayRead reports whether the caller may read a recording. Unlike
-// [door.authorize] it leaves no decision in the audit event: there may be
-// thousands.
+// mayRead reports whether the caller can read a recording. Unlike [door.authorize] it adds no
+// decision to the audit event, because there can be thousands.
 func (d *door) mayRead(ctx context.Context, c *api.Call, id string) (bool, error) {
 	names, keys, err := d.resources(ctx, id)
 	if err != nil {
@@ -162,7 +160,7 @@ func (d *door) mayRead(ctx context.Context, c *api.Call, id string) (bool, error
 	return allowed, nil
 }
 
-// resources returns the names that policies know a recording by.
+// resources returns the ARNs of a recording in policies.
 func (d *door) resources(ctx context.Context, id string) (names []string, keys []authz.Key, err error) {
 	prefix := "arn:aws:ssm:" + d.Region + ":" + d.Account + ":session/"
 	names = []string{prefix + id}

@@ -13,22 +13,22 @@ import (
 	"sekisho/internal/wire/id"
 )
 
-// StartChecks reports what a session needs beyond permission.
+// StartChecks checks what a session requires besides permission.
 type StartChecks interface {
-	// NotConnected says why a node is not connected; "" when it is.
+	// NotConnected returns why a node is not connected; "" if it is.
 	NotConnected(n *root.Node) string
-	// CheckNodeLogs says why a node's logs could not go where s wants them.
+	// CheckNodeLogs returns an error if a node could not deliver logs to the destinations in s.
 	CheckNodeLogs(ctx context.Context, n *root.Node, s *ssmdoc.Settings) error
 }
 
-// How a check of a start came out.
+// Outcomes of a check.
 const (
 	startReady   = "Ready"
 	startWarning = "Warning" // the session would start
 	startFailing = "Failing"
 )
 
-// What is checked.
+// Names of checks.
 const (
 	checkAccess    = "Access"
 	checkNode      = "Node"
@@ -36,13 +36,13 @@ const (
 	checkRecording = "Recording"
 )
 
-// ownAccess is why no policy is asked by the operations here.
-const ownAccess = "callers hear of themselves what an attempt would tell them"
+// ownAccess is why the operations here need no policy decision.
+const ownAccess = "callers learn only what an attempt would tell them"
 
-// lookAhead is how far ahead it is looked for when a permission opens.
+// lookAhead is how far ahead permission windows are searched.
 const lookAhead = maxSpan
 
-// maxQuestions bounds a request of DescribeMyAccess.
+// maxQuestions bounds the questions in a DescribeMyAccess request.
 const maxQuestions = 25
 
 func (d *door) startOperations() map[string]api.Operation {
@@ -61,22 +61,22 @@ type startCheck struct {
 	Kind    string
 	Outcome string
 	Text    string
-	// Hint is what can be done about it.
+	// Hint is the remedy.
 	Hint string `json:",omitempty"`
 }
 
 type checkStartAnswer struct {
 	Checks []startCheck
-	// Ready is whether nothing is failing and nothing is to be warned of.
+	// Ready means that no check failed or warned.
 	Ready bool
-	// Windows are when policy allows it, from now on for a month; empty where
-	// it does not depend on the time.
+	// Windows are the periods within the next month in which policy allows it; empty if it does not
+	// depend on the time.
 	Windows []window `json:",omitempty"`
 	// Failed are the aspects that caused a denial, SecondFactor whether a fresh
 	// second factor would turn it into an allowed request.
 	Failed       []policy.Aspect `json:",omitempty"`
 	SecondFactor bool            `json:",omitempty"`
-	// ReasonRequired and ReasonPattern are what a request must bring.
+	// ReasonRequired and ReasonPattern are the requirements for the request's reason.
 	ReasonRequired bool   `json:",omitempty"`
 	ReasonPattern  string `json:",omitempty"`
 }
@@ -116,7 +116,7 @@ func (d *door) checkSessionStart(ctx context.Context, c *api.Call, in *checkStar
 			out.add(checkNode, startReady, "The node is connected.", "")
 		}
 	case root.IsNotFound(err):
-		out.add(checkNode, startFailing, "There is no such node.", "")
+		out.add(checkNode, startFailing, "The node does not exist.", "")
 		return out, nil
 	default:
 		return nil, err
@@ -124,8 +124,7 @@ func (d *door) checkSessionStart(ctx context.Context, c *api.Call, in *checkStar
 	if settings.S3BucketName == "" && settings.CloudWatchLogGroupName == "" {
 		return out, nil
 	}
-	// The session starts all the same, but where encryption is demanded; its
-	// log would be missing.
+	// The session would start, unless encryption is required, but its log would be missing.
 	switch err := d.StartChecks.CheckNodeLogs(ctx, n, &settings); {
 	case err == nil:
 		out.add(checkLogs, startReady, "The session's log can be delivered to "+logPlaces(&settings)+".", "")
@@ -144,7 +143,7 @@ func (d *door) node(ctx context.Context, target string) (*root.Node, error) {
 	return d.Fleet.Node(ctx, root.NodeID(target))
 }
 
-// checkAccess asks policy as StartSession would, now and from now on.
+// checkAccess evaluates policy as StartSession would, for now and for the coming month.
 func (d *door) checkAccess(
 	ctx context.Context,
 	c *api.Call,
@@ -190,12 +189,13 @@ func (d *door) checkAccess(
 	})
 	if len(out.Windows) == 1 && !out.Windows[0].From.After(f.Time) &&
 		!out.Windows[0].To.Before(f.Time.Add(lookAhead).Truncate(time.Second)) {
-		out.Windows = nil // the time makes no difference
+		out.Windows = nil // it does not depend on the time
 	}
 	return verdict.Allowed, err
 }
 
-// asks decides for the caller itself, apart from the call's own decisions.
+// asks returns a function that decides for the caller without recording the decisions in the call's
+// audit event.
 func (d *door) asks(f authz.Facts) authz.DecideFunc {
 	return func(ctx context.Context, action, resource string, keys ...authz.Key) (authz.Verdict, error) {
 		return d.Authorizer.Decide(ctx, &f, action, resource, keys...)
@@ -208,14 +208,14 @@ func (d *door) checkRecording(s *ssmdoc.Settings, out *checkStartAnswer) {
 		out.add(
 			checkRecording,
 			startFailing,
-			"The preferences encrypt sessions from end to end, and demand a recording by the server, which then cannot be made.",
-			"Take the KMS key or requireServerRecording out of the preferences.",
+			"The preferences require both end-to-end encryption and a recording by the server, which exclude each other.",
+			"Remove the KMS key or requireServerRecording from the preferences.",
 		)
 	case s.KMSKeyID != "":
 		out.add(
 			checkRecording,
 			startReady,
-			"The session is encrypted from end to end: the server records that it was, and not what it showed.",
+			"The session is encrypted end to end: the server records that it took place, but not its content.",
 			"",
 		)
 	case err != nil:
@@ -223,10 +223,10 @@ func (d *door) checkRecording(s *ssmdoc.Settings, out *checkStartAnswer) {
 			checkRecording,
 			startFailing,
 			"The server cannot write recordings.",
-			"See to the disk of the server: it is full, or not to be written to.",
+			"Check the server's disk: it is full or not writable.",
 		)
 	case s.Extensions.OmitInput:
-		out.add(checkRecording, startReady, "The session is recorded, without what is typed.", "")
+		out.add(checkRecording, startReady, "The session is recorded, without its input.", "")
 	default:
 		out.add(checkRecording, startReady, "The session is recorded.", "")
 	}
@@ -248,7 +248,7 @@ func logPlaces(s *ssmdoc.Settings) string {
 
 type accessQuestion struct {
 	Action string
-	// One of these names the resource; none is "*".
+	// At most one of these selects the resource; without one it is "*".
 	ResourceArn  string `json:",omitempty"`
 	Target       string `json:",omitempty"` // a node, or a session
 	DocumentName string `json:",omitempty"`
@@ -264,8 +264,8 @@ type accessAnswer struct {
 
 type accessAnswers struct{ Answers []accessAnswer }
 
-// describeMyAccess tells the caller which of several actions policy allows it
-// now, from where it is.
+// describeMyAccess returns which of several actions policy allows the caller now, from its current
+// address.
 func (d *door) describeMyAccess(ctx context.Context, c *api.Call, in *accessRequest) (*accessAnswers, error) {
 	var v awsproto.Constraints
 	v.Count("questions", len(in.Questions), 1, maxQuestions)
@@ -290,7 +290,7 @@ func (d *door) describeMyAccess(ctx context.Context, c *api.Call, in *accessRequ
 func (d *door) ownQuestion(ctx context.Context, c *api.Call, q accessQuestion) (asked, error) {
 	in := explainRequest{PrincipalArn: c.Principal.ARN, Action: q.Action, Target: q.Target, ResourceArn: q.ResourceArn}
 	if q.Action == "" {
-		return nil, root.Errorf(root.CodeInvalid, "A question needs an Action.")
+		return nil, root.Errorf(root.CodeInvalid, "Action is missing in a question.")
 	}
 	if err := in.check(c); err != nil {
 		return nil, err

@@ -16,35 +16,35 @@ import (
 	"sekisho/internal/wire/id"
 )
 
-// PolicyRequests describes the policy decisions that an operation would request.
+// PolicyRequests describes the policy decisions of operations.
 type PolicyRequests interface {
 	StartSession(ctx context.Context, target, docName string) (authz.StartSession, error)
 	Session(ctx context.Context, name string) (arns []string, keys []authz.Key, err error)
 	Document(ctx context.Context, name string) (arn string, keys []authz.Key, err error)
-	// Settings are the preferences of a session by a document.
+	// Settings returns the preferences of a session with a document.
 	Settings(ctx context.Context, docName string) (ssmdoc.Settings, error)
 }
 
-// windowSteps is into how many steps a span of time is divided to look for the
-// moments when the answer changes, where policies do not name them; between two
-// steps these are found to the second.
+// windowSteps is the number of steps into which a period is divided to find the moments when the
+// decision changes, if policies do not name these. Between two steps, the moment is found to the
+// second.
 const windowSteps = 288
 
-// maxSpan bounds the span: such a step is then two and a half hours.
+// maxSpan bounds the period: a step is then two and a half hours.
 const maxSpan = 31 * 24 * time.Hour
 
 type explainRequest struct {
 	PrincipalArn string
 	UserName     string // in place of PrincipalArn
-	Action       string // ssm:StartSession when empty
+	Action       string // ssm:StartSession if empty
 	Target       string // a node, or a session
-	ResourceArn  string // in place of Target, for actions on other things
+	ResourceArn  string // instead of Target, for actions on other resources
 	DocumentName string
 	SourceIP     string `json:"SourceIp"`
 	At           awsproto.Epoch
-	From, To     awsproto.Epoch // answers when, within a span of time
+	From, To     awsproto.Epoch // period in which to find when the call is allowed
 	MFA          bool
-	Insecure     bool // not by TLS
+	Insecure     bool // without TLS
 }
 
 type explainStep struct {
@@ -62,7 +62,7 @@ type explainAnswer struct {
 	Action       string
 	At           awsproto.Epoch
 	Allowed      bool
-	Decision     string // allowed, implicitDeny or explicitDeny, as the simulator has it
+	Decision     string // allowed, implicitDeny or explicitDeny, as in the policy simulator
 	Reason       string // why, in one sentence
 	Statement    string `json:",omitempty"` // that decided, or came closest, with its policy
 	Message      string `json:",omitempty"` // of the error that the caller receives
@@ -73,14 +73,14 @@ type explainAnswer struct {
 	SecondFactor bool            `json:",omitempty"`
 	// Notes warn of grants that may be unintended.
 	Notes   []string `json:",omitempty"`
-	Windows []window `json:",omitzero"` // when it is allowed, of what was asked for
-	// Sampled says that policies look at the time as a text, so that shorter
-	// windows than a part in 288 of the span may be missing.
+	Windows []window `json:",omitzero"` // when the call is allowed within the period
+	// Sampled means that policies compare the time as text, so that windows shorter than 1/288 of
+	// the period may be missing.
 	Sampled bool `json:",omitempty"`
 }
 
-// explainAccess answers whether somebody could do something, from an address
-// and at a time, and why not. It asks what the call itself would ask.
+// explainAccess returns whether a principal could make a call, from an address and at a time, and
+// why or why not. It evaluates the same decisions as the call itself.
 func (d *door) explainAccess(ctx context.Context, c *api.Call, in *explainRequest) (*explainAnswer, error) {
 	if err := in.check(c); err != nil {
 		return nil, err
@@ -95,7 +95,7 @@ func (d *door) explainAccess(ctx context.Context, c *api.Call, in *explainReques
 	f := authz.Facts{Principal: p, Time: in.At.Time, Secure: !in.Insecure, Region: d.Region}
 	if in.SourceIP != "" {
 		if f.SourceIP, err = netip.ParseAddr(in.SourceIP); err != nil {
-			return nil, root.Errorf(root.CodeInvalid, "SourceIp is no IP address.")
+			return nil, root.Errorf(root.CodeInvalid, "SourceIp is not an IP address.")
 		}
 	}
 	ask, err := d.question(ctx, in)
@@ -143,8 +143,8 @@ func (d *door) explainAccess(ctx context.Context, c *api.Call, in *explainReques
 	return out, nil
 }
 
-// notes warns if an allowed action on a session of another principal is allowed
-// only because of how the two are named.
+// notes warns if an action on another principal's session is allowed only because the two names are
+// similar.
 func (d *door) notes(ctx context.Context, in *explainRequest, p *root.Principal, v authz.Verdict) ([]string, error) {
 	if !v.Allowed || in.ResourceArn != "" || !id.ValidSession(in.Target) {
 		return nil, nil
@@ -155,8 +155,9 @@ func (d *door) notes(ctx context.Context, in *explainRequest, p *root.Principal,
 		return nil, err
 	}
 	return []string{
-		"The session belongs to " + owner + ". " + statement + " covers it because its pattern is built on ${aws:username} and the names " +
-			"begin alike; use ${aws:userid} instead.",
+		"The session belongs to " + owner + ". " + statement + " covers it because its pattern uses ${aws:username} " +
+			"and the names " +
+			"have a common prefix; use ${aws:userid} instead.",
 	}, nil
 }
 
@@ -186,18 +187,18 @@ func (in *explainRequest) check(c *api.Call) error {
 	}
 	switch span := in.To.Sub(in.From.Time); {
 	case in.From.IsZero() != in.To.IsZero():
-		return root.Errorf(root.CodeInvalid, "From and To go together.")
+		return root.Errorf(root.CodeInvalid, "From and To must be given together.")
 	case !in.From.IsZero() && (span <= 0 || span > maxSpan):
-		return root.Errorf(root.CodeInvalid, "To must be later than From, by 31 days at most.")
+		return root.Errorf(root.CodeInvalid, "To must be later than From, by at most 31 days.")
 	}
 	return nil
 }
 
-// asking decides as the call of f's principal would be decided.
+// asking returns a function that decides like a call of f's principal.
 func (d *door) asking(f authz.Facts, mfa bool) authz.DecideFunc {
 	p := *f.Principal
 	if p.Type != root.PrincipalUser || mfa {
-		// A user with a second factor has temporary credentials, as a role has.
+		// A user with a second factor has temporary credentials, like a role.
 		p.TokenIssueTime = f.Time
 	}
 	if mfa {
@@ -209,15 +210,15 @@ func (d *door) asking(f authz.Facts, mfa bool) authz.DecideFunc {
 	}
 }
 
-// asked puts a question by ask.
+// asked evaluates the decisions of a call with ask.
 type asked func(ctx context.Context, ask authz.DecideFunc) (authz.Verdict, []authz.Step, error)
 
-// question finds out what the call would ask.
+// question returns the decisions that the call would require.
 func (d *door) question(ctx context.Context, in *explainRequest) (asked, error) {
 	action := strings.ToLower(in.Action)
 	if in.ResourceArn == "" && (action == "ssm:startsession" || in.Target != "") {
-		// An answer about something that does not exist would mislead: policies
-		// deny what they do not name.
+		// An answer about a missing resource would mislead, because policies deny resources that
+		// they do not name.
 		if err := d.targetExists(ctx, in.Target, action == "ssm:startsession"); err != nil {
 			return nil, err
 		}
@@ -252,7 +253,7 @@ func (d *door) targetExists(ctx context.Context, target string, nodeOnly bool) e
 		return nil
 	}
 	if _, err := d.node(ctx, target); root.IsNotFound(err) {
-		return root.Errorf(root.CodeNotFound, "Unknown node %q: Target takes the ID of a managed node.", target)
+		return root.Errorf(root.CodeNotFound, "Unknown node %q: Target must be the ID of a managed node.", target)
 	} else if err != nil {
 		return err
 	}
@@ -275,9 +276,9 @@ func decision(v authz.Verdict) string {
 	return "implicitDeny"
 }
 
-// windows returns the parts of a span of time in which allowed holds. To is
-// the first second in which it does not. At are the seconds at which it may
-// change; unless that is exact it is looked for between them, too.
+// windows returns the parts of a period in which allowed holds. To is the first second in which it
+// does not. at are the seconds at which it can change; unless exact, windows also searches between
+// them.
 func windows(
 	from, to time.Time,
 	at []time.Time,
@@ -325,8 +326,7 @@ func windows(
 	return out, nil
 }
 
-// turn is the second at which the answer turns between low, where it is
-// before, and high, where it is not.
+// turn returns the second between low and high at which the answer changes from before.
 func turn(low, high time.Time, before bool, allowed func(t time.Time) (bool, error)) (time.Time, error) {
 	for high.Sub(low) > time.Second {
 		middle := low.Add(high.Sub(low) / 2).Truncate(time.Second)

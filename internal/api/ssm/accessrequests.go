@@ -28,8 +28,7 @@ type startAccessRequest struct {
 	Reason  string
 	Targets []commandTarget
 	Tags    []tag
-	// BreakGlass asks for access at once, without approval. AWS's shape lacks
-	// it.
+	// BreakGlass requests immediate access without approval. AWS's shape lacks it.
 	BreakGlass bool
 }
 
@@ -138,8 +137,8 @@ func (d accessDoor) accessRequestARN(requestID string) string {
 	return "arn:aws:ssm:" + d.Region + ":" + d.Account + ":opsitem/" + requestID
 }
 
-// minTokenTTL is the shortest life of the credentials. What they allow ends
-// with the access, however long they live.
+// minTokenTTL is the minimum lifetime of the credentials. Their additional permissions end with the
+// access in any case.
 const minTokenTTL = 15 * time.Minute
 
 // getAccessToken returns the status of a request of the caller and, if it is
@@ -156,11 +155,11 @@ func (d accessDoor) getAccessToken(ctx context.Context, c *api.Call, in *accessT
 		return nil, err
 	}
 	r, err := d.Access.Request(ctx, in.AccessRequestID)
-	// A request of somebody else is answered like one that does not exist.
+	// Another principal's request is answered like a missing one.
 	if sekisho.IsNotFound(err) || err == nil && r.UserID != access.CallerOf(c.Principal).UserID {
 		return nil, awsproto.SenderError(
 			"ResourceNotFoundException",
-			"There is no access request %s of yours.",
+			"You have no access request %s.",
 			in.AccessRequestID,
 		)
 	}

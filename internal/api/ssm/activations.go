@@ -31,20 +31,20 @@ type createActivationRequest struct {
 	RegistrationLimit   *int64
 	ExpirationDate      awsproto.Epoch
 	Tags                []tag
-	// RegistrationMetadata says which IDs the machines get; see nodeKind.
+	// RegistrationMetadata determines the IDs of the machines; see nodeKind.
 	RegistrationMetadata []metadata
 }
 
 type metadata struct{ Key, Value string }
 
-// The keys of RegistrationMetadata. AWS keeps the member for itself.
+// Keys of RegistrationMetadata. AWS reserves the member for its own use.
 const (
 	metadataKind = "sekisho:NodeIdType"
 	metadataID   = "sekisho:InstanceId"
 )
 
-// nodeKind reads the metadata of an activation. What is not understood is
-// refused: it might have been meant to matter.
+// nodeKind parses the metadata of an activation. It refuses unknown keys and values instead of
+// ignoring them.
 func nodeKind(all []metadata) (kind sekisho.NodeKind, node sekisho.NodeID, err error) {
 	seen := map[string]bool{}
 	for _, m := range all {
@@ -65,7 +65,7 @@ func nodeKind(all []metadata) (kind sekisho.NodeKind, node sekisho.NodeID, err e
 			default:
 				return "", "", awsproto.SenderError(
 					"ValidationException",
-					"%s is managed-instance or instance, not %q.",
+					"%s must be managed-instance or instance, not %q.",
 					m.Key,
 					m.Value,
 				)
@@ -75,7 +75,7 @@ func nodeKind(all []metadata) (kind sekisho.NodeKind, node sekisho.NodeID, err e
 		default:
 			return "", "", awsproto.SenderError(
 				"ValidationException",
-				"RegistrationMetadata may have the keys %s and %s, not %q.",
+				"RegistrationMetadata can have only the keys %s and %s, not %q.",
 				metadataKind,
 				metadataID,
 				m.Key,
@@ -85,7 +85,7 @@ func nodeKind(all []metadata) (kind sekisho.NodeKind, node sekisho.NodeID, err e
 	if node != "" && seen[metadataKind] && kind != sekisho.NodeInstance {
 		return "", "", awsproto.SenderError(
 			"ValidationException",
-			"%s gives the ID of an instance: %s cannot be another kind.",
+			"%s is the ID of an instance: %s must be instance or omitted.",
 			metadataID,
 			metadataKind,
 		)
@@ -96,7 +96,7 @@ func nodeKind(all []metadata) (kind sekisho.NodeKind, node sekisho.NodeID, err e
 	return kind, node, nil
 }
 
-// describeKind is the metadata that nodeKind reads.
+// describeKind returns the metadata that nodeKind parses.
 func describeKind(a *sekisho.Activation) []metadata {
 	var all []metadata
 	if a.NodeKind == sekisho.NodeInstance {
@@ -140,7 +140,7 @@ func (d activationDoor) createActivation(
 	if err != nil {
 		return nil, err
 	}
-	// An instance may have no role of its own, as in EC2.
+	// An instance can have no role of its own, as in EC2.
 	if v.Require("iamRole", in.IamRole != "" || node != "" || kind == sekisho.NodeInstance); v.Err() != nil {
 		return nil, v.Err()
 	}

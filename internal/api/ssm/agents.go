@@ -65,8 +65,8 @@ func (d agentDoor) registerManagedInstance(ctx context.Context, c *api.Call, in 
 
 type roleTokenRequest struct {
 	Fingerprint string
-	// ForPrograms asks for credentials that the agent can give to programs on
-	// its node: they do not speak for the agent. It is not a member of AWS's.
+	// ForPrograms requests credentials that the agent can give to programs on its node: they cannot
+	// be used as the agent. AWS's shape lacks it.
 	ForPrograms bool
 }
 
@@ -77,11 +77,10 @@ type roleTokenAnswer struct {
 	SessionToken        string
 	TokenExpirationDate awsproto.Epoch
 	UpdateKeyPair       bool
-	ForPrograms         bool `json:",omitempty"` // confirms that of the request
+	ForPrograms         bool `json:",omitempty"` // repeats the request's value
 }
 
-// roleTokenTTL is how long a node's credentials last; agents renew them at
-// half that time.
+// roleTokenTTL is the lifetime of a node's credentials; agents renew them after half of it.
 const roleTokenTTL = time.Hour
 
 func (d agentDoor) requestManagedInstanceRoleToken(
@@ -123,7 +122,7 @@ type updateInstanceInformationRequest struct {
 	PlatformVersion string
 	ComputerName    string
 	IPAddress       string
-	Architecture    string // our agent's; AWS's does not report it
+	Architecture    string // from Sekisho's agent; AWS's does not report it
 }
 
 func (d agentDoor) updateInstanceInformation(

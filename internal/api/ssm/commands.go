@@ -55,7 +55,7 @@ type commandInfo struct {
 	TimeoutSeconds         int64
 }
 
-// noNotification is what AWS answers where nobody is notified.
+// noNotification is AWS's answer for commands without notifications.
 var noNotification = notificationConfig{NotificationEvents: []string{}}
 
 func outputLogs(o runcommand.Output) cloudWatchOutput { return cloudWatchOutput{o.LogGroup, o.Logs} }
@@ -83,7 +83,7 @@ func describeCommand(c *runcommand.Command) commandInfo {
 	return out
 }
 
-// commandStatus is the status of a whole command, which knows no delay.
+// commandStatus returns the status of a whole command, which is never Delayed.
 func commandStatus(s runcommand.Status) string {
 	if s == runcommand.Delayed {
 		return string(runcommand.Pending)
@@ -158,7 +158,7 @@ func (d commandDoor) getCommandInvocation(
 	if name == "" && len(cmd.Steps) == 1 {
 		name = cmd.Steps[0].Name
 	}
-	if name == "" { // of several steps, none was asked for
+	if name == "" { // several steps, none of which was requested
 		out.StandardErrorContent = inv.Trace
 		return out, nil
 	}
@@ -205,7 +205,7 @@ func (out *getInvocationAnswer) fill(c *api.Call, s *runcommand.Step) {
 
 func isoTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
 
-// isoDuration is d as ISO 8601 writes it: PT1M2.5S.
+// isoDuration returns d in ISO 8601 form: PT1M2.5S.
 func isoDuration(d time.Duration) string {
 	d = max(0, d.Truncate(time.Millisecond))
 	out := "PT"
@@ -221,8 +221,7 @@ func isoDuration(d time.Duration) string {
 	return out
 }
 
-// outputOf is where an agent has put the whole of what a step wrote: at the
-// very address the client has just called.
+// outputOf returns the URLs of a step's full output, at the address that the client called.
 func outputOf(c *api.Call, s *runcommand.Step) (stdout, stderr string) {
 	if s.Bucket == "" {
 		return "", ""
@@ -247,7 +246,7 @@ type listCommandsRequest struct {
 
 const maxCommandPage = 50
 
-// query reads what ListCommands and ListCommandInvocations have in common.
+// query parses the parameters that ListCommands and ListCommandInvocations share.
 func (in *listCommandsRequest) query() (q runcommand.Query, limit int, err error) {
 	var v awsproto.Constraints
 	limit = pageSize(&v, in.MaxResults, maxCommandPage)
@@ -281,12 +280,13 @@ func (in *listCommandsRequest) query() (q runcommand.Query, limit int, err error
 		}
 	}
 	if given["Status"] && given["ExecutionStage"] {
-		return q, 0, awsproto.SenderError("ValidationException", "Give one of the filters Status and ExecutionStage.")
+		return q, 0, awsproto.SenderError("ValidationException",
+			"Use either the filter Status or the filter ExecutionStage, not both.")
 	}
 	return q, limit, in.past(&q)
 }
 
-// past reads where the previous page ended.
+// past parses the place where the previous page ended.
 func (in *listCommandsRequest) past(q *runcommand.Query) error {
 	if in.NextToken == "" {
 		return nil
@@ -303,7 +303,7 @@ func (in *listCommandsRequest) past(q *runcommand.Query) error {
 	return nil
 }
 
-// statuses are all that a command or an invocation may have.
+// statuses are all statuses of commands and invocations.
 var statuses = []runcommand.Status{
 	runcommand.Pending, runcommand.InProgress, runcommand.Delayed, runcommand.Cancelling, runcommand.Success, runcommand.Failed, runcommand.Cancelled,
 	runcommand.DeliveryTimedOut, runcommand.ExecutionTimedOut, runcommand.Undeliverable, runcommand.Terminated, runcommand.InvalidPlatform,
@@ -345,7 +345,7 @@ func (f *commandFilter) narrow(q *runcommand.Query) error {
 		if f.Value != "Executing" && f.Value != "Complete" {
 			return awsproto.SenderError(
 				"ValidationException",
-				"The filter ExecutionStage has the values Executing and Complete.",
+				"The value of filter ExecutionStage must be Executing or Complete.",
 			)
 		}
 		for _, s := range statuses {
@@ -442,7 +442,7 @@ func (d commandDoor) listCommandInvocations(
 	if err := c.Authorize(ctx, "ssm:ListCommandInvocations", "*"); err != nil {
 		return nil, err
 	}
-	q.Steps = true // where outputs went is said without Details, too
+	q.Steps = true // the output's location is included even without Details
 	all, err := d.Commands.Invocations(ctx, q)
 	if err != nil {
 		return nil, err

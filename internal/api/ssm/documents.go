@@ -98,7 +98,7 @@ func (d documentDoor) authorizeDocument(ctx context.Context, c *api.Call, action
 	return c.Authorize(ctx, action, d.documentARN(name), keys...)
 }
 
-// documentFaults are the library's faults by the names AWS has for them.
+// documentFaults maps the library's errors to AWS's error codes.
 var documentFaults = []struct {
 	cause error
 	name  string
@@ -119,7 +119,7 @@ var documentFaults = []struct {
 	{ssmdoc.ErrSchemaVersion, "InvalidDocumentSchemaVersion"},
 }
 
-// documentError words the library's errors as AWS does.
+// documentError translates the library's errors into AWS's.
 func documentError(err error) error {
 	if err == nil || sekisho.CodeOf(err) == sekisho.CodeInternal {
 		return err
@@ -232,7 +232,7 @@ func (d documentDoor) describeBuiltin(b *ssmdoc.Builtin) documentDescription {
 	return out
 }
 
-// checkText checks what CreateDocument and UpdateDocument have in common.
+// checkText checks the parameters that CreateDocument and UpdateDocument share.
 func checkText(v *awsproto.Constraints, content, name, displayName, versionName, format, targetType string) {
 	v.Require("content", content != "")
 	v.Require("name", name != "")
@@ -252,7 +252,8 @@ func checkText(v *awsproto.Constraints, content, name, displayName, versionName,
 	}
 }
 
-var errTextFormat = awsproto.SenderError("ValidationException", "Documents are JSON or YAML here, not TEXT.")
+var errTextFormat = awsproto.SenderError("ValidationException",
+	"Document format TEXT is not supported. Use JSON or YAML.")
 
 func (d documentDoor) createDocument(
 	ctx context.Context,
@@ -285,13 +286,13 @@ func (d documentDoor) createDocument(
 	case kind != ssmdoc.TypeSession && kind != ssmdoc.TypeCommand:
 		return nil, awsproto.SenderError(
 			"ValidationException",
-			"Sekisho has documents of the types Session and Command, and this one is to be of type %s. Give DocumentType as one of these (aws ssm create-document --document-type Session).",
+			"The document type %s is not supported. Use Session or Command (aws ssm create-document --document-type Session).",
 			kind,
 		)
 	case in.DocumentFormat == "TEXT":
 		return nil, errTextFormat
 	case len(in.Requires) > 0 || len(in.Attachments) > 0:
-		return nil, awsproto.SenderError("ValidationException", "Documents take neither Requires nor Attachments here.")
+		return nil, awsproto.SenderError("ValidationException", "Requires and Attachments are not supported. Omit them.")
 	}
 	s, err := d.Documents.Create(ctx, doclibrary.Draft{
 		Name: in.Name, Type: kind, Content: in.Content, Format: in.DocumentFormat, VersionName: in.VersionName, DisplayName: in.DisplayName,
@@ -352,7 +353,7 @@ func (d documentDoor) updateDocument(
 	case in.DocumentFormat == "TEXT":
 		return nil, errTextFormat
 	case len(in.Attachments) > 0:
-		return nil, awsproto.SenderError("ValidationException", "Documents take no Attachments here.")
+		return nil, awsproto.SenderError("ValidationException", "Attachments are not supported. Omit them.")
 	}
 	s, err := d.Documents.Update(ctx, doclibrary.Draft{
 		Name: in.Name, Content: in.Content, Format: in.DocumentFormat, VersionName: in.VersionName, DisplayName: in.DisplayName,
@@ -602,7 +603,7 @@ func (d documentDoor) listDocumentVersions(
 	return out, nil
 }
 
-// placeOfVersion sorts the newest first.
+// placeOfVersion returns a sort key that puts the newest version first.
 func placeOfVersion(v *doclibrary.Version) string { return descending(v.Number) }
 
 type deleteDocumentRequest struct {
@@ -650,7 +651,7 @@ func checkPermission(name, kind string) error {
 		return err
 	}
 	if kind != "Share" {
-		return awsproto.SenderError("InvalidPermissionType", "The permission type is %q; there is only Share.", kind)
+		return awsproto.SenderError("InvalidPermissionType", "The permission type %q is not supported. Use Share.", kind)
 	}
 	return nil
 }
@@ -725,7 +726,7 @@ func (d documentDoor) describeDocumentPermission(
 	if ssmdoc.FindBuiltin(in.Name) != nil {
 		return nil, awsproto.SenderError(
 			"InvalidDocumentOperation",
-			"%s comes with the server; it is shared with nobody in particular.",
+			"%s is a built-in document and cannot be shared.",
 			in.Name,
 		)
 	}

@@ -28,12 +28,12 @@ import (
 	"sekisho/internal/wire/id"
 )
 
-// Roles are the IAM roles that nodes may be given.
+// Roles are the IAM roles for nodes.
 type Roles interface {
 	// ActivationRole returns the ARN of the role called name (or path/name).
 	// It must exist and trust Systems Manager.
 	ActivationRole(ctx context.Context, name string) (arn string, err error)
-	// IssueNodeCredentials makes temporary credentials of the role for node.
+	// IssueNodeCredentials issues temporary credentials of the role for node.
 	IssueNodeCredentials(
 		ctx context.Context,
 		node sekisho.NodeID,
@@ -49,18 +49,18 @@ type Credentials struct {
 	Expiration                                 time.Time
 }
 
-// Channels cuts nodes off.
+// Channels disconnects nodes.
 type Channels interface {
 	Drop(node sekisho.NodeID, reason string)
 }
 
-// Outputs are where nodes put what commands write.
+// Outputs are the destinations of commands' output.
 type Outputs interface {
-	// HasBucket reports whether there is a bucket called name.
+	// HasBucket reports whether a bucket called name exists.
 	HasBucket(ctx context.Context, name string) (bool, error)
 }
 
-// Config is what the door needs.
+// Config is the configuration of the door.
 type Config struct {
 	Fleet     *fleet.Fleet
 	Broker    *broker.Broker
@@ -70,16 +70,17 @@ type Config struct {
 	Inventory *inventory.Registry
 	Settings  *settings.Settings
 	Commands  *runcommand.Engine
-	Outputs   Outputs // nil takes every bucket
+	Outputs   Outputs // nil accepts every bucket
 	Access    *access.Service
 	Tokens    UserTokens
-	// Registrations and Renewals let machines in; nil lets in all.
+	// Registrations and Renewals limit the rate of registrations and credential renewals; nil means
+	// no limit.
 	Registrations, Renewals *admission.Gate
 	Region                  string
 	Account                 string
-	// StrictDocuments demands that policies grant the default session
-	// document too, as AWS's newer pages say; without it a grant on the node
-	// is enough when a request names no document.
+	// StrictDocuments requires that policies also grant the default session document, as AWS's
+	// newer documentation says. Without it, a grant on the node suffices if a request names no
+	// document.
 	StrictDocuments bool
 }
 
@@ -173,17 +174,17 @@ func (d *shared) sessionARN(name string) string {
 // tag is a tag on the wire.
 type tag struct{ Key, Value string }
 
-// The bounds of a tag set.
+// Limits of a tag set.
 const (
 	maxTags     = 50
 	maxTagKey   = 128
 	maxTagValue = 256
 )
 
-// tagSet reads the tags of a request.
+// tagSet parses the tags of a request.
 func tagSet(tags []tag) (map[string]string, error) {
 	if len(tags) > maxTags {
-		return nil, awsproto.SenderError("TooManyTagsError", "A resource has at most %d tags.", maxTags)
+		return nil, awsproto.SenderError("TooManyTagsError", "A resource can have at most %d tags.", maxTags)
 	}
 	set := make(map[string]string, len(tags))
 	folded := make(map[string]bool, len(tags))
@@ -201,7 +202,7 @@ func tagSet(tags []tag) (map[string]string, error) {
 		if fold := strings.ToLower(t.Key); folded[fold] {
 			return nil, awsproto.SenderError(
 				"ValidationException",
-				"Two tag keys differ from %q only in letter case.",
+				"The tag key %q is given twice, in different letter case.",
 				t.Key,
 			)
 		} else {
@@ -212,7 +213,7 @@ func tagSet(tags []tag) (map[string]string, error) {
 	return set, nil
 }
 
-// tagList is set on the wire, by key.
+// tagList returns a tag set on the wire, sorted by key.
 func tagList(set map[string]string) []tag {
 	var tags []tag
 	for _, k := range slices.Sorted(maps.Keys(set)) {
@@ -221,9 +222,8 @@ func tagList(set map[string]string) []tag {
 	return tags
 }
 
-// page cuts one page out of a list that is sorted by place. The token is the
-// place where the page before ended, so that items which come and go, even
-// that very one, neither shift nor break it.
+// page returns one page of a list that is sorted by place, and the next token. The token is the
+// place where the previous page ended, so that added and removed items do not affect paging.
 func page[T any](
 	all []T,
 	place func(T) string,
@@ -249,7 +249,8 @@ func page[T any](
 // descending is a place that sorts larger numbers first.
 func descending(n int64) string { return fmt.Sprintf("%019d", math.MaxInt64-n) }
 
-var errToken = awsproto.SenderError("InvalidNextToken", "The NextToken is not one that this operation returned.")
+var errToken = awsproto.SenderError("InvalidNextToken",
+	"This operation did not return the NextToken. Repeat the request without it.")
 
 func makeToken(after string) string {
 	return base64.RawURLEncoding.EncodeToString([]byte("v1:" + after))
@@ -264,6 +265,5 @@ func readToken(token string) (string, error) {
 	return after, nil
 }
 
-// knownNode reports whether target has the form of a node ID; anything else
-// must not be put into an ARN.
+// knownNode reports whether target has the form of a node ID. Nothing else must get into an ARN.
 func knownNode(target string) bool { return id.ValidNode(target) }

@@ -64,7 +64,7 @@ func (d inventoryDoor) putInventory(ctx context.Context, c *api.Call, in *putInv
 			Type: it.TypeName, Version: it.SchemaVersion, CapturedAt: it.CaptureTime, Hash: it.ContentHash, Content: it.Content,
 		})
 	}
-	// What nodes find is in the inventory, not in the trail.
+	// The content is in the inventory, not in the audit trail.
 	c.SetParams(map[string]any{"instanceId": in.InstanceID, "typeNames": typesOf(items)})
 	if err := v.Err(); err != nil {
 		return nil, err
@@ -76,7 +76,7 @@ func (d inventoryDoor) putInventory(ctx context.Context, c *api.Call, in *putInv
 		if len(it.Context) > 0 {
 			return nil, awsproto.SenderError(
 				"UnsupportedInventoryItemContextException",
-				"%s takes no Context.",
+				"Context is not supported for %s. Omit it.",
 				it.TypeName,
 			)
 		}
@@ -87,13 +87,13 @@ func (d inventoryDoor) putInventory(ctx context.Context, c *api.Call, in *putInv
 	}
 	r, ok := errors.AsType[*inventory.Refusal](err)
 	if !ok {
-		return &putInventoryAnswer{"The inventory was taken."}, err
+		return &putInventoryAnswer{"The inventory was stored."}, err
 	}
 	if slices.Contains(
 		[]inventory.Reason{inventory.ItemTooLarge, inventory.NodeTooLarge, inventory.ManyTypes},
 		r.Reason,
 	) {
-		d.Fleet.Oversized(ctx, c.Principal.Node, c.SourceIP.String(), "Its inventory was not taken: "+r.Text)
+		d.Fleet.Oversized(ctx, c.Principal.Node, c.SourceIP.String(), "Its inventory was not stored: "+r.Text)
 	}
 	e := awsproto.SenderError(string(r.Reason), "%s", r.Text)
 	if r.Type != "" {
@@ -144,8 +144,8 @@ type inventoryFilter struct {
 	Type   string
 }
 
-// inventoryFilters reads the filters of a request. A key without a type is of
-// the type that the request names, if it names one.
+// inventoryFilters parses the filters of a request. A key without a type refers to the request's
+// type, if it has one.
 func inventoryFilters(in []inventoryFilter, typ string) ([]inventory.Filter, error) {
 	var v awsproto.Constraints
 	v.Count("filters", len(in), 0, 5)
@@ -169,7 +169,7 @@ func inventoryFilters(in []inventoryFilter, typ string) ([]inventory.Filter, err
 			}
 			return nil, awsproto.SenderError(
 				"InvalidFilter",
-				"The filter key %q is not valid: it is a type and an attribute, such as AWS:InstanceInformation.PlatformType.",
+				"The filter key %q is not valid: it must be a type and an attribute, such as AWS:InstanceInformation.PlatformType.",
 				f.Key,
 			)
 		}
@@ -247,8 +247,7 @@ type getInventoryAnswer struct {
 	NextToken string `json:",omitempty"`
 }
 
-// maxInventoryAnswer is how much of the inventory one answer has, about: the
-// next page goes on.
+// maxInventoryAnswer is the approximate limit for one answer, in bytes. The next page continues.
 const maxInventoryAnswer = 4 << 20
 
 func (d inventoryDoor) getInventory(ctx context.Context, c *api.Call, in *getInventoryRequest) (*getInventoryAnswer, error) {
@@ -266,7 +265,7 @@ func (d inventoryDoor) getInventory(ctx context.Context, c *api.Call, in *getInv
 	want := inventory.InstanceInformation
 	for _, r := range in.ResultAttributes {
 		if want = r.TypeName; !inventory.Known(want) {
-			return nil, awsproto.SenderError(string(inventory.UnknownType), "There is no inventory type %.100q.", want)
+			return nil, awsproto.SenderError(string(inventory.UnknownType), "Unknown inventory type %.100q.", want)
 		}
 	}
 	if err := c.Authorize(ctx, "ssm:GetInventory", "*"); err != nil {
@@ -339,7 +338,7 @@ func (d inventoryDoor) aggregate(
 	if len(in.ResultAttributes) > 0 {
 		return nil, awsproto.SenderError(
 			"InvalidResultAttributeException",
-			"ResultAttributes and Aggregators do not go together.",
+			"ResultAttributes and Aggregators cannot be combined.",
 		)
 	}
 	if in.NextToken != "" {
@@ -357,12 +356,13 @@ func (d inventoryDoor) aggregate(
 		case len(a.Groups) > 0:
 			return awsproto.SenderError(
 				"InvalidInventoryGroupException",
-				"Sekisho counts by Expression only, not by Groups.",
+				"Aggregators with Groups are not supported. Use Expression.",
 			)
 		case !ok || outer.typ != "" && outer.typ != typ:
 			return awsproto.SenderError(
 				"InvalidAggregatorException",
-				"The expression %.200q is not valid: it is a type and an attribute, the same type as of the one around it.",
+				"The expression %.200q is not valid: it must be a type and an attribute, with the same type as the "+
+					"enclosing aggregator.",
 				a.Expression,
 			)
 		case len(outer.attributes) >= 3 || len(a.Aggregators) > 10 || len(groups) >= 20:
@@ -399,7 +399,7 @@ func (d inventoryDoor) aggregate(
 				return nil, err
 			}
 			if it != nil {
-				// A node counts once however many entries say the same.
+				// A node counts once for each value, however many entries have it.
 				for _, line := range inventory.Tally(it.Content, g.attributes...) {
 					delete(line, "Count")
 					lines[i] = append(lines[i], line)
@@ -452,7 +452,7 @@ func (d inventoryDoor) listInventoryEntries(
 	if !inventory.Known(in.TypeName) {
 		return nil, awsproto.SenderError(
 			string(inventory.UnknownType),
-			"There is no inventory type %.100q.",
+			"Unknown inventory type %.100q.",
 			in.TypeName,
 		)
 	}
@@ -542,7 +542,7 @@ func (d inventoryDoor) getInventorySchema(
 	if len(all) == 0 && strings.Contains(in.TypeName, ":") {
 		return nil, awsproto.SenderError(
 			string(inventory.UnknownType),
-			"There is no inventory type %.100q.",
+			"Unknown inventory type %.100q.",
 			in.TypeName,
 		)
 	}

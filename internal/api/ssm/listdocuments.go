@@ -44,7 +44,7 @@ type listDocumentsAnswer struct {
 	NextToken           string `json:",omitempty"`
 }
 
-// listed is a document of the list, before its text is looked at.
+// listed is a document in the list, before its text is read.
 type listed struct {
 	name    string
 	builtin *ssmdoc.Builtin
@@ -74,7 +74,7 @@ func (l *listed) targetType() string {
 
 func (l *listed) shared() bool { return l.made != nil && l.made.Shares["all"] != "" }
 
-// documentFilter is one filter; any of its values may match.
+// documentFilter is one filter; it passes if any of its values matches.
 type documentFilter struct {
 	key    string
 	values []string
@@ -113,7 +113,7 @@ func (f *documentFilter) check() error {
 	return nil
 }
 
-// needsText reports whether the filter looks at what is in a document.
+// needsText reports whether the filter requires a document's text.
 func (f *documentFilter) needsText() bool { return f.key == "PlatformTypes" }
 
 func (f *documentFilter) matches(l *listed) bool {

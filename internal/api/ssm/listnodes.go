@@ -61,7 +61,7 @@ type listNodesAnswer struct {
 
 var nodeFilterValue = regexp.MustCompile(`^([\p{L}\p{Z}\p{N}_.:/=+\-@]*)$`)
 
-// nodeAttributes are the attributes that nodes are listed and counted by.
+// nodeAttributes are the attributes by which nodes are listed and counted.
 var nodeAttributes = []string{
 	"AccountId", "AgentType", "AgentVersion", "ComputerName", "InstanceId", "InstanceStatus", "IpAddress", "ManagedStatus",
 	"OrganizationalUnitId", "OrganizationalUnitPath", "PlatformName", "PlatformType", "PlatformVersion", "Region", "ResourceType",
@@ -195,7 +195,7 @@ type listNodesSummaryAnswer struct {
 	NextToken string `json:",omitempty"`
 }
 
-// maxAggregation is how many attributes one line counts by.
+// maxAggregation bounds the attributes of one count.
 const maxAggregation = 2
 
 // aggregations returns the attributes that each aggregator counts by: its own,
@@ -223,7 +223,7 @@ func aggregations(v *awsproto.Constraints, in []nodeAggregator, outer []string) 
 		case slices.Contains(outer, a.AttributeName):
 			return nil, awsproto.SenderError(
 				"InvalidAggregatorException",
-				"The attribute %s is there twice.",
+				"The attribute %s is given twice.",
 				a.AttributeName,
 			)
 		case len(a.Aggregators) == 0:

@@ -30,8 +30,8 @@ type nodeFilter struct {
 	operator string
 }
 
-// Page sizes of nodes. AWS's DescribeInstanceInformation has at most 50 a page;
-// clients that ask for more get up to as many as DescribeInstanceProperties has.
+// Page sizes of nodes. AWS's DescribeInstanceInformation has at most 50 per page; here, clients can
+// request up to the limit of DescribeInstanceProperties.
 const (
 	minNodes     = 5
 	defaultNodes = 50
@@ -79,7 +79,7 @@ type instanceInformation struct {
 	Tags             []tag  `json:"Tags,omitempty"`
 }
 
-// note is something that was seen of a node.
+// note is an observation of the server about a node.
 type note struct {
 	Kind        string
 	Text        string
@@ -329,7 +329,7 @@ type instanceProperty struct {
 	instanceInformation
 	InstanceState string
 	InstanceRole  string         `json:",omitempty"`
-	InstanceType  string         // nobody reports it
+	InstanceType  string         // not reported by agents
 	KeyName       string         // there are no key pairs
 	Architecture  string         `json:",omitempty"`
 	LaunchTime    awsproto.Epoch // when the node registered

@@ -24,13 +24,13 @@ func NewPolicyRequests(cfg Config) *PolicyRequests {
 	return &PolicyRequests{all, documentDoor{all, settingDoor{all}}}
 }
 
-// StartSession is what starting a session on target asks.
+// StartSession returns the policy request of starting a session on target.
 func (q *PolicyRequests) StartSession(ctx context.Context, target, docName string) (authz.StartSession, error) {
 	s, _, err := q.startPolicyRequest(ctx, target, docName)
 	return s, err
 }
 
-// Session returns the ARNs that a session is known by, and its condition keys.
+// Session returns the ARNs of a session in policies, and its condition keys.
 func (q *PolicyRequests) Session(ctx context.Context, name string) (arns []string, keys []authz.Key, err error) {
 	_, arns, keys, err = q.sessionResource(ctx, name)
 	return arns, keys, err
@@ -95,8 +95,8 @@ func (q *PolicyRequests) Document(ctx context.Context, name string) (arn string,
 	return q.documentARN(name), keys, err
 }
 
-// Settings are the preferences that a session by the document docName would
-// have, the default one when it is empty.
+// Settings returns the preferences of a session with the document docName, or with the default
+// document if docName is empty.
 func (q *PolicyRequests) Settings(ctx context.Context, docName string) (ssmdoc.Settings, error) {
 	doc, err := q.Documents.ForSession(ctx, docName)
 	if err != nil {

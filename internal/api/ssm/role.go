@@ -22,7 +22,7 @@ func roleName(field, role string) error {
 	_, name, _ := strings.Cut(role, ":role/")
 	return awsproto.SenderError(
 		"ValidationException",
-		"%s takes the name of the role (or path/name), not its ARN: %.64s",
+		"%s must be the role's name (or path/name), not its ARN: %.64s",
 		field,
 		name,
 	)

@@ -18,7 +18,7 @@ import (
 	"sekisho/internal/wire/awsproto"
 )
 
-// The patterns of the SSM model, and the bounds of a request.
+// Patterns of the SSM model, and limits of a request.
 var (
 	nodeIDPattern      = regexp.MustCompile(`^(i-(\w{8}|\w{17})|mi-\w{17})$`)
 	concurrencyPattern = regexp.MustCompile(`^([1-9][0-9]*|[1-9][0-9]%|[1-9]%|100%)$`)
@@ -123,7 +123,7 @@ func (in *sendCommandRequest) check() error {
 	return in.checkKnown()
 }
 
-// checkKnown refuses what is not had here, rather than let it be missed.
+// checkKnown refuses unsupported features instead of ignoring them.
 func (in *sendCommandRequest) checkKnown() error {
 	size := 0
 	for name, values := range in.Parameters {
@@ -141,34 +141,34 @@ func (in *sendCommandRequest) checkKnown() error {
 	case size > maxParameterSize:
 		return awsproto.SenderError(
 			"InvalidParameters",
-			"The parameters have %d bytes in all; the most is %d.",
+			"The parameters have %d bytes in total; the limit is %d.",
 			size,
 			maxParameterSize,
 		)
 	case n != nil && (n.NotificationArn != "" || len(n.NotificationEvents) > 0 || n.NotificationType != ""):
 		return awsproto.SenderError(
 			"InvalidNotificationConfig",
-			"Sekisho has no Amazon SNS: leave out NotificationConfig.",
+			"NotificationConfig requires Amazon SNS, which Sekisho does not have. Omit it.",
 		)
 	case in.ServiceRoleArn != "":
 		return awsproto.SenderError(
 			"InvalidRole",
-			"Sekisho has no Amazon SNS, which ServiceRoleArn is for: leave it out.",
+			"ServiceRoleArn requires Amazon SNS, which Sekisho does not have. Omit it.",
 		)
 	case in.AlarmConfiguration != nil:
 		return awsproto.SenderError(
 			"ValidationException",
-			"Sekisho has no CloudWatch alarms: leave out AlarmConfiguration.",
+			"AlarmConfiguration requires CloudWatch alarms, which Sekisho does not have. Omit it.",
 		)
 	case in.DocumentHashType == "Sha1" && in.DocumentHash != "":
 		return awsproto.SenderError(
 			"ValidationException",
-			"Hashes of documents are Sha256; Sha1 is not taken any more.",
+			"DocumentHashType must be Sha256.",
 		)
 	case in.OutputS3BucketName != "" && !bucketPattern.MatchString(in.OutputS3BucketName):
-		return awsproto.SenderError("InvalidOutputFolder", "%q is not the name of a bucket.", in.OutputS3BucketName)
+		return awsproto.SenderError("InvalidOutputFolder", "%q is not a bucket name.", in.OutputS3BucketName)
 	case slices.ContainsFunc(strings.Split(in.OutputS3KeyPrefix, "/"), func(p string) bool { return p == "." || p == ".." }):
-		return awsproto.SenderError("InvalidOutputFolder", "OutputS3KeyPrefix must not have . or .. as a part.")
+		return awsproto.SenderError("InvalidOutputFolder", "OutputS3KeyPrefix must not contain . or .. as a path element.")
 	}
 	seen := map[string]bool{}
 	for _, id := range in.InstanceIDs {
@@ -191,7 +191,7 @@ func checkTarget(t commandTarget) error {
 	case strings.HasPrefix(t.Key, "resource-groups:"):
 		return awsproto.SenderError(
 			"ValidationException",
-			"Sekisho has no resource groups: give a target tag:KEY, tag-key or InstanceIds.",
+			"Sekisho has no resource groups: use the target key tag:KEY, tag-key or InstanceIds.",
 		)
 	case !isTag && t.Key != "tag-key" && t.Key != "InstanceIds" || isTag && key == "":
 		return awsproto.SenderError(
@@ -205,7 +205,7 @@ func checkTarget(t commandTarget) error {
 	return nil
 }
 
-// matches reports whether a node is one of the target.
+// matches reports whether the target selects a node.
 func (t *commandTarget) matches(n *sekisho.Node) bool {
 	switch key, isTag := strings.CutPrefix(t.Key, "tag:"); {
 	case isTag:
@@ -232,8 +232,8 @@ func (d commandDoor) sendCommand(ctx context.Context, c *api.Call, in *sendComma
 	if err != nil {
 		return nil, err
 	}
-	// Asked after policy: whoever may not send the command learns nothing
-	// about which documents and nodes exist.
+	// After the policy decision: callers who are not allowed to send the command must not learn
+	// which documents and nodes exist.
 	doc, err := d.Documents.ForCommand(ctx, name, in.DocumentVersion)
 	if err != nil {
 		return nil, documentError(err)
@@ -241,7 +241,7 @@ func (d commandDoor) sendCommand(ctx context.Context, c *api.Call, in *sendComma
 	if in.DocumentHash != "" && !strings.EqualFold(in.DocumentHash, doc.Hash) {
 		return nil, awsproto.SenderError(
 			"InvalidDocument",
-			"Version %s of %s does not have the hash that the request gives: it was changed.",
+			"Version %s of %s does not have the hash in the request: it was changed.",
 			doc.Version,
 			name,
 		)
@@ -274,7 +274,7 @@ func (d commandDoor) sendCommand(ctx context.Context, c *api.Call, in *sendComma
 	return &sendCommandAnswer{describeCommand(sent)}, nil
 }
 
-// request composes the command.
+// request builds the command.
 func (in *sendCommandRequest) request(doc *doclibrary.Command, nodes []*sekisho.Node) (*runcommand.Request, error) {
 	plan, err := doc.Command(in.Parameters)
 	if errors.Is(err, ssmdoc.ErrParameters) {
@@ -373,7 +373,8 @@ func (d commandDoor) checkOutput(ctx context.Context, in *sendCommandRequest) er
 	if err == nil && !ok {
 		err = awsproto.SenderError(
 			"InvalidOutputFolder",
-			"The bucket %q does not exist, so that nothing could be delivered to it. Create it first (aws s3api create-bucket --bucket %s).",
+			"The bucket %q does not exist: output could not be delivered to it. Create it first (aws s3api create-bucket "+
+				"--bucket %s).",
 			in.OutputS3BucketName,
 			in.OutputS3BucketName,
 		)

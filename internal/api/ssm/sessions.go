@@ -34,21 +34,20 @@ type startSessionRequest struct {
 	Parameters   map[string][]string
 }
 
-// channelAnswer is that of StartSession and ResumeSession.
+// channelAnswer is the answer of StartSession and ResumeSession.
 type channelAnswer struct {
 	SessionID  string `json:"SessionId"`
 	TokenValue string
 	StreamURL  string `json:"StreamUrl"`
 }
 
-// streamURL is where the client's leg of a session is opened: at the very
-// address the client has just called.
+// streamURL returns the URL of a session's client leg, at the address that the client called.
 func streamURL(c *api.Call, session sekisho.SessionID) string {
 	return "wss://" + c.Host + "/v1/data-channel/" + string(session) + "?role=publish_subscribe"
 }
 
-// linePattern is one line of text without control characters: it is read in
-// terminals and logs.
+// linePattern matches one line without control characters, for text that is shown in terminals and
+// logs.
 var linePattern = regexp.MustCompile(`^\P{Cc}*$`)
 
 func (d sessionDoor) startSession(ctx context.Context, c *api.Call, in *startSessionRequest) (*channelAnswer, error) {
@@ -70,8 +69,8 @@ func (d sessionDoor) startSession(ctx context.Context, c *api.Call, in *startSes
 	if err != nil {
 		return nil, err
 	}
-	// Asked after policy: whoever may not start a session learns nothing
-	// about which documents and nodes exist.
+	// After the policy decision: callers who are not allowed to start a session must not learn
+	// which documents and nodes exist.
 	doc, err := d.Documents.ForSession(ctx, name)
 	if err != nil {
 		return nil, documentError(err)
@@ -110,11 +109,11 @@ func (d sessionDoor) startSession(ctx context.Context, c *api.Call, in *startSes
 	return out, nil
 }
 
-// maxUserAgent bounds the user agent that is kept with a session.
+// maxUserAgent bounds the user agent stored with a session.
 const maxUserAgent = 256
 
-// personal reports whether a user agent is that of a program that people sit
-// at. It decides how a shell greets, never what may be done.
+// personal reports whether a user agent is that of an interactive program. It affects only a
+// shell's greeting, never permissions.
 func personal(userAgent string) bool {
 	for _, p := range []string{"aws-cli/", "sekisho/", "sekisho-", "Mozilla/"} {
 		if strings.HasPrefix(userAgent, p) {
@@ -256,11 +255,11 @@ type session struct {
 	MaxDuration  string         `json:"MaxSessionDuration,omitempty"`
 	AccessType   string         `json:"AccessType"`
 
-	// Beyond AWS's shape: who can record what passes, Server or Encrypted.
+	// Beyond AWS's shape: whether the server can record the content, Server or Encrypted.
 	Recording string `json:"Recording,omitempty"`
-	// And why the session's log is not where OutputURL says.
+	// Why the session's log is not at OutputURL.
 	LogNotDelivered string `json:"LogNotDelivered,omitempty"`
-	// And why it ended: Details without what it says about the log.
+	// Why it ended: Details without the part about the log.
 	EndReason string `json:"EndReason,omitempty"`
 	// The access request that the session was started under.
 	AccessRequestID string `json:"AccessRequestId,omitempty"`
@@ -270,13 +269,13 @@ type session struct {
 	IdleTimeout string `json:"IdleSessionTimeout,omitempty"`
 }
 
-// The access types of sessions.
+// Access types of sessions.
 const (
 	accessStandard   = "Standard"
 	accessJustInTime = "JustInTime"
 )
 
-// outputURL is where a session's log is.
+// outputURL is the location of a session's log.
 type outputURL struct {
 	S3         string `json:"S3OutputUrl,omitempty"`
 	CloudWatch string `json:"CloudWatchOutputUrl,omitempty"`
@@ -391,7 +390,7 @@ func sessionFilter(q *broker.Query, key, value string) error {
 		case accessStandard, accessJustInTime:
 			q.AccessType = value
 		default:
-			q.ID = "-" // there is no other
+			q.ID = "-" // matches no session: there are no other access types
 		}
 	default:
 		return awsproto.SenderError(

@@ -24,8 +24,7 @@ func (d tagDoor) operations() map[string]api.Operation {
 type tagged struct {
 	arn  string
 	tags map[string]string
-	// missing is why there is no such resource; it is said after policy was
-	// asked.
+	// missing is the error for a missing resource; it is returned after the policy decision.
 	missing error
 	retag   func(ctx context.Context, set map[string]string, remove []string) error
 }
@@ -42,7 +41,7 @@ func (d tagDoor) taggedResource(ctx context.Context, kind, id string) (*tagged, 
 	case "Document":
 		name, err := d.documents.documentName(id)
 		if err != nil {
-			return nil, awsproto.SenderError("InvalidResourceId", "There is no document %q.", id)
+			return nil, awsproto.SenderError("InvalidResourceId", "Document %q does not exist.", id)
 		}
 		t := &tagged{
 			arn: d.documentARN(name),
@@ -57,7 +56,7 @@ func (d tagDoor) taggedResource(ctx context.Context, kind, id string) (*tagged, 
 		case !sekisho.IsNotFound(err):
 			return nil, err
 		case ssmdoc.FindBuiltin(name) == nil:
-			t.missing = awsproto.SenderError("InvalidResourceId", "There is no document %s.", name)
+			t.missing = awsproto.SenderError("InvalidResourceId", "Document %s does not exist.", name)
 		}
 		return t, nil
 	case "ManagedInstance":
@@ -86,7 +85,7 @@ func (d tagDoor) taggedResource(ctx context.Context, kind, id string) (*tagged, 
 	case "MaintenanceWindow", "Parameter", "PatchBaseline", "OpsItem", "OpsMetadata", "Automation", "Association":
 		return nil, awsproto.SenderError(
 			"InvalidResourceType",
-			"Sekisho has no resources of type %s: it keeps tags of Document and ManagedInstance.",
+			"The resource type %s is not supported. Use Document or ManagedInstance.",
 			kind,
 		)
 	}
@@ -94,7 +93,7 @@ func (d tagDoor) taggedResource(ctx context.Context, kind, id string) (*tagged, 
 	return nil, v.Err()
 }
 
-// tagError words the faults of changing tags.
+// tagError translates the errors of changing tags into AWS's.
 func tagError(err error) error {
 	if errors.Is(err, doclibrary.ErrOperation) || sekisho.IsNotFound(err) {
 		return awsproto.SenderError("InvalidResourceId", "%s", err)

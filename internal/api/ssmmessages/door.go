@@ -1,9 +1,9 @@
-// Package ssmmessages is the message gateway door: where agents open their
-// control channels, and where both legs of a session's data channel come in.
+// Package ssmmessages is the message gateway door: agents open their control channels here, and
+// both legs of a session's data channel connect here.
 //
-// A channel is opened with a single-use token, sent as the first frame. Agents
-// sign the upgrade as well; of clients the newer ones do and browsers cannot,
-// so a client's signature is checked when it is there and the token decides.
+// A channel is opened with a single-use token, sent as the first frame. Agents also sign the
+// upgrade. Newer clients do, browsers cannot; so a client's signature is checked if present, and
+// the token is the permission.
 package ssmmessages
 
 import (
@@ -35,20 +35,19 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// Config is what the door needs.
+// Config is the configuration of the door.
 type Config struct {
 	API      *api.Server
 	Broker   *broker.Broker
 	Channels *control.Channels
 	Relay    *relay.Relay
 	Fleet    *fleet.Fleet
-	// Commands receives the reports of agents about commands.
+	// Commands receives agents' reports about commands.
 	Commands control.Jobs
 	Region   string
 	Account  string
 	Log      *slog.Logger
-	// Admission lets in agents that open their control channel; nil lets in
-	// all.
+	// Admission limits the rate at which agents open control channels; nil means no limit.
 	Admission *admission.Gate
 	// Done ends all channels when the server stops.
 	Done context.Context
@@ -71,13 +70,12 @@ type door struct {
 	api *api.Door
 }
 
-// New describes the door. Its operations are chosen by their paths: Register
-// has the handlers.
+// New returns the door. Its operations are selected by path: Register adds the handlers.
 func New() *api.Door {
 	return &api.Door{
 		Service: "ssmmessages", Protocol: awsproto.RESTXML,
 		Operations: map[string]api.Operation{
-			// Channels open, and tokens are handed out, once the event is stored.
+			// Channels are opened and tokens returned only after the event is stored.
 			"CreateControlChannel": {AnswerOnly: true},
 			"OpenControlChannel":   {AnswerOnly: true},
 			"CreateDataChannel":    {AnswerOnly: true},
@@ -86,8 +84,8 @@ func New() *api.Door {
 	}
 }
 
-// Register adds the door's paths to mux. wait returns once no channel is left
-// after the server has stopped: HTTP servers do not wait for channels.
+// Register adds the door's paths to mux. wait waits until all channels have ended after the server
+// has stopped, because HTTP servers do not wait for channels.
 func Register(mux *http.ServeMux, cfg Config) (wait func()) {
 	d := &door{Config: cfg, api: New()}
 	var channels sync.WaitGroup
@@ -105,8 +103,7 @@ func Register(mux *http.ServeMux, cfg Config) (wait func()) {
 	return channels.Wait
 }
 
-// authorizeNode demands that the caller is the node it speaks for, and that
-// its role grants action.
+// authorizeNode requires that the caller is the node itself, and that its role allows action.
 func (d *door) authorizeNode(ctx context.Context, c *api.Call, action, node string) error {
 	c.SetParams(map[string]any{"instanceId": node})
 	if !id.ValidNode(node) {
@@ -150,10 +147,10 @@ func (d *door) createControlChannel(w http.ResponseWriter, r *http.Request) {
 		err = badRequest(err)
 	}
 	if err == nil {
-		_, err = d.Fleet.Node(r.Context(), sekisho.NodeID(node)) // not deregistered meanwhile
+		_, err = d.Fleet.Node(r.Context(), sekisho.NodeID(node)) // it may have been deregistered meanwhile
 	}
 	if err == nil {
-		// Whoever has a token is in: what is costly begins here.
+		// Costly work begins after this point.
 		err = d.Admission.Enter(r.Context())
 	}
 	var token string
@@ -170,7 +167,7 @@ func badRequest(err error) error {
 	return awsproto.SenderError("ValidationException", "%s", err)
 }
 
-// created answers 201, which agents insist on, or the error.
+// created answers with status 201, which agents require, or with the error.
 func (d *door) created(w http.ResponseWriter, r *http.Request, c *api.Call, root, token string, err error) {
 	if err != nil {
 		c.WriteError(w, r, err)
@@ -184,7 +181,7 @@ func (d *door) created(w http.ResponseWriter, r *http.Request, c *api.Call, root
 	w.Header().Set("X-Amzn-RequestId", c.RequestID)
 	w.WriteHeader(http.StatusCreated)
 	if _, err := w.Write(mgs.MarshalChannelResponse(root, mgs.ChannelResponse{MessageSchemaVersion: mgs.SchemaVersion10, TokenValue: token})); err != nil {
-		d.Log.Warn("answer not delivered", "request_id", c.RequestID, "error", err)
+		d.Log.Warn("could not deliver the response", "request_id", c.RequestID, "error", err)
 	}
 }
 
@@ -220,17 +217,17 @@ func (d *door) openControlChannel(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// notUpgraded says why [link.Accept] answered with an error.
+// notUpgraded returns why [link.Accept] refused the request.
 func notUpgraded(r *http.Request, allow func(string, *http.Request) bool) error {
 	if origins := r.Header.Values("Origin"); len(origins) > 0 {
 		if len(origins) > 1 || allow == nil || !allow(origins[0], r) {
-			return sekisho.Errorf(sekisho.CodeDenied, "The origin %q may not open this channel.", clip(origins[0]))
+			return sekisho.Errorf(sekisho.CodeDenied, "The origin %q is not allowed to open this channel.", clip(origins[0]))
 		}
 	}
 	return sekisho.Errorf(sekisho.CodeInvalid, "The request is not a WebSocket upgrade.")
 }
 
-// refused closes a channel that was not let in, says why, and records it.
+// refused closes a refused channel with the reason, and records the refusal.
 func (d *door) refused(c *api.Call, r *http.Request, conn *link.Conn, err error) {
 	reason, rerr := c.AuditRefusal(r, err)
 	if rerr != nil {
@@ -250,7 +247,7 @@ func readOpen[B interface {
 	var zero B
 	kind, b, err := conn.Read(ctx)
 	if err != nil {
-		return zero, awsproto.SenderError("ValidationException", "No opening frame came: %s", err)
+		return zero, awsproto.SenderError("ValidationException", "No opening frame was received: %s", err)
 	}
 	if kind != link.Text || len(b) > maxFirstFrame {
 		return zero, awsproto.SenderError(
@@ -272,10 +269,10 @@ func (d *door) createDataChannel(w http.ResponseWriter, r *http.Request) {
 	c.SetParams(map[string]any{"sessionId": clip(session)})
 	err := c.Authorize(r.Context(), "ssmmessages:CreateDataChannel", "*")
 	if err == nil && !id.ValidSession(session) {
-		err = awsproto.SenderError("ValidationException", "That is not a session ID.")
+		err = awsproto.SenderError("ValidationException", "The path contains no valid session ID.")
 	}
 	if err == nil && (c.Principal == nil || c.Principal.Node == "") {
-		err = sekisho.Errorf(sekisho.CodeDenied, "Only a managed node opens the agent's leg of a session.")
+		err = sekisho.Errorf(sekisho.CodeDenied, "Only a managed node can open the agent's leg of a session.")
 	}
 	if err == nil {
 		_, err = mgs.ParseBody[mgs.CreateDataChannelRequest](c.Body())
@@ -298,11 +295,10 @@ func (d *door) openDataChannel(w http.ResponseWriter, r *http.Request) {
 	}
 	name := r.PathValue("session")
 	c.SetParams(map[string]any{"sessionId": clip(name)})
-	// A signature is checked if there is one; a policy that denies opening
-	// channels outright is heeded.
+	// A signature is checked if present, and an explicit Deny on opening channels applies.
 	err := c.Identify(r)
 	if err == nil && !id.ValidSession(name) {
-		err = awsproto.SenderError("ValidationException", "That is not a session ID.")
+		err = awsproto.SenderError("ValidationException", "The path contains no valid session ID.")
 	}
 	if err == nil && c.Principal != nil {
 		var v authz.Verdict
@@ -355,7 +351,7 @@ func (d *door) openDataChannel(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// serveClient runs a client's leg, or tells it how the session ended.
+// serveClient runs a client's leg, or sends the client the reason why the session ended.
 func (d *door) serveClient(ctx context.Context, session sekisho.SessionID, in admitted, l leg) error {
 	ended := in.ended
 	if ended == nil {
@@ -363,7 +359,7 @@ func (d *door) serveClient(ctx context.Context, session sekisho.SessionID, in ad
 		if !errors.Is(err, relay.ErrNotOpen) {
 			return err
 		}
-		// It has ended since it was admitted.
+		// The session ended after the leg was admitted.
 		if ended, err = d.Broker.Session(ctx, session); err != nil {
 			l.Close("the session has ended")
 			return err
@@ -372,15 +368,15 @@ func (d *door) serveClient(ctx context.Context, session sekisho.SessionID, in ad
 	return relay.Farewell(ctx, ended, l)
 }
 
-// admitted is a leg of a session that may attach.
+// admitted is a leg of a session that can attach.
 type admitted struct {
 	leg   broker.Leg
 	peer  relay.Peer
 	ended *sekisho.Session // set if the session has ended; sent to the client
 }
 
-// admit reads the opening frame and decides which leg, if any, this is. A
-// client whose session has ended meanwhile is admitted to learn how it ended.
+// admit reads the opening frame and determines which leg this is. A client whose session has ended
+// meanwhile is admitted, to get the reason.
 func (d *door) admit(c *api.Call, conn *link.Conn, session sekisho.SessionID) (admitted, error) {
 	open, err := readOpen[mgs.OpenDataChannel](d.Done, conn)
 	if err != nil {
@@ -408,7 +404,7 @@ func (d *door) admit(c *api.Call, conn *link.Conn, session sekisho.SessionID) (a
 	return in, d.Broker.ClientAt(d.Done, s, c.SourceIP.String())
 }
 
-// sameOrigin allows the console, which this very server serves.
+// sameOrigin allows the console, which this server serves.
 func sameOrigin(origin string, r *http.Request) bool {
 	u, err := url.Parse(origin)
 	return err == nil && u.Scheme == "https" && u.Host == r.Host
@@ -442,18 +438,17 @@ type frames struct {
 	conn *link.Conn
 	life context.Context // ends with the channel, at the latest when its peer answers no ping
 
-	pinged chan struct{} // closed when nobody pings any more
+	pinged chan struct{} // closed when pinging has stopped
 	silent error         // read after pinged: the peer left a ping unanswered
 
 	buf []byte // of the one reader
 }
 
-// Read returns the next binary frame. Text after the opening is nothing a
-// peer sends.
+// Read returns the next binary frame. A text frame after the opening is a protocol error.
 func (f *frames) Read(ctx context.Context) ([]byte, error) {
 	kind, b, err := f.conn.ReadInto(ctx, f.buf)
 	if errors.Is(err, net.ErrClosed) {
-		// This side closed it: most likely for want of an answer to a ping.
+		// This side closed it, probably because a ping was not answered.
 		select {
 		case <-f.pinged:
 			if f.silent != nil {
@@ -469,10 +464,10 @@ func (f *frames) Read(ctx context.Context) ([]byte, error) {
 		return nil, errors.New("protocol error: a text frame came after the opening")
 	}
 	f.buf = b
-	return bytes.Clone(b), nil // one allocation of the right size, for whoever keeps it
+	return bytes.Clone(b), nil // one allocation of the exact size, because the caller keeps it
 }
 
-// worded says in people's words how a connection ended.
+// worded describes for people how a connection ended.
 func worded(err error) error {
 	if code, reason, ok := link.CloseStatus(err); ok {
 		if reason == "" {
@@ -487,7 +482,7 @@ func worded(err error) error {
 		errors.Is(err, io.ErrUnexpectedEOF),
 		errors.Is(err, net.ErrClosed),
 		errors.Is(err, syscall.ECONNRESET):
-		return errors.New("the connection broke off")
+		return errors.New("the connection was lost")
 	}
 	return err
 }
@@ -509,7 +504,7 @@ func (l leg) Write(ctx context.Context, frame []byte) error {
 	return l.conn.Write(l.life, link.Binary, frame)
 }
 
-// Ping asks the peer for a sign of life.
+// Ping sends a ping and waits for the answer.
 func (f *frames) Ping(ctx context.Context) error { return f.conn.Ping(ctx) }
 
 // Close ends the connection.
@@ -521,9 +516,9 @@ func (f *frames) Close(reason string) {
 	closeQuietly(f.conn, code, reason)
 }
 
-// closeQuietly ends a connection whose peer may be gone already.
+// closeQuietly closes a connection whose peer may be gone.
 func closeQuietly(conn *link.Conn, code link.Code, reason string) {
 	if err := conn.Close(code, reason); err != nil {
-		_ = conn.CloseNow() // the peer did not answer: nothing is left to say
+		_ = conn.CloseNow() // best effort: the peer did not answer
 	}
 }

@@ -38,8 +38,8 @@ func New(dir *identity.Directory, web *webid.Verifier) *api.Door {
 				api.NoPolicy("as in AWS, the credentials allow nothing that the caller could not do before")),
 			"AssumeRole":                api.Issue(d.assumeRole),
 			"AssumeRoleWithWebIdentity": api.Issue(d.assumeRoleWithWebIdentity, api.By(api.Anonymous)),
-			// Its callers have no credentials. Without this entry the server would
-			// ask them to sign the request.
+			// Its callers have no credentials. Without this entry the server would require a
+			// signature.
 			"AssumeRoleWithSAML": api.Issue(assumeRoleWithSAML, api.By(api.Anonymous)),
 			"GetFederationToken": api.Issue(d.getFederationToken),
 			"GetAccessKeyInfo":   api.Read(d.getAccessKeyInfo),
@@ -157,8 +157,8 @@ func (d *door) assumeRole(ctx context.Context, c *api.Call, in *assumeRoleReques
 		if !sekisho.IsNotFound(err) {
 			return nil, err
 		}
-		// Only callers that a role trusts learn whether it exists: a missing
-		// role is treated like one that trusts nobody.
+		// Only callers that a role trusts learn whether it exists: a missing role is treated as a
+		// role that trusts nobody.
 		role = &identity.Role{Holder: identity.Holder{ARN: in.RoleArn}, Trust: trustsNobody}
 	}
 	mfa, err := d.secondFactor(ctx, c, in.SerialNumber, in.TokenCode)
@@ -176,7 +176,7 @@ func (d *door) assumeRole(ctx context.Context, c *api.Call, in *assumeRoleReques
 		return nil, err
 	}
 	if role.ID == "" {
-		return nil, fmt.Errorf("the missing role %s may be assumed", in.RoleArn)
+		return nil, fmt.Errorf("the missing role %s was authorized", in.RoleArn)
 	}
 	req := identity.SessionRequest{
 		Name: in.RoleSessionName, Policies: inline(in.Policy), PolicyARNs: arns(in.PolicyArns),
@@ -264,7 +264,7 @@ func (d *door) secondFactor(ctx context.Context, c *api.Call, serial, code strin
 	case serial == "" && code == "":
 		return time.Time{}, nil
 	case serial == "" || code == "":
-		return time.Time{}, awsproto.SenderError("ValidationError", "SerialNumber and TokenCode go together.")
+		return time.Time{}, awsproto.SenderError("ValidationError", "SerialNumber and TokenCode must be given together.")
 	case c.Principal.Type != sekisho.PrincipalUser:
 		return time.Time{}, sekisho.Errorf(
 			sekisho.CodeDenied,
@@ -290,7 +290,7 @@ func (d *door) getSessionToken(ctx context.Context, c *api.Call, in *sessionToke
 		return nil, err
 	}
 	if mfa.IsZero() {
-		// A user who signed in to the console with a second factor has shown one.
+		// A console sign-in with a second factor counts.
 		mfa = c.Principal.MFATime
 	}
 	creds, err := d.Credentials.SessionToken(ctx, c.Principal, seconds(in.DurationSeconds), mfa)
@@ -345,7 +345,7 @@ func (d *door) getFederationToken(ctx context.Context, c *api.Call, in *federati
 	return &federationAnswer{shape(creds), federatedUser{p.UserID, p.ARN}, packed(in.Policy, in.PolicyArns)}, nil
 }
 
-// named translates the errors for which STS has specific names.
+// named translates the errors for which STS has specific codes.
 func named(err error) error {
 	if errors.Is(err, identity.ErrPackedPolicy) {
 		return &awsproto.Error{

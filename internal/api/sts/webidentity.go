@@ -58,7 +58,8 @@ func (d *door) assumeRoleWithWebIdentity(
 	if in.ProviderID != "" { // OAuth 2.0 access tokens are not supported
 		return nil, awsproto.SenderError(
 			"InvalidParameterValue",
-			"ProviderId is for OAuth 2.0 access tokens. Leave it out: an OpenID Connect ID token names its issuer.",
+			"ProviderId is for OAuth 2.0 access tokens, which are not supported. Omit it: an OpenID Connect ID token "+
+				"names its issuer.",
 		)
 	}
 	token, err := d.web.Verify(ctx, in.WebIdentityToken)
@@ -106,7 +107,7 @@ func (d *door) assumeRoleWithWebIdentity(
 	}, nil
 }
 
-// tokenFault names the faults of a token as STS does.
+// tokenFault translates token errors into STS's codes.
 func tokenFault(err error) error {
 	e := &awsproto.Error{Message: err.Error(), Status: http.StatusBadRequest, Sender: true}
 	switch {
@@ -115,7 +116,7 @@ func tokenFault(err error) error {
 	case errors.Is(err, webid.ErrToken):
 		e.Code = "InvalidIdentityToken"
 	case errors.Is(err, webid.ErrProvider):
-		e.Code, e.Message = "IDPCommunicationError", "The identity provider could not be reached."
+		e.Code, e.Message = "IDPCommunicationError", "Cannot reach the identity provider."
 	default:
 		return err
 	}

@@ -91,9 +91,14 @@ func (in *reachRequest) check(c *api.Call) (source netip.Addr, err error) {
 	return source, nil
 }
 
+func (d *door) reachers(in *reachRequest) *authz.Reachers {
+	return d.Authorizer.Reachers(in.MFA != nil, in.From.Time, in.To.Time)
+}
+
 // reacher prepares the decisions about one principal.
 func (d *door) reacher(
 	ctx context.Context,
+	rs *authz.Reachers,
 	in *reachRequest,
 	p *root.Principal,
 	source netip.Addr,
@@ -108,7 +113,7 @@ func (d *door) reacher(
 		}
 		f.Principal = &known
 	}
-	return d.Authorizer.Reacher(ctx, f, in.MFA != nil, in.From.Time, in.To.Time)
+	return rs.Reacher(ctx, f)
 }
 
 // add adds the spans of one answer; ok is false if there is no access.
@@ -188,14 +193,14 @@ func (d *door) listNodeAccess(ctx context.Context, c *api.Call, in *nodeAccessRe
 	if err != nil {
 		return nil, err
 	}
-	out := &reachAnswer{}
+	out, reachers := &reachAnswer{}, d.reachers(&in.reachRequest)
 	return out, pages(
 		&in.reachRequest,
 		out,
 		principals,
 		func(p *root.Principal) string { return p.PolicyARN },
 		func(p *root.Principal) (reachEntry, bool, error) {
-			r, err := d.reacher(ctx, &in.reachRequest, p, source)
+			r, err := d.reacher(ctx, reachers, &in.reachRequest, p, source)
 			if err != nil {
 				return reachEntry{}, false, err
 			}
@@ -231,7 +236,7 @@ func (d *door) listPrincipalAccess(ctx context.Context, c *api.Call, in *princip
 	if err != nil {
 		return nil, err
 	}
-	r, err := d.reacher(ctx, &in.reachRequest, p, source)
+	r, err := d.reacher(ctx, d.reachers(&in.reachRequest), &in.reachRequest, p, source)
 	if err != nil {
 		return nil, err
 	}

@@ -2,8 +2,11 @@ package authz
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"sekisho"
@@ -45,18 +48,73 @@ type Reacher struct {
 	contexts map[time.Time]*policy.Context
 	ever     *policy.Context // without a time
 
-	mentioned map[string]bool        // condition keys, and whether a policy mentions them
-	alike     map[string][]ReachSpan // by what policies tell nodes apart by
+	mentioned  map[string]bool // condition keys that policies mention, in lower case
+	told       map[string]bool // condition keys as written, and whether they are among these
+	classifier *policy.Classifier
+	alike      map[string][]ReachSpan // by what policies tell nodes apart by
+	class      []byte                 // reused
+	keys       []int                  // reused
+}
+
+const startSessionAction = "ssm:StartSession"
+
+// Reachers makes Reachers for one question about many principals. Principals
+// whose policies are the same and do not tell them apart share one. It is not
+// safe for concurrent use.
+type Reachers struct {
+	authorizer *Authorizer
+	mfaKnown   bool
+	from, to   time.Time
+	shared     map[string]*Reacher
+	mentioned  map[*policy.Set][]string // sorted
+}
+
+// Reachers returns Reachers for a span of time.
+func (a *Authorizer) Reachers(mfaKnown bool, from, to time.Time) *Reachers {
+	return &Reachers{
+		authorizer: a,
+		mfaKnown:   mfaKnown,
+		from:       from,
+		to:         to,
+		shared:     map[string]*Reacher{},
+		mentioned:  map[*policy.Set][]string{},
+	}
+}
+
+// Reacher returns a Reacher for the principal of f: see [Authorizer.Reacher].
+func (rs *Reachers) Reacher(ctx context.Context, f Facts) (*Reacher, error) {
+	set, err := rs.authorizer.policies.Policies(ctx, f.Principal)
+	if err != nil {
+		return nil, fmt.Errorf("policies of %s: %w", f.Principal.ARN, err)
+	}
+	mentioned, ok := rs.mentioned[set]
+	if !ok {
+		mentioned = slices.Sorted(maps.Keys(set.Mentioned()))
+		rs.mentioned[set] = mentioned
+	}
+	c := contextOf(&f, nil)
+	key := fmt.Appendf(nil, "%p %s %t %s", set, f.Principal.Type, f.Principal.MFATime.IsZero(), f.SourceIP)
+	for _, name := range mentioned {
+		if v, ok := c.Get(name); ok {
+			key = fmt.Appendf(key, " %s=%q", name, v.Strings())
+		}
+	}
+	if r := rs.shared[string(key)]; r != nil {
+		return r, nil
+	}
+	r := newReacher(set, f, rs.mfaKnown, rs.from, rs.to)
+	rs.shared[string(key)] = r
+	return r, nil
 }
 
 // Reacher returns a Reacher for the principal of f in a span of time. Facts
 // without a source address leave the address open; mfaKnown says that the
 // principal's second factor, or its absence, is part of the question.
 func (a *Authorizer) Reacher(ctx context.Context, f Facts, mfaKnown bool, from, to time.Time) (*Reacher, error) {
-	set, err := a.policies.Policies(ctx, f.Principal)
-	if err != nil {
-		return nil, fmt.Errorf("policies of %s: %w", f.Principal.ARN, err)
-	}
+	return a.Reachers(mfaKnown, from, to).Reacher(ctx, f)
+}
+
+func newReacher(set *policy.Set, f Facts, mfaKnown bool, from, to time.Time) *Reacher {
 	r := &Reacher{
 		set:       set,
 		facts:     f,
@@ -64,11 +122,15 @@ func (a *Authorizer) Reacher(ctx context.Context, f Facts, mfaKnown bool, from, 
 		from:      from.Truncate(time.Second),
 		to:        to.Truncate(time.Second),
 		contexts:  map[time.Time]*policy.Context{},
-		mentioned: map[string]bool{},
+		mentioned: set.Mentioned(),
+		told:      map[string]bool{},
 		alike:     map[string][]ReachSpan{},
 	}
 	r.at, r.exact = set.Times(r.from, r.to)
-	return r, nil
+	if c, ok := set.Classifier(startSessionAction); ok {
+		r.classifier = c
+	}
+	return r
 }
 
 // Exact reports whether the spans are exact: it is false if a policy uses the
@@ -81,49 +143,66 @@ const maxAlike = 4096
 // StartSession returns the reach over the span of time, without gaps. Nodes that
 // the policies do not tell apart share one answer, which must not be changed.
 func (r *Reacher) StartSession(ctx context.Context, s StartSession) ([]ReachSpan, error) {
-	class, ok := r.classOf(&s)
-	if !ok {
+	if r.classifier == nil {
 		return r.startSession(ctx, s)
 	}
-	if spans, found := r.alike[string(class)]; found {
+	r.classify(&s)
+	if spans, found := r.alike[string(r.class)]; found {
 		return spans, nil
 	}
 	spans, err := r.startSession(ctx, s)
 	if err == nil && len(r.alike) < maxAlike {
-		r.alike[string(class)] = spans
+		r.alike[string(r.class)] = spans
 	}
 	return spans, err
 }
 
-// classOf describes everything about a call by which the policies could tell it
-// from others. ok is false if that cannot be said.
-func (r *Reacher) classOf(s *StartSession) (class []byte, ok bool) {
-	const action = "ssm:StartSession"
-	if class, ok = r.set.ResourceClass(nil, action, s.Node); !ok {
-		return nil, false
+// classify sets r.class to everything about a call by which the policies could
+// tell it from others.
+func (r *Reacher) classify(s *StartSession) {
+	r.class = r.classifier.Append(r.class[:0], s.Node)
+	r.class = append(r.class, s.Document...)
+	flags := byte(0)
+	if s.Named {
+		flags |= 1
 	}
-	class = fmt.Appendf(class, "\x00%s\x00%t%t", s.Document, s.Named, s.Strict)
-	for _, keys := range [][]Key{s.NodeKeys, s.DocumentKeys} {
-		class = append(class, 0)
-		var values []string
-		for _, k := range keys {
-			if r.mentions(k.Name) {
-				values = append(values, fmt.Sprintf("%q=%q", k.Name, k.Values))
-			}
-		}
-		slices.Sort(values)
-		for _, v := range values {
-			class = append(class, v...)
+	if s.Strict {
+		flags |= 2
+	}
+	r.class = append(r.class, 0, flags)
+	r.appendKeys(s.NodeKeys)
+	r.class = append(r.class, 0)
+	r.appendKeys(s.DocumentKeys)
+}
+
+// appendKeys appends the keys that policies mention, in order, to r.class.
+func (r *Reacher) appendKeys(keys []Key) {
+	r.keys = r.keys[:0]
+	for i := range keys {
+		if r.mentions(keys[i].Name) {
+			r.keys = append(r.keys, i)
 		}
 	}
-	return class, true
+	if len(r.keys) > 1 {
+		slices.SortFunc(r.keys, func(a, b int) int { return strings.Compare(keys[a].Name, keys[b].Name) })
+	}
+	for _, i := range r.keys {
+		r.class = append(append(r.class, keys[i].Name...), 0)
+		r.class = binary.AppendUvarint(r.class, uint64(len(keys[i].Values)))
+		for _, v := range keys[i].Values {
+			r.class = binary.AppendUvarint(r.class, uint64(len(v)))
+			r.class = append(r.class, v...)
+		}
+	}
 }
 
 func (r *Reacher) mentions(name string) bool {
-	known, found := r.mentioned[name]
+	known, found := r.told[name]
 	if !found {
-		known = r.set.Mentions(name)
-		r.mentioned[name] = known
+		known = r.mentioned[strings.ToLower(name)]
+		if len(r.told) < maxAlike {
+			r.told[name] = known
+		}
 	}
 	return known
 }

@@ -236,3 +236,63 @@ func TestReachSharesAnswersAmongLikeNodes(t *testing.T) {
 		}
 	}
 }
+
+// Reachers share answers among principals whose policies are the same and do not
+// tell them apart, and among no others.
+func TestReachersTellPrincipalsApart(t *testing.T) {
+	t.Parallel()
+	from := time.Date(2026, 4, 13, 0, 0, 0, 0, time.UTC)
+	principals := []*sekisho.Principal{
+		&alice,
+		with(alice, func(p *sekisho.Principal) { p.UserName, p.UserID = "bob", "AIDABOB" }),
+		with(alice, func(p *sekisho.Principal) { p.Tags = map[string]string{"Team": "red"} }),
+		with(alice, func(p *sekisho.Principal) { p.Type, p.UserName = sekisho.PrincipalAssumedRole, "" }),
+	}
+	call := authz.StartSession{
+		Node:     "arn:aws:ssm:us-east-1:123456789012:managed-instance/mi-0123456789abcdef0",
+		NodeKeys: authz.ResourceTags("ssm", map[string]string{"Team": "blue", "Owner": "alice"}),
+		Document: "arn:aws:ssm:us-east-1:123456789012:document/SSM-SessionManagerRunShell",
+	}
+	allow := func(condition string) string {
+		return `{"Effect":"Allow","Action":"ssm:StartSession","Resource":"*","Condition":{` + condition + `}}`
+	}
+	for name, tt := range map[string]struct {
+		statement string
+		reachers  int // how many the principals need
+	}{
+		"by nothing":           {allow(`"StringEquals":{"ssm:resourceTag/Team":"blue"}`), 2}, // a user and a role
+		"by name":              {allow(`"StringEquals":{"aws:username":"alice"}`), 3},
+		"by the owner's tag":   {allow(`"StringEquals":{"aws:PrincipalTag/Team":"${ssm:resourceTag/Team}"}`), 3},
+		"by a variable":        {allow(`"StringEquals":{"ssm:resourceTag/Owner":"${aws:UserName}"}`), 3},
+		"by type of principal": {allow(`"StringEquals":{"aws:PrincipalType":"User"}`), 2},
+	} {
+		a := authorizer(t, tt.statement)
+		shared, seen := a.Reachers(false, from, from.Add(time.Hour)), map[*authz.Reacher]bool{}
+		for i, p := range principals {
+			f := authz.Facts{Principal: p, Secure: true, Region: "us-east-1"}
+			r, err := shared.Reacher(t.Context(), f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen[r] = true
+			got, err := r.StartSession(t.Context(), call)
+			if err != nil {
+				t.Fatal(err)
+			}
+			alone, err := a.Reacher(t.Context(), f, false, from, from.Add(time.Hour))
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, err := alone.StartSession(t.Context(), call)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if fmt.Sprint(got) != fmt.Sprint(want) {
+				t.Errorf("%s: principal %d: %v, by itself %v", name, i, got, want)
+			}
+		}
+		if len(seen) != tt.reachers {
+			t.Errorf("%s: %d Reachers, want %d", name, len(seen), tt.reachers)
+		}
+	}
+}

@@ -32,7 +32,7 @@ type DecideFunc func(ctx context.Context, action, resource string, keys ...Key) 
 // be granted. Hence two passes: one without the check, and, if that does not
 // allow, one with it. The steps are in order; the last one decided.
 func (s StartSession) Decide(ctx context.Context, decide DecideFunc) (Verdict, []Step, error) {
-	const action = "ssm:StartSession"
+	const action = startSessionAction
 	var steps []Step
 	pass := func(check string, withDocument bool) (Verdict, error) {
 		mark := One(DocumentCheck, check)

@@ -2,6 +2,9 @@ package identity
 
 import (
 	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -21,6 +24,15 @@ const maxCompiled = 10_000
 type compiledSets struct {
 	mu   sync.RWMutex
 	sets map[setKey]*compiledSet
+	// same has the sets by what they were compiled from: principals whose
+	// policies come from the same groups share one.
+	same map[sourceKey]*policy.Set
+}
+
+// sourceKey names the sources of a set.
+type sourceKey struct {
+	sum       [sha256.Size]byte
+	calendars entity
 }
 
 type setKey struct {
@@ -75,10 +87,16 @@ func (sets *PolicySets) Policies(ctx context.Context, p *sekisho.Principal) (*po
 	}
 	c := &compiledSet{made: src.made}
 	c.generation.Store(generation)
-	if in, err := src.parse(); err != nil {
-		c.err = err
-	} else {
-		c.set = policy.Compile(in)
+	sources := src.key()
+	sets.compiled.mu.RLock()
+	c.set = sets.compiled.same[sources]
+	sets.compiled.mu.RUnlock()
+	if c.set == nil {
+		if in, err := src.parse(); err != nil {
+			c.err = err
+		} else {
+			c.set = policy.Compile(in)
+		}
 	}
 	sets.compiled.mu.Lock()
 	defer sets.compiled.mu.Unlock()
@@ -86,6 +104,12 @@ func (sets *PolicySets) Policies(ctx context.Context, p *sekisho.Principal) (*po
 		sets.compiled.sets = map[setKey]*compiledSet{}
 	}
 	sets.compiled.sets[key] = c
+	if c.set != nil {
+		if sets.compiled.same == nil || len(sets.compiled.same) >= maxCompiled {
+			sets.compiled.same = map[sourceKey]*policy.Set{}
+		}
+		sets.compiled.same[sources] = c.set
+	}
 	return c.set, c.err
 }
 
@@ -134,6 +158,29 @@ type sources struct {
 	limited  bool // session policies count even when there are none
 
 	calendars map[string]*policy.Calendar
+}
+
+// key names everything that a set is compiled from.
+func (src *sources) key() sourceKey {
+	k := sourceKey{calendars: src.made[0]}
+	h := sha256.New()
+	write := func(part string, texts ...sourceText) {
+		fmt.Fprintf(h, "%s %d ", part, len(texts))
+		for _, t := range texts {
+			fmt.Fprintf(h, "%q %q %d ", t.id, t.kind, len(t.text))
+			_, _ = io.WriteString(h, t.text) // a hash accepts everything
+		}
+	}
+	write("identity", src.identity...)
+	write("session", src.session...)
+	if src.boundary != nil {
+		write("boundary", *src.boundary)
+	}
+	if src.limited {
+		write("limited")
+	}
+	h.Sum(k.sum[:0])
+	return k
 }
 
 // newSources returns sources without texts. Policies that refer to calendars

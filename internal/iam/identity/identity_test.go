@@ -1004,3 +1004,47 @@ func TestARotationReachesEverySecret(t *testing.T) {
 		t.Errorf("a session token from before the rotation: %v", err)
 	}
 }
+
+// Principals whose policies come from the same places share a compiled set, and
+// others do not.
+func TestCompiledPoliciesAreShared(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	ctx := t.Context()
+	_, err := f.Groups.Create(ctx, "/", "ops")
+	must(t, err)
+	must(t, f.Holders.PutInline(ctx, identity.KindGroup, "ops", "start", allowPolicy("ssm:StartSession")))
+	sets := map[string]*policy.Set{}
+	for _, name := range []string{"ann", "bob", "carl", "dora"} {
+		u, k := f.user(t, name)
+		must(t, f.Groups.AddUser(ctx, u.Name, "ops"))
+		switch name {
+		case "carl":
+			must(t, f.Holders.PutInline(ctx, identity.KindUser, name, "more", allowPolicy("ssm:ResumeSession")))
+		case "dora":
+			must(t, f.Holders.PutInline(ctx, identity.KindUser, name, "start", allowPolicy("ssm:StartSession")))
+		}
+		set, err := f.Sets.Policies(ctx, f.principal(t, k))
+		must(t, err)
+		sets[name] = set
+	}
+	if sets["ann"] != sets["bob"] {
+		t.Error("two members of one group have sets of their own")
+	}
+	if sets["ann"] == sets["carl"] || sets["ann"] == sets["dora"] {
+		t.Error("users with policies of their own have the set of their group")
+	}
+	// A change of the group's policy reaches all of them.
+	must(t, f.Holders.PutInline(ctx, identity.KindGroup, "ops", "start", allowPolicy("ssm:DescribeSessions")))
+	for name := range sets {
+		p, err := f.Sets.PrincipalOf(ctx, "arn:aws:iam::"+account+":user/"+name)
+		must(t, err)
+		if got, want := allows(t, f.Directory, p, "ssm:StartSession", "*"), name == "dora"; got != want {
+			t.Errorf("%s after the change: %v, want %v", name, got, want)
+		}
+	}
+}
+
+func allowPolicy(action string) string {
+	return `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"` + action + `","Resource":"*"}]}`
+}

@@ -104,45 +104,67 @@ func (c *condition) describe(ctx *Context) string {
 	return text
 }
 
-// Mentions reports whether a policy of the set has a condition on key or uses it
-// as a variable.
-func (s *Set) Mentions(key string) bool {
+// Mentioned returns the condition keys, in lower case, that conditions and
+// variables of the set mention.
+func (s *Set) Mentioned() map[string]bool {
+	keys := map[string]bool{}
 	for _, sc := range s.scopes() {
 		for _, d := range sc.docs {
-			if d != nil && slices.ContainsFunc(d.keys, func(raw string) bool { return strings.EqualFold(raw, key) }) {
-				return true
+			if d != nil {
+				for _, key := range d.keys {
+					keys[strings.ToLower(key)] = true
+				}
 			}
 		}
 	}
-	return false
+	return keys
 }
 
-// ResourceClass appends to class which statements on action cover resource: two
-// resources of the same class, with the same values of the keys that the set
-// mentions, are treated alike. ok is false if that also depends on variables.
-func (s *Set) ResourceClass(class []byte, action, resource string) (out []byte, ok bool) {
-	r := Request{Action: action, Resource: resource, Context: &Context{}}
+// Classifier tells resources apart as the statements of a set on one action do.
+type Classifier struct {
+	statements []*statement
+	scopes     []*scope // of each statement
+}
+
+// Classifier returns the Classifier of an action. ok is false if resources are
+// told apart by variables, too, so that they have no class.
+func (s *Set) Classifier(action string) (c *Classifier, ok bool) {
+	c = &Classifier{}
 	for _, sc := range s.scopes() {
 		for _, d := range sc.docs {
 			if d.Err() != nil {
 				continue
 			}
 			for _, st := range d.statements {
-				if !st.matchesAction(action) {
-					continue
+				switch {
+				case !st.matchesAction(action), sc.ignoresResource(st):
+				case slices.ContainsFunc(st.resources, func(p pattern) bool { return p.vars }):
+					return nil, false
+				case slices.ContainsFunc(st.resources, func(p pattern) bool { return p.kind == patAny }):
+					// It treats all resources alike.
+				default:
+					c.statements, c.scopes = append(c.statements, st), append(c.scopes, sc)
 				}
-				if slices.ContainsFunc(st.resources, func(p pattern) bool { return p.vars }) {
-					return class, false
-				}
-				covered := byte('0')
-				if sc.matchesResource(st, &r) {
-					covered = '1'
-				}
-				class = append(class, covered)
 			}
 		}
 	}
-	return class, true
+	return c, true
+}
+
+// Append appends to class which of the statements cover resource. The set
+// treats two resources of one class alike if the keys that it mentions have the
+// same values.
+func (c *Classifier) Append(class []byte, resource string) []byte {
+	r := Request{Resource: resource}
+	for i, st := range c.statements {
+		if i%8 == 0 {
+			class = append(class, 0)
+		}
+		if c.scopes[i].matchesResource(st, &r) {
+			class[len(class)-1] |= 1 << (i % 8)
+		}
+	}
+	return class
 }
 
 // scopes returns the scopes that there are.

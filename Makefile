@@ -29,6 +29,7 @@ CONSOLE     := internal/console/dist/index.html
 PLUGIN     := bin/test/session-manager-plugin
 S3SERVER   := bin/test/s3server
 PLAYWRIGHT := e2e/browser/node_modules/.package-lock.json
+JAVASCRIPT := e2e/javascript/node_modules/.package-lock.json
 GOLANGCI   := bin/tools/golangci-lint-$(GOLANGCI_VERSION)
 NFPM       := bin/tools/nfpm
 DEADCODE   := bin/tools/deadcode
@@ -66,7 +67,7 @@ race-programs:
 	CGO_ENABLED=1 $(GO) build -buildvcs=false -race -o bin/race/ $(addprefix ./cmd/,$(PROGRAMS))
 
 # All that the end-to-end tests run beside the built programs.
-test-programs: race-programs $(PLUGIN) $(S3SERVER) $(PLAYWRIGHT)
+test-programs: race-programs $(PLUGIN) $(S3SERVER) $(PLAYWRIGHT) $(JAVASCRIPT)
 
 web: $(CONSOLE) ## the console, when its sources changed
 
@@ -101,7 +102,7 @@ unit: $(S3SERVER) ## unit tests, race detector on; PKG=./internal/... narrows
 web-unit: web/node_modules/.package-lock.json ## the console's unit tests
 	cd web && npm test
 
-e2e: build race-programs $(PLUGIN) $(S3SERVER) ## the real programs in a terminal; RUN=regexp narrows
+e2e: build race-programs $(PLUGIN) $(S3SERVER) $(JAVASCRIPT) ## the real programs in a terminal; RUN=regexp narrows
 	scripts/phase e2e $(if $(RUN),'$(RUN)')
 
 outages: build race-programs $(PLUGIN) ## outages of up to 2 minutes while programs end
@@ -147,8 +148,8 @@ vet:
 
 web-lint: web/node_modules/.package-lock.json ## oxlint and prettier over the console and its browser tests
 	cd web && npm run lint
-	web/node_modules/.bin/oxlint -c web/.oxlintrc.json --deny-warnings e2e/browser/*.mjs
-	web/node_modules/.bin/prettier --check e2e/browser/*.mjs
+	web/node_modules/.bin/oxlint -c web/.oxlintrc.json --deny-warnings e2e/browser/*.mjs e2e/javascript/*.mjs
+	web/node_modules/.bin/prettier --check e2e/browser/*.mjs e2e/javascript/*.mjs
 
 lint: web-lint $(GOLANGCI) $(DEADCODE) ## golangci-lint, unreachable code, prose, commit messages and web-lint
 	$(GOLANGCI) run ./...
@@ -245,11 +246,15 @@ $(PLAYWRIGHT): e2e/browser/package-lock.json
 	cd e2e/browser && npm ci --no-audit --no-fund
 	@touch $@
 
+$(JAVASCRIPT): e2e/javascript/package-lock.json
+	cd e2e/javascript && npm ci --no-audit --no-fund
+	@touch $@
+
 $(GOLANGCI):
 	@mkdir -p $(@D)
 	GOBIN=$(CURDIR)/bin/tools $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 	mv bin/tools/golangci-lint $@
 
 clean: ## remove everything that was built
-	rm -rf bin web/dist web/node_modules e2e/browser/node_modules
+	rm -rf bin web/dist web/node_modules e2e/browser/node_modules e2e/javascript/node_modules
 	find internal/console/dist -mindepth 1 -type f -not -name placeholder.html -delete

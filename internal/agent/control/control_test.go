@@ -94,7 +94,7 @@ func TestRetryAfter(t *testing.T) {
 	})
 }
 
-// TestRetryNow: an operator who has mended the network does not wait for the
+// TestRetryNow: an operator who has repaired the network does not wait for the
 // next attempt, and a request while none is due does not cause one later.
 func TestRetryNow(t *testing.T) {
 	t.Parallel()

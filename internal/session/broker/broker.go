@@ -305,6 +305,10 @@ func (b *Broker) Sessions(ctx context.Context, q Query) ([]*sekisho.Session, err
 	return b.cfg.Store.Sessions(ctx, q)
 }
 
+// TerminatedBy is how the stored end of a session begins that another principal than
+// its owner has terminated by TerminateSession.
+const TerminatedBy = "The session was terminated by "
+
 // Terminate ends a session permanently. why is stored and shown to the user.
 // Terminate is idempotent.
 func (b *Broker) Terminate(ctx context.Context, session sekisho.SessionID, why string) error {
@@ -315,7 +319,7 @@ func (b *Broker) Terminate(ctx context.Context, session sekisho.SessionID, why s
 	if !s.Status.Active() {
 		return nil
 	}
-	if b.cfg.Relay.Live(session) {
+	if b.live(ctx, s) {
 		b.cfg.Relay.End(ctx, session, sekisho.Ending{Status: sekisho.SessionTerminated, Details: why})
 		return nil
 	}
@@ -427,14 +431,39 @@ func (b *Broker) Attachable(ctx context.Context, session sekisho.SessionID) (*se
 	return s, b.cfg.Relay.Open(ctx, s)
 }
 
-// Recover resumes the sessions that an earlier server process left active. The
-// relay's deadlines end those whose agent does not reconnect.
+// Recover marks the sessions that an earlier server process left connected as
+// disconnected. They can be used from then on: a leg that connects opens its
+// session, see [Broker.Attachable]. [Broker.ResumeAll] must follow.
 func (b *Broker) Recover(ctx context.Context) error {
 	if err := b.cfg.Store.DropTokens(ctx, time.Now()); err != nil {
 		return err
 	}
 	return b.eachActive(ctx, Query{}, func(s *sekisho.Session) error {
-		if err := b.cfg.Relay.Open(ctx, s); err != nil {
+		if s.Status == sekisho.SessionConnected {
+			b.SessionStatus(ctx, s.ID, sekisho.SessionDisconnected) // until its legs reconnect
+		}
+		return nil
+	})
+}
+
+// ResumeAll opens the sessions that an earlier server process left active and that
+// no leg has opened yet. It reads their recordings, which takes a second or two for
+// each gigabyte, so the server serves meanwhile. The relay's deadlines end the
+// sessions whose agent does not reconnect.
+func (b *Broker) ResumeAll(ctx context.Context) error {
+	return b.eachActive(ctx, Query{}, func(s *sekisho.Session) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		_, err := b.Attachable(ctx, s.ID)
+		now, readErr := b.cfg.Store.Session(ctx, s.ID)
+		if readErr != nil {
+			return readErr
+		}
+		switch {
+		case !now.Status.Active(): // it ended meanwhile, perhaps before it was open
+			b.cfg.Relay.End(ctx, s.ID, sekisho.Ending{Status: now.Status, Details: now.Details})
+		case err != nil && !b.ends.pending(s.ID) && ctx.Err() == nil:
 			b.cfg.Log.Error("session not resumed after restart", "session", s.ID, "error", err)
 			b.finish(
 				ctx,
@@ -442,13 +471,25 @@ func (b *Broker) Recover(ctx context.Context) error {
 				sekisho.SessionFailed,
 				"The session could not be recorded after the server was restarted.",
 			)
-			return nil
-		}
-		if s.Status == sekisho.SessionConnected {
-			b.SessionStatus(ctx, s.ID, sekisho.SessionDisconnected) // until its legs reconnect
 		}
 		return nil
 	})
+}
+
+// live reports whether the relay has an active session. One that an earlier server
+// process left is opened.
+func (b *Broker) live(ctx context.Context, s *sekisho.Session) bool {
+	if b.cfg.Relay.Live(s.ID) {
+		return true
+	}
+	if b.ends.pending(s.ID) {
+		return false
+	}
+	if err := b.cfg.Relay.Open(ctx, s); err != nil {
+		b.cfg.Log.Warn("session not opened", "session", s.ID, "error", err)
+		return false
+	}
+	return b.cfg.Relay.Live(s.ID)
 }
 
 // Sweep removes expired tokens. Call it periodically.
@@ -467,7 +508,7 @@ func (b *Broker) AgentConnected(ctx context.Context, node sekisho.NodeID, proces
 			return nil
 		}
 		why := fmt.Sprintf("The agent of %s was restarted, which ended its sessions.", node)
-		if b.cfg.Relay.Live(s.ID) {
+		if b.live(ctx, s) {
 			b.cfg.Relay.Finish(
 				ctx,
 				s.ID,
@@ -507,7 +548,7 @@ func (b *Broker) TaskComplete(ctx context.Context, node sekisho.NodeID, done mgs
 			}
 		}
 	}
-	if b.cfg.Relay.Live(session) {
+	if b.live(ctx, s) {
 		b.cfg.Relay.Finish(
 			ctx,
 			session,

@@ -390,7 +390,7 @@ func TestAgentRestart(t *testing.T) {
 	aws := f.begin(nodeA)
 	f.process = "first"
 	lost, gone, other := f.begin(nodeA), f.begin(nodeA), f.begin(nodeB)
-	delete(f.open, gone.ID) // the relay does not have it
+	delete(f.open, gone.ID) // not resumed yet after a restart of the server
 	f.AgentConnected(ctx, nodeA, "first")
 	f.AgentConnected(ctx, nodeA, "") // a version that names no process
 	for _, s := range []*broker.Started{aws, lost, gone, other} {
@@ -404,7 +404,7 @@ func TestAgentRestart(t *testing.T) {
 	for _, s := range []*broker.Started{aws, kept, other} {
 		f.wantStatus(s.ID, sekisho.SessionConnecting, "")
 	}
-	if len(f.finished) != 1 || !f.finished[0].Incomplete {
+	if len(f.finished) != 2 || !f.finished[0].Incomplete || !f.finished[1].Incomplete {
 		t.Errorf("Finish was called with %+v", f.finished)
 	}
 }
@@ -527,6 +527,11 @@ func TestRecover(t *testing.T) {
 	clear(f.open)
 	f.start()
 	must(t, f.Recover(ctx))
+	f.wantStatus(connected.ID, sekisho.SessionDisconnected, "")
+	if len(f.open) != 0 {
+		t.Errorf("%d sessions were opened before the server serves", len(f.open))
+	}
+	must(t, f.ResumeAll(ctx))
 	if len(f.open) != many+1 || f.open[ended.ID] {
 		t.Errorf("%d sessions open, the ended one: %v", len(f.open), f.open[ended.ID])
 	}
@@ -537,10 +542,34 @@ func TestRecover(t *testing.T) {
 	f.start()
 	f.openErr = errors.New("disk full")
 	must(t, f.Recover(ctx))
+	must(t, f.ResumeAll(ctx))
 	for id, s := range f.store.sessions {
 		if s.Status.Active() {
 			t.Errorf("%s is %s although it cannot be recorded", id, s.Status)
 		}
+	}
+}
+
+// A session that is ended before it was opened again ends all the same, in the
+// relay too, so that its recording says how.
+func TestSessionsEndBeforeTheyAreResumed(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	f := setup(t)
+	terminated, restarted := f.begin(nodeA), f.begin(nodeB)
+	clear(f.open)
+	f.start()
+	must(t, f.Recover(ctx))
+	must(t, f.Terminate(ctx, terminated.ID, "by an administrator"))
+	f.TaskComplete(ctx, nodeB, mgs.TaskComplete{TaskID: string(restarted.ID), FinalTaskStatus: mgs.TaskSuccess})
+	f.wantStatus(terminated.ID, sekisho.SessionTerminated, "by an administrator")
+	f.wantStatus(restarted.ID, sekisho.SessionTerminated, "")
+	if len(f.finished) != 1 {
+		t.Errorf("the relay finished %d sessions, want 1", len(f.finished))
+	}
+	must(t, f.ResumeAll(ctx))
+	if len(f.open) > 0 {
+		t.Errorf("sessions that have ended are open: %v", f.open)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"filippo.io/age"
@@ -232,6 +233,8 @@ type RestoreOptions struct {
 	// MasterKey is the content of the master key's file, for a backup without
 	// it: the key that the server had when the backup was made.
 	MasterKey []byte
+	// MaxBytes bounds the files together; 0 means what fits on the disk.
+	MaxBytes int64
 }
 
 // Restore reads a backup from r into dir, which must be empty or missing, and
@@ -273,6 +276,12 @@ func Restore(
 		return sum, err
 	}
 	defer root.Close()
+	left := o.MaxBytes
+	if left == 0 {
+		if left, err = room(dir); err != nil {
+			return sum, err
+		}
+	}
 	tr := tar.NewReader(plain)
 	for first := true; ; first = false {
 		h, err := tr.Next()
@@ -293,6 +302,14 @@ func Restore(
 				)
 			}
 			continue
+		}
+		if sum.Files >= maxBackupFiles {
+			return sum, fmt.Errorf("the backup has more than %d files", maxBackupFiles)
+		}
+		// Before anything of it is written: the size may be that of a file of holes.
+		if h.Size > left-sum.Bytes {
+			return sum, fmt.Errorf("%s: the backup does not fit: after %d bytes comes a file of %d, and %d are the limit",
+				h.Name, sum.Bytes, h.Size, left)
 		}
 		n, err := extract(root, h, tr)
 		if err != nil {
@@ -335,6 +352,20 @@ func empty(dir string) error {
 		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
 	}
 	return err
+}
+
+// maxBackupFiles bounds the files of a backup.
+const maxBackupFiles = 20_000_000
+
+// room returns how many bytes the disk has for the files in dir. Some stay free for the database,
+// which grows when it is opened.
+func room(dir string) (int64, error) {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(dir, &st); err != nil {
+		return 0, fmt.Errorf("%s: %w", dir, err)
+	}
+	free := int64(st.Bavail) * int64(st.Bsize)
+	return free - free/20, nil
 }
 
 func extract(root *os.Root, h *tar.Header, r io.Reader) (n int64, err error) {

@@ -1,7 +1,9 @@
 package server
 
 import (
+	"archive/tar"
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -88,6 +90,7 @@ func TestBackupAndRestore(t *testing.T) {
 	if _, err := again.objects.Bucket(t.Context(), "bucket"); err != nil {
 		t.Error(err)
 	}
+	again.resume(t.Context())
 	if sum, err := again.recorder.Stat("ann-aaaaaaaaaaaaaaaaaaaaaaaaaa"); err != nil || !sum.Sealed ||
 		sum.Damage != "" {
 		t.Errorf("the recording in progress: %+v, %v", sum, err)
@@ -212,5 +215,79 @@ func TestBackupsAcrossKeyRotation(t *testing.T) {
 		if err := restore(tc.backup, tc.master); (err != nil) != tc.refused {
 			t.Errorf("%s: %v, want a refusal: %v", name, err, tc.refused)
 		}
+	}
+}
+
+// TestHostileBackupsAreRefused: whoever has the public key can make a backup. Restoring it writes
+// inside the directory only, regular files only, and no more than fits.
+func TestHostileBackupsAreRefused(t *testing.T) {
+	t.Parallel()
+	key, err := age.GenerateX25519Identity()
+	must(t, err)
+	const limit = 1 << 20
+	file := func(name string, size int64) *tar.Header {
+		return &tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o600, Size: size}
+	}
+	for name, entries := range map[string][]*tar.Header{
+		"a path that leads out":        {file("recordings/../../escaped", 1)},
+		"an absolute path":             {file("/tmp/escaped", 1)},
+		"a name that is not known":     {file("sekishod.lock", 1)},
+		"a hidden file":                {file(".bashrc", 1)},
+		"a symbolic link":              {{Name: "recordings/link", Typeflag: tar.TypeSymlink, Linkname: "/etc"}, file("recordings/link/escaped", 1)},
+		"a hard link":                  {{Name: "recordings/link", Typeflag: tar.TypeLink, Linkname: "/etc/passwd"}},
+		"a device":                     {{Name: "recordings/dev", Typeflag: tar.TypeBlock, Devmajor: 8}},
+		"a pipe":                       {{Name: "recordings/pipe", Typeflag: tar.TypeFifo}},
+		"a folder":                     {{Name: "recordings/", Typeflag: tar.TypeDir, Mode: 0o777}},
+		"the same file twice":          {file("recordings/a", 1), file("recordings/a", 1)},
+		"a file below a file":          {file("recordings/a", 1), file("recordings/a/b", 1)},
+		"a file that is too large":     {file("objects/a", limit+1)},
+		"files that together are":      {file("objects/a", limit/2), file("objects/b", limit/2+1)},
+		"a name that is too long":      {file("objects/"+strings.Repeat("x", 300), 1)},
+		"a name with a null character": {file("objects/a\x00b", 1)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var b bytes.Buffer
+			enc, err := age.Encrypt(&b, key.Recipient())
+			must(t, err)
+			tw := tar.NewWriter(enc)
+			head := []byte(`{"format":1}`)
+			must(t, tw.WriteHeader(&tar.Header{Name: backupManifest, Mode: 0o600, Size: int64(len(head)), Format: tar.FormatPAX}))
+			_, err = tw.Write(head)
+			must(t, err)
+			for _, h := range entries {
+				h.Format = tar.FormatPAX
+				if err := tw.WriteHeader(h); err != nil {
+					t.Skipf("such an archive cannot be written: %v", err)
+				}
+				_, err = tw.Write(make([]byte, h.Size))
+				must(t, err)
+			}
+			must(t, errors.Join(tw.Close(), enc.Close()))
+			parent := t.TempDir()
+			to := filepath.Join(parent, "restored")
+			if _, err := Restore(t.Context(), to, &b, RestoreOptions{MaxBytes: limit}, key); err == nil {
+				t.Error("it was restored")
+			}
+			left, err := os.ReadDir(to)
+			must(t, err)
+			beside, err := os.ReadDir(parent)
+			must(t, err)
+			if len(left) > 0 || len(beside) != 1 {
+				t.Errorf("left behind: %v, %v", left, beside)
+			}
+		})
+	}
+	// A file of holes: few bytes of the archive, many on the disk.
+	var b bytes.Buffer
+	enc, err := age.Encrypt(&b, key.Recipient())
+	must(t, err)
+	raw, err := os.ReadFile(filepath.Join("testdata", "sparse.tar"))
+	must(t, err)
+	_, err = enc.Write(raw)
+	must(t, errors.Join(err, enc.Close()))
+	if _, err := Restore(t.Context(), filepath.Join(t.TempDir(), "restored"), &b, RestoreOptions{}, key); err == nil ||
+		!strings.Contains(err.Error(), "does not fit") {
+		t.Errorf("a file of holes: %v", err)
 	}
 }

@@ -7,10 +7,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"sekisho"
@@ -102,7 +104,8 @@ func (c *integrityCheck) once(ctx context.Context) (*Integrity, error) {
 			out.Findings = append(out.Findings, f)
 		}
 	}
-	heads, err := c.auditTrail(ctx, out, add)
+	told := &sessionEvents{started: make(map[sekisho.SessionID]bool), terminated: make(map[sekisho.SessionID]time.Time)}
+	heads, err := c.auditTrail(ctx, out, told, add)
 	if err != nil {
 		return nil, err
 	}
@@ -139,6 +142,9 @@ func (c *integrityCheck) once(ctx context.Context) (*Integrity, error) {
 		}
 	}
 	c.compare(sessions, rep.Recordings, add)
+	if err := c.compareEvents(ctx, sessions, told, out.Started, add); err != nil {
+		return nil, err
+	}
 	out.Took = time.Since(out.Started)
 	return out, nil
 }
@@ -162,6 +168,7 @@ func findingOf(f *record.Flaw) Finding {
 func (c *integrityCheck) auditTrail(
 	ctx context.Context,
 	out *Integrity,
+	sessions *sessionEvents,
 	add func(Finding),
 ) ([]record.LedgerHead, error) {
 	var heads []record.LedgerHead
@@ -177,6 +184,7 @@ func (c *integrityCheck) auditTrail(
 	}
 	problems, err := audit.Check(ctx, c.trail, c.key, func(r audit.Record) {
 		out.Records++
+		sessions.take(r)
 		if r.EventName != ledgerHeadEvent {
 			return
 		}
@@ -268,6 +276,101 @@ func (c *integrityCheck) compare(
 	}
 }
 
+// sessionEvents are what the audit trail says of sessions.
+type sessionEvents struct {
+	started    map[sekisho.SessionID]bool
+	unknown    []time.Time // calls of StartSession whose outcome is unknown
+	terminated map[sekisho.SessionID]time.Time
+}
+
+const (
+	startSessionEvent     = "StartSession"
+	terminateSessionEvent = "TerminateSession"
+	sessionEventSource    = "ssm.amazonaws.com"
+)
+
+func (s *sessionEvents) take(r audit.Record) {
+	if r.EventSource != sessionEventSource || r.EventName != startSessionEvent && r.EventName != terminateSessionEvent {
+		return
+	}
+	var e struct {
+		ErrorCode         string `json:"errorCode"`
+		Request, Response struct {
+			SessionID sekisho.SessionID `json:"sessionId"`
+		}
+	}
+	if json.Unmarshal(r.Body, &e) != nil {
+		return
+	}
+	switch {
+	case r.EventName == startSessionEvent && e.ErrorCode == audit.OutcomeUnknown:
+		s.unknown = append(s.unknown, r.Time)
+	case e.ErrorCode != "":
+	case r.EventName == startSessionEvent && e.Response.SessionID != "":
+		s.started[e.Response.SessionID] = true
+	case r.EventName == terminateSessionEvent && e.Request.SessionID != "":
+		s.terminated[e.Request.SessionID] = r.Time
+	}
+}
+
+// startTime is how long a call of StartSession takes at most.
+const startTime = time.Minute
+
+// interrupted takes one of the calls that began a session at the given time and whose outcome is
+// unknown.
+func (s *sessionEvents) interrupted(at time.Time) bool {
+	i := slices.IndexFunc(s.unknown, func(t time.Time) bool { return t.Sub(at).Abs() < startTime })
+	if i < 0 {
+		return false
+	}
+	s.unknown = slices.Delete(s.unknown, i, i+1)
+	return true
+}
+
+// compareEvents compares the sessions table with what the audit trail says of sessions. An end of
+// the trail that was cut off together with its heads shows in sessions whose events are missing.
+func (c *integrityCheck) compareEvents(
+	ctx context.Context,
+	sessions map[sekisho.SessionID]*sekisho.Session,
+	told *sessionEvents,
+	now time.Time,
+	add func(Finding),
+) error {
+	if reader, ok := c.trail.(interface {
+		AuditIntents(ctx context.Context, limit int) ([]audit.Intent, error)
+	}); ok { // of calls that a crash has interrupted, until the server starts again
+		intents, err := reader.AuditIntents(ctx, maxFindings)
+		if err != nil {
+			return fmt.Errorf("read unfinished calls: %w", err)
+		}
+		for _, i := range intents {
+			if e, err := (audit.Record{Body: i.Body}).Event(); err == nil && e.EventName == startSessionEvent {
+				told.unknown = append(told.unknown, e.Time)
+			}
+		}
+	}
+	for id := range told.started {
+		if sessions[id] == nil {
+			add(Finding{"missing", "session", string(id), "the audit trail has its start, but it is not in the database"})
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(sessions)) {
+		s := sessions[id]
+		// A call that failed may have left a failed session.
+		if !told.started[id] && s.Status != sekisho.SessionFailed && !told.interrupted(s.StartedAt) {
+			add(Finding{"missing", "audit", string(id), "the session is in the database, but the audit trail has no StartSession of it"})
+		}
+		at, terminated := told.terminated[id]
+		if terminated && s.Status.Active() && now.Sub(at) > startTime {
+			add(Finding{"altered", "session", string(id), "it is active, but the audit trail has its TerminateSession"})
+		}
+		if !terminated && s.Status == sekisho.SessionTerminated && strings.HasPrefix(s.Details, broker.TerminatedBy) {
+			add(Finding{"missing", "audit", string(id), "the session was terminated by another principal, but the audit trail has no TerminateSession of it"})
+		}
+	}
+	return nil
+}
+
 // VerifyData checks the state in a data directory against itself and against files of witnesses. A
 // server can be running on it. VerifyData changes nothing.
 func VerifyData(ctx context.Context, dir string, witnessFiles []string) (out *Integrity, err error) {
@@ -298,6 +401,13 @@ func VerifyData(ctx context.Context, dir string, witnessFiles []string) (out *In
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
+	switch id, err := db.Installation(ctx); {
+	case err != nil:
+		return nil, err
+	case id != "" && id != installationID(ring):
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "The database in %s belongs to another installation than the keys there.", dir).
+			WithHint("Give a directory whose parts were backed up together.")
+	}
 	c.trail, c.lister = db.Audit, db.Sessions
 	if c.archive, err = record.OpenArchive(dir, keys, nil); err != nil {
 		return nil, err

@@ -76,7 +76,9 @@ func newDataDir(t testing.TB, n int) *dataDir {
 			must(t, rec.Output(fmt.Appendf(nil, "session %d line %d\r\n", i, j)))
 			must(t, rec.Flush())
 		}
-		must(t, s.trail.Record(t.Context(), audit.Event{EventSource: "ssm.amazonaws.com", EventName: "StartSession"}))
+		must(t, s.trail.Record(t.Context(), audit.Event{
+			EventSource: "ssm.amazonaws.com", EventName: "StartSession", ResponseElements: map[string]any{"sessionId": string(id)},
+		}))
 		if i < n-1 {
 			_, err = rec.Seal(record.Exit{Reason: "done"})
 			must(t, err)

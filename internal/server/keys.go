@@ -29,6 +29,9 @@ func RotateKeys(ctx context.Context, dir string) (sealed int, err error) {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
+	if err := checkKeys(ctx, dir, db, ring); err != nil {
+		return 0, err
+	}
 	if err := ring.Rotate(); err != nil {
 		return 0, err
 	}

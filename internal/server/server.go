@@ -195,6 +195,10 @@ func (s *Server) open(ctx context.Context) error {
 	if s.ring, err = keyring.Load(filepath.Join(s.cfg.DataDir, "keys")); err != nil {
 		return err
 	}
+	lost, err := checkInstallation(ctx, s.cfg.DataDir, s.db, s.ring)
+	if err != nil {
+		return err
+	}
 	if s.recorder, err = record.Open(s.cfg.DataDir, s.ring.Signer(), record.Options{Sealer: s.ring}); err != nil {
 		return err
 	}
@@ -233,6 +237,9 @@ func (s *Server) open(ctx context.Context) error {
 	if err := errors.Join(s.trail.Sign(ctx), s.trail.Recover(ctx)); err != nil {
 		return err
 	}
+	if err := s.acceptLosses(ctx, lost); err != nil {
+		return err
+	}
 	s.commands = runcommand.New(
 		runcommand.Config{Store: s.db.Commands, Links: s.Channels, Log: s.cfg.Log, Refused: s.foreignJob},
 	)
@@ -245,7 +252,21 @@ func (s *Server) open(ctx context.Context) error {
 	if err := s.commands.Recover(ctx); err != nil {
 		return err
 	}
-	return errors.Join(s.recoverRecordings(ctx), s.openObjects(ctx), s.routes())
+	return errors.Join(s.openObjects(ctx), s.routes())
+}
+
+// resume opens the sessions that an earlier process left open, and seals the recordings of those
+// that do not continue. It reads these recordings to their end, which must not delay the start.
+func (s *Server) resume(ctx context.Context) {
+	if err := s.broker.ResumeAll(ctx); err != nil {
+		if ctx.Err() == nil {
+			s.cfg.Log.Error("could not resume all sessions", "error", err)
+		}
+		return // whether a session continues is not known
+	}
+	if err := s.recoverRecordings(ctx); err != nil && ctx.Err() == nil {
+		s.cfg.Log.Error("could not report all damaged recordings", "error", err)
+	}
 }
 
 // recoverRecordings seals recordings that an earlier process left open and that do not continue. It
@@ -393,6 +414,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, cert tls.Certificate
 	var wg sync.WaitGroup
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	wg.Go(func() { s.relay.Run(background) })
+	wg.Go(func() { s.resume(background) })
 	wg.Go(func() {
 		if err := s.Fleet.Warm(background); err != nil && background.Err() == nil {
 			s.cfg.Log.Error("could not read all nodes", "error", err)

@@ -222,7 +222,7 @@ func (d sessionDoor) terminateSession(ctx context.Context, c *api.Call, in *sess
 	if s != nil { // ending an unknown session succeeds, as in AWS
 		why := ""
 		if c.Principal.ARN != s.Owner {
-			why = "The session was terminated by " + c.Principal.ARN + "."
+			why = broker.TerminatedBy + c.Principal.ARN + "."
 		}
 		if err := d.Broker.Terminate(ctx, s.ID, why); err != nil {
 			return nil, err

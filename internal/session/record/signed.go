@@ -30,8 +30,11 @@ const (
 	sigClose = `"}`
 
 	// maxSignedLine bounds a line of chain and ledger, and a seal.
-	maxSignedLine = 16 << 10
+	maxSignedLine = MaxLedgerLine
 )
+
+// MaxLedgerLine bounds a line of the ledger.
+const MaxLedgerLine = 16 << 10
 
 var (
 	errSignature  = errors.New("its signature does not match: it was changed or signed with another key")

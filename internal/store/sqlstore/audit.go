@@ -272,6 +272,19 @@ func auditQuery(q *audit.Query, before int64) (string, []any) {
 	)
 }
 
+// LastAuditHead returns the newest head; nil if there is none.
+func (db *AuditStore) LastAuditHead(ctx context.Context) (*audit.Head, error) {
+	var h audit.Head
+	var at int64
+	err := db.sql.QueryRowContext(ctx, `SELECT seq, hash, time, signature FROM audit_heads ORDER BY seq DESC LIMIT 1`).
+		Scan(&h.Seq, &h.Hash, &at, &h.Signature)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	h.Time = fromMicros(at)
+	return &h, err
+}
+
 // AuditHeads implements [audit.Store].
 func (db *AuditStore) AuditHeads(ctx context.Context) ([]audit.Head, error) {
 	return queryAll(ctx, db.sql, func(row scanner) (audit.Head, error) {

@@ -13,10 +13,13 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
 	"sekisho/internal/node/fleet"
+
+	"sekisho"
 )
 
 // DB is an open database: one store per subject.
@@ -77,6 +80,37 @@ func (d *DB) Used(ctx context.Context) (bool, error) {
 	var newest int64
 	err := d.sql.QueryRowContext(ctx, `SELECT newest FROM identity_generation WHERE id = 1`).Scan(&newest)
 	return newest > 0, err
+}
+
+// settingInstallation names the setting that holds the ID of the installation.
+const settingInstallation = "installation"
+
+// Installation returns the ID of the installation that the database belongs to; ""
+// if it has none yet.
+func (d *DB) Installation(ctx context.Context) (id string, err error) {
+	err = d.sql.QueryRowContext(ctx, `SELECT value FROM settings WHERE name = $1`, settingInstallation).Scan(&id)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil
+	}
+	return id, err
+}
+
+// SetInstallation stores the ID of the installation, once.
+func (d *DB) SetInstallation(ctx context.Context, id string) error {
+	_, err := d.sql.ExecContext(ctx, `INSERT INTO settings (name, value) VALUES ($1, $2)`, settingInstallation, id)
+	return err
+}
+
+// Recorded returns how many sessions have a recording.
+func (d *DB) Recorded(ctx context.Context) (n int64, err error) {
+	err = d.sql.QueryRowContext(ctx, `SELECT count(*) FROM sessions WHERE status <> $1`, string(sekisho.SessionFailed)).Scan(&n)
+	return n, err
+}
+
+// LiveBlobs returns how many files the objects need.
+func (d *DB) LiveBlobs(ctx context.Context) (n int64, err error) {
+	err = d.sql.QueryRowContext(ctx, `SELECT count(*) FROM object_blobs WHERE NOT dead`).Scan(&n)
+	return n, err
 }
 
 // Probe reports whether the database can be written.

@@ -23,6 +23,7 @@ import (
 	"sekisho/internal/iam/authz"
 	"sekisho/internal/iam/identity"
 	"sekisho/internal/iam/identity/webid"
+	"sekisho/internal/ratelimit"
 )
 
 // Prefix is the path prefix of the console.
@@ -192,8 +193,8 @@ type Console struct {
 	mux    *http.ServeMux
 	assets assets
 
-	bySource *limiter
-	byUser   *limiter
+	bySource *ratelimit.Limiter[netip.Prefix]
+	byUser   *ratelimit.Limiter[userAttempt]
 	checks   chan struct{}
 	streams  *counter
 }
@@ -217,8 +218,8 @@ func New(cfg Config) (*Console, error) {
 		mux:    http.NewServeMux(),
 		assets: a,
 		// The burst allows for typing errors; the rate stops guessing.
-		bySource: newLimiter(20, 6*time.Second),
-		byUser:   newLimiter(6, 20*time.Second),
+		bySource: newLimiter[netip.Prefix](20, 6*time.Second),
+		byUser:   newLimiter[userAttempt](6, 20*time.Second),
 		checks:   make(chan struct{}, maxPasswordChecks),
 		streams:  newCounter(maxStreamsPerUser),
 	}
@@ -252,6 +253,18 @@ func Wants(r *http.Request) bool {
 		(r.Method == http.MethodGet || r.Method == http.MethodHead) &&
 		r.Header.Get("Authorization") == "" && r.Header.Get("X-Amz-Target") == "" &&
 		strings.Contains(r.Header.Get("Accept"), "text/html")
+}
+
+// newLimiter returns a limiter of a burst of attempts, and one more per period.
+func newLimiter[K comparable](burst int, period time.Duration) *ratelimit.Limiter[K] {
+	return ratelimit.New[K](ratelimit.Config{Rate: 1 / period.Seconds(), Burst: burst})
+}
+
+// userAttempt is what attempts on a user are counted by: guesses from one network must not
+// lock out another.
+type userAttempt struct {
+	source netip.Prefix
+	user   string // in lower case: no two user names differ only in case
 }
 
 // ServeHTTP serves the requests that Wants reports.

@@ -13,6 +13,7 @@ import (
 	"sekisho/internal/iam/authz"
 	"sekisho/internal/iam/identity/webid"
 	"sekisho/internal/iam/policy"
+	"sekisho/internal/ratelimit"
 )
 
 // federationCookie binds an identity provider's answer to the browser that started the sign-in. The
@@ -46,7 +47,7 @@ func (c *Console) beginFederation(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	now := time.Now()
-	if wait, ok := c.bySource.take(sourceKey(c.cfg.SourceIP(r)), now); !ok {
+	if wait, ok := c.bySource.Reserve(ratelimit.Source(c.cfg.SourceIP(r))); !ok {
 		c.tooMany(
 			w,
 			r,
@@ -88,7 +89,7 @@ func (c *Console) finishFederation(w http.ResponseWriter, r *http.Request) {
 	e := AuditEvent{Time: now, Name: "ConsoleLogin", SourceIP: c.cfg.SourceIP(r), UserAgent: r.UserAgent()}
 	state, ok := c.federationState(w, r)
 	if !ok {
-		if wait, ok := c.bySource.take(sourceKey(e.SourceIP), now); !ok {
+		if wait, ok := c.bySource.Reserve(ratelimit.Source(e.SourceIP)); !ok {
 			c.tooMany(w, r, e, wait)
 			return
 		}

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -19,6 +18,7 @@ import (
 
 	"sekisho"
 	"sekisho/internal/iam/identity"
+	"sekisho/internal/ratelimit"
 )
 
 const (
@@ -124,16 +124,14 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
 		UserAgent: r.UserAgent(),
 		MFAUsed:   in.Code != "" || in.Passkey != nil,
 	}
-	// Attempts on a user are counted per source: guesses from one address must not lock out
-	// another. No two user names differ only in case.
-	sourceKey := sourceKey(source)
-	userKey := sourceKey + " " + strings.ToLower(in.User)
-	if wait, ok := c.bySource.take(sourceKey, now); !ok {
+	network := ratelimit.Source(source)
+	attempt := userAttempt{network, strings.ToLower(in.User)}
+	if wait, ok := c.bySource.Reserve(network); !ok {
 		c.tooMany(w, r, e, wait)
 		return
 	}
 	if in.User != "" {
-		if wait, ok := c.byUser.take(userKey, now); !ok {
+		if wait, ok := c.byUser.Reserve(attempt); !ok {
 			c.tooMany(w, r, e, wait)
 			return
 		}
@@ -181,8 +179,8 @@ func (c *Console) signIn(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	c.bySource.giveBack(sourceKey)
-	c.byUser.giveBack(userKey)
+	c.bySource.Return(network)
+	c.byUser.Return(attempt)
 	c.answerSession(w, r, who)
 }
 
@@ -460,17 +458,6 @@ func cookie(value string, maxAge int) *http.Cookie {
 		Name: CookieName, Value: value, Path: "/", MaxAge: maxAge,
 		Secure: true, HttpOnly: true, SameSite: http.SameSiteStrictMode,
 	}
-}
-
-// sourceKey returns the limiter key of a source: a /64 for IPv6, because one customer has at least
-// that many addresses.
-func sourceKey(a netip.Addr) string {
-	if a.Is6() && !a.Is4In6() {
-		if p, err := a.Prefix(64); err == nil {
-			return p.String()
-		}
-	}
-	return a.Unmap().String()
 }
 
 func (c *Console) tooMany(w http.ResponseWriter, r *http.Request, e AuditEvent, wait time.Duration) {

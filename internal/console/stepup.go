@@ -8,6 +8,7 @@ import (
 
 	"sekisho"
 	"sekisho/internal/iam/identity"
+	"sekisho/internal/ratelimit"
 )
 
 // stepUpRequest carries a second factor. Without one, the answer lists the user's factors.
@@ -37,10 +38,10 @@ func (c *Console) stepUp(w http.ResponseWriter, r *http.Request) {
 	if in.Passkey != nil {
 		second = identity.Second{State: in.Passkey.State, Answer: in.Passkey.Answer}
 	}
-	userKey := sourceKey(source) + " " + strings.ToLower(displayName(who.principal))
+	attempt := userAttempt{ratelimit.Source(source), strings.ToLower(displayName(who.principal))}
 	shown := second.Code != "" || second.State != ""
 	if shown {
-		if wait, ok := c.byUser.take(userKey, now); !ok {
+		if wait, ok := c.byUser.Reserve(attempt); !ok {
 			c.tooMany(w, r, e, wait)
 			return
 		}
@@ -85,6 +86,6 @@ func (c *Console) stepUp(w http.ResponseWriter, r *http.Request) {
 		c.fail(w, r, "store a second factor", err)
 		return
 	}
-	c.byUser.giveBack(userKey)
+	c.byUser.Return(attempt)
 	w.WriteHeader(http.StatusNoContent)
 }

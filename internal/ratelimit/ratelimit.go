@@ -86,6 +86,16 @@ func (l *Limiter[K]) Exhausted(key K) bool {
 	return bucket != nil && bucket.TokensAt(l.config.Now()) < 1
 }
 
+// Return gives back one token that key took, for instance because an attempt
+// succeeded and only failures count.
+func (l *Limiter[K]) Return(key K) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if bucket := l.keys[key]; bucket != nil {
+		bucket.AllowN(l.config.Now(), -1) // the burst caps what the bucket holds
+	}
+}
+
 // Forget gives key its full burst again.
 func (l *Limiter[K]) Forget(key K) {
 	l.mu.Lock()

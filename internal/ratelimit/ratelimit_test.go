@@ -48,6 +48,25 @@ func TestBurstThenRate(t *testing.T) {
 	}
 }
 
+func TestReturn(t *testing.T) {
+	t.Parallel()
+	c := newClock()
+	l := ratelimit.New[string](ratelimit.Config{Rate: 1, Burst: 3, Now: c.Now})
+	for range 3 {
+		l.Allow("a")
+	}
+	l.Return("a")
+	if got := take(func() bool { return l.Allow("a") }, 5); got != 1 {
+		t.Errorf("%d allowed after one token was returned, want 1", got)
+	}
+	c.advance(time.Minute)
+	l.Return("a")
+	l.Return("never seen")
+	if got := take(func() bool { return l.Allow("a") }, 9); got != 3 {
+		t.Errorf("%d allowed after a token was returned to a full bucket, want the burst of 3", got)
+	}
+}
+
 func TestFullTableSharesOneLimit(t *testing.T) {
 	t.Parallel()
 	c := newClock()

@@ -20,7 +20,7 @@ func TestAccountAlias(t *testing.T) {
 	ctx, c := t.Context(), s.IAM(s.Admin)
 	for _, bad := range []string{"no", "-ab", "ab-", "a--b", "Upper", strings.Repeat("a", 64)} {
 		_, err := c.CreateAccountAlias(ctx, &awsiam.CreateAccountAliasInput{AccountAlias: aws.String(bad)})
-		wantError(t, err, "ValidationError", 400, "")
+		doortest.WantError(t, err, "ValidationError", 400, "")
 	}
 	for _, alias := range []string{"first-one", "second"} {
 		must[*awsiam.CreateAccountAliasOutput](
@@ -38,7 +38,7 @@ func TestAccountAlias(t *testing.T) {
 		}
 	}
 	_, err := c.DeleteAccountAlias(ctx, &awsiam.DeleteAccountAliasInput{AccountAlias: aws.String("first-one")})
-	wantError(t, err, "NoSuchEntity", 404, "")
+	doortest.WantError(t, err, "NoSuchEntity", 404, "")
 	must[*awsiam.DeleteAccountAliasOutput](
 		t,
 	)(
@@ -56,13 +56,13 @@ func TestPasswordPolicyIsEnforced(t *testing.T) {
 	s := doortest.Start(t, nil)
 	ctx, c := t.Context(), s.IAM(s.Admin)
 	_, err := c.GetAccountPasswordPolicy(ctx, &awsiam.GetAccountPasswordPolicyInput{})
-	wantError(t, err, "NoSuchEntity", 404, "")
+	doortest.WantError(t, err, "NoSuchEntity", 404, "")
 	for _, bad := range []*awsiam.UpdateAccountPasswordPolicyInput{
 		{MinimumPasswordLength: aws.Int32(5)}, {MinimumPasswordLength: aws.Int32(129)}, {MaxPasswordAge: aws.Int32(1096)},
 		{PasswordReusePrevention: aws.Int32(3)}, {HardExpiry: aws.Bool(true)},
 	} {
 		_, err := c.UpdateAccountPasswordPolicy(ctx, bad)
-		wantError(t, err, "ValidationError", 400, "")
+		doortest.WantError(t, err, "ValidationError", 400, "")
 	}
 	must[*awsiam.UpdateAccountPasswordPolicyOutput](
 		t,
@@ -91,8 +91,8 @@ func TestPasswordPolicyIsEnforced(t *testing.T) {
 		)
 		return err
 	}
-	wantError(t, login("Short-1"), "PasswordPolicyViolation", 400, "")
-	wantError(t, login("withoutsymbolabc"), "PasswordPolicyViolation", 400, "")
+	doortest.WantError(t, login("Short-1"), "PasswordPolicyViolation", 400, "")
+	doortest.WantError(t, login("withoutsymbolabc"), "PasswordPolicyViolation", 400, "")
 	if err := login("correct horse battery"); err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +117,7 @@ func TestPasswordPolicyIsEnforced(t *testing.T) {
 			`{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"iam:ChangePassword","Resource":"*"}]}`,
 		),
 	}))
-	wantError(t, change(ann, "another horse battery", "a third horse battery"), "AccessDenied", 403, "")
+	doortest.WantError(t, change(ann, "another horse battery", "a third horse battery"), "AccessDenied", 403, "")
 	must[*awsiam.DeleteUserPolicyOutput](
 		t,
 	)(
@@ -131,7 +131,7 @@ func TestPasswordPolicyIsEnforced(t *testing.T) {
 	)(
 		c.DeleteAccountPasswordPolicy(ctx, &awsiam.DeleteAccountPasswordPolicyInput{}),
 	)
-	wantError(t, change(ann, "another horse battery", "a third horse battery"), "AccessDenied", 403, "")
+	doortest.WantError(t, change(ann, "another horse battery", "a third horse battery"), "AccessDenied", 403, "")
 }
 
 func TestCredentialsThatDoNotExistAreListedEmpty(t *testing.T) {
@@ -155,9 +155,9 @@ func TestCredentialsThatDoNotExistAreListedEmpty(t *testing.T) {
 		t.Error(creds.ServiceSpecificCredentials)
 	}
 	_, err := c.ListSSHPublicKeys(ctx, &awsiam.ListSSHPublicKeysInput{UserName: nobody})
-	wantError(t, err, "NoSuchEntity", 404, "")
+	doortest.WantError(t, err, "NoSuchEntity", 404, "")
 	_, err = person(t, s, "ann", nil).ListSSHPublicKeys(ctx, &awsiam.ListSSHPublicKeysInput{UserName: admin})
-	wantError(t, err, "AccessDenied", 403, "")
+	doortest.WantError(t, err, "AccessDenied", 403, "")
 }
 
 // A policy that is both attached to a user and the user's boundary.

@@ -2,7 +2,6 @@ package iam_test
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"image/png"
 	"net/http"
@@ -16,8 +15,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsiam "github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
-	"github.com/aws/smithy-go"
-	smithyhttp "github.com/aws/smithy-go/transport/http"
 	"github.com/google/go-cmp/cmp"
 	"github.com/pquerna/otp/totp"
 
@@ -33,29 +30,6 @@ func must[T any](t *testing.T) func(T, error) T {
 			t.Fatal(err)
 		}
 		return v
-	}
-}
-
-// wantError checks the error name, HTTP status and text a client sees.
-func wantError(t *testing.T, err error, code string, status int, text string) {
-	t.Helper()
-	var apiErr smithy.APIError
-	var response *smithyhttp.ResponseError
-	if !errors.As(err, &apiErr) || !errors.As(err, &response) {
-		t.Errorf("got %v, want %s", err, code)
-		return
-	}
-	if apiErr.ErrorCode() != code || response.HTTPStatusCode() != status ||
-		!strings.Contains(apiErr.ErrorMessage(), text) {
-		t.Errorf(
-			"got %s %d %q, want %s %d %q",
-			apiErr.ErrorCode(),
-			response.HTTPStatusCode(),
-			apiErr.ErrorMessage(),
-			code,
-			status,
-			text,
-		)
 	}
 }
 
@@ -115,11 +89,11 @@ func TestALifeOfAUser(t *testing.T) {
 		t.Errorf("GetUser without a name is %s", *self.UserName)
 	}
 	_, err := c.CreateUser(ctx, &awsiam.CreateUserInput{UserName: aws.String("Alice")})
-	wantError(t, err, "EntityAlreadyExists", 409, "User with name Alice already exists.")
+	doortest.WantError(t, err, "EntityAlreadyExists", 409, "User with name Alice already exists.")
 	_, err = c.GetUser(ctx, &awsiam.GetUserInput{UserName: aws.String("nobody")})
-	wantError(t, err, "NoSuchEntity", 404, "The user with name nobody cannot be found.")
+	doortest.WantError(t, err, "NoSuchEntity", 404, "The user with name nobody cannot be found.")
 	_, err = c.CreateUser(ctx, &awsiam.CreateUserInput{UserName: aws.String("no/slash")})
-	wantError(t, err, "ValidationError", 400, "userName is invalid")
+	doortest.WantError(t, err, "ValidationError", 400, "userName is invalid")
 
 	// A document comes back as it was sent, whatever is in it.
 	doc := aws.String(
@@ -142,7 +116,7 @@ func TestALifeOfAUser(t *testing.T) {
 		t.Errorf("the document came back as %s (%v)", back, err)
 	}
 	_, err = c.GetUserPolicy(ctx, &awsiam.GetUserPolicyInput{UserName: alice, PolicyName: aws.String("q")})
-	wantError(t, err, "NoSuchEntity", 404, "The user policy with name q cannot be found.")
+	doortest.WantError(t, err, "NoSuchEntity", 404, "The user policy with name q cannot be found.")
 	_, err = c.PutUserPolicy(
 		ctx,
 		&awsiam.PutUserPolicyInput{
@@ -151,7 +125,7 @@ func TestALifeOfAUser(t *testing.T) {
 			PolicyDocument: aws.String(`{"Version":"2012-10-17"}`),
 		},
 	)
-	wantError(t, err, "MalformedPolicyDocument", 400, "Syntax errors in policy.")
+	doortest.WantError(t, err, "MalformedPolicyDocument", 400, "Syntax errors in policy.")
 	_, err = c.PutUserPolicy(
 		ctx,
 		&awsiam.PutUserPolicyInput{
@@ -160,7 +134,7 @@ func TestALifeOfAUser(t *testing.T) {
 			PolicyDocument: allow("ssm:"+strings.Repeat("a", 2048), "*"),
 		},
 	)
-	wantError(t, err, "LimitExceeded", 409, "Maximum policy size of 2048 bytes exceeded for user alice")
+	doortest.WantError(t, err, "LimitExceeded", 409, "Maximum policy size of 2048 bytes exceeded for user alice")
 	if names := must[*awsiam.ListUserPoliciesOutput](t)(c.ListUserPolicies(ctx, &awsiam.ListUserPoliciesInput{UserName: alice})).PolicyNames; cmp.Diff(
 		[]string{"p"},
 		names,
@@ -185,7 +159,7 @@ func TestALifeOfAUser(t *testing.T) {
 		}
 	}
 	_, err = c.CreateAccessKey(ctx, &awsiam.CreateAccessKeyInput{UserName: alice})
-	wantError(t, err, "LimitExceeded", 409, "Cannot exceed quota for AccessKeysPerUser: 2")
+	doortest.WantError(t, err, "LimitExceeded", 409, "Cannot exceed quota for AccessKeysPerUser: 2")
 	must[*awsiam.UpdateAccessKeyOutput](
 		t,
 	)(
@@ -202,7 +176,7 @@ func TestALifeOfAUser(t *testing.T) {
 
 	password := aws.String("Correct-Horse-1")
 	_, err = c.CreateLoginProfile(ctx, &awsiam.CreateLoginProfileInput{UserName: alice, Password: aws.String("weak")})
-	wantError(t, err, "PasswordPolicyViolation", 400, "Password does not conform")
+	doortest.WantError(t, err, "PasswordPolicyViolation", 400, "Password does not conform")
 	must[*awsiam.CreateLoginProfileOutput](
 		t,
 	)(
@@ -212,7 +186,7 @@ func TestALifeOfAUser(t *testing.T) {
 		),
 	)
 	_, err = c.CreateLoginProfile(ctx, &awsiam.CreateLoginProfileInput{UserName: alice, Password: password})
-	wantError(t, err, "EntityAlreadyExists", 409, "Login Profile for user alice already exists.")
+	doortest.WantError(t, err, "EntityAlreadyExists", 409, "Login Profile for user alice already exists.")
 	must[*awsiam.UpdateLoginProfileOutput](
 		t,
 	)(
@@ -227,7 +201,7 @@ func TestALifeOfAUser(t *testing.T) {
 
 	for _, want := range []string{"access keys", "policies", "login profile"} {
 		_, err := c.DeleteUser(ctx, &awsiam.DeleteUserInput{UserName: alice})
-		wantError(t, err, "DeleteConflict", 409, want)
+		doortest.WantError(t, err, "DeleteConflict", 409, want)
 		switch want {
 		case "access keys":
 			for _, k := range keys {
@@ -253,7 +227,7 @@ func TestALifeOfAUser(t *testing.T) {
 	}
 	must[*awsiam.DeleteUserOutput](t)(c.DeleteUser(ctx, &awsiam.DeleteUserInput{UserName: alice}))
 	_, err = c.DeleteUser(ctx, &awsiam.DeleteUserInput{UserName: alice})
-	wantError(t, err, "NoSuchEntity", 404, "alice")
+	doortest.WantError(t, err, "NoSuchEntity", 404, "alice")
 }
 
 func TestEveryCallIsDecidedOnTheObject(t *testing.T) {
@@ -262,7 +236,7 @@ func TestEveryCallIsDecidedOnTheObject(t *testing.T) {
 	ctx := t.Context()
 	nobody := person(t, s, "nobody", nil)
 	_, err := nobody.ListUsers(ctx, &awsiam.ListUsersInput{})
-	wantError(
+	doortest.WantError(
 		t,
 		err,
 		"AccessDenied",
@@ -270,7 +244,7 @@ func TestEveryCallIsDecidedOnTheObject(t *testing.T) {
 		"User: "+userARN+"/nobody is not authorized to perform: iam:ListUsers on resource: * because no identity-based policy allows the iam:ListUsers action",
 	)
 	_, err = nobody.GetUser(ctx, &awsiam.GetUserInput{UserName: aws.String("who")})
-	wantError(t, err, "AccessDenied", 403, userARN+"/who")
+	doortest.WantError(t, err, "AccessDenied", 403, userARN+"/who")
 	if e := s.Trail.Last(); e.ErrorCode != "AccessDenied" || e.EventName != "GetUser" || e.Reason == "" {
 		t.Errorf("audit event %+v", e)
 	}
@@ -282,23 +256,23 @@ func TestEveryCallIsDecidedOnTheObject(t *testing.T) {
 	lead := person(t, s, "lead", allow("iam:*", userARN+"/team/*"))
 	must[*awsiam.GetUserOutput](t)(lead.GetUser(ctx, &awsiam.GetUserInput{UserName: aws.String("in")}))
 	_, err = lead.GetUser(ctx, &awsiam.GetUserInput{UserName: aws.String("out")})
-	wantError(t, err, "AccessDenied", 403, userARN+"/out")
+	doortest.WantError(t, err, "AccessDenied", 403, userARN+"/out")
 	must[*awsiam.CreateUserOutput](
 		t,
 	)(
 		lead.CreateUser(ctx, &awsiam.CreateUserInput{UserName: aws.String("new"), Path: aws.String("/team/")}),
 	)
 	_, err = lead.CreateUser(ctx, &awsiam.CreateUserInput{UserName: aws.String("new2")})
-	wantError(t, err, "AccessDenied", 403, userARN+"/new2")
+	doortest.WantError(t, err, "AccessDenied", 403, userARN+"/new2")
 	_, err = lead.UpdateUser(ctx, &awsiam.UpdateUserInput{UserName: aws.String("in"), NewPath: aws.String("/")})
-	wantError(t, err, "AccessDenied", 403, userARN+"/in")
+	doortest.WantError(t, err, "AccessDenied", 403, userARN+"/in")
 
 	tagged := person(t, s, "tagged", aws.String(`{"Version":"2012-10-17","Statement":[
 	  {"Effect":"Allow","Action":"iam:GetUser","Resource":"*","Condition":{"StringEquals":{"iam:ResourceTag/Team":"blue"}}},
 	  {"Effect":"Allow","Action":"iam:TagUser","Resource":"*","Condition":{"StringEquals":{"aws:RequestTag/Team":"blue"},"ForAllValues:StringEquals":{"aws:TagKeys":["Team"]}}},
 	  {"Effect":"Allow","Action":"iam:AttachUserPolicy","Resource":"*","Condition":{"ArnEquals":{"iam:PolicyARN":"arn:aws:iam::aws:policy/ReadOnlyAccess"}}}]}`))
 	_, err = tagged.GetUser(ctx, &awsiam.GetUserInput{UserName: aws.String("in")})
-	wantError(t, err, "AccessDenied", 403, "iam:GetUser")
+	doortest.WantError(t, err, "AccessDenied", 403, "iam:GetUser")
 	_, err = tagged.TagUser(
 		ctx,
 		&awsiam.TagUserInput{
@@ -306,7 +280,7 @@ func TestEveryCallIsDecidedOnTheObject(t *testing.T) {
 			Tags:     []types.Tag{{Key: aws.String("Team"), Value: aws.String("red")}},
 		},
 	)
-	wantError(t, err, "AccessDenied", 403, "iam:TagUser")
+	doortest.WantError(t, err, "AccessDenied", 403, "iam:TagUser")
 	must[*awsiam.TagUserOutput](
 		t,
 	)(
@@ -326,7 +300,7 @@ func TestEveryCallIsDecidedOnTheObject(t *testing.T) {
 			PolicyArn: aws.String("arn:aws:iam::aws:policy/AdministratorAccess"),
 		},
 	)
-	wantError(t, err, "AccessDenied", 403, "iam:AttachUserPolicy")
+	doortest.WantError(t, err, "AccessDenied", 403, "iam:AttachUserPolicy")
 	must[*awsiam.AttachUserPolicyOutput](
 		t,
 	)(
@@ -350,7 +324,7 @@ func TestABoundaryKeepsADelegateSmall(t *testing.T) {
 	  {"Effect":"Allow","Action":["iam:CreateUser","iam:PutUserPolicy","iam:PutUserPermissionsBoundary"],"Resource":"*","Condition":{"StringEquals":{"iam:PermissionsBoundary":"`+bound+`"}}},
 	  {"Effect":"Allow","Action":"iam:CreateAccessKey","Resource":"*"}]}`))
 	_, err := delegate.CreateUser(ctx, &awsiam.CreateUserInput{UserName: aws.String("free")})
-	wantError(t, err, "AccessDenied", 403, "iam:CreateUser")
+	doortest.WantError(t, err, "AccessDenied", 403, "iam:CreateUser")
 	_, err = delegate.PutUserPolicy(
 		ctx,
 		&awsiam.PutUserPolicyInput{
@@ -359,7 +333,7 @@ func TestABoundaryKeepsADelegateSmall(t *testing.T) {
 			PolicyDocument: allow("*", "*"),
 		},
 	)
-	wantError(t, err, "AccessDenied", 403, "iam:PutUserPolicy")
+	doortest.WantError(t, err, "AccessDenied", 403, "iam:PutUserPolicy")
 	made := must[*awsiam.CreateUserOutput](
 		t,
 	)(
@@ -388,12 +362,12 @@ func TestABoundaryKeepsADelegateSmall(t *testing.T) {
 	bob := s.IAM(aws.Credentials{AccessKeyID: *k.AccessKeyId, SecretAccessKey: *k.SecretAccessKey})
 	must[*awsiam.ListUsersOutput](t)(bob.ListUsers(ctx, &awsiam.ListUsersInput{}))
 	_, err = bob.GetUser(ctx, &awsiam.GetUserInput{})
-	wantError(t, err, "AccessDenied", 403, "because no permissions boundary allows the iam:GetUser action")
+	doortest.WantError(t, err, "AccessDenied", 403, "because no permissions boundary allows the iam:GetUser action")
 	_, err = delegate.DeleteUserPermissionsBoundary(
 		ctx,
 		&awsiam.DeleteUserPermissionsBoundaryInput{UserName: aws.String("bob")},
 	)
-	wantError(t, err, "AccessDenied", 403, "iam:DeleteUserPermissionsBoundary")
+	doortest.WantError(t, err, "AccessDenied", 403, "iam:DeleteUserPermissionsBoundary")
 }
 
 func TestListingsComeInPages(t *testing.T) {
@@ -417,9 +391,9 @@ func TestListingsComeInPages(t *testing.T) {
 		t.Errorf("%d pages: %s", pages, diff)
 	}
 	_, err := c.ListUsers(t.Context(), &awsiam.ListUsersInput{MaxItems: aws.Int32(1001)})
-	wantError(t, err, "ValidationError", 400, "maxItems")
+	doortest.WantError(t, err, "ValidationError", 400, "maxItems")
 	_, err = c.ListUsers(t.Context(), &awsiam.ListUsersInput{Marker: aws.String("%%%")})
-	wantError(t, err, "ValidationError", 400, "Marker")
+	doortest.WantError(t, err, "ValidationError", 400, "Marker")
 }
 
 func TestGroupsRolesAndProfiles(t *testing.T) {
@@ -471,7 +445,7 @@ func TestGroupsRolesAndProfiles(t *testing.T) {
 		t.Errorf("groups = %+v", g)
 	}
 	_, err := c.DeleteGroup(ctx, &awsiam.DeleteGroupInput{GroupName: ops})
-	wantError(t, err, "DeleteConflict", 409, "remove users from group")
+	doortest.WantError(t, err, "DeleteConflict", 409, "remove users from group")
 	must[*awsiam.RemoveUserFromGroupOutput](
 		t,
 	)(
@@ -503,7 +477,7 @@ func TestGroupsRolesAndProfiles(t *testing.T) {
 		ctx,
 		&awsiam.CreateRoleInput{RoleName: aws.String("bad"), AssumeRolePolicyDocument: allow("sts:AssumeRole", "*")},
 	)
-	wantError(t, err, "MalformedPolicyDocument", 400, "Has prohibited field Resource.")
+	doortest.WantError(t, err, "MalformedPolicyDocument", 400, "Has prohibited field Resource.")
 	_, err = c.CreateRole(
 		ctx,
 		&awsiam.CreateRoleInput{
@@ -513,7 +487,7 @@ func TestGroupsRolesAndProfiles(t *testing.T) {
 			),
 		},
 	)
-	wantError(t, err, "MalformedPolicyDocument", 400, `Invalid principal in policy: "AWS":"`+userARN+`/ghost"`)
+	doortest.WantError(t, err, "MalformedPolicyDocument", 400, `Invalid principal in policy: "AWS":"`+userARN+`/ghost"`)
 	must[*awsiam.CreateInstanceProfileOutput](
 		t,
 	)(
@@ -531,7 +505,7 @@ func TestGroupsRolesAndProfiles(t *testing.T) {
 		ctx,
 		&awsiam.AddRoleToInstanceProfileInput{InstanceProfileName: node, RoleName: node},
 	)
-	wantError(t, err, "LimitExceeded", 409, "InstanceSessionsPerInstanceProfile")
+	doortest.WantError(t, err, "LimitExceeded", 409, "InstanceSessionsPerInstanceProfile")
 	if p := must[*awsiam.GetInstanceProfileOutput](t)(c.GetInstanceProfile(ctx, &awsiam.GetInstanceProfileInput{InstanceProfileName: node})).InstanceProfile; len(
 		p.Roles,
 	) != 1 ||
@@ -544,7 +518,7 @@ func TestGroupsRolesAndProfiles(t *testing.T) {
 		t.Errorf("profiles = %+v", ps)
 	}
 	_, err = c.DeleteRole(ctx, &awsiam.DeleteRoleInput{RoleName: node})
-	wantError(t, err, "DeleteConflict", 409, "instance profile")
+	doortest.WantError(t, err, "DeleteConflict", 409, "instance profile")
 	must[*awsiam.UpdateRoleOutput](
 		t,
 	)(
@@ -600,9 +574,9 @@ func TestManagedPolicies(t *testing.T) {
 		ctx,
 		&awsiam.DeletePolicyVersionInput{PolicyArn: p.Arn, VersionId: aws.String("v2")},
 	)
-	wantError(t, err, "DeleteConflict", 409, "default version")
+	doortest.WantError(t, err, "DeleteConflict", 409, "default version")
 	_, err = c.GetPolicyVersion(ctx, &awsiam.GetPolicyVersionInput{PolicyArn: p.Arn, VersionId: aws.String("v9")})
-	wantError(t, err, "NoSuchEntity", 404, "v9")
+	doortest.WantError(t, err, "NoSuchEntity", 404, "v9")
 	must[*awsiam.AttachUserPolicyOutput](
 		t,
 	)(
@@ -618,7 +592,7 @@ func TestManagedPolicies(t *testing.T) {
 		t.Errorf("attachments = %d", n)
 	}
 	_, err = c.DeletePolicy(ctx, &awsiam.DeletePolicyInput{PolicyArn: p.Arn})
-	wantError(t, err, "DeleteConflict", 409, "attached to entities")
+	doortest.WantError(t, err, "DeleteConflict", 409, "attached to entities")
 	if local := must[*awsiam.ListPoliciesOutput](t)(c.ListPolicies(ctx, &awsiam.ListPoliciesInput{Scope: types.PolicyScopeTypeLocal})).Policies; len(
 		local,
 	) != 1 ||
@@ -632,7 +606,7 @@ func TestManagedPolicies(t *testing.T) {
 			PolicyArn: aws.String("arn:aws:iam::aws:policy/Nothing"),
 		},
 	)
-	wantError(t, err, "NoSuchEntity", 404, "does not exist or is not attachable")
+	doortest.WantError(t, err, "NoSuchEntity", 404, "does not exist or is not attachable")
 }
 
 func TestDevicesAreMadeEnabledAndListed(t *testing.T) {
@@ -668,7 +642,7 @@ func TestDevicesAreMadeEnabledAndListed(t *testing.T) {
 			AuthenticationCode2: aws.String("000000"),
 		},
 	)
-	wantError(t, err, "InvalidAuthenticationCode", http.StatusForbidden, "not valid")
+	doortest.WantError(t, err, "InvalidAuthenticationCode", http.StatusForbidden, "not valid")
 	now := time.Now()
 	must[*awsiam.EnableMFADeviceOutput](
 		t,
@@ -697,7 +671,7 @@ func TestDevicesAreMadeEnabledAndListed(t *testing.T) {
 		t.Errorf("virtual devices = %+v", l)
 	}
 	_, err = c.DeleteVirtualMFADevice(ctx, &awsiam.DeleteVirtualMFADeviceInput{SerialNumber: dev.SerialNumber})
-	wantError(t, err, "DeleteConflict", 409, "deactivate")
+	doortest.WantError(t, err, "DeleteConflict", 409, "deactivate")
 	must[*awsiam.DeactivateMFADeviceOutput](
 		t,
 	)(
@@ -829,19 +803,19 @@ func TestSimulations(t *testing.T) {
 			ActionNames:     []string{"ssm:StartSession"},
 		},
 	)
-	wantError(t, err, "NoSuchEntity", 404, "ghost")
+	doortest.WantError(t, err, "NoSuchEntity", 404, "ghost")
 	_, err = c.SimulateCustomPolicy(
 		ctx,
 		&awsiam.SimulateCustomPolicyInput{PolicyInputList: []string{"{"}, ActionNames: []string{"ssm:StartSession"}},
 	)
-	wantError(t, err, "InvalidInput", 400, "PolicyInputList.1")
+	doortest.WantError(t, err, "InvalidInput", 400, "PolicyInputList.1")
 }
 
 func TestOperationsWeDoNotHaveSaySo(t *testing.T) {
 	t.Parallel()
 	s := doortest.Start(t, nil)
 	_, err := s.IAM(s.Admin).ListSAMLProviders(t.Context(), &awsiam.ListSAMLProvidersInput{})
-	wantError(t, err, "NotImplemented", 501, "iam:ListSAMLProviders is not implemented by Sekisho")
+	doortest.WantError(t, err, "NotImplemented", 501, "iam:ListSAMLProviders is not implemented by Sekisho")
 }
 
 func TestPasswordsAreChangedByThoseWhoKnowThem(t *testing.T) {
@@ -862,7 +836,7 @@ func TestPasswordsAreChangedByThoseWhoKnowThem(t *testing.T) {
 			NewPassword: aws.String("Battery-Staple-2"),
 		},
 	)
-	wantError(t, err, "AccessDenied", 403, "old password")
+	doortest.WantError(t, err, "AccessDenied", 403, "old password")
 	must[*awsiam.ChangePasswordOutput](
 		t,
 	)(

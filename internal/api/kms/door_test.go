@@ -3,10 +3,6 @@ package kms_test
 import (
 	"encoding/json"
 	"fmt"
-	"log/slog"
-	"net/http"
-	"net/http/httptest"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -14,17 +10,14 @@ import (
 	"sekisho/internal/activity/audit/audittest"
 	"sekisho/internal/api"
 	"sekisho/internal/api/kms"
-	"sekisho/internal/iam/authz"
-	"sekisho/internal/iam/identity"
-	"sekisho/internal/storage/keyring"
+	"sekisho/internal/servertest/doortest"
 	"sekisho/internal/storage/kmskey"
-	"sekisho/internal/store/sqlstore"
 	"sekisho/internal/wire/sigv4"
 )
 
 const (
-	account = "123456789012"
-	region  = "eu-central-1"
+	account = doortest.Account
+	region  = doortest.Region
 )
 
 type fields map[string]any
@@ -41,36 +34,11 @@ type rig struct {
 
 func start(t *testing.T) *rig {
 	t.Helper()
-	ring, err := keyring.Load(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	db, err := sqlstore.OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := db.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	dir, err := identity.New(t.Context(), identity.Config{Store: db.Identities, Keyring: ring, Account: account})
-	if err != nil {
-		t.Fatal(err)
-	}
-	first, _, err := dir.Bootstrap(t.Context(), "admin")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &rig{t: t, trail: &audittest.Trail{}, now: time.Now()}
-	r.admin = sigv4.Credentials{AccessKeyID: first.AccessKeyID, SecretAccessKey: first.SecretAccessKey}
-	r.keys = kmskey.New(kmskey.Config{Store: db.Keys, Sealer: ring, Region: region, Account: account,
+	b := doortest.NewBase(t, nil)
+	r := &rig{t: t, trail: b.Trail, admin: b.Admin, now: time.Now()}
+	r.keys = kmskey.New(kmskey.Config{Store: b.DB.Keys, Sealer: b.Ring, Region: region, Account: account,
 		Now: func() time.Time { return r.now }})
-	r.srv = api.New(api.Config{
-		Doors:       []*api.Door{kms.New(kms.Config{Keys: r.keys, Policies: dir.Sets, Account: account})},
-		Credentials: dir.Credentials, Authorizer: authz.New(dir.Sets), Trail: r.trail, Account: account, Region: region,
-		Log: slog.New(slog.DiscardHandler),
-	})
+	r.srv = b.API(kms.New(kms.Config{Keys: r.keys, Policies: b.Directory.Sets, Account: account}))
 	return r
 }
 
@@ -81,27 +49,7 @@ func (r *rig) call(operation string, in fields, out any) string {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	req := httptest.NewRequest(http.MethodPost, "https://h.example/", strings.NewReader(string(body)))
-	req.Header.Set("Content-Type", "application/x-amz-json-1.1")
-	req.Header.Set("X-Amz-Target", "TrentService."+operation)
-	sigv4.Sign(req, r.admin, region, "kms", time.Now(), sigv4.HashBody(body))
-	w := httptest.NewRecorder()
-	r.srv.ServeHTTP(w, req)
-	if w.Code != http.StatusOK {
-		var e struct {
-			Type string `json:"__type"`
-		}
-		if err := json.Unmarshal(w.Body.Bytes(), &e); err != nil {
-			r.t.Fatalf("%s: %d %s", operation, w.Code, w.Body)
-		}
-		return e.Type
-	}
-	if out != nil {
-		if err := json.Unmarshal(w.Body.Bytes(), out); err != nil {
-			r.t.Fatal(err)
-		}
-	}
-	return ""
+	return doortest.CallJSON(r.t, r.srv, r.admin, "kms", "TrentService."+operation, string(body), out)
 }
 
 func (r *rig) must(operation string, in fields, out any) {
@@ -140,7 +88,7 @@ func TestBadRequestsAreRefused(t *testing.T) {
 		"missing key":   {"DescribeKey", fields{"KeyId": none}, "NotFoundException"},
 		"missing alias": {"DescribeKey", fields{"KeyId": "alias/none"}, "NotFoundException"},
 		"ARN of another region": {"DescribeKey",
-			fields{"KeyId": "arn:aws:kms:us-east-1:" + account + ":key/" + id}, "InvalidArnException"},
+			fields{"KeyId": "arn:aws:kms:eu-west-1:" + account + ":key/" + id}, "InvalidArnException"},
 		"alias for an ID":  {"DisableKey", fields{"KeyId": "alias/a"}, "InvalidArnException"},
 		"asymmetric key":   {"CreateKey", fields{"KeySpec": "RSA_2048"}, "UnsupportedOperationException"},
 		"imported key":     {"CreateKey", fields{"Origin": "EXTERNAL"}, "UnsupportedOperationException"},

@@ -5,9 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"net/http"
-	"net/http/httptest"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -18,9 +15,8 @@ import (
 	logsapi "sekisho/internal/api/logs"
 	"sekisho/internal/iam/authz"
 	"sekisho/internal/iam/policy"
-	"sekisho/internal/storage/keyring"
+	"sekisho/internal/servertest/doortest"
 	"sekisho/internal/storage/loggroup"
-	"sekisho/internal/store/sqlstore"
 	"sekisho/internal/wire/sigv4"
 )
 
@@ -63,19 +59,7 @@ type rig struct {
 
 func start(t *testing.T) *rig {
 	t.Helper()
-	ring, err := keyring.Load(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	db, err := sqlstore.OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := db.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	ring, db := doortest.Storage(t)
 	r := &rig{t: t, trail: &trail{}}
 	r.srv = api.New(api.Config{
 		Doors: []*api.Door{logsapi.New(logsapi.Config{Logs: loggroup.New(db.Logs, ring, nil), Account: "123456789012",
@@ -93,28 +77,8 @@ func start(t *testing.T) *rig {
 // call makes a signed call and returns the error's name, "" for none.
 func (r *rig) call(key, op, body string, into any) string {
 	r.t.Helper()
-	req := httptest.NewRequest(http.MethodPost, "https://h.example/", strings.NewReader(body))
-	req.Header.Set("Content-Type", "application/x-amz-json-1.1")
-	req.Header.Set("X-Amz-Target", "Logs_20140328."+op)
-	sigv4.Sign(req, sigv4.Credentials{AccessKeyID: key, SecretAccessKey: "secret"}, "us-east-1", "logs", time.Now(),
-		sigv4.HashBody([]byte(body)))
-	w := httptest.NewRecorder()
-	r.srv.ServeHTTP(w, req)
-	if w.Code != 200 {
-		var e struct {
-			Type string `json:"__type"`
-		}
-		if err := json.Unmarshal(w.Body.Bytes(), &e); err != nil {
-			r.t.Fatalf("%s: %d %s", op, w.Code, w.Body)
-		}
-		return e.Type
-	}
-	if into != nil {
-		if err := json.Unmarshal(w.Body.Bytes(), into); err != nil {
-			r.t.Fatal(err)
-		}
-	}
-	return ""
+	caller := sigv4.Credentials{AccessKeyID: key, SecretAccessKey: "secret"}
+	return doortest.CallJSON(r.t, r.srv, caller, "logs", "Logs_20140328."+op, body, into)
 }
 
 func (r *rig) must(op, body string, into any) {

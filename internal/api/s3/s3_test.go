@@ -9,25 +9,21 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"sekisho/internal/activity/audit/audittest"
-	"sekisho/internal/api"
 	"sekisho/internal/api/s3"
-	"sekisho/internal/iam/authz"
 	"sekisho/internal/iam/identity"
-	"sekisho/internal/storage/keyring"
+	"sekisho/internal/servertest/doortest"
 	"sekisho/internal/storage/objects"
-	"sekisho/internal/store/sqlstore"
 	"sekisho/internal/wire/sigv4"
 )
 
 const (
-	account = "123456789012"
-	region  = "us-east-1"
+	account = doortest.Account
+	region  = doortest.Region
 )
 
 type trail = audittest.Trail
@@ -42,37 +38,14 @@ type rig struct {
 
 func start(t *testing.T) *rig {
 	t.Helper()
-	ring, err := keyring.Load(t.TempDir())
+	b := doortest.NewBase(t, nil)
+	discard := slog.New(slog.DiscardHandler)
+	store, err := objects.Open(t.Context(), objects.Config{Dir: t.TempDir(), Index: b.DB.Objects, Keys: b.Ring, Log: discard})
 	if err != nil {
 		t.Fatal(err)
 	}
-	db, err := sqlstore.OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := db.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	dir, err := identity.New(t.Context(), identity.Config{Store: db.Identities, Keyring: ring, Account: account})
-	if err != nil {
-		t.Fatal(err)
-	}
-	first, _, err := dir.Bootstrap(t.Context(), "admin")
-	if err != nil {
-		t.Fatal(err)
-	}
-	store, err := objects.Open(t.Context(), objects.Config{Dir: t.TempDir(), Index: db.Objects, Keys: ring,
-		Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &rig{t: t, dir: dir, trail: &trail{}, admin: sigv4.Credentials{AccessKeyID: first.AccessKeyID,
-		SecretAccessKey: first.SecretAccessKey}}
-	srv := api.New(api.Config{Credentials: dir.Credentials, Authorizer: authz.New(dir.Sets), Trail: r.trail, Account: account,
-		Region: region, Log: slog.New(slog.DiscardHandler)})
-	door := s3.New(s3.Config{API: srv, Log: slog.New(slog.DiscardHandler), Objects: store, Policies: dir.Sets,
+	r := &rig{t: t, dir: b.Directory, trail: b.Trail, admin: b.Admin}
+	door := s3.New(s3.Config{API: b.API(), Log: discard, Objects: store, Policies: b.Directory.Sets,
 		Account: account, Region: region})
 	web := httptest.NewServer(door.Front(nil, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if s3.Claims(r) {

@@ -2,7 +2,6 @@ package sts_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -15,8 +14,6 @@ import (
 	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
 	awssts "github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/aws-sdk-go-v2/service/sts/types"
-	"github.com/aws/smithy-go"
-	smithyhttp "github.com/aws/smithy-go/transport/http"
 	"github.com/pquerna/otp/totp"
 
 	"sekisho/internal/iam/identity"
@@ -29,28 +26,6 @@ func check(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
-	}
-}
-
-func wantError(t *testing.T, err error, code string, status int, text string) {
-	t.Helper()
-	var apiErr smithy.APIError
-	var response *smithyhttp.ResponseError
-	if !errors.As(err, &apiErr) || !errors.As(err, &response) {
-		t.Errorf("got %v, want %s", err, code)
-		return
-	}
-	if apiErr.ErrorCode() != code || response.HTTPStatusCode() != status ||
-		!strings.Contains(apiErr.ErrorMessage(), text) {
-		t.Errorf(
-			"got %s %d %q, want %s %d %q",
-			apiErr.ErrorCode(),
-			response.HTTPStatusCode(),
-			apiErr.ErrorMessage(),
-			code,
-			status,
-			text,
-		)
 	}
 }
 
@@ -148,10 +123,10 @@ func TestEverybodyMayAskWhoTheyAre(t *testing.T) {
 	}
 	_, err = s.STS(aws.Credentials{AccessKeyID: "AKIAIOSFODNN7EXAMPLE", SecretAccessKey: "x"}).
 		GetCallerIdentity(t.Context(), &awssts.GetCallerIdentityInput{})
-	wantError(t, err, "InvalidClientTokenId", 403, "The security token included in the request is invalid.")
+	doortest.WantError(t, err, "InvalidClientTokenId", 403, "The security token included in the request is invalid.")
 	_, err = s.STS(aws.Credentials{AccessKeyID: p.creds.AccessKeyID, SecretAccessKey: "x"}).
 		GetCallerIdentity(t.Context(), &awssts.GetCallerIdentityInput{})
-	wantError(t, err, "SignatureDoesNotMatch", 403, "")
+	doortest.WantError(t, err, "SignatureDoesNotMatch", 403, "")
 }
 
 func TestWhoMayAssumeARole(t *testing.T) {
@@ -201,7 +176,7 @@ func TestWhoMayAssumeARole(t *testing.T) {
 			&awssts.AssumeRoleInput{RoleArn: c.role, RoleSessionName: aws.String("work"), ExternalId: c.external},
 		)
 		if !c.allowed {
-			wantError(
+			doortest.WantError(
 				t,
 				err,
 				"AccessDenied",
@@ -209,7 +184,7 @@ func TestWhoMayAssumeARole(t *testing.T) {
 				"arn:aws:iam::"+account+":user/"+c.who+" is not authorized to perform: sts:AssumeRole on resource: "+*c.role,
 			)
 			if c.role == ghost || c.role == service { // whether a role is there is not told
-				wantError(t, err, "AccessDenied", 403, "because no role trust policy allows the sts:AssumeRole action")
+				doortest.WantError(t, err, "AccessDenied", 403, "because no role trust policy allows the sts:AssumeRole action")
 			}
 			continue
 		}
@@ -282,20 +257,20 @@ func TestSessionPolicyTagsAndDurationOfARole(t *testing.T) {
 		}
 	}
 	_, err := assume(awssts.AssumeRoleInput{DurationSeconds: aws.Int32(7200)})
-	wantError(t, err, "ValidationError", 400, "exceeds the MaxSessionDuration")
+	doortest.WantError(t, err, "ValidationError", 400, "exceeds the MaxSessionDuration")
 	_, err = assume(awssts.AssumeRoleInput{DurationSeconds: aws.Int32(60)})
-	wantError(t, err, "ValidationError", 400, "durationSeconds")
+	doortest.WantError(t, err, "ValidationError", 400, "durationSeconds")
 	_, err = assume(awssts.AssumeRoleInput{Policy: aws.String("{")})
-	wantError(t, err, "MalformedPolicyDocument", 400, "Syntax errors")
+	doortest.WantError(t, err, "MalformedPolicyDocument", 400, "Syntax errors")
 	_, err = assume(awssts.AssumeRoleInput{Policy: aws.String(allow("ssm:" + strings.Repeat("x", 3000)))})
-	wantError(t, err, "PackedPolicyTooLarge", 400, "larger than")
+	doortest.WantError(t, err, "PackedPolicyTooLarge", 400, "larger than")
 
 	strict := newRole(t, s, "no-tags", `{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"sts:AssumeRole"}`)
 	_, err = alice.AssumeRole(
 		ctx,
 		&awssts.AssumeRoleInput{RoleArn: strict, RoleSessionName: aws.String("work"), Tags: blue},
 	)
-	wantError(t, err, "AccessDenied", 403, "sts:TagSession")
+	doortest.WantError(t, err, "AccessDenied", 403, "sts:TagSession")
 }
 
 func TestNotImplemented(t *testing.T) {
@@ -306,7 +281,7 @@ func TestNotImplemented(t *testing.T) {
 			"arn:aws:iam::" + account + ":role/r",
 		), PrincipalArn: aws.String("arn:aws:iam::" + account + ":saml-provider/p"), SAMLAssertion: aws.String("PHg+"),
 	})
-	wantError(t, err, "NotImplemented", 501, "sts:AssumeRoleWithSAML is not implemented by Sekisho")
+	doortest.WantError(t, err, "NotImplemented", 501, "sts:AssumeRoleWithSAML is not implemented by Sekisho")
 }
 
 func TestTheSecondFactor(t *testing.T) {
@@ -345,7 +320,7 @@ func TestTheSecondFactor(t *testing.T) {
 		ctx,
 		&awssts.GetSessionTokenInput{SerialNumber: &dev.Serial, TokenCode: aws.String("000000")},
 	)
-	wantError(t, err, "AccessDenied", http.StatusForbidden, "invalid MFA one time pass code")
+	doortest.WantError(t, err, "AccessDenied", http.StatusForbidden, "invalid MFA one time pass code")
 	used := code(0)
 	with, err := alice.GetSessionToken(ctx, &awssts.GetSessionTokenInput{SerialNumber: &dev.Serial, TokenCode: used})
 	check(t, err)
@@ -353,13 +328,13 @@ func TestTheSecondFactor(t *testing.T) {
 		t.Error("a session with a code does not count")
 	}
 	_, err = alice.GetSessionToken(ctx, &awssts.GetSessionTokenInput{SerialNumber: &dev.Serial, TokenCode: used})
-	wantError(t, err, "AccessDenied", 403, "invalid MFA")
+	doortest.WantError(t, err, "AccessDenied", 403, "invalid MFA")
 	_, err = s.STS(temporary(with.Credentials)).GetSessionToken(ctx, &awssts.GetSessionTokenInput{})
-	wantError(t, err, "AccessDenied", 403, "with session credentials")
+	doortest.WantError(t, err, "AccessDenied", 403, "with session credentials")
 
 	role := newRole(t, s, "careful", trust("*", `{"Bool":{"aws:MultiFactorAuthPresent":"true"}}`))
 	_, err = alice.AssumeRole(ctx, &awssts.AssumeRoleInput{RoleArn: role, RoleSessionName: aws.String("work")})
-	wantError(t, err, "AccessDenied", 403, "sts:AssumeRole")
+	doortest.WantError(t, err, "AccessDenied", 403, "sts:AssumeRole")
 	_, err = s.STS(temporary(with.Credentials)).
 		AssumeRole(ctx, &awssts.AssumeRoleInput{RoleArn: role, RoleSessionName: aws.String("work")})
 	check(t, err)
@@ -401,17 +376,17 @@ func TestFederation(t *testing.T) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	_, err = s.IAM(temporary(out.Credentials)).GetUser(ctx, &awsiam.GetUserInput{UserName: aws.String("alice")})
-	wantError(t, err, "AccessDenied", 403, "GetFederationToken")
+	doortest.WantError(t, err, "AccessDenied", 403, "GetFederationToken")
 	_, err = s.STS(temporary(out.Credentials)).
 		AssumeRole(ctx, &awssts.AssumeRoleInput{RoleArn: newRole(t, s, "r", trust("*", "{}")), RoleSessionName: aws.String("work")})
-	wantError(t, err, "AccessDenied", 403, "GetFederationToken")
+	doortest.WantError(t, err, "AccessDenied", 403, "GetFederationToken")
 	_, err = newPerson(
 		t,
 		s,
 		"bob",
 		"",
 	).GetFederationToken(ctx, &awssts.GetFederationTokenInput{Name: aws.String("guest")})
-	wantError(
+	doortest.WantError(
 		t,
 		err,
 		"AccessDenied",
@@ -435,7 +410,7 @@ func TestADeactivatedKeyEndsWhatItIssued(t *testing.T) {
 	check(t, err)
 	for _, c := range []aws.Credentials{alice.creds, temporary(out.Credentials)} {
 		_, err := s.STS(c).GetCallerIdentity(ctx, &awssts.GetCallerIdentityInput{})
-		wantError(t, err, "InvalidClientTokenId", 403, "security token")
+		doortest.WantError(t, err, "InvalidClientTokenId", 403, "security token")
 	}
 }
 
@@ -463,7 +438,7 @@ func TestRolesAssumeRoles(t *testing.T) {
 	r, err := s.Directory.Roles.Get(ctx, "second")
 	check(t, err)
 	_, err = alice.AssumeRole(ctx, &awssts.AssumeRoleInput{RoleArn: second, RoleSessionName: aws.String("work")})
-	wantError(t, err, "AccessDenied", 403, "sts:AssumeRole")
+	doortest.WantError(t, err, "AccessDenied", 403, "sts:AssumeRole")
 	out, err := alice.AssumeRole(ctx, &awssts.AssumeRoleInput{RoleArn: first, RoleSessionName: aws.String("work")})
 	check(t, err)
 	role := s.STS(temporary(out.Credentials))
@@ -478,7 +453,7 @@ func TestRolesAssumeRoles(t *testing.T) {
 		ctx,
 		&awssts.AssumeRoleInput{RoleArn: second, RoleSessionName: aws.String("deep"), DurationSeconds: aws.Int32(7200)},
 	)
-	wantError(t, err, "ValidationError", 400, "exceeds")
+	doortest.WantError(t, err, "ValidationError", 400, "exceeds")
 	// What began with alice ends with alice.
 	check(t, s.Directory.Keys.SetActive(ctx, "alice", alice.creds.AccessKeyID, false))
 	if got := whoami(t, s.STS(temporary(chained.Credentials))); !strings.Contains(got, "InvalidClientTokenId") {

@@ -23,6 +23,7 @@ import (
 	"sekisho/internal/activity/audit"
 	"sekisho/internal/activity/refusals"
 	"sekisho/internal/iam/authz"
+	"sekisho/internal/safetext"
 	"sekisho/internal/wire/awsproto"
 	"sekisho/internal/wire/httplimit"
 	"sekisho/internal/wire/id"
@@ -440,14 +441,8 @@ func (s *Server) route(c *Call, r *http.Request) error {
 // maxUserAgent bounds the user agent in an audit event. That of the AWS CLI has about 200 bytes.
 const maxUserAgent = 512
 
-func clip(s string) string { return clipTo(s, 100) }
-
-func clipTo(s string, most int) string {
-	if len(s) > most {
-		return strings.ToValidUTF8(s[:most], "") + "…"
-	}
-	return s
-}
+// clip bounds what an answer or the trail repeats of a request.
+func clip(s string) string { return safetext.Line(s, 100) }
 
 func formOf(r *http.Request, body []byte) (url.Values, error) {
 	form, err := url.ParseQuery(r.URL.RawQuery)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sekisho/internal/activity/audit"
+	"sekisho/internal/safetext"
 	"sekisho/internal/wire/awsproto"
 )
 
@@ -53,7 +54,7 @@ func (s *Server) auditNow(ctx context.Context, c *Call, readOnly bool, e *awspro
 func (c *Call) event(readOnly bool, e *awsproto.Error) audit.Event {
 	ev := audit.Event{
 		ID: c.begun, Time: c.Time, EventSource: c.door.Source(), EventName: clip(c.Operation), Region: c.Region,
-		SourceIP: c.SourceIP.String(), UserAgent: clipTo(c.UserAgent, maxUserAgent), RequestID: c.RequestID,
+		SourceIP: c.SourceIP.String(), UserAgent: safetext.Line(c.UserAgent, maxUserAgent), RequestID: c.RequestID,
 		UserIdentity: audit.IdentityOf(c.Principal), RequestParameters: c.params, ResponseElements: c.response,
 		Resources: slices.CompactFunc(c.resources, func(a, b audit.Resource) bool { return a == b }),
 		ReadOnly:  readOnly, Reason: joinReasons(c.reasons), Additional: calledFor(c.calledFor),

@@ -16,8 +16,8 @@ const (
 	NodeKey               // the RSA key of a managed node (RequestManagedInstanceRoleToken)
 )
 
-// Operation is one operation of a door. [Read], [Write] and [Issue] make one of a typed
-// handler; doors that select operations by path list them without handlers.
+// Operation is one operation of a door. [Read], [Write] and [Issue] make one of
+// a typed handler, [Routed] one that its door chooses by path and answers itself.
 type Operation struct {
 	Handle func(ctx context.Context, c *Call) (any, error)
 	Auth   Auth
@@ -59,9 +59,7 @@ func MaxBody(n int) Option { return func(op *Operation) { op.MaxBody = n } }
 
 // Read returns the operation of a handler that changes nothing.
 func Read[In, Out any](f func(ctx context.Context, c *Call, in *In) (*Out, error), options ...Option) Operation {
-	op := typed(f, options)
-	op.ReadOnly = true
-	return op
+	return typed(f, append(options, Reads))
 }
 
 // Write returns the operation of a handler that can change something.
@@ -72,10 +70,27 @@ func Write[In, Out any](f func(ctx context.Context, c *Call, in *In) (*Out, erro
 // Issue returns the operation of a handler whose only effect is its answer, such as temporary
 // credentials.
 func Issue[In, Out any](f func(ctx context.Context, c *Call, in *In) (*Out, error), options ...Option) Operation {
-	op := typed(f, options)
-	op.AnswerOnly = true
+	return typed(f, append(options, Issues))
+}
+
+// Routed is an operation without a handler here: the door chooses it by method
+// and path, and answers it itself, because its body is a stream or the
+// connection becomes a channel. The door passes the name of the operation to
+// [Server.Enter] or [Server.EnterStream].
+func Routed(options ...Option) Operation {
+	var op Operation
+	for _, o := range options {
+		o(&op)
+	}
 	return op
 }
+
+// Reads is the option of [Routed] for an operation that changes nothing.
+func Reads(op *Operation) { op.ReadOnly = true }
+
+// Issues is the option of [Routed] for an operation whose only effect is its
+// answer.
+func Issues(op *Operation) { op.AnswerOnly = true }
 
 // typed returns the operation of a typed handler: it decodes the request by the door's protocol and
 // calls f.

@@ -84,7 +84,10 @@ func New(cfg Config) *Door {
 	for _, ops := range []map[string]operation{serviceOps, bucketOps, objectOps} {
 		for route, op := range ops {
 			method, _, _ := strings.Cut(route, " ")
-			d.door.Operations[op.name] = api.Operation{ReadOnly: method == http.MethodGet || method == http.MethodHead}
+			d.door.Operations[op.name] = api.Routed()
+			if method == http.MethodGet || method == http.MethodHead {
+				d.door.Operations[op.name] = api.Routed(api.Reads)
+			}
 		}
 	}
 	return d

@@ -27,6 +27,7 @@ import (
 	"sekisho/internal/node/admission"
 	"sekisho/internal/node/control"
 	"sekisho/internal/node/fleet"
+	"sekisho/internal/safetext"
 	"sekisho/internal/session/broker"
 	"sekisho/internal/session/relay"
 	"sekisho/internal/wire/awsproto"
@@ -76,10 +77,10 @@ func New() *api.Door {
 		Service: "ssmmessages", Protocol: awsproto.RESTXML,
 		Operations: map[string]api.Operation{
 			// Channels are opened and tokens returned only after the event is stored.
-			"CreateControlChannel": {AnswerOnly: true},
-			"OpenControlChannel":   {AnswerOnly: true},
-			"CreateDataChannel":    {AnswerOnly: true},
-			"OpenDataChannel":      {AnswerOnly: true, Auth: api.Anonymous},
+			"CreateControlChannel": api.Routed(api.Issues),
+			"OpenControlChannel":   api.Routed(api.Issues),
+			"CreateDataChannel":    api.Routed(api.Issues),
+			"OpenDataChannel":      api.Routed(api.Issues, api.By(api.Anonymous)),
 		},
 	}
 }
@@ -128,12 +129,8 @@ func (d *door) isNode(ctx context.Context, c *api.Call, node string) error {
 	return nil
 }
 
-func clip(s string) string {
-	if len(s) > 100 {
-		return strings.ToValidUTF8(s[:100], "")
-	}
-	return s
-}
+// clip bounds what an answer or the trail repeats of a request.
+func clip(s string) string { return safetext.Line(s, 100) }
 
 func (d *door) createControlChannel(w http.ResponseWriter, r *http.Request) {
 	c, ok := d.API.Enter(w, r, d.api, "CreateControlChannel")

@@ -90,11 +90,15 @@ func NewBase(t *testing.T, now func() time.Time) *Base {
 }
 
 // API returns the front of doors on the account.
-func (b *Base) API(doors ...*api.Door) *api.Server {
-	return api.New(api.Config{
+func (b *Base) API(doors ...*api.Door) *api.Server { return api.New(b.Config(doors...)) }
+
+// Config is the configuration of the front of doors on the account. It knows no
+// nodes.
+func (b *Base) Config(doors ...*api.Door) api.Config {
+	return api.Config{
 		Doors: doors, Credentials: b.Directory.Credentials, Authorizer: authz.New(b.Directory.Sets), Trail: b.Trail,
 		Account: Account, Region: Region, Log: slog.New(slog.DiscardHandler),
-	})
+	}
 }
 
 // CallJSON makes a call of a JSON service, signed by c, and returns the code of

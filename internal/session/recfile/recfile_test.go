@@ -288,10 +288,12 @@ func TestCrash(t *testing.T) {
 	var crashes []crash
 	acked := 0
 	hook := func() {
-		c := f.clone()
 		mu.Lock()
 		defer mu.Unlock()
-		crashes = append(crashes, crash{c, acked})
+		// Records that are acknowledged while the files are copied may be in the
+		// copy or not.
+		n := acked
+		crashes = append(crashes, crash{f.clone(), n})
 	}
 	w := create(t, f)
 	for _, m := range f.all() {

@@ -555,6 +555,15 @@ func (w *Writer) Tail() (size int64, blocks []BlockInfo, records [][]byte) {
 	return w.main.size, slices.Clone(w.main.blocks), records
 }
 
+// Committed returns how much of the main file will not change any more, unless
+// [Writer.Finish] has been called.
+func (w *Writer) Committed() int64 {
+	if w.flight != nil {
+		w.landed(<-w.flight)
+	}
+	return w.main.size
+}
+
 // Close waits for the block that is on its way. It does not close the storage.
 func (w *Writer) Close() error {
 	if w.flight != nil {

@@ -23,6 +23,8 @@ type Archive struct {
 	keys    Keys
 	sealer  Sealer
 	exports exports
+	// remote keeps recordings that are not in the folder; nil without one.
+	remote *remote
 	// recording returns a recording that is being written; nil without one.
 	recording func(sekisho.SessionID) *Recording
 }

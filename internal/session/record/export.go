@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path"
 	"slices"
 	"sync"
@@ -47,7 +46,7 @@ func (a *Archive) Open(id sekisho.SessionID) (*Stored, error) {
 	if a.isFormat1(dir) {
 		return a.openCast(dir)
 	}
-	f, err := a.openRegular(path.Join(dir, MainFile), os.O_RDONLY)
+	f, err := a.openContent(dir, MainFile)
 	if err != nil {
 		return nil, missing(err, MainFile)
 	}
@@ -58,7 +57,7 @@ func (a *Archive) Open(id sekisho.SessionID) (*Stored, error) {
 	return s, nil
 }
 
-func (a *Archive) openStored(s *Stored, f *os.File, id sekisho.SessionID, dir string) error {
+func (a *Archive) openStored(s *Stored, f content, id sekisho.SessionID, dir string) error {
 	var size int64
 	var blocks []recfile.BlockInfo
 	var records [][]byte
@@ -68,11 +67,8 @@ func (a *Archive) openStored(s *Stored, f *os.File, id sekisho.SessionID, dir st
 		s.Live = sum.Live
 	}
 	if !s.Live {
-		st, err := f.Stat()
-		if err != nil {
-			return fmt.Errorf("record: %w", err)
-		}
-		size = st.Size()
+		size = f.Size()
+		var err error
 		// It may have been sealed just now, so this comes second.
 		if s.Seal, err = a.readSmall(path.Join(dir, SealFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
@@ -101,15 +97,11 @@ func (a *Archive) openCast(dir string) (*Stored, error) {
 	if s.Seal, err = a.readSmall(path.Join(dir, SealFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	f, err := a.openRegular(path.Join(dir, CastFile), os.O_RDONLY)
+	f, err := a.openContent(dir, CastFile)
 	if err != nil {
 		return nil, missing(err, CastFile)
 	}
-	st, err := f.Stat()
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("record: %w", err), f.Close())
-	}
-	s.f, s.cast = f, io.NewSectionReader(f, 0, st.Size())
+	s.f, s.cast = f, io.NewSectionReader(f, 0, f.Size())
 	return s, nil
 }
 

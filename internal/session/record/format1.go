@@ -150,7 +150,8 @@ func (a *Archive) isFormat1(dir string) bool {
 			return true
 		}
 	}
-	return false
+	_, ok := a.markerOf(dir).Objects[CastFile]
+	return ok
 }
 
 // format1 is an unsealed recording of format 1.

@@ -109,6 +109,9 @@ type ledger struct {
 	// removing holds the directories of recordings that were removed before
 	// this process started: a crash may have left something of them.
 	removing []string
+	// present holds all recordings that were not removed, with their directories,
+	// until the uploads take it; nil after that.
+	present map[sekisho.SessionID]string
 }
 
 // openLedger reads the whole ledger: a server must not build upon one that
@@ -120,6 +123,7 @@ func openLedger(f *os.File, signer ed25519.PrivateKey, key string, keys Keys) (*
 		key:     key,
 		started: make(map[sekisho.SessionID]string),
 		held:    make(map[sekisho.SessionID]bool),
+		present: make(map[sekisho.SessionID]string),
 	}
 	w := newLedgerWalker(f, keys)
 	for {
@@ -133,8 +137,10 @@ func openLedger(f *os.File, signer ed25519.PrivateKey, key string, keys Keys) (*
 		switch e.Kind {
 		case ledgerStarted, ledgerSealed, ledgerHeld, ledgerReleased:
 			l.take(e)
+			l.present[e.Session] = e.Path
 		case ledgerRemoved:
 			l.take(e)
+			delete(l.present, e.Session)
 			l.removing = append(l.removing, e.Path)
 		default:
 			return nil, &Flaw{File: LedgerFile, Line: w.count, Problem: fmt.Sprintf("unknown kind %q", e.Kind)}

@@ -29,6 +29,8 @@ type Options struct {
 	OmitInput bool
 	// OldKeys are public keys that signed earlier parts of the store.
 	OldKeys []ed25519.PublicKey
+	// Remote keeps recordings besides the folder; nil = the folder keeps all.
+	Remote *Remote
 	// Sealer protects the keys that recordings are encrypted with. Required.
 	Sealer Sealer
 }
@@ -50,6 +52,7 @@ type Recorder struct {
 	key       string // its fingerprint
 	omitInput bool
 	ledger    *ledger
+	uploads   *uploads                            // nil without a remote
 	wrap      func(recordingFiles) recordingFiles // for tests: nil
 
 	mu   sync.Mutex
@@ -84,6 +87,10 @@ func Open(dir string, signer ed25519.PrivateKey, o Options) (*Recorder, error) {
 	a.recording = r.recording
 	if err := r.open(pub); err != nil {
 		return nil, errors.Join(err, root.Close())
+	}
+	if o.Remote != nil {
+		r.remote = &remote{ctx: o.Remote.Context, store: o.Remote.Store}
+		r.uploads = newUploads(r, *o.Remote)
 	}
 	return r, nil
 }
@@ -174,7 +181,13 @@ func (r *Recorder) Start(h Header) (*Recording, error) {
 }
 
 func (r *Recorder) start(h Header) (*Recording, error) {
+	if err := r.full(); err != nil {
+		return nil, err
+	}
 	dir, err := r.find(h.SessionID)
+	if sekisho.IsNotFound(err) {
+		dir, err = r.restoreUnsealed(h.SessionID)
+	}
 	if err == nil {
 		return r.resume(h, dir)
 	}
@@ -277,7 +290,7 @@ func (r *Recorder) createFiles(h Header, dir string) (*Recording, error) {
 	if err != nil {
 		return nil, errors.Join(err, files.close())
 	}
-	return &Recording{r: r, dir: dir, header: h, w: w, files: files}, nil
+	return &Recording{r: r, dir: dir, header: h, w: w, files: files, parts: r.newParts(dir, true)}, nil
 }
 
 func (r *Recorder) openFiles(dir string, flag int) (files recordingFiles, err error) {
@@ -338,6 +351,9 @@ func (k Keys) byID(id recfile.KeyID) (ed25519.PublicKey, bool) {
 // reopen continues an unsealed recording. A *Flaw says that the recording is
 // not as it was written.
 func (r *Recorder) reopen(id sekisho.SessionID, dir string) (*Recording, error) {
+	if err := r.fetchLonger(dir); err != nil {
+		return nil, err
+	}
 	files, err := r.openFiles(dir, os.O_RDWR)
 	if err != nil {
 		return nil, err
@@ -366,7 +382,9 @@ func (r *Recorder) reopenFiles(id sekisho.SessionID, dir string, files recording
 	if err != nil {
 		return nil, flawOf(err)
 	}
-	rec := &Recording{r: r, dir: dir, header: h, w: w, files: files, resumed: true}
+	rec := &Recording{
+		r: r, dir: dir, header: h, w: w, files: files, resumed: true, parts: r.newParts(dir, false),
+	}
 	if rec.kind, rec.encrypted, err = r.beginningOf(files.main, id); err != nil {
 		return nil, err
 	}
@@ -558,7 +576,7 @@ func (r *Recorder) recover(id sekisho.SessionID, dir string, gone func(sekisho.S
 	if done, err := r.finishSeal(id, dir); done || err != nil {
 		return done, err
 	}
-	if !gone(id) {
+	if !gone(id) || r.markerOf(dir).Objects != nil { // one with a marker is being restored
 		return false, nil
 	}
 	if empty, err := r.removeEmpty(id, dir); empty || err != nil {
@@ -637,6 +655,9 @@ func (r *Recorder) writeSync(name string, b []byte) error {
 // Ready reports why a recording could not be begun now: the disk is full, or
 // not to be written to.
 func (r *Recorder) Ready() error {
+	if err := r.full(); err != nil {
+		return err
+	}
 	const name = ".ready"
 	if err := r.root.WriteFile(name, bytes.Repeat([]byte{'.'}, readySize), 0o600); err != nil {
 		return errors.Join(fmt.Errorf("record: %w", err), r.root.Remove(name))

@@ -10,6 +10,7 @@ import (
 	"sekisho"
 	"sekisho/internal/session/cast"
 	"sekisho/internal/session/recfile"
+	"sekisho/internal/session/record/recstore"
 )
 
 // Recording is a recording being written. Its methods may be called
@@ -25,6 +26,7 @@ type Recording struct {
 	header Header
 	w      *recfile.Writer
 	files  recordingFiles
+	parts  *recstore.Parts // of the main file; only the upload uses them
 	filter inputFilter
 	kind   *SessionKind // nil until it is known
 	// forward counts connections in a session of type Port; else nil.
@@ -146,6 +148,9 @@ func (rec *Recording) appendLocked(kind recfile.Kind, pieces [][]byte) error {
 	if rec.sealed != nil || rec.closed || rec.exit != nil {
 		return errClosed
 	}
+	if err := rec.r.full(); err != nil {
+		return err
+	}
 	at := time.Since(rec.header.Start)
 	for len(pieces) > 0 {
 		n, size := 0, 0
@@ -161,6 +166,7 @@ func (rec *Recording) appendLocked(kind recfile.Kind, pieces [][]byte) error {
 		if err := rec.w.AppendAll(kind, at, pieces[:n]); err != nil {
 			return fmt.Errorf("record: %w", err)
 		}
+		rec.r.waiting(size)
 		pieces = pieces[n:]
 	}
 	return nil

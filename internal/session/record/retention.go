@@ -111,7 +111,11 @@ func (r *Recorder) Remove(id sekisho.SessionID, reason string) error {
 	if err := r.ledger.note(entry{Kind: ledgerRemoved, Session: id, Path: dir, Reason: text(reason)}); err != nil {
 		return err
 	}
-	return r.deleteFiles(dir)
+	if err := r.deleteFiles(dir); err != nil {
+		r.removeLater(dir)
+		return err
+	}
+	return nil
 }
 
 // Hold keeps a recording from being removed until Release. The ledger has it.
@@ -165,20 +169,32 @@ func (r *Recorder) finishRemovals() error {
 	left := r.ledger.removing
 	r.ledger.removing = nil
 	r.ledger.mu.Unlock()
-	for _, dir := range left {
+	for i, dir := range left {
 		if _, err := r.root.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err := r.deleteFiles(dir); err != nil {
+			r.removeLater(left[i:]...)
 			return err
 		}
 	}
 	return nil
 }
 
+// removeLater notes recordings that the ledger says were removed, and that could
+// not be deleted yet.
+func (r *Recorder) removeLater(dirs ...string) {
+	r.ledger.mu.Lock()
+	defer r.ledger.mu.Unlock()
+	r.ledger.removing = append(r.ledger.removing, dirs...)
+}
+
 // deleteFiles deletes a recording. The seal goes last, so that the rest
 // is not taken for an unsealed recording after a crash.
 func (r *Recorder) deleteFiles(dir string) error {
+	if err := r.removeStored(dir); err != nil {
+		return err
+	}
 	if err := r.removeFilesBut(dir, SealFile); err != nil {
 		return err
 	}
@@ -227,7 +243,7 @@ func (a *Archive) bytesOf(dir string) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("record: %w", err)
 	}
-	var total int64
+	total := a.storedElsewhere(dir)
 	for _, e := range entries {
 		info, err := e.Info()
 		if errors.Is(err, fs.ErrNotExist) {

@@ -111,7 +111,11 @@ func (r *Recorder) seal(dir string, s *Seal) (text []byte, err error) {
 	if err := r.ledger.f.Sync(); err != nil {
 		return nil, fmt.Errorf("record: %s: %w", LedgerFile, err)
 	}
-	return text, r.placeSeal(dir)
+	if err := r.placeSeal(dir); err != nil {
+		return nil, err
+	}
+	r.sealed(s.Session, dir)
+	return text, nil
 }
 
 const sealTemp = SealFile + ".tmp"
@@ -156,7 +160,11 @@ func (r *Recorder) finishSeal(id sekisho.SessionID, dir string) (bool, error) {
 			return false, err
 		}
 		if e.Kind == ledgerSealed && e.Session == id && e.Seal == digest {
-			return true, r.placeSeal(dir)
+			err := r.placeSeal(dir)
+			if err == nil {
+				r.sealed(id, dir)
+			}
+			return true, err
 		}
 	}
 }

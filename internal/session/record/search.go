@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -27,7 +28,7 @@ func (r *Recorder) MakeTranscripts(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return errors.Join(append(errs, err)...)
 		}
-		if r.isFormat1(dir) || !r.Sealed(id) {
+		if r.isFormat1(dir) || !r.Sealed(id) || !r.inFolder(dir, MainFile) {
 			continue
 		}
 		if _, err := r.root.Lstat(path.Join(dir, transcriptFile)); err == nil {
@@ -104,7 +105,7 @@ func (a *Archive) searchTranscript(s *Stored, query string) ([]recfile.Line, err
 	if err != nil {
 		return nil, err
 	}
-	f, err := a.openRegular(path.Join(dir, transcriptFile), os.O_RDONLY)
+	f, err := a.openContent(dir, transcriptFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -117,7 +118,7 @@ func (a *Archive) searchTranscript(s *Stored, query string) ([]recfile.Line, err
 		return nil, err
 	}
 	found := []recfile.Line{}
-	err = recfile.SearchTranscript(f, key, query, func(l recfile.Line) bool {
+	err = recfile.SearchTranscript(io.NewSectionReader(f, 0, f.Size()), key, query, func(l recfile.Line) bool {
 		found = append(found, l)
 		return len(found) < maxMatches
 	})

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path"
 
 	"sekisho"
@@ -228,11 +227,11 @@ func (a *Archive) Verify(id sekisho.SessionID) (Summary, error) {
 			Problem: "the recording is in progress and not sealed yet",
 		}
 	}
-	fsys, err := fs.Sub(a.root.FS(), dir)
-	if err != nil {
-		return Summary{}, fmt.Errorf("record: %w", err)
+	s, err := Verify(recordingFS{a, dir}, a.keys, id)
+	if err == nil {
+		err = a.checkStoredSeal(dir)
 	}
-	return Verify(fsys, a.keys, id)
+	return s, err
 }
 
 // LedgerHead is a place in the ledger that is known from elsewhere: so many
@@ -522,11 +521,11 @@ func (a *Archive) EachFile(id sekisho.SessionID, visit func(name string, content
 		names = []string{CastFile, ChainFile, SealFile}
 	}
 	for _, name := range names {
-		f, err := a.openRegular(path.Join(dir, name), os.O_RDONLY)
+		f, err := a.openContent(dir, name)
 		if err != nil {
 			return missing(err, name)
 		}
-		if err := errors.Join(visit(name, f), f.Close()); err != nil {
+		if err := errors.Join(visit(name, io.NewSectionReader(f, 0, f.Size())), f.Close()); err != nil {
 			return err
 		}
 	}

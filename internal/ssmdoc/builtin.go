@@ -13,14 +13,14 @@ import (
 //go:embed builtin/*.json builtin/command/*.json
 var builtinFiles embed.FS
 
-// Builtin is a document that comes with the server.
+// Builtin is a built-in document of the server.
 type Builtin struct {
 	Name    string
 	Content string // JSON
 	*Document
 }
 
-// Owner is who DescribeDocument says owns the document.
+// Owner returns the owner that DescribeDocument reports.
 func (b *Builtin) Owner() string {
 	if strings.HasPrefix(b.Name, "AWS-") {
 		return "Amazon"
@@ -28,8 +28,8 @@ func (b *Builtin) Owner() string {
 	return "Sekisho"
 }
 
-// Builtins returns the documents that come with the server, by name. Those
-// under AWS's names do what AWS's do, in our own words.
+// Builtins returns the built-in documents, sorted by name. Those with AWS's names do the same as
+// AWS's, with our own text.
 var Builtins = sync.OnceValue(func() []*Builtin {
 	all := append(builtinsIn("builtin", Parse), builtinsIn("builtin/command", ParseCommand)...)
 	slices.SortFunc(all, func(a, b *Builtin) int { return strings.Compare(a.Name, b.Name) })
@@ -39,7 +39,7 @@ var Builtins = sync.OnceValue(func() []*Builtin {
 func builtinsIn(dir string, parse func([]byte) (*Document, error)) []*Builtin {
 	entries, err := builtinFiles.ReadDir(dir)
 	if err != nil {
-		panic(err) // they are part of the program
+		panic(err) // cannot fail: they are part of the program
 	}
 	var all []*Builtin
 	for _, e := range entries {
@@ -59,8 +59,7 @@ func builtinsIn(dir string, parse func([]byte) (*Document, error)) []*Builtin {
 	return all
 }
 
-// FindBuiltin returns the document that comes with the server under name, or
-// nil.
+// FindBuiltin returns the built-in document called name, or nil.
 func FindBuiltin(name string) *Builtin {
 	for _, b := range Builtins() {
 		if b.Name == name {
@@ -70,8 +69,8 @@ func FindBuiltin(name string) *Builtin {
 	return nil
 }
 
-// Unsaved is the document of sessions that name none, as long as nobody has
-// saved preferences: a shell with every default.
+// Unsaved returns the default session document until preferences have been saved: a shell with
+// every default.
 func Unsaved() *Document {
 	return &Document{
 		Type:          TypeSession,

@@ -12,16 +12,16 @@ import (
 	"sekisho/internal/safetext"
 )
 
-// The types of documents.
+// Types of documents.
 const (
 	TypeSession = "Session"
 	TypeCommand = "Command"
 )
 
-// CommandSchemaVersion is the one that commands have.
+// CommandSchemaVersion is the schema version of command documents.
 const CommandSchemaVersion = "2.2"
 
-// The actions of a command's steps.
+// Actions of a command's steps.
 const (
 	RunShellScript      = "aws:runShellScript"
 	RunPowerShellScript = "aws:runPowerShellScript"
@@ -36,30 +36,29 @@ type Step struct {
 	Action string
 
 	inputs   *object
-	platform string // of its precondition; "" when it has none
+	platform string // of its precondition; "" without one
 }
 
-// Bounds of command documents.
+// Limits of command documents.
 const (
 	maxSteps = 50
-	// defaultStepTimeout is what agents allow a step that says nothing.
+	// defaultStepTimeout is the agents' timeout for a step without one.
 	defaultStepTimeout = 3600
 	maxStepTimeout     = 172800
-	// leastTimeout is the shortest that agents know: they take less for none
-	// at all, and wait an hour.
+	// leastTimeout is the shortest timeout: agents ignore a shorter one, and wait for an hour.
 	leastTimeout = 5
 )
 
-// stepName is what agents take for a file's name and report a step under.
+// stepName matches step names, which agents use as file names and in their reports.
 var stepName = regexp.MustCompile(`^[a-zA-Z0-9_:.\-]{1,128}$`)
 
-// ParseCommand reads a document of type Command in JSON and checks everything
-// in it. The error lists what is wrong and where.
+// ParseCommand parses and checks a document of type Command in JSON. The error lists the problems
+// and their places.
 func ParseCommand(text []byte) (*Document, error) {
 	if len(text) > MaxSize {
 		return nil, sekisho.Errorf(
 			sekisho.CodeInvalid,
-			"The document has %d bytes; it may have %d.",
+			"The document has %d bytes; the limit is %d.",
 			len(text),
 			MaxSize,
 		)
@@ -83,7 +82,7 @@ func (c *checker) commandDocument(root *object) *Document {
 		c.cause = ErrSchemaVersion
 		c.failf(
 			"schemaVersion",
-			"is %q: documents of type Command have schema version %q here",
+			"is %q: documents of type Command must have schema version %q",
 			safetext.Clip(d.SchemaVersion, maxQuoted),
 			CommandSchemaVersion,
 		)
@@ -107,7 +106,7 @@ func (c *checker) commandDocument(root *object) *Document {
 		}
 		s := c.step(where, o)
 		if names[s.Name] {
-			c.failf(where+".name", "is %q, as another step's is", safetext.Clip(s.Name, maxQuoted))
+			c.failf(where+".name", "is %q, the name of another step", safetext.Clip(s.Name, maxQuoted))
 		}
 		names[s.Name] = true
 		d.Steps = append(d.Steps, s)
@@ -130,7 +129,7 @@ func (c *checker) step(where string, o *object) *Step {
 	c.oneOf(where+".action", s.Action, actions...)
 	s.Name, _ = c.text(where+".name", o, "name")
 	if !stepName.MatchString(s.Name) {
-		c.failf(where+".name", "must have 1 to 128 letters, digits, and _ : . -")
+		c.failf(where+".name", "must have 1 to 128 characters: letters, digits, and _ : . -")
 	}
 	var ok bool
 	if s.inputs, ok = o.values["inputs"].(*object); !ok {
@@ -144,7 +143,7 @@ func (c *checker) step(where string, o *object) *Step {
 
 var platforms = []string{"Windows", "Linux", "MacOS"}
 
-// precondition reads the one condition there is: which platform a step is for.
+// precondition parses the only supported precondition: the platform of a step.
 func (c *checker) precondition(where string, v any) string {
 	o, ok := v.(*object)
 	if ok {
@@ -162,13 +161,13 @@ func (c *checker) precondition(where string, v any) string {
 	return ""
 }
 
-// stepInputs checks the inputs of a step. later reports whether a text cannot
-// be judged yet.
+// stepInputs checks the inputs of a step. later reports whether a text can only be checked when the
+// command is sent.
 func (c *checker) stepInputs(where string, s *Step, o *object, later func(string) bool) {
 	text := func(name string, required bool) {
 		v, ok := o.get(name)
 		if t, isText := v.(string); ok && !isText || required && t == "" {
-			c.failf(where+"."+name, "must be a text")
+			c.failf(where+"."+name, "must be a string")
 		}
 	}
 	c.modifiers(where, o)
@@ -186,7 +185,7 @@ func (c *checker) stepInputs(where string, s *Step, o *object, later func(string
 				c.failf(where+".sourceInfo", "must be a JSON object: %v", err)
 			}
 		default:
-			c.failf(where+".sourceInfo", "must be an object, or the JSON of one")
+			c.failf(where+".sourceInfo", "must be an object, or a string with the JSON of an object")
 		}
 		return
 	}
@@ -207,7 +206,7 @@ func (c *checker) stepInputs(where string, s *Step, o *object, later func(string
 	c.stepTimeout(where, o, later)
 }
 
-// modifiers are inputs of every step: how the next ones go on.
+// modifiers are inputs of every step that control the next steps.
 var modifiers = []string{"onFailure", "onSuccess", "finallyStep"}
 
 func (c *checker) modifiers(where string, o *object) {
@@ -222,7 +221,7 @@ func (c *checker) modifiers(where string, o *object) {
 	}
 }
 
-// stepTimeout is after how many seconds a step is stopped.
+// stepTimeout parses the time in seconds after which a step is stopped.
 func (c *checker) stepTimeout(where string, o *object, later func(string) bool) int {
 	v, ok := o.get("timeoutSeconds")
 	text, _ := v.(string)
@@ -240,7 +239,7 @@ func (c *checker) stepTimeout(where string, o *object, later func(string) bool) 
 	return n
 }
 
-// platforms are the operating systems that a step does something on.
+// platforms returns the operating systems on which a step does something.
 func (s *Step) platforms() []string {
 	switch {
 	case s.platform != "":
@@ -251,7 +250,7 @@ func (s *Step) platforms() []string {
 	return platforms
 }
 
-// commandPlatforms are those of the steps that run something.
+// commandPlatforms returns the operating systems of the steps that run something.
 func (d *Document) commandPlatforms() []string {
 	var some []string
 	for _, p := range platforms {
@@ -267,23 +266,22 @@ func (d *Document) commandPlatforms() []string {
 	return some
 }
 
-// CommandPlan is a command as it is to be run.
+// CommandPlan is a command that is ready to run.
 type CommandPlan struct {
 	// Content and Parameters are for the agent.
 	Content    json.RawMessage
 	Parameters map[string]any
-	// Timeout is the longest that the steps may run, in all.
+	// Timeout bounds the time of all steps together.
 	Timeout time.Duration
 	Steps   []*Step
 }
 
-// Command checks a request's parameters against the document and composes the
-// command.
+// Command checks a request's parameters against the document and builds the command.
 func (d *Document) Command(given map[string][]string) (*CommandPlan, error) {
 	if d.Type != TypeCommand {
 		return nil, sekisho.Errorf(
 			sekisho.CodeInvalid,
-			"The document is of type %s: it starts sessions and is not sent as a command.",
+			"The document is of type %s: it starts sessions and cannot be sent as a command.",
 			d.Type,
 		)
 	}
@@ -295,7 +293,7 @@ func (d *Document) Command(given map[string][]string) (*CommandPlan, error) {
 	p := &CommandPlan{Parameters: bound, Steps: d.Steps}
 	for name, v := range bound {
 		walkValue(v, func(text string) {
-			// Agents look for these in the values themselves.
+			// Agents also resolve references within the values.
 			if StoreReference(text) != "" {
 				c.failf("the parameter "+name, "names a parameter of Parameter Store, which Sekisho does not have")
 			}
@@ -337,8 +335,8 @@ func walkValue(v any, f func(text string)) {
 	}
 }
 
-// commandContent is the document as agents read it, who fill the parameters
-// in. The inputs are those of its steps.
+// commandContent returns the document for agents, which substitute the parameters themselves.
+// inputs are those of its steps.
 func (d *Document) commandContent(inputs []*object) (json.RawMessage, error) {
 	type step struct {
 		Action       string              `json:"action"`
@@ -369,7 +367,7 @@ func (d *Document) commandContent(inputs []*object) (json.RawMessage, error) {
 	return b, nil
 }
 
-// stringMap reads a value of type StringMap: an object of texts.
+// stringMap parses a value of type StringMap: an object of strings.
 func stringMap(text string) (*object, error) {
 	if strings.TrimSpace(text) == "" {
 		text = "{}"

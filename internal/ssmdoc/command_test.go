@@ -97,10 +97,10 @@ func TestCommandParameters(t *testing.T) {
 		"fits":            {map[string][]string{"who": {"you, -n"}, "note": {"a; $(b)\nc"}}, ""},
 		"another command": {map[string][]string{"who": {"a; reboot"}}, `has a value with ';'`},
 		"a map":           {map[string][]string{"who": {"you"}, "more": {`{"a":1}`}}, ""},
-		"not a map":       {map[string][]string{"who": {"you"}, "more": {`[1]`}}, "takes a JSON object"},
-		"missing":         {nil, `needs the parameter "who"`},
+		"not a map":       {map[string][]string{"who": {"you"}, "more": {`[1]`}}, "JSON object"},
+		"missing":         {nil, `parameter "who"`},
 		"unknown":         {map[string][]string{"who": {"you"}, "whoo": {"me"}}, `did you mean "who"?`},
-		"two values":      {map[string][]string{"who": {"a", "b"}}, "takes one value"},
+		"two values":      {map[string][]string{"who": {"a", "b"}}, "not 2"},
 		"a second line":   {map[string][]string{"who": {"a\nrm -rf /"}}, "line break"},
 		"no number":       {map[string][]string{"who": {"a"}, "wait": {"soon"}}, "must be a number of seconds"},
 		"too long":        {map[string][]string{"who": {"a"}, "wait": {"172801"}}, "must be a number of seconds"},
@@ -133,26 +133,26 @@ func TestCommandDocumentsRefused(t *testing.T) {
 		"a step of text":    {`{"schemaVersion":"2.2","mainSteps":["a"]}`, "must be an object"},
 		"action":            {`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:runDocker","name":"a","inputs":{}}]}`, "must be one of aws:runShellScript"},
 		"name":              {`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:runShellScript","name":"../a","inputs":` + run + `}]}`, "must have 1 to 128"},
-		"two of one name":   {`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:runShellScript","name":"a","inputs":` + run + `},{"action":"aws:runShellScript","name":"a","inputs":` + run + `}]}`, "as another step's is"},
+		"two of one name":   {`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:runShellScript","name":"a","inputs":` + run + `},{"action":"aws:runShellScript","name":"a","inputs":` + run + `}]}`, "mainSteps[1].name is"},
 		"no inputs":         {`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:runShellScript","name":"a"}]}`, "inputs must be an object"},
-		"unknown of a step": {`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:runShellScript","name":"a","inputs":` + run + `,"isEnd":true}]}`, `"isEnd", which is not known`},
+		"unknown of a step": {`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:runShellScript","name":"a","inputs":` + run + `,"isEnd":true}]}`, `"isEnd"`},
 		"precondition":      {`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:runShellScript","name":"a","inputs":` + run + `,"precondition":{"StringEquals":["platformType","Linx"]}}]}`, "where PLATFORM is"},
 		"input":             {commandDoc(`{}`, `{"runComand":["id"]}`), `did you mean "runCommand"?`},
 		"a script of text":  {commandDoc(`{}`, `{"runCommand":"id"}`), "must be a list of lines"},
-		"a line of number":  {commandDoc(`{}`, `{"runCommand":[1]}`), "must be a text"},
+		"a line of number":  {commandDoc(`{}`, `{"runCommand":[1]}`), "must be a string"},
 		"timeout":           {commandDoc(`{}`, `{"runCommand":["id"],"timeoutSeconds":"0"}`), "must be a number of seconds"},
 		"modifier":          {commandDoc(`{}`, `{"runCommand":["id"],"onFailure":"shrug"}`), "must be exit"},
 		"reference":         {commandDoc(`{"name":{"type":"String"}}`, `{"runCommand":["{{ nmae }}"]}`), `did you mean "name"?`},
 		"Parameter Store":   {commandDoc(`{}`, `{"runCommand":["{{ssm:a}}"]}`), "Parameter Store"},
-		"quoting":           {commandDoc(`{"a":{"type":"String","sekisho":{"quote":"shell"}}}`, run), "is for documents of type Session"},
+		"quoting":           {commandDoc(`{"a":{"type":"String","sekisho":{"quote":"shell"}}}`, run), "parameters.a.sekisho is"},
 		"type":              {commandDoc(`{"a":{"type":"Float"}}`, run), "must be one of String, StringList, Integer"},
 		"integer default":   {commandDoc(`{"a":{"type":"Integer","default":true}}`, run), "does not fit the parameter's type"},
-		"boolean default":   {commandDoc(`{"a":{"type":"Boolean","default":"maybe"}}`, run), "takes true or false"},
+		"boolean default":   {commandDoc(`{"a":{"type":"Boolean","default":"maybe"}}`, run), "true or false"},
 		"map list default":  {commandDoc(`{"a":{"type":"MapList","default":["x"]}}`, run), "JSON objects"},
 		"allowed value":     {commandDoc(`{"a":{"type":"Integer","default":3,"allowedValues":[1,2]}}`, run), "must be one of 1, 2"},
 		"default":           {commandDoc(`{"a":{"type":"StringMap","default":"{}"}}`, run), "does not fit the parameter's type"},
 		"source":            {`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:downloadContent","name":"a","inputs":{"sourceType":"S3","sourceInfo":"nope"}}]}`, "must be a JSON object"},
-		"size":              {commandDoc(`{}`, `{"runCommand":["`+strings.Repeat("a", ssmdoc.MaxSize)+`"]}`), "it may have 65536"},
+		"size":              {commandDoc(`{}`, `{"runCommand":["`+strings.Repeat("a", ssmdoc.MaxSize)+`"]}`), "65536"},
 	} {
 		_, err := ssmdoc.ParseCommand([]byte(c.text))
 		if err == nil || !strings.Contains(err.Error(), c.want) {
@@ -248,7 +248,7 @@ func TestPatternSizeIsBounded(t *testing.T) { // not in parallel: it measures me
 		"classes of Unicode": {`[\p{L}\p{N}]{1000}`},
 	} {
 		if _, err := ssmdoc.ParseCommand(document(patterns...)); err == nil ||
-			!strings.Contains(err.Error(), "too large when its counts are expanded") {
+			!strings.Contains(err.Error(), "allowedPattern is too large") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -1,8 +1,6 @@
-// Package ssmdoc reads session documents (schema 1.0): which kind of
-// session they start, with which parameters, inputs and properties; and
-// command documents (schema 2.2): which steps they run. It checks a document
-// when it is saved, a request's parameters when a session or a command is
-// asked for, and composes what the node's agent is sent.
+// Package ssmdoc implements session documents (schema 1.0) and command documents (schema 2.2). It
+// checks a document when it is saved, checks a request's parameters when a session is started or a
+// command sent, and builds the content for the node's agent.
 package ssmdoc
 
 import (
@@ -15,11 +13,11 @@ import (
 	"sekisho/internal/safetext"
 )
 
-// Default is the document of a StartSession that names none. It is also where
-// an account keeps its Session Manager preferences.
+// Default is the document of a StartSession request that names none. It also contains an account's
+// Session Manager preferences.
 const Default = "SSM-SessionManagerRunShell"
 
-// The session types of schema 1.0.
+// Session types of schema 1.0.
 const (
 	StandardStream         = "Standard_Stream"
 	InteractiveCommands    = "InteractiveCommands"
@@ -27,18 +25,18 @@ const (
 	Port                   = "Port"
 )
 
-// SchemaVersion is the one that sessions have.
+// SchemaVersion is the schema version of session documents.
 const SchemaVersion = "1.0"
 
-// MaxSize is the size in bytes of the largest document, as in AWS.
+// MaxSize is the maximum size of a document in bytes, as in AWS.
 const MaxSize = 64 << 10
 
-// The faults that callers tell apart. An error of this package that wraps
-// neither says that a document's content is wrong.
+// Errors that callers distinguish. Any other error of this package means that a document's content
+// is invalid.
 var (
-	// ErrSchemaVersion says that a document is of another schema.
+	// ErrSchemaVersion means that a document has another schema version.
 	ErrSchemaVersion = errors.New("schema version")
-	// ErrParameters says that a request's parameters do not fit a document.
+	// ErrParameters means that a request's parameters do not match a document.
 	ErrParameters = errors.New("parameters")
 )
 
@@ -52,22 +50,20 @@ type Document struct {
 	Parameters []*Parameter
 	Steps      []*Step // of a command
 
-	inputs     *inputs // nil when the document has none
+	inputs     *inputs // nil if the document has none
 	properties any
 }
 
-// namePattern is that of document names; a version of it with a colon and a
-// slash is that of names in requests, which may be ARNs.
+// namePattern matches document names. Names in requests can also be ARNs.
 var namePattern = regexp.MustCompile(`^[a-zA-Z0-9_\-.]{3,128}$`)
 
-// ValidName reports whether a document may be called name.
+// ValidName reports whether name is a valid document name.
 func ValidName(name string) bool { return namePattern.MatchString(name) }
 
-// reservedPrefixes begin the names of documents that come with the server.
+// reservedPrefixes are the prefixes of built-in documents' names.
 var reservedPrefixes = []string{"aws-", "amazon", "amzn", "sekisho-"}
 
-// Reserved reports whether names like this are kept for documents that come
-// with the server.
+// Reserved reports whether name is reserved for built-in documents.
 func Reserved(name string) bool {
 	lower := strings.ToLower(name)
 	for _, p := range reservedPrefixes {
@@ -78,8 +74,8 @@ func Reserved(name string) bool {
 	return false
 }
 
-// Parse reads a document of type Session in JSON and checks everything in it.
-// The error lists what is wrong and where.
+// Parse parses and checks a document of type Session in JSON. The error lists the problems and
+// their places.
 func Parse(text []byte) (*Document, error) {
 	if len(text) > MaxSize {
 		return nil, sekisho.Errorf(
@@ -101,7 +97,7 @@ func Parse(text []byte) (*Document, error) {
 	return d, nil
 }
 
-// sessionTypes are the kinds of session in the order people know them.
+// sessionTypes are the session types in the order of error messages.
 var sessionTypes = []string{StandardStream, InteractiveCommands, NonInteractiveCommands, Port}
 
 func (c *checker) document(root *object) *Document {
@@ -111,11 +107,11 @@ func (c *checker) document(root *object) *Document {
 		c.cause = ErrSchemaVersion
 		c.failf(
 			"schemaVersion",
-			"is %q: documents of type Session have schema version %q",
+			"is %q: documents of type Session must have schema version %q",
 			safetext.Clip(d.SchemaVersion, maxQuoted),
 			SchemaVersion,
 		)
-		return d // everything else would seem wrong too
+		return d // the rest would only cause misleading errors
 	}
 	c.known("", root, "schemaVersion", "description", "sessionType", "parameters", "inputs", "properties")
 	d.Description, _ = c.text("description", root, "description")
@@ -134,8 +130,7 @@ func (c *checker) document(root *object) *Document {
 	return d
 }
 
-// Platforms are the operating systems that the document is for, as
-// DescribeDocument names them.
+// Platforms returns the operating systems of the document, with the names in DescribeDocument.
 func (d *Document) Platforms() []string {
 	if d.Type == TypeCommand {
 		return d.commandPlatforms()
@@ -164,10 +159,10 @@ func (d *Document) Parameter(name string) *Parameter {
 	return nil
 }
 
-// maxProblems bounds how many faults of a document one error lists.
+// maxProblems bounds the problems of a document that one error lists.
 const maxProblems = 8
 
-// checker collects what is wrong with a document.
+// checker collects the problems of a document.
 type checker struct {
 	command     bool // the document is of type Command
 	problems    []string
@@ -200,17 +195,16 @@ func (c *checker) err() error {
 	return e
 }
 
-// known refuses every name in o that is not one of names, and says which one
-// was probably meant.
+// known refuses names in o that are not in names, and suggests the closest one.
 func (c *checker) known(where string, o *object, names ...string) {
 	for _, k := range o.keys {
 		if !contains(names, k) {
-			c.failf(where, "has %q, which is not known%s", safetext.Clip(k, maxQuoted), meant(k, names))
+			c.failf(where, "has the unknown member %q%s", safetext.Clip(k, maxQuoted), meant(k, names))
 		}
 	}
 }
 
-// text returns the string called name; where is its place for errors.
+// text returns the string called name; where is its place, for errors.
 func (c *checker) text(where string, o *object, name string) (string, bool) {
 	v, ok := o.get(name)
 	if !ok || v == nil {
@@ -218,7 +212,7 @@ func (c *checker) text(where string, o *object, name string) (string, bool) {
 	}
 	s, ok := v.(string)
 	if !ok {
-		c.failf(where, "must be a text")
+		c.failf(where, "must be a string")
 	}
 	return s, ok
 }
@@ -244,10 +238,10 @@ func contains(all []string, s string) bool {
 	return false
 }
 
-// maxQuoted bounds what an error quotes of a document or a request, in bytes.
+// maxQuoted bounds text that an error quotes, in bytes.
 const maxQuoted = 60
 
-// meant is "; did you mean …?" when one of names is close to s.
+// meant returns " (did you mean …?)" if one of names is close to s, otherwise "".
 func meant(s string, names []string) string {
 	if len(s) > 60 {
 		return ""
@@ -268,7 +262,7 @@ func meant(s string, names []string) string {
 	return fmt.Sprintf(" (did you mean %q?)", best)
 }
 
-// edits is the Levenshtein distance of two short texts.
+// edits returns the Levenshtein distance of two short strings.
 func edits(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

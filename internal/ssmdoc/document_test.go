@@ -84,7 +84,7 @@ func TestParseRefuses(t *testing.T) {
 		{"not JSON", `{"schemaVersion":`, "not valid JSON"},
 		{"empty", ``, "ends too early"},
 		{"a list", `[]`, "must be an object"},
-		{"two documents", `{} {}`, "something follows its end"},
+		{"two documents", `{} {}`, "not valid JSON"},
 		{"a name twice", `{"schemaVersion":"1.0","schemaVersion":"1.0"}`, `"schemaVersion" appears twice`},
 		{"not UTF-8", "{\"description\":\"\xff\"}", "not UTF-8"},
 		{"too deep", strings.Repeat(`{"a":`, 40) + `1` + strings.Repeat(`}`, 40), "nested deeper"},
@@ -108,13 +108,13 @@ func TestParseRefuses(t *testing.T) {
 		{"reason pattern", inputs(`"sekisho":{"reasonPattern":"("}`), "reasonPattern cannot be used"},
 		{"look-ahead", inputs(`"sekisho":{"reasonPattern":"(?!a)"}`), "RE2"},
 		{"unknown preference", inputs(`"sekisho":{"reasonRequire":true}`), `did you mean "reasonRequired"`},
-		{"preference of a request", `{"schemaVersion":"1.0","sessionType":"Standard_Stream","parameters":{"x":{"type":"String"}},"inputs":{"sekisho":{"banner":"{{ x }}"}}}`, "does not depend on a request"},
+		{"preference of a request", `{"schemaVersion":"1.0","sessionType":"Standard_Stream","parameters":{"x":{"type":"String"}},"inputs":{"sekisho":{"banner":"{{ x }}"}}}`, "inputs.sekisho.banner"},
 		{"banner with escapes", inputs(`"sekisho":{"banner":"a\u001b[2J"}`), "control characters"},
 		{"limit zero", inputs(`"sekisho":{"maxConcurrentSessions":{"perOwner":0}}`), "from 1 to 10000"},
 		{"recording days zero", inputs(`"sekisho":{"recordingDays":0}`), "from 1 to 36500"},
 		{"limit per user", inputs(`"sekisho":{"maxConcurrentSessions":{"perUser":1}}`), "perUser"},
 		{"prompt maybe", inputs(`"sekisho":{"friendlyPrompt":"maybe"}`), "friendlyPrompt"},
-		{"recorded and encrypted", inputs(`"kmsKeyId":"alias/a","sekisho":{"requireServerRecording":true}`), "cannot be had together"},
+		{"recorded and encrypted", inputs(`"kmsKeyId":"alias/a","sekisho":{"requireServerRecording":true}`), "kmsKeyId"},
 		{"Parameter Store", inputs(`"shellProfile":{"linux":"{{ ssm:secret }}"}`), "Parameter Store"},
 		{"reference to nothing", command("echo {{ file }}", `"fil":{"type":"String"}`), `did you mean "fil"`},
 		{"parameter with a hyphen", command("id", `"a-b":{"type":"String"}`), "letters and digits"},
@@ -123,7 +123,7 @@ func TestParseRefuses(t *testing.T) {
 		{"pattern", command("id", `"a":{"type":"String","allowedPattern":"a)(b"}`), "allowedPattern cannot be used"},
 		{"default against pattern", command("id", `"a":{"type":"String","allowedPattern":"[0-9]+","default":"x"}`), "must match the pattern"},
 		{"default against values", command("id", `"a":{"type":"String","allowedValues":["x"],"default":"y"}`), "must be one of x"},
-		{"default of the wrong type", command("id", `"a":{"type":"String","default":["x"]}`), "must be a text"},
+		{"default of the wrong type", command("id", `"a":{"type":"String","default":["x"]}`), "parameters.a.default must be"},
 		{"bounds the wrong way round", command("id", `"a":{"type":"String","minChars":3,"maxChars":"2"}`), "larger than"},
 		{"items of a text", command("id", `"a":{"type":"String","minItems":1}`), "StringList"},
 		{"display", command("id", `"a":{"type":"String","displayType":"radio"}`), "textarea"},
@@ -135,8 +135,8 @@ func TestParseRefuses(t *testing.T) {
 		{"properties of a shell", `{"schemaVersion":"1.0","sessionType":"Standard_Stream","properties":{"linux":{}}}`, "must be absent"},
 		{"port 0", port(`{"portNumber":"0"}`), "1 to 65535"},
 		{"port 65536", port(`{"portNumber":"65536"}`), "1 to 65535"},
-		{"port as a number", port(`{"portNumber":80}`), "must be a text"},
-		{"no port", port(`{"type":"LocalPortForwarding"}`), "portNumber, or else a socket"},
+		{"port as a number", port(`{"portNumber":80}`), "properties.portNumber must be"},
+		{"no port", port(`{"type":"LocalPortForwarding"}`), "portNumber"},
 		{"host with a space", port(`{"portNumber":"80","host":"a b"}`), "host name"},
 		{"socket is relative", port(`{"socket":"run/x"}`), "absolute path"},
 		{"forwarding the other way", port(`{"portNumber":"80","type":"RemotePortForwarding"}`), "LocalPortForwarding"},
@@ -148,8 +148,8 @@ func TestParseRefuses(t *testing.T) {
 		{"quoted in a here document", command("cat <<E\n{{ a }}\nE", `"a":{"type":"String","sekisho":{"quote":"shell"}}`), "<<"},
 		{"quoted in arithmetic", command("echo $((1 + {{ a }}))", `"a":{"type":"String","sekisho":{"quote":"shell"}}`), "(("},
 		{"quoted for eval", command("eval {{ a }}", `"a":{"type":"String","sekisho":{"quote":"shell"}}`), "eval"},
-		{"quoted for PowerShell", `{"schemaVersion":"1.0","sessionType":"InteractiveCommands","parameters":{"a":{"type":"String","sekisho":{"quote":"shell"}}},"properties":{"windows":{"commands":"dir {{ a }}"}}}`, "linux.commands and macos.commands only"},
-		{"quoted in inputs", `{"schemaVersion":"1.0","sessionType":"Standard_Stream","parameters":{"a":{"type":"String","sekisho":{"quote":"shell"}}},"inputs":{"shellProfile":{"linux":"cd {{ a }}"}}}`, "linux.commands and macos.commands only"},
+		{"quoted for PowerShell", `{"schemaVersion":"1.0","sessionType":"InteractiveCommands","parameters":{"a":{"type":"String","sekisho":{"quote":"shell"}}},"properties":{"windows":{"commands":"dir {{ a }}"}}}`, "linux.commands and macos.commands"},
+		{"quoted in inputs", `{"schemaVersion":"1.0","sessionType":"Standard_Stream","parameters":{"a":{"type":"String","sekisho":{"quote":"shell"}}},"inputs":{"shellProfile":{"linux":"cd {{ a }}"}}}`, "linux.commands and macos.commands"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -234,14 +234,14 @@ func TestParametersRefused(t *testing.T) {
 		params map[string][]string
 		want   []string
 	}{
-		{"missing", nil, []string{`needs the parameter "n"`}},
+		{"missing", nil, []string{`parameter "n"`}},
 		{"unknown", map[string][]string{"n": {"1"}, "fre": {"1"}}, []string{`no parameter "fre"`, `did you mean "free"`}},
 		{"pattern", map[string][]string{"n": {"1; id"}}, []string{`"n" must match the pattern [0-9]+`}},
 		{"one line of many matches", map[string][]string{"n": {"ok\nid"}}, []string{`"n" must match`}},
 		{"a break at the end", map[string][]string{"n": {"1\n"}}, []string{`"n" must match`}},
 		{"too long", map[string][]string{"n": {"12345"}}, []string{`"n" must have at most 4 characters`}},
-		{"two values", map[string][]string{"n": {"1", "2"}}, []string{`"n" takes one value, not 2`}},
-		{"no value", map[string][]string{"n": {}}, []string{`"n" takes one value, not 0`}},
+		{"two values", map[string][]string{"n": {"1", "2"}}, []string{`"n" requires one value, not 2`}},
+		{"no value", map[string][]string{"n": {}}, []string{`"n" requires one value, not 0`}},
 		{"not listed", map[string][]string{"n": {"1"}, "mode": {"FAST"}}, []string{`"mode" must be one of fast, slow`}},
 		{"too few items", map[string][]string{"n": {"1"}, "list": {}}, []string{`"list" must have at least 1 values`}},
 		{"too many items", map[string][]string{"n": {"1"}, "list": {"aa", "bb", "cc"}}, []string{`"list" must have at most 2 values`}},
@@ -253,7 +253,9 @@ func TestParametersRefused(t *testing.T) {
 		{"NUL", map[string][]string{"n": {"1"}, "free": {"a\x00"}}, []string{`"free" has a value with a NUL`}},
 		{"not UTF-8", map[string][]string{"n": {"1"}, "free": {"\xff"}}, []string{`"free" has a value that is not UTF-8`}},
 		{"enormous", map[string][]string{"n": {"1"}, "free": {strings.Repeat("a", 40<<10)}}, []string{`"free" has a value of`}},
-		{"enormous in all", map[string][]string{"n": {"1"}, "list": {strings.Repeat("a", 30<<10), strings.Repeat("a", 30<<10)}, "free": {strings.Repeat("a", 30<<10)}}, []string{"in all"}},
+		{"enormous in all", map[string][]string{"n": {"1"},
+			"list": {strings.Repeat("a", 30<<10), strings.Repeat("a", 30<<10)},
+			"free": {strings.Repeat("a", 30<<10)}}, []string{"65536"}},
 		{"Parameter Store", map[string][]string{"n": {"1"}, "free": {"{{ ssm:secret }}"}}, []string{"Parameter Store"}},
 		{"Parameter Store in pieces", map[string][]string{"n": {"1"}, "list": {"{{ssm:x", "}}"}}, []string{"Parameter Store"}},
 	} {
@@ -628,7 +630,7 @@ func TestCheckPreferences(t *testing.T) {
 			t,
 			`{"schemaVersion":"1.0","sessionType":"Standard_Stream","parameters":{"a":{"type":"String"}},"inputs":{}}`,
 		).CheckPreferences(),
-		`"a" needs a default`,
+		`"a" must have a default`,
 	)
 }
 

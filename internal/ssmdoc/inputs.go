@@ -14,15 +14,15 @@ import (
 	"sekisho/internal/safetext"
 )
 
-// The bounds of the timeouts, as in AWS.
+// Limits of the timeouts, as in AWS.
 const (
 	defaultIdle = 20 * time.Minute
 	maxIdle     = 60
 	maxDuration = 1440
 )
 
-// Settings are the inputs of a document with their parameters filled in: the
-// preferences that a session is run with.
+// Settings are the preferences of a session: the inputs of a document with the parameters
+// substituted.
 type Settings struct {
 	S3BucketName                string
 	S3KeyPrefix                 string
@@ -33,15 +33,14 @@ type Settings struct {
 	KMSKeyID                    string
 	RunAsEnabled                bool
 	RunAsDefaultUser            string
-	IdleTimeout                 time.Duration // 0 = not said
+	IdleTimeout                 time.Duration // 0 = not set
 	MaxDuration                 time.Duration // 0 = none
 	// ShellProfile is by platform: linux, macos, windows.
 	ShellProfile map[string]string
 	Extensions   Extensions
 }
 
-// Extensions are preferences that AWS does not have. They stand in inputs.sekisho,
-// which AWS's agent does not read.
+// Extensions are preferences that AWS lacks. They are in inputs.sekisho, which AWS's agent ignores.
 type Extensions struct {
 	ReasonRequired bool
 	ReasonPattern  string
@@ -60,38 +59,37 @@ type Extensions struct {
 	// server keeps them.
 	RecordingDays          int
 	RequireServerRecording bool
-	// EndWhenDenied ends sessions when policy would no longer allow to start
-	// them.
+	// EndWhenDenied ends a session when policy would no longer allow starting it.
 	EndWhenDenied bool
 
 	reason *regexp.Regexp
 }
 
-// Switch is on, off, or left to the server.
+// Switch is On, Off, or Auto, which leaves the choice to the server.
 type Switch int
 
-// The positions of a Switch.
+// Values of Switch.
 const (
 	Auto Switch = iota
 	On
 	Off
 )
 
-// On reports whether s is on; auto is what it is when it is left open.
+// On reports whether s is on; auto is the result for Auto.
 func (s Switch) On(auto bool) bool { return s == On || s == Auto && auto }
 
-// inputs are a document's as they stand in it.
+// inputs are a document's inputs before substitution.
 type inputs struct {
 	tree *object
 }
 
-// input is one preference: how it is checked and where it goes.
+// input is one preference: how it is checked and stored.
 type input struct {
 	name string
 	set  func(s *Settings, v any) error
 }
 
-var errText = errors.New("must be a text")
+var errText = errors.New("must be a string")
 
 func textInput(name string, check func(string) error, to func(s *Settings) *string) input {
 	return input{name, func(s *Settings, v any) error {
@@ -155,7 +153,7 @@ func matching(pattern, rule string) func(string) error {
 	}
 }
 
-// allInputs are the preferences that AWS has.
+// allInputs are AWS's preferences.
 var allInputs = []input{
 	textInput(
 		"s3BucketName",
@@ -184,21 +182,21 @@ var allInputs = []input{
 
 func keyPrefix(s string) error {
 	if len(s) > 500 || strings.ContainsFunc(s, breaksLine) {
-		return errors.New("must have at most 500 characters, none of them control characters")
+		return errors.New("must have at most 500 characters, without control characters")
 	}
 	for part := range strings.SplitSeq(s, "/") {
 		if part == ".." || part == "." {
-			return errors.New("must not have . or .. as a part")
+			return errors.New("must not have . or .. as a path element")
 		}
 	}
 	return nil
 }
 
-// userName is what may be asked for as the OS user of a session: nothing that
-// a shell, a path or a command line could take for something else.
+// userName matches valid OS users of sessions: names without characters that are special in a
+// shell, a path or a command line.
 var userName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.@-]{0,63}$`)
 
-// runAsUser refuses names that sessions never run as.
+// runAsUser refuses OS users under which sessions never run.
 func runAsUser(name string) error {
 	if !userName.MatchString(name) {
 		return fmt.Errorf(
@@ -230,11 +228,11 @@ func shellProfile(s *Settings, v any, fail func(where, format string, args ...an
 		text, ok := o.values[platform].(string)
 		switch {
 		case !contains([]string{"linux", "windows", "macos"}, platform):
-			fail(where, "is not known: a profile is for linux, windows or macos")
+			fail(where, "is unknown: a profile must be for linux, windows or macos")
 		case !ok:
-			fail(where, "must be a text")
+			fail(where, "must be a string")
 		case utf8.RuneCountInString(text) > maxProfile || strings.ContainsRune(text, 0):
-			fail(where, "must have at most %d characters, none of them NUL", maxProfile)
+			fail(where, "must have at most %d characters, without NUL", maxProfile)
 		default:
 			s.ShellProfile[platform] = text
 		}
@@ -256,7 +254,7 @@ func (c *checker) inputs(v any) *inputs {
 	return &inputs{o}
 }
 
-// settings reads inputs. later reports whether a text cannot be judged yet.
+// settings parses inputs. later reports whether a text can only be checked when a session starts.
 func (c *checker) settings(o *object, later func(string) bool) Settings {
 	var s Settings
 	for _, in := range allInputs {
@@ -276,7 +274,8 @@ func (c *checker) settings(o *object, later func(string) bool) Settings {
 		if s.Extensions.RequireServerRecording && s.KMSKeyID != "" {
 			c.failf(
 				"inputs.sekisho.requireServerRecording",
-				"cannot be had together with kmsKeyId: such sessions are encrypted from end to end, and the server cannot record them",
+				"cannot be combined with kmsKeyId: sessions with a KMS key are encrypted end to end, so the server cannot "+
+					"record their content",
 			)
 		}
 	}
@@ -315,7 +314,7 @@ func (c *checker) extensions(v any) Extensions {
 	)
 	walk(where, o, func(at, text string) {
 		if HasReference(text) {
-			c.failf(at, "has a parameter in it: what %s says does not depend on a request", where)
+			c.failf(at, "contains a parameter reference: %s cannot depend on a request", where)
 		}
 	})
 	h.ReasonRequired = c.flag(o, "reasonRequired")
@@ -330,13 +329,13 @@ func (c *checker) extensions(v any) Extensions {
 	}) {
 		c.failf(
 			where+".banner",
-			"must have at most %d characters, none of them control characters but line breaks and tabs",
+			"must have at most %d characters, without control characters other than line breaks and tabs",
 			maxBanner,
 		)
 	}
 	h.PromptTag, _ = c.text(where+".promptTag", o, "promptTag")
 	if utf8.RuneCountInString(h.PromptTag) > 128 {
-		c.failf(where+".promptTag", "must be the key of a tag")
+		c.failf(where+".promptTag", "must be a tag key")
 	}
 	h.FriendlyPrompt = c.switchOf(where, o, "friendlyPrompt")
 	h.LoginShell = c.switchOf(where, o, "loginShell")
@@ -390,7 +389,7 @@ func (c *checker) switchOf(where string, o *object, name string) Switch {
 func (c *checker) limit(where string, o *object, name string) int {
 	n, ok := c.count(where, o, name)
 	if ok && (n < 1 || n > 10000) {
-		c.failf(where+"."+name, "must be from 1 to 10000; leave it out for no limit")
+		c.failf(where+"."+name, "must be from 1 to 10000; omit it for no limit")
 	}
 	return n
 }

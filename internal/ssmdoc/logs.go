@@ -5,14 +5,14 @@ import (
 	"path"
 )
 
-// LogPlaces are where a node writes the log of a session; "" is nowhere.
+// LogPlaces are the destinations of a session's log; "" means none.
 type LogPlaces struct {
 	Bucket string
 	Key    string // of the log in the bucket
-	Group  string // the stream is the session's ID
+	Group  string // log group; the stream is the session's ID
 }
 
-// Logs are where the log of the planned session goes.
+// Logs returns the destinations of the planned session's log.
 func (p *Plan) Logs(session string) (LogPlaces, error) {
 	var c struct{ Inputs agentInputs }
 	if err := json.Unmarshal(p.Content, &c); err != nil {
@@ -25,11 +25,11 @@ func (p *Plan) Logs(session string) (LogPlaces, error) {
 	return out, nil
 }
 
-// LogKey is the key of a session's log, as AWS's agent chooses it.
+// LogKey returns the key of a session's log, the same as AWS's agent uses.
 func LogKey(prefix, session string) string { return path.Join(prefix, session+".log") }
 
-// Settings are the preferences that d holds when its parameters have their
-// defaults. A parameter without one is an error.
+// Settings returns the preferences in d with all parameters at their defaults. A parameter without
+// a default is an error.
 func (d *Document) Settings() (Settings, error) {
 	bound, err := d.bind(nil)
 	if err != nil {
@@ -38,8 +38,8 @@ func (d *Document) Settings() (Settings, error) {
 	return d.settings(nil, bound)
 }
 
-// SettingsFor are the preferences of a session of d, with the account's where
-// d has none, as far as a request's parameters do not change them.
+// SettingsFor returns the preferences of a session with d, with the account's preferences where d
+// has none and the parameters at their defaults.
 func (d *Document) SettingsFor(account *Document) (Settings, error) {
 	bound, err := d.bind(nil)
 	if err != nil {

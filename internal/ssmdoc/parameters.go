@@ -13,12 +13,12 @@ import (
 	"sekisho/internal/safetext"
 )
 
-// The types of parameters.
+// Types of parameters.
 const (
 	TypeString     = "String"
 	TypeStringList = "StringList"
 
-	// The others are for commands.
+	// Only for commands.
 
 	TypeInteger   = "Integer"
 	TypeBoolean   = "Boolean"
@@ -31,9 +31,9 @@ type Parameter struct {
 	Name        string
 	Type        string
 	Description string
-	// Default is the text DescribeDocument shows, a StringList's as JSON.
+	// Default is the default in DescribeDocument, as JSON for a StringList.
 	Default string
-	// HasDefault is false for parameters that a request must give.
+	// HasDefault is false for required parameters.
 	HasDefault bool
 
 	defaults       []string
@@ -42,9 +42,9 @@ type Parameter struct {
 	allowed        []string
 	chars, items   bounds
 	displayType    string
-	quote          bool // its value is quoted for a POSIX shell
-	lines          bool // its values may have line breaks
-	within         bool // it stands in a shell's command beside other text
+	quote          bool // quote the value for a POSIX shell
+	lines          bool // values can have line breaks
+	within         bool // used in a shell command together with other text
 	allowedPresent bool
 }
 
@@ -54,15 +54,15 @@ type bounds struct {
 	hasMin, hasMost bool
 }
 
-// Limits of parameters. AWS documents stay far below them.
+// Limits of parameters. AWS's documents are far below them.
 const (
 	maxParameters = 100
 	maxItems      = 1000
 	maxValue      = 32 << 10
-	maxValues     = 64 << 10 // of one request, in all
+	maxValues     = 64 << 10 // of one request, in total
 )
 
-// parameterName is what agents take; they drop other names.
+// parameterName matches names that agents accept; they drop others.
 var parameterName = regexp.MustCompile(`^[a-zA-Z0-9]{1,100}$`)
 
 func (c *checker) parameters(root *object) []*Parameter {
@@ -83,7 +83,7 @@ func (c *checker) parameters(root *object) []*Parameter {
 	for _, name := range o.keys {
 		where := "parameters." + safetext.Clip(name, maxQuoted)
 		if !parameterName.MatchString(name) {
-			c.failf(where, "has a name that agents do not take: use letters and digits only")
+			c.failf(where, "has a name that agents do not accept: use only letters and digits")
 			continue
 		}
 		def, ok := o.values[name].(*object)
@@ -134,17 +134,17 @@ func (c *checker) parameter(where, name string, o *object) *Parameter {
 	}
 	p.chars = c.bounds(where, o, "minChars", "maxChars")
 	p.items = c.bounds(where, o, "minItems", "maxItems")
-	// Scripts have lines, and steps of a command run scripts.
+	// Steps of a command run scripts, which have several lines.
 	p.lines = c.command && (p.Type != TypeString || p.displayType == "textarea")
 	if !p.isList() && (p.items.hasMin || p.items.hasMost) {
-		c.failf(where, "has minItems or maxItems, which are for parameters of type StringList or MapList")
+		c.failf(where, "has minItems or maxItems, which are only for parameters of type StringList or MapList")
 	}
 	if v, ok := o.get("sekisho"); ok && c.command {
-		c.failf(where+".sekisho", "is for documents of type Session")
+		c.failf(where+".sekisho", "is only for documents of type Session")
 	} else if ok {
 		p.quote = c.quoting(where+".sekisho", v)
 		if p.quote && p.Type == TypeStringList {
-			c.failf(where+".sekisho.quote", "is for parameters of type String")
+			c.failf(where+".sekisho.quote", "is only for parameters of type String")
 		}
 	}
 	if v, ok := o.get("default"); ok && v != nil && len(c.problems) == 0 {
@@ -165,21 +165,21 @@ func (c *checker) quoting(where string, v any) bool {
 	return how == "shell"
 }
 
-// texts reads a list of texts; a single text stands for a list of one.
+// texts parses a list of strings; a single string counts as a list of one.
 func (c *checker) texts(where string, v any) []string {
 	if s, ok := v.(string); ok {
 		return []string{s}
 	}
 	list, ok := v.([]any)
 	if !ok {
-		c.failf(where, "must be a list of texts")
+		c.failf(where, "must be a list of strings")
 		return nil
 	}
 	texts := make([]string, 0, len(list))
 	for i, e := range list {
 		s, ok := e.(string)
 		if !ok {
-			c.failf(fmt.Sprintf("%s[%d]", where, i), "must be a text")
+			c.failf(fmt.Sprintf("%s[%d]", where, i), "must be a string")
 			continue
 		}
 		texts = append(texts, s)
@@ -197,7 +197,7 @@ func (c *checker) bounds(where string, o *object, least, most string) bounds {
 	return b
 }
 
-// count reads a number of things; documents also write it as a text.
+// count parses a count, which can be a number or a string.
 func (c *checker) count(where string, o *object, name string) (int, bool) {
 	v, ok := o.get(name)
 	if !ok || v == nil {
@@ -209,7 +209,7 @@ func (c *checker) count(where string, o *object, name string) (int, bool) {
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 0 {
-		c.failf(where+"."+name, "must be a whole number, not negative")
+		c.failf(where+"."+name, "must be a non-negative integer")
 		return 0, false
 	}
 	return n, true
@@ -220,7 +220,7 @@ func (c *checker) defaultOf(where string, p *Parameter, v any) {
 	case TypeString:
 		s, ok := v.(string)
 		if !ok {
-			c.failf(where, "must be a text, as the parameter's type is String")
+			c.failf(where, "must be a string, like the parameter's type")
 			return
 		}
 		p.defaults, p.Default = []string{s}, s
@@ -228,7 +228,7 @@ func (c *checker) defaultOf(where string, p *Parameter, v any) {
 		p.defaults = c.texts(where, v)
 		b, err := json.Marshal(p.defaults)
 		if err != nil {
-			c.failf(where, "must be a list of texts")
+			c.failf(where, "must be a list of strings")
 			return
 		}
 		p.Default = string(b)
@@ -242,12 +242,12 @@ func (c *checker) defaultOf(where string, p *Parameter, v any) {
 	}
 	p.HasDefault = true
 	if err := p.check(p.defaults); err != nil {
-		c.failf(where, "is not a value that the parameter takes: it %v", err)
+		c.failf(where, "is not a valid value of the parameter: it %v", err)
 	}
 }
 
-// defaultText returns the text of a default that is not a string. Documents
-// also write numbers and truth values as strings.
+// defaultText returns the text of a default that is not a string. Documents can also write numbers
+// and booleans as strings.
 func defaultText(kind string, v any) (string, bool) {
 	var fits bool
 	switch v.(type) {
@@ -267,8 +267,7 @@ func defaultText(kind string, v any) (string, bool) {
 	return string(b), err == nil
 }
 
-// allowedValues reads a list of values. Those of numbers and truth values may
-// be written as such.
+// allowedValues parses a list of values. Numbers and booleans need not be strings.
 func (c *checker) allowedValues(where, kind string, v any) []string {
 	if list, ok := v.([]any); ok && (kind == TypeInteger || kind == TypeBoolean) {
 		texts := make([]any, len(list))
@@ -283,14 +282,13 @@ func (c *checker) allowedValues(where, kind string, v any) []string {
 	return c.texts(where, v)
 }
 
-// check reports what is wrong with a parameter's values, worded to follow the
-// parameter's name.
+// check returns an error for invalid values, worded to follow the parameter's name.
 func (p *Parameter) check(values []string) error {
 	if !p.isList() && len(values) != 1 {
-		return fmt.Errorf("takes one value, not %d", len(values))
+		return fmt.Errorf("requires one value, not %d", len(values))
 	}
 	if len(values) > maxItems {
-		return fmt.Errorf("takes at most %d values", maxItems)
+		return fmt.Errorf("can have at most %d values", maxItems)
 	}
 	if err := p.items.check(len(values), "values"); err != nil {
 		return err
@@ -306,8 +304,8 @@ func (p *Parameter) check(values []string) error {
 
 func (p *Parameter) isList() bool { return p.Type == TypeStringList || p.Type == TypeMapList }
 
-// value returns the parameter's value as agents take it, read from the texts
-// of a request. Its error is worded to follow the parameter's name.
+// value parses the strings of a request and returns the parameter's value for agents. Its error is
+// worded to follow the parameter's name.
 func (p *Parameter) value(texts []string) (any, error) {
 	switch p.Type {
 	case TypeStringList:
@@ -317,13 +315,13 @@ func (p *Parameter) value(texts []string) (any, error) {
 	case TypeStringMap:
 		o, err := stringMap(texts[0])
 		if err != nil {
-			return nil, fmt.Errorf("takes a JSON object: %w", err)
+			return nil, fmt.Errorf("requires a JSON object: %w", err)
 		}
 		return o, nil
 	case TypeInteger:
 		n, err := strconv.ParseInt(texts[0], 10, 64)
 		if err != nil {
-			return nil, fmt.Errorf("takes a whole number, not %q", safetext.Clip(texts[0], maxQuoted))
+			return nil, fmt.Errorf("requires an integer, not %q", safetext.Clip(texts[0], maxQuoted))
 		}
 		return json.Number(strconv.FormatInt(n, 10)), nil
 	case TypeBoolean:
@@ -333,35 +331,34 @@ func (p *Parameter) value(texts []string) (any, error) {
 		case "false":
 			return false, nil
 		}
-		return nil, fmt.Errorf("takes true or false, not %q", safetext.Clip(texts[0], maxQuoted))
+		return nil, fmt.Errorf("requires true or false, not %q", safetext.Clip(texts[0], maxQuoted))
 	}
 	return texts[0], nil
 }
 
-// mapList reads the values of a MapList: JSON objects, or one JSON list of
-// them.
+// mapList parses the values of a MapList: JSON objects, or one JSON list of them.
 func mapList(texts []string) ([]any, error) {
 	list := []any{}
 	for _, text := range texts {
 		v, err := decodeAny([]byte(text))
 		if err != nil {
-			return nil, fmt.Errorf("takes JSON objects: %w", err)
+			return nil, fmt.Errorf("requires JSON objects: %w", err)
 		}
 		entries, isList := v.([]any)
 		if !isList {
 			entries = []any{v}
 		} else if len(texts) > 1 {
-			return nil, errors.New("takes JSON objects, or one JSON list of them")
+			return nil, errors.New("requires JSON objects, or one JSON list of them")
 		}
 		for _, e := range entries {
 			if _, ok := e.(*object); !ok {
-				return nil, errors.New("takes JSON objects, or one JSON list of them")
+				return nil, errors.New("requires JSON objects, or one JSON list of them")
 			}
 			list = append(list, e)
 		}
 	}
 	if len(list) > maxItems {
-		return nil, fmt.Errorf("takes at most %d values", maxItems)
+		return nil, fmt.Errorf("can have at most %d values", maxItems)
 	}
 	return list, nil
 }
@@ -369,7 +366,7 @@ func mapList(texts []string) ([]any, error) {
 func (p *Parameter) checkValue(v string) error {
 	switch {
 	case len(v) > maxValue:
-		return fmt.Errorf("has a value of %d bytes; the most is %d", len(v), maxValue)
+		return fmt.Errorf("has a value of %d bytes; the limit is %d", len(v), maxValue)
 	case !utf8.ValidString(v):
 		return fmt.Errorf("has a value that is not UTF-8")
 	case strings.ContainsRune(v, 0):
@@ -378,25 +375,26 @@ func (p *Parameter) checkValue(v string) error {
 		return fmt.Errorf("must be one of %s", safetext.Clip(strings.Join(p.allowed, ", "), 300))
 	case p.pattern != nil && !p.pattern.MatchString(v):
 		return fmt.Errorf("must match the pattern %s", safetext.Clip(p.patternText, 300))
-	// Whoever writes a pattern or lists values says what may pass. Otherwise a
-	// value stays on the line where the document put it.
+	// A pattern or a list of values defines what is allowed. Otherwise a value must stay on its
+	// line in the document.
 	case p.pattern == nil && !p.allowedPresent && (!p.lines || p.within) && strings.ContainsFunc(v, breaksLine):
 		return fmt.Errorf(
-			"has a value with a line break or another control character, and no allowedPattern that says it may",
+			"has a value with a line break or another control character, but no allowedPattern that permits it",
 		)
 	case p.pattern == nil && !p.allowedPresent && p.within && !p.quote && strings.ContainsAny(v, shellMeans):
 		return fmt.Errorf(
-			"has a value with %q, which would be more than a word to the shell, and no allowedPattern that says it may",
+			"has a value with %q, which is special in the shell, but no allowedPattern that permits it",
 			v[strings.IndexAny(v, shellMeans)],
 		)
 	}
 	return p.chars.check(utf8.RuneCountInString(v), "characters")
 }
 
-// shellMeans is what ends, redirects, expands or quotes in one of the shells.
+// shellMeans are the special characters of the shells: separators, redirections, expansions and
+// quotes.
 const shellMeans = ";&|<>()$`\\\"'*?[]#"
 
-// breaksLine reports whether r ends a line or steers a terminal.
+// breaksLine reports whether r is a line break or a control character.
 func breaksLine(r rune) bool {
 	return r < ' ' && r != '\t' || r == 0x7f || r >= 0x80 && r < 0xa0 || r == '\u2028' || r == '\u2029'
 }
@@ -417,11 +415,11 @@ func parametersError(format string, args ...any) error {
 	return e
 }
 
-// values are a request's parameters with the defaults of those it left out,
-// as [Parameter.value] returns them.
+// values are a request's parameters, with defaults for omitted ones, as [Parameter.value] returns
+// them.
 type values map[string]any
 
-// into returns tree with the values put in.
+// into returns tree with the values substituted.
 func (v values) into(tree any) (any, error) { return (&Substitution{Values: v}).Tree(tree) }
 
 // intoObject is into for an object.
@@ -454,16 +452,16 @@ func (d *Document) bind(given map[string][]string) (values, error) {
 		}
 	}
 	if size > maxValues {
-		return nil, parametersError("The parameters have %d bytes in all; the most is %d.", size, maxValues)
+		return nil, parametersError("The parameters have %d bytes in total; the limit is %d.", size, maxValues)
 	}
 	bound := values{}
 	for _, p := range d.Parameters {
 		list, ok := given[p.Name]
 		if !ok {
 			if !p.HasDefault {
-				return nil, parametersError("The document needs the parameter %q%s.", p.Name, about(p.Description))
+				return nil, parametersError("The document requires the parameter %q%s.", p.Name, about(p.Description))
 			}
-			list = p.defaults // which the author has chosen
+			list = p.defaults // chosen by the document's author
 		} else if err := p.check(list); err != nil {
 			return nil, parametersError("The parameter %q %v.", p.Name, err)
 		}

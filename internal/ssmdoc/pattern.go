@@ -6,16 +6,15 @@ import (
 	"regexp/syntax"
 )
 
-// maxPattern bounds the size of a compiled pattern, in instructions, counted
-// before it is compiled. Nested counts such as (a{30}){30} grow a short
-// pattern to that many, and every one costs memory and time.
+// maxPattern bounds the size of a compiled pattern, in instructions, counted before it is compiled. Nested repetitions
+// such as (a{30}){30} expand a short pattern to many instructions, which cost memory and time.
 const maxPattern = 10_000
 
 // maxPatterns bounds the size of all patterns of one document.
 const maxPatterns = 20_000
 
-// pattern compiles a pattern so that it must match a value from end to end,
-// whatever anchors and flags it has itself.
+// pattern compiles a pattern so that it must match a whole value, regardless of its own anchors and
+// flags.
 func (c *checker) pattern(where, text string) *regexp.Regexp {
 	re, err := syntax.Parse(text, syntax.Perl)
 	if err != nil {
@@ -26,7 +25,8 @@ func (c *checker) pattern(where, text string) *regexp.Regexp {
 	if c.patternSize += size; size > maxPattern || c.patternSize > maxPatterns {
 		c.failf(
 			where,
-			"is too large when its counts are expanded: a pattern may have %d steps, all patterns of a document together %d",
+			"is too large after expanding repetitions: the limit is %d instructions for a pattern, and %d for all "+
+				"patterns of a document",
 			maxPattern,
 			maxPatterns,
 		)
@@ -40,8 +40,8 @@ func (c *checker) pattern(where, text string) *regexp.Regexp {
 	return compiled
 }
 
-// patternSize estimates how many instructions re compiles to, without
-// compiling it. A class counts by its ranges, which are copied.
+// patternSize estimates the number of instructions that re compiles to, without compiling it. A
+// character class counts as its ranges, which are copied.
 func patternSize(re *syntax.Regexp) int {
 	size := 1
 	switch re.Op {

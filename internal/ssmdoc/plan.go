@@ -12,7 +12,7 @@ import (
 	"sekisho/internal/shellquote"
 )
 
-// RunAsTag is the tag of an IAM principal that names its OS user.
+// RunAsTag is the tag of an IAM principal with its OS user.
 const RunAsTag = "SSMSessionRunAs"
 
 // defaultPromptTag is the tag of a node that a friendly prompt shows.
@@ -23,15 +23,15 @@ const defaultPromptTag = "Hostname"
 type SessionRequest struct {
 	Parameters map[string][]string
 	Reason     string
-	RunAs      string // the principal's tag RunAsTag; "" when it has none
-	// Person is whether a person's program asks rather than automation.
+	RunAs      string // the principal's tag RunAsTag; "" without one
+	// Person means that the request is from an interactive program, not automation.
 	Person   bool
 	Node     sekisho.NodeID
 	NodeName string
 	NodeTags map[string]string
 }
 
-// Plan is a session as it is to be run.
+// Plan is a session that is ready to run.
 type Plan struct {
 	SessionType string
 	// Content, Parameters and RunAsUser are for the agent.
@@ -46,21 +46,20 @@ type Plan struct {
 	// RecordForwards keeps the bytes of forwarded connections in the recording.
 	RecordForwards bool
 	RecordingDays  int // to keep the recording; 0 = as long as the server does
-	// EndWhenDenied ends the session when policy would no longer allow to
-	// start it.
+	// EndWhenDenied ends the session when policy would no longer allow starting it.
 	EndWhenDenied bool
-	// Encrypted is whether agent and client encrypt what passes, so that
-	// the server cannot record it.
+	// Encrypted means that agent and client encrypt the session's data, so that the server cannot
+	// record it.
 	Encrypted bool
 }
 
-// CheckPreferences reports why d cannot hold the account's preferences: these
-// are used without a request's parameters.
+// CheckPreferences returns an error if d cannot contain the account's preferences, which are used
+// without a request's parameters.
 func (d *Document) CheckPreferences() error {
 	if d.SessionType != StandardStream {
 		return sekisho.Errorf(
 			sekisho.CodeInvalid,
-			"The document %s holds the account's preferences: its sessionType must be %s.",
+			"The document %s contains the account's preferences: its sessionType must be %s.",
 			Default,
 			StandardStream,
 		)
@@ -68,7 +67,7 @@ func (d *Document) CheckPreferences() error {
 	if d.inputs == nil {
 		return sekisho.Errorf(
 			sekisho.CodeInvalid,
-			"The document %s holds the account's preferences: it must have inputs.",
+			"The document %s contains the account's preferences: it must have inputs.",
 			Default,
 		)
 	}
@@ -76,7 +75,7 @@ func (d *Document) CheckPreferences() error {
 		if !p.HasDefault {
 			return sekisho.Errorf(
 				sekisho.CodeInvalid,
-				"The document %s holds the account's preferences: its parameter %q needs a default.",
+				"The document %s contains the account's preferences: its parameter %q must have a default.",
 				Default,
 				p.Name,
 			)
@@ -85,7 +84,7 @@ func (d *Document) CheckPreferences() error {
 	return nil
 }
 
-// hasSocket reports whether a Port session ends at a Unix socket of the node.
+// hasSocket reports whether a Port session connects to a Unix socket on the node.
 func (d *Document) hasSocket() bool {
 	o, ok := d.properties.(*object)
 	if !ok {
@@ -97,11 +96,10 @@ func (d *Document) hasSocket() bool {
 
 func never(string) bool { return false }
 
-// Plan checks a request against the document and composes the session.
-// Account is the document of the account's preferences, nil when nobody has
-// saved any. They hold where the document itself has no inputs; of the
-// preferences in inputs.sekisho each holds where the document does not say
-// another, so that a document that is silent lifts no guard.
+// Plan checks a request against the document and builds the session. account is the document with
+// the account's preferences, nil if none have been saved. They apply if the document itself has no
+// inputs. Each preference in inputs.sekisho applies unless the document overrides it, so that a
+// document cannot drop a restriction by omitting it.
 func (d *Document) Plan(account *Document, req SessionRequest) (*Plan, error) {
 	bound, err := d.bind(req.Parameters)
 	if err != nil {
@@ -132,8 +130,8 @@ func (d *Document) Plan(account *Document, req SessionRequest) (*Plan, error) {
 		p.IdleTimeout = defaultIdle
 	}
 	if d.SessionType == Port {
-		// Bytes of a port are neither logged nor encrypted. Nothing runs as
-		// anybody, but a socket asks who comes.
+		// Port sessions are neither logged nor encrypted. No process runs as a user, but a socket
+		// checks the connecting user.
 		s.RunAsEnabled = s.RunAsEnabled && d.hasSocket()
 		s = Settings{
 			IdleTimeout:      s.IdleTimeout,
@@ -150,7 +148,7 @@ func (d *Document) Plan(account *Document, req SessionRequest) (*Plan, error) {
 	return p, err
 }
 
-// checkFilledIn checks what the parameters make of the properties.
+// checkFilledIn checks the properties after substitution.
 func (d *Document) checkFilledIn(bound values) error {
 	var c checker
 	filled, err := bound.into(d.properties)
@@ -158,7 +156,7 @@ func (d *Document) checkFilledIn(bound values) error {
 		return err
 	}
 	walk("properties", filled, func(where, text string) {
-		// Agents look for these after they have put the values in.
+		// Agents resolve these after they have substituted the values.
 		if StoreReference(text) != "" {
 			c.failf(where, "names a parameter of Parameter Store, which Sekisho does not have")
 		}
@@ -176,7 +174,7 @@ func (c *checker) withParameters() error {
 	return err
 }
 
-// settings are the preferences that hold for a session of d.
+// settings returns the preferences of a session with d.
 func (d *Document) settings(account *Document, bound values) (Settings, error) {
 	var own, others *object
 	if d.inputs != nil {
@@ -204,14 +202,14 @@ func (d *Document) settings(account *Document, bound values) (Settings, error) {
 	var c checker
 	walk("inputs", tree, func(where, text string) {
 		if HasReference(text) || StoreReference(text) != "" {
-			c.failf(where, "has a reference to a parameter in a value of a parameter")
+			c.failf(where, "has a parameter reference in the value of a parameter")
 		}
 	})
 	s := c.settings(withExtensions(tree, others), never)
 	return s, c.withParameters()
 }
 
-// withExtensions is tree with what base says in inputs.sekisho and tree does not.
+// withExtensions returns tree with the members of inputs.sekisho in base that tree lacks.
 func withExtensions(tree, base *object) *object {
 	if base == nil || base == tree {
 		return tree
@@ -260,15 +258,15 @@ func (h *Extensions) checkReason(reason string) error {
 	if h.reason != nil && !h.reason.MatchString(reason) {
 		return sekisho.Errorf(
 			sekisho.CodeInvalid,
-			"The reason does not match %s, as the account's session preferences demand.",
+			"The reason does not match %s, which the account's session preferences require.",
 			safetext.Clip(h.ReasonPattern, 300),
 		)
 	}
 	return nil
 }
 
-// runAs is the OS user of the session, or "" for the agent's own default,
-// which holds only when run as is off.
+// runAs returns the OS user of the session, or "" for the agent's default, which applies only if
+// run-as is off.
 func (s *Settings) runAs(tag string) (string, error) {
 	if !s.RunAsEnabled {
 		return "", nil
@@ -287,9 +285,8 @@ func (s *Settings) runAs(tag string) (string, error) {
 	return name, nil
 }
 
-// agentContent is a document as agents read it: inputs complete, since AWS's
-// agent reads them without asking whether they are there, and parameters not
-// yet put into the properties.
+// agentContent is a document in the form that agents expect: with all inputs, because AWS's agent
+// requires them, and without parameters substituted in the properties.
 type agentContent struct {
 	SchemaVersion string                     `json:"schemaVersion"`
 	Description   string                     `json:"description"`
@@ -315,10 +312,10 @@ type agentInputs struct {
 	Sekisho                     agentExtensions   `json:"sekisho"`
 }
 
-// agentExtensions is what Sekisho's agent knows beyond AWS's.
+// agentExtensions are settings that only Sekisho's agent uses.
 type agentExtensions struct {
 	LoginShell bool   `json:"loginShell"`
-	Prompt     string `json:"prompt"` // what the prompt calls the node; "" for the shell's own prompt
+	Prompt     string `json:"prompt"` // the node's name in the prompt; "" for the shell's own prompt
 	Banner     string `json:"banner"`
 }
 
@@ -359,7 +356,7 @@ func (d *Document) content(s *Settings, req SessionRequest) (json.RawMessage, er
 
 func (p *Parameter) forAgent() *agentParameter {
 	a := &agentParameter{Type: p.Type, Description: p.Description}
-	if p.quote { // a value in quotes no longer fits the rest
+	if p.quote { // a quoted value is no longer one of the allowed values
 		return a
 	}
 	a.AllowedPattern, a.AllowedValues = p.patternText, p.allowed
@@ -396,8 +393,8 @@ func (h *Extensions) forAgent(sessionType string, req SessionRequest) agentExten
 	return out
 }
 
-// promptName is what a prompt calls the node: its tag, else its name, else
-// its ID; only names that every terminal shows as they are.
+// promptName returns the node's name for the prompt: its tag, its name or its ID, the first that
+// contains only plain printable characters.
 func (h *Extensions) promptName(req SessionRequest) string {
 	tag := h.PromptTag
 	if tag == "" {

@@ -8,25 +8,25 @@ import (
 	"sekisho/internal/safetext"
 )
 
-// separatorPrefix is what agents take before a line of separate output.
+// separatorPrefix matches the prefixes for separate output lines that agents accept.
 var separatorPrefix = regexp.MustCompile(`^[0-9a-zA-Z\r\n_:-]{0,30}$`)
 
-// hostPattern is a host name or an IP address. What it resolves to is for the
-// agent to judge.
+// hostPattern matches a host name or an IP address. The agent checks the address that a name
+// resolves to.
 var hostPattern = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,252})$|^\[?[0-9A-Fa-f:.]{2,45}\]?$`)
 
-// maxSocketPath is the longest path of a Unix socket.
+// maxSocketPath is the maximum length of a Unix socket's path.
 const maxSocketPath = 107
 
 // LocalPortForwarding is the type of Port sessions whose client listens.
 const LocalPortForwarding = "LocalPortForwarding"
 
-// properties checks what a session is to do. later reports whether a text
-// cannot be judged yet.
+// properties checks the properties of a session document. later reports whether a text can only be
+// checked when a session starts.
 func (c *checker) properties(d *Document, v any, later func(string) bool) {
 	if d.SessionType == StandardStream {
 		if o, ok := v.(*object); v != nil && (!ok || len(o.keys) > 0) {
-			c.failf("properties", "must be absent in a document of type %s: a shell takes none", StandardStream)
+			c.failf("properties", "must be absent in a document of type %s: a shell has no properties", StandardStream)
 		}
 		return
 	}
@@ -66,7 +66,7 @@ func (c *checker) commands(where, sessionType string, o *object, later func(stri
 	}
 	if v, ok := o.get("runAsElevated"); ok {
 		if _, ok := v.(bool); !ok {
-			c.failf(where+".runAsElevated", "must be true or false, without quotes: agents take no other form")
+			c.failf(where+".runAsElevated", "must be true or false, without quotes: agents accept no other form")
 		}
 	}
 	if v, ok := o.get("separateOutputStream"); ok {
@@ -106,11 +106,11 @@ func (c *checker) port(o *object, later func(string) bool) {
 	port := text("portNumber", func(s string) bool { return portNumber(s, 1) }, "a port number from 1 to 65535")
 	socket := text("socket", socketPath, "the absolute path of a Unix socket on the node")
 	if (port == "") == (socket == "") {
-		c.failf(where, "must have a portNumber, or else a socket")
+		c.failf(where, "must have either a portNumber or a socket")
 	}
 	host := text("host", hostPattern.MatchString, "a host name or an IP address")
 	if host != "" && socket != "" {
-		c.failf(where+".host", "is not for a socket")
+		c.failf(where+".host", "cannot be combined with a socket")
 	}
 	text("type", func(s string) bool { return s == "" || s == LocalPortForwarding }, LocalPortForwarding+", or absent")
 	text(
@@ -133,7 +133,7 @@ func clientPath(s string) bool {
 	return s != "" && len(s) <= maxSocketPath && !strings.ContainsFunc(s, breaksLine)
 }
 
-// boolean reads a truth value that documents also write as a text.
+// boolean parses a boolean, which can also be a string.
 func boolean(v any) (value, ok bool) {
 	switch v := v.(type) {
 	case nil:

@@ -10,10 +10,10 @@ import (
 	"sekisho"
 )
 
-// reference is a place where a parameter's value goes.
+// reference matches a reference to a parameter.
 var reference = regexp.MustCompile(`{{\s*([a-zA-Z0-9]+)\s*}}`)
 
-// storeReference is a place where agents put a value of Parameter Store.
+// storeReference matches a reference to Parameter Store, which agents resolve.
 var storeReference = regexp.MustCompile(`{{\s*ssm(-secure)?\s*:[^}]*`)
 
 // HasReference reports whether text refers to a parameter.
@@ -23,18 +23,17 @@ func HasReference(text string) bool { return reference.MatchString(text) }
 // "". Sekisho has no Parameter Store.
 func StoreReference(text string) string { return storeReference.FindString(text) }
 
-// Substitution puts the values of parameters into a document.
+// Substitution substitutes parameters' values in a document.
 type Substitution struct {
-	// Values are the parameters by name. References to other names stay as
-	// they are, as AWS's agent leaves them.
+	// Values are the parameters by name. As with AWS's agent, references to other names stay
+	// unchanged.
 	Values map[string]any
-	// Check, if not nil, is called with every value that is put in and with
-	// every text that results. Its error ends the substitution.
+	// Check, if not nil, is called with every substituted value and with every resulting text. Its
+	// error ends the substitution.
 	Check func(text string) error
 }
 
-// Tree returns a JSON value with the parameters put into every text of it.
-// The value itself is not changed.
+// Tree returns a copy of a JSON value with the parameters substituted in every string.
 func (s *Substitution) Tree(tree any) (any, error) {
 	var err error
 	switch t := tree.(type) {
@@ -72,9 +71,8 @@ func (s *Substitution) object(o *object) (_ *object, err error) {
 	return out, nil
 }
 
-// Text puts values into text, once: references within a value are not
-// followed. A text that is one reference and nothing else becomes the value
-// itself, whatever its type. AWS's agent does the same.
+// Text substitutes values in text. It does not resolve references within a value. A text that
+// consists of only one reference becomes the value itself, whatever its type, as with AWS's agent.
 func (s *Substitution) Text(text string) (any, error) {
 	if at := reference.FindStringSubmatchIndex(text); at != nil && at[0] == 0 && at[1] == len(text) {
 		name := text[at[2]:at[3]]
@@ -105,7 +103,7 @@ func (s *Substitution) Text(text string) (any, error) {
 	return out, nil
 }
 
-// insert returns the text that stands for the value of a parameter.
+// insert returns the text of a parameter's value.
 func (s *Substitution) insert(name string, value any) (string, error) {
 	if value == nil {
 		return "", sekisho.Errorf(sekisho.CodeInvalid, "The parameter %q has no value.", name)
@@ -124,7 +122,7 @@ func (s *Substitution) insert(name string, value any) (string, error) {
 	return text, s.Check(text)
 }
 
-// PlainText returns the text of a string, boolean or number.
+// PlainText returns a string, boolean or number as text.
 func PlainText(value any) (string, bool) {
 	switch v := value.(type) {
 	case string:

@@ -4,8 +4,8 @@ import (
 	"strings"
 )
 
-// isTemplate reports whether s has a value put into it, so that it can be
-// checked only when a session starts.
+// isTemplate reports whether s has a parameter reference, so that it can be checked only when a
+// session starts.
 func (c *checker) isTemplate(s string) bool { return HasReference(s) }
 
 // references checks every {{ name }} of a document.
@@ -24,8 +24,8 @@ func (c *checker) referencesIn(d *Document, where string, inputs *object) {
 	walk(where, inputs, func(where, text string) { c.referencesOf(d, where, text, false) })
 }
 
-// referencesOf checks every {{ name }} of one text. Values quoted for a shell
-// may stand in it if it is quotable.
+// referencesOf checks every {{ name }} of one text. If it is quotable, it can contain values quoted
+// for a shell.
 func (c *checker) referencesOf(d *Document, where, text string, quotable bool) {
 	if StoreReference(text) != "" {
 		c.failf(where, "names a parameter of Parameter Store, which Sekisho does not have")
@@ -43,7 +43,7 @@ func (c *checker) referencesOf(d *Document, where, text string, quotable bool) {
 		case p.quote && !quotable:
 			c.failf(
 				where,
-				"has {{ %s }}, a parameter quoted for a shell; such values go into linux.commands and macos.commands only",
+				"has {{ %s }}, a parameter quoted for a shell; such values can be used only in linux.commands and macos.commands",
 				name,
 			)
 		case p.quote:
@@ -56,25 +56,25 @@ func (c *checker) referencesOf(d *Document, where, text string, quotable bool) {
 	}
 }
 
-// shellText reports whether a shell reads what stands there.
+// shellText reports whether a shell interprets the text at where.
 func shellText(where string) bool {
 	return strings.HasPrefix(where, "properties.") && strings.HasSuffix(where, ".commands") ||
 		strings.HasPrefix(where, "inputs.shellProfile.") || strings.Contains(where, ".inputs.runCommand")
 }
 
-// alone reports whether the reference is all of text: then the document wants
-// a whole command, and whoever may use it may run anything.
+// alone reports whether the reference is the whole text: then the value is a whole command, and the
+// document's users can run anything.
 func alone(text string, at []int) bool {
 	return strings.TrimSpace(text[:at[0]]) == "" && strings.TrimSpace(text[at[1]:]) == ""
 }
 
-// cannotQuote says why a value in single quotes, put behind before, would not
-// be one word, or part of one, of the command whole. It knows only the plain
-// parts of the shell's grammar, and refuses the others.
+// cannotQuote returns why a single-quoted value after the text before would not be one word, or
+// part of one, of the command whole. It supports only the simple parts of the shell's grammar, and
+// refuses the rest.
 func cannotQuote(before, whole string) string {
 	for _, odd := range []string{"`", "<<", "$'", "((", "eval"} {
 		if strings.Contains(whole, odd) {
-			return "in a command with " + odd + ", where quotes do not mean what they say"
+			return "in a command with " + odd + ", where quotes have another meaning"
 		}
 	}
 	var quote rune
@@ -97,17 +97,17 @@ func cannotQuote(before, whole string) string {
 		case r == '\'' || r == '"':
 			quote = r
 		case r == '#' && strings.ContainsRune(" \t\n;&|(", last):
-			return "behind a # that may begin a comment"
+			return "after a # that may begin a comment"
 		}
 		last = r
 	}
 	switch {
 	case escaped:
-		return "behind a backslash"
+		return "after a backslash"
 	case quote != 0:
-		return "between quotes: leave them out, as the value gets its own"
+		return "between quotes: omit them, because the value is quoted automatically"
 	case !strings.ContainsRune(" \t\n=/:,@.-_+%", last) && !alphanumeric(last):
-		return "behind " + string(last) + ", where a word in quotes may mean something else"
+		return "behind " + string(last) + ", where a quoted word can have another meaning"
 	}
 	return ""
 }

@@ -24,7 +24,7 @@ func (o *object) get(name string) (any, bool) {
 	return v, ok
 }
 
-// with is o with another value of a name that it has.
+// with returns o with another value for an existing name.
 func (o *object) with(name string, value any) *object {
 	out := &object{keys: o.keys, values: maps.Clone(o.values)}
 	out.values[name] = value
@@ -55,11 +55,11 @@ func (o *object) MarshalJSON() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// maxDepth bounds the nesting of a document; those of AWS need four levels.
+// maxDepth bounds the nesting of a document; AWS's documents have four levels.
 const maxDepth = 16
 
-// decode reads a JSON object. It refuses what encoding/json lets pass:
-// duplicate names, invalid UTF-8, something after the end.
+// decode decodes a JSON object. Unlike encoding/json, it refuses duplicate names, invalid UTF-8 and
+// trailing data.
 func decode(text []byte) (*object, error) {
 	v, err := decodeAny(text)
 	if err != nil {
@@ -84,7 +84,7 @@ func decodeAny(text []byte) (any, error) {
 		return nil, err
 	}
 	if _, err := dec.Token(); err != io.EOF {
-		return nil, errors.New("something follows its end")
+		return nil, errors.New("it has data after its end")
 	}
 	return v, nil
 }
@@ -137,7 +137,7 @@ func decodeValue(dec *json.Decoder, depth int) (any, error) {
 	return tok, nil
 }
 
-// walk calls f with every text in v and the place where it stands.
+// walk calls f with every string in v and its place.
 func walk(where string, v any, f func(where, text string)) {
 	switch v := v.(type) {
 	case string:

@@ -131,7 +131,7 @@ func (d providerDoor) deleteProvider(ctx context.Context, c *api.Call, in *provi
 	return nil, d.Providers.Delete(ctx, in.Arn)
 }
 
-// editProvider changes a provider of the request.
+// editProvider changes the provider that the request names.
 func (d providerDoor) editProvider(
 	ctx context.Context,
 	c *api.Call,

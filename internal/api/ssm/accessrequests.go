@@ -18,7 +18,7 @@ func (d accessDoor) operations() map[string]api.Operation {
 	}
 }
 
-// UserTokens issues credentials of users.
+// UserTokens issues credentials to users.
 type UserTokens interface {
 	// AccessToken issues temporary credentials of the user p itself.
 	AccessToken(ctx context.Context, p *sekisho.Principal, ttl time.Duration) (Credentials, error)
@@ -91,8 +91,8 @@ func (d accessDoor) startAccess(ctx context.Context, c *api.Call, in *startAcces
 	return &startAccessAnswer{r.ID}, nil
 }
 
-// authorizeAccess authorizes a request for access to every node that it names.
-// Nodes that are not registered are missing.
+// authorizeAccess authorizes a request for access to every node that it names. Unregistered
+// nodes are omitted.
 func (d accessDoor) authorizeAccess(
 	ctx context.Context, c *api.Call, ids []string, breakGlass bool,
 ) (nodes []*sekisho.Node, missing []string, err error) {
@@ -132,7 +132,7 @@ type accessTokenAnswer struct {
 	AccessRequestStatus string
 }
 
-// accessRequestARN is the ARN of a request, which in AWS is an OpsItem.
+// accessRequestARN returns the ARN of a request, which in AWS is an OpsItem.
 func (d accessDoor) accessRequestARN(requestID string) string {
 	return "arn:aws:ssm:" + d.Region + ":" + d.Account + ":opsitem/" + requestID
 }
@@ -141,8 +141,8 @@ func (d accessDoor) accessRequestARN(requestID string) string {
 // access in any case.
 const minTokenTTL = 15 * time.Minute
 
-// getAccessToken returns the status of a request of the caller and, if it is
-// approved, credentials of the caller that live as long as the access.
+// getAccessToken returns the status of the caller's request and, if it is approved, credentials
+// that expire with the access.
 func (d accessDoor) getAccessToken(ctx context.Context, c *api.Call, in *accessTokenRequest) (*accessTokenAnswer, error) {
 	if !access.ValidID(in.AccessRequestID) {
 		return nil, awsproto.SenderError(

@@ -32,7 +32,7 @@ func (d documentDoor) operations() map[string]api.Operation {
 	}
 }
 
-// The patterns of the SSM model.
+// Patterns of the SSM model.
 var (
 	documentNamePattern = regexp.MustCompile(`^[a-zA-Z0-9_\-.]{3,128}$`)
 	documentARNPattern  = regexp.MustCompile(`^[a-zA-Z0-9_\-.:/]{3,128}$`)
@@ -44,7 +44,7 @@ var (
 	accountPattern      = regexp.MustCompile(`^([aA][lL][lL]|[0-9]{12})$`)
 )
 
-// documentName reads the name of a document, which may be given as its ARN.
+// documentName returns the name of a document that is given by name or ARN.
 func (d documentDoor) documentName(given string) (string, error) {
 	if given == "" {
 		return "", nil
@@ -64,7 +64,7 @@ func (d documentDoor) documentName(given string) (string, error) {
 	return name, nil
 }
 
-// existingName is documentName for operations that need one.
+// existingName is documentName for operations on an existing document.
 func (d documentDoor) existingName(given string) (string, error) {
 	var v awsproto.Constraints
 	v.Require("name", given != "")
@@ -74,7 +74,7 @@ func (d documentDoor) existingName(given string) (string, error) {
 	return d.documentName(given)
 }
 
-// documentKeys are the condition keys of a document as a resource.
+// documentKeys returns the condition keys of a document as a resource.
 func (d documentDoor) documentKeys(ctx context.Context, name string) ([]authz.Key, error) {
 	if b := ssmdoc.FindBuiltin(name); b != nil {
 		return []authz.Key{authz.One("ssm:DocumentType", b.Type)}, nil
@@ -89,7 +89,7 @@ func (d documentDoor) documentKeys(ctx context.Context, name string) ([]authz.Ke
 	return append(authz.ResourceTags("ssm", doc.Tags), authz.One("ssm:DocumentType", doc.Type)), nil
 }
 
-// authorizeDocument decides on an action on a document.
+// authorizeDocument authorizes an action on a document.
 func (d documentDoor) authorizeDocument(ctx context.Context, c *api.Call, action, name string) error {
 	keys, err := d.documentKeys(ctx, name)
 	if err != nil {
@@ -428,8 +428,7 @@ type documentVersionRequest struct {
 	DocumentFormat  string
 }
 
-// read returns the document version that a request names, of a built-in document or of
-// a saved one.
+// read returns the document version that a request names, of a built-in or a saved document.
 func (d documentDoor) read(
 	ctx context.Context,
 	c *api.Call,

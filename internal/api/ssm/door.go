@@ -149,7 +149,7 @@ func New(cfg Config) *api.Door {
 // maxFilters bounds the filters of one request.
 const maxFilters = 50
 
-// nodeARN is the ARN that policies name a target by.
+// nodeARN returns the ARN of a target in policies.
 func (d *shared) nodeARN(target string) string {
 	if strings.HasPrefix(target, "i-") {
 		return "arn:aws:ec2:" + d.Region + ":" + d.Account + ":instance/" + target
@@ -157,8 +157,7 @@ func (d *shared) nodeARN(target string) string {
 	return "arn:aws:ssm:" + d.Region + ":" + d.Account + ":managed-instance/" + target
 }
 
-// documentARN is the ARN of a session document. Those that come with the
-// server have an empty account, as AWS's own have.
+// documentARN returns the ARN of a document. Built-in documents have an empty account, like AWS's.
 func (d *shared) documentARN(name string) string {
 	account := d.Account
 	if ssmdoc.Reserved(name) {
@@ -246,7 +245,7 @@ func page[T any](
 	return all[:limit], makeToken(place(all[limit-1])), nil
 }
 
-// descending is a place that sorts larger numbers first.
+// descending returns a sort key that puts larger numbers first.
 func descending(n int64) string { return fmt.Sprintf("%019d", math.MaxInt64-n) }
 
 var errToken = awsproto.SenderError("InvalidNextToken",

@@ -49,7 +49,7 @@ type putInventoryRequest struct {
 
 type putInventoryAnswer struct{ Message string }
 
-// putInventory takes what a node has found on itself.
+// putInventory stores the inventory that a node reports.
 func (d inventoryDoor) putInventory(ctx context.Context, c *api.Call, in *putInventoryRequest) (*putInventoryAnswer, error) {
 	var v awsproto.Constraints
 	v.Count("items", len(in.Items), 1, 30)
@@ -116,7 +116,7 @@ var ownAttributes = []string{
 	"PlatformVersion", "ResourceType",
 }
 
-// ownItem returns the item that the server itself provides of each node.
+// ownItem returns the inventory item that the server itself provides for each node.
 func (d inventoryDoor) ownItem(n *sekisho.Node) *inventory.Item {
 	e := make(inventory.Entry, len(ownAttributes))
 	for _, name := range ownAttributes {
@@ -130,7 +130,7 @@ func (d inventoryDoor) ownItem(n *sekisho.Node) *inventory.Item {
 	}
 }
 
-// item is what there is of a node and a type, or nil.
+// item returns the inventory item of a node and type, or nil.
 func (d inventoryDoor) item(ctx context.Context, n *sekisho.Node, typ string) (*inventory.Item, error) {
 	if typ == inventory.InstanceInformation {
 		return d.ownItem(n), nil
@@ -196,8 +196,8 @@ func newInventorySelection(filters []inventory.Filter) *inventorySelection {
 	return s
 }
 
-// selected reports whether a node passes all filters. Of the filters on one
-// type, one entry must pass all.
+// selected reports whether a node passes all filters. A single entry must pass all filters on its
+// type.
 func (d inventoryDoor) selected(ctx context.Context, n *sekisho.Node, s *inventorySelection) (bool, error) {
 	for i := range s.own {
 		value := ""
@@ -327,8 +327,7 @@ func (d inventoryDoor) getInventory(ctx context.Context, c *api.Call, in *getInv
 	return out, nil
 }
 
-// aggregate counts nodes by what they have. Aggregators within another one
-// count by both.
+// aggregate counts nodes by values in their inventory. Nested aggregators count by the combination.
 func (d inventoryDoor) aggregate(
 	ctx context.Context,
 	nodes []*sekisho.Node,
@@ -511,8 +510,7 @@ type inventorySchemaAnswer struct {
 	NextToken string `json:",omitempty"`
 }
 
-// getInventorySchema lists the types whose names begin with TypeName. All
-// attributes are texts.
+// getInventorySchema lists the types whose names begin with TypeName. All attributes are strings.
 func (d inventoryDoor) getInventorySchema(
 	ctx context.Context,
 	c *api.Call,

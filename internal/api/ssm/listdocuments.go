@@ -201,7 +201,7 @@ func (d documentDoor) listDocuments(ctx context.Context, c *api.Call, in *listDo
 	return out, nil
 }
 
-// listed returns the documents that pass every filter, by name.
+// listed returns the documents that pass every filter, sorted by name.
 func (d documentDoor) listed(ctx context.Context, filters []documentFilter) ([]*listed, error) {
 	made, err := d.Documents.Documents(ctx)
 	if err != nil {
@@ -235,7 +235,7 @@ func (d documentDoor) listed(ctx context.Context, filters []documentFilter) ([]*
 	return all, nil
 }
 
-// identify is a document's entry in the list: that of its default version.
+// identify returns a document's list entry, which describes its default version.
 func (d documentDoor) identify(ctx context.Context, l *listed) (*documentIdentifier, error) {
 	var desc documentDescription
 	if l.builtin != nil {

@@ -36,8 +36,8 @@ func (q *PolicyRequests) Session(ctx context.Context, name string) (arns []strin
 	return arns, keys, err
 }
 
-// startPolicyRequest is what starting a session asks. The node is nil when there is
-// none of that name.
+// startPolicyRequest returns the policy request of starting a session. The node is nil if target
+// does not exist.
 func (q *PolicyRequests) startPolicyRequest(
 	ctx context.Context,
 	target, docName string,
@@ -64,10 +64,9 @@ func (q *PolicyRequests) startPolicyRequest(
 	return s, node, err
 }
 
-// sessionResource finds a session as policies know it: by its ID, which begins
-// with the owner's name, and by the same with the owner's unique ID, so that
-// the sample policies with ${aws:username} and with ${aws:userid} both mean
-// what they say. The session is nil when there is none.
+// sessionResource returns a session's ARNs in policies: one with its ID, which begins with the
+// owner's name, and one with the owner's unique ID instead, so that AWS's sample policies with
+// ${aws:username} and with ${aws:userid} both work. The session is nil if it does not exist.
 func (q *PolicyRequests) sessionResource(
 	ctx context.Context,
 	name string,

@@ -28,8 +28,8 @@ func roleName(field, role string) error {
 	)
 }
 
-// updateManagedInstanceRole gives a node another role. Its agent fetches the
-// new credentials at once.
+// updateManagedInstanceRole gives a node another role. Its agent fetches the new credentials
+// immediately.
 func (d nodeDoor) updateManagedInstanceRole(
 	ctx context.Context,
 	c *api.Call,

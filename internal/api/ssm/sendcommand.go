@@ -322,8 +322,8 @@ func (in *sendCommandRequest) request(doc *doclibrary.Command, nodes []*sekisho.
 	return req, nil
 }
 
-// authorizeNodes decides on every node that a request is for. Those that it
-// names and that are not managed are missing.
+// authorizeNodes authorizes every node that a request selects. Named nodes that are not managed are
+// omitted.
 func (d commandDoor) authorizeNodes(
 	ctx context.Context,
 	c *api.Call,

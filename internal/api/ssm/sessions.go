@@ -123,10 +123,9 @@ func personal(userAgent string) bool {
 	return false
 }
 
-// authorizeStart decides on the node and on the document, by the two passes of
-// [authz.StartSession]. It returns the node, which is nil when there is none of
-// that name. An approved access request allows what no policy allows, but does
-// not override a Deny; its ID is returned.
+// authorizeStart authorizes the node and the document, in the two passes of [authz.StartSession].
+// It returns the node, nil if it does not exist. An approved access request, whose ID it returns,
+// replaces a missing Allow but does not override a Deny.
 func (d sessionDoor) authorizeStart(
 	ctx context.Context, c *api.Call, target, docName string,
 ) (node *sekisho.Node, requestID string, err error) {
@@ -169,8 +168,8 @@ func (r *sessionRequest) check() error {
 	return v.Err()
 }
 
-// authorizeSession decides on one session. It is nil, without an error, when
-// there is no such session and the caller may know that.
+// authorizeSession authorizes a call on one session. If the session does not exist and the caller
+// is allowed to know that, it returns nil without an error.
 func (d sessionDoor) authorizeSession(ctx context.Context, c *api.Call, action, name string) (*sekisho.Session, error) {
 	s, arns, keys, err := d.requests.sessionResource(ctx, name)
 	if err != nil {

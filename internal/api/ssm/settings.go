@@ -127,7 +127,7 @@ func (d settingDoor) resetServiceSetting(ctx context.Context, c *api.Call, in *s
 	return d.describeSetting(s), d.settingChanged(ctx, id)
 }
 
-// settingChanged makes nodes follow a changed setting.
+// settingChanged applies a changed setting to nodes.
 func (d settingDoor) settingChanged(ctx context.Context, id string) error {
 	if id != settings.HostRole {
 		return nil
@@ -159,7 +159,7 @@ func (d settingDoor) roleOf(ctx context.Context, n *sekisho.Node, sourceIP strin
 	return "", sekisho.Errorf(sekisho.CodeDenied, "%s%s", why, d.Account)
 }
 
-// mayShare refuses to share a document publicly if the account forbids it.
+// mayShare refuses to share a document publicly if the account's setting forbids it.
 func (d settingDoor) mayShare(ctx context.Context, accounts []string) error {
 	if !slices.ContainsFunc(accounts, func(a string) bool { return strings.EqualFold(a, "all") }) {
 		return nil

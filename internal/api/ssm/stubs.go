@@ -20,10 +20,9 @@ func (d stubDoor) operations() map[string]api.Operation {
 	}
 }
 
-// What AWS's agent asks of State Manager, Distributor, Parameter Store and
-// compliance. None of these is kept here: the answers are those of an account
-// that has nothing in them, so that the agent neither hibernates nor asks again
-// and again.
+// Operations of State Manager, Distributor, Parameter Store and compliance that AWS's agent calls.
+// Sekisho has none of these: the answers are those of an empty account, so that the agent neither
+// hibernates nor keeps retrying.
 
 type instanceAssociationsRequest struct {
 	InstanceID string `json:"InstanceId"`
@@ -52,7 +51,7 @@ func (d stubDoor) listAssociations(ctx context.Context, c *api.Call, _ *struct{}
 var errNoAssociation = awsproto.SenderError("AssociationDoesNotExist", "Sekisho has no associations.")
 
 func (d stubDoor) describeAssociation(ctx context.Context, c *api.Call, _ *struct{}) (*struct{}, error) {
-	// What does not exist has no ARN: only a grant on all of them answers.
+	// A missing resource has no ARN, so the caller needs a grant on all of them.
 	if err := c.Authorize(ctx, "ssm:DescribeAssociation", "*"); err != nil {
 		return nil, err
 	}
@@ -80,8 +79,8 @@ type putComplianceRequest struct {
 // maxComplianceItems is AWS's bound of one request.
 const maxComplianceItems = 10000
 
-// putComplianceItems accepts what a node says of its compliance, of which
-// nothing is kept: an agent that was refused would say it again.
+// putComplianceItems accepts and discards a node's compliance report: an agent would repeat a
+// refused one.
 func (d stubDoor) putComplianceItems(ctx context.Context, c *api.Call, in *putComplianceRequest) (*struct{}, error) {
 	if err := d.nodes.asNode(ctx, c, in.ResourceID); err != nil {
 		return nil, err
@@ -119,7 +118,7 @@ type parametersAnswer struct {
 
 var parameterName = regexp.MustCompile(`^[a-zA-Z0-9_./-]+$`)
 
-// getParameters names every parameter as one that is not there.
+// getParameters lists every parameter as invalid.
 func (d stubDoor) getParameters(ctx context.Context, c *api.Call, in *parametersRequest) (*parametersAnswer, error) {
 	var v awsproto.Constraints
 	v.Count("names", len(in.Names), 1, 10)
@@ -138,8 +137,8 @@ func (d stubDoor) getParameters(ctx context.Context, c *api.Call, in *parameters
 	return &parametersAnswer{[]struct{}{}, in.Names}, nil
 }
 
-// parameterARN is the ARN of a parameter. The slash that begins the names of
-// hierarchies is not doubled.
+// parameterARN returns the ARN of a parameter. It does not double the leading slash of hierarchical
+// names.
 func (d stubDoor) parameterARN(name string) string {
 	if name[0] != '/' {
 		name = "/" + name

@@ -29,7 +29,7 @@ type tagged struct {
 	retag   func(ctx context.Context, set map[string]string, remove []string) error
 }
 
-// taggedResource finds the resource of a request by its type and ID.
+// taggedResource returns the resource of a request by its type and ID.
 func (d tagDoor) taggedResource(ctx context.Context, kind, id string) (*tagged, error) {
 	var v awsproto.Constraints
 	v.Require("resourceType", kind != "")

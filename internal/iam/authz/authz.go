@@ -1,7 +1,6 @@
-// Package authz authorizes the requests of verified callers. It turns facts
-// about the request into a policy context, evaluates the caller's policies with
-// [sekisho/internal/iam/policy], and words the answer twice: AWS's message for
-// the caller, the full reason for the audit trail.
+// Package authz authorizes the requests of verified callers. It turns facts about the request into a policy context,
+// evaluates the caller's policies with [sekisho/internal/iam/policy], and produces two texts: AWS's message for the
+// caller, and the full reason for the audit trail.
 package authz
 
 import (
@@ -16,8 +15,8 @@ import (
 	"sekisho/internal/iam/policy"
 )
 
-// Policies finds the compiled policies of a principal. An error means that they
-// could not be read or parsed; nothing is allowed then.
+// Policies returns the compiled policies of a principal. An error means that they could not be read
+// or parsed, and denies everything.
 type Policies interface {
 	Policies(ctx context.Context, p *sekisho.Principal) (*policy.Set, error)
 }
@@ -30,8 +29,8 @@ type Authorizer struct {
 // New returns an Authorizer that reads policies from p.
 func New(p Policies) *Authorizer { return &Authorizer{policies: p} }
 
-// Facts are what the server itself knows about a request. None of them comes
-// from a request parameter.
+// Facts are the server's own observations about a request. None of them comes from a request
+// parameter.
 type Facts struct {
 	Principal *sekisho.Principal
 	Time      time.Time
@@ -51,9 +50,8 @@ func One(name, value string) Key { return Key{Name: name, Values: []string{value
 // Many returns a multivalued key.
 func Many(name string, values []string) Key { return Key{Name: name, Values: values, Multi: true} }
 
-// ResourceTags publishes a resource's tags under aws:ResourceTag and, when
-// service is not empty, under SERVICE:resourceTag as well, since AWS's sample
-// policies use either.
+// ResourceTags publishes a resource's tags under aws:ResourceTag and, if service is not empty, also
+// under SERVICE:resourceTag, because AWS's sample policies use both.
 func ResourceTags(service string, tags map[string]string) []Key {
 	keys := make([]Key, 0, 2*len(tags))
 	for k, v := range tags {
@@ -79,14 +77,12 @@ func RequestTags(tags map[string]string) []Key {
 	return append(keys, Many("aws:TagKeys", names))
 }
 
-// Verdict is a decision with its wording.
+// Verdict is a decision with its texts.
 type Verdict struct {
 	Allowed bool
-	// Explicit is true if a Deny statement refused, which no Allow can
-	// override.
+	// Explicit is true if a Deny statement decided, which no Allow can override.
 	Explicit bool
-	// Message is what the caller may know: AWS's AccessDenied text. Empty
-	// when allowed.
+	// Message is AWS's AccessDenied text, for the caller. Empty if allowed.
 	Message string
 	// Reason is the full explanation, for the audit trail.
 	Reason string
@@ -95,11 +91,9 @@ type Verdict struct {
 	Statement string
 	// Failed are the aspects that caused a denial.
 	Failed []policy.Aspect
-	// Remedy says for each of them what would satisfy it, as far as the caller
-	// may know.
+	// Remedy says for each of them what would satisfy it, without revealing policies to the caller.
 	Remedy string
-	// SecondFactor is true if the request would be allowed had the caller just
-	// shown a second factor.
+	// SecondFactor is true if a fresh second factor would turn the denial into an allowed request.
 	SecondFactor bool
 }
 
@@ -123,8 +117,8 @@ func (a *Authorizer) Decide(ctx context.Context, f *Facts, action, resource stri
 	return v, nil
 }
 
-// Explain is Decide with the reason of allowed requests and the statement that
-// decided. It checks every statement: use it off the hot path.
+// Explain is like Decide, with the reason of allowed requests and the statement that decided. It
+// checks every statement, so it is not for the hot path.
 func (a *Authorizer) Explain(ctx context.Context, f *Facts, action, resource string, keys ...Key) (Verdict, error) {
 	set, req, err := a.request(ctx, f, action, resource, keys)
 	if err != nil {
@@ -163,9 +157,8 @@ func (a *Authorizer) request(
 	}, nil
 }
 
-// Times returns the seconds, within a span of time, at which what p may do can
-// change as time passes.
-// Exact is false when it can change at others, too: see [policy.Set.Times].
+// Times returns the seconds, within a period, at which p's permissions can change as time passes.
+// exact is false if they can also change at other times: see [policy.Set.Times].
 func (a *Authorizer) Times(
 	ctx context.Context,
 	p *sekisho.Principal,
@@ -179,7 +172,7 @@ func (a *Authorizer) Times(
 	return at, exact, nil
 }
 
-// PolicyPrincipal is p as resource and trust policies name it.
+// PolicyPrincipal returns p as resource and trust policies name it.
 func PolicyPrincipal(p *sekisho.Principal) policy.Principal {
 	if p.Type == sekisho.PrincipalWebIdentity {
 		return policy.Principal{Type: policy.TypeFederated, Federated: p.ARN}
@@ -194,8 +187,8 @@ func roleARN(p *sekisho.Principal) string {
 	return ""
 }
 
-// contextOf publishes the global condition keys (IAM User Guide, "AWS global
-// condition context keys"), then the request's own.
+// contextOf returns the global condition keys (IAM User Guide, "AWS global condition context
+// keys"), and the request's own.
 func contextOf(f *Facts, keys []Key) *policy.Context {
 	c := policy.NewContext()
 	set := func(k, v string) { c.Set(k, policy.Single(v)) }
@@ -276,9 +269,8 @@ func ofPrincipal(set func(k, v string), f *Facts) {
 	}
 }
 
-// nodeKey returns the key that names the node whose credentials these are. A
-// node with an instance ID is an EC2 instance to policies, any other a hybrid
-// node.
+// nodeKey returns the condition key with the ARN of the node that owns the credentials. In
+// policies, a node with an instance ID is an EC2 instance, any other a hybrid node.
 func nodeKey(f *Facts) (key, arn string) {
 	p := f.Principal
 	if strings.HasPrefix(string(p.Node), "i-") {
@@ -287,9 +279,9 @@ func nodeKey(f *Facts) (key, arn string) {
 	return "ssm:SourceInstanceARN", "arn:aws:ssm:" + f.Region + ":" + p.Account + ":managed-instance/" + string(p.Node)
 }
 
-// SessionTags publishes the two system tags of a session. Unlike AWS it does so
-// even if a value could not be a tag, as a role session's name with a comma:
-// without the tag, owners could not end their own sessions.
+// SessionTags publishes the two system tags of a session. Unlike AWS it does so even if a value is
+// not a valid tag value, such as a role session name with a comma: without the tag, owners could
+// not end their own sessions.
 func SessionTags(ownerUserID string, target sekisho.NodeID) []Key {
 	tags := map[string]string{}
 	if ownerUserID != "" {

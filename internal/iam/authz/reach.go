@@ -13,8 +13,8 @@ import (
 	"sekisho/internal/iam/policy"
 )
 
-// unknownKeys are the condition keys whose values are only known once a
-// principal makes a request. Facts that a question states are known.
+// unknownKeys are the condition keys whose values are only known once a principal makes a
+// request. Facts that the query specifies are known.
 func unknownKeys(f *Facts, mfaKnown bool) []string {
 	keys := []string{"aws:UserAgent", "aws:Referer"}
 	if !f.SourceIP.IsValid() {
@@ -29,15 +29,15 @@ func unknownKeys(f *Facts, mfaKnown bool) []string {
 	return keys
 }
 
-// ReachSpan is a span of time in which a principal's reach is the same.
+// ReachSpan is a period with constant reach.
 type ReachSpan struct {
 	From, To  time.Time // To is exclusive
 	Reach     policy.Reach
 	DependsOn []string // conditions on values that are only known at request time
 }
 
-// Reacher decides what one principal can reach, by the policies as they were
-// when it was made. It is not safe for concurrent use.
+// Reacher determines what one principal can reach under the policies at the time of its creation.
+// It is not safe for concurrent use.
 type Reacher struct {
 	set      *policy.Set
 	facts    Facts
@@ -107,9 +107,8 @@ func (rs *Reachers) Reacher(ctx context.Context, f Facts) (*Reacher, error) {
 	return r, nil
 }
 
-// Reacher returns a Reacher for the principal of f in a span of time. Facts
-// without a source address leave the address open; mfaKnown says that the
-// principal's second factor, or its absence, is part of the question.
+// Reacher returns a Reacher for the principal of f in a period. Without a source address in f, any
+// address counts; mfaKnown means that f specifies whether the principal has a second factor.
 func (a *Authorizer) Reacher(ctx context.Context, f Facts, mfaKnown bool, from, to time.Time) (*Reacher, error) {
 	return a.Reachers(mfaKnown, from, to).Reacher(ctx, f)
 }
@@ -140,8 +139,8 @@ func (r *Reacher) Exact() bool { return r.exact }
 // maxAlike bounds how many answers a Reacher keeps.
 const maxAlike = 4096
 
-// StartSession returns the reach over the span of time, without gaps. Nodes that
-// the policies do not tell apart share one answer, which must not be changed.
+// StartSession returns the reach over the period, without gaps. Nodes that the policies do not
+// distinguish share one answer, which the caller must not modify.
 func (r *Reacher) StartSession(ctx context.Context, s StartSession) ([]ReachSpan, error) {
 	if r.classifier == nil {
 		return r.startSession(ctx, s)
@@ -208,7 +207,7 @@ func (r *Reacher) mentions(name string) bool {
 }
 
 func (r *Reacher) startSession(ctx context.Context, s StartSession) ([]ReachSpan, error) {
-	// Most nodes are out of reach at any time: that takes one decision.
+	// Most nodes are never reachable: one decision shows that.
 	if r.ever == nil {
 		f := r.facts
 		f.Time = r.from
@@ -243,14 +242,14 @@ func (r *Reacher) startSession(ctx context.Context, s StartSession) ([]ReachSpan
 	return out, nil
 }
 
-// decision is a request that was evaluated on the way.
+// decision is an evaluated request.
 type decision struct {
 	action, resource string
 	keys             []Key
 }
 
-// contextAt returns the condition keys at a time, without those of a resource.
-// It is made once per time: most of the work of a decision would be to make it.
+// contextAt returns the condition keys at a time, without those of a resource. It is cached per
+// time, because building it is most of the work of a decision.
 func (r *Reacher) contextAt(t time.Time) *policy.Context {
 	c := r.contexts[t]
 	if c == nil {
@@ -272,8 +271,8 @@ func with(c *policy.Context, keys []Key, f func()) {
 	}
 }
 
-// under decides under an assumption about the unknown keys of c, and notes the
-// decisions unless they are nil.
+// under decides under an assumption about the unknown keys of c, and appends to decisions unless it
+// is nil.
 func (r *Reacher) under(c, assumed *policy.Context, decisions *[]decision) DecideFunc {
 	who := PolicyPrincipal(r.facts.Principal)
 	return func(_ context.Context, action, resource string, keys ...Key) (v Verdict, _ error) {

@@ -12,8 +12,8 @@ import (
 // request is allowed.
 const lookAhead = 31 * 24 * time.Hour
 
-// WithSecondFactor returns f as it would be had its principal just shown a
-// second factor. Only users can show one: ok is false for others.
+// WithSecondFactor returns f with a second factor verified just now. Only users can have one: ok is
+// false for other principals.
 func (f *Facts) WithSecondFactor() (with *Facts, ok bool) {
 	if f.Principal == nil || f.Principal.Type != sekisho.PrincipalUser {
 		return f, false
@@ -27,9 +27,9 @@ func (f *Facts) WithSecondFactor() (with *Facts, ok bool) {
 	return &out, true
 }
 
-// remedy sets what failed and what would satisfy it. Callers learn which aspects
-// failed, what they could find out by trying at other times, and nothing else of
-// the policies unless these allow them to simulate themselves.
+// remedy sets the failed aspects and what would satisfy them. Callers learn which aspects failed
+// and what they could find out by retrying at other times. They learn nothing else about the
+// policies, unless they are allowed to simulate their own policies.
 func (v *Verdict) remedy(set *policy.Set, req *policy.Request, f *Facts, keys []Key, e *policy.Explanation) {
 	if v.Allowed {
 		return
@@ -73,12 +73,12 @@ func (v *Verdict) remedyOf(a policy.Aspect, set *policy.Set, req *policy.Request
 			return contextOf(&then, keys)
 		})
 		if ok {
-			return "When: it is not allowed now; it is from " + opens.UTC().Format(time.RFC3339) + "."
+			return "When: it is not allowed now; it is allowed from " + opens.UTC().Format(time.RFC3339) + "."
 		}
 		return "When: it is not allowed at this time."
 	case policy.AspectMFA:
-		return "MFA: sign in with a second factor, or show it again."
+		return "MFA: sign in with a second factor, or verify it again."
 	case policy.AspectWho:
 	}
-	return "Who: you have no permission for it; ask an administrator."
+	return "Who: you have no permission for this; ask an administrator."
 }

@@ -9,10 +9,10 @@ const DocumentCheck = "ssm:SessionDocumentAccessCheck"
 type StartSession struct {
 	Node         string // ARN
 	NodeKeys     []Key
-	Document     string // ARN; the default session document's when none is named
+	Document     string // ARN; the default session document's if the request names none
 	DocumentKeys []Key
 	Named        bool // the request names the document
-	// Strict asks for a grant on the default document too.
+	// Strict requires a grant on the default document too.
 	Strict bool
 }
 
@@ -65,8 +65,8 @@ func (s StartSession) Decide(ctx context.Context, decide DecideFunc) (Verdict, [
 	return v, steps, err
 }
 
-// AnyName decides on a resource that has several names. One allowed name
-// suffices, and one explicitly denied name is final.
+// AnyName decides on a resource with several names. One allowed name suffices; one explicitly
+// denied name denies.
 func AnyName(
 	ctx context.Context,
 	decide DecideFunc,

@@ -1,5 +1,5 @@
-// Package calendar reads the spans of time of named calendars, from a list of
-// dates or from iCalendar (RFC 5545).
+// Package calendar parses the spans of named calendars, from a list of dates or from iCalendar (RFC
+// 5545).
 package calendar
 
 import (
@@ -22,8 +22,8 @@ const (
 	MaxSpans = 10_000
 	// MaxText bounds an iCalendar file.
 	MaxText = 512 << 10
-	// maxRecurring bounds the recurring events of a file. A rule that matches
-	// no day is only given up on after some 8,000 years of searching.
+	// maxRecurring bounds the recurring events of a file, because a rule that matches no day is
+	// abandoned only after a search over some 8,000 years.
 	maxRecurring = 200
 	maxInterval  = 1000 // of a recurrence rule, such as every 1000 years
 	maxLength    = 100 * 366 * 24 * time.Hour
@@ -33,9 +33,8 @@ const (
 
 var errTooMany = fmt.Errorf("the calendar has more than %d spans of time", MaxSpans)
 
-// FromList reads entries of three forms: a date ("2026-01-01"), two dates that
-// both belong to the span ("2026-12-29/2027-01-03"), and two instants, the
-// second of which does not ("2026-04-15T18:00:00Z/2026-04-16T09:00:00Z").
+// FromList parses entries of three forms: a date ("2026-01-01"), a range of dates, both inclusive
+// ("2026-12-29/2027-01-03"), and a range of times, the end exclusive ("2026-04-15T18:00:00Z/2026-04-16T09:00:00Z").
 // Dates are local to zone.
 func FromList(entries []string, zone *time.Location) ([]policy.Span, error) {
 	if len(entries) > MaxSpans {
@@ -82,8 +81,8 @@ func parseEntry(entry string, zone *time.Location) (policy.Span, error) {
 	return policy.Span{From: from.Unix(), To: to.Unix()}, nil
 }
 
-// FromICalendar reads the events of an iCalendar file. Times without a zone,
-// and dates, are local to zone. Recurring events are expanded up to until.
+// FromICalendar parses the events of an iCalendar file. Times without a zone, and dates, are
+// local to zone. Recurring events are expanded up to until.
 func FromICalendar(text string, zone *time.Location, until time.Time) ([]policy.Span, error) {
 	if len(text) > MaxText {
 		return nil, fmt.Errorf("the iCalendar file is larger than %d KiB", MaxText>>10)
@@ -97,7 +96,7 @@ func FromICalendar(text string, zone *time.Location, until time.Time) ([]policy.
 			return spans, nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("the iCalendar file cannot be read: %s", safetext.Line(err.Error(), 200))
+			return nil, fmt.Errorf("the iCalendar file is malformed: %s", safetext.Line(err.Error(), 200))
 		}
 		events := cal.Events()
 		moved, err := movedInstances(events, zone)
@@ -120,7 +119,8 @@ func FromICalendar(text string, zone *time.Location, until time.Time) ([]policy.
 	}
 }
 
-// decode reads one calendar. The decoder panics on some malformed lines.
+// decode decodes one calendar. It recovers from panics of the decoder, which some malformed lines
+// cause.
 func decode(dec *ical.Decoder) (cal *ical.Calendar, err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -230,7 +230,7 @@ func recurrence(e *ical.Event, start time.Time, zone *time.Location) (*rrule.Set
 		if option.Freq == rrule.DAILY && option.Interval%7 == 0 && len(option.Byweekday) > 0 && option.Interval > 0 {
 			// Such a rule has one weekday. With another in BYDAY, the search for a
 			// match takes long.
-			return nil, errors.New("RRULE: every 7 days, BYDAY has no use; write FREQ=WEEKLY")
+			return nil, errors.New("RRULE: BYDAY is redundant with an interval of 7 days; write FREQ=WEEKLY")
 		}
 		// A last date includes the whole day, in the event's zone.
 		if untilDate.MatchString(e.Props.Get(ical.PropRecurrenceRule).Value) {
@@ -261,9 +261,9 @@ func recurrence(e *ical.Event, start time.Time, zone *time.Location) (*rrule.Set
 	return set, nil
 }
 
-// newRule refuses rules whose expansion is without bounds: lists of times of day
-// multiply, and the search for a day that never comes takes a second. A rule that
-// matches once matches again within 400 years, when the calendar repeats.
+// newRule refuses rules whose expansion is unbounded: lists of times of day multiply, and the
+// search for a day that does not exist takes a second. A rule that matches once matches again
+// within 400 years, after which the calendar repeats.
 func newRule(option *rrule.ROption) (rule *rrule.RRule, err error) {
 	defer func() { // the library does not check all combinations
 		if recover() != nil {

@@ -17,15 +17,14 @@ import (
 	"sekisho/internal/iam/policy"
 )
 
-// Grant describes access to nodes. Everything but Targets may be empty: then
-// it is not restricted.
+// Grant describes access to nodes. An empty field, other than Targets, does not restrict.
 type Grant struct {
 	Region, Account string
-	// Targets are node IDs, tags ("tag:KEY=VALUE") or "*" for every node. A
-	// node needs to match one of them.
+	// Targets are node IDs, tags ("tag:KEY=VALUE") or "*" for every node. A node must match one of
+	// them.
 	Targets []string
-	// Documents are the session documents that may be used; empty means the
-	// default shell and whatever else is granted.
+	// Documents are the allowed session documents; empty means the default shell and any others
+	// granted elsewhere.
 	Documents []string
 	Weekdays  []string // "mon", "Mon-Fri"
 	From, To  string   // local times of day, HH:MM; To may be before From
@@ -42,7 +41,7 @@ const (
 	maxList    = 50
 )
 
-// statement is a statement in the order in which people read one.
+// statement is a policy statement with its elements in the usual order.
 type statement struct {
 	Sid       string
 	Effect    string
@@ -67,7 +66,7 @@ func (c conditions) set(operator, key string, values ...string) {
 // Policy returns the policy of a grant. It is valid by [policy.Validate].
 func (g *Grant) Policy() (string, error) {
 	if len(g.Documents)+len(g.SourceIPs)+len(g.During)+len(g.Except) > maxList || len(g.Weekdays) > maxList {
-		return "", fmt.Errorf("a grant has at most %d documents, addresses and calendars", maxList)
+		return "", fmt.Errorf("a grant can have at most %d documents, addresses and calendars", maxList)
 	}
 	windows, err := g.windows()
 	if err != nil {
@@ -137,8 +136,8 @@ func (g *Grant) Policy() (string, error) {
 	return text, nil
 }
 
-// ownSessions names sessions by their owner's unique ID: names can be prefixes
-// of one another.
+// ownSessions identifies sessions by their owner's unique ID, because a user name can be a prefix
+// of another.
 const ownSessions = "arn:aws:ssm:*:*:session/${aws:userid}-*"
 
 type targetGroup struct {
@@ -159,7 +158,7 @@ func (g *Grant) node(id string) string {
 	return "arn:aws:ec2:" + g.Region + ":" + g.Account + ":instance/" + id
 }
 
-// everyNode are the resources that every node is one of.
+// everyNode returns the resources that match all nodes.
 func (g *Grant) everyNode() []string {
 	return []string{g.node("*"), "arn:aws:ec2:" + g.Region + ":" + g.Account + ":instance/*"}
 }
@@ -168,7 +167,7 @@ func (g *Grant) everyNode() []string {
 // tag by itself.
 func (g *Grant) targets() ([]targetGroup, error) {
 	if len(g.Targets) == 0 || len(g.Targets) > maxTargets {
-		return nil, fmt.Errorf("a grant has 1 to %d targets", maxTargets)
+		return nil, fmt.Errorf("a grant must have 1 to %d targets", maxTargets)
 	}
 	var ids []string
 	var groups []targetGroup
@@ -204,7 +203,7 @@ func (g *Grant) documents() ([]string, error) {
 	var arns []string
 	for _, name := range names {
 		if !document.MatchString(name) {
-			return nil, fmt.Errorf("%q is not the name of a document", name)
+			return nil, fmt.Errorf("%q is not a valid document name", name)
 		}
 		// AWS's documents belong to no account.
 		arns = append(arns, "arn:aws:ssm:"+g.Region+":*:document/"+name)
@@ -224,7 +223,7 @@ func (g *Grant) common() (func(conditions), error) {
 	}
 	for _, name := range slices.Concat(g.During, g.Except) {
 		if !policy.ValidCalendarName(name) {
-			return nil, fmt.Errorf("%q is not the name of a calendar", name)
+			return nil, fmt.Errorf("%q is not a valid calendar name", name)
 		}
 		if slices.Contains(g.During, name) && slices.Contains(g.Except, name) {
 			return nil, fmt.Errorf("the calendar %s is both required and excluded", name)
@@ -257,7 +256,7 @@ func (g *Grant) common() (func(conditions), error) {
 
 var days = []string{"Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"}
 
-// weekdayNumbers reads weekdays and ranges of them, in order, each once.
+// weekdayNumbers parses weekdays and ranges of them, and returns them sorted without duplicates.
 func weekdayNumbers(list []string) ([]int, error) {
 	chosen := map[int]bool{}
 	index := func(name string) (int, error) {
@@ -308,12 +307,12 @@ func (g *Grant) windows() ([]func(conditions), error) {
 	}
 	if len(chosen) == 0 && g.From == "" && g.To == "" {
 		if g.Zone != "" {
-			return nil, errors.New("a time zone needs weekdays or times of day")
+			return nil, errors.New("a time zone requires weekdays or times of day")
 		}
 		return []func(conditions){func(conditions) {}}, nil
 	}
 	if g.Zone == "" {
-		return nil, errors.New("weekdays and times of day need a time zone, such as Asia/Tokyo or UTC")
+		return nil, errors.New("weekdays and times of day require a time zone, such as Asia/Tokyo or UTC")
 	}
 	if _, err := policy.LoadZone(g.Zone); err != nil {
 		return nil, err

@@ -88,7 +88,7 @@ func (a *account) reload(ctx context.Context) error {
 	return nil
 }
 
-// apply removes first: an entity that was renamed is in objects twice.
+// apply applies objects. It removes before it adds, because a renamed entity is in objects twice.
 func (s *state) apply(objects []Object, entities []entity) {
 	for i, o := range objects {
 		if entities[i] == nil {
@@ -171,13 +171,13 @@ func (t *tx) drop(e entity) {
 	t.removed = append(t.removed, e)
 }
 
-// update runs f and commits what it changed, all or nothing. f may run
-// several times, and must have no effect but on its tx.
+// update runs f and commits its changes atomically. f can run several times, and must have no
+// effects outside its tx.
 func (a *account) update(ctx context.Context, f func(t *tx) error) error {
 	a.write.Lock()
 	defer a.write.Unlock()
 	for range commitAttempts {
-		// Only holders of write replace entities, so that f reads without mu.
+		// Only holders of write replace entities, so f can read without mu.
 		t := &tx{state: a.st, acct: a, now: a.now().UTC().Truncate(time.Second)}
 		if err := f(t); err != nil {
 			return a.retryAfterReload(ctx, err, f)
@@ -260,7 +260,7 @@ type objectName struct {
 // edit returns a private copy of e for a tx to change and put.
 func edit[T any](e *T) *T {
 	body, err := json.Marshal(e)
-	if err != nil { // it was unmarshalled from JSON, or will be marshalled
+	if err != nil { // cannot fail: entities are JSON values
 		panic(err)
 	}
 	out := new(T)
@@ -290,5 +290,5 @@ func (t *tx) editHolder(kind Kind, name string) (*Holder, error) {
 		t.put(c)
 		return &c.Holder, nil
 	}
-	return nil, notFound("No %s holds policies.", kind)
+	return nil, notFound("A %s cannot have policies.", kind)
 }

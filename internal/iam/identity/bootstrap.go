@@ -32,11 +32,11 @@ const (
 	nodeRoleTrust = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ssm.amazonaws.com"},"Action":"sts:AssumeRole"}]}`
 )
 
-// managedSince is the date AWS-managed policies bear here.
+// managedSince is the creation date of the AWS-managed policies.
 var managedSince = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 
-// awsManaged returns the AWS-managed policies we know. They are part of the
-// program, not of the store: a newer program brings newer texts.
+// awsManaged returns the built-in AWS-managed policies. They are part of the program, not of the
+// store, so that an update of the program updates them.
 func awsManaged() ([]*Policy, error) {
 	files, err := managedFiles.ReadDir("managed")
 	if err != nil {
@@ -70,7 +70,7 @@ type FirstAdministrator struct {
 	Password        string
 }
 
-var errNotFirst = errors.New("the account has users already")
+var errNotFirst = errors.New("the account already has users")
 
 // Bootstrap creates the first administrator and the role of nodes in an
 // account without users and roles; made is false otherwise.
@@ -92,7 +92,7 @@ func (d *Directory) Bootstrap(ctx context.Context, adminName string) (first Firs
 		}
 		role, err := t.newRole(NewRole{
 			Path: nodeRolePath, Name: NodeRole, Trust: nodeRoleTrust,
-			Description: "Default role of activations: lets registered nodes be managed.",
+			Description: "Default role of activations: permissions of managed nodes.",
 		})
 		if err != nil {
 			return err

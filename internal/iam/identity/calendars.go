@@ -28,8 +28,8 @@ type Calendar struct {
 	Entries []string `json:",omitempty"`
 	Spans   []policy.Span
 	Updated time.Time
-	// CoversUntil is up to when recurring events of an iCalendar file were
-	// expanded; zero for a list.
+	// CoversUntil is the time up to which recurring events of an iCalendar file were expanded; zero
+	// for a list.
 	CoversUntil time.Time `json:",omitzero"`
 }
 
@@ -41,9 +41,8 @@ func (c *Calendar) Upcoming(now time.Time, limit int) []policy.Span {
 	return policy.NewCalendar(c.Spans).Upcoming(now.Unix(), limit)
 }
 
-// calendarSet is the calendars of the account as policies see them. It is
-// replaced whenever one of them changes, as the entities that policies are
-// compiled from are.
+// calendarSet is the calendars of the account as policies see them. Like the entities from which
+// policies are compiled, it is replaced whenever one of them changes.
 type calendarSet struct {
 	byName map[string]*policy.Calendar
 }
@@ -70,7 +69,7 @@ func (s *calendarSet) with(key string, c *policy.Calendar) *calendarSet {
 type NewCalendar struct {
 	Name        string
 	Description string
-	Zone        string // UTC when empty
+	Zone        string // UTC if empty
 	Entries     []string
 	ICalendar   string
 }
@@ -79,7 +78,7 @@ type NewCalendar struct {
 func (calendars *Calendars) Put(ctx context.Context, n NewCalendar) (*Calendar, error) {
 	if !policy.ValidCalendarName(n.Name) {
 		return nil, invalid(
-			"%q is not the name of a calendar: use up to %d letters, digits, hyphens, underscores and dots.",
+			"%q is not a valid calendar name: use up to %d letters, digits, hyphens, underscores and dots.",
 			printable(n.Name),
 			policy.MaxCalendarName,
 		)
@@ -88,7 +87,7 @@ func (calendars *Calendars) Put(ctx context.Context, n NewCalendar) (*Calendar, 
 		return nil, invalid("The description is longer than %d characters.", maxCalendarDescription)
 	}
 	if (len(n.Entries) == 0) == (n.ICalendar == "") {
-		return nil, invalid("A calendar has either entries or an iCalendar file.")
+		return nil, invalid("Give either entries or an iCalendar file.")
 	}
 	if n.Zone == "" {
 		n.Zone = "UTC"

@@ -38,7 +38,7 @@ type sourceKey struct {
 type setKey struct {
 	id      string // of the user or role
 	session string // the session policies
-	limited bool   // session policies count even when there are none
+	limited bool   // session policies apply even if there are none
 }
 
 type compiledSet struct {
@@ -155,7 +155,7 @@ type sources struct {
 	identity []sourceText
 	boundary *sourceText
 	session  []sourceText
-	limited  bool // session policies count even when there are none
+	limited  bool // session policies apply even if there are none
 
 	calendars map[string]*policy.Calendar
 }

@@ -60,8 +60,8 @@ type claims struct {
 	SourceKey      string            `json:"sk,omitempty"`
 	Provider       string            `json:"fp,omitempty"` // ARN of the identity provider
 	Person         string            `json:"fs,omitempty"` // see PrincipalSession.FederatedPerson
-	SignedIn       string            `json:"l,omitempty"`  // the lease term of what was shown to the console
-	Console        bool              `json:"c,omitempty"`  // a sign-in itself, not credentials that came of it
+	SignedIn       string            `json:"l,omitempty"`  // the lease term of the console sign-in
+	Console        bool              `json:"c,omitempty"`  // the sign-in itself, not credentials issued from it
 	Node           sekisho.NodeID    `json:"d,omitempty"`
 	NodeProgram    bool              `json:"dp,omitempty"` // for programs on the node, not for its agent
 }
@@ -234,7 +234,7 @@ func overlay(base, top map[string]string) map[string]string {
 	return out
 }
 
-// issue makes temporary credentials of claims.
+// issue issues temporary credentials with claims.
 func (creds *Credentials) issue(c claims, ttl time.Duration) (TemporaryCredentials, error) {
 	packed := 0
 	for _, p := range c.Policies {
@@ -249,7 +249,7 @@ func (creds *Credentials) issue(c claims, ttl time.Duration) (TemporaryCredentia
 	if packed > maxPacked {
 		return TemporaryCredentials{}, &sekisho.Error{
 			Code: sekisho.CodeLimit, Err: ErrPackedPolicy,
-			Message: "The session policies and tags are too large together.",
+			Message: "The session policies and tags together are too large.",
 		}
 	}
 	now := creds.now()
@@ -271,8 +271,8 @@ func (creds *Credentials) issue(c claims, ttl time.Duration) (TemporaryCredentia
 	return out, nil
 }
 
-// SessionRequest describes requested temporary credentials. The caller has
-// authorized it; its form is checked here.
+// SessionRequest is a request for temporary credentials. The caller of this package authorizes it;
+// this package checks its form.
 type SessionRequest struct {
 	Name           string // of the role session or federated user
 	Duration       time.Duration
@@ -326,8 +326,8 @@ func (creds *Credentials) AssumeRole(
 	if caller.Session != nil {
 		c.Provider, c.Person = caller.Session.FederatedProvider, caller.Session.FederatedPerson
 	}
-	// A second factor does not pass on to a role session, as in AWS:
-	// aws:MultiFactorAuthPresent there is about this call.
+	// As in AWS, a role session does not inherit the second factor: aws:MultiFactorAuthPresent
+	// refers to this call.
 	if !r.MFATime.IsZero() {
 		c.MFA = r.MFATime.Unix()
 	}
@@ -339,7 +339,7 @@ func (creds *Credentials) AssumeRole(
 	return out, &p, nil
 }
 
-// sessionTags joins the tags that caller's own session passes on.
+// sessionTags returns the tags of the request and the transitive tags of caller's own session.
 func sessionTags(caller *sekisho.Principal, r SessionRequest) (map[string]string, []string, error) {
 	tags, err := mergeTags(nil, r.Tags)
 	if err != nil {
@@ -408,8 +408,8 @@ func (creds *Credentials) SessionToken(
 	return creds.issueUser(caller, duration, mfa)
 }
 
-// issueUser issues credentials of the user caller, which rest on what caller's own
-// credentials rest on.
+// issueUser issues credentials of the user caller, which depend on the same objects as caller's own
+// credentials.
 func (creds *Credentials) issueUser(
 	caller *sekisho.Principal,
 	ttl time.Duration,
@@ -483,10 +483,9 @@ func (creds *Credentials) FederationToken(
 	}, nil
 }
 
-// IssueNodeCredentials issues a node the credentials of its role. The role
-// must still trust ssm.amazonaws.com or, as those of instance profiles do,
-// ec2.amazonaws.com. With programs, the credentials are for programs on the
-// node and do not speak for its agent.
+// IssueNodeCredentials issues a node the credentials of its role. The role must still trust ssm.amazonaws.com or, for
+// roles of instance profiles, ec2.amazonaws.com. With programs, the credentials are for programs on the node and cannot
+// be used as its agent.
 func (creds *Credentials) IssueNodeCredentials(
 	ctx context.Context,
 	node sekisho.NodeID,

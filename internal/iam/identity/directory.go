@@ -8,7 +8,7 @@ import (
 	"sekisho/internal/storage/keyring"
 )
 
-// Config is what a Directory needs.
+// Config is the configuration of a Directory.
 type Config struct {
 	Store   Store
 	Keyring *keyring.Ring
@@ -16,7 +16,7 @@ type Config struct {
 	// Refresh bounds how stale the view of other members' writes may be; zero
 	// means one second.
 	Refresh time.Duration
-	// Now is the clock; time.Now when nil.
+	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
 

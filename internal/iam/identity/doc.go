@@ -1,7 +1,6 @@
-// Package identity keeps who exists and what they may do: users, groups,
-// roles, instance profiles, managed policies, access keys, passwords and
-// second factors. It verifies credentials, issues temporary ones, and hands
-// out the compiled policies of a principal.
+// Package identity manages users, groups, roles, instance profiles, managed policies, access keys,
+// passwords and second factors. It verifies credentials, issues temporary ones, and returns the
+// compiled policies of a principal.
 //
 // # One directory, in memory
 //
@@ -29,6 +28,6 @@
 //
 // # Locks
 //
-// write before mu. write serialises writers and refreshes; mu guards the maps
-// and is held for look-ups only.
+// write before mu. write serialises writers and refreshes; mu guards the maps and is held only for
+// lookups.
 package identity

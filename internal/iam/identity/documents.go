@@ -108,12 +108,11 @@ func (s *state) principalID(name string) (id string, ours bool) {
 	return "", false
 }
 
-// trustText returns a role's trust policy with present names: see textToday.
+// trustText returns a role's trust policy with current names: see textToday.
 func (s *state) trustText(r *Role) string { return s.textToday(r.Trust, r.TrustIDs) }
 
-// textToday returns a policy with present names: the name of a renamed user or
-// role is updated, and a name that has been reused since is replaced by the ID
-// of the original principal.
+// textToday returns a policy with current names: the name of a renamed user or role is updated,
+// and a name that has been reused since is replaced by the ID of the original principal.
 func (s *state) textToday(document string, ids map[string]string) string {
 	text, err := rewritePrincipals(document, func(name string) (string, error) {
 		id := ids[name]
@@ -142,8 +141,8 @@ func (roles *Roles) TrustDocument(ctx context.Context, r *Role) (string, error) 
 	return get(ctx, roles.account, func(s *state) (string, error) { return s.trustText(r), nil })
 }
 
-// rewritePrincipals replaces every AWS principal p of a document by f(p). An
-// unchanged document keeps its bytes.
+// rewritePrincipals replaces every AWS principal p of a document with f(p). An unchanged
+// document keeps its bytes.
 func rewritePrincipals(document string, f func(string) (string, error)) (string, error) {
 	var doc map[string]any
 	if err := json.Unmarshal([]byte(document), &doc); err != nil {
@@ -216,7 +215,7 @@ func (a *account) checkSessionPolicies(ctx context.Context, r SessionRequest) er
 		return &sekisho.Error{
 			Code:    sekisho.CodeLimit,
 			Err:     ErrPackedPolicy,
-			Message: "The session policies are larger than 2048 characters together.",
+			Message: "The session policies together are larger than 2048 characters.",
 		}
 	}
 	if len(r.PolicyARNs) > maxSessionPolicyARN {

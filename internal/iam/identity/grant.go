@@ -55,9 +55,9 @@ func (c *claims) grant() []byte {
 	return b
 }
 
-// Granted returns the principal of a console sign-in in its present state. It
-// refuses if an object the sign-in depends on is gone: the user, the password,
-// the passkey, the role or the identity provider.
+// Granted returns the principal of a console sign-in in its current state. It fails if an object
+// that the sign-in depends on is gone: the user, the password, the passkey, the role or the
+// identity provider.
 func (signIns *SignIns) Granted(ctx context.Context, grant []byte) (*sekisho.Principal, error) {
 	var c claims
 	if err := json.Unmarshal(grant, &c); err != nil || !c.Console || c.SignedIn == "" {

@@ -14,8 +14,8 @@ const (
 	termUser     = "user"     // a user's ID
 	termKey      = "key"      // an access key, which must be active
 	termRole     = "role"     // a role's ID
-	termPassword = "password" // USERID/FINGERPRINT of the password that was shown
-	termPasskey  = "passkey"  // ID of the passkey that was shown
+	termPassword = "password" // USERID/FINGERPRINT of the password that was used
+	termPasskey  = "passkey"  // ID of the passkey that was used
 	termWeb      = "web"      // ARN of the identity provider
 )
 

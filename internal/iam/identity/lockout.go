@@ -19,9 +19,8 @@ import (
 // addresses can try together. A source from which the name was guessed right is
 // exempt from that limit: strangers cannot lock somebody out of their own place.
 //
-// Names fall into a fixed number of buckets under a key drawn at start: memory
-// is bounded, a flood of invented names displaces no entry, and existing and
-// invented names are treated alike.
+// Names fall into a fixed number of buckets under a key drawn at start: memory is bounded, a flood of
+// made-up names evicts no entry, and existing and made-up names are treated alike.
 type lockouts struct {
 	mu      sync.Mutex
 	key     []byte
@@ -63,8 +62,8 @@ func (l *lockouts) index(key string) uint32 {
 	return binary.BigEndian.Uint32(mac.Sum(nil)) % lockoutBuckets
 }
 
-// guess is what somebody tries to guess, and from where. The zero source is
-// for guesses by an authenticated caller.
+// guess identifies the target and the source of a guess. The zero source is for guesses by an
+// authenticated caller.
 type guess struct {
 	kind   string // password, change or mfa
 	name   string
@@ -75,8 +74,8 @@ func (g guess) nameKey() string { return g.kind + " " + strings.ToLower(g.name) 
 
 func (g guess) key() string { return g.nameKey() + " " + ratelimit.Source(g.source).String() }
 
-// attempt counts an attempt as failed until succeeded is called, so that
-// concurrent attempts get no further than consecutive ones.
+// attempt counts an attempt as failed until succeeded is called, so that concurrent attempts have
+// no advantage over consecutive ones.
 func (l *lockouts) attempt(g guess, now time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -96,7 +95,7 @@ func (l *lockouts) attempt(g guess, now time.Time) error {
 	return nil
 }
 
-// succeeded forgets the failures of a guess, and knows its source from then on.
+// succeeded clears the failures of a guess, and marks its source as known.
 func (l *lockouts) succeeded(g guess, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -104,8 +103,7 @@ func (l *lockouts) succeeded(g guess, now time.Time) {
 	l.byName.Forget(l.index(g.nameKey()))
 }
 
-// cancel takes back an attempt that was neither right nor wrong, and ends the
-// lockout that it passed.
+// cancel undoes an attempt that neither succeeded nor failed, and the lockout that it caused.
 func (l *lockouts) cancel(g guess) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

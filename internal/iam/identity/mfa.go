@@ -17,10 +17,10 @@ import (
 const (
 	totpPeriod = 30 // seconds
 	totpSeed   = 20 // bytes
-	// totpSkew is how many steps a device's clock may be off, either way.
+	// totpSkew is the tolerance for a device's clock, in steps in either direction.
 	totpSkew = 1
-	// enableSkew is the same when a device is enabled: a person types two
-	// codes one after the other.
+	// enableSkew is the tolerance when a device is enabled, because the user types two codes one
+	// after the other.
 	enableSkew = 3
 )
 
@@ -101,9 +101,9 @@ func (users *Users) ByID(ctx context.Context, id string) (*User, error) {
 	})
 }
 
-// guessMFA counts a guess at the codes of a device that user has, or nobody if
-// user is empty. One at another's device cannot be right, and counting it would
-// let anybody who is signed in lock others out.
+// guessMFA counts a guess at the codes of a device that belongs to user, or to nobody if user is
+// empty. A guess at another user's device always fails; counting it would let any signed-in user
+// lock others out.
 func (devices *MFADevices) guessMFA(ctx context.Context, user, serial string) error {
 	theirs, err := get(ctx, devices.account, func(s *state) (bool, error) {
 		m := s.serials[serial]
@@ -157,7 +157,7 @@ func (devices *MFADevices) Enable(ctx context.Context, user, serial, code1, code
 	return err
 }
 
-// Resync adjusts to a device's clock by two consecutive codes.
+// Resync adjusts to a device's clock with two consecutive codes.
 func (devices *MFADevices) Resync(ctx context.Context, user, serial, code1, code2 string) error {
 	if err := devices.guessMFA(ctx, user, serial); err != nil {
 		return err
@@ -246,8 +246,8 @@ func (devices *MFADevices) Verify(ctx context.Context, user, serial, code string
 	return devices.now().UTC().Truncate(time.Second), nil
 }
 
-// acceptCode finds the device the code is of (any of u's when serial is
-// empty), and notes the step, so that the code works once in the cluster.
+// acceptCode finds the device that the code belongs to (any of u's if serial is empty), and stores
+// the step, so that the code works only once in the cluster.
 func (devices *MFADevices) acceptCode(ctx context.Context, u *User, serial, code string) error {
 	return devices.update(ctx, func(t *tx) error {
 		now := t.acct.now().Unix() / totpPeriod
@@ -281,8 +281,8 @@ func wrongCode() error {
 	}
 }
 
-// consecutive finds the step of code2, which must directly follow that of code1
-// and must be newer than any step the device has been used for.
+// consecutive returns the step of code2, which must directly follow that of code1 and be newer than
+// any step for which the device has been used.
 func (devices *MFADevices) consecutive(m *MFADevice, code1, code2 string) (int64, error) {
 	now := devices.now().Unix() / totpPeriod
 	for step := max(now-enableSkew, m.LastStep+1); step <= now+totpSkew; step++ {
@@ -305,7 +305,7 @@ func (devices *MFADevices) consecutive(m *MFADevice, code1, code2 string) (int64
 	}
 }
 
-// codeIs reports whether code is the device's at a step.
+// codeIs reports whether code is the device's code at a step.
 func (devices *MFADevices) codeIs(m *MFADevice, step int64, code string) (bool, error) {
 	if step < 0 {
 		return false, nil

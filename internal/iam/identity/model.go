@@ -39,7 +39,7 @@ type AccessKey struct {
 
 // LoginProfile is a user's password.
 type LoginProfile struct {
-	Hash          string // argon2id, PHC form
+	Hash          string // argon2id, in PHC format
 	Created       time.Time
 	Changed       time.Time `json:",omitzero"` // zero in passwords from before it was recorded
 	ResetRequired bool      `json:",omitempty"`

@@ -176,8 +176,8 @@ type WebIdentity struct {
 	TransitiveTags []string
 }
 
-// person identifies who by a hash, since subjects have no maximum length and
-// session tokens do.
+// person returns a hash that identifies who, because subjects have no maximum length but session
+// tokens do.
 func (who *WebIdentity) person() string {
 	sum := sha256.Sum256([]byte(who.Provider.ARN + "\x00" + who.Subject))
 	return "web:" + hex.EncodeToString(sum[:])

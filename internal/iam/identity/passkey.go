@@ -20,26 +20,25 @@ import (
 const (
 	maxPasskeysPerUser = 8
 	purposeCeremony    = "webauthn ceremony"
-	// ceremonyTime is how long a person has to touch the authenticator.
+	// ceremonyTime bounds the time for using the authenticator.
 	ceremonyTime     = 5 * time.Minute
 	maxCeremonyState = 16 << 10
 	maxPasskeyAnswer = 64 << 10
 	defaultPasskey   = "passkey"
 )
 
-// Passkey is a WebAuthn credential of a user: a second factor, or, with user
-// verification, a way to sign in by itself.
+// Passkey is a WebAuthn credential of a user: a second factor, or, with user verification, a way to
+// sign in without a password.
 type Passkey struct {
 	ID         string // of the credential, base64url
 	Name       string
 	Serial     string // ARN, as AWS names FIDO devices
 	UserID     string
-	RPID       string // the host name it is for
+	RPID       string // the host name for which it was created
 	Credential webauthn.Credential
 	Created    time.Time
 	Used       time.Time `json:",omitzero"`
-	// Newest is the newest challenge answered so far. An answer to an older
-	// one is a replay.
+	// Newest is the newest challenge answered so far. An answer to an older challenge is a replay.
 	Newest int64 `json:",omitempty"`
 }
 
@@ -151,7 +150,7 @@ func relyingParty(host string) (*webauthn.WebAuthn, error) {
 	return w, nil
 }
 
-// passkeyUser is a user as the WebAuthn library asks for it.
+// passkeyUser is a user in the form that the WebAuthn library requires.
 type passkeyUser struct {
 	u    *User
 	keys []*Passkey
@@ -256,8 +255,7 @@ func (passkeys *Passkeys) Begin(ctx context.Context, user, host string) (*Challe
 	return passkeys.challenge(ceremonyRegister, host, who.u.ID, options, session)
 }
 
-// Finish registers the passkey that a browser has made for a challenge
-// of BeginPasskey.
+// Finish registers the passkey that a browser created for a challenge of BeginPasskey.
 func (passkeys *Passkeys) Finish(
 	ctx context.Context,
 	user, host, name, state string,
@@ -302,7 +300,7 @@ func (passkeys *Passkeys) Finish(
 		}
 		id := base64.RawURLEncoding.EncodeToString(cred.ID)
 		if t.passkeys[id] != nil {
-			return exists("This passkey is registered already.")
+			return exists("This passkey is already registered.")
 		}
 		cred.Attestation = webauthn.CredentialAttestation{} // attestation is not evaluated
 		k = &Passkey{
@@ -315,7 +313,7 @@ func (passkeys *Passkeys) Finish(
 	return k, err
 }
 
-// BeginPasskeySignIn begins a sign-in by passkey alone.
+// BeginPasskeySignIn begins a sign-in with only a passkey.
 func (signIns *SignIns) BeginPasskeySignIn(_ context.Context, host string) (*Challenge, error) {
 	rp, err := relyingParty(host)
 	if err != nil {
@@ -339,8 +337,8 @@ func (signIns *SignIns) PasskeySignIn(ctx context.Context, host, state string, a
 	return signIns.userSignIn(u, term(termPasskey, k.ID), true), nil
 }
 
-// secondFactorChallenge returns a challenge for a user whose password was
-// right; nil if the user has no passkey for host.
+// secondFactorChallenge returns a challenge for a user whose password was correct; nil if the user
+// has no passkey for host.
 func (passkeys *Passkeys) secondFactorChallenge(ctx context.Context, u *User, host string) (*Challenge, error) {
 	rp, err := relyingParty(host)
 	if err != nil {
@@ -357,8 +355,8 @@ func (passkeys *Passkeys) secondFactorChallenge(ctx context.Context, u *User, ho
 	return passkeys.challenge(ceremonySecond, host, u.ID, options, session)
 }
 
-// assert verifies the answer to a challenge and returns the passkey and its
-// user. Each challenge can be answered once in the cluster.
+// assert verifies the answer to a challenge and returns the passkey and its user. Each
+// challenge can be answered only once in the cluster.
 func (passkeys *Passkeys) assert(
 	ctx context.Context,
 	kind, host, state, userID string,

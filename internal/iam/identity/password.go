@@ -12,8 +12,7 @@ import (
 	"sekisho"
 )
 
-// The cost of one password check (RFC 9106 section 4, and OWASP's advice):
-// 64 MiB and two passes.
+// Cost of one password check (RFC 9106 section 4 and OWASP): 64 MiB and two passes.
 const (
 	argonTime    = 2
 	argonMemory  = 64 << 10 // KiB
@@ -70,7 +69,7 @@ func passwordMatches(phc, password string) bool {
 	return subtle.ConstantTimeCompare(got, want) == 1
 }
 
-// characterClass is a kind of character that a password may have to contain.
+// characterClass is a class of characters that a policy can require in a password.
 type characterClass struct {
 	name string
 	has  func(r rune) bool
@@ -114,7 +113,7 @@ func checkDefault(user, password string) error {
 		}
 	}
 	if len(password) < 8 || len(password) > maxPassword || classes < 3 || strings.EqualFold(password, user) {
-		return weak("it needs 8 to 128 characters of at least three kinds (upper case, lower case, digits, symbols), " +
+		return weak("it must have 8 to 128 characters of at least three kinds (upper case, lower case, digits, symbols), " +
 			"and must differ from the user name")
 	}
 	return nil
@@ -122,7 +121,7 @@ func checkDefault(user, password string) error {
 
 func (p *PasswordPolicy) accepts(user, password string) error {
 	if len(password) < p.MinimumLength || len(password) > maxPassword {
-		return weak(fmt.Sprintf("it needs %d to %d characters", p.MinimumLength, maxPassword))
+		return weak(fmt.Sprintf("it must have %d to %d characters", p.MinimumLength, maxPassword))
 	}
 	if strings.EqualFold(password, user) {
 		return weak("it must differ from the user name")
@@ -132,7 +131,7 @@ func (p *PasswordPolicy) accepts(user, password string) error {
 		class    characterClass
 	}{{p.RequireLowercase, lowercase}, {p.RequireUppercase, uppercase}, {p.RequireNumbers, digit}, {p.RequireSymbols, symbol}} {
 		if r.required && !strings.ContainsFunc(password, r.class.has) {
-			return weak("it needs " + r.class.name)
+			return weak("it must have " + r.class.name)
 		}
 	}
 	return nil

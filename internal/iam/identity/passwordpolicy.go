@@ -16,8 +16,8 @@ type PasswordPolicy struct {
 	// UsersMayChange lets users change their own password without a grant of
 	// iam:ChangePassword. An explicit deny still refuses.
 	UsersMayChange bool `json:",omitempty"`
-	// MaxAge is how long a password lasts; zero means forever. A user with an
-	// expired password must change it at the next sign-in.
+	// MaxAge is how long a password is valid; zero means forever. A user with an expired
+	// password must change it at the next sign-in.
 	MaxAge time.Duration `json:",omitempty"`
 }
 
@@ -97,7 +97,7 @@ func (settings *AccountSettings) Aliases(ctx context.Context) ([]string, error) 
 	})
 }
 
-// SetAlias gives the account an alias in place of any other.
+// SetAlias sets the account's alias, replacing any other.
 func (settings *AccountSettings) SetAlias(ctx context.Context, alias string) error {
 	if !validAlias(alias) {
 		return invalid("1 validation error detected: Value '%s' at 'accountAlias' failed to satisfy constraint: "+

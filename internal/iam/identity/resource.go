@@ -17,8 +17,8 @@ func (sets *PolicySets) SetWithResource(
 	return sets.setOf(ctx, p, func(in *policy.Policies) { in.Resource = resource })
 }
 
-// SetUnderResource is SetWithResource for a resource whose own policy must
-// allow as well, as the policy of a KMS key must.
+// SetUnderResource is SetWithResource for a resource whose own policy must also allow the action,
+// such as a KMS key.
 func (sets *PolicySets) SetUnderResource(
 	ctx context.Context,
 	p *sekisho.Principal,
@@ -56,8 +56,8 @@ func (sets *PolicySets) ResourcePolicy(ctx context.Context, document string) (na
 	})
 }
 
-// ResourcePolicyToday returns a resource's policy with the present names of the
-// users and roles that [PolicySets.ResourcePolicy] found.
+// ResourcePolicyToday returns a resource's policy with the current names of the users and roles
+// that [PolicySets.ResourcePolicy] found.
 func (sets *PolicySets) ResourcePolicyToday(ctx context.Context, document string, names map[string]string) (string, error) {
 	return get(ctx, sets.account, func(s *state) (string, error) { return s.textToday(document, names), nil })
 }

@@ -16,7 +16,7 @@ type NewRole struct {
 	Path, Name  string
 	Description string
 	Trust       string        // trust policy document
-	MaxSession  time.Duration // an hour when zero
+	MaxSession  time.Duration // zero means one hour
 	Boundary    string
 	Tags        map[string]string
 }

@@ -11,7 +11,7 @@ import (
 // policies of another user, who is not selfID, would cover its sessions: see
 // [policy.Document.CoversSessions].
 func (s *state) checkSessionOwner(name, selfID string) error {
-	for i := 1; i <= len(name); i++ { // a role session may also have the very name of a user
+	for i := 1; i <= len(name); i++ { // a role session can also have exactly a user's name
 		u := s.users[strings.ToLower(name[:i])]
 		if u == nil || u.Name != name[:i] || u.ID == selfID {
 			continue
@@ -22,14 +22,14 @@ func (s *state) checkSessionOwner(name, selfID string) error {
 		}
 		if covering != "" {
 			return sekisho.Errorf(sekisho.CodeInvalid, "The name %s cannot be used: a policy of the user %s would cover its sessions.", name, u.Name).
-				WithHint("Choose another name, or use ${aws:userid} in place of ${aws:username} in that policy.")
+				WithHint("Choose another name, or use ${aws:userid} instead of ${aws:username} in that policy.")
 		}
 	}
 	return nil
 }
 
-// coversSessions names the statement of u's policies that covers the sessions
-// of owner because of how the two are named; "" if there is none.
+// coversSessions returns the statement of u's policies that covers owner's sessions because the
+// names are similar; "" if there is none.
 func (s *state) coversSessions(u *User, owner string) (string, error) {
 	src := &sources{}
 	if err := s.userSources(src, u); err != nil {
@@ -47,9 +47,8 @@ func (s *state) coversSessions(u *User, owner string) (string, error) {
 	return "", nil
 }
 
-// CoversSessions names the statement of a user's policies that covers the
-// sessions of owner only because owner's name begins with the user's; "" if
-// there is none.
+// CoversSessions returns the statement of a user's policies that covers owner's sessions only
+// because owner's name begins with the user's; "" if there is none.
 func (sets *PolicySets) CoversSessions(ctx context.Context, p *sekisho.Principal, owner string) (string, error) {
 	if p.Type != sekisho.PrincipalUser || !strings.HasPrefix(owner, p.UserName+"-") {
 		return "", nil
@@ -66,8 +65,8 @@ func (sets *PolicySets) CoversSessions(ctx context.Context, p *sekisho.Principal
 // maxLookAlikes bounds the warnings about look-alike names.
 const maxLookAlikes = 20
 
-// LookAlikes lists pairs of users of which one's policies cover the sessions of
-// the other only because their names begin alike, each as a sentence.
+// LookAlikes returns a sentence for each pair of users where one's policies cover the other's
+// sessions only because of a common prefix of their names.
 func (sets *PolicySets) LookAlikes(ctx context.Context) ([]string, error) {
 	return get(ctx, sets.account, func(s *state) ([]string, error) {
 		var out []string

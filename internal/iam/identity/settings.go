@@ -9,11 +9,10 @@ import (
 
 // Settings are the settings of the account.
 type Settings struct {
-	// FirstUserID is the administrator that the first start created; empty in
-	// accounts older than the first-run flow.
+	// FirstUserID is the administrator that the first start created; empty in accounts older than
+	// first-run setup.
 	FirstUserID string `json:",omitempty"`
-	// DeclinedBy is the ARN of the user who declined a second factor in the
-	// first-run flow.
+	// DeclinedBy is the ARN of the user who declined a second factor in first-run setup.
 	DeclinedBy string    `json:",omitempty"`
 	DeclinedAt time.Time `json:",omitzero"`
 	// SecuredAt is when the first administrator enrolled a second factor.
@@ -29,8 +28,8 @@ func (s *Settings) key() string { return "account" }
 // DeclineMFAStatement is the text a user must send to decline a second factor.
 const DeclineMFAStatement = "A password alone opens this account, and I accept that."
 
-// FirstRun reports whether the first-run flow is pending for a user: the first
-// administrator, until a second factor is enrolled or declined.
+// FirstRun reports whether first-run setup is pending for a user: the first administrator,
+// until a second factor is enrolled or declined.
 func (signIns *SignIns) FirstRun(ctx context.Context, userID string) (bool, error) {
 	return get(ctx, signIns.account, func(s *state) (bool, error) {
 		set := s.settings
@@ -42,8 +41,8 @@ func (signIns *SignIns) FirstRun(ctx context.Context, userID string) (bool, erro
 	})
 }
 
-// FinishFirstRun ends the first-run flow of a user who has enrolled a second
-// factor or sends [DeclineMFAStatement].
+// FinishFirstRun completes first-run setup of a user who has enrolled a second factor or sends
+// [DeclineMFAStatement].
 func (signIns *SignIns) FinishFirstRun(ctx context.Context, userID, statement string) error {
 	return signIns.update(ctx, func(t *tx) error {
 		set := edit(t.settings)

@@ -12,13 +12,13 @@ import (
 // Errors that the errors of this package wrap, so that doors can use AWS's
 // names for them.
 var (
-	// ErrMFARequired: the password is right, and a code is needed as well.
+	// ErrMFARequired means that the password is correct, but a second factor is also required.
 	ErrMFARequired = errors.New("a second factor is required")
-	// ErrMFACode: the code is wrong, or was used before.
+	// ErrMFACode means that the code is wrong or was already used.
 	ErrMFACode = errors.New("wrong authentication code")
-	// ErrPasswordPolicy: the new password is too weak.
+	// ErrPasswordPolicy means that the new password is too weak.
 	ErrPasswordPolicy = errors.New("password policy")
-	// ErrPackedPolicy: session policies and tags are too large together.
+	// ErrPackedPolicy means that session policies and tags together are too large.
 	ErrPackedPolicy = errors.New("packed policy too large")
 )
 
@@ -27,24 +27,24 @@ var errSignIn = sekisho.Errorf(sekisho.CodeUnauthenticated, "The user name, the 
 // Second is a second factor as the user presents it.
 type Second struct {
 	Code string // of an authenticator application
-	// State and Answer are those of a passkey ceremony.
+	// State and Answer are from a passkey ceremony.
 	State  string
 	Answer []byte
 }
 
 func (s *Second) shown() bool { return s.Code != "" || s.State != "" }
 
-// MFARequired refuses a sign-in whose password is right and that lacks a
-// second factor. It lists the factors the user can present.
+// MFARequired is the error of a sign-in with a correct password but without a second factor. It
+// lists the factors that the user can present.
 type MFARequired struct {
 	TOTP    bool
-	Passkey *Challenge // nil when the user has no passkey for this host name
+	Passkey *Challenge // nil if the user has no passkey for this host name
 }
 
 // Error implements error.
-func (*MFARequired) Error() string { return "A second factor is needed." }
+func (*MFARequired) Error() string { return "A second factor is required." }
 
-// Unwrap has errors.Is find ErrMFARequired.
+// Unwrap makes errors.Is match ErrMFARequired.
 func (*MFARequired) Unwrap() error { return ErrMFARequired }
 
 // SignIns sign users in to the console.
@@ -58,13 +58,11 @@ type SignIns struct {
 	uses     *Uses
 }
 
-// CheckPassword signs a user in with a password and, where one is enrolled, a
-// second factor. host is the name by which the browser addressed the server,
-// source the browser's address; failed attempts are counted by both user and
-// source. Neither the answer nor its timing reveals whether the name or the password
-// was wrong.
-// The error is a [*MFARequired] when the password is right and no second
-// factor was shown.
+// CheckPassword signs a user in with a password and, where one is enrolled, a second factor.
+// host is the name by which the browser addressed the server, source the browser's address;
+// failed attempts are counted by both user and source. Neither the answer nor its timing
+// reveals whether the name or the password was wrong. The error is a [*MFARequired] if the
+// password is correct but the second factor is missing.
 func (signIns *SignIns) CheckPassword(
 	ctx context.Context,
 	user, password, host string,
@@ -107,7 +105,7 @@ func (signIns *SignIns) CheckPassword(
 	return signIns.userSignIn(u, term(termPassword, u.ID+"/"+u.Login.fingerprint()), mfa), nil
 }
 
-// passwordOf returns the user whose password this is.
+// passwordOf checks a user's password and returns the user.
 func (logins *Logins) passwordOf(ctx context.Context, user, password string) (*User, error) {
 	if len(password) > maxPassword {
 		return nil, errSignIn

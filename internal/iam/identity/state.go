@@ -46,14 +46,14 @@ func newState(account string) *state {
 	}
 }
 
-// remove forgets the entity under (kind, key), if there is one.
+// remove removes the entity under (kind, key), if it exists.
 func (s *state) remove(kind Kind, key string) {
 	switch kind {
 	case KindUser:
 		if u := s.users[key]; u != nil {
 			delete(s.users, key)
-			// When u was renamed and its old name taken by another, its IDs
-			// already lead to what it became.
+			// If u was renamed and another user got its old name, its IDs already map to the
+			// renamed user.
 			for _, k := range u.Keys {
 				if s.keyOwners[k.ID] == u {
 					delete(s.keyOwners, k.ID)
@@ -101,7 +101,7 @@ func (s *state) remove(kind Kind, key string) {
 	}
 }
 
-// put replaces whatever is under e's key.
+// put stores e, replacing any entity with the same key.
 func (s *state) put(e entity) {
 	key := e.key()
 	s.remove(e.kind(), key)
@@ -203,7 +203,7 @@ func (s *state) holder(kind Kind, name string) (entity, *Holder, error) {
 		return r, &r.Holder, nil
 	case KindInstanceProfile, KindPolicy, KindMFADevice, KindPasskey, KindOIDCProvider, KindSettings, KindCalendar:
 	}
-	return nil, nil, notFound("No %s holds policies.", kind)
+	return nil, nil, notFound("A %s cannot have policies.", kind)
 }
 
 // groupsOf returns the groups of a user, by name.

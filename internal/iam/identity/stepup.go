@@ -9,14 +9,14 @@ import (
 	"sekisho"
 )
 
-// stepUpTerm is how long credentials last that a user with an access key gets
-// for a second factor.
+// stepUpTerm is the lifetime of the credentials that a user with an access key gets for a second
+// factor.
 const stepUpTerm = 12 * time.Hour
 
-var errNoFactor = sekisho.Errorf(sekisho.CodeDenied, "Only IAM users can show a second factor again.").
+var errNoFactor = sekisho.Errorf(sekisho.CodeDenied, "Only IAM users can verify a second factor again.").
 	WithHint("For a role, assume it again with a second factor.")
 
-// CanStepUp returns an error if p cannot show a second factor.
+// CanStepUp returns an error if p cannot verify a second factor.
 func CanStepUp(p *sekisho.Principal) error {
 	if p.Type != sekisho.PrincipalUser {
 		return errNoFactor
@@ -24,9 +24,8 @@ func CanStepUp(p *sekisho.Principal) error {
 	return nil
 }
 
-// StepUp exchanges a code of any of the caller's authenticator apps for
-// credentials with a fresh second factor. They rest on what the caller's own
-// credentials rest on, and do not outlast them.
+// StepUp exchanges a code of any of the caller's authenticator apps for credentials with a fresh second factor. They
+// depend on the same objects as the caller's own credentials, and expire no later.
 func (creds *Credentials) StepUp(ctx context.Context, caller *sekisho.Principal, code string) (TemporaryCredentials, error) {
 	if err := CanStepUp(caller); err != nil {
 		return TemporaryCredentials{}, err
@@ -37,7 +36,7 @@ func (creds *Credentials) StepUp(ctx context.Context, caller *sekisho.Principal,
 	}
 	if len(u.MFA) == 0 {
 		return TemporaryCredentials{}, sekisho.Errorf(sekisho.CodeDenied, "You have no authenticator app.").
-			WithHint("Add one in the console. Passkeys work in the console only.")
+			WithHint("Add one in the console. Passkeys work only in the console.")
 	}
 	mfa, err := creds.devices.anyCode(ctx, u, code)
 	if err != nil {
@@ -50,8 +49,8 @@ func (creds *Credentials) StepUp(ctx context.Context, caller *sekisho.Principal,
 	return creds.issueUser(caller, ttl, mfa)
 }
 
-// anyCode accepts a code of any of u's authenticator apps, once, and returns the
-// time. The guess counts for each of them.
+// anyCode accepts a code of any of u's authenticator apps, once, and returns the time. The guess
+// counts for each app.
 func (devices *MFADevices) anyCode(ctx context.Context, u *User, code string) (time.Time, error) {
 	for _, serial := range u.MFA {
 		if err := devices.guessMFA(ctx, u.Name, serial); err != nil {
@@ -67,9 +66,9 @@ func (devices *MFADevices) anyCode(ctx context.Context, u *User, code string) (t
 	return devices.now().UTC().Truncate(time.Second), nil
 }
 
-// StepUpSignIn shows a second factor again for a console sign-in, and returns the
-// sign-in with the fresh factor. The error is a [*MFARequired], which lists the
-// factors, if none was shown.
+// StepUpSignIn verifies a second factor again for a console sign-in, and returns the sign-in with
+// the fresh factor. Without a factor, the error is a [*MFARequired], which lists the user's
+// factors.
 func (signIns *SignIns) StepUpSignIn(
 	ctx context.Context,
 	grant []byte,

@@ -28,10 +28,10 @@ type Object struct {
 	Kind    Kind
 	Key     string
 	Deleted bool
-	Body    []byte // JSON; empty when Deleted
+	Body    []byte // JSON; empty if Deleted
 }
 
-// Use is when, and for what, a key, role or password was last used.
+// Use records when, and for what, a key, role or password was last used.
 type Use struct {
 	ID      string // access key ID, role ID, or user ID for passwords
 	At      time.Time
@@ -41,14 +41,14 @@ type Use struct {
 
 // Store keeps the objects of the directory.
 type Store interface {
-	// Changes returns the objects written after generation since, deletions
-	// included, and the newest generation; both at one moment.
+	// Changes returns the objects written after generation since, including deletions, and the
+	// newest generation, as a consistent snapshot.
 	Changes(ctx context.Context, since int64) (objects []Object, newest int64, err error)
-	// Commit writes all the objects as generation base+1 if base is still the
-	// newest. It reports whether it did; when it did not, nothing is written.
+	// Commit writes all the objects as generation base+1 if base is still the newest. It
+	// reports whether it did; if not, it writes nothing.
 	Commit(ctx context.Context, base int64, objects []Object) (bool, error)
-	// Touch keeps each use, unless a later one is kept already.
+	// Touch stores each use, unless a later one is already stored.
 	Touch(ctx context.Context, uses []Use) error
-	// LastUses returns the last use of each of ids that was ever used.
+	// LastUses returns the last use of each of ids that has been used.
 	LastUses(ctx context.Context, ids []string) (map[string]Use, error)
 }

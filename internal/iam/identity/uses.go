@@ -13,7 +13,7 @@ import (
 // flushEvery is the interval at which uses are written.
 const flushEvery = 10 * time.Second
 
-// maxPendingUses bounds the uses held while the store cannot be written.
+// maxPendingUses bounds the uses in memory while the store is not writable.
 const maxPendingUses = 100_000
 
 // Uses records when access keys, roles and passwords were last used, and writes
@@ -41,7 +41,7 @@ func (uses *Uses) touch(u Use) {
 	uses.pending[u.ID] = u
 }
 
-// Run writes recorded uses periodically until ctx ends, and once more then.
+// Run writes recorded uses periodically, and once more when ctx ends.
 func (uses *Uses) Run(ctx context.Context) error {
 	tick := time.NewTicker(flushEvery)
 	defer tick.Stop()
@@ -77,8 +77,8 @@ func (uses *Uses) Flush(ctx context.Context) error {
 	return nil
 }
 
-// Last returns the last use of each of ids (access key, role and user
-// IDs; a user ID stands for its password) that was ever used.
+// Last returns the last use of each of ids (access key, role and user IDs; a user ID stands for the
+// password) that has been used.
 func (uses *Uses) Last(ctx context.Context, ids ...string) (map[string]Use, error) {
 	out, err := uses.store.LastUses(ctx, ids)
 	if err != nil {

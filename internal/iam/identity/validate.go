@@ -94,7 +94,7 @@ const maxShown = 200
 // printable makes a bad value safe for an error message.
 func printable(s string) string { return safetext.Line(s, maxShown) }
 
-// checkPath returns the path to store: "/" when path is empty.
+// checkPath checks a path and returns it, or "/" if it is empty.
 func checkPath(path string) (string, error) {
 	if path == "" {
 		return "/", nil
@@ -111,8 +111,8 @@ func checkPath(path string) (string, error) {
 	return path, nil
 }
 
-// mergeTags returns have with the tags of set added. Keys are the same in any
-// letter case; the case of the newer one is kept.
+// mergeTags returns have with the tags of set added. Keys are compared without regard to letter
+// case; the newer spelling is kept.
 func mergeTags(have, set map[string]string) (map[string]string, error) {
 	out := map[string]string{}
 	folded := map[string]string{}

@@ -9,8 +9,8 @@ type actionPattern struct {
 	exact bool // no wildcards
 }
 
-// compileAction compiles an action pattern. A malformed pattern matches
-// nothing, or, when wide, as much as its text can be taken to mean.
+// compileAction compiles an action pattern. A malformed pattern matches nothing or, if wide, as
+// much as its text could mean.
 func compileAction(src string, wide bool) actionPattern {
 	a := actionPattern{glob: lowerASCII(src), exact: !strings.ContainsAny(src, "*?")}
 	if src == "*" {

@@ -32,8 +32,8 @@ var whoKeys = []string{
 	"sts:", "ssm:sourceinstancearn", "ec2:sourceinstancearn",
 }
 
-// aspectOf returns the aspect that a condition is about. Keys that describe
-// neither the caller, the time nor the network describe what is requested.
+// aspectOf returns the aspect of a condition. Keys that describe neither the caller, the time nor
+// the network describe the resource.
 func aspectOf(c *condition) Aspect {
 	switch {
 	case c.recurs != nil || c.key == currentTimeKey || c.key == "aws:epochtime":
@@ -96,8 +96,8 @@ func inOrder(in []Aspect) []Aspect {
 	return out
 }
 
-// failed returns the aspects that caused a denial. Policies of resources and
-// roles belong to others: of them, callers only learn that they were not meant.
+// failed returns the aspects that caused a denial. Policies of resources and roles belong to other
+// principals: callers only learn that these do not name them.
 func (s *Set) failed(r *Request, e *Explanation) []Aspect {
 	var found []Aspect
 	switch {
@@ -142,7 +142,7 @@ func (sc *scope) statementOf(ref *StatementRef) *statement {
 	return nil
 }
 
-// maxOpenings bounds how many times Opens tries.
+// maxOpenings bounds the number of times that Opens tries.
 const maxOpenings = 256
 
 // Opens returns the first time after now, and before until, at which r would be

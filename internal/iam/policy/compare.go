@@ -35,8 +35,8 @@ func (rel relation) holds(c int) bool {
 	return c == 0
 }
 
-// decimal is an exact decimal number: ±0.(whole)(frac) × 10^point. It refers
-// to the text it was read from, so that reading one allocates nothing.
+// decimal is an exact decimal number: ±0.(whole)(frac) × 10^point. It refers to the parsed text, so
+// that parsing does not allocate.
 type decimal struct {
 	neg         bool
 	zero        bool
@@ -147,7 +147,7 @@ func (a instant) compare(b instant) int {
 	case a.sec > b.sec:
 		return 1
 	}
-	// Digits after the point, without trailing zeros, order as texts.
+	// Fractional digits without trailing zeros sort like strings.
 	return strings.Compare(a.frac, b.frac)
 }
 
@@ -159,8 +159,8 @@ func (a instant) String() string {
 	return s + "Z"
 }
 
-// parseInstant reads the W3C subset of ISO 8601, or epoch seconds. Bare digits
-// are always seconds: "2020" is not a year.
+// parseInstant parses the W3C subset of ISO 8601, or epoch seconds. Plain digits are always
+// seconds: "2020" is not a year.
 func parseInstant(s string) (instant, bool) {
 	if digits := strings.TrimPrefix(s, "-"); digits != "" && allDigits(digits) {
 		n, err := strconv.ParseInt(s, 10, 64)
@@ -239,7 +239,7 @@ func (r *dateReader) fraction() string {
 	return f
 }
 
-// zone reads Z, ±hh:mm or nothing, which is UTC, and returns seconds east.
+// zone parses Z, ±hh:mm or nothing, which means UTC, and returns seconds east of UTC.
 func (r *dateReader) zone() int {
 	sign := 1
 	switch {
@@ -263,7 +263,7 @@ func (r *dateReader) zone() int {
 	return 0
 }
 
-// parseNet reads an address or a CIDR range; host bits are ignored.
+// parseNet parses an IP address or a CIDR range; it ignores host bits.
 func parseNet(s string) (netip.Prefix, bool) {
 	if strings.IndexByte(s, '/') < 0 {
 		a, ok := parseAddr(s)

@@ -127,7 +127,7 @@ type condition struct {
 	deny   bool        // the statement's effect
 }
 
-// manyValues is from where on a hash table beats comparing one by one.
+// manyValues is the number of values from which a hash table beats comparing one by one.
 const manyValues = 8
 
 func compileCondition(opName string, op fullOperator, key string, values []string, vars bool) *condition {
@@ -258,8 +258,8 @@ func (c *condition) holds(ctx *Context) bool {
 		}
 		return true
 	case setAny:
-		// Also with IfExists an absent key is false here: of the two
-		// documented readings this one grants less.
+		// An absent key is false here even with IfExists: of the two documented readings, this one
+		// grants less.
 		if !present {
 			return false
 		}
@@ -371,7 +371,7 @@ func (c *condition) binaryEqual(r string) bool {
 			return true
 		}
 	}
-	// The same bytes may have been written in another base64 form.
+	// The same bytes can have another base64 form.
 	b, err := base64.StdEncoding.DecodeString(r)
 	if err != nil {
 		return false

@@ -7,9 +7,8 @@ import (
 	"strings"
 )
 
-// Value is the value of a condition key in a request: one text, or a list.
-// The difference matters: a list is only compared under ForAllValues and
-// ForAnyValue and cannot be used as a policy variable.
+// Value is the value of a condition key in a request: one string, or a list. A list is only
+// compared under ForAllValues and ForAnyValue, and cannot be used as a policy variable.
 type Value struct {
 	single string
 	list   []string
@@ -45,14 +44,13 @@ func (v Value) parseAhead(key string) Value {
 	return v
 }
 
-// Single is the value of a single-valued key.
+// Single returns the value of a single-valued key.
 func Single(s string) Value { return Value{single: s} }
 
-// Multi is the value of a multivalued key; without arguments it counts as an
-// absent key.
+// Multi returns the value of a multivalued key; without arguments the key counts as absent.
 func Multi(ss ...string) Value { return Value{list: ss, multi: true} }
 
-// Bool is the value of a boolean key.
+// Bool returns the value of a boolean key.
 func Bool(b bool) Value {
 	if b {
 		return Single("true")
@@ -63,7 +61,7 @@ func Bool(b bool) Value {
 // Multivalued reports whether v is a list.
 func (v Value) Multivalued() bool { return v.multi }
 
-// Strings returns the texts of v.
+// Strings returns the strings of v.
 func (v Value) Strings() []string {
 	if v.multi {
 		return v.list
@@ -105,7 +103,7 @@ func (c *Context) Delete(key string) { delete(c.values, strings.ToLower(key)) }
 // Get returns the value of key.
 func (c *Context) Get(key string) (Value, bool) { return c.lookup(strings.ToLower(key)) }
 
-// Clone returns an independent copy; a nil context gives an empty one.
+// Clone returns an independent copy; for a nil context, an empty one.
 func (c *Context) Clone() *Context {
 	n := NewContext()
 	if c != nil {

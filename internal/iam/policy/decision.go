@@ -5,7 +5,7 @@ import "strings"
 // Effect is the outcome of an evaluation.
 type Effect uint8
 
-// The effects. The zero value denies.
+// Values of Effect. The zero value denies.
 const (
 	ImplicitDeny Effect = iota // nothing allows it
 	ExplicitDeny               // a Deny statement applies
@@ -27,7 +27,7 @@ func (e Effect) String() string {
 // PolicyType is a kind of policy as AccessDenied messages name it.
 type PolicyType string
 
-// The policy types.
+// Values of PolicyType.
 const (
 	PolicyIdentity PolicyType = "identity-based policy"
 	PolicyBoundary PolicyType = "permissions boundary"
@@ -45,11 +45,11 @@ type Decision struct {
 	DeniedBy PolicyType // "" when allowed
 }
 
-// Allowed reports whether the request may go on.
+// Allowed reports whether the request is allowed.
 func (d Decision) Allowed() bool { return d.Effect == Allowed }
 
-// Message returns AWS's AccessDenied text; it is empty for an allowed request.
-// Without a resource that part is left out.
+// Message returns AWS's AccessDenied text; it is empty for an allowed request. If resource is
+// empty, the text omits it.
 func (d Decision) Message(principalARN, action, resource string) string {
 	if d.Effect == Allowed {
 		return ""

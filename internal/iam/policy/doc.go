@@ -1,10 +1,9 @@
-// Package policy is the AWS IAM policy language: grammar, validation,
-// compilation and evaluation. It is pure: no clock, no store, no network.
+// Package policy implements the AWS IAM policy language: grammar, validation, compilation and
+// evaluation. It is pure: no clock, no store, no network.
 //
-// A document is checked with [Validate] when it is saved and compiled with
-// [Parse] when it is loaded. The documents that bear on one principal are
-// joined by [Compile] into a [Set], which decides requests: [Set.Evaluate] on
-// the hot path, [Set.Explain] with reasons.
+// A document is checked with [Validate] when it is saved and compiled with [Parse] when it is loaded. [Compile] joins
+// the documents that apply to one principal into a [Set], which decides requests: [Set.Evaluate] on the hot path,
+// [Set.Explain] with reasons.
 //
 //	JSON text ──Validate──▶ stored ──Parse──▶ *Document ──Compile──▶ *Set
 //	                                                        *Request ──▶ Evaluate ──▶ Decision
@@ -20,9 +19,8 @@
 //
 // # Which way it errs
 //
-// Parse refuses what it does not understand. A document that could not be
-// loaded is represented by [Unusable], which denies everything, so that no Deny
-// is ever silently lost. Where AWS's documentation is ambiguous, the reading
-// that denies applies: a malformed pattern matches less in an Allow and more in
-// a Deny.
+// Parse refuses unknown elements. A document that could not be loaded is represented by
+// [Unusable], which denies everything, so that no Deny is ever silently lost. Where AWS's
+// documentation is ambiguous, the reading that denies applies: a malformed pattern matches less
+// in an Allow and more in a Deny.
 package policy

@@ -16,7 +16,7 @@ type Document struct {
 	broken     error
 }
 
-// The source types of a document, as the policy simulator reports them.
+// Source types of documents, as in the policy simulator.
 const (
 	SourceUser        = "user"
 	SourceGroup       = "group"
@@ -35,8 +35,8 @@ func (d *Document) WithSource(id, sourceType string) *Document {
 	return &c
 }
 
-// Unusable stands for a stored document that could not be loaded. Whatever it
-// said might have been a Deny, so every set it is part of denies everything.
+// Unusable returns a placeholder for a stored document that could not be loaded. It might contain a
+// Deny, so every set with it denies everything.
 func Unusable(id string, err error) *Document {
 	if err == nil {
 		err = errors.New("the document could not be loaded")
@@ -52,8 +52,8 @@ func (d *Document) Err() error {
 	return d.broken
 }
 
-// ContextKeys returns the condition keys that conditions and variables of the
-// document mention, in their first spelling, sorted, each once.
+// ContextKeys returns the condition keys that conditions and variables of the document mention,
+// in their first spelling, sorted, without duplicates.
 func (d *Document) ContextKeys() []string { return slices.Clone(d.keys) }
 
 // Principals returns the entries of all Principal and NotPrincipal elements,
@@ -83,7 +83,7 @@ type statement struct {
 	start, end Position
 }
 
-// rawStatement is a statement whose syntax is right, before compilation.
+// rawStatement is a syntactically valid statement before compilation.
 type rawStatement struct {
 	node              *jsonNode
 	sid               string
@@ -116,10 +116,10 @@ const (
 	version2012 = "2012-10-17"
 )
 
-// readDocument checks everything that AWS calls syntax.
+// readDocument parses a document and checks everything that AWS calls syntax.
 //
-// strict asks for operators in their canonical spelling, as AWS does on save;
-// a stored document is understood in any case.
+// strict requires operators in their canonical spelling, as AWS does when a policy is saved; in a
+// stored document they can be in any case.
 func readDocument(src []byte, strict bool) (*rawDocument, error) {
 	if len(src) > 2*maxDocument {
 		return nil, fmt.Errorf("the document is longer than %d characters", maxDocument)
@@ -129,7 +129,7 @@ func readDocument(src []byte, strict bool) (*rawDocument, error) {
 		return nil, err
 	}
 	if root.kind != jsonObject {
-		return nil, fmt.Errorf("a policy document is an object")
+		return nil, fmt.Errorf("a policy document must be an object")
 	}
 	doc := &rawDocument{src: string(src)}
 	var list *jsonNode
@@ -137,7 +137,7 @@ func readDocument(src []byte, strict bool) (*rawDocument, error) {
 		switch m.name {
 		case "Version":
 			if m.value.kind != jsonString || m.value.text != version2008 && m.value.text != version2012 {
-				return nil, fmt.Errorf("Version is %q or %q", version2012, version2008)
+				return nil, fmt.Errorf("Version must be %q or %q", version2012, version2008)
 			}
 			doc.version = m.value.text
 		case "Id":
@@ -188,7 +188,7 @@ func readStatement(n *jsonNode, strict bool) (rawStatement, error) {
 			s.sid = v.text
 		case "Effect":
 			if v.kind != jsonString || !strings.EqualFold(v.text, "Allow") && !strings.EqualFold(v.text, "Deny") {
-				return s, fmt.Errorf("Effect is Allow or Deny")
+				return s, fmt.Errorf("Effect must be Allow or Deny")
 			}
 			s.effect = v.text
 		case "Action":
@@ -257,7 +257,7 @@ func readConditions(n *jsonNode, strict bool) ([]rawCondition, error) {
 		if m.value.kind != jsonObject {
 			return nil, fmt.Errorf("%s is not an object", m.name)
 		}
-		// AWS lets an operator it does not know pass when it compares nothing.
+		// AWS accepts an unknown operator that compares nothing.
 		op, ok := parseOperator(m.name, strict)
 		if !ok && len(m.value.members) > 0 {
 			return nil, fmt.Errorf("unknown operator %q", m.name)
@@ -271,7 +271,7 @@ func readConditions(n *jsonNode, strict bool) ([]rawCondition, error) {
 			for _, v := range values {
 				text, ok := v.scalarText()
 				if !ok {
-					return nil, fmt.Errorf("%s %s: a value is a string, a number or a boolean", m.name, k.name)
+					return nil, fmt.Errorf("%s %s: a value must be a string, a number or a boolean", m.name, k.name)
 				}
 				c.values = append(c.values, text)
 			}
@@ -281,9 +281,8 @@ func readConditions(n *jsonNode, strict bool) ([]rawCondition, error) {
 	return list, nil
 }
 
-// Parse compiles a stored document. It takes both versions of the language and
-// refuses what it does not understand: unknown elements and operators, equal
-// keys in one object, values of the wrong type.
+// Parse compiles a stored document. It accepts both versions of the language. It refuses unknown
+// elements and operators, duplicate keys in one object, and values of the wrong type.
 func Parse(src []byte) (*Document, error) {
 	raw, err := readDocument(src, false)
 	if err != nil {
@@ -308,7 +307,7 @@ func Parse(src []byte) (*Document, error) {
 func compileStatement(raw *rawDocument, i int, vars bool, at *locator) (*statement, error) {
 	r := &raw.statements[i]
 	if r.effect != "Allow" && r.effect != "Deny" {
-		return nil, fmt.Errorf("Effect is Allow or Deny, in this spelling")
+		return nil, fmt.Errorf("Effect must be Allow or Deny, in this spelling")
 	}
 	s := &statement{
 		index:     i,
@@ -320,8 +319,8 @@ func compileStatement(raw *rawDocument, i int, vars bool, at *locator) (*stateme
 		start:     at.position(r.node.start),
 		end:       at.position(r.node.end),
 	}
-	// A malformed member of a Deny should match much, of an Allow little; what
-	// an exception matches turns that around.
+	// A malformed pattern should match much in a Deny and little in an Allow; in NotAction and
+	// NotResource, it is the reverse.
 	wide := s.deny != s.notAction
 	for _, a := range append(slices.Clip(r.action), r.notAction...) {
 		s.actions = append(s.actions, compileAction(a, wide))
@@ -360,9 +359,9 @@ func (c *rawCondition) compile(vars, deny bool) (*condition, error) {
 	return out, nil
 }
 
-// compileResource compiles a member of Resource or NotResource. An ARN pattern
-// with too few segments and a star in the middle can be read two ways; unless
-// wide, the reading that matches less is taken.
+// compileResource compiles a member of Resource or NotResource. An ARN pattern with too few
+// segments and a star in the middle is ambiguous; unless wide, the reading that matches less
+// applies.
 func compileResource(src string, wide, vars bool) pattern {
 	p := compilePattern(src, modeResource, vars)
 	if !wide && strings.HasPrefix(src, "arn:") && strings.Contains(src, "*") {

@@ -35,8 +35,8 @@ type Failure struct {
 	Operator string   // conditions: as written
 	Key      string   // conditions: as written
 	Present  bool     // conditions: the request has the key
-	Have     []string // what the request has
-	Want     []string // what the statement asks for
+	Have     []string // the request's values
+	Want     []string // the statement's values
 	Reason   string   // "aws:CurrentTime: window opens 2026-04-15T00:00:00Z"
 }
 
@@ -57,14 +57,14 @@ type Explanation struct {
 	// Missing are the condition keys that the policies mention and the request
 	// lacks, in the policies' spelling, sorted.
 	Missing []string
-	// Nearest are, for an implicit deny, the Allow statements that came closest
-	// to applying, closest first.
+	// Nearest are, for an implicit deny, the Allow statements that came closest to matching,
+	// closest first.
 	Nearest []Miss
-	// AllowedByBoundary and AllowedBySCP are nil without such policies.
+	// AllowedByBoundary and AllowedBySCP are nil if no such policies apply.
 	AllowedByBoundary *bool
 	AllowedBySCP      *bool
-	// Failed are, for a denial, the aspects that caused it. They reveal nothing
-	// of the policies of resources and roles.
+	// Failed are, for a denial, the aspects that caused it. They reveal nothing about the policies
+	// of resources and roles.
 	Failed []Aspect
 	// Sentence is the explanation in one sentence.
 	Sentence string
@@ -73,8 +73,8 @@ type Explanation struct {
 // maxNearest bounds Explanation.Nearest.
 const maxNearest = 3
 
-// Explain decides r as Evaluate does and gives reasons. It checks every
-// statement: use it off the hot path.
+// Explain decides r as Evaluate does, and returns the reasons. It checks every statement, so it is
+// not for the hot path.
 func (s *Set) Explain(r *Request) Explanation {
 	e := Explanation{Decision: s.Evaluate(r), Missing: s.missing(r.Context)}
 	root := r.Principal.Type == TypeRoot
@@ -160,7 +160,7 @@ func (m *Miss) failedAction() bool {
 	return slices.ContainsFunc(m.Failed, func(f Failure) bool { return f.Element == ElementAction })
 }
 
-// String names the statement and its policy.
+// String returns the names of the statement and its policy.
 func (ref *StatementRef) String() string {
 	name := "statement " + strconv.Itoa(ref.Index+1)
 	if ref.Sid != "" {
@@ -186,7 +186,7 @@ func (s *Set) missing(ctx *Context) []string {
 			for _, raw := range d.keys {
 				key := strings.ToLower(raw)
 				if strings.HasPrefix(key, ownPrefix) {
-					key, raw = currentTimeKey, "aws:CurrentTime" // they follow from it
+					key, raw = currentTimeKey, "aws:CurrentTime" // derived from the current time
 				}
 				if _, ok := ctx.lookup(key); ok {
 					continue
@@ -232,13 +232,12 @@ func (sc *scope) matched(r *Request, deny bool) []StatementRef {
 	return refs
 }
 
-// nearest returns the Allow statements, of the policies whose grant is
-// lacking, that r failed least.
+// nearest returns the closest Allow statements for r, from the policies that lack a grant.
 func (s *Set) nearest(r *Request, by PolicyType) []Miss {
 	var scopes []*scope
 	switch by {
 	case PolicyIdentity:
-		// A resource policy could have granted it as well.
+		// A resource policy could also have granted it.
 		scopes = []*scope{s.identity, s.resource}
 	case PolicyBoundary:
 		scopes = []*scope{s.boundary}
@@ -333,7 +332,7 @@ func list(not bool, values []string) string {
 	return text
 }
 
-// failure says why the condition did not hold.
+// failure returns why the condition did not hold.
 func (c *condition) failure(ctx *Context) Failure {
 	v, present := ctx.lookup(c.key)
 	if c.recurs != nil {
@@ -359,7 +358,7 @@ func (c *condition) reason(v Value, present bool, ctx *Context) string {
 	case !present:
 		return "is not in the request"
 	case v.multi && c.set == setNone:
-		return "has several values and the policy compares one"
+		return "has several values, but the policy compares one"
 	}
 	have := list(false, v.Strings())
 	if len(v.Strings()) == 1 && len(c.raw) == 1 && c.cmp == cmpDate && !c.neg && c.recurs == nil {

@@ -2,8 +2,8 @@ package policy
 
 import "strings"
 
-// post is a statement filed under one of its resource patterns. Without a
-// pattern the whole Resource element is still to be checked.
+// post is a statement filed under one of its resource patterns. Without a pattern, the whole
+// Resource element must still be checked.
 type post struct {
 	st  *statement
 	res *pattern
@@ -18,7 +18,7 @@ type bucket struct {
 	rest     []post
 }
 
-// fewPosts is up to where trying all posts beats looking them up.
+// fewPosts is the number of posts up to which trying all beats a lookup.
 const fewPosts = 4
 
 func (b *bucket) file(p post) {
@@ -90,8 +90,7 @@ type index struct {
 	globs map[string]*actionNode
 }
 
-// maxPosts bounds how often one statement is filed: the product of its actions
-// and resources.
+// maxPosts bounds the index entries of one statement: the product of its actions and resources.
 const maxPosts = 256
 
 func (ix *index) add(sc *scope, st *statement) {
@@ -181,9 +180,8 @@ func (ix *index) best(r *Request, sc *scope, limit grant) grant {
 	return g
 }
 
-// radix is a tree of texts with common beginnings (or, built with fromEnd,
-// common endings) merged. Walking it along a text meets the items of every
-// stored text that the walked text begins (or ends) with.
+// radix is a tree of strings with common prefixes (or, built with fromEnd, common suffixes) merged.
+// Walking it along a string visits the items of every stored prefix (or suffix) of that string.
 type radix[T any] struct {
 	label    string
 	first    string // the children's first bytes (last bytes with fromEnd)
@@ -243,7 +241,7 @@ func commonLen(a, b string, fromEnd bool) int {
 	return n
 }
 
-// after returns the child that text continues with, and the rest of text.
+// after returns the child whose label text begins with, and the rest of text.
 func (n *radix[T]) after(text string) (*radix[T], string) {
 	if text == "" {
 		return nil, ""

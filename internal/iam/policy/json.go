@@ -10,12 +10,11 @@ import (
 	"unicode/utf8"
 )
 
-// Unmarshalling into Go values keeps the last of two equal keys and loses
-// positions. The first could hide a Deny, and the second are needed to name
-// the statement that decided, so a document is read token by token.
+// Unmarshalling into Go values keeps only the last of duplicate keys, which could hide a Deny, and
+// loses the positions that explanations need. So a document is read token by token.
 
 const (
-	maxDocument = 131072 // AWS's bound for a policyDocument parameter
+	maxDocument = 131072 // AWS's limit for a policyDocument parameter
 	maxDepth    = 16
 )
 
@@ -56,7 +55,7 @@ func (n *jsonNode) scalarText() (string, bool) {
 	return "", false
 }
 
-// jsonReader builds the tree of a document whose syntax is known to be right.
+// jsonReader builds the tree of a document with valid JSON syntax.
 type jsonReader struct {
 	src string
 	dec *json.Decoder
@@ -94,7 +93,7 @@ func (r *jsonReader) next() (token json.Token, start int, err error) {
 	if err != nil {
 		return nil, start, errorAt(r.src, start, "%s", err)
 	}
-	// The decoder replaces a lone surrogate by U+FFFD.
+	// The decoder replaces a lone surrogate with U+FFFD.
 	if s, ok := token.(string); ok && strings.ContainsRune(s, utf8.RuneError) &&
 		strings.Contains(strings.ToLower(r.src[start:r.dec.InputOffset()]), `\ud`) {
 		return nil, start, errorAt(r.src, start, "lone surrogate in a string")

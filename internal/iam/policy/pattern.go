@@ -25,7 +25,7 @@ type token struct {
 	rawKey     string // tokVar: key as written
 }
 
-// patternKind chooses the cheapest matcher that is right.
+// patternKind selects the cheapest correct matcher.
 type patternKind uint8
 
 const (
@@ -47,7 +47,7 @@ type pattern struct {
 	src     string
 }
 
-// patternMode says what is special in a pattern's text.
+// patternMode says which characters of a pattern are special.
 type patternMode uint8
 
 const (
@@ -57,8 +57,8 @@ const (
 	modeARN                         // the rules of ArnLike
 )
 
-// compilePattern compiles src. Variables are recognised only when vars is set,
-// that is, in version 2012-10-17.
+// compilePattern compiles src. Variables are recognized only if vars is set, that is, in version
+// 2012-10-17.
 func compilePattern(src string, mode patternMode, vars bool) pattern {
 	p := pattern{src: src}
 	var lit strings.Builder
@@ -97,7 +97,7 @@ func compilePattern(src string, mode patternMode, vars bool) pattern {
 			if noColon && mode == modeResource && (i+1 == len(src) || src[i+1] == ':') {
 				noColon = false
 			}
-			// Neighbouring stars are one star, as free as the freest of them.
+			// Adjacent stars merge into one, which is bound to a segment only if all of them are.
 			if n := len(p.toks); n > 0 && p.toks[n-1].kind == tokStar {
 				p.toks[n-1].noColon = p.toks[n-1].noColon && noColon
 				continue
@@ -118,7 +118,7 @@ func compilePattern(src string, mode patternMode, vars bool) pattern {
 	return p
 }
 
-// variable reads what stands between ${ and }.
+// variable parses the text between ${ and }.
 func variable(body string) token {
 	t := token{kind: tokVar, rawKey: body}
 	if key, def, ok := strings.Cut(body, ","); ok {
@@ -157,7 +157,7 @@ func (p *pattern) choose(mode patternMode, colons int) {
 	}
 }
 
-// fixed returns the literal text every match begins and ends with.
+// fixed returns the literal prefix and suffix of every match.
 func (p *pattern) fixed() (prefix, suffix string) {
 	if p.kind == patExact {
 		return p.lit, ""
@@ -207,7 +207,7 @@ func (p *pattern) resolvable(ctx *Context) bool {
 	return true
 }
 
-// value returns the text a variable stands for.
+// value returns the value of a variable.
 func (t *token) value(ctx *Context) (string, bool) {
 	v, ok := ctx.lookup(t.key)
 	if !ok || v.empty() {
@@ -216,7 +216,7 @@ func (t *token) value(ctx *Context) (string, bool) {
 	return v.single, !v.multi
 }
 
-// fixedAt returns how many bytes of text at pos the token takes, or -1.
+// fixedAt returns the number of bytes of text at pos that the token matches, or -1.
 func (t *token) fixedAt(text string, pos int, ctx *Context) int {
 	s := t.text
 	switch t.kind {
@@ -243,9 +243,9 @@ func charLen(text string, pos int) int {
 	return n
 }
 
-// matchGeneral remembers only the last star. That is right as long as no
-// colon-bound star follows a free one: after a star the leftmost place of what
-// follows leaves every later choice open, and no earlier star can do better.
+// matchGeneral backtracks only to the last star. That is correct if no colon-bound star follows a
+// free one: after a star, the leftmost match of what follows leaves every later choice open, and no
+// earlier star can do better.
 func (p *pattern) matchGeneral(text string, ctx *Context) bool {
 	toks := p.toks
 	i, pos := 0, 0
@@ -272,7 +272,7 @@ func (p *pattern) matchGeneral(text string, ctx *Context) bool {
 		} else if pos == len(text) {
 			return true
 		}
-		// Mismatch: let the last star take more.
+		// Mismatch: let the last star match more.
 		if star < 0 || from >= len(text) {
 			return false
 		}
@@ -314,9 +314,8 @@ func (s posSet) next(i int) int {
 	return w<<6 + bits.TrailingZeros64(word)
 }
 
-// matchSets carries the set of all reachable positions from token to token. It
-// needs no fallback, whatever the stars, and serves ARN patterns whose
-// segments are only known once variables have values.
+// matchSets computes the set of all reachable positions after each token. It never backtracks, and
+// handles ARN patterns whose segments are only known once variables have values.
 func (p *pattern) matchSets(text string, ctx *Context) bool {
 	var b1, b2 [40]uint64
 	words := len(text)>>6 + 1
@@ -356,7 +355,7 @@ func (p *pattern) matchSets(text string, ctx *Context) bool {
 				next.add(to)
 			}
 			next.add(to)
-			// Everything up to here is reached; go on behind it.
+			// Everything up to here is reached; continue behind it.
 			at = to
 		}
 		cur, next = next, cur

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// The types of principal, as in the aws:PrincipalType condition key, and the
-// two that only resource and trust policies can name.
+// Types of principals, as in the aws:PrincipalType condition key, and the two that only resource
+// and trust policies can name.
 const (
 	TypeRoot          = "Account"
 	TypeUser          = "User"
@@ -17,7 +17,7 @@ const (
 	TypeFederated     = "Federated" // a caller known to an identity provider only
 )
 
-// Principal is what resource and trust policies need to know of the caller.
+// Principal is the caller, with everything that resource and trust policies can refer to.
 type Principal struct {
 	Type      string // one of the Type constants
 	ARN       string // user, role-session, federated-user or root ARN
@@ -29,18 +29,18 @@ type Principal struct {
 	Federated string // TypeFederated: provider ARN or host name
 }
 
-// external reports whether the caller has no identity-based policies at all.
+// external reports whether the caller has no identity-based policies.
 func (p *Principal) external() bool {
 	return p.Type == TypeService || p.Type == TypeFederated || p.Type == TypeAnonymous
 }
 
-// grant says how precisely a statement names the caller. Only resource and
-// trust policies know degrees; a match elsewhere is grantDirect.
+// grant says how precisely a statement names the caller. Only resource and trust policies
+// distinguish degrees; a match elsewhere is grantDirect.
 type grant uint8
 
 const (
 	grantNone    grant = iota
-	grantAccount       // the caller's account: delegates to its identity policies
+	grantAccount       // the caller's account, which delegates to its identity policies
 	grantRole          // the role or user behind a session
 	grantDirect        // the caller itself, or everybody
 )
@@ -90,7 +90,7 @@ func compilePrincipal(ref PrincipalRef) principalEntry {
 	return e
 }
 
-// accountOf returns the account that a principal value names as a whole.
+// accountOf returns the account if a principal value names a whole account.
 func accountOf(v string) (string, bool) {
 	if rest, ok := strings.CutSuffix(v, ":root"); ok && strings.HasPrefix(v, "arn:") {
 		if _, after, ok := strings.Cut(rest, ":iam::"); ok {
@@ -129,7 +129,7 @@ func (e *principalEntry) grant(p *Principal) grant {
 			return grantDirect
 		}
 	case principalCanonical:
-		// Canonical users exist in S3 access lists only; nobody here is one.
+		// Canonical users exist only in S3 access control lists; no caller is one.
 	}
 	return grantNone
 }
@@ -158,8 +158,8 @@ func (ps *principals) best(p *Principal) grant {
 	return g
 }
 
-// grant returns how the element names p. bounded says that p has a permissions
-// boundary: AWS's Deny with NotPrincipal then applies whoever is listed.
+// grant returns how precisely the element names p. bounded means that p has a permissions boundary:
+// a Deny with NotPrincipal then applies to p even if it is listed, as in AWS.
 func (ps *principals) grant(p *Principal, deny, bounded bool) grant {
 	if !ps.present {
 		return grantNone
@@ -173,22 +173,22 @@ func (ps *principals) grant(p *Principal, deny, bounded bool) grant {
 	case !deny:
 		return grantNone
 	case bounded, g < grantRole && (g != grantAccount || p.Type != TypeRoot):
-		// A listed account spares its root user, not everybody in it.
+		// A listed account exempts its root user, not its other principals.
 		return grantDirect
 	}
 	return grantNone
 }
 
-// readPrincipal reads a Principal or NotPrincipal element.
+// readPrincipal parses a Principal or NotPrincipal element.
 func readPrincipal(n *jsonNode) ([]PrincipalRef, error) {
 	if n.kind == jsonString {
 		if n.text != "*" {
-			return nil, fmt.Errorf("a principal is \"*\" or an object")
+			return nil, fmt.Errorf("a principal must be \"*\" or an object")
 		}
 		return []PrincipalRef{{"AWS", "*"}}, nil
 	}
 	if n.kind != jsonObject {
-		return nil, fmt.Errorf("a principal is \"*\" or an object")
+		return nil, fmt.Errorf("a principal must be \"*\" or an object")
 	}
 	var refs []PrincipalRef
 	for _, m := range n.members {

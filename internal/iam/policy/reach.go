@@ -11,13 +11,13 @@ type assumption uint8
 const (
 	assumeNothing  assumption = iota // keys without a value are absent
 	assumeAllowing                   // they hold in an Allow and not in a Deny
-	assumeDenying                    // the other way round
+	assumeDenying                    // they do not hold in an Allow, and hold in a Deny
 )
 
 // Reach says whether a request would be allowed.
 type Reach string
 
-// Whether a request would be allowed, whatever the values of unknown keys.
+// Values of Reach.
 const (
 	ReachAlways  Reach = "Always"
 	ReachNever   Reach = "Never"
@@ -43,12 +43,12 @@ func (c *Context) isUnknown(on *condition) bool {
 	return c.unknown[on.key] || on.recurs != nil && c.unknown[currentTimeKey]
 }
 
-// AtBest returns c for an evaluation in which the values of unknown keys allow
-// as much as possible. Each condition is taken by itself: two conditions that
-// no single value satisfies are not detected.
+// AtBest returns c for an evaluation in which the values of unknown keys allow as much as possible. Each condition is
+// considered separately: two conditions that no single value satisfies are not detected.
 func (c *Context) AtBest() *Context { return c.assuming(assumeAllowing) }
 
-// AtWorst returns c for an evaluation in which they allow as little as possible.
+// AtWorst returns c for an evaluation in which the values of unknown keys allow as little as
+// possible.
 func (c *Context) AtWorst() *Context { return c.assuming(assumeDenying) }
 
 func (c *Context) assuming(a assumption) *Context {
@@ -57,8 +57,8 @@ func (c *Context) assuming(a assumption) *Context {
 	return &out
 }
 
-// DependsOn describes the conditions on unknown keys that a request, which is
-// allowed at best and denied at worst, depends on. Sorted, each once.
+// DependsOn describes the conditions on unknown keys that determine a request that is allowed at
+// best and denied at worst. They are sorted, without duplicates.
 func (s *Set) DependsOn(r *Request) []string {
 	best := *r
 	best.Context = r.Context.AtBest()
@@ -74,7 +74,7 @@ func (s *Set) DependsOn(r *Request) []string {
 				continue
 			}
 			for _, st := range d.statements {
-				// A Deny that may apply applies at worst, an Allow at best.
+				// A Deny that might apply applies at worst, an Allow at best.
 				as := &best
 				if st.deny {
 					as = &worst
@@ -95,7 +95,7 @@ func (s *Set) DependsOn(r *Request) []string {
 	return slices.Compact(out)
 }
 
-// describe words a condition: "aws:SourceIp IpAddress 203.0.113.0/24".
+// describe describes a condition: "aws:SourceIp IpAddress 203.0.113.0/24".
 func (c *condition) describe(ctx *Context) string {
 	text := c.rawKey + " " + c.name + " " + list(false, c.expand(ctx))
 	if c.deny {
@@ -167,7 +167,7 @@ func (c *Classifier) Append(class []byte, resource string) []byte {
 	return class
 }
 
-// scopes returns the scopes that there are.
+// scopes returns the scopes of the set that are not nil.
 func (s *Set) scopes() []*scope {
 	all := append(slices.Clone(s.scp), s.resource, s.trust, s.identity, s.boundary, s.session)
 	return slices.DeleteFunc(all, func(sc *scope) bool { return sc == nil })

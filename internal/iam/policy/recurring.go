@@ -10,9 +10,8 @@ import (
 	"time"
 )
 
-// Condition keys for recurring times. The engine derives their values from
-// aws:CurrentTime, so they need no support by callers. AWS does not know them:
-// there such a condition never holds.
+// Condition keys for recurring times. The engine derives their values from aws:CurrentTime, so
+// callers need not set them. They do not exist in AWS, where such a condition never holds.
 //
 //	sekisho:Weekday/ZONE    Mon … Sun               String operators
 //	sekisho:TimeOfDay/ZONE  00:00 … 24:00           Date operators
@@ -45,7 +44,7 @@ type recurrence struct {
 	kind     recurringKind
 	zone     *time.Location
 	calendar string    // name in lower case
-	spans    *Calendar // set by Compile; nil if there is no such calendar
+	spans    *Calendar // set by Compile; nil if the calendar does not exist
 
 	days            [7]bool // the condition's result on each time.Weekday
 	inside, outside bool    // its result within the calendar, and outside
@@ -53,11 +52,11 @@ type recurrence struct {
 
 var weekdays = [...]string{"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"}
 
-// zones caches time zones by name. It holds only names that exist.
+// zones caches time zones by name, only for existing names.
 var zones sync.Map
 
-// LoadZone returns a time zone of the IANA database. The server's own zone
-// ("Local") is refused, because a policy would mean something else elsewhere.
+// LoadZone returns a time zone of the IANA database. It refuses the server's own zone ("Local"),
+// which would make a policy's meaning depend on the server.
 func LoadZone(name string) (*time.Location, error) {
 	if z, ok := zones.Load(name); ok {
 		return z.(*time.Location), nil
@@ -73,7 +72,7 @@ func LoadZone(name string) (*time.Location, error) {
 	return z, nil
 }
 
-// parseRecurrence reads a condition key; it returns nil for keys of AWS.
+// parseRecurrence parses a condition key; it returns nil for keys of AWS.
 func parseRecurrence(key string) (*recurrence, error) {
 	low := strings.ToLower(key)
 	if !strings.HasPrefix(low, ownPrefix) {
@@ -89,12 +88,12 @@ func parseRecurrence(key string) (*recurrence, error) {
 	}
 	if name, ok := strings.CutPrefix(low, calendarPrefix); ok {
 		if !ValidCalendarName(name) {
-			return nil, fmt.Errorf("%q is not the name of a calendar", name)
+			return nil, fmt.Errorf("%q is not a valid calendar name", name)
 		}
 		return &recurrence{kind: recursByCalendar, calendar: name}, nil
 	}
-	return nil, fmt.Errorf("there is no condition key %s: there are sekisho:Weekday/ZONE, sekisho:TimeOfDay/ZONE, "+
-		"sekisho:Date/ZONE and sekisho:Calendar/NAME", key)
+	return nil, fmt.Errorf("unknown condition key %s: want sekisho:Weekday/ZONE, sekisho:TimeOfDay/ZONE, "+
+		"sekisho:Date/ZONE or sekisho:Calendar/NAME", key)
 }
 
 // recurrence returns the recurring time of a condition, nil if its key is of
@@ -120,28 +119,28 @@ func (r *recurrence) accepts(cmp comparison, value string) error {
 	switch r.kind {
 	case recursByWeekday:
 		if cmp != cmpString && cmp != cmpFold && cmp != cmpLike {
-			return errors.New("weekdays are compared by String operators")
+			return errors.New("weekdays require String operators")
 		}
 		if p := weekdayPattern(cmp, value); !slices.ContainsFunc(weekdays[:], p) {
 			return fmt.Errorf("%q matches none of Mon, Tue, Wed, Thu, Fri, Sat and Sun", value)
 		}
 	case recursByTimeOfDay:
 		if cmp != cmpDate {
-			return errors.New("times of day are compared by Date operators")
+			return errors.New("times of day require Date operators")
 		}
 		if _, ok := parseTimeOfDay(value); !ok {
 			return fmt.Errorf("%q is not a time of day such as 09:00 or 17:30:59", value)
 		}
 	case recursByDate:
 		if cmp != cmpDate {
-			return errors.New("dates are compared by Date operators")
+			return errors.New("dates require Date operators")
 		}
 		if _, err := time.Parse(time.DateOnly, value); err != nil {
 			return fmt.Errorf("%q is not a date such as 2026-04-15", value)
 		}
 	case recursByCalendar:
 		if cmp != cmpBool {
-			return errors.New("calendars are compared by Bool")
+			return errors.New("calendars require the operator Bool")
 		}
 		if !strings.EqualFold(value, "true") && !strings.EqualFold(value, "false") {
 			return fmt.Errorf("%q is neither true nor false", value)
@@ -162,15 +161,15 @@ func weekdayPattern(cmp comparison, value string) func(string) bool {
 	return func(day string) bool { return p.match(day, nil) }
 }
 
-// ValidTimeOfDay reports whether a policy can name a time of day: HH:MM or
-// HH:MM:SS, up to 24:00.
+// ValidTimeOfDay reports whether s is a valid time of day in a policy: HH:MM or HH:MM:SS, up to
+// 24:00.
 func ValidTimeOfDay(s string) bool {
 	_, ok := parseTimeOfDay(s)
 	return ok
 }
 
-// parseTimeOfDay reads HH:MM or HH:MM:SS as seconds since midnight. 24:00 is
-// the end of the day.
+// parseTimeOfDay parses HH:MM or HH:MM:SS as seconds since midnight. 24:00 is the end of the
+// day.
 func parseTimeOfDay(s string) (int64, bool) {
 	if len(s) != len("15:04") && len(s) != len("15:04:05") {
 		return 0, false
@@ -252,7 +251,7 @@ func (c *condition) holdsAt(ctx *Context) bool {
 	return false
 }
 
-// instantAt returns the local time of day or date at sec, as bounds does.
+// instantAt returns the local time of day or date at sec, in the form of bounds.
 func (r *recurrence) instantAt(sec int64) instant {
 	local := r.local(sec)
 	timeOfDay := secondOfDay(local)
@@ -369,8 +368,8 @@ func contradiction(conditions []*condition) string {
 	return ""
 }
 
-// changes returns the seconds from first to last at which a condition on a
-// recurring time may change. It may return more.
+// changes returns the seconds from first to last at which a condition on a recurring time can
+// change, and possibly others.
 func (c *condition) changes(first, last int64) []int64 {
 	r := c.recurs
 	if r.kind == recursByCalendar {

@@ -5,11 +5,9 @@ import "strings"
 // sessionTag is the condition key of the tag that names a session's owner.
 const sessionTag = "resourcetag/aws:ssmmessages:session-id"
 
-// CoversSessions finds the Allow statement of a user's document, if there is
-// one, whose resource pattern builds on ${aws:username} and matches the
-// sessions of another principal. A session's ID is its owner's name, a hyphen
-// and a random part, so session/${aws:username}-* of the user ann also matches
-// the sessions of ann-b, and those of a role session that is called ann, too.
+// CoversSessions returns the Allow statement of a user's document, if any, whose resource pattern uses ${aws:username}
+// and matches another principal's sessions. A session's ID is its owner's name, a hyphen and a random part, so
+// session/${aws:username}-* of the user ann also matches the sessions of ann-b, and those of a role session named ann.
 // Statements that check the session's own tag are safe.
 func (d *Document) CoversSessions(username, owner string) (StatementRef, bool) {
 	if d.Err() != nil {

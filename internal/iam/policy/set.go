@@ -13,7 +13,7 @@ const (
 	KindSCP
 )
 
-// Request asks whether Principal may perform Action on Resource.
+// Request is a request of Principal to perform Action on Resource.
 type Request struct {
 	Action          string // ssm:StartSession, in any case
 	Resource        string // an ARN, or "*" for actions without resource-level support
@@ -27,20 +27,20 @@ type Request struct {
 type Policies struct {
 	// Identity holds the documents of the user and its groups, or of the role.
 	Identity []*Document
-	// Boundary is the permissions boundary; nil when none is attached, which
-	// is not the same as a document that allows nothing.
+	// Boundary is the permissions boundary; nil if none is attached, unlike a document that allows
+	// nothing.
 	Boundary *Document
-	// Session holds the inline and managed session policies, one of which must
-	// allow. They apply if there are any or if HasSession is set.
+	// Session are the inline and managed session policies, one of which must allow. They apply if
+	// there are any or if HasSession is set.
 	Session    []*Document
 	HasSession bool
 	// Resource is the resource's policy.
 	Resource *Document
-	// ResourceDecides means that Resource must allow as well, whatever the
-	// identity policies say, as the policy of a KMS key must.
+	// ResourceDecides means that Resource must also allow, whatever the identity policies allow,
+	// like the policy of a KMS key.
 	ResourceDecides bool
-	// Trust is the trust policy of the role to be assumed. Unlike Resource it
-	// must always allow, whatever the identity policies say.
+	// Trust is the trust policy of the role to be assumed. Unlike Resource it must always allow,
+	// whatever the identity policies allow.
 	Trust *Document
 	// SCP holds levels of service control policies, root first. Every level
 	// must allow.
@@ -60,8 +60,8 @@ type Set struct {
 	session  *scope
 }
 
-// Compile joins policies and files their statements for quick evaluation. A
-// nil document in a list counts as an unusable one.
+// Compile joins policies and indexes their statements for fast evaluation. A nil document in a
+// list counts as an unusable one.
 func Compile(p Policies) *Set {
 	newScope := func(kind PolicyType, docs []*Document, bounded bool) *scope {
 		bound := make([]*Document, len(docs))
@@ -126,8 +126,8 @@ func (sc *scope) namesPrincipals() bool {
 	return sc.kind == PolicyResource || sc.kind == PolicyTrust
 }
 
-// canMatch reports whether a statement has the elements its scope needs. The
-// others could not have been saved; they allow nothing.
+// canMatch reports whether a statement has the elements that its scope requires. Other statements
+// cannot be saved; they allow nothing.
 func (sc *scope) canMatch(st *statement) bool {
 	switch {
 	case sc.namesPrincipals():
@@ -222,7 +222,7 @@ func (sc *scope) allows(r *Request) grant {
 
 // Evaluate decides r.
 func (s *Set) Evaluate(r *Request) Decision {
-	// The account's root user stands above identity policies and boundaries.
+	// Identity policies and boundaries do not apply to the account's root user.
 	root := r.Principal.Type == TypeRoot
 	for _, sc := range s.scp {
 		if sc.denies(r) {

@@ -7,8 +7,8 @@ const SessionDocumentKey = "ssm:SessionDocumentAccessCheck"
 type SessionResource struct {
 	ARN     string
 	Account string // owner; "" = the caller's account
-	// Context is the complete context of this resource: the tags of the node
-	// are absent when the document is evaluated, and the other way round.
+	// Context is the complete context of this resource: the tags of the node are absent when the
+	// document is evaluated, and vice versa.
 	Context *Context
 }
 
@@ -17,11 +17,10 @@ type StartSession struct {
 	Action    string // "" = ssm:StartSession
 	Principal Principal
 	Node      SessionResource
-	Document  SessionResource // the default session document when none is named
+	Document  SessionResource // the default session document if the request names none
 	Named     bool            // the caller named the document
-	// Strict asks for a grant on the default document too, as AWS's
-	// documentation does since 2025. Otherwise a grant on the node implies it,
-	// unless the policy checks ssm:SessionDocumentAccessCheck.
+	// Strict requires a grant on the default document too, as AWS's documentation does since 2025. Otherwise a grant on
+	// the node implies it, unless the policy checks ssm:SessionDocumentAccessCheck.
 	Strict bool
 }
 

@@ -11,10 +11,10 @@ import (
 // aws:TokenIssueTime to that time, too.
 func timeKeys() []string { return []string{"aws:currenttime", "aws:epochtime", "aws:tokenissuetime"} }
 
-// Times returns the whole seconds, within a span of time, at which a decision
-// of the set may change as time passes, in order: those that conditions on the
-// time name, the ones after them, and the bounds of recurring times. Exact is false if policies also use the time as text, as a
-// variable or with a string operator. Decisions may change at other times then.
+// Times returns the whole seconds, within a period, at which a decision of the set can change as
+// time passes, sorted: those named by conditions on the time, the seconds after them, and the
+// bounds of recurring times. exact is false if policies also use the time as text, as a variable or
+// with a string operator: then decisions can also change at other times.
 func (s *Set) Times(from, to time.Time) (at []time.Time, exact bool) {
 	first, last := from.Unix(), to.Unix()
 	seconds, exact := []int64{}, true
@@ -24,7 +24,7 @@ func (s *Set) Times(from, to time.Time) (at []time.Time, exact bool) {
 		}
 		for _, d := range sc.docs {
 			if d.Err() != nil {
-				continue // it denies everything, always
+				continue // it always denies everything
 			}
 			for _, st := range d.statements {
 				exact = exact && !variesByText(st.resources)
@@ -59,8 +59,8 @@ func variesByText(patterns []pattern) bool {
 	})
 }
 
-// seconds returns when the result of a condition may change; ok is false if it
-// may change at other times, too.
+// seconds returns when the result of a condition can change; ok is false if it can also change at
+// other times.
 func (c *condition) seconds() (at []int64, ok bool) {
 	if !slices.Contains(timeKeys(), c.key) {
 		return nil, true
@@ -78,7 +78,7 @@ func (c *condition) seconds() (at []int64, ok bool) {
 		}
 	case cmpString, cmpFold, cmpLike, cmpARN, cmpBinary:
 		return nil, false
-	case cmpBool, cmpAddress, cmpNull: // no time is any of these
+	case cmpBool, cmpAddress, cmpNull: // a time never matches these
 	}
 	return at, true
 }

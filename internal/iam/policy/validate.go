@@ -6,12 +6,12 @@ import (
 	"unicode/utf8"
 )
 
-// ValidationError is AWS's refusal of a document: its error code and text, and
-// what exactly is wrong.
+// ValidationError is AWS's refusal of a document: its error code and text, and a more precise
+// detail.
 type ValidationError struct {
 	Code    string // MalformedPolicyDocument, MalformedPolicy or ValidationError
 	Message string // AWS's text
-	Detail  string // what exactly is wrong; may be empty, not part of AWS's answer
+	Detail  string // the exact problem; may be empty, not part of AWS's answer
 }
 
 // Error returns the message and, if there is one, the detail.
@@ -22,7 +22,7 @@ func (e *ValidationError) Error() string {
 	return e.Message + " (" + e.Detail + ")"
 }
 
-// The error codes of a ValidationError.
+// Error codes of a ValidationError.
 const (
 	CodeMalformedDocument = "MalformedPolicyDocument"
 	CodeMalformedResource = "MalformedPolicy" // resource policies
@@ -46,8 +46,8 @@ const (
 	msgIAMPath    = `IAM resource path must either be "*" or start with user/, federated-user/, role/, group/, instance-profile/, mfa/, server-certificate/, policy/, sms-mfa/, saml-provider/, oidc-provider/, report/, access-report/.`
 )
 
-// Size returns the characters of a document that count against AWS's quotas:
-// all but white space.
+// Size returns the number of characters of a document that count against AWS's quotas: all but
+// white space.
 func Size(src []byte) int {
 	n := utf8.RuneCount(src)
 	for _, c := range src {
@@ -58,8 +58,8 @@ func Size(src []byte) int {
 	return n
 }
 
-// InvalidPrincipal returns the refusal of a trust policy that names a user or
-// role which does not exist, or a principal no policy can name.
+// InvalidPrincipal returns the error of a trust policy that names a missing user or role, or a
+// principal that no policy can name.
 func InvalidPrincipal(ref PrincipalRef) *ValidationError {
 	return &ValidationError{
 		Code:    CodeMalformedDocument,
@@ -67,9 +67,8 @@ func InvalidPrincipal(ref PrincipalRef) *ValidationError {
 	}
 }
 
-// Validate checks a document as AWS does when it is saved. The error is a
-// *ValidationError. Whether principals exist and whether quotas hold is for
-// the caller to check ([Document.Principals], [Size]).
+// Validate checks a document as AWS does when it is saved. The error is a *ValidationError. The caller must check
+// that principals exist and quotas are met ([Document.Principals], [Size]).
 func Validate(src []byte, kind Kind) error {
 	v := validator{kind: kind, code: CodeMalformedDocument}
 	if kind == KindResource {
@@ -150,11 +149,11 @@ func characters(src []byte) *ValidationError {
 	return nil
 }
 
-// legacy finds what AWS's older parser refuses, and values that no request can
-// match: in a Deny such a value would silently deny nothing.
+// legacy checks for errors of AWS's older parser, and for values that no request can match: in a
+// Deny, such a value would silently deny nothing.
 func (v *validator) legacy(s *rawStatement) *ValidationError {
 	if s.effect != "Allow" && s.effect != "Deny" {
-		return v.refuse(msgLegacy, "Effect is spelled Allow or Deny")
+		return v.refuse(msgLegacy, "Effect must be spelled Allow or Deny")
 	}
 	var compiled []*condition
 	for i := range s.conditions {
@@ -245,7 +244,7 @@ func (v *validator) resources(s *rawStatement) *ValidationError {
 	return nil
 }
 
-// resourceFault returns what AWS says against a resource, or "".
+// resourceFault returns AWS's message for an invalid resource, or "".
 func resourceFault(r string) string {
 	if r == "*" {
 		return ""
@@ -269,8 +268,8 @@ func resourceFault(r string) string {
 	if len(parts) == 2 || strings.ContainsAny(parts[2], "*?") && len(parts) > 3 || parts[2] == "" {
 		return msgVendor
 	}
-	// A short ARN is fine when its last star covers the rest; without one it
-	// matches nothing, and with an earlier star it can be read two ways.
+	// A short ARN is valid if its last star covers the rest; without a star it matches nothing, and
+	// with an earlier star it is ambiguous.
 	last := parts[len(parts)-1]
 	if len(parts) < 6 && (!strings.HasSuffix(last, "*") ||
 		last != "*" && strings.Contains(strings.Join(parts[3:len(parts)-1], ":"), "*")) {
@@ -388,7 +387,7 @@ func (v *validator) resourcePrincipal(s *rawStatement) *ValidationError {
 	return v.who(s)
 }
 
-// who checks the form of the principals of trust and resource policies.
+// who checks the form of principals in trust and resource policies.
 func (v *validator) who(s *rawStatement) *ValidationError {
 	if len(s.principal) == 0 {
 		return v.refuse(msgNeedsWho, "")
@@ -403,8 +402,8 @@ func (v *validator) who(s *rawStatement) *ValidationError {
 	return nil
 }
 
-// validPrincipal reports whether a principal value has a form AWS knows: no
-// wildcard but the lone "*".
+// validPrincipal reports whether a principal value has one of AWS's forms, without wildcards except
+// the lone "*".
 func validPrincipal(ref PrincipalRef) bool {
 	if ref.Type == "AWS" && ref.Value == "*" {
 		return true
@@ -423,7 +422,7 @@ func validPrincipal(ref PrincipalRef) bool {
 		return len(p) == 6 && validPartition(p[1]) && (p[2] == "iam" || p[2] == "sts") &&
 			len(p[4]) == 12 && allDigits(p[4]) && strings.Contains(p[5], "/")
 	}
-	// A unique ID, which AWS stores in place of an ARN.
+	// A unique ID, which AWS stores instead of an ARN.
 	for _, c := range []byte(ref.Value) {
 		if !alphanumeric(c) {
 			return false

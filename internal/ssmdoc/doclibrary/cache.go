@@ -10,19 +10,18 @@ import (
 // maxParsed bounds how many parsed documents are kept in memory.
 const maxParsed = 256
 
-// parsedDocuments keeps parsed documents, so that starting a session does not
-// parse the document and compile its patterns again. Parsed documents are
-// immutable. The zero value is ready for use.
+// parsedDocuments keeps parsed documents, so that starting a session need not parse the document and compile its
+// patterns again. Parsed documents are immutable. The zero value is ready for use.
 type parsedDocuments struct {
 	mu   sync.Mutex
 	kept map[parsedKey]*ssmdoc.Document
 }
 
-// parsedKey identifies what a document was parsed from. A name may be deleted
-// and used again, so the content counts and not the version.
+// parsedKey identifies the source of a parsed document. It includes the content instead of the
+// version, because a document can be deleted and created again under the same name.
 type parsedKey struct {
 	kind, format string
-	preferences  bool // checked as the account's preferences, too
+	preferences  bool // also checked as the account's preferences
 	content      [sha256.Size]byte
 }
 
@@ -47,7 +46,7 @@ func (p *parsedDocuments) get(
 	if p.kept == nil {
 		p.kept = map[parsedKey]*ssmdoc.Document{}
 	}
-	for k := range p.kept { // any one makes room: parsing again is cheap
+	for k := range p.kept { // remove any one: parsing again is cheap
 		if len(p.kept) < maxParsed {
 			break
 		}

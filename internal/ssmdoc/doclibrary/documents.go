@@ -1,6 +1,5 @@
-// Package doclibrary is the library of documents, of sessions and of commands:
-// those that come with the server and those that people make, with their
-// versions, default version, tags and shares.
+// Package doclibrary manages session and command documents: built-in documents and users'
+// documents, with their versions, default version, tags and shares.
 package doclibrary
 
 import (
@@ -17,33 +16,33 @@ import (
 	"sekisho/internal/ssmdoc"
 )
 
-// The formats of a document's text.
+// Formats of a document's text.
 const (
 	JSON = "JSON"
 	YAML = "YAML"
 )
 
-// The names of versions that are not numbers.
+// Names of versions that are not numbers.
 const (
 	Latest      = "$LATEST"
 	DefaultName = "$DEFAULT"
 )
 
-// Document is a document that somebody made.
+// Document is a user's document.
 type Document struct {
 	Name           string
 	Type           string // document.TypeSession or document.TypeCommand
 	TargetType     string
 	DefaultVersion int64
-	LatestVersion  int64 // the newest ever made
+	LatestVersion  int64 // the highest version number ever used
 	CreatedAt      time.Time
 	Tags           map[string]string
-	// Shares are the accounts that may use it, "all" for everyone, and the
-	// version each is given.
+	// Shares maps the accounts that can use it, "all" for everyone, to the version shared with
+	// them.
 	Shares map[string]string
 }
 
-// Version is one version of a document. It does not change.
+// Version is one version of a document. It is immutable.
 type Version struct {
 	Document    string
 	Number      int64
@@ -63,33 +62,33 @@ func (v *Version) Hash() string {
 
 // Store keeps documents.
 type Store interface {
-	// CreateDocument stores a new document and its first version. A name that
-	// is taken is CodeConflict.
+	// CreateDocument stores a new document and its first version. If the name is taken, the error
+	// has CodeConflict.
 	CreateDocument(ctx context.Context, d *Document, v *Version) error
 	Document(ctx context.Context, name string) (*Document, error)
-	// Documents returns all of them, by name.
+	// Documents returns all documents, sorted by name.
 	Documents(ctx context.Context) ([]*Document, error)
-	// UpdateDocument reads a document, lets change alter it, and stores it
-	// and the version that change returns, if any, as one step. A version
-	// name that the document has already is CodeConflict.
+	// UpdateDocument reads a document, calls change to modify it, and atomically stores it and the
+	// version that change returns, if any. If the document already has a version of that name, the
+	// error has CodeConflict.
 	UpdateDocument(ctx context.Context, name string, change func(d *Document) (*Version, error)) error
 	// DeleteDocument deletes a document and its versions.
 	DeleteDocument(ctx context.Context, name string) error
 
 	DocumentVersion(ctx context.Context, name string, number int64) (*Version, error)
-	// DocumentVersions returns those of a document, the newest first.
+	// DocumentVersions returns the versions of a document, newest first.
 	DocumentVersions(ctx context.Context, name string) ([]*Version, error)
-	// DeleteDocumentVersion deletes a version that is not the default one.
+	// DeleteDocumentVersion deletes a version other than the default.
 	DeleteDocumentVersion(ctx context.Context, name string, number int64) error
 }
 
-// Texts turns one format into the other. Order is kept.
+// Texts converts between the formats, keeping the order of members.
 type Texts interface {
 	YAMLToJSON(text []byte) ([]byte, error)
 	JSONToYAML(text []byte) ([]byte, error)
 }
 
-// Faults that callers tell apart; errors of this package wrap them.
+// Errors that callers distinguish; errors of this package wrap them.
 var (
 	ErrVersion        = errors.New("no such version")
 	ErrSameContent    = errors.New("content as before")
@@ -106,14 +105,14 @@ var (
 	ErrType           = errors.New("another type of document")
 )
 
-// fault is an error of this package: e wrapping cause.
+// fault returns an error that wraps cause.
 func fault(cause error, code sekisho.Code, format string, args ...any) *sekisho.Error {
 	e := sekisho.Errorf(code, format, args...)
 	e.Err = cause
 	return e
 }
 
-// Limits of a library; those of AWS.
+// AWS's limits.
 const (
 	maxDocuments = 500
 	maxVersions  = 1000
@@ -121,10 +120,10 @@ const (
 	maxTags      = 50
 )
 
-// Places knows where logs of sessions can go.
+// Places checks the destinations of session logs.
 type Places interface {
-	// CheckLogs says why logs cannot go where preferences want them, and what
-	// can be done about it.
+	// CheckLogs returns an error, with a remedy, if logs cannot be delivered to the destinations in
+	// s.
 	CheckLogs(ctx context.Context, s *ssmdoc.Settings) error
 }
 
@@ -137,7 +136,7 @@ type Library struct {
 	parsed parsedDocuments
 }
 
-// New returns a Library. Places nil takes every preference; now nil is
+// New returns a Library. If places is nil, log destinations are not checked; if now is nil, it is
 // time.Now.
 func New(store Store, texts Texts, places Places, now func() time.Time) *Library {
 	if now == nil {
@@ -146,12 +145,12 @@ func New(store Store, texts Texts, places Places, now func() time.Time) *Library
 	return &Library{store: store, texts: texts, places: places, now: now}
 }
 
-// Draft is a document's text to be saved.
+// Draft is a document to be saved.
 type Draft struct {
 	Name        string
 	Type        string // of a new document
 	Content     string
-	Format      string // JSON when empty
+	Format      string // JSON if empty
 	VersionName string
 	DisplayName string
 	TargetType  string
@@ -159,7 +158,7 @@ type Draft struct {
 	By          string            // ARN
 }
 
-// parse checks a text.
+// parse parses and checks a document.
 func (l *Library) parse(kind, name, format, content string) (*ssmdoc.Document, error) {
 	if len(content) > ssmdoc.MaxSize {
 		return nil, fault(
@@ -195,14 +194,14 @@ func (l *Library) parse(kind, name, format, content string) (*ssmdoc.Document, e
 	return d, err
 }
 
-// draft checks a text that is to be saved. What was saved stays valid when
-// its bucket goes.
+// draft checks a document that is to be saved. A saved document stays valid even if its bucket is
+// deleted.
 func (l *Library) draft(ctx context.Context, in *Draft) (*ssmdoc.Document, error) {
 	if in.Name == ssmdoc.Default && in.Type != ssmdoc.TypeSession {
 		return nil, fault(
 			ErrInvalidContent,
 			sekisho.CodeInvalid,
-			"The document %s holds the account's session preferences: its type must be %s.",
+			"The document %s contains the account's session preferences: its type must be %s.",
 			ssmdoc.Default,
 			ssmdoc.TypeSession,
 		)
@@ -225,7 +224,7 @@ func (l *Library) draft(ctx context.Context, in *Draft) (*ssmdoc.Document, error
 	return d, err
 }
 
-// Create saves a new document as its version 1, which is the default one.
+// Create saves a new document. Its version 1 is the default version.
 func (l *Library) Create(ctx context.Context, in Draft) (*Saved, error) {
 	if in.Type == "" {
 		in.Type = ssmdoc.TypeSession
@@ -234,7 +233,7 @@ func (l *Library) Create(ctx context.Context, in Draft) (*Saved, error) {
 		return nil, fault(
 			ErrReserved,
 			sekisho.CodeInvalid,
-			"The name %q is reserved: names that begin with AWS-, amazon, amzn or Sekisho- are those of documents that come with the server.",
+			"The name %q is reserved: names that begin with AWS-, amazon, amzn or Sekisho- are for built-in documents.",
 			in.Name,
 		)
 	}
@@ -253,7 +252,7 @@ func (l *Library) Create(ctx context.Context, in Draft) (*Saved, error) {
 		return nil, fault(
 			ErrDocumentLimit,
 			sekisho.CodeLimit,
-			"There are %d documents, as many as an account may have.",
+			"The account already has the maximum of %d documents.",
 			len(all),
 		)
 	}
@@ -284,15 +283,15 @@ func (in *Draft) version(number int64, now time.Time) *Version {
 	}
 }
 
-// Saved is a version of a document that somebody made.
+// Saved is a version of a user's document.
 type Saved struct {
 	*Document
 	Version *Version
 	Parsed  *ssmdoc.Document
 }
 
-// Update saves a new version of a document. Base is the version it replaces,
-// which must be the latest one. The default version stays what it is.
+// Update saves a new version of a document. base is the version that it replaces, which must be the
+// latest. The default version does not change.
 func (l *Library) Update(ctx context.Context, in Draft, base string) (*Saved, error) {
 	if err := l.ours(in.Name); err != nil {
 		return nil, err
@@ -318,7 +317,7 @@ func (l *Library) Update(ctx context.Context, in Draft, base string) (*Saved, er
 		return nil, fault(
 			ErrVersionLimit,
 			sekisho.CodeLimit,
-			"%s has %d versions, as many as a document may have. Delete old ones.",
+			"%s already has the maximum of %d versions. Delete old ones.",
 			in.Name,
 			len(versions),
 		)
@@ -327,7 +326,7 @@ func (l *Library) Update(ctx context.Context, in Draft, base string) (*Saved, er
 	err = l.store.UpdateDocument(ctx, in.Name, func(d *Document) (*Version, error) {
 		if d.LatestVersion != newest.Number &&
 			slices.ContainsFunc(versions, func(v *Version) bool { return v.Number == d.LatestVersion }) {
-			return nil, sekisho.Errorf(sekisho.CodeConflict, "%s was changed by somebody else just now.", in.Name)
+			return nil, sekisho.Errorf(sekisho.CodeConflict, "%s was changed by somebody else at the same time.", in.Name)
 		}
 		switch base {
 		case "", Latest, strconv.FormatInt(newest.Number, 10):
@@ -336,7 +335,7 @@ func (l *Library) Update(ctx context.Context, in Draft, base string) (*Saved, er
 				return nil, fault(
 					ErrNotLatest,
 					sekisho.CodeInvalid,
-					"Only the latest version can be updated: that is %d, the default version is %d.",
+					"Only the latest version, %d, can be updated: the default version is %d.",
 					newest.Number,
 					d.DefaultVersion,
 				)
@@ -345,7 +344,7 @@ func (l *Library) Update(ctx context.Context, in Draft, base string) (*Saved, er
 			return nil, fault(
 				ErrNotLatest,
 				sekisho.CodeInvalid,
-				"Only the latest version can be updated: that is %d, not %s.",
+				"Only the latest version, %d, can be updated: not %s.",
 				newest.Number,
 				base,
 			)
@@ -354,7 +353,7 @@ func (l *Library) Update(ctx context.Context, in Draft, base string) (*Saved, er
 			return nil, fault(
 				ErrSameContent,
 				sekisho.CodeConflict,
-				"The content is that of version %d; nothing was saved.",
+				"The content is the same as that of version %d; nothing was saved.",
 				newest.Number,
 			)
 		}
@@ -363,8 +362,8 @@ func (l *Library) Update(ctx context.Context, in Draft, base string) (*Saved, er
 		}
 		d.LatestVersion++
 		if in.Name == ssmdoc.Default {
-			// AWS's guide to changing the preferences ends with UpdateDocument:
-			// what is saved there is what sessions get.
+			// AWS's guide to changing the preferences ends with UpdateDocument, so sessions must
+			// use the new version at once.
 			d.DefaultVersion = d.LatestVersion
 		}
 		v := in.version(d.LatestVersion, l.now())
@@ -378,7 +377,7 @@ func (l *Library) Update(ctx context.Context, in Draft, base string) (*Saved, er
 		return nil, fault(
 			ErrVersionName,
 			sekisho.CodeConflict,
-			"%s has a version named %s already.",
+			"%s already has a version named %s.",
 			in.Name,
 			in.VersionName,
 		)
@@ -389,15 +388,15 @@ func (l *Library) Update(ctx context.Context, in Draft, base string) (*Saved, er
 	return out, nil
 }
 
-// ours refuses changes of documents that come with the server.
+// ours refuses changes to built-in documents.
 func (l *Library) ours(name string) error {
 	if ssmdoc.FindBuiltin(name) != nil {
-		return fault(ErrOperation, sekisho.CodeInvalid, "%s comes with the server and cannot be changed.", name)
+		return fault(ErrOperation, sekisho.CodeInvalid, "%s is a built-in document and cannot be changed.", name)
 	}
 	return nil
 }
 
-// missing words a store's not_found.
+// missing translates a store's not-found error.
 func missing(err error, name string) error {
 	if sekisho.IsNotFound(err) && !errors.Is(err, ErrVersion) {
 		return sekisho.Errorf(sekisho.CodeNotFound, "Document with name %s does not exist.", name)
@@ -405,8 +404,7 @@ func missing(err error, name string) error {
 	return err
 }
 
-// SetDefault makes a version the default one, which sessions are started
-// with.
+// SetDefault makes a version the default, with which sessions are started.
 func (l *Library) SetDefault(ctx context.Context, name string, number int64) (*Version, error) {
 	if err := l.ours(name); err != nil {
 		return nil, err
@@ -432,9 +430,8 @@ func noVersion(name, version string) error {
 	return fault(ErrVersion, sekisho.CodeNotFound, "%s has no version %s.", name, version)
 }
 
-// Find returns a version of a document that somebody made: the one called
-// version (a number, Latest, DefaultName, or "" for the default one), or the
-// one whose version name is versionName.
+// Find returns a version of a user's document: the one called version (a number, Latest,
+// DefaultName, or "" for the default), or the one whose version name is versionName.
 func (l *Library) Find(ctx context.Context, name, version, versionName string) (*Saved, error) {
 	d, err := l.store.Document(ctx, name)
 	if err != nil {
@@ -487,23 +484,22 @@ func (l *Library) version(ctx context.Context, d *Document, version, versionName
 	return v, err
 }
 
-// Document returns a document that somebody made.
+// Document returns a user's document.
 func (l *Library) Document(ctx context.Context, name string) (*Document, error) {
 	d, err := l.store.Document(ctx, name)
 	return d, missing(err, name)
 }
 
-// Documents returns the documents that people made, by name.
+// Documents returns the users' documents, sorted by name.
 func (l *Library) Documents(ctx context.Context) ([]*Document, error) { return l.store.Documents(ctx) }
 
-// Versions returns the versions of a document that somebody made, the newest
-// first.
+// Versions returns the versions of a user's document, newest first.
 func (l *Library) Versions(ctx context.Context, name string) ([]*Version, error) {
 	all, err := l.store.DocumentVersions(ctx, name)
 	return all, missing(err, name)
 }
 
-// Text is v's content in a format; "" means JSON.
+// Text returns v's content in a format; "" means JSON.
 func (l *Library) Text(v *Version, format string) (string, error) {
 	if format == "" {
 		format = JSON
@@ -511,7 +507,7 @@ func (l *Library) Text(v *Version, format string) (string, error) {
 	return l.convert(v.Content, v.Format, format)
 }
 
-// BuiltinText is the content of a document that comes with the server.
+// BuiltinText returns the content of a built-in document.
 func (l *Library) BuiltinText(b *ssmdoc.Builtin, format string) (string, error) {
 	return l.convert(b.Content, JSON, format)
 }
@@ -528,8 +524,8 @@ func (l *Library) convert(content, from, to string) (string, error) {
 	return content, nil
 }
 
-// Delete deletes a document, or one version of it where one is named. A
-// document that is shared and the default version are not deleted.
+// Delete deletes a document or, if one is named, one version. It does not delete a shared document
+// or the default version.
 func (l *Library) Delete(ctx context.Context, name, version, versionName string) error {
 	if err := l.ours(name); err != nil {
 		return err
@@ -560,8 +556,7 @@ func (l *Library) Delete(ctx context.Context, name, version, versionName string)
 	return missing(l.store.DeleteDocumentVersion(ctx, name, v.Number), name)
 }
 
-// Share adds and removes accounts that may use a document; version is which
-// one they are given.
+// Share adds and removes accounts that can use a document; version is the version shared with them.
 func (l *Library) Share(ctx context.Context, name, version string, add, remove []string) error {
 	if err := l.ours(name); err != nil {
 		return err
@@ -580,7 +575,7 @@ func (l *Library) Share(ctx context.Context, name, version string, add, remove [
 			return nil, fault(
 				ErrShareLimit,
 				sekisho.CodeLimit,
-				"A document is shared with at most %d accounts.",
+				"A document can be shared with at most %d accounts.",
 				maxShares,
 			)
 		}
@@ -589,7 +584,7 @@ func (l *Library) Share(ctx context.Context, name, version string, add, remove [
 	return missing(err, name)
 }
 
-// Tag sets tags of a document and removes others.
+// Tag sets and removes tags of a document.
 func (l *Library) Tag(ctx context.Context, name string, set map[string]string, remove []string) error {
 	if err := l.ours(name); err != nil {
 		return err
@@ -627,7 +622,7 @@ func Retag(tags, set map[string]string, remove []string) (map[string]string, err
 		out[k] = v
 	}
 	if len(out) > maxTags {
-		return nil, fault(ErrTooManyTags, sekisho.CodeLimit, "A resource has at most %d tags.", maxTags)
+		return nil, fault(ErrTooManyTags, sekisho.CodeLimit, "A resource can have at most %d tags.", maxTags)
 	}
 	return out, nil
 }
@@ -635,15 +630,14 @@ func Retag(tags, set map[string]string, remove []string) (map[string]string, err
 // Session is the document of a session to be started.
 type Session struct {
 	Name    string
-	Version string // number; empty for a document that comes with the server
+	Version string // number; empty for a built-in document
 	*ssmdoc.Document
-	// Account is the document of the account's preferences; nil when nobody
-	// has saved any.
+	// Account is the document with the account's preferences; nil if none have been saved.
 	Account *ssmdoc.Document
 }
 
-// ForSession returns the default version of the document called name, which
-// is that of the account's preferences when name is empty.
+// ForSession returns the default version of the document called name or, if name is empty, of the
+// account's preferences.
 func (l *Library) ForSession(ctx context.Context, name string) (*Session, error) {
 	if name == "" {
 		name = ssmdoc.Default
@@ -676,7 +670,7 @@ func (l *Library) ForSession(ctx context.Context, name string) (*Session, error)
 	return out, mustBe(d.Parsed, name, ssmdoc.TypeSession)
 }
 
-// mustBe refuses to use a document for what it is not for.
+// mustBe refuses a document of the wrong type.
 func mustBe(d *ssmdoc.Document, name, kind string) error {
 	switch {
 	case d.Type == kind:
@@ -685,7 +679,7 @@ func mustBe(d *ssmdoc.Document, name, kind string) error {
 		return fault(
 			ErrType,
 			sekisho.CodeInvalid,
-			"The document %s is of type %s: it is sent with SendCommand, and starts no session.",
+			"The document %s is of type %s: send it with SendCommand. It cannot start a session.",
 			name,
 			d.Type,
 		)
@@ -693,7 +687,7 @@ func mustBe(d *ssmdoc.Document, name, kind string) error {
 	return fault(
 		ErrType,
 		sekisho.CodeInvalid,
-		"The document %s is of type %s: it starts sessions, and is not sent as a command.",
+		"The document %s is of type %s: it starts sessions and cannot be sent as a command.",
 		name,
 		d.Type,
 	)

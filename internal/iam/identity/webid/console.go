@@ -22,8 +22,8 @@ import (
 	"sekisho/internal/iam/policy"
 )
 
-// ConsoleProvider is an identity provider for console sign-in. The account must
-// also have it as an OpenID Connect provider, and the role must trust it.
+// ConsoleProvider is an identity provider for console sign-in. The account must also have a
+// matching OpenID Connect provider, and the role must trust it.
 type ConsoleProvider struct {
 	Name         string // as the sign-in page shows it
 	Issuer       string
@@ -39,12 +39,12 @@ type Sealer interface {
 	Open(purpose string, sealed, aad []byte) ([]byte, error)
 }
 
-// AuthorizeFunc decides by a role's trust policy whether who may perform
-// action. The error is a refusal or a failure to decide.
+// AuthorizeFunc evaluates a role's trust policy for who and action. The error is a denial, or a
+// failure to decide.
 type AuthorizeFunc func(ctx context.Context, who *sekisho.Principal, t Trust, action string, token *Token, keys []policy.Key) error
 
-// Console signs people in to the console: the authorization code flow with
-// state, nonce and PKCE. It implements the console's Federation.
+// Console signs users in to the console with the authorization code flow, with state, nonce and
+// PKCE. It implements the console's Federation.
 type Console struct {
 	v         *Verifier
 	seal      Sealer
@@ -67,7 +67,7 @@ func (c *Console) Providers() []string {
 
 const purposeFlow = "console federation"
 
-// flow is the state of a sign-in between its redirect and the answer.
+// flow is the state of a sign-in between the redirect and the answer.
 type flow struct {
 	Provider string    `json:"p"`
 	Redirect string    `json:"r"`
@@ -145,7 +145,7 @@ func (c *Console) Finish(
 		return identity.SignIn{}, bad("the state of the answer does not match")
 	}
 	if answer.Get("error") != "" || answer.Get("code") == "" {
-		return identity.SignIn{}, bad("the provider refused")
+		return identity.SignIn{}, bad("the provider refused the sign-in")
 	}
 	p, err := c.named(f.Provider)
 	if err != nil {
@@ -203,9 +203,8 @@ func (c *Console) signIn(
 
 var sessionNames = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)
 
-// sessionName names a role session after its person: the verified address,
-// otherwise the subject. Names are never rewritten to fit, so two people never
-// share one.
+// sessionName returns the role session name of a token's subject: the verified email address,
+// otherwise the subject. Names are never rewritten to fit, so two people never share one.
 func sessionName(t *Token) string {
 	switch {
 	case sessionNames.MatchString(t.Email):

@@ -1,11 +1,9 @@
 // Package webid verifies OpenID Connect ID tokens against the identity
 // providers that the account trusts.
 //
-// A token is valid if its issuer equals one of the account's providers exactly,
-// it is signed with a key that the issuer publishes, its audience is a client
-// ID of the provider, and the present time is within its lifetime. Providers'
-// documents are fetched over HTTPS only and cached; tokens cannot make the
-// server fetch them more often than every few seconds.
+// A token is valid if its issuer equals one of the account's providers exactly, it is signed with a key that the issuer
+// publishes, its audience is a client ID of the provider, and it is currently valid. Providers' documents are fetched
+// only over HTTPS and cached; tokens cannot make the server fetch them more often than every few seconds.
 package webid
 
 import (
@@ -31,10 +29,10 @@ import (
 )
 
 const (
-	maxToken     = 20_000 // as AWS has it
+	maxToken     = 20_000 // AWS's limit
 	maxDocument  = 1 << 20
 	fetchTimeout = 10 * time.Second
-	// fetchBurst requests at once, then one every fetchEvery, go to a provider.
+	// fetchBurst is the burst of requests to a provider, fetchEvery the interval of further ones.
 	fetchBurst = 6
 	fetchEvery = 5 * time.Second
 	maxClaims  = 50
@@ -42,11 +40,11 @@ const (
 
 // Errors that the errors of this package wrap.
 var (
-	// ErrToken: the token is not valid.
+	// ErrToken means that the token is invalid.
 	ErrToken = errors.New("invalid identity token")
-	// ErrExpired: the token was valid but has expired.
+	// ErrExpired means that the token was valid but has expired.
 	ErrExpired = errors.New("expired identity token")
-	// ErrProvider: the provider's documents could not be fetched.
+	// ErrProvider means that the provider's documents could not be fetched.
 	ErrProvider = errors.New("identity provider not reached")
 )
 
@@ -74,7 +72,7 @@ type Verifier struct {
 	issuers map[string]*issuer
 }
 
-// Config is what a Verifier needs.
+// Config is the configuration of a Verifier.
 type Config struct {
 	Directory *identity.Directory
 	// Transport reaches providers; nil means the system's certificates, and no
@@ -103,7 +101,7 @@ type issuer struct {
 	provider *oidc.Provider
 }
 
-// discovered returns the provider, fetching its description the first time.
+// discovered returns the provider, fetching its discovery document the first time.
 func (i *issuer) discovered(ctx context.Context, name string) (*oidc.Provider, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -152,7 +150,7 @@ func (b *bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.URL.Scheme != "https" {
 		return nil, fmt.Errorf("refusing to fetch %s: not https", r.URL.Redacted())
 	}
-	if r.Method == http.MethodGet && !b.rate.Allow(struct{}{}) { // a code can be redeemed only once anyway
+	if r.Method == http.MethodGet && !b.rate.Allow(struct{}{}) { // POST redeems a code, which works only once anyway
 		return nil, errors.New("too many requests to the identity provider")
 	}
 	res, err := b.next.RoundTrip(r)
@@ -175,8 +173,8 @@ type Token struct {
 	keys  []policy.Key
 }
 
-// claims are the known claims of an ID token. A claim of the wrong type is
-// refused, not converted: "email_verified": "true" verifies nothing.
+// claims are the known claims of an ID token. A claim of the wrong type is refused, not converted,
+// such as "email_verified": "true".
 type claims struct {
 	AuthorizedParty string   `json:"azp"`
 	Email           string   `json:"email"`
@@ -312,7 +310,7 @@ func (c *claims) token(t *oidc.IDToken, p *identity.OIDCProvider) (*Token, error
 	return out, nil
 }
 
-// Principal is the bearer of the token before it assumes a role.
+// Principal returns the bearer of the token before it assumes a role.
 func (t *Token) Principal(account string) *sekisho.Principal {
 	return &sekisho.Principal{
 		Type: sekisho.PrincipalWebIdentity, Account: account, ARN: t.Provider.ARN,
@@ -320,8 +318,8 @@ func (t *Token) Principal(account string) *sekisho.Principal {
 	}
 }
 
-// Trust decides by the trust policy of a role alone, for bearers of tokens,
-// which have no policies of their own.
+// Trust consists of only a role's trust policy, for bearers of tokens, which have no policies of
+// their own.
 type Trust struct {
 	Sets *identity.PolicySets
 	Role *identity.Role

@@ -1,6 +1,6 @@
-// Package naive is a second evaluator of AWS's policy language, for tests. It
-// is written from the IAM User Guide alone, as directly as possible: nothing is
-// compiled, indexed or optimized, and it shares no code with package policy.
+// Package naive is a second evaluator of AWS's policy language, for tests. It follows the IAM User
+// Guide as directly as possible, without compilation, index or optimization, and shares no code
+// with package policy.
 package naive
 
 import (
@@ -39,15 +39,15 @@ type Statement struct {
 	Condition   map[string]map[string][]string
 }
 
-// Parse reads a document whose elements are all lists.
+// Parse parses a document whose elements are all lists.
 func Parse(text string) (Document, error) {
 	var d Document
 	err := json.Unmarshal([]byte(text), &d)
 	return d, err
 }
 
-// Decide returns "explicit deny", "implicit deny" or "allow". The limits are
-// policies that must allow as well: boundaries, session policies, SCPs.
+// Decide returns "explicit deny", "implicit deny" or "allow". The limits are policies that must
+// also allow: boundaries, session policies, SCPs.
 func Decide(identity []Document, limits [][]Document, r Request) string {
 	all := append([][]Document{identity}, limits...)
 	for _, docs := range all {
@@ -154,7 +154,7 @@ func expand(pattern string, r Request, variables, wild bool) (out []token, ok bo
 	return append(out, plain(pattern[at:])...), true
 }
 
-// glob matches by trying everything.
+// glob matches by backtracking.
 func glob(pattern []token, text string) bool {
 	if len(pattern) == 0 {
 		return text == ""

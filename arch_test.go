@@ -137,7 +137,7 @@ var owners = []struct{ module, owner, why string }{
 
 // banned are imports nobody makes, tests included.
 var banned = map[string]string{
-	"github.com/gorilla/websocket": "internal/wire/link wraps coder/websocket",
+	"github.com/gorilla/websocket": "internal/wire/link speaks WebSocket; its tests use coder/websocket as the peer",
 	"github.com/pkg/errors":        "errors and fmt do it",
 	"github.com/sirupsen/logrus":   "log/slog is the logger",
 	"github.com/stretchr/testify":  "the standard library and go-cmp are enough",

@@ -435,7 +435,11 @@ func (w *wire) Read(ctx context.Context) (bool, []byte, error) {
 }
 
 // Write implements [datachannel.Conn].
-func (w *wire) Write(ctx context.Context, b []byte) error {
-	w.c.s.update(func() { w.c.wire.Write(b) })
-	return w.Frames.Write(ctx, b)
+func (w *wire) Write(ctx context.Context, frames ...[]byte) error {
+	w.c.s.update(func() {
+		for _, b := range frames {
+			w.c.wire.Write(b)
+		}
+	})
+	return w.Frames.Write(ctx, frames...)
 }

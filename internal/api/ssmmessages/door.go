@@ -484,21 +484,24 @@ func worded(err error) error {
 	return err
 }
 
-// Write sends a binary frame.
-func (f *frames) Write(ctx context.Context, frame []byte) error {
-	return f.conn.Write(ctx, link.Binary, frame)
+// Write sends binary frames.
+func (f *frames) Write(ctx context.Context, frames ...[]byte) error {
+	return f.conn.Write(ctx, link.Binary, frames...)
 }
+
+// Buffered reports whether a part of the next frame is here already.
+func (f *frames) Buffered() bool { return f.conn.Buffered() }
 
 // leg is a channel for the relay. It does not interrupt a frame that is being written:
 // that would break the connection before the peer receives the reason for its end.
 type leg struct{ *frames }
 
-// Write sends a binary frame.
-func (l leg) Write(ctx context.Context, frame []byte) error {
+// Write sends binary frames.
+func (l leg) Write(ctx context.Context, frames ...[]byte) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return l.conn.Write(l.life, link.Binary, frame)
+	return l.conn.Write(l.life, link.Binary, frames...)
 }
 
 // Ping sends a ping and waits for the answer.

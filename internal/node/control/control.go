@@ -22,7 +22,7 @@ import (
 // for concurrent use.
 type Conn interface {
 	Read(ctx context.Context) ([]byte, error)
-	Write(ctx context.Context, frame []byte) error
+	Write(ctx context.Context, frames ...[]byte) error
 	// Ping asks the agent for a sign of life.
 	Ping(ctx context.Context) error
 	Close(reason string)

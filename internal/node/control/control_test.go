@@ -1,6 +1,7 @@
 package control_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -44,7 +45,8 @@ func (c *conn) Read(ctx context.Context) ([]byte, error) {
 	}
 }
 
-func (c *conn) Write(ctx context.Context, b []byte) error {
+func (c *conn) Write(ctx context.Context, frames ...[]byte) error {
+	b := bytes.Join(frames, nil) // the control channel writes one at a time
 	if c.stuck {
 		<-ctx.Done()
 		return ctx.Err()

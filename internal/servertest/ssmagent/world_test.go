@@ -107,8 +107,15 @@ func (e end) Read(ctx context.Context) ([]byte, error) {
 	p, err := e.read(ctx)
 	return p.b, err
 }
-func (e end) Write(ctx context.Context, b []byte) error { return e.send(ctx, packet{false, b}) }
-func (e end) Close(string)                              { e.Drop() }
+func (e end) Write(ctx context.Context, frames ...[]byte) error {
+	for _, b := range frames {
+		if err := e.send(ctx, packet{false, b}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+func (e end) Close(string) { e.Drop() }
 
 // network is what lies between the agent and the server.
 type network struct {

@@ -34,8 +34,10 @@ func (w *wire) Read(ctx context.Context) ([]byte, error) {
 	}
 }
 
-func (w *wire) Write(context.Context, []byte) error {
-	w.out <- struct{}{}
+func (w *wire) Write(_ context.Context, frames ...[]byte) error {
+	for range frames {
+		w.out <- struct{}{}
+	}
 	return nil
 }
 

@@ -45,6 +45,7 @@ type leg struct {
 	// save a goroutine switch for a keystroke, by the other leg's reader. Lock it
 	// before the session's mutex.
 	writing chanMutex
+	batch   [batchFrames][]byte // guarded by writing
 }
 
 // chanMutex is a mutex made of a channel. It may be held for as long as a peer
@@ -536,9 +537,9 @@ func (p *pair) write(ctx context.Context, l *leg, to side) error {
 // flush writes at most the given number of batches (-1: until nothing is due). It
 // reports whether the final frame was written. The caller holds l.writing.
 func (p *pair) flush(ctx context.Context, l *leg, to side, batches int) (last bool, err error) {
-	var room [batchFrames][]byte
+	defer clear(l.batch[:])
 	for ; batches != 0; batches-- {
-		batch := room[:0]
+		batch := l.batch[:0]
 		p.mu.Lock()
 		st := p.outgoing(to)
 		batch = append(batch, l.urgent...)
@@ -559,10 +560,8 @@ func (p *pair) flush(ctx context.Context, l *leg, to side, batches int) (last bo
 		if len(batch) == 0 {
 			return false, nil
 		}
-		for _, frame := range batch {
-			if err := l.conn.Write(ctx, frame); err != nil {
-				return false, err
-			}
+		if err := l.conn.Write(ctx, batch...); err != nil {
+			return false, err
 		}
 		if last {
 			return true, nil

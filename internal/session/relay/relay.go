@@ -36,9 +36,15 @@ import (
 // may keep. Write is safe for concurrent use.
 type Conn interface {
 	Read(ctx context.Context) ([]byte, error)
-	Write(ctx context.Context, frame []byte) error
+	Write(ctx context.Context, frames ...[]byte) error
 	// Close ends the connection and sends the reason to the peer.
 	Close(reason string)
+}
+
+// Buffering is a Conn that knows whether Read will return soon.
+type Buffering interface {
+	// Buffered reports whether a part of the next frame is here already.
+	Buffered() bool
 }
 
 // Prober is a Conn that can find out whether its peer is still there. Without

@@ -46,15 +46,17 @@ func (p *pipe) Read(ctx context.Context) ([]byte, error) {
 	}
 }
 
-func (p *pipe) Write(ctx context.Context, b []byte) error {
-	select {
-	case p.out <- bytes.Clone(b):
-		return nil
-	case <-p.closed:
-		return io.ErrClosedPipe
-	case <-ctx.Done():
-		return ctx.Err()
+func (p *pipe) Write(ctx context.Context, frames ...[]byte) error {
+	for _, b := range frames {
+		select {
+		case p.out <- bytes.Clone(b):
+		case <-p.closed:
+			return io.ErrClosedPipe
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
+	return nil
 }
 
 func (p *pipe) Close(reason string) {

@@ -43,8 +43,8 @@ type Conn interface {
 	// Read returns the next message, good until the next Read, and whether
 	// it is binary.
 	Read(ctx context.Context) (binary bool, b []byte, err error)
-	// Write sends one binary message and does not keep it.
-	Write(ctx context.Context, b []byte) error
+	// Write sends binary messages, together if it can, and does not keep them.
+	Write(ctx context.Context, messages ...[]byte) error
 }
 
 // Checksummer is a Conn that may carry frames with checksums in place of digests.
@@ -105,10 +105,25 @@ const (
 // as the stock client ends a session that is silent for five minutes.
 const ackAhead = 64 << 10
 
+// An acknowledgement waits for data to go with it, but no longer than ackDelay, and
+// not while much else waits to be acknowledged: one message for a key and its echo
+// in place of two spares both peers and the server a wake-up.
+const (
+	ackDelay    = 2 * time.Millisecond
+	maxHeldAcks = 16
+	maxHeldSize = 8 << 10
+)
+
+// inlineBytes is how much may be unacknowledged when Send writes to the connection
+// itself. That little fits into the socket's buffer, so the write does not block,
+// and it spares a switch of goroutines.
+const inlineBytes = 32 << 10
+
 const (
 	maxQueuedAcks    = 8192 // beyond, acks are dropped: the peer resends, and is acknowledged then
 	maxQueuedControl = 64
 	writeBatch       = 16
+	maxBatch         = 256 << 10 // bytes; one frame may exceed it
 )
 
 // ErrClosed is matched by every error a closed channel returns.
@@ -142,7 +157,6 @@ type Channel struct {
 
 	turn    chan struct{} // held by the one Send in progress, so that its pieces stay together
 	sendIDs *rand.ChaCha8 // guarded by turn
-	ackIDs  *rand.ChaCha8 // guarded by being the one Serve
 
 	done chan struct{} // closed together with the channel
 
@@ -173,6 +187,7 @@ type Channel struct {
 	carried       bool // so does the present connection
 	control       [][]byte
 	acks          []ack
+	heldSize      int   // of the messages that acks acknowledge
 	busyLo        int64 // messages busyLo to busyHi-1 are being written: their memory is not ours to reuse
 	busyHi        int64
 	drainedSignal chan struct{} // non-nil while Drain waits
@@ -189,9 +204,25 @@ type Channel struct {
 	earlyBytes int
 }
 
+// serving is a connection while Serve uses it.
 type serving struct {
+	ctx    context.Context
+	conn   Conn
 	cancel context.CancelFunc
 	done   chan struct{}
+	failed error       // of a write by Send; guarded by the channel's mutex
+	resend *time.Timer // wakes the writer when the oldest message is overdue
+	acks   *time.Timer // wakes the writer when acknowledgements have waited long enough
+
+	writing chan struct{} // holds a token while the connection is written to
+	// The rest is guarded by writing.
+	taken    []ack
+	ackIDs   *rand.ChaCha8
+	encoded  []byte
+	body     []byte
+	ends     []int // of the frames in encoded
+	batch    [writeBatch][]byte
+	messages [][]byte
 }
 
 type outgoing struct {
@@ -228,7 +259,6 @@ func New(cfg Config) *Channel {
 		parse:      mgs.Parse,
 		turn:       make(chan struct{}, 1),
 		sendIDs:    newIDs(),
-		ackIDs:     newIDs(),
 		done:       make(chan struct{}),
 		wake:       make(chan struct{}, 1),
 		space:      make(chan struct{}, 1),
@@ -395,7 +425,7 @@ func (c *Channel) enqueue(ctx context.Context, seq int64, pt mgs.PayloadType, pi
 			c.next++
 			c.unacked += len(buf)
 			c.mu.Unlock()
-			signal(c.wake)
+			c.flushSoon()
 			return nil
 		}
 		c.mu.Unlock()
@@ -530,7 +560,7 @@ func (c *Channel) take() incoming {
 		c.acked--
 		c.ackedBytes -= in.size()
 	} else {
-		c.queueAck(in.id, seq)
+		c.queueAck(in.id, seq, in.size())
 	}
 	if c.rhead == len(c.ready) {
 		c.ready, c.rhead = c.ready[:0], 0
@@ -552,17 +582,24 @@ func (c *Channel) ackReady() {
 		if c.ackedBytes+in.size() > ackAhead {
 			return
 		}
-		c.queueAck(in.id, c.expected-int64(len(waiting)-c.acked))
+		c.queueAck(in.id, c.expected-int64(len(waiting)-c.acked), in.size())
 		c.acked++
 		c.ackedBytes += in.size()
 	}
 }
 
-func (c *Channel) queueAck(id mgs.UUID, seq int64) {
+// queueAck acknowledges a message of the given size soon.
+func (c *Channel) queueAck(id mgs.UUID, seq int64, size int) {
 	if len(c.acks) < maxQueuedAcks {
 		c.acks = append(c.acks, ack{id, seq})
 	}
-	signal(c.wake)
+	c.heldSize += size
+	switch {
+	case len(c.acks) >= maxHeldAcks || c.heldSize >= maxHeldSize:
+		signal(c.wake)
+	case len(c.acks) == 1 && c.serve != nil:
+		c.serve.acks.Reset(ackDelay)
+	}
 }
 
 // Serve runs the channel over conn until the connection fails, ctx ends or
@@ -574,8 +611,14 @@ func (c *Channel) queueAck(id mgs.UUID, seq int64) {
 func (c *Channel) Serve(ctx context.Context, conn Conn) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	s := &serving{cancel: cancel, done: make(chan struct{})}
+	s := &serving{
+		ctx: ctx, conn: conn, cancel: cancel, done: make(chan struct{}), writing: make(chan struct{}, 1), ackIDs: newIDs(),
+	}
+	wake := func() { signal(c.wake) }
+	s.resend, s.acks = time.AfterFunc(time.Hour, wake), time.AfterFunc(time.Hour, wake)
 	defer close(s.done)
+	defer s.resend.Stop()
+	defer s.acks.Stop()
 
 	c.mu.Lock()
 	before := c.serve
@@ -616,11 +659,17 @@ func (c *Channel) Serve(ctx context.Context, conn Conn) error {
 	var writeErr error
 	wg.Go(func() {
 		defer cancel()
-		writeErr = c.write(ctx, conn)
+		writeErr = c.write(s)
 	})
 	readErr := c.read(ctx, conn)
 	cancel()
 	wg.Wait()
+	s.writing <- struct{}{} // Send no longer writes, and does not begin to
+	c.mu.Lock()
+	if s.failed != nil {
+		writeErr = s.failed
+	}
+	c.mu.Unlock()
 
 	if err := c.closedErr(); err != nil {
 		return err

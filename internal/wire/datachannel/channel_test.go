@@ -812,7 +812,7 @@ func (s *scripted) Read(context.Context) (bool, []byte, error) {
 	return true, b, nil
 }
 
-func (s *scripted) Write(context.Context, []byte) error { return nil }
+func (s *scripted) Write(context.Context, ...[]byte) error { return nil }
 
 // fastConn is a pipe whose messages live in a few buffers, to measure the
 // channel rather than the pipe.
@@ -856,14 +856,16 @@ func (c *fastConn) Read(ctx context.Context) (bool, []byte, error) {
 	}
 }
 
-func (c *fastConn) Write(ctx context.Context, b []byte) error {
-	select {
-	case buf := <-c.outFree:
-		c.out <- append(buf[:0], b...)
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+func (c *fastConn) Write(ctx context.Context, frames ...[]byte) error {
+	for _, b := range frames {
+		select {
+		case buf := <-c.outFree:
+			c.out <- append(buf[:0], b...)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
+	return nil
 }
 
 func BenchmarkStream(b *testing.B) {

@@ -45,15 +45,17 @@ func (c *conn) Read(ctx context.Context) (bool, []byte, error) {
 	}
 }
 
-func (c *conn) Write(ctx context.Context, b []byte) error {
-	select {
-	case c.out <- append([]byte(nil), b...):
-		return nil
-	case <-c.cut:
-		return errCut
-	case <-ctx.Done():
-		return ctx.Err()
+func (c *conn) Write(ctx context.Context, frames ...[]byte) error {
+	for _, b := range frames {
+		select {
+		case c.out <- append([]byte(nil), b...):
+		case <-c.cut:
+			return errCut
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
+	return nil
 }
 
 // faults says what a line does to the messages on it.

@@ -8,93 +8,131 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// write is the one writer of a connection: control messages first, then
-// acknowledgements, then stream data and its repetitions.
-func (c *Channel) write(ctx context.Context, conn Conn) error {
-	var (
-		buf   []byte
-		body  []byte
-		acks  []ack
-		batch [writeBatch][]byte
-	)
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
+// write has what is due written to a connection until that fails.
+func (c *Channel) write(s *serving) error {
 	for {
-		c.mu.Lock()
-		if c.closed != nil {
-			defer c.mu.Unlock()
-			return c.closed
+		s.writing <- struct{}{}
+		more, err := c.flush(s)
+		<-s.writing
+		if err != nil {
+			return err
 		}
-		control := c.control
-		c.control = nil
-		acks, c.acks = c.acks, acks[:0]
-		n, wait := c.nextBatch(&batch, time.Now())
-		c.mu.Unlock()
-
-		for _, frame := range control {
-			if err := conn.Write(ctx, frame); err != nil {
-				return err
-			}
-		}
-		for _, a := range acks {
-			body = mgs.AppendAck(body[:0], mgs.Acknowledge{Type: c.receives, ID: a.id, Seq: a.seq, Sequential: true})
-			m := mgs.Message{
-				Type:          mgs.TypeAcknowledge,
-				SchemaVersion: 1,
-				CreatedMillis: uint64(time.Now().UnixMilli()),
-				Flags:         mgs.FlagSYN | mgs.FlagFIN,
-				ID:            newID(c.ackIDs),
-				Payload:       body,
-			}
-			buf = m.AppendTo(buf[:0])
-			if err := conn.Write(ctx, buf); err != nil {
-				return err
-			}
-		}
-		for _, frame := range batch[:n] {
-			if err := conn.Write(ctx, frame); err != nil {
-				return err
-			}
-		}
-		if n > 0 || len(acks) > 0 || len(control) > 0 {
+		if more {
 			continue
-		}
-
-		var expired <-chan time.Time
-		if wait > 0 {
-			timer.Reset(wait)
-			expired = timer.C
 		}
 		select {
 		case <-c.wake:
-		case <-expired:
-		case <-ctx.Done():
-			return ctx.Err()
+		case <-s.ctx.Done():
+			return s.ctx.Err()
 		case <-c.done:
 		}
 	}
 }
 
-// nextBatch picks the stream data to write now. When there is none, it says
-// how long it will be until something must be resent; 0 means for ever.
+// flushSoon writes what is due if that cannot block, and has the connection's writer
+// do it otherwise.
+func (c *Channel) flushSoon() {
+	c.mu.Lock()
+	s := c.serve
+	small := s != nil && !c.paused && c.unacked <= inlineBytes && len(c.acks) <= maxHeldAcks && len(c.control) == 0
+	c.mu.Unlock()
+	if !small {
+		signal(c.wake)
+		return
+	}
+	select {
+	case s.writing <- struct{}{}:
+	default:
+		signal(c.wake)
+		return
+	}
+	more, err := c.flush(s)
+	<-s.writing
+	if err != nil {
+		c.mu.Lock()
+		s.failed = err
+		c.mu.Unlock()
+		s.cancel()
+	} else if more {
+		signal(c.wake)
+	}
+}
+
+// flush writes what is due: control messages first, then acknowledgements, then
+// stream data and its repetitions. It reports whether more may be due. The caller
+// holds s.writing.
+func (c *Channel) flush(s *serving) (more bool, err error) {
+	c.mu.Lock()
+	if c.closed != nil {
+		defer c.mu.Unlock()
+		return false, c.closed
+	}
+	control := c.control
+	c.control = nil
+	s.taken, c.acks = c.acks, s.taken[:0]
+	c.heldSize = 0
+	if len(s.taken) > 0 {
+		s.acks.Stop()
+	}
+	n, wait := c.nextBatch(&s.batch, time.Now())
+	if wait > 0 {
+		s.resend.Reset(wait)
+	}
+	more = !c.paused && c.cursor < c.next
+	c.mu.Unlock()
+	if len(control) == 0 && len(s.taken) == 0 && n == 0 {
+		return false, nil
+	}
+	s.messages = append(s.messages[:0], control...)
+	s.encodeAcks(c.receives)
+	start := 0
+	for _, end := range s.ends {
+		s.messages = append(s.messages, s.encoded[start:end])
+		start = end
+	}
+	s.messages = append(s.messages, s.batch[:n]...)
+	err = s.conn.Write(s.ctx, s.messages...)
+	clear(s.messages)
+	clear(s.batch[:])
+	return more, err
+}
+
+// encodeAcks encodes the acknowledgements that were taken, of messages of a type.
+func (s *serving) encodeAcks(typ string) {
+	s.encoded, s.ends = s.encoded[:0], s.ends[:0]
+	for _, a := range s.taken {
+		s.body = mgs.AppendAck(s.body[:0], mgs.Acknowledge{Type: typ, ID: a.id, Seq: a.seq, Sequential: true})
+		m := mgs.Message{
+			Type:          mgs.TypeAcknowledge,
+			SchemaVersion: 1,
+			CreatedMillis: uint64(time.Now().UnixMilli()),
+			Flags:         mgs.FlagSYN | mgs.FlagFIN,
+			ID:            newID(s.ackIDs),
+			Payload:       s.body,
+		}
+		s.encoded = m.AppendTo(s.encoded)
+		s.ends = append(s.ends, len(s.encoded))
+	}
+}
+
+// nextBatch picks the stream data to write now, and says how long it will be until
+// something must be resent; 0 means for ever.
 func (c *Channel) nextBatch(batch *[writeBatch][]byte, now time.Time) (n int, wait time.Duration) {
 	c.busyLo, c.busyHi = 0, 0
 	if c.paused {
 		return 0, 0
 	}
 	c.busyLo, c.busyHi = c.cursor, c.cursor
-	if c.base < c.cursor {
+	size := 0
+	if c.base < c.cursor && c.overdue(now) <= 0 {
 		oldest := &c.queue[c.head]
-		interval := min(c.rto<<min(oldest.sends-1, 8), maxRTO)
-		if wait = oldest.sentAt.Add(interval).Sub(now); wait <= 0 {
-			batch[0], n = oldest.frame, 1
-			oldest.sentAt = now
-			oldest.sends++
-			c.busyLo = c.base
-			wait = interval
-		}
+		batch[0], n = oldest.frame, 1
+		size = len(oldest.frame)
+		oldest.sentAt = now
+		oldest.sends++
+		c.busyLo = c.base
 	}
-	for ; n < len(batch) && c.cursor < c.next; c.cursor++ {
+	for ; n < len(batch) && c.cursor < c.next && size < maxBatch; c.cursor++ {
 		o := &c.queue[c.head+int(c.cursor-c.base)]
 		if o.frame == nil {
 			continue
@@ -102,10 +140,22 @@ func (c *Channel) nextBatch(batch *[writeBatch][]byte, now time.Time) (n int, wa
 		o.sentAt = now
 		o.sends++
 		batch[n] = o.frame
+		size += len(o.frame)
 		n++
 	}
 	c.busyHi = c.cursor
+	if c.base < c.cursor {
+		wait = max(c.overdue(now), 1)
+	}
 	return n, wait
+}
+
+// overdue is how long it will be until the oldest message, which was sent, must be
+// sent again.
+func (c *Channel) overdue(now time.Time) time.Duration {
+	oldest := &c.queue[c.head]
+	interval := min(c.rto<<min(oldest.sends-1, 8), maxRTO)
+	return oldest.sentAt.Add(interval).Sub(now)
 }
 
 // read is the one reader of a connection.
@@ -215,6 +265,9 @@ func (c *Channel) handleAck(a mgs.Acknowledge) error {
 		close(c.drainedSignal)
 		c.drainedSignal = nil
 	}
+	if c.base == c.next && c.serve != nil {
+		c.serve.resend.Stop()
+	}
 	c.mu.Unlock()
 	signal(c.space)
 	return nil
@@ -244,7 +297,7 @@ func (c *Channel) handleData(ctx context.Context, m *mgs.Message) error {
 		case m.Seq < c.expected:
 			// What waits to be taken is acknowledged when it is.
 			if m.Seq < c.expected-int64(waiting-c.acked) {
-				c.queueAck(m.ID, m.Seq)
+				c.queueAck(m.ID, m.Seq, mgs.Overhead+len(m.Payload))
 			}
 			c.mu.Unlock()
 			return nil

@@ -1,7 +1,9 @@
-// Package link dials, accepts and keeps WebSocket connections. It is the only
-// importer of the WebSocket library, and knows nothing of what is sent.
+// Package link dials, accepts and keeps WebSocket connections (RFC 6455), and knows
+// nothing of what is sent. It implements the protocol itself, because the libraries
+// there are copy every message through small buffers, which become small TLS
+// records, and cannot write several messages at once.
 //
-// Two properties of the library shape its use:
+// Two properties shape its use:
 //
 //   - Pings are answered, and pongs noticed, only while a Read is in progress.
 //     Always have one goroutine reading every connection, and do not let it
@@ -14,21 +16,23 @@
 package link
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/tls"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 	"unicode/utf8"
-
-	"github.com/coder/websocket"
 )
 
 // Kind tells a text message from a binary one.
@@ -36,8 +40,8 @@ type Kind int
 
 // The message kinds.
 const (
-	Text   Kind = Kind(websocket.MessageText)
-	Binary Kind = Kind(websocket.MessageBinary)
+	Text   Kind = opText
+	Binary Kind = opBinary
 )
 
 // Code is a WebSocket close code.
@@ -62,17 +66,15 @@ var ErrNoPong = errors.New("link: no answer to ping")
 
 // ErrTooBig is wrapped by the error of a Read that met a message above the
 // read limit. The connection is closed then.
-var ErrTooBig = websocket.ErrMessageTooBig
+var ErrTooBig = errors.New("link: the message is too big")
 
 // Conn is a WebSocket connection. One goroutine may read; any number may
 // write, ping and close.
 type Conn struct {
-	ws     *websocket.Conn
+	ws     *socket
 	cork   *corked // nil when the connection beneath is not ours
 	remote string
 	offers []string // of the server
-	began  time.Time
-	heard  atomic.Int64 // when the last message came, in nanoseconds since began
 }
 
 // AcceptOptions says which connections Accept takes.
@@ -107,14 +109,78 @@ func Accept(w http.ResponseWriter, r *http.Request, opt AcceptOptions) (*Conn, e
 	if len(opt.Offers) > 0 {
 		w.Header().Set(offersHeader, strings.Join(opt.Offers, ", "))
 	}
-	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
-		InsecureSkipVerify: true, // the origin was checked above
-		CompressionMode:    websocket.CompressionDisabled,
-	})
+	key, err := checkUpgrade(w, r)
 	if err != nil {
 		return nil, fmt.Errorf("link: accept: %w", err)
 	}
-	return newConn(ws, corkOf(r), r.RemoteAddr, opt.ReadLimit), nil
+	h := w.Header()
+	h.Set("Upgrade", "websocket")
+	h.Set("Connection", "Upgrade")
+	h.Set("Sec-WebSocket-Accept", acceptKey(key))
+	w.WriteHeader(http.StatusSwitchingProtocols)
+	conn, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return nil, fmt.Errorf("link: accept: %w", err)
+	}
+	_ = conn.SetDeadline(time.Time{}) // those of the HTTP server; no error on an open connection
+	from := io.Reader(conn)
+	if n := buffered.Reader.Buffered(); n > 0 {
+		early, _ := buffered.Reader.Peek(n) // it is there
+		from = io.MultiReader(bytes.NewReader(early), conn)
+	}
+	ws := newSocket(conn, from, false, limitOf(opt.ReadLimit))
+	return newConn(ws, corkOf(r), r.RemoteAddr), nil
+}
+
+// checkUpgrade returns the key of an upgrade request, or answers it with an error.
+func checkUpgrade(w http.ResponseWriter, r *http.Request) (key string, err error) {
+	refuse := func(status int, why string) (string, error) {
+		http.Error(w, why, status)
+		return "", errors.New(why)
+	}
+	keys := r.Header.Values("Sec-WebSocket-Key")
+	switch {
+	case !r.ProtoAtLeast(1, 1), !hasToken(r.Header, "Connection", "upgrade"), !hasToken(r.Header, "Upgrade", "websocket"):
+		w.Header().Set("Connection", "Upgrade")
+		w.Header().Set("Upgrade", "websocket")
+		return refuse(http.StatusUpgradeRequired, "the request is not a WebSocket upgrade")
+	case r.Method != http.MethodGet:
+		return refuse(http.StatusMethodNotAllowed, "a WebSocket upgrade must be a GET request")
+	case r.Header.Get("Sec-WebSocket-Version") != webSocketVersion:
+		w.Header().Set("Sec-WebSocket-Version", webSocketVersion)
+		return refuse(http.StatusBadRequest, "the WebSocket version is not "+webSocketVersion)
+	case len(keys) != 1:
+		return refuse(http.StatusBadRequest, "the request has not exactly one Sec-WebSocket-Key")
+	}
+	key = strings.TrimSpace(keys[0])
+	if raw, err := base64.StdEncoding.DecodeString(key); err != nil || len(raw) != keySize {
+		return refuse(http.StatusBadRequest, "the Sec-WebSocket-Key is not 16 bytes in base64")
+	}
+	return key, nil
+}
+
+const (
+	webSocketVersion = "13"
+	keySize          = 16
+)
+
+// hasToken reports whether a header that holds a list has a token in it.
+func hasToken(h http.Header, name, token string) bool {
+	for _, value := range h.Values(name) {
+		for word := range strings.SplitSeq(value, ",") {
+			if strings.EqualFold(strings.TrimSpace(word), token) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func limitOf(limit int) int {
+	if limit <= 0 {
+		return DefaultReadLimit
+	}
+	return limit
 }
 
 // DialOptions says how Dial connects.
@@ -142,7 +208,7 @@ func (e *HandshakeError) Error() string {
 
 // Dial connects to a ws or wss URL. ctx bounds the handshake only. Redirects
 // are not followed: the header may hold credentials.
-func Dial(ctx context.Context, url string, opt DialOptions) (*Conn, error) {
+func Dial(ctx context.Context, target string, opt DialOptions) (*Conn, error) {
 	dial := opt.DialContext
 	if dial == nil {
 		dial = (&net.Dialer{}).DialContext
@@ -173,23 +239,34 @@ func Dial(ctx context.Context, url string, opt DialOptions) (*Conn, error) {
 			remote = a.String()
 		}
 	}}
-	ws, resp, err := websocket.Dial(httptrace.WithClientTrace(ctx, trace), url, &websocket.DialOptions{
-		HTTPClient: &http.Client{
-			Transport:     tr,
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
-		HTTPHeader:      opt.Header.Clone(),
-		CompressionMode: websocket.CompressionDisabled,
-	})
+	req, key, err := upgradeRequest(httptrace.WithClientTrace(ctx, trace), target, opt.Header)
 	if err != nil {
-		tr.CloseIdleConnections()
-		if resp != nil && resp.StatusCode != http.StatusSwitchingProtocols {
-			body, _ := io.ReadAll(io.LimitReader(resp.Body, 1024)) // best effort
-			return nil, &HandshakeError{StatusCode: resp.StatusCode, Body: string(body)}
-		}
 		return nil, fmt.Errorf("link: %w", err)
 	}
-	c := newConn(ws, cork.Load(), remote, opt.ReadLimit)
+	client := http.Client{
+		Transport:     tr,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		tr.CloseIdleConnections()
+		return nil, fmt.Errorf("link: %w", err)
+	}
+	if resp.StatusCode != http.StatusSwitchingProtocols {
+		body, _ := io.ReadAll(io.LimitReader(resp.Body, 1024)) // best effort
+		_ = resp.Body.Close()                                  // it was only read
+		tr.CloseIdleConnections()
+		return nil, &HandshakeError{StatusCode: resp.StatusCode, Body: string(body)}
+	}
+	conn, ok := resp.Body.(io.ReadWriteCloser)
+	if !ok || !hasToken(resp.Header, "Upgrade", "websocket") || !hasToken(resp.Header, "Connection", "upgrade") ||
+		resp.Header.Get("Sec-WebSocket-Accept") != acceptKey(key) || resp.Header.Get("Sec-WebSocket-Extensions") != "" {
+		_ = resp.Body.Close()
+		return nil, errors.New("link: the server's answer is not that of a WebSocket server")
+	}
+	ws := newSocket(conn, conn, true, limitOf(opt.ReadLimit))
+	ws.unmasked = req.URL.Scheme == "https"
+	c := newConn(ws, cork.Load(), remote)
 	for word := range strings.SplitSeq(resp.Header.Get(offersHeader), ",") {
 		if word = strings.TrimSpace(word); word != "" {
 			c.offers = append(c.offers, word)
@@ -198,15 +275,42 @@ func Dial(ctx context.Context, url string, opt DialOptions) (*Conn, error) {
 	return c, nil
 }
 
+// upgradeRequest returns the request that opens a WebSocket, and its key.
+func upgradeRequest(ctx context.Context, target string, header http.Header) (*http.Request, string, error) {
+	u, err := url.Parse(target)
+	if err != nil {
+		return nil, "", err
+	}
+	switch u.Scheme {
+	case "wss":
+		u.Scheme = "https"
+	case "ws":
+		u.Scheme = "http"
+	default:
+		return nil, "", fmt.Errorf("%q is not a ws or wss URL", target)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return nil, "", err
+	}
+	if header != nil {
+		req.Header = header.Clone()
+	}
+	raw := make([]byte, keySize)
+	_, _ = rand.Read(raw) // never fails
+	key := base64.StdEncoding.EncodeToString(raw)
+	req.Header.Set("Connection", "Upgrade")
+	req.Header.Set("Upgrade", "websocket")
+	req.Header.Set("Sec-WebSocket-Version", webSocketVersion)
+	req.Header.Set("Sec-WebSocket-Key", key)
+	return req, key, nil
+}
+
 // Offers reports whether the accepting side has offered what.
 func (c *Conn) Offers(what string) bool { return slices.Contains(c.offers, what) }
 
-func newConn(ws *websocket.Conn, cork *corked, remote string, limit int) *Conn {
-	if limit <= 0 {
-		limit = DefaultReadLimit
-	}
-	ws.SetReadLimit(int64(limit))
-	return &Conn{ws: ws, cork: cork, remote: remote, began: time.Now()}
+func newConn(ws *socket, cork *corked, remote string) *Conn {
+	return &Conn{ws: ws, cork: cork, remote: remote}
 }
 
 // RemoteAddr is the peer's address, host:port. Behind a proxy it is the
@@ -221,38 +325,32 @@ func (c *Conn) Read(ctx context.Context) (Kind, []byte, error) {
 // ReadInto is Read into the capacity of buf, which it grows when it must. The
 // message it returns is the whole of what was read, whatever buf held.
 func (c *Conn) ReadInto(ctx context.Context, buf []byte) (Kind, []byte, error) {
-	kind, r, err := c.ws.Reader(ctx)
+	op, b, err := c.ws.read(ctx, buf)
 	if err != nil {
 		return 0, nil, fmt.Errorf("link: %w", err)
 	}
-	buf = buf[:0]
-	for {
-		if len(buf) == cap(buf) {
-			buf = append(buf, 0)[:len(buf)]
-		}
-		n, err := r.Read(buf[len(buf):cap(buf)])
-		buf = buf[:len(buf)+n]
-		c.heard.Store(int64(time.Since(c.began)))
-		if err == io.EOF {
-			return Kind(kind), buf, nil
-		}
-		if err != nil {
-			return 0, nil, fmt.Errorf("link: %w", err)
-		}
-	}
+	return Kind(op), b, nil
 }
 
-// corkFrom is the size from which a message makes more than one TLS record.
-const corkFrom = 16 << 10
+// Buffered reports whether a part of the next message is here already, so that
+// Read will return soon.
+func (c *Conn) Buffered() bool { return c.ws.buffered() }
 
-// Write sends one message. p is not kept.
-func (c *Conn) Write(ctx context.Context, kind Kind, p []byte) error {
-	if len(p) >= corkFrom {
+// corkFrom is the size from which messages make more than one TLS record.
+const corkFrom = maxTLSRecord
+
+// Write sends messages, all with one write if possible. They are not kept.
+func (c *Conn) Write(ctx context.Context, kind Kind, messages ...[]byte) error {
+	size := 0
+	for _, p := range messages {
+		size += len(p)
+	}
+	if size >= corkFrom {
 		c.cork.cork()
 	}
-	err := c.ws.Write(ctx, websocket.MessageType(kind), p)
-	if len(p) >= corkFrom && c.cork != nil {
-		// What was gathered is written here, out of the library's sight.
+	err := c.ws.write(ctx, byte(kind), messages...)
+	if size >= corkFrom && c.cork != nil {
+		// What was gathered is written here, out of the socket's sight.
 		stop := context.AfterFunc(ctx, func() { _ = c.cork.Conn.Close() })
 		err = errors.Join(err, c.cork.uncork())
 		stop()
@@ -269,7 +367,7 @@ func (c *Conn) Write(ctx context.Context, kind Kind, p []byte) error {
 // Ping sends a ping and waits for its pong, which comes only while another
 // goroutine reads.
 func (c *Conn) Ping(ctx context.Context) error {
-	if err := c.ws.Ping(ctx); err != nil {
+	if err := c.ws.ping(ctx); err != nil {
 		return fmt.Errorf("link: %w", err)
 	}
 	return nil
@@ -289,7 +387,7 @@ func (c *Conn) KeepAlive(ctx context.Context, interval, timeout time.Duration) e
 			return ctx.Err()
 		case <-t.C:
 		}
-		asked := int64(time.Since(c.began))
+		asked := int64(c.ws.age())
 		pingCtx, cancel := context.WithTimeout(ctx, timeout)
 		err := c.Ping(pingCtx)
 		late := pingCtx.Err() != nil
@@ -297,7 +395,7 @@ func (c *Conn) KeepAlive(ctx context.Context, interval, timeout time.Duration) e
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case err != nil && c.heard.Load() > asked && (late || errors.Is(err, context.DeadlineExceeded)):
+		case err != nil && c.ws.heard.Load() > asked && (late || errors.Is(err, context.DeadlineExceeded)):
 			// Not silent, only slow.
 		case err != nil && late:
 			_ = c.CloseNow() // it is broken already
@@ -318,7 +416,7 @@ func (c *Conn) Close(code Code, reason string) error {
 			reason = reason[:len(reason)-1]
 		}
 	}
-	if err := c.ws.Close(websocket.StatusCode(code), reason); err != nil {
+	if err := c.ws.close(code, reason); err != nil {
 		return fmt.Errorf("link: %w", err)
 	}
 	return nil
@@ -329,17 +427,18 @@ func (c *Conn) CloseNow() error {
 	if c.cork != nil {
 		_ = c.cork.Conn.Close() // it frees a write that waits, and TLS would wait for that
 	}
-	if err := c.ws.CloseNow(); err != nil && !errors.Is(err, net.ErrClosed) {
-		return fmt.Errorf("link: %w", err)
-	}
+	c.ws.drop()
 	return nil
 }
 
 // CloseStatus reports the code and reason the peer closed with, when err
 // comes from that. Stock agents never say goodbye.
 func CloseStatus(err error) (code Code, reason string, ok bool) {
-	ce, ok := errors.AsType[websocket.CloseError](err)
-	return Code(ce.Code), ce.Reason, ok
+	ce, ok := errors.AsType[*closeError](err)
+	if !ok {
+		return 0, "", false
+	}
+	return ce.code, ce.reason, true
 }
 
 // Frames is a connection to a peer that speaks binary frames, read into one
@@ -366,7 +465,7 @@ func (f *Frames) Read(ctx context.Context) (binary bool, b []byte, err error) {
 // of digests.
 func (f *Frames) TakesChecksums() bool { return f.Conn.Offers(OfferChecksums) }
 
-// Write sends one binary message.
-func (f *Frames) Write(ctx context.Context, b []byte) error {
-	return f.Conn.Write(ctx, Binary, b)
+// Write sends binary messages.
+func (f *Frames) Write(ctx context.Context, messages ...[]byte) error {
+	return f.Conn.Write(ctx, Binary, messages...)
 }

@@ -11,6 +11,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // dist is the built page, or only a placeholder if it has not been built.
@@ -18,11 +19,13 @@ import (
 //go:embed all:dist
 var dist embed.FS
 
-// asset is one file of the page.
+// asset is one file of the page. It stays in the program file: what nobody asks for
+// takes no memory.
 type asset struct {
 	contentType string
-	etag        string
-	raw, br     []byte
+	etag        func() (string, error)
+	raw         func() ([]byte, error)
+	br          func() ([]byte, error) // nil = not precompressed
 	// immutable files have their content's hash in their name.
 	immutable bool
 }
@@ -63,20 +66,22 @@ func readAssets(fsys fs.FS) (assets, error) {
 		if !ok {
 			return nil
 		}
-		raw, err := fs.ReadFile(fsys, name)
-		if err != nil {
+		f := &asset{
+			contentType: ct, immutable: strings.HasPrefix(name, "assets/"),
+			raw: func() ([]byte, error) { return fs.ReadFile(fsys, name) },
+		}
+		f.etag = sync.OnceValues(func() (string, error) {
+			raw, err := f.raw()
+			sum := sha256.Sum256(raw)
+			return `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`, err
+		})
+		switch _, err := fs.Stat(fsys, name+".br"); {
+		case err == nil:
+			f.br = func() ([]byte, error) { return fs.ReadFile(fsys, name+".br") }
+		case !errors.Is(err, fs.ErrNotExist):
 			return err
 		}
-		br, err := fs.ReadFile(fsys, name+".br")
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		sum := sha256.Sum256(raw)
-		a[name] = &asset{
-			contentType: ct, raw: raw, br: br,
-			etag:      `"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`,
-			immutable: strings.HasPrefix(name, "assets/"),
-		}
+		a[name] = f
 		return nil
 	})
 	if err != nil {
@@ -116,15 +121,26 @@ func (a assets) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	} else {
 		h.Set("Cache-Control", "no-cache")
 	}
-	h.Set("ETag", f.etag)
-	if r.Header.Get("If-None-Match") == f.etag {
+	etag, err := f.etag()
+	if err != nil {
+		http.Error(w, "the file cannot be read", http.StatusInternalServerError)
+		return
+	}
+	h.Set("ETag", etag)
+	if r.Header.Get("If-None-Match") == etag {
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
-	body := f.raw
+	read := f.raw
 	if f.br != nil && accepts(r, "br") {
 		h.Set("Content-Encoding", "br")
-		body = f.br
+		read = f.br
+	}
+	body, err := read()
+	if err != nil {
+		h.Del("Content-Encoding")
+		http.Error(w, "the file cannot be read", http.StatusInternalServerError)
+		return
 	}
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(http.StatusOK)

@@ -18,32 +18,23 @@ func (s *Server) watchAccess(ctx context.Context) {
 	if s.cfg.KeepSessions {
 		return
 	}
-	tick := time.NewTicker(watchEvery)
-	defer tick.Stop()
 	seen, checked := int64(-1), time.Time{}
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	s.whileActive(ctx, s.startedForAccess, watchEvery, broker.Query{}, func(ctx context.Context) error {
 		now, err := s.Directory.Credentials.Generation(ctx)
+		if err != nil {
+			return err
+		}
 		// A session can begin just as its owner's access ends, so all sessions are also checked
 		// periodically.
-		if err == nil && now == seen && time.Since(checked) < recheckEvery {
-			continue
+		if now == seen && time.Since(checked) < recheckEvery {
+			return nil
 		}
-		if err == nil {
-			err = s.broker.EndRevoked(ctx, s.Directory.Credentials.Stands)
-		}
-		if err != nil {
-			if ctx.Err() == nil {
-				s.cfg.Log.Error("could not end the sessions of revoked access", "error", err)
-			}
-			continue // retry at the next tick
+		if err := s.broker.EndRevoked(ctx, s.Directory.Credentials.Stands); err != nil {
+			return err
 		}
 		seen, checked = now, time.Now()
-	}
+		return nil
+	}, "could not end the sessions of revoked access")
 }
 
 // signedOut ends the sessions that a console sign-in has started.

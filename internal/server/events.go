@@ -25,7 +25,11 @@ func (s *Server) openEvents(ctx context.Context) error {
 	return err
 }
 
-func (s *Server) sessionStarted(x sekisho.Session) { s.bus.Publish(s.bus.Origin().Started(&x)) }
+func (s *Server) sessionStarted(x sekisho.Session) {
+	s.startedForAccess.send()
+	s.startedForLapses.send()
+	s.bus.Publish(s.bus.Origin().Started(&x))
+}
 
 func (s *Server) sessionEnded(x sekisho.Session) { s.bus.Publish(s.bus.Origin().Ended(&x)) }
 

@@ -10,6 +10,7 @@ import (
 	"sekisho/internal/api/ssm"
 	"sekisho/internal/iam/authz"
 	"sekisho/internal/session/access"
+	"sekisho/internal/session/broker"
 )
 
 // lapseEvery is the interval at which the permissions of sessions that depend on them are checked.
@@ -43,18 +44,8 @@ func (s *Server) watchLapses(ctx context.Context) {
 		authorizer: authz.New(s.Directory.Sets),
 		warned:     map[sekisho.SessionID]time.Duration{},
 	}
-	tick := time.NewTicker(lapseEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		if err := w.check(ctx); err != nil && ctx.Err() == nil {
-			s.cfg.Log.Error("could not check the permissions of sessions", "error", err)
-		}
-	}
+	s.whileActive(ctx, s.startedForLapses, lapseEvery, broker.Query{Lapsing: true}, w.check,
+		"could not check the permissions of sessions")
 }
 
 func (w *lapseWatch) check(ctx context.Context) error {

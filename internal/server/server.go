@@ -148,6 +148,11 @@ type Server struct {
 	console    http.Handler
 	handler    http.Handler
 
+	// startedForAccess and startedForLapses are sent when a session starts.
+	startedForAccess, startedForLapses wakeup
+	// unsigned is sent when records of the audit trail wait for a signed head.
+	unsigned wakeup
+
 	// done ends the channels, which outlive the HTTP requests that opened
 	// them.
 	done context.Context
@@ -161,7 +166,9 @@ type Server struct {
 // New opens the state in cfg.DataDir, creating it if necessary, and resumes the sessions
 // and commands that an earlier process left running.
 func New(ctx context.Context, cfg Config) (*Server, error) {
-	s := &Server{cfg: cfg}
+	s := &Server{
+		cfg: cfg, startedForAccess: newWakeup(), startedForLapses: newWakeup(), unsigned: newWakeup(),
+	}
 	s.metrics = newMetrics(s)
 	s.foreign = ratelimit.NewEvery[sekisho.NodeID](time.Minute, 0, nil)
 	s.closing = context.WithoutCancel(ctx)
@@ -207,7 +214,7 @@ func (s *Server) open(ctx context.Context) error {
 	}
 	s.trail = audit.New(
 		s.db.Audit,
-		audit.Config{Signer: s.ring.Signer(), Recorded: s.recorded, Witness: s.newHead, Stored: func(err error) {
+		audit.Config{Signer: s.ring.Signer(), Recorded: s.recorded, Witness: s.newHead, Unsigned: s.unsigned.send, Stored: func(err error) {
 			s.state.trailFailed.Store(err != nil)
 			s.metrics.stored(err)
 		}},
@@ -429,6 +436,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, cert tls.Certificate
 	})
 	wg.Go(func() { s.sweep(background) })
 	wg.Go(func() { s.watchHeads(background) })
+	wg.Go(func() { releaseMemory(background) })
 	wg.Go(func() { s.watchIntegrity(background) })
 	wg.Go(func() { s.watchAccess(background) })
 	wg.Go(func() { s.watchLapses(background) })

@@ -104,19 +104,29 @@ func (s *Server) newHead(_ context.Context, h audit.Head) error {
 // watchHeads signs the audit trail, records the ledger's head in it, and publishes both to the
 // witnesses, until ctx ends.
 func (s *Server) watchHeads(ctx context.Context) {
-	sign := time.NewTicker(audit.SignEvery)
+	sign := time.NewTimer(0)
 	defer sign.Stop()
+	unsigned := wakeup(nil) // nil while the timer runs
 	ledger := time.NewTicker(ledgerHeadEvery)
 	defer ledger.Stop()
 	publish := time.NewTicker(witnessEvery)
 	defer publish.Stop()
+	if len(s.cfg.Witnesses) == 0 {
+		publish.Stop()
+	}
 	for {
 		var err error
 		select {
 		case <-ctx.Done():
 			return
+		case <-unsigned:
+			sign.Reset(audit.SignEvery)
+			unsigned = nil
 		case <-sign.C:
-			err = s.trail.Sign(ctx)
+			unsigned = s.unsigned
+			if err = s.trail.Sign(ctx); err != nil {
+				s.unsigned.send()
+			}
 		case <-ledger.C:
 			err = s.keepLedgerHead(ctx)
 		case <-publish.C:

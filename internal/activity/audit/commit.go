@@ -233,6 +233,9 @@ func (t *Trail) commit(ctx context.Context, batch []*entry) {
 			}
 		}
 	}
+	if t.cfg.Unsigned != nil && (len(t.late) > 0 || err == nil && t.last.Seq != t.head) {
+		t.cfg.Unsigned()
+	}
 	for _, en := range batch {
 		if en.event != nil && en.done != "" {
 			en.result <- nil // its intent is stored
@@ -303,8 +306,8 @@ func (t *Trail) append(ctx context.Context, entries []*entry) ([]Head, error) {
 	return nil, err
 }
 
-// Sign signs a head for what has none yet. Called every [SignEvery], it bounds
-// how long a record is without one.
+// Sign signs a head for what has none yet. Called [SignEvery] after a batch without
+// a head, it bounds how long a record is without one.
 func (t *Trail) Sign(ctx context.Context) error {
 	if err := t.submit(ctx, &entry{sign: true}); err != nil {
 		return fmt.Errorf("audit: sign: %w", err)

@@ -159,3 +159,48 @@ func TestCallersShareTransactions(t *testing.T) {
 		}
 	})
 }
+
+func TestUnsignedRecordsAreReported(t *testing.T) {
+	t.Parallel()
+	m, calls := &memory{}, 0
+	trail := audit.New(m, audit.Config{Signer: newKey(t), HeadEvery: 3, Unsigned: func() { calls++ }})
+	want := func(n int, when string) {
+		t.Helper()
+		if calls != n {
+			t.Errorf("%s: %d calls, want %d", when, calls, n)
+		}
+		calls = 0
+	}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(trail.Sign(t.Context()))
+	want(0, "an empty trail")
+	must(trail.Record(t.Context(), event(1)))
+	want(1, "a record without a head")
+	must(trail.Sign(t.Context()))
+	want(0, "all is signed")
+	for i := range 3 {
+		must(trail.Record(t.Context(), event(2+i)))
+	}
+	want(2, "the third record has a head")
+	e := event(5)
+	must(trail.Begin(t.Context(), &e))
+	want(0, "an intent is no record")
+	m.fail(errDisk)
+	must(trail.Complete(t.Context(), e))
+	want(1, "a late event waits for the store")
+	if err := trail.Sign(t.Context()); !errors.Is(err, errDisk) {
+		t.Errorf("Sign: %v", err)
+	}
+	want(1, "it still waits")
+	m.fail(nil)
+	must(trail.Sign(t.Context()))
+	want(0, "it is stored and signed")
+	if err := trail.Verify(t.Context()); err != nil || len(m.records) != 5 {
+		t.Errorf("%d records, %v", len(m.records), err)
+	}
+}

@@ -15,7 +15,7 @@ import (
 const (
 	MaxUnsigned     = 64
 	MaxUnsignedTime = time.Second
-	// SignEvery is how often the server calls [Trail.Sign].
+	// SignEvery is how long after [Config.Unsigned] the server calls [Trail.Sign].
 	SignEvery = 250 * time.Millisecond
 )
 
@@ -39,6 +39,10 @@ type Config struct {
 	// Stored is called after each attempt to store a batch, with its error.
 	// Optional.
 	Stored func(err error)
+	// Unsigned is called after each batch whose last record has no head, and while
+	// events are late because the store failed: [Trail.Sign] is due. It must not block.
+	// Optional.
+	Unsigned func()
 	// Now is the clock for heads and for events without a time; nil means
 	// time.Now.
 	Now func() time.Time

@@ -57,7 +57,16 @@ func (p *presence) run(ctx context.Context) {
 	}
 	tick := time.NewTicker(checkInterval)
 	defer tick.Stop()
+	ticking := true
 	for {
+		switch some := len(p.away) > 0; {
+		case some && !ticking:
+			tick.Reset(checkInterval)
+			ticking = true
+		case !some && ticking:
+			tick.Stop() // an idle server does not wake up
+			ticking = false
+		}
 		select {
 		case <-ctx.Done():
 			return

@@ -25,7 +25,7 @@ var (
 	errorLimitPattern  = regexp.MustCompile(`^([1-9][0-9]*|0|[1-9][0-9]%|[0-9]%|100%)$`)
 	bucketPattern      = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
 	keyPrefixPattern   = regexp.MustCompile(`^[^\x00-\x1f\x7f]*$`)
-	targetKeyPattern   = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=\-@]{1,163}$`)
+	targetKeyPattern   = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=\-@]+$`)
 	logGroupPattern    = regexp.MustCompile(`^[.\-_/#A-Za-z0-9]+$`)
 )
 
@@ -33,6 +33,7 @@ const (
 	maxInstanceIDs   = 50
 	maxTargets       = 5
 	maxTargetValues  = 50
+	maxTargetKey     = 163
 	maxParameterSize = 64 << 10 // of all parameters
 )
 
@@ -83,6 +84,7 @@ func (in *sendCommandRequest) check() error {
 	}
 	v.Count("targets", len(in.Targets), 0, maxTargets)
 	for _, t := range in.Targets {
+		v.Length("targets.member.key", t.Key, 1, maxTargetKey)
 		v.Pattern("targets.member.key", t.Key, targetKeyPattern)
 		v.Count("targets.member.values", len(t.Values), 0, maxTargetValues)
 		for _, value := range t.Values {

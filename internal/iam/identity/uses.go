@@ -22,6 +22,7 @@ type Uses struct {
 	store   Store
 	mu      sync.Mutex
 	pending map[string]Use
+	touched chan struct{} // signalled when there is something to write; buffered
 }
 
 // TouchKey records the use of a long-term key. [Uses.Run] writes it to the store.
@@ -39,17 +40,27 @@ func (uses *Uses) touch(u Use) {
 		return
 	}
 	uses.pending[u.ID] = u
+	select {
+	case uses.touched <- struct{}{}:
+	default: // it is signalled already
+	}
 }
 
-// Run writes recorded uses periodically, and once more when ctx ends.
+// Run writes recorded uses from time to time, and once more when ctx ends.
 func (uses *Uses) Run(ctx context.Context) error {
-	tick := time.NewTicker(flushEvery)
-	defer tick.Stop()
+	timer := time.NewTimer(flushEvery)
+	timer.Stop()
+	defer timer.Stop()
+	touched := uses.touched // nil while the timer runs
 	for {
 		select {
-		case <-tick.C:
+		case <-touched:
+			timer.Reset(flushEvery)
+			touched = nil
+		case <-timer.C:
 			// On failure Flush keeps the uses for the next attempt.
 			_ = uses.Flush(ctx)
+			touched = uses.touched
 		case <-ctx.Done():
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 			defer cancel()

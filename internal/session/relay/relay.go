@@ -135,6 +135,7 @@ type Relay struct {
 	cfg   Config
 	mu    sync.Mutex
 	pairs map[sekisho.SessionID]*pair
+	added chan struct{} // signalled after a pair was added; buffered
 
 	// sealing bounds how many recordings are sealed at once.
 	sealing chan struct{}
@@ -151,7 +152,10 @@ func New(cfg Config) *Relay {
 	cfg.ClientGrace = cmp.Or(cfg.ClientGrace, 2*time.Minute)
 	cfg.StartGrace = cmp.Or(cfg.StartGrace, 25*time.Second)
 	cfg.RecoverGrace = cmp.Or(cfg.RecoverGrace, 30*time.Second)
-	return &Relay{cfg: cfg, sealing: make(chan struct{}, maxSealing), pairs: map[sekisho.SessionID]*pair{}}
+	return &Relay{
+		cfg: cfg, sealing: make(chan struct{}, maxSealing),
+		pairs: map[sekisho.SessionID]*pair{}, added: make(chan struct{}, 1),
+	}
 }
 
 // Open starts the recording of a session and lets its legs attach. It fails if the
@@ -165,6 +169,10 @@ func (r *Relay) Open(ctx context.Context, s *sekisho.Session) error {
 	}
 	p := newPair(r, s)
 	r.pairs[s.ID] = p
+	select {
+	case r.added <- struct{}{}:
+	default: // it is signalled already
+	}
 	r.mu.Unlock()
 	defer close(p.opened)
 	rec, err := r.cfg.Recorder.Start(ctx, s)
@@ -262,6 +270,15 @@ func (r *Relay) Run(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
+		if r.Count() == 0 {
+			tick.Stop() // an idle server does not wake up
+			select {
+			case <-ctx.Done():
+				return
+			case <-r.added:
+			}
+			tick.Reset(time.Second)
+		}
 		select {
 		case <-ctx.Done():
 			return

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
+	"time"
 
 	"github.com/pressly/goose/v3"
 	"modernc.org/sqlite"
@@ -42,7 +43,10 @@ func OpenSQLite(ctx context.Context, path string) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Each connection has a cache of pages and parsed statements. Those that a burst of
+	// calls has opened are closed when it is over.
 	db.SetMaxIdleConns(8)
+	db.SetConnMaxIdleTime(time.Minute)
 	sub, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		return nil, errors.Join(err, db.Close())

@@ -273,7 +273,7 @@ func (a *Agent) Start(task mgs.AgentTaskPayload) {
 		return
 	}
 	ctx, cancel := context.WithCancelCause(a.ctx)
-	s := &session.Session{
+	s := &session.Runner{
 		Open: func(ctx context.Context) (*link.Conn, error) {
 			conn, err := a.client.OpenData(ctx, a.ident.Node, sekisho.SessionID(task.SessionID))
 			return conn, a.renewOn(err)
@@ -308,7 +308,7 @@ func (a *Agent) forget(session string) {
 // running is a session that runs.
 type running struct {
 	cancel  context.CancelCauseFunc
-	session *session.Session
+	session *session.Runner
 }
 
 // isRunning reports whether a session runs. The mutex is held.

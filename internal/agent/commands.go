@@ -26,12 +26,12 @@ func (a *Agent) openCommands(ctx context.Context) (*runcommand.Runner, error) {
 		env["HOME"], env["USER"], env["LOGNAME"] = user.Home, user.Name, user.Name
 	}
 	return runcommand.Open(ctx, runcommand.Config{
-		Dir:     filepath.Join(a.cfg.StateDir, "commands"),
-		Node:    a.ident.Node,
-		Off:     a.cfg.NoCommands,
-		Workers: a.cfg.MaxCommands,
-		Doors:   a.client,
-		Web:     web{a.client, netguard.Transport(webDialTimeout)},
+		Dir:      filepath.Join(a.cfg.StateDir, "commands"),
+		Node:     a.ident.Node,
+		Off:      a.cfg.NoCommands,
+		Workers:  a.cfg.MaxCommands,
+		Services: a.client,
+		Web:      web{a.client, netguard.Transport(webDialTimeout)},
 		Agent: mgs.CommandAgent{
 			Lang:      "en-US",
 			Name:      uplink.Name,

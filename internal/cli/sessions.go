@@ -61,7 +61,7 @@ The server applies the filters. --owner takes the ARN of a user or role.`,
 	return cmd
 }
 
-func printSessions(w io.Writer, list []client.Session) error {
+func printSessions(w io.Writer, list []client.ListedSession) error {
 	rows := make([][]string, len(list))
 	for i, s := range list {
 		rows[i] = []string{

@@ -223,8 +223,8 @@ func (t *Time) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// Session is a session as DescribeSessions lists it.
-type Session struct {
+// ListedSession is a session as DescribeSessions lists it.
+type ListedSession struct {
 	SessionID    string `json:"SessionId"`
 	Target       string
 	Status       string
@@ -242,7 +242,7 @@ func (c *Client) endReason(ctx context.Context, sessionID string) string {
 		State   string
 		Filters []sessionFilter
 	}{"History", []sessionFilter{{"SessionId", sessionID}}}
-	var out struct{ Sessions []Session }
+	var out struct{ Sessions []ListedSession }
 	// Users who cannot list sessions get the general reason.
 	if err := c.ssm(ctx, "DescribeSessions", in, &out); err == nil && len(out.Sessions) == 1 &&
 		out.Sessions[0].EndReason != "" {
@@ -302,7 +302,7 @@ type sessionFilter struct {
 }
 
 // Sessions lists sessions, newest first.
-func (c *Client) Sessions(ctx context.Context, q SessionQuery) ([]Session, error) {
+func (c *Client) Sessions(ctx context.Context, q SessionQuery) ([]ListedSession, error) {
 	in := struct {
 		State      string
 		Filters    []sessionFilter `json:",omitempty"`
@@ -323,10 +323,10 @@ func (c *Client) Sessions(ctx context.Context, q SessionQuery) ([]Session, error
 	if q.Limit > 0 {
 		in.MaxResults = min(q.Limit, maxSessionsPage)
 	}
-	var all []Session
+	var all []ListedSession
 	for range maxPages {
 		var out struct {
-			Sessions  []Session
+			Sessions  []ListedSession
 			NextToken string
 		}
 		if err := c.ssm(ctx, "DescribeSessions", in, &out); err != nil {

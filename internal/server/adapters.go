@@ -32,7 +32,7 @@ type recordings struct {
 	}
 }
 
-func (r recordings) Start(ctx context.Context, s *sekisho.Session) (relay.Recording, error) {
+func (r recordings) Start(ctx context.Context, s *sekisho.Session) (relay.RecordWriter, error) {
 	name := ""
 	if n, err := r.nodes.Node(ctx, s.Target); err == nil {
 		name = n.Name

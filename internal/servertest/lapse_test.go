@@ -114,7 +114,7 @@ func TestSessionsEndWhenPermissionLapses(t *testing.T) {
 		}
 	}
 	tag("AddTagsToResource", fields{"Tags": []fields{{"Key": "Env", "Value": "test"}}})
-	lapsed := func(x *servertest.Session) {
+	lapsed := func(x *servertest.AttachedSession) {
 		t.Helper()
 		if got := ended(s, x.ID); !strings.Contains(got, "permission for this session lapsed") {
 			t.Errorf("the session ended because %q", got)

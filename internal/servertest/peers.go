@@ -389,8 +389,8 @@ func (n *Node) Attach(session string) *Channel {
 	return ch
 }
 
-// Session is a session with both its legs attached.
-type Session struct {
+// AttachedSession is a session with both its legs attached.
+type AttachedSession struct {
 	ID, Token     string
 	Agent, Client *Channel
 
@@ -408,9 +408,9 @@ func (s *Server) StartSession(c sigv4.Credentials, n *Node) (session, token stri
 }
 
 // Session starts a session and attaches both legs.
-func (s *Server) Session(c sigv4.Credentials, n *Node) *Session {
+func (s *Server) Session(c sigv4.Credentials, n *Node) *AttachedSession {
 	s.t.Helper()
-	x := &Session{}
+	x := &AttachedSession{}
 	x.ID, x.Token = s.StartSession(c, n)
 	x.Agent = n.Attach(x.ID)
 	x.Client = s.MustDial(sigv4.Credentials{}, "data-channel", x.ID)
@@ -420,7 +420,7 @@ func (s *Server) Session(c sigv4.Credentials, n *Node) *Session {
 }
 
 // Check sends something either way and has it acknowledged.
-func (x *Session) Check(t testing.TB) {
+func (x *AttachedSession) Check(t testing.TB) {
 	t.Helper()
 	pass := func(from, to *Channel, typ string, seq *int64) {
 		t.Helper()

@@ -168,14 +168,14 @@ func (r *Runner) downloadS3(ctx context.Context, from source, to string) error {
 	if from.Path == "" {
 		return refuse("sourceInfo names no path.")
 	}
-	bucket, key, err := parseS3(from.Path, r.cfg.Doors.Host())
+	bucket, key, err := parseS3(from.Path, r.cfg.Services.Host())
 	if err != nil {
 		return err
 	}
 	left := int64(maxDownload)
 	get := func(key, file string) error {
 		err := save(file, func(w io.Writer) error {
-			return r.cfg.Doors.GetObject(ctx, bucket, key, &counted{w, &left}, left)
+			return r.cfg.Services.GetObject(ctx, bucket, key, &counted{w, &left}, left)
 		})
 		if err != nil {
 			return fmt.Errorf("s3://%s/%s: %w", bucket, key, err)
@@ -196,7 +196,7 @@ func (r *Runner) downloadS3(ctx context.Context, from source, to string) error {
 	if folder != "" {
 		folder += "/"
 	}
-	keys, err := r.cfg.Doors.ListObjects(ctx, bucket, folder, maxFiles)
+	keys, err := r.cfg.Services.ListObjects(ctx, bucket, folder, maxFiles)
 	if err != nil {
 		return fmt.Errorf("s3://%s/%s: %w", bucket, key, err)
 	}

@@ -26,7 +26,7 @@ func TestRemoteScript(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	b.open(nil)
-	b.doors.objects["scripts/a b/hello+1.sh"] = "#!/bin/sh\necho hello from $(basename $0) $1\n"
+	b.services.objects["scripts/a b/hello+1.sh"] = "#!/bin/sh\necho hello from $(basename $0) $1\n"
 	job, _ := b.send(mgs.SendCommand{
 		DocumentName: "AWS-RunRemoteScript",
 		DocumentContent: json.RawMessage(`{"schemaVersion":"2.2","parameters":{
@@ -107,7 +107,7 @@ func TestDownload(t *testing.T) {
 			t.Parallel()
 			b := newBench(t)
 			b.open(func(c *Config) { c.Web = web.Client().Transport })
-			b.doors.objects = map[string]string{
+			b.services.objects = map[string]string{
 				"bucket/dir/one.txt": "one\n", "bucket/dir/sub/two.txt": "two\n", "bucket/dir/folder/": "", "bucket/dire": "no\n",
 				"bucket/evil/../../x": "evil\n",
 			}
@@ -152,7 +152,7 @@ func TestDownloadTooLarge(t *testing.T) {
 		t.Errorf("%q, %d left, %v %v", b, left, err, rerr)
 	}
 	err = save(filepath.Join(dir, "g"), func(w io.Writer) error {
-		return (&doors{objects: map[string]string{"b/k": "too long"}}).GetObject(t.Context(), "b", "k", w, 3)
+		return (&services{objects: map[string]string{"b/k": "too long"}}).GetObject(t.Context(), "b", "k", w, 3)
 	})
 	entries, _ := os.ReadDir(dir)
 	if err == nil || len(entries) != 1 {

@@ -289,7 +289,7 @@ func (c *run) deliver(ctx context.Context, s *step, status *mgs.StepStatus, stdo
 		}
 		if bucket := c.send.OutputS3BucketName; bucket != "" {
 			key := path.Join(prefix, s.folder, stream.name)
-			if err := sessionlog.Upload(ctx, c.r.cfg.Doors, bucket, key, stream.file, stream.size); err != nil {
+			if err := sessionlog.Upload(ctx, c.r.cfg.Services, bucket, key, stream.file, stream.size); err != nil {
 				failed("s3://"+bucket+"/"+key, err)
 			}
 		}
@@ -297,7 +297,7 @@ func (c *run) deliver(ctx context.Context, s *step, status *mgs.StepStatus, stdo
 			name := strings.NewReplacer(":", "-", "*", "-").
 				Replace(c.command + "/" + node + "/" + s.name + "/" + stream.name)
 			text := io.NewSectionReader(stream.file, 0, stream.size)
-			if err := sessionlog.PutLog(ctx, c.r.cfg.Doors, group, name, text); err != nil {
+			if err := sessionlog.PutLog(ctx, c.r.cfg.Services, group, name, text); err != nil {
 				failed("the log group "+group, err)
 			}
 		}

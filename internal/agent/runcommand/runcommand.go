@@ -32,9 +32,9 @@ const (
 	maxWaiting     = 50
 )
 
-// Doors are the services that a command uses; see [uplink.Client].
-type Doors interface {
-	sessionlog.Doors
+// Services are the services that a command uses; see [uplink.Client].
+type Services interface {
+	sessionlog.Services
 	GetObject(ctx context.Context, bucket, key string, w io.Writer, limit int64) error
 	ListObjects(ctx context.Context, bucket, prefix string, limit int) ([]string, error)
 	Host() string
@@ -42,11 +42,11 @@ type Doors interface {
 
 // Config says what a Runner works with.
 type Config struct {
-	Dir     string // of its own
-	Node    sekisho.NodeID
-	Off     bool // no command is taken
-	Workers int  // commands at once; 0 means 5
-	Doors   Doors
+	Dir      string // of its own
+	Node     sekisho.NodeID
+	Off      bool // no command is taken
+	Workers  int  // commands at once; 0 means 5
+	Services Services
 	// Web is how step download from elsewhere; nil means as usual.
 	Web http.RoundTripper
 	// Reply tells the server; see control.Channel.Reply.

@@ -30,8 +30,8 @@ const testNode = "mi-0123456789abcdef0"
 // patient is how long a test waits for what must happen.
 const patient = 30 * time.Second
 
-// doors are a bucket service and a log service in memory.
-type doors struct {
+// services are a bucket service and a log service in memory.
+type services struct {
 	mu      sync.Mutex
 	objects map[string]string // bucket/key
 	logs    map[string]string // group stream
@@ -40,16 +40,16 @@ type doors struct {
 	held    chan struct{} // PutObject waits for it, if not nil
 }
 
-func newDoors() *doors {
-	return &doors{objects: map[string]string{}, logs: map[string]string{}, groups: map[string]bool{}}
+func newServices() *services {
+	return &services{objects: map[string]string{}, logs: map[string]string{}, groups: map[string]bool{}}
 }
 
-func (d *doors) Host() string   { return "sekisho.example" }
-func (d *doors) Region() string { return "eu-test-1" }
+func (d *services) Host() string   { return "sekisho.example" }
+func (d *services) Region() string { return "eu-test-1" }
 
-func (d *doors) BucketEncryption(context.Context, string) (string, error) { return "AES256", nil }
+func (d *services) BucketEncryption(context.Context, string) (string, error) { return "AES256", nil }
 
-func (d *doors) PutObject(
+func (d *services) PutObject(
 	ctx context.Context,
 	bucket, key string,
 	content io.ReaderAt,
@@ -76,7 +76,7 @@ func (d *doors) PutObject(
 	return err
 }
 
-func (d *doors) GetObject(_ context.Context, bucket, key string, w io.Writer, limit int64) error {
+func (d *services) GetObject(_ context.Context, bucket, key string, w io.Writer, limit int64) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	o, ok := d.objects[bucket+"/"+key]
@@ -90,7 +90,7 @@ func (d *doors) GetObject(_ context.Context, bucket, key string, w io.Writer, li
 	return err
 }
 
-func (d *doors) ListObjects(_ context.Context, bucket, prefix string, limit int) ([]string, error) {
+func (d *services) ListObjects(_ context.Context, bucket, prefix string, limit int) ([]string, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var keys []string
@@ -105,7 +105,7 @@ func (d *doors) ListObjects(_ context.Context, bucket, prefix string, limit int)
 	return keys, nil
 }
 
-func (d *doors) Logs(_ context.Context, op string, in, _ any) error {
+func (d *services) Logs(_ context.Context, op string, in, _ any) error {
 	var call struct {
 		LogGroupName, LogStreamName string
 		LogEvents                   []struct{ Message string }
@@ -135,10 +135,10 @@ func (d *doors) Logs(_ context.Context, op string, in, _ any) error {
 
 // bench is a runner, and all that it has to say.
 type bench struct {
-	t      *testing.T
-	dir    string
-	doors  *doors
-	runner *Runner
+	t        *testing.T
+	dir      string
+	services *services
+	runner   *Runner
 
 	mu      sync.Mutex
 	changed chan struct{}
@@ -154,11 +154,11 @@ type said struct {
 func newBench(t *testing.T) *bench {
 	t.Helper()
 	return &bench{
-		t:       t,
-		dir:     filepath.Join(t.TempDir(), "commands"),
-		doors:   newDoors(),
-		changed: make(chan struct{}),
-		replies: map[string][]said{},
+		t:        t,
+		dir:      filepath.Join(t.TempDir(), "commands"),
+		services: newServices(),
+		changed:  make(chan struct{}),
+		replies:  map[string][]said{},
 	}
 }
 
@@ -167,7 +167,7 @@ func newBench(t *testing.T) *bench {
 func (b *bench) open(change func(*Config)) (stop func()) {
 	b.t.Helper()
 	cfg := Config{
-		Dir: b.dir, Node: testNode, Doors: b.doors, Log: slog.New(slog.DiscardHandler),
+		Dir: b.dir, Node: testNode, Services: b.services, Log: slog.New(slog.DiscardHandler),
 		Environment: map[string]string{"AWS_SSM_INSTANCE_ID": testNode},
 		Reply: func(job string, reply mgs.UUID, load func() (mgs.CommandReply, error)) {
 			r, err := load()
@@ -583,8 +583,8 @@ func TestStepsNamedAsPlugins(t *testing.T) {
 		}
 		command, _, _ := mgs.ParseJobID(job)
 		key := "bucket/pre/fix/" + command + "/" + testNode + "/awsrunShellScript/0.awsrunShellScript/stdout"
-		if b.doors.objects[key] != "old\n" || len(b.doors.objects) != 1 {
-			t.Errorf("%s: bucket: %q", schema, b.doors.objects)
+		if b.services.objects[key] != "old\n" || len(b.services.objects) != 1 {
+			t.Errorf("%s: bucket: %q", schema, b.services.objects)
 		}
 	}
 }
@@ -603,14 +603,14 @@ func TestOutputIsDelivered(t *testing.T) {
 	if s.OutputS3BucketName != "bucket" || s.OutputS3KeyPrefix != prefix || s.StepName != "run" {
 		t.Errorf("%+v", s)
 	}
-	out, err := b.doors.objects["bucket/"+prefix+"/run/stdout"], b.doors.objects["bucket/"+prefix+"/run/stderr"]
+	out, err := b.services.objects["bucket/"+prefix+"/run/stdout"], b.services.objects["bucket/"+prefix+"/run/stderr"]
 	if !strings.HasPrefix(out, "line-0\n") || !strings.HasSuffix(out, "line-5999\n") ||
 		err != "bad\nfailed to run commands: exit status 4" {
 		t.Errorf("stdout of %d bytes, stderr %q", len(out), err)
 	}
 	stream := "/aws/ssm/AWS.Test " + command + "/" + testNode + "/run/"
-	if b.doors.logs[stream+"stdout"] != out || b.doors.logs[stream+"stderr"] != err {
-		t.Errorf("log groups: %d streams", len(b.doors.logs))
+	if b.services.logs[stream+"stdout"] != out || b.services.logs[stream+"stderr"] != err {
+		t.Errorf("log groups: %d streams", len(b.services.logs))
 	}
 	if len(s.StandardOutput) != maxStdout || !strings.HasSuffix(s.StandardOutput, truncated) ||
 		!strings.HasPrefix(s.StandardOutput, "line-0\n") {
@@ -622,9 +622,9 @@ func TestOutputIsDelivered(t *testing.T) {
 	}
 
 	// A command is not worse for output that cannot be delivered, but says so.
-	b.doors.mu.Lock()
-	b.doors.fail = &uplink.APIError{Op: "PutObject", Status: 403, Code: "AccessDenied", Message: "not allowed"}
-	b.doors.mu.Unlock()
+	b.services.mu.Lock()
+	b.services.fail = &uplink.APIError{Op: "PutObject", Status: 403, Code: "AccessDenied", Message: "not allowed"}
+	b.services.mu.Unlock()
 	c = shell("echo fine")
 	c.OutputS3BucketName = "bucket"
 	job, _ = b.send(c)

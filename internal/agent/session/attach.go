@@ -31,7 +31,7 @@ var errGone = errors.New("the server has ended the session")
 
 // attachment keeps a channel connected to the server.
 type attachment struct {
-	s  *Session
+	s  *Runner
 	ch *datachannel.Channel
 
 	mu     sync.Mutex

@@ -106,7 +106,7 @@ func (s *sealed) Receive(ctx context.Context) (mgs.PayloadType, []byte, error) {
 }
 
 // unwrap has KMS decrypt the data key that the client had it make.
-func (s *Session) unwrap(ctx context.Context, keyID string, answer mgs.ProcessedAction) ([]byte, error) {
+func (s *Runner) unwrap(ctx context.Context, keyID string, answer mgs.ProcessedAction) ([]byte, error) {
 	var wrapped mgs.KMSEncryptionResponse
 	if len(answer.ActionResult) > 0 {
 		var err error

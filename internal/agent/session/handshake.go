@@ -45,7 +45,7 @@ const encryptedNote = "This session is encrypted from end to end with a key of K
 // handshake agrees with the client on the session's type and, where the
 // document has a key, on encryption. It waits for the client for as long as
 // the session is not cancelled, as the client may come much later.
-func (s *Session) handshake(
+func (s *Runner) handshake(
 	ctx context.Context,
 	ch *datachannel.Channel,
 	doc *content,
@@ -118,7 +118,7 @@ func (s *Session) handshake(
 	return c, err
 }
 
-func (s *Session) request(doc *content, properties json.RawMessage) ([]byte, error) {
+func (s *Runner) request(doc *content, properties json.RawMessage) ([]byte, error) {
 	params, err := mgs.MarshalBody(mgs.SessionTypeRequest{SessionType: doc.SessionType, Properties: properties})
 	if err != nil {
 		return nil, err
@@ -225,7 +225,7 @@ func (s *begun) Receive(ctx context.Context) (mgs.PayloadType, []byte, error) {
 }
 
 // encrypt has both ends encrypt, and makes sure that the client does.
-func (s *Session) encrypt(
+func (s *Runner) encrypt(
 	ctx context.Context,
 	ch *datachannel.Channel,
 	keyID string,

@@ -25,7 +25,7 @@ type job struct {
 	user runas.User // of types that run something or connect to a socket
 	// properties are the document's properties that the client receives.
 	properties json.RawMessage
-	plugin     func(s *Session, c *client) (runner, error)
+	plugin     func(s *Runner, c *client) (runner, error)
 	log        *sessionlog.Log // nil = none
 	refused    error           // the session cannot be
 }
@@ -38,7 +38,7 @@ type runner interface {
 }
 
 // prepare determines the program to run and its user.
-func (s *Session) prepare(ctx context.Context) (*job, error) {
+func (s *Runner) prepare(ctx context.Context) (*job, error) {
 	doc, err := parseDocument(s.Task.DocumentContent, s.Task.Parameters)
 	if err != nil {
 		return nil, err
@@ -59,7 +59,7 @@ func (s *Session) prepare(ctx context.Context) (*job, error) {
 }
 
 // asUser determines the run-as user of the session.
-func (s *Session) asUser(ctx context.Context, j *job) error {
+func (s *Runner) asUser(ctx context.Context, j *job) error {
 	wanted, err := j.doc.runAs(s.Task.RunAsUser)
 	if err != nil {
 		return err
@@ -68,13 +68,13 @@ func (s *Session) asUser(ctx context.Context, j *job) error {
 	return err
 }
 
-func (s *Session) prepareShell(ctx context.Context, j *job) error {
+func (s *Runner) prepareShell(ctx context.Context, j *job) error {
 	if err := s.asUser(ctx, j); err != nil {
 		return err
 	}
 	j.properties = reportsExit
 	in := &j.doc.Inputs
-	j.plugin = func(s *Session, c *client) (runner, error) {
+	j.plugin = func(s *Runner, c *client) (runner, error) {
 		startup := shell.Startup{
 			Login: in.Sekisho.LoginShell == nil || *in.Sekisho.LoginShell,
 			Name:  in.Sekisho.Prompt, Fallback: string(s.Node),
@@ -97,7 +97,7 @@ func (s *Session) prepareShell(ctx context.Context, j *job) error {
 	return nil
 }
 
-func (s *Session) prepareCommand(ctx context.Context, j *job) error {
+func (s *Runner) prepareCommand(ctx context.Context, j *job) error {
 	var p commands
 	if err := j.doc.properties(&p); err != nil {
 		return err
@@ -131,7 +131,7 @@ func (s *Session) prepareCommand(ctx context.Context, j *job) error {
 		return err
 	}
 	j.properties = reportsExit
-	j.plugin = func(s *Session, c *client) (runner, error) {
+	j.plugin = func(s *Runner, c *client) (runner, error) {
 		cmd := s.Users.Command(j.user, path, args, shell.Environment(s.id)...)
 		if j.doc.SessionType == ssmdoc.InteractiveCommands {
 			return &shell.Shell{
@@ -151,7 +151,7 @@ func (s *Session) prepareCommand(ctx context.Context, j *job) error {
 	return nil
 }
 
-func (s *Session) preparePort(ctx context.Context, j *job) error {
+func (s *Runner) preparePort(ctx context.Context, j *job) error {
 	var p portProperties
 	if err := j.doc.properties(&p); err != nil {
 		return err
@@ -183,7 +183,7 @@ func (s *Session) preparePort(ctx context.Context, j *job) error {
 	}
 	j.properties = withOffer(j.doc.Properties, mgs.AbilityReset)
 	j.doc.Inputs.KMSKeyID = "" // what ports carry is never encrypted, as with AWS's agent
-	j.plugin = func(s *Session, c *client) (runner, error) {
+	j.plugin = func(s *Runner, c *client) (runner, error) {
 		out := &port.Port{To: to, HalfClose: c.can(mgs.AbilityHalfClose), SendResets: c.can(mgs.AbilityReset), Log: s.Log}
 		if string(p.Type) == ssmdoc.LocalPortForwarding {
 			out.Mode = port.Serial

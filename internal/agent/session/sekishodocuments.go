@@ -42,7 +42,7 @@ var reportsExit = json.RawMessage(`{"sekisho":["` + mgs.AbilityExitCode + `"]}`)
 
 // prepareOwn prepares a command with input if the document is one of Sekisho's own. The
 // handshake tells the client which features it may use.
-func (s *Session) prepareOwn(j *job, args []string) bool {
+func (s *Runner) prepareOwn(j *job, args []string) bool {
 	var data mgs.PayloadType
 	switch s.Task.DocumentName {
 	case documentExec:
@@ -53,7 +53,7 @@ func (s *Session) prepareOwn(j *job, args []string) bool {
 	default:
 		return false
 	}
-	j.plugin = func(s *Session, _ *client) (runner, error) {
+	j.plugin = func(s *Runner, _ *client) (runner, error) {
 		path, err := runas.Program(args[0])
 		if err != nil {
 			path = args[0] // its exit code reports that it is missing
@@ -72,7 +72,7 @@ func (s *Session) prepareOwn(j *job, args []string) bool {
 
 // prepareReverse prepares a port of the node's own, if the document is that
 // one.
-func (s *Session) prepareReverse(j *job, host, port string) (bool, error) {
+func (s *Runner) prepareReverse(j *job, host, port string) (bool, error) {
 	if s.Task.DocumentName != documentReverse {
 		return false, nil
 	}
@@ -82,7 +82,7 @@ func (s *Session) prepareReverse(j *job, host, port string) (bool, error) {
 	}
 	listener := &reverse.Reverse{Host: host, Port: uint16(n), Log: s.Log}
 	j.properties = json.RawMessage(`{"type":"LocalPortForwarding","sekisho":["reverse","` + mgs.AbilityReset + `"]}`)
-	j.plugin = func(_ *Session, c *client) (runner, error) {
+	j.plugin = func(_ *Runner, c *client) (runner, error) {
 		listener.SendResets = c.can(mgs.AbilityReset)
 		return listener, nil
 	}

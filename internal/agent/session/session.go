@@ -34,8 +34,8 @@ type Users interface {
 	DialSocket(ctx context.Context, u runas.User, path string) (net.Conn, error)
 }
 
-// Session is one session to run.
-type Session struct {
+// Runner runs one session.
+type Runner struct {
 	// Open makes and opens the agent's leg of the data channel.
 	Open func(ctx context.Context) (*link.Conn, error)
 	// Decrypt has KMS decrypt a key for an encryption context.
@@ -44,9 +44,9 @@ type Session struct {
 	Rules   port.Rules // for connections to other hosts
 	Node    sekisho.NodeID
 	Task    mgs.AgentTaskPayload // its SessionID has been checked
-	// Logs are the doors that session logs are delivered to; they are kept in
+	// Logs are the services that session logs are delivered to; they are kept in
 	// LogDir meanwhile.
-	Logs   sessionlog.Doors
+	Logs   sessionlog.Services
 	LogDir string
 	// Report is called once, when the session has ended.
 	Report func(mgs.TaskComplete)
@@ -84,7 +84,7 @@ const (
 const maxDelay = 50 * time.Millisecond
 
 // Run runs the session to its end.
-func (s *Session) Run(ctx context.Context) {
+func (s *Runner) Run(ctx context.Context) {
 	s.id = sekisho.SessionID(s.Task.SessionID)
 	job, err := s.prepare(ctx)
 	if err == nil {
@@ -148,7 +148,7 @@ func (s *Session) Run(ctx context.Context) {
 // drain waits until the client has taken everything that the session has sent.
 // The client may be away for as long as a connection may be: what it has not
 // taken then is lost, and the session has failed. why is how the plugin ended.
-func (s *Session) drain(ctx, serveCtx context.Context, ch *datachannel.Channel, why error) error {
+func (s *Runner) drain(ctx, serveCtx context.Context, ch *datachannel.Channel, why error) error {
 	patience := s.Patience
 	if errors.Is(why, plugin.ErrTerminate) || !s.greeted {
 		patience = wordTimeout // the client has asked for the end, or never came
@@ -172,7 +172,7 @@ func (s *Session) drain(ctx, serveCtx context.Context, ch *datachannel.Channel, 
 }
 
 // openLog begins the session's log, if its document wants one.
-func (s *Session) openLog(ctx context.Context, j *job) (*sessionlog.Log, error) {
+func (s *Runner) openLog(ctx context.Context, j *job) (*sessionlog.Log, error) {
 	if j.doc.SessionType == ssmdoc.Port {
 		return nil, nil
 	}
@@ -183,12 +183,12 @@ func (s *Session) openLog(ctx context.Context, j *job) (*sessionlog.Log, error) 
 			Group: in.CloudWatchLogGroupName, GroupEncrypted: bool(in.CloudWatchEncryptionEnabled),
 			Streaming: bool(in.CloudWatchStreamingEnabled) && j.doc.SessionType == ssmdoc.StandardStream,
 		},
-		Doors: s.Logs, Dir: s.LogDir, Session: s.id, Node: s.Node, Owner: s.Task.SessionOwner, User: j.user.Name, Log: s.Log,
+		Services: s.Logs, Dir: s.LogDir, Session: s.id, Node: s.Node, Owner: s.Task.SessionOwner, User: j.user.Name, Log: s.Log,
 	})
 }
 
 // report tells how the session ended, and what became of its log.
-func (s *Session) report(err error, t mgs.TaskComplete, log sessionlog.Delivery) {
+func (s *Runner) report(err error, t mgs.TaskComplete, log sessionlog.Delivery) {
 	t.TaskID, t.InstanceID, t.FinalTaskStatus = string(s.id), string(s.Node), mgs.TaskSuccess
 	t.S3Bucket, t.S3URLSuffix, t.CwlGroup, t.CwlStream = log.Bucket, log.Key, log.Group, log.Stream
 	t.LogProblem = safetext.Line(log.Problem, maxReport)
@@ -210,7 +210,7 @@ func (s *Session) report(err error, t mgs.TaskComplete, log sessionlog.Delivery)
 }
 
 // converse greets the client and runs the plugin.
-func (s *Session) converse(ctx context.Context, ch *datachannel.Channel, j *job) error {
+func (s *Runner) converse(ctx context.Context, ch *datachannel.Channel, j *job) error {
 	if j.refused != nil {
 		return s.refuse(ctx, ch, j.refused)
 	}
@@ -253,7 +253,7 @@ const maxNotice = 400
 
 // Notify shows a text in the session's terminal. A notice that would have to
 // wait behind too many others is dropped.
-func (s *Session) Notify(text string) {
+func (s *Runner) Notify(text string) {
 	select {
 	case s.Notices <- safetext.Line(text, maxNotice):
 	default:
@@ -261,7 +261,7 @@ func (s *Session) Notify(text string) {
 }
 
 // show writes notices to the terminal until ctx ends.
-func (s *Session) show(ctx context.Context, stream plugin.Stream) {
+func (s *Runner) show(ctx context.Context, stream plugin.Stream) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -276,7 +276,7 @@ func (s *Session) show(ctx context.Context, stream plugin.Stream) {
 
 // refuse waits for the client and returns why the session cannot be: only a
 // client that has come is shown the reason.
-func (s *Session) refuse(ctx context.Context, ch *datachannel.Channel, why error) error {
+func (s *Runner) refuse(ctx context.Context, ch *datachannel.Channel, why error) error {
 	request, err := s.request(&content{SessionType: ssmdoc.StandardStream}, nil)
 	if err != nil {
 		return err

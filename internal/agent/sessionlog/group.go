@@ -86,7 +86,7 @@ func (g *group) check(ctx context.Context) error {
 	var out struct {
 		Groups []logGroup `json:"logGroups"`
 	}
-	err := g.cfg.Doors.Logs(ctx, "DescribeLogGroups", map[string]string{"logGroupNamePrefix": name}, &out)
+	err := g.cfg.Services.Logs(ctx, "DescribeLogGroups", map[string]string{"logGroupNamePrefix": name}, &out)
 	if err != nil {
 		return sekisho.Errorf(
 			sekisho.CodeInvalid,
@@ -105,17 +105,17 @@ func (g *group) check(ctx context.Context) error {
 }
 
 func (g *group) stream() logStream {
-	return logStream{g.cfg.Doors, streamName{g.cfg.Places.Group, string(g.cfg.Session)}}
+	return logStream{g.cfg.Services, streamName{g.cfg.Places.Group, string(g.cfg.Session)}}
 }
 
 // logStream is a stream of a log group.
 type logStream struct {
-	doors Doors
-	name  streamName
+	services Services
+	name     streamName
 }
 
 func (s logStream) create(ctx context.Context) error {
-	return unlessThere(s.doors.Logs(ctx, "CreateLogStream", s.name, &struct{}{}))
+	return unlessThere(s.services.Logs(ctx, "CreateLogStream", s.name, &struct{}{}))
 }
 
 func unlessThere(err error) error {
@@ -130,17 +130,17 @@ func (s logStream) put(ctx context.Context, messages ...string) error {
 	for _, m := range messages {
 		in.Events = append(in.Events, logEvent{time.Now().UnixMilli(), m})
 	}
-	return again(ctx, func() error { return s.doors.Logs(ctx, "PutLogEvents", in, &struct{}{}) })
+	return again(ctx, func() error { return s.services.Logs(ctx, "PutLogEvents", in, &struct{}{}) })
 }
 
 // PutLog writes a text to a stream of a log group. It creates both if they are
 // missing.
-func PutLog(ctx context.Context, doors Doors, group, stream string, text io.Reader) error {
+func PutLog(ctx context.Context, services Services, group, stream string, text io.Reader) error {
 	made := again(ctx, func() error {
-		return unlessThere(doors.Logs(ctx, "CreateLogGroup", map[string]string{"logGroupName": group}, &struct{}{}))
+		return unlessThere(services.Logs(ctx, "CreateLogGroup", map[string]string{"logGroupName": group}, &struct{}{}))
 	})
 	// A role without logs:CreateLogGroup can still write to an existing group.
-	err := logStream{doors, streamName{group, stream}}.all(ctx, text)
+	err := logStream{services, streamName{group, stream}}.all(ctx, text)
 	if err != nil && made != nil {
 		return made
 	}
@@ -242,7 +242,7 @@ func (g *group) record(lines []string) string {
 		Session string   `json:"sessionId"`
 		Data    []string `json:"sessionData"`
 	}
-	r.Version, r.Time, r.Region = "1.0", time.Now().UTC().Format(time.RFC3339), g.cfg.Doors.Region()
+	r.Version, r.Time, r.Region = "1.0", time.Now().UTC().Format(time.RFC3339), g.cfg.Services.Region()
 	r.Target.ID, r.Identity.ARN, r.RunAs, r.Session = string(g.cfg.Node), g.cfg.Owner, g.cfg.User, string(g.cfg.Session)
 	r.Data = lines
 	b, err := json.Marshal(r)

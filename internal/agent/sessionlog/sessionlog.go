@@ -32,8 +32,8 @@ type Places struct {
 	Streaming       bool // to the group while the session runs
 }
 
-// Doors are the services that logs are delivered to; see [uplink.Client].
-type Doors interface {
+// Services are where logs are delivered to; see [uplink.Client].
+type Services interface {
 	BucketEncryption(ctx context.Context, bucket string) (string, error)
 	PutObject(ctx context.Context, bucket, key string, content io.ReaderAt, size int64, headers http.Header) error
 	Logs(ctx context.Context, op string, in, out any) error
@@ -42,14 +42,14 @@ type Doors interface {
 
 // Config describes one log.
 type Config struct {
-	Places  Places
-	Doors   Doors
-	Dir     string // where it is kept until delivery
-	Session sekisho.SessionID
-	Node    sekisho.NodeID
-	Owner   string // ARN
-	User    string // OS user
-	Log     *slog.Logger
+	Places   Places
+	Services Services
+	Dir      string // where it is kept until delivery
+	Session  sekisho.SessionID
+	Node     sekisho.NodeID
+	Owner    string // ARN
+	User     string // OS user
+	Log      *slog.Logger
 }
 
 // maxLog bounds the log of one session on the node.
@@ -108,7 +108,7 @@ func stamp() string { return time.Now().UTC().Format("2006-01-02 15:04:05+00:00"
 
 func (l *Log) checkBucket(ctx context.Context) error {
 	bucket := l.cfg.Places.Bucket
-	algorithm, err := l.cfg.Doors.BucketEncryption(ctx, bucket)
+	algorithm, err := l.cfg.Services.BucketEncryption(ctx, bucket)
 	if err != nil {
 		return sekisho.Errorf(
 			sekisho.CodeInvalid,
@@ -221,20 +221,20 @@ func (l *Log) Deliver(ctx context.Context) Delivery {
 }
 
 func (l *Log) upload(ctx context.Context, bucket, key string) error {
-	return Upload(ctx, l.cfg.Doors, bucket, key, l.file, l.size)
+	return Upload(ctx, l.cfg.Services, bucket, key, l.file, l.size)
 }
 
 // Upload writes size bytes of content to a bucket, as AWS's agent does.
-func Upload(ctx context.Context, doors Doors, bucket, key string, content io.ReaderAt, size int64) error {
+func Upload(ctx context.Context, services Services, bucket, key string, content io.ReaderAt, size int64) error {
 	h := http.Header{
 		"Content-Type": {"text/plain"},
 		"X-Amz-Acl":    {"bucket-owner-full-control"}, // the bucket may belong to another account
 	}
 	// Without the permission to ask, rely on the bucket's default.
-	if algorithm, err := doors.BucketEncryption(ctx, bucket); err == nil && algorithm != "" {
+	if algorithm, err := services.BucketEncryption(ctx, bucket); err == nil && algorithm != "" {
 		h.Set("X-Amz-Server-Side-Encryption", algorithm)
 	}
-	return again(ctx, func() error { return doors.PutObject(ctx, bucket, key, content, size, h.Clone()) })
+	return again(ctx, func() error { return services.PutObject(ctx, bucket, key, content, size, h.Clone()) })
 }
 
 // attempts is how often a delivery is tried, at growing intervals: a server

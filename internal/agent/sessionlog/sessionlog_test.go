@@ -20,8 +20,8 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// doors are a server's S3 and Logs.
-type doors struct {
+// services are a server's S3 and Logs.
+type services struct {
 	mu        sync.Mutex
 	algorithm string
 	refuse    map[string][]error // by operation, what it answers first
@@ -32,7 +32,7 @@ type doors struct {
 	events    []string
 }
 
-func (d *doors) next(op string) error {
+func (d *services) next(op string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	all := d.refuse[op]
@@ -43,13 +43,13 @@ func (d *doors) next(op string) error {
 	return all[0]
 }
 
-func (d *doors) Region() string { return "ap-northeast-1" }
+func (d *services) Region() string { return "ap-northeast-1" }
 
-func (d *doors) BucketEncryption(context.Context, string) (string, error) {
+func (d *services) BucketEncryption(context.Context, string) (string, error) {
 	return d.algorithm, d.next("GetBucketEncryption")
 }
 
-func (d *doors) PutObject(_ context.Context, bucket, key string, content io.ReaderAt, size int64, h http.Header) error {
+func (d *services) PutObject(_ context.Context, bucket, key string, content io.ReaderAt, size int64, h http.Header) error {
 	if err := d.next("PutObject"); err != nil {
 		return err
 	}
@@ -58,7 +58,7 @@ func (d *doors) PutObject(_ context.Context, bucket, key string, content io.Read
 	return err
 }
 
-func (d *doors) Logs(_ context.Context, op string, in, out any) error {
+func (d *services) Logs(_ context.Context, op string, in, out any) error {
 	if err := d.next(op); err != nil {
 		return err
 	}
@@ -103,10 +103,10 @@ func (s *sink) Send(_ context.Context, _ mgs.PayloadType, b []byte) error {
 
 func (s *sink) Receive(context.Context) (mgs.PayloadType, []byte, error) { return 0, nil, io.EOF }
 
-func config(t *testing.T, d *doors, p sessionlog.Places) sessionlog.Config {
+func config(t *testing.T, d *services, p sessionlog.Places) sessionlog.Config {
 	d.objects = map[string]string{}
 	return sessionlog.Config{
-		Places: p, Doors: d, Dir: t.TempDir(), Session: "alice-0123", Node: "mi-1", Owner: "arn:aws:iam::1:user/alice", User: "ssm-user",
+		Places: p, Services: d, Dir: t.TempDir(), Session: "alice-0123", Node: "mi-1", Owner: "arn:aws:iam::1:user/alice", User: "ssm-user",
 		Log: slog.New(slog.DiscardHandler),
 	}
 }
@@ -146,7 +146,7 @@ func show(t *testing.T, cfg sessionlog.Config, texts ...string) sessionlog.Deliv
 
 func TestNoLog(t *testing.T) {
 	t.Parallel()
-	l, err := sessionlog.Open(t.Context(), config(t, &doors{}, sessionlog.Places{Prefix: "x", BucketEncrypted: true}))
+	l, err := sessionlog.Open(t.Context(), config(t, &services{}, sessionlog.Places{Prefix: "x", BucketEncrypted: true}))
 	if l != nil || err != nil {
 		t.Fatalf("%v, %v", l, err)
 	}
@@ -158,7 +158,7 @@ func TestNoLog(t *testing.T) {
 
 func TestBucket(t *testing.T) {
 	t.Parallel()
-	d := &doors{algorithm: "AES256"}
+	d := &services{algorithm: "AES256"}
 	got := show(
 		t,
 		config(t, d, sessionlog.Places{Bucket: "logs", Prefix: "nodes/web", BucketEncrypted: true}),
@@ -185,7 +185,7 @@ func TestBucket(t *testing.T) {
 // other.
 func TestRefusedUpload(t *testing.T) {
 	t.Parallel()
-	d := &doors{refuse: map[string][]error{"PutObject": {refused, nil}, "GetBucketEncryption": {refused}}}
+	d := &services{refuse: map[string][]error{"PutObject": {refused, nil}, "GetBucketEncryption": {refused}}}
 	got := show(t, config(t, d, sessionlog.Places{Bucket: "logs", Group: "/sessions"}), "x\n")
 	if got.Bucket != "" || got.Group != "/sessions" || got.Stream != "alice-0123" ||
 		!strings.HasPrefix(
@@ -204,7 +204,7 @@ func TestServerAway(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		away := errors.New("connection refused")
-		d := &doors{
+		d := &services{
 			refuse: map[string][]error{
 				"PutObject": {away, &uplink.APIError{Status: http.StatusServiceUnavailable}, away},
 			},
@@ -213,7 +213,7 @@ func TestServerAway(t *testing.T) {
 			len(d.objects) != 1 {
 			t.Errorf("delivered %+v, %v", got, d.objects)
 		}
-		d = &doors{refuse: map[string][]error{"PutObject": slices.Repeat([]error{away}, 100)}}
+		d = &services{refuse: map[string][]error{"PutObject": slices.Repeat([]error{away}, 100)}}
 		began := time.Now()
 		got := show(t, config(t, d, sessionlog.Places{Bucket: "logs"}), "x")
 		if !strings.Contains(got.Problem, "connection refused") || time.Since(began) > 5*time.Minute {
@@ -225,22 +225,22 @@ func TestServerAway(t *testing.T) {
 func TestEncryptionDemanded(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		doors  *doors
-		places sessionlog.Places
-		want   string
+		services *services
+		places   sessionlog.Places
+		want     string
 	}{
-		"a bucket without":    {&doors{}, sessionlog.Places{Bucket: "logs", BucketEncrypted: true}, `encryption is not set up on the bucket "logs". Encrypt the bucket, or switch off s3EncryptionEnabled`},
-		"a bucket unknown":    {&doors{refuse: map[string][]error{"GetBucketEncryption": {refused}}}, sessionlog.Places{Bucket: "logs", BucketEncrypted: true}, "s3:GetEncryptionConfiguration"},
-		"a group without key": {&doors{}, sessionlog.Places{Group: "/sessions", GroupEncrypted: true}, `encryption is not set up on the log group "/sessions". Associate`},
-		"a group not there":   {&doors{key: "k"}, sessionlog.Places{Group: "/sess", GroupEncrypted: true}, "not set up"},
-		"a group unknown":     {&doors{refuse: map[string][]error{"DescribeLogGroups": {refused}}}, sessionlog.Places{Group: "/sessions", GroupEncrypted: true}, "logs:DescribeLogGroups"},
+		"a bucket without":    {&services{}, sessionlog.Places{Bucket: "logs", BucketEncrypted: true}, `encryption is not set up on the bucket "logs". Encrypt the bucket, or switch off s3EncryptionEnabled`},
+		"a bucket unknown":    {&services{refuse: map[string][]error{"GetBucketEncryption": {refused}}}, sessionlog.Places{Bucket: "logs", BucketEncrypted: true}, "s3:GetEncryptionConfiguration"},
+		"a group without key": {&services{}, sessionlog.Places{Group: "/sessions", GroupEncrypted: true}, `encryption is not set up on the log group "/sessions". Associate`},
+		"a group not there":   {&services{key: "k"}, sessionlog.Places{Group: "/sess", GroupEncrypted: true}, "not set up"},
+		"a group unknown":     {&services{refuse: map[string][]error{"DescribeLogGroups": {refused}}}, sessionlog.Places{Group: "/sessions", GroupEncrypted: true}, "logs:DescribeLogGroups"},
 	} {
-		if _, err := sessionlog.Open(t.Context(), config(t, c.doors, c.places)); err == nil ||
+		if _, err := sessionlog.Open(t.Context(), config(t, c.services, c.places)); err == nil ||
 			!strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if got := show(t, config(t, &doors{key: "k"}, sessionlog.Places{Group: "/sessions", GroupEncrypted: true}), "x"); got.Problem != "" ||
+	if got := show(t, config(t, &services{key: "k"}, sessionlog.Places{Group: "/sessions", GroupEncrypted: true}), "x"); got.Problem != "" ||
 		got.Group == "" {
 		t.Errorf("with a key: %+v", got)
 	}
@@ -251,7 +251,7 @@ func TestEncryptionDemanded(t *testing.T) {
 func TestStreaming(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		d := &doors{}
+		d := &services{}
 		l, err := sessionlog.Open(t.Context(), config(t, d, sessionlog.Places{Group: "/sessions", Streaming: true}))
 		if err != nil {
 			t.Fatal(err)
@@ -299,7 +299,7 @@ func TestStreaming(t *testing.T) {
 // takes, cut between lines.
 func TestLargeLogs(t *testing.T) {
 	t.Parallel()
-	d := &doors{}
+	d := &services{}
 	line := strings.Repeat("x", 999) + "\n"
 	if got := show(t, config(t, d, sessionlog.Places{Group: "/sessions"}), slices.Repeat([]string{line}, 1000)...); got.Problem != "" {
 		t.Fatal(got.Problem)

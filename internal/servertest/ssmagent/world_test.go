@@ -278,7 +278,7 @@ func (w *world) SessionEnded(_ context.Context, id sekisho.SessionID, s sekisho.
 	go func() { _ = w.channels.Deliver(w.ctx, nodeID, closed.AppendTo(nil)) }()
 }
 
-func (w *world) Start(context.Context, *sekisho.Session) (relay.Recording, error) {
+func (w *world) Start(context.Context, *sekisho.Session) (relay.RecordWriter, error) {
 	return quiet{}, nil
 }
 

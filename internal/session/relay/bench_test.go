@@ -46,16 +46,18 @@ func (w *wire) Close(string) {}
 // blank is a recording that keeps nothing.
 type blank struct{}
 
-func (blank) Start(context.Context, *sekisho.Session) (relay.Recording, error) { return blank{}, nil }
-func (blank) Output([]byte) error                                              { return nil }
-func (blank) Input([]byte) error                                               { return nil }
-func (blank) Resize(int, int) error                                            { return nil }
-func (blank) Copy(bool, []byte) error                                          { return nil }
-func (blank) Disconnected(bool) error                                          { return nil }
-func (blank) SetKind(string, []byte) error                                     { return nil }
-func (blank) Echo(bool)                                                        {}
-func (blank) Marker(string) error                                              { return nil }
-func (blank) Seal(relay.Exit) error                                            { return nil }
+func (blank) Start(context.Context, *sekisho.Session) (relay.RecordWriter, error) {
+	return blank{}, nil
+}
+func (blank) Output([]byte) error          { return nil }
+func (blank) Input([]byte) error           { return nil }
+func (blank) Resize(int, int) error        { return nil }
+func (blank) Copy(bool, []byte) error      { return nil }
+func (blank) Disconnected(bool) error      { return nil }
+func (blank) SetKind(string, []byte) error { return nil }
+func (blank) Echo(bool)                    {}
+func (blank) Marker(string) error          { return nil }
+func (blank) Seal(relay.Exit) error        { return nil }
 
 // passing is a relay with a session of which one frame after the other passes.
 func passing(tb testing.TB, size int) (pass func()) {

@@ -195,7 +195,7 @@ type slowTape struct {
 	all *slowTapes
 }
 
-func (s *slowTapes) Start(context.Context, *sekisho.Session) (relay.Recording, error) {
+func (s *slowTapes) Start(context.Context, *sekisho.Session) (relay.RecordWriter, error) {
 	return &slowTape{all: s}, nil
 }
 
@@ -267,7 +267,7 @@ type slowStart struct {
 	started int
 }
 
-func (s *slowStart) Start(_ context.Context, session *sekisho.Session) (relay.Recording, error) {
+func (s *slowStart) Start(_ context.Context, session *sekisho.Session) (relay.RecordWriter, error) {
 	if session.ID == "alice-slow" {
 		<-s.stuck
 	}

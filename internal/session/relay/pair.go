@@ -87,7 +87,7 @@ type pair struct {
 	relay   *Relay
 	opened  chan struct{} // closed when rec or openErr is set
 	openErr error
-	rec     Recording
+	rec     RecordWriter
 
 	// notifying keeps the calls of the observer in order. Lock it before mu.
 	notifying sync.Mutex

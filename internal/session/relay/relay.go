@@ -63,9 +63,9 @@ var ErrAgentLive = errors.New("the session's agent is connected and answers")
 // wants to replace it.
 const probeTime = 2 * time.Second
 
-// Recording records the content of one session. Each call returns once the data has
+// RecordWriter records the content of one session. Each call returns once the data has
 // left the process.
-type Recording interface {
+type RecordWriter interface {
 	Output(p []byte) error
 	Input(p []byte) error
 	Resize(cols, rows int) error
@@ -92,7 +92,7 @@ type Exit struct {
 // Recorder starts recordings, or continues the one that a stopped server
 // left open.
 type Recorder interface {
-	Start(ctx context.Context, s *sekisho.Session) (Recording, error)
+	Start(ctx context.Context, s *sekisho.Session) (RecordWriter, error)
 }
 
 // Observer is notified of the status and the end of sessions.

@@ -142,7 +142,9 @@ type world struct {
 	errs     map[*pipe]error
 }
 
-func (w *world) Start(context.Context, *sekisho.Session) (relay.Recording, error) { return w.tape, nil }
+func (w *world) Start(context.Context, *sekisho.Session) (relay.RecordWriter, error) {
+	return w.tape, nil
+}
 
 func (w *world) SessionStatus(_ context.Context, _ sekisho.SessionID, s sekisho.SessionStatus) {
 	w.mu.Lock()

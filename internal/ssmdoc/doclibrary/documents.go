@@ -627,8 +627,8 @@ func Retag(tags, set map[string]string, remove []string) (map[string]string, err
 	return out, nil
 }
 
-// Session is the document of a session to be started.
-type Session struct {
+// SessionDocument is the document of a session to be started.
+type SessionDocument struct {
 	Name    string
 	Version string // number; empty for a built-in document
 	*ssmdoc.Document
@@ -638,7 +638,7 @@ type Session struct {
 
 // ForSession returns the default version of the document called name or, if name is empty, of the
 // account's preferences.
-func (l *Library) ForSession(ctx context.Context, name string) (*Session, error) {
+func (l *Library) ForSession(ctx context.Context, name string) (*SessionDocument, error) {
 	if name == "" {
 		name = ssmdoc.Default
 	}
@@ -646,7 +646,7 @@ func (l *Library) ForSession(ctx context.Context, name string) (*Session, error)
 	if err != nil && !sekisho.IsNotFound(err) {
 		return nil, err
 	}
-	out := &Session{Name: name}
+	out := &SessionDocument{Name: name}
 	if err == nil {
 		out.Account = account.Parsed
 	}

@@ -75,7 +75,7 @@ type Identity struct {
 	MFA         bool      `json:"mfa,omitempty"`
 }
 
-// The identity types.
+// Values of UserIdentity.Type, as in CloudTrail.
 const (
 	IdentityRoot          = "Root"
 	IdentityUser          = "IAMUser"

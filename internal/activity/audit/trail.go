@@ -86,7 +86,7 @@ type BrokenError struct {
 // Kind classifies what is wrong.
 type Kind string
 
-// The kinds of problems.
+// Values of Kind.
 const (
 	Missing    Kind = "missing"
 	Altered    Kind = "altered"

@@ -25,7 +25,7 @@ const MaxReports = 10
 // Compression is how a file is compressed.
 type Compression string
 
-// The compressions of a CSV file.
+// Values of Compression, as in a report definition.
 const (
 	GZIP Compression = "GZIP"
 	ZIP  Compression = "ZIP"

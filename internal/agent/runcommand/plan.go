@@ -25,7 +25,7 @@ const (
 	maxExpanded = 1 << 20
 )
 
-// The plugins that steps name.
+// Plugins, by the names that steps use.
 const (
 	pluginShell    = "aws:runShellScript"
 	pluginDownload = "aws:downloadContent"

@@ -32,7 +32,7 @@ const (
 	codeReboot  = 194
 )
 
-// The ends of a script before its time.
+// Causes that end a script early.
 var (
 	errTimedOut  = refuse("The script ran longer than its timeoutSeconds and was ended.")
 	errCancelled = refuse("The command was cancelled.")

@@ -96,7 +96,7 @@ type describeInstanceInformationAnswer struct {
 	NextToken               string `json:"NextToken,omitempty"`
 }
 
-// The resource types of nodes.
+// Values of ResourceType in the API.
 const (
 	resourceInstance = "EC2Instance"
 	resourceManaged  = "ManagedInstance"

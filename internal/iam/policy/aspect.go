@@ -9,7 +9,7 @@ import (
 // Aspect is one of the five things on which access depends.
 type Aspect string
 
-// The aspects.
+// Values of Aspect.
 const (
 	AspectWho   Aspect = "Who"
 	AspectWhere Aspect = "Where"

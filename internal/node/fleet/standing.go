@@ -13,7 +13,7 @@ import (
 // State is the connection state of a node.
 type State string
 
-// The states of a node.
+// Values of State.
 const (
 	StateConnected       State = "Connected"
 	StateChannelDown     State = "ChannelDown" // its agent reports, but its message channel is closed

@@ -9,7 +9,7 @@ import (
 	"sekisho"
 )
 
-// The agents that the script sets up.
+// Agents that the installer can set up: Sekisho's own, or AWS's.
 const (
 	AgentSekisho = "sekisho"
 	AgentAmazon  = "amazon"

@@ -66,7 +66,7 @@ const (
 // Reason is AWS's error code for a refused item.
 type Reason string
 
-// The reasons for refusing an item.
+// Values of Reason.
 const (
 	ItemTooLarge  Reason = "ItemSizeLimitExceededException"
 	NodeTooLarge  Reason = "TotalSizeLimitExceededException"

@@ -16,7 +16,7 @@ import (
 	"github.com/fxamacker/cbor/v2"
 )
 
-// The flags of authenticator data.
+// Flags of authenticator data (WebAuthn, section 6.1).
 const (
 	Present  = 0x01
 	Verified = 0x04

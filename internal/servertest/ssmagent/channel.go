@@ -13,7 +13,7 @@ import (
 	"sekisho/internal/wire/mgs/mgstest"
 )
 
-// The original's numbers.
+// Sizes and intervals of AWS's agent.
 const (
 	payloadSize   = 1024
 	bufferFrames  = 100_000

@@ -22,7 +22,7 @@ import (
 // Status is the status of a request, as GetAccessToken reports it.
 type Status string
 
-// The statuses of a request.
+// Values of Status.
 const (
 	Pending  Status = "Pending"
 	Approved Status = "Approved"

@@ -33,7 +33,7 @@ import (
 	"time"
 )
 
-// The codes of events.
+// Codes of events in an asciicast file.
 const (
 	Output = "o" // bytes the terminal showed
 	Input  = "i" // bytes that were typed

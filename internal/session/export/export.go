@@ -23,7 +23,7 @@ import (
 // Format names a kind of file.
 type Format string
 
-// The formats.
+// Values of Format.
 const (
 	Cast Format = "asciicast"
 	Text Format = "text"

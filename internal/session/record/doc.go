@@ -108,7 +108,7 @@ type Flaw struct {
 // Kind classifies what is wrong.
 type Kind string
 
-// The kinds of flaws.
+// Values of Kind.
 const (
 	Missing    Kind = "missing"
 	Altered    Kind = "altered"

@@ -13,7 +13,7 @@ import (
 	"sekisho"
 )
 
-// The kinds of ledger entries.
+// Kinds of ledger entries, as they are stored.
 const (
 	ledgerStarted = "started"
 	ledgerSealed  = "sealed"

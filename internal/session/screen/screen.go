@@ -24,7 +24,7 @@ const (
 // Attr is a set of character attributes.
 type Attr uint16
 
-// The attributes.
+// Values of Attr.
 const (
 	Bold Attr = 1 << iota
 	Faint

@@ -10,7 +10,7 @@ import (
 // State is the state of a key as DescribeKey reports it.
 type State string
 
-// The states of a key.
+// Values of State.
 const (
 	Enabled         State = "Enabled"
 	Disabled        State = "Disabled"

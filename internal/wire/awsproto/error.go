@@ -36,7 +36,7 @@ func (e *Error) status() int {
 // Protocol is one of AWS's protocols.
 type Protocol int
 
-// The protocols.
+// Values of Protocol.
 const (
 	JSON    Protocol = iota // JSON 1.1, operation in X-Amz-Target
 	Query                   // form in, XML out, operation in Action

@@ -55,7 +55,7 @@ type Checksummer interface {
 // Role says which end of the data channel this is.
 type Role int
 
-// The roles.
+// Values of Role.
 const (
 	AgentLeg  Role = iota + 1 // sends output_stream_data
 	ClientLeg                 // sends input_stream_data

@@ -38,7 +38,7 @@ import (
 // Kind tells a text message from a binary one.
 type Kind int
 
-// The message kinds.
+// Values of Kind.
 const (
 	Text   Kind = opText
 	Binary Kind = opBinary
@@ -47,7 +47,7 @@ const (
 // Code is a WebSocket close code.
 type Code int
 
-// The close codes in use.
+// Values of Code.
 const (
 	CloseNormal        Code = 1000
 	CloseGoingAway     Code = 1001

@@ -64,7 +64,7 @@ const (
 	maxTLSRecord = 16 << 10
 )
 
-// The opcodes.
+// Opcodes of WebSocket frames (RFC 6455, section 5.2).
 const (
 	opContinuation = 0
 	opText         = 1

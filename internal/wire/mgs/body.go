@@ -34,7 +34,7 @@ type HandshakeRequest struct {
 	Abilities []string `json:"Sekisho,omitempty"`
 }
 
-// The values of ActionType.
+// Values of ActionType.
 const (
 	ActionSessionType   = "SessionType"
 	ActionKMSEncryption = "KMSEncryption"
@@ -77,7 +77,7 @@ type HandshakeResponse struct {
 // session on anything but ActionSuccess.
 type ActionStatus int
 
-// The action statuses.
+// Values of ActionStatus.
 const (
 	ActionSuccess     ActionStatus = 1
 	ActionFailed      ActionStatus = 2
@@ -341,7 +341,7 @@ func ParseChannelResponse(b []byte) (ChannelResponse, error) {
 // Flag is the body of [PayloadFlag].
 type Flag uint32
 
-// The flags of port sessions.
+// Values of Flag.
 const (
 	FlagDisconnectToPort   Flag = 1 // client → agent: the local connection ended
 	FlagTerminateSession   Flag = 2 // client → agent

@@ -39,7 +39,7 @@ const (
 // PayloadType says how to read the payload of stream data.
 type PayloadType uint32
 
-// The payload types.
+// Values of PayloadType.
 const (
 	PayloadNone                 PayloadType = 0 // every message that is not stream data
 	PayloadOutput               PayloadType = 1 // raw bytes, in either direction

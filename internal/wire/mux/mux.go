@@ -25,7 +25,7 @@ const (
 	headerSize = 8
 )
 
-// The commands.
+// Commands of a frame, as in smux version 1.
 const (
 	cmdOpen byte = iota
 	cmdEnd       // nothing more comes in this direction

@@ -13,7 +13,7 @@ import (
 // Fault is something that goes wrong with a call.
 type Fault int
 
-// The faults of a store.
+// Values of Fault.
 const (
 	None         Fault = iota
 	Refuse             // the call fails and has no effect

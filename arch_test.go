@@ -129,7 +129,7 @@ var owners = []struct{ module, owner, why string }{
 	{"github.com/emersion/go-ical", "sekisho/internal/iam/calendar", "calendar files are read in one place"},
 	{
 		"github.com/aws/aws-sdk-go-v2/service/s3",
-		"sekisho/internal/session/record/recstore",
+		"sekisho/internal/session/record/recstore/s3store",
 		"recordings reach an external store in one place",
 	},
 	{"github.com/spf13/cobra", "sekisho/internal/cli", "commands are parsed in one place"},

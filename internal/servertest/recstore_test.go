@@ -10,6 +10,7 @@ import (
 	"sekisho/internal/servertest"
 	"sekisho/internal/session/record/recstore"
 	"sekisho/internal/session/record/recstore/recstoretest"
+	"sekisho/internal/session/record/recstore/s3store"
 )
 
 // TestStoreOfRecordings runs the conformance suite of stores on Sekisho's own S3
@@ -24,7 +25,7 @@ func TestStoreOfRecordings(t *testing.T) {
 	recstoretest.Run(t, func(t *testing.T) recstore.Store {
 		t.Helper()
 		n++
-		s := recstore.OpenS3(recstore.S3Config{
+		s := s3store.Open(s3store.Config{
 			Endpoint: srv.URL, Region: servertest.Region, Bucket: "recordings-of-others", PathStyle: true,
 			Prefix: fmt.Sprintf("test/%d", n), Roots: srv.TLS().RootCAs, PartSize: 5 << 20,
 			Credentials: credentials.NewStaticCredentialsProvider(srv.Admin.AccessKeyID, srv.Admin.SecretAccessKey, ""),

@@ -47,7 +47,7 @@ func (f *Folder) failed(op, name string, err error) error {
 
 // Put implements [Store].
 func (f *Folder) Put(ctx context.Context, name string, content io.ReaderAt, size int64) error {
-	if err := errors.Join(checkName(name), ctx.Err()); err != nil {
+	if err := errors.Join(CheckName(name), ctx.Err()); err != nil {
 		return err
 	}
 	var err error
@@ -106,7 +106,7 @@ func infoOf(name string, st fs.FileInfo) Info {
 
 // Stat implements [Store].
 func (f *Folder) Stat(ctx context.Context, name string) (Info, error) {
-	if err := errors.Join(checkName(name), ctx.Err()); err != nil {
+	if err := errors.Join(CheckName(name), ctx.Err()); err != nil {
 		return Info{}, err
 	}
 	st, err := f.root.Lstat(name)
@@ -121,7 +121,7 @@ func (f *Folder) Stat(ctx context.Context, name string) (Info, error) {
 
 // ReadAt implements [Store].
 func (f *Folder) ReadAt(ctx context.Context, info Info, p []byte, off int64) error {
-	if err := errors.Join(checkName(info.Name), ctx.Err()); err != nil {
+	if err := errors.Join(CheckName(info.Name), ctx.Err()); err != nil {
 		return err
 	}
 	return f.failed("read", info.Name, f.readAt(info, p, off))
@@ -207,7 +207,7 @@ func (f *Folder) list(ctx context.Context, dir, prefix string, yield func(Info, 
 
 // Remove implements [Store]. Directories that it leaves empty go too.
 func (f *Folder) Remove(ctx context.Context, name string) error {
-	if err := errors.Join(checkName(name), ctx.Err()); err != nil {
+	if err := errors.Join(CheckName(name), ctx.Err()); err != nil {
 		return err
 	}
 	if err := f.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -51,8 +51,8 @@ type Info struct {
 // ErrChanged says that an object was replaced while it was read.
 var ErrChanged = errors.New("the object was replaced while it was read")
 
-// checkName refuses names that would leave the store's folder or prefix.
-func checkName(name string) error {
+// CheckName refuses names that would leave the store's folder or prefix.
+func CheckName(name string) error {
 	if !fs.ValidPath(name) || name == "." || strings.HasPrefix(path.Base(name), ".") {
 		return fmt.Errorf("recstore: %q is not the name of an object", name)
 	}

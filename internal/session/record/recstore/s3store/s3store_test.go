@@ -1,4 +1,4 @@
-package recstore_test
+package s3store_test
 
 import (
 	"bytes"
@@ -21,6 +21,7 @@ import (
 
 	"sekisho/internal/session/record/recstore"
 	"sekisho/internal/session/record/recstore/recstoretest"
+	"sekisho/internal/session/record/recstore/s3store"
 )
 
 // TestS3 runs the conformance suite on a real S3 server.
@@ -31,7 +32,7 @@ func TestS3(t *testing.T) {
 	recstoretest.Run(t, func(t *testing.T) recstore.Store {
 		t.Helper()
 		prefixes++
-		s := recstore.OpenS3(recstore.S3Config{
+		s := s3store.Open(s3store.Config{
 			Endpoint: server.Endpoint, Region: recstoretest.Region, Bucket: "recordings", PathStyle: true,
 			Prefix: fmt.Sprintf("test/%d", prefixes), Credentials: server.Credentials(), PartSize: 5 << 20,
 		})
@@ -45,23 +46,23 @@ func TestS3(t *testing.T) {
 func TestS3Problems(t *testing.T) {
 	t.Parallel()
 	server := recstoretest.StartS3Server(t, "recordings")
-	good := recstore.S3Config{
+	good := s3store.Config{
 		Endpoint: server.Endpoint, Region: recstoretest.Region, Bucket: "recordings", PathStyle: true,
 		Credentials: server.Credentials(), Attempts: 1, Timeout: 5 * time.Second,
 	}
 	for name, c := range map[string]struct {
-		change func(c *recstore.S3Config)
+		change func(c *s3store.Config)
 		hint   string
 	}{
-		"bucket missing":   {func(c *recstore.S3Config) { c.Bucket = "others" }, "create the bucket"},
-		"unknown key":      {func(c *recstore.S3Config) { c.Credentials = static("x", "y") }, ""},
-		"wrong secret":     {func(c *recstore.S3Config) { c.Credentials = static(recstoretest.AccessKey, "y") }, "credentials"},
-		"unreachable":      {func(c *recstore.S3Config) { c.Endpoint = "http://127.0.0.1:1" }, ""},
-		"not an S3 server": {func(c *recstore.S3Config) { c.Endpoint = notS3(t) }, ""},
+		"bucket missing":   {func(c *s3store.Config) { c.Bucket = "others" }, "create the bucket"},
+		"unknown key":      {func(c *s3store.Config) { c.Credentials = static("x", "y") }, ""},
+		"wrong secret":     {func(c *s3store.Config) { c.Credentials = static(recstoretest.AccessKey, "y") }, "credentials"},
+		"unreachable":      {func(c *s3store.Config) { c.Endpoint = "http://127.0.0.1:1" }, ""},
+		"not an S3 server": {func(c *s3store.Config) { c.Endpoint = notS3(t) }, ""},
 	} {
 		cfg := good
 		c.change(&cfg)
-		s := recstore.OpenS3(cfg)
+		s := s3store.Open(cfg)
 		_, statErr := s.Stat(t.Context(), "x")
 		readErr := s.ReadAt(t.Context(), recstore.Info{Name: "x", Size: 1}, make([]byte, 1), 0)
 		for op, err := range map[string]error{
@@ -91,11 +92,11 @@ func notS3(t *testing.T) string {
 }
 
 // fakeS3 answers with what a test says.
-func fakeS3(t *testing.T, handler http.HandlerFunc) *recstore.S3 {
+func fakeS3(t *testing.T, handler http.HandlerFunc) *s3store.Store {
 	t.Helper()
 	ts := httptest.NewServer(handler)
 	t.Cleanup(ts.Close)
-	s := recstore.OpenS3(recstore.S3Config{
+	s := s3store.Open(s3store.Config{
 		Endpoint: ts.URL, Region: "us-east-1", Bucket: "b", PathStyle: true, Credentials: static("a", "b"), Timeout: 500 * time.Millisecond,
 		Attempts: 3, MaxBackoff: 10 * time.Millisecond,
 	})
@@ -284,7 +285,7 @@ func TestReadCredentials(t *testing.T) {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		c, err := recstore.ReadCredentials(file)
+		c, err := s3store.ReadCredentials(file)
 		if (err == nil) != (want != "") || err == nil && c.AccessKeyID+" "+c.SecretAccessKey+" "+c.SessionToken != want {
 			t.Errorf("%q: %+v %v", text, c, err)
 		}
@@ -296,7 +297,7 @@ func TestReadCredentials(t *testing.T) {
 		if err := os.Chmod(file, mode); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := recstore.ReadCredentials(file); err == nil {
+		if _, err := s3store.ReadCredentials(file); err == nil {
 			t.Errorf("mode %o is accepted", mode)
 		}
 	}

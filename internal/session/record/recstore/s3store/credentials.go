@@ -1,4 +1,4 @@
-package recstore
+package s3store
 
 import (
 	"bufio"

@@ -1,4 +1,5 @@
-package recstore
+// Package s3store keeps recordings in an S3-compatible store.
+package s3store
 
 import (
 	"cmp"
@@ -23,10 +24,12 @@ import (
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"sekisho/internal/session/record/recstore"
 )
 
-// S3Config says where an S3-compatible store is.
-type S3Config struct {
+// Config says where an S3-compatible store is.
+type Config struct {
 	Endpoint  string // URL; empty for AWS's own
 	Region    string
 	Bucket    string
@@ -62,15 +65,15 @@ const (
 	idleTimeout = 90 * time.Second
 )
 
-// S3 is an S3-compatible store.
-type S3 struct {
-	cfg    S3Config
+// Store is an S3-compatible store.
+type Store struct {
+	cfg    Config
 	client *s3.Client
 	http   *http.Transport
 }
 
-// OpenS3 returns the store. It makes no request.
-func OpenS3(cfg S3Config) *S3 {
+// Open returns the store. It makes no request.
+func Open(cfg Config) *Store {
 	cfg.Timeout = cmp.Or(cfg.Timeout, defaultTimeout)
 	cfg.PartSize = cmp.Or(cfg.PartSize, partSize)
 	cfg.MaxBackoff = cmp.Or(cfg.MaxBackoff, maxBackoff)
@@ -107,7 +110,7 @@ func OpenS3(cfg S3Config) *S3 {
 	if cfg.Endpoint != "" {
 		o.BaseEndpoint = &cfg.Endpoint
 	}
-	return &S3{cfg, s3.New(o), transport}
+	return &Store{cfg, s3.New(o), transport}
 }
 
 type unlimited struct{}
@@ -121,13 +124,13 @@ func (unlimited) GetToken(context.Context, uint) (func() error, error) {
 func (unlimited) AddTokens(uint) error { return nil }
 
 // Close closes idle connections.
-func (s *S3) Close() error {
+func (s *Store) Close() error {
 	s.http.CloseIdleConnections()
 	return nil
 }
 
 // String returns s3://BUCKET/PREFIX and the endpoint.
-func (s *S3) String() string {
+func (s *Store) String() string {
 	name := "s3://" + s.cfg.Bucket
 	if s.cfg.Prefix != "" {
 		name += "/" + s.cfg.Prefix
@@ -138,7 +141,7 @@ func (s *S3) String() string {
 	return name
 }
 
-func (s *S3) key(name string) string {
+func (s *Store) key(name string) string {
 	if s.cfg.Prefix == "" {
 		return name
 	}
@@ -146,7 +149,7 @@ func (s *S3) key(name string) string {
 }
 
 // limit bounds a request that moves so many bytes.
-func (s *S3) limit(ctx context.Context, size int64) (context.Context, context.CancelFunc) {
+func (s *Store) limit(ctx context.Context, size int64) (context.Context, context.CancelFunc) {
 	each := s.cfg.Timeout + time.Duration(size)*time.Second/minRate
 	return context.WithTimeout(ctx, time.Duration(s.cfg.Attempts)*(each+s.cfg.MaxBackoff))
 }
@@ -161,9 +164,9 @@ func signBody(o *s3.Options) {
 	})
 }
 
-// Put implements [Store].
-func (s *S3) Put(ctx context.Context, name string, content io.ReaderAt, size int64) error {
-	if err := checkName(name); err != nil {
+// Put implements recstore.Store.
+func (s *Store) Put(ctx context.Context, name string, content io.ReaderAt, size int64) error {
+	if err := recstore.CheckName(name); err != nil {
 		return err
 	}
 	if size > 2*s.cfg.PartSize {
@@ -180,7 +183,7 @@ func (s *S3) Put(ctx context.Context, name string, content io.ReaderAt, size int
 
 // putParts uploads a large object. What an upload leaves behind that did not
 // end is aborted by the next one of the same object.
-func (s *S3) putParts(ctx context.Context, name string, content io.ReaderAt, size int64) error {
+func (s *Store) putParts(ctx context.Context, name string, content io.ReaderAt, size int64) error {
 	key := aws.String(s.key(name))
 	if err := s.abortUploads(ctx, *key); err != nil {
 		return err
@@ -222,7 +225,7 @@ func (s *S3) putParts(ctx context.Context, name string, content io.ReaderAt, siz
 	return err
 }
 
-func (s *S3) abortUploads(ctx context.Context, key string) error {
+func (s *Store) abortUploads(ctx context.Context, key string) error {
 	limit, cancel := s.limit(ctx, 0)
 	defer cancel()
 	left, err := s.client.ListMultipartUploads(limit, &s3.ListMultipartUploadsInput{Bucket: &s.cfg.Bucket, Prefix: &key})
@@ -243,11 +246,11 @@ func (s *S3) abortUploads(ctx context.Context, key string) error {
 	return nil
 }
 
-// Stat implements [Store]. It lists, because the response to HEAD cannot say
+// Stat implements recstore.Store. It lists, because the response to HEAD cannot say
 // whether it is the object or the bucket that is missing.
-func (s *S3) Stat(ctx context.Context, name string) (Info, error) {
-	if err := checkName(name); err != nil {
-		return Info{}, err
+func (s *Store) Stat(ctx context.Context, name string) (recstore.Info, error) {
+	if err := recstore.CheckName(name); err != nil {
+		return recstore.Info{}, err
 	}
 	ctx, cancel := s.limit(ctx, 0)
 	defer cancel()
@@ -256,26 +259,26 @@ func (s *S3) Stat(ctx context.Context, name string) (Info, error) {
 		Bucket: &s.cfg.Bucket, Prefix: &key, MaxKeys: aws.Int32(1),
 	})
 	if err != nil {
-		return Info{}, s.failed("stat", name, err)
+		return recstore.Info{}, s.failed("stat", name, err)
 	}
 	// Of all keys that begin so, the name itself is the first.
 	if len(out.Contents) == 0 || aws.ToString(out.Contents[0].Key) != key {
-		return Info{}, s.failed("stat", name, fs.ErrNotExist)
+		return recstore.Info{}, s.failed("stat", name, fs.ErrNotExist)
 	}
 	return s.info(&out.Contents[0]), nil
 }
 
-func (s *S3) info(o *types.Object) Info {
+func (s *Store) info(o *types.Object) recstore.Info {
 	name := aws.ToString(o.Key)
 	if s.cfg.Prefix != "" {
 		name = strings.TrimPrefix(name, s.cfg.Prefix+"/")
 	}
-	return Info{Name: name, Size: aws.ToInt64(o.Size), Version: aws.ToString(o.ETag)}
+	return recstore.Info{Name: name, Size: aws.ToInt64(o.Size), Version: aws.ToString(o.ETag)}
 }
 
-// ReadAt implements [Store].
-func (s *S3) ReadAt(ctx context.Context, info Info, p []byte, off int64) error {
-	if err := checkName(info.Name); err != nil || len(p) == 0 {
+// ReadAt implements recstore.Store.
+func (s *Store) ReadAt(ctx context.Context, info recstore.Info, p []byte, off int64) error {
+	if err := recstore.CheckName(info.Name); err != nil || len(p) == 0 {
 		return err
 	}
 	ctx, cancel := s.limit(ctx, int64(len(p)))
@@ -289,12 +292,12 @@ func (s *S3) ReadAt(ctx context.Context, info Info, p []byte, off int64) error {
 		}
 	}
 	if codeOf(err) == "PreconditionFailed" {
-		err = ErrChanged
+		err = recstore.ErrChanged
 	}
 	return s.failed("read", info.Name, err)
 }
 
-func (s *S3) readAt(ctx context.Context, info Info, p []byte, off int64) error {
+func (s *Store) readAt(ctx context.Context, info recstore.Info, p []byte, off int64) error {
 	last := off + int64(len(p)) - 1
 	in := &s3.GetObjectInput{
 		Bucket: &s.cfg.Bucket, Key: aws.String(s.key(info.Name)), Range: aws.String(fmt.Sprintf("bytes=%d-%d", off, last)),
@@ -318,9 +321,9 @@ func (s *S3) readAt(ctx context.Context, info Info, p []byte, off int64) error {
 	return errors.Join(err, out.Body.Close())
 }
 
-// List implements [Store].
-func (s *S3) List(ctx context.Context, prefix string) iter.Seq2[Info, error] {
-	return func(yield func(Info, error) bool) {
+// List implements recstore.Store.
+func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[recstore.Info, error] {
+	return func(yield func(recstore.Info, error) bool) {
 		key := prefix
 		if s.cfg.Prefix != "" {
 			key = s.cfg.Prefix + "/" + prefix
@@ -334,17 +337,17 @@ func (s *S3) List(ctx context.Context, prefix string) iter.Seq2[Info, error] {
 			})
 			cancel()
 			if err != nil {
-				yield(Info{}, s.failed("list", prefix, err))
+				yield(recstore.Info{}, s.failed("list", prefix, err))
 				return
 			}
 			for i := range out.Contents {
 				info := s.info(&out.Contents[i])
 				if info.Name <= last {
-					yield(Info{}, s.failed("list", prefix, fmt.Errorf("the store lists %q after %q", info.Name, last)))
+					yield(recstore.Info{}, s.failed("list", prefix, fmt.Errorf("the store lists %q after %q", info.Name, last)))
 					return
 				}
 				last = info.Name
-				if checkName(info.Name) != nil {
+				if recstore.CheckName(info.Name) != nil {
 					continue // somebody else's
 				}
 				if !yield(info, nil) {
@@ -355,17 +358,17 @@ func (s *S3) List(ctx context.Context, prefix string) iter.Seq2[Info, error] {
 				return
 			}
 			if token = out.NextContinuationToken; aws.ToString(token) == "" || len(out.Contents) == 0 {
-				yield(Info{}, s.failed("list", prefix, errors.New("the store cut its list without a way to continue")))
+				yield(recstore.Info{}, s.failed("list", prefix, errors.New("the store cut its list without a way to continue")))
 				return
 			}
 		}
 	}
 }
 
-// Remove implements [Store]. In a bucket with versions it adds a delete marker:
+// Remove implements recstore.Store. In a bucket with versions it adds a delete marker:
 // how long old versions stay is for the bucket's rules.
-func (s *S3) Remove(ctx context.Context, name string) error {
-	if err := checkName(name); err != nil {
+func (s *Store) Remove(ctx context.Context, name string) error {
+	if err := recstore.CheckName(name); err != nil {
 		return err
 	}
 	ctx, cancel := s.limit(ctx, 0)
@@ -385,11 +388,11 @@ func codeOf(err error) string {
 }
 
 // failed gives an error its place and, where the cause is known, the remedy.
-func (s *S3) failed(op, name string, err error) error {
+func (s *Store) failed(op, name string, err error) error {
 	if err == nil {
 		return nil
 	}
-	e := &Error{Store: s.String(), Op: op, Name: name, Err: err}
+	e := &recstore.Error{Store: s.String(), Op: op, Name: name, Err: err}
 	status := 0
 	if r, ok := errors.AsType[*smithyhttp.ResponseError](err); ok {
 		status = r.HTTPStatusCode()

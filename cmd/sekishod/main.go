@@ -51,6 +51,7 @@ func command() *cobra.Command {
 		configCommand(),
 		keysCommand(),
 		verifyCommand(),
+		recordingsCommand(),
 		adminCommand(),
 		backupCommand(),
 		restoreCommand(),

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -51,14 +52,19 @@ Exit codes: 0 no problems, 1 problems found, 2 the check could not run.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			dir := data
+			var store server.RecordingStore
 			if dir == "" {
 				cfg, err := config.Read(file)
 				if err != nil {
 					return &findingsError{exitUnchecked, err}
 				}
 				dir = cfg.Data
+				if store, err = server.OpenRecordingStore(&cfg.Recordings.Store); err != nil {
+					return &findingsError{exitUnchecked, err}
+				}
 			}
-			found, err := server.VerifyData(c.Context(), dir, witnesses)
+			found, err := server.VerifyData(c.Context(), dir, witnesses, store.Store)
+			err = errors.Join(err, store.Close())
 			if err != nil {
 				return &findingsError{exitUnchecked, err}
 			}

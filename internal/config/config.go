@@ -74,6 +74,8 @@ type Server struct {
 type Recordings struct {
 	MaxAgeDays int   `yaml:"max_age_days"` // since the end of the session
 	MaxBytes   int64 `yaml:"max_bytes"`    // of all recordings; the oldest are removed first
+	// Store keeps recordings outside the data directory.
+	Store RecordingStore `yaml:"store"`
 }
 
 func (r *Recordings) form() error {
@@ -83,7 +85,7 @@ func (r *Recordings) form() error {
 	if r.MaxBytes < 0 {
 		return fmt.Errorf("recordings: max_bytes: %d is negative", r.MaxBytes)
 	}
-	return nil
+	return r.Store.form()
 }
 
 // Witness is one place that keeps heads: a file on another machine's mount, or
@@ -189,6 +191,7 @@ func Parse(b []byte) (*Server, error) {
 		EndSessionsOnRevocation:              true,
 		AgentsPerSecond:                      100,
 		LogFormat:                            "text",
+		Recordings:                           Recordings{Store: RecordingStore{CacheBytes: defaultCache}},
 		Connections:                          65536,
 		UnauthenticatedConnections:           4096,
 		UnauthenticatedConnectionsPerAddress: 256,
@@ -338,6 +341,9 @@ func (c *Server) Check() error {
 		if err := c.Webhooks[i].check(); err != nil {
 			errs = append(errs, err)
 		}
+	}
+	if err := c.Recordings.Store.check(); err != nil {
+		errs = append(errs, err)
 	}
 	if c.AgentsDir != "" {
 		if st, err := os.Stat(c.AgentsDir); err != nil {

@@ -122,16 +122,31 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
-// withLine prefixes an error of the form "key: problem" with the key's line, if
-// the document has the key.
+// withLine prefixes an error of the form "key: key: problem" with the line of the innermost key that
+// the document has. Each line of a joined error gets its own.
 func withLine(root *yaml.Node, err error) error {
-	key, _, ok := strings.Cut(err.Error(), ":")
-	if !ok || root == nil || root.Kind != yaml.MappingNode {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		var errs []error
+		for _, e := range joined.Unwrap() {
+			errs = append(errs, withLine(root, e))
+		}
+		return errors.Join(errs...)
+	}
+	line := 0
+	for at, rest := root, err.Error(); at != nil && at.Kind == yaml.MappingNode; {
+		key, after, ok := strings.Cut(rest, ":")
+		if !ok {
+			break
+		}
+		i := slices.IndexFunc(at.Content, func(n *yaml.Node) bool { return n.Value == key })
+		if i < 0 || i%2 != 0 {
+			break
+		}
+		line = at.Content[i].Line
+		at, rest = at.Content[i+1], strings.TrimPrefix(after, " ")
+	}
+	if line == 0 {
 		return err
 	}
-	i := slices.IndexFunc(root.Content, func(n *yaml.Node) bool { return n.Value == key })
-	if i < 0 || i%2 != 0 {
-		return err
-	}
-	return fmt.Errorf("line %d: %w", root.Content[i].Line, err)
+	return fmt.Errorf("line %d: %w", line, err)
 }

@@ -60,6 +60,26 @@ func newMetrics(s *Server) *metrics {
 			"Recordings of ended sessions that could not be sealed yet.",
 			func() float64 { return float64(s.unsealed.count()) },
 		),
+		gauge(
+			"sekisho_recording_store_up",
+			"1 while the store of recordings works, or if there is none.",
+			func() float64 {
+				if s.recorder.StoreState().Problem != "" {
+					return 0
+				}
+				return 1
+			},
+		),
+		gauge(
+			"sekisho_recording_store_waiting_bytes",
+			"Bytes of recordings that the store does not have yet.",
+			func() float64 { return float64(s.recorder.StoreState().Waiting) },
+		),
+		gauge(
+			"sekisho_recording_store_waiting_recordings",
+			"Sealed recordings that the store does not have yet.",
+			func() float64 { return float64(s.recorder.StoreState().Recordings) },
+		),
 		gauge("sekisho_ready", "1 while the server can do its work and is not draining.", func() float64 {
 			if s.state.draining.Load() || len(s.check(s.done)) > 0 {
 				return 0

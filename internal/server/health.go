@@ -58,6 +58,9 @@ func (s *Server) check(ctx context.Context) []string {
 	if n := s.unsealed.count(); n > 0 {
 		bad(fmt.Sprintf("%d recordings could not be sealed", n), nil)
 	}
+	if x := s.recorder.StoreState(); x.Full {
+		bad("nothing can be recorded: too much waits for the store of recordings", nil)
+	}
 	s.state.problems, s.state.checked = problems, time.Now()
 	return problems
 }
@@ -86,6 +89,9 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	if found := s.integrity.Load(); found != nil && len(found.Findings) > 0 {
 		// The server works, so a load balancer must not remove it.
 		text += fmt.Sprintf("\nrecordings and audit trail: %d problems", len(found.Findings))
+	}
+	if problem := s.storeProblem(); problem != "" {
+		text += "\n" + problem
 	}
 	s.say(w, http.StatusOK, text)
 }

@@ -21,6 +21,7 @@ import (
 	"sekisho/internal/api/sekishoapi"
 	"sekisho/internal/session/broker"
 	"sekisho/internal/session/record"
+	"sekisho/internal/session/record/recstore"
 	"sekisho/internal/storage/keyring"
 	"sekisho/internal/store/sqlstore"
 )
@@ -42,6 +43,8 @@ type Integrity struct {
 	Records    int64         `json:"audit_records"`
 	Witnesses  int64         `json:"witnesses"`
 	Findings   []Finding     `json:"findings"`
+	// StoreUnchecked says why the store of recordings could not be compared.
+	StoreUnchecked string `json:"store_unchecked,omitempty"`
 }
 
 // maxFindings bounds the listed findings.
@@ -60,6 +63,8 @@ type integrityCheck struct {
 	lister    sessionLister
 	key       ed25519.PublicKey
 	witnesses []record.Witness
+	// background says that a store that fails is not an error.
+	background bool
 }
 
 // settleTime is the pause after which a check with findings is repeated: a change during the check
@@ -124,6 +129,18 @@ func (c *integrityCheck) once(ctx context.Context) (*Integrity, error) {
 		if finding.Where == "recording" {
 			listed[finding.Subject] = true
 		}
+		add(finding)
+	}
+	flaws, err := c.archive.CheckStore(ctx)
+	if err != nil {
+		if !c.background {
+			return nil, err
+		}
+		out.StoreUnchecked = err.Error()
+	}
+	for _, f := range flaws {
+		finding := findingOf(f)
+		listed[finding.Subject] = true
 		add(finding)
 	}
 	for id := range c.archive.All() {
@@ -372,8 +389,9 @@ func (c *integrityCheck) compareEvents(
 }
 
 // VerifyData checks the state in a data directory against itself and against files of witnesses. A
-// server can be running on it. VerifyData changes nothing.
-func VerifyData(ctx context.Context, dir string, witnessFiles []string) (out *Integrity, err error) {
+// server can be running on it. VerifyData changes nothing. store is the one that keeps recordings; nil
+// if there is none.
+func VerifyData(ctx context.Context, dir string, witnessFiles []string, store recstore.Store) (out *Integrity, err error) {
 	for _, name := range []string{"sekisho.db", filepath.Join("keys", "keyring.json"), "recordings"} {
 		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
 			return nil, sekisho.Errorf(sekisho.CodeNotFound, "There is no server's state in %s: %w.", dir, err)
@@ -413,6 +431,9 @@ func VerifyData(ctx context.Context, dir string, witnessFiles []string) (out *In
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, c.archive.Close()) }()
+	if store != nil {
+		c.archive.UseStore(ctx, store, true)
+	}
 	return c.run(ctx)
 }
 
@@ -442,7 +463,7 @@ const maxReported = 20
 
 // checkIntegrity checks the data once, and reports new findings.
 func (s *Server) checkIntegrity(ctx context.Context) {
-	c := &integrityCheck{archive: s.recorder.Archive, trail: s.db.Audit, lister: s.db.Sessions, key: s.ring.PublicKey()}
+	c := &integrityCheck{archive: s.recorder.Archive, trail: s.db.Audit, lister: s.db.Sessions, key: s.ring.PublicKey(), background: true}
 	found, err := c.run(ctx)
 	if err != nil {
 		if ctx.Err() == nil {

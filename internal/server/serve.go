@@ -85,9 +85,15 @@ func Run(ctx context.Context, c *config.Server, w io.Writer, log *slog.Logger) (
 		}
 		defer admin.Close() // Serve closes it too; closing twice is harmless
 	}
+	store, err := OpenRecordingStore(&c.Recordings.Store)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
 	s, err := New(ctx, Config{
-		Admin:    admin,
-		AgentDir: agents, CA: ownCA(cert),
+		Recordings: store,
+		Admin:      admin,
+		AgentDir:   agents, CA: ownCA(cert),
 		DataDir: c.Data, Account: c.Account, Region: c.Region, Log: log, StrictDocuments: c.StrictDocuments, TrustedProxies: proxies,
 		ResumeWithSessionToken: c.ResumeWithSessionToken, RefuseLogRewrites: c.RefuseLogRewrites,
 		KeepSessions: !c.EndSessionsOnRevocation, Federation: federation, Webhooks: webhooks, Witnesses: witnessesOf(c.Witnesses),

@@ -104,6 +104,8 @@ type Config struct {
 	ProviderTransport http.RoundTripper
 	// Retention says when recordings are removed.
 	Retention record.Retention
+	// Recordings keeps recordings outside the data directory.
+	Recordings RecordingStore
 	// Witnesses keep heads of the audit trail and the ledger.
 	Witnesses []Witness
 }
@@ -202,11 +204,16 @@ func (s *Server) open(ctx context.Context) error {
 	if s.ring, err = keyring.Load(filepath.Join(s.cfg.DataDir, "keys")); err != nil {
 		return err
 	}
+	if store := s.cfg.Recordings.Store; store != nil {
+		if err := record.RestoreLedger(ctx, s.cfg.DataDir, store, record.KeysOf(s.ring.PublicKey())); err != nil {
+			return err
+		}
+	}
 	lost, err := checkInstallation(ctx, s.cfg.DataDir, s.db, s.ring)
 	if err != nil {
 		return err
 	}
-	if s.recorder, err = record.Open(s.cfg.DataDir, s.ring.Signer(), record.Options{Sealer: s.ring}); err != nil {
+	if s.recorder, err = record.Open(s.cfg.DataDir, s.ring.Signer(), record.Options{Sealer: s.ring, Remote: s.remote()}); err != nil {
 		return err
 	}
 	if err := s.openEvents(ctx); err != nil {
@@ -421,7 +428,11 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, cert tls.Certificate
 	var wg sync.WaitGroup
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	wg.Go(func() { s.relay.Run(background) })
-	wg.Go(func() { s.resume(background) })
+	wg.Go(func() {
+		s.resume(background)
+		// Recordings of sessions that continue are not restored by both at once.
+		s.recorder.RunStore(background)
+	})
 	wg.Go(func() {
 		if err := s.Fleet.Warm(background); err != nil && background.Err() == nil {
 			s.cfg.Log.Error("could not read all nodes", "error", err)

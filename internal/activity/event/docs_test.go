@@ -91,6 +91,10 @@ func examples(o event.Origin) []*event.Event {
 		At: at(57, 0), Kind: "missing", Where: "recording", Subject: string(s.ID), Problems: 1,
 		Problem: "2026/11/alice-3w5dpsrsb4cyqj2kbdzc3gb7aa: the recording is missing: it was sealed at 2026-11-23 12:07:42Z",
 	}))
+	all = append(all, o.RecordingStore(event.RecordingStore{
+		At: at(58, 0), Store: "s3://recordings/prod at https://s3.example.com", WaitingBytes: 481293, WaitingRecordings: 2,
+		Problem: "s3://recordings/prod at https://s3.example.com: put 2026/11/" + string(s.ID) + "/session.rec: dial tcp 192.0.2.20:443: connect: connection refused",
+	}))
 	for i, e := range all {
 		e.ID = fmt.Sprintf("6a7e8feb-b491-4cf7-a9f1-%012d", i)
 	}

@@ -35,6 +35,8 @@ const (
 
 	IntegrityProblem Type = "Integrity Problem" // recordings or audit trail are not what was written
 
+	RecordingStoreChanged Type = "Recording Store Changed" // it began to fail, or works again
+
 	// APICall is a call that starts, resumes or ends a session, in AWS's format. Only
 	// webhooks whose pattern names types or sources receive it, because the other
 	// events contain the same information and more.
@@ -54,6 +56,7 @@ func Types() []Type {
 		SessionStarted, SessionEnded, SessionFailed, SessionDenied,
 		NodeUp, NodeDown, NodeAddressChanged, NodeIdentityChanged, NodeIdentityInDoubt, RegistrationRefused,
 		APICall, SessionLogRewritten, AccessRequestChanged, BreakGlassUsed, IntegrityProblem,
+		RecordingStoreChanged,
 	}
 }
 

@@ -38,7 +38,7 @@ func remoteOf(t testing.TB, s recstore.Store) record.Options {
 // openWith opens a recorder as a server with a store does.
 func openWith(t testing.TB, dir string, s recstore.Store) *record.Recorder {
 	t.Helper()
-	ok(t, record.RestoreLedger(t.Context(), dir, s))
+	ok(t, record.RestoreLedger(t.Context(), dir, s, publicKeys(testKey(1))))
 	return open(t, dir, remoteOf(t, s))
 }
 
@@ -148,7 +148,7 @@ func TestStoreRecoversUnsealed(t *testing.T) {
 	ok(t, r.Upload(t.Context()))
 
 	dir := t.TempDir()
-	ok(t, record.RestoreLedger(t.Context(), dir, s))
+	ok(t, record.RestoreLedger(t.Context(), dir, s, publicKeys(testKey(1))))
 	o := remoteOf(t, s)
 	o.Remote.Restored = func(ctx context.Context) {
 		_, err := r.Recover(ctx, func(sekisho.SessionID) bool { return true })
@@ -537,7 +537,11 @@ func TestLedgerOfOthers(t *testing.T) {
 	other := open(t, dir, record.Options{})
 	sealOne(t, other, "bob-1", "text")
 	ok(t, other.Close())
-	if err := record.RestoreLedger(t.Context(), dir, s); sekisho.CodeOf(err) != sekisho.CodeConflict {
+	// Neither one with a ledger of its own, nor one with another key.
+	if err := record.RestoreLedger(t.Context(), t.TempDir(), s, publicKeys(testKey(2))); sekisho.CodeOf(err) != sekisho.CodeConflict {
+		t.Errorf("got %v", err)
+	}
+	if err := record.RestoreLedger(t.Context(), dir, s, publicKeys(testKey(1))); sekisho.CodeOf(err) != sekisho.CodeConflict {
 		t.Errorf("got %v", err)
 	}
 }
@@ -554,7 +558,7 @@ func TestStoreUnreachableAtStart(t *testing.T) {
 	s.FailAll(recstoretest.Refuse)
 	r = openWith(t, dir, s)
 	sealOne(t, r, "bob-1", "text")
-	if err := record.RestoreLedger(t.Context(), t.TempDir(), s); !errors.Is(err, recstoretest.ErrFault) {
+	if err := record.RestoreLedger(t.Context(), t.TempDir(), s, r.Keys()); !errors.Is(err, recstoretest.ErrFault) {
 		t.Errorf("got %v", err)
 	}
 	s.Fail(nil)

@@ -705,7 +705,7 @@ func (r *Recorder) fetchLonger(dir string) error {
 // loss of the disk, or a restore of an old backup, the store has more of it. It
 // refuses a store whose ledger is not the continuation or the beginning of this
 // one. Call it before [Open].
-func RestoreLedger(ctx context.Context, dir string, s recstore.Store) error {
+func RestoreLedger(ctx context.Context, dir string, s recstore.Store, keys Keys) error {
 	dir = path.Join(dir, "recordings")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("record: %w", err)
@@ -730,11 +730,11 @@ func RestoreLedger(ctx context.Context, dir string, s recstore.Store) error {
 	if err != nil {
 		return fmt.Errorf("record: %w", err)
 	}
-	return errors.Join(continueLedger(ctx, f, parts), f.Close())
+	return errors.Join(continueLedger(ctx, f, parts, keys), f.Close())
 }
 
 // continueLedger appends what only the store has.
-func continueLedger(ctx context.Context, f *os.File, parts *recstore.FoundParts) error {
+func continueLedger(ctx context.Context, f *os.File, parts *recstore.FoundParts, keys Keys) error {
 	st, err := f.Stat()
 	if err != nil {
 		return fmt.Errorf("record: %w", err)
@@ -753,7 +753,13 @@ func continueLedger(ctx context.Context, f *os.File, parts *recstore.FoundParts)
 	if _, err := f.ReadAt(ours, from); err != nil {
 		return fmt.Errorf("record: %w", err)
 	}
-	if !bytes.Equal(ours, theirs.Bytes()[:len(ours)]) {
+	strange := !bytes.Equal(ours, theirs.Bytes()[:len(ours)])
+	if have == 0 {
+		// Nothing to compare it with: the key must be this server's.
+		_, err := newLedgerWalker(bytes.NewReader(theirs.Bytes()), keys).next()
+		strange = err != nil && !errors.Is(err, io.EOF)
+	}
+	if strange {
 		return sekisho.Errorf(sekisho.CodeConflict, "The store has the ledger of other recordings than those of this server.").
 			WithHint("Give each server a bucket or prefix of its own (recordings.store).")
 	}

@@ -170,6 +170,25 @@ func TestAccessRequestApprovals(t *testing.T) {
 
 // TestAccessRequestsExpire: access ends when its time is over, and so does what
 // it opened.
+// TestApprovalDoesNotCoverReverseForwarding: whoever approves access to a node does
+// not approve that it listens for the client; a policy can.
+func TestApprovalDoesNotCoverReverseForwarding(t *testing.T) {
+	t.Parallel()
+	f := newAccessFixture(
+		t,
+		fields{"Name": "prod", "Tags": []fields{{"Key": "Env", "Value": "prod"}}, "Approvals": 0, "DurationSeconds": 3600},
+	)
+	start := func(document string) fields {
+		return fields{"Target": f.node.ID, "DocumentName": document, "Parameters": fields{"portNumber": []string{"9000"}}}
+	}
+	const reverse, forward = "Sekisho-StartReversePortForwardingSession", "AWS-StartPortForwardingSession"
+	f.token(f.request(f.target), "Approved")
+	f.ok(f.ann, "ssm", "StartSession", start(forward))
+	f.refused("AccessDeniedException", f.ann, "ssm", "StartSession", start(reverse))
+	must(t, f.Directory.Holders.PutInline(t.Context(), identity.KindUser, "ann", "reverse", servertest.Allow("*", "ssm:StartSession")))
+	f.ok(f.ann, "ssm", "StartSession", start(reverse))
+}
+
 func TestAccessRequestsExpire(t *testing.T) {
 	t.Parallel()
 	f := newAccessFixture(t, fields{"Name": "auto", "Approvals": 0, "DurationSeconds": 1800})

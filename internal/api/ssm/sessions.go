@@ -123,6 +123,10 @@ func personal(userAgent string) bool {
 	return false
 }
 
+// reverseDocument has the node listen for the client. Whoever approves access to a
+// node does not approve that: a policy must allow it.
+const reverseDocument = "Sekisho-StartReversePortForwardingSession"
+
 // authorizeStart authorizes the node and the document, in the two passes of [authz.StartSession].
 // It returns the node, nil if it does not exist. An approved access request, whose ID it returns,
 // replaces a missing Allow but does not override a Deny.
@@ -137,7 +141,7 @@ func (d sessionDoor) authorizeStart(
 	if err != nil {
 		return nil, "", err
 	}
-	if !v.Allowed && !v.Explicit {
+	if !v.Allowed && !v.Explicit && docName != reverseDocument {
 		r, err := d.access.granted(ctx, c, node)
 		if err != nil {
 			return nil, "", err

@@ -18,6 +18,7 @@ import (
 	"sekisho/internal/server"
 	"sekisho/internal/servertest"
 	"sekisho/internal/wire/awsproto"
+	"sekisho/internal/wire/sigv4"
 )
 
 // hiddenMembers are the members of requests that are kept out of the audit
@@ -114,23 +115,127 @@ func TestPlantedSecretsAreNotKept(t *testing.T) {
 	if planted < 20 {
 		t.Errorf("%d secrets planted: this test proves nothing", planted)
 	}
-	if strings.Contains(log.String(), mark) {
-		t.Errorf("the log has a secret: %s", log.String())
+	for _, a := range plantedInPaths(s, mark) {
+		if strings.Contains(a.Header.Get("Location")+strings.Join(a.Header["Set-Cookie"], ""), mark) {
+			t.Errorf("an answer sends a secret on: %v", a.Header)
+		}
+	}
+	// Real secrets, beside the planted ones.
+	secrets := map[string]string{"the planted one": mark, "an administrator's key": s.Admin.SecretAccessKey}
+	n := s.Node()
+	n.Connect()
+	x := s.Session(s.Admin, n)
+	secrets["a session's token"] = x.Token
+	b := s.Browser()
+	_, err := s.Directory.Logins.Create(t.Context(), "admin", password, false)
+	must(t, err)
+	b.SignIn("admin", password)
+	secrets["a password"] = password
+	secrets["a console cookie"] = b.Cookie("__Host-sekisho")
+	if len(secrets["a console cookie"]) < 20 || len(x.Token) < 20 {
+		t.Fatalf("there is no secret to look for: %v", secrets)
+	}
+	for what, secret := range secrets {
+		if strings.Contains(log.String(), secret) {
+			t.Errorf("the log has %s", what)
+		}
 	}
 	s.Restart() // everything that is pending is written
-	err := fs.WalkDir(os.DirFS(dir), ".", func(path string, e fs.DirEntry, err error) error {
+	err = fs.WalkDir(os.DirFS(dir), ".", func(path string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
 			return err
 		}
 		b, err := os.ReadFile(filepath.Join(dir, path))
-		if i := bytes.Index(b, []byte(mark)); i >= 0 {
-			t.Errorf("%s has a secret: %q", path, b[max(0, i-300):min(len(b), i+100)])
+		for what, secret := range secrets {
+			if i := bytes.Index(b, []byte(secret)); i >= 0 {
+				t.Errorf("%s has %s: %q", path, what, b[max(0, i-300):min(len(b), i+100)])
+			}
 		}
 		return err
 	})
 	if err != nil {
 		t.Error(err)
 	}
+}
+
+// plantedInPaths sends a mark wherever a secret can be in a request that is not an
+// operation of a JSON or query door: in the query, headers and bodies of S3, of the
+// channels, of the console and of pages. It returns the answers.
+func plantedInPaths(s *servertest.Server, mark string) (answers []servertest.Answer) {
+	token := mark + "-token"
+	headers := []map[string]string{
+		{"Authorization": "Bearer " + token, "Cookie": "__Host-sekisho=" + token, "X-Sekisho-Csrf": token},
+		{"Authorization": "AWS AKIAEXAMPLE:" + token},
+		{
+			"Authorization":        "AWS4-HMAC-SHA256 Credential=AKIAEXAMPLE/20261130/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=" + token,
+			"X-Amz-Security-Token": token,
+		},
+		{"X-Amz-Server-Side-Encryption-Customer-Key": token, "X-Amz-Copy-Source-Server-Side-Encryption-Customer-Key": token},
+	}
+	queries := []string{
+		"X-Amz-Signature=" + token + "&X-Amz-Security-Token=" + token + "&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Date=20261130T000000Z" +
+			"&X-Amz-Expires=60&X-Amz-SignedHeaders=host&X-Amz-Credential=AKIAEXAMPLE%2F20261130%2Fus-east-1%2Fs3%2Faws4_request",
+		"AWSAccessKeyId=AKIAEXAMPLE&Expires=1&Signature=" + token,
+		"code=" + token + "&state=" + token + "&password=" + token,
+		"X-Amz-Security-Token=" + token, "tokenValue=" + token + "&role=publish_subscribe",
+	}
+	send := func(c sigv4.Credentials, service, method, path, body string, header map[string]string) {
+		answers = append(answers, s.Do(func(r *http.Request) {
+			for k, v := range header {
+				r.Header.Set(k, v)
+			}
+		}, c, service, method, path, body))
+	}
+	nobody := sigv4.Credentials{}
+	send(s.Admin, "s3", http.MethodPut, "/marked", "", nil)
+	for _, sub := range []string{
+		"", "acl", "tagging", "uploads", "versions", "policy", "lifecycle", "versioning", "location", "attributes", "torrent", "delete",
+		"uploadId=x&partNumber=1", "list-type=2", "encryption",
+	} {
+		for _, method := range []string{http.MethodGet, http.MethodPut, http.MethodPost, http.MethodDelete, http.MethodHead} {
+			for _, path := range []string{"/", "/marked", "/marked/key"} {
+				if method == http.MethodDelete && path == "/marked" && sub == "" {
+					continue // it would end the bucket
+				}
+				for _, q := range queries {
+					send(nobody, "s3", method, path+"?"+sub+"&"+q, "", nil)
+				}
+				for _, h := range headers {
+					send(nobody, "s3", method, path+"?"+sub, "", h)
+				}
+				send(s.Admin, "s3", method, path+"?"+sub, "", headers[3])
+				send(s.Admin, "s3", method, path+"?"+sub+"&"+queries[2], "", nil)
+			}
+		}
+	}
+	for _, path := range []string{
+		"/v1/control-channel/mi-0123456789abcdef0", "/v1/data-channel/ann-aaaaaaaaaaaaaaaaaaaaaaaaaa", "/console/", "/console/federation",
+		"/console/api/session", "/console/api/session/factor", "/console/api/passkey", "/console/api/federation", "/console/api/aws",
+		"/console/api/s3", "/console/api/events", "/console/api/providers", "/console/nodes/x", "/healthz", "/readyz", "/livez",
+		"/install/sekisho-agent", "/nothing",
+	} {
+		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
+			body := ""
+			if method == http.MethodPost {
+				body = `{"MessageSchemaVersion":"1.0","RequestId":"0b1a2c3d-0000-4000-8000-000000000000","TokenValue":"` + token +
+					`","user":"admin","password":"` + token + `","code":"` + token[:16] + `","state":"` + token + `","provider":"` + token + `"}`
+			}
+			for _, q := range queries {
+				send(nobody, "ssmmessages", method, path+"?"+q, body, nil)
+			}
+			for _, h := range headers {
+				send(nobody, "ssmmessages", method, path, body, h)
+			}
+			send(s.Admin, "ssmmessages", method, path+"?"+queries[4], body, nil)
+		}
+	}
+	for _, kind := range []string{"data-channel/ann-aaaaaaaaaaaaaaaaaaaaaaaaaa", "control-channel/mi-0123456789abcdef0"} {
+		kind, name, _ := strings.Cut(kind, "/")
+		if ch, err := s.Dial(nobody, kind, name, nil); err == nil {
+			ch.Text(servertest.ClientFrame(token))
+		}
+	}
+	return answers
 }
 
 func inputOf(service, operation string) map[string]any {

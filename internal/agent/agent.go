@@ -289,6 +289,7 @@ func (a *Agent) Start(task mgs.AgentTaskPayload) {
 		Log:      log,
 		Patience: a.cfg.Patience,
 		Notices:  make(chan string, session.MaxNotices),
+		Typed:    make(chan []byte, session.MaxTyped),
 	}
 	a.sessions[task.SessionID] = running{cancel, s}
 	a.wg.Go(func() {
@@ -323,6 +324,15 @@ func (a *Agent) Notify(sessionID, text string) {
 	defer a.mu.Unlock()
 	if s, ok := a.sessions[sessionID]; ok {
 		s.session.Notify(text)
+	}
+}
+
+// Type types into the terminal of a session for somebody who joined it.
+func (a *Agent) Type(sessionID string, data []byte) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if s, ok := a.sessions[sessionID]; ok {
+		s.session.Type(data)
 	}
 }
 

@@ -346,3 +346,21 @@ func TestNoticesOfTheServer(t *testing.T) {
 		t.Errorf("the other session shows %q", got)
 	}
 }
+
+// TestInputOfPeopleWhoJoined: what the server sends for somebody who joined a
+// session is typed into its terminal, and into no other.
+func TestInputOfPeopleWhoJoined(t *testing.T) {
+	t.Parallel()
+	srv := agenttest.New(t)
+	start(t, srv, nil)
+	doc := `{"schemaVersion":"1.0","sessionType":"InteractiveCommands","inputs":{},"properties":{"linux":{"commands":"echo ready; read x; echo got $x"}}}`
+	one := srv.StartSession(agenttest.Start{Document: doc})
+	two := srv.StartSession(agenttest.Start{Document: doc})
+	one.AwaitOutput("ready\r\n")
+	two.AwaitOutput("ready\r\n")
+	srv.Control().Send(mgs.NewSessionInput("nobody-abcdefghijklmnopqrstuvwxyz", []byte("lost\r")))
+	srv.Control().Send(mgs.NewSessionInput(one.ID, []byte("from bob\r")))
+	one.AwaitOutput("got from bob\r\n")
+	two.Type("own\r")
+	two.AwaitOutput("got own\r\n")
+}

@@ -60,6 +60,7 @@ AWS_SESSION_TOKEN and AWS_CA_BUNDLE, or from a profile in ~/.aws.
 			dial,
 		),
 		replay(dial),
+		join(std, dial),
 		recordings(dial),
 		evidenceOf(dial),
 		search(dial),

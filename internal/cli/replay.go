@@ -15,7 +15,7 @@ func replay(dial dialer) *cobra.Command {
 		Use:   "replay SESSION-ID",
 		Short: "Play the recording of a session",
 		Long: `replay plays the recording of a session in this terminal, with its pauses. It
-follows a session that is still running. At the end it lists what the recording
+follows a session that is still running, from the present moment on. At the end it lists what the recording
 says beside the output: forwarded connections, copied files, restarts.
 
 It leaves out sequences that affect more than the screen: clipboard, window
@@ -35,6 +35,7 @@ title, replies that appear as typed input, mouse.`,
 			return err
 		},
 	}
+	cmd.Flags().BoolVar(&opt.FromStart, "from-start", false, "play a running session from its beginning")
 	cmd.Flags().Float64Var(&opt.Speed, "speed", 1, "playback speed multiplier")
 	cmd.Flags().
 		DurationVar(&opt.IdleLimit, "idle-limit", 0, "longest pause, such as 2s (default: the recording's own limit)")

@@ -453,10 +453,26 @@ func (c *Client) SearchPage(
 type RecordingPage struct {
 	Data       []byte
 	NextOffset int64
-	TotalBytes int64
-	Complete   bool
-	Sealed     bool
-	Live       bool
+	// NextPosition continues what [Client.RecordingFrom] began.
+	NextPosition string
+	TotalBytes   int64
+	Complete     bool
+	Sealed       bool
+	Live         bool
+}
+
+// RecordingFrom returns the part of a session's recording that starts at a
+// position: [PositionNow], or the NextPosition of an earlier page. If there is
+// nothing new in a running session, the server waits for it.
+func (c *Client) RecordingFrom(ctx context.Context, sessionID, position string) (RecordingPage, error) {
+	in := struct {
+		SessionID        string `json:"SessionId"`
+		Position         string
+		WaitMilliseconds int64
+	}{sessionID, position, liveWait.Milliseconds()}
+	var out RecordingPage
+	err := c.call(ctx, "sekisho", "Sekisho.GetSessionRecording", in, &out)
+	return out, err
 }
 
 // RecordingPage returns the part of a session's recording that starts at offset.

@@ -12,6 +12,12 @@ import (
 	"sekisho/internal/session/termsafe"
 )
 
+// PositionNow is the end of a recording that is being written.
+const PositionNow = "now"
+
+// liveWait is how long the server waits for something new to be recorded.
+const liveWait = 10 * time.Second
+
 // livePoll is the interval at which the recording of a running session is polled.
 const livePoll = time.Second
 
@@ -26,14 +32,19 @@ const maxNotes = 10_000
 type ReplayOptions struct {
 	Speed     float64       // playback speed multiplier; 0 means 1
 	IdleLimit time.Duration // longest pause; 0 means the recording's own limit
+	// FromStart plays a running session from its beginning, and not from the
+	// present moment.
+	FromStart bool
 	// Marker is called for what the recording says beside the output, such as
 	// copied files. The label may contain anything.
 	Marker func(at time.Duration, label string)
+
+	live bool // what arrives is shown at once
 }
 
 // Replay plays the recording of a session on a terminal. It follows a running
-// session to its end.
-func (c *Client) Replay(ctx context.Context, sessionID string, opt ReplayOptions, out, errOut io.Writer) error {
+// session to its end, from the present moment on unless opt says otherwise.
+func (c *Client) Replay(ctx context.Context, sessionID string, opt ReplayOptions, out, errOut io.Writer) (err error) {
 	pages := &pages{ctx: ctx, client: c, sessionID: sessionID}
 	var notes []string
 	opt.Marker = func(at time.Duration, label string) {
@@ -44,7 +55,13 @@ func (c *Client) Replay(ctx context.Context, sessionID string, opt ReplayOptions
 		notes = append(notes, fmt.Sprintf("%s  %s", at.Truncate(time.Second), Printable(label)))
 		notes = notes[max(0, len(notes)-maxNotes):]
 	}
-	err := Play(ctx, pages, opt, out)
+	if !opt.FromStart {
+		if pages.position, err = c.liveAt(ctx, sessionID); err != nil {
+			return err
+		}
+		opt.live = pages.position != ""
+	}
+	err = Play(ctx, pages, opt, out)
 	if pages.err != nil {
 		err = pages.err // the cast reader would wrap it
 	}
@@ -92,8 +109,10 @@ func Play(ctx context.Context, r io.Reader, opt ReplayOptions, out io.Writer) er
 			step = min(step, opt.IdleLimit)
 		}
 		due += time.Duration(float64(step) / opt.Speed)
-		if err := wait(ctx, due-time.Since(began)); err != nil {
-			return err
+		if !opt.live {
+			if err := wait(ctx, due-time.Since(began)); err != nil {
+				return err
+			}
 		}
 		if ev.Code == cast.Marker && opt.Marker != nil {
 			opt.Marker(ev.Time, string(ev.Data))
@@ -129,7 +148,8 @@ type pages struct {
 	sessionID string
 	rest      []byte
 	offset    int64
-	snapshot  bool // of a running session's content so far
+	position  string // in place of offset, of a running session
+	snapshot  bool   // of a running session's content so far
 	over      bool
 	unproved  bool // it ended without a seal
 	err       error
@@ -150,8 +170,38 @@ func (p *pages) Read(b []byte) (int, error) {
 	return n, nil
 }
 
+// liveAt returns the present position of a session that is running; "" of any
+// other, and where the server is too old to have positions.
+func (c *Client) liveAt(ctx context.Context, sessionID string) (string, error) {
+	page, err := c.RecordingPage(ctx, sessionID, 0)
+	if err != nil || !page.Live {
+		return "", err
+	}
+	return PositionNow, nil
+}
+
+// following gets the next page of a running session.
+func (p *pages) following() error {
+	page, err := p.client.RecordingFrom(p.ctx, p.sessionID, p.position)
+	if err != nil {
+		return err
+	}
+	if page.NextPosition == "" { // the server is too old and has answered with the beginning
+		p.position = ""
+		return p.next()
+	}
+	p.rest, p.position = page.Data, page.NextPosition
+	if len(page.Data) == 0 && !page.Live {
+		p.over, p.unproved = true, !page.Sealed
+	}
+	return p.ctx.Err()
+}
+
 // next gets a page, or waits if there is none yet.
 func (p *pages) next() error {
+	if p.position != "" {
+		return p.following()
+	}
 	page, err := p.client.RecordingPage(p.ctx, p.sessionID, p.offset)
 	if err != nil {
 		return err

@@ -137,7 +137,7 @@ func TestReplay(t *testing.T) {
 			c := client.New(s.config())
 			defer c.Close()
 			var out, errOut bytes.Buffer
-			if err := c.Replay(t.Context(), "alice-abc", client.ReplayOptions{}, &out, &errOut); err != nil {
+			if err := c.Replay(t.Context(), "alice-abc", client.ReplayOptions{FromStart: true}, &out, &errOut); err != nil {
 				t.Fatal(err)
 			}
 			if !strings.HasPrefix(out.String(), "one two three") || (polls > 0) != tc.live {

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"sekisho"
@@ -16,6 +17,7 @@ import (
 	"sekisho/internal/session/broker"
 	"sekisho/internal/session/record"
 	"sekisho/internal/session/relay"
+	"sekisho/internal/wire/mgs"
 )
 
 // Each type here adapts one engine to an interface that another one declares.
@@ -56,6 +58,12 @@ type recording struct {
 
 func (r recording) SetKind(sessionType string, properties []byte) error {
 	k := record.SessionKind{Type: sessionType}
+	var offered struct {
+		Sekisho []string `json:"sekisho"`
+	}
+	if json.Unmarshal(properties, &offered) == nil {
+		k.Joinable = slices.Contains(offered.Sekisho, mgs.AbilityJoin)
+	}
 	if sessionType == record.TypePort {
 		var p struct {
 			Host   string `json:"host"`

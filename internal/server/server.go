@@ -51,6 +51,7 @@ import (
 	"sekisho/internal/server/datalock"
 	"sekisho/internal/session/access"
 	"sekisho/internal/session/broker"
+	"sekisho/internal/session/participants"
 	"sekisho/internal/session/record"
 	"sekisho/internal/session/relay"
 	"sekisho/internal/session/settings"
@@ -132,6 +133,8 @@ type Server struct {
 	// data. Both are nil at first.
 	auditHead atomic.Pointer[audit.Head]
 	integrity atomic.Pointer[Integrity]
+	// participants are the people who watch running sessions or type into them.
+	participants *participants.Registry
 	// ledgerHead and published belong to watchHeads, and to Close after it.
 	ledgerHead string            // the digest that the trail has
 	published  map[string]string // by witness: the state that it has
@@ -237,6 +240,7 @@ func (s *Server) open(ctx context.Context) error {
 		s.events.Publish(console.Event{Kind: "node", ID: string(id)})
 		s.bus.NodeChanged(id)
 	}, Alarm: s.nodeAlarm, Seen: s.machineSeen, Log: s.cfg.Log, RoleChanged: func(id sekisho.NodeID) { s.Channels.Reopen(id, mgs.ReasonRoleChanged) }})
+	s.participants = participants.New(nil)
 	observer := &lateObserver{}
 	s.relay = relay.New(
 		relay.Config{Recorder: recordings{s.recorder, &s.unsealed, s.db.Fleet}, Observer: observer, Log: s.cfg.Log},
@@ -345,7 +349,7 @@ func (s *Server) routes() error {
 			sekishoapi.New(sekishoapi.Config{
 				Recorder: s.recorder, Integrity: s.lastCheck, AuditTrail: s.db.Audit, Sessions: s.broker, Fleet: s.Fleet, Account: s.cfg.Account, Region: s.cfg.Region,
 				Directory: s.Directory, Authorizer: authorizer, Requests: s.requests, Access: s.access, StartChecks: startChecks{s}, Events: s.bus, Resumer: s.resumer(),
-				Installer: installer{installs},
+				Installer: installer{installs}, Participants: sessionParticipants{s.participants, s.broker},
 			}),
 		},
 		Credentials: nodeCredentials{
@@ -451,6 +455,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, cert tls.Certificate
 	wg.Go(func() { s.watchIntegrity(background) })
 	wg.Go(func() { s.watchAccess(background) })
 	wg.Go(func() { s.watchLapses(background) })
+	wg.Go(func() { s.watchParticipants(background) })
 	wg.Go(func() { s.commands.Run(background) })
 	wg.Go(func() { s.Usage.Run(background) })
 	if s.cfg.Admin != nil {

@@ -51,6 +51,8 @@ type Sessions interface {
 	Cancel(session string)
 	// Notify shows a text in the terminal of a session, if it runs.
 	Notify(session, text string)
+	// Type types into the terminal of a session, if it runs.
+	Type(session string, data []byte)
 }
 
 // Jobs runs the commands that the server sends. Its methods must not block.
@@ -289,6 +291,12 @@ func (c *Channel) handle(m *mgs.Message) error {
 			return err
 		}
 		c.cfg.Sessions.Notify(notice.SessionID, notice.Text)
+	case mgs.TypeSessionInput:
+		input, err := mgs.ParseBody[mgs.SessionInput](m.Payload)
+		if err != nil {
+			return err
+		}
+		c.cfg.Sessions.Type(input.SessionID, input.Data)
 	case mgs.TypeAgentTaskAcknowledge:
 		ack, err := mgs.ParseBody[mgs.TaskAcknowledge](m.Payload)
 		if err != nil {

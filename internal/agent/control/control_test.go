@@ -20,6 +20,7 @@ type nobody struct{}
 func (nobody) Start(mgs.AgentTaskPayload) {}
 func (nobody) Cancel(string)              {}
 func (nobody) Notify(string, string)      {}
+func (nobody) Type(string, []byte)        {}
 
 // TestNeverGivesUp: the agent reconnects after the server was down for a day.
 func TestNeverGivesUp(t *testing.T) {

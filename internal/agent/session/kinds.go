@@ -72,7 +72,7 @@ func (s *Runner) prepareShell(ctx context.Context, j *job) error {
 	if err := s.asUser(ctx, j); err != nil {
 		return err
 	}
-	j.properties = reportsExit
+	j.properties = joinable
 	in := &j.doc.Inputs
 	j.plugin = func(s *Runner, c *client) (runner, error) {
 		startup := shell.Startup{
@@ -91,6 +91,7 @@ func (s *Runner) prepareShell(ctx context.Context, j *job) error {
 			Type:       typed,
 			ReportExit: c.can(mgs.AbilityExitCode),
 			Echo:       c.echo,
+			Typed:      s.Typed,
 			Log:        s.Log,
 		}, nil
 	}
@@ -131,6 +132,9 @@ func (s *Runner) prepareCommand(ctx context.Context, j *job) error {
 		return err
 	}
 	j.properties = reportsExit
+	if j.doc.SessionType == ssmdoc.InteractiveCommands {
+		j.properties = joinable
+	}
 	j.plugin = func(s *Runner, c *client) (runner, error) {
 		cmd := s.Users.Command(j.user, path, args, shell.Environment(s.id)...)
 		if j.doc.SessionType == ssmdoc.InteractiveCommands {
@@ -140,6 +144,7 @@ func (s *Runner) prepareCommand(ctx context.Context, j *job) error {
 				Size:       c.size,
 				ReportExit: c.can(mgs.AbilityExitCode),
 				Echo:       c.echo,
+				Typed:      s.Typed,
 				Log:        s.Log,
 			}, nil
 		}

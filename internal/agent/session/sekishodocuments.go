@@ -40,6 +40,10 @@ func withOffer(properties json.RawMessage, offer string) json.RawMessage {
 // that the agent sends one.
 var reportsExit = json.RawMessage(`{"sekisho":["` + mgs.AbilityExitCode + `"]}`)
 
+// joinable is reportsExit for a terminal, and tells the server that the agent
+// takes input from people who join the session.
+var joinable = json.RawMessage(`{"sekisho":["` + mgs.AbilityExitCode + `","` + mgs.AbilityJoin + `"]}`)
+
 // prepareOwn prepares a command with input if the document is one of Sekisho's own. The
 // handshake tells the client which features it may use.
 func (s *Runner) prepareOwn(j *job, args []string) bool {

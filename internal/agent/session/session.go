@@ -55,6 +55,8 @@ type Runner struct {
 	Patience time.Duration
 	// Notices are texts of the server to be shown in the session's terminal.
 	Notices chan string
+	// Typed is what people typed who joined the session.
+	Typed chan []byte
 
 	id      sekisho.SessionID
 	greeted bool // the client has answered the handshake
@@ -257,6 +259,19 @@ func (s *Runner) Notify(text string) {
 	select {
 	case s.Notices <- safetext.Line(text, maxNotice):
 	default:
+	}
+}
+
+// MaxTyped is how many pieces of input of people who joined may wait.
+const MaxTyped = 256
+
+// Type types for somebody who joined the session. Input is dropped that would
+// have to wait behind too much other input: the program reads nothing.
+func (s *Runner) Type(data []byte) {
+	select {
+	case s.Typed <- data:
+	default:
+		s.Log.Warn("input of somebody who joined is lost: the program reads nothing")
 	}
 }
 

@@ -45,7 +45,9 @@ type Shell struct {
 	ReportExit bool
 	// Echo is called when the terminal starts or stops echoing input; may be nil.
 	Echo func(on bool)
-	Log  *slog.Logger
+	// Typed is input of people who joined the session; may be nil.
+	Typed <-chan []byte
+	Log   *slog.Logger
 }
 
 // Run starts the shell and connects it to stream. It returns nil after the shell has
@@ -66,6 +68,7 @@ func (s *Shell) Run(ctx context.Context, stream plugin.Stream) error {
 	wg.Go(func() {
 		cancel(s.input(ctx, stream, p, first))
 	})
+	wg.Go(func() { s.typed(ctx, p) })
 	echo := &echoWatch{process: p, report: s.Echo}
 	wg.Go(func() { echo.run(ctx) })
 	out := output.New()
@@ -190,6 +193,20 @@ func (s *Shell) input(ctx context.Context, stream plugin.Stream, p *pty.Process,
 		}
 		if err := s.handle(p, pt, b); err != nil {
 			return err
+		}
+	}
+}
+
+// typed types what people send who joined the session, until ctx ends.
+func (s *Shell) typed(ctx context.Context, p *pty.Process) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case b := <-s.Typed:
+			if _, err := p.Write(b); err != nil {
+				s.Log.Debug("input is lost", "error", err)
+			}
 		}
 	}
 }

@@ -45,8 +45,10 @@ type Config struct {
 	Access *access.Service
 	// Installer builds the commands that install agents.
 	Installer Installer
-	Region    string
-	Account   string
+	// Participants knows who watches sessions and types into them.
+	Participants Participants
+	Region       string
+	Account      string
 }
 
 type door struct {
@@ -81,6 +83,7 @@ func New(cfg Config) *api.Door {
 		},
 	}
 	maps.Copy(out.Operations, d.resumeOperations())
+	maps.Copy(out.Operations, d.joinOperations())
 	maps.Copy(out.Operations, d.eventOperations())
 	maps.Copy(out.Operations, d.quickSetupOperations())
 	maps.Copy(out.Operations, d.startOperations())

@@ -21,6 +21,7 @@ import (
 	"sekisho/internal/api/sekishoapi"
 	"sekisho/internal/iam/authz"
 	"sekisho/internal/iam/policy"
+	"sekisho/internal/session/participants"
 	"sekisho/internal/session/record"
 	"sekisho/internal/session/record/recordtest"
 	"sekisho/internal/wire/sigv4"
@@ -76,11 +77,13 @@ type fixture struct {
 	keys  callers
 	trail trail
 	srv   *api.Server
+
+	present *present
 }
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	f := &fixture{dir: t.TempDir(), keys: callers{
+	f := &fixture{dir: t.TempDir(), present: &present{Registry: participants.New(nil)}, keys: callers{
 		"admin":   allow("*", "*"),
 		"alice":   allow("sekisho:*", session+"${aws:username}-*"),
 		"byid":    allow("sekisho:*", session+"${aws:userid}-*"),
@@ -112,8 +115,12 @@ func newFixture(t *testing.T) *fixture {
 			Recorder: f.rec, AuditTrail: noTrail{}, Authorizer: authz.New(f.keys), Region: region, Account: account,
 			Sessions: sessions{
 				alice: {ID: alice, OwnerUserID: "AIDAALICE", Target: "mi-0123456789abcdef0"},
-				bob:   {ID: bob, OwnerUserID: "AIDABYID", Target: "mi-0123456789abcdef0"},
+				bob: {
+					ID: bob, OwnerUserID: "AIDABYID", Target: "mi-0123456789abcdef0", Status: root.SessionConnected,
+					Recording: root.RecordingServer,
+				},
 			},
+			Participants: f.present,
 		})},
 		Credentials: f.keys, Authorizer: authz.New(f.keys), Trail: &f.trail,
 		Account: account, Region: region, Log: slog.New(slog.DiscardHandler),

@@ -21,17 +21,25 @@ type getRequest struct {
 	SessionID   string `json:"SessionId"`
 	StartOffset int64
 	MaxBytes    int64
+	// Position, in place of StartOffset, is "now" or the NextPosition of an
+	// earlier answer.
+	Position string
+	// WaitMilliseconds is how long the answer may wait for something new at a
+	// Position.
+	WaitMilliseconds int64
 }
 
 type getAnswer struct {
 	SessionID  string `json:"SessionId"`
 	Data       []byte // Base64 on the wire
 	NextOffset int64
-	TotalBytes int64 // an estimate until Complete
-	Complete   bool
-	Sealed     bool
-	Live       bool
-	Seal       json.RawMessage `json:",omitempty"`
+	// NextPosition is where the next call continues that has a Position.
+	NextPosition string `json:",omitempty"`
+	TotalBytes   int64  // an estimate until Complete
+	Complete     bool
+	Sealed       bool
+	Live         bool
+	Seal         json.RawMessage `json:",omitempty"`
 }
 
 func (d *door) getSessionRecording(ctx context.Context, c *api.Call, in *getRequest) (*getAnswer, error) {
@@ -42,14 +50,32 @@ func (d *door) getSessionRecording(ctx context.Context, c *api.Call, in *getRequ
 	if in.MaxBytes != 0 {
 		v.Range("maxBytes", in.MaxBytes, 1, maxPage)
 	}
+	v.Length("position", in.Position, 0, 64)
+	v.Range("waitMilliseconds", in.WaitMilliseconds, 0, record.MaxWait.Milliseconds())
 	if err := v.Err(); err != nil {
 		return nil, err
+	}
+	if in.Position != "" && in.StartOffset != 0 {
+		return nil, root.Errorf(root.CodeInvalid, "StartOffset and Position exclude each other.")
 	}
 	if err := d.authorize(ctx, c, "sekisho:GetSessionRecording", in.SessionID); err != nil {
 		return nil, err
 	}
+	if d.Recorder.Live(root.SessionID(in.SessionID)) != nil {
+		if err := d.watched(ctx, c, in.SessionID); err != nil {
+			return nil, err
+		}
+	}
 	n := cmp.Or(in.MaxBytes, maxPage)
-	page, err := d.Recorder.CastPage(root.SessionID(in.SessionID), in.StartOffset, int(n))
+	var page record.Page
+	var next string
+	var err error
+	if in.Position == "" {
+		page, err = d.Recorder.CastPage(root.SessionID(in.SessionID), in.StartOffset, int(n))
+	} else {
+		wait := time.Duration(in.WaitMilliseconds) * time.Millisecond
+		page, next, err = d.Recorder.PageFrom(ctx, root.SessionID(in.SessionID), in.Position, int(n), wait)
+	}
 	if flaw, ok := errors.AsType[*record.Flaw](err); ok {
 		return nil, root.Errorf(root.CodeConflict, "The recording of session %s is damaged: %w.", in.SessionID, flaw)
 	}
@@ -57,7 +83,7 @@ func (d *door) getSessionRecording(ctx context.Context, c *api.Call, in *getRequ
 		return nil, err
 	}
 	out := &getAnswer{
-		SessionID: in.SessionID, Data: page.Data, NextOffset: page.Next, TotalBytes: page.Total,
+		SessionID: in.SessionID, Data: page.Data, NextOffset: page.Next, NextPosition: next, TotalBytes: page.Total,
 		Sealed: page.Seal != nil, Live: page.Live, Seal: sealJSON(page.Seal),
 	}
 	out.Complete = out.Sealed && page.End

@@ -33,6 +33,15 @@ func (b *Broker) EachLapsing(ctx context.Context, check func(s *sekisho.Session)
 	})
 }
 
+// Type types into the terminal of a session for somebody who joined it.
+func (b *Broker) Type(ctx context.Context, s *sekisho.Session, data []byte) error {
+	if !b.cfg.Links.Connected(s.Target) {
+		return sekisho.Errorf(sekisho.CodeUnreachable, "%s is not connected.", s.Target)
+	}
+	input := mgs.NewSessionInput(string(s.ID), data)
+	return b.cfg.Links.Deliver(ctx, s.Target, input.AppendTo(nil))
+}
+
 // Notify shows a text in the terminal of a session. Sessions of AWS's agent,
 // which cannot show it, are left alone.
 func (b *Broker) Notify(ctx context.Context, s *sekisho.Session, text string) error {

@@ -37,6 +37,7 @@ const (
 	Connection  Kind = 'c' // JSON: a forwarded connection
 	File        Kind = 'f' // JSON: a copied file
 	Type        Kind = 't' // JSON: what the session is
+	JoinedInput Kind = 'j' // what somebody typed who joined: see AppendJoined
 	Payload     Kind = 'p' // direction, uvarint number of the connection, bytes that it carried
 )
 
@@ -330,6 +331,10 @@ func (t *Totals) count(r Record) {
 		if n, ok := HiddenBytes(r.Data); ok {
 			t.In += n
 		}
+	case JoinedInput:
+		if _, p, hidden, ok := ParseJoined(r.Data); ok {
+			t.In += int64(len(p)) + hidden
+		}
 	case Resize, Marker, Exit, Keyframe, Connection, File, Type, Payload:
 	}
 }
@@ -358,6 +363,40 @@ func Size(data []byte) (cols, rows int, rest []byte, ok bool) {
 func AppendSize(dst []byte, cols, rows int) []byte {
 	dst = binary.AppendUvarint(dst, uint64(max(cols, 0)))
 	return binary.AppendUvarint(dst, uint64(max(rows, 0)))
+}
+
+// AppendJoined appends the data of a JoinedInput record: who typed, and what,
+// or, if it is hidden, only how many bytes.
+func AppendJoined(dst []byte, by string, p []byte, hidden bool) []byte {
+	if hidden {
+		dst = append(dst, 1)
+	} else {
+		dst = append(dst, 0)
+	}
+	dst = append(binary.AppendUvarint(dst, uint64(len(by))), by...)
+	if hidden {
+		return binary.AppendUvarint(dst, uint64(len(p)))
+	}
+	return append(dst, p...)
+}
+
+// ParseJoined returns the parts of a JoinedInput record. hidden is the number
+// of bytes that were not kept.
+func ParseJoined(data []byte) (by string, p []byte, hidden int64, ok bool) {
+	if len(data) == 0 || data[0] > 1 {
+		return "", nil, 0, false
+	}
+	size, n := binary.Uvarint(data[1:])
+	if n <= 0 || size > uint64(len(data)-1-n) {
+		return "", nil, 0, false
+	}
+	rest := data[1+n:]
+	by, p = string(rest[:size]), rest[size:]
+	if data[0] == 0 {
+		return by, p, 0, true
+	}
+	hidden, ok = HiddenBytes(p)
+	return by, nil, hidden, ok
 }
 
 // AppendPayload appends what stands before the bytes in a Payload record.

@@ -84,7 +84,7 @@ func (f *Reader) Lines(visit func(Line) bool) error {
 			if text, ok := Describe(r); ok {
 				more = more && visit(Line{now, text})
 			}
-		case Input, HiddenInput, Marker, Exit, Keyframe, Type, Payload:
+		case Input, HiddenInput, JoinedInput, Marker, Exit, Keyframe, Type, Payload:
 		}
 	}
 	return nil

@@ -372,7 +372,7 @@ func (m *mainFile) show(r Record) {
 		}
 		m.screen.Resize(cols, rows)
 		_, _ = m.screen.Write(dump)
-	case Input, HiddenInput, Marker, Exit, Connection, File, Type, Payload:
+	case Input, HiddenInput, JoinedInput, Marker, Exit, Connection, File, Type, Payload:
 	}
 }
 

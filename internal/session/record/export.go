@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"sync"
+	"time"
 
 	"sekisho"
 	"sekisho/internal/session/cast"
@@ -158,6 +159,8 @@ type exporter struct {
 	passed int   // records of the block that were converted, but for keyframes
 	offset int64 // of buf in the cast
 	buf    []byte
+	at     string // position, of an exporter of [Archive.PageFrom]
+	typist string // who typed last, if that joined the session
 }
 
 // CastPage returns up to limit bytes of a recording as an asciicast, beginning
@@ -275,6 +278,7 @@ func (e *exporter) append(s *Stored, rec recfile.Record) {
 	case recfile.Output:
 		e.buf = e.enc.AppendOutput(e.buf, rec.Time, rec.Data)
 	case recfile.Input:
+		e.typedBy("", rec.Time)
 		e.buf = e.enc.AppendInput(e.buf, rec.Time, rec.Data)
 	case recfile.HiddenInput:
 		if n, ok := recfile.HiddenBytes(rec.Data); ok && !s.Header.OmitInput {
@@ -289,6 +293,17 @@ func (e *exporter) append(s *Stored, rec recfile.Record) {
 	case recfile.Connection, recfile.File:
 		if text, ok := recfile.Describe(rec); ok {
 			e.buf = e.enc.AppendMarker(e.buf, rec.Time, text)
+		}
+	case recfile.JoinedInput:
+		by, p, hidden, ok := recfile.ParseJoined(rec.Data)
+		if !ok || s.Header.OmitInput {
+			return
+		}
+		e.typedBy(by, rec.Time)
+		if hidden > 0 {
+			e.buf = e.enc.AppendMarker(e.buf, rec.Time, "hidden input, "+recfile.Plural(hidden, "byte"))
+		} else {
+			e.buf = e.enc.AppendInput(e.buf, rec.Time, p)
 		}
 	case recfile.Payload:
 		if _, fromClient, p, ok := recfile.ParsePayload(rec.Data); ok && fromClient {
@@ -306,6 +321,19 @@ func (e *exporter) append(s *Stored, rec recfile.Record) {
 		}
 	case recfile.Keyframe, recfile.Type:
 	}
+}
+
+// typedBy writes a marker when somebody else types than before; "" is the
+// owner.
+func (e *exporter) typedBy(who string, at time.Duration) {
+	if who == e.typist {
+		return
+	}
+	e.typist = who
+	if who == "" {
+		who = "the owner"
+	}
+	e.buf = e.enc.AppendMarker(e.buf, at, "typed by "+who)
 }
 
 // WriteCast writes a recording as an asciicast, as far as there is one.

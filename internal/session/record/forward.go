@@ -19,6 +19,8 @@ type SessionKind struct {
 	Host   string `json:"host,omitempty"`
 	Port   string `json:"port,omitempty"`
 	Socket string `json:"socket,omitempty"`
+	// Joinable says that the agent takes input from people who join the session.
+	Joinable bool `json:"joinable,omitempty"`
 }
 
 // TypePort is the SessionKind.Type of sessions that forward connections.

@@ -40,6 +40,8 @@ type Recording struct {
 	exit   *Exit // once the recording has ended
 	sealed *Summary
 	closed bool
+	// growing is closed when something is recorded; nil if nobody waits.
+	growing chan struct{}
 }
 
 // recordingFiles are the open files of a recording.
@@ -169,6 +171,7 @@ func (rec *Recording) appendLocked(kind recfile.Kind, pieces [][]byte) error {
 		rec.r.waiting(size)
 		pieces = pieces[n:]
 	}
+	rec.grew()
 	return nil
 }
 
@@ -256,6 +259,7 @@ func (rec *Recording) Close() error {
 
 func (rec *Recording) close() error {
 	rec.closed = true
+	rec.grew()
 	rec.r.forget(rec.header.SessionID)
 	err := rec.w.Close()
 	if err := errors.Join(err, rec.files.close()); err != nil {

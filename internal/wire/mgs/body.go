@@ -130,6 +130,14 @@ type SessionNotice struct {
 	Text          string
 }
 
+// SessionInput is the body of [TypeSessionInput]: what somebody typed who joined
+// a session.
+type SessionInput struct {
+	SchemaVersion int
+	SessionID     string `json:"SessionId"`
+	Data          []byte
+}
+
 // The values of AgentSessionState.SessionState.
 const (
 	SessionStateConnected   = "Connected"
@@ -257,7 +265,7 @@ type CreateDataChannelRequest struct {
 // Body is any JSON body of the protocol.
 type Body interface {
 	Acknowledge | HandshakeRequest | SessionTypeRequest | KMSEncryptionRequest | KMSEncryptionResponse |
-		HandshakeResponse | HandshakeComplete | EncChallenge | Size | ChannelClosed | SessionNotice | AgentSessionState |
+		HandshakeResponse | HandshakeComplete | EncChallenge | Size | ChannelClosed | SessionNotice | SessionInput | AgentSessionState |
 		AgentTask | AgentTaskPayload | TaskComplete | TaskAcknowledge | OpenControlChannel | OpenDataChannel |
 		CreateControlChannelRequest | CreateDataChannelRequest |
 		AgentJob | SendCommand | CancelCommand | JobAck | JobReply | CommandReply | JobReplyAck

@@ -32,6 +32,7 @@ const (
 	TypeAgentJobReply        = "agent_job_reply"
 	TypeAgentJobReplyAck     = "agent_job_reply_ack"
 	TypeAgentTelemetry       = "agent_telemetry"
+	TypeSessionInput         = "sekisho_session_input"  // for our agent: typed by somebody who joined
 	TypeSessionNotice        = "sekisho_session_notice" // for our agent; AWS's ignores it
 	TypeAgentUpdateResult    = "agent_update_result"
 )
@@ -91,6 +92,7 @@ const (
 	AbilityLargeFrames = "large-frames" // take payloads of LargePayload
 	AbilityJumboFrames = "jumbo-frames" // take payloads of JumboPayload
 	AbilityExitCode    = "exit-code"    // take or send the exit code of a shell
+	AbilityJoin        = "join"         // take input from people who join the session
 	AbilityReset       = "reset"        // tell a forwarded connection that broke from one that ended
 	AbilityChecksums   = "checksums"    // take frames of [Message.AppendChecksummed]
 )

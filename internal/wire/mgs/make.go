@@ -119,6 +119,11 @@ func NewSessionNotice(session, text string) Message {
 	return New(TypeSessionNotice, mustMarshal(SessionNotice{SchemaVersion: 1, SessionID: session, Text: text}))
 }
 
+// NewSessionInput types into the terminal of a session.
+func NewSessionInput(session string, data []byte) Message {
+	return New(TypeSessionInput, mustMarshal(SessionInput{SchemaVersion: 1, SessionID: session, Data: data}))
+}
+
 // NewAgentSessionState tells the server the state of an agent's session.
 func NewAgentSessionState(session, state string) Message {
 	m := New(

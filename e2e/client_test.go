@@ -182,7 +182,8 @@ func TestCopy(t *testing.T) {
 	for id := range strings.FieldsSeq(r.Stdout) {
 		shown := harness.Do(t, shared.Shell(t.Context(), nil, `sekisho replay --speed 1000 "$1"`, id))
 		found = found ||
-			strings.Contains(shown.Stdout, far+"/big: 5242880 bytes") && strings.Contains(shown.Stdout, "sha256")
+			strings.Contains(shown.Stdout, far+"/big: 5242880 bytes") && strings.Contains(shown.Stdout, "sha256") &&
+				strings.Contains(shown.Stderr, "uploaded source/big, mode 0640, 5242880 bytes, sha256 ")
 	}
 	if !found {
 		t.Error("no recording says what was copied")

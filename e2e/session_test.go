@@ -144,6 +144,35 @@ func TestSessionIsKept(t *testing.T) {
 	verify(t, shared, id)
 }
 
+// TestJoin: a second terminal joins a running session and types into it. Both
+// see the same, and the recording says who typed.
+func TestJoin(t *testing.T) {
+	t.Parallel()
+	owner, id := startSession(t, shared, nil, 30, 100, env(t, shared)["SEKISHO_TARGET"])
+	owner.Send("echo before''hand\r")
+	owner.Expect(soon, `(?m)^beforehand$`)
+	joined := harness.OpenTerminal(t, 30, 100, shared.Shell(t.Context(), nil, `sekisho join "$1"`, id))
+	joined.Expect(soon, `You joined`)
+	joined.Expect(soon, `beforehand`) // the screen as it is
+	joined.Send("echo from''bob\r")
+	owner.Expect(soon, `(?m)^frombob$`)
+	joined.Expect(soon, `frombob`)
+	joined.Send("\r~.")
+	if code := joined.Wait(soon); code != 0 {
+		t.Errorf("join ended with exit code %d", code)
+	}
+	owner.Send("exit\r")
+	owner.Wait(soon)
+	harness.Eventually(t, soon, func() error {
+		r := harness.Do(t, shared.Shell(t.Context(), nil, `sekisho replay --speed 1000 "$1"`, id))
+		if r.Code != 0 || !strings.Contains(r.Stderr, "typed by arn:aws:") {
+			return fmt.Errorf("replay: exit %d, %q", r.Code, r.Stderr)
+		}
+		return nil
+	})
+	verify(t, shared, id)
+}
+
 // replay plays the recording of a session and wants text in what it shows.
 func replay(t *testing.T, s *harness.Server, id, text string) {
 	t.Helper()

@@ -47,6 +47,7 @@ const ACTIONS = [
   'sekisho:ListWebhooks',
   'iam:ListMFADevices',
   'sekisho:GetIntegrity',
+  'sekisho:JoinSession',
 ]
 
 /** mayDo says whether policy allows an action on some resource; undefined while that is not known. */

@@ -3,15 +3,18 @@
 import '@xterm/xterm/css/xterm.css'
 import { Terminal } from '@xterm/xterm'
 import Alert from '@cloudscape-design/components/alert'
+import Button from '@cloudscape-design/components/button'
+import SpaceBetween from '@cloudscape-design/components/space-between'
 import StatusIndicator from '@cloudscape-design/components/status-indicator'
 import { useCallback, useEffect, useLayoutEffect, useRef, useState, type KeyboardEvent, type RefObject } from 'react'
+import { rights } from './access'
 import { CallError } from './api'
 import { Cast } from './cast'
 import { t } from './i18n'
 import { Playback } from './playback'
 import { PlayerControls } from './player-controls'
 import { needsReturns } from './recording-text'
-import { readRecording } from './recordings'
+import { joinSession, leaveSession, NOW, readFrom, readRecording, typing } from './recordings'
 import { Refusal } from './refusal'
 import { useStore } from './store'
 import { FONT, themeFor } from './terminal-look'
@@ -41,8 +44,8 @@ interface Progress {
   error: unknown
 }
 
-/** useRecording reads a recording page by page; a live one is followed. */
-function useRecording(id: string, onSealed: (sealed: boolean) => void): [Recording, Progress] {
+/** useRecording reads a recording page by page; a live one is followed, from the present moment on if fromNow is true. */
+function useRecording(id: string, fromNow: boolean, onSealed: (sealed: boolean) => void): [Recording, Progress] {
   const [recording] = useState<Recording>(() => ({ cast: new Cast(), pages: [] }))
   const [progress, setProgress] = useState<Progress>({ duration: 0, read: 0, live: false, ready: false, error: null })
   useEffect(() => {
@@ -50,6 +53,31 @@ function useRecording(id: string, onSealed: (sealed: boolean) => void): [Recordi
     let stopped = false
     let offset = pages.reduce((sum, p) => sum + p.length, 0)
     let timer: ReturnType<typeof setTimeout> | undefined
+    let position = fromNow && offset === 0 ? NOW : ''
+    /** follow reads what is new, and waits for it on the server. */
+    const follow = async () => {
+      try {
+        const page = await readFrom(id, position)
+        if (stopped) return
+        if (page.position === '') {
+          position = ''
+          void load()
+          return
+        }
+        position = page.position
+        if (page.bytes.length > 0) {
+          cast.push(page.bytes)
+          pages.push(page.bytes)
+        }
+        setProgress({ duration: cast.duration, read: 1, live: page.live, ready: cast.header !== null, error: null })
+        if (page.live || page.bytes.length > 0) void follow()
+        else onSealed(page.sealed)
+      } catch (error) {
+        if (stopped) return
+        if (error instanceof CallError && error.status === 0) timer = setTimeout(() => void follow(), 3 * POLL_MS)
+        else setProgress((p) => ({ ...p, error }))
+      }
+    }
     const load = async () => {
       try {
         const page = await readRecording(id, offset, offset > 0)
@@ -76,12 +104,13 @@ function useRecording(id: string, onSealed: (sealed: boolean) => void): [Recordi
         else setProgress((p) => ({ ...p, error }))
       }
     }
-    void load()
+    if (position === '') void load()
+    else void follow()
     return () => {
       stopped = true
       clearTimeout(timer)
     }
-  }, [id, recording, onSealed])
+  }, [id, fromNow, recording, onSealed])
   return [recording, progress]
 }
 
@@ -150,7 +179,44 @@ function useScreen(
       removeEventListener('resize', fit)
     }
   }, [size.cols, size.rows, frame])
-  return playback
+  /** takeKeys sends what is typed, until the returned function is called. */
+  const takeKeys = useCallback((send: (data: string) => void) => {
+    const terminal = term.current
+    if (terminal === null) return () => {}
+    terminal.options.disableStdin = false
+    terminal.focus()
+    const listener = terminal.onData(send)
+    return () => {
+      listener.dispose()
+      terminal.options.disableStdin = true
+    }
+  }, [])
+  return { playback, takeKeys }
+}
+
+/** useKeyboard sends what is typed on the terminal while the user has joined the session. */
+function useKeyboard(id: string, takeKeys: (send: (data: string) => void) => () => void, live: boolean) {
+  const [joined, setJoined] = useState(false)
+  const [error, setError] = useState<unknown>(null)
+  useEffect(() => {
+    if (!joined || !live) return
+    const stop = takeKeys(
+      typing(id, (err) => {
+        setError(err)
+        setJoined(false)
+      }),
+    )
+    return () => {
+      stop()
+      leaveSession(id).catch(() => {}) // the server notices without it
+    }
+  }, [id, takeKeys, joined, live])
+  const join = useCallback(() => {
+    setError(null)
+    joinSession(id).then(() => setJoined(true), setError)
+  }, [id])
+  const leave = useCallback(() => setJoined(false), [])
+  return { joined: joined && live, error, join, leave }
 }
 
 /** useClock moves a playback on while it plays. */
@@ -181,11 +247,19 @@ function useClock(playback: RefObject<Playback | null>, playing: boolean, live: 
 }
 
 /** Player plays the recording of a session. For a running session it starts at the current moment. */
-export function Player({ id, onSealed }: { id: string; onSealed: (sealed: boolean) => void }) {
+export function Player({
+  id,
+  fromNow,
+  onSealed,
+}: {
+  id: string
+  fromNow: boolean
+  onSealed: (sealed: boolean) => void
+}) {
   const frame = useRef<HTMLDivElement>(null)
   const stage = useRef<HTMLDivElement>(null)
-  const [recording, progress] = useRecording(id, onSealed)
-  const playback = useScreen(recording, frame, stage)
+  const [recording, progress] = useRecording(id, fromNow, onSealed)
+  const { playback, takeKeys } = useScreen(recording, frame, stage)
   const [playing, setPlaying] = useState(false)
   const [begun, setBegun] = useState(false)
   const [speed, setSpeed] = useState('1')
@@ -206,11 +280,23 @@ export function Player({ id, onSealed }: { id: string; onSealed: (sealed: boolea
     playback.current?.pace(Number(speed), skipIdle)
   }, [playback, speed, skipIdle, begun])
 
+  const keyboard = useKeyboard(id, takeKeys, progress.live)
+  const mayJoin = useStore(rights).get('sekisho:JoinSession')?.allowed === true
+  const shownUntil = useRef(0)
+  useEffect(() => {
+    // A watcher at the end sees what is new at once.
+    const atEnd = position >= shownUntil.current
+    shownUntil.current = progress.duration
+    if (begun && progress.live && playing && atEnd) seek(progress.duration)
+    // oxlint-disable-next-line react-hooks/exhaustive-deps -- only when something new has come
+  }, [progress.duration])
+
   const toggle = () => {
     if (!playing && playback.current?.atEnd && !progress.live) seek(0)
     setPlaying(!playing)
   }
   const onKey = (ev: KeyboardEvent) => {
+    if (keyboard.joined) return
     if ((ev.target as HTMLElement).closest('button, label, input, [role=radio]')) return
     if (ev.key === ' ') toggle()
     else if (ev.key === 'ArrowLeft') seek(position - 5)
@@ -238,6 +324,15 @@ export function Player({ id, onSealed }: { id: string; onSealed: (sealed: boolea
           <div className="player-loading">{t('replay.empty')}</div>
         )}
       </div>
+      {progress.live && mayJoin && !recording.cast.encrypted && (
+        <SpaceBetween direction="horizontal" size="xs">
+          <Button onClick={keyboard.joined ? keyboard.leave : keyboard.join}>
+            {keyboard.joined ? t('replay.leave') : t('replay.join')}
+          </Button>
+          {keyboard.joined && <StatusIndicator type="in-progress">{t('replay.joined')}</StatusIndicator>}
+        </SpaceBetween>
+      )}
+      {keyboard.error !== null && <Refusal error={keyboard.error} what={t('replay.joinFailed')} />}
       <PlayerControls
         id={id}
         frame={frame}

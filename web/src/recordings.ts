@@ -6,6 +6,7 @@ import { call } from './api'
 const pageSchema = v.object({
   Data: v.optional(v.string()),
   NextOffset: v.number(),
+  NextPosition: v.optional(v.string()),
   TotalBytes: v.number(),
   Complete: v.optional(v.boolean()),
   Live: v.optional(v.boolean()),
@@ -16,6 +17,8 @@ const pageSchema = v.object({
 export interface RecordingPage {
   bytes: Uint8Array<ArrayBuffer>
   next: number
+  /** Where readFrom continues; '' where the server is too old to know. */
+  position: string
   total: number
   complete: boolean
   live: boolean
@@ -25,9 +28,25 @@ export interface RecordingPage {
 /** readRecording reads the bytes of a recording from an offset on. */
 export async function readRecording(id: string, offset: number, background: boolean): Promise<RecordingPage> {
   const r = await call('Sekisho.GetSessionRecording', { SessionId: id, StartOffset: offset }, pageSchema, background)
+  return pageOf(r)
+}
+
+/** NOW is the position at the end of a recording that is being written. */
+export const NOW = 'now'
+const WAIT_MS = 10_000
+
+/** readFrom reads on from a position, and waits for something new in a session that runs. */
+export async function readFrom(id: string, position: string): Promise<RecordingPage> {
+  const wait = position === NOW ? 0 : WAIT_MS
+  const input = { SessionId: id, Position: position, WaitMilliseconds: wait }
+  return pageOf(await call('Sekisho.GetSessionRecording', input, pageSchema, position !== NOW))
+}
+
+function pageOf(r: v.InferOutput<typeof pageSchema>): RecordingPage {
   return {
     bytes: Uint8Array.from(atob(r.Data ?? ''), (c) => c.charCodeAt(0)),
     next: r.NextOffset,
+    position: r.NextPosition ?? '',
     total: r.TotalBytes,
     complete: r.Complete === true,
     live: r.Live === true,
@@ -47,4 +66,56 @@ export type Verification = v.InferOutput<typeof verification>
 /** verifyRecording has the server check a recording against its seal. */
 export function verifyRecording(id: string): Promise<Verification> {
   return call('Sekisho.VerifySessionRecording', { SessionId: id }, verification)
+}
+
+/** joinSession lets the signed-in user type into a session of somebody else. */
+export async function joinSession(id: string): Promise<void> {
+  await call('Sekisho.JoinSession', { SessionId: id }, v.object({}))
+}
+
+/** leaveSession says that the user types no longer. */
+export async function leaveSession(id: string): Promise<void> {
+  await call('Sekisho.LeaveSession', { SessionId: id }, v.object({}), true)
+}
+
+/** MOST_TYPED bounds what is typed with one call, in bytes. */
+const MOST_TYPED = 8 << 10
+
+/** typing sends what is typed, one call after the other, so that it arrives in order. */
+export function typing(id: string, onError: (error: unknown) => void): (data: string) => void {
+  let waiting: number[] = []
+  let sending = false
+  const send = async () => {
+    if (sending) return
+    sending = true
+    try {
+      while (waiting.length > 0) {
+        const piece = waiting.slice(0, MOST_TYPED)
+        waiting = waiting.slice(MOST_TYPED)
+        const data = btoa(String.fromCharCode(...piece))
+        await call('Sekisho.SendSessionInput', { SessionId: id, Data: data }, v.object({}), true)
+      }
+    } catch (error) {
+      waiting = []
+      onError(error)
+    } finally {
+      sending = false
+    }
+  }
+  return (data) => {
+    waiting.push(...new TextEncoder().encode(data))
+    void send()
+  }
+}
+
+const participants = v.object({
+  Participants: v.array(v.object({ Principal: v.string(), Keyboard: v.boolean() })),
+})
+
+/** Participant is somebody who watches a session, or types into it. */
+export type Participant = v.InferOutput<typeof participants>['Participants'][number]
+
+/** listParticipants lists who watches a session beside its owner. */
+export async function listParticipants(id: string): Promise<Participant[]> {
+  return (await call('Sekisho.ListSessionParticipants', { SessionId: id }, participants, true)).Participants
 }

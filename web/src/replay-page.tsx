@@ -2,6 +2,7 @@
 
 import '@xterm/xterm/css/xterm.css'
 import Alert from '@cloudscape-design/components/alert'
+import Button from '@cloudscape-design/components/button'
 import BreadcrumbGroup from '@cloudscape-design/components/breadcrumb-group'
 import Container from '@cloudscape-design/components/container'
 import Header from '@cloudscape-design/components/header'
@@ -33,6 +34,7 @@ export default function ReplayPage({ params }: PageProps) {
   const [sealed, setSealed] = useState(false)
   const name = useStore(nodes).nodes.find((n) => n.id === session?.target)?.name
 
+  const [fromStart, setFromStart] = useState(!watching)
   const [looked, setLooked] = useState(false)
   useEffect(() => {
     findSession(id)
@@ -58,7 +60,16 @@ export default function ReplayPage({ params }: PageProps) {
       {session?.encrypted === true ? (
         <Alert type="info">{t('replay.encrypted')}</Alert>
       ) : (
-        looked && <Player key={id} id={id} onSealed={setSealed} />
+        looked && (
+          <>
+            {!fromStart && (
+              <Button onClick={() => setFromStart(true)} iconName="play">
+                {t('replay.fromStart')}
+              </Button>
+            )}
+            <Player key={`${id} ${fromStart}`} id={id} fromNow={!fromStart} onSealed={setSealed} />
+          </>
+        )
       )}
       <Container header={<Header variant="h2">{t('common.session')}</Header>}>
         <KeyValuePairs

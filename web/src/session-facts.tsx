@@ -7,6 +7,7 @@ import { signedIn } from './api'
 import { lasting, ownerName, timeOfDay, useNow, utc, when } from './format'
 import type { LiveSession } from './live-session'
 import { nodes } from './nodes'
+import { listParticipants, type Participant } from './recordings'
 import { findSession, type Session } from './sessions'
 import { checkStart } from './start-check'
 import { useStore } from './store'
@@ -81,6 +82,7 @@ export function SessionFacts({ target, live, owner }: { target: Target; live: Li
           copyErrorText={t('common.notCopied')}
         />
       </Fact>
+      {!ended && <Watchers id={live.id} />}
       {!ended && <Permission node={target.id} />}
       {!ended && session !== null && session.idleFor > 0 && <Remaining live={live} session={session} />}
       {!ended &&
@@ -97,6 +99,40 @@ export function SessionFacts({ target, live, owner }: { target: Target; live: Li
           </span>
         ))}
     </div>
+  )
+}
+
+const WATCHERS_MS = 5000
+
+/** Watchers says who watches the session, and who types into it. */
+function Watchers({ id }: { id: string }) {
+  const [list, setList] = useState<Participant[]>([])
+  useEffect(() => {
+    let over = false
+    const look = () => {
+      listParticipants(id).then(
+        (all) => {
+          if (!over) setList(all)
+        },
+        () => {}, // an older server does not know
+      )
+    }
+    look()
+    const timer = setInterval(look, WATCHERS_MS)
+    return () => {
+      over = true
+      clearInterval(timer)
+    }
+  }, [id])
+  if (list.length === 0) return null
+  return (
+    <Fact label={t('facts.watchers')}>
+      <span role="status">
+        {list
+          .map((p) => (p.Keyboard ? t('facts.canType', { who: ownerName(p.Principal) }) : ownerName(p.Principal)))
+          .join(', ')}
+      </span>
+    </Fact>
   )
 }
 

@@ -11,7 +11,7 @@ const ACTIONS: Record<string, string> = {
   ec2: 'DescribeInstances DescribeTags CreateTags DeleteTags',
   cloudtrail: 'LookupEvents',
   sekisho:
-    'GetSessionRecording VerifySessionRecording ListEvents ListWebhooks ListSeenMachines ApproveNodeIdentity CreateInstallCommand',
+    'GetSessionRecording VerifySessionRecording JoinSession ListSessionParticipants ListEvents ListWebhooks ListSeenMachines ApproveNodeIdentity CreateInstallCommand',
 }
 
 const NAMES = Object.entries(ACTIONS).flatMap(([service, names]) =>

@@ -69,7 +69,7 @@ var layers = []struct {
 		"sekisho/internal/wire/mux",
 		"sekisho/internal/session/evidence",
 		"sekisho/internal/session/recfile",
-		"sekisho/internal/session/record",
+		"sekisho/internal/session/participants", "sekisho/internal/session/record",
 		"sekisho/internal/session/relay",
 		"sekisho/internal/session/settings",
 		"sekisho/internal/session/transfer",

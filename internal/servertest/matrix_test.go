@@ -114,6 +114,7 @@ var inputs = map[string]map[string]any{
 	"sekisho": {"": map[string]any{
 		"AccessRequestId": "oi-0123456789ab", "SessionId": "alice-aaaaaaaaaaaaaaaaaaaaaaaaaa", "Fingerprint": "0f1e", "InstanceId": "TARGET", "Name": "holidays", "UserName": "admin", "PolicyName": "p", "Targets": []string{"*"}, "PrincipalArn": "arn:aws:iam::123456789012:user/nobody",
 		"Action": "ssm:StartSession", "Target": "TARGET", "State": "state", "Answer": map[string]any{"id": "x"},
+		"Data":      "eA==",
 		"Questions": []any{map[string]any{"Action": "ssm:StartSession", "Target": "TARGET"}},
 	}},
 	"iam": {"": iamInput},

@@ -13,6 +13,8 @@ import (
 // handshake, and decrypted.
 type Stream interface {
 	Send(ctx context.Context, pt mgs.PayloadType, p []byte) error
+	// Receive returns the next payload, good until the next Receive.
+	// Receive returns the next payload, good until the next Receive.
 	Receive(ctx context.Context) (mgs.PayloadType, []byte, error)
 }
 

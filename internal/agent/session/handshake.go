@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/rand"
@@ -164,7 +165,7 @@ func (c *client) await(ctx context.Context, ch *datachannel.Channel, ungreeted b
 				patience := time.AfterFunc(ungreetedAfter, cancel)
 				defer patience.Stop()
 			}
-			early = append(early, payload{pt, b})
+			early = append(early, payload{pt, bytes.Clone(b)})
 		}
 		if err != nil {
 			return mgs.HandshakeResponse{}, fmt.Errorf("handshake: %w", err)

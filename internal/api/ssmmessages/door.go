@@ -7,7 +7,6 @@
 package ssmmessages
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -437,13 +436,11 @@ type frames struct {
 
 	pinged chan struct{} // closed when pinging has stopped
 	silent error         // read after pinged: the peer left a ping unanswered
-
-	buf []byte // of the one reader
 }
 
 // Read returns the next binary frame. A text frame after the opening is a protocol error.
 func (f *frames) Read(ctx context.Context) ([]byte, error) {
-	kind, b, err := f.conn.ReadInto(ctx, f.buf)
+	kind, b, err := f.conn.Read(ctx)
 	if errors.Is(err, net.ErrClosed) {
 		// This side closed it, probably because a ping was not answered.
 		select {
@@ -460,9 +457,11 @@ func (f *frames) Read(ctx context.Context) ([]byte, error) {
 	if kind != link.Binary {
 		return nil, errors.New("protocol error: a text frame came after the opening")
 	}
-	f.buf = b
-	return bytes.Clone(b), nil // one allocation of the exact size, because the caller keeps it
+	return b, nil
 }
+
+// Recycle gives back a frame that nobody uses any more.
+func (f *frames) Recycle(frame []byte) { link.Recycle(frame) }
 
 // worded describes for people how a connection ended.
 func worded(err error) error {

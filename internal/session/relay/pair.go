@@ -36,10 +36,12 @@ type leg struct {
 	peer   Peer
 	life   context.Context // of the leg
 	cancel context.CancelCauseFunc
-	since  time.Time
-	wake   chan struct{} // capacity 1: there is something to write
-	urgent [][]byte      // acknowledgements and pause requests: they go first
-	final  []byte        // channel_closed: goes after everything else
+	// recycler takes back frames that conn has read; may be nil.
+	recycler Recycler
+	since    time.Time
+	wake     chan struct{} // capacity 1: there is something to write
+	urgent   [][]byte      // acknowledgements and pause requests: they go first
+	final    []byte        // channel_closed: goes after everything else
 
 	// writing is held while conn is written to, by the leg's own goroutine or, to
 	// save a goroutine switch for a keystroke, by the other leg's reader. Lock it
@@ -144,6 +146,7 @@ func (p *pair) serve(ctx context.Context, conn Conn, peer Peer, at side) error {
 	l := &leg{
 		conn: conn, peer: peer, life: ctx, cancel: cancel, since: time.Now(), wake: make(chan struct{}, 1), writing: make(chanMutex, 1),
 	}
+	l.recycler, _ = conn.(Recycler)
 	if at == agentSide && p.agentAnswers(ctx) {
 		conn.Close(ErrAgentLive.Error())
 		return ErrAgentLive
@@ -349,7 +352,7 @@ func (p *pair) acceptData(m *mgs.Message, frame []byte, l *leg, from side) (*leg
 		return nil, nil // the leg has not read channel_closed yet
 	}
 	st := p.incoming(from)
-	v, err := st.accept(m, frame, func(m *mgs.Message) error { return p.tap(m, from) })
+	v, err := st.accept(m, frame, l.recycler, func(m *mgs.Message) error { return p.tap(m, from) })
 	if err != nil {
 		return nil, err
 	}
@@ -540,6 +543,7 @@ func (p *pair) flush(ctx context.Context, l *leg, to side, batches int) (last bo
 	defer clear(l.batch[:])
 	for ; batches != 0; batches-- {
 		batch := l.batch[:0]
+		next := int64(-1) // the number after those in the batch
 		p.mu.Lock()
 		st := p.outgoing(to)
 		batch = append(batch, l.urgent...)
@@ -548,9 +552,11 @@ func (p *pair) flush(ctx context.Context, l *leg, to side, batches int) (last bo
 			l.urgent = nil // release the backing array of a burst
 		}
 		for len(batch) < batchFrames && st.due() && p.legs[to] == l {
-			if h := &st.queue[st.sent]; !h.acked {
+			h := &st.queue[st.sent]
+			if !h.acked {
 				batch = append(batch, h.frame)
 			}
+			next = h.seq + 1
 			st.sent++
 		}
 		if len(batch) == 0 && l.final != nil {
@@ -562,6 +568,13 @@ func (p *pair) flush(ctx context.Context, l *leg, to side, batches int) (last bo
 		}
 		if err := l.conn.Write(ctx, batch...); err != nil {
 			return false, err
+		}
+		if next >= 0 {
+			p.mu.Lock()
+			if p.legs[to] == l {
+				st.written = next
+			}
+			p.mu.Unlock()
 		}
 		if last {
 			return true, nil

@@ -47,6 +47,12 @@ type Buffering interface {
 	Buffered() bool
 }
 
+// Recycler is a Conn that uses frames again.
+type Recycler interface {
+	// Recycle takes back a frame that Read has returned.
+	Recycle(frame []byte)
+}
+
 // Prober is a Conn that can find out whether its peer is still there. Without
 // it, a newer connection of the agent always replaces the older.
 type Prober interface {

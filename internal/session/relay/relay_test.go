@@ -29,6 +29,8 @@ type pipe struct {
 	closed chan struct{}
 	once   sync.Once
 	reason string
+
+	recycled int // frames given back; guarded by the session's mutex
 }
 
 func newPipe() *pipe {
@@ -57,6 +59,15 @@ func (p *pipe) Write(ctx context.Context, frames ...[]byte) error {
 		}
 	}
 	return nil
+}
+
+// Recycle implements [relay.Recycler]. It destroys the frame, so that a test fails
+// that still uses it.
+func (p *pipe) Recycle(frame []byte) {
+	p.recycled++
+	for i := range frame {
+		frame[i] = 0xff
+	}
 }
 
 func (p *pipe) Close(reason string) {

@@ -26,11 +26,21 @@ type held struct {
 	seq   int64
 	id    mgs.UUID
 	frame []byte
-	acked bool // though an earlier one is not
-	again bool // was written to an earlier connection of the receiver
+	from  Recycler // takes frame back; may be nil
+	acked bool     // though an earlier one is not
+	again bool     // was written to an earlier connection of the receiver
 
 	relayAcked bool      // the relay has acknowledged it
 	receivedAt time.Time // of a frame received out of order
+}
+
+// recycle gives the frame back, unless it may still be written to some connection.
+// Frames before number written are not, except those that an earlier connection
+// carried too, which may be stuck.
+func (h *held) recycle(written int64) {
+	if h.from != nil && h.seq < written && !h.again {
+		h.from.Recycle(h.frame)
+	}
 }
 
 // stream is one direction of a session: stream data on its way from one leg
@@ -49,6 +59,7 @@ type stream struct {
 	small    []held // empty: what queue begins with
 	queue    []held // unacknowledged, in order; queue[:sent] has been written to the present receiver
 	sent     int
+	written  int64 // frames before this number have been written to the present receiver
 	bytes    int
 	acked    int64 // every number up to this one is acknowledged by the receiver
 	paused   bool
@@ -127,7 +138,7 @@ const (
 
 // accept takes a frame from the sender. The accepted messages, in order, are
 // handed to tap before they can leave.
-func (s *stream) accept(m *mgs.Message, frame []byte, tap func(*mgs.Message) error) (verdict, error) {
+func (s *stream) accept(m *mgs.Message, frame []byte, from Recycler, tap func(*mgs.Message) error) (verdict, error) {
 	if !s.started {
 		// After a restart the relay learns the sender's position from the first
 		// frame: senders begin with their oldest.
@@ -154,7 +165,7 @@ func (s *stream) accept(m *mgs.Message, frame []byte, tap func(*mgs.Message) err
 		}
 		h, repeats := s.ahead[m.Seq]
 		if !repeats {
-			s.ahead[m.Seq] = held{seq: m.Seq, id: m.ID, frame: frame, receivedAt: time.Now()}
+			s.ahead[m.Seq] = held{seq: m.Seq, id: m.ID, frame: frame, from: from, receivedAt: time.Now()}
 			s.bytes += len(frame)
 		}
 		if !s.begun || !repeats || time.Since(h.receivedAt) < lostAckAfter {
@@ -162,7 +173,7 @@ func (s *stream) accept(m *mgs.Message, frame []byte, tap func(*mgs.Message) err
 		}
 		s.skip(m.Seq)
 	}
-	if err := s.push(m, held{seq: m.Seq, id: m.ID, frame: frame}, tap); err != nil {
+	if err := s.push(m, held{seq: m.Seq, id: m.ID, frame: frame, from: from}, tap); err != nil {
 		return ignored, err
 	}
 	s.bytes += len(frame)
@@ -229,6 +240,7 @@ func (s *stream) acknowledge(seq int64, missed func(held)) {
 	for n < s.sent && s.queue[n].acked {
 		s.bytes -= len(s.queue[n].frame)
 		s.acked = s.queue[n].seq
+		s.queue[n].recycle(s.written)
 		s.queue[n] = held{}
 		n++
 	}
@@ -249,7 +261,7 @@ func (s *stream) rewind() {
 	for i := range s.queue[:s.sent] {
 		s.queue[i].again = true
 	}
-	s.sent = 0
+	s.sent, s.written = 0, 0
 }
 
 // publication returns whether the sender should resume (true) or pause (false), and

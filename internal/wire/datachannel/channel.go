@@ -40,8 +40,8 @@ import (
 
 // Conn carries messages. link.Frames is one.
 type Conn interface {
-	// Read returns the next message, good until the next Read, and whether
-	// it is binary.
+	// Read returns the next message, which the channel keeps, and whether it is
+	// binary.
 	Read(ctx context.Context) (binary bool, b []byte, err error)
 	// Write sends binary messages, together if it can, and does not keep them.
 	Write(ctx context.Context, messages ...[]byte) error
@@ -50,6 +50,12 @@ type Conn interface {
 // Checksummer is a Conn that may carry frames with checksums in place of digests.
 type Checksummer interface {
 	TakesChecksums() bool
+}
+
+// Recycler is a Conn that uses messages again.
+type Recycler interface {
+	// Recycle takes back a message that Read has returned.
+	Recycle(message []byte)
 }
 
 // Role says which end of the data channel this is.
@@ -202,6 +208,7 @@ type Channel struct {
 	ackedBytes int
 	early      map[int64]incoming
 	earlyBytes int
+	loan       incoming // what Receive has last returned
 }
 
 // serving is a connection while Serve uses it.
@@ -234,7 +241,15 @@ type outgoing struct {
 type incoming struct {
 	id      mgs.UUID
 	pt      mgs.PayloadType
-	payload []byte
+	payload []byte   // within frame
+	frame   []byte   // as the connection returned it
+	from    Recycler // takes frame back; may be nil
+}
+
+func (in *incoming) recycle() {
+	if in.from != nil {
+		in.from.Recycle(in.frame)
+	}
 }
 
 func (in *incoming) size() int { return mgs.Overhead + len(in.payload) }
@@ -520,13 +535,16 @@ func (c *Channel) Drain(ctx context.Context) error {
 }
 
 // Receive returns the peer's payloads, each once and in the order they were
-// sent. The caller owns the bytes. After a channel_closed it returns what came
+// sent. The bytes are good until the next Receive. After a channel_closed it returns what came
 // before it, then a *[ClosedError].
 func (c *Channel) Receive(ctx context.Context) (mgs.PayloadType, []byte, error) {
 	for {
 		c.mu.Lock()
+		c.loan.recycle()
+		c.loan = incoming{}
 		if c.rhead < len(c.ready) {
 			in := c.take()
+			c.loan = in
 			more := c.rhead < len(c.ready)
 			c.mu.Unlock()
 			signal(c.room)

@@ -58,6 +58,14 @@ func (c *conn) Write(ctx context.Context, frames ...[]byte) error {
 	return nil
 }
 
+// Recycle implements [datachannel.Recycler]. It destroys the message, so that a test
+// fails that still uses it.
+func (c *conn) Recycle(message []byte) {
+	for i := range message {
+		message[i] = 0xff
+	}
+}
+
 // faults says what a line does to the messages on it.
 type faults struct {
 	drop, duplicate float64       // chances

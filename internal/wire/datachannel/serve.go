@@ -160,18 +160,19 @@ func (c *Channel) overdue(now time.Time) time.Duration {
 
 // read is the one reader of a connection.
 func (c *Channel) read(ctx context.Context, conn Conn) error {
+	from, _ := conn.(Recycler)
 	for {
 		binary, b, err := conn.Read(ctx)
 		if err != nil {
 			return err
 		}
-		if err := c.handle(ctx, binary, b); err != nil {
+		if err := c.handle(ctx, binary, b, from); err != nil {
 			return err
 		}
 	}
 }
 
-func (c *Channel) handle(ctx context.Context, binary bool, b []byte) error {
+func (c *Channel) handle(ctx context.Context, binary bool, b []byte, from Recycler) error {
 	if !binary {
 		return c.violation("text where a frame was expected")
 	}
@@ -181,7 +182,7 @@ func (c *Channel) handle(ctx context.Context, binary bool, b []byte) error {
 	}
 	switch m.Type {
 	case c.receives:
-		return c.handleData(ctx, &m)
+		return c.handleData(ctx, &m, incoming{id: m.ID, pt: m.PayloadType, payload: m.Payload, frame: b, from: from})
 	case c.sends:
 		return c.violation("stream data in the wrong direction")
 	case mgs.TypeAcknowledge:
@@ -281,11 +282,10 @@ func (c *Channel) sampleRTT(sample time.Duration) {
 	c.rto = min(maxRTO, c.rtt+max(minRTOVar, 4*c.rttVar))
 }
 
-func (c *Channel) handleData(ctx context.Context, m *mgs.Message) error {
+func (c *Channel) handleData(ctx context.Context, m *mgs.Message, in incoming) error {
 	if len(m.Payload) > c.cfg.MaxReceivePayload {
 		return c.violation("payload of %d bytes", len(m.Payload))
 	}
-	in := incoming{id: m.ID, pt: m.PayloadType}
 	c.mu.Lock()
 	for {
 		waiting := len(c.ready) - c.rhead
@@ -309,7 +309,6 @@ func (c *Channel) handleData(ctx context.Context, m *mgs.Message) error {
 				if c.early == nil {
 					c.early = make(map[int64]incoming)
 				}
-				in.payload = append([]byte(nil), m.Payload...)
 				c.early[m.Seq] = in
 				c.earlyBytes += size
 			}
@@ -317,7 +316,6 @@ func (c *Channel) handleData(ctx context.Context, m *mgs.Message) error {
 			return nil
 
 		case waiting < c.cfg.ReceiveFrames && c.readyBytes < c.cfg.ReceiveBytes:
-			in.payload = append([]byte(nil), m.Payload...)
 			for ok := true; ok; {
 				c.ready = append(c.ready, in)
 				c.readyBytes += in.size()

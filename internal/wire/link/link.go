@@ -317,7 +317,8 @@ func newConn(ws *socket, cork *corked, remote string) *Conn {
 // proxy's.
 func (c *Conn) RemoteAddr() string { return c.remote }
 
-// Read returns the next message. It answers pings meanwhile.
+// Read returns the next message, which can be given back with [Recycle]. It answers
+// pings meanwhile.
 func (c *Conn) Read(ctx context.Context) (Kind, []byte, error) {
 	return c.ReadInto(ctx, nil)
 }
@@ -441,25 +442,23 @@ func CloseStatus(err error) (code Code, reason string, ok bool) {
 	return ce.code, ce.reason, true
 }
 
-// Frames is a connection to a peer that speaks binary frames, read into one
-// buffer: what Read returns is good until the next Read.
-type Frames struct {
-	Conn *Conn
-	buf  []byte
-}
+// Frames is a connection to a peer that speaks binary frames.
+type Frames struct{ Conn *Conn }
 
 // NewFrames returns c as Frames.
 func NewFrames(c *Conn) *Frames { return &Frames{Conn: c} }
 
 // Read returns the next message and whether it is binary.
 func (f *Frames) Read(ctx context.Context) (binary bool, b []byte, err error) {
-	kind, b, err := f.Conn.ReadInto(ctx, f.buf)
+	kind, b, err := f.Conn.Read(ctx)
 	if err != nil {
 		return false, nil, err
 	}
-	f.buf = b
 	return kind == Binary, b, nil
 }
+
+// Recycle gives back a message that nobody uses any more.
+func (f *Frames) Recycle(message []byte) { Recycle(message) }
 
 // TakesChecksums reports whether the server takes frames with checksums in place
 // of digests.

@@ -96,15 +96,15 @@ func TestEcho(t *testing.T) {
 func TestReadIntoReusesBuffer(t *testing.T) {
 	t.Parallel()
 	url, conf := serve(t, link.AcceptOptions{}, echo)
-	f := link.NewFrames(dial(t, url, conf))
+	c := dial(t, url, conf)
 	var first []byte
 	for i := range 3 {
-		if err := f.Write(t.Context(), bytes.Repeat([]byte("abc"), 10-i)); err != nil {
+		if err := c.Write(t.Context(), link.Binary, bytes.Repeat([]byte("abc"), 10-i)); err != nil {
 			t.Fatal(err)
 		}
-		binary, b, err := f.Read(t.Context())
-		if err != nil || !binary || len(b) != 3*(10-i) {
-			t.Fatalf("%v, %d bytes, %v", binary, len(b), err)
+		kind, b, err := c.ReadInto(t.Context(), first)
+		if err != nil || kind != link.Binary || len(b) != 3*(10-i) {
+			t.Fatalf("%v, %d bytes, %v", kind, len(b), err)
 		}
 		if first == nil {
 			first = b

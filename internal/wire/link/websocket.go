@@ -361,7 +361,7 @@ func (s *socket) message(b []byte) (op byte, _ []byte, err error) {
 		}
 		start, end := len(b), len(b)+int(h.length)
 		if end > cap(b) {
-			grown := make([]byte, start, end)
+			grown := newBuffer(end)
 			copy(grown, b)
 			b = grown
 		}

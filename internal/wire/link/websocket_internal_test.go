@@ -96,6 +96,22 @@ func FuzzSocket(f *testing.F) {
 	})
 }
 
+// TestRecycledMessages: a buffer that was given back has the size that its next
+// reader needs, and one that no read has returned is refused.
+func TestRecycledMessages(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{0, 1, minPooled - 1, minPooled, minPooled + 1, 1 << maxPooledBits, 1<<maxPooledBits + 1} {
+		for range 3 {
+			b := newBuffer(n)
+			if len(b) != n {
+				t.Fatalf("a buffer of %d bytes, want %d", len(b), n)
+			}
+			Recycle(b[n/2:]) // not the whole: its capacity is no power of two
+			Recycle(b)
+		}
+	}
+}
+
 func TestXor(t *testing.T) {
 	t.Parallel()
 	const mask = 0x04030201

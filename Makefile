@@ -28,6 +28,7 @@ CONSOLE     := internal/console/dist/index.html
 # installed outside this folder except Debian packages.
 PLUGIN     := bin/test/session-manager-plugin
 S3SERVER   := bin/test/s3server
+PEBBLE     := bin/test/pebble
 PLAYWRIGHT := e2e/browser/node_modules/.package-lock.json
 JAVASCRIPT := e2e/javascript/node_modules/.package-lock.json
 GOLANGCI   := bin/tools/golangci-lint-$(GOLANGCI_VERSION)
@@ -67,7 +68,7 @@ race-programs:
 	CGO_ENABLED=1 $(GO) build -buildvcs=false -race -o bin/race/ $(addprefix ./cmd/,$(PROGRAMS))
 
 # All that the end-to-end tests run beside the built programs.
-test-programs: race-programs $(PLUGIN) $(S3SERVER) $(PLAYWRIGHT) $(JAVASCRIPT)
+test-programs: race-programs $(PLUGIN) $(S3SERVER) $(PEBBLE) $(PLAYWRIGHT) $(JAVASCRIPT)
 
 web: $(CONSOLE) ## the console, when its sources changed
 
@@ -102,7 +103,7 @@ unit: $(S3SERVER) ## unit tests, race detector on; PKG=./internal/... narrows
 web-unit: web/node_modules/.package-lock.json ## the console's unit tests
 	cd web && npm test
 
-e2e: build race-programs $(PLUGIN) $(S3SERVER) $(JAVASCRIPT) ## the real programs in a terminal; RUN=regexp narrows
+e2e: build race-programs $(PLUGIN) $(S3SERVER) $(PEBBLE) $(JAVASCRIPT) ## the real programs in a terminal; RUN=regexp narrows
 	scripts/phase e2e $(if $(RUN),'$(RUN)')
 
 outages: build race-programs $(PLUGIN) ## outages of up to 2 minutes while programs end
@@ -216,6 +217,13 @@ $(PLUGIN): tools/session-manager-plugin/go.mod tools/session-manager-plugin/go.s
 
 # A real S3 server for tests of the store of recordings: versitygw, in the module
 # of the S3 test suites.
+# Let's Encrypt's test authority, for certificates by ACME.
+$(PEBBLE): tools/pebble/go.mod tools/pebble/go.sum
+	@mkdir -p $(@D)
+	cd tools/pebble && CGO_ENABLED=0 $(GO) build -mod=readonly -trimpath -buildvcs=false -ldflags '-s -w' -o ../../$(@D)/ \
+		github.com/letsencrypt/pebble/v2/cmd/pebble github.com/letsencrypt/pebble/v2/cmd/pebble-challtestsrv
+	@touch $@
+
 $(S3SERVER): peers/go.mod peers/go.sum $(wildcard peers/s3server/*.go)
 	@mkdir -p $(@D)
 	cd peers && CGO_ENABLED=0 $(GO) build -mod=readonly -trimpath -buildvcs=false -ldflags '-s -w' -o ../$@ ./s3server

@@ -36,11 +36,12 @@ func setupCommand() *cobra.Command {
 		Long: `Set up a server on this machine.
 
 It checks the port, the clock, the disk and the certificate, and then writes the
-configuration, a certificate authority of its own (unless you give files), the
-state directory, and a file with the first administrator's credentials that only
+configuration, a certificate authority of its own (unless you choose --tls files
+or acme), the state directory, and a file with the first administrator's credentials that only
 you can read. It overwrites nothing. On a terminal it prompts for missing options.`,
 		Example: `  sekishod setup --name sekisho.example.com
-  sekishod setup --name sekisho.example.com --tls files --certificate fullchain.pem --key key.pem`,
+  sekishod setup --name sekisho.example.com --tls files --certificate fullchain.pem --key key.pem
+  sekishod setup --name sekisho.example.com --tls acme --acme-accept-terms --acme-email ops@example.com`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			o.TLS = setup.TLSSource(tls)
@@ -74,9 +75,13 @@ you can read. It overwrites nothing. On a terminal it prompts for missing option
 	f.StringVar(&o.Data, "data", "/var/lib/sekisho", "state directory")
 	f.StringVar(&o.Account, "account-id", "100000000000", "account ID, any 12 digits")
 	f.StringVar(&o.Region, "region", "us-east-1", "region name")
-	f.StringVar(&tls, "tls", string(setup.OwnCA), "where the certificate comes from: own-ca or files")
+	f.StringVar(&tls, "tls", string(setup.OwnCA), "where the certificate comes from: own-ca, files or acme")
 	f.StringVar(&o.Certificate, "certificate", "", "PEM file of the certificate and its chain, for --tls files")
 	f.StringVar(&o.Key, "key", "", "PEM file of the key, for --tls files")
+	f.StringVar(&o.ACME.Directory, "acme-directory", "", "URL of the authority, for --tls acme (default Let's Encrypt)")
+	f.StringVar(&o.ACME.Email, "acme-email", "", "address for the authority's notices")
+	f.StringVar(&o.ACME.Root, "acme-root", "", "PEM file of a private authority that clients must trust")
+	f.BoolVar(&o.ACME.AcceptTerms, "acme-accept-terms", false, "accept the authority's terms of service")
 	f.StringVar(&o.User, "user", defaultUser(), "user who runs the server")
 	f.StringVar(&o.AgentsDir, "agents-dir", defaultAgents(), "directory of the agents that machines can download")
 	f.BoolVar(&yes, "yes", false, "do not prompt; use the defaults")
@@ -130,7 +135,7 @@ func ask(c *cobra.Command, o *setup.Options) error {
 	if o.Listen, err = question("listen", "Address to listen on", o.Listen); err != nil {
 		return err
 	}
-	source, err := question("tls", "Certificate: own-ca (created now) or files", string(o.TLS))
+	source, err := question("tls", "Certificate: own-ca (created now), files or acme (Let's Encrypt)", string(o.TLS))
 	if err != nil {
 		return err
 	}
@@ -142,6 +147,13 @@ func ask(c *cobra.Command, o *setup.Options) error {
 		if o.Key, err = question("key", "PEM file of its key", o.Key); err != nil {
 			return err
 		}
+	}
+	if o.TLS == setup.ACME && !o.ACME.AcceptTerms {
+		accept, err := question("acme-accept-terms", "Do you accept the authority's terms of service? yes or no", "no")
+		if err != nil {
+			return err
+		}
+		o.ACME.AcceptTerms = accept == "yes"
 	}
 	o.Data, err = question("data", "State directory", o.Data)
 	return err

@@ -4,11 +4,13 @@ package config
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -152,6 +154,86 @@ func (s *SignIn) form() error {
 type TLS struct {
 	Certificate string `yaml:"certificate"` // PEM file: the certificate, then its chain
 	Key         string `yaml:"key"`         // PEM file
+
+	// ACME, if set, obtains the certificate instead.
+	ACME *ACME `yaml:"acme"`
+}
+
+// ACME says which authority issues the server's certificate.
+type ACME struct {
+	Names       []string `yaml:"names"`        // DNS names
+	Email       string   `yaml:"email"`        // for the authority's notices; optional
+	Directory   string   `yaml:"directory"`    // URL; empty means DefaultACMEDirectory
+	Root        string   `yaml:"root"`         // PEM file of a private authority; optional
+	AcceptTerms bool     `yaml:"accept_terms"` // of the authority; required
+}
+
+// DefaultACMEDirectory is Let's Encrypt's.
+const DefaultACMEDirectory = "https://acme-v02.api.letsencrypt.org/directory"
+
+// dnsName is a name that an ACME authority can check without DNS records.
+var dnsName = regexp.MustCompile(
+	`^([a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?\.)+[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$`,
+)
+
+// Form checks the settings without reading files.
+func (t *TLS) Form() []error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	files := t.Certificate != "" || t.Key != ""
+	switch a := t.ACME; {
+	case a == nil && (t.Certificate == "" || t.Key == ""):
+		bad("tls: certificate and key must both name PEM files, or acme an authority: agents and clients only connect with TLS")
+	case a == nil:
+	case files:
+		bad("tls: certificate and key have no effect with acme; remove one or the other")
+	default:
+		if len(a.Names) == 0 || len(a.Names) > 20 {
+			bad("tls: acme: names: %d names; give 1 to 20 DNS names of this server", len(a.Names))
+		}
+		for _, n := range a.Names {
+			if _, err := netip.ParseAddr(n); err == nil || !dnsName.MatchString(n) || len(n) > 253 {
+				bad("tls: acme: names: %q is not a DNS name such as sekisho.example.com; "+
+					"addresses and wildcards cannot be validated over TLS", n)
+			}
+		}
+		if u, err := url.Parse(a.Directory); a.Directory != "" && (err != nil || u.Scheme != "https" || u.Host == "") {
+			bad("tls: acme: directory: %q is not an https:// URL", a.Directory)
+		}
+		if strings.ContainsAny(a.Email, " \t\r\n,:") || a.Email != "" && !strings.Contains(a.Email, "@") {
+			bad("tls: acme: email: %q is not an e-mail address", a.Email)
+		}
+		if !a.AcceptTerms {
+			bad("tls: acme: accept_terms: must be true: the authority requires that you accept its terms of service")
+		}
+	}
+	return errs
+}
+
+// Check checks the files. The key must belong to the certificate, and only the
+// owner and the group may read it.
+func (t *TLS) Check() error {
+	if t.ACME != nil {
+		if t.ACME.Root == "" {
+			return nil
+		}
+		b, err := os.ReadFile(t.ACME.Root)
+		if err == nil && !x509.NewCertPool().AppendCertsFromPEM(b) {
+			err = fmt.Errorf("%s has no PEM certificate", t.ACME.Root)
+		}
+		if err != nil {
+			return fmt.Errorf("tls: acme: root: %w", err)
+		}
+		return nil
+	}
+	var errs []error
+	if _, err := tls.LoadX509KeyPair(t.Certificate, t.Key); err != nil {
+		errs = append(errs, fmt.Errorf("tls: %w; both files must be PEM and belong together", err))
+	}
+	if st, err := os.Stat(t.Key); err == nil && st.Mode().Perm()&0o007 != 0 {
+		errs = append(errs, fmt.Errorf("tls: other users can read %[1]s; run: chmod 600 %[1]s", t.Key))
+	}
+	return errors.Join(errs...)
 }
 
 // maxFile bounds the configuration file.
@@ -226,9 +308,7 @@ func (c *Server) form() []error {
 	if !regionPattern.MatchString(c.Region) || len(c.Region) > 63 {
 		bad("region: %q is not of the form of a region name such as us-east-1, which clients require", c.Region)
 	}
-	if c.TLS.Certificate == "" || c.TLS.Key == "" {
-		bad("tls: certificate and key must both name PEM files: agents and clients only connect with TLS")
-	}
+	errs = append(errs, c.TLS.Form()...)
 	if !(c.AgentsPerSecond >= 1 && c.AgentsPerSecond <= 1e6) {
 		bad("agents_per_second: %v is not between 1 and 1000000; 100 is usual", c.AgentsPerSecond)
 	}
@@ -314,23 +394,11 @@ func networks(key string, list []string) ([]netip.Prefix, error) {
 	return all, nil
 }
 
-// Certificate reads the server's certificate and key.
-func (c *Server) Certificate() (tls.Certificate, error) {
-	cert, err := tls.LoadX509KeyPair(c.TLS.Certificate, c.TLS.Key)
-	if err != nil {
-		return cert, fmt.Errorf("tls: %w; both files must be PEM and belong together", err)
-	}
-	return cert, nil
-}
-
 // Check checks that the files and directories exist and are usable.
 func (c *Server) Check() error {
 	var errs []error
-	if _, err := c.Certificate(); err != nil {
+	if err := c.TLS.Check(); err != nil {
 		errs = append(errs, err)
-	}
-	if st, err := os.Stat(c.TLS.Key); err == nil && st.Mode().Perm()&0o007 != 0 {
-		errs = append(errs, fmt.Errorf("tls: other users can read %[1]s; run: chmod 600 %[1]s", c.TLS.Key))
 	}
 	for _, p := range c.SignIn {
 		if _, err := p.ClientSecret(); err != nil {

@@ -16,6 +16,21 @@ trusted_proxies: [10.0.0.0/24, "2001:db8::1"]
 proxy_protocol: [10.0.1.7]
 `
 
+const acme = "acme: {accept_terms: true, names: [sekisho.example.com], directory: 'https://ca.example/dir'}"
+
+var withACME = strings.Replace(good, "certificate: /c.pem, key: /k.pem", acme, 1)
+
+func TestACMEFile(t *testing.T) {
+	t.Parallel()
+	c, err := config.Parse([]byte(withACME))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.TLS.ACME == nil || c.TLS.ACME.Names[0] != "sekisho.example.com" {
+		t.Errorf("%+v", c.TLS)
+	}
+}
+
 func TestAGoodFileIsReadWithDefaults(t *testing.T) {
 	t.Parallel()
 	c, err := config.Parse([]byte(good))
@@ -61,6 +76,11 @@ func TestEveryMistakeIsNamed(t *testing.T) {
 		"a provider in clear":       good + "\nsign_in: [{name: x, issuer: \"http://idp.example.com\", client_id: x, role: \"arn:aws:iam::100000000000:role/people\"}]\n",
 		"a provider without a role": good + "\nsign_in: [{name: x, issuer: \"https://idp.example.com\", client_id: x}]\n",
 		"two providers of one name": good + "\nsign_in: [{name: x, issuer: \"https://a.example\", client_id: x, role: \"arn:aws:iam::100000000000:role/p\"}, {name: x, issuer: \"https://b.example\", client_id: x, role: \"arn:aws:iam::100000000000:role/p\"}]\n",
+		"files and an authority":    strings.Replace(good, "/k.pem", "/k.pem, "+acme, 1),
+		"an address for ACME":       strings.Replace(withACME, "sekisho.example.com", "192.0.2.1", 1),
+		"a wildcard for ACME":       strings.Replace(withACME, "sekisho.example.com", "'*.example.com'", 1),
+		"an authority in clear":     strings.Replace(withACME, "https:", "http:", 1),
+		"terms not accepted":        strings.Replace(withACME, "true", "false", 1),
 		"trusts everyone":           strings.Replace(good, "10.0.0.0/24", "0.0.0.0/0", 1),
 	} {
 		if _, err := config.Parse([]byte(text)); err == nil {

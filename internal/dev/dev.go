@@ -22,6 +22,7 @@ import (
 	"sekisho/internal/activity/event"
 	"sekisho/internal/iam/identity"
 	"sekisho/internal/server"
+	"sekisho/internal/server/certificate"
 	"sekisho/internal/server/datalock"
 	"sekisho/internal/server/localca"
 )
@@ -139,7 +140,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() {
-		if err := srv.Serve(ctx, l, cert); err != nil {
+		if err := srv.Serve(ctx, l, certificate.Static(cert)); err != nil {
 			cancel(err)
 		}
 	})

@@ -2,8 +2,6 @@ package server
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"path/filepath"
 	"strings"
 
@@ -19,20 +17,12 @@ func (s *Server) openObjects(ctx context.Context) (err error) {
 	return err
 }
 
-// bucketHosts returns the names whose subdomains are buckets: the names in the certificate, and the
+// bucketHosts returns the names whose subdomains are buckets: the names of the certificate, and the
 // parents of its wildcards if they are for S3. Any other wildcard may be there for the server's own
 // name.
-func bucketHosts(cert tls.Certificate) []string {
-	leaf := cert.Leaf
-	if leaf == nil && len(cert.Certificate) > 0 {
-		leaf, _ = x509.ParseCertificate(cert.Certificate[0]) // a certificate that cannot be parsed cannot be served either
-	}
-	if leaf == nil {
-		return nil
-	}
+func bucketHosts(names []string) []string {
 	var hosts []string
-	for _, name := range leaf.DNSNames {
-		name = strings.ToLower(name)
+	for _, name := range names {
 		base, wild := strings.CutPrefix(name, "*.")
 		if !wild || strings.HasPrefix(base, "s3.") {
 			hosts = append(hosts, base)

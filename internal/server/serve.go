@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -13,6 +14,7 @@ import (
 
 	"sekisho/internal/config"
 	"sekisho/internal/iam/identity/webid"
+	"sekisho/internal/server/certificate"
 	"sekisho/internal/server/proxyproto"
 	"sekisho/internal/session/record"
 	"sekisho/internal/wire/httplimit"
@@ -26,10 +28,6 @@ const adminUser = "admin"
 // and prints that file's name to w.
 func Run(ctx context.Context, c *config.Server, w io.Writer, log *slog.Logger) (err error) {
 	if err := c.Check(); err != nil {
-		return err
-	}
-	cert, err := c.Certificate()
-	if err != nil {
 		return err
 	}
 	proxies, err := c.Proxies()
@@ -55,6 +53,10 @@ func Run(ctx context.Context, c *config.Server, w io.Writer, log *slog.Logger) (
 		return err
 	}
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
+		return err
+	}
+	cert, err := certificateOf(c, log)
+	if err != nil {
 		return err
 	}
 	l, err := net.Listen("tcp", c.Listen)
@@ -93,7 +95,7 @@ func Run(ctx context.Context, c *config.Server, w io.Writer, log *slog.Logger) (
 	s, err := New(ctx, Config{
 		Recordings: store,
 		Admin:      admin,
-		AgentDir:   agents, CA: ownCA(cert),
+		AgentDir:   agents, CA: cert.Authority(),
 		DataDir: c.Data, Account: c.Account, Region: c.Region, Log: log, StrictDocuments: c.StrictDocuments, TrustedProxies: proxies,
 		ResumeWithSessionToken: c.ResumeWithSessionToken, RefuseLogRewrites: c.RefuseLogRewrites,
 		KeepSessions: !c.EndSessionsOnRevocation, Federation: federation, Webhooks: webhooks, Witnesses: witnessesOf(c.Witnesses),
@@ -112,4 +114,19 @@ func Run(ctx context.Context, c *config.Server, w io.Writer, log *slog.Logger) (
 	}
 	log.Info("serving", "listen", l.Addr().String(), "account", c.Account, "region", c.Region)
 	return s.Serve(ctx, l, cert)
+}
+
+// ACMECache returns where a server keeps the certificates of an ACME authority.
+func ACMECache(data string) string { return filepath.Join(data, "acme") }
+
+// certificateOf returns the source of the configured certificate.
+func certificateOf(c *config.Server, log *slog.Logger) (certificate.Source, error) {
+	a := c.TLS.ACME
+	if a == nil {
+		return certificate.OpenFiles(c.TLS.Certificate, c.TLS.Key, log)
+	}
+	return certificate.NewACME(certificate.ACMEConfig{
+		Names: a.Names, Email: a.Email, Directory: cmp.Or(a.Directory, config.DefaultACMEDirectory), Root: a.Root,
+		Cache: ACMECache(c.Data), Log: log,
+	})
 }

@@ -48,6 +48,7 @@ import (
 	"sekisho/internal/node/inventory"
 	"sekisho/internal/ratelimit"
 	"sekisho/internal/runcommand"
+	"sekisho/internal/server/certificate"
 	"sekisho/internal/server/datalock"
 	"sekisho/internal/session/access"
 	"sekisho/internal/session/broker"
@@ -419,18 +420,21 @@ const (
 
 // Serve serves on l until ctx ends, then stops in order: requests, then channels, then the engines
 // behind them.
-func (s *Server) Serve(ctx context.Context, l net.Listener, cert tls.Certificate) error {
+func (s *Server) Serve(ctx context.Context, l net.Listener, cert certificate.Source) error {
+	secure := &tls.Config{MinVersion: tls.VersionTLS12}
+	cert.Configure(secure)
 	srv := &http.Server{
-		Handler: httplimit.Bodies(s.buckets.Front(bucketHosts(cert), s.handler)),
+		Handler: httplimit.Bodies(s.buckets.Front(bucketHosts(cert.Names()), s.handler)),
 		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
 			return wslink.ConnContext(httplimit.ConnContext(ctx, conn), conn)
 		},
 		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
-		TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
+		TLSConfig: secure,
 		ErrorLog:  slog.NewLogLogger(quietTLS{s.cfg.Log.Handler()}, slog.LevelDebug),
 	}
 	var wg sync.WaitGroup
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	wg.Go(func() { cert.Run(background) })
 	wg.Go(func() { s.relay.Run(background) })
 	wg.Go(func() {
 		s.resume(background)

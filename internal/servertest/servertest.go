@@ -29,6 +29,7 @@ import (
 
 	"sekisho/internal/iam/identity"
 	"sekisho/internal/server"
+	"sekisho/internal/server/certificate"
 	"sekisho/internal/wire/sigv4"
 )
 
@@ -168,7 +169,7 @@ func (s *Server) serve(l net.Listener) {
 	srv := s.Server
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if err := srv.Serve(ctx, l, s.cert); err != nil {
+		if err := srv.Serve(ctx, l, certificate.Static(s.cert)); err != nil {
 			s.t.Errorf("serve: %v", err)
 		}
 		if err := srv.Close(); err != nil {

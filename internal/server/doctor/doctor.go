@@ -18,6 +18,8 @@ import (
 
 	"sekisho"
 	"sekisho/internal/config"
+	"sekisho/internal/server"
+	"sekisho/internal/server/certificate"
 	"sekisho/internal/server/datalock"
 	"sekisho/internal/server/setup"
 )
@@ -53,7 +55,7 @@ func Run(ctx context.Context, file string, out io.Writer) bool {
 		hint  string
 	}{
 		{"config", x.readConfig, true, "Correct the file, or set the server up with: sekishod setup"},
-		{"certificate", x.certificate, false, "Renew the certificate and restart the server."},
+		{"certificate", x.certificate, false, "Renew the certificate."},
 		{"data", x.data, false, "Give the directory to the user who runs the server, with mode 0700."},
 		{"disk", x.disk, false, "Free some space: recorded sessions are refused when it is full."},
 		{"agents", x.agents, false,
@@ -94,14 +96,28 @@ func (x *examination) readConfig(context.Context) (string, error) {
 	return x.file, c.Check()
 }
 
+// readLeaf reads the certificate that the server serves.
+func (x *examination) readLeaf() (*x509.Certificate, error) {
+	t := x.config.TLS
+	if t.ACME != nil {
+		return certificate.Cached(server.ACMECache(x.config.Data), t.ACME.Names[0])
+	}
+	pair, err := tls.LoadX509KeyPair(t.Certificate, t.Key)
+	if err != nil {
+		return nil, err
+	}
+	return x509.ParseCertificate(pair.Certificate[0])
+}
+
 func (x *examination) certificate(context.Context) (string, error) {
-	pair, err := x.config.Certificate()
+	leaf, err := x.readLeaf()
+	if errors.Is(err, fs.ErrNotExist) && x.config.TLS.ACME != nil {
+		return "none issued yet; the running server requests it from the ACME authority", nil
+	}
 	if err != nil {
 		return "", err
 	}
-	if x.leaf, err = x509.ParseCertificate(pair.Certificate[0]); err != nil {
-		return "", err
-	}
+	x.leaf = leaf
 	names := append([]string(nil), x.leaf.DNSNames...)
 	for _, ip := range x.leaf.IPAddresses {
 		names = append(names, ip.String())
@@ -228,7 +244,7 @@ func (x *examination) health(ctx context.Context) (string, error) {
 	if unknown, ok := errors.AsType[x509.UnknownAuthorityError](err); ok && unknown.Cert != nil {
 		return "", sekisho.Errorf(sekisho.CodeConflict,
 			"the running server's certificate is not the one in the configuration file.").
-			WithHint("Restart the server.")
+			WithHint("The server serves changed files within 10 seconds; if it does not, its log says what is wrong with them.")
 	}
 	if err != nil {
 		return "", err

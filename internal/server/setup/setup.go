@@ -34,6 +34,7 @@ type TLSSource string
 const (
 	OwnCA TLSSource = "own-ca" // an authority that setup creates
 	Files TLSSource = "files"  // given files
+	ACME  TLSSource = "acme"   // issued by an ACME authority
 )
 
 // Options are the inputs of a setup.
@@ -51,7 +52,9 @@ type Options struct {
 	TLS     TLSSource
 	// Certificate and Key are PEM files, for TLS Files.
 	Certificate, Key string
-	AgentsDir        string // directory of agents for machines; may be empty
+	// ACME is the authority, for TLS ACME. Its names are Names.
+	ACME      config.ACME
+	AgentsDir string // directory of agents for machines; may be empty
 	// User runs the server; empty means the user who runs setup. As root, setup
 	// gives the files to it.
 	User string
@@ -64,7 +67,7 @@ type Options struct {
 type Result struct {
 	Config      string // configuration file
 	Credentials string // file of the first administrator's credentials, mode 0600
-	CA          string // certificate of the generated authority; empty if there is none
+	CA          string // certificate of a private authority; empty if there is none
 	Endpoint    string // https://NAME[:PORT]
 }
 
@@ -126,11 +129,18 @@ func (o *Options) Check() error {
 	case Files:
 		if o.Certificate == "" || o.Key == "" {
 			bad("Name two PEM files.", "--tls files requires --certificate and --key.")
-		} else if _, err := (&config.Server{TLS: config.TLS{Certificate: o.Certificate, Key: o.Key}}).Certificate(); err != nil {
+		} else if err := (&config.TLS{Certificate: o.Certificate, Key: o.Key}).Check(); err != nil {
 			errs = append(errs, err)
 		}
+	case ACME:
+		if o.Certificate != "" || o.Key != "" {
+			bad("Use --tls files to serve them, or leave them out.", "--certificate and --key have no effect with --tls acme.")
+		}
+		o.ACME.Names = o.Names
+		t := &config.TLS{ACME: &o.ACME}
+		errs = append(append(errs, t.Form()...), t.Check())
 	default:
-		bad("Use own-ca or files.", "--tls %q is unknown.", o.TLS)
+		bad("Use own-ca, files or acme.", "--tls %q is unknown.", o.TLS)
 	}
 	errs = append(errs, o.checkListen(), o.checkUser(), o.checkPlaces(), checkClock(time.Now()))
 	return errors.Join(errs...)
@@ -222,7 +232,9 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	if err := os.MkdirAll(o.dir(), 0o750); err != nil {
 		return nil, err
 	}
-	r := &Result{Config: o.Config, Credentials: o.credentialsFile(), Endpoint: "https://" + o.endpointHost()}
+	r := &Result{
+		Config: o.Config, Credentials: o.credentialsFile(), Endpoint: "https://" + o.endpointHost(), CA: o.ACME.Root,
+	}
 	if o.TLS == OwnCA {
 		if err := o.issue(owner, r); err != nil {
 			return nil, err
@@ -318,9 +330,27 @@ func (o *Options) configuration() string {
 	} {
 		fmt.Fprintf(&b, "%s: %s\n", kv[0], strconv.Quote(kv[1]))
 	}
-	fmt.Fprintf(&b, "tls:\n  certificate: %s\n  key: %s\n", strconv.Quote(o.Certificate), strconv.Quote(o.Key))
+	b.WriteString(o.tls())
 	if o.AgentsDir != "" {
 		fmt.Fprintf(&b, "agents_dir: %s\n", strconv.Quote(o.AgentsDir))
+	}
+	return b.String()
+}
+
+// tls returns the configuration of the certificate.
+func (o *Options) tls() string {
+	if o.TLS != ACME {
+		return fmt.Sprintf("tls:\n  certificate: %s\n  key: %s\n", strconv.Quote(o.Certificate), strconv.Quote(o.Key))
+	}
+	var b strings.Builder
+	b.WriteString("tls:\n  acme:\n    accept_terms: true\n    names:\n")
+	for _, n := range o.ACME.Names {
+		fmt.Fprintf(&b, "      - %s\n", strconv.Quote(n))
+	}
+	for _, kv := range [][2]string{{"email", o.ACME.Email}, {"directory", o.ACME.Directory}, {"root", o.ACME.Root}} {
+		if kv[1] != "" {
+			fmt.Fprintf(&b, "    %s: %s\n", kv[0], strconv.Quote(kv[1]))
+		}
 	}
 	return b.String()
 }

@@ -162,7 +162,14 @@ func TestCheck(t *testing.T) {
 		"no certificate":      func(o *setup.Options) { o.TLS = setup.Files },
 		"missing certificate": func(o *setup.Options) { o.TLS, o.Certificate, o.Key = setup.Files, "/nonexistent", "/nonexistent" },
 		"unused certificate":  func(o *setup.Options) { o.Certificate = "x.pem" },
-		"unknown user":        func(o *setup.Options) { o.User = "nobody-here" },
+		"terms not accepted":  func(o *setup.Options) { o.TLS = setup.ACME },
+		"address for ACME": func(o *setup.Options) {
+			o.TLS, o.ACME.AcceptTerms, o.Names = setup.ACME, true, []string{"192.0.2.10"}
+		},
+		"files and ACME": func(o *setup.Options) {
+			o.TLS, o.ACME.AcceptTerms, o.Names, o.Key = setup.ACME, true, []string{"sekisho.example"}, "key.pem"
+		},
+		"unknown user": func(o *setup.Options) { o.User = "nobody-here" },
 		"state of another server": func(o *setup.Options) {
 			if err := os.MkdirAll(o.Data, 0o700); err == nil {
 				_ = os.WriteFile(filepath.Join(o.Data, "sekisho.db"), []byte("x"), 0o600)

@@ -347,7 +347,7 @@ func TestRunCommandAgentKilled(t *testing.T) {
 	}
 	agent.Run(t)
 	o := awaitOutcome(t, shared, id, agent.NodeID, "Failed", "Success", "TimedOut")
-	if o.Status != "Failed" || !strings.Contains(o.StandardErrorContent, "agent ended while the command ran") {
+	if o.Status != "Failed" || !strings.Contains(o.StandardErrorContent, "agent restarted") {
 		t.Errorf("%+v", o)
 	}
 	harness.Eventually(t, soon, func() error {

@@ -1,8 +1,7 @@
-// Package agent is the program on each managed node. It dials out and, unless
-// an operator wants the instance metadata service, listens on nothing: it keeps
-// a control channel to the server, and when the server says so it runs a session
-// as an OS user of the node, or a command as its own. It may run as root, and so
-// links neither the database nor any door of the server.
+// Package agent is the program on each managed node. It keeps a control channel to the server, and
+// at the server's request runs a session as an OS user of the node, or a command as its own user.
+// It does not listen, except for the instance metadata service, which is optional. It may run as
+// root, so it links neither the database nor any door of the server.
 package agent
 
 import (
@@ -33,20 +32,19 @@ import (
 // DefaultStateDir is where a system-wide agent keeps its state.
 const DefaultStateDir = "/var/lib/sekisho-agent"
 
-// DefaultMaxSessions is how many sessions a node runs at once.
+// DefaultMaxSessions is the default limit of concurrent sessions on a node.
 const DefaultMaxSessions = 1000
 
-// How long a stopping agent waits for sessions to end, and for the server to
-// take note.
+// How long a stopping agent waits for sessions to end, and for the server to acknowledge their end.
 const (
 	stopTimeout   = 8 * time.Second
 	reportTimeout = 2 * time.Second
 )
 
-// Config says what an agent works with.
+// Config is the configuration of an agent.
 type Config struct {
 	StateDir string
-	Endpoint string // overrides the one registered with, if not empty
+	Endpoint string // overrides the endpoint of the registration, if not empty
 	Users    session.Users
 	Log      *slog.Logger
 
@@ -57,17 +55,17 @@ type Config struct {
 	Inventory   time.Duration // interval of inventory reports; 0 means never
 	Metadata    Metadata
 	NoCommands  bool // refuse every command
-	MaxCommands int  // at once; 0 means 5
+	MaxCommands int  // concurrent commands; 0 means 5
 
 	// RetryNow makes the agent stop waiting before the next attempt to get
 	// credentials or to connect; may be nil.
 	RetryNow <-chan os.Signal
 }
 
-// Intervals are how often the agent reports and checks the node's facts.
+// Intervals are the intervals at which the agent reports and checks the node's facts.
 type Intervals struct {
 	Full    time.Duration // between two full reports; 0 means 5 minutes
-	Address time.Duration // between two looks at the node's address; 0 means 30 seconds
+	Address time.Duration // between two checks of the node's address; 0 means 30 seconds
 }
 
 // Agent is a running agent.
@@ -81,7 +79,7 @@ type Agent struct {
 	programs *enroll.ProgramRole // credentials for the metadata service
 	control  *control.Channel
 	command  *runcommand.Runner
-	// metadata serves the metadata service; nil when that is off.
+	// metadata serves the metadata service; nil if that is off.
 	metadata func(ctx context.Context)
 	ctx      context.Context // that sessions run in
 
@@ -154,7 +152,7 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	if m := cfg.Metadata.Listen; m.IsValid() {
-		// Users who may only forward ports must not reach the responder.
+		// Users who can only forward ports must not reach the metadata service.
 		a.cfg.Forwarding.Responder = m
 	}
 	cfg.Log.Info("agent starts", "version", uplink.Version, "endpoint", server.Endpoint, "region", server.Region)
@@ -234,8 +232,7 @@ func (a *Agent) awaitReports(ctx context.Context) {
 	}
 }
 
-// renewOn returns err. If it says that the server did not accept the credentials,
-// renewOn has them renewed.
+// renewOn returns err. If the server did not accept the credentials, renewOn requests new ones.
 func (a *Agent) renewOn(err error) error {
 	e, ok := errors.AsType[*uplink.APIError](err)
 	if !ok {
@@ -250,7 +247,7 @@ func (a *Agent) renewOn(err error) error {
 	return err
 }
 
-// Start starts a session, unless it is running already or has ended recently.
+// Start starts a session, unless it is already running or has ended recently.
 func (a *Agent) Start(task mgs.AgentTaskPayload) {
 	log := a.cfg.Log.With("session", task.SessionID)
 	if !id.ValidSession(task.SessionID) {
@@ -268,7 +265,7 @@ func (a *Agent) Start(task mgs.AgentTaskPayload) {
 			TaskID:          task.SessionID,
 			InstanceID:      string(a.ident.Node),
 			FinalTaskStatus: mgs.TaskFailed,
-			Output:          "The node runs its maximum number of sessions. End one and try again.",
+			Output:          "The node is running its maximum number of sessions. End one and retry.",
 		})
 		return
 	}
@@ -343,12 +340,12 @@ func (a *Agent) Cancel(sessionID string) {
 	if s, ok := a.sessions[sessionID]; ok {
 		s.cancel(session.ErrCancelled)
 	} else if id.ValidSession(sessionID) {
-		// Its start may still be on the way.
+		// Its start may not have arrived yet.
 		a.ended.add(sessionID)
 	}
 }
 
-// recent remembers the last session IDs it was given.
+// recent stores the most recent session IDs.
 type recent struct {
 	ids  map[string]struct{}
 	ring []string
@@ -416,8 +413,8 @@ func (a *Agent) retryNow(ctx context.Context) {
 	}
 }
 
-// report reports the node to the server: a short form at once, then the full form
-// every few minutes and whenever the node's address or channel changes.
+// report reports the node's facts to the server: the short form at once, then the full form every
+// few minutes and whenever the node's address or channel changes.
 func (a *Agent) report(ctx context.Context) {
 	every, look := a.cfg.Reports.Full, a.cfg.Reports.Address
 	if every <= 0 {
@@ -447,7 +444,7 @@ func (a *Agent) report(ctx context.Context) {
 	}
 }
 
-// information is the full form. Server is where the control channel leads.
+// information returns the full form. server is the address of the control channel's peer.
 func (a *Agent) information(ctx context.Context, server string) information {
 	host := hostinfo.Read(ctx, cmp.Or(server, a.client.HostPort()))
 	info := information{

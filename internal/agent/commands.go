@@ -47,8 +47,8 @@ func (a *Agent) openCommands(ctx context.Context) (*runcommand.Runner, error) {
 	})
 }
 
-// web is the transport for downloads of commands. For the agent's own server it
-// trusts the CA that the agent was registered with.
+// web is the transport for commands' downloads. For the agent's own server, it trusts the CA of the
+// agent's registration.
 type web struct {
 	client *uplink.Client
 	others http.RoundTripper

@@ -23,13 +23,12 @@ type Metadata struct {
 	// AddAddress adds the address to the loopback interface while the agent
 	// runs, if it is missing.
 	AddAddress bool
-	// Allowed are the OS users and groups that are answered; the zero value
-	// allows all.
+	// Allowed are the OS users and groups that can use the service; the zero value allows all.
 	Allowed imds.Allowed
 }
 
-// listenMetadata opens the metadata service. The returned function serves until ctx
-// ends; it is nil when the service is off.
+// listenMetadata opens the metadata service. The returned function serves until ctx ends; it is
+// nil if the service is off.
 func (a *Agent) listenMetadata() (serve func(ctx context.Context), err error) {
 	m := a.cfg.Metadata
 	if !m.Listen.IsValid() {
@@ -78,7 +77,7 @@ type facts struct {
 
 // Host implements [imds.Source].
 func (f *facts) Host(ctx context.Context) imds.Host {
-	host, _ := f.host.get(hostFor, func() (imds.Host, error) { // it cannot fail
+	host, _ := f.host.get(hostFor, func() (imds.Host, error) { // cannot fail
 		info := hostinfo.Read(ctx, f.client.HostPort())
 		return imds.Host{Name: info.ComputerName, IPAddress: info.IPAddress}, nil
 	})
@@ -106,7 +105,7 @@ func (f *facts) Role(ctx context.Context) (imds.Role, error) {
 		_, rest, ok := strings.Cut(id.ARN, ":assumed-role/")
 		name, _, _ := strings.Cut(rest, "/")
 		if !ok || name == "" {
-			return imds.Role{}, fmt.Errorf("the server takes this node for %.200q", id.ARN)
+			return imds.Role{}, fmt.Errorf("the server treats this node as %.200q", id.ARN)
 		}
 		return imds.Role{Name: name, Account: id.Account}, nil
 	})
@@ -120,8 +119,8 @@ func (f *facts) Credentials(ctx context.Context) (imds.Credentials, error) {
 	}, err
 }
 
-// kept is a cached value with an expiry time. Failures are not cached; while they
-// last, the old value is returned.
+// kept is a cached value with an expiry time. Failures are not cached; during a failure, the old
+// value is returned.
 type kept[T any] struct {
 	mu    sync.Mutex
 	value T

@@ -25,32 +25,30 @@ type Start struct {
 	RunAs    string
 	Version  string   // of the client; default: AWS's plugin
 	Size     mgs.Size // default: 80x24
-	NoSize   bool     // never tell a size
+	NoSize   bool     // never send a size
 	Refuse   bool     // refuse the handshake
-	Silent   bool     // until Greet, do not answer the handshake
-	// Ungreeted makes no handshake, as old clients do: it sends its size, and
-	// what is typed, at once.
+	Silent   bool     // do not answer the handshake until Greet
+	// Ungreeted skips the handshake, like old clients: it sends its size and input immediately.
 	Ungreeted bool
 	// Parameters are the document's.
 	Parameters map[string]any
-	// Key is the data key that the client has for a document with a key of
-	// KMS; nil means that the double's own is used. Naked sends no key.
+	// Key is the client's data key for a document with a KMS key; nil means the double's own. Naked
+	// sends no key.
 	Key   []byte
 	Naked bool
 	// Forge changes the answer to the challenge.
 	Forge bool
-	// HangUp has the double end the connection, and forget the session, as
-	// soon as the agent says that it is terminating.
+	// HangUp makes the double close the connection and drop the session as soon as the agent
+	// reports that it is terminating.
 	HangUp bool
-	// Cuts are after how many bytes from the agent its connections are cut,
-	// one after the other.
+	// Cuts are the numbers of bytes from the agent after which its successive connections are cut.
 	Cuts []int
 }
 
 // ShellDocument is the plainest session document.
 const ShellDocument = `{"schemaVersion":"1.0","description":"","sessionType":"Standard_Stream","inputs":{}}`
 
-// Client is the person's end of a session, and the relay before it.
+// Client is the client's end of a session, with the relay in front of it.
 type Client struct {
 	ID      string
 	Channel *datachannel.Channel
@@ -64,10 +62,10 @@ type Client struct {
 	states     []string
 	request    *mgs.HandshakeRequest
 	complete   bool
-	message    string // of the handshake's end
+	message    string // of HandshakeComplete
 	stderr     strings.Builder
 	exit       string
-	wire       strings.Builder // what passed the relay, either way
+	wire       strings.Builder // data that passed through the relay, in both directions
 	seal       *sealing
 	terminated bool
 	conn       *link.Conn
@@ -76,7 +74,7 @@ type Client struct {
 	open       mgs.OpenDataChannel
 }
 
-// StartSession tells the agent to start a session.
+// StartSession makes the agent start a session.
 func (s *Server) StartSession(st Start) *Client {
 	s.t.Helper()
 	c := s.Expect(st)
@@ -84,7 +82,7 @@ func (s *Server) StartSession(st Start) *Client {
 	return c
 }
 
-// Expect prepares for a session without telling the agent.
+// Expect prepares for a session without starting it on the agent.
 func (s *Server) Expect(st Start) *Client {
 	if st.ID == "" {
 		st.ID = string(id.Session("alice"))
@@ -222,8 +220,8 @@ func (c *Client) send(pt mgs.PayloadType, b []byte) {
 	}
 }
 
-// Type types text, with a carriage return for each line end, once the session
-// has begun: like AWS's, our agent drops what comes before.
+// Type types text, with a carriage return for each line end, after the session has begun: like
+// AWS's, our agent drops earlier input.
 func (c *Client) Type(text string) {
 	c.s.t.Helper()
 	c.s.await("the end of the handshake of "+c.ID, func() bool { return c.complete })
@@ -234,7 +232,7 @@ func (c *Client) Type(text string) {
 	c.send(mgs.PayloadOutput, b)
 }
 
-// Resize tells the agent the terminal's size.
+// Resize sends the terminal's size to the agent.
 func (c *Client) Resize(size mgs.Size) {
 	b, err := mgs.MarshalBody(size)
 	if err != nil {
@@ -279,7 +277,7 @@ func (c *Client) awaitOutput(what string, good func(string) bool) string {
 	return got
 }
 
-// Output is what has come so far.
+// Output returns the output so far.
 func (c *Client) Output() string {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
@@ -299,7 +297,7 @@ func (c *Client) AwaitRequest() mgs.HandshakeRequest {
 	return *c.request
 }
 
-// AwaitStates waits until the agent has told n states, and returns them.
+// AwaitStates waits until the agent has reported n states, and returns them.
 func (c *Client) AwaitStates(n int) []string {
 	c.s.t.Helper()
 	var got []string
@@ -310,14 +308,14 @@ func (c *Client) AwaitStates(n int) []string {
 	return got
 }
 
-// Largest is the size of the largest output payload.
+// Largest returns the size of the largest output payload.
 func (c *Client) Largest() int {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
 	return c.largest
 }
 
-// OpenFrame is the first frame of the agent's last connection.
+// OpenFrame returns the first frame of the agent's last connection.
 func (c *Client) OpenFrame() mgs.OpenDataChannel {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
@@ -343,7 +341,7 @@ func (c *Client) Drop() {
 	}
 }
 
-// Write sends anything to the agent's leg.
+// Write sends a raw frame to the agent's leg.
 func (c *Client) Write(kind link.Kind, b []byte) {
 	c.s.mu.Lock()
 	conn := c.conn
@@ -380,7 +378,7 @@ func (s *Server) dataChannel(w http.ResponseWriter, r *http.Request) {
 		c.conn = conn
 		c.open = open
 	})
-	_ = c.Channel.Serve(s.ctx, w2) // how it ends is what tests look at elsewhere
+	_ = c.Channel.Serve(s.ctx, w2) // tests check the end elsewhere
 	s.update(func() {
 		if c.conn == conn {
 			c.conn = nil
@@ -388,11 +386,11 @@ func (s *Server) dataChannel(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// wire is the agent's connection as a relay sees it.
+// wire is the agent's connection on the relay's side.
 type wire struct {
 	*link.Frames
 	c    *Client
-	left int // bytes until the cut; negative for never
+	left int // bytes until the cut; negative means never
 }
 
 var errCut = errors.New("the connection is cut")

@@ -13,13 +13,13 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// KeyID is the KMS key that the double knows.
+// KeyID is the double's KMS key.
 const KeyID = "arn:aws:kms:eu-test-1:123456789012:key/7d1c7d0e-0000-4000-8000-000000000001"
 
-// wrappedKey is what the double calls a data key in its encrypted form.
+// wrappedKey is the double's encrypted form of a data key.
 const wrappedKey = "wrapped-data-key"
 
-// DataKey is the data key of sessions that the double encrypts.
+// DataKey returns the data key of sessions that the double encrypts.
 func DataKey() []byte {
 	key := make([]byte, 64)
 	for i := range key {
@@ -58,7 +58,7 @@ func (s *sealing) open(with cipher.AEAD, b []byte) ([]byte, error) {
 	return with.Open(nil, b[:12], b[12:], nil)
 }
 
-// encrypt is the client's answer to the wish to encrypt.
+// encrypt returns the client's answer to the encryption request.
 func (c *Client) encrypt() json.RawMessage {
 	if c.start.Naked {
 		return json.RawMessage("null")
@@ -80,7 +80,7 @@ func (c *Client) encrypt() json.RawMessage {
 	return b
 }
 
-// prove answers the challenge, as far as the client can.
+// prove answers the challenge, if the client can.
 func (c *Client) prove(b []byte) {
 	challenge, err := mgs.ParseBody[mgs.EncChallenge](b)
 	if err != nil {
@@ -98,43 +98,42 @@ func (c *Client) prove(b []byte) {
 	c.send(mgs.PayloadEncChallengeResponse, body)
 }
 
-// Inject sends what the client's encryption did not make.
+// Inject sends data that the client did not encrypt.
 func (c *Client) Inject(b []byte) {
 	c.s.t.Helper()
 	c.s.await("the end of the handshake of "+c.ID, func() bool { return c.complete })
 	c.send(mgs.PayloadOutput, b)
 }
 
-// Wire is everything that has passed between the two ends as a relay sees it.
+// Wire returns everything that has passed through the relay.
 func (c *Client) Wire() string {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
 	return c.wire.String()
 }
 
-// StdErr is what has come as standard error.
+// StdErr returns the standard error so far.
 func (c *Client) StdErr() string {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
 	return c.stderr.String()
 }
 
-// Exit is the text of the exit code.
+// Exit returns the text of the exit code.
 func (c *Client) Exit() string {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
 	return c.exit
 }
 
-// AwaitExit waits for the exit code, which is the last of a program's output,
-// and returns it.
+// AwaitExit waits for the exit code, which follows a program's output, and returns it.
 func (c *Client) AwaitExit() string {
 	c.s.t.Helper()
 	c.s.await("the exit code of "+c.ID, func() bool { return c.exit != "" })
 	return c.Exit()
 }
 
-// Message is what the client shows of the handshake's end.
+// Message returns the text of HandshakeComplete, which the client shows.
 func (c *Client) Message() string {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()

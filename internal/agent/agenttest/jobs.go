@@ -14,10 +14,10 @@ type Reply struct {
 	Job     string
 	ID      mgs.UUID
 	Ack     bool // whether the double acknowledged it
-	Control int  // over which control channel it came
+	Control int  // number of the control channel that received it
 }
 
-// job takes what the agent says about a job.
+// job handles the agent's messages about a job.
 func (c *Control) job(m *mgs.Message) error {
 	s := c.s
 	if m.Type == mgs.TypeAgentJobAck {
@@ -88,7 +88,7 @@ func (s *Server) JobAcks(job string, n int) []mgs.JobAck {
 	return got
 }
 
-// Replies are the replies about a job up to now.
+// Replies returns the replies about a job so far.
 func (s *Server) Replies(job string) []Reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()

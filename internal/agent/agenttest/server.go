@@ -1,6 +1,5 @@
-// Package agenttest is a double of the server for tests of the agent: it
-// speaks the protocol over TLS, checks every signature, and lets the test be
-// the person at the other end of each session.
+// Package agenttest is a test double of the server for tests of the agent: it implements the
+// protocol over TLS, checks every signature, and lets the test act as the client of each session.
 package agenttest
 
 import (
@@ -29,14 +28,14 @@ import (
 	"sekisho/internal/wire/sigv4"
 )
 
-// What the double accepts.
+// Values that the double accepts.
 const (
 	Region         = "eu-test-1"
 	ActivationID   = "b3f6e0f0-6f3a-4a64-9f0c-0d7f4f1c2a11"
 	ActivationCode = "abcdefghij0123456789"
 )
 
-// Patience is how long a test waits for what must happen.
+// Patience is how long a test waits for an expected event.
 const Patience = 20 * time.Second
 
 // Server is the double.
@@ -46,14 +45,14 @@ type Server struct {
 	ctx  context.Context
 
 	mu        sync.Mutex
-	changed   chan struct{} // closed at every change of what follows
+	changed   chan struct{} // closed at every change of the fields below
 	nodes     map[sekisho.NodeID]node
 	keys      map[string]sigv4.Credentials
 	tokens    map[string]string // channel token → path
 	control   *Control
-	opened    int // control channels so far
+	opened    int // number of control channels so far
 	updates   []map[string]any
-	inventory map[string]int // how often an item came, by type and hash
+	inventory map[string]int // number of times that an item arrived, by type and hash
 	issued    int
 	old       bool // ignores ForPrograms
 	clients   map[string]*Client
@@ -116,13 +115,13 @@ func New(t testing.TB) *Server {
 	return s
 }
 
-// Address is how an agent reaches the double.
+// Address returns the double's address for an agent.
 func (s *Server) Address() uplink.Server {
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.http.Certificate().Raw})
 	return uplink.Server{Endpoint: s.http.URL, Region: Region, CA: string(ca)}
 }
 
-// update changes the double's state under its lock and tells those who wait.
+// update changes the double's state under its lock and wakes waiters.
 func (s *Server) update(change func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -157,7 +156,7 @@ func (s *Server) wait(cond func() bool) bool {
 	}
 }
 
-// SetTokenLife sets how long role credentials last from now on.
+// SetTokenLife sets the lifetime of role credentials from now on.
 func (s *Server) SetTokenLife(d time.Duration) { s.update(func() { s.tokenLife = d }) }
 
 // AwaitIssued waits until credentials have been issued n times.
@@ -190,7 +189,7 @@ func (s *Server) AwaitUpdate(what string, cond func(map[string]any) bool) map[st
 	return found
 }
 
-// takeInventory knows items by their hash once they came with content.
+// takeInventory accepts an item by its hash after it has arrived with content.
 func (s *Server) takeInventory(in map[string]any) error {
 	items, _ := in["Items"].([]any)
 	var err error
@@ -208,8 +207,8 @@ func (s *Server) takeInventory(in map[string]any) error {
 	return err
 }
 
-// AwaitInventory waits until an item of the inventory came with content, and
-// then by its hash alone.
+// AwaitInventory waits until an inventory item has arrived with content, and then with only its
+// hash.
 func (s *Server) AwaitInventory() {
 	s.t.Helper()
 	s.await("an item of the inventory, and its hash", func() bool {
@@ -229,7 +228,7 @@ func (s *Server) Requested(part string) bool {
 	return slices.ContainsFunc(s.paths, func(p string) bool { return strings.Contains(p, part) })
 }
 
-// Creations is how often the agent has asked for a session's data channel.
+// Creations returns how often the agent has requested a session's data channel.
 func (s *Server) Creations(session string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -369,7 +368,7 @@ func (s *Server) roleToken(r *http.Request, in map[string]any, body []byte) (any
 	return out, nil
 }
 
-// IgnoreForPrograms makes the server one that issues only the agent's own
+// IgnoreForPrograms makes the server behave like an old one, which issues only the agent's own
 // credentials.
 func (s *Server) IgnoreForPrograms() { s.update(func() { s.old = true }) }
 
@@ -391,7 +390,7 @@ func (s *Server) signed(r *http.Request, service string, body []byte) error {
 	return p.Verify(c.SecretAccessKey, r, sigv4.HashBody(body), time.Now())
 }
 
-// create answers the POST that makes a channel.
+// create answers the POST that creates a channel.
 func (s *Server) create(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<20))
 	if err == nil {
@@ -431,8 +430,7 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) {
 	)
 }
 
-// accept upgrades a signed request and takes the first frame, whose token it
-// checks.
+// accept upgrades a signed request, and reads the first frame and checks its token.
 func (s *Server) accept(w http.ResponseWriter, r *http.Request, query string) (*link.Conn, []byte) {
 	if err := s.signed(r, "ssmmessages", nil); err != nil {
 		http.Error(w, err.Error(), http.StatusForbidden)
@@ -470,7 +468,7 @@ type Control struct {
 	s    *Server
 	conn *link.Conn
 	Open mgs.OpenControlChannel // its first frame
-	N    int                    // how many there have been, this one included
+	N    int                    // its number, counting from 1
 }
 
 func (s *Server) controlChannel(w http.ResponseWriter, r *http.Request) {
@@ -550,20 +548,20 @@ func (s *Server) ControlAfter(n int) *Control {
 // Send sends a message to the agent.
 func (c *Control) Send(m mgs.Message) { c.Write(link.Binary, m.AppendTo(nil)) }
 
-// Write sends anything to the agent. The connection may be gone already.
+// Write sends a raw frame to the agent. The connection may be gone.
 func (c *Control) Write(kind link.Kind, b []byte) { _ = c.conn.Write(c.s.ctx, kind, b) }
 
 // Drop cuts the connection.
 func (c *Control) Drop() { _ = c.conn.CloseNow() }
 
-// Secrets are all the secrets the agent has been given.
+// Secrets returns all secrets that the agent has received.
 func (s *Server) Secrets() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]string{ActivationCode}, s.secrets...)
 }
 
-// Sessions lists the sessions that were started.
+// Sessions returns the sessions that were started.
 func (s *Server) Sessions() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

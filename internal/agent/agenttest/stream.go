@@ -16,8 +16,8 @@ type Payload struct {
 	Body string
 }
 
-// Stream is a session's data channel for tests of a plugin by itself: what
-// the client sends is given by Type, what the plugin sends is kept.
+// Stream is a session's data channel for tests of a single plugin: Give supplies the client's
+// payloads, and it records the plugin's.
 type Stream struct {
 	t  testing.TB
 	in chan Payload
@@ -26,7 +26,7 @@ type Stream struct {
 	got     []Payload
 	given   int
 	changed chan struct{}
-	stalled chan struct{} // non-nil: the client takes nothing until it is closed
+	stalled chan struct{} // if not nil, the client reads nothing until it is closed
 }
 
 // NewStream returns an open stream.
@@ -34,8 +34,7 @@ func NewStream(t testing.TB) *Stream {
 	return &Stream{t: t, in: make(chan Payload, 1024), changed: make(chan struct{})}
 }
 
-// Stall has the client take nothing more until the returned function is
-// called.
+// Stall makes the client stop reading until the returned function is called.
 func (s *Stream) Stall() (resume func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -64,7 +63,7 @@ func (s *Stream) Send(ctx context.Context, pt mgs.PayloadType, p []byte) error {
 	return nil
 }
 
-// ErrEnded is the error that a plugin gets after End.
+// ErrEnded is the error of Send and Receive after End.
 var ErrEnded = errors.New("the stream has ended")
 
 // Receive implements the plugin's side.
@@ -80,7 +79,7 @@ func (s *Stream) Receive(ctx context.Context) (mgs.PayloadType, []byte, error) {
 	}
 }
 
-// Give has the client send a payload.
+// Give sends a payload from the client.
 func (s *Stream) Give(pt mgs.PayloadType, body string) {
 	s.in <- Payload{pt, body}
 	s.mu.Lock()
@@ -90,7 +89,7 @@ func (s *Stream) Give(pt mgs.PayloadType, body string) {
 	s.changed = make(chan struct{})
 }
 
-// AwaitGiven waits until the plugin has taken n bytes, or nearly.
+// AwaitGiven waits until the plugin has received about n bytes.
 func (s *Stream) AwaitGiven(n int) {
 	s.t.Helper()
 	limit := time.NewTimer(Patience)
@@ -105,18 +104,18 @@ func (s *Stream) AwaitGiven(n int) {
 		select {
 		case <-changed:
 		case <-limit.C:
-			s.t.Fatalf("waited %v for %d bytes to be taken; %d were", Patience, n, given)
+			s.t.Fatalf("waited %v for %d bytes to be received; got %d", Patience, n, given)
 		}
 	}
 }
 
-// Flag has the client send a flag.
+// Flag sends a flag from the client.
 func (s *Stream) Flag(f mgs.Flag) { s.Give(mgs.PayloadFlag, string(f.Bytes())) }
 
 // End closes the stream.
 func (s *Stream) End() { close(s.in) }
 
-// Text is everything the plugin sent under a type.
+// Text returns everything that the plugin sent with a payload type.
 func (s *Stream) Text(pt mgs.PayloadType) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -133,8 +132,7 @@ func (s *Stream) text(pt mgs.PayloadType) string {
 	return string(all)
 }
 
-// Await waits until what the plugin sent under a type satisfies good, and
-// returns it.
+// Await waits until the plugin's payloads of a type satisfy good, and returns them.
 func (s *Stream) Await(pt mgs.PayloadType, what string, good func(string) bool) string {
 	s.t.Helper()
 	limit := time.NewTimer(Patience)

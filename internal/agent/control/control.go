@@ -25,7 +25,7 @@ const (
 	pongTimeout  = 10 * time.Second
 	maxBackoff   = 15 * time.Second
 	minPause     = 50 * time.Millisecond
-	// Agents that lose a server at the same moment spread over this time.
+	// Agents that lose a server at the same moment reconnect spread over this time.
 	lossSpread = time.Second
 	// A connection that lasted this long resets the backoff.
 	goodLife = 10 * time.Second
@@ -37,19 +37,19 @@ const (
 	maxResend = 30 * time.Second
 )
 
-// maxPending bounds the reports that wait for an acknowledgement.
+// maxPending bounds the unacknowledged reports.
 const maxPending = 4096
 
 // maxAnswers bounds the acknowledgements that wait for the connection.
 const maxAnswers = 256
 
-// Sessions runs the sessions that the server asks for. Its methods must not block.
+// Sessions runs the sessions that the server requests. Its methods must not block.
 type Sessions interface {
 	// Start starts a session, whose ID has been checked.
 	Start(task mgs.AgentTaskPayload)
-	// Cancel ends a session, if it runs.
+	// Cancel ends a session if it is running.
 	Cancel(session string)
-	// Notify shows a text in the terminal of a session, if it runs.
+	// Notify shows a text in a session's terminal, if the session is running.
 	Notify(session, text string)
 	// Type types into the terminal of a session, if it runs.
 	Type(session string, data []byte)
@@ -64,13 +64,12 @@ type Jobs interface {
 	Acknowledged(job string, reply mgs.UUID)
 }
 
-// Config says what a Channel works with.
+// Config is the configuration of a Channel.
 type Config struct {
 	Open     func(ctx context.Context) (*link.Conn, error)
 	Sessions Sessions
 	Jobs     Jobs
-	// RoleChanged is called when the node was given another role; may be
-	// nil.
+	// RoleChanged is called when the node has got another role; may be nil.
 	RoleChanged func()
 	Log         *slog.Logger
 }
@@ -82,10 +81,10 @@ type Channel struct {
 	now  chan struct{} // ends the wait for the next attempt
 
 	mu      sync.Mutex
-	server  string        // address of the present connection; empty when there is none
+	server  string        // address of the open connection; empty if there is none
 	changed chan struct{} // closed when server changes
 	pending []*report     // oldest first
-	answers []mgs.Message // to jobs of the present connection
+	answers []mgs.Message // to jobs received on the open connection
 }
 
 // report is a message that the server has not acknowledged yet: the end of a
@@ -114,8 +113,8 @@ func (c *Channel) RetryNow() {
 	}
 }
 
-// Connected returns the server's address while the channel is open, and
-// otherwise "". It also gives a channel that is closed when that changes.
+// Connected returns the server's address if the channel is open, otherwise "". It also returns a
+// channel that is closed when that changes.
 func (c *Channel) Connected() (server string, changed <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -157,7 +156,7 @@ func (c *Channel) keepTelling(about string, id mgs.UUID, message func() (mgs.Mes
 	c.mu.Lock()
 	if len(c.pending) >= maxPending {
 		c.cfg.Log.Error(
-			"the end of a session or command will not be reported: too many wait",
+			"the end of a session or command will not be reported: too many reports are pending",
 			"about",
 			c.pending[0].about,
 		)
@@ -236,7 +235,7 @@ func (c *Channel) serve(ctx context.Context, conn *link.Conn) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	c.mu.Lock()
-	c.answers = nil // to jobs of the connection before
+	c.answers = nil // to jobs received on the previous connection
 	for _, t := range c.pending {
 		t.due, t.resend = time.Time{}, minResend
 	}
@@ -246,7 +245,7 @@ func (c *Channel) serve(ctx context.Context, conn *link.Conn) error {
 	wg.Go(func() { cancel(c.sendReports(ctx, conn)) })
 	cancel(c.read(ctx, conn))
 	wg.Wait()
-	_ = conn.CloseNow() // it may be closed already
+	_ = conn.CloseNow() // it may already be closed
 	return context.Cause(ctx)
 }
 
@@ -268,7 +267,7 @@ func (c *Channel) read(ctx context.Context, conn *link.Conn) error {
 			return fmt.Errorf("%w: %w", errMalformed, err)
 		}
 		if err := c.handle(&m); err != nil {
-			c.cfg.Log.Warn("ignored a message of the server", "type", m.Type, "error", err)
+			c.cfg.Log.Warn("ignored a message from the server", "type", m.Type, "error", err)
 		}
 	}
 }
@@ -357,7 +356,7 @@ func (c *Channel) start(m *mgs.Message) error {
 			mgs.TaskComplete{
 				TaskID:          task.TaskID,
 				FinalTaskStatus: mgs.TaskFailed,
-				Output:          "The agent cannot read the message that starts this session.",
+				Output:          "The message that starts this session is malformed.",
 			},
 		)
 	}
@@ -410,7 +409,7 @@ func (c *Channel) next(now time.Time) (*mgs.Message, time.Duration) {
 			m.ID = t.id // an acknowledgement of any copy counts
 			return &m, 0
 		}
-		c.cfg.Log.Error("the reply about a command is lost", "job", t.about, "error", err)
+		c.cfg.Log.Error("lost a reply about a command", "job", t.about, "error", err)
 		c.acknowledged(t.about, t.id)
 	}
 }

@@ -1,6 +1,6 @@
-// Package copy is the node's side of sekisho cp. It runs in a separate process as
-// the session's OS user, with the client at its standard input and output. The
-// recording shows what it prints on standard error.
+// Package copy is the node's side of sekisho cp. It runs in a separate process as the session's OS
+// user, connected to the client by standard input and output. Its standard error appears in the
+// recording.
 package copy
 
 import (
@@ -20,7 +20,7 @@ const (
 	Download = "download"
 )
 
-// Run copies in one direction. A relative path starts at home.
+// Run copies in one direction. A relative path is relative to home.
 func Run(direction, path, home string, in io.Reader, out, log io.Writer) error {
 	verb, run := "received", transfer.Receive
 	switch direction {
@@ -38,7 +38,7 @@ func Run(direction, path, home string, in io.Reader, out, log io.Writer) error {
 		io.Reader
 		io.Writer
 	}{in, out}
-	// There is nowhere to report that standard error fails.
+	// An error of standard error cannot be reported.
 	report := func(format string, args ...any) { _, _ = fmt.Fprintf(log, format+"\r\n", args...) }
 	err = run(conn, path, transfer.Options{
 		Copied: func(i transfer.Item) {
@@ -73,7 +73,7 @@ func absolute(path, home string) (string, error) {
 	return full, nil
 }
 
-// printable returns s, quoted if it contains anything that a terminal would obey.
+// printable returns s, quoted if it contains control sequences.
 func printable(s string) string {
 	quoted := strconv.QuoteToGraphic(s)
 	if plain := quoted[1 : len(quoted)-1]; plain == s {

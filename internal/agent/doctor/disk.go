@@ -16,7 +16,7 @@ const (
 	minFiles = 64
 )
 
-// space is the free space of a file system.
+// space is the free space on a file system.
 type space struct {
 	free, files uint64
 	countsFiles bool // some file systems have no fixed number of files
@@ -40,13 +40,15 @@ func (x *examination) disk(context.Context) (string, error) {
 func (s space) verdict(dir string) (string, error) {
 	switch {
 	case s.readOnly:
-		return "", sekisho.Errorf(sekisho.CodeInvalid, "%s is on a file system that is read-only", dir).
-			WithHint("Mount it for writing; look for errors of the disk with dmesg.")
+		return "", sekisho.Errorf(sekisho.CodeInvalid, "%s is on a read-only file system", dir).
+			WithHint("Mount it for writing; check for disk errors with dmesg.")
 	case s.free < minFree:
-		return "", sekisho.Errorf(sekisho.CodeInvalid, "%s has %d KiB left, and the agent needs %d", dir, s.free>>10, minFree>>10).
-			WithHint("Make room on its file system (df %s).", dir)
+		return "", sekisho.Errorf(sekisho.CodeInvalid,
+			"%s has %d KiB left, but the agent needs %d", dir, s.free>>10, minFree>>10).
+			WithHint("Free space on its file system (df %s).", dir)
 	case s.countsFiles && s.files < minFiles:
-		return "", sekisho.Errorf(sekisho.CodeInvalid, "%s has room for %d more files, and the agent needs %d", dir, s.files, minFiles).
+		return "", sekisho.Errorf(sekisho.CodeInvalid,
+			"%s has %d inodes left, but the agent needs %d", dir, s.files, minFiles).
 			WithHint("Delete files on its file system (df -i %s).", dir)
 	}
 	return fmt.Sprintf("%d MiB free in %s", s.free>>20, dir), nil

@@ -1,5 +1,5 @@
-// Package doctor finds out why an agent does not reach its server. It repeats the
-// agent's steps one by one, and reports the step that fails and the remedy.
+// Package doctor diagnoses why an agent does not reach its server. It repeats the agent's steps
+// one by one, and reports the step that fails and the remedy.
 package doctor
 
 import (
@@ -74,18 +74,21 @@ func Run(ctx context.Context, state string, out io.Writer) bool {
 	return true
 }
 
-// hint holds remedies for errors that have none of their own.
+// hint contains remedies for errors without their own.
 var hint = map[string]string{
-	"config":    "Correct the file, or register the machine again with --force.",
-	"disk":      "Check the file system of the state directory.",
-	"DNS":       "Check the endpoint's name and this machine's /etc/resolv.conf.",
-	"TCP":       "Check that the server is running and that no firewall blocks the connection.",
-	"TLS":       "Check that the server's certificate is for this name and not expired. If its CA is your own, register with --ca FILE.",
-	"clock":     "Set this machine's clock, for example with: timedatectl set-ntp true",
-	"identity":  "If the node was deregistered, register it again with --force and a new activation.",
-	"signature": "Check that the region is the server's, that the role of the activation may call ssm:UpdateInstanceInformation, and this machine's clock.",
-	"agent":     "Start it, for example with: systemctl start sekisho-agent",
-	"channel":   "Check that the role of the activation may call ssmmessages:CreateControlChannel, and that proxies in between pass WebSockets.",
+	"config": "Correct the file, or register the machine again with --force.",
+	"disk":   "Check the file system of the state directory.",
+	"DNS":    "Check the endpoint's name and this machine's /etc/resolv.conf.",
+	"TCP":    "Check that the server is running and that no firewall blocks the connection.",
+	"TLS": "Check that the server's certificate is for this name and not expired. If its CA is your own, " +
+		"register with --ca FILE.",
+	"clock":    "Set this machine's clock, for example with: timedatectl set-ntp true",
+	"identity": "If the node was deregistered, register it again with --force and a new activation.",
+	"signature": "Check that the region is the server's, that the activation's role allows " +
+		"ssm:UpdateInstanceInformation, and this machine's clock.",
+	"agent": "Start it, for example with: systemctl start sekisho-agent",
+	"channel": "Check that the activation's role allows ssmmessages:CreateControlChannel, and that proxies in " +
+		"between pass WebSockets.",
 }
 
 func (x *examination) close() {
@@ -118,17 +121,17 @@ func (x *examination) config(context.Context) (string, error) {
 	if x.plain, err = uplink.New(x.server, nil); err != nil {
 		return "", err
 	}
-	running := "no agent runs"
+	running := "no agent is running"
 	if x.busy {
-		running = "the agent runs"
+		running = "the agent is running"
 	}
 	return fmt.Sprintf("%s, %s, region %s; %s", x.ident.Node, x.server.Endpoint, x.server.Region, running), nil
 }
 
-// agent is the last check: the connection can be in order while nothing uses it.
+// agent is the last check: the connection can work while no agent uses it.
 func (x *examination) agent(context.Context) (string, error) {
 	if !x.busy {
-		return "", sekisho.Errorf(sekisho.CodeUnreachable, "the agent is not running: this machine takes no sessions")
+		return "", sekisho.Errorf(sekisho.CodeUnreachable, "the agent is not running: sessions cannot start on this machine")
 	}
 	return "is running", nil
 }
@@ -166,13 +169,13 @@ func (x *examination) tls(ctx context.Context) (string, error) {
 	defer conn.Close()
 	leaf := conn.(*tls.Conn).ConnectionState().PeerCertificates[0]
 	return fmt.Sprintf(
-		"certificate of %q, good until %s",
+		"certificate of %q, valid until %s",
 		leaf.Subject.CommonName,
 		leaf.NotAfter.UTC().Format(time.DateOnly),
 	), nil
 }
 
-// clock compares clocks by the Date of any answer.
+// clock compares the clocks using the Date header of a response.
 func (x *examination) clock(ctx context.Context) (string, error) {
 	tr := &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: x.plain.TLS(), DisableKeepAlives: true}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, x.server.Endpoint, nil)

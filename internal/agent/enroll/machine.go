@@ -8,20 +8,19 @@ import (
 	"strings"
 )
 
-// machine distinguishes two machines with copies of the same disk: it holds hashes
-// of the hardware's ID and the operating system's ID. An ID that cannot be read
-// is empty.
+// machine distinguishes machines with copies of the same disk: it contains hashes of the hardware's ID and the
+// operating system's ID. An ID that cannot be read is empty.
 type machine struct {
 	Board string `json:",omitempty"`
 	OS    string `json:",omitempty"`
 }
 
-// thisMachine reads the machine that the agent runs on.
+// thisMachine returns the machine on which the agent runs.
 func thisMachine() machine {
 	return machine{Board: named("/sys/class/dmi/id/product_uuid"), OS: named("/etc/machine-id")}
 }
 
-// named hashes the ID in a file, so that the ID itself is not disclosed.
+// named returns a hash of the ID in a file, so that the ID itself is not disclosed.
 func named(path string) string {
 	f, err := os.Open(path)
 	if err != nil {
@@ -37,15 +36,14 @@ func named(path string) string {
 	return hex.EncodeToString(h[:16])
 }
 
-// same reports whether no ID that both have differs.
+// same reports whether all IDs that both have are equal.
 func (m machine) same(other machine) bool {
 	differ := func(a, b string) bool { return a != "" && b != "" && a != b }
 	return !differ(m.Board, other.Board) && !differ(m.OS, other.OS)
 }
 
-// fingerprintOn returns the fingerprint that this machine shows when its identity
-// was registered with fingerprint on another machine. It is stable, so that an
-// administrator can approve it.
+// fingerprintOn returns the fingerprint that this machine reports if its identity was registered
+// with fingerprint on another machine. It is stable, so that an administrator can approve it.
 func fingerprintOn(fingerprint string, now machine) string {
 	h := sha256.Sum256([]byte(fingerprint + "\n" + now.Board + "\n" + now.OS))
 	x := hex.EncodeToString(h[:16])

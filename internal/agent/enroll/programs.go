@@ -10,10 +10,8 @@ import (
 	"sekisho/internal/wire/sigv4"
 )
 
-// ProgramRole gives programs on the node credentials of the node's role. The
-// server does not accept them as the agent's: whoever has them can use the
-// role's permissions, but cannot open control or data channels. It is safe for
-// concurrent use.
+// ProgramRole supplies credentials of the node's role for programs on the node. The server does not accept them as the
+// agent's: they carry the role's permissions, but cannot open control or data channels. It is safe for concurrent use.
 type ProgramRole struct {
 	ident  Identity
 	client *uplink.Client
@@ -24,15 +22,14 @@ type ProgramRole struct {
 	expires time.Time
 }
 
-// NewProgramRole returns the ProgramRole of ident. It asks the server through
-// client when a program first asks.
+// NewProgramRole returns the ProgramRole of ident. It requests credentials through client when a
+// program first needs them.
 func NewProgramRole(ident Identity, client *uplink.Client) *ProgramRole {
 	return &ProgramRole{ident: ident, client: client}
 }
 
-// Credentials returns credentials, when they were issued and when they expire.
-// They have at least half of their life left, unless the server cannot be
-// reached.
+// Credentials returns credentials, when they were issued and when they expire. At least half of
+// their lifetime remains, unless the server is unreachable.
 func (r *ProgramRole) Credentials(ctx context.Context) (creds sigv4.Credentials, since, expires time.Time, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -43,14 +40,13 @@ func (r *ProgramRole) Credentials(ctx context.Context) (creds sigv4.Credentials,
 	answer, expires, err := requestRoleToken(ctx, r.client, r.ident, true)
 	switch {
 	case err == nil && !answer.ForPrograms:
-		// An old server ignores what it does not know and issues the agent's
-		// own credentials.
+		// An old server ignores the unknown member and issues the agent's own credentials.
 		err = sekisho.Errorf(sekisho.CodeInternal, "the server did not issue credentials for programs").
-			WithHint("Upgrade the server; until then the metadata service gives no credentials.")
+			WithHint("Upgrade the server; until then the metadata service provides no credentials.")
 	case err == nil:
 		r.creds, r.since, r.expires = answer.credentials(), now, expires
 	case now.Before(r.expires):
-		err = nil // the old ones are still good
+		err = nil // the old ones are still valid
 	}
 	if err != nil {
 		return sigv4.Credentials{}, time.Time{}, time.Time{}, err

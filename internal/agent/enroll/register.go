@@ -15,7 +15,7 @@ import (
 	"sekisho/internal/wire/id"
 )
 
-// keyBits is the size of a node's key: what AWS's agent makes.
+// keyBits is the size of a node's key, the same as AWS's agent uses.
 const keyBits = 2048
 
 // Registration is a request to become a managed node.
@@ -23,7 +23,7 @@ type Registration struct {
 	Server         uplink.Server
 	ActivationID   string
 	ActivationCode string
-	Force          bool // replace the present identity
+	Force          bool // replace the current identity
 }
 
 // Registered is the outcome of Register.
@@ -44,8 +44,7 @@ type registerResponse struct {
 	InstanceID sekisho.NodeID `json:"InstanceId"`
 }
 
-// Register makes this machine a node and keeps its new identity in v, which
-// must be locked.
+// Register makes this machine a node and stores its new identity in v, which must be locked.
 func Register(ctx context.Context, v *Vault, r Registration) (Registered, error) {
 	_, err := v.Identity()
 	switch {
@@ -53,11 +52,11 @@ func Register(ctx context.Context, v *Vault, r Registration) (Registered, error)
 	case err != nil:
 		return Registered{}, err
 	default:
-		return Registered{}, sekisho.Errorf(sekisho.CodeConflict, "this machine is registered already (%s).", v.path).
+		return Registered{}, sekisho.Errorf(sekisho.CodeConflict, "this machine is already registered (%s).", v.path).
 			WithHint("Use --force to register it again; the old identity is kept in a backup file.")
 	}
 	if r.ActivationID == "" || r.ActivationCode == "" {
-		return Registered{}, sekisho.Errorf(sekisho.CodeInvalid, "an activation ID and an activation code are needed.").
+		return Registered{}, sekisho.Errorf(sekisho.CodeInvalid, "an activation ID and an activation code are required.").
 			WithHint("aws ssm create-activation prints both.")
 	}
 	client, err := uplink.New(r.Server, nil)
@@ -67,14 +66,13 @@ func Register(ctx context.Context, v *Vault, r Registration) (Registered, error)
 	defer client.Close()
 	key, err := rsa.GenerateKey(rand.Reader, keyBits)
 	if err != nil {
-		return Registered{}, fmt.Errorf("make a key: %w", err)
+		return Registered{}, fmt.Errorf("create a key: %w", err)
 	}
 	public, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
 	if err != nil {
-		return Registered{}, fmt.Errorf("make a key: %w", err)
+		return Registered{}, fmt.Errorf("create a key: %w", err)
 	}
-	// Find out that the directory is not writable before the activation is
-	// used up.
+	// Check that the directory is writable before the activation is used up.
 	const probe = "probe.json"
 	if err := errors.Join(v.write(probe, r.Server), v.root.Remove(probe)); err != nil {
 		return Registered{}, err
@@ -123,7 +121,7 @@ func registerError(err error) error {
 	case "ActivationExpired":
 		remedy = "Create a new activation."
 	}
-	// Sekisho's server gives the remedy itself, AWS's does not.
+	// Sekisho's server includes the remedy, AWS's does not.
 	if remedy == "" ||
 		strings.Contains(strings.ToLower(api.Message), strings.ToLower(strings.TrimSuffix(remedy, "."))) {
 		return e

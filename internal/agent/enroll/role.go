@@ -20,9 +20,9 @@ const (
 	maxRetry = 15 * time.Second
 )
 
-// Role holds the credentials with which the agent itself calls the server.
-// Run renews them at half their life. They never leave the agent: they open
-// control and data channels. Programs on the node get ProgramRole's.
+// Role has the credentials with which the agent itself calls the server. Run renews them after half
+// of their lifetime. They never leave the agent, because they can open control and data channels.
+// Programs on the node get those of ProgramRole.
 type Role struct {
 	ident  Identity
 	client *uplink.Client
@@ -33,11 +33,11 @@ type Role struct {
 	mu      sync.Mutex
 	creds   sigv4.Credentials
 	expires time.Time
-	refused error         // why there are none, while there are none
-	ready   chan struct{} // closed when creds or refused is set
+	refused error         // why there are no credentials; nil if there are
+	ready   chan struct{} // closed once creds or refused is set
 }
 
-// NewRole returns the role of ident, whose credentials client fetches.
+// NewRole returns the role of ident. Its credentials are fetched with client.
 func NewRole(ident Identity, client *uplink.Client, log *slog.Logger) *Role {
 	return &Role{
 		ident: ident, client: client, log: log,
@@ -45,8 +45,8 @@ func NewRole(ident Identity, client *uplink.Client, log *slog.Logger) *Role {
 	}
 }
 
-// Credentials returns valid credentials. While the first attempt is under way
-// it waits; when the last one failed and nothing valid is left, it says why.
+// Credentials returns valid credentials. It waits for the first attempt to get them. If the last
+// attempt failed and no valid ones are left, it returns the reason.
 func (r *Role) Credentials(ctx context.Context) (sigv4.Credentials, error) {
 	r.mu.Lock()
 	ready := r.ready
@@ -67,8 +67,8 @@ func (r *Role) Credentials(ctx context.Context) (sigv4.Credentials, error) {
 	return sigv4.Credentials{}, errors.New("the node's role credentials have expired and are being renewed")
 }
 
-// Renew asks for new credentials at once: a server that refuses the present
-// ones may have forgotten them.
+// Renew requests new credentials at once, because a server that refuses the current ones may have
+// lost them.
 func (r *Role) Renew() {
 	select {
 	case r.renew <- struct{}{}:
@@ -95,14 +95,14 @@ func (r *Role) Run(ctx context.Context) {
 			return
 		case err != nil:
 			wait = max(jitter(pause), time.Duration(float64(2*uplink.Pause(err))*rand.Float64()))
-			r.log.Warn("no role credentials; trying again", "error", err, "in", wait.Round(time.Millisecond))
+			r.log.Warn("no role credentials; retrying", "error", err, "in", wait.Round(time.Millisecond))
 			pause = min(2*pause, maxRetry)
 		default:
 			pause = minRetry
 		}
 		renew := r.renew
 		if err != nil || wait < minRetry {
-			renew = nil // impatience does not make a failing server answer
+			renew = nil // after a failure, only wait: Renew would overload a failing server
 		}
 		t := time.NewTimer(max(wait, minRetry/2))
 		select {
@@ -118,8 +118,8 @@ func (r *Role) Run(ctx context.Context) {
 	}
 }
 
-// jitter spreads d over 75 to 125 %, so that nodes which lost the server
-// together do not come back together.
+// jitter randomizes d by ±25 %, so that nodes that lost the server together do not reconnect
+// together.
 func jitter(d time.Duration) time.Duration {
 	return time.Duration(float64(d) * (0.75 + rand.Float64()/2))
 }
@@ -129,7 +129,7 @@ type roleTokenResponse struct {
 	SecretAccessKey     string
 	SessionToken        string
 	TokenExpirationDate json.Number // seconds since 1970
-	ForPrograms         bool        // the credentials do not speak for the agent
+	ForPrograms         bool        // the credentials cannot be used as the agent
 }
 
 func (a *roleTokenResponse) credentials() sigv4.Credentials {
@@ -160,7 +160,7 @@ func requestRoleToken(
 	return &answer, expires, err
 }
 
-// fetch gets credentials and returns how long they last well.
+// fetch gets credentials and returns when to renew them.
 func (r *Role) fetch(ctx context.Context) (time.Duration, error) {
 	answer, expires, err := requestRoleToken(ctx, r.client, r.ident, false)
 	r.mu.Lock()
@@ -178,7 +178,7 @@ func (r *Role) fetch(ctx context.Context) (time.Duration, error) {
 	return time.Until(expires) / 2, err
 }
 
-// maxLife is the longest that credentials are kept, whatever the server says.
+// maxLife bounds the lifetime of credentials, whatever the server says.
 const maxLife = 24 * time.Hour
 
 func (a *roleTokenResponse) check(now time.Time) (time.Time, error) {
@@ -186,7 +186,7 @@ func (a *roleTokenResponse) check(now time.Time) (time.Time, error) {
 	if err != nil || a.AccessKeyID == "" || a.SecretAccessKey == "" {
 		return time.Time{}, sekisho.Errorf(
 			sekisho.CodeInternal,
-			"the server's answer to RequestManagedInstanceRoleToken is not complete",
+			"the server's response to RequestManagedInstanceRoleToken is incomplete",
 		)
 	}
 	if seconds > float64(now.Add(maxLife).Unix()) {
@@ -194,7 +194,8 @@ func (a *roleTokenResponse) check(now time.Time) (time.Time, error) {
 	}
 	expires := time.Unix(int64(max(seconds, 0)), 0)
 	if !expires.After(now) {
-		return time.Time{}, sekisho.Errorf(sekisho.CodeExpired, "the server gave credentials that expired at %s", expires.UTC().Format(time.RFC3339)).
+		return time.Time{}, sekisho.Errorf(sekisho.CodeExpired,
+			"the server issued credentials that expired at %s", expires.UTC().Format(time.RFC3339)).
 			WithHint("Set this machine's clock.")
 	}
 	return expires, nil

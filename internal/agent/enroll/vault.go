@@ -1,16 +1,14 @@
-// Package enroll makes a machine a managed node and keeps it one: it
-// registers with an activation, holds the node's key, and fetches the role
-// credentials that sign everything else.
+// Package enroll registers a machine as a managed node with an activation, stores the node's key,
+// and fetches the role credentials that sign all other requests.
 //
 // # The state directory
 //
-//	config.json    where the server is
+//	config.json    the server's address
 //	identity.json  the node's ID, fingerprint and private key
-//	lock           held by the one process that uses the directory
+//	lock           locked by the one process that uses the directory
 //
-// The directory is the agent's own and closed to others. Files have mode
-// 0600, are made under a new name and moved into place, and neither reading
-// nor writing follows a symbolic link.
+// Only the agent can access the directory. Files have mode 0600 and are replaced atomically;
+// neither reading nor writing follows symbolic links.
 package enroll
 
 import (
@@ -50,22 +48,21 @@ type Vault struct {
 	machine machine // this one
 }
 
-// Identity is who this node is.
+// Identity is the identity of this node.
 type Identity struct {
 	Node        sekisho.NodeID
 	Fingerprint string
 	Key         *rsa.PrivateKey
 }
 
-// OpenVault opens the state directory at path. Create makes it when it is
-// missing.
+// OpenVault opens the state directory at path. With create, it creates a missing one.
 func OpenVault(path string, create bool) (*Vault, error) {
 	if create {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			return nil, fmt.Errorf("make the state directory: %w", err)
+			return nil, fmt.Errorf("create the state directory: %w", err)
 		}
 		if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-			return nil, fmt.Errorf("make the state directory: %w", err)
+			return nil, fmt.Errorf("create the state directory: %w", err)
 		}
 	}
 	st, err := os.Lstat(path)
@@ -80,7 +77,7 @@ func OpenVault(path string, create bool) (*Vault, error) {
 		return nil, fmt.Errorf("state directory: %w", err)
 	}
 	v := &Vault{path: path, root: root, machine: thisMachine()}
-	// Check the opened directory, and that the path still leads to it.
+	// Check the opened directory, and that the path still refers to it.
 	opened, err := root.Stat(".")
 	if err == nil && !os.SameFile(st, opened) {
 		err = sekisho.Errorf(
@@ -108,12 +105,13 @@ func notRegistered(path string) error {
 func private(path string, st fs.FileInfo, mask fs.FileMode) error {
 	sys, ok := st.Sys().(*syscall.Stat_t)
 	if !ok || int(sys.Uid) != os.Geteuid() {
-		return sekisho.Errorf(sekisho.CodeDenied, "%s does not belong to the user the agent runs as", path).
+		return sekisho.Errorf(sekisho.CodeDenied, "%s is not owned by the user that the agent runs as", path).
 			WithHint("Give it to user ID %d with chown, or choose another directory with --state.", os.Geteuid())
 	}
 	if st.Mode().Perm()&mask != 0 {
-		return sekisho.Errorf(sekisho.CodeDenied, "%s has mode %04o; others could read or change what only the agent may", path, st.Mode().Perm()).
-			WithHint("Correct it with chmod go-rwx.")
+		return sekisho.Errorf(sekisho.CodeDenied,
+			"%s has mode %04o, which gives access to other users", path, st.Mode().Perm()).
+			WithHint("Run chmod go-rwx on it.")
 	}
 	return nil
 }
@@ -128,7 +126,7 @@ func (v *Vault) Lock() error {
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			return sekisho.Errorf(sekisho.CodeInUse, "another sekisho-agent uses %s", v.path).
+			return sekisho.Errorf(sekisho.CodeInUse, "another sekisho-agent is using %s", v.path).
 				WithHint("Stop it first, or choose another directory with --state.")
 		}
 		return fmt.Errorf("lock the state directory: %w", err)
@@ -137,7 +135,7 @@ func (v *Vault) Lock() error {
 	return nil
 }
 
-// Close lets go of the vault.
+// Close releases the vault.
 func (v *Vault) Close() error {
 	if v.lock != nil {
 		v.lock.Close()
@@ -146,7 +144,7 @@ func (v *Vault) Close() error {
 }
 
 func (v *Vault) read(name string) ([]byte, error) {
-	// Non-blocking, or a planted FIFO would hold the agent here.
+	// Non-blocking: otherwise a planted FIFO would block the agent.
 	f, err := v.root.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
@@ -211,7 +209,7 @@ func (v *Vault) syncDir() error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// Server returns where the server is.
+// Server returns the server's address.
 func (v *Vault) Server() (uplink.Server, error) {
 	b, err := v.read(configFile)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -227,7 +225,7 @@ func (v *Vault) Server() (uplink.Server, error) {
 	return s, nil
 }
 
-// identityJSON is Identity in its file.
+// identityJSON is the stored form of Identity.
 type identityJSON struct {
 	Node         sekisho.NodeID
 	Fingerprint  string
@@ -238,10 +236,9 @@ type identityJSON struct {
 
 const pemType = "PRIVATE KEY"
 
-// Identity returns the node's identity, or a not-found error if the machine is not
-// registered. On a machine other than the one that registered, the fingerprint
-// differs: copying a disk copies the key, and the server must be able to tell the
-// two apart.
+// Identity returns the node's identity, or a not-found error if the machine is not registered.
+// On a machine other than the one that registered, the fingerprint differs: copying a disk
+// copies the key, and the server must be able to distinguish the two.
 func (v *Vault) Identity() (Identity, error) {
 	b, err := v.read(identityFile)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -268,11 +265,11 @@ func parseIdentity(b []byte) (Identity, machine, error) {
 	}
 	block, _ := pem.Decode([]byte(j.PrivateKey))
 	if block == nil || block.Type != pemType {
-		return Identity{}, machine{}, errors.New("it holds no private key")
+		return Identity{}, machine{}, errors.New("it contains no private key")
 	}
 	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	if err != nil {
-		return Identity{}, machine{}, errors.New("its private key cannot be read") // the cause may quote the key
+		return Identity{}, machine{}, errors.New("its private key is malformed") // the cause may quote the key
 	}
 	key, ok := parsed.(*rsa.PrivateKey)
 	if !ok {
@@ -291,7 +288,7 @@ func strict(b []byte, v any) error {
 		return err
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return errors.New("there is more after its end")
+		return errors.New("it has data after its end")
 	}
 	return nil
 }
@@ -310,8 +307,8 @@ func (v *Vault) saveIdentity(i Identity) error {
 	})
 }
 
-// retire renames the present identity file, whatever its condition, and returns
-// the new name, or "" if there was no identity.
+// retire renames the identity file, even a damaged one, and returns the new name, or "" if there
+// was none.
 func (v *Vault) retire() (string, error) {
 	if _, err := v.root.Lstat(identityFile); errors.Is(err, fs.ErrNotExist) {
 		return "", nil

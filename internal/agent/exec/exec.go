@@ -1,6 +1,5 @@
-// Package exec runs a program on the node without a terminal. The client's data is
-// its standard input, standard output and standard error are sent separately, and
-// the exit code comes last.
+// Package exec runs a program on the node without a terminal. The client's data is its standard
+// input; standard output and standard error are sent separately, followed by the exit code.
 package exec
 
 import (
@@ -21,16 +20,15 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// patience is how long a program has to end between the signals that ask it
-// to; and how long its output is read after its end, when a program that it
-// left behind keeps it open.
+// patience is the time between successive signals that end a program. It is also how long output is
+// read after the program has ended, if a program that it left in the background keeps the pipe
+// open.
 const patience = 2 * time.Second
 
-// lastLook is how long is waited once more for what an ended program has
-// written.
+// lastLook is the final wait for buffered output of an ended program.
 const lastLook = 50 * time.Millisecond
 
-// chunk is how much output is sent at once.
+// chunk is the maximum size of an output message.
 const chunk = mgs.JumboPayload
 
 // Program is one run of a program.
@@ -43,9 +41,8 @@ type Program struct {
 	Log  *slog.Logger
 }
 
-// Run runs the program to its end and returns after its output and exit code went
-// to stream. When ctx ends or stream closes, it ends the program and its children,
-// and returns the reason.
+// Run runs the program until it exits, and returns after its output and exit code have been sent to stream. When ctx
+// ends or stream closes, it ends the program and its children, and returns the reason.
 func (p *Program) Run(ctx context.Context, stream plugin.Stream) error {
 	if p.Data == 0 {
 		p.Data = mgs.PayloadOutput
@@ -77,7 +74,7 @@ func (p *Program) Run(ctx context.Context, stream plugin.Stream) error {
 	stop()
 	kill()
 	deadline := time.Now().Add(patience)
-	_ = files.out.SetReadDeadline(deadline) // pipes can be polled
+	_ = files.out.SetReadDeadline(deadline) // cannot fail: pipes support deadlines
 	_ = files.err.SetReadDeadline(deadline)
 	output.Wait()
 	err = errors.Join(<-sent, <-sent)
@@ -90,28 +87,27 @@ func (p *Program) Run(ctx context.Context, stream plugin.Stream) error {
 		}
 	}
 	cancel(nil)
-	_ = files.in.Close() // input may be writing to nobody
+	_ = files.in.Close() // input may be blocked in a write
 	input.Wait()
 	_ = files.out.Close()
 	_ = files.err.Close()
 	return err
 }
 
-// notStarted reports a failed start as a shell would: on standard error, and by the
-// exit code.
+// notStarted reports a failed start as a shell would: on standard error and with an exit code.
 func (p *Program) notStarted(ctx context.Context, stream plugin.Stream, why error) error {
 	code := 126
 	if errors.Is(why, fs.ErrNotExist) {
 		code = 127
 	}
-	text := fmt.Sprintf("%.200q could not be started: %v\n", p.Command.Args[0], why)
+	text := fmt.Sprintf("could not start %.200q: %v\n", p.Command.Args[0], why)
 	if err := stream.Send(ctx, mgs.PayloadStdErr, []byte(text)); err != nil {
 		return err
 	}
 	return stream.Send(ctx, mgs.PayloadExitCode, mgs.AppendExitCode(nil, code))
 }
 
-// files are our ends of the program's standard streams.
+// files are the agent's ends of the program's standard streams.
 type files struct {
 	in, out, err *os.File
 	ended        chan struct{}
@@ -154,7 +150,7 @@ func (p *Program) start() (*files, error) {
 	}
 	err := begin()
 	if err != nil && cmd.Dir != "/" && (errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist)) {
-		// The user may be denied its own home directory and still log in.
+		// A user who cannot enter the home directory can still log in.
 		cmd = &exec.Cmd{Path: cmd.Path, Args: cmd.Args, Env: cmd.Env, Dir: "/", SysProcAttr: cmd.SysProcAttr}
 		p.Command = cmd
 		err = begin()
@@ -169,7 +165,7 @@ func (p *Program) start() (*files, error) {
 // signal signals the program's process group.
 func (p *Program) signal(sig syscall.Signal) {
 	if err := syscall.Kill(-p.Command.Process.Pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
-		p.Log.Warn("program not signalled", "signal", sig, "error", err)
+		p.Log.Warn("could not signal the program", "signal", sig, "error", err)
 	}
 }
 
@@ -182,9 +178,9 @@ func (p *Program) input(ctx context.Context, stream plugin.Stream, in *os.File) 
 		}
 		switch pt {
 		case p.Data:
-			// A program that reads nothing makes the client wait.
+			// If the program does not read, the client waits.
 			if _, err := in.Write(b); err != nil {
-				p.Log.Debug("input is lost", "error", err)
+				p.Log.Debug("input lost", "error", err)
 			}
 		case mgs.PayloadFlag:
 			f, err := mgs.ParseFlag(b)
@@ -193,7 +189,7 @@ func (p *Program) input(ctx context.Context, stream plugin.Stream, in *os.File) 
 			}
 			switch f {
 			case mgs.FlagDisconnectToPort:
-				_ = in.Close() // the end of the input; more of it is lost
+				_ = in.Close() // end of the input; any more is discarded
 			case mgs.FlagTerminateSession:
 				return plugin.ErrTerminate
 			}
@@ -210,7 +206,7 @@ func copyOut(ctx context.Context, stream plugin.Stream, pt mgs.PayloadType, from
 		if n > 0 {
 			late = false
 			if err := stream.Send(ctx, pt, buf[:n]); err != nil {
-				// Keep reading, or the program would block on a full pipe.
+				// Keep reading: otherwise the program would block on a full pipe.
 				_, _ = io.Copy(io.Discard, from)
 				return fmt.Errorf("send output: %w", err)
 			}
@@ -219,7 +215,7 @@ func copyOut(ctx context.Context, stream plugin.Stream, pt mgs.PayloadType, from
 		case errors.Is(err, io.EOF), errors.Is(err, os.ErrDeadlineExceeded) && late:
 			return nil
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			// The client may have been slow: read what is buffered.
+			// The client may have been slow: read the buffered output.
 			late = true
 			_ = from.SetReadDeadline(time.Now().Add(lastLook))
 		case err != nil:

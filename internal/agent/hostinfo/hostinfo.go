@@ -1,5 +1,4 @@
-// Package hostinfo reads what a node reports about itself: its name, its
-// platform and the address it speaks from.
+// Package hostinfo collects the facts that a node reports: its name, platform and address.
 package hostinfo
 
 import (
@@ -21,20 +20,20 @@ import (
 type Info struct {
 	ComputerName    string
 	IPAddress       string
-	PlatformType    string // Linux, as SSM writes it
+	PlatformType    string // Linux, as in SSM
 	PlatformName    string
 	PlatformVersion string
-	Architecture    string // x86_64 or arm64, as EC2 writes it
+	Architecture    string // x86_64 or arm64, as in EC2
 }
 
-// lookupTimeout bounds finding the server's address, when it is a name.
+// lookupTimeout bounds resolving the server's name.
 const lookupTimeout = 3 * time.Second
 
-// maxFact bounds every fact: the service refuses longer ones.
+// maxFact bounds each fact: the service refuses longer ones.
 const maxFact = 255
 
-// Read collects the facts. Server is "host:port" of the server, which decides
-// which of several addresses is reported. A fact that cannot be read is empty.
+// Read collects the facts. server is the server's "host:port", which determines which of several
+// addresses is reported. A fact that cannot be determined is empty.
 func Read(ctx context.Context, server string) Info {
 	info := Info{PlatformType: platformType(), Architecture: architecture(), IPAddress: address(ctx, server)}
 	if name, err := os.Hostname(); err == nil {
@@ -44,7 +43,7 @@ func Read(ctx context.Context, server string) Info {
 	return info
 }
 
-// Platform is the name and the version of the operating system.
+// Platform returns the name and version of the operating system.
 func Platform() (name, version string) {
 	for _, path := range []string{"/etc/os-release", "/usr/lib/os-release"} {
 		if b, err := readBounded(path, 64<<10); err == nil {
@@ -58,7 +57,7 @@ func Platform() (name, version string) {
 	return name, version
 }
 
-// architecture returns the machine's architecture as EC2 writes it.
+// architecture returns EC2's name of the machine's architecture.
 func architecture() string {
 	if runtime.GOARCH == "amd64" {
 		return "x86_64"
@@ -76,8 +75,8 @@ func platformType() string {
 	return "Linux"
 }
 
-// address is the local address from which this machine would reach server, or
-// the first usable address of an interface, or "". It sends nothing.
+// address returns the local address from which this machine would reach server, or the first usable
+// address of an interface, or "". It sends nothing.
 func address(ctx context.Context, server string) string {
 	if conn, err := (&net.Dialer{Timeout: lookupTimeout}).DialContext(ctx, "udp", server); err == nil {
 		defer conn.Close()
@@ -119,9 +118,8 @@ func readBounded(path string, limit int64) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, limit))
 }
 
-// ParseOSRelease reads NAME and VERSION_ID out of an os-release file. A
-// distribution without VERSION_ID (a rolling one) is reported with its
-// BUILD_ID or codename.
+// ParseOSRelease returns NAME and VERSION_ID of an os-release file. For a (rolling) distribution
+// without VERSION_ID, the version is BUILD_ID or the codename.
 func ParseOSRelease(b []byte) (name, version string) {
 	values := make(map[string]string)
 	for s := bufio.NewScanner(bytes.NewReader(b)); s.Scan(); {
@@ -162,5 +160,5 @@ func unquote(s string) string {
 	return b.String()
 }
 
-// clean makes a fact one printable line of at most maxFact bytes.
+// clean turns a fact into one printable line of at most maxFact bytes.
 func clean(s string) string { return safetext.Line(s, maxFact) }

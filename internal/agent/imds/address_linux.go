@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// AddAddress gives the loopback interface an address, as "ip address add
-// ADDRESS/32 dev lo" does, and returns how to take it away again. When the
-// interface has the address already, nothing is changed.
+// AddAddress adds an address to the loopback interface, like "ip address add ADDRESS/32 dev lo",
+// and returns a function that removes it. If the interface already has the address, neither does
+// anything.
 func AddAddress(a netip.Addr) (remove func() error, err error) {
 	lo, err := net.InterfaceByName("lo")
 	if err != nil {
@@ -62,7 +62,7 @@ func changeAddress(message, flags uint16, index int, a netip.Addr) error {
 	}
 	// struct nlmsghdr, then the error as a negative number.
 	if n < 20 || binary.NativeEndian.Uint16(answer[4:]) != unix.NLMSG_ERROR {
-		return errors.New("the kernel's answer is not understood")
+		return errors.New("the kernel's answer is malformed")
 	}
 	if code := int32(binary.NativeEndian.Uint32(answer[16:])); code != 0 {
 		return unix.Errno(-code)

@@ -7,7 +7,7 @@ import (
 	"net/netip"
 )
 
-// AddAddress is for Linux only.
+// AddAddress is supported only on Linux.
 func AddAddress(netip.Addr) (remove func() error, err error) {
-	return nil, errors.New("addresses of the loopback interface are given by hand on this system")
+	return nil, errors.New("on this system, add the address to the loopback interface manually")
 }

@@ -20,9 +20,8 @@ type Allowed struct {
 	lookup func(uid int) (name string, groups []string, err error)
 }
 
-// ParseAllowed reads a list of user names and, after "@", group names. Each
-// must exist on this machine, so that a typo does not lock everybody out, or
-// let a user in who is created later.
+// ParseAllowed reads a list of user names and, after "@", group names. Each must exist on this machine,
+// so that a typo neither locks everyone out nor admits a user created later.
 func ParseAllowed(list []string) (Allowed, error) {
 	var a Allowed
 	for _, name := range list {

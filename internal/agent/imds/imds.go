@@ -1,10 +1,8 @@
-// Package imds serves the instance metadata service on a node, so that programs
-// find out where they run: the node's ID, zone and tags, and credentials of its
-// role.
+// Package imds serves the instance metadata service on a node, from which programs get the node's
+// ID, zone and tags, and credentials of its role.
 //
-// It answers programs on the same machine only, and no browser that a foreign page
-// led here. Version 2 requires a token; version 1, without one, is off unless the
-// operator enables it.
+// It answers only programs on the same machine, and no requests that a web page made through a
+// browser. Version 2 requires a token; version 1, without one, is off by default.
 package imds
 
 import (
@@ -51,8 +49,8 @@ type Host struct {
 	IPAddress string // may be empty
 }
 
-// Source provides the metadata. Its methods are called for every request and cache
-// what is expensive. A [Denied] error is passed on to the caller.
+// Source provides the metadata. Its methods are called for every request, so they must cache
+// expensive values. A [Denied] error is passed on to the caller.
 type Source interface {
 	Host(ctx context.Context) Host
 	Tags(ctx context.Context) (map[string]string, error)
@@ -60,14 +58,14 @@ type Source interface {
 	Credentials(ctx context.Context) (Credentials, error)
 }
 
-// Config is what a Server needs.
+// Config is the configuration of a Server.
 type Config struct {
 	Node   sekisho.NodeID
 	Region string
 	Since  time.Time // when the machine became a node
 	Source Source
 	V1     bool // also answer requests without a token
-	// Allowed are the OS users that are answered; the zero value allows all.
+	// Allowed are the OS users that can use the service; the zero value allows all.
 	Allowed Allowed
 	Log     *slog.Logger
 }
@@ -78,14 +76,14 @@ type Server struct {
 	key [32]byte // of the tokens
 }
 
-// New returns a Server. Its tokens are valid until it ends.
+// New returns a Server. Its tokens are valid as long as it exists.
 func New(cfg Config) *Server {
 	s := &Server{cfg: cfg}
 	rand.Read(s.key[:]) // never fails: see crypto/rand
 	return s
 }
 
-// LinkLocal is the address where programs expect the service.
+// LinkLocal is the address at which programs expect the service.
 var LinkLocal = netip.AddrPortFrom(netip.AddrFrom4([4]byte{169, 254, 169, 254}), 80)
 
 // ParseAddress parses a listen address: a loopback address or 169.254.169.254.
@@ -97,7 +95,8 @@ func ParseAddress(s string) (netip.AddrPort, error) {
 	if !a.Addr().Is4() || !a.Addr().IsLoopback() && a.Addr() != LinkLocal.Addr() {
 		return a, sekisho.Errorf(
 			sekisho.CodeInvalid,
-			"The metadata service cannot listen on %[2]s, because it hands out the node's credentials. Use an address in 127.0.0.0/8, or %[1]s.",
+			"The metadata service cannot listen on %[2]s, because it provides the node's credentials. Use an address in "+
+				"127.0.0.0/8, or %[1]s.",
 			LinkLocal.Addr(),
 			a.Addr(),
 		)
@@ -112,7 +111,7 @@ const (
 	writeTimeout = 15 * time.Second
 	idleTimeout  = 30 * time.Second
 	maxConns     = 64
-	answerIn     = 10 * time.Second // for a source that asks the server
+	answerIn     = 10 * time.Second // includes the calls of the source to the server
 )
 
 // Serve answers on l until ctx ends.
@@ -125,7 +124,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	go func() {
 		defer close(ended)
 		<-ctx.Done()
-		_ = srv.Close() // an answer that is cut off is asked for again
+		_ = srv.Close() // clients retry an answer that is cut off
 	}()
 	err := srv.Serve(newLocal(l, maxConns, s.cfg.Allowed, s.cfg.Log))
 	if errors.Is(err, http.ErrServerClosed) {
@@ -163,11 +162,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", kind)
 	w.Header().Set("Cache-Control", "no-store")
 	if _, err := io.WriteString(w, answer); err != nil {
-		s.cfg.Log.Debug("metadata response not delivered", "error", err)
+		s.cfg.Log.Debug("could not deliver the metadata response", "error", err)
 	}
 }
 
-// failure is an error that the caller gets to see.
+// failure is an error that is returned to the caller.
 type failure struct {
 	status int
 	text   string
@@ -182,7 +181,7 @@ var errNotFound = fail(http.StatusNotFound, "Not found.")
 func (s *Server) answer(ctx context.Context, header http.Header, r *http.Request) (string, error) {
 	switch {
 	case r.Header.Get("X-Forwarded-For") != "":
-		// It came through a proxy, on behalf of an unknown client.
+		// It came through a proxy, from an unknown client.
 		return "", fail(http.StatusForbidden, "Forwarded requests are not answered.")
 	case r.Header.Get("Origin") != "" || !localHost(r):
 		return "", fail(http.StatusForbidden, "Requests from web pages are not answered.")

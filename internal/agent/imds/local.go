@@ -15,8 +15,8 @@ import (
 	"sync"
 )
 
-// local is a listener that accepts a bounded number of connections, from programs
-// on this machine only.
+// local is a listener that accepts a bounded number of connections, only from programs on this
+// machine.
 type local struct {
 	net.Listener
 	free    chan struct{}
@@ -28,8 +28,7 @@ func newLocal(l net.Listener, most int, allowed Allowed, log *slog.Logger) *loca
 	return &local{l, make(chan struct{}, most), allowed, log}
 }
 
-// Accept waits for the next connection of a local program that is allowed, and
-// closes others.
+// Accept waits for the next connection of an allowed local program, and closes others.
 func (l *local) Accept() (net.Conn, error) {
 	for {
 		l.free <- struct{}{}
@@ -85,7 +84,7 @@ func owner(c net.Conn) (uid int, err error) {
 			return uid, nil
 		}
 	}
-	return 0, fmt.Errorf("%s is no socket of this machine", there)
+	return 0, fmt.Errorf("%s is not a socket of this machine", there)
 }
 
 // find searches a table in the format of /proc/net/tcp for the socket with these

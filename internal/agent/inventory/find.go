@@ -78,8 +78,7 @@ func programs(ctx context.Context) []Entry {
 	return all
 }
 
-// rpmPath finds rpm in the system's own directories only: the agent may run as
-// root.
+// rpmPath finds rpm only in the system's own directories, because the agent may run as root.
 func rpmPath() string {
 	for _, path := range []string{"/usr/bin/rpm", "/bin/rpm"} {
 		if s, err := os.Stat(path); err == nil && s.Mode().IsRegular() {
@@ -102,7 +101,7 @@ func (b *bounded) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// ParseDpkg reads the installed packages from dpkg's status file.
+// ParseDpkg parses the installed packages in dpkg's status file.
 func ParseDpkg(r io.Reader) []Entry {
 	all := []Entry{}
 	fields := map[string]string{}
@@ -146,10 +145,10 @@ func ParseDpkg(r io.Reader) []Entry {
 	return all
 }
 
-// rpmFormat has one field a line, since no field has line breaks in it.
+// rpmFormat has one field per line, because no field contains line breaks.
 const rpmFormat = `%{NAME}\n%{VERSION}\n%{RELEASE}\n%{EPOCH}\n%{ARCH}\n%{VENDOR}\n%{GROUP}\n%{URL}\n%{SUMMARY}\n%{SOURCERPM}\n%{INSTALLTIME:date}\n`
 
-// ParseRPM reads rpm's output in rpmFormat.
+// ParseRPM parses rpm's output in rpmFormat.
 func ParseRPM(b []byte) []Entry {
 	all := []Entry{}
 	lines := strings.Split(strings.ToValidUTF8(string(b), "\uFFFD"), "\n")
@@ -200,7 +199,7 @@ func entry(pairs ...string) Entry {
 	return e
 }
 
-// architecture returns AWS's name for an architecture.
+// architecture returns AWS's name of an architecture.
 func architecture(name string) string {
 	switch name {
 	case "amd64":

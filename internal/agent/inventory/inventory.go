@@ -40,7 +40,7 @@ type Keeper struct {
 	Node  sekisho.NodeID
 	Call  Call
 	Every time.Duration // between two reports; the first follows soon after the start
-	// Find collects the inventory; nil means that of this machine.
+	// Find collects the inventory; nil means this machine's.
 	Find func(ctx context.Context) []Item
 	Log  *slog.Logger
 }
@@ -80,15 +80,14 @@ type request struct {
 	Items      []Item
 }
 
-// Tell reports the inventory. Items whose hash the server has already are sent
-// without content. Each item is a call of its own, so that one refused item does
-// not keep the others back.
+// Tell reports the inventory. It sends items whose hash the server already has without content.
+// Each item is a separate call, so that one refused item does not block the others.
 func Tell(ctx context.Context, node sekisho.NodeID, call Call, found []Item) error {
 	var errs []error
 	for _, it := range found {
 		whole := Fit(it)
 		text, err := json.Marshal(whole.Content)
-		if err != nil { // cannot happen: only strings
+		if err != nil { // cannot fail: only strings
 			panic(err)
 		}
 		sum := sha256.Sum256(text)
@@ -111,8 +110,8 @@ const (
 	maxValue   = 4096
 )
 
-// Fit shortens an item to the server's limits: it clips long values first, then
-// drops optional attributes, then the last entries.
+// Fit shortens an item to the server's limits: first it clips long values, then it drops optional
+// attributes, then the last entries.
 func Fit(it Item) Item {
 	content := make([]Entry, 0, len(it.Content))
 	for _, e := range it.Content[:min(len(it.Content), maxEntries)] {
@@ -139,7 +138,7 @@ func Fit(it Item) Item {
 
 func size(content []Entry) int {
 	b, err := json.Marshal(content)
-	if err != nil { // cannot happen: only strings
+	if err != nil { // cannot fail: only strings
 		panic(err)
 	}
 	return len(b)

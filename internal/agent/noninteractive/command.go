@@ -22,8 +22,8 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// drainWait is how long output is read after the command has ended, if a process
-// that it left behind keeps the pipe open.
+// drainWait is how long output is read after the command has ended, if a process that it left in
+// the background keeps the pipe open.
 const drainWait = 2 * time.Second
 
 // notStarted is the exit code that shells use for a command that could not be
@@ -45,9 +45,8 @@ type Command struct {
 	Log                  *slog.Logger
 }
 
-// Run runs the command to its end and returns after all of its output went to
-// stream. When ctx ends or stream closes, it ends the command and its children,
-// and returns the reason.
+// Run runs the command until it exits, and returns after all of its output has been sent to stream. When ctx ends or
+// stream closes, it ends the command and its children, and returns the reason.
 func (c *Command) Run(ctx context.Context, stream plugin.Stream) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -168,7 +167,7 @@ func (c *Command) start() (pipes []*pipe, err error) {
 	}
 	err = begin()
 	if err != nil && c.Exec.Dir != "/" && (errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist)) {
-		// The user may be denied its own home directory and still log in.
+		// A user who cannot enter the home directory can still log in.
 		c.Exec = &exec.Cmd{
 			Path:        c.Exec.Path,
 			Args:        c.Exec.Args,
@@ -181,7 +180,7 @@ func (c *Command) start() (pipes []*pipe, err error) {
 	if err != nil {
 		return nil, sekisho.Errorf(
 			sekisho.CodeInvalid,
-			"The program %.200q could not be started: %w.",
+			"Could not start the program %.200q: %w.",
 			c.Exec.Path,
 			err,
 		)
@@ -189,13 +188,13 @@ func (c *Command) start() (pipes []*pipe, err error) {
 	return outputs, nil
 }
 
-// Keys with which clients without a terminal ask for signals.
+// Keys with which clients without a terminal request signals.
 const (
 	ctrlC         = 0x03
 	ctrlBackslash = 0x1c
 )
 
-// input turns the client's keys into signals. The command has no other input.
+// input translates the client's keys into signals. The command has no other input.
 func (c *Command) input(ctx context.Context, stream plugin.Stream, pid int) error {
 	for {
 		pt, b, err := stream.Receive(ctx)
@@ -218,7 +217,7 @@ func (c *Command) input(ctx context.Context, stream plugin.Stream, pid int) erro
 				continue
 			}
 			if err := pty.Signal(pid, sig); err != nil {
-				c.Log.Debug("the command was not signalled", "error", err)
+				c.Log.Debug("could not signal the command", "error", err)
 			}
 		}
 	}

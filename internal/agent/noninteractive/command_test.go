@@ -155,7 +155,7 @@ func TestNotStarted(t *testing.T) {
 			Separate: true,
 		},
 	)
-	if err == nil || !strings.Contains(err.Error(), `"/does/not/exist" could not be started`) ||
+	if err == nil || !strings.Contains(err.Error(), `"/does/not/exist"`) ||
 		s.Text(mgs.PayloadExitCode) != "EXIT_CODE: 127" {
 		t.Errorf("%v, %q", err, s.Text(mgs.PayloadExitCode))
 	}

@@ -6,9 +6,8 @@ import (
 	"sekisho"
 )
 
-// Split splits a command line as AWS's agent does: at white space outside quotes.
-// Backslashes and quotes have their POSIX meaning. No shell reads the line, so
-// nothing else is special.
+// Split splits a command line as AWS's agent does: at white space outside quotes. Backslashes and quotes
+// have their POSIX meaning. No shell interprets the line, so nothing else is special.
 func Split(line string) ([]string, error) {
 	var words []string
 	var word strings.Builder
@@ -57,8 +56,7 @@ func Split(line string) ([]string, error) {
 	return words, nil
 }
 
-// quoted reads a quoted string that starts at runes[i] and returns the index of
-// the closing quote.
+// quoted parses a quoted string that starts at runes[i] and returns the index of the closing quote.
 func quoted(runes []rune, i int, word *strings.Builder) (end int, err error) {
 	quote := runes[i]
 	for i++; i < len(runes); i++ {
@@ -74,5 +72,5 @@ func quoted(runes []rune, i int, word *strings.Builder) (end int, err error) {
 			word.WriteRune(runes[i])
 		}
 	}
-	return 0, sekisho.Errorf(sekisho.CodeInvalid, "The command has a quote that is not closed.")
+	return 0, sekisho.Errorf(sekisho.CodeInvalid, "The command has an unclosed quote.")
 }

@@ -1,5 +1,5 @@
-// Package output carries what a program writes to a session's channel: little
-// of it waits, and no character is torn.
+// Package output forwards a program's output to a session's channel. It buffers little and never
+// splits a UTF-8 sequence.
 package output
 
 import (
@@ -12,18 +12,17 @@ import (
 	"unicode/utf8"
 )
 
-// size is how much output may wait for the channel. While it is full
-// the program is not read, and so it waits.
+// size is the capacity of the buffer. While it is full, nothing is read from the program, which
+// then blocks.
 const size = 32 << 10
 
-// Buffer is output on its way. What gathers while the channel is busy goes out
-// as one.
+// Buffer is output to be sent. Output that accumulates while the channel is busy is sent together.
 type Buffer struct {
 	mu     sync.Mutex
 	change sync.Cond
 	b      []byte
-	eof    bool // nothing more comes
-	closed bool // nothing more is wanted
+	eof    bool // no more output follows
+	closed bool // discard further output
 }
 
 // New returns an empty buffer.
@@ -33,7 +32,7 @@ func New() *Buffer {
 	return o
 }
 
-// Fill reads r to its end.
+// Fill reads r until its end.
 func (o *Buffer) Fill(r io.Reader) {
 	chunk := make([]byte, 16<<10)
 	for {
@@ -54,8 +53,7 @@ func (o *Buffer) Fill(r io.Reader) {
 	}
 }
 
-// Send gives everything to send, which must not keep it, up to the end of
-// what Fill reads.
+// Send passes everything that Fill reads to send, which must not retain it.
 func (o *Buffer) Send(send func([]byte) error) error {
 	var b []byte
 	for {
@@ -69,9 +67,9 @@ func (o *Buffer) Send(send func([]byte) error) error {
 	}
 }
 
-// take waits for output and moves it to the end of b. Nothing is the end. A
-// character that is not whole yet stays behind: who shows or records output
-// frame by frame need not put characters together.
+// take waits for output and appends it to b. An empty result means the end. An incomplete character
+// stays in the buffer, so that programs that show or record output frame by frame need not join
+// characters.
 func (o *Buffer) take(b []byte) []byte {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -90,7 +88,7 @@ func (o *Buffer) take(b []byte) []byte {
 	}
 }
 
-// Close has Fill and Send return. What has not been sent is forgotten.
+// Close makes Fill and Send return. Unsent output is discarded.
 func (o *Buffer) Close() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -99,20 +97,20 @@ func (o *Buffer) Close() {
 	o.change.Broadcast()
 }
 
-// Deadliner is a file that a Read of which can be ended.
+// Deadliner is a file whose Read a deadline can interrupt.
 type Deadliner interface {
 	io.Reader
 	SetReadDeadline(t time.Time) error
 }
 
-// pipeSize is what the kernel keeps for a reader.
+// pipeSize is the capacity of a pipe's kernel buffer.
 const pipeSize = 64 << 10
 
-// Tail reads from a file until its deadline has passed. Data that was written by then
-// is still read, even if the reads come late because the client is slow.
+// Tail reads from a file until its deadline has passed. It still reads data written before the
+// deadline, even if it reads late because the client is slow.
 type Tail struct {
 	From Deadliner
-	left int // once the deadline has passed
+	left int // bytes still to read after the deadline
 	late bool
 }
 
@@ -142,11 +140,10 @@ func (t *Tail) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// lastLook is how long a file is read once its time is over.
+// lastLook bounds each read after the deadline.
 const lastLook = 100 * time.Millisecond
 
-// unfinished is the number of bytes at the end of b that begin a UTF-8
-// character whose rest is still to come.
+// unfinished returns the number of bytes at the end of b that begin an incomplete UTF-8 character.
 func unfinished(b []byte) int {
 	for i := 1; i < utf8.UTFMax && i <= len(b); i++ {
 		c := b[len(b)-i]

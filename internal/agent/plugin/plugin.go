@@ -1,5 +1,5 @@
-// Package plugin is what the plugins of all session types share. A plugin is the
-// agent's code for one type.
+// Package plugin contains what the plugins of all session types share. A plugin is the agent's code
+// for one session type.
 package plugin
 
 import (
@@ -9,8 +9,7 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// Stream is a session's data channel, as a plugin sees it: without the
-// handshake, and decrypted.
+// Stream is a session's data channel for a plugin: after the handshake, and decrypted.
 type Stream interface {
 	Send(ctx context.Context, pt mgs.PayloadType, p []byte) error
 	// Receive returns the next payload, good until the next Receive.
@@ -18,11 +17,10 @@ type Stream interface {
 	Receive(ctx context.Context) (mgs.PayloadType, []byte, error)
 }
 
-// ErrTerminate ends a session whose client asked for it.
+// ErrTerminate ends a session at the client's request.
 var ErrTerminate = errors.New("the client ended the session")
 
-// Terminates reports whether a payload is the client's wish to end the
-// session.
+// Terminates reports whether a payload is the client's request to end the session.
 func Terminates(pt mgs.PayloadType, b []byte) bool {
 	if pt != mgs.PayloadFlag {
 		return false
@@ -31,7 +29,7 @@ func Terminates(pt mgs.PayloadType, b []byte) bool {
 	return err == nil && f == mgs.FlagTerminateSession
 }
 
-// Writer is a stream as a multiplexer writes to it: everything is output.
+// Writer adapts a stream for a multiplexer: everything written is sent as output.
 type Writer struct {
 	Context context.Context // bounds every write
 	Stream  Stream
@@ -45,7 +43,7 @@ func (w Writer) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// Closer makes an io.Closer of a function.
+// Closer is a function that implements io.Closer.
 type Closer func() error
 
 // Close implements io.Closer.

@@ -15,16 +15,16 @@ import (
 	"sekisho/internal/netguard"
 )
 
-// Rules decide which addresses forwarded connections may reach. The zero value
-// denies addresses that are never wanted; see docs/sessions.md.
+// Rules decide which addresses forwarded connections can reach. The zero value denies only
+// link-local and metadata addresses; see docs/sessions.md.
 type Rules struct {
-	// Deny is denied in addition.
+	// Deny are additional denied addresses.
 	Deny []netip.Prefix
 	// Allow overrides both.
 	Allow []netip.Prefix
-	// Responder is where this agent's metadata service listens. It is never
-	// reached, not even as localhost or by an address in Allow: the service
-	// knows its callers by their UID, and would take the agent for one.
+	// Responder is the address of this agent's metadata service. Connections to it are always
+	// denied, even as localhost or by an address in Allow: the service identifies callers by UID,
+	// and would mistake the client for the agent.
 	Responder netip.AddrPort
 }
 
@@ -42,12 +42,12 @@ func (r *Rules) denied(a netip.Addr, host string) bool {
 	if in(r.Allow) {
 		return false
 	}
-	// A foreign name that resolves to loopback must not reach services that
-	// listen on loopback only.
+	// A foreign name that resolves to loopback must not reach services that listen only on
+	// loopback.
 	return netguard.Never(a) || in(r.Deny) || real.IsLoopback() && !own(host)
 }
 
-// responder reports whether the metadata service of this agent listens there.
+// responder reports whether this agent's metadata service listens on the address and port.
 func (r *Rules) responder(a netip.Addr, port uint16) bool {
 	return r.Responder.IsValid() && netip.AddrPortFrom(netguard.Reached(a), port) == r.Responder
 }
@@ -58,11 +58,11 @@ func own(host string) bool {
 		return netguard.Reached(a).IsLoopback()
 	}
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
-	name, _ := os.Hostname() // without a name there is nothing to compare with
+	name, _ := os.Hostname() // without a name, nothing matches
 	return host == "localhost" || name != "" && host == strings.ToLower(name)
 }
 
-// Destination is where a session's connections go.
+// Destination is the destination of a session's connections.
 type Destination struct {
 	Host   string // empty: this machine
 	Port   uint16
@@ -74,10 +74,10 @@ type Destination struct {
 	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
 }
 
-// dialTimeout bounds one attempt at one address.
+// dialTimeout bounds one connection attempt to one address.
 const dialTimeout = 10 * time.Second
 
-// String names the destination for people.
+// String describes the destination for people.
 func (d *Destination) String() string {
 	if d.Socket != "" {
 		return d.Socket
@@ -124,13 +124,13 @@ func (d *Destination) addresses(ctx context.Context) ([]netip.Addr, error) {
 			what = " (" + all[0].String() + ")"
 		}
 		return nil, sekisho.Errorf(sekisho.CodeDenied, "Connections from this node to %.253s%s are denied.", host, what).
-			WithHint("Link-local, metadata and similar addresses are denied; the agent's --allow-forward makes exceptions.")
+			WithHint("Link-local, metadata and similar addresses are denied, except those in the agent's --allow-forward.")
 	}
 	return good, nil
 }
 
-// Check refuses a destination that the rules always refuse. A name that does not
-// resolve now is accepted: it may resolve later.
+// Check refuses a destination that the rules always refuse. A name that does not resolve now is
+// accepted, because it may resolve later.
 func (d *Destination) Check(ctx context.Context) error {
 	if d.Socket != "" {
 		return nil
@@ -142,8 +142,8 @@ func (d *Destination) Check(ctx context.Context) error {
 	return nil
 }
 
-// Dial connects to an address that it has checked itself, so that a name cannot
-// resolve to another one in between.
+// Dial connects to an address that it has checked itself, so that the name cannot resolve to
+// another one in between.
 func (d *Destination) Dial(ctx context.Context) (net.Conn, error) {
 	if d.Socket != "" {
 		return d.DialSocket(ctx, d.Socket)

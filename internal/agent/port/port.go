@@ -27,10 +27,9 @@ type Mode int
 
 // Values of Mode.
 const (
-	// Single is one connection, with whose end the session ends.
+	// Single is one connection. The session ends with it.
 	Single Mode = iota
-	// Serial is one connection after the other: for clients that cannot
-	// multiplex.
+	// Serial is one connection after another, for clients that cannot multiplex.
 	Serial
 	// Many connections at once.
 	Many
@@ -40,8 +39,8 @@ const (
 type Port struct {
 	Mode Mode
 	To   Destination
-	// HalfClose says that the client distinguishes the end of one direction
-	// from the end of both. AWS's does not.
+	// HalfClose means that the client distinguishes the end of one direction from the end of both.
+	// AWS's client does not.
 	HalfClose bool
 	// SendResets says that it knows broken connections from ended ones.
 	SendResets bool
@@ -114,15 +113,15 @@ func (p *Port) serial(ctx context.Context, stream plugin.Stream) error {
 					continue
 				}
 				if !current.set(conn) {
-					continue // closed meanwhile
+					continue // it was closed meanwhile
 				}
 				read(conn)
 			}
 			if _, err := conn.Write(b); err != nil {
-				p.Log.Debug("input is lost", "error", err)
+				p.Log.Debug("input lost", "error", err)
 			}
 		case mgs.PayloadFlag:
-			switch f, _ := mgs.ParseFlag(b); f { // none is an error's
+			switch f, _ := mgs.ParseFlag(b); f { // malformed payloads match no flag
 			case mgs.FlagTerminateSession:
 				return plugin.ErrTerminate
 			case mgs.FlagDisconnectToPort:
@@ -132,15 +131,15 @@ func (p *Port) serial(ctx context.Context, stream plugin.Stream) error {
 	}
 }
 
-// disconnect handles the end of the client's connection. The destination of a
-// single connection may still send.
+// disconnect handles the end of the client's connection. The destination of a single connection can
+// still send.
 func (p *Port) disconnect(current *line) {
 	conn := current.get()
 	if conn == nil {
 		return
 	}
 	if half, ok := conn.(mux.HalfCloser); ok && p.Mode == Single {
-		_ = half.CloseWrite() // it may be closed already
+		_ = half.CloseWrite() // it may already be closed
 		current.inputEnded()
 		return
 	}
@@ -157,9 +156,9 @@ func (p *Port) unreachable(err error) error {
 	return sekisho.Errorf(sekisho.CodeUnreachable, "The node could not connect to %s: %w.", p.To.String(), err)
 }
 
-// tellRefused reports to the client that the destination was not reached.
+// tellRefused reports to the client that the destination was unreachable.
 func tellRefused(ctx context.Context, stream plugin.Stream) {
-	// If that fails, so does the session.
+	// If this fails, the session fails too.
 	_ = stream.Send(ctx, mgs.PayloadFlag, mgs.FlagConnectToPortError.Bytes())
 }
 
@@ -211,7 +210,7 @@ func (l *line) set(conn net.Conn) bool {
 
 // drop closes conn and reports whether it was the current one.
 func (l *line) drop(conn net.Conn) bool {
-	_ = conn.Close() // it may be closed already
+	_ = conn.Close() // it may already be closed
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.conn != conn {
@@ -278,7 +277,7 @@ func (p *Port) many(ctx context.Context, stream plugin.Stream) error {
 			st, err := m.Accept()
 			if err != nil {
 				cancel(
-					fmt.Errorf("The client broke the protocol of forwarded connections: %w.", err),
+					fmt.Errorf("The client violated the port forwarding protocol: %w.", err),
 				) // shown to the user
 				return
 			}
@@ -308,13 +307,13 @@ func (p *Port) many(ctx context.Context, stream plugin.Stream) error {
 	}
 }
 
-// lingerTime is how long a destination has to close a connection whose client has
-// left, so that it still reads the last data.
+// lingerTime is how long a destination has to read the last data and close after the client has
+// disconnected.
 const lingerTime = 10 * time.Second
 
-// carry connects one stream to a connection of its own.
+// carry connects one stream to a new connection.
 func (p *Port) carry(ctx context.Context, stream plugin.Stream, st *mux.Stream) {
-	defer func() { _ = st.Close() }() // the session is over if it fails
+	defer func() { _ = st.Close() }() // if it fails, the session has ended
 	conn, err := p.To.Dial(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
@@ -339,7 +338,7 @@ func (p *Port) carry(ctx context.Context, stream plugin.Stream, st *mux.Stream) 
 			mux.Abort(conn)
 			mux.Abort(st)
 		case !p.HalfClose:
-			// The client has closed both ways and reads no more.
+			// The client has closed both directions and reads no more.
 			_ = conn.SetReadDeadline(time.Now().Add(lingerTime))
 		}
 	})
@@ -352,7 +351,7 @@ func (p *Port) carry(ctx context.Context, stream plugin.Stream, st *mux.Stream) 
 		mux.Abort(conn)
 		mux.Abort(st)
 	case err != nil || !p.HalfClose:
-		// Such a client takes the end of our direction for the end of the connection.
+		// Such a client treats the end of our direction as the end of the connection.
 		_ = st.Close()
 		_ = conn.Close()
 	}

@@ -1,8 +1,7 @@
-// Package pty runs a process at a pseudo-terminal of its own. It is the only
-// importer of the PTY library.
+// Package pty runs a process on a new pseudo-terminal. It is the only importer of the PTY library.
 //
-// The process leads a new session, whose controlling terminal the PTY is. It
-// inherits no other open file.
+// The process leads a new session with the PTY as its controlling terminal. It inherits no other
+// open file.
 package pty
 
 import (
@@ -22,7 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// KillDelay is how long after the hang-up remaining processes are killed.
+// KillDelay is the time between the hang-up and killing the remaining processes.
 const KillDelay = 5 * time.Second
 
 // Process is a running process and the master side of its terminal. Read and
@@ -34,8 +33,8 @@ type Process struct {
 	state  *os.ProcessState
 }
 
-// Start starts cmd, whose standard files must be unset, at a new terminal of
-// the given size. The terminal belongs to the user of cmd.
+// Start starts cmd, whose standard files must be unset, on a new terminal of the given size, owned
+// by the user of cmd.
 func Start(cmd *exec.Cmd, cols, rows uint16) (*Process, error) {
 	master, tty, err := open()
 	if err != nil {
@@ -49,7 +48,7 @@ func Start(cmd *exec.Cmd, cols, rows uint16) (*Process, error) {
 	}
 	go func() {
 		defer close(p.exited)
-		_ = Wait(cmd) // how it ended is in ProcessState
+		_ = Wait(cmd) // the result is in ProcessState
 		p.state = cmd.ProcessState
 	}()
 	return p, nil
@@ -85,15 +84,15 @@ func chownTTY(tty *os.File, uid int) error {
 	return control(tty, func(fd int) error { return unix.Fchown(fd, uid, -1) })
 }
 
-// open returns both sides of a new terminal. The master is non-blocking, so
-// that closing it and deadlines end a Read.
+// open returns both sides of a new terminal. The master is non-blocking, so that Close and
+// deadlines interrupt a Read.
 func open() (master, tty *os.File, err error) {
 	m, tty, err := pty.Open()
 	if err != nil {
 		return nil, nil, err
 	}
-	// The library has put the descriptor into blocking mode, and an os.File
-	// never goes back: hence a new one.
+	// The library has switched the descriptor to blocking mode, which an os.File cannot undo: hence
+	// a new one.
 	fd, err := unix.FcntlInt(m.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 	m.Close()
 	if err == nil {
@@ -127,14 +126,14 @@ func ShutInherited() error {
 	return nil
 }
 
-// Read reads what the process wrote to its terminal. When the process has
-// gone it returns io.EOF or another error.
+// Read reads the process's output. After the process has exited, it returns io.EOF or another
+// error.
 func (p *Process) Read(b []byte) (int, error) { return p.master.Read(b) }
 
-// Write types b.
+// Write sends b as input to the terminal.
 func (p *Process) Write(b []byte) (int, error) { return p.master.Write(b) }
 
-// SetReadDeadline ends a Read that waits longer.
+// SetReadDeadline sets the deadline of Read.
 func (p *Process) SetReadDeadline(t time.Time) error { return p.master.SetReadDeadline(t) }
 
 // Resize sets the size of the terminal. The kernel notifies its foreground processes.
@@ -144,9 +143,9 @@ func (p *Process) Resize(cols, rows uint16) error {
 	})
 }
 
-// Echoes reports whether what is typed shows on the terminal. A program that
-// reads keys one by one, such as a shell with line editing, shows them itself,
-// so only a terminal that reads lines without echo counts as silent.
+// Echoes reports whether input is shown on the terminal. A program that reads keys one by one,
+// such as a shell with line editing, shows them itself, so only a terminal that reads lines
+// without echo counts as silent.
 func (p *Process) Echoes() bool {
 	echoes := true
 	err := control(p.master, func(fd int) error {
@@ -171,7 +170,7 @@ func control(f *os.File, do func(fd int) error) error {
 	return inner
 }
 
-// Exited is closed when the process has ended.
+// Exited returns a channel that is closed when the process has exited.
 func (p *Process) Exited() <-chan struct{} { return p.exited }
 
 // ExitCode returns the exit code of an ended process: as with shells, 128 and
@@ -184,23 +183,22 @@ func (p *Process) ExitCode() int {
 	return p.state.ExitCode()
 }
 
-// PID is the process ID, which is also that of its session.
+// PID returns the process ID, which is also its session ID.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
-// Close closes the terminal. Processes that are still at it are hung up.
+// Close closes the terminal, which hangs up the processes that still use it.
 func (p *Process) Close() error { return p.master.Close() }
 
-// End ends the process and whatever else belongs to its session, as
-// [EndSession] does. It closes the terminal.
+// End ends the process and all others of its session, like [EndSession], and closes the terminal.
 func (p *Process) End(ctx context.Context) {
 	hangUp(p.PID())
 	p.Close()
 	awaitEnd(ctx, p.PID(), p.exited)
 }
 
-// EndSession ends every process of session sid: a hang-up first, and what
-// remains after [KillDelay] is killed. It returns when the session's leader,
-// whose end closes exited, is gone. When ctx ends it kills at once.
+// EndSession ends every process of session sid: it hangs them up, and kills those that remain after
+// [KillDelay]. It returns when the session's leader has exited, which closes exited. When ctx ends,
+// it kills immediately.
 func EndSession(ctx context.Context, sid int, exited <-chan struct{}) {
 	hangUp(sid)
 	awaitEnd(ctx, sid, exited)
@@ -208,7 +206,7 @@ func EndSession(ctx context.Context, sid int, exited <-chan struct{}) {
 
 func hangUp(sid int) {
 	signalSession(sid, syscall.SIGHUP)
-	// A stopped process sees the hang-up only after it continues.
+	// A stopped process handles the hang-up only after it is continued.
 	signalSession(sid, syscall.SIGCONT)
 }
 
@@ -243,8 +241,7 @@ func awaitEnd(ctx context.Context, sid int, exited <-chan struct{}) {
 // its leader.
 func Signal(sid int, sig syscall.Signal) error { return syscall.Kill(-sid, sig) }
 
-// signalSession signals every process of session sid and reports whether
-// there was one.
+// signalSession signals every process of session sid and reports whether there was any.
 func signalSession(sid int, sig syscall.Signal) bool {
 	pids := members(sid)
 	for _, pid := range pids {
@@ -271,9 +268,8 @@ func signalMember(pid, sid int, sig syscall.Signal) {
 
 func statPath(pid int) string { return "/proc/" + strconv.Itoa(pid) + "/stat" }
 
-// members lists the living processes of session sid. An interactive shell
-// puts each job into a process group of its own, so signalling one group
-// would miss most.
+// members lists the living processes of session sid. An interactive shell puts each job into its
+// own process group, so signalling one group would miss most.
 func members(sid int) []int {
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
@@ -292,8 +288,7 @@ func members(sid int) []int {
 	return pids
 }
 
-// memberOf reads "PID (NAME) STATE PPID PGRP SESSION …", where NAME may hold
-// anything.
+// memberOf parses "PID (NAME) STATE PPID PGRP SESSION …", where NAME can contain anything.
 func memberOf(stat []byte, sid int) (pid int, ok bool) {
 	first, rest, ok := bytes.Cut(stat, []byte(" ("))
 	end := bytes.LastIndexByte(rest, ')')

@@ -70,19 +70,23 @@ func (r *Reverse) Run(ctx context.Context, stream plugin.Stream) error {
 		io.Reader
 		io.Writer
 		io.Closer
-	}{in, plugin.Writer{Context: ctx, Stream: stream}, plugin.Closer(func() error { cancel(errors.New("the session's connection broke")); return in.Close() })})
+	}{in, plugin.Writer{Context: ctx, Stream: stream}, plugin.Closer(func() error {
+		cancel(errors.New(
+			"the session's connection was lost"))
+		return in.Close()
+	})})
 	if r.SendResets {
 		m.SendResets()
 	}
 	stop := context.AfterFunc(ctx, func() {
 		_ = l.Close() // Accept returns
 		_ = w.CloseWithError(context.Cause(ctx))
-		_ = m.Close() // so do all streams
+		_ = m.Close() // and all streams fail
 	})
 	defer stop()
 	all.Go(func() { r.accept(ctx, l, m, &all) })
 	all.Go(func() {
-		for { // the client opens none
+		for { // the client opens no streams
 			st, err := m.Accept()
 			if err != nil {
 				return
@@ -107,7 +111,7 @@ func (r *Reverse) Run(ctx context.Context, stream plugin.Stream) error {
 			continue
 		}
 		if _, err := w.Write(b); err != nil {
-			err = fmt.Errorf("the client broke the protocol of forwarded connections: %w", err)
+			err = fmt.Errorf("the client violated the port forwarding protocol: %w", err)
 			cancel(err)
 			return err
 		}
@@ -125,7 +129,7 @@ func (r *Reverse) accept(ctx context.Context, l net.Listener, m *mux.Conn, all *
 		conn, err := l.Accept()
 		if err != nil {
 			if ctx.Err() == nil {
-				r.Log.Warn("accepting connections failed", "error", err)
+				r.Log.Warn("could not accept a connection", "error", err)
 			}
 			return
 		}
@@ -136,7 +140,7 @@ func (r *Reverse) accept(ctx context.Context, l net.Listener, m *mux.Conn, all *
 			defer stop()
 			st, err := m.Open()
 			if err != nil {
-				r.Log.Info("connection not forwarded", "error", err)
+				r.Log.Info("could not forward a connection", "error", err)
 				mux.Abort(conn)
 				return
 			}

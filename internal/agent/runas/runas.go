@@ -1,14 +1,13 @@
-// Package runas decides which OS user a session runs as, and gives a process that
-// user's IDs, groups, home and environment, and nothing more.
+// Package runas determines the OS user of a session, and starts processes with only that user's
+// IDs, groups, home directory and environment.
 //
 // # Rules
 //
-// An agent that is root never runs a session as root, except for commands of
-// documents that ask for elevated rights. It runs a session as the user that the
-// session names, who must exist, or else as [DefaultUser], which it creates when it
-// is missing, without a password and without a sudoers file. There is no silent
-// fallback from one to the other. An agent that is not root runs every session as
-// its own user and refuses any other name.
+// An agent that runs as root never runs a session as root, except for commands of documents with
+// runAsElevated. It runs a session as the user that the session names, who must exist, or otherwise
+// as [DefaultUser], which it creates if missing, without a password or a sudoers file. It never
+// silently falls back from one to the other. An agent that does not run as root runs every session
+// as its own user and refuses any other name.
 package runas
 
 import (
@@ -40,7 +39,7 @@ type User struct {
 	UID    uint32
 	GID    uint32
 	Groups []uint32 // supplementary
-	Home   string   // absolute; it may not exist
+	Home   string   // absolute path; might not exist
 	Shell  string   // absolute
 }
 
@@ -50,8 +49,8 @@ type Host struct {
 	Passwd string // path of the passwd file
 	Group  string // path of the group file
 	UID    int    // effective user ID of the agent
-	// Lock is the path of a file that all agents of this machine lock while they
-	// look for DefaultUser and create it.
+	// Lock is the path of a file that all agents on this machine lock while they look up and create
+	// DefaultUser.
 	Lock string
 	// Run runs a program by its absolute path and returns its output. It is
 	// used for users who are not in the files, and to create DefaultUser.
@@ -60,7 +59,7 @@ type Host struct {
 	Find func(name string) string
 }
 
-// System is the user database of this machine.
+// System returns the user database of this machine.
 func System() *Host {
 	return &Host{
 		Passwd: "/etc/passwd", Group: "/etc/group", UID: os.Geteuid(), Lock: "/run/sekisho-useradd.lock", Run: run, Find: find,
@@ -83,7 +82,7 @@ func run(ctx context.Context, path string, args ...string) ([]byte, error) {
 	return out, err
 }
 
-// find searches the system's own directories only, whatever PATH says.
+// find searches only the system's own directories, regardless of PATH.
 func find(name string) string {
 	for _, dir := range []string{"/usr/sbin", "/usr/bin", "/sbin", "/bin"} {
 		path := filepath.Join(dir, name)
@@ -94,10 +93,9 @@ func find(name string) string {
 	return ""
 }
 
-// ValidName reports whether s can be a user name: up to 32 letters, digits and
-// "._@-", optionally a final "$", beginning with a letter or "_". So it is neither a
-// number, which system tools would take for a user ID, nor an option, nor special
-// to a shell.
+// ValidName reports whether s can be a user name: up to 32 letters, digits and "._@-", optionally a final "$",
+// beginning with a letter or "_". Such a name is neither a number, which system tools would interpret as a user ID, nor
+// an option, nor special to a shell.
 func ValidName(s string) bool {
 	s = strings.TrimSuffix(s, "$")
 	if s == "" || len(s) > 32 {
@@ -115,8 +113,8 @@ func ValidName(s string) bool {
 	return true
 }
 
-// Resolve returns the user that a session runs as. Wanted is the name that the
-// session asks for, or "". Users of the session see its errors.
+// Resolve returns the OS user of a session. wanted is the name that the session specifies, or "".
+// The session's user sees its errors.
 func (h *Host) Resolve(ctx context.Context, wanted string) (User, error) {
 	if wanted != "" && !ValidName(wanted) {
 		return User{}, sekisho.Errorf(sekisho.CodeInvalid, "%.64q is not a valid OS user name for run as.", wanted)
@@ -155,7 +153,7 @@ func (h *Host) Resolve(ctx context.Context, wanted string) (User, error) {
 func (h *Host) own(ctx context.Context, wanted string) (User, error) {
 	u, err := h.lookupEntry(ctx, strconv.Itoa(h.UID), func(e entry) bool { return int(e.uid) == h.UID })
 	if sekisho.IsNotFound(err) {
-		// Containers run under user IDs that no file names.
+		// Containers can run under user IDs that are in no file.
 		u, err = User{
 			Name:  strconv.Itoa(h.UID),
 			UID:   uint32(h.UID),
@@ -178,10 +176,9 @@ func (h *Host) own(ctx context.Context, wanted string) (User, error) {
 	return u, nil
 }
 
-// defaultUser returns DefaultUser and creates it when it is missing. It holds the
-// lock throughout. When two useradd run at once, both succeed, but the user gets
-// the ID of one and the home directory belongs to the ID of the other. And while
-// useradd runs, the user exists before its home directory does.
+// defaultUser returns DefaultUser, and creates it if it is missing. It holds the lock throughout.
+// If two useradd run at once, both succeed, but the user gets the ID of one and the home directory
+// the ID of the other. Also, while useradd runs, the user exists before its home directory does.
 func (h *Host) defaultUser(ctx context.Context) (User, error) {
 	lock, lockErr := lockFile(h.Lock)
 	if lockErr == nil {
@@ -200,8 +197,8 @@ func (h *Host) defaultUser(ctx context.Context) (User, error) {
 	return h.lookup(ctx, DefaultUser)
 }
 
-// lockFile waits for the exclusive lock of a file that only root can open. It waits
-// as long as useradd takes, which run bounds.
+// lockFile waits for the exclusive lock of a file that only root can open. The wait is bounded by
+// the time limit of useradd in run.
 func lockFile(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
@@ -221,7 +218,7 @@ func lockFile(path string) (*os.File, error) {
 func cannotCreate(err error) error {
 	return sekisho.Errorf(
 		sekisho.CodeInternal,
-		"The OS user %q does not exist and could not be created: %w.",
+		"The OS user %q does not exist, and creating it failed: %w.",
 		DefaultUser,
 		err,
 	)
@@ -252,7 +249,7 @@ func (h *Host) create(ctx context.Context) error {
 	if err == nil {
 		return nil
 	}
-	// Somebody else may have created it at the same time.
+	// Another process may have created it at the same time.
 	if _, again := h.lookup(ctx, DefaultUser); again == nil {
 		return nil
 	}
@@ -289,7 +286,7 @@ func (h *Host) lookupEntry(ctx context.Context, key string, match func(entry) bo
 		u.Shell = "/bin/sh"
 	}
 	if h.UID != 0 {
-		return u, nil // its groups are those the agent has
+		return u, nil // it has the agent's groups
 	}
 	if u.Groups, err = h.groups(ctx, u, local); err != nil {
 		return User{}, err
@@ -316,7 +313,7 @@ func (h *Host) groups(ctx context.Context, u User, local bool) ([]uint32, error)
 	return groupsOf(b, u.Name, u.GID), nil
 }
 
-// maxGroups is what the kernel accepts.
+// maxGroups is the kernel's limit.
 const maxGroups = 65536
 
 func parseIDs(b []byte, except uint32) []uint32 {
@@ -377,8 +374,8 @@ func scanLines(b []byte) *bufio.Scanner {
 	return s
 }
 
-// parseEntry parses one line. It ignores lines of another form, such as the "+" and
-// "-" lines of NIS and entries whose IDs are not plain numbers.
+// parseEntry parses one line. It ignores malformed lines, such as the "+" and "-" lines of NIS
+// and entries whose IDs are not plain numbers.
 func parseEntry(line string) (entry, bool) {
 	f := strings.Split(line, ":")
 	if len(f) != 7 || f[0] == "" || strings.ContainsAny(f[0], "+#\x00") || strings.ContainsRune(line, 0) {
@@ -395,8 +392,8 @@ func parseEntry(line string) (entry, bool) {
 	return entry{name: f[0], uid: uid, gid: gid, home: f[5], shell: f[6]}, true
 }
 
-// parseID parses a user or group ID. It refuses the largest number, which the kernel
-// takes for "leave unchanged": for a root process, that is root.
+// parseID parses a user or group ID. It refuses the largest number, which means "leave unchanged"
+// to the kernel: a root process would stay root.
 func parseID(s string) (uint32, bool) {
 	n, err := strconv.ParseUint(s, 10, 32)
 	return uint32(n), err == nil && n != math.MaxUint32 && s[0] != '+'
@@ -405,16 +402,14 @@ func parseID(s string) (uint32, bool) {
 // Path is the PATH of sessions.
 const Path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// LoginShell returns the user's login shell, not yet started; see
-// [Host.Command].
+// LoginShell returns the user's login shell as a command to start; see [Host.Command].
 func (h *Host) LoginShell(u User, extra ...string) *exec.Cmd {
 	return h.Command(u, u.Shell, []string{"-" + filepath.Base(u.Shell)}, extra...)
 }
 
-// Command returns a program of args[0] and so on, not yet started: with the
-// user's own IDs, in the user's home, and with a new environment to which
-// extra ("NAME=value") is added. Nothing of the agent's own environment
-// passes but LANG.
+// Command returns a program with arguments args, including args[0], as a command to start: with the
+// user's IDs, in the user's home directory, and with a new environment plus extra ("NAME=value").
+// Only LANG is inherited from the agent's environment.
 func (h *Host) Command(u User, path string, args []string, extra ...string) *exec.Cmd {
 	lang := os.Getenv("LANG")
 	if lang == "" {
@@ -440,19 +435,19 @@ func (h *Host) Command(u User, path string, args []string, extra ...string) *exe
 	return cmd
 }
 
-// Elevated returns the user for commands whose document asks for elevated rights:
-// root. It is an error unless the agent runs as root.
+// Elevated returns the user for commands whose document requires elevated rights: root. It is an
+// error unless the agent runs as root.
 func (h *Host) Elevated() (User, error) {
 	if h.UID != 0 {
 		return User{}, sekisho.Errorf(
 			sekisho.CodeDenied,
-			"The document asks for elevated rights, and the node's agent does not run as root.",
+			"The document requires elevated rights, but the node's agent does not run as root.",
 		)
 	}
 	return User{Name: "root", Home: "/root", Shell: "/bin/sh"}, nil
 }
 
-// Program finds a program as a shell would find it in the PATH of sessions.
+// Program finds a program as a shell would, in the PATH of sessions.
 func Program(name string) (string, error) {
 	if strings.Contains(name, "/") {
 		return name, nil
@@ -466,7 +461,7 @@ func Program(name string) (string, error) {
 	return "", sekisho.Errorf(sekisho.CodeNotFound, "The program %.100q was not found on the node.", name)
 }
 
-// workingDir returns the home, or / without one. Whether the user can enter it
+// workingDir returns the home directory, or / if it does not exist. Whether the user can enter it
 // is known only when the process starts.
 func (h *Host) workingDir(u User) string {
 	if st, err := os.Stat(u.Home); err == nil && st.IsDir() {

@@ -30,8 +30,8 @@ func (h *Host) DialSocket(ctx context.Context, u User, path string) (net.Conn, e
 	}
 	done := make(chan result, 1)
 	go func() {
-		// The thread is never unlocked: it ends with the goroutine, and no
-		// other one ever runs under its IDs.
+		// The thread is never unlocked: it ends with the goroutine, so no other goroutine runs
+		// under its IDs.
 		runtime.LockOSThread()
 		fd, err := connectAs(u, path)
 		done <- result{fd, err}
@@ -51,7 +51,7 @@ func connectAs(u User, path string) (int, error) {
 		return 0, err
 	}
 	if err = becomeThread(u); err == nil {
-		// Non-blocking: a socket nobody accepts at is busy, not awaited.
+		// Non-blocking: if the socket's backlog is full, fail instead of waiting.
 		err = unix.Connect(fd, &unix.SockaddrUnix{Name: path})
 	}
 	if err != nil {
@@ -60,8 +60,8 @@ func connectAs(u User, path string) (int, error) {
 	return fd, nil
 }
 
-// becomeThread gives the calling thread, and no other, the IDs of u. The
-// standard library's calls would change every thread.
+// becomeThread sets the IDs of the calling thread only. The standard library's functions would
+// change every thread.
 func becomeThread(u User) error {
 	groups := u.Groups
 	var first unsafe.Pointer

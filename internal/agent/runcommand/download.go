@@ -18,21 +18,21 @@ import (
 	"sekisho/internal/agent/uplink"
 )
 
-// Bounds of what one step downloads.
+// Limits of the downloads of one step.
 const (
 	maxFiles        = 256
 	maxDownload     = 1 << 30
 	downloadTimeout = time.Hour
 )
 
-// downloadInput is what aws:downloadContent is given.
+// downloadInput is the input of aws:downloadContent.
 type downloadInput struct {
 	SourceType      string
-	SourceInfo      json.RawMessage // an object, or a text that is one
+	SourceInfo      json.RawMessage // an object, or a string that contains one
 	DestinationPath string
 }
 
-// source is what SourceInfo says, of any type.
+// source is the SourceInfo of all source types.
 type source struct {
 	Path string `json:"path"` // S3
 
@@ -60,15 +60,15 @@ func (in *downloadInput) source() (source, error) {
 	return s, nil
 }
 
-// download does the step: its files end in the directory that the scripts of
-// the command run in, or where the step says.
+// download runs the step. It stores the files in the destination path or, by default, the working
+// directory of the command's scripts.
 func (r *Runner) download(ctx context.Context, in *downloadInput, dir string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, downloadTimeout)
 	defer cancel()
 	to := in.DestinationPath
 	if !filepath.IsAbs(to) {
 		if to != "" && !filepath.IsLocal(to) {
-			return "", refuse("destinationPath %.200q leads out of the command's directory.", to)
+			return "", refuse("destinationPath %.200q is outside the command's directory.", to)
 		}
 		slash := to == "" || strings.HasSuffix(to, "/")
 		if to = filepath.Join(dir, to); slash {
@@ -85,9 +85,9 @@ func (r *Runner) download(ctx context.Context, in *downloadInput, dir string) (s
 	case "HTTP":
 		err = r.downloadHTTP(ctx, from, to)
 	case "GitHub", "Git", "SSMDocument":
-		err = refuse("This agent does not download from the sourceType %s; it does from S3 and HTTP.", in.SourceType)
+		err = refuse("This agent cannot download from the sourceType %s. Use S3 or HTTP.", in.SourceType)
 	default:
-		err = refuse("The sourceType %.60q is not known; this agent downloads from S3 and HTTP.", in.SourceType)
+		err = refuse("Unknown sourceType %.60q. Use S3 or HTTP.", in.SourceType)
 	}
 	if err != nil {
 		return "", err
@@ -95,8 +95,8 @@ func (r *Runner) download(ctx context.Context, in *downloadInput, dir string) (s
 	return "Content downloaded to " + to, nil
 }
 
-// target is the file for an object called name, when to was asked for: inside
-// of it, when it is a directory.
+// target returns the path for a file called name: inside to, if that is a directory, otherwise to
+// itself.
 func target(to, name string) string {
 	if st, err := os.Stat(to); strings.HasSuffix(to, "/") || err == nil && st.IsDir() {
 		return filepath.Join(to, name)
@@ -104,8 +104,8 @@ func target(to, name string) string {
 	return to
 }
 
-// save puts what write writes into a file, whole or not at all. Like AWS's
-// agent it makes it a program of the agent's user.
+// save atomically creates a file with what write writes. Like AWS's agent, it makes the file
+// executable for the agent's user.
 func save(file string, write func(io.Writer) error) (err error) {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return err
@@ -116,7 +116,7 @@ func save(file string, write func(io.Writer) error) (err error) {
 	}
 	defer func() {
 		if err != nil {
-			_ = os.Remove(f.Name()) // the first error is the one to tell
+			_ = os.Remove(f.Name()) // report the first error
 		}
 	}()
 	err = errors.Join(write(f), f.Chmod(0o700), f.Close())
@@ -133,12 +133,12 @@ var (
 	)
 )
 
-// parseS3 reads the address of an object in any of its forms. Whatever the
-// host, the object is fetched from the agent's own server.
+// parseS3 parses the address of an object in any of its forms. Whatever the host, the object is
+// fetched from the agent's own server.
 func parseS3(text, endpoint string) (bucket, key string, err error) {
-	u, err := url.Parse(strings.ReplaceAll(text, "+", "%20")) // S3 writes a space so
+	u, err := url.Parse(strings.ReplaceAll(text, "+", "%20")) // S3 encodes a space as +
 	if err != nil {
-		return "", "", refuse("The path %.200q is not an address: %w.", text, err)
+		return "", "", refuse("The path %.200q is not a URL: %w.", text, err)
 	}
 	host, rest := u.Host, strings.TrimPrefix(u.Path, "/")
 	cut := func() { bucket, key, _ = strings.Cut(rest, "/") }
@@ -157,7 +157,7 @@ func parseS3(text, endpoint string) (bucket, key string, err error) {
 	}
 	if bucket == "" {
 		return "", "", refuse(
-			"The path %.200q is not the address of an object in S3, such as https://s3.amazonaws.com/BUCKET/KEY.",
+			"The path %.200q is not the URL of an S3 object, such as https://s3.amazonaws.com/BUCKET/KEY.",
 			text,
 		)
 	}
@@ -166,7 +166,7 @@ func parseS3(text, endpoint string) (bucket, key string, err error) {
 
 func (r *Runner) downloadS3(ctx context.Context, from source, to string) error {
 	if from.Path == "" {
-		return refuse("sourceInfo names no path.")
+		return refuse("sourceInfo lacks a path.")
 	}
 	bucket, key, err := parseS3(from.Path, r.cfg.Services.Host())
 	if err != nil {
@@ -184,7 +184,7 @@ func (r *Runner) downloadS3(ctx context.Context, from source, to string) error {
 	}
 	if name := path.Base(key); key != "" && !strings.HasSuffix(key, "/") {
 		if !filepath.IsLocal(name) {
-			return refuse("The key %.200q cannot be the name of a file.", key)
+			return refuse("The key %.200q is not a valid file name.", key)
 		}
 		err := get(key, target(to, name))
 		if e, ok := errors.AsType[*uplink.APIError](err); !ok || e.Status != http.StatusNotFound ||
@@ -201,15 +201,15 @@ func (r *Runner) downloadS3(ctx context.Context, from source, to string) error {
 		return fmt.Errorf("s3://%s/%s: %w", bucket, key, err)
 	}
 	if len(keys) == 0 {
-		return refuse("There is no s3://%s/%s.", bucket, key)
+		return refuse("s3://%s/%s does not exist.", bucket, key)
 	}
 	for _, k := range keys {
 		name := strings.TrimPrefix(k, folder)
 		if name == "" || strings.HasSuffix(name, "/") {
-			continue // a folder of its own
+			continue // a folder marker
 		}
 		if !filepath.IsLocal(name) {
-			return refuse("The key %.200q cannot be the name of a file.", k)
+			return refuse("The key %.200q is not a valid file name.", k)
 		}
 		if err := get(k, filepath.Join(to, name)); err != nil {
 			return err
@@ -218,7 +218,7 @@ func (r *Runner) downloadS3(ctx context.Context, from source, to string) error {
 	return nil
 }
 
-// counted takes what is written off a budget.
+// counted is a writer that subtracts the written bytes from a budget.
 type counted struct {
 	w    io.Writer
 	left *int64
@@ -234,12 +234,12 @@ func (r *Runner) downloadHTTP(ctx context.Context, from source, to string) error
 	u, err := url.Parse(from.URL)
 	switch {
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
-		return refuse("The url is not an address of the web.")
+		return refuse("The url is not an http:// or https:// URL.")
 	case u.Scheme == "http" && !from.AllowInsecure:
-		return refuse("The url %.200q has no TLS; set allowInsecureDownload to have it all the same.", plain(u))
+		return refuse("The url %.200q does not use TLS. Use https://, or set allowInsecureDownload.", plain(u))
 	case from.AuthMethod != "" && !strings.EqualFold(from.AuthMethod, "None"):
 		return refuse(
-			"The authMethod %.40q is not known to this agent, which downloads what needs no password.",
+			"The authMethod %.40q is not supported. This agent downloads only without authentication.",
 			from.AuthMethod,
 		)
 	}
@@ -251,16 +251,16 @@ func (r *Runner) downloadHTTP(ctx context.Context, from source, to string) error
 	req.Close = true
 	client := http.Client{CheckRedirect: func(req *http.Request, via []*http.Request) error {
 		if req.URL.Scheme != "https" && !from.AllowInsecure {
-			return errors.New("it leads to an address without TLS")
+			return errors.New("it redirects to a URL without TLS")
 		}
 		if len(via) >= 10 {
-			return errors.New("it leads in circles")
+			return errors.New("it redirects too often")
 		}
 		return nil
 	}, Transport: r.cfg.Web}
 	resp, err := client.Do(req)
 	if e, ok := errors.AsType[*url.Error](err); ok {
-		err = fmt.Errorf("%s: %w", plain(u), e.Err) // and not all of the address
+		err = fmt.Errorf("%s: %w", plain(u), e.Err) // without the query of the URL
 	}
 	if err != nil {
 		return err
@@ -282,8 +282,7 @@ func (r *Runner) downloadHTTP(ctx context.Context, from source, to string) error
 	})
 }
 
-// plain returns an address without its query, which is a secret in presigned
-// addresses.
+// plain returns a URL without its query, which is secret in presigned URLs.
 func plain(u *url.URL) string {
 	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 }

@@ -15,25 +15,25 @@ const (
 	maxBoth   = 2_500
 )
 
-// maxKept bounds the file in which one stream of a step waits to be delivered.
+// maxKept bounds the file with one stream of a step until delivery.
 const maxKept = 1 << 30
 
 const truncated = "--output truncated--"
 
-// capture is what a step writes to one stream: the beginning in memory, and
-// all of it in a file when it is to be delivered somewhere.
+// capture captures one output stream of a step: the beginning in memory, and all of it in a file if
+// it is to be delivered.
 type capture struct {
 	limit int
 	head  []byte
-	more  bool   // than head
-	tail  string // the agent's own words
+	more  bool   // there is more than head
+	tail  string // lines that the agent added
 
-	file    *os.File // nil = not kept
+	file    *os.File // nil = not stored
 	size    int64
-	problem string // why not all of it is in the file
+	problem string // why the file is incomplete
 }
 
-// newCapture returns a capture. Path names its file; it may be empty.
+// newCapture returns a capture. path is its file, or "" for none.
 func newCapture(limit int, path string) (*capture, error) {
 	c := &capture{limit: limit}
 	if path == "" {
@@ -47,7 +47,7 @@ func newCapture(limit int, path string) (*capture, error) {
 	return c, nil
 }
 
-// Write never fails: a script does not end because its output is not kept.
+// Write never fails, because a script must not end because its output cannot be stored.
 func (c *capture) Write(b []byte) (int, error) {
 	room := min(len(b), c.limit-len(c.head))
 	c.head = append(c.head, b[:room]...)
@@ -62,13 +62,12 @@ func (c *capture) Write(b []byte) (int, error) {
 	n, err := c.file.Write(b)
 	c.size += int64(n)
 	if err != nil {
-		c.problem = fmt.Sprintf("the node could not keep all of it: %v", err)
+		c.problem = fmt.Sprintf("the node could not store all of it: %v", err)
 	}
 	return len(b), nil
 }
 
-// add puts a line of the agent's own at the end. It is worth more than the end
-// of what the script wrote.
+// add appends a line of the agent. It takes precedence over the end of the script's output.
 func (c *capture) add(line string) {
 	if c.tail == "" && len(c.head) > 0 && (c.more || c.head[len(c.head)-1] != '\n') || c.tail != "" {
 		line = "\n" + line
@@ -81,7 +80,7 @@ func (c *capture) add(line string) {
 	}
 }
 
-// text is the beginning of the stream, and what add added.
+// text returns the beginning of the stream, and the lines that add added.
 func (c *capture) text() string {
 	tail := safetext.Prefix(c.tail, c.limit/2)
 	s := string(c.head)
@@ -93,11 +92,11 @@ func (c *capture) text() string {
 
 func (c *capture) close() {
 	if c.file != nil {
-		_ = c.file.Close() // it has been delivered, or will not be
+		_ = c.file.Close() // it has been delivered, or never will be
 	}
 }
 
-// both is the beginning of the two streams together.
+// both returns the beginnings of the two streams together.
 func both(stdout, stderr string) string {
 	const title = "\n----------ERROR-------\n"
 	const noOut, noErr = "\n---Output truncated---", "\n---Error truncated----"
@@ -109,7 +108,7 @@ func both(stdout, stderr string) string {
 	}
 	room := maxBoth - len(title)
 	if len(stdout)+len(stderr) > room {
-		// Each has half, and what the other leaves.
+		// Each gets half, plus what the other does not use.
 		half := room / 2
 		if most := max(half, room-len(stderr)); len(stdout) > most {
 			stdout = safetext.Prefix(stdout, most-len(noOut)) + noOut

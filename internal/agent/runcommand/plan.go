@@ -18,10 +18,10 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// Bounds of a command.
+// Limits of a command.
 const (
 	maxSteps = 100
-	// maxExpanded bounds the text that parameters may grow a document to.
+	// maxExpanded bounds the size of a document after substitution.
 	maxExpanded = 1 << 20
 )
 
@@ -31,7 +31,7 @@ const (
 	pluginDownload = "aws:downloadContent"
 )
 
-// plan is a command, ready to be run.
+// plan is a command that is ready to run.
 type plan struct {
 	steps []step
 }
@@ -41,19 +41,19 @@ type step struct {
 	name   string // unique in the plan
 	plugin string
 	folder string // of its output in a bucket
-	skip   string // why it is not run, which is no fault
-	fail   string // why it cannot be run
+	skip   string // why it is skipped, which is not a failure
+	fail   string // why it fails without running
 
 	script   *scriptInput   // of pluginShell
 	download *downloadInput // of pluginDownload
 
-	onFailure string // exit, successAndExit or something else
-	onSuccess string // exit or something else
-	last      bool   // runs even after a step that ended the document
+	onFailure string // exit, successAndExit or another value
+	onSuccess string // exit or another value
+	last      bool   // runs even after a step has ended the document
 }
 
-// scriptInput is what aws:runShellScript is given. Names are read whatever
-// their case, as AWS's agent does.
+// scriptInput is the input of aws:runShellScript. As with AWS's agent, the case of names does not
+// matter.
 type scriptInput struct {
 	ID               string
 	RunCommand       []string
@@ -62,8 +62,7 @@ type scriptInput struct {
 	Environment      map[string]string
 }
 
-// timeout is how long the script may run. Like AWS's agent, it takes no
-// notice of a value that is out of bounds.
+// timeout returns the script's timeout. Like AWS's agent, it ignores a value out of range.
 func (in *scriptInput) timeout() time.Duration {
 	const least, usual, most = 5, 3600, 172800
 	n := 0.0
@@ -75,13 +74,13 @@ func (in *scriptInput) timeout() time.Duration {
 			n = f
 		}
 	}
-	if !(n >= least && n <= most) { // not a number is neither
+	if !(n >= least && n <= most) { // written so that NaN fails
 		n = usual
 	}
 	return time.Duration(int(n)) * time.Second
 }
 
-// content is a command document as it comes.
+// content is a received command document.
 type content struct {
 	SchemaVersion string `json:"schemaVersion"`
 	Parameters    map[string]struct {
@@ -100,25 +99,25 @@ type content struct {
 
 var stepName = regexp.MustCompile(`^[A-Za-z0-9_.:-]{1,128}$`)
 
-// refuse says why a command or a step is not run, to who sent it.
+// refuse returns an error that tells the command's sender why a command or a step does not run.
 func refuse(format string, args ...any) error {
 	return sekisho.Errorf(sekisho.CodeInvalid, format, args...)
 }
 
-// newPlan reads what a command is to do.
+// newPlan parses a command.
 func newPlan(c mgs.SendCommand) (*plan, error) {
 	switch {
 	case len(c.OutputS3BucketName) > 63 || len(c.OutputS3KeyPrefix) > 500:
-		return nil, refuse("The bucket and the prefix for the command's output are longer than those of S3.")
+		return nil, refuse("The bucket or the prefix for the command's output is longer than S3 allows.")
 	case len(c.CloudWatchLogGroupName) > 512:
-		return nil, refuse("The log group for the command's output has a name longer than those of CloudWatch Logs.")
+		return nil, refuse("The name of the log group for the command's output is longer than CloudWatch Logs allows.")
 	}
 	var doc content
 	if t := bytes.TrimSpace(c.DocumentContent); len(t) == 0 || t[0] != '{' {
 		return nil, refuse("The document is not a JSON object.")
 	}
 	if err := json.Unmarshal(c.DocumentContent, &doc); err != nil {
-		return nil, refuse("The document cannot be read: %w.", err)
+		return nil, refuse("The document is malformed: %w.", err)
 	}
 	v := newValues()
 	for name, p := range doc.Parameters {
@@ -134,7 +133,7 @@ func newPlan(c mgs.SendCommand) (*plan, error) {
 		err = p.runtimeConfig(&doc, v)
 	default:
 		err = refuse(
-			"The document has the schemaVersion %.40q; this agent runs commands of 2.2 and 1.2.",
+			"The document has the schemaVersion %.40q; this agent supports 2.2 and 1.2.",
 			doc.SchemaVersion,
 		)
 	}
@@ -149,7 +148,7 @@ func (p *plan) mainSteps(doc *content, v *values) error {
 		return refuse("The document has no mainSteps.")
 	}
 	if len(doc.MainSteps) > maxSteps {
-		return refuse("The document has %d steps; this agent runs up to %d.", len(doc.MainSteps), maxSteps)
+		return refuse("The document has %d steps; the limit is %d.", len(doc.MainSteps), maxSteps)
 	}
 	for i := range doc.MainSteps {
 		in := &doc.MainSteps[i]
@@ -165,24 +164,23 @@ func (p *plan) mainSteps(doc *content, v *values) error {
 			return err
 		}
 		if s.script != nil && s.name == s.plugin {
-			s.folder = noColon(s.script.ID) // as in the older schema
+			s.folder = noColon(s.script.ID) // as in the old schema
 		}
 		p.steps = append(p.steps, s)
 	}
 	return nil
 }
 
-// runtimeConfig reads a document of the older schema, whose plugins are their
-// own steps.
+// runtimeConfig parses a document of the old schema, in which each plugin is a step.
 func (p *plan) runtimeConfig(doc *content, v *values) error {
 	if len(doc.RuntimeConfig) != 1 {
-		return refuse("The document has %d plugins in runtimeConfig; this agent runs one.", len(doc.RuntimeConfig))
+		return refuse("The document has %d plugins in runtimeConfig; this agent supports one.", len(doc.RuntimeConfig))
 	}
 	for plugin, config := range doc.RuntimeConfig {
 		properties := config.Properties
 		if list, ok := properties.([]any); ok {
 			if len(list) != 1 {
-				return refuse("The plugin %.100q has %d properties; this agent runs one.", plugin, len(list))
+				return refuse("The plugin %.100q has %d properties; this agent supports one.", plugin, len(list))
 			}
 			properties = list[0]
 		}
@@ -198,11 +196,11 @@ func (p *plan) runtimeConfig(doc *content, v *values) error {
 	return nil
 }
 
-// noColon is how a name is written in the keys of a bucket.
+// noColon returns a name without colons, for keys in a bucket.
 func noColon(s string) string { return strings.ReplaceAll(s, ":", "") }
 
-// input reads the inputs of a step. A step that is not run needs none that
-// can be read: it may be another platform's.
+// input parses the inputs of a step. A skipped step may have invalid inputs, because it may be for
+// another platform.
 func (s *step) input(raw any, v *values) error {
 	if s.skip != "" || s.fail != "" {
 		return nil
@@ -223,7 +221,7 @@ func (s *step) input(raw any, v *values) error {
 		s.download, err = newDownload(inputs)
 	default:
 		s.fail = fmt.Sprintf(
-			"This agent does not know the plugin %.100q; it runs %s and %s.",
+			"Unknown plugin %.100q: this agent supports %s and %s.",
 			s.plugin,
 			pluginShell,
 			pluginDownload,
@@ -231,7 +229,7 @@ func (s *step) input(raw any, v *values) error {
 		return nil
 	}
 	if err != nil {
-		return refuse("The inputs of the step %q cannot be read: %w.", s.name, err)
+		return refuse("The inputs of the step %q are malformed: %w.", s.name, err)
 	}
 	return nil
 }
@@ -246,7 +244,7 @@ func word(v any) string {
 	return ""
 }
 
-// remarshal reads what is JSON already into out.
+// remarshal decodes a JSON value into out.
 func remarshal(in, out any) error {
 	b, err := json.Marshal(in)
 	if err != nil {
@@ -261,7 +259,7 @@ func remarshal(in, out any) error {
 // values are the parameters of a command.
 type values struct {
 	ssmdoc.Substitution
-	left int // bytes of text that may still be put in
+	left int // bytes of text that can still be substituted
 }
 
 func newValues() *values {
@@ -270,10 +268,10 @@ func newValues() *values {
 	return v
 }
 
-// take counts text that goes into the document.
+// take counts substituted text.
 func (v *values) take(text string) error {
 	if ref := ssmdoc.StoreReference(text); ref != "" {
-		return refuse("The command refers to Parameter Store (%.100q), which this agent does not read.", ref)
+		return refuse("The command refers to Parameter Store (%.100q), which this agent does not support.", ref)
 	}
 	if v.left -= len(text); v.left < 0 {
 		return refuse("The command with its parameters is larger than %d bytes.", maxExpanded)
@@ -287,25 +285,25 @@ func asText(value any) (string, error) {
 	}
 	b, err := json.Marshal(value)
 	if err != nil {
-		return "", refuse("A parameter cannot be read: %w.", err)
+		return "", refuse("A parameter is malformed: %w.", err)
 	}
 	return string(b), nil
 }
 
-// precondition decides whether a step is run: a step whose precondition does
-// not hold is skipped, and one whose precondition is not understood fails.
+// precondition decides whether a step runs: a step is skipped if its precondition does not hold,
+// and fails if its precondition is unknown.
 func (v *values) precondition(s *step, all map[string][]string, schema string) {
 	if len(all) > 0 && schema != "2.2" {
-		s.fail = "Preconditions need a document of schemaVersion 2.2."
+		s.fail = "Preconditions require schemaVersion 2.2."
 		return
 	}
 	for operator, args := range all {
 		if operator != "StringEquals" {
-			s.fail = fmt.Sprintf("The precondition %.40q is not known.", operator)
+			s.fail = fmt.Sprintf("Unknown precondition %.40q.", operator)
 			continue
 		}
 		if len(args) != 2 {
-			s.fail = "The precondition StringEquals takes two values."
+			s.fail = "The precondition StringEquals requires two values."
 			continue
 		}
 		holds, err := v.equal(args[0], args[1])
@@ -334,7 +332,7 @@ func (v *values) equal(a, b string) (bool, error) {
 	}
 	if a == platformType {
 		if ssmdoc.HasReference(b) {
-			return false, refuse("The precondition on platformType takes no parameter.")
+			return false, refuse("The precondition on platformType cannot use a parameter.")
 		}
 		return strings.EqualFold(b, runtime.GOOS), nil
 	}

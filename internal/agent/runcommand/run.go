@@ -21,8 +21,7 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// variableCommand tells a script, and everything it starts, which command it
-// belongs to.
+// variableCommand is the environment variable with the command's ID, for a script and its children.
 const variableCommand = "SSM_COMMAND_ID"
 
 // deliveryTimeout bounds the delivery of a step's output.
@@ -39,15 +38,15 @@ type run struct {
 	plan    *plan
 	record  record
 	last    *mgs.StepStatus // of a document of one step
-	trace   []string        // what the whole command has to say
+	trace   []string        // messages about the whole command
 	log     *slog.Logger
 }
 
-// refuse says that the command is not run, and why.
+// refuse reports that the command does not run, and why.
 func (c *run) refuse(why error) {
 	c.trace = append(c.trace, why.Error())
 	if len(c.record.Steps) == 0 {
-		// Users look for the reason in a step.
+		// Users look for the reason in the output of a step.
 		name := c.send.DocumentName
 		if !stepName.MatchString(name) {
 			name = "command"
@@ -69,9 +68,9 @@ func (c *run) refuse(why error) {
 	c.final(mgs.CommandFailed)
 }
 
-// run runs the steps in order and says how each went.
+// run runs the steps in order and reports the outcome of each.
 func (c *run) run(ctx context.Context) {
-	c.log.Info("a command runs", "document", c.send.DocumentName)
+	c.log.Info("command starts", "document", c.send.DocumentName)
 	dir := c.r.store.workPath(c.command)
 	ended := "" // why steps are skipped
 	for i := range c.plan.steps {
@@ -88,7 +87,7 @@ func (c *run) run(ctx context.Context) {
 			}
 		}
 		status.StartDateTime, status.EndDateTime = mgs.FormatJobTime(began), mgs.FormatJobTime(time.Now())
-		c.log.Info("a step of a command is over", "step", s.name, "status", note(&status))
+		c.log.Info("step ended", "step", s.name, "status", note(&status))
 		c.stepOver(i, status)
 		if errors.Is(context.Cause(ctx), errStopped) {
 			c.trace = append(c.trace, errStopped.Error())
@@ -100,8 +99,8 @@ func (c *run) run(ctx context.Context) {
 	c.r.clean(c.command)
 }
 
-// ends says why the document ends after a step, or nothing. It gives the
-// outcome the meaning that AWS's agent does.
+// ends returns why the document ends after a step, or "". It interprets the outcome as AWS's agent
+// does.
 func ends(s *step, status *mgs.StepStatus) string {
 	addition, failed := "", status.Status == mgs.CommandFailed
 	switch {
@@ -127,20 +126,20 @@ func ends(s *step, status *mgs.StepStatus) string {
 	return "Step skipped due to a prior step with an exit condition."
 }
 
-// note writes down which step runs, and as which process group.
+// note stores which step is running, and in which process group.
 func (c *run) note(step, group int) {
 	c.record.Began, c.record.Number, c.record.Group = true, step, group
 	if err := c.r.store.update(c.command, c.record); err != nil {
-		c.log.Warn("could not note how far a command is", "error", err)
+		c.log.Warn("could not store the progress of a command", "error", err)
 	}
 }
 
-// failure is the outcome of a step that could not be run.
+// failure returns the outcome of a step that could not run.
 func failure(why string) mgs.StepStatus {
 	return mgs.StepStatus{Status: mgs.CommandFailed, Code: 1, Output: why, StandardError: why}
 }
 
-// step runs one step. Dir is its own, work that of the command's files.
+// step runs one step. dir is its directory, work that of the command's files.
 func (c *run) step(ctx context.Context, number int, s *step, dir, work string) mgs.StepStatus {
 	switch {
 	case s.skip != "":
@@ -152,21 +151,21 @@ func (c *run) step(ctx context.Context, number int, s *step, dir, work string) m
 	}
 	for _, d := range []string{dir, work} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
-			return failure("The directory of the command cannot be made: " + err.Error())
+			return failure("Cannot create the directory of the command: " + err.Error())
 		}
 	}
-	var files [2]string // where output waits to be delivered
+	var files [2]string // files with the output until delivery
 	if c.delivers() {
 		files = [2]string{filepath.Join(dir, "stdout"), filepath.Join(dir, "stderr")}
 	}
 	stdout, err := newCapture(maxStdout, files[0])
 	if err != nil {
-		return failure("The output of the step cannot be kept: " + err.Error())
+		return failure("Cannot store the output of the step: " + err.Error())
 	}
 	defer stdout.close()
 	stderr, err := newCapture(maxStderr, files[1])
 	if err != nil {
-		return failure("The output of the step cannot be kept: " + err.Error())
+		return failure("Cannot store the output of the step: " + err.Error())
 	}
 	defer stderr.close()
 
@@ -187,7 +186,7 @@ func (c *run) step(ctx context.Context, number int, s *step, dir, work string) m
 		stderr.add(err.Error())
 	case code == codeReboot:
 		status.Status = mgs.CommandFailed
-		stderr.add("The exit code 194 asks for a reboot of the node, which this agent does not do.")
+		stderr.add("The exit code 194 requests a reboot of the node, which this agent does not support.")
 	case code != 0:
 		status.Status = mgs.CommandFailed
 		if code != codeSuccess && code != codeFailure {
@@ -209,7 +208,7 @@ func (c *run) step(ctx context.Context, number int, s *step, dir, work string) m
 	return status
 }
 
-// interrupted gives a cancelled step the outcome of a cancellation.
+// interrupted returns the outcome of a cancelled step.
 func (c *run) interrupted(ctx context.Context, status mgs.StepStatus) mgs.StepStatus {
 	if errors.Is(context.Cause(ctx), errCancelled) {
 		status.Status = mgs.CommandCancelled
@@ -238,12 +237,12 @@ func (c *run) environment() map[string]string {
 	return env
 }
 
-// delivers reports whether output goes anywhere but into replies.
+// delivers reports whether output has a destination besides replies.
 func (c *run) delivers() bool { return c.send.OutputS3BucketName != "" || c.group() != "" }
 
 var notInGroup = regexp.MustCompile(`[^a-zA-Z0-9_\-/.#]`)
 
-// group is the log group that output goes to, or "".
+// group returns the log group for output, or "".
 func (c *run) group() string {
 	if on, err := strconv.ParseBool(c.send.CloudWatchOutputEnabled); err != nil || !on {
 		return ""
@@ -254,8 +253,8 @@ func (c *run) group() string {
 	return notInGroup.ReplaceAllString("/aws/ssm/"+c.send.DocumentName, ".")
 }
 
-// deliver brings what a step wrote to the bucket and the log group that the
-// command names. That it could not is no fault of the step.
+// deliver delivers a step's output to the command's bucket and log group. A failed delivery does
+// not fail the step.
 func (c *run) deliver(ctx context.Context, s *step, status *mgs.StepStatus, stdout, stderr *capture) {
 	if !c.delivers() {
 		return
@@ -266,12 +265,12 @@ func (c *run) deliver(ctx context.Context, s *step, status *mgs.StepStatus, stdo
 		prefix = path.Join(c.send.OutputS3KeyPrefix, c.command, node, noColon(s.plugin))
 		status.OutputS3BucketName, status.OutputS3KeyPrefix, status.StepName = c.send.OutputS3BucketName, prefix, s.folder
 	}
-	// A cancelled command delivers what it has written; a stopped agent does not.
+	// A cancelled command's output is delivered; a stopped agent's is not.
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), deliveryTimeout, errors.New("it took too long"))
 	defer cancel()
 	defer context.AfterFunc(c.r.ctx, cancel)()
 	failed := func(where string, err error) {
-		c.log.Error("the output of a command was not delivered", "to", where, "error", err)
+		c.log.Error("could not deliver the output of a command", "to", where, "error", err)
 		c.trace = append(
 			c.trace,
 			fmt.Sprintf("The output of the step %s was not delivered to %s: %v.", s.name, where, err),
@@ -282,7 +281,7 @@ func (c *run) deliver(ctx context.Context, s *step, status *mgs.StepStatus, stdo
 		*capture
 	}{{"stdout", stdout}, {"stderr", stderr}} {
 		if stream.problem != "" {
-			failed("any place in full", errors.New(stream.problem))
+			failed("any destination completely", errors.New(stream.problem))
 		}
 		if stream.size == 0 {
 			continue
@@ -304,7 +303,7 @@ func (c *run) deliver(ctx context.Context, s *step, status *mgs.StepStatus, stdo
 	}
 }
 
-// stepOver says how a step went.
+// stepOver reports the outcome of a step.
 func (c *run) stepOver(number int, status mgs.StepStatus) {
 	rec := &c.record.Steps[number]
 	rec.Status, status.Name = status.Status, rec.Plugin
@@ -319,8 +318,8 @@ func (c *run) stepOver(number int, status mgs.StepStatus) {
 	}, false)
 }
 
-// final says how the command went. Like AWS's agent it says the step's outcome
-// again only where there is one step.
+// final reports the outcome of the command. Like AWS's agent, it repeats the step's outcome only if
+// there is one step.
 func (c *run) final(status string) {
 	_, counts := summary(c.record.Steps)
 	reply := mgs.CommandReply{
@@ -334,7 +333,7 @@ func (c *run) final(status string) {
 	c.tell(reply, true)
 }
 
-// tell has the server told, until it takes note.
+// tell queues a reply, which is repeated until the server acknowledges it.
 func (c *run) tell(reply mgs.CommandReply, final bool) {
 	reply.AdditionalInfo.Agent = c.r.cfg.Agent
 	reply.AdditionalInfo.DateTime = mgs.FormatJobTime(time.Now())
@@ -347,10 +346,10 @@ func (c *run) tell(reply mgs.CommandReply, final bool) {
 	c.r.cfg.Reply(c.record.Job, id, load)
 }
 
-// fit cuts output that would make a reply larger than may be sent: control
-// characters are six times as long there.
+// fit truncates output that would make a reply too large: JSON encodes a control character in six
+// bytes.
 func fit(reply *mgs.CommandReply) {
-	for range 20 { // until nothing is left of it
+	for range 20 { // enough to shrink any output to nothing
 		b, err := json.Marshal(reply)
 		if err != nil || len(b) <= mgs.MaxJobReply {
 			return

@@ -1,9 +1,9 @@
 // Package runcommand runs the commands that the server sends to the node: the
 // steps of a command document, as the agent's own user.
 //
-// A command is noted on disk before it begins, and never begins twice. What
-// there is to say about it is kept there until the server has taken note, so
-// that an agent that ends in the middle says so when it is back.
+// A command is recorded on disk before it starts, and never starts twice. Its replies are stored
+// there until the server has acknowledged them, so that an agent that ends in the middle reports
+// the command's outcome after a restart.
 package runcommand
 
 import (
@@ -26,7 +26,7 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// How many commands run at once, and how many more may wait.
+// Limits of running and of waiting commands.
 const (
 	defaultWorkers = 5
 	maxWaiting     = 50
@@ -40,7 +40,7 @@ type Services interface {
 	Host() string
 }
 
-// Config says what a Runner works with.
+// Config is the configuration of a Runner.
 type Config struct {
 	Dir      string // of its own
 	Node     sekisho.NodeID
@@ -49,10 +49,10 @@ type Config struct {
 	Services Services
 	// Web is how step download from elsewhere; nil means as usual.
 	Web http.RoundTripper
-	// Reply tells the server; see control.Channel.Reply.
+	// Reply sends a reply to the server; see control.Channel.Reply.
 	Reply func(job string, reply mgs.UUID, load func() (mgs.CommandReply, error))
 	Agent mgs.CommandAgent
-	// Environment is what scripts see beside what the agent was started with.
+	// Environment is added to the agent's environment for scripts.
 	Environment map[string]string
 	Log         *slog.Logger
 }
@@ -61,8 +61,8 @@ type Config struct {
 type Runner struct {
 	cfg    Config
 	store  *store
-	jobs   map[string]record // that an earlier agent left
-	unsaid []storedReply     // by an earlier agent
+	jobs   map[string]record // unfinished commands of an earlier process
+	unsaid []storedReply     // unacknowledged replies of an earlier process
 	ctx    context.Context
 	stop   context.CancelCauseFunc
 	slots  chan struct{}
@@ -73,8 +73,8 @@ type Runner struct {
 	active map[string]context.CancelCauseFunc // by command
 }
 
-// Open returns a runner that runs nothing yet. Commands inherit the values of ctx,
-// not its end: Stop ends them.
+// Open returns a Runner. Commands inherit the values of ctx, but not its cancellation: Stop ends
+// them.
 func Open(ctx context.Context, cfg Config) (*Runner, error) {
 	if cfg.Workers <= 0 {
 		cfg.Workers = defaultWorkers
@@ -92,8 +92,8 @@ func Open(ctx context.Context, cfg Config) (*Runner, error) {
 	return r, nil
 }
 
-// Resume says what an earlier agent left unsaid, and that what it was doing
-// has failed.
+// Resume sends the unacknowledged replies of an earlier agent process, and reports its unfinished
+// commands as failed.
 func (r *Runner) Resume() {
 	ended := make(map[string]bool)
 	for _, s := range r.unsaid {
@@ -113,8 +113,7 @@ func (r *Runner) Resume() {
 	r.jobs, r.unsaid = nil, nil
 }
 
-// Stop ends all commands, and waits until what there is to say about them is
-// kept and given to Reply.
+// Stop ends all commands, and waits until their replies are stored and passed to Reply.
 func (r *Runner) Stop() {
 	r.mu.Lock()
 	r.closed = true
@@ -126,16 +125,16 @@ func (r *Runner) Stop() {
 // Close releases the runner after its last report.
 func (r *Runner) Close() { r.store.close() }
 
-// Acknowledged forgets a reply that the server has taken note of.
+// Acknowledged deletes a reply that the server has acknowledged.
 func (r *Runner) Acknowledged(job string, reply mgs.UUID) { r.store.forget(job, reply) }
 
-// Job takes a job of the server.
+// Job handles a job from the server.
 func (r *Runner) Job(job mgs.AgentJob, answer func(code string)) {
 	log := r.cfg.Log.With("job", job.JobID)
 	command, node, err := mgs.ParseJobID(job.JobID)
 	switch {
 	case err != nil || node != string(r.cfg.Node):
-		log.Warn("refused a job that is not this node's")
+		log.Warn("refused a job for another node")
 		answer(mgs.JobInvalid)
 	case job.Cancels():
 		cancelled, err := job.Cancelled()
@@ -149,7 +148,7 @@ func (r *Runner) Job(job mgs.AgentJob, answer func(code string)) {
 	case job.Sends():
 		r.take(command, job, log, answer)
 	default:
-		log.Warn("refused a job of an unknown topic", "topic", job.Topic)
+		log.Warn("refused a job with an unknown topic", "topic", job.Topic)
 		answer(mgs.JobUnexpected)
 	}
 }
@@ -162,13 +161,13 @@ func (r *Runner) cancel(command string) {
 	}
 }
 
-// take has a command run, or says why it is not.
+// take starts a command, or reports why it does not.
 func (r *Runner) take(command string, job mgs.AgentJob, log *slog.Logger, answer func(string)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
 	case r.cfg.Off:
-		log.Warn("a command is not taken: this agent runs none")
+		log.Warn("refused a command: this agent runs none")
 		answer(mgs.JobUnsupported)
 		return
 	case r.closed:
@@ -178,14 +177,14 @@ func (r *Runner) take(command string, job mgs.AgentJob, log *slog.Logger, answer
 		answer(mgs.JobDuplicate)
 		return
 	case len(r.active) >= r.cfg.Workers+maxWaiting:
-		log.Warn("a command is not taken: too many run and wait")
+		log.Warn("refused a command: too many are running or waiting")
 		answer(mgs.JobBufferFull)
 		return
 	}
 	run := &run{r: r, command: command, log: log, record: record{Job: job.JobID}}
 	var refusal error
 	if run.send, refusal = job.Command(); refusal != nil {
-		refusal = refuse("The agent cannot read the command: %w.", refusal)
+		refusal = refuse("The command is malformed: %w.", refusal)
 	} else {
 		run.plan, refusal = newPlan(run.send)
 	}
@@ -197,17 +196,17 @@ func (r *Runner) take(command string, job mgs.AgentJob, log *slog.Logger, answer
 	news, err := r.store.take(command, run.record)
 	switch {
 	case err != nil:
-		log.Error("a command is not taken", "error", err)
+		log.Error("could not accept a command", "error", err)
 		answer(mgs.JobError)
 		return
 	case !news:
-		log.Info("a command is not run again")
+		log.Info("did not run a command again")
 		answer(mgs.JobDuplicate)
 		return
 	}
 	answer(mgs.JobAccepted)
 	if refusal != nil {
-		log.Warn("a command is refused", "document", run.send.DocumentName, "error", refusal)
+		log.Warn("refused a command", "document", run.send.DocumentName, "error", refusal)
 		run.refuse(refusal)
 		return
 	}
@@ -228,17 +227,16 @@ func (r *Runner) take(command string, job mgs.AgentJob, log *slog.Logger, answer
 	})
 }
 
-// killLeftover ends the script that an earlier agent left behind. Its group's
-// number may be somebody else's by now: the command's ID in their environment
-// tells. Where the agent had no time to note the group, it is one that has its
-// leader.
+// killLeftover ends the script that an earlier agent process left running. Another process may have
+// its group's number by now, so it checks the environment for the command's ID. If the group was
+// not recorded in time, it searches for a group leader with that ID.
 func (r *Runner) killLeftover(command string, rec record) {
 	if !rec.Began {
 		return
 	}
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
-		return // there is no telling
+		return // cannot be determined
 	}
 	mark := "\x00" + variableCommand + "=" + command + "\x00"
 	for _, e := range entries {
@@ -252,20 +250,20 @@ func (r *Runner) killLeftover(command string, rec record) {
 		}
 		env, err := os.ReadFile(filepath.Join("/proc", e.Name(), "environ"))
 		if err == nil && strings.Contains("\x00"+string(env), mark) {
-			r.cfg.Log.Warn("a command's script outlived the agent; it is ended", "command", command)
+			r.cfg.Log.Warn("ended a command's script that outlived the agent", "command", command)
 			if err := syscall.Kill(-group, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
-				r.cfg.Log.Error("the script of a command was not ended", "command", command, "error", err)
+				r.cfg.Log.Error("could not end the script of a command", "command", command, "error", err)
 			}
 			return
 		}
 	}
 }
 
-// reportLost says that a command ended with the agent that ran it.
+// reportLost reports that a command ended with the agent process that ran it.
 func (r *Runner) reportLost(rec record) {
-	why := "The agent ended while the command ran, and is back. What the command was doing was ended, and its output is lost."
+	why := "The agent restarted while the command was running. The command was ended, and its output is lost."
 	if !rec.Began {
-		why = "The agent ended before the command began, and is back. The command was not run."
+		why = "The agent restarted before the command began. The command was not run."
 	}
 	run := &run{r: r, log: r.cfg.Log, record: rec}
 	run.trace = append(run.trace, why)
@@ -281,11 +279,11 @@ func (r *Runner) reportLost(rec record) {
 
 func (r *Runner) clean(command string) {
 	if err := r.store.clean(command); err != nil {
-		r.cfg.Log.Warn("the directory of a command stays", "path", r.store.workPath(command), "error", err)
+		r.cfg.Log.Warn("could not remove the directory of a command", "path", r.store.workPath(command), "error", err)
 	}
 }
 
-// summary is what a document's steps come to.
+// summary returns the status of a document, and the counts of its steps by status.
 func summary(steps []stepRecord) (status string, counts map[string]int) {
 	counts = make(map[string]int)
 	for _, s := range steps {
@@ -301,5 +299,5 @@ func summary(steps []stepRecord) (status string, counts map[string]int) {
 	return mgs.CommandSuccess, counts
 }
 
-// note is an outcome in a log line.
+// note returns an outcome for a log line.
 func note(s *mgs.StepStatus) string { return fmt.Sprintf("%s (%d)", s.Status, s.Code) }

@@ -387,12 +387,13 @@ func TestOutcomes(t *testing.T) {
 		"194":                         {in{"runCommand": []string{"exit 194"}}, nil, "Failed", "Failed 194", "Success 0", "", "reboot", true, false},
 		"the last step after an exit": {in{"runCommand": []string{"exit 3"}, "onFailure": "exit"}, in{"finallyStep": true}, "Failed", "Failed 3", "Success 0", "", "onFailure", true, false},
 		"a signal":                    {in{"runCommand": []string{"kill -TERM $$"}}, nil, "Failed", "Failed 143", "Success 0", "", "143", true, false},
-		"no such interpreter":         {in{"runCommand": []string{"#!/no/such", "x"}}, nil, "Failed", "Failed 1", "Success 0", "", "could not be started", true, false},
-		"no such directory":           {in{"runCommand": []string{"true"}, "workingDirectory": "/no/such"}, nil, "Failed", "Failed 1", "Success 0", "", `no workingDirectory "/no/such"`, true, false},
-		"out of the directory":        {in{"runCommand": []string{"true"}, "workingDirectory": "../.."}, nil, "Failed", "Failed 1", "Success 0", "", "leads out", true, false},
-		"a directory of the command":  {in{"runCommand": []string{"basename $PWD"}, "workingDirectory": "here"}, nil, "Success", "Success 0", "Success 0", "here\n", "", true, true},
-		"another interpreter":         {in{"runCommand": []string{"#!/usr/bin/env -S sh -eu", "false", "echo not"}}, nil, "Failed", "Failed 1", "Success 0", "", "exit status 1", true, false},
-		"its own variables":           {in{"runCommand": []string{"echo $GREETING $SSM_COMMAND_ID"}, "environment": map[string]string{"GREETING": "hello", "SSM_COMMAND_ID": "x"}}, nil, "Success", "Success 0", "Success 0", "hello ", "", true, true},
+		"no such interpreter": {in{"runCommand": []string{"#!/no/such", "x"}}, nil, "Failed", "Failed 1",
+			"Success 0", "", "/no/such", true, false},
+		"no such directory":          {in{"runCommand": []string{"true"}, "workingDirectory": "/no/such"}, nil, "Failed", "Failed 1", "Success 0", "", `workingDirectory "/no/such"`, true, false},
+		"out of the directory":       {in{"runCommand": []string{"true"}, "workingDirectory": "../.."}, nil, "Failed", "Failed 1", "Success 0", "", `workingDirectory "../.."`, true, false},
+		"a directory of the command": {in{"runCommand": []string{"basename $PWD"}, "workingDirectory": "here"}, nil, "Success", "Success 0", "Success 0", "here\n", "", true, true},
+		"another interpreter":        {in{"runCommand": []string{"#!/usr/bin/env -S sh -eu", "false", "echo not"}}, nil, "Failed", "Failed 1", "Success 0", "", "exit status 1", true, false},
+		"its own variables":          {in{"runCommand": []string{"echo $GREETING $SSM_COMMAND_ID"}, "environment": map[string]string{"GREETING": "hello", "SSM_COMMAND_ID": "x"}}, nil, "Success", "Success 0", "Success 0", "hello ", "", true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -437,7 +438,7 @@ func TestRefused(t *testing.T) {
 		"no version":         {`{}`, `schemaVersion ""`},
 		"a session's":        {`{"schemaVersion":"1.0","sessionType":"Standard_Stream"}`, "0 plugins"},
 		"no steps":           {`{"schemaVersion":"2.2"}`, "no mainSteps"},
-		"steps of no kind":   {`{"schemaVersion":"2.2","mainSteps":5}`, "cannot be read"},
+		"steps of no kind":   {`{"schemaVersion":"2.2","mainSteps":5}`, "document"},
 		"no name":            {one(`{"action":"aws:runShellScript","inputs":{"runCommand":[]}}`), `name ""`},
 		"a name as a path":   {one(`{"action":"aws:runShellScript","name":"../x","inputs":{}}`), `name "../x"`},
 		"one name twice":     {one(`{"action":"x","name":"a"},{"action":"x","name":"a"}`), `have the name "a"`},
@@ -493,7 +494,7 @@ func TestJobsThatAreNotTaken(t *testing.T) {
 	}
 	job := mgs.AgentJob{Topic: mgs.TopicSendCommand, Content: "{", JobID: "aws.ssm.unreadable." + testNode}
 	b.runner.Job(job, func(string) {})
-	if last := b.over(job.JobID); !strings.Contains(last.DocumentTraceOutput, "cannot read") {
+	if last := b.over(job.JobID); !strings.Contains(last.DocumentTraceOutput, "malformed") {
 		t.Errorf("%+v", last)
 	}
 	b.runner.Stop()
@@ -539,7 +540,7 @@ func TestParameters(t *testing.T) {
 		"list":     {"Success 0", "one {{ who }}\ntwo 22\n", ""}, // what a value brings is not filled in again
 		"text":     {"Success 0", `all ["echo one '{{ who }}'","echo two $((20+2))"] {{ unknown }} {{x` + "\n", ""},
 		"not":      {"Skipped 0", "", "unsatisfied preconditions"},
-		"package":  {"Failed 1", "", "does not know the plugin \"aws:configurePackage\""},
+		"package":  {"Failed 1", "", "aws:configurePackage"},
 		"strange":  {"Failed 1", "", "NumberEquals"},
 		"same":     {"Failed 1", "", "with itself"},
 		"constant": {"Failed 1", "", "neither to platformType nor to a parameter"},
@@ -957,7 +958,7 @@ func testBackAgain(t *testing.T, noted bool) {
 	back.open(nil)
 	awaitGone(t, self)
 	last := back.over(job)
-	why := "The agent ended while the command ran"
+	why := "The agent restarted"
 	if last.DocumentStatus != mgs.CommandFailed || !strings.Contains(last.DocumentTraceOutput, why) {
 		t.Errorf("%+v", last.CommandReply)
 	}

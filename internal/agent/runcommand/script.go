@@ -24,11 +24,11 @@ import (
 // it left in the background keep it open.
 const drainWait = 2 * time.Second
 
-// The codes of scripts that AWS's agent gives a meaning.
+// Exit codes of scripts with a meaning for AWS's agent.
 const (
 	codeKilled  = 137
-	codeSuccess = 168 // the document ends here, well
-	codeFailure = 169 // the document ends here, badly
+	codeSuccess = 168 // the document ends here, successfully
+	codeFailure = 169 // the document ends here, as failed
 	codeReboot  = 194
 )
 
@@ -42,18 +42,17 @@ var (
 // script is one run of a shell script.
 type script struct {
 	in       *scriptInput
-	dir      string // of the step's own
+	dir      string // the step's directory
 	work     string // where relative working directories are
 	env      []string
 	out, err io.Writer
 	began    func(group int) // called with the script's process group
 }
 
-// run runs the script to its end. It does not wait for programs that the script
-// leaves in the background: they keep running, and what they write more than
-// drainWait after the script's end is lost. When ctx ends or the script's time
-// is over, the script and what it started are killed, and the error is the
-// cause.
+// run runs the script until it exits. It does not wait for programs that the script leaves in the
+// background: they keep running, and their output later than drainWait after the script's end is
+// lost. When ctx ends or the timeout expires, run kills the script and its children, and returns
+// the cause.
 func (s *script) run(ctx context.Context) (code int, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, s.in.timeout(), errTimedOut)
 	defer cancel()
@@ -80,19 +79,19 @@ func (s *script) run(ctx context.Context) (code int, err error) {
 	outWrite.Close()
 	errWrite.Close()
 	if err != nil {
-		return 1, refuse("The script could not be started: %w.", err)
+		return 1, refuse("Could not start the script: %w.", err)
 	}
 	s.began(cmd.Process.Pid)
 	stop := context.AfterFunc(ctx, func() {
-		// The script leads its group, and its ID is not free until cmd.Wait.
+		// The script leads its group, and its ID is not reused before cmd.Wait.
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 	})
 	var copies sync.WaitGroup
-	copies.Go(func() { _, _ = io.Copy(s.out, &output.Tail{From: stdout}) }) // any error is the end
+	copies.Go(func() { _, _ = io.Copy(s.out, &output.Tail{From: stdout}) }) // any error means the end
 	copies.Go(func() { _, _ = io.Copy(s.err, &output.Tail{From: stderr}) })
 	exitErr := awaitExit(cmd.Process.Pid)
 	deadline := time.Now().Add(drainWait)
-	_ = stdout.SetReadDeadline(deadline) // pipes have deadlines
+	_ = stdout.SetReadDeadline(deadline) // cannot fail: pipes support deadlines
 	_ = stderr.SetReadDeadline(deadline)
 	copies.Wait()
 	waitErr := cmd.Wait()
@@ -105,8 +104,7 @@ func (s *script) run(ctx context.Context) (code int, err error) {
 	return exitCode(waitErr)
 }
 
-// awaitExit waits for the end of a child process, whose ID stays its own until
-// it is waited for again.
+// awaitExit waits for a child process to exit without reaping it, so that its ID is not reused.
 func awaitExit(pid int) error {
 	for {
 		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
@@ -116,21 +114,21 @@ func awaitExit(pid int) error {
 	}
 }
 
-// command is the script in its file, with the interpreter that its first line
-// names. The agent reads that line itself, so that the file may lie where
-// nothing can be executed.
+// command returns the command that runs the script's file with the interpreter in its first line.
+// The agent parses that line itself, so that the file can be on a file system without execute
+// permission.
 func (s *script) command() (*exec.Cmd, error) {
 	dir := s.in.WorkingDirectory
 	if !filepath.IsAbs(dir) {
 		if dir != "" && !filepath.IsLocal(dir) {
-			return nil, refuse("workingDirectory %.200q leads out of the command's directory.", dir)
+			return nil, refuse("workingDirectory %.200q is outside the command's directory.", dir)
 		}
 		dir = filepath.Join(s.work, dir)
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, err
 		}
 	} else if st, err := os.Stat(dir); err != nil || !st.IsDir() {
-		return nil, refuse("There is no workingDirectory %.200q on the node.", dir)
+		return nil, refuse("The workingDirectory %.200q does not exist on the node.", dir)
 	}
 	file := filepath.Join(s.dir, "_script.sh")
 	if err := os.WriteFile(file, []byte(strings.Join(s.in.RunCommand, "\n")+"\n"), 0o700); err != nil {
@@ -147,7 +145,7 @@ func (s *script) command() (*exec.Cmd, error) {
 	}, nil
 }
 
-// interpreter is what runs a script that begins with line.
+// interpreter returns the interpreter, with its argument, of a script that begins with line.
 func interpreter(line string) []string {
 	rest, ok := strings.CutPrefix(line, "#!")
 	rest = strings.TrimSpace(rest)
@@ -158,11 +156,11 @@ func interpreter(line string) []string {
 	if i < 0 {
 		return []string{rest}
 	}
-	return []string{rest[:i], strings.TrimSpace(rest[i:])} // all of it one argument, as the kernel has it
+	return []string{rest[:i], strings.TrimSpace(rest[i:])} // the rest is one argument, as in the kernel
 }
 
-// exitCode is what a shell would say: 128 and the signal's number for a
-// script that a signal ended.
+// exitCode follows the shells' convention: 128 plus the signal number for a script that was killed
+// by a signal.
 func exitCode(err error) (int, error) {
 	if err == nil {
 		return 0, nil
@@ -177,8 +175,8 @@ func exitCode(err error) (int, error) {
 	return exit.ExitCode(), nil
 }
 
-// environment is what scripts see: what the agent was started with, but for
-// what is its own, and what the command is.
+// environment returns the environment of scripts: the agent's without its private variables, plus
+// those of the command.
 func environment(more map[string]string, own map[string]string) []string {
 	env := make(map[string]string)
 	for _, e := range os.Environ() {
@@ -199,8 +197,7 @@ func environment(more map[string]string, own map[string]string) []string {
 	return list
 }
 
-// agentsOwn reports whether a variable is between the agent and who started
-// it.
+// agentsOwn reports whether a variable is private to the agent and the program that started it.
 func agentsOwn(name string) bool {
 	for _, prefix := range []string{"SEKISHO_", "NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_", "INVOCATION_ID", "JOURNAL_STREAM", "CREDENTIALS_DIRECTORY"} {
 		if strings.HasPrefix(name, prefix) {

@@ -20,15 +20,15 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// Bounds of what is kept.
+// Limits of the store.
 const (
-	maxSeen       = 2000 // commands that are never run again
+	maxSeen       = 2000 // finished commands, which never run again
 	maxReplies    = 1000
 	maxReplyBytes = 64 << 20
 	maxRecord     = 1 << 20
 )
 
-// The names of what is kept, after the command's ID.
+// Suffixes of file names, after the command's ID.
 const (
 	seenSuffix  = ".seen"
 	jobSuffix   = ".job"
@@ -36,13 +36,12 @@ const (
 	workDir     = "work"
 )
 
-// store is what the agent knows of commands, in a directory of its own, so
-// that its end does not end that:
+// store persists the state of commands across restarts of the agent, in its own directory:
 //
-//	ID.seen        the command has been taken, and is not taken again
-//	ID.job         it is not over yet
-//	ID.UUID.reply  what the server has to take note of
-//	work/ID/       where it runs
+//	ID.seen        the command was accepted, and must not be accepted again
+//	ID.job         the command has not ended
+//	ID.UUID.reply  a reply that the server has not acknowledged
+//	work/ID/       the command's working directory
 type store struct {
 	path string
 	root *os.Root
@@ -53,28 +52,28 @@ type store struct {
 	bytes   int64    // of replies
 }
 
-// kept is a reply in its file.
+// kept is a stored reply.
 type kept struct {
 	name string
 	size int64
 }
 
-// record is a command that is not over.
+// record is a command that has not ended.
 type record struct {
 	Job    string
 	Steps  []stepRecord
 	Began  bool
-	Group  int // process group of the script that runs, or 0
-	Number int // of the step that runs
+	Group  int // process group of the running script, or 0
+	Number int // of the running step
 }
 
 // stepRecord is a step of a record.
 type stepRecord struct {
 	Name, Plugin string
-	Status       string // once it is over
+	Status       string // after it has ended
 }
 
-// storedReply is a reply as it is kept.
+// storedReply is the stored form of a reply.
 type storedReply struct {
 	Job   string
 	ID    mgs.UUID
@@ -83,8 +82,8 @@ type storedReply struct {
 	Reply mgs.CommandReply
 }
 
-// openStore opens the store at path, and returns the commands that were not
-// over when the agent ended, and the replies that wait.
+// openStore opens the store at path, and returns the commands that had not ended when the agent
+// stopped, and the unacknowledged replies.
 func openStore(path string) (*store, map[string]record, []storedReply, error) {
 	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, nil, nil, fmt.Errorf("directory of commands: %w", err)
@@ -101,7 +100,7 @@ func openStore(path string) (*store, map[string]record, []storedReply, error) {
 	return s, jobs, waiting, nil
 }
 
-func (s *store) close() { _ = s.root.Close() } // nothing is written any more
+func (s *store) close() { _ = s.root.Close() } // nothing is written afterwards
 
 func (s *store) load() (map[string]record, []storedReply, error) {
 	if err := s.root.Mkdir(workDir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -135,7 +134,7 @@ func (s *store) load() (map[string]record, []storedReply, error) {
 		case jobSuffix:
 			var r record
 			if err = s.read(f.name, &r); err == nil && commandOf(r.Job) != command {
-				err = errors.New("of another job")
+				err = errors.New("for another job")
 			}
 			if err == nil {
 				jobs[command] = r
@@ -143,7 +142,7 @@ func (s *store) load() (map[string]record, []storedReply, error) {
 		case replySuffix:
 			var r storedReply
 			if err = s.read(f.name, &r); err == nil && replyName(r.Job, r.ID) != f.name {
-				err = errors.New("of another job")
+				err = errors.New("for another job")
 			}
 			if err == nil {
 				s.replies = append(s.replies, kept{f.name, f.size})
@@ -151,10 +150,10 @@ func (s *store) load() (map[string]record, []storedReply, error) {
 				waiting = append(waiting, r)
 			}
 		default:
-			err = errors.New("of no use")
+			err = errors.New("damaged")
 		}
 		if err != nil {
-			_ = s.root.Remove(f.name) // what cannot be read is of no use the next time either
+			_ = s.root.Remove(f.name) // a damaged file is useless
 		}
 	}
 	s.prune()
@@ -162,7 +161,7 @@ func (s *store) load() (map[string]record, []storedReply, error) {
 	return jobs, waiting, nil
 }
 
-// split is the command of a file, and what it says of the command.
+// split returns the command's ID and the suffix of a file name.
 func split(name string) (command, suffix string) {
 	command, _, _ = strings.Cut(name, ".")
 	return command, filepath.Ext(name)
@@ -181,7 +180,7 @@ func (s *store) read(name string, v any) error {
 	return json.Unmarshal(b, v)
 }
 
-// write puts a file in place whole or not at all, and returns its size.
+// write atomically replaces a file, and returns its size.
 func (s *store) write(name string, v any) (size int64, err error) {
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -197,12 +196,12 @@ func (s *store) write(name string, v any) (size int64, err error) {
 		err = s.root.Rename(temp, name)
 	}
 	if err != nil {
-		_ = s.root.Remove(temp) // the first error is the one to tell
+		_ = s.root.Remove(temp) // report the first error
 	}
 	return int64(len(b)), err
 }
 
-// take notes that a command has been taken. It reports whether that is news.
+// take records that a command has been accepted. It returns false if that was already recorded.
 func (s *store) take(command string, r record) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -220,9 +219,9 @@ func (s *store) take(command string, r record) (bool, error) {
 		err = s.sync()
 	}
 	if err != nil {
-		_ = s.root.Remove(command + seenSuffix) // it may be sent again
+		_ = s.root.Remove(command + seenSuffix) // the server may send it again
 		_ = s.root.Remove(command + jobSuffix)
-		return false, fmt.Errorf("note a command: %w", err)
+		return false, fmt.Errorf("record a command: %w", err)
 	}
 	s.seen = append(s.seen, command)
 	s.prune()
@@ -237,7 +236,7 @@ func (s *store) sync() error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// prune forgets what is more than may be kept, the oldest first.
+// prune removes the oldest entries beyond the limits.
 func (s *store) prune() {
 	for len(s.seen) > maxSeen {
 		_ = s.root.Remove(s.seen[0] + seenSuffix)
@@ -250,7 +249,7 @@ func (s *store) prune() {
 	}
 }
 
-// update notes how far a command is.
+// update records the progress of a command.
 func (s *store) update(command string, r record) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -258,15 +257,15 @@ func (s *store) update(command string, r record) error {
 	return err
 }
 
-// over notes that a command is over: its last reply is kept.
+// over records that a command has ended. Its last reply must be stored already.
 func (s *store) over(job string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_ = s.root.Remove(commandOf(job) + jobSuffix) // at worst it is reported once more
+	_ = s.root.Remove(commandOf(job) + jobSuffix) // at worst, it is reported again
 }
 
-// keep keeps a reply and returns a function that gives it back. When the disk
-// does not take it, it is kept in memory.
+// keep stores a reply and returns a function that loads it. If the disk is not writable, keep holds
+// it in memory.
 func (s *store) keep(r storedReply) func() (mgs.CommandReply, error) {
 	r.At = time.Now().UnixNano()
 	name := replyName(r.Job, r.ID)
@@ -295,7 +294,7 @@ func replyName(job string, reply mgs.UUID) string {
 	return commandOf(job) + "." + reply.String() + replySuffix
 }
 
-// commandOf is the command of a job, as the name of its files.
+// commandOf returns the command's ID of a job, which is the prefix of its files.
 func commandOf(job string) string {
 	command, _, err := mgs.ParseJobID(job)
 	if err != nil {
@@ -304,7 +303,7 @@ func commandOf(job string) string {
 	return command
 }
 
-// forget removes a reply that the server has taken note of.
+// forget removes a reply that the server has acknowledged.
 func (s *store) forget(job string, reply mgs.UUID) {
 	name := replyName(job, reply)
 	s.mu.Lock()
@@ -318,11 +317,11 @@ func (s *store) forget(job string, reply mgs.UUID) {
 	_ = s.root.Remove(name) // at worst, it is reported again
 }
 
-// workPath is the directory that a command runs in.
+// workPath returns the working directory of a command.
 func (s *store) workPath(command string) string { return filepath.Join(s.path, workDir, command) }
 
-// clean removes the directory that a command ran in, unless something is
-// mounted there: it would be emptied.
+// clean removes the working directory of a command, unless something is mounted there, which would
+// be emptied.
 func (s *store) clean(command string) error {
 	path := s.workPath(command)
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
@@ -342,7 +341,7 @@ func (s *store) clean(command string) error {
 	return s.root.RemoveAll(filepath.Join(workDir, command))
 }
 
-// mountedUnder is a mount point at or beneath path, or "".
+// mountedUnder returns a mount point at or below path, or "".
 func mountedUnder(mountinfo, path string) string {
 	path = strings.NewReplacer("\\", `\134`, " ", `\040`, "\t", `\011`, "\n", `\012`).Replace(path)
 	for line := range strings.Lines(mountinfo) {
@@ -353,11 +352,11 @@ func mountedUnder(mountinfo, path string) string {
 	return ""
 }
 
-// leftovers are the commands whose directories are still there.
+// leftovers returns the commands whose working directories still exist.
 func (s *store) leftovers() []string {
 	entries, err := fs.ReadDir(s.root.FS(), workDir)
 	if err != nil {
-		return nil // there is nothing to clean then
+		return nil // nothing to clean
 	}
 	names := make([]string, len(entries))
 	for i, e := range entries {

@@ -13,20 +13,19 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// How the data channel's connection is watched, and how soon it is opened
-// again.
+// Keep-alive and reconnection of the data channel.
 const (
 	pingInterval = 5 * time.Second
 	pongTimeout  = 10 * time.Second
 	maxBackoff   = 5 * time.Second
-	// A connection that lived this long was a good one.
+	// A connection that lasted this long resets the backoff.
 	goodLife = 10 * time.Second
 )
 
-// DefaultPatience is how long a session outlives its connection.
+// DefaultPatience is how long a session outlives a lost connection.
 const DefaultPatience = 10 * time.Minute
 
-// errGone says that the server has ended the session while the agent was away.
+// errGone means that the server ended the session while the agent was disconnected.
 var errGone = errors.New("the server has ended the session")
 
 // attachment keeps a channel connected to the server.
@@ -35,12 +34,12 @@ type attachment struct {
 	ch *datachannel.Channel
 
 	mu     sync.Mutex
-	conn   *link.Conn // the present one, or nil
-	parted bool       // nothing more will come: another connection is not wanted
+	conn   *link.Conn // the open connection, or nil
+	parted bool       // nothing more will be sent: do not reconnect
 }
 
-// run connects and serves until ctx ends, the channel closes or there is no
-// hope; it says which.
+// run connects and serves until ctx ends, the channel closes or an error is permanent, and returns
+// the reason.
 func (a *attachment) run(ctx context.Context) error {
 	lost := time.Now()
 	backoff := link.Backoff{Max: maxBackoff}
@@ -84,7 +83,7 @@ func (a *attachment) run(ctx context.Context) error {
 func (a *attachment) serve(ctx context.Context, conn *link.Conn) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer func() { _ = conn.CloseNow() }() // it may be closed already
+	defer func() { _ = conn.CloseNow() }() // it may already be closed
 	if err := a.state(ctx, conn, mgs.SessionStateConnected); err != nil {
 		return err
 	}
@@ -112,7 +111,7 @@ func (a *attachment) state(ctx context.Context, conn *link.Conn, state string) e
 	return conn.Write(ctx, link.Binary, m.AppendTo(nil))
 }
 
-// terminating tells the server, if it is there, that nothing more will come.
+// terminating reports to the server, if connected, that nothing more will be sent.
 func (a *attachment) terminating(ctx context.Context) {
 	a.mu.Lock()
 	conn := a.conn
@@ -122,18 +121,18 @@ func (a *attachment) terminating(ctx context.Context) {
 		return
 	}
 	if err := a.state(ctx, conn, mgs.SessionStateTerminating); err != nil {
-		a.s.Log.Debug("could not tell the end on the data channel", "error", err)
+		a.s.Log.Debug("could not report the end on the data channel", "error", err)
 	}
 }
 
-// part says goodbye. Dropping the connection with words of the server unread
-// could take our own last words with it.
+// part closes the connection gracefully. Dropping it with unread data from the server could lose
+// our own last messages.
 func (a *attachment) part() {
 	a.mu.Lock()
 	conn := a.conn
 	a.parted = true
 	a.mu.Unlock()
 	if conn != nil {
-		_ = conn.Close(link.CloseNormal, "") // it is as good as gone
+		_ = conn.Close(link.CloseNormal, "") // best effort
 	}
 }

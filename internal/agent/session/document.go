@@ -12,15 +12,15 @@ import (
 	"sekisho/internal/ssmdoc"
 )
 
-// content is what the agent reads of a session document. Like AWS's agent it
-// ignores what it does not know: the server enforces the rest.
+// content is the part of a session document that the agent uses. Like AWS's agent, it ignores
+// unknown members; the server enforces the rest.
 type content struct {
 	SessionType string          `json:"sessionType"`
 	Inputs      inputs          `json:"inputs"`
 	Properties  json.RawMessage `json:"properties"`
 }
 
-// header is what tells how to read the rest.
+// header is the part that determines how to parse the rest.
 type header struct {
 	SchemaVersion string               `json:"schemaVersion"`
 	SessionType   string               `json:"sessionType"`
@@ -42,7 +42,7 @@ type inputs struct {
 		Linux string `json:"linux"`
 	} `json:"shellProfile"`
 	Sekisho struct {
-		LoginShell *bool  `json:"loginShell"` // absent: true
+		LoginShell *bool  `json:"loginShell"` // absent means true
 		Prompt     string `json:"prompt"`
 		Banner     string `json:"banner"`
 	} `json:"sekisho"`
@@ -74,13 +74,13 @@ type portProperties struct {
 	Socket     string    `json:"socket"`
 }
 
-// flag is a boolean that documents also write as a string.
+// flag is a boolean that can also be a string.
 type flag bool
 
 var _ json.Unmarshaler = (*flag)(nil)
 
-// UnmarshalJSON implements [json.Unmarshaler]. It refuses what is neither
-// true nor false: a run-as that is on must not be taken for off.
+// UnmarshalJSON implements [json.Unmarshaler]. It refuses any other value, because an enabled
+// run-as must not be mistaken for a disabled one.
 func (f *flag) UnmarshalJSON(b []byte) error {
 	switch string(b) {
 	case `true`, `"true"`, `"True"`:
@@ -93,8 +93,7 @@ func (f *flag) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// looseText is a text that some requests bring as a number or as a list of
-// one.
+// looseText is a string that in some requests is a number or a list of one.
 type looseText string
 
 var _ json.Unmarshaler = (*looseText)(nil)
@@ -112,13 +111,12 @@ func (t *looseText) UnmarshalJSON(b []byte) error {
 	case json.Unmarshal(b, &list) == nil && len(list) == 1:
 		*t = looseText(list[0])
 	default:
-		return fmt.Errorf("%.40q is not a text", b)
+		return fmt.Errorf("%.40q is not a string", b)
 	}
 	return nil
 }
 
-// properties reads the document's into v. A document without any has none of
-// what v looks for.
+// properties decodes the document's properties into v. Without properties, v stays unchanged.
 func (d *content) properties(v any) error {
 	if len(d.Properties) == 0 {
 		return nil
@@ -129,8 +127,7 @@ func (d *content) properties(v any) error {
 	return nil
 }
 
-// parseDocument reads a document and puts the values of its parameters into
-// it.
+// parseDocument parses a document and substitutes the values of its parameters.
 func parseDocument(b []byte, given map[string]any) (content, error) {
 	var d content
 	invalid := func(err error) (content, error) {
@@ -143,7 +140,7 @@ func parseDocument(b []byte, given map[string]any) (content, error) {
 	if head.SchemaVersion != ssmdoc.SchemaVersion {
 		return d, sekisho.Errorf(
 			sekisho.CodeInvalid,
-			"The session document has schemaVersion %.40q; this agent knows %q.",
+			"The session document has schemaVersion %.40q; this agent supports %q.",
 			head.SchemaVersion,
 			ssmdoc.SchemaVersion,
 		)
@@ -151,7 +148,7 @@ func parseDocument(b []byte, given map[string]any) (content, error) {
 	switch head.SessionType {
 	case ssmdoc.StandardStream, ssmdoc.InteractiveCommands, ssmdoc.NonInteractiveCommands, ssmdoc.Port:
 	default:
-		return d, sekisho.Errorf(sekisho.CodeInvalid, "session type %.40q is not known to this agent", head.SessionType)
+		return d, sekisho.Errorf(sekisho.CodeInvalid, "unknown session type %.40q", head.SessionType)
 	}
 	values, err := bind(head.Parameters, given)
 	if err != nil {
@@ -168,7 +165,7 @@ func parseDocument(b []byte, given map[string]any) (content, error) {
 			}
 		}
 	}
-	delete(tree, "parameters") // they have been read
+	delete(tree, "parameters") // already parsed
 	filled, err := json.Marshal(tree)
 	if err == nil {
 		err = json.Unmarshal(filled, &d)
@@ -184,8 +181,8 @@ type values map[string]any
 
 var parameterName = regexp.MustCompile(`^[a-zA-Z0-9]+$`)
 
-// bind gives every parameter of a document its value and checks it against
-// what the document allows, whatever the server has checked before.
+// bind determines the value of every parameter and checks that the document allows it, even though
+// the server has checked it before.
 func bind(declared map[string]parameter, given map[string]any) (values, error) {
 	out := make(values, len(declared))
 	for name, p := range declared {
@@ -203,7 +200,7 @@ func bind(declared map[string]parameter, given map[string]any) (values, error) {
 				name,
 			)
 		}
-		// Texts come as a list of one, too.
+		// A string can also be a list of one.
 		if list, ok := value.([]any); ok && len(list) == 1 && p.Type == ssmdoc.TypeString {
 			value = list[0]
 		}
@@ -220,7 +217,7 @@ func (p *parameter) check(value any) error {
 	if p.AllowedPattern != "" {
 		var err error
 		if pattern, err = regexp.Compile(p.AllowedPattern); err != nil {
-			return fmt.Errorf("its allowedPattern cannot be used: %w", err)
+			return fmt.Errorf("its allowedPattern is invalid: %w", err)
 		}
 	}
 	texts := []any{value}
@@ -230,22 +227,22 @@ func (p *parameter) check(value any) error {
 	for _, v := range texts {
 		s, ok := ssmdoc.PlainText(v)
 		if !ok {
-			return fmt.Errorf("%.60q is neither a text nor a list of texts", fmt.Sprint(v))
+			return fmt.Errorf("%.60q is neither a string nor a list of strings", fmt.Sprint(v))
 		}
 		if strings.ContainsRune(s, 0) {
-			return fmt.Errorf("%.60q holds a NUL", s)
+			return fmt.Errorf("%.60q contains a NUL", s)
 		}
 		if pattern != nil && !pattern.MatchString(s) {
 			return fmt.Errorf("%.60q does not match %.200s", s, p.AllowedPattern)
 		}
 		if len(p.AllowedValues) > 0 && !slices.Contains(p.AllowedValues, s) {
-			return fmt.Errorf("%.60q is not one of the values allowed", s)
+			return fmt.Errorf("%.60q is not one of the allowed values", s)
 		}
 	}
 	return nil
 }
 
-// fill puts the values into every text of a JSON value.
+// fill substitutes the values in every string of a JSON value.
 func (v values) fill(raw json.RawMessage) (json.RawMessage, error) {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.UseNumber()
@@ -260,7 +257,7 @@ func (v values) fill(raw json.RawMessage) (json.RawMessage, error) {
 	return json.Marshal(filled)
 }
 
-// runAs is the user the document and the start message ask for, or "".
+// runAs returns the OS user that the document and the start message specify, or "".
 func (d *content) runAs(user string) (string, error) {
 	if !d.Inputs.RunAsEnabled {
 		return "", nil

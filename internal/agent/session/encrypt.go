@@ -24,7 +24,7 @@ const (
 	challengeSize = 64
 )
 
-// sealed is a channel whose payloads only its two ends can read.
+// sealed is an end-to-end encrypted channel.
 type sealed struct {
 	ch      *datachannel.Channel
 	out, in cipher.AEAD
@@ -35,7 +35,7 @@ var _ plugin.Stream = (*sealed)(nil)
 
 func newSealed(ch *datachannel.Channel, key []byte) (*sealed, error) {
 	if len(key) != dataKeySize {
-		return nil, fmt.Errorf("the data key has %d bytes, not %d", len(key), dataKeySize)
+		return nil, fmt.Errorf("the data key has %d bytes; want %d", len(key), dataKeySize)
 	}
 	out, err := gcm(key[:dataKeySize/2])
 	if err != nil {
@@ -62,10 +62,9 @@ func (s *sealed) seal(p []byte) []byte {
 	return s.out.Seal(b, b, p, nil)
 }
 
-// errNotSealed ends a session in which something came that the client cannot
-// have sent.
+// errNotSealed ends a session after data that the client cannot have sent.
 var errNotSealed = errors.New(
-	"what came from the client does not decrypt: it was changed on the way, or encrypted with another key",
+	"cannot decrypt data from the client: it was changed in transit, or encrypted with another key",
 )
 
 func (s *sealed) unseal(b []byte) ([]byte, error) {
@@ -111,11 +110,11 @@ func (s *Runner) unwrap(ctx context.Context, keyID string, answer mgs.ProcessedA
 	if len(answer.ActionResult) > 0 {
 		var err error
 		if wrapped, err = mgs.ParseBody[mgs.KMSEncryptionResponse](answer.ActionResult); err != nil {
-			return nil, sekisho.Errorf(sekisho.CodeInvalid, "The client's key cannot be read.")
+			return nil, sekisho.Errorf(sekisho.CodeInvalid, "The client's key is malformed.")
 		}
 	}
 	if len(wrapped.KMSCipherTextKey) == 0 {
-		return nil, sekisho.Errorf(sekisho.CodeInvalid, "The client gave no key to encrypt the session with.")
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "The client sent no key to encrypt the session.")
 	}
 	key, err := s.Decrypt(ctx, keyID, wrapped.KMSCipherTextKey, map[string]string{
 		"aws:ssm:SessionId": string(s.id),
@@ -124,14 +123,14 @@ func (s *Runner) unwrap(ctx context.Context, keyID string, answer mgs.ProcessedA
 	if err != nil {
 		return nil, sekisho.Errorf(
 			sekisho.CodeDenied,
-			"The session cannot be encrypted, as the node may not use its key: %w.",
+			"The session cannot be encrypted, because the node cannot use its key: %w.",
 			err,
 		)
 	}
 	return key, nil
 }
 
-// challenge makes the client prove that it holds the data key.
+// challenge makes the client prove that it has the data key.
 func (s *sealed) challenge(ctx context.Context) error {
 	secret := make([]byte, challengeSize)
 	_, _ = rand.Read(secret) // never fails
@@ -155,11 +154,11 @@ func (s *sealed) challenge(ctx context.Context) error {
 		}
 		answer, err := mgs.ParseBody[mgs.EncChallenge](b)
 		if err != nil {
-			return sekisho.Errorf(sekisho.CodeInvalid, "The client's answer to the challenge cannot be read.")
+			return sekisho.Errorf(sekisho.CodeInvalid, "The client's answer to the challenge is malformed.")
 		}
 		got, err := s.unseal(answer.Challenge)
 		if err != nil || subtle.ConstantTimeCompare(got, secret) != 1 {
-			return sekisho.Errorf(sekisho.CodeDenied, "The client did not prove that it holds the session's key.")
+			return sekisho.Errorf(sekisho.CodeDenied, "The client did not prove that it has the session's key.")
 		}
 		return nil
 	}

@@ -21,16 +21,16 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// client is what the handshake tells of the client.
+// client is the client as described by the handshake.
 type client struct {
 	version string
-	size    mgs.Size // zero when it was not told yet
-	able    []string // what it can beyond AWS's: "half-close"
+	size    mgs.Size // zero if not received yet
+	able    []string // its features beyond AWS's client, such as "half-close"
 	stream  plugin.Stream
-	echo    func(on bool) // tells the server whether the terminal echoes
+	echo    func(on bool) // reports to the server whether the terminal echoes
 }
 
-// can reports whether the client says that it can do something.
+// can reports whether the client supports a feature.
 func (c *client) can(what string) bool {
 	for _, a := range c.able {
 		if a == what {
@@ -40,8 +40,8 @@ func (c *client) can(what string) bool {
 	return false
 }
 
-// encryptedNote is what the client shows of an encrypted session.
-const encryptedNote = "This session is encrypted from end to end with a key of KMS."
+// encryptedNote is the text that the client shows for an encrypted session.
+const encryptedNote = "This session is encrypted end to end with a KMS key."
 
 // handshake agrees with the client on the session's type and, where the
 // document has a key, on encryption. It waits for the client for as long as
@@ -113,7 +113,7 @@ func (s *Runner) handshake(
 	if err != nil {
 		return nil, err
 	}
-	ch.SetMaxPayload(max(most, len(complete))) // no client puts a message of this kind together
+	ch.SetMaxPayload(max(most, len(complete))) // clients do not reassemble this type of message
 	err = ch.Send(ctx, mgs.PayloadHandshakeComplete, complete)
 	ch.SetMaxPayload(most)
 	return c, err
@@ -144,12 +144,12 @@ func (s *Runner) request(doc *content, properties json.RawMessage) ([]byte, erro
 	return mgs.MarshalBody(request)
 }
 
-// await waits for the client's answer. Like AWS's agent it drops whatever
-// else comes first, but for the size of the terminal.
+// await waits for the client's answer. Like AWS's agent, it drops any payload before it, except the
+// terminal's size.
 //
-// A client that knows no handshakes, as the npm package ssm-session, sends its
-// size and what is typed instead. Where ungreeted allows that, await returns
-// errUngreeted for such a client, and the stream of c begins with what it sent.
+// A client without handshake support, such as the npm package ssm-session, sends its size and input
+// instead. If ungreeted allows that, await returns errUngreeted for such a client, and the stream
+// of c begins with those payloads.
 func (c *client) await(ctx context.Context, ch *datachannel.Channel, ungreeted bool) (mgs.HandshakeResponse, error) {
 	var early []payload
 	wait, cancel := context.WithCancel(ctx)
@@ -180,25 +180,25 @@ func (c *client) await(ctx context.Context, ch *datachannel.Channel, ungreeted b
 		case pt == mgs.PayloadHandshakeResponse:
 			response, err := mgs.ParseBody[mgs.HandshakeResponse](b)
 			if err != nil {
-				err = sekisho.Errorf(sekisho.CodeInvalid, "The client's handshake cannot be read.")
+				err = sekisho.Errorf(sekisho.CodeInvalid, "The client's handshake is malformed.")
 			}
 			return response, err
 		}
 	}
 }
 
-// errUngreeted says that the client makes no handshake.
-var errUngreeted = errors.New("the client makes no handshake")
+// errUngreeted means that the client does not support the handshake.
+var errUngreeted = errors.New("the client does not support the handshake")
 
-// ungreetedAfter is how long a client that has sent something else first may
-// take to answer the handshake. AWS's plugin answers before it sends anything.
+// ungreetedAfter bounds the time for the handshake's answer after another payload. AWS's plugin
+// answers before it sends anything else.
 const ungreetedAfter = 2 * time.Second
 
-// maxEarly bounds what is kept of a client that has not answered.
+// maxEarly bounds the payloads stored before the client's answer.
 const maxEarly = 64
 
-// mayGoUngreeted reports whether a session does without the handshake: AWS's
-// agent makes none for a shell or a command at a terminal without encryption.
+// mayGoUngreeted reports whether a session can start without the handshake: AWS's agent skips it
+// for an unencrypted shell or a command on a terminal.
 func (d *content) mayGoUngreeted() bool {
 	return (d.SessionType == ssmdoc.StandardStream || d.SessionType == ssmdoc.InteractiveCommands) &&
 		d.Inputs.KMSKeyID == ""
@@ -209,7 +209,7 @@ type payload struct {
 	b  []byte
 }
 
-// begun is a stream the beginning of which has been received.
+// begun is a stream whose first payloads have already been received.
 type begun struct {
 	plugin.Stream
 	early []payload
@@ -247,7 +247,7 @@ func (s *Runner) encrypt(
 	return sealed, sealed.challenge(ctx)
 }
 
-// accepted is the client's answer to an action it was asked for, and does.
+// accepted returns the client's successful answer to a requested action.
 func accepted(r mgs.HandshakeResponse, action, what string) (mgs.ProcessedAction, error) {
 	for _, a := range r.ProcessedClientActions {
 		if a.ActionType != action {
@@ -260,13 +260,13 @@ func accepted(r mgs.HandshakeResponse, action, what string) (mgs.ProcessedAction
 	}
 	return mgs.ProcessedAction{}, sekisho.Errorf(
 		sekisho.CodeInvalid,
-		"The client did not answer whether it can %s: %.200s",
+		"The client did not confirm that it can %s: %.200s",
 		what,
 		strings.Join(r.Errors, "; "),
 	)
 }
 
-// abilities are what our client says of itself. Others give no result.
+// abilities parses the features of Sekisho's client. Other clients send no result.
 func abilities(result json.RawMessage) []string {
 	var told struct {
 		Sekisho []string `json:"sekisho"`
@@ -277,16 +277,16 @@ func abilities(result json.RawMessage) []string {
 	return told.Sekisho
 }
 
-// Largest payloads that clients take. AWS's plugin reads whatever follows the
-// header. Other programs of AWS's protocol use fixed buffers of 2048 bytes.
+// Largest payloads that clients accept. AWS's plugin reads messages of any size. Other programs
+// with AWS's protocol use fixed buffers of 2048 bytes.
 const (
 	payloadOurs   = mgs.LargePayload
 	payloadPlugin = 8 << 10
 	payloadOther  = 1 << 10
 )
 
-// maxPayload tells by a client's version how large messages to it may be:
-// AWS's plugin is "1." and three more numbers.
+// maxPayload returns the maximum payload for a client, based on its version: AWS's plugin has "1."
+// and three more numbers.
 func maxPayload(version string) int {
 	switch {
 	case strings.HasPrefix(version, "sekisho"):
@@ -315,7 +315,7 @@ func atLeast(version string, least ...int) bool {
 	return true
 }
 
-// multiplexes reports whether a client carries many connections at once.
+// multiplexes reports whether a client supports several connections at once.
 func (c *client) multiplexes() bool {
 	return strings.HasPrefix(c.version, "sekisho") || atLeast(c.version, 1, 1, 70)
 }

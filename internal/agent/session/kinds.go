@@ -19,7 +19,7 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// job is what a session is to do, decided before anything is opened.
+// job describes what a session runs. It is determined before anything is opened.
 type job struct {
 	doc  content
 	user runas.User // of types that run something or connect to a socket
@@ -27,12 +27,12 @@ type job struct {
 	properties json.RawMessage
 	plugin     func(s *Runner, c *client) (runner, error)
 	log        *sessionlog.Log // nil = none
-	refused    error           // the session cannot be
+	refused    error           // why the session cannot start
 }
 
 func refusal(err error) *job { return &job{refused: err} }
 
-// runner is a plugin, ready to be run.
+// runner is a plugin that is ready to run.
 type runner interface {
 	Run(ctx context.Context, stream plugin.Stream) error
 }
@@ -107,7 +107,7 @@ func (s *Runner) prepareCommand(ctx context.Context, j *job) error {
 		return sekisho.Errorf(sekisho.CodeInvalid, "The session document has no command for Linux.")
 	}
 	if strings.ContainsRune(p.Linux.Commands, 0) {
-		return sekisho.Errorf(sekisho.CodeInvalid, "The session document's command holds a NUL.")
+		return sekisho.Errorf(sekisho.CodeInvalid, "The session document's command contains a NUL.")
 	}
 	var err error
 	if p.Linux.RunAsElevated {

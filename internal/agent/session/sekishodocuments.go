@@ -13,8 +13,7 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// The documents for which this agent does more than AWS's. Nobody else's may
-// begin like this.
+// Documents for which this agent has features beyond AWS's. The prefix is reserved.
 const (
 	documentExec = "Sekisho-Exec"
 	documentCopy = "Sekisho-Copy"
@@ -60,10 +59,10 @@ func (s *Runner) prepareOwn(j *job, args []string) bool {
 	j.plugin = func(s *Runner, _ *client) (runner, error) {
 		path, err := runas.Program(args[0])
 		if err != nil {
-			path = args[0] // its exit code reports that it is missing
+			path = args[0] // the exit code will report that it is missing
 		}
 		if data == mgs.PayloadCopy {
-			// This very program, whatever the node has under its name.
+			// This program itself, not another one with the same name.
 			if path, err = self(); err != nil {
 				return nil, err
 			}
@@ -93,8 +92,8 @@ func (s *Runner) prepareReverse(j *job, host, port string) (bool, error) {
 	return true, listener.Check()
 }
 
-// self is this program's own file, also where its folder is closed to the
-// user who is to run it.
+// self returns a path of this program that works even if its folder is inaccessible to the user who
+// runs it.
 func self() (string, error) {
 	const link = "/proc/self/exe"
 	if _, err := os.Stat(link); err == nil {

@@ -1,6 +1,6 @@
-// Package session is one session on the node, from the server's wish to the
-// report of its end: the document is read, a user found, the data channel
-// opened and kept, the client greeted with the handshake, and the plugin run.
+// Package session runs one session on the node, from the start message to the report of its end: it
+// parses the document, determines the OS user, keeps the data channel open, performs the handshake,
+// and runs the plugin.
 package session
 
 import (
@@ -51,9 +51,9 @@ type Runner struct {
 	// Report is called once, when the session has ended.
 	Report func(mgs.TaskComplete)
 	Log    *slog.Logger
-	// Patience is how long the session outlives its connection.
+	// Patience is how long the session outlives a lost connection.
 	Patience time.Duration
-	// Notices are texts of the server to be shown in the session's terminal.
+	// Notices are texts from the server to show in the session's terminal.
 	Notices chan string
 	// Typed is what people typed who joined the session.
 	Typed chan []byte
@@ -62,27 +62,26 @@ type Runner struct {
 	greeted bool // the client has answered the handshake
 }
 
-// ErrCancelled is the cause of a context that ends because the server wished
-// the session's end.
+// ErrCancelled is the cause of a context that ends because the server cancelled the session.
 var ErrCancelled = errors.New("session cancelled")
 
 // ErrStopped is the cause of a context that ends because the agent stops.
 var ErrStopped = errors.New("the node's agent was stopped")
 
-// maxReport bounds the texts that are reported to the server.
+// maxReport bounds texts that are reported to the server.
 const maxReport = 500
 
 // Waits at the end of a session.
 const (
-	// stoppingTimeout is how long an agent that stops waits for the client to
-	// take the last output of a session that is over.
+	// stoppingTimeout is how long a stopping agent waits for the client to receive the last output
+	// of an ended session.
 	stoppingTimeout = 5 * time.Second
 	wordTimeout     = 2 * time.Second
-	comeTimeout     = 15 * time.Second // for the client of a session that cannot be
+	comeTimeout     = 15 * time.Second // for the client of a session that cannot start
 )
 
-// maxDelay is how far what a person sees may be behind what the program
-// writes, beyond what the way takes: the wait for the answer to Ctrl-C.
+// maxDelay bounds the buffered output, in time, and with it the delay before Ctrl-C takes effect
+// for the user.
 const maxDelay = 50 * time.Millisecond
 
 // Run runs the session to its end.
@@ -124,7 +123,7 @@ func (s *Runner) Run(ctx context.Context) {
 	}
 	if context.Cause(runCtx) == nil && !errors.Is(err, datachannel.ErrClosed) {
 		if derr := s.drain(runCtx, serveCtx, ch, err); derr != nil {
-			s.Log.Info("the client did not take the last output", "error", derr)
+			s.Log.Info("the client did not receive the last output", "error", derr)
 			err = cmp.Or(err, derr)
 		}
 	}
@@ -133,7 +132,7 @@ func (s *Runner) Run(ctx context.Context) {
 		attached.terminating(word)
 		done()
 	}
-	// Whatever ended the session, its log is delivered.
+	// The log is delivered however the session ended.
 	messages, delivered := ch.Sent()
 	s.report(
 		err,
@@ -153,7 +152,7 @@ func (s *Runner) Run(ctx context.Context) {
 func (s *Runner) drain(ctx, serveCtx context.Context, ch *datachannel.Channel, why error) error {
 	patience := s.Patience
 	if errors.Is(why, plugin.ErrTerminate) || !s.greeted {
-		patience = wordTimeout // the client has asked for the end, or never came
+		patience = wordTimeout // the client requested the end, or never connected
 	}
 	err := ch.DrainWithin(ctx, patience)
 	if errors.Is(context.Cause(ctx), ErrStopped) {
@@ -166,7 +165,7 @@ func (s *Runner) drain(ctx, serveCtx context.Context, ch *datachannel.Channel, w
 		return fmt.Errorf(
 			"The client did not acknowledge the last output within %s.",
 			patience,
-		) // a sentence for a person
+		) // shown to the user
 	case context.Cause(ctx) != nil:
 		return context.Cause(ctx)
 	}
@@ -198,11 +197,11 @@ func (s *Runner) report(err error, t mgs.TaskComplete, log sessionlog.Delivery) 
 	switch {
 	case err == nil, errors.Is(err, ErrCancelled), errors.Is(err, errGone), errors.Is(err, plugin.ErrTerminate),
 		isClosed && closed.Remote:
-		t.Undelivered = false // the end was asked for
+		t.Undelivered = false // the end was requested
 	case errors.Is(err, ErrStopped):
 		t.FinalTaskStatus, t.Output = mgs.TaskFailed, "The node's agent was stopped."
 	case isClosed && closed.Peer:
-		t.FinalTaskStatus, t.Output = mgs.TaskFailed, "The client broke the protocol: "+closed.Reason+"."
+		t.FinalTaskStatus, t.Output = mgs.TaskFailed, "The client violated the protocol: "+closed.Reason+"."
 	default:
 		t.FinalTaskStatus, t.Output = mgs.TaskFailed, err.Error()
 	}
@@ -247,7 +246,7 @@ func (s *Runner) converse(ctx context.Context, ch *datachannel.Channel, j *job) 
 	return err
 }
 
-// MaxNotices is how many notices may wait to be shown.
+// MaxNotices is the number of notices that can be queued.
 const MaxNotices = 4
 
 // maxNotice bounds the text of a notice, in bytes.
@@ -299,7 +298,7 @@ func (s *Runner) refuse(ctx context.Context, ch *datachannel.Channel, why error)
 	ctx, cancel := context.WithTimeout(ctx, comeTimeout)
 	defer cancel()
 	if err := ch.Send(ctx, mgs.PayloadHandshakeRequest, request); err == nil {
-		_ = ch.Drain(ctx) // it has not come; why is as true
+		_ = ch.Drain(ctx) // it did not connect; why is still the reason
 	}
 	return why
 }

@@ -19,16 +19,16 @@ import (
 // Limits of log events, as in AWS's agent.
 const (
 	streamEvery   = time.Second
-	streamRecord  = 33_000  // bytes of a record's lines
+	streamRecord  = 33_000  // bytes of the lines in a record
 	wholeEvent    = 200_000 // bytes of an event of a log delivered at the end
-	streamPending = 4 << 20 // bytes kept for a server that does not answer
+	streamPending = 4 << 20 // bytes buffered while the server does not answer
 )
 
 // group delivers a session log to a log group.
 type group struct {
 	cfg       Config
 	streaming bool
-	lost      error // why some of it was not streamed
+	lost      error // why part of it was not streamed
 
 	mu     sync.Mutex
 	open   []byte   // an incomplete line
@@ -72,7 +72,7 @@ func openGroup(ctx context.Context, cfg Config) (*group, error) {
 	}
 	if err := g.stream().create(ctx); err != nil {
 		// The whole log is sent at the end instead.
-		cfg.Log.Warn("streaming the session log failed", "error", err)
+		cfg.Log.Warn("could not stream the session log", "error", err)
 		return g, nil
 	}
 	g.streaming = true
@@ -80,7 +80,7 @@ func openGroup(ctx context.Context, cfg Config) (*group, error) {
 	return g, nil
 }
 
-// check returns an error unless the group is encrypted with a key.
+// check returns an error unless the group is encrypted with a KMS key.
 func (g *group) check(ctx context.Context) error {
 	name := g.cfg.Places.Group
 	var out struct {
@@ -90,7 +90,8 @@ func (g *group) check(ctx context.Context) error {
 	if err != nil {
 		return sekisho.Errorf(
 			sekisho.CodeInvalid,
-			"The session's log must be encrypted, and the node cannot tell whether the log group %q is. Allow the node's role logs:DescribeLogGroups, or switch off cloudWatchEncryptionEnabled in the session preferences. (%w)",
+			"The session's log must be encrypted, but the node cannot determine whether the log group %q is. Allow the "+
+				"node's role logs:DescribeLogGroups, or turn off cloudWatchEncryptionEnabled in the session preferences. (%w)",
 			name,
 			err,
 		)
@@ -100,8 +101,10 @@ func (g *group) check(ctx context.Context) error {
 			return nil
 		}
 	}
-	return sekisho.Errorf(sekisho.CodeInvalid, "The session's log must be encrypted, and encryption is not set up on the log group %q.", name).
-		WithHint("Associate a KMS key with the log group, or switch off cloudWatchEncryptionEnabled in the session preferences.")
+	return sekisho.Errorf(sekisho.CodeInvalid,
+		"The session's log must be encrypted, but the log group %q is not encrypted.", name).
+		WithHint(
+			"Associate a KMS key with the log group, or turn off cloudWatchEncryptionEnabled in the session preferences.")
 }
 
 func (g *group) stream() logStream {
@@ -197,7 +200,7 @@ func (g *group) run(ctx context.Context) {
 		case <-tick.C:
 		}
 		if err := g.flush(ctx); err != nil {
-			g.cfg.Log.Warn("the session's log is not streamed any longer", "error", err)
+			g.cfg.Log.Warn("stopped streaming the session's log", "error", err)
 			g.lost = err
 			return
 		}
@@ -226,7 +229,7 @@ func (g *group) flush(ctx context.Context) error {
 	}
 }
 
-// record returns the log event that AWS's agent would stream.
+// record returns the log event in the format of AWS's agent.
 func (g *group) record(lines []string) string {
 	var r struct {
 		Version string `json:"eventVersion"`

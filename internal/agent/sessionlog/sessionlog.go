@@ -1,6 +1,6 @@
-// Package sessionlog keeps a session's output on the node and delivers it to the
-// bucket and the log group that the session's document names, with the credentials
-// of the node's role. The output of commands is delivered in the same way.
+// Package sessionlog stores a session's output on the node and delivers it to the bucket and the
+// log group in the session's document, with the credentials of the node's role. It also delivers
+// the output of commands.
 package sessionlog
 
 import (
@@ -69,15 +69,14 @@ type Log struct {
 	problems []string
 }
 
-// Delivery is the result of a delivery: where the log is, and why it is not
-// elsewhere.
+// Delivery is the result of a delivery: the log's locations, and why others failed.
 type Delivery struct {
 	Bucket, Key   string
 	Group, Stream string
 	Problem       string
 }
 
-// Open begins a log. It fails if a place must encrypt the log and does not. Other
+// Open begins a log. It fails if a destination is required to be encrypted but is not. Other
 // problems do not prevent the session; Deliver reports them.
 func Open(ctx context.Context, cfg Config) (*Log, error) {
 	p := cfg.Places
@@ -97,8 +96,8 @@ func Open(ctx context.Context, cfg Config) (*Log, error) {
 		}
 	}
 	if err := l.openFile(); err != nil {
-		cfg.Log.Error("cannot keep the session log on this node", "error", err)
-		l.problems = append(l.problems, fmt.Sprintf("the node could not keep it: %v.", err))
+		cfg.Log.Error("cannot store the session log on this node", "error", err)
+		l.problems = append(l.problems, fmt.Sprintf("the node could not store it: %v.", err))
 	}
 	l.write([]byte("Script started on " + stamp() + " [session=" + string(cfg.Session) + "]\n"))
 	return l, nil
@@ -112,20 +111,22 @@ func (l *Log) checkBucket(ctx context.Context) error {
 	if err != nil {
 		return sekisho.Errorf(
 			sekisho.CodeInvalid,
-			"The session's log must be encrypted, and the node cannot tell whether the bucket %q is. Allow the node's role s3:GetEncryptionConfiguration, or switch off s3EncryptionEnabled in the session preferences. (%w)",
+			"The session's log must be encrypted, but the node cannot determine whether the bucket %q is. Allow the "+
+				"node's role s3:GetEncryptionConfiguration, or turn off s3EncryptionEnabled in the session preferences. (%w)",
 			bucket,
 			err,
 		)
 	}
 	if algorithm != "AES256" && algorithm != "aws:kms" {
-		return sekisho.Errorf(sekisho.CodeInvalid, "The session's log must be encrypted, and encryption is not set up on the bucket %q.", bucket).
-			WithHint("Encrypt the bucket, or switch off s3EncryptionEnabled in the session preferences.")
+		return sekisho.Errorf(sekisho.CodeInvalid,
+			"The session's log must be encrypted, but the bucket %q is not encrypted.", bucket).
+			WithHint("Encrypt the bucket, or turn off s3EncryptionEnabled in the session preferences.")
 	}
 	return nil
 }
 
-// openFile creates the file that holds the log and unlinks it at once, so that it
-// disappears even after a crash.
+// openFile creates the log's file and unlinks it immediately, so that it disappears even after a
+// crash.
 func (l *Log) openFile() error {
 	f, err := os.CreateTemp(l.cfg.Dir, ".session-*.log")
 	if err != nil {
@@ -152,7 +153,7 @@ func (l *Log) write(b []byte) {
 	n, err := l.file.WriteAt(b, l.size)
 	l.size += int64(n)
 	if err != nil {
-		l.problems = append(l.problems, fmt.Sprintf("the node could not keep all of it: %v.", err))
+		l.problems = append(l.problems, fmt.Sprintf("the node could not store all of it: %v.", err))
 	}
 }
 
@@ -179,7 +180,7 @@ func (t *tap) Send(ctx context.Context, pt mgs.PayloadType, b []byte) error {
 	return t.Stream.Send(ctx, pt, b)
 }
 
-// Deliver sends the log to its places and deletes it.
+// Deliver sends the log to its destinations and deletes it.
 func (l *Log) Deliver(ctx context.Context) Delivery {
 	if l == nil {
 		return Delivery{}
@@ -191,7 +192,7 @@ func (l *Log) Deliver(ctx context.Context) Delivery {
 	defer l.mu.Unlock()
 	d := Delivery{Problem: strings.Join(l.problems, " ")}
 	fail := func(err error) {
-		l.cfg.Log.Error("the session's log was not delivered", "error", err)
+		l.cfg.Log.Error("could not deliver the session's log", "error", err)
 		d.Problem = strings.TrimSpace(d.Problem + " " + err.Error() + ".")
 	}
 	if bucket := l.cfg.Places.Bucket; bucket != "" && l.file != nil {
@@ -237,11 +238,11 @@ func Upload(ctx context.Context, services Services, bucket, key string, content 
 	return again(ctx, func() error { return services.PutObject(ctx, bucket, key, content, size, h.Clone()) })
 }
 
-// attempts is how often a delivery is tried, at growing intervals: a server
-// that is started again is away for less.
+// attempts is the number of delivery attempts, at growing intervals. Together they take longer than
+// a restart of the server.
 const attempts = 7
 
-// again tries f until it succeeds or is refused.
+// again retries f until it succeeds or is refused.
 func again(ctx context.Context, f func() error) error {
 	for n := 0; ; n++ {
 		err := f()

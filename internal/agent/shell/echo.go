@@ -9,11 +9,10 @@ import (
 )
 
 const (
-	// echoPoll bounds how long a change of the terminal's echo is not known to
-	// the server, where no output comes with it.
+	// echoPoll bounds the delay of reporting a change of the terminal's echo without output.
 	echoPoll = 50 * time.Millisecond
-	// echoRepeat is how often echo that is off is reported again: the server
-	// may have restarted.
+	// echoRepeat is the interval at which disabled echo is reported again, because the server may
+	// have restarted.
 	echoRepeat = time.Second
 )
 
@@ -21,7 +20,7 @@ const (
 // server does not record passwords.
 type echoWatch struct {
 	process *pty.Process
-	report  func(on bool) // nil = nobody wants to know
+	report  func(on bool) // nil = not needed
 
 	mu       sync.Mutex
 	off      bool

@@ -1,5 +1,5 @@
-// Package shell is the plugin of Standard_Stream and InteractiveCommands
-// sessions: a person's shell, or one command, at a terminal.
+// Package shell is the plugin of Standard_Stream and InteractiveCommands sessions: a shell, or one
+// command, on a terminal.
 package shell
 
 import (
@@ -19,12 +19,11 @@ import (
 	"sekisho/internal/wire/mgs"
 )
 
-// sizeWait is how long the shell waits to learn the size of the person's
-// terminal, so that its first prompt is drawn for it.
+// sizeWait is how long the shell waits for the size of the user's terminal, so that its first
+// prompt fits.
 const sizeWait = 500 * time.Millisecond
 
-// drainWait bounds reading what an ended shell has left behind. The kernel
-// normally ends it sooner.
+// drainWait bounds reading the last output of an exited shell. The kernel normally ends it sooner.
 const drainWait = 2 * time.Second
 
 // Terminal size if the client sends none.
@@ -32,8 +31,7 @@ const defaultCols, defaultRows = 80, 24
 
 // Shell is one shell session.
 type Shell struct {
-	// Command is the shell, not started. Its extra files are closed once it
-	// runs.
+	// Command is the shell to start. Its extra files are closed once it is running.
 	Command *exec.Cmd
 	// User is the name of the user, for error messages.
 	User string
@@ -41,7 +39,7 @@ type Shell struct {
 	Size mgs.Size
 	// Type is typed into the terminal at the start.
 	Type string
-	// ReportExit sends the exit code, which only Sekisho's client takes.
+	// ReportExit sends the exit code, which only Sekisho's client accepts.
 	ReportExit bool
 	// Echo is called when the terminal starts or stops echoing input; may be nil.
 	Echo func(on bool)
@@ -50,9 +48,8 @@ type Shell struct {
 	Log   *slog.Logger
 }
 
-// Run starts the shell and connects it to stream. It returns nil after the shell has
-// exited and all of its output went to stream. When ctx ends or stream closes, it
-// ends the shell and its jobs, and returns the reason.
+// Run starts the shell and connects it to stream. It returns nil after the shell has exited and all of its output has
+// been sent to stream. When ctx ends or stream closes, it ends the shell and its jobs, and returns the reason.
 func (s *Shell) Run(ctx context.Context, stream plugin.Stream) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -83,7 +80,7 @@ func (s *Shell) Run(ctx context.Context, stream plugin.Stream) error {
 
 	select {
 	case <-p.Exited():
-		// Errors only on a closed file, whose reads end by themselves.
+		// It fails only on a closed file, whose reads end anyway.
 		_ = p.SetReadDeadline(time.Now().Add(drainWait))
 		select {
 		case err = <-sent:
@@ -99,8 +96,8 @@ func (s *Shell) Run(ctx context.Context, stream plugin.Stream) error {
 	if ctx.Err() != nil {
 		p.End(context.WithoutCancel(ctx))
 	}
-	// This hangs up all processes except those that were put in the background
-	// on purpose (nohup, disown), as ssh does.
+	// Like ssh, this hangs up all processes except those put in the background deliberately (nohup,
+	// disown).
 	p.Close()
 	cancel(nil)
 	out.Close()
@@ -155,7 +152,7 @@ func (s *Shell) start() (*pty.Process, error) {
 	}
 	p, err := pty.Start(s.Command, size.Cols, size.Rows)
 	if err != nil && s.Command.Dir != "/" && (errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist)) {
-		// The user may be denied its own home directory and still log in.
+		// A user who cannot enter the home directory can still log in.
 		again := &exec.Cmd{
 			Path: s.Command.Path, Args: s.Command.Args, Env: s.Command.Env, Dir: "/",
 			SysProcAttr: s.Command.SysProcAttr, ExtraFiles: s.Command.ExtraFiles,
@@ -165,7 +162,7 @@ func (s *Shell) start() (*pty.Process, error) {
 	if err != nil {
 		return nil, sekisho.Errorf(
 			sekisho.CodeInternal,
-			"%q could not be started as the OS user %q: %w.",
+			"Could not start %q as the OS user %q: %w.",
 			s.Command.Path,
 			s.User,
 			err,
@@ -178,7 +175,7 @@ func (s *Shell) start() (*pty.Process, error) {
 func (s *Shell) input(ctx context.Context, stream plugin.Stream, p *pty.Process, first *payload) error {
 	if s.Type != "" {
 		if _, err := p.Write([]byte(s.Type)); err != nil {
-			s.Log.Debug("input is lost", "error", err)
+			s.Log.Debug("input lost", "error", err)
 		}
 	}
 	if first != nil {
@@ -216,7 +213,7 @@ func (s *Shell) handle(p *pty.Process, pt mgs.PayloadType, b []byte) error {
 	case mgs.PayloadOutput:
 		if _, err := p.Write(b); err != nil {
 			// The shell is exiting and reads nothing more.
-			s.Log.Debug("input is lost", "error", err)
+			s.Log.Debug("input lost", "error", err)
 		}
 	case mgs.PayloadSize:
 		size, err := mgs.ParseBody[mgs.Size](b)
@@ -237,7 +234,7 @@ func (s *Shell) handle(p *pty.Process, pt mgs.PayloadType, b []byte) error {
 	return nil
 }
 
-// Environment is what a shell's environment holds beyond its user's own.
+// Environment returns the variables of a shell beyond its user's own.
 func Environment(session sekisho.SessionID) []string {
 	return []string{"TERM=xterm-256color", "SEKISHO_SESSION_ID=" + strings.ToValidUTF8(string(session), "")}
 }

@@ -13,21 +13,21 @@ import (
 	"sekisho/internal/shellquote"
 )
 
-// Users makes commands that run as a user; see [runas.Host].
+// Users creates commands that run as a user; see [runas.Host].
 type Users interface {
 	Command(u runas.User, path string, args []string, extra ...string) *exec.Cmd
 }
 
 // Startup configures how a shell starts.
 type Startup struct {
-	// Login is whether it is the user's login shell, from the user database.
-	// Otherwise it is sh, as with AWS's agent.
+	// Login selects the user's login shell from the user database. Otherwise the shell is sh, as
+	// with AWS's agent.
 	Login bool
 	// Name is the node's name in the prompt; empty for the shell's own prompt.
 	Name string
 	// Fallback replaces Name if a prompt cannot show it safely.
 	Fallback string
-	// Profile holds commands to run before the first prompt.
+	// Profile contains commands to run before the first prompt.
 	Profile string
 }
 
@@ -52,9 +52,9 @@ func (st *Startup) name() string {
 	return st.Fallback
 }
 
-// Shell returns a user's shell, not started, and the text to type into it. The rest
-// of the configuration is a script in a sealed memory file, which the shell reads
-// after the user's own profile files.
+// Shell returns a user's shell, as a command to start, and the text to type into it. The rest
+// of the configuration is a script in a sealed memory file, which the shell reads after the
+// user's own profile files.
 func (st *Startup) Shell(users Users, u runas.User, env ...string) (cmd *exec.Cmd, typed string, err error) {
 	path, args := u.Shell, []string{"-" + filepath.Base(u.Shell)}
 	if !st.Login {
@@ -70,9 +70,8 @@ func (st *Startup) Shell(users Users, u runas.User, env ...string) (cmd *exec.Cm
 	script := ""
 	switch filepath.Base(path) {
 	case "bash":
-		// In this mode bash reads the file that ENV names instead of its own.
-		// The script leaves the mode and then reads those, still as the login
-		// shell it is.
+		// In this mode bash reads the file in ENV instead of its own files. The script leaves the
+		// mode and then reads those, still as a login shell.
 		args = append(args, "--posix")
 		script = bashScript(name, st.Profile)
 	case "sh", "dash", "ash", "ksh", "ksh93", "mksh", "lksh", "busybox":
@@ -124,8 +123,8 @@ func memoryFile(text string) (*os.File, error) {
 	return f, nil
 }
 
-// The prompt refers to a variable that holds the name. Shells do not expand the
-// value of a variable again, so that a tag cannot run commands.
+// The prompt refers to a variable with the name. Shells do not expand the value of a variable
+// again, so that a tag cannot run commands.
 const nameVariable = "SEKISHO_NODE_NAME"
 
 func bashScript(name, profile string) string {

@@ -50,7 +50,7 @@ func (c *Client) BucketEncryption(ctx context.Context, bucket string) (string, e
 		Algorithm string `xml:"Rule>ApplyServerSideEncryptionByDefault>SSEAlgorithm"`
 	}
 	if err := xml.Unmarshal(answer, &out); err != nil {
-		return "", fmt.Errorf("GetBucketEncryption: the server's answer is not the XML expected: %w", err)
+		return "", fmt.Errorf("GetBucketEncryption: the server's response is not the expected XML: %w", err)
 	}
 	return out.Algorithm, nil
 }
@@ -121,7 +121,7 @@ func (c *Client) s3(
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("%s: read the answer: %w", op, err)
+		return nil, fmt.Errorf("%s: read the response: %w", op, err)
 	case resp.StatusCode != http.StatusOK:
 		return nil, apiError(op, resp, answer)
 	}
@@ -140,10 +140,10 @@ func (c *Client) Logs(ctx context.Context, op string, in, out any) error {
 	}
 	answer, err := c.post(ctx, op, "/", h, body, http.StatusOK, c.signed(serviceLogs))
 	if err != nil || len(strings.TrimSpace(string(answer))) == 0 {
-		return err // some operations answer nothing
+		return err // some operations return nothing
 	}
 	if err := json.Unmarshal(answer, out); err != nil {
-		return fmt.Errorf("%s: the server's answer is not the JSON expected: %w", op, err)
+		return fmt.Errorf("%s: the server's response is not the expected JSON: %w", op, err)
 	}
 	return nil
 }

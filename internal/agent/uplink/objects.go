@@ -15,7 +15,7 @@ import (
 )
 
 // ErrTooLarge ends a download that exceeds its limit.
-var ErrTooLarge = errors.New("it is larger than the limit")
+var ErrTooLarge = errors.New("larger than the limit")
 
 // GetObject writes an object of at most limit bytes to w.
 func (c *Client) GetObject(ctx context.Context, bucket, key string, w io.Writer, limit int64) error {
@@ -27,7 +27,7 @@ func (c *Client) GetObject(ctx context.Context, bucket, key string, w io.Writer,
 		return fmt.Errorf("%s: %w", op, err)
 	}
 	req.Header.Set("User-Agent", "sekisho-agent")
-	req.Header.Set("Accept-Encoding", "identity") // the object as it is stored
+	req.Header.Set("Accept-Encoding", "identity") // the object as stored
 	if err := c.signed(serviceS3)(ctx, req, sigv4.HashBody(nil)); err != nil {
 		return fmt.Errorf("%s: %w", op, err)
 	}
@@ -41,7 +41,7 @@ func (c *Client) GetObject(ctx context.Context, bucket, key string, w io.Writer,
 	if resp.StatusCode != http.StatusOK {
 		answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 		if err != nil {
-			return fmt.Errorf("%s: read the answer: %w", op, err)
+			return fmt.Errorf("%s: read the response: %w", op, err)
 		}
 		return apiError(op, resp, answer)
 	}
@@ -62,7 +62,7 @@ func (c *Client) ListObjects(ctx context.Context, bucket, prefix string, limit i
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	q := url.Values{"list-type": {"2"}, "prefix": {prefix}, "max-keys": {strconv.Itoa(min(limit+1, 1000))}}
-	query := strings.ReplaceAll(q.Encode(), "+", "%20") // a plus is a plus in a signed query
+	query := strings.ReplaceAll(q.Encode(), "+", "%20") // signed queries do not encode a space as +
 	answer, err := c.s3(ctx, op, http.MethodGet, "/"+bucket, query, nil, nil, 0, sigv4.HashBody(nil))
 	if err != nil {
 		return nil, err
@@ -72,7 +72,7 @@ func (c *Client) ListObjects(ctx context.Context, bucket, prefix string, limit i
 		Contents    []struct{ Key string }
 	}
 	if err := xml.Unmarshal(answer, &out); err != nil {
-		return nil, fmt.Errorf("%s: the server's answer is not the XML expected: %w", op, err)
+		return nil, fmt.Errorf("%s: the server's response is not the expected XML: %w", op, err)
 	}
 	if out.IsTruncated || len(out.Contents) > limit {
 		return nil, fmt.Errorf("%s: there are more than %d objects", op, limit)

@@ -10,7 +10,7 @@ import (
 	"sekisho"
 )
 
-// Identity is the agent's principal as the server sees it.
+// Identity is the agent's principal on the server.
 type Identity struct {
 	Account string
 	ARN     string
@@ -47,7 +47,7 @@ func (c *Client) Tags(ctx context.Context, node sekisho.NodeID) (map[string]stri
 	return tags, nil
 }
 
-// query calls an operation of a service that speaks AWS's query protocol.
+// query calls an operation of a service with AWS's query protocol.
 func (c *Client) query(ctx context.Context, service, op string, form url.Values, out any) error {
 	form.Set("Action", op)
 	h := http.Header{"Content-Type": {"application/x-www-form-urlencoded; charset=utf-8"}}
@@ -56,7 +56,7 @@ func (c *Client) query(ctx context.Context, service, op string, form url.Values,
 		return err
 	}
 	if err := xml.Unmarshal(answer, out); err != nil {
-		return fmt.Errorf("%s: the server's answer is not the XML expected: %w", op, err)
+		return fmt.Errorf("%s: the server's response is not the expected XML: %w", op, err)
 	}
 	return nil
 }

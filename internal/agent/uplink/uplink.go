@@ -44,14 +44,14 @@ const maxAnswer = 256 << 10
 // callTimeout bounds one call, and one WebSocket handshake.
 const callTimeout = 15 * time.Second
 
-// tlsSessions bounds how many TLS sessions are kept to be resumed.
+// tlsSessions bounds the TLS sessions cached for resumption.
 const tlsSessions = 16
 
 // Server is a server's address and the CA that authenticates it.
 type Server struct {
 	Endpoint string // https://host[:port]
 	Region   string
-	CA       string // PEM; when it is set, nothing else is trusted
+	CA       string // PEM; if set, nothing else is trusted
 }
 
 // Client calls a server. It is safe for concurrent use.
@@ -66,8 +66,8 @@ type Client struct {
 	creds func(context.Context) (sigv4.Credentials, error)
 }
 
-// New returns a client of s. Credentials is called for each signed call; a
-// client that makes none may leave it nil.
+// New returns a client of s. credentials is called for each signed call; it can be nil for a client
+// without signed calls.
 func New(s Server, credentials func(context.Context) (sigv4.Credentials, error)) (*Client, error) {
 	base, err := parseEndpoint(s.Endpoint)
 	if err != nil {
@@ -84,7 +84,7 @@ func New(s Server, credentials func(context.Context) (sigv4.Credentials, error))
 	if s.CA != "" {
 		conf.RootCAs = x509.NewCertPool()
 		if !conf.RootCAs.AppendCertsFromPEM([]byte(s.CA)) {
-			return nil, sekisho.Errorf(sekisho.CodeInvalid, "the CA file holds no certificate in PEM form")
+			return nil, sekisho.Errorf(sekisho.CodeInvalid, "the CA file contains no certificate in PEM form")
 		}
 	}
 	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}
@@ -103,8 +103,7 @@ func New(s Server, credentials func(context.Context) (sigv4.Credentials, error))
 				TLSClientConfig:       conf.Clone(),
 				TLSHandshakeTimeout:   10 * time.Second,
 				ResponseHeaderTimeout: callTimeout,
-				// Calls are minutes apart; an idle connection would only
-				// be found dead by the next one.
+				// Calls are minutes apart; only the next one would detect a dead idle connection.
 				IdleConnTimeout: 20 * time.Second,
 				MaxIdleConns:    2,
 			},
@@ -125,7 +124,8 @@ func parseEndpoint(s string) (*url.URL, error) {
 	case "https":
 	case "http":
 		if a, err := netip.ParseAddr(u.Hostname()); u.Hostname() != "localhost" && (err != nil || !a.IsLoopback()) {
-			return nil, sekisho.Errorf(sekisho.CodeInvalid, "endpoint %.200q has no TLS, which is only allowed for loopback addresses", s).
+			return nil, sekisho.Errorf(sekisho.CodeInvalid,
+				"endpoint %.200q does not use TLS, which is only allowed for loopback addresses", s).
 				WithHint("Use https.")
 		}
 	default:
@@ -195,7 +195,7 @@ const maxPause = time.Minute
 
 // Error implements error.
 func (e *APIError) Error() string {
-	s := fmt.Sprintf("%s: the server answered %d", e.Op, e.Status)
+	s := fmt.Sprintf("%s: the server responded with status %d", e.Op, e.Status)
 	if e.Code != "" {
 		s += " " + e.Code
 	}
@@ -205,7 +205,7 @@ func (e *APIError) Error() string {
 	return s
 }
 
-// SessionGone reports whether err says that a session has ended.
+// SessionGone reports whether err means that a session has ended.
 func SessionGone(err error) bool {
 	e, ok := errors.AsType[*APIError](err)
 	return ok && strings.Contains(e.Message, mgs.SessionTerminated)
@@ -287,7 +287,7 @@ func (c *Client) call(ctx context.Context, service, op string, in, out any, sign
 		return err
 	}
 	if err := json.Unmarshal(answer, out); err != nil {
-		return fmt.Errorf("%s: the server's answer is not the JSON expected: %w", op, err)
+		return fmt.Errorf("%s: the server's response is not the expected JSON: %w", op, err)
 	}
 	return nil
 }
@@ -300,7 +300,7 @@ func (c *Client) post(
 	want int,
 	sign signer,
 ) ([]byte, error) {
-	// Not the client's own timeout alone: waiting for credentials counts.
+	// The client's own timeout does not include waiting for credentials.
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	u := *c.base
@@ -322,18 +322,18 @@ func (c *Client) post(
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("%s: read the answer: %w", op, err)
+		return nil, fmt.Errorf("%s: read the response: %w", op, err)
 	case len(answer) > maxAnswer:
-		return nil, fmt.Errorf("%s: the server's answer is larger than %d bytes", op, maxAnswer)
+		return nil, fmt.Errorf("%s: the server's response is larger than %d bytes", op, maxAnswer)
 	case resp.StatusCode != want:
 		return nil, apiError(op, resp, answer)
 	}
 	return answer, nil
 }
 
-// xmlError is an error in any of the XML forms that AWS's services use: S3 has
-// the code and message at the top, the query protocol within Error or
-// Errors>Error, and message channels have a message in lower case.
+// xmlError is an error in any of the XML forms that AWS's services use: S3 has the code and message
+// at the top level, the query protocol within Error or Errors>Error, and message channels have a
+// lower-case message.
 type xmlError struct {
 	Code    string `xml:"Code"`
 	Message string `xml:"Message"`
@@ -393,7 +393,7 @@ func apiError(op string, resp *http.Response, body []byte) *APIError {
 	return e
 }
 
-// message makes a server's message one line that is safe for terminals and logs.
+// message turns a server's message into one line that is safe for terminals and logs.
 func message(s string) string { return safetext.Line(strings.Join(strings.Fields(s), " "), 400) }
 
 // OpenControl creates and opens the control channel of a node.
@@ -417,8 +417,7 @@ func (c *Client) OpenControl(ctx context.Context, node sekisho.NodeID) (*link.Co
 	return c.open(ctx, opControl, controlPath(node), "role=subscribe&stream=input", open)
 }
 
-// CheckControl creates a control channel without opening it, which does not disturb
-// one that is open.
+// CheckControl creates a control channel without opening it, which does not affect an open one.
 func (c *Client) CheckControl(ctx context.Context, node sekisho.NodeID) error {
 	_, err := c.createControl(ctx, node, id.UUID())
 	return err
@@ -426,7 +425,7 @@ func (c *Client) CheckControl(ctx context.Context, node sekisho.NodeID) error {
 
 const opControl = "CreateControlChannel"
 
-// controlPath returns a path that url.URL.String has yet to escape, as all paths here.
+// controlPath returns an unescaped path, like all paths here; url.URL.String escapes it.
 func controlPath(node sekisho.NodeID) string { return "/v1/control-channel/" + string(node) }
 
 func (c *Client) createControl(ctx context.Context, node sekisho.NodeID, request string) (string, error) {

@@ -114,13 +114,13 @@ func TestAnswers(t *testing.T) {
 		{
 			"no JSON",
 			func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) },
-			"not the JSON",
+			"JSON",
 			"",
 			false,
 		},
 		{"channel with 200", func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = w.Write([]byte("<R><TokenValue>x</TokenValue></R>"))
-		}, "the server answered 200", "", true},
+		}, "status 200", "", true},
 		{"channel without token", func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(201)
 			_, _ = w.Write([]byte("<R></R>"))

@@ -49,18 +49,17 @@ type Reacher struct {
 	ever     *policy.Context // without a time
 
 	mentioned  map[string]bool // condition keys that policies mention, in lower case
-	told       map[string]bool // condition keys as written, and whether they are among these
+	told       map[string]bool // whether a condition key, as written, is among these
 	classifier *policy.Classifier
-	alike      map[string][]ReachSpan // by what policies tell nodes apart by
+	alike      map[string][]ReachSpan // spans by class, see classify
 	class      []byte                 // reused
 	keys       []int                  // reused
 }
 
 const startSessionAction = "ssm:StartSession"
 
-// Reachers makes Reachers for one question about many principals. Principals
-// whose policies are the same and do not tell them apart share one. It is not
-// safe for concurrent use.
+// Reachers creates Reachers for one query about many principals. Principals with the same policies
+// that do not distinguish them share one. It is not safe for concurrent use.
 type Reachers struct {
 	authorizer *Authorizer
 	mfaKnown   bool
@@ -69,7 +68,7 @@ type Reachers struct {
 	mentioned  map[*policy.Set][]string // sorted
 }
 
-// Reachers returns Reachers for a span of time.
+// Reachers returns Reachers for a period.
 func (a *Authorizer) Reachers(mfaKnown bool, from, to time.Time) *Reachers {
 	return &Reachers{
 		authorizer: a,
@@ -156,8 +155,7 @@ func (r *Reacher) StartSession(ctx context.Context, s StartSession) ([]ReachSpan
 	return spans, err
 }
 
-// classify sets r.class to everything about a call by which the policies could
-// tell it from others.
+// classify sets r.class to everything about a call that the policies could distinguish it by.
 func (r *Reacher) classify(s *StartSession) {
 	r.class = r.classifier.Append(r.class[:0], s.Node)
 	r.class = append(r.class, s.Document...)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -657,6 +658,21 @@ func TestSignOut(t *testing.T) {
 	}
 	if e := f.trail.last(); e.Name != "ConsoleLogout" {
 		t.Errorf("audit %+v", e)
+	}
+}
+
+// TestSignInDoesNotAdoptACookie: whoever plants a cookie in a browser is not signed
+// in by it when the browser's user signs in.
+func TestSignInDoesNotAdoptACookie(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	planted := base64.RawURLEncoding.EncodeToString(make([]byte, 32))
+	res := f.trySignIn("alice", password, "", header("Cookie", console.CookieName+"="+planted))
+	if res.StatusCode != http.StatusOK || len(res.Cookies()) != 1 || res.Cookies()[0].Value == planted {
+		t.Fatalf("%s: %v", res.Status, res.Cookies())
+	}
+	if got := f.do("GET", "/console/api/session", "", header("Cookie", console.CookieName+"="+planted)); got.StatusCode != http.StatusUnauthorized {
+		t.Errorf("the planted cookie: %s", got.Status)
 	}
 }
 

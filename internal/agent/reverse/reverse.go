@@ -61,6 +61,13 @@ func (r *Reverse) Run(ctx context.Context, stream plugin.Stream) error {
 	if err != nil {
 		return sekisho.Errorf(sekisho.CodeConflict, "The node cannot listen: %w.", err)
 	}
+	// The name localhost is what the machine's resolver says.
+	if at, ok := l.Addr().(*net.TCPAddr); !ok || !at.IP.IsLoopback() {
+		return errors.Join(
+			sekisho.Errorf(sekisho.CodeDenied, "A node cannot listen for a client on %s: only on its loopback addresses.", l.Addr()),
+			l.Close(),
+		)
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	var all sync.WaitGroup
 	defer all.Wait()

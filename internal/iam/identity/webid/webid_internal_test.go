@@ -1,8 +1,11 @@
 package webid
 
 import (
+	"compress/gzip"
 	"errors"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -98,6 +101,37 @@ func FuzzIssuerOf(f *testing.F) {
 			t.Errorf("%v", err)
 		}
 	})
+}
+
+// TestProviderDocumentsAreBounded: the limit counts what a document decompresses to.
+func TestProviderDocumentsAreBounded(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+			t.Error("the transport does not ask for compression: this test proves nothing")
+		}
+		w.Header().Set("Content-Encoding", "gzip")
+		z := gzip.NewWriter(w)
+		for range 64 {
+			if _, err := z.Write(make([]byte, maxDocument)); err != nil {
+				return // the client has had enough
+			}
+		}
+		_ = z.Close()
+	}))
+	defer server.Close()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := newBounded(server.Client().Transport, time.Now).RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if n, err := io.Copy(io.Discard, resp.Body); err != nil || n != maxDocument {
+		t.Errorf("read %d bytes, %v", n, err)
+	}
 }
 
 func TestProvidersAtMetadataAddressesAreNotReached(t *testing.T) {

@@ -156,3 +156,26 @@ func TestBrowserRoles(t *testing.T) {
 			{"Effect":"Allow","Action":["ssm:TerminateSession","ssm:ResumeSession"],"Resource":"arn:aws:ssm:*:*:session/minimal-*"}]}'`)
 	inBrowser(t, s, "browser/roles.mjs")
 }
+
+// TestBrowserAccess is who reaches which node, and when: grants, requests for
+// access, the second factor on the spot, and reach.
+func TestBrowserAccess(t *testing.T) {
+	t.Parallel()
+	s := ownServer(t)
+	setUp(t, s, `set -e
+		for name in ann bob carol stella; do
+			aws iam create-user --user-name $name
+			aws iam create-login-profile --user-name $name --password Correct-Horse-1
+		done
+		policy() { aws iam put-user-policy --user-name $1 --policy-name $2 --policy-document '{"Version":"2012-10-17","Statement":'"$3"'}'; }
+		policy ann requests '{"Effect":"Allow","Action":["ssm:StartAccessRequest","ssm:GetAccessToken","ssm:ResumeSession",
+			"sekisho:ListAccessRequests","sekisho:ApproveAccessRequest"],"Resource":"*"}'
+		policy bob approves '{"Effect":"Allow","Action":["sekisho:ListAccessRequests","sekisho:ApproveAccessRequest",
+			"sekisho:RejectAccessRequest","sekisho:RevokeAccessRequest"],"Resource":"*"}'
+		policy stella factor '[{"Effect":"Allow","Action":["iam:CreateVirtualMFADevice","iam:EnableMFADevice","iam:ListMFADevices"],"Resource":"*"},
+			{"Effect":"Allow","Action":["ssm:StartSession","ssm:ResumeSession"],"Resource":"*","Condition":{"NumericLessThan":{"aws:MultiFactorAuthAge":"900"}}}]'
+		sekisho calendars put on-call --zone UTC --on 2026-01-01/2036-01-01
+		sekisho calendars put holidays --zone UTC --on 2026-01-01
+		sekisho access rules put prod --approvals 1 --duration 1h`)
+	inBrowser(t, s, "browser/access.mjs")
+}

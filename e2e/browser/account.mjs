@@ -99,7 +99,7 @@ test('a passkey is the second factor beside the password', async () => {
 test('the simulator refuses a node that does not exist', async () => {
   await page.getByRole('link', { name: 'Policy simulator' }).click()
   await page.getByLabel('User', { exact: true }).fill(user)
-  await page.getByLabel('Machine', { exact: true }).fill('mi-0123456789abcdef0')
+  await page.getByLabel('Node, session or ARN', { exact: true }).fill('mi-0123456789abcdef0')
   await page.getByLabel('Source IP address').fill('203.0.113.7')
   await page.getByRole('button', { name: 'Simulate' }).click()
   await page.getByText('Unknown node').first().waitFor()

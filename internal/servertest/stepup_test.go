@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 
 	"sekisho/internal/client"
 	"sekisho/internal/servertest"
+	"sekisho/internal/servertest/authenticator"
 	"sekisho/internal/wire/sigv4"
 )
 
@@ -187,5 +189,91 @@ func TestConsoleShowsSecondFactor(t *testing.T) {
 	}
 	if e := s.Events("ConsoleSecondFactor"); len(e) != 2 {
 		t.Errorf("the audit trail has %d events, want 2", len(e))
+	}
+}
+
+// The console takes a passkey as a second factor during a sign-in, and refuses
+// one that belongs to somebody else, answers twice, or has nobody at it.
+func TestConsoleShowsPasskey(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t)
+	const name = "sekisho.test" // passkeys do not work for IP addresses
+	type offer struct {
+		TOTP    bool
+		Passkey *struct {
+			Options any
+			State   string
+		}
+	}
+	const path = "/console/api/session/factor"
+	enrol := func(user string) (*servertest.Browser, *authenticator.Key) {
+		t.Helper()
+		s.User(user, strings.TrimSuffix(fresh, "]}")+
+			`,{"Effect":"Allow","Action":"iam:*MFADevice*","Resource":"*"}]}`)
+		_, err := s.Directory.Logins.Create(t.Context(), user, password, false)
+		must(t, err)
+		b := s.Browser().At(name)
+		if a := b.SignIn(user, password); a.Status != http.StatusOK {
+			t.Fatalf("sign-in: %d %s", a.Status, a.Body)
+		}
+		var begun struct {
+			Options any
+			State   string
+		}
+		b.Call("Sekisho.BeginPasskeyRegistration", map[string]string{}).Decode(t, &begun)
+		key := authenticator.New(t, "https://"+name)
+		a := b.Call("Sekisho.RegisterPasskey",
+			map[string]any{"Name": "laptop", "State": begun.State, "Answer": raw(key.Create(begun.Options))})
+		if a.Status != http.StatusOK {
+			t.Fatalf("a passkey: %d %s", a.Status, a.Body)
+		}
+		return b, key
+	}
+	alice, key := enrol("alice")
+	mallory, other := enrol("mallory")
+	list := func() servertest.Answer {
+		return alice.Call("AmazonSSM.DescribeInstanceInformation", map[string]any{})
+	}
+	ask := func(b *servertest.Browser) offer {
+		t.Helper()
+		var out offer
+		b.Request(http.MethodPost, path, map[string]any{}).Decode(t, &out)
+		if out.TOTP || out.Passkey == nil {
+			t.Fatalf("the console offers %+v", out)
+		}
+		return out
+	}
+	show := func(state string, answer []byte) servertest.Answer {
+		return alice.Request(http.MethodPost, path,
+			map[string]any{"passkey": map[string]any{"state": state, "answer": raw(answer)}})
+	}
+	var why refusalOf
+	if list().Decode(t, &why); why.Reason != "SecondFactorRequired" {
+		t.Fatalf("before the passkey: %+v", why)
+	}
+	first, theirs := ask(alice).Passkey, ask(mallory).Passkey
+	for name, a := range map[string]servertest.Answer{
+		"another user's passkey":         show(first.State, other.Get(first.Options)),
+		"another user's challenge":       show(theirs.State, other.Get(theirs.Options)),
+		"a signature of another passkey": show(first.State, key.Forge(other, first.Options)),
+		"nobody at the passkey":          show(first.State, key.Without(authenticator.Present).Get(first.Options)),
+	} {
+		if a.Status != http.StatusForbidden {
+			t.Errorf("%s: %d %s", name, a.Status, a.Body)
+		}
+	}
+	if a := list(); a.Status == http.StatusOK {
+		t.Fatal("a refused passkey counts as a second factor")
+	}
+	again := ask(alice).Passkey
+	answer := key.WithCounter(2).Get(again.Options)
+	if a := show(again.State, answer); a.Status != http.StatusNoContent {
+		t.Fatalf("the passkey: %d %s", a.Status, a.Body)
+	}
+	if a := list(); a.Status != http.StatusOK {
+		t.Errorf("after the passkey: %d %s", a.Status, a.Body)
+	}
+	if a := show(again.State, answer); a.Status == http.StatusNoContent {
+		t.Error("one answer of a passkey counts twice")
 	}
 }

@@ -249,6 +249,11 @@ const answerSchema = v.object({
       Statement: v.optional(v.string(), ''),
     }),
   ),
+  /** The aspects that caused a denial. */
+  Failed: v.optional(v.array(v.picklist(['Who', 'Where', 'Which', 'When', 'MFA'])), []),
+  /** A fresh second factor would turn the denial into an allowed request. */
+  SecondFactor: v.optional(v.boolean(), false),
+  Notes: v.optional(v.array(v.string()), []),
   Windows: v.optional(v.array(v.object({ From: v.number(), To: v.number() }))),
   /** Policies compare the time as text: short windows may be missing. */
   Sampled: v.optional(v.boolean()),
@@ -262,6 +267,8 @@ export interface Question {
   UserName: string
   Action: string
   Target: string
+  /** In place of Target, for other resources than nodes and sessions. */
+  ResourceArn?: string
   SourceIp: string
   MFA: boolean
   At: number

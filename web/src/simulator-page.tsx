@@ -39,6 +39,8 @@ export default function SimulatorPage() {
     loadUsers().then(setUsers, () => {}) // names may be typed as well
   }, [])
 
+  const named = target.trim()
+  const session = action.trim().toLowerCase() === 'ssm:startsession'
   const ask = async () => {
     setBusy(true)
     setError(null)
@@ -48,7 +50,7 @@ export default function SimulatorPage() {
         await explain({
           UserName: user.trim(),
           Action: action.trim(),
-          Target: target.trim(),
+          ...(named.startsWith('arn:') ? { Target: '', ResourceArn: named } : { Target: named }),
           SourceIp: address.trim(),
           MFA: mfa,
           At: begin,
@@ -63,9 +65,6 @@ export default function SimulatorPage() {
       setBusy(false)
     }
   }
-  const allowed = answer?.Windows?.length ? 'success' : 'error'
-  const whole =
-    answer?.Windows?.length === 1 && answer.Windows[0]!.From <= seconds(from) && answer.Windows[0]!.To >= seconds(to)
   return (
     <SpaceBetween size="l">
       <form
@@ -85,7 +84,7 @@ export default function SimulatorPage() {
               variant="primary"
               formAction="submit"
               loading={busy}
-              disabled={user.trim() === '' || target.trim() === ''}
+              disabled={user.trim() === '' || action.trim() === '' || (session && named === '')}
             >
               {t('simulator.ask')}
             </Button>
@@ -109,13 +108,13 @@ export default function SimulatorPage() {
                 onChange={(ev) => setAddress(ev.detail.value)}
               />
             </FormField>
-            <FormField label={t('common.machine')}>
+            <FormField label={t('simulator.target')} description={t('simulator.targetHint')}>
               <Autosuggest
                 value={target}
                 options={known.nodes.map((n) => ({ value: n.id, description: n.name }))}
                 enteredTextLabel={(v) => t('simulator.useNode', { value: v })}
                 onChange={(ev) => setTarget(ev.detail.value)}
-                ariaLabel={t('common.machine')}
+                ariaLabel={t('simulator.target')}
               />
             </FormField>
             <FormField label={t('simulator.action')}>
@@ -148,25 +147,42 @@ export default function SimulatorPage() {
         </Container>
       </form>
       {error !== null && <Refusal error={error} />}
-      {answer !== null && (
-        <Container header={<Header variant="h2">{t('simulator.result')}</Header>}>
-          <SpaceBetween size="m">
-            <StatusIndicator type={allowed}>
-              {whole
-                ? t('simulator.yes')
-                : answer.Windows?.length
-                  ? t('simulator.yesWindows', {
-                      windows: answer.Windows.map((w) => `${when(w.From * 1000)} – ${when(w.To * 1000)}`).join(', '),
-                    })
-                  : t('simulator.no')}
-            </StatusIndicator>
-            {answer.Sampled === true && <Box color="text-body-secondary">{t('simulator.sampled')}</Box>}
-            <Box>{t('simulator.atStart', { reason: answer.Reason })}</Box>
-            <Steps steps={answer.Steps} />
-          </SpaceBetween>
-        </Container>
-      )}
+      {answer !== null && <Result answer={answer} from={seconds(from)} to={seconds(to)} />}
     </SpaceBetween>
+  )
+}
+
+/** Result is the answer for a period. */
+function Result({ answer, from, to }: { answer: Answer; from: number; to: number }) {
+  const windows = answer.Windows ?? []
+  const whole = windows.length === 1 && windows[0]!.From <= from && windows[0]!.To >= to
+  const spans = windows.map((w) => `${when(w.From * 1000)} – ${when(w.To * 1000)}`).join(', ')
+  return (
+    <Container header={<Header variant="h2">{t('simulator.result')}</Header>}>
+      <SpaceBetween size="m">
+        <StatusIndicator type={windows.length > 0 ? 'success' : 'error'}>
+          {whole
+            ? t('simulator.yes')
+            : windows.length > 0
+              ? t('simulator.yesWindows', { windows: spans })
+              : t('simulator.no')}
+        </StatusIndicator>
+        {answer.Sampled === true && <Box color="text-body-secondary">{t('simulator.sampled')}</Box>}
+        <Box>{t('simulator.atStart', { reason: answer.Reason })}</Box>
+        {answer.Failed.length > 0 && (
+          <Box>
+            {t('simulator.failed', { aspects: answer.Failed.map((a) => t(`aspect.${a}`)).join(', ') })}
+            {answer.SecondFactor && ` ${t('simulator.secondFactor')}`}
+          </Box>
+        )}
+        {answer.Notes.map((note) => (
+          <Box key={note} color="text-body-secondary">
+            {note}
+          </Box>
+        ))}
+        <Steps steps={answer.Steps} />
+      </SpaceBetween>
+    </Container>
   )
 }
 

@@ -8,7 +8,7 @@ import { ja } from '../src/i18n/ja'
 
 const names = (text: string) => [...text.matchAll(/\{(\w+)\}/g)].map((m) => m[1]).toSorted()
 /** Texts that are the same in both languages: names and formats. */
-const SAME = new Set(['app.title', 'error.headed', 'nav.runCommand', 'simulator.mfa'])
+const SAME = new Set(['app.title', 'aspect.MFA', 'error.headed', 'nav.runCommand', 'simulator.mfa'])
 
 function sources(dir: string): string[] {
   return readdirSync(dir, { withFileTypes: true, recursive: true })

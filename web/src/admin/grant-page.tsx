@@ -19,11 +19,18 @@ interface Form {
   holder: Holder
   name: string
   targets: string
+  documents: string
   addresses: string
   weekdays: string
   from: string
   to: string
   zone: string
+  /** Calendars. */
+  during: string
+  except: string
+  /** Local times, as date inputs have them. */
+  begins: string
+  ends: string
   mfa: boolean
   policyName: string
 }
@@ -32,25 +39,38 @@ const EMPTY: Omit<Form, 'zone'> = {
   holder: 'UserName',
   name: '',
   targets: '',
+  documents: '',
   addresses: '',
   weekdays: '',
   from: '',
   to: '',
+  during: '',
+  except: '',
+  begins: '',
+  ends: '',
   mfa: false,
   policyName: 'sekisho-grant',
 }
+
+/** instant is the time of a date input in seconds since 1970; none if it is empty. */
+const instant = (local: string) => (local === '' ? undefined : new Date(local).getTime() / 1000)
 
 /** grantOf is the grant that a form describes. Without times it needs no zone. */
 function grantOf(f: Form): Grant {
   const timed = f.weekdays.trim() !== '' || f.from !== '' || f.to !== ''
   return {
     Targets: words(f.targets),
+    Documents: words(f.documents),
     Weekdays: words(f.weekdays),
     From: f.from,
     To: f.to,
     Zone: timed ? f.zone.trim() : '',
     SourceIps: words(f.addresses),
     MFA: f.mfa,
+    During: words(f.during),
+    Except: words(f.except),
+    NotBefore: instant(f.begins),
+    NotAfter: instant(f.ends),
   }
 }
 
@@ -135,7 +155,7 @@ interface FieldsProps {
 function WhoFields({ form, change }: FieldsProps) {
   const holders: { value: Holder; label: string }[] = [
     { value: 'UserName', label: t('common.user') },
-    { value: 'GroupName', label: t('nav.groups') },
+    { value: 'GroupName', label: t('common.group') },
     { value: 'RoleName', label: t('common.role') },
   ]
   return (
@@ -171,6 +191,14 @@ function WhoFields({ form, change }: FieldsProps) {
           placeholder="tag:Env=prod"
           spellcheck={false}
           onChange={(ev) => change({ targets: ev.detail.value })}
+        />
+      </FormField>
+      <FormField label={t('nav.documents')} description={t('grant.documentsHint')}>
+        <Input
+          value={form.documents}
+          placeholder="AWS-StartSSHSession"
+          spellcheck={false}
+          onChange={(ev) => change({ documents: ev.detail.value })}
         />
       </FormField>
       <FormField label={t('simulator.mfa')}>
@@ -214,6 +242,40 @@ function WhenFields({ form, change }: FieldsProps) {
       </FormField>
       <FormField label={t('grant.zone')}>
         <Input value={form.zone} spellcheck={false} onChange={(ev) => change({ zone: ev.detail.value })} />
+      </FormField>
+      <FormField label={t('grant.during')} description={t('grant.duringHint')}>
+        <Input
+          value={form.during}
+          placeholder="on-call"
+          spellcheck={false}
+          onChange={(ev) => change({ during: ev.detail.value })}
+        />
+      </FormField>
+      <FormField label={t('grant.except')} description={t('grant.exceptHint')}>
+        <Input
+          value={form.except}
+          placeholder="holidays"
+          spellcheck={false}
+          onChange={(ev) => change({ except: ev.detail.value })}
+        />
+      </FormField>
+      <FormField label={t('grant.dates')} description={t('grant.datesHint')}>
+        <SpaceBetween direction="horizontal" size="xs">
+          <input
+            className="when"
+            type="datetime-local"
+            aria-label={t('grant.begins')}
+            value={form.begins}
+            onChange={(ev) => change({ begins: ev.target.value })}
+          />
+          <input
+            className="when"
+            type="datetime-local"
+            aria-label={t('grant.ends')}
+            value={form.ends}
+            onChange={(ev) => change({ ends: ev.target.value })}
+          />
+        </SpaceBetween>
       </FormField>
       <FormField label={t('grant.policyName')}>
         <Input value={form.policyName} spellcheck={false} onChange={(ev) => change({ policyName: ev.detail.value })} />

@@ -11,7 +11,14 @@ const request = v.object({
   Reason: v.string(),
   BreakGlass: v.optional(v.boolean()),
   ApprovalsNeeded: v.number(),
-  Decisions: v.array(v.object({ Status: v.string(), By: v.string(), Reason: v.string(), At: v.number() })),
+  Decisions: v.array(
+    v.object({
+      Status: v.picklist(['Approved', 'Rejected', 'Revoked']),
+      By: v.string(),
+      Reason: v.string(),
+      At: v.number(),
+    }),
+  ),
   CreatedAt: v.number(),
   ExpiresAt: v.number(),
 })
@@ -42,12 +49,19 @@ export async function decide(decision: Decision, id: string, reason: string): Pr
 /** Grant says who may open sessions: where, on which nodes and when. */
 export interface Grant {
   Targets: string[]
+  Documents: string[]
   Weekdays: string[]
   From: string
   To: string
   Zone: string
   SourceIps: string[]
   MFA: boolean
+  /** Names of calendars. */
+  During: string[]
+  Except: string[]
+  /** Seconds since 1970. */
+  NotBefore?: number
+  NotAfter?: number
 }
 
 const built = v.object({ PolicyDocument: v.string() })

@@ -95,9 +95,9 @@ export default function RequestsPage() {
             minWidth: 180,
             header: t('jit.decisions'),
             cell: (r) =>
-              r.Decisions.map((d) => `${d.Status}: ${d.By.slice(d.By.lastIndexOf('/') + 1)} – ${d.Reason}`).join(
-                '\n',
-              ) || t('jit.needs', { needed: r.ApprovalsNeeded }),
+              r.Decisions.map(
+                (d) => `${t(`jitStatus.${d.Status}`)}: ${d.By.slice(d.By.lastIndexOf('/') + 1)} – ${d.Reason}`,
+              ).join('\n') || t('jit.needs', { needed: r.ApprovalsNeeded }),
           },
           { id: 'expires', minWidth: 150, header: t('jit.expires'), cell: (r) => <When at={r.ExpiresAt * 1000} /> },
         ]}

@@ -53,6 +53,7 @@ var layers = []struct {
 		"sekisho/internal/iam/authz",
 		"sekisho/internal/iam/calendar",
 		"sekisho/internal/session/access",
+		"sekisho/internal/session/autoapproval",
 		"sekisho/internal/session/broker",
 		"sekisho/internal/runcommand",
 		"sekisho/internal/node/control",
@@ -105,12 +106,13 @@ var layers = []struct {
 // engineImports are the imports between engines: along the way of a session
 // and no other. Everything else goes through an interface of the consumer.
 var engineImports = map[string][]string{
-	"evidence": {"audit", "record"},
-	"broker":   {"audit", "authz", "control", "fleet"},
-	"identity": {"keyring", "calendar"}, // secrets at rest; the calendars of policies
-	"refusals": {"audit"},
-	"relay":    {"record"},
-	"record":   {"recfile", "transfer"},
+	"evidence":   {"audit", "record"},
+	"broker":     {"audit", "authz", "control", "fleet"},
+	"identity":   {"keyring", "calendar"}, // secrets at rest; the calendars of policies
+	"doclibrary": {"autoapproval"},
+	"refusals":   {"audit"},
+	"relay":      {"record"},
+	"record":     {"recfile", "transfer"},
 }
 
 // owners are third-party modules that one folder wraps, so that replacing
@@ -126,6 +128,7 @@ var owners = []struct{ module, owner, why string }{
 	{"github.com/creack/pty", "sekisho/internal/agent/pty", "terminals are opened in one place"},
 	{"go.yaml.in/yaml/v3", "sekisho/internal/config", "YAML is how files are written, not how the system speaks"},
 	{"github.com/teambition/rrule-go", "sekisho/internal/iam/calendar", "calendar files are read in one place"},
+	{"github.com/cedar-policy/cedar-go", "sekisho/internal/session/autoapproval", "policies in Cedar are read in one place"},
 	{"github.com/emersion/go-ical", "sekisho/internal/iam/calendar", "calendar files are read in one place"},
 	{
 		"github.com/aws/aws-sdk-go-v2/service/s3",

@@ -44,7 +44,23 @@ func (s *Server) accessChanged(r access.Request) {
 const alarmTimeout = 10 * time.Second
 
 // userTokens issues temporary credentials to users.
-type userTokens struct{ *identity.Credentials }
+type userTokens struct {
+	*identity.Credentials
+	groups *identity.Groups
+}
+
+// GroupsOf implements [ssm.UserTokens].
+func (u userTokens) GroupsOf(ctx context.Context, p *sekisho.Principal) ([]string, error) {
+	groups, err := u.groups.Of(ctx, p.UserName)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, g := range groups {
+		out = append(out, g.Name, g.ID)
+	}
+	return out, nil
+}
 
 func (u userTokens) AccessToken(ctx context.Context, p *sekisho.Principal, ttl time.Duration) (ssm.Credentials, error) {
 	c, err := u.SessionToken(ctx, p, ttl, p.MFATime)

@@ -328,7 +328,7 @@ func (s *Server) routes() error {
 	}
 	s.access = access.New(access.Config{Store: s.db.Access, Now: s.cfg.Now, Changed: s.accessChanged})
 	forSSM := ssm.Config{
-		Access: s.access, Tokens: userTokens{s.Directory.Credentials},
+		Access: s.access, Tokens: userTokens{s.Directory.Credentials, s.Directory.Groups},
 		Fleet: s.Fleet, Broker: s.broker, Documents: doclibrary.New(s.db.Documents, yamljson.Texts{}, sessionLogs{s}, nil), Roles: nodeRoles{s.Directory}, Channels: s.Channels,
 		Inventory: inventory.New(s.db.Inventory), Settings: settings.New(s.db.Settings, nil), Commands: s.commands, Outputs: outputs{s},
 		Region: s.cfg.Region, Account: s.cfg.Account, StrictDocuments: s.cfg.StrictDocuments,

@@ -16,6 +16,9 @@ import (
 const (
 	TypeSession = "Session"
 	TypeCommand = "Command"
+	// TypeAutoApproval is a policy for just-in-time access, in Cedar. Its text is
+	// not parsed here: see package autoapproval.
+	TypeAutoApproval = "AutoApprovalPolicy"
 )
 
 // CommandSchemaVersion is the schema version of command documents.

@@ -42,7 +42,7 @@ var (
 
 // Document is a document that has passed every check.
 type Document struct {
-	Type          string // TypeSession or TypeCommand
+	Type          string // TypeSession, TypeCommand or TypeAutoApproval
 	SchemaVersion string
 	Description   string
 	SessionType   string // of a session

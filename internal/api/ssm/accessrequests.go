@@ -8,6 +8,7 @@ import (
 	"sekisho/internal/api"
 	"sekisho/internal/iam/authz"
 	"sekisho/internal/session/access"
+	"sekisho/internal/session/autoapproval"
 	"sekisho/internal/wire/awsproto"
 )
 
@@ -20,6 +21,8 @@ func (d accessDoor) operations() map[string]api.Operation {
 
 // UserTokens issues credentials to users.
 type UserTokens interface {
+	// GroupsOf returns the names and unique IDs of the groups of the user p.
+	GroupsOf(ctx context.Context, p *sekisho.Principal) ([]string, error)
 	// AccessToken issues temporary credentials of the user p itself.
 	AccessToken(ctx context.Context, p *sekisho.Principal, ttl time.Duration) (Credentials, error)
 }
@@ -77,7 +80,12 @@ func (d accessDoor) startAccess(ctx context.Context, c *api.Call, in *startAcces
 	if len(missing) > 0 {
 		return nil, awsproto.SenderError("ResourceNotFoundException", "%s is not registered.", missing[0])
 	}
-	r, err := d.Access.Start(ctx, access.CallerOf(c.Principal), nodes, in.Reason, in.BreakGlass)
+	approvedBy, err := d.autoApproval(ctx, c.Principal, nodes)
+	if err != nil {
+		return nil, err
+	}
+	r, err := d.Access.Start(ctx, access.CallerOf(c.Principal), nodes,
+		access.NewRequest{Reason: in.Reason, BreakGlass: in.BreakGlass, ApprovedBy: approvedBy})
 	switch sekisho.CodeOf(err) {
 	case sekisho.CodeLimit:
 		return nil, awsproto.SenderError("ServiceQuotaExceededException", "%s", err)
@@ -89,6 +97,26 @@ func (d accessDoor) startAccess(ctx context.Context, c *api.Call, in *startAcces
 	}
 	c.Annotate(map[string]any{"accessRequestId": r.ID, "status": string(r.Status)})
 	return &startAccessAnswer{r.ID}, nil
+}
+
+// autoApproval returns the name of the auto-approval policy that approves access
+// of p to nodes; empty if none does. Attributes are the tags of p; only users
+// have groups.
+func (d accessDoor) autoApproval(ctx context.Context, p *sekisho.Principal, nodes []*sekisho.Node) (string, error) {
+	rule, name, err := d.Documents.AutoApproval(ctx)
+	if err != nil || rule == nil {
+		return "", err
+	}
+	who := autoapproval.Requester{ID: p.UserID, Tags: p.Tags}
+	if p.Type == sekisho.PrincipalUser {
+		if who.Groups, err = d.Tokens.GroupsOf(ctx, p); err != nil {
+			return "", err
+		}
+	}
+	if !rule.Approves(who, nodes) {
+		return "", nil
+	}
+	return name, nil
 }
 
 // authorizeAccess authorizes a request for access to every node that it names. Unregistered

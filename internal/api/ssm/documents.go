@@ -98,6 +98,28 @@ func (d documentDoor) authorizeDocument(ctx context.Context, c *api.Call, action
 	return c.Authorize(ctx, action, d.documentARN(name), keys...)
 }
 
+// authorizeRule authorizes the creation of a document that says who gets access
+// without approval: permission to write access rules is required, too, so that
+// permission to write documents is not permission to approve own requests.
+func (d documentDoor) authorizeRule(ctx context.Context, c *api.Call, kind, name string) error {
+	if kind != ssmdoc.TypeAutoApproval {
+		return nil
+	}
+	return c.Authorize(ctx, "sekisho:PutAccessRule", "arn:aws:sekisho:"+d.Region+":"+d.Account+":access-rule/"+name)
+}
+
+// authorizeRuleChange is authorizeRule for a document that may exist.
+func (d documentDoor) authorizeRuleChange(ctx context.Context, c *api.Call, name string) error {
+	doc, err := d.Documents.Document(ctx, name)
+	if sekisho.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return d.authorizeRule(ctx, c, doc.Type, name)
+}
+
 // documentFaults maps the library's errors to AWS's error codes.
 var documentFaults = []struct {
 	cause error
@@ -282,14 +304,24 @@ func (d documentDoor) createDocument(
 			return nil, err
 		}
 	}
+	if err := d.authorizeRule(ctx, c, kind, in.Name); err != nil {
+		return nil, err
+	}
 	switch {
-	case kind != ssmdoc.TypeSession && kind != ssmdoc.TypeCommand:
+	case kind == "ManualApprovalPolicy":
 		return nil, awsproto.SenderError(
 			"ValidationException",
-			"The document type %s is not supported. Use Session or Command (aws ssm create-document --document-type Session).",
+			"The document type %s is not supported. Write an access rule (sekisho access rules put).",
 			kind,
 		)
-	case in.DocumentFormat == "TEXT":
+	case kind != ssmdoc.TypeSession && kind != ssmdoc.TypeCommand && kind != ssmdoc.TypeAutoApproval:
+		return nil, awsproto.SenderError(
+			"ValidationException",
+			"The document type %s is not supported. Use Session, Command or AutoApprovalPolicy "+
+				"(aws ssm create-document --document-type Session).",
+			kind,
+		)
+	case in.DocumentFormat == doclibrary.Text && kind != ssmdoc.TypeAutoApproval:
 		return nil, errTextFormat
 	case len(in.Requires) > 0 || len(in.Attachments) > 0:
 		return nil, awsproto.SenderError("ValidationException", "Requires and Attachments are not supported. Omit them.")
@@ -349,10 +381,10 @@ func (d documentDoor) updateDocument(
 	if err := d.authorizeDocument(ctx, c, "ssm:UpdateDocument", in.Name); err != nil {
 		return nil, err
 	}
-	switch {
-	case in.DocumentFormat == "TEXT":
-		return nil, errTextFormat
-	case len(in.Attachments) > 0:
+	if err := d.authorizeRuleChange(ctx, c, in.Name); err != nil {
+		return nil, err
+	}
+	if len(in.Attachments) > 0 {
 		return nil, awsproto.SenderError("ValidationException", "Attachments are not supported. Omit them.")
 	}
 	s, err := d.Documents.Update(ctx, doclibrary.Draft{
@@ -406,6 +438,9 @@ func (d documentDoor) updateDocumentDefaultVersion(
 		return nil, err
 	}
 	if err := d.authorizeDocument(ctx, c, "ssm:UpdateDocumentDefaultVersion", in.Name); err != nil {
+		return nil, err
+	}
+	if err := d.authorizeRuleChange(ctx, c, in.Name); err != nil {
 		return nil, err
 	}
 	n, err := strconv.ParseInt(in.DocumentVersion, 10, 64)

@@ -169,6 +169,9 @@ const (
 	maxDuration   = 24 * time.Hour
 	pendingFor    = 7 * 24 * time.Hour
 	breakGlassFor = time.Hour
+	// autoApprovedFor is how long access lasts that an auto-approval policy
+	// approves, as in AWS.
+	autoApprovedFor = time.Hour
 )
 
 var (
@@ -186,12 +189,23 @@ func checkReason(reason string) error {
 	return nil
 }
 
+// NewRequest describes a request to be made.
+type NewRequest struct {
+	Reason string
+	// BreakGlass asks for access at once, without a rule.
+	BreakGlass bool
+	// ApprovedBy names the auto-approval policy that approves the request; empty
+	// if none does.
+	ApprovedBy string
+}
+
 // Start creates a request of caller for access to nodes. The rule that covers
-// all of them decides; with breakGlass none is needed and the access begins at
-// once.
+// all of them decides; with break-glass or an auto-approval policy none is
+// needed and the access begins at once.
 func (s *Service) Start(
-	ctx context.Context, caller Caller, nodes []*sekisho.Node, reason string, breakGlass bool,
+	ctx context.Context, caller Caller, nodes []*sekisho.Node, in NewRequest,
 ) (*Request, error) {
+	reason, breakGlass := in.Reason, in.BreakGlass
 	if err := checkReason(reason); err != nil {
 		return nil, err
 	}
@@ -225,6 +239,8 @@ func (s *Service) Start(
 	}
 	if breakGlass {
 		r.Duration = breakGlassFor
+	} else if in.ApprovedBy != "" {
+		r.Rule, r.Duration = in.ApprovedBy, autoApprovedFor
 	} else if err := s.applyRule(ctx, r, nodes); err != nil {
 		return nil, err
 	}

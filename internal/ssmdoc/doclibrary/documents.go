@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"sekisho"
+	"sekisho/internal/session/autoapproval"
 	"sekisho/internal/ssmdoc"
 )
 
@@ -20,6 +21,7 @@ import (
 const (
 	JSON = "JSON"
 	YAML = "YAML"
+	Text = "TEXT"
 )
 
 // Names of versions that are not numbers.
@@ -31,7 +33,7 @@ const (
 // Document is a user's document.
 type Document struct {
 	Name           string
-	Type           string // document.TypeSession or document.TypeCommand
+	Type           string // a type of package ssmdoc
 	TargetType     string
 	DefaultVersion int64
 	LatestVersion  int64 // the highest version number ever used
@@ -169,6 +171,12 @@ func (l *Library) parse(kind, name, format, content string) (*ssmdoc.Document, e
 			ssmdoc.MaxSize,
 		)
 	}
+	if kind == ssmdoc.TypeAutoApproval {
+		if _, err := autoapproval.Parse(content); err != nil {
+			return nil, fault(ErrInvalidContent, sekisho.CodeInvalid, "The document is invalid: %s.", err)
+		}
+		return &ssmdoc.Document{Type: kind}, nil
+	}
 	text := []byte(content)
 	if format == YAML {
 		var err error
@@ -197,6 +205,13 @@ func (l *Library) parse(kind, name, format, content string) (*ssmdoc.Document, e
 // draft checks a document that is to be saved. A saved document stays valid even if its bucket is
 // deleted.
 func (l *Library) draft(ctx context.Context, in *Draft) (*ssmdoc.Document, error) {
+	switch {
+	case in.Type == ssmdoc.TypeAutoApproval:
+		in.Format = Text // whatever the request says: it is Cedar
+	case in.Format == Text:
+		return nil, fault(ErrInvalidContent, sekisho.CodeInvalid,
+			"A document of type %s cannot have the format TEXT: use JSON or YAML.", in.Type)
+	}
 	if in.Name == ssmdoc.Default && in.Type != ssmdoc.TypeSession {
 		return nil, fault(
 			ErrInvalidContent,
@@ -254,6 +269,15 @@ func (l *Library) Create(ctx context.Context, in Draft) (*Saved, error) {
 			sekisho.CodeLimit,
 			"The account already has the maximum of %d documents.",
 			len(all),
+		)
+	}
+	if i := slices.IndexFunc(all, func(d *Document) bool { return d.Type == in.Type }); i >= 0 &&
+		in.Type == ssmdoc.TypeAutoApproval {
+		return nil, fault(
+			ErrDocumentLimit,
+			sekisho.CodeLimit,
+			"There is an auto-approval policy already, as many as an account may have: update or delete %s.",
+			all[i].Name,
 		)
 	}
 	now := l.now()
@@ -670,11 +694,32 @@ func (l *Library) ForSession(ctx context.Context, name string) (*SessionDocument
 	return out, mustBe(d.Parsed, name, ssmdoc.TypeSession)
 }
 
+// AutoApproval returns the default version of the account's auto-approval
+// policy and its name; nil if there is none.
+func (l *Library) AutoApproval(ctx context.Context) (p *autoapproval.Policy, name string, err error) {
+	all, err := l.store.Documents(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	i := slices.IndexFunc(all, func(d *Document) bool { return d.Type == ssmdoc.TypeAutoApproval })
+	if i < 0 {
+		return nil, "", nil
+	}
+	s, err := l.Find(ctx, all[i].Name, "", "")
+	if err != nil {
+		return nil, "", err
+	}
+	p, err = autoapproval.Parse(s.Version.Content)
+	return p, s.Name, err
+}
+
 // mustBe refuses a document of the wrong type.
 func mustBe(d *ssmdoc.Document, name, kind string) error {
 	switch {
 	case d.Type == kind:
 		return nil
+	case d.Type == ssmdoc.TypeAutoApproval:
+		return fault(ErrType, sekisho.CodeInvalid, "The document %s is an auto-approval policy, not of type %s.", name, kind)
 	case kind == ssmdoc.TypeSession:
 		return fault(
 			ErrType,

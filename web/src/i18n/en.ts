@@ -742,7 +742,7 @@ export const en = {
   'simulator.decision': 'Decision',
   'simulator.description': 'Check whether a user could perform an action. Nothing is executed.',
   'simulator.documentCheck': 'Document check',
-  'simulator.failed': 'Not satisfied: {aspects}',
+  'simulator.failed': 'Not satisfied: {aspects}.',
   'simulator.from': 'From',
   'simulator.mfa': 'MFA',
   'simulator.mfaHint': 'Signed in with MFA',

@@ -749,7 +749,7 @@ export const ja: Catalogue = {
   'simulator.decision': '判定',
   'simulator.description': 'ユーザーがアクションを実行できるかどうかを確認します。実際には何も実行されません。',
   'simulator.documentCheck': 'ドキュメントのチェック',
-  'simulator.failed': '満たされていない条件: {aspects}',
+  'simulator.failed': '満たされていない条件: {aspects}。',
   'simulator.from': '開始',
   'simulator.mfa': 'MFA',
   'simulator.mfaHint': 'MFA でサインイン済み',

@@ -15,7 +15,7 @@ import (
 
 func cp(std Streams, dial dialer) *cobra.Command {
 	var in client.CopyInput
-	var quiet bool
+	var quiet, sync bool
 	cmd := &cobra.Command{
 		Use:   "cp SOURCE DESTINATION",
 		Short: "Copy files and folders to or from a node",
@@ -30,6 +30,9 @@ cp keeps modes and times and verifies the SHA-256 of each copy. Run the same
 command again after an interruption: it resumes, and does not send files that
 were already copied. It skips symbolic links and everything else that is not a
 regular file, and says so.
+
+As with scp, the system writes the copied files to the disk in its own time. With
+--fsync, they are on the disk when cp has ended.
 
 The session's recording lists what was copied.`,
 		Args:              cobra.ExactArgs(2),
@@ -49,6 +52,7 @@ The session's recording lists what was copied.`,
 			remote.Target = target
 			result := copyResult{Copied: []copiedFile{}, Skipped: []string{}}
 			o := transfer.Options{
+				Sync: sync,
 				Note: func(text string) {
 					result.Skipped = append(result.Skipped, text)
 					fmt.Fprintf(cmd.ErrOrStderr(), "sekisho: %s\n", client.Printable(text))
@@ -72,6 +76,7 @@ The session's recording lists what was copied.`,
 			return format.write(cmd.OutOrStdout(), result, func(io.Writer) error { return nil })
 		})
 	}
+	cmd.Flags().BoolVar(&sync, "fsync", false, "write the files to the disk before the copy succeeds")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "hide the progress bar")
 	reasonFlag(cmd, &in.Reason)
 	return cmd

@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"sekisho/internal/agent/plugin"
 	"sekisho/internal/agent/pty"
 	"sekisho/internal/wire/mgs"
@@ -135,6 +137,8 @@ func (p *Program) start() (*files, error) {
 		}
 	}
 	defer closeAll(theirs)
+	widen(ours[0])
+	widen(ours[1])
 	if err := pty.ShutInherited(); err != nil {
 		closeAll(ours)
 		return nil, err
@@ -160,6 +164,17 @@ func (p *Program) start() (*files, error) {
 		return nil, err
 	}
 	return &files{in: ours[0], out: ours[1], err: ours[2], ended: make(chan struct{})}, nil
+}
+
+// pipeSize is the size of the pipes of standard input and output. The kernel gives
+// 64 KiB, with which program and agent wait for each other several times per message.
+const pipeSize = 1 << 20
+
+// widen enlarges a pipe. A system that allows no larger one keeps it as it is.
+func widen(f *os.File) {
+	if conn, err := f.SyscallConn(); err == nil {
+		_ = conn.Control(func(fd uintptr) { _, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, pipeSize) })
+	}
 }
 
 // signal signals the program's process group.

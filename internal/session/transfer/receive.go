@@ -73,6 +73,7 @@ func (r *receiver) all() error {
 			version,
 		)
 	}
+	r.o.Sync = r.o.Sync || h.Sync
 	if err := r.settle(h); err != nil {
 		return err
 	}
@@ -444,8 +445,9 @@ func (r *receiver) look(e entry) (*incoming, error) {
 }
 
 // file receives the content of a file that was offered, and moves it into place.
-// Unless sync is set, a new file is synced by [receiver.sync].
-func (r *receiver) file(f *incoming, sync bool) (Item, error) {
+// If files are to be synced, one that came alone is synced here, and the others by
+// [receiver.sync].
+func (r *receiver) file(f *incoming, alone bool) (Item, error) {
 	body, err := r.want(kindBegin)
 	if err != nil {
 		return Item{}, err
@@ -490,18 +492,26 @@ func (r *receiver) file(f *incoming, sync bool) (Item, error) {
 		return Item{}, err
 	}
 	switch {
-	case sync || f.replaces || !canSyncLater:
+	case f.replaces, r.o.Sync && (alone || !canSyncLater):
 		err = part.Sync()
-	default:
+	case r.o.Sync:
 		err = r.syncLater(part, path.Dir(f.e.Path))
 	}
+	if err == nil {
+		err = part.Chmod(fs.FileMode(f.e.Mode))
+	}
+	t := time.Unix(0, f.e.MTime)
+	timed := setTimes(part, t) == nil
 	if err := errors.Join(err, part.Close()); err != nil {
 		return Item{}, err
 	}
 	if err := folder.Rename(f.part, f.name); err != nil {
 		return Item{}, err
 	}
-	return Item{shown, f.e.Size, digest, f.have}, attributes(folder, f.name, f.e)
+	if !timed {
+		err = folder.Chtimes(f.name, t, t)
+	}
+	return Item{shown, f.e.Size, digest, f.have}, err
 }
 
 // open opens the incomplete file to continue at the offset that was agreed on.

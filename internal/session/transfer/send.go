@@ -54,7 +54,7 @@ func (s *sender) all() error {
 	if !st.IsDir() && !st.Mode().IsRegular() {
 		return fmt.Errorf("%s is neither a regular file nor a folder", s.path)
 	}
-	if err := s.send(kindHello, hello{version, filepath.Base(absolute), st.IsDir()}); err != nil {
+	if err := s.send(kindHello, hello{version, filepath.Base(absolute), st.IsDir(), s.o.Sync}); err != nil {
 		return err
 	}
 	if st.IsDir() {

@@ -727,3 +727,34 @@ func FuzzReceive(f *testing.F) {
 		}
 	})
 }
+
+// TestSyncReachesTheReceiver: the sender's wish for a copy on the disk is a part of
+// the protocol.
+func TestSyncReachesTheReceiver(t *testing.T) {
+	t.Parallel()
+	for _, want := range []bool{true, false} {
+		dir := t.TempDir()
+		write(t, filepath.Join(dir, "from", "a"), noise(10), 0o644)
+		write(t, filepath.Join(dir, "from", "b"), noise(1000), 0o644)
+		near, far := net.Pipe()
+		sent := &bytes.Buffer{}
+		received := make(chan error, 1)
+		go func() { received <- transfer.Receive(far, filepath.Join(dir, "to"), transfer.Options{}) }()
+		conn := struct {
+			io.Reader
+			io.Writer
+		}{near, io.MultiWriter(near, sent)}
+		if err := transfer.Send(conn, filepath.Join(dir, "from"), transfer.Options{Sync: want}); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-received; err != nil {
+			t.Fatal(err)
+		}
+		if got := bytes.Contains(sent.Bytes(), []byte(`"sync":true`)); got != want {
+			t.Errorf("sync is announced: %t, want %t", got, want)
+		}
+		if got, err := os.ReadFile(filepath.Join(dir, "to", "b")); err != nil || !bytes.Equal(got, noise(1000)) {
+			t.Errorf("sync %t: %d bytes arrived, %v", want, len(got), err)
+		}
+	}
+}

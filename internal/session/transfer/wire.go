@@ -24,11 +24,13 @@
 //
 // # Durability
 //
-// When a copy succeeds, its files are on the disk. A file sent alone, and one that
-// replaces another, is synced before it gets its name. The other files of a batch
-// are not: their file systems are synced once, before done. After a power failure
-// in between, some of them can be empty. The folder is then still marked as
-// incomplete, and the same copy run again compares them by their digests.
+// As with scp and rsync, the system writes new files to the disk in its own time: a
+// power failure soon after a copy can lose or empty them. With Options.Sync on either
+// side, a successful copy is on the disk: a file that was sent alone is synced before
+// it gets its name, and the file systems of the others once, before done. Until then
+// the folder is marked as incomplete, so that the same copy run again compares its
+// files by their digests. A file that replaces another is always synced first: at any
+// moment, one of the two is on the disk.
 package transfer
 
 import (
@@ -77,6 +79,7 @@ type hello struct {
 	Version int    `json:"version"`
 	Name    string `json:"name"` // base name of the source
 	Dir     bool   `json:"dir"`
+	Sync    bool   `json:"sync,omitempty"` // see Options.Sync
 }
 
 // entry is one folder or file. Its path, with slashes, is relative to the source,
@@ -132,6 +135,9 @@ type Options struct {
 	Copied func(Item)
 	// Note is called for each file that is skipped. The text may be the peer's.
 	Note func(text string)
+	// Sync has the receiver write the files to the disk before the copy succeeds. It
+	// counts on both sides.
+	Sync bool
 	// Name is the base name that the receiver gives the copy if the
 	// destination is an existing folder. A receiver that requested a source
 	// sets it. Empty means the name that the sender chooses.
@@ -159,21 +165,32 @@ func (o *Options) note(text string) {
 // wire reads and writes frames. What was written is sent at the latest before the
 // next frame is read.
 type wire struct {
-	r   *bufio.Reader
-	w   *bufio.Writer
-	out []byte
-	in  []byte
+	r  *bufio.Reader
+	w  *bufio.Writer
+	in []byte
 }
 
+// Sizes of the buffers. Together with what the data channel adds, what was written
+// fits into one of its messages.
+const (
+	readSize  = 32 << 10
+	writeSize = 240 << 10
+)
+
 func newWire(conn io.ReadWriter) *wire {
-	return &wire{r: bufio.NewReaderSize(conn, 32<<10), w: bufio.NewWriterSize(conn, maxBody), in: make([]byte, maxBody)}
+	return &wire{
+		r: bufio.NewReaderSize(conn, readSize), w: bufio.NewWriterSize(conn, writeSize), in: make([]byte, maxBody),
+	}
 }
 
 func (w *wire) raw(k kind, body []byte) error {
-	b := append(w.out[:0], byte(k))
-	b = binary.BigEndian.AppendUint32(b, uint32(len(body)))
-	w.out = append(b, body...)
-	if _, err := w.w.Write(w.out); err != nil {
+	var head [5]byte
+	head[0] = byte(k)
+	binary.BigEndian.PutUint32(head[1:], uint32(len(body)))
+	if _, err := w.w.Write(head[:]); err != nil {
+		return &writeError{err}
+	}
+	if _, err := w.w.Write(body); err != nil {
 		return &writeError{err}
 	}
 	return nil

@@ -16,24 +16,15 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"os/signal"
-	"path/filepath"
 	"regexp"
-	"syscall"
 	"time"
 
+	"sekisho/bench/program"
 	"sekisho/bench/sshd"
 	"sekisho/e2e/harness"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Stdout, os.Args[1:]); err != nil {
-		fmt.Fprintln(os.Stderr, "compare:", err)
-		os.Exit(1)
-	}
-}
+func main() { program.Main("compare", run) }
 
 // bench is what the measurements work with.
 type bench struct {
@@ -128,8 +119,8 @@ func prepare(ctx context.Context, bin string, size int64) (*bench, func(), error
 		stop()
 		return nil, nil, err
 	}
-	programs := harness.Programs{}
-	if programs.Bin, err = filepath.Abs(bin); err != nil {
+	programs, err := program.Programs(bin, "")
+	if err != nil {
 		return fail(err)
 	}
 	b := &bench{ctx: ctx, dir: dir, size: size, log: os.Stderr}

@@ -13,25 +13,17 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"text/tabwriter"
 	"time"
 
+	"sekisho/bench/program"
 	"sekisho/e2e/harness"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Stdout, os.Args[1:]); err != nil {
-		fmt.Fprintln(os.Stderr, "idle:", err)
-		os.Exit(1)
-	}
-}
+func main() { program.Main("idle", run) }
 
 func run(ctx context.Context, out io.Writer, args []string) error {
 	flags := flag.NewFlagSet("idle", flag.ContinueOnError)
@@ -46,8 +38,8 @@ func run(ctx context.Context, out io.Writer, args []string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	programs := harness.Programs{}
-	if programs.Bin, err = filepath.Abs(*bin); err != nil {
+	programs, err := program.Programs(*bin, "")
+	if err != nil {
 		return err
 	}
 	began := time.Now()

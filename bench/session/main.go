@@ -17,7 +17,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -27,18 +26,12 @@ import (
 
 	"github.com/creack/pty"
 
+	"sekisho/bench/program"
 	"sekisho/bench/sshd"
 	"sekisho/e2e/harness"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Stdout, os.Args[1:]); err != nil {
-		fmt.Fprintln(os.Stderr, "session:", err)
-		os.Exit(1)
-	}
-}
+func main() { program.Main("session", run) }
 
 func run(ctx context.Context, out io.Writer, args []string) error {
 	flags := flag.NewFlagSet("session", flag.ContinueOnError)
@@ -57,11 +50,8 @@ func run(ctx context.Context, out io.Writer, args []string) error {
 	}
 	defer os.RemoveAll(dir)
 
-	programs := harness.Programs{}
-	if programs.Bin, err = filepath.Abs(*bin); err != nil {
-		return err
-	}
-	if programs.Plugin, err = filepath.Abs(filepath.Dir(*plugin)); err != nil {
+	programs, err := program.Programs(*bin, *plugin)
+	if err != nil {
 		return err
 	}
 	var server *harness.Server

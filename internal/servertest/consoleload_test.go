@@ -40,7 +40,9 @@ func TestLoadingTheConsoleLeavesNoCallsOfTheUser(t *testing.T) {
 	}
 	listen(t, s, b)
 
-	var events struct{ Events []struct{ CloudTrailEvent string } }
+	var events struct {
+		Events []struct{ CloudTrailEvent string }
+	}
 	s.JSON(s.Admin, "cloudtrail", "LookupEvents", map[string]any{
 		"LookupAttributes": []any{map[string]string{"AttributeKey": "Username", "AttributeValue": "alice"}},
 	}).Decode(t, &events)

@@ -1,18 +1,14 @@
 import Badge from '@cloudscape-design/components/badge'
-import Button from '@cloudscape-design/components/button'
-import FormField from '@cloudscape-design/components/form-field'
-import Input from '@cloudscape-design/components/input'
-import Link from '@cloudscape-design/components/link'
-import { useCallback, useState } from 'react'
+import { useCallback } from 'react'
 import { utc } from '../format'
 import { t } from '../i18n'
 import { bytes } from '../log-text'
-import { follow, href } from '../router'
 import type { PageProps } from '../routes'
 import { createLogBucket, readObject } from '../s3'
 import { saveFile } from '../save-file'
 import { When } from '../time'
-import { FormModal } from './confirm'
+import { CreateForm } from './create-form'
+import { createdColumn, nameColumn } from './columns'
 import { EntityPage } from './entity-page'
 import { ResourceTable } from './resource-page'
 import { listBuckets, listStored } from './storage'
@@ -32,24 +28,7 @@ export default function BucketsPage({ params }: PageProps) {
       title={t('nav.buckets')}
       load={listBuckets}
       idOf={(b) => b.name}
-      columns={[
-        {
-          id: 'name',
-          header: t('common.name'),
-          text: (b) => b.name,
-          cell: (b) => (
-            <Link href={href('buckets', b.name)} onFollow={follow}>
-              {b.name}
-            </Link>
-          ),
-        },
-        {
-          id: 'created',
-          header: t('common.created'),
-          text: (b) => utc(b.createdAt),
-          cell: (b) => <When at={b.createdAt} />,
-        },
-      ]}
+      columns={[nameColumn('buckets'), createdColumn()]}
       buttons={(reload) => <CreateBucket onCreated={reload} />}
     />
   )
@@ -104,29 +83,12 @@ function Objects({ bucket }: { bucket: string }) {
 }
 
 function CreateBucket({ onCreated }: { onCreated: () => void }) {
-  const [open, setOpen] = useState(false)
-  const [name, setName] = useState('')
   return (
-    <>
-      <Button variant="primary" onClick={() => setOpen(true)}>
-        {t('buckets.create')}
-      </Button>
-      {open && (
-        <FormModal
-          title={t('buckets.create')}
-          action={t('common.create')}
-          disabled={name.trim() === ''}
-          onSubmit={async () => {
-            await createLogBucket(name.trim())
-            onCreated()
-          }}
-          onClose={() => setOpen(false)}
-        >
-          <FormField label={t('common.name')} description={t('buckets.createHint')}>
-            <Input value={name} autoFocus spellcheck={false} onChange={(ev) => setName(ev.detail.value)} />
-          </FormField>
-        </FormModal>
-      )}
-    </>
+    <CreateForm
+      title={t('buckets.create')}
+      description={t('buckets.createHint')}
+      create={createLogBucket}
+      onCreated={onCreated}
+    />
   )
 }

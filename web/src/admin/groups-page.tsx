@@ -1,13 +1,12 @@
 import Button from '@cloudscape-design/components/button'
 import FormField from '@cloudscape-design/components/form-field'
 import Input from '@cloudscape-design/components/input'
-import Link from '@cloudscape-design/components/link'
 import { useCallback, useState } from 'react'
-import { utc, when } from '../format'
+import { when } from '../format'
 import { rich, t } from '../i18n'
-import { follow, href } from '../router'
 import type { PageProps } from '../routes'
-import { When } from '../time'
+import { CreateForm } from './create-form'
+import { arnColumn, createdColumn, nameColumn } from './columns'
 import { FormModal } from './confirm'
 import { EntityPage } from './entity-page'
 import { iam, listGroups, listMembers } from './iam'
@@ -30,25 +29,7 @@ export default function GroupsPage({ params }: PageProps) {
       title={t('nav.groups')}
       load={listGroups}
       idOf={(g) => g.name}
-      columns={[
-        {
-          id: 'name',
-          header: t('common.name'),
-          text: (g) => g.name,
-          cell: (g) => (
-            <Link href={href('groups', g.name)} onFollow={follow}>
-              {g.name}
-            </Link>
-          ),
-        },
-        {
-          id: 'created',
-          header: t('common.created'),
-          text: (g) => utc(g.createdAt),
-          cell: (g) => <When at={g.createdAt} />,
-        },
-        { id: 'arn', header: 'ARN', text: (g) => g.arn, cell: (g) => <code className="wrap">{g.arn}</code> },
-      ]}
+      columns={[nameColumn('groups'), createdColumn(), arnColumn()]}
       actions={[
         {
           text: t('common.delete'),
@@ -72,18 +53,7 @@ function Members({ group }: { group: string }) {
       title={t('nav.users')}
       load={load}
       idOf={(u) => u.name}
-      columns={[
-        {
-          id: 'name',
-          header: t('signIn.user'),
-          text: (u) => u.name,
-          cell: (u) => (
-            <Link href={href('users', u.name)} onFollow={follow}>
-              {u.name}
-            </Link>
-          ),
-        },
-      ]}
+      columns={[nameColumn('users', t('signIn.user'))]}
       actions={[
         {
           text: t('common.remove'),
@@ -122,29 +92,11 @@ function AddMember({ group, onAdded }: { group: string; onAdded: () => void }) {
 }
 
 function CreateGroup({ onCreated }: { onCreated: () => void }) {
-  const [open, setOpen] = useState(false)
-  const [name, setName] = useState('')
   return (
-    <>
-      <Button variant="primary" onClick={() => setOpen(true)}>
-        {t('iam.createGroup')}
-      </Button>
-      {open && (
-        <FormModal
-          title={t('iam.createGroup')}
-          action={t('common.create')}
-          disabled={name.trim() === ''}
-          onSubmit={async () => {
-            await iam('CreateGroup', { GroupName: name.trim() })
-            onCreated()
-          }}
-          onClose={() => setOpen(false)}
-        >
-          <FormField label={t('common.name')}>
-            <Input value={name} autoFocus spellcheck={false} onChange={(ev) => setName(ev.detail.value)} />
-          </FormField>
-        </FormModal>
-      )}
-    </>
+    <CreateForm
+      title={t('iam.createGroup')}
+      create={async (name) => void (await iam('CreateGroup', { GroupName: name }))}
+      onCreated={onCreated}
+    />
   )
 }

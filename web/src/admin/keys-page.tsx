@@ -3,9 +3,8 @@ import FormField from '@cloudscape-design/components/form-field'
 import Input from '@cloudscape-design/components/input'
 import StatusIndicator, { type StatusIndicatorProps } from '@cloudscape-design/components/status-indicator'
 import { useState } from 'react'
-import { utc } from '../format'
 import { t } from '../i18n'
-import { When } from '../time'
+import { createdColumn } from './columns'
 import { FormModal } from './confirm'
 import { ResourceTable } from './resource-page'
 import { createKmsKey, kms, listKmsKeys } from './storage'
@@ -34,12 +33,7 @@ export default function KeysPage() {
           cell: (k) => <StatusIndicator type={LOOK[k.state] ?? 'info'}>{k.state}</StatusIndicator>,
         },
         { id: 'description', header: t('common.description'), text: (k) => k.description },
-        {
-          id: 'created',
-          header: t('common.created'),
-          text: (k) => utc(k.createdAt),
-          cell: (k) => <When at={k.createdAt} />,
-        },
+        createdColumn(),
       ]}
       actions={[
         {

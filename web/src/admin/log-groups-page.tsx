@@ -1,17 +1,13 @@
-import Button from '@cloudscape-design/components/button'
-import FormField from '@cloudscape-design/components/form-field'
-import Input from '@cloudscape-design/components/input'
-import Link from '@cloudscape-design/components/link'
 import { useCallback, useState } from 'react'
 import { call, IGNORED } from '../api'
 import { utc } from '../format'
 import { t } from '../i18n'
 import { createGroup, listGroups } from '../log-groups'
-import { follow, href } from '../router'
 import type { PageProps } from '../routes'
 import { LogStream } from '../session-log'
 import { When } from '../time'
-import { FormModal } from './confirm'
+import { CreateForm } from './create-form'
+import { createdColumn, nameColumn } from './columns'
 import { EntityPage } from './entity-page'
 import { ResourceTable } from './resource-page'
 import { listStreams } from './storage'
@@ -32,16 +28,7 @@ export default function LogGroupsPage({ params }: PageProps) {
       load={listGroups}
       idOf={(g) => g.name}
       columns={[
-        {
-          id: 'name',
-          header: t('common.name'),
-          text: (g) => g.name,
-          cell: (g) => (
-            <Link href={href('log-groups', g.name)} onFollow={follow}>
-              {g.name}
-            </Link>
-          ),
-        },
+        nameColumn('log-groups'),
         {
           id: 'key',
           header: t('prefs.kmsKey'),
@@ -78,12 +65,7 @@ function Streams({ group }: { group: string }) {
             text: (s) => s.name,
             cell: (s) => <span className="wrap">{s.name}</span>,
           },
-          {
-            id: 'created',
-            header: t('common.created'),
-            text: (s) => utc(s.createdAt),
-            cell: (s) => <When at={s.createdAt} />,
-          },
+          createdColumn(),
           {
             id: 'last',
             header: t('logGroups.last'),
@@ -99,29 +81,5 @@ function Streams({ group }: { group: string }) {
 }
 
 function CreateLogGroup({ onCreated }: { onCreated: () => void }) {
-  const [open, setOpen] = useState(false)
-  const [name, setName] = useState('')
-  return (
-    <>
-      <Button variant="primary" onClick={() => setOpen(true)}>
-        {t('logGroups.create')}
-      </Button>
-      {open && (
-        <FormModal
-          title={t('logGroups.create')}
-          action={t('common.create')}
-          disabled={name.trim() === ''}
-          onSubmit={async () => {
-            await createGroup(name.trim())
-            onCreated()
-          }}
-          onClose={() => setOpen(false)}
-        >
-          <FormField label={t('common.name')}>
-            <Input value={name} autoFocus spellcheck={false} onChange={(ev) => setName(ev.detail.value)} />
-          </FormField>
-        </FormModal>
-      )}
-    </>
-  )
+  return <CreateForm title={t('logGroups.create')} create={createGroup} onCreated={onCreated} />
 }

@@ -10,6 +10,7 @@ import { useCallback, useState } from 'react'
 import { t } from '../i18n'
 import { Refusal } from '../refusal'
 import { follow, href } from '../router'
+import { arnColumn } from './columns'
 import { FormModal } from './confirm'
 import {
   attach,
@@ -53,7 +54,7 @@ export function Permissions({ kind, name }: { kind: Kind; name: string }) {
               </Link>
             ),
           },
-          { id: 'arn', header: 'ARN', text: (p) => p.arn, cell: (p) => <code className="wrap">{p.arn}</code> },
+          arnColumn(),
         ]}
         actions={[{ text: t('iam.detach'), run: async (p) => void (await detach(kind, name, p.arn)) }]}
         buttons={(reload) => <AttachPolicy kind={kind} name={name} onAttached={reload} />}

@@ -4,7 +4,6 @@ import Checkbox from '@cloudscape-design/components/checkbox'
 import Container from '@cloudscape-design/components/container'
 import FormField from '@cloudscape-design/components/form-field'
 import Header from '@cloudscape-design/components/header'
-import Input from '@cloudscape-design/components/input'
 import Link from '@cloudscape-design/components/link'
 import Select from '@cloudscape-design/components/select'
 import SpaceBetween from '@cloudscape-design/components/space-between'
@@ -15,7 +14,8 @@ import { Refusal } from '../refusal'
 import { follow, href } from '../router'
 import type { PageProps } from '../routes'
 import { When } from '../time'
-import { FormModal } from './confirm'
+import { CreateForm } from './create-form'
+import { arnColumn } from './columns'
 import { TextDiff } from './diff'
 import { EntityPage } from './entity-page'
 import { iam, listPolicies, listPolicyVersions, readPolicyVersion, type PolicyVersion } from './iam'
@@ -48,7 +48,7 @@ export default function PoliciesPage({ params }: PageProps) {
         },
         { id: 'attachments', header: t('iam.attachments'), text: (p) => String(p.attachments) },
         { id: 'version', header: t('common.version'), text: (p) => p.defaultVersion },
-        { id: 'arn', header: 'ARN', text: (p) => p.arn, cell: (p) => <code className="wrap">{p.arn}</code> },
+        arnColumn(),
       ]}
       actions={[
         {
@@ -67,33 +67,16 @@ export default function PoliciesPage({ params }: PageProps) {
 }
 
 function CreatePolicy({ onCreated }: { onCreated: () => void }) {
-  const [open, setOpen] = useState(false)
-  const [name, setName] = useState('')
   const [text, setText] = useState(EMPTY_POLICY)
   return (
-    <>
-      <Button variant="primary" onClick={() => setOpen(true)}>
-        {t('iam.createPolicy')}
-      </Button>
-      {open && (
-        <FormModal
-          size="large"
-          title={t('iam.createPolicy')}
-          action={t('common.create')}
-          disabled={name.trim() === ''}
-          onSubmit={async () => {
-            await iam('CreatePolicy', { PolicyName: name.trim(), PolicyDocument: text })
-            onCreated()
-          }}
-          onClose={() => setOpen(false)}
-        >
-          <FormField label={t('common.name')}>
-            <Input value={name} autoFocus spellcheck={false} onChange={(ev) => setName(ev.detail.value)} />
-          </FormField>
-          <PolicyEditor value={text} onChange={setText} />
-        </FormModal>
-      )}
-    </>
+    <CreateForm
+      size="large"
+      title={t('iam.createPolicy')}
+      create={async (name) => void (await iam('CreatePolicy', { PolicyName: name, PolicyDocument: text }))}
+      onCreated={onCreated}
+    >
+      <PolicyEditor value={text} onChange={setText} />
+    </CreateForm>
   )
 }
 

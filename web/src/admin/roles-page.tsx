@@ -2,17 +2,14 @@ import Button from '@cloudscape-design/components/button'
 import Container from '@cloudscape-design/components/container'
 import FormField from '@cloudscape-design/components/form-field'
 import Header from '@cloudscape-design/components/header'
-import Input from '@cloudscape-design/components/input'
-import Link from '@cloudscape-design/components/link'
 import SpaceBetween from '@cloudscape-design/components/space-between'
 import { useCallback, useEffect, useState } from 'react'
-import { utc, when } from '../format'
+import { when } from '../format'
 import { rich, t } from '../i18n'
 import { Refusal } from '../refusal'
-import { follow, href } from '../router'
 import type { PageProps } from '../routes'
-import { When } from '../time'
-import { FormModal } from './confirm'
+import { CreateForm } from './create-form'
+import { createdColumn, nameColumn } from './columns'
 import { EntityPage } from './entity-page'
 import { iam, listRoles, readTrust } from './iam'
 import { Permissions } from './permissions'
@@ -43,25 +40,7 @@ export default function RolesPage({ params }: PageProps) {
       title={t('nav.roles')}
       load={listRoles}
       idOf={(r) => r.name}
-      columns={[
-        {
-          id: 'name',
-          header: t('common.name'),
-          text: (r) => r.name,
-          cell: (r) => (
-            <Link href={href('roles', r.name)} onFollow={follow}>
-              {r.name}
-            </Link>
-          ),
-        },
-        { id: 'path', header: t('iam.path'), text: (r) => r.path },
-        {
-          id: 'created',
-          header: t('common.created'),
-          text: (r) => utc(r.createdAt),
-          cell: (r) => <When at={r.createdAt} />,
-        },
-      ]}
+      columns={[nameColumn('roles'), { id: 'path', header: t('iam.path'), text: (r) => r.path }, createdColumn()]}
       actions={[
         {
           text: t('common.delete'),
@@ -125,32 +104,15 @@ function Trust({ role }: { role: string }) {
 }
 
 function CreateRole({ onCreated }: { onCreated: () => void }) {
-  const [open, setOpen] = useState(false)
-  const [name, setName] = useState('')
   const [trust, setTrust] = useState(TRUST)
   return (
-    <>
-      <Button variant="primary" onClick={() => setOpen(true)}>
-        {t('iam.createRole')}
-      </Button>
-      {open && (
-        <FormModal
-          size="large"
-          title={t('iam.createRole')}
-          action={t('common.create')}
-          disabled={name.trim() === ''}
-          onSubmit={async () => {
-            await iam('CreateRole', { RoleName: name.trim(), AssumeRolePolicyDocument: trust })
-            onCreated()
-          }}
-          onClose={() => setOpen(false)}
-        >
-          <FormField label={t('common.name')}>
-            <Input value={name} autoFocus spellcheck={false} onChange={(ev) => setName(ev.detail.value)} />
-          </FormField>
-          <TrustField value={trust} onChange={setTrust} />
-        </FormModal>
-      )}
-    </>
+    <CreateForm
+      size="large"
+      title={t('iam.createRole')}
+      create={async (name) => void (await iam('CreateRole', { RoleName: name, AssumeRolePolicyDocument: trust }))}
+      onCreated={onCreated}
+    >
+      <TrustField value={trust} onChange={setTrust} />
+    </CreateForm>
   )
 }

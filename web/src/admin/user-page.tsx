@@ -15,6 +15,7 @@ import { t } from '../i18n'
 import { Refusal } from '../refusal'
 import type { PageProps } from '../routes'
 import { When } from '../time'
+import { arnColumn, createdColumn } from './columns'
 import { FormModal } from './confirm'
 import { EntityPage } from './entity-page'
 import { childText, iam, listAccessKeys, listGroups, listMfaDevices, listUserGroups } from './iam'
@@ -46,10 +47,7 @@ function Groups({ user }: { user: string }) {
       title={t('nav.groups')}
       load={load}
       idOf={(g) => g.name}
-      columns={[
-        { id: 'name', header: t('common.name'), text: (g) => g.name },
-        { id: 'arn', header: 'ARN', text: (g) => g.arn, cell: (g) => <code className="wrap">{g.arn}</code> },
-      ]}
+      columns={[{ id: 'name', header: t('common.name'), text: (g) => g.name }, arnColumn()]}
       actions={[
         {
           text: t('common.remove'),
@@ -142,12 +140,7 @@ function AccessKeys({ user }: { user: string }) {
               </StatusIndicator>
             ),
           },
-          {
-            id: 'created',
-            header: t('common.created'),
-            text: (k) => utc(k.createdAt),
-            cell: (k) => <When at={k.createdAt} />,
-          },
+          createdColumn(),
         ]}
         actions={[
           {

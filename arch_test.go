@@ -26,6 +26,7 @@ var layers = []struct {
 }{
 	{"L0 vocabulary", []string{"sekisho"}},
 	{"L1 formats", []string{
+		"sekisho/internal/nearest",
 		"sekisho/internal/netguard",
 		"sekisho/internal/ratelimit",
 		"sekisho/internal/safetext",

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"sekisho/internal/nearest"
 	"slices"
 	"strings"
 
@@ -79,7 +80,7 @@ func unknownKeys(node *yaml.Node, t reflect.Type, path string) []error {
 				continue
 			}
 			e := fmt.Sprintf("line %d: %sunknown key %q", key.Line, path, key.Value)
-			if best := closest(key.Value, names); best != "" {
+			if best := nearest.Name(key.Value, names); best != "" {
 				e += fmt.Sprintf("; did you mean %q?", best)
 			} else {
 				e += "; valid keys are " + strings.Join(names, ", ")
@@ -88,38 +89,6 @@ func unknownKeys(node *yaml.Node, t reflect.Type, path string) []error {
 		}
 	}
 	return errs
-}
-
-// closest returns the name most similar to s, or "" if none is similar.
-func closest(s string, names []string) string {
-	best, least := "", max(2, len(s)/3)+1
-	for _, n := range names {
-		if d := distance(strings.ToLower(s), n); d < least {
-			best, least = n, d
-		}
-	}
-	return best
-}
-
-// distance returns the Levenshtein distance.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			next := min(row[j+1]+1, row[j]+1, diagonal+cost)
-			diagonal, row[j+1] = row[j+1], next
-		}
-	}
-	return row[len(b)]
 }
 
 // withLine prefixes an error of the form "key: key: problem" with the line of the innermost key that

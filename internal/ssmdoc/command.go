@@ -58,24 +58,8 @@ var stepName = regexp.MustCompile(`^[a-zA-Z0-9_:.\-]{1,128}$`)
 // ParseCommand parses and checks a document of type Command in JSON. The error lists the problems
 // and their places.
 func ParseCommand(text []byte) (*Document, error) {
-	if len(text) > MaxSize {
-		return nil, sekisho.Errorf(
-			sekisho.CodeInvalid,
-			"The document has %d bytes; the limit is %d.",
-			len(text),
-			MaxSize,
-		)
-	}
-	root, err := decode(text)
-	if err != nil {
-		return nil, sekisho.Errorf(sekisho.CodeInvalid, "The document is not valid JSON: %v.", err)
-	}
 	c := checker{command: true}
-	d := c.commandDocument(root)
-	if err := c.err(); err != nil {
-		return nil, err
-	}
-	return d, nil
+	return c.parse(text, c.commandDocument)
 }
 
 func (c *checker) commandDocument(root *object) *Document {

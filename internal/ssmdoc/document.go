@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"sekisho"
+	"sekisho/internal/nearest"
 	"sekisho/internal/safetext"
 )
 
@@ -77,20 +78,20 @@ func Reserved(name string) bool {
 // Parse parses and checks a document of type Session in JSON. The error lists the problems and
 // their places.
 func Parse(text []byte) (*Document, error) {
+	var c checker
+	return c.parse(text, c.document)
+}
+
+// parse parses and checks a document that read understands.
+func (c *checker) parse(text []byte, read func(root *object) *Document) (*Document, error) {
 	if len(text) > MaxSize {
-		return nil, sekisho.Errorf(
-			sekisho.CodeInvalid,
-			"The document has %d bytes; it may have %d.",
-			len(text),
-			MaxSize,
-		)
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "The document has %d bytes; the limit is %d.", len(text), MaxSize)
 	}
 	root, err := decode(text)
 	if err != nil {
 		return nil, sekisho.Errorf(sekisho.CodeInvalid, "The document is not valid JSON: %v.", err)
 	}
-	var c checker
-	d := c.document(root)
+	d := read(root)
 	if err := c.err(); err != nil {
 		return nil, err
 	}
@@ -243,42 +244,9 @@ const maxQuoted = 60
 
 // meant returns " (did you mean …?)" if one of names is close to s, otherwise "".
 func meant(s string, names []string) string {
-	if len(s) > 60 {
-		return ""
-	}
-	best, distance := "", 4
-	for _, n := range names {
-		d := edits(strings.ToLower(s), strings.ToLower(n))
-		if len(s) > 3 && strings.HasPrefix(strings.ToLower(n), strings.ToLower(s)) {
-			d = 1
-		}
-		if d < distance && d < len(n)/2+1 {
-			best, distance = n, d
-		}
-	}
+	best := nearest.Name(s, names)
 	if best == "" {
 		return ""
 	}
 	return fmt.Sprintf(" (did you mean %q?)", best)
-}
-
-// edits returns the Levenshtein distance of two short strings.
-func edits(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

@@ -212,6 +212,10 @@ func (d *door) nodePage(
 	ctx context.Context, ids []string, in paging, match func(n *sekisho.Node) bool,
 ) (nodes []*sekisho.Node, next string, err error) {
 	if len(ids) > 0 {
+		if in.MaxResults != nil {
+			return nil, "", awsproto.SenderError("InvalidParameterCombination",
+				"The parameter instancesSet cannot be used with the parameter maxResults")
+		}
 		named, err := d.nodes(ctx, ids)
 		if err != nil {
 			return nil, "", err

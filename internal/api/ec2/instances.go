@@ -197,12 +197,6 @@ func (d *door) describeInstances(
 	if err := everything(ctx, c); err != nil {
 		return nil, err
 	}
-	if in.MaxResults != nil && len(in.InstanceID) > 0 {
-		return nil, awsproto.SenderError(
-			"InvalidParameterCombination",
-			"The parameter instancesSet cannot be used with the parameter maxResults",
-		)
-	}
 	match, err := matcher(in.Filter, d.attribute)
 	if err != nil {
 		return nil, err
@@ -282,12 +276,6 @@ func (d *door) describeInstanceStatus(
 ) (*describeStatusAnswer, error) {
 	if err := everything(ctx, c); err != nil {
 		return nil, err
-	}
-	if in.MaxResults != nil && len(in.InstanceID) > 0 {
-		return nil, awsproto.SenderError(
-			"InvalidParameterCombination",
-			"The parameter instancesSet cannot be used with the parameter maxResults",
-		)
 	}
 	passes, err := matcher(in.Filter, d.statusAttribute)
 	if err != nil {

@@ -92,12 +92,22 @@ func (d *door) associateProfile(ctx context.Context, c *api.Call, in *associateR
 	if in.InstanceID == "" {
 		return nil, awsproto.SenderError("MissingParameter", "The request must contain the parameter InstanceId")
 	}
-	p, role, unknown := d.profile(ctx, in.IamInstanceProfile)
+	return d.associate(ctx, c, in.IamInstanceProfile, "", func(keys ...authz.Key) (*sekisho.Node, error) {
+		return d.onNode(ctx, c, in.InstanceID, keys...)
+	})
+}
+
+// associate gives the node that find authorizes a profile, in place of the
+// association called instead unless that is empty.
+func (d *door) associate(
+	ctx context.Context, c *api.Call, name profileName, instead string, find func(keys ...authz.Key) (*sekisho.Node, error),
+) (*associationAnswer, error) {
+	p, role, unknown := d.profile(ctx, name)
 	var keys []authz.Key
 	if p != nil {
 		keys = append(keys, authz.One("ec2:NewInstanceProfile", p.ARN))
 	}
-	n, err := d.onNode(ctx, c, in.InstanceID, keys...)
+	n, err := find(keys...)
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +117,7 @@ func (d *door) associateProfile(ctx context.Context, c *api.Call, in *associateR
 	if err := pass(ctx, c, role); err != nil {
 		return nil, err
 	}
-	if err := d.set(ctx, n.ID, p, ""); err != nil {
+	if err := d.set(ctx, n.ID, p, instead); err != nil {
 		return nil, err
 	}
 	return &associationAnswer{associationOf(n.ID, p, "associating")}, nil
@@ -177,25 +187,9 @@ type replaceRequest struct {
 }
 
 func (d *door) replaceAssociation(ctx context.Context, c *api.Call, in *replaceRequest) (*associationAnswer, error) {
-	p, role, unknown := d.profile(ctx, in.IamInstanceProfile)
-	var keys []authz.Key
-	if p != nil {
-		keys = append(keys, authz.One("ec2:NewInstanceProfile", p.ARN))
-	}
-	n, err := d.associated(ctx, c, in.AssociationID, keys...)
-	if err != nil {
-		return nil, err
-	}
-	if unknown != nil {
-		return nil, unknown
-	}
-	if err := pass(ctx, c, role); err != nil {
-		return nil, err
-	}
-	if err := d.set(ctx, n.ID, p, in.AssociationID); err != nil {
-		return nil, err
-	}
-	return &associationAnswer{associationOf(n.ID, p, "associating")}, nil
+	return d.associate(ctx, c, in.IamInstanceProfile, in.AssociationID, func(keys ...authz.Key) (*sekisho.Node, error) {
+		return d.associated(ctx, c, in.AssociationID, keys...)
+	})
 }
 
 type describeAssociationsRequest struct {

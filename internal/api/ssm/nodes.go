@@ -1,6 +1,7 @@
 package ssm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -244,6 +245,51 @@ func (d nodeDoor) nodePage(
 	return nodes, makeToken(string(nodes[len(nodes)-1].ID)), nil
 }
 
+// nodeQuery is what lists of nodes are asked for.
+type nodeQuery struct {
+	maxResults   *int64
+	defaultLimit int
+	token        string
+	filters      []nodeFilter
+}
+
+// matching authorizes the call and returns one page of the nodes that it asks
+// for, with the state of each.
+func (d nodeDoor) matching(
+	ctx context.Context, c *api.Call, q nodeQuery,
+) (nodes []*sekisho.Node, standings []fleet.Standing, next string, err error) {
+	var v awsproto.Constraints
+	limit := q.defaultLimit
+	if q.maxResults != nil {
+		v.Range("maxResults", *q.maxResults, minNodes, maxNodes)
+		limit = int(*q.maxResults)
+	}
+	if err := v.Err(); err != nil {
+		return nil, nil, "", err
+	}
+	if err := c.Authorize(ctx, "ssm:"+c.Operation, "*"); err != nil {
+		return nil, nil, "", err
+	}
+	for _, f := range q.filters {
+		if f.operator != "" {
+			v.Enum("filtersWithOperator.member.operator", f.operator,
+				"Equal", "NotEqual", "BeginWith", "LessThan", "GreaterThan")
+		}
+	}
+	if err := v.Err(); err != nil {
+		return nil, nil, "", err
+	}
+	match, err := d.nodeMatcher(q.filters)
+	if err != nil {
+		return nil, nil, "", err
+	}
+	if nodes, next, err = d.nodePage(ctx, q.token, limit, match); err != nil {
+		return nil, nil, "", err
+	}
+	standings, err = d.Fleet.Standings(ctx, nodes)
+	return nodes, standings, next, err
+}
+
 func (d nodeDoor) describeNode(n *sekisho.Node, standing fleet.Standing) instanceInformation {
 	status := "connected"
 	if standing.State != fleet.StateConnected {
@@ -273,18 +319,6 @@ func (d nodeDoor) describeInstanceInformation(
 	c *api.Call,
 	in *describeInstanceInformationRequest,
 ) (*describeInstanceInformationAnswer, error) {
-	var v awsproto.Constraints
-	limit := defaultNodes
-	if in.MaxResults != nil {
-		v.Range("maxResults", *in.MaxResults, minNodes, maxNodes)
-		limit = int(*in.MaxResults)
-	}
-	if err := v.Err(); err != nil {
-		return nil, err
-	}
-	if err := c.Authorize(ctx, "ssm:DescribeInstanceInformation", "*"); err != nil {
-		return nil, err
-	}
 	var filters []nodeFilter
 	for _, f := range in.Filters {
 		filters = append(filters, nodeFilter{key: f.Key, values: f.Values})
@@ -292,15 +326,7 @@ func (d nodeDoor) describeInstanceInformation(
 	for _, f := range in.InstanceInformationFilterList {
 		filters = append(filters, nodeFilter{key: f.Key, values: f.ValueSet})
 	}
-	match, err := d.nodeMatcher(filters)
-	if err != nil {
-		return nil, err
-	}
-	nodes, next, err := d.nodePage(ctx, in.NextToken, limit, match)
-	if err != nil {
-		return nil, err
-	}
-	standings, err := d.Fleet.Standings(ctx, nodes)
+	nodes, standings, next, err := d.matching(ctx, c, nodeQuery{in.MaxResults, defaultNodes, in.NextToken, filters})
 	if err != nil {
 		return nil, err
 	}
@@ -345,49 +371,14 @@ func (d nodeDoor) describeInstanceProperties(
 	c *api.Call,
 	in *describeInstancePropertiesRequest,
 ) (*describeInstancePropertiesAnswer, error) {
-	var v awsproto.Constraints
-	limit := maxNodes
-	if in.MaxResults != nil {
-		v.Range("maxResults", *in.MaxResults, minNodes, maxNodes)
-		limit = int(*in.MaxResults)
-	}
-	if err := v.Err(); err != nil {
-		return nil, err
-	}
-	if err := c.Authorize(ctx, "ssm:DescribeInstanceProperties", "*"); err != nil {
-		return nil, err
-	}
 	var filters []nodeFilter
 	for _, f := range in.InstancePropertyFilterList {
 		filters = append(filters, nodeFilter{key: f.Key, values: f.ValueSet})
 	}
 	for _, f := range in.FiltersWithOperator {
-		if f.Operator == "" {
-			f.Operator = "Equal"
-		}
-		v.Enum(
-			"filtersWithOperator.member.operator",
-			f.Operator,
-			"Equal",
-			"NotEqual",
-			"BeginWith",
-			"LessThan",
-			"GreaterThan",
-		)
-		filters = append(filters, nodeFilter{key: f.Key, values: f.Values, operator: f.Operator})
+		filters = append(filters, nodeFilter{key: f.Key, values: f.Values, operator: cmp.Or(f.Operator, "Equal")})
 	}
-	if err := v.Err(); err != nil {
-		return nil, err
-	}
-	match, err := d.nodeMatcher(filters)
-	if err != nil {
-		return nil, err
-	}
-	nodes, next, err := d.nodePage(ctx, in.NextToken, limit, match)
-	if err != nil {
-		return nil, err
-	}
-	standings, err := d.Fleet.Standings(ctx, nodes)
+	nodes, standings, next, err := d.matching(ctx, c, nodeQuery{in.MaxResults, maxNodes, in.NextToken, filters})
 	if err != nil {
 		return nil, err
 	}

@@ -270,6 +270,17 @@ func edit[T any](e *T) *T {
 	return out
 }
 
+// editUser returns a copy of a user that the transaction stores.
+func (t *tx) editUser(name string) (*User, error) {
+	old, err := t.user(name)
+	if err != nil {
+		return nil, err
+	}
+	u := edit(old)
+	t.put(u)
+	return u, nil
+}
+
 // editHolder is edit for a user, group or role.
 func (t *tx) editHolder(kind Kind, name string) (*Holder, error) {
 	e, _, err := t.holder(kind, name)

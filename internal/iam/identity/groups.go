@@ -142,17 +142,15 @@ func (groups *Groups) RemoveUser(ctx context.Context, user, group string) error 
 		if err != nil {
 			return err
 		}
-		old, err := t.user(user)
+		u, err := t.editUser(user)
 		if err != nil {
 			return err
 		}
-		i := slices.Index(old.Groups, g.ID)
+		i := slices.Index(u.Groups, g.ID)
 		if i < 0 {
 			return notFound("User %s is not in group %s.", user, group)
 		}
-		u := edit(old)
 		u.Groups = slices.Delete(u.Groups, i, i+1)
-		t.put(u)
 		return nil
 	})
 }

@@ -126,7 +126,7 @@ func (devices *MFADevices) Enable(ctx context.Context, user, serial, code1, code
 		return err
 	}
 	err := devices.update(ctx, func(t *tx) error {
-		old, err := t.user(user)
+		u, err := t.editUser(user)
 		if err != nil {
 			return err
 		}
@@ -137,17 +137,16 @@ func (devices *MFADevices) Enable(ctx context.Context, user, serial, code1, code
 		if m.UserID != "" {
 			return exists("MFA Device is already in use.")
 		}
-		if len(old.MFA) >= maxMFAPerUser {
+		if len(u.MFA) >= maxMFAPerUser {
 			return limit("Cannot exceed quota for MFADevicesPerUser: %d", maxMFAPerUser)
 		}
 		step, err := devices.consecutive(m, code1, code2)
 		if err != nil {
 			return err
 		}
-		u, dev := edit(old), edit(m)
+		dev := edit(m)
 		u.MFA = append(u.MFA, serial)
 		dev.UserID, dev.Enabled, dev.LastStep = u.ID, t.now, step
-		t.put(u)
 		t.put(dev)
 		return nil
 	})
@@ -192,17 +191,15 @@ func (devices *MFADevices) Resync(ctx context.Context, user, serial, code1, code
 // Deactivate unassigns a device from its user.
 func (devices *MFADevices) Deactivate(ctx context.Context, user, serial string) error {
 	return devices.update(ctx, func(t *tx) error {
-		old, err := t.user(user)
+		u, err := t.editUser(user)
 		if err != nil {
 			return err
 		}
-		i := slices.Index(old.MFA, serial)
+		i := slices.Index(u.MFA, serial)
 		if i < 0 {
 			return notFound("MFA device with serial number %s does not exist.", printable(serial))
 		}
-		u := edit(old)
 		u.MFA = slices.Delete(u.MFA, i, i+1)
-		t.put(u)
 		if m := t.serials[serial]; m != nil {
 			dev := edit(m)
 			dev.UserID, dev.Enabled = "", time.Time{}

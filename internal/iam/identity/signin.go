@@ -147,17 +147,15 @@ func (logins *Logins) Create(ctx context.Context, user, password string, reset b
 	hash := hashPassword(password)
 	var l *LoginProfile
 	err := logins.update(ctx, func(t *tx) error {
-		old, err := t.user(user)
+		u, err := t.editUser(user)
 		if err != nil {
 			return err
 		}
-		if old.Login != nil {
+		if u.Login != nil {
 			return loginExists(user)
 		}
-		u := edit(old)
 		l = &LoginProfile{Hash: hash, Created: t.now, Changed: t.now, ResetRequired: reset}
 		u.Login = l
-		t.put(u)
 		return nil
 	})
 	return l, err
@@ -174,21 +172,19 @@ func (logins *Logins) Update(ctx context.Context, user string, password *string,
 		hash = hashPassword(*password)
 	}
 	return logins.update(ctx, func(t *tx) error {
-		old, err := t.user(user)
+		u, err := t.editUser(user)
 		if err != nil {
 			return err
 		}
-		if old.Login == nil {
+		if u.Login == nil {
 			return noLogin(user)
 		}
-		u := edit(old)
 		if hash != "" {
 			u.Login.Hash, u.Login.Changed = hash, t.now
 		}
 		if reset != nil {
 			u.Login.ResetRequired = *reset
 		}
-		t.put(u)
 		return nil
 	})
 }
@@ -196,16 +192,14 @@ func (logins *Logins) Update(ctx context.Context, user string, password *string,
 // Delete removes a user's password.
 func (logins *Logins) Delete(ctx context.Context, user string) error {
 	return logins.update(ctx, func(t *tx) error {
-		old, err := t.user(user)
+		u, err := t.editUser(user)
 		if err != nil {
 			return err
 		}
-		if old.Login == nil {
+		if u.Login == nil {
 			return noLogin(user)
 		}
-		u := edit(old)
 		u.Login = nil
-		t.put(u)
 		return nil
 	})
 }

@@ -150,19 +150,17 @@ type NewAccessKey struct {
 func (keys *AccessKeys) Create(ctx context.Context, user string) (*NewAccessKey, error) {
 	var k *NewAccessKey
 	err := keys.update(ctx, func(t *tx) error {
-		old, err := t.user(user)
+		u, err := t.editUser(user)
 		if err != nil {
 			return err
 		}
-		if len(old.Keys) >= maxKeysPerUser {
+		if len(u.Keys) >= maxKeysPerUser {
 			return limit("Cannot exceed quota for AccessKeysPerUser: %d", maxKeysPerUser)
 		}
-		u := edit(old)
 		if k, err = t.newKey(); err != nil {
 			return err
 		}
 		u.Keys = append(u.Keys, k.AccessKey)
-		t.put(u)
 		return nil
 	})
 	return k, err
@@ -176,16 +174,14 @@ func (t *tx) newKey() (*NewAccessKey, error) {
 }
 
 func (t *tx) editKey(user, id string) (*User, int, error) {
-	old, err := t.user(user)
+	u, err := t.editUser(user)
 	if err != nil {
 		return nil, 0, err
 	}
-	i := slices.IndexFunc(old.Keys, func(k AccessKey) bool { return k.ID == id })
+	i := slices.IndexFunc(u.Keys, func(k AccessKey) bool { return k.ID == id })
 	if i < 0 {
 		return nil, 0, notFound("The Access Key with id %s cannot be found.", printable(id))
 	}
-	u := edit(old)
-	t.put(u)
 	return u, i, nil
 }
 

@@ -18,11 +18,51 @@ import (
 func recordings(dial dialer) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "recordings",
-		Short: "Export the recordings of sessions",
+		Short: "Export and hold the recordings of sessions",
 		Args:  cobra.NoArgs,
 	}
-	cmd.AddCommand(exportRecording(dial))
+	cmd.AddCommand(exportRecording(dial), holdRecording(dial), releaseRecording(dial))
 	return cmd
+}
+
+func holdRecording(dial dialer) *cobra.Command {
+	var reason string
+	cmd := &cobra.Command{
+		Use:   "hold SESSION-ID",
+		Short: "Keep a recording from being removed, whatever the retention says",
+		Long: `hold keeps the recording of a session until it is released, whatever its age
+and however much space recordings take. The signed ledger of recordings has the
+hold and its reason.`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: firstArgument(completeSessions(dial, true)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := dial()
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			return c.HoldRecording(cmd.Context(), args[0], reason)
+		},
+	}
+	cmd.Flags().StringVar(&reason, "reason", "", "why, for the ledger")
+	return cmd
+}
+
+func releaseRecording(dial dialer) *cobra.Command {
+	return &cobra.Command{
+		Use:               "release SESSION-ID",
+		Short:             "End a hold",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: firstArgument(completeSessions(dial, true)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := dial()
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			return c.ReleaseRecording(cmd.Context(), args[0])
+		},
+	}
 }
 
 func exportRecording(dial dialer) *cobra.Command {

@@ -76,3 +76,19 @@ func TestExportRecordingToFile(t *testing.T) {
 		t.Errorf("unknown format: %v", err)
 	}
 }
+
+func TestHoldRecording(t *testing.T) {
+	t.Parallel()
+	answers := map[string]func(map[string]any) any{}
+	for _, op := range []string{"HoldSessionRecording", "ReleaseSessionRecording"} {
+		answers[op] = func(map[string]any) any { return map[string]any{} }
+	}
+	_, asked, err := run(t, answers, "recordings", "hold", "alice-1", "--reason", "case 7")
+	if err != nil || len(asked["HoldSessionRecording"]) != 1 || asked["HoldSessionRecording"][0]["Reason"] != "case 7" {
+		t.Errorf("%v, %v", asked, err)
+	}
+	_, asked, err = run(t, answers, "recordings", "release", "alice-1")
+	if err != nil || asked["ReleaseSessionRecording"][0]["SessionId"] != "alice-1" {
+		t.Errorf("%v, %v", asked, err)
+	}
+}

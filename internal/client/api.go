@@ -461,6 +461,22 @@ type RecordingPage struct {
 	Live         bool
 }
 
+// HoldRecording keeps a recording from being removed until it is released.
+func (c *Client) HoldRecording(ctx context.Context, sessionID, reason string) error {
+	in := struct {
+		SessionID string `json:"SessionId"`
+		Reason    string
+	}{sessionID, reason}
+	var out struct{}
+	return c.call(ctx, "sekisho", "Sekisho.HoldSessionRecording", in, &out)
+}
+
+// ReleaseRecording ends a hold.
+func (c *Client) ReleaseRecording(ctx context.Context, sessionID string) error {
+	var out struct{}
+	return c.call(ctx, "sekisho", "Sekisho.ReleaseSessionRecording", sessionInput{sessionID}, &out)
+}
+
 // RecordingFrom returns the part of a session's recording that starts at a
 // position: [PositionNow], or the NextPosition of an earlier page. If there is
 // nothing new in a running session, the server waits for it.

@@ -67,6 +67,8 @@ type Server struct {
 	Webhooks []Webhook `yaml:"webhooks"`
 	// Recordings says when recordings are removed.
 	Recordings Recordings `yaml:"recordings"`
+	// Audit says when audit records are exported and removed from the database.
+	Audit Audit `yaml:"audit"`
 	// Witnesses keep the heads of the audit trail and the recordings where root on this server
 	// cannot change them.
 	Witnesses []Witness `yaml:"witnesses"`
@@ -88,6 +90,19 @@ func (r *Recordings) form() error {
 		return fmt.Errorf("recordings: max_bytes: %d is negative", r.MaxBytes)
 	}
 	return r.Store.form()
+}
+
+// Audit says when audit records are exported and removed from the database. The zero value keeps
+// all of them there.
+type Audit struct {
+	MaxAgeDays int `yaml:"max_age_days"`
+}
+
+func (a *Audit) form() error {
+	if a.MaxAgeDays < 0 || a.MaxAgeDays > 36500 {
+		return fmt.Errorf("audit: max_age_days: %d is not between 0 (keep forever) and 36500", a.MaxAgeDays)
+	}
+	return nil
 }
 
 // Witness is one place that keeps heads: a file on another machine's mount, or
@@ -350,6 +365,9 @@ func (c *Server) form() []error {
 			bad("sign_in: there are two providers named %q", p.Name)
 		}
 		names[p.Name] = true
+	}
+	if err := c.Audit.form(); err != nil {
+		errs = append(errs, err)
 	}
 	if err := c.Recordings.form(); err != nil {
 		errs = append(errs, err)

@@ -61,6 +61,11 @@ func newMetrics(s *Server) *metrics {
 			func() float64 { return float64(s.unsealed.count()) },
 		),
 		gauge(
+			"sekisho_recordings_bytes",
+			"Bytes that recordings take on the disk, as of a minute ago.",
+			func() float64 { return float64(s.recordingBytes.Load()) },
+		),
+		gauge(
 			"sekisho_recording_store_up",
 			"1 while the store of recordings works, or if there is none.",
 			func() float64 {

@@ -47,7 +47,7 @@ type BackupSummary struct {
 // backupDirs are the parts of the state outside the database, in the order of copying. The ledger
 // of recordings precedes the recordings: a recording sealed in between is completed at the next
 // start, whereas one that only the ledger knows would count as lost.
-var backupDirs = []string{"keys", path.Join("recordings", record.LedgerFile), "recordings", "objects"}
+var backupDirs = []string{"keys", path.Join("recordings", record.LedgerFile), "recordings", "objects", auditDir}
 
 // masterKey is the key that decrypts every secret in a backup.
 const masterKey = "keys/master.key"

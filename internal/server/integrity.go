@@ -63,6 +63,8 @@ type integrityCheck struct {
 	lister    sessionLister
 	key       ed25519.PublicKey
 	witnesses []record.Witness
+	// segments is the directory of the exported parts of the audit trail; empty for none.
+	segments string
 	// background says that a store that fails is not an error.
 	background bool
 }
@@ -199,9 +201,14 @@ func (c *integrityCheck) auditTrail(
 			)
 		}
 	}
-	problems, err := audit.Check(ctx, c.trail, c.key, func(r audit.Record) {
+	exports := make(map[string]string)
+	visit := func(r audit.Record) {
 		out.Records++
 		sessions.take(r)
+		sessions.since.take(r)
+		if e, ok := audit.ExportOf(r); ok {
+			exports[e.File] = e.SHA256
+		}
 		if r.EventName != ledgerHeadEvent {
 			return
 		}
@@ -214,9 +221,19 @@ func (c *integrityCheck) auditTrail(
 		if json.Unmarshal(r.Body, &e) == nil {
 			heads = append(heads, record.LedgerHead{Lines: e.Additional.Lines, Digest: e.Additional.Digest})
 		}
-	}, known...)
+	}
+	digests, err := c.exportedSegments(ctx, visit, add)
 	if err != nil {
 		return nil, err
+	}
+	problems, err := audit.Check(ctx, c.trail, c.key, visit, known...)
+	if err != nil {
+		return nil, err
+	}
+	for name, digest := range digests {
+		if want, ok := exports[name]; ok && want != digest {
+			add(Finding{"altered", "audit", name, "the file is not the one that was exported"})
+		}
 	}
 	for _, p := range problems {
 		add(Finding{string(p.Kind), "audit", "record " + strconv.FormatInt(p.Seq, 10), p.Error()})
@@ -298,6 +315,7 @@ type sessionEvents struct {
 	started    map[sekisho.SessionID]bool
 	unknown    []time.Time // calls of StartSession whose outcome is unknown
 	terminated map[sekisho.SessionID]time.Time
+	since      auditSince
 }
 
 const (
@@ -374,14 +392,14 @@ func (c *integrityCheck) compareEvents(
 	for _, id := range slices.Sorted(maps.Keys(sessions)) {
 		s := sessions[id]
 		// A call that failed may have left a failed session.
-		if !told.started[id] && s.Status != sekisho.SessionFailed && !told.interrupted(s.StartedAt) {
+		if !told.started[id] && !told.since.misses(s.StartedAt) && s.Status != sekisho.SessionFailed && !told.interrupted(s.StartedAt) {
 			add(Finding{"missing", "audit", string(id), "the session is in the database, but the audit trail has no StartSession of it"})
 		}
 		at, terminated := told.terminated[id]
 		if terminated && s.Status.Active() && now.Sub(at) > startTime {
 			add(Finding{"altered", "session", string(id), "it is active, but the audit trail has its TerminateSession"})
 		}
-		if !terminated && s.Status == sekisho.SessionTerminated && strings.HasPrefix(s.Details, broker.TerminatedBy) {
+		if !terminated && !told.since.misses(s.EndedAt) && s.Status == sekisho.SessionTerminated && strings.HasPrefix(s.Details, broker.TerminatedBy) {
 			add(Finding{"missing", "audit", string(id), "the session was terminated by another principal, but the audit trail has no TerminateSession of it"})
 		}
 	}
@@ -402,7 +420,7 @@ func VerifyData(ctx context.Context, dir string, witnessFiles []string, store re
 		return nil, err
 	}
 	keys := record.KeysOf(ring.PublicKey())
-	c := &integrityCheck{key: ring.PublicKey()}
+	c := &integrityCheck{key: ring.PublicKey(), segments: filepath.Join(dir, auditDir)}
 	for _, name := range witnessFiles {
 		text, err := os.ReadFile(name)
 		if err != nil {
@@ -463,7 +481,10 @@ const maxReported = 20
 
 // checkIntegrity checks the data once, and reports new findings.
 func (s *Server) checkIntegrity(ctx context.Context) {
-	c := &integrityCheck{archive: s.recorder.Archive, trail: s.db.Audit, lister: s.db.Sessions, key: s.ring.PublicKey(), background: true}
+	c := &integrityCheck{
+		archive: s.recorder.Archive, trail: s.db.Audit, lister: s.db.Sessions, key: s.ring.PublicKey(), background: true,
+		segments: filepath.Join(s.cfg.DataDir, auditDir),
+	}
 	found, err := c.run(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
@@ -519,6 +540,15 @@ func (s *Server) lastCheck() *sekishoapi.Integrity {
 		out.Findings = append(out.Findings, sekishoapi.IntegrityFinding(f))
 	}
 	return out
+}
+
+// measureRecordings notes what recordings take on the disk.
+func (s *Server) measureRecordings() error {
+	n, err := s.recorder.Bytes()
+	if err == nil {
+		s.recordingBytes.Store(n)
+	}
+	return err
 }
 
 // expireRecordings removes the recordings whose retention has ended, each with an audit event.

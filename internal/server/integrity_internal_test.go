@@ -112,6 +112,7 @@ func (d *dataDir) check(t testing.TB, witnesses bool) (*Integrity, error) {
 	must(t, err)
 	defer archive.Close()
 	c := &integrityCheck{archive: archive, trail: db.Audit, lister: db.Sessions, key: d.ring.PublicKey()}
+	c.segments = filepath.Join(d.dir, auditDir)
 	if witnesses {
 		text, err := os.ReadFile(d.witness)
 		must(t, err)

@@ -103,6 +103,7 @@ func Run(ctx context.Context, c *config.Server, w io.Writer, log *slog.Logger) (
 			MaxAge:   time.Duration(c.Recordings.MaxAgeDays) * 24 * time.Hour,
 			MaxBytes: c.Recordings.MaxBytes,
 		},
+		AuditMaxAge:     time.Duration(c.Audit.MaxAgeDays) * 24 * time.Hour,
 		AgentsPerSecond: c.AgentsPerSecond,
 	})
 	if err != nil {

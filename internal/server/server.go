@@ -106,6 +106,8 @@ type Config struct {
 	ProviderTransport http.RoundTripper
 	// Retention says when recordings are removed.
 	Retention record.Retention
+	// AuditMaxAge is how long the database keeps audit records, which are exported then; 0 = forever.
+	AuditMaxAge time.Duration
 	// Recordings keeps recordings outside the data directory.
 	Recordings RecordingStore
 	// Witnesses keep heads of the audit trail and the ledger.
@@ -134,6 +136,8 @@ type Server struct {
 	// data. Both are nil at first.
 	auditHead atomic.Pointer[audit.Head]
 	integrity atomic.Pointer[Integrity]
+	// recordingBytes is what recordings take on the disk, measured once a minute.
+	recordingBytes atomic.Int64
 	// participants are the people who watch running sessions or type into them.
 	participants *participants.Registry
 	// ledgerHead and published belong to watchHeads, and to Close after it.
@@ -502,13 +506,13 @@ func (s *Server) sweep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tokens.C:
-			err = errors.Join(s.recorder.MakeTranscripts(ctx), s.broker.Sweep(ctx), s.keys.Sweep(ctx))
+			err = errors.Join(s.measureRecordings(), s.recorder.MakeTranscripts(ctx), s.broker.Sweep(ctx), s.keys.Sweep(ctx))
 		case <-checkpoints.C: // signs the recordings of idle sessions
 			err = s.recorder.Flush()
 			s.unsealed.retry()
 			s.broker.RetryEnds(ctx)
 		case <-rare.C:
-			err = errors.Join(s.expireRecordings(ctx), s.logs.Expire(ctx), s.objects.Expire(ctx), s.commands.Sweep(ctx))
+			err = errors.Join(s.expireRecordings(ctx), s.expireAudit(ctx), s.logs.Expire(ctx), s.objects.Expire(ctx), s.commands.Sweep(ctx))
 		}
 		if err != nil && ctx.Err() == nil {
 			s.cfg.Log.Error("housekeeping failed", "error", err)

@@ -148,6 +148,13 @@ func Check(
 		func(a, b Head) int { return cmp.Compare(a.Seq, b.Seq) },
 	)
 	c := checker{pub: pub, heads: heads, prev: make([]byte, sha256.Size)}
+	oldest, err := store.AuditAfter(ctx, 0, 1)
+	if err != nil {
+		return nil, fmt.Errorf("audit: read the oldest record: %w", err)
+	}
+	if len(oldest) > 0 {
+		c.beginAt(oldest[0], heads)
+	}
 	for len(c.problems) < maxProblems {
 		records, err := store.AuditAfter(ctx, c.seq, verifyPage)
 		if err != nil {
@@ -155,6 +162,7 @@ func Check(
 		}
 		for _, r := range records {
 			c.record(r)
+			c.exported(r)
 			if visit != nil {
 				visit(r)
 			}
@@ -164,6 +172,7 @@ func Check(
 		}
 	}
 	c.end()
+	c.checkBeginning()
 	return c.problems, nil
 }
 
@@ -179,6 +188,10 @@ type checker struct {
 	signed   int64     // number of the last record with a head
 	unsigned time.Time // newest when the first record without one was stored
 	tooLong  bool      // said of these records already
+
+	begin     int64   // the last record that was removed after an export; 0 = none
+	first     *Record // the one after it
+	justified bool    // a signed event says that it was exported
 }
 
 func (c *checker) add(p *BrokenError) {

@@ -285,6 +285,36 @@ func (db *AuditStore) LastAuditHead(ctx context.Context) (*audit.Head, error) {
 	return &h, err
 }
 
+// DeleteAudit implements [audit.Archiver]. It deletes in steps, so that nobody
+// has to wait long for the database.
+func (db *AuditStore) DeleteAudit(ctx context.Context, last int64) error {
+	const step = 1000
+	for {
+		var first sql.NullInt64
+		if err := db.sql.QueryRowContext(ctx, `SELECT min(seq) FROM audit_records`).Scan(&first); err != nil {
+			return err
+		}
+		if !first.Valid || first.Int64 > last {
+			return nil
+		}
+		upTo := min(last, first.Int64+step-1)
+		err := db.sql.inTx(ctx, func(tx *sql.Tx) error {
+			for _, query := range []string{
+				`DELETE FROM audit_resources WHERE seq <= $1`, `DELETE FROM audit_records WHERE seq <= $1`,
+				`DELETE FROM audit_heads WHERE seq < $1`,
+			} {
+				if _, err := tx.ExecContext(ctx, query, upTo); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+}
+
 // AuditHeads implements [audit.Store].
 func (db *AuditStore) AuditHeads(ctx context.Context) ([]audit.Head, error) {
 	return queryAll(ctx, db.sql, func(row scanner) (audit.Head, error) {

@@ -33,6 +33,27 @@ func Audit(t *testing.T, open func(t *testing.T) audit.Store) {
 			t.Errorf("heads %+v, %v", h, err)
 		}
 	})
+	t.Run("the oldest records are deleted", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		archiver, ok := s.(audit.Archiver)
+		if !ok {
+			t.Skip("this store keeps everything")
+		}
+		all := fill(t, s, 5)
+		for range 2 { // deleting again changes nothing
+			if err := archiver.DeleteAudit(ctx, 3); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := s.AuditAfter(ctx, 0, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(all[3:], got); d != "" {
+			t.Error(d)
+		}
+	})
 	t.Run("records come back whole", func(t *testing.T) {
 		t.Parallel()
 		s := open(t)

@@ -95,7 +95,7 @@ func New(store Store, cfg Config) *Trail {
 // means that the call must not go ahead.
 func (t *Trail) Begin(ctx context.Context, e *Event) error {
 	if e.ID == "" {
-		e.ID = id.UUID()
+		e.ID = id.OrderedUUID()
 	}
 	kept := *e
 	if err := prepare(&kept, t.cfg.Now); err != nil {
@@ -332,7 +332,7 @@ func (t *Trail) newHead(r Record) Head {
 
 func prepare(e *Event, now func() time.Time) error {
 	if e.ID == "" {
-		e.ID = id.UUID()
+		e.ID = id.OrderedUUID()
 	}
 	if e.Time.IsZero() {
 		e.Time = now()

@@ -96,7 +96,9 @@ func openFile(path, option string) (*sql.DB, error) {
 	}
 	uri := "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + q.Encode()
 	if option == "" {
-		uri += "&_pragma=journal_mode(WAL)"
+		// A checkpoint waits for the disk twice, and the pages of the newest records are
+		// in it every time: 16 MiB of log between two of them instead of 4 MiB.
+		uri += "&_pragma=journal_mode(WAL)&_pragma=wal_autocheckpoint(4000)"
 	} else {
 		uri += "&" + option
 	}

@@ -1,12 +1,16 @@
 package server
 
 import (
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"sekisho/internal/session/record"
 	"sekisho/internal/wire/sigv4"
 )
 
@@ -46,4 +50,41 @@ func BenchmarkGetCallerIdentity(b *testing.B) {
 	if err := s.Close(); err != nil {
 		b.Fatal(err)
 	}
+}
+
+// BenchmarkStart measures a start after a crash that left a large recording open: until the server
+// can serve, and until it has read the recording in the background.
+func BenchmarkStart(b *testing.B) {
+	const size = 64 << 20
+	d := newDataDir(b, 1)
+	recorder, err := record.Open(d.dir, d.ring.Signer(), record.Options{Sealer: d.ring})
+	must(b, err)
+	rec, err := recorder.Start(record.Header{SessionID: d.ids[0]})
+	must(b, err)
+	noise := make([]byte, 1<<16)
+	random := rand.NewChaCha8([32]byte{1})
+	for range size / len(noise) {
+		_, _ = random.Read(noise) // never fails
+		must(b, rec.Output(noise))
+	}
+	must(b, recorder.Close())
+	var start, resume time.Duration
+	for b.Loop() {
+		b.StopTimer()
+		c := d.copy(b)
+		must(b, os.Chmod(filepath.Join(c.dir, filepath.FromSlash(masterKey)), 0o600))
+		b.StartTimer()
+		at := time.Now()
+		s, err := New(b.Context(), killConfig(c.dir))
+		must(b, err)
+		start += time.Since(at)
+		at = time.Now()
+		s.resume(b.Context())
+		resume += time.Since(at)
+		b.StopTimer()
+		must(b, s.Close())
+		b.StartTimer()
+	}
+	b.ReportMetric(start.Seconds()/float64(b.N), "s/start")
+	b.ReportMetric(resume.Seconds()/float64(b.N)*float64(1<<30)/size, "s/GiB")
 }

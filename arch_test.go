@@ -8,6 +8,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -520,6 +521,48 @@ func TestNoBackgroundContext(t *testing.T) {
 				return true
 			})
 		}
+	}
+}
+
+// TestNothingWritesSudoers: AWS's agent lets its ssm-user become root without a
+// password. No program of ours, and no file that a package or the installer brings,
+// does so.
+func TestNothingWritesSudoers(t *testing.T) {
+	t.Parallel()
+	for _, p := range listPackages(t) {
+		fset := token.NewFileSet()
+		for _, name := range p.GoFiles {
+			f, err := parser.ParseFile(fset, filepath.Join(p.Dir, name), nil, parser.SkipObjectResolution)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ast.Inspect(f, func(n ast.Node) bool {
+				if lit, ok := n.(*ast.BasicLit); ok && strings.Contains(lit.Value, "sudoers") {
+					t.Errorf("%s names sudoers", fset.Position(n.Pos()))
+				}
+				return true
+			})
+		}
+	}
+	files := 0
+	for _, dir := range []string{"packaging", "internal/node/install", "scripts"} {
+		err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+			if err != nil || e.IsDir() || strings.HasSuffix(path, ".go") {
+				return err
+			}
+			files++
+			b, err := os.ReadFile(path)
+			if strings.Contains(string(b), "sudoers") || strings.Contains(path, "sudoers") {
+				t.Errorf("%s names sudoers", path)
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if files == 0 {
+		t.Error("no file of a package was read: this test proves nothing")
 	}
 }
 

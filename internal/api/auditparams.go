@@ -63,19 +63,19 @@ func (op Operation) Audits(member string) bool { return member != op.hidden && a
 var auditedMembers = nameSet(`
 	accesskeyid accessrequestid accountalias accountidentifiers accountidstoadd accountidstoremove action
 	actionnames activationid after agent agentname agentstatus agentversion aggregator aggregators
-	alarmconfiguration aliasname allavailabilityzones allowuserstochangepassword allregions approvals approvers
-	architecture assignmentstatus associationid assumerolepolicydocument at attachments attributename before
-	breakglass bundleid bypasspolicylockoutsafetycheck callerarn clientid clientidlist cloudwatchoutputconfig commandid
-	comment compliancetype computername constraints contextentries customermasterkeyspec customkeystoreid
-	datasources defaultinstancename descending description destination destinationencryptionalgorithm
-	destinationencryptioncontext destinationkeyid details detailtype displayname documentfilterlist
-	documentformat documenthash documenthashtype documentname documents documenttype documentversion dryrun
-	durationseconds during encryptionalgorithm encryptioncontext endtime entityfilter entries eventcategory
-	except expirationdate externalid fieldindexnames filter filterpattern filters filterswithoperator
-	fingerprint force forprograms from granteeprincipal grantid groupname hardexpiry host iaminstanceprofile
-	iamrole includeallinstances includelinkedaccounts insecure instanceid instanceids
-	instanceinformationfilterlist instanceprofilename instancepropertyfilterlist ipaddress keyid keyspec
-	keyusage kmskeyid limit loggroupclass loggroupidentifier loggroupname loggroupnamepattern
+	alarmconfiguration aliasname allavailabilityzones allowuserstochangepassword allregions approvals
+	approvers architecture assignmentstatus associationid assumerolepolicydocument at attachments
+	attributename before breakglass bundleid bypasspolicylockoutsafetycheck callerarn clientid clientidlist
+	cloudwatchoutputconfig commandid comment compliancetype computername constraints contextentries
+	customermasterkeyspec customkeystoreid datasources defaultinstancename descending description destination
+	destinationencryptionalgorithm destinationencryptioncontext destinationkeyid details detailtype
+	displayname documentfilterlist documentformat documenthash documenthashtype documentname documents
+	documenttype documentversion dryrun durationseconds during encryptionalgorithm encryptioncontext endtime
+	entityfilter entries eventcategory except expirationdate externalid fieldindexnames filter filterpattern
+	filters filterswithoperator fingerprint force forprograms from granteeprincipal grantid groupname
+	hardexpiry host iaminstanceprofile iamrole includeallinstances includelinkedaccounts insecure instanceid
+	instanceids instanceinformationfilterlist instanceprofilename instancepropertyfilterlist ipaddress keyid
+	keyspec keyusage kmskeyid limit loggroupclass loggroupidentifier loggroupname loggroupnamepattern
 	loggroupnameprefix logstreamname logstreamnameprefix logstreamnames lookupattributes marker maxbytes
 	maxconcurrency maxerrors maxitems maxpasswordage maxresults maxsessionduration messageid messagesrequestid
 	mfa mine minimumpasswordlength multiregion name names newgroupname newpath newpublickey newpublickeytype
@@ -84,16 +84,17 @@ var auditedMembers = nameSet(`
 	owner packagename packagesha256 packageversion parameters passwordresetrequired passwordreuseprevention
 	path pathprefix pendingwindowindays permissionsboundary permissionsboundarypolicyinputlist permissiontype
 	platformname platformtype platformversion pluginname policy policyarn policyarns policydocument
-	policyinputlist policyname policysourcearn policyusagefilter principalarn providerid publickey
-	publickeytype questions reason regionname registrationlimit registrationmetadata replyid reportdefinition reportname requesters
-	requirelowercasecharacters requirenumbers requires requiresymbols requireuppercasecharacters resourcearn
-	resourcearns resourceid resourceidentifier resourceowner resourcepolicy resourcetype resultattributes
-	retentionindays retiringprincipal rolearn rolename rolesessionname rotationperiodindays scope serialnumber
-	servicerolearn sessionid setasdefault settingid settingvalue shareddocumentversion
-	sourceencryptionalgorithm sourceencryptioncontext sourceidentity sourceip sourceips sourcekeyid
-	startfromhead startoffset starttime state statement status subject subtype syncname tag tagkeys tags target
-	targetkeyid targets targettype text thumbprintlist timeoutseconds to transitivetagkeys typename url
-	username versionid versionname virtualmfadevicename weekdays xkskeyid zone zoneid zonename
+	policyinputlist policyname policysourcearn policyusagefilter position principalarn providerid publickey
+	publickeytype questions reason regionname registrationlimit registrationmetadata replyid reportdefinition
+	reportname requesters requirelowercasecharacters requirenumbers requires requiresymbols
+	requireuppercasecharacters resourcearn resourcearns resourceid resourceidentifier resourceowner
+	resourcepolicy resourcetype resultattributes retentionindays retiringprincipal rolearn rolename
+	rolesessionname rotationperiodindays scope serialnumber servicerolearn sessionid setasdefault settingid
+	settingvalue shareddocumentversion sourceencryptionalgorithm sourceencryptioncontext sourceidentity
+	sourceip sourceips sourcekeyid startfromhead startoffset starttime state statement status subject subtype
+	syncname tag tagkeys tags target targetkeyid targets targettype text thumbprintlist timeoutseconds to
+	transitivetagkeys typename url username versionid versionname virtualmfadevicename waitmilliseconds
+	weekdays xkskeyid zone zoneid zonename
 `)
 
 func nameSet(list string) map[string]bool {

@@ -25,7 +25,7 @@ import (
 // trail on purpose: secrets, bulk data and opaque tokens. A member that is
 // neither here nor shown in the trail fails [TestEveryMemberIsShownOrHidden].
 var hiddenMembers = strings.Fields(`
-	activationcode answer authenticationcode1 authenticationcode2 ciphertextblob content granttoken granttokens icalendar items logevents
+	activationcode answer authenticationcode1 authenticationcode2 ciphertextblob content data granttoken granttokens icalendar items logevents
 	newpassword oldpassword packageurl password plaintext recipient resumetoken sequencetoken tokencode
 	webidentitytoken
 `)

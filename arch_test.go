@@ -610,3 +610,18 @@ func isSelector(e ast.Expr, pkg, name string) bool {
 	x, ok := sel.X.(*ast.Ident)
 	return ok && x.Name == pkg
 }
+
+// TestProgramsEmbedTimeZones: machines without a time-zone database evaluate
+// the same policies.
+func TestProgramsEmbedTimeZones(t *testing.T) {
+	t.Parallel()
+	for _, program := range []string{"sekishod", "sekisho"} {
+		text, err := os.ReadFile(filepath.Join("cmd", program, "main.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(text), `_ "time/tzdata"`) {
+			t.Errorf("%s does not import time/tzdata", program)
+		}
+	}
+}

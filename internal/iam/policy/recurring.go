@@ -1,6 +1,7 @@
 package policy
 
 import (
+	_ "embed" // the names of zones
 	"errors"
 	"fmt"
 	"slices"
@@ -8,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"sekisho/internal/nearest"
 )
 
 // Condition keys for recurring times. The engine derives their values from aws:CurrentTime, so
@@ -55,18 +58,28 @@ var weekdays = [...]string{"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"}
 // zones caches time zones by name, only for existing names.
 var zones sync.Map
 
+// zonesText are the names of the zones of the IANA database that Go embeds.
+//
+//go:embed zones.txt
+var zonesText string
+
+var zoneNames = sync.OnceValue(func() []string { return strings.Fields(zonesText) })
+
 // LoadZone returns a time zone of the IANA database. It refuses the server's own zone ("Local"),
 // which would make a policy's meaning depend on the server.
 func LoadZone(name string) (*time.Location, error) {
 	if z, ok := zones.Load(name); ok {
 		return z.(*time.Location), nil
 	}
-	if name == "" || name == "Local" {
-		return nil, fmt.Errorf("%q is not a time zone; write a name such as Asia/Tokyo", name)
+	var z *time.Location
+	var err error
+	// Some machines have their zones in files whose names differ in case.
+	if slices.Contains(zoneNames(), name) {
+		z, err = time.LoadLocation(name)
 	}
-	z, err := time.LoadLocation(name)
-	if err != nil {
-		return nil, fmt.Errorf("%q is not a time zone; write a name such as Asia/Tokyo", name)
+	if z == nil || err != nil {
+		return nil, fmt.Errorf("%q is not a time zone; %s", name, suggestion(
+			nearest.Name(name, zoneNames()), "write a name such as Asia/Tokyo"))
 	}
 	zones.Store(name, z)
 	return z, nil
@@ -122,21 +135,24 @@ func (r *recurrence) accepts(cmp comparison, value string) error {
 			return errors.New("weekdays require String operators")
 		}
 		if p := weekdayPattern(cmp, value); !slices.ContainsFunc(weekdays[:], p) {
-			return fmt.Errorf("%q matches none of Mon, Tue, Wed, Thu, Fri, Sat and Sun", value)
+			return fmt.Errorf("%q is none of Mon, Tue, Wed, Thu, Fri, Sat and Sun; %s", value, suggestion(
+				closestWeekday(value), "write one of these"))
 		}
 	case recursByTimeOfDay:
 		if cmp != cmpDate {
 			return errors.New("times of day require Date operators")
 		}
 		if _, ok := parseTimeOfDay(value); !ok {
-			return fmt.Errorf("%q is not a time of day such as 09:00 or 17:30:59", value)
+			return fmt.Errorf("%q is not a time of day; %s", value, suggestion(
+				closestTimeOfDay(value), "write HH:MM or HH:MM:SS, from 00:00 to 24:00"))
 		}
 	case recursByDate:
 		if cmp != cmpDate {
 			return errors.New("dates require Date operators")
 		}
 		if _, err := time.Parse(time.DateOnly, value); err != nil {
-			return fmt.Errorf("%q is not a date such as 2026-04-15", value)
+			return fmt.Errorf("%q is not a date; %s", value, suggestion(
+				closestDate(value), "write one such as 2026-04-15"))
 		}
 	case recursByCalendar:
 		if cmp != cmpBool {
@@ -147,6 +163,59 @@ func (r *recurrence) accepts(cmp comparison, value string) error {
 		}
 	}
 	return nil
+}
+
+// suggestion asks whether somebody meant a value; without one it says otherwise.
+func suggestion(value, otherwise string) string {
+	if value == "" {
+		return otherwise
+	}
+	return "did you mean " + value + "?"
+}
+
+// closestWeekday returns the weekday that a text begins with or resembles.
+func closestWeekday(text string) string {
+	if len(text) >= 3 {
+		text = text[:3]
+	}
+	return nearest.Name(text, weekdays[:])
+}
+
+// closestTimeOfDay returns the time of day closest to one that is out of range
+// or lacks a digit, "" for other texts.
+func closestTimeOfDay(text string) string {
+	parts := strings.Split(text, ":")
+	numbers := make([]int, len(parts))
+	for i, p := range parts {
+		n, err := strconv.Atoi(p)
+		if err != nil || n < 0 {
+			return ""
+		}
+		numbers[i] = n
+	}
+	switch {
+	case len(parts) < 2 || len(parts) > 3:
+		return ""
+	case numbers[0] >= 24:
+		return "24:00"
+	}
+	closest := fmt.Sprintf("%02d:%02d", numbers[0], min(numbers[1], 59))
+	if len(parts) == 3 {
+		closest += fmt.Sprintf(":%02d", min(numbers[2], 59))
+	}
+	return closest
+}
+
+// closestDate returns the last day of a month in place of a later one, "" for
+// other texts.
+func closestDate(text string) string {
+	var year, month, day int
+	if n, err := fmt.Sscanf(text, "%d-%d-%d", &year, &month, &day); err != nil || n != 3 ||
+		year < 1 || year > 9999 || month < 1 || month > 12 || day < 1 {
+		return ""
+	}
+	last := time.Date(year, time.Month(month)+1, 0, 0, 0, 0, 0, time.UTC).Day()
+	return fmt.Sprintf("%04d-%02d-%02d", year, month, min(day, last))
 }
 
 func weekdayPattern(cmp comparison, value string) func(string) bool {

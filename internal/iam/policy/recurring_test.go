@@ -2,6 +2,7 @@ package policy_test
 
 import (
 	"math/rand/v2"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -84,6 +85,42 @@ func TestRecurringTimes(t *testing.T) {
 			[]string{"2026-10-25T00:15:00Z", "2026-10-25T01:15:00Z", "2026-10-25T01:44:59Z"},
 			[]string{"2026-10-25T00:45:00Z", "2026-10-25T01:00:00Z", "2026-10-25T01:45:00Z"},
 		},
+		"spring, a window that ends in the skipped hour ends when clocks change": {
+			[]string{when("Allow", `"DateGreaterThanEquals":{"sekisho:TimeOfDay/Europe/Berlin":"01:00"},"DateLessThan":{"sekisho:TimeOfDay/Europe/Berlin":"02:30"}`)},
+			[]string{"2026-03-29T00:00:00Z", "2026-03-29T00:59:59Z"}, []string{"2026-03-29T01:00:00Z", "2026-03-29T00:00:00-01:00"},
+		},
+		// New York goes back from 02:00 EDT to 01:00 EST on 2026-11-01 at 06:00 UTC: across midnight, too.
+		"autumn: a night is an hour longer": {
+			[]string{
+				when("Allow", `"StringEquals":{"sekisho:Weekday/America/New_York":"Sat"},"DateGreaterThanEquals":{"sekisho:TimeOfDay/America/New_York":"22:00"}`),
+				when("Allow", `"StringEquals":{"sekisho:Weekday/America/New_York":"Sun"},"DateLessThan":{"sekisho:TimeOfDay/America/New_York":"06:00"}`),
+			},
+			[]string{"2026-11-01T02:00:00Z", "2026-11-01T05:30:00Z", "2026-11-01T06:30:00Z", "2026-11-01T10:59:59Z"},
+			[]string{"2026-11-01T01:59:59Z", "2026-11-01T11:00:00Z"},
+		},
+		// Lord Howe Island changes its clocks by half an hour, at 15:00 UTC on 2026-10-03.
+		"a change of half an hour": {
+			[]string{when("Allow", `"DateGreaterThanEquals":{"sekisho:TimeOfDay/Australia/Lord_Howe":"02:30"},"DateLessThan":{"sekisho:TimeOfDay/Australia/Lord_Howe":"03:00"}`)},
+			[]string{"2026-10-03T15:30:00Z", "2026-10-03T15:59:59Z"}, []string{"2026-10-03T15:29:59Z", "2026-10-03T16:00:00Z"},
+		},
+		// Volgograd moved from UTC+4 to UTC+3 for good on 2020-12-26 at 22:00 UTC.
+		"a zone that moves for good": {
+			[]string{when("Allow", `"DateGreaterThanEquals":{"sekisho:TimeOfDay/Europe/Volgograd":"09:00"},"DateLessThan":{"sekisho:TimeOfDay/Europe/Volgograd":"10:00"}`)},
+			[]string{"2020-12-26T05:00:00Z", "2020-12-28T06:00:00Z"}, []string{"2020-12-26T06:00:00Z", "2020-12-28T05:00:00Z"},
+		},
+		"29 February": {
+			[]string{when("Allow", `"DateEquals":{"sekisho:Date/Asia/Tokyo":"2028-02-29"}`)},
+			[]string{"2028-02-28T15:00:00Z", "2028-02-29T14:59:59Z"}, []string{"2028-02-28T14:59:59Z", "2028-02-29T15:00:00Z"},
+		},
+		// The second that was inserted after 2016-12-31T23:59:59Z has no number of its own.
+		"around a leap second": {
+			[]string{when("Allow", `"DateLessThan":{"sekisho:TimeOfDay/UTC":"24:00"},"DateGreaterThanEquals":{"sekisho:TimeOfDay/UTC":"23:59:59"}`)},
+			[]string{"2016-12-31T23:59:59Z"}, []string{"2017-01-01T00:00:00Z"},
+		},
+		"before 1970": {
+			[]string{when("Allow", `"StringEquals":{"sekisho:Weekday/UTC":"Wed"},"DateGreaterThanEquals":{"sekisho:TimeOfDay/UTC":"23:00"},"DateEquals":{"sekisho:Date/UTC":"1969-12-31"}`)},
+			[]string{"1969-12-31T23:30:00Z"}, []string{"1970-01-01T00:00:00Z", "1969-12-31T22:59:59Z"},
+		},
 		// Samoa moved across the date line: 2011-12-30 does not exist there.
 		"a zone that skips a day": {
 			[]string{when("Allow", `"DateEquals":{"sekisho:Date/Pacific/Apia":["2011-12-29","2011-12-30"]}`)},
@@ -161,6 +198,58 @@ func TestRecurringTimesThatAreRefused(t *testing.T) {
 		text := `{"Version":"2012-10-17","Statement":[` + when("Deny", condition) + `]}`
 		if err := policy.Validate([]byte(text), policy.KindIdentity); err != nil {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A value that cannot be is refused together with the closest one that can.
+func TestClosestValidValue(t *testing.T) {
+	t.Parallel()
+	for condition, closest := range map[string]string{
+		`"StringEquals":{"sekisho:Weekday/UTC":"Mondy"}`:       "Mon",
+		`"StringEquals":{"sekisho:Weekday/UTC":"thursday"}`:    "Thu",
+		`"StringEquals":{"sekisho:Weekday/Asia/Tokio":"Mon"}`:  "Asia/Tokyo",
+		`"StringEquals":{"sekisho:Weekday/europe/rome":"Mon"}`: "Europe/Rome",
+		`"DateLessThan":{"sekisho:TimeOfDay/UTC":"25:00"}`:     "24:00",
+		`"DateLessThan":{"sekisho:TimeOfDay/UTC":"24:30"}`:     "24:00",
+		`"DateLessThan":{"sekisho:TimeOfDay/UTC":"9:00"}`:      "09:00",
+		`"DateLessThan":{"sekisho:TimeOfDay/UTC":"09:60"}`:     "09:59",
+		`"DateLessThan":{"sekisho:TimeOfDay/UTC":"23:59:60"}`:  "23:59:59", // leap seconds have no time of their own
+		`"DateLessThan":{"sekisho:Date/UTC":"2026-02-29"}`:     "2026-02-28",
+		`"DateLessThan":{"sekisho:Date/UTC":"2026-4-31"}`:      "2026-04-30",
+	} {
+		text := `{"Version":"2012-10-17","Statement":[` + when("Allow", condition) + `]}`
+		err := policy.Validate([]byte(text), policy.KindIdentity)
+		if err == nil || !strings.Contains(err.Error(), "did you mean "+closest+"?") {
+			t.Errorf("%s: %v, want %s", condition, err, closest)
+		}
+	}
+	for _, nonsense := range []string{
+		`"StringEquals":{"sekisho:Weekday/UTC":"always"}`, `"DateLessThan":{"sekisho:TimeOfDay/UTC":"noon"}`,
+		`"DateLessThan":{"sekisho:Date/UTC":"tomorrow"}`, `"StringEquals":{"sekisho:Weekday/Nowhere/At/All":"Mon"}`,
+	} {
+		text := `{"Version":"2012-10-17","Statement":[` + when("Allow", nonsense) + `]}`
+		err := policy.Validate([]byte(text), policy.KindIdentity)
+		if err == nil || strings.Contains(err.Error(), "did you mean") {
+			t.Errorf("%s: %v", nonsense, err)
+		}
+	}
+}
+
+// Every zone with a name of its own is in the embedded database.
+func TestZones(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("zones.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := strings.Fields(string(text))
+	if len(names) < 500 {
+		t.Errorf("%d zones", len(names))
+	}
+	for _, name := range names {
+		if _, err := policy.LoadZone(name); err != nil {
+			t.Error(err)
 		}
 	}
 }

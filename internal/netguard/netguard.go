@@ -7,6 +7,7 @@
 package netguard
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -98,6 +99,10 @@ func in(all []netip.Prefix, a netip.Addr) bool {
 	return slices.ContainsFunc(all, func(p netip.Prefix) bool { return p.Contains(plain) || p.Contains(reached) })
 }
 
+// ErrDenied is wrapped by the error of a connection to an address that is never
+// reached.
+var ErrDenied = errors.New("denied: it is a link-local, metadata or reserved address")
+
 // Control is for net.Dialer: it refuses addresses that nothing may connect to,
 // on the very connection, after names are resolved.
 func Control(_, address string, _ syscall.RawConn) error {
@@ -106,7 +111,7 @@ func Control(_, address string, _ syscall.RawConn) error {
 		return &net.AddrError{Err: "not an address", Addr: address}
 	}
 	if Never(ap.Addr()) {
-		return fmt.Errorf("connections to %s are denied: it is a link-local, metadata or reserved address", ap.Addr())
+		return fmt.Errorf("connections to %s are %w", ap.Addr(), ErrDenied)
 	}
 	return nil
 }

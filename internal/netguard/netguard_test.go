@@ -1,9 +1,9 @@
 package netguard_test
 
 import (
+	"errors"
 	"net"
 	"net/netip"
-	"strings"
 	"testing"
 
 	"sekisho/internal/netguard"
@@ -62,7 +62,7 @@ func TestControl(t *testing.T) {
 	if err == nil {
 		_ = c.Close()
 	}
-	if err == nil || !strings.Contains(err.Error(), "denied") {
+	if !errors.Is(err, netguard.ErrDenied) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -41,7 +41,7 @@ func CheckProxied(proxy func(*http.Request) (*url.URL, error)) func(*http.Reques
 		}
 		for _, a := range addresses {
 			if Never(a) {
-				return nil, fmt.Errorf("connections to %s (%.100q) are denied: it is a link-local, metadata or reserved address", a, host)
+				return nil, fmt.Errorf("connections to %s (%.100q) are %w", a, host, ErrDenied)
 			}
 		}
 		return through, nil

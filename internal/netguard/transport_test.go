@@ -1,6 +1,7 @@
 package netguard_test
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -66,7 +67,7 @@ func TestRedirectsAreNotFollowedToMetadataServices(t *testing.T) {
 		if err == nil {
 			_ = resp.Body.Close()
 		}
-		if err == nil || !strings.Contains(err.Error(), "denied") {
+		if !errors.Is(err, netguard.ErrDenied) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if host := asked.Load(); host == nil || strings.Contains(*host, "169.254") {

@@ -10,6 +10,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awsssm "github.com/aws/aws-sdk-go-v2/service/ssm"
 
+	"github.com/aws/smithy-go"
+
 	"sekisho/internal/servertest"
 	"sekisho/internal/wire/link"
 	"sekisho/internal/wire/mgs"
@@ -386,12 +388,12 @@ func TestDeregisteringCutsOff(t *testing.T) {
 		t.Error("the upgrade was allowed")
 	}
 	_, err = s.SSM(s.Admin).StartSession(t.Context(), &awsssm.StartSessionInput{Target: &n.ID})
-	if err == nil || !strings.Contains(err.Error(), "deregistered at") {
+	if fault, ok := errors.AsType[smithy.APIError](err); !ok || fault.ErrorCode() != "TargetNotConnected" {
 		t.Errorf("%v", err)
 	}
 	_, err = s.SSM(s.Admin).
 		DeregisterManagedInstance(t.Context(), &awsssm.DeregisterManagedInstanceInput{InstanceId: &n.ID})
-	if err == nil || !strings.Contains(err.Error(), "InvalidInstanceId") {
+	if fault, ok := errors.AsType[smithy.APIError](err); !ok || fault.ErrorCode() != "InvalidInstanceId" {
 		t.Errorf("%v", err)
 	}
 	y.Check(t)
@@ -414,8 +416,7 @@ func TestRestart(t *testing.T) {
 		t.Fatalf("%+v, %v", out, err)
 	}
 	_, err = s.SSM(s.Admin).StartSession(t.Context(), &awsssm.StartSessionInput{Target: &n.ID})
-	if err == nil || !strings.Contains(err.Error(), "is not connected") ||
-		!strings.Contains(err.Error(), "the server") {
+	if fault, ok := errors.AsType[smithy.APIError](err); !ok || fault.ErrorCode() != "TargetNotConnected" {
 		t.Errorf("%v", err)
 	}
 	n.Connect()

@@ -5,6 +5,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,8 @@ import (
 	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
 	awssts "github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/go-jose/go-jose/v4"
+
+	"github.com/aws/smithy-go"
 
 	"sekisho/internal/servertest/doortest"
 	"sekisho/internal/servertest/idp"
@@ -161,7 +164,7 @@ func TestAssumeRoleWithWebIdentity(t *testing.T) {
 
 func wantFault(t *testing.T, name string, out any, err error, code string) {
 	t.Helper()
-	if err == nil || !strings.Contains(err.Error(), code) {
+	if fault, ok := errors.AsType[smithy.APIError](err); !ok || fault.ErrorCode() != code {
 		t.Errorf("%s: %+v, %v, want %s", name, out, err, code)
 	}
 }
@@ -201,10 +204,8 @@ func TestOpenIDConnectProviders(t *testing.T) {
 	if *arn != "arn:aws:iam::"+doortest.Account+":oidc-provider/idp.example.com/realm" {
 		t.Errorf("ARN %s", *arn)
 	}
-	if _, err := iam.CreateOpenIDConnectProvider(ctx, &awsiam.CreateOpenIDConnectProviderInput{Url: aws.String("https://idp.example.com/realm")}); err == nil ||
-		!strings.Contains(err.Error(), "EntityAlreadyExists") {
-		t.Errorf("twice: %v", err)
-	}
+	again, err := iam.CreateOpenIDConnectProvider(ctx, &awsiam.CreateOpenIDConnectProviderInput{Url: aws.String("https://idp.example.com/realm")})
+	wantFault(t, "twice", again, err, "EntityAlreadyExists")
 	if _, err := iam.AddClientIDToOpenIDConnectProvider(ctx, &awsiam.AddClientIDToOpenIDConnectProviderInput{OpenIDConnectProviderArn: arn, ClientID: aws.String("b")}); err != nil {
 		t.Error(err)
 	}
@@ -230,8 +231,6 @@ func TestOpenIDConnectProviders(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if _, err := iam.GetOpenIDConnectProvider(ctx, &awsiam.GetOpenIDConnectProviderInput{OpenIDConnectProviderArn: arn}); err == nil ||
-		!strings.Contains(err.Error(), "NoSuchEntity") {
-		t.Errorf("after its end: %v", err)
-	}
+	gone, err := iam.GetOpenIDConnectProvider(ctx, &awsiam.GetOpenIDConnectProviderInput{OpenIDConnectProviderArn: arn})
+	wantFault(t, "after its end", gone, err, "NoSuchEntity")
 }

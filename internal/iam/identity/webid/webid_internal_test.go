@@ -149,7 +149,7 @@ func TestProvidersAtMetadataAddressesAreNotReached(t *testing.T) {
 	if err == nil {
 		_ = resp.Body.Close()
 	}
-	if err == nil || !strings.Contains(err.Error(), "denied") {
+	if !errors.Is(err, netguard.ErrDenied) {
 		t.Errorf("got %v", err)
 	}
 }

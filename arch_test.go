@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -563,6 +564,48 @@ func TestNothingWritesSudoers(t *testing.T) {
 	}
 	if files == 0 {
 		t.Error("no file of a package was read: this test proves nothing")
+	}
+}
+
+// TestDocumentedTestsExist: the tests that the documents name for their claims are there.
+func TestDocumentedTestsExist(t *testing.T) {
+	t.Parallel()
+	have := make(map[string]bool)
+	declared := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
+	err := filepath.WalkDir(".", func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if e.IsDir() && (e.Name() == "node_modules" || e.Name() == ".git" || e.Name() == "bin") {
+			return filepath.SkipDir
+		}
+		if e.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		b, err := os.ReadFile(path)
+		for _, m := range declared.FindAllSubmatch(b, -1) {
+			have[string(m[1])] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("`(Test\\w+)`")
+	for _, page := range []string{"docs/security.md", "docs/compat.md", "docs/access-requests.md"} {
+		b, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := named.FindAllSubmatch(b, -1)
+		if len(found) == 0 {
+			t.Errorf("%s names no test", page)
+		}
+		for _, m := range found {
+			if !have[string(m[1])] {
+				t.Errorf("%s names %s, which is not there", page, m[1])
+			}
+		}
 	}
 }
 

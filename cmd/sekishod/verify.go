@@ -1,10 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -46,24 +50,29 @@ audit records without a signed head.
 
 Without a witness, verify cannot detect that all data was replaced with an older
 copy, or that the newest part of everything was removed. --witness names a file
-that a witness has kept.
+that a witness has kept, or s3://BUCKET/PREFIX of a bucket. How to reach a bucket is
+in the configuration file, or in the environment (AWS_ENDPOINT_URL, AWS_REGION,
+AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY): better use other credentials than the
+server's. verify reads all versions of the objects there.
 
 Exit codes: 0 no problems, 1 problems found, 2 the check could not run.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			dir := data
 			var store server.RecordingStore
+			var configured []config.Witness
 			if dir == "" {
 				cfg, err := config.Read(file)
 				if err != nil {
 					return &findingsError{exitUnchecked, err}
 				}
-				dir = cfg.Data
+				dir, configured = cfg.Data, cfg.Witnesses
 				if store, err = server.OpenRecordingStore(&cfg.Recordings.Store); err != nil {
 					return &findingsError{exitUnchecked, err}
 				}
 			}
-			found, err := server.VerifyData(c.Context(), dir, witnesses, store.Store)
+			files, buckets := splitWitnesses(witnesses, configured)
+			found, err := server.VerifyData(c.Context(), dir, files, store.Store, buckets...)
 			err = errors.Join(err, store.Close())
 			if err != nil {
 				return &findingsError{exitUnchecked, err}
@@ -80,9 +89,35 @@ Exit codes: 0 no problems, 1 problems found, 2 the check could not run.`,
 	f := c.Flags()
 	f.StringVar(&file, "config", "/etc/sekisho/sekishod.yaml", "configuration file")
 	f.StringVar(&data, "data", "", "data directory (default: the configuration file's)")
-	f.StringArrayVar(&witnesses, "witness", nil, "file of heads that a witness has kept; repeatable")
+	f.StringArrayVar(&witnesses, "witness", nil, "file of heads that a witness has kept, or s3://BUCKET/PREFIX; repeatable")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	return c
+}
+
+// splitWitnesses tells files from buckets. A bucket that is configured is reached as configured.
+func splitWitnesses(names []string, configured []config.Witness) (files []string, buckets []*config.WitnessBucket) {
+	for _, name := range names {
+		rest, isBucket := strings.CutPrefix(name, "s3://")
+		if !isBucket {
+			files = append(files, name)
+			continue
+		}
+		bucket, prefix, _ := strings.Cut(rest, "/")
+		prefix = strings.Trim(prefix, "/")
+		i := slices.IndexFunc(configured, func(w config.Witness) bool {
+			return w.S3 != nil && w.S3.Bucket == bucket && strings.Trim(w.S3.Prefix, "/") == prefix
+		})
+		if i >= 0 {
+			buckets = append(buckets, configured[i].S3)
+			continue
+		}
+		endpoint := cmp.Or(os.Getenv("AWS_ENDPOINT_URL_S3"), os.Getenv("AWS_ENDPOINT_URL"))
+		buckets = append(buckets, &config.WitnessBucket{S3Store: config.S3Store{
+			Endpoint: endpoint, Region: cmp.Or(os.Getenv("AWS_REGION"), os.Getenv("AWS_DEFAULT_REGION"), "us-east-1"),
+			Bucket: bucket, Prefix: prefix, PathStyle: endpoint != "",
+		}})
+	}
+	return files, buckets
 }
 
 // maxProblemText bounds a line of output, because names in it come from files.

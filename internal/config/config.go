@@ -105,17 +105,39 @@ func (a *Audit) form() error {
 	return nil
 }
 
-// Witness is one place that keeps heads: a file on another machine's mount, or
-// a receiver of POST requests.
+// WitnessBucket is a bucket with object lock that keeps heads.
+type WitnessBucket struct {
+	S3Store `yaml:",inline"`
+	// RetainDays locks each object for so long; 0 leaves that to the bucket's default.
+	RetainDays int `yaml:"retain_days"`
+}
+
+// Witness is one place that keeps heads: a file on another machine's mount, a receiver of POST
+// requests, or a bucket with object lock.
 type Witness struct {
-	File string `yaml:"file"` // absolute path
-	URL  string `yaml:"url"`  // https URL
+	File string         `yaml:"file"` // absolute path
+	URL  string         `yaml:"url"`  // https URL
+	S3   *WitnessBucket `yaml:"s3"`
 }
 
 func (w *Witness) form() error {
+	set := 0
+	for _, is := range []bool{w.File != "", w.URL != "", w.S3 != nil} {
+		if is {
+			set++
+		}
+	}
 	switch {
-	case (w.File == "") == (w.URL == ""):
-		return errors.New("witnesses: set either file or url for each")
+	case set != 1:
+		return errors.New("witnesses: set one of file, url and s3 for each")
+	case w.S3 != nil:
+		var errs []error
+		w.S3.form(func(format string, args ...any) { errs = append(errs, fmt.Errorf("witnesses: "+format, args...)) })
+		if w.S3.RetainDays < 0 || w.S3.RetainDays > 36500 {
+			errs = append(errs, fmt.Errorf("witnesses: s3: retain_days: %d is not between 0 (the bucket's default) and 36500",
+				w.S3.RetainDays))
+		}
+		return errors.Join(errs...)
 	case w.File != "" && !filepath.IsAbs(w.File):
 		return fmt.Errorf("witnesses: file: %q is not an absolute path", w.File)
 	case w.URL != "" && !strings.HasPrefix(w.URL, "https://"):

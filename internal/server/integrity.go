@@ -19,6 +19,7 @@ import (
 	"sekisho/internal/activity/audit"
 	"sekisho/internal/activity/event"
 	"sekisho/internal/api/sekishoapi"
+	"sekisho/internal/config"
 	"sekisho/internal/session/broker"
 	"sekisho/internal/session/record"
 	"sekisho/internal/session/record/recstore"
@@ -65,6 +66,8 @@ type integrityCheck struct {
 	witnesses []record.Witness
 	// segments is the directory of the exported parts of the audit trail; empty for none.
 	segments string
+	// foreign are objects in the buckets of witnesses that the server did not sign.
+	foreign []Finding
 	// background says that a store that fails is not an error.
 	background bool
 }
@@ -110,6 +113,9 @@ func (c *integrityCheck) once(ctx context.Context) (*Integrity, error) {
 		if len(out.Findings) < maxFindings {
 			out.Findings = append(out.Findings, f)
 		}
+	}
+	for _, f := range c.foreign {
+		add(f)
 	}
 	told := &sessionEvents{started: make(map[sekisho.SessionID]bool), terminated: make(map[sekisho.SessionID]time.Time)}
 	heads, err := c.auditTrail(ctx, out, told, add)
@@ -408,8 +414,10 @@ func (c *integrityCheck) compareEvents(
 
 // VerifyData checks the state in a data directory against itself and against files of witnesses. A
 // server can be running on it. VerifyData changes nothing. store is the one that keeps recordings; nil
-// if there is none.
-func VerifyData(ctx context.Context, dir string, witnessFiles []string, store recstore.Store) (out *Integrity, err error) {
+// if there is none. buckets are witnesses too.
+func VerifyData(
+	ctx context.Context, dir string, witnessFiles []string, store recstore.Store, buckets ...*config.WitnessBucket,
+) (out *Integrity, err error) {
 	for _, name := range []string{"sekisho.db", filepath.Join("keys", "keyring.json"), "recordings"} {
 		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
 			return nil, sekisho.Errorf(sekisho.CodeNotFound, "There is no server's state in %s: %w.", dir, err)
@@ -431,6 +439,11 @@ func VerifyData(ctx context.Context, dir string, witnessFiles []string, store re
 			return nil, sekisho.Errorf(sekisho.CodeInvalid, "witness %s: %w", name, err)
 		}
 		c.witnesses = append(c.witnesses, all...)
+	}
+	for _, bucket := range buckets {
+		if err := c.useBucket(ctx, bucket, keys); err != nil {
+			return nil, err
+		}
 	}
 	db, err := sqlstore.OpenSQLiteReader(ctx, filepath.Join(dir, "sekisho.db"))
 	if err != nil {

@@ -379,7 +379,8 @@ func TestWitnessReceivers(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 	name := filepath.Join(t.TempDir(), "heads")
-	all := witnessesOf([]config.Witness{{File: name}})
+	all, err := witnessesOf([]config.Witness{{File: name}})
+	must(t, err)
 	must(t, all[0].Publish(t.Context(), []byte("a\n")))
 	must(t, all[0].Publish(t.Context(), []byte("b\n")))
 	if b, err := os.ReadFile(name); err != nil || string(b) != "a\nb\n" {

@@ -92,13 +92,17 @@ func Run(ctx context.Context, c *config.Server, w io.Writer, log *slog.Logger) (
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
+	witnesses, err := witnessesOf(c.Witnesses)
+	if err != nil {
+		return err
+	}
 	s, err := New(ctx, Config{
 		Recordings: store,
 		Admin:      admin,
 		AgentDir:   agents, CA: cert.Authority(),
 		DataDir: c.Data, Account: c.Account, Region: c.Region, Log: log, StrictDocuments: c.StrictDocuments, TrustedProxies: proxies,
 		ResumeWithSessionToken: c.ResumeWithSessionToken, RefuseLogRewrites: c.RefuseLogRewrites,
-		KeepSessions: !c.EndSessionsOnRevocation, Federation: federation, Webhooks: webhooks, Witnesses: witnessesOf(c.Witnesses),
+		KeepSessions: !c.EndSessionsOnRevocation, Federation: federation, Webhooks: webhooks, Witnesses: witnesses,
 		Retention: record.Retention{
 			MaxAge:   time.Duration(c.Recordings.MaxAgeDays) * 24 * time.Hour,
 			MaxBytes: c.Recordings.MaxBytes,

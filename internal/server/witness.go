@@ -37,16 +37,23 @@ type Witness interface {
 }
 
 // witnessesOf returns the witnesses of a configuration.
-func witnessesOf(all []config.Witness) []Witness {
+func witnessesOf(all []config.Witness) ([]Witness, error) {
 	var out []Witness
 	for _, w := range all {
-		if w.File != "" {
+		switch {
+		case w.File != "":
 			out = append(out, witnessFile(w.File))
-		} else {
+		case w.S3 != nil:
+			bucket, err := openWitnessBucket(w.S3)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, bucket)
+		default:
 			out = append(out, witnessURL(w.URL))
 		}
 	}
-	return out
+	return out, nil
 }
 
 // witnessFile appends to a file, which should be on another machine's file system.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"sekisho"
 	"sekisho/internal/session/record"
 )
 
@@ -128,6 +129,29 @@ func TestPartsOfSeveralInstallationsAreRefused(t *testing.T) {
 	if _, err := VerifyData(t.Context(), keys.dir, nil, nil); err == nil || !strings.Contains(err.Error(), other) {
 		t.Errorf("data with the keys of another installation was verified: %v", err)
 	}
+}
+
+// TestSessionsThatContinueAreNotSealed: whatever asks for it, recordings are sealed only when it is
+// known which sessions continue.
+func TestSessionsThatContinueAreNotSealed(t *testing.T) {
+	t.Parallel()
+	d := newDataDir(t, 2)
+	d.sql(t, `UPDATE sessions SET status = $1, active = true WHERE id = $2`, string(sekisho.SessionDisconnected), string(d.ids[1]))
+	s, err := New(t.Context(), killConfig(d.dir))
+	must(t, err)
+	must(t, s.recoverRecordings(t.Context()))
+	for range 2 {
+		sum, err := s.recorder.Stat(d.ids[1])
+		must(t, err)
+		if sum.Sealed {
+			t.Fatal("the recording of a session that continues is sealed")
+		}
+		s.resume(t.Context())
+	}
+	if !s.relay.Live(d.ids[1]) {
+		t.Error("the session was not resumed")
+	}
+	must(t, s.Close())
 }
 
 // TestAuditTrailAndSessionsAreCompared: an end of the audit trail that was removed with its heads

@@ -131,6 +131,8 @@ type Server struct {
 	state    health
 	metrics  *metrics
 	unsealed unsealed
+	// resumed: the sessions of an earlier process that continue are open.
+	resumed  atomic.Bool
 	recorder *record.Recorder
 	// auditHead is the newest head of the trail. integrity is the result of the last check of the
 	// data. Both are nil at first.
@@ -287,6 +289,7 @@ func (s *Server) resume(ctx context.Context) {
 		}
 		return // whether a session continues is not known
 	}
+	s.resumed.Store(true)
 	if err := s.recoverRecordings(ctx); err != nil && ctx.Err() == nil {
 		s.cfg.Log.Error("could not report all damaged recordings", "error", err)
 	}
@@ -295,6 +298,9 @@ func (s *Server) resume(ctx context.Context) {
 // recoverRecordings seals recordings that an earlier process left open and that do not continue. It
 // reports a recording that was damaged meanwhile, which does not prevent the start.
 func (s *Server) recoverRecordings(ctx context.Context) error {
+	if !s.resumed.Load() {
+		return nil // resume calls it again, when it is known which sessions continue
+	}
 	sealed, err := s.recorder.Recover(ctx, func(id sekisho.SessionID) bool { return !s.relay.Live(id) })
 	if err != nil {
 		s.cfg.Log.Error("could not seal all recordings that were left open", "error", err)

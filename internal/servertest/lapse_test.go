@@ -199,3 +199,79 @@ func TestPermissionMayLapseWithoutTheOption(t *testing.T) {
 		t.Errorf("endWhenDenied that is no truth value: %s", fmt.Sprint(a))
 	}
 }
+
+// TestSessionsEndForEveryCause: a session ends when a calendar, a group, the
+// owner's tags or the age of the second factor no longer allow it, and when its
+// owner is deleted.
+func TestSessionsEndForEveryCause(t *testing.T) {
+	t.Parallel()
+	base := time.Now().Truncate(time.Second)
+	var ahead atomic.Int64
+	s := servertest.StartWith(t, func(c *server.Config) {
+		c.Now = func() time.Time { return base.Add(time.Duration(ahead.Load())) }
+	})
+	endWhenDenied(t, s)
+	ctx := t.Context()
+	n := s.Node()
+	n.Connect()
+	calendar := func(entry string) {
+		t.Helper()
+		_, err := s.Directory.Calendars.Put(ctx, identity.NewCalendar{Name: "on-call", Entries: []string{entry}})
+		must(t, err)
+	}
+	day := base.UTC().Format(time.DateOnly)
+	calendar(day + "/" + base.UTC().AddDate(0, 0, 2).Format(time.DateOnly))
+	_, err := s.Directory.Groups.Create(ctx, "/", "ops")
+	must(t, err)
+	must(t, s.Directory.Holders.PutInline(ctx, identity.KindGroup, "ops", "start", servertest.Allow("*", "ssm:StartSession")))
+	factor := s.User("factor", fresh)
+	seed := enrolTOTP(t, s, "factor")
+	var shown struct {
+		Credentials struct {
+			AccessKeyID                   string `json:"AccessKeyId"`
+			SecretAccessKey, SessionToken string
+		}
+	}
+	s.JSON(factor, "sekisho", "ShowSecondFactor", fields{"TokenCode": codeOf(t, seed)}).Decode(t, &shown)
+	for _, tt := range []struct {
+		cause string
+		begin func() sigv4.Credentials
+		lapse func()
+	}{
+		{"a calendar", func() sigv4.Credentials {
+			return s.User("calendar", allowIf(map[string]any{"Bool": map[string]string{"sekisho:Calendar/on-call": "true"}}))
+		}, func() { calendar("2020-01-01") }},
+		{"a group", func() sigv4.Credentials {
+			keys := s.User("group", servertest.Allow("*", "ssm:DescribeSessions"))
+			must(t, s.Directory.Groups.AddUser(ctx, "group", "ops"))
+			return keys
+		}, func() { must(t, s.Directory.Groups.RemoveUser(ctx, "group", "ops")) }},
+		{"the owner's tag", func() sigv4.Credentials {
+			keys := s.User("tagged", allowIf(map[string]any{"StringEquals": map[string]string{"aws:PrincipalTag/Team": "db"}}))
+			must(t, s.Directory.Tags.Add(ctx, identity.KindUser, "tagged", map[string]string{"Team": "db"}))
+			return keys
+		}, func() { must(t, s.Directory.Tags.Remove(ctx, identity.KindUser, "tagged", []string{"Team"})) }},
+		{"the age of the second factor", func() sigv4.Credentials {
+			return sigv4.Credentials{
+				AccessKeyID: shown.Credentials.AccessKeyID, SecretAccessKey: shown.Credentials.SecretAccessKey,
+				SessionToken: shown.Credentials.SessionToken,
+			}
+		}, func() { ahead.Store(int64(16 * time.Minute)) }},
+	} {
+		x := s.Session(tt.begin(), n)
+		x.Check(t)
+		tt.lapse()
+		if got := ended(s, x.ID); !strings.Contains(got, "permission for this session lapsed") {
+			t.Errorf("%s: the session ended because %q", tt.cause, got)
+		}
+	}
+	// Whoever is deleted is out at once, with or without the option.
+	keys := s.User("gone", servertest.Allow("*", "ssm:StartSession"))
+	x := s.Session(keys, n)
+	must(t, s.Directory.Keys.Delete(ctx, "gone", keys.AccessKeyID))
+	must(t, s.Directory.Holders.DeleteInline(ctx, identity.KindUser, "gone", "inline"))
+	must(t, s.Directory.Users.Delete(ctx, "gone"))
+	if got := ended(s, x.ID); got != "access was revoked" {
+		t.Errorf("the session of a deleted user ended because %q", got)
+	}
+}

@@ -1,9 +1,8 @@
-// Package netguard knows the addresses that Sekisho never connects to on
-// somebody's behalf: forwarded ports, webhooks, identity providers and
-// downloads all ask it.
+// Package netguard lists the addresses that Sekisho never connects to at somebody else's request.
+// Forwarded ports, webhooks, identity providers and downloads all use it.
 //
-// An address is judged by where packets to it end up: an IPv6 address that
-// carries an IPv4 address is both.
+// An address is checked by where packets to it arrive: an IPv6 address that embeds an IPv4 address
+// is checked as both.
 package netguard
 
 import (
@@ -23,10 +22,10 @@ func prefixes(all ...string) []netip.Prefix {
 	return out
 }
 
-// never are metadata services, which hand out credentials, and addresses that
-// do not name one machine for sure.
+// never are metadata services, which issue credentials, and addresses that do not identify a single
+// machine.
 var never = prefixes(
-	"0.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4", // the last with broadcast
+	"0.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4", // the last includes broadcast
 	"100.100.100.200/32", // Alibaba Cloud's metadata
 	"168.63.129.16/32",   // Azure's
 	"192.0.0.192/32",     // Oracle Cloud's
@@ -38,18 +37,18 @@ var never = prefixes(
 	"fd00:42::/32",        // Scaleway's
 	"fd00:a9fe:a9fe::/48", // Akamai's
 	"fd00:0:a9fe:a9fe::/64",
-	"64:ff9b:1::/48", // NAT64 with a local prefix: where the IPv4 address stands is the network's secret
+	"64:ff9b:1::/48", // NAT64 with a local prefix: the position of the IPv4 address depends on the network
 	"2001::/32",      // Teredo: the address of the other end is obfuscated
 )
 
-// private are networks that are not reached from the Internet.
+// private are networks that are unreachable from the Internet.
 var private = prefixes(
 	"127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "192.0.0.0/24", "198.18.0.0/15",
 	"192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24",
 	"::1/128", "fc00::/7", "2001:db8::/32", "100::/64", "5f00::/16",
 )
 
-// carriers are IPv6 networks whose addresses carry an IPv4 address, and where.
+// carriers are IPv6 networks whose addresses embed an IPv4 address, with its offset.
 var carriers = []struct {
 	network netip.Prefix
 	at      int
@@ -60,8 +59,8 @@ var carriers = []struct {
 	{netip.MustParsePrefix("2002::/16"), 2},        // 6to4
 }
 
-// Reached returns the address that packets to a reach: the IPv4 address that an
-// IPv6 address carries, and otherwise a itself without its zone.
+// Reached returns the address that packets to a reach: the IPv4 address that an IPv6 address
+// embeds, otherwise a itself without its zone.
 func Reached(a netip.Addr) netip.Addr {
 	a = a.Unmap().WithZone("")
 	if a.Is4() || a.IsLoopback() || a.IsUnspecified() {
@@ -80,14 +79,13 @@ func Reached(a netip.Addr) netip.Addr {
 	return a
 }
 
-// Never reports whether nothing may connect to a.
+// Never reports whether connections to a are never allowed.
 func Never(a netip.Addr) bool { return in(never, a) }
 
 // Private reports whether a is in a private network.
 func Private(a netip.Addr) bool { return in(private, a) }
 
-// CoversNever reports whether every address of network is one that nothing may
-// connect to.
+// CoversNever reports whether connections to all addresses in network are never allowed.
 func CoversNever(network netip.Prefix) bool {
 	return slices.ContainsFunc(never, func(p netip.Prefix) bool {
 		return p.Bits() <= network.Bits() && p.Contains(network.Addr())

@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-// Transport is http.DefaultTransport without the addresses that nothing may
-// connect to. Each connection is checked when it is made, so that neither a
-// redirect nor a name that resolves differently the next time leads there.
+// Transport returns http.DefaultTransport without access to forbidden addresses. Each connection is
+// checked when it is opened, so that neither a redirect nor a name that resolves differently the
+// next time leads there.
 //
-// A proxy of the environment (HTTPS_PROXY) connects by itself. What can be
-// checked before it gets the request is checked: addresses, and names that this
-// machine resolves. The proxy decides on the others.
+// A proxy of the environment (HTTPS_PROXY) opens connections itself. Addresses, and names that this
+// machine can resolve, are checked before the proxy gets the request. The proxy decides on other
+// names.
 func Transport(dialTimeout time.Duration) *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.DialContext = (&net.Dialer{Timeout: dialTimeout, Control: Control}).DialContext
@@ -23,8 +23,8 @@ func Transport(dialTimeout time.Duration) *http.Transport {
 	return t
 }
 
-// CheckProxied wraps the Proxy function of a transport. It refuses requests that
-// would have a proxy connect to an address that nothing may connect to.
+// CheckProxied wraps the Proxy function of a transport. It refuses requests that would make a proxy
+// connect to a forbidden address.
 func CheckProxied(proxy func(*http.Request) (*url.URL, error)) func(*http.Request) (*url.URL, error) {
 	return func(r *http.Request) (*url.URL, error) {
 		through, err := proxy(r)
@@ -48,8 +48,8 @@ func CheckProxied(proxy func(*http.Request) (*url.URL, error)) func(*http.Reques
 	}
 }
 
-// numeric reports whether a host ends in a number, which some programs take for
-// an IPv4 address: 2852039166, 0xa9fea9fe and 169.254.43518 are 169.254.169.254.
+// numeric reports whether a host ends in a number, which some programs interpret as an IPv4
+// address: 2852039166, 0xa9fea9fe and 169.254.43518 are 169.254.169.254.
 func numeric(host string) bool {
 	last := strings.ToLower(host[strings.LastIndexByte(host, '.')+1:])
 	digits := "0123456789"

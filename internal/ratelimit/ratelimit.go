@@ -13,14 +13,13 @@ import (
 
 // Config describes a Limiter.
 type Config struct {
-	// Rate is the number of events per second that one key may have in the
-	// long run.
+	// Rate is the long-term number of events per second of one key.
 	Rate float64
-	// Burst is how many events one key may have at once; at least 1.
+	// Burst is the number of events that one key can have at once; at least 1.
 	Burst int
-	// MaxKeys bounds the number of keys that are remembered; 0 means 10,000.
-	// When the table is full of keys that are not idle, new keys share one
-	// limit, so that filling the table buys nobody more attempts.
+	// MaxKeys bounds the number of keys that are remembered; 0 means 10,000. When the table is
+	// full of keys that are not idle, new keys share one limit, so that filling the table does
+	// not yield more attempts.
 	MaxKeys int
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
@@ -61,8 +60,8 @@ func (l *Limiter[K]) Allow(key K) bool {
 	return ok
 }
 
-// Reserve takes one token of key. Without one, it takes nothing and returns
-// how long to wait until there will be one.
+// Reserve takes one token of key. If there is none, it takes nothing and returns how long to wait
+// for the next one.
 func (l *Limiter[K]) Reserve(key K) (wait time.Duration, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -92,7 +91,7 @@ func (l *Limiter[K]) Return(key K) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if bucket := l.keys[key]; bucket != nil {
-		bucket.AllowN(l.config.Now(), -1) // the burst caps what the bucket holds
+		bucket.AllowN(l.config.Now(), -1) // the burst caps the bucket
 	}
 }
 
@@ -109,8 +108,8 @@ func (l *Limiter[K]) bucket(key K, now time.Time) *rate.Limiter {
 	if b := l.keys[key]; b != nil {
 		return b
 	}
-	// A sweep costs time in proportion to the table. Once per the time that
-	// one token takes is enough: no bucket fills up faster.
+	// The cost of a sweep is proportional to the table. One sweep per token interval suffices,
+	// because no bucket fills faster.
 	if len(l.keys) >= l.config.MaxKeys && now.Sub(l.swept) >= l.sweepEvery() {
 		l.swept = now
 		for k, b := range l.keys {
@@ -141,9 +140,8 @@ func (l *Limiter[K]) sweepEvery() time.Duration {
 	return time.Duration(min(max(1/l.config.Rate, 1), 60) * float64(time.Second))
 }
 
-// Source returns the network that limits per address count by: the address
-// itself for IPv4, its /64 for IPv6, because one subscriber has a whole /64.
-// The zero address has the zero prefix.
+// Source returns the network for per-address limits: the address itself for IPv4, its /64 for IPv6, because one
+// subscriber has a whole /64. The zero address has the zero prefix.
 func Source(a netip.Addr) netip.Prefix {
 	if !a.IsValid() {
 		return netip.Prefix{}

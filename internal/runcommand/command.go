@@ -20,7 +20,7 @@ import (
 // StatusDetails.
 type Status string
 
-// Values of Status. The first group is of commands and invocations that are not over.
+// Values of Status. The first group is for unfinished commands and invocations.
 const (
 	Pending    Status = "Pending"
 	InProgress Status = "InProgress"
@@ -32,7 +32,7 @@ const (
 	Cancelled         Status = "Cancelled"
 	DeliveryTimedOut  Status = "DeliveryTimedOut"
 	ExecutionTimedOut Status = "ExecutionTimedOut"
-	Undeliverable     Status = "Undeliverable"   // the agent does not accept commands
+	Undeliverable     Status = "Undeliverable"   // the agent refuses commands
 	Terminated        Status = "Terminated"      // not sent, because too many nodes failed
 	InvalidPlatform   Status = "InvalidPlatform" // the document is for other platforms
 
@@ -172,7 +172,7 @@ type Query struct {
 	Document string
 	// Active selects commands that are not over.
 	Active bool
-	// PastSeq and PastNode are where the previous page ended.
+	// PastSeq and PastNode are the place where the previous page ended.
 	PastSeq  int64
 	PastNode sekisho.NodeID
 	Limit    int // 0 = none
@@ -202,11 +202,11 @@ type Store interface {
 	// unchanged.
 	SaveCommand(ctx context.Context, ch Change) error
 	Command(ctx context.Context, id string) (*Command, error)
-	// Commands returns the newest first.
+	// Commands returns commands, newest first.
 	Commands(ctx context.Context, q Query) ([]*Command, error)
-	// Invocation returns one with its steps.
+	// Invocation returns an invocation with its steps.
 	Invocation(ctx context.Context, command string, node sekisho.NodeID) (*Invocation, error)
-	// Invocations returns those of the newest command first, by node.
+	// Invocations returns invocations, those of the newest command first, sorted by node.
 	Invocations(ctx context.Context, q Query) ([]*Invocation, error)
 	// DropCommands deletes commands that are over: those sent before t, and the oldest
 	// if there are more than keep commands and invocations.

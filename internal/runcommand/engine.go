@@ -23,7 +23,7 @@ type Links interface {
 	Deliver(ctx context.Context, node sekisho.NodeID, frame []byte) error
 }
 
-// Config is what an Engine needs.
+// Config is the configuration of an Engine.
 type Config struct {
 	Store Store
 	Links Links
@@ -188,7 +188,8 @@ func (e *Engine) Send(ctx context.Context, in Request) (*Command, error) {
 	if _, err := c.frame(id.Node()); err != nil {
 		return nil, sekisho.Errorf(
 			sekisho.CodeInvalid,
-			"The document and its parameters are too large together to send to a node (at most %d bytes). Shorten the parameters or the document.",
+			"The document and its parameters together are too large to send to a node (at most %d bytes). Shorten the "+
+				"parameters or the document.",
 			maxFrame,
 		)
 	}
@@ -205,7 +206,7 @@ func (e *Engine) Send(ctx context.Context, in Request) (*Command, error) {
 		if !runsOn(in.Platforms, n.PlatformType) {
 			inv.Status, inv.EndedAt = InvalidPlatform, c.RequestedAt
 			inv.Trace = fmt.Sprintf(
-				"The document is for %s, and the node is %s.",
+				"The document is for %s, but the node is %s.",
 				strings.Join(in.Platforms, ", "),
 				n.PlatformType,
 			)
@@ -253,7 +254,7 @@ func share(s string, n int) int {
 	digits, percent := strings.CutSuffix(s, "%")
 	v, err := strconv.Atoi(digits)
 	if err != nil {
-		return 0 // cannot happen: the door validates it
+		return 0 // cannot fail: the door validates it
 	}
 	if percent {
 		return n * v / 100
@@ -326,7 +327,7 @@ func (c *Command) frame(node sekisho.NodeID) ([]byte, error) {
 		return nil, err
 	}
 	if m.Size() > maxFrame {
-		return nil, fmt.Errorf("a job of %d bytes is too large: agents accept %d", m.Size(), maxFrame)
+		return nil, fmt.Errorf("a job of %d bytes is too large: agents accept at most %d", m.Size(), maxFrame)
 	}
 	return m.AppendTo(nil), nil
 }
@@ -436,7 +437,7 @@ func (e *Engine) Cancel(ctx context.Context, command string, nodes []sekisho.Nod
 	return nil
 }
 
-// queueStop has [Engine.Run] send a cancellation to a node, if it is connected.
+// queueStop makes [Engine.Run] send a cancellation to a node, if it is connected.
 func (e *Engine) queueStop(node sekisho.NodeID, command string) {
 	e.stops[stop{node, command}] = true
 	e.wakeUp()
@@ -452,7 +453,7 @@ func (e *Engine) Command(ctx context.Context, command string) (*Command, error) 
 	return e.cfg.Store.Command(ctx, command)
 }
 
-// Commands returns commands, the newest first.
+// Commands returns commands, newest first.
 func (e *Engine) Commands(ctx context.Context, q Query) ([]*Command, error) {
 	return e.cfg.Store.Commands(ctx, q)
 }

@@ -38,7 +38,7 @@ func (e *Engine) pass(ctx context.Context, sends *sync.WaitGroup) time.Time {
 		at, err := e.advance(ctx, r, sends)
 		if err != nil {
 			if ctx.Err() == nil {
-				e.cfg.Log.Error("command not advanced", "command", r.cmd.ID, "error", err)
+				e.cfg.Log.Error("could not advance a command", "command", r.cmd.ID, "error", err)
 			}
 			at = time.Now().Add(retryPause)
 		}
@@ -57,7 +57,7 @@ func (e *Engine) pass(ctx context.Context, sends *sync.WaitGroup) time.Time {
 func (e *Engine) sendStop(ctx context.Context, st stop) {
 	m := mgs.NewCancelCommand(string(st.node), st.command)
 	if err := e.deliver(ctx, st.node, m.AppendTo(nil)); err != nil {
-		e.cfg.Log.Debug("cancellation not delivered", "command", st.command, "node", st.node, "error", err)
+		e.cfg.Log.Debug("could not deliver a cancellation", "command", st.command, "node", st.node, "error", err)
 	}
 }
 
@@ -165,7 +165,7 @@ func (e *Engine) advance(ctx context.Context, r *running, sends *sync.WaitGroup)
 	return next, nil
 }
 
-// pauseOf sets when p may be sent to again.
+// pauseOf sets the time of the next send to p.
 func (e *Engine) pauseOf(p *part) {
 	p.pause = min(max(firstPause, 2*p.pause), lastPause)
 	p.next = time.Now().Add(p.pause)
@@ -178,7 +178,7 @@ func (e *Engine) send(ctx context.Context, c *Command, node sekisho.NodeID, p *p
 		err = e.deliver(ctx, node, frame)
 	}
 	if err != nil {
-		e.cfg.Log.Debug("command not delivered", "command", c.ID, "node", node, "error", err)
+		e.cfg.Log.Debug("could not deliver a command", "command", c.ID, "node", node, "error", err)
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()

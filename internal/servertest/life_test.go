@@ -168,7 +168,7 @@ func TestNodesThatAreRefusedSayWhy(t *testing.T) {
 		t.Fatal(c)
 	}
 	if got := standingOf(t, s, n.ID); got.State != "ChannelDown" ||
-		!strings.Contains(got.NotConnectedReason, "message channel is down") {
+		!strings.Contains(got.NotConnectedReason, "message channel") {
 		t.Errorf("%+v", got)
 	}
 

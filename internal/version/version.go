@@ -1,4 +1,4 @@
-// Package version knows which release of Sekisho a program is.
+// Package version contains the release of a program.
 package version
 
 import "runtime"
@@ -9,7 +9,7 @@ var release = "development"
 // String returns the release, such as "1.2.3", or "development".
 func String() string { return release }
 
-// Long returns the release with the Go version and platform it was built for.
+// Long returns the release with the Go version and platform of the build.
 func Long() string {
 	return release + " (" + runtime.Version() + ", " + runtime.GOOS + "/" + runtime.GOARCH + ")"
 }

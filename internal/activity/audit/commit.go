@@ -40,19 +40,17 @@ type Trail struct {
 
 	// The caller that is committing owns these.
 
-	last Record // the newest record known; its number is 0 before the first look
-	head int64  // number of the newest head made here
+	last Record // the newest known record; its number is 0 before the first read
+	head int64  // number of the newest head signed by this process
 	run  run    // of records up to last
-	// late are finished events whose intent is stored and which could not be
-	// stored themselves. Their number is bounded by that of calls in flight,
-	// since no call begins while intents cannot be stored.
+	// late are finished events with a stored intent that could not be stored themselves. There are
+	// at most as many as calls in flight, because no call begins while intents cannot be stored.
 	late []*entry
 }
 
-// run follows the times of records as [Check] does. Events have the time at which
-// their call began, and long calls are stored late: a head between two records
-// whose times are too far apart keeps a trail that is whole from looking as if
-// heads were missing.
+// run follows the times of records as [Check] does. Events have the time at which their call began,
+// so long calls are stored late. A head between two records whose times are too far apart prevents
+// a complete trail from looking as if heads were missing.
 type run struct {
 	newest time.Time // of the events so far
 	begin  time.Time // newest when the first record without a head was stored
@@ -77,7 +75,7 @@ type entry struct {
 	lead   chan struct{} // buffered: commit the next batch
 }
 
-// New returns a Trail that continues what store holds.
+// New returns a Trail that continues the trail in store.
 func New(store Store, cfg Config) *Trail {
 	if cfg.HeadEvery <= 0 {
 		cfg.HeadEvery = defaultHeadEvery
@@ -88,11 +86,10 @@ func New(store Store, cfg Config) *Trail {
 	return &Trail{store: store, cfg: cfg}
 }
 
-// Begin stores the facts about a call before the call changes anything, so
-// that no change can be in force without an event: [Trail.Record] replaces the
-// intent with the event of the same ID, and [Trail.Recover] writes the events
-// of calls that a crash cut short. Begin sets e.ID when it is empty. An error
-// means that the call must not go ahead.
+// Begin stores the facts about a call before the call changes anything, so that no change can take
+// effect without an event: [Trail.Record] replaces the intent with the event of the same ID, and
+// [Trail.Recover] writes the events of calls that a crash interrupted. Begin sets e.ID if it is
+// empty. After an error, the call must not proceed.
 func (t *Trail) Begin(ctx context.Context, e *Event) error {
 	if e.ID == "" {
 		e.ID = id.OrderedUUID()
@@ -111,12 +108,12 @@ func (t *Trail) Begin(ctx context.Context, e *Event) error {
 	return nil
 }
 
-// Record appends e, redacted. When it returns nil the event is stored.
+// Record appends e, redacted. If it returns nil, the event is stored.
 func (t *Trail) Record(ctx context.Context, e Event) error { return t.record(ctx, e, "") }
 
-// Complete is Record for a call that [Trail.Begin] was called for. If the event
-// cannot be stored now, its intent stands for it and the event follows with a
-// later batch: Complete fails only for events that cannot be encoded.
+// Complete is Record for a call for which [Trail.Begin] was called. If the event cannot be stored
+// now, its intent remains and the event is stored with a later batch: Complete fails only for
+// events that cannot be encoded.
 func (t *Trail) Complete(ctx context.Context, e Event) error { return t.record(ctx, e, e.ID) }
 
 func (t *Trail) record(ctx context.Context, e Event, intent string) error {
@@ -133,8 +130,7 @@ func (t *Trail) record(ctx context.Context, e Event, intent string) error {
 	return nil
 }
 
-// Abandon forgets a call that [Trail.Begin] was called for and that changed
-// nothing.
+// Abandon removes the intent of a call for which [Trail.Begin] was called and that changed nothing.
 func (t *Trail) Abandon(ctx context.Context, id string) error {
 	if err := t.submit(ctx, &entry{done: id}); err != nil {
 		return fmt.Errorf("audit: abandon %s: %w", id, err)
@@ -156,7 +152,7 @@ func (t *Trail) Recover(ctx context.Context) error {
 				return fmt.Errorf("audit: unfinished call %s: %w", i.ID, err)
 			}
 			e.ErrorCode = OutcomeUnknown
-			e.ErrorMessage = "The server stopped before it recorded the outcome of this call. Its change may be in force."
+			e.ErrorMessage = "The server stopped before it recorded the outcome of this call. Its change may have taken effect."
 			if err := t.record(ctx, e, i.ID); err != nil {
 				return err
 			}
@@ -167,7 +163,7 @@ func (t *Trail) Recover(ctx context.Context) error {
 	}
 }
 
-// submit stores en together with whatever else waits.
+// submit stores en together with other waiting entries.
 func (t *Trail) submit(ctx context.Context, en *entry) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -189,15 +185,15 @@ func (t *Trail) submit(ctx context.Context, en *entry) error {
 	return <-en.result
 }
 
-// commitNext stores the next batch, which begins with the caller's own entry,
-// and then wakes whoever commits the one after it.
+// commitNext stores the next batch, which begins with the caller's own entry, and then wakes the
+// caller that commits the next one.
 func (t *Trail) commitNext(ctx context.Context) {
 	t.mu.Lock()
 	n := min(len(t.queue), maxBatch)
 	batch := slices.Clone(t.queue[:n])
 	t.queue = slices.Delete(t.queue, 0, n)
 	t.mu.Unlock()
-	// Others' entries must not depend on this caller's patience.
+	// Other callers' entries must not depend on this caller's context.
 	t.commit(context.WithoutCancel(ctx), batch)
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -208,7 +204,7 @@ func (t *Trail) commitNext(ctx context.Context) {
 	t.queue[0].lead <- struct{}{}
 }
 
-// commit stores a batch, and what earlier batches left, in one transaction.
+// commit stores a batch and late events in one transaction.
 func (t *Trail) commit(ctx context.Context, batch []*entry) {
 	all := slices.Concat(t.late, batch)
 	heads, err := t.append(ctx, all)
@@ -245,8 +241,8 @@ func (t *Trail) commit(ctx context.Context, batch []*entry) {
 	}
 }
 
-// append retries with the next number when another member of the cluster has
-// taken it. It returns the heads it made.
+// append retries with the next number if another member of the cluster has taken it. It returns the
+// heads that it signed.
 func (t *Trail) append(ctx context.Context, entries []*entry) ([]Head, error) {
 	var err error
 	sign := slices.ContainsFunc(entries, func(en *entry) bool { return en.sign })
@@ -306,8 +302,8 @@ func (t *Trail) append(ctx context.Context, entries []*entry) ([]Head, error) {
 	return nil, err
 }
 
-// Sign signs a head for what has none yet. Called [SignEvery] after a batch without
-// a head, it bounds how long a record is without one.
+// Sign signs a head for records without one. Called [SignEvery] after a batch without a head, it
+// bounds the time that a record is unsigned.
 func (t *Trail) Sign(ctx context.Context) error {
 	if err := t.submit(ctx, &entry{sign: true}); err != nil {
 		return fmt.Errorf("audit: sign: %w", err)
@@ -315,8 +311,8 @@ func (t *Trail) Sign(ctx context.Context) error {
 	return nil
 }
 
-// Close stores what is late and signs a last head. The trail may be used
-// further; the store is the caller's to close.
+// Close stores late events and signs a last head. The trail can still be used; the caller closes
+// the store.
 func (t *Trail) Close(ctx context.Context) error {
 	if err := t.submit(context.WithoutCancel(ctx), &entry{sign: true}); err != nil {
 		return fmt.Errorf("audit: close: %w", err)
@@ -353,7 +349,7 @@ func prepare(e *Event, now func() time.Time) error {
 		}
 		e.Additional, _ = plain.(map[string]any)
 	}
-	// "*" is how an action without resources is authorized; it names none.
+	// "*" is the resource of actions without resources.
 	var resources []Resource
 	for _, r := range e.Resources {
 		if r.ARN == "*" || r.ARN == "" {
@@ -368,8 +364,8 @@ func prepare(e *Event, now func() time.Time) error {
 	return nil
 }
 
-// clipFields bounds what callers choose. The limits are above what AWS's
-// programs send; resources and elements have limits of their own.
+// clipFields bounds fields that callers choose. The limits are above those of AWS's programs;
+// resources and elements have other limits.
 func clipFields(e *Event) {
 	for _, f := range []struct {
 		text *string
@@ -387,5 +383,5 @@ func clipFields(e *Event) {
 	}
 }
 
-// maxARN fits the longest key of an object.
+// maxARN fits the longest object key.
 const maxARN = 2048

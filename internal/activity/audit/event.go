@@ -9,9 +9,9 @@ import (
 	"sekisho"
 )
 
-// Event is one call of one door, or one edge of a session's life.
+// Event is one API call, or the start or end of a session.
 type Event struct {
-	ID          string    `json:"id"` // UUID; Record sets it when empty
+	ID          string    `json:"id"` // UUID; Record sets it if empty
 	Time        time.Time `json:"time"`
 	EventSource string    `json:"source"` // "ssm.amazonaws.com"
 	EventName   string    `json:"name"`   // "StartSession"
@@ -22,12 +22,12 @@ type Event struct {
 
 	UserIdentity Identity `json:"identity"`
 
-	// RequestParameters and ResponseElements are anything that marshals to
-	// JSON; Record redacts them. Read back, they are a json.RawMessage.
+	// RequestParameters and ResponseElements are values that marshal to JSON; Record redacts them.
+	// In a read event, they are a json.RawMessage.
 	RequestParameters any `json:"request,omitempty"`
 	ResponseElements  any `json:"response,omitempty"`
-	// Additional is what CloudTrail keeps beside them: "MFAUsed" of a
-	// sign-in. Redacted too.
+	// Additional is CloudTrail's additionalEventData, such as "MFAUsed" of a sign-in. It is
+	// redacted too.
 	Additional map[string]any `json:"additional,omitempty"`
 
 	Resources    []Resource `json:"resources,omitempty"`
@@ -35,19 +35,19 @@ type Event struct {
 	ErrorMessage string     `json:"errorMessage,omitempty"`
 	ReadOnly     bool       `json:"readOnly"`
 
-	// Reason is the whole reason of the decision. It is for those who may
-	// ask why, and not part of the CloudTrail record.
+	// Reason is the full reason of the decision, for callers with the permission to simulate
+	// policies. It is not part of the CloudTrail record.
 	Reason    string            `json:"reason,omitempty"`
 	SessionID sekisho.SessionID `json:"session,omitempty"`
 }
 
-// Resource is something an event is about.
+// Resource is a resource of an event.
 type Resource struct {
 	ARN  string `json:"arn"`
-	Type string `json:"type,omitempty"` // "AWS::SSM::ManagedInstance"; Record derives it when empty
+	Type string `json:"type,omitempty"` // "AWS::SSM::ManagedInstance"; Record derives it if empty
 }
 
-// Name is the last part of the ARN: the node's ID, the user's name.
+// Name returns the last part of the ARN, such as a node's ID or a user's name.
 func (r Resource) Name() string {
 	parts := strings.SplitN(r.ARN, ":", 6)
 	if len(parts) < 6 {
@@ -59,7 +59,7 @@ func (r Resource) Name() string {
 	return parts[5][strings.LastIndexAny(parts[5], ":/")+1:]
 }
 
-// Identity is who made a call, as CloudTrail shows it.
+// Identity is the caller, in the form of CloudTrail.
 type Identity struct {
 	Type        string    `json:"type"` // Root, IAMUser, AssumedRole, FederatedUser, AWSAccount (nobody) or Unknown (a node's own key)
 	PrincipalID string    `json:"principalId,omitempty"`
@@ -86,7 +86,7 @@ const (
 	IdentityWeb           = "WebIdentityUser"
 )
 
-// IdentityOf returns how the trail shows p; nil is nobody.
+// IdentityOf returns the trail's form of p; a nil p means nobody.
 func IdentityOf(p *sekisho.Principal) Identity {
 	if p == nil {
 		return Identity{Type: IdentityNobody, AccountID: "ANONYMOUS_PRINCIPAL"}
@@ -121,7 +121,7 @@ func IdentityOf(p *sekisho.Principal) Identity {
 	return id
 }
 
-// Name is who, in one word: what LookupEvents calls Username.
+// Name returns the caller's name, which LookupEvents calls Username.
 func (id Identity) Name() string {
 	switch id.Type {
 	case IdentityRoot:
@@ -213,8 +213,8 @@ type cloudTrailRecord struct {
 // decision.
 func (e *Event) CloudTrail(account string) ([]byte, error) { return e.cloudTrail(account, false) }
 
-// CloudTrailWithReason is CloudTrail with the reason of the decision in
-// additionalEventData, for callers who may know it.
+// CloudTrailWithReason is CloudTrail with the reason of the decision in additionalEventData, for
+// authorized callers.
 func (e *Event) CloudTrailWithReason(account string) ([]byte, error) {
 	return e.cloudTrail(account, true)
 }
@@ -264,8 +264,7 @@ func accountOf(arn, own string) string {
 	return own
 }
 
-// typeOf names the CloudFormation type of an ARN's resource; "" when it is
-// not one we know.
+// typeOf returns the CloudFormation type of an ARN's resource; "" if it is unknown.
 func typeOf(arn string) string {
 	parts := strings.SplitN(arn, ":", 6)
 	if len(parts) < 6 {

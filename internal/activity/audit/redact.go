@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Hidden is what stands in the trail for a secret.
+// Hidden replaces secrets in the trail.
 const Hidden = "Value hidden due to security reasons."
 
 // maxElements bounds the request and the response of one record.
@@ -26,10 +26,9 @@ var secretNames = map[string]bool{
 	"recoverycode": true, "recoverycodes": true,
 }
 
-// Redact returns a copy of v, a value as encoding/json makes them, in which
-// the values of secret members are replaced, at any depth. Names match in any
-// case; one secret part makes a dotted name, as query protocols have them,
-// secret.
+// Redact returns a copy of v, a value decoded by encoding/json, with the values of secret members
+// replaced at any depth. Names match in any case. A dotted name of a query protocol is secret if
+// any of its parts is.
 func Redact(v any) any {
 	switch v := v.(type) {
 	case map[string]any:
@@ -61,8 +60,8 @@ func isSecret(name string) bool {
 	return false
 }
 
-// redacted brings any value into the form Redact takes, and redacts it. A
-// value too large for a record is replaced by its size.
+// redacted converts any value to the form that Redact accepts, and redacts it. A value too large
+// for a record is replaced with its size.
 func redacted(v any) (any, error) {
 	if v == nil {
 		return nil, nil
@@ -75,7 +74,7 @@ func redacted(v any) (any, error) {
 		return nil, nil
 	}
 	if len(b) > maxElements {
-		return map[string]any{"omitted": fmt.Sprintf("%d bytes are more than a record holds", len(b))}, nil
+		return map[string]any{"omitted": fmt.Sprintf("%d bytes exceed the limit of a record", len(b))}, nil
 	}
 	dec := json.NewDecoder(bytes.NewReader(b))
 	dec.UseNumber()

@@ -11,15 +11,15 @@ import (
 	"time"
 )
 
-// Record is an event as a store keeps it.
+// Record is a stored event.
 type Record struct {
 	Seq  int64  // 1, 2, 3, …
 	Hash []byte // see the package comment
-	Body []byte // the event as JSON; a store keeps the very bytes
+	Body []byte // the event as JSON, stored byte for byte
 	Index
 }
 
-// Index is what a store can look a record up by. It follows from the body.
+// Index contains the fields for lookups of a record. It is derived from the body.
 type Index struct {
 	EventID     string
 	Time        time.Time // to the microsecond
@@ -58,42 +58,38 @@ type Head struct {
 	Signature []byte    `json:"signature"`
 }
 
-// Intent describes a call that has begun: its event without an outcome.
+// Intent is the event, without an outcome, of a call that has begun.
 type Intent struct {
 	ID   string // of the event
 	Body []byte // the event as JSON
 }
 
-// Batch is what one transaction stores.
+// Batch is stored in one transaction.
 type Batch struct {
 	Records  []Record
-	Heads    []Head // of some of the records, or of ones stored before
+	Heads    []Head // of some of the records, or of earlier ones
 	Begun    []Intent
 	Finished []string // IDs of intents to remove
 }
 
 // Store keeps records and heads. It never alters or removes one.
 type Store interface {
-	// AppendAudit stores all of b or nothing; a conflict error
-	// (sekisho.CodeConflict) says that the number of a record is taken. A head
-	// of a number that has one is ignored.
+	// AppendAudit stores b atomically. If the number of a record is taken, the error has
+	// sekisho.CodeConflict. A second head for the same number is ignored.
 	AppendAudit(ctx context.Context, b Batch) error
 	// AuditIntents returns up to limit intents.
 	AuditIntents(ctx context.Context, limit int) ([]Intent, error)
-	// LastAudit returns the record with the greatest number; the zero Record
-	// when there is none.
+	// LastAudit returns the record with the greatest number, or the zero Record.
 	LastAudit(ctx context.Context) (Record, error)
-	// AuditAfter returns up to limit records with numbers above seq, the
-	// smallest first.
+	// AuditAfter returns up to limit records with numbers greater than seq, in ascending order.
 	AuditAfter(ctx context.Context, seq int64, limit int) ([]Record, error)
-	// LookupAudit returns the records q selects, the newest first: by time, then
-	// by number.
+	// LookupAudit returns the records that q selects, newest first: by time, then by number.
 	LookupAudit(ctx context.Context, q Query) ([]Record, error)
-	// AuditHeads returns all heads, the smallest number first.
+	// AuditHeads returns all heads, sorted by number.
 	AuditHeads(ctx context.Context) ([]Head, error)
 }
 
-// encode returns the body of e's record, and what it is looked up by.
+// encode returns the body and the index of e's record.
 func encode(e *Event) ([]byte, Index, error) {
 	body, err := json.Marshal(e)
 	if err != nil {
@@ -102,7 +98,7 @@ func encode(e *Event) ([]byte, Index, error) {
 	if !bytes.Contains(body, []byte(`\ufffd`)) {
 		return body, indexOf(e), nil
 	}
-	// The index must follow from the body, where invalid UTF-8 is gone.
+	// Derive the index from the body, in which invalid UTF-8 has been replaced.
 	stored, err := Record{Body: body}.Event()
 	if err != nil {
 		return nil, Index{}, err
@@ -133,8 +129,8 @@ func indexOf(e *Event) Index {
 	return x
 }
 
-// column makes s fit for a text column: callers choose some of these, and a
-// name with a NUL must not keep an event out of the trail.
+// column makes s valid for a text column. Callers choose some of these values, and a NUL must not
+// keep an event out of the trail.
 func column(s string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 }
@@ -148,7 +144,7 @@ func (x Index) equal(y Index) bool {
 		x.EventSource == y.EventSource && x.Username == y.Username && x.AccessKeyID == y.AccessKeyID && x.ReadOnly == y.ReadOnly
 }
 
-// Event reads the event back.
+// Event decodes the event.
 func (r Record) Event() (Event, error) {
 	var stored struct {
 		Event

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Records without a signed head are a finding beyond these bounds.
+// Beyond these limits, records without a signed head are a finding.
 const (
 	MaxUnsigned     = 64
 	MaxUnsignedTime = time.Second
@@ -24,14 +24,14 @@ const (
 	verifyPage       = 500
 )
 
-// Config is what a Trail needs beside its store.
+// Config is the configuration of a Trail.
 type Config struct {
 	// Signer signs heads. Required.
 	Signer ed25519.PrivateKey
-	// HeadEvery is the most records between heads; 0 means [MaxUnsigned].
+	// HeadEvery is the maximum number of records between heads; 0 means [MaxUnsigned].
 	HeadEvery int64
-	// Witness keeps a head outside the store. Optional. Its error fails the
-	// Record or Close that made the head.
+	// Witness stores a head outside the store. Optional. If it fails, so does the Record or Close
+	// that signed the head.
 	Witness func(ctx context.Context, h Head) error
 	// Recorded is called with each event once it is stored, in the order of
 	// the trail and with secrets hidden. It must not block. Optional.
@@ -39,22 +39,21 @@ type Config struct {
 	// Stored is called after each attempt to store a batch, with its error.
 	// Optional.
 	Stored func(err error)
-	// Unsigned is called after each batch whose last record has no head, and while
-	// events are late because the store failed: [Trail.Sign] is due. It must not block.
-	// Optional.
+	// Unsigned is called when [Trail.Sign] is due: after each batch whose last record has no head, and while events are
+	// late because the store failed. It must not block. Optional.
 	Unsigned func()
 	// Now is the clock for heads and for events without a time; nil means
 	// time.Now.
 	Now func() time.Time
 }
 
-// message is what a head's signature covers.
+// message returns the text that a head's signature covers.
 func (h Head) message() []byte {
 	return fmt.Appendf(nil, "sekisho audit head 1\n%d\n%x\n%d\n", h.Seq, h.Hash, h.Time.UnixMicro())
 }
 
-// Lookup returns the events q selects, the newest first. next is the value of
-// q.Before for the page that follows, 0 when there is none.
+// Lookup returns the events that q selects, newest first. next is the value of q.Before for the
+// next page, 0 if this is the last.
 func (t *Trail) Lookup(ctx context.Context, q Query) (events []Event, next int64, err error) {
 	limit := q.Limit
 	q.Limit++
@@ -76,14 +75,14 @@ func (t *Trail) Lookup(ctx context.Context, q Query) (events []Event, next int64
 	return events, next, nil
 }
 
-// BrokenError says where a trail is not what was recorded.
+// BrokenError reports where a trail differs from what was recorded.
 type BrokenError struct {
 	Seq  int64 // the first record that is wrong or missing
 	Kind Kind
 	Why  string
 }
 
-// Kind classifies what is wrong.
+// Kind classifies a problem.
 type Kind string
 
 // Values of Kind.
@@ -94,7 +93,7 @@ const (
 	Unsigned   Kind = "unsigned"    // heads are missing
 )
 
-// Error names the record and what is wrong with it.
+// Error returns the record and the problem.
 func (e *BrokenError) Error() string {
 	return fmt.Sprintf("the audit trail is broken at record %d: %s", e.Seq, e.Why)
 }
@@ -109,8 +108,8 @@ type Reader interface {
 	AuditHeads(ctx context.Context) ([]Head, error)
 }
 
-// Verify is [Check] for the trail's own store and key. It returns a
-// *BrokenError for the first broken place.
+// Verify is [Check] for the trail's own store and key. It returns a *BrokenError for the first
+// problem.
 func (t *Trail) Verify(ctx context.Context, known ...Head) error {
 	pub, _ := t.cfg.Signer.Public().(ed25519.PublicKey)
 	problems, err := Check(ctx, t.store, pub, nil, known...)
@@ -125,12 +124,12 @@ func (t *Trail) Verify(ctx context.Context, known ...Head) error {
 	return nil
 }
 
-// maxProblems bounds what Check lists.
+// maxProblems bounds the problems that Check returns.
 const maxProblems = 1000
 
-// Check reads a whole trail and checks it against itself, against the heads in
-// the store and against known, heads kept elsewhere. It returns what is wrong,
-// in order. visit, unless nil, receives every record.
+// Check reads a whole trail and checks it against itself, the heads in the store, and known, heads
+// from other sources. It returns the problems in order. visit, unless nil, is called with every
+// record.
 func Check(
 	ctx context.Context,
 	store Reader,
@@ -138,7 +137,7 @@ func Check(
 	visit func(Record),
 	known ...Head,
 ) ([]*BrokenError, error) {
-	// Heads first: records that arrive meanwhile do no harm.
+	// Heads first, so that records that arrive meanwhile cause no findings.
 	heads, err := store.AuditHeads(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("audit: read heads: %w", err)
@@ -176,15 +175,15 @@ func Check(
 	return c.problems, nil
 }
 
-// checker follows a trail.
+// checker checks consecutive records of a trail.
 type checker struct {
 	pub      ed25519.PublicKey
-	heads    []Head // that are to come
+	heads    []Head // not reached yet
 	prev     []byte
 	seq      int64
 	problems []*BrokenError
 
-	newest   time.Time // of the events so far: a lower bound of when they were stored
+	newest   time.Time // latest time of the events so far: a lower bound of their storage time
 	signed   int64     // number of the last record with a head
 	unsigned time.Time // newest when the first record without one was stored
 	tooLong  bool      // said of these records already
@@ -202,7 +201,7 @@ func (c *checker) add(p *BrokenError) {
 
 func (c *checker) record(r Record) {
 	if want := c.seq + 1; r.Seq != want {
-		c.add(broken(Missing, want, "it is missing; the next one there is %d", r.Seq))
+		c.add(broken(Missing, want, "it is missing; the next record is %d", r.Seq))
 		c.prev = nil
 	}
 	c.seq = r.Seq
@@ -228,12 +227,12 @@ func (c *checker) record(r Record) {
 	}
 }
 
-// gap reports records that are without a head for too long.
+// gap reports records that were without a head for too long.
 func (c *checker) gap(upTo int64) {
 	if c.tooLong || upTo <= c.signed {
 		return
 	}
-	// The clock of the events may be a little ahead of the signing.
+	// The events' clock can be slightly ahead of the signing.
 	const slack = time.Second
 	n, took := upTo-c.signed, c.newest.Sub(c.unsigned)
 	if n <= MaxUnsigned && took <= MaxUnsignedTime+slack {
@@ -244,7 +243,8 @@ func (c *checker) gap(upTo int64) {
 		broken(
 			Unsigned,
 			c.signed+1,
-			"it and the %d records after it have no signed head, over %s: heads are at most %d records or %s apart, so one was removed",
+			"it and the %d records after it, over %s, have no signed head: heads are at most %d records or %s apart, so "+
+				"one was removed",
 			n-1,
 			took.Round(time.Millisecond),
 			MaxUnsigned,
@@ -263,42 +263,42 @@ func (c *checker) end() {
 			broken(
 				RolledBack,
 				c.seq+1,
-				"it and all that followed are missing: a head signed at %s says there were %d records",
+				"it and all later records are missing: a head signed at %s says that there were %d records",
 				h.Time.UTC().Format(time.RFC3339),
 				h.Seq,
 			),
 		)
 		return
 	}
-	c.add(broken(Altered, c.heads[0].Seq, "there is a head with a signature that is not ours, and no such record"))
+	c.add(broken(Altered, c.heads[0].Seq, "there is a head with an invalid signature, but no such record"))
 }
 
 func (c *checker) check(r Record) *BrokenError {
 	if c.prev != nil && !bytes.Equal(chain(c.prev, r.Body), r.Hash) {
-		return broken(Altered, r.Seq, "it was altered, or is not the one that stood here")
+		return broken(Altered, r.Seq, "it was altered, or is not the original record")
 	}
 	e, err := r.Event()
 	if err != nil {
-		return broken(Altered, r.Seq, "it cannot be read: %v", err)
+		return broken(Altered, r.Seq, "it is malformed: %v", err)
 	}
 	if !indexOf(&e).equal(r.Index) {
-		return broken(Altered, r.Seq, "what it is looked up by was altered")
+		return broken(Altered, r.Seq, "its lookup columns were altered")
 	}
 	return nil
 }
 
 func (h Head) check(pub ed25519.PublicKey, seq int64, hash []byte) *BrokenError {
 	if h.Seq != seq {
-		return broken(Altered, h.Seq, "there is a head for a record that cannot be")
+		return broken(Altered, h.Seq, "there is a head for an impossible record number")
 	}
 	if !ed25519.Verify(pub, h.message(), h.Signature) {
-		return broken(Altered, seq, "its head has a signature that is not ours")
+		return broken(Altered, seq, "the signature of its head is invalid")
 	}
 	if !bytes.Equal(h.Hash, hash) {
 		return broken(
 			Altered,
 			seq,
-			"the records up to it were written again: the head signed at %s has another hash",
+			"the records up to it were rewritten: the head signed at %s has another hash",
 			h.Time.UTC().Format(time.RFC3339),
 		)
 	}

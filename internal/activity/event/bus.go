@@ -19,7 +19,7 @@ type Nodes interface {
 	Nodes(ctx context.Context) ([]*sekisho.Node, error)
 }
 
-// Config is what a Bus needs.
+// Config is the configuration of a Bus.
 type Config struct {
 	Store    Store
 	Nodes    Nodes
@@ -209,7 +209,7 @@ func (b *Bus) keep(ctx context.Context, events []*Event, lost int64) error {
 		}
 		body, err := json.Marshal(e)
 		if err != nil { // retrying would not help
-			b.cfg.Log.Error("an event is lost: it cannot be encoded", "type", e.Type, "error", err)
+			b.cfg.Log.Error("event lost: it cannot be encoded", "type", e.Type, "error", err)
 			continue
 		}
 		wanted := false

@@ -665,7 +665,7 @@ func TestCallsAreForThoseWhoAsk(t *testing.T) {
 			if err != nil || len(all) != tc.kept {
 				t.Errorf("%d events are kept, %v", len(all), err)
 			}
-			if !strings.Contains(f.log.String(), "an event is lost") {
+			if !strings.Contains(f.log.String(), "cannot be encoded") {
 				t.Errorf("not said:\n%s", f.log)
 			}
 		})

@@ -33,9 +33,9 @@ const (
 	AccessRequestChanged Type = "Access Request Changed" // created, approved, rejected or revoked
 	BreakGlassUsed       Type = "Break Glass Used"       // access without approval
 
-	IntegrityProblem Type = "Integrity Problem" // recordings or audit trail are not what was written
+	IntegrityProblem Type = "Integrity Problem" // recordings or audit trail differ from what was written
 
-	RecordingStoreChanged Type = "Recording Store Changed" // it began to fail, or works again
+	RecordingStoreChanged Type = "Recording Store Changed" // it started to fail, or recovered
 
 	// APICall is a call that starts, resumes or ends a session, in AWS's format. Only
 	// webhooks whose pattern names types or sources receive it, because the other
@@ -221,8 +221,8 @@ func (o Origin) Up(n *sekisho.Node) *Event {
 	return o.event(NodeUp, sourceNode, n.ConnectedAt, string(n.ID), d, &d.Machine)
 }
 
-// Down is the event of a node whose agent has disconnected and not come back. at is
-// when the bus decided that.
+// Down is the event of a node whose agent has disconnected and not reconnected. at is when the
+// bus decided that.
 func (o Origin) Down(n *sekisho.Node, at time.Time) *Event {
 	d := nodeDetail(n)
 	d.State, d.DisconnectedAt, d.LastHeardAt, d.Cause = "down", stamp(

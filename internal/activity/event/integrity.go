@@ -2,8 +2,8 @@ package event
 
 import "time"
 
-// IntegrityFinding is a place where recordings, ledger, sessions or audit trail
-// are not what the server wrote.
+// IntegrityFinding is a place where recordings, ledger, sessions or audit trail differ from what
+// the server wrote.
 type IntegrityFinding struct {
 	At       time.Time
 	Kind     string // missing, altered, swapped, truncated, rolled back, inserted, unsigned
@@ -22,7 +22,7 @@ type IntegrityDetail struct {
 	Problems int    `json:"problems"`
 }
 
-// Integrity is the event of something that a check of the data found.
+// Integrity is the event of a finding of a data check.
 func (o Origin) Integrity(in IntegrityFinding) *Event {
 	d := &IntegrityDetail{
 		Kind:     in.Kind,

@@ -6,11 +6,11 @@ import (
 	"sekisho"
 )
 
-// Rewrite is a node's second writing of the log of a session.
+// Rewrite is a node's second write to the log of a session.
 type Rewrite struct {
 	At        time.Time
 	Session   *sekisho.Session
-	Node      sekisho.NodeID // whose credentials it was done with
+	Node      sekisho.NodeID // whose credentials were used
 	Principal string         // ARN
 	SourceIP  string
 	RequestID string
@@ -38,8 +38,7 @@ type RewriteDetail struct {
 	RequestID     string `json:"request-id,omitempty"` // as in the audit trail
 }
 
-// Rewritten is the event of a log that was written again. Its machine is the
-// node that did.
+// Rewritten is the event of a rewritten log. Its machine is the node that rewrote it.
 func (o Origin) Rewritten(in Rewrite) *Event {
 	d := &RewriteDetail{
 		SessionID: string(

@@ -28,7 +28,7 @@ type field struct {
 
 // condition is one element of a pattern's list.
 type condition struct {
-	absent bool // matches a missing member, and nothing else
+	absent bool // matches only a missing member
 	match  func(v any) bool
 }
 
@@ -207,7 +207,7 @@ func textual(name string, arg any) (func(v any) bool, error) {
 		return nil, fmt.Errorf("unsupported operator %q: want %s", name, supported)
 	}
 	if !ok {
-		return nil, fmt.Errorf("%s needs a string", name)
+		return nil, fmt.Errorf("%s requires a string", name)
 	}
 	return func(v any) bool { s, ok := v.(string); return ok && test(s) }, nil
 }
@@ -232,7 +232,7 @@ func anythingBut(arg any) (func(v any) bool, error) {
 			return func(v any) bool { s, ok := v.(string); return ok && !strings.HasPrefix(s, want) }, nil
 		}
 	}
-	return nil, errors.New("anything-but needs a string, a number, a list of these, or a prefix")
+	return nil, errors.New("anything-but requires a string, a number, a list of these, or a prefix")
 }
 
 // equal compares JSON values whose numbers are json.Number.

@@ -12,7 +12,7 @@ import (
 	"sekisho"
 )
 
-// Endpoint is where a webhook's events go. An error other than *Failure is treated as
+// Endpoint is the destination of a webhook's events. An error other than *Failure is treated as
 // a failure of the endpoint.
 type Endpoint interface {
 	Deliver(ctx context.Context, id string, body []byte) error
@@ -28,7 +28,7 @@ type Failure struct {
 	// Refused says that the endpoint works but rejects this event. Others are
 	// delivered meanwhile.
 	Refused bool
-	// After is the pause that the endpoint asked for; 0 = none.
+	// After is the pause that the endpoint requested; 0 = none.
 	After time.Duration
 }
 
@@ -256,7 +256,7 @@ func (q *queue) deliver(ctx context.Context, w *waiting) {
 	o := q.settle(w, err)
 	if err := q.cfg.Store.SettleEvent(context.WithoutCancel(ctx), o); err != nil {
 		// The event is delivered again after a restart: deliveries are at least once.
-		q.cfg.Log.Error("outcome of a delivery not stored", "webhook", q.Name, "event", w.Seq, "error", err)
+		q.cfg.Log.Error("could not store the outcome of a delivery", "webhook", q.Name, "event", w.Seq, "error", err)
 	}
 }
 
@@ -275,7 +275,7 @@ func (q *queue) attempt(ctx context.Context, w *waiting) error {
 		return errGone
 	}
 	if err != nil {
-		return fmt.Errorf("the event cannot be read: %w", err)
+		return fmt.Errorf("cannot load the event: %w", err)
 	}
 	return q.Endpoint.Deliver(ctx, r.ID, r.Body)
 }

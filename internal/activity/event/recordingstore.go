@@ -2,11 +2,11 @@ package event
 
 import "time"
 
-// RecordingStore says how the store of recordings does.
+// RecordingStore is the state of the recording store.
 type RecordingStore struct {
 	At                time.Time
 	Store             string
-	Problem           string // "" when it works again
+	Problem           string // "" after it has recovered
 	WaitingBytes      int64
 	WaitingRecordings int
 	Full              bool // nothing can be recorded
@@ -22,13 +22,13 @@ type RecordingStoreDetail struct {
 	SpoolFull         bool   `json:"spool-full"`
 }
 
-// The states of a [RecordingStoreDetail].
+// States of a [RecordingStoreDetail].
 const (
 	storeFailing = "failing"
 	storeWorking = "working"
 )
 
-// RecordingStore is the event of a store of recordings that began to fail, or works again.
+// RecordingStore is the event of a recording store that started to fail, or recovered.
 func (o Origin) RecordingStore(in RecordingStore) *Event {
 	d := &RecordingStoreDetail{
 		State: storeWorking, Store: clip(in.Store), Problem: clip(in.Problem),

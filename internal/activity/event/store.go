@@ -62,7 +62,7 @@ type Outcome struct {
 type Query struct {
 	Type    Type
 	Subject string
-	Before  int64 // records with a smaller number only; 0 = from the newest
+	Before  int64 // only records with a smaller number; 0 = from the newest
 	Limit   int   // must be positive
 }
 
@@ -74,7 +74,7 @@ type Store interface {
 	// LastEvent returns the greatest Seq ever assigned; 0 if there is none.
 	LastEvent(ctx context.Context) (int64, error)
 	Event(ctx context.Context, seq int64) (*Record, error)
-	// Events returns the records that q selects, the newest first.
+	// Events returns the records that q selects, newest first.
 	Events(ctx context.Context, q Query) ([]*Record, error)
 
 	// EventItems returns the items that wait for a webhook, oldest first.

@@ -1,7 +1,6 @@
-// Package refusals bounds how many audit events callers without credentials can
-// cause. All doors and the console share one budget: a source has an event for
-// each refusal up to a limit, and the refusals beyond it are summed up once a
-// minute.
+// Package refusals bounds the audit events that callers without credentials can cause. All doors
+// and the console share one budget: each refusal of a source has an event, up to a limit; further
+// refusals are summarized once a minute.
 package refusals
 
 import (
@@ -18,14 +17,14 @@ import (
 )
 
 const (
-	burst        = 200 // events of one source at once
-	perSecond    = 1   // and in the long run
+	burst        = 200 // burst of events of one source
+	perSecond    = 1   // long-term rate
 	allBurst     = 2000
 	allPerSecond = 20
 
 	summaryEvery = time.Minute
-	maxSummaries = 100    // at a time; the smallest share one
-	maxSources   = 10_000 // that are counted apart
+	maxSummaries = 100    // per interval; the smallest are combined
+	maxSources   = 10_000 // counted separately
 )
 
 // Trail keeps audit events.
@@ -33,7 +32,7 @@ type Trail interface {
 	Record(ctx context.Context, e audit.Event) error
 }
 
-// Config is what a Budget needs.
+// Config is the configuration of a Budget.
 type Config struct {
 	Trail  Trail
 	Region string
@@ -52,9 +51,9 @@ type Budget struct {
 	closed bool
 }
 
-// summary counts refusals without an event of their own.
+// summary counts refusals without a separate event.
 type summary struct {
-	source      netip.Prefix // the zero one stands for several
+	source      netip.Prefix // the zero prefix means several
 	address     netip.Addr   // of the last refusal
 	count       int
 	first, last time.Time
@@ -72,8 +71,7 @@ func New(cfg Config) *Budget {
 	}
 }
 
-// Take reports whether a refusal may have an event of its own. One that may
-// not is counted.
+// Take reports whether a refusal gets a separate event. Otherwise, it counts the refusal.
 func (b *Budget) Take(from netip.Addr, at time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -95,7 +93,7 @@ func (b *Budget) Take(from netip.Addr, at time.Time) bool {
 	return false
 }
 
-// Record keeps the event of a refusal, or counts it.
+// Record stores the event of a refusal, or counts the refusal.
 func (b *Budget) Record(ctx context.Context, from netip.Addr, e audit.Event) error {
 	if !b.Take(from, e.Time) {
 		return nil
@@ -103,7 +101,7 @@ func (b *Budget) Record(ctx context.Context, from netip.Addr, e audit.Event) err
 	return b.cfg.Trail.Record(ctx, e)
 }
 
-// take returns what was counted since the last time, most refusals first.
+// take returns the summaries since the last call, largest first.
 func (b *Budget) take(last bool) []summary {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -177,6 +175,6 @@ func (b *Budget) Run(ctx context.Context) {
 	}
 }
 
-// Close writes the remaining summaries. Refusals after it have an event each. The trail
-// must still be open.
+// Close writes the remaining summaries. Later refusals each have an event. The trail must still be
+// open.
 func (b *Budget) Close(ctx context.Context) { b.flush(ctx, true) }

@@ -26,7 +26,7 @@ func (r *row) fields(day time.Time) []string {
 	}
 }
 
-// encode makes the file of a day.
+// encode returns the file of a day.
 func encode(d *Definition, day time.Time, rows []*row) (content []byte, contentType string, err error) {
 	var file bytes.Buffer
 	switch d.Compression {

@@ -1,6 +1,5 @@
-// Package usage writes usage reports: one CSV file a day, in a bucket, with
-// the sessions, minutes and bytes of each person, node and document. A report
-// states use and no cost.
+// Package usage writes usage reports: one CSV file per day, in a bucket, with the sessions, minutes
+// and bytes of each person, node and document. Reports contain no costs.
 //
 // # Days
 //
@@ -19,10 +18,10 @@ import (
 	"sekisho"
 )
 
-// MaxReports is how many reports an account has, as in AWS.
+// MaxReports is the maximum number of reports of an account, as in AWS.
 const MaxReports = 10
 
-// Compression is how a file is compressed.
+// Compression is the compression of a report's files.
 type Compression string
 
 // Values of Compression, as in a report definition.
@@ -31,24 +30,23 @@ const (
 	ZIP  Compression = "ZIP"
 )
 
-// Status is what became of the last delivery, in AWS's words.
+// Status is the result of the last delivery, with AWS's names.
 type Status string
 
-// The statuses. A report that was never due has none.
+// Values of Status. A report that was never due has none.
 const (
 	StatusDelivered   Status = "SUCCESS"
 	StatusNoBucket    Status = "ERROR_NO_BUCKET"
-	StatusUndelivered Status = "ERROR_PERMISSIONS" // the only other failure that AWS has a name for
+	StatusUndelivered Status = "ERROR_PERMISSIONS" // AWS's only other failure
 )
 
-// Definition is a report as somebody defined it.
+// Definition is the definition of a report.
 type Definition struct {
 	Name        string      `json:"name"`
 	Bucket      string      `json:"bucket"`
 	Prefix      string      `json:"prefix,omitempty"`
 	Compression Compression `json:"compression"`
-	// Resources is whether the definition asked for resources. Rows name the
-	// node either way.
+	// Resources means that the definition requested resources. Rows name the node either way.
 	Resources bool `json:"resources,omitempty"`
 	// KeepVersions writes each delivery under its own key. Otherwise a delivery
 	// replaces the earlier file of its day.
@@ -58,13 +56,13 @@ type Definition struct {
 	CreatedAt time.Time `json:"createdAt"`
 	CreatedBy string    `json:"createdBy"` // ARN
 
-	// Next is the first day that has not been delivered in full.
+	// Next is the first day that has not been completely delivered.
 	Next        time.Time `json:"next"`
 	DeliveredAt time.Time `json:"deliveredAt,omitzero"`
 	Status      Status    `json:"status,omitempty"`
 }
 
-// Key is the key of the file of a day that is delivered at a time.
+// Key returns the key of the file of a day that is delivered at a time.
 func (d *Definition) Key(day, at time.Time) string {
 	parts := []string{d.Name, day.Format("20060102") + "-" + day.AddDate(0, 0, 1).Format("20060102")}
 	if d.KeepVersions {
@@ -80,35 +78,33 @@ func (d *Definition) Key(day, at time.Time) string {
 	return strings.Join(append(parts, d.Name+"-00001"+ending), "/")
 }
 
-// Store keeps definitions and knows sessions.
+// Store stores definitions and lists sessions.
 type Store interface {
-	// CreateUsageReport refuses a name that exists (CodeConflict), and one more
-	// than most (CodeLimit).
+	// CreateUsageReport returns CodeConflict if the name exists, and CodeLimit if there are already
+	// most reports.
 	CreateUsageReport(ctx context.Context, d *Definition, most int) error
-	// UsageReports returns the reports by name.
+	// UsageReports returns the reports, sorted by name.
 	UsageReports(ctx context.Context) ([]*Definition, error)
-	// UpdateUsageReport and DeleteUsageReport answer CodeNotFound for a report
-	// that does not exist.
+	// UpdateUsageReport and DeleteUsageReport return CodeNotFound for a missing report.
 	UpdateUsageReport(ctx context.Context, name string, change func(d *Definition)) error
 	DeleteUsageReport(ctx context.Context, name string) error
-	// EachSessionDuring visits the sessions that started before to, and have not
-	// ended before from.
+	// EachSessionDuring visits the sessions that started before to and did not end before from.
 	EachSessionDuring(ctx context.Context, from, to time.Time, visit func(x *sekisho.Session) error) error
 }
 
-// Volume is what a session transferred and left behind, in bytes.
+// Volume is the data that a session transferred and stored, in bytes.
 type Volume struct {
-	In, Out   int64 // that passed in the session
+	In, Out   int64 // data of the session
 	Recording int64 // the recording's size
 	Log       int64 // the log's size in its bucket
 }
 
-// Config is what a Reporter needs.
+// Config is the configuration of a Reporter.
 type Config struct {
 	Store Store
 	// Volume measures a session that has ended.
 	Volume func(ctx context.Context, x *sekisho.Session) (Volume, error)
-	// Put stores a file. It answers CodeNotFound if there is no such bucket.
+	// Put stores a file. It returns CodeNotFound if the bucket does not exist.
 	Put func(ctx context.Context, bucket, key, contentType string, content []byte) error
 	Now func() time.Time
 	Log *slog.Logger
@@ -124,8 +120,8 @@ type Reporter struct {
 // New returns a Reporter.
 func New(cfg Config) *Reporter { return &Reporter{cfg: cfg} }
 
-// Create defines a report and delivers the current day up to now. A failed
-// delivery is no error of Create: the report's status has it.
+// Create defines a report and delivers the current day up to now. A failed delivery is not an error
+// of Create; it is in the report's status.
 func (r *Reporter) Create(ctx context.Context, d Definition) error {
 	now := r.cfg.Now().UTC()
 	d.CreatedAt, d.Next = now, dayOf(now)
@@ -137,30 +133,29 @@ func (r *Reporter) Create(ctx context.Context, d Definition) error {
 	return r.deliver(ctx, &d, d.Next, d.Next)
 }
 
-// List returns the reports by name.
+// List returns the reports, sorted by name.
 func (r *Reporter) List(ctx context.Context) ([]*Definition, error) {
 	return r.cfg.Store.UsageReports(ctx)
 }
 
-// Delete removes a report. Its files stay.
+// Delete removes a report, but not its files.
 func (r *Reporter) Delete(ctx context.Context, name string) error {
 	return r.cfg.Store.DeleteUsageReport(ctx, name)
 }
 
-// How reports are delivered.
+// Delivery of reports.
 const (
 	checkEvery = time.Minute
-	// closing is how long after its end a day is reported: by then the
-	// recordings of its last sessions are sealed.
+	// closing is the time between the end of a day and its report. By then, the recordings of its
+	// last sessions are sealed.
 	closing = 5 * time.Minute
-	// catchUp is how many days a report is behind at most. Older days are left
-	// out.
+	// catchUp bounds the days that a report can be behind. Older days are omitted.
 	catchUp = 31
 )
 
 func dayOf(t time.Time) time.Time { return t.UTC().Truncate(24 * time.Hour) }
 
-// Run delivers what is due until ctx ends.
+// Run delivers reports when they are due, until ctx ends.
 func (r *Reporter) Run(ctx context.Context) {
 	tick := time.NewTicker(checkEvery)
 	defer tick.Stop()
@@ -171,7 +166,7 @@ func (r *Reporter) Run(ctx context.Context) {
 		case <-tick.C:
 		}
 		if err := r.Deliver(ctx); err != nil && ctx.Err() == nil {
-			r.cfg.Log.Error("usage reports cannot be delivered", "error", err)
+			r.cfg.Log.Error("could not deliver usage reports", "error", err)
 		}
 	}
 }
@@ -205,8 +200,8 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-// deliver writes the file of one day, and stores what became of it. A full
-// delivery moves the report on to next.
+// deliver writes the file of one day, and stores the result. A complete delivery advances the
+// report to next.
 func (r *Reporter) deliver(ctx context.Context, d *Definition, day, next time.Time) error {
 	now := r.cfg.Now().UTC()
 	problem := r.write(ctx, d, day, now)
@@ -224,7 +219,7 @@ func (r *Reporter) deliver(ctx context.Context, d *Definition, day, next time.Ti
 	}
 	if problem != nil && d.Status != before {
 		r.cfg.Log.Error(
-			"a usage report was not delivered",
+			"could not deliver a usage report",
 			"report",
 			d.Name,
 			"bucket",
@@ -256,7 +251,7 @@ func (r *Reporter) write(ctx context.Context, d *Definition, day, now time.Time)
 	return r.cfg.Put(ctx, d.Bucket, d.Key(day, now), contentType, content)
 }
 
-// subject is what a row is about.
+// subject identifies a row.
 type subject struct{ person, node, document string }
 
 // row is the use of one subject on one day.
@@ -267,7 +262,7 @@ type row struct {
 	volume   Volume
 }
 
-// rows sums up one day, by person, node and document in this order.
+// rows returns the totals of one day, sorted by person, node and document.
 func (r *Reporter) rows(ctx context.Context, day, now time.Time) ([]*row, error) {
 	next := day.AddDate(0, 0, 1)
 	bySubject := map[subject]*row{}

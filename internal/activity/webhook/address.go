@@ -21,8 +21,8 @@ func CheckAllowed(network netip.Prefix) error {
 	return nil
 }
 
-// CheckAddress refuses the addresses that nothing may connect to, and private
-// ones that are not allowed.
+// CheckAddress refuses addresses that are never connected to, and private ones that are not
+// allowed.
 func CheckAddress(a netip.Addr, allow []netip.Prefix) error {
 	if netguard.Never(a) {
 		return &forbidden{

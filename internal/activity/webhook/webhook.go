@@ -1,4 +1,4 @@
-// Package webhook delivers signed events over HTTP to allowed addresses only.
+// Package webhook delivers signed events over HTTP, only to allowed addresses.
 //
 // Signatures follow the open specification "Standard Webhooks", so that receivers can
 // verify them with existing libraries:
@@ -40,13 +40,13 @@ const (
 	maxHeader      = 16 << 10
 )
 
-// Config is what an Endpoint needs.
+// Config is the configuration of an Endpoint.
 type Config struct {
 	URL string
 	// Secrets returns the secrets to sign with. It is called for each delivery, so that
 	// secrets can be rotated. See [ParseSecrets].
 	Secrets func() ([]Secret, error)
-	// Allow lists private networks that may be reached.
+	// Allow are the allowed private networks.
 	Allow   []netip.Prefix
 	Roots   *x509.CertPool   // nil = the system's
 	Timeout time.Duration    // 0 = 10 s
@@ -118,7 +118,7 @@ func (e *Endpoint) control(_, address string, _ syscall.RawConn) error {
 	if e.url.Scheme == "http" && !netguard.Reached(ap.Addr()).IsLoopback() {
 		return &forbidden{
 			fmt.Sprintf(
-				"events are sent without TLS to loopback addresses only, and %s is not one: use https://",
+				"%s is not a loopback address: events are sent there only with TLS, use https://",
 				ap.Addr(),
 			),
 		}
@@ -174,7 +174,7 @@ func withoutURL(err error) error {
 	return err
 }
 
-// verdict returns nil for a response of success, and otherwise why the delivery failed.
+// verdict returns nil for a successful response, otherwise why the delivery failed.
 func verdict(resp *http.Response) error {
 	code := resp.StatusCode
 	f := &event.Failure{Err: fmt.Errorf("HTTP status %d %s", code, http.StatusText(code))}
@@ -187,7 +187,7 @@ func verdict(resp *http.Response) error {
 		code == http.StatusRequestEntityTooLarge,
 		code == http.StatusUnsupportedMediaType,
 		code == http.StatusUnprocessableEntity:
-		f.Refused = true // the endpoint objects to this event only
+		f.Refused = true // the endpoint refuses only this event
 	}
 	if n, err := strconv.ParseUint(resp.Header.Get("Retry-After"), 10, 31); err == nil {
 		f.After = time.Duration(n) * time.Second

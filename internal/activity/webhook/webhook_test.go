@@ -324,7 +324,7 @@ func TestAddresses(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := e.Deliver(t.Context(), "id", []byte("{}")); err == nil ||
-		!strings.Contains(err.Error(), "loopback addresses only") {
+		!strings.Contains(err.Error(), "loopback address") {
 		t.Errorf("in clear to another machine: %v", err)
 	}
 	if n := came.Load(); n != 0 {

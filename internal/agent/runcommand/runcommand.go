@@ -42,12 +42,12 @@ type Services interface {
 
 // Config is the configuration of a Runner.
 type Config struct {
-	Dir      string // of its own
+	Dir      string // used only by the Runner
 	Node     sekisho.NodeID
-	Off      bool // no command is taken
-	Workers  int  // commands at once; 0 means 5
+	Off      bool // refuse all commands
+	Workers  int  // concurrent commands; 0 means 5
 	Services Services
-	// Web is how step download from elsewhere; nil means as usual.
+	// Web is the transport for downloads from other servers; nil means http.DefaultTransport.
 	Web http.RoundTripper
 	// Reply sends a reply to the server; see control.Channel.Reply.
 	Reply func(job string, reply mgs.UUID, load func() (mgs.CommandReply, error))

@@ -104,7 +104,7 @@ func (s *sealed) Receive(ctx context.Context) (mgs.PayloadType, []byte, error) {
 	return pt, b, err
 }
 
-// unwrap has KMS decrypt the data key that the client had it make.
+// unwrap has KMS decrypt the data key that KMS created for the client.
 func (s *Runner) unwrap(ctx context.Context, keyID string, answer mgs.ProcessedAction) ([]byte, error) {
 	var wrapped mgs.KMSEncryptionResponse
 	if len(answer.ActionResult) > 0 {

@@ -43,9 +43,8 @@ func (c *client) can(what string) bool {
 // encryptedNote is the text that the client shows for an encrypted session.
 const encryptedNote = "This session is encrypted end to end with a KMS key."
 
-// handshake agrees with the client on the session's type and, where the
-// document has a key, on encryption. It waits for the client for as long as
-// the session is not cancelled, as the client may come much later.
+// handshake agrees with the client on the session's type and, if the document has a KMS key, on
+// encryption. It waits until the session is cancelled, because the client can connect much later.
 func (s *Runner) handshake(
 	ctx context.Context,
 	ch *datachannel.Channel,
@@ -225,7 +224,7 @@ func (s *begun) Receive(ctx context.Context) (mgs.PayloadType, []byte, error) {
 	return s.Stream.Receive(ctx)
 }
 
-// encrypt has both ends encrypt, and makes sure that the client does.
+// encrypt enables encryption on both ends, and verifies that the client encrypts.
 func (s *Runner) encrypt(
 	ctx context.Context,
 	ch *datachannel.Channel,

@@ -187,7 +187,7 @@ func (s *Runner) preparePort(ctx context.Context, j *job) error {
 		return err
 	}
 	j.properties = withOffer(j.doc.Properties, mgs.AbilityReset)
-	j.doc.Inputs.KMSKeyID = "" // what ports carry is never encrypted, as with AWS's agent
+	j.doc.Inputs.KMSKeyID = "" // as with AWS's agent, Port sessions are never encrypted
 	j.plugin = func(s *Runner, c *client) (runner, error) {
 		out := &port.Port{To: to, HalfClose: c.can(mgs.AbilityHalfClose), SendResets: c.can(mgs.AbilityReset), Log: s.Log}
 		if string(p.Type) == ssmdoc.LocalPortForwarding {

@@ -43,8 +43,8 @@ var reportsExit = json.RawMessage(`{"sekisho":["` + mgs.AbilityExitCode + `"]}`)
 // takes input from people who join the session.
 var joinable = json.RawMessage(`{"sekisho":["` + mgs.AbilityExitCode + `","` + mgs.AbilityJoin + `"]}`)
 
-// prepareOwn prepares a command with input if the document is one of Sekisho's own. The
-// handshake tells the client which features it may use.
+// prepareOwn prepares a command with input if the document is one of Sekisho's own. The handshake
+// lists the features for the client.
 func (s *Runner) prepareOwn(j *job, args []string) bool {
 	var data mgs.PayloadType
 	switch s.Task.DocumentName {
@@ -73,8 +73,7 @@ func (s *Runner) prepareOwn(j *job, args []string) bool {
 	return true
 }
 
-// prepareReverse prepares a port of the node's own, if the document is that
-// one.
+// prepareReverse prepares a listener on the node, if the document is the one for that.
 func (s *Runner) prepareReverse(j *job, host, port string) (bool, error) {
 	if s.Task.DocumentName != documentReverse {
 		return false, nil

@@ -36,7 +36,7 @@ type Users interface {
 
 // Runner runs one session.
 type Runner struct {
-	// Open makes and opens the agent's leg of the data channel.
+	// Open creates and opens the agent's leg of the data channel.
 	Open func(ctx context.Context) (*link.Conn, error)
 	// Decrypt has KMS decrypt a key for an encryption context.
 	Decrypt func(ctx context.Context, keyID string, wrapped []byte, encryptionContext map[string]string) ([]byte, error)
@@ -84,7 +84,7 @@ const (
 // for the user.
 const maxDelay = 50 * time.Millisecond
 
-// Run runs the session to its end.
+// Run runs the session until it ends.
 func (s *Runner) Run(ctx context.Context) {
 	s.id = sekisho.SessionID(s.Task.SessionID)
 	job, err := s.prepare(ctx)
@@ -146,9 +146,9 @@ func (s *Runner) Run(ctx context.Context) {
 	wg.Wait()
 }
 
-// drain waits until the client has taken everything that the session has sent.
-// The client may be away for as long as a connection may be: what it has not
-// taken then is lost, and the session has failed. why is how the plugin ended.
+// drain waits until the client has acknowledged everything that the session has sent. A
+// disconnected client has as long as a lost connection; after that, the rest is lost and the
+// session has failed. why is the result of the plugin.
 func (s *Runner) drain(ctx, serveCtx context.Context, ch *datachannel.Channel, why error) error {
 	patience := s.Patience
 	if errors.Is(why, plugin.ErrTerminate) || !s.greeted {
@@ -172,7 +172,7 @@ func (s *Runner) drain(ctx, serveCtx context.Context, ch *datachannel.Channel, w
 	return err
 }
 
-// openLog begins the session's log, if its document wants one.
+// openLog begins the session's log, if its document specifies one.
 func (s *Runner) openLog(ctx context.Context, j *job) (*sessionlog.Log, error) {
 	if j.doc.SessionType == ssmdoc.Port {
 		return nil, nil
@@ -188,7 +188,7 @@ func (s *Runner) openLog(ctx context.Context, j *job) (*sessionlog.Log, error) {
 	})
 }
 
-// report tells how the session ended, and what became of its log.
+// report reports how the session ended, and the delivery of its log.
 func (s *Runner) report(err error, t mgs.TaskComplete, log sessionlog.Delivery) {
 	t.TaskID, t.InstanceID, t.FinalTaskStatus = string(s.id), string(s.Node), mgs.TaskSuccess
 	t.S3Bucket, t.S3URLSuffix, t.CwlGroup, t.CwlStream = log.Bucket, log.Key, log.Group, log.Stream
@@ -210,7 +210,7 @@ func (s *Runner) report(err error, t mgs.TaskComplete, log sessionlog.Delivery) 
 	s.Report(t)
 }
 
-// converse greets the client and runs the plugin.
+// converse performs the handshake and runs the plugin.
 func (s *Runner) converse(ctx context.Context, ch *datachannel.Channel, j *job) error {
 	if j.refused != nil {
 		return s.refuse(ctx, ch, j.refused)
@@ -252,8 +252,7 @@ const MaxNotices = 4
 // maxNotice bounds the text of a notice, in bytes.
 const maxNotice = 400
 
-// Notify shows a text in the session's terminal. A notice that would have to
-// wait behind too many others is dropped.
+// Notify shows a text in the session's terminal. If the queue is full, the notice is dropped.
 func (s *Runner) Notify(text string) {
 	select {
 	case s.Notices <- safetext.Line(text, maxNotice):
@@ -288,8 +287,8 @@ func (s *Runner) show(ctx context.Context, stream plugin.Stream) {
 	}
 }
 
-// refuse waits for the client and returns why the session cannot be: only a
-// client that has come is shown the reason.
+// refuse waits for the client and returns why the session cannot start. Only a connected client
+// shows the reason.
 func (s *Runner) refuse(ctx context.Context, ch *datachannel.Channel, why error) error {
 	request, err := s.request(&content{SessionType: ssmdoc.StandardStream}, nil)
 	if err != nil {

@@ -44,7 +44,7 @@ type Services interface {
 type Config struct {
 	Places   Places
 	Services Services
-	Dir      string // where it is kept until delivery
+	Dir      string // directory for the log until delivery
 	Session  sekisho.SessionID
 	Node     sekisho.NodeID
 	Owner    string // ARN
@@ -231,7 +231,7 @@ func Upload(ctx context.Context, services Services, bucket, key string, content 
 		"Content-Type": {"text/plain"},
 		"X-Amz-Acl":    {"bucket-owner-full-control"}, // the bucket may belong to another account
 	}
-	// Without the permission to ask, rely on the bucket's default.
+	// Without permission to read the setting, rely on the bucket's default.
 	if algorithm, err := services.BucketEncryption(ctx, bucket); err == nil && algorithm != "" {
 		h.Set("X-Amz-Server-Side-Encryption", algorithm)
 	}

@@ -229,10 +229,10 @@ func TestEncryptionDemanded(t *testing.T) {
 		places   sessionlog.Places
 		want     string
 	}{
-		"a bucket without":    {&services{}, sessionlog.Places{Bucket: "logs", BucketEncrypted: true}, `encryption is not set up on the bucket "logs". Encrypt the bucket, or switch off s3EncryptionEnabled`},
+		"a bucket without":    {&services{}, sessionlog.Places{Bucket: "logs", BucketEncrypted: true}, `bucket "logs" is not encrypted. Encrypt the bucket, or turn off s3EncryptionEnabled`},
 		"a bucket unknown":    {&services{refuse: map[string][]error{"GetBucketEncryption": {refused}}}, sessionlog.Places{Bucket: "logs", BucketEncrypted: true}, "s3:GetEncryptionConfiguration"},
-		"a group without key": {&services{}, sessionlog.Places{Group: "/sessions", GroupEncrypted: true}, `encryption is not set up on the log group "/sessions". Associate`},
-		"a group not there":   {&services{key: "k"}, sessionlog.Places{Group: "/sess", GroupEncrypted: true}, "not set up"},
+		"a group without key": {&services{}, sessionlog.Places{Group: "/sessions", GroupEncrypted: true}, `log group "/sessions" is not encrypted. Associate`},
+		"a group not there":   {&services{key: "k"}, sessionlog.Places{Group: "/sess", GroupEncrypted: true}, "/sess"},
 		"a group unknown":     {&services{refuse: map[string][]error{"DescribeLogGroups": {refused}}}, sessionlog.Places{Group: "/sessions", GroupEncrypted: true}, "logs:DescribeLogGroups"},
 	} {
 		if _, err := sessionlog.Open(t.Context(), config(t, c.services, c.places)); err == nil ||

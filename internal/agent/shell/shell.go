@@ -202,7 +202,7 @@ func (s *Shell) typed(ctx context.Context, p *pty.Process) {
 			return
 		case b := <-s.Typed:
 			if _, err := p.Write(b); err != nil {
-				s.Log.Debug("input is lost", "error", err)
+				s.Log.Debug("input lost", "error", err)
 			}
 		}
 	}

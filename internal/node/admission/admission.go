@@ -1,6 +1,5 @@
-// Package admission admits agents at a bounded rate, so that thousands of
-// agents that reconnect at once, after a restart or a power cut, do not delay
-// everybody else. Agents queue for a short time; if the queue is too long, the
+// Package admission admits agents at a bounded rate, so that thousands of agents that reconnect at once, after a
+// restart or a power cut, do not delay other callers. Agents queue for a short time; if the queue is too long, the
 // server refuses them and says when to retry.
 package admission
 
@@ -12,11 +11,11 @@ import (
 	"time"
 )
 
-// Config says how a Gate works.
+// Config is the configuration of a Gate.
 type Config struct {
 	Name string  // what is admitted, for the log: "control channels"
 	Rate float64 // admissions per second; 0 = unlimited
-	// Burst is how many are admitted at once; 0 = half a second's worth.
+	// Burst is the number admitted at once; 0 = the number of half a second.
 	Burst int
 	// Wait bounds the time in the queue; 0 = 8 s. It must be shorter than the
 	// 15 s after which agents abandon a call.
@@ -68,8 +67,8 @@ func New(cfg Config) *Gate {
 	return g
 }
 
-// Enter returns when the caller is admitted. The error is a [*Busy] or the
-// error of ctx. A nil Gate admits everybody.
+// Enter returns when the caller is admitted. The error is a [*Busy] or the error of ctx. A nil
+// Gate admits all callers.
 func (g *Gate) Enter(ctx context.Context) error {
 	if g == nil {
 		return nil

@@ -1,6 +1,6 @@
-// Package control is the server's end of the control channels: the permanent
-// connections over which the server has agents start and end sessions. A node whose
-// control channel is open is connected.
+// Package control is the server's end of the control channels: the permanent connections over which
+// the server makes agents start and end sessions. A node is connected if its control channel is
+// open.
 //
 // Lock order: slot.edge before Channels.mu. Presence is called with only edge held.
 package control
@@ -23,7 +23,7 @@ import (
 type Conn interface {
 	Read(ctx context.Context) ([]byte, error)
 	Write(ctx context.Context, frames ...[]byte) error
-	// Ping asks the agent for a sign of life.
+	// Ping sends a ping to the agent and waits for the answer.
 	Ping(ctx context.Context) error
 	Close(reason string)
 }
@@ -36,29 +36,27 @@ type Presence interface {
 	Doubled(ctx context.Context, node sekisho.NodeID, first, second string)
 }
 
-// Tasks receives what agents report about their sessions.
+// Tasks receives agents' reports about sessions.
 type Tasks interface {
-	// AgentConnected reports that node's channel has opened, and which process
-	// of the agent opened it: empty for AWS's agent. No session of an earlier
-	// process is left on the node.
+	// AgentConnected is called when node's channel has opened. process identifies the agent's
+	// process; it is empty for AWS's agent. No session of an earlier process is left on the node.
 	AgentConnected(ctx context.Context, node sekisho.NodeID, process string)
-	// TaskComplete reports that a session has ended on its node. It may come
-	// more than once.
+	// TaskComplete is called when a session has ended on its node, possibly more than once.
 	TaskComplete(ctx context.Context, node sekisho.NodeID, done mgs.TaskComplete)
 }
 
-// Jobs receives the reports of agents about commands.
+// Jobs receives agents' reports about commands.
 type Jobs interface {
-	// NodeConnected reports that node's channel has opened.
+	// NodeConnected is called when node's channel has opened.
 	NodeConnected(node sekisho.NodeID)
-	// JobAck reports whether node's agent has accepted a job.
+	// JobAck is called when node's agent has accepted or refused a job.
 	JobAck(ctx context.Context, node sekisho.NodeID, ack mgs.JobAck) error
-	// JobReply is how far a job has come. It may come more than once. What
-	// ends in an error is not acknowledged, so that the agent says it again.
+	// JobReply is called with a job's progress, possibly more than once. After an error, the reply
+	// is not acknowledged, so that the agent repeats it.
 	JobReply(ctx context.Context, node sekisho.NodeID, reply mgs.JobReply) error
 }
 
-// Channels holds the control channels of this process.
+// Channels manages the control channels of this process.
 type Channels struct {
 	log *slog.Logger
 
@@ -74,10 +72,10 @@ type channel struct {
 	cancel  context.CancelCauseFunc
 }
 
-// slot keeps the edges of one node in order: when its channel is replaced,
-// the end of the old one must not be noted after the beginning of the new.
+// slot keeps the connection events of one node in order: when its channel is replaced, the end of
+// the old one must not be recorded after the start of the new one.
 type slot struct {
-	edge  chan struct{} // holds one element while somebody notes an edge
+	edge  chan struct{} // holds one element while an event is being recorded
 	users int           // guarded by Channels.mu
 }
 
@@ -93,8 +91,7 @@ func (h *Channels) Connected(node sekisho.NodeID) bool {
 	return h.links[node] != nil
 }
 
-// Source is the address that node's channel comes from, empty when it is not
-// open.
+// Source returns the peer address of node's channel, "" if it is not open.
 func (h *Channels) Source(node sekisho.NodeID) string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -104,8 +101,8 @@ func (h *Channels) Source(node sekisho.NodeID) string {
 	return ""
 }
 
-// Process names the process of node's agent, as the agent did when it opened
-// its channel. It is empty when the channel is not open, and for AWS's agent.
+// Process returns the process ID that node's agent reported when it opened its channel. It is empty
+// if the channel is not open, and for AWS's agent.
 func (h *Channels) Process(node sekisho.NodeID) string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -123,8 +120,8 @@ func (h *Channels) Alive(ctx context.Context, node sekisho.NodeID) bool {
 	return c != nil && c.alive(ctx)
 }
 
-// aliveTimeout is how long an agent may take to show that it lives. It delays
-// the return of a node whose old channel is dead.
+// aliveTimeout bounds the wait for an agent's answer to a ping. It delays the reconnection of a
+// node whose old channel is dead.
 const aliveTimeout = 2 * time.Second
 
 func (c *channel) alive(ctx context.Context) bool {
@@ -133,21 +130,20 @@ func (c *channel) alive(ctx context.Context) bool {
 	return c.conn.Ping(ctx) == nil
 }
 
-// Count is the number of open channels.
+// Count returns the number of open channels.
 func (h *Channels) Count() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return len(h.links)
 }
 
-// deliverTimeout is how long an agent that does not read may hold up a caller.
+// deliverTimeout bounds how long an agent that does not read can block a caller.
 const deliverTimeout = 10 * time.Second
 
-// Deliver sends a frame to node's agent. The agent does not answer: what it
-// does is its answer.
+// Deliver sends a frame to node's agent. There is no answer.
 //
-// A caller who goes away does not interrupt it: a frame cut in its middle
-// would cost the agent its channel.
+// Cancelling ctx does not interrupt it, because an incomplete frame would break the agent's
+// channel.
 func (h *Channels) Deliver(ctx context.Context, node sekisho.NodeID, frame []byte) error {
 	h.mu.Lock()
 	c := h.links[node]
@@ -162,8 +158,7 @@ func (h *Channels) Deliver(ctx context.Context, node sekisho.NodeID, frame []byt
 
 var errReplaced = errors.New("replaced by a newer control channel of the same node")
 
-// Drop closes node's channel, if it has one: its credentials are no longer
-// good.
+// Drop closes node's channel, if it is open, because its credentials have become invalid.
 func (h *Channels) Drop(node sekisho.NodeID, reason string) {
 	h.mu.Lock()
 	c := h.links[node]
@@ -173,26 +168,24 @@ func (h *Channels) Drop(node sekisho.NodeID, reason string) {
 	}
 }
 
-// Reopen has node's agent close its channel and open another.
+// Reopen makes node's agent close its channel and open a new one.
 func (h *Channels) Reopen(node sekisho.NodeID, reason string) {
 	h.mu.Lock()
 	c := h.links[node]
 	h.mu.Unlock()
 	if c != nil {
-		go c.conn.Close(reason) // waits a while for the agent to answer
+		go c.conn.Close(reason) // waits for the agent's answer for a while
 	}
 }
 
-// Agent is what an agent says of itself when it opens its channel.
+// Agent describes the agent that opens a channel.
 type Agent struct {
-	Source  string // the address it comes from
+	Source  string // peer address
 	Process string // see [mgs.OpenControlChannel]
 }
 
-// Serve runs node's control channel over conn until it fails, is replaced by
-// a newer one, or ctx ends. A newer one replaces one that is dead. While the
-// older answers there are two agents of one identity, and the newer is
-// refused.
+// Serve runs node's control channel over conn until it fails, is replaced by a newer one, or ctx ends. A newer channel
+// replaces a dead one. If the older one still answers, two agents have the same identity, and the newer one is refused.
 func (h *Channels) Serve(
 	ctx context.Context,
 	node sekisho.NodeID,
@@ -208,7 +201,7 @@ func (h *Channels) Serve(
 	s := h.enter(node)
 	defer h.leave(node, s)
 	if err := h.open(ctx, s, node, c, presence); err != nil {
-		reason := "the control channel was not accepted"
+		reason := "could not accept a control channel"
 		if sekisho.CodeOf(err) == sekisho.CodeInUse {
 			reason = err.Error()
 		}
@@ -223,7 +216,7 @@ func (h *Channels) Serve(
 		err = cause
 	}
 	perr := h.close(ctx, s, node, c, presence, err)
-	// Only now: a peer that does not answer makes this slow.
+	// Last, because a peer that does not answer makes this slow.
 	conn.Close(reasonOf(err))
 	if perr != nil {
 		return perr
@@ -251,7 +244,7 @@ func (h *Channels) leave(node sekisho.NodeID, s *slot) {
 	}
 }
 
-// open makes c node's channel, in the place of any that is dead.
+// open makes c node's channel, replacing a dead one.
 func (h *Channels) open(ctx context.Context, s *slot, node sekisho.NodeID, c *channel, presence Presence) error {
 	s.edge <- struct{}{}
 	defer func() { <-s.edge }()
@@ -277,13 +270,13 @@ func (h *Channels) open(ctx context.Context, s *slot, node sekisho.NodeID, c *ch
 	}
 	h.remove(node, c)
 	if old != nil {
-		// The old channel leaves this edge to whoever replaced it.
+		// The old channel leaves recording its end to the channel that replaced it.
 		err = errors.Join(err, presence.Disconnected(context.WithoutCancel(ctx), node, errReplaced.Error()))
 	}
 	return err
 }
 
-// close notes the end of c, unless another channel has taken its place.
+// close records the end of c, unless another channel has replaced it.
 func (h *Channels) close(
 	ctx context.Context,
 	s *slot,
@@ -298,11 +291,11 @@ func (h *Channels) close(
 		return nil
 	}
 	h.log.Info("node disconnected", "node", node, "reason", why)
-	// The edge is kept although the request it belongs to is over.
+	// The end is recorded although the request has ended.
 	return presence.Disconnected(context.WithoutCancel(ctx), node, reasonOf(why))
 }
 
-// reasonOf words the end of a channel for people.
+// reasonOf describes the end of a channel for people.
 func reasonOf(err error) string {
 	switch {
 	case err == nil:
@@ -318,7 +311,7 @@ func reasonOf(err error) string {
 	return s
 }
 
-// remove forgets c and reports whether it was still node's channel.
+// remove removes c and reports whether it was still node's channel.
 func (h *Channels) remove(node sekisho.NodeID, c *channel) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -349,7 +342,7 @@ func (h *Channels) read(ctx context.Context, node sekisho.NodeID, conn Conn, tas
 			h.jobAck(ctx, node, &m, jobs)
 		case mgs.TypeAgentJobReply:
 			answer = h.jobReply(ctx, node, &m, jobs)
-		default: // telemetry and what later agents may add
+		default: // telemetry, and message types of later agents
 		}
 		if err == nil && answer != nil {
 			err = conn.Write(ctx, answer.AppendTo(nil))
@@ -370,8 +363,8 @@ func taskComplete(ctx context.Context, node sekisho.NodeID, m *mgs.Message, task
 	return &ack, nil
 }
 
-// An agent sends what it could not deliver again and again: what cannot be
-// read must not cost it its channel each time.
+// An agent keeps resending undelivered messages, so a malformed one must not close its channel each
+// time.
 
 func (h *Channels) jobAck(ctx context.Context, node sekisho.NodeID, m *mgs.Message, jobs Jobs) {
 	ack, err := mgs.ParseBody[mgs.JobAck](m.Payload)
@@ -385,14 +378,13 @@ func (h *Channels) jobAck(ctx context.Context, node sekisho.NodeID, m *mgs.Messa
 	}
 }
 
-// notTaken notes that what an agent said was not understood or not kept. What
-// an agent can cause, it can cause often.
+// notTaken logs that an agent's message was malformed or could not be stored, at a bounded rate.
 func (h *Channels) notTaken(ctx context.Context, node sekisho.NodeID, m *mgs.Message, err error) {
 	level := slog.LevelError
 	if code := sekisho.CodeOf(err); code == sekisho.CodeInvalid || code == sekisho.CodeDenied {
 		level = slog.LevelDebug
 	}
-	h.log.Log(ctx, level, "message of an agent not taken", "node", node, "type", m.Type, "error", err)
+	h.log.Log(ctx, level, "ignored a message from an agent", "node", node, "type", m.Type, "error", err)
 }
 
 func (h *Channels) jobReply(ctx context.Context, node sekisho.NodeID, m *mgs.Message, jobs Jobs) *mgs.Message {

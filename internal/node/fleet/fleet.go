@@ -22,7 +22,7 @@ import (
 	"sekisho/internal/wire/id"
 )
 
-// Store keeps what a Fleet needs.
+// Store is the storage of a Fleet.
 type Store interface {
 	ActivationStore
 	NodeStore
@@ -103,7 +103,7 @@ type Fleet struct {
 	refused   *ratelimit.Limiter[string] // refused registrations, by kind and source
 }
 
-// Config is what a Fleet needs.
+// Config is the configuration of a Fleet.
 type Config struct {
 	Store   Store
 	Links   Links
@@ -153,15 +153,14 @@ func New(cfg Config) *Fleet {
 	return f
 }
 
-// How often one source may present a wrong activation: a burst, then one per
-// period. A right one restores the burst, so that many machines behind one
-// address can register at once.
+// Limits of wrong activations from one source: a burst, then one per period. A correct one restores
+// the burst, so that many machines behind one address can register at once.
 const (
 	registrationBurst = 20
 	registrationEvery = 6 * time.Second
 )
 
-// source returns the network that attempts from ip count by.
+// source returns the network for counting attempts from ip.
 func source(ip string) netip.Prefix {
 	a, err := netip.ParseAddr(ip)
 	if err != nil {
@@ -170,11 +169,11 @@ func source(ip string) netip.Prefix {
 	return ratelimit.Source(a)
 }
 
-// lostAfter is how long a node may be silent before it counts as lost. Agents
-// report every 5 minutes, and one report may get lost.
+// lostAfter is how long a node can be silent before it counts as lost. Agents report every 5
+// minutes, and one report may get lost.
 const lostAfter = 11 * time.Minute
 
-// The bounds of an activation, as AWS has them.
+// AWS's limits of an activation.
 const (
 	maxRegistrations  = 1000
 	defaultActivation = 24 * time.Hour
@@ -213,7 +212,7 @@ func (f *Fleet) CreateActivation(ctx context.Context, in NewActivation) (*sekish
 	if !in.ExpiresAt.After(now) || in.ExpiresAt.After(now.Add(maxActivation)) {
 		return nil, "", sekisho.Errorf(
 			sekisho.CodeInvalid,
-			"ExpirationDate is %s; it must lie within the next 30 days.",
+			"ExpirationDate is %s; it must be within the next 30 days.",
 			in.ExpiresAt.UTC().Format(time.RFC3339),
 		)
 	}
@@ -294,7 +293,7 @@ func (f *Fleet) register(ctx context.Context, in Registration) (*sekisho.Node, e
 	if a != nil {
 		want = a.CodeHash
 	} else {
-		want = hash("") // as much work as for an activation that exists
+		want = hash("") // as much work as for an existing activation
 	}
 	if subtle.ConstantTimeCompare(want, hash(in.ActivationCode)) != 1 || a == nil {
 		return nil, wrong
@@ -375,7 +374,7 @@ func (f *Fleet) NodePublicKey(ctx context.Context, node sekisho.NodeID) (*rsa.Pu
 	n, err := f.Node(ctx, node)
 	if err != nil {
 		if sekisho.IsNotFound(err) {
-			return nil, sekisho.Errorf(sekisho.CodeUnauthenticated, "The node %s is not registered here.", node)
+			return nil, sekisho.Errorf(sekisho.CodeUnauthenticated, "The node %s is not registered.", node)
 		}
 		return nil, err
 	}
@@ -431,8 +430,7 @@ func (f *Fleet) SetRole(ctx context.Context, node sekisho.NodeID, role string) e
 	return err
 }
 
-// DefaultRoleChanged makes the nodes without a role of their own fetch
-// credentials of the new default role.
+// DefaultRoleChanged makes nodes without their own role fetch credentials of the new default role.
 func (f *Fleet) DefaultRoleChanged(ctx context.Context) error {
 	nodes, err := f.Nodes(ctx)
 	for _, n := range nodes {
@@ -467,8 +465,8 @@ const maxFact = 256
 
 // Report stores what an agent reports about its machine.
 func (f *Fleet) Report(ctx context.Context, node sekisho.NodeID, in Facts) error {
-	// A report from another address than the open channel's may be that of a
-	// copy of the node: its address is not taken for the node's.
+	// A report from another address than the open channel's may be from a copy of the node, so its
+	// address does not change the node's.
 	from := f.links.Source(node)
 	if from == "" {
 		from = in.SourceIP

@@ -475,8 +475,8 @@ func TestWhyNotConnected(t *testing.T) {
 	}
 	f := setup(t)
 	for target, want := range map[string]string{
-		"mi-0123456789abcdef0": "ever registered",
-		"i-01234567":           "ever registered",
+		"mi-0123456789abcdef0": "create an activation",
+		"i-01234567":           "create an activation",
 		"":                     "not a node ID",
 		"mi-0123\n":            "not a node ID",
 		"web-1":                "not a node ID",

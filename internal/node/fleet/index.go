@@ -15,8 +15,8 @@ import (
 type nodeIndex struct {
 	mu       sync.Mutex
 	revision int64
-	// nodes is sorted by ID. Neither the slice nor a node is changed once it
-	// is here: a changed node is replaced, in a new slice.
+	// nodes is sorted by ID. Neither the slice nor a node in it is ever modified: a changed node is
+	// replaced, in a new slice.
 	nodes []*sekisho.Node
 }
 
@@ -63,9 +63,9 @@ func (f *Fleet) Nodes(ctx context.Context) ([]*sekisho.Node, error) {
 	return slices.Clone(nodes), err
 }
 
-// Page returns at most limit of the managed nodes that match, by ID, from the
-// first one after a given ID. More says whether others follow. Nodes have no
-// public keys; callers must not change them. A nil match matches all nodes.
+// Page returns at most limit of the managed nodes that match, by ID, from the first one after a
+// given ID. more means that others follow. Nodes have no public keys; callers must not change
+// them. A nil match matches all nodes.
 func (f *Fleet) Page(
 	ctx context.Context, after sekisho.NodeID, limit int, match func(n *sekisho.Node) bool,
 ) (page []*sekisho.Node, more bool, err error) {

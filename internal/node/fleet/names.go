@@ -10,10 +10,9 @@ import (
 	"sekisho/internal/wire/id"
 )
 
-// hostName returns the name that a machine reports for itself, as far as it is
-// one. Nodes choose these names, so a name must not act as anything else: the
-// form of a node ID is refused, and characters that are patterns, separators or
-// quotes in files and command lines become hyphens.
+// hostName returns a safe form of the name that a machine reports for itself. Because nodes choose
+// these names, names in the form of a node ID are refused, and characters that are patterns,
+// separators or quotes in files and command lines become hyphens.
 func hostName(reported string) string {
 	name := strings.Map(func(r rune) rune {
 		if unicode.IsLetter(r) || unicode.IsDigit(r) || r == '.' || r == '-' || r == '_' {
@@ -27,13 +26,13 @@ func hostName(reported string) string {
 	return name
 }
 
-// nameTag is the tag in which administrators name nodes, as in AWS.
+// nameTag is the tag with a node's name, as in AWS.
 const nameTag = "Name"
 
-// Resolve returns the node that target selects: an ID, tag:KEY=VALUE, or a
-// name. A name that administrators gave takes precedence over names that
-// machines report: the tag Name first, then the name from the activation, then
-// the computer name. More than one node of a kind is CodeConflict.
+// Resolve returns the node that target selects: an ID, tag:KEY=VALUE, or a name. A name that
+// administrators gave takes precedence over names that machines report: the tag Name first,
+// then the name from the activation, then the computer name. If several nodes have equal
+// precedence, the error has CodeConflict.
 func (f *Fleet) Resolve(ctx context.Context, target string) (*sekisho.Node, error) {
 	if id.ValidNode(target) {
 		return f.Node(ctx, sekisho.NodeID(target))
@@ -48,7 +47,7 @@ func (f *Fleet) Resolve(ctx context.Context, target string) (*sekisho.Node, erro
 		if !ok || key == "" {
 			return nil, sekisho.Errorf(
 				sekisho.CodeInvalid,
-				"The target %q is not tag:KEY=VALUE.",
+				"The target %q is not of the form tag:KEY=VALUE.",
 				safetext.Line(target, maxFact),
 			)
 		}
@@ -67,9 +66,9 @@ func (f *Fleet) Resolve(ctx context.Context, target string) (*sekisho.Node, erro
 		case len(found) == 1:
 			return found[0], nil
 		case len(found) > 1:
-			return nil, sekisho.Errorf(sekisho.CodeConflict, "More than one node is %q, %s and %s among them.",
+			return nil, sekisho.Errorf(sekisho.CodeConflict, "More than one node matches %q, among them %s and %s.",
 				safetext.Line(target, maxFact), found[0].ID, found[1].ID).WithHint("Use the node's ID.")
 		}
 	}
-	return nil, sekisho.Errorf(sekisho.CodeNotFound, "There is no node %q.", safetext.Line(target, maxFact))
+	return nil, sekisho.Errorf(sekisho.CodeNotFound, "No node matches %q.", safetext.Line(target, maxFact))
 }

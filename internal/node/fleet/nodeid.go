@@ -9,8 +9,8 @@ import (
 	"sekisho/internal/wire/id"
 )
 
-// checkNodeID checks the kind and the fixed ID of an activation. A fixed ID
-// must be free, and serves one machine.
+// checkNodeID checks the kind and the fixed ID of an activation. A fixed ID must be free, and can
+// be used by only one machine.
 func (f *Fleet) checkNodeID(ctx context.Context, in *NewActivation) error {
 	switch in.NodeKind {
 	case sekisho.NodeManaged, sekisho.NodeInstance:

@@ -15,8 +15,8 @@ import (
 // SightingKind is the kind of a [Sighting].
 type SightingKind string
 
-// The kinds of sightings: refused registrations and calls, and changes that an
-// administrator should know about.
+// Values of SightingKind: refused registrations and calls, and changes that an administrator should
+// know about.
 const (
 	// Registrations that were refused.
 	SeenWrongActivation   SightingKind = "ActivationWrong"
@@ -29,13 +29,13 @@ const (
 	SeenUnknownNode     SightingKind = "NodeUnknown"        // the ID is not registered, or was deregistered
 	SeenClockSkew       SightingKind = "ClockSkewed"        // the signature's time is too far off
 	SeenBadCredentials  SightingKind = "CredentialsRefused" // not signed with the node's key or credentials
-	SeenFalseClaim      SightingKind = "ClaimsOtherNode"    // good credentials, of another node
+	SeenFalseClaim      SightingKind = "ClaimsOtherNode"    // valid credentials, but of another node
 	SeenNewFingerprint  SightingKind = "IdentityChanged"    // the node's key, another machine's fingerprint
 	SeenTwice           SightingKind = "IdentityTwice"      // two agents at once
 	SeenElsewhere       SightingKind = "CredentialsElsewhere"
 	SeenAddressChanged  SightingKind = "AddressChanged"
 	SeenOversizedReport SightingKind = "ReportRefused"
-	SeenNoRole          SightingKind = "RoleMissing" // it has no role to get credentials of
+	SeenNoRole          SightingKind = "RoleMissing" // it has no role
 )
 
 // Sighting is an observation about a machine, made once or many times.
@@ -93,15 +93,15 @@ func (f *Fleet) note(ctx context.Context, s Sighting) {
 	s.LastAt = f.now()
 	s.FirstAt, s.Count = s.LastAt, 1
 	s.Detail, s.Fingerprint = safetext.Line(s.Detail, maxDetail), safetext.Line(s.Fingerprint, maxFingerprint)
-	// The key of an unregistered machine holds nothing that it chose itself.
-	// Otherwise it could fill the list and push out every other machine.
+	// The key of an unregistered machine contains nothing that it chose itself. Otherwise it could
+	// fill the list and displace all other machines.
 	s.Key = string(s.Kind) + " " + source(s.SourceIP).String()
 	if s.Node != "" {
 		s.Key = string(s.Kind) + " " + string(s.Node)
 	}
 	before, err := f.store.NoteSighting(ctx, &s, maxStrays)
 	if err != nil {
-		f.log.Error("storing a sighting failed", "kind", s.Kind, "node", s.Node, "source_ip", s.SourceIP, "error", err)
+		f.log.Error("could not store a sighting", "kind", s.Kind, "node", s.Node, "source_ip", s.SourceIP, "error", err)
 		return
 	}
 	if alarming(s.Kind) && s.LastAt.Sub(before) >= reportEvery {
@@ -164,8 +164,8 @@ func (f *Fleet) noteRegistration(ctx context.Context, in Registration, err error
 	f.note(ctx, Sighting{Kind: kind, SourceIP: in.SourceIP, Detail: err.Error()})
 }
 
-// Refused records that a call in the name of node was refused, and why. The
-// caller may not be the node: nothing about it was proved.
+// Refused records that a call in the name of node was refused, and why. The caller might not be the
+// node, because its identity was not proved.
 func (f *Fleet) Refused(ctx context.Context, node sekisho.NodeID, sourceIP string, kind SightingKind, why string) {
 	s := Sighting{Kind: kind, SourceIP: sourceIP, Detail: why}
 	if id.ValidNode(string(node)) {
@@ -174,9 +174,9 @@ func (f *Fleet) Refused(ctx context.Context, node sekisho.NodeID, sourceIP strin
 			s.Node = node
 		case err == nil:
 			s.Node, s.Kind = node, SeenUnknownNode
-			s.Detail = "An agent still runs with the identity of this deregistered node."
+			s.Detail = "An agent is still running with the identity of this deregistered node."
 		default:
-			s.Kind, s.Detail = SeenUnknownNode, fmt.Sprintf("It claims to be %s, which is not registered here.", node)
+			s.Kind, s.Detail = SeenUnknownNode, fmt.Sprintf("It claims to be %s, which is not registered.", node)
 		}
 	}
 	f.note(ctx, s)
@@ -230,7 +230,7 @@ func (f *Fleet) Doubled(ctx context.Context, node sekisho.NodeID, first, second 
 	f.note(ctx, Sighting{
 		Kind: SeenTwice, Node: node, SourceIP: second, Other: first,
 		Detail: fmt.Sprintf("Two agents have the identity of %s: one is connected from %s, one from %s was refused. "+
-			"One is a copy of the other: register the copy as a node of its own.", node, first, second),
+			"One is a copy of the other: register the copy as a separate node.", node, first, second),
 	})
 }
 
@@ -241,12 +241,13 @@ func (f *Fleet) CheckFingerprint(ctx context.Context, n *sekisho.Node, presented
 	if subtle.ConstantTimeCompare([]byte(n.Fingerprint), []byte(presented)) == 1 {
 		return nil
 	}
-	err := sekisho.Errorf(sekisho.CodeDenied, "The machine's fingerprint is not the registered one of %s: this is another machine, or its hardware changed.",
+	err := sekisho.Errorf(sekisho.CodeDenied,
+		"The machine's fingerprint differs from the registered one of %s: this is another machine, or its hardware changed.",
 		n.ID).
 		WithHint("An administrator can approve it (sekisho approve-identity), or register this machine again.")
 	f.note(ctx, Sighting{
 		Kind: SeenNewFingerprint, Node: n.ID, SourceIP: sourceIP, Other: n.LastSourceIP, Fingerprint: presented,
-		Detail: fmt.Sprintf("A machine at %s has the key of %s and a different fingerprint: "+
+		Detail: fmt.Sprintf("A machine at %s has the key of %s but a different fingerprint: "+
 			"its hardware changed, or its disk was copied.", sourceIP, n.ID),
 	})
 	return err

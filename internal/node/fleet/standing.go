@@ -65,7 +65,7 @@ func (f *Fleet) standing(n *sekisho.Node, seen []*Sighting) Standing {
 			SeenClockSkew: StateClockSkewed, SeenBadCredentials: StateRefused, SeenNewFingerprint: StateIdentityChanged,
 			SeenNoRole: StateNoRole,
 		}[s.Kind]
-		// A node that was heard after the refusal has overcome it.
+		// A node that was heard from after the refusal has recovered.
 		if !ok || !s.LastAt.After(n.LastPingAt) {
 			continue
 		}
@@ -134,7 +134,7 @@ func (f *Fleet) WhyNotConnected(ctx context.Context, target string) (string, err
 	}
 	n, err := f.store.Node(ctx, sekisho.NodeID(target))
 	if sekisho.IsNotFound(err) {
-		return "No node with this ID ever registered with this server. " +
+		return "No node with this ID has registered with this server. " +
 			"Check the ID, or create an activation and register the machine.", nil
 	}
 	if err != nil {
@@ -164,13 +164,13 @@ func (f *Fleet) WhyNot(n *sekisho.Node) string {
 		)
 	case n.ConnectedAt.IsZero() && n.DisconnectedAt.IsZero():
 		return fmt.Sprintf("The node registered at %s from %s but its agent never opened its message channel. "+
-			"Check on the machine that the agent runs (sekisho-agent doctor).", stamp(n.RegisteredAt), n.LastSourceIP)
+			"Check on the machine that the agent is running (sekisho-agent doctor).", stamp(n.RegisteredAt), n.LastSourceIP)
 	case n.LastPingAt.After(n.DisconnectedAt) && f.now().Sub(n.LastPingAt) <= lostAfter:
-		return fmt.Sprintf("Its agent is up (last heard %s from %s) but its message channel is down since %s: %s. "+
+		return fmt.Sprintf("Its agent is up (last heard %s from %s) but its message channel has been down since %s: %s. "+
 			"It reconnects by itself; if it does not, look for a proxy that blocks WebSockets.",
 			stamp(n.LastPingAt), n.LastSourceIP, stamp(n.DisconnectedAt), reason)
 	}
 	return fmt.Sprintf("The node is registered but was last heard at %s from %s: %s. "+
-		"Check that the machine is running, that its agent runs, and that it can reach this server.",
+		"Check that the machine and its agent are running, and that it can reach this server.",
 		stamp(n.LastPingAt), n.LastSourceIP, reason)
 }

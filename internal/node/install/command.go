@@ -15,71 +15,71 @@ const (
 	AgentAmazon  = "amazon"
 )
 
-// Order says how machines are to become nodes.
+// Order describes how to turn machines into nodes.
 type Order struct {
 	Host           string // host[:port] of the server, as machines reach it
 	ActivationID   string
 	ActivationCode string
-	Agent          string // AgentSekisho when empty
-	Package        string // of AWS's agent, where it is not installed: path or https:// address
+	Agent          string // AgentSekisho if empty
+	Package        string // of AWS's agent, for machines without it: path or https:// URL
 	PackageSHA256  string
 }
 
-// Command is how a machine becomes a node, and how it is undone.
+// Command is the command that turns a machine into a node, and the one that undoes it.
 type Command struct {
-	Line      string // one line for a shell; holds the activation code
+	Line      string // one shell command line; contains the activation code
 	UserData  string // the same for cloud-init
-	Uninstall string // one line for a shell
+	Uninstall string // one shell command line
 }
 
 var (
-	// plain is what needs no quotes anywhere.
+	// plain matches text that needs no quotes anywhere.
 	plain = regexp.MustCompile(`^[A-Za-z0-9+/=-]{1,250}$`)
-	// packages are the paths and addresses that a package may have.
+	// packages matches valid paths and URLs of packages.
 	packages = regexp.MustCompile(`^(https:/)?/[A-Za-z0-9._~%/:@=+,?&-]{1,1000}$`)
 	sha256s  = regexp.MustCompile(`^[0-9a-f]{64}$`)
 )
 
-// Check says what is wrong with o, the activation aside.
+// Check validates o, except for the activation.
 func (o *Order) Check() error {
 	switch {
 	case !host.MatchString(o.Host):
-		return sekisho.Errorf(sekisho.CodeInvalid, "%.100q is no host[:port].", o.Host)
+		return sekisho.Errorf(sekisho.CodeInvalid, "%.100q is not of the form host[:port].", o.Host)
 	case o.Agent != "" && o.Agent != AgentSekisho && o.Agent != AgentAmazon:
 		return sekisho.Errorf(
 			sekisho.CodeInvalid,
-			"The agent is %s or %s, not %.64q.",
+			"The agent must be %s or %s, not %.64q.",
 			AgentSekisho,
 			AgentAmazon,
 			o.Agent,
 		)
 	case o.Agent != AgentAmazon && (o.Package != "" || o.PackageSHA256 != ""):
-		return sekisho.Errorf(sekisho.CodeInvalid, "A package is for AWS's agent: this server offers its own.")
+		return sekisho.Errorf(sekisho.CodeInvalid, "Package applies only to AWS's agent: this server offers its own.")
 	case o.Package != "" && !packages.MatchString(o.Package):
 		return sekisho.Errorf(
 			sekisho.CodeInvalid,
-			"The package %.200q is no absolute path and no https:// address.",
+			"The package %.200q is neither an absolute path nor an https:// URL.",
 			o.Package,
 		)
 	case o.PackageSHA256 != "" && (o.Package == "" || !sha256s.MatchString(o.PackageSHA256)):
-		return sekisho.Errorf(sekisho.CodeInvalid, "The package's SHA-256 is 64 digits of 0-9 and a-f.")
+		return sekisho.Errorf(sekisho.CodeInvalid, "The package's SHA-256 must have 64 digits of 0-9 and a-f.")
 	case strings.HasPrefix(o.Package, "https://") && o.PackageSHA256 == "":
-		return sekisho.Errorf(sekisho.CodeInvalid, "A package that machines fetch needs its SHA-256.")
+		return sekisho.Errorf(sekisho.CodeInvalid, "A package that machines download requires its SHA-256.")
 	}
 	return nil
 }
 
-// Command words o. What is secret goes through a pipe and is nobody's
-// argument: echo is a part of the shell.
+// Command returns the command for o. Secrets go through a pipe and never appear as a process
+// argument, because echo is a shell builtin.
 func (h *Handler) Command(o Order) (Command, error) {
 	if err := o.Check(); err != nil {
 		return Command{}, err
 	}
-	// They become a part of a script that root runs.
+	// They become part of a script that root runs.
 	if !plain.MatchString(o.ActivationID) || !plain.MatchString(o.ActivationCode) {
 		return Command{}, sekisho.Errorf(
 			sekisho.CodeInternal,
-			"the activation has characters that activations do not have",
+			"the activation's ID or code contains invalid characters",
 		)
 	}
 	kind := ""
@@ -92,7 +92,7 @@ func (h *Handler) Command(o Order) (Command, error) {
 		o.ActivationCode,
 	) + kind
 	if o.Package != "" {
-		// Twice quoted: for the shell that echoes, and for the one that reads.
+		// Quoted twice: for the shell that runs echo, and for the one that reads the output.
 		given += `echo "SEKISHO_AGENT_PACKAGE='` + o.Package + `'"; `
 	}
 	if o.PackageSHA256 != "" {
@@ -106,10 +106,10 @@ func (h *Handler) Command(o Order) (Command, error) {
 	}, nil
 }
 
-// curl fetches over TLS only, redirects included.
+// curl downloads only over TLS, including redirects.
 const curl = "curl --proto '=https' --tlsv1.2 -fsSL"
 
-// piped fetches the script and gives it to a shell, after what is given.
+// piped returns a command that downloads the script and pipes given and the script to a shell.
 func (h *Handler) piped(at, given, shell string) string {
 	address := "'https://" + at + Prefix + "agent.sh'"
 	if h.cfg.CA == "" {

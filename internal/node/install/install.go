@@ -1,8 +1,7 @@
-// Package install serves what makes a machine a node: a script, and the agent
-// for each kind of machine. They are no secret and need no signature; what
-// lets a machine in is the activation, which the script is given on its
-// standard input with everything else; [Handler.Command] words the line for
-// that.
+// Package install serves the installation script and the agents with which a machine becomes a
+// node. They are public and need no signature. The script gets the activation, which permits the
+// registration, on its standard input with its other settings; [Handler.Command] builds the command
+// line.
 package install
 
 import (
@@ -28,20 +27,18 @@ import (
 	"sekisho"
 )
 
-// Prefix is where everything is served.
+// Prefix is the path prefix of everything served here.
 const Prefix = "/install/"
 
-// architectures are the machines that there may be an agent for, as Go names
-// them.
+// architectures are the architectures of agents, with Go's names.
 var architectures = []string{"amd64", "arm64"}
 
-// Config says what is served.
+// Config is the configuration of a Handler.
 type Config struct {
-	// Dir holds sekisho-agent-linux-amd64 and sekisho-agent-linux-arm64. One
-	// that is missing is not offered; for machines like the server a plain
-	// sekisho-agent will do.
+	// Dir contains sekisho-agent-linux-amd64 and sekisho-agent-linux-arm64. A missing one is not
+	// offered, but for the server's own architecture, a file named sekisho-agent suffices.
 	Dir    string
-	CA     string // PEM of the server's own CA; empty when machines trust it anyway
+	CA     string // PEM of the server's own CA; empty if machines already trust it
 	Region string
 }
 
@@ -54,10 +51,10 @@ type Handler struct {
 	script *template.Template
 
 	mu   sync.Mutex
-	sums map[string]summed // by file name: nobody makes the server read an agent again and again
+	sums map[string]summed // by file name, so that requests do not make the server read an agent repeatedly
 }
 
-// summed is the sum of a file as it was.
+// summed is the cached sum of a file.
 type summed struct {
 	file fs.FileInfo
 	sum  string
@@ -72,7 +69,7 @@ func New(cfg Config) (*Handler, error) {
 	return &Handler{cfg: cfg, script: t, sums: map[string]summed{}}, err
 }
 
-// host is a Host header that may stand in a script.
+// host matches a Host header that is safe in a script.
 var host = regexp.MustCompile(`^([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?$`)
 
 // ServeHTTP implements http.Handler.
@@ -94,7 +91,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, "not available", http.StatusInternalServerError)
 			return
 		}
-		w.Header().Set("Cache-Control", "no-store") // it goes with the agents of this moment
+		w.Header().Set("Cache-Control", "no-store") // the script contains the sums of the current agents
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(text))
 		return
@@ -120,7 +117,7 @@ func (h *Handler) agent(w http.ResponseWriter, r *http.Request, name string) {
 	if err != nil {
 		http.Error(
 			w,
-			"This server offers no "+name+": its administrator puts it into the directory of the agents.",
+			"This server offers no "+name+": the administrator can add it to the agents' directory.",
 			http.StatusNotFound,
 		)
 		return
@@ -136,7 +133,7 @@ func (h *Handler) open(name string) (*os.File, fs.FileInfo, error) {
 	}
 	f, err := os.Open(filepath.Join(h.cfg.Dir, name))
 	if errors.Is(err, fs.ErrNotExist) && name == agentName(runtime.GOARCH) && runtime.GOOS == "linux" {
-		f, err = os.Open(filepath.Join(h.cfg.Dir, "sekisho-agent")) // as it was built for this very machine
+		f, err = os.Open(filepath.Join(h.cfg.Dir, "sekisho-agent")) // built for the server's architecture
 	}
 	if err != nil {
 		return nil, nil, err
@@ -152,8 +149,7 @@ func (h *Handler) open(name string) (*os.File, fs.FileInfo, error) {
 	return f, st, nil
 }
 
-// Offered returns the SHA-256 sums of the agents that are there, by
-// architecture.
+// Offered returns the SHA-256 sums of the available agents, by architecture.
 func (h *Handler) Offered(ctx context.Context) (map[string]string, error) {
 	sums := map[string]string{}
 	for _, arch := range architectures {
@@ -173,7 +169,7 @@ func (h *Handler) Offered(ctx context.Context) (map[string]string, error) {
 	return sums, nil
 }
 
-// sum is the SHA-256 sum of a file, which is read when it has changed.
+// sum returns the SHA-256 sum of a file, which is read again only if it has changed.
 func (h *Handler) sum(f *os.File, st fs.FileInfo) (string, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

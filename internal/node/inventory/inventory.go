@@ -1,6 +1,6 @@
-// Package inventory keeps what agents report about their nodes: programs,
-// network interfaces, services, and custom types. Nodes can report anything, so
-// no decision depends on it, and its size is bounded.
+// Package inventory stores what agents report about their nodes: programs, network interfaces,
+// services, and custom types. Nodes can report anything, so no decision depends on it, and its
+// size is bounded.
 package inventory
 
 import (
@@ -21,26 +21,25 @@ type Entry = map[string]string
 type Item struct {
 	Type       string // AWS:Application, Custom:Racks
 	Version    string // of the type's schema
-	CapturedAt string // as the agent writes it: 2026-01-31T23:59:59Z
-	Hash       string // of the content, computed by the agent in its own way
+	CapturedAt string // in the agent's form: 2026-01-31T23:59:59Z
+	Hash       string // of the content, computed by the agent
 	// Content is nil if it has not changed, according to the hash.
 	Content []Entry
 }
 
-// Row is an item as it is stored.
+// Row is the stored form of an item.
 type Row struct {
 	Type, Version, CapturedAt, Hash string
 	Attributes                      []string // that its entries have, sorted
 	Size                            int      // of Content
-	Content                         []byte   // the entries in JSON; nil in lists, and if it stays as it is
+	Content                         []byte   // the entries in JSON; nil in lists, and if unchanged
 }
 
 // Store keeps items. They are deleted with the node's record.
 type Store interface {
-	// UpdateInventory calls change with the rows of a node, without contents,
-	// and stores the result, in one transaction. A row without content updates
-	// the time of the stored one. A node that is not registered is
-	// CodeNotFound.
+	// UpdateInventory calls change with the rows of a node, without contents, and stores the
+	// result, in one transaction. A row without content updates the time of the stored one. For
+	// an unregistered node, the error has CodeNotFound.
 	UpdateInventory(ctx context.Context, node sekisho.NodeID, change func(have []*Row) ([]*Row, error)) error
 	// InventoryRow returns a node's row of a type, or CodeNotFound.
 	InventoryRow(ctx context.Context, node sekisho.NodeID, typ string) (*Row, error)
@@ -51,7 +50,7 @@ type Store interface {
 	DeleteInventory(ctx context.Context, node sekisho.NodeID) error
 }
 
-// The limits. AWS's are of the same order.
+// Limits, similar to AWS's.
 const (
 	MaxItem     = 1 << 20 // bytes of one type, as JSON
 	MaxNode     = 5 << 20 // bytes of one node

@@ -10,16 +10,16 @@ import (
 // Filter selects entries by one attribute.
 type Filter struct {
 	Type, Attribute string
-	Operator        string // Equal when empty
+	Operator        string // Equal if empty
 	Values          []string
 }
 
-// Operators are the operators of a Filter.
+// Operators returns the operators of a Filter.
 func Operators() []string {
 	return []string{"Equal", "NotEqual", "BeginWith", "LessThan", "GreaterThan", "Exists"}
 }
 
-// ParseKey reads a filter's key: "AWS:Application.Name".
+// ParseKey parses a filter's key: "AWS:Application.Name".
 func ParseKey(key string) (typ, attribute string, ok bool) {
 	i := strings.LastIndexByte(key, '.')
 	if i < 0 || i == len(key)-1 || !Known(key[:i]) {
@@ -35,8 +35,8 @@ func (f *Filter) meets(e Entry) bool {
 	return f.meetsValue(got, ok)
 }
 
-// PassesValue reports whether an item passes f whose only entry has one value
-// of the attribute, or none.
+// PassesValue reports whether an item passes f whose only entry has the value got of the attribute
+// or, if ok is false, lacks it.
 func (f *Filter) PassesValue(got string, ok bool) bool {
 	return f.meetsValue(got, ok) != (f.Operator == "NotEqual")
 }
@@ -98,8 +98,8 @@ func Compare(a, b string) int {
 	return cmp.Compare(len(as), len(bs))
 }
 
-// Tally counts entries by the values of attributes, the most frequent first.
-// Each line has the values and their Count.
+// Tally counts entries by the values of attributes, most frequent first. Each line has the
+// values and their Count.
 func Tally(entries []Entry, attributes ...string) []Entry {
 	count := map[string]int{}
 	sample := map[string]Entry{}

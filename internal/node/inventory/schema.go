@@ -86,10 +86,10 @@ func Known(typ string) bool {
 // with the schema, because agents of other versions send others.
 func checkType(typ, version string) error {
 	if !Known(typ) {
-		return refuse(UnknownType, typ, "There is no inventory type %q. Custom types begin with %s.", typ, customPrefix)
+		return refuse(UnknownType, typ, "Unknown inventory type %q. Custom types begin with %s.", typ, customPrefix)
 	}
 	if strings.HasPrefix(typ, awsPrefix) && !strings.HasPrefix(version, "1.") {
-		return refuse(UnknownSchema, typ, "The schema version of %s is %q; it must be 1.x.", typ, version)
+		return refuse(UnknownSchema, typ, "The schema version of %s must be 1.x, not %q.", typ, version)
 	}
 	return nil
 }

@@ -1,5 +1,4 @@
-// Package audittest has an audit trail in memory, for tests of what writes to
-// one.
+// Package audittest provides an in-memory audit trail for tests.
 package audittest
 
 import (
@@ -20,14 +19,14 @@ type Trail struct {
 	fails  error
 }
 
-// Fail makes everything fail from now on but [Trail.Complete]; nil ends it.
+// Fail makes all later calls except [Trail.Complete] fail with err; nil ends that.
 func (t *Trail) Fail(err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.fails = err
 }
 
-// Begin notes that a call has begun.
+// Begin records that a call has begun.
 func (t *Trail) Begin(ctx context.Context, e *audit.Event) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -43,30 +42,30 @@ func (t *Trail) Begin(ctx context.Context, e *audit.Event) error {
 	return ctx.Err()
 }
 
-// Complete keeps the event of a call that has begun.
+// Complete records the event of a call that has begun.
 func (t *Trail) Complete(ctx context.Context, e audit.Event) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.open[e.ID] {
-		return fmt.Errorf("the call %q was completed and had not begun", e.ID)
+		return fmt.Errorf("the call %q was completed but had not begun", e.ID)
 	}
 	delete(t.open, e.ID)
 	t.events = append(t.events, e)
 	return ctx.Err()
 }
 
-// Abandon forgets a call that has begun.
+// Abandon removes a call that has begun.
 func (t *Trail) Abandon(_ context.Context, id string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.open[id] {
-		return fmt.Errorf("the call %q was abandoned and had not begun", id)
+		return fmt.Errorf("the call %q was abandoned but had not begun", id)
 	}
 	delete(t.open, id)
 	return nil
 }
 
-// Record keeps an event.
+// Record records an event.
 func (t *Trail) Record(ctx context.Context, e audit.Event) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()

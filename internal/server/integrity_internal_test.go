@@ -22,6 +22,7 @@ import (
 	"sekisho/internal/activity/event"
 	"sekisho/internal/config"
 	"sekisho/internal/iam/identity"
+	"sekisho/internal/session/broker"
 	"sekisho/internal/session/record"
 	"sekisho/internal/storage/keyring"
 	"sekisho/internal/store/sqlstore"
@@ -67,7 +68,7 @@ func newDataDir(t testing.TB, n int) *dataDir {
 			ID: id, Target: "mi-0123456789abcdef0", Status: sekisho.SessionTerminated, Owner: "arn:aws:iam::123456789012:user/alice",
 			StartedAt: time.Now(), EndedAt: time.Now(), DocumentName: "SSM-SessionManagerRunShell",
 		}
-		must(t, db.Sessions.CreateSession(t.Context(), session))
+		must(t, db.Sessions.CreateSession(t.Context(), session, broker.Token{Hash: []byte(id)}))
 		rec, err := recorder.Start(
 			record.Header{SessionID: id, Node: session.Target, Owner: session.Owner, Start: session.StartedAt},
 		)

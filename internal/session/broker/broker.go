@@ -57,7 +57,8 @@ type Query struct {
 
 // Store keeps sessions and tokens.
 type Store interface {
-	CreateSession(ctx context.Context, s *sekisho.Session) error
+	// CreateSession stores a session and its first token, both or neither.
+	CreateSession(ctx context.Context, s *sekisho.Session, t Token) error
 	Session(ctx context.Context, id sekisho.SessionID) (*sekisho.Session, error)
 	// UpdateSession reads a session, lets change alter it, and stores it, atomically.
 	UpdateSession(ctx context.Context, id sekisho.SessionID, change func(s *sekisho.Session) error) error
@@ -211,7 +212,8 @@ func (b *Broker) Start(ctx context.Context, in Request) (*Started, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := b.create(ctx, s, in.Plan); err != nil {
+	token, first := b.newToken(string(s.ID), ClientLeg)
+	if err := b.create(ctx, s, first, in.Plan); err != nil {
 		return nil, err
 	}
 	b.cfg.Started(*s)
@@ -220,11 +222,7 @@ func (b *Broker) Start(ctx context.Context, in Request) (*Started, error) {
 		b.finish(context.WithoutCancel(ctx), s.ID, sekisho.SessionFailed, "The session could not be recorded.")
 		return nil, err
 	}
-	token, err := b.token(ctx, string(s.ID), ClientLeg)
-	if err == nil {
-		err = b.cfg.Links.Deliver(ctx, s.Target, task.AppendTo(nil))
-	}
-	if err != nil {
+	if err := b.cfg.Links.Deliver(ctx, s.Target, task.AppendTo(nil)); err != nil {
 		b.cfg.Relay.End(
 			ctx,
 			s.ID,
@@ -242,7 +240,7 @@ func (b *Broker) Start(ctx context.Context, in Request) (*Started, error) {
 
 // create stores a new session unless its owner or its node has as many as the
 // plan allows.
-func (b *Broker) create(ctx context.Context, s *sekisho.Session, p *ssmdoc.Plan) error {
+func (b *Broker) create(ctx context.Context, s *sekisho.Session, t Token, p *ssmdoc.Plan) error {
 	if p.MaxPerOwner > 0 || p.MaxPerNode > 0 {
 		// Concurrent requests must see each other's sessions.
 		b.limits.Lock()
@@ -269,17 +267,20 @@ func (b *Broker) create(ctx context.Context, s *sekisho.Session, p *ssmdoc.Plan)
 				WithHint("End one of them (aws ssm terminate-session) and try again.")
 		}
 	}
-	return b.cfg.Store.CreateSession(ctx, s)
+	return b.cfg.Store.CreateSession(ctx, s, t)
 }
 
 // token makes a single-use token.
 func (b *Broker) token(ctx context.Context, subject string, leg Leg) (string, error) {
+	secret, t := b.newToken(subject, leg)
+	return secret, b.cfg.Store.PutToken(ctx, t)
+}
+
+// newToken returns a token and the form in which it is stored.
+func (b *Broker) newToken(subject string, leg Leg) (string, Token) {
 	secret := id.Secret()
 	h := sha256.Sum256([]byte(secret))
-	return secret, b.cfg.Store.PutToken(
-		ctx,
-		Token{Hash: h[:], Subject: subject, Leg: leg, ExpiresAt: time.Now().Add(b.cfg.TokenTTL)},
-	)
+	return secret, Token{Hash: h[:], Subject: subject, Leg: leg, ExpiresAt: time.Now().Add(b.cfg.TokenTTL)}
 }
 
 // Resume returns a new token for the client's leg of an active session. For a session

@@ -31,7 +31,7 @@ func newMemStore() *memStore {
 	return &memStore{sessions: map[sekisho.SessionID]sekisho.Session{}, tokens: map[string]*memToken{}}
 }
 
-func (m *memStore) CreateSession(ctx context.Context, s *sekisho.Session) error {
+func (m *memStore) CreateSession(ctx context.Context, s *sekisho.Session, t broker.Token) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := cmp.Or(m.broken, ctx.Err()); err != nil {
@@ -41,6 +41,7 @@ func (m *memStore) CreateSession(ctx context.Context, s *sekisho.Session) error 
 		return sekisho.Errorf(sekisho.CodeConflict, "session %s exists", s.ID)
 	}
 	m.sessions[s.ID] = *s
+	m.tokens[string(t.Hash)] = &memToken{Token: t}
 	return nil
 }
 

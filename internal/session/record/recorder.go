@@ -246,10 +246,13 @@ func (r *Recorder) create(h Header) (*Recording, error) {
 	}
 
 	dir := path.Join(h.Start.UTC().Format("2006/01"), string(h.SessionID))
-	if err := r.root.MkdirAll(path.Dir(dir), 0o700); err != nil {
-		return nil, fmt.Errorf("record: %w", err)
+	err := r.root.Mkdir(dir, 0o700)
+	if errors.Is(err, fs.ErrNotExist) { // the first session of the month
+		if err = r.root.MkdirAll(path.Dir(dir), 0o700); err == nil {
+			err = r.root.Mkdir(dir, 0o700)
+		}
 	}
-	if err := r.root.Mkdir(dir, 0o700); err != nil {
+	if err != nil {
 		return nil, fmt.Errorf("record: %w", err)
 	}
 	rec, err := r.createFiles(h, dir)
@@ -300,14 +303,22 @@ func (r *Recorder) openFiles(dir string, flag int) (files recordingFiles, err er
 	}
 	files.main = main
 	for i, name := range tailFiles {
-		f, err := r.openForWriting(path.Join(dir, name), flag)
-		if errors.Is(err, fs.ErrNotExist) { // a tail that is missing counts as empty
-			f, err = r.openForWriting(path.Join(dir, name), os.O_RDWR|os.O_CREATE|os.O_EXCL)
+		create := func() (*os.File, error) {
+			return r.openForWriting(path.Join(dir, name), os.O_RDWR|os.O_CREATE|os.O_EXCL)
 		}
-		if err != nil {
+		if flag&os.O_CREATE != 0 {
+			files.tails[i] = &tailFile{create: create}
+			continue
+		}
+		f, err := r.openForWriting(path.Join(dir, name), flag)
+		switch {
+		case err == nil:
+			files.tails[i] = f
+		case errors.Is(err, fs.ErrNotExist):
+			files.tails[i] = &tailFile{create: create}
+		default:
 			return files, errors.Join(err, files.close())
 		}
-		files.tails[i] = f
 	}
 	return files, nil
 }

@@ -55,6 +55,16 @@ func (p pool) execPrepared(ctx context.Context, query string, args ...any) error
 	return err
 }
 
+// execIn is execPrepared within a transaction.
+func (p pool) execIn(ctx context.Context, tx *sql.Tx, query string, args ...any) error {
+	kept, err := p.prepared(ctx, query)
+	if err != nil {
+		return err
+	}
+	_, err = tx.StmtContext(ctx, kept).ExecContext(ctx, args...)
+	return err
+}
+
 func (p pool) lock(ctx context.Context) error {
 	select {
 	case p.writer <- struct{}{}:

@@ -80,14 +80,19 @@ func scanSession(row scanner) (*sekisho.Session, error) {
 }
 
 // CreateSession implements [broker.Store].
-func (db *SessionStore) CreateSession(ctx context.Context, s *sekisho.Session) error {
-	err := db.sql.execPrepared(ctx, `INSERT INTO sessions (`+sessionColumns+`) VALUES
-		($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25,
-		$26, $27)`, sessionValues(s)...)
-	if isUnique(err) {
-		return sekisho.Errorf(sekisho.CodeConflict, "session %s exists", s.ID)
-	}
-	return err
+func (db *SessionStore) CreateSession(ctx context.Context, s *sekisho.Session, t broker.Token) error {
+	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
+		err := db.sql.execIn(ctx, tx, `INSERT INTO sessions (`+sessionColumns+`) VALUES
+			($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25,
+			$26, $27)`, sessionValues(s)...)
+		if isUnique(err) {
+			return sekisho.Errorf(sekisho.CodeConflict, "session %s exists", s.ID)
+		}
+		if err != nil {
+			return err
+		}
+		return db.sql.execIn(ctx, tx, insertToken, t.Hash, t.Subject, t.Leg, micros(t.ExpiresAt))
+	})
 }
 
 func (db *SessionStore) session(ctx context.Context, q querier, id sekisho.SessionID) (*sekisho.Session, error) {
@@ -182,17 +187,11 @@ func sessionsQuery(q *broker.Query, last *sekisho.Session) (string, []any) {
 	return where.query("SELECT "+sessionColumns+" FROM sessions", "started_at DESC, id", q.Limit)
 }
 
+const insertToken = `INSERT INTO channel_tokens (hash, subject, leg, expires_at, used_at) VALUES ($1, $2, $3, $4, 0)`
+
 // PutToken implements [broker.Store].
 func (db *SessionStore) PutToken(ctx context.Context, t broker.Token) error {
-	err := db.sql.execPrepared(
-		ctx,
-		`INSERT INTO channel_tokens (hash, subject, leg, expires_at, used_at) VALUES ($1, $2, $3, $4, 0)`,
-		t.Hash,
-		t.Subject,
-		t.Leg,
-		micros(t.ExpiresAt),
-	)
-	return err
+	return db.sql.execPrepared(ctx, insertToken, t.Hash, t.Subject, t.Leg, micros(t.ExpiresAt))
 }
 
 // UseToken implements [broker.Store].

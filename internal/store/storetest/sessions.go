@@ -10,11 +10,12 @@ import (
 
 	"sekisho"
 	"sekisho/internal/session/broker"
+	"sekisho/internal/wire/id"
 )
 
-func session(id string, minute int) *sekisho.Session {
+func session(sessionID string, minute int) *sekisho.Session {
 	return &sekisho.Session{
-		ID: sekisho.SessionID(id), Target: "mi-0123456789abcdef0", Status: sekisho.SessionConnecting,
+		ID: sekisho.SessionID(sessionID), Target: "mi-0123456789abcdef0", Status: sekisho.SessionConnecting,
 		Owner: "arn:aws:iam::123456789012:user/alice", OwnerUserID: "AIDAEXAMPLE", OwnerUser: "alice", AccessKeyID: "AKIAEXAMPLE", Lease: "user:AIDAEXAMPLE key:AKIAEXAMPLE",
 		DocumentName: "SSM-SessionManagerRunShell", Reason: "größer; ' --", Details: "so", StartedAt: at(minute), EndedAt: at(minute + 1),
 		SourceIP: "192.0.2.7", MaxDuration: 90*time.Minute + time.Nanosecond, IdleTimeout: 20 * time.Minute, Recording: sekisho.RecordingEncrypted,
@@ -36,6 +37,11 @@ func session(id string, minute int) *sekisho.Session {
 			Document: "Doc", UserAgent: "aws-cli/2", ClientIP: "192.0.2.7",
 		},
 	}
+}
+
+// firstToken is a token unlike all others.
+func firstToken() broker.Token {
+	return broker.Token{Hash: []byte(id.Secret()), Subject: "s", Leg: broker.ClientLeg, ExpiresAt: at(50)}
 }
 
 // Sessions runs the conformance suite of [broker.Store]; open returns an
@@ -62,23 +68,36 @@ func Sessions(t *testing.T, open func(t *testing.T) broker.Store) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		want := session("alice-1", 1)
-		must(t, s.CreateSession(ctx, want))
-		wantCode(t, s.CreateSession(ctx, session("alice-1", 5)), sekisho.CodeConflict)
+		must(t, s.CreateSession(ctx, want, firstToken()))
+		wantCode(t, s.CreateSession(ctx, session("alice-1", 5), firstToken()), sekisho.CodeConflict)
 		got, err := s.Session(ctx, "alice-1")
 		must(t, err)
 		same(t, want, got)
 		bare := &sekisho.Session{ID: "bare", Status: sekisho.SessionTerminated, StartedAt: at(2)}
-		must(t, s.CreateSession(ctx, bare))
+		must(t, s.CreateSession(ctx, bare, firstToken()))
 		got, err = s.Session(ctx, "bare")
 		must(t, err)
 		same(t, bare, got)
 	})
 
+	t.Run("a session is stored with its first token, or neither", func(t *testing.T) {
+		t.Parallel()
+		s, ctx := open(t), t.Context()
+		first, second := firstToken(), firstToken()
+		must(t, s.CreateSession(ctx, session("a", 1), first))
+		wantCode(t, s.CreateSession(ctx, session("a", 1), second), sekisho.CodeConflict)
+		got, err := s.UseToken(ctx, first.Hash, at(2))
+		must(t, err)
+		same(t, first, got)
+		_, err = s.UseToken(ctx, second.Hash, at(2))
+		wantCode(t, err, sekisho.CodeNotFound)
+	})
+
 	t.Run("an update is one step", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
-		must(t, s.CreateSession(ctx, &sekisho.Session{ID: "a", Status: sekisho.SessionConnecting}))
-		must(t, s.CreateSession(ctx, session("b", 3)))
+		must(t, s.CreateSession(ctx, &sekisho.Session{ID: "a", Status: sekisho.SessionConnecting}, firstToken()))
+		must(t, s.CreateSession(ctx, session("b", 3), firstToken()))
 		want := session("a", 2)
 		want.Status = sekisho.SessionFailed
 		must(t, s.UpdateSession(ctx, "a", func(x *sekisho.Session) error { *x = *want; return nil }))
@@ -103,7 +122,7 @@ func Sessions(t *testing.T, open func(t *testing.T) broker.Store) {
 	t.Run("of two who end a session one does", func(t *testing.T) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
-		must(t, s.CreateSession(ctx, session("a", 1)))
+		must(t, s.CreateSession(ctx, session("a", 1), firstToken()))
 		ended := errors.New("ended")
 		var won atomic.Int32
 		var wg sync.WaitGroup
@@ -148,7 +167,7 @@ func Sessions(t *testing.T, open func(t *testing.T) broker.Store) {
 		} {
 			one := session(x.id, 10*i)
 			one.Status, one.Target, one.Owner = x.status, x.target, x.owner
-			must(t, s.CreateSession(ctx, one))
+			must(t, s.CreateSession(ctx, one, firstToken()))
 		}
 		for _, tc := range []struct {
 			name string
@@ -180,9 +199,9 @@ func Sessions(t *testing.T, open func(t *testing.T) broker.Store) {
 		s, ctx := open(t), t.Context()
 		var want []string
 		for i := range 7 {
-			id := fmt.Sprintf("s%d", i)
-			must(t, s.CreateSession(ctx, session(id, 30-i/3))) // three at a time have the same start
-			want = append(want, id)
+			name := fmt.Sprintf("s%d", i)
+			must(t, s.CreateSession(ctx, session(name, 30-i/3), firstToken())) // three at a time have the same start
+			want = append(want, name)
 		}
 		for size := 1; size <= 8; size++ {
 			var got []string

@@ -49,7 +49,7 @@ func Usage(t *testing.T, open func(t *testing.T) UsageStores) {
 		add := func(name string, start, end time.Time) {
 			x := session(name, 0)
 			x.StartedAt, x.EndedAt, x.Status = start, end, sekisho.SessionTerminated
-			must(t, s.Sessions.CreateSession(ctx, x))
+			must(t, s.Sessions.CreateSession(ctx, x, firstToken()))
 		}
 		add("before", at(0), at(9))
 		add("ended as it began", at(0), at(10))

@@ -97,12 +97,11 @@ func in(all []netip.Prefix, a netip.Addr) bool {
 	return slices.ContainsFunc(all, func(p netip.Prefix) bool { return p.Contains(plain) || p.Contains(reached) })
 }
 
-// ErrDenied is wrapped by the error of a connection to an address that is never
-// reached.
+// ErrDenied is wrapped by the error of a connection to a forbidden address.
 var ErrDenied = errors.New("denied: it is a link-local, metadata or reserved address")
 
-// Control is for net.Dialer: it refuses addresses that nothing may connect to,
-// on the very connection, after names are resolved.
+// Control is for net.Dialer: it refuses forbidden addresses when connecting, after names are
+// resolved.
 func Control(_, address string, _ syscall.RawConn) error {
 	ap, err := netip.ParseAddrPort(address)
 	if err != nil {

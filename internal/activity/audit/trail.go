@@ -185,12 +185,12 @@ type checker struct {
 
 	newest   time.Time // latest time of the events so far: a lower bound of their storage time
 	signed   int64     // number of the last record with a head
-	unsigned time.Time // newest when the first record without one was stored
-	tooLong  bool      // said of these records already
+	unsigned time.Time // newest when the first unsigned record was stored
+	tooLong  bool      // already reported for these records
 
-	begin     int64   // the last record that was removed after an export; 0 = none
-	first     *Record // the one after it
-	justified bool    // a signed event says that it was exported
+	begin     int64   // the last record removed after an export; 0 = none
+	first     *Record // the record after it
+	justified bool    // a signed event confirms the export
 }
 
 func (c *checker) add(p *BrokenError) {

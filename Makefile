@@ -166,9 +166,9 @@ bench: build $(PLUGIN) ## Go benchmarks; everything else side by side with ssh, 
 	scripts/setup bench
 	cd bench && $(GO) test -run '^$$' -bench . -benchmem ./...
 	cd bench && $(GO) run ./session -bin ../bin -plugin ../$(PLUGIN)
-	cd bench && $(GO) run ./compare -bin ../bin -page ../docs/performance.md
+	cd bench && $(GO) run ./compare -bin ../bin -plugin ../$(PLUGIN) -page ../docs/performance.md
 	cd bench && $(GO) run ./admission -bin ../bin -agents 300
-	cd bench && $(GO) run ./idle -bin ../bin
+	cd bench && $(GO) run ./idle -bin ../bin -page ../docs/performance.md
 
 # The Go benchmarks whose results are kept in bench/results.
 BENCH_PACKAGES := ./internal/wire/mgs ./internal/wire/mux ./internal/wire/datachannel ./internal/wire/sigv4 ./internal/session/relay \

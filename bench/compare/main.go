@@ -4,7 +4,7 @@
 // machine does meets all of them alike. It prints medians, spread and ratios,
 // and writes them to a Markdown page.
 //
-//	compare [-bin DIR] [-pairs N] [-size MiB] [-only REGEXP] [-page FILE] [-json FILE]
+//	compare [-bin DIR] [-plugin FILE] [-pairs N] [-size MiB] [-only REGEXP] [-page FILE] [-json FILE]
 package main
 
 import (
@@ -41,7 +41,7 @@ type bench struct {
 // measurement is one row: two ways to do the same.
 type measurement struct {
 	name   string
-	unit   string // "MB/s", "ms" or "/s"
+	unit   string // such as "MB/s"
 	target string // the ratio aimed at, such as "≥ 0.8"; empty for none
 	// ours and theirs return one sample in the unit. Theirs may be nil.
 	ours, theirs func() (float64, error)
@@ -51,6 +51,7 @@ type measurement struct {
 func run(ctx context.Context, out io.Writer, args []string) error {
 	flags := flag.NewFlagSet("compare", flag.ContinueOnError)
 	bin := flags.String("bin", "bin", "folder of sekishod, sekisho-agent and sekisho")
+	plugin := flags.String("plugin", "", "AWS's plugin, to measure it too")
 	pairs := flags.Int("pairs", 5, "samples of each contender")
 	size := flags.Int64("size", 200, "MiB of a bulk transfer")
 	only := flags.String("only", ".", "regular expression of the measurements to run")
@@ -63,12 +64,19 @@ func run(ctx context.Context, out io.Writer, args []string) error {
 	if err != nil {
 		return err
 	}
-	b, stop, err := prepare(ctx, *bin, *size<<20)
+	b, stop, err := prepare(ctx, *bin, *plugin, *size<<20)
 	if err != nil {
 		return err
 	}
 	defer stop()
 	var results []result
+	if wanted.MatchString("echo") {
+		rows, err := b.echo(*pairs)
+		if err != nil {
+			return fmt.Errorf("echo: %w", err)
+		}
+		results = append(results, rows...)
+	}
 	for _, m := range b.measurements() {
 		if !wanted.MatchString(m.name) {
 			continue
@@ -103,7 +111,7 @@ func run(ctx context.Context, out io.Writer, args []string) error {
 }
 
 // prepare starts a server with an agent, and an sshd.
-func prepare(ctx context.Context, bin string, size int64) (*bench, func(), error) {
+func prepare(ctx context.Context, bin, plugin string, size int64) (*bench, func(), error) {
 	dir, err := os.MkdirTemp("", "sekisho-compare-")
 	if err != nil {
 		return nil, nil, err
@@ -119,7 +127,7 @@ func prepare(ctx context.Context, bin string, size int64) (*bench, func(), error
 		stop()
 		return nil, nil, err
 	}
-	programs, err := program.Programs(bin, "")
+	programs, err := program.Programs(bin, plugin)
 	if err != nil {
 		return fail(err)
 	}

@@ -92,6 +92,9 @@ func (b *bench) measurements() []measurement {
 	for _, streams := range []int{1, 16} {
 		all = append(all, b.forward("download", streams), b.forward("upload", streams))
 	}
+	if b.server.Plugin != "" {
+		all = append(all, b.pluginDownload()...)
+	}
 	all = append(all, b.copyFile(), b.copyFolder())
 	return append(all, b.api()...)
 }
@@ -174,26 +177,7 @@ func (b *bench) flood() measurement {
 // forward transfers bytes through a forwarded port.
 func (b *bench) forward(direction string, streams int) measurement {
 	sample := func(start func(local, remote int) *exec.Cmd) (float64, error) {
-		remote, err := b.listen(direction)
-		if err != nil {
-			return 0, err
-		}
-		defer remote.Close()
-		local, err := sshd.FreePort(b.ctx)
-		if err != nil {
-			return 0, err
-		}
-		cmd := start(local, remote.Addr().(*net.TCPAddr).Port)
-		var complaint limited
-		cmd.Stderr = &complaint
-		if err := cmd.Start(); err != nil {
-			return 0, err
-		}
-		defer func() {
-			_ = cmd.Process.Signal(syscall.SIGTERM)
-			_ = cmd.Wait() // the signal is its exit reason
-		}()
-		return b.transfer(local, direction, streams)
+		return b.forwarded(direction, streams, start, nil)
 	}
 	return measurement{
 		name: fmt.Sprintf(
@@ -243,10 +227,10 @@ func (b *bench) listen(direction string) (net.Listener, error) {
 					return
 				}
 				if direction == "download" {
-					_, _ = io.CopyN(conn, zeros{}, n) // the client counts
+					_ = send(conn, n) // the client counts
 					return
 				}
-				if _, err := io.CopyN(io.Discard, r, n); err == nil {
+				if err := swallow(r, n); err == nil {
 					_, _ = conn.Write([]byte{'k'}) // the client waits for it
 				}
 			}()
@@ -255,14 +239,38 @@ func (b *bench) listen(direction string) (net.Listener, error) {
 	return l, nil
 }
 
-// zeros yields bytes without end. They vary, so that compression has work.
-type zeros struct{}
-
-func (zeros) Read(p []byte) (int, error) {
-	for i := range p {
-		p[i] = byte(i * 31)
+// noise is what is sent. Its bytes vary, so that compression has work.
+var noise = func() []byte {
+	b := make([]byte, 256<<10)
+	for i := range b {
+		b[i] = byte(i * 31)
 	}
-	return len(p), nil
+	return b
+}()
+
+// send and swallow take as little processor time as they can, as it is a part of what
+// is measured.
+func send(w io.Writer, n int64) error {
+	for n > 0 {
+		m, err := w.Write(noise[:min(n, int64(len(noise)))])
+		if err != nil {
+			return err
+		}
+		n -= int64(m)
+	}
+	return nil
+}
+
+func swallow(r io.Reader, n int64) error {
+	buf := make([]byte, 256<<10)
+	for n > 0 {
+		m, err := r.Read(buf[:min(n, int64(len(buf)))])
+		n -= int64(m)
+		if err != nil && n > 0 {
+			return err
+		}
+	}
+	return nil
 }
 
 // transfer waits for the forwarded port and moves b.size bytes over streams.
@@ -294,10 +302,10 @@ func (b *bench) transfer(local int, direction string, streams int) (float64, err
 				return
 			}
 			if direction == "download" {
-				_, failed[i] = io.CopyN(io.Discard, conn, share)
+				failed[i] = swallow(conn, share)
 				return
 			}
-			if _, failed[i] = io.CopyN(conn, zeros{}, share); failed[i] == nil {
+			if failed[i] = send(conn, share); failed[i] == nil {
 				_, failed[i] = io.ReadFull(conn, make([]byte, 1))
 			}
 		})
@@ -322,7 +330,9 @@ func (b *bench) copyInto(size int64, command func(to string) *exec.Cmd) func() (
 		if err != nil {
 			return 0, err
 		}
-		defer os.RemoveAll(to)
+		if size >= 0 { // many deleted files would slow ext4 down for minutes
+			defer os.RemoveAll(to)
+		}
 		took, err := timed(command(to), "", -1)
 		if err != nil {
 			return 0, err

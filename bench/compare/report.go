@@ -5,12 +5,13 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"runtime"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
-	"time"
+
+	"sekisho/bench/page"
 )
 
 // result holds the samples of one measurement.
@@ -66,26 +67,38 @@ func table(w io.Writer, results []result) error {
 	return tab.Flush()
 }
 
-// Marks in the page between which the table is.
-const (
-	begin = "<!-- bench/compare: begin -->"
-	end   = "<!-- bench/compare: end -->"
-)
-
-// writePage replaces the table in a Markdown page.
+// writePage replaces the table in a Markdown page, and the images next to it.
 func writePage(path string, results []result, args []string) error {
-	old, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	before, rest, ok := strings.Cut(string(old), begin)
-	_, after, closed := strings.Cut(rest, end)
-	if !ok || !closed {
-		return fmt.Errorf("%s lacks the lines %s and %s", path, begin, end)
-	}
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s%s\n\nMeasured on %s with `compare %s` on %s.\n\n", before, begin,
-		time.Now().UTC().Format("2006-01-02"), strings.Join(args, " "), machine())
+	fmt.Fprintf(&b, "%s\n\n", page.Measured("compare", args))
+	images := filepath.Join(filepath.Dir(path), "images")
+	for _, plot := range []struct {
+		name, title string
+		shown       func(r *result) bool
+	}{
+		{
+			"performance-rates.svg", "Rate as a multiple of the peer's: longer is better",
+			func(r *result) bool { return strings.HasSuffix(r.Unit, "/s") },
+		},
+		{
+			"performance-times.svg", "Time as a multiple of the peer's: shorter is better",
+			func(r *result) bool { return !strings.HasSuffix(r.Unit, "/s") },
+		},
+	} {
+		var bars []page.Bar
+		for _, r := range results {
+			if len(r.Theirs) > 0 && plot.shown(&r) {
+				bars = append(bars, r.bar())
+			}
+		}
+		if len(bars) == 0 {
+			continue
+		}
+		if err := os.WriteFile(filepath.Join(images, plot.name), []byte(page.Plot(plot.title, bars)), 0o644); err != nil {
+			return err
+		}
+		fmt.Fprintf(&b, "![%s](images/%s)\n\n", plot.title, plot.name)
+	}
 	b.WriteString(
 		"| operation | unit | Sekisho: median (range) | peer: median (range) | ratio | target |\n|---|---|---|---|---|---|\n",
 	)
@@ -101,32 +114,18 @@ func writePage(path string, results []result, args []string) error {
 			r.Target,
 		)
 	}
-	fmt.Fprintf(&b, "\n%s%s", end, after)
-	return os.WriteFile(path, b.Bytes(), 0o644)
+	return page.Replace(path, "bench/compare", b.String())
 }
 
-// machine describes where the measurement ran.
-func machine() string {
-	model := "unknown processor"
-	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
-		for line := range strings.Lines(string(text)) {
-			if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
-				model = strings.TrimSpace(value)
-				break
-			}
-		}
+// bar is the result in a plot of ratios.
+func (r *result) bar() page.Bar {
+	ratio := 0.0
+	if theirs := median(r.Theirs); theirs > 0 {
+		ratio = median(r.Ours) / theirs
 	}
-	kernel, _ := exec.Command("uname", "-r").Output()
-	load := ""
-	if text, err := os.ReadFile("/proc/loadavg"); err == nil {
-		load = ", load average at the end " + strings.Fields(string(text))[0]
+	bar := page.Bar{Label: r.Name, Value: ratio, Text: fmt.Sprintf("%.2f of %s", ratio, r.Peer)}
+	if fields := strings.Fields(r.Target); len(fields) == 2 {
+		bar.Target, _ = strconv.ParseFloat(fields[1], 64) // 0 for a target that is not a ratio
 	}
-	return fmt.Sprintf(
-		"%s, %d cores, Linux %s, %s%s",
-		model,
-		runtime.NumCPU(),
-		strings.TrimSpace(string(kernel)),
-		runtime.Version(),
-		load,
-	)
+	return bar
 }

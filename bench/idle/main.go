@@ -1,7 +1,7 @@
 // Command idle measures what a server and an agent cost while nothing happens:
 // resident memory, wake-ups, processor time and bytes on the network, per day.
 //
-//	idle [-bin DIR] [-settle DURATION] [-time DURATION]
+//	idle [-bin DIR] [-settle DURATION] [-time DURATION] [-page FILE]
 package main
 
 import (
@@ -19,6 +19,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"sekisho/bench/page"
 	"sekisho/bench/program"
 	"sekisho/e2e/harness"
 )
@@ -30,6 +31,7 @@ func run(ctx context.Context, out io.Writer, args []string) error {
 	bin := flags.String("bin", "bin", "folder of sekishod and sekisho-agent")
 	settle := flags.Duration("settle", 20*time.Second, "time before the measurement begins")
 	length := flags.Duration("time", 2*time.Minute, "time of the measurement")
+	where := flags.String("page", "", "Markdown page to write the table to")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -71,26 +73,33 @@ func run(ctx context.Context, out io.Writer, args []string) error {
 	}
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "\tresident MB\twake-ups/min\tprocessor s/day\tnetwork MB/day")
+	var table strings.Builder
+	table.WriteString("| idle | resident, MB | wake-ups per minute | processor, s per day | network, MB per day |\n|---|---|---|---|---|\n")
 	day := float64(24*time.Hour) / float64(*length)
 	for i, p := range processes {
 		now, err := usageOf(ctx, p.pid)
 		if err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
-		fmt.Fprintf(w, "%s\t%.1f\t%.0f\t%.0f\t%.2f\n", p.name, float64(now.resident)/1e6,
-			float64(now.switches-before[i].switches)/length.Minutes(),
-			(now.processor-before[i].processor).Seconds()*day, float64(carried(before[i].network, now.network))/1e6*day)
+		figures := []any{
+			p.name, float64(now.resident) / 1e6, float64(now.switches-before[i].switches) / length.Minutes(),
+			(now.processor - before[i].processor).Seconds() * day, float64(carried(before[i].network, now.network)) / 1e6 * day,
+		}
+		fmt.Fprintf(w, "%s\t%.1f\t%.0f\t%.0f\t%.2f\n", figures...)
+		fmt.Fprintf(&table, "| %s | %.1f | %.0f | %.0f | %.2f |\n", figures...)
 	}
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(
-		out,
-		"start to ready, with the first administrator and agent: %s; measured for %s\n",
+	start := fmt.Sprintf(
+		"Start to ready, with the first administrator and agent: %s. Measured for %s.",
 		ready.Round(time.Millisecond),
 		*length,
 	)
-	return err
+	if _, err := fmt.Fprintln(out, start); err != nil || *where == "" {
+		return err
+	}
+	return page.Replace(*where, "bench/idle", page.Measured("idle", args)+"\n\n"+table.String()+"\n"+start)
 }
 
 func pause(ctx context.Context, d time.Duration) error {

@@ -108,7 +108,8 @@ func (s *Session) Missing() string {
 	switch {
 	case s.Logs.Problem != "":
 		return s.Logs.Problem
-	case s.Logs.Reported || s.Status.Active() || s.Status == SessionTerminating || s.Logs.Bucket == "" && s.Logs.Group == "":
+	case s.Logs.Reported || s.Status.Active() || s.Status == SessionTerminating || s.Logs.Bucket == "" &&
+		s.Logs.Group == "":
 		return ""
 	}
 	return "the node has not reported its delivery."

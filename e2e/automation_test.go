@@ -122,7 +122,8 @@ func TestMuchOutputTakesLittleMemory(t *testing.T) {
 	if server == 0 || node == 0 || client == 0 {
 		t.Fatal("a peak could not be read")
 	}
-	for name, grown := range map[string]int64{"server": server - serverBefore, "agent": node - agentBefore, "client": client} {
+	for name, grown := range map[string]int64{"server": server - serverBefore, "agent": node - agentBefore,
+		"client": client} {
 		t.Logf("%s: %d MiB", name, grown>>20)
 		if grown > most {
 			t.Errorf("the %s took %d MiB more for %d MiB of output", name, grown>>20, size>>20)

@@ -78,7 +78,8 @@ func TestSessionDocuments(t *testing.T) {
 
 	// A document of one's own: its default version runs, its parameters hold.
 	greet := func(word string) string {
-		return "schemaVersion: '1.0'\nsessionType: InteractiveCommands\nparameters:\n  name: {type: String, allowedPattern: '[a-z]{1,9}'}\n" +
+		return "schemaVersion: '1.0'\nsessionType: InteractiveCommands\nparameters:\n  name: {type: String, " +
+			"allowedPattern: '[a-z]{1,9}'}\n" +
 			"  text: {type: String, default: '', allowedPattern: '[^\\x00]*', sekisho: {quote: shell}}\n" +
 			"properties:\n  linux:\n    commands: printf '%s-%s[%s]\\n' " + word + " {{ name }} {{ text }}\n"
 	}

@@ -75,7 +75,8 @@ rm -r mnt/tree
 			}
 			dir := t.TempDir()
 			runScript(t, nil, files+script, bucketName(t, "programs"), dir)
-			for name, same := range map[string]string{"big": "big", "a/b/hello wörld.txt": "a/b/hello wörld.txt", "moved": "a/b/hello wörld.txt"} {
+			for name, same := range map[string]string{"big": "big", "a/b/hello wörld.txt": "a/b/hello wörld.txt",
+				"moved": "a/b/hello wörld.txt"} {
 				want, err := os.ReadFile(filepath.Join(dir, "tree", same))
 				if err != nil {
 					t.Fatal(err)

@@ -213,7 +213,8 @@ func verifyAsDocumented(t *testing.T, s *harness.Server, got []delivery) {
 		altered.Body = strings.Replace(d.Body, "admin", "nobody", 1)
 		add(altered, false)
 		for name, value := range map[string]string{
-			"webhook-id": "another", "webhook-signature": "v1,AAAA", "webhook-timestamp": older(t, d.Headers["webhook-timestamp"]),
+			"webhook-id": "another", "webhook-signature": "v1,AAAA",
+			"webhook-timestamp": older(t, d.Headers["webhook-timestamp"]),
 		} {
 			forged := delivery{Headers: map[string]string{}, Body: d.Body}
 			for k, v := range d.Headers {
@@ -227,7 +228,8 @@ func verifyAsDocumented(t *testing.T, s *harness.Server, got []delivery) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const script = `cd "$1" && WEBHOOK_SECRETS="whsec_b3RoZXIgc2VjcmV0IG9mIDI0IGJ5dGVzIQ== $SEKISHO_WEBHOOK_SECRET" python3 -c '
+	const script = `cd "$1" && WEBHOOK_SECRETS="whsec_b3RoZXIgc2VjcmV0IG9mIDI0IGJ5dGVzIQ== $SEKISHO_WEBHOOK_SECRET" ` +
+		`python3 -c '
 import json, sys, receiver
 print(json.dumps([receiver.genuine(d["headers"], d["body"].encode()) for d in json.loads(sys.argv[1])]))' "$2"`
 	r := harness.Do(t, s.Shell(t.Context(), nil, script, dir, string(text)))

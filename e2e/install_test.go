@@ -39,7 +39,8 @@ func TestFirstServer(t *testing.T) {
 	if err := os.MkdirAll(agents, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink(filepath.Join(shared.Bin, "sekisho-agent"), filepath.Join(agents, "sekisho-agent-linux-amd64")); err != nil {
+	if err := os.Symlink(filepath.Join(shared.Bin, "sekisho-agent"),
+		filepath.Join(agents, "sekisho-agent-linux-amd64")); err != nil {
 		t.Fatal(err)
 	}
 	setup := fmt.Sprintf(
@@ -114,7 +115,8 @@ func TestFirstServer(t *testing.T) {
 	}
 	defer serve()()
 	r = sh(
-		". " + credentials + ` && aws --endpoint-url "$AWS_ENDPOINT_URL" cloudtrail lookup-events --lookup-attributes AttributeKey=EventName,AttributeValue=AdministratorReset --query 'length(Events)' --output text`,
+		". " + credentials + ` && aws --endpoint-url "$AWS_ENDPOINT_URL" cloudtrail lookup-events --lookup-attributes ` +
+			`AttributeKey=EventName,AttributeValue=AdministratorReset --query 'length(Events)' --output text`,
 	)
 	if r.Code != 0 || strings.TrimSpace(r.Stdout) != "1" {
 		t.Errorf("the reset in the audit trail: exit %d, %q\n%s", r.Code, r.Stdout, r.Stderr)

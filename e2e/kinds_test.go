@@ -215,7 +215,8 @@ func sshServer(t *testing.T, path []string) (config, dir string) {
 		t.Fatal(err)
 	}
 	for _, key := range []string{"host", "id"} {
-		if r := harness.Do(t, exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", filepath.Join(dir, key))); r.Code != 0 {
+		if r := harness.Do(t, exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f",
+			filepath.Join(dir, key))); r.Code != 0 {
 			t.Fatalf("ssh-keygen: %s", r.Stderr)
 		}
 	}
@@ -269,9 +270,11 @@ func sshServer(t *testing.T, path []string) (config, dir string) {
 		return c.Close()
 	})
 	config = filepath.Join(dir, "ssh_config")
-	proxy := `aws ssm start-session --target "$SEKISHO_TARGET" --document-name AWS-StartSSHSession --parameters portNumber=%p`
+	proxy := `aws ssm start-session --target "$SEKISHO_TARGET" --document-name AWS-StartSSHSession --parameters ` +
+		`portNumber=%p`
 	text := fmt.Sprintf(
-		"Host node\n  ProxyCommand sh -c '. %q && %s'\n  Port %s\n  User %s\n  IdentityFile %q\n  IdentitiesOnly yes\n  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n  LogLevel ERROR\n  BatchMode yes\n",
+		"Host node\n  ProxyCommand sh -c '. %q && %s'\n  Port %s\n  User %s\n  IdentityFile %q\n  IdentitiesOnly yes\n  "+
+			"StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n  LogLevel ERROR\n  BatchMode yes\n",
 		shared.EnvFile(),
 		proxy,
 		port,

@@ -106,9 +106,11 @@ func TestEncryptedSession(t *testing.T) {
 	key := run(`aws kms create-key --description "session data" --query KeyMetadata.Arn --output text`)
 	run(`aws kms create-alias --alias-name alias/e2e-sessions --target-key-id "$1"`, key)
 	run(
-		`aws iam put-role-policy --role-name AmazonEC2RunCommandRoleForManagedInstances --policy-name kms --policy-document "$1"`,
+		`aws iam put-role-policy --role-name AmazonEC2RunCommandRoleForManagedInstances --policy-name kms `+
+			`--policy-document "$1"`,
 		fmt.Sprintf(
-			`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"kms:Decrypt","Resource":%q,"Condition":{"StringLike":{"kms:EncryptionContext:aws:ssm:SessionId":"admin-*"}}}]}`,
+			`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"kms:Decrypt","Resource":%q,`+
+				`"Condition":{"StringLike":{"kms:EncryptionContext:aws:ssm:SessionId":"admin-*"}}}]}`,
 			key,
 		),
 	)
@@ -126,7 +128,8 @@ func TestEncryptedSession(t *testing.T) {
 		w = newWiretap(t, e)
 		term := harness.OpenTerminal(t, 24, 100, shared.Shell(t.Context(), nil,
 			`export AWS_CA_BUNDLE="$1" SSL_CERT_FILE="$1" AWS_ENDPOINT_URL_KMS="$AWS_ENDPOINT_URL"
-			command aws --endpoint-url "$2" ssm start-session --target "$SEKISHO_TARGET" --document-name "$3"`, w.ca, w.URL, document))
+			command aws --endpoint-url "$2" ssm start-session --target "$SEKISHO_TARGET" --document-name "$3"`, w.ca, w.URL,
+			document))
 		id = term.Expect(awhile, `Starting session with SessionId: (\S+)`)[1]
 		term.Expect(soon, harness.Prompt)
 		half := len(word) / 2
@@ -176,7 +179,8 @@ func TestEncryptedSession(t *testing.T) {
 	term := harness.OpenTerminal(t, 24, 100, shared.Shell(
 		t.Context(),
 		nil,
-		`export AWS_ENDPOINT_URL_KMS="$AWS_ENDPOINT_URL"; aws ssm start-session --target "$SEKISHO_TARGET" --document-name E2E-Encrypted`,
+		`export AWS_ENDPOINT_URL_KMS="$AWS_ENDPOINT_URL"; aws ssm start-session --target "$SEKISHO_TARGET" `+
+			`--document-name E2E-Encrypted`,
 	))
 	term.Expect(awhile, `Starting session with SessionId`)
 	term.Wait(awhile)

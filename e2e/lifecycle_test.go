@@ -59,7 +59,8 @@ func TestServerRestart(t *testing.T) {
 		// The user and the policy are there: allowed what it says, denied the rest.
 		as := `AWS_ACCESS_KEY_ID=$1 AWS_SECRET_ACCESS_KEY=$2; export AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY; `
 		got := run(
-			as+`aws ssm describe-sessions --state History --filters "key=SessionId,value=$3" --output text --query 'Sessions[].Status'`,
+			as+`aws ssm describe-sessions --state History --filters "key=SessionId,value=$3" --output text --query `+
+				`'Sessions[].Status'`,
 			alice[0],
 			alice[1],
 			id,

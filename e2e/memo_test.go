@@ -31,7 +31,8 @@ func memoAccount(t *testing.T) *account {
 	if err := os.Mkdir(a.stub, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(a.stub, "session-manager-plugin"), []byte("#!/bin/sh\nexit 0\n"), 0o755); err != nil {
+	if err := os.WriteFile(filepath.Join(a.stub, "session-manager-plugin"), []byte("#!/bin/sh\nexit 0\n"),
+		0o755); err != nil {
 		t.Fatal(err)
 	}
 	a.Server = startServer(
@@ -262,7 +263,8 @@ func TestFiveProbes(t *testing.T) {
 	a := memoAccount(t)
 	z, another := a.StartAgent(t, "z", -1), a.StartAgent(t, "another", -1)
 	path := filepath.Join(t.TempDir(), "policy.json")
-	if err := os.WriteFile(path, []byte(`{"Version":"2012-10-17","Statement":[{"Sid":"OnCall","Effect":"Allow","Action":"ssm:StartSession",
+	if err := os.WriteFile(path,
+		[]byte(`{"Version":"2012-10-17","Statement":[{"Sid":"OnCall","Effect":"Allow","Action":"ssm:StartSession",
 		"Resource":"arn:aws:ssm:ap-northeast-1:999999999999:managed-instance/`+z.NodeID+`",
 		"Condition":{"IpAddress":{"aws:SourceIp":"127.0.0.2/32"},
 			"DateGreaterThan":{"aws:CurrentTime":"2020-04-15T00:00:00Z"},"DateLessThan":{"aws:CurrentTime":"2020-04-15T04:00:00Z"}}}]}`), 0o600); err != nil {
@@ -280,11 +282,15 @@ func TestFiveProbes(t *testing.T) {
 		user, keys, via, ip, node, when, because string
 	}{
 		"all as it should be": {"x", x, y, "127.0.0.2", z.NodeID, inside, ""},
-		"another user":        {"other", other, y, "127.0.0.2", z.NodeID, inside, "no identity-based policy allows the action"},
-		"another address":     {"x", x, elsewhere, "127.0.0.3", z.NodeID, inside, "aws:SourceIp: is 127.0.0.3, must be 127.0.0.2/32"},
-		"another machine":     {"x", x, y, "127.0.0.2", another.NodeID, inside, "the resource: the statement covers"},
-		"before T1":           {"x", x, y, "127.0.0.2", z.NodeID, "2020-04-15T00:00:00Z", "aws:CurrentTime: window opens 2020-04-15T00:00:00Z"},
-		"after T2":            {"x", x, y, "127.0.0.2", z.NodeID, "2020-04-15T04:00:00Z", "aws:CurrentTime: window closed 2020-04-15T04:00:00Z"},
+		"another user": {"other", other, y, "127.0.0.2", z.NodeID, inside,
+			"no identity-based policy allows the action"},
+		"another address": {"x", x, elsewhere, "127.0.0.3", z.NodeID, inside,
+			"aws:SourceIp: is 127.0.0.3, must be 127.0.0.2/32"},
+		"another machine": {"x", x, y, "127.0.0.2", another.NodeID, inside, "the resource: the statement covers"},
+		"before T1": {"x", x, y, "127.0.0.2", z.NodeID, "2020-04-15T00:00:00Z",
+			"aws:CurrentTime: window opens 2020-04-15T00:00:00Z"},
+		"after T2": {"x", x, y, "127.0.0.2", z.NodeID, "2020-04-15T04:00:00Z",
+			"aws:CurrentTime: window closed 2020-04-15T04:00:00Z"},
 	} {
 		a.at(c.when)
 		why := a.as(
@@ -308,7 +314,8 @@ func TestFiveProbes(t *testing.T) {
 		}
 		trail := a.run(
 			"",
-			`aws cloudtrail lookup-events --lookup-attributes AttributeKey=EventName,AttributeValue=StartSession --query 'Events[].CloudTrailEvent' --output json`,
+			`aws cloudtrail lookup-events --lookup-attributes AttributeKey=EventName,AttributeValue=StartSession --query `+
+				`'Events[].CloudTrailEvent' --output json`,
 		)
 		var events []string
 		if err := json.Unmarshal([]byte(trail), &events); err != nil {
@@ -324,7 +331,8 @@ func TestFiveProbes(t *testing.T) {
 	}
 	spans := a.as(
 		"",
-		`sekisho why --user x --source-ip 127.0.0.2 --target "$1" --at 2020-04-15T02:00:00Z --from 2020-04-14T00:00:00Z --to 2020-04-16T00:00:00Z`,
+		`sekisho why --user x --source-ip 127.0.0.2 --target "$1" --at 2020-04-15T02:00:00Z --from 2020-04-14T00:00:00Z `+
+			`--to 2020-04-16T00:00:00Z`,
 		z.NodeID,
 	)
 	if !strings.Contains(spans.Stdout, "2020-04-15T00:00:01Z  2020-04-15T04:00:00Z") {
@@ -332,7 +340,8 @@ func TestFiveProbes(t *testing.T) {
 	}
 	simulated := a.run(
 		"",
-		`aws iam simulate-principal-policy --policy-source-arn arn:aws:iam::999999999999:user/x --action-names ssm:StartSession \
+		`aws iam simulate-principal-policy --policy-source-arn arn:aws:iam::999999999999:user/x --action-names `+
+			`ssm:StartSession \
 		--resource-arns "arn:aws:ssm:ap-northeast-1:999999999999:managed-instance/$1" \
 		--context-entries ContextKeyName=aws:SourceIp,ContextKeyValues=127.0.0.2,ContextKeyType=ip ContextKeyName=aws:CurrentTime,ContextKeyValues=2020-04-15T02:00:00Z,ContextKeyType=date \
 		--query 'EvaluationResults[0].EvalDecision' --output text`,
@@ -381,7 +390,9 @@ func TestRevokedKeyEndsTheSession(t *testing.T) {
 	a := memoAccount(t)
 	node := a.StartAgent(t, "node", -1)
 	path := filepath.Join(t.TempDir(), "policy.json")
-	if err := os.WriteFile(path, []byte(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"ssm:*","Resource":"*"}]}`), 0o600); err != nil {
+	if err := os.WriteFile(path,
+		[]byte(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"ssm:*","Resource":"*"}]}`),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	alice := a.user("alice")
@@ -391,13 +402,15 @@ func TestRevokedKeyEndsTheSession(t *testing.T) {
 	term.Expect(soon, harness.Prompt)
 	a.run(
 		"",
-		`aws iam update-access-key --user-name alice --access-key-id "$(aws iam list-access-keys --user-name alice --query 'AccessKeyMetadata[0].AccessKeyId' --output text)" --status Inactive`,
+		`aws iam update-access-key --user-name alice --access-key-id "$(aws iam list-access-keys --user-name alice `+
+			`--query 'AccessKeyMetadata[0].AccessKeyId' --output text)" --status Inactive`,
 	)
 	term.Expect(awhile, `access was revoked`)
 	term.Wait(awhile)
 	details := a.run(
 		"",
-		`aws ssm describe-sessions --state History --filters "key=SessionId,value=$1" --query 'Sessions[0].Details' --output text`,
+		`aws ssm describe-sessions --state History --filters "key=SessionId,value=$1" --query 'Sessions[0].Details' `+
+			`--output text`,
 		id,
 	)
 	if details != "access was revoked" {

@@ -16,11 +16,13 @@ import (
 const memoBashrc = "instance_id=$(curl -s 169.254.169.254/latest/meta-data/instance-id)\n" +
 	"az=$(curl -s 169.254.169.254/latest/meta-data/placement/availability-zone)\n" +
 	"region=${az%?}\n" +
-	"tagged_name=$(aws ec2 describe-instances --region $region --instance-ids $instance_id --query 'Reservations[].Instances[].[Tags[?Key==`Hostname`].Value]' --output text)\n" +
+	"tagged_name=$(aws ec2 describe-instances --region $region --instance-ids $instance_id --query " +
+	"'Reservations[].Instances[].[Tags[?Key==`Hostname`].Value]' --output text)\n" +
 	"export PS1=\"[\\u@$tagged_name \\W]\\$ \"\n"
 
 // memoRolePolicy is what the node's role needs for it.
-const memoRolePolicy = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ec2:DescribeInstances","ec2:DescribeTags"],"Resource":"*"}]}`
+const memoRolePolicy = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ec2:DescribeInstances",` +
+	`"ec2:DescribeTags"],"Resource":"*"}]}`
 
 // TestMetadataService has a node in a network of its own answer on the address
 // where programs look for the instance metadata service.
@@ -30,7 +32,8 @@ func TestMetadataService(t *testing.T) {
 	dir := t.TempDir()
 	programs := n.programs(dir)
 	script := fmt.Sprintf(
-		"#!/bin/sh\n[ \"$1\" != run ] || set -- \"$@\" --imds 169.254.169.254:80 --imds-v1 --imds-add-address\nexec ip netns exec %s '%s' \"$@\"\n",
+		"#!/bin/sh\n[ \"$1\" != run ] || set -- \"$@\" --imds 169.254.169.254:80 --imds-v1 --imds-add-address\nexec ip "+
+			"netns exec %s '%s' \"$@\"\n",
 		n.node,
 		filepath.Join(shared.Bin, "sekisho-agent"),
 	)
@@ -39,7 +42,8 @@ func TestMetadataService(t *testing.T) {
 	}
 	s := startServer(t, programs, t.TempDir(), "--listen", serverIP+":0", "--nodes", "0")
 	agent := s.StartAgent(t, "metadata", -1, "Key=sekisho:InstanceId,Value=i-01234567890abcdef")
-	if r := harness.Do(t, s.Shell(t.Context(), nil, `aws ec2 create-tags --resources "$1" --tags Key=Hostname,Value=MyEC2Instance`, agent.NodeID)); r.Code != 0 {
+	if r := harness.Do(t, s.Shell(t.Context(), nil,
+		`aws ec2 create-tags --resources "$1" --tags Key=Hostname,Value=MyEC2Instance`, agent.NodeID)); r.Code != 0 {
 		t.Fatalf("create-tags: exit %d: %s", r.Code, r.Stderr)
 	}
 
@@ -89,14 +93,16 @@ func TestMetadataService(t *testing.T) {
 	)
 	want(
 		"a name that was made to lead here",
-		`curl -so /dev/null -w '%{http_code}' --resolve evil.example:80:169.254.169.254 http://evil.example/latest/meta-data/instance-id`,
+		`curl -so /dev/null -w '%{http_code}' --resolve evil.example:80:169.254.169.254 `+
+			`http://evil.example/latest/meta-data/instance-id`,
 		"403",
 	)
 
 	// The role may not look up tags yet, and says so.
 	want("tags", `curl -so /dev/null -w '%{http_code}' 169.254.169.254/latest/meta-data/tags/instance`, "403")
 	if r := harness.Do(t, s.Shell(t.Context(), nil,
-		`aws iam put-role-policy --role-name AmazonEC2RunCommandRoleForManagedInstances --policy-name memo --policy-document "$1"`, memoRolePolicy)); r.Code != 0 {
+		`aws iam put-role-policy --role-name AmazonEC2RunCommandRoleForManagedInstances --policy-name memo `+
+			`--policy-document "$1"`, memoRolePolicy)); r.Code != 0 {
 		t.Fatalf("put-role-policy: exit %d: %s", r.Code, r.Stderr)
 	}
 	harness.Eventually(t, awhile, func() error {

@@ -146,7 +146,8 @@ func TestQuickSetup(t *testing.T) {
 	first := quickSetup(t, s, "--target", target)
 	for _, want := range []string{
 		"made the role AmazonSSMRoleForInstancesQuickSetup", "made the role AmazonSSMRoleForAutomationAssumeQuickSetup",
-		"created the instance profile", "attached AmazonSSMManagedInstanceCore", "gave " + target + " the role AmazonSSMRoleForInstancesQuickSetup",
+		"created the instance profile", "attached AmazonSSMManagedInstanceCore",
+		"gave " + target + " the role AmazonSSMRoleForInstancesQuickSetup",
 	} {
 		if !strings.Contains(first, want) {
 			t.Errorf("%q is not in\n%s", want, first)
@@ -178,9 +179,11 @@ func TestQuickSetup(t *testing.T) {
 	r := make(chan harness.Result, 1)
 	began := time.Now()
 	go func() {
-		r <- m.run("set -eu\n" + line + "\n" + line + "\nls -l /usr/local/bin/sekisho-agent; cat /etc/systemd/system/sekisho-agent.service\n" +
+		r <- m.run("set -eu\n" + line + "\n" + line +
+			"\nls -l /usr/local/bin/sekisho-agent; cat /etc/systemd/system/sekisho-agent.service\n" +
 			"touch $SANDBOX/installed; until [ -e $SANDBOX/remove ]; do sleep 0.1; done\n" + remove +
-			"\nls /usr/local/bin /etc/systemd/system; ls /var/lib/sekisho-agent\n" + remove + " --purge\nls -d /var/lib/sekisho-agent || true\n")
+			"\nls /usr/local/bin /etc/systemd/system; ls /var/lib/sekisho-agent\n" + remove +
+			" --purge\nls -d /var/lib/sekisho-agent || true\n")
 	}()
 	harness.Eventually(t, awhile, func() error {
 		select {
@@ -226,7 +229,8 @@ func TestQuickSetup(t *testing.T) {
 	if done.Code != 0 {
 		t.Fatalf("exit %d\n%s%s", done.Code, done.Stdout, done.Stderr)
 	}
-	for _, want := range []string{"registered as " + node, "registered already", "-rwxr-xr-x", "[Unit]", "identity stays", "identity.json", "is no node any more"} {
+	for _, want := range []string{"registered as " + node, "registered already", "-rwxr-xr-x", "[Unit]", "identity stays",
+		"identity.json", "is no node any more"} {
 		if !strings.Contains(done.Stdout, want) {
 			t.Errorf("%q is not in\n%s", want, done.Stdout)
 		}
@@ -310,7 +314,8 @@ func TestInstallOtherArchitecture(t *testing.T) {
 	// An agent that is not the one announced is not installed.
 	m.write(
 		"bin/curl",
-		"#!/bin/sh\n/usr/bin/curl \"$@\" || exit\nwhile [ $# -gt 1 ]; do [ \"$1\" != -o ] || echo '# and more' >> \"$2\"; shift; done\n",
+		"#!/bin/sh\n/usr/bin/curl \"$@\" || exit\nwhile [ $# -gt 1 ]; do [ \"$1\" != -o ] || echo '# and more' >> "+
+			"\"$2\"; shift; done\n",
 	)
 	bad := m.run(line + "\nls /usr/local/bin\n")
 	if !strings.Contains(bad.Stderr, "not the one announced") || strings.Contains(bad.Stdout, "sekisho-agent") {
@@ -344,11 +349,15 @@ func TestInstallAmazonAgent(t *testing.T) {
 	_, code, _ := strings.Cut(line, "SEKISHO_ACTIVATION_CODE=")
 	code, _, _ = strings.Cut(code, ";")
 
-	const there = "install -D -m 0755 $SANDBOX/agent.deb /usr/local/bin/amazon-ssm-agent; mkdir -p /etc/amazon/ssm; echo before > /etc/amazon/ssm/amazon-ssm-agent.json\n"
+	const there = "install -D -m 0755 $SANDBOX/agent.deb /usr/local/bin/amazon-ssm-agent; mkdir -p /etc/amazon/ssm; " +
+		"echo before > /etc/amazon/ssm/amazon-ssm-agent.json\n"
 	r := m.run(
-		"set -eu\n" + there + line + "\n" + line + "\ncat /etc/systemd/system/amazon-ssm-agent.service.d/sekisho.conf; stat -c %a /etc/amazon/ssm/amazon-ssm-agent.json\n" +
+		"set -eu\n" + there + line + "\n" + line +
+			"\ncat /etc/systemd/system/amazon-ssm-agent.service.d/sekisho.conf; stat -c %a " +
+			"/etc/amazon/ssm/amazon-ssm-agent.json\n" +
 			"openssl x509 -in /etc/amazon/ssm/sekisho-ca.pem -noout && echo CA is good\n" +
-			"echo ==; " + remove + " --purge; cat /etc/amazon/ssm/amazon-ssm-agent.json; find /etc/amazon /etc/systemd /var/lib/amazon -type f\n",
+			"echo ==; " + remove + " --purge; cat /etc/amazon/ssm/amazon-ssm-agent.json; find /etc/amazon /etc/systemd " +
+			"/var/lib/amazon -type f\n",
 	)
 	if r.Code != 0 {
 		t.Fatalf("exit %d\n%s%s", r.Code, r.Stdout, r.Stderr)
@@ -371,7 +380,8 @@ func TestInstallAmazonAgent(t *testing.T) {
 		t.Errorf("S3 is at %v, want %s", got, want)
 	}
 	before, after, _ := strings.Cut(r.Stdout, "==\n")
-	for _, want := range []string{"SSL_CERT_FILE=/etc/amazon/ssm/sekisho-ca.pem", "600\n", "CA is good", "registered already"} {
+	for _, want := range []string{"SSL_CERT_FILE=/etc/amazon/ssm/sekisho-ca.pem", "600\n", "CA is good",
+		"registered already"} {
 		if !strings.Contains(before, want) {
 			t.Errorf("%q is not in\n%s", want, before)
 		}
@@ -382,7 +392,8 @@ func TestInstallAmazonAgent(t *testing.T) {
 		t.Errorf("left behind:\n%s", after)
 	}
 	systemctl := m.read("systemctl")
-	for _, want := range []string{"enable amazon-ssm-agent.service", "restart amazon-ssm-agent.service", "disable --now amazon-ssm-agent.service"} {
+	for _, want := range []string{"enable amazon-ssm-agent.service", "restart amazon-ssm-agent.service",
+		"disable --now amazon-ssm-agent.service"} {
 		if !strings.Contains(systemctl, want) {
 			t.Errorf("systemctl was called with\n%s", systemctl)
 		}
@@ -413,7 +424,8 @@ func TestInstallAmazonAgent(t *testing.T) {
 		r := m.run("export CURL_CA_BUNDLE='" + ready["AWS_CA_BUNDLE"] + "'\n" + packaged)
 		calls := m.read("calls")
 		switch {
-		case tc.refusal == "" && (r.Code != 0 || !strings.HasPrefix(calls, "dpkg -i\n") || !strings.Contains(calls, "amazon-ssm-agent -register")):
+		case tc.refusal == "" &&
+			(r.Code != 0 || !strings.HasPrefix(calls, "dpkg -i\n") || !strings.Contains(calls, "amazon-ssm-agent -register")):
 			t.Errorf("a package %s: exit %d\n%s%s%s", tc.name, r.Code, calls, r.Stdout, r.Stderr)
 		case tc.refusal != "" && (r.Code == 0 || !strings.Contains(r.Stderr, tc.refusal) || calls != ""):
 			t.Errorf("a package %s: exit %d\n%s%s%s", tc.name, r.Code, calls, r.Stdout, r.Stderr)

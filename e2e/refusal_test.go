@@ -167,7 +167,8 @@ func TestTokenIsUsedOnce(t *testing.T) {
 	}
 
 	foreign := start(t, e)
-	if err := join(t, e, foreign.StreamURL, foreign.TokenValue, http.Header{"Origin": {"https://elsewhere.example"}}); err == nil {
+	if err := join(t, e, foreign.StreamURL, foreign.TokenValue,
+		http.Header{"Origin": {"https://elsewhere.example"}}); err == nil {
 		t.Error("a page of another origin opened a session")
 	}
 	console, err := url.Parse(e["SEKISHO_CONSOLE_URL"])
@@ -175,7 +176,8 @@ func TestTokenIsUsedOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	own := start(t, e)
-	if err := join(t, e, own.StreamURL, own.TokenValue, http.Header{"Origin": {console.Scheme + "://" + console.Host}}); err != nil {
+	if err := join(t, e, own.StreamURL, own.TokenValue,
+		http.Header{"Origin": {console.Scheme + "://" + console.Host}}); err != nil {
 		t.Errorf("the console's own origin is refused: %v", err)
 	}
 }

@@ -50,7 +50,8 @@ done`)
 				shared.Shell(
 					t.Context(),
 					nil,
-					`aws logs get-log-events --log-group-name "/e2e/$1" --log-stream-name "$2" --start-from-head --query 'events[].message' --output text`,
+					`aws logs get-log-events --log-group-name "/e2e/$1" --log-stream-name "$2" --start-from-head --query `+
+						`'events[].message' --output text`,
 					group,
 					id,
 				),
@@ -86,7 +87,8 @@ done`)
 			shared.Shell(
 				t.Context(),
 				nil,
-				`aws ssm describe-sessions --state History --filters key=SessionId,value="$1" --query 'Sessions[0].Details' --output text`,
+				`aws ssm describe-sessions --state History --filters key=SessionId,value="$1" --query 'Sessions[0].Details' `+
+					`--output text`,
 				id,
 			),
 		)

@@ -31,8 +31,10 @@ func TestSSHThroughSekisho(t *testing.T) {
 	}
 	config, control := filepath.Join(dir, "sekisho_config"), filepath.Join(dir, "c")
 	options := strings.Join([]string{
-		"Host *", "  Port " + port, "  IdentityFile " + filepath.Join(dir, "id"), "  IdentitiesOnly yes", "  StrictHostKeyChecking no",
-		"  UserKnownHostsFile /dev/null", "  LogLevel ERROR", "  BatchMode yes", "  ControlPath " + control, "  ControlPersist 60", "",
+		"Host *", "  Port " + port, "  IdentityFile " + filepath.Join(dir, "id"), "  IdentitiesOnly yes",
+		"  StrictHostKeyChecking no",
+		"  UserKnownHostsFile /dev/null", "  LogLevel ERROR", "  BatchMode yes", "  ControlPath " + control,
+		"  ControlPersist 60", "",
 	}, "\n")
 	do := func(script string, args ...string) harness.Result {
 		t.Helper()

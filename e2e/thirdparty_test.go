@@ -149,7 +149,8 @@ func (c *looseClient) read() {
 			}
 		case m.PayloadType == mgs.PayloadHandshakeRequest && !c.npm:
 			c.send(mgs.PayloadHandshakeResponse, []byte(
-				`{"ClientVersion":"0.0.1","ProcessedClientActions":[{"ActionType":"SessionType","ActionStatus":1,"ActionResult":null,"Error":""}],"Errors":null}`,
+				`{"ClientVersion":"0.0.1","ProcessedClientActions":[{"ActionType":"SessionType","ActionStatus":1,`+
+					`"ActionResult":null,"Error":""}],"Errors":null}`,
 			))
 		case m.PayloadType == mgs.PayloadHandshakeComplete:
 			close(c.ready)

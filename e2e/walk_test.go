@@ -40,7 +40,8 @@ func TestMemoWalk(t *testing.T) {
 	dir := t.TempDir()
 	programs := n.programs(dir)
 	agentScript := fmt.Sprintf(
-		"#!/bin/sh\n[ \"$1\" != run ] || set -- \"$@\" --imds 169.254.169.254:80 --imds-v1 --imds-add-address\nexec ip netns exec %s '%s' \"$@\"\n",
+		"#!/bin/sh\n[ \"$1\" != run ] || set -- \"$@\" --imds 169.254.169.254:80 --imds-v1 --imds-add-address\nexec ip "+
+			"netns exec %s '%s' \"$@\"\n",
 		n.node,
 		filepath.Join(shared.Bin, "sekisho-agent"),
 	)
@@ -59,7 +60,8 @@ func TestMemoWalk(t *testing.T) {
 	// The administrator, with a second factor.
 	serial := a.run(
 		"",
-		`aws iam create-virtual-mfa-device --virtual-mfa-device-name admin --bootstrap-method Base32StringSeed --outfile "$1" --query VirtualMFADevice.SerialNumber --output text`,
+		`aws iam create-virtual-mfa-device --virtual-mfa-device-name admin --bootstrap-method Base32StringSeed `+
+			`--outfile "$1" --query VirtualMFADevice.SerialNumber --output text`,
 		filepath.Join(dir, "seed"),
 	)
 	seed, err := os.ReadFile(filepath.Join(dir, "seed"))
@@ -69,7 +71,8 @@ func TestMemoWalk(t *testing.T) {
 	now := time.Now()
 	a.run(
 		"",
-		`aws iam enable-mfa-device --user-name admin --serial-number "$1" --authentication-code1 "$2" --authentication-code2 "$3"`,
+		`aws iam enable-mfa-device --user-name admin --serial-number "$1" --authentication-code1 "$2" `+
+			`--authentication-code2 "$3"`,
 		serial,
 		totp(t, string(seed), now.Add(-30*time.Second)),
 		totp(t, string(seed), now),
@@ -90,7 +93,10 @@ func TestMemoWalk(t *testing.T) {
 	a.run("", `aws ec2 create-tags --resources "$1" --tags Key=Hostname,Value=MyEC2Instance`, instance)
 
 	// Preferences cannot name a bucket that is not there.
-	preferences := `{"schemaVersion":"1.0","description":"Preferences","sessionType":"Standard_Stream","inputs":{"s3BucketName":"` + bucket + `","s3KeyPrefix":"sessions","s3EncryptionEnabled":true,"cloudWatchLogGroupName":"","cloudWatchEncryptionEnabled":false,"cloudWatchStreamingEnabled":false}}`
+	preferences := `{"schemaVersion":"1.0","description":"Preferences","sessionType":"Standard_Stream",` +
+		`"inputs":{"s3BucketName":"` + bucket +
+		`","s3KeyPrefix":"sessions","s3EncryptionEnabled":true,"cloudWatchLogGroupName":"",` +
+		`"cloudWatchEncryptionEnabled":false,"cloudWatchStreamingEnabled":false}}`
 	save := `aws ssm create-document --name SSM-SessionManagerRunShell --document-type Session --content "$1"`
 	if r := a.as("", save, preferences); r.Code == 0 || !strings.Contains(r.Stderr, "does not exist") ||
 		!strings.Contains(r.Stderr, "aws s3api create-bucket --bucket "+bucket) {
@@ -178,7 +184,8 @@ aws s3api put-bucket-encryption --bucket "$1" --server-side-encryption-configura
 		}
 		return nil
 	})
-	history := `aws ssm describe-sessions --state History --filters "key=SessionId,value=$1" --query 'Sessions[0].[OutputUrl.S3OutputUrl,Details]' --output text`
+	history := `aws ssm describe-sessions --state History --filters "key=SessionId,value=$1" --query ` +
+		`'Sessions[0].[OutputUrl.S3OutputUrl,Details]' --output text`
 	harness.Eventually(t, awhile, func() error {
 		if got := a.run("", history, id); got != "s3://"+bucket+"/"+key+"\tNone" {
 			return fmt.Errorf("the history says %q", got)
@@ -193,12 +200,14 @@ aws s3api put-bucket-encryption --bucket "$1" --server-side-encryption-configura
 	term.Expect(soon, `\$ $`)
 	term.Send(here + "cd; : > empty.txt; aws s3 cp empty.txt s3://" + bucket + "/" + key + " && echo over''written\r")
 	term.Expect(awhile, `(?m)^overwritten`)
-	if got := a.run("", `aws s3api head-object --bucket "$1" --key "$2" --query ContentLength --output text`, bucket, key); got != "0" {
+	if got := a.run("", `aws s3api head-object --bucket "$1" --key "$2" --query ContentLength --output text`, bucket,
+		key); got != "0" {
 		t.Errorf("the log has %s bytes", got)
 	}
 	old := a.run(
 		"",
-		`V=$(aws s3api list-object-versions --bucket "$1" --prefix "$2" --query 'Versions[?!IsLatest].VersionId' --output text)
+		`V=$(aws s3api list-object-versions --bucket "$1" --prefix "$2" --query 'Versions[?!IsLatest].VersionId' `+
+			`--output text)
 aws s3api get-object --bucket "$1" --key "$2" --version-id "$V" "$3" >/dev/null; cat "$3"`,
 		bucket,
 		key,

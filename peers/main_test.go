@@ -24,7 +24,8 @@ func TestResultsAreRead(t *testing.T) {
 		}
 	}
 	for line, want := range map[string]bool{
-		`{"name":"minio-go: testFPutObject","status":"PASS"}`: true, `{"name":"minio-go: testFPutObject","status":"NA"}`: false,
+		`{"name":"minio-go: testFPutObject","status":"PASS"}`: true,
+		`{"name":"minio-go: testFPutObject","status":"NA"}`:   false,
 	} {
 		if test, passed, ok := minioResult(line); test != "testFPutObject" || passed != want || !ok {
 			t.Errorf("%s: %s %v %v", line, test, passed, ok)

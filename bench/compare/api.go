@@ -106,7 +106,8 @@ func (b *bench) calls(connections int, service, contentType, target, body string
 		}
 		wg.Go(func() {
 			for time.Since(began) < apiTime {
-				if _, failed[i] = b.request(client, http.MethodPost, "/", service, contentType, target, []byte(body)); failed[i] != nil {
+				if _, failed[i] = b.request(client, http.MethodPost, "/", service, contentType, target,
+					[]byte(body)); failed[i] != nil {
 					return
 				}
 				done.Add(1)

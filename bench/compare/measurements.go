@@ -76,7 +76,8 @@ func (b *bench) inputs() error {
 		return err
 	}
 	for i := range smallFiles {
-		if err := os.WriteFile(filepath.Join(folder, fmt.Sprintf("file-%05d", i)), []byte(strings.Repeat(strconv.Itoa(i)+"\n", 100)), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(folder, fmt.Sprintf("file-%05d", i)),
+			[]byte(strings.Repeat(strconv.Itoa(i)+"\n", 100)), 0o644); err != nil {
 			return err
 		}
 	}
@@ -165,7 +166,8 @@ func (b *bench) flood() measurement {
 		ours: func() (float64, error) {
 			return sample(
 				b.shell(
-					`exec sekisho start-session "$SEKISHO_TARGET" --document-name AWS-StartInteractiveCommand --parameters "command=$1"`,
+					`exec sekisho start-session "$SEKISHO_TARGET" --document-name AWS-StartInteractiveCommand --parameters `+
+						`"command=$1"`,
 					command,
 				),
 			)

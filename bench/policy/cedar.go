@@ -17,7 +17,8 @@ func newCedar(s shape, n int) (engine, error) {
 		if s.prefix {
 			head, extra = "resource", fmt.Sprintf("context.arn like %q && ", s.resourceOf(i)+"*")
 		}
-		fmt.Fprintf(&b, "permit(principal, action == Action::%q, %s) when { %scontext.ip.isInRange(ip(%q)) && context.mfa };\n", action, head, extra, allowed)
+		fmt.Fprintf(&b, "permit(principal, action == Action::%q, %s) when { %scontext.ip.isInRange(ip(%q)) && "+
+			"context.mfa };\n", action, head, extra, allowed)
 	}
 	fmt.Fprintf(&b, "forbid(principal, action, resource) when { context.ip.isInRange(ip(%q)) };\n", denied)
 	set, err := cedar.NewPolicySetFromBytes("bench.cedar", []byte(b.String()))

@@ -15,21 +15,25 @@ type opaEngine struct{ query rego.PreparedEvalQuery }
 // they test, which serves it best.
 func newOPA(s shape, n int) (engine, error) {
 	var b strings.Builder
-	b.WriteString("package bench\nimport rego.v1\ndefault allow := false\nallow if { permit; not forbid }\ndefault permit := false\n")
+	b.WriteString("package bench\nimport rego.v1\ndefault allow := false\nallow if { permit; not forbid }\ndefault " +
+		"permit := false\n")
 	for i := range n {
 		match := fmt.Sprintf("input.resource == %q", s.resourceOf(i))
 		if s.prefix {
 			match = fmt.Sprintf("startswith(input.resource, %q)", s.resourceOf(i))
 		}
-		fmt.Fprintf(&b, "permit if { input.action == %q; %s; input.mfa == true; net.cidr_contains(%q, input.ip) }\n", action, match, allowed)
+		fmt.Fprintf(&b, "permit if { input.action == %q; %s; input.mfa == true; net.cidr_contains(%q, input.ip) }\n", action,
+			match, allowed)
 	}
 	fmt.Fprintf(&b, "forbid if net.cidr_contains(%q, input.ip)\n", denied)
-	q, err := rego.New(rego.Query("data.bench.allow"), rego.Module("bench.rego", b.String())).PrepareForEval(context.Background())
+	q, err := rego.New(rego.Query("data.bench.allow"),
+		rego.Module("bench.rego", b.String())).PrepareForEval(context.Background())
 	return &opaEngine{q}, err
 }
 
 func (e *opaEngine) prepare(r request) func() bool {
-	input, err := ast.InterfaceToValue(map[string]any{"action": r.action, "resource": r.resource, "ip": r.sourceIP, "mfa": r.mfa})
+	input, err := ast.InterfaceToValue(map[string]any{"action": r.action, "resource": r.resource, "ip": r.sourceIP,
+		"mfa": r.mfa})
 	if err != nil {
 		panic(err)
 	}

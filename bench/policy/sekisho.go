@@ -31,7 +31,8 @@ func newSekisho(s shape, n int) (engine, error) {
 			return nil, err
 		}
 	}
-	err := load([]string{fmt.Sprintf(`{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"IpAddress":{"aws:SourceIp":%q}}}`, denied)})
+	err := load([]string{fmt.Sprintf(`{"Effect":"Deny","Action":"*","Resource":"*",`+
+		`"Condition":{"IpAddress":{"aws:SourceIp":%q}}}`, denied)})
 	return &sekishoEngine{policy.Compile(policy.Policies{Identity: docs})}, err
 }
 

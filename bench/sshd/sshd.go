@@ -136,7 +136,8 @@ func (s *Server) ready() error {
 func (s *Server) Options() []string {
 	return []string{
 		"-F", "/dev/null", "-i", filepath.Join(s.dir, "client"), "-o", "Port=" + fmt.Sprint(s.port), "-o", "User=" + s.user,
-		"-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-o", "UserKnownHostsFile=" + filepath.Join(s.dir, "known_hosts"),
+		"-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-o",
+		"UserKnownHostsFile=" + filepath.Join(s.dir, "known_hosts"),
 		"-o", "StrictHostKeyChecking=accept-new", "-o", "LogLevel=ERROR",
 	}
 }

@@ -268,7 +268,8 @@ func runCommand() *cobra.Command {
 			"users and @GROUPs whose programs can use the metadata service (default: all)")
 	c.Flags().BoolVar(&v1, "imds-v1", false, "also answer metadata requests without a token (version 1)")
 	c.Flags().
-		BoolVar(&addAddress, "imds-add-address", false, "give the loopback interface the address of --imds while the agent runs")
+		BoolVar(&addAddress, "imds-add-address", false,
+			"give the loopback interface the address of --imds while the agent runs")
 	c.Flags().StringVar(&endpoint, "endpoint", "", "new URL of the server, if it has moved since registration")
 	return c
 }

@@ -85,7 +85,8 @@ func newMachine(t *testing.T, srv *agenttest.Server) *machine {
 	}
 	if m.uid == 0 {
 		m.uid = 54321
-		for _, err := range []error{os.Chmod(filepath.Dir(m.dir), 0o755), os.Chmod(m.dir, 0o755), os.Chown(m.dir, m.uid, m.uid)} {
+		for _, err := range []error{os.Chmod(filepath.Dir(m.dir), 0o755), os.Chmod(m.dir, 0o755),
+			os.Chown(m.dir, m.uid, m.uid)} {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -176,10 +177,12 @@ func TestProcess(t *testing.T) {
 	srv.Control()
 	c := srv.StartSession(agenttest.Start{Size: mgs.Size{Cols: 200, Rows: 50}})
 	c.Type(
-		"stty size; echo shell=$$.; id -u; umask; grep SigIgn /proc/self/status; ls /proc/$$/fd | tr '\\n' ' '; env; echo done''.\n",
+		"stty size; echo shell=$$.; id -u; umask; grep SigIgn /proc/self/status; ls /proc/$$/fd | tr '\\n' ' '; env; " +
+			"echo done''.\n",
 	)
 	out := strings.ReplaceAll(c.AwaitOutput("\ndone."), "\r", "")
-	for _, want := range []string{"50 200\n", fmt.Sprintf("\n%d\n", m.uid), "\n0022\n", "\nSEKISHO_SESSION_ID=" + c.ID + "\n"} {
+	for _, want := range []string{"50 200\n", fmt.Sprintf("\n%d\n", m.uid), "\n0022\n",
+		"\nSEKISHO_SESSION_ID=" + c.ID + "\n"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the session's output lacks %q: %q", want, out)
 		}
@@ -440,7 +443,8 @@ func TestDoctorNamesTheStep(t *testing.T) {
 			t.Fatal(err)
 		}
 		state := filepath.Join(dir, "state")
-		if _, _, err := execute(t, "", nil, "register", "--state", state, "--endpoint", good.Endpoint, "--region", agenttest.Region,
+		if _, _, err := execute(t, "", nil, "register", "--state", state, "--endpoint", good.Endpoint, "--region",
+			agenttest.Region,
 			"--activation-id", agenttest.ActivationID, "--activation-code", agenttest.ActivationCode, "--ca", ca); err != nil {
 			t.Fatal(err)
 		}

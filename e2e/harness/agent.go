@@ -33,7 +33,8 @@ type Agent struct {
 // those of the activation, as Key=…,Value=…
 func (s *Server) StartAgent(t testing.TB, name string, uid int, metadata ...string) *Agent {
 	t.Helper()
-	script := `aws ssm create-activation --iam-role service-role/AmazonEC2RunCommandRoleForManagedInstances --output json --default-instance-name "$@"`
+	script := `aws ssm create-activation --iam-role service-role/AmazonEC2RunCommandRoleForManagedInstances --output ` +
+		`json --default-instance-name "$@"`
 	args := []string{name}
 	if len(metadata) > 0 {
 		args = append(append(args, "--registration-metadata"), metadata...)

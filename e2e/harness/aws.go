@@ -100,7 +100,8 @@ func CallSSM(t testing.TB, env map[string]string, at time.Time, operation, body 
 	req.Header.Set("X-Amz-Target", "AmazonSSM."+operation)
 	hash := sha256.Sum256([]byte(body))
 	keys := aws.Credentials{AccessKeyID: env["AWS_ACCESS_KEY_ID"], SecretAccessKey: env["AWS_SECRET_ACCESS_KEY"]}
-	if err := v4.NewSigner().SignHTTP(t.Context(), keys, req, hex.EncodeToString(hash[:]), "ssm", env["AWS_REGION"], at); err != nil {
+	if err := v4.NewSigner().SignHTTP(t.Context(), keys, req, hex.EncodeToString(hash[:]), "ssm", env["AWS_REGION"],
+		at); err != nil {
 		t.Fatal(err)
 	}
 	resp, err := client.Do(req)

@@ -196,7 +196,8 @@ func TestHostileJobs(t *testing.T) {
 	start(t, srv, nil)
 	control := srv.Control()
 	for _, text := range []string{
-		"", "null", "{", "[]", `{}`, `{"JobId":5}`, `{"JobId":"aws.ssm.../../x.y","Topic":"aws.ssm.sendCommand","Content":"{}"}`,
+		"", "null", "{", "[]", `{}`, `{"JobId":5}`,
+		`{"JobId":"aws.ssm.../../x.y","Topic":"aws.ssm.sendCommand","Content":"{}"}`,
 		`{"JobId":"","Topic":"aws.ssm.cancelCommand","Content":"{"}`, strings.Repeat("[", 200<<10),
 	} {
 		control.Send(mgs.New(mgs.TypeAgentJob, []byte(text)))

@@ -521,7 +521,8 @@ func (s *Server) identify(r *http.Request, c *Call, how Auth) error {
 		if cl.nodeKey, err = s.cfg.NodeKeys.NodePublicKey(r.Context(), node); err != nil {
 			return s.nodeRefused(r.Context(), c, node, err)
 		}
-	} else if cl.secret, cl.principal, err = s.cfg.Credentials.Credential(r.Context(), p.AccessKeyID, p.SecurityToken); err != nil {
+	} else if cl.secret, cl.principal,
+		err = s.cfg.Credentials.Credential(r.Context(), p.AccessKeyID, p.SecurityToken); err != nil {
 		return err
 	}
 	c.claim = cl

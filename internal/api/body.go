@@ -69,7 +69,8 @@ func (m *memory) give(from netip.Prefix, n int) {
 // with what the request announces. The caller must call c.release.
 func (s *Server) readBody(c *Call, r *http.Request, limit int, m *memory) error {
 	tooLarge := &awsproto.Error{
-		Code: "RequestEntityTooLarge", Message: fmt.Sprintf("The request is larger than %d KiB.", limit>>10), Status: http.StatusRequestEntityTooLarge,
+		Code: "RequestEntityTooLarge", Message: fmt.Sprintf("The request is larger than %d KiB.", limit>>10),
+		Status: http.StatusRequestEntityTooLarge,
 	}
 	if r.ContentLength > int64(limit) {
 		return tooLarge

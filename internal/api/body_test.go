@@ -30,9 +30,10 @@ func TestBodiesOfStrangersAreNotRead(t *testing.T) {
 	t.Parallel()
 	stranger := sigv4.Credentials{AccessKeyID: "AKIASTRANGER", SecretAccessKey: "guess"}
 	for name, c := range map[string]call{
-		"JSON, unknown key":           {as: stranger, target: "AmazonSSM.Ping"},
-		"JSON, unsigned":              {target: "AmazonSSM.Ping", sign: unsigned},
-		"JSON, unknown node":          {as: sigv4.Credentials{AccessKeyID: "mi-1", SecretAccessKey: "x"}, target: "AmazonSSM.NodeOnly"},
+		"JSON, unknown key": {as: stranger, target: "AmazonSSM.Ping"},
+		"JSON, unsigned":    {target: "AmazonSSM.Ping", sign: unsigned},
+		"JSON, unknown node": {as: sigv4.Credentials{AccessKeyID: "mi-1", SecretAccessKey: "x"},
+			target: "AmazonSSM.NodeOnly"},
 		"JSON, another region":        {region: "us-west-2", target: "AmazonSSM.Ping"},
 		"form, unknown key, too long": {as: stranger, service: "iam"},
 	} {
@@ -96,13 +97,15 @@ func TestStalledBodiesDoNotStopSignedCallers(t *testing.T) {
 			t.Errorf("%d of 100 were refused for want of memory", busy)
 		}
 		mu.Unlock()
-		if rec := w.do(t, call{target: "AmazonSSM.Ping", body: `{"Name":"x"}`, from: "192.0.2.1:2"}); rec.Code != http.StatusOK {
+		if rec := w.do(t, call{target: "AmazonSSM.Ping", body: `{"Name":"x"}`,
+			from: "192.0.2.1:2"}); rec.Code != http.StatusOK {
 			t.Errorf("a signed caller of such an address: %d %s", rec.Code, rec.Body)
 		}
 		close(release)
 		wg.Wait()
 		// The memory is given back.
-		if rec := w.do(t, call{target: "AmazonSSM.OpenAuthorized", sign: unsigned, body: `{"Name":"x"}`, from: "192.0.2.1:3"}); rec.Code == http.StatusTooManyRequests {
+		if rec := w.do(t, call{target: "AmazonSSM.OpenAuthorized", sign: unsigned, body: `{"Name":"x"}`,
+			from: "192.0.2.1:3"}); rec.Code == http.StatusTooManyRequests {
 			t.Errorf("afterwards: %d %s", rec.Code, rec.Body)
 		}
 	})

@@ -55,7 +55,8 @@ func TestDo(t *testing.T) {
 				t.Fatalf("recorded %+v", w.events)
 			}
 			inner, outer := w.events[0], w.events[1]
-			if inner.EventSource != service+".amazonaws.com" || inner.EventName != "Ping" || inner.UserIdentity.UserName != "alice" || inner.SourceIP != "192.0.2.44" ||
+			if inner.EventSource != service+".amazonaws.com" || inner.EventName != "Ping" ||
+				inner.UserIdentity.UserName != "alice" || inner.SourceIP != "192.0.2.44" ||
 				!inner.ReadOnly || inner.Additional["calledFor"] != "ssm:Around" ||
 				inner.Additional["calledForRequestID"] != outer.RequestID ||
 				inner.RequestID == outer.RequestID {
@@ -80,17 +81,28 @@ func TestDoRefuses(t *testing.T) {
 		code int
 		kept string // the error of the inner call's event; "-" when there is none
 	}{
-		"without permission":        {as: nobody, body: `{"Service":"iam","Operation":"Ping","Name":"x"}`, want: "AccessDeniedException", code: 400, kept: "AccessDenied"},
-		"from a forbidden place":    {body: `{"Service":"ssm","Operation":"Ping","Name":"x"}`, from: "203.0.113.9:1", want: "AccessDeniedException", code: 400, kept: "AccessDeniedException"},
-		"a refusal of its own":      {body: `{"Service":"ssm","Operation":"Limit"}`, want: "LimitExceededException", code: 400, kept: "LimitExceededException"},
-		"without asking policy":     {body: `{"Service":"ssm","Operation":"Forget"}`, want: "InternalServerError", code: 500, kept: "InternalServerError"},
-		"a panic":                   {body: `{"Service":"ssm","Operation":"Panic"}`, want: "InternalServerError", code: 500, kept: "InternalServerError"},
-		"for a node's key only":     {body: `{"Service":"ssm","Operation":"NodeOnly"}`, want: "InternalServerError", code: 500, kept: "-"},
-		"for anybody":               {body: `{"Service":"ssm","Operation":"Open"}`, want: "InternalServerError", code: 500, kept: "-"},
-		"an operation there is not": {body: `{"Service":"ssm","Operation":"Nothing"}`, want: "InternalServerError", code: 500, kept: "-"},
-		"a service there is not":    {body: `{"Service":"sqs","Operation":"Ping"}`, want: "InternalServerError", code: 500, kept: "-"},
-		"what is no form":           {body: `{"Service":"iam","Operation":"Ping","Odd":true}`, want: "InternalServerError", code: 500, kept: "-"},
-		"what is no JSON":           {body: `{"Service":"ssm","Operation":"Ping","Odd":true}`, want: "InternalServerError", code: 500, kept: "-"},
+		"without permission": {as: nobody, body: `{"Service":"iam","Operation":"Ping","Name":"x"}`,
+			want: "AccessDeniedException", code: 400, kept: "AccessDenied"},
+		"from a forbidden place": {body: `{"Service":"ssm","Operation":"Ping","Name":"x"}`, from: "203.0.113.9:1",
+			want: "AccessDeniedException", code: 400, kept: "AccessDeniedException"},
+		"a refusal of its own": {body: `{"Service":"ssm","Operation":"Limit"}`, want: "LimitExceededException",
+			code: 400, kept: "LimitExceededException"},
+		"without asking policy": {body: `{"Service":"ssm","Operation":"Forget"}`, want: "InternalServerError", code: 500,
+			kept: "InternalServerError"},
+		"a panic": {body: `{"Service":"ssm","Operation":"Panic"}`, want: "InternalServerError", code: 500,
+			kept: "InternalServerError"},
+		"for a node's key only": {body: `{"Service":"ssm","Operation":"NodeOnly"}`, want: "InternalServerError",
+			code: 500, kept: "-"},
+		"for anybody": {body: `{"Service":"ssm","Operation":"Open"}`, want: "InternalServerError", code: 500,
+			kept: "-"},
+		"an operation there is not": {body: `{"Service":"ssm","Operation":"Nothing"}`, want: "InternalServerError", code: 500,
+			kept: "-"},
+		"a service there is not": {body: `{"Service":"sqs","Operation":"Ping"}`, want: "InternalServerError", code: 500,
+			kept: "-"},
+		"what is no form": {body: `{"Service":"iam","Operation":"Ping","Odd":true}`, want: "InternalServerError",
+			code: 500, kept: "-"},
+		"what is no JSON": {body: `{"Service":"ssm","Operation":"Ping","Odd":true}`, want: "InternalServerError",
+			code: 500, kept: "-"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

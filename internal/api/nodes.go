@@ -21,7 +21,8 @@ type NodeWatch interface {
 // ErrNodeProgram is the error of calls that only a node's agent can make, when
 // they are signed with the credentials that the agent gives to programs on its
 // node.
-var ErrNodeProgram error = sekisho.Errorf(sekisho.CodeDenied, "These credentials were issued for programs on the node and cannot be used as its agent.").
+var ErrNodeProgram error = sekisho.Errorf(sekisho.CodeDenied,
+	"These credentials were issued for programs on the node and cannot be used as its agent.").
 	WithHint("The agent's own credentials require the node's key.")
 
 // nodeRefused reports to the NodeWatch that a call in node's name was refused with err, and returns

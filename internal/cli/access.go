@@ -110,7 +110,8 @@ func printAccess(w io.Writer, list []client.AccessRequest) error {
 			rule = "(break glass)"
 		}
 		rows[i] = []string{
-			r.AccessRequestID, r.Status, r.Requester, strings.Join(r.InstanceIDs, " "), fmt.Sprintf("%d of %d", approvals, r.ApprovalsNeeded),
+			r.AccessRequestID, r.Status, r.Requester, strings.Join(r.InstanceIDs, " "),
+			fmt.Sprintf("%d of %d", approvals, r.ApprovalsNeeded),
 			rule, when(r.ExpiresAt), r.Reason,
 		}
 	}
@@ -177,11 +178,13 @@ func putAccessRule(dial dialer) *cobra.Command {
 	var duration time.Duration
 	cmd := &cobra.Command{
 		Use: "put NAME", Short: "Create or replace an access rule", Args: cobra.ExactArgs(1),
-		Example: `  sekisho access rules put prod --tag Env=prod --approvals 2 --duration 1h --approver 'arn:aws:iam::*:user/oncall-*'`,
+		Example: `  sekisho access rules put prod --tag Env=prod --approvals 2 --duration 1h --approver ` +
+			`'arn:aws:iam::*:user/oncall-*'`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return with(dial, func(c *client.Client) error {
 				r := client.AccessRule{
-					Name: args[0], Requesters: requesters, Approvers: approvers, Approvals: approvals, DurationSeconds: int64(duration / time.Second),
+					Name: args[0], Requesters: requesters, Approvers: approvers, Approvals: approvals,
+					DurationSeconds: int64(duration / time.Second),
 				}
 				for k, v := range tags {
 					r.Tags = append(r.Tags, client.Tag{Key: k, Value: v})

@@ -74,7 +74,8 @@ func showCalendar(dial dialer) *cobra.Command {
 }
 
 func printCalendar(w io.Writer, k client.Calendar) error {
-	if _, err := fmt.Fprintf(w, "%s (%s), %d spans\n", client.Printable(k.Name), client.Printable(k.Zone), k.Spans); err != nil {
+	if _, err := fmt.Fprintf(w, "%s (%s), %d spans\n", client.Printable(k.Name), client.Printable(k.Zone),
+		k.Spans); err != nil {
 		return err
 	}
 	return table(w, []string{"FROM", "UNTIL"}, windowRows(k.Upcoming))

@@ -167,7 +167,8 @@ func TestStartSessionFlags(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", d)
 	}
 	for _, bad := range [][]string{
-		{"start-session"}, {"start-session", "a", "b"}, {"start-session", "a", "--parameters", "x"}, {"start-session", "a", "--parameters", "{"},
+		{"start-session"}, {"start-session", "a", "b"}, {"start-session", "a", "--parameters", "x"},
+		{"start-session", "a", "--parameters", "{"},
 		{"replay"}, {"nodes", "x"}, {"sessions", "x"},
 	} {
 		if _, asked, err := run(t, nil, bad...); err == nil || len(asked) != 0 {

@@ -41,7 +41,8 @@ func complete(
 		for _, value := range all {
 			// The shell would split or interpret anything else.
 			word, _, _ := strings.Cut(value, "\t")
-			if strings.HasPrefix(word, prefix) && word != "" && client.Printable(value) == strings.ReplaceAll(value, "\t", `\x09`) &&
+			if strings.HasPrefix(word, prefix) && word != "" &&
+				client.Printable(value) == strings.ReplaceAll(value, "\t", `\x09`) &&
 				!strings.ContainsAny(word, " '\"$`\\") &&
 				len(found) < maxCompletions {
 				found = append(found, value)

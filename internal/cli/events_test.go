@@ -17,7 +17,8 @@ func TestEvents(t *testing.T) {
 						"detail-type": "Session Denied",
 						"time":        "2026-11-23T12:02:00Z",
 						"detail": map[string]any{
-							"principal": "arn:bob\x1b[2J", "instance-id": "mi-1", "instance-name": "web", "error-message": "not you", "reason": "x",
+							"principal": "arn:bob\x1b[2J", "instance-id": "mi-1", "instance-name": "web", "error-message": "not you",
+							"reason": "x",
 						},
 					},
 					map[string]any{

@@ -19,7 +19,8 @@ func grantAccess(dial dialer) *cobra.Command {
 		Long: `Write a policy that lets a user, group or role open sessions, limited by node, time
 and source address, and print it. With --apply, also attach it to the user, group or
 role as an inline policy, replacing any policy of the same name.`,
-		Example: `  sekisho grant --user alice --target tag:Env=prod --weekdays mon-fri --from 09:00 --to 18:00 --zone Asia/Tokyo \\
+		Example: `  sekisho grant --user alice --target tag:Env=prod --weekdays mon-fri --from 09:00 --to 18:00 --zone ` +
+			`Asia/Tokyo \\
     --source-ip 203.0.113.0/24 --apply
   sekisho grant --target mi-0123456789abcdef0 --mfa --except holidays`,
 		Args: cobra.NoArgs,

@@ -150,7 +150,8 @@ func loginServer(std Streams, contexts *client.Contexts, profile string, args []
 	}
 	u, err := url.Parse(endpoint)
 	if err != nil || u.Host == "" || u.Scheme != "https" && !isLoopback(u) {
-		return nil, sekisho.Errorf(sekisho.CodeInvalid, "%q is not the https:// address of a server.", client.Printable(endpoint)).
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "%q is not the https:// address of a server.",
+			client.Printable(endpoint)).
 			WithHint("Example: sekisho login https://sekisho.example.com")
 	}
 	found.Endpoint = endpoint

@@ -62,7 +62,8 @@ func printNodes(w io.Writer, list []client.Node) error {
 			n.AgentVersion,
 		}
 	}
-	if err := table(w, []string{"NODE", "NAME", "STATE", "PING", "LAST PING", "ADDRESS", "PLATFORM", "AGENT"}, rows); err != nil {
+	if err := table(w, []string{"NODE", "NAME", "STATE", "PING", "LAST PING", "ADDRESS", "PLATFORM", "AGENT"},
+		rows); err != nil {
 		return err
 	}
 	return printRemarks(w, list)

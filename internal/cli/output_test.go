@@ -84,17 +84,24 @@ func TestExitCodes(t *testing.T) {
 		"unknown format":      {nil, []string{"nodes", "-o", "xml"}, 2, "table, json, yaml"},
 		"unknown command":     {nil, []string{"nope"}, 2, "nope"},
 		"no configuration":    {map[string]string{"HOME": t.TempDir()}, []string{"nodes"}, 1, "AWS_ENDPOINT_URL"},
-		"no credentials":      {map[string]string{"HOME": t.TempDir(), "AWS_ENDPOINT_URL": "https://h.example"}, []string{"nodes"}, 4, "login"},
-		"denied":              {refusing(t, 400, "AccessDeniedException"), []string{"nodes"}, 4, "AccessDeniedException"},
-		"expired":             {refusing(t, 400, "ExpiredTokenException"), []string{"nodes"}, 4, "sekisho login"},
-		"not found":           {refusing(t, 400, "DoesNotExistException"), []string{"sessions", "terminate", "alice-1"}, 5, "DoesNotExistException"},
-		"server fault":        {refusing(t, 500, "InternalServerError"), []string{"nodes"}, 1, "InternalServerError"},
-		"refused connection":  {environment(t, nobody), []string{"nodes"}, 6, "AWS_ENDPOINT_URL"},
-		"not an HTTPS server": {environment(t, strings.Replace(refusing(t, 200, "")["AWS_ENDPOINT_URL"], "http:", "https:", 1)), []string{"nodes"}, 6, "does not use TLS"},
-		"node not connected":  {refusing(t, 400, "TargetNotConnected"), []string{"forward", "mi-1", "-L", "0:localhost:80"}, 6, "TargetNotConnected"},
-		"program did not run": {refusing(t, 400, "TargetNotConnected"), []string{"exec", "mi-1", "true"}, 255, "TargetNotConnected"},
-		"shell did not run":   {refusing(t, 400, "AccessDeniedException"), []string{"start-session", "mi-1"}, 255, "AccessDeniedException"},
-		"version":             {nil, []string{"--version"}, 0, ""},
+		"no credentials": {map[string]string{"HOME": t.TempDir(), "AWS_ENDPOINT_URL": "https://h.example"},
+			[]string{"nodes"}, 4, "login"},
+		"denied":  {refusing(t, 400, "AccessDeniedException"), []string{"nodes"}, 4, "AccessDeniedException"},
+		"expired": {refusing(t, 400, "ExpiredTokenException"), []string{"nodes"}, 4, "sekisho login"},
+		"not found": {refusing(t, 400, "DoesNotExistException"), []string{"sessions", "terminate", "alice-1"}, 5,
+			"DoesNotExistException"},
+		"server fault":       {refusing(t, 500, "InternalServerError"), []string{"nodes"}, 1, "InternalServerError"},
+		"refused connection": {environment(t, nobody), []string{"nodes"}, 6, "AWS_ENDPOINT_URL"},
+		"not an HTTPS server": {
+			environment(t, strings.Replace(refusing(t, 200, "")["AWS_ENDPOINT_URL"], "http:", "https:", 1)), []string{"nodes"},
+			6, "does not use TLS"},
+		"node not connected": {refusing(t, 400, "TargetNotConnected"), []string{"forward", "mi-1", "-L", "0:localhost:80"},
+			6, "TargetNotConnected"},
+		"program did not run": {refusing(t, 400, "TargetNotConnected"), []string{"exec", "mi-1", "true"}, 255,
+			"TargetNotConnected"},
+		"shell did not run": {refusing(t, 400, "AccessDeniedException"), []string{"start-session", "mi-1"}, 255,
+			"AccessDeniedException"},
+		"version": {nil, []string{"--version"}, 0, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -164,17 +171,21 @@ func TestOutputFormats(t *testing.T) {
 		"ListEvents": func(map[string]any) any {
 			return map[string]any{"Events": []any{map[string]any{"id": "1", "detail-type": "Node Up"}}}
 		},
-		"ListWebhooks":           func(map[string]any) any { return map[string]any{} },
-		"ExplainAccess":          func(map[string]any) any { return map[string]any{"Allowed": true, "Reason": "ok"} },
-		"VerifySessionRecording": func(map[string]any) any { return map[string]any{"SessionId": "alice-1", "Verified": true} },
-		"ApplyQuickSetup":        func(map[string]any) any { return map[string]any{"Steps": []any{}} },
-		"GetCallerIdentity":      func(map[string]any) any { return map[string]any{"Arn": "arn:alice"} },
+		"ListWebhooks":  func(map[string]any) any { return map[string]any{} },
+		"ExplainAccess": func(map[string]any) any { return map[string]any{"Allowed": true, "Reason": "ok"} },
+		"VerifySessionRecording": func(map[string]any) any {
+			return map[string]any{"SessionId": "alice-1", "Verified": true}
+		},
+		"ApplyQuickSetup":   func(map[string]any) any { return map[string]any{"Steps": []any{}} },
+		"GetCallerIdentity": func(map[string]any) any { return map[string]any{"Arn": "arn:alice"} },
 	}
 	for _, tc := range []struct {
 		args []string
 		want string
 	}{
-		{[]string{"sessions"}, `[{"SessionId":"alice-1","Target":"mi-1","Status":"","StartDate":"2026-11-23T11:37:32.5Z","EndDate":null,"DocumentName":"","Owner":"","Reason":"<b>: 日本","EndReason":""}]`},
+		{[]string{"sessions"}, `[{"SessionId":"alice-1","Target":"mi-1","Status":"",` +
+			`"StartDate":"2026-11-23T11:37:32.5Z","EndDate":null,"DocumentName":"","Owner":"","Reason":"<b>: 日本",` +
+			`"EndReason":""}]`},
 		{[]string{"nodes"}, ""},
 		{[]string{"nodes", "--seen"}, `{"Machines":[],"Deregistered":[]}`},
 		{[]string{"events"}, `[{"id":"1","detail-type":"Node Up"}]`},

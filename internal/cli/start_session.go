@@ -50,7 +50,8 @@ file. The exit code is that of the shell or command.`,
 	reasonFlag(cmd, &in.Reason)
 	completeDocument(cmd, "document-name", dial)
 	cmd.Flags().
-		StringArrayVar(&parameters, "parameters", nil, `document parameter NAME=VALUE (repeatable), or all parameters as JSON, {"NAME":["VALUE"]}`)
+		StringArrayVar(&parameters, "parameters", nil,
+			`document parameter NAME=VALUE (repeatable), or all parameters as JSON, {"NAME":["VALUE"]}`)
 	return cmd
 }
 

@@ -28,11 +28,14 @@ func TestVerifySession(t *testing.T) {
 		out    string
 		exit   int
 	}{
-		"verified":  {map[string]any{"SessionId": "alice-1", "Verified": true, "Sealed": true, "KeyFingerprint": "abc"}, "complete and unchanged", 0},
-		"changed":   {map[string]any{"SessionId": "alice-1", "Verified": false, "Problem": "line 3\x1b[2J"}, `NOT verified: line 3\x1b[2J`, 3},
-		"encrypted": {map[string]any{"SessionId": "alice-1", "Verified": true, "Sealed": true, "Encrypted": true}, "not visible to the server", 0},
-		"live":      {map[string]any{"SessionId": "alice-1", "Verified": false, "Live": true}, "still running", 3},
-		"silent":    {map[string]any{}, "NOT verified", 3},
+		"verified": {map[string]any{"SessionId": "alice-1", "Verified": true, "Sealed": true, "KeyFingerprint": "abc"},
+			"complete and unchanged", 0},
+		"changed": {map[string]any{"SessionId": "alice-1", "Verified": false, "Problem": "line 3\x1b[2J"},
+			`NOT verified: line 3\x1b[2J`, 3},
+		"encrypted": {map[string]any{"SessionId": "alice-1", "Verified": true, "Sealed": true, "Encrypted": true},
+			"not visible to the server", 0},
+		"live":   {map[string]any{"SessionId": "alice-1", "Verified": false, "Live": true}, "still running", 3},
+		"silent": {map[string]any{}, "NOT verified", 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -60,7 +60,8 @@ iam:SimulatePrincipalPolicy on the user.`,
 		if err != nil {
 			return err
 		}
-		if err := format.write(cmd.OutOrStdout(), answer, func(w io.Writer) error { return printWhy(w, answer, in.From != 0) }); err != nil {
+		if err := format.write(cmd.OutOrStdout(), answer,
+			func(w io.Writer) error { return printWhy(w, answer, in.From != 0) }); err != nil {
 			return err
 		}
 		if !answer.Allowed {
@@ -151,7 +152,8 @@ func printWhy(w io.Writer, a client.Why, windows bool) error {
 	if a.Sampled {
 		fmt.Fprint(
 			w,
-			"The policies compare the time as text: 288 points in the period were evaluated, so shorter windows may be missing.\n\n",
+			"The policies compare the time as text: 288 points in the period were evaluated, so shorter windows may be "+
+				"missing.\n\n",
 		)
 	}
 	if len(a.Windows) == 0 {

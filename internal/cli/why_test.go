@@ -18,9 +18,11 @@ func TestWhyWindows(t *testing.T) {
 		want    []string
 		lacks   string
 	}{
-		"exact":   {false, []any{map[string]any{"From": 1776211201, "To": 1776225600}}, []string{"ALLOWED FROM", "2026-04-15T00:00:01Z  2026-04-15T04:00:00Z"}, "288"},
-		"sampled": {true, []any{map[string]any{"From": 1776211201, "To": 1776225600}}, []string{"2026-04-15T00:00:01Z", "288 points", "may be missing"}, "never within"},
-		"never":   {false, []any{}, []string{"never within"}, "ALLOWED FROM"},
+		"exact": {false, []any{map[string]any{"From": 1776211201, "To": 1776225600}},
+			[]string{"ALLOWED FROM", "2026-04-15T00:00:01Z  2026-04-15T04:00:00Z"}, "288"},
+		"sampled": {true, []any{map[string]any{"From": 1776211201, "To": 1776225600}},
+			[]string{"2026-04-15T00:00:01Z", "288 points", "may be missing"}, "never within"},
+		"never": {false, []any{}, []string{"never within"}, "ALLOWED FROM"},
 	} {
 		out, asked, err := run(t, map[string]func(map[string]any) any{"ExplainAccess": func(map[string]any) any {
 			return map[string]any{
@@ -85,7 +87,8 @@ func TestWhyLooksUpTheTarget(t *testing.T) {
 		len(asked["ExplainAccess"]) != 0 {
 		t.Errorf("a typo: %v, asked %v", err, asked)
 	}
-	if _, asked, _ := run(t, answers, "why", "--user", "alice", "--action", "ssm:TerminateSession", "--target", "bob-1"); len(
+	if _, asked, _ := run(t, answers, "why", "--user", "alice", "--action", "ssm:TerminateSession", "--target",
+		"bob-1"); len(
 		asked["ExplainAccess"],
 	) != 1 ||
 		asked["ExplainAccess"][0]["Target"] != "bob-1" {

@@ -116,7 +116,8 @@ func read(profile string, getenv func(string) string) (Config, error) {
 		Region:      first(getenv("AWS_REGION"), getenv("AWS_DEFAULT_REGION"), file["region"], "us-east-1"),
 	}
 	fromFile := sigv4.Credentials{
-		AccessKeyID: file["aws_access_key_id"], SecretAccessKey: file["aws_secret_access_key"], SessionToken: file["aws_session_token"],
+		AccessKeyID: file["aws_access_key_id"], SecretAccessKey: file["aws_secret_access_key"],
+		SessionToken: file["aws_session_token"],
 	}
 	fromEnv := sigv4.Credentials{
 		AccessKeyID: getenv(
@@ -147,7 +148,8 @@ func (c *Config) check() error {
 	}
 	if c.Credentials.AccessKeyID == "" || c.Credentials.SecretAccessKey == "" {
 		return sekisho.Errorf(sekisho.CodeUnauthenticated, "No credentials are configured.").
-			WithHint("Sign in with sekisho login, set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile of ~/.aws/credentials.")
+			WithHint("Sign in with sekisho login, set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile of " +
+				"~/.aws/credentials.")
 	}
 	return nil
 }

@@ -69,11 +69,14 @@ func TestLoad(t *testing.T) {
 	}{
 		"default profile": {"", env(), "https://default.example", "eu-default-1", def},
 		"AWS_PROFILE":     {"", env("AWS_PROFILE", "work"), "https://work.example:8443", "eu-work-1", work},
-		"environment": {"", env(append(envKeys, "AWS_REGION", "eu-env-1", "AWS_DEFAULT_REGION", "no", "AWS_ENDPOINT_URL", "https://env.example")...),
+		"environment": {"", env(append(envKeys, "AWS_REGION", "eu-env-1", "AWS_DEFAULT_REGION", "no", "AWS_ENDPOINT_URL",
+			"https://env.example")...),
 			"https://env.example", "eu-env-1", fromEnv},
-		"service's endpoint":      {"", env("AWS_ENDPOINT_URL", "https://no", "AWS_ENDPOINT_URL_SSM", "https://ssm.example"), "https://ssm.example", "eu-default-1", def},
+		"service's endpoint": {"", env("AWS_ENDPOINT_URL", "https://no", "AWS_ENDPOINT_URL_SSM", "https://ssm.example"),
+			"https://ssm.example", "eu-default-1", def},
 		"named beats environment": {"work", env(envKeys...), "https://work.example:8443", "eu-work-1", work},
-		"no files": {"", map[string]string{"HOME": "/nonexistent", "AWS_ENDPOINT_URL": "https://env.example", envKeys[0]: envKeys[1], envKeys[2]: envKeys[3]},
+		"no files": {"", map[string]string{"HOME": "/nonexistent", "AWS_ENDPOINT_URL": "https://env.example",
+			envKeys[0]: envKeys[1], envKeys[2]: envKeys[3]},
 			"https://env.example", "us-east-1", fromEnv},
 	} {
 		got, err := client.Load(tc.profile, func(k string) string { return tc.env[k] })

@@ -153,7 +153,8 @@ func (c *Context) SignOut() {
 
 // SetCredentials stores the credentials of a sign-in.
 func (c *Context) SetCredentials(t TemporaryCredentials) {
-	c.AccessKeyID, c.SecretAccessKey, c.SessionToken, c.Expires = t.AccessKeyID, t.SecretAccessKey, t.SessionToken, t.Expires
+	c.AccessKeyID, c.SecretAccessKey, c.SessionToken, c.Expires = t.AccessKeyID, t.SecretAccessKey, t.SessionToken,
+		t.Expires
 }
 
 // Config returns the configuration of a client in this context.

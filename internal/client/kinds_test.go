@@ -31,7 +31,8 @@ import (
 func (s *server) begin(agent, kind, properties string) mgs.HandshakeResponse {
 	s.t.Helper()
 	s.send(mgs.PayloadHandshakeRequest, fmt.Sprintf(
-		`{"AgentVersion":%q,"RequestedClientActions":[{"ActionType":"SessionType","ActionParameters":{"SessionType":%q,"Properties":%s}}]}`,
+		`{"AgentVersion":%q,"RequestedClientActions":[{"ActionType":"SessionType","ActionParameters":{"SessionType":%q,`+
+			`"Properties":%s}}]}`,
 		agent,
 		kind,
 		properties,
@@ -107,7 +108,8 @@ func TestExecWithAWSServiceAndAgent(t *testing.T) {
 	done := make(chan error, 1)
 	c := s.client()
 	go func() {
-		done <- c.Exec(t.Context(), client.ExecInput{Target: "mi-0", Args: []string{"x"}}, strings.NewReader("lost"), io.Discard, io.Discard,
+		done <- c.Exec(t.Context(), client.ExecInput{Target: "mi-0", Args: []string{"x"}}, strings.NewReader("lost"),
+			io.Discard, io.Discard,
 			client.Callbacks{Notice: func(text string) { notices <- text }})
 	}()
 	s.begin("3.3.987.0", "NonInteractiveCommands", `null`)
@@ -257,7 +259,8 @@ func TestForward(t *testing.T) {
 	done := make(chan error, 1)
 	c := s.client()
 	go func() {
-		done <- c.Forward(ctx, client.ForwardInput{Target: "mi-0", Local: []client.Forwarding{{Bind: "127.0.0.1", Port: "0", Host: "db.internal", HostPort: "5432"}}},
+		done <- c.Forward(ctx, client.ForwardInput{Target: "mi-0",
+			Local: []client.Forwarding{{Bind: "127.0.0.1", Port: "0", Host: "db.internal", HostPort: "5432"}}},
 			client.Callbacks{Listening: func(where string) { listening <- where }})
 	}()
 	s.begin("4.0.0.0", "Port", `{"portNumber":5432,"type":"LocalPortForwarding","host":"db.internal"}`)
@@ -320,10 +323,12 @@ func TestCutConnectionsAreReset(t *testing.T) {
 			done := make(chan error, 1)
 			c := s.client()
 			go func() {
-				done <- c.Forward(ctx, client.ForwardInput{Target: "mi-0", Local: []client.Forwarding{{Bind: "127.0.0.1", Port: "0", Host: "db.internal", HostPort: "5432"}}},
+				done <- c.Forward(ctx, client.ForwardInput{Target: "mi-0",
+					Local: []client.Forwarding{{Bind: "127.0.0.1", Port: "0", Host: "db.internal", HostPort: "5432"}}},
 					client.Callbacks{Listening: func(where string) { listening <- where }})
 			}()
-			s.begin("4.0.0.0", "Port", `{"portNumber":5432,"type":"LocalPortForwarding","host":"db.internal","sekisho":["reset"]}`)
+			s.begin("4.0.0.0", "Port",
+				`{"portNumber":5432,"type":"LocalPortForwarding","host":"db.internal","sekisho":["reset"]}`)
 			address, _, _ := strings.Cut(<-listening, " ")
 			node := mux.Server(&nodeConn{s: s})
 			node.SendResets()
@@ -362,7 +367,8 @@ func TestForwardings(t *testing.T) {
 		"*:80:h:1":              {"", "80", "h", "1"},
 		":80:h:1":               {"localhost", "80", "h", "1"},
 		"[::1]:80:[fe80::1]:22": {"::1", "80", "fe80::1", "22"},
-		"80":                    {}, "80:h": {}, "80:h:0": {}, "80:h:65536": {}, "a:h:1": {}, "80::1": {}, "-1:h:1": {}, "080:h:1": {},
+		"80":                    {}, "80:h": {}, "80:h:0": {}, "80:h:65536": {}, "a:h:1": {}, "80::1": {}, "-1:h:1": {},
+		"080:h:1":    {},
 		"[x]:80:h:1": {}, "[::1:80:h:1": {}, "1:2:3:4:5": {}, "": {},
 	} {
 		got, err := client.ParseForwarding(text)
@@ -371,7 +377,8 @@ func TestForwardings(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]client.Forwarding{
-		"1080": {Bind: "localhost", Port: "1080"}, "*:1080": {Port: "1080"}, "[::1]:1080": {Bind: "::1", Port: "1080"}, "a:b:1": {}, "x": {},
+		"1080": {Bind: "localhost", Port: "1080"}, "*:1080": {Port: "1080"}, "[::1]:1080": {Bind: "::1", Port: "1080"},
+		"a:b:1": {}, "x": {},
 	} {
 		got, err := client.ParseDynamic(text)
 		if got != want || (err != nil) != (want == client.Forwarding{}) {
@@ -401,7 +408,8 @@ func TestPlaces(t *testing.T) {
 // The node must not choose the name of a downloaded file.
 func TestDownloadUsesTheRequestedName(t *testing.T) {
 	t.Parallel()
-	for remote, want := range map[string]string{"logs/notes": "notes", "/etc/hosts/": "hosts", "": "", ".": "", "..": "", "~": "", "/": "", "a/..": ""} {
+	for remote, want := range map[string]string{"logs/notes": "notes", "/etc/hosts/": "hosts", "": "", ".": "", "..": "",
+		"~": "", "/": "", "a/..": ""} {
 		t.Run("path "+remote, func(t *testing.T) {
 			t.Parallel()
 			s := newServer(t)
@@ -490,7 +498,8 @@ func TestResolve(t *testing.T) {
 	}
 	c := s.client()
 	for target, want := range map[string]string{
-		"mi-0123456789abcdef0": "mi-0123456789abcdef0", "mi-feed": "mi-feed", "web": "mi-1", "db": "mi-2", "tagged": "mi-2", "tag:Role=x=y": "mi-3",
+		"mi-0123456789abcdef0": "mi-0123456789abcdef0", "mi-feed": "mi-feed", "web": "mi-1", "db": "mi-2", "tagged": "mi-2",
+		"tag:Role=x=y": "mi-3",
 		// An empty value selects only an empty value, not the nodes without the tag.
 		"tag:Empty=": "mi-2",
 	} {
@@ -499,7 +508,8 @@ func TestResolve(t *testing.T) {
 		}
 	}
 	for target, want := range map[string]sekisho.Code{
-		"none": sekisho.CodeNotFound, "": sekisho.CodeInvalid, "tag:": sekisho.CodeInvalid, "tag:x": sekisho.CodeInvalid, "tag:=v": sekisho.CodeInvalid,
+		"none": sekisho.CodeNotFound, "": sekisho.CodeInvalid, "tag:": sekisho.CodeInvalid, "tag:x": sekisho.CodeInvalid,
+		"tag:=v":    sekisho.CodeInvalid,
 		"tag:Role=": sekisho.CodeNotFound, "tag:None=": sekisho.CodeNotFound,
 		// A reported name must not act as an ID.
 		"mi-zzz": sekisho.CodeInvalid,
@@ -533,17 +543,20 @@ func TestSSHConfig(t *testing.T) {
 		{InstanceID: "mi-b", ComputerName: "db"},
 	}
 	block := func(hosts, id string) string {
-		return "Host " + hosts + "\n    HostName " + id + "\n    HostKeyAlias " + id + "\n    CheckHostIP no\n    User alice\n" +
+		return "Host " + hosts + "\n    HostName " + id + "\n    HostKeyAlias " + id +
+			"\n    CheckHostIP no\n    User alice\n" +
 			`    ProxyCommand '/opt/my tools/100%%/sekisho'\''s' --profile 'a b' ssh-proxy %h %p` + "\n\n"
 	}
 	for prefix, want := range map[string]struct {
 		names   map[string]string // of nodes that have more than their ID
 		skipped []string
 	}{
-		"": {map[string]string{"mi-1": "web-1", "mi-c": "api"}, []string{"mi-2", "mi-3", "mi-4", "mi-5", "mi-6", "x y", "mi-8", "mi-9", "mi-a", "mi-b"}},
+		"": {map[string]string{"mi-1": "web-1", "mi-c": "api"},
+			[]string{"mi-2", "mi-3", "mi-4", "mi-5", "mi-6", "x y", "mi-8", "mi-9", "mi-a", "mi-b"}},
 		// With a prefix, reported names cannot stand for other hosts, but still not
 		// for other nodes.
-		"s-": {map[string]string{"mi-1": "s-web-1", "mi-8": "s-mi-1", "mi-b": "s-db", "mi-c": "s-api"}, []string{"mi-2", "mi-3", "mi-4", "mi-5", "mi-6", "x y", "mi-9", "mi-a"}},
+		"s-": {map[string]string{"mi-1": "s-web-1", "mi-8": "s-mi-1", "mi-b": "s-db", "mi-c": "s-api"},
+			[]string{"mi-2", "mi-3", "mi-4", "mi-5", "mi-6", "x y", "mi-9", "mi-a"}},
 	} {
 		var out, expected strings.Builder
 		skipped, err := client.SSHConfig{
@@ -579,7 +592,8 @@ func TestSSHConfig(t *testing.T) {
 			t.Errorf("prefix %q (-want +got):\n%s", prefix, d)
 		}
 	}
-	for _, bad := range []client.SSHConfig{{Program: "a\nb"}, {Program: "x", Profile: "a\nb"}, {Program: "x", Prefix: "*"}, {Program: "x", User: "a b"}} {
+	for _, bad := range []client.SSHConfig{{Program: "a\nb"}, {Program: "x", Profile: "a\nb"}, {Program: "x", Prefix: "*"},
+		{Program: "x", User: "a b"}} {
 		if _, err := bad.Write(io.Discard, nodes); err == nil {
 			t.Errorf("%+v was written", bad)
 		}
@@ -588,10 +602,12 @@ func TestSSHConfig(t *testing.T) {
 
 func TestParsePlugin(t *testing.T) {
 	t.Parallel()
-	answer := `{"SessionId":"alice-abc","TokenValue":"t","StreamUrl":"wss://h/x","ResponseMetadata":{"HTTPStatusCode":200}}`
+	answer := `{"SessionId":"alice-abc","TokenValue":"t","StreamUrl":"wss://h/x",` +
+		`"ResponseMetadata":{"HTTPStatusCode":200}}`
 	request := `{"Target":"mi-1","Parameters":{"portNumber":["22"]}}`
 	env := map[string]string{
-		"HOME": t.TempDir(), "AWS_SSM_START_SESSION_RESPONSE": answer, "AWS_ENDPOINT_URL": "https://other.example", "AWS_REGION": "other",
+		"HOME": t.TempDir(), "AWS_SSM_START_SESSION_RESPONSE": answer, "AWS_ENDPOINT_URL": "https://other.example",
+		"AWS_REGION": "other",
 	}
 	getenv := func(k string) string { return env[k] }
 	for _, first := range []string{answer, "AWS_SSM_START_SESSION_RESPONSE"} {
@@ -610,7 +626,8 @@ func TestParsePlugin(t *testing.T) {
 		t.Errorf("short form: %+v, %v", call, err)
 	}
 	for _, bad := range [][]string{
-		nil, {"x"}, {answer, "r", "Other"}, {"{", "r", "StartSession"}, {"{}", "r", "StartSession"}, {"AWS_SSM_START_SESSION_RESPONSE_2", "r", "StartSession"},
+		nil, {"x"}, {answer, "r", "Other"}, {"{", "r", "StartSession"}, {"{}", "r", "StartSession"},
+		{"AWS_SSM_START_SESSION_RESPONSE_2", "r", "StartSession"},
 		{answer, "r", "StartSession", "", `{"Target":5}`}, {answer, "r", "StartSession", "no-such-profile"},
 	} {
 		if _, err := client.ParsePlugin(bad, getenv); err == nil {

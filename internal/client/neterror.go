@@ -87,8 +87,10 @@ func connectError(endpoint string, err error) error {
 func (e *APIError) AccessDenied() bool {
 	switch e.Code {
 	case "AccessDenied", "AccessDeniedException", "UnauthorizedAccess",
-		"UnrecognizedClientException", "InvalidClientTokenId", "InvalidAccessKeyId", "MissingAuthenticationToken", "MissingAuthenticationTokenException",
-		"IncompleteSignature", "IncompleteSignatureException", "SignatureDoesNotMatch", "InvalidSignatureException", "RequestTimeTooSkewed",
+		"UnrecognizedClientException", "InvalidClientTokenId", "InvalidAccessKeyId", "MissingAuthenticationToken",
+		"MissingAuthenticationTokenException",
+		"IncompleteSignature", "IncompleteSignatureException", "SignatureDoesNotMatch", "InvalidSignatureException",
+		"RequestTimeTooSkewed",
 		"ExpiredToken", "ExpiredTokenException", "RequestExpired":
 		return true
 	}

@@ -60,8 +60,9 @@ func newServer(t *testing.T) *server {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	s := &server{
 		t: t, ctx: ctx, token: "token-1",
-		node:    datachannel.New(datachannel.Config{Role: datachannel.AgentLeg}),
-		answers: map[string]func(map[string]any) any{}, answered: map[string]chan struct{}{"GetResumeToken": make(chan struct{})},
+		node:     datachannel.New(datachannel.Config{Role: datachannel.AgentLeg}),
+		answers:  map[string]func(map[string]any) any{},
+		answered: map[string]chan struct{}{"GetResumeToken": make(chan struct{})},
 	}
 	s.http = httptest.NewTLSServer(http.HandlerFunc(s.handle))
 	t.Cleanup(func() {

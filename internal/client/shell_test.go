@@ -17,7 +17,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const shellAction = `{"ActionType":"SessionType","ActionParameters":{"SessionType":"Standard_Stream","Properties":null}}`
+const shellAction = `{"ActionType":"SessionType","ActionParameters":{"SessionType":"Standard_Stream",` +
+	`"Properties":null}}`
 
 func TestShell(t *testing.T) {
 	t.Parallel()
@@ -183,23 +184,26 @@ func TestShellEnds(t *testing.T) {
 			want: "You left the session.",
 		},
 		"by escape while disconnected": {
-			answers: map[string]func(map[string]any) any{"ResumeSession": func(map[string]any) any { return refusal{500, "InternalServerError", ""} }},
-			act:     func(s *server, p *person, _ context.CancelFunc) { s.cut(); p.typeKeys(s.t, "~.") },
-			want:    "You left the session.",
+			answers: map[string]func(map[string]any) any{
+				"ResumeSession": func(map[string]any) any { return refusal{500, "InternalServerError", ""} }},
+			act:  func(s *server, p *person, _ context.CancelFunc) { s.cut(); p.typeKeys(s.t, "~.") },
+			want: "You left the session.",
 		},
 		"by signal": {
 			act:  func(_ *server, _ *person, cancel context.CancelFunc) { cancel() },
 			want: "context canceled",
 		},
 		"while disconnected": {
-			answers: map[string]func(map[string]any) any{"ResumeSession": func(map[string]any) any { return map[string]string{"SessionId": "alice-abc"} }},
-			act:     func(s *server, _ *person, _ context.CancelFunc) { s.cut() },
-			want:    "The session has ended.",
+			answers: map[string]func(map[string]any) any{
+				"ResumeSession": func(map[string]any) any { return map[string]string{"SessionId": "alice-abc"} }},
+			act:  func(s *server, _ *person, _ context.CancelFunc) { s.cut() },
+			want: "The session has ended.",
 		},
 		"by refusal to resume": {
-			answers: map[string]func(map[string]any) any{"ResumeSession": func(map[string]any) any { return refusal{400, "DoesNotExistException", "no such session"} }},
-			act:     func(s *server, _ *person, _ context.CancelFunc) { s.cut() },
-			want:    "no such session",
+			answers: map[string]func(map[string]any) any{
+				"ResumeSession": func(map[string]any) any { return refusal{400, "DoesNotExistException", "no such session"} }},
+			act:  func(s *server, _ *person, _ context.CancelFunc) { s.cut() },
+			want: "no such session",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

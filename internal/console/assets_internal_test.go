@@ -25,11 +25,13 @@ func TestAssets(t *testing.T) {
 		status                           int
 		body, ctype, encoding, cacheable string
 	}{
-		"page":         {"/console/", "", 200, "page", "text/html; charset=utf-8", "", revalidate},
-		"page br":      {"/console/", "gzip, deflate, br, zstd", 200, "page-br", "text/html; charset=utf-8", "br", revalidate},
-		"br refused":   {"/console/", "br;q=0, gzip", 200, "page", "text/html; charset=utf-8", "", revalidate},
-		"route":        {"/console/sessions/alice-abc.def", "", 200, "page", "text/html; charset=utf-8", "", revalidate},
-		"script":       {"/console/assets/app-AbC123.js", "br", 200, "script-br", "text/javascript; charset=utf-8", "br", forever},
+		"page": {"/console/", "", 200, "page", "text/html; charset=utf-8", "", revalidate},
+		"page br": {"/console/", "gzip, deflate, br, zstd", 200, "page-br", "text/html; charset=utf-8", "br",
+			revalidate},
+		"br refused": {"/console/", "br;q=0, gzip", 200, "page", "text/html; charset=utf-8", "", revalidate},
+		"route":      {"/console/sessions/alice-abc.def", "", 200, "page", "text/html; charset=utf-8", "", revalidate},
+		"script": {"/console/assets/app-AbC123.js", "br", 200, "script-br", "text/javascript; charset=utf-8", "br",
+			forever},
 		"icon":         {"/console/favicon.svg", "br", 200, "<svg/>", "image/svg+xml", "", revalidate},
 		"no such file": {"/console/assets/app-old.js", "", 404, "404 page not found\n", "text/plain; charset=utf-8", "", ""},
 	} {

@@ -290,7 +290,8 @@ func secure(h http.Header, r *http.Request) {
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set(
 		"Permissions-Policy",
-		"camera=(), microphone=(), geolocation=(), payment=(), usb=(), publickey-credentials-create=(self), publickey-credentials-get=(self)",
+		"camera=(), microphone=(), geolocation=(), payment=(), usb=(), publickey-credentials-create=(self), "+
+			"publickey-credentials-get=(self)",
 	)
 	h.Set("Cache-Control", "no-store")
 	if !local(r.Host) {

@@ -95,7 +95,8 @@ func (c *Console) events(w http.ResponseWriter, r *http.Request) {
 // without making a call, so nothing is added to the audit trail.
 func (c *Console) mayListNodes(r *http.Request, p *sekisho.Principal) (bool, error) {
 	facts := &authz.Facts{
-		Principal: p, Time: time.Now(), SourceIP: c.cfg.SourceIP(r), Secure: true, UserAgent: r.UserAgent(), Region: c.cfg.Region,
+		Principal: p, Time: time.Now(), SourceIP: c.cfg.SourceIP(r), Secure: true, UserAgent: r.UserAgent(),
+		Region: c.cfg.Region,
 	}
 	for _, action := range []string{"ssm:DescribeInstanceProperties", "ssm:DescribeInstanceInformation"} {
 		v, err := c.cfg.Authorizer.Decide(r.Context(), facts, action, "*")

@@ -114,7 +114,8 @@ func (c *Console) finishFederation(w http.ResponseWriter, r *http.Request) {
 
 // asker returns a function that evaluates roles' trust policies for a request described by facts.
 func asker(facts authz.Facts) webid.AuthorizeFunc {
-	return func(ctx context.Context, who *sekisho.Principal, t webid.Trust, action string, token *webid.Token, keys []policy.Key) error {
+	return func(ctx context.Context, who *sekisho.Principal, t webid.Trust, action string, token *webid.Token,
+		keys []policy.Key) error {
 		facts.Principal = who
 		keys = slices.Concat(keys, authz.ResourceTags("iam", t.Role.Tags), authz.RequestTags(token.Tags))
 		v, err := authz.New(t).Decide(ctx, &facts, action, t.Role.ARN, keys...)

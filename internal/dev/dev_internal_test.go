@@ -19,11 +19,16 @@ func TestSettleKeepsAccountAndRegion(t *testing.T) {
 		fails           bool
 	}{
 		{"a new directory", state{}, Options{}, defaultAccount, defaultRegion, false},
-		{"a new directory with options", state{}, Options{Account: "123456789012", Region: "eu-west-1"}, "123456789012", "eu-west-1", false},
-		{"an old directory", state{Account: "123456789012", Region: "eu-west-1"}, Options{}, "123456789012", "eu-west-1", false},
-		{"the same options", state{Account: "123456789012", Region: "eu-west-1"}, Options{Region: "eu-west-1"}, "123456789012", "eu-west-1", false},
-		{"another region", state{Account: "123456789012", Region: "eu-west-1"}, Options{Region: "us-east-1"}, "123456789012", "eu-west-1", true},
-		{"another account", state{Account: "123456789012", Region: "eu-west-1"}, Options{Account: "210987654321"}, "123456789012", "eu-west-1", true},
+		{"a new directory with options", state{}, Options{Account: "123456789012", Region: "eu-west-1"}, "123456789012",
+			"eu-west-1", false},
+		{"an old directory", state{Account: "123456789012", Region: "eu-west-1"}, Options{}, "123456789012", "eu-west-1",
+			false},
+		{"the same options", state{Account: "123456789012", Region: "eu-west-1"}, Options{Region: "eu-west-1"},
+			"123456789012", "eu-west-1", false},
+		{"another region", state{Account: "123456789012", Region: "eu-west-1"}, Options{Region: "us-east-1"}, "123456789012",
+			"eu-west-1", true},
+		{"another account", state{Account: "123456789012", Region: "eu-west-1"}, Options{Account: "210987654321"},
+			"123456789012", "eu-west-1", true},
 		{"an account that is too short", state{}, Options{Account: "12345"}, "12345", defaultRegion, true},
 		{"an account with letters", state{}, Options{Account: "12345678901x"}, "12345678901x", defaultRegion, true},
 	} {

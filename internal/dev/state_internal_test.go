@@ -17,7 +17,8 @@ func TestEnvProvidesPrograms(t *testing.T) {
 	if err := os.Mkdir(programs, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(programs, "sekisho"), []byte("#!/bin/sh\necho run as \"$(basename \"$0\")\"\n"), 0o755); err != nil {
+	if err := os.WriteFile(filepath.Join(programs, "sekisho"), []byte("#!/bin/sh\necho run as \"$(basename \"$0\")\"\n"),
+		0o755); err != nil {
 		t.Fatal(err)
 	}
 	others := t.TempDir() // a PATH without AWS's plugin

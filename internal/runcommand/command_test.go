@@ -169,7 +169,8 @@ func (w *world) send(n int, change func(*runcommand.Request)) string {
 func (w *world) ack(id string, n int, code string) {
 	w.t.Helper()
 	node := sekisho.NodeID(fmt.Sprintf("mi-%d", n))
-	if err := w.engine.JobAck(w.t.Context(), node, mgs.JobAck{JobID: mgs.JobID(id, string(node)), StatusCode: code, ErrorMessage: "Why"}); err != nil {
+	if err := w.engine.JobAck(w.t.Context(), node,
+		mgs.JobAck{JobID: mgs.JobID(id, string(node)), StatusCode: code, ErrorMessage: "Why"}); err != nil {
 		w.t.Error(err)
 	}
 }
@@ -256,8 +257,10 @@ func TestCommand(t *testing.T) {
 		w.want(id, "InProgress 0/1 e0 d0: InProgress")
 		w.reply(id, 1, mgs.CommandInProgress)
 		if err := w.engine.JobReply(t.Context(), "mi-1", replyOf(id, "mi-1", mgs.CommandSuccess, &mgs.StepStatus{
-			Status: "Success", Name: "aws:runShellScript", Output: strings.Repeat("o", 3000), StandardOutput: strings.Repeat("ä", 15000),
-			StandardError: strings.Repeat("e", 9000), StartDateTime: "2026-01-02T03:04:05.678Z", EndDateTime: "0001-01-01T00:00:00.000Z",
+			Status: "Success", Name: "aws:runShellScript", Output: strings.Repeat("o", 3000),
+			StandardOutput: strings.Repeat("ä", 15000),
+			StandardError:  strings.Repeat("e", 9000), StartDateTime: "2026-01-02T03:04:05.678Z",
+			EndDateTime:        "0001-01-01T00:00:00.000Z",
 			OutputS3BucketName: "b", OutputS3KeyPrefix: "k",
 		})); err != nil {
 			t.Fatal(err)
@@ -268,7 +271,8 @@ func TestCommand(t *testing.T) {
 			t.Fatalf("%+v, %v", inv, err)
 		}
 		s := inv.Steps[0]
-		if s.Name != "aws:runShellScript" || s.Status != runcommand.Success || len(s.Output) != runcommand.MaxOutput || len(s.Stdout) != runcommand.MaxStdout ||
+		if s.Name != "aws:runShellScript" || s.Status != runcommand.Success || len(s.Output) != runcommand.MaxOutput ||
+			len(s.Stdout) != runcommand.MaxStdout ||
 			len(s.Stderr) != runcommand.MaxStderr || s.StartedAt.Year() != 2026 ||
 			!s.EndedAt.IsZero() ||
 			s.Bucket != "b" ||
@@ -395,12 +399,18 @@ func TestNodesThatAreAwayHoldNobodyUp(t *testing.T) {
 
 func TestOutcomes(t *testing.T) {
 	for want, said := range map[string][]string{
-		"Success 3/3 e0 d0: Success Success Success":                                         {"Success", "Success", "Success"},
-		"Success 3/3 e0 d0: Success Undeliverable Success":                                   {"Success", mgs.JobUnsupported, "Success"},
-		"Undeliverable 3/3 e0 d0: " + strings.Repeat(" Undeliverable", 3)[1:]:                {mgs.JobUnsupported, mgs.JobUnsupported, mgs.JobUnsupported},
-		"Incomplete 3/3 e1 d0: Success Failed Success":                                       {"Success", mgs.JobUnreadable, "Success"},
-		"Failed 3/3 e2 d0: Failed Failed Success":                                            {"Failed", "something else", "Success"},
-		"ExecutionTimedOut 3/3 e3 d0: ExecutionTimedOut ExecutionTimedOut ExecutionTimedOut": {"TimedOut", "TimedOut", "TimedOut"},
+		"Success 3/3 e0 d0: Success Success Success": {"Success", "Success",
+			"Success"},
+		"Success 3/3 e0 d0: Success Undeliverable Success": {"Success", mgs.JobUnsupported,
+			"Success"},
+		"Undeliverable 3/3 e0 d0: " + strings.Repeat(" Undeliverable", 3)[1:]: {mgs.JobUnsupported,
+			mgs.JobUnsupported, mgs.JobUnsupported},
+		"Incomplete 3/3 e1 d0: Success Failed Success": {"Success", mgs.JobUnreadable,
+			"Success"},
+		"Failed 3/3 e2 d0: Failed Failed Success": {"Failed", "something else",
+			"Success"},
+		"ExecutionTimedOut 3/3 e3 d0: ExecutionTimedOut ExecutionTimedOut ExecutionTimedOut": {"TimedOut", "TimedOut",
+			"TimedOut"},
 	} {
 		t.Run(want, func(t *testing.T) {
 			inWorld(t, 3, func(w *world) {
@@ -555,8 +565,10 @@ func TestForeign(t *testing.T) {
 		for name, err := range map[string]error{
 			"another's job":     w.engine.JobReply(t.Context(), "mi-2", replyOf(id, "mi-1", "Success", nil)),
 			"another's command": w.engine.JobReply(t.Context(), "mi-2", replyOf(id, "mi-2", "Success", nil)),
-			"another's ack":     w.engine.JobAck(t.Context(), "mi-2", mgs.JobAck{JobID: mgs.JobID(id, "mi-1"), StatusCode: "200"}),
-			"a command's ack":   w.engine.JobAck(t.Context(), "mi-2", mgs.JobAck{JobID: mgs.JobID(id, "mi-2"), StatusCode: "200"}),
+			"another's ack": w.engine.JobAck(t.Context(), "mi-2",
+				mgs.JobAck{JobID: mgs.JobID(id, "mi-1"), StatusCode: "200"}),
+			"a command's ack": w.engine.JobAck(t.Context(), "mi-2",
+				mgs.JobAck{JobID: mgs.JobID(id, "mi-2"), StatusCode: "200"}),
 		} {
 			if sekisho.CodeOf(err) != sekisho.CodeDenied {
 				t.Errorf("%s: %v", name, err)
@@ -576,7 +588,8 @@ func TestForeign(t *testing.T) {
 		if err := w.engine.JobReply(t.Context(), "mi-2", replyOf("0-0", "mi-2", "InProgress", nil)); err != nil {
 			t.Error(err)
 		}
-		if err := w.engine.JobReply(t.Context(), "mi-2", mgs.JobReply{JobID: mgs.JobID(id, "mi-2"), Content: "x"}); sekisho.CodeOf(
+		if err := w.engine.JobReply(t.Context(), "mi-2",
+			mgs.JobReply{JobID: mgs.JobID(id, "mi-2"), Content: "x"}); sekisho.CodeOf(
 			err,
 		) != sekisho.CodeInvalid {
 			t.Error(err)

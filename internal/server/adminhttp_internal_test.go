@@ -26,7 +26,8 @@ func TestAdministrativeListener(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for action, status := range map[string]int{"CreateUser": 200, "DeleteUser": 404, "Nonsense" + strings.Repeat("x", 50): 501} {
+	for action, status := range map[string]int{"CreateUser": 200, "DeleteUser": 404,
+		"Nonsense" + strings.Repeat("x", 50): 501} {
 		body := url.Values{"Action": {action}, "Version": {"2010-05-08"}, "UserName": {action}}.Encode()
 		r := httptest.NewRequest(http.MethodPost, "https://sekisho.test/", strings.NewReader(body))
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
@@ -58,7 +59,8 @@ func TestAdministrativeListener(t *testing.T) {
 		`sekisho_api_calls_total{code="",operation="CreateUser",service="iam"} 1`,
 		`sekisho_api_calls_total{code="NoSuchEntity",operation="DeleteUser",service="iam"} 1`,
 		`operation="unknown",service="iam"} 1`, `sekisho_api_call_seconds_count{service="iam"} 3`,
-		`sekisho_audit_transactions_total{result="stored"}`, "sekisho_nodes_connected 0", "sekisho_sessions_active 0", "sekisho_ready 1", "go_goroutines",
+		`sekisho_audit_transactions_total{result="stored"}`, "sekisho_nodes_connected 0", "sekisho_sessions_active 0",
+		"sekisho_ready 1", "go_goroutines",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("the metrics lack %s", want)
@@ -87,7 +89,8 @@ func TestAdministrativeListener(t *testing.T) {
 		}
 	}
 	w := httptest.NewRecorder()
-	if s.handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "https://sekisho.test/metrics", http.NoBody)); w.Code == http.StatusOK {
+	if s.handler.ServeHTTP(w,
+		httptest.NewRequest(http.MethodGet, "https://sekisho.test/metrics", http.NoBody)); w.Code == http.StatusOK {
 		t.Error("metrics are on the public listener")
 	}
 }

@@ -229,11 +229,12 @@ func TestHostileBackupsAreRefused(t *testing.T) {
 		return &tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o600, Size: size}
 	}
 	for name, entries := range map[string][]*tar.Header{
-		"a path that leads out":        {file("recordings/../../escaped", 1)},
-		"an absolute path":             {file("/tmp/escaped", 1)},
-		"a name that is not known":     {file("sekishod.lock", 1)},
-		"a hidden file":                {file(".bashrc", 1)},
-		"a symbolic link":              {{Name: "recordings/link", Typeflag: tar.TypeSymlink, Linkname: "/etc"}, file("recordings/link/escaped", 1)},
+		"a path that leads out":    {file("recordings/../../escaped", 1)},
+		"an absolute path":         {file("/tmp/escaped", 1)},
+		"a name that is not known": {file("sekishod.lock", 1)},
+		"a hidden file":            {file(".bashrc", 1)},
+		"a symbolic link": {{Name: "recordings/link", Typeflag: tar.TypeSymlink, Linkname: "/etc"},
+			file("recordings/link/escaped", 1)},
 		"a hard link":                  {{Name: "recordings/link", Typeflag: tar.TypeLink, Linkname: "/etc/passwd"}},
 		"a device":                     {{Name: "recordings/dev", Typeflag: tar.TypeBlock, Devmajor: 8}},
 		"a pipe":                       {{Name: "recordings/pipe", Typeflag: tar.TypeFifo}},
@@ -252,7 +253,8 @@ func TestHostileBackupsAreRefused(t *testing.T) {
 			must(t, err)
 			tw := tar.NewWriter(enc)
 			head := []byte(`{"format":1}`)
-			must(t, tw.WriteHeader(&tar.Header{Name: backupManifest, Mode: 0o600, Size: int64(len(head)), Format: tar.FormatPAX}))
+			must(t, tw.WriteHeader(&tar.Header{Name: backupManifest, Mode: 0o600, Size: int64(len(head)),
+				Format: tar.FormatPAX}))
 			_, err = tw.Write(head)
 			must(t, err)
 			for _, h := range entries {

@@ -45,7 +45,8 @@ func (s *Server) machineSeen(_ context.Context, x fleet.Sighting) {
 		t = event.NodeIdentityChanged
 	}
 	s.bus.Publish(s.bus.Origin().Seen(event.Sight{
-		Type: t, At: x.LastAt, Node: x.Node, Kind: string(x.Kind), SourceIP: x.SourceIP, Other: x.Other, Fingerprint: x.Fingerprint, Message: x.Detail,
+		Type: t, At: x.LastAt, Node: x.Node, Kind: string(x.Kind), SourceIP: x.SourceIP, Other: x.Other,
+		Fingerprint: x.Fingerprint, Message: x.Detail,
 	}))
 }
 
@@ -76,7 +77,8 @@ func (s *Server) recorded(e audit.Event) {
 		return v
 	}
 	s.bus.Publish(s.bus.Origin().Denied(event.Denial{
-		At: e.Time, Operation: e.EventName, Principal: e.UserIdentity.ARN, Target: text("target"), SessionID: text("sessionId"),
+		At: e.Time, Operation: e.EventName, Principal: e.UserIdentity.ARN, Target: text("target"),
+		SessionID: text("sessionId"),
 		Document: text(
 			"documentName",
 		), Reason: text("reason"), SourceIP: e.SourceIP, UserAgent: e.UserAgent, RequestID: e.RequestID,

@@ -28,7 +28,9 @@ const acceptLossFile = "accept-lost-files"
 // state without the recordings or objects that the database refers to. A database of an earlier
 // version has no ID; it gets one if its audit trail is signed with the key. lost says what is missing
 // with an administrator's consent.
-func checkInstallation(ctx context.Context, dir string, db *sqlstore.DB, ring *keyring.Ring) (lost []string, err error) {
+func checkInstallation(
+	ctx context.Context, dir string, db *sqlstore.DB, ring *keyring.Ring,
+) (lost []string, err error) {
 	if err := checkKeys(ctx, dir, db, ring); err != nil {
 		return nil, err
 	}
@@ -46,7 +48,8 @@ func checkInstallation(ctx context.Context, dir string, db *sqlstore.DB, ring *k
 	case err != nil:
 		return nil, err
 	case key != "" && key != installationID(ring):
-		return nil, fmt.Errorf("the recordings in %s belong to another installation than the keys in %s: they are signed with the key "+
+		return nil, fmt.Errorf("the recordings in %s belong to another installation than the keys in %s: they are "+
+			"signed with the key "+
 			"%.16s…, and the keyring has %.16s…. Restore the whole directory from one backup",
 			filepath.Dir(ledger), filepath.Join(dir, "keys"), key, installationID(ring))
 	}
@@ -57,7 +60,8 @@ func checkInstallation(ctx context.Context, dir string, db *sqlstore.DB, ring *k
 	if there, err := has(filepath.Join(dir, "objects")); err != nil {
 		return nil, err
 	} else if objects > 0 && !there {
-		lost = append(lost, fmt.Sprintf("the content of %d objects (%s is missing or empty)", objects, filepath.Join(dir, "objects")))
+		lost = append(lost, fmt.Sprintf("the content of %d objects (%s is missing or empty)", objects,
+			filepath.Join(dir, "objects")))
 	}
 	if len(lost) == 0 {
 		return nil, nil
@@ -66,7 +70,8 @@ func checkInstallation(ctx context.Context, dir string, db *sqlstore.DB, ring *k
 	if _, err := os.Stat(accept); err == nil {
 		return lost, nil
 	}
-	return nil, fmt.Errorf("the database refers to %s. Mount or restore what is missing; if it is lost for good, create the file %s "+
+	return nil, fmt.Errorf("the database refers to %s. Mount or restore what is missing; if it is lost for good, "+
+		"create the file %s "+
 		"and start again", lost[0], accept)
 }
 
@@ -93,8 +98,10 @@ func checkKeys(ctx context.Context, dir string, db *sqlstore.DB, ring *keyring.R
 	case id:
 		return nil
 	}
-	return fmt.Errorf("%s belongs to another installation (%.16s…) than the keys in %s (%.16s…): nothing in it could be decrypted. "+
-		"Restore the whole directory from one backup", filepath.Join(dir, databaseFile), stored, filepath.Join(dir, "keys"), id)
+	return fmt.Errorf("%s belongs to another installation (%.16s…) than the keys in %s (%.16s…): nothing in it could "+
+		"be decrypted. "+
+		"Restore the whole directory from one backup", filepath.Join(dir, databaseFile), stored, filepath.Join(dir, "keys"),
+		id)
 }
 
 func installationID(ring *keyring.Ring) string { return record.Fingerprint(ring.PublicKey()) }

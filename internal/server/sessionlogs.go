@@ -68,7 +68,8 @@ func (l sessionLogs) absentStream(ctx context.Context, s *sekisho.Session) strin
 		)
 	case err == nil && stream.LastEvent.IsZero() && s.AgentProcess == "":
 		return fmt.Sprintf(
-			"the stream %s of the log group %s is empty: the session showed nothing, or the node's role lacks logs:PutLogEvents.",
+			"the stream %s of the log group %s is empty: the session showed nothing, or the node's role lacks "+
+				"logs:PutLogEvents.",
 			at.Stream,
 			at.Group,
 		)
@@ -155,8 +156,9 @@ func (l sessionLogs) LogRewritten(ctx context.Context, x s3.LogRewrite) {
 		l.s.cfg.Log.Error("audit event lost", "event", ev.EventName, "session", x.Session.ID, "error", err)
 	}
 	l.s.bus.Publish(l.s.bus.Origin().Rewritten(event.Rewrite{
-		At: x.Time, Session: x.Session, Node: x.Node, Principal: x.Principal, SourceIP: x.SourceIP, RequestID: x.RequestID, Operation: x.Operation,
-		Bucket: x.Bucket, Key: x.Key, Version: x.Version, Former: x.Former, Outcome: x.Outcome,
+		At: x.Time, Session: x.Session, Node: x.Node, Principal: x.Principal, SourceIP: x.SourceIP, RequestID: x.RequestID,
+		Operation: x.Operation,
+		Bucket:    x.Bucket, Key: x.Key, Version: x.Version, Former: x.Former, Outcome: x.Outcome,
 	}))
 }
 

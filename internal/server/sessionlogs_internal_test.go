@@ -57,7 +57,8 @@ func TestLogsThatNeverArrivedAreAbsent(t *testing.T) {
 	}
 	expect("empty stream", "", group, "logs:PutLogEvents")
 	expect("empty stream of our agent", "process", group, "")
-	if _, err := s.logs.Put(ctx, "sessions", "alice-1", []loggroup.Event{{Time: time.Now(), Message: []byte("x")}}); err != nil {
+	if _, err := s.logs.Put(ctx, "sessions", "alice-1",
+		[]loggroup.Event{{Time: time.Now(), Message: []byte("x")}}); err != nil {
 		t.Fatal(err)
 	}
 	expect("stream with an event", "", group, "")

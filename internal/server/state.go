@@ -52,7 +52,8 @@ func checkState(ctx context.Context, dir string, db *sqlstore.DB) error {
 	if there, err := has(keys); err != nil {
 		return err
 	} else if used && !there {
-		return fmt.Errorf("%s is missing or empty, and without it nothing in %s can be decrypted: restore the whole directory from one backup",
+		return fmt.Errorf("%s is missing or empty, and without it nothing in %s can be decrypted: restore the whole "+
+			"directory from one backup",
 			keys, filepath.Join(dir, databaseFile))
 	}
 	if used {

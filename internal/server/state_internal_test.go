@@ -56,8 +56,9 @@ func TestStateThatIsIncompleteIsRefused(t *testing.T) {
 		lose func(t *testing.T, dir string)
 		want string // of the error; empty for none
 	}{
-		"nothing is lost":      {func(*testing.T, string) {}, ""},
-		"the database is lost": {func(t *testing.T, dir string) { must(t, os.Remove(database(dir))) }, "not a new installation"},
+		"nothing is lost": {func(*testing.T, string) {}, ""},
+		"the database is lost": {func(t *testing.T, dir string) { must(t, os.Remove(database(dir))) },
+			"not a new installation"},
 		"the database is empty": {func(t *testing.T, dir string) {
 			must(t, os.Truncate(database(dir), 0))
 		}, "not a new installation"},
@@ -88,7 +89,8 @@ func TestStateThatIsIncompleteIsRefused(t *testing.T) {
 			must(t, os.RemoveAll(filepath.Join(dir, "recordings")))
 			must(t, os.Rename(filepath.Join(keep, "recordings"), filepath.Join(dir, "recordings")))
 		}, "not a new installation"},
-		"the keys are lost": {func(t *testing.T, dir string) { must(t, os.RemoveAll(filepath.Join(dir, "keys"))) }, "can be decrypted"},
+		"the keys are lost": {func(t *testing.T, dir string) { must(t, os.RemoveAll(filepath.Join(dir, "keys"))) },
+			"can be decrypted"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

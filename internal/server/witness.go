@@ -150,7 +150,8 @@ func (s *Server) keepLedgerHead(ctx context.Context) error {
 	if digest == s.ledgerHead {
 		return nil
 	}
-	if err := s.trail.Record(ctx, s.serverEvent(ledgerHeadEvent, map[string]any{"digest": digest, "lines": lines})); err != nil {
+	if err := s.trail.Record(ctx,
+		s.serverEvent(ledgerHeadEvent, map[string]any{"digest": digest, "lines": lines})); err != nil {
 		return err
 	}
 	s.ledgerHead = digest

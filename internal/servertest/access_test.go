@@ -83,7 +83,8 @@ func TestRevokedAccessEndsSessions(t *testing.T) {
 	if got := ended(s, x.ID); got != "access was revoked" {
 		t.Errorf("a deactivated key's session: %q", got)
 	}
-	if a := s.JSON(disabled, "ssm", "DescribeSessions", map[string]string{"State": "Active"}); a.Code() != "UnrecognizedClientException" {
+	if a := s.JSON(disabled, "ssm", "DescribeSessions",
+		map[string]string{"State": "Active"}); a.Code() != "UnrecognizedClientException" {
 		t.Errorf("a deactivated key: %s", a.Body)
 	}
 
@@ -114,7 +115,8 @@ func TestRevokedAccessEndsSessions(t *testing.T) {
 	}
 	// Nobody attached to the other one: it may have ended of that.
 	past, err := s.SSM(s.Admin).DescribeSessions(ctx, &awsssm.DescribeSessionsInput{
-		State: types.SessionStateHistory, Filters: []types.SessionFilter{{Key: types.SessionFilterKeySessionId, Value: &other}},
+		State:   types.SessionStateHistory,
+		Filters: []types.SessionFilter{{Key: types.SessionFilterKeySessionId, Value: &other}},
 	})
 	if err != nil || len(past.Sessions) > 0 && aws.ToString(past.Sessions[0].Details) == "access was revoked" {
 		t.Errorf("the session of another sign-in: %+v, %v", past, err)
@@ -133,7 +135,8 @@ func TestSessionsMayOutliveAccess(t *testing.T) {
 	c := s.User("alice", servertest.Allow("*", "ssm:StartSession"))
 	x := s.Session(c, n)
 	must(t, s.Directory.Keys.Delete(t.Context(), "alice", c.AccessKeyID))
-	if a := s.JSON(c, "ssm", "ResumeSession", map[string]string{"SessionId": x.ID}); a.Code() != "UnrecognizedClientException" {
+	if a := s.JSON(c, "ssm", "ResumeSession",
+		map[string]string{"SessionId": x.ID}); a.Code() != "UnrecognizedClientException" {
 		t.Errorf("a deleted key: %s", a.Body)
 	}
 	// Long enough for a watch that should not be there.
@@ -247,9 +250,11 @@ func TestWhy(t *testing.T) {
 		"To":       from.Add(31 * 24 * time.Hour).Unix(),
 	}
 	for condition, want := range map[string]string{
-		`"DateEquals":{"aws:CurrentTime":["2026-04-20T01:02:03Z","2026-05-01T00:00:00Z"]}`:                                           "[{1.776646923e+09 1.776646924e+09} {1.7775936e+09 1.777593601e+09}] false",
-		`"NumericGreaterThanEquals":{"aws:EpochTime":"1776646923"},"DateLessThan":{"aws:CurrentTime":"2026-04-20T10:02:05.5+09:00"}`: "[{1.776646923e+09 1.776646926e+09}] false",
-		`"StringLike":{"aws:CurrentTime":"2026-04-2*"}`:                                                                              "[{1.7766432e+09 1.7775072e+09}] true",
+		`"DateEquals":{"aws:CurrentTime":["2026-04-20T01:02:03Z","2026-05-01T00:00:00Z"]}`: "[{1.776646923e+09 " +
+			"1.776646924e+09} {1.7775936e+09 1.777593601e+09}] false",
+		`"NumericGreaterThanEquals":{"aws:EpochTime":"1776646923"},` +
+			`"DateLessThan":{"aws:CurrentTime":"2026-04-20T10:02:05.5+09:00"}`: "[{1.776646923e+09 1.776646926e+09}] false",
+		`"StringLike":{"aws:CurrentTime":"2026-04-2*"}`: "[{1.7766432e+09 1.7775072e+09}] true",
 	} {
 		must(
 			t,
@@ -284,11 +289,14 @@ func TestWhy(t *testing.T) {
 		in   map[string]any
 		want string
 	}{
-		"without a second factor": {map[string]any{"UserName": "bob", "Target": n.ID}, "aws:MultiFactorAuthPresent: is not in the request"},
-		"with one":                {map[string]any{"UserName": "bob", "Target": n.ID, "MFA": true}, ""},
-		"a document":              {map[string]any{"UserName": "bob", "Target": n.ID, "MFA": true, "DocumentName": "AWS-StartSSHSession"}, "resource"},
-		"another's session":       {map[string]any{"UserName": "bob", "Action": "ssm:TerminateSession", "Target": mine}, "session/${aws:userid}-*"},
-		"an action without one":   {map[string]any{"UserName": "admin", "Action": "ssm:DescribeSessions"}, ""},
+		"without a second factor": {map[string]any{"UserName": "bob", "Target": n.ID},
+			"aws:MultiFactorAuthPresent: is not in the request"},
+		"with one": {map[string]any{"UserName": "bob", "Target": n.ID, "MFA": true}, ""},
+		"a document": {map[string]any{"UserName": "bob", "Target": n.ID, "MFA": true,
+			"DocumentName": "AWS-StartSSHSession"}, "resource"},
+		"another's session": {map[string]any{"UserName": "bob", "Action": "ssm:TerminateSession", "Target": mine},
+			"session/${aws:userid}-*"},
+		"an action without one": {map[string]any{"UserName": "admin", "Action": "ssm:DescribeSessions"}, ""},
 	} {
 		var why answerOf
 		s.JSON(s.Admin, "sekisho", "ExplainAccess", c.in).Decode(t, &why)
@@ -329,10 +337,12 @@ func TestWhy(t *testing.T) {
 			t.Errorf("%s: the statement is %q", user, why.Statement)
 		}
 	}
-	if a := s.JSON(s.Admin, "sekisho", "ExplainAccess", map[string]any{"UserName": "nobody"}); a.Code() != "ResourceNotFoundException" {
+	if a := s.JSON(s.Admin, "sekisho", "ExplainAccess",
+		map[string]any{"UserName": "nobody"}); a.Code() != "ResourceNotFoundException" {
 		t.Errorf("of nobody: %s", a.Body)
 	}
-	if a := s.JSON(keys["alice"], "sekisho", "ExplainAccess", map[string]any{"UserName": "alice", "Target": n.ID}); a.Code() != "AccessDeniedException" {
+	if a := s.JSON(keys["alice"], "sekisho", "ExplainAccess",
+		map[string]any{"UserName": "alice", "Target": n.ID}); a.Code() != "AccessDeniedException" {
 		t.Errorf("by alice: %s", a.Body)
 	}
 }
@@ -344,7 +354,8 @@ func TestSimulatorSaysWhy(t *testing.T) {
 	s := servertest.Start(t)
 	s.User(
 		"alice",
-		`{"Version":"2012-10-17","Statement":[{"Sid":"Window","Effect":"Allow","Action":"ssm:StartSession","Resource":"*","Condition":{"DateLessThan":{"aws:CurrentTime":"2026-04-15T04:00:00Z"}}}]}`,
+		`{"Version":"2012-10-17","Statement":[{"Sid":"Window","Effect":"Allow","Action":"ssm:StartSession",`+
+			`"Resource":"*","Condition":{"DateLessThan":{"aws:CurrentTime":"2026-04-15T04:00:00Z"}}}]}`,
 	)
 	simulate := func(when string) string {
 		return s.Do(
@@ -353,7 +364,8 @@ func TestSimulatorSaysWhy(t *testing.T) {
 			"iam",
 			http.MethodPost,
 			"/",
-			"Action=SimulatePrincipalPolicy&Version=2010-05-08&PolicySourceArn=arn:aws:iam::"+servertest.Account+":user/alice&ActionNames.member.1=ssm:StartSession"+
+			"Action=SimulatePrincipalPolicy&Version=2010-05-08&PolicySourceArn=arn:aws:iam::"+servertest.Account+
+				":user/alice&ActionNames.member.1=ssm:StartSession"+
 				"&ContextEntries.member.1.ContextKeyName=aws:CurrentTime&ContextEntries.member.1.ContextKeyType=date&ContextEntries.member.1.ContextKeyValues.member.1="+when,
 		).Body
 	}
@@ -402,7 +414,9 @@ func TestSecretsAtRest(t *testing.T) {
 	temporary, err := s.Directory.Credentials.SessionToken(ctx, p, 0, time.Time{})
 	must(t, err)
 	secrets["a temporary secret"], secrets["a session token"] = temporary.SecretAccessKey, temporary.SessionToken
-	if a := s.JSON(sigv4.Credentials{AccessKeyID: temporary.AccessKeyID, SecretAccessKey: temporary.SecretAccessKey, SessionToken: temporary.SessionToken}, "ssm", "DescribeSessions", map[string]string{"State": "Active"}); a.Status != http.StatusOK {
+	if a := s.JSON(sigv4.Credentials{AccessKeyID: temporary.AccessKeyID, SecretAccessKey: temporary.SecretAccessKey,
+		SessionToken: temporary.SessionToken}, "ssm", "DescribeSessions",
+		map[string]string{"State": "Active"}); a.Status != http.StatusOK {
 		t.Fatalf("the temporary key: %s", a.Body)
 	}
 	activation, err := s.SSM(s.Admin).
@@ -423,7 +437,8 @@ func TestSecretsAtRest(t *testing.T) {
 		t.Fatal("signed in by a wrong password")
 	}
 	secrets["a wrong password"] = "Wrong-Horse-And-Staple"
-	if a := s.JSON(s.Admin, "ssm", "Nonsense", map[string]string{"Password": "Planted-In-A-Request"}); a.Status == http.StatusOK {
+	if a := s.JSON(s.Admin, "ssm", "Nonsense",
+		map[string]string{"Password": "Planted-In-A-Request"}); a.Status == http.StatusOK {
 		t.Fatal("nonsense was answered")
 	}
 	secrets["a password in a request"] = "Planted-In-A-Request"

@@ -15,7 +15,8 @@ import (
 func as(t *testing.T, s *servertest.Server, keys sigv4.Credentials) *command {
 	t.Helper()
 	c := newCommand(t, s)
-	c.env["AWS_ENDPOINT_URL"], c.env["AWS_ACCESS_KEY_ID"], c.env["AWS_SECRET_ACCESS_KEY"] = s.URL, keys.AccessKeyID, keys.SecretAccessKey
+	c.env["AWS_ENDPOINT_URL"], c.env["AWS_ACCESS_KEY_ID"], c.env["AWS_SECRET_ACCESS_KEY"] = s.URL, keys.AccessKeyID,
+		keys.SecretAccessKey
 	return c
 }
 
@@ -61,7 +62,8 @@ func TestCalendarAndGrantCommands(t *testing.T) {
 		t.Errorf("an invalid date: exit code %d: %s", exit, text)
 	}
 	args := []string{
-		"grant", "--user", "alice", "--target", n.ID, "--weekdays", "mon-fri", "--from", "09:00", "--to", "18:00", "--zone", "Asia/Tokyo",
+		"grant", "--user", "alice", "--target", n.ID, "--weekdays", "mon-fri", "--from", "09:00", "--to", "18:00", "--zone",
+		"Asia/Tokyo",
 		"--source-ip", "203.0.113.0/24", "--except", "holidays",
 	}
 	var doc struct{ Statement []any }

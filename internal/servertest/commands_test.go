@@ -66,7 +66,8 @@ func report(t *testing.T, ch *servertest.Channel, job, status, stdout string) {
 	t.Helper()
 	m, err := mgs.NewJobReply(job, mgs.CommandReply{DocumentStatus: status, RuntimeStatus: map[string]*mgs.StepStatus{
 		"aws:runShellScript": {Status: status, Name: "aws:runShellScript", StandardOutput: stdout, Output: stdout,
-			StartDateTime: "2026-01-02T03:04:05.000Z", EndDateTime: "2026-01-02T04:06:08.250Z", OutputS3BucketName: "b", OutputS3KeyPrefix: "k/x", StepName: "0.awsrunShellScript"},
+			StartDateTime: "2026-01-02T03:04:05.000Z", EndDateTime: "2026-01-02T04:06:08.250Z", OutputS3BucketName: "b",
+			OutputS3KeyPrefix: "k/x", StepName: "0.awsrunShellScript"},
 	}})
 	must(t, err)
 	ch.Send(m)
@@ -104,7 +105,8 @@ func TestCommand(t *testing.T) {
 	})
 	must(t, err)
 	c := sent.Command
-	if c.Status != types.CommandStatusPending || c.TargetCount != 1 || *c.DocumentVersion != "1" || c.ExpiresAfter.Sub(*c.RequestedDateTime).Seconds() != 90 ||
+	if c.Status != types.CommandStatusPending || c.TargetCount != 1 || *c.DocumentVersion != "1" ||
+		c.ExpiresAfter.Sub(*c.RequestedDateTime).Seconds() != 90 ||
 		c.InstanceIds[0] != n.ID || c.Parameters["commands"][1] != "id" ||
 		*c.MaxConcurrency != "50" ||
 		*c.MaxErrors != "0" {
@@ -126,7 +128,8 @@ func TestCommand(t *testing.T) {
 	}
 	report(t, ch, job, mgs.CommandSuccess, "s3cret\n")
 	out := invocation(t, s, *c.CommandId, n.ID)
-	if out.Status != types.CommandInvocationStatusSuccess || *out.StatusDetails != "Success" || *out.StandardOutputContent != "s3cret\n" || out.ResponseCode != 0 ||
+	if out.Status != types.CommandInvocationStatusSuccess || *out.StatusDetails != "Success" ||
+		*out.StandardOutputContent != "s3cret\n" || out.ResponseCode != 0 ||
 		*out.Comment != "why" ||
 		*out.ExecutionStartDateTime != "2026-01-02T03:04:05.000Z" ||
 		*out.ExecutionElapsedTime != "PT1H2M3.25S" ||
@@ -152,7 +155,8 @@ func TestCommand(t *testing.T) {
 		}
 	}
 	for _, in := range []map[string]string{
-		{"CommandId": *c.CommandId, "InstanceId": "mi-00000000000000000"}, {"CommandId": strings.Repeat("0", 36), "InstanceId": n.ID},
+		{"CommandId": *c.CommandId, "InstanceId": "mi-00000000000000000"},
+		{"CommandId": strings.Repeat("0", 36), "InstanceId": n.ID},
 	} {
 		if a := s.JSON(s.Admin, "ssm", "GetCommandInvocation", in); a.Code() != "InvocationDoesNotExist" {
 			t.Errorf("%v: %s", in, a.Body)
@@ -287,15 +291,17 @@ func TestWhoMaySendCommands(t *testing.T) {
 	ids := func(nodes ...string) map[string]any { return map[string]any{"InstanceIds": nodes} }
 	users := map[string]sigv4.Credentials{}
 	for name, statements := range map[string]string{
-		"all":       allow("*", ""),
-		"document":  shell,
-		"node":      allow(arn+"managed-instance/*", ""),
-		"web":       shell + "," + allow(arn+"managed-instance/"+web.ID, ""),
-		"tagged":    shell + "," + allow(arn+"managed-instance/*", `"StringEquals":{"ssm:resourceTag/role":"web"}`),
-		"but db":    allow("*", "") + `,{"Effect":"Deny","Action":"ssm:SendCommand","Resource":"` + arn + "managed-instance/" + db.ID + `"}`,
-		"other":     allow(arn+"managed-instance/*", "") + "," + allow(arn+"document/Other", ""),
-		"by type":   allow("*", `"StringEquals":{"ssm:DocumentType":"Session"}`),
-		"of a type": allow(arn+"managed-instance/*", "") + "," + allow("arn:aws:ssm:*::document/*", `"StringEquals":{"ssm:DocumentType":"Command"}`),
+		"all":      allow("*", ""),
+		"document": shell,
+		"node":     allow(arn+"managed-instance/*", ""),
+		"web":      shell + "," + allow(arn+"managed-instance/"+web.ID, ""),
+		"tagged":   shell + "," + allow(arn+"managed-instance/*", `"StringEquals":{"ssm:resourceTag/role":"web"}`),
+		"but db": allow("*", "") + `,{"Effect":"Deny","Action":"ssm:SendCommand","Resource":"` + arn +
+			"managed-instance/" + db.ID + `"}`,
+		"other":   allow(arn+"managed-instance/*", "") + "," + allow(arn+"document/Other", ""),
+		"by type": allow("*", `"StringEquals":{"ssm:DocumentType":"Session"}`),
+		"of a type": allow(arn+"managed-instance/*", "") + "," +
+			allow("arn:aws:ssm:*::document/*", `"StringEquals":{"ssm:DocumentType":"Command"}`),
 	} {
 		users[name] = s.User(
 			strings.ReplaceAll(name, " ", "-"),
@@ -359,20 +365,26 @@ func TestSendCommandRefuses(t *testing.T) {
 		want string
 	}{
 		{"nobody", map[string]any{"InstanceIds": []string{}}, "ValidationException"},
-		{"both", map[string]any{"Targets": []any{map[string]any{"Key": "tag:a", "Values": []string{"b"}}}}, "ValidationException"},
+		{"both", map[string]any{"Targets": []any{map[string]any{"Key": "tag:a", "Values": []string{"b"}}}},
+			"ValidationException"},
 		{"twice", map[string]any{"InstanceIds": []string{n.ID, n.ID}}, "DuplicateInstanceId"},
 		{"no ID", map[string]any{"InstanceIds": []string{"web"}}, "ValidationException"},
-		{"groups", map[string]any{"InstanceIds": nil, "Targets": []any{map[string]any{"Key": "resource-groups:Name", "Values": []string{"b"}}}}, "ValidationException"},
-		{"key", map[string]any{"InstanceIds": nil, "Targets": []any{map[string]any{"Key": "Name", "Values": []string{"b"}}}}, "ValidationException"},
-		{"no values", map[string]any{"InstanceIds": nil, "Targets": []any{map[string]any{"Key": "tag:a"}}}, "ValidationException"},
+		{"groups", map[string]any{"InstanceIds": nil,
+			"Targets": []any{map[string]any{"Key": "resource-groups:Name", "Values": []string{"b"}}}}, "ValidationException"},
+		{"key", map[string]any{"InstanceIds": nil, "Targets": []any{map[string]any{"Key": "Name", "Values": []string{"b"}}}},
+			"ValidationException"},
+		{"no values", map[string]any{"InstanceIds": nil, "Targets": []any{map[string]any{"Key": "tag:a"}}},
+			"ValidationException"},
 		{"no document", map[string]any{"DocumentName": "Nope"}, "InvalidDocument"},
 		{"a session's", map[string]any{"DocumentName": "AWS-StartSSHSession"}, "InvalidDocument"},
 		{"version", map[string]any{"DocumentVersion": "2"}, "InvalidDocumentVersion"},
 		{"hash", map[string]any{"DocumentHash": strings.Repeat("0", 64)}, "InvalidDocument"},
 		{"old hash", map[string]any{"DocumentHash": "0", "DocumentHashType": "Sha1"}, "ValidationException"},
 		{"parameters", map[string]any{"Parameters": map[string]any{}}, "InvalidParameters"},
-		{"parameter", map[string]any{"Parameters": map[string]any{"commands": []string{"id"}, "x": []string{"y"}}}, "InvalidParameters"},
-		{"long", map[string]any{"Parameters": map[string]any{"commands": []string{strings.Repeat("a", 70000)}}}, "InvalidParameters"},
+		{"parameter", map[string]any{"Parameters": map[string]any{"commands": []string{"id"}, "x": []string{"y"}}},
+			"InvalidParameters"},
+		{"long", map[string]any{"Parameters": map[string]any{"commands": []string{strings.Repeat("a", 70000)}}},
+			"InvalidParameters"},
 		{"timeout", map[string]any{"TimeoutSeconds": 29}, "ValidationException"},
 		{"concurrency", map[string]any{"MaxConcurrency": "0"}, "ValidationException"},
 		{"errors", map[string]any{"MaxErrors": "101%"}, "ValidationException"},
@@ -380,7 +392,8 @@ func TestSendCommandRefuses(t *testing.T) {
 		{"bucket", map[string]any{"OutputS3BucketName": "no-such-bucket"}, "InvalidOutputFolder"},
 		{"no bucket", map[string]any{"OutputS3BucketName": "No_Bucket"}, "InvalidOutputFolder"},
 		{"prefix", map[string]any{"OutputS3KeyPrefix": "a/../b"}, "InvalidOutputFolder"},
-		{"notification", map[string]any{"NotificationConfig": map[string]any{"NotificationArn": "arn:aws:sns:x:1:y"}}, "InvalidNotificationConfig"},
+		{"notification", map[string]any{"NotificationConfig": map[string]any{"NotificationArn": "arn:aws:sns:x:1:y"}},
+			"InvalidNotificationConfig"},
 		{"role", map[string]any{"ServiceRoleArn": "arn:aws:iam::1:role/x"}, "InvalidRole"},
 		{"alarm", map[string]any{"AlarmConfiguration": map[string]any{"Alarms": []any{}}}, "ValidationException"},
 	} {
@@ -449,9 +462,11 @@ func TestCommandDocuments(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	for name, in := range map[string]map[string]any{
-		"a session's text":                {"Name": "A", "DocumentType": "Command", "Content": `{"schemaVersion":"1.0","sessionType":"Standard_Stream"}`},
-		"a command's text":                {"Name": "A", "DocumentType": "Session", "Content": fmt.Sprintf(text, "")},
-		"a command in the preferences":    {"Name": "SSM-SessionManagerRunShell", "DocumentType": "Command", "Content": fmt.Sprintf(text, "")},
+		"a session's text": {"Name": "A", "DocumentType": "Command",
+			"Content": `{"schemaVersion":"1.0","sessionType":"Standard_Stream"}`},
+		"a command's text": {"Name": "A", "DocumentType": "Session", "Content": fmt.Sprintf(text, "")},
+		"a command in the preferences": {"Name": "SSM-SessionManagerRunShell", "DocumentType": "Command",
+			"Content": fmt.Sprintf(text, "")},
 		"a type that Sekisho has not":     {"Name": "A", "DocumentType": "Automation", "Content": fmt.Sprintf(text, "")},
 		"a name that is the server's own": {"Name": "AWS-A", "DocumentType": "Command", "Content": fmt.Sprintf(text, "")},
 	} {
@@ -459,7 +474,8 @@ func TestCommandDocuments(t *testing.T) {
 			t.Errorf("%s: %d %s", name, a.Status, a.Body)
 		}
 	}
-	if a := s.JSON(s.Admin, "ssm", "StartSession", map[string]string{"Target": n.ID, "DocumentName": "Greet"}); a.Code() != "InvalidDocument" {
+	if a := s.JSON(s.Admin, "ssm", "StartSession",
+		map[string]string{"Target": n.ID, "DocumentName": "Greet"}); a.Code() != "InvalidDocument" {
 		t.Errorf("a session of a command's document: %s", a.Body)
 	}
 	send := func(version string) mgs.SendCommand {
@@ -484,7 +500,8 @@ func TestCommandDocuments(t *testing.T) {
 		must(t, err)
 		ch.Send(m)
 		report(t, ch, job, mgs.CommandFailed, "")
-		for _, step := range []struct{ name, status, out string }{{"", "Failed", ""}, {"greet", "Success", "hello you"}, {"part", "Failed", ""}} {
+		for _, step := range []struct{ name, status, out string }{{"", "Failed", ""}, {"greet", "Success", "hello you"},
+			{"part", "Failed", ""}} {
 			in := map[string]string{"CommandId": out.Command.CommandID, "InstanceId": n.ID}
 			if step.name != "" {
 				in["PluginName"] = step.name
@@ -549,8 +566,10 @@ func TestListCommands(t *testing.T) {
 		}
 	}
 	for _, in := range []map[string]any{
-		filter("Status", "Nope"), filter("Color", "red"), filter("ExecutionStage", "Later"), filter("InvokedAfter", "today"), {"NextToken": "x"}, {"MaxResults": 51},
-		{"Filters": []any{}}, {"Filters": []any{map[string]string{"key": "Status", "value": "Success"}, map[string]string{"key": "Status", "value": "Failed"}}},
+		filter("Status", "Nope"), filter("Color", "red"), filter("ExecutionStage", "Later"), filter("InvokedAfter", "today"),
+		{"NextToken": "x"}, {"MaxResults": 51},
+		{"Filters": []any{}}, {"Filters": []any{map[string]string{"key": "Status", "value": "Success"},
+			map[string]string{"key": "Status", "value": "Failed"}}},
 	} {
 		for _, op := range []string{"ListCommands", "ListCommandInvocations"} {
 			if r := s.JSON(s.Admin, "ssm", op, in); r.Status != http.StatusBadRequest {

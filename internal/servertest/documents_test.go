@@ -66,7 +66,8 @@ func TestDocumentLife(t *testing.T) {
 		t.Error(diff)
 	}
 	d := described.Document
-	if *d.Owner != servertest.Account || d.Status != types.DocumentStatusActive || *d.DocumentVersion != "1" || *d.LatestVersion != "1" || *d.DefaultVersion != "1" ||
+	if *d.Owner != servertest.Account || d.Status != types.DocumentStatusActive || *d.DocumentVersion != "1" ||
+		*d.LatestVersion != "1" || *d.DefaultVersion != "1" ||
 		d.HashType != types.DocumentHashTypeSha256 || len(*d.Hash) != 64 ||
 		d.DocumentFormat != types.DocumentFormatJson ||
 		*d.SchemaVersion != "1.0" ||
@@ -134,7 +135,8 @@ func TestDocumentLife(t *testing.T) {
 		t.Errorf("%s", *byARN.Name)
 	}
 	for _, arn := range []string{
-		"arn:aws:ssm:" + servertest.Region + ":999999999999:document/Tail", "arn:aws:ssm:xx-east-1:" + servertest.Account + ":document/Tail",
+		"arn:aws:ssm:" + servertest.Region + ":999999999999:document/Tail",
+		"arn:aws:ssm:xx-east-1:" + servertest.Account + ":document/Tail",
 		"arn:aws:ssm:" + servertest.Region + "::document/Tail", "arn:aws:ssm:x/Tail", "../Tail", "/Tail",
 	} {
 		_, err := c.GetDocument(ctx, &awsssm.GetDocumentInput{Name: &arn})
@@ -149,7 +151,8 @@ func TestDocumentLife(t *testing.T) {
 	)
 	must(t, err)
 	var versions []string
-	for p := awsssm.NewListDocumentVersionsPaginator(c, &awsssm.ListDocumentVersionsInput{Name: name, MaxResults: aws.Int32(1)}); p.HasMorePages(); {
+	for p := awsssm.NewListDocumentVersionsPaginator(c,
+		&awsssm.ListDocumentVersionsInput{Name: name, MaxResults: aws.Int32(1)}); p.HasMorePages(); {
 		out, err := p.NextPage(ctx)
 		must(t, err)
 		for _, v := range out.DocumentVersions {
@@ -224,16 +227,26 @@ func TestDocumentsRefused(t *testing.T) {
 		in         awsssm.CreateDocumentInput
 		code, text string
 	}{
-		"no type":         {awsssm.CreateDocumentInput{Name: aws.String("Doc"), Content: shellText("")}, "InvalidDocumentSchemaVersion", "--document-type Session"},
-		"another type":    {awsssm.CreateDocumentInput{Name: aws.String("Doc"), Content: shellText(""), DocumentType: "Automation"}, "ValidationException", "Automation"},
-		"a path":          {awsssm.CreateDocumentInput{Name: aws.String("../Doc"), Content: shellText(""), DocumentType: "Session"}, "ValidationException", "'name'"},
-		"a long name":     {awsssm.CreateDocumentInput{Name: aws.String(strings.Repeat("x", 129)), Content: shellText(""), DocumentType: "Session"}, "ValidationException", "'name'"},
-		"a reserved name": {awsssm.CreateDocumentInput{Name: aws.String("AWS-Mine"), Content: shellText(""), DocumentType: "Session"}, "ValidationException", "reserved"},
-		"a taken name":    {awsssm.CreateDocumentInput{Name: aws.String("Taken"), Content: shellText(""), DocumentType: "Session"}, "DocumentAlreadyExists", "Taken"},
-		"schema 2.2":      {awsssm.CreateDocumentInput{Name: aws.String("Doc"), Content: aws.String(`{"schemaVersion":"2.2"}`), DocumentType: "Session"}, "InvalidDocumentSchemaVersion", "2.2"},
-		"an unknown key":  {awsssm.CreateDocumentInput{Name: aws.String("Doc"), Content: shellText(`"s3Bucket":"x"`), DocumentType: "Session"}, "InvalidDocumentContent", "s3BucketName"},
-		"too large":       {awsssm.CreateDocumentInput{Name: aws.String("Doc"), Content: aws.String(strings.Repeat(" ", 70000)), DocumentType: "Session"}, "MaxDocumentSizeExceeded", "65536"},
-		"text":            {awsssm.CreateDocumentInput{Name: aws.String("Doc"), Content: shellText(""), DocumentType: "Session", DocumentFormat: "TEXT"}, "ValidationException", "TEXT"},
+		"no type": {awsssm.CreateDocumentInput{Name: aws.String("Doc"), Content: shellText("")},
+			"InvalidDocumentSchemaVersion", "--document-type Session"},
+		"another type": {awsssm.CreateDocumentInput{Name: aws.String("Doc"), Content: shellText(""),
+			DocumentType: "Automation"}, "ValidationException", "Automation"},
+		"a path": {awsssm.CreateDocumentInput{Name: aws.String("../Doc"), Content: shellText(""),
+			DocumentType: "Session"}, "ValidationException", "'name'"},
+		"a long name": {awsssm.CreateDocumentInput{Name: aws.String(strings.Repeat("x", 129)), Content: shellText(""),
+			DocumentType: "Session"}, "ValidationException", "'name'"},
+		"a reserved name": {awsssm.CreateDocumentInput{Name: aws.String("AWS-Mine"), Content: shellText(""),
+			DocumentType: "Session"}, "ValidationException", "reserved"},
+		"a taken name": {awsssm.CreateDocumentInput{Name: aws.String("Taken"), Content: shellText(""),
+			DocumentType: "Session"}, "DocumentAlreadyExists", "Taken"},
+		"schema 2.2": {awsssm.CreateDocumentInput{Name: aws.String("Doc"),
+			Content: aws.String(`{"schemaVersion":"2.2"}`), DocumentType: "Session"}, "InvalidDocumentSchemaVersion", "2.2"},
+		"an unknown key": {awsssm.CreateDocumentInput{Name: aws.String("Doc"), Content: shellText(`"s3Bucket":"x"`),
+			DocumentType: "Session"}, "InvalidDocumentContent", "s3BucketName"},
+		"too large": {awsssm.CreateDocumentInput{Name: aws.String("Doc"),
+			Content: aws.String(strings.Repeat(" ", 70000)), DocumentType: "Session"}, "MaxDocumentSizeExceeded", "65536"},
+		"text": {awsssm.CreateDocumentInput{Name: aws.String("Doc"), Content: shellText(""),
+			DocumentType: "Session", DocumentFormat: "TEXT"}, "ValidationException", "TEXT"},
 	} {
 		_, err := c.CreateDocument(ctx, &x.in)
 		wantAPIError(t, what, err, x.code, x.text)
@@ -281,7 +294,8 @@ func TestListDocuments(t *testing.T) {
 		{filter("DocumentType", "Command"), []string{"AWS-RunRemoteScript", "AWS-RunShellScript"}},
 		{filter("SearchKeyword", "passwordreset"), []string{"AWS-PasswordReset"}},
 		{&awsssm.ListDocumentsInput{Filters: []types.DocumentKeyValuesFilter{
-			{Key: aws.String("Owner"), Values: []string{"Self"}}, {Key: aws.String("PlatformTypes"), Values: []string{"Windows"}},
+			{Key: aws.String("Owner"), Values: []string{"Self"}},
+			{Key: aws.String("PlatformTypes"), Values: []string{"Windows"}},
 		}}, []string{"Ops-Shell"}},
 		{&awsssm.ListDocumentsInput{DocumentFilterList: []types.DocumentFilter{
 			{Key: "Owner", Value: aws.String("Amazon")}, {Key: "Name", Value: aws.String("AWS-StartI")},
@@ -439,7 +453,8 @@ func TestStartMessage(t *testing.T) {
 		admin,
 		preferencesName,
 		shellText(
-			`"runAsEnabled":true,"runAsDefaultUser":"ops","idleSessionTimeout":"7","maxSessionDuration":"60","kmsKeyId":"alias/none"`,
+			`"runAsEnabled":true,"runAsDefaultUser":"ops","idleSessionTimeout":"7","maxSessionDuration":"60",`+
+				`"kmsKeyId":"alias/none"`,
 		),
 	)
 	createDocument(t, admin, "Tail", aws.String(tailText))
@@ -476,10 +491,14 @@ func TestStartMessage(t *testing.T) {
 		in         awsssm.StartSessionInput
 		code, text string
 	}{
-		"missing":   {awsssm.StartSessionInput{DocumentName: aws.String("Tail")}, "InvalidParameters", `"file"`},
-		"unknown":   {awsssm.StartSessionInput{DocumentName: aws.String("Tail"), Parameters: map[string][]string{"file": {"/var/log/syslog"}, "line": {"1"}}}, "InvalidParameters", `"line"`},
-		"breakout":  {awsssm.StartSessionInput{DocumentName: aws.String("Tail"), Parameters: map[string][]string{"file": {"/var/log/syslog"}, "lines": {"1; reboot #"}}}, "InvalidParameters", `"lines"`},
-		"of others": {awsssm.StartSessionInput{Parameters: map[string][]string{"command": {"id"}}}, "InvalidParameters", `"command"`},
+		"missing": {awsssm.StartSessionInput{DocumentName: aws.String("Tail")}, "InvalidParameters", `"file"`},
+		"unknown": {awsssm.StartSessionInput{DocumentName: aws.String("Tail"),
+			Parameters: map[string][]string{"file": {"/var/log/syslog"}, "line": {"1"}}}, "InvalidParameters", `"line"`},
+		"breakout": {awsssm.StartSessionInput{DocumentName: aws.String("Tail"),
+			Parameters: map[string][]string{"file": {"/var/log/syslog"}, "lines": {"1; reboot #"}}}, "InvalidParameters",
+			`"lines"`},
+		"of others": {awsssm.StartSessionInput{Parameters: map[string][]string{"command": {"id"}}}, "InvalidParameters",
+			`"command"`},
 	} {
 		x.in.Target = &n.ID
 		_, err := admin.StartSession(ctx, &x.in)
@@ -511,7 +530,8 @@ func TestHouseRules(t *testing.T) {
 		c,
 		preferencesName,
 		shellText(
-			`"runAsEnabled":true,"sekisho":{"reasonRequired":true,"reasonPattern":"TICKET-[0-9]+","maxConcurrentSessions":{"perOwner":1}}`,
+			`"runAsEnabled":true,"sekisho":{"reasonRequired":true,"reasonPattern":"TICKET-[0-9]+",`+
+				`"maxConcurrentSessions":{"perOwner":1}}`,
 		),
 	)
 	createDocument(t, c, "Quiet", shellText(""))
@@ -549,7 +569,8 @@ func TestStartByDocumentTag(t *testing.T) {
 		{"Effect":"Allow","Action":"ssm:StartSession","Resource":"arn:aws:ssm:*:*:managed-instance/*"},
 		{"Effect":"Allow","Action":"ssm:StartSession","Resource":"arn:aws:ssm:*:*:document/*","Condition":{"StringEquals":{"aws:ResourceTag/team":"ops","ssm:DocumentType":"Session"}}}]}`))
 	params := map[string][]string{"file": {"/var/log/syslog"}}
-	if _, err := c.StartSession(ctx, &awsssm.StartSessionInput{Target: &n.ID, DocumentName: aws.String("Ops-Tail"), Parameters: params}); err != nil {
+	if _, err := c.StartSession(ctx,
+		&awsssm.StartSessionInput{Target: &n.ID, DocumentName: aws.String("Ops-Tail"), Parameters: params}); err != nil {
 		t.Error(err)
 	}
 	for _, name := range []string{"Dev-Tail", "AWS-StartSSHSession", "No-Such"} {

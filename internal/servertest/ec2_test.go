@@ -88,7 +88,8 @@ func TestInstances(t *testing.T) {
 	both := []string{hybrid.ID, instance.ID}
 	slices.Sort(both)
 	s.JSON(instance.Credentials, "ssm", "UpdateInstanceInformation", fields{
-		"InstanceId": instance.ID, "AgentName": "x", "AgentVersion": "1", "PlatformType": "Linux", "ComputerName": "web-1.example", "IPAddress": "10.1.2.3",
+		"InstanceId": instance.ID, "AgentName": "x", "AgentVersion": "1", "PlatformType": "Linux",
+		"ComputerName": "web-1.example", "IPAddress": "10.1.2.3",
 	})
 	ec2(
 		t,
@@ -132,16 +133,21 @@ func TestInstances(t *testing.T) {
 		t.Errorf("%+v", n)
 	}
 	for filter, want := range map[string]string{
-		"tag:Hostname=MyEC2Instance": instance.ID, "tag:Hostname=My*": instance.ID, "tag:Hostname=other": "", "tag:Env=prod": strings.Join(both, " "),
-		"tag-key=Hostname": instance.ID, "instance-id=mi-*": hybrid.ID, "private-ip-address=10.1.2.3": instance.ID, "private-dns-name=web-?.example": instance.ID,
-		"instance-state-name=running": strings.Join(both, " "), "instance-state-name=stopped": "", "availability-zone=" + servertest.Region + "a": strings.Join(both, " "),
+		"tag:Hostname=MyEC2Instance": instance.ID, "tag:Hostname=My*": instance.ID, "tag:Hostname=other": "",
+		"tag:Env=prod":     strings.Join(both, " "),
+		"tag-key=Hostname": instance.ID, "instance-id=mi-*": hybrid.ID, "private-ip-address=10.1.2.3": instance.ID,
+		"private-dns-name=web-?.example": instance.ID,
+		"instance-state-name=running":    strings.Join(both, " "), "instance-state-name=stopped": "",
+		"availability-zone=" + servertest.Region + "a": strings.Join(both, " "),
 	} {
 		name, value, _ := strings.Cut(filter, "=")
-		if got := describe(t, s, "Filter.1.Name", name, "Filter.1.Value.1", "nothing", "Filter.1.Value.2", value).ids(); got != want {
+		if got := describe(t, s, "Filter.1.Name", name, "Filter.1.Value.1", "nothing", "Filter.1.Value.2",
+			value).ids(); got != want {
 			t.Errorf("%s: %s, not %s", filter, got, want)
 		}
 	}
-	if got := describe(t, s, "Filter.1.Name", "tag:Env", "Filter.1.Value.1", "prod", "Filter.2.Name", "tag-key", "Filter.2.Value.1", "Hostname").ids(); got != instance.ID {
+	if got := describe(t, s, "Filter.1.Name", "tag:Env", "Filter.1.Value.1", "prod", "Filter.2.Name", "tag-key",
+		"Filter.2.Value.1", "Hostname").ids(); got != instance.ID {
 		t.Errorf("two filters: %s", got)
 	}
 	ec2(t, s, s.Admin, "InvalidParameterValue", "DescribeInstances", "Filter.1.Name", "vpc-id", "Filter.1.Value.1", "*")
@@ -289,7 +295,8 @@ func TestTagsAreAuthorizedOnEachNode(t *testing.T) {
 	)
 	if !strings.Contains(
 		refusal.Body,
-		"You are not authorized to perform this operation. User: arn:aws:iam::"+servertest.Account+":user/mine is not authorized to perform: ec2:CreateTags on resource: arn:aws:ssm:",
+		"You are not authorized to perform this operation. User: arn:aws:iam::"+servertest.Account+
+			":user/mine is not authorized to perform: ec2:CreateTags on resource: arn:aws:ssm:",
 	) {
 		t.Errorf("%s", refusal.Body)
 	}
@@ -327,8 +334,10 @@ func TestTagsAreAuthorizedOnEachNode(t *testing.T) {
 	ec2(t, s, mine, "UnauthorizedOperation", "DeleteTags", "ResourceId.1", instance.ID)
 
 	for _, bad := range [][]string{
-		{"Tag.1.Key", "aws:x", "Tag.1.Value", "y"}, {"Tag.1.Key", "", "Tag.1.Value", "y"}, {"Tag.1.Key", strings.Repeat("k", 129), "Tag.1.Value", ""},
-		{"Tag.1.Key", "k", "Tag.1.Value", strings.Repeat("v", 257)}, {"Tag.1.Key", "k", "Tag.1.Value", "1", "Tag.2.Key", "K", "Tag.2.Value", "2"},
+		{"Tag.1.Key", "aws:x", "Tag.1.Value", "y"}, {"Tag.1.Key", "", "Tag.1.Value", "y"},
+		{"Tag.1.Key", strings.Repeat("k", 129), "Tag.1.Value", ""},
+		{"Tag.1.Key", "k", "Tag.1.Value", strings.Repeat("v", 257)},
+		{"Tag.1.Key", "k", "Tag.1.Value", "1", "Tag.2.Key", "K", "Tag.2.Value", "2"},
 		{"Tag.1.Key", "ENV", "Tag.1.Value", "other case"},
 	} {
 		ec2(
@@ -385,7 +394,8 @@ func TestInstanceProfilesOfNodes(t *testing.T) {
 		"RoleName",
 		"Web",
 		"AssumeRolePolicyDocument",
-		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com"},"Action":"sts:AssumeRole"}]}`,
+		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com"},`+
+			`"Action":"sts:AssumeRole"}]}`,
 	)
 	iam("Action", "CreateInstanceProfile", "InstanceProfileName", "WebProfile")
 	ec2(
@@ -464,7 +474,8 @@ func TestInstanceProfilesOfNodes(t *testing.T) {
 		"IamInstanceProfile.Name",
 		"WebProfile",
 	)
-	if got := describe(t, s, "InstanceId.1", n.ID).Nodes[0].Role; got != "arn:aws:iam::"+servertest.Account+":instance-profile/WebProfile" {
+	if got := describe(t, s, "InstanceId.1", n.ID).Nodes[0].Role; got != "arn:aws:iam::"+servertest.Account+
+		":instance-profile/WebProfile" {
 		t.Errorf("profile %s", got)
 	}
 	identity := func() string {
@@ -482,7 +493,8 @@ func TestInstanceProfilesOfNodes(t *testing.T) {
 	if got := identity(); !strings.Contains(got, "assumed-role/Web/"+n.ID) {
 		t.Errorf("%s", got)
 	}
-	if got := ec2(t, s, s.Admin, "", "DescribeIamInstanceProfileAssociations", "Filter.1.Name", "instance-id", "Filter.1.Value.1", n.ID).Body; !strings.Contains(
+	if got := ec2(t, s, s.Admin, "", "DescribeIamInstanceProfileAssociations", "Filter.1.Name", "instance-id",
+		"Filter.1.Value.1", n.ID).Body; !strings.Contains(
 		got,
 		out.ID,
 	) ||

@@ -133,7 +133,8 @@ func withReceiver(t *testing.T, r *receiver, downAfter time.Duration, types ...s
 	must(t, err)
 	return servertest.StartWith(t, func(c *server.Config) {
 		end, err := webhook.New(webhook.Config{
-			URL: r.url, Secrets: func() ([]webhook.Secret, error) { return r.secrets, nil }, Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")},
+			URL: r.url, Secrets: func() ([]webhook.Secret, error) { return r.secrets, nil },
+			Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")},
 		})
 		must(t, err)
 		r.down.Store(false)
@@ -159,13 +160,15 @@ func TestSessionsAreToldOf(t *testing.T) {
 
 	x := s.Session(s.Admin, n)
 	started := r.await(s, "Session Started", "session-id", x.ID)
-	if !slices.Equal(started.Resources, []string{sessionARN(x.ID), nodeARN(n.ID)}) || started.Source != "sekisho.session" ||
+	if !slices.Equal(started.Resources, []string{sessionARN(x.ID), nodeARN(n.ID)}) ||
+		started.Source != "sekisho.session" ||
 		started.says("instance-id") != n.ID ||
 		started.says("source-ip") != "127.0.0.1" ||
 		!strings.HasSuffix(started.says("owner"), ":user/admin") {
 		t.Errorf("%+v", started)
 	}
-	if _, err := s.SSM(s.Admin).TerminateSession(t.Context(), &awsssm.TerminateSessionInput{SessionId: &x.ID}); err != nil {
+	if _, err := s.SSM(s.Admin).TerminateSession(t.Context(),
+		&awsssm.TerminateSessionInput{SessionId: &x.ID}); err != nil {
 		t.Fatal(err)
 	}
 	ended := r.await(s, "Session Ended", "session-id", x.ID)
@@ -193,7 +196,8 @@ func TestSessionsAreToldOf(t *testing.T) {
 	for _, as := range []struct {
 		who  string
 		code string
-	}{{"bob", "AccessDeniedException"}, {"nobody", "MissingAuthenticationTokenException"}, {"stranger", "UnrecognizedClientException"}} {
+	}{{"bob", "AccessDeniedException"}, {"nobody", "MissingAuthenticationTokenException"},
+		{"stranger", "UnrecognizedClientException"}} {
 		key := bob
 		switch as.who {
 		case "nobody":
@@ -206,11 +210,13 @@ func TestSessionsAreToldOf(t *testing.T) {
 			t.Errorf("%s: %s", as.who, got)
 		}
 	}
-	if got := s.JSON(bob, "ssm", "ResumeSession", map[string]string{"SessionId": x.ID}).Code(); got != "AccessDeniedException" {
+	if got := s.JSON(bob, "ssm", "ResumeSession",
+		map[string]string{"SessionId": x.ID}).Code(); got != "AccessDeniedException" {
 		t.Errorf("resume: %s", got)
 	}
 	denied := r.await(s, "Session Denied", "operation", "StartSession")
-	if denied.says("principal") != "arn:aws:iam::"+servertest.Account+":user/bob" || denied.says("reason") != "curiosity of bob" ||
+	if denied.says("principal") != "arn:aws:iam::"+servertest.Account+":user/bob" ||
+		denied.says("reason") != "curiosity of bob" ||
 		!slices.Equal(denied.Resources, []string{nodeARN(n.ID)}) ||
 		denied.says("error-code") != "AccessDeniedException" ||
 		denied.says("request-id") == "" {
@@ -239,12 +245,14 @@ func TestCallEventsInAWSForm(t *testing.T) {
 	id, token := s.StartSession(s.Admin, n)
 	bob := s.User("bob", servertest.Allow("*", "ssm:DescribeSessions"))
 	long := strings.Repeat("x", 60_000)
-	for _, in := range []map[string]any{{"Target": n.ID, "Parameters": map[string]any{"command": []string{long}}}, {"Target": n.ID}} {
+	for _, in := range []map[string]any{{"Target": n.ID, "Parameters": map[string]any{"command": []string{long}}},
+		{"Target": n.ID}} {
 		if got := s.JSON(bob, "ssm", "StartSession", in).Code(); got != "AccessDeniedException" {
 			t.Errorf("bob: %s", got)
 		}
 	}
-	if got := s.JSON(sigv4.Credentials{}, "ssm", "StartSession", map[string]string{"Target": n.ID}).Code(); got != "MissingAuthenticationTokenException" {
+	if got := s.JSON(sigv4.Credentials{}, "ssm", "StartSession",
+		map[string]string{"Target": n.ID}).Code(); got != "MissingAuthenticationTokenException" {
 		t.Errorf("nobody: %s", got)
 	}
 	if _, err := s.SSM(s.Admin).TerminateSession(t.Context(), &awsssm.TerminateSessionInput{SessionId: &id}); err != nil {
@@ -302,7 +310,8 @@ func TestNodeEvents(t *testing.T) {
 	s.Eventually("it is disconnected", func() bool { return !s.Fleet.IsConnected(sekisho.NodeID(n.ID)) })
 
 	s.From("127.0.0.2", func() {
-		if got := s.JSON(n.Credentials, "ssm", "UpdateInstanceInformation", map[string]string{"InstanceId": n.ID}); got.Status != http.StatusOK {
+		if got := s.JSON(n.Credentials, "ssm", "UpdateInstanceInformation",
+			map[string]string{"InstanceId": n.ID}); got.Status != http.StatusOK {
 			t.Errorf("%d %s", got.Status, got.Body)
 		}
 	})
@@ -323,7 +332,8 @@ func TestNodeEvents(t *testing.T) {
 		len(h.Resources) != 0 {
 		t.Errorf("%+v", h)
 	}
-	if _, err := s.SSM(s.Admin).DeregisterManagedInstance(t.Context(), &awsssm.DeregisterManagedInstanceInput{InstanceId: &n.ID}); err != nil {
+	if _, err := s.SSM(s.Admin).DeregisterManagedInstance(t.Context(),
+		&awsssm.DeregisterManagedInstanceInput{InstanceId: &n.ID}); err != nil {
 		t.Fatal(err)
 	}
 	s.Eventually("it is down for good", func() bool {
@@ -443,7 +453,8 @@ func TestListEvents(t *testing.T) {
 		t.Errorf("%+v", p)
 	}
 	for name, in := range map[string]map[string]any{
-		"unknown type": {"DetailType": "Everything"}, "no number": {"NextToken": "x"}, "negative": {"NextToken": "-1"}, "too many": {"MaxResults": 201}, "none": {"MaxResults": -1},
+		"unknown type": {"DetailType": "Everything"}, "no number": {"NextToken": "x"}, "negative": {"NextToken": "-1"},
+		"too many": {"MaxResults": 201}, "none": {"MaxResults": -1},
 		"long": {"Subject": strings.Repeat("x", 97)},
 	} {
 		if a := s.JSON(s.Admin, "sekisho", "ListEvents", in); a.Status != http.StatusBadRequest {

@@ -33,12 +33,14 @@ func TestGrantsAndReach(t *testing.T) {
 	)
 	var granted struct{ PolicyDocument string }
 	sekisho("GrantAccess", map[string]any{
-		"UserName": "alice", "PolicyName": "grant", "Targets": []string{n.ID}, "SourceIps": []string{"203.0.113.0/24"}, "Except": []string{"freeze"},
+		"UserName": "alice", "PolicyName": "grant", "Targets": []string{n.ID}, "SourceIps": []string{"203.0.113.0/24"},
+		"Except": []string{"freeze"},
 	}, &granted)
 	if !strings.Contains(granted.PolicyDocument, "sekisho:Calendar/freeze") {
 		t.Errorf("the policy is %s", granted.PolicyDocument)
 	}
-	if a := s.JSON(s.Admin, "sekisho", "DeleteCalendar", map[string]any{"Name": "freeze"}); a.Code() != "ResourceInUseException" {
+	if a := s.JSON(s.Admin, "sekisho", "DeleteCalendar",
+		map[string]any{"Name": "freeze"}); a.Code() != "ResourceInUseException" {
 		t.Errorf("deleting a calendar in use: %d %s", a.Status, a.Body)
 	}
 
@@ -105,8 +107,9 @@ func TestGrantsAndReach(t *testing.T) {
 		}
 	}
 	for name, in := range map[string]map[string]any{
-		"nobody": {}, "no span": {"UserName": "alice", "From": before, "To": before}, "a long span": {"UserName": "alice", "From": before, "To": before + 32*86400},
-		"address": {"UserName": "alice", "SourceIp": "here"}, "token": {"UserName": "alice", "NextToken": "?"},
+		"nobody": {}, "no span": {"UserName": "alice", "From": before, "To": before},
+		"a long span": {"UserName": "alice", "From": before, "To": before + 32*86400},
+		"address":     {"UserName": "alice", "SourceIp": "here"}, "token": {"UserName": "alice", "NextToken": "?"},
 	} {
 		if a := s.JSON(s.Admin, "sekisho", "ListPrincipalAccess", in); a.Status != http.StatusBadRequest {
 			t.Errorf("%s: %d %s", name, a.Status, a.Body)

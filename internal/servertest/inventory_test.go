@@ -106,7 +106,8 @@ func TestInventory(t *testing.T) {
 		}
 		facts := e.Data["AWS:InstanceInformation"].Content[0]
 		for k, want := range map[string]string{
-			"ComputerName": "web", "AgentType": "amazon-ssm-agent", "AgentVersion": "3.3.1.0", "PlatformName": "Debian", "InstanceId": n.ID,
+			"ComputerName": "web", "AgentType": "amazon-ssm-agent", "AgentVersion": "3.3.1.0", "PlatformName": "Debian",
+			"InstanceId":   n.ID,
 			"ResourceType": "ManagedInstance", "InstanceStatus": "Active",
 		} {
 			if facts[k] != want {
@@ -128,9 +129,12 @@ func TestInventory(t *testing.T) {
 		{[]fields{filter("AWS:Application.Name", "Equal", "zsh", "bash")}, []string{n.ID}},
 		{[]fields{filter("AWS:Application.Name", "Equal", "zsh")}, []string{}},
 		{[]fields{filter("AWS:Application.Name", "NotEqual", "bash")}, []string{other.ID}},
-		{[]fields{filter("AWS:Application.Name", "Equal", "bash"), filter("AWS:Application.Version", "LessThan", "5.10")}, []string{n.ID}},
-		{[]fields{filter("AWS:Application.Name", "Equal", "bash"), filter("AWS:Application.Version", "Equal", "3.0.11")}, []string{}}, // of another program
-		{[]fields{filter("AWS:Application.Name", "Equal", "openssl"), filter("AWS:InstanceInformation.PlatformType", "BeginWith", "Lin")}, []string{n.ID}},
+		{[]fields{filter("AWS:Application.Name", "Equal", "bash"), filter("AWS:Application.Version", "LessThan", "5.10")},
+			[]string{n.ID}},
+		{[]fields{filter("AWS:Application.Name", "Equal", "bash"), filter("AWS:Application.Version", "Equal", "3.0.11")},
+			[]string{}}, // of another program
+		{[]fields{filter("AWS:Application.Name", "Equal", "openssl"),
+			filter("AWS:InstanceInformation.PlatformType", "BeginWith", "Lin")}, []string{n.ID}},
 		{[]fields{filter("Custom:Rack.Row", "Exists", "true")}, []string{n.ID}},
 	} {
 		want := slices.Clone(tc.want)
@@ -167,7 +171,9 @@ func TestInventory(t *testing.T) {
 	if len(list.Entries) != 1 || list.Entries[0]["Name"] != "openssl" || list.NextToken != "" {
 		t.Errorf("%+v", list)
 	}
-	s.JSON(s.Admin, "ssm", "ListInventoryEntries", fields{"InstanceId": n.ID, "TypeName": "AWS:Application", "Filters": []fields{filter("Version", "GreaterThan", "4")}}).
+	s.JSON(s.Admin, "ssm", "ListInventoryEntries",
+		fields{"InstanceId": n.ID, "TypeName": "AWS:Application",
+			"Filters": []fields{filter("Version", "GreaterThan", "4")}}).
 		Decode(t, &list)
 	if len(list.Entries) != 1 || list.Entries[0]["Name"] != "bash" {
 		t.Errorf("%+v", list)
@@ -220,14 +226,17 @@ func TestInventoryThatStays(t *testing.T) {
 			t.Errorf("%d: %d %s; want %q", i, a.Status, a.Body, tc.code)
 		}
 	}
-	got := inventoryOf(t, s, fields{"ResultAttributes": []fields{{"TypeName": "AWS:Application"}}}).Entities[0].Data["AWS:Application"]
+	got := inventoryOf(t, s,
+		fields{"ResultAttributes": []fields{{"TypeName": "AWS:Application"}}}).Entities[0].Data["AWS:Application"]
 	if len(got.Content) != 2 || got.CaptureTime != "2026-02-01T00:00:00Z" {
 		t.Errorf("%+v", got)
 	}
-	if a := s.JSON(n.Credentials, "ssm", "PutInventory", put(n, found("AWS:Application", []fields{}, fields{"ContentHash": "none"}))); a.Code() != "" {
+	if a := s.JSON(n.Credentials, "ssm", "PutInventory",
+		put(n, found("AWS:Application", []fields{}, fields{"ContentHash": "none"}))); a.Code() != "" {
 		t.Errorf("%d %s", a.Status, a.Body)
 	}
-	if got := inventoryOf(t, s, fields{"ResultAttributes": []fields{{"TypeName": "AWS:Application"}}}).Entities[0].Data["AWS:Application"]; len(
+	if got := inventoryOf(t, s,
+		fields{"ResultAttributes": []fields{{"TypeName": "AWS:Application"}}}).Entities[0].Data["AWS:Application"]; len(
 		got.Content,
 	) != 0 {
 		t.Errorf("all programs are gone: %+v", got)
@@ -259,29 +268,35 @@ func TestInventoryIsBounded(t *testing.T) {
 		in   any
 		code string
 	}{
-		"one type":           {put(n, found("AWS:File", bulk(263), nil)), "ItemSizeLimitExceededException"},
-		"entries":            {put(n, found("AWS:File", make([]struct{}, 10001), nil)), "ItemSizeLimitExceededException"},
-		"types":              {put(n, custom...), "CustomSchemaCountLimitExceededException"},
-		"attributes":         {put(n, found("AWS:File", []fields{wide}, nil)), "InvalidItemContentException"},
-		"a value":            {put(n, found("AWS:File", []fields{{"Name": big + big}}, nil)), "InvalidItemContentException"},
-		"a name":             {put(n, found("AWS:File", []fields{{strings.Repeat("n", 65): "v"}}, nil)), "InvalidItemContentException"},
-		"twice":              {put(n, found("AWS:File", bulk(1), nil), found("AWS:File", bulk(1), nil)), "InvalidItemContentException"},
-		"no such type":       {put(n, found("AWS:Nonsense", bulk(1), nil)), "InvalidTypeNameException"},
-		"no type":            {put(n, found("Nonsense", bulk(1), nil)), "ValidationException"},
-		"another schema":     {put(n, found("AWS:File", bulk(1), fields{"SchemaVersion": "2.0"})), "UnsupportedInventorySchemaVersionException"},
-		"context":            {put(n, found("AWS:File", bulk(1), fields{"Context": fields{"a": "b"}})), "UnsupportedInventoryItemContextException"},
-		"a time":             {put(n, found("AWS:File", bulk(1), fields{"CaptureTime": "yesterday"})), "ValidationException"},
-		"nothing":            {put(n), "ValidationException"},
-		"no text":            {put(n, found("AWS:File", []any{fields{"Name": 7}}, nil)), "SerializationException"},
-		"of another node":    {put(other, found("AWS:File", bulk(1), nil)), "AccessDeniedException"},
-		"a whole disk":       {put(n, found("AWS:File", bulk(1100), nil)), "RequestEntityTooLarge"},
-		"no node's business": {fields{"InstanceId": "*", "Items": []fields{found("AWS:File", bulk(1), nil)}}, "InvalidInstanceId"},
+		"one type":   {put(n, found("AWS:File", bulk(263), nil)), "ItemSizeLimitExceededException"},
+		"entries":    {put(n, found("AWS:File", make([]struct{}, 10001), nil)), "ItemSizeLimitExceededException"},
+		"types":      {put(n, custom...), "CustomSchemaCountLimitExceededException"},
+		"attributes": {put(n, found("AWS:File", []fields{wide}, nil)), "InvalidItemContentException"},
+		"a value":    {put(n, found("AWS:File", []fields{{"Name": big + big}}, nil)), "InvalidItemContentException"},
+		"a name": {put(n, found("AWS:File", []fields{{strings.Repeat("n", 65): "v"}}, nil)),
+			"InvalidItemContentException"},
+		"twice": {put(n, found("AWS:File", bulk(1), nil), found("AWS:File", bulk(1), nil)),
+			"InvalidItemContentException"},
+		"no such type": {put(n, found("AWS:Nonsense", bulk(1), nil)), "InvalidTypeNameException"},
+		"no type":      {put(n, found("Nonsense", bulk(1), nil)), "ValidationException"},
+		"another schema": {put(n, found("AWS:File", bulk(1), fields{"SchemaVersion": "2.0"})),
+			"UnsupportedInventorySchemaVersionException"},
+		"context": {put(n, found("AWS:File", bulk(1), fields{"Context": fields{"a": "b"}})),
+			"UnsupportedInventoryItemContextException"},
+		"a time":          {put(n, found("AWS:File", bulk(1), fields{"CaptureTime": "yesterday"})), "ValidationException"},
+		"nothing":         {put(n), "ValidationException"},
+		"no text":         {put(n, found("AWS:File", []any{fields{"Name": 7}}, nil)), "SerializationException"},
+		"of another node": {put(other, found("AWS:File", bulk(1), nil)), "AccessDeniedException"},
+		"a whole disk":    {put(n, found("AWS:File", bulk(1100), nil)), "RequestEntityTooLarge"},
+		"no node's business": {fields{"InstanceId": "*", "Items": []fields{found("AWS:File", bulk(1), nil)}},
+			"InvalidInstanceId"},
 	} {
 		if a := s.JSON(n.Credentials, "ssm", "PutInventory", tc.in); a.Code() != tc.code {
 			t.Errorf("%s: %d %.300s; want %s", name, a.Status, a.Body, tc.code)
 		}
 	}
-	if a := s.JSON(s.Admin, "ssm", "PutInventory", put(n, found("AWS:File", bulk(1), nil))); a.Code() != "AccessDeniedException" {
+	if a := s.JSON(s.Admin, "ssm", "PutInventory",
+		put(n, found("AWS:File", bulk(1), nil))); a.Code() != "AccessDeniedException" {
 		t.Errorf("an administrator, who is no node: %d %s", a.Status, a.Body)
 	}
 	if note := standingOf(t, s, n.ID).note("ReportRefused"); !strings.Contains(note, "inventory was not taken") {
@@ -294,7 +309,8 @@ func TestInventoryIsBounded(t *testing.T) {
 	// One type after the other, until the node has enough.
 	code := ""
 	for i := range 10 {
-		if a := s.JSON(n.Credentials, "ssm", "PutInventory", put(n, found(fmt.Sprintf("Custom:Big%d", i), bulk(250), nil))); a.Code() != "" {
+		if a := s.JSON(n.Credentials, "ssm", "PutInventory",
+			put(n, found(fmt.Sprintf("Custom:Big%d", i), bulk(250), nil))); a.Code() != "" {
 			code = fmt.Sprint(i, " ", a.Code())
 			break
 		}
@@ -317,16 +333,22 @@ func TestInventoryQueriesThatAreWrong(t *testing.T) {
 	}{
 		{"GetInventory", fields{"Filters": filter("Foo")}, "InvalidFilter"},
 		{"GetInventory", fields{"Filters": filter("AWS:Nonsense.Name")}, "InvalidFilter"},
-		{"GetInventory", fields{"Filters": []fields{{"Key": "AWS:Application.Name", "Values": []string{}}}}, "ValidationException"},
-		{"GetInventory", fields{"Filters": []fields{{"Key": "AWS:Application.Name", "Values": []string{"x"}, "Type": "Like"}}}, "ValidationException"},
+		{"GetInventory", fields{"Filters": []fields{{"Key": "AWS:Application.Name", "Values": []string{}}}},
+			"ValidationException"},
+		{"GetInventory", fields{
+			"Filters": []fields{{"Key": "AWS:Application.Name", "Values": []string{"x"}, "Type": "Like"}}},
+			"ValidationException"},
 		{"GetInventory", fields{"ResultAttributes": []fields{{"TypeName": "AWS:Nonsense"}}}, "InvalidTypeNameException"},
 		{"GetInventory", fields{"NextToken": "nonsense"}, "InvalidNextToken"},
 		{"GetInventory", fields{"MaxResults": 51}, "ValidationException"},
 		{"GetInventory", fields{"Aggregators": []fields{{"Expression": "nonsense"}}}, "InvalidAggregatorException"},
-		{"GetInventory", fields{"Aggregators": []fields{{"Groups": []fields{{"Name": "g", "Filters": []fields{}}}}}}, "InvalidInventoryGroupException"},
+		{"GetInventory", fields{"Aggregators": []fields{{"Groups": []fields{{"Name": "g", "Filters": []fields{}}}}}},
+			"InvalidInventoryGroupException"},
 		{"ListInventoryEntries", fields{"InstanceId": n.ID, "TypeName": "AWS:Nonsense"}, "InvalidTypeNameException"},
-		{"ListInventoryEntries", fields{"InstanceId": "mi-00000000000000000", "TypeName": "AWS:Application"}, "InvalidInstanceId"},
-		{"ListInventoryEntries", fields{"InstanceId": n.ID, "TypeName": "AWS:Application", "Filters": filter("AWS:Network.Name")}, "InvalidFilter"},
+		{"ListInventoryEntries", fields{"InstanceId": "mi-00000000000000000", "TypeName": "AWS:Application"},
+			"InvalidInstanceId"},
+		{"ListInventoryEntries",
+			fields{"InstanceId": n.ID, "TypeName": "AWS:Application", "Filters": filter("AWS:Network.Name")}, "InvalidFilter"},
 		{"GetInventorySchema", fields{"TypeName": "AWS:Nonsense"}, "InvalidTypeNameException"},
 		{"GetInventorySchema", fields{"MaxResults": 5}, "ValidationException"},
 		{"ListNodes", fields{"Filters": filter("Foo")}, "InvalidFilter"},
@@ -336,8 +358,11 @@ func TestInventoryQueriesThatAreWrong(t *testing.T) {
 		{"ListNodes", fields{"MaxResults": 51}, "ValidationException"},
 		{"ListNodesSummary", fields{}, "ValidationException"},
 		{"ListNodesSummary", fields{"Aggregators": []fields{counting("Nonsense")}}, "ValidationException"},
-		{"ListNodesSummary", fields{"Aggregators": []fields{counting("Region", counting("Region"))}}, "InvalidAggregatorException"},
-		{"ListNodesSummary", fields{"Aggregators": []fields{counting("Region", counting("PlatformType", counting("ResourceType")))}}, "InvalidAggregatorException"},
+		{"ListNodesSummary", fields{"Aggregators": []fields{counting("Region", counting("Region"))}},
+			"InvalidAggregatorException"},
+		{"ListNodesSummary", fields{
+			"Aggregators": []fields{counting("Region", counting("PlatformType", counting("ResourceType")))}},
+			"InvalidAggregatorException"},
 	} {
 		if a := s.JSON(s.Admin, "ssm", tc.operation, tc.in); a.Code() != tc.code {
 			t.Errorf("%s %v: %d %s; want %s", tc.operation, tc.in, a.Status, a.Body, tc.code)
@@ -424,7 +449,8 @@ func TestListNodes(t *testing.T) {
 	}
 
 	var sum struct{ Summary []map[string]string }
-	s.JSON(s.Admin, "ssm", "ListNodesSummary", fields{"Aggregators": []fields{counting("PlatformName", counting("PlatformType")), counting("Region")}}).
+	s.JSON(s.Admin, "ssm", "ListNodesSummary",
+		fields{"Aggregators": []fields{counting("PlatformName", counting("PlatformType")), counting("Region")}}).
 		Decode(t, &sum)
 	want := []map[string]string{
 		{

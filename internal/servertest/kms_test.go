@@ -50,7 +50,8 @@ func keyPolicy(principal, action, condition string) string {
 	}
 	return fmt.Sprintf(`{"Version":"2012-10-17","Statement":[
 		{"Sid":"admin","Effect":"Allow","Principal":{"AWS":"arn:aws:iam::%[1]s:user/admin"},"Action":"kms:*","Resource":"*"},
-		{"Effect":"Allow","Principal":{"AWS":%[2]q},"Action":%[3]q,"Resource":"*"%[4]s}]}`, servertest.Account, principal, action, condition)
+		{"Effect":"Allow","Principal":{"AWS":%[2]q},"Action":%[3]q,"Resource":"*"%[4]s}]}`, servertest.Account, principal,
+		action, condition)
 }
 
 func TestKMSPolicies(t *testing.T) {
@@ -65,7 +66,8 @@ func TestKMSPolicies(t *testing.T) {
 	elsewhere := b.User("elsewhere", servertest.Allow("arn:aws:kms:*:*:key/other", "kms:*"))
 	tagged := b.User(
 		"tagged",
-		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"kms:Encrypt","Resource":"*","Condition":{"StringEquals":{"aws:ResourceTag/Team":"ops"}}}]}`,
+		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"kms:Encrypt","Resource":"*",`+
+			`"Condition":{"StringEquals":{"aws:ResourceTag/Team":"ops"}}}]}`,
 	)
 	b.want(allowed, "Encrypt", encrypt, "")
 	b.want(tagged, "Encrypt", encrypt, "")
@@ -95,7 +97,8 @@ func TestKMSPolicies(t *testing.T) {
 	b.want(nobody, "DescribeKey", fields{"KeyId": b.keyID}, "AccessDeniedException")
 
 	// An explicit deny in the user's own policy still counts.
-	if err := b.Directory.Holders.PutInline(t.Context(), identity.KindUser, "nobody", "no", `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"kms:*","Resource":"*"}]}`); err != nil {
+	if err := b.Directory.Holders.PutInline(t.Context(), identity.KindUser, "nobody", "no",
+		`{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"kms:*","Resource":"*"}]}`); err != nil {
 		t.Fatal(err)
 	}
 	b.want(nobody, "Encrypt", encrypt, "AccessDeniedException")
@@ -111,7 +114,8 @@ func TestKMSPolicies(t *testing.T) {
 	b.want(b.User("carol", ""), "Encrypt", encrypt, "AccessDeniedException")
 
 	put(
-		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"kms:Encrypt","Resource":"*"}]}`,
+		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"kms:Encrypt",`+
+			`"Resource":"*"}]}`,
 		"MalformedPolicyDocumentException",
 	)
 	put(keyPolicy(user("nobody-at-all"), "kms:*", ""), "MalformedPolicyDocumentException")
@@ -122,7 +126,8 @@ func TestKMSPolicies(t *testing.T) {
 	)
 	b.want(b.Admin, "PutKeyPolicy", fields{
 		"KeyId": b.keyID, "BypassPolicyLockoutSafetyCheck": true,
-		"Policy": `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"kms:Encrypt","Resource":"*"}]}`,
+		"Policy": `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"*"},` +
+			`"Action":"kms:Encrypt","Resource":"*"}]}`,
 	}, "")
 	b.want(b.Admin, "GetKeyPolicy", fields{"KeyId": b.keyID}, "AccessDeniedException")
 }
@@ -262,7 +267,8 @@ func TestKMSOperations(t *testing.T) {
 		fields{"KeyId": "alias/a", "NumberOfBytes": 1, "DryRun": true},
 		"DryRunOperationException",
 	)
-	if a := b.want(admin, "GenerateDataKeyWithoutPlaintext", fields{"KeyId": "alias/a", "KeySpec": "AES_256"}, ""); strings.Contains(
+	if a := b.want(admin, "GenerateDataKeyWithoutPlaintext", fields{"KeyId": "alias/a", "KeySpec": "AES_256"},
+		""); strings.Contains(
 		a.Body,
 		"Plaintext",
 	) {
@@ -426,7 +432,8 @@ func TestKMSGrants(t *testing.T) {
 	b.want(grantee, "RetireGrant", fields{"KeyId": b.keyID, "GrantId": own.GrantID}, "")
 
 	// An explicit deny counts, and another user of the same name has no grant.
-	if err := b.Directory.Holders.PutInline(t.Context(), identity.KindUser, "grantee", "no", `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"kms:Encrypt","Resource":"*"}]}`); err != nil {
+	if err := b.Directory.Holders.PutInline(t.Context(), identity.KindUser, "grantee", "no",
+		`{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"kms:Encrypt","Resource":"*"}]}`); err != nil {
 		t.Fatal(err)
 	}
 	b.want(grantee, "Encrypt", encrypt(nil), denied)

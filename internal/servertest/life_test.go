@@ -172,7 +172,8 @@ func TestNodesThatAreRefusedSayWhy(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 
-	if _, err := s.SSM(s.Admin).DeregisterManagedInstance(t.Context(), &awsssm.DeregisterManagedInstanceInput{InstanceId: &n.ID}); err != nil {
+	if _, err := s.SSM(s.Admin).DeregisterManagedInstance(t.Context(),
+		&awsssm.DeregisterManagedInstanceInput{InstanceId: &n.ID}); err != nil {
 		t.Fatal(err)
 	}
 	n.RoleToken(n.Fingerprint)
@@ -269,7 +270,8 @@ func TestStolenCredentialsAreReported(t *testing.T) {
 	call := func() {
 		t.Helper()
 		s.From("127.0.0.9", func() {
-			if c := s.JSON(n.Credentials, "ssm", "UpdateInstanceInformation", map[string]any{"InstanceId": n.ID}).Code(); c != "" {
+			if c := s.JSON(n.Credentials, "ssm", "UpdateInstanceInformation",
+				map[string]any{"InstanceId": n.ID}).Code(); c != "" {
 				t.Fatal(c)
 			}
 		})
@@ -296,7 +298,8 @@ func TestAnotherNodesID(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
 	liar, victim := s.Node(), s.Node()
-	if c := s.JSON(liar.Credentials, "ssm", "UpdateInstanceInformation", map[string]any{"InstanceId": victim.ID, "ComputerName": "evil"}).Code(); c != "AccessDeniedException" {
+	if c := s.JSON(liar.Credentials, "ssm", "UpdateInstanceInformation",
+		map[string]any{"InstanceId": victim.ID, "ComputerName": "evil"}).Code(); c != "AccessDeniedException" {
 		t.Errorf("facts of another node: %q", c)
 	}
 	if a := s.CreateChannel(liar.Credentials, "control-channel", victim.ID); a.Status == http.StatusCreated {
@@ -310,14 +313,16 @@ func TestAnotherNodesID(t *testing.T) {
 	}
 	// What is reported is bounded.
 	long := strings.Repeat("x", 257)
-	if c := s.JSON(liar.Credentials, "ssm", "UpdateInstanceInformation", map[string]any{"InstanceId": liar.ID, "ComputerName": long}).Code(); c != "ValidationException" {
+	if c := s.JSON(liar.Credentials, "ssm", "UpdateInstanceInformation",
+		map[string]any{"InstanceId": liar.ID, "ComputerName": long}).Code(); c != "ValidationException" {
 		t.Errorf("an oversized report: %q", c)
 	}
 	if standingOf(t, s, liar.ID).note("ReportRefused") == "" {
 		t.Error("the node has no note about it")
 	}
 	big := strings.Repeat("x", 2<<20)
-	if c := s.JSON(liar.Credentials, "ssm", "UpdateInstanceInformation", map[string]any{"InstanceId": liar.ID, "ComputerName": big}).Status; c != http.StatusRequestEntityTooLarge {
+	if c := s.JSON(liar.Credentials, "ssm", "UpdateInstanceInformation",
+		map[string]any{"InstanceId": liar.ID, "ComputerName": big}).Status; c != http.StatusRequestEntityTooLarge {
 		t.Errorf("two megabytes: %d", c)
 	}
 }
@@ -329,13 +334,17 @@ func TestRoleChange(t *testing.T) {
 	s := servertest.Start(t)
 	n := s.Node()
 	ch := n.Connect()
-	const trust = `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":{"Service":"ssm.amazonaws.com"},"Action":"sts:AssumeRole"}}`
-	form := "Action=CreateRole&Version=2010-05-08&RoleName=Other&AssumeRolePolicyDocument=" + strings.NewReplacer("{", "%7B", "}", "%7D", `"`, "%22").
-		Replace(trust)
-	if a := s.Do(func(r *http.Request) { r.Header.Set("Content-Type", "application/x-www-form-urlencoded") }, s.Admin, "iam", http.MethodPost, "/", form); a.Status != http.StatusOK {
+	const trust = `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":{"Service":"ssm.amazonaws.com"},` +
+		`"Action":"sts:AssumeRole"}}`
+	form := "Action=CreateRole&Version=2010-05-08&RoleName=Other&AssumeRolePolicyDocument=" +
+		strings.NewReplacer("{", "%7B", "}", "%7D", `"`, "%22").
+			Replace(trust)
+	if a := s.Do(func(r *http.Request) { r.Header.Set("Content-Type", "application/x-www-form-urlencoded") }, s.Admin,
+		"iam", http.MethodPost, "/", form); a.Status != http.StatusOK {
 		t.Fatalf("%d %s", a.Status, a.Body)
 	}
-	if _, err := s.SSM(s.Admin).UpdateManagedInstanceRole(t.Context(), &awsssm.UpdateManagedInstanceRoleInput{InstanceId: &n.ID, IamRole: aws.String("Other")}); err != nil {
+	if _, err := s.SSM(s.Admin).UpdateManagedInstanceRole(t.Context(),
+		&awsssm.UpdateManagedInstanceRoleInput{InstanceId: &n.ID, IamRole: aws.String("Other")}); err != nil {
 		t.Fatal(err)
 	}
 	_, _, err := ch.Read(t.Context())
@@ -343,10 +352,12 @@ func TestRoleChange(t *testing.T) {
 		t.Errorf("the channel: %v", err)
 	}
 	n.Renew()
-	if c := s.JSON(n.Credentials, "ssm", "UpdateInstanceInformation", map[string]any{"InstanceId": n.ID}).Code(); c != "AccessDeniedException" {
+	if c := s.JSON(n.Credentials, "ssm", "UpdateInstanceInformation",
+		map[string]any{"InstanceId": n.ID}).Code(); c != "AccessDeniedException" {
 		t.Errorf("the new role grants nothing, and yet: %q", c)
 	}
-	if _, err := s.SSM(s.Admin).UpdateManagedInstanceRole(t.Context(), &awsssm.UpdateManagedInstanceRoleInput{InstanceId: &n.ID, IamRole: aws.String("NoSuchRole")}); err == nil {
+	if _, err := s.SSM(s.Admin).UpdateManagedInstanceRole(t.Context(),
+		&awsssm.UpdateManagedInstanceRoleInput{InstanceId: &n.ID, IamRole: aws.String("NoSuchRole")}); err == nil {
 		t.Error("a role that does not exist was given")
 	}
 }

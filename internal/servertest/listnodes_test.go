@@ -142,7 +142,8 @@ func TestEmptyTagValues(t *testing.T) {
 	var listed struct {
 		InstanceInformationList []struct{ InstanceID string }
 	}
-	s.JSON(s.Admin, "ssm", "DescribeInstanceInformation", fields{"Filters": []fields{{"Key": "tag:Env", "Values": []string{""}}}}).
+	s.JSON(s.Admin, "ssm", "DescribeInstanceInformation",
+		fields{"Filters": []fields{{"Key": "tag:Env", "Values": []string{""}}}}).
 		Decode(t, &listed)
 	if got := listed.InstanceInformationList; len(got) != 1 || got[0].InstanceID != empty.ID {
 		t.Errorf("filter tag:Env with an empty value: %+v", got)
@@ -177,7 +178,8 @@ func TestInstanceProperties(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
 	n := s.Node()
-	if a := s.JSON(n.Credentials, "ssm", "UpdateInstanceInformation", fields{"InstanceId": n.ID, "Architecture": "arm64"}); a.Status != http.StatusOK {
+	if a := s.JSON(n.Credentials, "ssm", "UpdateInstanceInformation",
+		fields{"InstanceId": n.ID, "Architecture": "arm64"}); a.Status != http.StatusOK {
 		t.Fatalf("%d %s", a.Status, a.Body)
 	}
 	var out struct{ InstanceProperties []map[string]any }

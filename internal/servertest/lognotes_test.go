@@ -42,7 +42,8 @@ func TestWhyNotesRolesThatDestroyLogs(t *testing.T) {
 		t.Errorf("without a place for logs: %q", got)
 	}
 	if a := s.JSON(s.Admin, "ssm", "CreateDocument", fields{"Name": preferencesName, "DocumentType": "Session",
-		"Content": `{"schemaVersion":"1.0","sessionType":"Standard_Stream","inputs":{"s3BucketName":"session-logs","s3KeyPrefix":"a","cloudWatchLogGroupName":"sessions"}}`}); a.Status != http.StatusOK {
+		"Content": `{"schemaVersion":"1.0","sessionType":"Standard_Stream","inputs":{"s3BucketName":"session-logs",` +
+			`"s3KeyPrefix":"a","cloudWatchLogGroupName":"sessions"}}`}); a.Status != http.StatusOK {
 		t.Fatalf("%d %s", a.Status, a.Body)
 	}
 	if got := notes(arn); len(got) != 8 {

@@ -85,8 +85,11 @@ func TestLogsAreWrittenOnce(t *testing.T) {
 					`<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>`,
 				)
 			}
-			preferences := `{"schemaVersion":"1.0","sessionType":"Standard_Stream","inputs":{"s3BucketName":"session-logs","s3KeyPrefix":"a"}}`
-			if a := s.JSON(s.Admin, "ssm", "CreateDocument", map[string]any{"Name": "SSM-SessionManagerRunShell", "DocumentType": "Session", "Content": preferences}); a.Status != http.StatusOK {
+			preferences := `{"schemaVersion":"1.0","sessionType":"Standard_Stream","inputs":{"s3BucketName":"session-logs",` +
+				`"s3KeyPrefix":"a"}}`
+			if a := s.JSON(s.Admin, "ssm", "CreateDocument",
+				map[string]any{"Name": "SSM-SessionManagerRunShell", "DocumentType": "Session",
+					"Content": preferences}); a.Status != http.StatusOK {
 				t.Fatal(a.Body)
 			}
 			x := s.Session(s.User("alice", servertest.Allow("*", "ssm:StartSession", "ssm:TerminateSession")), n)
@@ -195,7 +198,9 @@ func TestForgedLog(t *testing.T) {
 		t.Fatal(a.Body)
 	}
 	preferences := `{"schemaVersion":"1.0","sessionType":"Standard_Stream","inputs":{"s3BucketName":"session-logs"}}`
-	if a := s.JSON(s.Admin, "ssm", "CreateDocument", map[string]any{"Name": "SSM-SessionManagerRunShell", "DocumentType": "Session", "Content": preferences}); a.Status != http.StatusOK {
+	if a := s.JSON(s.Admin, "ssm", "CreateDocument",
+		map[string]any{"Name": "SSM-SessionManagerRunShell", "DocumentType": "Session",
+			"Content": preferences}); a.Status != http.StatusOK {
 		t.Fatal(a.Body)
 	}
 	x := s.Session(s.Admin, n)

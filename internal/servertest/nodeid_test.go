@@ -42,7 +42,8 @@ func TestInstanceIDs(t *testing.T) {
 		t.Errorf("registered as %s", n.ID)
 	}
 	for _, bad := range [][][2]string{
-		{{"Unknown", "x"}}, {{kind, "other"}}, {{kind, "instance"}, {kind, "instance"}}, {{fixed, ""}}, {{fixed, "mi-01234567890abcdef"}},
+		{{"Unknown", "x"}}, {{kind, "other"}}, {{kind, "instance"}, {kind, "instance"}}, {{fixed, ""}},
+		{{fixed, "mi-01234567890abcdef"}},
 		{{fixed, "i-0; rm -rf /"}}, {{kind, "managed-instance"}, {fixed, id}},
 	} {
 		activate(t, s, "ValidationException", bad...)

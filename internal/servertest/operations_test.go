@@ -166,7 +166,8 @@ func writePage(t *testing.T, before string, doors map[string]*api.Door, names ma
 	var out strings.Builder
 	out.WriteString(`# Operations
 
-Every operation of every service that Sekisho answers for. ` + "`make operations`" + ` writes this page from the server's doors, from
+Every operation of every service that Sekisho answers for. ` + "`make operations`" +
+		` writes this page from the server's doors, from
 AWS's public service models as botocore has them, and from the tests; do not edit it. How clients behave is in
 [compat.md](compat.md).
 

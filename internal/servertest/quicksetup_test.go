@@ -54,7 +54,8 @@ func quickSetup(t *testing.T, s *servertest.Server, as sigv4.Credentials, operat
 func roleOf(t *testing.T, s *servertest.Server, node string) string {
 	t.Helper()
 	var out struct{ InstanceInformationList []struct{ IamRole string } }
-	s.JSON(s.Admin, "ssm", "DescribeInstanceInformation", fields{"Filters": []any{fields{"Key": "InstanceIds", "Values": []string{node}}}}).
+	s.JSON(s.Admin, "ssm", "DescribeInstanceInformation",
+		fields{"Filters": []any{fields{"Key": "InstanceIds", "Values": []string{node}}}}).
 		Decode(t, &out)
 	if len(out.InstanceInformationList) != 1 {
 		t.Fatalf("%s is listed %d times", node, len(out.InstanceInformationList))
@@ -69,7 +70,9 @@ func TestQuickSetupTwice(t *testing.T) {
 	s := servertest.Start(t)
 	plain := s.NodeOf(activate(t, s, ""))
 	instance := s.NodeOf(activate(t, s, "", [2]string{"sekisho:NodeIdType", "instance"}))
-	if a := s.JSON(s.Admin, "ssm", "AddTagsToResource", fields{"ResourceType": "ManagedInstance", "ResourceId": plain.ID, "Tags": []any{fields{"Key": "Env", "Value": "prod"}}}); a.Status != 200 {
+	if a := s.JSON(s.Admin, "ssm", "AddTagsToResource",
+		fields{"ResourceType": "ManagedInstance", "ResourceId": plain.ID,
+			"Tags": []any{fields{"Key": "Env", "Value": "prod"}}}); a.Status != 200 {
 		t.Fatal(a.Body)
 	}
 	in := fields{"InstanceIds": []string{instance.ID}, "Tags": []any{fields{"Key": "Env", "Value": "prod"}}}
@@ -90,7 +93,8 @@ func TestQuickSetupTwice(t *testing.T) {
 	var profile struct {
 		Associations []string `xml:"iamInstanceProfileAssociationSet>item>iamInstanceProfile>arn"`
 	}
-	if err := xml.Unmarshal([]byte(ec2(t, s, s.Admin, "", "DescribeIamInstanceProfileAssociations").Body), &profile); err != nil {
+	if err := xml.Unmarshal([]byte(ec2(t, s, s.Admin, "", "DescribeIamInstanceProfileAssociations").Body),
+		&profile); err != nil {
 		t.Fatal(err)
 	}
 	if len(profile.Associations) != 1 || !strings.HasSuffix(profile.Associations[0], ":instance-profile/"+nodesRole) {
@@ -117,7 +121,8 @@ func TestQuickSetupLeavesChanges(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
 	quickSetup(t, s, s.Admin, "ApplyQuickSetup", fields{})
-	const other = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":["ssm.amazonaws.com"]},"Action":"sts:AssumeRole"}]}`
+	const other = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow",` +
+		`"Principal":{"Service":["ssm.amazonaws.com"]},"Action":"sts:AssumeRole"}]}`
 	if err := s.Directory.Roles.UpdateTrust(t.Context(), nodesRole, other); err != nil {
 		t.Fatal(err)
 	}
@@ -252,12 +257,13 @@ func TestInstallCommand(t *testing.T) {
 		in   fields
 		want string
 	}{
-		"no agent for it":       {fields{"Architecture": "arm64"}, "does not offer sekisho-agent-linux-arm64"},
-		"no such architecture":  {fields{"Architecture": "mips"}, "architecture"},
-		"no such agent":         {fields{"Agent": "other"}, "agent"},
-		"no such ID":            {fields{"NodeIdType": "other"}, "nodeIdType"},
-		"an invalid host":       {fields{"Host": "a;id"}, "host"},
-		"a package by http":     {fields{"Agent": "amazon", "PackageUrl": "http://example.com/a.deb", "PackageSha256": strings.Repeat("0", 64)}, "package"},
+		"no agent for it":      {fields{"Architecture": "arm64"}, "does not offer sekisho-agent-linux-arm64"},
+		"no such architecture": {fields{"Architecture": "mips"}, "architecture"},
+		"no such agent":        {fields{"Agent": "other"}, "agent"},
+		"no such ID":           {fields{"NodeIdType": "other"}, "nodeIdType"},
+		"an invalid host":      {fields{"Host": "a;id"}, "host"},
+		"a package by http": {fields{"Agent": "amazon", "PackageUrl": "http://example.com/a.deb",
+			"PackageSha256": strings.Repeat("0", 64)}, "package"},
 		"too many machines":     {fields{"RegistrationLimit": 1001}, "registrationLimit"},
 		"a day that has passed": {fields{"ExpirationDate": 1_000_000_000}, "expir"},
 		"no such role":          {fields{"IamRole": "none"}, "role"},

@@ -12,7 +12,8 @@ import (
 func TestRefusalReasons(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
-	if a := s.JSON(s.Admin, "logs", "CreateLogGroup", map[string]string{"logGroupName": "/plain"}); a.Status != http.StatusOK {
+	if a := s.JSON(s.Admin, "logs", "CreateLogGroup",
+		map[string]string{"logGroupName": "/plain"}); a.Status != http.StatusOK {
 		t.Fatal(a.Body)
 	}
 	for want, inputs := range map[string]string{

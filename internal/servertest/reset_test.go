@@ -16,8 +16,9 @@ func TestPasswordsThatMustBeChanged(t *testing.T) {
 	s := servertest.Start(t)
 	ctx := t.Context()
 	for name, policy := range map[string]string{
-		"alice": `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ssm:DescribeSessions","iam:*"],"Resource":"*"}]}`,
-		"bob":   servertest.Allow("*", "ssm:DescribeSessions"),
+		"alice": `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ssm:DescribeSessions","iam:*"],` +
+			`"Resource":"*"}]}`,
+		"bob": servertest.Allow("*", "ssm:DescribeSessions"),
 	} {
 		s.User(name, policy)
 		_, err := s.Directory.Logins.Create(ctx, name, password, true)

@@ -38,7 +38,8 @@ func TestServiceSettings(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
 	for id, want := range map[string]string{
-		hostRole: "$None", settingARN(hostRole): "$None", tier: "advanced", publicSharing: "Enable", "/ssm/parameter-store/high-throughput-enabled": "false",
+		hostRole: "$None", settingARN(hostRole): "$None", tier: "advanced", publicSharing: "Enable",
+		"/ssm/parameter-store/high-throughput-enabled": "false",
 	} {
 		if value, status := setting(t, s, id); value != want || status != "Default" {
 			t.Errorf("%s is %s, %s", id, value, status)
@@ -76,7 +77,8 @@ func TestServiceSettings(t *testing.T) {
 		t.Errorf("%d %s", a.Status, a.Body)
 	}
 	for _, operation := range []string{"GetServiceSetting", "ResetServiceSetting"} {
-		if a := s.JSON(s.Admin, "ssm", operation, fields{"SettingId": "/ssm/nonsense"}); a.Code() != "ServiceSettingNotFound" {
+		if a := s.JSON(s.Admin, "ssm", operation,
+			fields{"SettingId": "/ssm/nonsense"}); a.Code() != "ServiceSettingNotFound" {
 			t.Errorf("%s: %d %s", operation, a.Status, a.Body)
 		}
 	}
@@ -100,7 +102,8 @@ func TestServiceSettingsAreAuthorized(t *testing.T) {
 		{host, hostRole, nodeRole, "AccessDeniedException"},
 		{host, hostRole, "$None", ""},
 	} {
-		if a := s.JSON(tc.as, "ssm", "UpdateServiceSetting", fields{"SettingId": tc.id, "SettingValue": tc.value}); a.Code() != tc.code {
+		if a := s.JSON(tc.as, "ssm", "UpdateServiceSetting",
+			fields{"SettingId": tc.id, "SettingValue": tc.value}); a.Code() != tc.code {
 			t.Errorf("%s = %s: %d %s; want %q", tc.id, tc.value, a.Status, a.Body, tc.code)
 		}
 	}
@@ -116,7 +119,8 @@ func TestDefaultHostManagement(t *testing.T) {
 	s := servertest.Start(t)
 	set := func(value string) {
 		t.Helper()
-		if a := s.JSON(s.Admin, "ssm", "UpdateServiceSetting", fields{"SettingId": hostRole, "SettingValue": value}); a.Code() != "" {
+		if a := s.JSON(s.Admin, "ssm", "UpdateServiceSetting",
+			fields{"SettingId": hostRole, "SettingValue": value}); a.Code() != "" {
 			t.Fatalf("%d %s", a.Status, a.Body)
 		}
 	}
@@ -157,7 +161,8 @@ func TestDefaultHostManagement(t *testing.T) {
 	}
 
 	// A role of its own comes first.
-	if a := s.JSON(s.Admin, "ssm", "UpdateManagedInstanceRole", fields{"InstanceId": n.ID, "IamRole": nodeRole}); a.Code() != "" {
+	if a := s.JSON(s.Admin, "ssm", "UpdateManagedInstanceRole",
+		fields{"InstanceId": n.ID, "IamRole": nodeRole}); a.Code() != "" {
 		t.Fatalf("%d %s", a.Status, a.Body)
 	}
 	n.Renew()
@@ -167,7 +172,9 @@ func TestDefaultHostManagement(t *testing.T) {
 func TestPublicSharingIsOff(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
-	if a := s.JSON(s.Admin, "ssm", "CreateDocument", fields{"Name": "Doc", "Content": `{"schemaVersion":"1.0","sessionType":"Standard_Stream"}`, "DocumentType": "Session"}); a.Code() != "" {
+	if a := s.JSON(s.Admin, "ssm", "CreateDocument",
+		fields{"Name": "Doc", "Content": `{"schemaVersion":"1.0","sessionType":"Standard_Stream"}`,
+			"DocumentType": "Session"}); a.Code() != "" {
 		t.Fatal(a.Body)
 	}
 	share := func(account, code string) {

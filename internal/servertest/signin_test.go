@@ -30,7 +30,8 @@ func TestFirstRunIsEnforced(t *testing.T) {
 	if !who.FirstRun {
 		t.Errorf("the sign-in was answered %s", a.Body)
 	}
-	for _, target := range []string{"AmazonSSM.DescribeSessions", "AmazonSSM.StartSession", "Sekisho.ExplainAccess", "Sekisho.ListPasskeys"} {
+	for _, target := range []string{"AmazonSSM.DescribeSessions", "AmazonSSM.StartSession", "Sekisho.ExplainAccess",
+		"Sekisho.ListPasskeys"} {
 		if a := b.Call(target, map[string]string{"State": "Active"}); a.Code() != "AccessDeniedException" ||
 			!strings.Contains(a.Body, "second factor") {
 			t.Errorf("%s: %d %s", target, a.Status, a.Body)
@@ -40,11 +41,13 @@ func TestFirstRunIsEnforced(t *testing.T) {
 	if a := s.JSON(s.Admin, "ssm", "DescribeSessions", map[string]string{"State": "Active"}); a.Status != http.StatusOK {
 		t.Errorf("by key: %s", a.Body)
 	}
-	if a := b.Call("Sekisho.FinishFirstRun", map[string]string{"Statement": "no, thank you"}); a.Code() != "ValidationException" ||
+	if a := b.Call("Sekisho.FinishFirstRun",
+		map[string]string{"Statement": "no, thank you"}); a.Code() != "ValidationException" ||
 		!strings.Contains(a.Body, identity.DeclineMFAStatement) {
 		t.Errorf("other words: %d %s", a.Status, a.Body)
 	}
-	if a := b.Call("Sekisho.FinishFirstRun", map[string]string{"Statement": identity.DeclineMFAStatement}); a.Status != http.StatusOK {
+	if a := b.Call("Sekisho.FinishFirstRun",
+		map[string]string{"Statement": identity.DeclineMFAStatement}); a.Status != http.StatusOK {
 		t.Errorf("the words: %d %s", a.Status, a.Body)
 	}
 	if a := b.Call("AmazonSSM.DescribeSessions", map[string]string{"State": "Active"}); a.Status != http.StatusOK {
@@ -78,7 +81,8 @@ func TestPasskeyInTheConsole(t *testing.T) {
 	b.Call("Sekisho.BeginPasskeyRegistration", map[string]string{}).Decode(t, &begun)
 	key := authenticator.New(t, "https://"+name)
 	var made struct{ SerialNumber string }
-	b.Call("Sekisho.RegisterPasskey", map[string]any{"Name": "laptop", "State": begun.State, "Answer": raw(key.Create(begun.Options))}).
+	b.Call("Sekisho.RegisterPasskey",
+		map[string]any{"Name": "laptop", "State": begun.State, "Answer": raw(key.Create(begun.Options))}).
 		Decode(t, &made)
 	if !strings.HasPrefix(made.SerialNumber, "arn:aws:iam::"+servertest.Account+":u2f/user/alice/laptop-") {
 		t.Errorf("registered as %q", made.SerialNumber)
@@ -122,7 +126,8 @@ func TestPasskeyInTheConsole(t *testing.T) {
 		t.Fatalf("password alone: %+v", wanted)
 	}
 	a = second.Request(http.MethodPost, "/console/api/session", map[string]any{
-		"user": "alice", "password": password, "passkey": map[string]any{"state": wanted.Passkey.State, "answer": raw(key.Get(wanted.Passkey.Options))},
+		"user": "alice", "password": password,
+		"passkey": map[string]any{"state": wanted.Passkey.State, "answer": raw(key.Get(wanted.Passkey.Options))},
 	})
 	if a.Status != http.StatusOK {
 		t.Fatalf("password and passkey: %d %s", a.Status, a.Body)
@@ -166,7 +171,8 @@ func TestConsoleFederation(t *testing.T) {
 		identity.NewRole{
 			Name: "people",
 			Trust: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Federated":"` + provider + `"},
-		"Action":"sts:AssumeRoleWithWebIdentity","Condition":{"StringLike":{"` + strings.TrimPrefix(p.Issuer, "https://") + `:email":"*@example.com"}}}]}`,
+		"Action":"sts:AssumeRoleWithWebIdentity","Condition":{"StringLike":{"` + strings.TrimPrefix(p.Issuer, "https://") +
+				`:email":"*@example.com"}}}]}`,
 		},
 	)
 	must(t, err)
@@ -226,7 +232,8 @@ func TestConsoleFederation(t *testing.T) {
 	if a := b.Call("AmazonSSM.DescribeSessions", map[string]string{"State": "Active"}); a.Status != http.StatusOK {
 		t.Errorf("what the role allows: %d %s", a.Status, a.Body)
 	}
-	if a := b.Call("AmazonSSM.StartSession", map[string]string{"Target": "mi-0123456789abcdef0"}); a.Code() != "AccessDeniedException" {
+	if a := b.Call("AmazonSSM.StartSession",
+		map[string]string{"Target": "mi-0123456789abcdef0"}); a.Code() != "AccessDeniedException" {
 		t.Errorf("what it does not: %d %s", a.Status, a.Body)
 	}
 	if e := s.Events("ConsoleLogin"); len(e) == 0 || e[0].UserIdentity.Type != "AssumedRole" {
@@ -273,7 +280,8 @@ func TestConsoleFederation(t *testing.T) {
 		z := fresh()
 		refused(what, z, begin(z))
 	}
-	if a := s.Browser().Request(http.MethodPost, "/console/api/federation", map[string]string{"provider": "Nobody"}); a.Status != http.StatusNotFound {
+	if a := s.Browser().Request(http.MethodPost, "/console/api/federation",
+		map[string]string{"provider": "Nobody"}); a.Status != http.StatusNotFound {
 		t.Errorf("no such provider: %d", a.Status)
 	}
 

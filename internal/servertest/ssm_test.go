@@ -78,7 +78,8 @@ func TestWhyATargetIsNotConnected(t *testing.T) {
 	})
 	wantAPIError(t, "gone", start(n.ID), "TargetNotConnected", "was last heard at 20")
 	wantAPIError(t, "gone", start(n.ID), "TargetNotConnected", "connection")
-	if r := s.JSON(n.Credentials, "ssm", "UpdateInstanceInformation", map[string]string{"InstanceId": n.ID, "AgentVersion": "1.0"}); r.Code() != "" {
+	if r := s.JSON(n.Credentials, "ssm", "UpdateInstanceInformation",
+		map[string]string{"InstanceId": n.ID, "AgentVersion": "1.0"}); r.Code() != "" {
 		t.Fatalf("%d %s", r.Status, r.Body)
 	}
 	wantAPIError(t, "channel down", start(n.ID), "TargetNotConnected", "agent is up (last heard 20")
@@ -103,12 +104,18 @@ func TestStartSessionInput(t *testing.T) {
 		in         awsssm.StartSessionInput
 		code, text string
 	}{
-		"unknown document": {awsssm.StartSessionInput{Target: &n.ID, DocumentName: aws.String("No-Such-Document")}, "InvalidDocument", "No-Such-Document"},
-		"odd document":     {awsssm.StartSessionInput{Target: &n.ID, DocumentName: aws.String("no such document")}, "ValidationException", "documentName"},
-		"long reason":      {awsssm.StartSessionInput{Target: &n.ID, Reason: aws.String(strings.Repeat("x", 257))}, "ValidationException", "reason"},
-		"two-line reason":  {awsssm.StartSessionInput{Target: &n.ID, Reason: aws.String("OPS-1\nOPS-2")}, "ValidationException", "reason"},
-		"escaped reason":   {awsssm.StartSessionInput{Target: &n.ID, Reason: aws.String("\x1b]0;title\a")}, "ValidationException", "reason"},
-		"long target":      {awsssm.StartSessionInput{Target: aws.String(strings.Repeat("x", 401))}, "ValidationException", "target"},
+		"unknown document": {awsssm.StartSessionInput{Target: &n.ID, DocumentName: aws.String("No-Such-Document")},
+			"InvalidDocument", "No-Such-Document"},
+		"odd document": {awsssm.StartSessionInput{Target: &n.ID, DocumentName: aws.String("no such document")},
+			"ValidationException", "documentName"},
+		"long reason": {awsssm.StartSessionInput{Target: &n.ID, Reason: aws.String(strings.Repeat("x", 257))},
+			"ValidationException", "reason"},
+		"two-line reason": {awsssm.StartSessionInput{Target: &n.ID, Reason: aws.String("OPS-1\nOPS-2")},
+			"ValidationException", "reason"},
+		"escaped reason": {awsssm.StartSessionInput{Target: &n.ID, Reason: aws.String("\x1b]0;title\a")},
+			"ValidationException", "reason"},
+		"long target": {awsssm.StartSessionInput{Target: aws.String(strings.Repeat("x", 401))}, "ValidationException",
+			"target"},
 	} {
 		_, err := s.SSM(s.Admin).StartSession(t.Context(), &tc.in)
 		wantAPIError(t, name, err, tc.code, tc.text)
@@ -123,7 +130,9 @@ func TestCreateActivation(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t)
 	_, err := s.Directory.Roles.Create(t.Context(), identity.NewRole{
-		Path: "/", Name: "forpeople", Trust: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"123456789012"},"Action":"sts:AssumeRole"}]}`,
+		Path: "/", Name: "forpeople",
+		Trust: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"123456789012"},` +
+			`"Action":"sts:AssumeRole"}]}`,
 	})
 	must(t, err)
 	soon := aws.Time(time.Now().Add(time.Hour))
@@ -131,18 +140,31 @@ func TestCreateActivation(t *testing.T) {
 		in         awsssm.CreateActivationInput
 		code, text string
 	}{
-		"an ARN":         {awsssm.CreateActivationInput{IamRole: aws.String("arn:aws:iam::123456789012:role/service-role/x")}, "ValidationException", "not its ARN"},
-		"unknown role":   {awsssm.CreateActivationInput{IamRole: aws.String("nonexistent")}, "ValidationException", "Nonexistent role"},
-		"no trust":       {awsssm.CreateActivationInput{IamRole: aws.String("forpeople")}, "ValidationException", "missing ssm service principal"},
-		"long role":      {awsssm.CreateActivationInput{IamRole: aws.String(strings.Repeat("x", 65))}, "ValidationException", "iamRole"},
-		"no limit":       {awsssm.CreateActivationInput{IamRole: aws.String(nodeRole), RegistrationLimit: aws.Int32(-1)}, "ValidationException", "registrationLimit"},
-		"too many":       {awsssm.CreateActivationInput{IamRole: aws.String(nodeRole), RegistrationLimit: aws.Int32(1001)}, "ValidationException", "registrationLimit"},
-		"expired":        {awsssm.CreateActivationInput{IamRole: aws.String(nodeRole), ExpirationDate: aws.Time(time.Now().Add(-time.Hour))}, "ValidationException", "ExpirationDate"},
-		"for a year":     {awsssm.CreateActivationInput{IamRole: aws.String(nodeRole), ExpirationDate: aws.Time(time.Now().AddDate(1, 0, 0))}, "ValidationException", "ExpirationDate"},
-		"long name":      {awsssm.CreateActivationInput{IamRole: aws.String(nodeRole), DefaultInstanceName: aws.String(strings.Repeat("x", 257))}, "ValidationException", "DefaultInstanceName"},
-		"escaped name":   {awsssm.CreateActivationInput{IamRole: aws.String(nodeRole), DefaultInstanceName: aws.String("web\x1b[2J")}, "ValidationException", "defaultInstanceName"},
-		"reserved tag":   {awsssm.CreateActivationInput{IamRole: aws.String(nodeRole), Tags: []types.Tag{{Key: aws.String("AWS:x"), Value: aws.String("")}}}, "ValidationException", "reserved"},
-		"ambiguous tags": {awsssm.CreateActivationInput{IamRole: aws.String(nodeRole), Tags: []types.Tag{{Key: aws.String("a"), Value: aws.String("1")}, {Key: aws.String("A"), Value: aws.String("2")}}}, "ValidationException", "letter case"},
+		"an ARN": {awsssm.CreateActivationInput{IamRole: aws.String("arn:aws:iam::123456789012:role/service-role/x")},
+			"ValidationException", "not its ARN"},
+		"unknown role": {awsssm.CreateActivationInput{IamRole: aws.String("nonexistent")}, "ValidationException",
+			"Nonexistent role"},
+		"no trust": {awsssm.CreateActivationInput{IamRole: aws.String("forpeople")}, "ValidationException",
+			"missing ssm service principal"},
+		"long role": {awsssm.CreateActivationInput{IamRole: aws.String(strings.Repeat("x", 65))}, "ValidationException",
+			"iamRole"},
+		"no limit": {awsssm.CreateActivationInput{IamRole: aws.String(nodeRole), RegistrationLimit: aws.Int32(-1)},
+			"ValidationException", "registrationLimit"},
+		"too many": {awsssm.CreateActivationInput{IamRole: aws.String(nodeRole), RegistrationLimit: aws.Int32(1001)},
+			"ValidationException", "registrationLimit"},
+		"expired": {awsssm.CreateActivationInput{IamRole: aws.String(nodeRole),
+			ExpirationDate: aws.Time(time.Now().Add(-time.Hour))}, "ValidationException", "ExpirationDate"},
+		"for a year": {awsssm.CreateActivationInput{IamRole: aws.String(nodeRole),
+			ExpirationDate: aws.Time(time.Now().AddDate(1, 0, 0))}, "ValidationException", "ExpirationDate"},
+		"long name": {awsssm.CreateActivationInput{IamRole: aws.String(nodeRole),
+			DefaultInstanceName: aws.String(strings.Repeat("x", 257))}, "ValidationException", "DefaultInstanceName"},
+		"escaped name": {awsssm.CreateActivationInput{IamRole: aws.String(nodeRole),
+			DefaultInstanceName: aws.String("web\x1b[2J")}, "ValidationException", "defaultInstanceName"},
+		"reserved tag": {awsssm.CreateActivationInput{IamRole: aws.String(nodeRole),
+			Tags: []types.Tag{{Key: aws.String("AWS:x"), Value: aws.String("")}}}, "ValidationException", "reserved"},
+		"ambiguous tags": {awsssm.CreateActivationInput{IamRole: aws.String(nodeRole),
+			Tags: []types.Tag{{Key: aws.String("a"), Value: aws.String("1")}, {Key: aws.String("A"), Value: aws.String("2")}}},
+			"ValidationException", "letter case"},
 	} {
 		_, err := s.SSM(s.Admin).CreateActivation(t.Context(), &tc.in)
 		wantAPIError(t, name, err, tc.code, tc.text)
@@ -244,7 +266,8 @@ func TestDescribeActivations(t *testing.T) {
 		"name":    {filter("DefaultInstanceName", "name-1"), []string{ids[1], ids[3]}},
 		"role":    {filter("IamRole", nodeRole), ids},
 		"nothing": {filter("IamRole", "x"), nil},
-		"both":    {append(filter("DefaultInstanceName", "name-1"), filter("ActivationIds", ids[0], ids[3])...), []string{ids[3]}},
+		"both": {append(filter("DefaultInstanceName", "name-1"), filter("ActivationIds", ids[0], ids[3])...),
+			[]string{ids[3]}},
 	} {
 		if got, next := list(&awsssm.DescribeActivationsInput{Filters: tc.filters}); !slices.Equal(got, tc.want) ||
 			next != nil {
@@ -289,8 +312,10 @@ func TestDescribeNodes(t *testing.T) {
 	}
 	for i, n := range nodes {
 		if r := s.JSON(n.Credentials, "ssm", "UpdateInstanceInformation", map[string]string{
-			"InstanceId": n.ID, "AgentName": "amazon-ssm-agent", "AgentVersion": fmt.Sprintf("3.%d.0", 8+i), "AgentStatus": "Active",
-			"PlatformType": "Linux", "PlatformName": "Debian GNU/Linux", "PlatformVersion": "13", "ComputerName": fmt.Sprintf("host-%d", i), "IPAddress": "10.0.0.1",
+			"InstanceId": n.ID, "AgentName": "amazon-ssm-agent", "AgentVersion": fmt.Sprintf("3.%d.0", 8+i),
+			"AgentStatus":  "Active",
+			"PlatformType": "Linux", "PlatformName": "Debian GNU/Linux", "PlatformVersion": "13",
+			"ComputerName": fmt.Sprintf("host-%d", i), "IPAddress": "10.0.0.1",
 		}); r.Code() != "" {
 			t.Fatalf("%d %s", r.Status, r.Body)
 		}
@@ -337,7 +362,8 @@ func TestDescribeNodes(t *testing.T) {
 		}
 		return got, out.NextToken, nil
 	}
-	for what, list := range map[string]func(filters, int32, *string) ([]string, *string, error){"information": information, "properties": properties} {
+	for what, list := range map[string]func(filters, int32, *string) ([]string, *string, error){"information": information,
+		"properties": properties} {
 		for name, tc := range map[string]struct {
 			f    filters
 			want []string
@@ -406,7 +432,8 @@ func TestDescribeNodes(t *testing.T) {
 	})
 	must(t, err)
 	got := out.InstanceInformationList[0]
-	if *got.ComputerName != "host-0" || *got.PlatformName != "Debian GNU/Linux" || *got.PlatformVersion != "13" || got.PlatformType != "Linux" || *got.AgentVersion != "3.8.0" ||
+	if *got.ComputerName != "host-0" || *got.PlatformName != "Debian GNU/Linux" || *got.PlatformVersion != "13" ||
+		got.PlatformType != "Linux" || *got.AgentVersion != "3.8.0" ||
 		*got.IPAddress != "10.0.0.1" || got.PingStatus != "Online" || got.ResourceType != "ManagedInstance" ||
 		got.LastPingDateTime == nil ||
 		got.RegistrationDate == nil {
@@ -589,7 +616,8 @@ func TestOnesOwnSessions(t *testing.T) {
 	n.Connect()
 	for _, variable := range []string{"username", "userid"} {
 		own := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ssm:StartSession"],"Resource":"*"},
-			{"Effect":"Allow","Action":["ssm:TerminateSession","ssm:ResumeSession"],"Resource":"arn:aws:ssm:*:*:session/${aws:` + variable + `}-*"}]}`
+			{"Effect":"Allow","Action":["ssm:TerminateSession","ssm:ResumeSession"],"Resource":"arn:aws:ssm:*:*:session/${aws:` +
+			variable + `}-*"}]}`
 		alice, bob := s.User("alice-"+variable, own), s.User("bob-"+variable, own)
 		session, _ := s.StartSession(alice, n)
 		_, err := s.SSM(bob).TerminateSession(t.Context(), &awsssm.TerminateSessionInput{SessionId: &session})

@@ -75,8 +75,11 @@ func TestCheckSessionStart(t *testing.T) {
 	if a := s.Do(nil, s.Admin, "s3", http.MethodPut, "/session-logs", ""); a.Status != http.StatusOK {
 		t.Fatalf("create bucket: %s", a.Body)
 	}
-	preferences := `{"schemaVersion":"1.0","sessionType":"Standard_Stream","inputs":{"s3BucketName":"session-logs","s3KeyPrefix":"a","s3EncryptionEnabled":true,"sekisho":{"reasonRequired":true}}}`
-	if a := s.JSON(s.Admin, "ssm", "CreateDocument", map[string]any{"Name": "SSM-SessionManagerRunShell", "DocumentType": "Session", "Content": preferences}); a.Status != http.StatusOK {
+	preferences := `{"schemaVersion":"1.0","sessionType":"Standard_Stream","inputs":{"s3BucketName":"session-logs",` +
+		`"s3KeyPrefix":"a","s3EncryptionEnabled":true,"sekisho":{"reasonRequired":true}}}`
+	if a := s.JSON(s.Admin, "ssm", "CreateDocument",
+		map[string]any{"Name": "SSM-SessionManagerRunShell", "DocumentType": "Session",
+			"Content": preferences}); a.Status != http.StatusOK {
 		t.Fatalf("preferences: %s", a.Body)
 	}
 	got := checkStart(t, s, s.Admin, n)
@@ -84,7 +87,8 @@ func TestCheckSessionStart(t *testing.T) {
 		!strings.Contains(got.text("Logs"), "s3:PutObject") {
 		t.Errorf("a role without the right: %+v", got)
 	}
-	grant := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:PutObject","s3:GetEncryptionConfiguration"],"Resource":["arn:aws:s3:::session-logs","arn:aws:s3:::session-logs/*"]}]}`
+	grant := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:PutObject",` +
+		`"s3:GetEncryptionConfiguration"],"Resource":["arn:aws:s3:::session-logs","arn:aws:s3:::session-logs/*"]}]}`
 	must(
 		t,
 		s.Directory.Holders.PutInline(
@@ -154,7 +158,8 @@ func TestMyAccess(t *testing.T) {
 			t.Errorf("%+v", x)
 		}
 	}
-	for _, bad := range []any{map[string]any{}, map[string]any{"Questions": []map[string]any{{"Target": n.ID}}}, map[string]any{"Questions": []map[string]any{{"Action": "ssm:*"}}}} {
+	for _, bad := range []any{map[string]any{}, map[string]any{"Questions": []map[string]any{{"Target": n.ID}}},
+		map[string]any{"Questions": []map[string]any{{"Action": "ssm:*"}}}} {
 		if a := s.JSON(alice, "sekisho", "DescribeMyAccess", bad); a.Code() != "ValidationException" {
 			t.Errorf("%v: %d %s", bad, a.Status, a.Body)
 		}
@@ -202,7 +207,8 @@ func TestBucketsInTheConsole(t *testing.T) {
 		e[1].RequestParameters["key"] != "mine//a b.log" {
 		t.Errorf("the trail says %+v", e)
 	}
-	if a := s.Browser().Request(http.MethodPost, "/console/api/s3", "", "X-Sekisho-S3", "GET /session-logs/mine//a%20b.log"); a.Status != http.StatusUnauthorized {
+	if a := s.Browser().Request(http.MethodPost, "/console/api/s3", "", "X-Sekisho-S3",
+		"GET /session-logs/mine//a%20b.log"); a.Status != http.StatusUnauthorized {
 		t.Errorf("signed out: %d %s", a.Status, a.Body)
 	}
 }

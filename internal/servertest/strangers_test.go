@@ -70,7 +70,9 @@ func TestRequestSmuggling(t *testing.T) {
 		t.Parallel()
 		// RFC 9112 has the encoding win and the connection close.
 		c := dialRaw(t, s)
-		if _, err := fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: %s\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n%s", s.Host, inner); err != nil {
+		if _, err := fmt.Fprintf(c,
+			"POST / HTTP/1.1\r\nHost: %s\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n%s", s.Host,
+			inner); err != nil {
 			t.Fatal(err)
 		}
 		b, err := io.ReadAll(c)
@@ -85,7 +87,8 @@ func TestRequestSmuggling(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := dialRaw(t, s)
-			if _, err := fmt.Fprintf(c, "POST / HTTP/1.0\r\nHost: %s\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n%s\r\n0\r\n\r\n%s",
+			if _, err := fmt.Fprintf(c,
+				"POST / HTTP/1.0\r\nHost: %s\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n%s\r\n0\r\n\r\n%s",
 				s.Host, head, inner); err != nil {
 				t.Fatal(err)
 			}

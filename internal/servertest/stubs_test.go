@@ -26,19 +26,28 @@ func TestWhatAgentsAskBesides(t *testing.T) {
 		{"ssm", "ListInstanceAssociations", fields{"InstanceId": n.ID, "MaxResults": 20}, "", `{"Associations":[]}`},
 		{"ssm", "ListInstanceAssociations", fields{"InstanceId": other.ID}, "AccessDeniedException", ""},
 		{"ssm", "ListInstanceAssociations", fields{"InstanceId": "*"}, "InvalidInstanceId", ""},
-		{"ssm", "ListAssociations", fields{"AssociationFilterList": []any{fields{"key": "InstanceId", "value": n.ID}}}, "", `{"Associations":[]}`},
+		{"ssm", "ListAssociations", fields{"AssociationFilterList": []any{fields{"key": "InstanceId", "value": n.ID}}}, "",
+			`{"Associations":[]}`},
 		{"ssm", "DescribeAssociation", fields{"AssociationId": "x"}, "AssociationDoesNotExist", ""},
 		{"ssm", "UpdateInstanceAssociationStatus", fields{"InstanceId": n.ID}, "AssociationDoesNotExist", ""},
 		{"ssm", "UpdateInstanceAssociationStatus", fields{"InstanceId": other.ID}, "AccessDeniedException", ""},
-		{"ssm", "PutComplianceItems", fields{"ResourceId": n.ID, "ResourceType": "ManagedInstance", "ComplianceType": "Association", "Items": []any{fields{"Severity": "LOW"}}}, "", "{}"},
-		{"ssm", "PutComplianceItems", fields{"ResourceId": n.ID, "ResourceType": "ManagedInstance", "ComplianceType": "Association", "Items": many}, "ValidationException", ""},
-		{"ssm", "PutComplianceItems", fields{"ResourceId": other.ID, "ResourceType": "ManagedInstance", "ComplianceType": "Association"}, "AccessDeniedException", ""},
+		{"ssm", "PutComplianceItems",
+			fields{"ResourceId": n.ID, "ResourceType": "ManagedInstance", "ComplianceType": "Association",
+				"Items": []any{fields{"Severity": "LOW"}}}, "", "{}"},
+		{"ssm", "PutComplianceItems",
+			fields{"ResourceId": n.ID, "ResourceType": "ManagedInstance", "ComplianceType": "Association", "Items": many},
+			"ValidationException", ""},
+		{"ssm", "PutComplianceItems",
+			fields{"ResourceId": other.ID, "ResourceType": "ManagedInstance", "ComplianceType": "Association"},
+			"AccessDeniedException", ""},
 		{"ssm", "GetManifest", fields{"PackageName": "p", "PackageVersion": "1"}, "ResourceNotFoundException", ""},
-		{"ssm", "GetParameters", fields{"Names": []string{"a", "/b/c"}}, "", `{"Parameters":[],"InvalidParameters":["a","/b/c"]}`},
+		{"ssm", "GetParameters", fields{"Names": []string{"a", "/b/c"}}, "",
+			`{"Parameters":[],"InvalidParameters":["a","/b/c"]}`},
 		{"ssm", "GetParameters", fields{"Names": []string{}}, "ValidationException", ""},
 		{"ssm", "GetParameters", fields{"Names": []string{"a*"}}, "ValidationException", ""},
 		{"ssm", "GetParameters", fields{"Names": strings.Split("abcdefghijk", "")}, "ValidationException", ""},
-		{"ec2messages", "GetMessages", fields{"Destination": other.ID, "MessagesRequestId": message}, "AccessDeniedException", ""},
+		{"ec2messages", "GetMessages", fields{"Destination": other.ID, "MessagesRequestId": message}, "AccessDeniedException",
+			""},
 		{"ec2messages", "GetMessages", fields{"Destination": n.ID, "MessagesRequestId": "short"}, "ValidationException", ""},
 		{"ec2messages", "AcknowledgeMessage", fields{"MessageId": message}, "", "{}"},
 		{"ec2messages", "DeleteMessage", fields{"MessageId": message}, "", "{}"},
@@ -51,10 +60,12 @@ func TestWhatAgentsAskBesides(t *testing.T) {
 			t.Errorf("%s %.100v: %d %.300s; want %q %s", tc.operation, tc.in, a.Status, a.Body, tc.code, tc.body)
 		}
 	}
-	if a := s.JSON(s.Admin, "ec2messages", "AcknowledgeMessage", fields{"MessageId": message}); a.Code() != "AccessDeniedException" {
+	if a := s.JSON(s.Admin, "ec2messages", "AcknowledgeMessage",
+		fields{"MessageId": message}); a.Code() != "AccessDeniedException" {
 		t.Errorf("an administrator, who is no node: %d %s", a.Status, a.Body)
 	}
-	if a := s.JSON(s.Admin, "ssm", "ListInstanceAssociations", fields{"InstanceId": n.ID}); a.Code() != "AccessDeniedException" {
+	if a := s.JSON(s.Admin, "ssm", "ListInstanceAssociations",
+		fields{"InstanceId": n.ID}); a.Code() != "AccessDeniedException" {
 		t.Errorf("an administrator, who is no node: %d %s", a.Status, a.Body)
 	}
 }

@@ -19,8 +19,10 @@ import (
 // reportRequest defines a report in AWS's shape.
 func reportRequest(name string, more fields) fields {
 	definition := fields{
-		"ReportName": name, "TimeUnit": "DAILY", "Format": "textORcsv", "Compression": "GZIP", "AdditionalSchemaElements": []string{"RESOURCES"},
-		"S3Bucket": "reports", "S3Prefix": "usage/", "S3Region": servertest.Region, "ReportVersioning": "OVERWRITE_REPORT",
+		"ReportName": name, "TimeUnit": "DAILY", "Format": "textORcsv", "Compression": "GZIP",
+		"AdditionalSchemaElements": []string{"RESOURCES"},
+		"S3Bucket":                 "reports", "S3Prefix": "usage/", "S3Region": servertest.Region,
+		"ReportVersioning": "OVERWRITE_REPORT",
 	}
 	for k, v := range more {
 		definition[k] = v
@@ -75,7 +77,8 @@ func TestUsageReport(t *testing.T) {
 
 	makeBucket(t, s, "session-logs")
 	if a := s.JSON(s.Admin, "ssm", "CreateDocument", fields{"Name": preferencesName, "DocumentType": "Session",
-		"Content": `{"schemaVersion":"1.0","sessionType":"Standard_Stream","inputs":{"s3BucketName":"session-logs","s3KeyPrefix":"a"}}`}); a.Status != http.StatusOK {
+		"Content": `{"schemaVersion":"1.0","sessionType":"Standard_Stream","inputs":{"s3BucketName":"session-logs",` +
+			`"s3KeyPrefix":"a"}}`}); a.Status != http.StatusOK {
 		t.Fatalf("%d %s", a.Status, a.Body)
 	}
 	n := s.Node()
@@ -91,7 +94,8 @@ func TestUsageReport(t *testing.T) {
 			servertest.Allow("*", "s3:PutObject"),
 		),
 	)
-	if a := s.Do(nil, n.Credentials, "s3", http.MethodPut, "/session-logs/a/"+x.ID+".log", "seven b"); a.Status != http.StatusOK {
+	if a := s.Do(nil, n.Credentials, "s3", http.MethodPut, "/session-logs/a/"+x.ID+".log",
+		"seven b"); a.Status != http.StatusOK {
 		t.Fatalf("%d %s", a.Status, a.Body)
 	}
 	if a := s.JSON(s.Admin, "ssm", "TerminateSession", fields{"SessionId": x.ID}); a.Status != http.StatusOK {
@@ -165,14 +169,17 @@ func TestUsageReportRefusals(t *testing.T) {
 		}
 	}
 	for i := range 10 {
-		if a := s.JSON(s.Admin, "cur", "PutReportDefinition", reportRequest("r"+strconv.Itoa(i), nil)); a.Status != http.StatusOK {
+		if a := s.JSON(s.Admin, "cur", "PutReportDefinition",
+			reportRequest("r"+strconv.Itoa(i), nil)); a.Status != http.StatusOK {
 			t.Fatalf("%d %s", a.Status, a.Body)
 		}
 	}
-	if a := s.JSON(s.Admin, "cur", "PutReportDefinition", reportRequest("r1", nil)); a.Code() != "DuplicateReportNameException" {
+	if a := s.JSON(s.Admin, "cur", "PutReportDefinition",
+		reportRequest("r1", nil)); a.Code() != "DuplicateReportNameException" {
 		t.Errorf("%d %s", a.Status, a.Body)
 	}
-	if a := s.JSON(s.Admin, "cur", "PutReportDefinition", reportRequest("r10", nil)); a.Code() != "ReportLimitReachedException" {
+	if a := s.JSON(s.Admin, "cur", "PutReportDefinition",
+		reportRequest("r10", nil)); a.Code() != "ReportLimitReachedException" {
 		t.Errorf("%d %s", a.Status, a.Body)
 	}
 }
@@ -199,12 +206,13 @@ func TestUsageReportPermissions(t *testing.T) {
 	elsewhere := s.User("elsewhere", both(arn+"*", "arn:aws:s3:::reports/other/*"))
 	exact := s.User("exact", both(arn+"mine", "arn:aws:s3:::reports/usage/mine/*"))
 	for name, got := range map[string]string{
-		"without s3:PutObject":         put(withoutBucket, "a"),
-		"s3:PutObject elsewhere":       put(elsewhere, "a"),
-		"another report":               put(exact, "other"),
-		"the bucket is not told apart": s.JSON(withoutBucket, "cur", "PutReportDefinition", reportRequest("a", fields{"S3Bucket": "none"})).Code(),
-		"listing":                      s.JSON(exact, "cur", "DescribeReportDefinitions", fields{}).Code(),
-		"deleting":                     s.JSON(exact, "cur", "DeleteReportDefinition", fields{"ReportName": "other"}).Code(),
+		"without s3:PutObject":   put(withoutBucket, "a"),
+		"s3:PutObject elsewhere": put(elsewhere, "a"),
+		"another report":         put(exact, "other"),
+		"the bucket is not told apart": s.JSON(withoutBucket, "cur", "PutReportDefinition",
+			reportRequest("a", fields{"S3Bucket": "none"})).Code(),
+		"listing":  s.JSON(exact, "cur", "DescribeReportDefinitions", fields{}).Code(),
+		"deleting": s.JSON(exact, "cur", "DeleteReportDefinition", fields{"ReportName": "other"}).Code(),
 	} {
 		if got != "AccessDeniedException" {
 			t.Errorf("%s: %q", name, got)
@@ -213,7 +221,8 @@ func TestUsageReportPermissions(t *testing.T) {
 	if code := put(exact, "mine"); code != "" {
 		t.Error(code)
 	}
-	deny := `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Principal":"*","Action":"s3:PutObject","Resource":"arn:aws:s3:::reports/*"}]}`
+	deny := `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Principal":"*","Action":"s3:PutObject",` +
+		`"Resource":"arn:aws:s3:::reports/*"}]}`
 	if a := s.Do(nil, s.Admin, "s3", http.MethodPut, "/reports?policy", deny); a.Status >= 300 {
 		t.Fatalf("%d %s", a.Status, a.Body)
 	}

@@ -16,7 +16,8 @@ import (
 // commandDoc is a command document whose only step has inputs, and whose
 // parameters are params.
 func commandDoc(params, inputs string) string {
-	return `{"schemaVersion":"2.2","parameters":` + params + `,"mainSteps":[{"action":"aws:runShellScript","name":"run","inputs":` + inputs + `}]}`
+	return `{"schemaVersion":"2.2","parameters":` + params +
+		`,"mainSteps":[{"action":"aws:runShellScript","name":"run","inputs":` + inputs + `}]}`
 }
 
 func TestCommandBuiltins(t *testing.T) {
@@ -82,7 +83,8 @@ func TestCommandParameters(t *testing.T) {
 	d, err := ssmdoc.ParseCommand(
 		[]byte(
 			commandDoc(
-				`{"who":{"type":"String","displayType":"textarea"},"note":{"type":"String","displayType":"textarea","default":""},"wait":{"type":"String","default":"5"},"more":{"type":"StringMap","default":{}}}`,
+				`{"who":{"type":"String","displayType":"textarea"},"note":{"type":"String","displayType":"textarea",`+
+					`"default":""},"wait":{"type":"String","default":"5"},"more":{"type":"StringMap","default":{}}}`,
 				`{"runCommand":["echo {{ who }}"," {{note}} "],"timeoutSeconds":"{{ wait }}"}`,
 			),
 		),
@@ -127,32 +129,44 @@ func TestCommandDocumentsRefused(t *testing.T) {
 	t.Parallel()
 	run := `{"runCommand":["id"]}`
 	for name, c := range map[string]struct{ text, want string }{
-		"JSON":              {`{`, "not valid JSON"},
-		"schema":            {`{"schemaVersion":"1.2","mainSteps":[]}`, `have schema version "2.2"`},
-		"no steps":          {`{"schemaVersion":"2.2"}`, "must be a list of 1 to 50 steps"},
-		"a step of text":    {`{"schemaVersion":"2.2","mainSteps":["a"]}`, "must be an object"},
-		"action":            {`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:runDocker","name":"a","inputs":{}}]}`, "must be one of aws:runShellScript"},
-		"name":              {`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:runShellScript","name":"../a","inputs":` + run + `}]}`, "must have 1 to 128"},
-		"two of one name":   {`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:runShellScript","name":"a","inputs":` + run + `},{"action":"aws:runShellScript","name":"a","inputs":` + run + `}]}`, "mainSteps[1].name is"},
-		"no inputs":         {`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:runShellScript","name":"a"}]}`, "inputs must be an object"},
-		"unknown of a step": {`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:runShellScript","name":"a","inputs":` + run + `,"isEnd":true}]}`, `"isEnd"`},
-		"precondition":      {`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:runShellScript","name":"a","inputs":` + run + `,"precondition":{"StringEquals":["platformType","Linx"]}}]}`, "where PLATFORM is"},
-		"input":             {commandDoc(`{}`, `{"runComand":["id"]}`), `did you mean "runCommand"?`},
-		"a script of text":  {commandDoc(`{}`, `{"runCommand":"id"}`), "must be a list of lines"},
-		"a line of number":  {commandDoc(`{}`, `{"runCommand":[1]}`), "must be a string"},
-		"timeout":           {commandDoc(`{}`, `{"runCommand":["id"],"timeoutSeconds":"0"}`), "must be a number of seconds"},
-		"modifier":          {commandDoc(`{}`, `{"runCommand":["id"],"onFailure":"shrug"}`), "must be exit"},
-		"reference":         {commandDoc(`{"name":{"type":"String"}}`, `{"runCommand":["{{ nmae }}"]}`), `did you mean "name"?`},
-		"Parameter Store":   {commandDoc(`{}`, `{"runCommand":["{{ssm:a}}"]}`), "Parameter Store"},
-		"quoting":           {commandDoc(`{"a":{"type":"String","sekisho":{"quote":"shell"}}}`, run), "parameters.a.sekisho is"},
-		"type":              {commandDoc(`{"a":{"type":"Float"}}`, run), "must be one of String, StringList, Integer"},
-		"integer default":   {commandDoc(`{"a":{"type":"Integer","default":true}}`, run), "does not fit the parameter's type"},
-		"boolean default":   {commandDoc(`{"a":{"type":"Boolean","default":"maybe"}}`, run), "true or false"},
-		"map list default":  {commandDoc(`{"a":{"type":"MapList","default":["x"]}}`, run), "JSON objects"},
-		"allowed value":     {commandDoc(`{"a":{"type":"Integer","default":3,"allowedValues":[1,2]}}`, run), "must be one of 1, 2"},
-		"default":           {commandDoc(`{"a":{"type":"StringMap","default":"{}"}}`, run), "does not fit the parameter's type"},
-		"source":            {`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:downloadContent","name":"a","inputs":{"sourceType":"S3","sourceInfo":"nope"}}]}`, "must be a JSON object"},
-		"size":              {commandDoc(`{}`, `{"runCommand":["`+strings.Repeat("a", ssmdoc.MaxSize)+`"]}`), "65536"},
+		"JSON":           {`{`, "not valid JSON"},
+		"schema":         {`{"schemaVersion":"1.2","mainSteps":[]}`, `have schema version "2.2"`},
+		"no steps":       {`{"schemaVersion":"2.2"}`, "must be a list of 1 to 50 steps"},
+		"a step of text": {`{"schemaVersion":"2.2","mainSteps":["a"]}`, "must be an object"},
+		"action": {`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:runDocker","name":"a","inputs":{}}]}`,
+			"must be one of aws:runShellScript"},
+		"name": {`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:runShellScript","name":"../a","inputs":` +
+			run + `}]}`, "must have 1 to 128"},
+		"two of one name": {`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:runShellScript","name":"a","inputs":` +
+			run + `},{"action":"aws:runShellScript","name":"a","inputs":` + run + `}]}`, "mainSteps[1].name is"},
+		"no inputs": {`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:runShellScript","name":"a"}]}`,
+			"inputs must be an object"},
+		"unknown of a step": {`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:runShellScript","name":"a","inputs":` +
+			run + `,"isEnd":true}]}`, `"isEnd"`},
+		"precondition": {`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:runShellScript","name":"a","inputs":` +
+			run + `,"precondition":{"StringEquals":["platformType","Linx"]}}]}`, "where PLATFORM is"},
+		"input":            {commandDoc(`{}`, `{"runComand":["id"]}`), `did you mean "runCommand"?`},
+		"a script of text": {commandDoc(`{}`, `{"runCommand":"id"}`), "must be a list of lines"},
+		"a line of number": {commandDoc(`{}`, `{"runCommand":[1]}`), "must be a string"},
+		"timeout":          {commandDoc(`{}`, `{"runCommand":["id"],"timeoutSeconds":"0"}`), "must be a number of seconds"},
+		"modifier":         {commandDoc(`{}`, `{"runCommand":["id"],"onFailure":"shrug"}`), "must be exit"},
+		"reference": {commandDoc(`{"name":{"type":"String"}}`, `{"runCommand":["{{ nmae }}"]}`),
+			`did you mean "name"?`},
+		"Parameter Store": {commandDoc(`{}`, `{"runCommand":["{{ssm:a}}"]}`), "Parameter Store"},
+		"quoting": {commandDoc(`{"a":{"type":"String","sekisho":{"quote":"shell"}}}`, run),
+			"parameters.a.sekisho is"},
+		"type": {commandDoc(`{"a":{"type":"Float"}}`, run), "must be one of String, StringList, Integer"},
+		"integer default": {commandDoc(`{"a":{"type":"Integer","default":true}}`, run),
+			"does not fit the parameter's type"},
+		"boolean default":  {commandDoc(`{"a":{"type":"Boolean","default":"maybe"}}`, run), "true or false"},
+		"map list default": {commandDoc(`{"a":{"type":"MapList","default":["x"]}}`, run), "JSON objects"},
+		"allowed value": {commandDoc(`{"a":{"type":"Integer","default":3,"allowedValues":[1,2]}}`, run),
+			"must be one of 1, 2"},
+		"default": {commandDoc(`{"a":{"type":"StringMap","default":"{}"}}`, run),
+			"does not fit the parameter's type"},
+		"source": {`{"schemaVersion":"2.2","mainSteps":[{"action":"aws:downloadContent","name":"a",` +
+			`"inputs":{"sourceType":"S3","sourceInfo":"nope"}}]}`, "must be a JSON object"},
+		"size": {commandDoc(`{}`, `{"runCommand":["`+strings.Repeat("a", ssmdoc.MaxSize)+`"]}`), "65536"},
 	} {
 		_, err := ssmdoc.ParseCommand([]byte(c.text))
 		if err == nil || !strings.Contains(err.Error(), c.want) {
@@ -193,7 +207,8 @@ func TestTypedCommandParameters(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err = json.Marshal(p.Parameters)
-	if diff := cmp.Diff(`{"count":50,"disks":[{"name":"a"},{"name":"b"}],"force":true,"wait":60}`, string(got)); err != nil ||
+	if diff := cmp.Diff(`{"count":50,"disks":[{"name":"a"},{"name":"b"}],"force":true,"wait":60}`,
+		string(got)); err != nil ||
 		diff != "" {
 		t.Errorf("%v\n%s", err, diff)
 	}
@@ -243,8 +258,9 @@ func TestPatternSizeIsBounded(t *testing.T) { // not in parallel: it measures me
 		t.Errorf("refusing a pattern allocated %d bytes", allocated)
 	}
 	for name, patterns := range map[string][]string{
-		"one pattern":        {strings.Repeat("(a{30}){30}", 12)},
-		"many patterns":      {strings.Repeat("(a{30}){30}", 9), strings.Repeat("(b{30}){30}", 9), strings.Repeat("(c{30}){30}", 9)},
+		"one pattern": {strings.Repeat("(a{30}){30}", 12)},
+		"many patterns": {strings.Repeat("(a{30}){30}", 9), strings.Repeat("(b{30}){30}", 9),
+			strings.Repeat("(c{30}){30}", 9)},
 		"classes of Unicode": {`[\p{L}\p{N}]{1000}`},
 	} {
 		if _, err := ssmdoc.ParseCommand(document(patterns...)); err == nil ||
@@ -252,7 +268,8 @@ func TestPatternSizeIsBounded(t *testing.T) { // not in parallel: it measures me
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := ssmdoc.ParseCommand(document(`^[\w.@:+/-]{1,1000}$`, `^([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3})$`)); err != nil {
+	if _, err := ssmdoc.ParseCommand(document(`^[\w.@:+/-]{1,1000}$`,
+		`^([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3})$`)); err != nil {
 		t.Errorf("usual patterns: %v", err)
 	}
 }

@@ -70,7 +70,8 @@ func command(commands, parameters string) string {
 	if err != nil {
 		panic(err)
 	}
-	return `{"schemaVersion":"1.0","sessionType":"InteractiveCommands","parameters":{` + parameters + `},"properties":{"linux":{"commands":` + string(
+	return `{"schemaVersion":"1.0","sessionType":"InteractiveCommands","parameters":{` + parameters +
+		`},"properties":{"linux":{"commands":` + string(
 		c,
 	) + `}}}`
 }
@@ -108,7 +109,9 @@ func TestParseRefuses(t *testing.T) {
 		{"reason pattern", inputs(`"sekisho":{"reasonPattern":"("}`), "reasonPattern cannot be used"},
 		{"look-ahead", inputs(`"sekisho":{"reasonPattern":"(?!a)"}`), "RE2"},
 		{"unknown preference", inputs(`"sekisho":{"reasonRequire":true}`), `did you mean "reasonRequired"`},
-		{"preference of a request", `{"schemaVersion":"1.0","sessionType":"Standard_Stream","parameters":{"x":{"type":"String"}},"inputs":{"sekisho":{"banner":"{{ x }}"}}}`, "inputs.sekisho.banner"},
+		{"preference of a request",
+			`{"schemaVersion":"1.0","sessionType":"Standard_Stream","parameters":{"x":{"type":"String"}},` +
+				`"inputs":{"sekisho":{"banner":"{{ x }}"}}}`, "inputs.sekisho.banner"},
 		{"banner with escapes", inputs(`"sekisho":{"banner":"a\u001b[2J"}`), "control characters"},
 		{"limit zero", inputs(`"sekisho":{"maxConcurrentSessions":{"perOwner":0}}`), "from 1 to 10000"},
 		{"recording days zero", inputs(`"sekisho":{"recordingDays":0}`), "from 1 to 36500"},
@@ -119,20 +122,28 @@ func TestParseRefuses(t *testing.T) {
 		{"reference to nothing", command("echo {{ file }}", `"fil":{"type":"String"}`), `did you mean "fil"`},
 		{"parameter with a hyphen", command("id", `"a-b":{"type":"String"}`), "letters and digits"},
 		{"parameter of another type", command("id", `"a":{"type":"Boolean"}`), "String, StringList"},
-		{"parameter with unknown rule", command("id", `"a":{"type":"String","allowedPatern":"x"}`), `did you mean "allowedPattern"`},
+		{"parameter with unknown rule", command("id", `"a":{"type":"String","allowedPatern":"x"}`),
+			`did you mean "allowedPattern"`},
 		{"pattern", command("id", `"a":{"type":"String","allowedPattern":"a)(b"}`), "allowedPattern cannot be used"},
-		{"default against pattern", command("id", `"a":{"type":"String","allowedPattern":"[0-9]+","default":"x"}`), "must match the pattern"},
-		{"default against values", command("id", `"a":{"type":"String","allowedValues":["x"],"default":"y"}`), "must be one of x"},
+		{"default against pattern", command("id", `"a":{"type":"String","allowedPattern":"[0-9]+","default":"x"}`),
+			"must match the pattern"},
+		{"default against values", command("id", `"a":{"type":"String","allowedValues":["x"],"default":"y"}`),
+			"must be one of x"},
 		{"default of the wrong type", command("id", `"a":{"type":"String","default":["x"]}`), "parameters.a.default must be"},
 		{"bounds the wrong way round", command("id", `"a":{"type":"String","minChars":3,"maxChars":"2"}`), "larger than"},
 		{"items of a text", command("id", `"a":{"type":"String","minItems":1}`), "StringList"},
 		{"display", command("id", `"a":{"type":"String","displayType":"radio"}`), "textarea"},
 		{"no commands", command(" ", ``), "must not be empty"},
-		{"no platform", `{"schemaVersion":"1.0","sessionType":"InteractiveCommands","properties":{}}`, "linux, windows or macos"},
+		{"no platform", `{"schemaVersion":"1.0","sessionType":"InteractiveCommands","properties":{}}`,
+			"linux, windows or macos"},
 		{"no properties", `{"schemaVersion":"1.0","sessionType":"InteractiveCommands"}`, "properties must be an object"},
-		{"elevated in quotes", `{"schemaVersion":"1.0","sessionType":"InteractiveCommands","properties":{"linux":{"commands":"id","runAsElevated":"true"}}}`, "without quotes"},
-		{"streams of a terminal", `{"schemaVersion":"1.0","sessionType":"InteractiveCommands","properties":{"linux":{"commands":"id","separateOutputStream":true}}}`, "separateOutputStream"},
-		{"properties of a shell", `{"schemaVersion":"1.0","sessionType":"Standard_Stream","properties":{"linux":{}}}`, "must be absent"},
+		{"elevated in quotes", `{"schemaVersion":"1.0","sessionType":"InteractiveCommands",` +
+			`"properties":{"linux":{"commands":"id","runAsElevated":"true"}}}`, "without quotes"},
+		{"streams of a terminal",
+			`{"schemaVersion":"1.0","sessionType":"InteractiveCommands","properties":{"linux":{"commands":"id",` +
+				`"separateOutputStream":true}}}`, "separateOutputStream"},
+		{"properties of a shell", `{"schemaVersion":"1.0","sessionType":"Standard_Stream","properties":{"linux":{}}}`,
+			"must be absent"},
 		{"port 0", port(`{"portNumber":"0"}`), "1 to 65535"},
 		{"port 65536", port(`{"portNumber":"65536"}`), "1 to 65535"},
 		{"port as a number", port(`{"portNumber":80}`), "properties.portNumber must be"},
@@ -140,16 +151,25 @@ func TestParseRefuses(t *testing.T) {
 		{"host with a space", port(`{"portNumber":"80","host":"a b"}`), "host name"},
 		{"socket is relative", port(`{"socket":"run/x"}`), "absolute path"},
 		{"forwarding the other way", port(`{"portNumber":"80","type":"RemotePortForwarding"}`), "LocalPortForwarding"},
-		{"quoted in double quotes", command(`echo "{{ a }}"`, `"a":{"type":"String","sekisho":{"quote":"shell"}}`), "between quotes"},
-		{"quoted in single quotes", command(`echo '{{ a }}'`, `"a":{"type":"String","sekisho":{"quote":"shell"}}`), "between quotes"},
-		{"quoted behind a backslash", command(`echo \{{ a }}`, `"a":{"type":"String","sekisho":{"quote":"shell"}}`), "backslash"},
+		{"quoted in double quotes", command(`echo "{{ a }}"`, `"a":{"type":"String","sekisho":{"quote":"shell"}}`),
+			"between quotes"},
+		{"quoted in single quotes", command(`echo '{{ a }}'`, `"a":{"type":"String","sekisho":{"quote":"shell"}}`),
+			"between quotes"},
+		{"quoted behind a backslash", command(`echo \{{ a }}`, `"a":{"type":"String","sekisho":{"quote":"shell"}}`),
+			"backslash"},
 		{"quoted behind a dollar", command(`echo ${{ a }}`, `"a":{"type":"String","sekisho":{"quote":"shell"}}`), "behind $"},
 		{"quoted in a comment", command("id # {{ a }}", `"a":{"type":"String","sekisho":{"quote":"shell"}}`), "comment"},
-		{"quoted in a here document", command("cat <<E\n{{ a }}\nE", `"a":{"type":"String","sekisho":{"quote":"shell"}}`), "<<"},
+		{"quoted in a here document", command("cat <<E\n{{ a }}\nE", `"a":{"type":"String","sekisho":{"quote":"shell"}}`),
+			"<<"},
 		{"quoted in arithmetic", command("echo $((1 + {{ a }}))", `"a":{"type":"String","sekisho":{"quote":"shell"}}`), "(("},
 		{"quoted for eval", command("eval {{ a }}", `"a":{"type":"String","sekisho":{"quote":"shell"}}`), "eval"},
-		{"quoted for PowerShell", `{"schemaVersion":"1.0","sessionType":"InteractiveCommands","parameters":{"a":{"type":"String","sekisho":{"quote":"shell"}}},"properties":{"windows":{"commands":"dir {{ a }}"}}}`, "linux.commands and macos.commands"},
-		{"quoted in inputs", `{"schemaVersion":"1.0","sessionType":"Standard_Stream","parameters":{"a":{"type":"String","sekisho":{"quote":"shell"}}},"inputs":{"shellProfile":{"linux":"cd {{ a }}"}}}`, "linux.commands and macos.commands"},
+		{"quoted for PowerShell",
+			`{"schemaVersion":"1.0","sessionType":"InteractiveCommands","parameters":{"a":{"type":"String",` +
+				`"sekisho":{"quote":"shell"}}},"properties":{"windows":{"commands":"dir {{ a }}"}}}`,
+			"linux.commands and macos.commands"},
+		{"quoted in inputs", `{"schemaVersion":"1.0","sessionType":"Standard_Stream","parameters":{"a":{"type":"String",` +
+			`"sekisho":{"quote":"shell"}}},"inputs":{"shellProfile":{"linux":"cd {{ a }}"}}}`,
+			"linux.commands and macos.commands"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -177,7 +197,8 @@ func TestParseListsManyFaults(t *testing.T) {
 func TestInterpolationIsNotBrokenOutOf(t *testing.T) {
 	t.Parallel()
 	attacks := []string{
-		"x; id", "x & id", "x | id", "x > /etc/passwd", "x < /etc/shadow", "$(id)", "`id`", "${HOME}", "x' id '", `x" id "`, `x\`, "* ", "?", "[a]", "x # ",
+		"x; id", "x & id", "x | id", "x > /etc/passwd", "x < /etc/shadow", "$(id)", "`id`", "${HOME}", "x' id '", `x" id "`,
+		`x\`, "* ", "?", "[a]", "x # ",
 		"x\nid",
 	}
 	type doc struct{ name, text string }
@@ -186,7 +207,8 @@ func TestInterpolationIsNotBrokenOutOf(t *testing.T) {
 		{"in quotes", command("echo '{{ v }}'", `"v":{"type":"String"}`)},
 		{"twice", command("{{ v }}{{ v }}", `"v":{"type":"String"}`)},
 		{"a list", command("echo {{ v }} done", `"v":{"type":"StringList"}`)},
-		{"a profile", `{"schemaVersion":"1.0","sessionType":"Standard_Stream","parameters":{"v":{"type":"String"}},"inputs":{"shellProfile":{"linux":"cd {{ v }}"}}}`},
+		{"a profile", `{"schemaVersion":"1.0","sessionType":"Standard_Stream","parameters":{"v":{"type":"String"}},` +
+			`"inputs":{"shellProfile":{"linux":"cd {{ v }}"}}}`},
 	} {
 		t.Run(d.name, func(t *testing.T) {
 			t.Parallel()
@@ -244,20 +266,26 @@ func TestParametersRefused(t *testing.T) {
 		{"no value", map[string][]string{"n": {}}, []string{`"n" requires one value, not 0`}},
 		{"not listed", map[string][]string{"n": {"1"}, "mode": {"FAST"}}, []string{`"mode" must be one of fast, slow`}},
 		{"too few items", map[string][]string{"n": {"1"}, "list": {}}, []string{`"list" must have at least 1 values`}},
-		{"too many items", map[string][]string{"n": {"1"}, "list": {"aa", "bb", "cc"}}, []string{`"list" must have at most 2 values`}},
-		{"short item", map[string][]string{"n": {"1"}, "list": {"aa", "b"}}, []string{`"list" must have at least 2 characters`}},
+		{"too many items", map[string][]string{"n": {"1"}, "list": {"aa", "bb", "cc"}},
+			[]string{`"list" must have at most 2 values`}},
+		{"short item", map[string][]string{"n": {"1"}, "list": {"aa", "b"}},
+			[]string{`"list" must have at least 2 characters`}},
 		{"line break", map[string][]string{"n": {"1"}, "free": {"a\nid"}}, []string{`"free" has a value with a line break`}},
-		{"carriage return", map[string][]string{"n": {"1"}, "free": {"a\rid"}}, []string{`"free" has a value with a line break`}},
-		{"escape", map[string][]string{"n": {"1"}, "free": {"\x1b]0;x\a"}}, []string{`"free" has a value with a line break or another control character`}},
+		{"carriage return", map[string][]string{"n": {"1"}, "free": {"a\rid"}},
+			[]string{`"free" has a value with a line break`}},
+		{"escape", map[string][]string{"n": {"1"}, "free": {"\x1b]0;x\a"}},
+			[]string{`"free" has a value with a line break or another control character`}},
 		{"line separator", map[string][]string{"n": {"1"}, "free": {"a\u2028b"}}, []string{`"free" has a value`}},
 		{"NUL", map[string][]string{"n": {"1"}, "free": {"a\x00"}}, []string{`"free" has a value with a NUL`}},
 		{"not UTF-8", map[string][]string{"n": {"1"}, "free": {"\xff"}}, []string{`"free" has a value that is not UTF-8`}},
-		{"enormous", map[string][]string{"n": {"1"}, "free": {strings.Repeat("a", 40<<10)}}, []string{`"free" has a value of`}},
+		{"enormous", map[string][]string{"n": {"1"}, "free": {strings.Repeat("a", 40<<10)}},
+			[]string{`"free" has a value of`}},
 		{"enormous in all", map[string][]string{"n": {"1"},
 			"list": {strings.Repeat("a", 30<<10), strings.Repeat("a", 30<<10)},
 			"free": {strings.Repeat("a", 30<<10)}}, []string{"65536"}},
 		{"Parameter Store", map[string][]string{"n": {"1"}, "free": {"{{ ssm:secret }}"}}, []string{"Parameter Store"}},
-		{"Parameter Store in pieces", map[string][]string{"n": {"1"}, "list": {"{{ssm:x", "}}"}}, []string{"Parameter Store"}},
+		{"Parameter Store in pieces", map[string][]string{"n": {"1"}, "list": {"{{ssm:x", "}}"}},
+			[]string{"Parameter Store"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -338,7 +366,8 @@ func TestQuotedParameter(t *testing.T) {
 		),
 	)
 	for _, hostile := range []string{
-		"", "plain", "a b", "'; id; '", `'"$(id)"'`, "`id`", "$(id)", "${HOME}", `\`, `'\''`, "*", "~", "a\nb; id", "{{ a }}", "-rf", "#", `"`, "$'\\x27'", "!!",
+		"", "plain", "a b", "'; id; '", `'"$(id)"'`, "`id`", "$(id)", "${HOME}", `\`, `'\''`, "*", "~", "a\nb; id", "{{ a }}",
+		"-rf", "#", `"`, "$'\\x27'", "!!",
 	} {
 		p, err := d.Plan(nil, ssmdoc.SessionRequest{Parameters: map[string][]string{"a": {hostile}}})
 		if err != nil {
@@ -369,7 +398,8 @@ func TestPreferences(t *testing.T) {
 	account := parse(
 		t,
 		inputs(
-			`"s3BucketName":"logs-bucket","s3EncryptionEnabled":true,"kmsKeyId":"alias/k","idleSessionTimeout":"5","maxSessionDuration":60,
+			`"s3BucketName":"logs-bucket","s3EncryptionEnabled":true,"kmsKeyId":"alias/k","idleSessionTimeout":"5",`+
+				`"maxSessionDuration":60,
 		"runAsEnabled":"True","runAsDefaultUser":"ops","shellProfile":{"linux":"date"},
 		"sekisho":{"banner":"Behave.","reasonRequired":true,"maxConcurrentSessions":{"perOwner":2,"perNode":9},"recordInput":false,
 		"recordForwards":true,"recordingDays":30}`,
@@ -510,7 +540,8 @@ func TestReason(t *testing.T) {
 	t.Parallel()
 	d := parse(t, inputs(`"sekisho":{"reasonRequired":true,"reasonPattern":"^TICKET-[0-9]+$|(?i)none"}`))
 	for reason, ok := range map[string]bool{
-		"TICKET-1": true, "NONE": true, "": false, "TICKET-": false, "TICKET-1 and more": false, "x TICKET-1": false, "TICKET-1\nx": false,
+		"TICKET-1": true, "NONE": true, "": false, "TICKET-": false, "TICKET-1 and more": false, "x TICKET-1": false,
+		"TICKET-1\nx": false,
 	} {
 		_, err := d.Plan(nil, ssmdoc.SessionRequest{Reason: reason})
 		if (err == nil) != ok {
@@ -546,8 +577,10 @@ func TestPrompt(t *testing.T) {
 		{on, ssmdoc.SessionRequest{NodeTags: host, Node: "mi-1"}, "db", false},
 		{off, ssmdoc.SessionRequest{Person: true, NodeTags: host, Node: "mi-1"}, "", true},
 		{auto, ssmdoc.SessionRequest{Person: true, NodeName: "web-1", Node: "mi-1"}, "web-1", true},
-		{auto, ssmdoc.SessionRequest{Person: true, NodeTags: map[string]string{"Hostname": "私のサーバー"}, Node: "mi-1"}, "mi-1", true},
-		{auto, ssmdoc.SessionRequest{Person: true, NodeTags: map[string]string{"Hostname": "a\x1b[31m"}, NodeName: "two words", Node: "mi-1"}, "mi-1", true},
+		{auto, ssmdoc.SessionRequest{Person: true, NodeTags: map[string]string{"Hostname": "私のサーバー"}, Node: "mi-1"}, "mi-1",
+			true},
+		{auto, ssmdoc.SessionRequest{Person: true, NodeTags: map[string]string{"Hostname": "a\x1b[31m"},
+			NodeName: "two words", Node: "mi-1"}, "mi-1", true},
 	} {
 		p, err := parse(t, c.doc).Plan(nil, c.req)
 		if err != nil {
@@ -568,15 +601,21 @@ func TestBuiltins(t *testing.T) {
 		want              map[string]any
 	}{
 		{"AWS-StartSSHSession", ssmdoc.Port, nil, map[string]any{"portNumber": "22"}},
-		{"AWS-StartPortForwardingSession", ssmdoc.Port, map[string][]string{"localPortNumber": {"8080"}}, map[string]any{"portNumber": "80", "localPortNumber": "8080"}},
-		{"AWS-StartPortForwardingSessionToRemoteHost", ssmdoc.Port, map[string][]string{"host": {"db.internal"}, "portNumber": {"5432"}},
+		{"AWS-StartPortForwardingSession", ssmdoc.Port, map[string][]string{"localPortNumber": {"8080"}},
+			map[string]any{"portNumber": "80", "localPortNumber": "8080"}},
+		{"AWS-StartPortForwardingSessionToRemoteHost", ssmdoc.Port,
+			map[string][]string{"host": {"db.internal"}, "portNumber": {"5432"}},
 			map[string]any{"portNumber": "5432", "localPortNumber": "0", "host": "db.internal"}},
 		{"AWS-StartPortForwardingSessionToSocket", ssmdoc.Port, map[string][]string{"localUnixSocket": {"/tmp/a b"}},
 			map[string]any{"portNumber": "80", "host": "localhost", "localUnixSocket": "/tmp/a b"}},
-		{"AWS-StartInteractiveCommand", ssmdoc.InteractiveCommands, map[string][]string{"command": {"ls -l | head;\nid"}}, map[string]any{"command": "ls -l | head;\nid"}},
-		{"AWS-StartNonInteractiveCommand", ssmdoc.NonInteractiveCommands, map[string][]string{"command": {"id"}, "separateOutputStream": {"true"}},
-			map[string]any{"command": "id", "separateOutputStream": "true", "stdOutSeparatorPrefix": "", "stdErrSeparatorPrefix": ""}},
-		{"AWS-PasswordReset", ssmdoc.InteractiveCommands, map[string][]string{"user": {"alice"}}, map[string]any{"user": "alice"}},
+		{"AWS-StartInteractiveCommand", ssmdoc.InteractiveCommands, map[string][]string{"command": {"ls -l | head;\nid"}},
+			map[string]any{"command": "ls -l | head;\nid"}},
+		{"AWS-StartNonInteractiveCommand", ssmdoc.NonInteractiveCommands,
+			map[string][]string{"command": {"id"}, "separateOutputStream": {"true"}},
+			map[string]any{"command": "id", "separateOutputStream": "true", "stdOutSeparatorPrefix": "",
+				"stdErrSeparatorPrefix": ""}},
+		{"AWS-PasswordReset", ssmdoc.InteractiveCommands, map[string][]string{"user": {"alice"}},
+			map[string]any{"user": "alice"}},
 	} {
 		b := ssmdoc.FindBuiltin(c.name)
 		if b == nil {

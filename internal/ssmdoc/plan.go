@@ -122,8 +122,9 @@ func (d *Document) Plan(account *Document, req SessionRequest) (*Plan, error) {
 	}
 	p := &Plan{
 		SessionType: d.SessionType, Parameters: bound,
-		IdleTimeout: s.IdleTimeout, MaxDuration: s.MaxDuration, MaxPerOwner: s.Extensions.MaxPerOwner, MaxPerNode: s.Extensions.MaxPerNode,
-		OmitInput: s.Extensions.OmitInput, RecordForwards: s.Extensions.RecordForwards,
+		IdleTimeout: s.IdleTimeout, MaxDuration: s.MaxDuration, MaxPerOwner: s.Extensions.MaxPerOwner,
+		MaxPerNode: s.Extensions.MaxPerNode,
+		OmitInput:  s.Extensions.OmitInput, RecordForwards: s.Extensions.RecordForwards,
 		RecordingDays: s.Extensions.RecordingDays, EndWhenDenied: s.Extensions.EndWhenDenied,
 	}
 	if p.IdleTimeout == 0 {
@@ -276,7 +277,9 @@ func (s *Settings) runAs(tag string) (string, error) {
 		name, from = s.RunAsDefaultUser, "runAsDefaultUser in the session preferences"
 	}
 	if name == "" {
-		return "", sekisho.Errorf(sekisho.CodeInvalid, "Run as is enabled, but no OS user is named for this session: the IAM principal has no tag %s, and the session preferences have no runAsDefaultUser.", RunAsTag).
+		return "", sekisho.Errorf(sekisho.CodeInvalid,
+			"Run as is enabled, but no OS user is named for this session: the IAM principal has no tag %s, and the session "+
+				"preferences have no runAsDefaultUser.", RunAsTag).
 			WithHint("Tag the user or role with %s, or set runAsDefaultUser.", RunAsTag)
 	}
 	if err := runAsUser(name); err != nil {

@@ -94,10 +94,12 @@ func (m *memory) LookupAudit(_ context.Context, q audit.Query) ([]audit.Record, 
 	is := func(want, got string) bool { return want == "" || want == got }
 	for _, r := range slices.Backward(m.records) {
 		resource := func(ok func(audit.ResourceIndex) bool) bool { return slices.ContainsFunc(r.Resources, ok) }
-		if is(q.EventID, r.EventID) && is(q.EventName, r.EventName) && is(q.EventSource, r.EventSource) && is(q.Username, r.Username) &&
+		if is(q.EventID, r.EventID) && is(q.EventName, r.EventName) && is(q.EventSource, r.EventSource) &&
+			is(q.Username, r.Username) &&
 			is(q.AccessKeyID, r.AccessKeyID) && (q.ReadOnly == nil || *q.ReadOnly == r.ReadOnly) &&
 			(q.ResourceType == "" || resource(func(x audit.ResourceIndex) bool { return x.Type == q.ResourceType })) &&
-			(q.ResourceName == "" || resource(func(x audit.ResourceIndex) bool { return x.Name == q.ResourceName || x.ARN == q.ResourceName })) &&
+			(q.ResourceName == "" ||
+				resource(func(x audit.ResourceIndex) bool { return x.Name == q.ResourceName || x.ARN == q.ResourceName })) &&
 			(q.Start.IsZero() || !r.Time.Before(q.Start)) &&
 			(q.End.IsZero() || !r.Time.After(q.End)) &&
 			(q.Before == 0 || r.Seq < q.Before) &&
@@ -304,7 +306,8 @@ func TestRecordFailsWithItsStore(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	conflict := sekisho.Errorf(sekisho.CodeConflict, "taken")
-	if err := audit.New(&memory{fails: conflict}, audit.Config{Signer: newKey(t)}).Record(t.Context(), event(0)); !errors.Is(
+	if err := audit.New(&memory{fails: conflict}, audit.Config{Signer: newKey(t)}).Record(t.Context(),
+		event(0)); !errors.Is(
 		err,
 		conflict,
 	) {
@@ -322,7 +325,8 @@ func TestNothingSecretIsStored(t *testing.T) {
 		Safe            string
 	}
 	e.RequestParameters = map[string]any{
-		"ActivationCode": "swordfish", "activationId": "visible-1", "parameters": map[string]any{"command": []any{"visible-2"}},
+		"ActivationCode": "swordfish", "activationId": "visible-1",
+		"parameters":            map[string]any{"command": []any{"visible-2"}},
 		"loginProfile.Password": "swordfish", "Tags.member.1.Value": "visible-3", "x-amz-security-token": "swordfish",
 		"list": []any{map[string]any{"SECRETSTRING": map[string]any{"deep": "swordfish"}}},
 	}
@@ -411,18 +415,33 @@ func TestCloudTrail(t *testing.T) {
 		want string
 		who  string
 	}{
-		"user": {&sekisho.Principal{Type: sekisho.PrincipalUser, Account: "123456789012", ARN: "arn:aws:iam::123456789012:user/alice", UserID: "AIDA1", UserName: "alice", AccessKeyID: "AKIA1"},
-			`{"type":"IAMUser","principalId":"AIDA1","arn":"arn:aws:iam::123456789012:user/alice","accountId":"123456789012","accessKeyId":"AKIA1","userName":"alice"}`, "alice"},
-		"user with MFA": {&sekisho.Principal{Type: sekisho.PrincipalUser, Account: "1", ARN: "a", UserID: "AIDA1", UserName: "alice", AccessKeyID: "ASIA1", TokenIssueTime: issued, MFATime: issued},
-			`{"type":"IAMUser","principalId":"AIDA1","arn":"a","accountId":"1","accessKeyId":"ASIA1","userName":"alice","sessionContext":{"attributes":{"creationDate":"2026-11-23T11:00:00Z","mfaAuthenticated":"true"}}}`, "alice"},
-		"assumed role": {&sekisho.Principal{Type: sekisho.PrincipalAssumedRole, Account: "1", ARN: "arn:aws:sts::1:assumed-role/ops/bob", PolicyARN: "arn:aws:iam::1:role/x/ops", UserID: "AROA1:bob", RoleName: "ops", RoleSessionName: "bob", AccessKeyID: "ASIA1", TokenIssueTime: issued},
-			`{"type":"AssumedRole","principalId":"AROA1:bob","arn":"arn:aws:sts::1:assumed-role/ops/bob","accountId":"1","accessKeyId":"ASIA1","sessionContext":{"sessionIssuer":{"type":"Role","principalId":"AROA1","arn":"arn:aws:iam::1:role/x/ops","accountId":"1","userName":"ops"},"attributes":{"creationDate":"2026-11-23T11:00:00Z","mfaAuthenticated":"false"}}}`, "bob"},
-		"root": {&sekisho.Principal{Type: sekisho.PrincipalRoot, Account: "1", ARN: "arn:aws:iam::1:root", UserID: "1", AccessKeyID: "AKIA1"},
+		"user": {&sekisho.Principal{Type: sekisho.PrincipalUser, Account: "123456789012",
+			ARN: "arn:aws:iam::123456789012:user/alice", UserID: "AIDA1", UserName: "alice", AccessKeyID: "AKIA1"},
+			`{"type":"IAMUser","principalId":"AIDA1","arn":"arn:aws:iam::123456789012:user/alice",` +
+				`"accountId":"123456789012","accessKeyId":"AKIA1","userName":"alice"}`, "alice"},
+		"user with MFA": {&sekisho.Principal{Type: sekisho.PrincipalUser, Account: "1", ARN: "a", UserID: "AIDA1",
+			UserName: "alice", AccessKeyID: "ASIA1", TokenIssueTime: issued, MFATime: issued},
+			`{"type":"IAMUser","principalId":"AIDA1","arn":"a","accountId":"1","accessKeyId":"ASIA1","userName":"alice",` +
+				`"sessionContext":{"attributes":{"creationDate":"2026-11-23T11:00:00Z","mfaAuthenticated":"true"}}}`, "alice"},
+		"assumed role": {&sekisho.Principal{Type: sekisho.PrincipalAssumedRole, Account: "1",
+			ARN: "arn:aws:sts::1:assumed-role/ops/bob", PolicyARN: "arn:aws:iam::1:role/x/ops", UserID: "AROA1:bob",
+			RoleName: "ops", RoleSessionName: "bob", AccessKeyID: "ASIA1", TokenIssueTime: issued},
+			`{"type":"AssumedRole","principalId":"AROA1:bob","arn":"arn:aws:sts::1:assumed-role/ops/bob","accountId":"1",` +
+				`"accessKeyId":"ASIA1","sessionContext":{"sessionIssuer":{"type":"Role","principalId":"AROA1",` +
+				`"arn":"arn:aws:iam::1:role/x/ops","accountId":"1","userName":"ops"},` +
+				`"attributes":{"creationDate":"2026-11-23T11:00:00Z","mfaAuthenticated":"false"}}}`, "bob"},
+		"root": {&sekisho.Principal{Type: sekisho.PrincipalRoot, Account: "1", ARN: "arn:aws:iam::1:root", UserID: "1",
+			AccessKeyID: "AKIA1"},
 			`{"type":"Root","principalId":"1","arn":"arn:aws:iam::1:root","accountId":"1","accessKeyId":"AKIA1"}`, "root"},
-		"federated": {&sekisho.Principal{Type: sekisho.PrincipalFederatedUser, Account: "1", ARN: "arn:aws:sts::1:federated-user/f", UserID: "1:f", RoleSessionName: "f", AccessKeyID: "ASIA1", TokenIssueTime: issued},
-			`{"type":"FederatedUser","principalId":"1:f","arn":"arn:aws:sts::1:federated-user/f","accountId":"1","accessKeyId":"ASIA1","sessionContext":{"attributes":{"creationDate":"2026-11-23T11:00:00Z","mfaAuthenticated":"false"}}}`, "f"},
+		"federated": {&sekisho.Principal{Type: sekisho.PrincipalFederatedUser, Account: "1",
+			ARN: "arn:aws:sts::1:federated-user/f", UserID: "1:f", RoleSessionName: "f", AccessKeyID: "ASIA1",
+			TokenIssueTime: issued},
+			`{"type":"FederatedUser","principalId":"1:f","arn":"arn:aws:sts::1:federated-user/f","accountId":"1",` +
+				`"accessKeyId":"ASIA1","sessionContext":{"attributes":{"creationDate":"2026-11-23T11:00:00Z",` +
+				`"mfaAuthenticated":"false"}}}`, "f"},
 		"nobody": {nil, `{"type":"AWSAccount","accountId":"ANONYMOUS_PRINCIPAL"}`, ""},
-		"a node's key": {&sekisho.Principal{Type: sekisho.PrincipalAnonymous, Account: "1", ARN: "arn:aws:ssm:r:1:managed-instance/mi-0", Node: "mi-0"},
+		"a node's key": {&sekisho.Principal{Type: sekisho.PrincipalAnonymous, Account: "1",
+			ARN: "arn:aws:ssm:r:1:managed-instance/mi-0", Node: "mi-0"},
 			`{"type":"Unknown","principalId":"mi-0","arn":"arn:aws:ssm:r:1:managed-instance/mi-0","accountId":"1"}`, "mi-0"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -450,11 +469,16 @@ func TestCloudTrail(t *testing.T) {
 		m := &memory{}
 		trail := audit.New(m, audit.Config{Signer: newKey(t)})
 		if err := trail.Record(t.Context(), audit.Event{
-			ID: "11111111-2222-4333-8444-555555555555", Time: when, EventSource: "ssm.amazonaws.com", EventName: "StartSession", Region: "eu-west-1",
-			SourceIP: "192.0.2.1", UserAgent: "aws-cli/2", RequestID: "req-1", UserIdentity: audit.Identity{Type: "IAMUser", UserName: "alice"},
-			RequestParameters: map[string]any{"target": "mi-0"}, ResponseElements: map[string]any{"sessionId": "alice-0", "tokenValue": "t"},
-			Resources: []audit.Resource{{ARN: "arn:aws:ssm:eu-west-1:1:managed-instance/mi-0"}}, Reason: "statement 2 of p", SessionID: "alice-0",
-			ErrorCode: "AccessDenied", ErrorMessage: "no",
+			ID: "11111111-2222-4333-8444-555555555555", Time: when, EventSource: "ssm.amazonaws.com", EventName: "StartSession",
+			Region:   "eu-west-1",
+			SourceIP: "192.0.2.1", UserAgent: "aws-cli/2", RequestID: "req-1",
+			UserIdentity:      audit.Identity{Type: "IAMUser", UserName: "alice"},
+			RequestParameters: map[string]any{"target": "mi-0"},
+			ResponseElements:  map[string]any{"sessionId": "alice-0", "tokenValue": "t"},
+			Resources:         []audit.Resource{{ARN: "arn:aws:ssm:eu-west-1:1:managed-instance/mi-0"}},
+			Reason:            "statement 2 of p",
+			SessionID:         "alice-0",
+			ErrorCode:         "AccessDenied", ErrorMessage: "no",
 		}); err != nil {
 			t.Fatal(err)
 		}
@@ -466,12 +490,16 @@ func TestCloudTrail(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		const want = `{"eventVersion":"1.08","userIdentity":{"type":"IAMUser","userName":"alice"},"eventTime":"2026-11-23T12:00:00Z",` +
-			`"eventSource":"ssm.amazonaws.com","eventName":"StartSession","awsRegion":"eu-west-1","sourceIPAddress":"192.0.2.1","userAgent":"aws-cli/2",` +
+		const want = `{"eventVersion":"1.08","userIdentity":{"type":"IAMUser","userName":"alice"},` +
+			`"eventTime":"2026-11-23T12:00:00Z",` +
+			`"eventSource":"ssm.amazonaws.com","eventName":"StartSession","awsRegion":"eu-west-1",` +
+			`"sourceIPAddress":"192.0.2.1","userAgent":"aws-cli/2",` +
 			`"errorCode":"AccessDenied","errorMessage":"no","requestParameters":{"target":"mi-0"},` +
-			`"responseElements":{"sessionId":"alice-0","tokenValue":"Value hidden due to security reasons."},"additionalEventData":{"sessionId":"alice-0"},` +
+			`"responseElements":{"sessionId":"alice-0","tokenValue":"Value hidden due to security reasons."},` +
+			`"additionalEventData":{"sessionId":"alice-0"},` +
 			`"requestID":"req-1","eventID":"11111111-2222-4333-8444-555555555555","readOnly":false,` +
-			`"resources":[{"ARN":"arn:aws:ssm:eu-west-1:1:managed-instance/mi-0","accountId":"1","type":"AWS::SSM::ManagedInstance"}],` +
+			`"resources":[{"ARN":"arn:aws:ssm:eu-west-1:1:managed-instance/mi-0","accountId":"1",` +
+			`"type":"AWS::SSM::ManagedInstance"}],` +
 			`"eventType":"AwsApiCall","managementEvent":true,"recipientAccountId":"123456789012","eventCategory":"Management"}`
 		if string(got) != want {
 			t.Errorf("got  %s\nwant %s", got, want)
@@ -592,7 +620,8 @@ func TestLongCallsAreNoMissingHeads(t *testing.T) {
 	began := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	for range 2 {
 		trail := audit.New(m, audit.Config{Signer: key})
-		for i, after := range []time.Duration{0, 5 * time.Minute, time.Minute, 6 * time.Minute, 6*time.Minute + 900*time.Millisecond, 7 * time.Minute} {
+		for i, after := range []time.Duration{0, 5 * time.Minute, time.Minute, 6 * time.Minute,
+			6*time.Minute + 900*time.Millisecond, 7 * time.Minute} {
 			e := event(i)
 			e.Time = began.Add(after)
 			if err := trail.Record(t.Context(), e); err != nil {

@@ -141,7 +141,8 @@ func (x Index) equal(y Index) bool {
 	slices.SortFunc(a, less)
 	slices.SortFunc(b, less)
 	return slices.Equal(a, b) && x.Time.Equal(y.Time) && x.EventID == y.EventID && x.EventName == y.EventName &&
-		x.EventSource == y.EventSource && x.Username == y.Username && x.AccessKeyID == y.AccessKeyID && x.ReadOnly == y.ReadOnly
+		x.EventSource == y.EventSource && x.Username == y.Username && x.AccessKeyID == y.AccessKeyID &&
+		x.ReadOnly == y.ReadOnly
 }
 
 // Event decodes the event.

@@ -645,7 +645,8 @@ func TestCallsAreForThoseWhoAsk(t *testing.T) {
 			Name:     "aws",
 			Endpoint: aws,
 			Pattern: pattern(
-				`{"source":["aws.ssm"],"detail-type":["AWS API Call via CloudTrail"],"detail":{"eventSource":["ssm.amazonaws.com"],"eventName":["StartSession"]}}`,
+				`{"source":["aws.ssm"],"detail-type":["AWS API Call via CloudTrail"],` +
+					`"detail":{"eventSource":["ssm.amazonaws.com"],"eventName":["StartSession"]}}`,
 			),
 		},
 	}

@@ -44,8 +44,9 @@ func (o Origin) Rewritten(in Rewrite) *Event {
 		SessionID: string(
 			in.Session.ID,
 		), Owner: clip(in.Session.Owner), Machine: Machine{InstanceID: string(in.Node)}, Outcome: in.Outcome,
-		Operation: in.Operation, Bucket: in.Bucket, Key: clip(in.Key), Version: in.Version, FormerVersion: in.Former, Principal: clip(in.Principal),
-		SourceIP: in.SourceIP, RequestID: in.RequestID,
+		Operation: in.Operation, Bucket: in.Bucket, Key: clip(in.Key), Version: in.Version, FormerVersion: in.Former,
+		Principal: clip(in.Principal),
+		SourceIP:  in.SourceIP, RequestID: in.RequestID,
 	}
 	return o.event(
 		SessionLogRewritten,

@@ -28,7 +28,8 @@ type memStore struct {
 
 func newMemStore() *memStore {
 	return &memStore{
-		records: map[int64]event.Record{}, items: map[[2]any]event.Item{}, tallies: map[string]event.Tally{}, told: map[sekisho.NodeID]bool{},
+		records: map[int64]event.Record{}, items: map[[2]any]event.Item{}, tallies: map[string]event.Tally{},
+		told: map[sekisho.NodeID]bool{},
 	}
 }
 
@@ -106,7 +107,8 @@ func (m *memStore) Events(_ context.Context, q event.Query) ([]*event.Record, er
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var all []*event.Record
-	for _, r := range slices.SortedFunc(maps.Values(m.records), func(a, b event.Record) int { return cmp.Compare(b.Seq, a.Seq) }) {
+	for _, r := range slices.SortedFunc(maps.Values(m.records),
+		func(a, b event.Record) int { return cmp.Compare(b.Seq, a.Seq) }) {
 		if (q.Type == "" || r.Type == q.Type) && (q.Subject == "" || r.Subject == q.Subject) &&
 			(q.Before == 0 || r.Seq < q.Before) &&
 			len(all) < q.Limit {

@@ -32,7 +32,8 @@ func start(t *testing.T) (trail *audittest.Trail, b *refusals.Budget, stop func(
 func refuse(t *testing.T, b *refusals.Budget, from string, n int) {
 	t.Helper()
 	for range n {
-		if err := b.Record(t.Context(), netip.MustParseAddr(from), audit.Event{EventName: "Refused", Time: time.Now()}); err != nil {
+		if err := b.Record(t.Context(), netip.MustParseAddr(from),
+			audit.Event{EventName: "Refused", Time: time.Now()}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -69,7 +70,8 @@ func TestSourcesHaveABudgetEach(t *testing.T) {
 		for _, e := range named(trail, "UnauthenticatedRefusals") {
 			counts[fmt.Sprint(e.Additional["source"], " ", e.SourceIP)] = e.Additional["count"]
 		}
-		if diff := cmp.Diff(map[string]any{"192.0.2.1/32 192.0.2.1": 50, "2001:db8::/64 2001:db8::2": 7}, counts); diff != "" {
+		if diff := cmp.Diff(map[string]any{"192.0.2.1/32 192.0.2.1": 50, "2001:db8::/64 2001:db8::2": 7},
+			counts); diff != "" {
 			t.Error(diff)
 		}
 		// A minute gives 60 events back, and what is pending at the end is kept.

@@ -139,10 +139,13 @@ func TestAnswers(t *testing.T) {
 		want    string
 	}{
 		{status: 200}, {status: 204}, {status: 299},
-		{status: 301, want: "redirects are not followed"}, {status: 307, want: "redirects are not followed"}, {status: 304, want: "304"},
-		{status: 400, refused: true, want: "400 Bad Request"}, {status: 422, refused: true, want: "422"}, {status: 413, refused: true, want: "413"},
+		{status: 301, want: "redirects are not followed"}, {status: 307, want: "redirects are not followed"},
+		{status: 304, want: "304"},
+		{status: 400, refused: true, want: "400 Bad Request"}, {status: 422, refused: true, want: "422"},
+		{status: 413, refused: true, want: "413"},
 		{status: 401, want: "401"}, {status: 403, want: "403"}, {status: 404, want: "404"}, {status: 410, want: "410"},
-		{status: 429, retry: "90", after: 90 * time.Second, want: "429"}, {status: 503, retry: "Mon, 23 Nov 2026 12:00:00 GMT", want: "503"},
+		{status: 429, retry: "90", after: 90 * time.Second, want: "429"},
+		{status: 503, retry: "Mon, 23 Nov 2026 12:00:00 GMT", want: "503"},
 		{status: 500, retry: "-5", want: "500"}, {status: 500, retry: "99999999999999999999", want: "500"},
 	} {
 		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -268,15 +271,22 @@ func TestAddresses(t *testing.T) {
 		alone, allow bool
 	}{
 		{"93.184.215.14", true, true}, {"2606:2800:21f:cb07:6820:80da:af6b:8b2c", true, true}, {"8.8.8.8", true, true},
-		{"10.1.2.3", false, true}, {"::ffff:10.1.2.3", false, true}, {"64:ff9b::a01:203", false, true}, {"2002:a01:203::1", false, true}, {"::10.1.2.3", false, true},
-		{"127.0.0.1", false, true}, {"127.0.0.2", false, false}, {"::1", false, false}, {"192.168.0.1", false, false}, {"172.31.255.255", false, false},
+		{"10.1.2.3", false, true}, {"::ffff:10.1.2.3", false, true}, {"64:ff9b::a01:203", false, true},
+		{"2002:a01:203::1", false, true}, {"::10.1.2.3", false, true},
+		{"127.0.0.1", false, true}, {"127.0.0.2", false, false}, {"::1", false, false}, {"192.168.0.1", false, false},
+		{"172.31.255.255", false, false},
 		{"172.32.0.1", true, true}, {"100.64.0.1", false, true}, {"fd12::1", false, true}, {"fc00::1", false, false},
-		{"198.18.0.1", false, false}, {"203.0.113.1", false, false}, {"2001:db8::1", false, false}, {"64:ff9b:1::a01:203", false, false},
+		{"198.18.0.1", false, false}, {"203.0.113.1", false, false}, {"2001:db8::1", false, false},
+		{"64:ff9b:1::a01:203", false, false},
 		// These stay closed whatever is allowed.
-		{"169.254.169.254", false, false}, {"::ffff:169.254.169.254", false, false}, {"64:ff9b::a9fe:a9fe", false, false}, {"2002:a9fe:a9fe::1", false, false},
-		{"169.254.170.2", false, false}, {"fe80::1", false, false}, {"fe80::1%eth0", false, false}, {"fd00:ec2::254", false, false}, {"100.100.100.200", false, false},
-		{"168.63.129.16", false, false}, {"0.0.0.0", false, false}, {"::", false, false}, {"0.1.2.3", false, false}, {"255.255.255.255", false, false},
-		{"224.0.0.1", false, false}, {"ff02::1", false, false}, {"240.0.0.1", false, false}, {"2001:0:a01:203::1", false, false}, {"fec0::1", false, false},
+		{"169.254.169.254", false, false}, {"::ffff:169.254.169.254", false, false}, {"64:ff9b::a9fe:a9fe", false, false},
+		{"2002:a9fe:a9fe::1", false, false},
+		{"169.254.170.2", false, false}, {"fe80::1", false, false}, {"fe80::1%eth0", false, false},
+		{"fd00:ec2::254", false, false}, {"100.100.100.200", false, false},
+		{"168.63.129.16", false, false}, {"0.0.0.0", false, false}, {"::", false, false}, {"0.1.2.3", false, false},
+		{"255.255.255.255", false, false},
+		{"224.0.0.1", false, false}, {"ff02::1", false, false}, {"240.0.0.1", false, false},
+		{"2001:0:a01:203::1", false, false}, {"fec0::1", false, false},
 	} {
 		a := netip.MustParseAddr(tc.addr)
 		if got := webhook.CheckAddress(a, nil) == nil; got != tc.alone {
@@ -287,7 +297,8 @@ func TestAddresses(t *testing.T) {
 		}
 	}
 
-	for network, can := range map[string]bool{"10.0.0.0/8": true, "::1/128": true, "fd00::/8": true, "169.254.0.0/16": false, "169.254.169.254/32": false, "fe80::/64": false} {
+	for network, can := range map[string]bool{"10.0.0.0/8": true, "::1/128": true, "fd00::/8": true,
+		"169.254.0.0/16": false, "169.254.169.254/32": false, "fe80::/64": false} {
 		if got := webhook.CheckAllowed(netip.MustParsePrefix(network)) == nil; got != can {
 			t.Errorf("%s can be allowed: %v", network, got)
 		}
@@ -318,7 +329,8 @@ func TestAddresses(t *testing.T) {
 	}
 	// Without TLS no other machine, allowed or not.
 	e, err := webhook.New(webhook.Config{
-		URL: "http://10.255.255.1:1", Secrets: func() ([]webhook.Secret, error) { return parse(t, secretA), nil }, Allow: lan, Timeout: 5 * time.Second,
+		URL: "http://10.255.255.1:1", Secrets: func() ([]webhook.Secret, error) { return parse(t, secretA), nil }, Allow: lan,
+		Timeout: 5 * time.Second,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -335,7 +347,8 @@ func TestAddresses(t *testing.T) {
 func TestURLs(t *testing.T) {
 	t.Parallel()
 	for url, want := range map[string]string{
-		"ftp://a.example": "https://", "//a.example": "https://", "https://": "no host", "https://u:p@a.example": "user name", "https://a.example/#x": "#",
+		"ftp://a.example": "https://", "//a.example": "https://", "https://": "no host", "https://u:p@a.example": "user name",
+		"https://a.example/#x":  "#",
 		"https://a.example/%zz": "not a valid URL", "": "https://", "hooks.example": "https://",
 	} {
 		if _, err := webhook.New(webhook.Config{URL: url}); err == nil || !strings.Contains(err.Error(), want) ||
@@ -349,7 +362,8 @@ func TestSecrets(t *testing.T) {
 	t.Parallel()
 	short := "whsec_" + base64.StdEncoding.EncodeToString(make([]byte, 23))
 	long := "whsec_" + base64.StdEncoding.EncodeToString(make([]byte, 65))
-	for _, bad := range []string{"", "  \n", "swordfish", "whsec_", "whsec_!!", short, long, secretA + " " + secretB + " " + secretA, secretA + " swordfish"} {
+	for _, bad := range []string{"", "  \n", "swordfish", "whsec_", "whsec_!!", short, long,
+		secretA + " " + secretB + " " + secretA, secretA + " swordfish"} {
 		if _, err := webhook.ParseSecrets(bad); err == nil {
 			t.Errorf("%q was taken", bad)
 		} else if strings.Contains(err.Error(), "swordfish") || strings.Contains(err.Error(), "AAAA") {
@@ -357,7 +371,8 @@ func TestSecrets(t *testing.T) {
 		}
 	}
 	one := parse(t, secretA)[0]
-	for _, shown := range []string{fmt.Sprint(one), fmt.Sprintf("%v %+v %#v %s", one, one, one, one), fmt.Sprintf("%+v", struct{ S []webhook.Secret }{[]webhook.Secret{one}})} {
+	for _, shown := range []string{fmt.Sprint(one), fmt.Sprintf("%v %+v %#v %s", one, one, one, one),
+		fmt.Sprintf("%+v", struct{ S []webhook.Secret }{[]webhook.Secret{one}})} {
 		if !strings.Contains(shown, "(secret)") || strings.Contains(shown, "49 242") ||
 			strings.Contains(shown, "0x31") {
 			t.Errorf("shown as %s", shown)

@@ -31,7 +31,8 @@ func TestCopiedIdentity(t *testing.T) {
 		t.Fatal(err)
 	}
 	shown := map[machine]string{}
-	for _, m := range []machine{home, {}, {Board: "b1"}, {OS: "o1"}, {Board: "b2", OS: "o1"}, {Board: "b1", OS: "o2"}, {Board: "b2", OS: "o2"}, {OS: "o2"}} {
+	for _, m := range []machine{home, {}, {Board: "b1"}, {OS: "o1"}, {Board: "b2", OS: "o1"}, {Board: "b1", OS: "o2"},
+		{Board: "b2", OS: "o2"}, {OS: "o2"}} {
 		first, err := on(m).Identity()
 		if err != nil {
 			t.Fatal(err)

@@ -70,7 +70,8 @@ func TestRoleTokenCheck(t *testing.T) {
 func FuzzParseIdentity(f *testing.F) {
 	f.Add(
 		[]byte(
-			`{"Node":"mi-0123456789abcdef0","Fingerprint":"x","PrivateKey":"-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n","RegisteredAt":"2026-11-23T12:00:00Z"}`,
+			`{"Node":"mi-0123456789abcdef0","Fingerprint":"x","PrivateKey":"-----BEGIN PRIVATE KEY-----\nMAA=\n-----END ` +
+				`PRIVATE KEY-----\n","RegisteredAt":"2026-11-23T12:00:00Z"}`,
 		),
 	)
 	f.Add([]byte(`{}`))

@@ -41,7 +41,8 @@ func (m *machine) Credentials(context.Context) (imds.Credentials, error) {
 
 func server(v1 bool, source imds.Source) *imds.Server {
 	return imds.New(imds.Config{
-		Node: "i-01234567890abcdef", Region: "ap-northeast-1", Since: time.Unix(0, 0), V1: v1, Source: source, Log: slog.New(slog.DiscardHandler),
+		Node: "i-01234567890abcdef", Region: "ap-northeast-1", Since: time.Unix(0, 0), V1: v1, Source: source,
+		Log: slog.New(slog.DiscardHandler),
 	})
 }
 
@@ -100,8 +101,10 @@ func TestPaths(t *testing.T) {
 		}
 	}
 	for _, path := range []string{
-		"/latest/meta-data/nothing", "/latest/meta-data/tags/instance/hostname", "/latest/meta-data/iam/security-credentials/Other",
-		"/2009-04-04/meta-data/instance-id", "/latest/meta-data/instance-id/x", "/latest/../etc/passwd", "/latest/user-data", "/latest/" + strings.Repeat("a", 2000),
+		"/latest/meta-data/nothing", "/latest/meta-data/tags/instance/hostname",
+		"/latest/meta-data/iam/security-credentials/Other",
+		"/2009-04-04/meta-data/instance-id", "/latest/meta-data/instance-id/x", "/latest/../etc/passwd", "/latest/user-data",
+		"/latest/" + strings.Repeat("a", 2000),
 	} {
 		if r := ask(s, http.MethodGet, path); r.StatusCode != http.StatusNotFound {
 			t.Errorf("%s: %s", path, r.Status)
@@ -110,7 +113,8 @@ func TestPaths(t *testing.T) {
 
 	var creds map[string]string
 	r := ask(s, http.MethodGet, "/latest/meta-data/iam/security-credentials/Web")
-	if err := json.Unmarshal([]byte(body(t, r)), &creds); err != nil || creds["Code"] != "Success" || creds["Type"] != "AWS-HMAC" ||
+	if err := json.Unmarshal([]byte(body(t, r)), &creds); err != nil || creds["Code"] != "Success" ||
+		creds["Type"] != "AWS-HMAC" ||
 		creds["AccessKeyId"] != "ASIAEXAMPLE" || creds["Token"] != "token" ||
 		creds["Expiration"] != "1970-01-01T01:00:01Z" {
 		t.Errorf("%v, %v", creds, err)
@@ -119,7 +123,8 @@ func TestPaths(t *testing.T) {
 		t.Error("credentials may be kept by caches")
 	}
 	var document map[string]string
-	if err := json.Unmarshal([]byte(body(t, ask(s, http.MethodGet, "/latest/dynamic/instance-identity/document"))), &document); err != nil ||
+	if err := json.Unmarshal([]byte(body(t, ask(s, http.MethodGet, "/latest/dynamic/instance-identity/document"))),
+		&document); err != nil ||
 		document["instanceId"] != "i-01234567890abcdef" || document["accountId"] != "123456789012" ||
 		document["region"] != "ap-northeast-1" {
 		t.Errorf("%v, %v", document, err)
@@ -188,8 +193,10 @@ func TestRequestsFromElsewhere(t *testing.T) {
 	t.Parallel()
 	s := server(true, &machine{})
 	for host, want := range map[string]int{
-		"169.254.169.254": 200, "169.254.169.254:80": 200, "127.0.0.1:1234": 200, "localhost": 200, "localhost:99": 200, "[::1]:80": 200,
-		"evil.example": 403, "evil.example:80": 403, "169.254.169.254.evil.example": 403, "10.0.0.1": 403, "": 403, "localhost.evil.example": 403,
+		"169.254.169.254": 200, "169.254.169.254:80": 200, "127.0.0.1:1234": 200, "localhost": 200, "localhost:99": 200,
+		"[::1]:80":     200,
+		"evil.example": 403, "evil.example:80": 403, "169.254.169.254.evil.example": 403, "10.0.0.1": 403, "": 403,
+		"localhost.evil.example": 403,
 	} {
 		if r := ask(s, http.MethodGet, instance, "Host", host); r.StatusCode != want {
 			t.Errorf("Host %q: %s, not %d", host, r.Status, want)
@@ -208,7 +215,8 @@ func TestWhatTheServerRefuses(t *testing.T) {
 	t.Parallel()
 	s := server(true, &machine{err: errors.New("the secret of the server")})
 	for path, want := range map[string]int{
-		"/latest/meta-data/tags/instance": 503, "/latest/meta-data/iam/security-credentials/": 503, "/latest/meta-data/iam/security-credentials/Web": 503, instance: 200,
+		"/latest/meta-data/tags/instance": 503, "/latest/meta-data/iam/security-credentials/": 503,
+		"/latest/meta-data/iam/security-credentials/Web": 503, instance: 200,
 	} {
 		r := ask(s, http.MethodGet, path)
 		if got := body(t, r); r.StatusCode != want || strings.Contains(got, "secret") {
@@ -226,7 +234,8 @@ func TestParseAddress(t *testing.T) {
 	t.Parallel()
 	for in, ok := range map[string]bool{
 		"127.0.0.1:8080": true, "127.1.2.3:1": true, "169.254.169.254:80": true,
-		"0.0.0.0:80": false, "10.0.0.1:80": false, "169.254.169.253:80": false, "[::]:80": false, "[::1]:80": false, "localhost:80": false, ":80": false, "": false,
+		"0.0.0.0:80": false, "10.0.0.1:80": false, "169.254.169.253:80": false, "[::]:80": false, "[::1]:80": false,
+		"localhost:80": false, ":80": false, "": false,
 	} {
 		if _, err := imds.ParseAddress(in); (err == nil) != ok {
 			t.Errorf("%q: %v", in, err)
@@ -269,7 +278,8 @@ func TestServe(t *testing.T) {
 
 func FuzzLook(f *testing.F) {
 	s := server(true, &machine{})
-	for _, p := range []string{"/latest/meta-data/", "/latest/meta-data/tags/instance/%zz", "//", "/latest/meta-data/iam/security-credentials/Web/x"} {
+	for _, p := range []string{"/latest/meta-data/", "/latest/meta-data/tags/instance/%zz", "//",
+		"/latest/meta-data/iam/security-credentials/Web/x"} {
 		f.Add(p)
 	}
 	f.Fuzz(func(t *testing.T, path string) {

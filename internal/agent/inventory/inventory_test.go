@@ -41,8 +41,10 @@ Version: 0.1`
 func TestParseDpkg(t *testing.T) {
 	t.Parallel()
 	want := []inventory.Entry{{
-		"Name": "bash", "Version": "5.2.15-2", "Architecture": "x86_64", "Publisher": "Somebody <s@example.com>", "ApplicationType": "shells",
-		"URL": "http://example.com/bash", "Summary": "GNU Bourne Again SHell", "PackageId": "bash_5.2.15-2_amd64.deb",
+		"Name": "bash", "Version": "5.2.15-2", "Architecture": "x86_64", "Publisher": "Somebody <s@example.com>",
+		"ApplicationType": "shells",
+		"URL":             "http://example.com/bash", "Summary": "GNU Bourne Again SHell",
+		"PackageId": "bash_5.2.15-2_amd64.deb",
 	}, {"Name": "last", "Version": "0.1", "Architecture": "all", "PackageId": "last_0.1_all.deb"}}
 	if d := cmp.Diff(want, inventory.ParseDpkg(strings.NewReader(status))); d != "" {
 		t.Error(d)
@@ -54,10 +56,13 @@ func TestParseDpkg(t *testing.T) {
 
 func TestParseRPM(t *testing.T) {
 	t.Parallel()
-	text := "bash\n5.2.26\n3.fc40\n(none)\nx86_64\nFedora Project\nUnspecified\nhttps://example.com\nThe shell\nbash-5.2.26-3.fc40.src.rpm\nMon Nov 23 2026\ncut\n1"
+	text := "bash\n5.2.26\n3.fc40\n(none)\nx86_64\nFedora Project\nUnspecified\nhttps://example.com\nThe " +
+		"shell\nbash-5.2.26-3.fc40.src.rpm\nMon Nov 23 2026\ncut\n1"
 	want := []inventory.Entry{{
-		"Name": "bash", "Version": "5.2.26", "Release": "3.fc40", "Architecture": "x86_64", "Publisher": "Fedora Project", "ApplicationType": "Unspecified",
-		"URL": "https://example.com", "Summary": "The shell", "PackageId": "bash-5.2.26-3.fc40.src.rpm", "InstalledTime": "Mon Nov 23 2026",
+		"Name": "bash", "Version": "5.2.26", "Release": "3.fc40", "Architecture": "x86_64", "Publisher": "Fedora Project",
+		"ApplicationType": "Unspecified",
+		"URL":             "https://example.com", "Summary": "The shell", "PackageId": "bash-5.2.26-3.fc40.src.rpm",
+		"InstalledTime": "Mon Nov 23 2026",
 	}}
 	if d := cmp.Diff(want, inventory.ParseRPM([]byte(text))); d != "" {
 		t.Error(d)

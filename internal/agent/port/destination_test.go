@@ -36,9 +36,12 @@ func TestDeniedHosts(t *testing.T) {
 		"fe80::1": true, "fe80::1%eth0": true, "fd00:ec2::254": true, "fd00:ec2::23": true,
 		"224.0.0.1": true, "255.255.255.255": true, "ff02::1": true, "0.0.0.0": true, "0.1.2.3": true, "::": true,
 		"100.100.100.200": true, "168.63.129.16": true, "192.0.0.192": true,
-		"127.0.0.1": false, "127.1.2.3": false, "::1": false, "::ffff:127.0.0.1": false, "localhost": false, "LOCALHOST.": false,
-		"10.0.0.1": false, "192.168.1.1": false, "8.8.8.8": false, "2001:db8::1": false, "fd00::1": false, "100.100.100.201": false,
-		"64:ff9b::808:808": false, "64:ff9b:1::a9fe:a9fe": true, "2002:a9fe:a9fe::1": true, "fd20:ce::254": true, "fd00:c1::a9fe:a9fe": true,
+		"127.0.0.1": false, "127.1.2.3": false, "::1": false, "::ffff:127.0.0.1": false, "localhost": false,
+		"LOCALHOST.": false,
+		"10.0.0.1":   false, "192.168.1.1": false, "8.8.8.8": false, "2001:db8::1": false, "fd00::1": false,
+		"100.100.100.201":  false,
+		"64:ff9b::808:808": false, "64:ff9b:1::a9fe:a9fe": true, "2002:a9fe:a9fe::1": true, "fd20:ce::254": true,
+		"fd00:c1::a9fe:a9fe": true,
 	} {
 		if got := denied(t, port.Destination{Host: host, Port: 80}); got != want {
 			t.Errorf("%s: denied %v", host, got)

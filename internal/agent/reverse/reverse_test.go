@@ -131,7 +131,8 @@ func TestRefuses(t *testing.T) {
 			t.Errorf("%+v is accepted", r)
 		}
 	}
-	for _, r := range []reverse.Reverse{{Host: "localhost", Port: 1024}, {Host: "127.9.9.9", Port: 65535}, {Host: "::1", Port: 8080}} {
+	for _, r := range []reverse.Reverse{{Host: "localhost", Port: 1024}, {Host: "127.9.9.9", Port: 65535},
+		{Host: "::1", Port: 8080}} {
 		if err := r.Check(); err != nil {
 			t.Errorf("%+v: %v", r, err)
 		}

@@ -296,7 +296,8 @@ func TestUnprivilegedAgentIsItself(t *testing.T) {
 			t.Errorf("wanted %q: got %v", wanted, err)
 		}
 	}
-	if cred := m.LoginShell(runas.User{Name: "alice", UID: 1002, Home: "/", Shell: "/bin/sh"}).SysProcAttr.Credential; cred != nil {
+	if cred := m.LoginShell(runas.User{Name: "alice", UID: 1002, Home: "/",
+		Shell: "/bin/sh"}).SysProcAttr.Credential; cred != nil {
 		t.Errorf("an unprivileged agent tries to set credentials: %+v", cred)
 	}
 	m.calls = nil

@@ -113,8 +113,9 @@ func onWire(e *audit.Event, account string, reason bool) (event, error) {
 		return event{}, err
 	}
 	w := event{
-		EventID: e.ID, EventName: e.EventName, ReadOnly: strconv.FormatBool(e.ReadOnly), AccessKeyID: e.UserIdentity.AccessKeyID,
-		EventTime: awsproto.NewEpoch(e.Time), EventSource: e.EventSource, Username: e.UserIdentity.Name(),
+		EventID: e.ID, EventName: e.EventName, ReadOnly: strconv.FormatBool(e.ReadOnly),
+		AccessKeyID: e.UserIdentity.AccessKeyID,
+		EventTime:   awsproto.NewEpoch(e.Time), EventSource: e.EventSource, Username: e.UserIdentity.Name(),
 		Resources: []resource{}, CloudTrailEvent: string(full),
 	}
 	for _, r := range e.Resources {
@@ -178,7 +179,8 @@ func (in *lookupRequest) query() (audit.Query, error) {
 		default:
 			return q, awsproto.SenderError(
 				"InvalidLookupAttributesException",
-				"AttributeKey must be EventId, EventName, ReadOnly, Username, ResourceType, ResourceName, EventSource or AccessKeyId.",
+				"AttributeKey must be EventId, EventName, ReadOnly, Username, ResourceType, ResourceName, EventSource or "+
+					"AccessKeyId.",
 			)
 		}
 	}

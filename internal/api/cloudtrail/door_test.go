@@ -110,17 +110,27 @@ func TestQueries(t *testing.T) {
 		body string
 		want audit.Query
 	}{
-		"nothing":       {``, audit.Query{Limit: 50}},
-		"event ID":      {`{"LookupAttributes":[{"AttributeKey":"EventId","AttributeValue":"e"}]}`, audit.Query{EventID: "e", Limit: 50}},
-		"event name":    {`{"LookupAttributes":[{"AttributeKey":"EventName","AttributeValue":"e"}]}`, audit.Query{EventName: "e", Limit: 50}},
-		"source":        {`{"LookupAttributes":[{"AttributeKey":"EventSource","AttributeValue":"e"}]}`, audit.Query{EventSource: "e", Limit: 50}},
-		"user":          {`{"LookupAttributes":[{"AttributeKey":"Username","AttributeValue":"e"}]}`, audit.Query{Username: "e", Limit: 50}},
-		"access key":    {`{"LookupAttributes":[{"AttributeKey":"AccessKeyId","AttributeValue":"e"}]}`, audit.Query{AccessKeyID: "e", Limit: 50}},
-		"resource type": {`{"LookupAttributes":[{"AttributeKey":"ResourceType","AttributeValue":"e"}]}`, audit.Query{ResourceType: "e", Limit: 50}},
-		"resource name": {`{"LookupAttributes":[{"AttributeKey":"ResourceName","AttributeValue":"e"}]}`, audit.Query{ResourceName: "e", Limit: 50}},
-		"read only":     {`{"LookupAttributes":[{"AttributeKey":"ReadOnly","AttributeValue":"true"}]}`, audit.Query{ReadOnly: &yes, Limit: 50}},
-		"not read only": {`{"LookupAttributes":[{"AttributeKey":"ReadOnly","AttributeValue":"false"}]}`, audit.Query{ReadOnly: &no, Limit: 50}},
-		"times":         {`{"StartTime":1795437448,"EndTime":1795437449.5,"MaxResults":3}`, audit.Query{Start: time.Unix(1795437448, 0).UTC(), End: time.UnixMilli(1795437449500).UTC(), Limit: 3}},
+		"nothing": {``, audit.Query{Limit: 50}},
+		"event ID": {`{"LookupAttributes":[{"AttributeKey":"EventId","AttributeValue":"e"}]}`,
+			audit.Query{EventID: "e", Limit: 50}},
+		"event name": {`{"LookupAttributes":[{"AttributeKey":"EventName","AttributeValue":"e"}]}`,
+			audit.Query{EventName: "e", Limit: 50}},
+		"source": {`{"LookupAttributes":[{"AttributeKey":"EventSource","AttributeValue":"e"}]}`,
+			audit.Query{EventSource: "e", Limit: 50}},
+		"user": {`{"LookupAttributes":[{"AttributeKey":"Username","AttributeValue":"e"}]}`,
+			audit.Query{Username: "e", Limit: 50}},
+		"access key": {`{"LookupAttributes":[{"AttributeKey":"AccessKeyId","AttributeValue":"e"}]}`,
+			audit.Query{AccessKeyID: "e", Limit: 50}},
+		"resource type": {`{"LookupAttributes":[{"AttributeKey":"ResourceType","AttributeValue":"e"}]}`,
+			audit.Query{ResourceType: "e", Limit: 50}},
+		"resource name": {`{"LookupAttributes":[{"AttributeKey":"ResourceName","AttributeValue":"e"}]}`,
+			audit.Query{ResourceName: "e", Limit: 50}},
+		"read only": {`{"LookupAttributes":[{"AttributeKey":"ReadOnly","AttributeValue":"true"}]}`,
+			audit.Query{ReadOnly: &yes, Limit: 50}},
+		"not read only": {`{"LookupAttributes":[{"AttributeKey":"ReadOnly","AttributeValue":"false"}]}`,
+			audit.Query{ReadOnly: &no, Limit: 50}},
+		"times": {`{"StartTime":1795437448,"EndTime":1795437449.5,"MaxResults":3}`,
+			audit.Query{Start: time.Unix(1795437448, 0).UTC(), End: time.UnixMilli(1795437449500).UTC(), Limit: 3}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -145,13 +155,18 @@ func TestRefusals(t *testing.T) {
 		"too many":           {"AUDITOR", `{"MaxResults":51}`, "InvalidMaxResultsException"},
 		"too few":            {"AUDITOR", `{"MaxResults":0}`, "InvalidMaxResultsException"},
 		"times":              {"AUDITOR", `{"StartTime":2,"EndTime":1}`, "InvalidTimeRangeException"},
-		"two attributes":     {"AUDITOR", `{"LookupAttributes":[{"AttributeKey":"EventId","AttributeValue":"a"},{"AttributeKey":"EventId","AttributeValue":"b"}]}`, "InvalidLookupAttributesException"},
-		"unknown attribute":  {"AUDITOR", `{"LookupAttributes":[{"AttributeKey":"eventid","AttributeValue":"a"}]}`, "InvalidLookupAttributesException"},
-		"empty value":        {"AUDITOR", `{"LookupAttributes":[{"AttributeKey":"EventId"}]}`, "InvalidLookupAttributesException"},
-		"odd boolean":        {"AUDITOR", `{"LookupAttributes":[{"AttributeKey":"ReadOnly","AttributeValue":"yes"}]}`, "InvalidLookupAttributesException"},
-		"insights":           {"AUDITOR", `{"EventCategory":"insight"}`, "InvalidEventCategoryException"},
-		"odd token":          {"AUDITOR", `{"NextToken":"AAAA"}`, "InvalidNextTokenException"},
-		"wrong type":         {"AUDITOR", `{"MaxResults":"1"}`, "SerializationException"},
+		"two attributes": {"AUDITOR",
+			`{"LookupAttributes":[{"AttributeKey":"EventId","AttributeValue":"a"},{"AttributeKey":"EventId",` +
+				`"AttributeValue":"b"}]}`, "InvalidLookupAttributesException"},
+		"unknown attribute": {"AUDITOR", `{"LookupAttributes":[{"AttributeKey":"eventid","AttributeValue":"a"}]}`,
+			"InvalidLookupAttributesException"},
+		"empty value": {"AUDITOR", `{"LookupAttributes":[{"AttributeKey":"EventId"}]}`,
+			"InvalidLookupAttributesException"},
+		"odd boolean": {"AUDITOR", `{"LookupAttributes":[{"AttributeKey":"ReadOnly","AttributeValue":"yes"}]}`,
+			"InvalidLookupAttributesException"},
+		"insights":   {"AUDITOR", `{"EventCategory":"insight"}`, "InvalidEventCategoryException"},
+		"odd token":  {"AUDITOR", `{"NextToken":"AAAA"}`, "InvalidNextTokenException"},
+		"wrong type": {"AUDITOR", `{"MaxResults":"1"}`, "SerializationException"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -179,7 +194,8 @@ type answer struct {
 func TestEventsAndPages(t *testing.T) {
 	t.Parallel()
 	e := audit.Event{
-		ID: "id-1", Time: time.Unix(1795437448, 0), EventSource: "ssm.amazonaws.com", EventName: "StartSession", ReadOnly: true,
+		ID: "id-1", Time: time.Unix(1795437448, 0), EventSource: "ssm.amazonaws.com", EventName: "StartSession",
+		ReadOnly:     true,
 		UserIdentity: audit.Identity{Type: audit.IdentityUser, UserName: "alice"}, Reason: "the nearest miss",
 		Resources: []audit.Resource{
 			{ARN: "arn:aws:ssm:r:1:managed-instance/mi-0", Type: "AWS::SSM::ManagedInstance"},

@@ -172,8 +172,9 @@ func (d *door) definition(in *putRequest) (*usage.Definition, error) {
 		}
 	}
 	return &usage.Definition{
-		Name: r.ReportName, Bucket: r.S3Bucket, Prefix: strings.TrimRight(r.S3Prefix, "/"), Compression: usage.Compression(r.Compression),
-		Resources: len(r.AdditionalSchemaElements) > 0, KeepVersions: r.ReportVersioning != overwriteReport,
+		Name: r.ReportName, Bucket: r.S3Bucket, Prefix: strings.TrimRight(r.S3Prefix, "/"),
+		Compression: usage.Compression(r.Compression),
+		Resources:   len(r.AdditionalSchemaElements) > 0, KeepVersions: r.ReportVersioning != overwriteReport,
 		RefreshClosed: r.RefreshClosedReports != nil && *r.RefreshClosedReports,
 	}, nil
 }
@@ -226,7 +227,8 @@ func (d *door) describe(ctx context.Context, c *api.Call, in *describeRequest) (
 func (d *door) onWire(r *usage.Definition) reportDefinition {
 	w := reportDefinition{
 		ReportName: r.Name, TimeUnit: daily, Format: formatCSV, Compression: string(r.Compression),
-		AdditionalSchemaElements: []string{}, S3Bucket: r.Bucket, S3Prefix: r.Prefix, S3Region: d.Region, AdditionalArtifacts: []string{},
+		AdditionalSchemaElements: []string{}, S3Bucket: r.Bucket, S3Prefix: r.Prefix, S3Region: d.Region,
+		AdditionalArtifacts:  []string{},
 		RefreshClosedReports: &r.RefreshClosed, ReportVersioning: overwriteReport,
 	}
 	if r.Resources {

@@ -180,7 +180,8 @@ func (d *door) createTags(ctx context.Context, c *api.Call, in *createTagsReques
 		return nil, err
 	}
 	for _, n := range nodes {
-		if err := d.Fleet.SetTags(ctx, n, func(have map[string]string) (map[string]string, error) { return joined(have, tags) }); err != nil {
+		if err := d.Fleet.SetTags(ctx, n,
+			func(have map[string]string) (map[string]string, error) { return joined(have, tags) }); err != nil {
 			return nil, err
 		}
 	}

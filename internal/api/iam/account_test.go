@@ -44,7 +44,8 @@ func TestAccountAlias(t *testing.T) {
 	)(
 		c.DeleteAccountAlias(ctx, &awsiam.DeleteAccountAliasInput{AccountAlias: aws.String("second")}),
 	)
-	if got := must[*awsiam.ListAccountAliasesOutput](t)(c.ListAccountAliases(ctx, &awsiam.ListAccountAliasesInput{})).AccountAliases; len(
+	if got := must[*awsiam.ListAccountAliasesOutput](t)(
+		c.ListAccountAliases(ctx, &awsiam.ListAccountAliasesInput{})).AccountAliases; len(
 		got,
 	) != 0 {
 		t.Errorf("the alias is still listed: %q", got)
@@ -139,17 +140,20 @@ func TestCredentialsThatDoNotExistAreListedEmpty(t *testing.T) {
 	s := doortest.Start(t, nil)
 	ctx, c := t.Context(), s.IAM(s.Admin)
 	admin, nobody := aws.String("admin"), aws.String("nobody")
-	if keys := must[*awsiam.ListSSHPublicKeysOutput](t)(c.ListSSHPublicKeys(ctx, &awsiam.ListSSHPublicKeysInput{UserName: admin})); len(
+	if keys := must[*awsiam.ListSSHPublicKeysOutput](t)(
+		c.ListSSHPublicKeys(ctx, &awsiam.ListSSHPublicKeysInput{UserName: admin})); len(
 		keys.SSHPublicKeys,
 	) != 0 {
 		t.Error(keys.SSHPublicKeys)
 	}
-	if certs := must[*awsiam.ListSigningCertificatesOutput](t)(c.ListSigningCertificates(ctx, &awsiam.ListSigningCertificatesInput{UserName: admin})); len(
+	if certs := must[*awsiam.ListSigningCertificatesOutput](t)(
+		c.ListSigningCertificates(ctx, &awsiam.ListSigningCertificatesInput{UserName: admin})); len(
 		certs.Certificates,
 	) != 0 {
 		t.Error(certs.Certificates)
 	}
-	if creds := must[*awsiam.ListServiceSpecificCredentialsOutput](t)(c.ListServiceSpecificCredentials(ctx, &awsiam.ListServiceSpecificCredentialsInput{UserName: admin})); len(
+	if creds := must[*awsiam.ListServiceSpecificCredentialsOutput](t)(
+		c.ListServiceSpecificCredentials(ctx, &awsiam.ListServiceSpecificCredentialsInput{UserName: admin})); len(
 		creds.ServiceSpecificCredentials,
 	) != 0 {
 		t.Error(creds.ServiceSpecificCredentials)
@@ -186,7 +190,8 @@ func TestListEntitiesForPolicyListsEachOnce(t *testing.T) {
 		)
 	}
 	var names []string
-	for page := awsiam.NewListEntitiesForPolicyPaginator(c, &awsiam.ListEntitiesForPolicyInput{PolicyArn: p.Arn, MaxItems: aws.Int32(1)}); page.HasMorePages(); {
+	for page := awsiam.NewListEntitiesForPolicyPaginator(c,
+		&awsiam.ListEntitiesForPolicyInput{PolicyArn: p.Arn, MaxItems: aws.Int32(1)}); page.HasMorePages(); {
 		for _, u := range must[*awsiam.ListEntitiesForPolicyOutput](t)(page.NextPage(ctx)).PolicyUsers {
 			names = append(names, *u.UserName)
 		}

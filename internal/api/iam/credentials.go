@@ -54,7 +54,9 @@ type accessKeysAnswer struct {
 	more
 }
 
-func (d credentialDoor) listAccessKeys(ctx context.Context, c *api.Call, in *userListRequest) (*accessKeysAnswer, error) {
+func (d credentialDoor) listAccessKeys(
+	ctx context.Context, c *api.Call, in *userListRequest,
+) (*accessKeysAnswer, error) {
 	u, err := d.owner(ctx, c, in.UserName)
 	if err != nil {
 		return nil, err
@@ -109,7 +111,9 @@ type lastUsedAnswer struct {
 	}
 }
 
-func (d credentialDoor) getAccessKeyLastUsed(ctx context.Context, c *api.Call, in *accessKeyRequest) (*lastUsedAnswer, error) {
+func (d credentialDoor) getAccessKeyLastUsed(
+	ctx context.Context, c *api.Call, in *accessKeyRequest,
+) (*lastUsedAnswer, error) {
 	u, err := d.Keys.Owner(ctx, in.AccessKeyID)
 	if err != nil {
 		// Only callers who can query any user learn whether a key exists.
@@ -186,7 +190,9 @@ type updateLoginRequest struct {
 	PasswordResetRequired *bool
 }
 
-func (d credentialDoor) updateLoginProfile(ctx context.Context, c *api.Call, in *updateLoginRequest) (*struct{}, error) {
+func (d credentialDoor) updateLoginProfile(
+	ctx context.Context, c *api.Call, in *updateLoginRequest,
+) (*struct{}, error) {
 	if err := require("userName", in.UserName); err != nil {
 		return nil, err
 	}
@@ -240,7 +246,9 @@ type sshKeysAnswer struct {
 	more
 }
 
-func (d credentialDoor) listSSHPublicKeys(ctx context.Context, c *api.Call, in *userListRequest) (*sshKeysAnswer, error) {
+func (d credentialDoor) listSSHPublicKeys(
+	ctx context.Context, c *api.Call, in *userListRequest,
+) (*sshKeysAnswer, error) {
 	_, err := d.owner(ctx, c, in.UserName)
 	return &sshKeysAnswer{}, err
 }

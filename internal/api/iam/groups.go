@@ -130,12 +130,16 @@ func (d groupDoor) putGroupPolicy(ctx context.Context, c *api.Call, in *groupPol
 
 type groupPolicyAnswer struct{ GroupName, PolicyName, PolicyDocument string }
 
-func (d groupDoor) getGroupPolicy(ctx context.Context, c *api.Call, in *groupPolicyRequest) (*groupPolicyAnswer, error) {
+func (d groupDoor) getGroupPolicy(
+	ctx context.Context, c *api.Call, in *groupPolicyRequest,
+) (*groupPolicyAnswer, error) {
 	text, err := d.inline(ctx, c, identity.KindGroup, in.GroupName, in.PolicyName)
 	return &groupPolicyAnswer{in.GroupName, in.PolicyName, text}, err
 }
 
-func (d groupDoor) listGroupPolicies(ctx context.Context, c *api.Call, in *groupListRequest) (*policyNamesAnswer, error) {
+func (d groupDoor) listGroupPolicies(
+	ctx context.Context, c *api.Call, in *groupListRequest,
+) (*policyNamesAnswer, error) {
 	return d.inlineNames(ctx, c, identity.KindGroup, in.GroupName, in.paging)
 }
 

@@ -52,7 +52,9 @@ func (d holderDoor) putInline(
 }
 
 // inline returns an inline policy as answers carry it.
-func (d holderDoor) inline(ctx context.Context, c *api.Call, kind identity.Kind, name, policyName string) (string, error) {
+func (d holderDoor) inline(
+	ctx context.Context, c *api.Call, kind identity.Kind, name, policyName string,
+) (string, error) {
 	h, err := d.holder(ctx, c, kind, name)
 	if err != nil {
 		return "", err
@@ -149,7 +151,9 @@ func (d holderDoor) tagHolder(ctx context.Context, c *api.Call, kind identity.Ki
 	return d.Tags.Add(ctx, kind, name, tags)
 }
 
-func (d holderDoor) untagHolder(ctx context.Context, c *api.Call, kind identity.Kind, name string, keys []string) error {
+func (d holderDoor) untagHolder(
+	ctx context.Context, c *api.Call, kind identity.Kind, name string, keys []string,
+) error {
 	if _, err := d.holder(ctx, c, kind, name, authz.Many("aws:TagKeys", keys)); err != nil {
 		return err
 	}

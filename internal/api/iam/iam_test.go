@@ -97,7 +97,8 @@ func TestALifeOfAUser(t *testing.T) {
 
 	// A document comes back as it was sent, whatever is in it.
 	doc := aws.String(
-		"{\"Version\":\"2012-10-17\",\n \"Statement\":[{\"Effect\":\"Allow\",\"Action\":\"ssm:*\",\"Resource\":\"*\",\"Condition\":{\"StringEquals\":{\"aws:username\":\"a+b%20c é&<>\"}}}]}",
+		"{\"Version\":\"2012-10-17\",\n " +
+			"\"Statement\":[{\"Effect\":\"Allow\",\"Action\":\"ssm:*\",\"Resource\":\"*\",\"Condition\":{\"StringEquals\":{\"aws:username\":\"a+b%20c é&<>\"}}}]}",
 	)
 	must[*awsiam.PutUserPolicyOutput](
 		t,
@@ -135,7 +136,8 @@ func TestALifeOfAUser(t *testing.T) {
 		},
 	)
 	doortest.WantError(t, err, "LimitExceeded", 409, "Maximum policy size of 2048 bytes exceeded for user alice")
-	if names := must[*awsiam.ListUserPoliciesOutput](t)(c.ListUserPolicies(ctx, &awsiam.ListUserPoliciesInput{UserName: alice})).PolicyNames; cmp.Diff(
+	if names := must[*awsiam.ListUserPoliciesOutput](t)(
+		c.ListUserPolicies(ctx, &awsiam.ListUserPoliciesInput{UserName: alice})).PolicyNames; cmp.Diff(
 		[]string{"p"},
 		names,
 	) != "" {
@@ -168,7 +170,8 @@ func TestALifeOfAUser(t *testing.T) {
 			&awsiam.UpdateAccessKeyInput{UserName: alice, AccessKeyId: &keys[0], Status: types.StatusTypeInactive},
 		),
 	)
-	for _, k := range must[*awsiam.ListAccessKeysOutput](t)(c.ListAccessKeys(ctx, &awsiam.ListAccessKeysInput{UserName: alice})).AccessKeyMetadata {
+	for _, k := range must[*awsiam.ListAccessKeysOutput](t)(
+		c.ListAccessKeys(ctx, &awsiam.ListAccessKeysInput{UserName: alice})).AccessKeyMetadata {
 		if inactive := k.Status == types.StatusTypeInactive; inactive != (*k.AccessKeyId == keys[0]) {
 			t.Errorf("key %s is %s", *k.AccessKeyId, k.Status)
 		}
@@ -195,7 +198,8 @@ func TestALifeOfAUser(t *testing.T) {
 			&awsiam.UpdateLoginProfileInput{UserName: alice, PasswordResetRequired: aws.Bool(false)},
 		),
 	)
-	if l := must[*awsiam.GetLoginProfileOutput](t)(c.GetLoginProfile(ctx, &awsiam.GetLoginProfileInput{UserName: alice})).LoginProfile; l.PasswordResetRequired {
+	if l := must[*awsiam.GetLoginProfileOutput](t)(c.GetLoginProfile(ctx,
+		&awsiam.GetLoginProfileInput{UserName: alice})).LoginProfile; l.PasswordResetRequired {
 		t.Error("the password must still be changed")
 	}
 
@@ -241,7 +245,8 @@ func TestEveryCallIsDecidedOnTheObject(t *testing.T) {
 		err,
 		"AccessDenied",
 		403,
-		"User: "+userARN+"/nobody is not authorized to perform: iam:ListUsers on resource: * because no identity-based policy allows the iam:ListUsers action",
+		"User: "+userARN+"/nobody is not authorized to perform: iam:ListUsers on resource: * because no identity-based "+
+			"policy allows the iam:ListUsers action",
 	)
 	_, err = nobody.GetUser(ctx, &awsiam.GetUserInput{UserName: aws.String("who")})
 	doortest.WantError(t, err, "AccessDenied", 403, userARN+"/who")
@@ -319,7 +324,8 @@ func TestABoundaryKeepsADelegateSmall(t *testing.T) {
 	t.Parallel()
 	s := doortest.Start(t, nil)
 	ctx := t.Context()
-	bound := *must[*awsiam.CreatePolicyOutput](t)(s.IAM(s.Admin).CreatePolicy(ctx, &awsiam.CreatePolicyInput{PolicyName: aws.String("bound"), PolicyDocument: allow("iam:List*", "*")})).Policy.Arn
+	bound := *must[*awsiam.CreatePolicyOutput](t)(s.IAM(s.Admin).CreatePolicy(ctx,
+		&awsiam.CreatePolicyInput{PolicyName: aws.String("bound"), PolicyDocument: allow("iam:List*", "*")})).Policy.Arn
 	delegate := person(t, s, "delegate", aws.String(`{"Version":"2012-10-17","Statement":[
 	  {"Effect":"Allow","Action":["iam:CreateUser","iam:PutUserPolicy","iam:PutUserPermissionsBoundary"],"Resource":"*","Condition":{"StringEquals":{"iam:PermissionsBoundary":"`+bound+`"}}},
 	  {"Effect":"Allow","Action":"iam:CreateAccessKey","Resource":"*"}]}`))
@@ -438,7 +444,8 @@ func TestGroupsRolesAndProfiles(t *testing.T) {
 		*g.Users[0].UserName != "alice" {
 		t.Errorf("members = %+v", g.Users)
 	}
-	if g := must[*awsiam.ListGroupsForUserOutput](t)(c.ListGroupsForUser(ctx, &awsiam.ListGroupsForUserInput{UserName: alice})).Groups; len(
+	if g := must[*awsiam.ListGroupsForUserOutput](t)(
+		c.ListGroupsForUser(ctx, &awsiam.ListGroupsForUserInput{UserName: alice})).Groups; len(
 		g,
 	) != 1 ||
 		*g[0].GroupName != "ops" {
@@ -453,7 +460,8 @@ func TestGroupsRolesAndProfiles(t *testing.T) {
 	)
 
 	trust := aws.String(
-		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ssm.amazonaws.com"},"Action":"sts:AssumeRole"}]}`,
+		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ssm.amazonaws.com"},` +
+			`"Action":"sts:AssumeRole"}]}`,
 	)
 	node := aws.String("node")
 	r := must[*awsiam.CreateRoleOutput](
@@ -506,13 +514,15 @@ func TestGroupsRolesAndProfiles(t *testing.T) {
 		&awsiam.AddRoleToInstanceProfileInput{InstanceProfileName: node, RoleName: node},
 	)
 	doortest.WantError(t, err, "LimitExceeded", 409, "InstanceSessionsPerInstanceProfile")
-	if p := must[*awsiam.GetInstanceProfileOutput](t)(c.GetInstanceProfile(ctx, &awsiam.GetInstanceProfileInput{InstanceProfileName: node})).InstanceProfile; len(
+	if p := must[*awsiam.GetInstanceProfileOutput](t)(
+		c.GetInstanceProfile(ctx, &awsiam.GetInstanceProfileInput{InstanceProfileName: node})).InstanceProfile; len(
 		p.Roles,
 	) != 1 ||
 		*p.Roles[0].RoleName != "node" {
 		t.Errorf("profile = %+v", p)
 	}
-	if ps := must[*awsiam.ListInstanceProfilesForRoleOutput](t)(c.ListInstanceProfilesForRole(ctx, &awsiam.ListInstanceProfilesForRoleInput{RoleName: node})).InstanceProfiles; len(
+	if ps := must[*awsiam.ListInstanceProfilesForRoleOutput](t)(
+		c.ListInstanceProfilesForRole(ctx, &awsiam.ListInstanceProfilesForRoleInput{RoleName: node})).InstanceProfiles; len(
 		ps,
 	) != 1 {
 		t.Errorf("profiles = %+v", ps)
@@ -582,18 +592,21 @@ func TestManagedPolicies(t *testing.T) {
 	)(
 		c.AttachUserPolicy(ctx, &awsiam.AttachUserPolicyInput{UserName: aws.String("admin"), PolicyArn: p.Arn}),
 	)
-	if e := must[*awsiam.ListEntitiesForPolicyOutput](t)(c.ListEntitiesForPolicy(ctx, &awsiam.ListEntitiesForPolicyInput{PolicyArn: p.Arn})); len(
+	if e := must[*awsiam.ListEntitiesForPolicyOutput](t)(
+		c.ListEntitiesForPolicy(ctx, &awsiam.ListEntitiesForPolicyInput{PolicyArn: p.Arn})); len(
 		e.PolicyUsers,
 	) != 1 ||
 		*e.PolicyUsers[0].UserName != "admin" {
 		t.Errorf("entities = %+v", e)
 	}
-	if n := *must[*awsiam.GetPolicyOutput](t)(c.GetPolicy(ctx, &awsiam.GetPolicyInput{PolicyArn: p.Arn})).Policy.AttachmentCount; n != 1 {
+	if n := *must[*awsiam.GetPolicyOutput](t)(c.GetPolicy(ctx,
+		&awsiam.GetPolicyInput{PolicyArn: p.Arn})).Policy.AttachmentCount; n != 1 {
 		t.Errorf("attachments = %d", n)
 	}
 	_, err = c.DeletePolicy(ctx, &awsiam.DeletePolicyInput{PolicyArn: p.Arn})
 	doortest.WantError(t, err, "DeleteConflict", 409, "attached to entities")
-	if local := must[*awsiam.ListPoliciesOutput](t)(c.ListPolicies(ctx, &awsiam.ListPoliciesInput{Scope: types.PolicyScopeTypeLocal})).Policies; len(
+	if local := must[*awsiam.ListPoliciesOutput](t)(c.ListPolicies(ctx,
+		&awsiam.ListPoliciesInput{Scope: types.PolicyScopeTypeLocal})).Policies; len(
 		local,
 	) != 1 ||
 		*local[0].PolicyName != "p" {
@@ -663,7 +676,9 @@ func TestDevicesAreMadeEnabledAndListed(t *testing.T) {
 		*l[0].SerialNumber != *dev.SerialNumber {
 		t.Errorf("devices = %+v", l)
 	}
-	if l := must[*awsiam.ListVirtualMFADevicesOutput](t)(c.ListVirtualMFADevices(ctx, &awsiam.ListVirtualMFADevicesInput{AssignmentStatus: types.AssignmentStatusTypeAssigned})).VirtualMFADevices; len(
+	if l := must[*awsiam.ListVirtualMFADevicesOutput](t)(
+		c.ListVirtualMFADevices(ctx,
+			&awsiam.ListVirtualMFADevicesInput{AssignmentStatus: types.AssignmentStatusTypeAssigned})).VirtualMFADevices; len(
 		l,
 	) != 1 ||
 		*l[0].User.UserName != "admin" ||
@@ -781,10 +796,11 @@ func TestSimulations(t *testing.T) {
 	}
 
 	person(t, s, "alice", allow("ssm:StartSession", "*"))
-	r := must[*awsiam.SimulatePrincipalPolicyOutput](t)(c.SimulatePrincipalPolicy(ctx, &awsiam.SimulatePrincipalPolicyInput{
-		PolicySourceArn: aws.String(userARN + "/alice"), ActionNames: []string{"ssm:StartSession"},
-		PermissionsBoundaryPolicyInputList: []string{*allow("ec2:*", "*")},
-	})).EvaluationResults[0]
+	r := must[*awsiam.SimulatePrincipalPolicyOutput](t)(
+		c.SimulatePrincipalPolicy(ctx, &awsiam.SimulatePrincipalPolicyInput{
+			PolicySourceArn: aws.String(userARN + "/alice"), ActionNames: []string{"ssm:StartSession"},
+			PermissionsBoundaryPolicyInputList: []string{*allow("ec2:*", "*")},
+		})).EvaluationResults[0]
 	if r.EvalDecision != types.PolicyEvaluationDecisionTypeImplicitDeny || r.PermissionsBoundaryDecisionDetail == nil ||
 		r.PermissionsBoundaryDecisionDetail.AllowedByPermissionsBoundary {
 		t.Errorf("with a boundary: %+v", r)
@@ -827,7 +843,8 @@ func TestPasswordsAreChangedByThoseWhoKnowThem(t *testing.T) {
 		t,
 	)(
 		s.IAM(s.Admin).
-			CreateLoginProfile(ctx, &awsiam.CreateLoginProfileInput{UserName: aws.String("alice"), Password: aws.String("Correct-Horse-1")}),
+			CreateLoginProfile(ctx, &awsiam.CreateLoginProfileInput{UserName: aws.String("alice"),
+				Password: aws.String("Correct-Horse-1")}),
 	)
 	_, err := alice.ChangePassword(
 		ctx,
@@ -848,7 +865,8 @@ func TestPasswordsAreChangedByThoseWhoKnowThem(t *testing.T) {
 			},
 		),
 	)
-	if _, err := s.Directory.SignIns.CheckPassword(ctx, "alice", "Battery-Staple-2", "sekisho.test", netip.Addr{}, identity.Second{}); err != nil {
+	if _, err := s.Directory.SignIns.CheckPassword(ctx, "alice", "Battery-Staple-2", "sekisho.test", netip.Addr{},
+		identity.Second{}); err != nil {
 		t.Errorf("the new password: %v", err)
 	}
 }

@@ -59,7 +59,8 @@ func (d deviceDoor) createVirtualMFADevice(
 	if err != nil {
 		return nil, err
 	}
-	if err := c.Authorize(ctx, action(c), arn(c, identity.KindMFADevice, in.Path, in.VirtualMFADeviceName), authz.RequestTags(tags)...); err != nil {
+	if err := c.Authorize(ctx, action(c), arn(c, identity.KindMFADevice, in.Path, in.VirtualMFADeviceName),
+		authz.RequestTags(tags)...); err != nil {
 		return nil, err
 	}
 	m, err := d.MFA.Create(ctx, in.Path, in.VirtualMFADeviceName, tags)
@@ -72,7 +73,8 @@ func (d deviceDoor) createVirtualMFADevice(
 	}
 	c.Annotate(map[string]any{"virtualMFADevice": map[string]any{"serialNumber": m.Serial}})
 	return &deviceAnswer{virtualDevice{
-		SerialNumber: m.Serial, Base32StringSeed: base64Text([]byte(m.Seed)), QRCodePNG: base64Text(picture), Tags: tagList(m.Tags),
+		SerialNumber: m.Serial, Base32StringSeed: base64Text([]byte(m.Seed)), QRCodePNG: base64Text(picture),
+		Tags: tagList(m.Tags),
 	}}, nil
 }
 

@@ -43,7 +43,9 @@ type createProviderAnswer struct {
 	Tags *list[tag] `xml:",omitempty"`
 }
 
-func (d providerDoor) createProvider(ctx context.Context, c *api.Call, in *providerRequest) (*createProviderAnswer, error) {
+func (d providerDoor) createProvider(
+	ctx context.Context, c *api.Call, in *providerRequest,
+) (*createProviderAnswer, error) {
 	if err := require("url", in.URL); err != nil {
 		return nil, err
 	}

@@ -24,7 +24,9 @@ type passwordPolicy struct {
 
 type passwordPolicyAnswer struct{ PasswordPolicy passwordPolicy }
 
-func (d accountDoor) getAccountPasswordPolicy(ctx context.Context, c *api.Call, _ *struct{}) (*passwordPolicyAnswer, error) {
+func (d accountDoor) getAccountPasswordPolicy(
+	ctx context.Context, c *api.Call, _ *struct{},
+) (*passwordPolicyAnswer, error) {
 	if err := everything(ctx, c); err != nil {
 		return nil, err
 	}

@@ -70,7 +70,8 @@ func (d policyDoor) createPolicy(ctx context.Context, c *api.Call, in *createPol
 	if err != nil {
 		return nil, err
 	}
-	if err := c.Authorize(ctx, action(c), arn(c, identity.KindPolicy, in.Path, in.PolicyName), authz.RequestTags(tags)...); err != nil {
+	if err := c.Authorize(ctx, action(c), arn(c, identity.KindPolicy, in.Path, in.PolicyName),
+		authz.RequestTags(tags)...); err != nil {
 		return nil, err
 	}
 	p, err := d.Policies.Create(ctx, in.Path, in.PolicyName, in.Description, in.PolicyDocument, tags)
@@ -164,7 +165,9 @@ type createVersionRequest struct {
 
 type versionAnswer struct{ PolicyVersion policyVersion }
 
-func (d policyDoor) createPolicyVersion(ctx context.Context, c *api.Call, in *createVersionRequest) (*versionAnswer, error) {
+func (d policyDoor) createPolicyVersion(
+	ctx context.Context, c *api.Call, in *createVersionRequest,
+) (*versionAnswer, error) {
 	if _, err := d.managed(ctx, c, in.PolicyArn); err != nil {
 		return nil, err
 	}
@@ -209,7 +212,9 @@ type versionsAnswer struct {
 	more
 }
 
-func (d policyDoor) listPolicyVersions(ctx context.Context, c *api.Call, in *policyListRequest) (*versionsAnswer, error) {
+func (d policyDoor) listPolicyVersions(
+	ctx context.Context, c *api.Call, in *policyListRequest,
+) (*versionsAnswer, error) {
 	p, err := d.managed(ctx, c, in.PolicyArn)
 	if err != nil {
 		return nil, err
@@ -262,7 +267,9 @@ type entitiesAnswer struct {
 	more
 }
 
-func (d policyDoor) listEntitiesForPolicy(ctx context.Context, c *api.Call, in *entitiesRequest) (*entitiesAnswer, error) {
+func (d policyDoor) listEntitiesForPolicy(
+	ctx context.Context, c *api.Call, in *entitiesRequest,
+) (*entitiesAnswer, error) {
 	if _, err := d.managed(ctx, c, in.PolicyArn); err != nil {
 		return nil, err
 	}
@@ -270,7 +277,8 @@ func (d policyDoor) listEntitiesForPolicy(ctx context.Context, c *api.Call, in *
 	if err != nil {
 		return nil, err
 	}
-	kind := map[string]identity.Kind{"User": identity.KindUser, "Group": identity.KindGroup, "Role": identity.KindRole}[in.EntityFilter]
+	kind := map[string]identity.Kind{"User": identity.KindUser, "Group": identity.KindGroup,
+		"Role": identity.KindRole}[in.EntityFilter]
 	all = slices.DeleteFunc(all, func(a identity.Attachment) bool {
 		return kind != "" && a.Kind != kind || !strings.HasPrefix(a.Holder.Path, in.PathPrefix) ||
 			in.PolicyUsageFilter == "PermissionsPolicy" &&

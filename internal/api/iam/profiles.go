@@ -55,7 +55,8 @@ func (d profileDoor) createInstanceProfile(
 	if err != nil {
 		return nil, err
 	}
-	if err := c.Authorize(ctx, action(c), arn(c, identity.KindInstanceProfile, in.Path, in.InstanceProfileName), authz.RequestTags(tags)...); err != nil {
+	if err := c.Authorize(ctx, action(c), arn(c, identity.KindInstanceProfile, in.Path, in.InstanceProfileName),
+		authz.RequestTags(tags)...); err != nil {
 		return nil, err
 	}
 	if _, err := d.Profiles.Create(ctx, in.Path, in.InstanceProfileName, tags); err != nil {
@@ -125,7 +126,9 @@ func (d profileDoor) listInstanceProfiles(ctx context.Context, c *api.Call, in *
 	)
 }
 
-func (d profileDoor) profilePage(ctx context.Context, all []*identity.InstanceProfile, p paging) (*profilesAnswer, error) {
+func (d profileDoor) profilePage(
+	ctx context.Context, all []*identity.InstanceProfile, p paging,
+) (*profilesAnswer, error) {
 	all, next, err := page(all, func(p *identity.InstanceProfile) string { return strings.ToLower(p.Name) }, p)
 	if err != nil {
 		return nil, err
@@ -184,7 +187,9 @@ func (d profileDoor) addRoleToInstanceProfile(ctx context.Context, c *api.Call, 
 	return nil, d.Profiles.AddRole(ctx, in.InstanceProfileName, in.RoleName)
 }
 
-func (d profileDoor) removeRoleFromInstanceProfile(ctx context.Context, c *api.Call, in *profileRequest) (*struct{}, error) {
+func (d profileDoor) removeRoleFromInstanceProfile(
+	ctx context.Context, c *api.Call, in *profileRequest,
+) (*struct{}, error) {
 	if _, err := d.profile(ctx, c, in.InstanceProfileName); err != nil {
 		return nil, err
 	}
@@ -209,7 +214,9 @@ func (d profileDoor) untagInstanceProfile(ctx context.Context, c *api.Call, in *
 	return nil, d.Tags.Remove(ctx, identity.KindInstanceProfile, in.InstanceProfileName, in.TagKeys)
 }
 
-func (d profileDoor) listInstanceProfileTags(ctx context.Context, c *api.Call, in *tagProfileRequest) (*tagsAnswer, error) {
+func (d profileDoor) listInstanceProfileTags(
+	ctx context.Context, c *api.Call, in *tagProfileRequest,
+) (*tagsAnswer, error) {
 	p, err := d.profile(ctx, c, in.InstanceProfileName)
 	if err != nil {
 		return nil, err

@@ -46,7 +46,8 @@ func (d roleDoor) createRole(ctx context.Context, c *api.Call, in *createRoleReq
 	if err != nil {
 		return nil, err
 	}
-	if err := c.Authorize(ctx, action(c), arn(c, identity.KindRole, in.Path, in.RoleName), created(in.PermissionsBoundary, tags)...); err != nil {
+	if err := c.Authorize(ctx, action(c), arn(c, identity.KindRole, in.Path, in.RoleName),
+		created(in.PermissionsBoundary, tags)...); err != nil {
 		return nil, err
 	}
 	r, err := d.Roles.Create(ctx, identity.NewRole{

@@ -82,7 +82,9 @@ type simulationAnswer struct {
 	more
 }
 
-func (d simulatorDoor) simulateCustomPolicy(ctx context.Context, c *api.Call, in *simulation) (*simulationAnswer, error) {
+func (d simulatorDoor) simulateCustomPolicy(
+	ctx context.Context, c *api.Call, in *simulation,
+) (*simulationAnswer, error) {
 	if err := everything(ctx, c); err != nil {
 		return nil, err
 	}
@@ -97,7 +99,9 @@ func (d simulatorDoor) simulateCustomPolicy(ctx context.Context, c *api.Call, in
 	return in.run(ps, policy.Principal{Account: c.Account, Type: policy.TypeUser, ARN: in.CallerArn})
 }
 
-func (d simulatorDoor) simulatePrincipalPolicy(ctx context.Context, c *api.Call, in *simulation) (*simulationAnswer, error) {
+func (d simulatorDoor) simulatePrincipalPolicy(
+	ctx context.Context, c *api.Call, in *simulation,
+) (*simulationAnswer, error) {
 	if err := require("policySourceArn", in.PolicySourceArn); err != nil {
 		return nil, err
 	}
@@ -267,7 +271,8 @@ func (in *simulation) evaluate(
 		if s := severity[e.Effect]; s > worst {
 			worst = s
 			out.SekishoReason = e.Sentence
-			out.EvalDecision, out.MatchedStatements, out.PermissionsBoundaryDecisionDetail = res.EvalResourceDecision, res.MatchedStatements, res.PermissionsBoundaryDecisionDetail
+			out.EvalDecision, out.MatchedStatements, out.PermissionsBoundaryDecisionDetail = res.EvalResourceDecision,
+				res.MatchedStatements, res.PermissionsBoundaryDecisionDetail
 		}
 		results.Member = append(results.Member, res)
 	}

@@ -44,7 +44,8 @@ func (d userDoor) createUser(ctx context.Context, c *api.Call, in *createUserReq
 	if err != nil {
 		return nil, err
 	}
-	if err := c.Authorize(ctx, action(c), arn(c, identity.KindUser, in.Path, in.UserName), created(in.PermissionsBoundary, tags)...); err != nil {
+	if err := c.Authorize(ctx, action(c), arn(c, identity.KindUser, in.Path, in.UserName),
+		created(in.PermissionsBoundary, tags)...); err != nil {
 		return nil, err
 	}
 	u, err := d.Users.Create(ctx, in.Path, in.UserName, in.PermissionsBoundary, tags)

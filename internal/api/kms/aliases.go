@@ -27,7 +27,8 @@ func checkAlias(name string) error {
 	case !strings.HasPrefix(name, "alias/"):
 		return awsproto.SenderError(
 			"ValidationException",
-			"Alias must start with the prefix \"alias/\". Please see https://docs.aws.amazon.com/kms/latest/developerguide/kms-alias.html",
+			"Alias must start with the prefix \"alias/\". Please see "+
+				"https://docs.aws.amazon.com/kms/latest/developerguide/kms-alias.html",
 		)
 	case strings.HasPrefix(name, "alias/aws/"):
 		return awsproto.SenderError("NotAuthorizedException", "Aliases that begin with alias/aws/ are reserved.")

@@ -176,7 +176,8 @@ func limitOf(asked *int, most int) (int, error) {
 	if *asked < 1 || *asked > most {
 		return 0, sekisho.Errorf(
 			sekisho.CodeInvalid,
-			"1 validation error detected: Value '%d' at 'limit' failed to satisfy constraint: Member must have value between 1 and %d",
+			"1 validation error detected: Value '%d' at 'limit' failed to satisfy constraint: Member must have value "+
+				"between 1 and %d",
 			*asked,
 			most,
 		)

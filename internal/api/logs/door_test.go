@@ -45,7 +45,8 @@ var keys = callers{
 	"ITSELF": `{"Effect":"Allow","Action":"logs:*","Resource":"` + group + `"}`,
 	"INSIDE": `{"Effect":"Allow","Action":"logs:*","Resource":"` + group + `:*"}`,
 	"STREAM": `{"Effect":"Allow","Action":"logs:PutLogEvents","Resource":"` + group + `:log-stream:a-*"}`,
-	"BUT":    `{"Effect":"Allow","Action":"logs:*","Resource":"*"},{"Effect":"Deny","Action":"logs:*","Resource":"` + group + `"}`,
+	"BUT": `{"Effect":"Allow","Action":"logs:*","Resource":"*"},{"Effect":"Deny","Action":"logs:*","Resource":"` +
+		group + `"}`,
 	"NOBODY": `{"Effect":"Allow","Action":"s3:*","Resource":"*"}`,
 }
 

@@ -70,16 +70,29 @@ func TestPublicPolicies(t *testing.T) {
 		statement string
 		want      bool
 	}{
-		"everybody":             {`{"Effect":"Allow","Principal":"*","Action":"s3:*","Resource":"*"}`, true},
-		"everybody in a map":    {`{"Effect":"Allow","Principal":{"AWS":["arn:aws:iam::1:root","*"]},"Action":"s3:*","Resource":"*"}`, true},
-		"nobody but":            {`{"Effect":"Allow","NotPrincipal":{"AWS":"arn:aws:iam::1:root"},"Action":"s3:*","Resource":"*"}`, true},
-		"a deny":                {`{"Effect":"Deny","Principal":"*","Action":"s3:*","Resource":"*"}`, false},
-		"one account":           {`{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::123456789012:root"},"Action":"s3:*","Resource":"*"}`, false},
-		"from a network":        {`{"Effect":"Allow","Principal":"*","Action":"s3:*","Resource":"*","Condition":{"IpAddress":{"aws:SourceIp":"10.0.0.0/8"}}}`, false},
-		"from all networks":     {`{"Effect":"Allow","Principal":"*","Action":"s3:*","Resource":"*","Condition":{"IpAddress":{"aws:SourceIp":["10.0.0.0/8","0.0.0.0/0"]}}}`, true},
-		"not from a network":    {`{"Effect":"Allow","Principal":"*","Action":"s3:*","Resource":"*","Condition":{"NotIpAddress":{"aws:SourceIp":"10.0.0.0/8"}}}`, true},
-		"a condition of no use": {`{"Effect":"Allow","Principal":"*","Action":"s3:*","Resource":"*","Condition":{"Bool":{"aws:SecureTransport":"true"}}}`, true},
-		"a pattern":             {`{"Effect":"Allow","Principal":"*","Action":"s3:*","Resource":"*","Condition":{"StringLike":{"aws:userid":"*"}}}`, true},
+		"everybody": {`{"Effect":"Allow","Principal":"*","Action":"s3:*","Resource":"*"}`, true},
+		"everybody in a map": {
+			`{"Effect":"Allow","Principal":{"AWS":["arn:aws:iam::1:root","*"]},"Action":"s3:*","Resource":"*"}`, true},
+		"nobody but": {
+			`{"Effect":"Allow","NotPrincipal":{"AWS":"arn:aws:iam::1:root"},"Action":"s3:*","Resource":"*"}`, true},
+		"a deny": {`{"Effect":"Deny","Principal":"*","Action":"s3:*","Resource":"*"}`, false},
+		"one account": {
+			`{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::123456789012:root"},"Action":"s3:*","Resource":"*"}`, false},
+		"from a network": {
+			`{"Effect":"Allow","Principal":"*","Action":"s3:*","Resource":"*",` +
+				`"Condition":{"IpAddress":{"aws:SourceIp":"10.0.0.0/8"}}}`, false},
+		"from all networks": {
+			`{"Effect":"Allow","Principal":"*","Action":"s3:*","Resource":"*",` +
+				`"Condition":{"IpAddress":{"aws:SourceIp":["10.0.0.0/8","0.0.0.0/0"]}}}`, true},
+		"not from a network": {
+			`{"Effect":"Allow","Principal":"*","Action":"s3:*","Resource":"*",` +
+				`"Condition":{"NotIpAddress":{"aws:SourceIp":"10.0.0.0/8"}}}`, true},
+		"a condition of no use": {
+			`{"Effect":"Allow","Principal":"*","Action":"s3:*","Resource":"*",` +
+				`"Condition":{"Bool":{"aws:SecureTransport":"true"}}}`, true},
+		"a pattern": {
+			`{"Effect":"Allow","Principal":"*","Action":"s3:*","Resource":"*","Condition":{"StringLike":{"aws:userid":"*"}}}`,
+			true},
 	} {
 		for _, doc := range []string{`{"Statement":` + c.statement + `}`, `{"Statement":[` + c.statement + `]}`} {
 			if got := isPublic([]byte(doc)); got != c.want {

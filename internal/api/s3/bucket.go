@@ -545,7 +545,8 @@ func putPolicy(ctx context.Context, q *request) (answer, error) {
 		if p := b.Settings.PublicAccess; public && p != nil && p.BlockPolicy {
 			return sekisho.Errorf(
 				sekisho.CodeDenied,
-				"User: %s is not authorized to perform: s3:PutBucketPolicy on resource: %q because public policies are prevented by the BlockPublicPolicy setting in S3 Block Public Access.",
+				"User: %s is not authorized to perform: s3:PutBucketPolicy on resource: %q because public policies are "+
+					"prevented by the BlockPublicPolicy setting in S3 Block Public Access.",
 				q.Principal.ARN,
 				objects.ARN(q.bucket),
 			)

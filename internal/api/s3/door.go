@@ -283,7 +283,8 @@ func (d *Door) serve(w http.ResponseWriter, r *http.Request, hosts []string) {
 		if old(r) {
 			e := fault(
 				"InvalidRequest",
-				"The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256: set the client's signature version for S3 to s3v4.",
+				"The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256: set the "+
+					"client's signature version for S3 to s3v4.",
 			)
 			if err := awsproto.WriteRESTXMLError(w, id.UUID(), e); err != nil {
 				d.Log.DebugContext(r.Context(), "answer not delivered", "service", "s3", "error", err)

@@ -88,7 +88,8 @@ func TestObjectTags(t *testing.T) {
 	// Tags decide who may read.
 	reader := r.user(
 		"reader",
-		`[{"Effect":"Allow","Action":"s3:GetObject","Resource":"*","Condition":{"StringEquals":{"s3:ExistingObjectTag/team":"ops"}}}]`,
+		`[{"Effect":"Allow","Action":"s3:GetObject","Resource":"*",`+
+			`"Condition":{"StringEquals":{"s3:ExistingObjectTag/team":"ops"}}}]`,
 	)
 	r.do(r.admin, "PUT", "/bucket/other", "x", nil)
 	if got := r.do(reader, "GET", "/bucket/k", "", nil); got.status != 200 {

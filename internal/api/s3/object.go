@@ -864,7 +864,8 @@ func copyObject(ctx context.Context, q *request) (answer, error) {
 			q.config.Versioning != objects.VersioningEnabled && tagging != directiveReplace {
 			return answer{}, fault(
 				"InvalidRequest",
-				"This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.",
+				"This copy request is illegal because it is trying to copy an object to itself without changing the object's "+
+					"metadata, storage class, website redirect location or encryption attributes.",
 			)
 		}
 		facts = from.Facts

@@ -25,7 +25,8 @@ func (q *request) tagsHeader() (map[string]string, error) {
 	if err != nil {
 		return nil, fault(
 			"InvalidArgument",
-			"The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag name duplicates.",
+			"The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag name "+
+				"duplicates.",
 		)
 	}
 	var tags []tag

@@ -235,7 +235,8 @@ func TestMultipartOverHTTP(t *testing.T) {
 			r.admin,
 			"POST",
 			"/bucket/mp?uploadId="+id,
-			"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>"+etag+"</ETag>"+checksum+"</Part></CompleteMultipartUpload>",
+			"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>"+etag+"</ETag>"+checksum+
+				"</Part></CompleteMultipartUpload>",
 			header,
 		)
 	}

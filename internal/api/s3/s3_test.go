@@ -40,7 +40,8 @@ func start(t *testing.T) *rig {
 	t.Helper()
 	b := doortest.NewBase(t, nil)
 	discard := slog.New(slog.DiscardHandler)
-	store, err := objects.Open(t.Context(), objects.Config{Dir: t.TempDir(), Index: b.DB.Objects, Keys: b.Ring, Log: discard})
+	store, err := objects.Open(t.Context(),
+		objects.Config{Dir: t.TempDir(), Index: b.DB.Objects, Keys: b.Ring, Log: discard})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +131,8 @@ func (r *rig) send(creds sigv4.Credentials, method, path, body, hash, region str
 func TestNodeRole(t *testing.T) {
 	t.Parallel()
 	r := start(t)
-	const put = `{"Effect":"Allow","Action":"s3:PutObject","Resource":"arn:aws:s3:::bucket/logs/*"},{"Effect":"Allow","Action":"s3:GetEncryptionConfiguration","Resource":"arn:aws:s3:::bucket"}`
+	const put = `{"Effect":"Allow","Action":"s3:PutObject","Resource":"arn:aws:s3:::bucket/logs/*"},` +
+		`{"Effect":"Allow","Action":"s3:GetEncryptionConfiguration","Resource":"arn:aws:s3:::bucket"}`
 	node := r.user("node", "["+put+"]")
 	upload := func() result {
 		return r.do(node, "PUT", "/bucket/logs/s.log", "what was done",
@@ -216,12 +218,17 @@ func TestBucketPolicy(t *testing.T) {
 		t.Errorf("list without the prefix: %+v", got)
 	}
 	for what, p := range map[string]string{
-		"public":                        `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"arn:aws:s3:::bucket/*"}]}`,
-		"malformed":                     `{"Statement":`,
-		"prefix longer than an address": `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Principal":"*","Action":"s3:GetObject","Resource":"arn:aws:s3:::bucket/*","Condition":{"NotIpAddress":{"aws:SourceIp":"10.0.0.0/99"}}}]}`,
-		"resource of another bucket":    `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Principal":"*","Action":"s3:GetObject","Resource":"arn:aws:s3:::other/*"}]}`,
-		"action of another service":     `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Principal":"*","Action":"ssm:GetDocument","Resource":"arn:aws:s3:::bucket/*"}]}`,
-		"no such user":                  strings.ReplaceAll(policy, "alice", "nobody"),
+		"public": `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*",` +
+			`"Action":"s3:GetObject","Resource":"arn:aws:s3:::bucket/*"}]}`,
+		"malformed": `{"Statement":`,
+		"prefix longer than an address": `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Principal":"*",` +
+			`"Action":"s3:GetObject","Resource":"arn:aws:s3:::bucket/*",` +
+			`"Condition":{"NotIpAddress":{"aws:SourceIp":"10.0.0.0/99"}}}]}`,
+		"resource of another bucket": `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Principal":"*",` +
+			`"Action":"s3:GetObject","Resource":"arn:aws:s3:::other/*"}]}`,
+		"action of another service": `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Principal":"*",` +
+			`"Action":"ssm:GetDocument","Resource":"arn:aws:s3:::bucket/*"}]}`,
+		"no such user": strings.ReplaceAll(policy, "alice", "nobody"),
 	} {
 		if got := r.do(r.admin, "PUT", "/bucket?policy", p, nil); got.status < 400 || got.status >= 500 {
 			t.Errorf("%s: %+v", what, got)

@@ -141,5 +141,6 @@ func (g *rewrite) refuse(ctx context.Context) error {
 	return sekisho.Errorf(sekisho.CodeDenied,
 		"s3://%s/%s is the log of session %s, and the bucket has no versioning. Nodes write a log once and cannot "+
 			"delete it.", g.report.Bucket, clip(g.report.Key), id).
-		WithHint("Enable versioning to keep a second write beside the first: aws s3api put-bucket-versioning --bucket %s --versioning-configuration Status=Enabled", g.report.Bucket)
+		WithHint("Enable versioning to keep a second write beside the first: aws s3api put-bucket-versioning --bucket "+
+			"%s --versioning-configuration Status=Enabled", g.report.Bucket)
 }

@@ -46,7 +46,8 @@ type accessRequestShape struct {
 
 func accessShape(r *access.Request, now time.Time) accessRequestShape {
 	out := accessRequestShape{
-		AccessRequestID: r.ID, Status: string(r.At(now)), Requester: r.Owner, InstanceIDs: []string{}, Reason: r.Reason, Rule: r.Rule,
+		AccessRequestID: r.ID, Status: string(r.At(now)), Requester: r.Owner, InstanceIDs: []string{}, Reason: r.Reason,
+		Rule:       r.Rule,
 		BreakGlass: r.BreakGlass, ApprovalsNeeded: r.Needed, DurationSeconds: int64(r.Duration / time.Second),
 		Decisions: []accessDecision{}, CreatedAt: awsproto.NewEpoch(r.CreatedAt), ExpiresAt: awsproto.NewEpoch(r.ExpiresAt),
 	}

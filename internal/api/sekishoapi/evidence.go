@@ -82,7 +82,8 @@ func (d *door) getSessionEvidence(ctx context.Context, c *api.Call, in *evidence
 		return nil, err
 	}
 	return &evidenceAnswer{
-		SessionID: in.SessionID, BundleID: bundle, Data: data, NextOffset: in.StartOffset + int64(len(data)), TotalBytes: total,
+		SessionID: in.SessionID, BundleID: bundle, Data: data, NextOffset: in.StartOffset + int64(len(data)),
+		TotalBytes: total,
 	}, nil
 }
 

@@ -105,12 +105,15 @@ func TestEvidencePermissions(t *testing.T) {
 		"*",
 	)
 	f.keys["half"] = allow("cloudtrail:LookupEvents", "*")
-	for key, want := range map[string]string{"both": "", "half": "AccessDeniedException", "alice": "AccessDeniedException", "nobody": "AccessDeniedException"} {
-		if _, code := f.call(t, key, "GetSessionEvidence", fmt.Sprintf(`{"SessionId":%q}`, alice), &evidencePage{}); code != want {
+	for key, want := range map[string]string{"both": "", "half": "AccessDeniedException", "alice": "AccessDeniedException",
+		"nobody": "AccessDeniedException"} {
+		if _, code := f.call(t, key, "GetSessionEvidence", fmt.Sprintf(`{"SessionId":%q}`, alice),
+			&evidencePage{}); code != want {
 			t.Errorf("%s: %q, want %q", key, code, want)
 		}
 	}
-	if _, code := f.call(t, "both", "GetSessionEvidence", fmt.Sprintf(`{"SessionId":%q}`, bob), &evidencePage{}); code != "AccessDeniedException" {
+	if _, code := f.call(t, "both", "GetSessionEvidence", fmt.Sprintf(`{"SessionId":%q}`, bob),
+		&evidencePage{}); code != "AccessDeniedException" {
 		t.Errorf("another session: %q", code)
 	}
 }
@@ -124,7 +127,8 @@ func TestVerifySaysEncrypted(t *testing.T) {
 	}
 	for id, want := range map[root.SessionID]bool{alice: false, bob: true} {
 		var out struct{ Encrypted bool }
-		if status, code := f.call(t, "admin", "VerifySessionRecording", fmt.Sprintf(`{"SessionId":%q}`, id), &out); status != http.StatusOK ||
+		if status, code := f.call(t, "admin", "VerifySessionRecording", fmt.Sprintf(`{"SessionId":%q}`, id),
+			&out); status != http.StatusOK ||
 			out.Encrypted != want {
 			t.Errorf("%s: %d %s %+v", id, status, code, out)
 		}

@@ -68,7 +68,8 @@ type grantAccessAnswer struct {
 func (d *door) grantAccess(ctx context.Context, c *api.Call, in *grantAccessRequest) (*grantAccessAnswer, error) {
 	var operation, member, name string
 	for _, holder := range []struct{ operation, member, name string }{
-		{"PutUserPolicy", "UserName", in.UserName}, {"PutGroupPolicy", "GroupName", in.GroupName}, {"PutRolePolicy", "RoleName", in.RoleName},
+		{"PutUserPolicy", "UserName", in.UserName}, {"PutGroupPolicy", "GroupName", in.GroupName},
+		{"PutRolePolicy", "RoleName", in.RoleName},
 	} {
 		if holder.name == "" {
 			continue

@@ -23,13 +23,17 @@ const (
 
 // Trust and policies of the roles.
 const (
-	instanceTrust = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":["ec2.amazonaws.com","ssm.amazonaws.com"]},"Action":"sts:AssumeRole"}]}`
-	automateTrust = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ssm.amazonaws.com"},"Action":"sts:AssumeRole"}]}`
+	instanceTrust = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow",` +
+		`"Principal":{"Service":["ec2.amazonaws.com","ssm.amazonaws.com"]},"Action":"sts:AssumeRole"}]}`
+	automateTrust = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow",` +
+		`"Principal":{"Service":"ssm.amazonaws.com"},"Action":"sts:AssumeRole"}]}`
 	corePolicy    = "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"
 	attachPolicy  = "AttachInstanceRole"
 	attachAllowed = `{"Version":"2012-10-17","Statement":[` +
-		`{"Effect":"Allow","Action":["ssm:DescribeInstanceInformation","ssm:UpdateManagedInstanceRole","iam:GetRole","iam:GetInstanceProfile",` +
-		`"ec2:DescribeInstances","ec2:DescribeIamInstanceProfileAssociations","ec2:AssociateIamInstanceProfile"],"Resource":"*"},` +
+		`{"Effect":"Allow","Action":["ssm:DescribeInstanceInformation","ssm:UpdateManagedInstanceRole","iam:GetRole",` +
+		`"iam:GetInstanceProfile",` +
+		`"ec2:DescribeInstances","ec2:DescribeIamInstanceProfileAssociations","ec2:AssociateIamInstanceProfile"],` +
+		`"Resource":"*"},` +
 		`{"Effect":"Allow","Action":"iam:PassRole","Resource":"arn:aws:iam::*:role/` + instanceRole + `"}]}`
 )
 

@@ -107,7 +107,8 @@ func (d *door) explainAccess(ctx context.Context, c *api.Call, in *explainReques
 		return nil, err
 	}
 	out := &explainAnswer{
-		PrincipalArn: in.PrincipalArn, Action: in.Action, At: in.At, Allowed: v.Allowed, Decision: decision(v), Reason: v.Reason, Statement: v.Statement,
+		PrincipalArn: in.PrincipalArn, Action: in.Action, At: in.At, Allowed: v.Allowed, Decision: decision(v),
+		Reason: v.Reason, Statement: v.Statement,
 		Message: v.Message, Steps: []explainStep{}, Failed: v.Failed, SecondFactor: v.SecondFactor,
 	}
 	for _, s := range steps {

@@ -296,7 +296,9 @@ type deleteActivationRequest struct {
 	ActivationID string `json:"ActivationId"`
 }
 
-func (d activationDoor) deleteActivation(ctx context.Context, c *api.Call, in *deleteActivationRequest) (*struct{}, error) {
+func (d activationDoor) deleteActivation(
+	ctx context.Context, c *api.Call, in *deleteActivationRequest,
+) (*struct{}, error) {
 	var v awsproto.Constraints
 	v.Require("activationId", in.ActivationID != "")
 	v.Length("activationId", in.ActivationID, 0, 64)

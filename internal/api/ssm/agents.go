@@ -35,7 +35,9 @@ type registerAnswer struct {
 	InstanceID string `json:"InstanceId"`
 }
 
-func (d agentDoor) registerManagedInstance(ctx context.Context, c *api.Call, in *registerRequest) (*registerAnswer, error) {
+func (d agentDoor) registerManagedInstance(
+	ctx context.Context, c *api.Call, in *registerRequest,
+) (*registerAnswer, error) {
 	var v awsproto.Constraints
 	v.Hide("activationCode")
 	v.Length("activationCode", in.ActivationCode, 20, 250)

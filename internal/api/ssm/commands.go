@@ -62,13 +62,16 @@ func outputLogs(o runcommand.Output) cloudWatchOutput { return cloudWatchOutput{
 
 func describeCommand(c *runcommand.Command) commandInfo {
 	out := commandInfo{
-		CommandID: c.ID, DocumentName: c.Document, DocumentVersion: c.Version, Comment: c.Comment, ExpiresAfter: awsproto.NewEpoch(c.ExpiresAt()),
-		Parameters: c.Job.Parameters, InstanceIDs: []string{}, Targets: []commandTarget{}, RequestedDateTime: awsproto.NewEpoch(c.RequestedAt),
+		CommandID: c.ID, DocumentName: c.Document, DocumentVersion: c.Version, Comment: c.Comment,
+		ExpiresAfter: awsproto.NewEpoch(c.ExpiresAt()),
+		Parameters:   c.Job.Parameters, InstanceIDs: []string{}, Targets: []commandTarget{},
+		RequestedDateTime: awsproto.NewEpoch(c.RequestedAt),
 		Status: commandStatus(
 			c.Status,
 		), StatusDetails: string(c.Status), OutputS3Region: c.Output.Region, OutputS3BucketName: c.Output.Bucket,
 		OutputS3KeyPrefix: c.Output.KeyPrefix, MaxConcurrency: c.Concurrency, MaxErrors: c.ErrorLimit, TargetCount: c.Count,
-		CompletedCount: c.Completed, ErrorCount: c.Errors, DeliveryTimedOutCount: c.TimedOut, NotificationConfig: noNotification,
+		CompletedCount: c.Completed, ErrorCount: c.Errors, DeliveryTimedOutCount: c.TimedOut,
+		NotificationConfig:     noNotification,
 		CloudWatchOutputConfig: outputLogs(c.Output), TimeoutSeconds: int64(c.Timeout / time.Second),
 	}
 	if out.Parameters == nil {
@@ -151,8 +154,10 @@ func (d commandDoor) getCommandInvocation(
 		return nil, err
 	}
 	out := &getInvocationAnswer{
-		CommandID: cmd.ID, InstanceID: in.InstanceID, Comment: cmd.Comment, DocumentName: cmd.Document, DocumentVersion: cmd.Version,
-		ResponseCode: -1, Status: inv.Status.Short(), StatusDetails: string(inv.Status), CloudWatchOutputConfig: outputLogs(cmd.Output),
+		CommandID: cmd.ID, InstanceID: in.InstanceID, Comment: cmd.Comment, DocumentName: cmd.Document,
+		DocumentVersion: cmd.Version,
+		ResponseCode:    -1, Status: inv.Status.Short(), StatusDetails: string(inv.Status),
+		CloudWatchOutputConfig: outputLogs(cmd.Output),
 	}
 	name := in.PluginName
 	if name == "" && len(cmd.Steps) == 1 {
@@ -305,8 +310,10 @@ func (in *listCommandsRequest) past(q *runcommand.Query) error {
 
 // statuses are all statuses of commands and invocations.
 var statuses = []runcommand.Status{
-	runcommand.Pending, runcommand.InProgress, runcommand.Delayed, runcommand.Cancelling, runcommand.Success, runcommand.Failed, runcommand.Cancelled,
-	runcommand.DeliveryTimedOut, runcommand.ExecutionTimedOut, runcommand.Undeliverable, runcommand.Terminated, runcommand.InvalidPlatform,
+	runcommand.Pending, runcommand.InProgress, runcommand.Delayed, runcommand.Cancelling, runcommand.Success,
+	runcommand.Failed, runcommand.Cancelled,
+	runcommand.DeliveryTimedOut, runcommand.ExecutionTimedOut, runcommand.Undeliverable, runcommand.Terminated,
+	runcommand.InvalidPlatform,
 	runcommand.Incomplete, runcommand.RateExceeded, runcommand.NoInstancesInTag,
 }
 
@@ -337,7 +344,8 @@ func (f *commandFilter) narrow(q *runcommand.Query) error {
 		if len(q.Statuses) == 0 {
 			return awsproto.SenderError(
 				"ValidationException",
-				"The filter Status has no value %q: use Pending, InProgress, Delayed, Success, Cancelling, Cancelled, TimedOut or Failed.",
+				"The filter Status has no value %q: use Pending, InProgress, Delayed, Success, Cancelling, Cancelled, "+
+					"TimedOut or Failed.",
 				f.Value,
 			)
 		}
@@ -368,7 +376,9 @@ type listCommandsAnswer struct {
 	NextToken string `json:",omitempty"`
 }
 
-func (d commandDoor) listCommands(ctx context.Context, c *api.Call, in *listCommandsRequest) (*listCommandsAnswer, error) {
+func (d commandDoor) listCommands(
+	ctx context.Context, c *api.Call, in *listCommandsRequest,
+) (*listCommandsAnswer, error) {
 	q, limit, err := in.query()
 	if err != nil {
 		return nil, err
@@ -474,9 +484,12 @@ func describeInvocation(
 	details bool,
 ) commandInvocation {
 	out := commandInvocation{
-		CommandID: cmd.ID, InstanceID: string(inv.Node), InstanceName: inv.NodeName, Comment: cmd.Comment, DocumentName: cmd.Document,
-		DocumentVersion: cmd.Version, RequestedDateTime: awsproto.NewEpoch(inv.RequestedAt), Status: inv.Status.Short(), StatusDetails: string(inv.Status),
-		TraceOutput: inv.Trace, CommandPlugins: []commandPlugin{}, NotificationConfig: noNotification, CloudWatchOutputConfig: outputLogs(cmd.Output),
+		CommandID: cmd.ID, InstanceID: string(inv.Node), InstanceName: inv.NodeName, Comment: cmd.Comment,
+		DocumentName:    cmd.Document,
+		DocumentVersion: cmd.Version, RequestedDateTime: awsproto.NewEpoch(inv.RequestedAt), Status: inv.Status.Short(),
+		StatusDetails: string(inv.Status),
+		TraceOutput:   inv.Trace, CommandPlugins: []commandPlugin{}, NotificationConfig: noNotification,
+		CloudWatchOutputConfig: outputLogs(cmd.Output),
 	}
 	if len(cmd.Steps) == 1 && len(inv.Steps) == 1 {
 		out.StandardOutputURL, out.StandardErrorURL = outputOf(c, inv.Steps[0])

@@ -61,7 +61,8 @@ func start(t *testing.T) *rig {
 	nodes := fleet.New(fleet.Config{Store: b.DB.Fleet, Links: channels})
 	sessions := relay.New(relay.Config{Log: log})
 	front := b.Config(ssm.New(ssm.Config{
-		Fleet: nodes, Channels: channels, Roles: roles{b.Directory}, Documents: doclibrary.New(b.DB.Documents, yamljson.Texts{}, nil, nil),
+		Fleet: nodes, Channels: channels, Roles: roles{b.Directory},
+		Documents: doclibrary.New(b.DB.Documents, yamljson.Texts{}, nil, nil),
 		Broker:    broker.New(broker.Config{Store: b.DB.Sessions, Relay: sessions, Links: channels, Nodes: nodes, Log: log}),
 		Inventory: inventory.New(b.DB.Inventory), Settings: settings.New(b.DB.Settings, nil),
 		Commands: runcommand.New(runcommand.Config{Store: b.DB.Commands, Links: channels, Log: log}),
@@ -109,32 +110,48 @@ func TestRequestsAreRefusedByCode(t *testing.T) {
 		code            string
 	}{
 		{"a session on an unknown node", "StartSession", fields{"Target": unknownNode}, "TargetNotConnected"},
-		{"a session by an unknown document", "StartSession", fields{"Target": unknownNode, "DocumentName": "None"}, "InvalidDocument"},
+		{"a session by an unknown document", "StartSession", fields{"Target": unknownNode, "DocumentName": "None"},
+			"InvalidDocument"},
 		{"an unknown session to end", "TerminateSession", fields{"SessionId": ""}, "ValidationException"},
-		{"an unknown session to resume", "ResumeSession", fields{"SessionId": "admin-0123456789abcdef0"}, "DoesNotExistException"},
+		{"an unknown session to resume", "ResumeSession", fields{"SessionId": "admin-0123456789abcdef0"},
+			"DoesNotExistException"},
 		{"a state that is none", "DescribeSessions", fields{"State": "Soon"}, "ValidationException"},
-		{"a document that exists", "CreateDocument", fields{"Name": "Mine", "DocumentType": "Session", "Content": preferences}, "DocumentAlreadyExists"},
-		{"a document that is not JSON", "CreateDocument", fields{"Name": "New", "DocumentType": "Session", "Content": "{"}, "InvalidDocumentContent"},
-		{"a schema of another type", "CreateDocument", fields{"Name": "New", "Content": preferences}, "InvalidDocumentSchemaVersion"},
-		{"a type that is not supported", "CreateDocument", fields{"Name": "New", "DocumentType": "Automation", "Content": preferences}, "ValidationException"},
-		{"the same content again", "UpdateDocument", fields{"Name": "Mine", "DocumentVersion": "$LATEST", "Content": preferences}, "DuplicateDocumentContent"},
-		{"a version that does not exist", "GetDocument", fields{"Name": "Mine", "DocumentVersion": "7"}, "InvalidDocumentVersion"},
+		{"a document that exists", "CreateDocument",
+			fields{"Name": "Mine", "DocumentType": "Session", "Content": preferences}, "DocumentAlreadyExists"},
+		{"a document that is not JSON", "CreateDocument", fields{"Name": "New", "DocumentType": "Session", "Content": "{"},
+			"InvalidDocumentContent"},
+		{"a schema of another type", "CreateDocument", fields{"Name": "New", "Content": preferences},
+			"InvalidDocumentSchemaVersion"},
+		{"a type that is not supported", "CreateDocument",
+			fields{"Name": "New", "DocumentType": "Automation", "Content": preferences}, "ValidationException"},
+		{"the same content again", "UpdateDocument",
+			fields{"Name": "Mine", "DocumentVersion": "$LATEST", "Content": preferences}, "DuplicateDocumentContent"},
+		{"a version that does not exist", "GetDocument", fields{"Name": "Mine", "DocumentVersion": "7"},
+			"InvalidDocumentVersion"},
 		{"an unknown document", "DescribeDocument", fields{"Name": "None"}, "InvalidDocument"},
 		{"an unknown document to delete", "DeleteDocument", fields{"Name": "None"}, "InvalidDocument"},
 		{"a command to nobody", "SendCommand", fields{"DocumentName": "AWS-RunShellScript"}, "ValidationException"},
 		{"a command to one node twice", "SendCommand", fields{"DocumentName": "AWS-RunShellScript",
 			"InstanceIds": []string{unknownNode, unknownNode}}, "DuplicateInstanceId"},
-		{"an unknown command", "CancelCommand", fields{"CommandId": "0a0a0a0a-0000-4000-8000-000000000000"}, "InvalidCommandId"},
-		{"a limit that is too high", "CreateActivation", fields{"IamRole": "x", "RegistrationLimit": 1001}, "ValidationException"},
+		{"an unknown command", "CancelCommand", fields{"CommandId": "0a0a0a0a-0000-4000-8000-000000000000"},
+			"InvalidCommandId"},
+		{"a limit that is too high", "CreateActivation", fields{"IamRole": "x", "RegistrationLimit": 1001},
+			"ValidationException"},
 		{"an unknown role", "CreateActivation", fields{"IamRole": "None"}, "ValidationException"},
-		{"an unknown activation", "DeleteActivation", fields{"ActivationId": "0a0a0a0a-0000-4000-8000-000000000000"}, "InvalidActivation"},
-		{"an unknown node to deregister", "DeregisterManagedInstance", fields{"InstanceId": unknownNode}, "InvalidInstanceId"},
+		{"an unknown activation", "DeleteActivation", fields{"ActivationId": "0a0a0a0a-0000-4000-8000-000000000000"},
+			"InvalidActivation"},
+		{"an unknown node to deregister", "DeregisterManagedInstance", fields{"InstanceId": unknownNode},
+			"InvalidInstanceId"},
 		{"an unknown setting", "GetServiceSetting", fields{"SettingId": "/ssm/none"}, "ServiceSettingNotFound"},
 		{"a value that a setting cannot have", "UpdateServiceSetting", setting, "ValidationException"},
-		{"tags of an unknown type", "ListTagsForResource", fields{"ResourceType": "House", "ResourceId": "x"}, "ValidationException"},
-		{"tags of a type without objects", "ListTagsForResource", fields{"ResourceType": "Parameter", "ResourceId": "x"}, "InvalidResourceType"},
-		{"tags of an unknown node", "ListTagsForResource", fields{"ResourceType": "ManagedInstance", "ResourceId": unknownNode}, "InvalidResourceId"},
-		{"too many tags", "AddTagsToResource", fields{"ResourceType": "Document", "ResourceId": "Mine", "Tags": many}, "TooManyTagsError"},
+		{"tags of an unknown type", "ListTagsForResource", fields{"ResourceType": "House", "ResourceId": "x"},
+			"ValidationException"},
+		{"tags of a type without objects", "ListTagsForResource", fields{"ResourceType": "Parameter", "ResourceId": "x"},
+			"InvalidResourceType"},
+		{"tags of an unknown node", "ListTagsForResource",
+			fields{"ResourceType": "ManagedInstance", "ResourceId": unknownNode}, "InvalidResourceId"},
+		{"too many tags", "AddTagsToResource", fields{"ResourceType": "Document", "ResourceId": "Mine", "Tags": many},
+			"TooManyTagsError"},
 		{"a reserved tag", "AddTagsToResource", fields{"ResourceType": "Document", "ResourceId": "Mine",
 			"Tags": []fields{{"Key": "aws:x", "Value": ""}}}, "ValidationException"},
 		{"a forged page token", "ListDocuments", fields{"NextToken": "x"}, "InvalidNextToken"},
@@ -171,8 +188,9 @@ func TestEveryOperationAsksPolicy(t *testing.T) {
 		"CreateActivation":            {"IamRole": "service-role/" + identity.NodeRole},
 		"DescribeInstanceInformation": {},
 		"GetServiceSetting":           {"SettingId": settings.PublicSharing},
-		"AddTagsToResource":           {"ResourceType": "Document", "ResourceId": "Missing", "Tags": []fields{{"Key": "a", "Value": "b"}}},
-		"GetInventory":                {},
+		"AddTagsToResource": {"ResourceType": "Document", "ResourceId": "Missing",
+			"Tags": []fields{{"Key": "a", "Value": "b"}}},
+		"GetInventory": {},
 	} {
 		if got := r.call(nobody, operation, in, nil); got != "AccessDeniedException" {
 			t.Errorf("%s: %q, want AccessDeniedException", operation, got)
@@ -236,7 +254,8 @@ func TestActivationsTagsAndSettings(t *testing.T) {
 	resource := fields{"ResourceType": "Document", "ResourceId": "Mine"}
 	r.must("AddTagsToResource", fields{"ResourceType": "Document", "ResourceId": "Mine",
 		"Tags": []fields{{"Key": "b", "Value": "2"}, {"Key": "a", "Value": "1"}}}, nil)
-	r.must("RemoveTagsFromResource", fields{"ResourceType": "Document", "ResourceId": "Mine", "TagKeys": []string{"b"}}, nil)
+	r.must("RemoveTagsFromResource", fields{"ResourceType": "Document", "ResourceId": "Mine", "TagKeys": []string{"b"}},
+		nil)
 	type tag struct{ Key, Value string }
 	var tags struct{ TagList []tag }
 	r.must("ListTagsForResource", resource, &tags)

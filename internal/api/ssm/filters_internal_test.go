@@ -63,7 +63,8 @@ func TestTokens(t *testing.T) {
 func TestISODuration(t *testing.T) {
 	t.Parallel()
 	for d, want := range map[time.Duration]string{
-		0: "PT0S", -time.Second: "PT0S", 62500 * time.Millisecond: "PT1M2.5S", time.Hour: "PT1H", 25*time.Hour + time.Second: "PT25H1S",
+		0: "PT0S", -time.Second: "PT0S", 62500 * time.Millisecond: "PT1M2.5S", time.Hour: "PT1H",
+		25*time.Hour + time.Second: "PT25H1S",
 	} {
 		if got := isoDuration(d); got != want {
 			t.Errorf("%s: %s, want %s", d, got, want)
@@ -74,7 +75,8 @@ func TestISODuration(t *testing.T) {
 func TestNodeKindOfActivations(t *testing.T) {
 	t.Parallel()
 	for _, in := range [][]metadata{
-		{{metadataKind, "machine"}}, {{metadataID, ""}}, {{"other", "x"}}, {{metadataKind, "instance"}, {metadataKind, "instance"}},
+		{{metadataKind, "machine"}}, {{metadataID, ""}}, {{"other", "x"}},
+		{{metadataKind, "instance"}, {metadataKind, "instance"}},
 		{{metadataKind, "managed-instance"}, {metadataID, "i-0123456789abcdef0"}},
 	} {
 		if _, _, err := nodeKind(in); err == nil {

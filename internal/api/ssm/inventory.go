@@ -50,7 +50,9 @@ type putInventoryRequest struct {
 type putInventoryAnswer struct{ Message string }
 
 // putInventory stores the inventory that a node reports.
-func (d inventoryDoor) putInventory(ctx context.Context, c *api.Call, in *putInventoryRequest) (*putInventoryAnswer, error) {
+func (d inventoryDoor) putInventory(
+	ctx context.Context, c *api.Call, in *putInventoryRequest,
+) (*putInventoryAnswer, error) {
 	var v awsproto.Constraints
 	v.Count("items", len(in.Items), 1, 30)
 	items := make([]inventory.Item, 0, len(in.Items))
@@ -112,7 +114,8 @@ func typesOf(items []inventory.Item) []string {
 
 // ownAttributes are the attributes of [inventoryDoor.ownItem].
 var ownAttributes = []string{
-	"AgentType", "AgentVersion", "ComputerName", "InstanceId", "InstanceStatus", "IpAddress", "PlatformName", "PlatformType",
+	"AgentType", "AgentVersion", "ComputerName", "InstanceId", "InstanceStatus", "IpAddress", "PlatformName",
+	"PlatformType",
 	"PlatformVersion", "ResourceType",
 }
 
@@ -250,7 +253,9 @@ type getInventoryAnswer struct {
 // maxInventoryAnswer is the approximate limit for one answer, in bytes. The next page continues.
 const maxInventoryAnswer = 4 << 20
 
-func (d inventoryDoor) getInventory(ctx context.Context, c *api.Call, in *getInventoryRequest) (*getInventoryAnswer, error) {
+func (d inventoryDoor) getInventory(
+	ctx context.Context, c *api.Call, in *getInventoryRequest,
+) (*getInventoryAnswer, error) {
 	var v awsproto.Constraints
 	limit := pageSize(&v, in.MaxResults, 50)
 	v.Count("resultAttributes", len(in.ResultAttributes), 0, 1)

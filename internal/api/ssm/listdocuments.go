@@ -93,7 +93,8 @@ func (f *documentFilter) check() error {
 		isTag && key == "" {
 		return awsproto.SenderError(
 			"InvalidFilterKey",
-			"The specified filter key %q is not valid: use Name, Owner, PlatformTypes, DocumentType, TargetType, SearchKeyword, tag-key or tag:KEY.",
+			"The specified filter key %q is not valid: use Name, Owner, PlatformTypes, DocumentType, TargetType, "+
+				"SearchKeyword, tag-key or tag:KEY.",
 			f.key,
 		)
 	}
@@ -157,7 +158,9 @@ func ownedBy(l *listed, owner string) bool {
 	return false
 }
 
-func (d documentDoor) listDocuments(ctx context.Context, c *api.Call, in *listDocumentsRequest) (*listDocumentsAnswer, error) {
+func (d documentDoor) listDocuments(
+	ctx context.Context, c *api.Call, in *listDocumentsRequest,
+) (*listDocumentsAnswer, error) {
 	var v awsproto.Constraints
 	limit := pageSize(&v, in.MaxResults, maxDocumentPage)
 	v.Count("filters", len(in.Filters), 0, 6)
@@ -248,7 +251,8 @@ func (d documentDoor) identify(ctx context.Context, l *listed) (*documentIdentif
 		desc = d.describeSaved(s)
 	}
 	return &documentIdentifier{
-		Name: desc.Name, CreatedDate: desc.CreatedDate, DisplayName: desc.DisplayName, Owner: desc.Owner, VersionName: desc.VersionName,
+		Name: desc.Name, CreatedDate: desc.CreatedDate, DisplayName: desc.DisplayName, Owner: desc.Owner,
+		VersionName:   desc.VersionName,
 		PlatformTypes: desc.PlatformTypes, DocumentVersion: desc.DocumentVersion, DocumentType: desc.DocumentType,
 		SchemaVersion: desc.SchemaVersion, DocumentFormat: desc.DocumentFormat, TargetType: desc.TargetType, Tags: desc.Tags,
 	}, nil

@@ -64,7 +64,8 @@ var nodeFilterValue = regexp.MustCompile(`^([\p{L}\p{Z}\p{N}_.:/=+\-@]*)$`)
 // nodeAttributes are the attributes by which nodes are listed and counted.
 var nodeAttributes = []string{
 	"AccountId", "AgentType", "AgentVersion", "ComputerName", "InstanceId", "InstanceStatus", "IpAddress", "ManagedStatus",
-	"OrganizationalUnitId", "OrganizationalUnitPath", "PlatformName", "PlatformType", "PlatformVersion", "Region", "ResourceType",
+	"OrganizationalUnitId", "OrganizationalUnitPath", "PlatformName", "PlatformType", "PlatformVersion", "Region",
+	"ResourceType",
 }
 
 // nodeAttribute returns one of nodeAttributes of a node.
@@ -169,8 +170,9 @@ func (d nodeDoor) listNodes(ctx context.Context, c *api.Call, in *listNodesReque
 			), ID: string(n.ID), Owner: nodeOwner{d.Account}, Region: d.Region,
 		}
 		l.NodeType.Instance = nodeFacts{
-			AgentType: n.AgentName, AgentVersion: n.AgentVersion, ComputerName: n.ComputerName, InstanceStatus: d.instanceStatus(n),
-			IPAddress: n.IPAddress, ManagedStatus: "Managed", PlatformType: n.PlatformType, PlatformName: n.PlatformName,
+			AgentType: n.AgentName, AgentVersion: n.AgentVersion, ComputerName: n.ComputerName,
+			InstanceStatus: d.instanceStatus(n),
+			IPAddress:      n.IPAddress, ManagedStatus: "Managed", PlatformType: n.PlatformType, PlatformName: n.PlatformName,
 			PlatformVersion: n.PlatformVersion, ResourceType: resourceType(n),
 		}
 		out.Nodes = append(out.Nodes, l)

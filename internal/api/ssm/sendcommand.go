@@ -169,7 +169,8 @@ func (in *sendCommandRequest) checkKnown() error {
 		)
 	case in.OutputS3BucketName != "" && !bucketPattern.MatchString(in.OutputS3BucketName):
 		return awsproto.SenderError("InvalidOutputFolder", "%q is not a bucket name.", in.OutputS3BucketName)
-	case slices.ContainsFunc(strings.Split(in.OutputS3KeyPrefix, "/"), func(p string) bool { return p == "." || p == ".." }):
+	case slices.ContainsFunc(strings.Split(in.OutputS3KeyPrefix, "/"),
+		func(p string) bool { return p == "." || p == ".." }):
 		return awsproto.SenderError("InvalidOutputFolder", "OutputS3KeyPrefix must not contain . or .. as a path element.")
 	}
 	seen := map[string]bool{}
@@ -271,7 +272,8 @@ func (d commandDoor) sendCommand(ctx context.Context, c *api.Call, in *sendComma
 		return nil, err
 	}
 	c.Annotate(map[string]any{"command": map[string]any{
-		"commandId": sent.ID, "documentName": sent.Document, "documentVersion": sent.Version, "status": sent.Status.Short(), "targetCount": sent.Count,
+		"commandId": sent.ID, "documentName": sent.Document, "documentVersion": sent.Version, "status": sent.Status.Short(),
+		"targetCount": sent.Count,
 	}})
 	return &sendCommandAnswer{describeCommand(sent)}, nil
 }
@@ -286,7 +288,8 @@ func (in *sendCommandRequest) request(doc *doclibrary.Command, nodes []*sekisho.
 		return nil, err
 	}
 	req := &runcommand.Request{
-		Document: doc.Name, Version: doc.Version, Plan: plan, Platforms: doc.Platforms(), Parameters: in.Parameters, Comment: in.Comment, Nodes: nodes,
+		Document: doc.Name, Version: doc.Version, Plan: plan, Platforms: doc.Platforms(), Parameters: in.Parameters,
+		Comment: in.Comment, Nodes: nodes,
 		Concurrency: in.MaxConcurrency, ErrorLimit: in.MaxErrors,
 		Output: runcommand.Output{
 			Bucket:    in.OutputS3BucketName,

@@ -58,8 +58,9 @@ func (d settingDoor) settingARN(id string) string {
 
 func (d settingDoor) describeSetting(s *settings.Setting) *settingAnswer {
 	out := serviceSetting{
-		SettingID: s.ID, SettingValue: s.Value, LastModifiedDate: awsproto.NewEpoch(s.ModifiedAt), LastModifiedUser: s.ModifiedBy,
-		ARN: d.settingARN(s.ID), Status: "Customized",
+		SettingID: s.ID, SettingValue: s.Value, LastModifiedDate: awsproto.NewEpoch(s.ModifiedAt),
+		LastModifiedUser: s.ModifiedBy,
+		ARN:              d.settingARN(s.ID), Status: "Customized",
 	}
 	if s.ModifiedAt.IsZero() {
 		out.Status, out.LastModifiedUser = "Default", "System"

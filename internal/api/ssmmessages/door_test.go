@@ -193,12 +193,14 @@ func TestTokensAreForTheNodeItself(t *testing.T) {
 	}{
 		{"another node's control channel", r.creds, "control-channel", other, creation, 403, "AccessDeniedException"},
 		{"a user", r.Admin, "control-channel", string(r.node), creation, 403, "AccessDeniedException"},
-		{"no signature", sigv4.Credentials{}, "control-channel", string(r.node), creation, 400, "MissingAuthenticationTokenException"},
+		{"no signature", sigv4.Credentials{}, "control-channel", string(r.node), creation, 400,
+			"MissingAuthenticationTokenException"},
 		{"not a node ID", r.creds, "control-channel", "x", creation, 400, "ValidationException"},
 		{"a body that is not JSON", r.creds, "control-channel", string(r.node), "null", 400, "ValidationException"},
 		{"a user's data channel", r.Admin, "data-channel", "admin-0123456789abcdef0", creation, 403, "AccessDeniedException"},
 		{"not a session ID", r.creds, "data-channel", "%20", creation, 400, "ValidationException"},
-		{"a session that does not exist", r.creds, "data-channel", "admin-0123456789abcdef0", creation, 404, "ResourceNotFoundException"},
+		{"a session that does not exist", r.creds, "data-channel", "admin-0123456789abcdef0", creation, 404,
+			"ResourceNotFoundException"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			status, token, code := r.create(c.caller, c.kind, c.target, c.body)

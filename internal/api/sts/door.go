@@ -180,7 +180,8 @@ func (d *door) assumeRole(ctx context.Context, c *api.Call, in *assumeRoleReques
 	}
 	req := identity.SessionRequest{
 		Name: in.RoleSessionName, Policies: inline(in.Policy), PolicyARNs: arns(in.PolicyArns),
-		Tags: tags, TransitiveTags: in.TransitiveTagKeys, SourceIdentity: identitySource, MFATime: mfa, Duration: seconds(in.DurationSeconds),
+		Tags: tags, TransitiveTags: in.TransitiveTagKeys, SourceIdentity: identitySource, MFATime: mfa,
+		Duration: seconds(in.DurationSeconds),
 	}
 	creds, p, err := d.Credentials.AssumeRole(ctx, c.Principal, role, req)
 	if err != nil {
@@ -196,12 +197,14 @@ func (d *door) assumeRole(ctx context.Context, c *api.Call, in *assumeRoleReques
 func assumeRoleWithSAML(context.Context, *api.Call, *struct{}) (*struct{}, error) {
 	return nil, sekisho.Errorf(
 		sekisho.CodeNotImplemented,
-		"sts:AssumeRoleWithSAML is not implemented by Sekisho. Use AssumeRoleWithWebIdentity with an OpenID Connect provider.",
+		"sts:AssumeRoleWithSAML is not implemented by Sekisho. Use AssumeRoleWithWebIdentity with an OpenID Connect "+
+			"provider.",
 	)
 }
 
 // trustsNobody is the trust policy of missing roles.
-const trustsNobody = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"nobody.invalid"},"Action":"sts:AssumeRole"}]}`
+const trustsNobody = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow",` +
+	`"Principal":{"Service":"nobody.invalid"},"Action":"sts:AssumeRole"}]}`
 
 // trusting decides by the caller's policies and a role's trust policy
 // together.
@@ -336,7 +339,8 @@ func (d *door) getFederationToken(ctx context.Context, c *api.Call, in *federati
 		}
 	}
 	creds, p, err := d.Credentials.FederationToken(ctx, c.Principal, identity.SessionRequest{
-		Name: in.Name, Duration: seconds(in.DurationSeconds), Policies: inline(in.Policy), PolicyARNs: arns(in.PolicyArns), Tags: tags,
+		Name: in.Name, Duration: seconds(in.DurationSeconds), Policies: inline(in.Policy), PolicyARNs: arns(in.PolicyArns),
+		Tags: tags,
 	})
 	if err != nil {
 		return nil, named(err)

@@ -226,7 +226,8 @@ func TestSessionPolicyTagsAndDurationOfARole(t *testing.T) {
 			identity.KindRole,
 			"r",
 			"p",
-			`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iam:List*","Resource":"*","Condition":{"StringEquals":{"aws:PrincipalTag/Team":"blue"}}}]}`,
+			`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iam:List*","Resource":"*",`+
+				`"Condition":{"StringEquals":{"aws:PrincipalTag/Team":"blue"}}}]}`,
 		),
 	)
 	assume := func(in awssts.AssumeRoleInput) (*awsiam.Client, error) {
@@ -242,10 +243,13 @@ func TestSessionPolicyTagsAndDurationOfARole(t *testing.T) {
 		in            awssts.AssumeRoleInput
 		users, groups bool
 	}{
-		"no tag":                            {awssts.AssumeRoleInput{}, false, false},
-		"tag":                               {awssts.AssumeRoleInput{Tags: blue}, true, true},
-		"tag and policy":                    {awssts.AssumeRoleInput{Tags: blue, Policy: aws.String(allow("iam:ListUsers"))}, true, false},
-		"tag and a policy that grants more": {awssts.AssumeRoleInput{Tags: blue, PolicyArns: []types.PolicyDescriptorType{{Arn: aws.String("arn:aws:iam::aws:policy/AdministratorAccess")}}}, true, true},
+		"no tag": {awssts.AssumeRoleInput{}, false, false},
+		"tag":    {awssts.AssumeRoleInput{Tags: blue}, true, true},
+		"tag and policy": {awssts.AssumeRoleInput{Tags: blue, Policy: aws.String(allow("iam:ListUsers"))},
+			true, false},
+		"tag and a policy that grants more": {awssts.AssumeRoleInput{Tags: blue,
+			PolicyArns: []types.PolicyDescriptorType{{Arn: aws.String("arn:aws:iam::aws:policy/AdministratorAccess")}}}, true,
+			true},
 	} {
 		client, err := assume(c.in)
 		check(t, err)
@@ -293,7 +297,8 @@ func TestTheSecondFactor(t *testing.T) {
 		t,
 		s,
 		"alice",
-		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iam:ListUsers","Resource":"*","Condition":{"Bool":{"aws:MultiFactorAuthPresent":"true"}}}]}`,
+		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iam:ListUsers","Resource":"*",`+
+			`"Condition":{"Bool":{"aws:MultiFactorAuthPresent":"true"}}}]}`,
 	)
 	dev, err := s.Directory.MFA.Create(ctx, "/", "alice", nil)
 	check(t, err)
@@ -364,7 +369,8 @@ func TestFederation(t *testing.T) {
 		t,
 		s,
 		"alice",
-		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["sts:GetFederationToken","ssm:*"],"Resource":"*"}]}`,
+		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["sts:GetFederationToken","ssm:*"],`+
+			`"Resource":"*"}]}`,
 	)
 	out, err := alice.GetFederationToken(
 		ctx,
@@ -378,7 +384,8 @@ func TestFederation(t *testing.T) {
 	_, err = s.IAM(temporary(out.Credentials)).GetUser(ctx, &awsiam.GetUserInput{UserName: aws.String("alice")})
 	doortest.WantError(t, err, "AccessDenied", 403, "GetFederationToken")
 	_, err = s.STS(temporary(out.Credentials)).
-		AssumeRole(ctx, &awssts.AssumeRoleInput{RoleArn: newRole(t, s, "r", trust("*", "{}")), RoleSessionName: aws.String("work")})
+		AssumeRole(ctx, &awssts.AssumeRoleInput{RoleArn: newRole(t, s, "r", trust("*", "{}")),
+			RoleSessionName: aws.String("work")})
 	doortest.WantError(t, err, "AccessDenied", 403, "GetFederationToken")
 	_, err = newPerson(
 		t,
@@ -406,7 +413,8 @@ func TestADeactivatedKeyEndsWhatItIssued(t *testing.T) {
 	)
 	check(t, err)
 	_, err = s.IAM(s.Admin).
-		UpdateAccessKey(ctx, &awsiam.UpdateAccessKeyInput{UserName: aws.String("alice"), AccessKeyId: &alice.creds.AccessKeyID, Status: iamtypes.StatusTypeInactive})
+		UpdateAccessKey(ctx, &awsiam.UpdateAccessKeyInput{UserName: aws.String("alice"),
+			AccessKeyId: &alice.creds.AccessKeyID, Status: iamtypes.StatusTypeInactive})
 	check(t, err)
 	for _, c := range []aws.Credentials{alice.creds, temporary(out.Credentials)} {
 		_, err := s.STS(c).GetCallerIdentity(ctx, &awssts.GetCallerIdentityInput{})
@@ -445,7 +453,8 @@ func TestRolesAssumeRoles(t *testing.T) {
 	// A grant to the role's ARN is the role's, and its policies need not repeat it.
 	chained, err := role.AssumeRole(ctx, &awssts.AssumeRoleInput{RoleArn: second, RoleSessionName: aws.String("deep")})
 	check(t, err)
-	if got, want := whoami(t, s.STS(temporary(chained.Credentials))), account+" "+r.ID+":deep arn:aws:sts::"+account+":assumed-role/second/deep"; got != want {
+	if got, want := whoami(t, s.STS(temporary(chained.Credentials))),
+		account+" "+r.ID+":deep arn:aws:sts::"+account+":assumed-role/second/deep"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	check(t, s.Directory.Roles.Update(ctx, "second", nil, 2*time.Hour))

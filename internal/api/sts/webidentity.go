@@ -90,7 +90,8 @@ func (d *door) assumeRoleWithWebIdentity(
 	}
 	c.Allow()
 	creds, p, err := d.Credentials.AssumeRoleWithWebIdentity(ctx, &token.WebIdentity, role, identity.SessionRequest{
-		Name: in.RoleSessionName, Duration: seconds(in.DurationSeconds), Policies: inline(in.Policy), PolicyARNs: arns(in.PolicyArns),
+		Name: in.RoleSessionName, Duration: seconds(in.DurationSeconds), Policies: inline(in.Policy),
+		PolicyARNs: arns(in.PolicyArns),
 	})
 	if err != nil {
 		return nil, named(err)

@@ -33,8 +33,9 @@ var (
 
 	alice = sekisho.Principal{
 		Type: sekisho.PrincipalUser, Account: "123456789012", ARN: "arn:aws:iam::123456789012:user/eng/alice",
-		PolicyARN: "arn:aws:iam::123456789012:user/eng/alice", UserID: "AIDAEXAMPLE", UserName: "alice", AccessKeyID: "AKIAEXAMPLE",
-		Tags: map[string]string{"Team": "blue"},
+		PolicyARN: "arn:aws:iam::123456789012:user/eng/alice", UserID: "AIDAEXAMPLE", UserName: "alice",
+		AccessKeyID: "AKIAEXAMPLE",
+		Tags:        map[string]string{"Team": "blue"},
 	}
 )
 
@@ -87,22 +88,28 @@ func TestContext(t *testing.T) {
 		{&alice, `"StringEquals":{"aws:RequestedRegion":"ap-northeast-1"}`, true},
 		{&alice, `"Bool":{"aws:ViaAWSService":"false","aws:PrincipalIsAWSService":"false"}`, true},
 		{&alice, `"ArnEquals":{"aws:PrincipalArn":"arn:aws:iam::123456789012:user/eng/alice"}`, true},
-		{&alice, `"StringEquals":{"aws:PrincipalAccount":"123456789012","aws:ResourceAccount":"123456789012","aws:PrincipalType":"User"}`, true},
+		{&alice, `"StringEquals":{"aws:PrincipalAccount":"123456789012","aws:ResourceAccount":"123456789012",` +
+			`"aws:PrincipalType":"User"}`, true},
 		{&alice, `"StringEquals":{"aws:username":"alice","aws:userid":"AIDAEXAMPLE","aws:PrincipalTag/team":"blue"}`, true},
 		// A long-term key says nothing of a second factor.
-		{&alice, `"Null":{"aws:MultiFactorAuthPresent":"true","aws:MultiFactorAuthAge":"true","aws:TokenIssueTime":"true"}`, true},
-		{&alice, `"Null":{"aws:SourceIdentity":"true","aws:FederatedProvider":"true","ssm:SourceInstanceARN":"true","ec2:SourceInstanceARN":"true"}`, true},
-		{&alice, `"Null":{"aws:CalledVia":"true","aws:SourceArn":"true","aws:SourceAccount":"true","aws:PrincipalOrgID":"true","aws:VpcSourceIp":"true"}`, true},
+		{&alice, `"Null":{"aws:MultiFactorAuthPresent":"true","aws:MultiFactorAuthAge":"true","aws:TokenIssueTime":"true"}`,
+			true},
+		{&alice, `"Null":{"aws:SourceIdentity":"true","aws:FederatedProvider":"true","ssm:SourceInstanceARN":"true",` +
+			`"ec2:SourceInstanceARN":"true"}`, true},
+		{&alice, `"Null":{"aws:CalledVia":"true","aws:SourceArn":"true","aws:SourceAccount":"true",` +
+			`"aws:PrincipalOrgID":"true","aws:VpcSourceIp":"true"}`, true},
 		{session, `"Bool":{"aws:MultiFactorAuthPresent":"false"},"Null":{"aws:MultiFactorAuthAge":"true"}`, true},
 		{session, `"DateEquals":{"aws:TokenIssueTime":"2026-11-23T11:00:00Z"}`, true},
 		{session, `"StringEquals":{"aws:SourceIdentity":"alice@example.com"}`, true},
 		{session, `"StringEquals":{"aws:FederatedProvider":"arn:aws:iam::123456789012:oidc-provider/idp.example.com"}`, true},
 		{mfa, `"Bool":{"aws:MultiFactorAuthPresent":"true"},"NumericEquals":{"aws:MultiFactorAuthAge":"90"}`, true},
 		{later, `"NumericEquals":{"aws:MultiFactorAuthAge":"0"}`, true}, // clocks differ: no age below nothing
-		{role, `"Null":{"aws:username":"true"},"StringEquals":{"aws:userid":"AROAEXAMPLE:bob"},"ArnEquals":{"aws:PrincipalArn":"arn:aws:iam::123456789012:role/ops"}`, true},
+		{role, `"Null":{"aws:username":"true"},"StringEquals":{"aws:userid":"AROAEXAMPLE:bob"},` +
+			`"ArnEquals":{"aws:PrincipalArn":"arn:aws:iam::123456789012:role/ops"}`, true},
 		{hybrid, `"ArnEquals":{"ssm:SourceInstanceARN":"arn:aws:ssm:ap-northeast-1:123456789012:managed-instance/mi-0123456789abcdef0"},"Null":{"ec2:SourceInstanceARN":"true"}`, true},
 		{ec2, `"ArnEquals":{"ec2:SourceInstanceARN":"arn:aws:ec2:ap-northeast-1:123456789012:instance/i-01234567890abcdef"},"Null":{"ssm:SourceInstanceARN":"true"}`, true},
-		{web, `"Null":{"aws:userid":"true","aws:PrincipalArn":"true","aws:username":"true"}`, false}, // it has no policies to be allowed by
+		// it has no policies to be allowed by
+		{web, `"Null":{"aws:userid":"true","aws:PrincipalArn":"true","aws:username":"true"}`, false},
 	} {
 		a := authorizer(
 			t,
@@ -122,7 +129,8 @@ func TestWhatIsNotKnownIsAbsent(t *testing.T) {
 	t.Parallel()
 	a := authorizer(
 		t,
-		`{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"Null":{"aws:SourceIp":"true","aws:UserAgent":"true","aws:Referer":"true","aws:RequestedRegion":"true"}}}`,
+		`{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"Null":{"aws:SourceIp":"true",`+
+			`"aws:UserAgent":"true","aws:Referer":"true","aws:RequestedRegion":"true"}}}`,
 	)
 	v, err := a.Decide(t.Context(), &authz.Facts{Principal: &alice, Time: now}, "ssm:DescribeSessions", "*")
 	if err != nil || !v.Allowed {
@@ -142,10 +150,11 @@ func TestTagsOfResourceAndRequest(t *testing.T) {
 		authz.RequestTags(map[string]string{"Owner": "alice"})...)
 	keys = append(keys, authz.SessionTags("AROAEXAMPLE:bob", "mi-0123456789abcdef0")...)
 	for condition, want := range map[string]bool{
-		`"StringEquals":{"aws:ResourceTag/env":"prod","ssm:resourceTag/Env":"prod"}`:                                                                         true,
-		`"StringEquals":{"aws:RequestTag/Owner":"alice"},"ForAllValues:StringEquals":{"aws:TagKeys":["Owner"]}`:                                              true,
-		`"StringEquals":{"ssm:resourceTag/aws:ssmmessages:session-id":"${aws:userid}"}`:                                                                      false,
-		`"StringEquals":{"ssm:resourceTag/aws:ssmmessages:session-id":"AROAEXAMPLE:bob","aws:ResourceTag/aws:ssmmessages:target-id":"mi-0123456789abcdef0"}`: true,
+		`"StringEquals":{"aws:ResourceTag/env":"prod","ssm:resourceTag/Env":"prod"}`:                            true,
+		`"StringEquals":{"aws:RequestTag/Owner":"alice"},"ForAllValues:StringEquals":{"aws:TagKeys":["Owner"]}`: true,
+		`"StringEquals":{"ssm:resourceTag/aws:ssmmessages:session-id":"${aws:userid}"}`:                         false,
+		`"StringEquals":{"ssm:resourceTag/aws:ssmmessages:session-id":"AROAEXAMPLE:bob",` +
+			`"aws:ResourceTag/aws:ssmmessages:target-id":"mi-0123456789abcdef0"}`: true,
 	} {
 		a := authorizer(t, `{"Effect":"Allow","Action":"*","Resource":"*","Condition":{`+condition+`}}`)
 		v, err := a.Decide(
@@ -170,7 +179,8 @@ func TestOwnSessionsOfARoleSessionWithAComma(t *testing.T) {
 	}
 	a := authorizer(
 		t,
-		`{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringEquals":{"ssm:resourceTag/aws:ssmmessages:session-id":"${aws:userid}"}}}`,
+		`{"Effect":"Allow","Action":"*","Resource":"*",`+
+			`"Condition":{"StringEquals":{"ssm:resourceTag/aws:ssmmessages:session-id":"${aws:userid}"}}}`,
 	)
 	for owner, want := range map[string]bool{"AROAEXAMPLE:bob,carol": true, "AROAEXAMPLE:bob": false, "": false} {
 		v, err := a.Decide(t.Context(), &authz.Facts{Principal: &p, Time: now}, "ssm:TerminateSession",
@@ -189,7 +199,8 @@ func TestStartSession(t *testing.T) {
 		ssh   = "arn:aws:ssm:us-east-1::document/AWS-StartSSHSession"
 	)
 	onNode := `{"Effect":"Allow","Action":"ssm:StartSession","Resource":"` + node + `"}`
-	checked := `{"Effect":"Allow","Action":"ssm:StartSession","Resource":"` + node + `","Condition":{"BoolIfExists":{"ssm:SessionDocumentAccessCheck":"true"}}}`
+	checked := `{"Effect":"Allow","Action":"ssm:StartSession","Resource":"` + node +
+		`","Condition":{"BoolIfExists":{"ssm:SessionDocumentAccessCheck":"true"}}}`
 	onShell := `{"Effect":"Allow","Action":"ssm:StartSession","Resource":"` + shell + `"}`
 	denyShell := `{"Effect":"Deny","Action":"ssm:StartSession","Resource":"` + shell + `"}`
 	denyNode := `{"Effect":"Deny","Action":"ssm:StartSession","Resource":"` + node + `"}`
@@ -232,7 +243,8 @@ func TestStartSession(t *testing.T) {
 
 func TestAnyName(t *testing.T) {
 	t.Parallel()
-	const byName, byID = "arn:aws:ssm:us-east-1:123456789012:session/alice-x", "arn:aws:ssm:us-east-1:123456789012:session/AIDAEXAMPLE-x"
+	const byName, byID = "arn:aws:ssm:us-east-1:123456789012:session/alice-x",
+		"arn:aws:ssm:us-east-1:123456789012:session/AIDAEXAMPLE-x"
 	own := func(variable string) string {
 		return `{"Effect":"Allow","Action":"ssm:TerminateSession","Resource":"arn:aws:ssm:*:*:session/${` + variable + `}-*"}`
 	}

@@ -31,7 +31,8 @@ func reach(
 		t.Fatal(err)
 	}
 	spans, err := r.StartSession(t.Context(), authz.StartSession{
-		Node: "arn:aws:ssm:us-east-1:123456789012:managed-instance/mi-0123456789abcdef0", NodeKeys: authz.ResourceTags("ssm", tags),
+		Node:     "arn:aws:ssm:us-east-1:123456789012:managed-instance/mi-0123456789abcdef0",
+		NodeKeys: authz.ResourceTags("ssm", tags),
 		Document: "arn:aws:ssm:us-east-1:123456789012:document/SSM-SessionManagerRunShell",
 	})
 	if err != nil {
@@ -51,21 +52,31 @@ func TestReach(t *testing.T) {
 		statements, source string
 		want               string
 	}{
-		"nothing":              {`{"Effect":"Allow","Action":"s3:*","Resource":"*"}`, "", "13T00 Never 15T00"},
-		"always":               {statement("Allow", ""), "", "13T00 Always 15T00"},
-		"the tag is known":     {statement("Allow", `"StringEquals":{"ssm:resourceTag/Env":"prod"}`), "", "13T00 Always 15T00"},
-		"another tag":          {statement("Allow", `"StringEquals":{"ssm:resourceTag/Env":"test"}`), "", "13T00 Never 15T00"},
-		"recurring":            {statement("Allow", hours), "", "13T00 Never 13T09 Always 13T18 Never 14T09 Always 14T18 Never 15T00"},
-		"by address":           {statement("Allow", office), "", "13T00 Depends[aws:SourceIp IpAddress 203.0.113.0/24] 15T00"},
+		"nothing": {`{"Effect":"Allow","Action":"s3:*","Resource":"*"}`, "", "13T00 Never 15T00"},
+		"always":  {statement("Allow", ""), "", "13T00 Always 15T00"},
+		"the tag is known": {statement("Allow", `"StringEquals":{"ssm:resourceTag/Env":"prod"}`), "",
+			"13T00 Always 15T00"},
+		"another tag": {statement("Allow", `"StringEquals":{"ssm:resourceTag/Env":"test"}`), "",
+			"13T00 Never 15T00"},
+		"recurring": {statement("Allow", hours), "",
+			"13T00 Never 13T09 Always 13T18 Never 14T09 Always 14T18 Never 15T00"},
+		"by address": {statement("Allow", office), "",
+			"13T00 Depends[aws:SourceIp IpAddress 203.0.113.0/24] 15T00"},
 		"from that address":    {statement("Allow", office), "203.0.113.9", "13T00 Always 15T00"},
 		"from another address": {statement("Allow", office), "198.51.100.9", "13T00 Never 15T00"},
-		"unless denied":        {statement("Allow", "") + "," + statement("Deny", `"BoolIfExists":{"aws:MultiFactorAuthPresent":"false"}`), "", "13T00 Depends[not aws:MultiFactorAuthPresent BoolIfExists false] 15T00"},
-		"denied whatever":      {statement("Allow", office) + "," + statement("Deny", ""), "", "13T00 Never 15T00"},
-		"one way always":       {statement("Allow", office) + "," + statement("Allow", ""), "", "13T00 Always 15T00"},
-		"address, then always": {statement("Allow", office) + "," + statement("Allow", `"DateGreaterThanEquals":{"aws:CurrentTime":"2026-04-14T00:00:00Z"}`), "",
+		"unless denied": {statement("Allow", "") + "," +
+			statement("Deny", `"BoolIfExists":{"aws:MultiFactorAuthPresent":"false"}`), "",
+			"13T00 Depends[not aws:MultiFactorAuthPresent BoolIfExists false] 15T00"},
+		"denied whatever": {statement("Allow", office) + "," + statement("Deny", ""), "", "13T00 Never 15T00"},
+		"one way always":  {statement("Allow", office) + "," + statement("Allow", ""), "", "13T00 Always 15T00"},
+		"address, then always": {statement("Allow", office) + "," +
+			statement("Allow", `"DateGreaterThanEquals":{"aws:CurrentTime":"2026-04-14T00:00:00Z"}`), "",
 			"13T00 Depends[aws:SourceIp IpAddress 203.0.113.0/24] 14T00 Always 15T00"},
-		"null is unknown, too": {statement("Allow", `"Null":{"aws:TokenIssueTime":"false"}`), "", "13T00 Depends[aws:TokenIssueTime Null false] 15T00"},
-		"needs the document":   {`{"Effect":"Allow","Action":"ssm:StartSession","Resource":"arn:aws:ssm:*:*:managed-instance/*","Condition":{"Bool":{"ssm:SessionDocumentAccessCheck":"true"}}}`, "", "13T00 Never 15T00"},
+		"null is unknown, too": {statement("Allow", `"Null":{"aws:TokenIssueTime":"false"}`), "",
+			"13T00 Depends[aws:TokenIssueTime Null false] 15T00"},
+		"needs the document": {
+			`{"Effect":"Allow","Action":"ssm:StartSession","Resource":"arn:aws:ssm:*:*:managed-instance/*",` +
+				`"Condition":{"Bool":{"ssm:SessionDocumentAccessCheck":"true"}}}`, "", "13T00 Never 15T00"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -95,9 +106,12 @@ func TestReach(t *testing.T) {
 func TestReachAgreesWithDecisions(t *testing.T) {
 	t.Parallel()
 	conditions := []string{
-		``, `"IpAddress":{"aws:SourceIp":"203.0.113.0/24"}`, `"NotIpAddress":{"aws:SourceIp":"203.0.113.0/24"}`, `"StringLike":{"aws:UserAgent":"*cli*"}`,
-		`"Bool":{"aws:MultiFactorAuthPresent":"true"}`, `"BoolIfExists":{"aws:MultiFactorAuthPresent":"false"}`, `"NumericLessThan":{"aws:MultiFactorAuthAge":"60"}`,
-		`"StringEquals":{"ssm:resourceTag/Env":"prod"}`, `"IpAddress":{"aws:SourceIp":"203.0.113.0/24"},"Bool":{"aws:MultiFactorAuthPresent":"true"}`,
+		``, `"IpAddress":{"aws:SourceIp":"203.0.113.0/24"}`, `"NotIpAddress":{"aws:SourceIp":"203.0.113.0/24"}`,
+		`"StringLike":{"aws:UserAgent":"*cli*"}`,
+		`"Bool":{"aws:MultiFactorAuthPresent":"true"}`, `"BoolIfExists":{"aws:MultiFactorAuthPresent":"false"}`,
+		`"NumericLessThan":{"aws:MultiFactorAuthAge":"60"}`,
+		`"StringEquals":{"ssm:resourceTag/Env":"prod"}`,
+		`"IpAddress":{"aws:SourceIp":"203.0.113.0/24"},"Bool":{"aws:MultiFactorAuthPresent":"true"}`,
 	}
 	for _, allow := range conditions {
 		for _, deny := range append([]string{"none"}, conditions...) {
@@ -118,7 +132,8 @@ func TestReachAgreesWithDecisions(t *testing.T) {
 							p.TokenIssueTime, p.MFATime = now.Add(-mfa), now.Add(-mfa)
 						}
 						v, err := authorizer(t, statements).Decide(t.Context(), &authz.Facts{
-							Principal: &p, Time: now, SourceIP: netip.MustParseAddr(source), Secure: true, UserAgent: agent, Region: "us-east-1",
+							Principal: &p, Time: now, SourceIP: netip.MustParseAddr(source), Secure: true, UserAgent: agent,
+							Region: "us-east-1",
 						}, "ssm:StartSession", "arn:aws:ssm:us-east-1:123456789012:managed-instance/mi-0123456789abcdef0",
 							authz.One("ssm:resourceTag/Env", "prod"))
 						if err != nil {
@@ -191,9 +206,11 @@ func TestReachSharesAnswersAmongLikeNodes(t *testing.T) {
 		"by tag":            allow("*", `"StringEquals":{"ssm:resourceTag/Env":"prod"}`),
 		"by the other name": allow("*", `"StringEquals":{"aws:resourcetag/env":"prod"}`),
 		"by ID":             allow("arn:aws:ssm:*:*:managed-instance/mi-*1", ""),
-		"by denied ID":      allow("*", "") + `,{"Effect":"Deny","Action":"ssm:*","NotResource":["arn:aws:ssm:*:*:managed-instance/mi-*1","arn:aws:ssm:*:*:document/*"]}`,
-		"by a variable":     allow("arn:aws:ssm:*:*:managed-instance/${ssm:resourceTag/Env}-*", ""),
-		"by a tag's value":  allow("*", `"StringEquals":{"aws:PrincipalTag/Team":"${ssm:resourceTag/Team}"}`),
+		"by denied ID": allow("*", "") +
+			`,{"Effect":"Deny","Action":"ssm:*","NotResource":["arn:aws:ssm:*:*:managed-instance/mi-*1",` +
+			`"arn:aws:ssm:*:*:document/*"]}`,
+		"by a variable":    allow("arn:aws:ssm:*:*:managed-instance/${ssm:resourceTag/Env}-*", ""),
+		"by a tag's value": allow("*", `"StringEquals":{"aws:PrincipalTag/Team":"${ssm:resourceTag/Team}"}`),
 	} {
 		a := authorizer(t, statements)
 		reacher := func() *authz.Reacher {

@@ -20,7 +20,8 @@ func TestDenialNamesWhatFailed(t *testing.T) {
 	allow := func(rest string) string { return `{"Effect":"Allow","Action":"ssm:StartSession",` + rest + `}` }
 	where := `"Resource":"*","Condition":{"IpAddress":{"aws:SourceIp":"` + secret + `"}}`
 	when := `"DateGreaterThan":{"aws:CurrentTime":"2026-04-15T04:00:00Z"}`
-	office := `"StringEquals":{"sekisho:Weekday/Asia/Tokyo":"Thu"},"DateGreaterThanEquals":{"sekisho:TimeOfDay/Asia/Tokyo":"09:00"}`
+	office := `"StringEquals":{"sekisho:Weekday/Asia/Tokyo":"Thu"},` +
+		`"DateGreaterThanEquals":{"sekisho:TimeOfDay/Asia/Tokyo":"09:00"}`
 	fresh := `"NumericLessThan":{"aws:MultiFactorAuthAge":"900"}`
 	at := time.Date(2026, 4, 15, 2, 0, 0, 0, time.UTC) // a Wednesday
 	for name, c := range map[string]struct {
@@ -29,19 +30,34 @@ func TestDenialNamesWhatFailed(t *testing.T) {
 		factor bool
 		says   string
 	}{
-		"no permission":            {`{"Effect":"Allow","Action":"ssm:DescribeSessions","Resource":"*"}`, []policy.Aspect{policy.AspectWho}, false, ""},
-		"another address":          {allow(where), []policy.Aspect{policy.AspectWhere}, false, "198.51.100.7"},
-		"another node":             {allow(`"Resource":"arn:aws:ssm:*:*:managed-instance/mi-f*"`), []policy.Aspect{policy.AspectWhich}, false, ""},
-		"another tag":              {allow(`"Resource":"*","Condition":{"StringEquals":{"ssm:resourceTag/Env":"test"}}`), []policy.Aspect{policy.AspectWhich}, false, ""},
-		"another user":             {allow(`"Resource":"*","Condition":{"StringEquals":{"aws:PrincipalTag/Team":"db"}}`), []policy.Aspect{policy.AspectWho}, false, ""},
-		"too early":                {allow(`"Resource":"*","Condition":{` + when + `}`), []policy.Aspect{policy.AspectWhen}, false, "2026-04-15T04:00:01Z"},
-		"another weekday":          {allow(`"Resource":"*","Condition":{` + office + `}`), []policy.Aspect{policy.AspectWhen}, false, "2026-04-16T00:00:00Z"},
-		"no second factor":         {allow(`"Resource":"*","Condition":{` + fresh + `}`), []policy.Aspect{policy.AspectMFA}, true, ""},
-		"second factor and time":   {allow(`"Resource":"*","Condition":{` + fresh + `,` + when + `}`), []policy.Aspect{policy.AspectWhen, policy.AspectMFA}, false, ""},
-		"denied without a factor":  {allow(`"Resource":"*"`) + `,{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"BoolIfExists":{"aws:MultiFactorAuthPresent":"false"},"Null":{"aws:MultiFactorAuthAge":"true"}}}`, []policy.Aspect{policy.AspectMFA}, true, ""},
-		"denied from outside":      {allow(`"Resource":"*"`) + `,{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"NotIpAddress":{"aws:SourceIp":"` + secret + `"}}}`, []policy.Aspect{policy.AspectWhere}, false, ""},
-		"denied on this node":      {allow(`"Resource":"*"`) + `,{"Effect":"Deny","Action":"*","Resource":"` + node + `"}`, []policy.Aspect{policy.AspectWhich}, false, ""},
-		"denied, whatever happens": {allow(`"Resource":"*"`) + `,{"Effect":"Deny","Action":"*","Resource":"*"}`, []policy.Aspect{policy.AspectWho}, false, ""},
+		"no permission": {`{"Effect":"Allow","Action":"ssm:DescribeSessions","Resource":"*"}`,
+			[]policy.Aspect{policy.AspectWho}, false, ""},
+		"another address": {allow(where), []policy.Aspect{policy.AspectWhere}, false, "198.51.100.7"},
+		"another node": {allow(`"Resource":"arn:aws:ssm:*:*:managed-instance/mi-f*"`),
+			[]policy.Aspect{policy.AspectWhich}, false, ""},
+		"another tag": {allow(`"Resource":"*","Condition":{"StringEquals":{"ssm:resourceTag/Env":"test"}}`),
+			[]policy.Aspect{policy.AspectWhich}, false, ""},
+		"another user": {allow(`"Resource":"*","Condition":{"StringEquals":{"aws:PrincipalTag/Team":"db"}}`),
+			[]policy.Aspect{policy.AspectWho}, false, ""},
+		"too early": {allow(`"Resource":"*","Condition":{` + when + `}`), []policy.Aspect{policy.AspectWhen},
+			false, "2026-04-15T04:00:01Z"},
+		"another weekday": {allow(`"Resource":"*","Condition":{` + office + `}`), []policy.Aspect{policy.AspectWhen},
+			false, "2026-04-16T00:00:00Z"},
+		"no second factor": {allow(`"Resource":"*","Condition":{` + fresh + `}`), []policy.Aspect{policy.AspectMFA},
+			true, ""},
+		"second factor and time": {allow(`"Resource":"*","Condition":{` + fresh + `,` + when + `}`),
+			[]policy.Aspect{policy.AspectWhen, policy.AspectMFA}, false, ""},
+		"denied without a factor": {allow(`"Resource":"*"`) +
+			`,{"Effect":"Deny","Action":"*","Resource":"*",` +
+			`"Condition":{"BoolIfExists":{"aws:MultiFactorAuthPresent":"false"},"Null":{"aws:MultiFactorAuthAge":"true"}}}`,
+			[]policy.Aspect{policy.AspectMFA}, true, ""},
+		"denied from outside": {allow(`"Resource":"*"`) +
+			`,{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"NotIpAddress":{"aws:SourceIp":"` + secret + `"}}}`,
+			[]policy.Aspect{policy.AspectWhere}, false, ""},
+		"denied on this node": {allow(`"Resource":"*"`) + `,{"Effect":"Deny","Action":"*","Resource":"` + node + `"}`,
+			[]policy.Aspect{policy.AspectWhich}, false, ""},
+		"denied, whatever happens": {allow(`"Resource":"*"`) + `,{"Effect":"Deny","Action":"*","Resource":"*"}`,
+			[]policy.Aspect{policy.AspectWho}, false, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -245,7 +245,8 @@ func recurrence(e *ical.Event, start time.Time, zone *time.Location) (*rrule.Set
 		set.RRule(rule)
 		set.DTStart(start)
 	}
-	for name, add := range map[string]func(time.Time){ical.PropRecurrenceDates: set.RDate, ical.PropExceptionDates: set.ExDate} {
+	for name, add := range map[string]func(time.Time){ical.PropRecurrenceDates: set.RDate,
+		ical.PropExceptionDates: set.ExDate} {
 		for _, p := range e.Props.Values(name) {
 			for value := range strings.SplitSeq(p.Value, ",") {
 				one := p

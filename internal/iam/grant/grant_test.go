@@ -86,7 +86,8 @@ func TestPolicy(t *testing.T) {
 		},
 		"a tag": {
 			grant.Grant{Targets: []string{"tag:Env=prod"}},
-			[]request{with(func(r *request) { r.tags = map[string]string{"Env": "prod"} }), with(func(r *request) { r.node = instance; r.tags = map[string]string{"Env": "prod"} })},
+			[]request{with(func(r *request) { r.tags = map[string]string{"Env": "prod"} }),
+				with(func(r *request) { r.node = instance; r.tags = map[string]string{"Env": "prod"} })},
 			[]request{base, with(func(r *request) { r.tags = map[string]string{"Env": "test"} })},
 		},
 		"a tag or a node": {
@@ -94,10 +95,12 @@ func TestPolicy(t *testing.T) {
 			[]request{base, with(func(r *request) { r.node = instance; r.tags = map[string]string{"Env": "prod"} })},
 			[]request{with(func(r *request) { r.node = instance })},
 		},
-		"every node": {grant.Grant{Targets: []string{"*"}}, []request{base, with(func(r *request) { r.node = instance })}, nil},
+		"every node": {grant.Grant{Targets: []string{"*"}}, []request{base, with(func(r *request) { r.node = instance })},
+			nil},
 		"only one document": {
 			grant.Grant{Targets: []string{"*"}, Documents: []string{"AWS-StartSSHSession"}},
-			[]request{with(func(r *request) { r.document = ssh })}, []request{base, with(func(r *request) { r.document = shell })},
+			[]request{with(func(r *request) { r.document = ssh })},
+			[]request{base, with(func(r *request) { r.document = shell })},
 		},
 		"office hours": {
 			grant.Grant{Targets: []string{"*"}, Weekdays: []string{"mon-fri"}, From: "09:00", To: "18:00", Zone: "Asia/Tokyo"},
@@ -106,15 +109,19 @@ func TestPolicy(t *testing.T) {
 		},
 		"across midnight, weekends": {
 			grant.Grant{Targets: []string{"*"}, Weekdays: []string{"Sat-Sun"}, From: "22:00", To: "06:00", Zone: "UTC"},
-			[]request{at("2026-04-18T22:00:00Z"), at("2026-04-19T05:59:59Z"), at("2026-04-19T23:00:00Z"), at("2026-04-20T05:59:59Z")},
-			[]request{at("2026-04-18T05:00:00Z"), at("2026-04-18T21:59:59Z"), at("2026-04-20T06:00:00Z"), at("2026-04-20T22:00:00Z")},
+			[]request{at("2026-04-18T22:00:00Z"), at("2026-04-19T05:59:59Z"), at("2026-04-19T23:00:00Z"),
+				at("2026-04-20T05:59:59Z")},
+			[]request{at("2026-04-18T05:00:00Z"), at("2026-04-18T21:59:59Z"), at("2026-04-20T06:00:00Z"),
+				at("2026-04-20T22:00:00Z")},
 		},
 		"weekdays over the weekend": {
 			grant.Grant{Targets: []string{"*"}, Weekdays: []string{"fri-mon"}, Zone: "UTC"},
-			[]request{at("2026-04-17T00:00:00Z"), at("2026-04-20T23:59:59Z")}, []request{at("2026-04-21T00:00:00Z"), at("2026-04-16T23:59:59Z")},
+			[]request{at("2026-04-17T00:00:00Z"), at("2026-04-20T23:59:59Z")},
+			[]request{at("2026-04-21T00:00:00Z"), at("2026-04-16T23:59:59Z")},
 		},
 		"a span": {
-			grant.Grant{Targets: []string{"*"}, NotBefore: time.Date(2026, 4, 14, 3, 0, 0, 0, time.UTC), NotAfter: time.Date(2026, 4, 14, 4, 0, 0, 0, time.UTC)},
+			grant.Grant{Targets: []string{"*"}, NotBefore: time.Date(2026, 4, 14, 3, 0, 0, 0, time.UTC),
+				NotAfter: time.Date(2026, 4, 14, 4, 0, 0, 0, time.UTC)},
 			[]request{base, at("2026-04-14T03:59:59Z")}, []request{at("2026-04-14T02:59:59Z"), at("2026-04-14T04:00:00Z")},
 		},
 		"addresses and a second factor": {
@@ -123,10 +130,12 @@ func TestPolicy(t *testing.T) {
 			[]request{with(func(r *request) { r.ip = "198.51.100.1" }), with(func(r *request) { r.mfa = false })},
 		},
 		"not on holidays": {
-			grant.Grant{Targets: []string{"*"}, Except: []string{"holidays"}}, []request{base, at("2026-04-15T15:00:00Z")}, []request{at("2026-04-15T03:00:00Z")},
+			grant.Grant{Targets: []string{"*"}, Except: []string{"holidays"}}, []request{base, at("2026-04-15T15:00:00Z")},
+			[]request{at("2026-04-15T03:00:00Z")},
 		},
 		"on holidays": {
-			grant.Grant{Targets: []string{"*"}, During: []string{"holidays"}}, []request{at("2026-04-15T03:00:00Z")}, []request{base},
+			grant.Grant{Targets: []string{"*"}, During: []string{"holidays"}}, []request{at("2026-04-15T03:00:00Z")},
+			[]request{base},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -29,7 +29,8 @@ const (
 	NodeRole = "AmazonEC2RunCommandRoleForManagedInstances"
 
 	nodeRolePath  = "/service-role/"
-	nodeRoleTrust = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ssm.amazonaws.com"},"Action":"sts:AssumeRole"}]}`
+	nodeRoleTrust = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow",` +
+		`"Principal":{"Service":"ssm.amazonaws.com"},"Action":"sts:AssumeRole"}]}`
 )
 
 // managedSince is the creation date of the AWS-managed policies.

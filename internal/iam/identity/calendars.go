@@ -136,7 +136,8 @@ func (calendars *Calendars) List(ctx context.Context) ([]*Calendar, error) {
 
 // ForPolicies returns the calendars as policies refer to them.
 func (calendars *Calendars) ForPolicies(ctx context.Context) (map[string]*policy.Calendar, error) {
-	return get(ctx, calendars.account, func(s *state) (map[string]*policy.Calendar, error) { return s.calendarSet.byName, nil })
+	return get(ctx, calendars.account,
+		func(s *state) (map[string]*policy.Calendar, error) { return s.calendarSet.byName, nil })
 }
 
 // Delete removes a calendar that no policy of a user, group or role

@@ -15,7 +15,8 @@ func TestCalendarsInPolicies(t *testing.T) {
 	t.Parallel()
 	f := setup(t) // its clock says 2026-11-23T12:00:00Z
 	ctx := t.Context()
-	const onCall = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"Bool":{"sekisho:Calendar/On-Call":"true"}}}]}`
+	const onCall = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*",` +
+		`"Condition":{"Bool":{"sekisho:Calendar/On-Call":"true"}}}]}`
 	_, k := f.user(t, "alice")
 	wantCode(t, f.Holders.PutInline(ctx, identity.KindUser, "alice", "p", onCall), sekisho.CodeMalformedPolicy, "on-call")
 

@@ -126,7 +126,9 @@ func (s *state) activeKey(id string) (*User, *AccessKey) {
 	return nil, nil
 }
 
-func (creds *Credentials) temporary(ctx context.Context, accessKeyID, token string) (string, *sekisho.Principal, error) {
+func (creds *Credentials) temporary(
+	ctx context.Context, accessKeyID, token string,
+) (string, *sekisho.Principal, error) {
 	if len(token) > maxTokenText || !strings.HasPrefix(accessKeyID, "ASIA") {
 		return "", nil, errUnknownKey
 	}
@@ -201,8 +203,9 @@ func (a *account) claimed(s *state, c *claims) (*sekisho.Principal, error) {
 	}
 	p.Session = &sekisho.PrincipalSession{
 		Expires: time.Unix(c.Expires, 0).UTC(), Policies: c.Policies, PolicyARNs: c.PolicyARNs,
-		TransitiveTags: c.Transitive, SourceIdentity: c.SourceIdentity, FederatedProvider: c.Provider, FederatedPerson: c.Person,
-		SourceUserID: c.SourceUser, SourceAccessKeyID: c.SourceKey,
+		TransitiveTags: c.Transitive, SourceIdentity: c.SourceIdentity, FederatedProvider: c.Provider,
+		FederatedPerson: c.Person,
+		SourceUserID:    c.SourceUser, SourceAccessKeyID: c.SourceKey,
 	}
 	return &p, nil
 }
@@ -359,7 +362,8 @@ func sessionTags(caller *sekisho.Principal, r SessionRequest) (map[string]string
 		for have := range tags {
 			if strings.EqualFold(have, name) {
 				return nil, nil, invalid(
-					"One of the specified transitive tag keys can't be set because it conflicts with a transitive tag key from the calling session.",
+					"One of the specified transitive tag keys can't be set because it conflicts with a transitive tag key from " +
+						"the calling session.",
 				)
 			}
 		}
@@ -438,7 +442,8 @@ func (creds *Credentials) FederationToken(
 	}
 	if len(r.Name) > 32 {
 		return TemporaryCredentials{}, nil, invalid(
-			"1 validation error detected: Value '%s' at 'name' failed to satisfy constraint: Member must have length less than or equal to 32",
+			"1 validation error detected: Value '%s' at 'name' failed to satisfy constraint: Member must have length less "+
+				"than or equal to 32",
 			printable(r.Name),
 		)
 	}
@@ -519,14 +524,16 @@ func (creds *Credentials) IssueNodeCredentials(
 func checkSessionName(field, name string) error {
 	if len(name) < 2 {
 		return invalid(
-			"1 validation error detected: Value '%s' at '%s' failed to satisfy constraint: Member must have length greater than or equal to 2",
+			"1 validation error detected: Value '%s' at '%s' failed to satisfy constraint: Member must have length greater "+
+				"than or equal to 2",
 			printable(name),
 			field,
 		)
 	}
 	if len(name) > 64 {
 		return invalid(
-			"1 validation error detected: Value '%s' at '%s' failed to satisfy constraint: Member must have length less than or equal to 64",
+			"1 validation error detected: Value '%s' at '%s' failed to satisfy constraint: Member must have length less "+
+				"than or equal to 64",
 			printable(name),
 			field,
 		)
@@ -534,7 +541,8 @@ func checkSessionName(field, name string) error {
 	for _, r := range name {
 		if !nameRune(r) {
 			return invalid(
-				`1 validation error detected: Value '%s' at '%s' failed to satisfy constraint: Member must satisfy regular expression pattern: [\w+=,.@-]*`,
+				`1 validation error detected: Value '%s' at '%s' failed to satisfy constraint: Member must satisfy regular `+
+					`expression pattern: [\w+=,.@-]*`,
 				printable(name),
 				field,
 			)
@@ -546,7 +554,8 @@ func checkSessionName(field, name string) error {
 func checkLongDuration(d time.Duration) error {
 	if d < 15*time.Minute || d > 36*time.Hour {
 		return invalid(
-			"1 validation error detected: Value '%d' at 'durationSeconds' failed to satisfy constraint: Member must have value between 900 and 129600",
+			"1 validation error detected: Value '%d' at 'durationSeconds' failed to satisfy constraint: Member must have "+
+				"value between 900 and 129600",
 			int(d/time.Second),
 		)
 	}

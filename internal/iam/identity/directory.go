@@ -87,7 +87,8 @@ func New(ctx context.Context, c Config) (*Directory, error) {
 		Users:   &Users{a}, Keys: &AccessKeys{a}, Groups: &Groups{a}, Roles: &Roles{a}, Profiles: &InstanceProfiles{a},
 		Policies: &ManagedPolicies{a}, Holders: &Holders{a}, Tags: &Tags{a}, Passkeys: &Passkeys{a},
 		Calendars: &Calendars{a}, Providers: &OIDCProviders{a}, Settings: &AccountSettings{a},
-		Sets: &PolicySets{account: a}, Uses: &Uses{store: c.Store, pending: map[string]Use{}, touched: make(chan struct{}, 1)},
+		Sets: &PolicySets{account: a},
+		Uses: &Uses{store: c.Store, pending: map[string]Use{}, touched: make(chan struct{}, 1)},
 	}
 	guesses := newLockouts(a.now)
 	d.MFA = &MFADevices{a, guesses}

@@ -14,7 +14,8 @@ import (
 func checkDocument(document string, kind policy.Kind) error {
 	if document == "" {
 		return invalid(
-			"1 validation error detected: Value '' at 'policyDocument' failed to satisfy constraint: Member must have length greater than or equal to 1",
+			"1 validation error detected: Value '' at 'policyDocument' failed to satisfy constraint: Member must have " +
+				"length greater than or equal to 1",
 		)
 	}
 	err := policy.Validate([]byte(document), kind)
@@ -220,7 +221,8 @@ func (a *account) checkSessionPolicies(ctx context.Context, r SessionRequest) er
 	}
 	if len(r.PolicyARNs) > maxSessionPolicyARN {
 		return invalid(
-			"1 validation error detected: Value at 'policyArns' failed to satisfy constraint: Member must have length less than or equal to %d",
+			"1 validation error detected: Value at 'policyArns' failed to satisfy constraint: Member must have length less "+
+				"than or equal to %d",
 			maxSessionPolicyARN,
 		)
 	}

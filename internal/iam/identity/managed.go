@@ -24,7 +24,8 @@ func (managed *ManagedPolicies) Create(
 		}
 		if len([]rune(description)) > 1000 {
 			return invalid(
-				"1 validation error detected: Value at 'description' failed to satisfy constraint: Member must have length less than or equal to 1000",
+				"1 validation error detected: Value at 'description' failed to satisfy constraint: Member must have length " +
+					"less than or equal to 1000",
 			)
 		}
 		path, err := checkPath(path)
@@ -106,7 +107,8 @@ func (managed *ManagedPolicies) CreateVersion(
 		}
 		if len(p.Versions) >= maxVersions {
 			return limit(
-				"A managed policy can have up to %d versions. Before you create a new version, you must delete an existing version.",
+				"A managed policy can have up to %d versions. Before you create a new version, you must delete an existing "+
+					"version.",
 				maxVersions,
 			)
 		}
@@ -175,7 +177,8 @@ func (managed *ManagedPolicies) Delete(ctx context.Context, arn string) error {
 		}
 		if len(p.Versions) > 1 {
 			return inUse(
-				"This policy has more than one version. Before you delete a policy, you must delete the policy's versions. The default version is deleted with the policy.",
+				"This policy has more than one version. Before you delete a policy, you must delete the policy's versions. " +
+					"The default version is deleted with the policy.",
 			)
 		}
 		t.drop(p)

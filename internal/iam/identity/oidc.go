@@ -22,10 +22,11 @@ const (
 
 // OIDCProvider is an OpenID Connect identity provider that roles may trust.
 type OIDCProvider struct {
-	URL         string // the issuer without https://
-	ARN         string
-	ClientIDs   []string `json:",omitempty"`
-	Thumbprints []string `json:",omitempty"` // stored but unused: certificates are verified against the system's authorities
+	URL       string // the issuer without https://
+	ARN       string
+	ClientIDs []string `json:",omitempty"`
+	// stored but unused: certificates are verified against the system's authorities
+	Thumbprints []string `json:",omitempty"`
 	Created     time.Time
 	Tags        map[string]string `json:",omitempty"`
 }
@@ -88,7 +89,8 @@ func checkClientIDs(ids []string) error {
 	for _, id := range ids {
 		if id == "" || len(id) > 255 {
 			return invalid(
-				"1 validation error detected: Value at 'clientIDList' failed to satisfy constraint: Member must have length between 1 and 255",
+				"1 validation error detected: Value at 'clientIDList' failed to satisfy constraint: Member must have length " +
+					"between 1 and 255",
 			)
 		}
 	}

@@ -134,7 +134,8 @@ func relyingParty(host string) (*webauthn.WebAuthn, error) {
 		name = h
 	}
 	if _, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil || name == "" {
-		return nil, sekisho.Errorf(sekisho.CodeInvalid, "Browsers do not support passkeys for the address %s.", printable(name)).
+		return nil, sekisho.Errorf(sekisho.CodeInvalid, "Browsers do not support passkeys for the address %s.",
+			printable(name)).
 			WithHint("Open the console by host name; on this machine, https://localhost with the same port.")
 	}
 	w, err := webauthn.New(

@@ -129,7 +129,8 @@ func (p *PasswordPolicy) accepts(user, password string) error {
 	for _, r := range []struct {
 		required bool
 		class    characterClass
-	}{{p.RequireLowercase, lowercase}, {p.RequireUppercase, uppercase}, {p.RequireNumbers, digit}, {p.RequireSymbols, symbol}} {
+	}{{p.RequireLowercase, lowercase}, {p.RequireUppercase, uppercase}, {p.RequireNumbers, digit},
+		{p.RequireSymbols, symbol}} {
 		if r.required && !strings.ContainsFunc(password, r.class.has) {
 			return weak("it must have " + r.class.name)
 		}

@@ -58,6 +58,8 @@ func (sets *PolicySets) ResourcePolicy(ctx context.Context, document string) (na
 
 // ResourcePolicyToday returns a resource's policy with the current names of the users and roles
 // that [PolicySets.ResourcePolicy] found.
-func (sets *PolicySets) ResourcePolicyToday(ctx context.Context, document string, names map[string]string) (string, error) {
+func (sets *PolicySets) ResourcePolicyToday(
+	ctx context.Context, document string, names map[string]string,
+) (string, error) {
 	return get(ctx, sets.account, func(s *state) (string, error) { return s.textToday(document, names), nil })
 }

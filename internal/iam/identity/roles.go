@@ -61,13 +61,15 @@ func (r *Role) describe(description string, maxSession time.Duration) error {
 	}
 	if maxSession < minMaxSession || maxSession > maxMaxSession {
 		return invalid(
-			"1 validation error detected: Value '%d' at 'maxSessionDuration' failed to satisfy constraint: Member must have value between 3600 and 43200",
+			"1 validation error detected: Value '%d' at 'maxSessionDuration' failed to satisfy constraint: Member must "+
+				"have value between 3600 and 43200",
 			int(maxSession/time.Second),
 		)
 	}
 	if len([]rune(description)) > 1000 {
 		return invalid(
-			"1 validation error detected: Value at 'description' failed to satisfy constraint: Member must have length less than or equal to 1000",
+			"1 validation error detected: Value at 'description' failed to satisfy constraint: Member must have length " +
+				"less than or equal to 1000",
 		)
 	}
 	r.Description, r.MaxSession = description, maxSession

@@ -21,7 +21,8 @@ func (s *state) checkSessionOwner(name, selfID string) error {
 			return err
 		}
 		if covering != "" {
-			return sekisho.Errorf(sekisho.CodeInvalid, "The name %s cannot be used: a policy of the user %s would cover its sessions.", name, u.Name).
+			return sekisho.Errorf(sekisho.CodeInvalid,
+				"The name %s cannot be used: a policy of the user %s would cover its sessions.", name, u.Name).
 				WithHint("Choose another name, or use ${aws:userid} instead of ${aws:username} in that policy.")
 		}
 	}

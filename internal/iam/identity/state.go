@@ -42,7 +42,8 @@ func newState(account string) *state {
 		passkeys: map[string]*Passkey{}, providers: map[string]*OIDCProvider{}, settings: &Settings{},
 		calendars: map[string]*Calendar{}, calendarSet: (*calendarSet)(nil).with("", nil),
 		policyNames: map[string]string{}, keyOwners: map[string]*User{},
-		userIDs: map[string]*User{}, groupIDs: map[string]*Group{}, roleIDs: map[string]*Role{}, serials: map[string]*MFADevice{},
+		userIDs: map[string]*User{}, groupIDs: map[string]*Group{}, roleIDs: map[string]*Role{},
+		serials: map[string]*MFADevice{},
 	}
 }
 

@@ -26,7 +26,9 @@ func CanStepUp(p *sekisho.Principal) error {
 
 // StepUp exchanges a code of any of the caller's authenticator apps for credentials with a fresh second factor. They
 // depend on the same objects as the caller's own credentials, and expire no later.
-func (creds *Credentials) StepUp(ctx context.Context, caller *sekisho.Principal, code string) (TemporaryCredentials, error) {
+func (creds *Credentials) StepUp(
+	ctx context.Context, caller *sekisho.Principal, code string,
+) (TemporaryCredentials, error) {
 	if err := CanStepUp(caller); err != nil {
 		return TemporaryCredentials{}, err
 	}

@@ -33,12 +33,15 @@ func (settings *AccountSettings) Summary(ctx context.Context) (map[string]int, e
 			"PolicySizeQuota": maxManagedSize, "PolicyVersionsInUse": versions, "VersionsPerPolicyQuota": maxVersions,
 			"MFADevices": len(s.devices), "MFADevicesInUse": enabled,
 			"AccessKeysPerUserQuota": maxKeysPerUser, "GroupsPerUserQuota": maxGroupsPerUser,
-			"AttachedPoliciesPerUserQuota": maxAttached, "AttachedPoliciesPerGroupQuota": maxAttached, "AttachedPoliciesPerRoleQuota": maxAttached,
-			"UserPolicySizeQuota": maxInline[KindUser], "GroupPolicySizeQuota": maxInline[KindGroup], "RolePolicySizeQuota": maxInline[KindRole],
+			"AttachedPoliciesPerUserQuota": maxAttached, "AttachedPoliciesPerGroupQuota": maxAttached,
+			"AttachedPoliciesPerRoleQuota": maxAttached,
+			"UserPolicySizeQuota":          maxInline[KindUser], "GroupPolicySizeQuota": maxInline[KindGroup],
+			"RolePolicySizeQuota":       maxInline[KindRole],
 			"AssumeRolePolicySizeQuota": maxTrustSize,
 			// There is no root user.
-			"AccountMFAEnabled": 0, "AccountAccessKeysPresent": 0, "AccountSigningCertificatesPresent": 0, "AccountPasswordPresent": 0,
-			"ServerCertificates": 0, "Providers": len(s.providers),
+			"AccountMFAEnabled": 0, "AccountAccessKeysPresent": 0, "AccountSigningCertificatesPresent": 0,
+			"AccountPasswordPresent": 0,
+			"ServerCertificates":     0, "Providers": len(s.providers),
 		}, nil
 	})
 }

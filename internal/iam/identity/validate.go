@@ -57,13 +57,15 @@ func inUse(format string, args ...any) error {
 func checkName(field, name string, most int) error {
 	if name == "" {
 		return invalid(
-			"1 validation error detected: Value '' at '%s' failed to satisfy constraint: Member must have length greater than or equal to 1",
+			"1 validation error detected: Value '' at '%s' failed to satisfy constraint: Member must have length greater "+
+				"than or equal to 1",
 			field,
 		)
 	}
 	if len(name) > most {
 		return invalid(
-			"1 validation error detected: Value '%s' at '%s' failed to satisfy constraint: Member must have length less than or equal to %d",
+			"1 validation error detected: Value '%s' at '%s' failed to satisfy constraint: Member must have length less "+
+				"than or equal to %d",
 			printable(name),
 			field,
 			most,
@@ -105,7 +107,8 @@ func checkPath(path string) (string, error) {
 	}
 	if !ok {
 		return "", invalid(
-			"The specified value for path is invalid. It must begin and end with / and contain only alphanumeric characters and/or / characters.",
+			"The specified value for path is invalid. It must begin and end with / and contain only alphanumeric " +
+				"characters and/or / characters.",
 		)
 	}
 	return path, nil
@@ -143,11 +146,13 @@ func checkTag(key, value string) error {
 	switch {
 	case key == "" || utf8.RuneCountInString(key) > 128:
 		return invalid(
-			"1 validation error detected: Value at 'tags.member.key' failed to satisfy constraint: Member must have length between 1 and 128",
+			"1 validation error detected: Value at 'tags.member.key' failed to satisfy constraint: Member must have length " +
+				"between 1 and 128",
 		)
 	case utf8.RuneCountInString(value) > 256:
 		return invalid(
-			"1 validation error detected: Value at 'tags.member.value' failed to satisfy constraint: Member must have length less than or equal to 256",
+			"1 validation error detected: Value at 'tags.member.value' failed to satisfy constraint: Member must have " +
+				"length less than or equal to 256",
 		)
 	case strings.HasPrefix(strings.ToLower(key), "aws:"):
 		return invalid("Tag keys that begin with aws: are reserved.")
@@ -155,7 +160,8 @@ func checkTag(key, value string) error {
 	for _, r := range key + value {
 		if !unicode.In(r, unicode.L, unicode.Z, unicode.N) && !strings.ContainsRune("_.:/=+-@", r) {
 			return invalid(
-				`1 validation error detected: Value at 'tags' failed to satisfy constraint: Member must satisfy regular expression pattern: [\p{L}\p{Z}\p{N}_.:/=+\-@]+`,
+				`1 validation error detected: Value at 'tags' failed to satisfy constraint: Member must satisfy regular ` +
+					`expression pattern: [\p{L}\p{Z}\p{N}_.:/=+\-@]+`,
 			)
 		}
 	}

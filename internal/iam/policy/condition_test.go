@@ -259,7 +259,8 @@ func TestParseRefuses(t *testing.T) {
 			t.Errorf("accepted: %s", doc)
 		}
 	}
-	for _, extra := range []string{``, `,"Sid":"\u00e9\ud83d\ude00\n"`, `,"Condition":{}`, `,"Condition":{"Nonsense":{}}`, `,"Condition":{"StringEquals":{"a":[]}}`} {
+	for _, extra := range []string{``, `,"Sid":"\u00e9\ud83d\ude00\n"`, `,"Condition":{}`, `,"Condition":{"Nonsense":{}}`,
+		`,"Condition":{"StringEquals":{"a":[]}}`} {
 		if _, err := policy.Parse(fmt.Appendf(nil, statement, extra)); err != nil {
 			t.Errorf("%s: %v", extra, err)
 		}

@@ -15,7 +15,8 @@ import (
 // that they meet often.
 var (
 	somePatterns = rapid.SampledFrom([]string{
-		"*", "ssm:*", "ssm:StartSession", "SSM:startsession", "ssm:Start*", "ssm:*Session", "ssm:?tartSession", "s3:GetObject", "*:GetObject", "ssm:*e*s*", "*",
+		"*", "ssm:*", "ssm:StartSession", "SSM:startsession", "ssm:Start*", "ssm:*Session", "ssm:?tartSession",
+		"s3:GetObject", "*:GetObject", "ssm:*e*s*", "*",
 	})
 	someActions = rapid.SampledFrom(
 		[]string{
@@ -27,13 +28,17 @@ var (
 		},
 	)
 	someResources = rapid.SampledFrom([]string{
-		"*", "arn:aws:ec2:us-east-1:1:instance/i-1", "arn:aws:ec2:us-east-1:1:instance/*", "arn:aws:ec2:*:*:instance/i-?", "arn:aws:ec2:us-*-1:1:instance/i-1",
-		"arn:aws:ec2:*", "arn:aws:s3:::b/*", "arn:aws:s3:::b*/x", "arn:aws:s3:::b/*/x*", "arn:aws:ssm:*:*:session/${aws:username}-*", "arn:aws:s3:::b/${absent}*",
+		"*", "arn:aws:ec2:us-east-1:1:instance/i-1", "arn:aws:ec2:us-east-1:1:instance/*", "arn:aws:ec2:*:*:instance/i-?",
+		"arn:aws:ec2:us-*-1:1:instance/i-1",
+		"arn:aws:ec2:*", "arn:aws:s3:::b/*", "arn:aws:s3:::b*/x", "arn:aws:s3:::b/*/x*",
+		"arn:aws:ssm:*:*:session/${aws:username}-*", "arn:aws:s3:::b/${absent}*",
 		"arn:aws:s3:::b/${Absent, 'x'}", "arn:aws:s3:::b/${*}", "arn:aws:s3:::${tags}",
 	})
 	someTargets = rapid.SampledFrom([]string{
-		"arn:aws:ec2:us-east-1:1:instance/i-1", "arn:aws:ec2:us-east-1:1:instance/i-2", "arn:aws:ec2:eu-west-1:2:instance/i-12", "arn:aws:s3:::b/x", "arn:aws:s3:::b/x/x:y",
-		"arn:aws:s3:::bb/x", "arn:aws:s3:::b/*", "arn:aws:ssm:us-east-1:1:session/alice-1", "arn:aws:ssm:us-east-1:1:session/al*ce-1",
+		"arn:aws:ec2:us-east-1:1:instance/i-1", "arn:aws:ec2:us-east-1:1:instance/i-2",
+		"arn:aws:ec2:eu-west-1:2:instance/i-12", "arn:aws:s3:::b/x", "arn:aws:s3:::b/x/x:y",
+		"arn:aws:s3:::bb/x", "arn:aws:s3:::b/*", "arn:aws:ssm:us-east-1:1:session/alice-1",
+		"arn:aws:ssm:us-east-1:1:session/al*ce-1",
 	})
 	stringOperators = []string{
 		"StringEquals",
@@ -247,7 +252,8 @@ func TestEvaluateAgreesWithNaiveEvaluator(t *testing.T) {
 				Principal: policy.Principal{Type: policy.TypeUser, Account: "1", ARN: "arn:aws:iam::1:user/alice"},
 			})
 			count[want]++
-			if text := map[policy.Effect]string{policy.Allowed: "allow", policy.ImplicitDeny: "implicit deny", policy.ExplicitDeny: "explicit deny"}[got.Effect]; text != want {
+			if text := map[policy.Effect]string{policy.Allowed: "allow", policy.ImplicitDeny: "implicit deny",
+				policy.ExplicitDeny: "explicit deny"}[got.Effect]; text != want {
 				t.Fatalf(
 					"%s on %s with %v: the engine says %s, the naive evaluator %s\n%s",
 					action,

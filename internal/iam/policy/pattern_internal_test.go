@@ -74,13 +74,17 @@ func slowARN(pat, text string) bool {
 func TestPatternsAgainstReference(t *testing.T) {
 	t.Parallel()
 	patterns := []string{
-		"", "*", "**", "?", "a*b*c", "*a*", "*ab", "?*?", "a?c", "*?a?*b", "arn:aws:ec2:*:instance/i-1", "arn:aws:ec2:us-*-1:*:instance/*",
-		"arn:aws:ec2:*", "arn:aws:ec2:*:*:instance/i-1", "arn:aws:s*-x:*:1:r/*a*b", "a:b:*:d*e:f:g", "a:*:c*:d?:*x*:*:z", "*:*:*:*:*:*",
+		"", "*", "**", "?", "a*b*c", "*a*", "*ab", "?*?", "a?c", "*?a?*b", "arn:aws:ec2:*:instance/i-1",
+		"arn:aws:ec2:us-*-1:*:instance/*",
+		"arn:aws:ec2:*", "arn:aws:ec2:*:*:instance/i-1", "arn:aws:s*-x:*:1:r/*a*b", "a:b:*:d*e:f:g", "a:*:c*:d?:*x*:*:z",
+		"*:*:*:*:*:*",
 		"a*:b*c:d", "é?*", "*é", "a:b:c:d:e:?*?:x", "*a:*b*c:", "*:x*y:*:*z*:a",
 	}
 	texts := []string{
-		"", "a", "abc", "aXbYc", "arn:aws:ec2:us-east-1:123:instance/i-1", "arn:aws:ec2:us-a:b-1:1:instance/x", "a:b:c:d:e:f:g",
-		"a:b:c:dxe:f:g", "a:b:c:d:xe:f:g", "a:q:cz:dd:axa:qq:z", "é", "éa", "aé", "世界", "a:b:c:d:e:fg:x", ":::::", "xa:yb1c:", "arn:aws:sss-x:q:1:r/zazb",
+		"", "a", "abc", "aXbYc", "arn:aws:ec2:us-east-1:123:instance/i-1", "arn:aws:ec2:us-a:b-1:1:instance/x",
+		"a:b:c:d:e:f:g",
+		"a:b:c:dxe:f:g", "a:b:c:d:xe:f:g", "a:q:cz:dd:axa:qq:z", "é", "éa", "aé", "世界", "a:b:c:d:e:fg:x", ":::::", "xa:yb1c:",
+		"arn:aws:sss-x:q:1:r/zazb",
 		"a:xzy:q:zz:a", "p:q:a:xzy:q:zz:a",
 	}
 	for _, p := range patterns {
@@ -265,7 +269,8 @@ func TestDecimals(t *testing.T) {
 		}
 	}
 	for _, same := range [][2]string{
-		{"1", "1.0"}, {"1", "+1"}, {"0", "-0"}, {"0", "-0.000"}, {"100", "1e2"}, {"0.01", "1E-2"}, {"010", "10"}, {".5", "0.50"}, {"5.", "5"},
+		{"1", "1.0"}, {"1", "+1"}, {"0", "-0"}, {"0", "-0.000"}, {"100", "1e2"}, {"0.01", "1E-2"}, {"010", "10"},
+		{".5", "0.50"}, {"5.", "5"},
 		{"1200", "0.0012e6"}, {"0e99999", "0"},
 	} {
 		x, _ := parseDecimal(same[0])
@@ -274,7 +279,8 @@ func TestDecimals(t *testing.T) {
 			t.Errorf("%s and %s differ", same[0], same[1])
 		}
 	}
-	for _, bad := range []string{"", "+", "-", ".", "1.2.3", "0x10", "1_000", "NaN", "Infinity", " 1", "1 ", "1e", "e5", "1e99999999999", "--1", "١"} {
+	for _, bad := range []string{"", "+", "-", ".", "1.2.3", "0x10", "1_000", "NaN", "Infinity", " 1", "1 ", "1e", "e5",
+		"1e99999999999", "--1", "١"} {
 		if _, ok := parseDecimal(bad); ok {
 			t.Errorf("%q accepted", bad)
 		}
@@ -285,7 +291,8 @@ func TestInstants(t *testing.T) {
 	t.Parallel()
 	const noon = "2020-04-15T12:00:00Z"
 	for _, same := range []string{
-		noon, "2020-04-15T12:00Z", "2020-04-15T12:00:00+00:00", "2020-04-15T21:00:00+09:00", "2020-04-15T07:30-04:30", "2020-04-15t12:00:00z",
+		noon, "2020-04-15T12:00Z", "2020-04-15T12:00:00+00:00", "2020-04-15T21:00:00+09:00", "2020-04-15T07:30-04:30",
+		"2020-04-15t12:00:00z",
 		"2020-04-15T12:00:00", "2020-04-15T12:00:00.000Z", "1586952000",
 	} {
 		a, _ := parseInstant(noon)
@@ -312,8 +319,10 @@ func TestInstants(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{
-		"", "-", "x", "2020-", "2020-13", "2020-00", "2020-02-30", "2023-02-29", "2020-04-15T", "2020-04-15T12", "2020-04-15T24:00Z", "2020-04-15T12:60Z",
-		"2020-04-15 12:00:00Z", "2020-04-15T12:00:00.Z", "2020-04-15T12:00:00+0900", "2020-04-15T12:00:00+09", "2020-04-15T12:00:00ZZ", "2020-4-15",
+		"", "-", "x", "2020-", "2020-13", "2020-00", "2020-02-30", "2023-02-29", "2020-04-15T", "2020-04-15T12",
+		"2020-04-15T24:00Z", "2020-04-15T12:60Z",
+		"2020-04-15 12:00:00Z", "2020-04-15T12:00:00.Z", "2020-04-15T12:00:00+0900", "2020-04-15T12:00:00+09",
+		"2020-04-15T12:00:00ZZ", "2020-4-15",
 		"99999999999999999999", "1.5", "2020-04-15T12:00:00+24:00", "+5",
 	} {
 		if _, ok := parseInstant(bad); ok {
@@ -346,7 +355,8 @@ func TestNets(t *testing.T) {
 			t.Errorf("%s in %s: want %v", tt.addr, tt.net, tt.want)
 		}
 	}
-	for _, bad := range []string{"", "x", "1.2.3", "1.2.3.4/33", "1.2.3.4/", "1.2.3.4/024", "1.2.3.256", "::/129", "01.2.3.4"} {
+	for _, bad := range []string{"", "x", "1.2.3", "1.2.3.4/33", "1.2.3.4/", "1.2.3.4/024", "1.2.3.256", "::/129",
+		"01.2.3.4"} {
 		if _, ok := parseNet(bad); ok {
 			t.Errorf("%q accepted", bad)
 		}

@@ -13,21 +13,27 @@ import (
 // The vocabulary is small so that statements and requests meet often.
 var (
 	drawAction = rapid.SampledFrom([]string{
-		"*", "*:*", "ssm:*", "ssm:Start*", "ssm:StartSession", "SSM:startsession", "ssm:*Session", "ec2:Describe*", "s3:GetObject", "ssm:?tartSession", "ssm", "s*:x",
+		"*", "*:*", "ssm:*", "ssm:Start*", "ssm:StartSession", "SSM:startsession", "ssm:*Session", "ec2:Describe*",
+		"s3:GetObject", "ssm:?tartSession", "ssm", "s*:x",
 	})
 	drawResource = rapid.SampledFrom([]string{
-		"*", "arn:aws:ec2:us-east-1:1:instance/i-1", "arn:aws:ec2:us-east-1:1:instance/i-2", "arn:aws:ec2:*:*:instance/i-1", "arn:aws:ec2:*:*:instance/*",
-		"arn:aws:ec2:*", "arn:aws:ec2:us-*-1:*:instance/*", "arn:aws:ssm:*:*:session/${aws:username}-*", "arn:aws:s3:::b/*", "arn:aws:s3:::b*/x",
+		"*", "arn:aws:ec2:us-east-1:1:instance/i-1", "arn:aws:ec2:us-east-1:1:instance/i-2", "arn:aws:ec2:*:*:instance/i-1",
+		"arn:aws:ec2:*:*:instance/*",
+		"arn:aws:ec2:*", "arn:aws:ec2:us-*-1:*:instance/*", "arn:aws:ssm:*:*:session/${aws:username}-*", "arn:aws:s3:::b/*",
+		"arn:aws:s3:::b*/x",
 		"arn:aws:*:instance/i-1", "arn:aws:s3:::${absent}", "*i-1", "arn:aws:ec2:us-east-1:1:instance/i-?",
 	})
 	drawCondition = rapid.SampledFrom([]string{
-		``, ``, ``, `"StringEquals":{"aws:username":"alice"}`, `"StringNotEquals":{"aws:username":"alice"}`, `"Null":{"k":"true"}`,
-		`"BoolIfExists":{"k":"true"}`, `"ForAllValues:StringEquals":{"k":["true","x"]}`, `"StringLike":{"aws:username":"${k}*"}`,
+		``, ``, ``, `"StringEquals":{"aws:username":"alice"}`, `"StringNotEquals":{"aws:username":"alice"}`,
+		`"Null":{"k":"true"}`,
+		`"BoolIfExists":{"k":"true"}`, `"ForAllValues:StringEquals":{"k":["true","x"]}`,
+		`"StringLike":{"aws:username":"${k}*"}`,
 	})
 	drawPrincipal = rapid.SampledFrom([]string{
 		`"Principal":"*"`, `"Principal":{"AWS":"111111111111"}`, `"Principal":{"AWS":"arn:aws:iam::111111111111:user/alice"}`,
 		`"Principal":{"AWS":"arn:aws:iam::111111111111:role/r"}`, `"Principal":{"Service":"ssm.amazonaws.com"}`,
-		`"NotPrincipal":{"AWS":"arn:aws:iam::111111111111:user/alice"}`, `"NotPrincipal":{"AWS":"arn:aws:iam::111111111111:root"}`,
+		`"NotPrincipal":{"AWS":"arn:aws:iam::111111111111:user/alice"}`,
+		`"NotPrincipal":{"AWS":"arn:aws:iam::111111111111:root"}`,
 	})
 )
 
@@ -128,11 +134,13 @@ func drawRequest(t *rapid.T) *Request {
 		ctx.Set("k", Multi("true", "a"))
 	}
 	return &Request{
-		Action: rapid.SampledFrom([]string{"ssm:StartSession", "ssm:STARTSESSION", "ec2:DescribeInstances", "s3:GetObject", "iam:x"}).
+		Action: rapid.SampledFrom([]string{"ssm:StartSession", "ssm:STARTSESSION", "ec2:DescribeInstances", "s3:GetObject",
+			"iam:x"}).
 			Draw(t, "action"),
 		Context: ctx,
 		Resource: rapid.SampledFrom([]string{
-			"*", "arn:aws:ec2:us-east-1:1:instance/i-1", "arn:aws:ec2:us-east-1:1:instance/i-2", "arn:aws:ec2:eu-west-1:2:instance/i-1",
+			"*", "arn:aws:ec2:us-east-1:1:instance/i-1", "arn:aws:ec2:us-east-1:1:instance/i-2",
+			"arn:aws:ec2:eu-west-1:2:instance/i-1",
 			"arn:aws:ssm:us-east-1:1:session/alice-1", "arn:aws:s3:::b/x", "arn:aws:s3:::bb/x",
 		}).Draw(t, "resource"),
 		Principal: rapid.SampledFrom([]Principal{

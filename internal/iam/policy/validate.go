@@ -30,11 +30,12 @@ const (
 )
 
 const (
-	msgSyntax     = "Syntax errors in policy."
-	msgVersion    = "Policy document must be version 2012-10-17 or greater."
-	msgLegacy     = "The policy failed legacy parsing"
-	msgSidUnique  = "Statement IDs (SID) in a single policy must be unique."
-	msgSidAlpha   = "Statement IDs (SID) must be alpha-numeric. Check that your input satisfies the regular expression [0-9A-Za-z]*"
+	msgSyntax    = "Syntax errors in policy."
+	msgVersion   = "Policy document must be version 2012-10-17 or greater."
+	msgLegacy    = "The policy failed legacy parsing"
+	msgSidUnique = "Statement IDs (SID) in a single policy must be unique."
+	msgSidAlpha  = "Statement IDs (SID) must be alpha-numeric. Check that your input satisfies the regular " +
+		"expression [0-9A-Za-z]*"
 	msgNoActions  = "Policy statement must contain actions."
 	msgNoResource = "Policy statement must contain resources."
 	msgVendor     = "Resource vendor must be fully qualified and cannot contain regexes."
@@ -42,8 +43,11 @@ const (
 	msgColons     = "Actions/Condition can contain only one colon."
 	msgPrincipal  = "Policy document should not specify a principal."
 	msgNeedsWho   = "Missing required field Principal"
-	msgTrustVerbs = "Trust Policy statement actions can only be sts:AssumeRole, sts:AssumeRoleWithSAML,  and sts:AssumeRoleWithWebIdentity"
-	msgIAMPath    = `IAM resource path must either be "*" or start with user/, federated-user/, role/, group/, instance-profile/, mfa/, server-certificate/, policy/, sms-mfa/, saml-provider/, oidc-provider/, report/, access-report/.`
+	msgTrustVerbs = "Trust Policy statement actions can only be sts:AssumeRole, sts:AssumeRoleWithSAML,  and " +
+		"sts:AssumeRoleWithWebIdentity"
+	msgIAMPath = `IAM resource path must either be "*" or start with user/, federated-user/, role/, group/, ` +
+		`instance-profile/, mfa/, server-certificate/, policy/, sms-mfa/, saml-provider/, oidc-provider/, report/, ` +
+		`access-report/.`
 )
 
 // Size returns the number of characters of a document that count against AWS's quotas: all but

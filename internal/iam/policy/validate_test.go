@@ -16,10 +16,13 @@ func TestValidate(t *testing.T) {
 		version    = "Policy document must be version 2012-10-17 or greater."
 		legacy     = "The policy failed legacy parsing"
 		who        = "Policy document should not specify a principal."
-		trustVerbs = "Trust Policy statement actions can only be sts:AssumeRole, sts:AssumeRoleWithSAML,  and sts:AssumeRoleWithWebIdentity"
-		iamPath    = `IAM resource path must either be "*" or start with user/, federated-user/, role/, group/, instance-profile/, mfa/, server-certificate/, policy/, sms-mfa/, saml-provider/, oidc-provider/, report/, access-report/.`
-		noPrefix   = "Actions/Conditions must be prefaced by a vendor, e.g., iam, sdb, ec2, etc."
-		vendor     = "Resource vendor must be fully qualified and cannot contain regexes."
+		trustVerbs = "Trust Policy statement actions can only be sts:AssumeRole, sts:AssumeRoleWithSAML,  and " +
+			"sts:AssumeRoleWithWebIdentity"
+		iamPath = `IAM resource path must either be "*" or start with user/, federated-user/, role/, group/, ` +
+			`instance-profile/, mfa/, server-certificate/, policy/, sms-mfa/, saml-provider/, oidc-provider/, report/, ` +
+			`access-report/.`
+		noPrefix = "Actions/Conditions must be prefaced by a vendor, e.g., iam, sdb, ec2, etc."
+		vendor   = "Resource vendor must be fully qualified and cannot contain regexes."
 	)
 	doc := func(statements ...string) string {
 		return `{"Version":"2012-10-17","Statement":[` + strings.Join(statements, ",") + `]}`
@@ -59,7 +62,8 @@ func TestValidate(t *testing.T) {
 		{policy.KindIdentity, cond(`{"Nonsense":{}}`), ""},
 		{policy.KindIdentity, cond(`{"ForAllValues:NumericLessThanEqualsIfExists":{"a":[1,2.5,"3"]}}`), ""},
 		{policy.KindIdentity, `{"Version":"2008-10-17","Statement":` + allowAll + `}`, version},
-		{policy.KindTrust, `{"Version":"2008-10-17","Statement":{"Effect":"Allow","Principal":"*","Action":"sts:AssumeRole"}}`, ""},
+		{policy.KindTrust, `{"Version":"2008-10-17","Statement":{"Effect":"Allow","Principal":"*",` +
+			`"Action":"sts:AssumeRole"}}`, ""},
 		{policy.KindTrust, `{"Statement":{"Effect":"Allow","Principal":"*","Action":"sts:AssumeRole"}}`, ""},
 		{policy.KindIdentity, `{"Statement":` + allowAll + `}`, version},
 		// Values that no request matches.
@@ -75,7 +79,8 @@ func TestValidate(t *testing.T) {
 		{policy.KindIdentity, cond(`{"ArnLike":{"aws:PrincipalArn":"*"}}`), legacy},
 		{policy.KindIdentity, cond(`{"ArnNotEquals":{"aws:PrincipalArn":"arn:aws:iam::*"}}`), legacy},
 		{policy.KindIdentity, cond(`{"ArnLike":{"aws:PrincipalArn":["arn:*:*:*:*:*","${aws:PrincipalTag/arn}"]}}`), ""},
-		{policy.KindTrust, `{"Version":"2008-10-17","Statement":{"Effect":"Allow","Principal":"*","Action":"sts:AssumeRole",` +
+		{policy.KindTrust, `{"Version":"2008-10-17","Statement":{"Effect":"Allow","Principal":"*",` +
+			`"Action":"sts:AssumeRole",` +
 			`"Condition":{"ArnLike":{"aws:PrincipalArn":"${aws:PrincipalTag/arn}"}}}}`, legacy}, // no variables in 2008-10-17
 		// The order of the checks.
 		{policy.KindIdentity, `{"Version":"2008-10-17","Statement":{"Effect":"allow","Action":"*","Resource":"*"}}`, version},
@@ -85,13 +90,19 @@ func TestValidate(t *testing.T) {
 		{policy.KindIdentity, cond(`{"DateLessThan":{"aws:CurrentTime":1586908800}}`), ""},
 		{policy.KindIdentity, res("arn:aws:s3::b"), legacy},
 		{policy.KindIdentity, res("arn:aws:::b"), legacy},
-		{policy.KindIdentity, doc(`{"Sid":"A","Effect":"Allow","Action":"x","Resource":"*"}`, `{"Sid":"A","Effect":"Allow","Resource":"*"}`), "Statement IDs (SID) in a single policy must be unique."},
-		{policy.KindIdentity, doc(`{"Sid":"A","Effect":"Allow","Action":"*","Resource":"*"}`, `{"Sid":"a","Effect":"Allow","Action":"*","Resource":"*"}`), ""},
-		{policy.KindIdentity, doc(`{"Effect":"Allow","NotAction":[],"Resource":"i-1"}`), "Policy statement must contain actions."},
-		{policy.KindIdentity, doc(`{"Effect":"Allow","Action":"x","Resource":"i-1"}`), `Resource i-1 must be in ARN format or "*".`},
+		{policy.KindIdentity, doc(`{"Sid":"A","Effect":"Allow","Action":"x","Resource":"*"}`,
+			`{"Sid":"A","Effect":"Allow","Resource":"*"}`), "Statement IDs (SID) in a single policy must be unique."},
+		{policy.KindIdentity, doc(`{"Sid":"A","Effect":"Allow","Action":"*","Resource":"*"}`,
+			`{"Sid":"a","Effect":"Allow","Action":"*","Resource":"*"}`), ""},
+		{policy.KindIdentity, doc(`{"Effect":"Allow","NotAction":[],"Resource":"i-1"}`),
+			"Policy statement must contain actions."},
+		{policy.KindIdentity, doc(`{"Effect":"Allow","Action":"x","Resource":"i-1"}`),
+			`Resource i-1 must be in ARN format or "*".`},
 		{policy.KindIdentity, doc(`{"Effect":"Allow","Action":"x"}`), noPrefix},
-		{policy.KindIdentity, doc(`{"Effect":"Allow","Action":"a:b","NotResource":[]}`), "Policy statement must contain resources."},
-		{policy.KindIdentity, doc(`{"Effect":"Allow","Action":"a:b","Principal":"*"}`), "Policy statement must contain resources."},
+		{policy.KindIdentity, doc(`{"Effect":"Allow","Action":"a:b","NotResource":[]}`),
+			"Policy statement must contain resources."},
+		{policy.KindIdentity, doc(`{"Effect":"Allow","Action":"a:b","Principal":"*"}`),
+			"Policy statement must contain resources."},
 		{policy.KindIdentity, doc(`{"Effect":"Allow","Action":"a:b","Resource":"*","Principal":"*"}`), who},
 		{policy.KindSession, doc(`{"Effect":"Allow","Action":"a:b","Resource":"*","NotPrincipal":"*"}`), who},
 
@@ -117,29 +128,39 @@ func TestValidate(t *testing.T) {
 		{policy.KindIdentity, res("arn:foo:s3:x:1:a:b"), `Partition "foo" is not valid for resource "arn:foo:s3:x:1:a:b".`},
 		{policy.KindIdentity, res("xarn:aws:s3:::b"), `Resource xarn:aws:s3:::b must be in ARN format or "*".`},
 		{policy.KindIdentity, res("arn:aws:s*:x:1:b"), vendor},
-		{policy.KindIdentity, res("arn:aws:ec2:*:instance/i-1"), `Resource arn:aws:ec2:*:instance/i-1 must be in ARN format or "*".`},
-		{policy.KindIdentity, res("arn:aws:s3:us-east-1::b"), "Resource arn:aws:s3:us-east-1::b can not contain region information."},
+		{policy.KindIdentity, res("arn:aws:ec2:*:instance/i-1"),
+			`Resource arn:aws:ec2:*:instance/i-1 must be in ARN format or "*".`},
+		{policy.KindIdentity, res("arn:aws:s3:us-east-1::b"),
+			"Resource arn:aws:s3:us-east-1::b can not contain region information."},
 		{policy.KindIdentity, res("arn:aws:s3:us-east-1:1:accesspoint/a"), ""},
-		{policy.KindIdentity, res("arn:aws:iam:us-east-1:1:user/a"), "IAM resource arn:aws:iam:us-east-1:1:user/a cannot contain region information."},
+		{policy.KindIdentity, res("arn:aws:iam:us-east-1:1:user/a"),
+			"IAM resource arn:aws:iam:us-east-1:1:user/a cannot contain region information."},
 		{policy.KindIdentity, res("arn:aws:iam::1:*"), ""},
 		{policy.KindIdentity, res("arn:aws:iam::1:role/path/*"), ""},
 		{policy.KindIdentity, res("arn:aws:iam::1:root"), iamPath},
 
-		{policy.KindTrust, trust(`"Action":["sts:AssumeRole","sts:TagSession"],"Principal":{"AWS":["111111111111","arn:aws:iam::111111111111:root","arn:aws:iam::111111111111:user/p/a","AIDAALICEALICEALICE"]}`), ""},
+		{policy.KindTrust, trust(`"Action":["sts:AssumeRole","sts:TagSession"],"Principal":{"AWS":["111111111111",` +
+			`"arn:aws:iam::111111111111:root","arn:aws:iam::111111111111:user/p/a","AIDAALICEALICEALICE"]}`), ""},
 		{policy.KindTrust, trust(`"Action":"sts:assumerole","Principal":"*"`), ""},
-		{policy.KindTrust, trust(`"Action":"sts:AssumeRoleWithWebIdentity","Principal":{"Federated":"accounts.google.com"}`), ""},
-		{policy.KindTrust, trust(`"Action":"sts:AssumeRole","Principal":"*","Resource":"*"`), "Has prohibited field Resource."},
+		{policy.KindTrust, trust(`"Action":"sts:AssumeRoleWithWebIdentity","Principal":{"Federated":"accounts.google.com"}`),
+			""},
+		{policy.KindTrust, trust(`"Action":"sts:AssumeRole","Principal":"*","Resource":"*"`),
+			"Has prohibited field Resource."},
 		{policy.KindTrust, trust(`"Action":"sts:*","Principal":"*"`), trustVerbs},
 		{policy.KindTrust, trust(`"NotAction":"sts:x","Principal":"*"`), trustVerbs},
 		{policy.KindTrust, trust(`"Action":"sts:AssumeRole"`), "Missing required field Principal"},
 		{policy.KindTrust, trust(`"Action":"sts:AssumeRole","Principal":{}`), "Missing required field Principal"},
 		{policy.KindTrust, trust(`"Action":"sts:AssumeRole","NotPrincipal":"*"`), "Has prohibited field NotPrincipal."},
-		{policy.KindTrust, trust(`"Action":"sts:AssumeRole","Principal":{"AWS":"arn:aws:iam::111111111111:user/*"}`), `Invalid principal in policy: "AWS":"arn:aws:iam::111111111111:user/*"`},
-		{policy.KindTrust, trust(`"Action":"sts:AssumeRole","Principal":{"AWS":"alice"}`), `Invalid principal in policy: "AWS":"alice"`},
-		{policy.KindTrust, trust(`"Action":"sts:AssumeRole","Principal":{"Service":"*"}`), `Invalid principal in policy: "Service":"*"`},
+		{policy.KindTrust, trust(`"Action":"sts:AssumeRole","Principal":{"AWS":"arn:aws:iam::111111111111:user/*"}`),
+			`Invalid principal in policy: "AWS":"arn:aws:iam::111111111111:user/*"`},
+		{policy.KindTrust, trust(`"Action":"sts:AssumeRole","Principal":{"AWS":"alice"}`),
+			`Invalid principal in policy: "AWS":"alice"`},
+		{policy.KindTrust, trust(`"Action":"sts:AssumeRole","Principal":{"Service":"*"}`),
+			`Invalid principal in policy: "Service":"*"`},
 
 		{policy.KindResource, doc(named("Allow", `"Principal":"*"`)), ""},
-		{policy.KindResource, `{"Version":"2008-10-17","Statement":` + named("Deny", `"NotPrincipal":{"AWS":"111111111111"}`) + `}`, ""},
+		{policy.KindResource, `{"Version":"2008-10-17","Statement":` +
+			named("Deny", `"NotPrincipal":{"AWS":"111111111111"}`) + `}`, ""},
 		{policy.KindResource, doc(`{"Sid":"any text","Effect":"Allow","Action":"s3:*","Resource":"*","Principal":"*"}`), ""},
 		{policy.KindResource, doc(allowAll), "Missing required field Principal"},
 		{policy.KindResource, `x`, syntax},
@@ -191,14 +212,16 @@ func TestCharactersAndLength(t *testing.T) {
 }
 
 func FuzzValidate(f *testing.F) {
-	for _, s := range []string{allowAll, denyAll, named("Deny", `"NotPrincipal":{"AWS":"111111111111"}`), `{"Effect":"Allow","NotAction":["a:*"],"NotResource":"arn:aws:s3:::b"}`} {
+	for _, s := range []string{allowAll, denyAll, named("Deny", `"NotPrincipal":{"AWS":"111111111111"}`),
+		`{"Effect":"Allow","NotAction":["a:*"],"NotResource":"arn:aws:s3:::b"}`} {
 		for kind := range 6 {
 			f.Add([]byte(`{"Version":"2012-10-17","Statement":`+s+`}`), kind)
 		}
 	}
 	f.Add(
 		[]byte(
-			`{"Version":"2012-10-17","Statement":[{"Sid":"a","Effect":"Allow","Action":"ssm:*","Resource":"*","Condition":{"DateLessThan":{"a":"2020-01-01"}}}]}`,
+			`{"Version":"2012-10-17","Statement":[{"Sid":"a","Effect":"Allow","Action":"ssm:*","Resource":"*",`+
+				`"Condition":{"DateLessThan":{"a":"2020-01-01"}}}]}`,
 		),
 		0,
 	)
@@ -229,7 +252,8 @@ func FuzzParse(f *testing.F) {
 	)
 	f.Add(
 		[]byte(
-			`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::${k}*","Condition":{"ForAnyValue:ArnLike":{"k":"${k}:*"},"NumericLessThan":{"n":1e5},"IpAddress":{"i":"::/0"}}}]}`,
+			`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::${k}*",`+
+				`"Condition":{"ForAnyValue:ArnLike":{"k":"${k}:*"},"NumericLessThan":{"n":1e5},"IpAddress":{"i":"::/0"}}}]}`,
 		),
 		"a:b",
 		"arn:aws:s3:::1",

@@ -14,7 +14,8 @@ const (
 	aCode  = "abcDEF0123456789+/=="
 	aSum   = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 	aHost  = "sekisho.example.com"
-	fakers = "mktemp() { echo \"$HOME/ca\"; }; curl() { printf '# %s\\n' \"$@\"; [ \"$5\" != --cacert ] || sed 's/^/# /' \"$6\"; }; "
+	fakers = "mktemp() { echo \"$HOME/ca\"; }; curl() { printf '# %s\\n' \"$@\"; [ \"$5\" != --cacert ] || sed " +
+		"'s/^/# /' \"$6\"; }; "
 )
 
 // The line gives a shell the activation on its standard input, and nobody
@@ -29,9 +30,12 @@ func TestCommand(t *testing.T) {
 		{"trusted anyway", "", install.Order{}, nil},
 		{"a CA of its own", "the CA\n", install.Order{}, []string{"# the CA"}},
 		{"AWS's agent", "", install.Order{Agent: "amazon"}, []string{"SEKISHO_AGENT=amazon"}},
-		{"and its package", "the CA\n", install.Order{Agent: "amazon", Package: "https://example.com/a_b/agent~1.deb?x=1&y=%20", PackageSHA256: aSum},
-			[]string{"SEKISHO_AGENT=amazon", "SEKISHO_AGENT_PACKAGE='https://example.com/a_b/agent~1.deb?x=1&y=%20'", "SEKISHO_AGENT_SHA256=" + aSum}},
-		{"a package that is there", "", install.Order{Agent: "amazon", Package: "/root/agent.rpm"}, []string{"SEKISHO_AGENT_PACKAGE='/root/agent.rpm'"}},
+		{"and its package", "the CA\n",
+			install.Order{Agent: "amazon", Package: "https://example.com/a_b/agent~1.deb?x=1&y=%20", PackageSHA256: aSum},
+			[]string{"SEKISHO_AGENT=amazon", "SEKISHO_AGENT_PACKAGE='https://example.com/a_b/agent~1.deb?x=1&y=%20'",
+				"SEKISHO_AGENT_SHA256=" + aSum}},
+		{"a package that is there", "", install.Order{Agent: "amazon", Package: "/root/agent.rpm"},
+			[]string{"SEKISHO_AGENT_PACKAGE='/root/agent.rpm'"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -53,7 +57,9 @@ func TestCommand(t *testing.T) {
 			if sh, ok := strings.CutPrefix(c.UserData, "#cloud-config\nruncmd:\n  - ['sh', '-c', '"); !ok ||
 				!strings.HasSuffix(sh, "']\n") {
 				t.Errorf("user data:\n%s", c.UserData)
-			} else if got := shell(t, home, fakers+strings.TrimSuffix(strings.ReplaceAll(strings.TrimSuffix(sh, "']\n"), "''", "'"), "| sh")+"| cat"); got != out {
+			} else if got := shell(t, home,
+				fakers+strings.TrimSuffix(strings.ReplaceAll(strings.TrimSuffix(sh, "']\n"), "''", "'"), "| sh")+
+					"| cat"); got != out {
 				t.Errorf("the user data gives\n%s\nand the line\n%s", got, out)
 			}
 			for _, w := range want {
@@ -102,7 +108,10 @@ func TestCommandRefuses(t *testing.T) {
 			o.Agent, o.Package, o.PackageSHA256 = "amazon", "http://example.com/a.deb", aSum
 		},
 		"a package without checksum": func(o *install.Order) { o.Agent, o.Package = "amazon", "https://example.com/a.deb" },
-		"a malformed checksum":       func(o *install.Order) { o.Agent, o.Package, o.PackageSHA256 = "amazon", "/a.deb", "abc;id" },
+		"a malformed checksum": func(o *install.Order) {
+			o.Agent, o.Package, o.PackageSHA256 = "amazon", "/a.deb",
+				"abc;id"
+		},
 	} {
 		o := install.Order{Host: aHost, ActivationID: anID, ActivationCode: aCode}
 		change(&o)

@@ -39,7 +39,8 @@ if [ "$1" = register ]; then cat > "$DIR/code"; echo '{}' > "$SEKISHO_STATE/iden
 		t.Errorf("without a code: %v, %s", err, out)
 	}
 	for range 2 {
-		if out, err := run("SEKISHO_ENDPOINT=https://h", "SEKISHO_ACTIVATION_ID=id", "SEKISHO_ACTIVATION_CODE_FILE="+code, "SEKISHO_CA_FILE=/ca.pem"); err != nil {
+		if out, err := run("SEKISHO_ENDPOINT=https://h", "SEKISHO_ACTIVATION_ID=id", "SEKISHO_ACTIVATION_CODE_FILE="+code,
+			"SEKISHO_CA_FILE=/ca.pem"); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
 	}

@@ -193,7 +193,8 @@ func (h *Handler) text(ctx context.Context, name, at string) ([]byte, error) {
 	}
 	var script bytes.Buffer
 	if err := h.script.Execute(&script, map[string]any{
-		"Endpoint": "https://" + at, "CA": strings.TrimSpace(h.cfg.CA), "Region": h.cfg.Region, "AMD64": sums["amd64"], "ARM64": sums["arm64"],
+		"Endpoint": "https://" + at, "CA": strings.TrimSpace(h.cfg.CA), "Region": h.cfg.Region, "AMD64": sums["amd64"],
+		"ARM64": sums["arm64"],
 	}); err != nil {
 		return nil, err
 	}

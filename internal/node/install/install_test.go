@@ -36,7 +36,8 @@ func agents(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	for _, arch := range []string{"amd64", "arm64"} {
-		if err := os.WriteFile(filepath.Join(dir, "sekisho-agent-linux-"+arch), []byte("agent for "+arch), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, "sekisho-agent-linux-"+arch), []byte("agent for "+arch),
+			0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -58,7 +59,8 @@ func TestServed(t *testing.T) {
 	)
 	script := get(t, h, http.MethodGet, "sekisho.example.com:8443", "/install/agent.sh").Body.String()
 	sums := get(t, h, http.MethodGet, "sekisho.example.com:8443", "/install/SHA256SUMS").Body.String()
-	for _, want := range []string{"set -eu", "endpoint='https://sekisho.example.com:8443'", "region='eu-central-1'", "-----BEGIN CERTIFICATE-----\nAAAA"} {
+	for _, want := range []string{"set -eu", "endpoint='https://sekisho.example.com:8443'", "region='eu-central-1'",
+		"-----BEGIN CERTIFICATE-----\nAAAA"} {
 		if !strings.Contains(script, want) {
 			t.Errorf("%q is not in the script", want)
 		}

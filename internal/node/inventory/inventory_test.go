@@ -22,23 +22,30 @@ func TestSelect(t *testing.T) {
 		want    []inventory.Entry
 		ok      bool
 	}{
-		"no filter":               {both, nil, both, true},
-		"no filter, nothing":      {nil, nil, nil, true},
-		"equal":                   {both, []inventory.Filter{where("Name", "Equal", "bash")}, []inventory.Entry{bash}, true},
-		"equal by default":        {both, []inventory.Filter{where("Name", "", "x", "bash")}, []inventory.Entry{bash}, true},
-		"numbers":                 {both, []inventory.Filter{where("Version", "GreaterThan", "5.9")}, []inventory.Entry{bash}, true},
-		"smaller":                 {both, []inventory.Filter{where("Version", "LessThan", "5.9.1")}, []inventory.Entry{zsh}, true},
-		"begins":                  {both, []inventory.Filter{where("Name", "BeginWith", "z")}, []inventory.Entry{zsh}, true},
-		"exists":                  {both, []inventory.Filter{where("Name", "Exists", "true")}, both, true},
-		"does not exist":          {both, []inventory.Filter{where("Epoch", "Exists", "true")}, nil, false},
-		"an attribute it lacks":   {both, []inventory.Filter{where("Epoch", "LessThan", "9")}, nil, false},
-		"one entry meets all":     {both, []inventory.Filter{where("Name", "Equal", "bash"), where("Version", "Equal", "5.9")}, nil, false},
-		"not there":               {both, []inventory.Filter{where("Name", "NotEqual", "fish")}, both, true},
-		"there, among others":     {both, []inventory.Filter{where("Name", "NotEqual", "zsh")}, nil, false},
-		"not there, in nothing":   {nil, []inventory.Filter{where("Name", "NotEqual", "zsh")}, nil, true},
-		"one that is not another": {both, []inventory.Filter{where("Name", "Equal", "bash"), where("Version", "NotEqual", "5.9")}, []inventory.Entry{bash}, true},
-		"one that is the other":   {both, []inventory.Filter{where("Name", "Equal", "zsh"), where("Version", "NotEqual", "5.9")}, nil, false},
-		"none, and not another":   {nil, []inventory.Filter{where("Name", "Equal", "bash"), where("Version", "NotEqual", "5.9")}, nil, false},
+		"no filter":          {both, nil, both, true},
+		"no filter, nothing": {nil, nil, nil, true},
+		"equal":              {both, []inventory.Filter{where("Name", "Equal", "bash")}, []inventory.Entry{bash}, true},
+		"equal by default":   {both, []inventory.Filter{where("Name", "", "x", "bash")}, []inventory.Entry{bash}, true},
+		"numbers": {both, []inventory.Filter{where("Version", "GreaterThan", "5.9")}, []inventory.Entry{bash},
+			true},
+		"smaller": {both, []inventory.Filter{where("Version", "LessThan", "5.9.1")}, []inventory.Entry{zsh},
+			true},
+		"begins":                {both, []inventory.Filter{where("Name", "BeginWith", "z")}, []inventory.Entry{zsh}, true},
+		"exists":                {both, []inventory.Filter{where("Name", "Exists", "true")}, both, true},
+		"does not exist":        {both, []inventory.Filter{where("Epoch", "Exists", "true")}, nil, false},
+		"an attribute it lacks": {both, []inventory.Filter{where("Epoch", "LessThan", "9")}, nil, false},
+		"one entry meets all": {both,
+			[]inventory.Filter{where("Name", "Equal", "bash"), where("Version", "Equal", "5.9")}, nil, false},
+		"not there":             {both, []inventory.Filter{where("Name", "NotEqual", "fish")}, both, true},
+		"there, among others":   {both, []inventory.Filter{where("Name", "NotEqual", "zsh")}, nil, false},
+		"not there, in nothing": {nil, []inventory.Filter{where("Name", "NotEqual", "zsh")}, nil, true},
+		"one that is not another": {both,
+			[]inventory.Filter{where("Name", "Equal", "bash"), where("Version", "NotEqual", "5.9")}, []inventory.Entry{bash},
+			true},
+		"one that is the other": {both,
+			[]inventory.Filter{where("Name", "Equal", "zsh"), where("Version", "NotEqual", "5.9")}, nil, false},
+		"none, and not another": {nil,
+			[]inventory.Filter{where("Name", "Equal", "bash"), where("Version", "NotEqual", "5.9")}, nil, false},
 	} {
 		got, ok := inventory.Select(tc.content, tc.filters)
 		if d := cmp.Diff(tc.want, got); d != "" || ok != tc.ok {
@@ -60,7 +67,8 @@ func TestTally(t *testing.T) {
 			"A":     "x",
 			"B":     "1",
 			"Count": "2",
-		}, {"B": "1", "Count": "1"}, {"A": "x", "B": "2", "Count": "1"}, {"A": `x" "1`, "Count": "1"}, {"A": "y", "B": "1", "Count": "1"},
+		}, {"B": "1", "Count": "1"}, {"A": "x", "B": "2", "Count": "1"}, {"A": `x" "1`, "Count": "1"},
+		{"A": "y", "B": "1", "Count": "1"},
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
@@ -72,7 +80,8 @@ func TestTally(t *testing.T) {
 
 func TestCompare(t *testing.T) {
 	t.Parallel()
-	for _, pair := range [][2]string{{"1.9", "1.10"}, {"1", "1.0"}, {"", "0"}, {"3.0.11-1", "3.0.9-1"}, {"1.a", "1.b"}, {"99999999999999999999", "a"}} {
+	for _, pair := range [][2]string{{"1.9", "1.10"}, {"1", "1.0"}, {"", "0"}, {"3.0.11-1", "3.0.9-1"}, {"1.a", "1.b"},
+		{"99999999999999999999", "a"}} {
 		if c := inventory.Compare(pair[0], pair[1]); c >= 0 {
 			t.Errorf("%q is not before %q: %d", pair[0], pair[1], c)
 		}

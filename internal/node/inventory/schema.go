@@ -41,14 +41,17 @@ func known() []Schema {
 		{"AWS:Application", "1.1", program},
 		{"AWS:BillingInfo", "1.0", []string{"BillingProductId"}},
 		{"AWS:File", "1.0", []string{
-			"Name", "Size", "Description", "FileVersion", "InstalledDate", "ModificationTime", "LastAccessTime", "ProductName", "InstalledDir",
+			"Name", "Size", "Description", "FileVersion", "InstalledDate", "ModificationTime", "LastAccessTime", "ProductName",
+			"InstalledDir",
 			"ProductLanguage", "CompanyName", "ProductVersion",
 		}},
 		{"AWS:InstanceDetailedInformation", "1.0", []string{
-			"CPUModel", "CPUCores", "CPUs", "CPUSpeedMHz", "CPUSockets", "CPUHyperThreadEnabled", "OSServicePack", "KernelVersion",
+			"CPUModel", "CPUCores", "CPUs", "CPUSpeedMHz", "CPUSockets", "CPUHyperThreadEnabled", "OSServicePack",
+			"KernelVersion",
 		}},
 		{InstanceInformation, "1.0", []string{
-			"AgentType", "AgentVersion", "ComputerName", "InstanceId", "InstanceStatus", "IpAddress", "PlatformName", "PlatformType", "PlatformVersion", "ResourceType",
+			"AgentType", "AgentVersion", "ComputerName", "InstanceId", "InstanceStatus", "IpAddress", "PlatformName",
+			"PlatformType", "PlatformVersion", "ResourceType",
 		}},
 		{
 			"AWS:Network",
@@ -70,7 +73,8 @@ func known() []Schema {
 		},
 		{"AWS:WindowsRegistry", "1.0", []string{"ValueName", "ValueType", "KeyPath", "Value"}},
 		{"AWS:WindowsRole", "1.0", []string{
-			"Name", "DisplayName", "Description", "Path", "FeatureType", "DependsOn", "SubFeatures", "Installed", "InstalledState", "ServerComponentDescriptor", "Parent",
+			"Name", "DisplayName", "Description", "Path", "FeatureType", "DependsOn", "SubFeatures", "Installed",
+			"InstalledState", "ServerComponentDescriptor", "Parent",
 		}},
 		{"AWS:WindowsUpdate", "1.0", []string{"HotFixId", "Description", "InstalledTime", "InstalledBy"}},
 	}

@@ -152,7 +152,8 @@ func (a *Authority) create(keyFile, name string) error {
 		return err
 	}
 	// The key first: a certificate without its key would look complete.
-	if err := os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600); err != nil {
+	if err := os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}),
+		0o600); err != nil {
 		return err
 	}
 	return os.WriteFile(a.File, a.PEM(), 0o644)

@@ -37,9 +37,11 @@ func TestHeader(t *testing.T) {
 	t.Parallel()
 	const rest = "\x16\x03\x01 what follows"
 	for name, c := range map[string]struct{ in, want string }{
-		"line, IPv4":          {"PROXY TCP4 203.0.113.9 192.0.2.1 56789 443\r\n", "203.0.113.9:56789"},
-		"line, IPv6":          {"PROXY TCP6 2001:db8::9 2001:db8::1 56789 443\r\n", "[2001:db8::9]:56789"},
-		"line, longest":       {"PROXY TCP6 ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535\r\n", "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535"},
+		"line, IPv4": {"PROXY TCP4 203.0.113.9 192.0.2.1 56789 443\r\n", "203.0.113.9:56789"},
+		"line, IPv6": {"PROXY TCP6 2001:db8::9 2001:db8::1 56789 443\r\n", "[2001:db8::9]:56789"},
+		"line, longest": {
+			"PROXY TCP6 ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535\r\n",
+			"[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535"},
 		"line, unknown":       {"PROXY UNKNOWN\r\n", ""},
 		"line, unknown, more": {"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n", ""},
 		"binary, IPv4":        {v2(0x21, 0x11, four...), "203.0.113.9:56789"},

@@ -33,7 +33,8 @@ func model(t *testing.T, protocol string) *Model {
 func TestCheckFindsWhatDoesNotFit(t *testing.T) {
 	t.Parallel()
 	query := func(inner string) string {
-		return "<GetResponse><GetResult>" + inner + "</GetResult><ResponseMetadata><RequestId>x</RequestId></ResponseMetadata></GetResponse>"
+		return "<GetResponse><GetResult>" + inner +
+			"</GetResult><ResponseMetadata><RequestId>x</RequestId></ResponseMetadata></GetResponse>"
 	}
 	for _, c := range []struct{ protocol, body, problem string }{
 		{"json", `{"Name":"n","Kind":"A","At":1.5,"Things":[1,2]}`, ""},

@@ -56,7 +56,8 @@ func Start(t testing.TB) *Provider {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
 		p.json(w, map[string]any{
-			"issuer": p.Issuer, "jwks_uri": p.Issuer + "/keys", "authorization_endpoint": p.Issuer + "/authorize", "token_endpoint": p.Issuer + "/token",
+			"issuer": p.Issuer, "jwks_uri": p.Issuer + "/keys", "authorization_endpoint": p.Issuer + "/authorize",
+			"token_endpoint": p.Issuer + "/token",
 			"id_token_signing_alg_values_supported": []string{
 				"ES256",
 				"none",

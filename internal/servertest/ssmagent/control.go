@@ -36,7 +36,8 @@ func (a *Agent) open(ctx context.Context, kind, name string, first func(token st
 func (a *Agent) openControl(ctx context.Context) error {
 	conn, err := a.open(ctx, "control-channel", a.cfg.ID, func(token string) []byte {
 		b, err := mgs.MarshalBody(mgs.OpenControlChannel{
-			MessageSchemaVersion: mgs.SchemaVersion10, RequestID: id.UUID(), TokenValue: token, AgentVersion: Version, PlatformType: "linux",
+			MessageSchemaVersion: mgs.SchemaVersion10, RequestID: id.UUID(), TokenValue: token, AgentVersion: Version,
+			PlatformType: "linux",
 		})
 		if err != nil {
 			panic(err) // strings always marshal

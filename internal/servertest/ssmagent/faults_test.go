@@ -187,8 +187,10 @@ func TestIdleAndMaximumDuration(t *testing.T) {
 		want    string
 		after   time.Duration
 	}{
-		{"idle", sekisho.Session{IdleTimeout: time.Minute, MaxDuration: time.Hour}, false, "was idle for 1m0s", 61 * time.Second},
-		{"not idle", sekisho.Session{IdleTimeout: time.Minute, MaxDuration: 10 * time.Minute}, true, "reached its maximum duration of 10m0s", 600 * time.Second},
+		{"idle", sekisho.Session{IdleTimeout: time.Minute, MaxDuration: time.Hour}, false, "was idle for 1m0s",
+			61 * time.Second},
+		{"not idle", sekisho.Session{IdleTimeout: time.Minute, MaxDuration: 10 * time.Minute}, true,
+			"reached its maximum duration of 10m0s", 600 * time.Second},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			with(t, ssmagent.Config{}, func(w *world) {

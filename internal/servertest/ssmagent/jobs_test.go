@@ -27,7 +27,8 @@ func (r *real) becomes(command string, want types.CommandInvocationStatus) *awss
 	var got *awsssm.GetCommandInvocationOutput
 	r.Eventually("the command to be "+string(want), func() bool {
 		out, err := r.SSM(r.Admin).
-			GetCommandInvocation(r.t.Context(), &awsssm.GetCommandInvocationInput{CommandId: &command, InstanceId: &r.machine.ID})
+			GetCommandInvocation(r.t.Context(),
+				&awsssm.GetCommandInvocationInput{CommandId: &command, InstanceId: &r.machine.ID})
 		if err != nil {
 			r.t.Fatal(err)
 		}

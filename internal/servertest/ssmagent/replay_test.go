@@ -90,7 +90,8 @@ func TestCapturedFrames(t *testing.T) {
 		}
 	}
 	for _, typ := range []string{
-		mgs.TypeOutputStreamData, mgs.TypeInputStreamData, mgs.TypeAcknowledge, mgs.TypeAgentSessionState, mgs.TypeAgentTaskComplete, mgs.TypeChannelClosed,
+		mgs.TypeOutputStreamData, mgs.TypeInputStreamData, mgs.TypeAcknowledge, mgs.TypeAgentSessionState,
+		mgs.TypeAgentTaskComplete, mgs.TypeChannelClosed,
 	} {
 		if types[typ] == 0 {
 			t.Errorf("no %s was captured", typ)
@@ -144,7 +145,8 @@ func TestReplay(t *testing.T) {
 	n := s.Node()
 	control := n.Connect()
 	for _, tc := range []struct{ name, screen string }{
-		{"shell", "$ echo hello-from-the-node; printf \"%s\\n\" café\r\nhello-from-the-node\r\ncafé\r\n$ stty size\r\n100 300\r\n$ exit\r\n"},
+		{"shell", "$ echo hello-from-the-node; printf \"%s\\n\" café\r\nhello-from-the-node\r\ncafé\r\n$ stty " +
+			"size\r\n100 300\r\n$ exit\r\n"},
 		{"command", numbers(400)},
 		{"exec", "out\nerr\n"},
 		{"tunnel", "answer to question over ssh kind"},
@@ -183,7 +185,8 @@ func TestReplay(t *testing.T) {
 				case m.Type == mgs.TypeChannelClosed:
 					// The port was terminated by its owner, the others ended.
 					if tc.name == "port" && c.Leg == "agent" {
-						if _, err := s.SSM(s.Admin).TerminateSession(t.Context(), &awsssm.TerminateSessionInput{SessionId: aws.String(session)}); err != nil {
+						if _, err := s.SSM(s.Admin).TerminateSession(t.Context(),
+							&awsssm.TerminateSessionInput{SessionId: aws.String(session)}); err != nil {
 							t.Fatal(err)
 						}
 					}

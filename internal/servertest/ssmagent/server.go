@@ -195,8 +195,10 @@ func (m *Machine) Report(ctx context.Context) error {
 		return err
 	}
 	whole := map[string]string{
-		"AgentName": "amazon-ssm-agent", "AgentStatus": "Active", "AgentVersion": Version, "AvailabilityZone": "", "AvailabilityZoneId": "",
-		"ComputerName": "double", "IPAddress": "192.0.2.7", "InstanceId": m.ID, "PlatformName": "Debian GNU/Linux", "PlatformType": "Linux",
+		"AgentName": "amazon-ssm-agent", "AgentStatus": "Active", "AgentVersion": Version, "AvailabilityZone": "",
+		"AvailabilityZoneId": "",
+		"ComputerName":       "double", "IPAddress": "192.0.2.7", "InstanceId": m.ID, "PlatformName": "Debian GNU/Linux",
+		"PlatformType":    "Linux",
 		"PlatformVersion": "12", "SSMConnectionChannel": "",
 	}
 	var both sync.WaitGroup
@@ -225,7 +227,8 @@ func (m *Machine) signedJSON(ctx context.Context, service, target string, in any
 	if err != nil {
 		return nil, err
 	}
-	if err := m.sign(r, service, "content-length", "content-type", "host", "x-amz-date", "x-amz-security-token", "x-amz-target"); err != nil {
+	if err := m.sign(r, service, "content-length", "content-type", "host", "x-amz-date", "x-amz-security-token",
+		"x-amz-target"); err != nil {
 		return nil, err
 	}
 	return m.call(r, http.StatusOK)

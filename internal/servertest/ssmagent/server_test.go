@@ -196,7 +196,8 @@ func TestMachineRegisters(t *testing.T) {
 		t.Fatalf("%+v, %v", out, err)
 	}
 	got := out.InstanceInformationList[0]
-	if *got.InstanceId != r.machine.ID || aws.ToString(got.AgentVersion) != ssmagent.Version || aws.ToString(got.ComputerName) != "double" ||
+	if *got.InstanceId != r.machine.ID || aws.ToString(got.AgentVersion) != ssmagent.Version ||
+		aws.ToString(got.ComputerName) != "double" ||
 		aws.ToString(got.IPAddress) != "192.0.2.7" ||
 		aws.ToString(got.PlatformName) != "Debian GNU/Linux" ||
 		got.PlatformType != types.PlatformTypeLinux {
@@ -318,7 +319,8 @@ func TestKindsOfSession(t *testing.T) {
 		var made struct{ KeyMetadata struct{ KeyID string } }
 		r.JSON(r.Admin, "kms", "CreateKey", map[string]any{}).Decode(t, &made)
 		r.allowRole(t, "kms:Decrypt")
-		content := `{"schemaVersion":"1.0","sessionType":"Standard_Stream","inputs":{"kmsKeyId":"` + made.KeyMetadata.KeyID + `"}}`
+		content := `{"schemaVersion":"1.0","sessionType":"Standard_Stream","inputs":{"kmsKeyId":"` + made.KeyMetadata.KeyID +
+			`"}}`
 		if _, err := r.SSM(r.Admin).CreateDocument(ctx, &awsssm.CreateDocumentInput{
 			Name: aws.String("Encrypted"), Content: &content, DocumentType: types.DocumentTypeSession,
 		}); err != nil {
@@ -391,14 +393,16 @@ func echoPort(t *testing.T) string {
 
 func (r *real) terminate(session string) {
 	r.t.Helper()
-	if _, err := r.SSM(r.Admin).TerminateSession(r.t.Context(), &awsssm.TerminateSessionInput{SessionId: &session}); err != nil {
+	if _, err := r.SSM(r.Admin).TerminateSession(r.t.Context(),
+		&awsssm.TerminateSessionInput{SessionId: &session}); err != nil {
 		r.t.Fatal(err)
 	}
 }
 
 func (r *real) allowRole(t *testing.T, action string) {
 	t.Helper()
-	if err := r.Directory.Holders.PutInline(t.Context(), identity.KindRole, identity.NodeRole, "more", servertest.Allow("*", action)); err != nil {
+	if err := r.Directory.Holders.PutInline(t.Context(), identity.KindRole, identity.NodeRole, "more",
+		servertest.Allow("*", action)); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -79,12 +79,22 @@ func TestShapeOfRequests(t *testing.T) {
 		headers, signed, contentType string
 		length                       int64
 	}{
-		"AmazonSSM.RegisterManagedInstance":            {"Accept-Encoding Content-Length Content-Type User-Agent X-Amz-Target", "", json, 0},
-		"AmazonSSM.RequestManagedInstanceRoleToken":    {"Accept-Encoding Authorization Content-Type User-Agent X-Amz-Content-Sha256 X-Amz-Date X-Amz-Target", "content-type;host;x-amz-date;x-amz-target", json, -1},
-		"AmazonSSM.UpdateInstanceInformation":          {"Accept-Encoding Authorization Content-Length Content-Type User-Agent X-Amz-Date X-Amz-Security-Token X-Amz-Target", "content-length;content-type;host;x-amz-date;x-amz-security-token;x-amz-target", json, 0},
-		"EC2WindowsMessageDeliveryService.GetMessages": {"Accept-Encoding Authorization Content-Length Content-Type User-Agent X-Amz-Date X-Amz-Security-Token X-Amz-Target", "content-length;content-type;host;x-amz-date;x-amz-security-token;x-amz-target", json, 0},
-		"POST " + path: {"Accept-Encoding Authorization Content-Length Content-Type User-Agent X-Amz-Date X-Amz-Security-Token", "content-type;host;x-amz-date;x-amz-security-token", "application/json", 0},
-		"GET " + path + "?role=subscribe&stream=input": {"Authorization Connection Sec-Websocket-Key Sec-Websocket-Version Upgrade User-Agent X-Amz-Date X-Amz-Security-Token", "host;x-amz-date;x-amz-security-token", "", 0},
+		"AmazonSSM.RegisterManagedInstance": {
+			"Accept-Encoding Content-Length Content-Type User-Agent X-Amz-Target", "", json, 0},
+		"AmazonSSM.RequestManagedInstanceRoleToken": {
+			"Accept-Encoding Authorization Content-Type User-Agent X-Amz-Content-Sha256 X-Amz-Date X-Amz-Target",
+			"content-type;host;x-amz-date;x-amz-target", json, -1},
+		"AmazonSSM.UpdateInstanceInformation": {
+			"Accept-Encoding Authorization Content-Length Content-Type User-Agent X-Amz-Date X-Amz-Security-Token X-Amz-Target",
+			"content-length;content-type;host;x-amz-date;x-amz-security-token;x-amz-target", json, 0},
+		"EC2WindowsMessageDeliveryService.GetMessages": {
+			"Accept-Encoding Authorization Content-Length Content-Type User-Agent X-Amz-Date X-Amz-Security-Token X-Amz-Target",
+			"content-length;content-type;host;x-amz-date;x-amz-security-token;x-amz-target", json, 0},
+		"POST " + path: {"Accept-Encoding Authorization Content-Length Content-Type User-Agent X-Amz-Date " +
+			"X-Amz-Security-Token", "content-type;host;x-amz-date;x-amz-security-token", "application/json", 0},
+		"GET " + path + "?role=subscribe&stream=input": {
+			"Authorization Connection Sec-Websocket-Key Sec-Websocket-Version Upgrade User-Agent X-Amz-Date " +
+				"X-Amz-Security-Token", "host;x-amz-date;x-amz-security-token", "", 0},
 	} {
 		r := got[name]
 		if r == nil {

@@ -186,7 +186,8 @@ func (w *worker) handshake(properties any) error {
 			"KMSKeyId": w.doc.Inputs.KMSKeyID, "Challenge": base64.StdEncoding.EncodeToString(challenge),
 		}))
 	}
-	if err := w.say(mgs.PayloadHandshakeRequest, map[string]any{"AgentVersion": Version, "RequestedClientActions": actions}); err != nil {
+	if err := w.say(mgs.PayloadHandshakeRequest,
+		map[string]any{"AgentVersion": Version, "RequestedClientActions": actions}); err != nil {
 		return err
 	}
 	late := time.NewTimer(handshakeTime)

@@ -184,8 +184,10 @@ func (b *Broker) Start(ctx context.Context, in Request) (*Started, error) {
 	}
 	s := &sekisho.Session{
 		ID: id.Session(in.Owner.SessionPrefix()), Target: in.Target, Status: sekisho.SessionConnecting,
-		Owner: in.Owner.ARN, OwnerUserID: in.Owner.UserID, OwnerUser: in.Owner.UserName, AccessKeyID: in.Owner.AccessKeyID, Lease: in.Owner.Lease,
-		DocumentName: in.Document, DocumentVersion: in.Version, Reason: in.Reason, StartedAt: time.Now().UTC(), SourceIP: in.SourceIP,
+		Owner: in.Owner.ARN, OwnerUserID: in.Owner.UserID, OwnerUser: in.Owner.UserName, AccessKeyID: in.Owner.AccessKeyID,
+		Lease:        in.Owner.Lease,
+		DocumentName: in.Document, DocumentVersion: in.Version, Reason: in.Reason, StartedAt: time.Now().UTC(),
+		SourceIP:    in.SourceIP,
 		IdleTimeout: in.Plan.IdleTimeout, MaxDuration: in.Plan.MaxDuration, RunAsUser: in.Plan.RunAsUser,
 		OmitInput: in.Plan.OmitInput, RecordForwards: in.Plan.RecordForwards, RecordingDays: in.Plan.RecordingDays,
 		Recording:    sekisho.RecordingServer,
@@ -263,7 +265,8 @@ func (b *Broker) create(ctx context.Context, s *sekisho.Session, t Token, p *ssm
 			return err
 		}
 		if len(active) >= l.most {
-			return sekisho.Errorf(sekisho.CodeLimit, "%s has %d active sessions, as many as the session preferences allow.", l.what, len(active)).
+			return sekisho.Errorf(sekisho.CodeLimit, "%s has %d active sessions, as many as the session preferences allow.",
+				l.what, len(active)).
 				WithHint("End one of them (aws ssm terminate-session) and try again.")
 		}
 	}

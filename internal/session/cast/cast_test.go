@@ -17,7 +17,8 @@ import (
 	"sekisho/internal/session/cast"
 )
 
-const header3 = `{"version":3,"term":{"cols":80,"rows":24,"type":"xterm-256color"},"timestamp":1504467315,"title":"Demo","env":{"SHELL":"/bin/zsh"}}` + "\n"
+const header3 = `{"version":3,"term":{"cols":80,"rows":24,"type":"xterm-256color"},"timestamp":1504467315,` +
+	`"title":"Demo","env":{"SHELL":"/bin/zsh"}}` + "\n"
 
 // event is a cast.Event that owns its bytes.
 type event struct {
@@ -430,7 +431,8 @@ func TestResizeSize(t *testing.T) {
 func FuzzReader(f *testing.F) {
 	f.Add(
 		[]byte(
-			header3 + `[0.1,"o","a\u0000\ud83d\ude00"]` + "\n" + `[1e-3,"B","/w=="]` + "\n" + `[0,"o","` + "\uFFFD" + `"]` + "\n" + `[1,"r","80x24"]` + "\n" + `[0,"x","0"]`,
+			header3 + `[0.1,"o","a\u0000\ud83d\ude00"]` + "\n" + `[1e-3,"B","/w=="]` + "\n" + `[0,"o","` + "\uFFFD" + `"]` +
+				"\n" + `[1,"r","80x24"]` + "\n" + `[0,"x","0"]`,
 		),
 	)
 	f.Add([]byte("{\"version\":2,\"width\":80,\"height\":24}\n[1.5,\"o\",\"x\"]\n[1.25,\"i\",\"\\ud800\"]\n"))

@@ -99,7 +99,8 @@ func newFixture(t *testing.T, output string) *fixture {
 		audit.Event{EventName: "StartSession", ResponseElements: map[string]any{"sessionId": bob}, Reason: "another"},
 	)
 	f.event(t, audit.Event{
-		EventName: "StartSession", ResponseElements: map[string]any{"sessionId": alice}, Reason: `allowed by statement "Ops" of policy team`,
+		EventName: "StartSession", ResponseElements: map[string]any{"sessionId": alice},
+		Reason:       `allowed by statement "Ops" of policy team`,
 		UserIdentity: audit.Identity{Type: audit.IdentityUser, UserName: "alice", ARN: "arn:aws:iam::1:user/alice"},
 	})
 	for _, id := range []sekisho.SessionID{bob, alice} {
@@ -220,7 +221,8 @@ func TestWitnessDisagrees(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, "x")
-	if err := evidence.Write(t.Context(), io.Discard, f.rec, f.store, "carol-abcdefghijklmnopqrstuvwxyz"); !sekisho.IsNotFound(
+	if err := evidence.Write(t.Context(), io.Discard, f.rec, f.store,
+		"carol-abcdefghijklmnopqrstuvwxyz"); !sekisho.IsNotFound(
 		err,
 	) {
 		t.Errorf("no such session: %v", err)
@@ -355,11 +357,12 @@ func TestSignedLies(t *testing.T) {
 	lines := bytes.SplitAfter(content(good, evidence.AuditFile), []byte("\n"))
 	ledger := bytes.SplitAfter(content(good, evidence.LedgerFile), []byte("\n"))
 	for name, c := range map[string]struct{ file, data, problem string }{
-		"transcript":          {evidence.TranscriptFile, "harmless\n", evidence.TranscriptFile},
-		"key":                 {evidence.KeyFile, strings.Repeat("k", 32), "recording"},
-		"decision":            {evidence.DecisionFile, `{"reason":"allowed by me"}`, evidence.DecisionFile},
-		"no decision":         {evidence.DecisionFile, "null", evidence.DecisionFile},
-		"event removed":       {evidence.AuditFile, string(bytes.Join(append(lines[:1:1], lines[2:]...), nil)), evidence.AuditFile},
+		"transcript":  {evidence.TranscriptFile, "harmless\n", evidence.TranscriptFile},
+		"key":         {evidence.KeyFile, strings.Repeat("k", 32), "recording"},
+		"decision":    {evidence.DecisionFile, `{"reason":"allowed by me"}`, evidence.DecisionFile},
+		"no decision": {evidence.DecisionFile, "null", evidence.DecisionFile},
+		"event removed": {evidence.AuditFile, string(bytes.Join(append(lines[:1:1], lines[2:]...), nil)),
+			evidence.AuditFile},
 		"end of trail cut":    {evidence.AuditFile, string(lines[0]), evidence.AuditFile},
 		"no heads":            {evidence.HeadsFile, "{}", evidence.AuditFile},
 		"ledger line removed": {evidence.LedgerFile, string(ledger[0]), "ledger"},

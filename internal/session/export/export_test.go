@@ -194,7 +194,8 @@ func TestPageIsSelfContained(t *testing.T) {
 	if csp == nil || !strings.HasPrefix(csp[1], "default-src 'none'; ") || strings.Contains(csp[1], "unsafe") {
 		t.Fatalf("policy %q", csp)
 	}
-	for kind, between := range map[string][2]string{"script-src": {"<script>", "</script>"}, "style-src": {"<style>", "</style>"}} {
+	for kind, between := range map[string][2]string{"script-src": {"<script>", "</script>"},
+		"style-src": {"<style>", "</style>"}} {
 		_, rest, _ := strings.Cut(got, between[0])
 		text, _, _ := strings.Cut(rest, between[1])
 		sum := sha256.Sum256([]byte(text))
@@ -215,7 +216,8 @@ func TestPageIsSelfContained(t *testing.T) {
 func TestTextHasLinesWithTimes(t *testing.T) {
 	t.Parallel()
 	got := write(t, "second line", export.Text)
-	for _, want := range []string{"# Session: alice-1\n", "  before red\n", "0:00:03  second line\n", "0:00:03  # exit status 7\n"} {
+	for _, want := range []string{"# Session: alice-1\n", "  before red\n", "0:00:03  second line\n",
+		"0:00:03  # exit status 7\n"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q is not in %q", want, got)
 		}

@@ -62,7 +62,8 @@ func BenchmarkWrite(b *testing.B) {
 		name     string
 		p        []byte
 		terminal bool
-	}{{"log", buildLog(64 << 20), false}, {"log-terminal", buildLog(64 << 20), true}, {"random", randomBytes(64 << 20), false}} {
+	}{{"log", buildLog(64 << 20), false}, {"log-terminal", buildLog(64 << 20), true},
+		{"random", randomBytes(64 << 20), false}} {
 		for _, chunk := range []int{1 << 10, 32 << 10} {
 			b.Run(fmt.Sprintf("%s/%dK", data.name, chunk>>10), func(b *testing.B) {
 				b.SetBytes(int64(len(data.p)))

@@ -83,7 +83,8 @@ func (v *verifier) next() error {
 		)
 	case (h.kind == headerBlock) != (v.count == 0):
 		return v.flaw(h.size(), "it is of a kind that does not belong here")
-	case v.count > 0 && (h.totals.Records < v.last.totals.Records || h.totals.Out < v.last.totals.Out || h.totals.In < v.last.totals.In ||
+	case v.count > 0 && (h.totals.Records < v.last.totals.Records || h.totals.Out < v.last.totals.Out ||
+		h.totals.In < v.last.totals.In ||
 		h.first < v.last.totals.Last.Microseconds()):
 		return v.flaw(h.size(), "it contradicts the block before it")
 	}

@@ -62,7 +62,8 @@ func TestFormat1LeftOpen(t *testing.T) {
 	}
 	_, evs := events(t, r, id)
 	if d := cmp.Diff([]string{
-		"o covered by a checkpoint\r\n", "o plain\r\n", "i typed", "o not \xff text", "o the last words", "m ended: server stopped", "x -1",
+		"o covered by a checkpoint\r\n", "o plain\r\n", "i typed", "o not \xff text", "o the last words",
+		"m ended: server stopped", "x -1",
 	}, evs); d != "" {
 		t.Error(d)
 	}

@@ -27,7 +27,8 @@ func TestForwarding(t *testing.T) {
 			0,
 			3,
 			"",
-		), muxFrame(2, 3, "hello"), muxFrame(0, 5, ""), muxFrame(3, 0, ""), muxFrame(2, 5, "abc"), muxFrame(1, 3, ""), muxFrame(1, 5, ""),
+		), muxFrame(2, 3, "hello"), muxFrame(0, 5, ""), muxFrame(3, 0, ""), muxFrame(2, 5, "abc"), muxFrame(1, 3, ""),
+		muxFrame(1, 5, ""),
 		muxFrame(0, 7, ""), muxFrame(2, 7, "x"),
 	}, nil)
 	server := bytes.Join(

@@ -284,7 +284,8 @@ func TestHostileSessionIDs(t *testing.T) {
 	dir := t.TempDir()
 	r := open(t, dir, record.Options{})
 	for _, id := range []sekisho.SessionID{
-		"", ".", "..", "...", "a..b", "-rf", ".hidden", "../x", "a/b", "a/../../b", "/etc", `a\b`, "a\x00b", "a b", "a\n", "é", "a:b", "%2e%2e",
+		"", ".", "..", "...", "a..b", "-rf", ".hidden", "../x", "a/b", "a/../../b", "/etc", `a\b`, "a\x00b", "a b", "a\n",
+		"é", "a:b", "%2e%2e",
 		sekisho.SessionID(strings.Repeat("a", 97)), "../recordings-sibling",
 	} {
 		h := header(id)
@@ -301,7 +302,8 @@ func TestHostileSessionIDs(t *testing.T) {
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
 		t.Errorf("something was made beside the store: %v %v", entries, err)
 	}
-	for _, id := range []sekisho.SessionID{"alice@example.com-a,b=c+d_e.f", sekisho.SessionID(strings.Repeat("a", 96)), "2026", "keys"} {
+	for _, id := range []sekisho.SessionID{"alice@example.com-a,b=c+d_e.f", sekisho.SessionID(strings.Repeat("a", 96)),
+		"2026", "keys"} {
 		if _, err := start(t, r, id).Seal(record.Exit{}); err != nil {
 			t.Errorf("%s: %v", id, err)
 		}
@@ -527,7 +529,8 @@ func TestTornLedgerLineIsCut(t *testing.T) {
 		t.Errorf("head %s, was %s", again, head)
 	}
 	sealed(t, r, "alice-2", 2)
-	if _, err := record.VerifyLedger(os.DirFS(filepath.Join(dir, "recordings")), publicKeys(testKey(1)), record.LedgerHead{Digest: head}); err != nil {
+	if _, err := record.VerifyLedger(os.DirFS(filepath.Join(dir, "recordings")), publicKeys(testKey(1)),
+		record.LedgerHead{Digest: head}); err != nil {
 		t.Error(err)
 	}
 }
@@ -653,7 +656,8 @@ func TestKeyChangesWithinARecording(t *testing.T) {
 	if _, err := record.Verify(fsys, publicKeys(testKey(1)), alice); err == nil {
 		t.Error("verified without the new key")
 	}
-	if _, err := record.VerifyLedger(os.DirFS(filepath.Join(dir, "recordings")), publicKeys(testKey(1), testKey(2))); err != nil {
+	if _, err := record.VerifyLedger(os.DirFS(filepath.Join(dir, "recordings")),
+		publicKeys(testKey(1), testKey(2))); err != nil {
 		t.Error(err)
 	}
 }
@@ -1548,7 +1552,8 @@ func TestSearch(t *testing.T) {
 		}
 		check("transcript")
 		for _, f := range []func([]byte) []byte{
-			func(b []byte) []byte { b[len(b)/2] ^= 1; return b }, func(b []byte) []byte { return b[:len(b)-30] }, func([]byte) []byte { return nil },
+			func(b []byte) []byte { b[len(b)/2] ^= 1; return b }, func(b []byte) []byte { return b[:len(b)-30] },
+			func([]byte) []byte { return nil },
 		} {
 			ok(t, os.WriteFile(name, f(bytes.Clone(text)), 0o600))
 			check("altered transcript")

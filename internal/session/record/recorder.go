@@ -82,7 +82,8 @@ func Open(dir string, signer ed25519.PrivateKey, o Options) (*Recorder, error) {
 	pub, _ := signer.Public().(ed25519.PublicKey)
 	a := &Archive{root: root, sealer: o.Sealer, keys: KeysOf(append([]ed25519.PublicKey{pub}, o.OldKeys...)...)}
 	r := &Recorder{
-		Archive: a, signer: signer, key: Fingerprint(pub), omitInput: o.OmitInput, live: make(map[sekisho.SessionID]*Recording),
+		Archive: a, signer: signer, key: Fingerprint(pub), omitInput: o.OmitInput,
+		live: make(map[sekisho.SessionID]*Recording),
 	}
 	a.recording = r.recording
 	if err := r.open(pub); err != nil {

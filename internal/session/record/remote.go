@@ -234,7 +234,8 @@ func (a *Archive) checkStoredSeal(dir string) error {
 	if err != nil {
 		return err
 	}
-	same, err := recstore.Same(a.remote.ctx, a.remote.store, path.Join(dir, SealFile), bytes.NewReader(ours), int64(len(ours)))
+	same, err := recstore.Same(a.remote.ctx, a.remote.store, path.Join(dir, SealFile), bytes.NewReader(ours),
+		int64(len(ours)))
 	if err == nil && !same {
 		err = &Flaw{File: SealFile, Problem: "the store has another seal, or none"}
 	}
@@ -269,7 +270,8 @@ func (a *Archive) CheckStore(ctx context.Context) ([]*Flaw, error) {
 	}
 	if a.remote == nil {
 		if len(expected) > 0 {
-			return nil, sekisho.Errorf(sekisho.CodeConflict, "%d recordings are in a store that is not in the configuration.", len(expected)).
+			return nil, sekisho.Errorf(sekisho.CodeConflict, "%d recordings are in a store that is not in the configuration.",
+				len(expected)).
 				WithHint("Set recordings.store as it was.")
 		}
 		return nil, nil
@@ -286,7 +288,8 @@ func (a *Archive) CheckStore(ctx context.Context) ([]*Flaw, error) {
 		objects, ok := expected[dir]
 		if !ok {
 			if !a.inFolder(dir, ".") {
-				flaws = append(flaws, &Flaw{File: dir, Kind: Inserted, Problem: "the store has a recording that the folder does not know"})
+				flaws = append(flaws, &Flaw{File: dir, Kind: Inserted,
+					Problem: "the store has a recording that the folder does not know"})
 				expected[dir] = nil
 			}
 			continue

@@ -105,7 +105,8 @@ func (r *Recorder) seal(dir string, s *Seal) (text []byte, err error) {
 			return nil, err
 		}
 	}
-	if err := r.ledger.append(entry{Kind: ledgerSealed, Session: s.Session, Path: dir, Seal: hexDigest(text)}); err != nil {
+	if err := r.ledger.append(entry{Kind: ledgerSealed, Session: s.Session, Path: dir,
+		Seal: hexDigest(text)}); err != nil {
 		return nil, err
 	}
 	if err := r.ledger.f.Sync(); err != nil {

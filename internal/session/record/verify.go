@@ -191,7 +191,8 @@ func (r *reopened) Close() error {
 // verifyDamaged always returns an error: the damage, or that the files are
 // not even what they were when it was found.
 func verifyDamaged(fsys fs.FS, seal *Seal) error {
-	for name, want := range map[string]string{MainFile: seal.FileSHA256, CastFile: seal.CastSHA256, ChainFile: seal.ChainSHA256} {
+	for name, want := range map[string]string{MainFile: seal.FileSHA256, CastFile: seal.CastSHA256,
+		ChainFile: seal.ChainSHA256} {
 		f, err := fsys.Open(name)
 		if errors.Is(err, fs.ErrNotExist) {
 			if want != "" {

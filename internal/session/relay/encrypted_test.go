@@ -16,8 +16,10 @@ const asksForEncryption = `{"AgentVersion":"3.3.1","RequestedClientActions":[
 
 // answers is a client's answer to it.
 func answers(status string) string {
-	return `{"ClientVersion":"1.2.0","ProcessedClientActions":[{"ActionType":"SessionType","ActionStatus":1,"ActionResult":null,"Error":""},
-	{"ActionType":"KMSEncryption","ActionStatus":` + status + `,"ActionResult":{"KMSCipherTextKey":"AAAA"},"Error":""}],"Errors":null}`
+	return `{"ClientVersion":"1.2.0","ProcessedClientActions":[{"ActionType":"SessionType","ActionStatus":1,` +
+		`"ActionResult":null,"Error":""},
+	{"ActionType":"KMSEncryption","ActionStatus":` + status +
+		`,"ActionResult":{"KMSCipherTextKey":"AAAA"},"Error":""}],"Errors":null}`
 }
 
 func request(seq int64) mgs.Message {
@@ -83,13 +85,15 @@ func TestAgentsCannotSwitchTheRecordingOff(t *testing.T) {
 			t,
 			"the client hears",
 			say(client.drain(t)),
-			"closed The session was ended: the agent asked for end-to-end encryption, which the session's document does not enable.",
+			"closed The session was ended: the agent asked for end-to-end encryption, which the session's document does "+
+				"not enable.",
 		)
 		want(
 			t,
 			"end",
 			w.endings(),
-			"Failed: The session was ended: the agent asked for end-to-end encryption, which the session's document does not enable.",
+			"Failed: The session was ended: the agent asked for end-to-end encryption, which the session's document does "+
+				"not enable.",
 		)
 	})
 }

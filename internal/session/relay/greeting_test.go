@@ -16,7 +16,8 @@ func greets(version string) mgs.Message {
 		0,
 		mgs.PayloadHandshakeRequest,
 		[]byte(`{"AgentVersion":"`+version+
-			`","RequestedClientActions":[{"ActionType":"SessionType","ActionParameters":{"SessionType":"Port","Properties":{}}}]}`),
+			`","RequestedClientActions":[{"ActionType":"SessionType","ActionParameters":{"SessionType":"Port",`+
+			`"Properties":{}}}]}`),
 	)
 }
 

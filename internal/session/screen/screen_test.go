@@ -117,9 +117,12 @@ func TestDump(t *testing.T) {
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 1))
 	pieces := []string{
-		"hello ", "\r\n", "\n", "\b", "\t", "関所", "\x1b[31m", "\x1b[1;4;48;5;99m", "\x1b[38;2;1;2;3m", "\x1b[0m", "\x1b[5;7H", "\x1b[K", "\x1b[1K",
-		"\x1b[2J", "\x1b[J", "\x1b[L", "\x1b[M", "\x1b[3@", "\x1b[2P", "\x1b[4X", "\x1b[S", "\x1b[T", "\x1b[2;5r", "\x1b[r", "\x1b[?1049h", "\x1b[?1049l",
-		"\x1b7", "\x1b8", "\x1b[?25l", "\x1b[?25h", "\x1b[?7l", "\x1b[?7h", "\x1b(0qqx", "\x1b(B", "\x1bM", "0123456789012345678901234567890", "\x1b[A", "\x1b[3C",
+		"hello ", "\r\n", "\n", "\b", "\t", "関所", "\x1b[31m", "\x1b[1;4;48;5;99m", "\x1b[38;2;1;2;3m", "\x1b[0m", "\x1b[5;7H",
+		"\x1b[K", "\x1b[1K",
+		"\x1b[2J", "\x1b[J", "\x1b[L", "\x1b[M", "\x1b[3@", "\x1b[2P", "\x1b[4X", "\x1b[S", "\x1b[T", "\x1b[2;5r", "\x1b[r",
+		"\x1b[?1049h", "\x1b[?1049l",
+		"\x1b7", "\x1b8", "\x1b[?25l", "\x1b[?25h", "\x1b[?7l", "\x1b[?7h", "\x1b(0qqx", "\x1b(B", "\x1bM",
+		"0123456789012345678901234567890", "\x1b[A", "\x1b[3C",
 	}
 	for range 3000 {
 		var in strings.Builder

@@ -97,7 +97,8 @@ func TestDropsTheRest(t *testing.T) {
 
 // allowed are the only sequences that may come out.
 var allowed = regexp.MustCompile(
-	`^(?:[^\x1b]|\x1b[78DEHMc]|\x1b[()*+][0-9A-Z]|\x1b#[3-8]|\x1b\[[0-9;:]*[@-MPSTXZ` + "`" + `abdefgmrsu]|\x1b\[[0-9;:]* q|\x1b\[!p|\x1b\[(?:4|20)[hl]|\x1b\[\?[0-9;:]*[JKhl])*$`,
+	`^(?:[^\x1b]|\x1b[78DEHMc]|\x1b[()*+][0-9A-Z]|\x1b#[3-8]|\x1b\[[0-9;:]*[@-MPSTXZ` + "`" +
+		`abdefgmrsu]|\x1b\[[0-9;:]* q|\x1b\[!p|\x1b\[(?:4|20)[hl]|\x1b\[\?[0-9;:]*[JKhl])*$`,
 )
 
 func FuzzWriter(f *testing.F) {

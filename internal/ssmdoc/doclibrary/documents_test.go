@@ -52,7 +52,8 @@ func create(t *testing.T, l *doclibrary.Library, name string, minutes int) {
 
 func update(t *testing.T, l *doclibrary.Library, name string, minutes int) {
 	t.Helper()
-	if _, err := l.Update(t.Context(), doclibrary.Draft{Name: name, Content: shell(minutes)}, doclibrary.Latest); err != nil {
+	if _, err := l.Update(t.Context(), doclibrary.Draft{Name: name, Content: shell(minutes)},
+		doclibrary.Latest); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -188,14 +189,19 @@ func TestCreateRefuses(t *testing.T) {
 		draft doclibrary.Draft
 		want  error
 	}{
-		"AWS's name":      {doclibrary.Draft{Name: "aws-Mine", Content: shell(1)}, doclibrary.ErrReserved},
-		"the house's":     {doclibrary.Draft{Name: "Sekisho-Mine", Content: shell(1)}, doclibrary.ErrReserved},
-		"another schema":  {doclibrary.Draft{Name: "Doc", Content: `{"schemaVersion":"0.3"}`}, ssmdoc.ErrSchemaVersion},
-		"wrong":           {doclibrary.Draft{Name: "Doc", Content: `{"schemaVersion":"1.0"}`}, doclibrary.ErrInvalidContent},
-		"too large":       {doclibrary.Draft{Name: "Doc", Content: strings.Repeat(" ", ssmdoc.MaxSize+1)}, doclibrary.ErrSize},
-		"not YAML":        {doclibrary.Draft{Name: "Doc", Format: doclibrary.YAML, Content: "a: ["}, doclibrary.ErrInvalidContent},
-		"an alias bomb":   {doclibrary.Draft{Name: "Doc", Format: doclibrary.YAML, Content: "a: &a [x]\nb: [*a, *a]"}, doclibrary.ErrInvalidContent},
-		"not preferences": {doclibrary.Draft{Name: ssmdoc.Default, Content: `{"schemaVersion":"1.0","sessionType":"Port","properties":{"portNumber":"1"}}`}, doclibrary.ErrInvalidContent},
+		"AWS's name":     {doclibrary.Draft{Name: "aws-Mine", Content: shell(1)}, doclibrary.ErrReserved},
+		"the house's":    {doclibrary.Draft{Name: "Sekisho-Mine", Content: shell(1)}, doclibrary.ErrReserved},
+		"another schema": {doclibrary.Draft{Name: "Doc", Content: `{"schemaVersion":"0.3"}`}, ssmdoc.ErrSchemaVersion},
+		"wrong":          {doclibrary.Draft{Name: "Doc", Content: `{"schemaVersion":"1.0"}`}, doclibrary.ErrInvalidContent},
+		"too large": {doclibrary.Draft{Name: "Doc", Content: strings.Repeat(" ", ssmdoc.MaxSize+1)},
+			doclibrary.ErrSize},
+		"not YAML": {doclibrary.Draft{Name: "Doc", Format: doclibrary.YAML, Content: "a: ["},
+			doclibrary.ErrInvalidContent},
+		"an alias bomb": {doclibrary.Draft{Name: "Doc", Format: doclibrary.YAML, Content: "a: &a [x]\nb: [*a, *a]"},
+			doclibrary.ErrInvalidContent},
+		"not preferences": {doclibrary.Draft{Name: ssmdoc.Default,
+			Content: `{"schemaVersion":"1.0","sessionType":"Port","properties":{"portNumber":"1"}}`},
+			doclibrary.ErrInvalidContent},
 	} {
 		_, err := l.Create(ctx, c.draft)
 		if !errors.Is(err, c.want) {
@@ -300,7 +306,8 @@ func TestPlacesOfLogs(t *testing.T) {
 	db := newStore(t)
 	save := func(places doclibrary.Places, name, bucket string) error {
 		_, err := doclibrary.New(db, yamljson.Texts{}, places, nil).Create(t.Context(), doclibrary.Draft{
-			Name: name, Content: `{"schemaVersion":"1.0","sessionType":"Standard_Stream","inputs":{"s3BucketName":"` + bucket + `"}}`,
+			Name: name, Content: `{"schemaVersion":"1.0","sessionType":"Standard_Stream","inputs":{"s3BucketName":"` + bucket +
+				`"}}`,
 		})
 		return err
 	}
@@ -318,7 +325,8 @@ func TestPlacesOfLogs(t *testing.T) {
 		t.Errorf("what was saved cannot be read: %v", err)
 	}
 	if _, err := l.Update(t.Context(), doclibrary.Draft{
-		Name: ssmdoc.Default, Content: `{"schemaVersion":"1.0","sessionType":"Standard_Stream","inputs":{"s3BucketName":"gone"}}`,
+		Name: ssmdoc.Default, Content: `{"schemaVersion":"1.0","sessionType":"Standard_Stream",` +
+			`"inputs":{"s3BucketName":"gone"}}`,
 	}, ""); !errors.Is(err, doclibrary.ErrInvalidContent) {
 		t.Errorf("an update: %v", err)
 	}

@@ -99,7 +99,8 @@ func (r *Ring) load() error {
 		}
 	case errors.Is(ringErr, fs.ErrNotExist):
 		return sekisho.Errorf(sekisho.CodeInvalid, "%s is there, but %s is missing.", r.path(masterFile), ringFile).
-			WithHint("Restore it from a backup: without it nothing that was sealed can be read. If this was a first start that was cut short, remove %s and start again.", masterFile)
+			WithHint("Restore it from a backup: without it nothing that was sealed can be read. If this was a first start "+
+				"that was cut short, remove %s and start again.", masterFile)
 	case ringErr != nil:
 		return fmt.Errorf("read the keyring: %w", ringErr)
 	}

@@ -180,7 +180,8 @@ func (s *Service) DeleteGroup(ctx context.Context, name string) error {
 func (s *Service) SetRetention(ctx context.Context, group string, days int) error {
 	if days != 0 && !retentions[days] {
 		return invalid(
-			"The retention of %d days is not valid. Choose one of 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288 and 3653 days.",
+			"The retention of %d days is not valid. Choose one of 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, "+
+				"545, 731, 1096, 1827, 2192, 2557, 2922, 3288 and 3653 days.",
 			days,
 		)
 	}

@@ -91,7 +91,8 @@ func BenchmarkPut(b *testing.B) {
 			b.SetBytes(benchSize)
 			for i := 0; b.Loop(); i++ {
 				c := objects.Content{Body: bytes.NewReader(content), Size: benchSize, Algorithm: algorithm}
-				if _, err := r.Put(b.Context(), "bucket", fmt.Sprint("k", i%2), objects.Facts{}, c, objects.Condition{}); err != nil {
+				if _, err := r.Put(b.Context(), "bucket", fmt.Sprint("k", i%2), objects.Facts{}, c,
+					objects.Condition{}); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -15,14 +15,16 @@ import (
 func TestCopyHashed(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 2))
-	for _, size := range []int{0, 1, chunkSize - 1, chunkSize, chunkSize + 1, smallContent, smallContent + 1, blocks*chunkSize + 7, 9*chunkSize + 1} {
+	for _, size := range []int{0, 1, chunkSize - 1, chunkSize, chunkSize + 1, smallContent, smallContent + 1,
+		blocks*chunkSize + 7, 9*chunkSize + 1} {
 		content := make([]byte, size)
 		for i := range content {
 			content[i] = byte(random.Uint32())
 		}
 		want := sha256.Sum256(content)
 		readers := map[string]func(io.Reader) io.Reader{
-			"whole": func(r io.Reader) io.Reader { return r }, "halves": iotest.HalfReader, "data with EOF": iotest.DataErrReader,
+			"whole": func(r io.Reader) io.Reader { return r }, "halves": iotest.HalfReader,
+			"data with EOF": iotest.DataErrReader,
 		}
 		for name, reader := range readers {
 			for _, known := range []int64{int64(size), -1} {

@@ -38,7 +38,8 @@ var (
 	ErrBucketNotEmpty = sekisho.Errorf(sekisho.CodeInUse, "The bucket you tried to delete is not empty.").WithHint(
 		"You must delete all versions in the bucket.")
 	ErrBucketName = sekisho.Errorf(sekisho.CodeInvalid, "The specified bucket is not valid.").WithHint(
-		"A name has 3 to 63 characters: lower-case letters, digits, hyphens and dots, beginning and ending with a letter or digit.")
+		"A name has 3 to 63 characters: lower-case letters, digits, hyphens and dots, beginning and ending with a " +
+			"letter or digit.")
 	ErrTooManyBuckets = sekisho.Errorf(sekisho.CodeLimit, "You have attempted to create more buckets than allowed: %d.",
 		MaxBuckets)
 	ErrNoKey        = sekisho.Errorf(sekisho.CodeNotFound, "The specified key does not exist.")
@@ -58,7 +59,8 @@ var (
 		"At least one of the pre-conditions you specified did not hold")
 	ErrNoUpload = sekisho.Errorf(
 		sekisho.CodeNotFound,
-		"The specified multipart upload does not exist. The upload ID might be invalid, or the multipart upload might have been aborted or completed.",
+		"The specified multipart upload does not exist. The upload ID might be invalid, or the multipart upload might "+
+			"have been aborted or completed.",
 	)
 	ErrPart = sekisho.Errorf(sekisho.CodeInvalid,
 		"One or more of the specified parts could not be found.").WithHint(

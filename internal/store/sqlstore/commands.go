@@ -41,14 +41,17 @@ func scanBody[T any](row scanner) (*T, error) {
 }
 
 // CreateCommand implements [runcommand.Store].
-func (db *CommandStore) CreateCommand(ctx context.Context, c *runcommand.Command, invocations []*runcommand.Invocation) error {
+func (db *CommandStore) CreateCommand(
+	ctx context.Context, c *runcommand.Command, invocations []*runcommand.Invocation,
+) error {
 	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
 		if err := tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(seq), 0) + 1 FROM commands`).Scan(&c.Seq); err != nil {
 			return err
 		}
 		_, err := tx.ExecContext(
 			ctx,
-			`INSERT INTO commands (id, seq, document, status, active, requested_at, body, job) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+			`INSERT INTO commands (id, seq, document, status, active, requested_at, body, job) VALUES ($1, $2, $3, $4, $5, `+
+				`$6, $7, $8)`,
 			c.ID,
 			c.Seq,
 			c.Document,
@@ -68,7 +71,8 @@ func (db *CommandStore) CreateCommand(ctx context.Context, c *runcommand.Command
 			inv.Seq = c.Seq
 			_, err := tx.ExecContext(
 				ctx,
-				`INSERT INTO command_invocations (command, node, seq, document, status, requested_at, body) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+				`INSERT INTO command_invocations (command, node, seq, document, status, requested_at, body) VALUES ($1, $2, `+
+					`$3, $4, $5, $6, $7)`,
 				inv.Command,
 				inv.Node,
 				inv.Seq,
@@ -124,14 +128,16 @@ func (db *CommandStore) SaveCommand(ctx context.Context, ch runcommand.Change) e
 			return err
 		}
 		for _, inv := range ch.Invocations {
-			if err := deleteOne(ctx, tx, `UPDATE command_invocations SET status = $3, body = $4 WHERE command = $1 AND node = $2`,
+			if err := deleteOne(ctx, tx,
+				`UPDATE command_invocations SET status = $3, body = $4 WHERE command = $1 AND node = $2`,
 				c.ID, inv.Node, inv.Status, bodyJSON(bare(inv))); err != nil {
 				return err
 			}
 		}
 		for _, s := range ch.Steps {
 			if _, err := tx.ExecContext(ctx, `INSERT INTO command_steps (command, node, step, body) VALUES ($1, $2, $3, $4)
-				ON CONFLICT (command, node, step) DO UPDATE SET body = excluded.body`, c.ID, s.Node, s.Step.Index, bodyJSON(s.Step)); err != nil {
+				ON CONFLICT (command, node, step) DO UPDATE SET body = excluded.body`, c.ID, s.Node, s.Step.Index,
+				bodyJSON(s.Step)); err != nil {
 				return err
 			}
 		}
@@ -238,7 +244,9 @@ func texts[T ~string](values []T) []string {
 }
 
 // Invocation implements [runcommand.Store].
-func (db *CommandStore) Invocation(ctx context.Context, id string, node sekisho.NodeID) (*runcommand.Invocation, error) {
+func (db *CommandStore) Invocation(
+	ctx context.Context, id string, node sekisho.NodeID,
+) (*runcommand.Invocation, error) {
 	inv, err := scanBody[runcommand.Invocation](
 		db.sql.QueryRowContext(ctx, `SELECT body FROM command_invocations WHERE command = $1 AND node = $2`, id, node),
 	)

@@ -141,7 +141,8 @@ func (db *DocumentStore) UpdateDocument(
 			}
 		}
 		var one int
-		if err := tx.QueryRowContext(ctx, `SELECT 1 FROM document_versions WHERE name = $1 AND number = $2`, name, doc.DefaultVersion).Scan(&one); err != nil {
+		if err := tx.QueryRowContext(ctx, `SELECT 1 FROM document_versions WHERE name = $1 AND number = $2`, name,
+			doc.DefaultVersion).Scan(&one); err != nil {
 			return notFound(err, "document %s has no version %d", name, doc.DefaultVersion)
 		}
 		_, err = tx.ExecContext(

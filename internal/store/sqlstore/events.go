@@ -36,12 +36,14 @@ func (db *EventStore) AddEvents(ctx context.Context, b event.Batch) error {
 			last = max(last, r.Seq)
 		}
 		for _, it := range b.Drop {
-			if _, err := tx.ExecContext(ctx, `DELETE FROM event_items WHERE webhook = $1 AND seq = $2`, it.Webhook, it.Seq); err != nil {
+			if _, err := tx.ExecContext(ctx, `DELETE FROM event_items WHERE webhook = $1 AND seq = $2`, it.Webhook,
+				it.Seq); err != nil {
 				return err
 			}
 		}
 		for _, it := range b.Items {
-			if _, err := tx.ExecContext(ctx, `INSERT INTO event_items (webhook, seq, subject, queued_at, attempts) VALUES ($1, $2, $3, $4, $5)`,
+			if _, err := tx.ExecContext(ctx,
+				`INSERT INTO event_items (webhook, seq, subject, queued_at, attempts) VALUES ($1, $2, $3, $4, $5)`,
 				it.Webhook, it.Seq, it.Subject, micros(it.At), it.Attempts); err != nil {
 				return err
 			}
@@ -151,7 +153,8 @@ func (db *EventStore) SettleEvent(ctx context.Context, o event.Outcome) error {
 				o.Item.Seq,
 			)
 		} else {
-			_, err = tx.ExecContext(ctx, `UPDATE event_items SET attempts = $3 WHERE webhook = $1 AND seq = $2`, o.Item.Webhook, o.Item.Seq, o.Item.Attempts)
+			_, err = tx.ExecContext(ctx, `UPDATE event_items SET attempts = $3 WHERE webhook = $1 AND seq = $2`, o.Item.Webhook,
+				o.Item.Seq, o.Item.Attempts)
 		}
 		if err != nil {
 			return err
@@ -168,7 +171,8 @@ func (db *EventStore) Tallies(ctx context.Context) ([]event.Tally, error) {
 		err := row.Scan(&t.Webhook, &t.Delivered, &t.GivenUp, &t.Dropped, &delivered, &failed, &t.LastFailure)
 		t.LastDeliveredAt, t.LastFailedAt = fromMicros(delivered), fromMicros(failed)
 		return t, err
-	}, `SELECT webhook, delivered, given_up, dropped, last_delivered_at, last_failed_at, last_failure FROM event_tallies ORDER BY webhook`)
+	}, `SELECT webhook, delivered, given_up, dropped, last_delivered_at, last_failed_at, last_failure FROM `+
+		`event_tallies ORDER BY webhook`)
 }
 
 // ForgetWebhooks implements [event.Store].

@@ -14,10 +14,13 @@ type IdentityStore struct{ sql pool }
 var _ identity.Store = (*IdentityStore)(nil)
 
 // Changes implements [identity.Store].
-func (db *IdentityStore) Changes(ctx context.Context, since int64) (objects []identity.Object, newest int64, err error) {
+func (db *IdentityStore) Changes(
+	ctx context.Context, since int64,
+) (objects []identity.Object, newest int64, err error) {
 	// The generation is read first: what a writer adds meanwhile is of a later
 	// one, is left out here, and comes with the next call.
-	if err := db.sql.QueryRowContext(ctx, `SELECT newest FROM identity_generation WHERE id = 1`).Scan(&newest); err != nil {
+	if err := db.sql.QueryRowContext(ctx, `SELECT newest FROM identity_generation WHERE id = 1`).Scan(
+		&newest); err != nil {
 		return nil, 0, err
 	}
 	if newest == since {

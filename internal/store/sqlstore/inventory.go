@@ -18,7 +18,8 @@ var _ inventory.Store = (*InventoryStore)(nil)
 func scanInventory(row scanner, more ...any) (*inventory.Row, error) {
 	r := new(inventory.Row)
 	var attributes string
-	if err := row.Scan(append([]any{&r.Type, &r.Version, &r.CapturedAt, &r.Hash, &attributes, &r.Size}, more...)...); err != nil {
+	if err := row.Scan(append([]any{&r.Type, &r.Version, &r.CapturedAt, &r.Hash, &attributes, &r.Size},
+		more...)...); err != nil {
 		return nil, err
 	}
 	if err := json.Unmarshal([]byte(attributes), &r.Attributes); err != nil {
@@ -39,7 +40,8 @@ func (db *InventoryStore) UpdateInventory(
 ) error {
 	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
 		var one int
-		if err := tx.QueryRowContext(ctx, `SELECT 1 FROM nodes WHERE id = $1 AND deregistered_at = 0`, node).Scan(&one); err != nil {
+		if err := tx.QueryRowContext(ctx, `SELECT 1 FROM nodes WHERE id = $1 AND deregistered_at = 0`,
+			node).Scan(&one); err != nil {
 			return notFound(err, "node %s is not registered", node)
 		}
 		have, err := queryAll(
@@ -66,7 +68,8 @@ func (db *InventoryStore) UpdateInventory(
 					r.CapturedAt,
 				)
 			} else {
-				_, err = tx.ExecContext(ctx, `INSERT INTO inventory (node_id, `+inventoryColumns+`, content) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+				_, err = tx.ExecContext(ctx, `INSERT INTO inventory (node_id, `+inventoryColumns+
+					`, content) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 					ON CONFLICT (node_id, type) DO UPDATE SET version = excluded.version, captured_at = excluded.captured_at, hash = excluded.hash,
 					attributes = excluded.attributes, size = excluded.size, content = excluded.content`,
 					node, r.Type, r.Version, r.CapturedAt, r.Hash, namesJSON(r.Attributes), len(r.Content), r.Content)

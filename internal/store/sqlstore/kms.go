@@ -16,7 +16,8 @@ type KeyStore struct{ sql pool }
 
 var _ kmskey.Store = (*KeyStore)(nil)
 
-const keyColumns = `id, description, state, created_at, deletion_at, policy, policy_names, rotates, rotate_every, tags, generations, grants`
+const keyColumns = `id, description, state, created_at, deletion_at, policy, policy_names, rotates, rotate_every, ` +
+	`tags, generations, grants`
 
 // generation is the stored form of a [kmskey.Generation].
 type generation struct {
@@ -35,7 +36,8 @@ func keyValues(k *kmskey.Key) ([]any, error) {
 	}
 	grants, err := json.Marshal(k.Grants)
 	return []any{
-		k.ID, k.Description, k.State, micros(k.CreatedAt), micros(k.DeletionAt), k.Policy.Document, tagsJSON(k.Policy.Names), k.Rotates, int64(k.RotateEvery),
+		k.ID, k.Description, k.State, micros(k.CreatedAt), micros(k.DeletionAt), k.Policy.Document, tagsJSON(k.Policy.Names),
+		k.Rotates, int64(k.RotateEvery),
 		tagsJSON(k.Tags), string(text), string(grants),
 	}, err
 }
@@ -44,7 +46,8 @@ func scanKey(row scanner) (*kmskey.Key, error) {
 	k := new(kmskey.Key)
 	var created, deletion, every int64
 	var tags, names, generations, grants string
-	if err := row.Scan(&k.ID, &k.Description, &k.State, &created, &deletion, &k.Policy.Document, &names, &k.Rotates, &every, &tags, &generations, &grants); err != nil {
+	if err := row.Scan(&k.ID, &k.Description, &k.State, &created, &deletion, &k.Policy.Document, &names, &k.Rotates,
+		&every, &tags, &generations, &grants); err != nil {
 		return nil, err
 	}
 	k.CreatedAt, k.DeletionAt, k.RotateEvery = fromMicros(created), fromMicros(deletion), time.Duration(every)

@@ -100,7 +100,8 @@ func (db *LogStore) DeleteLogGroup(ctx context.Context, name string) error {
 		if _, err := logGroupIn(ctx, tx, name); err != nil {
 			return err
 		}
-		for _, q := range []string{`DELETE FROM log_events WHERE group_name = $1`, `DELETE FROM log_streams WHERE group_name = $1`, `DELETE FROM log_groups WHERE name = $1`} {
+		for _, q := range []string{`DELETE FROM log_events WHERE group_name = $1`,
+			`DELETE FROM log_streams WHERE group_name = $1`, `DELETE FROM log_groups WHERE name = $1`} {
 			if _, err := tx.ExecContext(ctx, q, name); err != nil {
 				return err
 			}
@@ -205,7 +206,8 @@ func (db *LogStore) DeleteLogStream(ctx context.Context, group, name string) err
 		if _, err := logStreamIn(ctx, tx, group, name); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, `DELETE FROM log_events WHERE group_name = $1 AND stream = $2`, group, name); err != nil {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM log_events WHERE group_name = $1 AND stream = $2`, group,
+			name); err != nil {
 			return err
 		}
 		_, err := tx.ExecContext(ctx, `DELETE FROM log_streams WHERE group_name = $1 AND name = $2`, group, name)
@@ -221,7 +223,8 @@ func (db *LogStore) AppendLogEvents(ctx context.Context, group, stream string, e
 			return err
 		}
 		// The row is locked by the update before it is read.
-		if _, err := tx.ExecContext(ctx, `UPDATE log_groups SET next_seq = next_seq + $1 WHERE name = $2`, len(events), group); err != nil {
+		if _, err := tx.ExecContext(ctx, `UPDATE log_groups SET next_seq = next_seq + $1 WHERE name = $2`, len(events),
+			group); err != nil {
 			return err
 		}
 		var next int64
@@ -238,7 +241,8 @@ func (db *LogStore) AppendLogEvents(ctx context.Context, group, stream string, e
 		defer insert.Close()
 		for i, e := range events {
 			e.Seq = next - int64(len(events)) + int64(i)
-			if _, err := insert.ExecContext(ctx, group, stream, e.Time.UnixMilli(), e.Seq, micros(e.IngestedAt), e.Message); err != nil {
+			if _, err := insert.ExecContext(ctx, group, stream, e.Time.UnixMilli(), e.Seq, micros(e.IngestedAt),
+				e.Message); err != nil {
 				return err
 			}
 			if s.FirstEvent.IsZero() || e.Time.Before(s.FirstEvent) {

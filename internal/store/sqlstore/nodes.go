@@ -17,17 +17,21 @@ type NodeStore struct{ sql pool }
 
 var _ fleet.NodeStore = (*NodeStore)(nil)
 
-const nodeColumns = `id, name, activation_id, iam_role, registered_at, public_key, fingerprint, agent_name, agent_version,
+const nodeColumns = `id, name, activation_id, iam_role, registered_at, public_key, fingerprint, agent_name, ` +
+	`agent_version,
 	agent_status, platform_type, platform_name, platform_version, computer_name, ip_address, last_ping_at, last_source_ip,
 	connected_at, disconnected_at, disconnect_reason, deregistered_at, tags, profile, architecture`
 
 func nodeValues(n *sekisho.Node) []any {
 	return []any{
-		n.ID, n.Name, n.ActivationID, n.IAMRole, micros(n.RegisteredAt), n.PublicKey, n.Fingerprint, n.AgentName, n.AgentVersion,
-		n.AgentStatus, n.PlatformType, n.PlatformName, n.PlatformVersion, n.ComputerName, n.IPAddress, micros(n.LastPingAt), n.LastSourceIP,
+		n.ID, n.Name, n.ActivationID, n.IAMRole, micros(n.RegisteredAt), n.PublicKey, n.Fingerprint, n.AgentName,
+		n.AgentVersion,
+		n.AgentStatus, n.PlatformType, n.PlatformName, n.PlatformVersion, n.ComputerName, n.IPAddress, micros(n.LastPingAt),
+		n.LastSourceIP,
 		micros(
 			n.ConnectedAt,
-		), micros(n.DisconnectedAt), n.DisconnectReason, micros(n.DeregisteredAt), tagsJSON(n.Tags), profileJSON(n.Profile), n.Architecture,
+		), micros(n.DisconnectedAt), n.DisconnectReason, micros(n.DeregisteredAt), tagsJSON(n.Tags), profileJSON(n.Profile),
+		n.Architecture,
 	}
 }
 
@@ -70,8 +74,10 @@ func scanNode(row scanner) (*sekisho.Node, error) {
 	n := new(sekisho.Node)
 	var registered, ping, connected, disconnected, deregistered int64
 	var tags, profile string
-	if err := row.Scan(&n.ID, &n.Name, &n.ActivationID, &n.IAMRole, &registered, &n.PublicKey, &n.Fingerprint, &n.AgentName, &n.AgentVersion,
-		&n.AgentStatus, &n.PlatformType, &n.PlatformName, &n.PlatformVersion, &n.ComputerName, &n.IPAddress, &ping, &n.LastSourceIP,
+	if err := row.Scan(&n.ID, &n.Name, &n.ActivationID, &n.IAMRole, &registered, &n.PublicKey, &n.Fingerprint,
+		&n.AgentName, &n.AgentVersion,
+		&n.AgentStatus, &n.PlatformType, &n.PlatformName, &n.PlatformVersion, &n.ComputerName, &n.IPAddress, &ping,
+		&n.LastSourceIP,
 		&connected, &disconnected, &n.DisconnectReason, &deregistered, &tags, &profile, &n.Architecture); err != nil {
 		return nil, err
 	}

@@ -107,7 +107,9 @@ func (db *ObjectStore) DeleteBucket(ctx context.Context, name string) (dead []st
 			return err
 		}
 		var n int
-		if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM (SELECT 1 FROM object_versions WHERE bucket = $1 LIMIT 1) AS some`, name).Scan(&n); err != nil {
+		if err := tx.QueryRowContext(ctx,
+			`SELECT COUNT(*) FROM (SELECT 1 FROM object_versions WHERE bucket = $1 LIMIT 1) AS some`,
+			name).Scan(&n); err != nil {
 			return err
 		}
 		if n > 0 {
@@ -148,7 +150,8 @@ func scanVersionWith(row scanner, more ...any) (*objects.Version, error) {
 	var key []byte
 	var modified int64
 	var facts string
-	if err := row.Scan(append([]any{&v.Bucket, &key, &v.Seq, &v.ID, &v.Latest, &v.DeleteMarker, &v.Size, &v.ETag, &modified, &facts}, more...)...); err != nil {
+	if err := row.Scan(append([]any{&v.Bucket, &key, &v.Seq, &v.ID, &v.Latest, &v.DeleteMarker, &v.Size, &v.ETag,
+		&modified, &facts}, more...)...); err != nil {
 		return nil, err
 	}
 	v.Key, v.ModifiedAt = string(key), fromMicros(modified)
@@ -236,10 +239,13 @@ func (db *ObjectStore) PutVersion(
 			}
 			dead = append(dead, rest...)
 		}
-		if err := tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(seq), 0) + 1 FROM object_versions WHERE bucket = $1 AND key = $2`, v.Bucket, []byte(v.Key)).Scan(&v.Seq); err != nil {
+		if err := tx.QueryRowContext(ctx,
+			`SELECT COALESCE(MAX(seq), 0) + 1 FROM object_versions WHERE bucket = $1 AND key = $2`, v.Bucket,
+			[]byte(v.Key)).Scan(&v.Seq); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, `UPDATE object_versions SET latest = $1 WHERE bucket = $2 AND key = $3 AND latest`, false, v.Bucket, []byte(v.Key)); err != nil {
+		if _, err := tx.ExecContext(ctx, `UPDATE object_versions SET latest = $1 WHERE bucket = $2 AND key = $3 AND latest`,
+			false, v.Bucket, []byte(v.Key)); err != nil {
 			return err
 		}
 		_, err = tx.ExecContext(
@@ -331,12 +337,14 @@ func removeVersion(ctx context.Context, tx *sql.Tx, bucket, key, id string) (*ob
 	if err != nil {
 		return nil, nil, err
 	}
-	if _, err := tx.ExecContext(ctx, `DELETE FROM object_versions WHERE bucket = $1 AND key = $2 AND seq = $3`, bucket, []byte(key), v.Seq); err != nil {
+	if _, err := tx.ExecContext(ctx, `DELETE FROM object_versions WHERE bucket = $1 AND key = $2 AND seq = $3`, bucket,
+		[]byte(key), v.Seq); err != nil {
 		return nil, nil, err
 	}
 	if v.Latest {
 		if _, err := tx.ExecContext(ctx, `UPDATE object_versions SET latest = $1 WHERE bucket = $2 AND key = $3
-			AND seq = (SELECT MAX(seq) FROM object_versions WHERE bucket = $2 AND key = $3)`, true, bucket, []byte(key)); err != nil {
+			AND seq = (SELECT MAX(seq) FROM object_versions WHERE bucket = $2 AND key = $3)`, true, bucket,
+			[]byte(key)); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -531,19 +539,22 @@ const partColumns = `upload, number, blob, size, etag, checksum, modified_at, st
 func (db *ObjectStore) PutPart(ctx context.Context, p *objects.Part) (dead []string, err error) {
 	err = db.sql.inTx(ctx, func(tx *sql.Tx) error {
 		var n int
-		if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM object_uploads WHERE id = $1`, p.Upload).Scan(&n); err != nil {
+		if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM object_uploads WHERE id = $1`,
+			p.Upload).Scan(&n); err != nil {
 			return err
 		}
 		if n == 0 {
 			return objects.ErrNoUpload
 		}
-		if dead, err = queryAll(ctx, tx, scanText, `SELECT blob FROM object_parts WHERE upload = $1 AND number = $2`, p.Upload, p.Number); err != nil {
+		if dead, err = queryAll(ctx, tx, scanText, `SELECT blob FROM object_parts WHERE upload = $1 AND number = $2`,
+			p.Upload, p.Number); err != nil {
 			return err
 		}
 		if err := kill(ctx, tx, dead); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, `DELETE FROM object_parts WHERE upload = $1 AND number = $2`, p.Upload, p.Number); err != nil {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM object_parts WHERE upload = $1 AND number = $2`, p.Upload,
+			p.Number); err != nil {
 			return err
 		}
 		if _, err := tx.ExecContext(ctx, `INSERT INTO object_blobs (id, dead) VALUES ($1, $2)`, p.Blob, false); err != nil {
@@ -588,7 +599,8 @@ func (db *ObjectStore) Parts(ctx context.Context, upload string, after, limit in
 		)
 		p.ModifiedAt = fromMicros(modified)
 		return p, err
-	}, `SELECT `+partColumns+` FROM object_parts WHERE upload = $1 AND number > $2 ORDER BY number LIMIT $3`, upload, after, limit)
+	}, `SELECT `+partColumns+` FROM object_parts WHERE upload = $1 AND number > $2 ORDER BY number LIMIT $3`, upload,
+		after, limit)
 }
 
 // Blobs implements [objects.Index].

@@ -207,13 +207,15 @@ func TestPlansOfCommandListings(t *testing.T) {
 		q                     runcommand.Query
 		commands, invocations string
 	}{
-		"all":                 {runcommand.Query{}, "commands_by_time", "command_invocations_by_time"},
-		"document":            {runcommand.Query{Document: "d"}, "commands_by_document", "command_invocations_by_document"},
-		"status":              {runcommand.Query{Statuses: failed}, "commands_by_status", "command_invocations_by_status"},
-		"status and document": {runcommand.Query{Statuses: failed, Document: "d"}, "commands_by_status", "command_invocations_by_status"},
-		"node":                {runcommand.Query{Node: "mi-1"}, "command_invocations_by_node", "command_invocations_by_node"},
+		"all":      {runcommand.Query{}, "commands_by_time", "command_invocations_by_time"},
+		"document": {runcommand.Query{Document: "d"}, "commands_by_document", "command_invocations_by_document"},
+		"status":   {runcommand.Query{Statuses: failed}, "commands_by_status", "command_invocations_by_status"},
+		"status and document": {runcommand.Query{Statuses: failed, Document: "d"}, "commands_by_status",
+			"command_invocations_by_status"},
+		"node": {runcommand.Query{Node: "mi-1"}, "command_invocations_by_node", "command_invocations_by_node"},
 		"node and others": {
-			runcommand.Query{Node: "mi-1", Statuses: failed, Document: "d"}, "command_invocations_by_node", "command_invocations_by_node",
+			runcommand.Query{Node: "mi-1", Statuses: failed, Document: "d"}, "command_invocations_by_node",
+			"command_invocations_by_node",
 		},
 		"active":             {runcommand.Query{Active: true}, "commands_by_active", ""},
 		"command and status": {runcommand.Query{Command: "c", Statuses: failed}, "", "command_invocations_by_command"},
@@ -236,7 +238,8 @@ func TestPlansOfCommandListings(t *testing.T) {
 		}
 	}
 	one := invocationListings(&runcommand.Query{Command: "c", Limit: 51}, 0)
-	if got := plan(t, d, one[0].text, one[0].args); !strings.Contains(got, "(command=?)") || strings.Contains(got, "TEMP B-TREE") {
+	if got := plan(t, d, one[0].text, one[0].args); !strings.Contains(got, "(command=?)") ||
+		strings.Contains(got, "TEMP B-TREE") {
 		t.Errorf("invocations of a command: %s", got)
 	}
 }

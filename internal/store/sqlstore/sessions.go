@@ -16,15 +16,18 @@ type SessionStore struct{ sql pool }
 
 var _ broker.Store = (*SessionStore)(nil)
 
-const sessionColumns = `id, target, status, active, owner, owner_user_id, owner_user, access_key_id, document_name, reason, details,
+const sessionColumns = `id, target, status, active, owner, owner_user_id, owner_user, access_key_id, ` +
+	`document_name, reason, details,
 	started_at, ended_at, source_ip, max_duration, idle_timeout, document_version, run_as_user, omit_input, lease, recording, logs,
 	agent_process, permission, access_request, record_forwards, recording_days`
 
 func sessionValues(s *sekisho.Session) []any {
 	return []any{
-		s.ID, s.Target, s.Status, s.Status.Active(), s.Owner, s.OwnerUserID, s.OwnerUser, s.AccessKeyID, s.DocumentName, s.Reason, s.Details,
+		s.ID, s.Target, s.Status, s.Status.Active(), s.Owner, s.OwnerUserID, s.OwnerUser, s.AccessKeyID, s.DocumentName,
+		s.Reason, s.Details,
 		micros(s.StartedAt), micros(s.EndedAt), s.SourceIP, int64(s.MaxDuration), int64(s.IdleTimeout),
-		s.DocumentVersion, s.RunAsUser, s.OmitInput, s.Lease, s.Recording, logsJSON(s.Logs), s.AgentProcess, permissionJSON(s.Permission), accessRequestOf(s),
+		s.DocumentVersion, s.RunAsUser, s.OmitInput, s.Lease, s.Recording, logsJSON(s.Logs), s.AgentProcess,
+		permissionJSON(s.Permission), accessRequestOf(s),
 		s.RecordForwards, s.RecordingDays,
 	}
 }
@@ -61,7 +64,8 @@ func scanSession(row scanner) (*sekisho.Session, error) {
 	var started, ended int64
 	var active bool
 	var logs, permission, request string
-	if err := row.Scan(&s.ID, &s.Target, &s.Status, &active, &s.Owner, &s.OwnerUserID, &s.OwnerUser, &s.AccessKeyID, &s.DocumentName,
+	if err := row.Scan(&s.ID, &s.Target, &s.Status, &active, &s.Owner, &s.OwnerUserID, &s.OwnerUser, &s.AccessKeyID,
+		&s.DocumentName,
 		&s.Reason, &s.Details, &started, &ended, &s.SourceIP, &s.MaxDuration, &s.IdleTimeout,
 		&s.DocumentVersion, &s.RunAsUser, &s.OmitInput, &s.Lease, &s.Recording, &logs, &s.AgentProcess, &permission, &request,
 		&s.RecordForwards, &s.RecordingDays); err != nil {
@@ -106,7 +110,8 @@ func (db *SessionStore) Session(ctx context.Context, id sekisho.SessionID) (*sek
 }
 
 // UpdateSession implements [broker.Store].
-func (db *SessionStore) UpdateSession(ctx context.Context, id sekisho.SessionID, change func(s *sekisho.Session) error) error {
+func (db *SessionStore) UpdateSession(ctx context.Context, id sekisho.SessionID,
+	change func(s *sekisho.Session) error) error {
 	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
 		s, err := db.session(ctx, tx, id)
 		if err != nil {

@@ -23,7 +23,8 @@ const sightingColumns = `key, kind, node_id, source_ip, other, fingerprint, deta
 func scanSighting(row scanner) (*fleet.Sighting, error) {
 	s := new(fleet.Sighting)
 	var first, last int64
-	if err := row.Scan(&s.Key, &s.Kind, &s.Node, &s.SourceIP, &s.Other, &s.Fingerprint, &s.Detail, &first, &last, &s.Count); err != nil {
+	if err := row.Scan(&s.Key, &s.Kind, &s.Node, &s.SourceIP, &s.Other, &s.Fingerprint, &s.Detail, &first, &last,
+		&s.Count); err != nil {
 		return nil, err
 	}
 	s.FirstAt, s.LastAt = fromMicros(first), fromMicros(last)
@@ -40,10 +41,12 @@ func (db *SightingStore) NoteSighting(ctx context.Context, s *fleet.Sighting, mo
 		case !errors.Is(err, sql.ErrNoRows):
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, `INSERT INTO sightings (`+sightingColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+		if _, err := tx.ExecContext(ctx, `INSERT INTO sightings (`+sightingColumns+
+			`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 			ON CONFLICT (key) DO UPDATE SET source_ip = excluded.source_ip, other = excluded.other, fingerprint = excluded.fingerprint,
 			detail = excluded.detail, last_at = excluded.last_at, count = sightings.count + 1`,
-			s.Key, s.Kind, s.Node, s.SourceIP, s.Other, s.Fingerprint, s.Detail, micros(s.FirstAt), micros(s.LastAt), s.Count); err != nil {
+			s.Key, s.Kind, s.Node, s.SourceIP, s.Other, s.Fingerprint, s.Detail, micros(s.FirstAt), micros(s.LastAt),
+			s.Count); err != nil {
 			return err
 		}
 		if s.Node != "" || !before.IsZero() {

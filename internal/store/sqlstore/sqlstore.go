@@ -103,7 +103,8 @@ func (d *DB) SetInstallation(ctx context.Context, id string) error {
 
 // Recorded returns how many sessions have a recording.
 func (d *DB) Recorded(ctx context.Context) (n int64, err error) {
-	err = d.sql.QueryRowContext(ctx, `SELECT count(*) FROM sessions WHERE status <> $1`, string(sekisho.SessionFailed)).Scan(&n)
+	err = d.sql.QueryRowContext(ctx, `SELECT count(*) FROM sessions WHERE status <> $1`,
+		string(sekisho.SessionFailed)).Scan(&n)
 	return n, err
 }
 

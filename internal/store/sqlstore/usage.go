@@ -36,7 +36,8 @@ func (db *UsageStore) CreateUsageReport(ctx context.Context, report *usage.Defin
 	}
 	return db.sql.inTx(ctx, func(tx *sql.Tx) error {
 		var n, same int
-		if err := tx.QueryRowContext(ctx, `SELECT COUNT(*), COUNT(CASE WHEN name = $1 THEN 1 END) FROM usage_reports`, report.Name).Scan(&n, &same); err != nil {
+		if err := tx.QueryRowContext(ctx, `SELECT COUNT(*), COUNT(CASE WHEN name = $1 THEN 1 END) FROM usage_reports`,
+			report.Name).Scan(&n, &same); err != nil {
 			return err
 		}
 		if same > 0 {
@@ -95,7 +96,8 @@ func (db *UsageStore) DeleteUsageReport(ctx context.Context, name string) error 
 const usagePage = 500
 
 // EachSessionDuring implements [usage.Store].
-func (db *UsageStore) EachSessionDuring(ctx context.Context, from, to time.Time, visit func(x *sekisho.Session) error) error {
+func (db *UsageStore) EachSessionDuring(ctx context.Context, from, to time.Time,
+	visit func(x *sekisho.Session) error) error {
 	if err := db.eachSession(ctx, 0, 0, to, visit); err != nil { // those that have not ended
 		return err
 	}

@@ -24,7 +24,8 @@ func sentCommand(n int) (*runcommand.Command, []*runcommand.Invocation) {
 		}, Owner: "arn:aws:iam::123456789012:user/alice",
 		RequestedAt: at(
 			n,
-		), Timeout: time.Hour, RunTimeout: time.Minute, Steps: []runcommand.StepName{{Name: "a", Action: "aws:runShellScript"}},
+		), Timeout: time.Hour, RunTimeout: time.Minute,
+		Steps: []runcommand.StepName{{Name: "a", Action: "aws:runShellScript"}},
 		Job: runcommand.Job{
 			Parameters: map[string][]string{
 				"commands": {"'; --", "\x00"},
@@ -35,7 +36,8 @@ func sentCommand(n int) (*runcommand.Command, []*runcommand.Invocation) {
 	var all []*runcommand.Invocation
 	for _, node := range []sekisho.NodeID{"mi-1", "mi-2"} {
 		all = append(all, &runcommand.Invocation{
-			Command: id, Node: node, NodeName: "web", Document: c.Document, RequestedAt: c.RequestedAt, Status: runcommand.Pending,
+			Command: id, Node: node, NodeName: "web", Document: c.Document, RequestedAt: c.RequestedAt,
+			Status: runcommand.Pending,
 		})
 	}
 	return c, all
@@ -90,8 +92,9 @@ func Commands(t *testing.T, open func(t *testing.T) runcommand.Store) {
 		first := *all[0]
 		first.Status, first.EndedAt, first.Trace = runcommand.Failed, at(5), "why"
 		step := &runcommand.Step{
-			Index: 1, Name: "b", Plugin: "aws:runShellScript", Status: runcommand.Failed, Code: 3, StartedAt: at(2), EndedAt: at(3),
-			Output: "o", Stdout: "out\x00", Stderr: "err", Bucket: "b", KeyPrefix: "k", Folder: "f",
+			Index: 1, Name: "b", Plugin: "aws:runShellScript", Status: runcommand.Failed, Code: 3, StartedAt: at(2),
+			EndedAt: at(3),
+			Output:  "o", Stdout: "out\x00", Stderr: "err", Bucket: "b", KeyPrefix: "k", Folder: "f",
 		}
 		zero := &runcommand.Step{Index: 0, Name: "a"}
 		must(
@@ -186,11 +189,12 @@ func Commands(t *testing.T, open func(t *testing.T) runcommand.Store) {
 			"document": {runcommand.Query{Document: "doc-1", Node: "mi-1", After: at(1)}, []string{"3 mi-1"}},
 			"command":  {runcommand.Query{Command: ids[0], Before: at(9)}, []string{"1 mi-1", "1 mi-2"}},
 
-			"command, past":     {runcommand.Query{Command: ids[0], PastSeq: 1, PastNode: "mi-1"}, []string{"1 mi-2"}},
-			"command, status":   {runcommand.Query{Command: ids[1], Statuses: pendingOrDone}, []string{"2 mi-1", "2 mi-2"}},
-			"command, node":     {runcommand.Query{Command: ids[1], Node: "mi-2"}, []string{"2 mi-2"}},
-			"two statuses":      {runcommand.Query{Statuses: pendingOrDone, Limit: 1}, []string{"4 mi-1"}},
-			"status, past":      {runcommand.Query{Statuses: pendingOrDone, PastSeq: 2, PastNode: "mi-1", Limit: 2}, []string{"2 mi-2", "1 mi-1"}},
+			"command, past":   {runcommand.Query{Command: ids[0], PastSeq: 1, PastNode: "mi-1"}, []string{"1 mi-2"}},
+			"command, status": {runcommand.Query{Command: ids[1], Statuses: pendingOrDone}, []string{"2 mi-1", "2 mi-2"}},
+			"command, node":   {runcommand.Query{Command: ids[1], Node: "mi-2"}, []string{"2 mi-2"}},
+			"two statuses":    {runcommand.Query{Statuses: pendingOrDone, Limit: 1}, []string{"4 mi-1"}},
+			"status, past": {runcommand.Query{Statuses: pendingOrDone, PastSeq: 2, PastNode: "mi-1", Limit: 2},
+				[]string{"2 mi-2", "1 mi-1"}},
 			"node, status":      {runcommand.Query{Node: "mi-1", Statuses: pendingOrDone[1:]}, []string{"2 mi-1"}},
 			"document, no node": {runcommand.Query{Document: "doc-1", Before: at(3)}, []string{"1 mi-1", "1 mi-2"}},
 		} {

@@ -93,7 +93,8 @@ func Documents(t *testing.T, open func(t *testing.T) doclibrary.Store) {
 		must(t, s.UpdateDocument(ctx, "a", addVersion(""))) // no name, no conflict
 		wantCode(t, s.UpdateDocument(ctx, "a", addVersion("first")), sekisho.CodeConflict)
 		no := errors.New("no")
-		if err := s.UpdateDocument(ctx, "a", func(d *doclibrary.Document) (*doclibrary.Version, error) { d.Tags = nil; return nil, no }); !errors.Is(
+		if err := s.UpdateDocument(ctx, "a",
+			func(d *doclibrary.Document) (*doclibrary.Version, error) { d.Tags = nil; return nil, no }); !errors.Is(
 			err,
 			no,
 		) {

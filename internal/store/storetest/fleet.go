@@ -47,8 +47,9 @@ func activation(id string, minute, limit int) *sekisho.Activation {
 	return &sekisho.Activation{
 		ID: id, CodeHash: []byte("hash\x00of " + id), Description: "für die Büros", DefaultInstanceName: "office",
 		IAMRole: "path/role", RegistrationLimit: limit, ExpiresAt: at(59), CreatedAt: at(minute),
-		CreatedBy: "arn:aws:iam::123456789012:user/alice", Tags: map[string]string{"Env": "prod", "naïve": "'; DROP TABLE nodes; --"},
-		NodeKind: sekisho.NodeInstance, NodeID: "i-01234567890abcdef",
+		CreatedBy: "arn:aws:iam::123456789012:user/alice",
+		Tags:      map[string]string{"Env": "prod", "naïve": "'; DROP TABLE nodes; --"},
+		NodeKind:  sekisho.NodeInstance, NodeID: "i-01234567890abcdef",
 	}
 }
 
@@ -61,7 +62,8 @@ func node(id, activation string) *sekisho.Node {
 			2,
 			0xff,
 		}, Fingerprint: "print", AgentName: "agent", AgentVersion: "1.2", AgentStatus: "Active",
-		PlatformType: "Linux", PlatformName: "Debian", PlatformVersion: "13", ComputerName: "büro", Architecture: "arm64", IPAddress: "10.0.0.9",
+		PlatformType: "Linux", PlatformName: "Debian", PlatformVersion: "13", ComputerName: "büro", Architecture: "arm64",
+		IPAddress: "10.0.0.9",
 		LastPingAt: at(
 			2,
 		), LastSourceIP: "192.0.2.1", ConnectedAt: at(3), DisconnectedAt: at(4), DisconnectReason: "why",

@@ -19,7 +19,8 @@ func kmsKey(id string) *kmskey.Key {
 		}, Rotates: true, RotateEvery: 90 * 24 * time.Hour,
 		Tags: map[string]string{"k": "'; DROP TABLE kms_keys; --"},
 		Grants: []kmskey.Grant{{
-			ID: "g", Name: "n", Grantee: "arn:x", Operations: []string{"Decrypt"}, ContextEquals: map[string]string{"a": "b"}, IssuedBy: "arn:y", CreatedAt: at(3),
+			ID: "g", Name: "n", Grantee: "arn:x", Operations: []string{"Decrypt"}, ContextEquals: map[string]string{"a": "b"},
+			IssuedBy: "arn:y", CreatedAt: at(3),
 			Policy: kmskey.Policy{Document: "{}", Names: map[string]string{"arn:x": "AIDA"}},
 		}},
 		Generations: []kmskey.Generation{

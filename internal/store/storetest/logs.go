@@ -18,7 +18,8 @@ func Logs(t *testing.T, open func(t *testing.T) loggroup.Store) {
 	fill := func(t *testing.T, s loggroup.Store) {
 		t.Helper()
 		for _, g := range []string{"g", "ga", "h"} {
-			if err := s.CreateLogGroup(t.Context(), &loggroup.Group{Name: g, CreatedAt: at, KMSKey: "k", Tags: map[string]string{"a": "b"}}); err != nil {
+			if err := s.CreateLogGroup(t.Context(),
+				&loggroup.Group{Name: g, CreatedAt: at, KMSKey: "k", Tags: map[string]string{"a": "b"}}); err != nil {
 				t.Fatal(err)
 			}
 			for _, name := range []string{"s1", "s2", "t"} {
@@ -77,7 +78,8 @@ func Logs(t *testing.T, open func(t *testing.T) loggroup.Store) {
 		if d := cmp.Diff(want, groups); err != nil || d != "" {
 			t.Error(err, d)
 		}
-		if err := s.UpdateLogGroup(ctx, "ga", func(g *loggroup.Group) error { g.Retention, g.Tags = 7, nil; return nil }); err != nil {
+		if err := s.UpdateLogGroup(ctx, "ga",
+			func(g *loggroup.Group) error { g.Retention, g.Tags = 7, nil; return nil }); err != nil {
 			t.Fatal(err)
 		}
 		if g, err := s.LogGroup(ctx, "ga"); err != nil || g.Retention != 7 || g.Tags != nil {
@@ -194,10 +196,11 @@ func Logs(t *testing.T, open func(t *testing.T) loggroup.Store) {
 		}
 		sec := func(n int) time.Time { return at.Add(time.Duration(n) * time.Second) }
 		var fours []*loggroup.Event
-		if err := s.LogEvents(ctx, loggroup.Query{Group: "g", Start: sec(4), End: sec(5)}, func(e *loggroup.Event) (bool, error) {
-			fours = append(fours, e)
-			return true, nil
-		}); err != nil || len(fours) != 3 || fours[0].Stream != "s1" || fours[2].Stream != "s2" ||
+		if err := s.LogEvents(ctx, loggroup.Query{Group: "g", Start: sec(4), End: sec(5)},
+			func(e *loggroup.Event) (bool, error) {
+				fours = append(fours, e)
+				return true, nil
+			}); err != nil || len(fours) != 3 || fours[0].Stream != "s1" || fours[2].Stream != "s2" ||
 			!fours[0].Time.Equal(sec(4)) ||
 			!fours[0].IngestedAt.Equal(at) {
 			t.Fatalf("%+v %v", fours, err)

@@ -30,7 +30,8 @@ func Objects(t *testing.T, open func(t *testing.T) objects.Index) {
 		defer mu.Unlock()
 		n++
 		return &objects.Version{
-			Bucket: bucket, Key: key, ID: fmt.Sprint("v", n), Latest: true, Size: int64(n), ETag: fmt.Sprint("e", n), ModifiedAt: at,
+			Bucket: bucket, Key: key, ID: fmt.Sprint("v", n), Latest: true, Size: int64(n), ETag: fmt.Sprint("e", n),
+			ModifiedAt: at,
 			Facts: objects.Facts{
 				ContentType: "text/plain",
 				Metadata:    map[string]string{"k": "v"},
@@ -103,7 +104,8 @@ func Objects(t *testing.T, open func(t *testing.T) objects.Index) {
 		if err := s.CreateBucket(ctx, b); !errors.Is(err, objects.ErrBucketExists) {
 			t.Errorf("again: %v", err)
 		}
-		if err := s.UpdateBucket(ctx, "one", func(b *objects.Bucket) error { b.Versioning = objects.VersioningEnabled; return nil }); err != nil {
+		if err := s.UpdateBucket(ctx, "one",
+			func(b *objects.Bucket) error { b.Versioning = objects.VersioningEnabled; return nil }); err != nil {
 			t.Fatal(err)
 		}
 		b.Versioning = objects.VersioningEnabled

@@ -25,8 +25,9 @@ func Usage(t *testing.T, open func(t *testing.T) UsageStores) {
 		t.Parallel()
 		s, ctx := open(t), t.Context()
 		a := &usage.Definition{
-			Name: "a'", Bucket: "b", Prefix: "p", Compression: usage.ZIP, Resources: true, KeepVersions: true, RefreshClosed: true,
-			CreatedAt: at(1), CreatedBy: "arn:x", Next: at(2), DeliveredAt: at(3), Status: usage.StatusNoBucket,
+			Name: "a'", Bucket: "b", Prefix: "p", Compression: usage.ZIP, Resources: true, KeepVersions: true,
+			RefreshClosed: true,
+			CreatedAt:     at(1), CreatedBy: "arn:x", Next: at(2), DeliveredAt: at(3), Status: usage.StatusNoBucket,
 		}
 		must(t, s.CreateUsageReport(ctx, &usage.Definition{Name: "b"}, 2))
 		must(t, s.CreateUsageReport(ctx, a, 2))

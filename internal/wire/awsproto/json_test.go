@@ -138,7 +138,8 @@ func TestEpoch(t *testing.T) {
 func FuzzDecodeJSON(f *testing.F) {
 	f.Add(
 		[]byte(
-			`{"Target":"mi-0","Max":5,"Flag":true,"Tags":[{"Key":"k","Value":""}],"Parameters":{"a":["1"]},"Since":1795437448.5,"Raw":{"a":1},"Blob":"aGk="}`,
+			`{"Target":"mi-0","Max":5,"Flag":true,"Tags":[{"Key":"k","Value":""}],"Parameters":{"a":["1"]},` +
+				`"Since":1795437448.5,"Raw":{"a":1},"Blob":"aGk="}`,
 		),
 	)
 	f.Add([]byte(`{"Since":"2026-11-23T13:37:28.05+01:00","Since ":1e30}`))

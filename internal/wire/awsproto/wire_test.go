@@ -234,13 +234,15 @@ func TestXMLForms(t *testing.T) {
 			return awsproto.WriteEC2(w, "id", "DescribeInstances", "http://ec2.amazonaws.com/doc/2016-11-15/", struct {
 				Set []string `xml:"reservationSet>item"`
 			}{[]string{"x"}})
-		}, 200, `<DescribeInstancesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>id</requestId><reservationSet><item>x</item></reservationSet></DescribeInstancesResponse>`},
+		}, 200, `<DescribeInstancesResponse ` +
+			`xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>id</requestId><reservationSet><item>x</item></reservationSet></DescribeInstancesResponse>`},
 		"ec2, nothing": {func(w http.ResponseWriter) error { return awsproto.WriteEC2(w, "id", "CreateTags", "ns", nil) },
 			200, `<CreateTagsResponse xmlns="ns"><requestId>id</requestId><return>true</return></CreateTagsResponse>`},
 		"ec2 error": {func(w http.ResponseWriter) error { return awsproto.EC2.WriteError(w, "id", "urn:x", failure) },
 			409, `<Response><Errors><Error><Code>C</Code><Message>a&lt;b</Message><BucketName>b</BucketName></Error></Errors><RequestID>id</RequestID></Response>`},
 		"query error": {func(w http.ResponseWriter) error { return awsproto.Query.WriteError(w, "id", "urn:x", failure) },
-			409, `<ErrorResponse xmlns="urn:x"><Error><Type>Sender</Type><Code>C</Code><Message>a&lt;b</Message><BucketName>b</BucketName></Error><RequestId>id</RequestId></ErrorResponse>`},
+			409, `<ErrorResponse ` +
+				`xmlns="urn:x"><Error><Type>Sender</Type><Code>C</Code><Message>a&lt;b</Message><BucketName>b</BucketName></Error><RequestId>id</RequestId></ErrorResponse>`},
 		"rest error": {func(w http.ResponseWriter) error { return awsproto.RESTXML.WriteError(w, "id", "urn:x", failure) },
 			409, `<Error><Code>C</Code><Message>a&lt;b</Message><BucketName>b</BucketName><RequestId>id</RequestId></Error>`},
 		"rest": {func(w http.ResponseWriter) error { return awsproto.WriteXML(w, 201, "id", root{Token: "t"}) },
@@ -321,7 +323,8 @@ func TestConstraints(t *testing.T) {
 	}
 	c.Length("target", "ü", 2, 400)
 	if got, want := c.Err().Error(),
-		"ValidationException: 1 validation error detected: Value 'ü' at 'target' failed to satisfy constraint: Member must have length greater than or equal to 2"; got != want {
+		"ValidationException: 1 validation error detected: Value 'ü' at 'target' failed to satisfy constraint: Member "+
+			"must have length greater than or equal to 2"; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 	c = awsproto.Constraints{Code: "ValidationError"}
@@ -335,7 +338,8 @@ func TestConstraints(t *testing.T) {
 		"Value null at 'target' failed to satisfy constraint: Member must not be null; " +
 		"Value 'aaa' at 'reason' failed to satisfy constraint: Member must have length less than or equal to 2; " +
 		"Value '51' at 'maxResults' failed to satisfy constraint: Member must have value less than or equal to 50; " +
-		"Value '***sensitiveInformation***' at 'activationCode' failed to satisfy constraint: Member must satisfy regular expression pattern: ^[0-9]+$; " +
+		"Value '***sensitiveInformation***' at 'activationCode' failed to satisfy constraint: Member must satisfy " +
+		"regular expression pattern: ^[0-9]+$; " +
 		"Value 'x' at 'state' failed to satisfy constraint: Member must satisfy enum value set: [Active, History]"
 	if got := c.Err().Error(); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)

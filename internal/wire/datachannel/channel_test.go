@@ -636,9 +636,10 @@ func TestViolationsCloseTheChannel(t *testing.T) {
 		frame []byte
 		want  string
 	}{
-		"rubbish":            {[]byte("rubbish"), "shorter"},
-		"lying header":       {lying, "header length"},
-		"our own direction":  {frame(mgstest.StreamData(mgs.TypeInputStreamData, 0, mgs.PayloadOutput, []byte("x"))), "direction"},
+		"rubbish":      {[]byte("rubbish"), "shorter"},
+		"lying header": {lying, "header length"},
+		"our own direction": {frame(mgstest.StreamData(mgs.TypeInputStreamData, 0, mgs.PayloadOutput, []byte("x"))),
+			"direction"},
 		"too large":          {frame(output(0, strings.Repeat("x", 2001))), "2001 bytes"},
 		"ack of the future":  {ackOf(mgs.TypeInputStreamData, 1), "never sent"},
 		"ack of their own":   {ackOf(mgs.TypeOutputStreamData, 0), "acknowledgement of output_stream_data"},

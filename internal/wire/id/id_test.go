@@ -9,7 +9,8 @@ import (
 
 func TestSessionKeepsItsOwnersPrefixAndStaysValid(t *testing.T) {
 	t.Parallel()
-	for _, prefix := range []string{"alice", "Alice.B@example,+=", "../../etc/passwd", "日本", "", strings.Repeat("x", 300), "a\x00b", "-rf", "..", "."} {
+	for _, prefix := range []string{"alice", "Alice.B@example,+=", "../../etc/passwd", "日本", "", strings.Repeat("x", 300),
+		"a\x00b", "-rf", "..", "."} {
 		s := id.Session(prefix)
 		if strings.HasPrefix(string(s), "alice") != (prefix == "alice") {
 			t.Errorf("Session(%q) = %q", prefix, s)
@@ -31,7 +32,8 @@ func TestSessionKeepsItsOwnersPrefixAndStaysValid(t *testing.T) {
 
 func TestHostileSessionIDsAreRefused(t *testing.T) {
 	t.Parallel()
-	for _, s := range []string{"", "..", "a..b", "a/b", "../a", "/a", "a\x00", "a b", "-a", ".a", strings.Repeat("a", 97), "a\n", "é"} {
+	for _, s := range []string{"", "..", "a..b", "a/b", "../a", "/a", "a\x00", "a b", "-a", ".a", strings.Repeat("a", 97),
+		"a\n", "é"} {
 		if id.ValidSession(s) {
 			t.Errorf("ValidSession(%q) = true", s)
 		}
@@ -44,7 +46,8 @@ func TestNode(t *testing.T) {
 	if !id.ValidNode(string(n)) || id.Node() == n {
 		t.Errorf("Node() = %q", n)
 	}
-	for _, s := range []string{"", "mi-", "mi-123", "mi-0000000000000000G", "i-01234567890ABCDEF", "mi-../../../../../../", "x-01234567890abcdef"} {
+	for _, s := range []string{"", "mi-", "mi-123", "mi-0000000000000000G", "i-01234567890ABCDEF", "mi-../../../../../../",
+		"x-01234567890abcdef"} {
 		if id.ValidNode(s) {
 			t.Errorf("ValidNode(%q) = true", s)
 		}

@@ -40,12 +40,14 @@ func TestBodies(t *testing.T) {
 	raw := func(s string) json.RawMessage { return json.RawMessage(s) }
 	roundTrip(
 		t,
-		`{"AcknowledgedMessageType":"output_stream_data","AcknowledgedMessageId":"1308e652-2ecc-44b4-9207-d6e1096ab492","AcknowledgedMessageSequenceNumber":7,"IsSequentialMessage":true}`,
+		`{"AcknowledgedMessageType":"output_stream_data","AcknowledgedMessageId":"1308e652-2ecc-44b4-9207-d6e1096ab492",`+
+			`"AcknowledgedMessageSequenceNumber":7,"IsSequentialMessage":true}`,
 		mgs.Acknowledge{Type: mgs.TypeOutputStreamData, ID: id, Seq: 7, Sequential: true},
 	)
 	roundTrip(
 		t,
-		`{"AgentVersion":"3.3.0.0","RequestedClientActions":[{"ActionType":"SessionType","ActionParameters":{"SessionType":"Port","Properties":{"portNumber":"7777"}}}]}`,
+		`{"AgentVersion":"3.3.0.0","RequestedClientActions":[{"ActionType":"SessionType",`+
+			`"ActionParameters":{"SessionType":"Port","Properties":{"portNumber":"7777"}}}]}`,
 		mgs.HandshakeRequest{AgentVersion: "3.3.0.0", RequestedClientActions: []mgs.RequestedAction{
 			{
 				ActionType:       mgs.ActionSessionType,
@@ -67,7 +69,8 @@ func TestBodies(t *testing.T) {
 	)
 	roundTrip(
 		t,
-		`{"ClientVersion":"1.3.0.0","ProcessedClientActions":[{"ActionType":"SessionType","ActionStatus":1,"ActionResult":null,"Error":""}],"Errors":null}`,
+		`{"ClientVersion":"1.3.0.0","ProcessedClientActions":[{"ActionType":"SessionType","ActionStatus":1,`+
+			`"ActionResult":null,"Error":""}],"Errors":null}`,
 		mgs.HandshakeResponse{ClientVersion: "1.3.0.0", ProcessedClientActions: []mgs.ProcessedAction{
 			{ActionType: mgs.ActionSessionType, ActionStatus: mgs.ActionSuccess, ActionResult: raw("null")},
 		}},
@@ -78,7 +81,8 @@ func TestBodies(t *testing.T) {
 	roundTrip(t, `{"cols":80,"rows":24}`, mgs.Size{Cols: 80, Rows: 24})
 	roundTrip(
 		t,
-		`{"MessageId":"1308e652-2ecc-44b4-9207-d6e1096ab492","CreatedDate":"2026-11-23T11:37:32Z","DestinationId":"mi-0","SessionId":"s","MessageType":"channel_closed","SchemaVersion":1,"Output":"why"}`,
+		`{"MessageId":"1308e652-2ecc-44b4-9207-d6e1096ab492","CreatedDate":"2026-11-23T11:37:32Z",`+
+			`"DestinationId":"mi-0","SessionId":"s","MessageType":"channel_closed","SchemaVersion":1,"Output":"why"}`,
 		mgs.ChannelClosed{
 			MessageID:     id,
 			CreatedDate:   "2026-11-23T11:37:32Z",
@@ -100,7 +104,9 @@ func TestBodies(t *testing.T) {
 	)
 	roundTrip(
 		t,
-		`{"SchemaVersion":1,"TaskId":"dummy-7d0a9226-06d4-438","Topic":"agent_task_complete","FinalTaskStatus":"Success","IsRoutingFailure":false,"AwsAccountId":"","InstanceId":"mi-000000000000abc03","Output":"","S3Bucket":"","S3UrlSuffix":"","CwlGroup":"","CwlStream":"","RetryNumber":1}`,
+		`{"SchemaVersion":1,"TaskId":"dummy-7d0a9226-06d4-438","Topic":"agent_task_complete",`+
+			`"FinalTaskStatus":"Success","IsRoutingFailure":false,"AwsAccountId":"","InstanceId":"mi-000000000000abc03",`+
+			`"Output":"","S3Bucket":"","S3UrlSuffix":"","CwlGroup":"","CwlStream":"","RetryNumber":1}`,
 		mgs.TaskComplete{
 			SchemaVersion:   1,
 			TaskID:          "dummy-7d0a9226-06d4-438",
@@ -117,7 +123,8 @@ func TestBodies(t *testing.T) {
 	)
 	roundTrip(
 		t,
-		`{"Cookie":null,"MessageSchemaVersion":"1.0","RequestId":"r","TokenValue":"tok","AgentVersion":"3.3.0.0","PlatformType":"linux"}`,
+		`{"Cookie":null,"MessageSchemaVersion":"1.0","RequestId":"r","TokenValue":"tok","AgentVersion":"3.3.0.0",`+
+			`"PlatformType":"linux"}`,
 		mgs.OpenControlChannel{
 			MessageSchemaVersion: mgs.SchemaVersion10,
 			RequestID:            "r",
@@ -128,7 +135,8 @@ func TestBodies(t *testing.T) {
 	)
 	roundTrip(
 		t,
-		`{"MessageSchemaVersion":"1.0","RequestId":"r","TokenValue":"tok","ClientInstanceId":"mi-000000000000abc03","ClientId":""}`,
+		`{"MessageSchemaVersion":"1.0","RequestId":"r","TokenValue":"tok","ClientInstanceId":"mi-000000000000abc03",`+
+			`"ClientId":""}`,
 		mgs.OpenDataChannel{
 			MessageSchemaVersion: mgs.SchemaVersion10,
 			RequestID:            "r",
@@ -161,7 +169,8 @@ func TestBodies(t *testing.T) {
 
 func TestParseBodyRefuses(t *testing.T) {
 	t.Parallel()
-	for _, bad := range []string{"", "null", "[]", `"x"`, "{", `{}{}`, `{"cols":70000,"rows":24}`, `{"cols":-1,"rows":24}`, `{"cols":"80"}`} {
+	for _, bad := range []string{"", "null", "[]", `"x"`, "{", `{}{}`, `{"cols":70000,"rows":24}`, `{"cols":-1,"rows":24}`,
+		`{"cols":"80"}`} {
 		if v, err := mgs.ParseBody[mgs.Size]([]byte(bad)); err == nil || v != (mgs.Size{}) {
 			t.Errorf("%q: %+v, %v", bad, v, err)
 		}
@@ -188,7 +197,8 @@ func TestParseAck(t *testing.T) {
 	for _, text := range []string{
 		usual,
 		strings.ReplaceAll(usual, ":", ": "),
-		`{"IsSequentialMessage":true,"AcknowledgedMessageSequenceNumber":40,"AcknowledgedMessageId":"97E78E03-0875-4B2C-8BF3-D03B503FACC1","AcknowledgedMessageType":"input_stream_data"}`,
+		`{"IsSequentialMessage":true,"AcknowledgedMessageSequenceNumber":40,` +
+			`"AcknowledgedMessageId":"97E78E03-0875-4B2C-8BF3-D03B503FACC1","AcknowledgedMessageType":"input_stream_data"}`,
 	} {
 		got, err := mgs.ParseAck([]byte(text))
 		if err != nil || got != want {
@@ -238,7 +248,8 @@ func TestNewInteractiveShell(t *testing.T) {
 	t.Parallel()
 	want := mgs.AgentTaskPayload{
 		DocumentName: "SSM-SessionManagerRunShell", DocumentContent: json.RawMessage(`{"schemaVersion":"1.0"}`),
-		SessionID: "alice-x", Parameters: map[string]any{"portNumber": "80"}, SessionOwner: "arn:aws:iam::000000000000:user/alice",
+		SessionID: "alice-x", Parameters: map[string]any{"portNumber": "80"},
+		SessionOwner: "arn:aws:iam::000000000000:user/alice",
 	}
 	m, err := mgs.NewInteractiveShell(want)
 	if err != nil {
@@ -319,7 +330,9 @@ func TestFlagAndExitCode(t *testing.T) {
 func FuzzParseBody(f *testing.F) {
 	f.Add(
 		[]byte(
-			`{"AcknowledgedMessageType":"output_stream_data","AcknowledgedMessageId":"1308e652-2ecc-44b4-9207-d6e1096ab492","AcknowledgedMessageSequenceNumber":7,"IsSequentialMessage":true}`,
+			`{"AcknowledgedMessageType":"output_stream_data",` +
+				`"AcknowledgedMessageId":"1308e652-2ecc-44b4-9207-d6e1096ab492","AcknowledgedMessageSequenceNumber":7,` +
+				`"IsSequentialMessage":true}`,
 		),
 	)
 	f.Add(

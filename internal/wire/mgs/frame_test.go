@@ -42,7 +42,8 @@ func TestCapturedFrames(t *testing.T) {
 		},
 		"input": {
 			Type: mgs.TypeInputStreamData, SchemaVersion: 1, CreatedMillis: 1795433855268,
-			ID: uuid(t, "97e78e03-0875-4b2c-8bf3-d03b503facc1"), PayloadType: mgs.PayloadOutput, Payload: []byte("echo shell-ok; id -un\n"),
+			ID: uuid(t, "97e78e03-0875-4b2c-8bf3-d03b503facc1"), PayloadType: mgs.PayloadOutput,
+			Payload: []byte("echo shell-ok; id -un\n"),
 		},
 		"state": {
 			Type: mgs.TypeAgentSessionState, SchemaVersion: 1, CreatedMillis: 1795433852490, Flags: mgs.FlagSYN | mgs.FlagFIN,
@@ -129,7 +130,8 @@ func TestChecksums(t *testing.T) {
 	t.Parallel()
 	m := mgstest.StreamData(mgs.TypeOutputStreamData, 3, mgs.PayloadOutput, []byte("payload"))
 	frame := m.AppendChecksummed(nil)
-	for name, parse := range map[string]func([]byte) (mgs.Message, error){"Parse": mgs.Parse, "ParseClient": mgs.ParseClient} {
+	for name, parse := range map[string]func([]byte) (mgs.Message, error){"Parse": mgs.Parse,
+		"ParseClient": mgs.ParseClient} {
 		if got, err := parse(frame); err != nil || !cmp.Equal(m, got) {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}

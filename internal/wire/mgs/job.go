@@ -176,7 +176,8 @@ func jobAckWord(code string) string {
 // NewJobAck acknowledges m, which carried the given job.
 func NewJobAck(m *Message, job, code string) Message {
 	return New(TypeAgentJobAck, mustMarshal(JobAck{
-		JobID: job, MessageID: m.ID, CreatedDate: m.Created().UTC().Format(JobTime), StatusCode: code, ErrorMessage: jobAckWord(code),
+		JobID: job, MessageID: m.ID, CreatedDate: m.Created().UTC().Format(JobTime), StatusCode: code,
+		ErrorMessage: jobAckWord(code),
 	}))
 }
 

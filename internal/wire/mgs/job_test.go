@@ -20,7 +20,9 @@ func TestJobBodies(t *testing.T) {
 		mgs.AgentJob{Content: "{}", JobID: "aws.ssm.c.mi-0", Topic: mgs.TopicSendCommand, SchemaVersion: 1})
 	roundTrip(
 		t,
-		`{"Parameters":{"commands":["id"],"workingDirectory":""},"DocumentContent":{"schemaVersion":"2.2"},"CommandId":"`+commandID+`","DocumentName":"AWS-RunShellScript","OutputS3KeyPrefix":"p","OutputS3BucketName":"b","CloudWatchLogGroupName":"g","CloudWatchOutputEnabled":"true"}`,
+		`{"Parameters":{"commands":["id"],"workingDirectory":""},"DocumentContent":{"schemaVersion":"2.2"},"CommandId":"`+
+			commandID+`","DocumentName":"AWS-RunShellScript","OutputS3KeyPrefix":"p","OutputS3BucketName":"b",`+
+			`"CloudWatchLogGroupName":"g","CloudWatchOutputEnabled":"true"}`,
 		mgs.SendCommand{
 			Parameters: map[string]any{"commands": []any{"id"}, "workingDirectory": ""},
 			DocumentContent: json.RawMessage(
@@ -32,7 +34,8 @@ func TestJobBodies(t *testing.T) {
 	roundTrip(t, `{"CancelMessageId":"aws.ssm.c.mi-0"}`, mgs.CancelCommand{CancelMessageID: "aws.ssm.c.mi-0"})
 	roundTrip(
 		t,
-		`{"jobId":"aws.ssm.c.mi-0","acknowledgedMessageId":"1308e652-2ecc-44b4-9207-d6e1096ab492","createdDate":"2026-11-23T11:37:32.005Z","statusCode":"200","errorMessage":"Successful"}`,
+		`{"jobId":"aws.ssm.c.mi-0","acknowledgedMessageId":"1308e652-2ecc-44b4-9207-d6e1096ab492",`+
+			`"createdDate":"2026-11-23T11:37:32.005Z","statusCode":"200","errorMessage":"Successful"}`,
 		mgs.JobAck{
 			JobID:        "aws.ssm.c.mi-0",
 			MessageID:    id,
@@ -45,7 +48,12 @@ func TestJobBodies(t *testing.T) {
 		mgs.JobReply{SchemaVersion: 1, JobID: "aws.ssm.c.mi-0", Content: "{}", Topic: mgs.TopicSendCommand})
 	roundTrip(
 		t,
-		`{"additionalInfo":{"agent":{"lang":"en-US","name":"amazon-ssm-agent","os":"linux","osver":"1","ver":"3.3.0.0"},"dateTime":"2026-11-23T11:37:32.005Z","runId":"","runtimeStatusCounts":{"Success":1}},"documentStatus":"Success","documentTraceOutput":"","runtimeStatus":{"aws:runShellScript":{"status":"Success","code":0,"name":"aws:runShellScript","output":"hi\n","startDateTime":"2026-11-23T11:37:32.004Z","endDateTime":"2026-11-23T11:37:32.005Z","outputS3BucketName":"","outputS3KeyPrefix":"","stepName":"","standardOutput":"hi\n","standardError":""}}}`,
+		`{"additionalInfo":{"agent":{"lang":"en-US","name":"amazon-ssm-agent","os":"linux","osver":"1","ver":"3.3.0.0"},`+
+			`"dateTime":"2026-11-23T11:37:32.005Z","runId":"","runtimeStatusCounts":{"Success":1}},`+
+			`"documentStatus":"Success","documentTraceOutput":"","runtimeStatus":{"aws:runShellScript":{"status":"Success",`+
+			`"code":0,"name":"aws:runShellScript","output":"hi\n","startDateTime":"2026-11-23T11:37:32.004Z",`+
+			`"endDateTime":"2026-11-23T11:37:32.005Z","outputS3BucketName":"","outputS3KeyPrefix":"","stepName":"",`+
+			`"standardOutput":"hi\n","standardError":""}}}`,
 		mgs.CommandReply{
 			AdditionalInfo: mgs.CommandInfo{
 				Agent: mgs.CommandAgent{
@@ -76,7 +84,8 @@ func TestJobID(t *testing.T) {
 		t.Errorf("%q %q %v", command, node, err)
 	}
 	for _, bad := range []string{
-		"", "aws.ssm.", "aws.ssm.c", "aws.ssm.c.", "aws.ssm..n", "x.ssm.c.n", "aws.ssm.c.n.o", "aws.ssm.../x.n", "aws.ssm.c.a/b",
+		"", "aws.ssm.", "aws.ssm.c", "aws.ssm.c.", "aws.ssm..n", "x.ssm.c.n", "aws.ssm.c.n.o", "aws.ssm.../x.n",
+		"aws.ssm.c.a/b",
 		"aws.ssm.c.n\n", "aws.ssm." + strings.Repeat("c", 65) + ".n",
 	} {
 		if command, node, err := mgs.ParseJobID(bad); err == nil {
@@ -179,7 +188,8 @@ func TestJobReply(t *testing.T) {
 	if err != nil || ack != (mgs.JobReplyAck{JobID: r.JobID, MessageID: m.ID}) {
 		t.Errorf("%+v, %v", ack, err)
 	}
-	if _, err := mgs.NewJobReply("j", mgs.CommandReply{DocumentTraceOutput: strings.Repeat("x", mgs.MaxJobReply)}); err == nil {
+	if _, err := mgs.NewJobReply("j",
+		mgs.CommandReply{DocumentTraceOutput: strings.Repeat("x", mgs.MaxJobReply)}); err == nil {
 		t.Error("a reply above the limit was made")
 	}
 	// The longest reply, all of it characters that are escaped twice, can
@@ -214,7 +224,8 @@ func FuzzJob(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	for _, m := range []mgs.Message{send, mgs.NewCancelCommand("mi-0", commandID), reply, mgs.NewJobAck(&send, "j", mgs.JobAccepted), mgs.NewJobReplyAck(&reply, "j")} {
+	for _, m := range []mgs.Message{send, mgs.NewCancelCommand("mi-0", commandID), reply,
+		mgs.NewJobAck(&send, "j", mgs.JobAccepted), mgs.NewJobReplyAck(&reply, "j")} {
 		f.Add(m.Payload)
 	}
 	f.Add([]byte(`{"additionalInfo":{"runtimeStatusCounts":null},"runtimeStatus":{"":null}}`))

@@ -191,7 +191,8 @@ func parseQuery(query []pair) (*Parsed, *Error) {
 		if values[k] == "" {
 			return nil, errorf(
 				code,
-				"A presigned query must have X-Amz-Algorithm, X-Amz-Credential, X-Amz-Signature, X-Amz-Date and X-Amz-SignedHeaders; %s is missing.",
+				"A presigned query must have X-Amz-Algorithm, X-Amz-Credential, X-Amz-Signature, X-Amz-Date and "+
+					"X-Amz-SignedHeaders; %s is missing.",
 				k,
 			)
 		}

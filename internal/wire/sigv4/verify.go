@@ -88,7 +88,8 @@ func (p *Parsed) verify(r *http.Request, bodyHash string, now time.Time, remedy 
 	}
 	return errorf(
 		CodeMismatch,
-		"The request signature we calculated does not match the signature you provided. %s; a proxy on the way must leave path, query and Host (here %q) as they are.",
+		"The request signature we calculated does not match the signature you provided. %s; a proxy on the way must "+
+			"leave path, query and Host (here %q) as they are.",
 		remedy,
 		all[0].host,
 	)
@@ -108,11 +109,13 @@ func (p *Parsed) checkTime(now time.Time) error {
 				p.Expires, here)
 		}
 	} else if now.After(p.Time.Add(p.MaxSkew)) {
-		return fail("Signature expired: the request's time is %s and the server's clock says %s, more than the allowed %v apart; set the caller's clock.", there, here, p.MaxSkew)
+		return fail("Signature expired: the request's time is %s and the server's clock says %s, more than the allowed "+
+			"%v apart; set the caller's clock.", there, here, p.MaxSkew)
 	}
 	if p.Time.After(now.Add(p.MaxSkew)) {
 		return fail(
-			"Signature not yet current: the request's time is %s and the server's clock says %s, more than the allowed %v apart; set the caller's clock.",
+			"Signature not yet current: the request's time is %s and the server's clock says %s, more than the allowed %v "+
+				"apart; set the caller's clock.",
 			there,
 			here,
 			p.MaxSkew,

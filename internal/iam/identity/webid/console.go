@@ -41,7 +41,8 @@ type Sealer interface {
 
 // AuthorizeFunc evaluates a role's trust policy for who and action. The error is a denial, or a
 // failure to decide.
-type AuthorizeFunc func(ctx context.Context, who *sekisho.Principal, t Trust, action string, token *Token, keys []policy.Key) error
+type AuthorizeFunc func(ctx context.Context, who *sekisho.Principal, t Trust, action string, token *Token,
+	keys []policy.Key) error
 
 // Console signs users in to the console with the authorization code flow, with state, nonce and
 // PKCE. It implements the console's Federation.
@@ -114,7 +115,8 @@ func (c *Console) Begin(ctx context.Context, provider, redirect string) (address
 		return "", nil, err
 	}
 	f := flow{
-		Provider: p.Name, Redirect: redirect, State: rand.Text(), Nonce: rand.Text(), Verifier: oauth2.GenerateVerifier(), Until: c.v.now().Add(flowTime),
+		Provider: p.Name, Redirect: redirect, State: rand.Text(), Nonce: rand.Text(), Verifier: oauth2.GenerateVerifier(),
+		Until: c.v.now().Add(flowTime),
 	}
 	plain, err := json.Marshal(f)
 	if err != nil {
@@ -198,7 +200,8 @@ func (c *Console) signIn(
 			return identity.SignIn{}, err
 		}
 	}
-	return c.v.dir.SignIns.WebSignIn(ctx, &t.WebIdentity, role, identity.SessionRequest{Name: name, Duration: role.MaxSession})
+	return c.v.dir.SignIns.WebSignIn(ctx, &t.WebIdentity, role,
+		identity.SessionRequest{Name: name, Duration: role.MaxSession})
 }
 
 var sessionNames = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)

@@ -291,7 +291,8 @@ func (c *claims) token(t *oidc.IDToken, p *identity.OIDCProvider) (*Token, error
 	}
 	out := &Token{
 		WebIdentity: identity.WebIdentity{
-			Provider: p, Subject: t.Subject, Audience: audience, SourceIdentity: c.SourceIdentity, Tags: tags, TransitiveTags: c.Tags.Transitive,
+			Provider: p, Subject: t.Subject, Audience: audience, SourceIdentity: c.SourceIdentity, Tags: tags,
+			TransitiveTags: c.Tags.Transitive,
 		},
 		Nonce: t.Nonce,
 	}

@@ -100,7 +100,8 @@ func (s *S3Server) Credentials() aws.CredentialsProvider {
 func (s *S3Server) Start(t testing.TB) {
 	t.Helper()
 	s.cmd = exec.Command(s.program, "-listen", s.address, "-data", s.Data)
-	s.cmd.Env = []string{"AWS_ACCESS_KEY_ID=" + AccessKey, "AWS_SECRET_ACCESS_KEY=" + SecretKey, "PATH=" + os.Getenv("PATH")}
+	s.cmd.Env = []string{"AWS_ACCESS_KEY_ID=" + AccessKey, "AWS_SECRET_ACCESS_KEY=" + SecretKey,
+		"PATH=" + os.Getenv("PATH")}
 	log, err := os.OpenFile(filepath.Join(s.Data, "log"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		t.Fatal(err)

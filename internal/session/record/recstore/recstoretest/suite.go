@@ -209,7 +209,8 @@ func testList(t *testing.T, s recstore.Store) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if i == len(sorted) || info.Name != sorted[i] || info.Size != int64(slices.Index(want, info.Name)) || info.Version == "" {
+		if i == len(sorted) || info.Name != sorted[i] || info.Size != int64(slices.Index(want, info.Name)) ||
+			info.Version == "" {
 			t.Fatalf("object %d is %+v", i, info)
 		}
 		i++
@@ -217,7 +218,8 @@ func testList(t *testing.T, s recstore.Store) {
 	if i != len(sorted) {
 		t.Errorf("%d objects of %d", i, len(sorted))
 	}
-	for prefix, n := range map[string]int{"2026/11/a/": 2, "2026/11/a": 4, "2026": 5, "2026/11/a/f": 1, "none": 0, "2027/": 0} {
+	for prefix, n := range map[string]int{"2026/11/a/": 2, "2026/11/a": 4, "2026": 5, "2026/11/a/f": 1, "none": 0,
+		"2027/": 0} {
 		if got := names(t, s, prefix); len(got) != n {
 			t.Errorf("%s: %q", prefix, got)
 		}

@@ -172,7 +172,21 @@ func TestAccessIsTheRequestersOwn(t *testing.T) {
 	f := newAccessFixture(t, oneApproval(1))
 	eve := f.User("eve", servertest.Allow("*", accessActions...))
 	id := f.request(f.target)
+	// The console asks before it starts a session.
+	ready := func(keys sigv4.Credentials, want string) {
+		t.Helper()
+		var out struct {
+			Checks []struct{ Kind, Outcome string }
+		}
+		f.ok(keys, "sekisho", "CheckSessionStart", fields{"Target": f.node.ID}).Decode(t, &out)
+		if len(out.Checks) == 0 || out.Checks[0].Kind != "Access" || out.Checks[0].Outcome != want {
+			t.Errorf("the check before a session says %+v, want %s", out.Checks, want)
+		}
+	}
+	ready(f.ann, "Failing")
 	f.ok(f.bob, "sekisho", "ApproveAccessRequest", fields{"AccessRequestId": id, "Reason": "fine"})
+	ready(f.ann, "Ready")
+	ready(eve, "Failing")
 	f.refused("ResourceNotFoundException", eve, "ssm", "GetAccessToken", fields{"AccessRequestId": id})
 	f.refused("AccessDeniedException", eve, "ssm", "StartSession", fields{"Target": f.node.ID})
 	other := f.Node()

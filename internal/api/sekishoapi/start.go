@@ -8,6 +8,7 @@ import (
 	"sekisho/internal/api"
 	"sekisho/internal/iam/authz"
 	"sekisho/internal/iam/policy"
+	"sekisho/internal/session/access"
 	"sekisho/internal/ssmdoc"
 	"sekisho/internal/wire/awsproto"
 	"sekisho/internal/wire/id"
@@ -165,9 +166,17 @@ func (d *door) checkAccess(
 	if err != nil {
 		return false, err
 	}
+	granted, err := d.granted(ctx, c.Principal, in.Target, verdict)
+	if err != nil {
+		return false, err
+	}
 	switch {
 	case verdict.Allowed:
 		out.add(checkAccess, startReady, "Policy allows it.", "")
+	case granted != nil:
+		out.add(checkAccess, startReady, "The access request "+granted.ID+" allows it.", "")
+		out.Windows = []window{{awsproto.NewEpoch(f.Time), awsproto.NewEpoch(granted.ExpiresAt)}}
+		return true, nil
 	default:
 		out.add(checkAccess, startFailing, verdict.Message, verdict.Remedy)
 		out.Failed = verdict.Failed
@@ -192,6 +201,17 @@ func (d *door) checkAccess(
 		out.Windows = nil // it does not depend on the time
 	}
 	return verdict.Allowed, err
+}
+
+// granted returns the approved access request by which p can start a session on
+// a node although no policy allows it; nil if there is none.
+func (d *door) granted(
+	ctx context.Context, p *root.Principal, node string, v authz.Verdict,
+) (*access.Request, error) {
+	if v.Allowed || v.Explicit || d.Access == nil || !access.Usable(p) {
+		return nil, nil
+	}
+	return d.Access.Granted(ctx, access.CallerOf(p), root.NodeID(node))
 }
 
 // asks returns a function that decides for the caller without recording the decisions in the call's

@@ -336,7 +336,7 @@ func (r *Request) mayDecide(caller Caller, decision Status, now time.Time) error
 	case status != want && !(decision == Revoked && status == Pending):
 		return sekisho.Errorf(sekisho.CodeConflict, "The access request %s is %s.", r.ID, status)
 	case own && decision != Revoked:
-		return sekisho.Errorf(sekisho.CodeDenied, "Nobody decides about an own access request.")
+		return sekisho.Errorf(sekisho.CodeDenied, "You cannot approve or reject your own access request.")
 	case decision != Revoked && !anyPattern(r.Approvers, caller.ARN):
 		return sekisho.Errorf(
 			sekisho.CodeDenied,

@@ -174,7 +174,12 @@ func TestAuditTrailAndSessionsAreCompared(t *testing.T) {
 		change func(t *testing.T, d *dataDir)
 		want   Finding
 	}{
-		"the end of the trail is cut off":   {cutAt, Finding{Kind: "missing", Where: "audit", Subject: string(whole.ids[2])}},
+		"the end of the trail is cut off": {cutAt, Finding{Kind: "missing", Where: "audit", Subject: string(whole.ids[2])}},
+		"the end is cut off, and the session failed": {func(t *testing.T, d *dataDir) {
+			t.Helper()
+			cutAt(t, d)
+			d.sql(t, `UPDATE sessions SET status = $1 WHERE id = $2`, string(sekisho.SessionFailed), string(d.ids[2]))
+		}, Finding{Kind: "missing", Where: "audit", Subject: string(whole.ids[2])}},
 		"the end of a session has no event": {terminate, Finding{Kind: "missing", Where: "audit", Subject: string(whole.ids[0])}},
 		"a session is removed": {func(t *testing.T, d *dataDir) {
 			t.Helper()

@@ -167,7 +167,7 @@ func (c *integrityCheck) once(ctx context.Context) (*Integrity, error) {
 		}
 	}
 	c.compare(sessions, rep.Recordings, add)
-	if err := c.compareEvents(ctx, sessions, told, out.Started, add); err != nil {
+	if err := c.compareEvents(ctx, sessions, rep.Recordings, told, out.Started, add); err != nil {
 		return nil, err
 	}
 	out.Took = time.Since(out.Started)
@@ -320,6 +320,7 @@ func (c *integrityCheck) compare(
 type sessionEvents struct {
 	started    map[sekisho.SessionID]bool
 	unknown    []time.Time // calls of StartSession whose outcome is unknown
+	failed     []time.Time // calls of StartSession that failed
 	terminated map[sekisho.SessionID]time.Time
 	since      auditSince
 }
@@ -346,6 +347,8 @@ func (s *sessionEvents) take(r audit.Record) {
 	switch {
 	case r.EventName == startSessionEvent && e.ErrorCode == audit.OutcomeUnknown:
 		s.unknown = append(s.unknown, r.Time)
+	case r.EventName == startSessionEvent && e.ErrorCode != "":
+		s.failed = append(s.failed, r.Time)
 	case e.ErrorCode != "":
 	case r.EventName == startSessionEvent && e.Response.SessionID != "":
 		s.started[e.Response.SessionID] = true
@@ -359,12 +362,15 @@ const startTime = time.Minute
 
 // interrupted takes one of the calls that began a session at the given time and whose outcome is
 // unknown.
-func (s *sessionEvents) interrupted(at time.Time) bool {
-	i := slices.IndexFunc(s.unknown, func(t time.Time) bool { return t.Sub(at).Abs() < startTime })
+func (s *sessionEvents) interrupted(at time.Time) bool { return takeNear(&s.unknown, at) }
+
+// takeNear takes one of times that is near at, if there is one.
+func takeNear(times *[]time.Time, at time.Time) bool {
+	i := slices.IndexFunc(*times, func(t time.Time) bool { return t.Sub(at).Abs() < startTime })
 	if i < 0 {
 		return false
 	}
-	s.unknown = slices.Delete(s.unknown, i, i+1)
+	*times = slices.Delete(*times, i, i+1)
 	return true
 }
 
@@ -373,6 +379,7 @@ func (s *sessionEvents) interrupted(at time.Time) bool {
 func (c *integrityCheck) compareEvents(
 	ctx context.Context,
 	sessions map[sekisho.SessionID]*sekisho.Session,
+	recordings map[sekisho.SessionID]string,
 	told *sessionEvents,
 	now time.Time,
 	add func(Finding),
@@ -398,7 +405,9 @@ func (c *integrityCheck) compareEvents(
 	for _, id := range slices.Sorted(maps.Keys(sessions)) {
 		s := sessions[id]
 		// A call that failed may have left a failed session.
-		if !told.started[id] && !told.since.misses(s.StartedAt) && s.Status != sekisho.SessionFailed && !told.interrupted(s.StartedAt) {
+		began := s.Status != sekisho.SessionFailed ||
+			recordings[id] != "" && !told.started[id] && !takeNear(&told.failed, s.StartedAt)
+		if !told.started[id] && !told.since.misses(s.StartedAt) && began && !told.interrupted(s.StartedAt) {
 			add(Finding{"missing", "audit", string(id), "the session is in the database, but the audit trail has no StartSession of it"})
 		}
 		at, terminated := told.terminated[id]

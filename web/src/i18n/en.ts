@@ -302,7 +302,7 @@ export const en = {
   'jit.Reject': 'Reject',
   'jit.Revoke': 'Revoke',
   'jit.breakGlass': 'Break glass',
-  'jit.breakGlassHint': 'You get access at once, without approval. This raises an alarm.',
+  'jit.breakGlassHint': 'You get access immediately, without approval. This raises an alarm.',
   'jit.decisions': 'Decisions',
   'jit.description': 'Access to nodes for a limited time, approved by others.',
   'jit.expires': 'Expires',

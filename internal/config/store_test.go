@@ -59,7 +59,7 @@ func TestRecordingStoreMistakes(t *testing.T) {
 		{"path_style", "pathstyle", `line 15: recordings: store: s3: unknown key "pathstyle"; did you mean "path_style"?`},
 		{"20s", "20h", "line 18: recordings: store: s3: timeout: "},
 		{"cache_bytes: 1000000", "cache_bytes: -1", "line 7: recordings: store: cache_bytes: "},
-		{"1000000000", "1000", "line 8: recordings: store: spool_max_bytes: "},
+		{"spool_max_bytes: 1000000000", "spool_max_bytes: 1000", "line 8: recordings: store: spool_max_bytes: "},
 		{"10s", "1ms", "line 9: recordings: store: upload_every: "},
 		{"cache_bytes: 1000000", "folder: relative", "line 7: recordings: store: folder: "},
 	} {

@@ -146,7 +146,8 @@ shell can source, points the aws CLI here.`,
 	f.StringVar(&o.Webhook, "webhook", "", "URL on this machine that receives every event (docs/events.md)")
 	f.StringVar(&o.PolicyClock, "policy-clock", "", "time that policies see, or a file that contains it")
 	f.BoolVar(&o.FirstRun, "first-run", false, "let the user complete first-run setup in the console")
-	for _, name := range []string{"policy-clock", "first-run"} { // for tests
+	f.StringVar(&o.RecordingStore, "recording-store", "", "file with the settings of recordings.store")
+	for _, name := range []string{"policy-clock", "first-run", "recording-store"} { // for tests
 		if err := f.MarkHidden(name); err != nil {
 			panic(err)
 		}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -11,6 +12,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"go.yaml.in/yaml/v3"
 
 	"sekisho/internal/session/record/recstore/s3store"
 )
@@ -43,6 +46,24 @@ type S3Store struct {
 	CA string `yaml:"ca"`
 	// Timeout is how long one request may take, without the time for its bytes; 0 = 30s.
 	Timeout time.Duration `yaml:"timeout"`
+}
+
+// ReadRecordingStore reads a file with nothing but the settings of a store.
+func ReadRecordingStore(file string) (*RecordingStore, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var s RecordingStore
+	dec := yaml.NewDecoder(bytes.NewReader(b))
+	dec.KnownFields(true)
+	if err := dec.Decode(&s); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	if err := errors.Join(s.form(), s.check()); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return &s, nil
 }
 
 // Enabled reports whether there is a store.

@@ -20,6 +20,7 @@ import (
 
 	"sekisho"
 	"sekisho/internal/activity/event"
+	"sekisho/internal/config"
 	"sekisho/internal/iam/identity"
 	"sekisho/internal/server"
 	"sekisho/internal/server/certificate"
@@ -46,9 +47,11 @@ type Options struct {
 	// Webhook is a URL on this machine that receives all events; empty for none. The secret that
 	// signs them is in the directory's env file.
 	Webhook string
-	Stdout  io.Writer
-	Stderr  io.Writer
-	Log     *slog.Logger
+	// RecordingStore is a file with the settings of recordings.store; empty for none.
+	RecordingStore string
+	Stdout         io.Writer
+	Stderr         io.Writer
+	Log            *slog.Logger
 }
 
 // Defaults for a new data directory.
@@ -121,8 +124,20 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
+	var store server.RecordingStore
+	if o.RecordingStore != "" {
+		settings, err := config.ReadRecordingStore(o.RecordingStore)
+		if err != nil {
+			return err
+		}
+		if store, err = server.OpenRecordingStore(settings); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, store.Close()) }()
+	}
 	srv, err := server.New(ctx, server.Config{
-		AgentDir: o.AgentsDir, CA: string(authority.PEM()), DataDir: dir, Account: st.Account, Region: st.Region, Log: o.Log, Now: clock, Webhooks: webhooks,
+		Recordings: store,
+		AgentDir:   o.AgentsDir, CA: string(authority.PEM()), DataDir: dir, Account: st.Account, Region: st.Region, Log: o.Log, Now: clock, Webhooks: webhooks,
 	})
 	if err != nil {
 		return err

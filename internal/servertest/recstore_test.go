@@ -3,15 +3,22 @@ package servertest_test
 import (
 	"fmt"
 	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	awsssm "github.com/aws/aws-sdk-go-v2/service/ssm"
 
+	"sekisho/internal/server"
 	"sekisho/internal/servertest"
 	"sekisho/internal/session/record/recstore"
 	"sekisho/internal/session/record/recstore/recstoretest"
 	"sekisho/internal/session/record/recstore/s3store"
+	"sekisho/internal/wire/sigv4"
 )
 
 // TestStoreOfRecordings runs the conformance suite of stores on Sekisho's own S3
@@ -70,5 +77,82 @@ func TestWitnessBucketOfOwnDoor(t *testing.T) {
 	}
 	if err := s.PutLocked(t.Context(), "c", []byte("x"), time.Hour); err == nil {
 		t.Error("a lock was ignored")
+	}
+}
+
+// TestServerWithStore: recordings reach the store while the session runs and after
+// it, the server says when the store fails and recovers by itself, and a server
+// that lost all recordings on its disk has them from the store.
+func TestServerWithStore(t *testing.T) {
+	t.Parallel()
+	folder, err := recstore.OpenFolder(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { folder.Close() })
+	store := recstoretest.NewFaulty(folder)
+	lost := false
+	srv := servertest.StartWith(t, func(c *server.Config) {
+		c.Recordings = server.RecordingStore{Store: store, UploadEvery: 20 * time.Millisecond}
+		if lost {
+			if err := os.RemoveAll(filepath.Join(c.DataDir, "recordings")); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	stored := func(suffix string) func() bool {
+		return func() bool {
+			for info, err := range folder.List(t.Context(), "2") {
+				if err == nil && strings.Contains(info.Name, suffix) {
+					return true
+				}
+			}
+			return false
+		}
+	}
+	node := srv.Node()
+	node.Connect()
+	session := srv.Session(srv.Admin, node)
+	srv.Eventually("a part of the recording is in the store", stored(session.ID+"/session.rec.part-"))
+
+	store.FailAll(recstoretest.Refuse)
+	session.Check(t) // it continues meanwhile
+	failing := func() bool {
+		return strings.Contains(srv.Do(nil, sigv4.Credentials{}, "", http.MethodGet, "/readyz", "").Body, "store of recordings")
+	}
+	srv.Eventually("the health page says that the store fails", failing)
+	if got := srv.Do(nil, sigv4.Credentials{}, "", http.MethodGet, "/readyz", ""); got.Status != http.StatusOK {
+		t.Errorf("readyz: %d %s", got.Status, got.Body)
+	}
+	metrics := httptest.NewRecorder()
+	srv.AdminHandler().ServeHTTP(metrics, httptest.NewRequest(http.MethodGet, "http://localhost/metrics", http.NoBody))
+	for _, want := range []string{"sekisho_recording_store_up 0", "sekisho_recording_store_waiting_bytes ", "sekisho_recording_store_waiting_recordings "} {
+		if !strings.Contains(metrics.Body.String(), want) {
+			t.Errorf("metrics lack %q", want)
+		}
+	}
+	store.Fail(nil)
+	srv.Eventually("the store works again", func() bool { return !failing() })
+	srv.Eventually("both changes are events", func() bool {
+		body := srv.JSON(srv.Admin, "sekisho", "ListEvents", map[string]any{}).Body
+		return strings.Contains(body, `"state":"failing"`) && strings.Contains(body, `"state":"working"`)
+	})
+
+	if _, err := srv.SSM(srv.Admin).TerminateSession(t.Context(), &awsssm.TerminateSessionInput{SessionId: &session.ID}); err != nil {
+		t.Fatal(err)
+	}
+	srv.Eventually("the seal is in the store", stored(session.ID+"/seal.json"))
+	srv.Eventually("the parts are gone", func() bool { return !stored(".part-")() })
+	lost = true
+	srv.Restart()
+	srv.Eventually("the recording verifies", func() bool {
+		got := srv.JSON(srv.Admin, "sekisho", "VerifySessionRecording", map[string]any{"SessionId": session.ID})
+		return strings.Contains(got.Body, `"Verified":true`)
+	})
+	got := srv.JSON(srv.Admin, "sekisho", "GetSessionRecording", map[string]any{"SessionId": session.ID})
+	var page struct{ Data []byte }
+	got.Decode(t, &page)
+	if !strings.Contains(string(page.Data), "word ") {
+		t.Errorf("the recording: %s", page.Data)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"sekisho"
@@ -483,6 +484,73 @@ func TestSpoolIsBounded(t *testing.T) {
 	if !slices.Equal(changes, []string{"true", "false"}) {
 		t.Errorf("reported %q", changes)
 	}
+}
+
+// TestIdleStoreIsProbed: an idle server notices that the store fails, and that it
+// works again.
+func TestIdleStoreIsProbed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := storeOf(t)
+		r := openWith(t, t.TempDir(), s)
+		ok(t, r.Upload(t.Context()))
+		s.FailAll(recstoretest.Refuse)
+		<-time.After(time.Minute)
+		if r.Upload(t.Context()) == nil || r.StoreState().Problem == "" {
+			t.Error("not noticed")
+		}
+		if r.Upload(t.Context()) == nil || r.StoreState().Problem == "" {
+			t.Error("it counts as working again, and was not asked")
+		}
+		s.Fail(nil)
+		ok(t, r.Upload(t.Context()))
+		if r.StoreState().Problem != "" {
+			t.Error("not noticed that it works")
+		}
+	})
+}
+
+// TestRunStore: uploads happen by themselves, pause longer and longer while the
+// store fails, and once more at the end.
+func TestRunStore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := storeOf(t)
+		r := openWith(t, t.TempDir(), s)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			r.RunStore(ctx)
+		}()
+		rec := start(t, r, alice)
+		ok(t, rec.Output([]byte("one")))
+		<-time.After(11 * time.Second)
+		if all := objects(t, s, "2"); len(all) != 1 {
+			t.Errorf("objects %q", all)
+		}
+		s.FailAll(recstoretest.Refuse)
+		ok(t, rec.Output([]byte("two")))
+		<-time.After(time.Hour)
+		calls := s.Calls("stat")
+		<-time.After(time.Hour)
+		if n := s.Calls("stat") - calls; n < 25 || n > 70 {
+			t.Errorf("%d calls an hour of a store that fails", n)
+		}
+		s.Fail(nil)
+		<-time.After(2*time.Minute + time.Second)
+		if state := r.StoreState(); state.Problem != "" {
+			t.Errorf("%+v", state)
+		}
+		ok(t, rec.Output([]byte("three")))
+		cancel()
+		<-done
+		sum := rec.Summary()
+		if state := r.StoreState(); state.Waiting != 0 || sum.BytesOut != 11 {
+			t.Errorf("%+v %+v", state, sum)
+		}
+		ok(t, rec.Close())
+	})
 }
 
 // TestPowerFailure: a folder that has less of a recording and of the ledger than

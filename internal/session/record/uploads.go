@@ -74,6 +74,7 @@ type uploads struct {
 
 	mu      sync.Mutex
 	state   StoreState
+	probed  time.Time
 	pending map[sekisho.SessionID]string // sealed, and not in the store; with their directories
 	missing map[sekisho.SessionID]string // that the ledger knows and the folder does not have
 	cache   map[sekisho.SessionID]cached // in the store, and in the folder too
@@ -232,6 +233,9 @@ func (r *Recorder) Upload(ctx context.Context) error {
 }
 
 func (u *uploads) upload(ctx context.Context) error {
+	if err := u.probe(ctx); err != nil {
+		return err
+	}
 	// The ledger comes first: what has parts in the store is in the ledger there.
 	if err := u.uploadLedger(ctx); err != nil {
 		return err
@@ -292,6 +296,27 @@ func (u *uploads) upload(ctx context.Context) error {
 		err = u.trimCache(ctx)
 	}
 	return errors.Join(err, rest.err())
+}
+
+// probeEvery is how often an idle server finds out whether the store works.
+const probeEvery = time.Minute
+
+// probe asks the store something: while nothing is to be uploaded, a store that
+// fails is not noticed, and neither is one that works again.
+func (u *uploads) probe(ctx context.Context) error {
+	u.mu.Lock()
+	due := u.state.Problem != "" || time.Since(u.probed) >= probeEvery
+	u.mu.Unlock()
+	if !due {
+		return nil
+	}
+	if _, err := u.cfg.Store.Stat(ctx, ledgerObject); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("probe: %w", err)
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.probed = time.Now()
+	return nil
 }
 
 // errorList collects errors of several goroutines.

@@ -149,6 +149,11 @@ func TestServerWithStore(t *testing.T) {
 		got := srv.JSON(srv.Admin, "sekisho", "VerifySessionRecording", map[string]any{"SessionId": session.ID})
 		return strings.Contains(got.Body, `"Verified":true`)
 	})
+	store.FailAll(recstoretest.Refuse)
+	if got := srv.JSON(srv.Admin, "sekisho", "GetSessionRecording", map[string]any{"SessionId": session.ID}); got.Status/100 != 4 {
+		t.Errorf("while the store fails: %d %s", got.Status, got.Body)
+	}
+	store.Fail(nil)
 	got := srv.JSON(srv.Admin, "sekisho", "GetSessionRecording", map[string]any{"SessionId": session.ID})
 	var page struct{ Data []byte }
 	got.Decode(t, &page)

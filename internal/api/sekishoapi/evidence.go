@@ -17,7 +17,6 @@ import (
 	root "sekisho"
 	"sekisho/internal/api"
 	"sekisho/internal/session/evidence"
-	"sekisho/internal/session/record"
 	"sekisho/internal/wire/awsproto"
 	"sekisho/internal/wire/id"
 )
@@ -69,11 +68,8 @@ func (d *door) getSessionEvidence(ctx context.Context, c *api.Call, in *evidence
 			return nil, err
 		}
 		err = evidence.Write(ctx, s, d.Recorder, d.AuditTrail, session)
-		if flaw, ok := errors.AsType[*record.Flaw](err); ok {
-			err = root.Errorf(root.CodeConflict, "The recording of session %s is damaged: %w.", in.SessionID, flaw)
-		}
 		if err != nil {
-			return nil, errors.Join(err, s.file.Close())
+			return nil, errors.Join(recordingError(in.SessionID, err), s.file.Close())
 		}
 		bundle = d.spools.keep(s)
 	}

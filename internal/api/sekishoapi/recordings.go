@@ -10,6 +10,7 @@ import (
 	root "sekisho"
 	"sekisho/internal/api"
 	"sekisho/internal/session/record"
+	"sekisho/internal/session/record/recstore"
 	"sekisho/internal/wire/awsproto"
 	"sekisho/internal/wire/id"
 )
@@ -76,11 +77,8 @@ func (d *door) getSessionRecording(ctx context.Context, c *api.Call, in *getRequ
 		wait := time.Duration(in.WaitMilliseconds) * time.Millisecond
 		page, next, err = d.Recorder.PageFrom(ctx, root.SessionID(in.SessionID), in.Position, int(n), wait)
 	}
-	if flaw, ok := errors.AsType[*record.Flaw](err); ok {
-		return nil, root.Errorf(root.CodeConflict, "The recording of session %s is damaged: %w.", in.SessionID, flaw)
-	}
 	if err != nil {
-		return nil, err
+		return nil, recordingError(in.SessionID, err)
 	}
 	out := &getAnswer{
 		SessionID: in.SessionID, Data: page.Data, NextOffset: page.Next, NextPosition: next, TotalBytes: page.Total,
@@ -88,6 +86,18 @@ func (d *door) getSessionRecording(ctx context.Context, c *api.Call, in *getRequ
 	}
 	out.Complete = out.Sealed && page.End
 	return out, nil
+}
+
+// recordingError explains why a recording cannot be read.
+func recordingError(session string, err error) error {
+	if flaw, ok := errors.AsType[*record.Flaw](err); ok {
+		return root.Errorf(root.CodeConflict, "The recording of session %s is damaged: %w.", session, flaw)
+	}
+	if _, ok := errors.AsType[*recstore.Error](err); ok {
+		return root.Errorf(root.CodeConflict, "The recording of session %s cannot be read now: the store of recordings fails.", session).
+			WithHint("Retry later. The server's log and health page say what is wrong.")
+	}
+	return err
 }
 
 // sealJSON returns a seal for an answer. A damaged seal must not make the answer invalid JSON.
@@ -128,7 +138,7 @@ func (d *door) verifySessionRecording(ctx context.Context, c *api.Call, in *veri
 	if flaw, ok := errors.AsType[*record.Flaw](err); ok {
 		out.Problem = flaw.Error()
 	} else if err != nil {
-		return nil, err
+		return nil, recordingError(in.SessionID, err)
 	}
 	out.Verified = err == nil
 	rec, err := d.Recorder.Open(root.SessionID(in.SessionID))
@@ -139,13 +149,13 @@ func (d *door) verifySessionRecording(ctx context.Context, c *api.Call, in *veri
 		return out, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, recordingError(in.SessionID, err)
 	}
 	defer rec.Close()
 	out.Sealed, out.Live, out.Seal = rec.Seal != nil, rec.Live, sealJSON(rec.Seal)
 	if out.Encrypted, err = rec.Encrypted(); err != nil {
 		if _, ok := errors.AsType[*record.Flaw](err); !ok {
-			return nil, err
+			return nil, recordingError(in.SessionID, err)
 		}
 		out.Problem = cmp.Or(out.Problem, err.Error())
 	}

@@ -128,7 +128,7 @@ func (d *door) searchSessionRecordings(ctx context.Context, c *api.Call, in *sea
 			return n < maxPerRecording
 		})
 		if _, damaged := errors.AsType[*record.Flaw](err); err != nil && !damaged && !root.IsNotFound(err) {
-			return nil, err
+			return nil, recordingError(id, err)
 		}
 	}
 	return out, nil

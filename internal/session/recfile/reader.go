@@ -125,7 +125,7 @@ func Open(r io.ReaderAt, size int64) (*Reader, error) {
 	}
 	f.header = make([]byte, h.stored)
 	if ok, err := readFull(r, f.header, headerSize); !ok {
-		return nil, errors.Join(&Flaw{To: size, Problem: "the header is cut short"}, err)
+		return nil, cutShort(&Flaw{To: size, Problem: "the header is cut short"}, err)
 	}
 	return f, nil
 }
@@ -139,13 +139,22 @@ func (f *Reader) Unlock(key []byte) (err error) {
 	return err
 }
 
+// cutShort returns the error of reading, or the flaw if the file ended. A file
+// that cannot be read now is not damaged.
+func cutShort(flaw, err error) error {
+	if err != nil {
+		return err
+	}
+	return flaw
+}
+
 func (f *Reader) headerAt(at int64) (blockHeader, error) {
 	var b [headerSize]byte
 	if at+headerSize > f.size {
 		return blockHeader{}, &Flaw{From: at, To: f.size, Problem: "a block is cut short"}
 	}
 	if ok, err := readFull(f.r, b[:], at); !ok {
-		return blockHeader{}, errors.Join(&Flaw{From: at, To: f.size, Problem: "a block is cut short"}, err)
+		return blockHeader{}, cutShort(&Flaw{From: at, To: f.size, Problem: "a block is cut short"}, err)
 	}
 	h, err := decodeHeader(b[:])
 	if err != nil {
@@ -166,7 +175,7 @@ func (f *Reader) UseIndex(at int64) error {
 	}
 	p := make([]byte, h.stored)
 	if ok, err := readFull(f.r, p, at+headerSize); !ok {
-		return errors.Join(errIndex, err)
+		return cutShort(errIndex, err)
 	}
 	if h.flags&flagCompressed != 0 {
 		if p, err = unpack(p, h.plain); err != nil {
@@ -220,7 +229,7 @@ func (f *Reader) block(i int) ([]byte, error) {
 	}
 	b := make([]byte, 1+info.Size)
 	if ok, err := readFull(f.r, b[1:], info.Offset); !ok {
-		return nil, errors.Join(info.flaw("it is cut short"), err)
+		return nil, cutShort(info.flaw("it is cut short"), err)
 	}
 	h, err := decodeHeader(b[1:])
 	if err != nil {

@@ -144,26 +144,33 @@ func (v *verifier) signatures(r io.ReaderAt) error {
 		return nil
 	}
 	for _, b := range v.blocks {
-		if err := v.check(r, b); err != nil {
-			return b.flaw(err.Error())
+		if problem, err := v.check(r, b); err != nil {
+			return err
+		} else if problem != "" {
+			return b.flaw(problem)
 		}
 	}
 	return v.blocks[len(v.blocks)-1].flaw(last.Error())
 }
 
-// check checks the signature of one block.
-func (v *verifier) check(r io.ReaderAt, b BlockInfo) error {
+// check checks the signature of one block. The problem is "" if it is right.
+func (v *verifier) check(r io.ReaderAt, b BlockInfo) (problem string, err error) {
 	p := make([]byte, b.Size)
-	if ok, err := readFull(r, p, b.Offset); !ok {
-		return errors.Join(errors.New("it is cut short"), err)
+	if ok, err := readFull(r, p, b.Offset); err != nil {
+		return "", err
+	} else if !ok {
+		return "it is cut short", nil
 	}
 	h, err := decodeHeader(p)
 	if err != nil {
-		return err
+		return err.Error(), nil
 	}
 	body := p[:len(p)-ed25519.SignatureSize]
 	sum := sha256.Sum256(body)
-	return v.signed(&h, sum[:], p[len(body):])
+	if err := v.signed(&h, sum[:], p[len(body):]); err != nil {
+		return err.Error(), nil
+	}
+	return "", nil
 }
 
 // Report is what Verify found.
@@ -193,8 +200,10 @@ func Verify(r io.ReaderAt, size int64, keys KeyFunc) (Report, error) {
 		// The chain breaks here: either this block was altered or the one
 		// before it, and signatures tell which.
 		before := v.blocks[len(v.blocks)-1]
-		if err := v.check(r, before); err != nil {
-			return rep, before.flaw(err.Error())
+		if problem, err := v.check(r, before); err != nil {
+			return rep, err
+		} else if problem != "" {
+			return rep, before.flaw(problem)
 		}
 		return rep, flaw
 	}

@@ -66,13 +66,17 @@ func (f *Faulty) call(op, name string) Fault {
 	return f.fault(op, name)
 }
 
+func (f *Faulty) failed(op, name string) error {
+	return &recstore.Error{Store: f.String(), Op: op, Name: name, Err: ErrFault}
+}
+
 // do makes a call that changes something.
 func (f *Faulty) do(op, name string, call func() error) error {
 	switch f.call(op, name) {
 	case Refuse:
-		return ErrFault
+		return f.failed(op, name)
 	case LoseResponse:
-		return errors.Join(call(), ErrFault)
+		return errors.Join(call(), f.failed(op, name))
 	case None, DropPut, AlterPut, AlterRead:
 	}
 	return call()
@@ -82,9 +86,9 @@ func (f *Faulty) do(op, name string, call func() error) error {
 func (f *Faulty) Put(ctx context.Context, name string, content io.ReaderAt, size int64) error {
 	switch f.call("put", name) {
 	case Refuse:
-		return ErrFault
+		return f.failed("put", name)
 	case LoseResponse:
-		return errors.Join(f.Store.Put(ctx, name, content, size), ErrFault)
+		return errors.Join(f.Store.Put(ctx, name, content, size), f.failed("put", name))
 	case DropPut:
 		return nil
 	case AlterPut:
@@ -119,7 +123,7 @@ func (f *Faulty) Stat(ctx context.Context, name string) (info recstore.Info, err
 func (f *Faulty) ReadAt(ctx context.Context, info recstore.Info, p []byte, off int64) error {
 	switch f.call("read", info.Name) {
 	case Refuse, LoseResponse:
-		return ErrFault
+		return f.failed("read", info.Name)
 	case AlterRead:
 		err := f.Store.ReadAt(ctx, info, p, off)
 		p[len(p)/2] ^= 1
@@ -132,7 +136,7 @@ func (f *Faulty) ReadAt(ctx context.Context, info recstore.Info, p []byte, off i
 // List implements recstore.Store.
 func (f *Faulty) List(ctx context.Context, prefix string) iter.Seq2[recstore.Info, error] {
 	if fault := f.call("list", prefix); fault == Refuse || fault == LoseResponse {
-		return func(yield func(recstore.Info, error) bool) { yield(recstore.Info{}, ErrFault) }
+		return func(yield func(recstore.Info, error) bool) { yield(recstore.Info{}, f.failed("list", prefix)) }
 	}
 	return f.Store.List(ctx, prefix)
 }

@@ -30,6 +30,7 @@ const maxSecret = 64 << 10
 func login(std Streams, profile *string) *cobra.Command {
 	var user, name, role, sessionName, tokenFile string
 	var duration time.Duration
+	var browser, device bool
 	cmd := &cobra.Command{
 		Use:   "login [URL]",
 		Short: "Sign in and store short-lived credentials",
@@ -38,12 +39,17 @@ authenticator app. It stores short-lived credentials in ~/.sekisho/contexts.json
 which only you can read, so you need no access keys. URL is the server's
 address; it defaults to AWS_ENDPOINT_URL or the current context.
 
+With --browser, you approve the sign-in in this machine's browser, where you can
+use a passkey or another identity provider. With --device, you approve it in a
+browser on any machine, by typing a code.
+
 With --web-identity-token-file and --role, it exchanges an OpenID Connect token for
 credentials of the role.
 
 It prompts for the password on the terminal. If standard input is not a terminal, it
 reads the password from the first line and the code from the second.`,
 		Example: `  sekisho login https://sekisho.example.com --user alice
+  sekisho login https://sekisho.example.com --browser
   sekisho login --web-identity-token-file token.jwt --role arn:aws:iam::123456789012:role/ops`,
 		Args: cobra.MaximumNArgs(1),
 	}
@@ -53,6 +59,15 @@ reads the password from the first line and the code from the second.`,
 		}
 		if (tokenFile == "") != (role == "") {
 			return usagef(cmd, "--web-identity-token-file and --role must be given together")
+		}
+		ways := 0
+		for _, chosen := range []bool{browser, device, role != "", user != ""} {
+			if chosen {
+				ways++
+			}
+		}
+		if ways > 1 {
+			return usagef(cmd, "--browser, --device, --user and --role exclude each other")
 		}
 		contexts, err := client.ReadContexts(std.Getenv)
 		if err != nil {
@@ -75,6 +90,10 @@ reads the password from the first line and the code from the second.`,
 				return err
 			}
 			if creds, err = c.SignInWithToken(cmd.Context(), role, sessionName, token, duration); err != nil {
+				return err
+			}
+		} else if browser || device {
+			if creds, err = approvedInBrowser(cmd, c, std, browser, duration); err != nil {
 				return err
 			}
 		} else {
@@ -115,12 +134,45 @@ reads the password from the first line and the code from the second.`,
 	}
 	f := cmd.Flags()
 	f.StringVarP(&user, "user", "u", "", "user name")
+	f.BoolVar(&browser, "browser", false, "approve the sign-in in this machine's browser")
+	f.BoolVar(&device, "device", false, "approve the sign-in in a browser on another machine")
 	f.StringVar(&name, "name", "", "name of the context (default: the server's host name)")
 	f.DurationVar(&duration, "duration", defaultLogin, "lifetime of the credentials")
 	f.StringVar(&tokenFile, "web-identity-token-file", "", "file with an OpenID Connect token")
 	f.StringVar(&role, "role", "", "ARN of the role to assume with the token")
 	f.StringVar(&sessionName, "role-session-name", "sekisho", "name of the role session")
 	return cmd
+}
+
+// approvedInBrowser signs in through a browser, on this machine if local is true.
+func approvedInBrowser(
+	cmd *cobra.Command,
+	c *client.Client,
+	std Streams,
+	local bool,
+	duration time.Duration,
+) (client.TemporaryCredentials, error) {
+	out := cmd.ErrOrStderr()
+	host, err := os.Hostname()
+	if err != nil {
+		host = "an unnamed machine"
+	}
+	return c.SignInWithBrowser(cmd.Context(), client.BrowserSignIn{
+		Name: "sekisho on " + host, Duration: duration, Local: local,
+		Show: func(address, userCode string) {
+			address, userCode = client.Printable(address), client.Printable(userCode)
+			if !local {
+				fmt.Fprintf(out, "Open %s in a browser, sign in, and enter the code %s\n", address, userCode)
+				return
+			}
+			if err := openBrowser(cmd.Context(), std.Getenv, address); err != nil {
+				fmt.Fprintf(out, "No browser could be opened (%v). Open this address on this machine:\n", err)
+			} else {
+				fmt.Fprintln(out, "Approve the sign-in in your browser. If it did not open, use this address:")
+			}
+			fmt.Fprintf(out, "  %s\nThe page must show the code %s\n", address, userCode)
+		},
+	})
 }
 
 // loginServer returns a context for the server to sign in to.

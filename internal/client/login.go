@@ -101,7 +101,7 @@ func (c *Client) openConsole(ctx context.Context, in any) (s *consoleSession, ag
 	case out.MFARequired && !out.TOTP:
 		return nil, false, sekisho.Errorf(sekisho.CodeUnauthenticated,
 			"This user signs in with a passkey, which works only in a browser.").
-			WithHint("Use the console (%s), or add an authenticator app as a second factor.", Printable(console))
+			WithHint("Sign in with: sekisho login --browser")
 	case out.MFARequired:
 		return nil, true, sekisho.Errorf(sekisho.CodeUnauthenticated, "The code was not accepted.")
 	case resp.StatusCode == http.StatusTooManyRequests:

@@ -102,6 +102,12 @@ type Federation interface {
 	Finish(ctx context.Context, state []byte, answer url.Values, ask webid.AuthorizeFunc) (identity.SignIn, error)
 }
 
+// Credentials issues credentials for programs. [identity.Credentials] does.
+type Credentials interface {
+	// OfSignIn issues credentials with the identity of a sign-in.
+	OfSignIn(grant []byte, ttl time.Duration) (identity.TemporaryCredentials, error)
+}
+
 // Doors are the AWS API doors.
 type Doors interface {
 	// ServeAs serves an AWS call of an already verified principal.
@@ -148,7 +154,7 @@ type Events interface {
 // AuditEvent is a sign-in, an attempt at one, or a sign-out.
 type AuditEvent struct {
 	Time      time.Time
-	Name      string // ConsoleLogin, ConsoleLogout or ConsoleSecondFactor
+	Name      string // ConsoleLogin, ConsoleLogout, ConsoleSecondFactor or ConsoleProgramApproved
 	Principal *sekisho.Principal
 	// User is the user name that was entered; empty if there is no such user, because people
 	// sometimes type passwords into that field.
@@ -170,7 +176,9 @@ type Config struct {
 	Region    string
 	Target    sekisho.NodeID // optional: the node of this machine, shown first
 	Directory Directory
-	Doors     Doors
+	// Credentials is nil if programs cannot sign in through the console.
+	Credentials Credentials
+	Doors       Doors
 	// Authorizer decides which changes a user sees.
 	Authorizer Authorizer
 	Buckets    Buckets // optional
@@ -197,6 +205,8 @@ type Console struct {
 	byUser   *ratelimit.Limiter[userAttempt]
 	checks   chan struct{}
 	streams  *counter
+	polls    *ratelimit.Limiter[[32]byte]
+	lookups  *ratelimit.Limiter[string]
 }
 
 // New returns the console's handler.
@@ -222,6 +232,8 @@ func New(cfg Config) (*Console, error) {
 		byUser:   newLimiter[userAttempt](6, 20*time.Second),
 		checks:   make(chan struct{}, maxPasswordChecks),
 		streams:  newCounter(maxStreamsPerUser),
+		polls:    newLimiter[[32]byte](3, pollInterval),
+		lookups:  newLimiter[string](10, 10*time.Second),
 	}
 	c.mux.HandleFunc("POST /console/api/session", c.signIn)
 	c.mux.HandleFunc("GET /console/api/session", c.session)
@@ -231,6 +243,12 @@ func New(cfg Config) (*Console, error) {
 	c.mux.HandleFunc("GET /console/api/providers", c.providers)
 	c.mux.HandleFunc("POST /console/api/federation", c.beginFederation)
 	c.mux.HandleFunc("GET /console/federation", c.finishFederation)
+	if cfg.Credentials != nil {
+		c.mux.HandleFunc("POST /console/api/programs", c.beginProgram)
+		c.mux.HandleFunc("POST /console/api/programs/credentials", c.programCredentials)
+		c.mux.HandleFunc("POST /console/api/programs/show", c.showProgram)
+		c.mux.HandleFunc("POST /console/api/programs/approve", c.approveProgram)
+	}
 	c.mux.HandleFunc("POST /console/api/aws", c.call)
 	c.mux.HandleFunc("POST /console/api/s3", c.bucketCall)
 	c.mux.HandleFunc("GET /console/api/events", c.events)

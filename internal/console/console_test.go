@@ -290,7 +290,7 @@ func (f *fixture) restart(t *testing.T) {
 	t.Helper()
 	c, err := console.New(console.Config{
 		Account: "123456789012", Region: "eu-central-1", Target: "mi-0123456789abcdef0",
-		Directory: f.dir, Doors: f.doors, Authorizer: f.authz, Buckets: buckets{f.doors}, Store: f.store, Events: f.feed, Audit: f.trail,
+		Directory: f.dir, Credentials: issuer{}, Doors: f.doors, Authorizer: f.authz, Buckets: buckets{f.doors}, Store: f.store, Events: f.feed, Audit: f.trail,
 		Log: slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {

@@ -380,7 +380,7 @@ func (s *Server) routes() error {
 	})
 	s.console, err = console.New(console.Config{
 		Federation: federation, Buckets: s.buckets,
-		Account: s.cfg.Account, Region: s.cfg.Region, Directory: s.Directory.SignIns, Doors: s.api, Authorizer: authorizer, Store: s.db.SignIns,
+		Account: s.cfg.Account, Region: s.cfg.Region, Directory: s.Directory.SignIns, Credentials: s.Directory.Credentials, Doors: s.api, Authorizer: authorizer, Store: s.db.SignIns,
 		SignedOut: s.signedOut, Events: s.events, Audit: consoleAudit{s.trail, s.refusals, s.cfg.Region}, Log: s.cfg.Log, SourceIP: sourceIP(s.cfg.TrustedProxies),
 	})
 	if err != nil {

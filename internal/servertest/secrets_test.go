@@ -211,6 +211,7 @@ func plantedInPaths(s *servertest.Server, mark string) (answers []servertest.Ans
 	for _, path := range []string{
 		"/v1/control-channel/mi-0123456789abcdef0", "/v1/data-channel/ann-aaaaaaaaaaaaaaaaaaaaaaaaaa", "/console/", "/console/federation",
 		"/console/api/session", "/console/api/session/factor", "/console/api/passkey", "/console/api/federation", "/console/api/aws",
+		"/console/api/programs", "/console/api/programs/credentials", "/console/api/programs/show", "/console/api/programs/approve",
 		"/console/api/s3", "/console/api/events", "/console/api/providers", "/console/nodes/x", "/healthz", "/readyz", "/livez",
 		"/install/sekisho-agent", "/nothing",
 	} {

@@ -239,6 +239,11 @@ func TestConsoleFederation(t *testing.T) {
 	if e := s.Events("ConsoleLogin"); len(e) == 0 || e[0].UserIdentity.Type != "AssumedRole" {
 		t.Errorf("the trail says %+v", e)
 	}
+	creds, err := signInWithBrowser(t, s, b, true)
+	must(t, err)
+	if a := s.JSON(creds.Credentials, "ssm", "DescribeSessions", map[string]string{"State": "Active"}); a.Status != http.StatusOK {
+		t.Errorf("a program of a federated person: %d %s", a.Status, a.Body)
+	}
 
 	refused := func(what string, b *servertest.Browser, back *url.URL) {
 		t.Helper()

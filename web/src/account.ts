@@ -15,6 +15,7 @@ import {
   signIn,
 } from './api'
 import { t } from './i18n'
+import { rememberPath } from './router'
 
 /** Factor is an enrolled second factor. */
 export interface Factor {
@@ -224,7 +225,9 @@ export async function signInBy(provider: string): Promise<void> {
     body: JSON.stringify({ provider }),
   })
   if (!res.ok) throw await refusal(res)
-  location.assign((await answerOf(res, addressSchema)).address)
+  const to = (await answerOf(res, addressSchema)).address
+  rememberPath()
+  location.assign(to)
 }
 
 /** DECLINE is what declines a second factor, in so many words. */

@@ -15,7 +15,7 @@ import { language, t, type Language } from './i18n'
 import { IntegrityBanner } from './integrity-banner'
 import { Navigation } from './navigation'
 import { followNodes, loadNodes } from './nodes'
-import { follow, href, useRoute } from './router'
+import { follow, href, returnToPath, useRoute } from './router'
 import { findRoute, HOME } from './routes'
 import { splitPanel } from './split'
 import { askFactor, wantedFactor } from './step-up'
@@ -67,6 +67,7 @@ export default function Console({ who }: { who: SignedIn }) {
 
   useEffect(() => {
     onSecondFactor(askFactor)
+    returnToPath()
     void loadRights().then(() => loadNodes())
     void takeUpKept(who.arn)
     const stops = [listen(), followNodes(), keepAlive(), warnBeforeLeaving(), keepOverReload(who.arn)]

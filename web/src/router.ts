@@ -60,6 +60,20 @@ export function navigate(...parts: string[]): void {
   go(href(...parts))
 }
 
+const RETURN_TO = 'sekisho-return-to'
+
+/** rememberPath keeps the path while the browser is at an identity provider. */
+export function rememberPath(): void {
+  sessionStorage.setItem(RETURN_TO, location.pathname)
+}
+
+/** returnToPath goes, once, to the path that was kept. */
+export function returnToPath(): void {
+  const path = sessionStorage.getItem(RETURN_TO) ?? ''
+  sessionStorage.removeItem(RETURN_TO)
+  if (path.startsWith(PREFIX)) go(path)
+}
+
 function go(to: string): void {
   if (to !== location.pathname + location.search) history.pushState(null, '', to)
   place.set(here())

@@ -285,6 +285,20 @@ export const ROUTES: Route[] = [
     group: 'operate',
     needs: 'sekisho:ListEvents',
   },
+  {
+    path: 'approve',
+    params: 0,
+    title: 'approve.title',
+    page: lazy(() => import('./approve-page')),
+    layout: 'default',
+  },
+  {
+    path: 'approve',
+    params: 1,
+    title: 'approve.title',
+    page: lazy(() => import('./approve-page')),
+    layout: 'default',
+  },
   { path: 'account', params: 0, title: 'mfa.title', page: lazy(() => import('./factors')), layout: 'default' },
 ]
 

@@ -68,3 +68,28 @@ func (signIns *SignIns) Granted(ctx context.Context, grant []byte) (*sekisho.Pri
 	}
 	return get(ctx, signIns.account, func(s *state) (*sekisho.Principal, error) { return signIns.claimed(s, &c) })
 }
+
+// OfSignIn issues credentials with the identity of a console sign-in, for a
+// program that its user approved. They end with the sign-in's password, passkey
+// or identity provider, as the sign-in does, and with the hard limit of a role
+// session.
+func (creds *Credentials) OfSignIn(grant []byte, ttl time.Duration) (TemporaryCredentials, error) {
+	var c claims
+	if err := json.Unmarshal(grant, &c); err != nil || !c.Console || c.SignedIn == "" {
+		return TemporaryCredentials{}, errUnknownKey
+	}
+	if err := checkLongDuration(ttl); err != nil {
+		return TemporaryCredentials{}, err
+	}
+	if c.Expires != 0 {
+		ttl = min(ttl, time.Unix(c.Expires, 0).Sub(creds.now()))
+	}
+	if ttl <= 0 {
+		return TemporaryCredentials{}, errExpiredToken
+	}
+	c.Console = false
+	if c.Kind == claimUser {
+		c.SourceUser = c.ID
+	}
+	return creds.issue(c, ttl)
+}

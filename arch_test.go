@@ -2,6 +2,7 @@ package sekisho_test
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"go/ast"
@@ -604,6 +605,38 @@ func TestDocumentedTestsExist(t *testing.T) {
 		for _, m := range found {
 			if !have[string(m[1])] {
 				t.Errorf("%s names %s, which is not there", page, m[1])
+			}
+		}
+	}
+}
+
+// TestModulesBesideFollow: bench and peers require this module, and so at least the
+// versions that it requires. Otherwise they build only after `go mod tidy`.
+func TestModulesBesideFollow(t *testing.T) {
+	t.Parallel()
+	required := regexp.MustCompile(`(?m)^\t(\S+) (v\d+)\.(\d+)\.(\d+)(\S*)`)
+	read := func(name string) map[string][]string {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := make(map[string][]string)
+		for _, m := range required.FindAllStringSubmatch(string(b), -1) {
+			all[m[1]] = m[2:]
+		}
+		if len(all) == 0 {
+			t.Errorf("%s requires nothing", name)
+		}
+		return all
+	}
+	root := read("go.mod")
+	for _, dir := range []string{"bench", "peers"} {
+		for module, have := range read(filepath.Join(dir, "go.mod")) {
+			want, shared := root[module]
+			older := func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) }
+			if shared && slices.CompareFunc(have, want, older) < 0 {
+				t.Errorf("%s has %s %s, and this module %s: run go mod tidy in %s",
+					dir, module, strings.Join(have, "."), strings.Join(want, "."), dir)
 			}
 		}
 	}

@@ -104,6 +104,9 @@ func FromICalendar(text string, zone *time.Location, until time.Time) ([]policy.
 			return nil, err
 		}
 		for _, e := range events {
+			if err := checkZones(&e); err != nil {
+				return nil, err
+			}
 			if e.Props.Get(ical.PropRecurrenceRule) != nil {
 				if recurring++; recurring > maxRecurring {
 					return nil, fmt.Errorf("the file has more than %d recurring events", maxRecurring)
@@ -117,6 +120,24 @@ func FromICalendar(text string, zone *time.Location, until time.Time) ([]policy.
 			spans = append(spans, more...)
 		}
 	}
+}
+
+// checkZones refuses time zones that are not of the IANA database. The file's
+// own definitions (VTIMEZONE) are not read, and the name Local would be the
+// server's own zone.
+func checkZones(e *ical.Event) error {
+	for _, props := range e.Props {
+		for _, p := range props {
+			name := p.Params.Get(ical.PropTimezoneID)
+			if name == "" {
+				continue
+			}
+			if _, err := policy.LoadZone(name); err != nil {
+				return fmt.Errorf("%s: TZID: %s", p.Name, safetext.Line(err.Error(), 200))
+			}
+		}
+	}
+	return nil
 }
 
 // decode decodes one calendar. It recovers from panics of the decoder, which some malformed lines

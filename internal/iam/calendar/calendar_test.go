@@ -127,11 +127,14 @@ func TestFromICalendarRefuses(t *testing.T) {
 	t.Parallel()
 	until := time.Date(2126, 1, 1, 0, 0, 0, 0, time.UTC)
 	for name, text := range map[string]string{
-		"nothing":        "",
-		"another format": "2026-01-01",
-		"no start":       file("UID:1 SUMMARY:x"),
-		"unknown zone":   file("UID:1 DTSTART;TZID=Nowhere/Land:20260415T090000 DURATION:PT1H"),
-		"malformed rule": file("UID:1 DTSTART:20260101T000000Z DURATION:PT1H RRULE:FREQ=OFTEN"),
+		"nothing":                    "",
+		"another format":             "2026-01-01",
+		"no start":                   file("UID:1 SUMMARY:x"),
+		"unknown zone":               file("UID:1 DTSTART;TZID=Nowhere/Land:20260415T090000 DURATION:PT1H"),
+		"the server's zone":          file("UID:1 DTSTART;TZID=Local:20260415T090000 DURATION:PT1H"),
+		"a zone of the file":         file("UID:1 DTSTART;TZID=Office:20260415T090000 DURATION:PT1H"),
+		"the server's zone, for end": file("UID:1 DTSTART:20260415T090000Z DTEND;TZID=Local:20260415T100000"),
+		"malformed rule":             file("UID:1 DTSTART:20260101T000000Z DURATION:PT1H RRULE:FREQ=OFTEN"),
 		"every second": file(
 			"UID:1 DTSTART:20260101T000000Z DURATION:PT1H RRULE:FREQ=SECONDLY;BYMONTH=2;BYMONTHDAY=30"),
 		"never": file("UID:1 DTSTART:20260101T000000Z DURATION:PT1H RRULE:FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30"),

@@ -322,6 +322,9 @@ func (g *Grant) windows() ([]func(conditions), error) {
 			return nil, fmt.Errorf("%q is not a time of day such as 09:00", t)
 		}
 	}
+	if g.To == "00:00" || g.To == "00:00:00" {
+		g.To = "24:00" // a window up to midnight ends with its own day
+	}
 	if g.From != "" && g.From == g.To {
 		return nil, fmt.Errorf("the window from %s to %s is empty", g.From, g.To)
 	}

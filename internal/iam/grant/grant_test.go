@@ -114,6 +114,11 @@ func TestPolicy(t *testing.T) {
 			[]request{at("2026-04-18T05:00:00Z"), at("2026-04-18T21:59:59Z"), at("2026-04-20T06:00:00Z"),
 				at("2026-04-20T22:00:00Z")},
 		},
+		"up to midnight": {
+			grant.Grant{Targets: []string{"*"}, Weekdays: []string{"Fri"}, From: "22:00", To: "00:00", Zone: "UTC"},
+			[]request{at("2026-04-17T22:00:00Z"), at("2026-04-17T23:59:59Z")},
+			[]request{at("2026-04-17T21:59:59Z"), at("2026-04-18T00:00:00Z"), at("2026-04-18T22:00:00Z")},
+		},
 		"weekdays over the weekend": {
 			grant.Grant{Targets: []string{"*"}, Weekdays: []string{"fri-mon"}, Zone: "UTC"},
 			[]request{at("2026-04-17T00:00:00Z"), at("2026-04-20T23:59:59Z")},

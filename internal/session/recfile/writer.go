@@ -97,6 +97,7 @@ type mainFile struct {
 	shown     int64          // output since the last keyframe
 	framed    int64          // µs of the last keyframe
 	keyframes bool
+	unshown   []byte // output that is not on the screen yet
 	out       []byte
 	nonce     [12]byte
 }
@@ -339,15 +340,34 @@ const maxUnsized = 64 << 10
 
 // render shows records on the screen, for the keyframes that follow.
 func (m *mainFile) render(records []byte) error {
+	// Output is rendered together: what scrolls off the screen within it need not
+	// be rendered.
+	m.unshown = m.unshown[:0]
 	for p, at := records, int64(0); len(p) > 0; {
 		r, rest, now, err := parseRecord(p, at)
 		if err != nil {
 			return err
 		}
-		m.show(r)
 		p, at = rest, now
+		switch {
+		case r.Kind != Output:
+			m.showOutput()
+			m.show(r)
+		case len(p) == 0 && len(m.unshown) == 0:
+			m.show(r)
+		default:
+			m.unshown = append(m.unshown, r.Data...)
+		}
 	}
+	m.showOutput()
 	return nil
+}
+
+func (m *mainFile) showOutput() {
+	if len(m.unshown) > 0 {
+		m.show(Record{Kind: Output, Data: m.unshown})
+	}
+	m.unshown = m.unshown[:0]
 }
 
 func (m *mainFile) show(r Record) {

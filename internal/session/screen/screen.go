@@ -217,6 +217,7 @@ func (s *Screen) Resize(cols, rows int) {
 // Write takes output of the program. It never fails.
 func (s *Screen) Write(p []byte) (int, error) {
 	n := len(p)
+	p = s.skipScrolled(p)
 	for len(p) > 0 {
 		if s.state == ground {
 			p = s.text(p)
